@@ -1,0 +1,96 @@
+//! The world as AWS has it.
+
+use std::time::Duration;
+
+use sekisho_domain::account::Region;
+use sekisho_domain::change::CommitId;
+use sekisho_domain::config::Misconfigured;
+use sekisho_lambda::Environment;
+use sekisho_lambda::aws::SdkConfig;
+use sekisho_lambda::environment::LEDGER_TABLE;
+use sekisho_ledger::Ledger;
+use time::OffsetDateTime;
+
+use crate::buses::Buses;
+use crate::world::{Differences, Entry, Head, Taken, Unanswered, World};
+use crate::{codecommit, queue};
+
+/// The dead-letter queue's URL.
+pub const DEAD_LETTER_QUEUE_URL: &str = "DEAD_LETTER_QUEUE_URL";
+
+/// One client for each service, built once.
+#[derive(Debug)]
+pub struct Aws {
+    /// The ledger.
+    pub ledger: Ledger,
+    /// Reads branches.
+    pub codecommit: aws_sdk_codecommit::Client,
+    /// Puts events.
+    pub buses: Buses,
+    /// Sends to the dead-letter queue.
+    pub sqs: aws_sdk_sqs::Client,
+    /// The dead-letter queue.
+    pub queue_url: String,
+}
+
+impl Aws {
+    /// From the function's environment.
+    ///
+    /// # Errors
+    /// Where a variable is missing.
+    pub fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, Misconfigured> {
+        Ok(Self {
+            ledger: Ledger::new(aws_sdk_dynamodb::Client::new(aws), environment.required(LEDGER_TABLE)?),
+            codecommit: aws_sdk_codecommit::Client::new(aws),
+            buses: Buses::new(aws),
+            sqs: aws_sdk_sqs::Client::new(aws),
+            queue_url: environment.required(DEAD_LETTER_QUEUE_URL)?.to_owned(),
+        })
+    }
+}
+
+impl World for Aws {
+    type Ledger = Ledger;
+
+    fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    fn now(&self) -> OffsetDateTime {
+        sekisho_lambda::now()
+    }
+
+    async fn sleep(&self, time: Duration) {
+        tokio::time::sleep(time).await;
+    }
+
+    async fn head(&self, repository: &str, branch: &str) -> Result<Head, Unanswered> {
+        codecommit::head(&self.codecommit, repository, branch).await
+    }
+
+    async fn differences(
+        &self,
+        repository: &str,
+        before: &CommitId,
+        after: &CommitId,
+        page: Option<String>,
+    ) -> Result<Option<Differences>, Unanswered> {
+        codecommit::differences(&self.codecommit, repository, before, after, page).await
+    }
+
+    async fn branches(&self, repository: &str) -> Result<Option<Vec<String>>, Unanswered> {
+        codecommit::branches(&self.codecommit, repository).await
+    }
+
+    async fn repositories(&self) -> Result<Vec<String>, Unanswered> {
+        codecommit::repositories(&self.codecommit).await
+    }
+
+    async fn put(&self, region: &Region, entries: &[Entry]) -> Vec<Taken> {
+        self.buses.put(region, entries).await
+    }
+
+    async fn dead_letter(&self, body: String) -> Result<(), Unanswered> {
+        queue::send(&self.sqs, &self.queue_url, body).await
+    }
+}

@@ -1,0 +1,21 @@
+//! The event-relay function: see the library for what it does.
+
+#![recursion_limit = "256"]
+
+use event_relay::handler::{Error, Relay};
+use sekisho_lambda::{Environment, aws, log, serve};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    let environment = Environment::of_process();
+    log::start(&environment);
+    let aws = aws::load(&environment);
+    // A mistake in the configuration is told by every invocation: Lambda shows an error of init to nobody who asks.
+    let relay = Relay::new(&environment, &aws);
+    serve(async |payload, invocation| match &relay {
+        // On the heap: a handler's state is some 20 kB, and every await would move it.
+        Ok(relay) => Box::pin(relay.handle(payload, invocation)).await,
+        Err(misconfigured) => Err(Error::from(misconfigured.clone())),
+    })
+    .await
+}

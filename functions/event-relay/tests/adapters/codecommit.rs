@@ -1,0 +1,118 @@
+use aws_sdk_codecommit::Client;
+use event_relay::codecommit::{branches, differences, head, repositories};
+use event_relay::world::Head;
+use sekisho_domain::change::CommitId;
+use serde_json::json;
+
+use crate::wire::{Answer, Wire, ok, refused};
+
+const COMMIT: &str = "1f0c2a9be4d5760f8c3b7a6e5d4c3b2a19080706";
+
+fn commit() -> CommitId {
+    COMMIT.parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_head_is_read() {
+    let wire = Wire::answering([ok(&json!({"branch": {"branchName": "main", "commitId": COMMIT}}))]);
+    assert_eq!(head(&Client::new(&wire.config()), "shop", "main").await.unwrap(), Head::At(commit()));
+    let requests = wire.requests();
+    assert_eq!(requests[0].operation, "GetBranch");
+    assert_eq!(requests[0].host, "codecommit.ap-northeast-1.amazonaws.com");
+    assert_eq!(requests[0].json(), json!({"repositoryName": "shop", "branchName": "main"}));
+}
+
+#[tokio::test]
+async fn what_does_not_exist_is_an_answer() {
+    for (code, expected) in [
+        ("BranchDoesNotExistException", Head::NoBranch),
+        ("InvalidBranchNameException", Head::NoBranch),
+        ("RepositoryDoesNotExistException", Head::NoRepository),
+    ] {
+        let wire = Wire::answering([refused(code)]);
+        assert_eq!(head(&Client::new(&wire.config()), "shop", "main").await.unwrap(), expected, "{code}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_answer_is_asked_again_later() {
+    let cases = [
+        (refused("ThrottlingException"), true),
+        (refused("TooManyRequestsException"), true),
+        (refused("EncryptionKeyAccessDeniedException"), false),
+        (Answer::Http(503, String::new()), false),
+        (Answer::TimedOut, false),
+        (ok(&json!({"branch": {"branchName": "main"}})), false),
+        (ok(&json!({"branch": {"branchName": "main", "commitId": "HEAD"}})), false),
+    ];
+    for (answer, throttled) in cases {
+        let wire = Wire::answering([answer.clone()]);
+        let error = head(&Client::new(&wire.config()), "shop", "main").await.unwrap_err();
+        assert_eq!(error.throttled, throttled, "{answer:?}");
+        assert_eq!(error.to_string(), "CodeCommit did not say where main of shop points");
+        assert!(std::error::Error::source(&error).is_some(), "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_of_differences_has_old_and_new_paths_and_the_way_to_the_next() {
+    let page = json!({
+        "differences": [
+            {"changeType": "M", "beforeBlob": {"path": "api/a.rs", "blobId": "1"}, "afterBlob": {"path": "api/b.rs", "blobId": "1"}},
+            {"changeType": "A", "afterBlob": {"path": "README.md", "blobId": "2"}},
+            {"changeType": "D", "beforeBlob": {"path": "web/x", "blobId": "3"}},
+        ],
+        "NextToken": "more",
+    });
+    let wire = Wire::answering([ok(&page), ok(&json!({"differences": []}))]);
+    let client = Client::new(&wire.config());
+    let first = differences(&client, "shop", &commit(), &commit(), None).await.unwrap().unwrap();
+    assert_eq!(
+        first.paths.iter().map(String::as_str).collect::<Vec<_>>(),
+        ["README.md", "api/a.rs", "api/b.rs", "web/x"]
+    );
+    let last = differences(&client, "shop", &commit(), &commit(), first.next).await.unwrap().unwrap();
+    assert_eq!((last.paths.len(), last.next), (0, None));
+    let requests = wire.requests();
+    let asked = json!({"repositoryName": "shop", "beforeCommitSpecifier": COMMIT, "afterCommitSpecifier": COMMIT});
+    assert_eq!(requests[0].json(), asked);
+    assert_eq!(requests[1].json()["NextToken"], "more");
+}
+
+#[tokio::test]
+async fn a_commit_that_is_gone_is_an_answer_and_throttling_is_none() {
+    let wire = Wire::answering([refused("CommitDoesNotExistException"), refused("ThrottlingException")]);
+    let client = Client::new(&wire.config());
+    assert_eq!(differences(&client, "shop", &commit(), &commit(), None).await.unwrap(), None);
+    assert!(differences(&client, "shop", &commit(), &commit(), None).await.unwrap_err().throttled);
+}
+
+#[tokio::test]
+async fn lists_are_read_to_their_last_page() {
+    let wire = Wire::answering([
+        ok(&json!({"branches": ["main", "a"], "nextToken": "more"})),
+        ok(&json!({"branches": ["b"]})),
+        ok(&json!({"repositories": [{"repositoryName": "shop", "repositoryId": "1"}], "nextToken": "more"})),
+        ok(&json!({"repositories": [{"repositoryName": "web", "repositoryId": "2"}]})),
+    ]);
+    let client = Client::new(&wire.config());
+    assert_eq!(branches(&client, "shop").await.unwrap().unwrap(), ["main", "a", "b"]);
+    assert_eq!(repositories(&client).await.unwrap(), ["shop", "web"]);
+    let requests = wire.requests();
+    assert_eq!(requests[1].json(), json!({"repositoryName": "shop", "nextToken": "more"}));
+    assert_eq!(requests[3].operation, "ListRepositories");
+}
+
+#[tokio::test]
+async fn a_list_that_breaks_off_is_no_list() {
+    let wire = Wire::answering([
+        refused("RepositoryDoesNotExistException"),
+        ok(&json!({"branches": ["main"], "nextToken": "more"})),
+        refused("ThrottlingException"),
+        refused("ThrottlingException"),
+    ]);
+    let client = Client::new(&wire.config());
+    assert_eq!(branches(&client, "shop").await.unwrap(), None);
+    assert!(branches(&client, "shop").await.unwrap_err().throttled);
+    assert!(repositories(&client).await.unwrap_err().throttled);
+}

@@ -1,0 +1,85 @@
+//! The world as AWS has it.
+
+use std::time::Duration;
+
+use sekisho_domain::change::CommitId;
+use sekisho_domain::config::Misconfigured;
+use sekisho_lambda::Environment;
+use sekisho_lambda::aws::SdkConfig;
+use sekisho_lambda::environment::LEDGER_TABLE;
+use sekisho_ledger::Ledger;
+use time::OffsetDateTime;
+
+use crate::notice::Failed;
+use crate::pipelines;
+use crate::world::{Start, Started, Unanswered, World};
+
+/// The account whose changes are believed.
+pub const REPOSITORY_ACCOUNT_ID: &str = "REPOSITORY_ACCOUNT_ID";
+/// Where people are told.
+pub const NOTICE_TOPIC_ARN: &str = "NOTICE_TOPIC_ARN";
+
+/// One client for each service, built once.
+#[derive(Debug)]
+pub struct Aws {
+    /// The ledger.
+    pub ledger: Ledger,
+    /// Starts pipelines.
+    pub codepipeline: aws_sdk_codepipeline::Client,
+    /// Tells people.
+    pub sns: aws_sdk_sns::Client,
+    /// Where.
+    pub topic: String,
+}
+
+impl Aws {
+    /// From the function's environment.
+    ///
+    /// # Errors
+    /// Where a variable is missing.
+    pub fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, Misconfigured> {
+        Ok(Self {
+            ledger: Ledger::new(aws_sdk_dynamodb::Client::new(aws), environment.required(LEDGER_TABLE)?),
+            codepipeline: aws_sdk_codepipeline::Client::new(aws),
+            sns: aws_sdk_sns::Client::new(aws),
+            topic: environment.required(NOTICE_TOPIC_ARN)?.to_owned(),
+        })
+    }
+}
+
+impl World for Aws {
+    type Ledger = Ledger;
+
+    fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    fn now(&self) -> OffsetDateTime {
+        sekisho_lambda::now()
+    }
+
+    async fn sleep(&self, time: Duration) {
+        tokio::time::sleep(time).await;
+    }
+
+    async fn start(&self, start: &Start) -> Started {
+        pipelines::start(&self.codepipeline, start).await
+    }
+
+    async fn find(
+        &self,
+        pipeline: &str,
+        commit: &CommitId,
+        since: OffsetDateTime,
+    ) -> Result<Option<String>, Unanswered> {
+        pipelines::find(&self.codepipeline, pipeline, commit, since).await
+    }
+
+    async fn why_failed(&self, pipeline: &str, execution: &str) -> Result<Failed, Unanswered> {
+        pipelines::why_failed(&self.codepipeline, pipeline, execution).await
+    }
+
+    async fn tell(&self, subject: &str, text: &str) -> Result<(), Unanswered> {
+        pipelines::tell(&self.sns, &self.topic, subject, text).await
+    }
+}

@@ -1,0 +1,42 @@
+//! Which of this account's pipelines a change starts.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sekisho_domain::account::{AccountId, Region};
+use sekisho_domain::change::SourceChange;
+use sekisho_domain::route::{PipelineName, Routes};
+
+/// Pipelines with the source actions to pin, in the order of their names.
+pub type Selected = BTreeMap<PipelineName, BTreeSet<PipelineName>>;
+
+/// What our own configuration routes here for the change's repository and reference, narrowed to what the event names.
+#[must_use]
+pub fn select(routes: &Routes, event: &SourceChange, account: &AccountId, region: &Region) -> Selected {
+    let mut selected = routed(routes, event, account, region);
+    selected.retain(|pipeline, _| event.pipelines.iter().any(|named| named == pipeline.as_str()));
+    selected
+}
+
+/// What our own configuration routes here for the change's repository and reference.
+#[must_use]
+pub fn routed(routes: &Routes, event: &SourceChange, account: &AccountId, region: &Region) -> Selected {
+    let mut selected = Selected::new();
+    let change = &event.change;
+    for target in
+        routes.concerning(change.repository.name(), &change.git_ref).flat_map(sekisho_domain::route::Route::targets)
+    {
+        if target.account == *account && target.region == *region {
+            selected.entry(target.pipeline.clone()).or_default().insert(target.action.clone());
+        }
+    }
+    selected
+}
+
+/// Whether any route starts this pipeline here.
+#[must_use]
+pub fn is_ours(routes: &Routes, pipeline: &str, account: &AccountId, region: &Region) -> bool {
+    routes
+        .iter()
+        .flat_map(sekisho_domain::route::Route::targets)
+        .any(|target| target.account == *account && target.region == *region && target.pipeline.as_str() == pipeline)
+}

@@ -1,0 +1,7 @@
+//! The adapters, against the services' own words on the wire.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, unreachable_pub, reason = "a test may fail so")]
+
+mod pipelines;
+#[path = "../../../../tests/wire.rs"]
+mod wire;

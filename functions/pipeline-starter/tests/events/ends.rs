@@ -1,0 +1,111 @@
+//! The end of an execution: a failure is told once, and what waited is started.
+
+use std::time::Duration;
+
+use pipeline_starter::claim::{Progress, State};
+use pipeline_starter::handler::Outcome::{Duplicate, Failed, Started};
+use pipeline_starter::notice::Failed as Why;
+use pipeline_starter::world::Started as Answer;
+use sekisho_domain::change::Change;
+use sekisho_lambda::Failure;
+
+use crate::world::{FULL, Function, START, change, event, file};
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_is_told_once_with_pipeline_stage_reason_commit_and_link() {
+    let function = Function::new();
+    assert_eq!(function.decide(&file("pipeline-failed")).await.outcome, Failed);
+    assert_eq!(function.decide(&file("pipeline-failed")).await.outcome, Duplicate);
+    let told = function.world().told.take();
+    assert_eq!(told.len(), 1);
+    let (subject, text) = &told[0];
+    assert_eq!(subject, "Pipeline shop failed in 222222222222");
+    for part in [
+        "Pipeline shop failed in account 222222222222, ap-northeast-1.",
+        "Where: Build / Build",
+        "Why: exit status 1",
+        "Commit: 1f0c2a9be4d5760f8c3b7a6e5d4c3b2a19080706",
+        "https://ap-northeast-1.console.aws.amazon.com/codesuite/codepipeline/pipelines/shop/executions/\
+         a6c6b8f2-0f0f-4f53-9c1e-1d2c3b4a5968/timeline?region=ap-northeast-1",
+    ] {
+        assert!(text.contains(part), "{text}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_of_which_nothing_is_known_is_told_all_the_same() {
+    let function = Function::new();
+    function.world().failed.replace(Why::default());
+    assert_eq!(function.decide(&file("pipeline-failed")).await.outcome, Failed);
+    assert_eq!(function.world().told.borrow()[0].1.matches("not known").count(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_that_could_not_be_told_is_tried_again() {
+    let function = Function::new();
+    function.world().topic_is_down.set(true);
+    let error = function.handle(&file("pipeline-failed")).await.unwrap_err();
+    assert_eq!(error.error_type().name(), "Throttled");
+    function.world().topic_is_down.set(false);
+    assert_eq!(function.decide(&file("pipeline-failed")).await.outcome, Failed);
+    assert_eq!(function.world().told.borrow().len(), 1);
+}
+
+/// A pipeline that can't take more gets the newest when it can, and what it replaces is stale.
+#[tokio::test(start_paused = true)]
+async fn a_full_pipeline_gets_the_newest_when_an_execution_ends() {
+    let function = Function::new();
+    function.says(|_| Answer::Later(FULL.to_owned()));
+    for later in [1, 2] {
+        assert!(function.handle(&event(change(later), &["shop"])).await.is_err());
+    }
+    function.says(|_| Answer::Execution("e".to_owned()));
+    function.calls();
+    let decision = function.decide(&file("pipeline-succeeded")).await;
+    assert_eq!((decision.outcome, decision.concerns["execution"].as_str()), (Started, "e"));
+    assert_eq!(decision.concerns["commit"], change(2).commit.as_str());
+    assert_eq!(function.calls(), ["ListPipelineExecutions shop", "StartPipelineExecution shop"]);
+    let retried = function.handle(&event(change(1), &["shop"])).await.unwrap().decisions;
+    assert!(retried[0].reason.contains("newer change"), "{retried:?}");
+}
+
+/// The decision about what was started was lost with the failure of the other.
+#[tokio::test(start_paused = true)]
+async fn what_was_started_is_kept_where_another_reference_still_waits() {
+    let function = Function::new();
+    function.says(|_| Answer::Later(FULL.to_owned()));
+    let release = Change { git_ref: "refs/heads/release/1.2".parse().unwrap(), ..change(1) };
+    assert!(function.handle(&event(change(2), &["shop"])).await.is_err());
+    assert!(function.handle(&event(release.clone(), &["shop"])).await.is_err());
+    let commit = release.commit.clone();
+    function.says(move |start| {
+        if start.commit == commit { Answer::Later(FULL.to_owned()) } else { Answer::Execution("e".to_owned()) }
+    });
+    assert_eq!(function.handle(&file("pipeline-succeeded")).await.unwrap_err().error_type().name(), "Throttled");
+    let recorded = function.recorded();
+    assert_eq!(
+        (recorded.len(), &recorded[0]["outcome"], &recorded[0]["execution"]),
+        (1, &"started".into(), &"e".into())
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_takes_up_what_a_crash_left() {
+    let function = Function::new();
+    function.write("shop", &State::claimed(&change(0), &"shop".parse().unwrap(), vec![], START));
+    tokio::time::advance(Duration::from_secs(56)).await;
+    assert_eq!(function.decide(&file("pipeline-succeeded")).await.outcome, Started);
+    assert_eq!(function.calls(), ["ListPipelineExecutions shop", "StartPipelineExecution shop"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_leaves_alone_what_another_invocation_is_at() {
+    let function = Function::new();
+    let claim = State::claimed(&change(0), &"shop".parse().unwrap(), vec![], START);
+    function.write("shop", &claim);
+    function.decide(&file("pipeline-succeeded")).await;
+    assert_eq!((function.calls(), function.row("shop").unwrap().state), (vec![], claim.clone()));
+    function.write("shop", &claim.with(Progress::Started("e".to_owned())));
+    function.decide(&file("pipeline-succeeded")).await;
+    assert_eq!(function.calls(), [""; 0]);
+}

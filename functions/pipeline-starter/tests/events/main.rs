@@ -1,0 +1,16 @@
+//! Events as they come, through the real handler, in an account that remembers every call.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    unreachable_pub,
+    reason = "a test may fail so"
+)]
+
+mod ends;
+mod files;
+mod starts;
+mod wiring;
+mod world;

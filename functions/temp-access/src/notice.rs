@@ -1,0 +1,55 @@
+//! What people are told without having asked, through the SNS topic.
+
+use aws_sdk_sns::Client;
+use aws_sdk_sns::error::SdkError;
+use aws_sdk_sns::operation::publish::PublishError;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use sekisho_domain::notice::Notice;
+use sekisho_lambda::Invocation;
+
+use crate::principal::{Kind, Principal};
+
+const IN_URL: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.');
+
+/// The topic.
+#[derive(Debug, Clone)]
+pub struct Topic {
+    client: Client,
+    arn: String,
+}
+
+impl Topic {
+    /// `arn` is what `NOTICE_TOPIC_ARN` says.
+    #[must_use]
+    pub fn new(client: Client, arn: impl Into<String>) -> Self {
+        Self { client, arn: arn.into() }
+    }
+
+    /// Publishes the notice.
+    ///
+    /// # Errors
+    /// Where SNS did not take it, or does not say.
+    pub async fn publish(&self, notice: &Notice) -> Result<(), SdkError<PublishError>> {
+        let publish = self.client.publish().topic_arn(&self.arn).subject(notice.subject());
+        publish.message_structure("json").message(notice.message()).send().await.map(drop)
+    }
+}
+
+/// CloudTrail's event history of what somebody does. A role's sessions have names of their own, so that a role is looked
+/// up as what they were opened on.
+#[must_use]
+pub fn event_history(principal: &Principal, invocation: &Invocation) -> (String, String) {
+    let console = match invocation.partition.as_str() {
+        "aws-cn" => "console.amazonaws.cn",
+        "aws-us-gov" => "console.amazonaws-us-gov.com",
+        _ => "console.aws.amazon.com",
+    };
+    let by = match principal.kind() {
+        Kind::User => "Username",
+        Kind::Role => "ResourceName",
+    };
+    let region = &invocation.region;
+    let name = utf8_percent_encode(principal.name(), IN_URL);
+    let address = format!("https://{region}.{console}/cloudtrailv2/home?region={region}#/events?{by}={name}");
+    ("What they do, in CloudTrail's event history".to_owned(), address)
+}

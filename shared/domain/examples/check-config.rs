@@ -1,0 +1,30 @@
+//! Checks a `sekisho.toml` whole, as its functions will section by section: `check-config FILE`.
+//! Prints every mistake with its key and its fix; the exit code is 0 only if there is none.
+
+use std::process::ExitCode;
+
+use sekisho_domain::config::Document;
+
+fn main() -> ExitCode {
+    let Some(file) = std::env::args().nth(1) else {
+        eprintln!("usage: check-config FILE");
+        return ExitCode::FAILURE;
+    };
+    let text = match std::fs::read_to_string(&file) {
+        Ok(text) => text,
+        Err(error) => {
+            eprintln!("{file}: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let mistakes = match Document::parse(&file, &text) {
+        Ok(document) => [document.routes().err(), document.access().err(), document.artifacts().err()],
+        Err(mistake) => [Some(mistake), None, None],
+    };
+    let mut code = ExitCode::SUCCESS;
+    for mistake in mistakes.into_iter().flatten() {
+        eprintln!("{mistake}");
+        code = ExitCode::FAILURE;
+    }
+    code
+}

@@ -1,0 +1,218 @@
+//! `sekisho.toml`: one file for all accounts, in sections that are checked apart.
+//!
+//! Each function reads the section that it uses, so that a mistyped route never keeps a person out of production.
+//! Only the route functions mind a top-level key that nobody knows: it may be a mistyped `[[route]]`, while a
+//! mistyped `[access]` or `[artifacts]` is missed by the function that needs it.
+
+use serde::de::DeserializeOwned;
+
+use crate::access::Access;
+use crate::artifacts::Artifacts;
+use crate::route::Routes;
+
+const ROUTE: &str = "route";
+const ACCESS: &str = "access";
+const ARTIFACTS: &str = "artifacts";
+
+/// The configuration cannot be used. Says which file, where in it, what is wrong and what to do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{file}: {key}: {reason}")]
+pub struct Misconfigured {
+    /// The file's name, or `environment`.
+    pub file: String,
+    /// The key's path, such as `route[0].target[1].account`, or `line 3, column 5` where the file is no TOML.
+    pub key: String,
+    /// What is wrong and what to write instead.
+    pub reason: String,
+}
+
+/// A file that is TOML; its sections are not checked yet.
+#[derive(Debug, Clone)]
+pub struct Document {
+    file: String,
+    table: toml::Table,
+}
+
+impl Document {
+    /// Reads the TOML; `file` is the name for messages.
+    ///
+    /// # Errors
+    /// Where the text is no TOML, with line and column.
+    pub fn parse(file: &str, text: &str) -> Result<Self, Misconfigured> {
+        match text.parse::<toml::Table>() {
+            Ok(table) => Ok(Self { file: file.to_owned(), table }),
+            Err(error) => {
+                let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+                let line = before.matches('\n').count() + 1;
+                let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+                Err(Misconfigured {
+                    file: file.to_owned(),
+                    key: format!("line {line}, column {column}"),
+                    reason: format!("not TOML: {}; correct it and deploy again", error.message()),
+                })
+            }
+        }
+    }
+
+    /// The `[[route]]` entries.
+    ///
+    /// # Errors
+    /// Where one is missing or wrong, or a top-level key is unknown.
+    pub fn routes(&self) -> Result<Routes, Misconfigured> {
+        if let Some(unknown) = self.table.keys().find(|key| ![ROUTE, ACCESS, ARTIFACTS].contains(&key.as_str())) {
+            return Err(self.wrong(
+                unknown,
+                "unknown key: the file holds `[[route]]`, `[access]` and `[artifacts]`; correct or remove it",
+            ));
+        }
+        let routes: Routes = self.section(ROUTE)?;
+        routes.check().map_err(|(key, reason)| self.wrong(&key, reason))?;
+        Ok(routes)
+    }
+
+    /// The `[access]` section.
+    ///
+    /// # Errors
+    /// Where it is missing or wrong.
+    pub fn access(&self) -> Result<Access, Misconfigured> {
+        let access: Access = self.section(ACCESS)?;
+        access.check().map_err(|(key, reason)| self.wrong(&key, reason))?;
+        Ok(access)
+    }
+
+    /// The `[artifacts]` section.
+    ///
+    /// # Errors
+    /// Where it is missing or wrong.
+    pub fn artifacts(&self) -> Result<Artifacts, Misconfigured> {
+        self.section(ARTIFACTS)
+    }
+
+    fn section<T: DeserializeOwned>(&self, name: &str) -> Result<T, Misconfigured> {
+        let Some(value) = self.table.get(name) else {
+            return Err(self.wrong(name, "missing: add the section, as the example in the README has it"));
+        };
+        serde_path_to_error::deserialize(value.clone()).map_err(|error| {
+            let path = error.path().to_string();
+            let key = match path.as_str() {
+                "." => name.to_owned(),
+                inner if inner.starts_with('[') => format!("{name}{inner}"),
+                inner => format!("{name}.{inner}"),
+            };
+            self.wrong(&key, format!("{}; correct it and deploy again", error.into_inner().to_string().trim()))
+        })
+    }
+
+    fn wrong(&self, key: &str, reason: impl Into<String>) -> Misconfigured {
+        Misconfigured { file: self.file.clone(), key: key.to_owned(), reason: reason.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COMMITTED: &str = include_str!("../../../config/sekisho.toml");
+
+    fn read(text: &str) -> Document {
+        Document::parse("sekisho.toml", text).unwrap()
+    }
+
+    #[test]
+    fn the_committed_file_is_whole() {
+        let document = read(COMMITTED);
+        assert_eq!(document.routes().unwrap().len(), 1);
+        assert_eq!(document.access().unwrap().max_minutes.get(), 480);
+        assert_eq!(document.artifacts().unwrap().repair, crate::artifacts::Repair::Update);
+    }
+
+    /// Each spoils the committed file in one place, and is told where.
+    #[test]
+    fn a_mistake_in_a_route_is_told_and_stops_only_the_routes() {
+        let cases = [
+            (r"branches   = ", "branchs = ", "route[0].branchs", "unknown field"),
+            (r#"account  = "222222222222""#, r#"account = "22222222222""#, "route[0].target[0].account", "12 digits"),
+            (r#"account  = "222222222222""#, "account = 222222222222", "route[0].target[0].account", "string"),
+            (r#"region   = "ap-northeast-1""#, r#"region = "tokyo""#, "route[0].target[0].region", "ap-northeast-1"),
+            (r#""release/*""#, r#""release/[""#, "route[0].branches[1]", "glob"),
+            (r#"["api/**", "!**/*.md"]"#, r#"["!**/*.md"]"#, "route[0].paths", "exclusions"),
+            (r#"["main", "release/*"]"#, "[]", "route[0]", "branches"),
+            (r#"repository = "shop""#, r#"repository = """#, "route[0].repository", "empty"),
+            (r#"pipeline = "shop""#, r#"pipeline = "shop floor""#, "route[0].target[0].pipeline", "pipeline"),
+            (r#"action   = "Source""#, "", "route[0].target[0]", "missing field `action`"),
+            ("[[route]] ", "[[routes]] ", "routes", "unknown key"),
+        ];
+        for (from, to, key, says) in cases {
+            let text = COMMITTED.replacen(from, to, 1).replace(
+                "[[route.target]]",
+                if to.contains("routes") { "[[routes.target]]" } else { "[[route.target]]" },
+            );
+            assert_ne!(text, COMMITTED, "{from}");
+            let document = read(&text);
+            let error = document.routes().unwrap_err();
+            assert!(error.key.starts_with(key), "{error} should be at {key}");
+            assert!(error.reason.contains(says), "{error} should say {says}");
+            assert!(document.access().is_ok() && document.artifacts().is_ok());
+        }
+    }
+
+    #[test]
+    fn a_mistake_in_access_is_told_and_stops_only_access() {
+        let cases = [
+            ("default_minutes = 180", "default_minutes = 0", "access.default_minutes", "1"),
+            ("default_minutes = 180", "default_minutes = 481", "access.default_minutes", "max_minutes"),
+            ("default_minutes = 180", "default_minute = 180", "access.default_minute", "unknown field"),
+            (r#"default_profile = "admin""#, r#"default_profile = "root""#, "access.default_profile", "admin"),
+            (
+                r#"source_ips  = ["203.0.113.0/24"]"#,
+                r#"source_ips = ["203.0.113.0/33"]"#,
+                "access.profiles.read-only.source_ips[0]",
+                "CIDR",
+            ),
+            (
+                r#"actions = ["ec2:Describe*", "logs:Get*"]"#,
+                "actions = []",
+                "access.profiles.read-only.statements[0].actions",
+                "empty",
+            ),
+            (r#""logs:Get*""#, r#""logs""#, "access.profiles.read-only.statements[0].actions[1]", "service:Action"),
+            (r"[access.profiles.admin]", r#"[access.profiles."ad min"]"#, "access.profiles", "name"),
+            ("require_mfa = true", "require_mfa = \"yes\"", "access.profiles.read-only.require_mfa", "boolean"),
+            ("require_mfa = true", "require_mfs = true", "access.profiles.read-only.require_mfs", "unknown field"),
+        ];
+        for (from, to, key, says) in cases {
+            let text = COMMITTED.replacen(from, to, 1);
+            assert_ne!(text, COMMITTED, "{from}");
+            let document = read(&text);
+            let error = document.access().unwrap_err();
+            assert!(error.key.starts_with(key), "{error} should be at {key}");
+            assert!(error.reason.contains(says), "{error} should say {says}");
+            assert!(document.routes().is_ok() && document.artifacts().is_ok());
+        }
+    }
+
+    #[test]
+    fn a_missing_section_is_told() {
+        let document = read("");
+        assert_eq!(document.routes().unwrap_err().key, "route");
+        assert_eq!(document.access().unwrap_err().key, "access");
+        assert_eq!(document.artifacts().unwrap_err().key, "artifacts");
+    }
+
+    #[test]
+    fn what_is_no_toml_is_told_by_line() {
+        let error = Document::parse("sekisho.toml", "[access]\nmax_minutes = = 3\n").unwrap_err();
+        assert_eq!(error.key, "line 2, column 15");
+    }
+
+    #[test]
+    fn artifacts_know_three_repairs() {
+        assert!(read("[artifacts]\nrepair = \"mend\"").artifacts().unwrap_err().reason.contains("update"));
+        assert!(
+            read("[artifacts]\nrepair = \"copy\"\nconsumer_role = \"arn:aws:iam::222222222222:role/build\"")
+                .artifacts()
+                .is_ok()
+        );
+        assert!(read("[artifacts]\nrepair = \"copy\"\nconsumer_role = \"build\"").artifacts().is_err());
+    }
+}

@@ -1,0 +1,55 @@
+//! How points in time are written.
+
+use time::OffsetDateTime;
+use time::format_description::BorrowedFormatItem;
+use time::macros::format_description;
+
+const SECONDS: &[BorrowedFormatItem<'_>] = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
+const MILLIS: &[BorrowedFormatItem<'_>] =
+    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+
+/// `2026-11-21T23:45:00Z`: what IAM's date conditions take, fractions cut off.
+#[must_use]
+pub fn seconds(at: OffsetDateTime) -> String {
+    write(at, SECONDS)
+}
+
+/// `2026-11-21T23:45:00.123Z`: sorts as text in the order of time.
+#[must_use]
+pub fn millis(at: OffsetDateTime) -> String {
+    write(at, MILLIS)
+}
+
+/// Milliseconds since 1970, the unit of sequences and leases; times before 1970 are 0.
+#[must_use]
+pub fn epoch_millis(at: OffsetDateTime) -> u64 {
+    u64::try_from(at.unix_timestamp_nanos() / 1_000_000).unwrap_or(0)
+}
+
+fn write(at: OffsetDateTime, format: &[BorrowedFormatItem<'_>]) -> String {
+    let utc = at.to_offset(time::UtcOffset::UTC);
+    // The formats above ask only for what every date has, and writing to a string cannot fail.
+    utc.format(format).unwrap_or_else(|_| utc.to_string())
+}
+
+/// Reads `2026-11-21T23:45:00Z` and nothing else, as IAM policies of ours are written.
+#[must_use]
+pub fn parse_seconds(text: &str) -> Option<OffsetDateTime> {
+    time::PrimitiveDateTime::parse(text, SECONDS).ok().map(time::PrimitiveDateTime::assume_utc)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use time::macros::datetime;
+
+    #[test]
+    fn written_in_utc_and_read_back() {
+        let at = datetime!(2026-11-22 08:45:00.987 +9);
+        assert_eq!(seconds(at), "2026-11-21T23:45:00Z");
+        assert_eq!(millis(at), "2026-11-21T23:45:00.987Z");
+        assert_eq!(parse_seconds("2026-11-21T23:45:00Z"), Some(datetime!(2026-11-21 23:45:00 UTC)));
+        assert_eq!(parse_seconds("2026-11-21T23:45:00+09:00"), None);
+        assert_eq!(epoch_millis(datetime!(1970-01-01 00:00:01.5 UTC)), 1500);
+    }
+}

@@ -1,0 +1,182 @@
+//! The ledger in DynamoDB.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use time::OffsetDateTime;
+
+use crate::{DecisionRow, Error, Key, Row, Store, decision_key};
+use sekisho_domain::decision::Decision;
+
+type Item = HashMap<String, AttributeValue>;
+
+const PK: &str = "pk";
+const SK: &str = "sk";
+const REVISION: &str = "revision";
+const WRITER: &str = "writer";
+
+/// The table `sekisho-ledger` of this account.
+#[derive(Debug, Clone)]
+pub struct Ledger {
+    client: Client,
+    table: String,
+}
+
+impl Ledger {
+    /// `table` is what `LEDGER_TABLE` says.
+    #[must_use]
+    pub fn new(client: Client, table: impl Into<String>) -> Self {
+        Self { client, table: table.into() }
+    }
+}
+
+impl Store for Ledger {
+    async fn read<T: DeserializeOwned>(&self, key: &Key) -> Result<Option<Row<T>>, Error> {
+        let answer = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .set_key(Some(key_item(key)))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(|e| unavailable(key, e))?;
+        answer.item.map(|item| row(key, item)).transpose()
+    }
+
+    async fn list<T: DeserializeOwned>(&self, pk: &str, sk_prefix: &str) -> Result<Vec<Row<T>>, Error> {
+        let whole = Key { pk: pk.to_owned(), sk: format!("{sk_prefix}…") };
+        let mut query = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .key_condition_expression("pk = :pk")
+            .expression_attribute_values(":pk", AttributeValue::S(pk.to_owned()))
+            .consistent_read(true);
+        if !sk_prefix.is_empty() {
+            query = query
+                .key_condition_expression("pk = :pk AND begins_with(sk, :sk)")
+                .expression_attribute_values(":sk", AttributeValue::S(sk_prefix.to_owned()));
+        }
+        let mut items = query.into_paginator().items().send();
+        let mut rows = Vec::new();
+        while let Some(item) = items.next().await {
+            let item = item.map_err(|e| unavailable(&whole, e))?;
+            let key = Key { pk: pk.to_owned(), sk: text(&item, SK).unwrap_or_default().to_owned() };
+            rows.push(row(&key, item)?);
+        }
+        Ok(rows)
+    }
+
+    async fn write<T: Serialize>(
+        &self,
+        key: &Key,
+        state: &T,
+        expected: Option<u64>,
+        writer: &str,
+    ) -> Result<u64, Error> {
+        let revision = expected.unwrap_or(0) + 1;
+        let mut item: Item = to_item(key, state)?;
+        item.insert(REVISION.to_owned(), AttributeValue::N(revision.to_string()));
+        item.insert(WRITER.to_owned(), AttributeValue::S(writer.to_owned()));
+        let mut put = self
+            .client
+            .put_item()
+            .table_name(&self.table)
+            .set_item(Some(item.clone()))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        put = match expected {
+            None => put.condition_expression("attribute_not_exists(pk)"),
+            Some(expected) => put
+                .condition_expression("revision = :expected")
+                .expression_attribute_values(":expected", AttributeValue::N(expected.to_string())),
+        };
+        match put.send().await {
+            Ok(_) => Ok(revision),
+            Err(error) => match error.as_service_error() {
+                // Our own write, whose answer was lost and which the SDK tried again.
+                Some(PutItemError::ConditionalCheckFailedException(failed)) if failed.item.as_ref() == Some(&item) => {
+                    Ok(revision)
+                }
+                Some(PutItemError::ConditionalCheckFailedException(_)) => Err(Error::Changed(key.clone())),
+                _ => Err(unavailable(key, error)),
+            },
+        }
+    }
+
+    async fn delete(&self, key: &Key, expected: u64) -> Result<(), Error> {
+        let answer = self
+            .client
+            .delete_item()
+            .table_name(&self.table)
+            .set_key(Some(key_item(key)))
+            .condition_expression("attribute_not_exists(pk) OR revision = :expected")
+            .expression_attribute_values(":expected", AttributeValue::N(expected.to_string()))
+            .send()
+            .await;
+        match answer {
+            Ok(_) => Ok(()),
+            Err(error) => match error.as_service_error() {
+                Some(DeleteItemError::ConditionalCheckFailedException(_)) => Err(Error::Changed(key.clone())),
+                _ => Err(unavailable(key, error)),
+            },
+        }
+    }
+
+    async fn record<O: Serialize>(
+        &self,
+        function: &str,
+        request_id: &str,
+        now: OffsetDateTime,
+        decisions: &[Decision<O>],
+    ) -> Result<(), Error> {
+        let key = decision_key(function, request_id, now);
+        let item = to_item(&key, &DecisionRow::new(request_id, now, decisions))?;
+        self.client
+            .put_item()
+            .table_name(&self.table)
+            .set_item(Some(item))
+            .send()
+            .await
+            .map_err(|e| unavailable(&key, e))?;
+        Ok(())
+    }
+}
+
+fn key_item(key: &Key) -> Item {
+    Item::from([(PK.to_owned(), AttributeValue::S(key.pk.clone())), (SK.to_owned(), AttributeValue::S(key.sk.clone()))])
+}
+
+fn to_item(key: &Key, state: &impl Serialize) -> Result<Item, Error> {
+    let mut item: Item =
+        serde_dynamo::to_item(state).map_err(|source| Error::Unreadable { key: key.clone(), source })?;
+    item.extend(key_item(key));
+    Ok(item)
+}
+
+fn text<'i>(item: &'i Item, name: &str) -> Option<&'i str> {
+    item.get(name).and_then(|value| value.as_s().ok()).map(String::as_str)
+}
+
+fn row<T: DeserializeOwned>(key: &Key, item: Item) -> Result<Row<T>, Error> {
+    let revision = item.get(REVISION).and_then(|value| value.as_n().ok()).and_then(|n| n.parse().ok()).unwrap_or(0);
+    let state = serde_dynamo::from_item(item).map_err(|source| Error::Unreadable { key: key.clone(), source })?;
+    Ok(Row { sk: key.sk.clone(), revision, state })
+}
+
+fn unavailable<E>(key: &Key, error: SdkError<E>) -> Error
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    let throttled = matches!(
+        error.code(),
+        Some("ProvisionedThroughputExceededException" | "ThrottlingException" | "RequestLimitExceeded")
+    );
+    Error::Unavailable { key: key.clone(), throttled, source: error.into() }
+}

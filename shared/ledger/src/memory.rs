@@ -1,0 +1,121 @@
+//! The ledger in memory: the same conditions as DynamoDB's, for model tests of many thousand histories.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_dynamo::{AttributeValue, Item};
+use time::OffsetDateTime;
+
+use crate::{DecisionRow, Error, Key, Row, Store, decision_key};
+use sekisho_domain::decision::Decision;
+
+/// A table that lives as long as the value.
+#[derive(Debug, Default)]
+pub struct Memory {
+    rows: RefCell<BTreeMap<Key, Stored>>,
+    out_of_reach: Cell<bool>,
+}
+
+#[derive(Debug, Clone)]
+struct Stored {
+    revision: u64,
+    writer: String,
+    item: Item,
+}
+
+impl Memory {
+    /// While it is out of reach, every operation is [`Error::Unavailable`] and does nothing.
+    pub fn set_out_of_reach(&self, out_of_reach: bool) {
+        self.out_of_reach.set(out_of_reach);
+    }
+
+    fn reach(&self, key: &Key) -> Result<(), Error> {
+        if self.out_of_reach.get() {
+            return Err(Error::Unavailable { key: key.clone(), throttled: false, source: "out of reach".into() });
+        }
+        Ok(())
+    }
+
+    /// Every row's key and content, for assertions.
+    #[must_use]
+    pub fn rows(&self) -> Vec<(Key, BTreeMap<String, AttributeValue>)> {
+        let rows = self.rows.borrow();
+        rows.iter().map(|(key, stored)| (key.clone(), stored.item.clone().into_inner().into_iter().collect())).collect()
+    }
+}
+
+fn to_item(key: &Key, state: &impl Serialize) -> Result<Item, Error> {
+    serde_dynamo::to_item(state).map_err(|source| Error::Unreadable { key: key.clone(), source })
+}
+
+fn row<T: DeserializeOwned>(key: &Key, stored: &Stored) -> Result<Row<T>, Error> {
+    let state = serde_dynamo::from_item(stored.item.clone())
+        .map_err(|source| Error::Unreadable { key: key.clone(), source })?;
+    Ok(Row { sk: key.sk.clone(), revision: stored.revision, state })
+}
+
+impl Store for Memory {
+    async fn read<T: DeserializeOwned>(&self, key: &Key) -> Result<Option<Row<T>>, Error> {
+        self.reach(key)?;
+        self.rows.borrow().get(key).map(|stored| row(key, stored)).transpose()
+    }
+
+    async fn list<T: DeserializeOwned>(&self, pk: &str, sk_prefix: &str) -> Result<Vec<Row<T>>, Error> {
+        self.reach(&Key { pk: pk.to_owned(), sk: sk_prefix.to_owned() })?;
+        let rows = self.rows.borrow();
+        let concerned = rows.iter().filter(|(key, _)| key.pk == pk && key.sk.starts_with(sk_prefix));
+        concerned.map(|(key, stored)| row(key, stored)).collect()
+    }
+
+    async fn write<T: Serialize>(
+        &self,
+        key: &Key,
+        state: &T,
+        expected: Option<u64>,
+        writer: &str,
+    ) -> Result<u64, Error> {
+        self.reach(key)?;
+        let new = Stored { revision: expected.unwrap_or(0) + 1, writer: writer.to_owned(), item: to_item(key, state)? };
+        let mut rows = self.rows.borrow_mut();
+        let old = rows.get(key);
+        if old.map(|old| old.revision) == expected {
+            let revision = new.revision;
+            rows.insert(key.clone(), new);
+            return Ok(revision);
+        }
+        match old {
+            Some(old) if old.revision == new.revision && old.writer == new.writer && old.item == new.item => {
+                Ok(new.revision)
+            }
+            _ => Err(Error::Changed(key.clone())),
+        }
+    }
+
+    async fn delete(&self, key: &Key, expected: u64) -> Result<(), Error> {
+        self.reach(key)?;
+        let mut rows = self.rows.borrow_mut();
+        match rows.get(key) {
+            Some(stored) if stored.revision != expected => Err(Error::Changed(key.clone())),
+            _ => {
+                rows.remove(key);
+                Ok(())
+            }
+        }
+    }
+
+    async fn record<O: Serialize>(
+        &self,
+        function: &str,
+        request_id: &str,
+        now: OffsetDateTime,
+        decisions: &[Decision<O>],
+    ) -> Result<(), Error> {
+        let key = decision_key(function, request_id, now);
+        self.reach(&key)?;
+        let item = to_item(&key, &DecisionRow::new(request_id, now, decisions))?;
+        self.rows.borrow_mut().insert(key, Stored { revision: 0, writer: String::new(), item });
+        Ok(())
+    }
+}

@@ -1,0 +1,199 @@
+//! The table, on the wire.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail so")]
+
+use aws_sdk_dynamodb::Client;
+use sekisho_domain::decision::Decision;
+use sekisho_ledger::{Error, Key, Ledger, Store};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use time::macros::datetime;
+
+use wire::{Answer, Wire, ok, refused};
+
+#[path = "../../../tests/wire.rs"]
+mod wire;
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct State {
+    sequence: u64,
+    pending: Option<String>,
+}
+
+fn ledger(wire: &Wire) -> Ledger {
+    Ledger::new(Client::new(&wire.config()), "sekisho-ledger")
+}
+
+fn key() -> Key {
+    Key { pk: "branch#arn".to_owned(), sk: "refs/heads/main".to_owned() }
+}
+
+fn state() -> State {
+    State { sequence: 1_795_312_345_678, pending: None }
+}
+
+/// The row of that state as DynamoDB has it.
+fn item(revision: u64, writer: &str) -> Value {
+    json!({
+        "pk": {"S": "branch#arn"}, "sk": {"S": "refs/heads/main"}, "sequence": {"N": "1795312345678"},
+        "pending": {"NULL": true}, "revision": {"N": revision.to_string()}, "writer": {"S": writer},
+    })
+}
+
+fn condition_failed(old: Option<&Value>) -> Answer {
+    let code = "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException";
+    let mut body = json!({"__type": code, "message": "The conditional request failed"});
+    if let Some(old) = old {
+        body["Item"] = old.clone();
+    }
+    Answer::Http(400, body.to_string())
+}
+
+#[tokio::test]
+async fn a_row_is_read_consistently() {
+    let wire = Wire::answering([ok(&json!({"Item": item(7, "r")})), ok(&json!({}))]);
+    let row = ledger(&wire).read::<State>(&key()).await.unwrap().unwrap();
+    assert_eq!((row.sk.as_str(), row.revision, row.state), ("refs/heads/main", 7, state()));
+    assert!(ledger(&wire).read::<State>(&key()).await.unwrap().is_none());
+    let request = &wire.requests()[0];
+    assert_eq!(request.operation, "GetItem");
+    let asked = json!({
+        "TableName": "sekisho-ledger", "ConsistentRead": true,
+        "Key": {"pk": {"S": "branch#arn"}, "sk": {"S": "refs/heads/main"}},
+    });
+    assert_eq!(request.json(), asked);
+}
+
+#[tokio::test]
+async fn a_write_names_what_it_has_read() {
+    let wire = Wire::answering([ok(&json!({})), ok(&json!({}))]);
+    assert_eq!(ledger(&wire).write(&key(), &state(), None, "r1").await.unwrap(), 1);
+    assert_eq!(ledger(&wire).write(&key(), &state(), Some(7), "r1").await.unwrap(), 8);
+    let requests = wire.requests();
+    let first = json!({
+        "TableName": "sekisho-ledger", "Item": item(1, "r1"), "ConditionExpression": "attribute_not_exists(pk)",
+        "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+    });
+    assert_eq!((requests[0].operation.as_str(), requests[0].json()), ("PutItem", first));
+    let next = json!({
+        "TableName": "sekisho-ledger", "Item": item(8, "r1"), "ConditionExpression": "revision = :expected",
+        "ExpressionAttributeValues": {":expected": {"N": "7"}}, "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+    });
+    assert_eq!(requests[1].json(), next);
+}
+
+#[tokio::test]
+async fn a_write_that_another_was_faster_with_has_changed() {
+    for old in [Some(item(8, "another")), Some(item(9, "r1")), None] {
+        let wire = Wire::answering([condition_failed(old.as_ref())]);
+        let error = ledger(&wire).write(&key(), &state(), Some(7), "r1").await.unwrap_err();
+        assert!(matches!(&error, Error::Changed(changed) if *changed == key()), "{error:?}");
+        assert!(error.to_string().contains("branch#arn / refs/heads/main"), "{error}");
+    }
+}
+
+/// The SDK tries a write again whose answer was lost, and meets itself.
+#[tokio::test]
+async fn a_write_that_meets_itself_has_been_written() {
+    let wire = Wire::answering([condition_failed(Some(&item(8, "r1")))]);
+    assert_eq!(ledger(&wire).write(&key(), &state(), Some(7), "r1").await.unwrap(), 8);
+}
+
+#[tokio::test]
+async fn a_deletion_names_what_it_has_read_and_minds_no_row_that_is_gone() {
+    let wire = Wire::answering([ok(&json!({})), condition_failed(None)]);
+    ledger(&wire).delete(&key(), 7).await.unwrap();
+    let error = ledger(&wire).delete(&key(), 7).await.unwrap_err();
+    assert!(matches!(error, Error::Changed(_)), "{error:?}");
+    let asked = json!({
+        "TableName": "sekisho-ledger", "Key": {"pk": {"S": "branch#arn"}, "sk": {"S": "refs/heads/main"}},
+        "ConditionExpression": "attribute_not_exists(pk) OR revision = :expected",
+        "ExpressionAttributeValues": {":expected": {"N": "7"}},
+    });
+    assert_eq!(wire.requests()[0].json(), asked);
+}
+
+#[tokio::test]
+async fn a_partition_is_listed_to_its_last_page() {
+    let at = json!({"pk": {"S": "branch#arn"}, "sk": {"S": "refs/heads/main"}});
+    let wire = Wire::answering([
+        ok(&json!({"Items": [item(7, "r")], "Count": 1, "LastEvaluatedKey": at})),
+        ok(&json!({"Items": [item(3, "r")], "Count": 1})),
+        ok(&json!({"Items": []})),
+    ]);
+    let rows = ledger(&wire).list::<State>("branch#arn", "").await.unwrap();
+    assert_eq!(rows.iter().map(|row| row.revision).collect::<Vec<_>>(), [7, 3]);
+    assert!(ledger(&wire).list::<State>("grant", "user/").await.unwrap().is_empty());
+    let requests: Vec<Value> = wire.requests().iter().map(wire::Request::json).collect();
+    let asked = json!({
+        "TableName": "sekisho-ledger", "ConsistentRead": true, "KeyConditionExpression": "pk = :pk",
+        "ExpressionAttributeValues": {":pk": {"S": "branch#arn"}},
+    });
+    assert_eq!(requests[0], asked);
+    assert_eq!(requests[1]["ExclusiveStartKey"], at);
+    assert_eq!(requests[2]["KeyConditionExpression"], "pk = :pk AND begins_with(sk, :sk)");
+    assert_eq!(requests[2]["ExpressionAttributeValues"][":sk"], json!({"S": "user/"}));
+}
+
+#[tokio::test]
+async fn a_row_of_another_shape_is_unreadable_and_named() {
+    let broken = json!({"pk": {"S": "branch#arn"}, "sk": {"S": "refs/heads/main"}, "sequence": {"S": "many"}});
+    let wire = Wire::answering([ok(&json!({"Item": broken})), ok(&json!({"Items": [broken]}))]);
+    for error in [
+        ledger(&wire).read::<State>(&key()).await.unwrap_err(),
+        ledger(&wire).list::<State>("branch#arn", "").await.unwrap_err(),
+    ] {
+        assert!(matches!(&error, Error::Unreadable { key: broken, .. } if *broken == key()), "{error:?}");
+        assert!(error.to_string().contains("mend or delete it"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn what_dynamodb_does_not_answer_is_unavailable() {
+    for (answer, is_throttled) in [
+        (refused("ProvisionedThroughputExceededException"), true),
+        (refused("ThrottlingException"), true),
+        (refused("RequestLimitExceeded"), true),
+        (refused("ResourceNotFoundException"), false),
+        (refused("ValidationException"), false),
+        (Answer::Http(500, String::new()), false),
+        (Answer::TimedOut, false),
+    ] {
+        let wire = Wire::answering(std::iter::repeat_n(answer, 5));
+        let ledger = ledger(&wire);
+        let decisions = [Decision::new("ignored", "deleted")];
+        for error in [
+            ledger.read::<State>(&key()).await.unwrap_err(),
+            ledger.list::<State>("branch#arn", "").await.unwrap_err(),
+            ledger.write(&key(), &state(), None, "r").await.unwrap_err(),
+            ledger.delete(&key(), 1).await.unwrap_err(),
+            ledger.record("event-relay", "r", datetime!(2026-11-21 12:00 UTC), &decisions).await.unwrap_err(),
+        ] {
+            assert!(matches!(error, Error::Unavailable { throttled, .. } if throttled == is_throttled), "{error:?}");
+        }
+        wire.requests();
+    }
+}
+
+#[tokio::test]
+async fn decisions_are_kept_by_function_and_day_for_four_hundred_days() {
+    let wire = Wire::answering([ok(&json!({}))]);
+    let decisions = [Decision::new("ignored", "deleted").about("ref", "refs/heads/main")];
+    let now = datetime!(2026-11-21 23:59:59.987 UTC);
+    ledger(&wire).record("event-relay", "request-1", now, &decisions).await.unwrap();
+    let request = &wire.requests()[0];
+    assert_eq!(request.operation, "PutItem");
+    let written = json!({
+        "TableName": "sekisho-ledger",
+        "Item": {
+            "pk": {"S": "decision#event-relay#2026-11-21"},
+            "sk": {"S": "2026-11-21T23:59:59.987Z#request-1"},
+            "request": {"S": "request-1"},
+            "expires": {"N": "1829865599"},
+            "decisions": {"L": [{"M": {
+                "outcome": {"S": "ignored"}, "reason": {"S": "deleted"}, "ref": {"S": "refs/heads/main"},
+            }}]},
+        },
+    });
+    assert_eq!(request.json(), written);
+}

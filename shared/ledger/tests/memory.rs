@@ -1,0 +1,112 @@
+//! The ledger in memory keeps the table's promises, whatever is asked of it in whatever order.
+
+#![allow(clippy::unwrap_used, reason = "a test may fail so")]
+
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+use proptest::prelude::*;
+use sekisho_ledger::{Error, Key, Memory, Store};
+
+#[derive(Debug, Clone)]
+enum Operation {
+    Write { key: usize, value: u8, expected: Option<u64>, writer: u8 },
+    Delete { key: usize, expected: u64 },
+    Read { key: usize },
+    List { prefix: usize },
+}
+
+/// A row's revision, value and writer.
+type Known = (u64, BTreeMap<String, u8>, String);
+
+const KEYS: [(&str, &str); 4] = [("a", "x"), ("a", "xy"), ("a", "z"), ("b", "x")];
+const PREFIXES: [&str; 3] = ["", "x", "xy"];
+
+fn key(index: usize) -> Key {
+    let (pk, sk) = KEYS.get(index).unwrap();
+    Key { pk: (*pk).to_owned(), sk: (*sk).to_owned() }
+}
+
+fn operation() -> impl Strategy<Value = Operation> {
+    let key = 0..KEYS.len();
+    prop_oneof![
+        4 => (key.clone(), 0..3_u8, prop::option::of(1..5_u64), 0..2_u8)
+            .prop_map(|(key, value, expected, writer)| Operation::Write { key, value, expected, writer }),
+        1 => (key.clone(), 1..5_u64).prop_map(|(key, expected)| Operation::Delete { key, expected }),
+        1 => key.prop_map(|key| Operation::Read { key }),
+        1 => (0..PREFIXES.len()).prop_map(|prefix| Operation::List { prefix }),
+    ]
+}
+
+/// A ledger in memory answers at once.
+fn now<T>(future: impl Future<Output = T>) -> T {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(answer) => answer,
+        Poll::Pending => unreachable!("it waits for nothing"),
+    }
+}
+
+proptest! {
+    /// DynamoDB's conditions, written down once more and in another way: per key the revision, the value and who wrote it.
+    #[test]
+    fn it_writes_deletes_and_lists_as_the_table_does(operations in prop::collection::vec(operation(), 1..60)) {
+        let memory = Memory::default();
+        let mut rows: BTreeMap<(&str, &str), Known> = BTreeMap::new();
+        for operation in operations {
+            match operation {
+                Operation::Write { key: index, value, expected, writer } => {
+                    let (state, writer) = (BTreeMap::from([("value".to_owned(), value)]), writer.to_string());
+                    let row = rows.get(&KEYS[index]).cloned();
+                    let new = (expected.map_or(1, |expected| expected + 1), state.clone(), writer.clone());
+                    // `attribute_not_exists(pk)`, or `revision = :expected`; or it is what stands there already.
+                    let holds = match (&row, expected) {
+                        (None, None) => true,
+                        (Some((revision, ..)), Some(expected)) => *revision == expected,
+                        _ => false,
+                    };
+                    let answer = now(memory.write(&key(index), &state, expected, &writer));
+                    if holds || row.as_ref() == Some(&new) {
+                        prop_assert_eq!(answer.unwrap(), new.0);
+                        rows.insert(KEYS[index], new);
+                    } else {
+                        prop_assert!(matches!(answer, Err(Error::Changed(changed)) if changed == key(index)));
+                    }
+                }
+                Operation::Delete { key: index, expected } => {
+                    let answer = now(memory.delete(&key(index), expected));
+                    if rows.get(&KEYS[index]).is_none_or(|(revision, ..)| *revision == expected) {
+                        prop_assert!(answer.is_ok());
+                        rows.remove(&KEYS[index]);
+                    } else {
+                        prop_assert!(matches!(answer, Err(Error::Changed(changed)) if changed == key(index)));
+                    }
+                }
+                Operation::Read { key: index } => {
+                    let row = now(memory.read::<BTreeMap<String, u8>>(&key(index))).unwrap();
+                    let known = rows.get(&KEYS[index]);
+                    prop_assert_eq!(row.map(|row| (row.revision, row.state)), known.map(|(r, s, _)| (*r, s.clone())));
+                }
+                Operation::List { prefix } => {
+                    let prefix = PREFIXES[prefix];
+                    let listed = now(memory.list::<BTreeMap<String, u8>>("a", prefix)).unwrap();
+                    let known = rows.keys().filter(|(pk, sk)| *pk == "a" && sk.starts_with(prefix)).map(|(_, sk)| *sk);
+                    prop_assert_eq!(listed.iter().map(|row| row.sk.as_str()).collect::<Vec<_>>(), known.collect::<Vec<_>>());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn out_of_reach_it_does_nothing_at_all() {
+    let memory = Memory::default();
+    now(memory.write(&key(0), &BTreeMap::from([("value", 1)]), None, "r")).unwrap();
+    let before = memory.rows();
+    memory.set_out_of_reach(true);
+    assert!(matches!(now(memory.read::<BTreeMap<String, u8>>(&key(0))), Err(Error::Unavailable { .. })));
+    assert!(matches!(now(memory.list::<BTreeMap<String, u8>>("a", "")), Err(Error::Unavailable { .. })));
+    assert!(matches!(now(memory.write(&key(0), &1, Some(1), "r")), Err(Error::Unavailable { .. })));
+    assert!(matches!(now(memory.delete(&key(0), 1)), Err(Error::Unavailable { .. })));
+    assert_eq!(memory.rows(), before);
+}

@@ -1,0 +1,25 @@
+"""What the functions are compared with: access for a time, as one inline policy, in Python with boto3. The window is
+computed when somebody asks; that it came from the environment once was the fault of what this stands for."""
+
+import json
+import os
+from datetime import datetime, timedelta, timezone
+
+import boto3
+
+iam = boto3.client("iam")
+MINUTES = int(os.environ.get("MINUTES", "180"))
+
+
+def handler(event, _context):
+    start = datetime.now(timezone.utc)
+    end = start + timedelta(minutes=MINUTES)
+    form = "%Y-%m-%dT%H:%M:%SZ"
+    window = {
+        "DateGreaterThan": {"aws:CurrentTime": start.strftime(form)},
+        "DateLessThan": {"aws:CurrentTime": end.strftime(form)},
+    }
+    statement = {"Effect": "Allow", "Action": "*", "Resource": "*", "Condition": window}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    iam.put_user_policy(UserName=event["user"], PolicyName="temp-access", PolicyDocument=document)
+    return f"End time is {end.strftime(form)}"

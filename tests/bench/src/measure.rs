@@ -1,0 +1,359 @@
+//! The measurements. Runs of the programs take turns, so that what else the machine does meets all of them alike.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tokio::sync::oneshot;
+
+use crate::Failure;
+use crate::aws::{Aws, State, Units};
+use crate::events::Program;
+use crate::process::{Process, Start};
+use crate::runtime::{Event, Runtime};
+use crate::throttle::Throttle;
+
+/// What is to be measured.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Plan {
+    /// How to start each program, by name.
+    commands: BTreeMap<String, Vec<String>>,
+    /// Variables that all have.
+    environment: BTreeMap<String, String>,
+    /// The stand-in's certificate and key.
+    certificate: String,
+    key: String,
+    host: String,
+    /// The folder of events.
+    events: String,
+    /// Configurations by name: `everyday`, `targets-…` for the relay, `pipelines-…` for the starter.
+    configurations: BTreeMap<String, String>,
+    /// Cold runs of each program.
+    runs: usize,
+    /// Cold runs of each under the quota.
+    throttled_runs: usize,
+    /// Warm invocations of each.
+    warm: usize,
+    /// Objects that a sweep checks.
+    objects: Vec<usize>,
+}
+
+/// One cold run, in microseconds and bytes.
+#[derive(Debug, Clone, Copy, Serialize)]
+struct Cold {
+    /// From spawn until it asks for an event.
+    init: f64,
+    init_cpu: f64,
+    /// From the event's handing over to the answer.
+    invocation: f64,
+    /// From spawn to the answer.
+    wall: f64,
+    /// Until it asks for the next event.
+    cpu: f64,
+    peak: f64,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct Counted {
+    calls: BTreeMap<String, u64>,
+    units: Units,
+    connections: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Warm {
+    median: f64,
+    p99: f64,
+    per_second: f64,
+    cpu: f64,
+    peak: f64,
+    calls: BTreeMap<String, u64>,
+    units: Units,
+}
+
+#[derive(Debug, Serialize)]
+struct Growth {
+    program: &'static str,
+    what: &'static str,
+    count: usize,
+    wall: f64,
+    cpu: f64,
+    peak: f64,
+    calls: BTreeMap<String, u64>,
+}
+
+/// Everything that was measured.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Figures {
+    cold: BTreeMap<&'static str, Vec<Cold>>,
+    throttled: BTreeMap<&'static str, Vec<Cold>>,
+    /// Why nothing could be throttled.
+    unthrottled: Option<String>,
+    calls: BTreeMap<&'static str, Counted>,
+    warm: BTreeMap<&'static str, Warm>,
+    growth: Vec<Growth>,
+}
+
+/// Measures all of it.
+pub(crate) async fn all(plan: &Plan) -> Result<Figures, Failure> {
+    let aws = Aws::start(&plan.certificate, &plan.key, &plan.host).await?;
+    let bench = Bench { plan, aws };
+    let mut figures = Figures::default();
+    let programs: Vec<Program> = Program::ALL.into_iter().filter(|p| plan.commands.contains_key(p.name())).collect();
+    let mut before = BTreeMap::new();
+    for &program in &programs {
+        before.insert(program, bench.settled(program).await?);
+    }
+
+    for _ in 0..plan.runs {
+        for &program in &programs {
+            let cold = bench.cold(program, &before[&program], None).await?;
+            figures.cold.entry(program.name()).or_default().push(cold);
+            let state = bench.aws.state();
+            let calls = Counted {
+                calls: state.calls.clone(),
+                units: state.units,
+                connections: state.connections.values().sum(),
+            };
+            figures.calls.insert(program.name(), calls);
+        }
+    }
+    match if plan.throttled_runs > 0 { Throttle::make() } else { Err("not asked for".to_owned()) } {
+        Err(why) => figures.unthrottled = Some(why),
+        Ok(throttle) => {
+            for _ in 0..plan.throttled_runs {
+                for &program in &programs {
+                    let cold = bench.cold(program, &before[&program], Some(&throttle)).await?;
+                    figures.throttled.entry(program.name()).or_default().push(cold);
+                }
+            }
+        }
+    }
+    if plan.warm > 0 {
+        for &program in &programs {
+            figures.warm.insert(program.name(), bench.warm(program, &before[&program]).await?);
+        }
+    }
+    for name in plan.configurations.keys() {
+        if let Some((what, count)) = name.split_once('-') {
+            let (program, what) = match what {
+                "targets" => (Program::EventRelay, "targets"),
+                _ => (Program::PipelineStarter, "pipelines"),
+            };
+            figures.growth.push(bench.grown(program, what, count.parse()?, name).await?);
+        }
+    }
+    for &objects in &plan.objects {
+        figures.growth.push(bench.sweep(objects).await?);
+    }
+    figures.growth.sort_by_key(|growth| (growth.program, growth.count));
+    Ok(figures)
+}
+
+struct Bench<'p> {
+    plan: &'p Plan,
+    aws: Aws,
+}
+
+/// A process with the API that it asks.
+struct Running {
+    process: Process,
+    runtime: Runtime,
+    spawned: Instant,
+    /// Where its next event goes, once it has asked for one.
+    asking: Option<oneshot::Sender<Event>>,
+}
+
+impl Bench<'_> {
+    async fn start(&self, program: Program, configuration: &str) -> Result<Running, Failure> {
+        let runtime = Runtime::start().await?;
+        let mut environment = self.plan.environment.clone();
+        environment.extend(self.aws.endpoints.clone());
+        let configuration = self.plan.configurations.get(configuration).ok_or("a configuration that the plan lacks")?;
+        environment.insert("SEKISHO_CONFIG".to_owned(), configuration.clone());
+        environment.insert("AWS_LAMBDA_RUNTIME_API".to_owned(), runtime.address.to_string());
+        environment.insert("AWS_LAMBDA_FUNCTION_NAME".to_owned(), program.name().to_owned());
+        let command = self.plan.commands.get(program.name()).ok_or("a program that the plan lacks")?.clone();
+        let spawned = Instant::now();
+        let process = Process::start(&Start { command, environment })?;
+        Ok(Running { process, runtime, spawned, asking: None })
+    }
+
+    fn event(&self, program: Program, number: u64) -> Result<Event, Failure> {
+        let (event, head) = program.event(number, &self.plan.events)?;
+        self.aws.state().head = head;
+        Ok(request(program, event.to_string(), number))
+    }
+
+    /// The state in which an everyday event finds AWS: what the relay and the starter look at has changed before.
+    async fn settled(&self, program: Program) -> Result<State, Failure> {
+        *self.aws.state() = State::default();
+        if matches!(program, Program::EventRelay | Program::PipelineStarter) {
+            let mut running = self.start(program, "everyday").await?;
+            running.invoke(self.event(program, 1)?).await?;
+            running.process.end().await?;
+        }
+        let state = self.aws.state().clone();
+        Ok(State { calls: BTreeMap::new(), connections: BTreeMap::new(), units: Units::default(), ..state })
+    }
+
+    async fn cold(&self, program: Program, before: &State, throttle: Option<&Throttle>) -> Result<Cold, Failure> {
+        *self.aws.state() = before.clone();
+        let event = self.event(program, 2)?;
+        let mut running = self.start(program, "everyday").await?;
+        let asked = running.settle().await?;
+        let init_cpu = running.process.cpu()?;
+        if let Some(throttle) = throttle {
+            throttle.take(running.process.id())?;
+        }
+        let invocation = running.invoke(event).await?;
+        let _again = running.settle().await?;
+        let cold = Cold {
+            init: micros(asked - running.spawned),
+            init_cpu: micros(init_cpu),
+            invocation: micros(invocation.took),
+            wall: micros(invocation.answered - running.spawned),
+            cpu: micros(running.process.cpu()?),
+            peak: count(running.process.peak()?),
+        };
+        running.process.end().await?;
+        Ok(cold)
+    }
+
+    async fn warm(&self, program: Program, before: &State) -> Result<Warm, Failure> {
+        *self.aws.state() = before.clone();
+        let mut running = self.start(program, "everyday").await?;
+        running.invoke(self.event(program, 2)?).await?;
+        running.settle().await?;
+        let cpu = running.process.cpu()?;
+        let mut times = Vec::new();
+        for number in 0..self.plan.warm {
+            {
+                let mut state = self.aws.state();
+                *state = State { connections: state.connections.clone(), ..before.clone() };
+            }
+            times.push(running.invoke(self.event(program, 3 + number as u64)?).await?.took);
+        }
+        running.settle().await?;
+        let used = running.process.cpu()? - cpu;
+        let total: Duration = times.iter().sum();
+        times.sort();
+        let at = |part: usize| times.get((times.len() * part / 100).min(times.len() - 1)).copied().unwrap_or_default();
+        let warm = Warm {
+            median: micros(at(50)),
+            p99: micros(at(99)),
+            per_second: count(self.plan.warm as u64) / total.as_secs_f64(),
+            cpu: micros(used) / count(self.plan.warm as u64),
+            peak: count(running.process.peak()?),
+            calls: self.aws.state().calls.clone(),
+            units: self.aws.state().units,
+        };
+        running.process.end().await?;
+        Ok(warm)
+    }
+
+    /// The second change under this configuration, warm: the fifth of them counts.
+    async fn grown(&self, program: Program, what: &'static str, size: usize, name: &str) -> Result<Growth, Failure> {
+        *self.aws.state() = State::default();
+        let mut running = self.start(program, name).await?;
+        let mut runs = Vec::new();
+        for number in 1..=9 {
+            let mut event = self.event(program, number)?;
+            if program == Program::PipelineStarter {
+                let mut payload: serde_json::Value = serde_json::from_str(&event.payload)?;
+                payload["detail"]["pipelines"] = (0..size).map(|index| format!("shop-{index}")).collect();
+                event.payload = payload.to_string();
+            }
+            running.settle().await?;
+            let cpu = running.process.cpu()?;
+            self.aws.state().calls.clear();
+            let wall = running.invoke(event).await?.took;
+            running.settle().await?;
+            runs.push((wall, running.process.cpu()? - cpu));
+        }
+        let median = |mut times: Vec<Duration>| {
+            times.sort();
+            times.get(times.len() / 2).copied().unwrap_or_default()
+        };
+        let later = runs.get(1..).unwrap_or_default();
+        let growth = Growth {
+            program: program.name(),
+            what,
+            count: size,
+            wall: micros(median(later.iter().map(|run| run.0).collect())),
+            cpu: micros(median(later.iter().map(|run| run.1).collect())),
+            peak: count(running.process.peak()?),
+            calls: self.aws.state().calls.clone(),
+        };
+        running.process.end().await?;
+        Ok(growth)
+    }
+
+    /// A whole bucket in a process of its own.
+    async fn sweep(&self, objects: usize) -> Result<Growth, Failure> {
+        let program = Program::ArtifactChecker;
+        *self.aws.state() = State { objects, ..State::default() };
+        let mut running = self.start(program, "everyday").await?;
+        let order = json!({"action": "sweep", "bucket": crate::events::ARTIFACTS});
+        let wall = running.invoke(request(program, order.to_string(), 1)).await?.took;
+        running.settle().await?;
+        let growth = Growth {
+            program: program.name(),
+            what: "objects",
+            count: objects,
+            wall: micros(wall),
+            cpu: micros(running.process.cpu()?),
+            peak: count(running.process.peak()?),
+            calls: self.aws.state().calls.clone(),
+        };
+        running.process.end().await?;
+        Ok(growth)
+    }
+}
+
+/// How an event went.
+struct Invoked {
+    answered: Instant,
+    took: Duration,
+}
+
+impl Running {
+    /// Hands an event over and waits for its answer.
+    async fn invoke(&mut self, event: Event) -> Result<Invoked, Failure> {
+        self.settle().await?;
+        let give = self.asking.take().ok_or("it does not ask")?;
+        let given = Instant::now();
+        give.send(event).map_err(|_| "the function has gone")?;
+        let (answered, _) = self.runtime.answered().await?;
+        Ok(Invoked { answered, took: answered - given })
+    }
+
+    /// Waits until it asks for an event, where it does not yet: its CPU time then stands still.
+    async fn settle(&mut self) -> Result<Instant, Failure> {
+        if self.asking.is_some() {
+            return Ok(Instant::now());
+        }
+        let (at, give) = self.runtime.asked().await?;
+        self.asking = Some(give);
+        Ok(at)
+    }
+}
+
+fn request(program: Program, payload: String, number: u64) -> Event {
+    let (account, region, name) = (program.account(), crate::events::REGION, program.name());
+    Event {
+        payload,
+        request: format!("8476a536-e9f4-11e8-9739-{number:012}"),
+        function: format!("arn:aws:lambda:{region}:{account}:function:{name}"),
+    }
+}
+
+fn micros(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
+}
+
+#[expect(clippy::cast_precision_loss, reason = "no figure here comes near 2^53")]
+fn count(number: u64) -> f64 {
+    number as f64
+}

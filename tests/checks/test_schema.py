@@ -1,0 +1,38 @@
+"""The schema that editors read says of a configuration what the functions say of it."""
+
+import json
+import tomllib
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+CONFIG = Path(__file__).parents[2] / "config"
+SCHEMA = jsonschema.Draft202012Validator(json.loads((CONFIG / "sekisho.schema.json").read_text()))
+COMMITTED = (CONFIG / "sekisho.toml").read_text()
+
+
+def test_the_committed_file_is_valid():
+    jsonschema.Draft202012Validator.check_schema(SCHEMA.schema)
+    SCHEMA.validate(tomllib.loads(COMMITTED))
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "where"),
+    [
+        ('branches   = ["main"', 'branchs = ["main"', ["route", 0]),
+        ('"222222222222"', '"22222222222"', ["route", 0, "target", 0, "account"]),
+        ('"222222222222"', "222222222222", ["route", 0, "target", 0, "account"]),
+        ('"ap-northeast-1"', '"tokyo"', ["route", 0, "target", 0, "region"]),
+        ('["api/**", "!**/*.md"]', '["!**/*.md"]', ["route", 0, "paths"]),
+        ('["main", "release/*"]', "[]", ["route", 0]),
+        ("default_minutes = 180", "default_minutes = 0", ["access", "default_minutes"]),
+        ("require_mfa = true", 'require_mfa = "yes"', ["access", "profiles", "read-only", "require_mfa"]),
+        ('"logs:Get*"', '"logs"', ["access", "profiles", "read-only", "statements", 0, "actions", 1]),
+        ('repair = "update"', 'repair = "mend"', ["artifacts", "repair"]),
+    ],
+)
+def test_a_mistake_is_found_where_it_is(right, wrong, where):
+    assert right in COMMITTED
+    errors = list(SCHEMA.iter_errors(tomllib.loads(COMMITTED.replace(right, wrong, 1))))
+    assert where in [list(error.absolute_path) for error in errors]

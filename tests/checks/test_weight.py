@@ -1,0 +1,56 @@
+"""What the functions must not bring along, whatever the machine: other TLS stacks, a newer C library, weight."""
+
+import re
+import subprocess
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILD = ROOT / ".aws-sam" / "build"
+MEGABYTE = 1_000_000
+# Zipped, as Lambda stores and loads them.
+LARGEST = {"EventRelay": 3.0, "PipelineStarter": 3.0, "TempAccess": 2.6, "ArtifactChecker": 3.0}
+FOLDERS = {"EventRelay": "event-relay", "PipelineStarter": "pipeline-starter", "TempAccess": "temp-access", "ArtifactChecker": "artifact-checker"}
+# aws-lc costs 21 ms of CPU in the first TLS call; the others are TLS stacks beside rustls, or its legacy client.
+BARRED = {"aws-lc-rs", "aws-lc-sys", "openssl", "openssl-sys", "native-tls", "s2n-tls", "s2n-tls-sys", "boring", "boring-sys", "reqwest"}
+# One version of each: two mean that the SDK's legacy stack is back.
+SINGLE = {"rustls", "tokio-rustls", "hyper-rustls", "hyper", "ring"}
+# Amazon Linux 2023's.
+GLIBC = (2, 34)
+
+
+@pytest.fixture(scope="module", params=LARGEST)
+def bootstrap(request):
+    file = BUILD / request.param / "bootstrap"
+    assert file.is_file(), f"{file} is missing: make build"
+    return request.param, file
+
+
+@pytest.mark.parametrize("package", FOLDERS.values())
+@pytest.mark.parametrize("target", ["x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu"])
+def test_one_tls_stack_is_built_in(package, target):
+    command = ["cargo", "tree", "--locked", "-p", package, "-e", "normal,build", "--target", target, "--prefix", "none", "-f", "{p}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = {tuple(line.split(" (")[0].rsplit(" v", 1)) for line in done.stdout.splitlines() if " v" in line}
+    names = [name for name, _ in found]
+    assert not BARRED.intersection(names), f"see who asks for it: cargo tree -p {package} --target {target} -i <name>"
+    assert {name: names.count(name) for name in SINGLE} == dict.fromkeys(SINGLE, 1)
+
+
+def test_the_c_library_is_no_newer_than_lambdas(bootstrap):
+    _, file = bootstrap
+    asked = {tuple(map(int, version)) for version in re.findall(rb"GLIBC_(\d+)\.(\d+)", file.read_bytes())}
+    assert asked, "a binary that names no version of glibc is not what is built here"
+    assert max(asked) <= GLIBC
+
+
+def test_it_stays_light(bootstrap, tmp_path):
+    name, file = bootstrap
+    packed = tmp_path / "function.zip"
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(file, "bootstrap")
+    size = packed.stat().st_size / MEGABYTE
+    assert size <= LARGEST[name], f"{size:.2f} MB: see docs/performance.md for what weighs how much"

@@ -1,0 +1,215 @@
+"""Who is let in, what they can't do while they are in, and how it ends: with IAM enforced, for users and roles."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+
+import boto3
+import pytest
+from local_stack import job
+from local_stack.layout import ACCOUNTS, REGION
+from local_stack.observed import grants, refused
+from local_stack.stack import eventually
+
+DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthorizationError"}
+ACCOUNT = ACCOUNTS["production"]
+TAGS = [{"Key": "sekisho:access", "Value": "grantable"}]
+ANYBODY = json.dumps({
+    "Version": "2012-10-17",
+    "Statement": [{"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}, "Action": "sts:AssumeRole"}],
+})
+EVERYTHING = json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]})
+
+
+def clients(stack, key):
+    """Makes clients of these credentials."""
+    return lambda service: boto3.client(
+        service,
+        region_name=REGION,
+        endpoint_url=stack.endpoint,
+        aws_access_key_id=key["AccessKeyId"],
+        aws_secret_access_key=key["SecretAccessKey"],
+        aws_session_token=key.get("SessionToken"),
+    )
+
+
+def grant(stack, **request):
+    return job.invoke(stack, "production", "temp-access", request)
+
+
+def end_of(answer):
+    """The end that an answer says."""
+    assert answer.startswith("End time is ")
+    return datetime.fromisoformat(answer.split()[3])
+
+
+@pytest.fixture(scope="module")
+def user(stack):
+    """Makes prepared users, and gives each one's clients."""
+    iam, boundary = stack.client("production", "iam"), stack.outputs("production")["AccessBoundaryArn"]
+
+    def make(name):
+        iam.create_user(UserName=name, PermissionsBoundary=boundary, Tags=TAGS)
+        return clients(stack, iam.create_access_key(UserName=name)["AccessKey"])
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def holder(stack, user):
+    """Somebody inside, with the profile that allows everything."""
+    acts = user("holder")
+    grant(stack, user="holder", minutes=60)
+    assert acts("lambda").list_functions()["Functions"]
+    return acts
+
+
+STAYS = [
+    ("a key for another user", "iam", "create_access_key", {"UserName": "prd-user"}),
+    ("a user of one's own", "iam", "create_user", {"UserName": "later"}),
+    ("a role that anybody may take", "iam", "create_role", {"RoleName": "later", "AssumeRolePolicyDocument": ANYBODY}),
+    ("a policy on oneself", "iam", "put_user_policy",
+     {"UserName": "holder", "PolicyName": "stay", "PolicyDocument": EVERYTHING}),
+    ("a longer window in one's own policy", "iam", "put_user_policy",
+     {"UserName": "holder", "PolicyName": "sekisho-admin", "PolicyDocument": EVERYTHING}),
+    ("a managed policy on oneself", "iam", "attach_user_policy",
+     {"UserName": "holder", "PolicyArn": "arn:aws:iam::aws:policy/AdministratorAccess"}),
+    ("the boundary off", "iam", "delete_user_permissions_boundary", {"UserName": "holder"}),
+    ("the boundary rewritten", "iam", "create_policy_version",
+     {"PolicyArn": f"arn:aws:iam::{ACCOUNT}:policy/sekisho-access-boundary", "PolicyDocument": EVERYTHING, "SetAsDefault": True}),
+    ("another's tag", "iam", "tag_user", {"UserName": "prd-user", "Tags": TAGS}),
+    ("another role", "sts", "assume_role",
+     {"RoleArn": f"arn:aws:iam::{ACCOUNT}:role/sekisho-cloudformation-{REGION}", "RoleSessionName": "stay"}),
+    ("a grant of one's own", "lambda", "invoke", {"FunctionName": "temp-access", "Payload": b'{"user":"holder"}'}),
+    ("other code in temp-access", "lambda", "update_function_code", {"FunctionName": "temp-access", "ZipFile": b"PK"}),
+    ("another configuration of it", "lambda", "update_function_configuration", {"FunctionName": "temp-access", "Timeout": 3}),
+    ("a door into a function", "lambda", "add_permission",
+     {"FunctionName": "shop-prices", "StatementId": "stay", "Action": "lambda:InvokeFunction", "Principal": "999999999999"}),
+    ("a stack", "cloudformation", "create_stack", {"StackName": "stay", "TemplateBody": "{}"}),
+    ("an execution of the pipeline", "codepipeline", "start_pipeline_execution", {"name": "shop"}),
+    ("a bucket's policy", "s3", "put_bucket_policy",
+     {"Bucket": f"sekisho-artifacts-{ACCOUNT}-{REGION}", "Policy": EVERYTHING}),
+    ("a rule", "events", "put_rule", {"Name": "stay", "ScheduleExpression": "rate(1 day)"}),
+    ("a schedule", "scheduler", "create_schedule",
+     {"Name": "stay", "ScheduleExpression": "rate(1 day)", "FlexibleTimeWindow": {"Mode": "OFF"},
+      "Target": {"Arn": f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:temp-access",
+                 "RoleArn": f"arn:aws:iam::{ACCOUNT}:role/sekisho-chat-{REGION}"}}),
+    ("a queue's policy", "sqs", "set_queue_attributes",
+     {"QueueUrl": "sekisho-pipeline-starter-dead-letters", "Attributes": {"Policy": EVERYTHING}}),
+    ("the ledger's rows", "dynamodb", "delete_item",
+     {"TableName": "sekisho-ledger", "Key": {"pk": {"S": "grant"}, "sk": {"S": "user/holder/admin"}}}),
+    ("the ledger", "dynamodb", "delete_table", {"TableName": "sekisho-ledger"}),
+    ("the account's organization", "organizations", "leave_organization", {}),
+]
+
+
+@pytest.mark.parametrize(("what", "service", "call", "request_"), STAYS, ids=[stay[0] for stay in STAYS])
+def test_the_holder_of_everything_cannot_take(holder, what, service, call, request_):
+    client = holder(service)
+    if "QueueUrl" in request_:
+        request_ = request_ | {"QueueUrl": client.get_queue_url(QueueName=request_["QueueUrl"])["QueueUrl"]}
+    assert refused(lambda: getattr(client, call)(**request_)) in DENIED
+
+
+def test_a_grant_of_a_key_is_for_aws_resources_only(stack, holder):
+    kms = stack.client("production", "kms")
+    key = kms.create_key()["KeyMetadata"]["KeyId"]
+    grant_ = {"KeyId": key, "GranteePrincipal": "arn:aws:iam::999999999999:root", "Operations": ["Decrypt"]}
+    assert refused(lambda: holder("kms").create_grant(**grant_)) in DENIED
+
+
+def test_a_role_is_let_in_and_its_sessions_are_out_again_when_it_is_revoked(stack):
+    iam, boundary = stack.client("production", "iam"), stack.outputs("production")["AccessBoundaryArn"]
+    role = iam.create_role(
+        RoleName="operators", AssumeRolePolicyDocument=ANYBODY, PermissionsBoundary=boundary, Tags=TAGS)["Role"]["Arn"]
+    key = stack.client("production", "sts").assume_role(RoleArn=role, RoleSessionName="night")["Credentials"]
+    session = clients(stack, key)
+    assert refused(session("lambda").list_functions) in DENIED
+    grant(stack, role="operators", minutes=30, reason="障害対応 <shop> & more")
+    assert session("lambda").list_functions()["Functions"]
+    assert [one["reason"] for one in grants(stack, "production") if one["sk"] == "role/operators/admin"] == ["障害対応 <shop> & more"]
+    assert "障害" not in json.dumps(iam.get_role_policy(RoleName="operators", PolicyName="sekisho-admin")["PolicyDocument"])
+    grant(stack, action="revoke", role="operators")
+    assert refused(session("lambda").list_functions) in DENIED
+    assert iam.list_role_policies(RoleName="operators")["PolicyNames"] == []
+
+
+def test_a_profile_that_asks_for_a_second_factor_lets_nobody_in_without(stack, user):
+    acts = user("without-mfa")
+    grant(stack, user="without-mfa", profile="read-only", minutes=5)
+    assert refused(acts("ec2").describe_vpcs) in DENIED
+
+
+def test_the_sweep_takes_what_has_ended_and_nothing_else(stack, user):
+    iam = stack.client("production", "iam")
+    for name in ("ended", "open-ended", "inside"):
+        user(name)
+    grant(stack, user="inside", minutes=5)
+    ended = iam.get_user_policy(UserName="inside", PolicyName="sekisho-admin")["PolicyDocument"]
+    for statement in ended["Statement"]:
+        statement["Condition"]["DateLessThan"]["aws:CurrentTime"] = "2026-01-01T00:00:00Z"
+    iam.put_user_policy(UserName="ended", PolicyName="sekisho-admin", PolicyDocument=json.dumps(ended))
+    iam.put_user_policy(UserName="ended", PolicyName="another", PolicyDocument=json.dumps(ended))
+    iam.put_user_policy(UserName="open-ended", PolicyName="sekisho-admin", PolicyDocument=EVERYTHING)
+    schedule = {"version": "0", "id": "1", "source": "aws.events", "detail-type": "Scheduled Event", "account": ACCOUNT,
+                "region": REGION, "time": "2026-11-21T00:00:00Z", "resources": [], "detail": {}}
+    swept = {one["user"]: one["outcome"] for one in grant(stack, **schedule)["decisions"] if "user" in one}
+    assert (swept["ended"], swept["open-ended"]) == ("swept", "open-ended") and "inside" not in swept
+    left = {name: iam.list_user_policies(UserName=name)["PolicyNames"] for name in ("ended", "open-ended", "inside")}
+    assert left == {"ended": ["another"], "open-ended": ["sekisho-admin"], "inside": ["sekisho-admin"]}
+
+
+def test_grants_at_the_same_time_end_with_the_latest(stack, user):
+    names = [f"many-{n}" for n in range(3)]
+    for name in names:
+        user(name)
+    asked = [(name, minutes) for minutes in (20, 45, 5, 30) for name in names]
+    before = datetime.now(UTC)
+    with ThreadPoolExecutor(max_workers=6) as pool:
+        ends = list(pool.map(lambda one: (one[0], end_of(grant(stack, user=one[0], minutes=one[1]))), asked))
+    iam = stack.client("production", "iam")
+    for name in names:
+        (statement,) = iam.get_user_policy(UserName=name, PolicyName="sekisho-admin")["PolicyDocument"]["Statement"]
+        end = datetime.fromisoformat(statement["Condition"]["DateLessThan"]["aws:CurrentTime"])
+        assert end == max(said for whose, said in ends if whose == name)
+        assert end >= before.replace(microsecond=0) + timedelta(minutes=45)
+
+
+def test_a_notice_tells_of_each_grant(stack, user):
+    user("noticed")
+    sns, sqs = stack.client("production", "sns"), stack.client("production", "sqs")
+    (topic,) = [one["TopicArn"] for one in sns.list_topics()["Topics"] if one["TopicArn"].endswith(":sekisho-notices")]
+    queue = sqs.create_queue(QueueName="notices")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
+    grant(stack, user="noticed", minutes=5, reason="look at <logs>")
+
+    def probe():
+        found = sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10, WaitTimeSeconds=1).get("Messages", [])
+        told = [json.loads(json.loads(one["Body"])["Message"]) for one in found]
+        return [one for one in told if "noticed" in one["content"]["title"]]
+
+    notice = eventually("a notice of the grant comes", probe, 30)[0]
+    assert notice["source"] == "custom" and "look at &lt;logs&gt;" in notice["content"]["description"]
+    assert "cloudtrail" in notice["content"]["description"]
+
+
+@pytest.mark.parametrize(
+    ("payload", "error"),
+    [
+        ({"user": "prd-user", "minutes": 481}, "InvalidRequest"),
+        ({"user": "prd-user", "minutes": "60"}, "InvalidRequest"),
+        ({"user": "prd-user", "minuts": 60}, "InvalidRequest"),
+        ({"user": "prd-user", "role": "operators"}, "InvalidRequest"),
+        ({"user": "PRD-USER"}, "Refused"),
+        ({"user": "nobody-of-this-name"}, "NotFound"),
+        ([], "InvalidRequest"),
+    ],
+)
+def test_a_bad_request_is_an_error_with_a_type_and_writes_nothing(stack, payload, error):
+    iam = stack.client("production", "iam")
+    before = iam.list_user_policies(UserName="prd-user")["PolicyNames"]
+    answer = stack.client("production", "lambda").invoke(FunctionName="temp-access", Payload=json.dumps(payload).encode())
+    said = json.loads(answer["Payload"].read())
+    assert answer["FunctionError"] and said["errorType"] == error, said
+    assert iam.list_user_policies(UserName="prd-user")["PolicyNames"] == before

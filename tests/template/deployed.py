@@ -1,0 +1,103 @@
+"""The template expanded as SAM expands it, and deployed to accounts of a local cloud: its conditions and names resolved."""
+
+import io
+import json
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import zipfile
+from contextlib import contextmanager
+
+import boto3
+from samtranslator.parser.parser import Parser
+from samtranslator.translator.translator import Translator
+from samtranslator.yaml_helper import yaml_parse
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+TEMPLATE = ROOT / "template.yaml"
+CLOUD = ROOT / "tests" / "local-cloud" / "cloud.py"
+REGION = "ap-northeast-1"
+STACK = "sekisho"
+CODE = "placeholder"
+
+# The accounts of samconfig.toml, with everything switched on that adds a policy.
+ACCOUNTS = {
+    "111111111111": {"HostsRepositories": "true"},
+    "222222222222": {"HostsPipelines": "true", "ArtifactWrites": "repair"},
+    "333333333333": {"HostsPipelines": "true", "GrantsAccess": "true", "ManagesPipeline": "true", "RequiresApproval": "true",
+                     "AssumableRoleArns": "arn:aws:iam::999999999999:role/support",
+                     "ArtifactConsumerRoleArn": "arn:aws:iam::333333333333:role/consumer",
+                     "SlackWorkspaceId": "T07EA123LEP", "SlackChannelId": "C07EZ1ABC23"},
+}
+PARTNERS = {"RepositoryAccountId": "111111111111", "PipelineAccountIds": "222222222222,333333333333"}
+
+
+def source():
+    """The template as it is committed, parsed."""
+    return yaml_parse(TEMPLATE.read_text())
+
+
+def expanded():
+    """The template as CloudFormation sees it after the transform, with its intrinsics and conditions."""
+    template = source()
+    template["Globals"]["Function"]["CodeUri"] = {"Bucket": CODE, "Key": CODE}
+    template["Resources"]["Config"]["Properties"]["ContentUri"] = {"Bucket": CODE, "Key": CODE}
+    session = boto3.Session(region_name=REGION)
+    return Translator({}, Parser(), boto_session=session).translate(template, {}, {})
+
+
+class Deployed:
+    """A local cloud, and what is deployed in it."""
+
+    def __init__(self, endpoint):
+        self.endpoint = endpoint
+
+    def client(self, account, service, region=REGION):
+        """A client as the account's root, which the emulator takes any 12-digit access key for."""
+        return boto3.client(service, region_name=region, endpoint_url=self.endpoint,
+                            aws_access_key_id=account, aws_secret_access_key="root")
+
+    def deploy(self, account, parameters, template=None):
+        """Deploys the expanded template; gives the stack's outputs."""
+        s3 = self.client(account, "s3")
+        s3.create_bucket(Bucket=f"{CODE}-{account}", CreateBucketConfiguration={"LocationConstraint": REGION})
+        s3.put_object(Bucket=f"{CODE}-{account}", Key=CODE, Body=_placeholder())
+        text = json.dumps(template or expanded()).replace(f'"S3Bucket": "{CODE}"', f'"S3Bucket": "{CODE}-{account}"')
+        s3.put_object(Bucket=f"{CODE}-{account}", Key="template", Body=text)
+        cloudformation = self.client(account, "cloudformation")
+        cloudformation.create_stack(
+            StackName=STACK, TemplateURL=f"{self.endpoint}/{CODE}-{account}/template", Capabilities=["CAPABILITY_NAMED_IAM"],
+            Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()])
+        cloudformation.get_waiter("stack_create_complete").wait(StackName=STACK, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
+        stack = cloudformation.describe_stacks(StackName=STACK)["Stacks"][0]
+        return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+
+
+def _placeholder():
+    """A zip that Lambda takes; nothing invokes it."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("bootstrap", "#!/bin/sh\nexit 1\n")
+    return file.getvalue()
+
+
+@contextmanager
+def cloud():
+    """A local cloud of its own, on a free port, ended at the end."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with tempfile.TemporaryDirectory() as data:
+        command = [sys.executable, CLOUD, "--port", str(port), "--data", data]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        try:
+            line = process.stdout.readline()
+            if line.strip() != "ready":
+                raise RuntimeError(f"the local cloud did not start: {line!r}")
+            yield Deployed(f"http://127.0.0.1:{port}")
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(timeout=30)

@@ -1,0 +1,78 @@
+"""Every policy of an account's stack, with its names resolved, as the deployed stack has it."""
+
+import json
+from dataclasses import dataclass, field
+
+from .deployed import REGION, STACK
+
+BUS = "sekisho"
+
+
+@dataclass(frozen=True)
+class Policy:
+    """One document and where it stands; `on` is the ARN of the role or resource that it belongs to."""
+
+    kind: str  # identity, trust, boundary, managed, bus, key, bucket, queue, topic, function
+    on: str
+    document: dict = field(hash=False)
+
+    @property
+    def statements(self):
+        found = self.document["Statement"]
+        return found if isinstance(found, list) else [found]
+
+    def __str__(self):
+        return f"{self.kind} of {self.on}"
+
+
+def of(deployed, account, stack=STACK):
+    """All of them; a resource of a kind that can carry a policy and is not read here is an error."""
+    client = lambda service: deployed.client(account, service)
+    cloudformation, iam = client("cloudformation"), client("iam")
+    pages = cloudformation.get_paginator("list_stack_resources").paginate(StackName=stack)
+    resources = [(one["LogicalResourceId"], one["ResourceType"], one["PhysicalResourceId"])
+                 for page in pages for one in page["StackResourceSummaries"]]
+    found = []
+
+    def add(kind, on, document):
+        found.append(Policy(kind, on, json.loads(document) if isinstance(document, str) else document))
+
+    for logical, kind, physical in resources:
+        match kind:
+            case "AWS::IAM::Role":
+                role = iam.get_role(RoleName=physical)["Role"]
+                add("trust", role["Arn"], role["AssumeRolePolicyDocument"])
+                for name in iam.list_role_policies(RoleName=physical)["PolicyNames"]:
+                    add("identity", role["Arn"], iam.get_role_policy(RoleName=physical, PolicyName=name)["PolicyDocument"])
+            case "AWS::IAM::ManagedPolicy":
+                version = iam.get_policy(PolicyArn=physical)["Policy"]["DefaultVersionId"]
+                document = iam.get_policy_version(PolicyArn=physical, VersionId=version)["PolicyVersion"]["Document"]
+                add("boundary" if logical == "AccessBoundary" else "managed", physical, document)
+            case "AWS::Events::EventBus":
+                bus = client("events").describe_event_bus(Name=BUS)
+                add("bus", bus["Arn"], bus["Policy"])
+            case "AWS::KMS::Key":
+                kms = client("kms")
+                arn = kms.describe_key(KeyId=physical)["KeyMetadata"]["Arn"]
+                add("key", arn, kms.get_key_policy(KeyId=physical, PolicyName="default")["Policy"])
+            case "AWS::S3::Bucket":
+                add("bucket", f"arn:aws:s3:::{physical}", client("s3").get_bucket_policy(Bucket=physical)["Policy"])
+            case "AWS::SQS::Queue":
+                queue = client("sqs").get_queue_attributes(QueueUrl=physical, AttributeNames=["All"])["Attributes"]
+                add("queue", queue["QueueArn"], queue["Policy"])
+            case "AWS::SNS::Topic":
+                add("topic", physical, client("sns").get_topic_attributes(TopicArn=physical)["Attributes"]["Policy"])
+            case "AWS::Lambda::Function":
+                arn = f"arn:aws:lambda:{REGION}:{account}:function:{physical}"
+                add("function", arn, client("lambda").get_policy(FunctionName=physical)["Policy"])
+            case _ if kind.endswith("Policy") and kind not in READ_WITH_THEIR_RESOURCE:
+                raise AssertionError(f"{logical} is a {kind}, which nobody reads here")
+    return found
+
+
+READ_WITH_THEIR_RESOURCE = ["AWS::S3::BucketPolicy", "AWS::SQS::QueuePolicy", "AWS::SNS::TopicPolicy"]
+
+
+def listed(value):
+    """A policy element as the list that it may be."""
+    return value if isinstance(value, list) else [value]

@@ -1,0 +1,85 @@
+"""Environment and actions: what a function's code uses is in the template for it, and nothing is there that it does not use."""
+
+import re
+
+import botocore.session
+import pytest
+from botocore import xform_name
+from template import deployed
+from template.policies import listed
+from template.test_template import NAMES
+
+FUNCTIONS = deployed.ROOT / "functions"
+# The ledger's methods, each by the call that it makes.
+LEDGER = {"read": "GetItem", "write": "PutItem", "record": "PutItem", "list": "Query", "delete": "DeleteItem"}
+# Calls that take other permissions than one of their own name.
+NEEDS = {
+    "s3:HeadObject": ["s3:GetObject", "s3:GetObjectLegalHold", "s3:GetObjectRetention"], "s3:ListObjectsV2": ["s3:ListBucket"],
+    "s3:ListObjectVersions": ["s3:ListBucketVersions"], "s3:GetBucketEncryption": ["s3:GetEncryptionConfiguration"],
+    "s3:GetObject": ["s3:GetObject", "s3:GetObjectVersion"], "s3:GetObjectTagging": ["s3:GetObjectTagging", "s3:GetObjectVersionTagging"],
+    "s3:CopyObject": ["s3:PutObject", "s3:PutObjectTagging", "s3:GetObjectVersion"], "s3:CreateMultipartUpload": ["s3:PutObject", "s3:PutObjectTagging"],
+    "s3:CompleteMultipartUpload": ["s3:PutObject"], "s3:UploadPartCopy": ["s3:PutObject", "s3:GetObjectVersion"],
+    # S3 asks KMS in the caller's name.
+    "s3:UpdateObjectEncryption": ["s3:UpdateObjectEncryption", "s3:PutObject", "kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey",
+                                  "kms:ReEncryptFrom", "kms:ReEncryptTo"],
+    "lambda:Invoke": ["lambda:InvokeFunction"],
+}
+# Lambda itself uses the function's role for these.
+BY_LAMBDA = {"logs:CreateLogStream", "logs:PutLogEvents"}
+# The SDK's name of a service, where botocore and IAM have another.
+SERVICES = {"eventbridge": "events"}
+
+
+def code(binary):
+    """The function's source, its own tests left out."""
+    files = sorted((FUNCTIONS / binary / "src").rglob("*.rs"))
+    assert files
+    return "\n".join(file.read_text().split("#[cfg(test)]")[0] for file in files)
+
+
+def function(logical):
+    return deployed.source()["Resources"][logical]["Properties"]
+
+
+@pytest.mark.parametrize("logical", NAMES)
+def test_environment(logical):
+    globals_ = deployed.source()["Globals"]["Function"]["Environment"]["Variables"]
+    given = set(globals_) | set(function(logical).get("Environment", {}).get("Variables", {}))
+    read = set(re.findall(r'"([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)"', code(NAMES[logical][1])))
+    # Set by Lambda, or from outside for another endpoint.
+    read = {name for name in read if not name.startswith("AWS_") and name != "SEKISHO_CONFIG"}
+    assert given == read | {"LEDGER_TABLE"}
+
+
+@pytest.mark.parametrize("logical", NAMES)
+def test_actions(logical):
+    binary, source = NAMES[logical][1], code(NAMES[logical][1])
+    manifest = (FUNCTIONS / binary / "Cargo.toml").read_text().split("[dev-dependencies]")[0]
+    needed = set(BY_LAMBDA)
+    session = botocore.session.get_session()
+    for crate in re.findall(r"^aws-sdk-(\w+)", manifest, re.MULTILINE):
+        service = SERVICES.get(crate, crate)
+        if service == "dynamodb":
+            # The ledger alone speaks to DynamoDB.
+            methods = set(re.findall(r"ledger(?:\(\))?\s*\.\s*(\w+)", source)) & set(LEDGER)
+            needed |= {f"dynamodb:{LEDGER[method]}" for method in methods}
+            continue
+        operations = {xform_name(name): name for name in session.get_service_model(service).operation_names}
+        for call in set(re.findall(r"\.(\w+)\(\)", source)) & set(operations):
+            action = f"{service}:{operations[call]}"
+            needed.update(NEEDS.get(action, [action]))
+    if "DeadLetterQueue" in function(logical):
+        needed.add("sqs:SendMessage")
+    allowed = set()
+    for policy in deployed.source()["Resources"][f"{logical}Role"]["Properties"]["Policies"]:
+        for statement in policy["PolicyDocument"]["Statement"]:
+            statement = statement["Fn::If"][1] if "Fn::If" in statement else statement
+            allowed |= set(listed(statement["Action"]))
+    assert allowed == needed
+
+
+def test_the_filters_of_failed_executions_know_the_functions_own_words():
+    filters = [one["Properties"]["FilterPattern"] for one in deployed.source()["Resources"].values() if one["Type"] == "AWS::Logs::MetricFilter"]
+    said = [part for one in filters for part in re.findall(r'decision\.reason !?= "([^"]*)\*"', one)]
+    assert len(said) == 2
+    assert all(part in code("pipeline-starter") for part in said)
