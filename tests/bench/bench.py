@@ -59,7 +59,7 @@ def main():
     logs = WORK / "logs"
     here = {"cwd": ROOT, "env": build.environment(), "hint": build.MEND}
     architecture = {"x86_64": "--x86-64", "arm64": "--arm64"}[ARCHITECTURE]
-    run("Building hello world", ["cargo", "lambda", "build", "--release", architecture, "--bin", "hello"], logs / "hello.log", **here)
+    run("Building hello world", ["cargo", "lambda", "build", "--release", architecture, "-p", "sekisho-hello"], logs / "hello.log", **here)
     run("Building the benchmark", ["cargo", "build", "--profile", "bench", "-p", "sekisho-bench"], logs / "bench.log", **here)
     binaries = {name: BUILD / logical / "bootstrap" for logical, name in FUNCTIONS.items()}
     binaries["hello"] = ROOT / "target" / "lambda" / "hello" / "bootstrap"
