@@ -130,6 +130,19 @@ def test_the_next_push_updates_the_application(stack, clone, commit):
         assert execution_of(stack, profile, second) != execution_of(stack, profile, commit)
 
 
+def test_accounts_a_version_apart_go_on_working(stack, clone, commit):
+    """A newer relay says more than this starter knows: it starts. One whose event has another shape: a refusal that says so."""
+    newest = job.decided(stack, "repository", "event-relay", "relayed")[-1]["commit"]
+    (decision,) = job.relayed_again(stack, "test", newest, later=1, priority="high")["decisions"]
+    assert (decision["outcome"], decision["commit"]) == ("started", newest)
+
+    def newer_still():
+        (decision,) = job.relayed_again(stack, "test", newest, later=2, version=2)["decisions"]
+        assert decision["outcome"] == "refused" and "version is 2" in decision["reason"]
+
+    unchanged(stack, newer_still)
+
+
 def test_nobody_but_the_relay_reaches_the_bus_of_another_account(stack):
     """Not even an administrator of the repository account."""
     bus = stack.outputs("production")["EventBusArn"]

@@ -77,8 +77,8 @@ def told_again(stack, old, new, ref):
         pass
 
 
-def relayed_again(stack, profile, commit):
-    """Hands the account's starter the relayed event of a commit once more, as its bus may."""
+def relayed_again(stack, profile, commit, later=0, **more):
+    """Hands the account's starter the relayed event of a commit once more, as its bus may; or a `later` one, with `more` in it."""
     relayed = [one for one in decided(stack, "repository", "event-relay", "relayed") if one["commit"] == commit][-1]
     change = {
         "kind": "branch",
@@ -86,12 +86,12 @@ def relayed_again(stack, profile, commit):
         "ref": "refs/heads/main",
         "commit": commit,
         "previous": relayed.get("previous"),
-        "sequence": int(relayed["sequence"]),
+        "sequence": int(relayed["sequence"]) + later,
         "actor": None,
         "event": None,
     }
     same = "\n".join([change["repository"], change["ref"], str(change["sequence"]), commit])
-    detail = {"version": 1, "id": hashlib.sha256(same.encode()).hexdigest(), "change": change, "pipelines": [PIPELINE]}
+    detail = {"version": 1, "id": hashlib.sha256(same.encode()).hexdigest(), "change": change, "pipelines": [PIPELINE], **more}
     event = {
         "version": "0",
         "id": "00000000-0000-4000-8000-000000000000",

@@ -10,10 +10,6 @@ use crate::deliver::Redelivery;
 
 const CODECOMMIT: &str = "aws.codecommit";
 
-/// Bytes of an event that are looked at. CodeCommit's have some 2,000, and what is kept of one has to fit a row of
-/// DynamoDB, 400 KB.
-const LARGEST: usize = 256 * 1024;
-
 /// What an invocation asks for.
 #[derive(Debug)]
 pub enum Input {
@@ -98,9 +94,6 @@ pub fn read(payload: &str, here: Here<'_>) -> Input {
     let is_object = payload.trim_start().starts_with('{');
     if is_object && let Ok(action) = serde_json::from_str::<Action>(payload) {
         return request(payload, action);
-    }
-    if payload.len() > LARGEST {
-        return Input::Refused(format!("the event has {} bytes: none of CodeCommit's has {LARGEST}", payload.len()));
     }
     let envelope = match Envelope::parse(payload) {
         Ok(envelope) => envelope,

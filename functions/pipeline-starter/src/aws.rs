@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use sekisho_domain::change::CommitId;
 use sekisho_domain::config::Misconfigured;
+use sekisho_domain::notice::Notice;
 use sekisho_lambda::Environment;
 use sekisho_lambda::aws::SdkConfig;
 use sekisho_lambda::environment::LEDGER_TABLE;
@@ -79,7 +80,7 @@ impl World for Aws {
         pipelines::why_failed(&self.codepipeline, pipeline, execution).await
     }
 
-    async fn tell(&self, subject: &str, text: &str) -> Result<(), Unanswered> {
-        pipelines::tell(&self.sns, &self.topic, subject, text).await
+    async fn tell(&self, notice: &Notice) -> Result<(), Unanswered> {
+        pipelines::tell(&self.sns, &self.topic, notice).await
     }
 }

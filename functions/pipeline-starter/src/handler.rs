@@ -359,10 +359,9 @@ impl<W: World> Starter<W> {
             return Ok(about_execution(execution, decision));
         }
         let failed = self.world.why_failed(&execution.pipeline, &execution.execution).await?;
-        let subject = notice::subject(&execution.pipeline, &invocation.account);
-        let text =
-            notice::text(&execution.pipeline, &execution.execution, &invocation.account, &invocation.region, &failed);
-        self.world.tell(&subject, &text).await?;
+        let notice =
+            notice::of(&execution.pipeline, &execution.execution, &invocation.account, &invocation.region, &failed);
+        self.world.tell(&notice).await?;
         let expires = (self.world.now() + time::Duration::days(14)).unix_timestamp();
         match self.world.ledger().write(&key, &Told { expires }, None, &invocation.request_id).await {
             Ok(_) | Err(sekisho_ledger::Error::Changed(_)) => {}

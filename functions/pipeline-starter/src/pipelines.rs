@@ -148,9 +148,7 @@ pub async fn why_failed(client: &Client, pipeline: &str, execution: &str) -> Res
 ///
 /// # Errors
 /// Where SNS did not take it.
-pub async fn tell(client: &aws_sdk_sns::Client, topic: &str, subject: &str, text: &str) -> Result<(), Unanswered> {
-    let lines = text.lines().map(ToOwned::to_owned).collect();
-    let notice = Notice { title: subject.to_owned(), lines, link: None };
+pub async fn tell(client: &aws_sdk_sns::Client, topic: &str, notice: &Notice) -> Result<(), Unanswered> {
     let publish = client.publish().topic_arn(topic).subject(notice.subject()).message_structure("json");
     match publish.message(notice.message()).send().await {
         Ok(_) => Ok(()),

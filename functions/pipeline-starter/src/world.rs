@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use sekisho_domain::change::CommitId;
+use sekisho_domain::notice::Notice;
 use sekisho_domain::route::PipelineName;
 use sekisho_ledger::Store;
 use time::OffsetDateTime;
@@ -71,5 +72,5 @@ pub trait World {
     /// Why an execution failed, as far as CodePipeline says.
     async fn why_failed(&self, pipeline: &str, execution: &str) -> Result<Failed, Unanswered>;
     /// Tells people.
-    async fn tell(&self, subject: &str, text: &str) -> Result<(), Unanswered>;
+    async fn tell(&self, notice: &Notice) -> Result<(), Unanswered>;
 }

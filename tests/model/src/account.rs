@@ -11,6 +11,7 @@ use pipeline_starter::world as starter;
 use sekisho_domain::account::Region;
 use sekisho_domain::change::CommitId;
 use sekisho_domain::decision::Decision;
+use sekisho_domain::notice::Notice;
 use sekisho_ledger::{Error, Key, Memory, Row, Store};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -349,7 +350,7 @@ impl starter::World for Account {
         Ok(Failed::default())
     }
 
-    async fn tell(&self, _subject: &str, _text: &str) -> Result<(), starter::Unanswered> {
+    async fn tell(&self, _notice: &Notice) -> Result<(), starter::Unanswered> {
         give_way().await;
         Ok(())
     }

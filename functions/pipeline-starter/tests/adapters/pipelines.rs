@@ -2,6 +2,7 @@ use aws_sdk_codepipeline::Client;
 use pipeline_starter::notice::Failed;
 use pipeline_starter::pipelines::{find, start, tell, why_failed};
 use pipeline_starter::world::{Start, Started};
+use sekisho_domain::notice::Notice;
 use serde_json::{Value, json};
 use time::macros::datetime;
 
@@ -146,8 +147,9 @@ async fn a_notice_on_the_wire() {
     let answer = "<PublishResponse><PublishResult><MessageId>1</MessageId></PublishResult></PublishResponse>";
     let wire = Wire::answering([Answer::Http(200, answer.to_owned()), Answer::Http(500, String::new())]);
     let client = aws_sdk_sns::Client::new(&wire.config());
-    tell(&client, TOPIC, "Pipeline shop failed", "Why: x & y").await.unwrap();
-    let error = tell(&client, TOPIC, "Pipeline shop failed", "Why").await.unwrap_err();
+    let notice = Notice { title: "Pipeline shop failed".to_owned(), lines: vec!["Why: x & y".to_owned()], link: None };
+    tell(&client, TOPIC, &notice).await.unwrap();
+    let error = tell(&client, TOPIC, &notice).await.unwrap_err();
     assert_eq!((error.to_string().as_str(), error.throttled), ("SNS did not take a notice", false));
     let body = &wire.requests()[0].body;
     assert!(body.starts_with("Action=Publish&Version=2010-03-31&TopicArn=arn%3Aaws%3Asns%3Aap-northeast-1%3A222222222222%3Asekisho-notices&Message="));

@@ -11,6 +11,7 @@ use pipeline_starter::world::{Start, Started, Unanswered, World};
 use sekisho_domain::change::{Change, CommitId, GitRef, SourceChange};
 use sekisho_domain::config::Document;
 use sekisho_domain::decision::{Decision, Decisions};
+use sekisho_domain::notice::Notice;
 use sekisho_lambda::Invocation;
 use sekisho_ledger::{Key, Memory, Row, Store};
 use serde::Deserialize;
@@ -40,7 +41,7 @@ pub struct Account {
     pub search_is_down: Cell<bool>,
     pub searched: RefCell<Vec<(CommitId, OffsetDateTime)>>,
     pub failed: RefCell<Failed>,
-    pub told: RefCell<Vec<(String, String)>>,
+    pub told: RefCell<Vec<Notice>>,
     pub topic_is_down: Cell<bool>,
     pub calls: RefCell<Vec<String>>,
 }
@@ -116,12 +117,12 @@ impl World for Account {
         Ok(self.failed.borrow().clone())
     }
 
-    async fn tell(&self, subject: &str, text: &str) -> Result<(), Unanswered> {
+    async fn tell(&self, notice: &Notice) -> Result<(), Unanswered> {
         self.call("Publish");
         if self.topic_is_down.get() {
             return Err(Unanswered { what: "SNS did not take a notice".to_owned(), throttled: true, source: None });
         }
-        self.told.borrow_mut().push((subject.to_owned(), text.to_owned()));
+        self.told.borrow_mut().push(notice.clone());
         Ok(())
     }
 }
