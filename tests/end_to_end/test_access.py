@@ -104,11 +104,11 @@ STAYS = [
 
 
 @pytest.mark.parametrize(("what", "service", "call", "request_"), STAYS, ids=[stay[0] for stay in STAYS])
-def test_the_holder_of_everything_cannot_take(holder, what, service, call, request_):
-    client = holder(service)
+def test_the_holder_of_everything_cannot_take(stack, holder, what, service, call, request_):
     if "QueueUrl" in request_:
-        request_ = request_ | {"QueueUrl": client.get_queue_url(QueueName=request_["QueueUrl"])["QueueUrl"]}
-    assert refused(lambda: getattr(client, call)(**request_)) in DENIED
+        url = stack.client("production", "sqs").get_queue_url(QueueName=request_["QueueUrl"])["QueueUrl"]
+        request_ = request_ | {"QueueUrl": url}
+    assert refused(lambda: getattr(holder(service), call)(**request_)) in DENIED
 
 
 def test_a_grant_of_a_key_is_for_aws_resources_only(stack, holder):
@@ -181,6 +181,9 @@ def test_a_notice_tells_of_each_grant(stack, user):
     (topic,) = [one["TopicArn"] for one in sns.list_topics()["Topics"] if one["TopicArn"].endswith(":sekisho-notices")]
     queue = sqs.create_queue(QueueName="notices")["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    takes = {"Effect": "Allow", "Principal": {"Service": "sns.amazonaws.com"}, "Action": "sqs:SendMessage", "Resource": arn}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [takes]})
+    sqs.set_queue_attributes(QueueUrl=queue, Attributes={"Policy": policy})
     sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
     grant(stack, user="noticed", minutes=5, reason="look at <logs>")
 
@@ -201,7 +204,7 @@ def test_a_notice_tells_of_each_grant(stack, user):
         ({"user": "prd-user", "minutes": "60"}, "InvalidRequest"),
         ({"user": "prd-user", "minuts": 60}, "InvalidRequest"),
         ({"user": "prd-user", "role": "operators"}, "InvalidRequest"),
-        ({"user": "PRD-USER"}, "Refused"),
+        ({"user": "PRD-USER"}, "NotFound"),
         ({"user": "nobody-of-this-name"}, "NotFound"),
         ([], "InvalidRequest"),
     ],
