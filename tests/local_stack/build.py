@@ -20,11 +20,8 @@ def build():
     """Builds what has changed to `.aws-sam/build/<LogicalId>/bootstrap`."""
     check = ["cargo", "run", "--quiet", "-p", "sekisho-domain", "--example", "check-config", "--", os.path.relpath(CONFIG, ROOT)]
     run("Checking the configuration", check, LOCAL / "logs" / "config.log", cwd=ROOT, env=environment(), hint=MEND)
-    # What sam runs for one function after the other, for all at once: each ends with minutes on one core. Sam then copies.
-    compile_ = ["cargo", "lambda", "build", "--release", "--bins", *(["--arm64"] if ARCHITECTURE == "arm64" else [])]
     command = [tool("sam"), "build", "--parameter-overrides", f"Architecture={ARCHITECTURE}"]
     with alone(ROOT / "template.yaml"):
-        run("Compiling the functions", compile_, LOCAL / "logs" / "compile.log", cwd=ROOT, env=environment(), hint=MEND)
         run("Building the functions", command, LOCAL / "logs" / "build.log", cwd=ROOT, env=environment(), hint=MEND)
         absent = [name for name in FUNCTIONS if not (BUILD / name / "bootstrap").is_file()]
     if absent:
