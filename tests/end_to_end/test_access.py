@@ -114,6 +114,7 @@ def test_the_holder_of_everything_cannot_take(stack, holder, what, service, call
 def test_a_grant_of_a_key_is_for_aws_resources_only(stack, holder):
     kms = stack.client("production", "kms")
     key = kms.create_key()["KeyMetadata"]["KeyId"]
+    assert holder("kms").describe_key(KeyId=key)["KeyMetadata"]["KeyId"] == key
     grant_ = {"KeyId": key, "GranteePrincipal": "arn:aws:iam::999999999999:root", "Operations": ["Decrypt"]}
     assert refused(lambda: holder("kms").create_grant(**grant_)) in DENIED
 
@@ -135,9 +136,22 @@ def test_a_role_is_let_in_and_its_sessions_are_out_again_when_it_is_revoked(stac
 
 
 def test_a_profile_that_asks_for_a_second_factor_lets_nobody_in_without(stack, user):
-    acts = user("without-mfa")
+    acts, iam = user("without-mfa"), stack.client("production", "iam")
     grant(stack, user="without-mfa", profile="read-only", minutes=5)
+    policy = {"UserName": "without-mfa", "PolicyName": "sekisho-read-only"}
+    document = iam.get_user_policy(**policy)["PolicyDocument"]
+    (condition,) = [statement["Condition"] for statement in document["Statement"]]
+    assert condition["Bool"] == {"aws:MultiFactorAuthPresent": "true"}
+
+    def with_out(what):
+        del condition[what]
+        iam.put_user_policy(**policy, PolicyDocument=json.dumps(document))
+        return refused(acts("ec2").describe_vpcs)
+
     assert refused(acts("ec2").describe_vpcs) in DENIED
+    # The profile's addresses are not ours either.
+    assert with_out("IpAddress") in DENIED
+    assert with_out("Bool") is None
 
 
 def test_the_sweep_takes_what_has_ended_and_nothing_else(stack, user):

@@ -120,7 +120,7 @@ def _write(path, text):
 
 
 def _config(places):
-    """The committed config but for `repair`: the emulator has no change of a key in place, and would overwrite the object."""
+    """The committed config but for `repair`: in place it would be our stand-in that repairs, a copy is the emulator's own."""
     text, count = re.subn(r'^repair(\s*)=\s*"\w+"', r'repair\1= "copy"', CONFIG.read_text(), flags=re.MULTILINE)
     if count != 1:
         raise Failure(f"{CONFIG} sets `repair` {count} times; the local stack expects it once.")

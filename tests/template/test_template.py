@@ -90,7 +90,7 @@ def test_deleting_the_stack_keeps_ledger_and_artifacts(cloud):
 
 
 def test_no_parameter_replaces_key_bucket_or_ledger(cloud):
-    """An update that turns every other knob leaves the three in place."""
+    """An update of other parameters leaves the key in place; table and bucket have fixed names, which CloudFormation never replaces."""
     account, kept = "200000000002", ["ArtifactKey", "ArtifactBucket", "Ledger"]
     cloud.deploy(account, {"HostsPipelines": "true"})
     cloudformation = cloud.client(account, "cloudformation")

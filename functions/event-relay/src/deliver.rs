@@ -23,7 +23,7 @@ const IN_FLIGHT: usize = 8;
 /// How often an entry is offered again that its bus did not take for now.
 const RETRIES: usize = 6;
 /// Time that is kept for a call that has begun (three tries of 5 s) and to write down what is left.
-const RESERVE: Duration = Duration::from_secs(20);
+pub(crate) const RESERVE: Duration = Duration::from_secs(20);
 
 /// One target account and region, and the pipelines there that the change concerns.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

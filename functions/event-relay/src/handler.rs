@@ -15,7 +15,7 @@ use sekisho_ledger::{Row, Store};
 use serde::Serialize;
 
 use crate::aws::Aws;
-use crate::deliver::{Delivered, Delivery, Redelivery, dead_letter, deliver};
+use crate::deliver::{Delivered, Delivery, RESERVE, Redelivery, dead_letter, deliver};
 use crate::event::{self, Here, Hint, Input};
 use crate::reference::{self, Pending, State, Step};
 use crate::route::Touched;
@@ -31,8 +31,6 @@ const PAGES: usize = 100;
 const LOOKS: usize = 8;
 /// How long to wait before a claimed row is looked at again.
 const GLANCE: Duration = Duration::from_secs(1);
-/// Time that is kept to answer and to write down what is left.
-const RESERVE: Duration = Duration::from_secs(3);
 /// How often a row is read again that others write at the same time.
 const CONTENTIONS: usize = 20;
 
@@ -70,7 +68,7 @@ pub enum Error {
     #[error("{0}")]
     Unanswered(#[from] Unanswered),
     /// Another invocation holds the reference.
-    #[error("another invocation is relaying {0} of {1}: tried again by Lambda")]
+    #[error("another invocation is relaying {0} of {1}, or there is no time left to: tried again by Lambda")]
     Busy(GitRef, RepositoryArn),
     /// Some buses have not taken it yet.
     #[error("{left} of {all} targets have not taken {git_ref} of {repository}: {reason}")]
@@ -186,6 +184,7 @@ impl<W: World> Relay<W> {
                 }
                 Plan::Relay(plan) => {
                     let (change, deliveries, row) = *plan;
+                    self.can_offer(hint, invocation)?;
                     let (revision, state) = row.map_or((None, State::default()), |row| (Some(row.revision), row.state));
                     let pending = state.with_pending(change.clone(), deliveries.clone(), self.world.now());
                     match self.write(hint, &pending, revision, invocation).await {
@@ -219,12 +218,11 @@ impl<W: World> Relay<W> {
             match row.state.step(self.world.now()) {
                 Step::Look => return Ok(Some(row)),
                 Step::Wait(_) => {
-                    if invocation.time_left(self.world.now()) < GLANCE + RESERVE {
-                        return Err(Error::Busy(hint.git_ref.clone(), hint.repository.clone()));
-                    }
+                    self.can_offer(hint, invocation)?;
                     self.world.sleep(GLANCE).await;
                 }
                 Step::Finish(pending) => {
+                    self.can_offer(hint, invocation)?;
                     // What is routed no more, after a correction of the configuration, has not to go anywhere.
                     let deliveries: Vec<Delivery> = pending
                         .deliveries
@@ -243,6 +241,14 @@ impl<W: World> Relay<W> {
                 }
             }
         }
+    }
+
+    /// Whether there is time left to offer a change: of three tries to deliver it, none is spent on not doing so.
+    fn can_offer(&self, hint: &Hint, invocation: &Invocation) -> Result<(), Error> {
+        if invocation.time_left(self.world.now()) > RESERVE + GLANCE {
+            return Ok(());
+        }
+        Err(Error::Busy(hint.git_ref.clone(), hint.repository.clone()))
     }
 
     /// What to do about a reference of which nothing is pending. Reads, and writes nothing.

@@ -17,6 +17,13 @@ pub fn key(pipeline: &PipelineName, repository: &RepositoryArn, git_ref: &GitRef
     Key { pk: partition(pipeline.as_str()), sk: format!("{repository}#{git_ref}") }
 }
 
+/// The reference whose row has this sort key.
+#[must_use]
+pub fn reference(sk: &str) -> Option<(RepositoryArn, GitRef)> {
+    let (repository, git_ref) = sk.split_once('#')?;
+    Some((repository.parse().ok()?, git_ref.parse().ok()?))
+}
+
 /// The ledger's partition with all references of a pipeline.
 #[must_use]
 pub fn partition(pipeline: &str) -> String {
@@ -30,8 +37,6 @@ pub struct State {
     pub sequence: u64,
     /// The change's commit.
     pub commit: CommitId,
-    /// The source actions that are pinned to it.
-    pub actions: Vec<PipelineName>,
     /// The client request token of every try.
     pub token: String,
     /// When it was claimed first, in epoch milliseconds: a start whose answer was lost is looked for since then.
@@ -85,11 +90,10 @@ pub fn step(row: Option<&State>, sequence: u64, now: OffsetDateTime) -> Step {
 impl State {
     /// The row that claims it from `now`.
     #[must_use]
-    pub fn claimed(change: &Change, pipeline: &PipelineName, actions: Vec<PipelineName>, now: OffsetDateTime) -> Self {
+    pub fn claimed(change: &Change, pipeline: &PipelineName, now: OffsetDateTime) -> Self {
         Self {
             sequence: change.sequence,
             commit: change.commit.clone(),
-            actions,
             token: token(change, pipeline),
             since: epoch_millis(now),
             progress: leased(now),
@@ -137,7 +141,16 @@ mod tests {
 
     fn row(sequence: u64, progress: Progress) -> State {
         let commit = "0123456789abcdef0123456789abcdef01234567".parse().unwrap();
-        State { sequence, commit, actions: vec![], token: String::new(), since: 0, progress }
+        State { sequence, commit, token: String::new(), since: 0, progress }
+    }
+
+    #[test]
+    fn a_sort_key_names_its_reference() {
+        let repository: RepositoryArn = "arn:aws:codecommit:ap-northeast-1:111111111111:shop".parse().unwrap();
+        let git_ref: GitRef = "refs/heads/fix#12".parse().unwrap();
+        let key = key(&"shop".parse().unwrap(), &repository, &git_ref);
+        assert_eq!(reference(&key.sk), Some((repository, git_ref)));
+        assert_eq!(reference("execution-1"), None);
     }
 
     #[test]

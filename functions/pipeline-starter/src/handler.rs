@@ -1,11 +1,12 @@
 //! Reads the facts, decides, and carries the decision out, each pipeline on its own.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use futures_util::future::join_all;
 use sekisho_domain::account::AccountId;
-use sekisho_domain::change::{Change, SourceChange};
+use sekisho_domain::change::{Change, GitRef, RepositoryArn, SourceChange};
 use sekisho_domain::config::Misconfigured;
 use sekisho_domain::decision::{Decision, Decisions};
 use sekisho_domain::envelope;
@@ -164,7 +165,7 @@ impl<W: World> Starter<W> {
         };
         let change = &event.change;
         let starts = selected.into_iter().map(async |(pipeline, actions)| {
-            let answer = self.start(change, &pipeline, actions.into_iter().collect(), invocation).await;
+            let answer = self.start(change, &pipeline, &actions, invocation).await;
             answer.map(|decision| about(change, &pipeline, decision))
         });
         sort(join_all(starts).await)
@@ -175,7 +176,7 @@ impl<W: World> Starter<W> {
         if !selected.is_empty() {
             return Ok(selected);
         }
-        let routed = select::routed(&self.routes, event, &invocation.account, &invocation.region);
+        let routed = self.routed(&event.change.repository, &event.change.git_ref, invocation);
         let reason = if routed.is_empty() {
             "this account's configuration routes nothing here for this repository and reference"
         } else {
@@ -187,12 +188,16 @@ impl<W: World> Starter<W> {
             .about("id", &event.id))
     }
 
+    fn routed(&self, repository: &RepositoryArn, git_ref: &GitRef, invocation: &Invocation) -> Selected {
+        select::routed(&self.routes, repository, git_ref, &invocation.account, &invocation.region)
+    }
+
     /// One pipeline: claim it, start it, write that down.
     async fn start(
         &self,
         change: &Change,
         pipeline: &PipelineName,
-        actions: Vec<PipelineName>,
+        actions: &BTreeSet<PipelineName>,
         invocation: &Invocation,
     ) -> Result<Decision<Outcome>, Error> {
         let key = claim::key(pipeline, &change.repository, &change.git_ref);
@@ -222,10 +227,10 @@ impl<W: World> Starter<W> {
                     let again = before.is_some();
                     let state = match before {
                         Some(state) => state.claimed_again(now),
-                        None => State::claimed(change, pipeline, actions.clone(), now),
+                        None => State::claimed(change, pipeline, now),
                     };
                     if let Some(claimed) = self.claim(&key, state, row.map(|row| row.revision), invocation).await? {
-                        return self.start_claimed(&key, pipeline, claimed, again, invocation).await;
+                        return self.start_claimed(&key, pipeline, actions, claimed, again, invocation).await;
                     }
                     lost += 1;
                 }
@@ -255,6 +260,7 @@ impl<W: World> Starter<W> {
         &self,
         key: &Key,
         pipeline: &PipelineName,
+        actions: &BTreeSet<PipelineName>,
         claimed: Row<State>,
         again: bool,
         invocation: &Invocation,
@@ -273,7 +279,7 @@ impl<W: World> Starter<W> {
         };
         let start = Start {
             pipeline: pipeline.clone(),
-            actions: claimed.state.actions.clone(),
+            actions: actions.iter().cloned().collect(),
             commit: claimed.state.commit.clone(),
             token: claimed.state.token.clone(),
         };
@@ -386,11 +392,15 @@ impl<W: World> Starter<W> {
         };
         let mut answers = Vec::new();
         for row in rows.into_iter().filter(|row| row.state.waits(self.world.now())) {
+            // As the configuration has it now, which may have been corrected since.
+            let routed = claim::reference(&row.sk)
+                .and_then(|(repository, git_ref)| self.routed(&repository, &git_ref, invocation).remove(&pipeline));
+            let Some(actions) = routed else { continue };
             let key = Key { pk: pk.clone(), sk: row.sk };
             let state = row.state.claimed_again(self.world.now());
             let commit = state.commit.to_string();
             let answer = match self.claim(&key, state, Some(row.revision), invocation).await {
-                Ok(Some(claimed)) => self.start_claimed(&key, &pipeline, claimed, true, invocation).await,
+                Ok(Some(claimed)) => self.start_claimed(&key, &pipeline, &actions, claimed, true, invocation).await,
                 Ok(None) => continue,
                 Err(error) => Err(error),
             };

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sekisho_domain::account::{AccountId, Region};
-use sekisho_domain::change::SourceChange;
+use sekisho_domain::change::{GitRef, RepositoryArn, SourceChange};
 use sekisho_domain::route::{PipelineName, Routes};
 
 /// Pipelines with the source actions to pin, in the order of their names.
@@ -12,19 +12,22 @@ pub type Selected = BTreeMap<PipelineName, BTreeSet<PipelineName>>;
 /// What our own configuration routes here for the change's repository and reference, narrowed to what the event names.
 #[must_use]
 pub fn select(routes: &Routes, event: &SourceChange, account: &AccountId, region: &Region) -> Selected {
-    let mut selected = routed(routes, event, account, region);
+    let mut selected = routed(routes, &event.change.repository, &event.change.git_ref, account, region);
     selected.retain(|pipeline, _| event.pipelines.iter().any(|named| named == pipeline.as_str()));
     selected
 }
 
-/// What our own configuration routes here for the change's repository and reference.
+/// What our own configuration routes here for a repository and reference.
 #[must_use]
-pub fn routed(routes: &Routes, event: &SourceChange, account: &AccountId, region: &Region) -> Selected {
+pub fn routed(
+    routes: &Routes,
+    repository: &RepositoryArn,
+    git_ref: &GitRef,
+    account: &AccountId,
+    region: &Region,
+) -> Selected {
     let mut selected = Selected::new();
-    let change = &event.change;
-    for target in
-        routes.concerning(change.repository.name(), &change.git_ref).flat_map(sekisho_domain::route::Route::targets)
-    {
+    for target in routes.concerning(repository.name(), git_ref).flat_map(sekisho_domain::route::Route::targets) {
         if target.account == *account && target.region == *region {
             selected.entry(target.pipeline.clone()).or_default().insert(target.action.clone());
         }

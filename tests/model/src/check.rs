@@ -113,7 +113,7 @@ fn changes_by_token(shared: &Shared, pipeline: &str) -> Result<BTreeMap<String, 
     let mut changes = BTreeMap::new();
     for detail in shared.relayed.borrow().iter() {
         let event = SourceChange::parse(detail).map_err(|error| Broken(error.to_string()))?;
-        let token = State::claimed(&event.change, &name, Vec::new(), OffsetDateTime::UNIX_EPOCH).token;
+        let token = State::claimed(&event.change, &name, OffsetDateTime::UNIX_EPOCH).token;
         changes.insert(token, event.change);
     }
     Ok(changes)

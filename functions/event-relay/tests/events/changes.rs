@@ -104,7 +104,7 @@ async fn what_another_invocation_is_at_is_waited_for_and_never_called_a_duplicat
     assert_eq!(error.error_type().name(), "Internal");
     assert!(error.to_string().contains("another invocation is relaying refs/heads/main"), "{error}");
     let waited = function.world().now() - START;
-    assert!((40..45).contains(&waited.whole_seconds()), "{waited}");
+    assert!((20..25).contains(&waited.whole_seconds()), "as long as there is time to deliver, of 45 s: {waited}");
     assert_eq!((function.calls(), function.row(MAIN)), (vec![], before));
     assert_eq!(function.recorded().len(), 1, "only the first event's");
 }

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use pipeline_starter::claim::{Progress, State};
-use pipeline_starter::handler::Outcome::{Duplicate, Failed, Started};
+use pipeline_starter::claim::{self, Progress, State};
+use pipeline_starter::handler::Outcome::{Duplicate, Failed, Ignored, Started};
 use pipeline_starter::notice::Failed as Why;
 use pipeline_starter::world::Started as Answer;
 use sekisho_domain::change::Change;
 use sekisho_domain::notice::Notice;
 use sekisho_lambda::Failure;
+use sekisho_ledger::Store;
 
 use crate::world::{FULL, Function, START, change, event, file};
 
@@ -91,16 +92,27 @@ async fn what_was_started_is_kept_where_another_reference_still_waits() {
 #[tokio::test(start_paused = true)]
 async fn an_end_takes_up_what_a_crash_left() {
     let function = Function::new();
-    function.write("shop", &State::claimed(&change(0), &"shop".parse().unwrap(), vec![], START));
+    function.write("shop", &State::claimed(&change(0), &"shop".parse().unwrap(), START));
     tokio::time::advance(Duration::from_secs(56)).await;
     assert_eq!(function.decide(&file("pipeline-succeeded")).await.outcome, Started);
     assert_eq!(function.calls(), ["ListPipelineExecutions shop", "StartPipelineExecution shop"]);
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_end_starts_nothing_that_is_routed_no_more() {
+    let function = Function::new();
+    let gone = Change { git_ref: "refs/heads/routed-before".parse().unwrap(), ..change(0) };
+    let claim = State::claimed(&gone, &"shop".parse().unwrap(), START).with(Progress::Waiting(FULL.to_owned()));
+    let key = claim::key(&"shop".parse().unwrap(), &gone.repository, &gone.git_ref);
+    function.world().ledger.write(&key, &claim, None, "another").await.unwrap();
+    assert_eq!(function.decide(&file("pipeline-succeeded")).await.outcome, Ignored);
+    assert_eq!(function.calls(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_end_leaves_alone_what_another_invocation_is_at() {
     let function = Function::new();
-    let claim = State::claimed(&change(0), &"shop".parse().unwrap(), vec![], START);
+    let claim = State::claimed(&change(0), &"shop".parse().unwrap(), START);
     function.write("shop", &claim);
     function.decide(&file("pipeline-succeeded")).await;
     assert_eq!((function.calls(), function.row("shop").unwrap().state), (vec![], claim.clone()));

@@ -32,7 +32,7 @@ fn two_pipelines() -> Function {
 
 /// A claim of the change so many sequences later, taken at `at`.
 fn claimed(later: u64, at: OffsetDateTime) -> State {
-    State::claimed(&change(later), &"shop".parse().unwrap(), vec!["Source".parse().unwrap()], at)
+    State::claimed(&change(later), &"shop".parse().unwrap(), at)
 }
 
 #[tokio::test(start_paused = true)]
