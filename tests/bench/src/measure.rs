@@ -240,14 +240,18 @@ impl Bench<'_> {
         let total: Duration = times.iter().sum();
         times.sort();
         let at = |part: usize| times.get((times.len() * part / 100).min(times.len() - 1)).copied().unwrap_or_default();
+        let (calls, units) = {
+            let state = self.aws.state();
+            (state.calls.clone(), state.units)
+        };
         let warm = Warm {
             median: micros(at(50)),
             p99: micros(at(99)),
             per_second: count(self.plan.warm as u64) / total.as_secs_f64(),
             cpu: micros(used) / count(self.plan.warm as u64),
             peak: count(running.process.peak()?),
-            calls: self.aws.state().calls.clone(),
-            units: self.aws.state().units,
+            calls,
+            units,
         };
         running.process.end().await?;
         Ok(warm)
