@@ -130,7 +130,7 @@ def test_the_next_push_updates_the_application(stack, clone, commit):
         assert execution_of(stack, profile, second) != execution_of(stack, profile, commit)
 
 
-def test_accounts_a_version_apart_go_on_working(stack, clone, commit):
+def test_accounts_a_version_apart_go_on_working(stack, commit):
     """A newer relay says more than this starter knows: it starts. One whose event has another shape: a refusal that says so."""
     newest = job.decided(stack, "repository", "event-relay", "relayed")[-1]["commit"]
     (decision,) = job.relayed_again(stack, "test", newest, later=1, priority="high")["decisions"]
