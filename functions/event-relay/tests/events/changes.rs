@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use event_relay::handler::Outcome::{Duplicate, Filtered, Ignored, Refused, Relayed};
-use event_relay::reference::State;
+use event_relay::reference::{self, State};
 use event_relay::world::World;
 use sekisho_domain::timestamp::epoch_millis;
 use sekisho_lambda::Failure;
@@ -107,6 +107,18 @@ async fn what_another_invocation_is_at_is_waited_for_and_never_called_a_duplicat
     assert!((20..25).contains(&waited.whole_seconds()), "as long as there is time to deliver, of 45 s: {waited}");
     assert_eq!((function.calls(), function.row(MAIN)), (vec![], before));
     assert_eq!(function.recorded().len(), 1, "only the first event's");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_becomes_free_too_late_to_deliver_it_costs_no_try() {
+    let function = relayed().await;
+    let state = function.row(MAIN).unwrap().state;
+    let free = START + Duration::from_millis(23_500);
+    let pending = state.with_pending(event_relay_change(&state), vec![], free - reference::LEASE);
+    write(function.world(), MAIN, &pending);
+    assert!(function.file("branch-updated").await.unwrap_err().to_string().contains("no time left"));
+    assert!(function.world().now() > free);
+    assert_eq!(function.row(MAIN).unwrap().state, pending);
 }
 
 /// The change to the second commit, as another invocation would have it.
