@@ -10,6 +10,7 @@ from local_stack import job
 from local_stack.layout import ACCOUNTS, REGION
 from local_stack.observed import grants, refused
 from local_stack.stack import eventually
+from template import deployed
 
 DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthorizationError"}
 ACCOUNT = ACCOUNTS["production"]
@@ -189,9 +190,10 @@ def test_grants_at_the_same_time_end_with_the_latest(stack, user):
         assert end >= before.replace(microsecond=0) + timedelta(minutes=45)
 
 
-def test_a_notice_tells_of_each_grant(stack, user):
-    user("noticed")
-    sns, sqs = stack.client("production", "sns"), stack.client("production", "sqs")
+@pytest.fixture(scope="module")
+def notice_of(stack):
+    """Gives the next notice whose title has these words."""
+    sns, sqs, told = stack.client("production", "sns"), stack.client("production", "sqs"), []
     (topic,) = [one["TopicArn"] for one in sns.list_topics()["Topics"] if one["TopicArn"].endswith(":sekisho-notices")]
     queue = sqs.create_queue(QueueName="notices")["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
@@ -199,16 +201,70 @@ def test_a_notice_tells_of_each_grant(stack, user):
     policy = json.dumps({"Version": "2012-10-17", "Statement": [takes]})
     sqs.set_queue_attributes(QueueUrl=queue, Attributes={"Policy": policy})
     sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
+
+    def find(*words):
+        def probe():
+            found = sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10, WaitTimeSeconds=1).get("Messages", [])
+            for one in found:
+                sqs.delete_message(QueueUrl=queue, ReceiptHandle=one["ReceiptHandle"])
+            told.extend(json.loads(json.loads(one["Body"])["Message"]) for one in found)
+            return [one for one in told if all(word in one["content"]["title"] for word in words)]
+
+        one = eventually(f"a notice of {' '.join(words)} comes", probe, 30)[0]
+        told.remove(one)
+        return one
+
+    return find
+
+
+def test_a_notice_tells_of_each_grant(stack, user, notice_of):
+    user("noticed")
     grant(stack, user="noticed", minutes=5, reason="look at <logs>")
-
-    def probe():
-        found = sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10, WaitTimeSeconds=1).get("Messages", [])
-        told = [json.loads(json.loads(one["Body"])["Message"]) for one in found]
-        return [one for one in told if "noticed" in one["content"]["title"]]
-
-    notice = eventually("a notice of the grant comes", probe, 30)[0]
+    notice = notice_of("Let in", "noticed")
     assert notice["source"] == "custom" and "look at &lt;logs&gt;" in notice["content"]["description"]
     assert "cloudtrail" in notice["content"]["description"]
+
+
+def buttons(notice):
+    """The buttons that the template's custom actions put below a notice, as Chatbot does it: text, and payload of the command."""
+    found = {}
+    for one in deployed.source()["Resources"].values():
+        if one["Type"] != "AWS::Chatbot::CustomAction":
+            continue
+        for attached in one["Properties"]["Attachments"]:
+            if attached["NotificationType"] != "Custom":
+                continue
+            values = {}
+            for name, path in attached["Variables"].items():
+                value = {"event": notice}
+                for step in path.split("."):
+                    value = value.get(step, {})
+                values[name] = value or None
+            shown = {"EQUALS": lambda value, wanted: value == wanted, "HAS_VALUE": lambda value, _: value is not None}
+            if all(shown[each["Operator"]](values[each["VariableName"]], each.get("Value")) for each in attached["Criteria"]):
+                command = one["Properties"]["Definition"]["CommandText"]["Fn::Sub"].replace("${AWS::Region}", REGION)
+                assert len(command) <= 100, command
+                for name, value in values.items():
+                    command = command.replace(f"${name}", value or "")
+                to, payload = command.split(" --payload ")
+                assert to == f"lambda invoke temp-access --region {REGION}"
+                found[attached["ButtonText"]] = json.loads(payload)
+    return found
+
+
+def test_the_buttons_below_a_notice_let_in_for_longer_and_end(stack, user, notice_of):
+    iam = stack.client("production", "iam")
+    user("pressed")
+    first = end_of(grant(stack, user="pressed", profile="read-only", minutes=5))
+    below = buttons(notice_of("Let in", "pressed"))
+    assert set(below) == {"Let in for longer", "End access"}
+    assert end_of(grant(stack, **below["Let in for longer"])) > first
+    assert grant(stack, **below["End access"]).startswith("Access of user pressed is ended")
+    assert iam.list_user_policies(UserName="pressed")["PolicyNames"] == []
+    below = buttons(notice_of("Ended", "pressed"))
+    assert set(below) == {"Let in again"}
+    grant(stack, **below["Let in again"])
+    assert iam.list_user_policies(UserName="pressed")["PolicyNames"] == ["sekisho-read-only"]
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ pub async fn tell(
         return Ok(());
     }
     let lines = text(title, findings, more).lines().map(ToOwned::to_owned).collect();
-    let notice = Notice { title: title.to_owned(), lines, link: None };
+    let notice = Notice { title: title.to_owned(), lines, ..Notice::default() };
     let sent = client.publish().topic_arn(topic).subject(notice.subject()).message_structure("json");
     sent.message(notice.message())
         .send()

@@ -25,5 +25,6 @@ pub fn of(pipeline: &str, execution: &str, account: &AccountId, region: &Region,
         title: format!("Pipeline {pipeline} failed in {account}, {region}"),
         lines: vec![line("Where", &failed.place), line("Why", &failed.reason), line("Commit", &failed.commit)],
         link: Some(("Execution".to_owned(), address)),
+        ..Notice::default()
     }
 }

@@ -1,5 +1,7 @@
 //! What people are told without having asked, through the SNS topic.
 
+use std::collections::BTreeMap;
+
 use aws_sdk_sns::Client;
 use aws_sdk_sns::error::SdkError;
 use aws_sdk_sns::operation::publish::PublishError;
@@ -33,6 +35,19 @@ impl Topic {
         let publish = self.client.publish().topic_arn(&self.arn).subject(notice.subject());
         publish.message_structure("json").message(notice.message()).send().await.map(drop)
     }
+}
+
+/// What the buttons below a notice know, which the template attaches: whose access it is about, whether it is `open` or
+/// `ended`, and as what to let them in again.
+#[must_use]
+pub fn context(principal: &Principal, access: &str, profile: Option<&str>) -> BTreeMap<&'static str, String> {
+    let said = [
+        ("access", Some(access)),
+        ("kind", Some(principal.kind().as_str())),
+        ("name", Some(principal.name())),
+        ("profile", profile),
+    ];
+    said.into_iter().filter_map(|(what, value)| Some((what, value?.to_owned()))).collect()
 }
 
 /// CloudTrail's event history of what somebody does. A role's sessions have names of their own, so that a role is looked

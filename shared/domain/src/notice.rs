@@ -1,5 +1,7 @@
 //! A message for people, in the shapes that the topic's subscribers show.
 
+use std::collections::BTreeMap;
+
 use serde_json::json;
 
 use crate::slack;
@@ -8,7 +10,7 @@ use crate::slack;
 const DESCRIPTION: usize = 7_500;
 
 /// What people are told without having asked.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Notice {
     /// One short line.
     pub title: String,
@@ -16,6 +18,8 @@ pub struct Notice {
     pub lines: Vec<String>,
     /// Where to look: label and address.
     pub link: Option<(String, String)>,
+    /// What the buttons below it know: Chatbot's custom actions read their variables from here.
+    pub context: BTreeMap<&'static str, String>,
 }
 
 impl Notice {
@@ -43,11 +47,14 @@ impl Notice {
             shown.push(format!("<{address}|{label}>"));
             mail.push(format!("{label}: {address}"));
         }
-        let custom = json!({
+        let mut custom = json!({
             "version": "1.0",
             "source": "custom",
             "content": {"textType": "client-markdown", "title": self.title, "description": shown.join("\n")},
         });
+        if !self.context.is_empty() {
+            custom["metadata"] = json!({ "enableCustomActions": true, "additionalContext": self.context });
+        }
         json!({"default": custom.to_string(), "email": mail.join("\n")}).to_string()
     }
 }
@@ -68,9 +75,11 @@ mod tests {
             title: "Let in: é".into(),
             lines: vec!["Reason: <!channel> & more".into()],
             link: Some(("Where".into(), "https://example.com/?a=b".into())),
+            context: BTreeMap::from([("name", "é".to_owned())]),
         };
         let (custom, mail) = read(&notice);
         assert_eq!(custom["source"], "custom");
+        assert_eq!(custom["metadata"]["additionalContext"]["name"], "é");
         assert_eq!(
             custom["content"]["description"],
             "Reason: &lt;!channel&gt; &amp; more\n<https://example.com/?a=b|Where>"
@@ -81,7 +90,7 @@ mod tests {
 
     #[test]
     fn what_slack_has_no_room_for_is_counted() {
-        let notice = Notice { title: "t".into(), lines: vec!["x".repeat(99); 200], link: None };
+        let notice = Notice { title: "t".into(), lines: vec!["x".repeat(99); 200], ..Notice::default() };
         let (custom, mail) = read(&notice);
         let description = custom["content"]["description"].as_str().unwrap();
         assert!(

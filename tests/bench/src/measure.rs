@@ -329,7 +329,10 @@ impl Running {
         let give = self.asking.take().ok_or("it does not ask")?;
         let given = Instant::now();
         give.send(event).map_err(|_| "the function has gone")?;
-        let (answered, _) = self.runtime.answered().await?;
+        let (answered, _) = tokio::select! {
+            answered = self.runtime.answered() => answered?,
+            failure = self.process.ended() => return Err(failure),
+        };
         Ok(Invoked { answered, took: answered - given })
     }
 
@@ -338,7 +341,10 @@ impl Running {
         if self.asking.is_some() {
             return Ok(Instant::now());
         }
-        let (at, give) = self.runtime.asked().await?;
+        let (at, give) = tokio::select! {
+            asked = self.runtime.asked() => asked?,
+            failure = self.process.ended() => return Err(failure),
+        };
         self.asking = Some(give);
         Ok(at)
     }

@@ -23,6 +23,7 @@ pub(crate) struct Start {
 pub(crate) struct Process {
     child: Child,
     id: u32,
+    program: String,
 }
 
 impl Process {
@@ -43,7 +44,7 @@ impl Process {
             .spawn()
             .map_err(|error| format!("{program}: {error}"))?;
         let id = child.id().ok_or("the process ended at once")?;
-        Ok(Self { child, id })
+        Ok(Self { child, id, program: program.clone() })
     }
 
     /// Its id.
@@ -66,6 +67,16 @@ impl Process {
         let status = std::fs::read_to_string(Path::new("/proc").join(self.id.to_string()).join("status"))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("no VmHWM in /proc")?;
         Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
+    }
+
+    /// Waits until it ends by itself, which no program does that is measured: the failure says how it ended.
+    pub(crate) async fn ended(&mut self) -> Failure {
+        match self.child.wait().await {
+            Ok(status) => {
+                format!("{} ended by itself ({status}): SEKISHO_BENCH_LOG=1 shows what it says", self.program).into()
+            }
+            Err(error) => error.into(),
+        }
     }
 
     /// Ends it and waits for that.

@@ -27,6 +27,7 @@ async fn a_failure_is_told_once_with_pipeline_stage_reason_commit_and_link() {
             .map(str::to_owned)
             .to_vec(),
         link: Some(("Execution".to_owned(), link.to_owned())),
+        ..Notice::default()
     };
     assert_eq!(told, [expected]);
 }

@@ -16,7 +16,7 @@ use crate::answer::{Answer, Outcome};
 use crate::error::Error;
 use crate::event::Revoke;
 use crate::iam::Found;
-use crate::notice::event_history;
+use crate::notice::{self, event_history};
 use crate::policy::{self, Reading};
 use crate::principal::Principal;
 use crate::row::{self, Row, State};
@@ -261,7 +261,7 @@ fn open_ended(principal: &Principal, policy: &str, why: &str) -> Notice {
             format!("{principal} has a policy {policy} that Sekisho did not write: {why}."),
             "It is left alone. Look who wrote it, and delete it.".to_owned(),
         ],
-        link: None,
+        ..Notice::default()
     }
 }
 
@@ -291,10 +291,13 @@ fn revoked(
         told.extend(
             revoke.reason.as_ref().filter(|reason| !reason.is_empty()).map(|reason| format!("Reason: {reason}")),
         );
+        // Of several profiles none is meant more than the others.
+        let again = if let [one] = removed { one.strip_prefix(policy::PREFIX) } else { None };
         notices.push(Notice {
             title: format!("Ended: access of {principal}"),
             lines: told,
             link: Some(event_history(principal, turn.invocation)),
+            context: notice::context(principal, "ended", again),
         });
     }
     let decision = whom(Decision::new(outcome, reason), principal)

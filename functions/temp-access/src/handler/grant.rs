@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::event::Grant;
 use crate::grant::{self, Asked, Before, Effect, Inline, Plan};
 use crate::iam::{Failed, Why};
-use crate::notice::event_history;
+use crate::notice::{self, event_history};
 use crate::policy::{self, Reading};
 use crate::principal::Principal;
 use crate::row::{self, Row, State};
@@ -284,5 +284,6 @@ fn let_in(asked: &Asked<'_>, plan: &Plan, grant: &Grant, turn: &Turn<'_>) -> Not
         title: format!("Let in: {principal} until {end}"),
         lines,
         link: Some(event_history(principal, turn.invocation)),
+        context: notice::context(principal, "open", Some(profile.as_str())),
     }
 }
