@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::join;
 use sekisho_domain::artifacts::Repair;
 use sekisho_domain::decision::Decision;
 use sekisho_ledger::Store;
@@ -131,13 +132,19 @@ impl<L: Store> Check<'_, L> {
         let mut target = asked.target.clone();
         let mut trace = Trace::default();
         let because = self.settle(asked, &mut target, right, &mut trace).await?;
-        let decision = Decision::new(because.0, because.1)
-            .about("bucket", &target.bucket)
-            .about("object", &target.key)
-            .about("right_key", right.as_str())
-            .about_some("version", target.version)
-            .about_some("encryption", trace.under);
-        Ok(Checked { decision, would: trace.would, read: trace.read })
+        Ok(checked(target, right, because, trace))
+    }
+
+    /// [`Check::check`] of what was just written, which is as it should be every day: one look then tells.
+    ///
+    /// # Errors
+    /// As those of [`Check::check`].
+    pub async fn check_written(&self, asked: &Asked, right: &KeyArn) -> Result<Checked, Error> {
+        let mut trace = Trace::default();
+        if self.at_once(&asked.target, right, &mut trace).await? {
+            return Ok(checked(asked.target.clone(), right, compliant(), trace));
+        }
+        self.check(asked, right).await
     }
 
     /// `target` becomes the version that was checked last.
@@ -193,6 +200,21 @@ impl<L: Store> Check<'_, L> {
         Err(Error::Restless)
     }
 
+    /// Whether it is as it should be, at one look: a byte that can be read comes with what it was encrypted by. Whatever
+    /// else it is, the long way tells.
+    async fn at_once(&self, target: &Target, right: &KeyArn, trace: &mut Trace) -> Result<bool, Unanswered> {
+        let Reader::As(s3, _) = self.reader else { return Ok(false) };
+        // Together, since they don't need each other.
+        let (read, right_is) = join!(s3.read(target, None), self.keys.describe(right.as_str()));
+        let (Ok(encryption), right_is) = (read, right_is?) else { return Ok(false) };
+        if standing(&encryption, None, right, &right_is, self.account) != Standing::Right {
+            return Ok(false);
+        }
+        trace.under = Some(encryption.text());
+        trace.read = true;
+        Ok(true)
+    }
+
     async fn look(&self, target: &Target, right: &KeyArn, trace: &mut Trace) -> Result<Look, Error> {
         let head = match self.s3.head(target, false).await {
             Ok(head) => head,
@@ -231,8 +253,8 @@ impl<L: Store> Check<'_, L> {
             Reader::As(s3, name) => (s3, name),
             Reader::Nobody(why) => return Ok(Proof::Not((Outcome::Unverifiable, why.clone()))),
         };
-        match s3.read(target, &head.facts).await {
-            Ok(()) => Ok(Proof::Read),
+        match s3.read(target, Some(&head.facts)).await {
+            Ok(_) => Ok(Proof::Read),
             Err(Refusal::Said(said)) if said.status == 412 => Ok(Proof::Changed),
             Err(Refusal::Said(said)) => Ok(Proof::Not(unread(&said, name))),
             Err(Refusal::Later(unanswered)) => Err(unanswered),
@@ -325,6 +347,16 @@ impl<L: Store> Check<'_, L> {
             Err(Refusal::Later(unanswered)) => Err(unanswered.into()),
         }
     }
+}
+
+fn checked(target: Target, right: &KeyArn, because: Because, trace: Trace) -> Checked {
+    let decision = Decision::new(because.0, because.1)
+        .about("bucket", target.bucket)
+        .about("object", target.key)
+        .about("right_key", right.as_str())
+        .about_some("version", target.version)
+        .about_some("encryption", trace.under);
+    Checked { decision, would: trace.would, read: trace.read }
 }
 
 fn same(one: &Head, other: &Head) -> bool {

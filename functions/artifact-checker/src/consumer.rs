@@ -2,6 +2,7 @@
 
 use aws_sdk_s3::config::Credentials;
 use aws_sdk_sts::Client;
+use sekisho_lambda::aws::Later;
 
 use crate::answer::{Refusal, Unanswered};
 use crate::s3::S3;
@@ -25,7 +26,7 @@ pub enum Reader {
 /// # Errors
 /// Where STS did not answer.
 pub async fn reader(
-    sts: &Client,
+    sts: &Later<Client>,
     s3: &aws_sdk_s3::Client,
     role: Option<&str>,
     account: &str,

@@ -10,7 +10,7 @@ use aws_sdk_s3::config::retry::RetryConfig;
 use sekisho_domain::artifacts::Artifacts;
 use sekisho_domain::config::Misconfigured;
 use sekisho_domain::decision::Decision;
-use sekisho_lambda::aws::SdkConfig;
+use sekisho_lambda::aws::{Later, SdkConfig, later};
 use sekisho_lambda::environment::LEDGER_TABLE;
 use sekisho_lambda::failure::chain;
 use sekisho_lambda::log::Level;
@@ -100,22 +100,22 @@ impl Failure for Error {
 }
 
 /// The clients of the services that it asks.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Clients {
     /// S3, which tries again by itself.
     pub s3: aws_sdk_s3::Client,
     /// S3, which does not: a sweep sees each refusal and slows down.
-    pub s3_once: aws_sdk_s3::Client,
+    pub s3_once: Later<aws_sdk_s3::Client>,
     /// KMS.
     pub kms: aws_sdk_kms::Client,
     /// CodePipeline.
-    pub codepipeline: aws_sdk_codepipeline::Client,
+    pub codepipeline: Later<aws_sdk_codepipeline::Client>,
     /// STS.
-    pub sts: aws_sdk_sts::Client,
+    pub sts: Later<aws_sdk_sts::Client>,
     /// Lambda.
-    pub lambda: aws_sdk_lambda::Client,
+    pub lambda: Later<aws_sdk_lambda::Client>,
     /// SNS.
-    pub sns: aws_sdk_sns::Client,
+    pub sns: Later<aws_sdk_sns::Client>,
 }
 
 impl Clients {
@@ -125,14 +125,15 @@ impl Clients {
         let s3 = aws_sdk_s3::config::Builder::from(aws)
             .force_path_style(path_style)
             .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
+        let once = s3.clone().retry_config(RetryConfig::disabled());
         Self {
-            s3_once: aws_sdk_s3::Client::from_conf(s3.clone().retry_config(RetryConfig::disabled()).build()),
             s3: aws_sdk_s3::Client::from_conf(s3.build()),
+            s3_once: Later::new(Box::new(move || aws_sdk_s3::Client::from_conf(once.build()))),
             kms: aws_sdk_kms::Client::new(aws),
-            codepipeline: aws_sdk_codepipeline::Client::new(aws),
-            sts: aws_sdk_sts::Client::new(aws),
-            lambda: aws_sdk_lambda::Client::new(aws),
-            sns: aws_sdk_sns::Client::new(aws),
+            codepipeline: later(aws, aws_sdk_codepipeline::Client::new),
+            sts: later(aws, aws_sdk_sts::Client::new),
+            lambda: later(aws, aws_sdk_lambda::Client::new),
+            sns: later(aws, aws_sdk_sns::Client::new),
         }
     }
 }
@@ -264,35 +265,71 @@ impl<L: sekisho_ledger::Store> Run<'_, L> {
                 .about("event", &written.event)
         };
         let bucket = &written.target.bucket;
-        let ours = *bucket == self.checker.bucket;
-        let stores = if ours { self.stores_if_shown().await } else { self.stores().await? };
-        if !ours && !stores.iter().any(|store| store.bucket == *bucket) {
+        let s3 = S3::new(self.checker.clients.s3.clone(), self.invocation.account.as_str());
+        if *bucket == self.checker.bucket {
+            // Its key was deployed with this function. What pipelines say of it is a sweep's to tell, or looked up where
+            // something is wrong: an account may have hundreds of them.
+            let right = &self.checker.key;
+            let decision = self.object(&s3, written, right).await?;
+            if matches!(decision.outcome, Outcome::Compliant | Outcome::Gone) {
+                return Ok(vec![decision]);
+            }
+            let stores = self.stores_if_shown().await;
+            let mut decisions = self.right_key(&s3, bucket, &stores).await.map_or_else(
+                |error| {
+                    self.warn("what is said of the bucket's key can't be read", &error);
+                    Vec::new()
+                },
+                |(_, findings)| findings,
+            );
+            decisions.push(self.explained(decision, &stores, bucket, right).await);
+            return Ok(decisions);
+        }
+        let stores = self.stores().await?;
+        if !stores.iter().any(|store| store.bucket == *bucket) {
             let reason = "no pipeline of this account keeps artifacts in the bucket".to_owned();
             return Ok(vec![decided(Outcome::Ignored, reason)]);
         }
-        let s3 = S3::new(self.checker.clients.s3.clone(), self.invocation.account.as_str());
         let (right, mut decisions) = self.right_key(&s3, bucket, &stores).await?;
-        let right = match right {
-            Right::Key(key) => key,
+        decisions.push(match right {
+            Right::Key(right) => {
+                let decision = self.object(&s3, written, &right).await?;
+                self.explained(decision, &stores, bucket, &right).await
+            }
             Right::Unclear(why) => {
-                let reason = format!("which key is right for its bucket can't be told: {why}");
-                decisions.push(decided(Outcome::Unknown, reason));
-                return Ok(decisions);
+                decided(Outcome::Unknown, format!("which key is right for its bucket can't be told: {why}"))
             }
-        };
-        let reader = self.reader().await?;
-        let patience = self.invocation.deadline - RESERVE;
-        let check = self.check(&s3, &reader, false, true, patience);
-        let asked = Asked { target: written.target.clone(), latest: true, prove: true };
-        let decision = Box::pin(check.check(&asked, &right)).await?.decision;
-        let decision = decision.about("event", &written.event).about_some("writer", written.writer.as_deref());
-        decisions.push(match decision.outcome {
-            Outcome::ForeignKey => {
-                Origins::new(&self.checker.clients.codepipeline, &stores, bucket).explain(decision, &right).await
-            }
-            _ => decision,
         });
         Ok(decisions)
+    }
+
+    /// Checks the object that an event told of.
+    async fn object(&self, s3: &S3, written: &Written, right: &KeyArn) -> Result<Decision<Outcome>, Error> {
+        let reader = self.reader().await?;
+        let patience = self.invocation.deadline - RESERVE;
+        let check = self.check(s3, &reader, false, true, patience);
+        let asked = Asked { target: written.target.clone(), latest: true, prove: true };
+        let decision = Box::pin(check.check_written(&asked, right)).await?.decision;
+        Ok(decision.about("event", &written.event).about_some("writer", written.writer.as_deref()))
+    }
+
+    /// With who wrote it and why, where it is under another account's key.
+    async fn explained(
+        &self,
+        decision: Decision<Outcome>,
+        stores: &[Store],
+        bucket: &str,
+        right: &KeyArn,
+    ) -> Decision<Outcome> {
+        if decision.outcome != Outcome::ForeignKey {
+            return decision;
+        }
+        Origins::new(&self.checker.clients.codepipeline, stores, bucket).explain(decision, right).await
+    }
+
+    fn warn(&self, message: &str, error: &Unanswered) {
+        let fields = json!({"requestId": self.invocation.request_id, "error": chain(error)});
+        log::line(Level::Warn, message, &fields);
     }
 
     async fn scheduled(&self) -> Result<Answer, Error> {
@@ -434,8 +471,7 @@ impl<L: sekisho_ledger::Store> Run<'_, L> {
     /// For the bucket that was deployed with this function, whose key is known whatever pipelines say.
     async fn stores_if_shown(&self) -> Rc<Vec<Store>> {
         self.stores().await.unwrap_or_else(|error| {
-            let fields = json!({"requestId": self.invocation.request_id, "error": chain(&error)});
-            log::line(Level::Warn, "the pipelines can't be read: their keys are not checked", &fields);
+            self.warn("the pipelines can't be read: their keys are not checked", &error);
             Rc::default()
         })
     }

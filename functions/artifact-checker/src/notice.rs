@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use aws_sdk_sns::Client;
 use sekisho_domain::decision::Decision;
 use sekisho_domain::notice::Notice;
+use sekisho_lambda::aws::Later;
 
 use crate::answer::Unanswered;
 use crate::sdk::refusal;
@@ -19,7 +20,7 @@ const ROOM: usize = 200_000;
 /// # Errors
 /// Where SNS did not take it.
 pub async fn tell(
-    client: &Client,
+    client: &Later<Client>,
     topic: &str,
     title: &str,
     findings: &[&Decision<Outcome>],

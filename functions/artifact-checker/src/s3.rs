@@ -83,28 +83,35 @@ impl S3 {
         Ok(Head { facts: facts(&output), output })
     }
 
-    /// Reads one byte of exactly what was looked at, which takes the key's leave where a HEAD does not.
+    /// Reads one byte, which takes the key's leave where a HEAD does not, and tells what it was encrypted by; of exactly
+    /// what was looked at, where that is given.
     ///
     /// # Errors
     /// Where S3 did not give it.
-    pub async fn read(&self, target: &Target, facts: &Facts) -> Result<(), Refusal> {
+    pub async fn read(&self, target: &Target, looked_at: Option<&Facts>) -> Result<Encryption, Refusal> {
+        let version = looked_at.and_then(|facts| facts.version.clone()).or_else(|| target.version.clone());
+        // No range of an empty object can be satisfied.
+        let is_empty = looked_at.is_some_and(|facts| facts.size == 0);
         let answer = self
             .client
             .get_object()
             .bucket(&target.bucket)
             .key(&target.key)
-            .set_version_id(facts.version.clone().or_else(|| target.version.clone()))
-            .if_match(&facts.etag)
-            // No range of an empty object can be satisfied.
-            .set_range((facts.size > 0).then(|| "bytes=0-0".to_owned()))
+            .set_version_id(version)
+            .set_if_match(looked_at.map(|facts| facts.etag.clone()))
+            .set_range((!is_empty).then(|| "bytes=0-0".to_owned()))
             .expected_bucket_owner(&self.owner)
             .send()
             .await
             .map_err(|error| refusal("s3:GetObject", error))?;
+        let encryption = encryption(answer.server_side_encryption.as_ref(), answer.ssekms_key_id.as_deref());
         // The headers are not the byte: an error after them ends the body early.
-        answer.body.collect().await.map(drop).map_err(|source| {
-            Refusal::Later(Unanswered { operation: "s3:GetObject", throttled: false, source: source.into() })
-        })
+        match answer.body.collect().await {
+            Ok(_) => Ok(encryption),
+            Err(source) => {
+                Err(Refusal::Later(Unanswered { operation: "s3:GetObject", throttled: false, source: source.into() }))
+            }
+        }
     }
 
     /// Puts a version under another key, in place. It has no precondition, so that the version is always named.
@@ -394,14 +401,18 @@ impl S3 {
     }
 }
 
-fn facts(output: &HeadObjectOutput) -> Facts {
-    let key = || output.ssekms_key_id.clone().unwrap_or_default();
-    let encryption = match &output.server_side_encryption {
+/// As S3's headers say it.
+fn encryption(kind: Option<&ServerSideEncryption>, key: Option<&str>) -> Encryption {
+    let key = || key.unwrap_or_default().to_owned();
+    match kind {
         None | Some(ServerSideEncryption::Aes256) => Encryption::OfS3,
         Some(ServerSideEncryption::AwsKms) => Encryption::Kms(key()),
         Some(ServerSideEncryption::AwsKmsDsse) => Encryption::Dual(key()),
         Some(other) => Encryption::Other(other.as_str().to_owned()),
-    };
+    }
+}
+
+fn facts(output: &HeadObjectOutput) -> Facts {
     let in_archive = matches!(output.storage_class, Some(StorageClass::Glacier | StorageClass::DeepArchive))
         || matches!(output.archive_status, Some(ArchiveStatus::ArchiveAccess | ArchiveStatus::DeepArchiveAccess));
     let restored = output.restore.as_deref().is_some_and(|restore| restore.contains(r#"ongoing-request="false""#));
@@ -409,7 +420,7 @@ fn facts(output: &HeadObjectOutput) -> Facts {
         || output.object_lock_legal_hold_status == Some(ObjectLockLegalHoldStatus::On)
         || output.object_lock_event_hold == Some(ObjectLockEventHold::On);
     Facts {
-        encryption,
+        encryption: encryption(output.server_side_encryption.as_ref(), output.ssekms_key_id.as_deref()),
         etag: output.e_tag.clone().unwrap_or_default(),
         version: output.version_id.clone(),
         size: output.content_length.and_then(|size| u64::try_from(size).ok()).unwrap_or(0),

@@ -6,7 +6,7 @@ use sekisho_domain::account::Region;
 use sekisho_domain::change::CommitId;
 use sekisho_domain::config::Misconfigured;
 use sekisho_lambda::Environment;
-use sekisho_lambda::aws::SdkConfig;
+use sekisho_lambda::aws::{Later, SdkConfig, later};
 use sekisho_lambda::environment::LEDGER_TABLE;
 use sekisho_ledger::Ledger;
 use time::OffsetDateTime;
@@ -28,7 +28,7 @@ pub struct Aws {
     /// Puts events.
     pub buses: Buses,
     /// Sends to the dead-letter queue.
-    pub sqs: aws_sdk_sqs::Client,
+    pub sqs: Later<aws_sdk_sqs::Client>,
     /// The dead-letter queue.
     pub queue_url: String,
 }
@@ -43,7 +43,7 @@ impl Aws {
             ledger: Ledger::new(aws_sdk_dynamodb::Client::new(aws), environment.required(LEDGER_TABLE)?),
             codecommit: aws_sdk_codecommit::Client::new(aws),
             buses: Buses::new(aws),
-            sqs: aws_sdk_sqs::Client::new(aws),
+            sqs: later(aws, aws_sdk_sqs::Client::new),
             queue_url: environment.required(DEAD_LETTER_QUEUE_URL)?.to_owned(),
         })
     }

@@ -6,7 +6,7 @@ use sekisho_domain::change::CommitId;
 use sekisho_domain::config::Misconfigured;
 use sekisho_domain::notice::Notice;
 use sekisho_lambda::Environment;
-use sekisho_lambda::aws::SdkConfig;
+use sekisho_lambda::aws::{Later, SdkConfig, later};
 use sekisho_lambda::environment::LEDGER_TABLE;
 use sekisho_ledger::Ledger;
 use time::OffsetDateTime;
@@ -28,7 +28,7 @@ pub struct Aws {
     /// Starts pipelines.
     pub codepipeline: aws_sdk_codepipeline::Client,
     /// Tells people.
-    pub sns: aws_sdk_sns::Client,
+    pub sns: Later<aws_sdk_sns::Client>,
     /// Where.
     pub topic: String,
 }
@@ -42,7 +42,7 @@ impl Aws {
         Ok(Self {
             ledger: Ledger::new(aws_sdk_dynamodb::Client::new(aws), environment.required(LEDGER_TABLE)?),
             codepipeline: aws_sdk_codepipeline::Client::new(aws),
-            sns: aws_sdk_sns::Client::new(aws),
+            sns: later(aws, aws_sdk_sns::Client::new),
             topic: environment.required(NOTICE_TOPIC_ARN)?.to_owned(),
         })
     }

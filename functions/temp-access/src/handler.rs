@@ -14,7 +14,7 @@ use sekisho_lambda::environment::{CONFIG_FILE, LEDGER_TABLE, SEKISHO_CONFIG};
 use sekisho_lambda::failure::chain;
 use sekisho_lambda::log::{self, Level};
 use sekisho_lambda::{Environment, ErrorType, Failure, Invocation, metrics};
-use sekisho_ledger::{Key, Ledger, Store};
+use sekisho_ledger::{Error as LedgerError, Key, Ledger, Store};
 use serde_json::json;
 use time::OffsetDateTime;
 use tokio::time::{Duration, Instant, sleep, timeout_at};
@@ -108,11 +108,19 @@ struct Done {
     answer: Result<Answer, Error>,
     decisions: Vec<Decision<Outcome>>,
     notices: Vec<Notice>,
+    settle: Option<Settle>,
+}
+
+/// The row of something carried out, which says only that it was intended yet.
+struct Settle {
+    key: Key,
+    row: Row,
+    revision: u64,
 }
 
 impl Done {
     fn text(text: String, decision: Decision<Outcome>) -> Self {
-        Self { answer: Ok(Answer::Text(text)), decisions: vec![decision], notices: Vec::new() }
+        Self { answer: Ok(Answer::Text(text)), decisions: vec![decision], notices: Vec::new(), settle: None }
     }
 }
 
@@ -153,7 +161,7 @@ impl<S: Store> TempAccess<S> {
         };
         let mut done = done.unwrap_or_else(|error| {
             let decisions = vec![failure(&error, principal.as_ref())];
-            Done { answer: Err(error), decisions, notices: Vec::new() }
+            Done { answer: Err(error), decisions, notices: Vec::new(), settle: None }
         });
         log::decisions(turn.request, &done.decisions);
         metrics::count_outcomes(&invocation.function, &done.decisions);
@@ -188,13 +196,28 @@ impl<S: Store> TempAccess<S> {
         self.access.as_ref().map_err(|misconfigured| Error::Misconfigured(misconfigured.clone()))
     }
 
-    /// Records and publishes; says what could not be, since what has been done stays done.
+    /// Settles, records and publishes; says what could not be, since what has been done stays done.
     async fn tell(&self, done: &Done, turn: &Turn<'_>, limit: Instant) -> Vec<&'static str> {
         let now = (self.clock)();
-        let record = self.ledger.record(&turn.invocation.function, turn.request, now, &done.decisions);
+        // One after the other: a second connection to the same service takes longer to open than a call takes.
+        let write = async {
+            let settled = timeout_at(limit, self.settle(done, turn)).await;
+            let record = self.ledger.record(&turn.invocation.function, turn.request, now, &done.decisions);
+            (settled, timeout_at(limit, record).await)
+        };
         let publish = join_all(done.notices.iter().map(|notice| self.topic.publish(notice)));
-        let (recorded, published) = join!(timeout_at(limit, record), timeout_at(limit, publish));
+        let ((settled, recorded), published) = join!(write, timeout_at(limit, publish));
         let mut untold = Vec::new();
+        let unsettled = match &settled {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(chain(error)),
+            Err(_) => Some("no answer in time".to_owned()),
+        };
+        if let Some(error) = unsettled {
+            let fields = json!({"requestId": turn.request, "error": error});
+            log::line(Level::Error, "a grant was not settled in the ledger", &fields);
+            untold.push("The ledger has the intent, but not that it was carried out.");
+        }
         let unrecorded = match &recorded {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(chain(error)),
@@ -213,6 +236,15 @@ impl<S: Store> TempAccess<S> {
             untold.push("The notice about this could not be sent: tell the others.");
         }
         untold
+    }
+
+    async fn settle(&self, done: &Done, turn: &Turn<'_>) -> Result<(), LedgerError> {
+        let Some(Settle { key, row, revision }) = &done.settle else { return Ok(()) };
+        match self.ledger.write(key, row, Some(*revision), turn.request).await {
+            // Changed: somebody took over a lease that had lapsed, and the row is theirs.
+            Ok(_) | Err(LedgerError::Changed(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Waits a moment for another invocation, while there is time.

@@ -47,14 +47,12 @@ impl Notice {
             shown.push(format!("<{address}|{label}>"));
             mail.push(format!("{label}: {address}"));
         }
-        let mut custom = json!({
+        let custom = json!({
             "version": "1.0",
             "source": "custom",
             "content": {"textType": "client-markdown", "title": self.title, "description": shown.join("\n")},
+            "metadata": {"enableCustomActions": !self.context.is_empty(), "additionalContext": self.context},
         });
-        if !self.context.is_empty() {
-            custom["metadata"] = json!({ "enableCustomActions": true, "additionalContext": self.context });
-        }
         json!({"default": custom.to_string(), "email": mail.join("\n")}).to_string()
     }
 }

@@ -3,6 +3,7 @@
 //! Put together here and not by `aws-config`: what that looks for in files, in the metadata of instances and containers
 //! and at STS is not there on Lambda, and takes time and size at every start.
 
+use std::cell::LazyCell;
 use std::time::Duration;
 
 use aws_credential_types::Credentials;
@@ -57,6 +58,17 @@ pub fn load(environment: &Environment) -> SdkConfig {
     config.set_endpoint_url(environment.optional(ENDPOINT).map(str::to_owned));
     config.set_credentials_provider(credentials(environment));
     config.build()
+}
+
+/// A client that is made when it is used first, and kept. To make one reads a table of all regions anew, and an everyday
+/// invocation needs but some of a function's clients.
+pub type Later<C> = LazyCell<C, Box<dyn FnOnce() -> C>>;
+
+/// A client to be made by `make`.
+#[must_use]
+pub fn later<C: 'static>(aws: &SdkConfig, make: fn(&SdkConfig) -> C) -> Later<C> {
+    let aws = aws.clone();
+    LazyCell::new(Box::new(move || make(&aws)))
 }
 
 /// Lambda gives a process credentials for longer than it lets it live.

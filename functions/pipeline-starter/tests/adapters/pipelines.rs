@@ -147,7 +147,8 @@ async fn a_notice_on_the_wire() {
     let answer = "<PublishResponse><PublishResult><MessageId>1</MessageId></PublishResult></PublishResponse>";
     let wire = Wire::answering([Answer::Http(200, answer.to_owned()), Answer::Http(500, String::new())]);
     let client = aws_sdk_sns::Client::new(&wire.config());
-    let notice = Notice { title: "Pipeline shop failed".to_owned(), lines: vec!["Why: x & y".to_owned()], ..Notice::default() };
+    let notice =
+        Notice { title: "Pipeline shop failed".to_owned(), lines: vec!["Why: x & y".to_owned()], ..Notice::default() };
     tell(&client, TOPIC, &notice).await.unwrap();
     let error = tell(&client, TOPIC, &notice).await.unwrap_err();
     assert_eq!((error.to_string().as_str(), error.throttled), ("SNS did not take a notice", false));

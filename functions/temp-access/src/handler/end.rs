@@ -196,7 +196,7 @@ impl<S: Store> TempAccess<S> {
             decisions.push(Decision::new(Outcome::Idle, reason));
         }
         let answer = Ok(Answer::Decisions(Decisions { decisions: decisions.clone() }));
-        Ok(Done { answer, decisions, notices: Vec::new() })
+        Ok(Done { answer, decisions, notices: Vec::new(), settle: None })
     }
 
     /// Tells of a policy that is not ours, unless that has been told within a day; whether it had to be told.
@@ -311,5 +311,5 @@ fn revoked(
         decisions.push(whom(Decision::new(Outcome::OpenEnded, *why), principal).about("policy", policy.clone()));
         notices.push(open_ended(principal, policy, why));
     }
-    Done { answer: Ok(Answer::Text(lines.join("\n"))), decisions, notices }
+    Done { answer: Ok(Answer::Text(lines.join("\n"))), decisions, notices, settle: None }
 }

@@ -5,13 +5,11 @@ use futures_util::join;
 use sekisho_domain::decision::Decision;
 use sekisho_domain::timestamp;
 use sekisho_lambda::Failure;
-use sekisho_lambda::failure::chain;
-use sekisho_lambda::log::{self, Level};
 use sekisho_ledger::{Error as LedgerError, Store};
 use serde_json::json;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{DECIDED, Done, LOOKED, PAUSE, SHOWN, TOLD, TempAccess, Turn, WRITTEN, whom};
+use super::{DECIDED, Done, LOOKED, PAUSE, SHOWN, Settle, TempAccess, Turn, WRITTEN, whom};
 use crate::answer::{self, Outcome, Shown};
 use crate::error::Error;
 use crate::event::Grant;
@@ -55,22 +53,15 @@ impl<S: Store> TempAccess<S> {
             }
         };
 
-        let settled = row.settled(State::Granted);
-        let settle = self.ledger.write(&key, &settled, Some(revision), turn.request);
-        let mut text = answer::granted(&asked, &plan, shown, grant.reason.as_deref());
-        match timeout_at(turn.until(TOLD), settle).await {
-            // Changed: somebody took over a lease that had lapsed, and the row is theirs.
-            Ok(Ok(_) | Err(LedgerError::Changed(_))) => {}
-            Ok(Err(error)) => unsettled(&mut text, turn, &chain(&error)),
-            Err(_) => unsettled(&mut text, turn, "no answer in time"),
-        }
+        let text = answer::granted(&asked, &plan, shown, grant.reason.as_deref());
         let (outcome, reason) = match plan.effect {
             Effect::Grants => (Outcome::Granted, "access was given"),
             Effect::Extends(_) => (Outcome::Extended, "access ends later than before"),
             Effect::Keeps => (Outcome::Unchanged, "access lasts until then already"),
         };
         let decision = about(Decision::new(outcome, reason), &asked, &plan, grant);
-        let mut done = Done::text(text, decision);
+        let settle = Some(Settle { key, row: row.settled(State::Granted), revision });
+        let mut done = Done { settle, ..Done::text(text, decision) };
         if outcome != Outcome::Unchanged {
             done.notices.push(let_in(&asked, &plan, grant, turn));
         }
@@ -254,16 +245,7 @@ fn unknown(asked: &Asked<'_>, plan: &Plan, grant: &Grant, failed: Failed, turn: 
     let mut notice = let_in(asked, plan, grant, turn);
     notice.title = format!("Perhaps let in: {}", asked.principal);
     notice.lines.insert(0, "IAM did not answer: it is not known whether this took effect.".to_owned());
-    Done { answer: Err(error), decisions, notices: vec![notice] }
-}
-
-fn unsettled(text: &mut String, turn: &Turn<'_>, error: &str) {
-    log::line(
-        Level::Error,
-        "a grant was not settled in the ledger",
-        &json!({"requestId": turn.request, "error": error}),
-    );
-    text.push_str("\nThe ledger has the intent, but not that it was carried out.");
+    Done { answer: Err(error), decisions, notices: vec![notice], settle: None }
 }
 
 fn let_in(asked: &Asked<'_>, plan: &Plan, grant: &Grant, turn: &Turn<'_>) -> Notice {
