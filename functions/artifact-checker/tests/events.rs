@@ -344,8 +344,8 @@ async fn an_upload_that_fails_is_aborted() {
     }));
     let decision = only(handle(&world.checker(Repair::Copy), "r", &event("object-created-large")).await.unwrap());
     assert_eq!(decision.outcome, Outcome::Reported, "{}", decision.reason);
-    let uploads = world.state().operations("s3").into_iter().filter(|operation| operation.ends_with("Upload"));
-    assert_eq!(uploads.last().as_deref(), Some("AbortMultipartUpload"));
+    let mut uploads = world.state().operations("s3").into_iter().filter(|operation| operation.ends_with("Upload"));
+    assert_eq!(uploads.next_back().as_deref(), Some("AbortMultipartUpload"));
 }
 
 #[tokio::test(start_paused = true)]
