@@ -10,6 +10,9 @@ use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
+use aws_smithy_runtime_api::client::connector_metadata::ConnectorMetadata;
+use aws_smithy_runtime_api::client::http::{HttpClient, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector};
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
@@ -38,12 +41,6 @@ const AMAZON: &str = include_str!("amazon-trust-services.pem");
 #[must_use]
 pub fn load(environment: &Environment) -> SdkConfig {
     let region = environment.optional(REGION);
-    let tls = TlsContext::builder().with_trust_store(trusted(environment)).build();
-    let mut http = aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring));
-    // A context of a trust store alone always builds; without it the SDK trusts the system's authorities.
-    if let Ok(tls) = tls {
-        http = http.tls_context(tls);
-    }
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(Duration::from_secs(2))
         .operation_attempt_timeout(Duration::from_secs(5))
@@ -51,13 +48,37 @@ pub fn load(environment: &Environment) -> SdkConfig {
     let mut config = SdkConfig::builder()
         .behavior_version(BehaviorVersion::v2026_01_12())
         .region(region.map(|region| Region::new(region.to_owned())))
-        .http_client(http.build_https())
+        .http_client(SharedHttpClient::new(Unhurried(https(environment))))
         .retry_config(RetryConfig::standard().with_max_attempts(3))
         .timeout_config(timeouts)
         .service_config(Services(environment.clone()));
     config.set_endpoint_url(environment.optional(ENDPOINT).map(str::to_owned));
     config.set_credentials_provider(credentials(environment));
     config.build()
+}
+
+fn https(environment: &Environment) -> SharedHttpClient {
+    let http = aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring));
+    match TlsContext::builder().with_trust_store(trusted(environment)).build() {
+        Ok(tls) => http.tls_context(tls).build_https(),
+        // A context of a trust store alone always builds; without it the SDK trusts the system's authorities.
+        Err(_) => http.build_https(),
+    }
+}
+
+/// The SDK's client, but for what that does for each client of a service that is made: to build a connector, of which it reads
+/// the authorities, and to throw it away. The one that is used is built with the first call.
+#[derive(Debug)]
+struct Unhurried(SharedHttpClient);
+
+impl HttpClient for Unhurried {
+    fn http_connector(&self, settings: &HttpConnectorSettings, components: &RuntimeComponents) -> SharedHttpConnector {
+        self.0.http_connector(settings, components)
+    }
+
+    fn connector_metadata(&self) -> Option<ConnectorMetadata> {
+        self.0.connector_metadata()
+    }
 }
 
 /// A client that is made when it is used first, and kept. To make one reads a table of all regions anew, and an everyday
@@ -110,7 +131,6 @@ impl LoadServiceConfig for Services {
 
 #[cfg(test)]
 mod tests {
-    use aws_smithy_runtime_api::client::http::HttpClient;
     use aws_smithy_runtime_api::client::runtime_components::RuntimeComponentsBuilder;
     use aws_smithy_types::config_bag::ConfigBag;
 
@@ -136,10 +156,9 @@ mod tests {
     #[test]
     fn every_authority_can_be_read() {
         assert_eq!(AMAZON.matches("BEGIN CERTIFICATE").count(), 5);
-        // Every client asks this of its configuration first, which reads the trust store and panics over what it can't.
-        let config = load(&environment(&[(REGION, "ap-northeast-1")]));
-        let (components, bag) = (RuntimeComponentsBuilder::new("test"), ConfigBag::base());
-        config.http_client().unwrap().validate_base_client_config(&components, &bag).unwrap();
+        // To build a connector reads the trust store, and panics over what it can't.
+        let client = https(&environment(&[(REGION, "ap-northeast-1")]));
+        client.validate_base_client_config(&RuntimeComponentsBuilder::new("test"), &ConfigBag::base()).unwrap();
     }
 
     #[test]
