@@ -36,7 +36,7 @@ bench: ## measure the release binaries; the figures go to docs/performance.md
 	@$(LOCAL) setup
 	@.venv/bin/python tests/bench/bench.py
 
-# The commands below act on the accounts of samconfig.toml.
+# The commands below act on the accounts of samconfig.toml, or of SAMCONFIG=…: make hands on what its command line sets.
 ENVIRONMENT = $(if $(ENV),--env "$(ENV)")
 # Other credentials than the environment's own, which deploy.
 PROFILED = $(ENVIRONMENT) $(if $(PROFILE),--profile "$(PROFILE)")
