@@ -67,9 +67,16 @@ def main():
     principal.add_argument("--user")
     principal.add_argument("--role")
     asked = parser.parse_args()
+    kind, name = ("User", asked.user) if asked.user else ("Role", asked.role)
     try:
-        prepare(environment(asked.env, asked.profile), "User" if asked.user else "Role", asked.user or asked.role)
-    except (Refused, ClientError, BotoCoreError) as error:
+        prepare(environment(asked.env, asked.profile), kind, name)
+    except ClientError as error:
+        who = ""
+        if error.response["Error"]["Code"] in ("AccessDenied", "AccessDeniedException"):
+            who = (f"\nThe role that deploys may not do this, by design. Who may tag users and set boundaries can, mostly an administrator: "
+                   f"make prepare {kind.upper()}={name} ENV={asked.env} PROFILE=(their profile in ~/.aws/config)")
+        sys.exit(f"Nothing was prepared. {error}{who}")
+    except (Refused, BotoCoreError) as error:
         sys.exit(f"Nothing was prepared. {error}")
 
 
