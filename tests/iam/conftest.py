@@ -1,3 +1,3 @@
 """The policies of the three accounts, as deployed."""
 
-from template.conftest import accounts  # noqa: F401  (a fixture)
+from template.conftest import accounts, cloud_of_all, deployer  # noqa: F401  (fixtures)

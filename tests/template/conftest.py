@@ -1,24 +1,37 @@
-"""One cloud with the three accounts for all tests of a session."""
+"""One cloud with all accounts for all tests of a session."""
+
+import json
 
 import pytest
 
 from template import deployed, policies
 
+DEPLOYER = "444444444444"  # whose people deploy to production
+PRODUCTION = "333333333333"
+
 
 @pytest.fixture(scope="session")
-def accounts():
-    """The deployed accounts of `deployed.ACCOUNTS`, and each one's policies."""
+def cloud_of_all():
+    """A cloud with the accounts of `deployed.ACCOUNTS`, and the role that deploys in one of them."""
     with deployed.cloud() as cloud:
         template = deployed.expanded()
+        # People's own: the stack attaches it.
+        anything = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
+        cloud.client("555555555555", "iam").create_policy(PolicyName="anything", PolicyDocument=json.dumps(anything))
         # Pipelines before repositories; tests/template/test_operator.py has it the other way round. Either order works.
         for account, parameters in reversed(deployed.ACCOUNTS.items()):
-            cloud.deploy(account, deployed.PARTNERS | parameters, template)
-        yield {account: policies.of(cloud, account) for account in deployed.ACCOUNTS}
+            cloud.deploy(account, parameters, template)
+        cloud.bootstrap(PRODUCTION, DEPLOYER)
+        yield cloud
 
 
 @pytest.fixture(scope="session")
-def everywhere(accounts):
-    """These, and one account that has all duties and no partner."""
-    with deployed.cloud() as cloud:
-        cloud.deploy("444444444444", dict.fromkeys(["HostsRepositories", "HostsPipelines", "GrantsAccess"], "true"))
-        yield accounts | {"444444444444": policies.of(cloud, "444444444444")}
+def accounts(cloud_of_all):
+    """Each account's policies."""
+    return {account: policies.of(cloud_of_all, account) for account in deployed.ACCOUNTS}
+
+
+@pytest.fixture(scope="session")
+def deployer(cloud_of_all):
+    """The policies of the role that deploys."""
+    return policies.of(cloud_of_all, PRODUCTION, deployed.BOOTSTRAP_STACK)

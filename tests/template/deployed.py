@@ -21,19 +21,30 @@ TEMPLATE = ROOT / "template.yaml"
 CLOUD = ROOT / "tests" / "local-cloud" / "cloud.py"
 REGION = "ap-northeast-1"
 STACK = "sekisho"
+BOOTSTRAP, BOOTSTRAP_STACK = ROOT / "bootstrap" / "deploy-role.yaml", "sekisho-deploy"
 CODE = "placeholder"
 
-# The accounts of samconfig.toml, with everything switched on that adds a policy.
+# The accounts of samconfig.toml, with everything switched on that adds a policy; and beside them those where a condition of the
+# template that makes another policy goes the other way.
+PARTNERS = {"RepositoryAccountId": "111111111111", "PipelineAccountIds": "222222222222,333333333333"}
+ORG_UNIT = "o-a1b2c3d4e5/r-ab12/ou-ab12-11111111/"
 ACCOUNTS = {
-    "111111111111": {"HostsRepositories": "true"},
-    "222222222222": {"HostsPipelines": "true", "ArtifactWrites": "repair"},
-    "333333333333": {"HostsPipelines": "true", "GrantsAccess": "true", "ManagesPipeline": "true", "RequiresApproval": "true",
-                     "AssumableRoleArns": "arn:aws:iam::999999999999:role/support",
-                     "ArtifactConsumerRoleArn": "arn:aws:iam::333333333333:role/consumer",
+    "111111111111": PARTNERS | {"HostsRepositories": "true"},
+    "222222222222": PARTNERS | {"HostsPipelines": "true", "ArtifactWrites": "repair"},
+    "333333333333": PARTNERS | {
+        "HostsPipelines": "true", "GrantsAccess": "true", "ManagesPipeline": "true", "RequiresApproval": "true",
+        "AssumableRoleArns": "arn:aws:iam::999999999999:role/support",
+        "ArtifactConsumerRoleArn": "arn:aws:iam::333333333333:role/consumer",
+        "SlackWorkspaceId": "T07EA123LEP", "SlackChannelId": "C07EZ1ABC23"},
+    # All duties and no partner; access without AssumableRoleArns.
+    "444444444444": {"HostsRepositories": "true", "HostsPipelines": "true", "GrantsAccess": "true"},
+    # Repositories in another region; a template may make anything here.
+    "555555555555": {"HostsPipelines": "true", "RepositoryAccountId": "111111111111", "RepositoryRegion": "eu-west-1",
+                     "ApplicationPolicyArn": "arn:aws:iam::555555555555:policy/anything"},
+    # Pipelines in an organizational unit; Slack without access.
+    "666666666666": {"HostsRepositories": "true", "PipelineOrgPath": ORG_UNIT,
                      "SlackWorkspaceId": "T07EA123LEP", "SlackChannelId": "C07EZ1ABC23"},
 }
-PARTNERS = {"RepositoryAccountId": "111111111111", "PipelineAccountIds": "222222222222,333333333333"}
-
 
 def source():
     """The template as it is committed, parsed."""
@@ -67,13 +78,21 @@ class Deployed:
         s3.put_object(Bucket=f"{CODE}-{account}", Key=CODE, Body=_placeholder())
         text = json.dumps(template or expanded()).replace(f'"S3Bucket": "{CODE}"', f'"S3Bucket": "{CODE}-{account}"')
         s3.put_object(Bucket=f"{CODE}-{account}", Key="template", Body=text)
+        return self._create(account, STACK, parameters, TemplateURL=f"{self.endpoint}/{CODE}-{account}/template")
+
+    def bootstrap(self, account, deployer):
+        """Deploys the role that deploys, for a role and some users of the account `deployer`."""
+        who = f"arn:aws:iam::{deployer}:role/ci,arn:aws:iam::{deployer}:user/ops-*"
+        return self._create(account, BOOTSTRAP_STACK, {"DeployerAccountId": deployer, "DeployerArns": who}, TemplateBody=BOOTSTRAP.read_text())
+
+    def _create(self, account, stack, parameters, **template):
         cloudformation = self.client(account, "cloudformation")
         cloudformation.create_stack(
-            StackName=STACK, TemplateURL=f"{self.endpoint}/{CODE}-{account}/template", Capabilities=["CAPABILITY_NAMED_IAM"],
+            StackName=stack, Capabilities=["CAPABILITY_NAMED_IAM"], **template,
             Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()])
-        cloudformation.get_waiter("stack_create_complete").wait(StackName=STACK, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
-        stack = cloudformation.describe_stacks(StackName=STACK)["Stacks"][0]
-        return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+        cloudformation.get_waiter("stack_create_complete").wait(StackName=stack, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
+        outputs = cloudformation.describe_stacks(StackName=stack)["Stacks"][0]["Outputs"]
+        return {output["OutputKey"]: output["OutputValue"] for output in outputs}
 
 
 def _placeholder():

@@ -12,9 +12,10 @@ BUS = "sekisho"
 class Policy:
     """One document and where it stands; `on` is the ARN of the role or resource that it belongs to."""
 
-    kind: str  # identity, trust, boundary, managed, bus, key, bucket, queue, topic, function
+    kind: str  # identity, trust, boundary, managed, people's, bus, key, bucket, queue, topic, function
     on: str
     document: dict = field(hash=False)
+    roles: tuple = ()  # those that a managed policy, or one that people bring along, is attached to
 
     @property
     def statements(self):
@@ -34,9 +35,20 @@ def of(deployed, account, stack=STACK):
                  for page in pages for one in page["StackResourceSummaries"]]
     found = []
 
-    def add(kind, on, document):
-        found.append(Policy(kind, on, json.loads(document) if isinstance(document, str) else document))
+    def add(kind, on, document, roles=()):
+        found.append(Policy(kind, on, json.loads(document) if isinstance(document, str) else document, roles))
 
+    def managed(arn):
+        version = iam.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
+        return iam.get_policy_version(PolicyArn=arn, VersionId=version)["PolicyVersion"]["Document"]
+
+    attached = {}
+    for _, kind, physical in resources:
+        if kind == "AWS::IAM::Role":
+            for policy in iam.list_attached_role_policies(RoleName=physical)["AttachedPolicies"]:
+                attached.setdefault(policy["PolicyArn"], []).append(iam.get_role(RoleName=physical)["Role"]["Arn"])
+    for arn in attached.keys() - {physical for _, _, physical in resources}:
+        add("people's", arn, managed(arn), tuple(attached[arn]))
     for logical, kind, physical in resources:
         match kind:
             case "AWS::IAM::Role":
@@ -45,9 +57,7 @@ def of(deployed, account, stack=STACK):
                 for name in iam.list_role_policies(RoleName=physical)["PolicyNames"]:
                     add("identity", role["Arn"], iam.get_role_policy(RoleName=physical, PolicyName=name)["PolicyDocument"])
             case "AWS::IAM::ManagedPolicy":
-                version = iam.get_policy(PolicyArn=physical)["Policy"]["DefaultVersionId"]
-                document = iam.get_policy_version(PolicyArn=physical, VersionId=version)["PolicyVersion"]["Document"]
-                add("boundary" if logical == "AccessBoundary" else "managed", physical, document)
+                add("boundary" if logical == "AccessBoundary" else "managed", physical, managed(physical), tuple(attached.get(physical, [])))
             case "AWS::Events::EventBus":
                 bus = client("events").describe_event_bus(Name=BUS)
                 add("bus", bus["Arn"], bus["Policy"])

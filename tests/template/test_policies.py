@@ -2,28 +2,38 @@
 
 import json
 import re
+import zlib
 
+import botocore.exceptions
 import parliament
 import pytest
-from template import deployed
+from template import deployed, policies
 from template.policies import listed
 
-# Where AWS knows no narrower resource, by Sid: the first three take none; a key's own policy means the key.
-ANY_RESOURCE = {"ListRepositories", "ListPipelines", "FindGrants", "Administer", "UseHere", "PutSource"}
+# Where AWS knows no narrower resource, by Sid: the first four take none, or are asked for all; a key's own policy means the key.
+ANY_RESOURCE = {"ListRepositories", "ListPipelines", "FindGrants", "FindLogGroups", "Administer", "UseHere", "PutSource"}
 # What parliament finds and we mean: kind of policy, finding, what the finding says.
 MEANT = [
     ("trust", "MALFORMED", "neither Resource nor NotResource"),  # a trust policy has none
     ("key", "RESOURCE_STAR", ""),  # in a key's own policy this is the key
     ("function", "INVALID_SID", "Permission-"),  # the emulator makes these up
     ("identity", "INVALID_ARN", "aws:transform/Serverless-2016-10-31"),  # AWS's own
-    ("identity", "UNKNOWN_ACTION", "s3:UpdateObjectEncryption"),  # newer than parliament's list
+    # Newer than parliament's list.
+    ("identity", "UNKNOWN_ACTION", "s3:UpdateObjectEncryption"),
+    ("identity", "UNKNOWN_ACTION", "lambda:GetFunctionScalingConfig"),
+    ("boundary", "UNKNOWN_ACTION", "cloudwatch:PutAlarmM*"),
+    ("boundary", "UNKNOWN_ACTION", "lakeformation:GetTemp*"),
+    ("boundary", "UNKNOWN_ACTION", "sts:GetW*"),
+    ("boundary", "UNKNOWN_PREFIX", "s3files"),
+    ("boundary", "UNKNOWN_PREFIX", "s3vectors"),
     ("bucket", "MISMATCHED_TYPE_BUT_USABLE", "StringNotEquals"),  # the header is compared as it was sent
 ]
 MANAGED_POLICY_LIMIT, ROLE_INLINE_LIMIT, TRUST_LIMIT = 6144, 10240, 2048
 
 
 def every(accounts):
-    return [(account, policy) for account, found in accounts.items() for policy in found]
+    """All policies of ours."""
+    return [(account, policy) for account, found in accounts.items() for policy in found if policy.kind != "people's"]
 
 
 def test_each_account_has_what_its_duties_need(accounts):
@@ -31,30 +41,33 @@ def test_each_account_has_what_its_duties_need(accounts):
     assert kinds["111111111111"] == ["function", "identity", "queue", "topic", "trust"]
     assert kinds["222222222222"] == ["bucket", "bus", "function", "identity", "key", "queue", "topic", "trust"]
     assert kinds["333333333333"] == sorted([*kinds["222222222222"], "boundary", "managed"])
+    assert kinds["444444444444"] == sorted([*kinds["222222222222"], "boundary"])
+    assert kinds["555555555555"] == sorted([*kinds["222222222222"], "people's"])
+    assert kinds["666666666666"] == kinds["111111111111"]
 
 
-def test_parliament_finds_nothing_that_is_not_meant(everywhere):
+def test_parliament_finds_nothing_that_is_not_meant(accounts):
     found, unused = [], set(MEANT)
-    for account, policy in every(everywhere):
+    for account, policy in every(accounts):
         analyzed = parliament.analyze_policy_string(json.dumps(policy.document))
         for one in analyzed.findings:
             meant = [entry for entry in MEANT if entry[:2] == (policy.kind, one.issue) and entry[2] in str(one)]
             unused -= set(meant)
             if not meant:
                 found.append(f"{account} {policy}: {one}")
-    assert found == []
+    assert not found, "\n".join(found)
     assert unused == set()
 
 
-def test_no_policy_names_a_role_or_user_of_another_account(everywhere):
-    for account, policy in every(everywhere):
+def test_no_policy_names_a_role_or_user_of_another_account(accounts):
+    for account, policy in every(accounts):
         for statement in policy.statements:
             for principal in listed(statement.get("Principal", {}).get("AWS", []) if isinstance(statement.get("Principal"), dict) else []):
                 assert re.fullmatch(r"arn:aws:iam::\d{12}:root", principal), f"{account} {policy}: {principal}"
 
 
-def test_whom_another_account_is_held_to_is_one_role(everywhere):
-    for account, policy in every(everywhere):
+def test_whom_another_account_is_held_to_is_one_role(accounts):
+    for account, policy in every(accounts):
         for statement in policy.statements:
             principal = statement.get("Principal")
             foreign = isinstance(principal, dict) and any(account not in one for one in listed(principal.get("AWS", [])))
@@ -63,16 +76,21 @@ def test_whom_another_account_is_held_to_is_one_role(everywhere):
                 assert held, f"{account} {policy}: {statement}"
 
 
-def test_anybody_is_only_denied(everywhere):
-    for account, policy in every(everywhere):
+def test_anybody_is_only_denied(accounts):
+    """But the pipeline roles of an organizational unit, in the account that names one."""
+    unit = []
+    for account, policy in every(accounts):
         for statement in policy.statements:
-            if statement.get("Principal") == "*":
-                assert statement["Effect"] == "Deny", f"{account} {policy}: {statement}"
+            if statement.get("Principal") in ("*", {"AWS": "*"}) and statement["Effect"] != "Deny":
+                unit.append((account, policy.kind, statement["Condition"]))
+    assert unit == [("666666666666", "trust", {
+        "ArnLike": {"aws:PrincipalArn": "arn:aws:iam::*:role/sekisho-pipeline-??-*-?"},
+        "ForAnyValue:StringLike": {"aws:PrincipalOrgPaths": f"{deployed.ORG_UNIT}*"}})]
 
 
-def test_services_are_held_to_this_account(everywhere):
+def test_services_are_held_to_this_account(accounts):
     """But Lambda, which sets no source when it takes a role, and EventBridge's permission, whose rule says the account."""
-    for account, policy in every(everywhere):
+    for account, policy in every(accounts):
         for statement in policy.statements:
             services = listed(statement["Principal"].get("Service", [])) if isinstance(statement.get("Principal"), dict) else []
             if not services or services == ["lambda.amazonaws.com"]:
@@ -82,8 +100,8 @@ def test_services_are_held_to_this_account(everywhere):
             assert account in held, f"{account} {policy}: {statement}"
 
 
-def test_wildcard_actions_only_deny(everywhere):
-    for account, policy in every(everywhere):
+def test_wildcard_actions_only_deny(accounts):
+    for account, policy in every(accounts):
         if policy.kind == "boundary":
             continue
         for statement in policy.statements:
@@ -91,15 +109,15 @@ def test_wildcard_actions_only_deny(everywhere):
                 assert not [one for one in listed(statement["Action"]) if "*" in one], f"{account} {policy}: {statement}"
 
 
-def test_any_resource_only_where_aws_knows_no_other(everywhere):
-    for account, policy in every(everywhere):
+def test_any_resource_only_where_aws_knows_no_other(accounts):
+    for account, policy in every(accounts):
         for statement in policy.statements:
             if statement["Effect"] == "Allow" and policy.kind != "boundary" and "*" in listed(statement.get("Resource", [])):
                 assert statement["Sid"] in ANY_RESOURCE, f"{account} {policy}: {statement}"
 
 
-def test_the_boundary_denies_by_action_and_arn(everywhere):
-    boundaries = [policy for _, policy in every(everywhere) if policy.kind == "boundary"]
+def test_the_boundary_denies_by_action_and_arn(accounts):
+    boundaries = [policy for _, policy in every(accounts) if policy.kind == "boundary"]
     assert len(boundaries) == 2
     for boundary in boundaries:
         assert all("NotAction" not in statement for statement in boundary.statements)
@@ -107,13 +125,39 @@ def test_the_boundary_denies_by_action_and_arn(everywhere):
         assert conditions == {"GrantsOfKeys": {"BoolIfExists": {"kms:GrantIsForAWSResource": "false"}}}
 
 
-@pytest.mark.parametrize(("kinds", "limit"), [
-    (("boundary", "managed"), MANAGED_POLICY_LIMIT), (("identity",), ROLE_INLINE_LIMIT), (("trust",), TRUST_LIMIT)])
-def test_policies_fit(everywhere, kinds, limit):
+LIMITS = {"boundary": MANAGED_POLICY_LIMIT, "managed": MANAGED_POLICY_LIMIT, "identity": ROLE_INLINE_LIMIT, "trust": TRUST_LIMIT}
+
+
+def test_policies_fit(accounts):
+    assert too_large([policy for _, policy in every(accounts)]) == {}
+
+
+def too_large(found):
+    """Whose policies IAM would not take: it counts all inline policies of a role together, white space aside."""
     sizes = {}
-    for _, policy in every(everywhere):
-        if policy.kind in kinds:
-            # IAM counts all inline policies of a role together, white space aside.
-            sizes[policy.on] = sizes.get(policy.on, 0) + len(re.sub(r"\s", "", json.dumps(policy.document)))
+    for policy in found:
+        if policy.kind in LIMITS:
+            where = (policy.kind, policy.on)
+            sizes[where] = sizes.get(where, 0) + len(re.sub(r"\s", "", json.dumps(policy.document, separators=(",", ":"))))
     assert sizes
-    assert {on: size for on, size in sizes.items() if size > limit} == {}
+    return {where: size for where, size in sizes.items() if size > LIMITS[where[0]]}
+
+
+# The longest that each list may be, and how it is longest in a policy: in many short entries.
+LISTS = {
+    "PipelineAccountIds": ("HostsRepositories", [f"{number:012}" for number in range(56)], 55),
+    "AssumableRoleArns": ("GrantsAccess", [f"arn:aws:iam::999999999999:role/{chr(97 + number)}" for number in range(20)], 19),
+}
+
+
+@pytest.mark.parametrize("parameter", LISTS)
+def test_the_longest_lists_fit(cloud_of_all, parameter):
+    duty, entries, most = LISTS[parameter]
+    account, other = (f"{zlib.crc32(parameter.encode()) + number:012}" for number in (0, 1))
+    given = {"HostsPipelines": "true", duty: "true"}
+    with pytest.raises(botocore.exceptions.ClientError, match=parameter):
+        cloud_of_all.deploy(other, given | {parameter: ",".join(entries[: most + 1])})
+    cloud_of_all.deploy(account, given | {parameter: ",".join(entries[:most])})
+    found = policies.of(cloud_of_all, account)
+    assert sum(json.dumps(policy.document).count(entries[most - 1]) for policy in found), "the list is in no policy"
+    assert too_large(found) == {}
