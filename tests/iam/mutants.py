@@ -1,21 +1,32 @@
 """Every statement of a policy, broken in turn: what it says removed piece by piece, and what it holds to widened."""
 
 import copy
+import fnmatch
+import re
 from dataclasses import dataclass, field
 
 from template.policies import listed
 
 
+# What of an ARN's last part says the type of the resource; the rest is its name.
+NAMED = re.compile(r"(?s)([a-z][a-z-]*[:/])?(.*)")
+
+
 @dataclass(frozen=True)
 class Mutant:
-    """A policy with one thing broken."""
+    """A policy with one thing broken, and the actions that the broken statement is about, before or after."""
 
     policy: str
     broken: str
     document: dict = field(hash=False)
+    actions: tuple
 
     def __str__(self):
         return f"{self.policy}: {self.broken}"
+
+    def concerns(self, action):
+        """Whether the outcome of a request for the action can have changed."""
+        return any(fnmatch.fnmatchcase(action.lower(), pattern.lower()) for pattern in self.actions)
 
 
 def of(policy, document):
@@ -28,7 +39,8 @@ def of(policy, document):
             changed["Statement"][index : index + 1] = [mutated] if mutated else []
             # A policy needs a statement: one that concerns nothing stands for none.
             changed["Statement"] = changed["Statement"] or [{**statement, "Effect": "Deny", "Action": "a4b:Nothing"}]
-            yield Mutant(policy, f"{name} {broken}", changed)
+            actions = listed(statement["Action"]) + listed((mutated or {}).get("Action", []))
+            yield Mutant(policy, f"{name} {broken}", changed, tuple(actions))
 
 
 def _without_one(statement):
@@ -59,9 +71,42 @@ def _widened(statement):
         yield "for any resource", {**statement, "Resource": "*"}
     if "Principal" in statement and statement["Principal"] != "*":
         yield "for anybody", {**statement, "Principal": "*"}
+    if statement["Effect"] == "Allow":
+        yield from _wider_actions(statement)
+        if "Principal" not in statement:
+            yield from _wider_resources(statement)
     for operator, keys in statement.get("Condition", {}).items():
         for key in keys:
             yield f"without {operator} {key}", _condition(statement, operator, key, None)
+
+
+def _wider_actions(statement):
+    """Whatever the service can do."""
+    actions = listed(statement["Action"])
+    for service in sorted({action.partition(":")[0] for action in actions if action != "*"}):
+        yield f"for {service}:*", {**statement, "Action": [*actions, f"{service}:*"]}
+
+
+def _wider_resources(statement):
+    """Each resource in any account, in any region, and by any name of its type."""
+    resources = listed(statement.get("Resource", []))
+    for index, resource in enumerate(resources):
+        for what, wider in _wider(resource):
+            yield f"for {resource} {what}", {**statement, "Resource": [*resources[:index], wider, *resources[index + 1 :]]}
+
+
+def _wider(resource):
+    if resource.count(":") < 5:
+        return
+    *head, region, account, rest = resource.split(":", 5)
+    join = lambda region, account, rest: ":".join([*head, region, account, rest])
+    if account.isdigit():
+        yield "of any account", join(region, "*", rest)
+    if region not in ("", "*"):
+        yield "of any region", join("*", account, rest)
+    kind, name = NAMED.match(rest).groups()
+    if name != "*":
+        yield "of any name", join(region, account, f"{kind}*")
 
 
 def _condition(statement, operator, key, values):

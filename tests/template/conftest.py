@@ -6,7 +6,7 @@ import pytest
 
 from template import deployed, policies
 
-DEPLOYER = "444444444444"  # whose people deploy to production
+OF_DEPLOYERS = "444444444444"  # whose people deploy to production
 PRODUCTION = "333333333333"
 
 
@@ -15,13 +15,14 @@ def cloud_of_all():
     """A cloud with the accounts of `deployed.ACCOUNTS`, and the role that deploys in one of them."""
     with deployed.cloud() as cloud:
         template = deployed.expanded()
-        # People's own: the stack attaches it.
-        anything = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
-        cloud.client("555555555555", "iam").create_policy(PolicyName="anything", PolicyDocument=json.dumps(anything))
+        # People's own, which the stack attaches: the application has a queue.
+        queue = {"Effect": "Allow", "Action": "sqs:CreateQueue", "Resource": f"arn:aws:sqs:{deployed.REGION}:555555555555:shop-*"}
+        cloud.client("555555555555", "iam").create_policy(
+            PolicyName="shop", PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [queue]}))
         # Pipelines before repositories; tests/template/test_operator.py has it the other way round. Either order works.
         for account, parameters in reversed(deployed.ACCOUNTS.items()):
             cloud.deploy(account, parameters, template)
-        cloud.bootstrap(PRODUCTION, DEPLOYER)
+        cloud.bootstrap(PRODUCTION, OF_DEPLOYERS)
         yield cloud
 
 

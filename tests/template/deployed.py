@@ -38,9 +38,9 @@ ACCOUNTS = {
         "SlackWorkspaceId": "T07EA123LEP", "SlackChannelId": "C07EZ1ABC23"},
     # All duties and no partner; access without AssumableRoleArns.
     "444444444444": {"HostsRepositories": "true", "HostsPipelines": "true", "GrantsAccess": "true"},
-    # Repositories in another region; a template may make anything here.
+    # Repositories in another region; an application that makes more than functions.
     "555555555555": {"HostsPipelines": "true", "RepositoryAccountId": "111111111111", "RepositoryRegion": "eu-west-1",
-                     "ApplicationPolicyArn": "arn:aws:iam::555555555555:policy/anything"},
+                     "ApplicationPolicyArn": "arn:aws:iam::555555555555:policy/shop"},
     # Pipelines in an organizational unit; Slack without access.
     "666666666666": {"HostsRepositories": "true", "PipelineOrgPath": ORG_UNIT,
                      "SlackWorkspaceId": "T07EA123LEP", "SlackChannelId": "C07EZ1ABC23"},

@@ -1,19 +1,16 @@
 """bootstrap/deploy-role.yaml: who may take the role, and whether it suffices for what the template makes."""
 
 import json
-import pathlib
 import re
 
-import cfnlint
 import parliament
 import pytest
-from template import deployed, policies
+from template import deployed, handlers
+from template.conftest import OF_DEPLOYERS, PRODUCTION
 from template.policies import listed
 from template.test_policies import MANAGED_POLICY_LIMIT
 from template.test_template import lint
 
-TEMPLATE = deployed.ROOT / "bootstrap" / "deploy-role.yaml"
-ACCOUNT, DEPLOYER = "333333333333", "444444444444"
 # What parliament finds and we mean: the finding, what it says.
 MEANT = [
     ("INVALID_ARN", "aws:transform/Serverless-2016-10-31"),  # AWS's own
@@ -25,45 +22,26 @@ MEANT = [
     ("UNKNOWN_ACTION", "s3:"),  # newer, or older, than parliament's list: CloudFormation's own handlers name them
     ("UNKNOWN_ACTION", "lambda:GetFunctionScalingConfig"),
 ]
-# What CloudFormation's handlers read for properties that the template does not use.
-UNUSED = {"kms:Decrypt"}
-
-
-def schema(kind):
-    """What CloudFormation's handlers of a kind of resource say that they call."""
-    schemas = pathlib.Path(cfnlint.__file__).parent / "data" / "schemas"
-    known = json.loads((schemas / "providers" / f"{deployed.REGION}.json").read_text())
-    return json.loads((schemas / "resources" / f"{known[kind]}.json").read_text()).get("handlers", {})
-
-
 def actions(role):
     """What the role is allowed, wherever."""
     return {action for policy in role if policy.kind == "managed" for statement in policy.statements
             if statement["Effect"] == "Allow" for action in listed(statement["Action"])}
 
 
-@pytest.fixture(scope="module")
-def role():
-    """The role's policies as deployed."""
-    with deployed.cloud() as cloud:
-        cloudformation = cloud.client(ACCOUNT, "cloudformation")
-        given = {"DeployerAccountId": DEPLOYER, "DeployerArns": f"arn:aws:iam::{DEPLOYER}:role/ci,arn:aws:iam::{DEPLOYER}:user/ops-*"}
-        cloudformation.create_stack(
-            StackName="sekisho-deploy", TemplateBody=TEMPLATE.read_text(), Capabilities=["CAPABILITY_NAMED_IAM"],
-            Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in given.items()])
-        cloudformation.get_waiter("stack_create_complete").wait(StackName="sekisho-deploy", WaiterConfig={"Delay": 1, "MaxAttempts": 30})
-        yield policies.of(cloud, ACCOUNT, "sekisho-deploy")
+@pytest.fixture
+def role(deployer):
+    return deployer
 
 
 def test_the_template_is_clean():
-    lint(str(TEMPLATE))
+    lint(str(deployed.BOOTSTRAP))
 
 
 def test_only_the_named_may_take_it(role):
     (trust,) = [policy.document for policy in role if policy.kind == "trust"]
     (statement,) = trust["Statement"]
-    assert statement["Principal"] == {"AWS": f"arn:aws:iam::{DEPLOYER}:root"}
-    assert statement["Condition"] == {"ArnLike": {"aws:PrincipalArn": [f"arn:aws:iam::{DEPLOYER}:role/ci", f"arn:aws:iam::{DEPLOYER}:user/ops-*"]}}
+    assert statement["Principal"] == {"AWS": f"arn:aws:iam::{OF_DEPLOYERS}:root"}
+    assert statement["Condition"] == {"ArnLike": {"aws:PrincipalArn": [f"arn:aws:iam::{OF_DEPLOYERS}:role/ci", f"arn:aws:iam::{OF_DEPLOYERS}:user/ops-*"]}}
 
 
 def test_parliament_finds_nothing_that_is_not_meant(role):
@@ -85,24 +63,42 @@ def test_policies_fit_and_allow_no_wildcard_action(role):
             assert statement["Effect"] == "Deny" or not [one for one in listed(statement["Action"]) if "*" in one]
 
 
-def test_it_may_read_all_that_cloudformation_reads(role):
-    """By the handlers in CloudFormation's own schemas, which cfn-lint brings along."""
+def test_it_may_call_what_cloudformation_calls(role):
+    """By the handlers in CloudFormation's own schemas; tests/iam/deployer.py has each with its resource."""
     allowed = {action.lower() for action in actions(role)}
-    lacking = {}
-    for kind in sorted({one["Type"] for one in deployed.expanded()["Resources"].values()}):
-        missing = [one for one in schema(kind).get("read", {}).get("permissions", []) if one.lower() not in allowed and one not in UNUSED]
-        if missing:
-            lacking[kind] = missing
+    lacking = {kind: missing for kind in handlers.kinds() if (missing := sorted(one for one in handlers.calls(kind) if one.lower() not in allowed))}
     assert lacking == {}
+
+
+def test_what_is_left_out_of_the_handlers_is_in_them():
+    assert {kind: left for kind in handlers.UNUSED if (left := handlers.unused(kind) - handlers.calls_of(kind))} == {}
+
+
+# What the application's stack may not do, which its templates would need ApplicationPolicyArn for.
+NOT_FOR_APPLICATIONS = {
+    "only what logs is attached": "iam:PutRolePolicy iam:DeleteRolePolicy",
+    "a role's trust stays as it was made": "iam:UpdateAssumeRolePolicy iam:UpdateRole iam:UpdateRoleDescription",
+    "no layer": "lambda:GetLayerVersion",
+}
+
+
+def test_the_applications_stack_may_call_what_cloudformation_calls(accounts):
+    (policy,) = [one for one in accounts["222222222222"] if one.kind == "identity" and "role/sekisho-cloudformation-" in one.on]
+    allowed = {action for statement in policy.statements if statement["Effect"] == "Allow" for action in listed(statement["Action"])}
+    kinds = ("AWS::Lambda::Function", "AWS::IAM::Role", "AWS::Logs::LogGroup", "AWS::Lambda::Permission")
+    left_out = {action for names in NOT_FOR_APPLICATIONS.values() for action in names.split()}
+    assert {kind: missing for kind in kinds if (missing := handlers.calls(kind) - allowed - left_out)} == {}
+    assert left_out & allowed == set()
+    assert left_out <= {action for kind in kinds for action in handlers.calls(kind)}
 
 
 def test_a_first_deployment_can_make_the_key_and_take_it_back(role):
     """KMS makes no key whose policy its maker could not change: asked before the key has an alias or a tag."""
     (key,) = [one for policy in role if policy.kind == "managed" for one in policy.statements if "kms:PutKeyPolicy" in listed(one["Action"])]
-    assert f"arn:aws:kms:{deployed.REGION}:{ACCOUNT}:key/*" in listed(key["Resource"])
+    assert f"arn:aws:kms:{deployed.REGION}:{PRODUCTION}:key/*" in listed(key["Resource"])
     assert "Condition" not in key
     lacking = {}
     for name, one in deployed.expanded()["Resources"].items():
         if one.get("DeletionPolicy") == "RetainExceptOnCreate":
-            lacking[name] = set(schema(one["Type"])["delete"]["permissions"]) - actions(role)
+            lacking[name] = handlers.calls(one["Type"], "delete") - actions(role)
     assert lacking == {"ArtifactKey": set(), "ArtifactBucket": set()}
