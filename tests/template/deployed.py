@@ -76,9 +76,20 @@ class Deployed:
         s3 = self.client(account, "s3")
         s3.create_bucket(Bucket=f"{CODE}-{account}", CreateBucketConfiguration={"LocationConstraint": REGION})
         s3.put_object(Bucket=f"{CODE}-{account}", Key=CODE, Body=_placeholder())
+        return self._create(account, STACK, parameters, TemplateURL=self._uploaded(account, template))
+
+    def update(self, account, parameters, template):
+        """Updates the stack to these parameters and this template."""
+        cloudformation = self.client(account, "cloudformation")
+        cloudformation.update_stack(
+            StackName=STACK, TemplateURL=self._uploaded(account, template), Capabilities=["CAPABILITY_NAMED_IAM"],
+            Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()])
+        cloudformation.get_waiter("stack_update_complete").wait(StackName=STACK, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
+
+    def _uploaded(self, account, template):
         text = json.dumps(template or expanded()).replace(f'"S3Bucket": "{CODE}"', f'"S3Bucket": "{CODE}-{account}"')
-        s3.put_object(Bucket=f"{CODE}-{account}", Key="template", Body=text)
-        return self._create(account, STACK, parameters, TemplateURL=f"{self.endpoint}/{CODE}-{account}/template")
+        self.client(account, "s3").put_object(Bucket=f"{CODE}-{account}", Key="template", Body=text)
+        return f"{self.endpoint}/{CODE}-{account}/template"
 
     def bootstrap(self, account, deployer):
         """Deploys the role that deploys, for a role and some users of the account `deployer`."""

@@ -1,4 +1,4 @@
-"""What CloudFormation's handlers call for what the template makes, by the schemas that cfn-lint brings along."""
+"""What CloudFormation calls for what the template makes, and can't change in place, by the schemas that cfn-lint brings along."""
 
 import functools
 import json
@@ -81,14 +81,24 @@ def kinds():
     return sorted({one["Type"] for one in deployed.expanded()["Resources"].values()})
 
 
+def schema(kind):
+    known = json.loads((SCHEMAS / "providers" / f"{deployed.REGION}.json").read_text())
+    return json.loads((SCHEMAS / "resources" / f"{known[kind]}.json").read_text())
+
+
+def create_only(kind):
+    """The properties that CloudFormation can't change without a new resource."""
+    found = schema(kind)
+    return {one.split("/")[2] for name in ("createOnlyProperties", "conditionalCreateOnlyProperties") for one in found.get(name, [])}
+
+
 HANDLERS = ("create", "read", "update", "delete")
 
 
 @functools.cache
 def calls_of(kind, *names):
     """What the handlers of a kind of resource, or those named, call whatever its properties."""
-    known = json.loads((SCHEMAS / "providers" / f"{deployed.REGION}.json").read_text())
-    handlers = json.loads((SCHEMAS / "resources" / f"{known[kind]}.json").read_text()).get("handlers", {})
+    handlers = schema(kind).get("handlers", {})
     named = [action for name in names or HANDLERS for action in handlers.get(name, {}).get("permissions", [])]
     # IAM minds no case.
     return {":".join([service.lower(), action]) for service, action in (one.split(":") for one in named)}

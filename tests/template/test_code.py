@@ -1,4 +1,4 @@
-"""Environment and actions: what a function's code uses is in the template for it, and nothing is there that it does not use."""
+"""Environment, actions and resources: what a function's code uses is in the template for it, and nothing is there that it does not use."""
 
 import re
 
@@ -26,6 +26,44 @@ NEEDS = {
 }
 # Lambda itself uses the function's role for these.
 BY_LAMBDA = {"logs:CreateLogStream", "logs:PutLogEvents"}
+# The resources that the code is told of by its environment, by the variable: what the policy calls them, for the service.
+TOLD = {
+    "LEDGER_TABLE": ("dynamodb", "arn:aws:dynamodb:{region}:{account}:table/{value}"),
+    "NOTICE_TOPIC_ARN": ("sns", "{value}"),
+    "DEAD_LETTER_QUEUE_URL": ("sqs", "arn:aws:sqs:{region}:{account}:{name}"),
+    "ARTIFACT_BUCKET": ("s3", "arn:aws:s3:::{value}"),
+    "ARTIFACT_KEY_ARN": ("kms", "{value}"),
+    # Of what it grants a condition holds them to the boundary; of changes the starter compares the account.
+    "ACCESS_BOUNDARY_ARN": None,
+    "REPOSITORY_ACCOUNT_ID": None,
+}
+# What it is told of otherwise, by function: the resource for the service, and where in the code its name comes from.
+NAMED = {
+    "EventRelay": [
+        ("codecommit", "arn:aws:codecommit:{region}:{account}:*", r"get_branch\(\)\s*\.repository_name\((?!\")"),  # an event's, a route's
+        ("codecommit", "*", r"list_repositories\(\)"),
+        *(("events", f"arn:aws:events:*:{account}:event-bus/sekisho", r'const BUS: &str = "sekisho"[\s\S]*event-bus/\{BUS\}')
+          for account in ("222222222222", "333333333333")),  # a route's accounts and regions
+    ],
+    "PipelineStarter": [
+        ("codepipeline", "arn:aws:codepipeline:{region}:{account}:*", r"start_pipeline_execution\(\)\s*\.name\((?!\")"),  # a route's
+        ("sqs", "arn:aws:sqs:{region}:{account}:sekisho-pipeline-starter-dead-letters", ""),  # Lambda itself
+    ],
+    "ArtifactChecker": [
+        ("s3", "arn:aws:s3:::sekisho-artifacts-{account}-{region}/*", r"get_object\(\)\s*\.bucket\([^)]*\)\s*\.key\((?!\")"),
+        ("kms", "arn:aws:kms:{region}:{account}:key/*", r"describe_key\(\)\s*\.key_id\((?!\")"),  # the object's, whatever it is
+        ("codepipeline", "arn:aws:codepipeline:{region}:{account}:*", r"get_pipeline\(\)\s*\.name\((?!\")"),  # whose artifact it is
+        ("codepipeline", "*", r"list_pipelines\(\)"),
+        ("lambda", "arn:aws:lambda:{region}:{account}:function:sekisho-artifact-checker", r"invoke\(\)\s*\.function_name\("),
+        ("sts", "arn:aws:iam::333333333333:role/consumer", r"assume_role\(\)\s*\.role_arn\("),
+        ("sqs", "arn:aws:sqs:{region}:{account}:sekisho-artifact-checker-dead-letters", ""),  # Lambda itself
+    ],
+    "TempAccess": [
+        ("iam", "arn:aws:iam::{account}:user/*", r"put_user_policy\(\)\s*\.user_name\((?!\")"),  # a request's
+        ("iam", "arn:aws:iam::{account}:role/*", r"put_role_policy\(\)\s*\.role_name\((?!\")"),
+        ("iam", "*", r"get_account_authorization_details\(\)"),
+    ],
+}
 # The SDK's name of a service, where botocore and IAM have another.
 SERVICES = {"eventbridge": "events"}
 
@@ -76,6 +114,27 @@ def test_actions(logical):
             statement = statement["Fn::If"][1] if "Fn::If" in statement else statement
             allowed |= set(listed(statement["Action"]))
     assert allowed == needed
+
+
+@pytest.mark.parametrize("logical", NAMES)
+def test_resources(logical, cloud_of_all, accounts):
+    """As deployed where all parameters that name a resource are given."""
+    name, binary = NAMES[logical]
+    account = "111111111111" if logical == "EventRelay" else "333333333333"
+    known = {"region": deployed.REGION, "account": account}
+    used = {("logs", f"arn:aws:logs:{deployed.REGION}:{account}:log-group:/aws/lambda/{name}:*")}  # Lambda itself
+    given = cloud_of_all.client(account, "lambda").get_function_configuration(FunctionName=name)["Environment"]["Variables"]
+    for variable, value in given.items():
+        if TOLD[variable]:
+            service, resource = TOLD[variable]
+            used.add((service, resource.format(value=value, name=value.rpartition("/")[2], **known)))
+    for service, resource, source in NAMED[logical]:
+        assert re.search(source, code(binary)), f"nothing in {binary} names {resource}"
+        used.add((service, resource.format(**known)))
+    (policy,) = [one for one in accounts[account] if one.kind == "identity" and one.on.endswith(f"role/sekisho-{binary}-{deployed.REGION}")]
+    allowed = {(action.partition(":")[0], resource) for statement in policy.statements
+               for action in listed(statement["Action"]) for resource in listed(statement["Resource"])}
+    assert allowed == used
 
 
 def test_the_filters_of_failed_executions_know_the_functions_own_words():

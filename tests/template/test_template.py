@@ -1,15 +1,20 @@
 """The template: lint, contracts, and every combination of duties in one account."""
 
+import functools
 import itertools
 import json
 import pathlib
+import re
 import subprocess
 import sys
 import zlib
 
+import boto3
 import botocore.exceptions
+import botocore.session
 import pytest
-from template import deployed
+from samtranslator.yaml_helper import yaml_parse
+from template import deployed, handlers
 
 DUTIES = ["HostsRepositories", "HostsPipelines", "GrantsAccess"]
 OUTPUTS = {
@@ -67,6 +72,9 @@ def test_the_duties_combine_in_any_way(cloud, number):
     duties = COMBINATIONS[number]
     outputs = cloud.deploy(f"10000000000{number}", dict.fromkeys(duties, "true"))
     assert set(outputs) == {"LedgerTableName"}.union(*(OUTPUTS[duty] for duty in duties))
+    dashboard = cloud.client(f"10000000000{number}", "cloudwatch").get_dashboard(DashboardName=f"sekisho-{deployed.REGION}")
+    body = json.loads(dashboard["DashboardBody"])
+    assert set(body) == {"start", "widgets"} and len(body["widgets"]) == 1 + 2 * len(duties) + 2 * ("HostsPipelines" in duties)
 
 
 def test_a_stack_of_its_own_trusts_its_own_account(cloud):
@@ -78,37 +86,63 @@ def test_a_stack_of_its_own_trusts_its_own_account(cloud):
 
 def test_deleting_the_stack_keeps_ledger_and_artifacts(cloud):
     account = "200000000001"
-    key_arn = cloud.deploy(account, {"HostsPipelines": "true"})["ArtifactKeyArn"]
-    s3, cloudformation = cloud.client(account, "s3"), cloud.client(account, "cloudformation")
+    key_arn = cloud.deploy(account, {"HostsPipelines": "true", "ArtifactWrites": "repair"})["ArtifactKeyArn"]
+    s3, cloudformation, dynamodb = (cloud.client(account, service) for service in ("s3", "cloudformation", "dynamodb"))
     bucket = f"sekisho-artifacts-{account}-{deployed.REGION}"
+    # Not under the key, which is not for an administrator.
+    s3.put_object(Bucket=bucket, Key="shop/Source/one", Body=b"an artifact", ServerSideEncryption="AES256")
+    row = {"pk": {"S": "decision#pipeline-starter#2026-11-21"}, "sk": {"S": "one"}}
+    dynamodb.put_item(TableName="sekisho-ledger", Item=row)
     cloudformation.delete_stack(StackName=deployed.STACK)
     cloudformation.get_waiter("stack_delete_complete").wait(StackName=deployed.STACK, WaiterConfig={"Delay": 1, "MaxAttempts": 30})
-    assert s3.head_bucket(Bucket=bucket)
+    assert s3.get_object(Bucket=bucket, Key="shop/Source/one")["Body"].read() == b"an artifact"
     assert cloud.client(account, "kms").describe_key(KeyId=key_arn)["KeyMetadata"]["KeyState"] == "Enabled"
-    table = cloud.client(account, "dynamodb").describe_table(TableName="sekisho-ledger")["Table"]
-    assert table["DeletionProtectionEnabled"] is True
+    assert dynamodb.get_item(TableName="sekisho-ledger", Key=row)["Item"] == row
+    assert dynamodb.describe_table(TableName="sekisho-ledger")["Table"]["DeletionProtectionEnabled"] is True
 
 
-def test_no_parameter_replaces_key_bucket_or_ledger(cloud):
-    """An update of other parameters leaves the key in place; table and bucket have fixed names, which CloudFormation never replaces."""
-    account, kept = "200000000002", ["ArtifactKey", "ArtifactBucket", "Ledger"]
-    cloud.deploy(account, {"HostsPipelines": "true"})
+KEPT = ["ArtifactKey", "ArtifactBucket", "Ledger"]
+
+
+def test_neither_parameters_nor_a_release_replace_key_bucket_or_ledger(cloud):
+    account, template = "200000000002", deployed.expanded()
+    cloud.deploy(account, {"HostsPipelines": "true"}, template)
     cloudformation = cloud.client(account, "cloudformation")
 
     def physical():
         return {one: cloudformation.describe_stack_resource(StackName=deployed.STACK, LogicalResourceId=one)["StackResourceDetail"]
-                ["PhysicalResourceId"] for one in kept}
+                ["PhysicalResourceId"] for one in KEPT}
 
     before = physical()
     turned = {"HostsRepositories": "true", "HostsPipelines": "true", "GrantsAccess": "true", "RepositoryAccountId": "111111111111",
               "PipelineAccountIds": "222222222222,333333333333", "Architecture": "x86_64", "LogRetentionDays": "7",
               "AlarmEmail": "somebody@example.com", "ArtifactWrites": "repair", "ManagesPipeline": "true", "RequiresApproval": "true",
               "PipelineName": "other"}
-    cloudformation.update_stack(
-        StackName=deployed.STACK, UsePreviousTemplate=True, Capabilities=["CAPABILITY_NAMED_IAM"],
-        Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in turned.items()])
-    cloudformation.get_waiter("stack_update_complete").wait(StackName=deployed.STACK, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
+    cloud.update(account, turned, template)
     assert physical() == before
+    # As a later release may change them.
+    changed = {name: template["Resources"][name]["Properties"] for name in KEPT}
+    changed["ArtifactKey"]["Description"] = "What pipelines hand on, and more"
+    changed["ArtifactBucket"]["LifecycleConfiguration"]["Rules"][0]["ExpirationInDays"] = 30
+    changed["Ledger"]["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"] = False
+    template["Resources"]["PipelineStarter"]["Properties"]["MemorySize"] = 256
+    cloud.update(account, turned, template)
+    memory = cloud.client(account, "lambda").get_function_configuration(FunctionName="sekisho-pipeline-starter")["MemorySize"]
+    assert (memory, physical()) == (256, before)
+
+
+def test_what_would_replace_key_bucket_or_ledger_stays_as_it_was_released():
+    """What CloudFormation can't change in place, by its schemas: a change here would leave what is kept behind, and begin anew."""
+    found = {}
+    for name in KEPT:
+        one = deployed.source()["Resources"][name]
+        fixed = handlers.create_only(one["Type"])
+        found[name] = {key: value for key, value in one["Properties"].items() if key in fixed}
+    assert found == {
+        "ArtifactKey": {},
+        "ArtifactBucket": {"BucketName": {"Fn::Sub": "sekisho-artifacts-${AWS::AccountId}-${AWS::Region}"}},
+        "Ledger": {"TableName": "sekisho-ledger", "KeySchema": [{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}]},
+    }
 
 
 @pytest.mark.parametrize(("parameters", "said"), [
@@ -119,8 +153,88 @@ def test_no_parameter_replaces_key_bucket_or_ledger(cloud):
     ({"RepositoryAccountId": "1234"}, "an account id of 12 digits"),
     ({"PipelineAccountIds": "222222222222,shop"}, "account ids of 12 digits"),
     ({"PipelineName": "sekisho"}, "must not be named like this stack's own parts"),
+    ({"PipelineName": "packages"}, "nor packages"),
+    ({"PipelineAccountIds": "222222222222", "PipelineOrgPath": deployed.ORG_UNIT}, "give one of them"),
+    ({"PipelineOrgPath": "ou-ab12-11111111"}, "with the slash at its end"),
+    ({"TemplatePath": "template.yaml; id"}, "a path from the repository's root"),
+    ({"TemplatePath": "../template.yaml"}, "letters, digits and _ . / -"),
 ])
 def test_parameters_that_contradict_are_refused(cloud, parameters, said):
     account = f"3{zlib.crc32(said.encode()) % 10**11:011}"
     with pytest.raises(botocore.exceptions.ClientError, match=said):
         cloud.deploy(account, parameters)
+
+
+def test_the_build_uses_options_that_sam_has():
+    spec = deployed.source()["Resources"]["Build"]["Properties"]["Source"]["BuildSpec"]["Fn::Sub"]
+    commands = yaml_parse(spec)["phases"]["build"]["commands"]
+    used = {command.split()[1]: [word for word in command.split() if word.startswith("--")] for command in commands}
+    assert list(used) == ["build", "package"]
+    for command, options in used.items():
+        help_ = subprocess.run([pathlib.Path(sys.executable).with_name("sam"), command, "--help"], capture_output=True, text=True, check=True,
+                               env={"SAM_CLI_TELEMETRY": "0", "HOME": "/nonexistent"}).stdout
+        assert [option for option in options if option not in help_] == []
+
+
+def event(**detail):
+    """As CodePipeline sends it."""
+    return {"version": "0", "id": "5f2c1a90-0000-4000-8000-000000000001", "detail-type": "CodePipeline Action Execution State Change",
+            "source": "aws.codepipeline", "account": "123456789012", "time": "2026-11-21T12:00:00Z", "region": deployed.REGION,
+            "resources": [f"arn:aws:codepipeline:{deployed.REGION}:123456789012:shop"],
+            "detail": {"pipeline": "shop", "execution-id": "01234567-0123-0123-0123-012345678901", "stage": "Deploy", "action": "Approval",
+                       "state": "STARTED", "region": deployed.REGION, "version": 4.0,
+                       "type": {"owner": "AWS", "category": "Approval", "provider": "Manual", "version": "1"}} | detail}
+
+
+@pytest.mark.parametrize(("detail", "told"), [
+    ({}, True), ({"state": "SUCCEEDED"}, False),
+    ({"type": {"owner": "AWS", "category": "Deploy", "provider": "CloudFormation", "version": "1"}}, False)])
+def test_the_channel_is_told_of_approvals(cloud, detail, told):
+    pattern = deployed.source()["Resources"]["ApprovalWaits"]["Properties"]["EventPattern"]
+    answer = cloud.client("100000000000", "events").test_event_pattern(EventPattern=json.dumps(pattern), Event=json.dumps(event(**detail)))
+    assert answer["Result"] is told
+
+
+def test_what_the_channel_is_told_has_the_form_that_chatbot_shows():
+    (target,) = deployed.source()["Resources"]["ApprovalWaits"]["Properties"]["Targets"]
+    paths, text = target["InputTransformer"]["InputPathsMap"], target["InputTransformer"]["InputTemplate"]["Fn::Sub"]
+    text = text.replace("${AWS::AccountId}", "123456789012").replace("${AWS::Region}", deployed.REGION)
+    # EventBridge puts in what stands between < and >.
+    assert set(re.findall("<([^>]*)>", text)) == set(paths)
+    for name, path in paths.items():
+        value = functools.reduce(lambda one, key: one[key], path.removeprefix("$.").split("."), event())
+        text = text.replace(f"<{name}>", value)
+    told = json.loads(text)
+    assert (told["version"], told["source"], told["content"]["textType"]) == ("1.0", "custom", "client-markdown")
+    assert told["content"]["title"] == "Waits for approval: pipeline shop in 123456789012"
+    assert f"https://{deployed.REGION}.console.aws.amazon.com/codesuite/codepipeline/pipelines/shop/view?region={deployed.REGION}" in told["content"]["description"]
+
+
+# What Chatbot asks for when somebody runs the action.
+ASKED = {"AskByAlias": {"user"}}
+ACTIONS = {name: one["Properties"] for name, one in deployed.source()["Resources"].items() if one["Type"] == "AWS::Chatbot::CustomAction"}
+REGIONS = sorted({region for partition in boto3.Session().get_available_partitions()
+                  for region in boto3.Session().get_available_regions("lambda", partition)})
+
+
+def test_the_commands_of_custom_actions_fit():
+    """100 characters, by CreateCustomAction, whatever CloudFormation's own schema says."""
+    most = botocore.session.get_session().get_service_model("chatbot").shape_for("CustomActionDefinition").members["CommandText"].metadata["max"]
+    assert most == 100 and len(REGIONS) > 30 and len(ACTIONS) == 3
+    for name, action in ACTIONS.items():
+        for region in REGIONS:
+            command = action["Definition"]["CommandText"]["Fn::Sub"].replace("${AWS::Region}", region)
+            assert len(command) <= most, f"{name}: {command} has {len(command)}"
+
+
+@pytest.mark.parametrize("name", ACTIONS)
+def test_every_variable_of_a_custom_action_is_given_or_asked_for(name):
+    used = set(re.findall(r"\$(\w+)", ACTIONS[name]["Definition"]["CommandText"]["Fn::Sub"].replace("${AWS::Region}", "")))
+    told = re.findall(r'\("(\w+)", ', (deployed.ROOT / "functions" / "temp-access" / "src" / "notice.rs").read_text())
+    for attachment in ACTIONS[name]["Attachments"]:
+        variables = attachment.get("Variables", {})
+        assert used - ASKED.get(name, set()) <= set(variables), attachment["ButtonText"]
+        assert {one["VariableName"] for one in attachment.get("Criteria", [])} <= set(variables)
+        for value in variables.values():
+            where, _, field = value.rpartition(".")
+            assert (where, field in told) == ("event.metadata.additionalContext", True), value
