@@ -6,9 +6,8 @@ what is left out of them because the template does not use it.
 
 from template import handlers
 
-from iam.requests import ALL, P, REGION, REQUESTS, STRANGER, arn, but, bucket, may, never, role
+from iam.requests import ALL, P, REGION, STRANGER, arn, but, bucket, may, never, role
 
-BEFORE = len(REQUESTS)
 DEPLOY = role(P, "deploy")
 KINDS = handlers.kinds()
 
@@ -114,5 +113,3 @@ may("makes the channel", DEPLOY, MAKE_CHAT, None)
 may("keeps the channel", DEPLOY, called("chatbot", "AWS::Chatbot::SlackChannelConfiguration", but_not=MAKE_CHAT),
     f"arn:aws:chatbot::{P}:chat-configuration/slack-channel/sekisho-{P}-{REGION}")
 may("keeps its buttons", DEPLOY, called("chatbot", "AWS::Chatbot::CustomAction", but_not=MAKE_CHAT), f"arn:aws:chatbot::{P}:custom-action/sekisho-access-{REGION}")
-
-ADDED = len(REQUESTS) - BEFORE

@@ -24,7 +24,7 @@ WAYS = [(T, R, REGION), (P, R, REGION), (ALL, ALL, REGION), (E, R, ELSEWHERE)]
 
 @dataclass(frozen=True)
 class Request:
-    """One request and its expected outcome; `why` is the side, or the Sid of the Deny, that refuses it."""
+    """One request and its expected outcome; `why` is the side, or the Sid of the Deny, that refuses it. `nearby`: added by `may`."""
 
     what: str
     who: str

@@ -3,9 +3,9 @@
 import json
 import subprocess
 
+import iam.deployer  # noqa: F401  (adds its requests)
 import pytest
 from iam import mutants
-from iam.deployer import ADDED  # noqa: F401  (adds its requests)
 from iam.requests import KEY, REQUESTS, STRANGER, USERS
 from template.deployed import ROOT
 
