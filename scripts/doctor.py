@@ -76,7 +76,7 @@ class Way:
 
     @property
     def name_pipelines(self):
-        return f"add {self.pipelines.id} to PipelineAccountIds of {self.repositories.target.name} in samconfig.toml, then {self.repositories.deploy}"
+        return f"add {self.pipelines.id} to PipelineAccountIds (or to the unit of PipelineOrgPath) of {self.repositories.target.name} in samconfig.toml, then {self.repositories.deploy}"
 
     @property
     def name_repositories(self):

@@ -70,6 +70,8 @@ def _holds(operator, values, value):
             return (value is None) == (wanted == ["true"])
         case "ForAllValues:StringEquals":
             return value is None or value in wanted
+        case "ForAnyValue:StringLike":
+            raise Unclear(f"where in the organization the other account is ({', '.join(wanted)}): see whether it is in that unit")
         case "StringEquals" | "ArnEquals" | "ArnLike" | "StringLike" if value is not None:
             return any(_like(one, value) for one in wanted)
         case "StringEquals" | "ArnEquals" | "ArnLike" | "StringLike" | "Bool" if value is None:
