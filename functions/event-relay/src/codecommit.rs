@@ -3,11 +3,21 @@
 use aws_sdk_codecommit::Client;
 use aws_sdk_codecommit::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_codecommit::operation::get_branch::GetBranchError;
-use aws_sdk_codecommit::operation::get_differences::GetDifferencesError;
 use aws_sdk_codecommit::operation::list_branches::ListBranchesError;
 use sekisho_domain::change::CommitId;
 
 use crate::world::{Differences, Head, Unanswered};
+
+/// What is refused until somebody mends it: permissions, and the key that the repository is encrypted with.
+const FINAL: [&str; 7] = [
+    "AccessDeniedException",
+    "AccessDenied",
+    "EncryptionKeyAccessDeniedException",
+    "EncryptionKeyDisabledException",
+    "EncryptionKeyNotFoundException",
+    "InvalidRepositoryNameException",
+    "UnrecognizedClientException",
+];
 
 /// The head of a branch.
 ///
@@ -21,6 +31,7 @@ pub async fn head(client: &Client, repository: &str, branch: &str) -> Result<Hea
             let commit = CommitId::try_from(commit).map_err(|error| Unanswered {
                 what: what(),
                 throttled: false,
+                is_final: false,
                 source: Some(error.into()),
             })?;
             Ok(Head::At(commit))
@@ -35,10 +46,11 @@ pub async fn head(client: &Client, repository: &str, branch: &str) -> Result<Hea
     }
 }
 
-/// A page of what differs; `None` where one of the commits does not exist.
+/// A page of what differs; `None` where that cannot be known: of commits that are gone, or that take CodeCommit longer to
+/// compare than it answers. Asked again it would say the same, and the branch would wait for good.
 ///
 /// # Errors
-/// Where CodeCommit does not say.
+/// Where CodeCommit asks to slow down, or does not let us ask.
 pub async fn differences(
     client: &Client,
     repository: &str,
@@ -61,10 +73,10 @@ pub async fn differences(
             let paths = blobs.flatten().filter_map(|blob| blob.path).collect();
             Ok(Some(Differences { paths, next }))
         }
-        Err(error) => match error.as_service_error() {
-            Some(GetDifferencesError::CommitDoesNotExistException(_)) => Ok(None),
-            _ => Err(unanswered(format!("CodeCommit did not say what changed in {repository}"), error)),
-        },
+        Err(error) => {
+            let unanswered = unanswered(format!("CodeCommit did not say what changed in {repository}"), error);
+            if unanswered.throttled || unanswered.is_final { Err(unanswered) } else { Ok(None) }
+        }
     }
 }
 
@@ -108,5 +120,6 @@ where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {
     let throttled = error.code().is_some_and(|code| code.contains("Throttl") || code == "TooManyRequestsException");
-    Unanswered { what, throttled, source: Some(error.into()) }
+    let is_final = error.code().is_some_and(|code| FINAL.contains(&code));
+    Unanswered { what, throttled, is_final, source: Some(error.into()) }
 }

@@ -55,8 +55,10 @@ pub struct Redelivery {
 pub struct Delivered {
     /// Refused for good, with the reason.
     pub failed: Vec<(Delivery, String)>,
-    /// Not taken in the time there was, with the reason.
+    /// Offered, and not taken in the time there was, with the reason.
     pub left: Vec<(Delivery, String)>,
+    /// Never offered: there was no time.
+    pub untried: Vec<Delivery>,
 }
 
 /// Offers the change to every delivery's bus until each has it, refuses it for good, or time is short.
@@ -75,8 +77,14 @@ pub async fn deliver<W: World>(
         .with_max_delay(Duration::from_secs(5))
         .with_max_times(RETRIES)
         .build();
+    let mut is_first = true;
     loop {
-        let later = offer(world, partition, change, &open, deadline, &mut delivered).await;
+        let mut later = offer(world, partition, change, &open, deadline, &mut delivered).await;
+        if !std::mem::take(&mut is_first) {
+            // Whoever has a further round has been offered it in the first.
+            let again = |delivery| (delivery, "there was no time left to offer it again".to_owned());
+            later.extend(delivered.untried.drain(..).map(again));
+        }
         if later.is_empty() {
             break;
         }
@@ -135,19 +143,20 @@ async fn offer<W: World>(
         .map(async |batch| {
             let entries: Vec<Entry> = batch.iter().map(|(_, entry)| entry.clone()).collect();
             let region = batch.first().map(|(delivery, _)| &delivery.region);
-            let taken = match region {
-                Some(region) if left(world, deadline) > RESERVE => world.put(region, &entries).await,
-                _ => vec![Taken::Later("there was no time left to offer it".to_owned()); batch.len()],
-            };
-            (batch, taken)
+            match region {
+                Some(region) if left(world, deadline) > RESERVE => (batch, Some(world.put(region, &entries).await)),
+                _ => (batch, None),
+            }
         })
         .buffer_unordered(IN_FLIGHT)
         .collect()
         .await;
     let mut later = Vec::new();
-    for (batch, mut taken) in answers {
-        // An answer with too few results leaves the rest unknown: offer those again.
-        taken.resize(batch.len(), Taken::Later("PutEvents gave no result for the entry".to_owned()));
+    for (batch, taken) in answers {
+        let Some(taken) = taken else {
+            delivered.untried.extend(batch.iter().map(|(delivery, _)| (*delivery).clone()));
+            continue;
+        };
         for ((delivery, _), taken) in batch.iter().zip(taken) {
             match taken {
                 Taken::Yes => {}

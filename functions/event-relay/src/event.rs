@@ -3,6 +3,7 @@
 use sekisho_domain::account::{AccountId, Region};
 use sekisho_domain::change::{CommitId, GitRef, RefKind, RepositoryArn};
 use sekisho_domain::envelope::{Envelope, SCHEDULE_SOURCE};
+use sekisho_domain::timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -38,6 +39,8 @@ pub struct Hint {
     pub git_ref: GitRef,
     /// Where the event said that it points: for a tag the only source there is; a branch's head is read.
     pub tag_commit: Option<CommitId>,
+    /// When a tag's event happened, in epoch milliseconds: one that comes late must not undo a newer one.
+    pub at: Option<u64>,
     /// Who did it, where the event said so.
     pub actor: Option<String>,
     /// The event; none when the reconcile looks.
@@ -134,7 +137,10 @@ fn request(payload: &str, action: Action) -> Input {
         ("explain", None) => Input::Invalid(
             "`event` is missing: send {\"action\":\"explain\",\"event\":{…}} with the event to explain".to_owned(),
         ),
-        ("redeliver", _) => match serde_json::from_str(payload) {
+        ("redeliver", _) => match serde_json::from_str::<Redelivery>(payload) {
+            Ok(redelivery) if redelivery.change.kind != redelivery.change.git_ref.kind() => {
+                Input::Invalid("not a message of the dead-letter queue: change.kind does not fit change.ref".to_owned())
+            }
             Ok(redelivery) => Input::Redeliver(Box::new(redelivery)),
             Err(error) => Input::Invalid(format!("not a message of the dead-letter queue: {error}")),
         },
@@ -198,15 +204,19 @@ fn hint(
         Ok(git_ref) => git_ref,
         Err(reason) => return Input::Refused(format!("event.detail.referenceFullName: {reason}")),
     };
-    let tag_commit = match (git_ref.kind(), commit) {
-        (RefKind::Branch, _) => None,
+    let (tag_commit, at) = match (git_ref.kind(), commit) {
+        (RefKind::Branch, _) => (None, None),
         (RefKind::Tag, None) => return Input::Refused("event.detail: missing field `commitId`".to_owned()),
-        (RefKind::Tag, Some(commit)) => match commit.parse() {
-            Ok(commit) => Some(commit),
-            Err(reason) => return Input::Refused(format!("event.detail.commitId: {reason}")),
+        (RefKind::Tag, Some(commit)) => match (commit.parse(), envelope.time.as_deref()) {
+            (Err(reason), _) => return Input::Refused(format!("event.detail.commitId: {reason}")),
+            (_, None) => return Input::Refused("event: missing field `time`".to_owned()),
+            (Ok(commit), Some(time)) => match timestamp::parse_seconds(time) {
+                Some(at) => (Some(commit), Some(timestamp::epoch_millis(at))),
+                None => return Input::Refused(format!("event.time: `{}` is no time", short(time))),
+            },
         },
     };
-    Input::Look(Hint { repository, git_ref, tag_commit, actor, event: Some(envelope.id.clone()) })
+    Input::Look(Hint { repository, git_ref, tag_commit, at, actor, event: Some(envelope.id.clone()) })
 }
 
 /// A stranger's text, shortened for a message.

@@ -25,6 +25,7 @@ pub mod deliver;
 pub mod event;
 pub mod handler;
 pub mod queue;
+mod reconcile;
 pub mod reference;
 pub mod route;
 pub mod world;

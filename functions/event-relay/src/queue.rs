@@ -15,6 +15,7 @@ pub async fn send(client: &Client, queue_url: &str, body: String) -> Result<(), 
         Err(error) => Err(Unanswered {
             what: "the dead-letter queue did not take what a bus refused".to_owned(),
             throttled: error.code().is_some_and(|code| code.contains("Throttl")),
+            is_final: false,
             source: Some(error.into()),
         }),
     }

@@ -1,6 +1,7 @@
 //! Which targets a change goes to.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use sekisho_domain::account::{AccountId, Region};
 use sekisho_domain::change::GitRef;
@@ -13,14 +14,26 @@ use crate::deliver::Delivery;
 pub struct Touched<'r> {
     touched: Vec<&'r Route>,
     open: Vec<&'r Route>,
+    paths: String,
 }
 
 impl<'r> Touched<'r> {
     /// Of the routes that the reference concerns.
     #[must_use]
     pub fn new(routes: &'r Routes, repository: &'r str, git_ref: &'r GitRef) -> Self {
-        let (open, touched) = routes.concerning(repository, git_ref).partition(|route| route.looks_at_paths());
-        Self { touched, open }
+        let (open, touched): (Vec<&Route>, Vec<&Route>) =
+            routes.concerning(repository, git_ref).partition(|route| route.looks_at_paths());
+        let mut digest = DefaultHasher::new();
+        for route in &open {
+            route.paths_as_written().collect::<Vec<_>>().hash(&mut digest);
+        }
+        Self { touched, open, paths: format!("{:016x}", digest.finish()) }
+    }
+
+    /// A digest of the paths that decide. Another build may have another one of the same paths: then they are looked at anew.
+    #[must_use]
+    pub fn paths_digest(&self) -> &str {
+        &self.paths
     }
 
     /// Whether any route is concerned at all.

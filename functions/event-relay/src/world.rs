@@ -53,14 +53,16 @@ pub enum Taken {
     Never(String),
 }
 
-/// A call that did not answer the question; the same again later may.
-#[derive(Debug, thiserror::Error)]
+/// A call that did not answer the question; unless it is final, the same again later may.
+#[derive(Debug, Default, thiserror::Error)]
 #[error("{what}")]
 pub struct Unanswered {
     /// What was asked, and of whom.
     pub what: String,
     /// Whether it was for too many requests.
     pub throttled: bool,
+    /// Whether the same again fails in the same way, until somebody mends what the service names.
+    pub is_final: bool,
     /// What the SDK said.
     #[source]
     pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
@@ -79,7 +81,8 @@ pub trait World {
     async fn sleep(&self, time: Duration);
     /// The head of a branch.
     async fn head(&self, repository: &str, branch: &str) -> Result<Head, Unanswered>;
-    /// A page of what differs; `None` where one of the commits does not exist (any more).
+    /// A page of what differs; `None` where that cannot be known: one of the commits does not exist (any more), or
+    /// CodeCommit can't compare them.
     async fn differences(
         &self,
         repository: &str,
@@ -91,7 +94,7 @@ pub trait World {
     async fn branches(&self, repository: &str) -> Result<Option<Vec<String>>, Unanswered>;
     /// The names of all repositories.
     async fn repositories(&self) -> Result<Vec<String>, Unanswered>;
-    /// One PutEvents call: up to 10 entries for buses of one region; answers in their order.
+    /// One PutEvents call: up to 10 entries for buses of one region; one answer for each, in their order.
     async fn put(&self, region: &Region, entries: &[Entry]) -> Vec<Taken>;
     /// Sends a message to the dead-letter queue.
     async fn dead_letter(&self, body: String) -> Result<(), Unanswered>;

@@ -11,6 +11,9 @@ use time::{Duration, OffsetDateTime};
 /// How long a claim belongs to the invocation that took it: the function's timeout, 45 s, and a margin.
 pub const LEASE: Duration = Duration::seconds(55);
 
+/// How far two invocations' clocks are apart at most.
+const CLOCKS: Duration = Duration::minutes(1);
+
 /// The ledger's row of a pipeline and reference.
 #[must_use]
 pub fn key(pipeline: &PipelineName, repository: &RepositoryArn, git_ref: &GitRef) -> Key {
@@ -81,7 +84,7 @@ pub fn step(row: Option<&State>, sequence: u64, now: OffsetDateTime) -> Step {
     }
     match &state.progress {
         // An older change that is being started comes first: overtaken, it would start after this one.
-        Progress::Claimed(lease) if *lease > epoch_millis(now) => Step::Wait,
+        Progress::Claimed(lease) if is_live(*lease, now) => Step::Wait,
         Progress::Started(execution) if state.sequence == sequence => Step::Duplicate(execution.clone()),
         _ => Step::Claim,
     }
@@ -111,7 +114,7 @@ impl State {
     pub fn waits(&self, now: OffsetDateTime) -> bool {
         match &self.progress {
             Progress::Waiting(_) => true,
-            Progress::Claimed(lease) => *lease <= epoch_millis(now),
+            Progress::Claimed(lease) => !is_live(*lease, now),
             Progress::Started(_) | Progress::Failed(_) => false,
         }
     }
@@ -121,6 +124,11 @@ impl State {
     pub fn with(&self, progress: Progress) -> Self {
         Self { progress, ..self.clone() }
     }
+}
+
+/// A lease that ends later than any can is of a clock that was wrong: it is nobody's.
+fn is_live(lease: u64, now: OffsetDateTime) -> bool {
+    (epoch_millis(now) + 1..=epoch_millis(now + LEASE + CLOCKS)).contains(&lease)
 }
 
 fn leased(now: OffsetDateTime) -> Progress {
@@ -151,6 +159,13 @@ mod tests {
         let key = key(&"shop".parse().unwrap(), &repository, &git_ref);
         assert_eq!(reference(&key.sk), Some((repository, git_ref)));
         assert_eq!(reference("execution-1"), None);
+    }
+
+    #[test]
+    fn a_lease_of_a_clock_that_was_wrong_is_nobodys() {
+        let row = row(5, Progress::Claimed(epoch_millis(NOW + Duration::days(1))));
+        assert_eq!(step(Some(&row), 5, NOW), Step::Claim);
+        assert!(row.waits(NOW));
     }
 
     #[test]

@@ -17,8 +17,6 @@ pub enum Input {
     Ended(Execution),
     /// Say what the event would lead to.
     Explain(Box<RawValue>),
-    /// Nothing to do, for this reason.
-    Ignored(String),
     /// Not to be believed, for this reason.
     Refused(String),
     /// A request of a person that is not one, with what to send instead.

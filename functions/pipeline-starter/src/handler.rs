@@ -139,7 +139,6 @@ impl<W: World> Starter<W> {
         let (decisions, answer) = match event::read(payload, &self.repository_account, &invocation.account) {
             Input::Explain(event) => return self.explain(event.get(), invocation).await,
             Input::Invalid(reason) => return Err(Error::InvalidRequest(reason)),
-            Input::Ignored(reason) => (vec![about_payload(payload, Decision::new(Outcome::Ignored, reason))], Ok(())),
             Input::Refused(reason) => (vec![about_payload(payload, Decision::new(Outcome::Refused, reason))], Ok(())),
             Input::Start(event) => self.start_all(&event, invocation).await,
             Input::Ended(execution) => self.ended(&execution, invocation).await,
@@ -359,7 +358,7 @@ impl<W: World> Starter<W> {
     }
 
     async fn tell_failure(&self, execution: &Execution, invocation: &Invocation) -> Result<Decision<Outcome>, Error> {
-        let key = Key::state(format!("notice#{}", execution.execution));
+        let key = told_key(execution);
         if self.world.ledger().read::<Told>(&key).await?.is_some() {
             let decision = Decision::new(Outcome::Duplicate, "this failure has been told");
             return Ok(about_execution(execution, decision));
@@ -386,44 +385,120 @@ impl<W: World> Starter<W> {
     ) -> Vec<Result<Decision<Outcome>, Error>> {
         let pk = claim::partition(&execution.pipeline);
         let Ok(pipeline) = PipelineName::try_from(execution.pipeline.clone()) else { return Vec::new() };
-        let rows = match self.world.ledger().list::<State>(&pk, "").await {
+        let rows = match self.world.ledger().each::<State>(&pk, "").await {
             Ok(rows) => rows,
             Err(error) => return vec![Err(error.into())],
         };
         let mut answers = Vec::new();
-        for row in rows.into_iter().filter(|row| row.state.waits(self.world.now())) {
+        let mut waiting = Vec::new();
+        for row in rows {
+            match row {
+                Ok(row) if row.state.waits(self.world.now()) => waiting.push(row),
+                Ok(_) => {}
+                // No retry would read it, and the others are not to wait for it.
+                Err(error) => {
+                    let decision = Decision::new(Outcome::Failed, sekisho_lambda::failure::chain(&error));
+                    answers.push(Ok(about_execution(execution, decision)));
+                }
+            }
+        }
+        // Who has waited longest comes first, where there is not room for all.
+        waiting.sort_by_key(|row| row.state.since);
+        for row in waiting {
             // As the configuration has it now, which may have been corrected since.
             let routed = claim::reference(&row.sk)
                 .and_then(|(repository, git_ref)| self.routed(&repository, &git_ref, invocation).remove(&pipeline));
-            let Some(actions) = routed else { continue };
-            let key = Key { pk: pk.clone(), sk: row.sk };
-            let state = row.state.claimed_again(self.world.now());
-            let commit = state.commit.to_string();
-            let answer = match self.claim(&key, state, Some(row.revision), invocation).await {
-                Ok(Some(claimed)) => self.start_claimed(&key, &pipeline, &actions, claimed, true, invocation).await,
-                Ok(None) => continue,
-                Err(error) => Err(error),
+            let key = Key { pk: pk.clone(), sk: row.sk.clone() };
+            let commit = row.state.commit.to_string();
+            let answer = match routed {
+                None => self.close(&key, &row, invocation).await,
+                // What is left waits for the next end, as it does where the pipeline has no room.
+                Some(_) if invocation.time_left(self.world.now()) < GLANCE + RESERVE => {
+                    Err(Error::Busy(pipeline.clone()))
+                }
+                Some(actions) => {
+                    let state = row.state.claimed_again(self.world.now());
+                    match self.claim(&key, state, Some(row.revision), invocation).await {
+                        Ok(Some(claimed)) => {
+                            self.start_claimed(&key, &pipeline, &actions, claimed, true, invocation).await
+                        }
+                        Ok(None) => continue,
+                        Err(error) => Err(error),
+                    }
+                }
             };
             answers.push(answer.map(|decision| about_execution(execution, decision).about("commit", commit)));
         }
         answers
     }
 
+    /// Ends the waiting of what is routed no more: months later, when the route is back, it would start an old commit.
+    async fn close(&self, key: &Key, row: &Row<State>, invocation: &Invocation) -> Result<Decision<Outcome>, Error> {
+        let reason = "it waited for this pipeline, and is routed here no more: not started";
+        self.write_down(key, row, Progress::Failed(reason.to_owned()), invocation).await?;
+        Ok(Decision::new(Outcome::Filtered, reason).about("row", key.to_string()))
+    }
+
+    /// What the end of an execution would lead to.
+    async fn explain_end(
+        &self,
+        execution: &Execution,
+        invocation: &Invocation,
+    ) -> Result<Vec<Decision<Outcome>>, Error> {
+        if !select::is_ours(&self.routes, &execution.pipeline, &invocation.account, &invocation.region) {
+            let decision = Decision::new(Outcome::Ignored, "no route starts this pipeline");
+            return Ok(vec![about_execution(execution, decision)]);
+        }
+        let mut decisions = Vec::new();
+        if execution.state == "FAILED" {
+            let told = self.world.ledger().read::<Told>(&told_key(execution)).await?.is_some();
+            let decision = if told {
+                Decision::new(Outcome::Duplicate, "this failure has been told")
+            } else {
+                Decision::new(Outcome::Failed, "the failure would be told, with what CodePipeline says of it")
+            };
+            decisions.push(about_execution(execution, decision));
+        }
+        for row in self.world.ledger().each::<State>(&claim::partition(&execution.pipeline), "").await? {
+            let decision = match row {
+                Err(error) => Decision::new(Outcome::Failed, sekisho_lambda::failure::chain(&error)),
+                Ok(row) if !row.state.waits(self.world.now()) => continue,
+                Ok(row) => {
+                    let is_routed = claim::reference(&row.sk).is_some_and(|(repository, git_ref)| {
+                        let routed = self.routed(&repository, &git_ref, invocation);
+                        routed.keys().any(|pipeline| pipeline.as_str() == execution.pipeline)
+                    });
+                    let decision = if is_routed {
+                        Decision::new(Outcome::Started, "waits, and would be tried at its commit")
+                    } else {
+                        Decision::new(Outcome::Filtered, "waits, and is routed here no more: would not be started")
+                    };
+                    decision.about("row", row.sk).about("commit", row.state.commit.as_str())
+                }
+            };
+            decisions.push(about_execution(execution, decision));
+        }
+        if decisions.is_empty() {
+            let decision = Decision::new(Outcome::Ignored, "nothing waits for this pipeline");
+            decisions.push(about_execution(execution, decision));
+        }
+        Ok(decisions)
+    }
+
     /// The same reading and the same selection, and nothing after it.
     async fn explain(&self, payload: &str, invocation: &Invocation) -> Result<Decisions<Outcome>, Error> {
         let event = match event::read(payload, &self.repository_account, &invocation.account) {
             Input::Start(event) => event,
-            Input::Ignored(reason) => {
-                let decision = about_payload(payload, Decision::new(Outcome::Ignored, reason));
-                return Ok(Decisions { decisions: vec![decision] });
-            }
             Input::Refused(reason) => {
                 let decision = about_payload(payload, Decision::new(Outcome::Refused, reason));
                 return Ok(Decisions { decisions: vec![decision] });
             }
             Input::Invalid(reason) => return Err(Error::InvalidRequest(reason)),
-            Input::Explain(_) | Input::Ended(_) => {
-                let reason = "`event` is not a relayed change: send the event itself, as the log or the dead-letter queue has it";
+            Input::Ended(execution) => {
+                return Ok(Decisions { decisions: self.explain_end(&execution, invocation).await? });
+            }
+            Input::Explain(_) => {
+                let reason = "`event` is itself a request to explain: send the event alone";
                 return Err(Error::InvalidRequest(reason.to_owned()));
             }
         };
@@ -454,6 +529,11 @@ impl<W: World> Starter<W> {
         }
         Ok(Decisions { decisions })
     }
+}
+
+/// The row that says that a failure has been told.
+fn told_key(execution: &Execution) -> Key {
+    Key::state(format!("notice#{}", execution.execution))
 }
 
 /// Decisions, and the first failure if there is one.

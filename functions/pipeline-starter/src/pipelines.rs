@@ -3,7 +3,8 @@
 use aws_sdk_codepipeline::Client;
 use aws_sdk_codepipeline::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_codepipeline::types::{
-    ActionExecutionFilter, ActionExecutionStatus, PipelineExecutionSummary, SourceRevisionOverride, SourceRevisionType,
+    ActionCategory, ActionExecutionFilter, ActionExecutionStatus, PipelineExecutionSummary, SourceRevisionOverride,
+    SourceRevisionType, TriggerType,
 };
 
 use sekisho_domain::change::CommitId;
@@ -66,13 +67,19 @@ fn said<E: ProvideErrorMetadata + std::error::Error + 'static>(error: &SdkError<
         (Some("PipelineNotFoundException"), _) => {
             "PipelineNotFoundException: no such pipeline here: create it, or correct the route's target".to_owned()
         }
+        // It is not tried again by itself: who mends it has to know what starts it.
+        (Some(code @ ("AccessDeniedException" | "AccessDenied")), message) => format!(
+            "{code}: {}: let sekisho-pipeline-starter start this pipeline, then release the change in CodePipeline or push again",
+            message.unwrap_or("no message")
+        ),
         (Some(code), Some(message)) => format!("{code}: {message}"),
         (Some(code), None) => code.to_owned(),
         _ => sekisho_lambda::failure::chain(error),
     }
 }
 
-/// The latest execution at this commit that has started since then, among the last hundred.
+/// The latest execution at this commit that StartPipelineExecution has started since then, among the last hundred: one that
+/// a person or a webhook has started by other means is not the start that is looked for.
 ///
 /// # Errors
 /// Where CodePipeline does not say.
@@ -101,16 +108,22 @@ pub async fn find(
     let is_since = |execution: &PipelineExecutionSummary| {
         execution.start_time.is_some_and(|start| start.secs() >= since.unix_timestamp())
     };
+    // Where CodePipeline does not say by what, it counts: to start twice is worse.
+    let is_by_start = |execution: &PipelineExecutionSummary| {
+        let kind = execution.trigger().and_then(|trigger| trigger.trigger_type());
+        kind.is_none_or(|kind| *kind == TriggerType::StartPipelineExecution)
+    };
     Ok(executions
         .into_iter()
-        .find(|execution| at_commit(execution) && is_since(execution))
+        .find(|execution| at_commit(execution) && is_since(execution) && is_by_start(execution))
         .and_then(|execution| execution.pipeline_execution_id))
 }
 
-/// Why an execution failed.
+/// Why an execution failed, as far as CodePipeline says: of two calls that are refused for good, each leaves out what it would
+/// have told.
 ///
 /// # Errors
-/// Where CodePipeline does not say.
+/// Where CodePipeline may say it later.
 pub async fn why_failed(client: &Client, pipeline: &str, execution: &str) -> Result<Failed, Unanswered> {
     let unanswered = |throttled, source: Box<dyn std::error::Error + Send + Sync>| Unanswered {
         what: format!("CodePipeline did not say why execution {execution} of {pipeline} failed"),
@@ -121,13 +134,32 @@ pub async fn why_failed(client: &Client, pipeline: &str, execution: &str) -> Res
     let actions = client.list_action_executions().pipeline_name(pipeline).filter(filter).send();
     let details = client.get_pipeline_execution().pipeline_name(pipeline).pipeline_execution_id(execution).send();
     let (actions, details) = futures_util::join!(actions, details);
-    let actions = actions.map_err(|error| unanswered(error.code().is_some_and(is_throttling), error.into()))?;
-    let details = details.map_err(|error| unanswered(error.code().is_some_and(is_throttling), error.into()))?;
-    let failed = actions
-        .action_execution_details
-        .unwrap_or_default()
-        .into_iter()
-        .find(|action| action.status == Some(ActionExecutionStatus::Failed));
+    let mut refused = None;
+    let actions = match actions {
+        Ok(actions) => actions.action_execution_details.unwrap_or_default(),
+        Err(error) if passes(&error) => {
+            return Err(unanswered(error.code().is_some_and(is_throttling), error.into()));
+        }
+        Err(error) => {
+            refused = Some(format!("not known ({})", said(&error)));
+            Vec::new()
+        }
+    };
+    let details = match details {
+        Ok(details) => details.pipeline_execution,
+        Err(error) if passes(&error) => {
+            return Err(unanswered(error.code().is_some_and(is_throttling), error.into()));
+        }
+        Err(_) => None,
+    };
+    let source = actions
+        .iter()
+        .filter(|action| {
+            let kind = action.input().and_then(|input| input.action_type_id());
+            kind.is_some_and(|kind| *kind.category() == ActionCategory::Source && kind.provider() == "CodeCommit")
+        })
+        .find_map(|action| action.output()?.execution_result()?.external_execution_id().map(ToOwned::to_owned));
+    let failed = actions.into_iter().find(|action| action.status == Some(ActionExecutionStatus::Failed));
     let place = failed.as_ref().map(|action| {
         format!(
             "{} / {}",
@@ -139,8 +171,12 @@ pub async fn why_failed(client: &Client, pipeline: &str, execution: &str) -> Res
     let reason = result.and_then(|result| {
         result.error_details.and_then(|details| details.message).or(result.external_execution_summary)
     });
-    let revisions = details.pipeline_execution.and_then(|execution| execution.artifact_revisions).unwrap_or_default();
-    let commit = revisions.into_iter().find_map(|revision| revision.revision_id);
+    let reason = reason.or(refused);
+    let revisions = details.and_then(|execution| execution.artifact_revisions).unwrap_or_default();
+    // Of several sources the one that is a commit; an object's version in S3 is none.
+    let is_commit = |id: &String| CommitId::try_from(id.clone()).is_ok();
+    let revision = || revisions.into_iter().filter_map(|revision| revision.revision_id).find(is_commit);
+    let commit = source.filter(is_commit).or_else(revision);
     Ok(Failed { place, reason, commit })
 }
 

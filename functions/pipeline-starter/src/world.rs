@@ -69,7 +69,7 @@ pub trait World {
         commit: &CommitId,
         since: OffsetDateTime,
     ) -> Result<Option<String>, Unanswered>;
-    /// Why an execution failed, as far as CodePipeline says.
+    /// Why an execution failed, as far as CodePipeline says; where it does not let us ask, that is the reason.
     async fn why_failed(&self, pipeline: &str, execution: &str) -> Result<Failed, Unanswered>;
     /// Tells people.
     async fn tell(&self, notice: &Notice) -> Result<(), Unanswered>;

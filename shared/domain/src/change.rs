@@ -1,8 +1,5 @@
 //! A change of a branch or tag, and the event that carries it to another account.
 
-use std::fmt;
-use std::str::FromStr;
-
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -77,12 +74,6 @@ impl RepositoryArn {
         self.part(4)
     }
 
-    /// The region that holds the repository.
-    #[must_use]
-    pub fn region(&self) -> &str {
-        self.part(3)
-    }
-
     /// The repository's name.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -105,12 +96,18 @@ pub enum RefKind {
 #[serde(try_from = "String", into = "String")]
 pub struct GitRef(String);
 
+/// Bytes of a branch's or tag's name. DynamoDB takes 1,024 in a sort key, which with a pipeline's row also holds the
+/// repository's ARN; 256 characters of four bytes would be 1,024 already.
+const NAME_BYTES: usize = 800;
+
 impl TryFrom<String> for GitRef {
     type Error = Malformed;
     fn try_from(value: String) -> Result<Self, Malformed> {
         let name = value.strip_prefix("refs/heads/").or_else(|| value.strip_prefix("refs/tags/"));
+        if name.is_some_and(|name| name.len() > NAME_BYTES) {
+            Err(Malformed::new(&value, "a reference that the ledger can hold: its name has at most 800 bytes of UTF-8"))
         // git forbids control characters in references; CodeCommit names have at most 256 characters.
-        if name.is_some_and(|n| {
+        } else if name.is_some_and(|n| {
             !n.is_empty() && n.chars().count() <= 256 && !n.chars().any(|c| c.is_control() || c == ' ')
         }) {
             Ok(Self(value))
@@ -252,26 +249,6 @@ fn from_json<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Untrusted> {
         .map_err(|e| Untrusted::Shape { path: e.path().to_string(), reason: e.into_inner().to_string() })
 }
 
-impl fmt::Display for RefKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Branch => "branch",
-            Self::Tag => "tag",
-        })
-    }
-}
-
-impl FromStr for RefKind {
-    type Err = Malformed;
-    fn from_str(text: &str) -> Result<Self, Malformed> {
-        match text {
-            "branch" => Ok(Self::Branch),
-            "tag" => Ok(Self::Tag),
-            _ => Err(Malformed::new(text, "`branch` or `tag`")),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -345,5 +322,14 @@ mod tests {
         for bad in ["main", "refs/heads/", "refs/notes/x", "refs/heads/a b", "refs/heads/a\nb"] {
             assert!(bad.parse::<GitRef>().is_err(), "{bad:?}");
         }
+    }
+
+    /// With the ARN in front such a name outgrew DynamoDB's sort key, and every retry failed alike.
+    #[test]
+    fn a_reference_of_more_bytes_than_a_row_can_be_named_by_is_refused_with_the_reason() {
+        let long = format!("refs/heads/{}", "\u{20000}".repeat(256));
+        assert!(long.parse::<GitRef>().unwrap_err().to_string().contains("800 bytes"));
+        assert!(format!("refs/heads/{}", "\u{20000}".repeat(200)).parse::<GitRef>().is_ok());
+        assert!(format!("refs/heads/{}", "a".repeat(256)).parse::<GitRef>().is_ok());
     }
 }

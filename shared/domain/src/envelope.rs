@@ -23,6 +23,9 @@ pub struct Envelope {
     pub account: String,
     /// The region that the event comes from.
     pub region: String,
+    /// When it happened, such as `2026-11-21T12:00:00Z`.
+    #[serde(default)]
+    pub time: Option<String>,
     /// ARNs of what it concerns.
     #[serde(default)]
     pub resources: Vec<String>,

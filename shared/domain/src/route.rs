@@ -142,6 +142,11 @@ impl Route {
             .any(|path| globs.iter().rev().find(|glob| glob.glob.matches(path)).is_some_and(|glob| !glob.excludes))
     }
 
+    /// The paths' globs as they are written: what was decided by them holds as long as they stay the same.
+    pub fn paths_as_written(&self) -> impl Iterator<Item = (bool, &str)> {
+        self.paths.iter().flatten().map(|path| (path.excludes, path.glob.pattern()))
+    }
+
     /// The repositories' glob.
     #[must_use]
     pub fn repository(&self) -> &Glob {

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use time::OffsetDateTime;
 
-use crate::{DecisionRow, Error, Key, Row, Store, decision_key};
+use crate::{Error, Key, Row, Store, decision_rows};
 use sekisho_domain::decision::Decision;
 
 type Item = HashMap<String, AttributeValue>;
@@ -51,6 +51,10 @@ impl Store for Ledger {
     }
 
     async fn list<T: DeserializeOwned>(&self, pk: &str, sk_prefix: &str) -> Result<Vec<Row<T>>, Error> {
+        self.each(pk, sk_prefix).await?.into_iter().collect()
+    }
+
+    async fn each<T: DeserializeOwned>(&self, pk: &str, sk_prefix: &str) -> Result<Vec<Result<Row<T>, Error>>, Error> {
         let whole = Key { pk: pk.to_owned(), sk: format!("{sk_prefix}…") };
         let mut query = self
             .client
@@ -69,7 +73,7 @@ impl Store for Ledger {
         while let Some(item) = items.next().await {
             let item = item.map_err(|e| unavailable(&whole, e))?;
             let key = Key { pk: pk.to_owned(), sk: text(&item, SK).unwrap_or_default().to_owned() };
-            rows.push(row(&key, item)?);
+            rows.push(row(&key, item));
         }
         Ok(rows)
     }
@@ -136,15 +140,16 @@ impl Store for Ledger {
         now: OffsetDateTime,
         decisions: &[Decision<O>],
     ) -> Result<(), Error> {
-        let key = decision_key(function, request_id, now);
-        let item = to_item(&key, &DecisionRow::new(request_id, now, decisions))?;
-        self.client
-            .put_item()
-            .table_name(&self.table)
-            .set_item(Some(item))
-            .send()
-            .await
-            .map_err(|e| unavailable(&key, e))?;
+        for (key, row) in decision_rows(function, request_id, now, decisions) {
+            let item = to_item(&key, &row)?;
+            self.client
+                .put_item()
+                .table_name(&self.table)
+                .set_item(Some(item))
+                .send()
+                .await
+                .map_err(|e| unavailable(&key, e))?;
+        }
         Ok(())
     }
 }
@@ -155,7 +160,7 @@ fn key_item(key: &Key) -> Item {
 
 fn to_item(key: &Key, state: &impl Serialize) -> Result<Item, Error> {
     let mut item: Item =
-        serde_dynamo::to_item(state).map_err(|source| Error::Unreadable { key: key.clone(), source })?;
+        serde_dynamo::to_item(state).map_err(|error| Error::Unreadable { key: key.clone(), source: error.into() })?;
     item.extend(key_item(key));
     Ok(item)
 }
@@ -165,8 +170,11 @@ fn text<'i>(item: &'i Item, name: &str) -> Option<&'i str> {
 }
 
 fn row<T: DeserializeOwned>(key: &Key, item: Item) -> Result<Row<T>, Error> {
-    let revision = item.get(REVISION).and_then(|value| value.as_n().ok()).and_then(|n| n.parse().ok()).unwrap_or(0);
-    let state = serde_dynamo::from_item(item).map_err(|source| Error::Unreadable { key: key.clone(), source })?;
+    let unreadable = |source: Box<dyn std::error::Error + Send + Sync>| Error::Unreadable { key: key.clone(), source };
+    // Without one no write could name what it has read.
+    let revision = item.get(REVISION).and_then(|value| value.as_n().ok()).and_then(|n| n.parse().ok());
+    let revision = revision.ok_or_else(|| unreadable("it has no `revision`".into()))?;
+    let state = serde_dynamo::from_item(item).map_err(|error| unreadable(error.into()))?;
     Ok(Row { sk: key.sk.clone(), revision, state })
 }
 

@@ -1,4 +1,4 @@
-//! The ledger in memory: the same conditions as DynamoDB's, for model tests of many thousand histories.
+//! The ledger in memory: the same conditions and limits as DynamoDB's, for model tests of many thousand histories.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_dynamo::{AttributeValue, Item};
 use time::OffsetDateTime;
 
-use crate::{DecisionRow, Error, Key, Row, Store, decision_key};
+use crate::{Error, Key, LARGEST_ITEM, LONGEST_PK, LONGEST_SK, Row, Store, decision_rows};
 use sekisho_domain::decision::Decision;
 
 /// A table that lives as long as the value.
@@ -47,12 +47,44 @@ impl Memory {
 }
 
 fn to_item(key: &Key, state: &impl Serialize) -> Result<Item, Error> {
-    serde_dynamo::to_item(state).map_err(|source| Error::Unreadable { key: key.clone(), source })
+    let item: Item =
+        serde_dynamo::to_item(state).map_err(|error| Error::Unreadable { key: key.clone(), source: error.into() })?;
+    let too_large = if key.pk.len() > LONGEST_PK {
+        format!("the partition key has {} bytes", key.pk.len())
+    } else if key.sk.len() > LONGEST_SK {
+        format!("the sort key has {} bytes", key.sk.len())
+    } else {
+        let bytes: usize = item.inner().iter().map(|(name, value)| name.len() + size(value)).sum();
+        // `pk` and `sk`, their names included; `revision` and `writer` are some bytes more.
+        let bytes = bytes + key.pk.len() + key.sk.len() + 100;
+        if bytes <= LARGEST_ITEM {
+            return Ok(item);
+        }
+        format!("the item has {bytes} bytes")
+    };
+    Err(Error::Unavailable {
+        key: key.clone(),
+        throttled: false,
+        source: format!("ValidationException: {too_large}").into(),
+    })
+}
+
+/// What DynamoDB counts for a value:
+/// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html>.
+fn size(value: &AttributeValue) -> usize {
+    match value {
+        AttributeValue::S(text) => text.len(),
+        AttributeValue::N(digits) => digits.len() / 2 + 2,
+        AttributeValue::M(fields) => 3 + fields.iter().map(|(name, value)| 1 + name.len() + size(value)).sum::<usize>(),
+        AttributeValue::L(values) => 3 + values.iter().map(|value| 1 + size(value)).sum::<usize>(),
+        // The ledger has no bytes and no sets.
+        _ => 1,
+    }
 }
 
 fn row<T: DeserializeOwned>(key: &Key, stored: &Stored) -> Result<Row<T>, Error> {
     let state = serde_dynamo::from_item(stored.item.clone())
-        .map_err(|source| Error::Unreadable { key: key.clone(), source })?;
+        .map_err(|error| Error::Unreadable { key: key.clone(), source: error.into() })?;
     Ok(Row { sk: key.sk.clone(), revision: stored.revision, state })
 }
 
@@ -63,10 +95,14 @@ impl Store for Memory {
     }
 
     async fn list<T: DeserializeOwned>(&self, pk: &str, sk_prefix: &str) -> Result<Vec<Row<T>>, Error> {
+        self.each(pk, sk_prefix).await?.into_iter().collect()
+    }
+
+    async fn each<T: DeserializeOwned>(&self, pk: &str, sk_prefix: &str) -> Result<Vec<Result<Row<T>, Error>>, Error> {
         self.reach(&Key { pk: pk.to_owned(), sk: sk_prefix.to_owned() })?;
         let rows = self.rows.borrow();
         let concerned = rows.iter().filter(|(key, _)| key.pk == pk && key.sk.starts_with(sk_prefix));
-        concerned.map(|(key, stored)| row(key, stored)).collect()
+        Ok(concerned.map(|(key, stored)| row(key, stored)).collect())
     }
 
     async fn write<T: Serialize>(
@@ -112,10 +148,11 @@ impl Store for Memory {
         now: OffsetDateTime,
         decisions: &[Decision<O>],
     ) -> Result<(), Error> {
-        let key = decision_key(function, request_id, now);
-        self.reach(&key)?;
-        let item = to_item(&key, &DecisionRow::new(request_id, now, decisions))?;
-        self.rows.borrow_mut().insert(key, Stored { revision: 0, writer: String::new(), item });
+        for (key, row) in decision_rows(function, request_id, now, decisions) {
+            self.reach(&key)?;
+            let item = to_item(&key, &row)?;
+            self.rows.borrow_mut().insert(key, Stored { revision: 0, writer: String::new(), item });
+        }
         Ok(())
     }
 }

@@ -137,7 +137,7 @@ async fn a_partition_is_listed_to_its_last_page() {
 
 #[tokio::test]
 async fn a_row_of_another_shape_is_unreadable_and_named() {
-    let broken = json!({"pk": {"S": "branch#arn"}, "sk": {"S": "refs/heads/main"}, "sequence": {"S": "many"}});
+    let broken = json!({"pk": {"S": "branch#arn"}, "sk": {"S": "refs/heads/main"}, "sequence": {"S": "many"}, "revision": {"N": "1"}});
     let wire = Wire::answering([ok(&json!({"Item": broken})), ok(&json!({"Items": [broken]}))]);
     for error in [
         ledger(&wire).read::<State>(&key()).await.unwrap_err(),
@@ -146,6 +146,25 @@ async fn a_row_of_another_shape_is_unreadable_and_named() {
         assert!(matches!(&error, Error::Unreadable { key: broken, .. } if *broken == key()), "{error:?}");
         assert!(error.to_string().contains("mend or delete it"), "{error}");
     }
+}
+
+/// It was read as revision 0, which no write could ever name again.
+#[tokio::test]
+async fn a_row_without_a_revision_is_unreadable() {
+    let mut bare = item(7, "r");
+    bare.as_object_mut().unwrap().remove("revision");
+    let wire = Wire::answering([ok(&json!({"Item": bare}))]);
+    let error = ledger(&wire).read::<State>(&key()).await.unwrap_err();
+    assert!(matches!(&error, Error::Unreadable { source, .. } if source.to_string().contains("revision")), "{error:?}");
+}
+
+#[tokio::test]
+async fn one_unreadable_row_hides_no_other() {
+    let broken = json!({"pk": {"S": "branch#arn"}, "sk": {"S": "refs/heads/a"}, "sequence": {"S": "many"}, "revision": {"N": "1"}});
+    let wire = Wire::answering([ok(&json!({"Items": [broken, item(7, "r")]}))]);
+    let rows = ledger(&wire).each::<State>("branch#arn", "").await.unwrap();
+    assert!(matches!(&rows[0], Err(Error::Unreadable { key, .. }) if key.sk == "refs/heads/a"), "{rows:?}");
+    assert!(matches!(&rows[1], Ok(row) if row.revision == 7), "{rows:?}");
 }
 
 #[tokio::test]

@@ -7,7 +7,9 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 use proptest::prelude::*;
+use sekisho_domain::decision::Decision;
 use sekisho_ledger::{Error, Key, Memory, Store};
+use time::macros::datetime;
 
 #[derive(Debug, Clone)]
 enum Operation {
@@ -109,4 +111,37 @@ fn out_of_reach_it_does_nothing_at_all() {
     assert!(matches!(now(memory.write(&key(0), &1, Some(1), "r")), Err(Error::Unavailable { .. })));
     assert!(matches!(now(memory.delete(&key(0), 1)), Err(Error::Unavailable { .. })));
     assert_eq!(memory.rows(), before);
+}
+
+/// A thousand targets that refuse were one row of 445 KB, which DynamoDB takes never.
+#[test]
+fn decisions_outgrow_no_row() {
+    let memory = Memory::default();
+    let decisions: Vec<_> = (0..1_000)
+        .map(|n| Decision::new("failed", format!("{n} {}", "no bus ".repeat(40))).about("account", format!("{n:012}")))
+        .collect();
+    now(memory.record("event-relay", "request-1", datetime!(2026-11-21 12:00 UTC), &decisions)).unwrap();
+    let rows = memory.rows();
+    let keys: Vec<&str> = rows.iter().map(|(key, _)| key.sk.as_str()).collect();
+    assert_eq!(keys, ["2026-11-21T12:00:00.000Z#request-1", "2026-11-21T12:00:00.000Z#request-1#2"]);
+    let count = |value: &serde_dynamo::AttributeValue| match value {
+        serde_dynamo::AttributeValue::L(values) => values.len(),
+        _ => 0,
+    };
+    let kept: usize = rows.iter().map(|(_, row)| count(&row["decisions"])).sum();
+    assert_eq!(kept, 1_000);
+}
+
+#[test]
+fn it_has_the_tables_limits() {
+    let memory = Memory::default();
+    let write = |pk: usize, sk: usize, value: usize| {
+        let key = Key { pk: "p".repeat(pk), sk: "s".repeat(sk) };
+        now(memory.write(&key, &BTreeMap::from([("value", "v".repeat(value))]), None, "r"))
+    };
+    assert!(write(2_048, 1_024, 400_000).is_ok());
+    for (pk, sk, value) in [(2_049, 1, 1), (1, 1_025, 1), (1, 1, 410_000)] {
+        let error = write(pk, sk, value).unwrap_err();
+        assert!(matches!(error, Error::Unavailable { throttled: false, .. }), "{error:?}");
+    }
 }

@@ -20,6 +20,9 @@ use time::OffsetDateTime;
 /// How long CodePipeline of this model knows a client request token again.
 const TOKEN_KNOWN: time::Duration = time::Duration::minutes(3);
 
+/// How late CodePipeline of this model lists an execution.
+const LAG: time::Duration = time::Duration::seconds(5);
+
 /// The paths that commits touch, in the order of the pages; the last one is what a route looks at.
 pub(crate) const PATHS: [&str; 3] = ["README.md", "web/index.html", "api/main.rs"];
 
@@ -155,6 +158,10 @@ impl Store for Ledger {
         self.call(&Key::state(pk), self.memory().list(pk, sk_prefix)).await
     }
 
+    async fn each<T: DeserializeOwned>(&self, pk: &str, sk_prefix: &str) -> Result<Vec<Result<Row<T>, Error>>, Error> {
+        self.call(&Key::state(pk), self.memory().each(pk, sk_prefix)).await
+    }
+
     async fn write<T: Serialize>(
         &self,
         key: &Key,
@@ -185,7 +192,7 @@ impl Account {
     async fn asked(&self, what: &str) -> Result<(), relay::Unanswered> {
         give_way().await;
         if self.shared.fails(3) {
-            return Err(relay::Unanswered { what: what.to_owned(), throttled: true, source: None });
+            return Err(relay::Unanswered { what: what.to_owned(), throttled: true, ..relay::Unanswered::default() });
         }
         Ok(())
     }
@@ -341,7 +348,11 @@ impl starter::World for Account {
         }
         let pipelines = self.shared.pipelines.borrow();
         let executions = pipelines.get(pipeline).map(Vec::as_slice).unwrap_or_default();
-        let found = executions.iter().rev().find(|execution| execution.commit == *commit && execution.at >= since);
+        // What has just been started is not listed yet.
+        let listed = self.shared.now.get() - if self.shared.faults.get() { LAG } else { time::Duration::ZERO };
+        let is_it =
+            |execution: &&Execution| execution.commit == *commit && execution.at >= since && execution.at <= listed;
+        let found = executions.iter().rev().find(is_it);
         Ok(found.map(|execution| execution.id.clone()))
     }
 

@@ -46,6 +46,9 @@ fn after_every_history_each_pipeline_is_at_its_head_and_nothing_was_started_twic
             ("retries", sum.retries),
             ("redriven", sum.redriven),
             ("executions", sum.executions),
+            ("changes that the starter gave up", sum.starter_dead),
+            ("events that the relay gave up", sum.relay_dead),
+            ("deliveries in the queue", sum.undelivered),
         ] {
             let least = usize::try_from(histories / 100).unwrap_or(usize::MAX);
             assert!(count > least, "only {count} {what} in {histories} histories");
@@ -60,4 +63,7 @@ fn add(sum: &mut Report, report: &Report) {
     sum.retries += report.retries;
     sum.redriven += report.redriven;
     sum.executions += report.executions;
+    sum.starter_dead += report.starter_dead;
+    sum.relay_dead += report.relay_dead;
+    sum.undelivered += report.undelivered;
 }

@@ -87,6 +87,23 @@ async fn a_commit_that_is_gone_is_an_answer_and_throttling_is_none() {
     assert!(differences(&client, "shop", &commit(), &commit(), None).await.unwrap_err().throttled);
 }
 
+/// The same again would say the same, and the branch would wait for good.
+#[tokio::test]
+async fn what_cannot_be_compared_is_not_known_and_what_is_forbidden_is_told() {
+    let unknown =
+        ["InvalidCommitIdException", "InvalidCommitException", "InvalidContinuationTokenException"].map(refused);
+    for answer in unknown.into_iter().chain([Answer::TimedOut, Answer::Http(500, String::new())]) {
+        let wire = Wire::answering([answer.clone()]);
+        let known = differences(&Client::new(&wire.config()), "shop", &commit(), &commit(), None).await;
+        assert_eq!(known.unwrap(), None, "{answer:?}");
+    }
+    for code in ["AccessDeniedException", "EncryptionKeyDisabledException"] {
+        let wire = Wire::answering([refused(code)]);
+        let client = Client::new(&wire.config());
+        assert!(differences(&client, "shop", &commit(), &commit(), None).await.unwrap_err().is_final, "{code}");
+    }
+}
+
 #[tokio::test]
 async fn lists_are_read_to_their_last_page() {
     let wire = Wire::answering([

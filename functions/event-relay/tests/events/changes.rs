@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use event_relay::handler::Outcome::{Duplicate, Filtered, Ignored, Refused, Relayed};
+use event_relay::handler::Outcome::{Duplicate, Failed, Filtered, Ignored, Refused, Relayed};
 use event_relay::reference::{self, State};
 use event_relay::world::World;
 use sekisho_domain::timestamp::epoch_millis;
@@ -98,7 +98,7 @@ async fn what_another_invocation_is_at_is_waited_for_and_never_called_a_duplicat
     function.point("main", Some(commit(2)));
     let state = function.row(MAIN).unwrap().state;
     let change = event_relay_change(&state);
-    write(function.world(), MAIN, &state.with_pending(change, vec![], START + Duration::from_mins(10)));
+    write(function.world(), MAIN, &state.with_pending(change, vec![], None, START));
     let before = function.row(MAIN);
     let error = function.file("branch-updated").await.unwrap_err();
     assert_eq!(error.error_type().name(), "Internal");
@@ -114,7 +114,7 @@ async fn what_becomes_free_too_late_to_deliver_it_costs_no_try() {
     let function = relayed().await;
     let state = function.row(MAIN).unwrap().state;
     let free = START + Duration::from_millis(23_500);
-    let pending = state.with_pending(event_relay_change(&state), vec![], free - reference::LEASE);
+    let pending = state.with_pending(event_relay_change(&state), vec![], None, free - reference::LEASE);
     write(function.world(), MAIN, &pending);
     assert!(function.file("branch-updated").await.unwrap_err().to_string().contains("no time left"));
     assert!(function.world().now() > free);
@@ -136,7 +136,7 @@ async fn who_waits_finds_what_the_other_has_done() {
     function.point("main", Some(commit(2)));
     let state = function.row(MAIN).unwrap().state;
     let change = event_relay_change(&state);
-    let pending = state.with_pending(change.clone(), vec![], START);
+    let pending = state.with_pending(change.clone(), vec![], None, START);
     write(function.world(), MAIN, &pending);
     let other = async {
         tokio::time::sleep(Duration::from_secs(5)).await;
@@ -155,7 +155,7 @@ async fn what_a_crash_left_goes_out_with_the_sequence_and_id_that_it_had() {
     let deliveries = serde_json::from_value(json!([
         {"account": "333333333333", "region": "ap-northeast-1", "pipelines": ["shop"]},
     ]));
-    write(function.world(), MAIN, &state.with_pending(change.clone(), deliveries.unwrap(), START));
+    write(function.world(), MAIN, &state.with_pending(change.clone(), deliveries.unwrap(), None, START));
     tokio::time::advance(Duration::from_secs(56)).await;
     // The branch has moved on meanwhile.
     function.point("main", Some(commit(3)));
@@ -278,12 +278,13 @@ async fn explain_says_what_is_pending_and_what_would_be_a_duplicate() {
     let explained = function.decide("explain").await;
     assert_eq!(explained.outcome, Duplicate);
     let state = function.row(MAIN).unwrap().state;
-    write(function.world(), MAIN, &state.with_pending(event_relay_change(&state), vec![], START));
+    write(function.world(), MAIN, &state.with_pending(event_relay_change(&state), vec![], None, START));
     let rows = function.world().ledger.rows();
     assert_ne!(rows, before);
     function.point("main", Some(commit(2)));
     let explained = function.decide("explain").await;
-    assert_eq!((explained.outcome, &explained.concerns["pending"]), (Relayed, &(state.sequence + 1).to_string()));
+    assert_eq!((explained.outcome, &explained.concerns["pending"]), (Duplicate, &(state.sequence + 1).to_string()));
+    assert!(explained.reason.contains("once what is pending"), "{explained:?}");
     assert_eq!(function.world().ledger.rows(), rows);
     assert_eq!(function.taken(), []);
 }
@@ -295,4 +296,127 @@ async fn a_repository_that_the_detail_alone_names_is_this_accounts() {
     event["detail"]["repositoryName"] = "shop:x".into();
     let decisions = function.handle(&event.to_string()).await.unwrap().decisions;
     assert_eq!(decisions[0].outcome, Refused);
+}
+
+/// The time ran out in reading pages, so that every retry said that another invocation was busy: the branch was blocked.
+#[tokio::test(start_paused = true)]
+async fn a_large_diff_blocks_no_branch() {
+    let function = relayed().await;
+    function.point("main", Some(commit(2)));
+    function.changes(&[["README.md"].as_slice(); 100]);
+    function.world().takes.set(Duration::from_millis(900));
+    assert_eq!(function.decide("branch-updated").await.outcome, Relayed);
+    assert_eq!(function.taken().len(), 2);
+    assert!(function.world().now() - START < Duration::from_secs(25));
+}
+
+fn tag_event(id: &str, time: &str, to: u64) -> String {
+    let mut event: Value = serde_json::from_str(&file("tag-moved")).unwrap();
+    event["id"] = id.into();
+    event["time"] = time.into();
+    event["detail"]["commitId"] = commit(to).as_str().into();
+    event.to_string()
+}
+
+/// A redriven event of yesterday took a newer sequence than today's.
+#[tokio::test(start_paused = true)]
+async fn a_late_event_of_a_tag_does_not_take_it_back() {
+    let function = Function::with(&COMMITTED.replace(r#"branches   = ["main", "release/*"]"#, r#"tags = ["v*"]"#));
+    let newer = tag_event("newer", "2026-11-21T12:00:05Z", 2);
+    assert_eq!(function.handle(&newer).await.unwrap().decisions[0].outcome, Relayed);
+    let late = function.handle(&tag_event("older", "2026-11-21T12:00:04Z", 1)).await.unwrap().decisions;
+    assert_eq!(late[0].outcome, Ignored);
+    assert!(late[0].reason.contains("a newer event of this tag has been relayed"), "{late:?}");
+    assert_eq!(function.handle(&newer).await.unwrap().decisions[0].outcome, Duplicate);
+    // In the same second, in the order of their arrival.
+    let same = function.handle(&tag_event("same", "2026-11-21T12:00:05Z", 3)).await.unwrap().decisions;
+    assert_eq!(same[0].outcome, Relayed);
+    assert_eq!(function.row("refs/tags/v1.0.0").unwrap().state.commit, Some(commit(3)));
+    let mut timeless: Value = serde_json::from_str(&newer).unwrap();
+    timeless.as_object_mut().unwrap().remove("time");
+    let refused = function.handle(&timeless.to_string()).await.unwrap().decisions;
+    assert_eq!((refused[0].outcome, refused[0].reason.as_str()), (Refused, "event: missing field `time`"));
+}
+
+/// Leaves the second commit pending for whoever is routed in `config`, for 56 s; then the configuration is the committed one.
+async fn corrected(config: &str) -> Function {
+    let mut function = Function::with(config);
+    function.says(|_| event_relay::world::Taken::Later("InternalFailure: again".to_owned()));
+    assert!(function.file("branch-updated").await.is_err());
+    function.says(|_| event_relay::world::Taken::Yes);
+    function.calls();
+    function.relay.routes =
+        sekisho_domain::config::Document::parse("sekisho.toml", COMMITTED).unwrap().routes().unwrap();
+    function
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pipelines_name_that_is_corrected_while_a_change_is_pending_gets_the_head() {
+    let function = corrected(&COMMITTED.replace(r#"pipeline = "shop""#, r#"pipeline = "shpo""#)).await;
+    let first = function.row(MAIN).unwrap().state.newest_sequence();
+    let decisions = function.file("branch-updated").await.unwrap().decisions;
+    assert_eq!(decisions.iter().map(|d| d.outcome).collect::<Vec<_>>(), [Filtered, Filtered, Relayed]);
+    assert!(decisions[0].reason.contains("routed no more to shpo"), "{decisions:?}");
+    let taken = function.taken();
+    assert_eq!(taken.len(), 2);
+    assert!(taken.iter().all(|(_, event)| event.pipelines == ["shop"] && event.change.sequence > first));
+    assert_eq!(function.decide("branch-updated").await.outcome, Duplicate);
+}
+
+#[tokio::test(start_paused = true)]
+async fn targets_that_are_all_replaced_while_a_change_is_pending_get_the_head() {
+    let other = COMMITTED.replace("222222222222", "555555555555").replace("333333333333", "666666666666");
+    let function = corrected(&other).await;
+    let decisions = function.file("branch-updated").await.unwrap().decisions;
+    assert_eq!(decisions.iter().map(|d| d.outcome).collect::<Vec<_>>(), [Filtered, Filtered, Relayed]);
+    assert_eq!(function.taken().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_corrected_route_of_a_tag_gets_its_pending_change() {
+    let tags = COMMITTED.replace(r#"branches   = ["main", "release/*"]"#, r#"tags = ["v*"]"#);
+    let mut function = Function::with(&tags.replace(r#"pipeline = "shop""#, r#"pipeline = "shpo""#));
+    function.says(|_| event_relay::world::Taken::Later("InternalFailure: again".to_owned()));
+    assert!(function.file("tag-created").await.is_err());
+    function.says(|_| event_relay::world::Taken::Yes);
+    function.relay.routes = sekisho_domain::config::Document::parse("sekisho.toml", &tags).unwrap().routes().unwrap();
+    let decisions = function.file("tag-created").await.unwrap().decisions;
+    assert_eq!(decisions.iter().map(|d| d.outcome).collect::<Vec<_>>(), [Filtered, Filtered, Relayed, Duplicate]);
+    assert!(function.taken().iter().all(|(_, event)| event.pipelines == ["shop"]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_targets_than_a_row_can_hold_is_a_decision_and_blocks_no_branch() {
+    use std::fmt::Write as _;
+    let mut config = "[[route]]\nrepository = \"shop\"\nbranches = [\"main\"]\n".to_owned();
+    for n in 0..6_500 {
+        let target = "region = \"ap-northeast-1\"\npipeline = \"shop\"\naction = \"Source\"";
+        writeln!(config, "[[route.target]]\naccount = \"{n:012}\"\n{target}").unwrap();
+    }
+    let function = Function::with(&config);
+    let decision = function.decide("branch-updated").await;
+    assert_eq!((decision.outcome, decision.reason.contains("6500 accounts")), (Failed, true), "{decision:?}");
+    assert!(function.row(MAIN).is_none());
+}
+
+/// As many as a row holds by our own count, it holds by DynamoDB's.
+#[tokio::test(start_paused = true)]
+async fn as_many_targets_as_fit_are_relayed() {
+    use std::fmt::Write as _;
+    let mut config = "[[route]]\nrepository = \"shop\"\nbranches = [\"main\"]\n".to_owned();
+    for n in 0..6_090 {
+        let target = "region = \"ap-northeast-1\"\npipeline = \"shop\"\naction = \"Source\"";
+        writeln!(config, "[[route.target]]\naccount = \"{n:012}\"\n{target}").unwrap();
+    }
+    let function = Function::with(&config);
+    assert_eq!(function.decide("branch-updated").await.outcome, Relayed);
+    assert_eq!(function.world().taken.borrow().len(), 6_090);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_no_retry_mends_is_a_decision() {
+    let function = Function::new();
+    function.world().forbidden.set(true);
+    let decision = function.decide("branch-updated").await;
+    assert_eq!((decision.outcome, decision.reason.contains("mend it")), (Failed, true), "{decision:?}");
 }

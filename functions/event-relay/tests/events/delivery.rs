@@ -100,7 +100,9 @@ async fn a_target_that_never_answers_keeps_no_later_head_from_the_others() {
     });
     // The first try and Lambda's two retries; then the queue has what is left, and the branch goes on.
     assert!(function.file("branch-updated").await.is_err());
+    tokio::time::advance(Duration::from_mins(1)).await;
     assert!(function.file("branch-updated").await.is_err());
+    tokio::time::advance(Duration::from_mins(2)).await;
     let decisions = function.file("branch-updated").await.unwrap().decisions;
     assert_eq!(decisions.iter().filter(|d| d.outcome == Failed).count(), 1);
     assert_eq!(function.world().queue.borrow().len(), 1);
@@ -203,4 +205,26 @@ async fn targets_go_out_in_calls_of_ten_entries_of_one_region() {
     assert!(taken.iter().all(|entry| entry.bus.ends_with(&format!(":{}:event-bus/sekisho", entry.account))));
     assert_eq!(taken.len(), 25);
     assert_eq!(function.row(MAIN).unwrap().state.commit, Some(commit(1)));
+}
+
+/// Three events within half a minute used up the tries, and the queue had what was never offered a minute later.
+#[tokio::test(start_paused = true)]
+async fn a_burst_of_events_is_not_three_tries() {
+    let function = Function::new();
+    function.says(|_| Taken::Later("InternalFailure: again".to_owned()));
+    for _ in 0..4 {
+        assert!(function.file("branch-updated").await.is_err());
+    }
+    assert_eq!(function.world().queue.borrow().len(), 0);
+    tokio::time::advance(Duration::from_mins(3)).await;
+    assert!(function.file("branch-updated").await.is_ok());
+    assert_eq!(function.world().queue.borrow().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_whose_kind_contradicts_its_reference_is_none() {
+    let (function, message) = with_dead_letter().await;
+    let error = function.handle(&message.replace(r#""kind":"branch""#, r#""kind":"tag""#)).await.unwrap_err();
+    assert_eq!(error.error_type().name(), "InvalidRequest");
+    assert!(error.to_string().contains("change.kind does not fit change.ref"), "{error}");
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use event_relay::handler::Outcome::{Duplicate, Failed, Ignored, Relayed};
+use event_relay::handler::Outcome::{Duplicate, Failed, Filtered, Ignored, Relayed};
 use event_relay::world::World;
 use sekisho_lambda::Failure;
 use serde_json::json;
@@ -64,7 +64,9 @@ async fn what_is_pending_comes_first_also_where_the_branch_is_gone() {
         "previous": commit(1), "sequence": state.sequence + 1, "actor": null, "event": null,
     });
     let deliveries = json!([{"account": "222222222222", "region": "ap-northeast-1", "pipelines": ["shop"]}]);
-    let left = state.given_back(serde_json::from_value(change).unwrap(), serde_json::from_value(deliveries).unwrap());
+    let deliveries: Vec<_> = serde_json::from_value(deliveries).unwrap();
+    let pending = state.with_pending(serde_json::from_value(change).unwrap(), deliveries.clone(), None, START);
+    let left = pending.given_back(&deliveries, true);
     write(function.world(), "refs/heads/release/1.2", &left);
     function.point("release/1.2", None);
     function.point("main", Some(commit(3)));
@@ -114,4 +116,134 @@ async fn a_thousand_branches_are_looked_at_in_time() {
     let took = function.world().now() - START;
     assert!(took < Duration::from_secs(10), "{took}");
     assert_eq!(function.taken().len(), 2 * 1_002);
+}
+
+/// Nothing looked at the clock, and Lambda ended what had kept no decision yet.
+#[tokio::test(start_paused = true)]
+async fn more_branches_than_there_is_time_for_are_told_and_what_was_relayed_is_kept() {
+    let function = Function::with(&COMMITTED.replace(r#""main""#, r#""*""#));
+    for n in 0..13_000 {
+        function.point(&format!("b{n}"), Some(commit(n)));
+    }
+    function.world().takes.set(Duration::from_millis(30));
+    let decisions = function.file("schedule").await.unwrap().decisions;
+    let took = function.world().now() - START;
+    assert!(took < Duration::from_secs(30), "{took}");
+    let late = decisions.last().unwrap();
+    assert!(late.outcome == Ignored && late.reason.contains("were not looked at"), "{late:?}");
+    let relayed = decisions.iter().filter(|d| d.outcome == Relayed).count();
+    assert!(relayed > 2_000, "{relayed}");
+    assert_eq!(function.recorded().len(), decisions.len());
+    let rows = function.world().ledger.rows();
+    assert!(
+        rows.iter().filter(|(key, _)| key.pk.starts_with("decision#")).count() > 10,
+        "as it goes, and not at the end"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_that_touches_nothing_is_compared_once() {
+    let function = Function::with(&COMMITTED.replace(r#"["main", "release/*"]"#, r#"["main"]"#));
+    function.file("schedule").await.unwrap();
+    function.point("main", Some(commit(2)));
+    function.changes(&[&["README.md"]]);
+    function.calls();
+    for compared in [1, 0] {
+        assert_eq!(function.decide("schedule").await.outcome, Duplicate);
+        let calls = function.calls();
+        assert_eq!(calls.iter().filter(|call| call.starts_with("GetDifferences")).count(), compared, "{calls:?}");
+    }
+    // What comes next is compared with what was relayed last, and other paths may be touched by it.
+    let mut function = function;
+    let other = COMMITTED
+        .replace(r#"["main", "release/*"]"#, r#"["main"]"#)
+        .replace("api/**", "**")
+        .replace(r#", "!**/*.md""#, "");
+    function.relay.routes = sekisho_domain::config::Document::parse("sekisho.toml", &other).unwrap().routes().unwrap();
+    assert_eq!(function.decide("schedule").await.outcome, Relayed);
+    assert_eq!(function.taken().last().unwrap().1.change.previous, Some(commit(1)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_live_claim_is_left_to_who_holds_it() {
+    let function = Function::new();
+    function.file("schedule").await.unwrap();
+    let state = function.row(MAIN).unwrap().state;
+    let change = json!({
+        "kind": "branch", "repository": crate::world::SHOP, "ref": MAIN, "commit": commit(2), "previous": commit(1),
+        "sequence": state.sequence + 1, "actor": null, "event": null,
+    });
+    let pending = state.with_pending(serde_json::from_value(change).unwrap(), vec![], None, START);
+    write(function.world(), MAIN, &pending);
+    let decisions = function.file("schedule").await.unwrap().decisions;
+    assert!(
+        decisions.iter().any(|d| d.outcome == Ignored && d.reason.contains("left to the invocations")),
+        "{decisions:?}"
+    );
+    assert!(function.world().now() - START < Duration::from_secs(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_pending_for_a_route_that_is_gone_is_told_and_not_kept_for_its_return() {
+    let mut function = Function::new();
+    function.says(|_| event_relay::world::Taken::Later("InternalFailure: again".to_owned()));
+    assert!(function.file("branch-updated").await.is_err());
+    function.says(|_| event_relay::world::Taken::Yes);
+    let routes =
+        |config: &str| sekisho_domain::config::Document::parse("sekisho.toml", config).unwrap().routes().unwrap();
+    let committed = function.relay.routes.clone();
+    function.relay.routes = routes(&COMMITTED.replace(r#"["main", "release/*"]"#, r#"["hotfix/*"]"#));
+    let decisions = function.file("schedule").await.unwrap().decisions;
+    assert_eq!(decisions.iter().map(|d| d.outcome).collect::<Vec<_>>(), [Filtered, Filtered]);
+    assert_eq!(function.row(MAIN).unwrap().state.pending, None);
+    function.relay.routes = committed;
+    function.point("main", Some(commit(7)));
+    function.file("schedule").await.unwrap();
+    let taken = function.taken();
+    assert!(taken.iter().all(|(_, event)| event.change.git_ref.as_str() != MAIN || event.change.commit == commit(7)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_unreadable_row_stops_no_other_reference() {
+    let function = Function::new();
+    let key = sekisho_ledger::Key { pk: format!("branch#{}", crate::world::SHOP), sk: MAIN.to_owned() };
+    let broken = std::collections::BTreeMap::from([("sequence", "many")]);
+    sekisho_ledger::Store::write(&function.world().ledger, &key, &broken, None, "another").await.unwrap();
+    let decisions = function.file("schedule").await.unwrap().decisions;
+    assert_eq!(decisions.iter().map(|d| d.outcome).collect::<Vec<_>>(), [Failed, Relayed]);
+    assert!(decisions[0].reason.contains(MAIN) && decisions[0].reason.contains("mend or delete it"), "{decisions:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_branch_that_some_repositories_of_a_glob_lack_is_no_mistake() {
+    let everywhere = COMMITTED.replace(r#"repository = "shop""#, r#"repository = "*""#);
+    let function = Function::with(&everywhere);
+    let decisions = function.file("schedule").await.unwrap().decisions;
+    assert!(decisions.iter().all(|d| d.outcome != Failed), "{decisions:?}");
+    // Where none has it, it is told once.
+    function.point("main", None);
+    let decisions = function.file("schedule").await.unwrap().decisions;
+    let failed: Vec<_> = decisions.iter().filter(|d| d.outcome == Failed).collect();
+    assert_eq!((failed.len(), failed[0].concerns["ref"].as_str()), (1, "main"));
+    let nothing = Function::with(&COMMITTED.replace(r#"repository = "shop""#, r#"repository = "web-*""#));
+    let decision = nothing.decide("schedule").await;
+    assert_eq!((decision.outcome, decision.reason.contains("no repository matches `web-*`")), (Failed, true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_no_retry_mends_fails_no_reconcile() {
+    let function = Function::new();
+    function.world().forbidden.set(true);
+    let decisions = function.file("schedule").await.unwrap().decisions;
+    assert_eq!(decisions.iter().map(|d| d.outcome).collect::<Vec<_>>(), [Failed, Failed]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn routes_with_a_name_need_no_list_of_repositories() {
+    let route = COMMITTED.split("[access]").next().unwrap();
+    let function =
+        Function::with(&format!("{route}{}", route.replace(r#"repository = "shop""#, r#"repository = "we*""#)));
+    function.world().unlisted.set(true);
+    assert!(function.file("schedule").await.is_err());
+    assert_eq!(function.row(MAIN).unwrap().state.commit, Some(commit(1)));
 }

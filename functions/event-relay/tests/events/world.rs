@@ -42,6 +42,10 @@ pub struct Account {
     pub branches: RefCell<Option<BTreeMap<String, CommitId>>>,
     /// Branches that CodeCommit does not answer about.
     pub silent: RefCell<Vec<String>>,
+    /// Whether CodeCommit refuses for good.
+    pub forbidden: Cell<bool>,
+    /// Whether it lists no repositories for now.
+    pub unlisted: Cell<bool>,
     pub repositories: Vec<&'static str>,
     /// Pages of changed paths; `None`: a commit is gone.
     pub changed: RefCell<Option<Vec<Vec<String>>>>,
@@ -66,6 +70,8 @@ impl Account {
             began: Instant::now(),
             branches: RefCell::new(Some(BTreeMap::from(heads))),
             silent: RefCell::default(),
+            forbidden: Cell::new(false),
+            unlisted: Cell::new(false),
             repositories: vec!["shop", "website"],
             changed: RefCell::new(Some(vec![vec!["api/main.rs".to_owned()]])),
             bus: RefCell::new(Box::new(|_| Taken::Yes)),
@@ -85,7 +91,7 @@ impl Account {
 }
 
 fn unanswered(what: &str) -> Unanswered {
-    Unanswered { what: what.to_owned(), throttled: true, source: None }
+    Unanswered { what: what.to_owned(), throttled: true, ..Unanswered::default() }
 }
 
 impl World for Account {
@@ -107,6 +113,13 @@ impl World for Account {
         self.call(format!("GetBranch {repository} {branch}")).await;
         if self.silent.borrow().iter().any(|silent| silent == branch) {
             return Err(unanswered("CodeCommit did not say"));
+        }
+        if self.forbidden.get() {
+            return Err(Unanswered {
+                what: "CodeCommit did not say".to_owned(),
+                is_final: true,
+                ..Unanswered::default()
+            });
         }
         let head = match &*self.branches.borrow() {
             None => Head::NoRepository,
@@ -141,6 +154,9 @@ impl World for Account {
 
     async fn repositories(&self) -> Result<Vec<String>, Unanswered> {
         self.call("ListRepositories".to_owned()).await;
+        if self.unlisted.get() {
+            return Err(unanswered("CodeCommit did not list"));
+        }
         Ok(self.repositories.iter().map(ToString::to_string).collect())
     }
 

@@ -157,3 +157,46 @@ async fn a_notice_on_the_wire() {
     assert!(body.ends_with("&Subject=Pipeline%20shop%20failed&MessageStructure=json"), "{body}");
     assert!(body.contains("Why%3A%20x%20%26%20y"), "for mail, as it is: {body}");
 }
+
+/// Who is refused for good would ask for ever, and nobody would be told.
+#[tokio::test]
+async fn a_failure_is_told_also_where_codepipeline_refuses_to_say_why() {
+    let details = json!({"pipelineExecution": {"pipelineName": "shop", "artifactRevisions": [
+        {"name": "Templates", "revisionId": "an-object-version"}, {"name": "Source", "revisionId": COMMIT}]}});
+    let wire = Wire::answering([refused("AccessDeniedException"), ok(&details)]);
+    let failed = why_failed(&Client::new(&wire.config()), "shop", "e").await.unwrap();
+    assert_eq!((failed.place, failed.commit.as_deref()), (None, Some(COMMIT)));
+    assert!(failed.reason.unwrap().starts_with("not known (AccessDeniedException"));
+    let wire = Wire::answering([
+        ok(&json!({"actionExecutionDetails": [action("Failed", &json!({}))]})),
+        refused("AccessDeniedException"),
+    ]);
+    let failed = why_failed(&Client::new(&wire.config()), "shop", "e").await.unwrap();
+    assert_eq!((failed.place.as_deref(), failed.commit), (Some("Build / Compile"), None));
+}
+
+#[tokio::test]
+async fn the_commit_told_is_the_codecommit_sources() {
+    let source = json!({"pipelineExecutionId": "e", "actionExecutionId": "s", "stageName": "Source", "actionName": "Source",
+        "status": "Succeeded", "output": {"executionResult": {"externalExecutionId": COMMIT}},
+        "input": {"actionTypeId": {"category": "Source", "owner": "AWS", "provider": "CodeCommit", "version": "1"}}});
+    let details = json!({"pipelineExecution": {"artifactRevisions": [{"name": "Other", "revisionId": OTHER}]}});
+    let wire =
+        Wire::answering([ok(&json!({"actionExecutionDetails": [action("Failed", &json!({})), source]})), ok(&details)]);
+    let failed = why_failed(&Client::new(&wire.config()), "shop", "e").await.unwrap();
+    assert_eq!(failed.commit.as_deref(), Some(COMMIT));
+}
+
+#[tokio::test]
+async fn an_execution_that_was_not_started_by_a_call_is_not_the_lost_start() {
+    let since = datetime!(2026-11-21 12:00 UTC);
+    #[expect(clippy::cast_precision_loss, reason = "seconds of this century fit")]
+    let at = since.unix_timestamp() as f64;
+    for (kind, expected) in [("StartPipelineExecution", Some("mine")), ("Webhook", None), ("CloudWatchEvent", None)] {
+        let mut summary = execution("mine", at + 1.0, COMMIT);
+        summary["trigger"] = json!({"triggerType": kind});
+        let wire = Wire::answering([ok(&json!({"pipelineExecutionSummaries": [summary]}))]);
+        let found = find(&Client::new(&wire.config()), "shop", &COMMIT.parse().unwrap(), since).await.unwrap();
+        assert_eq!(found.as_deref(), expected, "{kind}");
+    }
+}

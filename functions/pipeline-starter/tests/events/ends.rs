@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use pipeline_starter::claim::{self, Progress, State};
-use pipeline_starter::handler::Outcome::{Duplicate, Failed, Ignored, Started};
+use pipeline_starter::handler::Outcome::{Duplicate, Failed, Filtered, Ignored, Started};
 use pipeline_starter::notice::Failed as Why;
 use pipeline_starter::world::Started as Answer;
 use sekisho_domain::change::Change;
 use sekisho_domain::notice::Notice;
 use sekisho_lambda::Failure;
-use sekisho_ledger::Store;
+use sekisho_ledger::{Key, Store};
 
 use crate::world::{FULL, Function, START, change, event, file};
 
@@ -100,14 +100,47 @@ async fn an_end_takes_up_what_a_crash_left() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_end_starts_nothing_that_is_routed_no_more() {
+async fn an_end_closes_what_waited_and_is_routed_no_more() {
     let function = Function::new();
     let gone = Change { git_ref: "refs/heads/routed-before".parse().unwrap(), ..change(0) };
     let claim = State::claimed(&gone, &"shop".parse().unwrap(), START).with(Progress::Waiting(FULL.to_owned()));
     let key = claim::key(&"shop".parse().unwrap(), &gone.repository, &gone.git_ref);
     function.world().ledger.write(&key, &claim, None, "another").await.unwrap();
+    let decision = function.decide(&file("pipeline-succeeded")).await;
+    assert_eq!((decision.outcome, decision.concerns["commit"].as_str()), (Filtered, gone.commit.as_str()));
+    // Also when the route is back: it was skipped in silence, and then started months later.
     assert_eq!(function.decide(&file("pipeline-succeeded")).await.outcome, Ignored);
     assert_eq!(function.calls(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_unreadable_row_keeps_nothing_else_from_starting() {
+    let function = Function::new();
+    let broken = Key { pk: claim::partition("shop"), sk: "broken".to_owned() };
+    let broken_row = std::collections::BTreeMap::from([("sequence", "many")]);
+    function.world().ledger.write(&broken, &broken_row, None, "another").await.unwrap();
+    let waiting = State::claimed(&change(0), &"shop".parse().unwrap(), START).with(Progress::Waiting(FULL.to_owned()));
+    function.write("shop", &waiting);
+    let decisions = function.handle(&file("pipeline-succeeded")).await.unwrap().decisions;
+    assert_eq!(decisions.iter().map(|d| d.outcome).collect::<Vec<_>>(), [Failed, Started]);
+    assert!(
+        decisions[0].reason.contains("pipeline#shop / broken") && decisions[0].reason.contains("mend or delete it")
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_waited_longest_is_started_first() {
+    let function = Function::new();
+    for (branch, since) in [("refs/heads/main", 2), ("refs/heads/release/1", 1)] {
+        let change = Change { git_ref: branch.parse().unwrap(), ..change(since) };
+        let state = State::claimed(&change, &"shop".parse().unwrap(), START + Duration::from_secs(since));
+        let key = claim::key(&"shop".parse().unwrap(), &change.repository, &change.git_ref);
+        let waiting = state.with(Progress::Waiting(FULL.to_owned()));
+        function.world().ledger.write(&key, &waiting, None, "another").await.unwrap();
+    }
+    function.handle(&file("pipeline-succeeded")).await.unwrap();
+    let started: Vec<_> = function.world().started.borrow().iter().map(|start| start.commit.clone()).collect();
+    assert_eq!(started, [change(1).commit, change(2).commit]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -41,7 +41,7 @@ const CASES: &[(&str, To, &[&str])] = &[
     ("explain", Explained(Started, "would be started at this commit", &[SHOP, MAIN, PIPELINE]), &[]),
     ("explain-foreign-account", Explained(Refused, "only account 111111111111 is believed", &[("account", "444444444444")]), &[]),
     ("explain-of-no-route", Explained(Filtered, "routes nothing here", &[]), &[]),
-    ("explain-pipeline-failed", Invalid("`event` is not a relayed change"), &[]),
+    ("explain-pipeline-failed", Explained(Failed, "the failure would be told", &[PIPELINE, EXECUTION]), &[]),
     ("explain-without-event", Invalid("`event` is missing"), &[]),
     ("foreign-account", Decided(Refused, "account 444444444444: only account 111111111111", &[("account", "444444444444"), MAIN]), &[]),
     ("foreign-repository", Decided(Refused, "which is not the sender's", &[("repository", "arn:aws:codecommit:ap-northeast-1:444444444444:shop")]), &[]),

@@ -86,7 +86,7 @@ async fn every_source_action_that_routes_name_is_pinned() {
 async fn a_live_claim_is_waited_for_while_time_allows_and_is_never_a_duplicate() {
     for later in [0, 1] {
         let function = Function::new();
-        function.write("shop", &claimed(0, START + Duration::from_mins(10)));
+        function.write("shop", &claimed(0, START));
         let before = function.row("shop");
         let error = function.handle(&event(change(later), &["shop"])).await.unwrap_err();
         assert_eq!(error.error_type().name(), "Internal");
