@@ -10,12 +10,15 @@ functions answer `duplicate`, `stale` or `compliant`. What fails again stays in 
 import argparse
 import json
 import sys
+import time
 from contextlib import suppress
 
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from environment import Refused, environment
 
+# Seconds to wait where Lambda has no room (429): a burst of the functions' own work passes in less.
+PAUSES = [1, 2, 4, 8, 15, 30]
 FUNCTIONS = {
     "HostsRepositories": ["sekisho-event-relay"],
     "HostsPipelines": ["sekisho-pipeline-starter", "sekisho-artifact-checker"],
@@ -37,6 +40,18 @@ def redrive(target):
     return left
 
 
+def invoke(functions, function, body):
+    """Invokes the function; while Lambda has no room for it, waits: what it refused it has not run."""
+    for pause in PAUSES:
+        try:
+            return functions.invoke(FunctionName=function, Payload=body.encode())
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "TooManyRequestsException":
+                raise
+            time.sleep(pause)
+    return functions.invoke(FunctionName=function, Payload=body.encode())
+
+
 def redrive_queue(sqs, queue, functions, function):
     """Redrives a queue; returns how many messages were done and how many failed again."""
     # What failed again stays hidden until the end, and so does not stand before what has not been tried.
@@ -49,7 +64,7 @@ def redrive_queue(sqs, queue, functions, function):
             kept[message["MessageId"]] = message["ReceiptHandle"]
             if again:
                 continue
-            answer = functions.invoke(FunctionName=function, Payload=message["Body"].encode())
+            answer = invoke(functions, function, message["Body"])
             said = answer["Payload"].read().decode()
             if "FunctionError" in answer:
                 print(f"{function}: failed again and stays: {said[:300]}")

@@ -5,6 +5,7 @@ import io
 import json
 
 import pytest
+from botocore.exceptions import ClientError
 from template import deployed
 
 FUNCTION = "sekisho-event-relay"
@@ -13,10 +14,13 @@ FUNCTION = "sekisho-event-relay"
 class Functions:
     """A function that fails what it is told to; the queue is real."""
 
-    def __init__(self, broken=None):
-        self.invoked, self.broken = [], broken
+    def __init__(self, broken=None, full=0):
+        self.invoked, self.broken, self.full = [], broken, full
 
     def invoke(self, FunctionName, Payload):  # noqa: N803 (boto3's names)
+        if self.full:
+            self.full -= 1
+            raise ClientError({"Error": {"Code": "TooManyRequestsException", "Message": "Rate Exceeded."}}, "Invoke")
         asked = json.loads(Payload)
         self.invoked.append((FunctionName, asked["number"]))
         if asked["number"] == self.broken:
@@ -64,3 +68,15 @@ def test_an_interrupted_run_leaves_what_is_not_done_to_be_received(sqs, script):
         script.redrive_queue(sqs, queue, functions, FUNCTION)
     done = {number for _, number in functions.invoked} & {1}
     assert visible(sqs, queue) == sorted({0, 1, 2, 3} - done)
+
+
+def test_a_function_without_room_is_waited_for(sqs, script, monkeypatch):
+    pauses = []
+    monkeypatch.setattr(script.time, "sleep", pauses.append)
+    queue, functions = filled(sqs, "full", [False, True]), Functions(full=3)
+    assert script.redrive_queue(sqs, queue, functions, FUNCTION) == (1, 1)
+    assert pauses == [1, 2, 4]
+    # Without end it is not: then the run ends, and what is left can be received.
+    with pytest.raises(ClientError):
+        script.redrive_queue(sqs, queue, Functions(full=100), FUNCTION)
+    assert visible(sqs, queue) == [1]

@@ -112,7 +112,7 @@ pub enum Step {
     /// Another invocation is at work on it until then (epoch milliseconds).
     Wait(u64),
     /// An invocation has left it unfinished: finish it.
-    Finish(Pending),
+    Finish(Box<Pending>),
 }
 
 impl State {
@@ -125,7 +125,7 @@ impl State {
             Some(pending) if (epoch_millis(now) + 1..=epoch_millis(now + LEASE + CLOCKS)).contains(&pending.lease) => {
                 Step::Wait(pending.lease)
             }
-            Some(pending) => Step::Finish(pending.clone()),
+            Some(pending) => Step::Finish(Box::new(pending.clone())),
         }
     }
 

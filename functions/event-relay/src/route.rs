@@ -12,7 +12,7 @@ use crate::deliver::Delivery;
 /// Collects which of the concerned routes are touched, while the pages of changed paths come in.
 #[derive(Debug)]
 pub struct Touched<'r> {
-    touched: Vec<&'r Route>,
+    certain: Vec<&'r Route>,
     open: Vec<&'r Route>,
     paths: String,
 }
@@ -21,13 +21,13 @@ impl<'r> Touched<'r> {
     /// Of the routes that the reference concerns.
     #[must_use]
     pub fn new(routes: &'r Routes, repository: &'r str, git_ref: &'r GitRef) -> Self {
-        let (open, touched): (Vec<&Route>, Vec<&Route>) =
+        let (open, certain): (Vec<&Route>, Vec<&Route>) =
             routes.concerning(repository, git_ref).partition(|route| route.looks_at_paths());
         let mut digest = DefaultHasher::new();
         for route in &open {
             route.paths_as_written().collect::<Vec<_>>().hash(&mut digest);
         }
-        Self { touched, open, paths: format!("{:016x}", digest.finish()) }
+        Self { certain, open, paths: format!("{:016x}", digest.finish()) }
     }
 
     /// A digest of the paths that decide. Another build may have another one of the same paths: then they are looked at anew.
@@ -39,7 +39,7 @@ impl<'r> Touched<'r> {
     /// Whether any route is concerned at all.
     #[must_use]
     pub fn none_concerned(&self) -> bool {
-        self.touched.is_empty() && self.open.is_empty()
+        self.certain.is_empty() && self.open.is_empty()
     }
 
     /// Whether more paths could add a route.
@@ -52,20 +52,20 @@ impl<'r> Touched<'r> {
     pub fn paths(&mut self, changed: &BTreeSet<String>) {
         let (touched, open): (Vec<_>, Vec<_>) =
             self.open.drain(..).partition(|route| route.touched_by(changed.iter().map(String::as_str)));
-        self.touched.extend(touched);
+        self.certain.extend(touched);
         self.open = open;
     }
 
     /// The changed paths are not known: everything counts as changed.
     pub fn everything(&mut self) {
-        self.touched.append(&mut self.open);
+        self.certain.append(&mut self.open);
     }
 
     /// One delivery for each account and region, in their order, with the pipelines that are concerned there.
     #[must_use]
     pub fn deliveries(&self) -> Vec<Delivery> {
         let mut by_place: BTreeMap<(&AccountId, &Region), BTreeSet<&PipelineName>> = BTreeMap::new();
-        for target in self.touched.iter().flat_map(|route| route.targets()) {
+        for target in self.certain.iter().flat_map(|route| route.targets()) {
             by_place.entry((&target.account, &target.region)).or_default().insert(&target.pipeline);
         }
         let delivery = |((account, region), pipelines): ((&AccountId, &Region), BTreeSet<&PipelineName>)| Delivery {

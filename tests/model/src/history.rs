@@ -26,7 +26,7 @@ const TIMEOUT: Duration = Duration::seconds(45);
 /// Lambda tries an asynchronous invocation again after one minute and after two.
 const RETRIES: [Duration; 2] = [Duration::minutes(1), Duration::minutes(2)];
 /// Steps of a history before its faults end.
-const STEPS: usize = 400;
+const STEPS: usize = 300;
 /// Steps after which a history that does not become quiet is broken.
 const PATIENCE: usize = 200_000;
 
@@ -259,7 +259,7 @@ impl History {
             }
             // Who sleeps or waits for a lease needs the time to pass.
             if still && self.below(8) == 0 {
-                self.pass(Duration::milliseconds(200));
+                self.pass(Duration::milliseconds(500));
             }
             if self.running.is_empty() {
                 self.pass(Duration::seconds(30));
