@@ -13,6 +13,9 @@ use sekisho_domain::slack;
 /// How much of a reason an answer repeats, in characters: the ledger has it whole.
 const REASON_SHOWN: usize = 100;
 
+/// An answer has fewer characters than 1,000, so that Slack shows it whole.
+const LONGEST: usize = 999;
+
 /// Text for a person, decisions for a schedule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
@@ -105,6 +108,24 @@ pub fn short(reason: &str) -> String {
     slack::shown(&short) + more
 }
 
+/// Cuts an answer where it is too long for Slack, after escaping and behind its first line, which says the end.
+pub fn cut(answer: &mut String) {
+    let Some((end, _)) = answer.char_indices().nth(LONGEST - 1) else { return };
+    let first = answer.find('\n').unwrap_or(answer.len());
+    let mut end = end.max(first);
+    // Half of an `&amp;` is none.
+    if let Some(open) = answer.get(..end).and_then(|kept| kept.rfind('&'))
+        && answer.get(open..end).is_some_and(|escape| !escape.contains(';'))
+        && open > first
+    {
+        end = open;
+    }
+    if end < answer.len() {
+        answer.truncate(end);
+        answer.push('…');
+    }
+}
+
 /// One line of a list.
 #[must_use]
 pub fn listed(subject: &str, profile: &str, end: OffsetDateTime, reason: Option<&str>, now: OffsetDateTime) -> String {
@@ -138,4 +159,23 @@ pub fn help(access: &Access) -> String {
          Once more extends. Straight quotes, please.",
         access.default_minutes, access.max_minutes, access.default_profile,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_cut_behind_its_first_line_and_between_escapes() {
+        let short = "End time is 2026-11-21T23:45:00Z\nfine".to_owned();
+        let mut same = short.clone();
+        cut(&mut same);
+        assert_eq!(same, short);
+        for padding in 0..12 {
+            let mut long = format!("End time is 2026-11-21T23:45:00Z\n{}{}", "関".repeat(padding), "&amp;".repeat(300));
+            cut(&mut long);
+            assert!(long.chars().count() < 1_000 && long.ends_with("&amp;…"), "{long}");
+            assert!(long.starts_with("End time is 2026-11-21T23:45:00Z\n"));
+        }
+    }
 }

@@ -127,8 +127,13 @@ impl<'p> Fields<'p> {
         }
         let fields: Self = match serde_json::from_str(payload) {
             Ok(fields) => fields,
-            Err(_) if payload.contains(['\u{201c}', '\u{201d}', '\u{201e}', '\u{2018}', '\u{2019}']) => {
-                return invalid(format!("the payload has curly quotes: type straight ones, as in {EXAMPLE}"));
+            Err(_)
+                if payload
+                    .contains(['\u{201c}', '\u{201d}', '\u{201e}', '\u{2018}', '\u{2019}', '\u{ff02}', '\u{ff07}']) =>
+            {
+                return invalid(format!(
+                    "the payload has curly quotes, or wide ones: type straight ones, as in {EXAMPLE}"
+                ));
             }
             Err(error) => {
                 return invalid(format!("the payload is no JSON ({error}): write one object such as {EXAMPLE}"));
@@ -293,6 +298,7 @@ mod tests {
             (r#"[{"user":"a"}]"#, "a list"),
             (r#""{\"user\":\"a\"}""#, "quotes around the whole"),
             ("{“user”:“a”}", "curly quotes"),
+            ("{＂user＂:＂a＂}", "wide ones"),
             (r#"{"user":"a"} {"user":"b"}"#, "no JSON"),
             (r#"{"user":"a""#, "no JSON"),
             ("{}", "whom?"),

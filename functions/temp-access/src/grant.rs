@@ -123,7 +123,8 @@ pub fn plan(
     let policy = asked.policy();
     let existing = inline.iter().find(|one| one.name == policy);
     let live = match existing.map(|one| policy::read(&one.document)) {
-        Some(Reading::Foreign(why)) => {
+        Some(reading @ (Reading::Foreign(_) | Reading::Denies)) => {
+            let why = if let Reading::Foreign(why) = reading { why } else { "it only denies" };
             return Err(Error::Refused(format!(
                 "{} has a policy {policy} that is not Sekisho's ({why}), and it is not replaced: look who wrote it, \
                  and delete it",

@@ -3,6 +3,7 @@
 mod end;
 mod grant;
 mod list;
+mod sweep;
 
 use aws_sdk_iam::config::timeout::TimeoutConfig;
 use futures_util::future::join_all;
@@ -77,8 +78,11 @@ impl TempAccess<Ledger> {
         let table = environment.required(LEDGER_TABLE)?;
         let boundary = environment.required(ACCESS_BOUNDARY_ARN)?;
         let topic = environment.required(NOTICE_TOPIC_ARN)?;
-        let timeouts = TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT).build();
-        let shared = sekisho_lambda::aws::load(environment).into_builder().timeout_config(timeouts).build();
+        let shared = sekisho_lambda::aws::load(environment);
+        // All the others stay as they are for every function.
+        let timeouts = shared.timeout_config().map_or_else(TimeoutConfig::builder, TimeoutConfig::to_builder);
+        let timeouts = timeouts.operation_attempt_timeout(ATTEMPT).build();
+        let shared = shared.into_builder().timeout_config(timeouts).build();
         Ok(Self {
             access: access(environment),
             boundary: boundary.to_owned(),
@@ -155,6 +159,7 @@ impl<S: Store> TempAccess<S> {
             _ => None,
         };
         let sweeps = matches!(&event, Ok(Event::Sweep));
+        let is_short = matches!(&event, Ok(Event::Grant(Grant { dry_run: false, .. }) | Event::Revoke(_)));
         let done = match event {
             Ok(event) => self.act(&event, &turn).await,
             Err(error) => Err(error),
@@ -174,6 +179,9 @@ impl<S: Store> TempAccess<S> {
                     text.push_str(line);
                 }
             }
+        }
+        if is_short && let Ok(Answer::Text(text)) = &mut done.answer {
+            answer::cut(text);
         }
         done.answer
     }

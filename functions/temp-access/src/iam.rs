@@ -13,6 +13,9 @@ use crate::principal::{Kind, Principal};
 /// The tag that says that a principal may be granted access.
 pub const TAG: (&str, &str) = ("sekisho:access", "grantable");
 
+/// Users and roles on a page: IAM gives up to 1,000, and 100 to who does not ask for more.
+const PAGE: i32 = 1_000;
+
 /// Why a call failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Why {
@@ -34,7 +37,7 @@ pub enum Why {
 
 /// A call that failed.
 #[derive(Debug, thiserror::Error)]
-#[error("IAM's {operation} {}", .why)]
+#[error("IAM's {operation} {}{}", .why, remedy(.operation, *.why))]
 pub struct Failed {
     /// Such as `PutUserPolicy`.
     pub operation: &'static str,
@@ -63,6 +66,15 @@ impl fmt::Display for Why {
             Self::Other => "failed: the function's log says why",
             Self::Silent => "did not answer",
         })
+    }
+}
+
+/// What to do where a policy can't be deleted: its principal was prepared when it was granted.
+fn remedy(operation: &str, why: Why) -> &'static str {
+    if why == Why::Denied && operation.starts_with("Delete") {
+        ". Put tag and boundary back and revoke again, or delete the policy by hand"
+    } else {
+        ""
     }
 }
 
@@ -200,29 +212,23 @@ impl Iam {
         or_missing(deleted).map(|_: Option<()>| ())
     }
 
-    /// Every inline policy of our name in this account.
+    /// The inline policies of our name on a page of this account's users and roles, and where the next page begins; from
+    /// the first page where `marker` is `None`.
     ///
     /// # Errors
     /// Where IAM does not say.
-    pub async fn all_of_our_name(&self) -> Result<Vec<Found>, Failed> {
-        let mut pages = self
-            .client
-            .get_account_authorization_details()
-            .filter(EntityType::User)
-            .filter(EntityType::Role)
-            .into_paginator()
-            .send();
+    pub async fn page_of_our_name(&self, marker: Option<String>) -> Result<(Vec<Found>, Option<String>), Failed> {
+        let details = self.client.get_account_authorization_details().max_items(PAGE).set_marker(marker);
+        let page = details.filter(EntityType::User).filter(EntityType::Role).send().await;
+        let page = page.map_err(|error| failed("GetAccountAuthorizationDetails", error))?;
         let mut found = Vec::new();
-        while let Some(page) = pages.next().await {
-            let page = page.map_err(|error| failed("GetAccountAuthorizationDetails", error))?;
-            for user in page.user_detail_list.unwrap_or_default() {
-                keep_ours(&mut found, Kind::User, user.user_name, user.user_policy_list);
-            }
-            for role in page.role_detail_list.unwrap_or_default() {
-                keep_ours(&mut found, Kind::Role, role.role_name, role.role_policy_list);
-            }
+        for user in page.user_detail_list.unwrap_or_default() {
+            keep_ours(&mut found, Kind::User, user.user_name, user.user_policy_list);
         }
-        Ok(found)
+        for role in page.role_detail_list.unwrap_or_default() {
+            keep_ours(&mut found, Kind::Role, role.role_name, role.role_policy_list);
+        }
+        Ok((found, page.marker.filter(|_| page.is_truncated)))
     }
 }
 

@@ -50,6 +50,34 @@ pub fn context(principal: &Principal, access: &str, profile: Option<&str>) -> BT
     said.into_iter().filter_map(|(what, value)| Some((what, value?.to_owned()))).collect()
 }
 
+/// A policy of our name that is not ours and does not end.
+#[must_use]
+pub fn open_ended(principal: &Principal, policy: &str, why: &str) -> Notice {
+    Notice {
+        title: format!("Access without an end: {principal}"),
+        lines: vec![
+            format!("{principal} has a policy {policy} that Sekisho did not write: {why}."),
+            "It is left alone. Look who wrote it, and delete it.".to_owned(),
+        ],
+        ..Notice::default()
+    }
+}
+
+/// A policy of ours that has ended, and that this function may not delete any more.
+#[must_use]
+pub fn not_removed(principal: &Principal, policy: &str) -> Notice {
+    Notice {
+        title: format!("Ended, and not removed: {principal}"),
+        lines: vec![
+            format!("{principal} has a policy {policy} that gives no access any more and may not be deleted."),
+            "The function's role acts only on who has the tag sekisho:access=grantable and the access boundary: put them \
+             back, or delete the policy by hand."
+                .to_owned(),
+        ],
+        ..Notice::default()
+    }
+}
+
 /// CloudTrail's event history of what somebody does. A role's sessions have names of their own, so that a role is looked
 /// up as what they were opened on.
 #[must_use]

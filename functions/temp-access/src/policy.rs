@@ -62,7 +62,7 @@ fn one_or_many<'a>(values: impl Iterator<Item = &'a str>) -> Value {
 /// A policy's size as IAM counts it: characters, white space aside.
 #[must_use]
 pub fn size(document: &str) -> usize {
-    document.chars().filter(|c| !c.is_whitespace()).count()
+    document.chars().filter(|c| !c.is_ascii_whitespace()).count()
 }
 
 /// What an existing policy under our name is.
@@ -72,6 +72,8 @@ pub enum Reading {
     Grant(Window),
     /// Somebody else wrote it, since something in it never ends, or has an end that we would not write. Why.
     Foreign(&'static str),
+    /// Somebody else wrote it, and it gives no access: it only denies.
+    Denies,
 }
 
 /// Reads a policy of our name. What cannot be read is not ours: it is left alone, and told.
@@ -97,7 +99,7 @@ pub fn read(document: &str) -> Reading {
             end: so_far.end.max(end),
         }));
     }
-    whole.map_or(Reading::Foreign("it allows nothing"), Reading::Grant)
+    whole.map_or(Reading::Denies, Reading::Grant)
 }
 
 fn limit(statement: &Value, operator: &str) -> Option<OffsetDateTime> {
@@ -179,8 +181,6 @@ mod tests {
         let cases = [
             "",
             "{}",
-            r#"{"Statement":[]}"#,
-            r#"{"Statement":[{"Effect":"Deny","Action":"*","Resource":"*"}]}"#,
             r#"{"Statement":{"Effect":"Allow","Action":"*","Resource":"*"}}"#,
             r#"{"Statement":[{"Effect":"Allow","Condition":{"DateLessThan":{"aws:CurrentTime":"soon"}}}]}"#,
             r#"{"Statement":[{"Effect":"Allow","Condition":{"DateLessThanIfExists":{"aws:CurrentTime":"2026-11-21T23:45:00Z"}}}]}"#,
@@ -195,7 +195,16 @@ mod tests {
     }
 
     #[test]
+    fn what_only_denies_is_not_without_an_end() {
+        for document in [r#"{"Statement":[]}"#, r#"{"Statement":[{"Effect":"Deny","Action":"*","Resource":"*"}]}"#] {
+            assert_eq!(read(document), Reading::Denies, "{document}");
+        }
+    }
+
+    #[test]
     fn white_space_is_not_counted() {
+        // IAM takes U+00A0 in a policy's text, and it is a character as any other.
+        assert_eq!(size("\u{a0}"), 1);
         assert_eq!(size("{ \"a\" :\t\"é\"\r\n}"), 9);
     }
 

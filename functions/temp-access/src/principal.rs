@@ -56,7 +56,9 @@ impl Principal {
         if let Some(stranger) = stranger {
             let why = match stranger {
                 ':' | '/' => "write the name alone, without ARN or path",
-                '\u{201c}' | '\u{201d}' | '\u{2018}' | '\u{2019}' => "type straight quotes, and only around the name",
+                '\u{201c}' | '\u{201d}' | '\u{2018}' | '\u{2019}' | '\u{ff02}' => {
+                    "type straight quotes, and only around the name"
+                }
                 c if c.is_whitespace() => "write the name without white space",
                 _ => "IAM names have only letters, digits and _+=,.@- in ASCII",
             };
@@ -102,6 +104,7 @@ mod tests {
             ("prd-user\n", "white space"),
             ("prd\u{a0}user", "white space"),
             ("“prd-user”", "straight quotes"),
+            ("＂prd-user＂", "straight quotes"),
             ("ｐrd-user", "ASCII"),
             ("prd_üser", "ASCII"),
             ("prd-user*", "ASCII"),

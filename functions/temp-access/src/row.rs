@@ -57,7 +57,7 @@ pub struct Row {
     /// Requests that have been carried out, the latest last.
     #[serde(default)]
     pub requests: Vec<String>,
-    /// When it was last claimed, in epoch milliseconds.
+    /// When a grant last claimed it, in epoch milliseconds. What ends access leaves it alone: it gives no access.
     #[serde(default)]
     pub claimed: u64,
     /// End of the lease in epoch milliseconds; 0: free.
@@ -91,7 +91,10 @@ impl Row {
             reason: before.and_then(|row| row.reason.clone()),
             request: request.to_owned(),
             requests: before.map(|row| row.requests.clone()).unwrap_or_default(),
-            claimed: timestamp::epoch_millis(now),
+            claimed: match state {
+                State::Intent => timestamp::epoch_millis(now),
+                State::Granted | State::Revoked | State::Expired => before.map_or(0, |row| row.claimed),
+            },
             held_until: timestamp::epoch_millis(now + LEASE),
             expires: window.end.saturating_add(KEPT).unix_timestamp(),
         }
@@ -128,11 +131,16 @@ impl Row {
         matches!(self.state, State::Intent | State::Granted) && self.window().is_live(now)
     }
 
+    /// Whether a grant claimed it so short a time ago that IAM may still show what was there before.
+    #[must_use]
+    pub fn is_young(&self, now: OffsetDateTime) -> bool {
+        timestamp::epoch_millis(now - SPREAD) < self.claimed
+    }
+
     /// The window of a grant so young that IAM may still show what was there before.
     #[must_use]
     pub fn just_granted(&self, now: OffsetDateTime) -> Option<Window> {
-        let young = timestamp::epoch_millis(now - SPREAD) < self.claimed;
-        Some(self.window()).filter(|window| self.state == State::Granted && young && window.is_live(now))
+        Some(self.window()).filter(|window| self.state == State::Granted && self.is_young(now) && window.is_live(now))
     }
 
     /// Its window.

@@ -15,6 +15,8 @@ pub enum Verdict {
     Ended(Window),
     /// It is not ours, since it does not end: somebody has to look.
     OpenEnded(&'static str),
+    /// It is not ours, and gives no access.
+    Harmless,
 }
 
 /// Judges a policy by its own text.
@@ -24,5 +26,6 @@ pub fn verdict(found: &Found, now: OffsetDateTime) -> Verdict {
         Reading::Grant(window) if window.is_live(now) => Verdict::Live(window),
         Reading::Grant(window) => Verdict::Ended(window),
         Reading::Foreign(why) => Verdict::OpenEnded(why),
+        Reading::Denies => Verdict::Harmless,
     }
 }

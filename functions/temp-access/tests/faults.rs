@@ -427,3 +427,166 @@ async fn a_revoke_without_the_ledger_keeps_what_is_not_ours() {
     assert!(answer.contains("sekisho-admin removed") && answer.contains("Not removed"), "{answer}");
     assert_eq!(account.cloud.policies(User, "prd-user").into_keys().collect::<Vec<_>>(), ["sekisho-theirs"]);
 }
+
+const REVOKE: &str = r#"{"action":"revoke","user":"prd-user"}"#;
+
+#[tokio::test(start_paused = true)]
+async fn a_revoke_ends_access_though_the_ledger_hangs() {
+    let account = Account::new();
+    account.text(GRANT).await;
+    account.text(r#"{"user":"prd-user","profile":"read-only"}"#).await;
+    account.function.ledger.hangs.set(true);
+    let start = Instant::now();
+    let revoked = account.invoke(REVOKE);
+    let ended = async {
+        sleep(Duration::from_secs(3)).await;
+        account.cloud.policies(User, "prd-user")
+    };
+    let (answer, after_three_seconds) = join(revoked, ended).await;
+    assert!(after_three_seconds.is_empty(), "{after_three_seconds:?}");
+    let answer = text(answer);
+    assert!(answer.contains("sekisho-admin, sekisho-read-only removed") && answer.contains("ledger"), "{answer}");
+    assert!(start.elapsed() < CHATBOT, "{:?}", start.elapsed());
+    assert!(account.cloud.published().last().unwrap().contains("Ended: access of user prd-user"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_revoke_tries_every_policy_and_tells_what_it_removed_and_what_not() {
+    let account = Account::new();
+    account.text(GRANT).await;
+    account.text(r#"{"user":"prd-user","profile":"read-only"}"#).await;
+    let told = account.cloud.published().len();
+    account.cloud.fail("DeleteUserPolicy", 1, Fault::Code("AccessDenied", 403));
+    let error = account.invoke(REVOKE).await.unwrap_err().to_string();
+    assert!(error.starts_with("user prd-user still has sekisho-admin; sekisho-read-only removed: "), "{error}");
+    assert!(error.contains("Put tag and boundary back and revoke again, or delete the policy by hand"), "{error}");
+    assert_eq!(account.cloud.policies(User, "prd-user").into_keys().collect::<Vec<_>>(), ["sekisho-admin"]);
+    assert_eq!(account.cloud.published().len(), told + 1);
+    let outcomes = account.outcomes();
+    assert_eq!(outcomes[outcomes.len() - 2..], ["revoked", "refused"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_revoke_does_not_wait_for_the_lease_of_a_dead_invocation() {
+    let account = Account::new();
+    account.text(GRANT).await;
+    // An extension dies in the middle of its write.
+    account.cloud.fail("PutUserPolicy", 1, Fault::Lost);
+    let extension = account.invoke(r#"{"user":"prd-user","minutes":60}"#);
+    tokio::time::timeout(Duration::from_secs(1), extension).await.unwrap_err();
+    let start = Instant::now();
+    let ended = async {
+        sleep(Duration::from_secs(1)).await;
+        admin(&account)
+    };
+    let (answer, after_a_second) = join(account.invoke(REVOKE), ended).await;
+    assert_eq!(after_a_second, None);
+    let answer = text(answer);
+    assert!(answer.contains("is ended: sekisho-admin removed") && answer.contains("revoke again"), "{answer}");
+    assert!(start.elapsed() < CHATBOT, "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn revoked_access_does_not_come_back_where_the_revoke_could_not_say_so() {
+    // Whichever of its writes is the first that fails.
+    for fails_from in [1, 2] {
+        let account = Account::new();
+        account.text(r#"{"user":"prd-user","minutes":480}"#).await;
+        advance(minutes(10)).await;
+        let count = std::cell::Cell::new(0);
+        account.breaks(move |operation| {
+            count.set(count.get() + usize::from(operation == "write"));
+            operation == "write" && count.get() >= fails_from
+        });
+        account.invoke(REVOKE).await.unwrap();
+        account.breaks(|_| false);
+        assert_eq!(admin(&account), None);
+        let answer = account.text(r#"{"user":"prd-user","minutes":10}"#).await;
+        assert!(answer.starts_with("End time is 2026-11-21T21:05:"), "{fails_from}: {answer}");
+    }
+}
+
+/// The sweep's lease may end before its delete does, and the next one's grant is then removed.
+#[tokio::test(start_paused = true)]
+async fn a_sweeps_delete_ends_before_its_lease() {
+    let account = Account::new();
+    account.text(r#"{"user":"prd-user","minutes":1}"#).await;
+    advance(minutes(2)).await;
+    // The claim takes most of the lease, and nothing that begins then is over in time.
+    let operations = account.function.ledger.operations.borrow().len();
+    let mut delays = vec![1; 50];
+    delays[operations + 1] = 12_000;
+    *account.function.ledger.delays.borrow_mut() = delays;
+    account.invoke(include_str!("../../../events/temp-access/sweep.json")).await.unwrap();
+    assert!(!account.cloud.calls().iter().any(|call| call == "DeleteUserPolicy"), "{:?}", account.cloud.calls());
+    // And one that hangs is not waited for beyond it.
+    let account = Account::new();
+    account.text(r#"{"user":"prd-user","minutes":1}"#).await;
+    advance(minutes(2)).await;
+    account.cloud.fail("DeleteUserPolicy", 99, Fault::Lost);
+    let start = Instant::now();
+    account.invoke(include_str!("../../../events/temp-access/sweep.json")).await.unwrap();
+    assert!(start.elapsed() < Duration::from_secs(11), "{:?}", start.elapsed());
+    // Nobody is let in before it is certain that it is over.
+    assert!(account.row("user/prd-user/admin").await.unwrap().state.held_until > 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sweep_of_a_large_account_goes_page_by_page() {
+    let account = Account::new();
+    for user in ["a-1", "a-2", "a-3"] {
+        account.cloud.add(User, user);
+        account.text(&format!(r#"{{"user":"{user}","minutes":1}}"#)).await;
+    }
+    advance(minutes(2)).await;
+    account.cloud.paged(2);
+    let sweep = include_str!("../../../events/temp-access/sweep.json");
+    account.invoke(sweep).await.unwrap();
+    let left = ["a-1", "a-2", "a-3"].map(|user| account.cloud.policies(User, user).len());
+    assert_eq!(left, [0, 0, 0]);
+    let pages = account.cloud.calls().iter().filter(|call| *call == "GetAccountAuthorizationDetails").count();
+    assert_eq!(pages, 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sweep_that_may_not_remove_says_so_once_a_day() {
+    let account = Account::new();
+    account.text(r#"{"user":"prd-user","minutes":1}"#).await;
+    advance(minutes(2)).await;
+    account.cloud.fail("DeleteUserPolicy", 999, Fault::Code("AccessDenied", 403));
+    let told = account.cloud.published().len();
+    for _ in 0..95 {
+        account.invoke(include_str!("../../../events/temp-access/sweep.json")).await.unwrap();
+        advance(minutes(15)).await;
+    }
+    assert_eq!(account.outcomes().iter().filter(|outcome| *outcome == "failed").count(), 1);
+    assert_eq!(account.cloud.published().len(), told + 1);
+    assert!(account.cloud.published()[told].contains("put them back"), "{}", account.cloud.published()[told]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_has_what_only_iam_or_only_the_ledger_knows() {
+    let account = Account::new();
+    account.cloud.paged(1);
+    let by_hand = account::windowed("2026-11-21T20:43:00Z", "2026-11-21T23:45:00Z");
+    account.cloud.put(User, "stranger", "sekisho-admin", &by_hand);
+    account.text(r#"{"user":"prd-user","minutes":30,"reason":"release"}"#).await;
+    let listed = account.text(r#"{"action":"list"}"#).await;
+    assert_eq!(listed.lines().count(), 2, "{listed}");
+    assert!(listed.contains("release\nuser stranger: admin until 2026-11-21T23:45:00Z"), "{listed}");
+    assert!(listed.ends_with("(the ledger does not know of it)"), "{listed}");
+    // Without the ledger, who is in; without IAM, what the ledger has.
+    account.breaks(|_| true);
+    let listed = account.text(r#"{"action":"list"}"#).await;
+    assert!(listed.contains("user prd-user: admin") && listed.contains("the reasons are missing"), "{listed}");
+    account.breaks(|_| false);
+    account.cloud.fail("GetAccountAuthorizationDetails", 9, Fault::Code("AccessDenied", 403));
+    let listed = account.text(r#"{"action":"list"}"#).await;
+    assert!(listed.contains("user prd-user: admin until 2026-11-21T21:15:0"), "{listed}");
+    assert!(listed.contains("Not all users and roles could be looked at"), "{listed}");
+    // Deleted by hand, an hour ago or a moment.
+    advance(minutes(5)).await;
+    account.cloud.remove(User, "prd-user", "sekisho-admin");
+    let listed = account.text(r#"{"action":"list"}"#).await;
+    assert!(listed.contains("only the ledger says so"), "{listed}");
+}

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer};
 
-use crate::account::Arn;
+use crate::account::{AccountId, Arn};
 
 /// How an artifact under the wrong key of our own account is mended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -29,12 +29,30 @@ pub struct Artifacts {
 
 fn role_arn<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     let text = String::deserialize(deserializer)?;
-    let is_role = Arn::parse(&text).is_some_and(|arn| arn.service == "iam" && arn.resource.starts_with("role/"));
+    let is_role = Arn::parse(&text).is_some_and(|arn| {
+        arn.service == "iam" && arn.account.parse::<AccountId>().is_ok() && arn.resource.starts_with("role/")
+    });
     if is_role {
         Ok(Some(text))
     } else {
         Err(serde::de::Error::custom(format!(
             "`{text}` is not the ARN of an IAM role: write `arn:aws:iam::<account>:role/<name>`"
         )))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_consumers_role_names_its_account() {
+        let read = |arn: &str| toml::from_str::<Artifacts>(&format!("repair = \"copy\"\nconsumer_role = \"{arn}\""));
+        assert!(read("arn:aws:iam::222222222222:role/build/reader").is_ok());
+        for bad in
+            ["arn:aws:iam:::role/build", "arn:aws:iam::22222222222:role/build", "arn:aws:iam::222222222222:user/a"]
+        {
+            assert!(read(bad).unwrap_err().to_string().contains("arn:aws:iam::<account>:role/<name>"), "{bad}");
+        }
     }
 }

@@ -42,7 +42,7 @@ impl Notice {
         if shown.len() < self.lines.len() {
             shown.push(format!("… and {} lines more: mail and ledger have them.", self.lines.len() - shown.len()));
         }
-        let mut mail = self.lines.clone();
+        let mut mail: Vec<String> = self.lines.iter().map(|line| slack::on_one_line(line)).collect();
         if let Some((label, address)) = &self.link {
             shown.push(format!("<{address}|{label}>"));
             mail.push(format!("{label}: {address}"));
@@ -84,6 +84,13 @@ mod tests {
         );
         assert_eq!(mail, "Reason: <!channel> & more\nWhere: https://example.com/?a=b");
         assert_eq!(notice.subject(), "Let in: ?");
+    }
+
+    #[test]
+    fn a_reason_of_several_lines_is_one_line_of_a_mail() {
+        let lines = vec!["Reason: release\nEnd time is never".into()];
+        let (_, mail) = read(&Notice { title: "t".into(), lines, ..Notice::default() });
+        assert_eq!(mail, "Reason: release End time is never");
     }
 
     #[test]

@@ -3,23 +3,18 @@
 /// Longest piece of a payload that an error shows, in characters.
 const QUOTED: usize = 60;
 
-/// On one line, without control characters or changes of direction, with `&`, `<` and `>` escaped: so that nothing in
-/// it is a mention, a link, or looks like a line of ours.
+/// On one line, without control characters or changes of direction: nothing in it looks like a line of ours.
+#[must_use]
+pub fn on_one_line(text: &str) -> String {
+    let turns = |c: char| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}');
+    let breaks = |c: char| matches!(c, '\u{2028}' | '\u{2029}') || c.is_control();
+    text.chars().filter(|c| !turns(*c)).map(|c| if breaks(c) { ' ' } else { c }).collect()
+}
+
+/// [`on_one_line`], with `&`, `<` and `>` escaped: so that nothing in it is a mention or a link either.
 #[must_use]
 pub fn shown(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => shown.push_str("&amp;"),
-            '<' => shown.push_str("&lt;"),
-            '>' => shown.push_str("&gt;"),
-            '\u{2028}' | '\u{2029}' => shown.push(' '),
-            '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}' => {}
-            c if c.is_control() => shown.push(' '),
-            c => shown.push(c),
-        }
-    }
-    shown
+    on_one_line(text).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 /// A piece of what was typed, short enough for an error.

@@ -1,315 +1,308 @@
-//! The end of access: by request, or because its time is over.
+//! The end of access by request. It takes IAM alone: what the ledger knows is a help, and it is told afterwards.
 
+use std::cell::Cell;
+use std::future::Future;
+
+use futures_util::future::join_all;
 use futures_util::join;
-use sekisho_domain::decision::{Decision, Decisions};
-use sekisho_domain::timestamp;
+use sekisho_domain::decision::Decision;
+use sekisho_domain::notice::Notice;
+use sekisho_lambda::Failure;
 use sekisho_lambda::failure::chain;
 use sekisho_lambda::log::{self, Level};
-use sekisho_ledger::{Error as LedgerError, Key, Store};
-use serde::{Deserialize, Serialize};
+use sekisho_ledger::{Error as LedgerError, Row as Found, Store};
 use serde_json::json;
-use time::Duration;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Duration, Instant, sleep, timeout, timeout_at};
 
-use super::{Done, SHOWN, SWEEP_MARGIN, TempAccess, Turn, whom};
+use super::{DECIDED, Done, PAUSE, SHOWN, TempAccess, Turn, whom};
 use crate::answer::{Answer, Outcome};
 use crate::error::Error;
 use crate::event::Revoke;
-use crate::iam::Found;
+use crate::iam::{Failed, Why};
 use crate::notice::{self, event_history};
 use crate::policy::{self, Reading};
 use crate::principal::Principal;
 use crate::row::{self, Row, State};
-use crate::sweep::{self, Verdict};
-use crate::window::later;
-use sekisho_domain::notice::Notice;
+use crate::window::{Window, later};
+
+/// What one step of the ledger may take of a revoke's time: three tries that hang would take all of it.
+const LEDGER_STEP: Duration = Duration::from_millis(1_500);
+
+/// What became of the policies of one principal.
+#[derive(Default)]
+struct Ended {
+    removed: Vec<String>,
+    foreign: Vec<(String, &'static str)>,
+    failed: Vec<(String, Failed)>,
+    /// Removed, while another request had them in hands.
+    held: Vec<String>,
+    unrecorded: bool,
+}
+
+/// What became of one policy.
+enum End {
+    Removed {
+        recorded: bool,
+        held: bool,
+    },
+    /// It was not there, or gives no access.
+    Nothing,
+    Foreign(&'static str),
+    Failed {
+        removed: bool,
+        failed: Failed,
+    },
+}
+
+/// The ledger for as long as it answers: what has failed once is not waited for again.
+struct Patience<'a> {
+    lost: Cell<bool>,
+    turn: &'a Turn<'a>,
+}
+
+impl Patience<'_> {
+    /// The step's result; `None` where the ledger is not there. That a row has changed is an answer.
+    async fn step<T>(&self, step: impl Future<Output = Result<T, LedgerError>>) -> Option<Result<T, LedgerError>> {
+        if self.lost.get() {
+            return None;
+        }
+        let error = match timeout(LEDGER_STEP, step).await {
+            Ok(answer @ (Ok(_) | Err(LedgerError::Changed(_)))) => return Some(answer),
+            Ok(Err(error)) => chain(&error),
+            Err(_) => "no answer in time".to_owned(),
+        };
+        self.lost.set(true);
+        let fields = json!({"requestId": self.turn.request, "error": error});
+        log::line(Level::Error, "access is ended without the ledger", &fields);
+        None
+    }
+}
 
 impl<S: Store> TempAccess<S> {
-    /// Removes a policy of ours under its claim: by request whatever its end, by the clock only if it has ended.
-    pub(super) async fn retire(
+    pub(super) async fn revoke(&self, revoke: &Revoke, turn: &Turn<'_>) -> Result<Done, Error> {
+        let principal = &revoke.principal;
+        let patience = Patience { lost: Cell::new(false), turn };
+        let prefix = row::prefix(principal);
+        let looked = async {
+            let rows = async {
+                if revoke.dry_run {
+                    None
+                } else {
+                    patience.step(self.ledger.list::<Row>(row::PARTITION, &prefix)).await
+                }
+            };
+            join!(self.known(principal), self.iam.policy_names(principal), rows)
+        };
+        let looked = timeout_at(turn.until(DECIDED), looked).await;
+        let (known, names, rows) = looked.map_err(|_| Error::TooSlow("Nothing was changed"))?;
+        known?;
+        if revoke.dry_run {
+            let names = names.map_err(|source| Error::Iam { outcome: "It is not known".to_owned(), source })?;
+            return Ok(preview(principal, names));
+        }
+
+        let mut ended = Ended::default();
+        // A grant under way may not have reached IAM yet: its row tells.
+        let mut rows = rows.and_then(Result::ok).unwrap_or_default();
+        rows.retain(|row| row::subject(&row.sk).is_some());
+        let of_rows = rows.iter().filter_map(|row| row::subject(&row.sk));
+        let mut policies: Vec<String> = of_rows.map(|(_, profile)| format!("{}{profile}", policy::PREFIX)).collect();
+        match names {
+            Ok(names) => policies.extend(names),
+            // What the ledger knows of is ended all the same.
+            Err(failed) => ended.failed.push(("policies that the ledger does not know".to_owned(), failed)),
+        }
+        policies.retain(|name| name.starts_with(policy::PREFIX));
+        policies.sort();
+        policies.dedup();
+
+        // All at once: one that does not go keeps none of the others.
+        let ends = join_all(policies.iter().map(async |policy| {
+            let key = row::key(principal, policy);
+            let row = rows.iter().find(|row| row.sk == key.sk).cloned();
+            self.end(principal, policy, row, &patience).await
+        }));
+        for (policy, end) in policies.iter().zip(ends.await) {
+            let policy = policy.clone();
+            match end {
+                End::Nothing => {}
+                End::Foreign(why) => ended.foreign.push((policy, why)),
+                End::Failed { removed, failed } => {
+                    if removed {
+                        ended.removed.push(policy.clone());
+                    }
+                    ended.failed.push((policy, failed));
+                }
+                End::Removed { recorded, held } => {
+                    ended.unrecorded |= !recorded;
+                    if held {
+                        ended.held.push(policy.clone());
+                    }
+                    ended.removed.push(policy);
+                }
+            }
+        }
+        Ok(done(revoke, ended, turn))
+    }
+
+    /// Deletes a policy, and then says so in its row, if that is still as it was read before: where a grant has had its turn
+    /// in between, it looks again. It holds no lease, and waits for another's only after the deed.
+    async fn end(
         &self,
         principal: &Principal,
         policy: &str,
-        to: State,
-        turn: &Turn<'_>,
-    ) -> Result<Retired, Error> {
-        let key = row::key(principal, policy);
-        let by_request = to == State::Revoked;
-        let iam = |source| Error::Iam { outcome: format!("{principal} still has {policy}"), source };
-        let row = match self.ledger.read::<Row>(&key).await {
-            Err(source) if !by_request => {
-                return Err(Error::Ledger { outcome: "An ended policy was not removed", source });
-            }
-            row => row,
-        };
-        let now = (self.clock)();
-        let known = row.as_ref().ok().and_then(Option::as_ref).map(|row| &row.state);
-        if known.is_some_and(|row| row.is_held_by_another(turn.request, now)) {
-            return Ok(Retired::Held);
-        }
-        // The ledger's reads are consistent and IAM's are not: what was granted a moment ago may not show there yet.
-        let given = known.filter(|row| row.gives_access(now)).map(Row::window);
-        if !by_request && given.is_some() {
-            return Ok(Retired::Live);
-        }
-        // Read after the row: a grant since then makes the claim fail.
-        let shown = match self.iam.policy(principal, policy).await.map_err(iam)?.as_deref().map(policy::read) {
-            Some(Reading::Foreign(why)) => return Ok(Retired::Foreign(why)),
-            Some(Reading::Grant(window)) => Some(window),
-            None => None,
-        };
-        let now = (self.clock)();
-        if !by_request && shown.is_some_and(|window| window.is_live(now)) {
-            return Ok(Retired::Live);
-        }
-        let row = match row {
-            Ok(row) => row,
-            // To end access takes no ledger.
-            Err(error) => {
-                self.iam.delete(principal, policy).await.map_err(iam)?;
-                unclaimed(turn, &error);
-                return Ok(Retired::Removed { recorded: false });
-            }
-        };
-        // Deleted even where it does not show: what is not there is deleted without harm.
-        let Some(window) = later(shown, given) else { return Ok(Retired::Gone) };
-        let (revision, before) = row.map_or((None, None), |row| (Some(row.revision), Some(row.state)));
-        let state = before.as_ref().map_or(to, |row| row.state);
-        let claim = Row::held(state, window, turn.request, before.as_ref(), now);
-        let revision = match self.ledger.write(&key, &claim, revision, turn.request).await {
-            Ok(revision) => Some(revision),
-            Err(LedgerError::Changed(_)) => return Ok(Retired::Held),
-            Err(error) if by_request => {
-                unclaimed(turn, &error);
-                None
-            }
-            Err(source) => return Err(Error::Ledger { outcome: "An ended policy was not removed", source }),
-        };
-        if let Err(failed) = self.iam.delete(principal, policy).await {
-            if let Some(revision) = revision {
-                self.give_back(&key, revision, before, turn).await;
-            }
-            return Err(iam(failed));
-        }
-        let recorded = match revision {
-            Some(revision) => self.ledger.write(&key, &claim.settled(to), Some(revision), turn.request).await.is_ok(),
-            None => false,
-        };
-        Ok(Retired::Removed { recorded })
-    }
-
-    pub(super) async fn revoke(&self, revoke: &Revoke, turn: &Turn<'_>) -> Result<Done, Error> {
-        let principal = &revoke.principal;
-        let (known, names) = join!(self.known(principal), self.iam.policy_names(principal));
-        known?;
-        let still = |source| Error::Iam { outcome: format!("{principal} still has what it had"), source };
-        let mut names = names.map_err(still)?;
-        if revoke.dry_run {
-            names.retain(|name| name.starts_with(policy::PREFIX));
-            let text = match names.as_slice() {
-                [] => format!("Dry run, nothing is written. {principal} has no policy of Sekisho's."),
-                names => format!("Dry run, nothing is written. {principal} would lose {}.", names.join(", ")),
+        mut row: Option<Found<Row>>,
+        patience: &Patience<'_>,
+    ) -> End {
+        let (key, turn) = (row::key(principal, policy), patience.turn);
+        let limit = turn.until(SHOWN);
+        let mut removed: Option<Window> = None;
+        let fails = |removed: Option<Window>, failed| End::Failed { removed: removed.is_some(), failed };
+        loop {
+            let shown = match timeout_at(limit, self.iam.policy(principal, policy)).await {
+                Ok(Ok(document)) => match document.as_deref().map(policy::read) {
+                    Some(Reading::Foreign(why)) => return End::Foreign(why),
+                    Some(Reading::Denies) => return End::Nothing,
+                    Some(Reading::Grant(window)) => Some(window),
+                    None => None,
+                },
+                Ok(Err(failed)) => return fails(removed, failed),
+                Err(_) => return fails(removed, Failed::silent("policy read")),
             };
-            let decision = Decision::new(Outcome::Previewed, "dry run: nothing was written");
-            return Ok(Done::text(text, whom(decision, principal)));
-        }
-        // A grant under way may not have reached IAM yet: its row tells.
-        match self.ledger.list::<Row>(row::PARTITION, &row::prefix(principal)).await {
-            Ok(rows) => {
-                let policies = rows.iter().filter_map(|row| row::subject(&row.sk));
-                names.extend(policies.map(|(_, profile)| format!("{}{profile}", policy::PREFIX)));
+            // The ledger's reads are consistent and IAM's are not: what was granted a moment ago may not show there yet. What
+            // is not there is deleted without harm.
+            let given = row.as_ref().filter(|row| row.state.gives_access((self.clock)())).map(|row| row.state.window());
+            let Some(window) = later(shown, given) else {
+                return removed.map_or(End::Nothing, |_| End::Removed { recorded: true, held: false });
+            };
+            match timeout_at(limit, self.iam.delete(principal, policy)).await {
+                Ok(Ok(())) => removed = later(removed, Some(window)),
+                Ok(Err(failed)) => return fails(removed, failed),
+                Err(_) => return fails(removed, Failed::silent("policy delete")),
             }
-            Err(error) => unclaimed(turn, &error),
-        }
-        names.retain(|name| name.starts_with(policy::PREFIX));
-        names.sort();
-        names.dedup();
-
-        let (mut removed, mut foreign, mut recorded) = (Vec::new(), Vec::new(), true);
-        for name in names {
+            if patience.lost.get() {
+                return End::Removed { recorded: false, held: false };
+            }
+            let now = (self.clock)();
+            if !row.as_ref().is_some_and(|row| row.state.is_held_by_another(turn.request, now)) {
+                let before = row.as_ref().map(|row| &row.state);
+                let state = Row::held(State::Revoked, window, turn.request, before, now).free();
+                let revision = row.as_ref().map(|row| row.revision);
+                match patience.step(self.ledger.write(&key, &state, revision, turn.request)).await {
+                    Some(Ok(_)) => return End::Removed { recorded: true, held: false },
+                    Some(Err(_)) => {}
+                    None => return End::Removed { recorded: false, held: false },
+                }
+            }
+            // Another request had its turn, or has it: what it does is ended too.
             loop {
-                let retired = timeout_at(turn.until(SHOWN), self.retire(principal, &name, State::Revoked, turn)).await;
-                match retired.unwrap_or(Err(Error::TooSlow("It is not known whether all access was ended")))? {
-                    Retired::Held => {
-                        self.pause(principal, turn.until(SHOWN)).await?;
-                        continue;
-                    }
-                    Retired::Removed { recorded: known } => {
-                        recorded &= known;
-                        removed.push(name);
-                    }
-                    Retired::Foreign(why) => foreign.push((name, why)),
-                    Retired::Gone | Retired::Live => {}
+                match patience.step(self.ledger.read::<Row>(&key)).await {
+                    Some(Ok(read)) => row = read,
+                    Some(Err(_)) => {}
+                    None => return End::Removed { recorded: false, held: true },
                 }
-                break;
-            }
-        }
-        Ok(revoked(revoke, &removed, &foreign, recorded, turn))
-    }
-
-    pub(super) fn sweep_limit(&self, turn: &Turn<'_>) -> Instant {
-        turn.start + turn.invocation.time_left((self.clock)()).saturating_sub(SWEEP_MARGIN)
-    }
-
-    pub(super) async fn sweep(&self, turn: &Turn<'_>) -> Result<Done, Error> {
-        let limit = self.sweep_limit(turn);
-        let outcome = "Nothing was swept";
-        let found = timeout_at(limit, self.iam.all_of_our_name()).await.map_err(|_| Error::TooSlow(outcome))?;
-        let found = found.map_err(|source| Error::Iam { outcome: outcome.to_owned(), source })?;
-        let (mut decisions, mut open, mut live) = (Vec::new(), Vec::new(), 0_usize);
-        for one in &found {
-            let decide = |outcome, reason: &str| {
-                whom(Decision::new(outcome, reason), &one.principal).about("policy", one.name.clone())
-            };
-            match sweep::verdict(one, (self.clock)()) {
-                Verdict::Live(_) => live += 1,
-                Verdict::OpenEnded(why) => open.push((one, why)),
-                Verdict::Ended(window) => {
-                    let retired = self.retire(&one.principal, &one.name, State::Expired, turn);
-                    let end = timestamp::seconds(window.end);
-                    match timeout_at(limit, retired).await {
-                        Ok(Ok(Retired::Removed { .. })) => {
-                            decisions.push(decide(Outcome::Swept, "it had ended").about("until", end));
-                        }
-                        Ok(Ok(Retired::Live | Retired::Held)) => live += 1,
-                        Ok(Ok(Retired::Gone)) => {}
-                        Ok(Ok(Retired::Foreign(why))) => open.push((one, why)),
-                        Ok(Err(error)) => decisions.push(decide(Outcome::Failed, &chain(&error)).about("until", end)),
-                        Err(_) => {
-                            decisions.push(decide(Outcome::Failed, "no time left: the next sweep").about("until", end));
-                        }
-                    }
+                let held = row.as_ref().is_some_and(|row| row.state.is_held_by_another(turn.request, (self.clock)()));
+                if !held {
+                    break;
                 }
+                if Instant::now() + PAUSE * 2 >= limit {
+                    return End::Removed { recorded: false, held: true };
+                }
+                sleep(PAUSE).await;
             }
         }
-        let mut known = 0_usize;
-        for (one, why) in open {
-            if timeout_at(limit, self.tell_daily(one, why, turn)).await.unwrap_or(true) {
-                let decision = whom(Decision::new(Outcome::OpenEnded, why), &one.principal);
-                decisions.push(decision.about("policy", one.name.clone()));
-            } else {
-                known += 1;
-            }
-        }
-        if decisions.is_empty() {
-            let reason = format!("nothing had ended; live: {live}; without an end, and told today: {known}");
-            decisions.push(Decision::new(Outcome::Idle, reason));
-        }
-        let answer = Ok(Answer::Decisions(Decisions { decisions: decisions.clone() }));
-        Ok(Done { answer, decisions, notices: Vec::new(), settle: None })
-    }
-
-    /// Tells of a policy that is not ours, unless that has been told within a day; whether it had to be told.
-    async fn tell_daily(&self, one: &Found, why: &str, turn: &Turn<'_>) -> bool {
-        let (kind, name) = (one.principal.kind().as_str(), one.principal.name());
-        let key = Key::state(format!("notice#open-ended#{kind}/{name}#{}", one.name));
-        let now = (self.clock)();
-        let warn = |message, error: String| {
-            log::line(Level::Error, message, &json!({"requestId": turn.request, "error": error}));
-        };
-        // Without the ledger, told once too often.
-        let told = self.ledger.read::<Told>(&key).await.unwrap_or_else(|error| {
-            warn("it is not known what has been told", chain(&error));
-            None
-        });
-        // DynamoDB takes its time to forget.
-        if told.as_ref().is_some_and(|told| now.unix_timestamp() < told.state.expires) {
-            return false;
-        }
-        if let Err(error) = self.topic.publish(&open_ended(&one.principal, &one.name, why)).await {
-            warn("a notice was not sent", chain(&error));
-            return true;
-        }
-        let told_now = Told { expires: (now + Duration::days(1)).unix_timestamp() };
-        let revision = told.map(|told| told.revision);
-        if let Err(error) = self.ledger.write(&key, &told_now, revision, turn.request).await {
-            warn("it was not recorded what has been told", chain(&error));
-        }
-        true
     }
 }
 
-/// That a notice has been sent, until it is sent again.
-#[derive(Debug, Serialize, Deserialize)]
-struct Told {
-    expires: i64,
+fn preview(principal: &Principal, mut names: Vec<String>) -> Done {
+    names.retain(|name| name.starts_with(policy::PREFIX));
+    let text = match names.as_slice() {
+        [] => format!("Dry run, nothing is written. {principal} has no policy of Sekisho's."),
+        names => format!("Dry run, nothing is written. {principal} would lose {}.", names.join(", ")),
+    };
+    Done::text(text, whom(Decision::new(Outcome::Previewed, "dry run: nothing was written"), principal))
 }
 
-/// What became of a policy.
-pub(super) enum Retired {
-    /// It was deleted; the row says so, or not.
-    Removed { recorded: bool },
-    /// It was not there.
-    Gone,
-    /// It has not ended.
-    Live,
-    /// It is not ours.
-    Foreign(&'static str),
-    /// Another invocation is at work on it.
-    Held,
-}
-
-fn unclaimed(turn: &Turn<'_>, error: &LedgerError) {
-    let fields = json!({"requestId": turn.request, "error": chain(error)});
-    log::line(Level::Error, "access is ended without the ledger", &fields);
-}
-
-fn open_ended(principal: &Principal, policy: &str, why: &str) -> Notice {
-    Notice {
-        title: format!("Access without an end: {principal}"),
-        lines: vec![
-            format!("{principal} has a policy {policy} that Sekisho did not write: {why}."),
-            "It is left alone. Look who wrote it, and delete it.".to_owned(),
-        ],
-        ..Notice::default()
-    }
-}
-
-fn revoked(
-    revoke: &Revoke,
-    removed: &[String],
-    foreign: &[(String, &'static str)],
-    recorded: bool,
-    turn: &Turn<'_>,
-) -> Done {
+/// What is said and told: of what was removed also where something else did not go.
+fn done(revoke: &Revoke, ended: Ended, turn: &Turn<'_>) -> Done {
     let principal = &revoke.principal;
+    let Ended { removed, foreign, failed, held, unrecorded } = ended;
     let mut lines = Vec::new();
-    let (outcome, reason) = if removed.is_empty() {
+    let mut decisions = Vec::new();
+    let mut notices = Vec::new();
+    if removed.is_empty() {
         lines.push(format!("{principal} had no access that could be ended."));
-        (Outcome::Unchanged, "there was no access to end")
     } else {
         lines.push(format!("Access of {principal} is ended: {} removed.", removed.join(", ")));
         lines.push("IAM takes seconds to some minutes to spread it.".to_owned());
-        (Outcome::Revoked, "access was ended")
-    };
-    if !recorded {
-        lines.push("The ledger does not know yet.".to_owned());
+        notices.push(told(revoke, &removed, turn));
     }
-    let mut notices = Vec::new();
-    if !removed.is_empty() {
-        let mut told = vec![format!("Access of {principal} to account {} was ended.", turn.invocation.account)];
-        told.extend(
-            revoke.reason.as_ref().filter(|reason| !reason.is_empty()).map(|reason| format!("Reason: {reason}")),
+    if !removed.is_empty() || failed.is_empty() {
+        let (outcome, reason) = if removed.is_empty() {
+            (Outcome::Unchanged, "there was no access to end")
+        } else {
+            (Outcome::Revoked, "access was ended")
+        };
+        let decision = whom(Decision::new(outcome, reason), principal).about("policies", removed.join(" "));
+        decisions.push(decision.about_some("because", revoke.reason.clone()));
+    }
+    if !held.is_empty() {
+        let held = held.join(", ");
+        lines.push(format!(
+            "Another request for {held} is under way, or has died: list in a minute, and revoke again if it shows."
+        ));
+    }
+    if unrecorded {
+        lines.push(
+            "The ledger does not know yet: a grant within two minutes of the last may bring its end back.".to_owned(),
         );
-        // Of several profiles none is meant more than the others.
-        let again = if let [one] = removed { one.strip_prefix(policy::PREFIX) } else { None };
-        notices.push(Notice {
-            title: format!("Ended: access of {principal}"),
-            lines: told,
-            link: Some(event_history(principal, turn.invocation)),
-            context: notice::context(principal, "ended", again),
-        });
     }
-    let decision = whom(Decision::new(outcome, reason), principal)
-        .about("policies", removed.join(" "))
-        .about_some("because", revoke.reason.clone());
-    let mut decisions = vec![decision];
-    for (policy, why) in foreign {
+    for (policy, why) in &foreign {
         lines.push(format!(
             "Not removed, since it is not Sekisho's ({why}): {policy}. Look who wrote it, and delete it."
         ));
         decisions.push(whom(Decision::new(Outcome::OpenEnded, *why), principal).about("policy", policy.clone()));
-        notices.push(open_ended(principal, policy, why));
+        notices.push(notice::open_ended(principal, policy, why));
     }
-    Done { answer: Ok(Answer::Text(lines.join("\n"))), decisions, notices, settle: None }
+    let answer = match still_there(principal, &removed, failed, &mut decisions) {
+        Some(error) => Err(error),
+        None => Ok(Answer::Text(lines.join("\n"))),
+    };
+    Done { answer, decisions, notices, settle: None }
+}
+
+/// The error about what did not go; it says too what did.
+fn still_there(
+    principal: &Principal,
+    removed: &[String],
+    failed: Vec<(String, Failed)>,
+    decisions: &mut Vec<Decision<Outcome>>,
+) -> Option<Error> {
+    let names: Vec<&str> = failed.iter().map(|(policy, _)| policy.as_str()).collect();
+    let open = failed.iter().any(|(_, failed)| matches!(failed.why, Why::Silent | Why::Throttled));
+    let has = if open { "may still have" } else { "still has" };
+    let mut outcome = format!("{principal} {has} {}", names.join(", "));
+    if !removed.is_empty() {
+        outcome += &format!("; {} removed", removed.join(", "));
+    }
+    let policies = names.join(" ");
+    let (_, source) = failed.into_iter().next()?;
+    let error = Error::Iam { outcome, source };
+    let decision = whom(super::failure(&error, None), principal).about("policies", policies);
+    decisions.push(decision.about("error", error.error_type().name()));
+    Some(error)
+}
+
+fn told(revoke: &Revoke, removed: &[String], turn: &Turn<'_>) -> Notice {
+    let principal = &revoke.principal;
+    let mut lines = vec![format!("Access of {principal} to account {} was ended.", turn.invocation.account)];
+    lines.extend(revoke.reason.as_ref().filter(|reason| !reason.is_empty()).map(|reason| format!("Reason: {reason}")));
+    // Of several profiles none is meant more than the others.
+    let again = if let [one] = removed { one.strip_prefix(policy::PREFIX) } else { None };
+    Notice {
+        title: format!("Ended: access of {principal}"),
+        lines,
+        link: Some(event_history(principal, turn.invocation)),
+        context: notice::context(principal, "ended", again),
+    }
 }

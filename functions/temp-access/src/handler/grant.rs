@@ -74,25 +74,39 @@ impl<S: Store> TempAccess<S> {
         let key = row::key(asked.principal, &policy);
         let ledger = |source| Error::Ledger { outcome: "Nothing was granted", source };
         loop {
-            // Together, since they don't need each other.
-            let (row, person, names) = join!(
-                self.ledger.read::<Row>(&key),
-                self.person(asked.principal),
-                self.iam.policy_names(asked.principal)
-            );
+            // Together, since they don't need each other. The ledger is near and IAM is far: what it knows to be live is
+            // read while IAM still looks for the names.
+            let known = async {
+                let row = self.ledger.read::<Row>(&key).await?;
+                let now = (self.clock)();
+                let live = row
+                    .as_ref()
+                    .is_some_and(|row| row.state.gives_access(now) && !row.state.is_held_by_another(turn.request, now));
+                let own = if live { Some(self.iam.policy(asked.principal, &policy).await) } else { None };
+                Ok((row, own))
+            };
+            let (known, person, names) =
+                join!(known, self.person(asked.principal), self.iam.policy_names(asked.principal));
             person?;
-            let row = row.map_err(ledger)?;
+            let (row, own) = known.map_err(ledger)?;
             let held = row.as_ref().is_some_and(|row| row.state.is_held_by_another(turn.request, (self.clock)()));
             if held && !grant.dry_run {
                 self.pause(asked.principal, turn.until(DECIDED)).await?;
                 continue;
             }
-            let mut names = names.map_err(|source| Error::Iam { outcome: "Nothing was granted".to_owned(), source })?;
+            let iam = |source| Error::Iam { outcome: "Nothing was granted".to_owned(), source };
+            let mut names = names.map_err(iam)?;
+            let own = own.transpose().map_err(iam)?;
+            let now = (self.clock)();
             // The names may be older than the row: what the row tells of is asked for by name.
-            if row.is_some() && !names.contains(&policy) {
+            let unlisted = row.as_ref().is_some_and(|row| row.state.is_young(now)) && !names.contains(&policy);
+            if own.is_some() {
+                names.retain(|name| *name != policy);
+            } else if unlisted {
                 names.push(policy.clone());
             }
-            let inline = self.inline(asked.principal, names).await?;
+            let mut inline = self.inline(asked.principal, names).await?;
+            inline.extend(own.flatten().map(|document| Inline { name: policy.clone(), document }));
 
             let now = (self.clock)();
             let granted = row.as_ref().and_then(|row| row.state.just_granted(now));
@@ -138,7 +152,7 @@ impl<S: Store> TempAccess<S> {
         let variable = kind.to_uppercase();
         Err(Error::Refused(format!(
             "{principal} is not prepared: it lacks {lacks}. If it is to be let in, an administrator prepares it once with \
-             `make prepare {variable}={} ENV=…`",
+             `make prepare {variable}={} ENV=… PROFILE=…` (PROFILE: their own AWS profile)",
             principal.name()
         )))
     }
@@ -156,7 +170,7 @@ impl<S: Store> TempAccess<S> {
     async fn carry_out(&self, asked: &Asked<'_>, plan: &Plan, turn: &Turn<'_>) -> Result<(), Failed> {
         for ended in &plan.remove {
             // What is live again, or in somebody else's hands, stays; IAM then says whether there is room.
-            if let Err(Error::Iam { source, .. }) = self.retire(asked.principal, ended, State::Expired, turn).await {
+            if let Err(Error::Iam { source, .. }) = self.retire(asked.principal, ended, turn).await {
                 return Err(source);
             }
         }
@@ -199,7 +213,7 @@ fn shows(inline: &[Inline], policy: &str, granted: Window) -> bool {
     let shown = inline.iter().find(|one| one.name == policy).map(|one| policy::read(&one.document));
     match shown {
         Some(Reading::Grant(window)) => window.end >= granted.end,
-        Some(Reading::Foreign(_)) => true,
+        Some(Reading::Foreign(_) | Reading::Denies) => true,
         None => false,
     }
 }

@@ -71,6 +71,8 @@ struct State {
     faults: Vec<(&'static str, usize, Fault)>,
     /// Milliseconds that calls take, in turn.
     delays: Vec<u64>,
+    /// Users and roles on a page of all of them; 0: all.
+    page: usize,
 }
 
 /// IAM and SNS.
@@ -113,6 +115,11 @@ impl Cloud {
         self.with(wire(kind), name, |entity| drop(entity.policies.insert(policy.to_owned(), document.to_owned())));
     }
 
+    /// Somebody deletes a policy by hand.
+    pub fn remove(&self, kind: Kind, name: &str, policy: &str) {
+        self.with(wire(kind), name, |entity| drop(entity.policies.remove(policy)));
+    }
+
     pub fn policies(&self, kind: Kind, name: &str) -> BTreeMap<String, String> {
         let state = self.0.lock().unwrap();
         state.entities.get(&(wire(kind), name.to_lowercase())).map(|e| e.policies.clone()).unwrap_or_default()
@@ -142,6 +149,11 @@ impl Cloud {
     /// The next `times` calls of this name go wrong.
     pub fn fail(&self, call: &'static str, times: usize, fault: Fault) {
         self.0.lock().unwrap().faults.push((call, times, fault));
+    }
+
+    /// How many users and roles a page has.
+    pub fn paged(&self, page: usize) {
+        self.0.lock().unwrap().page = page;
     }
 
     /// How long calls take, in turn.
@@ -217,7 +229,8 @@ impl State {
             return Ok("<MessageId>m</MessageId>".to_owned());
         }
         if action == "GetAccountAuthorizationDetails" {
-            return Ok(self.details(stale));
+            assert_eq!(fields["MaxItems"], "1000");
+            return Ok(self.details(stale, fields.get("Marker").map(String::as_str)));
         }
         let kind = if action.contains("Role") { "Role" } else { "User" };
         let name = &fields[&format!("{kind}Name")];
@@ -273,9 +286,11 @@ impl State {
         }
     }
 
-    fn details(&self, stale: bool) -> String {
+    fn details(&self, stale: bool, marker: Option<&str>) -> String {
+        let page = if self.page == 0 { usize::MAX } else { self.page };
+        let begin: usize = marker.map_or(0, |marker| marker.parse().unwrap());
         let list = |kind: &str| -> String {
-            let entities = self.entities.iter().filter(|((known, _), _)| *known == kind);
+            let entities = self.entities.iter().skip(begin).take(page).filter(|((known, _), _)| *known == kind);
             let members = entities.map(|(_, entity)| {
                 let shown = if stale { &entity.before } else { &entity.policies };
                 let policies: String = shown
@@ -294,7 +309,13 @@ impl State {
             });
             format!("<{kind}DetailList>{}</{kind}DetailList>", members.collect::<String>())
         };
-        format!("{}{}<IsTruncated>false</IsTruncated>", list("User"), list("Role"))
+        let next = begin.saturating_add(page);
+        let end = if next < self.entities.len() {
+            format!("<IsTruncated>true</IsTruncated><Marker>{next}</Marker>")
+        } else {
+            "<IsTruncated>false</IsTruncated>".to_owned()
+        };
+        format!("{}{}{end}", list("User"), list("Role"))
     }
 }
 
@@ -337,6 +358,8 @@ pub struct Book {
     pub breaks: RefCell<Breaks>,
     pub operations: RefCell<Vec<&'static str>>,
     pub delays: RefCell<Vec<u64>>,
+    /// Never answers, rather than fail.
+    pub hangs: Cell<bool>,
     turn: Cell<usize>,
 }
 
@@ -349,6 +372,11 @@ impl Book {
             if delays.is_empty() { 1 } else { delays[turn % delays.len()] }
         };
         sleep(Duration::from_millis(delay)).await;
+        if self.hangs.get() {
+            // As the client does: three attempts.
+            sleep(Duration::from_millis(7_500)).await;
+            return Err(LedgerError::Unavailable { key: key.clone(), throttled: false, source: "timeout".into() });
+        }
         if self.breaks.borrow()(operation) {
             return Err(LedgerError::Unavailable { key: key.clone(), throttled: false, source: "down".into() });
         }
@@ -433,6 +461,7 @@ impl Account {
             breaks: RefCell::new(Box::new(|_| false)),
             operations: RefCell::default(),
             delays: RefCell::default(),
+            hangs: Cell::default(),
             turn: Cell::default(),
         };
         let function = TempAccess {
