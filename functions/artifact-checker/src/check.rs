@@ -218,6 +218,14 @@ impl<L: Store> Check<'_, L> {
     async fn look(&self, target: &Target, right: &KeyArn, trace: &mut Trace) -> Result<Look, Error> {
         let head = match self.s3.head(target, false).await {
             Ok(head) => head,
+            // A HEAD has no body: what a 400 is about, a GET says.
+            Err(Refusal::Said(said)) if said.status == 400 && said.code.is_none() => {
+                return match self.s3.read(target, None).await {
+                    Ok(_) => Ok(Look::Settled(unseen(&said))),
+                    Err(Refusal::Said(said)) => Ok(Look::Settled(unseen(&said))),
+                    Err(Refusal::Later(unanswered)) => Err(unanswered.into()),
+                };
+            }
             Err(Refusal::Said(said)) => return Ok(Look::Settled(unseen(&said))),
             Err(Refusal::Later(unanswered)) => return Err(unanswered.into()),
         };

@@ -24,6 +24,7 @@ use crate::answer::{Refusal, Unanswered};
 use crate::check::{self, Asked, Check};
 use crate::consumer::Reader;
 use crate::event::{self, Input, Order, Written};
+use crate::faults::{Faults, Untold};
 use crate::key::KeyArn;
 use crate::kms::Keys;
 use crate::pipelines::{self, Origins};
@@ -31,7 +32,7 @@ use crate::right_key::{self, BucketKey, Named, Right, Store};
 use crate::s3::S3;
 use crate::sweep::{self, Report, Sweep, Swept};
 use crate::verdict::Outcome;
-use crate::{consumer, itself, notice};
+use crate::{consumer, faults, itself, notice};
 
 /// The name under which decisions are kept.
 pub const FUNCTION: &str = "artifact-checker";
@@ -45,7 +46,7 @@ pub const NOTICE_TOPIC_ARN: &str = "NOTICE_TOPIC_ARN";
 const ENDPOINT: &str = "AWS_ENDPOINT_URL";
 const S3_ENDPOINT: &str = "AWS_ENDPOINT_URL_S3";
 
-/// How long what is known of pipelines and buckets is used again: so often their faults are told, not with each event.
+/// How long what is known of pipelines and buckets is used again.
 const FRESH: Duration = Duration::from_mins(5);
 /// A scheduled sweep of another bucket is begun here only while so much time is left.
 const WORTHWHILE: Duration = Duration::from_mins(2);
@@ -163,8 +164,11 @@ pub struct Checker<L> {
 #[derive(Debug, Default)]
 pub struct Known {
     stores: RefCell<Option<(OffsetDateTime, Rc<Vec<Store>>)>>,
-    rights: RefCell<HashMap<String, (OffsetDateTime, Right)>>,
+    rights: RefCell<HashMap<String, (OffsetDateTime, Judged)>>,
 }
+
+/// The right key of a bucket, and what is wrong with how it is said.
+type Judged = (Right, Vec<Decision<Outcome>>);
 
 /// What the function returns.
 #[derive(Debug, Serialize)]
@@ -245,11 +249,13 @@ impl<L: sekisho_ledger::Store> Run<'_, L> {
 
     async fn only(&self, decisions: Vec<Decision<Outcome>>) -> Result<Answer, Error> {
         let checker = self.checker;
+        let (decisions, untold) = self.faults().new_ones(decisions).await;
         log::decisions(&self.invocation.request_id, &decisions);
         metrics::count_outcomes(FUNCTION, &decisions);
         self.record(&decisions).await?;
         let findings: Vec<_> = decisions.iter().filter(|decision| decision.outcome.is_finding()).collect();
         notice::tell(&checker.clients.sns, &checker.topic, &self.title("artifacts"), &findings, 0).await?;
+        self.faults().are_told(untold).await;
         Ok(Answer { decisions, sweeps: Vec::new() })
     }
 
@@ -353,6 +359,15 @@ impl<L: sekisho_ledger::Store> Run<'_, L> {
         let s3 = S3::new(checker.clients.s3_once.clone(), self.invocation.account.as_str());
         let asking = S3::new(checker.clients.s3.clone(), self.invocation.account.as_str());
         checker.known.rights.borrow_mut().remove(&order.bucket);
+        if order.bucket != checker.bucket
+            && let Some(closed) = self.closed(&asking, &order.bucket).await?
+        {
+            let (mut decisions, untold) = self.faults().new_ones(vec![closed]).await;
+            let title = self.title(&format!("sweep of {}", order.bucket));
+            self.found(&title, &decisions, BTreeMap::new(), 0, untold).await?;
+            answer.decisions.append(&mut decisions);
+            return Ok(());
+        }
         let (right, mut decisions) = self.right_key(&asking, &order.bucket, stores).await?;
         let mut report = None;
         if let Right::Key(right) = &right {
@@ -377,10 +392,20 @@ impl<L: sekisho_ledger::Store> Run<'_, L> {
         }
         let title = self.title(&format!("sweep of {}", order.bucket));
         match report {
-            None => self.found(&title, &decisions, BTreeMap::new(), 0).await?,
+            None if order.dry_run => self.record(&decisions).await?,
+            None => {
+                let untold;
+                (decisions, untold) = self.faults().new_ones(decisions).await;
+                self.found(&title, &decisions, BTreeMap::new(), 0, untold).await?;
+            }
             Some(report) => {
                 log::line(Level::Info, "sweep", &json!({"requestId": self.invocation.request_id, "sweep": report}));
-                decisions.insert(0, report.sum(!decisions.is_empty()));
+                let mut untold = Vec::new();
+                if report.complete && !order.dry_run {
+                    (decisions, untold) = self.faults().new_ones(decisions).await;
+                }
+                let findings = decisions.iter().any(|decision| decision.outcome.is_finding());
+                decisions.insert(0, report.sum(findings));
                 if !report.complete {
                     self.record(decisions.get(..1).unwrap_or_default()).await?;
                     let on = order.going_on(&report.sweep);
@@ -389,7 +414,7 @@ impl<L: sekisho_ledger::Store> Run<'_, L> {
                     self.record(&decisions).await?;
                 } else {
                     let counts = report.outcomes.iter().map(|(outcome, count)| (outcome.name().to_owned(), *count));
-                    self.found(&title, &decisions, counts.collect(), report.more_findings).await?;
+                    self.found(&title, &decisions, counts.collect(), report.more_findings, untold).await?;
                 }
                 answer.sweeps.push(*report);
             }
@@ -405,6 +430,7 @@ impl<L: sekisho_ledger::Store> Run<'_, L> {
         decisions: &[Decision<Outcome>],
         mut counts: BTreeMap<String, u64>,
         more: u64,
+        untold: Vec<Untold>,
     ) -> Result<(), Error> {
         self.record(decisions).await?;
         let of_bucket = |decision: &&Decision<Outcome>| !decision.concerns.contains_key("object");
@@ -418,8 +444,28 @@ impl<L: sekisho_ledger::Store> Run<'_, L> {
         if let Err(error) = notice::tell(&clients.sns, &self.checker.topic, title, &findings, more).await {
             let fields = json!({"requestId": self.invocation.request_id, "error": chain(&error)});
             log::line(Level::Error, "the findings could not be sent", &fields);
+        } else {
+            self.faults().are_told(untold).await;
         }
         Ok(())
+    }
+
+    fn faults(&self) -> Faults<'_, L> {
+        let (checker, request_id) = (self.checker, self.invocation.request_id.as_str());
+        Faults { ledger: &checker.ledger, own_bucket: &checker.bucket, request_id, now: self.now() }
+    }
+
+    /// The finding that this function may not look at a bucket, as it may at no other than its own where nobody has given
+    /// its role leave; none where it may.
+    async fn closed(&self, s3: &S3, bucket: &str) -> Result<Option<Decision<Outcome>>, Unanswered> {
+        match s3.list(bucket, false, None).await {
+            Err(Refusal::Said(said)) if said.status == 403 => {
+                let Invocation { partition, region, .. } = self.invocation;
+                Ok(Some(faults::closed(bucket, partition, region.as_str(), &said)))
+            }
+            Ok(_) | Err(Refusal::Said(_)) => Ok(None),
+            Err(Refusal::Later(unanswered)) => Err(unanswered),
+        }
     }
 
     async fn record(&self, decisions: &[Decision<Outcome>]) -> Result<(), Error> {
@@ -476,17 +522,17 @@ impl<L: sekisho_ledger::Store> Run<'_, L> {
         })
     }
 
-    /// The right key of a bucket, and what is wrong with how it is said where that was not told a short time ago.
+    /// The right key of a bucket, and what is wrong with how it is said.
     async fn right_key(
         &self,
         s3: &S3,
         bucket: &str,
         stores: &[Store],
     ) -> Result<(Right, Vec<Decision<Outcome>>), Unanswered> {
-        if let Some((read, right)) = self.checker.known.rights.borrow().get(bucket)
+        if let Some((read, judged)) = self.checker.known.rights.borrow().get(bucket)
             && self.now() - *read < FRESH
         {
-            return Ok((right.clone(), Vec::new()));
+            return Ok(judged.clone());
         }
         let default = match s3.default_key(bucket).await {
             Ok(None) => BucketKey::OfS3,
@@ -506,8 +552,8 @@ impl<L: sekisho_ledger::Store> Run<'_, L> {
             named.push(Named { store: store.clone(), key });
         }
         let configured = (bucket == self.checker.bucket).then_some(&self.checker.key);
-        let (right, findings) = right_key::decide(bucket, configured, &named, &default);
-        self.checker.known.rights.borrow_mut().insert(bucket.to_owned(), (self.now(), right.clone()));
-        Ok((right, findings))
+        let judged = right_key::decide(bucket, configured, &named, &default);
+        self.checker.known.rights.borrow_mut().insert(bucket.to_owned(), (self.now(), judged.clone()));
+        Ok(judged)
     }
 }

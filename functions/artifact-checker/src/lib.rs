@@ -17,6 +17,7 @@ pub mod check;
 pub mod claim;
 pub mod consumer;
 pub mod event;
+pub mod faults;
 pub mod handler;
 pub mod itself;
 pub mod key;

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::answer::Said;
 use crate::verdict::{Encryption, Facts};
 
-/// CopyObject takes up to 5 GB.
-pub const LARGEST_COPY: u64 = 5_000_000_000;
+/// CopyObject takes up to 5 GB, by which S3 means 5 GiB.
+pub const LARGEST_COPY: u64 = 5 * 1024 * 1024 * 1024;
 /// An upload has up to 10,000 parts, so that parts of half a gigabyte do for 5 TB; beyond, parts grow.
 const PART: u64 = 512 * 1024 * 1024;
 const MOST_PARTS: u64 = 10_000;

@@ -8,9 +8,9 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::types::{
-    ArchiveStatus, ChecksumAlgorithm, ChecksumMode, CompletedMultipartUpload, CompletedPart, EncodingType,
-    ObjectEncryption, ObjectLockEventHold, ObjectLockLegalHoldStatus, ServerSideEncryption, SsekmsEncryption,
-    StorageClass,
+    ArchiveStatus, ChecksumAlgorithm, ChecksumMode, ChecksumType, CompletedMultipartUpload, CompletedPart,
+    EncodingType, ObjectEncryption, ObjectLockEventHold, ObjectLockLegalHoldStatus, ServerSideEncryption,
+    SsekmsEncryption, StorageClass,
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
@@ -25,7 +25,7 @@ use crate::verdict::{Encryption, Facts};
 /// All but what RFC 3986 leaves as it is, and the slash between bucket, folders and name.
 const COPY_SOURCE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'/');
 const TAG: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
-/// S3 answers a copy when it is done: up to 5 GB, at some 100 MB a second.
+/// S3 answers a copy when it is done: up to 5 GiB, at some 100 MB a second.
 const COPY_TIME: Duration = Duration::from_mins(4);
 /// Part copies in flight for one object.
 const PARTS_AT_ONCE: usize = 8;
@@ -163,7 +163,7 @@ impl S3 {
             .copy_source(copy_source(target))
             .copy_source_if_match(etag)
             .if_match(etag)
-            .server_side_encryption(ServerSideEncryption::AwsKms)
+            .server_side_encryption(layers(head))
             .ssekms_key_id(key.as_str())
             .set_bucket_key_enabled(bucket_key(head))
             .set_storage_class(head.output.storage_class.clone())
@@ -202,13 +202,13 @@ impl S3 {
             .create_multipart_upload()
             .bucket(&target.bucket)
             .key(&target.key)
-            .server_side_encryption(ServerSideEncryption::AwsKms)
+            .server_side_encryption(layers(head))
             .ssekms_key_id(key.as_str())
             .set_bucket_key_enabled(bucket_key(head))
             .set_storage_class(was.storage_class.clone())
             .set_website_redirect_location(was.website_redirect_location.clone())
             .set_checksum_algorithm(checksum(was))
-            .set_checksum_type(checksum(was).and(was.checksum_type.clone()))
+            .set_checksum_type(checksum_type(was))
             .set_metadata(was.metadata.clone())
             .set_content_type(was.content_type.clone())
             .set_content_encoding(was.content_encoding.clone())
@@ -429,9 +429,31 @@ fn facts(output: &HeadObjectOutput) -> Facts {
     }
 }
 
-/// As it is where there is one; an object of S3's own keys has none, and gets what the bucket gives.
+/// As it is where there is one; an object of S3's own keys has none, and gets what the bucket gives. With two layers
+/// there is no such key.
 fn bucket_key(head: &Head) -> Option<bool> {
-    head.facts.encryption.key().map(|_| head.output.bucket_key_enabled.unwrap_or(false))
+    match head.facts.encryption {
+        Encryption::Kms(_) => Some(head.output.bucket_key_enabled.unwrap_or(false)),
+        Encryption::OfS3 | Encryption::Dual(_) | Encryption::Other(_) => None,
+    }
+}
+
+/// Who asked for two layers of encryption keeps them.
+fn layers(head: &Head) -> ServerSideEncryption {
+    match head.facts.encryption {
+        Encryption::Dual(_) => ServerSideEncryption::AwsKmsDsse,
+        Encryption::OfS3 | Encryption::Kms(_) | Encryption::Other(_) => ServerSideEncryption::AwsKms,
+    }
+}
+
+/// How the checksum of an upload covers its parts. Of SHA there is but one way, and naming another is refused.
+fn checksum_type(output: &HeadObjectOutput) -> Option<ChecksumType> {
+    match checksum(output)? {
+        ChecksumAlgorithm::Crc32 | ChecksumAlgorithm::Crc32C | ChecksumAlgorithm::Crc64Nvme => {
+            output.checksum_type.clone()
+        }
+        _ => None,
+    }
 }
 
 /// Which checksum the object has: S3 shows one value, of the algorithm that its writer chose.

@@ -24,7 +24,9 @@ where
         });
     let passes = asks_to_slow_down
         || matches!(code.as_deref(), Some("RequestTimeout" | "OperationAborted" | "ConditionalRequestConflict"))
-        || status.is_none_or(|status| status >= 500 && status != 501);
+        // A copy is answered 200 before it is done, and an error then comes in the body.
+        || matches!(code.as_deref(), Some("InternalError" | "ServiceUnavailable"))
+        || status.is_none_or(|status| status < 300 && code.is_none() || status >= 500 && status != 501);
     match (status, &error) {
         (Some(status), SdkError::ServiceError(_)) if !passes => {
             Refusal::Said(Said { status, code, message: error.message().map(str::to_owned) })

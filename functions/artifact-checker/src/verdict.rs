@@ -191,10 +191,12 @@ pub fn unseen(said: &Said) -> Because {
         404 => (Outcome::Gone, "it does not exist any more".to_owned()),
         405 => (Outcome::Gone, "the version is a delete marker".to_owned()),
         403 => (Outcome::Unverifiable, format!("S3 does not let this function look at it ({said})")),
-        400 => (
+        // S3 has no code of its own for it.
+        400 if said.code.as_deref() == Some("InvalidRequest") => (
             Outcome::Unverifiable,
             format!("S3 asks for the key that its writer keeps: SSE-C, which nobody else can read ({said})"),
         ),
+        400 => (Outcome::Unverifiable, format!("S3 does not show it to this function ({said})")),
         _ => (Outcome::Unknown, format!("looking at it came to: {said}")),
     }
 }

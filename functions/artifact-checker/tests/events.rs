@@ -541,6 +541,80 @@ async fn what_pipelines_say_wrong_is_a_finding_of_its_own_and_told_once() {
     assert_eq!(world.state().published.len(), 1);
 }
 
+/// Every cold start told it once more, and what SNS did not take was lost.
+#[tokio::test(start_paused = true)]
+async fn what_pipelines_say_wrong_is_told_daily_over_cold_starts_and_not_before_it_was_sent() {
+    let world = World::new();
+    let shop = pipeline("shop", BUCKET, Some("alias/artifacts"));
+    world.state().pipelines = Some(BTreeMap::from([("shop".to_owned(), shop)]));
+    let mut checker = world.checker(Repair::Copy);
+    let mut n = 0;
+    let mut next = |checker: &mut artifact_checker::handler::Checker<sekisho_ledger::Memory>| {
+        n += 1;
+        checker.known = artifact_checker::handler::Known::default();
+        let id = world.state().put(BUCKET, OBJECT, Version::new("hello", Sse::S3));
+        (format!("r{n}"), world::created(BUCKET, OBJECT, Some(&id)))
+    };
+    let refused = || Response::new(400).body("<ErrorResponse><Error><Code>NotFound</Code></Error></ErrorResponse>");
+    every(&world, "sns", refused);
+    let (id, payload) = next(&mut checker);
+    handle(&checker, &id, &payload).await.unwrap_err();
+    world.state().script = None;
+    for (wait, published) in [(0, 1), (1, 1), (22, 1), (2, 2), (1, 2)] {
+        tokio::time::sleep(std::time::Duration::from_hours(wait)).await;
+        let (id, payload) = next(&mut checker);
+        handle(&checker, &id, &payload).await.unwrap();
+        assert_eq!(world.state().published.len(), published, "after {wait} h");
+    }
+}
+
+/// S3 begins to answer a copy before it is done, with 200; what goes wrong then stands in the body.
+#[tokio::test(start_paused = true)]
+async fn an_internal_error_behind_a_200_passes_and_is_no_refusal() {
+    for operation in ["CopyObject", "UploadPartCopy", "CompleteMultipartUpload"] {
+        let world = World::new();
+        let size = if operation == "CopyObject" { 5 } else { 6_000_000_000 };
+        let version = Version { id: VERSION.to_owned(), size, ..Version::new("hello", Sse::S3) };
+        world.state().put(BUCKET, "shop/BuildArtif/large.zip", version);
+        let checker = world.checker(Repair::Copy);
+        world.state().script = Some(Box::new(move |request| {
+            let late = || Response { status: 200, ..Response::error(500, "InternalError", "We encountered an error.") };
+            (request.operation == operation).then(late)
+        }));
+        let error = handle(&checker, "r", &event("object-created-large")).await.unwrap_err();
+        assert_eq!(error.error_type(), ErrorType::Internal, "{operation}: {error}");
+        world.state().script = None;
+        let decision = only(handle(&checker, "r", &event("object-created-large")).await.unwrap());
+        assert_eq!(decision.outcome, Outcome::Repaired, "{operation}: {}", decision.reason);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_layers_of_encryption_stay_two() {
+    for (size, object) in [(5, "object-created"), (6_000_000_000, "object-created-large")] {
+        for repair in [Repair::Update, Repair::Copy] {
+            let world = World::new();
+            let key_of = if size == 5 { OBJECT } else { "shop/BuildArtif/large.zip" };
+            let version = Version { id: VERSION.to_owned(), size, ..Version::new("hello", Sse::Dsse(key("other"))) };
+            world.state().put(BUCKET, key_of, version);
+            let decision = only(handle(&world.checker(repair), "r", &event(object)).await.unwrap());
+            assert_eq!(decision.outcome, Outcome::Repaired, "{}", decision.reason);
+            assert_eq!(world.state().bucket(BUCKET).latest(key_of).unwrap().sse, Sse::Dsse(key("right")));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_400_is_not_called_sse_c_without_having_asked() {
+    let world = with(Version::new("hello", under("other")));
+    world.state().script = Some(Box::new(|request| {
+        let expired = || Response::error(400, "ExpiredToken", "The provided token has expired.");
+        matches!(request.operation.as_str(), "HeadObject" | "GetObject").then(expired)
+    }));
+    let decision = only(handle(&world.checker(Repair::Copy), "r", &event("object-created")).await.unwrap());
+    assert!(decision.reason.contains("ExpiredToken") && !decision.reason.contains("SSE-C"), "{}", decision.reason);
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_object_as_it_should_be_takes_two_calls_beside_its_record() {
     let world = with(Version::new("hello", under("right")));

@@ -18,6 +18,8 @@ pub(crate) struct Bucket {
     pub(crate) updates_denied: bool,
     /// Whether a read asks more than this function is allowed.
     pub(crate) reads_denied: bool,
+    /// Whether this function's role has nothing on it at all.
+    pub(crate) closed: bool,
     /// Whether somebody puts each new version under the `other` key at once.
     pub(crate) fought_over: bool,
     /// By key, the oldest first.
@@ -97,6 +99,7 @@ impl Bucket {
             default_key: None,
             updates_denied: false,
             reads_denied: false,
+            closed: false,
             fought_over: false,
             objects: BTreeMap::new(),
             uploads: BTreeMap::new(),
@@ -202,7 +205,7 @@ pub(crate) fn answer(state: &mut State, request: &Request) -> Response {
     let Some(found) = state.buckets.get(bucket) else {
         return Response::error(404, "NoSuchBucket", "The specified bucket does not exist");
     };
-    if found.owner != owner {
+    if found.owner != owner || found.closed {
         return Response::error(403, "AccessDenied", "Access Denied");
     }
     match request.operation.as_str() {
@@ -425,7 +428,13 @@ fn asked(
         header("x-amz-server-side-encryption-aws-kms-key-id"),
     ) {
         (Some("aws:kms"), Some(arn)) if state.works(&arn) => Sse::Kms(arn),
-        (Some("aws:kms"), _) => return Err(Response::error(400, "KMS.NotFoundException", "no such key")),
+        (Some("aws:kms:dsse"), Some(arn)) if state.works(&arn) => {
+            assert_eq!(header("x-amz-server-side-encryption-bucket-key-enabled"), None, "no such key with two layers");
+            Sse::Dsse(arn)
+        }
+        (Some("aws:kms" | "aws:kms:dsse"), _) => {
+            return Err(Response::error(400, "KMS.NotFoundException", "no such key"));
+        }
         _ => state.bucket(bucket).default_key.clone().map_or(Sse::S3, Sse::Kms),
     };
     version.bucket_key = header("x-amz-server-side-encryption-bucket-key-enabled").as_deref() == Some("true");
@@ -452,7 +461,7 @@ fn write(state: &mut State, bucket: &str, key: &str, version: Version) -> Versio
 
 fn copy(state: &mut State, request: &Request, bucket: &str, key: &str) -> Response {
     let written = source(state, request).and_then(|source| {
-        if source.size > 5_000_000_000 {
+        if source.size > 5_368_709_120 {
             let message = "The specified copy source is larger than the maximum allowable size for a copy source";
             return Err(Response::error(400, "InvalidRequest", message));
         }
@@ -474,6 +483,10 @@ fn copy(state: &mut State, request: &Request, bucket: &str, key: &str) -> Respon
 }
 
 fn create_upload(state: &mut State, request: &Request, bucket: &str) -> Response {
+    if let Some(kind) = request.header("x-amz-checksum-type") {
+        let sha = request.header("x-amz-checksum-algorithm").is_some_and(|algorithm| algorithm.starts_with("SHA"));
+        assert!(!(sha && kind == "FULL_OBJECT"), "S3 refuses it");
+    }
     let id = format!("upload{}", state.next());
     let upload = Upload { headers: request.headers.clone(), parts: BTreeMap::new(), content: String::new() };
     state.buckets.get_mut(bucket).unwrap().uploads.insert(id.clone(), upload);
