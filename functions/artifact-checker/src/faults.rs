@@ -109,9 +109,10 @@ fn is_closed(decision: &Decision<Outcome>) -> bool {
 pub fn closed(bucket: &str, partition: &str, region: &str, said: &Said) -> Decision<Outcome> {
     let reason = format!(
         "this function may not look at the bucket ({said}), in which a pipeline keeps its artifacts. To have it looked after, \
-         allow the role sekisho-artifact-checker-{region} what it has on its own bucket, in a policy of its own: \
-         s3:GetEncryptionConfiguration, s3:ListBucket and s3:ListBucketVersions on arn:{partition}:s3:::{bucket}, and the \
-         actions of its statement ReadAndMendArtifacts on arn:{partition}:s3:::{bucket}/*. Otherwise there is nothing to do"
+         add to the role sekisho-artifact-checker-{region} a policy with what it may on its own bucket: \
+         s3:GetEncryptionConfiguration, s3:ListBucket and s3:ListBucketVersions on arn:{partition}:s3:::{bucket}, the actions \
+         of its statement ReadAndMendArtifacts on arn:{partition}:s3:::{bucket}/*, and those of EncryptArtifacts on the \
+         bucket's key. Otherwise there is nothing to do"
     );
     Decision::new(Outcome::Unverifiable, reason).about("bucket", bucket).about(CLOSED, "true")
 }

@@ -362,9 +362,15 @@ impl<L: sekisho_ledger::Store> Run<'_, L> {
         if order.bucket != checker.bucket
             && let Some(closed) = self.closed(&asking, &order.bucket).await?
         {
-            let (mut decisions, untold) = self.faults().new_ones(vec![closed]).await;
-            let title = self.title(&format!("sweep of {}", order.bucket));
-            self.found(&title, &decisions, BTreeMap::new(), 0, untold).await?;
+            let mut decisions = vec![closed];
+            if order.dry_run {
+                self.record(&decisions).await?;
+            } else {
+                let untold;
+                (decisions, untold) = self.faults().new_ones(decisions).await;
+                let title = self.title(&format!("sweep of {}", order.bucket));
+                self.found(&title, &decisions, BTreeMap::new(), 0, untold).await?;
+            }
             answer.decisions.append(&mut decisions);
             return Ok(());
         }

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use aws_sdk_sns::Client;
 use sekisho_domain::decision::Decision;
 use sekisho_domain::notice::Notice;
+use sekisho_domain::slack::on_one_line;
 use sekisho_lambda::aws::Later;
 
 use crate::answer::Unanswered;
@@ -45,7 +46,8 @@ pub fn text(title: &str, findings: &[&Decision<Outcome>], more: u64) -> String {
     let mut text = format!("{title}\n");
     let mut left = more;
     for finding in findings {
-        let about = |what| finding.concerns.get(what).map(String::as_str);
+        // A key may hold a line's end, and what follows would look like a finding of ours.
+        let about = |what| finding.concerns.get(what).map(|value| on_one_line(value));
         let mut lines = format!("\n{}: ", finding.outcome.name());
         if let (Some(bucket), Some(object)) = (about("bucket"), about("object")) {
             let _ = write!(lines, "s3://{bucket}/{object}");
@@ -55,7 +57,7 @@ pub fn text(title: &str, findings: &[&Decision<Outcome>], more: u64) -> String {
         } else if let Some(bucket) = about("bucket") {
             let _ = write!(lines, "s3://{bucket}");
         }
-        let _ = write!(lines, "\n{}\n", finding.reason);
+        let _ = write!(lines, "\n{}\n", on_one_line(&finding.reason));
         for what in ["writer", "pipeline", "execution", "action", "likely_cause"] {
             if let Some(value) = about(what) {
                 let _ = writeln!(lines, "{}: {value}", what.replace('_', " "));
@@ -71,4 +73,17 @@ pub fn text(title: &str, findings: &[&Decision<Outcome>], more: u64) -> String {
         let _ = write!(text, "\n… and {left} more: the log has them.\n");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_with_a_lines_end_is_one_line() {
+        let finding = Decision::new(Outcome::Reported, "it is so")
+            .about("bucket", "b")
+            .about("object", "a\nforeign-key: s3://b/c");
+        assert!(text("t", &[&finding], 0).contains("\nreported: s3://b/a foreign-key: s3://b/c\n"));
+    }
 }

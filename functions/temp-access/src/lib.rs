@@ -11,14 +11,17 @@
 //! - **Record, grant, read back, tell**: without the intent in the ledger nothing is granted. The ledger's row is also the
 //!   lease under which one invocation at a time changes a policy, since IAM writes unconditionally.
 //! - **What is not ours is never touched**: a policy of our name with an Allow that does not end is told of instead.
-//! - **A revoke needs no ledger**, and nothing needs the sweep.
+//! - **A revoke needs no ledger** and waits for nobody: it deletes first, tries every policy, and says afterwards what it
+//!   removed and what not. Nothing needs the sweep.
+//! - **Who has access is IAM's to say**, in a list too; the ledger adds why.
 //!
 //! Outcomes: `granted`, `extended`, `unchanged`, `revoked`, `previewed`, `listed`, `helped`, `swept`, `idle`,
 //! `open-ended`, `refused` (nothing changed), `failed`. Only a sweep answers with decisions; requests answer with text. A
 //! dry run writes nothing, not even its decision to the ledger.
 //!
 //! Calls of an everyday grant: `GetUser`, `ListUserPolicies`, `PutUserPolicy`, `GetUserPolicy` at IAM (and one
-//! `GetUserPolicy` more for each inline policy there is), one read and three writes at the ledger, one `Publish`.
+//! `GetUserPolicy` more for each inline policy there is; that of an extension goes out with the names), one read and three
+//! writes at the ledger, one `Publish`.
 
 pub mod answer;
 pub mod error;

@@ -590,3 +590,18 @@ async fn a_list_has_what_only_iam_or_only_the_ledger_knows() {
     let listed = account.text(r#"{"action":"list"}"#).await;
     assert!(listed.contains("only the ledger says so"), "{listed}");
 }
+
+/// IAM shows the policy for some seconds after it was deleted.
+#[tokio::test(start_paused = true)]
+async fn revoked_access_that_still_shows_is_not_extended() {
+    let account = Account::new();
+    account.text(r#"{"user":"prd-user","minutes":480}"#).await;
+    advance(minutes(10)).await;
+    account.text(REVOKE).await;
+    for call in ["ListUserPolicies", "GetUserPolicy"] {
+        account.cloud.fail(call, 1, Fault::Stale);
+    }
+    let answer = account.text(r#"{"user":"prd-user","minutes":10}"#).await;
+    assert!(answer.starts_with("End time is 2026-11-21T21:05:"), "{answer}");
+    assert!(admin(&account).unwrap().starts_with("2026-11-21T21:05:"));
+}

@@ -97,7 +97,8 @@ impl<S: Store> TempAccess<S> {
         let (known, names, rows) = looked.map_err(|_| Error::TooSlow("Nothing was changed"))?;
         known?;
         if revoke.dry_run {
-            let names = names.map_err(|source| Error::Iam { outcome: "It is not known".to_owned(), source })?;
+            let names = names
+                .map_err(|source| Error::Iam { outcome: "It is not known what would be ended".to_owned(), source })?;
             return Ok(preview(principal, names));
         }
 
@@ -281,10 +282,8 @@ fn still_there(
     let names: Vec<&str> = failed.iter().map(|(policy, _)| policy.as_str()).collect();
     let open = failed.iter().any(|(_, failed)| matches!(failed.why, Why::Silent | Why::Throttled));
     let has = if open { "may still have" } else { "still has" };
-    let mut outcome = format!("{principal} {has} {}", names.join(", "));
-    if !removed.is_empty() {
-        outcome += &format!("; {} removed", removed.join(", "));
-    }
+    let went = if removed.is_empty() { String::new() } else { format!("; {} removed", removed.join(", ")) };
+    let outcome = format!("{principal} {has} {}{went}", names.join(", "));
     let policies = names.join(" ");
     let (_, source) = failed.into_iter().next()?;
     let error = Error::Iam { outcome, source };

@@ -107,6 +107,9 @@ impl<S: Store> TempAccess<S> {
             }
             let mut inline = self.inline(asked.principal, names).await?;
             inline.extend(own.flatten().map(|document| Inline { name: policy.clone(), document }));
+            // IAM may still show what has been revoked, and the row says so only once it is deleted.
+            let revoked = row.as_ref().map(|row| &row.state).filter(|row| row.state == State::Revoked);
+            inline.retain(|one| one.name != policy || !revoked.is_some_and(|row| shows_no_more_than(one, row)));
 
             let now = (self.clock)();
             let granted = row.as_ref().and_then(|row| row.state.just_granted(now));
@@ -187,6 +190,10 @@ impl<S: Store> TempAccess<S> {
             let answer = timeout_at(turn.until(SHOWN), self.iam.policy(asked.principal, &plan.policy)).await;
             shown = match answer {
                 Ok(Ok(document)) => match document.as_deref().map(policy::read) {
+                    // Of a first grant, what ends later is what was there before.
+                    Some(Reading::Grant(window)) if plan.effect == Effect::Grants && window != plan.window => {
+                        Shown::NotYet
+                    }
                     Some(Reading::Grant(window)) if window.end >= plan.window.end => return Shown::Window(window),
                     _ => Shown::NotYet,
                 },
@@ -206,6 +213,11 @@ struct Claim {
     row: Row,
     revision: u64,
     before: Option<Row>,
+}
+
+/// Whether this is a policy that the row knows to be deleted.
+fn shows_no_more_than(one: &Inline, row: &Row) -> bool {
+    matches!(policy::read(&one.document), Reading::Grant(window) if window.end <= row.end)
 }
 
 /// Whether IAM shows what was granted, or something that ends later, or is not ours.
