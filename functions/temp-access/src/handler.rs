@@ -5,6 +5,8 @@ mod grant;
 mod list;
 mod sweep;
 
+use std::cell::Cell;
+
 use aws_sdk_iam::config::timeout::TimeoutConfig;
 use futures_util::future::join_all;
 use futures_util::join;
@@ -48,6 +50,8 @@ const SHOWN: Duration = Duration::from_millis(10_500);
 const TOLD: Duration = Duration::from_secs(12);
 /// One try of a call; a call is tried three times.
 const ATTEMPT: Duration = Duration::from_millis(2_500);
+/// What one step of the ledger may take of a revoke's time, which needs none of them.
+const LEDGER_STEP: Duration = Duration::from_millis(1_500);
 /// How often to look again at what takes its time.
 const PAUSE: Duration = Duration::from_millis(250);
 /// A sweep stops so long before Lambda would stop it.
@@ -133,6 +137,8 @@ struct Turn<'a> {
     request: &'a str,
     invocation: &'a Invocation,
     start: Instant,
+    /// Whether the ledger has failed already: it is not waited for again.
+    ledger_lost: Cell<bool>,
 }
 
 impl Turn<'_> {
@@ -147,7 +153,8 @@ impl<S: Store> TempAccess<S> {
     /// # Errors
     /// [`Error`], of which each says what to type instead, or what is known.
     pub async fn handle(&self, payload: &str, invocation: &Invocation) -> Result<Answer, Error> {
-        let turn = Turn { request: &invocation.request_id, invocation, start: Instant::now() };
+        let turn =
+            Turn { request: &invocation.request_id, invocation, start: Instant::now(), ledger_lost: Cell::new(false) };
         let event = event::parse(payload);
         let writes = !matches!(
             &event,
@@ -207,11 +214,12 @@ impl<S: Store> TempAccess<S> {
     /// Settles, records and publishes; says what could not be, since what has been done stays done.
     async fn tell(&self, done: &Done, turn: &Turn<'_>, limit: Instant) -> Vec<&'static str> {
         let now = (self.clock)();
+        let limit_of_writes = if turn.ledger_lost.get() { limit.min(Instant::now() + LEDGER_STEP) } else { limit };
         // One after the other: a second connection to the same service takes longer to open than a call takes.
         let write = async {
-            let settled = timeout_at(limit, self.settle(done, turn)).await;
+            let settled = timeout_at(limit_of_writes, self.settle(done, turn)).await;
             let record = self.ledger.record(&turn.invocation.function, turn.request, now, &done.decisions);
-            (settled, timeout_at(limit, record).await)
+            (settled, timeout_at(limit_of_writes, record).await)
         };
         let publish = join_all(done.notices.iter().map(|notice| self.topic.publish(notice)));
         let ((settled, recorded), published) = join!(write, timeout_at(limit, publish));

@@ -446,7 +446,8 @@ async fn a_revoke_ends_access_though_the_ledger_hangs() {
     assert!(after_three_seconds.is_empty(), "{after_three_seconds:?}");
     let answer = text(answer);
     assert!(answer.contains("sekisho-admin, sekisho-read-only removed") && answer.contains("ledger"), "{answer}");
-    assert!(start.elapsed() < CHATBOT, "{:?}", start.elapsed());
+    // The list and the record, and nothing between them.
+    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
     assert!(account.cloud.published().last().unwrap().contains("Ended: access of user prd-user"));
 }
 

@@ -1,6 +1,5 @@
 //! The end of access by request. It takes IAM alone: what the ledger knows is a help, and it is told afterwards.
 
-use std::cell::Cell;
 use std::future::Future;
 
 use futures_util::future::join_all;
@@ -12,9 +11,9 @@ use sekisho_lambda::failure::chain;
 use sekisho_lambda::log::{self, Level};
 use sekisho_ledger::{Error as LedgerError, Row as Found, Store};
 use serde_json::json;
-use tokio::time::{Duration, Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::{DECIDED, Done, PAUSE, SHOWN, TempAccess, Turn, whom};
+use super::{DECIDED, Done, LEDGER_STEP, PAUSE, SHOWN, TempAccess, Turn, whom};
 use crate::answer::{Answer, Outcome};
 use crate::error::Error;
 use crate::event::Revoke;
@@ -24,9 +23,6 @@ use crate::policy::{self, Reading};
 use crate::principal::Principal;
 use crate::row::{self, Row, State};
 use crate::window::{Window, later};
-
-/// What one step of the ledger may take of a revoke's time: three tries that hang would take all of it.
-const LEDGER_STEP: Duration = Duration::from_millis(1_500);
 
 /// What became of the policies of one principal.
 #[derive(Default)]
@@ -56,14 +52,13 @@ enum End {
 
 /// The ledger for as long as it answers: what has failed once is not waited for again.
 struct Patience<'a> {
-    lost: Cell<bool>,
     turn: &'a Turn<'a>,
 }
 
 impl Patience<'_> {
     /// The step's result; `None` where the ledger is not there. That a row has changed is an answer.
     async fn step<T>(&self, step: impl Future<Output = Result<T, LedgerError>>) -> Option<Result<T, LedgerError>> {
-        if self.lost.get() {
+        if self.turn.ledger_lost.get() {
             return None;
         }
         let error = match timeout(LEDGER_STEP, step).await {
@@ -71,7 +66,7 @@ impl Patience<'_> {
             Ok(Err(error)) => chain(&error),
             Err(_) => "no answer in time".to_owned(),
         };
-        self.lost.set(true);
+        self.turn.ledger_lost.set(true);
         let fields = json!({"requestId": self.turn.request, "error": error});
         log::line(Level::Error, "access is ended without the ledger", &fields);
         None
@@ -81,7 +76,7 @@ impl Patience<'_> {
 impl<S: Store> TempAccess<S> {
     pub(super) async fn revoke(&self, revoke: &Revoke, turn: &Turn<'_>) -> Result<Done, Error> {
         let principal = &revoke.principal;
-        let patience = Patience { lost: Cell::new(false), turn };
+        let patience = Patience { turn };
         let prefix = row::prefix(principal);
         let looked = async {
             let rows = async {
@@ -181,7 +176,7 @@ impl<S: Store> TempAccess<S> {
                 Ok(Err(failed)) => return fails(removed, failed),
                 Err(_) => return fails(removed, Failed::silent("policy delete")),
             }
-            if patience.lost.get() {
+            if turn.ledger_lost.get() {
                 return End::Removed { recorded: false, held: false };
             }
             let now = (self.clock)();

@@ -155,7 +155,7 @@ impl<S: Store> TempAccess<S> {
         let variable = kind.to_uppercase();
         Err(Error::Refused(format!(
             "{principal} is not prepared: it lacks {lacks}. If it is to be let in, an administrator prepares it once with \
-             `make prepare {variable}={} ENV=… PROFILE=…` (PROFILE: their own AWS profile)",
+             `make prepare {variable}={} ENV=… PROFILE=…` (an administrator's profile)",
             principal.name()
         )))
     }
