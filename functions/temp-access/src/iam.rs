@@ -228,7 +228,7 @@ impl Iam {
         for role in page.role_detail_list.unwrap_or_default() {
             keep_ours(&mut found, Kind::Role, role.role_name, role.role_policy_list);
         }
-        Ok((found, page.marker.filter(|_| page.is_truncated)))
+        Ok((found, page.marker.filter(|marker| page.is_truncated && !marker.is_empty())))
     }
 }
 

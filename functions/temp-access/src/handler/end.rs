@@ -6,7 +6,6 @@ use futures_util::future::join_all;
 use futures_util::join;
 use sekisho_domain::decision::Decision;
 use sekisho_domain::notice::Notice;
-use sekisho_lambda::Failure;
 use sekisho_lambda::failure::chain;
 use sekisho_lambda::log::{self, Level};
 use sekisho_ledger::{Error as LedgerError, Row as Found, Store};
@@ -282,8 +281,7 @@ fn still_there(
     let policies = names.join(" ");
     let (_, source) = failed.into_iter().next()?;
     let error = Error::Iam { outcome, source };
-    let decision = whom(super::failure(&error, None), principal).about("policies", policies);
-    decisions.push(decision.about("error", error.error_type().name()));
+    decisions.push(super::failure(&error, Some(principal)).about("policies", policies));
     Some(error)
 }
 
