@@ -89,3 +89,44 @@ proptest! {
         });
     }
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    /// Whatever a grant does meanwhile: after a revoke the access that it ended is not there again.
+    #[test]
+    fn what_a_revoke_ends_does_not_come_back_with_a_grant_at_the_same_time(
+        revoke in 0_u64..600,
+        grants in prop::collection::vec(0_u64..600, 1..4),
+        delays in prop::collection::vec(1_u64..150, 1..9),
+        ledger in prop::collection::vec(1_u64..60, 1..5),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let account = Account::new();
+            account.invoke(r#"{"user":"prd-user","minutes":480}"#).await.unwrap();
+            sleep(Duration::from_mins(3)).await;
+            account.cloud.delays(delays);
+            *account.function.ledger.delays.borrow_mut() = ledger;
+            let revoked = async {
+                sleep(Duration::from_millis(revoke)).await;
+                account.invoke(r#"{"action":"revoke","user":"prd-user"}"#).await
+            };
+            let granted = join_all(grants.iter().map(async |begin| {
+                sleep(Duration::from_millis(*begin)).await;
+                account.invoke(r#"{"user":"prd-user","minutes":10}"#).await
+            }));
+            let (revoked, _) = futures_util::join!(revoked, granted);
+            let revoked = account::text(revoked);
+            assert!(revoked.contains("is ended"), "{revoked}");
+            if let Some(end) = account.cloud.end(User, "prd-user", "sekisho-admin") {
+                assert!(end.as_str() < "2026-11-21T20:59", "{end}: {revoked}");
+            }
+            // Nor with the next one.
+            sleep(Duration::from_secs(14)).await;
+            account.invoke(r#"{"user":"prd-user","minutes":10}"#).await.unwrap();
+            let end = account.cloud.end(User, "prd-user", "sekisho-admin").unwrap();
+            assert!(end.as_str() < "2026-11-21T20:59", "{end}: {revoked}");
+        });
+    }
+}

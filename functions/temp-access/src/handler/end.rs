@@ -196,12 +196,19 @@ impl<S: Store> TempAccess<S> {
                     Some(Err(_)) => {}
                     None => return End::Removed { recorded: false, held: true },
                 }
-                let held = row.as_ref().is_some_and(|row| row.state.is_held_by_another(turn.request, (self.clock)()));
-                if !held {
+                let now = (self.clock)();
+                let Some(holder) = row.as_ref().filter(|row| row.state.is_held_by_another(turn.request, now)) else {
                     break;
-                }
-                if Instant::now() + PAUSE * 2 >= limit {
-                    return End::Removed { recorded: false, held: true };
+                };
+                if Instant::now() + PAUSE * 4 >= limit {
+                    let _ = timeout_at(limit, self.iam.delete(principal, policy)).await;
+                    // Whoever is late finds the row changed, so that it never says that this was granted; nobody else begins
+                    // before that one's lease is over.
+                    let mut state = Row::held(State::Revoked, window, turn.request, Some(&holder.state), now);
+                    state.held_until = holder.state.held_until;
+                    let write = self.ledger.write(&key, &state, Some(holder.revision), turn.request);
+                    let recorded = matches!(patience.step(write).await, Some(Ok(_)));
+                    return End::Removed { recorded, held: true };
                 }
                 sleep(PAUSE).await;
             }
