@@ -151,7 +151,8 @@ pub fn run(seed: u64) -> Result<Report, Broken> {
         relay_dead: RefCell::default(),
         pipelines: RefCell::default(),
         missing: RefCell::default(),
-        room: Cell::new(3),
+        // A full pipeline is what makes the starter give up.
+        room: Cell::new(if seed.is_multiple_of(5) { 1 } else { 3 }),
     });
     let mut history = History {
         relay: Rc::new(Relay { world: Account::new(&shared, Duty::Relay), routes: routes.clone() }),
@@ -211,8 +212,8 @@ impl History {
             53 => self.pass(Duration::seconds(20)),
             54..=55 => self.crash(),
             // Without it no invocation lives to its third try.
-            56 => self.pass(Duration::minutes(1)),
-            57..=59 => self.wake(),
+            56..=57 => self.pass(Duration::minutes(1)),
+            58..=59 => self.wake(),
             _ => self.poll(),
         }
     }
