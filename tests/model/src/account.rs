@@ -61,6 +61,8 @@ pub(crate) struct Shared {
     pub(crate) pipelines: RefCell<BTreeMap<String, Vec<Execution>>>,
     /// Pipelines that do not exist for now.
     pub(crate) missing: RefCell<BTreeSet<String>>,
+    /// How many of a hundred starts are put off.
+    pub(crate) busy: Cell<u32>,
     /// At most so many executions of one pipeline at once.
     pub(crate) room: Cell<usize>,
 }
@@ -301,7 +303,7 @@ impl starter::World for Account {
     async fn start(&self, start: &starter::Start) -> starter::Started {
         give_way().await;
         let shared = &self.shared;
-        if shared.fails(10) {
+        if shared.fails(shared.busy.get()) {
             return starter::Started::Later("ThrottlingException".to_owned());
         }
         if shared.missing.borrow().contains(start.pipeline.as_str()) {
