@@ -11,7 +11,7 @@ from template.test_template import NAMES
 
 FUNCTIONS = deployed.ROOT / "functions"
 # The ledger's methods, each by the call that it makes.
-LEDGER = {"read": "GetItem", "write": "PutItem", "record": "PutItem", "list": "Query", "delete": "DeleteItem"}
+LEDGER = {"read": "GetItem", "write": "PutItem", "record": "PutItem", "list": "Query", "each": "Query", "delete": "DeleteItem"}
 # Calls that take other permissions than one of their own name.
 NEEDS = {
     "s3:HeadObject": ["s3:GetObject", "s3:GetObjectLegalHold", "s3:GetObjectRetention"], "s3:ListObjectsV2": ["s3:ListBucket"],
