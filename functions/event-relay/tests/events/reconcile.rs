@@ -164,6 +164,23 @@ async fn a_head_that_touches_nothing_is_compared_once() {
     assert_eq!(function.taken().last().unwrap().1.change.previous, Some(commit(1)));
 }
 
+/// A force-push back to a head that touched nothing when it came is a change, seen from what has been relayed since.
+#[tokio::test(start_paused = true)]
+async fn a_head_that_touched_nothing_is_compared_again_once_another_was_relayed() {
+    let function = Function::with(&COMMITTED.replace(r#"["main", "release/*"]"#, r#"["main"]"#));
+    function.file("schedule").await.unwrap();
+    for (head, paths, outcome) in
+        [(2, "README.md", Duplicate), (3, "api/main.rs", Relayed), (2, "api/main.rs", Relayed)]
+    {
+        function.point("main", Some(commit(head)));
+        function.changes(&[&[paths]]);
+        assert_eq!(function.decide("schedule").await.outcome, outcome, "{head}");
+    }
+    let taken = function.taken();
+    let change = &taken.last().unwrap().1.change;
+    assert_eq!((&change.commit, &change.previous), (&commit(2), &Some(commit(3))));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_live_claim_is_left_to_who_holds_it() {
     let function = Function::new();
