@@ -261,12 +261,29 @@ def calls(figures):
             made = ", ".join(f"{call}{f' × {count}' if count > 1 else ''}" for call, count in found["calls"].items())
             rows.append([name, state, sum(found["calls"].values()), found.get("connections", ""), made, f"${cost(found):.2f}"])
     text = table(["everyday event", "", "calls", "connections", "which", "a million"], rows)
+    call, connection = further(figures)
+    floor = middle(figures["cold"]["hello"], "cpu")
     return (
         "### AWS calls and cost\n\n"
         + text
+        + f"\nOf a cold event's CPU time each call takes {call / 1000:.2f} ms ({call / floor:.2f} × all of hello world) and each connection"
+        + f" {connection / 1000:.2f} ms ({connection / floor:.2f} ×): least squares over the four functions, which differ in both.\n"
         + "\nCosts are the requests counted at us-east-1's list prices, Lambda's own included; a tenth of a second at 128 MB (arm64)"
         + f" adds ${0.1 * 0.125 * GIGABYTE_SECOND * 1e6:.2f} to each million.\n"
     )
+
+
+def further(figures):
+    """What one more call, and one more connection, adds to the CPU time of a cold event, in microseconds."""
+    cc = cn = nn = ct = nt = 0
+    for name in ZIPS:
+        made = figures["calls"][name]
+        calls, connections = sum(made["calls"].values()), made["connections"]
+        took = median(run["cpu"] - run["init_cpu"] for run in figures["cold"][name])
+        cc, cn, nn = cc + calls * calls, cn + calls * connections, nn + connections * connections
+        ct, nt = ct + calls * took, nt + connections * took
+    determinant = cc * nn - cn * cn
+    return (ct * nn - nt * cn) / determinant, (nt * cc - ct * cn) / determinant
 
 
 def cost(found):

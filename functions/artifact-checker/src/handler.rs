@@ -108,7 +108,7 @@ pub struct Clients {
     /// S3, which does not: a sweep sees each refusal and slows down.
     pub s3_once: Later<aws_sdk_s3::Client>,
     /// KMS.
-    pub kms: aws_sdk_kms::Client,
+    pub kms: Later<aws_sdk_kms::Client>,
     /// CodePipeline.
     pub codepipeline: Later<aws_sdk_codepipeline::Client>,
     /// STS.
@@ -130,7 +130,7 @@ impl Clients {
         Self {
             s3: aws_sdk_s3::Client::from_conf(s3.build()),
             s3_once: Later::new(Box::new(move || aws_sdk_s3::Client::from_conf(once.build()))),
-            kms: aws_sdk_kms::Client::new(aws),
+            kms: later(aws, aws_sdk_kms::Client::new),
             codepipeline: later(aws, aws_sdk_codepipeline::Client::new),
             sts: later(aws, aws_sdk_sts::Client::new),
             lambda: later(aws, aws_sdk_lambda::Client::new),
@@ -189,7 +189,7 @@ impl Checker<Ledger> {
         // An endpoint of one's own rarely answers to `<bucket>.<host>`.
         let path_style = [ENDPOINT, S3_ENDPOINT].iter().any(|name| environment.optional(name).is_some());
         Ok(Self {
-            ledger: Ledger::new(aws_sdk_dynamodb::Client::new(aws), environment.required(LEDGER_TABLE)?),
+            ledger: Ledger::new(later(aws, aws_sdk_dynamodb::Client::new), environment.required(LEDGER_TABLE)?),
             config: environment.configuration()?.artifacts()?,
             bucket: environment.required(ARTIFACT_BUCKET)?.to_owned(),
             key: KeyArn::of_environment(ARTIFACT_KEY_ARN, environment.required(ARTIFACT_KEY_ARN)?)?,

@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use aws_sdk_kms::Client;
 use aws_sdk_kms::types::KeyState;
+use sekisho_lambda::aws::Later;
 use tokio::sync::OnceCell;
 
 use crate::answer::{Refusal, Unanswered};
@@ -15,14 +16,14 @@ use crate::sdk::refusal;
 /// Describes keys, each name once: its lifetime is one invocation, so that a key's state is at most so old.
 #[derive(Debug)]
 pub struct Keys<'c> {
-    client: &'c Client,
+    client: &'c Later<Client>,
     known: RefCell<HashMap<String, Rc<OnceCell<Described>>>>,
 }
 
 impl<'c> Keys<'c> {
     /// Knows none yet.
     #[must_use]
-    pub fn new(client: &'c Client) -> Self {
+    pub fn new(client: &'c Later<Client>) -> Self {
         Self { client, known: RefCell::default() }
     }
 

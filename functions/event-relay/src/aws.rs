@@ -1,5 +1,6 @@
 //! The world as AWS has it.
 
+use std::cell::LazyCell;
 use std::time::Duration;
 
 use sekisho_domain::account::Region;
@@ -24,7 +25,7 @@ pub struct Aws {
     /// The ledger.
     pub ledger: Ledger,
     /// Reads branches.
-    pub codecommit: aws_sdk_codecommit::Client,
+    pub codecommit: Later<aws_sdk_codecommit::Client>,
     /// Puts events.
     pub buses: Buses,
     /// Sends to the dead-letter queue.
@@ -39,13 +40,22 @@ impl Aws {
     /// # Errors
     /// Where a variable is missing.
     pub fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, Misconfigured> {
+        let ledger = Ledger::new(later(aws, aws_sdk_dynamodb::Client::new), environment.required(LEDGER_TABLE)?);
+        // Asked first.
+        ledger.make_client();
         Ok(Self {
-            ledger: Ledger::new(aws_sdk_dynamodb::Client::new(aws), environment.required(LEDGER_TABLE)?),
-            codecommit: aws_sdk_codecommit::Client::new(aws),
+            ledger,
+            codecommit: later(aws, aws_sdk_codecommit::Client::new),
             buses: Buses::new(aws),
             sqs: later(aws, aws_sdk_sqs::Client::new),
             queue_url: environment.required(DEAD_LETTER_QUEUE_URL)?.to_owned(),
         })
+    }
+
+    /// Makes the clients that a change needs after the ledger's.
+    pub fn make_clients(&self) {
+        LazyCell::force(&self.codecommit);
+        self.buses.make_client();
     }
 }
 

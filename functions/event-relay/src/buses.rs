@@ -21,6 +21,8 @@ const PASSING: [&str; 4] = ["InternalFailure", "InternalException", "ThrottlingE
 #[derive(Debug)]
 pub struct Buses {
     base: Builder,
+    /// The function's own region, if it is known.
+    home: Option<Region>,
     clients: RefCell<HashMap<Region, Client>>,
 }
 
@@ -28,13 +30,21 @@ impl Buses {
     /// With what all clients share.
     #[must_use]
     pub fn new(aws: &sekisho_lambda::aws::SdkConfig) -> Self {
-        Self::from_builder(Builder::from(aws))
+        let home = aws.region().and_then(|region| region.as_ref().parse().ok());
+        Self { home, ..Self::from_builder(Builder::from(aws)) }
     }
 
     /// With a client's configuration, but for its region.
     #[must_use]
     pub fn from_builder(base: Builder) -> Self {
-        Self { base, clients: RefCell::default() }
+        Self { base, home: None, clients: RefCell::default() }
+    }
+
+    /// Makes the client for the function's own region, where most buses are.
+    pub fn make_client(&self) {
+        if let Some(home) = &self.home {
+            self.client(home);
+        }
     }
 
     /// A bus is reached at its own region's endpoint only.

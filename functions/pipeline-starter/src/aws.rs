@@ -1,5 +1,6 @@
 //! The world as AWS has it.
 
+use std::cell::LazyCell;
 use std::time::Duration;
 
 use sekisho_domain::change::CommitId;
@@ -26,7 +27,7 @@ pub struct Aws {
     /// The ledger.
     pub ledger: Ledger,
     /// Starts pipelines.
-    pub codepipeline: aws_sdk_codepipeline::Client,
+    pub codepipeline: Later<aws_sdk_codepipeline::Client>,
     /// Tells people.
     pub sns: Later<aws_sdk_sns::Client>,
     /// Where.
@@ -39,12 +40,20 @@ impl Aws {
     /// # Errors
     /// Where a variable is missing.
     pub fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, Misconfigured> {
+        let ledger = Ledger::new(later(aws, aws_sdk_dynamodb::Client::new), environment.required(LEDGER_TABLE)?);
+        // Asked first.
+        ledger.make_client();
         Ok(Self {
-            ledger: Ledger::new(aws_sdk_dynamodb::Client::new(aws), environment.required(LEDGER_TABLE)?),
-            codepipeline: aws_sdk_codepipeline::Client::new(aws),
+            ledger,
+            codepipeline: later(aws, aws_sdk_codepipeline::Client::new),
             sns: later(aws, aws_sdk_sns::Client::new),
             topic: environment.required(NOTICE_TOPIC_ARN)?.to_owned(),
         })
+    }
+
+    /// Makes the client that a start needs after the ledger's.
+    pub fn make_clients(&self) {
+        LazyCell::force(&self.codepipeline);
     }
 }
 

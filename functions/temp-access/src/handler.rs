@@ -13,6 +13,7 @@ use futures_util::join;
 use sekisho_domain::access::Access;
 use sekisho_domain::config::Misconfigured;
 use sekisho_domain::decision::Decision;
+use sekisho_lambda::aws::later;
 use sekisho_lambda::environment::{CONFIG_FILE, LEDGER_TABLE, SEKISHO_CONFIG};
 use sekisho_lambda::failure::chain;
 use sekisho_lambda::log::{self, Level};
@@ -87,12 +88,15 @@ impl TempAccess<Ledger> {
         let timeouts = shared.timeout_config().map_or_else(TimeoutConfig::builder, TimeoutConfig::to_builder);
         let timeouts = timeouts.operation_attempt_timeout(ATTEMPT).build();
         let shared = shared.into_builder().timeout_config(timeouts).build();
+        let iam = Iam::new(later(&shared, aws_sdk_iam::Client::new));
+        // Asked first: the others' clients are made when it has been.
+        iam.make_client();
         Ok(Self {
             access: access(environment),
             boundary: boundary.to_owned(),
-            ledger: Ledger::new(aws_sdk_dynamodb::Client::new(&shared), table),
-            iam: Iam::new(aws_sdk_iam::Client::new(&shared)),
-            topic: Topic::new(aws_sdk_sns::Client::new(&shared), topic),
+            ledger: Ledger::new(later(&shared, aws_sdk_dynamodb::Client::new), table),
+            iam,
+            topic: Topic::new(later(&shared, aws_sdk_sns::Client::new), topic),
             clock: Box::new(sekisho_lambda::now),
         })
     }

@@ -1,11 +1,13 @@
 //! IAM: users, roles and their inline policies.
 
+use std::cell::LazyCell;
 use std::fmt;
 
 use aws_sdk_iam::Client;
 use aws_sdk_iam::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_iam::types::{AttachedPermissionsBoundary, EntityType, PolicyDetail, Tag};
 use percent_encoding::percent_decode_str;
+use sekisho_lambda::aws::Later;
 
 use crate::policy;
 use crate::principal::{Kind, Principal};
@@ -103,16 +105,21 @@ pub struct Found {
 }
 
 /// IAM of this account.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Iam {
-    client: Client,
+    client: Later<Client>,
 }
 
 impl Iam {
     /// Calls through this client.
     #[must_use]
-    pub fn new(client: Client) -> Self {
+    pub fn new(client: Later<Client>) -> Self {
         Self { client }
+    }
+
+    /// Makes the client now.
+    pub fn make_client(&self) {
+        LazyCell::force(&self.client);
     }
 
     /// The user or role; `None` where there is none.

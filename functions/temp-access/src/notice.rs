@@ -8,22 +8,23 @@ use aws_sdk_sns::operation::publish::PublishError;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use sekisho_domain::notice::Notice;
 use sekisho_lambda::Invocation;
+use sekisho_lambda::aws::Later;
 
 use crate::principal::{Kind, Principal};
 
 const IN_URL: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.');
 
 /// The topic.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Topic {
-    client: Client,
+    client: Later<Client>,
     arn: String,
 }
 
 impl Topic {
     /// `arn` is what `NOTICE_TOPIC_ARN` says.
     #[must_use]
-    pub fn new(client: Client, arn: impl Into<String>) -> Self {
+    pub fn new(client: Later<Client>, arn: impl Into<String>) -> Self {
         Self { client, arn: arn.into() }
     }
 

@@ -1,5 +1,7 @@
 //! `[[route]]`: which change starts which pipelines.
 
+use std::cell::OnceCell;
+
 use globset::{GlobBuilder, GlobMatcher};
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -8,7 +10,11 @@ use crate::change::{GitRef, RefKind};
 
 /// A glob: `*` and `?` stop at `/`, `**` does not, `{a,b}` and `[ab]` choose.
 #[derive(Debug, Clone)]
-pub struct Glob(GlobMatcher);
+pub struct Glob {
+    glob: globset::Glob,
+    /// Compiled when it is first asked: that takes longer than to read the file, and an event asks few of its globs.
+    matcher: OnceCell<GlobMatcher>,
+}
 
 impl Glob {
     fn new(pattern: &str) -> Result<Self, String> {
@@ -16,7 +22,7 @@ impl Glob {
             return Err("empty: write a name or a glob".to_owned());
         }
         match GlobBuilder::new(pattern).literal_separator(true).build() {
-            Ok(glob) => Ok(Self(glob.compile_matcher())),
+            Ok(glob) => Ok(Self { glob, matcher: OnceCell::new() }),
             Err(error) => Err(format!("`{pattern}` is not a glob: {}", error.kind())),
         }
     }
@@ -24,13 +30,16 @@ impl Glob {
     /// Whether the whole text matches.
     #[must_use]
     pub fn matches(&self, text: &str) -> bool {
-        self.0.is_match(text)
+        match self.literal() {
+            Some(name) => name == text,
+            None => self.matcher.get_or_init(|| self.glob.compile_matcher()).is_match(text),
+        }
     }
 
     /// The pattern as written.
     #[must_use]
     pub fn pattern(&self) -> &str {
-        self.0.glob().glob()
+        self.glob.glob()
     }
 
     /// The pattern, where it can match nothing but itself: such a name need not be looked up in a list.

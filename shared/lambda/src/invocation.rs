@@ -65,26 +65,28 @@ impl Invocation {
     }
 }
 
-/// Answers invocations until Lambda ends the process. The payload is handed over as the text that came.
+/// Answers invocations until Lambda ends the process, all of it on this thread. The payload is handed over as the text that
+/// came.
 ///
 /// # Errors
 /// Where Lambda's Runtime API cannot be reached.
-pub async fn serve<H, R, E>(handle: H) -> Result<(), lambda_runtime::Error>
+pub fn serve<H, R, E>(handle: &H) -> Result<(), lambda_runtime::Error>
 where
     H: AsyncFn(&str, &Invocation) -> Result<R, E>,
     R: Serialize,
     E: Failure + From<Misconfigured>,
 {
-    let handle = &handle;
-    lambda_runtime::run(service_fn(async move |event: LambdaEvent<Box<RawValue>>| {
+    let answers = lambda_runtime::run(service_fn(async move |event: LambdaEvent<Box<RawValue>>| {
         let (payload, context) = event.into_parts();
         let answer = match Invocation::of(&context) {
             Ok(invocation) => handle(payload.get(), &invocation).await,
             Err(misconfigured) => Err(E::from(misconfigured)),
         };
         answer.map_err(|error| diagnostic(&error, &context.request_id))
-    }))
-    .await
+    }));
+    // One thread beside it, for the names of hosts, which the C library looks up while it waits. They are few, and a thread for
+    // each costs more at a start than their turns; while one hangs, those after it wait, until it is given up.
+    tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build()?.block_on(answers)
 }
 
 /// People see the first line and the request id; the log has the chain of causes.

@@ -1,5 +1,6 @@
 //! The ledger in DynamoDB.
 
+use std::cell::LazyCell;
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
@@ -22,17 +23,22 @@ const REVISION: &str = "revision";
 const WRITER: &str = "writer";
 
 /// The table `sekisho-ledger` of this account.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Ledger {
-    client: Client,
+    client: LazyCell<Client, Box<dyn FnOnce() -> Client>>,
     table: String,
 }
 
 impl Ledger {
-    /// `table` is what `LEDGER_TABLE` says.
+    /// `table` is what `LEDGER_TABLE` says; the client is made when it is used, or before by [`Ledger::make_client`].
     #[must_use]
-    pub fn new(client: Client, table: impl Into<String>) -> Self {
+    pub fn new(client: LazyCell<Client, Box<dyn FnOnce() -> Client>>, table: impl Into<String>) -> Self {
         Self { client, table: table.into() }
+    }
+
+    /// Makes the client now.
+    pub fn make_client(&self) {
+        LazyCell::force(&self.client);
     }
 }
 

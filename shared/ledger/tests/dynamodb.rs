@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail so")]
 
+use std::cell::LazyCell;
+
 use aws_sdk_dynamodb::Client;
 use sekisho_domain::decision::Decision;
 use sekisho_ledger::{Error, Key, Ledger, Store};
@@ -21,7 +23,8 @@ struct State {
 }
 
 fn ledger(wire: &Wire) -> Ledger {
-    Ledger::new(Client::new(&wire.config()), "sekisho-ledger")
+    let client = Client::new(&wire.config());
+    Ledger::new(LazyCell::new(Box::new(|| client)), "sekisho-ledger")
 }
 
 fn key() -> Key {

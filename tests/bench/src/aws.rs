@@ -17,9 +17,10 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::{CipherSuite, ServerConfig};
 
 use crate::Failure;
 use crate::events::{ARTIFACTS, KEY, PIPELINE_ACCOUNT, REGION};
@@ -67,9 +68,14 @@ impl Aws {
     /// Listens on a free port for each service, with this certificate.
     pub(crate) async fn start(certificate: &str, key: &str, host: &str) -> Result<Self, Failure> {
         let chain: Vec<_> = CertificateDer::pem_file_iter(certificate)?.collect::<Result<_, _>>()?;
-        let tls = ServerConfig::builder()
+        let mut provider = ring::default_provider();
+        // As AWS's servers choose: AES-128 before AES-256, whatever the client has first.
+        provider.cipher_suites.sort_by_key(|suite| suite.suite() != CipherSuite::TLS13_AES_128_GCM_SHA256);
+        let mut tls = ServerConfig::builder_with_provider(Arc::new(provider))
+            .with_safe_default_protocol_versions()?
             .with_no_client_auth()
             .with_single_cert(chain, PrivateKeyDer::from_pem_file(key)?)?;
+        tls.ignore_client_order = true;
         let tls = TlsAcceptor::from(Arc::new(tls));
         let state = Arc::new(Mutex::new(State::default()));
         let mut endpoints = BTreeMap::new();

@@ -74,8 +74,8 @@ impl<S: Store> TempAccess<S> {
         let key = row::key(asked.principal, &policy);
         let ledger = |source| Error::Ledger { outcome: "Nothing was granted", source };
         loop {
-            // Together, since they don't need each other. The ledger is near and IAM is far: what it knows to be live is
-            // read while IAM still looks for the names.
+            // Together, since they don't need each other; IAM first, which is far. The ledger is near: what it knows to be
+            // live is read while IAM still looks for the names.
             let known = async {
                 let row = self.ledger.read::<Row>(&key).await?;
                 let now = (self.clock)();
@@ -85,8 +85,8 @@ impl<S: Store> TempAccess<S> {
                 let own = if live { Some(self.iam.policy(asked.principal, &policy).await) } else { None };
                 Ok((row, own))
             };
-            let (known, person, names) =
-                join!(known, self.person(asked.principal), self.iam.policy_names(asked.principal));
+            let (person, names, known) =
+                join!(self.person(asked.principal), self.iam.policy_names(asked.principal), known);
             person?;
             let (row, own) = known.map_err(ledger)?;
             let held = row.as_ref().is_some_and(|row| row.state.is_held_by_another(turn.request, (self.clock)()));

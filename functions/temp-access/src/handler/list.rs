@@ -27,7 +27,7 @@ impl<S: Store> TempAccess<S> {
     /// Who has access is IAM's to say; why, the ledger's. What only one of them knows is said.
     pub(super) async fn list(&self, turn: &Turn<'_>) -> Result<Done, Error> {
         let rows = timeout_at(turn.until(WRITTEN), self.ledger.list::<Row>(row::PARTITION, ""));
-        let (rows, (found, whole)) = join!(rows, self.found(turn.until(WRITTEN)));
+        let ((found, whole), rows) = join!(self.found(turn.until(WRITTEN)), rows);
         let unread = match &rows {
             Ok(Ok(_)) => None,
             Ok(Err(error)) => Some(chain(error)),

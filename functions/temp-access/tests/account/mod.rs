@@ -20,6 +20,7 @@ use aws_smithy_types::body::SdkBody;
 use sekisho_domain::config::Document;
 use sekisho_domain::decision::Decision;
 use sekisho_lambda::Invocation;
+use sekisho_lambda::aws::Later;
 use sekisho_ledger::{Error as LedgerError, Key, Memory, Row, Store};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -468,8 +469,8 @@ impl Account {
             access: Document::parse("sekisho.toml", config).and_then(|document| document.access()),
             boundary: BOUNDARY.to_owned(),
             ledger: book,
-            iam: Iam::new(aws_sdk_iam::Client::from_conf(iam)),
-            topic: Topic::new(aws_sdk_sns::Client::from_conf(sns), TOPIC),
+            iam: Iam::new(Later::new(Box::new(|| aws_sdk_iam::Client::from_conf(iam)))),
+            topic: Topic::new(Later::new(Box::new(|| aws_sdk_sns::Client::from_conf(sns))), TOPIC),
             clock: Box::new(move || BEGIN + (Instant::now() - begin)),
         };
         Self { function, cloud, begin, count: Cell::new(0) }
