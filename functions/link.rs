@@ -1,12 +1,12 @@
 //! How the functions are linked for Lambda: so that a cold start touches little memory.
 
-/// Leaves out what a start would read, or write, and not use:
+/// Leaves out two things:
 ///
 /// - the tables for unwinding: a panic ends the process (`panic = "abort"`), and they are a tenth of a binary;
-/// - relocations: for a binary that can lie at any address each of some twenty thousand pointers is written anew, page by
-///   page, which is two thirds of the memory that a start touches. These lie at a fixed address, as Go's binaries do; their
-///   heap, stack and libraries stay random. Not so temp-access, which may write policies: an address of its code that somebody
-///   knew beforehand would be worth most there, and it keeps within its limits without.
+/// - relocations: in a binary that can lie at any address each of up to twenty thousand pointers is written anew, page by page,
+///   which is half of the memory that a start touches. So the functions lie at a fixed address, as Go's binaries do; their
+///   heap, stack and libraries stay random. Not so temp-access, which may write policies: there an address of code that somebody
+///   knew beforehand would be worth most, and it keeps within its limits without.
 #[expect(clippy::disallowed_methods, reason = "how cargo tells a build script what it builds")]
 fn main() {
     // Not with every change in the package, as it is where nothing is said.

@@ -13,7 +13,7 @@ fn main() -> Result<(), lambda_runtime::Error> {
     serve(&async |payload, invocation| match &checker {
         Ok(checker) => {
             let answer = Box::pin(checker.handle(payload, invocation));
-            // Begun first: nothing waits for this client while S3 is asked.
+            // Begun first, so that this client is made while S3 is asked.
             join!(answer, async { checker.ledger.make_client() }).0
         }
         Err(misconfigured) => Err(Error::from(misconfigured.clone())),

@@ -16,7 +16,7 @@ fn main() -> Result<(), lambda_runtime::Error> {
         Ok(relay) => {
             // On the heap: a handler's state is some 20 kB, and every await would move it.
             let answer = Box::pin(relay.handle(payload, invocation));
-            // Begun first: nothing waits for these clients while the ledger is asked.
+            // Begun first, so that these clients are made while the ledger is asked.
             join!(answer, async { relay.world.make_clients() }).0
         }
         Err(misconfigured) => Err(Error::from(misconfigured.clone())),

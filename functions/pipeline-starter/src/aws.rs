@@ -52,7 +52,7 @@ impl Aws {
     }
 
     /// Makes the client that a start needs after the ledger's.
-    pub fn make_clients(&self) {
+    pub fn make_client(&self) {
         LazyCell::force(&self.codepipeline);
     }
 }

@@ -16,8 +16,8 @@ fn main() -> Result<(), lambda_runtime::Error> {
         Ok(starter) => {
             // On the heap: a handler's state is some 20 kB, and every await would move it.
             let answer = Box::pin(starter.handle(payload, invocation));
-            // Begun first: nothing waits for these clients while the ledger is asked.
-            join!(answer, async { starter.world.make_clients() }).0
+            // Begun first, so that this client is made while the ledger is asked.
+            join!(answer, async { starter.world.make_client() }).0
         }
         Err(misconfigured) => Err(Error::from(misconfigured.clone())),
     })

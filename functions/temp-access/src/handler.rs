@@ -5,7 +5,7 @@ mod grant;
 mod list;
 mod sweep;
 
-use std::cell::Cell;
+use std::cell::{Cell, LazyCell};
 
 use aws_sdk_iam::config::timeout::TimeoutConfig;
 use futures_util::future::join_all;
@@ -88,14 +88,14 @@ impl TempAccess<Ledger> {
         let timeouts = shared.timeout_config().map_or_else(TimeoutConfig::builder, TimeoutConfig::to_builder);
         let timeouts = timeouts.operation_attempt_timeout(ATTEMPT).build();
         let shared = shared.into_builder().timeout_config(timeouts).build();
-        let iam = Iam::new(later(&shared, aws_sdk_iam::Client::new));
         // Asked first: the others' clients are made when it has been.
-        iam.make_client();
+        let iam = later(&shared, aws_sdk_iam::Client::new);
+        LazyCell::force(&iam);
         Ok(Self {
             access: access(environment),
             boundary: boundary.to_owned(),
             ledger: Ledger::new(later(&shared, aws_sdk_dynamodb::Client::new), table),
-            iam,
+            iam: Iam::new(iam),
             topic: Topic::new(later(&shared, aws_sdk_sns::Client::new), topic),
             clock: Box::new(sekisho_lambda::now),
         })

@@ -1,6 +1,5 @@
 //! IAM: users, roles and their inline policies.
 
-use std::cell::LazyCell;
 use std::fmt;
 
 use aws_sdk_iam::Client;
@@ -115,11 +114,6 @@ impl Iam {
     #[must_use]
     pub fn new(client: Later<Client>) -> Self {
         Self { client }
-    }
-
-    /// Makes the client now.
-    pub fn make_client(&self) {
-        LazyCell::force(&self.client);
     }
 
     /// The user or role; `None` where there is none.

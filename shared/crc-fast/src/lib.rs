@@ -1,11 +1,12 @@
-//! Stands in for the crate `crc-fast`, as the S3 SDK uses it: three checksums of what S3 sends and is sent.
+//! Stands in for the crate `crc-fast`, as the S3 SDK uses it: three CRCs of what S3 sends and is sent.
 //!
 //! That crate knows 49 algorithms, and has 0.66 MB of tables linked in for processors without carry-less multiplication,
 //! which no linker can tell are not looked into: a fifth of artifact-checker's zip. It is for gigabytes a second; what is
 //! checked here is a byte of an object, or an answer in XML. The arithmetic is that of the crate `crc`.
 //!
-//! Should the SDK ask for more of `crc-fast` than this, it does not compile; then take `[patch.crates-io]` out of the
-//! workspace's `Cargo.toml`.
+//! Should the SDK call more of `crc-fast` than this, it does not compile: take `[patch.crates-io]` out of the workspace's
+//! `Cargo.toml` then. Should it ask for a version that this is not, cargo warns that the patch is unused, the real crate is
+//! back, and `tests/checks` finds the zip too large.
 
 use std::fmt;
 

@@ -8,6 +8,9 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::account::{AccountId, Malformed, Region, string_newtype};
 use crate::change::{GitRef, RefKind};
 
+/// Characters of a glob. No shorter one has braces nested so deep that it can't be compiled.
+const LONGEST_GLOB: usize = 256;
+
 /// A glob: `*` and `?` stop at `/`, `**` does not, `{a,b}` and `[ab]` choose.
 #[derive(Debug, Clone)]
 pub struct Glob {
@@ -20,6 +23,9 @@ impl Glob {
     fn new(pattern: &str) -> Result<Self, String> {
         if pattern.is_empty() {
             return Err("empty: write a name or a glob".to_owned());
+        }
+        if pattern.chars().count() > LONGEST_GLOB {
+            return Err(format!("longer than {LONGEST_GLOB} characters: write several globs"));
         }
         match GlobBuilder::new(pattern).literal_separator(true).build() {
             Ok(glob) => Ok(Self { glob, matcher: OnceCell::new() }),
@@ -234,6 +240,34 @@ mod tests {
 
     fn concerns(head: &str, repository: &str, full_ref: &str) -> bool {
         routes(head).concerning(repository, &full_ref.parse().unwrap()).next().is_some()
+    }
+
+    #[test]
+    fn every_glob_that_is_taken_can_be_compiled() {
+        let nested = |before: &str, inner: &str, after: &str| {
+            let times = (LONGEST_GLOB - inner.len()) / (before.len() + after.len());
+            before.repeat(times) + inner + &after.repeat(times)
+        };
+        let deepest = [("{", "}"), ("{,", "}"), ("{a,", "}"), ("{,a?", "}"), ("{**,", "}"), ("{[ab],*", "?}")];
+        for pattern in deepest.map(|(before, after)| nested(before, "a", after)) {
+            let glob = Glob::new(&pattern).unwrap();
+            assert!(glob.matches("a"), "{pattern}");
+        }
+        let wide = Glob::new(&"?".repeat(LONGEST_GLOB)).unwrap();
+        assert!(wide.matches(&"あ".repeat(LONGEST_GLOB)));
+        let long = Glob::new(&"a".repeat(LONGEST_GLOB + 1)).unwrap_err();
+        assert!(long.contains("256 characters"), "{long}");
+    }
+
+    #[test]
+    fn a_name_is_what_globset_takes_for_it() {
+        for name in ["main", "release/1", "Main", "a b", "a,b", "あ", "@^~.$(|)+", "-"] {
+            let glob = Glob::new(name).unwrap();
+            assert_eq!(glob.literal(), Some(name));
+            for text in ["main", "release/1", "Main", "a b", "a,b", "あ", "@^~.$(|)+", "-", "", "mainx", "release"] {
+                assert_eq!(glob.matches(text), glob.glob.compile_matcher().is_match(text), "{name} of {text}");
+            }
+        }
     }
 
     #[test]

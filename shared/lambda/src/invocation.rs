@@ -69,7 +69,7 @@ impl Invocation {
 /// came.
 ///
 /// # Errors
-/// Where Lambda's Runtime API cannot be reached.
+/// Where Lambda's Runtime API cannot be reached, or the process gets nothing to wait with.
 pub fn serve<H, R, E>(handle: &H) -> Result<(), lambda_runtime::Error>
 where
     H: AsyncFn(&str, &Invocation) -> Result<R, E>,
@@ -84,8 +84,9 @@ where
         };
         answer.map_err(|error| diagnostic(&error, &context.request_id))
     }));
-    // One thread beside it, for the names of hosts, which the C library looks up while it waits. They are few, and a thread for
-    // each costs more at a start than their turns; while one hangs, those after it wait, until it is given up.
+    // One thread beside it, on which the C library looks up the names of hosts. They are few, and a thread for each costs more
+    // at a start than their turns. A name that nobody answers for holds up the others for as long as the template's
+    // `RES_OPTIONS` says: no timeout of the SDK frees the thread.
     tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build()?.block_on(answers)
 }
 
