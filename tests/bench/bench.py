@@ -108,6 +108,7 @@ def environment(peer):
         "AWS_CA_BUNDLE": str(WORK / "bundle.pem"),
         "PYTHONPATH": f"{peer}:{HERE / 'peer'}",
         "LEDGER_TABLE": "sekisho-ledger",
+        "RES_OPTIONS": "timeout:1 attempts:2",
         "DEAD_LETTER_QUEUE_URL": f"https://sqs.{REGION}.amazonaws.com/111111111111/dead-letters",
         "REPOSITORY_ACCOUNT_ID": "111111111111",
         "NOTICE_TOPIC_ARN": f"arn:aws:sns:{REGION}:{account}:notices",
