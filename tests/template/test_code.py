@@ -36,6 +36,8 @@ TOLD = {
     # Of what it grants a condition holds them to the boundary; of changes the starter compares the account.
     "ACCESS_BOUNDARY_ARN": None,
     "REPOSITORY_ACCOUNT_ID": None,
+    # How the C library looks names up.
+    "RES_OPTIONS": None,
 }
 # What it is told of otherwise, by function: the resource for the service, and where in the code its name comes from.
 NAMED = {
