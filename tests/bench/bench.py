@@ -267,8 +267,8 @@ def calls(figures):
     return (
         "### AWS calls and cost\n\n"
         + text
-        + f"\nOf a cold event's CPU time each call takes {call / 1000:.2f} ms ({call / floor:.2f} × all of hello world) and each connection"
-        + f" {connection / 1000:.2f} ms ({connection / floor:.2f} ×): least squares over the four functions, which differ in both.\n"
+        + f"\nOf a cold event's CPU time each call takes, with all that is done around it, {call / 1000:.2f} ms ({call / floor:.2f} × all of hello world) and each connection"
+        + f" {connection / 1000:.2f} ms ({connection / floor:.2f} ×): a fit over the four functions, which differ in both.\n"
         + "\nCosts are the requests counted at us-east-1's list prices, Lambda's own included; a tenth of a second at 128 MB (arm64)"
         + f" adds ${0.1 * 0.125 * GIGABYTE_SECOND * 1e6:.2f} to each million.\n"
     )
