@@ -4,7 +4,7 @@
 //! which no linker can tell are not looked into: a fifth of artifact-checker's zip. It is for gigabytes a second; what is
 //! checked here is a byte of an object, or an answer in XML. The arithmetic is that of the crate `crc`.
 //!
-//! Should the SDK call more of `crc-fast` than this, it does not compile: take `[patch.crates-io]` out of the workspace's
+//! Should the SDK call more of `crc-fast` than this, it does not compile: take the patch out of the workspace's
 //! `Cargo.toml` then. Should it ask for a version that this is not, cargo warns that the patch is unused, the real crate is
 //! back, and `tests/checks` finds the zip too large.
 
