@@ -24,7 +24,7 @@ WORK = ROOT / "target" / "bench"
 DOCUMENT = ROOT / "docs" / "performance.md"
 BEGIN, END = "<!-- figures: written by `make bench` -->\n", "<!-- end of figures -->\n"
 
-RUNS = 25
+RUNS = 61
 THROTTLED_RUNS = 15
 WARM = 500
 TARGETS = [1, 10, 100, 1000]
