@@ -69,7 +69,7 @@ impl Aws {
     pub(crate) async fn start(certificate: &str, key: &str, host: &str) -> Result<Self, Failure> {
         let chain: Vec<_> = CertificateDer::pem_file_iter(certificate)?.collect::<Result<_, _>>()?;
         let mut provider = ring::default_provider();
-        // As AWS's servers choose: AES-128 before AES-256, whatever the client has first.
+        // The server chooses, and AES-128 before AES-256, whatever the client has first.
         provider.cipher_suites.sort_by_key(|suite| suite.suite() != CipherSuite::TLS13_AES_128_GCM_SHA256);
         let mut tls = ServerConfig::builder_with_provider(Arc::new(provider))
             .with_safe_default_protocol_versions()?
