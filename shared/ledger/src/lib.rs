@@ -88,7 +88,7 @@ pub enum Error {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The row does not have the shape that this version writes.
-    #[error("the ledger's row {key} cannot be read: correct or delete it")]
+    #[error("the ledger's row {key} cannot be read: mend or delete it")]
     Unreadable {
         /// The row's key.
         key: Key,
