@@ -338,7 +338,8 @@ fn s3(state: &State, operation: &str, path: &str, query: &str) -> Answer {
         "GetBucketEncryption" => ok(format!(
             "<ServerSideEncryptionConfiguration><Rule><ApplyServerSideEncryptionByDefault>\
              <SSEAlgorithm>aws:kms</SSEAlgorithm><KMSMasterKeyID>{KEY}</KMSMasterKeyID>\
-             </ApplyServerSideEncryptionByDefault><BucketKeyEnabled>true</BucketKeyEnabled></Rule></ServerSideEncryptionConfiguration>"
+             </ApplyServerSideEncryptionByDefault><BucketKeyEnabled>true</BucketKeyEnabled></Rule>\
+             </ServerSideEncryptionConfiguration>"
         )),
         "ListObjectsV2" => ok(listing(state.objects, query)),
         other => unsupported("S3", other),
