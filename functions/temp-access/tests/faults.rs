@@ -170,7 +170,7 @@ async fn a_ledger_that_fails_after_the_grant_does_not_hide_it() {
     let answer = account.text(GRANT).await;
     assert!(answer.starts_with(END), "{answer}");
     assert!(answer.contains("has the intent, but not that it was carried out"), "{answer}");
-    assert!(answer.contains("did not take the record"), "{answer}");
+    assert!(answer.contains("did not record this"), "{answer}");
     assert!(admin(&account).is_some());
     assert_eq!(account.cloud.published().len(), 1);
 }
@@ -584,7 +584,7 @@ async fn a_list_has_what_only_iam_or_only_the_ledger_knows() {
     account.cloud.fail("GetAccountAuthorizationDetails", 9, Fault::Code("AccessDenied", 403));
     let listed = account.text(r#"{"action":"list"}"#).await;
     assert!(listed.contains("user prd-user: admin until 2026-11-21T21:15:0"), "{listed}");
-    assert!(listed.contains("Not all users and roles could be looked at"), "{listed}");
+    assert!(listed.contains("Not all users and roles could be read"), "{listed}");
     // Deleted by hand, an hour ago or a moment.
     advance(minutes(5)).await;
     account.cloud.remove(User, "prd-user", "sekisho-admin");

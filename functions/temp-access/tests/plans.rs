@@ -7,10 +7,10 @@ use sekisho_domain::access::{Access, Minutes};
 use sekisho_domain::config::Document;
 use serde_json::{Value, json};
 use temp_access::error::Error;
-use temp_access::event::Grant;
-use temp_access::grant::{Asked, Before, Effect, Inline, has_ended, plan};
+use temp_access::plan::{EarlierAttempt, Effect, InlinePolicy, Terms, has_ended, plan};
 use temp_access::policy::{self, Reading};
 use temp_access::principal::{Kind, Principal};
+use temp_access::request::Grant;
 use temp_access::window::{LEEWAY, Window};
 use time::{Duration, OffsetDateTime};
 
@@ -78,7 +78,7 @@ proptest! {
             reason: Some("must not be in the policy: 障害".to_owned()),
             dry_run: false,
         };
-        let asked = match Asked::of(&grant, &access) {
+        let asked = match Terms::of(&grant, &access) {
             Ok(settled) => settled,
             Err(error) => {
                 prop_assert!(asked.unwrap() > u64::from(max), "{error}");
@@ -87,7 +87,7 @@ proptest! {
                 return Ok(());
             }
         };
-        let inline: Vec<Inline> = policies.iter().map(|(name, there)| Inline {
+        let inline: Vec<InlinePolicy> = policies.iter().map(|(name, there)| InlinePolicy {
             name: (*name).to_owned(),
             document: match there {
                 There::Window { start, lasts, padding } => windowed(now, *start, *lasts, *padding),
@@ -95,9 +95,9 @@ proptest! {
             },
         }).collect();
         // An intent was written by this code, within what may be granted.
-        let before = before.map_or(Before::Nothing, |(ago, lasts)| {
+        let before = before.map_or(EarlierAttempt::None, |(ago, lasts)| {
             let start = now.replace_nanosecond(0).unwrap() - Duration::seconds(ago);
-            Before::Intended(Window { start, end: start + Duration::seconds(lasts.min(i64::from(max) * 60)) })
+            EarlierAttempt::Intended(Window { start, end: start + Duration::seconds(lasts.min(i64::from(max) * 60)) })
         });
         let existing = inline.iter().find(|one| one.name == asked.policy());
         let live = existing.and_then(|one| match policy::read(&one.document) {
@@ -117,7 +117,7 @@ proptest! {
             }
             Err(Error::Refused(_)) => {
                 let foreign = existing.is_some_and(|one| matches!(policy::read(&one.document), Reading::Foreign(_)));
-                prop_assert!(foreign || before != Before::Nothing);
+                prop_assert!(foreign || before != EarlierAttempt::None);
                 return Ok(());
             }
             Err(other) => return Err(TestCaseError::fail(other.to_string())),
@@ -133,11 +133,12 @@ proptest! {
             let gone = inline.iter().find(|one| one.name == *name).unwrap();
             prop_assert!(has_ended(gone, now) && name.starts_with("sekisho-"), "{name} is foreign or live");
         }
-        let Some(document) = plan.document.as_ref() else {
+        if !plan.puts {
             prop_assert!(plan.remove.is_empty());
             prop_assert_eq!(plan.effect, Effect::Keeps);
             return Ok(());
-        };
+        }
+        let document = &plan.document;
         let kept: usize = inline.iter()
             .filter(|one| one.name != plan.policy && !plan.remove.contains(&one.name))
             .map(|one| policy::size(&one.document)).sum();
@@ -178,10 +179,11 @@ fn what_is_configured_anew_is_written_with_the_same_end() {
     };
     let window = Window { start: now, end: now + Minutes::try_from(30).unwrap().duration() };
     let document = policy::document(&old.profiles[&"b".parse().unwrap()], window);
-    let inline = [Inline { name: "sekisho-b".to_owned(), document }];
-    let kept = plan(&Asked::of(&grant, &old).unwrap(), &inline, None, Before::Nothing, now).unwrap();
-    assert_eq!((kept.effect, kept.document, kept.window), (Effect::Keeps, None, window));
-    let anew = plan(&Asked::of(&grant, &new).unwrap(), &inline, None, Before::Nothing, now).unwrap();
-    assert_eq!((anew.effect, anew.window), (Effect::Keeps, window));
-    assert!(anew.document.unwrap().contains("aws:MultiFactorAuthPresent"));
+    let inline = [InlinePolicy { name: "sekisho-b".to_owned(), document }];
+    let (old, new) = (Terms::of(&grant, &old).unwrap(), Terms::of(&grant, &new).unwrap());
+    let kept = plan(&old, &inline, None, EarlierAttempt::None, now).unwrap();
+    assert_eq!((kept.effect, kept.puts, kept.window), (Effect::Keeps, false, window));
+    let anew = plan(&new, &inline, None, EarlierAttempt::None, now).unwrap();
+    assert_eq!((anew.effect, anew.puts, anew.window), (Effect::Keeps, true, window));
+    assert!(anew.document.contains("aws:MultiFactorAuthPresent"));
 }

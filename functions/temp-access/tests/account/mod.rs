@@ -25,11 +25,11 @@ use sekisho_ledger::{Error as LedgerError, Key, Memory, Row, Store};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use temp_access::access::TempAccess;
 use temp_access::answer::Answer;
+use temp_access::aws::iam::Iam;
+use temp_access::aws::sns::Topic;
 use temp_access::error::Error;
-use temp_access::handler::TempAccess;
-use temp_access::iam::Iam;
-use temp_access::notice::Topic;
 use temp_access::policy;
 use temp_access::principal::Kind;
 use time::OffsetDateTime;
@@ -522,7 +522,7 @@ impl Account {
     }
 
     /// A grant's row.
-    pub async fn row(&self, sk: &str) -> Option<Row<temp_access::row::Row>> {
+    pub async fn row(&self, sk: &str) -> Option<Row<temp_access::row::GrantRow>> {
         let key = Key { pk: "grant".to_owned(), sk: sk.to_owned() };
         self.function.ledger.memory.read(&key).await.unwrap()
     }
