@@ -14,27 +14,22 @@ use futures_util::join;
 use sekisho_domain::access::Access;
 use sekisho_domain::config::Misconfigured;
 use sekisho_lambda::aws::later;
-use sekisho_lambda::environment::{CONFIG_FILE, LEDGER_TABLE, SEKISHO_CONFIG};
+use sekisho_lambda::environment::{ACCESS_BOUNDARY_ARN, CONFIG_FILE, LEDGER_TABLE, NOTICE_TOPIC_ARN, SEKISHO_CONFIG};
 use sekisho_lambda::failure::chain;
-use sekisho_lambda::{Environment, Invocation, log, metrics};
+use sekisho_lambda::{Environment, Invocation, Topic, telemetry};
 use sekisho_ledger::{Error as LedgerError, Ledger, Store};
 use time::OffsetDateTime;
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout_at};
+use tracing::error;
 
 use crate::answer::{self, Answer};
 use crate::aws::iam::Iam;
-use crate::aws::sns::Topic;
 use crate::error::Error;
 use crate::policy;
 use crate::report::{Report, Settlement};
 use crate::request::{self, Request};
 use crate::run::{ATTEMPT_TIMEOUT, LEDGER_TIMEOUT, RECORD_LIMIT, Run, SWEEP_MARGIN};
-
-/// The variable with the ARN of the access boundary, which every principal that gets access must have.
-const ACCESS_BOUNDARY_ARN: &str = "ACCESS_BOUNDARY_ARN";
-/// The variable with the ARN of the topic for notices.
-const NOTICE_TOPIC_ARN: &str = "NOTICE_TOPIC_ARN";
 
 /// The function, with everything that outlives an invocation.
 pub struct TempAccess<S> {
@@ -109,8 +104,7 @@ impl<S: Store> TempAccess<S> {
             Err(error) => Err(error),
         };
         let mut report = report.unwrap_or_else(|error| Report::failed(error, principal.as_ref()));
-        log::decisions(run.request_id(), &report.decisions);
-        metrics::count_outcomes(&invocation.function, &report.decisions);
+        telemetry::decisions(&invocation.function, &report.decisions);
         let mut warnings = Vec::new();
         if !is_dry_run {
             let deadline = if is_sweep { run.sweep_deadline() + SWEEP_MARGIN / 2 } else { run.deadline(RECORD_LIMIT) };
@@ -173,15 +167,15 @@ async fn record<S: Store>(report: &Report, run: &Run<'_, S>, deadline: Instant) 
     let ((settled, recorded), published) = join!(write, timeout_at(deadline, publish));
     let mut warnings = Vec::new();
     if let Some(error) = failure(settled) {
-        run.error("a grant was not settled in the ledger", &error);
+        error!(error, "a grant was not settled in the ledger");
         warnings.push("The ledger has the intent, but not that it was carried out.");
     }
     if let Some(error) = failure(recorded) {
-        run.error("decisions were not recorded", &error);
+        error!(error, "decisions were not recorded");
         warnings.push("The ledger did not record this; the function's log has it.");
     }
     if let Some(error) = failure(published) {
-        run.error("a notice was not sent", &error);
+        error!(error, "a notice was not sent");
         warnings.push("The notice about this could not be sent: tell the others.");
     }
     warnings

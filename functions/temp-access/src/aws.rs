@@ -1,4 +1,3 @@
-//! Adapters, one for each AWS service. The ledger's adapter is a crate of its own.
+//! Adapters, one for each AWS service. Those for DynamoDB and SNS are in the shared crates.
 
 pub mod iam;
-pub mod sns;

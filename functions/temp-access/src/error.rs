@@ -93,9 +93,7 @@ impl Failure for Error {
                 ErrorKind::Malformed => ErrorType::Misconfigured,
                 ErrorKind::Other | ErrorKind::Unanswered => ErrorType::Internal,
             },
-            Self::Ledger { source: sekisho_ledger::Error::Unavailable { throttled: true, .. }, .. } => {
-                ErrorType::Throttled
-            }
+            Self::Ledger { source, .. } if source.is_throttled() => ErrorType::Throttled,
             Self::Ledger { .. } | Self::TooSlow(_) => ErrorType::Internal,
         }
     }

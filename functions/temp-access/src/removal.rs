@@ -7,7 +7,7 @@ use crate::aws::iam::{ErrorKind, IamError};
 use crate::error::Error;
 use crate::policy::{self, Reading};
 use crate::principal::Principal;
-use crate::row::{self, GrantRow, LEASE_TERM, State};
+use crate::row::{self, GrantRow, State};
 use crate::run::{ATTEMPT_TIMEOUT, Run};
 
 const NOT_REMOVED: &str = "An ended policy was not removed";
@@ -59,7 +59,6 @@ pub(crate) async fn remove_ended<S: Store>(
     let (revision, before) = row.map_or((None, None), |row| (Some(row.revision), Some(row.state)));
     let state = before.as_ref().map_or(State::Expired, |row| row.state);
     let claim = GrantRow::held(state, window, run.request_id(), before.as_ref(), now);
-    let lease_end = now + LEASE_TERM;
     let revision = match run.ledger.write(&key, &claim, revision, run.request_id()).await {
         Ok(revision) => revision,
         Err(LedgerError::Changed(_)) => return Ok(Removal::Held),
@@ -67,8 +66,7 @@ pub(crate) async fn remove_ended<S: Store>(
     };
     // A delete that is still in flight when the lease ends might remove the next holder's grant. An attempt that timed out may
     // still take effect, so the time of one attempt is kept free.
-    let time_left = std::time::Duration::try_from(lease_end - run.now()).ok();
-    let Some(time_left) = time_left.and_then(|left| left.checked_sub(ATTEMPT_TIMEOUT)) else {
+    let Some(time_left) = claim.lease.time_left(run.now()).checked_sub(ATTEMPT_TIMEOUT) else {
         return Err(Error::TooSlow(NOT_REMOVED));
     };
     let deleted = timeout_at(Instant::now() + time_left, run.iam.delete(principal, policy)).await;

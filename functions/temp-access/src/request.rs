@@ -9,9 +9,11 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use sekisho_domain::slack;
+use sekisho_lambda::event::SCHEDULE_SOURCE;
+
 use crate::error::Error;
 use crate::principal::{Kind, Principal};
-use sekisho_domain::slack;
 
 /// Longest reason, in characters.
 const LONGEST_REASON: usize = 500;
@@ -21,7 +23,6 @@ const REQUEST_FIELDS: [&str; 7] = ["action", "user", "role", "minutes", "profile
 /// The fields of an EventBridge event. `source` tells an event from a request.
 const SCHEDULE_FIELDS: [&str; 9] =
     ["version", "id", "detail-type", "source", "account", "time", "region", "resources", "detail"];
-const SCHEDULE: &str = "aws.events";
 
 /// What an invocation asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,9 +121,9 @@ pub fn parse(payload: &str) -> Result<Request, Error> {
 fn schedule(fields: &Fields) -> Result<Request, Error> {
     fields.only(&SCHEDULE_FIELDS, "not a field of a schedule's event")?;
     match fields.text("source")?.as_deref() {
-        Some(SCHEDULE) => Ok(Request::Sweep),
+        Some(SCHEDULE_SOURCE) => Ok(Request::Sweep),
         _ => invalid(format!(
-            "the event's source is not {SCHEDULE}: send a schedule's event, or a request such as {EXAMPLE}"
+            "the event's source is not {SCHEDULE_SOURCE}: send a schedule's event, or a request such as {EXAMPLE}"
         )),
     }
 }

@@ -111,10 +111,9 @@ impl Revocation {
         let is_unknown = |error: &IamError| matches!(error.kind, ErrorKind::Unanswered | ErrorKind::Throttled);
         let has = if self.failed.iter().any(|(_, error)| is_unknown(error)) { "may still have" } else { "still has" };
         let names: Vec<&str> = self.failed.iter().map(|(policy, _)| policy.as_str()).collect();
-        let mut outcome = format!("{principal} {has} {}", names.join(", "));
-        if !self.removed.is_empty() {
-            outcome += &format!("; {} removed", self.removed.join(", "));
-        }
+        let removed =
+            if self.removed.is_empty() { String::new() } else { format!("; {} removed", self.removed.join(", ")) };
+        let outcome = format!("{principal} {has} {}{removed}", names.join(", "));
         let (_, source) = self.failed.into_iter().next()?;
         Some(Error::Iam { outcome, source })
     }

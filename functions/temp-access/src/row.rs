@@ -5,7 +5,7 @@
 //! lease, under which one invocation at a time changes the policy, because IAM has no conditional write.
 
 use sekisho_domain::timestamp;
-use sekisho_ledger::Key;
+use sekisho_ledger::{Key, Lease};
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 
@@ -16,7 +16,7 @@ use crate::window::Window;
 /// The partition of all grants.
 pub const PARTITION: &str = "grant";
 /// Length of a lease: just longer than any call to IAM that its holder may still have in flight.
-pub const LEASE_TERM: Duration = Duration::seconds(13);
+pub const LEASE_TERM: std::time::Duration = std::time::Duration::from_secs(13);
 /// IAM shows every change within this time. A grant that it does not show by then is gone.
 const PROPAGATION: Duration = Duration::minutes(2);
 /// A row is kept for this time after its access has ended.
@@ -61,8 +61,9 @@ pub struct GrantRow {
     /// no access.
     #[serde(default)]
     pub claimed: u64,
-    /// End of the lease in epoch milliseconds; 0 if the row is free.
-    pub held_until: u64,
+    /// The lease of the request that works on the policy.
+    #[serde(rename = "held_until")]
+    pub lease: Lease,
     /// When DynamoDB may delete the row, in epoch seconds.
     pub expires: i64,
 }
@@ -98,7 +99,7 @@ impl GrantRow {
                 State::Intent => timestamp::epoch_millis(now),
                 State::Granted | State::Revoked | State::Expired => before.map_or(0, |row| row.claimed),
             },
-            held_until: timestamp::epoch_millis(now + LEASE_TERM),
+            lease: Lease::new(now, LEASE_TERM),
             expires: window.end.saturating_add(RETENTION).unix_timestamp(),
         }
     }
@@ -118,14 +119,14 @@ impl GrantRow {
     /// The row without its lease.
     #[must_use]
     pub fn free(mut self) -> Self {
-        self.held_until = 0;
+        self.lease = Lease::FREE;
         self
     }
 
     /// Whether another request holds the lease. A request that Lambda repeats continues with its own lease.
     #[must_use]
     pub fn is_held_by_another(&self, request: &str, now: OffsetDateTime) -> bool {
-        self.request != request && timestamp::epoch_millis(now) < self.held_until
+        self.request != request && self.lease.is_held(now, LEASE_TERM)
     }
 
     /// Whether, according to the row, there is access or may be.

@@ -5,16 +5,14 @@ use std::future::Future;
 
 use sekisho_domain::access::Access;
 use sekisho_domain::config::Misconfigured;
-use sekisho_lambda::Invocation;
 use sekisho_lambda::failure::chain;
-use sekisho_lambda::log::{self, Level};
+use sekisho_lambda::{Invocation, Topic};
 use sekisho_ledger::{Error as LedgerError, Key, Store};
-use serde_json::json;
 use time::OffsetDateTime;
 use tokio::time::{Duration, Instant, sleep, timeout, timeout_at};
+use tracing::{error, warn};
 
 use crate::aws::iam::{Iam, PrincipalDetails};
-use crate::aws::sns::Topic;
 use crate::error::Error;
 use crate::principal::Principal;
 use crate::row::GrantRow;
@@ -87,14 +85,6 @@ impl<S: Store> Run<'_, S> {
         self.access.as_ref().map_err(|misconfigured| Error::Misconfigured(misconfigured.clone()))
     }
 
-    pub(crate) fn warn(&self, message: &str, error: &str) {
-        log::line(Level::Warn, message, &json!({"requestId": self.request_id(), "error": error}));
-    }
-
-    pub(crate) fn error(&self, message: &str, error: &str) {
-        log::line(Level::Error, message, &json!({"requestId": self.request_id(), "error": error}));
-    }
-
     /// The principal's details in IAM, which must have exactly this name.
     pub(crate) async fn describe(&self, principal: &Principal) -> Result<PrincipalDetails, Error> {
         let details = self.iam.describe(principal).await;
@@ -131,7 +121,7 @@ impl<S: Store> Run<'_, S> {
             Err(_) => "no answer in time".to_owned(),
         };
         self.is_ledger_lost.set(true);
-        self.error("access is ended without the ledger", &error);
+        error!(error, "access is ended without the ledger");
         LedgerAnswer::Lost
     }
 
@@ -147,7 +137,7 @@ impl<S: Store> Run<'_, S> {
             }
         });
         if let Ok(Err(error)) = released.await {
-            self.warn("a claim was not released", &chain(&error));
+            warn!(error = chain(&error), "a claim was not released");
         }
     }
 }

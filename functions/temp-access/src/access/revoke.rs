@@ -179,7 +179,7 @@ impl<S: Store> Ending<'_, S> {
                 // The holder finds the row changed, so it never records that its access was granted. Its lease stays, so that
                 // no other grant begins before its calls are over.
                 let mut state = GrantRow::held(State::Revoked, window, run.request_id(), Some(&holder.state), now);
-                state.held_until = holder.state.held_until;
+                state.lease = holder.state.lease;
                 let write = run.ledger.write(&self.key, &state, Some(holder.revision), run.request_id());
                 let recorded = matches!(run.optional(write).await, LedgerAnswer::Done(_));
                 return Next::Finished(PolicyEnd::Removed { recorded, held: true });

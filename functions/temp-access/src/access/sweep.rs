@@ -4,10 +4,10 @@ use sekisho_domain::decision::{Decision, Decisions};
 use sekisho_domain::notice::Notice;
 use sekisho_domain::timestamp;
 use sekisho_lambda::failure::chain;
-use sekisho_ledger::{Key, Store};
-use serde::{Deserialize, Serialize};
+use sekisho_ledger::{Key, SentNotice, Store};
 use time::Duration;
 use tokio::time::{Instant, timeout_at};
+use tracing::error;
 
 use crate::answer::Answer;
 use crate::aws::iam::{ErrorKind, NamedPolicy};
@@ -138,29 +138,19 @@ async fn send_daily<S: Store>(policy: &NamedPolicy, fault: &str, notice: &Notice
     let (kind, name) = (policy.principal.kind().as_str(), policy.principal.name());
     let key = Key::state(format!("notice#{fault}#{kind}/{name}#{}", policy.name));
     let now = run.now();
-    // Without the ledger, a notice is rather sent too often.
-    let sent = run.ledger.read::<SentNotice>(&key).await.unwrap_or_else(|error| {
-        run.error("it is unknown whether a notice was sent already", &chain(&error));
-        None
+    let sent = SentNotice::read(run.ledger, key.clone(), now).await.unwrap_or_else(|error| {
+        error!(error = chain(&error), "it is unknown whether a notice was sent already");
+        SentNotice::unknown(key)
     });
-    // DynamoDB deletes expired rows late.
-    if sent.as_ref().is_some_and(|sent| now.unix_timestamp() < sent.state.expires) {
+    if sent.is_recent() {
         return false;
     }
     if let Err(error) = run.topic.publish(notice).await {
-        run.error("a notice was not sent", &chain(&error));
+        error!(error = chain(&error), "a notice was not sent");
         return true;
     }
-    let row = SentNotice { expires: (now + Duration::days(1)).unix_timestamp() };
-    if let Err(error) = run.ledger.write(&key, &row, sent.map(|sent| sent.revision), run.request_id()).await {
-        run.error("it was not recorded that a notice was sent", &chain(&error));
+    if let Err(error) = sent.record(run.ledger, now + Duration::days(1), run.request_id()).await {
+        error!(error = chain(&error), "it was not recorded that a notice was sent");
     }
     true
-}
-
-/// The row of a notice that was sent, until the notice may be sent again.
-#[derive(Debug, Serialize, Deserialize)]
-struct SentNotice {
-    /// In epoch seconds.
-    expires: i64,
 }

@@ -6,7 +6,9 @@ use aws_sdk_iam::Client;
 use aws_sdk_iam::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_iam::types::{AttachedPermissionsBoundary, EntityType, PolicyDetail, Tag};
 use percent_encoding::percent_decode_str;
+use sekisho_lambda::ServiceError;
 use sekisho_lambda::aws::Later;
+use sekisho_lambda::service_error;
 
 use crate::policy;
 use crate::principal::{Kind, Principal};
@@ -45,35 +47,32 @@ pub struct IamError {
     /// The kind of failure.
     pub kind: ErrorKind,
     #[source]
-    source: Box<dyn std::error::Error + Send + Sync>,
+    source: Box<ServiceError>,
 }
 
 impl IamError {
     /// A call that did not answer before the limit of its step.
     pub(crate) fn unanswered(operation: &'static str) -> Self {
-        Self { operation, kind: ErrorKind::Unanswered, source: "no answer in time".into() }
+        let source = ServiceError::unexpected(format!("iam: {operation}"), "no answer in time");
+        Self { operation, kind: ErrorKind::Unanswered, source: Box::new(source) }
     }
 
     fn new<E>(operation: &'static str, error: SdkError<E>) -> Self
     where
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
     {
-        let kind = match &error {
-            SdkError::ConstructionFailure(_) => ErrorKind::Other,
-            SdkError::ServiceError(answer) => match answer.err().code() {
-                Some("NoSuchEntity") => ErrorKind::NotFound,
-                Some("LimitExceeded") => ErrorKind::TooLarge,
-                Some("Throttling" | "ThrottlingException" | "RequestLimitExceeded" | "TooManyRequestsException") => {
-                    ErrorKind::Throttled
-                }
-                Some("AccessDenied" | "AccessDeniedException") => ErrorKind::Denied,
-                Some("MalformedPolicyDocument") => ErrorKind::Malformed,
-                _ if answer.raw().status().is_server_error() => ErrorKind::Unanswered,
-                _ => ErrorKind::Other,
-            },
-            _ => ErrorKind::Unanswered,
+        let source = ServiceError::new(format!("iam:{operation}"), error);
+        let kind = match (source.code(), source.kind) {
+            (Some("NoSuchEntity"), _) => ErrorKind::NotFound,
+            (Some("LimitExceeded"), _) => ErrorKind::TooLarge,
+            (Some("AccessDenied" | "AccessDeniedException"), _) => ErrorKind::Denied,
+            (Some("MalformedPolicyDocument"), _) => ErrorKind::Malformed,
+            (Some(_), service_error::Kind::Throttled) => ErrorKind::Throttled,
+            // IAM sends a code with every refusal, so a server error without one says nothing about the call's effect.
+            (None, service_error::Kind::Throttled) | (_, service_error::Kind::Unavailable) => ErrorKind::Unanswered,
+            (_, service_error::Kind::Refused) => ErrorKind::Other,
         };
-        Self { operation, kind, source: error.into() }
+        Self { operation, kind, source: Box::new(source) }
     }
 }
 
