@@ -148,8 +148,8 @@ async fn dispatch<S: Store>(request: &Request, run: &Run<'_, S>) -> Result<Repor
     }
 }
 
-/// Settles the grant's row, records the decisions and sends the notices. Returns a sentence for the caller about each of
-/// these that failed: the access itself is already changed.
+/// Settles the grant's row, records the decisions and sends the notices. Returns a sentence for the caller about each
+/// of these that failed: the access itself is already changed.
 async fn record<S: Store>(report: &Report, run: &Run<'_, S>, deadline: Instant) -> Vec<&'static str> {
     let now = run.now();
     let ledger_deadline =

@@ -54,7 +54,7 @@ pub(crate) fn granted(plan: &Plan<'_>, confirmation: Confirmation, reason: Optio
             format!("{principal} has {profile} for {minutes} min; IAM takes some seconds to spread it.")
         }
         Effect::Extends { from } => {
-            format!("{principal} keeps {profile}; before it was {}.", timestamp::seconds(from))
+            format!("{principal} keeps {profile}, which would have ended at {}.", timestamp::seconds(from))
         }
         Effect::Keeps => format!("{principal} has {profile} until then already, and a grant never shortens it."),
     });
@@ -64,10 +64,10 @@ pub(crate) fn granted(plan: &Plan<'_>, confirmation: Confirmation, reason: Optio
     match confirmation {
         Confirmation::Confirmed(_) => {}
         Confirmation::NotYet => {
-            lines.push("IAM has accepted it, but does not show it yet: give it a minute.".to_owned());
+            lines.push("IAM has accepted it, but does not show it yet: wait a minute.".to_owned());
         }
         Confirmation::Unknown => {
-            lines.push("IAM has accepted it, but could not be asked whether it shows it.".to_owned());
+            lines.push("IAM has accepted it, but could not be asked whether it is in effect.".to_owned());
         }
     }
     if !plan.remove.is_empty() {
@@ -111,14 +111,13 @@ pub(crate) fn grant_preview(plan: &Plan<'_>) -> String {
 /// Why a grant ends earlier than requested.
 fn capped(plan: &Plan<'_>) -> String {
     format!(
-        "It ends there, not {} min from now: grants that follow each other last at most {} min from the first start, {}.",
-        plan.terms.minutes,
+        "That is earlier than requested: grants that follow each other last at most {} min from the first start, {}.",
         plan.terms.longest,
         timestamp::seconds(plan.window.start)
     )
 }
 
-/// The answer to a revoke that IAM did not fail.
+/// The answer to a revoke in which no call to IAM failed.
 pub(crate) fn revoked(principal: &Principal, revocation: &Revocation) -> String {
     let Revocation { removed, foreign, held, is_unrecorded, failed: _ } = revocation;
     let mut lines = Vec::new();
@@ -136,7 +135,7 @@ pub(crate) fn revoked(principal: &Principal, revocation: &Revocation) -> String 
     }
     if *is_unrecorded {
         lines.push(
-            "The ledger does not record this yet: a grant within two minutes of the last one may restore its end."
+            "The ledger does not record this yet: a grant within two minutes of the last one may restore its end time."
                 .to_owned(),
         );
     }
@@ -163,7 +162,8 @@ fn short(reason: &str) -> String {
     slack::shown(&short) + more
 }
 
-/// Cuts an answer that is too long for Slack. The text is escaped already; its first line, which has the end time, stays.
+/// Cuts an answer that is too long for Slack. The text is escaped already; its first line, which has the end time,
+/// stays.
 pub(crate) fn cut(answer: &mut String) {
     let Some((end, _)) = answer.char_indices().nth(LONGEST - 1) else { return };
     let first = answer.find('\n').unwrap_or(answer.len());

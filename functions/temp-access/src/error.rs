@@ -7,8 +7,8 @@ use sekisho_lambda::{ErrorType, Failure};
 use crate::aws::iam::{ErrorKind, IamError};
 use crate::principal::{Kind, Principal};
 
-/// An error that ends an invocation. People read its text in Slack and see nothing else of it, so the text says what was
-/// wrong, what that means for access, and what to do; an IAM error is therefore part of the text.
+/// An error that ends an invocation. Its text is all that people see in Slack. It says what was wrong, what that means
+/// for access, and what to do, so it includes the text of its cause.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The payload is not a request; the text says what to type instead.

@@ -1,4 +1,4 @@
-//! The texts of notices: messages to people who did not ask, sent through the SNS topic.
+//! The texts of notices, which the topic sends to people unasked.
 
 use std::collections::BTreeMap;
 
@@ -37,7 +37,7 @@ pub(crate) fn let_in(plan: &Plan<'_>, reason: Option<&str>, invocation: &Invocat
     }
 }
 
-/// IAM did not answer the write of a grant, so that access may exist.
+/// IAM did not answer the write of a grant, so it is unknown whether there is access.
 pub(crate) fn perhaps_let_in(plan: &Plan<'_>, reason: Option<&str>, invocation: &Invocation) -> Notice {
     let mut notice = let_in(plan, reason, invocation);
     notice.title = format!("Perhaps let in: {}", plan.terms.principal);
@@ -81,9 +81,9 @@ pub(crate) fn not_removed(principal: &Principal, policy: &str) -> Notice {
     Notice {
         title: format!("Ended, and not removed: {principal}"),
         lines: vec![
-            format!("{principal} has a policy {policy} that no longer gives access, but this function may not delete it."),
-            "The function's role acts only on principals with the tag sekisho:access=grantable and the access boundary: \
-             put them back, or delete the policy by hand."
+            format!("{principal} has a policy {policy} that has ended, but this function may not delete it."),
+            "The function's role acts only on principals with the tag sekisho:access=grantable and the access \
+             boundary: put them back, or delete the policy by hand."
                 .to_owned(),
         ],
         ..Notice::default()
@@ -102,8 +102,8 @@ fn context(principal: &Principal, access: &str, profile: Option<&str>) -> BTreeM
     variables.into_iter().filter_map(|(name, value)| Some((name, value?.to_owned()))).collect()
 }
 
-/// A link to a principal's events in CloudTrail's event history. The sessions of a role have user names of their own, so a
-/// role's events are found by the resource on which the sessions were opened.
+/// A link to a principal's events in CloudTrail's event history. The sessions of a role have user names of their own,
+/// so a role's events are found by the resource on which the sessions were opened.
 fn event_history(principal: &Principal, invocation: &Invocation) -> (String, String) {
     let console = match invocation.partition.as_str() {
         "aws-cn" => "console.amazonaws.cn",

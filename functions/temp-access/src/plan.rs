@@ -26,7 +26,8 @@ pub struct Terms<'a> {
 }
 
 impl<'a> Terms<'a> {
-    /// Completes a request with the configuration's defaults. A value that the request names is used unchanged, or refused.
+    /// Completes a request with the configuration's defaults. A value that the request names is used unchanged, or
+    /// refused.
     ///
     /// # Errors
     /// [`Error::Invalid`] or [`Error::TooLong`], with the values that are allowed.
@@ -115,12 +116,12 @@ pub struct Plan<'a> {
 
 /// Plans a grant.
 ///
-/// `inline` has every inline policy that IAM shows for the principal. `granted` is the window of a very recent grant in the
-/// ledger, which IAM may not show yet.
+/// `inline` has every inline policy that IAM shows for the principal. `granted` is the window of a very recent grant in
+/// the ledger, which IAM may not show yet.
 ///
 /// # Errors
-/// If the existing policy is not ours, if the policies do not fit, or if the request was carried out before and its access is
-/// over.
+/// If the existing policy is not ours, if the policies do not fit, or if the request was carried out before and its
+/// access is over.
 pub fn plan<'a>(
     terms: &Terms<'a>,
     inline: &[InlinePolicy],
@@ -179,8 +180,8 @@ fn live_window(
         Some(Reading::DenyOnly) => "it only denies",
     };
     Err(Error::Refused(format!(
-        "{} has a policy {policy} that is not Sekisho's ({why}), and a grant does not replace it: find out who wrote it, \
-         and delete it",
+        "{} has a policy {policy} that is not Sekisho's ({why}), and a grant does not replace it: find out who wrote \
+         it, and delete it",
         terms.principal
     )))
 }
@@ -205,7 +206,7 @@ fn window(
         }
         (EarlierAttempt::CarriedOut, Some(live)) => Ok((live, false)),
         (EarlierAttempt::Intended(_) | EarlierAttempt::CarriedOut, _) => Err(Error::Refused(format!(
-            "this same request was carried out before, and the access that it gave {} is over: send it again as a new request",
+            "this same request was carried out before, and the access that it gave {} is over: send a new request",
             terms.principal
         ))),
     }

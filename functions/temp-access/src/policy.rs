@@ -9,15 +9,14 @@ use crate::principal::Kind;
 use crate::window::{LEEWAY, Window};
 
 /// The name of each policy of ours begins so, followed by the profile.
-pub const PREFIX: &str = "sekisho-";
+pub(crate) const PREFIX: &str = "sekisho-";
 
 const CURRENT_TIME: &str = "aws:CurrentTime";
 const AFTER: &str = "DateGreaterThan";
 const BEFORE: &str = "DateLessThan";
 
 /// The name of a profile's policy. A principal has one policy for each profile.
-#[must_use]
-pub fn name(profile: &ProfileName) -> String {
+pub(crate) fn name(profile: &ProfileName) -> String {
     format!("{PREFIX}{profile}")
 }
 
@@ -110,7 +109,7 @@ fn limit(statement: &Value, operator: &str) -> Option<OffsetDateTime> {
 ///
 /// # Errors
 /// The configuration key of the first profile that does not fit, and the reason.
-pub fn check(access: &Access) -> Result<(), (String, String)> {
+pub(crate) fn check(access: &Access) -> Result<(), (String, String)> {
     // Every timestamp has the same length, so the size is the same for each window.
     let any = Window { start: OffsetDateTime::UNIX_EPOCH, end: OffsetDateTime::UNIX_EPOCH };
     let most = Kind::Role.policy_limit();
@@ -118,7 +117,8 @@ pub fn check(access: &Access) -> Result<(), (String, String)> {
         let size = size(&document(profile, any));
         if size > most {
             let reason = format!(
-                "its policy has {size} characters, {} more than an inline policy may have: use globs, or split the profile",
+                "its policy has {size} characters, {} more than an inline policy may have: use globs, or split the \
+                 profile",
                 size - most
             );
             return Err((format!("access.profiles.{name}"), reason));
@@ -183,8 +183,14 @@ mod tests {
             "{}",
             r#"{"Statement":{"Effect":"Allow","Action":"*","Resource":"*"}}"#,
             r#"{"Statement":[{"Effect":"Allow","Condition":{"DateLessThan":{"aws:CurrentTime":"soon"}}}]}"#,
-            r#"{"Statement":[{"Effect":"Allow","Condition":{"DateLessThanIfExists":{"aws:CurrentTime":"2026-11-21T23:45:00Z"}}}]}"#,
-            r#"{"Statement":[{"Effect":"Allow","Condition":{"DateLessThan":{"aws:TokenIssueTime":"2026-11-21T23:45:00Z"}}}]}"#,
+            &format!(
+                r#"{{"Statement":[{{"Effect":"Allow","Condition":{{{}}}}}]}}"#,
+                end.replace("Than", "ThanIfExists")
+            ),
+            &format!(
+                r#"{{"Statement":[{{"Effect":"Allow","Condition":{{{}}}}}]}}"#,
+                end.replace("Current", "TokenIssue")
+            ),
             &format!(r#"{{"Statement":[{{"Effect":"Allow","Condition":{{{end}}}}},{{"Effect":"Allow"}}]}}"#),
         ];
         for document in cases {

@@ -24,7 +24,8 @@ impl Kind {
         }
     }
 
-    /// The largest size of all inline policies of one principal together, in characters without white space (IAM's quotas).
+    /// The largest size of all inline policies of one principal together, in characters without white space (IAM's
+    /// quotas).
     #[must_use]
     pub fn policy_limit(self) -> usize {
         match self {
@@ -42,7 +43,8 @@ pub struct Principal {
 }
 
 impl Principal {
-    /// Takes the name unchanged. Nothing is trimmed, folded or corrected, because a corrected name may be somebody else's.
+    /// Takes the name unchanged. Nothing is trimmed, folded or corrected, because a corrected name may be somebody
+    /// else's.
     ///
     /// # Errors
     /// What is wrong with the name, as the end of a sentence that begins with the field's name.

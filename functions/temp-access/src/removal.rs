@@ -26,7 +26,8 @@ pub(crate) enum Removal {
     Held,
 }
 
-/// Removes a policy of ours that has ended. The ledger's row is claimed first, so that no grant puts the policy meanwhile.
+/// Removes a policy of ours that has ended. The ledger's row is claimed first, so that no grant puts the policy
+/// meanwhile.
 pub(crate) async fn remove_ended<S: Store>(
     principal: &Principal,
     policy: &str,
@@ -64,8 +65,8 @@ pub(crate) async fn remove_ended<S: Store>(
         Err(LedgerError::Changed(_)) => return Ok(Removal::Held),
         Err(source) => return Err(ledger_error(source)),
     };
-    // A delete that is still in flight when the lease ends might remove the next holder's grant. An attempt that timed out may
-    // still take effect, so the time of one attempt is kept free.
+    // A delete that is still in flight when the lease ends might remove the next holder's grant. An attempt that timed
+    // out may still take effect, so the time of one attempt is kept free.
     let Some(time_left) = claim.lease.time_left(run.now()).checked_sub(ATTEMPT_TIMEOUT) else {
         return Err(Error::TooSlow(NOT_REMOVED));
     };

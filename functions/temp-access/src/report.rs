@@ -23,7 +23,8 @@ pub(crate) struct Report {
     pub(crate) settlement: Option<Settlement>,
 }
 
-/// The last write of a grant: the row still says that the grant is intended; the settlement says that it was carried out.
+/// The last write of a grant: the row still says that the grant is intended; the settlement says that it was carried
+/// out.
 #[derive(Debug)]
 pub(crate) struct Settlement {
     pub(crate) key: Key,

@@ -1,16 +1,15 @@
 //! The payload of an invocation: a person's request, or the schedule's sweep.
 //!
-//! A request is one JSON object with known fields. Each field occurs at most once and has its own type. Nothing is corrected:
-//! a person who mistypes a request reads in one line what to write, instead of getting something else.
+//! A request is one JSON object with known fields. Each field occurs at most once and has its own type. Nothing is
+//! corrected: a person who mistypes a request reads in one line what to write, instead of getting something else.
 
 use std::fmt;
 
+use sekisho_domain::slack;
+use sekisho_lambda::event::SCHEDULE_SOURCE;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
-
-use sekisho_domain::slack;
-use sekisho_lambda::event::SCHEDULE_SOURCE;
 
 use crate::error::Error;
 use crate::principal::{Kind, Principal};
@@ -26,7 +25,7 @@ const SCHEDULE_FIELDS: [&str; 9] =
 
 /// What an invocation asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Request {
+pub(crate) enum Request {
     /// Give a principal access.
     Grant(Grant),
     /// End all access of a principal.
@@ -56,13 +55,13 @@ pub struct Grant {
 
 /// A request to end all access of a principal.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Revoke {
+pub(crate) struct Revoke {
     /// The user or role that loses access.
-    pub principal: Principal,
+    pub(crate) principal: Principal,
     /// The reason, as it was typed.
-    pub reason: Option<String>,
+    pub(crate) reason: Option<String>,
     /// Whether the request only shows what it would do.
-    pub dry_run: bool,
+    pub(crate) dry_run: bool,
 }
 
 impl Request {
@@ -89,7 +88,7 @@ impl Request {
 ///
 /// # Errors
 /// [`Error::Invalid`] if the payload is not a request, with the correction.
-pub fn parse(payload: &str) -> Result<Request, Error> {
+pub(crate) fn parse(payload: &str) -> Result<Request, Error> {
     let fields = Fields::read(payload)?;
     if fields.get("source").is_some() {
         return schedule(&fields);
@@ -128,8 +127,8 @@ fn schedule(fields: &Fields) -> Result<Request, Error> {
     }
 }
 
-fn invalid<T>(what: impl Into<String>) -> Result<T, Error> {
-    Err(Error::Invalid(what.into()))
+fn invalid<T>(message: impl Into<String>) -> Result<T, Error> {
+    Err(Error::Invalid(message.into()))
 }
 
 /// The object's entries in their order, with unparsed values. A map would lose the first of two equal keys.
@@ -137,14 +136,14 @@ struct Fields<'p>(Vec<(String, &'p RawValue)>);
 
 impl<'p> Fields<'p> {
     fn read(payload: &'p str) -> Result<Self, Error> {
-        let what = match payload.trim_start().chars().next() {
+        let wrong = match payload.trim_start().chars().next() {
             Some('{') => None,
             Some('[') => Some("a list"),
             Some('"') => Some("a text, with quotes around the whole object"),
             _ => Some("not a JSON object"),
         };
-        if let Some(what) = what {
-            return invalid(format!("the payload is {what}: write one JSON object such as {EXAMPLE}"));
+        if let Some(wrong) = wrong {
+            return invalid(format!("the payload is {wrong}: write one JSON object such as {EXAMPLE}"));
         }
         let fields: Self = match serde_json::from_str(payload) {
             Ok(fields) => fields,
@@ -166,12 +165,13 @@ impl<'p> Fields<'p> {
         Ok(fields)
     }
 
-    fn only(&self, known: &[&str], otherwise: &str) -> Result<(), Error> {
+    /// Refuses every field that is not `known`; `problem` says what such a field is not.
+    fn only(&self, known: &[&str], problem: &str) -> Result<(), Error> {
         match self.0.iter().find(|(key, _)| !known.contains(&key.as_str())) {
             None => Ok(()),
             Some((key, _)) => {
                 let key = slack::quoted(key);
-                invalid(format!("`{key}` is {otherwise}: leave it out, or write one of {}", known.join(", ")))
+                invalid(format!("`{key}` is {problem}: leave it out, or write one of {}", known.join(", ")))
             }
         }
     }
@@ -260,6 +260,7 @@ impl<'de: 'p, 'p> Deserialize<'de> for Fields<'p> {
     }
 }
 
+/// The type of a JSON value, for a message.
 fn type_of(value: &str) -> &'static str {
     match value.chars().next() {
         Some('"') => "a text",
@@ -293,7 +294,8 @@ mod tests {
     #[test]
     fn all_fields_are_read() {
         let grant = grant(
-            r##" {"action":"grant","role":"ops","minutes":30,"profile":"read-only","reason":"障害対応 \"#42\" 🚒","dry_run":true} "##,
+            r##" {"action":"grant","role":"ops","minutes":30,"profile":"read-only",
+                "reason":"障害対応 \"#42\" 🚒","dry_run":true} "##,
         );
         assert_eq!(grant.principal.to_string(), "role ops");
         assert_eq!((grant.minutes, grant.profile.as_deref(), grant.dry_run), (Some(30), Some("read-only"), true));
@@ -302,8 +304,9 @@ mod tests {
 
     #[test]
     fn the_schedule_sweeps() {
-        let event = r#"{"version":"0","id":"x","detail-type":"Scheduled Event","source":"aws.events","account":"333333333333",
-            "time":"2026-11-21T00:00:00Z","region":"ap-northeast-1","resources":["arn"],"detail":{}}"#;
+        let event = r#"{"version":"0","id":"x","detail-type":"Scheduled Event","source":"aws.events",
+            "account":"333333333333","time":"2026-11-21T00:00:00Z","region":"ap-northeast-1","resources":["arn"],
+            "detail":{}}"#;
         assert_eq!(parse(event).unwrap(), Request::Sweep);
     }
 

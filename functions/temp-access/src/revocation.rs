@@ -1,16 +1,8 @@
-//! The result of a revoke: which policies were removed, and what the caller is told about them.
+//! The result of a revoke: what happened to each policy of the principal.
 
-use sekisho_domain::decision::Decision;
-use sekisho_lambda::Invocation;
-
-use crate::answer::{self, Answer};
 use crate::aws::iam::{ErrorKind, IamError};
 use crate::error::Error;
-use crate::notice;
-use crate::outcome::{self, Outcome};
 use crate::principal::Principal;
-use crate::report::Report;
-use crate::request::Revoke;
 
 /// What happened to one policy.
 pub(crate) enum PolicyEnd {
@@ -71,43 +63,8 @@ impl Revocation {
         self
     }
 
-    /// The report of the revoke. Removed policies get their decision and notice even if others could not be removed.
-    pub(crate) fn report(self, revoke: &Revoke, invocation: &Invocation) -> Report {
-        let principal = &revoke.principal;
-        let text = answer::revoked(principal, &self);
-        let (mut decisions, mut notices) = (Vec::new(), Vec::new());
-        if !self.removed.is_empty() {
-            notices.push(notice::ended(principal, &self.removed, revoke.reason.as_deref(), invocation));
-        }
-        if !self.removed.is_empty() || self.failed.is_empty() {
-            let (outcome, reason) = if self.removed.is_empty() {
-                (Outcome::Unchanged, "there was no access to end")
-            } else {
-                (Outcome::Revoked, "access was ended")
-            };
-            let decision = outcome::about(Decision::new(outcome, reason), principal);
-            let decision = decision.about("policies", self.removed.join(" "));
-            decisions.push(decision.about_some("because", revoke.reason.clone()));
-        }
-        for (policy, why) in &self.foreign {
-            let decision = outcome::about(Decision::new(Outcome::OpenEnded, *why), principal);
-            decisions.push(decision.about("policy", policy.clone()));
-            notices.push(notice::open_ended(principal, policy, why));
-        }
-        let names: Vec<&str> = self.failed.iter().map(|(policy, _)| policy.as_str()).collect();
-        let names = names.join(" ");
-        let answer = match self.into_error(principal) {
-            Some(error) => {
-                decisions.push(outcome::of_error(&error, Some(principal)).about("policies", names));
-                Err(error)
-            }
-            None => Ok(Answer::Text(text)),
-        };
-        Report { answer, decisions, notices, settlement: None }
-    }
-
     /// The error about the policies that were not removed, which also names the removed ones.
-    fn into_error(self, principal: &Principal) -> Option<Error> {
+    pub(crate) fn into_error(self, principal: &Principal) -> Option<Error> {
         let is_unknown = |error: &IamError| matches!(error.kind, ErrorKind::Unanswered | ErrorKind::Throttled);
         let has = if self.failed.iter().any(|(_, error)| is_unknown(error)) { "may still have" } else { "still has" };
         let names: Vec<&str> = self.failed.iter().map(|(policy, _)| policy.as_str()).collect();

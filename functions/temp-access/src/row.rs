@@ -1,8 +1,9 @@
 //! The ledger's row of a grant: the intent, its result, and the lease on the policy.
 //!
-//! The policy in IAM decides about access, but IAM shows a change only after some time; the row shows a recent grant at once.
-//! The row also holds the reason, for which IAM has no place, the intent, which must be written before IAM is called, and the
-//! lease, under which one invocation at a time changes the policy, because IAM has no conditional write.
+//! The policy in IAM decides about access, but IAM shows a change only after some time; the row shows a recent grant at
+//! once. The row also holds the reason, for which IAM has no place, the intent, which must be written before IAM is
+//! called, and the lease, under which one invocation at a time changes the policy, because IAM has no conditional
+//! write.
 
 use sekisho_domain::timestamp;
 use sekisho_ledger::{Key, Lease};
@@ -14,9 +15,9 @@ use crate::principal::{Kind, Principal};
 use crate::window::Window;
 
 /// The partition of all grants.
-pub const PARTITION: &str = "grant";
+pub(crate) const PARTITION: &str = "grant";
 /// Length of a lease: just longer than any call to IAM that its holder may still have in flight.
-pub const LEASE_TERM: std::time::Duration = std::time::Duration::from_secs(13);
+pub(crate) const LEASE_TERM: std::time::Duration = std::time::Duration::from_secs(13);
 /// IAM shows every change within this time. A grant that it does not show by then is gone.
 const PROPAGATION: Duration = Duration::minutes(2);
 /// A row is kept for this time after its access has ended.
@@ -57,8 +58,8 @@ pub struct GrantRow {
     /// Ids of requests that were carried out, the latest last.
     #[serde(default)]
     pub requests: Vec<String>,
-    /// Time of the latest claim by a grant, in epoch milliseconds. A revoke or a removal leaves it unchanged, because it gives
-    /// no access.
+    /// Time of the latest claim by a grant, in epoch milliseconds. A revoke or a removal leaves it unchanged, because
+    /// it gives no access.
     #[serde(default)]
     pub claimed: u64,
     /// The lease of the request that works on the policy.
@@ -86,8 +87,13 @@ mod moment {
 
 impl GrantRow {
     /// A row whose lease begins at `now`. `before` is the row that it replaces.
-    #[must_use]
-    pub fn held(state: State, window: Window, request: &str, before: Option<&Self>, now: OffsetDateTime) -> Self {
+    pub(crate) fn held(
+        state: State,
+        window: Window,
+        request: &str,
+        before: Option<&Self>,
+        now: OffsetDateTime,
+    ) -> Self {
         Self {
             state,
             start: window.start,
@@ -105,8 +111,7 @@ impl GrantRow {
     }
 
     /// The row after its holder is done: in a new state, and free.
-    #[must_use]
-    pub fn settled(mut self, state: State) -> Self {
+    pub(crate) fn settled(mut self, state: State) -> Self {
         if state == State::Granted && !self.requests.contains(&self.request) {
             self.requests.push(self.request.clone());
             let surplus = self.requests.len().saturating_sub(REMEMBERED);
@@ -117,33 +122,28 @@ impl GrantRow {
     }
 
     /// The row without its lease.
-    #[must_use]
-    pub fn free(mut self) -> Self {
+    pub(crate) fn free(mut self) -> Self {
         self.lease = Lease::FREE;
         self
     }
 
     /// Whether another request holds the lease. A request that Lambda repeats continues with its own lease.
-    #[must_use]
-    pub fn is_held_by_another(&self, request: &str, now: OffsetDateTime) -> bool {
+    pub(crate) fn is_held_by_another(&self, request: &str, now: OffsetDateTime) -> bool {
         self.request != request && self.lease.is_held(now, LEASE_TERM)
     }
 
     /// Whether, according to the row, there is access or may be.
-    #[must_use]
-    pub fn gives_access(&self, now: OffsetDateTime) -> bool {
+    pub(crate) fn gives_access(&self, now: OffsetDateTime) -> bool {
         matches!(self.state, State::Intent | State::Granted) && self.window().is_live(now)
     }
 
     /// Whether a grant claimed the row so recently that IAM may still show the state before it.
-    #[must_use]
-    pub fn is_recent(&self, now: OffsetDateTime) -> bool {
+    pub(crate) fn is_recent(&self, now: OffsetDateTime) -> bool {
         timestamp::epoch_millis(now - PROPAGATION) < self.claimed
     }
 
     /// The window of a grant that was carried out so recently that IAM may not show it yet.
-    #[must_use]
-    pub fn recent_grant(&self, now: OffsetDateTime) -> Option<Window> {
+    pub(crate) fn recent_grant(&self, now: OffsetDateTime) -> Option<Window> {
         Some(self.window()).filter(|window| self.state == State::Granted && self.is_recent(now) && window.is_live(now))
     }
 
@@ -155,21 +155,18 @@ impl GrantRow {
 }
 
 /// The key of a policy's row. `policy` is the whole name of the policy.
-#[must_use]
-pub fn key(principal: &Principal, policy: &str) -> Key {
+pub(crate) fn key(principal: &Principal, policy: &str) -> Key {
     let profile = policy.strip_prefix(policy::PREFIX).unwrap_or(policy);
     Key { pk: PARTITION.to_owned(), sk: prefix(principal) + profile }
 }
 
 /// The beginning of the sort keys of all rows of a principal.
-#[must_use]
-pub fn prefix(principal: &Principal) -> String {
+pub(crate) fn prefix(principal: &Principal) -> String {
     format!("{}/{}/", principal.kind().as_str(), principal.name())
 }
 
 /// The principal and the profile in a sort key; `None` if the key has another form.
-#[must_use]
-pub fn subject(sk: &str) -> Option<(Principal, &str)> {
+pub(crate) fn subject(sk: &str) -> Option<(Principal, &str)> {
     let mut parts = sk.splitn(3, '/');
     let kind = match parts.next()? {
         "user" => Kind::User,

@@ -17,7 +17,8 @@ use crate::error::Error;
 use crate::principal::Principal;
 use crate::row::GrantRow;
 
-// Chatbot waits 15 s for an answer. A request ends after 12 s; its steps have these limits, counted from its start.
+// Chatbot waits 15 s for an answer, so a request ends after 12 s. The limits of its steps count from its start.
+
 /// Until then IAM is read again if it shows less than the ledger records.
 pub(crate) const RECHECK_LIMIT: Duration = Duration::from_secs(5);
 /// If the plan is not in the ledger by then, nothing is granted.
@@ -26,13 +27,14 @@ pub(crate) const PLAN_LIMIT: Duration = Duration::from_secs(7);
 pub(crate) const WRITE_LIMIT: Duration = Duration::from_millis(9_500);
 /// Until then IAM is read to see whether it shows the result.
 pub(crate) const CONFIRM_LIMIT: Duration = Duration::from_millis(10_500);
-/// Until then the ledger and the topic take the decisions and notices.
+/// Until then the decisions are written to the ledger and the notices are sent to the topic.
 pub(crate) const RECORD_LIMIT: Duration = Duration::from_secs(12);
+
 /// Timeout of one attempt of an AWS call. Each call has three attempts.
 pub(crate) const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(2_500);
-/// Timeout of one ledger call within a revoke, which can do without the ledger.
+/// Timeout of one ledger call in a revoke, which also works without the ledger.
 pub(crate) const LEDGER_TIMEOUT: Duration = Duration::from_millis(1_500);
-/// Pause between two reads of something that is about to change.
+/// Pause between two reads of a state that is about to change.
 pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(250);
 /// Safety margin of a sweep before Lambda's timeout.
 pub(crate) const SWEEP_MARGIN: Duration = Duration::from_secs(10);
@@ -52,7 +54,7 @@ pub(crate) struct Run<'a, S> {
     pub(crate) is_ledger_lost: Cell<bool>,
 }
 
-/// The result of a ledger call that a revoke can do without.
+/// The result of a ledger call in a revoke, which also works without the ledger.
 pub(crate) enum LedgerAnswer<T> {
     Done(T),
     /// Another invocation has changed the row since it was read.
@@ -75,7 +77,7 @@ impl<S: Store> Run<'_, S> {
         self.start + limit
     }
 
-    /// The end of a sweep's work.
+    /// The time at which a sweep stops.
     pub(crate) fn sweep_deadline(&self) -> Instant {
         self.start + self.invocation.time_left(self.now()).saturating_sub(SWEEP_MARGIN)
     }
@@ -85,7 +87,7 @@ impl<S: Store> Run<'_, S> {
         self.access.as_ref().map_err(|misconfigured| Error::Misconfigured(misconfigured.clone()))
     }
 
-    /// The principal's details in IAM, which must have exactly this name.
+    /// Reads the principal's details. IAM must know the principal by exactly this name.
     pub(crate) async fn describe(&self, principal: &Principal) -> Result<PrincipalDetails, Error> {
         let details = self.iam.describe(principal).await;
         let details = details.map_err(|source| Error::Iam { outcome: "Nothing was changed".to_owned(), source })?;
@@ -100,17 +102,17 @@ impl<S: Store> Run<'_, S> {
         Ok(details)
     }
 
-    /// Waits a moment for another invocation that works on the same principal, unless the deadline is near.
-    pub(crate) async fn wait_for_other(&self, principal: &Principal, deadline: Instant) -> Result<(), Error> {
-        if Instant::now() + POLL_INTERVAL >= deadline {
+    /// Waits a moment for another invocation that works on the same principal, unless [`PLAN_LIMIT`] is near.
+    pub(crate) async fn wait_for_other(&self, principal: &Principal) -> Result<(), Error> {
+        if Instant::now() + POLL_INTERVAL >= self.deadline(PLAN_LIMIT) {
             return Err(Error::Busy(principal.clone()));
         }
         sleep(POLL_INTERVAL).await;
         Ok(())
     }
 
-    /// Makes a ledger call that a revoke can do without: it has a short timeout, and after a failure no more calls are made.
-    pub(crate) async fn optional<T>(&self, call: impl Future<Output = Result<T, LedgerError>>) -> LedgerAnswer<T> {
+    /// Makes a ledger call in a revoke. The call has a short timeout, and after the first failure no more calls are made.
+    pub(crate) async fn try_ledger<T>(&self, call: impl Future<Output = Result<T, LedgerError>>) -> LedgerAnswer<T> {
         if self.is_ledger_lost.get() {
             return LedgerAnswer::Lost;
         }
@@ -125,8 +127,8 @@ impl<S: Store> Run<'_, S> {
         LedgerAnswer::Lost
     }
 
-    /// Undoes a claim that came to nothing, so that nobody waits for it. If undoing fails, the others wait until the lease
-    /// ends.
+    /// Undoes a claim that came to nothing, so that nobody waits for it. If undoing fails, the others wait until the
+    /// lease ends.
     pub(crate) async fn release(&self, key: &Key, revision: u64, before: Option<GrantRow>) {
         let released = timeout_at(self.deadline(CONFIRM_LIMIT), async {
             match before {

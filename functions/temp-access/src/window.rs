@@ -3,8 +3,8 @@
 use sekisho_domain::access::Minutes;
 use time::{Duration, OffsetDateTime};
 
-/// A policy begins this much before its window, because clocks disagree. The leeway counts neither as the start nor towards
-/// the longest chain.
+/// A policy begins this much before its window, because clocks disagree. The leeway counts neither as the start nor
+/// towards the longest chain.
 pub const LEEWAY: Duration = Duration::minutes(2);
 
 /// A span of access, in whole seconds as IAM's date conditions have them.
@@ -25,24 +25,23 @@ impl Window {
 }
 
 /// Of two windows, the one that ends later.
-#[must_use]
-pub fn later(one: Option<Window>, other: Option<Window>) -> Option<Window> {
+pub(crate) fn later(one: Option<Window>, other: Option<Window>) -> Option<Window> {
     one.into_iter().chain(other).max_by_key(|window| window.end)
 }
 
 /// The window of a new grant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Reach {
+pub(crate) struct Reach {
     /// The window that the access has afterwards.
-    pub window: Window,
+    pub(crate) window: Window,
     /// Whether the end is earlier than requested, because the chain has reached its longest.
-    pub capped: bool,
+    pub(crate) capped: bool,
 }
 
-/// The window of a grant: it ends `minutes` from now, but not later than `longest` after the chain's first start, and never
-/// earlier than the live window. A chain goes on while its policy is live; a window that has ended starts no chain.
-#[must_use]
-pub fn reach(now: OffsetDateTime, minutes: Minutes, longest: Minutes, live: Option<Window>) -> Reach {
+/// The window of a grant: it ends `minutes` from now, but not later than `longest` after the chain's first start, and
+/// never earlier than the live window. A chain goes on while its policy is live; a window that has ended starts no
+/// chain.
+pub(crate) fn reach(now: OffsetDateTime, minutes: Minutes, longest: Minutes, live: Option<Window>) -> Reach {
     let now = now.replace_nanosecond(0).unwrap_or(now);
     let live = live.filter(|window| window.is_live(now));
     let start = live.map_or(now, |window| window.start.min(now));
@@ -103,7 +102,8 @@ mod tests {
             }
             let within = reach.window.end - reach.window.start <= Duration::minutes(longest);
             prop_assert!(within || reach.window.end == live.end);
-            prop_assert_eq!(reach.capped, reach.window.end < NOW.replace_nanosecond(0).unwrap() + Duration::minutes(asked));
+            let requested = NOW.replace_nanosecond(0).unwrap() + Duration::minutes(asked);
+            prop_assert_eq!(reach.capped, reach.window.end < requested);
         }
     }
 }

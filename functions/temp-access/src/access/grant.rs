@@ -73,12 +73,13 @@ enum Execution {
     Failed(IamError),
 }
 
-/// Reads, plans and claims, again until the claim succeeds. A claim succeeds only if the row is unchanged since it was read.
+/// Reads, plans and claims, again until the claim succeeds. A claim succeeds only if the row is unchanged since it was
+/// read.
 async fn prepare<'a, S: Store>(terms: &Terms<'a>, grant: &Grant, run: &Run<'_, S>) -> Result<Prepared<'a>, Error> {
     let policy = terms.policy();
     loop {
         let Some(Facts { row, inline }) = read_facts(terms, &policy, grant.dry_run, run).await? else {
-            run.wait_for_other(terms.principal, run.deadline(PLAN_LIMIT)).await?;
+            run.wait_for_other(terms.principal).await?;
             continue;
         };
         let now = run.now();
@@ -95,7 +96,7 @@ async fn prepare<'a, S: Store>(terms: &Terms<'a>, grant: &Grant, run: &Run<'_, S
         }
         match claim(&plan, row, grant, now, run).await? {
             Some(claim) => return Ok(Prepared { plan, claim: Some(claim) }),
-            None => run.wait_for_other(terms.principal, run.deadline(PLAN_LIMIT)).await?,
+            None => run.wait_for_other(terms.principal).await?,
         }
     }
 }
@@ -108,8 +109,8 @@ async fn read_facts<S: Store>(
     run: &Run<'_, S>,
 ) -> Result<Option<Facts>, Error> {
     let (principal, request) = (terms.principal, run.request_id());
-    // These calls run together, because none needs another's result. IAM is called first, because it is far away. The ledger
-    // is near: if its row has live access, that policy is read while IAM still lists the names.
+    // These calls run together, because none needs another's result. IAM is called first, because it is far away. The
+    // ledger is near: if its row has live access, that policy is read while IAM still lists the names.
     let recorded = async {
         let row = run.ledger.read::<GrantRow>(&row::key(principal, policy)).await?;
         let now = run.now();
@@ -186,8 +187,8 @@ async fn check_prepared<S: Store>(principal: &Principal, run: &Run<'_, S>) -> Re
     };
     let variable = principal.kind().as_str().to_uppercase();
     Err(Error::Refused(format!(
-        "{principal} is not prepared: it lacks {lacks}. If it should get access, an administrator prepares it once with \
-         `make prepare {variable}={} ENV=… PROFILE=…` (an administrator's profile)",
+        "{principal} is not prepared: it lacks {lacks}. If it should get access, an administrator prepares it once \
+         with `make prepare {variable}={} ENV=… PROFILE=…` (an administrator's profile)",
         principal.name()
     )))
 }
@@ -324,7 +325,8 @@ fn granted<S: Store>(
 fn unknown<S: Store>(plan: &Plan<'_>, error: IamError, grant: &Grant, run: &Run<'_, S>) -> Report {
     let end = timestamp::seconds(plan.window.end);
     let outcome = format!(
-        "It is not known whether {} was given {} until {end}, but not longer; {{\"action\":\"list\"}} shows it in a minute",
+        "It is not known whether {} was given {} until {end}, but not longer; {{\"action\":\"list\"}} shows it in \
+         a minute",
         plan.terms.principal, plan.terms.profile
     );
     let error = Error::Iam { outcome, source: error };

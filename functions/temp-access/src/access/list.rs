@@ -26,7 +26,7 @@ const INCOMPLETE: &str = "The list could not be made";
 /// A principal and the name of one of its policies.
 type PolicyId = (Principal, String);
 
-/// The policies with our name that IAM shows for all principals.
+/// The policies with our name that IAM shows, of all principals.
 struct Found {
     policies: Vec<NamedPolicy>,
     /// Why later pages are missing.
@@ -40,7 +40,8 @@ struct Recorded {
     failure: Option<String>,
 }
 
-/// Lists who has access, which IAM decides, and why, which the ledger records. The list says what only one of them knows.
+/// Lists everybody with access. IAM decides who has access; the ledger adds the reasons. If only one of them knows of an
+/// access, its line says so.
 pub(crate) async fn list<S: Store>(run: &Run<'_, S>) -> Result<Report, Error> {
     let (found, recorded) = join!(find_policies(run), read_rows(run));
     let failure = match found.failure {
@@ -144,7 +145,7 @@ struct Entry<'a> {
     /// The policy that IAM shows.
     shown: Option<&'a Reading>,
     row: Option<&'a GrantRow>,
-    /// Why IAM could not be asked for a policy that the ledger records.
+    /// Why IAM did not return a policy that the ledger records.
     unread: Option<&'a IamError>,
     is_ledger_read: bool,
 }

@@ -1,14 +1,17 @@
-//! A revoke ends all access of a principal. It needs only IAM: the ledger helps if it answers, and is written afterwards.
+//! A revoke ends all access of a principal. It needs only IAM: the ledger helps if it answers, and is written
+//! afterwards.
 
 use futures_util::future::join_all;
 use futures_util::join;
 use sekisho_domain::decision::Decision;
+use sekisho_lambda::Invocation;
 use sekisho_ledger::{Key, Row, Store};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::answer;
+use crate::answer::{self, Answer};
 use crate::aws::iam::IamError;
 use crate::error::Error;
+use crate::notice;
 use crate::outcome::{self, Outcome};
 use crate::plan;
 use crate::policy::{self, Reading};
@@ -29,7 +32,7 @@ pub(crate) async fn revoke<S: Store>(revoke: &Revoke, run: &Run<'_, S>) -> Resul
             if revoke.dry_run {
                 return Vec::new();
             }
-            match run.optional(run.ledger.list::<GrantRow>(row::PARTITION, &prefix)).await {
+            match run.try_ledger(run.ledger.list::<GrantRow>(row::PARTITION, &prefix)).await {
                 LedgerAnswer::Done(rows) => rows,
                 LedgerAnswer::Changed | LedgerAnswer::Lost => Vec::new(),
             }
@@ -67,7 +70,7 @@ pub(crate) async fn revoke<S: Store>(revoke: &Revoke, run: &Run<'_, S>) -> Resul
     }));
     let revocation =
         policies.iter().cloned().zip(ends.await).fold(revocation, |all, (policy, end)| all.with(policy, end));
-    Ok(revocation.report(revoke, run.invocation))
+    Ok(report(revocation, revoke, run.invocation))
 }
 
 /// The end of one policy.
@@ -95,8 +98,9 @@ enum Next {
 }
 
 impl<S: Store> Ending<'_, S> {
-    /// Deletes the policy, and then records the end in its row, if the row is unchanged since it was read. If a grant came in
-    /// between, the policy is deleted again. A revoke takes no lease, and waits for another's only after the delete.
+    /// Deletes the policy, and then records the end in its row, if the row is unchanged since it was read. If a grant
+    /// came in between, the policy is deleted again. A revoke takes no lease, and waits for another's only after the
+    /// delete.
     async fn end(&self, mut row: Option<Row<GrantRow>>) -> PolicyEnd {
         let mut removed: Option<Window> = None;
         let failed = |removed: Option<Window>, error| PolicyEnd::Failed { removed: removed.is_some(), error };
@@ -108,8 +112,8 @@ impl<S: Store> Ending<'_, S> {
                 Ok(None) => None,
                 Err(error) => return failed(removed, error),
             };
-            // The ledger's reads are consistent, IAM's are not: IAM may not show a recent grant yet. Deleting a policy that
-            // does not exist does no harm.
+            // The ledger's reads are consistent, IAM's are not: IAM may not show a recent grant yet. Deleting a policy
+            // that does not exist does no harm.
             let recorded = row.as_ref().filter(|row| row.state.gives_access(self.run.now()));
             let Some(window) = later(shown, recorded.map(|row| row.state.window())) else {
                 return removed.map_or(PolicyEnd::Nothing, |_| PolicyEnd::Removed { recorded: true, held: false });
@@ -153,19 +157,19 @@ impl<S: Store> Ending<'_, S> {
         }
         let state = GrantRow::held(State::Revoked, window, request, row.map(|row| &row.state), now).free();
         let write = self.run.ledger.write(&self.key, &state, row.map(|row| row.revision), request);
-        match self.run.optional(write).await {
+        match self.run.try_ledger(write).await {
             LedgerAnswer::Done(_) => Recorded::Yes,
             LedgerAnswer::Changed => Recorded::Changed,
             LedgerAnswer::Lost => Recorded::Lost,
         }
     }
 
-    /// Waits until no other request holds the row. If time runs out, the policy is deleted once more and the end is recorded
-    /// over the other request's lease.
+    /// Waits until no other request holds the row. If time runs out, the policy is deleted once more and the end is
+    /// recorded over the other request's lease.
     async fn wait_for_other(&self, mut row: Option<Row<GrantRow>>, window: Window) -> Next {
         let (run, limit) = (self.run, self.run.deadline(CONFIRM_LIMIT));
         loop {
-            match run.optional(run.ledger.read::<GrantRow>(&self.key)).await {
+            match run.try_ledger(run.ledger.read::<GrantRow>(&self.key)).await {
                 LedgerAnswer::Done(read) => row = read,
                 LedgerAnswer::Changed => {}
                 LedgerAnswer::Lost => return Next::Finished(PolicyEnd::Removed { recorded: false, held: true }),
@@ -176,15 +180,48 @@ impl<S: Store> Ending<'_, S> {
             };
             if Instant::now() + POLL_INTERVAL * 4 >= limit {
                 let _ = timeout_at(limit, run.iam.delete(self.principal, self.policy)).await;
-                // The holder finds the row changed, so it never records that its access was granted. Its lease stays, so that
-                // no other grant begins before its calls are over.
+                // The holder finds the row changed, so it never records that its access was granted. Its lease stays,
+                // so that no other grant begins before its calls are over.
                 let mut state = GrantRow::held(State::Revoked, window, run.request_id(), Some(&holder.state), now);
                 state.lease = holder.state.lease;
                 let write = run.ledger.write(&self.key, &state, Some(holder.revision), run.request_id());
-                let recorded = matches!(run.optional(write).await, LedgerAnswer::Done(_));
+                let recorded = matches!(run.try_ledger(write).await, LedgerAnswer::Done(_));
                 return Next::Finished(PolicyEnd::Removed { recorded, held: true });
             }
             sleep(POLL_INTERVAL).await;
         }
     }
+}
+
+/// Reports what was removed, even if other policies could not be removed, and what was not.
+fn report(revocation: Revocation, revoke: &Revoke, invocation: &Invocation) -> Report {
+    let principal = &revoke.principal;
+    let text = answer::revoked(principal, &revocation);
+    let (mut decisions, mut notices) = (Vec::new(), Vec::new());
+    let removed = revocation.removed.join(" ");
+    let decide = |outcome, reason| {
+        let decision = outcome::about(Decision::new(outcome, reason), principal).about("policies", removed.as_str());
+        decision.about_some("because", revoke.reason.clone())
+    };
+    if !revocation.removed.is_empty() {
+        decisions.push(decide(Outcome::Revoked, "access was ended"));
+        notices.push(notice::ended(principal, &revocation.removed, revoke.reason.as_deref(), invocation));
+    } else if revocation.failed.is_empty() {
+        decisions.push(decide(Outcome::Unchanged, "there was no access to end"));
+    }
+    for (policy, why) in &revocation.foreign {
+        let decision = outcome::about(Decision::new(Outcome::OpenEnded, *why), principal);
+        decisions.push(decision.about("policy", policy.clone()));
+        notices.push(notice::open_ended(principal, policy, why));
+    }
+    let failed: Vec<&str> = revocation.failed.iter().map(|(policy, _)| policy.as_str()).collect();
+    let failed = failed.join(" ");
+    let answer = match revocation.into_error(principal) {
+        Some(error) => {
+            decisions.push(outcome::of_error(&error, Some(principal)).about("policies", failed));
+            Err(error)
+        }
+        None => Ok(Answer::Text(text)),
+    };
+    Report { answer, decisions, notices, settlement: None }
 }

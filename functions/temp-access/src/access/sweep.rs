@@ -1,4 +1,4 @@
-//! A sweep removes policies that have ended, by schedule.
+//! A sweep: the schedule lets the function remove policies that have ended.
 
 use sekisho_domain::decision::{Decision, Decisions};
 use sekisho_domain::notice::Notice;
@@ -31,8 +31,8 @@ enum Finding {
     Decided(Decision<Outcome>),
 }
 
-/// Removes every policy of ours that has ended. The sweep goes page by page, so that if a large account takes too long, only
-/// its last pages wait for the next sweep.
+/// Removes every policy of ours that has ended. The sweep goes page by page, so if a large account takes too long, only
+/// the last pages are left for the next sweep.
 pub(crate) async fn sweep<S: Store>(run: &Run<'_, S>) -> Result<Report, Error> {
     let deadline = run.sweep_deadline();
     let mut decisions = Vec::new();
@@ -95,10 +95,11 @@ async fn remove<S: Store>(policy: &NamedPolicy, window: Window, deadline: Instan
         Ok(Err(error)) => error,
         Err(_) => return decided(Outcome::Failed, "no time left; the next sweep tries again"),
     };
-    // A person has to give the permission back. Until then every sweep fails in the same way, so it is reported once a day.
+    // A person has to give the permission back. Until then every sweep fails in the same way, so it is reported once a
+    // day.
     let is_denied = matches!(&error, Error::Iam { source, .. } if source.kind == ErrorKind::Denied);
     let notice = notice::not_removed(&policy.principal, &policy.name);
-    if is_denied && !is_due(policy, "not-removed", &notice, deadline, run).await {
+    if is_denied && !notify(policy, "not-removed", &notice, deadline, run).await {
         return Finding::KnownFault;
     }
     decided(Outcome::Failed, &chain(&error))
@@ -111,7 +112,7 @@ async fn report_foreign<S: Store>(
     run: &Run<'_, S>,
 ) -> Finding {
     let notice = notice::open_ended(&policy.principal, &policy.name, why);
-    if is_due(policy, "open-ended", &notice, deadline, run).await {
+    if notify(policy, "open-ended", &notice, deadline, run).await {
         Finding::Decided(decide(policy, Outcome::OpenEnded, why))
     } else {
         Finding::KnownFault
@@ -122,19 +123,20 @@ fn decide(policy: &NamedPolicy, outcome: Outcome, reason: &str) -> Decision<Outc
     outcome::about(Decision::new(outcome, reason), &policy.principal).about("policy", policy.name.clone())
 }
 
-/// Whether a fault had to be reported: its notice was not sent within the last day. The notice is sent now.
-async fn is_due<S: Store>(
+/// Sends a notice about a fault, unless it was sent within the last day. Returns whether this sweep reports the fault; if
+/// time runs out, it does.
+async fn notify<S: Store>(
     policy: &NamedPolicy,
     fault: &str,
     notice: &Notice,
     deadline: Instant,
     run: &Run<'_, S>,
 ) -> bool {
-    timeout_at(deadline, send_daily(policy, fault, notice, run)).await.unwrap_or(true)
+    timeout_at(deadline, notify_daily(policy, fault, notice, run)).await.unwrap_or(true)
 }
 
-/// Sends a notice, unless it was sent within the last day; returns whether it was due.
-async fn send_daily<S: Store>(policy: &NamedPolicy, fault: &str, notice: &Notice, run: &Run<'_, S>) -> bool {
+/// Sends a notice, unless it was sent within the last day. Returns whether it was due.
+async fn notify_daily<S: Store>(policy: &NamedPolicy, fault: &str, notice: &Notice, run: &Run<'_, S>) -> bool {
     let (kind, name) = (policy.principal.kind().as_str(), policy.principal.name());
     let key = Key::state(format!("notice#{fault}#{kind}/{name}#{}", policy.name));
     let now = run.now();

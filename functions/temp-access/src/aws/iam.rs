@@ -53,7 +53,7 @@ pub struct IamError {
 impl IamError {
     /// A call that did not answer before the limit of its step.
     pub(crate) fn unanswered(operation: &'static str) -> Self {
-        let source = ServiceError::unexpected(format!("iam: {operation}"), "no answer in time");
+        let source = ServiceError::unexpected(operation, "no answer in time");
         Self { operation, kind: ErrorKind::Unanswered, source: Box::new(source) }
     }
 
@@ -268,5 +268,39 @@ fn found<T>(answer: Result<Option<T>, IamError>) -> Result<Option<T>, IamError> 
     match answer {
         Err(error) if error.kind == ErrorKind::NotFound => Ok(None),
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+    use aws_smithy_types::body::SdkBody;
+    use aws_smithy_types::error::ErrorMetadata;
+
+    use super::*;
+
+    #[test]
+    fn each_answer_has_one_kind() {
+        let cases = [
+            (404, Some("NoSuchEntity"), ErrorKind::NotFound),
+            (409, Some("LimitExceeded"), ErrorKind::TooLarge),
+            (400, Some("Throttling"), ErrorKind::Throttled),
+            (403, Some("AccessDenied"), ErrorKind::Denied),
+            (400, Some("MalformedPolicyDocument"), ErrorKind::Malformed),
+            (400, Some("UnmodifiableEntity"), ErrorKind::Other),
+            (500, Some("ServiceFailure"), ErrorKind::Unanswered),
+            (503, None, ErrorKind::Unanswered),
+        ];
+        for (status, code, kind) in cases {
+            let mut metadata = ErrorMetadata::builder();
+            if let Some(code) = code {
+                metadata = metadata.code(code);
+            }
+            let response = HttpResponse::new(status.try_into().unwrap(), SdkBody::empty());
+            let error = SdkError::service_error(metadata.build(), response);
+            assert_eq!(IamError::new("PutUserPolicy", error).kind, kind, "{status} {code:?}");
+        }
+        let timeout: SdkError<ErrorMetadata> = SdkError::timeout_error("late");
+        assert_eq!(IamError::new("PutUserPolicy", timeout).kind, ErrorKind::Unanswered);
     }
 }

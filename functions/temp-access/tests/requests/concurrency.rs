@@ -29,7 +29,7 @@ async fn two_grants_at_once_end_with_the_later_end() {
     }
 }
 
-/// A grant may read the policies' names before another grant, and the row after it.
+/// A grant may read the names of the policies before another grant is made, and the ledger's row afterwards.
 #[tokio::test(start_paused = true)]
 async fn a_grant_notices_another_grant_between_its_two_reads() {
     let account = Account::new();

@@ -69,14 +69,14 @@ impl Cloud {
         self.change(kind, name, |principal| path.clone_into(&mut principal.path));
     }
 
-    /// Puts a policy past the function.
+    /// Puts a policy by hand.
     pub fn put(&self, kind: Kind, name: &str, policy: &str, document: &str) {
         self.change(kind, name, |principal| {
             principal.policies.insert(policy.to_owned(), document.to_owned());
         });
     }
 
-    /// Deletes a policy past the function.
+    /// Deletes a policy by hand.
     pub fn remove(&self, kind: Kind, name: &str, policy: &str) {
         self.change(kind, name, |principal| {
             principal.policies.remove(policy);

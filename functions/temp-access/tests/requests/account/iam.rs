@@ -116,7 +116,8 @@ impl Principal {
         };
         format!(
             "<{kind}><Path>{path}</Path><{kind}Name>{name}</{kind}Name><{kind}Id>ID</{kind}Id>\
-             <Arn>arn:aws:iam::333333333333:{}{path}{name}</Arn><CreateDate>2026-01-01T00:00:00Z</CreateDate>{}{}</{kind}>",
+             <Arn>arn:aws:iam::333333333333:{}{path}{name}</Arn>\
+             <CreateDate>2026-01-01T00:00:00Z</CreateDate>{}{}</{kind}>",
             kind.to_lowercase(),
             self.boundary.as_ref().map(boundary).unwrap_or_default(),
             self.tag.map(tag).unwrap_or_default()
