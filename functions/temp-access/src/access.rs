@@ -1,4 +1,4 @@
-//! The function: handles one invocation, and records its decisions.
+//! The function itself: it dispatches an invocation to its use case, and records the decisions.
 
 mod grant;
 mod help;
@@ -96,7 +96,7 @@ impl<S: Store> TempAccess<S> {
         let principal = request.as_ref().ok().and_then(Request::principal).cloned();
         let is_dry_run = request.as_ref().is_ok_and(Request::is_dry_run);
         let is_sweep = matches!(request, Ok(Request::Sweep));
-        // The policy of a dry run and a list may be longer than Slack shows at once.
+        // A dry run, which shows a policy, and a list may be longer than Slack shows at once.
         let is_cut =
             matches!(request, Ok(Request::Revoke(_))) || matches!(&request, Ok(Request::Grant(_)) if !is_dry_run);
         let report = match request {
@@ -154,7 +154,7 @@ async fn record<S: Store>(report: &Report, run: &Run<'_, S>, deadline: Instant) 
     let now = run.now();
     let ledger_deadline =
         if run.is_ledger_lost.get() { deadline.min(Instant::now() + LEDGER_TIMEOUT) } else { deadline };
-    // One write after the other: opening a second connection to the same service takes longer than a call.
+    // The writes run one after the other, because opening a second connection to DynamoDB takes longer than a call.
     let write = async {
         let settled = timeout_at(ledger_deadline, settle(report.settlement.as_ref(), run)).await;
         let record = run.ledger.record(&run.invocation.function, run.request_id(), now, &report.decisions);

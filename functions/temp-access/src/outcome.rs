@@ -1,4 +1,4 @@
-//! The outcomes of an invocation, and how decisions about a principal are made.
+//! The outcomes of an invocation, and decisions about a principal or an error.
 
 use sekisho_domain::decision::Decision;
 use sekisho_lambda::{ErrorType, Failure};

@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use crate::principal::Kind;
 use crate::window::{LEEWAY, Window};
 
-/// The name of each policy of ours begins so, followed by the profile.
+/// The prefix of the name of each policy of ours. The profile's name follows it.
 pub(crate) const PREFIX: &str = "sekisho-";
 
 const CURRENT_TIME: &str = "aws:CurrentTime";

@@ -1,9 +1,11 @@
 //! The ledger's row of a grant: the intent, its result, and the lease on the policy.
 //!
-//! The policy in IAM decides about access, but IAM shows a change only after some time; the row shows a recent grant at
-//! once. The row also holds the reason, for which IAM has no place, the intent, which must be written before IAM is
-//! called, and the lease, under which one invocation at a time changes the policy, because IAM has no conditional
-//! write.
+//! The policy in IAM decides about access, but IAM shows a change only after some time. The row shows a recent grant at
+//! once. It also holds what IAM has no place for:
+//!
+//! - the reason;
+//! - the intent, which is written before IAM is called;
+//! - the lease, under which one invocation at a time changes the policy. IAM itself has no conditional write.
 
 use sekisho_domain::timestamp;
 use sekisho_ledger::{Key, Lease};
@@ -110,7 +112,7 @@ impl GrantRow {
         }
     }
 
-    /// The row after its holder is done: in a new state, and free.
+    /// The row after its holder has finished: it has a new state, and nobody holds it.
     pub(crate) fn settled(mut self, state: State) -> Self {
         if state == State::Granted && !self.requests.contains(&self.request) {
             self.requests.push(self.request.clone());
@@ -132,7 +134,7 @@ impl GrantRow {
         self.request != request && self.lease.is_held(now, LEASE_TERM)
     }
 
-    /// Whether, according to the row, there is access or may be.
+    /// Whether the row says that access exists or may exist.
     pub(crate) fn gives_access(&self, now: OffsetDateTime) -> bool {
         matches!(self.state, State::Intent | State::Granted) && self.window().is_live(now)
     }

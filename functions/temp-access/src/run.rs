@@ -111,7 +111,8 @@ impl<S: Store> Run<'_, S> {
         Ok(())
     }
 
-    /// Makes a ledger call in a revoke. The call has a short timeout, and after the first failure no more calls are made.
+    /// Makes a ledger call in a revoke. The call has a short timeout, and after the first failure no more calls are
+    /// made.
     pub(crate) async fn try_ledger<T>(&self, call: impl Future<Output = Result<T, LedgerError>>) -> LedgerAnswer<T> {
         if self.is_ledger_lost.get() {
             return LedgerAnswer::Lost;

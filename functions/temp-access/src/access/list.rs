@@ -40,8 +40,8 @@ struct Recorded {
     failure: Option<String>,
 }
 
-/// Lists everybody with access. IAM decides who has access; the ledger adds the reasons. If only one of them knows of an
-/// access, its line says so.
+/// Lists everybody with access. IAM decides who has access; the ledger adds the reasons. If only one of them knows of
+/// an access, its line says so.
 pub(crate) async fn list<S: Store>(run: &Run<'_, S>) -> Result<Report, Error> {
     let (found, recorded) = join!(find_policies(run), read_rows(run));
     let failure = match found.failure {

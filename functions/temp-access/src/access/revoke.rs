@@ -49,7 +49,7 @@ pub(crate) async fn revoke<S: Store>(revoke: &Revoke, run: &Run<'_, S>) -> Resul
         Err(source) if revoke.dry_run => {
             return Err(Error::Iam { outcome: "It is not known what would be ended".to_owned(), source });
         }
-        // The policies that the ledger records are ended all the same.
+        // The policies that the ledger records are still ended.
         Err(error) => {
             revocation.failed.push(("policies that the ledger does not know".to_owned(), error));
             Vec::new()

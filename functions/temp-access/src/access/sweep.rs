@@ -123,8 +123,8 @@ fn decide(policy: &NamedPolicy, outcome: Outcome, reason: &str) -> Decision<Outc
     outcome::about(Decision::new(outcome, reason), &policy.principal).about("policy", policy.name.clone())
 }
 
-/// Sends a notice about a fault, unless it was sent within the last day. Returns whether this sweep reports the fault; if
-/// time runs out, it does.
+/// Sends a notice about a fault, unless it was sent within the last day. Returns whether this sweep reports the fault;
+/// if time runs out, it does.
 async fn notify<S: Store>(
     policy: &NamedPolicy,
     fault: &str,
