@@ -77,9 +77,10 @@ impl<S: Store> Run<'_, S> {
         self.start + limit
     }
 
-    /// The time at which a sweep stops.
+    /// The time at which a sweep stops. The result is the same whenever a sweep asks, because the time that is left
+    /// shrinks as the clock advances.
     pub(crate) fn sweep_deadline(&self) -> Instant {
-        self.start + self.invocation.time_left(self.now()).saturating_sub(SWEEP_MARGIN)
+        Instant::now() + self.invocation.time_left(self.now()).saturating_sub(SWEEP_MARGIN)
     }
 
     /// The `[access]` section of the configuration.

@@ -169,3 +169,23 @@ async fn a_sweep_without_permission_to_delete_reports_it_once_a_day() {
     assert_eq!(account.cloud.published().len(), sent + 1);
     assert!(account.cloud.published()[sent].contains("put them back"), "{}", account.cloud.published()[sent]);
 }
+
+/// Recording used to get only what the sweep had left of its own time.
+#[tokio::test(start_paused = true)]
+async fn a_long_sweep_records_its_decisions() {
+    let account = Account::new();
+    for n in 0..40 {
+        account.cloud.put(
+            User,
+            &format!("u-{n}"),
+            "sekisho-gone",
+            &windowed("2026-11-20T20:43:00Z", "2026-11-20T21:45:00Z"),
+        );
+    }
+    account.cloud.set_delays(vec![900]);
+    account.set_ledger_delays(vec![600]);
+    let start = Instant::now();
+    let answered = account.sweep().await;
+    assert!(start.elapsed() > Duration::from_secs(45), "{:?}", start.elapsed());
+    assert_eq!(account.outcomes(), answered);
+}
