@@ -46,7 +46,8 @@ def of_type(kind):
 
 def outcomes(binary):
     """The outcomes of a function as it logs them, read from its source."""
-    found = re.search(r'rename_all = "(lowercase|kebab-case)"\)\](?:\s*#\[.*\])*\s*pub.* enum Outcome \{(.*?)\n\}', code(binary), re.DOTALL)
+    spelling = r'rename_all = "(lowercase|kebab-case)"\)\]\n(?:#\[.*\]\n)*'
+    found = re.search(spelling + r"pub.* enum Outcome \{\n([^}]*)\n\}", code(binary))
     assert found, f"{binary} has no `enum Outcome` with a known spelling"
     dash = "-" if found[1] == "kebab-case" else ""
     variants = re.findall(r"^    ([A-Z]\w*),", found[2], re.MULTILINE)
@@ -63,8 +64,9 @@ def counts(pattern, message, outcome):
         return (line[found[1]] == found[3]) is (found[2] == "=")
 
     assert re.fullmatch(r"\{ .* \}", pattern), pattern
-    parts = pattern[2:-2].split(" && ")
-    return all([any([holds(one) for one in part.removeprefix("(").removesuffix(")").split(" || ")]) for part in parts])
+    groups = [part.removeprefix("(").removesuffix(")").split(" || ") for part in pattern[2:-2].split(" && ")]
+    held = [[holds(one) for one in group] for group in groups]
+    return all(any(group) for group in held)
 
 
 @pytest.mark.parametrize("name", COUNTED)
@@ -92,8 +94,7 @@ def test_every_function_queue_and_filter_has_its_alarms():
     expected = []
     for logical, one in of_type("AWS::Serverless::Function").items():
         dimensions = [{"Name": "FunctionName", "Value": {"Ref": logical}}]
-        for metric in ("Errors", "Throttles"):
-            expected.append((one["Condition"], "AWS/Lambda", metric, "Sum", dimensions))
+        expected += [(one["Condition"], "AWS/Lambda", metric, "Sum", dimensions) for metric in ("Errors", "Throttles")]
     for logical, one in of_type("AWS::SQS::Queue").items():
         dimensions = [{"Name": "QueueName", "Value": {"Fn::GetAtt": [logical, "QueueName"]}}]
         expected.append((one["Condition"], "AWS/SQS", "ApproximateNumberOfMessagesVisible", "Maximum", dimensions))
@@ -103,13 +104,15 @@ def test_every_function_queue_and_filter_has_its_alarms():
     found = []
     for one in of_type("AWS::CloudWatch::Alarm").values():
         alarm = one["Properties"]
-        found.append((one["Condition"], *(alarm[key] for key in ("Namespace", "MetricName", "Statistic")), alarm.get("Dimensions", [])))
+        metric = [alarm[key] for key in ("Namespace", "MetricName", "Statistic")]
+        found.append((one["Condition"], *metric, alarm.get("Dimensions", [])))
     assert sorted(map(json.dumps, found)) == sorted(map(json.dumps, expected))
 
 
 def test_every_alarm_rings_at_the_first_occurrence():
     alarms = {name: one["Properties"] for name, one in of_type("AWS::CloudWatch::Alarm").items()}
-    assert {name: {key: alarm.get(key) for key in FIRST_OCCURRENCE} for name, alarm in alarms.items()} == dict.fromkeys(alarms, FIRST_OCCURRENCE)
+    common = {name: {key: alarm.get(key) for key in FIRST_OCCURRENCE} for name, alarm in alarms.items()}
+    assert common == dict.fromkeys(alarms, FIRST_OCCURRENCE)
     names = {alarm["AlarmName"] for alarm in alarms.values()}
     # The policy of the topic accepts alarms by this prefix only.
     assert len(names) == len(alarms) and not [name for name in names if not name.startswith("sekisho-")]

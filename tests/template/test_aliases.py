@@ -1,4 +1,4 @@
-"""CloudFormation rejects YAML aliases: sam has to resolve those of the template, and the bootstrap template has none."""
+"""CloudFormation rejects YAML aliases: sam resolves those of the template, and the bootstrap template has none."""
 
 import yaml
 from samcli.yamlhelper import CfnDumper
