@@ -160,7 +160,7 @@ def test_what_would_replace_key_bucket_or_ledger_stays_as_it_was_released():
     ({"TemplatePath": "../template.yaml"}, "TemplatePath", None),
 ])
 def test_parameters_that_contradict_are_refused(cloud, parameters, by, assertion):
-    """By the assertion of a rule, or by the pattern of a parameter; each with the description that the template gives it."""
+    """Refused by an assertion of a rule or by the pattern of a parameter, with the description in the template."""
     template = deployed.source()
     if assertion is None:
         said = f"Parameter '{by}' {template['Parameters'][by]['ConstraintDescription']}"
