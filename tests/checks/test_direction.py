@@ -54,7 +54,9 @@ def test_the_domain_needs_no_aws_crate_and_no_runtime(metadata):
 
 
 def test_functions_never_import_each_other_and_nothing_shared_imports_one(metadata):
-    members = {package["name"]: package for package in metadata["packages"] if package["id"] in metadata["workspace_members"]}
+    members = {
+        package["name"]: package for package in metadata["packages"] if package["id"] in metadata["workspace_members"]
+    }
     functions = {name for name, package in members.items() if "/functions/" in package["manifest_path"]}
     assert len(functions) == 4
     # A crate of tests alone may set functions beside each other.
@@ -64,7 +66,9 @@ def test_functions_never_import_each_other_and_nothing_shared_imports_one(metada
 
 def test_aws_lc_is_not_built_in(metadata):
     for package in metadata["packages"]:
-        assert not package["name"].startswith("aws-lc"), "it costs 21 ms of CPU in the first TLS call: use rustls with ring"
+        assert not package["name"].startswith("aws-lc"), (
+            "it costs 21 ms of CPU in the first TLS call: use rustls with ring"
+        )
 
 
 def modules(function):
@@ -73,7 +77,11 @@ def modules(function):
     for file in sorted((ROOT / "functions" / function / "src").rglob("*.rs")):
         # Tests may reach for anything.
         text = file.read_text().split("#[cfg(test)]")[0]
-        name = "lib" if file.name == "lib.rs" else file.relative_to(ROOT / "functions" / function / "src").parts[0].removesuffix(".rs")
+        name = (
+            "lib"
+            if file.name == "lib.rs"
+            else file.relative_to(ROOT / "functions" / function / "src").parts[0].removesuffix(".rs")
+        )
         code = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("//"))
         imported = set(re.findall(r"\bcrate::(\w+)", code))
         # `use crate::{a::B, c};` names several at once.
@@ -102,7 +110,12 @@ def test_nothing_below_the_handler_imports_it(function):
 
 @pytest.mark.parametrize(
     ("function", "decision"),
-    [("artifact-checker", "verdict"), ("event-relay", "route"), ("pipeline-starter", "select"), ("temp-access", "grant")],
+    [
+        ("artifact-checker", "verdict"),
+        ("event-relay", "route"),
+        ("pipeline-starter", "select"),
+        ("temp-access", "grant"),
+    ],
 )
 def test_a_decision_is_pure(function, decision):
     """It names no AWS crate and waits for nothing: facts come to it as values, and a plan goes out."""

@@ -33,7 +33,11 @@ def test_the_committed_file_is_valid():
         ('"203.0.113.0/24"', '"203.0.113/24"', ["access", "profiles", "read-only", "source_ips", 0]),
         ('"203.0.113.0/24"', '"2001:db8::/129"', ["access", "profiles", "read-only", "source_ips", 0]),
         ('"203.0.113.0/24"', '"office"', ["access", "profiles", "read-only", "source_ips", 0]),
-        ('resources = ["*"]', 'resources = ["arn:aws:s3"]', ["access", "profiles", "admin", "statements", 0, "resources", 0]),
+        (
+            'resources = ["*"]',
+            'resources = ["arn:aws:s3"]',
+            ["access", "profiles", "admin", "statements", 0, "resources", 0],
+        ),
         ('repair = "update"', 'repair = "mend"', ["artifacts", "repair"]),
         (
             'repair = "update"',
@@ -48,7 +52,9 @@ def test_a_mistake_is_found_where_it_is(right, wrong, where):
     assert where in [list(error.absolute_path) for error in errors]
 
 
-@pytest.mark.parametrize("value", ["203.0.113.0/24", "203.0.113.7", "0.0.0.0/0", "2001:db8::/32", "::1", "::ffff:203.0.113.7"])
+@pytest.mark.parametrize(
+    "value", ["203.0.113.0/24", "203.0.113.7", "0.0.0.0/0", "2001:db8::/32", "::1", "::ffff:203.0.113.7"]
+)
 def test_what_the_functions_take_for_a_range_is_one(value):
     SCHEMA.validate(tomllib.loads(COMMITTED.replace("203.0.113.0/24", value)))
 

@@ -12,9 +12,25 @@ BUILD = ROOT / ".aws-sam" / "build"
 MEGABYTE = 1_000_000
 # Zipped, as Lambda stores and loads them.
 LARGEST = {"EventRelay": 3.0, "PipelineStarter": 3.0, "TempAccess": 2.6, "ArtifactChecker": 3.0}
-FOLDERS = {"EventRelay": "event-relay", "PipelineStarter": "pipeline-starter", "TempAccess": "temp-access", "ArtifactChecker": "artifact-checker"}
+FOLDERS = {
+    "EventRelay": "event-relay",
+    "PipelineStarter": "pipeline-starter",
+    "TempAccess": "temp-access",
+    "ArtifactChecker": "artifact-checker",
+}
 # aws-lc costs 21 ms of CPU in the first TLS call; the others are TLS stacks beside rustls, or its legacy client.
-BARRED = {"aws-lc-rs", "aws-lc-sys", "openssl", "openssl-sys", "native-tls", "s2n-tls", "s2n-tls-sys", "boring", "boring-sys", "reqwest"}
+BARRED = {
+    "aws-lc-rs",
+    "aws-lc-sys",
+    "openssl",
+    "openssl-sys",
+    "native-tls",
+    "s2n-tls",
+    "s2n-tls-sys",
+    "boring",
+    "boring-sys",
+    "reqwest",
+}
 # One version of each: two mean that the SDK's legacy stack is back.
 SINGLE = {"rustls", "tokio-rustls", "hyper-rustls", "hyper", "ring"}
 # Amazon Linux 2023's.
@@ -31,7 +47,21 @@ def bootstrap(request):
 @pytest.mark.parametrize("package", FOLDERS.values())
 @pytest.mark.parametrize("target", ["x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu"])
 def test_one_tls_stack_is_built_in(package, target):
-    command = ["cargo", "tree", "--locked", "-p", package, "-e", "normal,build", "--target", target, "--prefix", "none", "-f", "{p}"]
+    command = [
+        "cargo",
+        "tree",
+        "--locked",
+        "-p",
+        package,
+        "-e",
+        "normal,build",
+        "--target",
+        target,
+        "--prefix",
+        "none",
+        "-f",
+        "{p}",
+    ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     found = {tuple(line.split(" (")[0].rsplit(" v", 1)) for line in done.stdout.splitlines() if " v" in line}

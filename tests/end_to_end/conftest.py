@@ -2,9 +2,9 @@
 
 import pytest
 
-from local_stack.job import Clone
-from local_stack.layout import LOCAL
-from local_stack.stack import passing
+from tools.layout import LOCAL
+from tools.local_stack.job import Clone
+from tools.local_stack.stack import passing
 
 
 @pytest.fixture(scope="session")

@@ -6,19 +6,24 @@ from datetime import UTC, datetime, timedelta
 
 import boto3
 import pytest
-from local_stack import job
-from local_stack.layout import ACCOUNTS, REGION
-from local_stack.observed import grants, refused
-from local_stack.stack import eventually
-from template import deployed
+
+from tests.template import deployed
+from tools.layout import ACCOUNTS, REGION
+from tools.local_stack import job
+from tools.local_stack.observed import grants, refused
+from tools.local_stack.stack import eventually
 
 DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthorizationError"}
 ACCOUNT = ACCOUNTS["production"]
 TAGS = [{"Key": "sekisho:access", "Value": "grantable"}]
-ANYBODY = json.dumps({
-    "Version": "2012-10-17",
-    "Statement": [{"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}, "Action": "sts:AssumeRole"}],
-})
+ANYBODY = json.dumps(
+    {
+        "Version": "2012-10-17",
+        "Statement": [
+            {"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}, "Action": "sts:AssumeRole"}
+        ],
+    }
+)
 EVERYTHING = json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]})
 
 
@@ -69,36 +74,96 @@ STAYS = [
     ("a key for another user", "iam", "create_access_key", {"UserName": "prd-user"}),
     ("a user of one's own", "iam", "create_user", {"UserName": "later"}),
     ("a role that anybody may take", "iam", "create_role", {"RoleName": "later", "AssumeRolePolicyDocument": ANYBODY}),
-    ("a policy on oneself", "iam", "put_user_policy",
-     {"UserName": "holder", "PolicyName": "stay", "PolicyDocument": EVERYTHING}),
-    ("a longer window in one's own policy", "iam", "put_user_policy",
-     {"UserName": "holder", "PolicyName": "sekisho-admin", "PolicyDocument": EVERYTHING}),
-    ("a managed policy on oneself", "iam", "attach_user_policy",
-     {"UserName": "holder", "PolicyArn": "arn:aws:iam::aws:policy/AdministratorAccess"}),
+    (
+        "a policy on oneself",
+        "iam",
+        "put_user_policy",
+        {"UserName": "holder", "PolicyName": "stay", "PolicyDocument": EVERYTHING},
+    ),
+    (
+        "a longer window in one's own policy",
+        "iam",
+        "put_user_policy",
+        {"UserName": "holder", "PolicyName": "sekisho-admin", "PolicyDocument": EVERYTHING},
+    ),
+    (
+        "a managed policy on oneself",
+        "iam",
+        "attach_user_policy",
+        {"UserName": "holder", "PolicyArn": "arn:aws:iam::aws:policy/AdministratorAccess"},
+    ),
     ("the boundary off", "iam", "delete_user_permissions_boundary", {"UserName": "holder"}),
-    ("the boundary rewritten", "iam", "create_policy_version",
-     {"PolicyArn": f"arn:aws:iam::{ACCOUNT}:policy/sekisho-access-boundary", "PolicyDocument": EVERYTHING, "SetAsDefault": True}),
+    (
+        "the boundary rewritten",
+        "iam",
+        "create_policy_version",
+        {
+            "PolicyArn": f"arn:aws:iam::{ACCOUNT}:policy/sekisho-access-boundary",
+            "PolicyDocument": EVERYTHING,
+            "SetAsDefault": True,
+        },
+    ),
     ("another's tag", "iam", "tag_user", {"UserName": "prd-user", "Tags": TAGS}),
-    ("another role", "sts", "assume_role",
-     {"RoleArn": f"arn:aws:iam::{ACCOUNT}:role/sekisho-cloudformation-{REGION}", "RoleSessionName": "stay"}),
+    (
+        "another role",
+        "sts",
+        "assume_role",
+        {"RoleArn": f"arn:aws:iam::{ACCOUNT}:role/sekisho-cloudformation-{REGION}", "RoleSessionName": "stay"},
+    ),
     ("a grant of one's own", "lambda", "invoke", {"FunctionName": "temp-access", "Payload": b'{"user":"holder"}'}),
     ("other code in temp-access", "lambda", "update_function_code", {"FunctionName": "temp-access", "ZipFile": b"PK"}),
-    ("another configuration of it", "lambda", "update_function_configuration", {"FunctionName": "temp-access", "Timeout": 3}),
-    ("a door into a function", "lambda", "add_permission",
-     {"FunctionName": "shop-prices", "StatementId": "stay", "Action": "lambda:InvokeFunction", "Principal": "999999999999"}),
+    (
+        "another configuration of it",
+        "lambda",
+        "update_function_configuration",
+        {"FunctionName": "temp-access", "Timeout": 3},
+    ),
+    (
+        "a door into a function",
+        "lambda",
+        "add_permission",
+        {
+            "FunctionName": "shop-prices",
+            "StatementId": "stay",
+            "Action": "lambda:InvokeFunction",
+            "Principal": "999999999999",
+        },
+    ),
     ("a stack", "cloudformation", "create_stack", {"StackName": "stay", "TemplateBody": "{}"}),
     ("an execution of the pipeline", "codepipeline", "start_pipeline_execution", {"name": "shop"}),
-    ("a bucket's policy", "s3", "put_bucket_policy",
-     {"Bucket": f"sekisho-artifacts-{ACCOUNT}-{REGION}", "Policy": EVERYTHING}),
+    (
+        "a bucket's policy",
+        "s3",
+        "put_bucket_policy",
+        {"Bucket": f"sekisho-artifacts-{ACCOUNT}-{REGION}", "Policy": EVERYTHING},
+    ),
     ("a rule", "events", "put_rule", {"Name": "stay", "ScheduleExpression": "rate(1 day)"}),
-    ("a schedule", "scheduler", "create_schedule",
-     {"Name": "stay", "ScheduleExpression": "rate(1 day)", "FlexibleTimeWindow": {"Mode": "OFF"},
-      "Target": {"Arn": f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:temp-access",
-                 "RoleArn": f"arn:aws:iam::{ACCOUNT}:role/sekisho-chat-{REGION}"}}),
-    ("a queue's policy", "sqs", "set_queue_attributes",
-     {"QueueUrl": "sekisho-pipeline-starter-dead-letters", "Attributes": {"Policy": EVERYTHING}}),
-    ("the ledger's rows", "dynamodb", "delete_item",
-     {"TableName": "sekisho-ledger", "Key": {"pk": {"S": "grant"}, "sk": {"S": "user/holder/admin"}}}),
+    (
+        "a schedule",
+        "scheduler",
+        "create_schedule",
+        {
+            "Name": "stay",
+            "ScheduleExpression": "rate(1 day)",
+            "FlexibleTimeWindow": {"Mode": "OFF"},
+            "Target": {
+                "Arn": f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:temp-access",
+                "RoleArn": f"arn:aws:iam::{ACCOUNT}:role/sekisho-chat-{REGION}",
+            },
+        },
+    ),
+    (
+        "a queue's policy",
+        "sqs",
+        "set_queue_attributes",
+        {"QueueUrl": "sekisho-pipeline-starter-dead-letters", "Attributes": {"Policy": EVERYTHING}},
+    ),
+    (
+        "the ledger's rows",
+        "dynamodb",
+        "delete_item",
+        {"TableName": "sekisho-ledger", "Key": {"pk": {"S": "grant"}, "sk": {"S": "user/holder/admin"}}},
+    ),
     ("the ledger", "dynamodb", "delete_table", {"TableName": "sekisho-ledger"}),
     ("the account's organization", "organizations", "leave_organization", {}),
 ]
@@ -123,14 +188,19 @@ def test_a_grant_of_a_key_is_for_aws_resources_only(stack, holder):
 def test_a_role_is_let_in_and_its_sessions_are_out_again_when_it_is_revoked(stack):
     iam, boundary = stack.client("production", "iam"), stack.outputs("production")["AccessBoundaryArn"]
     role = iam.create_role(
-        RoleName="operators", AssumeRolePolicyDocument=ANYBODY, PermissionsBoundary=boundary, Tags=TAGS)["Role"]["Arn"]
+        RoleName="operators", AssumeRolePolicyDocument=ANYBODY, PermissionsBoundary=boundary, Tags=TAGS
+    )["Role"]["Arn"]
     key = stack.client("production", "sts").assume_role(RoleArn=role, RoleSessionName="night")["Credentials"]
     session = clients(stack, key)
     assert refused(session("lambda").list_functions) in DENIED
     grant(stack, role="operators", minutes=30, reason="障害対応 <shop> & more")
     assert session("lambda").list_functions()["Functions"]
-    assert [one["reason"] for one in grants(stack, "production") if one["sk"] == "role/operators/admin"] == ["障害対応 <shop> & more"]
-    assert "障害" not in json.dumps(iam.get_role_policy(RoleName="operators", PolicyName="sekisho-admin")["PolicyDocument"])
+    assert [one["reason"] for one in grants(stack, "production") if one["sk"] == "role/operators/admin"] == [
+        "障害対応 <shop> & more"
+    ]
+    assert "障害" not in json.dumps(
+        iam.get_role_policy(RoleName="operators", PolicyName="sekisho-admin")["PolicyDocument"]
+    )
     grant(stack, action="revoke", role="operators")
     assert refused(session("lambda").list_functions) in DENIED
     assert iam.list_role_policies(RoleName="operators")["PolicyNames"] == []
@@ -166,8 +236,17 @@ def test_the_sweep_takes_what_has_ended_and_nothing_else(stack, user):
     iam.put_user_policy(UserName="ended", PolicyName="sekisho-admin", PolicyDocument=json.dumps(ended))
     iam.put_user_policy(UserName="ended", PolicyName="another", PolicyDocument=json.dumps(ended))
     iam.put_user_policy(UserName="open-ended", PolicyName="sekisho-admin", PolicyDocument=EVERYTHING)
-    schedule = {"version": "0", "id": "1", "source": "aws.events", "detail-type": "Scheduled Event", "account": ACCOUNT,
-                "region": REGION, "time": "2026-11-21T00:00:00Z", "resources": [], "detail": {}}
+    schedule = {
+        "version": "0",
+        "id": "1",
+        "source": "aws.events",
+        "detail-type": "Scheduled Event",
+        "account": ACCOUNT,
+        "region": REGION,
+        "time": "2026-11-21T00:00:00Z",
+        "resources": [],
+        "detail": {},
+    }
     swept = {one["user"]: one["outcome"] for one in grant(stack, **schedule)["decisions"] if "user" in one}
     assert (swept["ended"], swept["open-ended"]) == ("swept", "open-ended") and "inside" not in swept
     left = {name: iam.list_user_policies(UserName=name)["PolicyNames"] for name in ("ended", "open-ended", "inside")}
@@ -197,7 +276,12 @@ def notice_of(stack):
     (topic,) = [one["TopicArn"] for one in sns.list_topics()["Topics"] if one["TopicArn"].endswith(":sekisho-notices")]
     queue = sqs.create_queue(QueueName="notices")["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-    takes = {"Effect": "Allow", "Principal": {"Service": "sns.amazonaws.com"}, "Action": "sqs:SendMessage", "Resource": arn}
+    takes = {
+        "Effect": "Allow",
+        "Principal": {"Service": "sns.amazonaws.com"},
+        "Action": "sqs:SendMessage",
+        "Resource": arn,
+    }
     policy = json.dumps({"Version": "2012-10-17", "Statement": [takes]})
     sqs.set_queue_attributes(QueueUrl=queue, Attributes={"Policy": policy})
     sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
@@ -241,7 +325,10 @@ def buttons(notice):
                     value = value.get(step, {})
                 values[name] = value or None
             shown = {"EQUALS": lambda value, wanted: value == wanted, "HAS_VALUE": lambda value, _: value is not None}
-            if all(shown[each["Operator"]](values[each["VariableName"]], each.get("Value")) for each in attached["Criteria"]):
+            if all(
+                shown[each["Operator"]](values[each["VariableName"]], each.get("Value"))
+                for each in attached["Criteria"]
+            ):
                 command = one["Properties"]["Definition"]["CommandText"]["Fn::Sub"].replace("${AWS::Region}", REGION)
                 assert len(command) <= 100, command
                 for name, value in values.items():
@@ -282,7 +369,9 @@ def test_the_buttons_below_a_notice_let_in_for_longer_and_end(stack, user, notic
 def test_a_bad_request_is_an_error_with_a_type_and_writes_nothing(stack, payload, error):
     iam = stack.client("production", "iam")
     before = iam.list_user_policies(UserName="prd-user")["PolicyNames"]
-    answer = stack.client("production", "lambda").invoke(FunctionName="temp-access", Payload=json.dumps(payload).encode())
+    answer = stack.client("production", "lambda").invoke(
+        FunctionName="temp-access", Payload=json.dumps(payload).encode()
+    )
     said = json.loads(answer["Payload"].read())
     assert answer["FunctionError"] and said["errorType"] == error, said
     assert iam.list_user_policies(UserName="prd-user")["PolicyNames"] == before

@@ -6,9 +6,10 @@ import re
 import subprocess
 
 import pytest
-from local_stack.build import environment
-from local_stack.layout import ACCOUNTS, ARCHITECTURE, FUNCTIONS, REGION, ROOT, STACK
-from template import deployed
+
+from tests.template import deployed
+from tools.build import environment
+from tools.layout import ACCOUNTS, ARCHITECTURE, FUNCTIONS, REGION, ROOT, STACK
 
 ENV, ACCOUNT = "local-test", ACCOUNTS["test"]
 
@@ -18,22 +19,28 @@ def cloud(tmp_path):
     """A cloud with nothing in it, and a profile for the account."""
     with deployed.cloud() as cloud:
         cloud.config = tmp_path / "aws"
-        cloud.config.write_text(f"[profile test]\nregion = {REGION}\nendpoint_url = {cloud.endpoint}\n"
-                                f"aws_access_key_id = {ACCOUNT}\naws_secret_access_key = root\n")
+        cloud.config.write_text(
+            f"[profile test]\nregion = {REGION}\nendpoint_url = {cloud.endpoint}\n"
+            f"aws_access_key_id = {ACCOUNT}\naws_secret_access_key = root\n"
+        )
         yield cloud
 
 
 @pytest.fixture
 def samconfig(tmp_path):
     """The committed file, built for this machine: what is built already is not built again. With `asks`, it asks."""
+
     def write(asks):
         head = f"[{ENV}.deploy.parameters]\n"
         before, found, section = (ROOT / "samconfig.toml").read_text().partition(head)
         assert found
-        section = section.replace("parameter_overrides = [\n", f'parameter_overrides = [\n  "Architecture={ARCHITECTURE}",\n', 1)
+        section = section.replace(
+            "parameter_overrides = [\n", f'parameter_overrides = [\n  "Architecture={ARCHITECTURE}",\n', 1
+        )
         file = tmp_path / f"asks-{asks}.toml"
         file.write_text(before + head + ("confirm_changeset = true\n" if asks else "") + section)
         return file
+
     return write
 
 
@@ -45,8 +52,16 @@ def make_deploy(cloud, samconfig, answer=None):
     ours, theirs = pty.openpty()
     try:
         os.write(ours, f"{answer}\n".encode())
-        done = subprocess.run(["make", "deploy", f"ENV={ENV}", f"SAMCONFIG={samconfig}"], cwd=ROOT, env=env, stdin=subprocess.DEVNULL if answer is None else theirs,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=1800)
+        done = subprocess.run(
+            ["make", "deploy", f"ENV={ENV}", f"SAMCONFIG={samconfig}"],
+            cwd=ROOT,
+            env=env,
+            stdin=subprocess.DEVNULL if answer is None else theirs,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=1800,
+        )
     finally:
         os.close(ours)
         os.close(theirs)
@@ -58,7 +73,10 @@ def stack_status(cloud):
 
 
 def functions(cloud):
-    return {one["FunctionName"]: one["Architectures"] for one in cloud.client(ACCOUNT, "lambda").list_functions()["Functions"]}
+    return {
+        one["FunctionName"]: one["Architectures"]
+        for one in cloud.client(ACCOUNT, "lambda").list_functions()["Functions"]
+    }
 
 
 def test_it_deploys_what_was_built_and_says_what_is_next(cloud, samconfig):
@@ -90,5 +108,8 @@ def test_it_shows_the_change_set_asks_and_does_as_it_is_told(cloud, samconfig):
 def test_where_nobody_can_answer_it_says_so_before_it_builds(cloud, samconfig):
     code, said = make_deploy(cloud, samconfig(asks=True))
     assert code != 0
-    assert "Not deployed. Environment local-test asks before it deploys (confirm_changeset), and nobody can answer here" in said
+    assert (
+        "Not deployed. Environment local-test asks before it deploys (confirm_changeset), and nobody can answer here"
+        in said
+    )
     assert "Building" not in said

@@ -7,10 +7,11 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from local_stack import job
-from local_stack.job import NO_COMMIT, PIPELINE_ACCOUNTS
-from local_stack.layout import ACCOUNTS, PERSON, PIPELINE, REGION, REPOSITORY
-from local_stack.observed import decisions, execution_of, executions, grants, refused, stack_status
+
+from tools.layout import ACCOUNTS, PERSON, PIPELINE, REGION, REPOSITORY
+from tools.local_stack import job
+from tools.local_stack.job import NO_COMMIT, PIPELINE_ACCOUNTS
+from tools.local_stack.observed import decisions, execution_of, executions, grants, refused, stack_status
 
 DENIED = {"AccessDenied", "AccessDeniedException"}
 
@@ -121,7 +122,9 @@ def test_a_push_of_the_readme_alone_is_filtered(stack, clone, commit):
 def test_the_next_push_updates_the_application(stack, clone, commit):
     template = job.application()["api/template.yaml"]
     assert '"melon": 980' in template
-    second = clone.commit("Sell melons for less", {"api/template.yaml": template.replace('"melon": 980', '"melon": 870')})
+    second = clone.commit(
+        "Sell melons for less", {"api/template.yaml": template.replace('"melon": 980', '"melon": 870')}
+    )
     clone.push()
     for profile in PIPELINE_ACCOUNTS:
         job.deployed(stack, profile, second)
@@ -231,4 +234,7 @@ def test_every_account_has_its_part_and_no_other(stack):
     assert functions("repository") == {"sekisho-event-relay"}
     assert functions("test") - {job.APPLICATION_FUNCTION} == starter_and_checker
     assert functions("production") - {job.APPLICATION_FUNCTION} == starter_and_checker | {"temp-access"}
-    assert stack.outputs("production")["PipelineRoleArn"] == f"arn:aws:iam::{ACCOUNTS['production']}:role/sekisho-pipeline-{REGION}"
+    assert (
+        stack.outputs("production")["PipelineRoleArn"]
+        == f"arn:aws:iam::{ACCOUNTS['production']}:role/sekisho-pipeline-{REGION}"
+    )

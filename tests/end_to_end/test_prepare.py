@@ -4,8 +4,9 @@ import json
 import subprocess
 
 import pytest
-from local_stack import job
-from local_stack.layout import ACCOUNTS, ROOT, tool
+
+from tools.layout import ACCOUNTS, ROOT, tool
+from tools.local_stack import job
 
 POLICY = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:ListAllMyBuckets", "Resource": "*"}]}
 

@@ -10,10 +10,11 @@ import time
 from pathlib import Path
 
 import pytest
-from local_stack import server
-from local_stack.layout import ACCOUNTS, PERSON, Places, tool
-from local_stack.processes import Failure, started_at
-from local_stack.stack import deploy
+
+from tools.layout import ACCOUNTS, PERSON, Places, tool
+from tools.local_stack import server
+from tools.local_stack.stack import deploy
+from tools.processes import Failure, started_at
 
 SECONDS = 30
 
@@ -71,8 +72,8 @@ def test_killed_outright_a_stack_leaves_no_process_and_no_port(tmp_path):
 import sys, time
 from pathlib import Path
 sys.path.insert(0, {str(Path(__file__).parents[1])!r})
-from local_stack import server
-from local_stack.layout import Places
+from tools.local_stack import server
+from tools.layout import Places
 cloud, port = server.start(Places(Path({str(tmp_path)!r})))
 print(cloud.pid, port, flush=True)
 time.sleep(300)

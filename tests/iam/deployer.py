@@ -4,9 +4,8 @@ The handlers say themselves what they call, in the schemas that cfn-lint brings 
 what is left out of them because the template does not use it.
 """
 
-from template import handlers
-
-from iam.requests import ALL, P, REGION, STRANGER, arn, but, bucket, may, never, role
+from tests.iam.requests import ALL, REGION, STRANGER, P, arn, bucket, but, may, never, role
+from tests.template import handlers
 
 DEPLOY = role(P, "deploy")
 KINDS = handlers.kinds()
@@ -19,28 +18,56 @@ def called(service, *kinds, but_not=""):
 
 
 for who in ("role/ci", "user/ops-1"):
-    may("is taken by who is named", f"arn:aws:iam::{ALL}:{who}", "sts:AssumeRole", DEPLOY,
+    may(
+        "is taken by who is named",
+        f"arn:aws:iam::{ALL}:{who}",
+        "sts:AssumeRole",
+        DEPLOY,
         but("somebody else of that account", "resource", who=f"arn:aws:iam::{ALL}:role/developer"),
-        but("somebody of another account", "resource", who=f"arn:aws:iam::{STRANGER}:{who}"), but("for its tags", "resource", does="sts:TagSession"))
+        but("somebody of another account", "resource", who=f"arn:aws:iam::{STRANGER}:{who}"),
+        but("for its tags", "resource", does="sts:TagSession"),
+    )
 
 # ---- sam, and the stack ----------------------------------------------------------------------------------------------------
 
 SAM = "arn:aws:s3:::aws-sam-cli-managed-default-samclisourcebucket-1a2b3c"
 for stack in ("sekisho", "aws-sam-cli-managed-default"):
-    may("deploys a stack", DEPLOY, (
-        "cloudformation:CreateChangeSet cloudformation:DeleteChangeSet cloudformation:DescribeChangeSet cloudformation:DescribeStackEvents "
-        "cloudformation:DescribeStackResource cloudformation:DescribeStackResources cloudformation:DescribeStacks cloudformation:ExecuteChangeSet "
-        "cloudformation:GetTemplate cloudformation:ListStackResources cloudformation:TagResource"), arn("cloudformation", P, f"stack/{stack}/1"))
+    may(
+        "deploys a stack",
+        DEPLOY,
+        (
+            "cloudformation:CreateChangeSet cloudformation:DeleteChangeSet cloudformation:DescribeChangeSet cloudformation:DescribeStackEvents "
+            "cloudformation:DescribeStackResource cloudformation:DescribeStackResources cloudformation:DescribeStacks cloudformation:ExecuteChangeSet "
+            "cloudformation:GetTemplate cloudformation:ListStackResources cloudformation:TagResource"
+        ),
+        arn("cloudformation", P, f"stack/{stack}/1"),
+    )
 may("reads a template", DEPLOY, "cloudformation:GetTemplateSummary", None)
 may("puts a package", DEPLOY, "s3:GetObject s3:GetObjectVersion s3:PutObject", f"{SAM}/one.zip")
 may("makes sam's bucket", DEPLOY, "s3:GetBucketLocation", SAM)
 BUCKET = "AWS::S3::Bucket", "AWS::S3::BucketPolicy"
 OF_OBJECTS = "s3:GetObject s3:GetObjectVersion"
 # Sam's bucket keeps no notifications and no lifecycle, and nobody deletes it.
-may("keeps sam's bucket", DEPLOY, called("s3", *BUCKET, but_not=(
-    f"{OF_OBJECTS} s3:DeleteBucket s3:DeleteBucketPolicy s3:PutBucketNotification s3:PutBucketOwnershipControls s3:PutLifecycleConfiguration")), SAM)
+may(
+    "keeps sam's bucket",
+    DEPLOY,
+    called(
+        "s3",
+        *BUCKET,
+        but_not=(
+            f"{OF_OBJECTS} s3:DeleteBucket s3:DeleteBucketPolicy s3:PutBucketNotification s3:PutBucketOwnershipControls s3:PutLifecycleConfiguration"
+        ),
+    ),
+    SAM,
+)
 may("keeps the artifact bucket", DEPLOY, called("s3", *BUCKET, but_not=OF_OBJECTS), bucket(P))
-never("reads no artifact", DEPLOY, "s3:GetObject s3:PutObject", bucket(P) + "/shop/one.zip", context={"aws:SecureTransport": "true"})
+never(
+    "reads no artifact",
+    DEPLOY,
+    "s3:GetObject s3:PutObject",
+    bucket(P) + "/shop/one.zip",
+    context={"aws:SecureTransport": "true"},
+)
 
 # ---- Identities ------------------------------------------------------------------------------------------------------------
 
@@ -50,32 +77,85 @@ PASSED = {"iam:PassedToService": "lambda.amazonaws.com"}
 itself = but("itself", "NotItself", to=DEPLOY)
 may("keeps a role", DEPLOY, called("iam", "AWS::IAM::Role"), ROLE, itself)
 for service in ("chatbot", "codebuild", "codepipeline", "lambda"):
-    may("gives a role", DEPLOY, "iam:PassRole", ROLE, but("to another service", "identity", context={"iam:PassedToService": "ec2.amazonaws.com"}),
-        itself, context={"iam:PassedToService": f"{service}.amazonaws.com"})
+    may(
+        "gives a role",
+        DEPLOY,
+        "iam:PassRole",
+        ROLE,
+        but("to another service", "identity", context={"iam:PassedToService": "ec2.amazonaws.com"}),
+        itself,
+        context={"iam:PassedToService": f"{service}.amazonaws.com"},
+    )
 for policy in POLICIES:
-    may("keeps a policy", DEPLOY, f"{OF_POLICIES} iam:TagPolicy iam:UntagPolicy",
-        f"arn:aws:iam::{P}:policy/{policy}", but("its own", "identity", to=f"arn:aws:iam::{P}:policy/sekisho-deploy-stack-{REGION}"))
-may("makes Chatbot's own role", DEPLOY, "iam:CreateServiceLinkedRole",
+    may(
+        "keeps a policy",
+        DEPLOY,
+        f"{OF_POLICIES} iam:TagPolicy iam:UntagPolicy",
+        f"arn:aws:iam::{P}:policy/{policy}",
+        but("its own", "identity", to=f"arn:aws:iam::{P}:policy/sekisho-deploy-stack-{REGION}"),
+    )
+may(
+    "makes Chatbot's own role",
+    DEPLOY,
+    "iam:CreateServiceLinkedRole",
     f"arn:aws:iam::{P}:role/aws-service-role/management.chatbot.amazonaws.com/AWSServiceRoleForAWSChatbot",
     but("of another service", "identity", context={"iam:AWSServiceName": "lex.amazonaws.com"}),
-    context={"iam:AWSServiceName": "management.chatbot.amazonaws.com"})
+    context={"iam:AWSServiceName": "management.chatbot.amazonaws.com"},
+)
 
 # ---- Functions, and what stands around them --------------------------------------------------------------------------------
 
 LAYER = "lambda:DeleteLayerVersion lambda:GetLayerVersion lambda:PublishLayerVersion"
 for function in ("sekisho-pipeline-starter", "temp-access"):
-    may("keeps a function", DEPLOY, called("lambda", but_not=LAYER) + " lambda:GetFunctionConfiguration lambda:ListTags", arn("lambda", P, f"function:{function}"))
-may("keeps the config", DEPLOY, "lambda:PublishLayerVersion", arn("lambda", P, "layer:sekisho-config"), anywhere=["else"])
-may("keeps the config", DEPLOY, "lambda:DeleteLayerVersion lambda:GetLayerVersion", arn("lambda", P, "layer:sekisho-config:1"))
+    may(
+        "keeps a function",
+        DEPLOY,
+        called("lambda", but_not=LAYER) + " lambda:GetFunctionConfiguration lambda:ListTags",
+        arn("lambda", P, f"function:{function}"),
+    )
+may(
+    "keeps the config",
+    DEPLOY,
+    "lambda:PublishLayerVersion",
+    arn("lambda", P, "layer:sekisho-config"),
+    anywhere=["else"],
+)
+may(
+    "keeps the config",
+    DEPLOY,
+    "lambda:DeleteLayerVersion lambda:GetLayerVersion",
+    arn("lambda", P, "layer:sekisho-config:1"),
+)
 for function in ("event-relay", "pipeline-starter", "artifact-checker"):
-    may("sends an event again", DEPLOY, "lambda:InvokeFunction", arn("lambda", P, f"function:sekisho-{function}"),
-        but("to who lets people in", "identity", to=arn("lambda", P, "function:temp-access")))
-    may("takes an event back", DEPLOY, "sqs:ChangeMessageVisibility sqs:DeleteMessage sqs:ReceiveMessage", arn("sqs", P, f"sekisho-{function}-dead-letters"),
-        but("of another queue of ours", "identity", to=arn("sqs", P, "sekisho-others")))
+    may(
+        "sends an event again",
+        DEPLOY,
+        "lambda:InvokeFunction",
+        arn("lambda", P, f"function:sekisho-{function}"),
+        but("to who lets people in", "identity", to=arn("lambda", P, "function:temp-access")),
+    )
+    may(
+        "takes an event back",
+        DEPLOY,
+        "sqs:ChangeMessageVisibility sqs:DeleteMessage sqs:ReceiveMessage",
+        arn("sqs", P, f"sekisho-{function}-dead-letters"),
+        but("of another queue of ours", "identity", to=arn("sqs", P, "sekisho-others")),
+    )
 may("keeps the ledger", DEPLOY, called("dynamodb"), arn("dynamodb", P, "table/sekisho-ledger"))
-never("reads and writes nothing in the ledger", DEPLOY, "dynamodb:GetItem dynamodb:PutItem dynamodb:DeleteItem", arn("dynamodb", P, "table/sekisho-ledger"))
+never(
+    "reads and writes nothing in the ledger",
+    DEPLOY,
+    "dynamodb:GetItem dynamodb:PutItem dynamodb:DeleteItem",
+    arn("dynamodb", P, "table/sekisho-ledger"),
+)
 PERMISSION = "events:PutPermission events:RemovePermission"
-may("keeps the bus", DEPLOY, called("events", "AWS::Events::EventBus", but_not=PERMISSION), arn("events", P, "event-bus/sekisho"), beyond="events:PutEvents")
+may(
+    "keeps the bus",
+    DEPLOY,
+    called("events", "AWS::Events::EventBus", but_not=PERMISSION),
+    arn("events", P, "event-bus/sekisho"),
+    beyond="events:PutEvents",
+)
 may("keeps the bus's policy", DEPLOY, PERMISSION, None)
 for rule in ("sekisho-access-sweep", "sekisho/sekisho-source-change"):
     may("keeps a rule", DEPLOY, called("events", "AWS::Events::Rule"), arn("events", P, f"rule/{rule}"))
@@ -86,30 +166,71 @@ FIND = "logs:DescribeIndexPolicies logs:DescribeLogGroups logs:DescribeResourceP
 for group in ("/aws/lambda/sekisho-pipeline-starter", "/aws/lambda/temp-access", "/aws/codebuild/shop"):
     may("keeps a log", DEPLOY, called("logs", but_not=FIND), arn("logs", P, f"log-group:{group}"))
 may("looks for logs", DEPLOY, FIND, None)
-may("keeps an alarm", DEPLOY, called("cloudwatch", "AWS::CloudWatch::Alarm"), arn("cloudwatch", P, "alarm:sekisho-temp-access-errors"))
-may("keeps the dashboard", DEPLOY, called("cloudwatch", "AWS::CloudWatch::Dashboard"), f"arn:aws:cloudwatch::{P}:dashboard/sekisho-{REGION}")
+may(
+    "keeps an alarm",
+    DEPLOY,
+    called("cloudwatch", "AWS::CloudWatch::Alarm"),
+    arn("cloudwatch", P, "alarm:sekisho-temp-access-errors"),
+)
+may(
+    "keeps the dashboard",
+    DEPLOY,
+    called("cloudwatch", "AWS::CloudWatch::Dashboard"),
+    f"arn:aws:cloudwatch::{P}:dashboard/sekisho-{REGION}",
+)
 
 # ---- Key, pipeline, repository, chat ---------------------------------------------------------------------------------------
 
 MAKE_KEY = "kms:CreateKey kms:ListAliases"
 VIA = {"aws:CalledVia": ["cloudformation.amazonaws.com"]}
-SHOP, PROJECT, REPOSITORY = arn("codepipeline", P, "shop"), arn("codebuild", P, "project/shop"), arn("codecommit", P, "shop")
+SHOP, PROJECT, REPOSITORY = (
+    arn("codepipeline", P, "shop"),
+    arn("codebuild", P, "project/shop"),
+    arn("codecommit", P, "shop"),
+)
 may("makes a key", DEPLOY, MAKE_KEY, None)
 KEEP_KEY = called("kms", "AWS::KMS::Key", "AWS::KMS::Alias", but_not=f"{MAKE_KEY} kms:ScheduleKeyDeletion")
 ALIAS = "kms:CreateAlias kms:DeleteAlias kms:UpdateAlias"
 # A key of which nobody else has a say.
 may("keeps a key", DEPLOY, KEEP_KEY, arn("kms", P, "key/new"), anywhere=["name", "else there"])
 may("names it", DEPLOY, ALIAS, arn("kms", P, "alias/sekisho-artifacts"))
-may("takes back a new key", DEPLOY, "kms:ScheduleKeyDeletion", arn("kms", P, "key/new"), but("by itself", "identity", context={"aws:CalledVia": None}),
-    context=VIA, anywhere=["name", "else there"])
+may(
+    "takes back a new key",
+    DEPLOY,
+    "kms:ScheduleKeyDeletion",
+    arn("kms", P, "key/new"),
+    but("by itself", "identity", context={"aws:CalledVia": None}),
+    context=VIA,
+    anywhere=["name", "else there"],
+)
 never("uses no key", DEPLOY, "kms:Decrypt kms:GenerateDataKey kms:Encrypt", arn("kms", P, "key/new"))
 may("keeps a pipeline", DEPLOY, called("codepipeline"), SHOP, anywhere=["name"])
-may("keeps a build", DEPLOY, "codebuild:BatchGetProjects codebuild:CreateProject codebuild:DeleteProject codebuild:UpdateProject", PROJECT, anywhere=["name"])
-may("keeps a repository", DEPLOY, "codecommit:CreateRepository codecommit:GetRepository codecommit:TagResource codecommit:UntagResource", REPOSITORY,
-    anywhere=["name"])
+may(
+    "keeps a build",
+    DEPLOY,
+    "codebuild:BatchGetProjects codebuild:CreateProject codebuild:DeleteProject codebuild:UpdateProject",
+    PROJECT,
+    anywhere=["name"],
+)
+may(
+    "keeps a repository",
+    DEPLOY,
+    "codecommit:CreateRepository codecommit:GetRepository codecommit:TagResource codecommit:UntagResource",
+    REPOSITORY,
+    anywhere=["name"],
+)
 may("looks for repositories", DEPLOY, "codecommit:ListRepositories", None)
 MAKE_CHAT = "chatbot:CreateCustomAction chatbot:CreateSlackChannelConfiguration chatbot:DescribeSlackChannelConfigurations chatbot:ListTagsForResource"
 may("makes the channel", DEPLOY, MAKE_CHAT, None)
-may("keeps the channel", DEPLOY, called("chatbot", "AWS::Chatbot::SlackChannelConfiguration", but_not=MAKE_CHAT),
-    f"arn:aws:chatbot::{P}:chat-configuration/slack-channel/sekisho-{P}-{REGION}")
-may("keeps its buttons", DEPLOY, called("chatbot", "AWS::Chatbot::CustomAction", but_not=MAKE_CHAT), f"arn:aws:chatbot::{P}:custom-action/sekisho-access-{REGION}")
+may(
+    "keeps the channel",
+    DEPLOY,
+    called("chatbot", "AWS::Chatbot::SlackChannelConfiguration", but_not=MAKE_CHAT),
+    f"arn:aws:chatbot::{P}:chat-configuration/slack-channel/sekisho-{P}-{REGION}",
+)
+may(
+    "keeps its buttons",
+    DEPLOY,
+    called("chatbot", "AWS::Chatbot::CustomAction", but_not=MAKE_CHAT),
+    f"arn:aws:chatbot::{P}:custom-action/sekisho-access-{REGION}",
+)

@@ -5,8 +5,7 @@ import fnmatch
 import re
 from dataclasses import dataclass, field
 
-from template.policies import listed
-
+from tests.template.policies import listed
 
 # What of an ARN's last part says the type of the resource; the rest is its name.
 NAMED = re.compile(r"(?s)([a-z][a-z-]*[:/])?(.*)")
@@ -54,18 +53,27 @@ def _without_one(statement):
         for kind, values in principal.items():
             if len(listed(values)) > 1:
                 for value in values:
-                    yield f"without Principal {value}", {**statement, "Principal": {kind: [one for one in values if one != value]}}
+                    yield (
+                        f"without Principal {value}",
+                        {**statement, "Principal": {kind: [one for one in values if one != value]}},
+                    )
     for operator, keys in statement.get("Condition", {}).items():
         for key, values in keys.items():
             if len(listed(values)) > 1:
                 for value in values:
-                    yield f"without {key} {value}", _condition(statement, operator, key, [one for one in values if one != value])
+                    yield (
+                        f"without {key} {value}",
+                        _condition(statement, operator, key, [one for one in values if one != value]),
+                    )
 
 
 def _widened(statement):
     """Any resource, anybody, or without a condition; and for a Deny that names what is spared, nothing spared."""
     if "NotResource" in statement:
-        yield "for any resource", {key: value for key, value in statement.items() if key != "NotResource"} | {"Resource": "*"}
+        yield (
+            "for any resource",
+            {key: value for key, value in statement.items() if key != "NotResource"} | {"Resource": "*"},
+        )
     # A resource's own policy concerns that resource, whatever it says.
     elif "Principal" not in statement and listed(statement.get("Resource", "*")) != ["*"]:
         yield "for any resource", {**statement, "Resource": "*"}
@@ -92,7 +100,10 @@ def _wider_resources(statement):
     resources = listed(statement.get("Resource", []))
     for index, resource in enumerate(resources):
         for what, wider in _wider(resource):
-            yield f"for {resource} {what}", {**statement, "Resource": [*resources[:index], wider, *resources[index + 1 :]]}
+            yield (
+                f"for {resource} {what}",
+                {**statement, "Resource": [*resources[:index], wider, *resources[index + 1 :]]},
+            )
 
 
 def _wider(resource):
@@ -116,4 +127,7 @@ def _condition(statement, operator, key, values):
     else:
         condition[operator][key] = values
     condition = {one: keys for one, keys in condition.items() if keys}
-    return {**{name: value for name, value in statement.items() if name != "Condition"}, **({"Condition": condition} if condition else {})}
+    return {
+        **{name: value for name, value in statement.items() if name != "Condition"},
+        **({"Condition": condition} if condition else {}),
+    }

@@ -3,11 +3,12 @@
 import json
 import subprocess
 
-import iam.deployer  # noqa: F401  (adds its requests)
 import pytest
-from iam import mutants
-from iam.requests import KEY, REQUESTS, STRANGER, USERS
-from template.deployed import ROOT
+
+import tests.iam.deployer  # noqa: F401  (adds its requests)
+from tests.iam import mutants
+from tests.iam.requests import KEY, REQUESTS, USERS
+from tests.template.deployed import ROOT
 
 # What a broken statement leaves unnoticed, and why no request can notice it: part of the mutant's name, reason.
 UNNOTICED = [
@@ -26,15 +27,29 @@ UNNOTICED = [
     ("GiveRoles for iam:*", "only PassRole has iam:PassedToService"),
     ("ChatbotsOwnRole for iam:*", "only CreateServiceLinkedRole has iam:AWSServiceName"),
     ("Dashboard for cloudwatch:*", "it has all that AWS knows to do with a dashboard"),
-    ("666666666666:role/sekisho-source-action-ap-northeast-1: EncryptSource for any resource", "it is any key, of who aws:ResourceOrgPaths says"),
+    (
+        "666666666666:role/sekisho-source-action-ap-northeast-1: EncryptSource for any resource",
+        "it is any key, of who aws:ResourceOrgPaths says",
+    ),
     # Within one account what the role may is enough; the resource's policy is for other accounts.
     ("sekisho-artifacts-444444444444-ap-northeast-1: PutSource", "the role's own leave is enough"),
     ("444444444444:event-bus/sekisho: Relay", "the role's own leave is enough"),
 ]
 # As temp-access writes it, for the profile `admin`.
-GRANT = {"Version": "2012-10-17", "Statement": [{
-    "Effect": "Allow", "Action": "*", "Resource": "*",
-    "Condition": {"DateGreaterThan": {"aws:CurrentTime": "2026-11-21T10:00:00Z"}, "DateLessThan": {"aws:CurrentTime": "2026-11-21T13:00:00Z"}}}]}
+GRANT = {
+    "Version": "2012-10-17",
+    "Statement": [
+        {
+            "Effect": "Allow",
+            "Action": "*",
+            "Resource": "*",
+            "Condition": {
+                "DateGreaterThan": {"aws:CurrentTime": "2026-11-21T10:00:00Z"},
+                "DateLessThan": {"aws:CurrentTime": "2026-11-21T13:00:00Z"},
+            },
+        }
+    ],
+}
 
 
 def ours(found):
@@ -64,34 +79,53 @@ def real(accounts, text):
 
 
 def prepared(accounts, deployer):
-    policies, roles, resources, boundaries = ours([*(policy for found in accounts.values() for policy in found), *deployer])
+    policies, roles, resources, boundaries = ours(
+        [*(policy for found in accounts.values() for policy in found), *deployer]
+    )
     simulated = []
     for request in REQUESTS:
         who, resource = request.who, real(accounts, request.to or "") or None
         is_role = ":role/" in who
         caller = who.split(":")[4] if who.startswith("arn:") else None
         # A bucket's policy is its objects' as well; only taking a role asks its trust policy.
-        on = None if resource is None else resource.partition("/")[0] if resource.startswith("arn:aws:s3:::") else resource
+        on = (
+            None
+            if resource is None
+            else resource.partition("/")[0]
+            if resource.startswith("arn:aws:s3:::")
+            else resource
+        )
         policy = resources.get(on) if not on or ":role/" not in on or request.does.startswith("sts:") else None
         asks_resource = request.does.startswith(("sts:", "kms:"))
-        if request.why == "identity" and policy or not policy and (asks_resource or caller != request.account):
+        if (request.why == "identity" and policy) or (not policy and (asks_resource or caller != request.account)):
             policy = "open"
         identity = ["administrator"] if request.why == "resource" else roles.get(who, ["administrator"])
-        simulated.append({
-            "principal": f"arn:aws:sts::{caller}:assumed-role/{who.rpartition('/')[2]}/session" if is_role else who,
-            "action": request.does, "resource": resource, "account": request.account,
-            "context": {**({"aws:PrincipalArn": who} if caller else {}), **json.loads(real(accounts, json.dumps(request.context)))},
-            "identity": identity if caller else [],
-            "boundary": boundaries[caller] if who in USERS.values() else None,
-            "resourcePolicy": policy,
-        })
+        simulated.append(
+            {
+                "principal": f"arn:aws:sts::{caller}:assumed-role/{who.rpartition('/')[2]}/session" if is_role else who,
+                "action": request.does,
+                "resource": resource,
+                "account": request.account,
+                "context": {
+                    **({"aws:PrincipalArn": who} if caller else {}),
+                    **json.loads(real(accounts, json.dumps(request.context))),
+                },
+                "identity": identity if caller else [],
+                "boundary": boundaries[caller] if who in USERS.values() else None,
+                "resourcePolicy": policy,
+            }
+        )
     return policies, simulated
 
 
 def simulate(policies, requests, broken=()):
     done = subprocess.run(
-        ["node", ROOT / "tests" / "iam" / "simulate.mjs"], capture_output=True, text=True, check=False,
-        input=json.dumps({"policies": policies, "requests": requests, "mutants": broken}))
+        ["node", ROOT / "tests" / "iam" / "simulate.mjs"],
+        capture_output=True,
+        text=True,
+        check=False,
+        input=json.dumps({"policies": policies, "requests": requests, "mutants": broken}),
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -104,7 +138,12 @@ def table(accounts, deployer):
 
 def test_every_role_of_ours_is_in_the_table(table):
     policies, requests, _ = table
-    used = {one for request in requests for one in [*request["identity"], request["resourcePolicy"], request["boundary"]] if one}
+    used = {
+        one
+        for request in requests
+        for one in [*request["identity"], request["resourcePolicy"], request["boundary"]]
+        if one
+    }
     assert set(policies) - used == set()
 
 
@@ -113,9 +152,15 @@ def test_requests(table):
     wrong = []
     for expected, request, found in zip(REQUESTS, requests, results, strict=True):
         outcome = "Allowed" if expected.why is None else f"refused: {expected.why}"
-        right = found["result"] == "Allowed" if expected.why is None else found["result"] != "Allowed" and expected.why in found["why"]
+        right = (
+            found["result"] == "Allowed"
+            if expected.why is None
+            else found["result"] != "Allowed" and expected.why in found["why"]
+        )
         if found["result"] == "error" or not right:
-            wrong.append(f"{expected} by {expected.who} to {expected.to}: expected {outcome}, found {found['result']} {found['why']}")
+            wrong.append(
+                f"{expected} by {expected.who} to {expected.to}: expected {outcome}, found {found['result']} {found['why']}"
+            )
         # A key that does not belong to the action is dropped, and the request would prove nothing; what is only nearby
         # proves something else then.
         elif dropped := not expected.nearby and set(found["ignored"]) & set(expected.context):
@@ -126,12 +171,28 @@ def test_requests(table):
 
 def test_every_broken_statement_is_noticed(table):
     policies, requests, _ = table
-    broken = [mutant for name, document in policies.items() if name != "grant" and not name.startswith("people's")
-              for mutant in mutants.of(name, document)]
-    concerned = {name: [index for index, request in enumerate(requests)
-                        if name in (*request["identity"], request["boundary"], request["resourcePolicy"])] for name in policies}
-    sent = [{"policy": mutant.policy, "document": mutant.document,
-             "requests": [index for index in concerned[mutant.policy] if mutant.concerns(requests[index]["action"])]} for mutant in broken]
+    broken = [
+        mutant
+        for name, document in policies.items()
+        if name != "grant" and not name.startswith("people's")
+        for mutant in mutants.of(name, document)
+    ]
+    concerned = {
+        name: [
+            index
+            for index, request in enumerate(requests)
+            if name in (*request["identity"], request["boundary"], request["resourcePolicy"])
+        ]
+        for name in policies
+    }
+    sent = [
+        {
+            "policy": mutant.policy,
+            "document": mutant.document,
+            "requests": [index for index in concerned[mutant.policy] if mutant.concerns(requests[index]["action"])],
+        }
+        for mutant in broken
+    ]
     noticed = simulate(policies, requests, sent)["noticed"]
     unnoticed = [str(mutant) for mutant, by in zip(broken, noticed, strict=True) if by is None]
     excused = {part: [one for one in unnoticed if part in one] for part, _ in UNNOTICED}

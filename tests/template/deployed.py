@@ -31,20 +31,35 @@ ORG_UNIT = "o-a1b2c3d4e5/r-ab12/ou-ab12-11111111/"
 ACCOUNTS = {
     "111111111111": PARTNERS | {"HostsRepositories": "true"},
     "222222222222": PARTNERS | {"HostsPipelines": "true", "ArtifactWrites": "repair"},
-    "333333333333": PARTNERS | {
-        "HostsPipelines": "true", "GrantsAccess": "true", "ManagesPipeline": "true", "RequiresApproval": "true",
+    "333333333333": PARTNERS
+    | {
+        "HostsPipelines": "true",
+        "GrantsAccess": "true",
+        "ManagesPipeline": "true",
+        "RequiresApproval": "true",
         "AssumableRoleArns": "arn:aws:iam::999999999999:role/support",
         "ArtifactConsumerRoleArn": "arn:aws:iam::333333333333:role/consumer",
-        "SlackWorkspaceId": "T07EA123LEP", "SlackChannelId": "C07EZ1ABC23"},
+        "SlackWorkspaceId": "T07EA123LEP",
+        "SlackChannelId": "C07EZ1ABC23",
+    },
     # All duties and no partner; access without AssumableRoleArns.
     "444444444444": {"HostsRepositories": "true", "HostsPipelines": "true", "GrantsAccess": "true"},
     # Repositories in another region; an application that makes more than functions.
-    "555555555555": {"HostsPipelines": "true", "RepositoryAccountId": "111111111111", "RepositoryRegion": "eu-west-1",
-                     "ApplicationPolicyArn": "arn:aws:iam::555555555555:policy/shop"},
+    "555555555555": {
+        "HostsPipelines": "true",
+        "RepositoryAccountId": "111111111111",
+        "RepositoryRegion": "eu-west-1",
+        "ApplicationPolicyArn": "arn:aws:iam::555555555555:policy/shop",
+    },
     # Pipelines in an organizational unit; Slack without access.
-    "666666666666": {"HostsRepositories": "true", "PipelineOrgPath": ORG_UNIT,
-                     "SlackWorkspaceId": "T07EA123LEP", "SlackChannelId": "C07EZ1ABC23"},
+    "666666666666": {
+        "HostsRepositories": "true",
+        "PipelineOrgPath": ORG_UNIT,
+        "SlackWorkspaceId": "T07EA123LEP",
+        "SlackChannelId": "C07EZ1ABC23",
+    },
 }
+
 
 def source():
     """The template as it is committed, parsed."""
@@ -68,8 +83,13 @@ class Deployed:
 
     def client(self, account, service, region=REGION):
         """A client as the account's root, which the emulator takes any 12-digit access key for."""
-        return boto3.client(service, region_name=region, endpoint_url=self.endpoint,
-                            aws_access_key_id=account, aws_secret_access_key="root")
+        return boto3.client(
+            service,
+            region_name=region,
+            endpoint_url=self.endpoint,
+            aws_access_key_id=account,
+            aws_secret_access_key="root",
+        )
 
     def deploy(self, account, parameters, template=None):
         """Deploys the expanded template; gives the stack's outputs."""
@@ -82,9 +102,14 @@ class Deployed:
         """Updates the stack to these parameters and this template."""
         cloudformation = self.client(account, "cloudformation")
         cloudformation.update_stack(
-            StackName=STACK, TemplateURL=self._uploaded(account, template), Capabilities=["CAPABILITY_NAMED_IAM"],
-            Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()])
-        cloudformation.get_waiter("stack_update_complete").wait(StackName=STACK, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
+            StackName=STACK,
+            TemplateURL=self._uploaded(account, template),
+            Capabilities=["CAPABILITY_NAMED_IAM"],
+            Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
+        )
+        cloudformation.get_waiter("stack_update_complete").wait(
+            StackName=STACK, WaiterConfig={"Delay": 1, "MaxAttempts": 60}
+        )
 
     def _uploaded(self, account, template):
         text = json.dumps(template or expanded()).replace(f'"S3Bucket": "{CODE}"', f'"S3Bucket": "{CODE}-{account}"')
@@ -94,14 +119,24 @@ class Deployed:
     def bootstrap(self, account, deployer):
         """Deploys the role that deploys, for a role and some users of the account `deployer`."""
         who = f"arn:aws:iam::{deployer}:role/ci,arn:aws:iam::{deployer}:user/ops-*"
-        return self._create(account, BOOTSTRAP_STACK, {"DeployerAccountId": deployer, "DeployerArns": who}, TemplateBody=BOOTSTRAP.read_text())
+        return self._create(
+            account,
+            BOOTSTRAP_STACK,
+            {"DeployerAccountId": deployer, "DeployerArns": who},
+            TemplateBody=BOOTSTRAP.read_text(),
+        )
 
     def _create(self, account, stack, parameters, **template):
         cloudformation = self.client(account, "cloudformation")
         cloudformation.create_stack(
-            StackName=stack, Capabilities=["CAPABILITY_NAMED_IAM"], **template,
-            Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()])
-        cloudformation.get_waiter("stack_create_complete").wait(StackName=stack, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
+            StackName=stack,
+            Capabilities=["CAPABILITY_NAMED_IAM"],
+            **template,
+            Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
+        )
+        cloudformation.get_waiter("stack_create_complete").wait(
+            StackName=stack, WaiterConfig={"Delay": 1, "MaxAttempts": 60}
+        )
         outputs = cloudformation.describe_stacks(StackName=stack)["Stacks"][0]["Outputs"]
         return {output["OutputKey"]: output["OutputValue"] for output in outputs}
 

@@ -5,7 +5,8 @@ import json
 import pathlib
 
 import cfnlint
-from template import deployed
+
+from tests.template import deployed
 
 SCHEMAS = pathlib.Path(cfnlint.__file__).parent / "data" / "schemas"
 # What they call for properties that the template does not use, by kind of resource and reason.
@@ -17,19 +18,19 @@ UNUSED = {
     },
     "AWS::DynamoDB::Table": {
         "no import": "dynamodb:DescribeImport dynamodb:ImportTable s3:GetObject s3:GetObjectMetadata s3:ListBucket logs:CreateLogGroup logs:CreateLogStream "
-                     "logs:DescribeLogGroups logs:DescribeLogStreams logs:PutLogEvents logs:PutRetentionPolicy",
+        "logs:DescribeLogGroups logs:DescribeLogStreams logs:PutLogEvents logs:PutRetentionPolicy",
         "no insights": "dynamodb:UpdateContributorInsights",
         "no stream": "dynamodb:EnableKinesisStreamingDestination dynamodb:DisableKinesisStreamingDestination "
-                     "dynamodb:UpdateKinesisStreamingDestination kinesis:DescribeStream kinesis:PutRecords",
+        "dynamodb:UpdateKinesisStreamingDestination kinesis:DescribeStream kinesis:PutRecords",
         "no policy of its own": "dynamodb:PutResourcePolicy dynamodb:DeleteResourcePolicy",
         "no replica": "dynamodb:CreateTableReplica dynamodb:AssociateTableReplica dynamodb:Scan dynamodb:Query dynamodb:UpdateItem dynamodb:PutItem "
-                      "dynamodb:GetItem dynamodb:DeleteItem dynamodb:BatchWriteItem iam:CreateServiceLinkedRole",
+        "dynamodb:GetItem dynamodb:DeleteItem dynamodb:BatchWriteItem iam:CreateServiceLinkedRole",
         "no key of its own": "kms:CreateGrant kms:Decrypt kms:DescribeKey kms:Encrypt kms:ListAliases kms:RevokeGrant",
         "kept, and protected": "dynamodb:DeleteTable",
     },
     "AWS::Events::EventBus": {
         "no key of its own": "kms:DescribeKey kms:GenerateDataKey kms:Decrypt kms:GenerateDataKeyWithoutPlaintext kms:ReEncrypt kms:ReEncryptFrom "
-                             "kms:ReEncryptTo kms:Encrypt",
+        "kms:ReEncryptTo kms:Encrypt",
     },
     "AWS::Events::Rule": {"no role of its own": "iam:PassRole"},
     "AWS::IAM::ManagedPolicy": {
@@ -49,7 +50,7 @@ UNUSED = {
     },
     "AWS::Logs::LogGroup": {
         "no policy": "logs:PutDataProtectionPolicy logs:DeleteDataProtectionPolicy logs:PutResourcePolicy logs:DeleteResourcePolicy "
-                     "logs:PutIndexPolicy logs:DeleteIndexPolicy",
+        "logs:PutIndexPolicy logs:DeleteIndexPolicy",
         "no delivery": "logs:CreateLogDelivery s3:REST.PUT.OBJECT firehose:TagDeliveryStream",
         "no key of its own": "logs:AssociateKmsKey logs:DisassociateKmsKey",
         "always with a retention": "logs:DeleteRetentionPolicy",
@@ -59,7 +60,8 @@ UNUSED = {
         "no attributes": "s3:PutBucketAbac",
         "no analytics, inventory, metrics, tiering, acceleration": (
             "s3:PutAnalyticsConfiguration s3:PutInventoryConfiguration s3:PutMetricsConfiguration s3:PutIntelligentTieringConfiguration "
-            "s3:PutAccelerateConfiguration s3:DeleteBucketAnalyticsConfiguration s3:DeleteBucketMetricsConfiguration"),
+            "s3:PutAccelerateConfiguration s3:DeleteBucketAnalyticsConfiguration s3:DeleteBucketMetricsConfiguration"
+        ),
         "no website": "s3:PutBucketCORS s3:PutBucketWebsite s3:DeleteBucketCors s3:DeleteBucketWebsite",
         "no replication": "s3:PutBucketReplication s3:PutReplicationConfiguration s3:DeleteBucketReplication iam:PassRole",
         "no lists of access": "s3:PutBucketAcl s3:PutObjectAcl",
@@ -69,7 +71,8 @@ UNUSED = {
             "s3:CreateBucketMetadataTableConfiguration s3:DeleteBucketMetadataTableConfiguration s3:UpdateBucketMetadataJournalTableConfiguration "
             "s3:UpdateBucketMetadataInventoryTableConfiguration s3:UpdateBucketMetadataAnnotationTableConfiguration s3tables:CreateNamespace "
             "s3tables:CreateTable s3tables:CreateTableBucket s3tables:GetTable s3tables:PutTableBucketPolicy s3tables:PutTableEncryption "
-            "s3tables:PutTablePolicy s3tables:GetTableMetadataLocation s3tables:UpdateTableMetadataLocation"),
+            "s3tables:PutTablePolicy s3tables:GetTableMetadataLocation s3tables:UpdateTableMetadataLocation"
+        ),
         "always encrypted, always with a lifecycle": "s3:DeleteBucketEncryption s3:DeleteBucketLifecycle",
     },
     "AWS::SNS::Topic": {"no policy on data": "sns:PutDataProtectionPolicy"},
@@ -89,7 +92,11 @@ def schema(kind):
 def create_only(kind):
     """The properties that CloudFormation can't change without a new resource."""
     found = schema(kind)
-    return {one.split("/")[2] for name in ("createOnlyProperties", "conditionalCreateOnlyProperties") for one in found.get(name, [])}
+    return {
+        one.split("/")[2]
+        for name in ("createOnlyProperties", "conditionalCreateOnlyProperties")
+        for one in found.get(name, [])
+    }
 
 
 HANDLERS = ("create", "read", "update", "delete")

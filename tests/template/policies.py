@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass, field
 
-from .deployed import REGION, STACK
+from tests.template.deployed import REGION, STACK
 
 BUS = "sekisho"
 
@@ -31,8 +31,11 @@ def of(deployed, account, stack=STACK):
     client = lambda service: deployed.client(account, service)
     cloudformation, iam = client("cloudformation"), client("iam")
     pages = cloudformation.get_paginator("list_stack_resources").paginate(StackName=stack)
-    resources = [(one["LogicalResourceId"], one["ResourceType"], one["PhysicalResourceId"])
-                 for page in pages for one in page["StackResourceSummaries"]]
+    resources = [
+        (one["LogicalResourceId"], one["ResourceType"], one["PhysicalResourceId"])
+        for page in pages
+        for one in page["StackResourceSummaries"]
+    ]
     found = []
 
     def add(kind, on, document, roles=()):
@@ -55,9 +58,18 @@ def of(deployed, account, stack=STACK):
                 role = iam.get_role(RoleName=physical)["Role"]
                 add("trust", role["Arn"], role["AssumeRolePolicyDocument"])
                 for name in iam.list_role_policies(RoleName=physical)["PolicyNames"]:
-                    add("identity", role["Arn"], iam.get_role_policy(RoleName=physical, PolicyName=name)["PolicyDocument"])
+                    add(
+                        "identity",
+                        role["Arn"],
+                        iam.get_role_policy(RoleName=physical, PolicyName=name)["PolicyDocument"],
+                    )
             case "AWS::IAM::ManagedPolicy":
-                add("boundary" if logical == "AccessBoundary" else "managed", physical, managed(physical), tuple(attached.get(physical, [])))
+                add(
+                    "boundary" if logical == "AccessBoundary" else "managed",
+                    physical,
+                    managed(physical),
+                    tuple(attached.get(physical, [])),
+                )
             case "AWS::Events::EventBus":
                 bus = client("events").describe_event_bus(Name=BUS)
                 add("bus", bus["Arn"], bus["Policy"])

@@ -5,23 +5,43 @@ import re
 import botocore.session
 import pytest
 from botocore import xform_name
-from template import deployed
-from template.policies import listed
-from template.test_template import NAMES
+
+from tests.template import deployed
+from tests.template.policies import listed
+from tests.template.test_template import NAMES
 
 FUNCTIONS = deployed.ROOT / "functions"
 # The ledger's methods, each by the call that it makes.
-LEDGER = {"read": "GetItem", "write": "PutItem", "record": "PutItem", "list": "Query", "each": "Query", "delete": "DeleteItem"}
+LEDGER = {
+    "read": "GetItem",
+    "write": "PutItem",
+    "record": "PutItem",
+    "list": "Query",
+    "each": "Query",
+    "delete": "DeleteItem",
+}
 # Calls that take other permissions than one of their own name.
 NEEDS = {
-    "s3:HeadObject": ["s3:GetObject", "s3:GetObjectLegalHold", "s3:GetObjectRetention"], "s3:ListObjectsV2": ["s3:ListBucket"],
-    "s3:ListObjectVersions": ["s3:ListBucketVersions"], "s3:GetBucketEncryption": ["s3:GetEncryptionConfiguration"],
-    "s3:GetObject": ["s3:GetObject", "s3:GetObjectVersion"], "s3:GetObjectTagging": ["s3:GetObjectTagging", "s3:GetObjectVersionTagging"],
-    "s3:CopyObject": ["s3:PutObject", "s3:PutObjectTagging", "s3:GetObjectVersion"], "s3:CreateMultipartUpload": ["s3:PutObject", "s3:PutObjectTagging"],
-    "s3:CompleteMultipartUpload": ["s3:PutObject"], "s3:UploadPartCopy": ["s3:PutObject", "s3:GetObjectVersion"],
+    "s3:HeadObject": ["s3:GetObject", "s3:GetObjectLegalHold", "s3:GetObjectRetention"],
+    "s3:ListObjectsV2": ["s3:ListBucket"],
+    "s3:ListObjectVersions": ["s3:ListBucketVersions"],
+    "s3:GetBucketEncryption": ["s3:GetEncryptionConfiguration"],
+    "s3:GetObject": ["s3:GetObject", "s3:GetObjectVersion"],
+    "s3:GetObjectTagging": ["s3:GetObjectTagging", "s3:GetObjectVersionTagging"],
+    "s3:CopyObject": ["s3:PutObject", "s3:PutObjectTagging", "s3:GetObjectVersion"],
+    "s3:CreateMultipartUpload": ["s3:PutObject", "s3:PutObjectTagging"],
+    "s3:CompleteMultipartUpload": ["s3:PutObject"],
+    "s3:UploadPartCopy": ["s3:PutObject", "s3:GetObjectVersion"],
     # S3 asks KMS in the caller's name.
-    "s3:UpdateObjectEncryption": ["s3:UpdateObjectEncryption", "s3:PutObject", "kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey",
-                                  "kms:ReEncryptFrom", "kms:ReEncryptTo"],
+    "s3:UpdateObjectEncryption": [
+        "s3:UpdateObjectEncryption",
+        "s3:PutObject",
+        "kms:Decrypt",
+        "kms:Encrypt",
+        "kms:GenerateDataKey",
+        "kms:ReEncryptFrom",
+        "kms:ReEncryptTo",
+    ],
     "lambda:Invoke": ["lambda:InvokeFunction"],
 }
 # Lambda itself uses the function's role for these.
@@ -42,21 +62,51 @@ TOLD = {
 # What it is told of otherwise, by function: the resource for the service, and where in the code its name comes from.
 NAMED = {
     "EventRelay": [
-        ("codecommit", "arn:aws:codecommit:{region}:{account}:*", r"get_branch\(\)\s*\.repository_name\((?!\")"),  # an event's, a route's
+        (
+            "codecommit",
+            "arn:aws:codecommit:{region}:{account}:*",
+            r"get_branch\(\)\s*\.repository_name\((?!\")",
+        ),  # an event's, a route's
         ("codecommit", "*", r"list_repositories\(\)"),
-        *(("events", f"arn:aws:events:*:{account}:event-bus/sekisho", r'const BUS: &str = "sekisho"[\s\S]*event-bus/\{BUS\}')
-          for account in ("222222222222", "333333333333")),  # a route's accounts and regions
+        *(
+            (
+                "events",
+                f"arn:aws:events:*:{account}:event-bus/sekisho",
+                r'const BUS: &str = "sekisho"[\s\S]*event-bus/\{BUS\}',
+            )
+            for account in ("222222222222", "333333333333")
+        ),  # a route's accounts and regions
     ],
     "PipelineStarter": [
-        ("codepipeline", "arn:aws:codepipeline:{region}:{account}:*", r"start_pipeline_execution\(\)\s*\.name\((?!\")"),  # a route's
+        (
+            "codepipeline",
+            "arn:aws:codepipeline:{region}:{account}:*",
+            r"start_pipeline_execution\(\)\s*\.name\((?!\")",
+        ),  # a route's
         ("sqs", "arn:aws:sqs:{region}:{account}:sekisho-pipeline-starter-dead-letters", ""),  # Lambda itself
     ],
     "ArtifactChecker": [
-        ("s3", "arn:aws:s3:::sekisho-artifacts-{account}-{region}/*", r"get_object\(\)\s*\.bucket\([^)]*\)\s*\.key\((?!\")"),
-        ("kms", "arn:aws:kms:{region}:{account}:key/*", r"describe_key\(\)\s*\.key_id\((?!\")"),  # the object's, whatever it is
-        ("codepipeline", "arn:aws:codepipeline:{region}:{account}:*", r"get_pipeline\(\)\s*\.name\((?!\")"),  # whose artifact it is
+        (
+            "s3",
+            "arn:aws:s3:::sekisho-artifacts-{account}-{region}/*",
+            r"get_object\(\)\s*\.bucket\([^)]*\)\s*\.key\((?!\")",
+        ),
+        (
+            "kms",
+            "arn:aws:kms:{region}:{account}:key/*",
+            r"describe_key\(\)\s*\.key_id\((?!\")",
+        ),  # the object's, whatever it is
+        (
+            "codepipeline",
+            "arn:aws:codepipeline:{region}:{account}:*",
+            r"get_pipeline\(\)\s*\.name\((?!\")",
+        ),  # whose artifact it is
         ("codepipeline", "*", r"list_pipelines\(\)"),
-        ("lambda", "arn:aws:lambda:{region}:{account}:function:sekisho-artifact-checker", r"invoke\(\)\s*\.function_name\("),
+        (
+            "lambda",
+            "arn:aws:lambda:{region}:{account}:function:sekisho-artifact-checker",
+            r"invoke\(\)\s*\.function_name\(",
+        ),
         ("sts", "arn:aws:iam::333333333333:role/consumer", r"assume_role\(\)\s*\.role_arn\("),
         ("sqs", "arn:aws:sqs:{region}:{account}:sekisho-artifact-checker-dead-letters", ""),  # Lambda itself
     ],
@@ -126,7 +176,9 @@ def test_resources(logical, cloud_of_all, accounts):
     account = "111111111111" if logical == "EventRelay" else "333333333333"
     known = {"region": deployed.REGION, "account": account}
     used = {("logs", f"arn:aws:logs:{deployed.REGION}:{account}:log-group:/aws/lambda/{name}:*")}  # Lambda itself
-    given = cloud_of_all.client(account, "lambda").get_function_configuration(FunctionName=name)["Environment"]["Variables"]
+    given = cloud_of_all.client(account, "lambda").get_function_configuration(FunctionName=name)["Environment"][
+        "Variables"
+    ]
     for variable, value in given.items():
         if TOLD[variable]:
             service, resource = TOLD[variable]
@@ -134,14 +186,26 @@ def test_resources(logical, cloud_of_all, accounts):
     for service, resource, source in NAMED[logical]:
         assert re.search(source, code(binary)), f"nothing in {binary} names {resource}"
         used.add((service, resource.format(**known)))
-    (policy,) = [one for one in accounts[account] if one.kind == "identity" and one.on.endswith(f"role/sekisho-{binary}-{deployed.REGION}")]
-    allowed = {(action.partition(":")[0], resource) for statement in policy.statements
-               for action in listed(statement["Action"]) for resource in listed(statement["Resource"])}
+    (policy,) = [
+        one
+        for one in accounts[account]
+        if one.kind == "identity" and one.on.endswith(f"role/sekisho-{binary}-{deployed.REGION}")
+    ]
+    allowed = {
+        (action.partition(":")[0], resource)
+        for statement in policy.statements
+        for action in listed(statement["Action"])
+        for resource in listed(statement["Resource"])
+    }
     assert allowed == used
 
 
 def test_the_filters_of_failed_executions_know_the_functions_own_words():
-    filters = [one["Properties"]["FilterPattern"] for one in deployed.source()["Resources"].values() if one["Type"] == "AWS::Logs::MetricFilter"]
+    filters = [
+        one["Properties"]["FilterPattern"]
+        for one in deployed.source()["Resources"].values()
+        if one["Type"] == "AWS::Logs::MetricFilter"
+    ]
     said = [part for one in filters for part in re.findall(r'decision\.reason !?= "([^"]*)\*"', one)]
     assert len(said) == 2
     assert all(part in code("pipeline-starter") for part in said)

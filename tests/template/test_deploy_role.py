@@ -5,11 +5,12 @@ import re
 
 import parliament
 import pytest
-from template import deployed, handlers
-from template.conftest import OF_DEPLOYERS, PRODUCTION
-from template.policies import listed
-from template.test_policies import MANAGED_POLICY_LIMIT
-from template.test_template import lint
+
+from tests.template import deployed, handlers
+from tests.template.conftest import OF_DEPLOYERS, PRODUCTION
+from tests.template.policies import listed
+from tests.template.test_policies import MANAGED_POLICY_LIMIT
+from tests.template.test_template import lint
 
 # What parliament finds and we mean: the finding, what it says.
 MEANT = [
@@ -22,10 +23,18 @@ MEANT = [
     ("UNKNOWN_ACTION", "s3:"),  # newer, or older, than parliament's list: CloudFormation's own handlers name them
     ("UNKNOWN_ACTION", "lambda:GetFunctionScalingConfig"),
 ]
+
+
 def actions(role):
     """What the role is allowed, wherever."""
-    return {action for policy in role if policy.kind == "managed" for statement in policy.statements
-            if statement["Effect"] == "Allow" for action in listed(statement["Action"])}
+    return {
+        action
+        for policy in role
+        if policy.kind == "managed"
+        for statement in policy.statements
+        if statement["Effect"] == "Allow"
+        for action in listed(statement["Action"])
+    }
 
 
 @pytest.fixture
@@ -41,7 +50,11 @@ def test_only_the_named_may_take_it(role):
     (trust,) = [policy.document for policy in role if policy.kind == "trust"]
     (statement,) = trust["Statement"]
     assert statement["Principal"] == {"AWS": f"arn:aws:iam::{OF_DEPLOYERS}:root"}
-    assert statement["Condition"] == {"ArnLike": {"aws:PrincipalArn": [f"arn:aws:iam::{OF_DEPLOYERS}:role/ci", f"arn:aws:iam::{OF_DEPLOYERS}:user/ops-*"]}}
+    assert statement["Condition"] == {
+        "ArnLike": {
+            "aws:PrincipalArn": [f"arn:aws:iam::{OF_DEPLOYERS}:role/ci", f"arn:aws:iam::{OF_DEPLOYERS}:user/ops-*"]
+        }
+    }
 
 
 def test_parliament_finds_nothing_that_is_not_meant(role):
@@ -66,7 +79,11 @@ def test_policies_fit_and_allow_no_wildcard_action(role):
 def test_it_may_call_what_cloudformation_calls(role):
     """By the handlers in CloudFormation's own schemas; tests/iam/deployer.py has each with its resource."""
     allowed = {action.lower() for action in actions(role)}
-    lacking = {kind: missing for kind in handlers.kinds() if (missing := sorted(one for one in handlers.calls(kind) if one.lower() not in allowed))}
+    lacking = {
+        kind: missing
+        for kind in handlers.kinds()
+        if (missing := sorted(one for one in handlers.calls(kind) if one.lower() not in allowed))
+    }
     assert lacking == {}
 
 
@@ -83,8 +100,15 @@ NOT_FOR_APPLICATIONS = {
 
 
 def test_the_applications_stack_may_call_what_cloudformation_calls(accounts):
-    (policy,) = [one for one in accounts["222222222222"] if one.kind == "identity" and "role/sekisho-cloudformation-" in one.on]
-    allowed = {action for statement in policy.statements if statement["Effect"] == "Allow" for action in listed(statement["Action"])}
+    (policy,) = [
+        one for one in accounts["222222222222"] if one.kind == "identity" and "role/sekisho-cloudformation-" in one.on
+    ]
+    allowed = {
+        action
+        for statement in policy.statements
+        if statement["Effect"] == "Allow"
+        for action in listed(statement["Action"])
+    }
     kinds = ("AWS::Lambda::Function", "AWS::IAM::Role", "AWS::Logs::LogGroup", "AWS::Lambda::Permission")
     left_out = {action for names in NOT_FOR_APPLICATIONS.values() for action in names.split()}
     assert {kind: missing for kind in kinds if (missing := handlers.calls(kind) - allowed - left_out)} == {}
@@ -94,7 +118,13 @@ def test_the_applications_stack_may_call_what_cloudformation_calls(accounts):
 
 def test_a_first_deployment_can_make_the_key_and_take_it_back(role):
     """KMS makes no key whose policy its maker could not change: asked before the key has an alias or a tag."""
-    (key,) = [one for policy in role if policy.kind == "managed" for one in policy.statements if "kms:PutKeyPolicy" in listed(one["Action"])]
+    (key,) = [
+        one
+        for policy in role
+        if policy.kind == "managed"
+        for one in policy.statements
+        if "kms:PutKeyPolicy" in listed(one["Action"])
+    ]
     assert f"arn:aws:kms:{deployed.REGION}:{PRODUCTION}:key/*" in listed(key["Resource"])
     assert "Condition" not in key
     lacking = {}

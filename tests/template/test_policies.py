@@ -7,11 +7,20 @@ import zlib
 import botocore.exceptions
 import parliament
 import pytest
-from template import deployed, policies
-from template.policies import listed
+
+from tests.template import deployed, policies
+from tests.template.policies import listed
 
 # Where AWS knows no narrower resource, by Sid: the first four take none, or are asked for all; a key's own policy means the key.
-ANY_RESOURCE = {"ListRepositories", "ListPipelines", "FindGrants", "FindLogGroups", "Administer", "UseHere", "PutSource"}
+ANY_RESOURCE = {
+    "ListRepositories",
+    "ListPipelines",
+    "FindGrants",
+    "FindLogGroups",
+    "Administer",
+    "UseHere",
+    "PutSource",
+}
 # What parliament finds and we mean: kind of policy, finding, what the finding says.
 MEANT = [
     ("trust", "MALFORMED", "neither Resource nor NotResource"),  # a trust policy has none
@@ -62,7 +71,9 @@ def test_parliament_finds_nothing_that_is_not_meant(accounts):
 def test_no_policy_names_a_role_or_user_of_another_account(accounts):
     for account, policy in every(accounts):
         for statement in policy.statements:
-            for principal in listed(statement.get("Principal", {}).get("AWS", []) if isinstance(statement.get("Principal"), dict) else []):
+            for principal in listed(
+                statement.get("Principal", {}).get("AWS", []) if isinstance(statement.get("Principal"), dict) else []
+            ):
                 assert re.fullmatch(r"arn:aws:iam::\d{12}:root", principal), f"{account} {policy}: {principal}"
 
 
@@ -70,9 +81,16 @@ def test_whom_another_account_is_held_to_is_one_role(accounts):
     for account, policy in every(accounts):
         for statement in policy.statements:
             principal = statement.get("Principal")
-            foreign = isinstance(principal, dict) and any(account not in one for one in listed(principal.get("AWS", [])))
+            foreign = isinstance(principal, dict) and any(
+                account not in one for one in listed(principal.get("AWS", []))
+            )
             if statement["Effect"] == "Allow" and foreign:
-                held = [value for keys in statement["Condition"].values() for key, value in keys.items() if key == "aws:PrincipalArn"]
+                held = [
+                    value
+                    for keys in statement["Condition"].values()
+                    for key, value in keys.items()
+                    if key == "aws:PrincipalArn"
+                ]
                 assert held, f"{account} {policy}: {statement}"
 
 
@@ -83,16 +101,27 @@ def test_anybody_is_only_denied(accounts):
         for statement in policy.statements:
             if statement.get("Principal") in ("*", {"AWS": "*"}) and statement["Effect"] != "Deny":
                 unit.append((account, policy.kind, statement["Condition"]))
-    assert unit == [("666666666666", "trust", {
-        "ArnLike": {"aws:PrincipalArn": "arn:aws:iam::*:role/sekisho-pipeline-??-*-?"},
-        "ForAnyValue:StringLike": {"aws:PrincipalOrgPaths": f"{deployed.ORG_UNIT}*"}})]
+    assert unit == [
+        (
+            "666666666666",
+            "trust",
+            {
+                "ArnLike": {"aws:PrincipalArn": "arn:aws:iam::*:role/sekisho-pipeline-??-*-?"},
+                "ForAnyValue:StringLike": {"aws:PrincipalOrgPaths": f"{deployed.ORG_UNIT}*"},
+            },
+        )
+    ]
 
 
 def test_services_are_held_to_this_account(accounts):
     """But Lambda, which sets no source when it takes a role, and EventBridge's permission, whose rule says the account."""
     for account, policy in every(accounts):
         for statement in policy.statements:
-            services = listed(statement["Principal"].get("Service", [])) if isinstance(statement.get("Principal"), dict) else []
+            services = (
+                listed(statement["Principal"].get("Service", []))
+                if isinstance(statement.get("Principal"), dict)
+                else []
+            )
             if not services or services == ["lambda.amazonaws.com"]:
                 continue
             held = json.dumps(statement.get("Condition", {})).lower()
@@ -106,13 +135,19 @@ def test_wildcard_actions_only_deny(accounts):
             continue
         for statement in policy.statements:
             if statement["Effect"] == "Allow":
-                assert not [one for one in listed(statement["Action"]) if "*" in one], f"{account} {policy}: {statement}"
+                assert not [one for one in listed(statement["Action"]) if "*" in one], (
+                    f"{account} {policy}: {statement}"
+                )
 
 
 def test_any_resource_only_where_aws_knows_no_other(accounts):
     for account, policy in every(accounts):
         for statement in policy.statements:
-            if statement["Effect"] == "Allow" and policy.kind != "boundary" and "*" in listed(statement.get("Resource", [])):
+            if (
+                statement["Effect"] == "Allow"
+                and policy.kind != "boundary"
+                and "*" in listed(statement.get("Resource", []))
+            ):
                 assert statement["Sid"] in ANY_RESOURCE, f"{account} {policy}: {statement}"
 
 
@@ -121,11 +156,18 @@ def test_the_boundary_denies_by_action_and_arn(accounts):
     assert len(boundaries) == 2
     for boundary in boundaries:
         assert all("NotAction" not in statement for statement in boundary.statements)
-        conditions = {statement["Sid"]: statement["Condition"] for statement in boundary.statements if "Condition" in statement}
+        conditions = {
+            statement["Sid"]: statement["Condition"] for statement in boundary.statements if "Condition" in statement
+        }
         assert conditions == {"GrantsOfKeys": {"BoolIfExists": {"kms:GrantIsForAWSResource": "false"}}}
 
 
-LIMITS = {"boundary": MANAGED_POLICY_LIMIT, "managed": MANAGED_POLICY_LIMIT, "identity": ROLE_INLINE_LIMIT, "trust": TRUST_LIMIT}
+LIMITS = {
+    "boundary": MANAGED_POLICY_LIMIT,
+    "managed": MANAGED_POLICY_LIMIT,
+    "identity": ROLE_INLINE_LIMIT,
+    "trust": TRUST_LIMIT,
+}
 
 
 def test_policies_fit(accounts):
@@ -138,7 +180,9 @@ def too_large(found):
     for policy in found:
         if policy.kind in LIMITS:
             where = (policy.kind, policy.on)
-            sizes[where] = sizes.get(where, 0) + len(re.sub(r"\s", "", json.dumps(policy.document, separators=(",", ":"))))
+            sizes[where] = sizes.get(where, 0) + len(
+                re.sub(r"\s", "", json.dumps(policy.document, separators=(",", ":")))
+            )
     assert sizes
     return {where: size for where, size in sizes.items() if size > LIMITS[where[0]]}
 
@@ -146,7 +190,11 @@ def too_large(found):
 # The longest that each list may be, and how it is longest in a policy: in many short entries.
 LISTS = {
     "PipelineAccountIds": ("HostsRepositories", [f"{number:012}" for number in range(56)], 55),
-    "AssumableRoleArns": ("GrantsAccess", [f"arn:aws:iam::999999999999:role/{chr(97 + number)}" for number in range(20)], 19),
+    "AssumableRoleArns": (
+        "GrantsAccess",
+        [f"arn:aws:iam::999999999999:role/{chr(97 + number)}" for number in range(20)],
+        19,
+    ),
 }
 
 

@@ -1,0 +1,16 @@
+"""One cloud for all tests of a session."""
+
+import signal
+
+import pytest
+
+from tests.local_cloud.accounts import Cloud, free_port, start
+
+
+@pytest.fixture(scope="session")
+def cloud(tmp_path_factory):
+    data, port = tmp_path_factory.mktemp("cloud"), free_port()
+    process = start(data, port)
+    yield Cloud(data, port)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=10) == 0
