@@ -1,10 +1,11 @@
-"""Event buses: what services say, and what goes from one account to another.
+"""Event buses: events of AWS services, and events from one account to another.
 
-The emulator keeps each account's buses to itself, accepts a bus's `Policy` in a template without storing it, and
-invokes a rule's function once, without the retries that an asynchronous invocation has.
+The emulator has no events across accounts, accepts a bus's `Policy` in a template without storing it, and invokes a
+rule's function once, without the retries of an asynchronous invocation.
 """
 
 import json
+from typing import Any
 
 from ministack.core import iam_evaluator
 from ministack.core.arn import ArnParseError, parse_arn
@@ -12,18 +13,21 @@ from ministack.core.responses import get_account_id, get_region, new_uuid, reque
 from ministack.services import eventbridge, lambda_svc
 from ministack.services.cloudformation import provisioners
 
+from local_cloud.services import Json
+
 
 def install() -> None:
+    """Patches the emulator."""
     eventbridge._put_events = _put_events
     eventbridge._dispatch_to_lambda = _dispatch_to_lambda
     _store_policies_of_templates()
 
 
-def emit(account: str, region: str, source: str, detail_type: str, detail: dict, resources: list[str]) -> None:
+def emit(account: str, region: str, source: str, detail_type: str, detail: Json, resources: list[str]) -> None:
     """Puts an event of an AWS service on the account's default bus."""
     with request_scope(account, region):
         eventbridge._ensure_default_bus()
-        _own_put_events(
+        _emulator_put_events(
             {
                 "Entries": [
                     {"Source": source, "DetailType": detail_type, "Detail": json.dumps(detail), "Resources": resources}
@@ -33,34 +37,35 @@ def emit(account: str, region: str, source: str, detail_type: str, detail: dict,
         )
 
 
-_own_put_events = eventbridge._put_events
+_emulator_put_events = eventbridge._put_events
 
 
-def _put_events(data: dict, allow_aws_source: bool = False) -> tuple:
+def _put_events(data: Json, allow_aws_source: bool = False) -> Any:
     entries = data.get("Entries", [])
     if not 0 < len(entries) <= 10 or not any(_other_account(entry) for entry in entries):
-        return _own_put_events(data, allow_aws_source)
+        return _emulator_put_events(data, allow_aws_source)
     results = []
     for entry in entries:
         if _other_account(entry):
             results.append(_put_on_other_bus(entry))
         else:
-            _, _, body = _own_put_events({"Entries": [entry]}, allow_aws_source)
+            _, _, body = _emulator_put_events({"Entries": [entry]}, allow_aws_source)
             results += json.loads(body)["Entries"]
     failed = sum("ErrorCode" in result for result in results)
     return eventbridge.json_response({"FailedEntryCount": failed, "Entries": results})
 
 
-def _other_account(entry: dict) -> bool:
+def _other_account(entry: Json) -> bool:
     try:
         bus = parse_arn(entry.get("EventBusName", ""))
     except (ArnParseError, AttributeError, TypeError):
         return False
-    # A bus in another region is not found, as on AWS: it needs that region's endpoint.
-    return bus.service == "events" and bus.region == get_region() and bus.account_id != get_account_id()
+    # As on AWS, a bus in another region is not found, because it needs that region's endpoint.
+    other: bool = bus.service == "events" and bus.region == get_region() and bus.account_id != get_account_id()
+    return other
 
 
-def _put_on_other_bus(entry: dict) -> dict:
+def _put_on_other_bus(entry: Json) -> Json:
     bus = parse_arn(entry["EventBusName"])
     name, caller, region = bus.resource.removeprefix("event-bus/"), get_account_id(), get_region()
     if entry.get("Source", "").startswith("aws."):
@@ -80,7 +85,7 @@ def _put_on_other_bus(entry: dict) -> dict:
             "events:detail-type": [entry.get("DetailType", "")],
         },
     )
-    # A bus that does not exist is not told apart from one that lets nobody in.
+    # The same error for a bus that does not exist and for one whose policy admits nobody.
     if iam_evaluator.evaluate_resource_policy(policy, context).decision != "Allow":
         return {
             "ErrorCode": "AccessDeniedException",
@@ -117,19 +122,19 @@ def _store_policies_of_templates() -> None:
     handlers = provisioners._RESOURCE_HANDLERS["AWS::Events::EventBus"]
     create, update = handlers["create"], handlers["update"]
 
-    def store(name: str, properties: dict) -> None:
+    def store(name: str, properties: Json) -> None:
         policy = properties.get("Policy")
         if policy:
             eventbridge._event_bus_policies[name] = json.loads(policy) if isinstance(policy, str) else policy
         else:
             eventbridge._event_bus_policies.pop(name, None)
 
-    def create_with_policy(logical_id, properties, stack_name):
+    def create_with_policy(logical_id: str, properties: Json, stack_name: str) -> Any:
         created = create(logical_id, properties, stack_name)
         store(created[0], properties)
         return created
 
-    def update_with_policy(physical_id, old, new, stack_name):
+    def update_with_policy(physical_id: str, old: Json, new: Json, stack_name: str) -> Any:
         updated = update(physical_id, old, new, stack_name)
         store(updated[0], new)
         return updated

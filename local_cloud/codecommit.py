@@ -1,8 +1,8 @@
 """CodeCommit over real git repositories, `<data>/repositories/<name>.git`, in one account and region.
 
-A push goes to the folder. The repository's post-receive hook tells the local cloud, which puts the event that
-CodeCommit would put on the account's default bus. As on AWS the event is best effort: with the cloud down the push
-stands and nobody hears of it.
+A push goes to the folder. The repository's post-receive hook notifies the local cloud, which puts CodeCommit's event on
+the account's default bus. As on AWS, the event is best effort: while the cloud is down, a push succeeds without an
+event.
 """
 
 import pathlib
@@ -16,9 +16,10 @@ from ministack.core.responses import get_account_id, get_region
 from ministack.services.cloudformation import provisioners
 
 from local_cloud import buses
-from local_cloud.services import Refused, register
+from local_cloud.services import Json, Operation, Refused, page, register
 
 PAGE = 100
+INVALID_TOKEN = "InvalidContinuationTokenException"
 EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 NO_COMMIT = "0" * 40
 COMMIT_ID = re.compile(r"[0-9a-f]{40}")
@@ -30,17 +31,24 @@ url = "http://127.0.0.1:{port}/_local-cloud/push/{name}"
 try:
     urllib.request.build_opener(urllib.request.ProxyHandler({{}})).open(url, sys.stdin.buffer.read(), timeout=30)
 except OSError as error:
-    print(f"pushed, but the local cloud was not told: {{error}}", file=sys.stderr)
+    print(f"pushed, but the local cloud was not notified: {{error}}", file=sys.stderr)
 """
 
-_folder = pathlib.Path()
-_account = _region = ""
-_port = 0
+
+class _Place:
+    """The folder of the repositories, their account and region, and the local cloud's port."""
+
+    folder = pathlib.Path()
+    account = region = ""
+    port = 0
+
+
+_place = _Place()
 
 
 def install(folder: pathlib.Path, account: str, region: str, port: int) -> None:
-    global _folder, _account, _region, _port
-    _folder, _account, _region, _port = folder, account, region, port
+    """Adds the service and the resource type. `port` is the local cloud's, which the hooks call."""
+    _place.folder, _place.account, _place.region, _place.port = folder, account, region, port
     for repository in folder.glob("*.git"):
         _write_hook(repository)
     register(
@@ -62,28 +70,26 @@ def install(folder: pathlib.Path, account: str, region: str, port: int) -> None:
     )
     provisioners._RESOURCE_HANDLERS["AWS::CodeCommit::Repository"] = {
         "create": lambda _logical, properties, _stack: _in_template(_create_repository, properties),
-        # What can be changed, its description and tags, is not kept here.
+        # Only the description and the tags can be changed, and they are not stored here.
         "update": lambda _physical, _old, properties, _stack: _in_template(_get_repository, properties),
         "delete": lambda _physical, properties: _delete_repository({"repositoryName": properties["RepositoryName"]}),
     }
 
 
 def path_of(name: str) -> pathlib.Path:
-    return _folder / f"{name}.git"
+    """The folder of a repository."""
+    return _place.folder / f"{name}.git"
 
 
 def archive(name: str, commit: str) -> bytes:
-    """The commit's files as a zip, which is what a source action hands on."""
+    """The commit's files as a zip, which is the artifact of a source action."""
     return subprocess.run(
         ["git", "-C", path_of(name), "archive", "--format=zip", commit], check=True, capture_output=True
     ).stdout
 
 
-# Events
-
-
 def _pushed(name: str, body: bytes) -> tuple[int, str]:
-    """What the hook says: a line `<old> <new> <ref>` for each ref that moved."""
+    """Puts the events of a push on the bus. The hook's input has a line `<old> <new> <ref>` for each ref that moved."""
     for line in body.decode().splitlines():
         old, new, ref = line.split(" ", 2)
         kind = {"heads": "branch", "tags": "tag"}.get(ref.split("/")[1])
@@ -100,42 +106,40 @@ def _pushed(name: str, body: bytes) -> tuple[int, str]:
             "referenceType": kind,
             "referenceName": ref.split("/", 2)[2],
             "referenceFullName": ref,
-            # A push to a folder has no IAM identity: the event names a user that stands for whoever pushed.
-            "callerUserArn": f"arn:aws:iam::{_account}:user/developer",
+            # A push to a folder has no IAM identity, so the event names a user that does not exist.
+            "callerUserArn": f"arn:aws:iam::{_place.account}:user/developer",
         }
         if new != NO_COMMIT:
             detail["commitId"] = (_git(name, "rev-parse", "--verify", f"{new}^{{commit}}") or new).strip()
         if old != NO_COMMIT:
             detail["oldCommitId"] = (_git(name, "rev-parse", "--verify", f"{old}^{{commit}}") or old).strip()
         buses.emit(
-            _account,
-            _region,
+            _place.account,
+            _place.region,
             "aws.codecommit",
             "CodeCommit Repository State Change",
             detail,
-            [_arn(name, _region, _account)],
+            [_arn(name, _place.region, _place.account)],
         )
-    return 200, "told\n"
+    return 200, "done\n"
 
 
+# The local cloud's own paths, which no AWS client calls.
 PATHS = {"push": _pushed}
 
 
 def _write_hook(repository: pathlib.Path) -> None:
     hook = repository / "hooks" / "post-receive"
-    hook.write_text(HOOK.format(python=sys.executable, port=_port, name=repository.name.removesuffix(".git")))
+    hook.write_text(HOOK.format(python=sys.executable, port=_place.port, name=repository.name.removesuffix(".git")))
     hook.chmod(0o755)
 
 
-# Operations
-
-
-def _create_repository(request: dict) -> dict:
+def _create_repository(request: Json) -> Json:
     name = _name(request)
-    if (get_account_id(), get_region()) != (_account, _region):
+    if (get_account_id(), get_region()) != (_place.account, _place.region):
         raise Refused(
             "OperationNotAllowedException",
-            f"the local cloud keeps repositories in account {_account}, region {_region} only",
+            f"the local cloud keeps repositories in account {_place.account}, region {_place.region} only",
         )
     if path_of(name).exists():
         raise Refused("RepositoryNameExistsException", f"Repository named {name} already exists")
@@ -146,32 +150,27 @@ def _create_repository(request: dict) -> dict:
     return {"repositoryMetadata": _metadata(name)}
 
 
-def _get_repository(request: dict) -> dict:
+def _get_repository(request: Json) -> Json:
     return {"repositoryMetadata": _metadata(_existing(request))}
 
 
-def _list_repositories(request: dict) -> dict:
-    here = (get_account_id(), get_region()) == (_account, _region)
-    names = sorted(path.name.removesuffix(".git") for path in _folder.glob("*.git")) if here else []
-    return _page(
-        [{"repositoryName": name, "repositoryId": _repository_id(name)} for name in names],
-        "repositories",
-        request.get("nextToken"),
-        PAGE,
-        "nextToken",
-    )
+def _list_repositories(request: Json) -> Json:
+    here = (get_account_id(), get_region()) == (_place.account, _place.region)
+    names = sorted(path.name.removesuffix(".git") for path in _place.folder.glob("*.git")) if here else []
+    repositories = [{"repositoryName": name, "repositoryId": _repository_id(name)} for name in names]
+    return page(repositories, "repositories", request, INVALID_TOKEN, size=PAGE, names=("nextToken", "maxResults"))
 
 
-def _delete_repository(request: dict) -> dict:
+def _delete_repository(request: Json) -> Json:
     name = _name(request)
-    # CodeCommit answers a repository that is not there with success, and no id.
-    if (get_account_id(), get_region()) != (_account, _region) or not path_of(name).exists():
+    # For a repository that does not exist, CodeCommit reports success without an id.
+    if (get_account_id(), get_region()) != (_place.account, _place.region) or not path_of(name).exists():
         return {}
     shutil.rmtree(path_of(name))
     return {"repositoryId": _repository_id(name)}
 
 
-def _get_branch(request: dict) -> dict:
+def _get_branch(request: Json) -> Json:
     name = _existing(request)
     branch = request.get("branchName")
     if not branch:
@@ -184,12 +183,13 @@ def _get_branch(request: dict) -> dict:
     return {"branch": {"branchName": branch, "commitId": commit.strip()}}
 
 
-def _list_branches(request: dict) -> dict:
-    branches = _git(_existing(request), "for-each-ref", "--format=%(refname:lstrip=2)", "refs/heads").splitlines()
-    return _page(branches, "branches", request.get("nextToken"), PAGE, "nextToken")
+def _list_branches(request: Json) -> Json:
+    listed = _must_git(_existing(request), "for-each-ref", "--format=%(refname:lstrip=2)", "refs/heads")
+    branches = listed.splitlines()
+    return page(branches, "branches", request, INVALID_TOKEN, size=PAGE, names=("nextToken", "maxResults"))
 
 
-def _get_commit(request: dict) -> dict:
+def _get_commit(request: Json) -> Json:
     name, commit = _existing(request), request.get("commitId")
     if not commit:
         raise Refused("CommitIdRequiredException", "A commit ID is required")
@@ -219,7 +219,7 @@ def _get_commit(request: dict) -> dict:
     }
 
 
-def _get_differences(request: dict) -> dict:
+def _get_differences(request: Json) -> Json:
     name = _existing(request)
     if not request.get("afterCommitSpecifier"):
         raise Refused("CommitRequiredException", "A commit is required")
@@ -229,22 +229,22 @@ def _get_differences(request: dict) -> dict:
     if not 1 <= size <= 400:
         raise Refused("InvalidMaxResultsException", "MaxResults must be from 1 to 400")
     paths = [path for path in (request.get("beforePath"), request.get("afterPath")) if path]
-    raw = _git(name, "diff-tree", "-r", "-z", "--raw", "--no-abbrev", "--no-renames", before, after, "--", *paths)
+    raw = _must_git(name, "diff-tree", "-r", "-z", "--raw", "--no-abbrev", "--no-renames", before, after, "--", *paths)
     fields = raw.split("\0")[:-1]
     differences = []
     for meta, path in zip(fields[::2], fields[1::2], strict=True):
         old_mode, new_mode, old, new, kind = meta.removeprefix(":").split(" ")
-        # A change of an object's type is a modification to CodeCommit, which knows A, M and D.
-        difference = {"changeType": kind if kind in "AD" else "M"}
+        # CodeCommit has only A, M and D: a change of an object's type is a modification.
+        difference: Json = {"changeType": kind if kind in "AD" else "M"}
         if kind != "A":
             difference["beforeBlob"] = {"blobId": old, "path": path, "mode": old_mode}
         if kind != "D":
             difference["afterBlob"] = {"blobId": new, "path": path, "mode": new_mode}
         differences.append(difference)
-    return _page(differences, "differences", request.get("NextToken"), size, "NextToken")
+    return page(differences, "differences", request, INVALID_TOKEN, size=PAGE, names=("NextToken", "MaxResults"))
 
 
-def _in_template(operation, properties: dict) -> tuple[str, dict]:
+def _in_template(operation: Operation, properties: Json) -> tuple[str, dict]:
     try:
         made = operation({"repositoryName": properties["RepositoryName"]})["repositoryMetadata"]
     except Refused as error:
@@ -256,9 +256,6 @@ def _in_template(operation, properties: dict) -> tuple[str, dict]:
     }
 
 
-# What they share
-
-
 def _arn(name: str, region: str, account: str) -> str:
     return f"arn:aws:codecommit:{region}:{account}:{name}"
 
@@ -267,15 +264,15 @@ def _repository_id(name: str) -> str:
     return str(uuid.uuid5(uuid.NAMESPACE_URL, str(path_of(name))))
 
 
-def _metadata(name: str) -> dict:
+def _metadata(name: str) -> Json:
     path = path_of(name)
     created = path.joinpath("description").stat().st_mtime
-    head = _git(name, "symbolic-ref", "--short", "HEAD").strip()
+    head = _must_git(name, "symbolic-ref", "--short", "HEAD").strip()
     metadata = {
-        "accountId": _account,
+        "accountId": _place.account,
         "repositoryId": _repository_id(name),
         "repositoryName": name,
-        "Arn": _arn(name, _region, _account),
+        "Arn": _arn(name, _place.region, _place.account),
         "creationDate": created,
         "lastModifiedDate": created,
         "cloneUrlHttp": str(path),
@@ -286,7 +283,7 @@ def _metadata(name: str) -> dict:
     return metadata
 
 
-def _name(request: dict) -> str:
+def _name(request: Json) -> str:
     name = request.get("repositoryName")
     if not name:
         raise Refused("RepositoryNameRequiredException", "A repository name is required")
@@ -295,9 +292,9 @@ def _name(request: dict) -> str:
     return name
 
 
-def _existing(request: dict) -> str:
+def _existing(request: Json) -> str:
     name = _name(request)
-    if (get_account_id(), get_region()) != (_account, _region) or not path_of(name).exists():
+    if (get_account_id(), get_region()) != (_place.account, _place.region) or not path_of(name).exists():
         raise Refused("RepositoryDoesNotExistException", f"{name} does not exist")
     return name
 
@@ -310,16 +307,13 @@ def _commit(name: str, specifier: str) -> str:
 
 
 def _git(name: str, *arguments: str) -> str | None:
-    """What git prints, or None where it says no."""
-    done = subprocess.run(["git", "-C", path_of(name), *arguments], capture_output=True, text=True)
+    """What git prints; None if git fails."""
+    done = subprocess.run(["git", "-C", path_of(name), *arguments], capture_output=True, text=True, check=False)
     return done.stdout if done.returncode == 0 else None
 
 
-def _page(items: list, key: str, token: str | None, size: int, token_key: str) -> dict:
-    if token is not None and not token.isdecimal():
-        raise Refused("InvalidContinuationTokenException", "The continuation token is not valid")
-    start = int(token or 0)
-    answer = {key: items[start : start + size]}
-    if start + size < len(items):
-        answer[token_key] = str(start + size)
-    return answer
+def _must_git(name: str, *arguments: str) -> str:
+    """What git prints, for a command that succeeds in every repository."""
+    printed = _git(name, *arguments)
+    assert printed is not None, f"git {arguments[0]} failed in {name}"
+    return printed

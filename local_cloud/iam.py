@@ -1,21 +1,26 @@
-"""IAM as AWS evaluates it, where the emulator does not: condition keys it never sets, and limits it does not keep."""
+"""The parts of IAM that the emulator lacks: some condition keys, limits of policies, and roles that services assume."""
 
 import contextvars
 import json
 import re
 import time
+from collections.abc import Callable
+from typing import Any
 
 from ministack import app
 from ministack.core import iam_actions, iam_evaluator
 from ministack.services import iam, sts
 
-# All of a principal's inline policies together, white space not counted.
+from local_cloud.services import Credentials, Json
+
+# The total size of a principal's inline policies, without white space.
 INLINE_LIMITS = {"user": 2048, "role": 10240}
 
-_request_keys: contextvars.ContextVar[dict] = contextvars.ContextVar("condition_keys_of_the_request")
+_request_keys: contextvars.ContextVar[Json] = contextvars.ContextVar("condition_keys_of_the_request")
 
 
 def install() -> None:
+    """Patches the emulator."""
     iam_evaluator._resolve_condition_key = _resolve_condition_key
     iam_actions.request_tag_context = _request_context
     app.pin_request_origin = _pin_request_origin
@@ -24,7 +29,7 @@ def install() -> None:
 
 
 def principal_arn(arn: str) -> str:
-    """`aws:PrincipalArn` of a caller: a session's is its role's."""
+    """The value of `aws:PrincipalArn` for a caller; for a session, it is the role's ARN."""
     session = re.fullmatch(r"arn:aws:sts::(\d{12}):assumed-role/([^/]+)/.*", arn)
     if session is None:
         return arn
@@ -33,28 +38,28 @@ def principal_arn(arn: str) -> str:
     return record.get("Arn") or f"arn:aws:iam::{account}:role/{role}"
 
 
-_own_resolve_condition_key = iam_evaluator._resolve_condition_key
+_emulator_resolve_condition_key = iam_evaluator._resolve_condition_key
 
 
-def _resolve_condition_key(key: str, context):
+def _resolve_condition_key(key: str, context: Any) -> Any:
     name = key.lower()
     if name == "aws:principalarn":
         caller = iam_evaluator.caller_arn()
-        # S3 asks for a caller from another account by that account's root.
+        # S3 evaluates a caller from another account as that account's root.
         if context.principal_arn.endswith(":root") and f":{context.principal_account}:" in caller:
             return principal_arn(caller)
         return principal_arn(context.principal_arn)
-    value = _own_resolve_condition_key(key, context)
+    value = _emulator_resolve_condition_key(key, context)
     return _request_keys.get({}).get(name) if value is None else value
 
 
-_own_request_context = iam_actions.request_tag_context
+_emulator_request_context = iam_actions.request_tag_context
 
 
-def _request_context(service: str, action: str, body: bytes, params: dict) -> dict:
-    """Called once a request, before IAM is asked: what the request and its resource say to conditions."""
-    keys = _own_request_context(service, action, body, params)
-    more = {}
+def _request_context(service: str, action: str, body: bytes, params: Json) -> Json:
+    """Collects the condition keys of the request and its resource; called once per request, before IAM decides."""
+    keys: Json = _emulator_request_context(service, action, body, params)
+    more: Json = {}
     if action == "events:PutEvents":
         entries = json.loads(body or b"{}").get("Entries", [])
         more = {
@@ -72,16 +77,16 @@ def _request_context(service: str, action: str, body: bytes, params: dict) -> di
     return keys
 
 
-_own_pin_request_origin = app.pin_request_origin
+_emulator_pin_request_origin = app.pin_request_origin
 
 
 def _pin_request_origin(source_ip: str, _secure: bool) -> None:
-    # The endpoint is plain HTTP on loopback and stands for AWS's, which is TLS: aws:SecureTransport is always true.
-    _own_pin_request_origin(source_ip, True)
+    # The endpoint is plain HTTP on loopback and replaces AWS's, which uses TLS: aws:SecureTransport is always true.
+    _emulator_pin_request_origin(source_ip, True)
 
 
-def _within_limit(kind: str, put):
-    def put_within_limit(params):
+def _within_limit(kind: str, put: Callable[[Json], Any]) -> Callable[[Json], Any]:
+    def put_within_limit(params: Json) -> Any:
         name = iam._p(params, "UserName" if kind == "user" else "RoleName")
         held = (
             iam._user_inline_policies.get(name)
@@ -101,14 +106,14 @@ def _within_limit(kind: str, put):
     return put_within_limit
 
 
-def service_session(role_arn: str, service: str, source_arn: str, source_account: str, name: str) -> dict:
-    """Credentials of a role that an AWS service takes for a resource of its own, if the role's trust policy lets it."""
+def service_session(role_arn: str, service: str, source_arn: str, source_account: str, name: str) -> Credentials:
+    """The credentials of a role that an AWS service assumes for one of its resources, if it trusts the service."""
     account, role_name = role_arn.split(":")[4], role_arn.rsplit("/", 1)[-1]
     role = iam._roles.get_scoped(account, None, role_name)
     trust = json.loads(role["AssumeRolePolicyDocument"]) if role else {}
     statements = trust.get("Statement", [])
     statements = [statements] if isinstance(statements, dict) else statements
-    # The emulator lets any root be any service. Here a statement counts if it names this one, which is then the caller.
+    # The emulator treats any root as any service. Here only the statements that name this service count.
     named = [
         {**statement, "Principal": "*"}
         for statement in statements

@@ -1,12 +1,14 @@
-"""S3's encryption as AWS keeps it: the key asked for is visible to bucket policies, using it needs KMS's leave, and
-UpdateObjectEncryption changes it in place. An event names the version that it tells of.
+"""S3's encryption: bucket policies see the requested key, its use needs KMS's permission, and UpdateObjectEncryption
+changes it in place. An event names the object's version.
 
-The emulator stores the key's name beside the object and asks nobody. Its objects are not encrypted either; that stays.
+The emulator only stores the key's name beside the object. Its objects are not encrypted, and these patches do not
+change that.
 """
 
 import contextvars
 import json
 import re
+from typing import Any
 
 from defusedxml.ElementTree import ParseError, fromstring
 from ministack import app
@@ -15,18 +17,21 @@ from ministack.core.arn import ArnParseError, parse_arn
 from ministack.core.responses import get_account_id, get_region, request_scope
 from ministack.services import eventbridge, kms, s3
 
+from local_cloud.services import Json
+
 SSE = "x-amz-server-side-encryption"
 SSE_KEY = "x-amz-server-side-encryption-aws-kms-key-id"
 MANAGED = "alias/aws/s3"
 
 
 def install() -> None:
+    """Patches the emulator."""
     iam_actions.s3_service_context = _s3_service_context
     iam_actions.s3_additional_checks = _s3_additional_checks
     iam_evaluator.enforce = _enforce
     s3._resolve_sse_write_headers = _resolve_sse_write_headers
     kms._key_metadata = _key_metadata
-    # The emulator takes `PUT ?encryption` of an object for a write, and would overwrite it.
+    # The emulator takes `PUT ?encryption` of an object for a write, and would overwrite the object.
     iam_actions._S3_OBJECT_QUERY_ACTIONS["encryption"] = {"PUT": "UpdateObjectEncryption"}
     app.SERVICE_HANDLERS["s3"] = _handle
     s3._put_object = _put_object
@@ -34,41 +39,42 @@ def install() -> None:
     eventbridge._dispatch_event = _dispatch_event
 
 
-_own_s3_service_context = iam_actions.s3_service_context
+_emulator_s3_service_context = iam_actions.s3_service_context
 
 
-def _s3_service_context(action: str, query: dict | None, path: str = "", headers: dict | None = None) -> dict:
-    context = _own_s3_service_context(action, query, path, headers)
+def _s3_service_context(action: str, query: Json | None, path: str = "", headers: Json | None = None) -> Json:
+    context = _emulator_s3_service_context(action, query, path, headers)
     if action == "s3:PutObject":
         upload = s3._multipart_uploads.get(iam_actions._query_param(query or {}, "uploadId"))
-        # A part carries no headers of its own: the upload's decide.
+        # A part has no headers of its own, so the upload's headers count.
         asked = upload.get("preserved_headers", {}) if upload else headers or {}
         if asked.get(SSE_KEY):
             context[f"s3:{SSE_KEY}"] = _key_arn(asked[SSE_KEY])
     return context
 
 
-_own_s3_additional_checks = iam_actions.s3_additional_checks
+_emulator_s3_additional_checks = iam_actions.s3_additional_checks
 
 
-def _s3_additional_checks(method: str, path: str, headers: dict, body: bytes, query: dict) -> list[tuple[str, str]]:
-    checks = _own_s3_additional_checks(method, path, headers, body, query)
+def _s3_additional_checks(method: str, path: str, headers: Json, body: bytes, query: Json) -> list[tuple[str, str]]:
+    checks: list[tuple[str, str]] = _emulator_s3_additional_checks(method, path, headers, body, query)
     bucket, _, key = path.lstrip("/").partition("/")
     action = iam_actions._s3_action(method, path, query) if key else None
     if action == "PutObject":
         upload = s3._multipart_uploads.get(iam_actions._query_param(query, "uploadId"))
         stored = upload["preserved_headers"].get(SSE_KEY) if upload else _stored_key(bucket, headers)
         if stored:
-            # Parts are put together from what is encrypted already.
+            # Completing an upload reads the parts, which are encrypted already.
             checks += [("kms:GenerateDataKey", stored)] + ([("kms:Decrypt", stored)] if upload else [])
         source = iam_actions._s3_source_object(headers)
         if source:
-            checks += _decrypt(*source[0].removeprefix("arn:aws:s3:::").split("/", 1), source[1])
+            source_bucket, source_key = source[0].removeprefix("arn:aws:s3:::").split("/", 1)
+            checks += _decrypt(source_bucket, source_key, source[1])
     elif action in ("GetObject", "GetObjectVersion") and method == "GET":
-        # A HEAD reads no data and asks no key, as on AWS.
+        # As on AWS, a HEAD reads no data and does not use the key.
         checks += _decrypt(bucket, key, iam_actions._query_param(query, "versionId"))
     elif action == "UpdateObjectEncryption":
-        # AWS lists the five for the call, and not which of them it asks of which key.
+        # AWS lists these five permissions for the call, but not which key needs which of them.
         checks += [
             ("kms:ReEncryptFrom" if one == "kms:Decrypt" else one, arn)
             for one, arn in _decrypt(bucket, key, iam_actions._query_param(query, "versionId"))
@@ -79,8 +85,8 @@ def _s3_additional_checks(method: str, path: str, headers: dict, body: bytes, qu
     return checks
 
 
-def _stored_key(bucket: str, headers: dict) -> str | None:
-    """The KMS key a write would be stored under, by its ARN."""
+def _stored_key(bucket: str, headers: Json) -> str | None:
+    """The ARN of the KMS key with which a write would be encrypted."""
     if headers.get(SSE):
         return _key_arn(headers.get(SSE_KEY) or MANAGED) if headers[SSE] == "aws:kms" else None
     owner = s3._bucket_owner_account(bucket)
@@ -100,7 +106,7 @@ def _decrypt(bucket: str, key: str, version: str | None) -> list[tuple[str, str]
     return [("kms:Decrypt", headers[SSE_KEY])] if status == 200 and headers.get(SSE_KEY) else []
 
 
-_own_enforce = iam_evaluator.enforce
+_emulator_enforce = iam_evaluator.enforce
 
 
 def _enforce(
@@ -109,10 +115,10 @@ def _enforce(
     service: str,
     region: str,
     resource_arn: str = "*",
-    service_context: dict | None = None,
-):
+    service_context: Json | None = None,
+) -> Any:
     if not (service == "s3" and action.startswith("kms:")):
-        return _own_enforce(access_key, action, service, region, resource_arn, service_context)
+        return _emulator_enforce(access_key, action, service, region, resource_arn, service_context)
     principal = iam_evaluator.resolve_principal(access_key, get_account_id())
     if isinstance(principal, iam_evaluator.AuthError):
         return principal
@@ -154,8 +160,8 @@ def _enforce(
     )
 
 
-def _key(arn: str) -> tuple[str, dict | None]:
-    """The account that an ARN names, and its key."""
+def _key(arn: str) -> tuple[str, Json | None]:
+    """The account in a key's ARN, and the key."""
     try:
         spec = parse_arn(arn)
     except ArnParseError:
@@ -165,7 +171,7 @@ def _key(arn: str) -> tuple[str, dict | None]:
 
 
 def _key_arn(name: str, account: str | None = None) -> str:
-    """A bare id or alias means a key of the *caller's* account, which is what makes it a trap across accounts."""
+    """The full ARN of a key. A bare id or alias means a key of the caller's account, not of the bucket's account."""
     account = account or get_account_id()
     if name == MANAGED:
         return _managed_key(account)
@@ -176,7 +182,7 @@ def _key_arn(name: str, account: str | None = None) -> str:
 
 
 def _managed_key(account: str) -> str:
-    """The account's own `aws/s3`, made when it is first used: for everybody of the account, through S3."""
+    """The account's managed key `aws/s3`, created at its first use: everybody in the account may use it through S3."""
     with request_scope(account, get_region()):
         key = kms._resolve_key(MANAGED)
         if key is None:
@@ -221,42 +227,40 @@ def _managed_key(account: str) -> str:
         return key["Arn"]
 
 
-_own_key_metadata = kms._key_metadata
+_emulator_key_metadata = kms._key_metadata
 
 
-def _key_metadata(key: dict) -> dict:
-    return _own_key_metadata(key) | {
+def _key_metadata(key: Json) -> Json:
+    return _emulator_key_metadata(key) | {
         "KeyManager": key.get("KeyManager", "CUSTOMER"),
         "AWSAccountId": key["Arn"].split(":")[4],
     }
 
 
-_own_resolve_sse_write_headers = s3._resolve_sse_write_headers
+_emulator_resolve_sse_write_headers = s3._resolve_sse_write_headers
 
 
-def _resolve_sse_write_headers(headers: dict, bucket: str):
+def _resolve_sse_write_headers(headers: Json, bucket: str) -> Any:
     if headers.get(SSE) == "aws:kms":
-        # By now S3 works in the bucket owner's account, and the caller's is what counts.
+        # S3 works in the bucket owner's account here, but the key belongs to the caller's account.
         caller = iam_evaluator.caller_arn().split(":")[4]
         headers = {**headers, SSE_KEY: _key_arn(headers.get(SSE_KEY) or MANAGED, caller)}
-    return _own_resolve_sse_write_headers(headers, bucket)
+    return _emulator_resolve_sse_write_headers(headers, bucket)
 
-
-# UpdateObjectEncryption
 
 _update: contextvars.ContextVar[str | None] = contextvars.ContextVar("version_to_update", default=None)
-_own_handle = app.SERVICE_HANDLERS["s3"]
-_own_put_object = s3._put_object
+_emulator_handle = app.SERVICE_HANDLERS["s3"]
+_emulator_put_object = s3._put_object
 
 
-async def _handle(method: str, path: str, headers: dict, body: bytes, query: dict):
+async def _handle(method: str, path: str, headers: Json, body: bytes, query: Json) -> Any:
     if method == "PUT" and "encryption" in query and "/" in path.strip("/"):
         _update.set(iam_actions._query_param(query, "versionId") or "")
-    return await _own_handle(method, path, headers, body, query)
+    return await _emulator_handle(method, path, headers, body, query)
 
 
 def _wanted_key(body: bytes) -> str | None:
-    """The key that a request names: by its full ARN, else it names none."""
+    """The key in a request; None unless the request has the key's full ARN."""
     try:
         found = fromstring(body).find("{*}SSE-KMS/{*}KMSKeyArn")
     except ParseError:
@@ -265,10 +269,10 @@ def _wanted_key(body: bytes) -> str | None:
     return found.text if named else None
 
 
-def _put_object(bucket: str, key: str, body: bytes, headers: dict):
+def _put_object(bucket: str, key: str, body: bytes, headers: Json) -> Any:
     version = _update.get()
     if version is None:
-        return _own_put_object(bucket, key, body, headers)
+        return _emulator_put_object(bucket, key, body, headers)
     wanted, resource = _wanted_key(body), f"/{bucket}/{key}"
     if wanted is None:
         return s3._error(
@@ -297,26 +301,24 @@ def _put_object(bucket: str, key: str, body: bytes, headers: dict):
         return s3._error(
             "InvalidRequest", "Only source objects encrypted with SSE-S3 or SSE-KMS are supported.", 400, resource
         )
-    # The list of versions and the current object share these headers: it is one object.
+    # The list of versions and the current object share these headers.
     stored.update({SSE: "aws:kms", SSE_KEY: wanted})
     return 200, {}, b""
 
 
-# Events
-
 _version: contextvars.ContextVar[str | None] = contextvars.ContextVar("version_of_the_event", default=None)
-_own_fire_s3_event = s3._fire_s3_event
-_own_dispatch_event = eventbridge._dispatch_event
+_emulator_fire_s3_event = s3._fire_s3_event
+_emulator_dispatch_event = eventbridge._dispatch_event
 
 
-def _fire_s3_event(*arguments, version_id: str | None = None, **more) -> None:
+def _fire_s3_event(*arguments: Any, version_id: str | None = None, **more: Any) -> None:
     _version.set(version_id)
-    _own_fire_s3_event(*arguments, version_id=version_id, **more)
+    _emulator_fire_s3_event(*arguments, version_id=version_id, **more)
 
 
-def _dispatch_event(event: dict, view=None) -> None:
+def _dispatch_event(event: Json, view: Any = None) -> None:
     if event["Source"] == "aws.s3" and _version.get():
         detail = json.loads(event["Detail"])
         detail["object"]["version-id"] = _version.get()
         event, view = {**event, "Detail": json.dumps(detail)}, None
-    _own_dispatch_event(event, view)
+    _emulator_dispatch_event(event, view)

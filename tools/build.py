@@ -15,7 +15,7 @@ HINT = (
 
 
 def environment(**extra: str) -> dict[str, str]:
-    """The environment for SAM: the project's own programs come first, and SAM sends nothing and stores nothing elsewhere."""
+    """The environment for SAM: the project's own programs come first, and SAM sends no telemetry."""
     clean = clean_environment(SAM_CLI_TELEMETRY="0", __SAM_CLI_APP_DIR=str(ROOT / ".aws-sam" / "app"), **extra)
     clean["PATH"] = f"{VENV / 'bin'}:{clean['PATH']}"
     return clean

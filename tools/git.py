@@ -43,7 +43,7 @@ class Clone:
         return git("-C", self.folder, *command)
 
     def commit(self, files: Mapping[str, str | None], message: str = "Change", branch: str | None = None) -> str:
-        """Writes the files (None: removes them), commits them to the branch and returns the commit's id; pushes nothing."""
+        """Writes the files (None: removes them), commits them to the branch and returns the commit's id."""
         for name, text in files.items():
             path = self.folder / name
             path.parent.mkdir(parents=True, exist_ok=True)

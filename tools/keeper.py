@@ -2,10 +2,10 @@
 
     keeper.py COMMAND [ARGUMENT…]      standard input is a pipe, the lifeline
 
-The command and all its descendants end when the command ends, when the keeper gets SIGTERM, or when the lifeline closes.
-The lifeline closes however its holder ends, by SIGKILL too. A holder that writes `keep` into the lifeline releases the
-command: from then on only SIGTERM ends it. This file uses the standard library only, because it runs before the project's
-packages are installed.
+The command and all its descendants end when the command ends, when the keeper gets SIGTERM, or when the lifeline
+closes. The lifeline closes however its holder ends, by SIGKILL too. A holder that writes `keep` into the lifeline
+releases the command: from then on only SIGTERM ends it. This file uses the standard library only, because it runs
+before the project's packages are installed.
 """
 
 import ctypes
@@ -65,7 +65,8 @@ def keep(command: list[str]) -> int:
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     lifeline = os.dup(0)
     try:
-        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=end_with_parent)
+        # preexec_fn is safe here, because no thread has been started yet.
+        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=end_with_parent)  # noqa: PLW1509
     except OSError as error:
         print(f"{command[0]}: {error.strerror}", file=sys.stderr)
         return 127

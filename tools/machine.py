@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tools.failure import Failure
 from tools.layout import ARCHITECTURE, REQUIREMENTS, ROOT, RUST_TARGETS, VENV
-from tools.processes import run
+from tools.processes import Word, run
 
 PYTHON = (3, 11)
 NODE = 20
@@ -88,7 +88,8 @@ def outdated() -> list[str]:
 
 
 def has_rust_target(target: str) -> bool:
-    """Whether Rust's standard library for the target is installed. Not asked of rustup, which a distribution's Rust lacks."""
+    """Whether Rust's standard library for the target is installed."""
+    # Not asked of rustup, which a distribution's Rust lacks.
     libraries = _output_of("rustc", "--print", "target-libdir", "--target", target)
     return bool(libraries) and any(Path(libraries).glob("libstd-*"))
 
@@ -136,7 +137,7 @@ def _install_python_packages() -> None:
         shutil.rmtree(VENV, ignore_errors=True)
         run("Making .venv", [sys.executable, "-m", "venv", VENV], LOGS / "venv.log")
     # Some packages still expect setuptools, which Python 3.12 no longer includes: requirements.txt pins it.
-    pip = [python, "-m", "pip", "install", "--disable-pip-version-check", "--no-deps", "-r", REQUIREMENTS]
+    pip: list[Word] = [python, "-m", "pip", "install", "--disable-pip-version-check", "--no-deps", "-r", REQUIREMENTS]
     run("Installing Python tools into .venv", pip, LOGS / "pip.log", hint=NETWORK)
     (VENV / ".stamp").write_text(stamp)
 
@@ -156,7 +157,7 @@ def cargo_deny() -> Path:
     program = TOOLS / "bin" / "cargo-deny"
     with locked(ROOT):
         if CARGO_DENY not in _output_of(program, "--version"):
-            command = [
+            command: list[Word] = [
                 "cargo",
                 "install",
                 "cargo-deny",
@@ -167,6 +168,7 @@ def cargo_deny() -> Path:
                 "--root",
                 TOOLS,
             ]
-            # Without its default features, cargo-deny can't fetch advisories, which need more than the package registries.
+            # Without its default features, cargo-deny can't fetch advisories, which need more than the package
+            # registries.
             run("Building cargo-deny", [*command, "--no-default-features"], LOGS / "cargo-deny.log", hint=NETWORK)
     return program

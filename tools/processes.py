@@ -16,7 +16,7 @@ Word = str | int | Path
 
 
 class Command:
-    """A command that runs under a keeper. Its output goes to a file or, without one, where this process's output goes."""
+    """A command that runs under a keeper. Its output goes to a file or, by default, to this process's output."""
 
     def __init__(
         self,

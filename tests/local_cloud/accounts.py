@@ -1,50 +1,52 @@
-"""A cloud to test against: how to start one, and what an administrator of each account can do in it."""
+"""A running local cloud for tests, seen by an administrator of each account."""
 
 import json
-import os
-import pathlib
-import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
 from botocore.config import Config
+from botocore.exceptions import ClientError
 
-HERE = pathlib.Path(__file__).parent
-REGION = "ap-northeast-1"
-REPOSITORY, TEST, PRODUCTION = "111111111111", "222222222222", "333333333333"
-ACCOUNTS = (REPOSITORY, TEST, PRODUCTION)
+from tools.git import Clone
+from tools.layout import ACCOUNTS, LOCAL_CLOUD, REGION
 
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+REPOSITORY, TEST, PRODUCTION = ACCOUNTS.values()
 
 
-def start(data: pathlib.Path, port: int) -> subprocess.Popen:
+def start(data: Path, port: int) -> subprocess.Popen[str]:
+    """Starts a cloud and returns its process once it serves."""
     process = subprocess.Popen(
-        [sys.executable, HERE / "cloud.py", "--port", str(port), "--data", data],
+        [sys.executable, LOCAL_CLOUD, "--port", str(port), "--data", data],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
+    assert process.stdout
+    assert process.stderr
     if process.stdout.readline() != "ready\n":
         pytest.fail(process.stderr.read())
     return process
 
 
 class Cloud:
-    """The running cloud, as an administrator of each account sees it."""
+    """The running cloud, with an administrator of each account."""
 
-    def __init__(self, data: pathlib.Path, port: int):
+    def __init__(self, data: Path, port: int):
         self.data, self.port, self.url = data, port, f"http://127.0.0.1:{port}"
-        self.administrators = {account: self.user(account, "administrator", [allow("*")]) for account in ACCOUNTS}
+        self.administrators = {
+            account: self.user(account, "administrator", [allow("*")]) for account in ACCOUNTS.values()
+        }
 
-    def client(self, service: str, account: str = REPOSITORY, credentials: dict | None = None, region: str = REGION):
-        return boto3.client(
+    def client(
+        self, service: str, account: str = REPOSITORY, credentials: dict | None = None, region: str = REGION
+    ) -> Any:
+        make_client: Any = boto3.client
+        return make_client(
             service,
             region_name=region,
             endpoint_url=self.url,
@@ -53,7 +55,7 @@ class Cloud:
         )
 
     def user(self, account: str, name: str, statements: list) -> dict:
-        # Only to make the first users: an account's id is its root's key, and no policy stops the root.
+        # The account's id is the key of its root, whom no policy limits: used only to create users.
         iam = boto3.client(
             "iam", region_name=REGION, endpoint_url=self.url, aws_access_key_id=account, aws_secret_access_key="test"
         )
@@ -85,8 +87,9 @@ class Cloud:
         return url, f"arn:aws:sqs:{REGION}:{account}:{name}"
 
     def messages(self, account: str, url: str, count: int = 1, seconds: float = 10) -> list[dict]:
-        """At least `count` messages, or what came in `seconds`."""
-        sqs, found, end = self.client("sqs", account), [], time.monotonic() + seconds
+        """At least `count` messages, or those that arrive in `seconds`."""
+        sqs, end = self.client("sqs", account), time.monotonic() + seconds
+        found: list[Any] = []
         while len(found) < count and time.monotonic() < end:
             for message in sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", []):
                 found.append(json.loads(message["Body"]))
@@ -94,42 +97,9 @@ class Cloud:
             time.sleep(0.05)
         return found
 
-    def repository(self, name: str, work: pathlib.Path) -> "Repository":
+    def repository(self, name: str, work: Path) -> Clone:
         self.client("codecommit").create_repository(repositoryName=name)
-        return Repository(self.data / "repositories" / f"{name}.git", work / name)
-
-
-class Repository:
-    """A clone of a repository of the cloud."""
-
-    def __init__(self, remote: pathlib.Path, work: pathlib.Path):
-        self.remote, self.work = remote, work
-        subprocess.run(["git", "clone", "-q", remote, work], check=True, capture_output=True)
-
-    def git(self, *arguments: str) -> str:
-        environment = {
-            **os.environ,
-            "GIT_CONFIG_GLOBAL": "/dev/null",
-            "GIT_AUTHOR_NAME": "Aki",
-            "GIT_AUTHOR_EMAIL": "aki@example.com",
-            "GIT_COMMITTER_NAME": "Aki",
-            "GIT_COMMITTER_EMAIL": "aki@example.com",
-        }
-        return subprocess.run(
-            ["git", "-C", self.work, *arguments], check=True, capture_output=True, text=True, env=environment
-        ).stdout.strip()
-
-    def commit(self, files: dict, message: str = "Change") -> str:
-        for name, content in files.items():
-            path = self.work / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.unlink() if content is None else path.write_text(content)
-        self.git("add", "--all")
-        self.git("commit", "-qm", message)
-        return self.git("rev-parse", "HEAD")
-
-    def push(self, *refs: str) -> None:
-        self.git("push", "-q", "origin", *refs)
+        return Clone(self.data / "repositories" / f"{name}.git", work / name)
 
 
 def allow(action, resource="*", **more) -> dict:
@@ -138,3 +108,8 @@ def allow(action, resource="*", **more) -> dict:
 
 def document(statements: list) -> str:
     return json.dumps({"Version": "2012-10-17", "Statement": statements})
+
+
+def code(caught: pytest.ExceptionInfo[ClientError]) -> str:
+    """The error code of a refused call."""
+    return caught.value.response["Error"]["Code"]

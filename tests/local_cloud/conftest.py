@@ -4,7 +4,8 @@ import signal
 
 import pytest
 
-from tests.local_cloud.accounts import Cloud, free_port, start
+from tests.local_cloud.accounts import Cloud, start
+from tools.ports import free_port
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 import json
 
-from tests.local_cloud.accounts import PRODUCTION, REGION, REPOSITORY, allow
+from tests.local_cloud.accounts import PRODUCTION, REPOSITORY, allow
+from tools.layout import REGION
 
 BUS = f"arn:aws:events:{REGION}:{PRODUCTION}:event-bus/sekisho"
 RELAY = f"arn:aws:iam::{REPOSITORY}:role/relay"

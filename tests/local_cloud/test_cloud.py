@@ -1,4 +1,4 @@
-"""The process itself: its port, its end, and that it takes the functions along."""
+"""The cloud's process: its port, its end, and the end of its functions."""
 
 import json
 import os
@@ -8,10 +8,14 @@ import subprocess
 import sys
 import time
 import zipfile
+from pathlib import Path
 
 import pytest
 
-from tests.local_cloud.accounts import HERE, PRODUCTION, REGION, Cloud, allow, free_port, start
+from tests.local_cloud.accounts import PRODUCTION, Cloud, allow, start
+from tools.layout import LOCAL_CLOUD, REGION
+from tools.ports import free_port
+from tools.processes import started_at
 
 BOOTSTRAP = f"""#!{sys.executable}
 import json, os, pathlib, urllib.request
@@ -30,7 +34,7 @@ FAILING = BOOTSTRAP.replace("/response", "/error")
 
 
 def make(cloud, folder, name, bootstrap, **settings):
-    """Makes a native function of a script."""
+    """Creates a native function from a script."""
     package = folder / f"{name}.zip"
     with zipfile.ZipFile(package, "w") as archive:
         entry = zipfile.ZipInfo("bootstrap")
@@ -52,7 +56,7 @@ def make(cloud, folder, name, bootstrap, **settings):
 
 
 def function(cloud, folder) -> dict:
-    """Makes a function and answers what it says of itself."""
+    """Creates a function, and returns its report about itself."""
     logging = {"LogFormat": "JSON", "ApplicationLogLevel": "WARN"}
     client = make(cloud, folder, "native", BOOTSTRAP, LoggingConfig=logging)
     answer = client.invoke(FunctionName="native", Payload=b'{"a": 1}')
@@ -60,11 +64,7 @@ def function(cloud, folder) -> dict:
 
 
 def alive(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat") as stat:
-            return stat.read().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
+    return started_at(pid) is not None
 
 
 def listens(port: int) -> bool:
@@ -73,36 +73,36 @@ def listens(port: int) -> bool:
 
 
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL])
-def test_its_end_is_the_end_of_its_functions(tmp_path, monkeypatch, ending):
+def test_its_functions_end_with_it(tmp_path, monkeypatch, ending):
     monkeypatch.setenv("SEKISHO_CONFIG", "/some/sekisho.toml")
     monkeypatch.setenv("SECRET", "of the caller")
     port = free_port()
     process = start(tmp_path / "data", port)
-    said = function(Cloud(tmp_path / "data", port), tmp_path)
-    assert said["event"] == {"a": 1} and said["config"] == "/some/sekisho.toml" and said["secret"] is None
-    assert said["level"] == "WARN"
-    assert said["endpoint"] == f"http://127.0.0.1:{port}"
-    assert alive(said["pid"])
+    report = function(Cloud(tmp_path / "data", port), tmp_path)
+    assert report["event"] == {"a": 1} and report["config"] == "/some/sekisho.toml" and report["secret"] is None
+    assert report["level"] == "WARN"
+    assert report["endpoint"] == f"http://127.0.0.1:{port}"
+    assert alive(report["pid"])
     process.send_signal(ending)
     assert process.wait(timeout=10) == (-signal.SIGKILL if ending == signal.SIGKILL else 0)
     end = time.monotonic() + 5
-    while (alive(said["pid"]) or listens(port)) and time.monotonic() < end:
+    while (alive(report["pid"]) or listens(port)) and time.monotonic() < end:
         time.sleep(0.05)
-    assert not alive(said["pid"]) and not listens(port)
+    assert not alive(report["pid"]) and not listens(port)
 
 
-def test_a_server_that_dies_takes_its_functions_along(tmp_path):
+def test_functions_end_with_a_server_that_is_killed(tmp_path):
     port = free_port()
     process = start(tmp_path / "data", port)
-    said = function(Cloud(tmp_path / "data", port), tmp_path)
-    with open(f"/proc/{process.pid}/task/{process.pid}/children") as children:
-        os.kill(int(children.read()), signal.SIGKILL)
+    report = function(Cloud(tmp_path / "data", port), tmp_path)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
+    os.kill(int(children), signal.SIGKILL)
     assert process.wait(timeout=10) == 1
     assert "cloud.log" in process.stderr.read()
-    assert not alive(said["pid"])
+    assert not alive(report["pid"])
 
 
-def test_what_a_rule_could_not_deliver_is_dead_lettered(cloud, tmp_path):
+def test_an_event_that_fails_becomes_a_dead_letter(cloud, tmp_path):
     url, queue = cloud.queue(PRODUCTION, "dead-letters")
     make(cloud, tmp_path, "failing", FAILING, DeadLetterConfig={"TargetArn": queue})
     events = cloud.client("events", PRODUCTION)
@@ -112,16 +112,17 @@ def test_what_a_rule_could_not_deliver_is_dead_lettered(cloud, tmp_path):
     )
     events.put_events(Entries=[{"Source": "for.failing", "DetailType": "Any", "Detail": '{"n": 1}'}])
     assert cloud.messages(PRODUCTION, url, seconds=1) == []
-    (letter,) = cloud.messages(PRODUCTION, url)
-    assert letter["source"] == "for.failing" and letter["detail"] == {"n": 1}
+    (dead_letter,) = cloud.messages(PRODUCTION, url)
+    assert dead_letter["source"] == "for.failing"
+    assert dead_letter["detail"] == {"n": 1}
 
 
-def test_a_server_that_does_not_start_is_said(tmp_path):
+def test_a_server_that_does_not_start_is_reported(tmp_path):
     (tmp_path / "repositories").mkdir()
-    # A repository without its folder for hooks: the server can't install what tells of pushes.
+    # A repository without a folder for hooks: the server can't install its hook.
     (tmp_path / "repositories" / "broken.git").mkdir()
     done = subprocess.run(
-        [sys.executable, HERE / "cloud.py", "--port", str(free_port()), "--data", tmp_path],
+        [sys.executable, LOCAL_CLOUD, "--port", str(free_port()), "--data", tmp_path],
         capture_output=True,
         text=True,
         timeout=30,
@@ -130,9 +131,9 @@ def test_a_server_that_does_not_start_is_said(tmp_path):
     assert "broken.git" in (tmp_path / "cloud.log").read_text()
 
 
-def test_another_emulator_is_refused(tmp_path):
+def test_an_environment_without_the_emulator_is_refused(tmp_path):
     done = subprocess.run(
-        ["/usr/bin/env", "python3", "-I", "-S", HERE / "cloud.py", "--port", "1", "--data", tmp_path],
+        ["/usr/bin/env", "python3", "-I", "-S", LOCAL_CLOUD, "--port", "1", "--data", tmp_path],
         capture_output=True,
         text=True,
         timeout=20,
@@ -140,13 +141,13 @@ def test_another_emulator_is_refused(tmp_path):
     assert done.returncode == 2 and "pip install 'ministack[full]==1.5.33'" in done.stderr
 
 
-def test_a_used_port_is_said(tmp_path):
+def test_a_used_port_is_reported(tmp_path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
         done = subprocess.run(
-            [sys.executable, HERE / "cloud.py", "--port", port, "--data", tmp_path],
+            [sys.executable, LOCAL_CLOUD, "--port", port, "--data", tmp_path],
             capture_output=True,
             text=True,
             timeout=20,

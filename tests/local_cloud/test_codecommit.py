@@ -1,11 +1,9 @@
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.local_cloud.accounts import PRODUCTION, REGION, REPOSITORY, allow
-
-
-def code(caught) -> str:
-    return caught.value.response["Error"]["Code"]
+from tests.local_cloud.accounts import PRODUCTION, REPOSITORY, allow, code
+from tools.git import DEVELOPER
+from tools.layout import REGION
 
 
 def test_a_push_is_seen_by_api_and_rule(cloud, tmp_path):
@@ -62,7 +60,7 @@ def test_a_push_is_seen_by_api_and_rule(cloud, tmp_path):
     assert "commitId" not in deleted["detail"]
 
     commit = codecommit.get_commit(repositoryName="shop", commitId=second)["commit"]
-    assert commit["parents"] == [first] and commit["message"] == "Second\n" and commit["author"]["name"] == "Aki"
+    assert commit["parents"] == [first] and commit["message"] == "Second\n" and commit["author"]["name"] == DEVELOPER
 
 
 def test_differences_are_paged_and_typed(cloud, tmp_path):

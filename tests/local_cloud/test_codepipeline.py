@@ -6,7 +6,8 @@ import uuid
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.local_cloud.accounts import PRODUCTION, REGION, REPOSITORY, TEST, allow, document
+from tests.local_cloud.accounts import PRODUCTION, REPOSITORY, TEST, allow, document
+from tools.layout import REGION
 
 APPLICATION = json.dumps({"Resources": {"Topic": {"Type": "AWS::SNS::Topic", "Properties": {"TopicName": "%s"}}}})
 ENDED = ("Succeeded", "Failed", "Stopped", "Superseded")

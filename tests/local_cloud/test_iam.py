@@ -4,11 +4,7 @@ import json
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.local_cloud.accounts import PRODUCTION, REPOSITORY, TEST, allow, document
-
-
-def code(caught) -> str:
-    return caught.value.response["Error"]["Code"]
+from tests.local_cloud.accounts import PRODUCTION, REPOSITORY, TEST, allow, code, document
 
 
 def denied(call) -> None:

@@ -4,11 +4,8 @@ import re
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.local_cloud.accounts import PRODUCTION, REGION, TEST, allow, document
-
-
-def code(caught) -> str:
-    return caught.value.response["Error"]["Code"]
+from tests.local_cloud.accounts import PRODUCTION, TEST, allow, code, document
+from tools.layout import REGION
 
 
 @pytest.fixture(scope="module")

@@ -2,25 +2,22 @@
 
 import io
 import json
-import pathlib
 import signal
-import socket
-import subprocess
-import sys
 import tempfile
 import zipfile
 from contextlib import contextmanager
+from pathlib import Path
 
 import boto3
 from samtranslator.parser.parser import Parser
 from samtranslator.translator.translator import Translator
 from samtranslator.yaml_helper import yaml_parse
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+from tests.local_cloud.accounts import start
+from tools.layout import REGION, ROOT, STACK
+from tools.ports import free_port
+
 TEMPLATE = ROOT / "template.yaml"
-CLOUD = ROOT / "tests" / "local-cloud" / "cloud.py"
-REGION = "ap-northeast-1"
-STACK = "sekisho"
 BOOTSTRAP, BOOTSTRAP_STACK = ROOT / "bootstrap" / "deploy-role.yaml", "sekisho-deploy"
 CODE = "placeholder"
 
@@ -151,17 +148,11 @@ def _placeholder():
 
 @contextmanager
 def cloud():
-    """A local cloud of its own, on a free port, ended at the end."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    """A local cloud of its own, which ends with the context."""
+    port = free_port()
     with tempfile.TemporaryDirectory() as data:
-        command = [sys.executable, CLOUD, "--port", str(port), "--data", data]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        process = start(Path(data), port)
         try:
-            line = process.stdout.readline()
-            if line.strip() != "ready":
-                raise RuntimeError(f"the local cloud did not start: {line!r}")
             yield Deployed(f"http://127.0.0.1:{port}")
         finally:
             process.send_signal(signal.SIGTERM)

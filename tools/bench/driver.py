@@ -1,10 +1,11 @@
-"""`make bench`: builds the release binaries, measures them, prints the tables and writes them to docs/performance.md."""
+"""`make bench`: builds and measures the release binaries, prints the figures and writes them to docs/performance.md."""
 
 import json
 import sys
 import time
 import zipfile
 from pathlib import Path
+from typing import Any
 
 from tools import build
 from tools.bench import certificates
@@ -37,7 +38,7 @@ def bench() -> None:
     peer = peer_folder(logs)
     certificates.make(WORK)
 
-    plan = {
+    plan: dict[str, Any] = {
         "commands": {name: [str(path)] for name, path in binaries.items()},
         "environment": function_environment(peer),
         "certificate": str(WORK / "server.pem"),

@@ -40,9 +40,12 @@ GIGABYTE_SECOND = 0.0000133334
 
 def report(figures: dict[str, Any], sizes: Sizes, seconds: float) -> str:
     """The whole report; `seconds` is the duration of the benchmark."""
-    parts = [
+    heading = (
         f"Last run: {date.today().isoformat()}, {machine()}; {RUNS} cold runs of each, in turns, medians; "
-        f"{seconds:.0f} s in all.\n",
+        f"{seconds:.0f} s in all.\n"
+    )
+    parts = [
+        heading,
         cold(figures["cold"], sizes),
         peer(figures["cold"]),
         throttled(figures),
@@ -168,13 +171,13 @@ def calls(figures: dict[str, Any]) -> str:
         f"In a cold event, each call takes {call / 1000:.2f} ms of CPU time with the work around it "
         f"({call / floor:.2f} × all of hello world), and each connection {connection / 1000:.2f} ms "
         f"({connection / floor:.2f} ×). These two figures are a fit over the four functions, which differ in both.\n\n"
-        "Costs are the counted requests at the list prices of us-east-1, including Lambda's own; a tenth of a second at "
-        f"128 MB (arm64) adds ${tenth_of_a_second:.2f} to each million.\n"
+        "Costs are the counted requests at the list prices of us-east-1, including Lambda's own; a tenth of a second "
+        f"at 128 MB (arm64) adds ${tenth_of_a_second:.2f} to each million.\n"
     )
 
 
 def cost_of_one_more(figures: dict[str, Any]) -> tuple[float, float]:
-    """The CPU time that one more call, and one more connection, adds to a cold event, in microseconds: least squares."""
+    """The CPU time in microseconds that one more call and one more connection add to a cold event, by least squares."""
     cc = cn = nn = ct = nt = 0.0
     for name in ZIPS:
         made = figures["calls"][name]

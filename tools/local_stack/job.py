@@ -1,4 +1,4 @@
-"""The job that the demo shows and the end-to-end tests check: each action as a person or service takes it, and its effect."""
+"""The job that the demo shows and the end-to-end tests check: the actions of people and services, and their effects."""
 
 import hashlib
 import json

@@ -13,7 +13,7 @@ from tools.failure import Failure
 from tools.layout import LOCAL, LOCAL_CLOUD, Places, tool
 from tools.machine import locked
 from tools.ports import free_port
-from tools.processes import Command, started_at
+from tools.processes import Command, Word, started_at
 
 READY_SECONDS = 60
 END_SECONDS = 30
@@ -33,7 +33,7 @@ def start(places: Places, port: int | None = None) -> tuple[Command, int]:
     endpoint = f"http://127.0.0.1:{port}"
     # The cloud's functions inherit the environment of this process.
     env = environment(AWS_ENDPOINT_URL=endpoint, SEKISHO_CONFIG=str(places.sekisho))
-    command = [tool("python"), LOCAL_CLOUD, "--port", port, "--data", places.folder]
+    command: list[Word] = [tool("python"), LOCAL_CLOUD, "--port", port, "--data", places.folder]
     with Step("Starting the local cloud"):
         cloud = Command(command, places.logs / "server.log", cwd=places.folder, env=env)
         try:

@@ -1,4 +1,4 @@
-"""The three accounts on a local cloud: their administrators, the deployed template, repository, pipelines and person."""
+"""The three accounts on a local cloud: administrators, the deployed template, repository, pipelines and person."""
 
 import re
 import time
@@ -60,16 +60,16 @@ class Stack:
             self._sessions[profile] = boto3.Session(botocore_session=session)
         # No retries, because the demo and the tests expect refusals.
         config = botocore.config.Config(retries={"total_max_attempts": 1}, read_timeout=90)
-        session: Any = self._sessions[profile]
-        return session.client(service, config=config)
+        make_client: Any = self._sessions[profile].client
+        return make_client(service, config=config)
 
     def root(self, account: str, service: str) -> Any:
         """A client as the account's root, only to create the administrators.
 
         The emulator takes an access key of 12 digits as the root of that account.
         """
-        session: Any = boto3
-        return session.client(
+        make_client: Any = boto3.client
+        return make_client(
             service,
             region_name=REGION,
             endpoint_url=self.endpoint,
@@ -300,7 +300,7 @@ def _start(places: Places, port: int | None) -> tuple[Command, Stack]:
 
 @contextmanager
 def temporary_stack(folder: Path) -> Iterator[Stack]:
-    """A whole stack in a folder of its own. The cloud is ended in any case; after a failure its files stay, for the logs."""
+    """A whole stack in a folder of its own. The cloud is always ended; after a failure its files stay, for the logs."""
     folder.mkdir(parents=True, exist_ok=True)
     places = Places(folder)
     with locked(folder, f"Another run uses {folder}: wait until it has ended."):

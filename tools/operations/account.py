@@ -154,7 +154,7 @@ class Account:
         return archive.read("sekisho.toml").decode()
 
     def need_rule(self, name: str, wanted: object, function: str, bus: str = "default", fix: str | None = None) -> None:
-        """Needs a rule that is enabled, has the wanted pattern or schedule, and may invoke the function that it targets."""
+        """Needs an enabled rule with the wanted pattern or schedule that targets the function and may invoke it."""
         events = self.client("events")
         try:
             found = events.describe_rule(Name=name, EventBusName=bus)

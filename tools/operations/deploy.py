@@ -36,7 +36,7 @@ def deploy(name: str) -> None:
     )
     # A folder of its own, because .aws-sam/build belongs to the local stack and is built for this machine.
     built = f".aws-sam/{name}"
-    settings = ["--config-file", SAMCONFIG, "--config-env", name]
+    settings: list[Word] = ["--config-file", SAMCONFIG, "--config-env", name]
     architecture = f"Architecture={target.architecture}"
     sam = PROGRAMS / "sam"
     run(name, check_config_command(os.path.relpath(CONFIG, ROOT)))
@@ -72,8 +72,9 @@ def check_preconditions(target: Environment) -> None:
     """Fails early if the deployment would fail after minutes of building."""
     if target.asks and not sys.stdin.isatty():
         raise Failure(
-            f"Environment {target.name} asks before it deploys (confirm_changeset), and nobody can answer here: run it in "
-            f"a terminal, or set confirm_changeset = false under [{target.name}.deploy.parameters] in {SAMCONFIG.name}."
+            f"Environment {target.name} asks before it deploys (confirm_changeset), and nobody can answer here: "
+            f"run it in a terminal, or set confirm_changeset = false under [{target.name}.deploy.parameters] "
+            f"in {SAMCONFIG.name}."
         )
     if target.architecture not in RUST_TARGETS:
         raise Failure(
@@ -110,8 +111,8 @@ def next_steps(target: Environment) -> Iterator[str]:
         )
         if not target.parameters.get("SlackChannelId"):
             yield (
-                f"account {target.account}: authorize Slack in Chatbot's console, put SlackWorkspaceId and SlackChannelId "
-                f"into [{target.name}.deploy.parameters] of {SAMCONFIG.name}, and deploy again"
+                f"account {target.account}: authorize Slack in Chatbot's console, put SlackWorkspaceId and "
+                f"SlackChannelId into [{target.name}.deploy.parameters] of {SAMCONFIG.name}, and deploy again"
             )
 
 

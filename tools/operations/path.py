@@ -1,4 +1,4 @@
-"""The path of a change from the repository account to a pipeline account: its resources, and questions to its policies."""
+"""The path of a change from the repository account to a pipeline account: its resources and their policies."""
 
 import json
 from collections.abc import Callable, Sequence

@@ -1,7 +1,7 @@
 """Whether a policy lets a request through, for the part of IAM's policy language that the template uses.
 
-If the answer depends on a part that this module does not know, the answer is `Unclear`. The tests prove the policies with
-an IAM simulator; this module reads the policies that are deployed.
+If the answer depends on a part that this module does not know, the answer is `Unclear`. The tests prove the policies
+with an IAM simulator; this module reads the policies that are deployed.
 """
 
 import re

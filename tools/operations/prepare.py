@@ -2,8 +2,8 @@
 
     make prepare USER=prd-user ENV=production PROFILE=admin        or ROLE=…
 
-ENV is an environment in samconfig.toml. PROFILE names the credentials: the environment's own role is for deployment and may
-not change users. If something else stands in the way, nothing is changed. A second run changes nothing.
+ENV is an environment in samconfig.toml. PROFILE names the credentials: the environment's own role is for deployment and
+may not change users. If something else stands in the way, nothing is changed. A second run changes nothing.
 """
 
 import argparse
@@ -35,7 +35,8 @@ def access_boundary(target: Environment, session: boto3.Session) -> str:
     outputs = {output["OutputKey"]: output["OutputValue"] for output in described.get("Outputs", [])}
     if "AccessBoundaryArn" not in outputs:
         raise Failure(
-            f"Stack {target.stack} in {where} was deployed without GrantsAccess=true: make deploy ENV={target.name} first."
+            f"Stack {target.stack} in {where} was deployed without GrantsAccess=true: "
+            f"make deploy ENV={target.name} first."
         )
     return outputs["AccessBoundaryArn"]
 
