@@ -1,4 +1,4 @@
-"""`make deploy` as people run it: the real build and deployment, the question, and what each answer leads to."""
+"""`make deploy` with the real build and deployment: its question, and the effect of each answer."""
 
 import os
 import pty
@@ -16,7 +16,7 @@ ENV, ACCOUNT = "local-test", ACCOUNTS["test"]
 
 @pytest.fixture
 def cloud(tmp_path):
-    """A cloud with nothing in it, and a profile for the account."""
+    """An empty cloud, and a profile for the account."""
     with deployed.cloud() as cloud:
         cloud.config = tmp_path / "aws"
         cloud.config.write_text(
@@ -28,7 +28,7 @@ def cloud(tmp_path):
 
 @pytest.fixture
 def samconfig(tmp_path):
-    """The committed file, built for this machine: what is built already is not built again. With `asks`, it asks."""
+    """Writes samconfig.toml for this machine's architecture, whose build exists already; with `asks`, deploy asks."""
 
     def write(asks):
         head = f"[{ENV}.deploy.parameters]\n"
@@ -45,7 +45,7 @@ def samconfig(tmp_path):
 
 
 def make_deploy(cloud, samconfig, answer=None):
-    """Runs it, at a terminal where there is an answer; gives its code and what it said."""
+    """Runs `make deploy`, on a terminal if an answer is given; returns its exit code and output."""
     env = environment(AWS_CONFIG_FILE=str(cloud.config), AWS_SHARED_CREDENTIALS_FILE="/dev/null")
     for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
         env.pop(name, None)
@@ -61,6 +61,7 @@ def make_deploy(cloud, samconfig, answer=None):
             stderr=subprocess.STDOUT,
             text=True,
             timeout=1800,
+            check=False,
         )
     finally:
         os.close(ours)
@@ -79,37 +80,40 @@ def functions(cloud):
     }
 
 
-def test_it_deploys_what_was_built_and_says_what_is_next(cloud, samconfig):
-    code, said = make_deploy(cloud, samconfig(asks=False))
-    assert code == 0, said
+def test_it_deploys_the_build_and_prints_the_next_steps(cloud, samconfig):
+    code, output = make_deploy(cloud, samconfig(asks=False))
+    assert code == 0, output
     assert stack_status(cloud) == "CREATE_COMPLETE"
-    assert functions(cloud) == dict.fromkeys(["sekisho-pipeline-starter", "sekisho-artifact-checker"], [ARCHITECTURE])
+    assert functions(cloud) == {
+        "sekisho-pipeline-starter": [ARCHITECTURE],
+        "sekisho-artifact-checker": [ARCHITECTURE],
+    }
     assert all((ROOT / ".aws-sam" / ENV / name / "bootstrap").is_file() for name in FUNCTIONS)
-    assert "make doctor ENV=local-test" in said.partition("\nNext:\n")[2], said
+    assert "make doctor ENV=local-test" in output.partition("\nNext:\n")[2], output
 
-    code, said = make_deploy(cloud, samconfig(asks=True), "y")
-    assert (code, "Deploy this changeset?" in said) == (0, False), "nothing to change, nothing to ask\n" + said
-    assert "\nNext:\n" in said, said
+    code, output = make_deploy(cloud, samconfig(asks=True), "y")
+    assert (code, "Deploy this changeset?" in output) == (0, False), "nothing to change, nothing to ask\n" + output
+    assert "\nNext:\n" in output, output
 
 
-def test_it_shows_the_change_set_asks_and_does_as_it_is_told(cloud, samconfig):
-    code, said = make_deploy(cloud, samconfig(asks=True), "n")
+def test_it_shows_the_change_set_and_follows_the_answer(cloud, samconfig):
+    code, output = make_deploy(cloud, samconfig(asks=True), "n")
     assert code != 0
-    assert re.search(r"\+ Add\s+PipelineStarter\s", said.partition("Deploy this changeset?")[0]), said
-    assert f"Not deployed. Stack {STACK} of account {ACCOUNT} is as it was: you did not answer y." in said, said
-    assert "\nNext:\n" not in said
+    assert re.search(r"\+ Add\s+PipelineStarter\s", output.partition("Deploy this changeset?")[0]), output
+    assert f"Not deployed. Stack {STACK} of account {ACCOUNT} is unchanged: you did not answer y." in output, output
+    assert "\nNext:\n" not in output
     assert (stack_status(cloud), functions(cloud)) == ("REVIEW_IN_PROGRESS", {})
 
-    code, said = make_deploy(cloud, samconfig(asks=True), "y")
-    assert (code, stack_status(cloud)) == (0, "CREATE_COMPLETE"), said
-    assert "\nNext:\n" in said, said
+    code, output = make_deploy(cloud, samconfig(asks=True), "y")
+    assert (code, stack_status(cloud)) == (0, "CREATE_COMPLETE"), output
+    assert "\nNext:\n" in output, output
 
 
-def test_where_nobody_can_answer_it_says_so_before_it_builds(cloud, samconfig):
-    code, said = make_deploy(cloud, samconfig(asks=True))
+def test_it_fails_before_the_build_if_nobody_can_answer(cloud, samconfig):
+    code, output = make_deploy(cloud, samconfig(asks=True))
     assert code != 0
     assert (
         "Not deployed. Environment local-test asks before it deploys (confirm_changeset), and nobody can answer here"
-        in said
+        in output
     )
-    assert "Building" not in said
+    assert "Building" not in output

@@ -1,4 +1,4 @@
-"""`make prepare` makes a principal one that temp-access lets in, and touches nothing where something stands in the way."""
+"""`make prepare` makes a user or role eligible for temp-access, or changes nothing if something stands in the way."""
 
 import json
 import subprocess
@@ -12,8 +12,9 @@ POLICY = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "
 
 
 def prepare(stack, environment, *principal):
-    command = [tool("python"), ROOT / "scripts" / "prepare.py", "--env", environment, *principal]
-    return subprocess.run(command, env=stack.environment("none"), capture_output=True, text=True, timeout=60)
+    command = [tool("python"), "-m", "tools.operations.prepare", "--env", environment, *principal]
+    environ = stack.environment("none")
+    return subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60, check=False)
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def user(stack):
 def test_a_prepared_user_can_be_granted_access(stack, user):
     done = prepare(stack, "production", "--user", "newcomer")
     assert done.returncode == 0, done.stderr
-    assert prepare(stack, "production", "--user", "newcomer").returncode == 0, "once more changes nothing"
+    assert prepare(stack, "production", "--user", "newcomer").returncode == 0, "a second run changes nothing"
     found = user.get_user(UserName="newcomer")["User"]
     assert found["PermissionsBoundary"]["PermissionsBoundaryArn"] == stack.outputs("production")["AccessBoundaryArn"]
     assert {"Key": "sekisho:access", "Value": "grantable"} in user.list_user_tags(UserName="newcomer")["Tags"]

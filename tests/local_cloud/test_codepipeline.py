@@ -16,7 +16,7 @@ ENDED = ("Succeeded", "Failed", "Stopped", "Superseded")
 class Delivery:
     """A pipeline account: bucket, key, pipeline role; and the source action's role in the repository account."""
 
-    def __init__(self, cloud, account: str, name: str, source_account: str = REPOSITORY):
+    def __init__(self, cloud, account: str, name: str):
         self.cloud, self.account, self.name = cloud, account, name
         self.bucket = f"{name}-artifacts"
         self.pipeline_role = f"arn:aws:iam::{account}:role/{name}-pipeline"
@@ -232,7 +232,7 @@ def test_the_pinned_commit_is_delivered_under_the_right_key(cloud, tmp_path):
     assert [stage["latestExecution"]["status"] for stage in states] == ["Succeeded", "Succeeded"]
 
 
-def test_each_border_is_kept(cloud, tmp_path):
+def test_access_across_each_account_border_is_denied(cloud, tmp_path):
     shop = cloud.repository("borders", tmp_path)
     commit = shop.commit({"app/template.json": APPLICATION % "borders"})
     shop.push("main")

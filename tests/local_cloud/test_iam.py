@@ -1,5 +1,6 @@
 import datetime
 import json
+from functools import partial
 
 import pytest
 from botocore.exceptions import ClientError
@@ -71,8 +72,8 @@ def test_boundary_and_tag_of_the_principal_are_conditions(cloud):
             **settings,
         )
         for put in (
-            lambda: granter.put_user_policy(UserName=name, **policy),
-            lambda: granter.put_role_policy(RoleName=name, **policy),
+            partial(granter.put_user_policy, UserName=name, **policy),
+            partial(granter.put_role_policy, RoleName=name, **policy),
         ):
             put() if may else denied(put)
     granter.delete_user_policy(UserName="both", PolicyName="grant")

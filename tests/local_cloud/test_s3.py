@@ -1,5 +1,6 @@
 import json
 import re
+from functools import partial
 
 import pytest
 from botocore.exceptions import ClientError
@@ -18,7 +19,7 @@ def held(cloud):
     return s3, key
 
 
-def test_the_key_can_be_asked_for_by_the_bucket(cloud, held):
+def test_a_bucket_policy_can_require_the_key(held):
     s3, key = held
     s3.create_bucket(Bucket="strict", CreateBucketConfiguration={"LocationConstraint": REGION})
     s3.put_bucket_policy(
@@ -69,12 +70,12 @@ def test_writing_and_reading_need_the_key(cloud, held):
     ):
         user = cloud.client("s3", credentials=cloud.user(PRODUCTION, name, [everything, statement]))
         for may, call in (
-            (writes, lambda: user.put_object(Bucket="held", Key=name, Body=b"2", **encrypted)),
-            (reads, lambda: user.get_object(Bucket="held", Key="secret")),
+            (writes, partial(user.put_object, Bucket="held", Key=name, Body=b"2", **encrypted)),
+            (reads, partial(user.get_object, Bucket="held", Key="secret")),
             (
                 reads,
-                lambda: user.copy_object(
-                    Bucket="held", Key="copy", CopySource="held/secret", ServerSideEncryption="AES256"
+                partial(
+                    user.copy_object, Bucket="held", Key="copy", CopySource="held/secret", ServerSideEncryption="AES256"
                 ),
             ),
         ):
@@ -113,7 +114,7 @@ def test_a_key_that_is_gone_is_no_key(cloud, held):
     assert s3.head_object(Bucket="held", Key="gone")["SSEKMSKeyId"] == key
     for change, expected in (
         (kms.disable_key, "KMS.DisabledException"),
-        (lambda KeyId: kms.schedule_key_deletion(KeyId=KeyId, PendingWindowInDays=7), "KMS.KMSInvalidStateException"),
+        (partial(kms.schedule_key_deletion, PendingWindowInDays=7), "KMS.KMSInvalidStateException"),
     ):
         change(KeyId=key)
         for call in (

@@ -7,7 +7,7 @@ import pytest
 from tests.template import deployed
 from tests.template.deployed import BOOTSTRAP
 from tests.tools.faults import PARAMETERS, R, T, layer, policy
-from tests.tools.operations import write_config
+from tests.tools.runner import write_config
 from tools.layout import CONFIG, REGION
 
 
@@ -44,7 +44,8 @@ def config_of_deployer(cloud, tmp_path_factory):
         deploy_bootstrap(cloud, account, f"arn:aws:iam::{R}:user/me")
     iam = cloud.client(R, "iam")
     roles = {
-        name: f"arn:aws:iam::{account}:role/sekisho-deploy-{REGION}" for name, account in (("repository", R), ("test", T))
+        name: f"arn:aws:iam::{account}:role/sekisho-deploy-{REGION}"
+        for name, account in (("repository", R), ("test", T))
     }
     iam.create_user(UserName="me")
     statement = {"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": list(roles.values())}
@@ -53,9 +54,7 @@ def config_of_deployer(cloud, tmp_path_factory):
     common = f"region = {REGION}\nendpoint_url = {cloud.endpoint}\n"
     secrets = f"aws_access_key_id = {key['AccessKeyId']}\naws_secret_access_key = {key['SecretAccessKey']}\n"
     sections = [f"[profile me]\n{common}{secrets}"]
-    sections += [
-        f"[profile {name}]\n{common}role_arn = {role}\nsource_profile = me\n" for name, role in roles.items()
-    ]
+    sections += [f"[profile {name}]\n{common}role_arn = {role}\nsource_profile = me\n" for name, role in roles.items()]
     file = tmp_path_factory.mktemp("deployer") / "config"
     file.write_text("".join(sections))
     return file

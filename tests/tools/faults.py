@@ -1,4 +1,4 @@
-"""Faults in the delivery path. Each function makes one in the deployed accounts, and returns the function that undoes it."""
+"""Faults in the delivery path. Each function makes a fault in the accounts, and returns the function that undoes it."""
 
 import copy
 import io
@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.template import deployed
 from tests.template.deployed import Deployed
-from tools.layout import ACCOUNTS, BUS, CONFIG, REGION, STACK
+from tools.layout import ACCOUNTS, CONFIG, REGION, STACK
 
 R, T = ACCOUNTS["repository"], ACCOUNTS["test"]
 OTHER_ACCOUNT = "444444444444"

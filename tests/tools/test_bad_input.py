@@ -1,4 +1,4 @@
-"""What goes wrong before anything runs is said with what to do about it, and the exit code is not 0."""
+"""A problem that is found before anything runs is reported with its solution, and the exit code is not 0."""
 
 import os
 import shutil
@@ -7,14 +7,15 @@ import subprocess
 import sys
 
 import pytest
-from local_stack import build, server, tools
 
+from tools import build, machine
+from tools.failure import Failure
 from tools.layout import CONFIG, ROOT
-from tools.processes import Failure
+from tools.ports import free_port
 
 
-def machine(folder, programs, **fakes):
-    """A PATH with these programs of the real machine, and these made up, each by the script it is."""
+def make_path(folder, programs, **fakes):
+    """A folder for PATH with these programs of the real machine, and fakes, each given as a shell script."""
     folder.mkdir()
     for name in programs:
         (folder / name).symlink_to(shutil.which(name))
@@ -25,12 +26,14 @@ def machine(folder, programs, **fakes):
 
 
 def make_setup(path):
-    command = [sys.executable, ROOT / "tests" / "local_stack", "setup"]
-    return subprocess.run(command, env={**os.environ, "PATH": str(path)}, capture_output=True, text=True, timeout=60)
+    """Runs `make setup`'s command with this PATH."""
+    command = [sys.executable, str(ROOT / "tools"), "setup"]
+    environ = {**os.environ, "PATH": str(path)}
+    return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
 
 
-def test_each_missing_tool_is_named_with_how_to_get_it(tmp_path):
-    done = make_setup(machine(tmp_path / "bin", ["sh"]))
+def test_each_missing_program_is_named_with_its_source(tmp_path):
+    done = make_setup(make_path(tmp_path / "bin", ["sh"]))
     assert done.returncode == 1
     for name, how in {
         "rustc": "rustup",
@@ -46,7 +49,7 @@ def test_each_missing_tool_is_named_with_how_to_get_it(tmp_path):
 
 
 def test_an_old_node_and_an_old_rust_are_named(tmp_path):
-    path = machine(
+    path = make_path(
         tmp_path / "bin", ["sh", "git", "cc", "npm", "cargo"], node="echo v18.19.0", rustc="echo rustc 1.70.0"
     )
     done = make_setup(path)
@@ -57,15 +60,15 @@ def test_an_old_node_and_an_old_rust_are_named(tmp_path):
 
 def test_a_missing_rust_target_is_named_with_the_command_that_adds_it(tmp_path):
     rustc = 'case "$1" in --version) echo rustc 1.99.0;; *) echo /nowhere/lib;; esac'
-    path = machine(tmp_path / "bin", ["sh", "git", "cc", "npm", "node", "cargo"], rustc=rustc)
+    path = make_path(tmp_path / "bin", ["sh", "git", "cc", "npm", "node", "cargo"], rustc=rustc)
     done = make_setup(path)
     assert done.returncode == 1
     assert "rustup target add" in done.stderr and "-unknown-linux-gnu" in done.stderr
 
 
-def test_without_the_network_setup_says_what_to_do(tmp_path, monkeypatch):
-    monkeypatch.setattr(tools, "VENV", tmp_path / "venv")
-    monkeypatch.setattr(tools, "LOGS", tmp_path)
+def test_without_the_network_setup_reports_the_solution(tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, "VENV", tmp_path / "venv")
+    monkeypatch.setattr(machine, "LOGS", tmp_path)
     # Nobody listens on the discard port.
     for name, value in {
         "PIP_INDEX_URL": "http://127.0.0.1:9/",
@@ -75,19 +78,19 @@ def test_without_the_network_setup_says_what_to_do(tmp_path, monkeypatch):
     }.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(Failure) as failure:
-        tools.set_up()
+        machine.set_up()
     assert "Installing Python tools into .venv failed" in str(failure.value)
-    assert "mend the network" in str(failure.value)
-    assert not (tmp_path / "venv" / ".stamp").exists(), "the next run would take it for done"
+    assert "check the network" in str(failure.value)
+    assert not (tmp_path / "venv" / ".stamp").exists(), "the next run would skip the installation"
 
 
-def test_a_port_in_use_is_named_with_what_to_do():
+def test_a_port_in_use_is_named_with_the_solution():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(Failure) as failure:
-            server.free_port(port)
+            free_port(port)
     assert f"Port {port} can't be used" in str(failure.value) and "PORT" in str(failure.value)
 
 

@@ -1,11 +1,11 @@
-"""`make deploy`, `prepare` and `redrive` refuse early, with the reason and what to do; `deploy` prints the next steps."""
+"""`make deploy`, `prepare` and `redrive` refuse early with the reason and the solution; `deploy` prints next steps."""
 
 import os
 
 import pytest
 
 from tests.tools.faults import R, T
-from tests.tools.operations import run, write_config
+from tests.tools.runner import run, write_config
 from tools.layout import ROOT
 from tools.operations.deploy import next_steps
 from tools.operations.environment import environment

@@ -39,7 +39,7 @@ from tests.tools.faults import (
     with_layers,
     without_statement,
 )
-from tests.tools.operations import run, write_config
+from tests.tools.runner import run, write_config
 from tools.layout import REGION
 from tools.operations.hops import HOPS, artifact_store
 
@@ -68,8 +68,6 @@ class Link(NamedTuple):
     fault: Fault
     problem: str
     fix: str
-
-
 
 
 LINKS = [
@@ -261,7 +259,7 @@ def test_a_missing_stack_is_reported(cloud, config):
     assert "make deploy ENV=local-production" in output
 
 
-UNKNOWN_ELEMENTS = {
+UNKNOWN_ELEMENTS: dict[str, dict[str, object]] = {
     "a statement with NotAction": {"NotAction": "iam:*", "Resource": "*"},
     "a statement with NotResource": {"Action": "*", "NotResource": "arn:aws:s3:::*"},
     "a condition by IpAddress": {

@@ -1,12 +1,13 @@
-"""What samconfig.toml says of an account: read as sam reads it, and refused with file, section and key where it can't be."""
+"""samconfig.toml is read as sam reads it; an error names the file, the section and the key."""
 
-import importlib
 import subprocess
 import sys
 
 import pytest
 
-from tests.template.deployed import ROOT
+from tools.failure import Failure
+from tools.layout import ROOT
+from tools.operations import environment
 
 WHOLE = {
     "test.sekisho": {"account": '"222222222222"', "repositories": '"test"'},
@@ -18,16 +19,15 @@ WHOLE = {
 
 
 @pytest.fixture
-def environment(monkeypatch, tmp_path):
-    """The module, reading a file of ours."""
-    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    module = importlib.import_module("environment")
-    monkeypatch.setattr(module, "SAMCONFIG", tmp_path / "samconfig.toml")
-    return module
+def samconfig(monkeypatch, tmp_path):
+    """A path that the module reads instead of the committed samconfig.toml."""
+    file = tmp_path / "samconfig.toml"
+    monkeypatch.setattr(environment, "SAMCONFIG", file)
+    return file
 
 
-def written(module, **changed):
-    """The file with a key changed (None: gone) or, by its name, a section gone."""
+def write(file, **changed):
+    """Writes the file with changed keys (None: without the key), or without the sections named in `without`."""
     text = ""
     for section, keys in WHOLE.items():
         if section in changed.get("without", []):
@@ -35,7 +35,7 @@ def written(module, **changed):
         text += f"[{section}]\n" + "".join(
             f"{key} = {value}\n" for key, value in (keys | changed.get(section, {})).items() if value is not None
         )
-    module.SAMCONFIG.write_text(text)
+    file.write_text(text)
 
 
 def overrides(value):
@@ -51,22 +51,22 @@ def overrides(value):
         '"HostsPipelines=true AlarmEmail=ops@example.com"',
     ],
 )
-def test_parameters_are_a_list_or_one_text(environment, value):
-    written(environment, **overrides(value))
+def test_parameters_are_a_list_or_one_text(samconfig, value):
+    write(samconfig, **overrides(value))
     found = environment.environment("test")
     assert found.parameters == {"HostsPipelines": "true", "AlarmEmail": "ops@example.com"}
     assert found.does("HostsPipelines") and not found.does("GrantsAccess")
 
 
-def test_a_quoted_empty_value_is_one(environment):
-    written(environment, **overrides(r"""["HostsPipelines=true", 'RepositoryAccountId=""']"""))
+def test_a_quoted_empty_value_is_a_value(samconfig):
+    write(samconfig, **overrides(r"""["HostsPipelines=true", 'RepositoryAccountId=""']"""))
     assert environment.environment("test").parameters == {"HostsPipelines": "true", "RepositoryAccountId": ""}
 
 
-def test_profile_and_region_may_stand_with_the_command_as_sam_takes_them(environment):
-    """`sam deploy --guided` writes them there."""
-    written(
-        environment,
+def test_profile_and_region_may_be_in_the_commands_section(samconfig):
+    """sam reads them there, too, and `sam deploy --guided` writes them there."""
+    write(
+        samconfig,
         **{
             "test.global.parameters": {"profile": None, "region": None},
             "test.deploy.parameters": {"profile": '"mine"', "region": '"eu-west-1"', "confirm_changeset": "true"},
@@ -79,14 +79,14 @@ def test_profile_and_region_may_stand_with_the_command_as_sam_takes_them(environ
 WRONG = [
     (
         overrides('["HostsPipelines true"]'),
-        "[test.deploy.parameters]: parameter_overrides: 'HostsPipelines' in 'HostsPipelines true' is no Name=value",
+        "[test.deploy.parameters]: parameter_overrides: 'HostsPipelines' in 'HostsPipelines true' is not Name=value",
     ),
     (
         overrides('["Description=a b"]'),
-        "'b' in 'Description=a b' is no Name=value (a value with blanks goes in quotes)",
+        "'b' in 'Description=a b' is not Name=value (a value with blanks needs quotes)",
     ),
-    (overrides('"ParameterKey=A,ParameterValue=b"'), "is no Name=value"),
-    (overrides('"file://parameters.yaml"'), "is no Name=value"),
+    (overrides('"ParameterKey=A,ParameterValue=b"'), "is not Name=value"),
+    (overrides('"file://parameters.yaml"'), "is not Name=value"),
     (overrides('["RepositoryAccountId="]'), "'RepositoryAccountId=' has an empty value, which sam refuses"),
     (overrides(r'"HostsPipelines=\"true"'), "can't be read (No closing quotation)"),
     (
@@ -98,15 +98,18 @@ WRONG = [
     ({"without": ["test.deploy.parameters"]}, "has no section [test.deploy.parameters], which environment test needs"),
     ({"without": ["test.global.parameters"]}, "has no section [test.global.parameters], which environment test needs"),
     ({"test.sekisho": {"account": None}}, "[test.sekisho] lacks `account`"),
-    ({"test.sekisho": {"account": "222222222222"}}, "[test.sekisho] has account = 222222222222, which is no text"),
+    ({"test.sekisho": {"account": "222222222222"}}, "[test.sekisho] has account = 222222222222, which is not a text"),
     (
         {"test.sekisho": {"account": '"22222222222"'}},
-        "[test.sekisho]: account = '22222222222' is no account id of 12 digits",
+        "[test.sekisho]: account = '22222222222' is not an account id of 12 digits",
     ),
     ({"test.sekisho": {"repositories": None}}, "[test.sekisho] lacks `repositories`"),
     (
         {"test.sekisho": {"repositories": '"tset"'}},
-        "[test.sekisho]: repositories = 'tset' is no environment of this file. Use one of test",
+        (
+            "[test.sekisho]: repositories = 'tset' is not an environment of this file. "
+            "Use the environment whose account has the repositories: test"
+        ),
     ),
     ({"test.global.parameters": {"profile": None}}, "[test.global.parameters] lacks `profile`"),
     ({"test.global.parameters": {"region": None}}, "[test.global.parameters] lacks `region`"),
@@ -115,28 +118,29 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("changed", "said"), WRONG, ids=[said for _, said in WRONG])
-def test_what_is_wrong_is_said_with_its_place(environment, changed, said):
-    written(environment, **changed)
-    with pytest.raises(environment.Refused) as refused:
+@pytest.mark.parametrize(("changed", "problem"), WRONG, ids=[problem for _, problem in WRONG])
+def test_an_error_names_its_place(samconfig, changed, problem):
+    write(samconfig, **changed)
+    with pytest.raises(Failure) as failure:
         environment.environment("test")
-    assert said in str(refused.value)
-    assert "samconfig.toml" in str(refused.value)
+    assert problem in str(failure.value)
+    assert "samconfig.toml" in str(failure.value)
 
 
-def test_a_file_that_is_not_there_is_said(environment):
-    with pytest.raises(environment.Refused, match="samconfig.toml can't be read"):
+def test_a_missing_file_is_reported(samconfig):
+    assert not samconfig.exists()
+    with pytest.raises(Failure, match=r"samconfig.toml can't be read"):
         environment.environments()
 
 
 def test_another_file_can_be_named(tmp_path):
-    command = [sys.executable, "-c", "import environment; print(environment.SAMCONFIG)"]
-    said = subprocess.run(
+    command = [sys.executable, "-c", "from tools.operations import environment; print(environment.SAMCONFIG)"]
+    done = subprocess.run(
         command,
         cwd=tmp_path,
-        env={"PYTHONPATH": str(ROOT / "scripts"), "SAMCONFIG": "mine.toml"},
+        env={"PYTHONPATH": str(ROOT), "SAMCONFIG": "mine.toml"},
         capture_output=True,
         text=True,
         check=True,
     )
-    assert said.stdout.strip() == str(tmp_path / "mine.toml")
+    assert done.stdout.strip() == str(tmp_path / "mine.toml")

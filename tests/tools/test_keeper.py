@@ -1,4 +1,4 @@
-"""Whatever ends the holder of a command ends the command and all that came of it."""
+"""However the holder of a command ends, the command and all its descendants end."""
 
 import os
 import signal
@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tools.processes import Kept, started_at
+from tools.layout import ROOT
+from tools.processes import Command, started_at
 
-# A parent that ends in time, a child in a session of its own, a grandchild that nobody waits for.
+# A parent that ends in order, a child in a session of its own, and a grandchild that nobody waits for.
 FAMILY = "echo $$; setsid sh -c 'echo $$; sleep 300' & (sleep 300 & echo $!) ; wait"
 SECONDS = 20
 
@@ -19,13 +20,13 @@ SECONDS = 20
 def until(probe):
     deadline = time.monotonic() + SECONDS
     while not (found := probe()):
-        assert time.monotonic() < deadline, "not within the time"
+        assert time.monotonic() < deadline, f"this took longer than {SECONDS} s"
         time.sleep(0.02)
     return found
 
 
 def family(output):
-    """The three process ids, once all of them have said so."""
+    """The ids of the three processes, once all of them have printed theirs."""
     output = Path(output)
     return until(lambda: output.exists() and len(ids := [int(one) for one in output.read_text().split()]) == 3 and ids)
 
@@ -34,26 +35,26 @@ def all_gone(ids):
     return all(started_at(one) is None for one in ids)
 
 
-def test_end_ends_all_that_came_of_it(tmp_path):
-    kept = Kept(["sh", "-c", FAMILY], tmp_path / "out")
+def test_end_ends_all_descendants(tmp_path):
+    command = Command(["sh", "-c", FAMILY], tmp_path / "out")
     ids = family(tmp_path / "out")
-    kept.end()
-    assert all_gone([kept.pid, *ids])
+    command.end()
+    assert all_gone([command.pid, *ids])
 
 
-def test_what_a_command_leaves_behind_ends_with_it(tmp_path):
-    kept = Kept(["sh", "-c", "sleep 300 & echo $!; exit 3"], tmp_path / "out")
-    assert kept.wait(SECONDS) == 3
+def test_background_processes_end_with_their_command(tmp_path):
+    command = Command(["sh", "-c", "sleep 300 & echo $!; exit 3"], tmp_path / "out")
+    assert command.wait(SECONDS) == 3
     assert all_gone([int((tmp_path / "out").read_text())])
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
-def test_killing_the_holder_ends_it(tmp_path, number):
+def test_killing_the_holder_ends_the_command(tmp_path, number):
     holder = f"""
-import sys; sys.path.insert(0, {str(Path(__file__).parents[1])!r})
-from tools.processes import Kept
-kept = Kept(["sh", "-c", {FAMILY!r}], {str(tmp_path / "out")!r})
-kept.wait(300)
+import sys; from pathlib import Path; sys.path.insert(0, {str(ROOT)!r})
+from tools.processes import Command
+command = Command(["sh", "-c", {FAMILY!r}], Path({str(tmp_path / "out")!r}))
+command.wait(300)
 """
     process = subprocess.Popen([sys.executable, "-c", holder])
     ids = family(tmp_path / "out")
@@ -63,13 +64,13 @@ kept.wait(300)
     until(lambda: all_gone(ids))
 
 
-def test_let_go_it_outlives_its_holder_and_sigterm_ends_it(tmp_path):
+def test_a_released_command_outlives_its_holder_until_sigterm(tmp_path):
     holder = f"""
-import sys; sys.path.insert(0, {str(Path(__file__).parents[1])!r})
-from tools.processes import Kept
-kept = Kept(["sh", "-c", {FAMILY!r}], {str(tmp_path / "out")!r})
-kept.let_go()
-print(kept.pid)
+import sys; from pathlib import Path; sys.path.insert(0, {str(ROOT)!r})
+from tools.processes import Command
+command = Command(["sh", "-c", {FAMILY!r}], Path({str(tmp_path / "out")!r}))
+command.release()
+print(command.pid)
 """
     done = subprocess.run([sys.executable, "-c", holder], capture_output=True, text=True, timeout=SECONDS, check=True)
     ids = family(tmp_path / "out")
@@ -78,7 +79,7 @@ print(kept.pid)
     until(lambda: all_gone([int(done.stdout), *ids]))
 
 
-def test_a_command_that_is_not_there_says_so(tmp_path):
-    kept = Kept(["no-such-command"], tmp_path / "out")
-    assert kept.wait(SECONDS) == 127
+def test_a_missing_command_is_reported(tmp_path):
+    command = Command(["no-such-command"], tmp_path / "out")
+    assert command.wait(SECONDS) == 127
     assert "no-such-command: No such file" in (tmp_path / "out").read_text()

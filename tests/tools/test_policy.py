@@ -31,7 +31,9 @@ def test_a_glob_with_alternatives_is_unclear():
 
 def test_an_unclear_statement_counts_only_if_the_answer_depends_on_it():
     allow, deny = ({"Effect": effect, "Action": "a:*", "Resource": "*"} for effect in ("Allow", "Deny"))
-    unclear_allow, unclear_deny = ({"Effect": effect, "NotAction": "b:*", "Resource": "*"} for effect in ("Allow", "Deny"))
+    unclear_allow, unclear_deny = (
+        {"Effect": effect, "NotAction": "b:*", "Resource": "*"} for effect in ("Allow", "Deny")
+    )
 
     def ask(*statements):
         return allows({"Statement": list(statements)}, "a:Do", "it", {})

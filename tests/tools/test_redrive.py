@@ -1,6 +1,5 @@
-"""`make redrive`: every message is tried once, what fails stays and can be received at once, also where the run ends early."""
+"""`make redrive` tries every message once. Messages that fail stay and are visible, even if the run is interrupted."""
 
-import importlib
 import io
 import json
 
@@ -8,12 +7,13 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests.template import deployed
+from tools.operations import redrive
 
 FUNCTION = "sekisho-event-relay"
 
 
 class Functions:
-    """A function that fails what it is told to; the queue is real."""
+    """A function that fails as each message says; the queue is real."""
 
     def __init__(self, broken=None, full=0):
         self.invoked, self.broken, self.full = [], broken, full
@@ -36,12 +36,6 @@ def sqs():
         yield cloud.client("222222222222", "sqs")
 
 
-@pytest.fixture
-def script(monkeypatch):
-    monkeypatch.syspath_prepend(str(deployed.ROOT / "scripts"))
-    return importlib.import_module("redrive")
-
-
 def filled(sqs, name, fails):
     queue = sqs.create_queue(QueueName=name)["QueueUrl"]
     for number, one in enumerate(fails):
@@ -56,28 +50,28 @@ def visible(sqs, queue):
     return sorted(found)
 
 
-def test_what_fails_does_not_hide_what_comes_after_it(sqs, script):
+def test_messages_that_fail_do_not_hide_later_messages(sqs):
     queue, functions = filled(sqs, "mixed", [True] * 12 + [False] * 12), Functions()
-    assert script.redrive_queue(sqs, queue, functions, FUNCTION) == (12, 12)
+    assert redrive.redrive_queue(sqs, queue, functions, FUNCTION) == (12, 12)
     assert sorted(functions.invoked) == [(FUNCTION, number) for number in range(24)]
     assert visible(sqs, queue) == list(range(12))
 
 
-def test_an_interrupted_run_leaves_what_is_not_done_to_be_received(sqs, script):
+def test_after_an_interruption_the_remaining_messages_are_visible(sqs):
     queue, functions = filled(sqs, "interrupted", [True, False, False, True]), Functions(broken=2)
     with pytest.raises(KeyboardInterrupt):
-        script.redrive_queue(sqs, queue, functions, FUNCTION)
+        redrive.redrive_queue(sqs, queue, functions, FUNCTION)
     done = {number for _, number in functions.invoked} & {1}
     assert visible(sqs, queue) == sorted({0, 1, 2, 3} - done)
 
 
-def test_a_function_without_room_is_waited_for(sqs, script, monkeypatch):
-    pauses = []
-    monkeypatch.setattr(script.time, "sleep", pauses.append)
+def test_a_throttled_invocation_is_tried_again(sqs, monkeypatch):
+    pauses: list[float] = []
+    monkeypatch.setattr("time.sleep", pauses.append)
     queue, functions = filled(sqs, "full", [False, True]), Functions(full=3)
-    assert script.redrive_queue(sqs, queue, functions, FUNCTION) == (1, 1)
+    assert redrive.redrive_queue(sqs, queue, functions, FUNCTION) == (1, 1)
     assert pauses == [1, 2, 4]
-    # Without end it is not: then the run ends, and what is left can be received.
+    # If Lambda keeps throttling, the run ends, and the message that is left is visible.
     with pytest.raises(ClientError):
-        script.redrive_queue(sqs, queue, Functions(full=100), FUNCTION)
+        redrive.redrive_queue(sqs, queue, Functions(full=100), FUNCTION)
     assert visible(sqs, queue) == [1]
