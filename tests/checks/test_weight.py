@@ -62,7 +62,7 @@ def test_one_tls_stack_is_built_in(package, target):
         "-f",
         "{p}",
     ]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found = {tuple(line.split(" (")[0].rsplit(" v", 1)) for line in done.stdout.splitlines() if " v" in line}
     names = [name for name, _ in found]

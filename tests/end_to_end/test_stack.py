@@ -1,4 +1,4 @@
-"""The local stack: the profiles are enough to use it, a second deployment changes nothing, and nothing remains of it."""
+"""The local stack: the profiles are enough to use it, a second deployment changes nothing, and nothing remains."""
 
 import json
 import os

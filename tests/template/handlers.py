@@ -59,8 +59,9 @@ UNUSED = {
     "AWS::S3::Bucket": {
         "no attributes": "s3:PutBucketAbac",
         "no analytics, inventory, metrics, tiering, acceleration": (
-            "s3:PutAnalyticsConfiguration s3:PutInventoryConfiguration s3:PutMetricsConfiguration s3:PutIntelligentTieringConfiguration "
-            "s3:PutAccelerateConfiguration s3:DeleteBucketAnalyticsConfiguration s3:DeleteBucketMetricsConfiguration"
+            "s3:PutAnalyticsConfiguration s3:PutInventoryConfiguration s3:PutMetricsConfiguration "
+            "s3:PutIntelligentTieringConfiguration s3:PutAccelerateConfiguration s3:DeleteBucketAnalyticsConfiguration "
+            "s3:DeleteBucketMetricsConfiguration"
         ),
         "no website": "s3:PutBucketCORS s3:PutBucketWebsite s3:DeleteBucketCors s3:DeleteBucketWebsite",
         "no replication": "s3:PutBucketReplication s3:PutReplicationConfiguration s3:DeleteBucketReplication iam:PassRole",
@@ -68,9 +69,10 @@ UNUSED = {
         "no locks": "s3:PutBucketObjectLockConfiguration s3:PutObjectLockConfiguration s3:DeleteObject",
         "no logs": "s3:PutBucketLogging",
         "no tables": (
-            "s3:CreateBucketMetadataTableConfiguration s3:DeleteBucketMetadataTableConfiguration s3:UpdateBucketMetadataJournalTableConfiguration "
-            "s3:UpdateBucketMetadataInventoryTableConfiguration s3:UpdateBucketMetadataAnnotationTableConfiguration s3tables:CreateNamespace "
-            "s3tables:CreateTable s3tables:CreateTableBucket s3tables:GetTable s3tables:PutTableBucketPolicy s3tables:PutTableEncryption "
+            "s3:CreateBucketMetadataTableConfiguration s3:DeleteBucketMetadataTableConfiguration "
+            "s3:UpdateBucketMetadataJournalTableConfiguration s3:UpdateBucketMetadataInventoryTableConfiguration "
+            "s3:UpdateBucketMetadataAnnotationTableConfiguration s3tables:CreateNamespace s3tables:CreateTable "
+            "s3tables:CreateTableBucket s3tables:GetTable s3tables:PutTableBucketPolicy s3tables:PutTableEncryption "
             "s3tables:PutTablePolicy s3tables:GetTableMetadataLocation s3tables:UpdateTableMetadataLocation"
         ),
         "always encrypted, always with a lifecycle": "s3:DeleteBucketEncryption s3:DeleteBucketLifecycle",

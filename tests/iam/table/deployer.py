@@ -36,8 +36,9 @@ for stack in ("sekisho", "aws-sam-cli-managed-default"):
         "deploys a stack",
         DEPLOY,
         (
-            "cloudformation:CreateChangeSet cloudformation:DeleteChangeSet cloudformation:DescribeChangeSet cloudformation:DescribeStackEvents "
-            "cloudformation:DescribeStackResource cloudformation:DescribeStackResources cloudformation:DescribeStacks cloudformation:ExecuteChangeSet "
+            "cloudformation:CreateChangeSet cloudformation:DeleteChangeSet cloudformation:DescribeChangeSet "
+            "cloudformation:DescribeStackEvents cloudformation:DescribeStackResource "
+            "cloudformation:DescribeStackResources cloudformation:DescribeStacks cloudformation:ExecuteChangeSet "
             "cloudformation:GetTemplate cloudformation:ListStackResources cloudformation:TagResource"
         ),
         arn("cloudformation", P, f"stack/{stack}/1"),
