@@ -1,7 +1,7 @@
 """Reads the modules of a Rust crate: what each module's code names, and how long its functions are.
 
-This is not a Rust parser. It knows comments, literals, nested braces, `use` trees and paths, which is enough for the rules
-in layout_rules.py. Code for tests (`#[cfg(test)]`, and modules behind the feature `testing`) is left out.
+This is not a Rust parser. It knows comments, literals, nested braces, `use` trees and paths, which is enough for the
+rules in layout_rules.py. Code for tests (`#[cfg(test)]`, and modules behind the feature `testing`) is left out.
 """
 
 import re

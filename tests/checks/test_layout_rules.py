@@ -7,7 +7,9 @@ from tests.checks.rust_source import Crate, code_of, cycles, functions_of
 
 # A function that keeps every rule.
 SOUND = {
-    "src/lib.rs": "mod aws;\nmod error;\nmod head;\nmod outcome;\nmod relay;\nmod request;\nmod run;\npub use relay::Relay;\n",
+    "src/lib.rs": (
+        "mod aws;\nmod error;\nmod head;\nmod outcome;\nmod relay;\nmod request;\nmod run;\npub use relay::Relay;\n"
+    ),
     "src/main.rs": "fn main() { event_relay::Relay::run() }\n",
     "src/request.rs": "use aws_lambda_events::event::Event;\npub(crate) struct Request;\n",
     "src/outcome.rs": "pub enum Outcome { Relayed }\n",
@@ -23,7 +25,9 @@ SOUND = {
         "pub(super) async fn relay(run: &Run) { head::decide(); run.write().await }\n"
     ),
     "src/aws.rs": "pub(crate) mod codecommit;\npub(crate) mod sqs;\npub(crate) struct Clients;\n",
-    "src/aws/codecommit.rs": "use aws_sdk_codecommit::Client;\nuse super::Clients;\npub(crate) struct CodeCommit(Client);\n",
+    "src/aws/codecommit.rs": (
+        "use aws_sdk_codecommit::Client;\nuse super::Clients;\npub(crate) struct CodeCommit(Client);\n"
+    ),
     "src/aws/sqs.rs": "use aws_sdk_sqs::Client;\npub(crate) struct Sqs(Client);\n",
     "Cargo.toml": '[package]\nname = "event-relay"\n[features]\ntesting = []\n[dependencies]\nserde = "1"\n',
 }

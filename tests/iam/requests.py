@@ -1,30 +1,35 @@
-"""What the system does and may do, request by request, and beside each the nearest thing that it may not.
+"""The vocabulary of the table of requests: what each role may do, and the nearest requests, which must be refused.
 
-A principal of ours has the policies of its role; anybody else is an administrator of their own account. A resource of ours
-has its own policy; anybody else's lets in whom the caller's account lets go. Each border is tried from each side alone: what
-the identity must refuse is asked of a resource that lets it in, what the resource must refuse is asked by an administrator.
+One of our principals has the policies of its role; any other principal is an administrator of its own account. One of
+our resources has its own policy; any other resource admits everybody whom the caller's account allows. Each side of a
+border is tested alone: a request that the identity must refuse goes to a resource that admits it, and a request that
+the resource must refuse comes from an administrator.
 
-Whatever a role of ours may do, it may not do in another account, in another region or to something of another name, nor may it do
-something else there: `may` adds these four, but for what its `anywhere` names.
+What one of our roles may do, it may not do in another account, in another region or to a resource of another name, and
+it may do nothing else to that resource. `may` adds these four requests, except those in its `anywhere`.
 """
 
 import re
 from dataclasses import dataclass, field
 
-from tests.iam.mutants import NAMED
+from tests.iam.mutants import type_and_name
+from tools.layout import REGION
 
-REGION, ELSEWHERE = "ap-northeast-1", "eu-west-1"
-# The accounts of tests/template/deployed.py: repositories, test, production; all duties at once; repositories in another region;
-# pipelines in an organizational unit.
-R, T, P, ALL, E, O = (digit * 12 for digit in "123456")
+ELSEWHERE = "eu-west-1"
+# The accounts of tests/template/deployed.py: repositories, test, production, all duties in one account, repositories in
+# another region, pipelines in an organizational unit.
+R, T, P, ALL, E, UNIT_ACCOUNT = (digit * 12 for digit in "123456")
 STRANGER = "999999999999"
-# The accounts with pipelines, whose repositories they take, and from which region.
+# The accounts with pipelines, each with the account and the region of its repositories.
 WAYS = [(T, R, REGION), (P, R, REGION), (ALL, ALL, REGION), (E, R, ELSEWHERE)]
 
 
 @dataclass(frozen=True)
 class Request:
-    """One request and its expected outcome; `why` is the side, or the Sid of the Deny, that refuses it. `nearby`: added by `may`."""
+    """One request and its expected outcome.
+
+    `why` is the side or the Sid of the Deny that refuses the request; None if it is allowed. `nearby`: added by `may`.
+    """
 
     what: str
     who: str
@@ -43,8 +48,10 @@ REQUESTS: list[Request] = []
 
 
 def may(what, who, does, to, *misses, context=None, anywhere=(), beyond=None):
-    """Each of the actions is allowed; each miss differs in what it names, and is refused for its `why`. `beyond`: something else that
-    is not allowed there, where `ELSE` names what is."""
+    """Each of the actions is allowed. Each miss differs in the fields that it gives, and is refused for its `why`.
+
+    `beyond` is another action that is not allowed on the resource, needed if the action in `ELSE` is allowed.
+    """
     context = context or {}
     for action in does.split():
         REQUESTS.append(Request(what, who, action, to, account_of(to, who), context))
@@ -68,7 +75,7 @@ def may(what, who, does, to, *misses, context=None, anywhere=(), beyond=None):
             )
 
 
-# Something that no role of ours may do, by service and type of resource.
+# An action that none of our roles may do, by service and type of resource.
 ELSE = {
     "cloudformation:stack": "DeleteStack",
     "cloudwatch:alarm": "DisableAlarmActions",
@@ -91,7 +98,7 @@ ELSE = {
     "sqs:": "PurgeQueue",
     "sts:role": "TagSession",
     "chatbot:chat-configuration": "DeleteMicrosoftTeamsChannelConfiguration",
-    # AWS knows nothing else to do with these.
+    # AWS has no other actions on these.
     "chatbot:custom-action": None,
     "cloudwatch:dashboard": None,
     "kms:alias": None,
@@ -99,13 +106,16 @@ ELSE = {
 
 
 def nearby(who, action, to, beyond):
-    """What is nearest to something that a role of ours, or a service, may do."""
+    """The requests nearest to one that one of our roles, or a service, may make."""
     ours = re.match(r"arn:aws:iam::([1-6])\1{11}:role/sekisho-", who)
     if to is None or not (ours or not who.startswith("arn:")):
         return
     *head, service, region, account, rest = to.split(":", 5)
-    kind, _ = NAMED.match(rest).groups()
-    join = lambda region, account, rest: ":".join([*head, service, region, account, rest])
+    kind, _ = type_and_name(rest)
+
+    def join(region, account, rest):
+        return ":".join([*head, service, region, account, rest])
+
     if ours:
         if account.isdigit():
             yield but("account", "identity", to=join(region, STRANGER, rest))
@@ -125,7 +135,7 @@ def nearby(who, action, to, beyond):
 
 def renamed(rest):
     """The last part of an ARN, with another name."""
-    kind, name = NAMED.match(rest).groups()
+    kind, name = type_and_name(rest)
     if kind == "log-group:":
         _, colon, stream = name.partition(":")
         return f"log-group:/somebodys{colon}{stream}"
@@ -134,16 +144,17 @@ def renamed(rest):
 
 def never(what, who, does, to=None, why="identity", context=None):
     """None of the actions is allowed."""
-    for action in does.split():
-        REQUESTS.append(Request(what, who, action, to, account_of(to, who), context or {}, why))
+    account = account_of(to, who)
+    REQUESTS.extend(Request(what, who, action, to, account, context or {}, why) for action in does.split())
 
 
 def but(what, why, **other):
+    """A request that differs in the given fields."""
     return {"but": what, "why": why, **other}
 
 
 def account_of(resource, who):
-    """The account that a resource is in: buckets carry it in their name, the rest in the ARN; else the caller's own."""
+    """The account of a resource: from a bucket's name or another ARN; without a resource, the caller's account."""
     parts = (resource or "").split(":")
     if len(parts) > 4 and parts[4].isdigit():
         return parts[4]
@@ -164,11 +175,11 @@ def bucket(account):
     return f"arn:aws:s3:::sekisho-artifacts-{account}-{REGION}"
 
 
-KEY = {
-    account: arn("kms", account, f"key/artifacts-of-{account}") for account, _, _ in WAYS
-}  # made real by the test, which knows the ids
+# The test replaces the keys' names by their ids, which are known after the deployment.
+KEY = {account: arn("kms", account, f"key/artifacts-of-{account}") for account, _, _ in WAYS}
 VIA_S3 = {"kms:ViaService": f"s3.{REGION}.amazonaws.com"}
 
 
 def not_through_s3():
+    """Misses: the key is used directly, which both sides refuse."""
     return [but(f"not through S3 ({why})", why, context={"kms:ViaService": None}) for why in ("identity", "resource")]

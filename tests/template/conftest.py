@@ -6,7 +6,7 @@ import pytest
 
 from tests.template import deployed, policies
 
-OF_DEPLOYERS = "444444444444"  # whose people deploy to production
+OF_DEPLOYERS = "444444444444"  # the account of the people who deploy to production
 PRODUCTION = "333333333333"
 
 
@@ -15,7 +15,7 @@ def cloud_of_all():
     """A cloud with the accounts of `deployed.ACCOUNTS`, and the role that deploys in one of them."""
     with deployed.cloud() as cloud:
         template = deployed.expanded()
-        # People's own, which the stack attaches: the application has a queue.
+        # A policy from outside the stack, which the stack attaches: it lets the application create a queue.
         queue = {
             "Effect": "Allow",
             "Action": "sqs:CreateQueue",
@@ -24,7 +24,7 @@ def cloud_of_all():
         cloud.client("555555555555", "iam").create_policy(
             PolicyName="shop", PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [queue]})
         )
-        # Pipelines before repositories; tests/template/test_operator.py has it the other way round. Either order works.
+        # Pipelines before repositories; tests/tools/conftest.py has the other order. Either order works.
         for account, parameters in reversed(deployed.ACCOUNTS.items()):
             cloud.deploy(account, parameters, template)
         cloud.bootstrap(PRODUCTION, OF_DEPLOYERS)

@@ -1,4 +1,4 @@
-"""The template expanded as SAM expands it, and deployed to accounts of a local cloud: its conditions and names resolved."""
+"""The template as SAM expands it, deployed to accounts of a local cloud, which resolves its conditions and names."""
 
 import io
 import json
@@ -21,8 +21,8 @@ TEMPLATE = ROOT / "template.yaml"
 BOOTSTRAP, BOOTSTRAP_STACK = ROOT / "bootstrap" / "deploy-role.yaml", "sekisho-deploy"
 CODE = "placeholder"
 
-# The accounts of samconfig.toml, with everything switched on that adds a policy; and beside them those where a condition of the
-# template that makes another policy goes the other way.
+# The accounts of samconfig.toml with every parameter that adds a policy, and accounts in which the other branch of a
+# condition makes another policy.
 PARTNERS = {"RepositoryAccountId": "111111111111", "PipelineAccountIds": "222222222222,333333333333"}
 ORG_UNIT = "o-a1b2c3d4e5/r-ab12/ou-ab12-11111111/"
 ACCOUNTS = {
@@ -39,9 +39,9 @@ ACCOUNTS = {
         "SlackWorkspaceId": "T07EA123LEP",
         "SlackChannelId": "C07EZ1ABC23",
     },
-    # All duties and no partner; access without AssumableRoleArns.
+    # All duties, and no other account; access without AssumableRoleArns.
     "444444444444": {"HostsRepositories": "true", "HostsPipelines": "true", "GrantsAccess": "true"},
-    # Repositories in another region; an application that makes more than functions.
+    # Repositories in another region; an application that needs more than functions.
     "555555555555": {
         "HostsPipelines": "true",
         "RepositoryAccountId": "111111111111",
@@ -73,13 +73,13 @@ def expanded():
 
 
 class Deployed:
-    """A local cloud, and what is deployed in it."""
+    """A local cloud to which stacks are deployed."""
 
     def __init__(self, endpoint):
         self.endpoint = endpoint
 
     def client(self, account, service, region=REGION):
-        """A client as the account's root, which the emulator takes any 12-digit access key for."""
+        """A client as the account's root: the emulator takes an access key of 12 digits as the root of that account."""
         return boto3.client(
             service,
             region_name=region,
@@ -89,7 +89,7 @@ class Deployed:
         )
 
     def deploy(self, account, parameters, template=None):
-        """Deploys the expanded template; gives the stack's outputs."""
+        """Deploys the expanded template; returns the stack's outputs."""
         s3 = self.client(account, "s3")
         s3.create_bucket(Bucket=f"{CODE}-{account}", CreateBucketConfiguration={"LocationConstraint": REGION})
         s3.put_object(Bucket=f"{CODE}-{account}", Key=CODE, Body=_placeholder())
@@ -114,7 +114,7 @@ class Deployed:
         return f"{self.endpoint}/{CODE}-{account}/template"
 
     def bootstrap(self, account, deployer):
-        """Deploys the role that deploys, for a role and some users of the account `deployer`."""
+        """Deploys the role for deployment, which a role and some users of the account `deployer` may assume."""
         who = f"arn:aws:iam::{deployer}:role/ci,arn:aws:iam::{deployer}:user/ops-*"
         return self._create(
             account,
@@ -139,7 +139,7 @@ class Deployed:
 
 
 def _placeholder():
-    """A zip that Lambda takes; nothing invokes it."""
+    """A zip that Lambda accepts; nothing invokes the function."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("bootstrap", "#!/bin/sh\nexit 1\n")

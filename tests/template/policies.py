@@ -1,21 +1,20 @@
-"""Every policy of an account's stack, with its names resolved, as the deployed stack has it."""
+"""Every policy of a deployed stack, with its names resolved."""
 
 import json
 from dataclasses import dataclass, field
+from functools import partial
 
-from tests.template.deployed import REGION, STACK
-
-BUS = "sekisho"
+from tools.layout import BUS, REGION, STACK
 
 
 @dataclass(frozen=True)
 class Policy:
-    """One document and where it stands; `on` is the ARN of the role or resource that it belongs to."""
+    """One document; `on` is the ARN of its role or resource."""
 
     kind: str  # identity, trust, boundary, managed, people's, bus, key, bucket, queue, topic, function
     on: str
     document: dict = field(hash=False)
-    roles: tuple = ()  # those that a managed policy, or one that people bring along, is attached to
+    roles: tuple = ()  # the roles to which a managed policy is attached
 
     @property
     def statements(self):
@@ -27,8 +26,8 @@ class Policy:
 
 
 def of(deployed, account, stack=STACK):
-    """All of them; a resource of a kind that can carry a policy and is not read here is an error."""
-    client = lambda service: deployed.client(account, service)
+    """All policies of a stack; a kind of policy that is not read here is an error."""
+    client = partial(deployed.client, account)
     cloudformation, iam = client("cloudformation"), client("iam")
     pages = cloudformation.get_paginator("list_stack_resources").paginate(StackName=stack)
     resources = [
@@ -45,7 +44,7 @@ def of(deployed, account, stack=STACK):
         version = iam.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
         return iam.get_policy_version(PolicyArn=arn, VersionId=version)["PolicyVersion"]["Document"]
 
-    attached = {}
+    attached: dict[str, list[str]] = {}
     for _, kind, physical in resources:
         if kind == "AWS::IAM::Role":
             for policy in iam.list_attached_role_policies(RoleName=physical)["AttachedPolicies"]:
@@ -96,5 +95,5 @@ READ_WITH_THEIR_RESOURCE = ["AWS::S3::BucketPolicy", "AWS::SQS::QueuePolicy", "A
 
 
 def listed(value):
-    """A policy element as the list that it may be."""
+    """The value of a policy element as a list."""
     return value if isinstance(value, list) else [value]

@@ -1,4 +1,4 @@
-"""Environment, actions and resources: what a function's code uses is in the template for it, and nothing is there that it does not use."""
+"""The template gives each function exactly the environment, actions and resources that the function's code uses."""
 
 import re
 
@@ -11,7 +11,7 @@ from tests.template.policies import listed
 from tests.template.test_template import NAMES
 
 FUNCTIONS = deployed.ROOT / "functions"
-# The ledger's methods, each by the call that it makes.
+# The call of each of the ledger's methods.
 LEDGER = {
     "read": "GetItem",
     "write": "PutItem",
@@ -20,7 +20,7 @@ LEDGER = {
     "each": "Query",
     "delete": "DeleteItem",
 }
-# Calls that take other permissions than one of their own name.
+# Calls that need other permissions than the one of their own name.
 NEEDS = {
     "s3:HeadObject": ["s3:GetObject", "s3:GetObjectLegalHold", "s3:GetObjectRetention"],
     "s3:ListObjectsV2": ["s3:ListBucket"],
@@ -32,7 +32,7 @@ NEEDS = {
     "s3:CreateMultipartUpload": ["s3:PutObject", "s3:PutObjectTagging"],
     "s3:CompleteMultipartUpload": ["s3:PutObject"],
     "s3:UploadPartCopy": ["s3:PutObject", "s3:GetObjectVersion"],
-    # S3 asks KMS in the caller's name.
+    # S3 calls KMS with the caller's permissions.
     "s3:UpdateObjectEncryption": [
         "s3:UpdateObjectEncryption",
         "s3:PutObject",
@@ -46,20 +46,20 @@ NEEDS = {
 }
 # Lambda itself uses the function's role for these.
 BY_LAMBDA = {"logs:CreateLogStream", "logs:PutLogEvents"}
-# The resources that the code is told of by its environment, by the variable: what the policy calls them, for the service.
+# The resources in environment variables: the service, and the resource in the policy.
 TOLD = {
     "LEDGER_TABLE": ("dynamodb", "arn:aws:dynamodb:{region}:{account}:table/{value}"),
     "NOTICE_TOPIC_ARN": ("sns", "{value}"),
     "DEAD_LETTER_QUEUE_URL": ("sqs", "arn:aws:sqs:{region}:{account}:{name}"),
     "ARTIFACT_BUCKET": ("s3", "arn:aws:s3:::{value}"),
     "ARTIFACT_KEY_ARN": ("kms", "{value}"),
-    # Of what it grants a condition holds them to the boundary; of changes the starter compares the account.
+    # No resource in a policy: a condition compares the boundary, and pipeline-starter compares the account.
     "ACCESS_BOUNDARY_ARN": None,
     "REPOSITORY_ACCOUNT_ID": None,
-    # How the C library looks names up.
+    # Options for the C library's resolver.
     "RES_OPTIONS": None,
 }
-# What it is told of otherwise, by function: the resource for the service, and where in the code its name comes from.
+# Other resources, by function: the service, the resource, and the place in the code that names it.
 NAMED = {
     "EventRelay": [
         (
@@ -116,12 +116,12 @@ NAMED = {
         ("iam", "*", r"get_account_authorization_details\(\)"),
     ],
 }
-# The SDK's name of a service, where botocore and IAM have another.
+# The SDK's names of services that have another name in botocore and IAM.
 SERVICES = {"eventbridge": "events"}
 
 
 def code(binary):
-    """The function's source, its own tests left out."""
+    """The function's source without its tests."""
     files = sorted((FUNCTIONS / binary / "src").rglob("*.rs"))
     assert files
     return "\n".join(file.read_text().split("#[cfg(test)]")[0] for file in files)
@@ -136,9 +136,9 @@ def test_environment(logical):
     globals_ = deployed.source()["Globals"]["Function"]["Environment"]["Variables"]
     given = set(globals_) | set(function(logical).get("Environment", {}).get("Variables", {}))
     read = set(re.findall(r'"([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)"', code(NAMES[logical][1])))
-    # Set by Lambda, or from outside for another endpoint.
+    # Lambda sets AWS_…; SEKISHO_CONFIG is set for tests only.
     read = {name for name in read if not name.startswith("AWS_") and name != "SEKISHO_CONFIG"}
-    # One is shared/lambda's to read, one the C library's.
+    # shared/lambda reads the first, the C library the second.
     assert given == read | {"LEDGER_TABLE", "RES_OPTIONS"}
 
 
@@ -151,7 +151,7 @@ def test_actions(logical):
     for crate in re.findall(r"^aws-sdk-(\w+)", manifest, re.MULTILINE):
         service = SERVICES.get(crate, crate)
         if service == "dynamodb":
-            # The ledger alone speaks to DynamoDB.
+            # Only the ledger calls DynamoDB.
             methods = set(re.findall(r"ledger(?:\(\))?\s*\.\s*(\w+)", source)) & set(LEDGER)
             needed |= {f"dynamodb:{LEDGER[method]}" for method in methods}
             continue
@@ -164,24 +164,22 @@ def test_actions(logical):
     allowed = set()
     for policy in deployed.source()["Resources"][f"{logical}Role"]["Properties"]["Policies"]:
         for statement in policy["PolicyDocument"]["Statement"]:
-            statement = statement["Fn::If"][1] if "Fn::If" in statement else statement
-            allowed |= set(listed(statement["Action"]))
+            present = statement["Fn::If"][1] if "Fn::If" in statement else statement
+            allowed |= set(listed(present["Action"]))
     assert allowed == needed
 
 
 @pytest.mark.parametrize("logical", NAMES)
 def test_resources(logical, cloud_of_all, accounts):
-    """As deployed where all parameters that name a resource are given."""
+    """Compared in an account that sets all parameters that name a resource."""
     name, binary = NAMES[logical]
     account = "111111111111" if logical == "EventRelay" else "333333333333"
     known = {"region": deployed.REGION, "account": account}
     used = {("logs", f"arn:aws:logs:{deployed.REGION}:{account}:log-group:/aws/lambda/{name}:*")}  # Lambda itself
-    given = cloud_of_all.client(account, "lambda").get_function_configuration(FunctionName=name)["Environment"][
-        "Variables"
-    ]
-    for variable, value in given.items():
-        if TOLD[variable]:
-            service, resource = TOLD[variable]
+    configuration = cloud_of_all.client(account, "lambda").get_function_configuration(FunctionName=name)
+    for variable, value in configuration["Environment"]["Variables"].items():
+        if named := TOLD[variable]:
+            service, resource = named
             used.add((service, resource.format(value=value, name=value.rpartition("/")[2], **known)))
     for service, resource, source in NAMED[logical]:
         assert re.search(source, code(binary)), f"nothing in {binary} names {resource}"

@@ -1,4 +1,4 @@
-"""bootstrap/deploy-role.yaml: who may take the role, and whether it suffices for what the template makes."""
+"""bootstrap/deploy-role.yaml: only the named principals may assume the role, and the role can deploy the template."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from tests.template.policies import listed
 from tests.template.test_policies import MANAGED_POLICY_LIMIT
 from tests.template.test_template import lint
 
-# What parliament finds and we mean: the finding, what it says.
+# parliament's findings that are intended: the finding, and a part of its text.
 MEANT = [
     ("INVALID_ARN", "aws:transform/Serverless-2016-10-31"),  # AWS's own
     ("RESOURCE_POLICY_PRIVILEGE_ESCALATION", "sekisho-artifacts-"),  # the deployer writes the bucket's policy
@@ -26,7 +26,7 @@ MEANT = [
 
 
 def actions(role):
-    """What the role is allowed, wherever."""
+    """The actions that the role is allowed, on any resource."""
     return {
         action
         for policy in role
@@ -57,7 +57,7 @@ def test_only_the_named_may_take_it(role):
     }
 
 
-def test_parliament_finds_nothing_that_is_not_meant(role):
+def test_parliament_finds_nothing_unintended(role):
     found, unused = [], set(MEANT)
     for policy in (one for one in role if one.kind == "managed"):
         for one in parliament.analyze_policy_string(json.dumps(policy.document)).findings:
@@ -77,7 +77,7 @@ def test_policies_fit_and_allow_no_wildcard_action(role):
 
 
 def test_it_may_call_what_cloudformation_calls(role):
-    """By the handlers in CloudFormation's own schemas; tests/iam/deployer.py has each with its resource."""
+    """By the handlers in CloudFormation's own schemas; tests/iam/table/deployment.py has each with its resource."""
     allowed = {action.lower() for action in actions(role)}
     lacking = {
         kind: missing
@@ -87,11 +87,11 @@ def test_it_may_call_what_cloudformation_calls(role):
     assert lacking == {}
 
 
-def test_what_is_left_out_of_the_handlers_is_in_them():
+def test_the_calls_left_out_are_in_the_handlers():
     assert {kind: left for kind in handlers.UNUSED if (left := handlers.unused(kind) - handlers.calls_of(kind))} == {}
 
 
-# What the application's stack may not do, which its templates would need ApplicationPolicyArn for.
+# Actions that the application's stack may not do; a template that needs one needs ApplicationPolicyArn.
 NOT_FOR_APPLICATIONS = {
     "only what logs is attached": "iam:PutRolePolicy iam:DeleteRolePolicy",
     "a role's trust stays as it was made": "iam:UpdateAssumeRolePolicy iam:UpdateRole iam:UpdateRoleDescription",
@@ -117,7 +117,7 @@ def test_the_applications_stack_may_call_what_cloudformation_calls(accounts):
 
 
 def test_a_first_deployment_can_make_the_key_and_take_it_back(role):
-    """KMS makes no key whose policy its maker could not change: asked before the key has an alias or a tag."""
+    """KMS creates a key only if the creator may change its policy. At that moment the key has no alias and no tag."""
     (key,) = [
         one
         for policy in role

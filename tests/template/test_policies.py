@@ -1,4 +1,4 @@
-"""What every policy of every account keeps to."""
+"""Rules for every policy of every account."""
 
 import json
 import re
@@ -11,7 +11,8 @@ import pytest
 from tests.template import deployed, policies
 from tests.template.policies import listed
 
-# Where AWS knows no narrower resource, by Sid: the first four take none, or are asked for all; a key's own policy means the key.
+# Statements, by Sid, for which AWS has no narrower resource: actions without a resource or on all resources, and the
+# statements of a key's own policy, in which `*` means the key.
 ANY_RESOURCE = {
     "ListRepositories",
     "ListPipelines",
@@ -21,7 +22,7 @@ ANY_RESOURCE = {
     "UseHere",
     "PutSource",
 }
-# What parliament finds and we mean: kind of policy, finding, what the finding says.
+# parliament's findings that are intended: the kind of policy, the finding, and a part of its text.
 MEANT = [
     ("trust", "MALFORMED", "neither Resource nor NotResource"),  # a trust policy has none
     ("key", "RESOURCE_STAR", ""),  # in a key's own policy this is the key
@@ -41,7 +42,7 @@ MANAGED_POLICY_LIMIT, ROLE_INLINE_LIMIT, TRUST_LIMIT = 6144, 10240, 2048
 
 
 def every(accounts):
-    """All policies of ours."""
+    """All policies of the stacks."""
     return [(account, policy) for account, found in accounts.items() for policy in found if policy.kind != "people's"]
 
 
@@ -55,7 +56,7 @@ def test_each_account_has_what_its_duties_need(accounts):
     assert kinds["666666666666"] == kinds["111111111111"]
 
 
-def test_parliament_finds_nothing_that_is_not_meant(accounts):
+def test_parliament_finds_nothing_unintended(accounts):
     found, unused = [], set(MEANT)
     for account, policy in every(accounts):
         analyzed = parliament.analyze_policy_string(json.dumps(policy.document))
@@ -77,7 +78,7 @@ def test_no_policy_names_a_role_or_user_of_another_account(accounts):
                 assert re.fullmatch(r"arn:aws:iam::\d{12}:root", principal), f"{account} {policy}: {principal}"
 
 
-def test_whom_another_account_is_held_to_is_one_role(accounts):
+def test_another_account_is_limited_to_one_role(accounts):
     for account, policy in every(accounts):
         for statement in policy.statements:
             principal = statement.get("Principal")
@@ -94,13 +95,15 @@ def test_whom_another_account_is_held_to_is_one_role(accounts):
                 assert held, f"{account} {policy}: {statement}"
 
 
-def test_anybody_is_only_denied(accounts):
-    """But the pipeline roles of an organizational unit, in the account that names one."""
-    unit = []
-    for account, policy in every(accounts):
-        for statement in policy.statements:
-            if statement.get("Principal") in ("*", {"AWS": "*"}) and statement["Effect"] != "Deny":
-                unit.append((account, policy.kind, statement["Condition"]))
+def test_a_principal_of_everybody_is_only_denied(accounts):
+    """Except the pipeline roles of an organizational unit, in the account that names one."""
+    everybody = ("*", {"AWS": "*"})
+    unit = [
+        (account, policy.kind, statement["Condition"])
+        for account, policy in every(accounts)
+        for statement in policy.statements
+        if statement.get("Principal") in everybody and statement["Effect"] != "Deny"
+    ]
     assert unit == [
         (
             "666666666666",
@@ -113,8 +116,8 @@ def test_anybody_is_only_denied(accounts):
     ]
 
 
-def test_services_are_held_to_this_account(accounts):
-    """But Lambda, which sets no source when it takes a role, and EventBridge's permission, whose rule says the account."""
+def test_services_are_limited_to_this_account(accounts):
+    """Except Lambda, which sets no source when it assumes a role. EventBridge's rule has the account in its ARN."""
     for account, policy in every(accounts):
         for statement in policy.statements:
             services = (
@@ -140,7 +143,7 @@ def test_wildcard_actions_only_deny(accounts):
                 )
 
 
-def test_any_resource_only_where_aws_knows_no_other(accounts):
+def test_any_resource_is_used_only_if_aws_has_no_other(accounts):
     for account, policy in every(accounts):
         for statement in policy.statements:
             if (
@@ -175,8 +178,8 @@ def test_policies_fit(accounts):
 
 
 def too_large(found):
-    """Whose policies IAM would not take: it counts all inline policies of a role together, white space aside."""
-    sizes = {}
+    """The policies that are too large for IAM, which counts a role's inline policies together, without white space."""
+    sizes: dict[tuple[str, str], int] = {}
     for policy in found:
         if policy.kind in LIMITS:
             where = (policy.kind, policy.on)
@@ -187,7 +190,7 @@ def too_large(found):
     return {where: size for where, size in sizes.items() if size > LIMITS[where[0]]}
 
 
-# The longest that each list may be, and how it is longest in a policy: in many short entries.
+# For each list, the duty, entries that are as short as possible, and their highest number.
 LISTS = {
     "PipelineAccountIds": ("HostsRepositories", [f"{number:012}" for number in range(56)], 55),
     "AssumableRoleArns": (

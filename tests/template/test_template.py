@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import zlib
+from typing import Any
 
 import boto3
 import botocore.exceptions
@@ -83,7 +84,8 @@ def cloud():
 
 
 COMBINATIONS = [
-    [duty for duty, has in zip(DUTIES, chosen) if has] for chosen in itertools.product([False, True], repeat=3)
+    [duty for duty, has in zip(DUTIES, chosen, strict=True) if has]
+    for chosen in itertools.product([False, True], repeat=3)
 ]
 
 
@@ -104,7 +106,7 @@ def test_the_duties_combine_in_any_way(cloud, number):
 
 
 def test_a_stack_of_its_own_trusts_its_own_account(cloud):
-    """With no partner named, all duties together in one account deal with each other."""
+    """If no other account is named, all duties work together in one account."""
     cloud.deploy("200000000000", dict.fromkeys(DUTIES, "true"))
     role = cloud.client("200000000000", "iam").get_role(RoleName=f"sekisho-source-action-{deployed.REGION}")["Role"]
     assert role["AssumeRolePolicyDocument"]["Statement"][0]["Principal"] == {"AWS": ["arn:aws:iam::200000000000:root"]}
@@ -115,7 +117,7 @@ def test_deleting_the_stack_keeps_ledger_and_artifacts(cloud):
     key_arn = cloud.deploy(account, {"HostsPipelines": "true", "ArtifactWrites": "repair"})["ArtifactKeyArn"]
     s3, cloudformation, dynamodb = (cloud.client(account, service) for service in ("s3", "cloudformation", "dynamodb"))
     bucket = f"sekisho-artifacts-{account}-{deployed.REGION}"
-    # Not under the key, which is not for an administrator.
+    # Encrypted with S3's own key, because an administrator may not use the artifact key.
     s3.put_object(Bucket=bucket, Key="shop/Source/one", Body=b"an artifact", ServerSideEncryption="AES256")
     row = {"pk": {"S": "decision#pipeline-starter#2026-11-21"}, "sk": {"S": "one"}}
     dynamodb.put_item(TableName="sekisho-ledger", Item=row)
@@ -162,7 +164,7 @@ def test_neither_parameters_nor_a_release_replace_key_bucket_or_ledger(cloud):
     }
     cloud.update(account, turned, template)
     assert physical() == before
-    # As a later release may change them.
+    # Changes that a later release may make.
     changed = {name: template["Resources"][name]["Properties"] for name in KEPT}
     changed["ArtifactKey"]["Description"] = "What pipelines hand on, and more"
     changed["ArtifactBucket"]["LifecycleConfiguration"]["Rules"][0]["ExpirationInDays"] = 30
@@ -176,7 +178,7 @@ def test_neither_parameters_nor_a_release_replace_key_bucket_or_ledger(cloud):
 
 
 def test_what_would_replace_key_bucket_or_ledger_stays_as_it_was_released():
-    """What CloudFormation can't change in place, by its schemas: a change here would leave what is kept behind, and begin anew."""
+    """CloudFormation can't change these properties in place: a change would abandon the resource and create a new one."""
     found = {}
     for name in KEPT:
         one = deployed.source()["Resources"][name]
@@ -235,7 +237,7 @@ def test_the_build_uses_options_that_sam_has():
 
 
 def event(**detail):
-    """As CodePipeline sends it."""
+    """An event as CodePipeline sends it."""
     return {
         "version": "0",
         "id": "5f2c1a90-0000-4000-8000-000000000001",
@@ -279,7 +281,7 @@ def test_what_the_channel_is_told_has_the_form_that_chatbot_shows():
     (target,) = deployed.source()["Resources"]["ApprovalWaits"]["Properties"]["Targets"]
     paths, text = target["InputTransformer"]["InputPathsMap"], target["InputTransformer"]["InputTemplate"]["Fn::Sub"]
     text = text.replace("${AWS::AccountId}", "123456789012").replace("${AWS::Region}", deployed.REGION)
-    # EventBridge puts in what stands between < and >.
+    # EventBridge replaces the names between < and >.
     assert set(re.findall("<([^>]*)>", text)) == set(paths)
     for name, path in paths.items():
         value = functools.reduce(lambda one, key: one[key], path.removeprefix("$.").split("."), event())
@@ -293,7 +295,7 @@ def test_what_the_channel_is_told_has_the_form_that_chatbot_shows():
     )
 
 
-# What Chatbot asks for when somebody runs the action.
+# The variables that Chatbot asks for when somebody runs the action.
 ASKED = {"AskByAlias": {"user"}}
 ACTIONS = {
     name: one["Properties"]
@@ -310,14 +312,10 @@ REGIONS = sorted(
 
 
 def test_the_commands_of_custom_actions_fit():
-    """100 characters, by CreateCustomAction, whatever CloudFormation's own schema says."""
-    most = (
-        botocore.session.get_session()
-        .get_service_model("chatbot")
-        .shape_for("CustomActionDefinition")
-        .members["CommandText"]
-        .metadata["max"]
-    )
+    """CreateCustomAction accepts 100 characters, although CloudFormation's schema allows more."""
+    chatbot = botocore.session.get_session().get_service_model("chatbot")
+    shape: Any = chatbot.shape_for("CustomActionDefinition")
+    most = shape.members["CommandText"].metadata["max"]
     assert most == 100 and len(REGIONS) > 30 and len(ACTIONS) == 3
     for name, action in ACTIONS.items():
         for region in REGIONS:

@@ -1,6 +1,7 @@
 """Access: temp-access, chat, and the users who have access."""
 
-from tests.iam.requests import ALL, KEY, REGION, STRANGER, O, P, arn, bucket, but, may, never, role
+from tests.iam.requests import ALL, KEY, STRANGER, UNIT_ACCOUNT, P, arn, bucket, but, may, never, role
+from tools.layout import REGION
 
 USERS = {account: f"arn:aws:iam::{account}:user/prd-user" for account in (P, ALL)}
 for account, user in USERS.items():
@@ -33,13 +34,14 @@ for account, user in USERS.items():
         never(
             "doesn't make anybody grantable",
             access,
-            f"iam:Tag{kind} iam:Put{kind}PermissionsBoundary iam:Delete{kind}PermissionsBoundary iam:Attach{kind}Policy",
+            f"iam:Tag{kind} iam:Put{kind}PermissionsBoundary iam:Delete{kind}PermissionsBoundary "
+            f"iam:Attach{kind}Policy",
             principal,
             context={},
         )
     may("looks for grants", access, "iam:GetAccountAuthorizationDetails", None)
 
-for account in (P, O):
+for account in (P, UNIT_ACCOUNT):
     channel = f"arn:aws:chatbot::{account}:chat-configuration/slack-channel/sekisho-{account}-{REGION}"
     may(
         "is taken by Chatbot",

@@ -1,14 +1,13 @@
-"""From the repository account to the pipeline account and back: the bus, and the source action with its artifact and key."""
+"""Between repository account and pipeline account: the bus, and the source action with its artifact and key."""
 
 from tests.iam.requests import (
     ALL,
     ELSEWHERE,
     KEY,
-    REGION,
     STRANGER,
+    UNIT_ACCOUNT,
     VIA_S3,
     WAYS,
-    O,
     R,
     T,
     arn,
@@ -19,11 +18,12 @@ from tests.iam.requests import (
     not_through_s3,
     role,
 )
+from tools.layout import REGION
 
 # Repository account → pipeline account: the bus
 
 CHANGE = {"events:source": "sekisho.relay", "events:detail-type": "Source Change"}
-for account in (R, ALL, O):
+for account in (R, ALL, UNIT_ACCOUNT):
     relay, shop = role(account, "event-relay"), arn("codecommit", account, "shop")
     may(
         "reads a repository",
@@ -41,7 +41,7 @@ for account in (R, ALL, O):
     )
 for account, repositories, region in WAYS:
     relay = role(repositories, "event-relay", region)
-    # Within one account what the identity may do needs no bus's leave.
+    # Within one account the identity's permission is enough, without the bus's policy.
     across = account != repositories
     may(
         "relays a change",
@@ -75,7 +75,7 @@ for account, repositories, region in WAYS:
         context=CHANGE,
         anywhere=["region"] if region == REGION else ["account", "region", "name", "else"],
     )
-# Where the repository account names an organizational unit: an account of it, by its path.
+# For a repository account that names an organizational unit: an account in that unit, by its path.
 MEMBER, UNIT, OTHER_UNIT = (
     "777777777777",
     "o-a1b2c3d4e5/r-ab12/ou-ab12-11111111/",
@@ -93,7 +93,7 @@ def outside(why, key):
 
 may(
     "relays a change into the organizational unit",
-    role(O, "event-relay"),
+    role(UNIT_ACCOUNT, "event-relay"),
     "events:PutEvents",
     arn("events", MEMBER, "event-bus/sekisho"),
     *outside("identity", "aws:ResourceOrgPaths"),
@@ -109,7 +109,7 @@ for account, repositories, region in WAYS:
         role(repositories, "source-action", region),
         account != repositories,
     )
-    # A source role that is not deployed here is an administrator: it shows what bucket and key say of it.
+    # A source role that is not deployed here is an administrator, so that only bucket and key limit it.
     deployed_here = region == REGION
     may(
         "takes the source action's role",
@@ -215,13 +215,14 @@ for account, repositories, region in WAYS:
             KEY[account],
             context={},
         )
-for account in (R, ALL, O):
+for account in (R, ALL, UNIT_ACCOUNT):
     source, shop = role(account, "source-action"), arn("codecommit", account, "shop")
     may(
         "reads the source",
         source,
         (
-            "codecommit:CancelUploadArchive codecommit:GetBranch codecommit:GetCommit codecommit:GetUploadArchiveStatus "
+            "codecommit:CancelUploadArchive codecommit:GetBranch codecommit:GetCommit "
+            "codecommit:GetUploadArchiveStatus "
             "codecommit:UploadArchive"
         ),
         shop,
@@ -230,7 +231,10 @@ for account in (R, ALL, O):
     never(
         "doesn't write to a repository", source, "codecommit:GitPush codecommit:GitPull codecommit:DeleteBranch", shop
     )
-SOURCE, OBJECT = role(O, "source-action"), f"arn:aws:s3:::sekisho-artifacts-{MEMBER}-{REGION}/shop/Source/abc.zip"
+SOURCE, OBJECT = (
+    role(UNIT_ACCOUNT, "source-action"),
+    f"arn:aws:s3:::sekisho-artifacts-{MEMBER}-{REGION}/shop/Source/abc.zip",
+)
 may(
     "is taken from the organizational unit",
     role(MEMBER, "pipeline"),

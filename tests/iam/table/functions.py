@@ -1,9 +1,9 @@
 """Every function: its log, ledger, queue, topic, role and rules."""
 
-from tests.iam.requests import ALL, STRANGER, WAYS, E, O, P, R, T, arn, but, may, role
+from tests.iam.requests import ALL, STRANGER, UNIT_ACCOUNT, WAYS, E, P, R, T, arn, but, may, role
 
 for account, what, function in [
-    *((account, "event-relay", "sekisho-event-relay") for account in (R, ALL, O)),
+    *((account, "event-relay", "sekisho-event-relay") for account in (R, ALL, UNIT_ACCOUNT)),
     *(
         (account, what, f"sekisho-{what}")
         for account, _, _ in WAYS
@@ -66,7 +66,7 @@ RULES = {
     P: PIPELINE_RULES | ACCESS_RULES,
     ALL: RELAY_RULES | PIPELINE_RULES | ACCESS_RULES,
     E: PIPELINE_RULES,
-    O: RELAY_RULES,
+    UNIT_ACCOUNT: RELAY_RULES,
 }
 for account, functions in RULES.items():
     for function, rules in functions.items():

@@ -3,7 +3,6 @@
 from tests.iam.requests import (
     ELSEWHERE,
     KEY,
-    REGION,
     STRANGER,
     VIA_S3,
     WAYS,
@@ -17,6 +16,7 @@ from tests.iam.requests import (
     not_through_s3,
     role,
 )
+from tools.layout import REGION
 
 for account, _, _ in WAYS:
     starter, pipeline, build, cloudformation = (

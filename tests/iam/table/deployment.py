@@ -1,18 +1,19 @@
-"""What the role that deploys may do: what CloudFormation's handlers call for what the template makes, and what sam and the scripts call.
+"""The role for deployment: the calls of CloudFormation's handlers for the template, of sam and of the operations.
 
-The handlers say themselves what they call, in the schemas that cfn-lint brings along; `tests/template/handlers.py` reads them, and names
-what is left out of them because the template does not use it.
+The schemas that cfn-lint contains list the calls of the handlers. `tests/template/handlers.py` reads the schemas, and
+names the calls that are left out because the template does not use them.
 """
 
-from tests.iam.requests import ALL, REGION, STRANGER, P, arn, bucket, but, may, never, role
+from tests.iam.requests import ALL, STRANGER, P, arn, bucket, but, may, never, role
 from tests.template import handlers
+from tools.layout import REGION
 
 DEPLOY = role(P, "deploy")
 KINDS = handlers.kinds()
 
 
 def called(service, *kinds, but_not=""):
-    """What CloudFormation calls of a service for these kinds of resources, or for all."""
+    """The calls of CloudFormation to a service for these kinds of resources, or for all."""
     found = {action for kind in kinds or KINDS for action in handlers.calls(kind) if action.startswith(f"{service}:")}
     return " ".join(sorted(found - set(but_not.split())))
 
@@ -28,7 +29,8 @@ for who in ("role/ci", "user/ops-1"):
         but("for its tags", "resource", does="sts:TagSession"),
     )
 
-# ---- sam, and the stack ----------------------------------------------------------------------------------------------------
+# ---- sam, and the stack
+# ----------------------------------------------------------------------------------------------------
 
 SAM = "arn:aws:s3:::aws-sam-cli-managed-default-samclisourcebucket-1a2b3c"
 for stack in ("sekisho", "aws-sam-cli-managed-default"):
@@ -48,7 +50,7 @@ may("puts a package", DEPLOY, "s3:GetObject s3:GetObjectVersion s3:PutObject", f
 may("makes sam's bucket", DEPLOY, "s3:GetBucketLocation", SAM)
 BUCKET = "AWS::S3::Bucket", "AWS::S3::BucketPolicy"
 OF_OBJECTS = "s3:GetObject s3:GetObjectVersion"
-# Sam's bucket keeps no notifications and no lifecycle, and nobody deletes it.
+# sam's bucket has no notifications and no lifecycle, and nobody deletes it.
 may(
     "keeps sam's bucket",
     DEPLOY,
@@ -56,7 +58,8 @@ may(
         "s3",
         *BUCKET,
         but_not=(
-            f"{OF_OBJECTS} s3:DeleteBucket s3:DeleteBucketPolicy s3:PutBucketNotification s3:PutBucketOwnershipControls s3:PutLifecycleConfiguration"
+            f"{OF_OBJECTS} s3:DeleteBucket s3:DeleteBucketPolicy s3:PutBucketNotification "
+            "s3:PutBucketOwnershipControls s3:PutLifecycleConfiguration"
         ),
     ),
     SAM,
@@ -70,7 +73,8 @@ never(
     context={"aws:SecureTransport": "true"},
 )
 
-# ---- Identities ------------------------------------------------------------------------------------------------------------
+# ---- Identities
+# ------------------------------------------------------------------------------------------------------------
 
 ROLE, POLICIES = role(P, "pipeline"), ("sekisho-access-boundary", f"sekisho-chat-{REGION}")
 OF_POLICIES = called("iam", "AWS::IAM::ManagedPolicy")
@@ -104,7 +108,8 @@ may(
     context={"iam:AWSServiceName": "management.chatbot.amazonaws.com"},
 )
 
-# ---- Functions, and what stands around them --------------------------------------------------------------------------------
+# ---- Functions, and what stands around them
+# --------------------------------------------------------------------------------
 
 LAYER = "lambda:DeleteLayerVersion lambda:GetLayerVersion lambda:PublishLayerVersion"
 for function in ("sekisho-pipeline-starter", "temp-access"):
@@ -180,7 +185,8 @@ may(
     f"arn:aws:cloudwatch::{P}:dashboard/sekisho-{REGION}",
 )
 
-# ---- Key, pipeline, repository, chat ---------------------------------------------------------------------------------------
+# ---- Key, pipeline, repository, chat
+# ---------------------------------------------------------------------------------------
 
 MAKE_KEY = "kms:CreateKey kms:ListAliases"
 VIA = {"aws:CalledVia": ["cloudformation.amazonaws.com"]}
@@ -192,7 +198,7 @@ SHOP, PROJECT, REPOSITORY = (
 may("makes a key", DEPLOY, MAKE_KEY, None)
 KEEP_KEY = called("kms", "AWS::KMS::Key", "AWS::KMS::Alias", but_not=f"{MAKE_KEY} kms:ScheduleKeyDeletion")
 ALIAS = "kms:CreateAlias kms:DeleteAlias kms:UpdateAlias"
-# A key of which nobody else has a say.
+# The key's own policy does not limit these calls.
 may("keeps a key", DEPLOY, KEEP_KEY, arn("kms", P, "key/new"), anywhere=["name", "else there"])
 may("names it", DEPLOY, ALIAS, arn("kms", P, "alias/sekisho-artifacts"))
 may(
@@ -221,7 +227,10 @@ may(
     anywhere=["name"],
 )
 may("looks for repositories", DEPLOY, "codecommit:ListRepositories", None)
-MAKE_CHAT = "chatbot:CreateCustomAction chatbot:CreateSlackChannelConfiguration chatbot:DescribeSlackChannelConfigurations chatbot:ListTagsForResource"
+MAKE_CHAT = (
+    "chatbot:CreateCustomAction chatbot:CreateSlackChannelConfiguration "
+    "chatbot:DescribeSlackChannelConfigurations chatbot:ListTagsForResource"
+)
 may("makes the channel", DEPLOY, MAKE_CHAT, None)
 may(
     "keeps the channel",
