@@ -22,13 +22,21 @@ class Delivery:
         self.pipeline_role = f"arn:aws:iam::{account}:role/{name}-pipeline"
         self.source_role = f"arn:aws:iam::{REPOSITORY}:role/{name}-source"
         self.kms, self.s3 = cloud.client("kms", account), cloud.client("s3", account)
-        self.key = self.kms.create_key(
+        self.objects = f"arn:aws:s3:::{self.bucket}/*"
+        self.key = self.create_key()
+        self.create_bucket()
+        self.create_roles()
+        self.client = cloud.client("codepipeline", account)
+
+    def create_key(self) -> str:
+        """Creates the artifact key, which the pipeline's role and the source role may use."""
+        created = self.kms.create_key(
             Policy=document(
                 [
-                    allow(["kms:DescribeKey", "kms:PutKeyPolicy"], Principal={"AWS": f"arn:aws:iam::{account}:root"}),
+                    allow(["kms:DescribeKey", "kms:PutKeyPolicy"], Principal={"AWS": f"arn:aws:iam::{self.account}:root"}),
                     allow(
                         "kms:Decrypt",
-                        Principal={"AWS": account},
+                        Principal={"AWS": self.account},
                         Condition={"ArnEquals": {"aws:PrincipalArn": self.pipeline_role}},
                     ),
                     allow(
@@ -41,9 +49,12 @@ class Delivery:
                     ),
                 ]
             )
-        )["KeyMetadata"]["Arn"]
+        )
+        return created["KeyMetadata"]["Arn"]
+
+    def create_bucket(self) -> None:
+        """Creates the artifact bucket, which admits the source role and only writes under the key."""
         self.s3.create_bucket(Bucket=self.bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
-        self.objects = f"arn:aws:s3:::{self.bucket}/*"
         self.s3.put_bucket_policy(
             Bucket=self.bucket,
             Policy=document(
@@ -71,6 +82,10 @@ class Delivery:
                 ]
             ),
         )
+
+    def create_roles(self) -> None:
+        """Creates the roles of the pipeline, of CloudFormation and of the source action."""
+        cloud, account, name = self.cloud, self.account, self.name
         stack = f"arn:aws:cloudformation:{REGION}:{account}:stack/{name}/*"
         cloud.role(
             account,
@@ -108,7 +123,6 @@ class Delivery:
             ],
             Condition={"ArnEquals": {"aws:PrincipalArn": self.pipeline_role}},
         )
-        self.client = cloud.client("codepipeline", account)
 
     def structure(self, *deploy: dict, **changes) -> dict:
         source = {

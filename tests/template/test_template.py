@@ -178,7 +178,7 @@ def test_neither_parameters_nor_a_release_replace_key_bucket_or_ledger(cloud):
 
 
 def test_what_would_replace_key_bucket_or_ledger_stays_as_it_was_released():
-    """CloudFormation can't change these properties in place: a change would abandon the resource and create a new one."""
+    """CloudFormation replaces a resource to change one of these properties, and would abandon the old resource."""
     found = {}
     for name in KEPT:
         one = deployed.source()["Resources"][name]
