@@ -33,7 +33,9 @@ class Delivery:
         created = self.kms.create_key(
             Policy=document(
                 [
-                    allow(["kms:DescribeKey", "kms:PutKeyPolicy"], Principal={"AWS": f"arn:aws:iam::{self.account}:root"}),
+                    allow(
+                        ["kms:DescribeKey", "kms:PutKeyPolicy"], Principal={"AWS": f"arn:aws:iam::{self.account}:root"}
+                    ),
                     allow(
                         "kms:Decrypt",
                         Principal={"AWS": self.account},

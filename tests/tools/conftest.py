@@ -1,12 +1,11 @@
 """A delivery path that is deployed to two accounts, and credentials for it."""
 
-import json
-
 import pytest
 
+from tests.local_cloud.accounts import document
 from tests.template import deployed
 from tests.template.deployed import BOOTSTRAP
-from tests.tools.faults import PARAMETERS, R, T, layer, policy
+from tests.tools.faults import PARAMETERS, R, T, layer
 from tests.tools.runner import write_config
 from tools.layout import CONFIG, REGION
 
@@ -49,7 +48,7 @@ def config_of_deployer(cloud, tmp_path_factory):
     }
     iam.create_user(UserName="me")
     statement = {"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": list(roles.values())}
-    iam.put_user_policy(UserName="me", PolicyName="deploys", PolicyDocument=policy(statement))
+    iam.put_user_policy(UserName="me", PolicyName="deploys", PolicyDocument=document([statement]))
     key = iam.create_access_key(UserName="me")["AccessKey"]
     common = f"region = {REGION}\nendpoint_url = {cloud.endpoint}\n"
     secrets = f"aws_access_key_id = {key['AccessKeyId']}\naws_secret_access_key = {key['SecretAccessKey']}\n"
@@ -86,5 +85,5 @@ def deploy_bootstrap(cloud, account, deployer):
     cloud.client(account, "iam").put_role_policy(
         RoleName=f"sekisho-deploy-{REGION}",
         PolicyName="emulator",
-        PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": statements}),
+        PolicyDocument=document(statements),
     )

@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Callable
 from typing import Any
 
+from tests.local_cloud.accounts import document
 from tests.template import deployed
 from tests.template.deployed import Deployed
 from tools.layout import ACCOUNTS, CONFIG, REGION, STACK
@@ -28,11 +29,6 @@ def layer(text: str) -> bytes:
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("sekisho.toml", text)
     return file.getvalue()
-
-
-def policy(*statements: object) -> str:
-    """The text of a policy."""
-    return json.dumps({"Version": "2012-10-17", "Statement": statements})
 
 
 def rule_disabled(account: str, name: str, bus: str = "default") -> Fault:
@@ -64,15 +60,15 @@ def without_statement(sid: str, account: str, role: str, name: str) -> Fault:
 
     def fault(cloud: Deployed) -> Undo:
         iam = cloud.client(account, "iam")
-        document = iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
-        less = {**document, "Statement": [one for one in document["Statement"] if one["Sid"] != sid]}
-        assert less != document
+        whole = iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
+        less = {**whole, "Statement": [one for one in whole["Statement"] if one["Sid"] != sid]}
+        assert less != whole
 
         def put(one: object) -> None:
             iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(one))
 
         put(less)
-        return lambda: put(document)
+        return lambda: put(whole)
 
     return fault
 
@@ -244,8 +240,8 @@ def trusts_another_service(account: str, role: str) -> Fault:
         trust = iam.get_role(RoleName=role)["Role"]["AssumeRolePolicyDocument"]
 
         def put(statements: list[Any]) -> None:
-            document = json.dumps({**trust, "Statement": statements})
-            iam.update_assume_role_policy(RoleName=role, PolicyDocument=document)
+            changed = json.dumps({**trust, "Statement": statements})
+            iam.update_assume_role_policy(RoleName=role, PolicyDocument=changed)
 
         put([statement | {"Principal": {"Service": "ec2.amazonaws.com"}} for statement in trust["Statement"]])
         return lambda: put(trust["Statement"])
@@ -256,7 +252,7 @@ def trusts_another_service(account: str, role: str) -> Fault:
 def managed_policy(cloud: Deployed, account: str, *statements: object) -> tuple[str, Undo]:
     """A managed policy from outside the stack, and the function that deletes it."""
     iam = cloud.client(account, "iam")
-    arn = iam.create_policy(PolicyName="guardrail", PolicyDocument=policy(*statements))["Policy"]["Arn"]
+    arn = iam.create_policy(PolicyName="guardrail", PolicyDocument=document([*statements]))["Policy"]["Arn"]
     return arn, lambda: iam.delete_policy(PolicyArn=arn)
 
 

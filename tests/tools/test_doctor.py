@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.local_cloud.accounts import document
 from tests.tools.faults import (
     BUCKET,
     OTHER_ACCOUNT,
@@ -28,7 +29,6 @@ from tests.tools.faults import (
     permission_missing,
     pipeline_deleted,
     pipeline_with,
-    policy,
     repository_deleted,
     rule_disabled,
     rule_pattern,
@@ -273,8 +273,8 @@ UNKNOWN_ELEMENTS: dict[str, dict[str, object]] = {
 @pytest.mark.parametrize("reason", UNKNOWN_ELEMENTS)
 def test_a_policy_that_cannot_be_judged_is_reported_and_the_check_continues(cloud, config, reason):
     iam = cloud.client(R, "iam")
-    document = policy({"Effect": "Deny", **UNKNOWN_ELEMENTS[reason]})
-    iam.put_role_policy(RoleName=RELAY, PolicyName="guardrail", PolicyDocument=document)
+    guardrail = document([{"Effect": "Deny", **UNKNOWN_ELEMENTS[reason]}])
+    iam.put_role_policy(RoleName=RELAY, PolicyName="guardrail", PolicyDocument=guardrail)
     try:
         code, output = run(config, "doctor", "local-test")
     finally:
@@ -307,13 +307,13 @@ def test_a_policy_that_the_deploy_role_may_not_read_is_reported(cloud, config_of
 
 def test_a_layer_that_the_profile_may_not_read_is_reported(cloud, config_of_deployer):
     iam, role, name = cloud.client(R, "iam"), f"sekisho-deploy-{REGION}", "emulator"
-    document = iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
-    less = {**document, "Statement": [one for one in document["Statement"] if one["Action"] != "lambda:ListLayers"]}
+    whole = iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
+    less = {**whole, "Statement": [one for one in whole["Statement"] if one["Action"] != "lambda:ListLayers"]}
     iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(less))
     try:
         code, output = run(config_of_deployer, "doctor", "local-test")
     finally:
-        iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(document))
+        iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(whole))
     assert (code, output.count(" holds "), output.count(" UNCLEAR ")) == (1, len(HOPS) - 1, 1), output
     assert f"Can't tell whether account {R} has the same routes" in output
 

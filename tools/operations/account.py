@@ -12,7 +12,7 @@ from urllib.request import urlopen
 from botocore.exceptions import ClientError
 
 from tools.operations.environment import Environment
-from tools.operations.policy import Context, Document, Unclear, allows, unread
+from tools.operations.policy import Context, Document, Unclear, allows, as_list, unread
 
 CONFIG_LAYER = "sekisho-config"
 
@@ -103,7 +103,7 @@ class Account:
         return Role(
             arn=arn,
             trust=found["AssumeRolePolicyDocument"],
-            policy={"Statement": [statement for document in documents for statement in _statements(document)]},
+            policy={"Statement": [statement for document in documents for statement in as_list(document["Statement"])]},
             boundary=self._managed(boundary, f"boundary {boundary} of role {name}") if boundary else None,
         )
 
@@ -178,8 +178,3 @@ class Account:
             f"{function} does not let rule {name} invoke it",
             self.deploy,
         )
-
-
-def _statements(document: Document) -> list[Document]:
-    found = document["Statement"]
-    return found if isinstance(found, list) else [found]

@@ -25,7 +25,7 @@ def allows(document: Document, action: str, resource: str, context: Context, pri
     context = {key.lower(): value for key, value in context.items()}
     allowed = False
     unclear: dict[str, Unclear] = {}
-    for statement in _as_list(document.get("Statement", [])):
+    for statement in as_list(document.get("Statement", [])):
         try:
             applies = _applies(statement, action, resource, context, principal)
         except Unclear as doubt:
@@ -50,8 +50,8 @@ def _applies(statement: Document, action: str, resource: str, context: Context, 
         raise Unclear(statement["Unread"])
     return (
         _names_principal(statement, principal, context)
-        and any(_matches(pattern.lower(), action.lower()) for pattern in _as_list(_element(statement, "Action")))
-        and any(_matches(pattern, resource) for pattern in _as_list(_element(statement, "Resource", "*")))
+        and any(_matches(pattern.lower(), action.lower()) for pattern in as_list(_element(statement, "Action")))
+        and any(_matches(pattern, resource) for pattern in as_list(_element(statement, "Resource", "*")))
         and all(
             _holds(operator, values, context.get(key.lower()))
             for operator, keys in statement.get("Condition", {}).items()
@@ -71,13 +71,13 @@ def _names_principal(statement: Document, principal: str | None, context: Contex
     given = _element(statement, "Principal")
     if given is None or given == "*":
         return True
-    named = [one for kind in ("AWS", "Service") for one in _as_list(given.get(kind, []))]
+    named = [one for kind in ("AWS", "Service") for one in as_list(given.get(kind, []))]
     asking = {"*", principal, f"arn:aws:iam::{principal}:root", context.get("aws:principalarn")}
     return not asking.isdisjoint(named)
 
 
 def _holds(operator: str, values: Any, value: str | None) -> bool:
-    wanted = _as_list(values)
+    wanted = as_list(values)
     if operator.endswith("IfExists"):
         return value is None or _holds(operator.removesuffix("IfExists"), values, value)
     match operator:
@@ -105,5 +105,6 @@ def _matches(pattern: str, value: str) -> bool:
     return re.fullmatch(expression, value) is not None
 
 
-def _as_list(value: Any) -> list[Any]:
+def as_list(value: Any) -> list[Any]:
+    """The value of a policy element as a list."""
     return value if isinstance(value, list) else [value]
