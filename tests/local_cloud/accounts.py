@@ -55,7 +55,7 @@ class Cloud:
         )
 
     def user(self, account: str, name: str, statements: list) -> dict:
-        # The account's id is the key of its root, whom no policy limits: used only to create users.
+        # The account's id is the access key of its root, which no policy limits. It is used to create users only.
         iam = boto3.client(
             "iam", region_name=REGION, endpoint_url=self.url, aws_access_key_id=account, aws_secret_access_key="test"
         )

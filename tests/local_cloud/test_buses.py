@@ -52,7 +52,7 @@ def entry(**changes) -> dict:
     } | changes
 
 
-def test_only_whom_the_policy_names_reaches_another_accounts_bus(cloud):
+def test_only_a_role_that_the_policy_names_reaches_another_accounts_bus(cloud):
     deploy(cloud, PRODUCTION, "bus", template(policy("sekisho.relay")))
     url, queue = cloud.queue(PRODUCTION, "relayed")
     there = cloud.client("events", PRODUCTION)
@@ -90,7 +90,7 @@ def test_only_whom_the_policy_names_reaches_another_accounts_bus(cloud):
     aws = cloud.client("events").put_events(Entries=[entry(Source="aws.codecommit")])["Entries"][0]
     assert aws["ErrorCode"] == "NotAuthorizedForSourceException"
 
-    # An update of the stack is an update of the policy.
+    # An update of the stack updates the policy.
     deploy(cloud, PRODUCTION, "bus", template(policy("somebody.else")))
     assert relay.put_events(Entries=[entry()])["FailedEntryCount"] == 1
     assert cloud.messages(PRODUCTION, url, seconds=0.5) == []

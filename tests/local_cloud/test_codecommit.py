@@ -92,7 +92,7 @@ def test_differences_are_paged_and_typed(cloud, tmp_path):
         assert code(caught) == "CommitDoesNotExistException"
 
 
-def test_errors_are_codecommits(cloud):
+def test_errors_have_codecommits_codes(cloud):
     codecommit = cloud.client("codecommit")
     codecommit.create_repository(repositoryName="empty")
     for call, expected in (
@@ -115,7 +115,7 @@ def test_errors_are_codecommits(cloud):
         codecommit.get_repository(repositoryName="empty")
 
 
-def test_iam_holds_a_reader_to_its_repository(cloud):
+def test_iam_limits_a_reader_to_its_repository(cloud):
     codecommit = cloud.client("codecommit")
     codecommit.create_repository(repositoryName="mine")
     codecommit.create_repository(repositoryName="other")

@@ -14,7 +14,7 @@ ENDED = ("Succeeded", "Failed", "Stopped", "Superseded")
 
 
 class Delivery:
-    """A pipeline account: bucket, key, pipeline role; and the source action's role in the repository account."""
+    """The bucket, key and roles of a pipeline account, and the source action's role in the repository account."""
 
     def __init__(self, cloud, account: str, name: str):
         self.cloud, self.account, self.name = cloud, account, name
@@ -211,13 +211,13 @@ def test_the_pinned_commit_is_delivered_under_the_right_key(cloud, tmp_path):
     assert place["bucket"] == delivery.bucket and place["key"].startswith("delivered/SourceArti/")
     head = delivery.s3.head_object(Bucket=place["bucket"], Key=place["key"])
     assert (head["ServerSideEncryption"], head["SSEKMSKeyId"]) == ("aws:kms", delivery.key)
-    # The key's policy lets the pipeline's role read, and not even an administrator besides.
+    # The key's policy lets only the pipeline's role read; even an administrator is denied.
     with pytest.raises(ClientError) as caught:
         delivery.s3.get_object(Bucket=place["bucket"], Key=place["key"])
     assert caught.value.response["Error"]["Code"] == "AccessDenied"
     assert "because no resource-based policy allows the kms:Decrypt action" in str(caught.value)
 
-    # Unpinned it takes the head, as on AWS.
+    # As on AWS, an execution without a pin takes the head.
     assert delivery.ended(second := delivery.start())["status"] == "Succeeded"
     (topic,) = stack.describe_stack_resources(StackName="delivered")["StackResources"]
     assert topic["PhysicalResourceId"].endswith(":second")
@@ -260,7 +260,8 @@ def test_access_across_each_account_border_is_denied(cloud, tmp_path):
         delivery.client.update_pipeline(pipeline=delivery.structure(**changes))
         return delivery.error(start(), action)
 
-    # S3's own key of the repository account: the bucket refuses it; let in by the bucket, it can't be read.
+    # The bucket refuses an artifact under the repository account's own S3 key. If the bucket admits it, the pipeline's
+    # role can't read it.
     store = {"type": "S3", "location": delivery.bucket}
     assert "PutObject operation: Access Denied" in failure("Source", artifactStore=store)
     policy = json.loads(delivery.s3.get_bucket_policy(Bucket=delivery.bucket)["Policy"])
@@ -275,7 +276,7 @@ def test_access_across_each_account_border_is_denied(cloud, tmp_path):
     alias = store | {"encryptionKey": {"id": "alias/artifacts", "type": "KMS"}}
     delivery.kms.create_alias(AliasName="alias/artifacts", TargetKeyId=delivery.key)
     assert f"{REPOSITORY}:alias/artifacts' does not exist" in failure("Source", artifactStore=alias)
-    # Only the pipeline's role may take the action's role, and only CodePipeline the pipeline's.
+    # Only the pipeline's role may assume the action's role, and only CodePipeline may assume the pipeline's role.
     assert "AssumeRole" in failure("Source", roleArn=f"arn:aws:iam::{TEST}:role/borders-deploy")
     with pytest.raises(ClientError):
         cloud.session(delivery.source_role, TEST)
@@ -324,7 +325,7 @@ def test_change_set_approval_and_stop(cloud, tmp_path):
             if "token" in actions[1].get("latestExecution", {}):
                 return actions[1]["latestExecution"]["token"]
             time.sleep(0.05)
-        pytest.fail("nobody was asked")
+        pytest.fail("the approval has no token")
 
     execution = delivery.start(commit)
     waiting = delivery.start(commit)
@@ -342,7 +343,7 @@ def test_change_set_approval_and_stop(cloud, tmp_path):
         cloud.client("cloudformation", TEST).describe_stacks(StackName="approved")["Stacks"][0]["StackStatus"]
         == "CREATE_COMPLETE"
     )
-    # Queued: the second begins when the first has ended; it changes nothing, and is stopped where it waits.
+    # In mode QUEUED, the second execution begins after the first one. It is stopped while it waits for approval.
     token()
     delivery.client.stop_pipeline_execution(pipelineName="approved", pipelineExecutionId=waiting, reason="enough")
     assert delivery.ended(waiting)["status"] == "Stopped"
@@ -358,7 +359,7 @@ def test_a_newer_execution_supersedes_one_that_waits(cloud, tmp_path):
     assert [delivery.ended(one)["status"] for one in (first, second, third)] == ["Succeeded", "Superseded", "Succeeded"]
 
 
-def test_errors_and_faults_are_codepipelines(cloud, tmp_path):
+def test_errors_and_faults_have_codepipelines_codes(cloud, tmp_path):
     client = cloud.client("codepipeline", TEST)
     delivery = Delivery(cloud, TEST, "broken")
     cloud.repository("broken", tmp_path)
@@ -417,7 +418,7 @@ def test_errors_and_faults_are_codepipelines(cloud, tmp_path):
     assert "BranchDoesNotExist" in delivery.error(delivery.start(), "Source")
 
 
-def test_a_template_makes_repository_and_pipeline(cloud):
+def test_a_template_creates_repository_and_pipeline(cloud):
     delivery = Delivery(cloud, TEST, "templated")
 
     def title(value):

@@ -14,8 +14,8 @@ def denied(call) -> None:
     assert code(caught) in ("AccessDenied", "AccessDeniedException")
 
 
-def test_a_role_is_held_to_by_its_arn(cloud):
-    """aws:PrincipalArn of a session is the role's, across accounts too."""
+def test_a_condition_limits_callers_to_a_role(cloud):
+    """aws:PrincipalArn of a session is the role's ARN, also across accounts."""
     trusted = {"AWS": f"arn:aws:iam::{TEST}:root"}
     may = [allow("sts:AssumeRole")]
     taker = cloud.role(TEST, "sekisho-taker", trusted, may)
@@ -79,7 +79,7 @@ def test_boundary_and_tag_of_the_principal_are_conditions(cloud):
     granter.delete_user_policy(UserName="both", PolicyName="grant")
 
 
-def test_inline_policies_have_their_limit(cloud):
+def test_inline_policies_have_a_limit(cloud):
     iam = cloud.client("iam", PRODUCTION)
     iam.create_user(UserName="long")
     iam.create_role(

@@ -88,7 +88,7 @@ def test_writing_and_reading_need_the_key(cloud, held):
         assert user.head_object(Bucket="held", Key="secret")["SSEKMSKeyId"] == key
 
 
-def test_a_managed_key_is_of_the_writers_account(cloud, held):
+def test_a_managed_key_belongs_to_the_writers_account(cloud, held):
     s3, _ = held
     s3.put_bucket_policy(
         Bucket="held", Policy=document([allow("s3:PutObject", "arn:aws:s3:::held/*", Principal={"AWS": TEST})])
@@ -104,7 +104,7 @@ def test_a_managed_key_is_of_the_writers_account(cloud, held):
     assert s3.get_object(Bucket="held", Key="own")["Body"].read() == b"1"
 
 
-def test_a_key_that_is_gone_is_no_key(cloud, held):
+def test_a_disabled_or_deleted_key_cannot_be_used(cloud, held):
     s3, _ = held
     kms = cloud.client("kms", PRODUCTION)
     key = kms.create_key()["KeyMetadata"]["Arn"]

@@ -62,12 +62,10 @@ TOLD = {
 # Other resources, by function: the service, the resource, and the place in the code that names it.
 NAMED = {
     "EventRelay": [
-        (
-            "codecommit",
-            "arn:aws:codecommit:{region}:{account}:*",
-            r"get_branch\(\)\s*\.repository_name\((?!\")",
-        ),  # an event's, a route's
+        # The repository of an event or a route.
+        ("codecommit", "arn:aws:codecommit:{region}:{account}:*", r"get_branch\(\)\s*\.repository_name\((?!\")"),
         ("codecommit", "*", r"list_repositories\(\)"),
+        # The bus in each account and region of a route.
         *(
             (
                 "events",
@@ -75,15 +73,17 @@ NAMED = {
                 r'const BUS: &str = "sekisho"[\s\S]*event-bus/\{BUS\}',
             )
             for account in ("222222222222", "333333333333")
-        ),  # a route's accounts and regions
+        ),
     ],
     "PipelineStarter": [
+        # The pipeline of a route.
         (
             "codepipeline",
             "arn:aws:codepipeline:{region}:{account}:*",
             r"start_pipeline_execution\(\)\s*\.name\((?!\")",
-        ),  # a route's
-        ("sqs", "arn:aws:sqs:{region}:{account}:sekisho-pipeline-starter-dead-letters", ""),  # Lambda itself
+        ),
+        # Lambda itself sends to this queue.
+        ("sqs", "arn:aws:sqs:{region}:{account}:sekisho-pipeline-starter-dead-letters", ""),
     ],
     "ArtifactChecker": [
         (
@@ -91,16 +91,10 @@ NAMED = {
             "arn:aws:s3:::sekisho-artifacts-{account}-{region}/*",
             r"get_object\(\)\s*\.bucket\([^)]*\)\s*\.key\((?!\")",
         ),
-        (
-            "kms",
-            "arn:aws:kms:{region}:{account}:key/*",
-            r"describe_key\(\)\s*\.key_id\((?!\")",
-        ),  # the object's, whatever it is
-        (
-            "codepipeline",
-            "arn:aws:codepipeline:{region}:{account}:*",
-            r"get_pipeline\(\)\s*\.name\((?!\")",
-        ),  # whose artifact it is
+        # Any key with which an object is encrypted.
+        ("kms", "arn:aws:kms:{region}:{account}:key/*", r"describe_key\(\)\s*\.key_id\((?!\")"),
+        # The pipeline to which an artifact belongs.
+        ("codepipeline", "arn:aws:codepipeline:{region}:{account}:*", r"get_pipeline\(\)\s*\.name\((?!\")"),
         ("codepipeline", "*", r"list_pipelines\(\)"),
         (
             "lambda",
@@ -108,10 +102,12 @@ NAMED = {
             r"invoke\(\)\s*\.function_name\(",
         ),
         ("sts", "arn:aws:iam::333333333333:role/consumer", r"assume_role\(\)\s*\.role_arn\("),
-        ("sqs", "arn:aws:sqs:{region}:{account}:sekisho-artifact-checker-dead-letters", ""),  # Lambda itself
+        # Lambda itself sends to this queue.
+        ("sqs", "arn:aws:sqs:{region}:{account}:sekisho-artifact-checker-dead-letters", ""),
     ],
     "TempAccess": [
-        ("iam", "arn:aws:iam::{account}:user/*", r"put_user_policy\(\)\s*\.user_name\((?!\")"),  # a request's
+        # The user or role in a request.
+        ("iam", "arn:aws:iam::{account}:user/*", r"put_user_policy\(\)\s*\.user_name\((?!\")"),
         ("iam", "arn:aws:iam::{account}:role/*", r"put_role_policy\(\)\s*\.role_name\((?!\")"),
         ("iam", "*", r"get_account_authorization_details\(\)"),
     ],
@@ -175,7 +171,8 @@ def test_resources(logical, cloud_of_all, accounts):
     name, binary = NAMES[logical]
     account = "111111111111" if logical == "EventRelay" else "333333333333"
     known = {"region": deployed.REGION, "account": account}
-    used = {("logs", f"arn:aws:logs:{deployed.REGION}:{account}:log-group:/aws/lambda/{name}:*")}  # Lambda itself
+    # Lambda itself writes the log.
+    used = {("logs", f"arn:aws:logs:{deployed.REGION}:{account}:log-group:/aws/lambda/{name}:*")}
     configuration = cloud_of_all.client(account, "lambda").get_function_configuration(FunctionName=name)
     for variable, value in configuration["Environment"]["Variables"].items():
         if named := TOLD[variable]:

@@ -24,11 +24,11 @@ ANY_RESOURCE = {
 }
 # parliament's findings that are intended: the kind of policy, the finding, and a part of its text.
 MEANT = [
-    ("trust", "MALFORMED", "neither Resource nor NotResource"),  # a trust policy has none
-    ("key", "RESOURCE_STAR", ""),  # in a key's own policy this is the key
-    ("function", "INVALID_SID", "Permission-"),  # the emulator makes these up
-    ("identity", "INVALID_ARN", "aws:transform/Serverless-2016-10-31"),  # AWS's own
-    # Newer than parliament's list.
+    ("trust", "MALFORMED", "neither Resource nor NotResource"),  # a trust policy has neither
+    ("key", "RESOURCE_STAR", ""),  # in a key's own policy, * means the key
+    ("function", "INVALID_SID", "Permission-"),  # the emulator generates these
+    ("identity", "INVALID_ARN", "aws:transform/Serverless-2016-10-31"),  # the transform belongs to AWS
+    # These are newer than parliament's list.
     ("identity", "UNKNOWN_ACTION", "s3:UpdateObjectEncryption"),
     ("identity", "UNKNOWN_ACTION", "lambda:GetFunctionScalingConfig"),
     ("boundary", "UNKNOWN_ACTION", "cloudwatch:PutAlarmM*"),

@@ -29,8 +29,7 @@ for who in ("role/ci", "user/ops-1"):
         but("for its tags", "resource", does="sts:TagSession"),
     )
 
-# ---- sam, and the stack
-# ----------------------------------------------------------------------------------------------------
+# sam, and the stack
 
 SAM = "arn:aws:s3:::aws-sam-cli-managed-default-samclisourcebucket-1a2b3c"
 for stack in ("sekisho", "aws-sam-cli-managed-default"):
@@ -73,8 +72,7 @@ never(
     context={"aws:SecureTransport": "true"},
 )
 
-# ---- Identities
-# ------------------------------------------------------------------------------------------------------------
+# Identities
 
 ROLE, POLICIES = role(P, "pipeline"), ("sekisho-access-boundary", f"sekisho-chat-{REGION}")
 OF_POLICIES = called("iam", "AWS::IAM::ManagedPolicy")
@@ -108,8 +106,7 @@ may(
     context={"iam:AWSServiceName": "management.chatbot.amazonaws.com"},
 )
 
-# ---- Functions, and what stands around them
-# --------------------------------------------------------------------------------
+# Functions and the resources around them
 
 LAYER = "lambda:DeleteLayerVersion lambda:GetLayerVersion lambda:PublishLayerVersion"
 for function in ("sekisho-pipeline-starter", "temp-access"):
@@ -185,8 +182,7 @@ may(
     f"arn:aws:cloudwatch::{P}:dashboard/sekisho-{REGION}",
 )
 
-# ---- Key, pipeline, repository, chat
-# ---------------------------------------------------------------------------------------
+# Key, pipeline, repository, chat
 
 MAKE_KEY = "kms:CreateKey kms:ListAliases"
 VIA = {"aws:CalledVia": ["cloudformation.amazonaws.com"]}
