@@ -39,8 +39,7 @@ def serve(listener: int, port: int, data: Path) -> int:
     config.bind = [f"fd://{listener}"]
     config.keep_alive_timeout = 75
     config.accesslog = None
-    # A trigger that never fires keeps hypercorn from handling signals, for which it would wait. There is no state to
-    # save.
+    # With a trigger that never fires, hypercorn handles no signals, at which it would wait for connections.
     never = asyncio.Event().wait
     asyncio.run(hypercorn_serve(application, config, shutdown_trigger=never))
     return 0

@@ -168,7 +168,6 @@ def cargo_deny() -> Path:
                 "--root",
                 TOOLS,
             ]
-            # Without its default features, cargo-deny can't fetch advisories, which need more than the package
-            # registries.
+            # Only the default features fetch advisories, which are not in the package registries.
             run("Building cargo-deny", [*command, "--no-default-features"], LOGS / "cargo-deny.log", hint=NETWORK)
     return program

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 TEST_ONLY = r"#\[cfg\((?:test|feature = \"testing\"|any\(test, feature = \"testing\"\)|all\(test, [^\]]*\))\)\]"
-# Comments and literals, in the order in which they have to be tried. A lifetime, 'a, is no literal.
+# Comments and literals, in the order in which they have to be tried. A lifetime such as 'a is not a literal.
 TOKENS = re.compile(
     r"""
     (?P<comment>//[^\n]*|/\*)

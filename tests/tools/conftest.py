@@ -73,8 +73,7 @@ def deploy_bootstrap(cloud, account, deployer):
     )
     waiter = cloudformation.get_waiter("stack_create_complete")
     waiter.wait(StackName="sekisho-deploy", WaiterConfig={"Delay": 1, "MaxAttempts": 30})
-    # The emulator has other ARNs than AWS for the rules of the default bus, a bus and targets: rule/default/… and the
-    # bus's own, where AWS has rule/… and the bus's own.
+    # The emulator checks these calls on other ARNs than AWS does, which the bootstrap template does not allow.
     arns = [f"arn:aws:events:{REGION}:{account}:{one}" for one in ("rule/default/sekisho*", "event-bus/default")]
     events = ["events:DescribeEventBus", "events:DescribeRule", "events:ListTargetsByRule"]
     statements = [

@@ -6,6 +6,7 @@ Whatever would fail late is checked first; the remaining steps are printed last.
 """
 
 import argparse
+import io
 import os
 import subprocess
 import sys
@@ -55,9 +56,9 @@ def run(name: str, command: Sequence[Word]) -> str:
     output = bytearray()
     words = [str(word) for word in command]
     with subprocess.Popen(words, cwd=ROOT, env=environ, stdout=subprocess.PIPE) as process:
-        assert process.stdout
+        assert isinstance(process.stdout, io.BufferedReader)
         # Passed on at once, because a question does not end its line.
-        while some := process.stdout.read1():  # type: ignore[attr-defined] # a pipe is buffered, and so has read1
+        while some := process.stdout.read1():
             output += some
             sys.stdout.buffer.write(some)
             sys.stdout.buffer.flush()

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from typing import Any
 
 from tools.layout import CONFIG
@@ -105,7 +105,7 @@ class DeliveryPath:
         """Needs a role that may do all the actions."""
         for action in actions:
             problem = f"{role.arn} may not {purpose} ({action})"
-            self.need_allowed(lambda action=action: role.may(action, resource, context), problem, fix)  # type: ignore[misc]
+            self.need_allowed(partial(role.may, action, resource, context), problem, fix)
 
     def need_admission(
         self,
