@@ -82,8 +82,9 @@ def test_the_function_has_the_common_layout(function):
     folder = ROOT / "functions" / function
     # A reader that finds nothing would pass every rule.
     assert len(Crate(folder / "src").edges()) > len(layout_rules.SKELETON)
-    assert list(layout_rules.layout(folder, VERBS[function])) == []
-    assert list(layout_rules.no_imports_between_functions(folder, set(VERBS))) == []
+    found = [*layout_rules.layout(folder, VERBS[function])]
+    found += layout_rules.no_imports_between_functions(folder, set(VERBS))
+    assert not found, "\n".join(found)
 
 
 @pytest.mark.parametrize("manifest", MANIFESTS, ids=[str(file.parent.relative_to(ROOT)) for file in MANIFESTS])
@@ -95,4 +96,5 @@ def test_no_source_file_and_no_function_is_too_long():
     rust = [file for folder in RUST for file in (ROOT / folder).rglob("*.rs")]
     python = [file for folder in PYTHON for file in (ROOT / folder).rglob("*.py")]
     assert min(len(rust), len(python)) > 50
-    assert [violation for file in sorted([*rust, *python]) for violation in layout_rules.small(file)] == []
+    found = [violation for file in sorted([*rust, *python]) for violation in layout_rules.small(file)]
+    assert not found, "\n".join(found)
