@@ -195,28 +195,39 @@ def test_what_would_replace_key_bucket_or_ledger_stays_as_it_was_released():
 
 
 @pytest.mark.parametrize(
-    ("parameters", "said"),
+    ("parameters", "by", "assertion"),
     [
-        ({"SlackWorkspaceId": "T07EA123LEP"}, "give both, or none"),
-        ({"ManagesPipeline": "true"}, "ManagesPipeline needs HostsPipelines=true"),
-        ({"ManagesRepository": "true"}, "ManagesRepository needs HostsRepositories=true"),
+        ({"SlackWorkspaceId": "T07EA123LEP"}, "SlackIsNamedWhole", 0),
+        ({"ManagesPipeline": "true"}, "PipelineNeedsItsAccount", 0),
+        ({"ManagesRepository": "true"}, "RepositoryNeedsItsAccount", 0),
         (
             {"HostsPipelines": "true", "ManagesPipeline": "true", "RepositoryRegion": "eu-west-1"},
-            "the stack's own region",
+            "PipelineNeedsItsAccount",
+            1,
         ),
-        ({"RepositoryAccountId": "1234"}, "an account id of 12 digits"),
-        ({"PipelineAccountIds": "222222222222,shop"}, "account ids of 12 digits"),
-        ({"PipelineName": "sekisho"}, "must not be named like this stack's own parts"),
-        ({"PipelineName": "packages"}, "nor packages"),
-        ({"PipelineAccountIds": "222222222222", "PipelineOrgPath": deployed.ORG_UNIT}, "give one of them"),
-        ({"PipelineOrgPath": "ou-ab12-11111111"}, "with the slash at its end"),
-        ({"TemplatePath": "template.yaml; id"}, "a path from the repository's root"),
-        ({"TemplatePath": "../template.yaml"}, "letters, digits and _ . / -"),
+        ({"RepositoryAccountId": "1234"}, "RepositoryAccountId", None),
+        ({"PipelineAccountIds": "222222222222,shop"}, "PipelineAccountIds", None),
+        ({"PipelineName": "sekisho"}, "PipelineName", None),
+        ({"PipelineName": "packages"}, "PipelineName", None),
+        (
+            {"PipelineAccountIds": "222222222222", "PipelineOrgPath": deployed.ORG_UNIT},
+            "PipelineAccountsAreNamedOnce",
+            0,
+        ),
+        ({"PipelineOrgPath": "ou-ab12-11111111"}, "PipelineOrgPath", None),
+        ({"TemplatePath": "template.yaml; id"}, "TemplatePath", None),
+        ({"TemplatePath": "../template.yaml"}, "TemplatePath", None),
     ],
 )
-def test_parameters_that_contradict_are_refused(cloud, parameters, said):
-    account = f"3{zlib.crc32(said.encode()) % 10**11:011}"
-    with pytest.raises(botocore.exceptions.ClientError, match=said):
+def test_parameters_that_contradict_are_refused(cloud, parameters, by, assertion):
+    """A rule's assertion or a parameter's pattern refuses them, with the description in the template."""
+    template = deployed.source()
+    if assertion is None:
+        said = f"Parameter '{by}' {template['Parameters'][by]['ConstraintDescription']}"
+    else:
+        said = f"rule {by} failed: {template['Rules'][by]['Assertions'][assertion]['AssertDescription']}"
+    account = f"3{zlib.crc32(json.dumps(parameters).encode()) % 10**11:011}"
+    with pytest.raises(botocore.exceptions.ClientError, match=re.escape(said)):
         cloud.deploy(account, parameters)
 
 
@@ -279,7 +290,11 @@ def test_the_channel_is_told_of_approvals(cloud, detail, told):
 
 def test_what_the_channel_is_told_has_the_form_that_chatbot_shows():
     (target,) = deployed.source()["Resources"]["ApprovalWaits"]["Properties"]["Targets"]
-    paths, text = target["InputTransformer"]["InputPathsMap"], target["InputTransformer"]["InputTemplate"]["Fn::Sub"]
+    paths, (text, variables) = (
+        target["InputTransformer"]["InputPathsMap"],
+        target["InputTransformer"]["InputTemplate"]["Fn::Sub"],
+    )
+    text = text.replace("${Console}", variables["Console"]["Fn::Sub"])
     text = text.replace("${AWS::AccountId}", "123456789012").replace("${AWS::Region}", deployed.REGION)
     # EventBridge replaces the names between < and >.
     assert set(re.findall("<([^>]*)>", text)) == set(paths)
