@@ -48,7 +48,7 @@ def test_another_boundary_is_not_replaced(stack, user):
 
 
 @pytest.mark.parametrize(
-    ("environment", "principal", "said"),
+    ("environment", "principal", "reason"),
     [
         ("test", ["--user", "newcomer"], f"(account {ACCOUNTS['test']}) grants no access"),
         ("nowhere", ["--user", "newcomer"], "no environment 'nowhere'"),
@@ -56,7 +56,7 @@ def test_another_boundary_is_not_replaced(stack, user):
         ("production", ["--role", "nobody"], "There is no IAM role nobody"),
     ],
 )
-def test_what_cannot_be_prepared_is_refused_with_the_reason(stack, environment, principal, said):
+def test_what_cannot_be_prepared_is_refused_with_the_reason(stack, environment, principal, reason):
     done = prepare(stack, environment, *principal)
     assert done.returncode == 1
-    assert said in done.stderr and "Traceback" not in done.stderr
+    assert reason in done.stderr and "Traceback" not in done.stderr

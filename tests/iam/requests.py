@@ -45,6 +45,14 @@ class Request:
 
 
 REQUESTS: list[Request] = []
+# The requests that `may` adds, by the names that its `anywhere` has for them.
+NEARBY = {
+    "account": "in another account",
+    "region": "in another region",
+    "name": "on a resource of another name",
+    "else": "with another action",
+    "else there": "with another action, asked of the resource",
+}
 
 
 def may(what, who, does, to, *misses, context=None, anywhere=(), beyond=None):
@@ -56,14 +64,14 @@ def may(what, who, does, to, *misses, context=None, anywhere=(), beyond=None):
     for action in does.split():
         REQUESTS.append(Request(what, who, action, to, account_of(to, who), context))
         near = [one for one in nearby(who, action, to, beyond) if one["but"] not in anywhere]
-        assert set(anywhere) <= {"account", "region", "name", "else", "else there"}
+        assert set(anywhere) <= set(NEARBY)
         for miss in [*misses, *near]:
             other = {"who": who, "to": to, "does": action, "context": {}} | miss
             merged = {key: value for key, value in (context | other["context"]).items() if value is not None}
             target = other["to"]
             REQUESTS.append(
                 Request(
-                    f"{what}, but {miss['but']}",
+                    f"{what}, but {NEARBY.get(miss['but'], miss['but'])}",
                     other["who"],
                     other["does"],
                     target,

@@ -225,10 +225,10 @@ def test_the_pinned_commit_is_delivered_under_the_right_key(cloud, tmp_path):
     assert [one["pipelineExecutionId"] for one in listed] == [second, execution]
     assert listed[1]["sourceRevisions"] == [{"actionName": "Source", "revisionId": pinned, "revisionSummary": "First"}]
 
-    told = cloud.messages(PRODUCTION, url, 20)
+    received = cloud.messages(PRODUCTION, url, 20)
     mine = [
         (event["detail-type"].split()[1], event["detail"].get("action"), event["detail"]["state"])
-        for event in told
+        for event in received
         if event["detail"]["execution-id"] == execution
     ]
     assert sorted(mine, key=str) == sorted(
@@ -243,7 +243,7 @@ def test_the_pinned_commit_is_delivered_under_the_right_key(cloud, tmp_path):
         ],
         key=str,
     )
-    assert {event["account"] for event in told} == {PRODUCTION}
+    assert {event["account"] for event in received} == {PRODUCTION}
     states = delivery.client.get_pipeline_state(name="delivered")["stageStates"]
     assert [stage["latestExecution"]["status"] for stage in states] == ["Succeeded", "Succeeded"]
 

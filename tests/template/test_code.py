@@ -47,7 +47,7 @@ NEEDS = {
 # Lambda itself uses the function's role for these.
 BY_LAMBDA = {"logs:CreateLogStream", "logs:PutLogEvents"}
 # The resources in environment variables: the service, and the resource in the policy.
-TOLD = {
+RESOURCES_BY_VARIABLE = {
     "LEDGER_TABLE": ("dynamodb", "arn:aws:dynamodb:{region}:{account}:table/{value}"),
     "NOTICE_TOPIC_ARN": ("sns", "{value}"),
     "DEAD_LETTER_QUEUE_URL": ("sqs", "arn:aws:sqs:{region}:{account}:{name}"),
@@ -175,7 +175,7 @@ def test_resources(logical, cloud_of_all, accounts):
     used = {("logs", f"arn:aws:logs:{deployed.REGION}:{account}:log-group:/aws/lambda/{name}:*")}
     configuration = cloud_of_all.client(account, "lambda").get_function_configuration(FunctionName=name)
     for variable, value in configuration["Environment"]["Variables"].items():
-        if named := TOLD[variable]:
+        if named := RESOURCES_BY_VARIABLE[variable]:
             service, resource = named
             used.add((service, resource.format(value=value, name=value.rpartition("/")[2], **known)))
     for service, resource, source in NAMED[logical]:

@@ -105,7 +105,7 @@ def test_the_duties_combine_in_any_way(cloud, number):
     )
 
 
-def test_a_stack_of_its_own_trusts_its_own_account(cloud):
+def test_a_stack_without_another_account_trusts_its_own(cloud):
     """If no other account is named, all duties work together in one account."""
     cloud.deploy("200000000000", dict.fromkeys(DUTIES, "true"))
     role = cloud.client("200000000000", "iam").get_role(RoleName=f"sekisho-source-action-{deployed.REGION}")["Role"]
@@ -177,7 +177,7 @@ def test_neither_parameters_nor_a_release_replace_key_bucket_or_ledger(cloud):
     assert (memory, physical()) == (256, before)
 
 
-def test_what_would_replace_key_bucket_or_ledger_stays_as_it_was_released():
+def test_properties_that_would_replace_key_bucket_or_ledger_are_unchanged():
     """CloudFormation replaces a resource to change one of these properties, and would abandon the old resource."""
     found = {}
     for name in KEPT:
@@ -223,11 +223,11 @@ def test_parameters_that_contradict_are_refused(cloud, parameters, by, assertion
     """A rule's assertion or a parameter's pattern refuses them, with the description in the template."""
     template = deployed.source()
     if assertion is None:
-        said = f"Parameter '{by}' {template['Parameters'][by]['ConstraintDescription']}"
+        message = f"Parameter '{by}' {template['Parameters'][by]['ConstraintDescription']}"
     else:
-        said = f"rule {by} failed: {template['Rules'][by]['Assertions'][assertion]['AssertDescription']}"
+        message = f"rule {by} failed: {template['Rules'][by]['Assertions'][assertion]['AssertDescription']}"
     account = f"3{zlib.crc32(json.dumps(parameters).encode()) % 10**11:011}"
-    with pytest.raises(botocore.exceptions.ClientError, match=re.escape(said)):
+    with pytest.raises(botocore.exceptions.ClientError, match=re.escape(message)):
         cloud.deploy(account, parameters)
 
 
@@ -273,22 +273,22 @@ def event(**detail):
 
 
 @pytest.mark.parametrize(
-    ("detail", "told"),
+    ("detail", "notified"),
     [
         ({}, True),
         ({"state": "SUCCEEDED"}, False),
         ({"type": {"owner": "AWS", "category": "Deploy", "provider": "CloudFormation", "version": "1"}}, False),
     ],
 )
-def test_the_channel_is_told_of_approvals(cloud, detail, told):
+def test_the_channel_is_notified_of_approvals(cloud, detail, notified):
     pattern = deployed.source()["Resources"]["ApprovalWaits"]["Properties"]["EventPattern"]
     answer = cloud.client("100000000000", "events").test_event_pattern(
         EventPattern=json.dumps(pattern), Event=json.dumps(event(**detail))
     )
-    assert answer["Result"] is told
+    assert answer["Result"] is notified
 
 
-def test_what_the_channel_is_told_has_the_form_that_chatbot_shows():
+def test_the_notification_has_the_form_that_chatbot_shows():
     (target,) = deployed.source()["Resources"]["ApprovalWaits"]["Properties"]["Targets"]
     paths, (text, variables) = (
         target["InputTransformer"]["InputPathsMap"],
@@ -301,12 +301,16 @@ def test_what_the_channel_is_told_has_the_form_that_chatbot_shows():
     for name, path in paths.items():
         value = functools.reduce(lambda one, key: one[key], path.removeprefix("$.").split("."), event())
         text = text.replace(f"<{name}>", value)
-    told = json.loads(text)
-    assert (told["version"], told["source"], told["content"]["textType"]) == ("1.0", "custom", "client-markdown")
-    assert told["content"]["title"] == "Waits for approval: pipeline shop in 123456789012"
+    notified = json.loads(text)
+    assert (notified["version"], notified["source"], notified["content"]["textType"]) == (
+        "1.0",
+        "custom",
+        "client-markdown",
+    )
+    assert notified["content"]["title"] == "Waits for approval: pipeline shop in 123456789012"
     assert (
         f"https://{deployed.REGION}.console.aws.amazon.com/codesuite/codepipeline/pipelines/shop/view?region={deployed.REGION}"
-        in told["content"]["description"]
+        in notified["content"]["description"]
     )
 
 
@@ -343,11 +347,13 @@ def test_every_variable_of_a_custom_action_is_given_or_asked_for(name):
     used = set(
         re.findall(r"\$(\w+)", ACTIONS[name]["Definition"]["CommandText"]["Fn::Sub"].replace("${AWS::Region}", ""))
     )
-    told = re.findall(r'\("(\w+)", ', (deployed.ROOT / "functions" / "temp-access" / "src" / "notice.rs").read_text())
+    notified = re.findall(
+        r'\("(\w+)", ', (deployed.ROOT / "functions" / "temp-access" / "src" / "notice.rs").read_text()
+    )
     for attachment in ACTIONS[name]["Attachments"]:
         variables = attachment.get("Variables", {})
         assert used - ASKED.get(name, set()) <= set(variables), attachment["ButtonText"]
         assert {one["VariableName"] for one in attachment.get("Criteria", [])} <= set(variables)
         for value in variables.values():
             where, _, field = value.rpartition(".")
-            assert (where, field in told) == ("event.metadata.additionalContext", True), value
+            assert (where, field in notified) == ("event.metadata.additionalContext", True), value

@@ -9,22 +9,26 @@ for account, user in USERS.items():
     grantable = {"aws:ResourceTag/sekisho:access": "grantable", "iam:PermissionsBoundary": boundary}
     for kind, principal in (("User", user), ("Role", f"arn:aws:iam::{account}:role/support")):
         may(
-            "looks at a principal",
+            "reads a user or role",
             access,
             f"iam:Get{kind} iam:Get{kind}Policy iam:List{kind}Policies",
             principal,
             anywhere=["name"],
         )
         may(
-            "lets in and out",
+            "grants and revokes access",
             access,
             f"iam:Put{kind}Policy iam:Delete{kind}Policy",
             principal,
-            but("who has no tag", "identity", context={"aws:ResourceTag/sekisho:access": None}),
-            but("whose tag says otherwise", "identity", context={"aws:ResourceTag/sekisho:access": "no"}),
-            but("who has no boundary", "identity", context={"iam:PermissionsBoundary": None}),
+            but("for a principal without the tag", "identity", context={"aws:ResourceTag/sekisho:access": None}),
             but(
-                "who has another boundary",
+                "for a principal with another tag",
+                "identity",
+                context={"aws:ResourceTag/sekisho:access": "no"},
+            ),
+            but("for a principal without a boundary", "identity", context={"iam:PermissionsBoundary": None}),
+            but(
+                "for a principal with another boundary",
                 "identity",
                 context={"iam:PermissionsBoundary": f"arn:aws:iam::{account}:policy/other"},
             ),
@@ -32,19 +36,19 @@ for account, user in USERS.items():
             anywhere=["name"],
         )
         never(
-            "doesn't make anybody grantable",
+            "does not make anybody eligible",
             access,
             f"iam:Tag{kind} iam:Put{kind}PermissionsBoundary iam:Delete{kind}PermissionsBoundary "
             f"iam:Attach{kind}Policy",
             principal,
             context={},
         )
-    may("looks for grants", access, "iam:GetAccountAuthorizationDetails", None)
+    may("lists grants", access, "iam:GetAccountAuthorizationDetails", None)
 
 for account in (P, UNIT_ACCOUNT):
     channel = f"arn:aws:chatbot::{account}:chat-configuration/slack-channel/sekisho-{account}-{REGION}"
     may(
-        "is taken by Chatbot",
+        "is assumed by Chatbot",
         "chatbot.amazonaws.com",
         "sts:AssumeRole",
         role(account, "chat"),
@@ -56,7 +60,7 @@ for account in (P, UNIT_ACCOUNT):
     )
 CHAT = role(P, "chat")
 may(
-    "asks in chat",
+    "requests access in chat",
     CHAT,
     "lambda:InvokeFunction",
     arn("lambda", P, "function:temp-access"),
@@ -81,7 +85,7 @@ for account, user in USERS.items():
         context=NOW,
     )
     never(
-        "tries to stay: as somebody",
+        "does not stay through an identity",
         user,
         why="Identities",
         context=NOW,
@@ -96,7 +100,7 @@ for account, user in USERS.items():
         ),
     )
     never(
-        "tries to stay: by code under another role",
+        "does not stay through code under another role",
         user,
         why="CodeUnderOtherRoles",
         context=NOW,
@@ -143,7 +147,7 @@ for account, user in USERS.items():
         ),
     )
     never(
-        "tries to come back: by a door from outside",
+        "does not come back through a door from outside",
         user,
         why="DoorsFromOutside",
         context=NOW,
@@ -182,12 +186,12 @@ for account, user in USERS.items():
         user,
         "kms:CreateGrant",
         arn("kms", account, "key/volumes"),
-        but("grants it to somebody", "GrantsOfKeys", context={"kms:GrantIsForAWSResource": "false"}),
-        but("grants it without saying", "GrantsOfKeys", context={"kms:GrantIsForAWSResource": None}),
+        but("grants the key to somebody", "GrantsOfKeys", context={"kms:GrantIsForAWSResource": "false"}),
+        but("grants the key without naming a resource", "GrantsOfKeys", context={"kms:GrantIsForAWSResource": None}),
         context=NOW | {"kms:GrantIsForAWSResource": "true"},
     )
     never(
-        "covers the tracks",
+        "does not remove traces",
         user,
         (
             "chatbot:DeleteSlackChannelConfiguration cloudtrail:DeleteTrail cloudtrail:PutEventSelectors "
@@ -216,17 +220,17 @@ for account, user in USERS.items():
         ("sqs:PurgeQueue", arn("sqs", account, "sekisho-pipeline-starter-dead-letters")),
         ("kms:ScheduleKeyDeletion", KEY[account]),
     ]:
-        never("turns on the checkpoint itself", user, action, resource, why="ThisStack", context=NOW)
+        never("does not change this stack", user, action, resource, why="ThisStack", context=NOW)
 may(
-    "takes a role that is listed",
+    "assumes a listed role",
     USERS[P],
     "sts:AssumeRole",
     f"arn:aws:iam::{STRANGER}:role/support",
-    but("any other", "OtherRoles", to=f"arn:aws:iam::{P}:role/admin"),
+    but("a role that is not listed", "OtherRoles", to=f"arn:aws:iam::{P}:role/admin"),
     context=NOW,
 )
 never(
-    "takes no role where none is listed",
+    "assumes no role if none is listed",
     USERS[ALL],
     "sts:AssumeRole",
     f"arn:aws:iam::{STRANGER}:role/support",

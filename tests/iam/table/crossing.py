@@ -32,9 +32,9 @@ for account in (R, ALL, UNIT_ACCOUNT):
         shop,
         anywhere=["name"],
     )
-    may("looks for repositories", relay, "codecommit:ListRepositories", None)
+    may("lists repositories", relay, "codecommit:ListRepositories", None)
     never(
-        "doesn't write to a repository",
+        "does not write to a repository",
         relay,
         "codecommit:GitPush codecommit:CreateCommit codecommit:DeleteBranch",
         shop,
@@ -52,7 +52,7 @@ for account, repositories, region in WAYS:
             [
                 but("on the default bus", "identity", to=arn("events", account, "event-bus/default")),
                 but(
-                    "on a stranger's bus that lets everybody in",
+                    "on a stranger's bus that admits everybody",
                     "identity",
                     to=arn("events", STRANGER, "event-bus/sekisho"),
                 ),
@@ -112,14 +112,14 @@ for account, repositories, region in WAYS:
     # A source role that is not deployed here is an administrator, so that only bucket and key limit it.
     deployed_here = region == REGION
     may(
-        "takes the source action's role",
+        "assumes the source action's role",
         pipeline,
         "sts:AssumeRole",
         source,
-        but("a stranger's", "identity", to=role(STRANGER, "source-action")),
+        but("a stranger's role", "identity", to=role(STRANGER, "source-action")),
         but("another role of the repository account", "identity", to=f"arn:aws:iam::{repositories}:role/admin"),
         but(
-            "that of another region",
+            "the role of another region",
             "identity",
             to=role(repositories, "source-action", ELSEWHERE if region == REGION else REGION),
         ),
@@ -144,7 +144,7 @@ for account, repositories, region in WAYS:
         *(
             [
                 but(
-                    "into a stranger's bucket that lets everybody in",
+                    "into a stranger's bucket that admits everybody",
                     "identity",
                     to=f"arn:aws:s3:::sekisho-artifacts-{STRANGER}-{REGION}/shop/Source/abc.zip",
                 )
@@ -176,7 +176,7 @@ for account, repositories, region in WAYS:
         anywhere=[] if deployed_here else ["name", "else"],
     )
     may(
-        "hands the source to the bucket's account",
+        "gives the source to the bucket's account",
         source,
         "s3:PutObjectAcl",
         object_,
@@ -202,14 +202,14 @@ for account, repositories, region in WAYS:
     )
     if deployed_here:
         never(
-            "doesn't read artifacts",
+            "does not read artifacts",
             source,
             "s3:GetObject s3:DeleteObject",
             object_,
             context={"aws:SecureTransport": "true"},
         )
         never(
-            "doesn't go further with the key",
+            "does nothing else with the key",
             source,
             "kms:Encrypt kms:CreateGrant kms:DescribeKey",
             KEY[account],
@@ -229,20 +229,20 @@ for account in (R, ALL, UNIT_ACCOUNT):
         anywhere=["name"],
     )
     never(
-        "doesn't write to a repository", source, "codecommit:GitPush codecommit:GitPull codecommit:DeleteBranch", shop
+        "does not write to a repository", source, "codecommit:GitPush codecommit:GitPull codecommit:DeleteBranch", shop
     )
 SOURCE, OBJECT = (
     role(UNIT_ACCOUNT, "source-action"),
     f"arn:aws:s3:::sekisho-artifacts-{MEMBER}-{REGION}/shop/Source/abc.zip",
 )
 may(
-    "is taken from the organizational unit",
+    "is assumed from the organizational unit",
     role(MEMBER, "pipeline"),
     "sts:AssumeRole",
     SOURCE,
     *outside("resource", "aws:PrincipalOrgPaths"),
     but("as pipeline-starter", "resource", who=role(MEMBER, "pipeline-starter")),
-    but("for its tags", "resource", does="sts:TagSession"),
+    but("to set session tags", "resource", does="sts:TagSession"),
     context={"aws:PrincipalOrgPaths": [UNIT]},
 )
 may(
@@ -255,7 +255,7 @@ may(
     anywhere=["account", "else there"],
 )
 may(
-    "encrypts it there",
+    "encrypts the source in the organizational unit",
     SOURCE,
     "kms:GenerateDataKey kms:Decrypt",
     arn("kms", MEMBER, "key/artifacts"),

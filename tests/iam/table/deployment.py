@@ -20,13 +20,13 @@ def called(service, *kinds, but_not=""):
 
 for who in ("role/ci", "user/ops-1"):
     may(
-        "is taken by who is named",
+        "is assumed by the named principals",
         f"arn:aws:iam::{ALL}:{who}",
         "sts:AssumeRole",
         DEPLOY,
         but("somebody else of that account", "resource", who=f"arn:aws:iam::{ALL}:role/developer"),
         but("somebody of another account", "resource", who=f"arn:aws:iam::{STRANGER}:{who}"),
-        but("for its tags", "resource", does="sts:TagSession"),
+        but("to set session tags", "resource", does="sts:TagSession"),
     )
 
 # sam, and the stack
@@ -46,12 +46,12 @@ for stack in ("sekisho", "aws-sam-cli-managed-default"):
     )
 may("reads a template", DEPLOY, "cloudformation:GetTemplateSummary", None)
 may("puts a package", DEPLOY, "s3:GetObject s3:GetObjectVersion s3:PutObject", f"{SAM}/one.zip")
-may("makes sam's bucket", DEPLOY, "s3:GetBucketLocation", SAM)
+may("creates sam's bucket", DEPLOY, "s3:GetBucketLocation", SAM)
 BUCKET = "AWS::S3::Bucket", "AWS::S3::BucketPolicy"
 OF_OBJECTS = "s3:GetObject s3:GetObjectVersion"
 # sam's bucket has no notifications and no lifecycle, and nobody deletes it.
 may(
-    "keeps sam's bucket",
+    "manages sam's bucket",
     DEPLOY,
     called(
         "s3",
@@ -63,9 +63,9 @@ may(
     ),
     SAM,
 )
-may("keeps the artifact bucket", DEPLOY, called("s3", *BUCKET, but_not=OF_OBJECTS), bucket(P))
+may("manages the artifact bucket", DEPLOY, called("s3", *BUCKET, but_not=OF_OBJECTS), bucket(P))
 never(
-    "reads no artifact",
+    "does not read or write artifacts",
     DEPLOY,
     "s3:GetObject s3:PutObject",
     bucket(P) + "/shop/one.zip",
@@ -77,28 +77,28 @@ never(
 ROLE, POLICIES = role(P, "pipeline"), ("sekisho-access-boundary", f"sekisho-chat-{REGION}")
 OF_POLICIES = called("iam", "AWS::IAM::ManagedPolicy")
 PASSED = {"iam:PassedToService": "lambda.amazonaws.com"}
-itself = but("itself", "NotItself", to=DEPLOY)
-may("keeps a role", DEPLOY, called("iam", "AWS::IAM::Role"), ROLE, itself)
+own_role = but("its own role", "NotItself", to=DEPLOY)
+may("manages a role", DEPLOY, called("iam", "AWS::IAM::Role"), ROLE, own_role)
 for service in ("chatbot", "codebuild", "codepipeline", "lambda"):
     may(
-        "gives a role",
+        "passes a role",
         DEPLOY,
         "iam:PassRole",
         ROLE,
         but("to another service", "identity", context={"iam:PassedToService": "ec2.amazonaws.com"}),
-        itself,
+        own_role,
         context={"iam:PassedToService": f"{service}.amazonaws.com"},
     )
 for policy in POLICIES:
     may(
-        "keeps a policy",
+        "manages a policy",
         DEPLOY,
         f"{OF_POLICIES} iam:TagPolicy iam:UntagPolicy",
         f"arn:aws:iam::{P}:policy/{policy}",
-        but("its own", "identity", to=f"arn:aws:iam::{P}:policy/sekisho-deploy-stack-{REGION}"),
+        but("a policy of its own role", "identity", to=f"arn:aws:iam::{P}:policy/sekisho-deploy-stack-{REGION}"),
     )
 may(
-    "makes Chatbot's own role",
+    "creates Chatbot's service-linked role",
     DEPLOY,
     "iam:CreateServiceLinkedRole",
     f"arn:aws:iam::{P}:role/aws-service-role/management.chatbot.amazonaws.com/AWSServiceRoleForAWSChatbot",
@@ -111,72 +111,77 @@ may(
 LAYER = "lambda:DeleteLayerVersion lambda:GetLayerVersion lambda:PublishLayerVersion"
 for function in ("sekisho-pipeline-starter", "temp-access"):
     may(
-        "keeps a function",
+        "manages a function",
         DEPLOY,
         called("lambda", but_not=LAYER) + " lambda:GetFunctionConfiguration lambda:ListTags",
         arn("lambda", P, f"function:{function}"),
     )
 may(
-    "keeps the config",
+    "manages the config layer",
     DEPLOY,
     "lambda:PublishLayerVersion",
     arn("lambda", P, "layer:sekisho-config"),
     anywhere=["else"],
 )
 may(
-    "keeps the config",
+    "manages the config layer",
     DEPLOY,
     "lambda:DeleteLayerVersion lambda:GetLayerVersion",
     arn("lambda", P, "layer:sekisho-config:1"),
 )
 for function in ("event-relay", "pipeline-starter", "artifact-checker"):
     may(
-        "sends an event again",
+        "redrives an event",
         DEPLOY,
         "lambda:InvokeFunction",
         arn("lambda", P, f"function:sekisho-{function}"),
-        but("to who lets people in", "identity", to=arn("lambda", P, "function:temp-access")),
+        but("to temp-access", "identity", to=arn("lambda", P, "function:temp-access")),
     )
     may(
-        "takes an event back",
+        "takes an event out of a dead-letter queue",
         DEPLOY,
         "sqs:ChangeMessageVisibility sqs:DeleteMessage sqs:ReceiveMessage",
         arn("sqs", P, f"sekisho-{function}-dead-letters"),
-        but("of another queue of ours", "identity", to=arn("sqs", P, "sekisho-others")),
+        but("of another queue of this stack", "identity", to=arn("sqs", P, "sekisho-others")),
     )
-may("keeps the ledger", DEPLOY, called("dynamodb"), arn("dynamodb", P, "table/sekisho-ledger"))
+may("manages the ledger", DEPLOY, called("dynamodb"), arn("dynamodb", P, "table/sekisho-ledger"))
 never(
-    "reads and writes nothing in the ledger",
+    "does not use the ledger",
     DEPLOY,
     "dynamodb:GetItem dynamodb:PutItem dynamodb:DeleteItem",
     arn("dynamodb", P, "table/sekisho-ledger"),
 )
 PERMISSION = "events:PutPermission events:RemovePermission"
 may(
-    "keeps the bus",
+    "manages the bus",
     DEPLOY,
     called("events", "AWS::Events::EventBus", but_not=PERMISSION),
     arn("events", P, "event-bus/sekisho"),
     beyond="events:PutEvents",
 )
-may("keeps the bus's policy", DEPLOY, PERMISSION, None)
+may("manages the bus's policy", DEPLOY, PERMISSION, None)
 for rule in ("sekisho-access-sweep", "sekisho/sekisho-source-change"):
-    may("keeps a rule", DEPLOY, called("events", "AWS::Events::Rule"), arn("events", P, f"rule/{rule}"))
-may("keeps a queue", DEPLOY, called("sqs") + " sqs:GetQueueUrl", arn("sqs", P, "sekisho-pipeline-starter-dead-letters"))
+    may("manages a rule", DEPLOY, called("events", "AWS::Events::Rule"), arn("events", P, f"rule/{rule}"))
+may(
+    "manages a queue",
+    DEPLOY,
+    called("sqs") + " sqs:GetQueueUrl",
+    arn("sqs", P, "sekisho-pipeline-starter-dead-letters"),
+)
 for topic in ("sekisho-notices", "sekisho-notices-chat"):
-    may("keeps a topic", DEPLOY, called("sns"), arn("sns", P, topic))
+    may("manages a topic", DEPLOY, called("sns"), arn("sns", P, topic))
 FIND = "logs:DescribeIndexPolicies logs:DescribeLogGroups logs:DescribeResourcePolicies"
 for group in ("/aws/lambda/sekisho-pipeline-starter", "/aws/lambda/temp-access", "/aws/codebuild/shop"):
-    may("keeps a log", DEPLOY, called("logs", but_not=FIND), arn("logs", P, f"log-group:{group}"))
-may("looks for logs", DEPLOY, FIND, None)
+    may("manages a log", DEPLOY, called("logs", but_not=FIND), arn("logs", P, f"log-group:{group}"))
+may("lists logs", DEPLOY, FIND, None)
 may(
-    "keeps an alarm",
+    "manages an alarm",
     DEPLOY,
     called("cloudwatch", "AWS::CloudWatch::Alarm"),
     arn("cloudwatch", P, "alarm:sekisho-temp-access-errors"),
 )
 may(
-    "keeps the dashboard",
+    "manages the dashboard",
     DEPLOY,
     called("cloudwatch", "AWS::CloudWatch::Dashboard"),
     f"arn:aws:cloudwatch::{P}:dashboard/sekisho-{REGION}",
@@ -191,51 +196,51 @@ SHOP, PROJECT, REPOSITORY = (
     arn("codebuild", P, "project/shop"),
     arn("codecommit", P, "shop"),
 )
-may("makes a key", DEPLOY, MAKE_KEY, None)
+may("creates a key", DEPLOY, MAKE_KEY, None)
 KEEP_KEY = called("kms", "AWS::KMS::Key", "AWS::KMS::Alias", but_not=f"{MAKE_KEY} kms:ScheduleKeyDeletion")
 ALIAS = "kms:CreateAlias kms:DeleteAlias kms:UpdateAlias"
 # The key's own policy does not limit these calls.
-may("keeps a key", DEPLOY, KEEP_KEY, arn("kms", P, "key/new"), anywhere=["name", "else there"])
-may("names it", DEPLOY, ALIAS, arn("kms", P, "alias/sekisho-artifacts"))
+may("manages a key", DEPLOY, KEEP_KEY, arn("kms", P, "key/new"), anywhere=["name", "else there"])
+may("manages the alias of a key", DEPLOY, ALIAS, arn("kms", P, "alias/sekisho-artifacts"))
 may(
-    "takes back a new key",
+    "deletes a new key",
     DEPLOY,
     "kms:ScheduleKeyDeletion",
     arn("kms", P, "key/new"),
-    but("by itself", "identity", context={"aws:CalledVia": None}),
+    but("not through CloudFormation", "identity", context={"aws:CalledVia": None}),
     context=VIA,
     anywhere=["name", "else there"],
 )
-never("uses no key", DEPLOY, "kms:Decrypt kms:GenerateDataKey kms:Encrypt", arn("kms", P, "key/new"))
-may("keeps a pipeline", DEPLOY, called("codepipeline"), SHOP, anywhere=["name"])
+never("does not use a key", DEPLOY, "kms:Decrypt kms:GenerateDataKey kms:Encrypt", arn("kms", P, "key/new"))
+may("manages a pipeline", DEPLOY, called("codepipeline"), SHOP, anywhere=["name"])
 may(
-    "keeps a build",
+    "manages a build",
     DEPLOY,
     "codebuild:BatchGetProjects codebuild:CreateProject codebuild:DeleteProject codebuild:UpdateProject",
     PROJECT,
     anywhere=["name"],
 )
 may(
-    "keeps a repository",
+    "manages a repository",
     DEPLOY,
     "codecommit:CreateRepository codecommit:GetRepository codecommit:TagResource codecommit:UntagResource",
     REPOSITORY,
     anywhere=["name"],
 )
-may("looks for repositories", DEPLOY, "codecommit:ListRepositories", None)
+may("lists repositories", DEPLOY, "codecommit:ListRepositories", None)
 MAKE_CHAT = (
     "chatbot:CreateCustomAction chatbot:CreateSlackChannelConfiguration "
     "chatbot:DescribeSlackChannelConfigurations chatbot:ListTagsForResource"
 )
-may("makes the channel", DEPLOY, MAKE_CHAT, None)
+may("creates the channel", DEPLOY, MAKE_CHAT, None)
 may(
-    "keeps the channel",
+    "manages the channel",
     DEPLOY,
     called("chatbot", "AWS::Chatbot::SlackChannelConfiguration", but_not=MAKE_CHAT),
     f"arn:aws:chatbot::{P}:chat-configuration/slack-channel/sekisho-{P}-{REGION}",
 )
 may(
-    "keeps its buttons",
+    "manages the channel's buttons",
     DEPLOY,
     called("chatbot", "AWS::Chatbot::CustomAction", but_not=MAKE_CHAT),
     f"arn:aws:chatbot::{P}:custom-action/sekisho-access-{REGION}",

@@ -31,7 +31,7 @@ for account, what, function in [
     if what != "temp-access":
         queue = arn("sqs", account, f"{function}-dead-letters")
         may(
-            "gives up on an event",
+            "sends a dead letter",
             who,
             "sqs:SendMessage",
             queue,
@@ -39,14 +39,14 @@ for account, what, function in [
         )
     if what != "event-relay":
         may(
-            "tells people",
+            "publishes a notice",
             who,
             "sns:Publish",
             arn("sns", account, "sekisho-notices"),
             but("on another topic", "identity", to=arn("sns", account, "orders")),
         )
     may(
-        "takes its role",
+        "assumes its role",
         "lambda.amazonaws.com",
         "sts:AssumeRole",
         who,
@@ -74,7 +74,7 @@ for account, functions in RULES.items():
             by = {"aws:SourceArn": arn("events", account, f"rule/{rule}"), "aws:SourceAccount": account}
             other = but("for another rule", "resource", context={"aws:SourceArn": arn("events", account, "rule/other")})
             may(
-                "invokes by its rule",
+                "invokes a function by its rule",
                 "events.amazonaws.com",
                 "lambda:InvokeFunction",
                 arn("lambda", account, f"function:{function}"),
@@ -84,7 +84,7 @@ for account, functions in RULES.items():
             )
             if function != "temp-access":
                 may(
-                    "gives up on a delivery",
+                    "sends a dead letter of a rule",
                     "events.amazonaws.com",
                     "sqs:SendMessage",
                     arn("sqs", account, f"{function}-dead-letters"),
@@ -108,7 +108,7 @@ for account in RULES:
         },
     )
 may(
-    "tells the channel of an approval",
+    "notifies the channel of an approval",
     "events.amazonaws.com",
     "sns:Publish",
     arn("sns", P, "sekisho-notices-chat"),

@@ -37,7 +37,7 @@ for account, _, _ in WAYS:
         anywhere=["name"],
     )
     never(
-        "doesn't change a pipeline",
+        "does not change a pipeline",
         starter,
         "codepipeline:UpdatePipeline codepipeline:DeletePipeline codepipeline:PutApprovalResult",
     )
@@ -63,11 +63,11 @@ for account, _, _ in WAYS:
         ),
     ]:
         may(
-            "is taken by its service",
+            "is assumed by its service",
             service,
             "sts:AssumeRole",
             who,
-            but("for something else", "resource", context={"aws:SourceArn": other}),
+            but("for another resource", "resource", context={"aws:SourceArn": other}),
             but("for another account", "resource", context={"aws:SourceAccount": STRANGER}),
             but("by another service", "resource", who="ec2.amazonaws.com"),
             but("by a stranger", "resource", who=f"arn:aws:iam::{STRANGER}:role/anybody"),
@@ -113,7 +113,7 @@ for account, _, _ in WAYS:
         )
     for who in (pipeline, cloudformation, starter, f"arn:aws:iam::{account}:role/admin"):
         never(
-            "doesn't leave a package",
+            "does not write a package",
             who,
             "s3:PutObject",
             artifacts + "/packages/shop/abc",
@@ -122,20 +122,26 @@ for account, _, _ in WAYS:
         )
     for who in (build, checker):
         may(
-            "leaves a package" if who == build else "mends a package",
+            "writes a package" if who == build else "repairs a package",
             who,
             "s3:PutObject",
             artifacts + "/packages/shop/abc",
             context=write,
         )
     if account == T:
-        may("lets a wrong write in, to be mended", pipeline, "s3:PutObject", artifacts + "/shop/one.zip", context=tls)
+        may(
+            "admits a write under the wrong key",
+            pipeline,
+            "s3:PutObject",
+            artifacts + "/shop/one.zip",
+            context=tls,
+        )
     may(
         "finds the bucket",
         pipeline,
         "s3:GetBucketLocation s3:GetBucketVersioning",
         artifacts,
-        but("another one", "identity", to="arn:aws:s3:::somebodys-bucket"),
+        but("another bucket", "identity", to="arn:aws:s3:::somebodys-bucket"),
         plain,
         context=tls,
     )
@@ -160,14 +166,14 @@ for account, _, _ in WAYS:
             anywhere=anywhere,
         )
     never(
-        "doesn't use the key directly, even as an administrator",
+        "does not use the key directly, even as an administrator",
         f"arn:aws:iam::{account}:role/admin",
         "kms:Decrypt kms:Encrypt kms:GenerateDataKey kms:CreateGrant",
         key,
         why="resource",
     )
     never(
-        "doesn't use the key for others",
+        "does not use the key for other services",
         f"arn:aws:iam::{account}:role/admin",
         "kms:Decrypt",
         key,
@@ -188,9 +194,9 @@ for account, _, _ in WAYS:
     )
     other_key = arn("kms", account, "key/somebodys")
     for who in (pipeline, build, cloudformation):
-        never("doesn't use another key", who, "kms:Decrypt", other_key, context=VIA_S3)
+        never("does not use another key", who, "kms:Decrypt", other_key, context=VIA_S3)
     never(
-        "doesn't write under another key",
+        "does not write under another key",
         checker,
         "kms:Encrypt kms:GenerateDataKey kms:ReEncryptTo",
         other_key,
@@ -198,9 +204,9 @@ for account, _, _ in WAYS:
     )
 
     build_logs = arn("logs", account, "log-group:/aws/codebuild/shop:log-stream:one")
-    may("makes a build's log", build, "logs:CreateLogGroup", arn("logs", account, "log-group:/aws/codebuild/shop"))
+    may("creates a build's log", build, "logs:CreateLogGroup", arn("logs", account, "log-group:/aws/codebuild/shop"))
     may(
-        "logs a build",
+        "writes to the log of a build",
         build,
         "logs:CreateLogStream logs:PutLogEvents",
         build_logs,
@@ -251,7 +257,7 @@ for account, _, _ in WAYS:
     application = f"arn:aws:iam::{account}:role/shop-HelloRole-1A2B"
     basic = {"iam:PolicyARN": "arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole"}
     may(
-        "makes a function",
+        "creates a function",
         cloudformation,
         (
             "lambda:AddPermission lambda:CreateFunction lambda:DeleteFunction lambda:GetFunction "
@@ -261,26 +267,26 @@ for account, _, _ in WAYS:
             "lambda:UpdateFunctionConfiguration"
         ),
         function,
-        but("of our own", "identity", to=arn("lambda", account, "function:temp-access")),
+        but("of this stack", "identity", to=arn("lambda", account, "function:temp-access")),
     )
     may(
-        "makes its log",
+        "creates the function's log",
         cloudformation,
         (
             "logs:CreateLogGroup logs:DeleteLogGroup logs:DeleteRetentionPolicy logs:GetDataProtectionPolicy "
             "logs:ListTagsForResource logs:PutRetentionPolicy logs:TagResource logs:UntagResource"
         ),
         group,
-        but("of our own", "identity", to=arn("logs", account, "log-group:/aws/lambda/temp-access")),
+        but("of this stack", "identity", to=arn("logs", account, "log-group:/aws/lambda/temp-access")),
     )
     may(
-        "looks for logs",
+        "lists logs",
         cloudformation,
         "logs:DescribeIndexPolicies logs:DescribeLogGroups logs:DescribeResourcePolicies",
         None,
     )
     grantable = [
-        but("one that temp-access would let in", "MakeNobodyGrantable", context={"aws:TagKeys": ["team", key]})
+        but("one that is eligible for temp-access", "MakeNobodyGrantable", context={"aws:TagKeys": ["team", key]})
         for key in ("sekisho:access", "Sekisho:Access")
     ]
     for does, misses in [
@@ -289,7 +295,7 @@ for account, _, _ in WAYS:
             [
                 *grantable,
                 but(
-                    "one with the boundary of who is let in",
+                    "one with the access boundary",
                     "LeaveTheAccessBoundary",
                     context={"iam:PermissionsBoundary": f"arn:aws:iam::{account}:policy/sekisho-access-boundary"},
                 ),
@@ -299,42 +305,42 @@ for account, _, _ in WAYS:
     ]:
         may("tags a role", cloudformation, does, application, *misses, context={"aws:TagKeys": ["team"]})
     may(
-        "makes its role",
+        "creates the function's role",
         cloudformation,
         "iam:CreateRole iam:DeleteRole iam:GetRole iam:GetRolePolicy iam:ListAttachedRolePolicies iam:ListRolePolicies",
         application,
-        but("one of ours", "identity", to=role(account, "pipeline")),
+        but("a role of this stack", "identity", to=role(account, "pipeline")),
     )
     may(
-        "lets it log",
+        "lets the function write its log",
         cloudformation,
         "iam:AttachRolePolicy iam:DetachRolePolicy",
         application,
         but(
-            "makes it an administrator",
+            "makes the function an administrator",
             "identity",
             context={"iam:PolicyARN": "arn:aws:iam::aws:policy/AdministratorAccess"},
         ),
-        but("one of ours", "identity", to=role(account, "pipeline")),
+        but("a role of this stack", "identity", to=role(account, "pipeline")),
         context=basic,
     )
     may(
-        "gives it to the function",
+        "passes the role to the function",
         cloudformation,
         "iam:PassRole",
         application,
         but("to another service", "identity", context={"iam:PassedToService": "ec2.amazonaws.com"}),
-        but("one of ours", "identity", to=role(account, "pipeline")),
+        but("a role of this stack", "identity", to=role(account, "pipeline")),
         context={"iam:PassedToService": "lambda.amazonaws.com"},
     )
     never(
-        "doesn't change our own stack",
+        "does not change this stack",
         cloudformation,
         "cloudformation:CreateChangeSet",
         arn("cloudformation", account, "stack/sekisho/1"),
     )
     never(
-        "doesn't write its own rights",
+        "does not write permissions into the role",
         cloudformation,
         "iam:PutRolePolicy iam:UpdateAssumeRolePolicy iam:PutRolePermissionsBoundary",
         application,
@@ -342,16 +348,16 @@ for account, _, _ in WAYS:
 
     # artifact-checker
     may(
-        "looks at the bucket",
+        "reads the state of the bucket",
         checker,
         "s3:GetEncryptionConfiguration s3:ListBucket s3:ListBucketVersions",
         artifacts,
-        but("another one", "identity", to="arn:aws:s3:::somebodys-bucket"),
+        but("another bucket", "identity", to="arn:aws:s3:::somebodys-bucket"),
         plain,
         context=tls,
     )
     may(
-        "looks at an artifact and mends it",
+        "reads and repairs an artifact",
         checker,
         (
             "s3:AbortMultipartUpload s3:GetObjectLegalHold s3:GetObjectRetention s3:GetObjectTagging "
@@ -363,7 +369,7 @@ for account, _, _ in WAYS:
         context=tls,
     )
     never(
-        "doesn't delete artifacts",
+        "does not delete artifacts",
         checker,
         "s3:DeleteObject s3:DeleteObjectVersion s3:PutObjectAcl",
         artifacts + "/shop/one.zip",
@@ -375,36 +381,36 @@ for account, _, _ in WAYS:
         "kms:Decrypt kms:ReEncryptFrom",
         other_key,
         but("not through S3", "identity", context={"kms:ViaService": None}),
-        but("of another account that lets everybody in", "identity", to=arn("kms", STRANGER, "key/one")),
+        but("of another account that admits everybody", "identity", to=arn("kms", STRANGER, "key/one")),
         context=VIA_S3,
         anywhere=["name", "else there"],
     )
-    may("looks at a key", checker, "kms:DescribeKey", key, anywhere=["name"])
-    may("looks for pipelines", checker, "codepipeline:ListPipelines", None)
+    may("reads the state of a key", checker, "kms:DescribeKey", key, anywhere=["name"])
+    may("lists pipelines", checker, "codepipeline:ListPipelines", None)
     may(
-        "looks at pipelines",
+        "reads pipelines",
         checker,
         "codepipeline:GetPipeline codepipeline:ListActionExecutions",
         shop,
         anywhere=["name"],
     )
     may(
-        "goes on with a sweep",
+        "continues a sweep",
         checker,
         "lambda:InvokeFunction",
         arn("lambda", account, "function:sekisho-artifact-checker"),
         but("by another function", "identity", to=arn("lambda", account, "function:temp-access")),
     )
 may(
-    "reads as the consumer",
+    "assumes the role of the consumer",
     role(P, "artifact-checker"),
     "sts:AssumeRole",
     f"arn:aws:iam::{P}:role/consumer",
-    but("as anybody else", "identity", to=f"arn:aws:iam::{P}:role/admin"),
+    but("another role", "identity", to=f"arn:aws:iam::{P}:role/admin"),
     anywhere=["else there"],
 )
 never(
-    "reads as nobody else where no consumer is named",
+    "assumes no role if no consumer is named",
     role(T, "artifact-checker"),
     "sts:AssumeRole",
     f"arn:aws:iam::{T}:role/consumer",
