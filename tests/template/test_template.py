@@ -307,10 +307,10 @@ def test_the_notification_has_the_form_that_chatbot_shows():
         "custom",
         "client-markdown",
     )
-    assert notified["content"]["title"] == "Waits for approval: pipeline shop in 123456789012"
+    assert notice["content"]["title"] == "Waits for approval: pipeline shop in 123456789012"
     assert (
         f"https://{deployed.REGION}.console.aws.amazon.com/codesuite/codepipeline/pipelines/shop/view?region={deployed.REGION}"
-        in notified["content"]["description"]
+        in notice["content"]["description"]
     )
 
 
@@ -356,4 +356,4 @@ def test_every_variable_of_a_custom_action_is_given_or_asked_for(name):
         assert {one["VariableName"] for one in attachment.get("Criteria", [])} <= set(variables)
         for value in variables.values():
             where, _, field = value.rpartition(".")
-            assert (where, field in notified) == ("event.metadata.additionalContext", True), value
+            assert (where, field in additional) == ("event.metadata.additionalContext", True), value
