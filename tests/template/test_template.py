@@ -301,12 +301,9 @@ def test_the_notification_has_the_form_that_chatbot_shows():
     for name, path in paths.items():
         value = functools.reduce(lambda one, key: one[key], path.removeprefix("$.").split("."), event())
         text = text.replace(f"<{name}>", value)
-    notified = json.loads(text)
-    assert (notified["version"], notified["source"], notified["content"]["textType"]) == (
-        "1.0",
-        "custom",
-        "client-markdown",
-    )
+    notice = json.loads(text)
+    form = (notice["version"], notice["source"], notice["content"]["textType"])
+    assert form == ("1.0", "custom", "client-markdown")
     assert notice["content"]["title"] == "Waits for approval: pipeline shop in 123456789012"
     assert (
         f"https://{deployed.REGION}.console.aws.amazon.com/codesuite/codepipeline/pipelines/shop/view?region={deployed.REGION}"
@@ -347,9 +344,8 @@ def test_every_variable_of_a_custom_action_is_given_or_asked_for(name):
     used = set(
         re.findall(r"\$(\w+)", ACTIONS[name]["Definition"]["CommandText"]["Fn::Sub"].replace("${AWS::Region}", ""))
     )
-    notified = re.findall(
-        r'\("(\w+)", ', (deployed.ROOT / "functions" / "temp-access" / "src" / "notice.rs").read_text()
-    )
+    source = (deployed.ROOT / "functions" / "temp-access" / "src" / "notice.rs").read_text()
+    additional = re.findall(r'\("(\w+)", ', source)
     for attachment in ACTIONS[name]["Attachments"]:
         variables = attachment.get("Variables", {})
         assert used - ASKED.get(name, set()) <= set(variables), attachment["ButtonText"]
