@@ -4,9 +4,10 @@ import json
 import re
 
 import pytest
-from template import deployed
-from template.test_code import code
-from template.test_template import NAMES
+
+from tests.template import deployed
+from tests.template.test_code import code
+from tests.template.test_template import NAMES
 
 RESOURCES = deployed.source()["Resources"]
 # The outcomes that each metric filter counts, and so those that ring its alarm, with the function that logs them.

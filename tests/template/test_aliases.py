@@ -2,7 +2,8 @@
 
 import yaml
 from samcli.yamlhelper import CfnDumper
-from template import deployed
+
+from tests.template import deployed
 
 
 def aliases(text):
