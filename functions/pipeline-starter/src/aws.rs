@@ -1,4 +1,7 @@
-//! The world as AWS has it.
+//! The AWS adapter of [`World`].
+
+pub mod codepipeline;
+pub mod sns;
 
 use std::cell::LazyCell;
 use std::time::Duration;
@@ -6,42 +9,37 @@ use std::time::Duration;
 use sekisho_domain::change::CommitId;
 use sekisho_domain::config::Misconfigured;
 use sekisho_domain::notice::Notice;
+use sekisho_domain::route::PipelineName;
 use sekisho_lambda::Environment;
 use sekisho_lambda::aws::{Later, SdkConfig, later};
 use sekisho_lambda::environment::LEDGER_TABLE;
 use sekisho_ledger::Ledger;
 use time::OffsetDateTime;
 
-use crate::notice::Failed;
-use crate::pipelines;
-use crate::world::{Start, Started, Unanswered, World};
+use crate::world::{FailureDetails, PipelineStart, StartAnswer, Unanswered, World};
 
-/// The account whose changes are believed.
-pub const REPOSITORY_ACCOUNT_ID: &str = "REPOSITORY_ACCOUNT_ID";
-/// Where people are told.
-pub const NOTICE_TOPIC_ARN: &str = "NOTICE_TOPIC_ARN";
+/// The account whose changes are trusted.
+pub(crate) const REPOSITORY_ACCOUNT_ID: &str = "REPOSITORY_ACCOUNT_ID";
+/// The ARN of the topic for notices.
+const NOTICE_TOPIC_ARN: &str = "NOTICE_TOPIC_ARN";
 
-/// One client for each service, built once.
+/// The clients of all services that the function calls.
 #[derive(Debug)]
 pub struct Aws {
-    /// The ledger.
-    pub ledger: Ledger,
-    /// Starts pipelines.
-    pub codepipeline: Later<aws_sdk_codepipeline::Client>,
-    /// Tells people.
-    pub sns: Later<aws_sdk_sns::Client>,
-    /// Where.
-    pub topic: String,
+    ledger: Ledger,
+    codepipeline: Later<aws_sdk_codepipeline::Client>,
+    sns: Later<aws_sdk_sns::Client>,
+    topic: String,
 }
 
 impl Aws {
-    /// From the function's environment.
+    /// Reads the function's environment.
     ///
     /// # Errors
-    /// Where a variable is missing.
+    /// If a variable is missing.
     pub fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, Misconfigured> {
         let ledger = Ledger::new(later(aws, aws_sdk_dynamodb::Client::new), environment.required(LEDGER_TABLE)?);
-        // Asked first.
+        // Every request reads the ledger first.
         ledger.make_client();
         Ok(Self {
             ledger,
@@ -72,24 +70,24 @@ impl World for Aws {
         tokio::time::sleep(time).await;
     }
 
-    async fn start(&self, start: &Start) -> Started {
-        pipelines::start(&self.codepipeline, start).await
+    async fn start(&self, start: &PipelineStart) -> StartAnswer {
+        codepipeline::start(&self.codepipeline, start).await
     }
 
-    async fn find(
+    async fn find_execution(
         &self,
-        pipeline: &str,
+        pipeline: &PipelineName,
         commit: &CommitId,
         since: OffsetDateTime,
     ) -> Result<Option<String>, Unanswered> {
-        pipelines::find(&self.codepipeline, pipeline, commit, since).await
+        codepipeline::find_execution(&self.codepipeline, pipeline, commit, since).await
     }
 
-    async fn why_failed(&self, pipeline: &str, execution: &str) -> Result<Failed, Unanswered> {
-        pipelines::why_failed(&self.codepipeline, pipeline, execution).await
+    async fn failure_details(&self, pipeline: &str, execution: &str) -> Result<FailureDetails, Unanswered> {
+        codepipeline::failure_details(&self.codepipeline, pipeline, execution).await
     }
 
-    async fn tell(&self, notice: &Notice) -> Result<(), Unanswered> {
-        pipelines::tell(&self.sns, &self.topic, notice).await
+    async fn publish(&self, notice: &Notice) -> Result<(), Unanswered> {
+        sns::publish(&self.sns, &self.topic, notice).await
     }
 }

@@ -1,29 +1,66 @@
-//! What people are told of a failed execution.
+//! The notice about a failed execution: whether to send it, and its text.
 
 use sekisho_domain::account::{AccountId, Region};
+use sekisho_domain::decision::Decision;
 use sekisho_domain::notice::Notice;
+use sekisho_ledger::Key;
+use serde::{Deserialize, Serialize};
 
-/// What CodePipeline says of a failed execution, as far as it says it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Failed {
-    /// The stage and action that failed.
-    pub place: Option<String>,
-    /// Why.
-    pub reason: Option<String>,
-    /// The source revision.
-    pub commit: Option<String>,
+use crate::outcome::Outcome;
+use crate::request::Execution;
+use crate::world::FailureDetails;
+
+/// How long the ledger remembers that a notice was sent. EventBridge delivers an event again for 24 hours at most.
+pub(crate) const REMEMBERED: time::Duration = time::Duration::days(14);
+
+/// The ledger's row of a notice that was sent.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct SentNotice {
+    pub(crate) expires: i64,
 }
 
-/// What, where, why, at which commit, and a link.
-#[must_use]
-pub fn of(pipeline: &str, execution: &str, account: &AccountId, region: &Region, failed: &Failed) -> Notice {
-    let line = |what: &str, known: &Option<String>| format!("{what}: {}", known.as_deref().unwrap_or("not known"));
+/// The key of the row that records the notice about an execution.
+pub(crate) fn key(ended: &Execution) -> Key {
+    Key::state(format!("notice#{}", ended.execution))
+}
+
+/// What to do about a notice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NoticePlan {
+    /// Nothing: the execution did not fail.
+    None,
+    /// Nothing: the notice was sent before.
+    AlreadySent,
+    /// Send it.
+    Send,
+}
+
+impl NoticePlan {
+    /// The decision that the plan leads to if the notice can be sent.
+    pub(crate) fn decision(self) -> Option<Decision<Outcome>> {
+        match self {
+            Self::None => None,
+            Self::AlreadySent => {
+                Some(Decision::new(Outcome::Duplicate, "the notice about this failure was sent before"))
+            }
+            Self::Send => Some(Decision::new(
+                Outcome::ExecutionFailed,
+                "a notice about this failure would be sent, with what CodePipeline reports about it",
+            )),
+        }
+    }
+}
+
+/// The notice: where and why the execution failed, at which commit, and a link to it.
+pub(crate) fn about(ended: &Execution, account: &AccountId, region: &Region, details: &FailureDetails) -> Notice {
+    let Execution { pipeline, execution, .. } = ended;
+    let line = |label: &str, value: &Option<String>| format!("{label}: {}", value.as_deref().unwrap_or("not known"));
     let address = format!(
         "https://{region}.console.aws.amazon.com/codesuite/codepipeline/pipelines/{pipeline}/executions/{execution}/timeline?region={region}"
     );
     Notice {
         title: format!("Pipeline {pipeline} failed in {account}, {region}"),
-        lines: vec![line("Where", &failed.place), line("Why", &failed.reason), line("Commit", &failed.commit)],
+        lines: vec![line("Where", &details.place), line("Why", &details.reason), line("Commit", &details.commit)],
         link: Some(("Execution".to_owned(), address)),
         ..Notice::default()
     }

@@ -1,7 +1,8 @@
-//! The adapters, against the services' own words on the wire.
+//! The adapters, against requests and answers as they are on the wire.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, unreachable_pub, reason = "a test may fail so")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, unreachable_pub, reason = "a test may panic")]
 
-mod pipelines;
+mod codepipeline;
+mod sns;
 #[path = "../../../../tests/wire.rs"]
 mod wire;

@@ -1,0 +1,72 @@
+//! The outcomes of this function, and what every decision says about its subject.
+
+use sekisho_domain::change::Change;
+use sekisho_domain::decision::Decision;
+use sekisho_domain::envelope;
+use sekisho_domain::route::PipelineName;
+use serde::Serialize;
+
+use crate::request::Execution;
+
+/// The result of an event for one pipeline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// An execution runs at the change's commit.
+    Started,
+    /// The change was started before, or the notice was sent before.
+    Duplicate,
+    /// The pipeline has already received a newer change of the reference.
+    Stale,
+    /// No route of this account's configuration leads to a pipeline here.
+    Filtered,
+    /// The event needs no action.
+    Ignored,
+    /// The event is not trusted.
+    Refused,
+    /// A start or a ledger row cannot be used until somebody corrects it.
+    Failed,
+    /// CodePipeline reported a failed execution, and the notice about it was sent.
+    ExecutionFailed,
+}
+
+/// A decision about a payload that is not acted on. It records what the payload claims about itself.
+pub(crate) fn decision_about_payload(payload: &str, outcome: Outcome, reason: String) -> Decision<Outcome> {
+    const FIELDS: [(&str, &str); 5] = [
+        ("event", "/id"),
+        ("account", "/account"),
+        ("repository", "/detail/change/repository"),
+        ("ref", "/detail/change/ref"),
+        ("id", "/detail/id"),
+    ];
+    let fields = envelope::says(payload, &FIELDS);
+    fields.into_iter().fold(Decision::new(outcome, reason), |decision, (name, text)| decision.about(name, text))
+}
+
+/// Adds the change and the pipeline to a decision about them.
+pub(crate) fn about_change(decision: Decision<Outcome>, change: &Change, pipeline: &PipelineName) -> Decision<Outcome> {
+    decision
+        .about("repository", change.repository.as_str())
+        .about("ref", change.git_ref.as_str())
+        .about("commit", change.commit.as_str())
+        .about("sequence", change.sequence.to_string())
+        .about("id", change.id())
+        .about("pipeline", pipeline.as_str())
+}
+
+/// Adds the pipeline and, unless the decision names the execution that it started, the execution that ended.
+pub(crate) fn about_execution(decision: Decision<Outcome>, ended: &Execution) -> Decision<Outcome> {
+    let names_execution = decision.concerns.contains_key("execution");
+    let decision = decision.about("pipeline", &ended.pipeline);
+    if names_execution { decision } else { decision.about("execution", &ended.execution) }
+}
+
+/// The decision about an execution of a pipeline that no route leads to.
+pub(crate) fn not_routed(ended: &Execution) -> Decision<Outcome> {
+    about_execution(Decision::new(Outcome::Ignored, "no route starts this pipeline"), ended)
+}
+
+/// The decision about an execution whose end needs no action.
+pub(crate) fn nothing_waits(ended: &Execution) -> Decision<Outcome> {
+    about_execution(Decision::new(Outcome::Ignored, "nothing waits for this pipeline"), ended)
+}
