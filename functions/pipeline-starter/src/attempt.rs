@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use sekisho_domain::decision::Decision;
-use sekisho_domain::route::PipelineName;
+use sekisho_domain::route::{ActionName, PipelineName};
 use sekisho_ledger::Key;
 use time::OffsetDateTime;
 
@@ -22,7 +22,7 @@ const RETRIES: usize = 8;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PinnedPipeline<'a> {
     pub(crate) name: &'a PipelineName,
-    pub(crate) actions: &'a BTreeSet<PipelineName>,
+    pub(crate) actions: &'a BTreeSet<ActionName>,
 }
 
 /// A start whose claim this invocation holds.

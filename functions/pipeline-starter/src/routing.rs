@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use sekisho_domain::account::{AccountId, Region};
 use sekisho_domain::change::{GitRef, RepositoryArn, SourceChange};
 use sekisho_domain::decision::Decision;
-use sekisho_domain::route::{PipelineName, Route, Routes, Target};
+use sekisho_domain::route::{ActionName, PipelineName, Route, Routes, Target};
 
 use crate::outcome::Outcome;
 
 /// Pipelines, each with the source actions that are pinned to the commit.
-pub(crate) type PinnedPipelines = BTreeMap<PipelineName, BTreeSet<PipelineName>>;
+pub(crate) type PinnedPipelines = BTreeMap<PipelineName, BTreeSet<ActionName>>;
 
 /// The pipelines that an event starts.
 #[derive(Debug)]

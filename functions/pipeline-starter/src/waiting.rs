@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use sekisho_domain::decision::Decision;
-use sekisho_domain::route::PipelineName;
+use sekisho_domain::route::{ActionName, PipelineName};
 use sekisho_lambda::failure::chain;
 use sekisho_ledger::{Error as LedgerError, Key, Row};
 use time::OffsetDateTime;
@@ -25,7 +25,7 @@ pub(crate) enum WaitingPlan {
     /// that comes back months later would start an old commit.
     Close(Row<ClaimRow>),
     /// Start it, with these source actions pinned.
-    Start(Row<ClaimRow>, BTreeSet<PipelineName>),
+    Start(Row<ClaimRow>, BTreeSet<ActionName>),
 }
 
 /// The plans for the rows of a pipeline: unreadable rows first, then waiting rows with the oldest first, since the pipeline

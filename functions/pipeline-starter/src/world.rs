@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sekisho_domain::change::CommitId;
 use sekisho_domain::notice::Notice;
-use sekisho_domain::route::PipelineName;
+use sekisho_domain::route::{ActionName, PipelineName};
 use sekisho_ledger::Store;
 use time::OffsetDateTime;
 
@@ -15,7 +15,7 @@ pub struct PipelineStart {
     /// The pipeline to start.
     pub pipeline: PipelineName,
     /// The source actions whose revision is pinned to the commit.
-    pub actions: Vec<PipelineName>,
+    pub actions: Vec<ActionName>,
     /// The commit to run.
     pub commit: CommitId,
     /// The client request token, 64 characters of `[0-9a-f]`. Every attempt sends the same one, so that CodePipeline

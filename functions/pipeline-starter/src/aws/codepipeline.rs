@@ -7,7 +7,7 @@ use aws_sdk_codepipeline::types::{
     PipelineExecutionSummary, SourceRevisionOverride, SourceRevisionType, TriggerType,
 };
 use sekisho_domain::change::CommitId;
-use sekisho_domain::route::PipelineName;
+use sekisho_domain::route::{ActionName, PipelineName};
 use time::OffsetDateTime;
 
 use crate::world::{FailureDetails, PipelineStart, StartAnswer, Unanswered};
@@ -18,7 +18,7 @@ const PASSING: [&str; 3] =
 
 /// Starts an execution at the pinned commit.
 pub async fn start(client: &Client, start: &PipelineStart) -> StartAnswer {
-    let pin = |action: &PipelineName| {
+    let pin = |action: &ActionName| {
         SourceRevisionOverride::builder()
             .action_name(action.as_str())
             .revision_type(SourceRevisionType::CommitId)

@@ -9,7 +9,7 @@ use pipeline_starter::Outcome::{self, Duplicate, Failed, Filtered, Stale, Starte
 use pipeline_starter::claim::Progress;
 use pipeline_starter::world::{StartAnswer, World};
 use sekisho_domain::decision::Decision;
-use sekisho_domain::route::PipelineName;
+use sekisho_domain::route::ActionName;
 use sekisho_lambda::Failure;
 
 use crate::function::{
@@ -76,7 +76,7 @@ async fn every_source_action_that_the_routes_name_is_pinned() {
     let function = two_pipelines();
     function.handle(&event(change(0), &["shop"])).await.unwrap();
     let starts = function.world().starts.take();
-    let actions: Vec<&str> = starts[0].actions.iter().map(PipelineName::as_str).collect();
+    let actions: Vec<&str> = starts[0].actions.iter().map(ActionName::as_str).collect();
     assert_eq!((starts.len(), actions), (1, vec!["Source", "Templates"]));
 }
 
