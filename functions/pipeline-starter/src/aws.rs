@@ -1,7 +1,6 @@
 //! The AWS adapter of [`World`].
 
 pub mod codepipeline;
-pub mod sns;
 
 use std::cell::LazyCell;
 use std::time::Duration;
@@ -10,26 +9,20 @@ use sekisho_domain::change::CommitId;
 use sekisho_domain::config::Misconfigured;
 use sekisho_domain::notice::Notice;
 use sekisho_domain::route::PipelineName;
-use sekisho_lambda::Environment;
 use sekisho_lambda::aws::{Later, SdkConfig, later};
-use sekisho_lambda::environment::LEDGER_TABLE;
+use sekisho_lambda::environment::{LEDGER_TABLE, NOTICE_TOPIC_ARN};
+use sekisho_lambda::{Environment, ServiceError, Topic};
 use sekisho_ledger::Ledger;
 use time::OffsetDateTime;
 
-use crate::world::{FailureDetails, PipelineStart, StartAnswer, Unanswered, World};
-
-/// The account whose changes are trusted.
-pub(crate) const REPOSITORY_ACCOUNT_ID: &str = "REPOSITORY_ACCOUNT_ID";
-/// The ARN of the topic for notices.
-const NOTICE_TOPIC_ARN: &str = "NOTICE_TOPIC_ARN";
+use crate::world::{FailureDetails, PipelineStart, StartAnswer, World};
 
 /// The clients of all services that the function calls.
 #[derive(Debug)]
 pub struct Aws {
     ledger: Ledger,
     codepipeline: Later<aws_sdk_codepipeline::Client>,
-    sns: Later<aws_sdk_sns::Client>,
-    topic: String,
+    topic: Topic,
 }
 
 impl Aws {
@@ -44,8 +37,7 @@ impl Aws {
         Ok(Self {
             ledger,
             codepipeline: later(aws, aws_sdk_codepipeline::Client::new),
-            sns: later(aws, aws_sdk_sns::Client::new),
-            topic: environment.required(NOTICE_TOPIC_ARN)?.to_owned(),
+            topic: Topic::new(later(aws, aws_sdk_sns::Client::new), environment.required(NOTICE_TOPIC_ARN)?),
         })
     }
 
@@ -79,15 +71,15 @@ impl World for Aws {
         pipeline: &PipelineName,
         commit: &CommitId,
         since: OffsetDateTime,
-    ) -> Result<Option<String>, Unanswered> {
+    ) -> Result<Option<String>, ServiceError> {
         codepipeline::find_execution(&self.codepipeline, pipeline, commit, since).await
     }
 
-    async fn failure_details(&self, pipeline: &str, execution: &str) -> Result<FailureDetails, Unanswered> {
+    async fn failure_details(&self, pipeline: &str, execution: &str) -> Result<FailureDetails, ServiceError> {
         codepipeline::failure_details(&self.codepipeline, pipeline, execution).await
     }
 
-    async fn publish(&self, notice: &Notice) -> Result<(), Unanswered> {
-        sns::publish(&self.sns, &self.topic, notice).await
+    async fn publish(&self, notice: &Notice) -> Result<(), ServiceError> {
+        self.topic.publish(notice).await
     }
 }

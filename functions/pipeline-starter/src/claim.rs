@@ -1,21 +1,20 @@
 //! Claims: the ledger's row of a pipeline and reference, and the plan for a change given that row.
 
+use std::time::Duration;
+
 use sekisho_domain::change::{Change, CommitId, GitRef, RepositoryArn};
 use sekisho_domain::decision::Decision;
 use sekisho_domain::route::PipelineName;
 use sekisho_domain::timestamp::epoch_millis;
-use sekisho_ledger::Key;
+use sekisho_ledger::{Key, Lease};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use time::{Duration, OffsetDateTime};
+use time::OffsetDateTime;
 
 use crate::outcome::Outcome;
 
 /// How long a claim belongs to the invocation that took it: the function's timeout of 45 s, and a margin.
-pub(crate) const LEASE: Duration = Duration::seconds(55);
-
-/// The largest difference between the clocks of two invocations.
-const CLOCKS: Duration = Duration::minutes(1);
+const TERM: Duration = Duration::from_secs(55);
 
 /// The key of the row of a pipeline and reference.
 #[must_use]
@@ -54,8 +53,8 @@ pub struct ClaimRow {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Progress {
-    /// An invocation holds the claim until this time, in epoch milliseconds.
-    Claimed(u64),
+    /// An invocation holds the claim for this lease.
+    Claimed(Lease),
     /// CodePipeline deferred the start for this reason.
     Waiting(String),
     /// CodePipeline started the execution with this id.
@@ -103,7 +102,7 @@ impl Plan {
         }
         match &row.progress {
             // Also an older change that is being started goes first: otherwise it could start after this one.
-            Progress::Claimed(end) if is_live(*end, now) => Self::Wait,
+            Progress::Claimed(lease) if lease.is_held(now, TERM) => Self::Wait,
             Progress::Started(execution) if row.sequence == change.sequence => Self::Duplicate(execution.clone()),
             // The answer to the earlier start may have been lost, whatever the row says.
             _ if row.sequence == change.sequence => Self::Claim(Claim::again(row, now)),
@@ -154,7 +153,7 @@ impl ClaimRow {
     pub(crate) fn is_waiting(&self, now: OffsetDateTime) -> bool {
         match &self.progress {
             Progress::Waiting(_) => true,
-            Progress::Claimed(end) => !is_live(*end, now),
+            Progress::Claimed(lease) => !lease.is_held(now, TERM),
             Progress::Started(_) | Progress::Failed(_) => false,
         }
     }
@@ -162,13 +161,8 @@ impl ClaimRow {
 
 impl Progress {
     fn claimed(now: OffsetDateTime) -> Self {
-        Self::Claimed(epoch_millis(now + LEASE))
+        Self::Claimed(Lease::new(now, TERM))
     }
-}
-
-/// A lease that ends later than any correct clock could write is from a wrong clock and does not count.
-fn is_live(lease: u64, now: OffsetDateTime) -> bool {
-    (epoch_millis(now) + 1..=epoch_millis(now + LEASE + CLOCKS)).contains(&lease)
 }
 
 /// Hex SHA-256 of the change's id and the pipeline. CodePipeline accepts up to 128 characters of `[a-zA-Z0-9-]`.
@@ -204,7 +198,7 @@ mod tests {
 
     /// The row of the change with sequence 5, claimed first an hour ago.
     fn row(progress: Progress) -> ClaimRow {
-        ClaimRow::new(&change(5), &pipeline(), NOW - Duration::hours(1)).with(progress)
+        ClaimRow::new(&change(5), &pipeline(), NOW - Duration::from_hours(1)).with(progress)
     }
 
     fn plan(row: &ClaimRow, sequence: u64) -> Plan {
@@ -222,15 +216,15 @@ mod tests {
 
     #[test]
     fn a_lease_of_a_wrong_clock_does_not_count() {
-        let row = row(Progress::Claimed(epoch_millis(NOW + Duration::days(1))));
+        let row = row(Progress::Claimed(Lease::new(NOW, Duration::from_hours(24))));
         assert!(matches!(plan(&row, 5), Plan::Claim(_)));
         assert!(row.is_waiting(NOW));
     }
 
     #[test]
     fn every_row_has_one_plan_for_every_sequence() {
-        let live = row(Progress::Claimed(epoch_millis(NOW) + 1));
-        let expired = row(Progress::Claimed(epoch_millis(NOW)));
+        let live = row(Progress::Claimed(Lease::new(NOW, Duration::from_millis(1))));
+        let expired = row(Progress::Claimed(Lease::new(NOW, Duration::ZERO)));
         let started = row(Progress::Started("e".into()));
         let waiting = row(Progress::Waiting("busy".into()));
         let failed = row(Progress::Failed("no such pipeline".into()));

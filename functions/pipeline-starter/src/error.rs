@@ -2,9 +2,7 @@
 
 use sekisho_domain::config::Misconfigured;
 use sekisho_domain::route::PipelineName;
-use sekisho_lambda::{ErrorType, Failure};
-
-use crate::world::Unanswered;
+use sekisho_lambda::{ErrorType, Failure, ServiceError};
 
 /// Why an invocation failed. A retry may succeed after any error but [`Error::Misconfigured`] and
 /// [`Error::InvalidRequest`].
@@ -19,9 +17,9 @@ pub enum Error {
     /// The ledger could not be read or written.
     #[error(transparent)]
     Ledger(#[from] sekisho_ledger::Error),
-    /// CodePipeline or SNS did not do what it was asked.
+    /// A call to CodePipeline or SNS failed.
     #[error(transparent)]
-    Unanswered(#[from] Unanswered),
+    Service(#[from] ServiceError),
     /// Another invocation holds the claim on this pipeline.
     #[error("another invocation is starting pipeline {0}; Lambda tries this event again")]
     Busy(PipelineName),
@@ -43,10 +41,10 @@ impl Failure for Error {
         match self {
             Self::Misconfigured(_) => ErrorType::Misconfigured,
             Self::InvalidRequest(_) => ErrorType::InvalidRequest,
-            Self::Ledger(sekisho_ledger::Error::Unavailable { throttled: true, .. })
-            | Self::Unanswered(Unanswered { throttled: true, .. })
-            | Self::Deferred { .. } => ErrorType::Throttled,
-            Self::Ledger(_) | Self::Unanswered(_) | Self::Busy(_) => ErrorType::Internal,
+            Self::Ledger(error) if error.is_throttled() => ErrorType::Throttled,
+            Self::Service(error) if error.is_throttled() => ErrorType::Throttled,
+            Self::Deferred { .. } => ErrorType::Throttled,
+            Self::Ledger(_) | Self::Service(_) | Self::Busy(_) => ErrorType::Internal,
         }
     }
 }

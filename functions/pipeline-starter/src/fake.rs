@@ -6,11 +6,13 @@ use std::time::Duration;
 use sekisho_domain::change::CommitId;
 use sekisho_domain::notice::Notice;
 use sekisho_domain::route::PipelineName;
+use sekisho_lambda::ServiceError;
+use sekisho_lambda::service_error::Kind;
 use sekisho_ledger::Memory;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
-use crate::world::{FailureDetails, PipelineStart, StartAnswer, Unanswered, World};
+use crate::world::{FailureDetails, PipelineStart, StartAnswer, World};
 
 type AnswerStart = Box<dyn FnMut(&PipelineStart) -> StartAnswer>;
 
@@ -71,8 +73,8 @@ impl FakeWorld {
     }
 }
 
-fn throttled(what: &str) -> Unanswered {
-    Unanswered { what: what.to_owned(), throttled: true, source: None }
+fn throttled(operation: &'static str) -> ServiceError {
+    ServiceError::unexpected(operation, "ThrottlingException: slow down").with_kind(Kind::Throttled)
 }
 
 impl World for FakeWorld {
@@ -101,24 +103,24 @@ impl World for FakeWorld {
         pipeline: &PipelineName,
         commit: &CommitId,
         since: OffsetDateTime,
-    ) -> Result<Option<String>, Unanswered> {
+    ) -> Result<Option<String>, ServiceError> {
         self.record(format!("ListPipelineExecutions {pipeline}"));
         if self.search_is_down.get() {
-            return Err(throttled("CodePipeline did not list the executions"));
+            return Err(throttled("codepipeline:ListPipelineExecutions"));
         }
         self.searches.borrow_mut().push((commit.clone(), since));
         Ok(self.existing_execution.borrow().clone())
     }
 
-    async fn failure_details(&self, pipeline: &str, execution: &str) -> Result<FailureDetails, Unanswered> {
+    async fn failure_details(&self, pipeline: &str, execution: &str) -> Result<FailureDetails, ServiceError> {
         self.record(format!("ListActionExecutions {pipeline} {execution}"));
         Ok(self.failure.borrow().clone())
     }
 
-    async fn publish(&self, notice: &Notice) -> Result<(), Unanswered> {
+    async fn publish(&self, notice: &Notice) -> Result<(), ServiceError> {
         self.record("Publish");
         if self.topic_is_down.get() {
-            return Err(throttled("SNS did not accept a notice"));
+            return Err(throttled("sns:Publish"));
         }
         self.notices.borrow_mut().push(notice.clone());
         Ok(())

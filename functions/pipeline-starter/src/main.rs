@@ -4,11 +4,11 @@
 
 use futures_util::join;
 use pipeline_starter::{Error, Starter};
-use sekisho_lambda::{Environment, aws, log, serve};
+use sekisho_lambda::{Environment, aws, serve, telemetry};
 
 fn main() -> Result<(), lambda_runtime::Error> {
     let environment = Environment::of_process();
-    log::start(&environment);
+    telemetry::start(&environment);
     let aws = aws::load(&environment);
     // Every invocation reports a mistake in the configuration, because Lambda does not return an error of the init phase
     // to the caller.

@@ -3,47 +3,40 @@
 use sekisho_domain::account::{AccountId, Region};
 use sekisho_domain::decision::Decision;
 use sekisho_domain::notice::Notice;
-use sekisho_ledger::Key;
-use serde::{Deserialize, Serialize};
+use sekisho_ledger::{Key, SentNotice};
 
 use crate::outcome::Outcome;
-use crate::request::Execution;
+use crate::request::EndedExecution;
 use crate::world::FailureDetails;
 
 /// How long the ledger remembers that a notice was sent. EventBridge delivers an event again for 24 hours at most.
 pub(crate) const REMEMBERED: time::Duration = time::Duration::days(14);
 
-/// The ledger's row of a notice that was sent.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct SentNotice {
-    pub(crate) expires: i64,
-}
-
 /// The key of the row that records the notice about an execution.
-pub(crate) fn key(ended: &Execution) -> Key {
-    Key::state(format!("notice#{}", ended.execution))
+pub(crate) fn key(ended: &EndedExecution) -> Key {
+    Key::state(format!("notice#{}", ended.id))
 }
 
 /// What to do about a notice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum NoticePlan {
     /// Nothing: the execution did not fail.
     None,
     /// Nothing: the notice was sent before.
     AlreadySent,
-    /// Send it.
-    Send,
+    /// Send it, then record that it was sent.
+    Send(SentNotice),
 }
 
 impl NoticePlan {
     /// The decision that the plan leads to if the notice can be sent.
-    pub(crate) fn decision(self) -> Option<Decision<Outcome>> {
+    pub(crate) fn decision(&self) -> Option<Decision<Outcome>> {
         match self {
             Self::None => None,
             Self::AlreadySent => {
                 Some(Decision::new(Outcome::Duplicate, "the notice about this failure was sent before"))
             }
-            Self::Send => Some(Decision::new(
+            Self::Send(_) => Some(Decision::new(
                 Outcome::ExecutionFailed,
                 "a notice about this failure would be sent, with what CodePipeline reports about it",
             )),
@@ -52,11 +45,11 @@ impl NoticePlan {
 }
 
 /// The notice: where and why the execution failed, at which commit, and a link to it.
-pub(crate) fn about(ended: &Execution, account: &AccountId, region: &Region, details: &FailureDetails) -> Notice {
-    let Execution { pipeline, execution, .. } = ended;
+pub(crate) fn about(ended: &EndedExecution, account: &AccountId, region: &Region, details: &FailureDetails) -> Notice {
+    let EndedExecution { pipeline, id, .. } = ended;
     let line = |label: &str, value: &Option<String>| format!("{label}: {}", value.as_deref().unwrap_or("not known"));
     let address = format!(
-        "https://{region}.console.aws.amazon.com/codesuite/codepipeline/pipelines/{pipeline}/executions/{execution}/timeline?region={region}"
+        "https://{region}.console.aws.amazon.com/codesuite/codepipeline/pipelines/{pipeline}/executions/{id}/timeline?region={region}"
     );
     Notice {
         title: format!("Pipeline {pipeline} failed in {account}, {region}"),

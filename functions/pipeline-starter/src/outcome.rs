@@ -2,11 +2,11 @@
 
 use sekisho_domain::change::Change;
 use sekisho_domain::decision::Decision;
-use sekisho_domain::envelope;
 use sekisho_domain::route::PipelineName;
+use sekisho_lambda::event::fields_of;
 use serde::Serialize;
 
-use crate::request::Execution;
+use crate::request::EndedExecution;
 
 /// The result of an event for one pipeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -39,7 +39,7 @@ pub(crate) fn decision_about_payload(payload: &str, outcome: Outcome, reason: St
         ("ref", "/detail/change/ref"),
         ("id", "/detail/id"),
     ];
-    let fields = envelope::says(payload, &FIELDS);
+    let fields = fields_of(payload, &FIELDS);
     fields.into_iter().fold(Decision::new(outcome, reason), |decision, (name, text)| decision.about(name, text))
 }
 
@@ -55,18 +55,18 @@ pub(crate) fn about_change(decision: Decision<Outcome>, change: &Change, pipelin
 }
 
 /// Adds the pipeline and, unless the decision names the execution that it started, the execution that ended.
-pub(crate) fn about_execution(decision: Decision<Outcome>, ended: &Execution) -> Decision<Outcome> {
+pub(crate) fn about_execution(decision: Decision<Outcome>, ended: &EndedExecution) -> Decision<Outcome> {
     let names_execution = decision.concerns.contains_key("execution");
     let decision = decision.about("pipeline", &ended.pipeline);
-    if names_execution { decision } else { decision.about("execution", &ended.execution) }
+    if names_execution { decision } else { decision.about("execution", &ended.id) }
 }
 
 /// The decision about an execution of a pipeline that no route leads to.
-pub(crate) fn not_routed(ended: &Execution) -> Decision<Outcome> {
+pub(crate) fn not_routed(ended: &EndedExecution) -> Decision<Outcome> {
     about_execution(Decision::new(Outcome::Ignored, "no route starts this pipeline"), ended)
 }
 
 /// The decision about an execution whose end needs no action.
-pub(crate) fn nothing_waits(ended: &Execution) -> Decision<Outcome> {
+pub(crate) fn nothing_waits(ended: &EndedExecution) -> Decision<Outcome> {
     about_execution(Decision::new(Outcome::Ignored, "nothing waits for this pipeline"), ended)
 }

@@ -2,12 +2,12 @@
 
 use sekisho_domain::change::Change;
 use sekisho_domain::route::PipelineName;
-use sekisho_ledger::{Key, Store};
+use sekisho_ledger::{Key, SentNotice, Store};
 
 use crate::claim::{self, ClaimRow, Plan};
 use crate::error::Error;
-use crate::notice::{self, NoticePlan, SentNotice};
-use crate::request::Execution;
+use crate::notice::{self, NoticePlan};
+use crate::request::EndedExecution;
 use crate::run::Run;
 use crate::waiting::{self, WaitingPlan};
 use crate::world::World;
@@ -32,12 +32,12 @@ pub(crate) async fn for_change<W: World>(
     Ok(ChangePlan { key, revision: row.map(|row| row.revision), plan })
 }
 
-pub(crate) async fn for_notice<W: World>(run: &Run<'_, W>, ended: &Execution) -> Result<NoticePlan, Error> {
+pub(crate) async fn for_notice<W: World>(run: &Run<'_, W>, ended: &EndedExecution) -> Result<NoticePlan, Error> {
     if !ended.has_failed() {
         return Ok(NoticePlan::None);
     }
-    let sent = run.ledger().read::<SentNotice>(&notice::key(ended)).await?;
-    Ok(if sent.is_some() { NoticePlan::AlreadySent } else { NoticePlan::Send })
+    let sent = SentNotice::read(run.ledger(), notice::key(ended), run.now()).await?;
+    Ok(if sent.is_recent() { NoticePlan::AlreadySent } else { NoticePlan::Send(sent) })
 }
 
 pub(crate) async fn for_waiting<W: World>(

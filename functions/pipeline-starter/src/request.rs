@@ -2,7 +2,7 @@
 
 use sekisho_domain::account::AccountId;
 use sekisho_domain::change::{RELAY_DETAIL_TYPE, RELAY_SOURCE, SourceChange};
-use sekisho_domain::envelope::Envelope;
+use sekisho_lambda::event::{Action, Envelope, short};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -15,7 +15,7 @@ pub(crate) enum Request {
     /// Start the pipelines that this change concerns.
     Change(Box<SourceChange>),
     /// Follow up on an execution that has ended.
-    ExecutionEnded(Execution),
+    ExecutionEnded(EndedExecution),
     /// Explain what this event would lead to.
     Explain(Box<RawValue>),
     /// An event that is not trusted, with the reason.
@@ -35,33 +35,25 @@ pub(crate) struct Source<'a> {
 
 /// An execution that has ended.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub(crate) struct Execution {
+pub(crate) struct EndedExecution {
     /// The pipeline's name.
     pub(crate) pipeline: String,
     /// The execution's id.
     #[serde(rename = "execution-id")]
-    pub(crate) execution: String,
+    pub(crate) id: String,
     /// `SUCCEEDED`, `FAILED`, `STOPPED`, `SUPERSEDED`, `CANCELED` or a newer state.
     state: String,
 }
 
-impl Execution {
+impl EndedExecution {
     pub(crate) fn has_failed(&self) -> bool {
         self.state == "FAILED"
     }
 }
 
-#[derive(Deserialize)]
-struct Action {
-    action: String,
-    event: Option<Box<RawValue>>,
-}
-
 /// Reads a payload.
 pub(crate) fn parse(payload: &str, source: &Source<'_>) -> Request {
-    // serde would accept an array as the fields in their order.
-    let is_object = payload.trim_start().starts_with('{');
-    if is_object && let Ok(action) = serde_json::from_str::<Action>(payload) {
+    if let Some(action) = Action::parse(payload) {
         return parse_action(action);
     }
     let envelope = match Envelope::parse(payload) {
@@ -118,9 +110,4 @@ fn untrusted_account(envelope: &Envelope, trusted: &AccountId) -> Option<String>
     (envelope.account != trusted.as_str()).then(|| {
         format!("the event comes from account {}: only account {trusted} is trusted", short(&envelope.account))
     })
-}
-
-/// A stranger's text, shortened for a message.
-fn short(text: &str) -> String {
-    text.chars().take(60).collect()
 }

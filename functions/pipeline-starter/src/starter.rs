@@ -9,10 +9,11 @@ use sekisho_domain::config::Misconfigured;
 use sekisho_domain::decision::Decisions;
 use sekisho_domain::route::Routes;
 use sekisho_lambda::aws::SdkConfig;
-use sekisho_lambda::{Environment, Invocation, log, metrics};
+use sekisho_lambda::environment::REPOSITORY_ACCOUNT_ID;
+use sekisho_lambda::{Environment, Invocation, telemetry};
 use sekisho_ledger::Store;
 
-use crate::aws::{Aws, REPOSITORY_ACCOUNT_ID};
+use crate::aws::Aws;
 use crate::error::Error;
 use crate::outcome::{Outcome, decision_about_payload};
 use crate::report::Report;
@@ -63,7 +64,7 @@ impl<W: World> Starter<W> {
             Request::Invalid(reason) => return Err(Error::InvalidRequest(reason)),
             Request::Refused(reason) => decision_about_payload(payload, Outcome::Refused, reason).into(),
             Request::Change(event) => change::start_pipelines(&run, &event).await,
-            Request::ExecutionEnded(execution) => execution::follow_up(&run, &execution).await,
+            Request::ExecutionEnded(ended) => execution::follow_up(&run, &ended).await,
         };
         record(&run, report).await
     }
@@ -72,9 +73,8 @@ impl<W: World> Starter<W> {
 /// Logs, counts and stores the decisions, also if a part of the invocation failed and must be retried.
 async fn record<W: World>(run: &Run<'_, W>, report: Report) -> Result<Decisions<Outcome>, Error> {
     let Report { decisions, failure } = report;
-    let request_id = &run.invocation.request_id;
-    log::decisions(request_id, &decisions);
-    metrics::count_outcomes(&run.invocation.function, &decisions);
+    let Invocation { request_id, function, .. } = run.invocation;
+    telemetry::decisions(function, &decisions);
     if !decisions.is_empty() {
         run.ledger().record(FUNCTION, request_id, run.now(), &decisions).await?;
     }

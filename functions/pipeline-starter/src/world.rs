@@ -6,6 +6,7 @@ use std::time::Duration;
 use sekisho_domain::change::CommitId;
 use sekisho_domain::notice::Notice;
 use sekisho_domain::route::{ActionName, PipelineName};
+use sekisho_lambda::ServiceError;
 use sekisho_ledger::Store;
 use time::OffsetDateTime;
 
@@ -45,19 +46,6 @@ pub struct FailureDetails {
     pub commit: Option<String>,
 }
 
-/// A call that gave no usable answer. The same call may succeed later.
-#[derive(Debug, thiserror::Error)]
-#[error("{what}")]
-pub struct Unanswered {
-    /// The service and the operation.
-    pub what: String,
-    /// Whether the service asked for fewer requests.
-    pub throttled: bool,
-    /// The SDK's error.
-    #[source]
-    pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
-}
-
 /// The ledger, the clock, CodePipeline and the notice topic.
 #[expect(async_fn_in_trait, reason = "futures need not be Send: the runtime has one thread")]
 pub trait World {
@@ -78,9 +66,9 @@ pub trait World {
         pipeline: &PipelineName,
         commit: &CommitId,
         since: OffsetDateTime,
-    ) -> Result<Option<String>, Unanswered>;
+    ) -> Result<Option<String>, ServiceError>;
     /// Why an execution failed. If CodePipeline denies access to the details, the reason says so.
-    async fn failure_details(&self, pipeline: &str, execution: &str) -> Result<FailureDetails, Unanswered>;
+    async fn failure_details(&self, pipeline: &str, execution: &str) -> Result<FailureDetails, ServiceError>;
     /// Publishes a notice.
-    async fn publish(&self, notice: &Notice) -> Result<(), Unanswered>;
+    async fn publish(&self, notice: &Notice) -> Result<(), ServiceError>;
 }

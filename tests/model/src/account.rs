@@ -12,6 +12,8 @@ use sekisho_domain::change::CommitId;
 use sekisho_domain::decision::Decision;
 use sekisho_domain::notice::Notice;
 use sekisho_domain::route::PipelineName;
+use sekisho_lambda::ServiceError;
+use sekisho_lambda::service_error::Kind;
 use sekisho_ledger::{Error, Key, Memory, Row, Store};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -349,10 +351,11 @@ impl starter::World for Account {
         pipeline: &PipelineName,
         commit: &CommitId,
         since: OffsetDateTime,
-    ) -> Result<Option<String>, starter::Unanswered> {
+    ) -> Result<Option<String>, ServiceError> {
         give_way().await;
         if self.shared.fails(3) {
-            return Err(starter::Unanswered { what: "find".to_owned(), throttled: true, source: None });
+            let error = ServiceError::unexpected("codepipeline:ListPipelineExecutions", "throttled");
+            return Err(error.with_kind(Kind::Throttled));
         }
         let pipelines = self.shared.pipelines.borrow();
         let executions = pipelines.get(pipeline.as_str()).map(Vec::as_slice).unwrap_or_default();
@@ -368,12 +371,12 @@ impl starter::World for Account {
         &self,
         _pipeline: &str,
         _execution: &str,
-    ) -> Result<starter::FailureDetails, starter::Unanswered> {
+    ) -> Result<starter::FailureDetails, ServiceError> {
         give_way().await;
         Ok(starter::FailureDetails::default())
     }
 
-    async fn publish(&self, _notice: &Notice) -> Result<(), starter::Unanswered> {
+    async fn publish(&self, _notice: &Notice) -> Result<(), ServiceError> {
         give_way().await;
         Ok(())
     }

@@ -1,18 +1,18 @@
 //! CodePipeline: starts executions, finds one whose start got no answer, and reads why one failed.
 
 use aws_sdk_codepipeline::Client;
-use aws_sdk_codepipeline::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_codepipeline::types::{
     ActionCategory, ActionExecutionDetail, ActionExecutionFilter, ActionExecutionStatus, ArtifactRevision,
     PipelineExecutionSummary, SourceRevisionOverride, SourceRevisionType, TriggerType,
 };
 use sekisho_domain::change::CommitId;
 use sekisho_domain::route::{ActionName, PipelineName};
+use sekisho_lambda::ServiceError;
 use time::OffsetDateTime;
 
-use crate::world::{FailureDetails, PipelineStart, StartAnswer, Unanswered};
+use crate::world::{FailureDetails, PipelineStart, StartAnswer};
 
-/// Errors after which a later attempt may succeed. A `ConflictException` means that the pipeline is busy.
+/// Errors of CodePipeline, beside throttling, after which a later attempt may succeed. A `ConflictException` means that the pipeline is busy.
 const PASSING: [&str; 3] =
     ["ConflictException", "ConcurrentPipelineExecutionsLimitExceededException", "ConcurrentModificationException"];
 
@@ -36,9 +36,10 @@ pub async fn start(client: &Client, start: &PipelineStart) -> StartAnswer {
         .set_source_revisions(Some(revisions))
         .send()
         .await;
-    match answer {
+    let operation = || format!("codepipeline:StartPipelineExecution of {}", start.pipeline);
+    match answer.map_err(|error| ServiceError::new(operation(), error)) {
         Ok(answer) => StartAnswer::Started(answer.pipeline_execution_id.unwrap_or_default()),
-        Err(error) if passes(&error) => StartAnswer::Deferred(description(&error)),
+        Err(error) if may_pass(&error) => StartAnswer::Deferred(description(&error)),
         Err(error) => StartAnswer::Rejected(description(&error)),
     }
 }
@@ -53,13 +54,14 @@ pub async fn find_execution(
     pipeline: &PipelineName,
     commit: &CommitId,
     since: OffsetDateTime,
-) -> Result<Option<String>, Unanswered> {
+) -> Result<Option<String>, ServiceError> {
     let answer = client.list_pipeline_executions().pipeline_name(pipeline.as_str()).max_results(100).send().await;
-    let executions = match answer {
+    let operation = || format!("codepipeline:ListPipelineExecutions of {pipeline}");
+    let executions = match answer.map_err(|error| ServiceError::new(operation(), error)) {
         Ok(answer) => answer.pipeline_execution_summaries.unwrap_or_default(),
         // The start that follows reports the missing pipeline.
         Err(error) if error.code() == Some("PipelineNotFoundException") => return Ok(None),
-        Err(error) => return Err(unanswered(format!("CodePipeline did not list the executions of {pipeline}"), error)),
+        Err(error) => return Err(error),
     };
     let is_the_start = |execution: &PipelineExecutionSummary| {
         let is_at_commit =
@@ -77,24 +79,24 @@ pub async fn find_execution(
 ///
 /// # Errors
 /// If a later call may succeed.
-pub async fn failure_details(client: &Client, pipeline: &str, execution: &str) -> Result<FailureDetails, Unanswered> {
-    let what = || format!("CodePipeline did not report why execution {execution} of {pipeline} failed");
+pub async fn failure_details(client: &Client, pipeline: &str, execution: &str) -> Result<FailureDetails, ServiceError> {
     let filter = ActionExecutionFilter::builder().pipeline_execution_id(execution).build();
     let actions = client.list_action_executions().pipeline_name(pipeline).filter(filter).send();
     let details = client.get_pipeline_execution().pipeline_name(pipeline).pipeline_execution_id(execution).send();
     let (actions, details) = futures_util::join!(actions, details);
+    let operation = |call: &str| format!("codepipeline:{call} of execution {execution} of {pipeline}");
     let mut refusal = None;
-    let actions = match actions {
+    let actions = match actions.map_err(|error| ServiceError::new(operation("ListActionExecutions"), error)) {
         Ok(actions) => actions.action_execution_details.unwrap_or_default(),
-        Err(error) if passes(&error) => return Err(unanswered(what(), error)),
+        Err(error) if may_pass(&error) => return Err(error),
         Err(error) => {
             refusal = Some(format!("not known ({})", description(&error)));
             Vec::new()
         }
     };
-    let revisions = match details {
+    let revisions = match details.map_err(|error| ServiceError::new(operation("GetPipelineExecution"), error)) {
         Ok(details) => details.pipeline_execution.and_then(|execution| execution.artifact_revisions),
-        Err(error) if passes(&error) => return Err(unanswered(what(), error)),
+        Err(error) if may_pass(&error) => return Err(error),
         Err(_) => None,
     };
     let failed = actions.iter().find(|action| action.status == Some(ActionExecutionStatus::Failed));
@@ -137,42 +139,23 @@ fn is_commit(revision: &str) -> bool {
     revision.parse::<CommitId>().is_ok()
 }
 
-fn passes<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
-    match error {
-        SdkError::ServiceError(service) => {
-            service.raw().status().as_u16() >= 500
-                || error.code().is_some_and(|code| PASSING.contains(&code) || is_throttling(code))
-        }
-        SdkError::ConstructionFailure(_) => false,
-        _ => true,
-    }
-}
-
-pub(super) fn is_throttling(code: &str) -> bool {
-    code.contains("Throttl") || code == "TooManyRequestsException" || code == "RequestLimitExceeded"
-}
-
-fn unanswered<E>(what: String, error: SdkError<E>) -> Unanswered
-where
-    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
-{
-    Unanswered { what, throttled: error.code().is_some_and(is_throttling), source: Some(error.into()) }
+/// Whether a later attempt may succeed.
+fn may_pass(error: &ServiceError) -> bool {
+    !error.is_refused() || error.code().is_some_and(|code| PASSING.contains(&code))
 }
 
 /// What CodePipeline reported, and what to do about the errors that a person has to correct.
-fn description<E: ProvideErrorMetadata + std::error::Error + 'static>(error: &SdkError<E>) -> String {
-    match (error.code(), error.message()) {
-        (Some("PipelineNotFoundException"), _) => {
-            "PipelineNotFoundException: no such pipeline here: create it, or correct the route's target".to_owned()
+fn description(error: &ServiceError) -> String {
+    match error.code() {
+        Some(code @ "PipelineNotFoundException") => {
+            format!("{code}: no such pipeline here: create it, or correct the route's target")
         }
         // Sekisho does not repeat this start, so the message also says how to start the pipeline afterwards.
-        (Some(code @ ("AccessDeniedException" | "AccessDenied")), message) => format!(
-            "{code}: {}: allow sekisho-pipeline-starter to start this pipeline, \
+        Some("AccessDeniedException" | "AccessDenied") => format!(
+            "{}: allow sekisho-pipeline-starter to start this pipeline, \
              then release the change in CodePipeline or push again",
-            message.unwrap_or("no message")
+            error.description()
         ),
-        (Some(code), Some(message)) => format!("{code}: {message}"),
-        (Some(code), None) => code.to_owned(),
-        _ => sekisho_lambda::failure::chain(error),
+        _ => error.description(),
     }
 }

@@ -7,17 +7,17 @@ use sekisho_ledger::{Key, Row};
 use crate::attempt::{Attempt, PinnedPipeline};
 use crate::claim::{self, Claim, ClaimRow, Progress};
 use crate::error::Error;
-use crate::notice::{self, NoticePlan, SentNotice};
+use crate::notice::{self, NoticePlan};
 use crate::outcome::{Outcome, about_execution, not_routed, nothing_waits};
 use crate::plan;
 use crate::report::Report;
-use crate::request::Execution;
+use crate::request::EndedExecution;
 use crate::run::{GLANCE, Run};
 use crate::waiting::{NO_LONGER_ROUTED, WaitingPlan};
 use crate::world::World;
 
 /// Sends the notice and starts what waits at the same time. A failure of one does not stop the other.
-pub(crate) async fn follow_up<W: World>(run: &Run<'_, W>, ended: &Execution) -> Report {
+pub(crate) async fn follow_up<W: World>(run: &Run<'_, W>, ended: &EndedExecution) -> Report {
     let Some(pipeline) = run.routes.pipeline(&ended.pipeline) else { return not_routed(ended).into() };
     let (notice, started) = futures_util::join!(send_notice(run, ended), start_waiting(run, pipeline));
     let results: Vec<_> = notice.transpose().into_iter().chain(started).collect();
@@ -27,17 +27,13 @@ pub(crate) async fn follow_up<W: World>(run: &Run<'_, W>, ended: &Execution) -> 
     results.into_iter().map(|result| result.map(|decision| about_execution(decision, ended))).collect()
 }
 
-async fn send_notice<W: World>(run: &Run<'_, W>, ended: &Execution) -> Result<Option<Decision<Outcome>>, Error> {
+async fn send_notice<W: World>(run: &Run<'_, W>, ended: &EndedExecution) -> Result<Option<Decision<Outcome>>, Error> {
     let plan = plan::for_notice(run, ended).await?;
-    if plan != NoticePlan::Send {
-        return Ok(plan.decision());
-    }
-    let details = run.world.failure_details(&ended.pipeline, &ended.execution).await?;
+    let NoticePlan::Send(sent) = plan else { return Ok(plan.decision()) };
+    let details = run.world.failure_details(&ended.pipeline, &ended.id).await?;
     let notice = notice::about(ended, &run.invocation.account, &run.invocation.region, &details);
     run.world.publish(&notice).await?;
-    let sent = SentNotice { expires: (run.now() + notice::REMEMBERED).unix_timestamp() };
-    // If another invocation has recorded the notice, it is recorded.
-    run.write(&notice::key(ended), &sent, None).await?;
+    sent.record(run.ledger(), run.now() + notice::REMEMBERED, &run.invocation.request_id).await?;
     let reason = details.reason.as_deref().unwrap_or("the reason is not known");
     let decision = Decision::new(Outcome::ExecutionFailed, format!("the execution failed: {reason}"));
     Ok(Some(decision.about_some("commit", details.commit).about_some("place", details.place)))

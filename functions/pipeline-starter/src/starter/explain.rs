@@ -6,7 +6,7 @@ use sekisho_domain::decision::{Decision, Decisions};
 use crate::error::Error;
 use crate::outcome::{Outcome, about_change, about_execution, decision_about_payload, not_routed, nothing_waits};
 use crate::plan;
-use crate::request::{self, Execution, Request, Source};
+use crate::request::{self, EndedExecution, Request, Source};
 use crate::routing::Selection;
 use crate::run::Run;
 use crate::world::World;
@@ -19,7 +19,7 @@ pub(crate) async fn explain<W: World>(
 ) -> Result<Decisions<Outcome>, Error> {
     let decisions = match request::parse(payload, source) {
         Request::Change(event) => explain_change(run, &event).await?,
-        Request::ExecutionEnded(execution) => explain_end(run, &execution).await?,
+        Request::ExecutionEnded(ended) => explain_end(run, &ended).await?,
         Request::Refused(reason) => vec![decision_about_payload(payload, Outcome::Refused, reason)],
         Request::Invalid(reason) => return Err(Error::InvalidRequest(reason)),
         Request::Explain(_) => {
@@ -43,7 +43,7 @@ async fn explain_change<W: World>(run: &Run<'_, W>, event: &SourceChange) -> Res
     Ok(decisions)
 }
 
-async fn explain_end<W: World>(run: &Run<'_, W>, ended: &Execution) -> Result<Vec<Decision<Outcome>>, Error> {
+async fn explain_end<W: World>(run: &Run<'_, W>, ended: &EndedExecution) -> Result<Vec<Decision<Outcome>>, Error> {
     let Some(pipeline) = run.routes.pipeline(&ended.pipeline) else { return Ok(vec![not_routed(ended)]) };
     let notice = plan::for_notice(run, ended).await?.decision();
     let waiting = plan::for_waiting(run, pipeline).await?;

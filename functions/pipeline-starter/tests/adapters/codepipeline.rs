@@ -2,11 +2,10 @@ use aws_sdk_codepipeline::Client;
 use pipeline_starter::aws::codepipeline::{failure_details, find_execution, start};
 use pipeline_starter::world::{FailureDetails, PipelineStart, StartAnswer};
 use sekisho_domain::route::PipelineName;
+use sekisho_testing::wire::{Answer, Wire, ok, refused};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::macros::datetime;
-
-use crate::wire::{Answer, Wire, ok, refused};
 
 const COMMIT: &str = "1f0c2a9be4d5760f8c3b7a6e5d4c3b2a19080706";
 const OTHER_COMMIT: &str = "0a1b2c3d4e5f60718293a4b5c6d7e8f901234567";
@@ -66,7 +65,7 @@ async fn errors_that_pass_defer_a_start_and_other_errors_reject_it() {
     }
 }
 
-/// An execution as ListPipelineExecutions lists it, started so many seconds after [`SINCE`].
+/// An execution as `ListPipelineExecutions` lists it, started so many seconds after [`SINCE`].
 fn execution(id: &str, seconds: f64, commit: &str) -> Value {
     #[expect(clippy::cast_precision_loss, reason = "the seconds of this century fit")]
     let start_time = SINCE.unix_timestamp() as f64 + seconds;
@@ -113,17 +112,17 @@ async fn a_search_finds_nothing_in_a_missing_pipeline_and_fails_without_an_answe
     assert_eq!(find_execution(&client, &shop(), &commit, SINCE).await.unwrap(), None);
     for throttled in [true, false] {
         let error = find_execution(&client, &shop(), &commit, SINCE).await.unwrap_err();
-        assert_eq!(error.throttled, throttled);
+        assert_eq!(error.is_throttled(), throttled);
     }
 }
 
-/// An action as ListActionExecutions lists it.
+/// An action as `ListActionExecutions` lists it.
 fn action(status: &str, result: &Value) -> Value {
     json!({"pipelineExecutionId": "e", "actionExecutionId": "a", "stageName": "Build", "actionName": "Compile",
            "status": status, "output": {"executionResult": result}})
 }
 
-/// An execution as GetPipelineExecution describes it, with these source revisions.
+/// An execution as `GetPipelineExecution` describes it, with these source revisions.
 fn revisions(revisions: &[(&str, &str)]) -> Answer {
     let revisions = revisions.iter().map(|(name, id)| json!({"name": name, "revisionId": id}));
     ok(&json!({"pipelineExecution": {"pipelineName": "shop", "artifactRevisions": revisions.collect::<Vec<_>>()}}))
@@ -155,7 +154,7 @@ async fn the_details_of_a_failure_are_the_failed_actions() {
 async fn the_details_of_a_failure_are_read_again_after_throttling() {
     let wire = Wire::answering([refused("ThrottlingException"), ok(&json!({}))]);
     let error = failure_details(&Client::new(&wire.config()), "shop", "e").await.unwrap_err();
-    assert!(error.throttled);
+    assert!(error.is_throttled());
 }
 
 /// A retry would be refused again, and no notice would ever be sent.

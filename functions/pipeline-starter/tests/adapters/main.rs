@@ -4,5 +4,3 @@
 
 mod codepipeline;
 mod sns;
-#[path = "../../../../tests/wire.rs"]
-mod wire;

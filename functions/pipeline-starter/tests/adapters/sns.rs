@@ -1,7 +1,7 @@
-use pipeline_starter::aws::sns::publish;
 use sekisho_domain::notice::Notice;
-
-use crate::wire::{Answer, Wire};
+use sekisho_lambda::Topic;
+use sekisho_lambda::aws::later;
+use sekisho_testing::wire::{Answer, Wire};
 
 const TOPIC: &str = "arn:aws:sns:ap-northeast-1:222222222222:sekisho-notices";
 
@@ -9,11 +9,11 @@ const TOPIC: &str = "arn:aws:sns:ap-northeast-1:222222222222:sekisho-notices";
 async fn a_notice_on_the_wire() {
     let answer = "<PublishResponse><PublishResult><MessageId>1</MessageId></PublishResult></PublishResponse>";
     let wire = Wire::answering([Answer::Http(200, answer.to_owned()), Answer::Http(500, String::new())]);
-    let client = aws_sdk_sns::Client::new(&wire.config());
+    let topic = Topic::new(later(&wire.config(), aws_sdk_sns::Client::new), TOPIC);
     let notice =
         Notice { title: "Pipeline shop failed".to_owned(), lines: vec!["Why: x & y".to_owned()], ..Notice::default() };
-    publish(&client, TOPIC, &notice).await.unwrap();
-    assert!(!publish(&client, TOPIC, &notice).await.unwrap_err().throttled);
+    topic.publish(&notice).await.unwrap();
+    assert!(!topic.publish(&notice).await.unwrap_err().is_throttled());
     let body = &wire.requests()[0].body;
     assert!(body.starts_with("Action=Publish&Version=2010-03-31&TopicArn=arn%3Aaws%3Asns%3Aap-northeast-1%3A222222222222%3Asekisho-notices&Message="));
     assert!(body.ends_with("&Subject=Pipeline%20shop%20failed&MessageStructure=json"), "{body}");

@@ -1,12 +1,10 @@
 //! Each file of `events/pipeline-starter`, and the decision that it leads to in an account that has started nothing yet.
 
-use std::collections::BTreeSet;
-
 use pipeline_starter::Outcome::{self, ExecutionFailed, Filtered, Ignored, Refused, Started};
 use sekisho_lambda::Failure;
 use serde_json::Value;
 
-use crate::function::{Function, directory, file};
+use crate::function::{Function, file};
 
 /// The expected result of a file.
 enum Expected {
@@ -75,13 +73,7 @@ const CASES: &[(&str, Expected, &[&str])] = &[
 
 #[test]
 fn every_file_has_a_case_and_every_case_has_a_file() {
-    let files: BTreeSet<String> = std::fs::read_dir(directory())
-        .unwrap()
-        .map(|entry| entry.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned())
-        .collect();
-    let cases: BTreeSet<String> = CASES.iter().map(|(name, ..)| (*name).to_owned()).collect();
-    assert_eq!(files, cases);
-    assert_eq!(cases.len(), CASES.len());
+    sekisho_testing::cases::assert_complete("pipeline-starter", CASES.iter().map(|(name, ..)| *name));
 }
 
 #[tokio::test(start_paused = true)]

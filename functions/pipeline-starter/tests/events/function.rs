@@ -14,6 +14,8 @@ use sekisho_domain::decision::{Decision, Decisions};
 use sekisho_domain::route::PipelineName;
 use sekisho_lambda::Invocation;
 use sekisho_ledger::{Key, Row, Store};
+use sekisho_testing::cases;
+use sekisho_testing::invocation::invocation;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -43,7 +45,6 @@ impl Function {
     }
 
     pub fn with_config(config: &str) -> Self {
-        sekisho_lambda::log::off();
         let routes = Document::parse("sekisho.toml", config).unwrap().routes().unwrap();
         let repository_account = "111111111111".parse().unwrap();
         let world = FakeWorld::new(START);
@@ -61,13 +62,10 @@ impl Function {
 
     pub async fn handle(&self, payload: &str) -> Result<Decisions<Outcome>, Error> {
         self.requests.set(self.requests.get() + 1);
+        let deadline = self.world().now() + TIMEOUT;
         let invocation = Invocation {
             request_id: format!("request-{}", self.requests.get()),
-            partition: "aws".to_owned(),
-            account: "222222222222".parse().unwrap(),
-            region: "ap-northeast-1".parse().unwrap(),
-            function: "sekisho-pipeline-starter".to_owned(),
-            deadline: self.world().now() + TIMEOUT,
+            ..invocation("sekisho-pipeline-starter", "222222222222", deadline)
         };
         self.starter.handle(payload, &invocation).await
     }
@@ -150,12 +148,7 @@ pub fn event(change: Change, pipelines: &[&str]) -> String {
     event.to_string()
 }
 
-pub fn directory() -> std::path::PathBuf {
-    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../events/pipeline-starter")
-}
-
 /// The text of a file of `events/pipeline-starter`.
 pub fn file(name: &str) -> String {
-    let path = directory().join(format!("{name}.json"));
-    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    cases::file("pipeline-starter", name)
 }
