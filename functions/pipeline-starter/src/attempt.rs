@@ -16,7 +16,7 @@ use crate::run::{Run, Written};
 use crate::world::{PipelineStart, StartAnswer, World};
 
 /// How often one invocation repeats a start that CodePipeline defers. After that, Lambda retries the invocation.
-const RETRIES: usize = 8;
+const MAX_RETRIES: usize = 8;
 
 /// A pipeline, and its source actions that are pinned to the commit.
 #[derive(Debug, Clone, Copy)]
@@ -97,7 +97,7 @@ impl<'a> Attempt<'a> {
             .with_jitter()
             .with_min_delay(Duration::from_millis(500))
             .with_max_delay(Duration::from_secs(8))
-            .with_max_times(RETRIES)
+            .with_max_times(MAX_RETRIES)
             .build();
         loop {
             let answer = run.world.start(&start).await;
@@ -110,8 +110,8 @@ impl<'a> Attempt<'a> {
     }
 
     async fn record<W: World>(&self, run: &Run<'_, W>, progress: Progress) -> Result<(), Error> {
-        // If another invocation has changed the row, the lease had ended. The other one uses the same token and records
-        // the same execution.
+        // If another invocation has changed the row, this invocation's lease had ended. The other invocation uses the same
+        // token and records the same execution.
         run.write(&self.key, &self.row.with(progress), Some(self.revision)).await?;
         Ok(())
     }

@@ -14,7 +14,7 @@ use time::OffsetDateTime;
 use crate::outcome::Outcome;
 
 /// How long a claim belongs to the invocation that took it: the function's timeout of 45 s, and a margin.
-const TERM: Duration = Duration::from_secs(55);
+const LEASE_TERM: Duration = Duration::from_secs(55);
 
 /// The key of the row of a pipeline and reference.
 #[must_use]
@@ -102,7 +102,7 @@ impl Plan {
         }
         match &row.progress {
             // Also an older change that is being started goes first: otherwise it could start after this one.
-            Progress::Claimed(lease) if lease.is_held(now, TERM) => Self::Wait,
+            Progress::Claimed(lease) if lease.is_held(now, LEASE_TERM) => Self::Wait,
             Progress::Started(execution) if row.sequence == change.sequence => Self::Duplicate(execution.clone()),
             // The answer to the earlier start may have been lost, whatever the row says.
             _ if row.sequence == change.sequence => Self::Claim(Claim::again(row, now)),
@@ -153,7 +153,7 @@ impl ClaimRow {
     pub(crate) fn is_waiting(&self, now: OffsetDateTime) -> bool {
         match &self.progress {
             Progress::Waiting(_) => true,
-            Progress::Claimed(lease) => !lease.is_held(now, TERM),
+            Progress::Claimed(lease) => !lease.is_held(now, LEASE_TERM),
             Progress::Started(_) | Progress::Failed(_) => false,
         }
     }
@@ -161,7 +161,7 @@ impl ClaimRow {
 
 impl Progress {
     fn claimed(now: OffsetDateTime) -> Self {
-        Self::Claimed(Lease::new(now, TERM))
+        Self::Claimed(Lease::new(now, LEASE_TERM))
     }
 }
 

@@ -17,7 +17,7 @@ use crate::world::{FailureDetails, PipelineStart, StartAnswer, World};
 type AnswerStart = Box<dyn FnMut(&PipelineStart) -> StartAnswer>;
 
 /// An account with a ledger in memory, a CodePipeline and a topic.
-pub struct FakeWorld {
+pub struct FakeAccount {
     /// The ledger.
     pub ledger: Memory,
     /// The time when the fake was made; from then on, time passes as tokio's clock does.
@@ -43,7 +43,7 @@ pub struct FakeWorld {
     pub calls: RefCell<Vec<String>>,
 }
 
-impl FakeWorld {
+impl FakeAccount {
     /// An account in which nothing has happened yet.
     #[must_use]
     pub fn new(start_time: OffsetDateTime) -> Self {
@@ -77,7 +77,7 @@ fn throttled(operation: &'static str) -> ServiceError {
     ServiceError::unexpected(operation, "ThrottlingException: slow down").with_kind(Kind::Throttled)
 }
 
-impl World for FakeWorld {
+impl World for FakeAccount {
     type Ledger = Memory;
 
     fn ledger(&self) -> &Memory {

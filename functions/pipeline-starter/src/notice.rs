@@ -4,13 +4,15 @@ use sekisho_domain::account::{AccountId, Region};
 use sekisho_domain::decision::Decision;
 use sekisho_domain::notice::Notice;
 use sekisho_ledger::{Key, SentNotice};
+use time::Duration;
 
 use crate::outcome::Outcome;
 use crate::request::EndedExecution;
 use crate::world::FailureDetails;
 
-/// How long the ledger remembers that a notice was sent. EventBridge delivers an event again for 24 hours at most.
-pub(crate) const REMEMBERED: time::Duration = time::Duration::days(14);
+/// How long the ledger remembers that a notice was sent. The dead-letter queue keeps an event for at most 14 days, and a
+/// person can redeliver it until then.
+pub(crate) const REMEMBERED: Duration = Duration::days(14);
 
 /// The key of the row that records the notice about an execution.
 pub(crate) fn key(ended: &EndedExecution) -> Key {

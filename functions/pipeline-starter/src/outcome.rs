@@ -30,8 +30,8 @@ pub enum Outcome {
     ExecutionFailed,
 }
 
-/// A decision about a payload that is not acted on. It records what the payload claims about itself.
-pub(crate) fn decision_about_payload(payload: &str, outcome: Outcome, reason: String) -> Decision<Outcome> {
+/// A decision about a payload that is not acted on, with the fields by which a person finds the event again.
+pub(crate) fn about_payload(payload: &str, decision: Decision<Outcome>) -> Decision<Outcome> {
     const FIELDS: [(&str, &str); 5] = [
         ("event", "/id"),
         ("account", "/account"),
@@ -39,12 +39,11 @@ pub(crate) fn decision_about_payload(payload: &str, outcome: Outcome, reason: St
         ("ref", "/detail/change/ref"),
         ("id", "/detail/id"),
     ];
-    let fields = fields_of(payload, &FIELDS);
-    fields.into_iter().fold(Decision::new(outcome, reason), |decision, (name, text)| decision.about(name, text))
+    fields_of(payload, &FIELDS).into_iter().fold(decision, |decision, (name, text)| decision.about(name, text))
 }
 
 /// Adds the change and the pipeline to a decision about them.
-pub(crate) fn about_change(decision: Decision<Outcome>, change: &Change, pipeline: &PipelineName) -> Decision<Outcome> {
+pub(crate) fn about_change(change: &Change, pipeline: &PipelineName, decision: Decision<Outcome>) -> Decision<Outcome> {
     decision
         .about("repository", change.repository.as_str())
         .about("ref", change.git_ref.as_str())
@@ -55,7 +54,7 @@ pub(crate) fn about_change(decision: Decision<Outcome>, change: &Change, pipelin
 }
 
 /// Adds the pipeline and, unless the decision names the execution that it started, the execution that ended.
-pub(crate) fn about_execution(decision: Decision<Outcome>, ended: &EndedExecution) -> Decision<Outcome> {
+pub(crate) fn about_execution(ended: &EndedExecution, decision: Decision<Outcome>) -> Decision<Outcome> {
     let names_execution = decision.concerns.contains_key("execution");
     let decision = decision.about("pipeline", &ended.pipeline);
     if names_execution { decision } else { decision.about("execution", &ended.id) }
@@ -63,10 +62,10 @@ pub(crate) fn about_execution(decision: Decision<Outcome>, ended: &EndedExecutio
 
 /// The decision about an execution of a pipeline that no route leads to.
 pub(crate) fn not_routed(ended: &EndedExecution) -> Decision<Outcome> {
-    about_execution(Decision::new(Outcome::Ignored, "no route starts this pipeline"), ended)
+    about_execution(ended, Decision::new(Outcome::Ignored, "no route starts this pipeline"))
 }
 
 /// The decision about an execution whose end needs no action.
 pub(crate) fn nothing_waits(ended: &EndedExecution) -> Decision<Outcome> {
-    about_execution(Decision::new(Outcome::Ignored, "nothing waits for this pipeline"), ended)
+    about_execution(ended, Decision::new(Outcome::Ignored, "nothing waits for this pipeline"))
 }

@@ -6,7 +6,7 @@ mod explain;
 
 use sekisho_domain::account::AccountId;
 use sekisho_domain::config::Misconfigured;
-use sekisho_domain::decision::Decisions;
+use sekisho_domain::decision::{Decision, Decisions};
 use sekisho_domain::route::Routes;
 use sekisho_lambda::aws::SdkConfig;
 use sekisho_lambda::environment::REPOSITORY_ACCOUNT_ID;
@@ -15,7 +15,7 @@ use sekisho_ledger::Store;
 
 use crate::aws::Aws;
 use crate::error::Error;
-use crate::outcome::{Outcome, decision_about_payload};
+use crate::outcome::{Outcome, about_payload};
 use crate::report::Report;
 use crate::request::{self, Request, Source};
 use crate::routing::LocalRoutes;
@@ -62,7 +62,7 @@ impl<W: World> Starter<W> {
         let report = match request::parse(payload, &source) {
             Request::Explain(event) => return explain::explain(&run, event.get(), &source).await,
             Request::Invalid(reason) => return Err(Error::InvalidRequest(reason)),
-            Request::Refused(reason) => decision_about_payload(payload, Outcome::Refused, reason).into(),
+            Request::Refused(reason) => about_payload(payload, Decision::new(Outcome::Refused, reason)).into(),
             Request::Change(event) => change::start_pipelines(&run, &event).await,
             Request::ExecutionEnded(ended) => execution::follow_up(&run, &ended).await,
         };

@@ -12,7 +12,7 @@ use crate::outcome::{Outcome, about_execution, not_routed, nothing_waits};
 use crate::plan;
 use crate::report::Report;
 use crate::request::EndedExecution;
-use crate::run::{GLANCE, Run};
+use crate::run::{POLL_INTERVAL, Run};
 use crate::waiting::{NO_LONGER_ROUTED, WaitingPlan};
 use crate::world::World;
 
@@ -24,7 +24,7 @@ pub(crate) async fn follow_up<W: World>(run: &Run<'_, W>, ended: &EndedExecution
     if results.is_empty() {
         return nothing_waits(ended).into();
     }
-    results.into_iter().map(|result| result.map(|decision| about_execution(decision, ended))).collect()
+    results.into_iter().map(|result| result.map(|decision| about_execution(ended, decision))).collect()
 }
 
 async fn send_notice<W: World>(run: &Run<'_, W>, ended: &EndedExecution) -> Result<Option<Decision<Outcome>>, Error> {
@@ -67,7 +67,7 @@ async fn carry_out<W: World>(
             Ok(Some(decision))
         }
         // The next end of an execution starts what is left, as it does for a pipeline without room.
-        WaitingPlan::Start(..) if !run.has_time_after(GLANCE) => Err(Error::Busy(pipeline.clone())),
+        WaitingPlan::Start(..) if !run.has_time_after(POLL_INTERVAL) => Err(Error::Busy(pipeline.clone())),
         WaitingPlan::Start(row, actions) => {
             let claim = Claim::again(&row.state, run.now());
             let pinned = PinnedPipeline { name: pipeline, actions: &actions };

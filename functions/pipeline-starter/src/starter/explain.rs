@@ -4,7 +4,7 @@ use sekisho_domain::change::SourceChange;
 use sekisho_domain::decision::{Decision, Decisions};
 
 use crate::error::Error;
-use crate::outcome::{Outcome, about_change, about_execution, decision_about_payload, not_routed, nothing_waits};
+use crate::outcome::{Outcome, about_change, about_execution, about_payload, not_routed, nothing_waits};
 use crate::plan;
 use crate::request::{self, EndedExecution, Request, Source};
 use crate::routing::Selection;
@@ -20,7 +20,7 @@ pub(crate) async fn explain<W: World>(
     let decisions = match request::parse(payload, source) {
         Request::Change(event) => explain_change(run, &event).await?,
         Request::ExecutionEnded(ended) => explain_end(run, &ended).await?,
-        Request::Refused(reason) => vec![decision_about_payload(payload, Outcome::Refused, reason)],
+        Request::Refused(reason) => vec![about_payload(payload, Decision::new(Outcome::Refused, reason))],
         Request::Invalid(reason) => return Err(Error::InvalidRequest(reason)),
         Request::Explain(_) => {
             let reason = "`event` is itself a request to explain: send the event alone";
@@ -38,7 +38,7 @@ async fn explain_change<W: World>(run: &Run<'_, W>, event: &SourceChange) -> Res
     let mut decisions = Vec::new();
     for pipeline in pipelines.keys() {
         let planned = plan::for_change(run, &event.change, pipeline).await?;
-        decisions.push(about_change(planned.plan.decision(), &event.change, pipeline));
+        decisions.push(about_change(&event.change, pipeline, planned.plan.decision()));
     }
     Ok(decisions)
 }
@@ -48,6 +48,6 @@ async fn explain_end<W: World>(run: &Run<'_, W>, ended: &EndedExecution) -> Resu
     let notice = plan::for_notice(run, ended).await?.decision();
     let waiting = plan::for_waiting(run, pipeline).await?;
     let planned = notice.into_iter().chain(waiting.iter().map(|plan| plan.decision(pipeline)));
-    let decisions: Vec<_> = planned.map(|decision| about_execution(decision, ended)).collect();
+    let decisions: Vec<_> = planned.map(|decision| about_execution(ended, decision)).collect();
     Ok(if decisions.is_empty() { vec![nothing_waits(ended)] } else { decisions })
 }

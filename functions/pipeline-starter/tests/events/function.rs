@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use pipeline_starter::claim::{self, ClaimRow};
-use pipeline_starter::fake::FakeWorld;
+use pipeline_starter::fake::FakeAccount;
 use pipeline_starter::world::{FailureDetails, PipelineStart, StartAnswer, World};
 use pipeline_starter::{Error, Outcome, Starter};
 use sekisho_domain::change::{Change, GitRef, SourceChange};
@@ -34,7 +34,7 @@ pub const NO_CALLS: [&str; 0] = [];
 
 /// The function in an account in which nothing has happened yet.
 pub struct Function {
-    pub starter: Starter<FakeWorld>,
+    pub starter: Starter<FakeAccount>,
     requests: Cell<u32>,
 }
 
@@ -47,7 +47,7 @@ impl Function {
     pub fn with_config(config: &str) -> Self {
         let routes = Document::parse("sekisho.toml", config).unwrap().routes().unwrap();
         let repository_account = "111111111111".parse().unwrap();
-        let world = FakeWorld::new(START);
+        let world = FakeAccount::new(START);
         world.failure.replace(FailureDetails {
             place: Some("Build / Build".to_owned()),
             reason: Some("exit status 1".to_owned()),
@@ -56,7 +56,7 @@ impl Function {
         Self { starter: Starter { world, routes, repository_account }, requests: Cell::new(0) }
     }
 
-    pub fn world(&self) -> &FakeWorld {
+    pub fn world(&self) -> &FakeAccount {
         &self.starter.world
     }
 
