@@ -1,15 +1,15 @@
-//! pipeline-starter turns a relayed change into one execution of each routed pipeline, at exactly the change's commit and
-//! in the order of the changes.
+//! pipeline-starter turns a relayed change into one execution of each routed pipeline, at exactly the change's commit
+//! and in the order of the changes.
 //!
 //! The function runs in every pipeline account, behind the rule on the bus `sekisho`. It trusts only the event's outer
 //! `account`, which EventBridge sets. It starts only the pipelines that this account's **own** configuration routes the
 //! repository and reference to. The event's `pipelines` can narrow that selection and never widens it.
 //!
 //! **Claims.** For each pipeline and reference, the ledger holds the newest sequence that the pipeline has received. An
-//! equal sequence is a `duplicate`, a smaller one is `stale`. Before a start, the function claims the row for the length of
-//! a lease. If an invocation crashes between claim and start, another one takes the start up again with the same client
-//! request token. If CodePipeline does not accept a start in time, the claim is given back. Lambda's retry, a newer change
-//! or the end of an execution of that pipeline takes it up again.
+//! equal sequence is a `duplicate`, a smaller one is `stale`. Before a start, the function claims the row for the
+//! length of a lease. If an invocation crashes between claim and start, another one takes the start up again with the
+//! same client request token. If CodePipeline does not accept a start in time, the claim is given back. Lambda's retry,
+//! a newer change or the end of an execution of that pipeline takes it up again.
 //!
 //! | input | action |
 //! | --- | --- |

@@ -10,8 +10,8 @@ fn main() -> Result<(), lambda_runtime::Error> {
     let environment = Environment::of_process();
     telemetry::start(&environment);
     let aws = aws::load(&environment);
-    // Every invocation reports a mistake in the configuration, because Lambda does not return an error of the init phase
-    // to the caller.
+    // Every invocation reports a mistake in the configuration, because Lambda does not return an error of the init
+    // phase to the caller.
     let starter = Starter::new(&environment, &aws);
     serve(&async |payload, invocation| match &starter {
         Ok(starter) => {

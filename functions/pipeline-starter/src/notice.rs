@@ -10,8 +10,8 @@ use crate::outcome::Outcome;
 use crate::request::EndedExecution;
 use crate::world::FailureDetails;
 
-/// How long the ledger remembers that a notice was sent. The dead-letter queue keeps an event for at most 14 days, and a
-/// person can redeliver it until then.
+/// How long the ledger remembers that a notice was sent. The dead-letter queue keeps an event for at most 14 days, and
+/// a person can redeliver it until then.
 pub(crate) const REMEMBERED: Duration = Duration::days(14);
 
 /// The key of the row that records the notice about an execution.
@@ -51,7 +51,8 @@ pub(crate) fn about(ended: &EndedExecution, account: &AccountId, region: &Region
     let EndedExecution { pipeline, id, .. } = ended;
     let line = |label: &str, value: &Option<String>| format!("{label}: {}", value.as_deref().unwrap_or("not known"));
     let address = format!(
-        "https://{region}.console.aws.amazon.com/codesuite/codepipeline/pipelines/{pipeline}/executions/{id}/timeline?region={region}"
+        "https://{region}.console.aws.amazon.com/codesuite/codepipeline/pipelines/{pipeline}\
+         /executions/{id}/timeline?region={region}"
     );
     Notice {
         title: format!("Pipeline {pipeline} failed in {account}, {region}"),

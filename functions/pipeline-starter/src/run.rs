@@ -13,8 +13,8 @@ use crate::world::World;
 
 /// Pause before a row that another invocation has claimed is read again.
 pub(crate) const POLL_INTERVAL: Duration = Duration::from_secs(1);
-/// Time kept back at the end of an invocation: for a call that has begun (three attempts of 5 s), to give a claim back and
-/// to answer.
+/// Time kept back at the end of an invocation: for a call that has begun (three attempts of 5 s), to give a claim back
+/// and to answer.
 const RESERVE: Duration = Duration::from_secs(18);
 
 /// What every step of an invocation needs to know.

@@ -59,8 +59,8 @@ pub trait World {
     async fn sleep(&self, time: Duration);
     /// Starts an execution.
     async fn start(&self, start: &PipelineStart) -> StartAnswer;
-    /// The id of an execution of the pipeline at this commit that was started at or after `since`. It finds a start whose
-    /// answer was lost: CodePipeline does not document how long it recognizes a client request token.
+    /// The id of an execution of the pipeline at this commit that was started at or after `since`. It finds a start
+    /// whose answer was lost: CodePipeline does not document how long it recognizes a client request token.
     async fn find_execution(
         &self,
         pipeline: &PipelineName,

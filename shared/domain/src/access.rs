@@ -13,7 +13,8 @@ use crate::mistake::Mistake;
 #[serde(try_from = "i64", into = "i64")]
 pub struct Minutes(u32);
 
-/// The longest grant that a configuration may allow, in minutes: one week. Longer access should not be temporary access.
+/// The longest grant that a configuration may allow, in minutes: one week. Access for longer than that must be given in
+/// another way.
 const LONGEST_MINUTES: u32 = 7 * 24 * 60;
 
 impl TryFrom<i64> for Minutes {
@@ -60,8 +61,8 @@ pub struct ProfileName(String);
 impl TryFrom<String> for ProfileName {
     type Error = Malformed;
     fn try_from(value: String) -> Result<Self, Malformed> {
-        // An IAM policy name has up to 128 characters, of which `sekisho-` takes 8. People type these names, so they are
-        // shorter than that.
+        // An IAM policy name has up to 128 characters, of which `sekisho-` takes 8. People type these names, so they
+        // are shorter than that.
         let is_valid = (1..=64).contains(&value.len())
             && value.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
         if is_valid {

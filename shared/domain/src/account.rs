@@ -26,7 +26,7 @@ impl Malformed {
 macro_rules! string_newtype {
     ($name:ident) => {
         impl $name {
-            /// The text.
+            /// The value as text.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0

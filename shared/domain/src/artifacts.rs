@@ -8,7 +8,8 @@ use crate::account::{AccountId, Arn};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Repair {
-    /// Changes the key in place with `UpdateObjectEncryption`. If S3 refuses that and a copy is safe, copies the object.
+    /// Changes the key in place with `UpdateObjectEncryption`. If S3 refuses that and a copy is safe, copies the
+    /// object.
     Update,
     /// Copies the object onto itself with the right key, which makes a new version.
     Copy,

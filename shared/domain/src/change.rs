@@ -97,7 +97,7 @@ pub enum RefKind {
 pub struct GitRef(String);
 
 /// The longest name of a branch or tag, in bytes. The sort key of a pipeline's row holds the repository's ARN and the
-/// reference, and DynamoDB allows 1,024 bytes. CodeCommit's 256 characters can have up to 1,024 bytes.
+/// reference, and DynamoDB allows 1,024 bytes for it. The 256 characters that CodeCommit allows could take all of them.
 const NAME_BYTES: usize = 800;
 
 impl TryFrom<String> for GitRef {
@@ -174,8 +174,8 @@ impl Change {
     }
 }
 
-/// The `detail` of the relayed event, version 1. Unknown fields are ignored, because a new optional field does not make a
-/// new version.
+/// The `detail` of the relayed event, version 1. Unknown fields are ignored, because a new optional field does not make
+/// a new version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceChange {
     /// The version of the format, always 1.
@@ -184,8 +184,8 @@ pub struct SourceChange {
     pub id: String,
     /// The change.
     pub change: Change,
-    /// The names of the receiver's pipelines that the change concerns. The list can narrow the selection that the receiver's
-    /// own routes make, and never widens it.
+    /// The names of the receiver's pipelines that the change concerns. The list can narrow the selection that the
+    /// receiver's own routes make, and never widens it.
     pub pipelines: Vec<String>,
 }
 
@@ -202,7 +202,8 @@ pub enum Untrusted {
     },
     /// The version is not 1: another version of event-relay wrote the event.
     #[error(
-        "detail.version is {0}, and this function reads only version {RELAY_VERSION}: deploy the current stack to this account"
+        "detail.version is {0}, and this function reads only version {RELAY_VERSION}: \
+         deploy the current stack to this account"
     )]
     Version(String),
     /// The id was not computed from this change.

@@ -1,8 +1,9 @@
 //! `sekisho.toml`: one file for all accounts. Each section is checked separately.
 //!
-//! Each function reads only the section that it uses, so that a mistake in a route never keeps a person out of production.
-//! Only the functions that read routes reject an unknown top-level key, because it may be a mistyped `[[route]]`. If
-//! `[access]` or `[artifacts]` is mistyped, the function that needs the section reports that it is missing.
+//! Each function reads only the section that it uses, so that a mistake in a route never keeps a person out of
+//! production. Only the functions that read routes reject an unknown top-level key, because it may be a mistyped
+//! `[[route]]`. If `[access]` or `[artifacts]` is mistyped, the function that needs the section reports that it is
+//! missing.
 
 use serde::de::DeserializeOwned;
 

@@ -1,6 +1,7 @@
 //! The values and rules that several functions share: accounts, changes, routes, access profiles, decisions, notices.
 //!
-//! Everything here is pure: no AWS SDK, no async runtime, no clock, no environment. The caller passes all facts as values.
+//! Everything here is pure: no AWS SDK, no async runtime, no clock, no environment. The caller passes all facts as
+//! values.
 
 pub mod access;
 pub mod account;

@@ -6,7 +6,8 @@ use serde_json::json;
 
 use crate::slack;
 
-/// The longest description for Slack, in characters. A custom notification of Chatbot holds 8,000. The mail has all lines.
+/// The longest description for Slack, in characters. A custom notification of Chatbot holds 8,000. The mail has all
+/// lines.
 const LONGEST_DESCRIPTION: usize = 7_500;
 
 /// A message that is sent to people without their request.
@@ -29,8 +30,8 @@ impl Notice {
         self.title.chars().map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' }).take(99).collect()
     }
 
-    /// The message for `MessageStructure` `json`. Chatbot shows only messages in the format of its custom notifications and
-    /// drops plain text, so Slack and mail get different texts.
+    /// The message for `MessageStructure` `json`. Chatbot shows only messages in the format of its custom notifications
+    /// and drops plain text, so Slack and mail get different texts.
     #[must_use]
     pub fn message(&self) -> String {
         let mut room = LONGEST_DESCRIPTION;

@@ -16,8 +16,8 @@ const LONGEST_GLOB: usize = 256;
 #[derive(Debug, Clone)]
 pub struct Glob {
     glob: globset::Glob,
-    /// The compiled glob. It is compiled at its first use: compiling all globs would take longer than reading the file, and
-    /// an event needs few of them.
+    /// The compiled glob. It is compiled at its first use: compiling all globs would take longer than reading the file,
+    /// and an event needs few of them.
     matcher: OnceCell<GlobMatcher>,
 }
 
@@ -168,8 +168,8 @@ impl Route {
             .any(|path| globs.iter().rev().find(|glob| glob.glob.matches(path)).is_some_and(|glob| !glob.excludes))
     }
 
-    /// The path globs: whether each one excludes, and its pattern. A decision that was based on them is valid as long as they
-    /// do not change.
+    /// The path globs: whether each one excludes, and its pattern. A decision that was based on them is valid as long
+    /// as they do not change.
     pub fn paths_as_written(&self) -> impl Iterator<Item = (bool, &str)> {
         self.paths.iter().flatten().map(|path| (path.excludes, path.glob.pattern()))
     }
@@ -241,7 +241,8 @@ mod tests {
 
     fn routes(head: &str) -> Routes {
         let text = format!(
-            "[[route]]\n{head}\n[[route.target]]\naccount=\"222222222222\"\nregion=\"ap-northeast-1\"\npipeline=\"p\"\naction=\"Source\"\n"
+            "[[route]]\n{head}\n[[route.target]]\naccount=\"222222222222\"\nregion=\"ap-northeast-1\"\n\
+             pipeline=\"p\"\naction=\"Source\"\n"
         );
         Document::parse("sekisho.toml", &text).unwrap().routes().unwrap()
     }

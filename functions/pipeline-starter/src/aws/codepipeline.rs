@@ -12,7 +12,8 @@ use time::OffsetDateTime;
 
 use crate::world::{FailureDetails, PipelineStart, StartAnswer};
 
-/// Errors of CodePipeline, beside throttling, after which a later attempt may succeed. A `ConflictException` means that the pipeline is busy.
+/// Errors of CodePipeline, beside throttling, after which a later attempt may succeed. A `ConflictException` means that
+/// the pipeline is busy.
 const PASSING: [&str; 3] =
     ["ConflictException", "ConcurrentPipelineExecutionsLimitExceededException", "ConcurrentModificationException"];
 
@@ -44,8 +45,8 @@ pub async fn start(client: &Client, start: &PipelineStart) -> StartAnswer {
     }
 }
 
-/// The latest execution at this commit that a StartPipelineExecution call has started since then, among the last hundred.
-/// An execution that a webhook or an event started is not the start that is searched for.
+/// The latest execution at this commit that a StartPipelineExecution call has started since then, among the last
+/// hundred. An execution that a webhook or an event started is not the start that is searched for.
 ///
 /// # Errors
 /// If CodePipeline does not answer.
@@ -75,7 +76,8 @@ pub async fn find_execution(
     Ok(executions.into_iter().find(is_the_start).and_then(|execution| execution.pipeline_execution_id))
 }
 
-/// Why an execution failed. If CodePipeline refuses one of the two calls, the fields that the call would fill stay empty.
+/// Why an execution failed. If CodePipeline refuses one of the two calls, the fields that the call would fill stay
+/// empty.
 ///
 /// # Errors
 /// If a later call may succeed.

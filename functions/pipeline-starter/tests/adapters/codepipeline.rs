@@ -32,11 +32,15 @@ async fn a_start_has_this_request_and_answer_to_the_byte() {
     assert_eq!(answer, StartAnswer::Started("a6c6b8f2-0f0f-4f53-9c1e-1d2c3b4a5968".to_owned()));
     let requests = wire.requests();
     assert_eq!(requests[0].operation, "StartPipelineExecution");
+    let revision =
+        |action: &str| format!(r#"{{"actionName":"{action}","revisionType":"COMMIT_ID","revisionValue":"{COMMIT}"}}"#);
     assert_eq!(
         requests[0].body,
         format!(
-            r#"{{"name":"shop","clientRequestToken":"{}","sourceRevisions":[{{"actionName":"Source","revisionType":"COMMIT_ID","revisionValue":"{COMMIT}"}},{{"actionName":"Templates","revisionType":"COMMIT_ID","revisionValue":"{COMMIT}"}}]}}"#,
-            "0f".repeat(32)
+            r#"{{"name":"shop","clientRequestToken":"{}","sourceRevisions":[{},{}]}}"#,
+            "0f".repeat(32),
+            revision("Source"),
+            revision("Templates")
         )
     );
 }
@@ -132,7 +136,8 @@ fn revisions(revisions: &[(&str, &str)]) -> Answer {
 async fn the_details_of_a_failure_are_the_failed_actions() {
     let place = Some("Build / Compile".to_owned());
     let commit = Some(COMMIT.to_owned());
-    let error = json!({"errorDetails": {"code": "JobFailed", "message": "exit status 1"}, "externalExecutionSummary": "summary"});
+    let error = json!({"errorDetails": {"code": "JobFailed", "message": "exit status 1"},
+                       "externalExecutionSummary": "summary"});
     let cases = [
         (json!([action("Succeeded", &json!({})), action("Failed", &error)]), place.clone(), Some("exit status 1")),
         (json!([action("Failed", &json!({"externalExecutionSummary": "summary"}))]), place.clone(), Some("summary")),
@@ -175,8 +180,8 @@ async fn a_refused_call_leaves_its_details_out() {
 
 #[tokio::test]
 async fn the_commit_of_a_codecommit_source_comes_before_other_revisions() {
-    let source = json!({"pipelineExecutionId": "e", "actionExecutionId": "s", "stageName": "Source", "actionName": "Source",
-        "status": "Succeeded", "output": {"executionResult": {"externalExecutionId": COMMIT}},
+    let source = json!({"pipelineExecutionId": "e", "actionExecutionId": "s", "stageName": "Source",
+        "actionName": "Source", "status": "Succeeded", "output": {"executionResult": {"externalExecutionId": COMMIT}},
         "input": {"actionTypeId": {"category": "Source", "owner": "AWS", "provider": "CodeCommit", "version": "1"}}});
     let actions = ok(&json!({"actionExecutionDetails": [action("Failed", &json!({})), source]}));
     let wire = Wire::answering([actions, revisions(&[("Other", OTHER_COMMIT)])]);

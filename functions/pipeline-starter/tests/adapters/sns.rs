@@ -15,7 +15,10 @@ async fn a_notice_on_the_wire() {
     topic.publish(&notice).await.unwrap();
     assert!(!topic.publish(&notice).await.unwrap_err().is_throttled());
     let body = &wire.requests()[0].body;
-    assert!(body.starts_with("Action=Publish&Version=2010-03-31&TopicArn=arn%3Aaws%3Asns%3Aap-northeast-1%3A222222222222%3Asekisho-notices&Message="));
+    assert!(body.starts_with(
+        "Action=Publish&Version=2010-03-31\
+         &TopicArn=arn%3Aaws%3Asns%3Aap-northeast-1%3A222222222222%3Asekisho-notices&Message="
+    ));
     assert!(body.ends_with("&Subject=Pipeline%20shop%20failed&MessageStructure=json"), "{body}");
     assert!(body.contains("Why%3A%20x%20%26%20y"), "the mail has the line without escapes: {body}");
 }

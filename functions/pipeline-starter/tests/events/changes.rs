@@ -23,7 +23,8 @@ fn two_pipelines() -> Function {
     let route = "[[route]]\nrepository = \"shop\"\nbranches = [\"main\"]\n";
     let target = |pipeline: &str, action: &str| {
         format!(
-            "[[route.target]]\naccount = \"222222222222\"\nregion = \"ap-northeast-1\"\npipeline = \"{pipeline}\"\naction = \"{action}\"\n"
+            "[[route.target]]\naccount = \"222222222222\"\nregion = \"ap-northeast-1\"\n\
+             pipeline = \"{pipeline}\"\naction = \"{action}\"\n"
         )
     };
     Function::with_config(&format!(

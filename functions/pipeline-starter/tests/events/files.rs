@@ -1,4 +1,5 @@
-//! Each file of `events/pipeline-starter`, and the decision that it leads to in an account that has started nothing yet.
+//! Each file of `events/pipeline-starter`, and the decision that it leads to in an account that has started nothing
+//! yet.
 
 use pipeline_starter::Outcome::{self, ExecutionFailed, Filtered, Ignored, Refused, Started};
 use sekisho_lambda::Failure;
@@ -17,6 +18,11 @@ enum Expected {
 }
 use Expected::{Decided, Explained, Invalid};
 
+const NOT_ROUTED: &str = "this account's configuration";
+const FOREIGN_SHOP: &str = "arn:aws:codecommit:ap-northeast-1:444444444444:shop";
+const LEGACY: (&str, &str) = ("repository", "arn:aws:codecommit:ap-northeast-1:111111111111:legacy");
+const STARTED: &[(&str, &str)] = &[SHOP, MAIN, PIPELINE, ("execution", "e1"), ("sequence", "1795312345678"), COMMIT];
+const FAILED: &[(&str, &str)] = &[PIPELINE, EXECUTION, ("place", "Build / Build"), COMMIT];
 const MAIN: (&str, &str) = ("ref", "refs/heads/main");
 const SHOP: (&str, &str) = ("repository", "arn:aws:codecommit:ap-northeast-1:111111111111:shop");
 const PIPELINE: (&str, &str) = ("pipeline", "shop");
@@ -29,22 +35,22 @@ const NOTIFY: &[&str] = &["ListActionExecutions shop a6c6b8f2-0f0f-4f53-9c1e-1d2
 /// File, expected result, and the calls to CodePipeline and SNS.
 #[rustfmt::skip]
 const CASES: &[(&str, Expected, &[&str])] = &[
-    ("change", Decided(Started, "e1", &[SHOP, MAIN, PIPELINE, ("execution", "e1"), ("sequence", "1795312345678"), COMMIT]), START_SHOP),
+    ("change", Decided(Started, "e1", STARTED), START_SHOP),
     ("change-for-more-pipelines", Decided(Started, "e1", &[PIPELINE]), START_SHOP),
     ("change-for-other-pipelines", Decided(Filtered, "the event names none", &[SHOP, MAIN]), &[]),
     ("change-found-by-reconcile", Decided(Started, "e1", &[PIPELINE, MAIN]), START_SHOP),
     ("change-of-a-new-branch", Decided(Started, "e1", &[PIPELINE, ("ref", "refs/heads/release/1.2")]), START_SHOP),
-    ("change-of-a-tag", Decided(Filtered, "this account's configuration", &[("ref", "refs/tags/v1.0.0")]), &[]),
-    ("change-of-another-repository", Decided(Filtered, "this account's configuration", &[("repository", "arn:aws:codecommit:ap-northeast-1:111111111111:legacy")]), &[]),
-    ("change-of-no-route", Decided(Filtered, "this account's configuration", &[("ref", "refs/heads/feature/search")]), &[]),
+    ("change-of-a-tag", Decided(Filtered, NOT_ROUTED, &[("ref", "refs/tags/v1.0.0")]), &[]),
+    ("change-of-another-repository", Decided(Filtered, NOT_ROUTED, &[LEGACY]), &[]),
+    ("change-of-no-route", Decided(Filtered, NOT_ROUTED, &[("ref", "refs/heads/feature/search")]), &[]),
     ("event-of-codecommit", Decided(Refused, "`aws.codecommit`", &[("account", "111111111111")]), &[]),
     ("explain", Explained(Started, "would be started", &[SHOP, MAIN, PIPELINE]), &[]),
     ("explain-foreign-account", Explained(Refused, "only account 111111111111", &[FOREIGN]), &[]),
-    ("explain-of-no-route", Explained(Filtered, "this account's configuration", &[]), &[]),
+    ("explain-of-no-route", Explained(Filtered, NOT_ROUTED, &[]), &[]),
     ("explain-pipeline-failed", Explained(ExecutionFailed, "would be sent", &[PIPELINE, EXECUTION]), &[]),
     ("explain-without-event", Invalid("`event`"), &[]),
     ("foreign-account", Decided(Refused, "account 444444444444: only account 111111111111", &[FOREIGN, MAIN]), &[]),
-    ("foreign-repository", Decided(Refused, "arn:aws:codecommit:ap-northeast-1:444444444444:shop", &[("repository", "arn:aws:codecommit:ap-northeast-1:444444444444:shop")]), &[]),
+    ("foreign-repository", Decided(Refused, FOREIGN_SHOP, &[("repository", FOREIGN_SHOP)]), &[]),
     ("kind-against-reference", Decided(Refused, "detail.change.kind", &[SHOP, MAIN]), &[]),
     ("malformed-commit", Decided(Refused, "detail.change.commit: `main`", &[SHOP, MAIN]), &[]),
     ("malformed-repository", Decided(Refused, "detail.change.repository: `shop`", &[("repository", "shop")]), &[]),
@@ -52,7 +58,7 @@ const CASES: &[(&str, Expected, &[&str])] = &[
     ("other-detail-type", Decided(Refused, "`Source Changed`", &[SHOP, MAIN]), &[]),
     ("other-source", Decided(Refused, "`shop.relay`", &[SHOP, MAIN]), &[]),
     ("oversized-kind", Decided(Refused, "detail.change.kind: unknown variant", &[SHOP, MAIN]), &[]),
-    ("pipeline-failed", Decided(ExecutionFailed, "exit status 1", &[PIPELINE, EXECUTION, ("place", "Build / Build"), COMMIT]), NOTIFY),
+    ("pipeline-failed", Decided(ExecutionFailed, "exit status 1", FAILED), NOTIFY),
     ("pipeline-failed-foreign", Decided(Refused, "only account 222222222222", &[FOREIGN]), &[]),
     ("pipeline-failed-of-no-route", Decided(Ignored, "no route", &[("pipeline", "billing"), EXECUTION]), &[]),
     ("pipeline-failed-without-execution", Decided(Refused, "`execution-id`", &[]), &[]),
