@@ -1,4 +1,4 @@
-//! An attempt to start a pipeline: takes the claim, starts the execution, and records the result.
+//! An attempt to start a pipeline: takes the claim, starts the execution and records the result.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -32,7 +32,7 @@ pub(crate) struct Attempt<'a> {
     key: Key,
     row: ClaimRow,
     revision: u64,
-    /// Whether an earlier invocation may have started it.
+    /// Whether an earlier invocation may have started the execution.
     is_repeat: bool,
 }
 

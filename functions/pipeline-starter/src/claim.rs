@@ -34,7 +34,7 @@ pub(crate) fn reference(sk: &str) -> Option<(RepositoryArn, GitRef)> {
     Some((repository.parse().ok()?, git_ref.parse().ok()?))
 }
 
-/// The newest change of a reference that the pipeline has received.
+/// The row of a pipeline and reference: the newest change of the reference that the pipeline has received.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClaimRow {
     /// The change's sequence.
@@ -59,7 +59,7 @@ pub enum Progress {
     Waiting(String),
     /// CodePipeline started the execution with this id.
     Started(String),
-    /// The start cannot succeed until somebody corrects this.
+    /// The start failed for this reason, and a person must correct the cause.
     Failed(String),
 }
 
@@ -81,7 +81,7 @@ pub(crate) enum Plan {
 pub(crate) struct Claim {
     /// The row that takes the claim.
     pub(crate) row: ClaimRow,
-    /// Whether an earlier invocation may have started the change already: its execution must be searched for first.
+    /// Whether an earlier invocation may have started the execution, so that it must be searched for first.
     pub(crate) is_repeat: bool,
 }
 
@@ -101,10 +101,10 @@ impl Plan {
             return Self::Stale(row.sequence);
         }
         match &row.progress {
-            // Also an older change that is being started goes first: otherwise it could start after this one.
+            // An older change that is being started must finish first. Otherwise it could start after this change.
             Progress::Claimed(lease) if lease.is_held(now, LEASE_TERM) => Self::Wait,
             Progress::Started(execution) if row.sequence == change.sequence => Self::Duplicate(execution.clone()),
-            // The answer to the earlier start may have been lost, whatever the row says.
+            // Whatever the row says, an earlier start may have succeeded while its answer was lost.
             _ if row.sequence == change.sequence => Self::Claim(Claim::again(row, now)),
             _ => first(),
         }

@@ -25,21 +25,21 @@ pub struct FakeAccount {
     made_at: Instant,
     /// Answers a start. By default the executions `e1`, `e2`, … start.
     pub answer_start: RefCell<AnswerStart>,
-    /// All starts, in their order.
+    /// All starts in order.
     pub starts: RefCell<Vec<PipelineStart>>,
     /// The result of every search for an execution.
     pub existing_execution: RefCell<Option<String>>,
     /// Whether searches for an execution are throttled.
     pub search_is_down: Cell<bool>,
-    /// Commit and start time of every search, in their order.
+    /// Commit and start time of every search in order.
     pub searches: RefCell<Vec<(CommitId, OffsetDateTime)>>,
     /// What CodePipeline reports about every failed execution.
     pub failure: RefCell<FailureDetails>,
-    /// All published notices, in their order.
+    /// All published notices in order.
     pub notices: RefCell<Vec<Notice>>,
     /// Whether publishing is throttled.
     pub topic_is_down: Cell<bool>,
-    /// The operation and arguments of every call to CodePipeline and SNS, in their order.
+    /// The operation and arguments of every call to CodePipeline and SNS in order.
     pub calls: RefCell<Vec<String>>,
 }
 

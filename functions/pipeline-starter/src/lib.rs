@@ -14,7 +14,7 @@
 //! | input | action |
 //! | --- | --- |
 //! | `Source Change` from the repository account | start the pipelines |
-//! | `CodePipeline Pipeline Execution State Change` of this account | send a notice about a failure; start what waits |
+//! | `CodePipeline Pipeline Execution State Change` of this account | send a notice about a failure; start waiting changes |
 //! | `{"action":"explain","event":{…}}` | explain what would happen and why; nothing is written or started |
 //!
 //! The function returns `{"decisions":[…]}` with the outcomes `started`, `duplicate`, `stale`, `filtered`, `ignored`,

@@ -40,7 +40,7 @@ impl NoticePlan {
             }
             Self::Send(_) => Some(Decision::new(
                 Outcome::ExecutionFailed,
-                "a notice about this failure would be sent, with what CodePipeline reports about it",
+                "a notice about this failure would be sent, with the details that CodePipeline reports",
             )),
         }
     }

@@ -1,4 +1,4 @@
-//! The outcomes of this function, and what every decision says about its subject.
+//! Outcomes, and the subjects of decisions.
 
 use sekisho_domain::change::Change;
 use sekisho_domain::decision::Decision;
@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::request::EndedExecution;
 
-/// The result of an event for one pipeline.
+/// The outcome of a decision about an event and one pipeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
@@ -18,13 +18,13 @@ pub enum Outcome {
     Duplicate,
     /// The pipeline has already received a newer change of the reference.
     Stale,
-    /// No route of this account's configuration leads to a pipeline here.
+    /// This account's configuration routes the change to no pipeline here, or the event names none of these pipelines.
     Filtered,
     /// The event needs no action.
     Ignored,
     /// The event is not trusted.
     Refused,
-    /// A start or a ledger row cannot be used until somebody corrects it.
+    /// CodePipeline rejected a start, or a ledger row cannot be read. A person must correct the cause.
     Failed,
     /// CodePipeline reported a failed execution, and the notice about it was sent.
     ExecutionFailed,

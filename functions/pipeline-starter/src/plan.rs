@@ -1,5 +1,4 @@
-//! Reads the facts about a request and returns the plan that follows from them. Both the real path and `explain` use
-//! it.
+//! Reads the facts about a request and returns the plan that follows from them, for the real path and for `explain`.
 
 use sekisho_domain::change::Change;
 use sekisho_domain::route::PipelineName;

@@ -1,4 +1,4 @@
-//! What an invocation decided, also when a part of it failed.
+//! The result of an invocation, parts of which may have failed.
 
 use sekisho_domain::decision::Decision;
 

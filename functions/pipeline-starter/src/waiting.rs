@@ -1,4 +1,4 @@
-//! Starts that wait for their pipeline, and the plan for them when an execution of it ends.
+//! Changes that wait for their pipeline, and the plan for them when an execution of the pipeline ends.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use crate::claim::{self, ClaimRow};
 use crate::outcome::Outcome;
 use crate::routing::LocalRoutes;
 
-/// The reason for not starting a change whose route was removed while it waited.
+/// The reason not to start a change whose route was removed while the change waited.
 pub(crate) const NO_LONGER_ROUTED: &str =
     "the change waited for this pipeline, and no route leads there any more: not started";
 
@@ -24,7 +24,7 @@ pub(crate) enum WaitingPlan {
     /// Stop waiting, because no route leads from the reference to the pipeline any more. If the row kept waiting, a
     /// route that comes back months later would start an old commit.
     Close(Row<ClaimRow>),
-    /// Start it, with these source actions pinned.
+    /// Start the row's change, with these source actions pinned.
     Start(Row<ClaimRow>, BTreeSet<ActionName>),
 }
 
@@ -69,9 +69,10 @@ impl WaitingPlan {
         match self {
             Self::Unreadable(error) => Decision::new(Outcome::Failed, chain(error)),
             Self::Close(row) => about_row(Decision::new(Outcome::Filtered, NO_LONGER_ROUTED), row),
-            Self::Start(row, _) => {
-                about_row(Decision::new(Outcome::Started, "waits, and would be started at its commit"), row)
-            }
+            Self::Start(row, _) => about_row(
+                Decision::new(Outcome::Started, "the change waits for this pipeline, and would be started"),
+                row,
+            ),
         }
     }
 }

@@ -27,11 +27,11 @@ pub struct PipelineStart {
 /// CodePipeline's answer to a start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StartAnswer {
-    /// An execution runs; this is its id.
+    /// CodePipeline started the execution with this id.
     Started(String),
-    /// CodePipeline cannot start it now, for this reason. A later attempt may succeed.
+    /// CodePipeline defers the start for this reason. A later attempt may succeed.
     Deferred(String),
-    /// CodePipeline rejects it for this reason until somebody corrects something.
+    /// CodePipeline rejects the start for this reason. Later attempts fail too, until a person corrects the cause.
     Rejected(String),
 }
 
@@ -67,7 +67,7 @@ pub trait World {
         commit: &CommitId,
         since: OffsetDateTime,
     ) -> Result<Option<String>, ServiceError>;
-    /// Why an execution failed. If CodePipeline denies access to the details, the reason says so.
+    /// Why an execution failed. If CodePipeline refuses to report it, the reason says so.
     async fn failure_details(&self, pipeline: &str, execution: &str) -> Result<FailureDetails, ServiceError>;
     /// Publishes a notice.
     async fn publish(&self, notice: &Notice) -> Result<(), ServiceError>;

@@ -1,4 +1,4 @@
-//! CodePipeline: starts executions, finds one whose start got no answer, and reads why one failed.
+//! CodePipeline: starts executions, finds an execution whose start got no answer, and reads why an execution failed.
 
 use aws_sdk_codepipeline::Client;
 use aws_sdk_codepipeline::types::{
@@ -141,7 +141,7 @@ fn is_commit(revision: &str) -> bool {
     revision.parse::<CommitId>().is_ok()
 }
 
-/// Whether a later attempt may succeed.
+/// Whether the same call may succeed later.
 fn may_pass(error: &ServiceError) -> bool {
     !error.is_refused() || error.code().is_some_and(|code| PASSING.contains(&code))
 }
@@ -152,7 +152,7 @@ fn description(error: &ServiceError) -> String {
         Some(code @ "PipelineNotFoundException") => {
             format!("{code}: no such pipeline here: create it, or correct the route's target")
         }
-        // Sekisho does not repeat this start, so the message also says how to start the pipeline afterwards.
+        // Sekisho does not repeat this start, so the message also says how to start the pipeline after the correction.
         Some("AccessDeniedException" | "AccessDenied") => format!(
             "{}: allow sekisho-pipeline-starter to start this pipeline, \
              then release the change in CodePipeline or push again",

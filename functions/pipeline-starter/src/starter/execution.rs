@@ -1,4 +1,5 @@
-//! Follows up on an execution that has ended: sends a notice about a failure, and starts what waits for the pipeline.
+//! Follows up on an execution that has ended: sends a notice about a failure, and starts changes that wait for the
+//! pipeline.
 
 use sekisho_domain::decision::Decision;
 use sekisho_domain::route::PipelineName;
@@ -16,7 +17,7 @@ use crate::run::{POLL_INTERVAL, Run};
 use crate::waiting::{NO_LONGER_ROUTED, WaitingPlan};
 use crate::world::World;
 
-/// Sends the notice and starts what waits at the same time. A failure of one does not stop the other.
+/// Sends the notice and starts waiting changes, both at the same time. If one of the two fails, the other goes on.
 pub(crate) async fn follow_up<W: World>(run: &Run<'_, W>, ended: &EndedExecution) -> Report {
     let Some(pipeline) = run.routes.pipeline(&ended.pipeline) else { return not_routed(ended).into() };
     let (notice, started) = futures_util::join!(send_notice(run, ended), start_waiting(run, pipeline));
@@ -39,7 +40,7 @@ async fn send_notice<W: World>(run: &Run<'_, W>, ended: &EndedExecution) -> Resu
     Ok(Some(decision.about_some("commit", details.commit).about_some("place", details.place)))
 }
 
-/// Starts what CodePipeline deferred before, or what a crash left behind: the pipeline may have room now.
+/// Starts changes that CodePipeline deferred or that a crash left behind: the pipeline may have room now.
 async fn start_waiting<W: World>(run: &Run<'_, W>, pipeline: &PipelineName) -> Vec<Result<Decision<Outcome>, Error>> {
     let plans = match plan::for_waiting(run, pipeline).await {
         Ok(plans) => plans,
@@ -52,7 +53,7 @@ async fn start_waiting<W: World>(run: &Run<'_, W>, pipeline: &PipelineName) -> V
     results
 }
 
-/// `None` if another invocation was faster to claim the row.
+/// Returns `None` if another invocation has claimed the row first.
 async fn carry_out<W: World>(
     run: &Run<'_, W>,
     pipeline: &PipelineName,
@@ -66,7 +67,7 @@ async fn carry_out<W: World>(
             run.write(&key_of(pipeline, &row), &closed, Some(row.revision)).await?;
             Ok(Some(decision))
         }
-        // The next end of an execution starts what is left, as it does for a pipeline without room.
+        // The next end of an execution starts the rest, as it does if the pipeline has no room.
         WaitingPlan::Start(..) if !run.has_time_after(POLL_INTERVAL) => Err(Error::Busy(pipeline.clone())),
         WaitingPlan::Start(row, actions) => {
             let claim = Claim::again(&row.state, run.now());

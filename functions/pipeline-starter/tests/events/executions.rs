@@ -1,4 +1,4 @@
-//! The end of an execution: one notice about a failure, and a start of what waits for the pipeline.
+//! The end of an execution: one notice about a failure, and the start of changes that wait for the pipeline.
 
 use std::time::Duration;
 

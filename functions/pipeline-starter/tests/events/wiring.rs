@@ -1,4 +1,4 @@
-//! The function is built from its environment.
+//! Building the function from its environment and its configuration file.
 
 use pipeline_starter::{Error, Starter};
 use sekisho_lambda::aws::{BehaviorVersion, SdkConfig};
