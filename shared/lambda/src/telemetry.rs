@@ -52,7 +52,7 @@ pub fn decisions<O: Serialize>(function: &str, decisions: &[Decision<O>]) {
     metrics::count_outcomes(function, decisions);
 }
 
-/// Writes a whole line, if [`start`] was called: tests of many thousand invocations print nothing.
+/// Writes one log line. Does nothing before [`start`], so that tests with thousands of invocations print nothing.
 pub(crate) fn write_object(object: &Map<String, Value>) {
     if tracing::dispatcher::has_been_set() {
         write_line(&serde_json::to_string(object).unwrap_or_default());
@@ -137,8 +137,8 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for JsonLines {
     }
 }
 
-/// The runtime logs the error that a function returns, and [`crate::serve`] has logged it already, with its type and its
-/// causes. The runtime's other events from this module report panics and have a field `error`.
+/// Whether the event is the runtime's own report of an error that a function returned. [`crate::serve`] has already logged
+/// that error, with its type and causes. The runtime's reports of panics have a field `error` and are kept.
 fn repeats_an_invocation_error(metadata: &Metadata<'_>) -> bool {
     metadata.target() == "lambda_runtime::layers::panic" && metadata.fields().field("error").is_none()
 }

@@ -1,7 +1,7 @@
-//! As much of AWS as the functions ask for, over HTTPS, with state: what is written is read again.
+//! The parts of AWS that the functions call, over HTTPS, with state: a read returns what was written before.
 //!
-//! Each service has a port of its own, as each has a host of its own at AWS: a function needs a connection for each.
-//! What is asked for that nobody foresaw is answered with an error, which ends the measurement.
+//! On AWS each service has its own host, so here each service has its own port: a function needs one connection for
+//! each service. An operation that is not implemented here gets an error, which ends the measurement.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -25,51 +25,54 @@ use tokio_rustls::rustls::{CipherSuite, ServerConfig};
 use crate::Failure;
 use crate::events::{ARTIFACTS, KEY, PIPELINE_ACCOUNT, REGION};
 
-/// The services, as the SDK's variables `AWS_ENDPOINT_URL_…` name them.
+/// The services, by their names in the SDK's variables `AWS_ENDPOINT_URL_…`.
 pub(crate) const SERVICES: [&str; 11] =
     ["CODECOMMIT", "CODEPIPELINE", "DYNAMODB", "EVENTBRIDGE", "IAM", "KMS", "LAMBDA", "S3", "SNS", "SQS", "STS"];
 
-/// What there is.
+/// The state of all services.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct State {
     /// The ledger's items, by partition and sort key.
     pub(crate) ledger: BTreeMap<(String, String), Map<String, Value>>,
     /// Inline policies of the one user, by name.
     pub(crate) policies: BTreeMap<String, String>,
-    /// Where every branch points.
+    /// The commit to which every branch points.
     pub(crate) head: String,
-    /// How many objects the artifact bucket has.
+    /// Number of objects in the artifact bucket.
     pub(crate) objects: usize,
-    /// Requests, by service and operation.
+    /// Number of requests, by service and operation.
     pub(crate) calls: BTreeMap<String, u64>,
-    /// Connections, by service.
+    /// Number of connections, by service.
     pub(crate) connections: BTreeMap<String, u64>,
-    /// What requests are charged by where that is not the request.
+    /// What AWS charges by something else than the number of requests.
     pub(crate) units: Units,
 }
 
-/// DynamoDB's units, of 1 KB written or 4 KB read, and EventBridge's entries.
+/// Units that AWS charges for.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub(crate) struct Units {
+    /// DynamoDB's write units of 1 KB.
     write: usize,
+    /// DynamoDB's read units of 4 KB.
     read: usize,
+    /// Entries of EventBridge's PutEvents.
     entries: usize,
 }
 
-/// AWS.
+/// The running services and their state.
 #[derive(Debug)]
 pub(crate) struct Aws {
     state: Arc<Mutex<State>>,
-    /// The services' endpoints as environment variables.
+    /// The services' endpoints, by the names of the SDK's environment variables.
     pub(crate) endpoints: BTreeMap<String, String>,
 }
 
 impl Aws {
-    /// Listens on a free port for each service, with this certificate.
+    /// Listens on a free port for each service, with the given certificate and its key.
     pub(crate) async fn start(certificate: &str, key: &str, host: &str) -> Result<Self, Failure> {
         let chain: Vec<_> = CertificateDer::pem_file_iter(certificate)?.collect::<Result<_, _>>()?;
         let mut provider = ring::default_provider();
-        // The server chooses, and AES-128 before AES-256, whatever the client has first.
+        // Like AWS, the server prefers AES-128 to AES-256, whatever order the client sends.
         provider.cipher_suites.sort_by_key(|suite| suite.suite() != CipherSuite::TLS13_AES_128_GCM_SHA256);
         let mut tls = ServerConfig::builder_with_provider(Arc::new(provider))
             .with_safe_default_protocol_versions()?
@@ -88,7 +91,7 @@ impl Aws {
         Ok(Self { state, endpoints })
     }
 
-    /// The state, to be set or read while nothing runs.
+    /// The state. Read or set it only while no function runs.
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
     }
@@ -111,7 +114,7 @@ async fn listen(service: &'static str, listener: TcpListener, tls: TlsAcceptor, 
     }
 }
 
-/// What a request is answered with: headers beside the body where there are any.
+/// The answer to a request.
 struct Answer {
     status: u16,
     headers: Vec<(&'static str, String)>,
@@ -202,7 +205,7 @@ fn escaped(text: &str) -> String {
     })
 }
 
-// ---- DynamoDB ----------------------------------------------------------------------------------------------------------
+// ---- DynamoDB ----
 
 fn dynamodb(state: &mut State, operation: &str, request: &Value) -> Answer {
     let text = |item: &Value, name: &str| item[name]["S"].as_str().unwrap_or_default().to_owned();
@@ -235,12 +238,13 @@ fn dynamodb(state: &mut State, operation: &str, request: &Value) -> Answer {
             let items: Vec<_> = found.map(|(_, item)| item).collect();
             json!({ "Count": items.len(), "Items": items })
         }
-        other => return unforeseen("DynamoDB", other),
+        other => return unsupported("DynamoDB", other),
     };
     ok(answer.to_string())
 }
 
-/// As DynamoDB counts it, about: names and values, and a little for each of them in a list or map.
+/// The approximate size of an item as DynamoDB counts it: names and values, and a little more for each entry of a list
+/// or map.
 fn size(item: &Map<String, Value>) -> usize {
     fn of(value: &Value) -> usize {
         match value {
@@ -259,7 +263,7 @@ fn size(item: &Map<String, Value>) -> usize {
     item.iter().map(|(name, value)| name.len() + of(value)).sum()
 }
 
-/// The conditions that the ledger writes.
+/// Whether the request's condition holds. Knows only the conditions that the ledger writes.
 fn holds(request: &Value, before: Option<&Map<String, Value>>) -> bool {
     match request["ConditionExpression"].as_str() {
         None => true,
@@ -270,7 +274,7 @@ fn holds(request: &Value, before: Option<&Map<String, Value>>) -> bool {
     }
 }
 
-// ---- IAM ---------------------------------------------------------------------------------------------------------------
+// ---- IAM ----
 
 fn iam(state: &mut State, operation: &str, request: &BTreeMap<String, String>) -> Answer {
     let given = |name: &str| request.get(name).cloned().unwrap_or_default();
@@ -281,7 +285,8 @@ fn iam(state: &mut State, operation: &str, request: &BTreeMap<String, String>) -
              <Arn>arn:aws:iam::333333333333:user/{user}</Arn><CreateDate>2026-11-21T00:00:00Z</CreateDate>\
              <PermissionsBoundary><PermissionsBoundaryType>Policy</PermissionsBoundaryType>\
              <PermissionsBoundaryArn>arn:aws:iam::333333333333:policy/sekisho-access-boundary</PermissionsBoundaryArn>\
-             </PermissionsBoundary><Tags><member><Key>sekisho:access</Key><Value>grantable</Value></member></Tags></User>"
+             </PermissionsBoundary>\
+             <Tags><member><Key>sekisho:access</Key><Value>grantable</Value></member></Tags></User>"
         ),
         "ListUserPolicies" => {
             let names: Vec<&str> = state.policies.keys().map(String::as_str).collect();
@@ -306,12 +311,12 @@ fn iam(state: &mut State, operation: &str, request: &BTreeMap<String, String>) -
                 escaped(document)
             )
         }
-        other => return unforeseen("IAM", other),
+        other => return unsupported("IAM", other),
     };
     ok(format!("<{operation}Response><{operation}Result>{result}</{operation}Result></{operation}Response>"))
 }
 
-// ---- S3 ----------------------------------------------------------------------------------------------------------------
+// ---- S3 ----
 
 fn s3(state: &State, operation: &str, path: &str, query: &str) -> Answer {
     let headers = || {
@@ -331,16 +336,17 @@ fn s3(state: &State, operation: &str, path: &str, query: &str) -> Answer {
             ..refused(206, "h")
         },
         "GetBucketEncryption" => ok(format!(
-            "<ServerSideEncryptionConfiguration><Rule><ApplyServerSideEncryptionByDefault><SSEAlgorithm>aws:kms</SSEAlgorithm>\
-             <KMSMasterKeyID>{KEY}</KMSMasterKeyID></ApplyServerSideEncryptionByDefault><BucketKeyEnabled>true</BucketKeyEnabled>\
-             </Rule></ServerSideEncryptionConfiguration>"
+            "<ServerSideEncryptionConfiguration><Rule><ApplyServerSideEncryptionByDefault>\
+             <SSEAlgorithm>aws:kms</SSEAlgorithm><KMSMasterKeyID>{KEY}</KMSMasterKeyID>\
+             </ApplyServerSideEncryptionByDefault><BucketKeyEnabled>true</BucketKeyEnabled></Rule>\
+             </ServerSideEncryptionConfiguration>"
         )),
         "ListObjectsV2" => ok(listing(state.objects, query)),
-        other => unforeseen("S3", other),
+        other => unsupported("S3", other),
     }
 }
 
-/// A page of up to a thousand keys after `start-after`; keys are numbers, so that none needs an escape.
+/// A page of up to 1,000 keys after `start-after`. Keys are numbers, so that none must be escaped.
 fn listing(objects: usize, query: &str) -> String {
     let given =
         |name: &str| query.split('&').filter_map(|pair| pair.split_once('=')).find(|(n, _)| *n == name).map(|(_, v)| v);
@@ -354,7 +360,8 @@ fn listing(objects: usize, query: &str) -> String {
         let _ = write!(
             xml,
             "<Contents><Key>shop/{number:09}</Key><LastModified>2026-11-21T12:00:00.000Z</LastModified>\
-             <ETag>&quot;b1946ac92492d2347c6235b4d2611184&quot;</ETag><Size>5</Size><StorageClass>STANDARD</StorageClass></Contents>"
+             <ETag>&quot;b1946ac92492d2347c6235b4d2611184&quot;</ETag><Size>5</Size>\
+             <StorageClass>STANDARD</StorageClass></Contents>"
         );
     }
     if end < objects {
@@ -363,7 +370,7 @@ fn listing(objects: usize, query: &str) -> String {
     xml + "</ListBucketResult>"
 }
 
-// ---- services that speak JSON ------------------------------------------------------------------------------------------
+// ---- services with a JSON protocol ----
 
 fn json_service(state: &mut State, service: &str, operation: &str, request: &Value) -> Answer {
     let answer = match operation {
@@ -376,7 +383,8 @@ fn json_service(state: &mut State, service: &str, operation: &str, request: &Val
         "PutEvents" => {
             let taken = request["Entries"].as_array().map_or(0, Vec::len);
             state.units.entries += taken;
-            json!({"FailedEntryCount": 0, "Entries": vec![json!({"EventId": "11710aed-b79e-4468-a20b-bb3c0c3b4860"}); taken]})
+            let entry = json!({"EventId": "11710aed-b79e-4468-a20b-bb3c0c3b4860"});
+            json!({"FailedEntryCount": 0, "Entries": vec![entry; taken]})
         }
         "StartPipelineExecution" => json!({"pipelineExecutionId": "12345678-1234-1234-1234-123456789012"}),
         "ListPipelines" => json!({"pipelines": [{"name": "shop", "version": 1}]}),
@@ -394,12 +402,12 @@ fn json_service(state: &mut State, service: &str, operation: &str, request: &Val
             "KeyState": "Enabled",
             "KeyManager": "CUSTOMER",
         }}),
-        other => return unforeseen(service, other),
+        other => return unsupported(service, other),
     };
     ok(answer.to_string())
 }
 
-fn unforeseen(service: &str, operation: &str) -> Answer {
-    eprintln!("{service} was asked for `{operation}`, which the benchmark does not know: add it to aws.rs");
-    refused(400, format!("{{\"__type\":\"Unforeseen\",\"message\":\"{service} {operation}\"}}"))
+fn unsupported(service: &str, operation: &str) -> Answer {
+    eprintln!("{service} got the operation `{operation}`, which the benchmark does not support: add it to aws.rs");
+    refused(400, format!("{{\"__type\":\"Unsupported\",\"message\":\"{service} {operation}\"}}"))
 }

@@ -1,40 +1,36 @@
-//! The functions with their everyday events, each the first of a new change where there may be many.
+//! The measured programs and their everyday events. Each event of pipeline-starter is a new change.
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-/// Where everything is.
+/// The region of every resource.
 pub(crate) const REGION: &str = "ap-northeast-1";
-/// Whose pipelines and artifacts.
+/// The account of the pipelines and artifacts.
 pub(crate) const PIPELINE_ACCOUNT: &str = "222222222222";
 /// The artifact bucket.
 pub(crate) const ARTIFACTS: &str = "sekisho-artifacts-222222222222-ap-northeast-1";
-/// Its key.
+/// The KMS key of the artifact bucket.
 pub(crate) const KEY: &str = "arn:aws:kms:ap-northeast-1:222222222222:key/1234abcd-12ab-34cd-56ef-1234567890ab";
 
 /// A program that is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Program {
-    /// The floor.
+    /// A hello world: the least that a function can cost.
     Hello,
-    /// The Python original's behaviour.
+    /// The Python function that temp-access replaced, rewritten.
     Peer,
-    /// temp-access.
     TempAccess,
-    /// event-relay.
     EventRelay,
-    /// pipeline-starter.
     PipelineStarter,
-    /// artifact-checker.
     ArtifactChecker,
 }
 
 impl Program {
-    /// All, in the order of the table.
+    /// All programs, in the order of their turns.
     pub(crate) const ALL: [Self; 6] =
         [Self::Hello, Self::TempAccess, Self::EventRelay, Self::PipelineStarter, Self::ArtifactChecker, Self::Peer];
 
-    /// Its name in plans and figures, which is also that of its binary.
+    /// The program's name in plans and figures, and the name of its binary.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Hello => "hello",
@@ -46,7 +42,7 @@ impl Program {
         }
     }
 
-    /// Whose function it is.
+    /// The account of the function.
     pub(crate) fn account(self) -> &'static str {
         match self {
             Self::EventRelay => "111111111111",
@@ -55,7 +51,7 @@ impl Program {
         }
     }
 
-    /// The `number`th event, and where its branch then points.
+    /// The event with this number, and the commit to which its branch then points.
     pub(crate) fn event(self, number: u64, folder: &str) -> Result<(Value, String), crate::Failure> {
         let commit = format!("{number:040x}");
         let file = match self {

@@ -1,5 +1,5 @@
-//! Measures the functions' release binaries, each in processes of its own, against a Lambda Runtime API and an AWS that
-//! live in this process and answer over loopback: the first in plain HTTP, as Lambda's does, the second in HTTPS.
+//! Measures the functions' release binaries. Each run is a process of its own. This process serves a Lambda Runtime API
+//! over plain HTTP, as on Lambda, and the AWS services over HTTPS, both on loopback.
 //!
 //! `bench <plan.json>` writes its figures as one JSON object to standard output. The plan is made by `bench.py`, which
 //! also makes the certificates and reads the figures.
@@ -7,7 +7,7 @@
 #![expect(
     clippy::indexing_slicing,
     clippy::unchecked_time_subtraction,
-    reason = "a measurement that meets what it does not expect ends there, and says so"
+    reason = "anything unexpected must end the measurement with a message"
 )]
 
 mod aws;
@@ -17,7 +17,7 @@ mod process;
 mod runtime;
 mod throttle;
 
-/// Whatever goes wrong ends the measurement: the text says what.
+/// Any error ends the measurement. The message says what went wrong.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 fn main() -> Result<(), Failure> {

@@ -1,4 +1,4 @@
-//! The measurements. Runs of the programs take turns, so that what else the machine does meets all of them alike.
+//! The measurements. The programs take turns, so that other work on the machine affects all of them alike.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -14,46 +14,52 @@ use crate::process::{Process, Start};
 use crate::runtime::{Event, Runtime};
 use crate::throttle::Throttle;
 
-/// What is to be measured.
+/// What to measure. `tools/bench/driver.py` writes it.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Plan {
-    /// How to start each program, by name.
+    /// The command that starts each program, by the program's name.
     commands: BTreeMap<String, Vec<String>>,
-    /// Variables that all have.
+    /// Environment variables of all programs.
     environment: BTreeMap<String, String>,
-    /// The stand-in's certificate and key.
+    /// Path of the AWS stand-in's certificate.
     certificate: String,
+    /// Path of the certificate's private key.
     key: String,
+    /// Host name in the certificate.
     host: String,
-    /// The folder of events.
+    /// Path of the folder `events`.
     events: String,
-    /// Configurations by name: `everyday`, `targets-…` for the relay, `pipelines-…` for the starter.
+    /// Paths of configurations, by name: `everyday`, `targets-<count>` for event-relay, `pipelines-<count>` for
+    /// pipeline-starter.
     configurations: BTreeMap<String, String>,
-    /// Cold runs of each program.
+    /// Number of cold runs of each program.
     runs: usize,
-    /// Cold runs of each under the quota.
+    /// Number of cold runs of each program with 7 % of a core.
     throttled_runs: usize,
-    /// Warm invocations of each.
+    /// Number of warm invocations of each program.
     warm: usize,
-    /// Objects that a sweep checks.
+    /// Numbers of objects for the sweeps of artifact-checker.
     objects: Vec<usize>,
 }
 
-/// One cold run, in microseconds and bytes.
+/// One cold run. Times are in microseconds, memory is in bytes.
 #[derive(Debug, Clone, Copy, Serialize)]
 struct Cold {
-    /// From spawn until it asks for an event.
+    /// From spawn until the process asks for an event.
     init: f64,
+    /// CPU time until the process asks for an event.
     init_cpu: f64,
-    /// From the event's handing over to the answer.
+    /// From handing over the event to the answer.
     invocation: f64,
     /// From spawn to the answer.
     wall: f64,
-    /// Until it asks for the next event.
+    /// CPU time until the process asks for its second event.
     cpu: f64,
+    /// Peak resident memory.
     peak: f64,
 }
 
+/// What one cold run asked of AWS.
 #[derive(Debug, Default, Serialize)]
 struct Counted {
     calls: BTreeMap<String, u64>,
@@ -61,20 +67,25 @@ struct Counted {
     connections: u64,
 }
 
+/// The warm invocations of one program. Times are in microseconds, memory is in bytes.
 #[derive(Debug, Serialize)]
 struct Warm {
     median: f64,
     p99: f64,
     per_second: f64,
+    /// CPU time of each invocation.
     cpu: f64,
     peak: f64,
+    /// Calls of the last invocation.
     calls: BTreeMap<String, u64>,
     units: Units,
 }
 
+/// The cost of one event that concerns `count` things. Times are in microseconds, memory is in bytes.
 #[derive(Debug, Serialize)]
 struct Growth {
     program: &'static str,
+    /// `targets`, `pipelines` or `objects`.
     what: &'static str,
     count: usize,
     wall: f64,
@@ -88,14 +99,14 @@ struct Growth {
 pub(crate) struct Figures {
     cold: BTreeMap<&'static str, Vec<Cold>>,
     throttled: BTreeMap<&'static str, Vec<Cold>>,
-    /// Why nothing could be throttled.
+    /// The reason why nothing was throttled.
     unthrottled: Option<String>,
     calls: BTreeMap<&'static str, Counted>,
     warm: BTreeMap<&'static str, Warm>,
     growth: Vec<Growth>,
 }
 
-/// Measures all of it.
+/// Runs all measurements of the plan.
 pub(crate) async fn all(plan: &Plan) -> Result<Figures, Failure> {
     let aws = Aws::start(&plan.certificate, &plan.key, &plan.host).await?;
     let bench = Bench { plan, aws };
@@ -156,13 +167,13 @@ struct Bench<'p> {
     aws: Aws,
 }
 
-/// A process with the API that it asks.
+/// A process and its Runtime API.
 struct Running {
     process: Process,
     runtime: Runtime,
     spawned: Instant,
-    /// Where its next event goes, once it has asked for one.
-    asking: Option<oneshot::Sender<Event>>,
+    /// Takes the next event, once the process has asked for it.
+    next: Option<oneshot::Sender<Event>>,
 }
 
 impl Bench<'_> {
@@ -170,14 +181,23 @@ impl Bench<'_> {
         let runtime = Runtime::start().await?;
         let mut environment = self.plan.environment.clone();
         environment.extend(self.aws.endpoints.clone());
-        let configuration = self.plan.configurations.get(configuration).ok_or("a configuration that the plan lacks")?;
+        let configuration = self
+            .plan
+            .configurations
+            .get(configuration)
+            .ok_or_else(|| format!("the plan has no configuration `{configuration}`"))?;
         environment.insert("SEKISHO_CONFIG".to_owned(), configuration.clone());
         environment.insert("AWS_LAMBDA_RUNTIME_API".to_owned(), runtime.address.to_string());
         environment.insert("AWS_LAMBDA_FUNCTION_NAME".to_owned(), program.name().to_owned());
-        let command = self.plan.commands.get(program.name()).ok_or("a program that the plan lacks")?.clone();
+        let command = self
+            .plan
+            .commands
+            .get(program.name())
+            .ok_or_else(|| format!("the plan has no command for {}", program.name()))?
+            .clone();
         let spawned = Instant::now();
         let process = Process::start(&Start { command, environment })?;
-        Ok(Running { process, runtime, spawned, asking: None })
+        Ok(Running { process, runtime, spawned, next: None })
     }
 
     fn event(&self, program: Program, number: u64) -> Result<Event, Failure> {
@@ -186,7 +206,8 @@ impl Bench<'_> {
         Ok(request(program, event.to_string(), number))
     }
 
-    /// The state in which an everyday event finds AWS: what the relay and the starter look at has changed before.
+    /// The state of AWS before an everyday event. For event-relay and pipeline-starter, a first change has already been
+    /// processed.
     async fn settled(&self, program: Program) -> Result<State, Failure> {
         *self.aws.state() = State::default();
         if matches!(program, Program::EventRelay | Program::PipelineStarter) {
@@ -205,10 +226,10 @@ impl Bench<'_> {
         let asked = running.settle().await?;
         let init_cpu = running.process.cpu()?;
         if let Some(throttle) = throttle {
-            throttle.take(running.process.id())?;
+            throttle.add(running.process.id())?;
         }
         let invocation = running.invoke(event).await?;
-        let _again = running.settle().await?;
+        let _next = running.settle().await?;
         let cold = Cold {
             init: micros(asked - running.spawned),
             init_cpu: micros(init_cpu),
@@ -257,7 +278,7 @@ impl Bench<'_> {
         Ok(warm)
     }
 
-    /// The second change under this configuration, warm: the fifth of them counts.
+    /// Measures changes under the given configuration: the medians of the second to the ninth change of a process.
     async fn grown(&self, program: Program, what: &'static str, size: usize, name: &str) -> Result<Growth, Failure> {
         *self.aws.state() = State::default();
         let mut running = self.start(program, name).await?;
@@ -294,7 +315,7 @@ impl Bench<'_> {
         Ok(growth)
     }
 
-    /// A whole bucket in a process of its own.
+    /// Measures one sweep of a whole bucket, in a new process.
     async fn sweep(&self, objects: usize) -> Result<Growth, Failure> {
         let program = Program::ArtifactChecker;
         *self.aws.state() = State { objects, ..State::default() };
@@ -316,19 +337,19 @@ impl Bench<'_> {
     }
 }
 
-/// How an event went.
+/// The time of an answer, and how long it took.
 struct Invoked {
     answered: Instant,
     took: Duration,
 }
 
 impl Running {
-    /// Hands an event over and waits for its answer.
+    /// Hands an event to the process and waits for the answer.
     async fn invoke(&mut self, event: Event) -> Result<Invoked, Failure> {
         self.settle().await?;
-        let give = self.asking.take().ok_or("it does not ask")?;
+        let give = self.next.take().ok_or("the function has not asked for an event")?;
         let given = Instant::now();
-        give.send(event).map_err(|_| "the function has gone")?;
+        give.send(event).map_err(|_| "the function closed its connection to the Runtime API")?;
         let (answered, _) = tokio::select! {
             answered = self.runtime.answered() => answered?,
             failure = self.process.ended() => return Err(failure),
@@ -336,16 +357,16 @@ impl Running {
         Ok(Invoked { answered, took: answered - given })
     }
 
-    /// Waits until it asks for an event, where it does not yet: its CPU time then stands still.
+    /// Waits until the process is idle: it has asked for an event, so its CPU time no longer grows.
     async fn settle(&mut self) -> Result<Instant, Failure> {
-        if self.asking.is_some() {
+        if self.next.is_some() {
             return Ok(Instant::now());
         }
         let (at, give) = tokio::select! {
-            asked = self.runtime.asked() => asked?,
+            idle = self.runtime.idle() => idle?,
             failure = self.process.ended() => return Err(failure),
         };
-        self.asking = Some(give);
+        self.next = Some(give);
         Ok(at)
     }
 }

@@ -1,4 +1,4 @@
-//! A process of a function, and what it has used.
+//! A process of a function, and the CPU time and memory that it used.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,16 +9,16 @@ use tokio::process::{Child, Command};
 
 use crate::Failure;
 
-/// How it is started.
+/// How to start a process.
 #[derive(Debug, Clone)]
 pub(crate) struct Start {
     /// The program and its arguments.
     pub(crate) command: Vec<String>,
-    /// All of its environment.
+    /// The whole environment: nothing is inherited.
     pub(crate) environment: BTreeMap<String, String>,
 }
 
-/// A process that ends when it is dropped.
+/// A process that is killed when this value is dropped.
 #[derive(Debug)]
 pub(crate) struct Process {
     child: Child,
@@ -27,10 +27,10 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts it. What it logs goes nowhere, unless `SEKISHO_BENCH_LOG` is set.
+    /// Starts the process. Its output is discarded unless `SEKISHO_BENCH_LOG` is set.
     pub(crate) fn start(start: &Start) -> Result<Self, Failure> {
         let (program, arguments) = start.command.split_first().ok_or("a command without a program")?;
-        #[expect(clippy::disallowed_methods, reason = "a switch for who looks into a run")]
+        #[expect(clippy::disallowed_methods, reason = "a switch for people who debug a run")]
         let shown = std::env::var_os("SEKISHO_BENCH_LOG").is_some();
         let output = || if shown { Stdio::inherit() } else { Stdio::null() };
         let child = Command::new(program)
@@ -43,16 +43,16 @@ impl Process {
             .kill_on_drop(true)
             .spawn()
             .map_err(|error| format!("{program}: {error}"))?;
-        let id = child.id().ok_or("the process ended at once")?;
+        let id = child.id().ok_or("the process ended immediately")?;
         Ok(Self { child, id, program: program.clone() })
     }
 
-    /// Its id.
+    /// The process id.
     pub(crate) fn id(&self) -> u32 {
         self.id
     }
 
-    /// CPU time of all its threads, as the scheduler counted it.
+    /// CPU time of all threads that are alive, counted by the scheduler.
     pub(crate) fn cpu(&self) -> Result<Duration, Failure> {
         let mut nanoseconds = 0_u64;
         for thread in std::fs::read_dir(format!("/proc/{}/task", self.id))? {
@@ -62,24 +62,25 @@ impl Process {
         Ok(Duration::from_nanos(nanoseconds))
     }
 
-    /// The most memory that was resident at a time, in bytes.
+    /// Peak resident memory in bytes.
     pub(crate) fn peak(&self) -> Result<u64, Failure> {
         let status = std::fs::read_to_string(Path::new("/proc").join(self.id.to_string()).join("status"))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("no VmHWM in /proc")?;
         Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
     }
 
-    /// Waits until it ends by itself, which no program does that is measured: the failure says how it ended.
+    /// Waits until the process ends by itself, and returns a failure with its exit status. Measured programs run until
+    /// they are killed.
     pub(crate) async fn ended(&mut self) -> Failure {
         match self.child.wait().await {
             Ok(status) => {
-                format!("{} ended by itself ({status}): SEKISHO_BENCH_LOG=1 shows what it says", self.program).into()
+                format!("{} ended by itself ({status}): set SEKISHO_BENCH_LOG=1 to see its output", self.program).into()
             }
             Err(error) => error.into(),
         }
     }
 
-    /// Ends it and waits for that.
+    /// Kills the process and waits until it has ended.
     pub(crate) async fn end(mut self) -> Result<(), Failure> {
         self.child.kill().await?;
         Ok(())

@@ -1,4 +1,4 @@
-//! Lambda's Runtime API, for one process at a time.
+//! Lambda's Runtime API. Each measured process has an instance of its own.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -14,35 +14,34 @@ use tokio::time::timeout;
 
 use crate::Failure;
 
-/// Longer than any function may run.
+/// How long to wait for the process. No function may run longer than this.
 const PATIENCE: Duration = Duration::from_mins(15);
 
 /// One event for the function.
 #[derive(Debug, Clone)]
 pub(crate) struct Event {
-    /// Its payload.
     pub(crate) payload: String,
-    /// Lambda's request id.
+    /// The request id that Lambda would assign.
     pub(crate) request: String,
-    /// The function, as Lambda names it.
+    /// The function's ARN.
     pub(crate) function: String,
 }
 
 /// What the process did, and when.
 #[derive(Debug)]
-enum Deed {
-    /// It asks for an event.
-    Asks(Instant, oneshot::Sender<Event>),
-    /// It answers one; an error is one of the function's or of its start.
-    Answers(Instant, Result<String, String>),
+enum Activity {
+    /// The process asked for its next event, which goes into the sender.
+    Idle(Instant, oneshot::Sender<Event>),
+    /// The process answered an event. `Err` holds an error of the function or of its start.
+    Answer(Instant, Result<String, String>),
 }
 
-/// The API of one process.
+/// The Runtime API of one process.
 #[derive(Debug)]
 pub(crate) struct Runtime {
-    /// `AWS_LAMBDA_RUNTIME_API`.
+    /// The value of `AWS_LAMBDA_RUNTIME_API`.
     pub(crate) address: SocketAddr,
-    deeds: mpsc::UnboundedReceiver<Deed>,
+    activities: mpsc::UnboundedReceiver<Activity>,
     server: tokio::task::JoinHandle<()>,
 }
 
@@ -57,51 +56,51 @@ impl Runtime {
     pub(crate) async fn start() -> Result<Self, Failure> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
-        let (tell, deeds) = mpsc::unbounded_channel();
+        let (report, activities) = mpsc::unbounded_channel();
         let server = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let _ = stream.set_nodelay(true);
-                let tell = tell.clone();
+                let report = report.clone();
                 tokio::spawn(async move {
-                    let serve = service_fn(|request| answer(request, &tell));
+                    let serve = service_fn(|request| answer(request, &report));
                     let _ =
                         hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), serve).await;
                 });
             }
         });
-        Ok(Self { address, deeds, server })
+        Ok(Self { address, activities, server })
     }
 
-    async fn deed(&mut self) -> Result<Deed, Failure> {
-        timeout(PATIENCE, self.deeds.recv()).await?.ok_or_else(|| "the Runtime API has ended".into())
+    async fn activity(&mut self) -> Result<Activity, Failure> {
+        timeout(PATIENCE, self.activities.recv()).await?.ok_or_else(|| "the Runtime API has ended".into())
     }
 
-    /// Waits until the process asks for an event: it then has nothing else to do.
-    pub(crate) async fn asked(&mut self) -> Result<(Instant, oneshot::Sender<Event>), Failure> {
-        match self.deed().await? {
-            Deed::Asks(at, event) => Ok((at, event)),
-            Deed::Answers(_, answer) => Err(format!("an answer without an event: {answer:?}").into()),
+    /// Waits until the process asks for an event. From then on it is idle.
+    pub(crate) async fn idle(&mut self) -> Result<(Instant, oneshot::Sender<Event>), Failure> {
+        match self.activity().await? {
+            Activity::Idle(at, event) => Ok((at, event)),
+            Activity::Answer(_, answer) => Err(format!("the function answered without an event: {answer:?}").into()),
         }
     }
 
-    /// Waits for the answer.
+    /// Waits until the process answers the event that it has.
     pub(crate) async fn answered(&mut self) -> Result<(Instant, String), Failure> {
-        match self.deed().await? {
-            Deed::Answers(at, Ok(answer)) => Ok((at, answer)),
-            Deed::Answers(_, Err(error)) => Err(format!("the function failed: {error}").into()),
-            Deed::Asks(..) => Err("the function asks for an event while it has one".into()),
+        match self.activity().await? {
+            Activity::Answer(at, Ok(answer)) => Ok((at, answer)),
+            Activity::Answer(_, Err(error)) => Err(format!("the function failed: {error}").into()),
+            Activity::Idle(..) => Err("the function asked for an event before it answered the last one".into()),
         }
     }
 }
 
 async fn answer(
     request: Request<Incoming>,
-    tell: &mpsc::UnboundedSender<Deed>,
+    report: &mpsc::UnboundedSender<Activity>,
 ) -> Result<Response<Full<Bytes>>, Failure> {
     let path = request.uri().path().to_owned();
     if request.method() == Method::GET && path.ends_with("/invocation/next") {
         let (give, event) = oneshot::channel();
-        tell.send(Deed::Asks(Instant::now(), give))?;
+        report.send(Activity::Idle(Instant::now(), give))?;
         let event = event.await?;
         #[expect(clippy::disallowed_methods, reason = "the function's deadline is a time of day")]
         let deadline = SystemTime::now().duration_since(UNIX_EPOCH)? + PATIENCE;
@@ -116,6 +115,6 @@ async fn answer(
     let body = request.into_body().collect().await?.to_bytes();
     let at = Instant::now();
     let body = String::from_utf8_lossy(&body).into_owned();
-    tell.send(Deed::Answers(at, if path.ends_with("/response") { Ok(body) } else { Err(body) }))?;
+    report.send(Activity::Answer(at, if path.ends_with("/response") { Ok(body) } else { Err(body) }))?;
     Ok(Response::builder().status(StatusCode::ACCEPTED).body(Full::default())?)
 }

@@ -1,20 +1,21 @@
-//! A control group that lets its processes have 7 % of a core: what Lambda gives 128 MB after init.
+//! A control group that limits its processes to 7 % of a core, which Lambda gives a function with 128 MB after init.
 
 use std::path::{Path, PathBuf};
 
-/// Lambda's share of a core at 128 MB is 128/1769.
+/// Period of the CPU quota in microseconds.
 const PERIOD: u32 = 20_000;
+/// CPU time in each period, in microseconds. With 128 MB, Lambda gives a function 128/1769 of a core.
 const QUOTA: u32 = PERIOD * 128 / 1769;
 
-/// The group; it is removed when this is dropped.
+/// A control group. It is removed when this value is dropped.
 #[derive(Debug)]
 pub(crate) struct Throttle(PathBuf);
 
 impl Throttle {
-    /// Makes the group, in version 2 or 1 of the kernel's interface.
+    /// Makes the group with version 2 or 1 of the kernel's interface.
     ///
     /// # Errors
-    /// Why this machine does not let us, for people.
+    /// The reason why this machine does not allow it, as a text for people.
     pub(crate) fn make() -> Result<Self, String> {
         let name = format!("sekisho-bench-{}", std::process::id());
         let second = Path::new("/sys/fs/cgroup").join(&name);
@@ -29,7 +30,7 @@ impl Throttle {
     }
 
     /// Throttles a process from now on.
-    pub(crate) fn take(&self, process: u32) -> std::io::Result<()> {
+    pub(crate) fn add(&self, process: u32) -> std::io::Result<()> {
         std::fs::write(self.0.join("cgroup.procs"), process.to_string())
     }
 }

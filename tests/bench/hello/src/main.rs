@@ -1,4 +1,4 @@
-//! The least that a function on Lambda can be: what the others are measured against.
+//! The smallest possible function. The figures of the other functions are given as multiples of its figures.
 
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::{Value, json};

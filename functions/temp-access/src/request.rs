@@ -1,81 +1,101 @@
-//! What an invocation asks for: a person's request, or the schedule's sweep.
+//! The payload of an invocation: a person's request, or the schedule's sweep.
 //!
-//! A request is one JSON object with known fields, each at most once and of its own type. Nothing is mended: who is
-//! tired and mistypes learns it in one line, instead of getting something else.
+//! A request is one JSON object with known fields. Each field occurs at most once and has its own type. Nothing is
+//! corrected: a person who mistypes a request reads in one line what to write, instead of getting something else.
 
 use std::fmt;
 
+use sekisho_domain::slack;
+use sekisho_lambda::event::SCHEDULE_SOURCE;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::error::Error;
 use crate::principal::{Kind, Principal};
-use sekisho_domain::slack;
 
 /// Longest reason, in characters.
-pub const LONGEST_REASON: usize = 500;
+const LONGEST_REASON: usize = 500;
 
 const EXAMPLE: &str = r#"{"user":"prd-user"}"#;
 const REQUEST_FIELDS: [&str; 7] = ["action", "user", "role", "minutes", "profile", "reason", "dry_run"];
-/// What EventBridge sends; a request has none of these.
+/// The fields of an EventBridge event. `source` tells an event from a request.
 const SCHEDULE_FIELDS: [&str; 9] =
     ["version", "id", "detail-type", "source", "account", "time", "region", "resources", "detail"];
-const SCHEDULE: &str = "aws.events";
 
 /// What an invocation asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// Access for somebody.
+pub(crate) enum Request {
+    /// Give a principal access.
     Grant(Grant),
-    /// The end of somebody's access.
+    /// End all access of a principal.
     Revoke(Revoke),
-    /// Who has access.
+    /// List everybody with access.
     List,
-    /// What to type.
+    /// Show the help text.
     Help,
-    /// The schedule: remove what has ended.
+    /// Remove policies that have ended (the schedule's event).
     Sweep,
 }
 
-/// A request for access. What it does not say is the configuration's to say.
+/// A request to give a principal access. The configuration has the values that the request leaves out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
-    /// For whom.
+    /// The user or role that gets access.
     pub principal: Principal,
-    /// For how long; at least 1, and perhaps more than may be granted.
+    /// The length in minutes, at least 1; it may exceed what the configuration allows.
     pub minutes: Option<u64>,
-    /// Which profile.
+    /// The name of the profile.
     pub profile: Option<String>,
-    /// Why, as it was typed.
+    /// The reason, as it was typed.
     pub reason: Option<String>,
-    /// Whether only to say what it would do.
+    /// Whether the request only shows what it would do.
     pub dry_run: bool,
 }
 
-/// A request to end all access of somebody.
+/// A request to end all access of a principal.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Revoke {
-    /// Whose.
-    pub principal: Principal,
-    /// Why, as it was typed.
-    pub reason: Option<String>,
-    /// Whether only to say what it would do.
-    pub dry_run: bool,
+pub(crate) struct Revoke {
+    /// The user or role that loses access.
+    pub(crate) principal: Principal,
+    /// The reason, as it was typed.
+    pub(crate) reason: Option<String>,
+    /// Whether the request only shows what it would do.
+    pub(crate) dry_run: bool,
+}
+
+impl Request {
+    /// The principal that the request names.
+    pub(crate) fn principal(&self) -> Option<&Principal> {
+        match self {
+            Self::Grant(grant) => Some(&grant.principal),
+            Self::Revoke(revoke) => Some(&revoke.principal),
+            Self::List | Self::Help | Self::Sweep => None,
+        }
+    }
+
+    /// Whether the request only shows what it would do.
+    pub(crate) fn is_dry_run(&self) -> bool {
+        match self {
+            Self::Grant(grant) => grant.dry_run,
+            Self::Revoke(revoke) => revoke.dry_run,
+            Self::List | Self::Help | Self::Sweep => false,
+        }
+    }
 }
 
 /// Reads a payload.
 ///
 /// # Errors
-/// [`Error::Invalid`] with the fix, where it is no request.
-pub fn parse(payload: &str) -> Result<Event, Error> {
+/// [`Error::Invalid`] if the payload is not a request, with the correction.
+pub(crate) fn parse(payload: &str) -> Result<Request, Error> {
     let fields = Fields::read(payload)?;
     if fields.get("source").is_some() {
         return schedule(&fields);
     }
-    fields.only(&REQUEST_FIELDS, "no field")?;
+    fields.only(&REQUEST_FIELDS, "not a field of a request")?;
     match fields.text("action")?.as_deref() {
-        None | Some("grant") => Ok(Event::Grant(Grant {
+        None | Some("grant") => Ok(Request::Grant(Grant {
             principal: fields.principal("grant")?,
             minutes: fields.minutes()?,
             profile: fields.text("profile")?,
@@ -83,47 +103,47 @@ pub fn parse(payload: &str) -> Result<Event, Error> {
             dry_run: fields.flag("dry_run")?,
         })),
         Some("revoke") => {
-            // It ends the access of all profiles: to name one would be to hope that the others stay.
-            fields.only(&["action", "user", "role", "reason", "dry_run"], "nothing that revoke takes")?;
-            Ok(Event::Revoke(Revoke {
+            // A revoke ends the access of all profiles. If it took a profile, people would expect that the others stay.
+            fields.only(&["action", "user", "role", "reason", "dry_run"], "not a field of revoke")?;
+            Ok(Request::Revoke(Revoke {
                 principal: fields.principal("revoke")?,
                 reason: fields.reason()?,
                 dry_run: fields.flag("dry_run")?,
             }))
         }
-        Some("list") => fields.only(&["action"], "nothing that list takes").map(|()| Event::List),
-        Some("help") => fields.only(&["action"], "nothing that help takes").map(|()| Event::Help),
+        Some("list") => fields.only(&["action"], "not a field of list").map(|()| Request::List),
+        Some("help") => fields.only(&["action"], "not a field of help").map(|()| Request::Help),
         Some(other) => invalid(format!("`action` is `{}`: write grant, revoke, list or help", slack::quoted(other))),
     }
 }
 
-fn schedule(fields: &Fields) -> Result<Event, Error> {
-    fields.only(&SCHEDULE_FIELDS, "no field of a schedule's event")?;
+fn schedule(fields: &Fields) -> Result<Request, Error> {
+    fields.only(&SCHEDULE_FIELDS, "not a field of a schedule's event")?;
     match fields.text("source")?.as_deref() {
-        Some(SCHEDULE) => Ok(Event::Sweep),
+        Some(SCHEDULE_SOURCE) => Ok(Request::Sweep),
         _ => invalid(format!(
-            "an event whose source is not {SCHEDULE}: only a schedule's is taken, or a request such as {EXAMPLE}"
+            "the event's source is not {SCHEDULE_SOURCE}: send a schedule's event, or a request such as {EXAMPLE}"
         )),
     }
 }
 
-fn invalid<T>(what: impl Into<String>) -> Result<T, Error> {
-    Err(Error::Invalid(what.into()))
+fn invalid<T>(message: impl Into<String>) -> Result<T, Error> {
+    Err(Error::Invalid(message.into()))
 }
 
-/// The object's entries as they came, values unread: a map would keep only the last of two that are alike.
+/// The object's entries in their order, with unparsed values. A map would lose the first of two equal keys.
 struct Fields<'p>(Vec<(String, &'p RawValue)>);
 
 impl<'p> Fields<'p> {
     fn read(payload: &'p str) -> Result<Self, Error> {
-        let what = match payload.trim_start().chars().next() {
+        let wrong = match payload.trim_start().chars().next() {
             Some('{') => None,
             Some('[') => Some("a list"),
-            Some('"') => Some("a text, with quotes around the whole"),
-            _ => Some("no JSON object"),
+            Some('"') => Some("a text, with quotes around the whole object"),
+            _ => Some("not a JSON object"),
         };
-        if let Some(what) = what {
-            return invalid(format!("the payload is {what}: write one JSON object such as {EXAMPLE}"));
+        if let Some(wrong) = wrong {
+            return invalid(format!("the payload is {wrong}: write one JSON object such as {EXAMPLE}"));
         }
         let fields: Self = match serde_json::from_str(payload) {
             Ok(fields) => fields,
@@ -131,12 +151,10 @@ impl<'p> Fields<'p> {
                 if payload
                     .contains(['\u{201c}', '\u{201d}', '\u{201e}', '\u{2018}', '\u{2019}', '\u{ff02}', '\u{ff07}']) =>
             {
-                return invalid(format!(
-                    "the payload has curly quotes, or wide ones: type straight ones, as in {EXAMPLE}"
-                ));
+                return invalid(format!("the payload has curly or wide quotes: type straight ones, as in {EXAMPLE}"));
             }
             Err(error) => {
-                return invalid(format!("the payload is no JSON ({error}): write one object such as {EXAMPLE}"));
+                return invalid(format!("the payload is not JSON ({error}): write one object such as {EXAMPLE}"));
             }
         };
         for (i, (key, _)) in fields.0.iter().enumerate() {
@@ -147,12 +165,13 @@ impl<'p> Fields<'p> {
         Ok(fields)
     }
 
-    fn only(&self, known: &[&str], otherwise: &str) -> Result<(), Error> {
+    /// Refuses every field that is not `known`; `problem` says what such a field is not.
+    fn only(&self, known: &[&str], problem: &str) -> Result<(), Error> {
         match self.0.iter().find(|(key, _)| !known.contains(&key.as_str())) {
             None => Ok(()),
             Some((key, _)) => {
                 let key = slack::quoted(key);
-                invalid(format!("`{key}` is {otherwise}: leave it out, or write one of {}", known.join(", ")))
+                invalid(format!("`{key}` is {problem}: leave it out, or write one of {}", known.join(", ")))
             }
         }
     }
@@ -163,11 +182,11 @@ impl<'p> Fields<'p> {
 
     fn text(&self, key: &str) -> Result<Option<String>, Error> {
         let Some(value) = self.get(key) else { return Ok(None) };
-        // Not every JSON string is text: `"\ud800"` is half a character.
+        // A JSON string may be invalid text: `"\ud800"` is half a character.
         match serde_json::from_str::<String>(value) {
             Ok(text) => Ok(Some(text)),
-            Err(_) if value.starts_with('"') => invalid(format!("`{key}` holds half a character: type it anew")),
-            Err(_) => invalid(format!("`{key}` is {}: write a text in quotes, or leave it out", sort_of(value))),
+            Err(_) if value.starts_with('"') => invalid(format!("`{key}` contains half a character: type it again")),
+            Err(_) => invalid(format!("`{key}` is {}: write a text in quotes, or leave it out", type_of(value))),
         }
     }
 
@@ -175,7 +194,7 @@ impl<'p> Fields<'p> {
         match self.get(key) {
             None | Some("false") => Ok(false),
             Some("true") => Ok(true),
-            Some(other) => invalid(format!("`{key}` is {}: write true or false, without quotes", sort_of(other))),
+            Some(other) => invalid(format!("`{key}` is {}: write true or false, without quotes", type_of(other))),
         }
     }
 
@@ -183,12 +202,12 @@ impl<'p> Fields<'p> {
         let Some(value) = self.get("minutes") else { return Ok(None) };
         let fix = "write a whole number, at least 1, without quotes";
         if !value.starts_with(|c: char| c == '-' || c.is_ascii_digit()) {
-            return invalid(format!("`minutes` is {}: {fix}", sort_of(value)));
+            return invalid(format!("`minutes` is {}: {fix}", type_of(value)));
         }
         if value.contains(['.', 'e', 'E']) {
-            return invalid(format!("`minutes` is {}, which is no whole number: {fix}", slack::quoted(value)));
+            return invalid(format!("`minutes` is {}, which is not a whole number: {fix}", slack::quoted(value)));
         }
-        // Longer than u64 is longer than any grant: the check against the configuration says so.
+        // A number beyond u64 becomes u64::MAX, which the check against the configuration refuses.
         match value.parse::<i128>() {
             Ok(number) if number < 1 => invalid(format!("`minutes` is {number}: {fix}")),
             Ok(number) => Ok(Some(u64::try_from(number).unwrap_or(u64::MAX))),
@@ -213,7 +232,7 @@ impl<'p> Fields<'p> {
             (Some(_), Some(_)) => return invalid("`user` and `role` are both given: write one of them"),
             (None, None) => {
                 return invalid(format!(
-                    "{action} whom? Write `user` or `role`, as in {EXAMPLE}; {{\"action\":\"help\"}} says more"
+                    "{action} whom? Write `user` or `role`, as in {EXAMPLE}; {{\"action\":\"help\"}} shows all fields"
                 ));
             }
         };
@@ -241,7 +260,8 @@ impl<'de: 'p, 'p> Deserialize<'de> for Fields<'p> {
     }
 }
 
-fn sort_of(value: &str) -> &'static str {
+/// The type of a JSON value, for a message.
+fn type_of(value: &str) -> &'static str {
     match value.chars().next() {
         Some('"') => "a text",
         Some('{') => "an object",
@@ -259,13 +279,13 @@ mod tests {
 
     fn grant(payload: &str) -> Grant {
         match parse(payload).unwrap() {
-            Event::Grant(grant) => grant,
+            Request::Grant(grant) => grant,
             other => panic!("{other:?}"),
         }
     }
 
     #[test]
-    fn the_everyday_request_is_one_word() {
+    fn a_request_with_only_a_user_is_complete() {
         let grant = grant(r#"{"user":"prd-user"}"#);
         assert_eq!(grant.principal.to_string(), "user prd-user");
         assert_eq!((grant.minutes, grant.profile, grant.reason, grant.dry_run), (None, None, None, false));
@@ -274,7 +294,8 @@ mod tests {
     #[test]
     fn all_fields_are_read() {
         let grant = grant(
-            r##" {"action":"grant","role":"ops","minutes":30,"profile":"read-only","reason":"障害対応 \"#42\" 🚒","dry_run":true} "##,
+            r##" {"action":"grant","role":"ops","minutes":30,"profile":"read-only",
+                "reason":"障害対応 \"#42\" 🚒","dry_run":true} "##,
         );
         assert_eq!(grant.principal.to_string(), "role ops");
         assert_eq!((grant.minutes, grant.profile.as_deref(), grant.dry_run), (Some(30), Some("read-only"), true));
@@ -283,31 +304,32 @@ mod tests {
 
     #[test]
     fn the_schedule_sweeps() {
-        let event = r#"{"version":"0","id":"x","detail-type":"Scheduled Event","source":"aws.events","account":"333333333333",
-            "time":"2026-11-21T00:00:00Z","region":"ap-northeast-1","resources":["arn"],"detail":{}}"#;
-        assert_eq!(parse(event).unwrap(), Event::Sweep);
+        let event = r#"{"version":"0","id":"x","detail-type":"Scheduled Event","source":"aws.events",
+            "account":"333333333333","time":"2026-11-21T00:00:00Z","region":"ap-northeast-1","resources":["arn"],
+            "detail":{}}"#;
+        assert_eq!(parse(event).unwrap(), Request::Sweep);
     }
 
     #[test]
-    fn what_is_no_request_is_told_with_its_fix() {
+    fn an_invalid_payload_is_refused_with_the_correction() {
         let long = format!(r#"{{"user":"a","reason":"{}"}}"#, "あ".repeat(501));
         let cases = [
             ("", "one JSON object"),
             ("null", "one JSON object"),
             ("3", "one JSON object"),
             (r#"[{"user":"a"}]"#, "a list"),
-            (r#""{\"user\":\"a\"}""#, "quotes around the whole"),
-            ("{“user”:“a”}", "curly quotes"),
-            ("{＂user＂:＂a＂}", "wide ones"),
-            (r#"{"user":"a"} {"user":"b"}"#, "no JSON"),
-            (r#"{"user":"a""#, "no JSON"),
+            (r#""{\"user\":\"a\"}""#, "quotes around the whole object"),
+            ("{“user”:“a”}", "curly or wide quotes"),
+            ("{＂user＂:＂a＂}", "wide quotes"),
+            (r#"{"user":"a"} {"user":"b"}"#, "not JSON"),
+            (r#"{"user":"a""#, "not JSON"),
             ("{}", "whom?"),
             (r#"{"action":"revoke"}"#, "revoke whom?"),
             (r#"{"user":"a","role":"b"}"#, "both given"),
             (r#"{"user":"a","user":"b"}"#, "given twice"),
             (r#"{"user":"a","\u0075ser":"a"}"#, "given twice"),
-            (r#"{"usr":"a"}"#, "`usr` is no field"),
-            (r#"{"User":"a"}"#, "`User` is no field"),
+            (r#"{"usr":"a"}"#, "`usr` is not a field"),
+            (r#"{"User":"a"}"#, "`User` is not a field"),
             (r#"{"user":null}"#, "`user` is null"),
             (r#"{"user":["a"]}"#, "`user` is a list"),
             (r#"{"user":7}"#, "`user` is a number"),
@@ -315,9 +337,9 @@ mod tests {
             (r#"{"user":"“a”"}"#, "straight quotes"),
             (r#"{"user":"a","minutes":"30"}"#, "`minutes` is a text"),
             (r#"{"user":"a","minutes":null}"#, "`minutes` is null"),
-            (r#"{"user":"a","minutes":1.5}"#, "no whole number"),
-            (r#"{"user":"a","minutes":30.0}"#, "no whole number"),
-            (r#"{"user":"a","minutes":3e1}"#, "no whole number"),
+            (r#"{"user":"a","minutes":1.5}"#, "not a whole number"),
+            (r#"{"user":"a","minutes":30.0}"#, "not a whole number"),
+            (r#"{"user":"a","minutes":3e1}"#, "not a whole number"),
             (r#"{"user":"a","minutes":0}"#, "at least 1"),
             (r#"{"user":"a","minutes":-5}"#, "at least 1"),
             (r#"{"user":"a","minutes":-99999999999999999999999999999999999999999999}"#, "below zero"),
@@ -328,16 +350,16 @@ mod tests {
             (r#"{"user":"a","reason":"\ud800"}"#, "half a character"),
             (&long, "at most 500"),
             (r#"{"action":"Grant","user":"a"}"#, "write grant, revoke, list or help"),
-            (r#"{"action":"revoke","user":"a","profile":"admin"}"#, "revoke takes"),
-            (r#"{"action":"revoke","user":"a","minutes":1}"#, "revoke takes"),
-            (r#"{"action":"list","user":"a"}"#, "list takes"),
-            (r#"{"action":"help","user":"a"}"#, "help takes"),
+            (r#"{"action":"revoke","user":"a","profile":"admin"}"#, "not a field of revoke"),
+            (r#"{"action":"revoke","user":"a","minutes":1}"#, "not a field of revoke"),
+            (r#"{"action":"list","user":"a"}"#, "not a field of list"),
+            (r#"{"action":"help","user":"a"}"#, "not a field of help"),
             (r#"{"source":"aws.codecommit","detail-type":"x"}"#, "not aws.events"),
-            (r#"{"source":"aws.events","user":"a"}"#, "`user` is no field of a schedule's event"),
+            (r#"{"source":"aws.events","user":"a"}"#, "`user` is not a field of a schedule's event"),
         ];
-        for (payload, says) in cases {
-            let Err(Error::Invalid(message)) = parse(payload) else { panic!("{payload} is taken") };
-            assert!(message.contains(says), "{payload}: {message}");
+        for (payload, expected) in cases {
+            let Err(Error::Invalid(message)) = parse(payload) else { panic!("{payload} was accepted") };
+            assert!(message.contains(expected), "{payload}: {message}");
             assert!(!message.contains('\n') && message.len() < 400, "{message}");
         }
     }
