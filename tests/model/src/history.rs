@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use event_relay::handler::Relay;
-use pipeline_starter::handler::Starter;
+use pipeline_starter::Starter;
 use sekisho_domain::change::{CommitId, RELAY_DETAIL_TYPE, RELAY_SOURCE};
 use sekisho_domain::config::Document;
 use sekisho_lambda::Invocation;
