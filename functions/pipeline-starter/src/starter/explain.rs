@@ -9,6 +9,7 @@ use crate::plan;
 use crate::request::{self, EndedExecution, Request, Source};
 use crate::routing::Selection;
 use crate::run::Run;
+use crate::starter::approval;
 use crate::world::World;
 
 /// Explains the event in `payload`.
@@ -20,6 +21,7 @@ pub(crate) async fn explain<W: World>(
     let decisions = match request::parse(payload, source) {
         Request::Change(event) => explain_change(run, &event).await?,
         Request::ExecutionEnded(ended) => explain_end(run, &ended).await?,
+        Request::ActionChanged(action) => vec![approval::explain(run, &action).await?],
         Request::Refused(reason) => vec![about_payload(payload, Decision::new(Outcome::Refused, reason))],
         Request::Invalid(reason) => return Err(Error::InvalidRequest(reason)),
         Request::Explain(_) => {
