@@ -18,6 +18,7 @@ from tools.failure import Failure
 from tools.layout import CONFIG, ROOT, RUST_TARGETS
 from tools.machine import has_rust_target
 from tools.operations.environment import SAMCONFIG, Environment, environment, environments
+from tools.operations.protection import protect
 from tools.processes import Word
 
 # The folder of the project's own programs; sam looks for cargo-lambda beside itself.
@@ -45,8 +46,9 @@ def deploy(name: str) -> None:
     output = run(name, [sam, "deploy", *settings, "--template-file", f"{built}/template.yaml"])
     if QUESTION in output and SUCCESS not in output:
         raise Failure(f"Stack {target.stack} of account {target.account} is unchanged: you did not answer y.")
+    unprotected = protect(target)
     print("\nNext:")
-    for step in steps:
+    for step in [unprotected, *steps] if unprotected else steps:
         print(f"- {step}")
 
 
