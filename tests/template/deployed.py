@@ -113,13 +113,13 @@ class Deployed:
         self.client(account, "s3").put_object(Bucket=f"{CODE}-{account}", Key="template", Body=text)
         return f"{self.endpoint}/{CODE}-{account}/template"
 
-    def bootstrap(self, account, deployer):
+    def bootstrap(self, account, deployer, **more):
         """Deploys the role for deployment, which a role and some users of the account `deployer` may assume."""
         who = f"arn:aws:iam::{deployer}:role/ci,arn:aws:iam::{deployer}:user/ops-*"
         return self._create(
             account,
             BOOTSTRAP_STACK,
-            {"DeployerAccountId": deployer, "DeployerArns": who},
+            {"DeployerAccountId": deployer, "DeployerArns": who} | more,
             TemplateBody=BOOTSTRAP.read_text(),
         )
 
