@@ -1,5 +1,5 @@
 use aws_sdk_codecommit::Client;
-use event_relay::codecommit::{branches, differences, head, repositories};
+use event_relay::aws::codecommit::{branches, differences, head, repositories};
 use event_relay::world::Head;
 use sekisho_domain::change::CommitId;
 use serde_json::json;
@@ -49,7 +49,7 @@ async fn what_is_no_answer_is_asked_again_later() {
         let wire = Wire::answering([answer.clone()]);
         let error = head(&Client::new(&wire.config()), "shop", "main").await.unwrap_err();
         assert_eq!(error.throttled, throttled, "{answer:?}");
-        assert_eq!(error.to_string(), "CodeCommit did not say where main of shop points");
+        assert_eq!(error.to_string(), "CodeCommit did not return the head of main of shop");
         assert!(std::error::Error::source(&error).is_some(), "{answer:?}");
     }
 }

@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, unreachable_pub, reason = "a test may fail so")]
 
-mod buses;
 mod codecommit;
-mod queue;
+mod eventbridge;
+mod sqs;
 #[path = "../../../../tests/wire.rs"]
 mod wire;

@@ -1,13 +1,13 @@
-//! The function as its environment has it.
+//! Building the function from its environment and the configuration file.
 
-use event_relay::handler::{Error, Relay};
+use event_relay::{Error, Relay};
 use sekisho_lambda::aws::{BehaviorVersion, SdkConfig};
 use sekisho_lambda::{Environment, Failure};
 
-use crate::world::COMMITTED;
+use crate::function::CONFIG;
 
-/// What building the function says, with this configuration file and without this variable.
-fn wired(config: &str, without: &str) -> Result<(), Error> {
+/// Builds the function with this configuration file and without this variable.
+fn build(config: &str, without: &str) -> Result<(), Error> {
     let file = std::env::temp_dir().join(format!("relay-{}-{:p}.toml", std::process::id(), config));
     std::fs::write(&file, config).unwrap();
     let path = file.to_string_lossy().into_owned();
@@ -21,15 +21,15 @@ fn wired(config: &str, without: &str) -> Result<(), Error> {
 }
 
 #[test]
-fn a_mistake_in_file_or_environment_is_misconfigured_and_named() {
-    assert!(wired(COMMITTED, "").is_ok());
-    let routes = COMMITTED.replacen("branches ", "branchs ", 1);
+fn a_mistake_in_the_file_or_the_environment_is_misconfigured_and_named() {
+    assert!(build(CONFIG, "").is_ok());
+    let routes = CONFIG.replacen("branches ", "branchs ", 1);
     let cases = [
-        (wired(&routes, ""), "route[0].branchs"),
-        (wired("[[route]\n", ""), "line 1"),
-        (wired("", ""), "route"),
-        (wired(COMMITTED, "LEDGER_TABLE"), "LEDGER_TABLE"),
-        (wired(COMMITTED, "DEAD_LETTER_QUEUE_URL"), "DEAD_LETTER_QUEUE_URL"),
+        (build(&routes, ""), "route[0].branchs"),
+        (build("[[route]\n", ""), "line 1"),
+        (build("", ""), "route"),
+        (build(CONFIG, "LEDGER_TABLE"), "LEDGER_TABLE"),
+        (build(CONFIG, "DEAD_LETTER_QUEUE_URL"), "DEAD_LETTER_QUEUE_URL"),
     ];
     for (answer, key) in cases {
         let error = answer.unwrap_err();
@@ -39,6 +39,6 @@ fn a_mistake_in_file_or_environment_is_misconfigured_and_named() {
 }
 
 #[test]
-fn a_mistake_in_another_section_does_not_matter_here() {
-    assert!(wired(&COMMITTED.replace("default_minutes = 180", "default_minutes = 0"), "").is_ok());
+fn a_mistake_in_another_section_does_not_matter() {
+    assert!(build(&CONFIG.replace("default_minutes = 180", "default_minutes = 0"), "").is_ok());
 }

@@ -1,4 +1,4 @@
-//! CodeCommit: heads, differences, lists.
+//! CodeCommit: reads heads, differences and lists.
 
 use aws_sdk_codecommit::Client;
 use aws_sdk_codecommit::error::{ProvideErrorMetadata, SdkError};
@@ -8,7 +8,7 @@ use sekisho_domain::change::CommitId;
 
 use crate::world::{Differences, Head, Unanswered};
 
-/// What is refused until somebody mends it: permissions, and the key that the repository is encrypted with.
+/// Error codes that stay until a person repairs the permissions or the key that the repository is encrypted with.
 const FINAL: [&str; 7] = [
     "AccessDeniedException",
     "AccessDenied",
@@ -19,12 +19,12 @@ const FINAL: [&str; 7] = [
     "UnrecognizedClientException",
 ];
 
-/// The head of a branch.
+/// Reads the head of a branch.
 ///
 /// # Errors
-/// Where CodeCommit does not say.
+/// CodeCommit did not answer, or the answer has no commit id.
 pub async fn head(client: &Client, repository: &str, branch: &str) -> Result<Head, Unanswered> {
-    let what = || format!("CodeCommit did not say where {branch} of {repository} points");
+    let what = || format!("CodeCommit did not return the head of {branch} of {repository}");
     match client.get_branch().repository_name(repository).branch_name(branch).send().await {
         Ok(answer) => {
             let commit = answer.branch.and_then(|branch| branch.commit_id).unwrap_or_default();
@@ -46,11 +46,11 @@ pub async fn head(client: &Client, repository: &str, branch: &str) -> Result<Hea
     }
 }
 
-/// A page of what differs; `None` where that cannot be known: of commits that are gone, or that take CodeCommit longer to
-/// compare than it answers. Asked again it would say the same, and the branch would wait for good.
+/// Reads one page of the paths that differ. Returns `None` if the paths cannot be known: a commit is gone, or CodeCommit
+/// fails to compare the commits. The same failure would come on every retry and block the branch permanently.
 ///
 /// # Errors
-/// Where CodeCommit asks to slow down, or does not let us ask.
+/// CodeCommit throttles the call, or denies it.
 pub async fn differences(
     client: &Client,
     repository: &str,
@@ -74,16 +74,16 @@ pub async fn differences(
             Ok(Some(Differences { paths, next }))
         }
         Err(error) => {
-            let unanswered = unanswered(format!("CodeCommit did not say what changed in {repository}"), error);
+            let unanswered = unanswered(format!("CodeCommit did not return the changed paths of {repository}"), error);
             if unanswered.throttled || unanswered.is_final { Err(unanswered) } else { Ok(None) }
         }
     }
 }
 
-/// The names of all branches; `None` where there is no such repository.
+/// Lists the names of all branches; `None` if the repository does not exist.
 ///
 /// # Errors
-/// Where CodeCommit does not say.
+/// CodeCommit did not answer for one of the pages.
 pub async fn branches(client: &Client, repository: &str) -> Result<Option<Vec<String>>, Unanswered> {
     let mut pages = client.list_branches().repository_name(repository).into_paginator().send();
     let mut names = Vec::new();
@@ -101,10 +101,10 @@ pub async fn branches(client: &Client, repository: &str) -> Result<Option<Vec<St
     Ok(Some(names))
 }
 
-/// The names of all repositories.
+/// Lists the names of all repositories.
 ///
 /// # Errors
-/// Where CodeCommit does not say.
+/// CodeCommit did not answer for one of the pages.
 pub async fn repositories(client: &Client) -> Result<Vec<String>, Unanswered> {
     let mut pages = client.list_repositories().into_paginator().send();
     let mut names = Vec::new();

@@ -1,5 +1,5 @@
-use event_relay::buses::Buses;
-use event_relay::world::{Entry, Taken};
+use event_relay::aws::eventbridge::Buses;
+use event_relay::world::{Entry, EntryResult};
 use serde_json::json;
 
 use crate::wire::{Answer, Wire, ok, refused};
@@ -14,8 +14,8 @@ fn entries(accounts: &[&str]) -> Vec<Entry> {
     accounts.iter().map(entry).collect()
 }
 
-async fn put(wire: &Wire, accounts: &[&str]) -> Vec<Taken> {
-    Buses::new(&wire.config()).put(&"ap-northeast-1".parse().unwrap(), &entries(accounts)).await
+async fn put(wire: &Wire, accounts: &[&str]) -> Vec<EntryResult> {
+    Buses::new(&wire.config()).put_events(&"ap-northeast-1".parse().unwrap(), &entries(accounts)).await
 }
 
 const THREE: [&str; 3] = ["222222222222", "333333333333", "444444444444"];
@@ -27,7 +27,7 @@ async fn an_entry_on_the_wire() {
         200,
         r#"{"Entries":[{"EventId":"11710aed-b79e-4468-a20b-bb3c0c3b4860"}],"FailedEntryCount":0}"#.to_owned(),
     )]);
-    assert_eq!(put(&wire, &THREE[..1]).await, [Taken::Yes]);
+    assert_eq!(put(&wire, &THREE[..1]).await, [EntryResult::Accepted]);
     let requests = wire.requests();
     assert_eq!(requests[0].operation, "PutEvents");
     assert_eq!(
@@ -44,9 +44,9 @@ async fn every_entry_has_its_own_result_in_a_call_that_succeeded() {
         {"ErrorCode": "ResourceNotFoundException", "ErrorMessage": "no bus"},
     ]}))]);
     let expected = [
-        Taken::Later("ThrottlingException: slow down".to_owned()),
-        Taken::Yes,
-        Taken::Never("ResourceNotFoundException: no bus".to_owned()),
+        EntryResult::Retryable("ThrottlingException: slow down".to_owned()),
+        EntryResult::Accepted,
+        EntryResult::Refused("ResourceNotFoundException: no bus".to_owned()),
     ];
     assert_eq!(put(&wire, &THREE).await, expected);
 }
@@ -64,7 +64,10 @@ async fn of_an_entrys_errors_few_pass_and_all_others_are_for_good() {
     ] {
         let wire = Wire::answering([ok(&json!({"Entries": [{"ErrorCode": code}]}))]);
         let said = format!("{code}: no message");
-        assert_eq!(put(&wire, &THREE[..1]).await, [if passes { Taken::Later(said) } else { Taken::Never(said) }]);
+        assert_eq!(
+            put(&wire, &THREE[..1]).await,
+            [if passes { EntryResult::Retryable(said) } else { EntryResult::Refused(said) }]
+        );
     }
 }
 
@@ -72,7 +75,7 @@ async fn of_an_entrys_errors_few_pass_and_all_others_are_for_good() {
 async fn a_result_that_is_missing_or_empty_is_none() {
     for body in [json!({}), json!({"Entries": []}), json!({"Entries": [{}]})] {
         let wire = Wire::answering([ok(&body)]);
-        let none = Taken::Later("PutEvents gave no result for the entry".to_owned());
+        let none = EntryResult::Retryable("PutEvents returned no result for the entry".to_owned());
         assert_eq!(put(&wire, &THREE[..2]).await, [none.clone(), none], "{body}");
     }
 }
@@ -87,9 +90,9 @@ async fn a_call_that_is_refused_whole_is_made_again_entry_by_entry() {
         refused("ThrottlingException"),
     ]);
     let expected = [
-        Taken::Yes,
-        Taken::Never("AccessDeniedException: as it is".to_owned()),
-        Taken::Later("ThrottlingException: as it is".to_owned()),
+        EntryResult::Accepted,
+        EntryResult::Refused("AccessDeniedException: as it is".to_owned()),
+        EntryResult::Retryable("ThrottlingException: as it is".to_owned()),
     ];
     assert_eq!(put(&wire, &THREE).await, expected);
     let alone = |n: usize| wire.requests()[n].json()["Entries"].as_array().unwrap().len();
@@ -108,7 +111,7 @@ async fn a_call_that_may_go_better_is_left_for_later_whole() {
         let wire = Wire::answering([answer.clone()]);
         let taken = put(&wire, &THREE).await;
         assert_eq!(taken.len(), 3);
-        assert!(taken.iter().all(|taken| matches!(taken, Taken::Later(_))), "{answer:?}: {taken:?}");
+        assert!(taken.iter().all(|taken| matches!(taken, EntryResult::Retryable(_))), "{answer:?}: {taken:?}");
         assert_eq!(wire.requests().len(), 1);
     }
 }
@@ -119,7 +122,7 @@ async fn a_bus_is_reached_at_its_regions_endpoint() {
     let wire = Wire::answering([answer(), answer(), answer()]);
     let buses = Buses::new(&wire.config());
     for region in ["us-east-1", "ap-northeast-1", "us-east-1"] {
-        assert_eq!(buses.put(&region.parse().unwrap(), &entries(&THREE[..1])).await, [Taken::Yes]);
+        assert_eq!(buses.put_events(&region.parse().unwrap(), &entries(&THREE[..1])).await, [EntryResult::Accepted]);
     }
     let hosts: Vec<String> = wire.requests().into_iter().map(|request| request.host).collect();
     let of = |region: &str| format!("events.{region}.amazonaws.com");

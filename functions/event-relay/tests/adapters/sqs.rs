@@ -1,5 +1,5 @@
 use aws_sdk_sqs::Client;
-use event_relay::queue::send;
+use event_relay::aws::sqs::send;
 use serde_json::json;
 
 use crate::wire::{Answer, Wire, ok, refused};
@@ -24,6 +24,6 @@ async fn what_the_queue_did_not_take_is_an_error() {
         let wire = Wire::answering([answer]);
         let error = send(&Client::new(&wire.config()), QUEUE, "{}".to_owned()).await.unwrap_err();
         assert_eq!(error.throttled, throttled);
-        assert_eq!(error.to_string(), "the dead-letter queue did not take what a bus refused");
+        assert_eq!(error.to_string(), "the dead-letter queue did not accept the message for a refused delivery");
     }
 }

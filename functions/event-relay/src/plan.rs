@@ -1,0 +1,266 @@
+//! The central decision: what to do about one reference. A pure function of the ledger's row, the head, the touched
+//! routes and the time. The relay carries the plan out; `explain` describes the same plan.
+
+use sekisho_domain::account::AccountId;
+use sekisho_domain::change::{Change, CommitId, RefKind};
+use sekisho_domain::decision::Decision;
+use sekisho_domain::route::Routes;
+use sekisho_ledger::Row;
+use time::OffsetDateTime;
+
+use crate::branch::{BranchRow, Pending, Untouched};
+use crate::delivery::{self, Delivery, Redelivery};
+use crate::hint::{Hint, Trigger};
+use crate::outcome::{Outcome, about_change, about_hint};
+use crate::route::{TouchedRoutes, all_deliveries, unrouted};
+use crate::world::Head;
+
+/// What is known about a reference. Facts are read only when the plan depends on them.
+#[derive(Debug)]
+pub(crate) struct Facts<'a> {
+    pub(crate) hint: &'a Hint,
+    trigger: Trigger,
+    routes: &'a Routes,
+    has_route: bool,
+    /// The ledger's row, once it was read.
+    pub(crate) row: Option<Snapshot>,
+    /// The branch's head, once it was read.
+    pub(crate) head: Option<Head>,
+    pub(crate) touched: TouchedRoutes<'a>,
+}
+
+impl<'a> Facts<'a> {
+    /// No fact was read so far.
+    pub(crate) fn new(routes: &'a Routes, hint: &'a Hint, trigger: Trigger) -> Self {
+        let touched = TouchedRoutes::new(routes, hint.repository.name(), &hint.git_ref);
+        Self { hint, trigger, routes, has_route: touched.has_route(), row: None, head: None, touched }
+    }
+}
+
+/// The ledger's row of a reference when it was read. A reference without a row has an empty one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Snapshot {
+    pub(crate) row: BranchRow,
+    /// The revision that a write must name; `None` if the ledger has no row.
+    pub(crate) revision: Option<u64>,
+}
+
+impl From<Option<Row<BranchRow>>> for Snapshot {
+    fn from(row: Option<Row<BranchRow>>) -> Self {
+        row.map(|row| Self { row: row.state, revision: Some(row.revision) }).unwrap_or_default()
+    }
+}
+
+/// A fact that must be read before the plan is known.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Missing {
+    /// The ledger's row.
+    Row,
+    /// The branch's head.
+    Head,
+    /// The paths that differ between the commit that was relayed last, if any, and the head.
+    Paths { previous: Option<CommitId>, head: CommitId },
+}
+
+/// What to do about a reference.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Plan {
+    /// Another invocation holds the pending change until its lease ends. The claim is for the time after that.
+    Wait(Claim),
+    /// An invocation left a pending change unfinished: deliver it, then plan again.
+    Finish(Claim),
+    /// Relay the head.
+    Relay(Claim),
+    /// Send nothing.
+    Decide(Verdict),
+    /// The pending change was finished and no route is left: there is nothing to decide.
+    Nothing,
+}
+
+/// A row to write before anything is sent. A write that fails because of the revision means that another invocation
+/// was faster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Claim {
+    /// The row with the pending change under a lease; without one if the change must not be delivered any more.
+    pub(crate) row: BranchRow,
+    /// The revision that the write replaces.
+    pub(crate) replaces: Option<u64>,
+    /// Deliveries of the earlier pending change that no route leads to any more.
+    pub(crate) dropped: Option<Dropped>,
+}
+
+/// Deliveries that a pending change was meant for and that no route leads to any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Dropped {
+    pub(crate) change: Change,
+    pub(crate) deliveries: Vec<Delivery>,
+}
+
+/// A decision that sends nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Verdict {
+    pub(crate) decision: Decision<Outcome>,
+    /// The row to write, so that the next reconcile need not compare this head again.
+    pub(crate) remember: Option<Snapshot>,
+}
+
+/// Decides what to do about a reference.
+///
+/// # Errors
+/// The fact that must be read first.
+pub(crate) fn plan(facts: &Facts<'_>, now: OffsetDateTime) -> Result<Plan, Missing> {
+    let hint = facts.hint;
+    if !facts.has_route && facts.trigger != Trigger::Pending {
+        return Ok(decided(hint, None, Outcome::Filtered, "no route matches this repository and reference"));
+    }
+    // The row is read before the head: an old head can therefore not get a newer sequence.
+    let Snapshot { row, revision } = facts.row.as_ref().ok_or(Missing::Row)?;
+    if let Some(pending) = &row.pending {
+        let claim = claim_pending(row, pending, *revision, facts.routes, now);
+        return Ok(if pending.is_leased(now) { Plan::Wait(claim) } else { Plan::Finish(claim) });
+    }
+    if !facts.has_route {
+        return Ok(Plan::Nothing);
+    }
+    let head = match (&hint.tag, &facts.head) {
+        (Some(tag), _) => &tag.commit,
+        (None, None) => return Err(Missing::Head),
+        (None, Some(Head::At(commit))) => commit,
+        (None, Some(Head::NoBranch)) => {
+            return Ok(decided(hint, None, Outcome::Ignored, "the branch does not exist, or no longer exists"));
+        }
+        (None, Some(Head::NoRepository)) => {
+            return Ok(decided(hint, None, Outcome::Ignored, "the repository does not exist, or no longer exists"));
+        }
+    };
+    let was_relayed = match hint.git_ref.kind() {
+        RefKind::Branch => row.commit.as_ref() == Some(head),
+        RefKind::Tag => hint.event.iter().any(|event| row.events.contains(event)),
+    };
+    if was_relayed {
+        return Ok(decided(hint, Some(head), Outcome::Duplicate, "this head was already relayed"));
+    }
+    // Each event of a tag is a change, and the newest one says where the tag points.
+    let at = hint.tag.as_ref().and_then(|tag| tag.at);
+    if at.zip(row.newest).is_some_and(|(at, newest)| at < newest) {
+        return Ok(decided(hint, Some(head), Outcome::Ignored, "a newer event of this tag was already relayed"));
+    }
+    plan_for_paths(facts, head, now)
+}
+
+/// Decides about a head that was not relayed before: the changed paths choose the targets.
+fn plan_for_paths(facts: &Facts<'_>, head: &CommitId, now: OffsetDateTime) -> Result<Plan, Missing> {
+    let hint = facts.hint;
+    let Snapshot { row, revision } = facts.row.as_ref().ok_or(Missing::Row)?;
+    let no_path = Verdict {
+        decision: decision(hint, Some(head), Outcome::Filtered, "the change touches no path of its routes"),
+        remember: None,
+    };
+    let untouched = Untouched { commit: head.clone(), paths: facts.touched.paths_digest().to_owned() };
+    if row.untouched.as_ref() == Some(&untouched) {
+        return Ok(Plan::Decide(no_path));
+    }
+    if facts.touched.wants_paths() {
+        return Err(Missing::Paths { previous: row.commit.clone(), head: head.clone() });
+    }
+    let deliveries = facts.touched.deliveries();
+    if deliveries.is_empty() {
+        // An event comes once, but the reconcile comes every five minutes and would compare the same commits again.
+        let is_repeated = facts.trigger != Trigger::Event && hint.git_ref.kind() == RefKind::Branch;
+        let remember = (is_repeated && revision.is_some())
+            .then(|| Snapshot { row: BranchRow { untouched: Some(untouched), ..row.clone() }, revision: *revision });
+        return Ok(Plan::Decide(Verdict { remember, ..no_path }));
+    }
+    if !delivery::fit_row(&deliveries) {
+        let reason = format!(
+            "the change goes to {} accounts and regions, more than a ledger row can hold (about 6,000), so it was sent to none: configure fewer targets",
+            deliveries.len()
+        );
+        return Ok(decided(hint, Some(head), Outcome::Failed, &reason));
+    }
+    let change = Change {
+        kind: hint.git_ref.kind(),
+        repository: hint.repository.clone(),
+        git_ref: hint.git_ref.clone(),
+        commit: head.clone(),
+        previous: row.commit.clone(),
+        sequence: row.next_sequence(now),
+        actor: hint.actor.clone(),
+        event: hint.event.clone(),
+    };
+    let at = hint.tag.as_ref().and_then(|tag| tag.at);
+    Ok(Plan::Relay(Claim { row: row.with_pending(change, deliveries, at, now), replaces: *revision, dropped: None }))
+}
+
+/// How to continue with a pending change. If the configuration was corrected meanwhile, the change does not fit the
+/// routes: a branch's head is then planned anew. A tag's change goes, with a new sequence, to the targets that are routed
+/// now, because a tag has no head that could be read.
+fn claim_pending(
+    row: &BranchRow,
+    pending: &Pending,
+    revision: Option<u64>,
+    routes: &Routes,
+    now: OffsetDateTime,
+) -> Claim {
+    let change = &pending.change;
+    let deliveries: Vec<Delivery> =
+        pending.deliveries.iter().filter_map(|delivery| unrouted(routes, change, delivery)).collect();
+    if deliveries.is_empty() {
+        return Claim { row: row.leased(now), replaces: revision, dropped: None };
+    }
+    let dropped = Some(Dropped { change: change.clone(), deliveries });
+    let row = row.dropped();
+    let routed = all_deliveries(routes, change);
+    if change.kind == RefKind::Branch || routed.is_empty() {
+        return Claim { row, replaces: revision, dropped };
+    }
+    let change = Change { sequence: row.next_sequence(now), previous: None, ..change.clone() };
+    Claim { row: row.with_pending(change, routed, pending.at, now), replaces: revision, dropped }
+}
+
+fn decision(hint: &Hint, head: Option<&CommitId>, outcome: Outcome, reason: &str) -> Decision<Outcome> {
+    about_hint(hint, Decision::new(outcome, reason)).about_some("commit", head.map(CommitId::as_str))
+}
+
+fn decided(hint: &Hint, head: Option<&CommitId>, outcome: Outcome, reason: &str) -> Plan {
+    Plan::Decide(Verdict { decision: decision(hint, head, outcome, reason), remember: None })
+}
+
+/// What to do about a message of the dead-letter queue.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum RedeliveryPlan {
+    /// Send the change to the target again, with the sequence that it has.
+    Deliver,
+    /// Send nothing.
+    Decide(Decision<Outcome>),
+}
+
+/// Decides what to do about a message of the dead-letter queue. `row` is the row of the change's reference, once it was
+/// read.
+///
+/// # Errors
+/// The fact that must be read first.
+pub(crate) fn plan_redelivery(
+    redelivery: &Redelivery,
+    account: &AccountId,
+    routes: &Routes,
+    row: Option<&Snapshot>,
+) -> Result<RedeliveryPlan, Missing> {
+    let (change, delivery) = (&redelivery.change, &redelivery.delivery);
+    if change.repository.account() != account.as_str() {
+        let reason =
+            format!("the change belongs to {}: only changes of account {account} are relayed", change.repository);
+        return Ok(RedeliveryPlan::Decide(Decision::new(Outcome::Refused, reason)));
+    }
+    if unrouted(routes, change, delivery).is_some_and(|gone| gone.pipelines.len() == delivery.pipelines.len()) {
+        let reason = "no route leads to this target, or no longer leads there";
+        return Ok(RedeliveryPlan::Decide(about_change(change, Decision::new(Outcome::Filtered, reason))));
+    }
+    let Snapshot { row, revision } = row.ok_or(Missing::Row)?;
+    // A larger sequence would make every later change look stale to the receiver.
+    if revision.is_none() || change.sequence > row.newest_sequence() {
+        let reason = "no change of this reference has this sequence: push again instead";
+        return Ok(RedeliveryPlan::Decide(about_change(change, Decision::new(Outcome::Refused, reason))));
+    }
+    Ok(RedeliveryPlan::Deliver)
+}
