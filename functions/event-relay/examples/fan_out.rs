@@ -15,8 +15,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
-use event_relay::delivery::Redelivery;
 use event_relay::fake::FakeAccount;
+use event_relay::redelivery::Redelivery;
 use event_relay::world::{EntryResult, World};
 use event_relay::{Outcome, Relay};
 use sekisho_domain::account::AccountId;

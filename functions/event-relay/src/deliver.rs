@@ -7,11 +7,12 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use sekisho_domain::change::Change;
 use sekisho_domain::decision::Decision;
 
-use crate::delivery::{Batch, Delivery, Redelivery, Undelivered, batches, to_json};
+use crate::delivery::{Batch, Delivery, Undelivered, batches, to_json};
 use crate::error::Error;
 use crate::hint::Hint;
 use crate::outcome::{Outcome, about_change, dead_lettered, no_longer_routed};
 use crate::plan::Claim;
+use crate::redelivery::Redelivery;
 use crate::run::{RESERVE, Run};
 use crate::world::{EntryResult, Unanswered, World};
 

@@ -36,31 +36,6 @@ pub(crate) struct Undelivered {
     pub(crate) reason: String,
 }
 
-/// A message in the dead-letter queue. Invoking the function with the message sends the change again.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Redelivery {
-    /// Always `redeliver`.
-    pub action: String,
-    /// Why the change could not be delivered.
-    pub reason: String,
-    /// The change.
-    pub change: Change,
-    /// The target.
-    pub delivery: Delivery,
-}
-
-impl Redelivery {
-    /// The message for a change that a target did not get.
-    pub(crate) fn new(change: &Change, undelivered: &Undelivered) -> Self {
-        Self {
-            action: "redeliver".to_owned(),
-            reason: undelivered.reason.clone(),
-            change: change.clone(),
-            delivery: undelivered.delivery.clone(),
-        }
-    }
-}
-
 /// Whether a ledger row can hold the deliveries. DynamoDB counts 44 bytes for each, the region and the pipelines' names.
 pub(crate) fn fit_row(deliveries: &[Delivery]) -> bool {
     let pipelines = |d: &Delivery| d.pipelines.iter().map(|pipeline| pipeline.as_str().len() + 1).sum::<usize>();

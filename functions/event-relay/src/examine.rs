@@ -6,10 +6,10 @@ use std::time::Duration;
 use futures_util::future::{Either, select};
 use sekisho_domain::change::CommitId;
 
-use crate::delivery::Redelivery;
 use crate::error::Error;
 use crate::hint::Hint;
-use crate::plan::{Facts, Missing, Plan, RedeliveryPlan, plan, plan_redelivery};
+use crate::plan::{Facts, Missing, Plan, plan};
+use crate::redelivery::{Redelivery, RedeliveryPlan, plan_redelivery};
 use crate::route::TouchedRoutes;
 use crate::run::{RESERVE, Run};
 use crate::world::World;

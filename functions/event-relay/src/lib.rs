@@ -31,6 +31,7 @@ pub mod fake;
 mod hint;
 mod outcome;
 mod plan;
+pub mod redelivery;
 mod relay;
 mod request;
 mod route;

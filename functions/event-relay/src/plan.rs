@@ -1,7 +1,6 @@
 //! The central decision: what to do about one reference. A pure function of the ledger's row, the head, the touched
 //! routes and the time. The relay carries the plan out; `explain` describes the same plan.
 
-use sekisho_domain::account::AccountId;
 use sekisho_domain::change::{Change, CommitId, RefKind};
 use sekisho_domain::decision::Decision;
 use sekisho_domain::route::Routes;
@@ -9,9 +8,9 @@ use sekisho_ledger::Row;
 use time::OffsetDateTime;
 
 use crate::branch::{BranchRow, Pending, Untouched};
-use crate::delivery::{self, Delivery, Redelivery};
+use crate::delivery::{self, Delivery};
 use crate::hint::{Hint, Trigger};
-use crate::outcome::{Outcome, about_change, about_hint};
+use crate::outcome::{Outcome, about_hint};
 use crate::route::{TouchedRoutes, all_deliveries, unrouted};
 use crate::world::Head;
 
@@ -226,41 +225,207 @@ fn decided(hint: &Hint, head: Option<&CommitId>, outcome: Outcome, reason: &str)
     Plan::Decide(Verdict { decision: decision(hint, head, outcome, reason), remember: None })
 }
 
-/// What to do about a message of the dead-letter queue.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum RedeliveryPlan {
-    /// Send the change to the target again, with the sequence that it has.
-    Deliver,
-    /// Send nothing.
-    Decide(Decision<Outcome>),
-}
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
 
-/// Decides what to do about a message of the dead-letter queue. `row` is the row of the change's reference, once it was
-/// read.
-///
-/// # Errors
-/// The fact that must be read first.
-pub(crate) fn plan_redelivery(
-    redelivery: &Redelivery,
-    account: &AccountId,
-    routes: &Routes,
-    row: Option<&Snapshot>,
-) -> Result<RedeliveryPlan, Missing> {
-    let (change, delivery) = (&redelivery.change, &redelivery.delivery);
-    if change.repository.account() != account.as_str() {
-        let reason =
-            format!("the change belongs to {}: only changes of account {account} are relayed", change.repository);
-        return Ok(RedeliveryPlan::Decide(Decision::new(Outcome::Refused, reason)));
+    use sekisho_domain::config::Document;
+    use sekisho_domain::timestamp::epoch_millis;
+    use time::Duration;
+    use time::macros::datetime;
+
+    use super::*;
+    use crate::hint::TagMove;
+
+    const NOW: OffsetDateTime = datetime!(2026-11-21 12:00 UTC);
+
+    /// `main` and `v*` by the path `api/**`.
+    const CONFIG: &str = r#"
+        [[route]]
+        repository = "shop"
+        branches = ["main"]
+        tags = ["v*"]
+        paths = ["api/**"]
+        [[route.target]]
+        account = "222222222222"
+        region = "ap-northeast-1"
+        pipeline = "api"
+        action = "Source"
+    "#;
+
+    fn routes(pipeline: &str) -> Routes {
+        let config = CONFIG.replace(r#"pipeline = "api""#, &format!("pipeline = \"{pipeline}\""));
+        Document::parse("t", &config).unwrap().routes().unwrap()
     }
-    if unrouted(routes, change, delivery).is_some_and(|gone| gone.pipelines.len() == delivery.pipelines.len()) {
-        let reason = "no route leads to this target, or no longer leads there";
-        return Ok(RedeliveryPlan::Decide(about_change(change, Decision::new(Outcome::Filtered, reason))));
+
+    fn commit(n: u64) -> CommitId {
+        format!("{n:040x}").parse().unwrap()
     }
-    let Snapshot { row, revision } = row.ok_or(Missing::Row)?;
-    // A larger sequence would make every later change look stale to the receiver.
-    if revision.is_none() || change.sequence > row.newest_sequence() {
-        let reason = "no change of this reference has this sequence: push again instead";
-        return Ok(RedeliveryPlan::Decide(about_change(change, Decision::new(Outcome::Refused, reason))));
+
+    fn branch_hint(branch: &str) -> Hint {
+        let repository = "arn:aws:codecommit:ap-northeast-1:111111111111:shop".parse().unwrap();
+        Hint {
+            event: Some("event".to_owned()),
+            ..Hint::without_event(&repository, format!("refs/heads/{branch}").parse().unwrap())
+        }
     }
-    Ok(RedeliveryPlan::Deliver)
+
+    fn tag_hint(event: &str, at: u64) -> Hint {
+        let tag = Some(TagMove { commit: commit(2), at: Some(at) });
+        Hint { git_ref: "refs/tags/v1".parse().unwrap(), tag, event: Some(event.to_owned()), ..branch_hint("main") }
+    }
+
+    /// A row whose first commit was relayed.
+    fn relayed() -> BranchRow {
+        BranchRow { commit: Some(commit(1)), sequence: 7, ..BranchRow::default() }
+    }
+
+    /// A row with a pending change to the second commit for the pipeline `api`.
+    fn pending(hint: &Hint) -> BranchRow {
+        let change = Change {
+            kind: hint.git_ref.kind(),
+            repository: hint.repository.clone(),
+            git_ref: hint.git_ref.clone(),
+            commit: commit(2),
+            previous: None,
+            sequence: 8,
+            actor: None,
+            event: None,
+        };
+        relayed().with_pending(change.clone(), all_deliveries(&routes("api"), &change), None, NOW)
+    }
+
+    /// One line for each plan, so that a table can show it.
+    fn summary(plan: Result<Plan, Missing>) -> String {
+        let claim = |claim: &Claim| {
+            let pending = claim.row.pending.as_ref();
+            let change = pending.map_or("no change".to_owned(), |p| {
+                format!("sequence {} to {}", p.change.sequence, p.deliveries[0].pipelines[0])
+            });
+            let dropped = claim.dropped.as_ref().map_or(0, |dropped| dropped.deliveries.len());
+            format!("{change}, {dropped} dropped, replaces {:?}", claim.replaces)
+        };
+        match plan {
+            Err(Missing::Row) => "read the row".to_owned(),
+            Err(Missing::Head) => "read the head".to_owned(),
+            Err(Missing::Paths { previous, .. }) => format!("read the paths since {}", previous.is_some()),
+            Ok(Plan::Wait(then)) => format!("wait: {}", claim(&then)),
+            Ok(Plan::Finish(first)) => format!("finish: {}", claim(&first)),
+            Ok(Plan::Relay(head)) => format!("relay: {}", claim(&head)),
+            Ok(Plan::Decide(verdict)) => {
+                format!("{:?}, remember {}", verdict.decision.outcome, verdict.remember.is_some())
+            }
+            Ok(Plan::Nothing) => "nothing".to_owned(),
+        }
+    }
+
+    /// The plan for a hint: the row, the head and the changed path are facts that may not have been read.
+    struct Case {
+        hint: Hint,
+        trigger: Trigger,
+        pipeline: &'static str,
+        row: Option<Snapshot>,
+        head: Option<Head>,
+        changed: Option<&'static str>,
+    }
+
+    fn plan_of(case: Case, now: OffsetDateTime) -> String {
+        let routes = routes(case.pipeline);
+        let mut facts = Facts::new(&routes, &case.hint, case.trigger);
+        (facts.row, facts.head) = (case.row, case.head);
+        if let Some(path) = case.changed {
+            facts.touched.add_paths(&BTreeSet::from([path.to_owned()]));
+            facts.touched = facts.touched.without_further_paths();
+        }
+        summary(plan(&facts, now))
+    }
+
+    fn read(row: BranchRow) -> Option<Snapshot> {
+        Some(Snapshot { row, revision: Some(3) })
+    }
+
+    #[test]
+    fn the_plan_for_a_branch() {
+        let main = || Case {
+            hint: branch_hint("main"),
+            trigger: Trigger::Event,
+            pipeline: "api",
+            row: None,
+            head: None,
+            changed: None,
+        };
+        let with_row = |row: BranchRow| Case { row: read(row), ..main() };
+        let at = |n: u64| Case { head: Some(Head::At(commit(n))), ..with_row(relayed()) };
+        let digest = TouchedRoutes::new(&routes("api"), "shop", &branch_hint("main").git_ref).paths_digest().to_owned();
+        let untouched = BranchRow { untouched: Some(Untouched { commit: commit(2), paths: digest }), ..relayed() };
+        let clock = epoch_millis(NOW);
+        let ahead = BranchRow { sequence: clock + 5, ..relayed() };
+        let cases: [(Case, String); 15] = [
+            (Case { hint: branch_hint("other"), ..main() }, "Filtered, remember false".into()),
+            (main(), "read the row".into()),
+            (with_row(relayed()), "read the head".into()),
+            (Case { head: Some(Head::NoBranch), ..with_row(relayed()) }, "Ignored, remember false".into()),
+            (Case { head: Some(Head::NoRepository), ..with_row(relayed()) }, "Ignored, remember false".into()),
+            (at(1), "Duplicate, remember false".into()),
+            (at(2), "read the paths since true".into()),
+            (Case { row: Some(Snapshot::default()), ..at(2) }, "read the paths since false".into()),
+            (Case { row: read(untouched), ..at(2) }, "Filtered, remember false".into()),
+            (Case { changed: Some("README.md"), ..at(2) }, "Filtered, remember false".into()),
+            (
+                Case { trigger: Trigger::Reconcile, changed: Some("README.md"), ..at(2) },
+                "Filtered, remember true".into(),
+            ),
+            (
+                Case { changed: Some("api/x"), ..at(2) },
+                format!("relay: sequence {clock} to api, 0 dropped, replaces Some(3)"),
+            ),
+            (
+                Case { changed: Some("api/x"), row: read(ahead), ..at(2) },
+                format!("relay: sequence {} to api, 0 dropped, replaces Some(3)", clock + 6),
+            ),
+            (
+                Case { changed: Some("api/x"), row: Some(Snapshot::default()), ..at(2) },
+                format!("relay: sequence {clock} to api, 0 dropped, replaces None"),
+            ),
+            (Case { trigger: Trigger::Pending, hint: branch_hint("other"), ..with_row(relayed()) }, "nothing".into()),
+        ];
+        for (index, (case, expected)) in cases.into_iter().enumerate() {
+            assert_eq!(plan_of(case, NOW), expected, "case {index}");
+        }
+    }
+
+    #[test]
+    fn the_plan_for_a_pending_change() {
+        let later = NOW + Duration::minutes(1);
+        let (branch, tag) = (branch_hint("main"), tag_hint("event", 5));
+        let clock = epoch_millis(later);
+        let cases = [
+            (&branch, "api", NOW, "wait: sequence 8 to api, 0 dropped, replaces Some(3)".to_owned()),
+            (&branch, "api", later, "finish: sequence 8 to api, 0 dropped, replaces Some(3)".to_owned()),
+            (&branch, "corrected", later, "finish: no change, 1 dropped, replaces Some(3)".to_owned()),
+            (&tag, "api", later, "finish: sequence 8 to api, 0 dropped, replaces Some(3)".to_owned()),
+            (&tag, "corrected", later, format!("finish: sequence {clock} to corrected, 1 dropped, replaces Some(3)")),
+        ];
+        for (hint, pipeline, now, expected) in cases {
+            let row = read(pending(hint));
+            let case = Case { hint: hint.clone(), trigger: Trigger::Event, pipeline, row, head: None, changed: None };
+            assert_eq!(plan_of(case, now), expected);
+        }
+    }
+
+    #[test]
+    fn the_plan_for_a_tag() {
+        let row = || BranchRow { events: vec!["known".to_owned()], newest: Some(10), ..relayed() };
+        let cases = [
+            ("known", 10, "Duplicate, remember false"),
+            ("late", 9, "Ignored, remember false"),
+            ("same time", 10, "read the paths since true"),
+            ("newer", 11, "read the paths since true"),
+        ];
+        for (event, at, expected) in cases {
+            let (hint, row) = (tag_hint(event, at), read(row()));
+            let case = Case { hint, trigger: Trigger::Event, pipeline: "api", row, head: None, changed: None };
+            assert_eq!(plan_of(case, NOW), expected, "{event}");
+        }
+    }
 }

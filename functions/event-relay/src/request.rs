@@ -7,8 +7,8 @@ use sekisho_lambda::Invocation;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::delivery::Redelivery;
 use crate::hint::{Hint, TagMove};
+use crate::redelivery::Redelivery;
 
 const CODECOMMIT: &str = "aws.codecommit";
 

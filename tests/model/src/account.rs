@@ -257,20 +257,20 @@ impl relay::World for Account {
         Ok(vec!["shop".to_owned()])
     }
 
-    async fn put(&self, _region: &Region, entries: &[relay::Entry]) -> Vec<relay::Taken> {
+    async fn put_events(&self, _region: &Region, entries: &[relay::Entry]) -> Vec<relay::EntryResult> {
         give_way().await;
         let mut taken = Vec::new();
         for entry in entries {
             if self.shared.fails(10) {
-                taken.push(relay::Taken::Later("ThrottlingException".to_owned()));
+                taken.push(relay::EntryResult::Retryable("ThrottlingException".to_owned()));
             } else if self.shared.fails(3) {
-                taken.push(relay::Taken::Never("AccessDeniedException".to_owned()));
+                taken.push(relay::EntryResult::Refused("AccessDeniedException".to_owned()));
             } else {
                 self.shared.bus.borrow_mut().push_back(entry.detail.clone());
                 self.shared.relayed.borrow_mut().insert(entry.detail.clone());
                 // Taken, and the answer is lost.
                 let lost = self.shared.fails(5);
-                taken.push(if lost { relay::Taken::Later("no answer".to_owned()) } else { relay::Taken::Yes });
+                taken.push(if lost { relay::EntryResult::Retryable("no answer".to_owned()) } else { relay::EntryResult::Accepted });
             }
         }
         give_way().await;

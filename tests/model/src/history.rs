@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use event_relay::handler::Relay;
+use event_relay::Relay;
 use pipeline_starter::handler::Starter;
 use sekisho_domain::change::{CommitId, RELAY_DETAIL_TYPE, RELAY_SOURCE};
 use sekisho_domain::config::Document;

@@ -6,12 +6,13 @@ use sekisho_domain::decision::{Decision, Decisions};
 use sekisho_domain::route::PipelineName;
 
 use crate::branch::{BranchRow, Pending};
-use crate::delivery::{Delivery, Redelivery};
+use crate::delivery::Delivery;
 use crate::error::Error;
 use crate::examine;
 use crate::hint::{Hint, Trigger};
 use crate::outcome::{Outcome, about_change, about_hint, about_payload};
-use crate::plan::{Claim, Facts, Plan, RedeliveryPlan, Snapshot};
+use crate::plan::{Claim, Facts, Plan, Snapshot};
+use crate::redelivery::{Redelivery, RedeliveryPlan};
 use crate::request::{self, Request};
 use crate::run::Run;
 use crate::world::World;

@@ -4,10 +4,9 @@ use sekisho_domain::decision::Decision;
 
 use crate::decision_log::Report;
 use crate::deliver;
-use crate::delivery::Redelivery;
 use crate::examine;
 use crate::outcome::{Outcome, about_change};
-use crate::plan::RedeliveryPlan;
+use crate::redelivery::{Redelivery, RedeliveryPlan};
 use crate::run::Run;
 use crate::world::World;
 
