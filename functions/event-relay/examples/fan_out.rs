@@ -21,7 +21,7 @@ use event_relay::world::{EntryResult, World};
 use event_relay::{Outcome, Relay};
 use sekisho_domain::account::AccountId;
 use sekisho_domain::config::Document;
-use sekisho_lambda::Invocation;
+use sekisho_testing::invocation::invocation;
 
 const CALL: Duration = Duration::from_millis(30);
 const EVENT: &str = include_str!("../../../events/event-relay/branch-created.json");
@@ -68,14 +68,8 @@ fn relay(targets: usize, refusing: &BTreeSet<AccountId>) -> Relay<FakeAccount> {
 
 async fn run(name: &str, targets: usize, refusing: &BTreeSet<AccountId>) {
     let relay = relay(targets, refusing);
-    let invocation = Invocation {
-        request_id: "fan-out".to_owned(),
-        partition: "aws".to_owned(),
-        account: "111111111111".parse().expect("12 digits"),
-        region: "ap-northeast-1".parse().expect("a region"),
-        function: "sekisho-event-relay".to_owned(),
-        deadline: relay.world.now() + Duration::from_secs(45),
-    };
+    let deadline = relay.world.now() + Duration::from_secs(45);
+    let invocation = invocation("sekisho-event-relay", "111111111111", deadline);
     let began = Instant::now();
     let decisions = relay.handle(EVENT, &invocation).await.expect("decisions").decisions;
     let took = began.elapsed();
@@ -106,7 +100,6 @@ async fn run(name: &str, targets: usize, refusing: &BTreeSet<AccountId>) {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
-    sekisho_lambda::log::off();
     let mut arguments = std::env::args().skip(1);
     let targets = arguments.next().map_or(1_000, |text| text.parse().expect("a number of targets"));
     match arguments.next().as_deref() {

@@ -10,17 +10,14 @@ use std::time::Duration;
 use sekisho_domain::account::Region;
 use sekisho_domain::change::CommitId;
 use sekisho_domain::config::Misconfigured;
-use sekisho_lambda::Environment;
 use sekisho_lambda::aws::{Later, SdkConfig, later};
-use sekisho_lambda::environment::LEDGER_TABLE;
+use sekisho_lambda::environment::{DEAD_LETTER_QUEUE_URL, LEDGER_TABLE};
+use sekisho_lambda::{Environment, ServiceError};
 use sekisho_ledger::Ledger;
 use time::OffsetDateTime;
 
 use crate::aws::eventbridge::Buses;
-use crate::world::{Differences, Entry, EntryResult, Head, Unanswered, World};
-
-/// The variable with the dead-letter queue's URL.
-const DEAD_LETTER_QUEUE_URL: &str = "DEAD_LETTER_QUEUE_URL";
+use crate::world::{Differences, Entry, EntryResult, Head, World};
 
 /// One client for each service, made when it is first used.
 #[derive(Debug)]
@@ -72,7 +69,7 @@ impl World for Aws {
         tokio::time::sleep(time).await;
     }
 
-    async fn head(&self, repository: &str, branch: &str) -> Result<Head, Unanswered> {
+    async fn head(&self, repository: &str, branch: &str) -> Result<Head, ServiceError> {
         codecommit::head(&self.codecommit, repository, branch).await
     }
 
@@ -82,15 +79,15 @@ impl World for Aws {
         before: &CommitId,
         after: &CommitId,
         page: Option<String>,
-    ) -> Result<Option<Differences>, Unanswered> {
+    ) -> Result<Option<Differences>, ServiceError> {
         codecommit::differences(&self.codecommit, repository, before, after, page).await
     }
 
-    async fn branches(&self, repository: &str) -> Result<Option<Vec<String>>, Unanswered> {
+    async fn branches(&self, repository: &str) -> Result<Option<Vec<String>>, ServiceError> {
         codecommit::branches(&self.codecommit, repository).await
     }
 
-    async fn repositories(&self) -> Result<Vec<String>, Unanswered> {
+    async fn repositories(&self) -> Result<Vec<String>, ServiceError> {
         codecommit::repositories(&self.codecommit).await
     }
 
@@ -98,7 +95,7 @@ impl World for Aws {
         self.buses.put_events(region, entries).await
     }
 
-    async fn dead_letter(&self, body: String) -> Result<(), Unanswered> {
+    async fn dead_letter(&self, body: String) -> Result<(), ServiceError> {
         sqs::send(&self.sqs, &self.queue_url, body).await
     }
 }

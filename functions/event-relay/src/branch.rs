@@ -1,24 +1,23 @@
 //! The ledger's row of a branch or tag, and the states that it goes through.
 
+use std::time::Duration;
+
 use sekisho_domain::change::{Change, CommitId, GitRef, RefKind, RepositoryArn};
 use sekisho_domain::timestamp::epoch_millis;
-use sekisho_ledger::Key;
+use sekisho_ledger::{Key, Lease};
 use serde::{Deserialize, Serialize};
-use time::{Duration, OffsetDateTime};
+use time::OffsetDateTime;
 
 use crate::delivery::Delivery;
 
 /// How long an invocation holds a pending change: the function's timeout of 45 s, and a margin.
-pub const LEASE: Duration = Duration::seconds(55);
-
-/// The largest difference between the clocks of two invocations.
-const CLOCK_SKEW: Duration = Duration::minutes(1);
+pub const LEASE_TERM: Duration = Duration::from_secs(55);
 
 /// A change is offered by at least this many invocations: the first, and Lambda's two retries.
 const MIN_ATTEMPTS: u32 = 3;
 /// A change is offered for at least this long. Lambda's retries come after one and two minutes, and a burst of events
 /// within seconds must not use up the attempts while a bus is briefly unavailable.
-const MIN_ATTEMPT_TIME: Duration = Duration::minutes(3);
+const MIN_ATTEMPT_TIME: Duration = Duration::from_mins(3);
 
 /// The latest event ids of a tag that are kept, to recognize a repeated event. EventBridge repeats an event soon or
 /// not at all.
@@ -71,8 +70,8 @@ pub struct Pending {
     pub change: Change,
     /// The targets that do not have the change yet.
     pub deliveries: Vec<Delivery>,
-    /// When the lease of the invocation that wrote this row ends, in epoch milliseconds; 0 if nobody holds the change.
-    pub lease: u64,
+    /// The lease of the invocation that wrote this row.
+    pub lease: Lease,
     /// The number of invocations that offered the change and could not finish it.
     #[serde(default)]
     pub tries: u32,
@@ -85,11 +84,10 @@ pub struct Pending {
 }
 
 impl Pending {
-    /// Whether an invocation holds the change. A lease that ends later than any lease can end was written by a wrong
-    /// clock and counts as ended.
+    /// Whether an invocation holds the change.
     #[must_use]
     pub fn is_leased(&self, now: OffsetDateTime) -> bool {
-        (epoch_millis(now) + 1..=epoch_millis(now + LEASE + CLOCK_SKEW)).contains(&self.lease)
+        self.lease.is_held(now, LEASE_TERM)
     }
 
     /// Whether the current attempt is the last one. A target that does not answer must not keep the next head from the
@@ -124,14 +122,14 @@ impl BranchRow {
         now: OffsetDateTime,
     ) -> Self {
         let pending =
-            Pending { change, deliveries, lease: epoch_millis(now + LEASE), tries: 0, since: epoch_millis(now), at };
+            Pending { change, deliveries, lease: Lease::new(now, LEASE_TERM), tries: 0, since: epoch_millis(now), at };
         Self { pending: Some(pending), ..self.clone() }
     }
 
     /// The row with a new lease on its pending change.
     #[must_use]
     pub fn leased(&self, now: OffsetDateTime) -> Self {
-        let leased = |pending: &Pending| Pending { lease: epoch_millis(now + LEASE), ..pending.clone() };
+        let leased = |pending: &Pending| Pending { lease: Lease::new(now, LEASE_TERM), ..pending.clone() };
         Self { pending: self.pending.as_ref().map(leased), ..self.clone() }
     }
 
@@ -141,7 +139,7 @@ impl BranchRow {
     pub fn given_back(&self, left: &[Delivery], was_offered: bool) -> Self {
         let back = |pending: &Pending| Pending {
             deliveries: left.to_vec(),
-            lease: 0,
+            lease: Lease::FREE,
             tries: pending.tries + u32::from(was_offered),
             ..pending.clone()
         };
@@ -178,8 +176,9 @@ impl BranchRow {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use time::macros::datetime;
+
+    use super::*;
 
     const NOW: OffsetDateTime = datetime!(2026-11-21 12:00 UTC);
 
@@ -216,17 +215,17 @@ mod tests {
     #[test]
     fn a_pending_change_is_leased_until_the_lease_ends_or_is_given_back() {
         let row = pending_row();
-        assert_eq!(row.pending.as_ref().unwrap().lease, epoch_millis(NOW + LEASE));
+        assert_eq!(row.pending.as_ref().unwrap().lease, Lease::new(NOW, LEASE_TERM));
         assert!(is_leased(&row, NOW));
-        assert!(!is_leased(&row, NOW + LEASE));
+        assert!(!is_leased(&row, NOW + LEASE_TERM));
         assert!(!is_leased(&row.given_back(&[], true), NOW));
     }
 
     #[test]
     fn a_lease_that_a_wrong_clock_wrote_counts_as_ended() {
         let row = pending_row();
-        assert!(is_leased(&row, NOW - Duration::seconds(59)));
-        assert!(!is_leased(&row, NOW - Duration::days(1)));
+        assert!(is_leased(&row, NOW - Duration::from_secs(59)));
+        assert!(!is_leased(&row, NOW - Duration::from_hours(24)));
     }
 
     /// Three events within half a minute once used up all attempts while a bus was briefly unavailable.
@@ -238,9 +237,9 @@ mod tests {
             assert_eq!(row.pending.as_ref().unwrap().tries, tries);
         }
         let pending = row.pending.unwrap();
-        assert!(!pending.is_last_attempt(NOW + Duration::seconds(60)));
-        assert!(pending.is_last_attempt(NOW + Duration::minutes(3)));
-        assert!(!Pending { tries: 1, ..pending }.is_last_attempt(NOW + Duration::hours(1)));
+        assert!(!pending.is_last_attempt(NOW + Duration::from_secs(60)));
+        assert!(pending.is_last_attempt(NOW + Duration::from_mins(3)));
+        assert!(!Pending { tries: 1, ..pending }.is_last_attempt(NOW + Duration::from_hours(1)));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sekisho_domain::decision::Decision;
-use sekisho_lambda::{log, metrics};
+use sekisho_lambda::telemetry;
 use sekisho_ledger::Store;
 use time::OffsetDateTime;
 
@@ -70,8 +70,7 @@ impl DecisionLog {
     pub(crate) async fn record<W: World>(&mut self, run: &Run<'_, W>) -> Result<(), Error> {
         let request_id = &run.invocation.request_id;
         let unlogged = self.decisions.get(self.logged..).unwrap_or_default();
-        log::decisions(request_id, unlogged);
-        metrics::count_outcomes(&run.invocation.function, unlogged);
+        telemetry::decisions(&run.invocation.function, unlogged);
         self.logged = self.decisions.len();
         let unstored = self.decisions.get(self.stored..).unwrap_or_default();
         if !unstored.is_empty() {

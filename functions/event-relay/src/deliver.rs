@@ -6,6 +6,7 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use sekisho_domain::change::Change;
 use sekisho_domain::decision::Decision;
+use sekisho_lambda::ServiceError;
 
 use crate::delivery::{Batch, Delivery, Undelivered, batches, to_json};
 use crate::error::Error;
@@ -14,7 +15,7 @@ use crate::outcome::{Outcome, about_change, dead_lettered, no_longer_routed};
 use crate::plan::Claim;
 use crate::redelivery::Redelivery;
 use crate::run::{RESERVE, Run};
-use crate::world::{EntryResult, Unanswered, World};
+use crate::world::{EntryResult, World};
 
 /// Calls in flight. More calls would only queue for the CPU share that 128 MB of memory come with.
 const CONCURRENT_CALLS: usize = 8;
@@ -168,7 +169,7 @@ async fn offer<W: World>(run: &Run<'_, W>, change: &Change, deliveries: &[Delive
 
 /// Sends a message to the dead-letter queue for each refused delivery. If the queue does not accept one of them, the
 /// whole change is delivered again later.
-async fn dead_letter<W: World>(run: &Run<'_, W>, change: &Change, refused: &[Undelivered]) -> Result<(), Unanswered> {
+async fn dead_letter<W: World>(run: &Run<'_, W>, change: &Change, refused: &[Undelivered]) -> Result<(), ServiceError> {
     stream::iter(refused.iter().map(Ok))
         .try_for_each_concurrent(CONCURRENT_CALLS, async |undelivered| {
             run.world.dead_letter(to_json(&Redelivery::new(change, undelivered))).await

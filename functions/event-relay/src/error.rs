@@ -2,10 +2,9 @@
 
 use sekisho_domain::change::{GitRef, RepositoryArn};
 use sekisho_domain::config::Misconfigured;
-use sekisho_lambda::{ErrorType, Failure};
+use sekisho_lambda::{ErrorType, Failure, ServiceError};
 
 use crate::hint::Hint;
-use crate::world::Unanswered;
 
 /// Why an invocation failed. A retry may cure each of them except [`Error::Misconfigured`] and [`Error::InvalidRequest`].
 #[derive(Debug, thiserror::Error)]
@@ -19,9 +18,9 @@ pub enum Error {
     /// The ledger could not be read or written.
     #[error(transparent)]
     Ledger(#[from] sekisho_ledger::Error),
-    /// CodeCommit or the dead-letter queue did not do what it was asked to do.
+    /// A call to CodeCommit or to the dead-letter queue failed.
     #[error(transparent)]
-    Service(#[from] Unanswered),
+    Service(#[from] ServiceError),
     /// Another invocation holds the lease on the reference.
     #[error("another invocation is relaying {git_ref} of {repository}: Lambda retries this event")]
     Busy {
@@ -68,9 +67,9 @@ impl Failure for Error {
         match self {
             Self::Misconfigured(_) => ErrorType::Misconfigured,
             Self::InvalidRequest(_) => ErrorType::InvalidRequest,
-            Self::Ledger(sekisho_ledger::Error::Unavailable { throttled: true, .. })
-            | Self::Service(Unanswered { throttled: true, .. })
-            | Self::Undelivered { .. } => ErrorType::Throttled,
+            Self::Ledger(error) if error.is_throttled() => ErrorType::Throttled,
+            Self::Service(error) if error.is_throttled() => ErrorType::Throttled,
+            Self::Undelivered { .. } => ErrorType::Throttled,
             Self::Ledger(_) | Self::Service(_) | Self::Busy { .. } | Self::NoTime { .. } => ErrorType::Internal,
             Self::Reconcile { first, .. } => first.error_type(),
         }
@@ -90,9 +89,10 @@ impl Error {
 
     /// Whether every retry fails in the same way until a person repairs the cause.
     pub(crate) fn is_final(&self) -> bool {
-        matches!(
-            self,
-            Self::Service(Unanswered { is_final: true, .. }) | Self::Ledger(sekisho_ledger::Error::Unreadable { .. })
-        )
+        match self {
+            Self::Service(error) => error.is_refused(),
+            Self::Ledger(error) => matches!(error, sekisho_ledger::Error::Unreadable { .. }),
+            _ => false,
+        }
     }
 }

@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use sekisho_domain::account::Region;
 use sekisho_domain::change::CommitId;
+use sekisho_lambda::ServiceError;
+use sekisho_lambda::service_error::Kind;
 use sekisho_ledger::Memory;
 use time::OffsetDateTime;
 use time::macros::datetime;
 use tokio::time::Instant;
 
-use crate::world::{Differences, Entry, EntryResult, Head, Unanswered, World};
+use crate::world::{Differences, Entry, EntryResult, Head, World};
 
 /// The time at which a new account's clock starts. The clock follows tokio's, which a test may pause.
 pub const START: OffsetDateTime = datetime!(2026-11-21 12:00 UTC);
@@ -108,8 +110,8 @@ impl FakeAccount {
     }
 }
 
-fn throttled(what: &str) -> Unanswered {
-    Unanswered { what: what.to_owned(), throttled: true, ..Unanswered::default() }
+fn failed(operation: &'static str, kind: Kind) -> ServiceError {
+    ServiceError::unexpected(operation, "the fake account was told to fail this call").with_kind(kind)
 }
 
 impl World for FakeAccount {
@@ -127,14 +129,13 @@ impl World for FakeAccount {
         tokio::time::sleep(time).await;
     }
 
-    async fn head(&self, repository: &str, branch: &str) -> Result<Head, Unanswered> {
+    async fn head(&self, repository: &str, branch: &str) -> Result<Head, ServiceError> {
         self.read(format!("GetBranch {repository} {branch}")).await;
         if self.throttled_branches.borrow().iter().any(|throttled| throttled == branch) {
-            return Err(throttled("CodeCommit did not return the head"));
+            return Err(failed("CodeCommit's GetBranch", Kind::Throttled));
         }
         if self.heads_denied.get() {
-            let what = "CodeCommit did not return the head".to_owned();
-            return Err(Unanswered { what, is_final: true, ..Unanswered::default() });
+            return Err(failed("CodeCommit's GetBranch", Kind::Refused));
         }
         let head = match &*self.branches.borrow() {
             None => Head::NoRepository,
@@ -153,7 +154,7 @@ impl World for FakeAccount {
         before: &CommitId,
         after: &CommitId,
         page: Option<String>,
-    ) -> Result<Option<Differences>, Unanswered> {
+    ) -> Result<Option<Differences>, ServiceError> {
         self.read(format!("GetDifferences {repository} {before}..{after}")).await;
         let index: usize = page.and_then(|page| page.parse().ok()).unwrap_or(0);
         let changed = self.changed_paths.borrow();
@@ -163,14 +164,14 @@ impl World for FakeAccount {
         }))
     }
 
-    async fn branches(&self, repository: &str) -> Result<Option<Vec<String>>, Unanswered> {
+    async fn branches(&self, repository: &str) -> Result<Option<Vec<String>>, ServiceError> {
         self.read(format!("ListBranches {repository}")).await;
         Ok(self.branches.borrow().as_ref().map(|branches| branches.keys().cloned().collect()))
     }
 
-    async fn repositories(&self) -> Result<Vec<String>, Unanswered> {
+    async fn repositories(&self) -> Result<Vec<String>, ServiceError> {
         self.read("ListRepositories".to_owned()).await;
-        self.repositories.borrow().clone().ok_or_else(|| throttled("CodeCommit did not list the repositories"))
+        self.repositories.borrow().clone().ok_or_else(|| failed("CodeCommit's ListRepositories", Kind::Throttled))
     }
 
     async fn put_events(&self, region: &Region, entries: &[Entry]) -> Vec<EntryResult> {
@@ -185,10 +186,10 @@ impl World for FakeAccount {
         entries.iter().map(put).collect()
     }
 
-    async fn dead_letter(&self, body: String) -> Result<(), Unanswered> {
+    async fn dead_letter(&self, body: String) -> Result<(), ServiceError> {
         self.send("SendMessage".to_owned()).await;
         if self.queue_is_down.get() {
-            return Err(throttled("the dead-letter queue did not accept the message"));
+            return Err(failed("SQS's SendMessage", Kind::Throttled));
         }
         self.dead_letters.borrow_mut().push(body);
         Ok(())

@@ -4,11 +4,11 @@
 
 use event_relay::{Error, Relay};
 use futures_util::join;
-use sekisho_lambda::{Environment, aws, log, serve};
+use sekisho_lambda::{Environment, aws, serve, telemetry};
 
 fn main() -> Result<(), lambda_runtime::Error> {
     let environment = Environment::of_process();
-    log::start(&environment);
+    telemetry::start(&environment);
     let aws = aws::load(&environment);
     // Every invocation reports a mistake in the configuration, because Lambda hides errors of the init phase from the
     // caller.

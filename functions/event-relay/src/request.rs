@@ -1,9 +1,9 @@
 //! What a payload asks for: an event of EventBridge, or a request of a person.
 
 use sekisho_domain::change::{GitRef, RefKind, RepositoryArn};
-use sekisho_domain::envelope::{Envelope, SCHEDULE_SOURCE};
-use sekisho_domain::timestamp;
+use sekisho_domain::timestamp::epoch_millis;
 use sekisho_lambda::Invocation;
+use sekisho_lambda::event::{Action, Envelope, SCHEDULE_SOURCE, short};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -57,17 +57,9 @@ struct PullRequest {
     actor: Option<String>,
 }
 
-#[derive(Deserialize)]
-struct Action {
-    action: String,
-    event: Option<Box<RawValue>>,
-}
-
 /// Reads a payload. `own` has the account and region whose events are trusted.
 pub(crate) fn read(payload: &str, own: &Invocation) -> Request {
-    // serde would read the elements of an array as the fields in their order.
-    let is_object = payload.trim_start().starts_with('{');
-    if is_object && let Ok(action) = serde_json::from_str::<Action>(payload) {
+    if let Some(action) = Action::parse(payload) {
         return request(payload, action);
     }
     let envelope = match Envelope::parse(payload) {
@@ -195,16 +187,10 @@ fn change(envelope: &Envelope, own: &Invocation, moved: Moved<'_>) -> Request {
     Request::Change(Hint { repository, git_ref, tag, actor: moved.actor, event: Some(envelope.id.clone()) })
 }
 
-/// Reads where the event says that a tag points, and since when.
+/// Reads where the event says that a tag points, and when the event happened.
 fn tag_move(envelope: &Envelope, commit: Option<String>) -> Result<TagMove, String> {
     let commit = commit.ok_or("event.detail: missing field `commitId`")?;
     let commit = commit.parse().map_err(|reason| format!("event.detail.commitId: {reason}"))?;
-    let time = envelope.time.as_deref().ok_or("event: missing field `time`")?;
-    let at = timestamp::parse_seconds(time).ok_or_else(|| format!("event.time: `{}` is not a time", short(time)))?;
-    Ok(TagMove { commit, at: Some(timestamp::epoch_millis(at)) })
-}
-
-/// The first characters of a text from outside, for a message.
-fn short(text: &str) -> String {
-    text.chars().take(60).collect()
+    let time = envelope.time.ok_or("event: missing field `time`")?;
+    Ok(TagMove { commit, at: Some(epoch_millis(time)) })
 }

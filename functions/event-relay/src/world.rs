@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use sekisho_domain::account::{AccountId, Region};
 use sekisho_domain::change::CommitId;
+use sekisho_lambda::ServiceError;
 use sekisho_ledger::Store;
 use time::OffsetDateTime;
 
@@ -52,21 +53,6 @@ pub enum EntryResult {
     Refused(String),
 }
 
-/// A call that did not do what was asked.
-#[derive(Debug, Default, thiserror::Error)]
-#[error("{what}")]
-pub struct Unanswered {
-    /// What was asked, and of which service.
-    pub what: String,
-    /// Whether the service answered that there were too many requests.
-    pub throttled: bool,
-    /// Whether every retry fails in the same way until a person repairs the cause.
-    pub is_final: bool,
-    /// The SDK's error.
-    #[source]
-    pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
-}
-
 /// The ledger, the clock and the services that the function calls. Futures need not be `Send`, because the runtime has
 /// one thread.
 #[expect(async_fn_in_trait, reason = "the runtime has one thread")]
@@ -80,7 +66,7 @@ pub trait World {
     /// Waits for `time`.
     async fn sleep(&self, time: Duration);
     /// Reads the head of a branch.
-    async fn head(&self, repository: &str, branch: &str) -> Result<Head, Unanswered>;
+    async fn head(&self, repository: &str, branch: &str) -> Result<Head, ServiceError>;
     /// Reads one page of the paths that differ between two commits. Returns `None` if the paths cannot be known: one of
     /// the commits does not exist any more, or CodeCommit cannot compare the commits.
     async fn differences(
@@ -89,14 +75,14 @@ pub trait World {
         before: &CommitId,
         after: &CommitId,
         page: Option<String>,
-    ) -> Result<Option<Differences>, Unanswered>;
+    ) -> Result<Option<Differences>, ServiceError>;
     /// Lists the names of all branches; `None` if the repository does not exist.
-    async fn branches(&self, repository: &str) -> Result<Option<Vec<String>>, Unanswered>;
+    async fn branches(&self, repository: &str) -> Result<Option<Vec<String>>, ServiceError>;
     /// Lists the names of all repositories.
-    async fn repositories(&self) -> Result<Vec<String>, Unanswered>;
+    async fn repositories(&self) -> Result<Vec<String>, ServiceError>;
     /// Makes one PutEvents call with up to 10 entries for buses of one region. Returns one result for each entry, in the
     /// same order.
     async fn put_events(&self, region: &Region, entries: &[Entry]) -> Vec<EntryResult>;
     /// Sends a message to the dead-letter queue.
-    async fn dead_letter(&self, body: String) -> Result<(), Unanswered>;
+    async fn dead_letter(&self, body: String) -> Result<(), ServiceError>;
 }

@@ -1,12 +1,15 @@
 //! CodeCommit: reads heads, differences and lists.
 
 use aws_sdk_codecommit::Client;
+use aws_sdk_codecommit::config::http::HttpResponse;
 use aws_sdk_codecommit::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_codecommit::operation::get_branch::GetBranchError;
 use aws_sdk_codecommit::operation::list_branches::ListBranchesError;
 use sekisho_domain::change::CommitId;
+use sekisho_lambda::ServiceError;
+use sekisho_lambda::service_error::Kind;
 
-use crate::world::{Differences, Head, Unanswered};
+use crate::world::{Differences, Head};
 
 /// Error codes that stay until a person repairs the permissions or the key that the repository is encrypted with.
 const FINAL: [&str; 7] = [
@@ -23,25 +26,19 @@ const FINAL: [&str; 7] = [
 ///
 /// # Errors
 /// CodeCommit did not answer, or the answer has no commit id.
-pub async fn head(client: &Client, repository: &str, branch: &str) -> Result<Head, Unanswered> {
-    let what = || format!("CodeCommit did not return the head of {branch} of {repository}");
+pub async fn head(client: &Client, repository: &str, branch: &str) -> Result<Head, ServiceError> {
+    let operation = || format!("CodeCommit's GetBranch for {branch} of {repository}");
     match client.get_branch().repository_name(repository).branch_name(branch).send().await {
         Ok(answer) => {
             let commit = answer.branch.and_then(|branch| branch.commit_id).unwrap_or_default();
-            let commit = CommitId::try_from(commit).map_err(|error| Unanswered {
-                what: what(),
-                throttled: false,
-                is_final: false,
-                source: Some(error.into()),
-            })?;
-            Ok(Head::At(commit))
+            CommitId::try_from(commit).map(Head::At).map_err(|error| ServiceError::unexpected(operation(), error))
         }
         Err(error) => match error.as_service_error() {
             Some(GetBranchError::BranchDoesNotExistException(_) | GetBranchError::InvalidBranchNameException(_)) => {
                 Ok(Head::NoBranch)
             }
             Some(GetBranchError::RepositoryDoesNotExistException(_)) => Ok(Head::NoRepository),
-            _ => Err(unanswered(what(), error)),
+            _ => Err(failed(operation(), error)),
         },
     }
 }
@@ -57,7 +54,7 @@ pub async fn differences(
     before: &CommitId,
     after: &CommitId,
     page: Option<String>,
-) -> Result<Option<Differences>, Unanswered> {
+) -> Result<Option<Differences>, ServiceError> {
     let answer = client
         .get_differences()
         .repository_name(repository)
@@ -74,8 +71,8 @@ pub async fn differences(
             Ok(Some(Differences { paths, next }))
         }
         Err(error) => {
-            let unanswered = unanswered(format!("CodeCommit did not return the changed paths of {repository}"), error);
-            if unanswered.throttled || unanswered.is_final { Err(unanswered) } else { Ok(None) }
+            let failed = failed(format!("CodeCommit's GetDifferences for {repository}"), error);
+            if failed.is_throttled() || failed.is_refused() { Err(failed) } else { Ok(None) }
         }
     }
 }
@@ -84,7 +81,7 @@ pub async fn differences(
 ///
 /// # Errors
 /// CodeCommit did not answer for one of the pages.
-pub async fn branches(client: &Client, repository: &str) -> Result<Option<Vec<String>>, Unanswered> {
+pub async fn branches(client: &Client, repository: &str) -> Result<Option<Vec<String>>, ServiceError> {
     let mut pages = client.list_branches().repository_name(repository).into_paginator().send();
     let mut names = Vec::new();
     while let Some(page) = pages.next().await {
@@ -93,7 +90,7 @@ pub async fn branches(client: &Client, repository: &str) -> Result<Option<Vec<St
             Err(error) => {
                 return match error.as_service_error() {
                     Some(ListBranchesError::RepositoryDoesNotExistException(_)) => Ok(None),
-                    _ => Err(unanswered(format!("CodeCommit did not list the branches of {repository}"), error)),
+                    _ => Err(failed(format!("CodeCommit's ListBranches for {repository}"), error)),
                 };
             }
         }
@@ -105,21 +102,27 @@ pub async fn branches(client: &Client, repository: &str) -> Result<Option<Vec<St
 ///
 /// # Errors
 /// CodeCommit did not answer for one of the pages.
-pub async fn repositories(client: &Client) -> Result<Vec<String>, Unanswered> {
+pub async fn repositories(client: &Client) -> Result<Vec<String>, ServiceError> {
     let mut pages = client.list_repositories().into_paginator().send();
     let mut names = Vec::new();
     while let Some(page) = pages.next().await {
-        let page = page.map_err(|error| unanswered("CodeCommit did not list the repositories".to_owned(), error))?;
+        let page = page.map_err(|error| failed("CodeCommit's ListRepositories".to_owned(), error))?;
         names.extend(page.repositories.unwrap_or_default().into_iter().filter_map(|r| r.repository_name));
     }
     Ok(names)
 }
 
-fn unanswered<E>(what: String, error: SdkError<E>) -> Unanswered
+/// Only the codes in [`FINAL`] mean that every retry fails: any other refusal may be passing. An answer without a code
+/// does not prove that CodeCommit throttled the call.
+fn failed<E>(operation: String, error: SdkError<E, HttpResponse>) -> ServiceError
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {
-    let throttled = error.code().is_some_and(|code| code.contains("Throttl") || code == "TooManyRequestsException");
-    let is_final = error.code().is_some_and(|code| FINAL.contains(&code));
-    Unanswered { what, throttled, is_final, source: Some(error.into()) }
+    let error = ServiceError::new(operation, error);
+    let kind = match error.code() {
+        Some(code) if FINAL.contains(&code) => Kind::Refused,
+        Some(_) if error.is_throttled() => Kind::Throttled,
+        _ => Kind::Unavailable,
+    };
+    error.with_kind(kind)
 }

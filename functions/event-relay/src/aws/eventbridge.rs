@@ -6,17 +6,19 @@ use std::collections::HashMap;
 use aws_sdk_eventbridge::Client;
 use aws_sdk_eventbridge::config::Builder;
 use aws_sdk_eventbridge::config::Region as ClientRegion;
-use aws_sdk_eventbridge::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_eventbridge::types::{PutEventsRequestEntry, PutEventsResultEntry};
 use futures_util::future::join_all;
 use sekisho_domain::account::Region;
 use sekisho_domain::change::{RELAY_DETAIL_TYPE, RELAY_SOURCE};
+use sekisho_lambda::ServiceError;
 use sekisho_lambda::aws::SdkConfig;
+use sekisho_lambda::service_error::is_throttling;
 
 use crate::world::{Entry, EntryResult};
 
-/// Error codes of PutEvents after which a later attempt may succeed. Any other code is permanent.
-const RETRYABLE: [&str; 4] = ["InternalFailure", "InternalException", "ThrottlingException", "InternalServiceError"];
+/// Error codes of failures inside EventBridge. A later attempt may succeed after them and after throttling; any other
+/// code is permanent.
+const INTERNAL: [&str; 3] = ["InternalFailure", "InternalException", "InternalServiceError"];
 
 /// The buses of all regions.
 #[derive(Debug)]
@@ -90,19 +92,10 @@ async fn put_events(client: &Client, entries: &[Entry]) -> Result<Vec<EntryResul
             Ok(results)
         }
         Err(error) => {
-            let reason = match (error.code(), error.message()) {
-                (Some(code), Some(message)) => format!("{code}: {message}"),
-                (Some(code), None) => code.to_owned(),
-                _ => sekisho_lambda::failure::chain(&error),
-            };
-            let is_final = match &error {
-                SdkError::ServiceError(service) => {
-                    service.raw().status().as_u16() < 500
-                        && !error.code().is_some_and(|code| RETRYABLE.contains(&code) || code.contains("Throttl"))
-                }
-                SdkError::ConstructionFailure(_) => true,
-                _ => false,
-            };
+            let error = ServiceError::new("EventBridge's PutEvents", error);
+            let is_internal = error.code().is_some_and(|code| INTERNAL.contains(&code));
+            let reason = error.description();
+            let is_final = error.is_refused() && !is_internal;
             Err(if is_final { EntryResult::Refused(reason) } else { EntryResult::Retryable(reason) })
         }
     }
@@ -113,7 +106,7 @@ fn result(entry: &PutEventsResultEntry) -> EntryResult {
         (Some(_), None) => EntryResult::Accepted,
         (_, Some(code)) => {
             let reason = format!("{code}: {}", entry.error_message.as_deref().unwrap_or("no message"));
-            let is_retryable = RETRYABLE.contains(&code.as_str());
+            let is_retryable = is_throttling(code) || INTERNAL.contains(&code.as_str());
             if is_retryable { EntryResult::Retryable(reason) } else { EntryResult::Refused(reason) }
         }
         (None, None) => no_result(),

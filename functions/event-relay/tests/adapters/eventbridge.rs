@@ -2,7 +2,7 @@ use event_relay::aws::eventbridge::Buses;
 use event_relay::world::{Entry, EntryResult};
 use serde_json::json;
 
-use crate::wire::{Answer, Wire, ok, refused};
+use sekisho_testing::wire::{Answer, Wire, ok, refused};
 
 fn entries(accounts: &[&str]) -> Vec<Entry> {
     let entry = |account: &&str| Entry {

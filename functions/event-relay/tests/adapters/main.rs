@@ -5,5 +5,3 @@
 mod codecommit;
 mod eventbridge;
 mod sqs;
-#[path = "../../../../tests/wire.rs"]
-mod wire;

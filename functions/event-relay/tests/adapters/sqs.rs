@@ -2,7 +2,7 @@ use aws_sdk_sqs::Client;
 use event_relay::aws::sqs::send;
 use serde_json::json;
 
-use crate::wire::{Answer, Wire, ok, refused};
+use sekisho_testing::wire::{Answer, Wire, ok, refused};
 
 const QUEUE: &str = "https://sqs.ap-northeast-1.amazonaws.com/111111111111/sekisho-event-relay-dead-letters";
 
@@ -23,7 +23,7 @@ async fn what_the_queue_did_not_take_is_an_error() {
     {
         let wire = Wire::answering([answer]);
         let error = send(&Client::new(&wire.config()), QUEUE, "{}".to_owned()).await.unwrap_err();
-        assert_eq!(error.throttled, throttled);
-        assert_eq!(error.to_string(), "the dead-letter queue did not accept the message for a refused delivery");
+        assert_eq!(error.is_throttled(), throttled);
+        assert_eq!(error.operation, "SQS's SendMessage to the dead-letter queue");
     }
 }

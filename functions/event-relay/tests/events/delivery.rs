@@ -9,6 +9,7 @@ use event_relay::Error;
 use event_relay::Outcome::{Failed, Relayed};
 use event_relay::world::{EntryResult, World};
 use sekisho_lambda::Failure;
+use sekisho_ledger::Lease;
 use serde_json::Value;
 
 use crate::function::{Function, MAIN, START, commit, outcomes};
@@ -103,7 +104,7 @@ async fn a_target_that_did_not_accept_in_time_gets_the_change_from_the_retry() {
     assert!(matches!(&error, Error::Undelivered { left: 1, all: 2, .. }), "{error}");
     assert!(error.to_string().contains("InternalFailure"), "{error}");
     let pending = function.row(MAIN).unwrap().state.pending.unwrap();
-    assert_eq!((pending.lease, pending.deliveries.len()), (0, 1));
+    assert_eq!((pending.lease, pending.deliveries.len()), (Lease::FREE, 1));
     assert_eq!(function.account().dead_letters.borrow().len(), 0);
 
     // The retry comes at once and delivers the same id, and only to the target that does not have the change.

@@ -1,12 +1,11 @@
 //! Each file of `events/event-relay`, and what the function decides about it in an account that has relayed nothing yet.
 
-use std::collections::BTreeSet;
-
 use event_relay::Outcome::{self, Filtered, Ignored, Refused, Relayed};
 use sekisho_lambda::Failure;
+use sekisho_testing::cases::assert_complete;
 use serde_json::Value;
 
-use crate::function::{Function, SHOP as SHOP_ARN, directory, file, outcomes};
+use crate::function::{Function, SHOP as SHOP_ARN, file, outcomes};
 
 /// A name and a value that a decision must have.
 type Concern = (&'static str, &'static str);
@@ -78,13 +77,7 @@ const CASES: &[(&str, Expected, &[&str])] = &[
 
 #[test]
 fn every_file_has_a_case_and_every_case_a_file() {
-    let files: BTreeSet<String> = std::fs::read_dir(directory())
-        .unwrap()
-        .map(|entry| entry.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned())
-        .collect();
-    let cases: BTreeSet<String> = CASES.iter().map(|(name, ..)| (*name).to_owned()).collect();
-    assert_eq!(files, cases);
-    assert_eq!(cases.len(), CASES.len());
+    assert_complete("event-relay", CASES.iter().map(|(name, ..)| *name));
 }
 
 #[tokio::test(start_paused = true)]

@@ -15,6 +15,8 @@ use sekisho_domain::decision::{Decision, Decisions};
 use sekisho_domain::route::Routes;
 use sekisho_lambda::Invocation;
 use sekisho_ledger::{Row, Store};
+use sekisho_testing::cases;
+use sekisho_testing::invocation::invocation;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -69,7 +71,6 @@ impl Function {
     }
 
     pub fn with(config: &str) -> Self {
-        sekisho_lambda::log::off();
         Self { relay: Relay { world: account(), routes: routes(config) }, requests: Cell::new(0) }
     }
 
@@ -79,14 +80,9 @@ impl Function {
 
     pub async fn handle(&self, payload: &str) -> Result<Decisions<Outcome>, Error> {
         self.requests.set(self.requests.get() + 1);
-        let invocation = Invocation {
-            request_id: format!("request-{}", self.requests.get()),
-            partition: "aws".to_owned(),
-            account: "111111111111".parse().unwrap(),
-            region: "ap-northeast-1".parse().unwrap(),
-            function: "sekisho-event-relay".to_owned(),
-            deadline: self.account().now() + TIMEOUT,
-        };
+        let request_id = format!("request-{}", self.requests.get());
+        let invocation = invocation("sekisho-event-relay", "111111111111", self.account().now() + TIMEOUT);
+        let invocation = Invocation { request_id, ..invocation };
         self.relay.handle(payload, &invocation).await
     }
 
@@ -171,13 +167,9 @@ fn key(git_ref: &str) -> sekisho_ledger::Key {
     branch::key(&repository, &git_ref)
 }
 
-pub fn directory() -> std::path::PathBuf {
-    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../events/event-relay")
-}
-
+/// The text of a file of `events/event-relay`.
 pub fn file(name: &str) -> String {
-    let path = directory().join(format!("{name}.json"));
-    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    cases::file("event-relay", name)
 }
 
 /// A function that has relayed the first commit of `main`.

@@ -34,7 +34,7 @@ async fn a_lease_that_ends_too_late_to_deliver_uses_up_no_attempt() {
     let function = relayed().await;
     let row = function.row(MAIN).unwrap().state;
     let end = START + Duration::from_millis(23_500);
-    let pending = row.with_pending(change_to_second_commit(&row), vec![], None, end - branch::LEASE);
+    let pending = row.with_pending(change_to_second_commit(&row), vec![], None, end - branch::LEASE_TERM);
     write(function.account(), MAIN, &pending);
     assert!(matches!(function.file("branch-updated").await.unwrap_err(), Error::NoTime { .. }));
     assert!(function.account().now() > end);
