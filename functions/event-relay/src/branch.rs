@@ -237,7 +237,7 @@ mod tests {
             assert_eq!(row.pending.as_ref().unwrap().tries, tries);
         }
         let pending = row.pending.unwrap();
-        assert!(!pending.is_last_attempt(NOW + Duration::from_secs(60)));
+        assert!(!pending.is_last_attempt(NOW + Duration::from_mins(1)));
         assert!(pending.is_last_attempt(NOW + Duration::from_mins(3)));
         assert!(!Pending { tries: 1, ..pending }.is_last_attempt(NOW + Duration::from_hours(1)));
     }

@@ -15,23 +15,33 @@ use crate::world::World;
 /// The function's name in the keys of the ledger's decision rows.
 const FUNCTION: &str = "event-relay";
 
-/// What a use case decided, and the error that ended it, if any. The decisions are kept even if the rest must be retried.
+/// What was decided, and the error that ended the work, if any. The decisions count even if the rest must be retried.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     pub(crate) log: DecisionLog,
     pub(crate) failure: Option<Error>,
 }
 
+impl Report {
+    pub(crate) fn with(mut self, decision: Decision<Outcome>) -> Self {
+        self.log.push(decision);
+        self
+    }
+
+    pub(crate) fn failed(self, error: impl Into<Error>) -> Self {
+        Self { failure: Some(error.into()), ..self }
+    }
+}
+
 impl From<Decision<Outcome>> for Report {
     fn from(decision: Decision<Outcome>) -> Self {
-        let log = DecisionLog { decisions: vec![decision], ..DecisionLog::default() };
-        Self { log, failure: None }
+        Self::default().with(decision)
     }
 }
 
 impl From<Error> for Report {
     fn from(error: Error) -> Self {
-        Self { log: DecisionLog::default(), failure: Some(error) }
+        Self::default().failed(error)
     }
 }
 

@@ -1,5 +1,5 @@
-//! The central decision: what to do about one reference. A pure function of the ledger's row, the head, the touched
-//! routes and the time. The relay carries the plan out; `explain` describes the same plan.
+//! The central decision: what to do about one reference. [`plan`] is a pure function of the ledger's row, the head, the
+//! touched routes and the time. The real path carries the plan out, and `explain` describes the same plan.
 
 use sekisho_domain::change::{Change, CommitId, RefKind};
 use sekisho_domain::decision::Decision;
@@ -29,7 +29,7 @@ pub(crate) struct Facts<'a> {
 }
 
 impl<'a> Facts<'a> {
-    /// No fact was read so far.
+    /// A new look at the reference of `hint`, before any fact is read.
     pub(crate) fn new(routes: &'a Routes, hint: &'a Hint, trigger: Trigger) -> Self {
         let touched = TouchedRoutes::new(routes, hint.repository.name(), &hint.git_ref);
         Self { hint, trigger, routes, has_route: touched.has_route(), row: None, head: None, touched }
@@ -64,7 +64,7 @@ pub(crate) enum Missing {
 /// What to do about a reference.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Plan {
-    /// Another invocation holds the pending change until its lease ends. The claim is for the time after that.
+    /// Another invocation holds the pending change. The claim is for the time after its lease.
     Wait(Claim),
     /// An invocation left a pending change unfinished: deliver it, then plan again.
     Finish(Claim),
@@ -76,11 +76,10 @@ pub(crate) enum Plan {
     Nothing,
 }
 
-/// A row to write before anything is sent. A write that fails because of the revision means that another invocation
-/// was faster.
+/// The row to write before anything is sent. If the ledger has another revision by then, another invocation was faster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Claim {
-    /// The row with the pending change under a lease; without one if the change must not be delivered any more.
+    /// The row with the change as pending under a new lease; without a pending change if nothing is to be delivered.
     pub(crate) row: BranchRow,
     /// The revision that the write replaces.
     pub(crate) replaces: Option<u64>,
@@ -106,7 +105,7 @@ pub(crate) struct Verdict {
 /// Decides what to do about a reference.
 ///
 /// # Errors
-/// The fact that must be read first.
+/// A fact is missing: read it and plan again.
 pub(crate) fn plan(facts: &Facts<'_>, now: OffsetDateTime) -> Result<Plan, Missing> {
     let hint = facts.hint;
     if !facts.has_route && facts.trigger != Trigger::Pending {
@@ -209,12 +208,12 @@ fn claim_pending(
     }
     let dropped = Some(Dropped { change: change.clone(), deliveries });
     let row = row.dropped();
-    let routed = all_deliveries(routes, change);
-    if change.kind == RefKind::Branch || routed.is_empty() {
+    let corrected = all_deliveries(routes, change);
+    if change.kind == RefKind::Branch || corrected.is_empty() {
         return Claim { row, replaces: revision, dropped };
     }
     let change = Change { sequence: row.next_sequence(now), previous: None, ..change.clone() };
-    Claim { row: row.with_pending(change, routed, pending.at, now), replaces: revision, dropped }
+    Claim { row: row.with_pending(change, corrected, pending.at, now), replaces: revision, dropped }
 }
 
 fn decision(hint: &Hint, head: Option<&CommitId>, outcome: Outcome, reason: &str) -> Decision<Outcome> {
@@ -340,8 +339,8 @@ mod tests {
         summary(plan(&facts, now))
     }
 
-    fn read(row: BranchRow) -> Option<Snapshot> {
-        Some(Snapshot { row, revision: Some(3) })
+    fn stored(row: BranchRow) -> Snapshot {
+        Snapshot { row, revision: Some(3) }
     }
 
     #[test]
@@ -354,7 +353,7 @@ mod tests {
             head: None,
             changed: None,
         };
-        let with_row = |row: BranchRow| Case { row: read(row), ..main() };
+        let with_row = |row: BranchRow| Case { row: Some(stored(row)), ..main() };
         let at = |n: u64| Case { head: Some(Head::At(commit(n))), ..with_row(relayed()) };
         let digest = TouchedRoutes::new(&routes("api"), "shop", &branch_hint("main").git_ref).paths_digest().to_owned();
         let untouched = BranchRow { untouched: Some(Untouched { commit: commit(2), paths: digest }), ..relayed() };
@@ -369,7 +368,7 @@ mod tests {
             (at(1), "Duplicate, remember false".into()),
             (at(2), "read the paths since true".into()),
             (Case { row: Some(Snapshot::default()), ..at(2) }, "read the paths since false".into()),
-            (Case { row: read(untouched), ..at(2) }, "Filtered, remember false".into()),
+            (Case { row: Some(stored(untouched)), ..at(2) }, "Filtered, remember false".into()),
             (Case { changed: Some("README.md"), ..at(2) }, "Filtered, remember false".into()),
             (
                 Case { trigger: Trigger::Reconcile, changed: Some("README.md"), ..at(2) },
@@ -380,7 +379,7 @@ mod tests {
                 format!("relay: sequence {clock} to api, 0 dropped, replaces Some(3)"),
             ),
             (
-                Case { changed: Some("api/x"), row: read(ahead), ..at(2) },
+                Case { changed: Some("api/x"), row: Some(stored(ahead)), ..at(2) },
                 format!("relay: sequence {} to api, 0 dropped, replaces Some(3)", clock + 6),
             ),
             (
@@ -407,7 +406,7 @@ mod tests {
             (&tag, "corrected", later, format!("finish: sequence {clock} to corrected, 1 dropped, replaces Some(3)")),
         ];
         for (hint, pipeline, now, expected) in cases {
-            let row = read(pending(hint));
+            let row = Some(stored(pending(hint)));
             let case = Case { hint: hint.clone(), trigger: Trigger::Event, pipeline, row, head: None, changed: None };
             assert_eq!(plan_of(case, now), expected);
         }
@@ -423,7 +422,7 @@ mod tests {
             ("newer", 11, "read the paths since true"),
         ];
         for (event, at, expected) in cases {
-            let (hint, row) = (tag_hint(event, at), read(row()));
+            let (hint, row) = (tag_hint(event, at), Some(stored(row())));
             let case = Case { hint, trigger: Trigger::Event, pipeline: "api", row, head: None, changed: None };
             assert_eq!(plan_of(case, NOW), expected, "{event}");
         }

@@ -49,7 +49,7 @@ pub(crate) enum RedeliveryPlan {
 /// read.
 ///
 /// # Errors
-/// The fact that must be read first.
+/// The row is missing: read it and plan again.
 pub(crate) fn plan_redelivery(
     redelivery: &Redelivery,
     account: &AccountId,

@@ -87,13 +87,13 @@ pub(crate) fn all_deliveries(routes: &Routes, change: &Change) -> Vec<Delivery> 
 
 /// The part of a delivery that no route leads to any more: the same place with the pipelines that lost their route.
 pub(crate) fn unrouted(routes: &Routes, change: &Change, delivery: &Delivery) -> Option<Delivery> {
-    let routed: BTreeSet<&PipelineName> = routes
+    let still_routed: BTreeSet<&PipelineName> = routes
         .concerning(change.repository.name(), &change.git_ref)
         .flat_map(Route::targets)
         .filter(|target| target.account == delivery.account && target.region == delivery.region)
         .map(|target| &target.pipeline)
         .collect();
-    let gone: Vec<_> = delivery.pipelines.iter().filter(|pipeline| !routed.contains(pipeline)).cloned().collect();
+    let gone: Vec<_> = delivery.pipelines.iter().filter(|pipeline| !still_routed.contains(pipeline)).cloned().collect();
     (!gone.is_empty()).then(|| Delivery { pipelines: gone, ..delivery.clone() })
 }
 

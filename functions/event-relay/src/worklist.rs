@@ -1,4 +1,4 @@
-//! What a reconcile looks at, in which order, and the mistakes in the routes that it finds.
+//! The references that a reconcile looks at, in their order, and the mistakes in the routes.
 
 use std::collections::BTreeSet;
 
@@ -30,7 +30,7 @@ pub(crate) struct Branches {
 /// The references of one repository that a reconcile must look at.
 #[derive(Debug, Default)]
 pub(crate) struct Worklist {
-    /// Pending changes and routed branches in turn, so that neither keeps the other from its time.
+    /// Pending changes and routed branches take turns, so that neither uses up the time of the other.
     pub(crate) looks: Vec<(Hint, Trigger)>,
     /// The number of references that another invocation holds. Waiting for them would take time from other references.
     pub(crate) leased: usize,
@@ -38,13 +38,13 @@ pub(crate) struct Worklist {
     pub(crate) mistakes: Vec<Decision<Outcome>>,
 }
 
-/// What the ledger's rows of a repository contribute to the worklist.
+/// The part of a worklist that comes from the ledger's rows.
 #[derive(Debug, Default)]
 struct Rows {
     pending: Vec<(Hint, Trigger)>,
     leased: usize,
     unreadable: Vec<Decision<Outcome>>,
-    /// References that must not be looked at as branches as well.
+    /// References that the rows account for, so that they are not listed again as branches.
     seen: BTreeSet<GitRef>,
 }
 
@@ -61,15 +61,15 @@ impl Worklist {
         let mut mistakes = unreadable;
         mistakes.extend(missing_branches(repository, branches, routes));
         let is_routed = |git_ref: &GitRef| routes.concerning(repository.name(), git_ref).next().is_some();
-        let mut routed: Vec<(Hint, Trigger)> = branches
+        let mut concerned: Vec<(Hint, Trigger)> = branches
             .iter()
             .filter_map(|branch| GitRef::branch(branch).ok())
             .filter(|git_ref| !seen.contains(git_ref) && is_routed(git_ref))
             .map(|git_ref| (Hint::without_event(repository, git_ref), Trigger::Reconcile))
             .collect();
         rotate(&mut pending, now);
-        rotate(&mut routed, now);
-        Self { looks: alternate(pending, routed), leased, mistakes }
+        rotate(&mut concerned, now);
+        Self { looks: alternate(pending, concerned), leased, mistakes }
     }
 
     /// The worklist of a repository that does not exist: a mistake if a route names the repository.
@@ -194,7 +194,72 @@ pub(crate) fn rotate<T>(list: &mut [T], now: OffsetDateTime) {
 
 #[cfg(test)]
 mod tests {
+    use sekisho_domain::change::Change;
+    use sekisho_domain::config::Document;
+    use sekisho_ledger::Key;
+    use time::macros::datetime;
+
     use super::*;
+
+    const NOW: OffsetDateTime = datetime!(2026-11-21 12:00 UTC);
+
+    const CONFIG: &str = r#"
+        [[route]]
+        repository = "shop"
+        branches = ["main", "missing", "release/*"]
+        [[route.target]]
+        account = "222222222222"
+        region = "ap-northeast-1"
+        pipeline = "shop"
+        action = "Source"
+    "#;
+
+    fn row(repository: &RepositoryArn, git_ref: &str, is_leased: bool) -> RowResult {
+        let git_ref: GitRef = git_ref.parse().unwrap();
+        let change = Change {
+            kind: git_ref.kind(),
+            repository: repository.clone(),
+            git_ref: git_ref.clone(),
+            commit: "0123456789abcdef0123456789abcdef01234567".parse().unwrap(),
+            previous: None,
+            sequence: 1,
+            actor: None,
+            event: Some("event".to_owned()),
+        };
+        let row = BranchRow::default().with_pending(change, vec![], Some(5), NOW);
+        let state = if is_leased { row } else { row.given_back(&[], true) };
+        Ok(Row { sk: git_ref.to_string(), revision: 1, state })
+    }
+
+    #[test]
+    fn a_worklist_has_pending_changes_and_routed_branches_and_leaves_leased_and_unreadable_rows() {
+        let repository: RepositoryArn = "arn:aws:codecommit:ap-northeast-1:111111111111:shop".parse().unwrap();
+        let routes = Document::parse("t", CONFIG).unwrap().routes().unwrap();
+        let branches = ["main", "other", "release/1", "release/2", "release/3"].map(ToOwned::to_owned);
+        let unreadable = Key { pk: "branch".to_owned(), sk: "refs/heads/release/3".to_owned() };
+        let rows = vec![
+            row(&repository, "refs/heads/release/1", true),
+            row(&repository, "refs/heads/release/2", false),
+            row(&repository, "refs/tags/v1", false),
+            Ok(Row { sk: "refs/heads/main".to_owned(), revision: 1, state: BranchRow::default() }),
+            Err(sekisho_ledger::Error::Unreadable { key: unreadable, source: "no sequence".into() }),
+        ];
+        let worklist = Worklist::new(&repository, &branches, rows, &routes, NOW);
+        let mut looks: Vec<_> =
+            worklist.looks.iter().map(|(hint, trigger)| (hint.git_ref.as_str(), *trigger)).collect();
+        looks.sort_by_key(|(git_ref, _)| *git_ref);
+        let expected = [
+            ("refs/heads/main", Trigger::Reconcile),
+            ("refs/heads/release/2", Trigger::Pending),
+            ("refs/tags/v1", Trigger::Pending),
+        ];
+        assert_eq!(looks, expected);
+        assert_eq!(worklist.leased, 1);
+        let refs: Vec<_> = worklist.mistakes.iter().map(|mistake| mistake.concerns.get("ref").cloned()).collect();
+        assert_eq!(refs, [None, Some("missing".to_owned())]);
+        let tag = worklist.looks.iter().find_map(|(hint, _)| hint.tag.clone());
+        assert_eq!(tag.and_then(|tag| tag.at), Some(5));
+    }
 
     #[test]
     fn every_part_of_a_long_list_comes_first_within_twenty_reconciles() {

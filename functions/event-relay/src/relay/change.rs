@@ -10,14 +10,12 @@ use crate::settle::settle;
 use crate::world::World;
 
 pub(crate) async fn relay_change<W: World>(run: &Run<'_, W>, hint: &Hint) -> Report {
-    let settled = settle(run, hint, Trigger::Event).await;
-    let mut report = Report { failure: settled.failure, ..Report::default() };
-    report.log.extend(settled.decisions);
+    let report = settle(run, hint, Trigger::Event).await;
     match report.failure {
-        // The reconcile looks at a branch again. A tag's event would be lost, so it goes to the dead-letter queue.
+        // The reconcile looks at a branch again. A tag's event would be lost, so the invocation fails and Lambda keeps
+        // the event in the dead-letter queue.
         Some(error) if error.is_final() && hint.git_ref.kind() == RefKind::Branch => {
-            report.log.push(about_hint(hint, needs_repair(&error)));
-            Report { failure: None, ..report }
+            Report { failure: None, ..report }.with(about_hint(hint, needs_repair(&error)))
         }
         failure => Report { failure, ..report },
     }

@@ -12,15 +12,14 @@ use crate::error::Error;
 use crate::hint::{Hint, Trigger};
 use crate::outcome::{Outcome, about_hint, needs_repair};
 use crate::run::Run;
-use crate::settle::{Settled, settle};
+use crate::settle::settle;
 use crate::worklist::{Branches, Worklist, rotate, unmatched_globs};
 use crate::world::World;
 
-/// References that are looked at at once. One after the other, a thousand references would take longer than Lambda lets
-/// the function run.
+/// References that are looked at concurrently. One after the other, a thousand references would take longer than the
+/// function's timeout.
 const CONCURRENT_LOOKS: usize = 8;
-/// Store the decisions after this many, and once at the end. Decisions that were not stored are lost if Lambda ends the
-/// invocation.
+/// Store after this many decisions, and once at the end: if Lambda ends the invocation, unstored decisions are lost.
 const STORE_AFTER: usize = 100;
 
 /// Looks at every routed branch and finishes pending changes. References without news, and references that no time was
@@ -133,20 +132,18 @@ impl<W: World> Reconcile<'_, W> {
 
     async fn look_at_all(&mut self, looks: Vec<(Hint, Trigger)>) {
         let run = self.run;
-        let mut settled = stream::iter(looks)
+        let mut answers = stream::iter(looks)
             .map(async |(hint, trigger)| {
                 let settled = if run.has_time() { Some(settle(run, &hint, trigger).await) } else { None };
                 (hint, settled)
             })
             .buffer_unordered(CONCURRENT_LOOKS);
-        while let Some((hint, settled)) = settled.next().await {
-            match settled {
-                Some(settled) => self.add(&hint, settled),
-                None => {
-                    self.counts.late += 1;
-                    continue;
-                }
-            }
+        while let Some((hint, settled)) = answers.next().await {
+            let Some(settled) = settled else {
+                self.counts.late += 1;
+                continue;
+            };
+            self.add(&hint, settled);
             if self.log.unstored() >= STORE_AFTER
                 && let Err(error) = self.log.record(run).await
             {
@@ -155,15 +152,15 @@ impl<W: World> Reconcile<'_, W> {
         }
     }
 
-    fn add(&mut self, hint: &Hint, settled: Settled) {
+    fn add(&mut self, hint: &Hint, settled: Report) {
         match settled.failure {
             None => {}
             Some(Error::Busy { .. }) => self.counts.leased += 1,
             Some(Error::NoTime { .. }) => self.counts.late += 1,
             Some(error) => self.fail(error, |decision| about_hint(hint, decision)),
         }
-        for decision in settled.decisions {
-            // A filtered decision with an account is about a pending change that lost its route: that one is news.
+        for decision in settled.log.into_decisions() {
+            // A filtered decision with an account is about a pending change that lost its route, and is not counted.
             let is_unchanged = decision.outcome == Outcome::Duplicate
                 || decision.outcome == Outcome::Filtered && !decision.concerns.contains_key("account");
             if is_unchanged { self.counts.unchanged += 1 } else { self.log.push(decision) }

@@ -219,7 +219,7 @@ async fn a_pending_change_whose_route_is_gone_is_dropped_and_not_kept_for_the_re
 #[tokio::test(start_paused = true)]
 async fn an_unreadable_row_stops_no_other_reference() {
     let function = Function::new();
-    let key = sekisho_ledger::Key { pk: format!("branch#{}", SHOP), sk: MAIN.to_owned() };
+    let key = sekisho_ledger::Key { pk: format!("branch#{SHOP}"), sk: MAIN.to_owned() };
     let broken = std::collections::BTreeMap::from([("sequence", "many")]);
     sekisho_ledger::Store::write(&function.account().ledger, &key, &broken, None, "another").await.unwrap();
     let decisions = function.file("schedule").await.unwrap().decisions;
