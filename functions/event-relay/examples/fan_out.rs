@@ -1,7 +1,7 @@
 //! Measures the fan-out of one change to many targets, in an account where PutEvents and SendMessage take 30 ms a call.
-//! Prints how the time compares with (calls ÷ calls in flight) × 30 ms, and the peak memory. Calls and calls in flight are
-//! counted. A second run, in a process of its own, has 3 % of the buses refuse permanently: the dead-letter queue must hold
-//! exactly those. The SDK's own work, signatures and TLS are not included: `make bench` measures them.
+//! Prints how the time compares with (calls ÷ calls in flight) × 30 ms, and the peak memory. Calls and calls in flight
+//! are counted. A second run, in a process of its own, has 3 % of the buses refuse permanently: the dead-letter queue
+//! must hold exactly those. The SDK's own work, signatures and TLS are not included: `make bench` measures them.
 //!
 //! ```sh
 //! cargo run --release -p event-relay --example fan_out            # 1,000 targets
@@ -89,7 +89,8 @@ async fn run(name: &str, targets: usize, refusing: &BTreeSet<AccountId>) {
     let in_flight = world.max_in_flight();
     let bound = CALL.mul_f64(calls as f64 / in_flight as f64);
     println!(
-        "{name}: {targets} targets, {calls} calls of 30 ms, at most {in_flight} in flight: {:.0} ms, {:.2} times {:.0} ms; {} in the queue; peak {} KiB",
+        "{name}: {targets} targets, {calls} calls of 30 ms, at most {in_flight} in flight: {:.0} ms, \
+         {:.2} times {:.0} ms; {} in the queue; peak {} KiB",
         took.as_secs_f64() * 1e3,
         took.as_secs_f64() / bound.as_secs_f64(),
         bound.as_secs_f64() * 1e3,

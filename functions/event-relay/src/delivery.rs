@@ -36,7 +36,8 @@ pub(crate) struct Undelivered {
     pub(crate) reason: String,
 }
 
-/// Whether a ledger row can hold the deliveries. DynamoDB counts 44 bytes for each, the region and the pipelines' names.
+/// Whether a ledger row can hold the deliveries. For each of them DynamoDB counts 44 bytes, the region and the names of
+/// the pipelines.
 pub(crate) fn fit_row(deliveries: &[Delivery]) -> bool {
     let pipelines = |d: &Delivery| d.pipelines.iter().map(|pipeline| pipeline.as_str().len() + 1).sum::<usize>();
     let bytes: usize = deliveries.iter().map(|d| 44 + d.region.as_str().len() + pipelines(d)).sum();

@@ -6,7 +6,8 @@ use sekisho_lambda::{ErrorType, Failure, ServiceError};
 
 use crate::hint::Hint;
 
-/// Why an invocation failed. A retry may cure each of them except [`Error::Misconfigured`] and [`Error::InvalidRequest`].
+/// Why an invocation failed. A retry may cure each of them except [`Error::Misconfigured`] and
+/// [`Error::InvalidRequest`].
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The configuration or the environment is wrong.

@@ -49,9 +49,8 @@ pub(crate) async fn redelivery<W: World>(run: &Run<'_, W>, redelivery: &Redelive
     }
 }
 
-/// Reads changed paths while they can make a difference and time is left to offer the change afterwards. A diff that
-/// takes too long to read would take as long on every retry and would block the branch, so that everything then counts
-/// as changed.
+/// Reads changed paths while they can add a route and time is left to offer the change afterwards. If a diff takes too
+/// long, everything counts as changed: the diff would take as long on every retry and block the branch.
 async fn touched_routes<'r, W: World>(
     run: &Run<'_, W>,
     hint: &Hint,

@@ -7,7 +7,7 @@ use sekisho_domain::change::{CommitId, GitRef, RepositoryArn};
 pub(crate) struct Hint {
     pub(crate) repository: RepositoryArn,
     pub(crate) git_ref: GitRef,
-    /// Set for a tag only: CodeCommit's API has no operation that reads a tag, so the event is the only source.
+    /// Set for a tag only. CodeCommit has no operation that reads a tag, so the event is the only source.
     pub(crate) tag: Option<TagMove>,
     /// ARN of the principal that moved the reference, if the event names one.
     pub(crate) actor: Option<String>,
@@ -16,7 +16,7 @@ pub(crate) struct Hint {
 }
 
 impl Hint {
-    /// A hint that does not come from an event: only the head decides.
+    /// A hint of the reconcile, without an event.
     pub(crate) fn without_event(repository: &RepositoryArn, git_ref: GitRef) -> Self {
         Self { repository: repository.clone(), git_ref, tag: None, actor: None, event: None }
     }
@@ -34,10 +34,10 @@ pub(crate) struct TagMove {
 /// Why the function looks at a reference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Trigger {
-    /// An event. It occurs once, so it waits for an invocation that holds the reference.
+    /// An event. An event comes only once, so this look waits for the invocation that holds the reference.
     Event,
-    /// The reconcile found a routed branch. It does not wait, because other branches need the time.
+    /// A routed branch of a reconcile. This look does not wait, because other branches need the time.
     Reconcile,
-    /// The reconcile found a pending change, which must be finished even if no route is left.
+    /// A pending change that a reconcile found. The change must be finished even if no route is left.
     Pending,
 }

@@ -12,7 +12,7 @@
 //! | input | effect |
 //! | --- | --- |
 //! | `CodeCommit Repository State Change`, merged pull request | relays the head of that branch or tag |
-//! | schedule (`source` is `aws.events`) | reconciles: compares every routed branch with the ledger, finishes pending changes |
+//! | schedule (`source` is `aws.events`) | compares every routed branch with the ledger, finishes pending changes |
 //! | `{"action":"explain","event":{…}}` | returns the plan for the event with its reason; writes and sends nothing |
 //! | `{"action":"redeliver",…}` | sends a change from the dead-letter queue to its target again |
 //!

@@ -39,7 +39,7 @@ pub(crate) fn about_hint(hint: &Hint, decision: Decision<Outcome>) -> Decision<O
         .about_some("event", hint.event.as_deref())
 }
 
-/// A decision about a change that has its sequence.
+/// A decision about a change. The change replaces what the decision concerned so far.
 pub(crate) fn about_change(change: &Change, decision: Decision<Outcome>) -> Decision<Outcome> {
     let concerns = BTreeMap::from([
         ("repository", change.repository.to_string()),
@@ -51,7 +51,7 @@ pub(crate) fn about_change(change: &Change, decision: Decision<Outcome>) -> Deci
     Decision { concerns, ..decision }.about_some("event", change.event.as_deref())
 }
 
-/// A decision about an event that needs no action, with the fields by which a person finds the event again.
+/// A decision about an event that is ignored or refused, with the fields that identify the event.
 pub(crate) fn about_payload(payload: &str, decision: Decision<Outcome>) -> Decision<Outcome> {
     const FIELDS: [(&str, &str); 4] = [
         ("event", "/id"),
@@ -76,7 +76,7 @@ pub(crate) fn dead_lettered(change: &Change, undelivered: &Undelivered) -> Decis
         .about("region", undelivered.delivery.region.as_str())
 }
 
-/// Pipelines that a pending change was meant for and that no route leads to any more.
+/// The pending change is not sent to these pipelines, because no route leads to them any more.
 pub(crate) fn no_longer_routed(change: &Change, dropped: &Delivery) -> Decision<Outcome> {
     let pipelines: Vec<&str> = dropped.pipelines.iter().map(PipelineName::as_str).collect();
     let reason = format!("the pending change is no longer routed to {}: it is not sent there", pipelines.join(", "));

@@ -171,7 +171,8 @@ fn plan_for_paths(facts: &Facts<'_>, head: &CommitId, now: OffsetDateTime) -> Re
     }
     if !delivery::fit_row(&deliveries) {
         let reason = format!(
-            "the change goes to {} accounts and regions, more than a ledger row can hold (about 6,000), so it was sent to none: configure fewer targets",
+            "the change goes to {} accounts and regions, more than a ledger row can hold (about 6,000), so it was sent \
+             to none: configure fewer targets",
             deliveries.len()
         );
         return Ok(decided(hint, Some(head), Outcome::Failed, &reason));
@@ -191,8 +192,8 @@ fn plan_for_paths(facts: &Facts<'_>, head: &CommitId, now: OffsetDateTime) -> Re
 }
 
 /// How to continue with a pending change. If the configuration was corrected meanwhile, the change does not fit the
-/// routes: a branch's head is then planned anew. A tag's change goes, with a new sequence, to the targets that are routed
-/// now, because a tag has no head that could be read.
+/// routes: a branch's head is then planned anew. A tag's change goes, with a new sequence, to the targets that are
+/// routed now, because a tag has no head that could be read.
 fn claim_pending(
     row: &BranchRow,
     pending: &Pending,

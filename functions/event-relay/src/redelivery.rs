@@ -25,7 +25,7 @@ pub struct Redelivery {
 }
 
 impl Redelivery {
-    /// The message for a change that a target did not get.
+    /// The message for a target that did not get the change.
     pub(crate) fn new(change: &Change, undelivered: &Undelivered) -> Self {
         Self {
             action: "redeliver".to_owned(),

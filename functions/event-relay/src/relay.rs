@@ -42,8 +42,8 @@ impl<W: World> Relay<W> {
     /// Handles one payload.
     ///
     /// # Errors
-    /// An error that a retry may cure, or a request of a person that cannot be understood. Any other mistake is a
-    /// decision.
+    /// An error that a retry may cure, or a request of a person that cannot be understood. Every other problem is a
+    /// decision in the answer.
     pub async fn handle(&self, payload: &str, invocation: &Invocation) -> Result<Decisions<Outcome>, Error> {
         let run = &Run { world: &self.world, routes: &self.routes, invocation };
         let Report { mut log, failure } = match request::read(payload, invocation) {

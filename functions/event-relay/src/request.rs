@@ -146,7 +146,8 @@ fn pull_request(envelope: &Envelope, own: &Invocation) -> Request {
     if detail.event != "pullRequestMergeStatusUpdated" || detail.is_merged.as_deref() != Some("True") {
         return Request::Ignored("the pull request has not been merged".to_owned());
     }
-    // The merge also moves the branch, which has an event of its own. The second of the two events finds the head relayed.
+    // The merge also moves the branch, which has an event of its own. The second of the two events finds the head
+    // relayed.
     let repository = detail.repositories.as_deref().and_then(<[String]>::first);
     match (repository, detail.destination) {
         (Some(repository), Some(git_ref)) => {

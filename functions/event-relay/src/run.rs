@@ -12,8 +12,8 @@ use crate::branch::{self, BranchRow};
 use crate::plan::Snapshot;
 use crate::world::World;
 
-/// Safety margin before Lambda's timeout: a PutEvents call that has begun (three attempts of 5 s), and the write of the
-/// targets that are left.
+/// Safety margin before Lambda's timeout. It is enough for a PutEvents call that has begun (three attempts of 5 s) and
+/// for the write of the row afterwards.
 pub(crate) const RESERVE: Duration = Duration::from_secs(20);
 /// The pause before a reference that another invocation holds is read again.
 pub(crate) const POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -36,8 +36,8 @@ impl<W: World> Run<'_, W> {
         self.invocation.time_left(self.now())
     }
 
-    /// Whether enough time is left to look at a reference and to offer a change. Without this check an attempt to deliver
-    /// the change could be used up without an offer.
+    /// Whether enough time is left to look at a reference and to offer a change. Otherwise an attempt to deliver the
+    /// change would be used up without an offer.
     pub(crate) fn has_time(&self) -> bool {
         self.time_left() > RESERVE + POLL_INTERVAL
     }

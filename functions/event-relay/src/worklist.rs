@@ -147,7 +147,7 @@ fn missing_branches(
 }
 
 /// Routes with a glob for the repository that match nothing: no repository matches, or no matching repository has a
-/// branch that the route names. A branch that only some of the repositories lack is no mistake.
+/// branch that the route names. It is no mistake if only some of the repositories lack a branch.
 pub(crate) fn unmatched_globs(routes: &Routes, found: &[Branches]) -> Vec<Decision<Outcome>> {
     let globs = routes.iter().filter(|route| route.repository().literal().is_none());
     globs.flat_map(|route| unmatched_by(route, found)).collect()
@@ -214,7 +214,7 @@ mod tests {
         action = "Source"
     "#;
 
-    fn row(repository: &RepositoryArn, git_ref: &str, is_leased: bool) -> RowResult {
+    fn row(repository: &RepositoryArn, git_ref: &str, is_leased: bool) -> Row<BranchRow> {
         let git_ref: GitRef = git_ref.parse().unwrap();
         let change = Change {
             kind: git_ref.kind(),
@@ -228,19 +228,19 @@ mod tests {
         };
         let row = BranchRow::default().with_pending(change, vec![], Some(5), NOW);
         let state = if is_leased { row } else { row.given_back(&[], true) };
-        Ok(Row { sk: git_ref.to_string(), revision: 1, state })
+        Row { sk: git_ref.to_string(), revision: 1, state }
     }
 
     #[test]
-    fn a_worklist_has_pending_changes_and_routed_branches_and_leaves_leased_and_unreadable_rows() {
+    fn a_worklist_has_pending_changes_and_routed_branches_but_no_leased_or_unreadable_rows() {
         let repository: RepositoryArn = "arn:aws:codecommit:ap-northeast-1:111111111111:shop".parse().unwrap();
         let routes = Document::parse("t", CONFIG).unwrap().routes().unwrap();
         let branches = ["main", "other", "release/1", "release/2", "release/3"].map(ToOwned::to_owned);
         let unreadable = Key { pk: "branch".to_owned(), sk: "refs/heads/release/3".to_owned() };
         let rows = vec![
-            row(&repository, "refs/heads/release/1", true),
-            row(&repository, "refs/heads/release/2", false),
-            row(&repository, "refs/tags/v1", false),
+            Ok(row(&repository, "refs/heads/release/1", true)),
+            Ok(row(&repository, "refs/heads/release/2", false)),
+            Ok(row(&repository, "refs/tags/v1", false)),
             Ok(Row { sk: "refs/heads/main".to_owned(), revision: 1, state: BranchRow::default() }),
             Err(sekisho_ledger::Error::Unreadable { key: unreadable, source: "no sequence".into() }),
         ];

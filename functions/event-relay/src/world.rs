@@ -80,8 +80,8 @@ pub trait World {
     async fn branches(&self, repository: &str) -> Result<Option<Vec<String>>, ServiceError>;
     /// Lists the names of all repositories.
     async fn repositories(&self) -> Result<Vec<String>, ServiceError>;
-    /// Makes one PutEvents call with up to 10 entries for buses of one region. Returns one result for each entry, in the
-    /// same order.
+    /// Makes one PutEvents call with up to 10 entries for buses of one region. Returns one result for each entry, in
+    /// the same order.
     async fn put_events(&self, region: &Region, entries: &[Entry]) -> Vec<EntryResult>;
     /// Sends a message to the dead-letter queue.
     async fn dead_letter(&self, body: String) -> Result<(), ServiceError>;

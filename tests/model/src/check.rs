@@ -67,8 +67,8 @@ pub(crate) fn check(shared: &Shared) -> Result<(), Broken> {
     Ok(())
 }
 
-/// In the order of their sequences, the changes of a branch follow the heads of the branch, and no head comes twice in a
-/// row.
+/// In the order of their sequences, the changes of a branch follow the heads of the branch, and no head comes twice in
+/// a row.
 fn changes_follow_the_branch(shared: &Shared) -> Result<(), Broken> {
     let mut changes: BTreeMap<String, BTreeMap<u64, CommitId>> = BTreeMap::new();
     for detail in shared.relayed.borrow().iter() {

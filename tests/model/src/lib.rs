@@ -1,6 +1,7 @@
 //! A model of a repository account and a pipeline account around the **real** functions event-relay and
-//! pipeline-starter, with a ledger that enforces the same conditions as the table. In the model, events are lost, repeated,
-//! delayed and reordered, calls fail before or after they take effect, and invocations crash between any two calls.
+//! pipeline-starter, with a ledger that enforces the same conditions as the table. In the model, events are lost,
+//! repeated, delayed and reordered, calls fail before or after they take effect, and invocations crash between any two
+//! calls.
 //!
 //! Every call of a function yields once before it takes effect and once after. A history polls a random invocation, one
 //! step at a time, or drops it: that is a crash at exactly this point.

@@ -1,5 +1,5 @@
-//! Ten thousand histories, each from its own seed. `SEKISHO_HISTORIES` sets another number. A failure names its seed, and
-//! `SEKISHO_SEED` runs only that history.
+//! Ten thousand histories, each from its own seed. `SEKISHO_HISTORIES` sets another number. A failure names its seed,
+//! and `SEKISHO_SEED` runs only that history.
 
 use sekisho_model::{Report, run};
 

@@ -43,8 +43,9 @@ pub async fn head(client: &Client, repository: &str, branch: &str) -> Result<Hea
     }
 }
 
-/// Reads one page of the paths that differ. Returns `None` if the paths cannot be known: a commit is gone, or CodeCommit
-/// fails to compare the commits. The same failure would come on every retry and block the branch permanently.
+/// Reads one page of the paths that differ. Returns `None` if the paths cannot be known: a commit is gone, or
+/// CodeCommit fails to compare the commits. The same failure would come on every retry and block the branch
+/// permanently.
 ///
 /// # Errors
 /// CodeCommit throttles the call, or denies it.

@@ -1,4 +1,4 @@
-//! `explain`: describes the plan for an event. Reads the same facts as the real path, and writes and sends nothing.
+//! `explain`: describes the plan for an event. The facts are read as on the real path; nothing is written or sent.
 
 use std::collections::BTreeSet;
 
@@ -80,12 +80,13 @@ async fn explain_redelivery<W: World>(run: &Run<'_, W>, redelivery: &Redelivery)
     })
 }
 
-/// A reconcile looks at many references, so that only the events of each reference can be explained.
+/// A reconcile has one plan for each reference, and only an event of a reference asks for that plan.
 fn reconcile_reason<W>(run: &Run<'_, W>) -> String {
     let globs: BTreeSet<&str> = run.routes.iter().map(|route| route.repository().pattern()).collect();
     let globs: Vec<&str> = globs.into_iter().collect();
     format!(
-        "a schedule's event: the reconcile would look at every routed branch of {} and finish pending changes; explain an event of a branch to see the plan for that branch",
+        "a schedule's event: the reconcile would look at every routed branch of {} and finish pending changes; explain \
+         an event of a branch to see the plan for that branch",
         globs.join(", ")
     )
 }

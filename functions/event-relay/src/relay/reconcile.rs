@@ -1,5 +1,5 @@
-//! The schedule's event: compares every routed branch with the ledger and finishes pending changes. Events are best
-//! effort, so the reconcile finds what they missed.
+//! The schedule's event: compares every routed branch with the ledger and finishes pending changes. CodeCommit's events
+//! are best effort, so the reconcile finds the changes whose event was lost.
 
 use futures_util::{StreamExt, stream};
 use sekisho_domain::change::RepositoryArn;
@@ -22,8 +22,8 @@ const CONCURRENT_LOOKS: usize = 8;
 /// Store after this many decisions, and once at the end: if Lambda ends the invocation, unstored decisions are lost.
 const STORE_AFTER: usize = 100;
 
-/// Looks at every routed branch and finishes pending changes. References without news, and references that no time was
-/// left for, are counted in one decision each. Only an error that a retry may cure fails the invocation.
+/// Looks at every routed branch and finishes pending changes. One decision counts the unchanged references, and one the
+/// references that no time was left for. Only an error that a retry may cure fails the invocation.
 pub(crate) async fn reconcile<W: World>(run: &Run<'_, W>) -> Report {
     let mut reconcile = Reconcile { run, log: DecisionLog::default(), counts: Counts::default(), failures: Vec::new() };
     reconcile.look_everywhere().await;

@@ -58,7 +58,11 @@ async fn what_is_no_answer_is_asked_again_later() {
 async fn a_page_of_differences_has_old_and_new_paths_and_the_way_to_the_next() {
     let page = json!({
         "differences": [
-            {"changeType": "M", "beforeBlob": {"path": "api/a.rs", "blobId": "1"}, "afterBlob": {"path": "api/b.rs", "blobId": "1"}},
+            {
+                "changeType": "M",
+                "beforeBlob": {"path": "api/a.rs", "blobId": "1"},
+                "afterBlob": {"path": "api/b.rs", "blobId": "1"},
+            },
             {"changeType": "A", "afterBlob": {"path": "README.md", "blobId": "2"}},
             {"changeType": "D", "beforeBlob": {"path": "web/x", "blobId": "3"}},
         ],

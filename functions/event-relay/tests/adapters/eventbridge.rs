@@ -32,7 +32,12 @@ async fn an_entry_on_the_wire() {
     assert_eq!(requests[0].operation, "PutEvents");
     assert_eq!(
         requests[0].body,
-        r#"{"Entries":[{"Source":"sekisho.relay","Resources":["arn:aws:codecommit:ap-northeast-1:111111111111:shop"],"DetailType":"Source Change","Detail":"{\"version\":1}","EventBusName":"arn:aws:events:ap-northeast-1:222222222222:event-bus/sekisho"}]}"#
+        concat!(
+            r#"{"Entries":[{"Source":"sekisho.relay","#,
+            r#""Resources":["arn:aws:codecommit:ap-northeast-1:111111111111:shop"],"#,
+            r#""DetailType":"Source Change","Detail":"{\"version\":1}","#,
+            r#""EventBusName":"arn:aws:events:ap-northeast-1:222222222222:event-bus/sekisho"}]}"#,
+        )
     );
 }
 

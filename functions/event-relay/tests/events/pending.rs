@@ -80,7 +80,8 @@ async fn a_change_that_a_crash_left_pending_is_sent_with_its_sequence_and_id() {
     assert!(accepted[1].1.change.sequence > change.sequence);
 }
 
-/// Makes a change pending under the routes of `config`, for targets that accept nothing; then the committed routes apply.
+/// Makes a change pending under the routes of `config`, for targets that accept nothing; then the committed routes
+/// apply.
 async fn corrected(config: &str) -> Function {
     let mut function = Function::with(config);
     function.set_bus(|_| EntryResult::Retryable("InternalFailure: again".to_owned()));
