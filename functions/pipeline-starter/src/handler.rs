@@ -196,7 +196,7 @@ impl<W: World> Starter<W> {
         &self,
         change: &Change,
         pipeline: &PipelineName,
-        actions: &BTreeSet<PipelineName>,
+        actions: &BTreeSet<sekisho_domain::route::ActionName>,
         invocation: &Invocation,
     ) -> Result<Decision<Outcome>, Error> {
         let key = claim::key(pipeline, &change.repository, &change.git_ref);
@@ -259,7 +259,7 @@ impl<W: World> Starter<W> {
         &self,
         key: &Key,
         pipeline: &PipelineName,
-        actions: &BTreeSet<PipelineName>,
+        actions: &BTreeSet<sekisho_domain::route::ActionName>,
         claimed: Row<State>,
         again: bool,
         invocation: &Invocation,

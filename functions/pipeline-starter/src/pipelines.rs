@@ -20,7 +20,7 @@ const PASSING: [&str; 3] =
 
 /// Starts an execution at the pinned commit.
 pub async fn start(client: &Client, start: &Start) -> Started {
-    let pin = |action: &sekisho_domain::route::PipelineName| {
+    let pin = |action: &sekisho_domain::route::ActionName| {
         SourceRevisionOverride::builder()
             .action_name(action.as_str())
             .revision_type(SourceRevisionType::CommitId)

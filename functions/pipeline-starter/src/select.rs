@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sekisho_domain::account::{AccountId, Region};
 use sekisho_domain::change::{GitRef, RepositoryArn, SourceChange};
-use sekisho_domain::route::{PipelineName, Routes};
+use sekisho_domain::route::{ActionName, PipelineName, Routes};
 
 /// Pipelines with the source actions to pin, in the order of their names.
-pub type Selected = BTreeMap<PipelineName, BTreeSet<PipelineName>>;
+pub type Selected = BTreeMap<PipelineName, BTreeSet<ActionName>>;
 
 /// What our own configuration routes here for the change's repository and reference, narrowed to what the event names.
 #[must_use]

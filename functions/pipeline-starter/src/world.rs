@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sekisho_domain::change::CommitId;
 use sekisho_domain::notice::Notice;
-use sekisho_domain::route::PipelineName;
+use sekisho_domain::route::{ActionName, PipelineName};
 use sekisho_ledger::Store;
 use time::OffsetDateTime;
 
@@ -17,7 +17,7 @@ pub struct Start {
     /// Which pipeline.
     pub pipeline: PipelineName,
     /// Its source actions that are pinned.
-    pub actions: Vec<PipelineName>,
+    pub actions: Vec<ActionName>,
     /// To this commit.
     pub commit: CommitId,
     /// The same in every try, so that CodePipeline knows a repetition: 64 of `[0-9a-f]`.

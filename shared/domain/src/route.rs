@@ -80,7 +80,7 @@ impl<'de> Deserialize<'de> for PathGlob {
     }
 }
 
-/// A name of a pipeline or of an action in one.
+/// The name of a pipeline.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct PipelineName(String);
@@ -88,20 +88,30 @@ pub struct PipelineName(String);
 impl TryFrom<String> for PipelineName {
     type Error = Malformed;
     fn try_from(value: String) -> Result<Self, Malformed> {
-        // CodePipeline's own rule, for pipelines and actions alike.
-        let fine = (1..=100).contains(&value.len())
-            && value.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'@' | b'-' | b'_'));
-        if fine {
-            Ok(Self(value))
-        } else {
-            Err(Malformed::new(
-                &value,
-                "the name of a pipeline or action: 1 to 100 letters, digits, `.`, `@`, `-` or `_`",
-            ))
-        }
+        codepipeline_name(value, "the name of a pipeline: 1 to 100 letters, digits, `.`, `@`, `-` or `_`").map(Self)
     }
 }
 string_newtype!(PipelineName);
+
+/// The name of an action in a pipeline.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ActionName(String);
+
+impl TryFrom<String> for ActionName {
+    type Error = Malformed;
+    fn try_from(value: String) -> Result<Self, Malformed> {
+        codepipeline_name(value, "the name of an action: 1 to 100 letters, digits, `.`, `@`, `-` or `_`").map(Self)
+    }
+}
+string_newtype!(ActionName);
+
+/// Checks CodePipeline's rule for names, which is the same for pipelines and actions.
+fn codepipeline_name(value: String, expected: &'static str) -> Result<String, Malformed> {
+    let is_valid = (1..=100).contains(&value.len())
+        && value.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'@' | b'-' | b'_'));
+    if is_valid { Ok(value) } else { Err(Malformed::new(&value, expected)) }
+}
 
 /// A pipeline that a change starts.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -113,8 +123,8 @@ pub struct Target {
     pub region: Region,
     /// The pipeline.
     pub pipeline: PipelineName,
-    /// Its source action whose revision is pinned to the commit.
-    pub action: PipelineName,
+    /// The pipeline's source action, which is pinned to the change's commit.
+    pub action: ActionName,
 }
 
 /// A change of a matching reference in a matching repository starts the targets.

@@ -26,6 +26,12 @@ pub fn epoch_millis(at: OffsetDateTime) -> u64 {
     u64::try_from(at.unix_timestamp_nanos() / 1_000_000).unwrap_or(0)
 }
 
+/// Reads milliseconds since 1970; `None` if no date has this number.
+#[must_use]
+pub fn from_epoch_millis(millis: i64) -> Option<OffsetDateTime> {
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000).ok()
+}
+
 fn write(at: OffsetDateTime, format: &[BorrowedFormatItem<'_>]) -> String {
     let utc = at.to_offset(time::UtcOffset::UTC);
     // The formats above ask only for what every date has, and writing to a string cannot fail.

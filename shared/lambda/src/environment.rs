@@ -1,4 +1,4 @@
-//! The process's environment, read once.
+//! The process's environment variables, and the names of all variables that the functions read.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -6,39 +6,60 @@ use std::path::PathBuf;
 use sekisho_domain::account::{AccountId, Malformed};
 use sekisho_domain::config::{Document, Misconfigured};
 
-/// Names the ledger's table.
+/// The name of the ledger table.
 pub const LEDGER_TABLE: &str = "LEDGER_TABLE";
-/// Names another configuration file than [`CONFIG_FILE`].
+/// The ARN of the SNS topic for notices.
+pub const NOTICE_TOPIC_ARN: &str = "NOTICE_TOPIC_ARN";
+/// event-relay: the URL of its dead-letter queue.
+pub const DEAD_LETTER_QUEUE_URL: &str = "DEAD_LETTER_QUEUE_URL";
+/// pipeline-starter: the account whose changes it accepts.
+pub const REPOSITORY_ACCOUNT_ID: &str = "REPOSITORY_ACCOUNT_ID";
+/// temp-access: the ARN of the permissions boundary that a principal must have.
+pub const ACCESS_BOUNDARY_ARN: &str = "ACCESS_BOUNDARY_ARN";
+/// artifact-checker: the name of the account's artifact bucket.
+pub const ARTIFACT_BUCKET: &str = "ARTIFACT_BUCKET";
+/// artifact-checker: the full ARN of the artifact bucket's key.
+pub const ARTIFACT_KEY_ARN: &str = "ARTIFACT_KEY_ARN";
+/// The path of the configuration file, if it is not [`CONFIG_FILE`].
 pub const SEKISHO_CONFIG: &str = "SEKISHO_CONFIG";
-/// Where the layer puts the configuration.
+/// The path of the configuration file in the layer.
 pub const CONFIG_FILE: &str = "/opt/sekisho.toml";
-/// `TRACE`, `DEBUG`, `INFO`, `WARN`, `ERROR` or `FATAL`: lines below it are not written.
+/// The lowest level that is logged: `TRACE`, `DEBUG`, `INFO`, `WARN`, `ERROR` or `FATAL`.
 pub const LOG_LEVEL: &str = "AWS_LAMBDA_LOG_LEVEL";
-/// The function's name, set by Lambda.
-pub const FUNCTION_NAME: &str = "AWS_LAMBDA_FUNCTION_NAME";
+/// The function's region.
+pub const REGION: &str = "AWS_REGION";
+/// The endpoint of every service, if it is not AWS's own.
+pub const ENDPOINT_URL: &str = "AWS_ENDPOINT_URL";
+/// The endpoint of S3, if it is not AWS's own.
+pub const S3_ENDPOINT_URL: &str = "AWS_ENDPOINT_URL_S3";
+pub(crate) const ACCESS_KEY: &str = "AWS_ACCESS_KEY_ID";
+pub(crate) const SECRET_KEY: &str = "AWS_SECRET_ACCESS_KEY";
+pub(crate) const SESSION_TOKEN: &str = "AWS_SESSION_TOKEN";
+/// OpenSSL's variables for certificate authorities other than Amazon's.
+pub(crate) const OTHER_AUTHORITIES: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
 
 /// The variables as they were when the process started.
 #[derive(Debug, Clone, Default)]
 pub struct Environment(BTreeMap<String, String>);
 
 impl Environment {
-    /// Of this process; what is not Unicode is left out.
+    /// The variables of this process, without those that are not Unicode.
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
     pub fn of_process() -> Self {
         Self(std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect())
     }
 
-    /// The value, where the variable is set and not empty.
+    /// The value of a variable, or `None` if it is unset or empty.
     #[must_use]
     pub fn optional(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
-    /// The value.
+    /// The value of a variable.
     ///
     /// # Errors
-    /// Where it is not set, or empty.
+    /// If the variable is unset or empty.
     pub fn required(&self, name: &str) -> Result<&str, Misconfigured> {
         self.optional(name).ok_or_else(|| Misconfigured {
             file: "environment".to_owned(),
@@ -47,10 +68,10 @@ impl Environment {
         })
     }
 
-    /// The value as an account id.
+    /// The value of a variable that holds an account id.
     ///
     /// # Errors
-    /// Where it is not set, or none.
+    /// If the variable is unset, empty or not an account id.
     pub fn account(&self, name: &str) -> Result<AccountId, Misconfigured> {
         self.required(name)?.parse().map_err(|error: Malformed| Misconfigured {
             file: "environment".to_owned(),
@@ -62,7 +83,7 @@ impl Environment {
     /// Reads the configuration file.
     ///
     /// # Errors
-    /// Where it cannot be read, or is no TOML.
+    /// If the file cannot be read or is not TOML.
     pub fn configuration(&self) -> Result<Document, Misconfigured> {
         let path = PathBuf::from(self.optional(SEKISHO_CONFIG).unwrap_or(CONFIG_FILE));
         let file = path.display().to_string();
@@ -90,16 +111,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn empty_is_not_set() {
+    fn an_empty_variable_counts_as_unset() {
         let environment: Environment = [("A", ""), ("B", "b")].into_iter().collect();
         assert_eq!(environment.required("A").unwrap_err().key, "A");
         assert_eq!(environment.required("B").unwrap(), "b");
     }
 
     #[test]
-    fn a_missing_file_is_named() {
+    fn the_error_names_the_missing_file() {
         let environment: Environment = [(SEKISHO_CONFIG, "/nowhere/sekisho.toml")].into_iter().collect();
-        let error = environment.configuration().unwrap_err().to_string();
-        assert!(error.starts_with("/nowhere/sekisho.toml: file: cannot be read"), "{error}");
+        let error = environment.configuration().unwrap_err();
+        assert_eq!((error.file.as_str(), error.key.as_str()), ("/nowhere/sekisho.toml", "file"));
     }
 }

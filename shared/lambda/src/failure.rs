@@ -1,28 +1,28 @@
-//! How a function fails: a stable type for machines, a sentence for people, the chain of causes for the log.
+//! How an invocation fails: a stable type for programs, a sentence for people, and the chain of causes for the log.
 
 use serde::Serialize;
 
-/// The function error's `errorType`. Stable: people and alarms know these names.
+/// The `errorType` of a function error. People and alarms depend on these names, so they never change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum ErrorType {
-    /// The request is not one; the message says what to type instead.
+    /// The payload is not a valid request. The message says what to type instead.
     InvalidRequest,
-    /// A request that is understood and not granted.
+    /// The request is valid, and a rule forbids it.
     Refused,
-    /// What it names does not exist.
+    /// The request names something that does not exist.
     NotFound,
-    /// It does not fit a limit of AWS's or of the configuration's.
+    /// The request exceeds a limit of AWS or of the configuration.
     LimitExceeded,
-    /// AWS asks to slow down; the same again later works.
+    /// AWS asks for fewer requests. The same request works later.
     Throttled,
-    /// The configuration or environment is wrong; the message says where.
+    /// The configuration or the environment is wrong. The message says where.
     Misconfigured,
-    /// Anything else: the log has the chain of causes.
+    /// Any other failure. The log has the chain of causes.
     Internal,
 }
 
 impl ErrorType {
-    /// The name as it stands in `errorType`.
+    /// The name as it appears in `errorType`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -39,18 +39,18 @@ impl ErrorType {
 
 /// An error that ends an invocation.
 pub trait Failure: std::error::Error {
-    /// Which of the stable types it is.
+    /// The stable type that callers see.
     fn error_type(&self) -> ErrorType;
 }
 
-/// An error and all that caused it, in one line: `what: why: why`.
+/// An error and its causes on one line, separated by colons.
 #[must_use]
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
         let line = error.to_string();
-        // SDK errors repeat their source's text in their own.
+        // Errors of the SDK repeat the text of their source.
         if !text.ends_with(&line) {
             text.push_str(": ");
             text.push_str(&line);

@@ -1,32 +1,31 @@
-//! One invocation, and the loop that answers them.
+//! One invocation, and the loop that answers invocations.
 
 use std::time::Duration;
 
 use lambda_runtime::{Context, Diagnostic, LambdaEvent, service_fn};
 use serde::Serialize;
-use serde_json::json;
 use serde_json::value::RawValue;
 use time::OffsetDateTime;
+use tracing::{Instrument as _, error, info_span, warn};
 
 use sekisho_domain::account::{AccountId, Arn, Region};
 use sekisho_domain::config::Misconfigured;
 
 use crate::failure::{ErrorType, Failure, chain};
-use crate::log::{self, Level};
 
-/// The time. The only clock there is: decisions take the time as a value.
+/// The current time. Decisions take the time as a value, so this is the only clock.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the clock")]
 pub fn now() -> OffsetDateTime {
     OffsetDateTime::now_utc()
 }
 
-/// What Lambda says about an invocation.
+/// What Lambda tells a function about an invocation.
 #[derive(Debug, Clone)]
 pub struct Invocation {
-    /// Lambda's request id: the same when Lambda tries an asynchronous invocation again.
+    /// Lambda's request id. Retries of an asynchronous invocation have the same id.
     pub request_id: String,
-    /// The function's partition: `aws`, `aws-cn`, `aws-us-gov`.
+    /// The function's partition: `aws`, `aws-cn` or `aws-us-gov`.
     pub partition: String,
     /// The account that the function runs in.
     pub account: AccountId,
@@ -34,7 +33,7 @@ pub struct Invocation {
     pub region: Region,
     /// The function's name.
     pub function: String,
-    /// When Lambda ends it.
+    /// When Lambda ends the invocation.
     pub deadline: OffsetDateTime,
 }
 
@@ -58,18 +57,18 @@ impl Invocation {
         })
     }
 
-    /// How long Lambda lets it run yet.
+    /// The time until Lambda ends the invocation.
     #[must_use]
     pub fn time_left(&self, now: OffsetDateTime) -> Duration {
         Duration::try_from(self.deadline - now).unwrap_or(Duration::ZERO)
     }
 }
 
-/// Answers invocations until Lambda ends the process, all of it on this thread. The payload is handed over as the text that
-/// came.
+/// Answers invocations until Lambda ends the process, all of them on this thread. `handle` gets the payload as the text
+/// that arrived.
 ///
 /// # Errors
-/// Where Lambda's Runtime API cannot be reached, or the process gets nothing to wait with.
+/// If Lambda's Runtime API cannot be reached, or the async runtime cannot be built.
 pub fn serve<H, R, E>(handle: &H) -> Result<(), lambda_runtime::Error>
 where
     H: AsyncFn(&str, &Invocation) -> Result<R, E>,
@@ -78,27 +77,35 @@ where
 {
     let answers = lambda_runtime::run(service_fn(async move |event: LambdaEvent<Box<RawValue>>| {
         let (payload, context) = event.into_parts();
-        let answer = match Invocation::of(&context) {
-            Ok(invocation) => handle(payload.get(), &invocation).await,
-            Err(misconfigured) => Err(E::from(misconfigured)),
+        let function = context.env_config.function_name.as_str();
+        let span = info_span!("invocation", requestId = context.request_id.as_str(), function);
+        let answer = async {
+            let answer = match Invocation::of(&context) {
+                Ok(invocation) => handle(payload.get(), &invocation).await,
+                Err(misconfigured) => Err(E::from(misconfigured)),
+            };
+            answer.map_err(|error| diagnostic(&error, &context.request_id))
         };
-        answer.map_err(|error| diagnostic(&error, &context.request_id))
+        answer.instrument(span).await
     }));
-    // One thread beside it, on which the C library looks up the names of hosts. They are few, and a thread for each costs more
-    // at a start than their turns. A name that nobody answers for holds up the others for as long as the template's
-    // `RES_OPTIONS` says: no timeout of the SDK frees the thread.
+    // One further thread, on which the C library looks up host names. A start needs few names, and a thread for each would
+    // cost more than looking them up in turn. A name server that does not answer delays the other names for as long as
+    // the template's `RES_OPTIONS` allows: no timeout of the SDK frees the thread.
     tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build()?.block_on(answers)
 }
 
-/// People see the first line and the request id; the log has the chain of causes.
+/// Logs the error with its causes, and returns what the caller sees: the sentence and the request id.
 fn diagnostic<E: Failure>(error: &E, request_id: &str) -> Diagnostic {
     let error_type = error.error_type();
-    let level = match error_type {
-        ErrorType::InvalidRequest | ErrorType::Refused | ErrorType::NotFound | ErrorType::LimitExceeded => Level::Warn,
-        ErrorType::Throttled | ErrorType::Misconfigured | ErrorType::Internal => Level::Error,
-    };
-    let fields = json!({"requestId": request_id, "errorType": error_type, "error": chain(error)});
-    log::line(level, "invocation failed", &fields);
+    let causes = chain(error);
+    match error_type {
+        ErrorType::InvalidRequest | ErrorType::Refused | ErrorType::NotFound | ErrorType::LimitExceeded => {
+            warn!(errorType = error_type.name(), error = causes, "invocation failed");
+        }
+        ErrorType::Throttled | ErrorType::Misconfigured | ErrorType::Internal => {
+            error!(errorType = error_type.name(), error = causes, "invocation failed");
+        }
+    }
     Diagnostic { error_type: error_type.name().to_owned(), error_message: format!("{error} (request {request_id})") }
 }
 
@@ -114,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn the_arn_says_where_it_runs() {
+    fn account_region_and_name_come_from_the_arn() {
         let arn = "arn:aws:lambda:ap-northeast-1:012345678901:function:temp-access:live";
         let invocation = Invocation::of(&context(arn)).unwrap();
         assert_eq!(invocation.account.as_str(), "012345678901");
@@ -125,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn another_arn_is_misconfigured() {
+    fn an_arn_that_is_not_a_functions_is_misconfigured() {
         for arn in ["", "arn:aws:s3:::bucket", "arn:aws:lambda:ap-northeast-1:1:function:x"] {
             assert!(Invocation::of(&context(arn)).is_err(), "{arn}");
         }

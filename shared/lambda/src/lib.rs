@@ -1,12 +1,19 @@
-//! What every function needs to be one: environment, configuration file, clients, log, metrics, errors, and the loop.
+//! What every Lambda function needs: the environment, the configuration file, clients, the log, metrics, errors, and the
+//! loop that answers invocations.
 
 pub mod aws;
 pub mod environment;
+pub mod event;
 pub mod failure;
 pub mod invocation;
 pub mod log;
 pub mod metrics;
+pub mod service_error;
+pub mod telemetry;
+pub mod topic;
 
 pub use environment::Environment;
 pub use failure::{ErrorType, Failure};
 pub use invocation::{Invocation, now, serve};
+pub use service_error::ServiceError;
+pub use topic::Topic;

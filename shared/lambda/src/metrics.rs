@@ -1,4 +1,4 @@
-//! Metrics in CloudWatch's embedded metric format: a log line that CloudWatch turns into metrics, without a call.
+//! Metrics in CloudWatch's embedded metric format: CloudWatch turns a log line into metrics, so no API call is needed.
 
 use std::collections::BTreeMap;
 
@@ -10,10 +10,10 @@ use sekisho_domain::timestamp;
 
 /// The namespace of all metrics.
 pub const NAMESPACE: &str = "Sekisho";
-/// Their one dimension: the function's name.
+/// The only dimension: the function's name.
 pub const DIMENSION: &str = "Function";
 
-/// Writes counts under the dimension `Function`; none at all writes nothing.
+/// Writes counts under the dimension `Function`. Writes nothing if there are no counts.
 pub fn count(function: &str, counts: &BTreeMap<String, u64>) {
     if counts.is_empty() {
         return;
@@ -29,10 +29,10 @@ pub fn count(function: &str, counts: &BTreeMap<String, u64>) {
     );
     line.insert(DIMENSION.into(), function.into());
     line.extend(counts.iter().map(|(name, count)| (name.clone(), Value::from(*count))));
-    crate::log::raw(&line);
+    crate::telemetry::write_object(&line);
 }
 
-/// Counts decisions by outcome: one metric for each outcome that occurred, under the outcome's name.
+/// Counts decisions by outcome: one metric for each outcome that occurred, named after the outcome.
 pub fn count_outcomes<O: Serialize>(function: &str, decisions: &[Decision<O>]) {
     let mut counts: BTreeMap<String, u64> = BTreeMap::new();
     for decision in decisions {

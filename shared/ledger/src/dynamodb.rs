@@ -12,8 +12,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use time::OffsetDateTime;
 
-use crate::{Error, Key, Row, Store, decision_rows};
 use sekisho_domain::decision::Decision;
+use sekisho_lambda::service_error::is_throttling;
+
+use crate::{Error, Key, Row, Store, decision_rows};
 
 type Item = HashMap<String, AttributeValue>;
 
@@ -22,7 +24,7 @@ const SK: &str = "sk";
 const REVISION: &str = "revision";
 const WRITER: &str = "writer";
 
-/// The table `sekisho-ledger` of this account.
+/// The table `sekisho-ledger` of an account.
 #[derive(Debug)]
 pub struct Ledger {
     client: LazyCell<Client, Box<dyn FnOnce() -> Client>>,
@@ -30,13 +32,13 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// `table` is what `LEDGER_TABLE` says; the client is made when it is used, or before by [`Ledger::make_client`].
+    /// `table` is the table's name. The client is made at its first use, or earlier by [`Ledger::make_client`].
     #[must_use]
     pub fn new(client: LazyCell<Client, Box<dyn FnOnce() -> Client>>, table: impl Into<String>) -> Self {
         Self { client, table: table.into() }
     }
 
-    /// Makes the client now.
+    /// Makes the client, if that has not happened yet.
     pub fn make_client(&self) {
         LazyCell::force(&self.client);
     }
@@ -110,7 +112,7 @@ impl Store for Ledger {
         match put.send().await {
             Ok(_) => Ok(revision),
             Err(error) => match error.as_service_error() {
-                // Our own write, whose answer was lost and which the SDK tried again.
+                // The SDK retried a write of ours whose answer was lost.
                 Some(PutItemError::ConditionalCheckFailedException(failed)) if failed.item.as_ref() == Some(&item) => {
                     Ok(revision)
                 }
@@ -177,9 +179,9 @@ fn text<'i>(item: &'i Item, name: &str) -> Option<&'i str> {
 
 fn row<T: DeserializeOwned>(key: &Key, item: Item) -> Result<Row<T>, Error> {
     let unreadable = |source: Box<dyn std::error::Error + Send + Sync>| Error::Unreadable { key: key.clone(), source };
-    // Without one no write could name what it has read.
+    // Without a revision, no write could name the revision that it has read.
     let revision = item.get(REVISION).and_then(|value| value.as_n().ok()).and_then(|n| n.parse().ok());
-    let revision = revision.ok_or_else(|| unreadable("it has no `revision`".into()))?;
+    let revision = revision.ok_or_else(|| unreadable("the field `revision` is missing".into()))?;
     let state = serde_dynamo::from_item(item).map_err(|error| unreadable(error.into()))?;
     Ok(Row { sk: key.sk.clone(), revision, state })
 }
@@ -188,9 +190,6 @@ fn unavailable<E>(key: &Key, error: SdkError<E>) -> Error
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {
-    let throttled = matches!(
-        error.code(),
-        Some("ProvisionedThroughputExceededException" | "ThrottlingException" | "RequestLimitExceeded")
-    );
+    let throttled = error.code().is_some_and(is_throttling);
     Error::Unavailable { key: key.clone(), throttled, source: error.into() }
 }

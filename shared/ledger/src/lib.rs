@@ -1,11 +1,13 @@
-//! The ledger: one DynamoDB table per account, in which functions keep state, claims and decisions.
+//! The ledger: one DynamoDB table per account, in which the functions keep state, leases and decisions.
 //!
-//! Every row has `pk` and `sk`. State rows carry a `revision` that grows by one with every write; a write names the
-//! revision that it has read, so that of two writers one wins and the other looks again. A row's own field `expires`
-//! (epoch seconds) is the table's TTL.
+//! Every row has `pk` and `sk`. A state row also has a `revision`, which grows by one with every write. A write names the
+//! revision that its writer has read, so if two writers compete, one wins and the other reads again. A row's own field
+//! `expires` (seconds since 1970) is the table's time to live.
 
 mod dynamodb;
+mod lease;
 mod memory;
+mod sent_notice;
 
 use std::fmt;
 use std::future::Future;
@@ -15,34 +17,36 @@ use serde::de::DeserializeOwned;
 use time::{Duration, OffsetDateTime};
 
 pub use dynamodb::Ledger;
+pub use lease::Lease;
 pub use memory::Memory;
 use sekisho_domain::decision::Decision;
 use sekisho_domain::timestamp;
+pub use sent_notice::SentNotice;
 
-/// How long decisions are kept. More than a year, since audits ask about the last one.
+/// How long decisions are kept: more than a year, because audits ask about the previous year.
 pub const DECISIONS_KEPT: Duration = Duration::days(400);
 
-/// DynamoDB's largest item, names and values together, in bytes.
+/// The largest item of DynamoDB in bytes, names and values together.
 pub const LARGEST_ITEM: usize = 400 * 1024;
-/// DynamoDB's longest partition key, in bytes.
+/// The longest partition key of DynamoDB in bytes.
 pub const LONGEST_PK: usize = 2_048;
-/// DynamoDB's longest sort key, in bytes.
+/// The longest sort key of DynamoDB in bytes.
 pub const LONGEST_SK: usize = 1_024;
-/// Bytes of JSON after which decisions go on in a further row. JSON's quotes take more than what DynamoDB adds to a name and
-/// a value, so that this is never less than what DynamoDB counts.
-const DECISIONS_A_ROW: usize = 300_000;
+/// Bytes of JSON after which the decisions continue in another row. JSON's quotes take more space than what DynamoDB adds to
+/// a name and a value, so DynamoDB never counts more bytes than this.
+const DECISIONS_PER_ROW: usize = 300_000;
 
 /// A row's key.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key {
-    /// Partition: what kind of row, and of what: `branch#<repository ARN>`.
+    /// Partition key: the kind of row and its subject, such as `branch#<repository ARN>`.
     pub pk: String,
-    /// Sort key: `state` where the partition holds one row.
+    /// Sort key: `state` if the partition has only one row.
     pub sk: String,
 }
 
 impl Key {
-    /// The one row of this partition.
+    /// The key of a partition's only row.
     #[must_use]
     pub fn state(pk: impl Into<String>) -> Self {
         Self { pk: pk.into(), sk: "state".to_owned() }
@@ -55,57 +59,68 @@ impl fmt::Display for Key {
     }
 }
 
-/// A state row as it was read.
+/// A state row with the revision that was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row<T> {
-    /// Its sort key.
+    /// The sort key.
     pub sk: String,
-    /// What a write that replaces it must name.
+    /// The revision that a write has to name if it replaces the row.
     pub revision: u64,
     /// The state.
     pub state: T,
 }
 
-/// Why the ledger did not do it.
+/// Why an operation on the ledger failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Somebody else has written the row since it was read: look again.
+    /// Another invocation has written the row since it was read. Read it again.
     #[error("the ledger's row {0} was changed by another invocation")]
     Changed(Key),
-    /// DynamoDB did not answer, or refused; whether a write took effect is unknown.
+    /// DynamoDB did not answer, or refused the call. It is unknown whether a write took effect.
     #[error("the ledger could not be reached for {key}")]
     Unavailable {
-        /// The row.
+        /// The row's key.
         key: Key,
-        /// Whether it was for too many requests.
+        /// Whether DynamoDB asked for fewer requests.
         throttled: bool,
-        /// What the SDK said.
+        /// The SDK's error.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The row is not what this version writes.
+    /// The row does not have the shape that this version writes.
     #[error("the ledger's row {key} cannot be read: mend or delete it")]
     Unreadable {
-        /// The row.
+        /// The row's key.
         key: Key,
-        /// What was wrong in it.
+        /// The field and what is wrong with it.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
 
-/// What a ledger does. [`Ledger`] is the real one; [`Memory`] has the same conditions, for tests that need many.
+impl Error {
+    /// Whether DynamoDB asked for fewer requests.
+    #[must_use]
+    pub fn is_throttled(&self) -> bool {
+        matches!(self, Self::Unavailable { throttled: true, .. })
+    }
+}
+
+/// The operations of a ledger. [`Ledger`] is the DynamoDB table; [`Memory`] enforces the same conditions in memory, for tests
+/// that need many ledgers.
 pub trait Store {
-    /// Reads a state row, consistently.
+    /// Reads a state row with strong consistency.
     fn read<T: DeserializeOwned>(&self, key: &Key) -> impl Future<Output = Result<Option<Row<T>>, Error>>;
 
-    /// All state rows of a partition whose sort key begins so, consistently, in the order of their sort keys.
+    /// Reads all state rows of a partition whose sort keys have this prefix, with strong consistency and in the order of
+    /// their sort keys.
     ///
     /// # Errors
-    /// [`Error::Unreadable`] where one of them is: who can go on with the others asks for [`Store::each`].
+    /// [`Error::Unreadable`] if one of the rows is. [`Store::each`] returns the other rows in this case.
     fn list<T: DeserializeOwned>(&self, pk: &str, sk_prefix: &str) -> impl Future<Output = Result<Vec<Row<T>>, Error>>;
 
-    /// The same rows, each with its own result: one that cannot be read ([`Error::Unreadable`]) hides no other.
+    /// Reads the same rows, each with its own result, so that an unreadable row ([`Error::Unreadable`]) does not hide the
+    /// others.
     fn each<T: DeserializeOwned>(
         &self,
         pk: &str,
@@ -114,11 +129,12 @@ pub trait Store {
         async { Ok(self.list(pk, sk_prefix).await?.into_iter().map(Ok).collect()) }
     }
 
-    /// Writes a state row if it still has the revision that was read (`None`: if there is none), and returns its new
-    /// revision. `writer` is the request id: a write whose answer was lost is recognised by it when it is tried again.
+    /// Writes a state row if it still has the revision that was read (`None`: if the row does not exist yet), and returns
+    /// the new revision. `writer` is the request id: if the answer to a write is lost, the retry recognizes its own write
+    /// by it.
     ///
     /// # Errors
-    /// [`Error::Changed`] where the condition does not hold.
+    /// [`Error::Changed`] if the row has another revision.
     fn write<T: Serialize>(
         &self,
         key: &Key,
@@ -127,14 +143,14 @@ pub trait Store {
         writer: &str,
     ) -> impl Future<Output = Result<u64, Error>>;
 
-    /// Deletes a state row if it still has this revision; one that is gone already is no error.
+    /// Deletes a state row if it still has this revision. It is no error if the row does not exist.
     ///
     /// # Errors
-    /// [`Error::Changed`] where it has another revision.
+    /// [`Error::Changed`] if the row has another revision.
     fn delete(&self, key: &Key, expected: u64) -> impl Future<Output = Result<(), Error>>;
 
-    /// Keeps what an invocation decided: one row, found by function and day, in the order of time; where DynamoDB takes no
-    /// row as large, further ones whose sort keys end in `#2`, `#3`, ….
+    /// Records the decisions of an invocation in one row, below the partition of the function and the day. If the decisions
+    /// exceed DynamoDB's largest item, further rows follow, whose sort keys end in `#2`, `#3`, ….
     fn record<O: Serialize>(
         &self,
         function: &str,
@@ -151,7 +167,7 @@ fn decision_key(function: &str, request_id: &str, now: OffsetDateTime, part: usi
     Key { pk: format!("decision#{function}#{day}"), sk: format!("{at}#{request_id}{part}") }
 }
 
-/// The decisions of each row, with the row's key.
+/// Distributes decisions over rows, each with its key.
 fn decision_rows<'a, O: Serialize>(
     function: &str,
     request_id: &'a str,
@@ -163,10 +179,10 @@ fn decision_rows<'a, O: Serialize>(
     loop {
         let mut bytes = 0;
         let fits = |decision: &&Decision<O>| {
-            bytes += serde_json::to_vec(decision).map_or(DECISIONS_A_ROW, |json| json.len());
-            bytes <= DECISIONS_A_ROW
+            bytes += serde_json::to_vec(decision).map_or(DECISIONS_PER_ROW, |json| json.len());
+            bytes <= DECISIONS_PER_ROW
         };
-        // An everyday row has one decision, which always fits.
+        // Most invocations take one decision, which always fits.
         let count = if rest.len() > 1 { rest.iter().take_while(fits).count().max(1) } else { rest.len() };
         let (these, others) = rest.split_at(count);
         let key = decision_key(function, request_id, now, rows.len() + 1);

@@ -1,4 +1,4 @@
-//! The ledger in memory: the same conditions and limits as DynamoDB's, for model tests of many thousand histories.
+//! The ledger in memory, with the conditions and limits of DynamoDB: for model tests of many thousand histories.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -26,7 +26,7 @@ struct Stored {
 }
 
 impl Memory {
-    /// While it is out of reach, every operation is [`Error::Unavailable`] and does nothing.
+    /// While the ledger is out of reach, every operation fails with [`Error::Unavailable`] and does nothing.
     pub fn set_out_of_reach(&self, out_of_reach: bool) {
         self.out_of_reach.set(out_of_reach);
     }
@@ -38,7 +38,7 @@ impl Memory {
         Ok(())
     }
 
-    /// Every row's key and content, for assertions.
+    /// The key and the content of every row, for assertions.
     #[must_use]
     pub fn rows(&self) -> Vec<(Key, BTreeMap<String, AttributeValue>)> {
         let rows = self.rows.borrow();
@@ -55,7 +55,7 @@ fn to_item(key: &Key, state: &impl Serialize) -> Result<Item, Error> {
         format!("the sort key has {} bytes", key.sk.len())
     } else {
         let bytes: usize = item.inner().iter().map(|(name, value)| name.len() + size(value)).sum();
-        // `pk` and `sk`, their names included; `revision` and `writer` are some bytes more.
+        // Adds the keys, and a margin for the names of `pk` and `sk` and for `revision` and `writer`.
         let bytes = bytes + key.pk.len() + key.sk.len() + 100;
         if bytes <= LARGEST_ITEM {
             return Ok(item);
@@ -69,7 +69,7 @@ fn to_item(key: &Key, state: &impl Serialize) -> Result<Item, Error> {
     })
 }
 
-/// What DynamoDB counts for a value:
+/// The bytes that DynamoDB counts for a value:
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html>.
 fn size(value: &AttributeValue) -> usize {
     match value {
@@ -77,7 +77,7 @@ fn size(value: &AttributeValue) -> usize {
         AttributeValue::N(digits) => digits.len() / 2 + 2,
         AttributeValue::M(fields) => 3 + fields.iter().map(|(name, value)| 1 + name.len() + size(value)).sum::<usize>(),
         AttributeValue::L(values) => 3 + values.iter().map(|value| 1 + size(value)).sum::<usize>(),
-        // The ledger has no bytes and no sets.
+        // The ledger uses neither binary values nor sets.
         _ => 1,
     }
 }

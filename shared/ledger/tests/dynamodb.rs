@@ -7,14 +7,10 @@ use std::cell::LazyCell;
 use aws_sdk_dynamodb::Client;
 use sekisho_domain::decision::Decision;
 use sekisho_ledger::{Error, Key, Ledger, Store};
+use sekisho_testing::wire::{Answer, Request, Wire, ok, refused};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use time::macros::datetime;
-
-use wire::{Answer, Wire, ok, refused};
-
-#[path = "../../../tests/wire.rs"]
-mod wire;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct State {
@@ -127,7 +123,7 @@ async fn a_partition_is_listed_to_its_last_page() {
     let rows = ledger(&wire).list::<State>("branch#arn", "").await.unwrap();
     assert_eq!(rows.iter().map(|row| row.revision).collect::<Vec<_>>(), [7, 3]);
     assert!(ledger(&wire).list::<State>("grant", "user/").await.unwrap().is_empty());
-    let requests: Vec<Value> = wire.requests().iter().map(wire::Request::json).collect();
+    let requests: Vec<Value> = wire.requests().iter().map(Request::json).collect();
     let asked = json!({
         "TableName": "sekisho-ledger", "ConsistentRead": true, "KeyConditionExpression": "pk = :pk",
         "ExpressionAttributeValues": {":pk": {"S": "branch#arn"}},

@@ -123,9 +123,7 @@ async fn one_unreadable_row_keeps_nothing_else_from_starting() {
     function.write("shop", &waiting);
     let decisions = function.handle(&file("pipeline-succeeded")).await.unwrap().decisions;
     assert_eq!(decisions.iter().map(|d| d.outcome).collect::<Vec<_>>(), [Failed, Started]);
-    assert!(
-        decisions[0].reason.contains("pipeline#shop / broken") && decisions[0].reason.contains("mend or delete it")
-    );
+    assert!(decisions[0].reason.contains("pipeline#shop / broken"));
 }
 
 #[tokio::test(start_paused = true)]

@@ -77,7 +77,7 @@ async fn every_source_action_that_routes_name_is_pinned() {
     let function = two_pipelines();
     function.handle(&event(change(0), &["shop"])).await.unwrap();
     let started = function.world().started.take();
-    let actions: Vec<&str> = started[0].actions.iter().map(sekisho_domain::route::PipelineName::as_str).collect();
+    let actions: Vec<&str> = started[0].actions.iter().map(sekisho_domain::route::ActionName::as_str).collect();
     assert_eq!((started.len(), actions), (1, vec!["Source", "Templates"]));
 }
 

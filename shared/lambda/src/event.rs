@@ -1,0 +1,172 @@
+//! The outer event that EventBridge delivers.
+
+use aws_lambda_events::eventbridge::EventBridgeEvent;
+use sekisho_domain::timestamp::from_epoch_millis;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use time::OffsetDateTime;
+
+/// The `source` of a schedule's event.
+pub const SCHEDULE_SOURCE: &str = "aws.events";
+/// The largest event that is read, in bytes. It is far above every event that Sekisho expects, and below DynamoDB's limit
+/// of 400 KB per item, so that the record of an event always fits.
+pub const LARGEST: usize = 256 * 1024;
+
+/// The fields around an event's `detail`. EventBridge sets `account`; the sender wrote the rest.
+///
+/// `aws_lambda_events` parses the event and leaves most fields optional. [`Envelope::parse`] checks them, so that no
+/// function has to.
+#[derive(Debug)]
+pub struct Envelope {
+    /// The event's id. A repeated delivery has the same id.
+    pub id: String,
+    /// `aws.codecommit`, `sekisho.relay`, `aws.events`, …
+    pub source: String,
+    /// Such as `CodeCommit Repository State Change`.
+    pub detail_type: String,
+    /// The account that sent the event.
+    pub account: String,
+    /// The region that sent the event.
+    pub region: String,
+    /// The time of the event, if the sender gave one.
+    pub time: Option<OffsetDateTime>,
+    /// The ARNs of the resources that the event concerns.
+    pub resources: Vec<String>,
+    /// The detail, byte for byte: parsing and writing a number again could change its text.
+    pub detail: Box<RawValue>,
+}
+
+impl Envelope {
+    /// Parses an event.
+    ///
+    /// # Errors
+    /// A sentence that names the missing or malformed field.
+    pub fn parse(payload: &str) -> Result<Self, String> {
+        if payload.len() > LARGEST {
+            return Err(format!("event: has {} bytes, and the limit is {LARGEST}", payload.len()));
+        }
+        let event: EventBridgeEvent<Box<RawValue>> = parse("event", payload)?;
+        let present = |field: Option<String>, name: &str| field.ok_or_else(|| format!("event: missing field `{name}`"));
+        Ok(Self {
+            id: present(event.id, "id")?,
+            source: event.source,
+            detail_type: event.detail_type,
+            account: present(event.account, "account")?,
+            region: present(event.region, "region")?,
+            time: event.time.and_then(|time| from_epoch_millis(time.timestamp_millis())),
+            resources: event.resources.unwrap_or_default(),
+            detail: event.detail,
+        })
+    }
+
+    /// Parses the detail as `T`.
+    ///
+    /// # Errors
+    /// A sentence that names the missing or malformed field.
+    pub fn detail<'a, T: Deserialize<'a>>(&'a self) -> Result<T, String> {
+        parse("event.detail", self.detail.get())
+    }
+}
+
+/// The request of a person to a function that is driven by events: `{"action":"explain","event":{…}}`.
+#[derive(Debug, Deserialize)]
+pub struct Action {
+    /// The action's name.
+    pub action: String,
+    /// The event that the action is about.
+    pub event: Option<Box<RawValue>>,
+}
+
+impl Action {
+    /// Parses a payload that has an `action`. Returns `None` for every other payload.
+    #[must_use]
+    pub fn parse(payload: &str) -> Option<Self> {
+        // serde would read the elements of an array as the fields in their order.
+        if payload.trim_start().starts_with('{') { serde_json::from_str(payload).ok() } else { None }
+    }
+}
+
+/// Reads the text fields that identify an event on which a function does not act, for the record.
+///
+/// `fields` pairs a name with a JSON pointer. Fields that are missing or are not text are left out, and the others are cut
+/// to 300 characters.
+#[must_use]
+pub fn fields_of<'f>(payload: &str, fields: &[(&'f str, &str)]) -> Vec<(&'f str, String)> {
+    let event: serde_json::Value = serde_json::from_str(payload).unwrap_or_default();
+    let text = |pointer: &str| Some(event.pointer(pointer)?.as_str()?.chars().take(300).collect());
+    fields.iter().filter_map(|(name, pointer)| Some((*name, text(pointer)?))).collect()
+}
+
+/// The first 60 characters of text from outside, for use in a message.
+#[must_use]
+pub fn short(text: &str) -> String {
+    text.chars().take(60).collect()
+}
+
+fn parse<'a, T: Deserialize<'a>>(whole: &str, text: &'a str) -> Result<T, String> {
+    // serde would read the elements of an array as the fields in their order.
+    if !text.trim_start().starts_with('{') {
+        return Err(format!("{whole}: not an object"));
+    }
+    let mut json = serde_json::Deserializer::from_str(text);
+    serde_path_to_error::deserialize(&mut json).map_err(|error| match error.path().to_string().as_str() {
+        "." => format!("{whole}: {}", error.inner()),
+        path => format!("{whole}.{path}: {}", error.inner()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use time::macros::datetime;
+
+    const WHOLE: &str = r#"{"id":"1","source":"aws.s3","detail-type":"Object Created","account":"222222222222",
+        "region":"ap-northeast-1","time":"2026-11-21T12:00:00Z","new":1,"detail":{"n":1.10}}"#;
+
+    #[test]
+    fn the_record_has_the_fields_that_are_text() {
+        let fields = [("event", "/id"), ("account", "/account"), ("ref", "/detail/ref")];
+        let event = format!(r#"{{"id":"{}","account":1,"detail":{{"ref":"main"}}}}"#, "1".repeat(400));
+        assert_eq!(fields_of(&event, &fields), [("event", "1".repeat(300)), ("ref", "main".to_owned())]);
+        assert_eq!(fields_of("[]", &fields), []);
+        assert_eq!(fields_of("{", &fields), []);
+    }
+
+    #[test]
+    fn an_array_is_not_an_event() {
+        let event = r#"["1","aws.s3","Object Created","222222222222","ap-northeast-1",[],{}]"#;
+        assert_eq!(Envelope::parse(event).unwrap_err(), "event: not an object");
+        assert!(Action::parse(r#"["explain",{}]"#).is_none());
+        assert_eq!(Action::parse(r#"{"action":"explain","event":{}}"#).unwrap().action, "explain");
+    }
+
+    #[test]
+    fn the_detail_is_kept_byte_for_byte_and_unknown_fields_are_allowed() {
+        let event = Envelope::parse(WHOLE).unwrap();
+        assert_eq!(event.detail.get(), r#"{"n":1.10}"#);
+        assert_eq!(event.time, Some(datetime!(2026-11-21 12:00 UTC)));
+        assert_eq!(event.resources, [""; 0]);
+    }
+
+    #[test]
+    fn a_missing_or_malformed_field_is_named() {
+        for field in ["id", "source", "detail-type", "account", "region", "detail"] {
+            let mut json: serde_json::Value = serde_json::from_str(WHOLE).unwrap();
+            json.as_object_mut().unwrap().remove(field);
+            let error = Envelope::parse(&json.to_string()).unwrap_err();
+            assert!(error.contains(&format!("missing field `{field}`")), "{error}");
+        }
+        for (field, value) in [("account", "222222222222"), ("time", "2026-11-21T12:00:00Z")] {
+            let wrong = WHOLE.replace(&format!("\"{field}\":\"{value}\""), &format!("\"{field}\":[1]"));
+            let error = Envelope::parse(&wrong).unwrap_err();
+            assert!(error.starts_with(&format!("event.{field}: ")), "{error}");
+        }
+        assert!(Envelope::parse("[]").is_err() && Envelope::parse("null").is_err() && Envelope::parse("{").is_err());
+    }
+
+    #[test]
+    fn an_oversized_event_is_not_read() {
+        let padded = WHOLE.replace("1.10", &format!("\"{}\"", "x".repeat(LARGEST)));
+        assert!(Envelope::parse(&padded).unwrap_err().contains("bytes"));
+    }
+}

@@ -1,0 +1,275 @@
+//! The log: one JSON object per line, with `timestamp` and `level` where Lambda's JSON log format expects them.
+//!
+//! `tracing` collects events and spans, and tracing-subscriber's registry keeps the spans' fields. The formatter is ours:
+//! tracing-subscriber's JSON formatter writes a nested value as a quoted string, in which neither metric filters nor Logs
+//! Insights find the fields of a decision.
+
+use std::fmt;
+use std::io::Write as _;
+
+use sekisho_domain::decision::Decision;
+use sekisho_domain::timestamp;
+use serde::Serialize;
+use serde_json::{Map, Value};
+use tracing::field::{Field, Visit};
+use tracing::level_filters::LevelFilter;
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
+use tracing_subscriber::registry::{LookupSpan, Scope};
+
+use crate::environment::{Environment, LOG_LEVEL, SECRET_KEY, SESSION_TOKEN};
+use crate::metrics;
+
+/// A field whose name has this suffix holds JSON text, and is written as a nested value without the suffix.
+const NESTED: &str = ".json";
+
+/// Sends all `tracing` events of this process to the log. [`LOG_LEVEL`] sets the lowest level that is written.
+///
+/// An unknown level is reported in the log and means `INFO`. A second call in one process has no effect.
+pub fn start(environment: &Environment) {
+    let name = environment.optional(LOG_LEVEL).unwrap_or("INFO").to_ascii_uppercase();
+    let known = level(&name);
+    let secrets = [SECRET_KEY, SESSION_TOKEN].into_iter().filter_map(|name| environment.optional(name));
+    let lines = JsonLines {
+        level: known.unwrap_or(LevelFilter::INFO),
+        secrets: secrets.map(str::to_owned).collect(),
+        write: write_line,
+    };
+    let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(lines));
+    if known.is_none() {
+        tracing::warn!(variable = LOG_LEVEL, value = name, "unknown log level, INFO is used");
+    }
+}
+
+/// Logs each decision as one line, `"decision": {"outcome": …, "reason": …, …}`, and counts the outcomes as metrics under
+/// the dimension `function`.
+pub fn decisions<O: Serialize>(function: &str, decisions: &[Decision<O>]) {
+    for decision in decisions {
+        let json = serde_json::to_string(decision).unwrap_or_else(|error| Value::from(error.to_string()).to_string());
+        tracing::info!(decision.json = json, "decision");
+    }
+    metrics::count_outcomes(function, decisions);
+}
+
+/// Writes a whole line, if [`start`] was called: tests of many thousand invocations print nothing.
+pub(crate) fn write_object(object: &Map<String, Value>) {
+    if tracing::dispatcher::has_been_set() {
+        write_line(&serde_json::to_string(object).unwrap_or_default());
+    }
+}
+
+fn write_line(line: &str) {
+    // Lambda reads standard output; there is nowhere to report that it is closed.
+    let _ = writeln!(std::io::stdout().lock(), "{line}");
+}
+
+/// The level of Lambda's `AWS_LAMBDA_LOG_LEVEL`. The SDK logs whole requests at `TRACE`, so `TRACE` means `DEBUG` here.
+fn level(name: &str) -> Option<LevelFilter> {
+    match name {
+        "TRACE" | "DEBUG" => Some(LevelFilter::DEBUG),
+        "INFO" => Some(LevelFilter::INFO),
+        "WARN" => Some(LevelFilter::WARN),
+        "ERROR" | "FATAL" => Some(LevelFilter::ERROR),
+        _ => None,
+    }
+}
+
+/// Writes each event as one JSON line, with the fields of the spans around it.
+struct JsonLines {
+    level: LevelFilter,
+    /// Texts that never appear in the log, whatever a library writes at `DEBUG`.
+    secrets: Vec<String>,
+    write: fn(&str),
+}
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for JsonLines {
+    fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
+        // The invocation's span has level INFO, and an ERROR line needs its request id as well.
+        *metadata.level() <= if metadata.is_span() { self.level.max(LevelFilter::INFO) } else { self.level }
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Some(self.level.max(LevelFilter::INFO))
+    }
+
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        if let Some(span) = context.span(id) {
+            let mut fields = Fields::default();
+            attributes.record(&mut fields);
+            span.extensions_mut().insert(fields);
+        }
+    }
+
+    fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
+        if let Some(span) = context.span(id)
+            && let Some(fields) = span.extensions_mut().get_mut::<Fields>()
+        {
+            values.record(fields);
+        }
+    }
+
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        let metadata = event.metadata();
+        if repeats_an_invocation_error(metadata) {
+            return;
+        }
+        let mut fields = Fields::default();
+        for span in context.event_scope(event).into_iter().flat_map(Scope::from_root) {
+            if let Some(of_span) = span.extensions().get::<Fields>() {
+                fields.0.extend(of_span.0.clone());
+            }
+        }
+        event.record(&mut fields);
+        let mut object = fields.0;
+        object.insert("timestamp".to_owned(), timestamp::millis(crate::now()).into());
+        object.insert("level".to_owned(), metadata.level().as_str().into());
+        if self.level == LevelFilter::DEBUG {
+            object.insert("target".to_owned(), metadata.target().into());
+        }
+        let mut line = serde_json::to_string(&object).unwrap_or_default();
+        for secret in &self.secrets {
+            if line.contains(secret.as_str()) {
+                line = line.replace(secret.as_str(), "(secret)");
+            }
+        }
+        (self.write)(&line);
+    }
+}
+
+/// The runtime logs the error that a function returns, and [`crate::serve`] has logged it already, with its type and its
+/// causes. The runtime's other events from this module report panics and have a field `error`.
+fn repeats_an_invocation_error(metadata: &Metadata<'_>) -> bool {
+    metadata.target() == "lambda_runtime::layers::panic" && metadata.fields().field("error").is_none()
+}
+
+/// The fields of a span or an event.
+#[derive(Default)]
+struct Fields(Map<String, Value>);
+
+impl Fields {
+    fn insert(&mut self, field: &Field, value: impl Into<Value>) {
+        self.0.insert(field.name().to_owned(), value.into());
+    }
+}
+
+impl Visit for Fields {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        match field.name().strip_suffix(NESTED) {
+            Some(name) => {
+                let nested = serde_json::from_str(value).unwrap_or_else(|_| value.into());
+                self.0.insert(name.to_owned(), nested);
+            }
+            None => self.insert(field, value),
+        }
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.insert(field, value);
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.insert(field, value);
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.insert(field, value);
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.insert(field, value);
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.insert(field, format!("{value:?}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use serde_json::json;
+    use tracing::{debug, error, info, info_span, trace};
+
+    use super::*;
+
+    thread_local! {
+        static LINES: RefCell<Vec<Value>> = const { RefCell::new(Vec::new()) };
+    }
+
+    /// The lines that `log` writes at this level, without their timestamps.
+    fn lines(level: LevelFilter, secrets: &[&str], log: impl FnOnce()) -> Vec<Value> {
+        let secrets = secrets.iter().map(ToString::to_string).collect();
+        let write = |line: &str| LINES.with_borrow_mut(|lines| lines.push(serde_json::from_str(line).unwrap()));
+        let subscriber = tracing_subscriber::registry().with(JsonLines { level, secrets, write });
+        tracing::subscriber::with_default(subscriber, log);
+        let mut lines = LINES.take();
+        for line in &mut lines {
+            assert!(line.as_object_mut().unwrap().remove("timestamp").unwrap().as_str().unwrap().ends_with('Z'));
+        }
+        lines
+    }
+
+    #[test]
+    fn a_line_has_its_fields_and_those_of_its_spans_at_the_top() {
+        let found = lines(LevelFilter::INFO, &[], || {
+            info_span!("invocation", requestId = "r", function = "f").in_scope(|| {
+                info!(count = 2, late = true, reason = %"because", "done");
+                debug!("not written");
+            });
+        });
+        let expected = json!({"level": "INFO", "message": "done", "requestId": "r", "function": "f", "count": 2,
+            "late": true, "reason": "because"});
+        assert_eq!(found, [expected]);
+    }
+
+    #[test]
+    fn a_decision_is_a_nested_object() {
+        let decision = Decision::new("relayed", "on \"every\" bus").about("ref", "refs/heads/main");
+        let found = lines(LevelFilter::INFO, &[], || {
+            // Counting writes to standard output and not through the subscriber.
+            decisions("f", &[decision]);
+        });
+        let nested = json!({"outcome": "relayed", "reason": "on \"every\" bus", "ref": "refs/heads/main"});
+        assert_eq!(found, [json!({"level": "INFO", "message": "decision", "decision": nested})]);
+    }
+
+    #[test]
+    fn an_error_line_has_the_request_id_when_only_errors_are_written() {
+        let found = lines(LevelFilter::ERROR, &[], || {
+            let span = info_span!("invocation", requestId = "r");
+            let _entered = span.enter();
+            info!("not written");
+            error!("failed");
+        });
+        assert_eq!(found, [json!({"level": "ERROR", "message": "failed", "requestId": "r"})]);
+    }
+
+    #[test]
+    fn secrets_and_trace_events_are_never_written() {
+        let found = lines(LevelFilter::DEBUG, &["wJalr/XUtn+FEMI="], || {
+            trace!("a request with its signature");
+            debug!(header = "Bearer wJalr/XUtn+FEMI= end", "sent");
+        });
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0]["header"], "Bearer (secret) end");
+    }
+
+    #[test]
+    fn every_level_of_lambda_is_known() {
+        let known = ["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"].map(|name| level(name).unwrap());
+        assert!(known.is_sorted_by(|a, b| a >= b), "{known:?}");
+        assert_eq!(level("LOUD"), None);
+    }
+
+    #[test]
+    fn an_error_that_a_function_returns_is_logged_once() {
+        let found = lines(LevelFilter::INFO, &[], || {
+            error!(target: "lambda_runtime::layers::panic", "Diagnostic {{ … }}");
+            error!(target: "lambda_runtime::layers::panic", error = "index out of bounds", "user handler panicked");
+        });
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0]["error"], "index out of bounds");
+    }
+}
