@@ -27,8 +27,8 @@ pub struct Clients {
 }
 
 impl Clients {
-    /// `path_style` puts the bucket's name into the path of a URL and not into the host name. `topic_arn` is the topic for
-    /// findings.
+    /// `path_style` puts the bucket's name into the path of a URL and not into the host name. `topic_arn` is the topic
+    /// for findings.
     #[must_use]
     pub fn new(aws: &SdkConfig, path_style: bool, topic_arn: &str) -> Self {
         let s3 = aws_sdk_s3::config::Builder::from(aws)
@@ -47,22 +47,30 @@ impl Clients {
     }
 }
 
-/// Classifies an error. [`Kind::Refused`] means that S3 or KMS gave a final answer about an object or a key, so every error
-/// that may pass must have another kind.
+/// Error codes after which S3 may accept the same request.
+const PASSING: [&str; 5] =
+    ["ConditionalRequestConflict", "InternalError", "OperationAborted", "RequestTimeout", "ServiceUnavailable"];
+
+/// Classifies an error. [`Kind::Refused`] means that S3 or KMS gave a final answer about an object or a key, so every
+/// error that may pass must have another kind.
 fn service_error<E>(operation: &'static str, error: SdkError<E, HttpResponse>) -> ServiceError
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {
     let is_service_error = matches!(error, SdkError::ServiceError(_));
     let error = ServiceError::new(operation, error);
-    let kind = match (error.status, error.code()) {
-        (Some(429 | 503), _) => Kind::Throttled,
+    let may_pass = match (error.status, error.code()) {
+        // S3 answers a copy with status 200 before the copy is done, and reports an `InternalError` in the body.
+        (_, Some(code)) => PASSING.contains(&code),
+        (Some(status), None) => status < 300,
+        (None, None) => false,
+    };
+    let kind = match error.status {
+        Some(429 | 503) => Kind::Throttled,
         _ if error.is_throttled() => Kind::Throttled,
-        (_, Some("RequestTimeout" | "OperationAborted" | "ConditionalRequestConflict")) => Kind::Unavailable,
-        // S3 answers a copy with status 200 before the copy is done, and reports an error in the body.
-        (_, Some("InternalError" | "ServiceUnavailable")) => Kind::Unavailable,
-        (Some(..300), None) => Kind::Unavailable,
-        (Some(501), _) if is_service_error => Kind::Refused,
+        _ if may_pass => Kind::Unavailable,
+        // A service that does not implement a call will not implement the same call later.
+        Some(501) if is_service_error => Kind::Refused,
         _ => error.kind,
     };
     error.with_kind(kind)

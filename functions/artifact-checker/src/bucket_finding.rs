@@ -1,5 +1,5 @@
-//! Findings about buckets and pipelines. Such a finding stays until somebody acts on it, so people get a notice of it from
-//! time to time and not with each event.
+//! Findings about buckets and pipelines. Such a finding stays until somebody acts on it, so people get a notice of it
+//! from time to time and not with each event.
 
 use std::time::Duration;
 
@@ -17,7 +17,8 @@ const REASON_LENGTH: usize = 250;
 /// The concern that marks a finding about a bucket that this function may not read.
 const CLOSED: &str = "closed";
 
-/// The ledger key of the notice of a finding. `None` if the decision is no finding, or concerns an object or a whole sweep.
+/// The ledger key of the notice of a finding. `None` if the decision is no finding, or concerns an object or a whole
+/// sweep.
 pub(crate) fn notice_key(decision: &Decision<Outcome>) -> Option<Key> {
     let about = |name| decision.concerns.get(name).map(String::as_str);
     if !decision.outcome.is_finding() || about("object").is_some() || about("sweep").is_some() {
@@ -43,14 +44,16 @@ pub(crate) fn already_sent(finding: &Decision<Outcome>) -> Decision<Outcome> {
     Decision::new(Outcome::Ignored, reason).about_some("bucket", finding.concerns.get("bucket").cloned())
 }
 
-/// The finding that this function may not read a bucket. The reason says which permissions to add. `answer` is S3's answer.
+/// The finding that this function may not read a bucket. The reason says which permissions to add. `answer` is S3's
+/// answer.
 pub(crate) fn closed(bucket: &str, partition: &str, region: &str, answer: &str) -> Decision<Outcome> {
     let reason = format!(
-        "a pipeline stores its artifacts in the bucket, and this function may not read the bucket ({answer}). To have the \
-         bucket checked, give the role sekisho-artifact-checker-{region} the permissions that it has for its own bucket: \
-         s3:GetEncryptionConfiguration, s3:ListBucket and s3:ListBucketVersions on arn:{partition}:s3:::{bucket}, the \
-         actions of its statement ReadAndMendArtifacts on arn:{partition}:s3:::{bucket}/*, and those of EncryptArtifacts on \
-         the bucket's key. Otherwise there is nothing to do"
+        "a pipeline stores its artifacts in the bucket, and this function may not read the bucket ({answer}). To have \
+         the bucket checked, give the role sekisho-artifact-checker-{region} the permissions that it has for its own \
+         bucket: s3:GetEncryptionConfiguration, s3:ListBucket and s3:ListBucketVersions on \
+         arn:{partition}:s3:::{bucket}, the actions of its statement ReadAndMendArtifacts on \
+         arn:{partition}:s3:::{bucket}/*, and those of EncryptArtifacts on the bucket's key. Otherwise there is \
+         nothing to do"
     );
     Decision::new(Outcome::Unverifiable, reason).about("bucket", bucket).about(CLOSED, "true")
 }

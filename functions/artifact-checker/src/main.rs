@@ -8,7 +8,8 @@ fn main() -> Result<(), lambda_runtime::Error> {
     let environment = Environment::of_process();
     telemetry::start(&environment);
     let aws = aws::load(&environment);
-    // Every invocation reports a configuration error, because Lambda does not show an initialization error to the caller.
+    // Every invocation reports a configuration error, because Lambda does not show an initialization error to the
+    // caller.
     let checker = Checker::new(&environment, &aws);
     serve(&async |payload, invocation| match &checker {
         Ok(checker) => {

@@ -1,7 +1,7 @@
 //! The pages of a listing that are being checked.
 //!
-//! The sweep's position in the ledger moves only past finished pages. Whoever continues the sweep repeats the open pages and
-//! leaves out nothing.
+//! The sweep's position in the ledger moves only past finished pages. Whoever continues the sweep repeats the open
+//! pages and leaves out nothing.
 
 use std::collections::VecDeque;
 
@@ -63,8 +63,7 @@ impl OpenPages {
         let mut totals = SweepTotals::default();
         totals.checks.writes_and_lists = 1;
         self.pages.push_back(OpenPage { unchecked: page.objects.len(), totals, end: page.end });
-        let waiting =
-            |(n, object): (usize, ListedObject)| WaitingObject { page: number, object, is_sample: n == 0 };
+        let waiting = |(n, object): (usize, ListedObject)| WaitingObject { page: number, object, is_sample: n == 0 };
         self.waiting.extend(page.objects.into_iter().enumerate().map(waiting));
     }
 

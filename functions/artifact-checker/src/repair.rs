@@ -100,8 +100,8 @@ impl AddAssign for RequestCount {
 }
 
 impl Step {
-    /// The requests of a repair after the look that found it necessary: a HEAD under the claim, the write, a HEAD and a GET
-    /// of the result, and before a copy a HEAD of the latest version.
+    /// The requests of a repair after the look that found it necessary: a HEAD under the claim, the write, a HEAD and a
+    /// GET of the result, and before a copy a HEAD of the latest version.
     pub(crate) fn requests(self, size: u64) -> RequestCount {
         match self {
             Self::Update => RequestCount { writes_and_lists: 1, reads: 3 },

@@ -141,7 +141,7 @@ fn read_event(event: Envelope, account: &AccountId) -> Request {
 
 fn usage(problem: &str) -> String {
     format!(
-        "{problem}: write {{\"action\":\"sweep\",\"bucket\":\"<bucket>\"}}, with \"versions\":true for all versions and \
-         \"dry_run\":true to change nothing"
+        "{problem}: write {{\"action\":\"sweep\",\"bucket\":\"<bucket>\"}}, with \"versions\":true for all versions \
+         and \"dry_run\":true to change nothing"
     )
 }

@@ -89,9 +89,8 @@ impl<'a> Problem<'a> {
     }
 
     fn into_finding(self, bucket: &str, right_key: &RightKey) -> Decision<Outcome> {
-        let finding = Decision::new(self.outcome, self.reason)
-            .about("bucket", bucket)
-            .about_some("pipeline", self.pipeline);
+        let finding =
+            Decision::new(self.outcome, self.reason).about("bucket", bucket).about_some("pipeline", self.pipeline);
         match right_key {
             RightKey::Known(key) => finding.about("right_key", key.as_str()),
             RightKey::Unclear(_) => finding,
@@ -113,7 +112,8 @@ fn store_problems<'a>(store_key: &'a StoreKey, right_key: &RightKey) -> Vec<Prob
     let mut problems = Vec::new();
     if KeyArn::parse(name).is_none() {
         let reason = format!(
-            "the pipeline names its key `{name}`, which AWS looks up in the account of each action's role: write {expected}"
+            "the pipeline names its key `{name}`, which AWS looks up in the account of each action's role: write \
+             {expected}"
         );
         problems.push(problem(Outcome::Reported, reason));
     }
@@ -164,7 +164,8 @@ fn right_key(configured: Option<&KeyArn>, store_keys: &[StoreKey], default: &Def
         DefaultEncryption::Key(name, status) => arn(name, Some(status)),
         DefaultEncryption::S3Managed | DefaultEncryption::NotShown(_) => None,
     };
-    let of_stores = store_keys.iter().filter_map(|StoreKey { store, status }| arn(store.key.as_deref()?, status.as_ref()));
+    let of_stores =
+        store_keys.iter().filter_map(|StoreKey { store, status }| arn(store.key.as_deref()?, status.as_ref()));
     let named: BTreeSet<KeyArn> = of_stores.chain(of_bucket).collect();
     let mut named = named.into_iter();
     match (named.next(), named.next()) {
@@ -184,24 +185,24 @@ fn arn(name: &str, status: Option<&KeyStatus>) -> Option<KeyArn> {
     })
 }
 
-/// The likely reason why an object is under a key of account `owner`, in one sentence. `store` is the artifact store of the
-/// pipeline that wrote the object, if one is known.
+/// The likely reason why an object is under a key of account `owner`, in one sentence. `store` is the artifact store of
+/// the pipeline that wrote the object, if one is known.
 pub(crate) fn likely_cause(owner: &str, store: Option<&ArtifactStore>, right: &KeyArn) -> String {
     match store.map(|store| (store.pipeline.as_str(), store.key.as_deref())) {
         None => format!(
             "no recent pipeline execution wrote it: somebody in account {owner} did, without naming the key {right}"
         ),
         Some((pipeline, None)) => format!(
-            "pipeline {pipeline} names no key, so the action's role wrote under the aws/s3 of its own account {owner}: set \
-             the artifact store's encryptionKey to {right}"
+            "pipeline {pipeline} names no key, so the action's role wrote under the aws/s3 of its own account {owner}: \
+             set the artifact store's encryptionKey to {right}"
         ),
         Some((pipeline, Some(name))) if KeyArn::parse(name).is_none() => format!(
-            "pipeline {pipeline} names its key `{name}`, which was looked up in account {owner} of the action's role: write \
-             {right}"
+            "pipeline {pipeline} names its key `{name}`, which was looked up in account {owner} of the action's role: \
+             write {right}"
         ),
         Some((pipeline, Some(name))) if name == right.as_str() => format!(
-            "pipeline {pipeline} names the right key, but the action wrote without requesting it: in a build, give `sam \
-             package` the option --kms-key-id {right}"
+            "pipeline {pipeline} names the right key, but the action wrote without requesting it: in a build, give \
+             `sam package` the option --kms-key-id {right}"
         ),
         Some((pipeline, Some(name))) => {
             format!("pipeline {pipeline} names {name}: set the artifact store's encryptionKey to {right}")

@@ -74,7 +74,8 @@ impl SweepReport {
         }
     }
 
-    /// The decision about the whole sweep. `has_findings` is whether the sweep has findings about objects or the bucket.
+    /// The decision about the whole sweep. `has_findings` is whether the sweep has findings about objects or the
+    /// bucket.
     pub(crate) fn summary(&self, has_findings: bool) -> Decision<Outcome> {
         let outcome = if has_findings { Outcome::Reported } else { Outcome::Compliant };
         let state = match (self.complete, self.dry_run) {

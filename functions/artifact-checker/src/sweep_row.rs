@@ -68,7 +68,10 @@ impl SweepRow {
             && row.holder != request_id
         {
             let found = row.totals.summary();
-            return Start::Refused(format!("another sweep of the bucket has been running since {}: {found}", row.started));
+            return Start::Refused(format!(
+                "another sweep of the bucket has been running since {}: {found}",
+                row.started
+            ));
         }
         let is_same = |row: &Self| match &request.sweep {
             Some(sweep) => row.sweep == *sweep,

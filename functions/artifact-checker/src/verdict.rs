@@ -96,14 +96,16 @@ pub(crate) fn in_words(error: &ServiceError) -> String {
     }
 }
 
-/// The verdict if S3 does not show an object. A 403 never means that the object is gone: S3 answers 403 for missing objects
-/// too, if the caller may not list the bucket.
+/// The verdict if S3 does not show an object. A 403 never means that the object is gone: S3 answers 403 for missing
+/// objects too, if the caller may not list the bucket.
 pub(crate) fn not_shown(error: &ServiceError) -> Verdict {
     let answer = in_words(error);
     match error.status {
         Some(404) => Verdict::new(Outcome::Gone, "it does not exist any more"),
         Some(405) => Verdict::new(Outcome::Gone, "the version is a delete marker"),
-        Some(403) => Verdict::new(Outcome::Unverifiable, format!("S3 does not let this function look at it ({answer})")),
+        Some(403) => {
+            Verdict::new(Outcome::Unverifiable, format!("S3 does not let this function look at it ({answer})"))
+        }
         // S3 has no error code of its own for SSE-C.
         Some(400) if error.code() == Some("InvalidRequest") => Verdict::new(
             Outcome::Unverifiable,
@@ -122,9 +124,10 @@ pub(crate) fn not_readable(error: &ServiceError, reader: &str) -> Verdict {
             Verdict::new(Outcome::Gone, "it was deleted during the check")
         }
         Some("InvalidObjectState") => Verdict::new(Outcome::NeedsRestore, "it is archived: restore it to read it"),
-        Some(code) if code.starts_with("KMS.") => {
-            Verdict::new(Outcome::KeyUnusable, format!("it is under the right key, which does not decrypt it: {answer}"))
-        }
+        Some(code) if code.starts_with("KMS.") => Verdict::new(
+            Outcome::KeyUnusable,
+            format!("it is under the right key, which does not decrypt it: {answer}"),
+        ),
         _ => Verdict::new(
             Outcome::Unverifiable,
             format!("it is under the right key, but {reader} cannot read it: {answer}"),
@@ -151,10 +154,7 @@ pub(crate) fn archived() -> Verdict {
 
 /// `encryption` is the encryption before the repair.
 pub(crate) fn repaired(encryption: &str) -> Verdict {
-    Verdict::new(
-        Outcome::Repaired,
-        format!("it was under {encryption}; now it is under the right key and can be read"),
-    )
+    Verdict::new(Outcome::Repaired, format!("it was under {encryption}; now it is under the right key and can be read"))
 }
 
 /// The verdict on an object under a wrong key, if the plan for it is not executed.

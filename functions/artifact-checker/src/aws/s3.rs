@@ -1,6 +1,7 @@
 //! S3: looking at objects, reading them, and updating their key in place.
 //!
-//! Every call names the bucket's expected owner, so that S3 refuses a bucket that was deleted and recreated by somebody else.
+//! Every call names the bucket's expected owner, so that S3 refuses a bucket that was deleted and recreated by somebody
+//! else.
 
 pub(crate) mod copy;
 pub(crate) mod list;
@@ -73,7 +74,8 @@ impl S3 {
         Self { client, owner: owner.into() }
     }
 
-    /// Looks at an object. With `checksum`, S3 adds the object's checksum, and requires permission to decrypt the object.
+    /// Looks at an object. With `checksum`, S3 adds the object's checksum, and requires permission to decrypt the
+    /// object.
     pub(crate) async fn head(&self, object: &ObjectId, checksum: bool) -> Result<Head, ServiceError> {
         let output = self
             .client
@@ -89,8 +91,8 @@ impl S3 {
         Ok(Head { facts: facts(&output), output })
     }
 
-    /// Reads one byte and returns the object's encryption. Unlike a HEAD, a read uses the key. With `seen`, S3 reads only
-    /// that version with that content.
+    /// Reads one byte and returns the object's encryption. Unlike a HEAD, a read uses the key. With `seen`, S3 reads
+    /// only that version with that content.
     pub(crate) async fn read(&self, object: &ObjectId, seen: Option<&ObjectFacts>) -> Result<Encryption, ServiceError> {
         let version = seen.and_then(|facts| facts.version.clone()).or_else(|| object.version.clone());
         // An empty object satisfies no range.

@@ -24,8 +24,8 @@ pub(crate) enum Reader {
     Unavailable(String),
 }
 
-/// The configured reader: a session of the consumer's role, or this function if no role is configured. A session lasts an
-/// hour, longer than an invocation.
+/// The configured reader: a session of the consumer's role, or this function if no role is configured. A session lasts
+/// an hour, longer than an invocation.
 pub(crate) async fn reader(
     sts: &Later<Client>,
     s3: &aws_sdk_s3::Client,

@@ -29,8 +29,8 @@ pub(crate) async fn artifact_stores<L: Store>(run: &Run<'_, L>) -> Result<Rc<Vec
     Ok(stores)
 }
 
-/// The artifact stores, or none if CodePipeline does not show them. The right key of the bucket that was deployed with this
-/// function does not depend on them.
+/// The artifact stores, or none if CodePipeline does not show them. The right key of the bucket that was deployed with
+/// this function does not depend on them.
 pub(crate) async fn artifact_stores_if_shown<L: Store>(run: &Run<'_, L>) -> Rc<Vec<ArtifactStore>> {
     artifact_stores(run).await.unwrap_or_else(|error| {
         warn!(error = chain(&error), "the keys of pipelines are not checked, because CodePipeline does not show them");
@@ -71,8 +71,8 @@ pub(crate) async fn assess_key<L: Store>(
     Ok(assessment)
 }
 
-/// The finding that this function may not read a bucket. Without permissions from a person, it may read only the bucket that
-/// was deployed with it. `None` if it may read the bucket.
+/// The finding that this function may not read a bucket. Without permissions from a person, it may read only the bucket
+/// that was deployed with it. `None` if it may read the bucket.
 pub(crate) async fn closed_finding<L: Store>(
     run: &Run<'_, L>,
     s3: &S3,

@@ -31,8 +31,8 @@ pub(crate) struct CheckRequest {
     pub(crate) object: ObjectId,
     /// `false` if the object is known to be an older version.
     pub(crate) is_latest: bool,
-    /// Whether to read a byte of an object under the right key. A sweep reads some objects of each page: a read needs KMS, a
-    /// HEAD does not, and a key that decrypts one object decrypts its neighbors.
+    /// Whether to read a byte of an object under the right key. A sweep reads some objects of each page: a read needs
+    /// KMS, a HEAD does not, and a key that decrypts one object decrypts its neighbors.
     pub(crate) read: bool,
 }
 
@@ -65,7 +65,13 @@ struct Conclusion {
 }
 
 impl<'a, L: Store> ObjectChecker<'a, L> {
-    pub(crate) fn new(run: &'a Run<'_, L>, s3: &'a S3, reader: &'a Reader, right_key: &'a KeyArn, mode: CheckMode) -> Self {
+    pub(crate) fn new(
+        run: &'a Run<'_, L>,
+        s3: &'a S3,
+        reader: &'a Reader,
+        right_key: &'a KeyArn,
+        mode: CheckMode,
+    ) -> Self {
         let repairer = Repairer {
             inspector: Inspector { s3, keys: &run.keys, reader, account: run.account(), right_key },
             ledger: run.ledger,

@@ -53,7 +53,7 @@ pub(crate) enum Proof {
 
 /// The result of looking for an object's latest version.
 pub(crate) enum Latest {
-    Found(Head),
+    Found(Box<Head>),
     NotShown(Verdict),
 }
 
@@ -109,8 +109,8 @@ impl Inspector<'_> {
         }
     }
 
-    /// Reads a byte of an object together with its encryption, and returns the encryption if it is right. `None` means that
-    /// only a look at the object can tell what is wrong.
+    /// Reads a byte of an object together with its encryption, and returns the encryption if it is right. `None` means
+    /// that only a look at the object can tell what is wrong.
     pub(crate) async fn read_if_right(&self, object: &ObjectId) -> Result<Option<Encryption>, ServiceError> {
         let Reader::Client { s3, .. } = self.reader else { return Ok(None) };
         // The two calls do not depend on each other.
@@ -131,7 +131,7 @@ impl Inspector<'_> {
             other => other,
         };
         match head {
-            Ok(head) => Ok(Latest::Found(head)),
+            Ok(head) => Ok(Latest::Found(Box::new(head))),
             Err(error) if error.is_refused() => Ok(Latest::NotShown(verdict::not_shown(&error))),
             Err(error) => Err(error),
         }

@@ -22,7 +22,8 @@ use crate::run::Run;
 /// Time that is reserved to record the decision.
 const RESERVE: Duration = Duration::from_secs(20);
 
-/// Checks the object of an event. The last decision is about the object; decisions before it are findings about its bucket.
+/// Checks the object of an event. The last decision is about the object; decisions before it are findings about its
+/// bucket.
 pub(crate) async fn check<L: Store>(
     run: &Run<'_, L>,
     written: &WrittenObject,
@@ -34,8 +35,8 @@ pub(crate) async fn check<L: Store>(
     }
 }
 
-/// The right key of the bucket that was deployed with this function is known. Its pipelines are read only if something is
-/// wrong with the object, because an account may have hundreds of pipelines; a sweep checks them in any case.
+/// The right key of the bucket that was deployed with this function is known. Its pipelines are read only if something
+/// is wrong with the object, because an account may have hundreds of pipelines; a sweep checks them in any case.
 async fn check_in_own_bucket<L: Store>(
     run: &Run<'_, L>,
     written: &WrittenObject,

@@ -14,7 +14,8 @@ use crate::object::{ObjectFacts, ObjectId};
 use crate::repair::{self, RepairConditions, RepairPlan, Step};
 use crate::verdict::{self, Verdict};
 
-/// How often a repair looks at the object: for three updates and three copies, and as often again for the writes of others.
+/// How often a repair looks at the object: for three updates and three copies, and as often again for the writes of
+/// others.
 const ROUNDS: usize = 12;
 
 /// What repairs objects of one bucket.
@@ -23,8 +24,8 @@ pub(crate) struct Repairer<'a, L> {
     pub(crate) ledger: &'a L,
     /// The configured repair.
     pub(crate) repair: Repair,
-    /// Whether to check the latest version in place of a version that is no longer the latest. An event concerns whatever is
-    /// the latest; a sweep concerns each version.
+    /// Whether to check the latest version in place of a version that is no longer the latest. An event concerns
+    /// whatever is the latest; a sweep concerns each version.
     pub(crate) follow_latest: bool,
     pub(crate) clock: fn() -> OffsetDateTime,
 }
@@ -42,9 +43,9 @@ pub(crate) struct Repaired {
 enum Next {
     Update,
     /// Copy this latest version.
-    Copy(Head),
+    Copy(Box<Head>),
     /// Copy this latest version in parts of this many bytes.
-    CopyInParts(Head, u64),
+    CopyInParts(Box<Head>, u64),
     /// Look at the latest version, which is not the version that was looked at.
     FollowLatest,
     Stop(Verdict),
@@ -57,8 +58,8 @@ impl<L: Store> Repairer<'_, L> {
         repair::plan(facts, RepairConditions { repair: self.repair, key_is_own, is_latest, update_refused })
     }
 
-    /// Repairs an object. Another invocation may have repaired it before this one got the claim, so every round begins with a
-    /// look.
+    /// Repairs an object. Another invocation may have repaired it before this one got the claim, so every round begins
+    /// with a look.
     pub(crate) async fn repair(&self, object: &ObjectId, claim: &mut Claim) -> Result<Repaired, CheckError> {
         let mut object = object.clone();
         let mut update_refused = false;
@@ -108,11 +109,11 @@ impl<L: Store> Repairer<'_, L> {
 
     /// Decides the next write. A copy is made of the latest version only.
     async fn next(&self, object: &ObjectId, head: &Head, update_refused: bool) -> Result<Next, CheckError> {
-        let stop = |plan| Next::Stop(verdict::of_plan(plan, &head.facts.encryption.text()));
+        let leave = |plan| Next::Stop(verdict::of_plan(plan, &head.facts.encryption.text()));
         let step = match self.plan(&head.facts, true, update_refused) {
             RepairPlan::Step(Step::Update) => return Ok(Next::Update),
             RepairPlan::Step(step) => step,
-            plan => return Ok(stop(&plan)),
+            plan => return Ok(leave(&plan)),
         };
         let latest = match self.inspector.latest(object).await? {
             Latest::Found(latest) => latest,
@@ -120,7 +121,7 @@ impl<L: Store> Repairer<'_, L> {
         };
         Ok(match step {
             _ if !latest.facts.is_same_version(&head.facts) && self.follow_latest => Next::FollowLatest,
-            _ if !latest.facts.is_same_version(&head.facts) => stop(&self.plan(&head.facts, false, update_refused)),
+            _ if !latest.facts.is_same_version(&head.facts) => leave(&self.plan(&head.facts, false, update_refused)),
             Step::CopyInParts(part) => Next::CopyInParts(latest, part),
             Step::Copy | Step::Update => Next::Copy(latest),
         })

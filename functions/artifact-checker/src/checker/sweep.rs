@@ -16,11 +16,11 @@ use crate::aws::s3::S3;
 use crate::checker::bucket::{
     artifact_stores, artifact_stores_if_shown, assess_key, closed_finding, configured_reader,
 };
-use crate::checker::check::{CheckMode, ObjectChecker};
 use crate::checker::notices::{self, News};
-use crate::checker::walk::{Walk, WalkEnd, log_decision};
+use crate::checker::walk::{Walk, WalkEnd};
 use crate::error::Error;
 use crate::key::KeyArn;
+use crate::log_line;
 use crate::outcome::Outcome;
 use crate::request::SweepRequest;
 use crate::right_key::{ArtifactStore, RightKey};
@@ -34,7 +34,8 @@ pub(crate) async fn requested<L: Store>(run: &Run<'_, L>, request: &SweepRequest
     let stores = if is_own { artifact_stores_if_shown(run).await } else { artifact_stores(run).await? };
     if !is_own && !stores.iter().any(|store| store.bucket == request.bucket) {
         return Err(Error::Refused(format!(
-            "bucket {} is not {own}, and no pipeline of account {} in {} stores artifacts in it: sweep one of those buckets",
+            "bucket {} is not {own}, and no pipeline of account {} in {} stores artifacts in it: sweep one of those \
+             buckets",
             request.bucket, run.invocation.account, run.invocation.region
         )));
     }
@@ -115,10 +116,9 @@ async fn finish<L: Store>(
     report: SweepReport,
     decisions: Vec<Decision<Outcome>>,
 ) -> Result<Answer, Error> {
-    info!(sweep.json = json(&report), "sweep");
+    info!(sweep.json = log_line::json(&report), "sweep");
     let is_final = report.complete && !request.dry_run;
-    let mut news =
-        if is_final { notices::without_repeats(run, decisions).await } else { News::unfiltered(decisions) };
+    let mut news = if is_final { notices::without_repeats(run, decisions).await } else { News::unfiltered(decisions) };
     let has_findings = news.decisions.iter().any(|decision| decision.outcome.is_finding());
     let summary = report.summary(has_findings);
     news.decisions.insert(0, summary.clone());
@@ -134,8 +134,8 @@ async fn finish<L: Store>(
     Ok(Answer { decisions: news.decisions, sweeps: vec![report] })
 }
 
-/// Records, counts and logs the decisions of a sweep that is done, and sends a notice of its findings. An error of SNS is
-/// only logged: the ledger and the log have the findings, and a retry would repeat the whole sweep.
+/// Records, counts and logs the decisions of a sweep that is done, and sends a notice of its findings. An error of SNS
+/// is only logged: the ledger and the log have the findings, and a retry would repeat the whole sweep.
 async fn publish<L: Store>(
     run: &Run<'_, L>,
     request: &SweepRequest,
@@ -149,7 +149,7 @@ async fn publish<L: Store>(
         !decision.concerns.contains_key("object") && !decision.concerns.contains_key("sweep")
     };
     for decision in news.decisions.iter().filter(is_about_bucket) {
-        log_decision(decision);
+        log_line::decision(decision);
         *counts.entry(decision.outcome.name().to_owned()).or_default() += 1;
     }
     metrics::count(FUNCTION, &counts);

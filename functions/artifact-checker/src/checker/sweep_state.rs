@@ -17,7 +17,7 @@ pub(crate) struct TakenSweep {
 
 /// The result of taking a sweep.
 pub(crate) enum Take {
-    Taken(TakenSweep),
+    Taken(Box<TakenSweep>),
     /// There is nothing to do, for this reason.
     Refused(String),
 }
@@ -36,7 +36,7 @@ pub(crate) async fn take(
         Start::Row(row) => *row,
         Start::Refused(why) => return Ok(Take::Refused(why)),
     };
-    let mut taken = TakenSweep { key, row, revision };
+    let mut taken = Box::new(TakenSweep { key, row, revision });
     match taken.checkpoint(ledger, now).await {
         Ok(()) => Ok(Take::Taken(taken)),
         Err(Error::Changed(_)) => Ok(Take::Refused("another invocation has begun a sweep of the bucket".to_owned())),

@@ -1,7 +1,7 @@
 //! Checks all objects of a bucket, many at the same time, until the listing or the invocation's time ends.
 //!
-//! Objects are checked in pages, as S3 lists them. The ledger has the end of the last page whose objects and predecessors are
-//! all checked. The invocation that continues there repeats the open pages and leaves out nothing.
+//! Objects are checked in pages, as S3 lists them. The ledger has the end of the last page whose objects and
+//! predecessors are all checked. The invocation that continues there repeats the open pages and leaves out nothing.
 
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
@@ -14,7 +14,6 @@ use sekisho_lambda::failure::chain;
 use sekisho_lambda::service_error::ServiceError;
 use sekisho_ledger::Store;
 use tokio::time::{Instant, interval, sleep};
-use tracing::info;
 
 use crate::aws::codepipeline::ArtifactWriters;
 use crate::aws::s3::{S3, list};
@@ -25,6 +24,7 @@ use crate::checker::sweep_state::{Take, TakenSweep, take};
 use crate::error::{CheckError, SweepError};
 use crate::key::KeyArn;
 use crate::limit::ConcurrencyLimit;
+use crate::log_line;
 use crate::object::{ListPage, ListPosition, ObjectId};
 use crate::open_pages::{OpenPages, WaitingObject};
 use crate::outcome::Outcome;
@@ -212,20 +212,19 @@ impl<L: Store> Walk<'_, L> {
             is_latest: object.is_latest,
             read: is_sample || shared.read_all.get(),
         };
-        let checked = self.check_until_answered(checker, &request, &shared.limit).await;
-        if request.read && matches!(checked.decision.outcome, Outcome::Unverifiable | Outcome::KeyUnusable) {
+        let result = self.check_until_answered(checker, &request, &shared.limit).await;
+        if request.read && matches!(result.decision.outcome, Outcome::Unverifiable | Outcome::KeyUnusable) {
             shared.read_all.set(true);
         }
-        let decision = explained(checked.decision, self.writers, self.right_key).await;
+        let decision = explained(result.decision, self.writers, self.right_key).await;
         if decision.outcome.is_finding() || decision.outcome == Outcome::Repaired {
             if self.request.dry_run {
-                // The alarm for findings counts the lines with the message `decision`, and a dry run raises no alarm.
-                info!(would.json = json(&decision), "dry run");
+                log_line::planned(&decision);
             } else {
-                log_decision(&decision);
+                log_line::decision(&decision);
             }
         }
-        (page, CheckedObject { decision, ..checked })
+        (page, CheckedObject { decision, ..result })
     }
 
     /// Repeats a check until S3 answers. A check that pauses still counts as in flight, so fewer other checks are.
@@ -244,9 +243,9 @@ impl<L: Store> Walk<'_, L> {
         let mut attempts = 1;
         loop {
             let error = match checker.check(request).await {
-                Ok(checked) => {
+                Ok(result) => {
                     limit.borrow_mut().raise();
-                    return checked;
+                    return result;
                 }
                 Err(error) => error,
             };
@@ -272,9 +271,4 @@ impl<L: Store> Walk<'_, L> {
             }
         }
     }
-}
-
-/// Logs a decision without counting it: the sweep counts all outcomes when it is done.
-pub(crate) fn log_decision(decision: &Decision<Outcome>) {
-    info!(decision.json = json(decision), "decision");
 }

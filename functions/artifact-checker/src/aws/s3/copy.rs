@@ -1,8 +1,8 @@
 //! Copying the latest version of an object onto itself under another key.
 //!
-//! S3 drops the storage class and the website redirect of a copy, so the copy sends them again. The source is named without
-//! a version, and the destination must still have the entity tag of the source: an older version never becomes the latest,
-//! whatever is written during the copy.
+//! S3 drops the storage class and the website redirect of a copy, so the copy sends them again. The source is named
+//! without a version, and the destination must still have the entity tag of the source: an older version never becomes
+//! the latest, whatever is written during the copy.
 
 use std::time::Duration;
 
@@ -212,8 +212,8 @@ fn layers(head: &Head) -> ServerSideEncryption {
     }
 }
 
-/// How the checksum of an upload covers its parts. SHA checksums support only one type, and S3 refuses a request that names
-/// a type for them.
+/// How the checksum of an upload covers its parts. SHA checksums support only one type, and S3 refuses a request that
+/// names a type for them.
 fn checksum_type(output: &HeadObjectOutput) -> Option<ChecksumType> {
     match checksum(output)? {
         ChecksumAlgorithm::Crc32 | ChecksumAlgorithm::Crc32C | ChecksumAlgorithm::Crc64Nvme => {
