@@ -1,5 +1,5 @@
-//! Findings about buckets and pipelines. Such a finding stays until somebody acts on it, so people get a notice of it
-//! from time to time and not with each event.
+//! Findings about buckets and pipelines. Such a finding stays until somebody acts on it, so a notice of it is repeated
+//! after an interval, and not with each event.
 
 use std::time::Duration;
 
@@ -8,13 +8,13 @@ use sekisho_ledger::Key;
 
 use crate::outcome::Outcome;
 
-/// After this time, people get another notice of the same finding.
+/// The time after which another notice of the same finding is sent.
 const INTERVAL: Duration = Duration::from_hours(24);
-/// The interval for a bucket that this function may not read. Nobody asked for its checks.
+/// The same time for a bucket that this function may not read: nobody has asked this function to check that bucket.
 const CLOSED_BUCKET_INTERVAL: Duration = Duration::from_hours(24 * 30);
 /// How many characters of a reason identify a finding. A key of DynamoDB has at most 2,048 bytes.
 const REASON_LENGTH: usize = 250;
-/// The concern that marks a finding about a bucket that this function may not read.
+/// The name of the concern that marks a finding about a bucket that this function may not read.
 const CLOSED: &str = "closed";
 
 /// The ledger key of the notice of a finding. `None` if the decision is no finding, or concerns an object or a whole
@@ -32,13 +32,13 @@ pub(crate) fn notice_key(decision: &Decision<Outcome>) -> Option<Key> {
     Some(Key::state(format!("notice#artifacts#{bucket}#{pipeline}#{}#{reason}", decision.outcome.name())))
 }
 
-/// How long people get no other notice of a finding. `own_bucket` is the bucket that was deployed with this function.
+/// How long no other notice of a finding is sent. `own_bucket` is the bucket that was deployed with this function.
 pub(crate) fn notice_interval(decision: &Decision<Outcome>, own_bucket: &str) -> Duration {
     let is_own = decision.concerns.get("bucket").is_some_and(|bucket| bucket == own_bucket);
     if is_own || !is_closed(decision) { INTERVAL } else { CLOSED_BUCKET_INTERVAL }
 }
 
-/// The decision that replaces findings of which people got a notice a short time ago.
+/// The decision that replaces findings of which a notice was sent a short time ago.
 pub(crate) fn already_sent(finding: &Decision<Outcome>) -> Decision<Outcome> {
     let reason = format!("a notice of this finding was sent a short time ago: {}", finding.reason);
     Decision::new(Outcome::Ignored, reason).about_some("bucket", finding.concerns.get("bucket").cloned())

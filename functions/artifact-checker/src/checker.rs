@@ -1,4 +1,4 @@
-//! The function: dispatches a request to its use case.
+//! The function: reads a request, dispatches it to its use case, and finishes the decisions about an event.
 
 mod bucket;
 mod check;
@@ -34,15 +34,15 @@ use crate::settings::Settings;
 /// The function and everything that it keeps between invocations.
 #[derive(Debug)]
 pub struct Checker<L> {
-    /// The ledger.
+    /// Holds claims, sweeps, sent notices and decisions.
     pub ledger: L,
-    /// The settings.
+    /// What the environment and the configuration file set.
     pub settings: Settings,
-    /// The AWS services.
+    /// The clients of the AWS services.
     pub clients: Clients,
-    /// The clock.
+    /// Returns the current time.
     pub clock: fn() -> OffsetDateTime,
-    /// What earlier invocations learned.
+    /// What earlier invocations of this process learned.
     pub cache: Cache,
 }
 

@@ -12,9 +12,9 @@ use time::OffsetDateTime;
 
 use crate::object::ObjectId;
 
-/// Repairs of one object within this time after the one before belong to one series.
+/// A repair within this time after the previous repair of the same object belongs to the same series.
 const SERIES_GAP: Duration = Duration::from_mins(10);
-/// How long a claim lasts if its invocation dies: the longest copy, and a margin.
+/// How long a claim lasts if its invocation dies: the time of the longest copy, and a margin.
 const TERM: Duration = Duration::from_mins(5);
 /// How many repairs a series may have.
 const MOST_REPAIRS: u32 = 3;
@@ -39,7 +39,7 @@ pub(crate) struct ClaimRow {
     updates: u32,
     /// The time of the last repair, in milliseconds since 1970.
     last: u64,
-    /// How long the holder's claim lasts.
+    /// The end of the holder's claim.
     until: Lease,
     /// The id of the request or sweep that has the claim.
     holder: String,
@@ -71,7 +71,7 @@ impl ClaimRow {
         self
     }
 
-    /// Counts a write before it is made. `false` if the series had its last repair.
+    /// Counts a write before it is made. `false` if the series has as many repairs as are allowed.
     pub(crate) fn count(&mut self, write: RepairWrite<'_>, now: OffsetDateTime) -> bool {
         if let RepairWrite::Update(version) = write
             && version != self.version

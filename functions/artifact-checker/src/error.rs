@@ -1,4 +1,4 @@
-//! Why an invocation fails, and which failures Lambda retries.
+//! Why an invocation fails, and the stable error type of each failure.
 
 use sekisho_domain::config::Misconfigured;
 use sekisho_lambda::service_error::ServiceError;
@@ -19,7 +19,7 @@ pub enum Error {
     /// The object of an event could not be checked.
     #[error(transparent)]
     Check(#[from] CheckError),
-    /// An AWS service did not do what it was asked.
+    /// A call to an AWS service failed.
     #[error(transparent)]
     Service(#[from] ServiceError),
     /// The ledger could not be read or written.

@@ -61,11 +61,11 @@ pub(crate) fn account_in_name(name: &str) -> Option<&str> {
 pub(crate) enum KeyStatus {
     /// The name stands for this key, and the key works.
     Usable(KeyArn),
-    /// The name stands for this key, and nothing can be read with the key in this state.
+    /// The name stands for this key, which cannot decrypt in this state.
     Unusable(KeyArn, String),
     /// There is no such key.
     Missing,
-    /// KMS does not let this function ask, for this reason.
+    /// KMS does not show the key to this function, for this reason.
     NotShown(String),
 }
 

@@ -1,19 +1,22 @@
 //! artifact-checker: every artifact is encrypted under the right key and can be read.
 //!
-//! **Input.** An S3 event says that an object was written. `{"action":"sweep","bucket":"…"}` asks for a check of every
-//! object of a bucket, with `"versions":true` of every version, and with `"dry_run":true` without any change. A
-//! schedule sweeps every artifact bucket of the account.
+//! **Input.** An S3 event reports a written object. A person asks for a sweep: `{"action":"sweep","bucket":"…"}` checks
+//! every object of a bucket, `"versions":true` includes every version, and `"dry_run":true` changes nothing. A schedule
+//! sweeps every artifact bucket of the account.
 //!
-//! **Check of one object.** The function reads which key the object is encrypted under, whether that key works, and one
-//! byte of the object. If the object is under a wrong key of this account, the function repairs it as `[artifacts]
-//! repair` configures, and checks it again. The events of its own writes end as `compliant`.
+//! **Check of one object.** The function finds out which key the object is under and whether that key works, and reads
+//! one byte of the object. If the object is under a wrong key of this account, the function repairs it in the way that
+//! the section `[artifacts]` of the configuration file sets, and checks it again. The events of the function's own
+//! writes end as `compliant`.
 //!
-//! **Sweep.** Each object costs one HEAD request. One object of each page of the listing is also read, and after a
-//! failed read every object is. If the time of an invocation runs out, the function invokes itself to continue the
-//! sweep.
+//! **Sweep.** A sweep sends one HEAD request for each object, and reads one object of each page of the listing. After a
+//! failed read, it reads every object. If the invocation's time runs out, the function invokes itself to continue.
 //!
-//! **Guarantees.** The function never deletes an object, never copies a version that is not the latest, never bypasses
-//! an object lock, and repairs one object at most three times within ten minutes.
+//! **Outcomes.** See [`Outcome`]. The function returns, logs and records each decision with its reason, and sends a
+//! notice of findings.
+//!
+//! **Guarantees.** The function never deletes an object, never copies a version that is not the latest, and never
+//! bypasses an object lock. It gives up on an object after three repairs that follow each other within ten minutes.
 
 mod answer;
 mod aws;

@@ -1,14 +1,14 @@
 //! The pages of a listing that are being checked.
 //!
-//! The sweep's position in the ledger moves only past finished pages. Whoever continues the sweep repeats the open
-//! pages and leaves out nothing.
+//! The sweep's position in the ledger moves only past finished pages. An invocation that continues the sweep
+//! checks the open pages again, and leaves out no object.
 
 use std::collections::VecDeque;
 
 use crate::object::{ListPage, ListPosition, ListedObject};
 use crate::sweep_row::{CheckedObject, SweepTotals};
 
-/// The most open pages. The limit bounds memory while one object takes long.
+/// The highest number of open pages. It limits the memory that is used while the check of one object takes long.
 const MOST_PAGES: usize = 8;
 /// No further page is listed while this many objects wait for their check.
 const ENOUGH_WAITING: usize = 1000;

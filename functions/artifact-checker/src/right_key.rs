@@ -1,4 +1,4 @@
-//! The right key of a bucket, and what pipelines and the bucket say wrongly about that key.
+//! Determines the right key of a bucket, and finds pipelines and default encryptions that do not name that key.
 
 use std::collections::BTreeSet;
 
@@ -72,7 +72,7 @@ pub(crate) fn assess(
     KeyAssessment { right_key, findings }
 }
 
-/// What is wrong in a pipeline, or in the bucket if no pipeline is named.
+/// A problem in a pipeline, or in the bucket if `pipeline` is `None`.
 struct Problem<'a> {
     outcome: Outcome,
     reason: String,
@@ -148,7 +148,7 @@ fn default_problem<'a>(default: &DefaultEncryption, right_key: &RightKey) -> Opt
     }
 }
 
-/// What to write in place of a wrong name.
+/// The text to write instead of a wrong name.
 fn expected(right_key: &RightKey) -> String {
     match right_key {
         RightKey::Known(key) => format!("the full ARN {key}"),

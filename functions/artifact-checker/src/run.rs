@@ -12,7 +12,7 @@ use crate::cache::Cache;
 use crate::outcome::Outcome;
 use crate::settings::Settings;
 
-/// The name under which the ledger and the metrics have this function's decisions.
+/// The function's name in the ledger's decisions and in metrics.
 pub(crate) const FUNCTION: &str = "artifact-checker";
 
 /// What every use case needs: the function's settings, its services, and the invocation.

@@ -32,7 +32,7 @@ pub(crate) struct SweepRow {
     pub(crate) dry_run: bool,
     /// When the sweep began, such as `2026-11-21T23:45:00Z`.
     pub(crate) started: String,
-    /// The end of the last page whose objects and predecessors are all checked.
+    /// The position up to which every object is checked, at the end of a page.
     pub(crate) position: Option<ListPosition>,
     /// Whether the sweep is done.
     pub(crate) complete: bool,
@@ -40,7 +40,7 @@ pub(crate) struct SweepRow {
     pub(crate) totals: SweepTotals,
     /// The id of the request that continues the sweep.
     pub(crate) holder: String,
-    /// How long the sweep belongs to the holder.
+    /// The end of the time in which only the holder continues the sweep.
     until: Lease,
     /// When DynamoDB may delete the row, in seconds since 1970.
     expires: u64,
@@ -60,7 +60,7 @@ impl SweepRow {
         Key::state(format!("sweep#{bucket}"))
     }
 
-    /// Decides how a request goes on from the bucket's row. An unfinished sweep of the same kind is continued.
+    /// Decides what a request does about the bucket's row. It continues an unfinished sweep of the same kind.
     pub(crate) fn start(row: Option<Self>, request: &SweepRequest, request_id: &str, now: OffsetDateTime) -> Start {
         let unfinished = row.filter(|row| !row.complete);
         if let Some(row) = &unfinished
@@ -142,7 +142,7 @@ struct FindingRow {
     concerns: BTreeMap<String, String>,
 }
 
-/// The names under which a finding says what it concerns.
+/// The names of everything that a finding can concern.
 const CONCERNS: [&str; 10] = [
     "bucket",
     "object",

@@ -27,7 +27,7 @@ const UPDATE: &str = "s3:UpdateObjectEncryption";
 #[derive(Debug)]
 pub(crate) struct Head {
     pub(crate) facts: ObjectFacts,
-    /// The whole answer, from which a copy takes what S3 would drop.
+    /// The whole answer, from which a copy takes the properties that S3 would drop.
     pub(crate) output: HeadObjectOutput,
 }
 
@@ -43,7 +43,7 @@ pub(crate) enum WriteResult {
 }
 
 impl WriteResult {
-    /// Sorts the error of a write: an error that may pass stays an error, and it is then unknown whether S3 wrote.
+    /// The result behind a failed write. An error that may pass stays an error, and S3 may have written nevertheless.
     fn of_error(error: ServiceError) -> Result<Self, ServiceError> {
         match error.status {
             _ if !error.is_refused() => Err(error),

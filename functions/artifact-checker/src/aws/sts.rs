@@ -12,7 +12,7 @@ use crate::verdict::in_words;
 const ASSUME_ROLE: &str = "sts:AssumeRole";
 const SESSION_NAME: &str = "sekisho-artifact-checker";
 
-/// Who reads objects to prove that they can be read.
+/// The reader that proves that an object can be read.
 #[derive(Debug)]
 pub(crate) enum Reader {
     Client {
@@ -25,7 +25,7 @@ pub(crate) enum Reader {
 }
 
 /// The configured reader: a session of the consumer's role, or this function if no role is configured. A session lasts
-/// an hour, longer than an invocation.
+/// an hour, which is longer than an invocation.
 pub(crate) async fn reader(
     sts: &Later<Client>,
     s3: &aws_sdk_s3::Client,

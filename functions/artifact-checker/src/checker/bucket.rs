@@ -71,7 +71,7 @@ pub(crate) async fn assess_key<L: Store>(
     Ok(assessment)
 }
 
-/// The finding that this function may not read a bucket. Without permissions from a person, it may read only the bucket
+/// The finding that this function may not read a bucket. Unless a person adds permissions, it may read only the bucket
 /// that was deployed with it. `None` if it may read the bucket.
 pub(crate) async fn closed_finding<L: Store>(
     run: &Run<'_, L>,
@@ -88,7 +88,7 @@ pub(crate) async fn closed_finding<L: Store>(
     }
 }
 
-/// Who reads objects to prove that they can be read.
+/// The reader that the configuration names.
 pub(crate) async fn configured_reader<L: Store>(run: &Run<'_, L>) -> Result<Reader, ServiceError> {
     let role = run.settings.artifacts.consumer_role.as_deref();
     reader(&run.clients.sts, &run.clients.s3, role, run.account()).await

@@ -31,12 +31,12 @@ pub(crate) struct CheckRequest {
     pub(crate) object: ObjectId,
     /// `false` if the object is known to be an older version.
     pub(crate) is_latest: bool,
-    /// Whether to read a byte of an object under the right key. A sweep reads some objects of each page: a read needs
-    /// KMS, a HEAD does not, and a key that decrypts one object decrypts its neighbors.
+    /// Whether to read a byte of an object under the right key. A sweep reads only one object of each page: a read
+    /// needs KMS and a HEAD does not, and a key that decrypts one object also decrypts its neighbors.
     pub(crate) read: bool,
 }
 
-/// How checks behave. An event's check and a sweep's check differ in these points.
+/// The differences between the check for an event and the check of a sweep.
 pub(crate) struct CheckMode {
     /// Whether to report the plan without executing it.
     pub(crate) dry_run: bool,
@@ -44,21 +44,21 @@ pub(crate) struct CheckMode {
     pub(crate) follow_latest: bool,
     /// The holder of claims: the id of this request or of the sweep.
     pub(crate) holder: String,
-    /// Until when a check waits for another invocation that is repairing the object.
+    /// How long a check waits for another invocation that is repairing the object.
     pub(crate) wait_until: OffsetDateTime,
 }
 
-/// What checks objects of one bucket.
+/// Checks objects of one bucket.
 pub(crate) struct ObjectChecker<'a, L> {
     repairer: Repairer<'a, L>,
     mode: CheckMode,
 }
 
-/// A verdict on one version.
+/// The end of a check.
 struct Conclusion {
     object: ObjectId,
     verdict: Verdict,
-    /// What the object was under at the first look, in words for people.
+    /// The key that the object was under at the first look, in words for people.
     encryption: Option<String>,
     planned_requests: Option<RequestCount>,
     was_read: bool,
@@ -82,7 +82,7 @@ impl<'a, L: Store> ObjectChecker<'a, L> {
         Self { repairer, mode }
     }
 
-    /// Checks an object that was just written. Almost all of them are compliant, which one read can show.
+    /// Checks an object that was just written. Almost every such object is compliant, and one read proves that.
     pub(crate) async fn check_written(&self, request: &CheckRequest) -> Result<CheckedObject, CheckError> {
         let Some(encryption) = self.repairer.inspector.read_if_right(&request.object).await? else {
             return self.check(request).await;
@@ -142,7 +142,7 @@ impl<'a, L: Store> ObjectChecker<'a, L> {
         Err(CheckError::ObjectKeepsChanging)
     }
 
-    /// Repairs an object under a claim. `None` if another invocation has the claim, after a pause.
+    /// Repairs an object under a claim. If another invocation has the claim, returns `None` after a pause.
     async fn repair(&self, object: &ObjectId) -> Result<Option<Repaired>, CheckError> {
         let Repairer { ledger, clock, .. } = self.repairer;
         match take(ledger, object, &self.mode.holder, clock()).await? {
@@ -170,7 +170,7 @@ impl<'a, L: Store> ObjectChecker<'a, L> {
     }
 }
 
-/// The decision with the names of the object that it concerns.
+/// Adds the bucket, the key and the version to a decision.
 pub(crate) fn about_object(decision: Decision<Outcome>, object: &ObjectId) -> Decision<Outcome> {
     decision
         .about("bucket", &object.bucket)

@@ -10,7 +10,7 @@ use crate::key::{KeyArn, account_in_name};
 use crate::object::{Encryption, ObjectId};
 use crate::verdict::{self, Standing, Verdict, standing};
 
-/// What looks at objects of one bucket.
+/// Looks at objects of one bucket.
 pub(crate) struct Inspector<'a> {
     pub(crate) s3: &'a S3,
     pub(crate) keys: &'a Keys<'a>,
@@ -34,7 +34,7 @@ pub(crate) enum Look {
 }
 
 impl Look {
-    /// What the object is under, in words for people; `None` if S3 does not show the object.
+    /// The key that the object is under, in words for people. `None` if S3 does not show the object.
     pub(crate) fn encryption(&self) -> Option<String> {
         match self {
             Self::NotShown(_) => None,
@@ -124,7 +124,8 @@ impl Inspector<'_> {
     pub(crate) async fn latest(&self, object: &ObjectId) -> Result<Latest, ServiceError> {
         let latest = ObjectId { version: None, ..object.clone() };
         let head = match self.s3.head(&latest, true).await {
-            // The checksum requires permission to decrypt. The copy will report more than a HEAD can.
+            // The checksum requires permission to decrypt. Without that permission the copy fails, and reports the
+            // reason.
             Err(error) if error.is_refused() && matches!(error.status, Some(400 | 403)) => {
                 self.s3.head(&latest, false).await
             }

@@ -1,4 +1,4 @@
-//! Notices of findings, without those that people already got.
+//! Sends notices of findings, and leaves out findings of which a notice was sent a short time ago.
 
 use sekisho_domain::decision::Decision;
 use sekisho_lambda::failure::chain;
@@ -12,7 +12,7 @@ use crate::notice;
 use crate::outcome::Outcome;
 use crate::run::Run;
 
-/// Decisions without the findings of which people already got a notice.
+/// Decisions without the findings of which a notice was sent a short time ago.
 pub(crate) struct News {
     pub(crate) decisions: Vec<Decision<Outcome>>,
     /// What to record once the notice is sent.
@@ -21,7 +21,7 @@ pub(crate) struct News {
 
 struct UnsentNotice {
     row: SentNotice,
-    /// From when on another notice of the same finding may be sent.
+    /// The time after which another notice of the same finding may be sent.
     expires: OffsetDateTime,
 }
 
@@ -32,7 +32,7 @@ impl News {
     }
 }
 
-/// Leaves out the findings of which people got a notice a short time ago. If no decision is left, one decision says so.
+/// Leaves out the findings of which a notice was sent a short time ago. If no decision is left, one decision says so.
 pub(crate) async fn without_repeats<L: Store>(run: &Run<'_, L>, decisions: Vec<Decision<Outcome>>) -> News {
     let mut news = News::unfiltered(Vec::new());
     let mut first_repeat = None;

@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::request::SweepRequest;
 use crate::run::Run;
 
-/// With less time than this, the function invokes itself for the next bucket and does not begin its sweep here.
+/// If less time than this is left, the function invokes itself for the next bucket.
 const SHORTEST_SWEEP: Duration = Duration::from_mins(2);
 
 /// Sweeps the bucket that was deployed with this function, and the buckets of the account's pipelines.

@@ -109,7 +109,7 @@ async fn finish_without_report<L: Store>(
     Ok(Answer::of(news.decisions))
 }
 
-/// Ends the part of a sweep that this invocation did: another invocation continues, or the sweep is done.
+/// Ends this invocation's part of a sweep. If the sweep is not done, another invocation continues it.
 async fn finish<L: Store>(
     run: &Run<'_, L>,
     request: &SweepRequest,

@@ -1,7 +1,7 @@
 //! Checks all objects of a bucket, many at the same time, until the listing or the invocation's time ends.
 //!
-//! Objects are checked in pages, as S3 lists them. The ledger has the end of the last page whose objects and
-//! predecessors are all checked. The invocation that continues there repeats the open pages and leaves out nothing.
+//! The ledger records how far the walk has come: up to the end of the last page before which every object is checked.
+//! The invocation that continues the walk checks the objects of later pages again, and leaves out none.
 
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
@@ -34,16 +34,16 @@ use crate::sweep_report::SweepReport;
 use crate::sweep_row::CheckedObject;
 use crate::verdict::{in_words, not_shown};
 
-/// How often the position is saved, so that little work is repeated after a crash.
+/// The interval between saves of the position. After a crash, the work since the last save is repeated.
 const CHECKPOINT: Duration = Duration::from_secs(5);
-/// How often a call is made that S3 does not answer, with pauses that double.
+/// The number of attempts at a call that S3 does not answer. The pauses between them double.
 const ATTEMPTS: u32 = 8;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause between looks at an object that another invocation is repairing.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// With less time than this, no further page is listed, so that the open pages can be finished.
+/// If less time than this is left, no further page is listed, so that the open pages can be finished.
 const TIME_FOR_A_PAGE: Duration = Duration::from_secs(45);
-/// With less time than this, the walk stops, so that its findings can be recorded.
+/// If less time than this is left, the walk stops, so that its findings can be recorded.
 const TIME_TO_RECORD: Duration = Duration::from_secs(15);
 
 /// The check of a bucket's objects.
@@ -61,15 +61,15 @@ pub(crate) struct Walk<'a, L> {
 pub(crate) enum WalkEnd {
     /// The walk stopped at the end of the listing or of the time, with these findings.
     Stopped(Box<SweepReport>, Vec<Decision<Outcome>>),
-    /// This invocation has nothing to do, for this reason.
+    /// There was nothing to do for this invocation, for this reason.
     NotStarted(String),
 }
 
-/// What the checks in flight tell each other.
+/// State that the checks in flight share.
 #[derive(Default)]
 struct Shared {
     limit: RefCell<ConcurrencyLimit>,
-    /// Whether every object is read and not only samples. That is so after a failed read.
+    /// Whether to read every object. It becomes `true` after a failed read; before that, only samples are read.
     read_all: Cell<bool>,
 }
 
@@ -91,9 +91,9 @@ impl<L: Store> Walk<'_, L> {
         let mode = CheckMode {
             dry_run: self.request.dry_run,
             follow_latest: false,
-            // If an invocation dies, the invocation that continues the sweep has its claims.
+            // If this invocation dies, the invocation that continues the sweep inherits its claims.
             holder: sweep.row.sweep.clone(),
-            // The walk does not wait within a check; it repeats the check later.
+            // A check does not wait for another invocation, because the walk repeats the check later.
             wait_until: self.run.now(),
         };
         let checker = ObjectChecker::new(self.run, self.s3, self.reader, self.right_key, mode);
@@ -104,7 +104,7 @@ impl<L: Store> Walk<'_, L> {
                 return Ok(WalkEnd::NotStarted("another invocation has taken over the sweep".to_owned()));
             }
             Err(error) => {
-                // A retry need not wait for the end of the lease.
+                // So that a retry does not have to wait for the end of the lease.
                 let _ = sweep.release(ledger, self.run.now()).await;
                 return Err(error);
             }
@@ -227,7 +227,7 @@ impl<L: Store> Walk<'_, L> {
         (page, CheckedObject { decision, ..result })
     }
 
-    /// Repeats a check until S3 answers. A check that pauses still counts as in flight, so fewer other checks are.
+    /// Repeats a check until S3 answers. A check in a pause still counts as in flight, which reduces the load on S3.
     async fn check_until_answered(
         &self,
         checker: &ObjectChecker<'_, L>,

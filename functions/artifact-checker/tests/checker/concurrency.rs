@@ -10,6 +10,9 @@ use crate::objects::{LARGE, LARGE_OBJECT, OBJECT, decide, event, only, world_wit
 use crate::world::s3::{Sse, Version};
 use crate::world::{BUCKET, Fault, Response, World, created, handle, key, under};
 
+/// Breaks a service of the world.
+type Break = fn(&World);
+
 #[tokio::test(start_paused = true)]
 async fn a_version_that_is_written_between_look_and_copy_stays_the_latest() {
     let world = world_with(Version::new("older", under("other")));
@@ -104,7 +107,6 @@ async fn an_error_that_may_pass_fails_the_invocation() {
         "Disabled".clone_into(&mut world.state().keys.get_mut(&key("right")).unwrap().state);
         world.answer_every("sns", || Response::new(503));
     };
-    type Break = fn(&World);
     let cases: [(&str, Break, ErrorType); 4] = [
         ("throttled", |world| world.answer_every("s3", Response::slow_down), ErrorType::Throttled),
         (

@@ -90,8 +90,9 @@ async fn the_sweeps_of_a_day_send_one_notice_of_a_wrong_key_in_a_pipeline() {
     }
 }
 
-/// Writes the log of a dry run with four findings.
+/// Writes the log of a dry run with four findings to standard output.
 #[tokio::test(start_paused = true)]
+#[ignore = "a_dry_run_raises_no_alarm runs this test in a process of its own and reads its log"]
 async fn a_dry_run_with_findings() {
     telemetry::start(&Environment::default());
     let world = filled(10, &[(2, Sse::S3), (2, foreign())]);
@@ -104,10 +105,11 @@ async fn a_dry_run_with_findings() {
 #[test]
 fn a_dry_run_raises_no_alarm() {
     let test = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "sweep_findings::a_dry_run_with_findings", "--nocapture"])
+        .args(["--exact", "sweep_findings::a_dry_run_with_findings", "--ignored", "--nocapture"])
         .output()
         .unwrap();
     let log = String::from_utf8(test.stdout).unwrap();
+    assert!(test.status.success(), "{log}");
     assert_eq!(log.matches(r#""message":"dry run""#).count(), 4, "{log}");
     assert!(!log.contains(r#""message":"decision""#), "{log}");
 }

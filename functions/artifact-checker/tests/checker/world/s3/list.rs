@@ -13,7 +13,7 @@ fn encoded(text: &str) -> String {
     utf8_percent_encode(text, KEPT).to_string().replace(' ', "+")
 }
 
-/// ListObjectsV2.
+/// `ListObjectsV2`.
 pub(super) fn latest(bucket: &Bucket, request: &Request) -> Response {
     assert_eq!(request.query.get("encoding-type").map(String::as_str), Some("url"));
     let after = request.query.get("start-after").cloned().unwrap_or_default();
@@ -26,7 +26,7 @@ pub(super) fn latest(bucket: &Bucket, request: &Request) -> Response {
     Response::new(200).body(body + "</ListBucketResult>")
 }
 
-/// ListObjectVersions.
+/// `ListObjectVersions`.
 pub(super) fn versions(bucket: &Bucket, request: &Request) -> Response {
     let marker = request.query.get("key-marker").cloned();
     let version_marker = request.query.get("version-id-marker").cloned();

@@ -16,7 +16,7 @@ pub(super) struct Upload {
     content: String,
 }
 
-/// CreateMultipartUpload.
+/// `CreateMultipartUpload`.
 pub(super) fn create(state: &mut State, request: &Request, bucket: &str) -> Response {
     if let Some(kind) = request.header("x-amz-checksum-type") {
         let sha = request.header("x-amz-checksum-algorithm").is_some_and(|algorithm| algorithm.starts_with("SHA"));
@@ -29,7 +29,7 @@ pub(super) fn create(state: &mut State, request: &Request, bucket: &str) -> Resp
         .body(format!("<InitiateMultipartUploadResult><UploadId>{id}</UploadId></InitiateMultipartUploadResult>"))
 }
 
-/// UploadPartCopy.
+/// `UploadPartCopy`.
 pub(super) fn copy_part(state: &mut State, request: &Request, bucket: &str) -> Response {
     let source = match source(state, request) {
         Ok(source) => source,
@@ -46,7 +46,7 @@ pub(super) fn copy_part(state: &mut State, request: &Request, bucket: &str) -> R
     Response::new(200).body(format!("<CopyPartResult><ETag>&quot;part{number}&quot;</ETag></CopyPartResult>"))
 }
 
-/// CompleteMultipartUpload.
+/// `CompleteMultipartUpload`.
 pub(super) fn complete(state: &mut State, request: &Request, bucket: &str, key: &str) -> Response {
     if let Err(refused) = can_write(state, request, bucket, key) {
         return refused;
@@ -89,7 +89,7 @@ pub(super) fn complete(state: &mut State, request: &Request, bucket: &str, key: 
     }
 }
 
-/// AbortMultipartUpload.
+/// `AbortMultipartUpload`.
 pub(super) fn abort(state: &mut State, request: &Request, bucket: &str) -> Response {
     state.buckets.get_mut(bucket).unwrap().uploads.remove(&request.query["uploadId"]);
     Response::new(204)

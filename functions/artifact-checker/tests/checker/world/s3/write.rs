@@ -9,7 +9,7 @@ use crate::world::{ACCOUNT, Request, Response, State, under};
 /// The largest object that one copy accepts, in bytes.
 const LARGEST_COPY: u64 = 5_368_709_120;
 
-/// UpdateObjectEncryption.
+/// `UpdateObjectEncryption`.
 pub(super) fn update(state: &mut State, request: &Request, bucket: &str, key: &str) -> Response {
     let version = request.query.get("versionId").expect("an update names the version").clone();
     let versioned = state.bucket(bucket).versioned;
@@ -146,7 +146,7 @@ pub(super) fn write(state: &mut State, bucket: &str, key: &str, version: Version
     latest.clone()
 }
 
-/// CopyObject.
+/// `CopyObject`.
 pub(super) fn copy(state: &mut State, request: &Request, bucket: &str, key: &str) -> Response {
     let written = source(state, request).and_then(|source| {
         if source.size > LARGEST_COPY {
