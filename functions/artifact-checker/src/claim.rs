@@ -1,4 +1,4 @@
-//! The ledger row of a repair: which invocation repairs an object, and how often the object was repaired.
+//! The ledger row of a repair: which invocation is repairing an object, and how often the object was repaired.
 //!
 //! A copy causes another event, and somebody else's automation may undo a repair. The count of repairs must therefore
 //! outlive the invocation.

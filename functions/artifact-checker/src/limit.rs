@@ -1,10 +1,10 @@
-//! How many requests a sweep keeps in flight: as many as S3 accepts.
+//! Limits the number of requests that a sweep keeps in flight to what S3 accepts.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The first limit. S3 scales up within minutes; this limit follows within a few answers.
+/// The limit at the start of a sweep.
 const FIRST: f64 = 32.0;
 const LOWEST: f64 = 2.0;
 /// S3's limit for one prefix is 5,500 requests a second; at 45 ms each, that is about 256 in flight.

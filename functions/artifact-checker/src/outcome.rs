@@ -20,7 +20,7 @@ pub enum Outcome {
     KeyUnusable,
     /// The object is archived, and cannot be read until somebody restores it.
     NeedsRestore,
-    /// S3 or KMS does not let this function find out.
+    /// S3 or KMS does not show this function enough to decide.
     Unverifiable,
     /// The object is under a wrong key again after several repairs.
     NonConverging,

@@ -35,14 +35,14 @@ pub(crate) enum RepairPlan {
     Leave(&'static str),
 }
 
-/// What the plan for an object depends on, beside the object.
+/// The conditions of a plan that are not facts about the object.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RepairConditions {
     /// The configured repair.
     pub(crate) repair: Repair,
     /// Whether the right key belongs to the bucket's account, as `UpdateObjectEncryption` requires.
     pub(crate) key_is_own: bool,
-    /// Whether the object is known to be no older version.
+    /// `false` if the object is known to be an older version.
     pub(crate) is_latest: bool,
     /// Whether S3 has refused an update of this object.
     pub(crate) update_refused: bool,

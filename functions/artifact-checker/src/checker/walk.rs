@@ -1,7 +1,7 @@
 //! Checks all objects of a bucket, many at the same time, until the listing or the invocation's time ends.
 //!
-//! The ledger records how far the walk has come: up to the end of the last page before which every object is checked.
-//! The invocation that continues the walk checks the objects of later pages again, and leaves out none.
+//! The ledger records the position up to which every object is checked, at the end of a page. The invocation that
+//! continues the walk begins at that position: it may check some objects again, and leaves out none.
 
 use std::cell::{Cell, RefCell};
 use std::time::Duration;

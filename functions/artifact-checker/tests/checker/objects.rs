@@ -1,4 +1,4 @@
-//! What the tests of single objects share.
+//! Helpers for the tests of single objects.
 
 use artifact_checker::{Answer, Outcome};
 use sekisho_domain::artifacts::Repair;

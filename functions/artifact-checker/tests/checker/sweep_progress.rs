@@ -1,4 +1,4 @@
-//! How a sweep goes on over several invocations, and beside other invocations.
+//! How a sweep continues over several invocations, and how it respects other invocations.
 
 use std::time::Duration;
 
