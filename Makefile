@@ -1,62 +1,58 @@
-# Everything is installed into the project's own folders; `python3` only finds the way there (tests/local_stack).
-# Recipes are single commands, so that make starts them itself and they notice its end.
+# Everything is installed into the project's own folders; the machine's python3 only starts the commands in tools/.
+# Each recipe is a single command, so that make starts that command itself and the command notices when make ends.
 .DEFAULT_GOAL := help
-LOCAL = $(if $(shell command -v python3),python3,$(error Python 3.11 or later is missing: apt-get install python3 python3-venv)) tests/local_stack
+TOOLS = $(if $(shell command -v python3),python3,$(error Python 3.11 or later is missing: apt-get install python3 python3-venv)) tools
 
 .PHONY: help
-help: ## list what there is
-	@$(LOCAL) help Makefile
+help: ## list the commands
+	@$(TOOLS) help Makefile
 
 .PHONY: setup
 setup: ## check the machine, install the tools into .venv and node_modules
-	@$(LOCAL) setup
+	@$(TOOLS) setup
 
 .PHONY: build
 build: ## build the four functions for this machine into .aws-sam/build
-	@$(LOCAL) build
+	@$(TOOLS) build
 
 .PHONY: up
-up: ## a local cloud with three accounts, deployed and left running (PORT=4566 for a port of your choice)
-	@$(LOCAL) up $(if $(PORT),--port $(PORT))
+up: ## deploy to a local cloud with three accounts and leave it running (PORT=4566 for a port of your choice)
+	@$(TOOLS) up $(if $(PORT),--port $(PORT))
 
 .PHONY: down
-down: ## end what `make up` started and remove what it made
-	@$(LOCAL) down
+down: ## end what `make up` started and remove its files
+	@$(TOOLS) down
 
 .PHONY: demo
-demo: ## the whole job once, on a local cloud of its own
-	@$(LOCAL) demo
+demo: ## show the whole job once, on a local cloud of its own
+	@$(TOOLS) demo
 
 .PHONY: test
-test: ## every check and test
-	@$(LOCAL) test
+test: ## run every check and test
+	@$(TOOLS) test
 
 .PHONY: bench
-bench: ## measure the release binaries; the figures go to docs/performance.md
-	@$(LOCAL) setup
-	@.venv/bin/python tests/bench/bench.py
+bench: ## measure the release binaries and write the figures to docs/performance.md
+	@$(TOOLS) bench
 
-# The commands below act on the accounts of samconfig.toml, or of SAMCONFIG=…: make hands on what its command line sets.
+# The commands below act on the accounts in samconfig.toml, or in the file that SAMCONFIG=… names: make passes
+# variables of its command line to the environment.
 ENVIRONMENT = $(if $(ENV),--env "$(ENV)")
-# Other credentials than the environment's own, which deploy.
+# PROFILE=… names other credentials than those of the environment, which are for deployment.
 PROFILED = $(ENVIRONMENT) $(if $(PROFILE),--profile "$(PROFILE)")
 
 .PHONY: deploy
-deploy: ## deploy the stack to the account of ENV=…, an environment of samconfig.toml
-	@$(LOCAL) setup
-	@.venv/bin/python scripts/deploy.py $(ENVIRONMENT)
+deploy: ## deploy the stack to the account of ENV=…, an environment in samconfig.toml
+	@$(TOOLS) deploy $(ENVIRONMENT)
 
 .PHONY: doctor
 doctor: ## find the first broken link between the repositories and the account of ENV=…
-	@$(LOCAL) setup
-	@.venv/bin/python scripts/doctor.py $(ENVIRONMENT)
+	@$(TOOLS) doctor $(ENVIRONMENT)
 
 .PHONY: prepare
-prepare: ## make an IAM user (USER=…) or role (ROLE=…) of ENV=… one that may be let in (PROFILE=… of who may do that)
-	@$(LOCAL) setup
-	@.venv/bin/python scripts/prepare.py $(PROFILED) $(if $(filter command%,$(origin USER)),--user "$(USER)") $(if $(ROLE),--role "$(ROLE)")
+prepare: ## let temp-access grant access to an IAM user (USER=…) or role (ROLE=…) of ENV=… (PROFILE=… of an administrator)
+	@$(TOOLS) prepare $(PROFILED) $(if $(filter command%,$(origin USER)),--user "$(USER)") $(if $(ROLE),--role "$(ROLE)")
 
 .PHONY: redrive
-redrive: ## send again what the dead-letter queues of ENV=… hold
-	@$(LOCAL) setup
-	@.venv/bin/python scripts/redrive.py $(PROFILED)
+redrive: ## process the messages in the dead-letter queues of ENV=… again
+	@$(TOOLS) redrive $(PROFILED)

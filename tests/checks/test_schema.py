@@ -1,13 +1,14 @@
-"""The schema that editors read says of a configuration what the functions say of it."""
+"""The schema for editors refuses the same mistakes in a configuration as the functions do."""
 
 import json
 import tomllib
-from pathlib import Path
 
 import jsonschema
 import pytest
 
-CONFIG = Path(__file__).parents[2] / "config"
+from tools.layout import ROOT
+
+CONFIG = ROOT / "config"
 SCHEMA = jsonschema.Draft202012Validator(json.loads((CONFIG / "sekisho.schema.json").read_text()))
 COMMITTED = (CONFIG / "sekisho.toml").read_text()
 
@@ -33,7 +34,11 @@ def test_the_committed_file_is_valid():
         ('"203.0.113.0/24"', '"203.0.113/24"', ["access", "profiles", "read-only", "source_ips", 0]),
         ('"203.0.113.0/24"', '"2001:db8::/129"', ["access", "profiles", "read-only", "source_ips", 0]),
         ('"203.0.113.0/24"', '"office"', ["access", "profiles", "read-only", "source_ips", 0]),
-        ('resources = ["*"]', 'resources = ["arn:aws:s3"]', ["access", "profiles", "admin", "statements", 0, "resources", 0]),
+        (
+            'resources = ["*"]',
+            'resources = ["arn:aws:s3"]',
+            ["access", "profiles", "admin", "statements", 0, "resources", 0],
+        ),
         ('repair = "update"', 'repair = "mend"', ["artifacts", "repair"]),
         (
             'repair = "update"',
@@ -42,17 +47,19 @@ def test_the_committed_file_is_valid():
         ),
     ],
 )
-def test_a_mistake_is_found_where_it_is(right, wrong, where):
+def test_a_mistake_is_found_at_its_place(right, wrong, where):
     assert right in COMMITTED
     errors = list(SCHEMA.iter_errors(tomllib.loads(COMMITTED.replace(right, wrong, 1))))
     assert where in [list(error.absolute_path) for error in errors]
 
 
-@pytest.mark.parametrize("value", ["203.0.113.0/24", "203.0.113.7", "0.0.0.0/0", "2001:db8::/32", "::1", "::ffff:203.0.113.7"])
-def test_what_the_functions_take_for_a_range_is_one(value):
+@pytest.mark.parametrize(
+    "value", ["203.0.113.0/24", "203.0.113.7", "0.0.0.0/0", "2001:db8::/32", "::1", "::ffff:203.0.113.7"]
+)
+def test_every_range_that_the_functions_accept_is_valid(value):
     SCHEMA.validate(tomllib.loads(COMMITTED.replace("203.0.113.0/24", value)))
 
 
 @pytest.mark.parametrize("value", ["arn:aws:s3:::shop/*", "arn:aws:logs:*:*:log-group:/aws/*", "*"])
-def test_what_the_functions_take_for_a_resource_is_one(value):
+def test_every_resource_that_the_functions_accept_is_valid(value):
     SCHEMA.validate(tomllib.loads(COMMITTED.replace('resources = ["*"]', f'resources = ["{value}"]')))

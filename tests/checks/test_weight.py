@@ -1,23 +1,32 @@
-"""What the functions must not bring along, whatever the machine: other TLS stacks, a newer C library, weight."""
+"""The built functions contain one TLS stack, need no newer C library than Lambda's, and stay small."""
 
 import re
 import subprocess
 import zipfile
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-BUILD = ROOT / ".aws-sam" / "build"
+from tools.layout import BUILD, FUNCTIONS, ROOT
+
 MEGABYTE = 1_000_000
-# Zipped, as Lambda stores and loads them.
+# The limits of the zips, in MB.
 LARGEST = {"EventRelay": 3.0, "PipelineStarter": 3.0, "TempAccess": 2.6, "ArtifactChecker": 3.0}
-FOLDERS = {"EventRelay": "event-relay", "PipelineStarter": "pipeline-starter", "TempAccess": "temp-access", "ArtifactChecker": "artifact-checker"}
-# aws-lc costs 21 ms of CPU in the first TLS call; the others are TLS stacks beside rustls, or its legacy client.
-BARRED = {"aws-lc-rs", "aws-lc-sys", "openssl", "openssl-sys", "native-tls", "s2n-tls", "s2n-tls-sys", "boring", "boring-sys", "reqwest"}
-# One version of each: two mean that the SDK's legacy stack is back.
+# aws-lc takes 21 ms of CPU in the first TLS call; the others are TLS stacks besides rustls, or use the legacy client.
+BARRED = {
+    "aws-lc-rs",
+    "aws-lc-sys",
+    "openssl",
+    "openssl-sys",
+    "native-tls",
+    "s2n-tls",
+    "s2n-tls-sys",
+    "boring",
+    "boring-sys",
+    "reqwest",
+}
+# One version of each: a second one means that the SDK's legacy stack is built in.
 SINGLE = {"rustls", "tokio-rustls", "hyper-rustls", "hyper", "ring"}
-# Amazon Linux 2023's.
+# The version in Amazon Linux 2023.
 GLIBC = (2, 34)
 
 
@@ -28,35 +37,51 @@ def bootstrap(request):
     return request.param, file
 
 
-@pytest.mark.parametrize("package", FOLDERS.values())
+@pytest.mark.parametrize("package", FUNCTIONS.values())
 @pytest.mark.parametrize("target", ["x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu"])
 def test_one_tls_stack_is_built_in(package, target):
-    command = ["cargo", "tree", "--locked", "-p", package, "-e", "normal,build", "--target", target, "--prefix", "none", "-f", "{p}"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    command = [
+        "cargo",
+        "tree",
+        "--locked",
+        "-p",
+        package,
+        "-e",
+        "normal,build",
+        "--target",
+        target,
+        "--prefix",
+        "none",
+        "-f",
+        "{p}",
+    ]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found = {tuple(line.split(" (")[0].rsplit(" v", 1)) for line in done.stdout.splitlines() if " v" in line}
     names = [name for name, _ in found]
-    assert not BARRED.intersection(names), f"see who asks for it: cargo tree -p {package} --target {target} -i <name>"
+    assert not BARRED.intersection(names), (
+        f"to see which crate needs it: cargo tree -p {package} --target {target} -i <name>"
+    )
     assert {name: names.count(name) for name in SINGLE} == dict.fromkeys(SINGLE, 1)
 
 
 def test_the_c_library_is_no_newer_than_lambdas(bootstrap):
     _, file = bootstrap
     asked = {tuple(map(int, version)) for version in re.findall(rb"GLIBC_(\d+)\.(\d+)", file.read_bytes())}
-    assert asked, "a binary that names no version of glibc is not what is built here"
+    assert asked, "a binary that names no version of glibc is not one of ours"
     assert max(asked) <= GLIBC
 
 
-def test_it_stays_light(bootstrap, tmp_path):
+def test_the_zip_stays_within_its_limit(bootstrap, tmp_path):
     name, file = bootstrap
     packed = tmp_path / "function.zip"
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.write(file, "bootstrap")
     size = packed.stat().st_size / MEGABYTE
-    assert size <= LARGEST[name], f"{size:.2f} MB: see docs/performance.md for what weighs how much"
+    assert size <= LARGEST[name], f"{size:.2f} MB: docs/performance.md shows the share of each part"
 
 
-def test_only_the_code_that_may_write_policies_pays_for_a_random_address(bootstrap):
+def test_only_temp_access_is_position_independent(bootstrap):
     name, file = bootstrap
     fixed, random = 2, 3  # ET_EXEC, ET_DYN
     assert file.read_bytes()[16] == (random if name == "TempAccess" else fixed), "see functions/link.rs"

@@ -2,17 +2,17 @@
 
 import pytest
 
-from local_stack.job import Clone
-from local_stack.layout import LOCAL
-from local_stack.stack import passing
+from tools.layout import LOCAL
+from tools.local_stack import job
+from tools.local_stack.stack import temporary_stack
 
 
 @pytest.fixture(scope="session")
 def stack():
-    with passing(LOCAL / "test") as stack:
+    with temporary_stack(LOCAL / "test") as stack:
         yield stack
 
 
 @pytest.fixture(scope="session")
 def clone(stack):
-    return Clone(stack, stack.places.folder / "clone")
+    return job.clone(stack, stack.places.folder / "clone")

@@ -1,4 +1,4 @@
-"""Who is let in, what they can't do while they are in, and how it ends: with IAM enforced, for users and roles."""
+"""Access for users and roles, with IAM enforced: how it is granted, what it does not allow, and how it ends."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -6,24 +6,29 @@ from datetime import UTC, datetime, timedelta
 
 import boto3
 import pytest
-from local_stack import job
-from local_stack.layout import ACCOUNTS, REGION
-from local_stack.observed import grants, refused
-from local_stack.stack import eventually
-from template import deployed
+
+from tests.template import deployed
+from tools.layout import ACCOUNTS, REGION
+from tools.local_stack import job
+from tools.local_stack.observed import error_code, grants
+from tools.local_stack.stack import eventually
 
 DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthorizationError"}
 ACCOUNT = ACCOUNTS["production"]
 TAGS = [{"Key": "sekisho:access", "Value": "grantable"}]
-ANYBODY = json.dumps({
-    "Version": "2012-10-17",
-    "Statement": [{"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}, "Action": "sts:AssumeRole"}],
-})
+ANYBODY = json.dumps(
+    {
+        "Version": "2012-10-17",
+        "Statement": [
+            {"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}, "Action": "sts:AssumeRole"}
+        ],
+    }
+)
 EVERYTHING = json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]})
 
 
 def clients(stack, key):
-    """Makes clients of these credentials."""
+    """A function that returns a client with these credentials for a service."""
     return lambda service: boto3.client(
         service,
         region_name=REGION,
@@ -38,15 +43,9 @@ def grant(stack, **request):
     return job.invoke(stack, "production", "temp-access", request)
 
 
-def end_of(answer):
-    """The end that an answer says."""
-    assert answer.startswith("End time is ")
-    return datetime.fromisoformat(answer.split()[3])
-
-
 @pytest.fixture(scope="module")
 def user(stack):
-    """Makes prepared users, and gives each one's clients."""
+    """A function that creates a prepared user and returns the function for that user's clients."""
     iam, boundary = stack.client("production", "iam"), stack.outputs("production")["AccessBoundaryArn"]
 
     def make(name):
@@ -58,58 +57,121 @@ def user(stack):
 
 @pytest.fixture(scope="module")
 def holder(stack, user):
-    """Somebody inside, with the profile that allows everything."""
+    """The clients of a user with access by the profile that allows everything."""
     acts = user("holder")
     grant(stack, user="holder", minutes=60)
     assert acts("lambda").list_functions()["Functions"]
     return acts
 
 
-STAYS = [
+# Calls by which somebody with access could stay longer or get more.
+DENIED_CALLS = [
     ("a key for another user", "iam", "create_access_key", {"UserName": "prd-user"}),
     ("a user of one's own", "iam", "create_user", {"UserName": "later"}),
     ("a role that anybody may take", "iam", "create_role", {"RoleName": "later", "AssumeRolePolicyDocument": ANYBODY}),
-    ("a policy on oneself", "iam", "put_user_policy",
-     {"UserName": "holder", "PolicyName": "stay", "PolicyDocument": EVERYTHING}),
-    ("a longer window in one's own policy", "iam", "put_user_policy",
-     {"UserName": "holder", "PolicyName": "sekisho-admin", "PolicyDocument": EVERYTHING}),
-    ("a managed policy on oneself", "iam", "attach_user_policy",
-     {"UserName": "holder", "PolicyArn": "arn:aws:iam::aws:policy/AdministratorAccess"}),
+    (
+        "a policy on oneself",
+        "iam",
+        "put_user_policy",
+        {"UserName": "holder", "PolicyName": "stay", "PolicyDocument": EVERYTHING},
+    ),
+    (
+        "a longer window in one's own policy",
+        "iam",
+        "put_user_policy",
+        {"UserName": "holder", "PolicyName": "sekisho-admin", "PolicyDocument": EVERYTHING},
+    ),
+    (
+        "a managed policy on oneself",
+        "iam",
+        "attach_user_policy",
+        {"UserName": "holder", "PolicyArn": "arn:aws:iam::aws:policy/AdministratorAccess"},
+    ),
     ("the boundary off", "iam", "delete_user_permissions_boundary", {"UserName": "holder"}),
-    ("the boundary rewritten", "iam", "create_policy_version",
-     {"PolicyArn": f"arn:aws:iam::{ACCOUNT}:policy/sekisho-access-boundary", "PolicyDocument": EVERYTHING, "SetAsDefault": True}),
+    (
+        "the boundary rewritten",
+        "iam",
+        "create_policy_version",
+        {
+            "PolicyArn": f"arn:aws:iam::{ACCOUNT}:policy/sekisho-access-boundary",
+            "PolicyDocument": EVERYTHING,
+            "SetAsDefault": True,
+        },
+    ),
     ("another's tag", "iam", "tag_user", {"UserName": "prd-user", "Tags": TAGS}),
-    ("another role", "sts", "assume_role",
-     {"RoleArn": f"arn:aws:iam::{ACCOUNT}:role/sekisho-cloudformation-{REGION}", "RoleSessionName": "stay"}),
+    (
+        "another role",
+        "sts",
+        "assume_role",
+        {"RoleArn": f"arn:aws:iam::{ACCOUNT}:role/sekisho-cloudformation-{REGION}", "RoleSessionName": "stay"},
+    ),
     ("a grant of one's own", "lambda", "invoke", {"FunctionName": "temp-access", "Payload": b'{"user":"holder"}'}),
     ("other code in temp-access", "lambda", "update_function_code", {"FunctionName": "temp-access", "ZipFile": b"PK"}),
-    ("another configuration of it", "lambda", "update_function_configuration", {"FunctionName": "temp-access", "Timeout": 3}),
-    ("a door into a function", "lambda", "add_permission",
-     {"FunctionName": "shop-prices", "StatementId": "stay", "Action": "lambda:InvokeFunction", "Principal": "999999999999"}),
+    (
+        "another configuration of it",
+        "lambda",
+        "update_function_configuration",
+        {"FunctionName": "temp-access", "Timeout": 3},
+    ),
+    (
+        "a door into a function",
+        "lambda",
+        "add_permission",
+        {
+            "FunctionName": "shop-prices",
+            "StatementId": "stay",
+            "Action": "lambda:InvokeFunction",
+            "Principal": "999999999999",
+        },
+    ),
     ("a stack", "cloudformation", "create_stack", {"StackName": "stay", "TemplateBody": "{}"}),
     ("an execution of the pipeline", "codepipeline", "start_pipeline_execution", {"name": "shop"}),
-    ("a bucket's policy", "s3", "put_bucket_policy",
-     {"Bucket": f"sekisho-artifacts-{ACCOUNT}-{REGION}", "Policy": EVERYTHING}),
+    (
+        "a bucket's policy",
+        "s3",
+        "put_bucket_policy",
+        {"Bucket": f"sekisho-artifacts-{ACCOUNT}-{REGION}", "Policy": EVERYTHING},
+    ),
     ("a rule", "events", "put_rule", {"Name": "stay", "ScheduleExpression": "rate(1 day)"}),
-    ("a schedule", "scheduler", "create_schedule",
-     {"Name": "stay", "ScheduleExpression": "rate(1 day)", "FlexibleTimeWindow": {"Mode": "OFF"},
-      "Target": {"Arn": f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:temp-access",
-                 "RoleArn": f"arn:aws:iam::{ACCOUNT}:role/sekisho-chat-{REGION}"}}),
-    ("a queue's policy", "sqs", "set_queue_attributes",
-     {"QueueUrl": "sekisho-pipeline-starter-dead-letters", "Attributes": {"Policy": EVERYTHING}}),
-    ("the ledger's rows", "dynamodb", "delete_item",
-     {"TableName": "sekisho-ledger", "Key": {"pk": {"S": "grant"}, "sk": {"S": "user/holder/admin"}}}),
+    (
+        "a schedule",
+        "scheduler",
+        "create_schedule",
+        {
+            "Name": "stay",
+            "ScheduleExpression": "rate(1 day)",
+            "FlexibleTimeWindow": {"Mode": "OFF"},
+            "Target": {
+                "Arn": f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:temp-access",
+                "RoleArn": f"arn:aws:iam::{ACCOUNT}:role/sekisho-chat-{REGION}",
+            },
+        },
+    ),
+    (
+        "a queue's policy",
+        "sqs",
+        "set_queue_attributes",
+        {"QueueUrl": "sekisho-pipeline-starter-dead-letters", "Attributes": {"Policy": EVERYTHING}},
+    ),
+    (
+        "the ledger's rows",
+        "dynamodb",
+        "delete_item",
+        {"TableName": "sekisho-ledger", "Key": {"pk": {"S": "grant"}, "sk": {"S": "user/holder/admin"}}},
+    ),
     ("the ledger", "dynamodb", "delete_table", {"TableName": "sekisho-ledger"}),
     ("the account's organization", "organizations", "leave_organization", {}),
 ]
 
 
-@pytest.mark.parametrize(("what", "service", "call", "request_"), STAYS, ids=[stay[0] for stay in STAYS])
-def test_the_holder_of_everything_cannot_take(stack, holder, what, service, call, request_):
+@pytest.mark.parametrize(
+    ("service", "call", "request_"), [one[1:] for one in DENIED_CALLS], ids=[one[0] for one in DENIED_CALLS]
+)
+def test_the_boundary_denies(stack, holder, service, call, request_):
     if "QueueUrl" in request_:
         url = stack.client("production", "sqs").get_queue_url(QueueName=request_["QueueUrl"])["QueueUrl"]
         request_ = request_ | {"QueueUrl": url}
-    assert refused(lambda: getattr(holder(service), call)(**request_)) in DENIED
+    assert error_code(lambda: getattr(holder(service), call)(**request_)) in DENIED
 
 
 def test_a_grant_of_a_key_is_for_aws_resources_only(stack, holder):
@@ -117,26 +179,31 @@ def test_a_grant_of_a_key_is_for_aws_resources_only(stack, holder):
     key = kms.create_key()["KeyMetadata"]["KeyId"]
     assert holder("kms").describe_key(KeyId=key)["KeyMetadata"]["KeyId"] == key
     grant_ = {"KeyId": key, "GranteePrincipal": "arn:aws:iam::999999999999:root", "Operations": ["Decrypt"]}
-    assert refused(lambda: holder("kms").create_grant(**grant_)) in DENIED
+    assert error_code(lambda: holder("kms").create_grant(**grant_)) in DENIED
 
 
-def test_a_role_is_let_in_and_its_sessions_are_out_again_when_it_is_revoked(stack):
+def test_a_roles_sessions_have_access_until_it_is_revoked(stack):
     iam, boundary = stack.client("production", "iam"), stack.outputs("production")["AccessBoundaryArn"]
     role = iam.create_role(
-        RoleName="operators", AssumeRolePolicyDocument=ANYBODY, PermissionsBoundary=boundary, Tags=TAGS)["Role"]["Arn"]
+        RoleName="operators", AssumeRolePolicyDocument=ANYBODY, PermissionsBoundary=boundary, Tags=TAGS
+    )["Role"]["Arn"]
     key = stack.client("production", "sts").assume_role(RoleArn=role, RoleSessionName="night")["Credentials"]
     session = clients(stack, key)
-    assert refused(session("lambda").list_functions) in DENIED
+    assert error_code(session("lambda").list_functions) in DENIED
     grant(stack, role="operators", minutes=30, reason="障害対応 <shop> & more")
     assert session("lambda").list_functions()["Functions"]
-    assert [one["reason"] for one in grants(stack, "production") if one["sk"] == "role/operators/admin"] == ["障害対応 <shop> & more"]
-    assert "障害" not in json.dumps(iam.get_role_policy(RoleName="operators", PolicyName="sekisho-admin")["PolicyDocument"])
+    assert [one["reason"] for one in grants(stack, "production") if one["sk"] == "role/operators/admin"] == [
+        "障害対応 <shop> & more"
+    ]
+    assert "障害" not in json.dumps(
+        iam.get_role_policy(RoleName="operators", PolicyName="sekisho-admin")["PolicyDocument"]
+    )
     grant(stack, action="revoke", role="operators")
-    assert refused(session("lambda").list_functions) in DENIED
+    assert error_code(session("lambda").list_functions) in DENIED
     assert iam.list_role_policies(RoleName="operators")["PolicyNames"] == []
 
 
-def test_a_profile_that_asks_for_a_second_factor_lets_nobody_in_without(stack, user):
+def test_a_profile_with_mfa_denies_a_session_without_mfa(stack, user):
     acts, iam = user("without-mfa"), stack.client("production", "iam")
     grant(stack, user="without-mfa", profile="read-only", minutes=5)
     policy = {"UserName": "without-mfa", "PolicyName": "sekisho-read-only"}
@@ -147,15 +214,15 @@ def test_a_profile_that_asks_for_a_second_factor_lets_nobody_in_without(stack, u
     def with_out(what):
         del condition[what]
         iam.put_user_policy(**policy, PolicyDocument=json.dumps(document))
-        return refused(acts("ec2").describe_vpcs)
+        return error_code(acts("ec2").describe_vpcs)
 
-    assert refused(acts("ec2").describe_vpcs) in DENIED
-    # The profile's addresses are not ours either.
+    assert error_code(acts("ec2").describe_vpcs) in DENIED
+    # The profile's addresses do not include the test's address either.
     assert with_out("IpAddress") in DENIED
     assert with_out("Bool") is None
 
 
-def test_the_sweep_takes_what_has_ended_and_nothing_else(stack, user):
+def test_the_sweep_removes_ended_grants_only(stack, user):
     iam = stack.client("production", "iam")
     for name in ("ended", "open-ended", "inside"):
         user(name)
@@ -166,8 +233,17 @@ def test_the_sweep_takes_what_has_ended_and_nothing_else(stack, user):
     iam.put_user_policy(UserName="ended", PolicyName="sekisho-admin", PolicyDocument=json.dumps(ended))
     iam.put_user_policy(UserName="ended", PolicyName="another", PolicyDocument=json.dumps(ended))
     iam.put_user_policy(UserName="open-ended", PolicyName="sekisho-admin", PolicyDocument=EVERYTHING)
-    schedule = {"version": "0", "id": "1", "source": "aws.events", "detail-type": "Scheduled Event", "account": ACCOUNT,
-                "region": REGION, "time": "2026-11-21T00:00:00Z", "resources": [], "detail": {}}
+    schedule = {
+        "version": "0",
+        "id": "1",
+        "source": "aws.events",
+        "detail-type": "Scheduled Event",
+        "account": ACCOUNT,
+        "region": REGION,
+        "time": "2026-11-21T00:00:00Z",
+        "resources": [],
+        "detail": {},
+    }
     swept = {one["user"]: one["outcome"] for one in grant(stack, **schedule)["decisions"] if "user" in one}
     assert (swept["ended"], swept["open-ended"]) == ("swept", "open-ended") and "inside" not in swept
     left = {name: iam.list_user_policies(UserName=name)["PolicyNames"] for name in ("ended", "open-ended", "inside")}
@@ -178,26 +254,33 @@ def test_grants_at_the_same_time_end_with_the_latest(stack, user):
     names = [f"many-{n}" for n in range(3)]
     for name in names:
         user(name)
-    asked = [(name, minutes) for minutes in (20, 45, 5, 30) for name in names]
+    requests = [(name, minutes) for minutes in (20, 45, 5, 30) for name in names]
     before = datetime.now(UTC)
     with ThreadPoolExecutor(max_workers=6) as pool:
-        ends = list(pool.map(lambda one: (one[0], end_of(grant(stack, user=one[0], minutes=one[1]))), asked))
+        answers = pool.map(lambda one: grant(stack, user=one[0], minutes=one[1]), requests)
+        ends = [(name, job.end_of_grant(answer)) for (name, _), answer in zip(requests, answers, strict=True)]
     iam = stack.client("production", "iam")
     for name in names:
         (statement,) = iam.get_user_policy(UserName=name, PolicyName="sekisho-admin")["PolicyDocument"]["Statement"]
         end = datetime.fromisoformat(statement["Condition"]["DateLessThan"]["aws:CurrentTime"])
-        assert end == max(said for whose, said in ends if whose == name)
+        assert end == max(reported for user, reported in ends if user == name)
         assert end >= before.replace(microsecond=0) + timedelta(minutes=45)
 
 
 @pytest.fixture(scope="module")
 def notice_of(stack):
-    """Gives the next notice whose title has these words."""
-    sns, sqs, told = stack.client("production", "sns"), stack.client("production", "sqs"), []
+    """A function that returns the next notice whose title contains the words."""
+    sns, sqs = stack.client("production", "sns"), stack.client("production", "sqs")
+    notices: list[dict] = []
     (topic,) = [one["TopicArn"] for one in sns.list_topics()["Topics"] if one["TopicArn"].endswith(":sekisho-notices")]
     queue = sqs.create_queue(QueueName="notices")["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-    takes = {"Effect": "Allow", "Principal": {"Service": "sns.amazonaws.com"}, "Action": "sqs:SendMessage", "Resource": arn}
+    takes = {
+        "Effect": "Allow",
+        "Principal": {"Service": "sns.amazonaws.com"},
+        "Action": "sqs:SendMessage",
+        "Resource": arn,
+    }
     policy = json.dumps({"Version": "2012-10-17", "Statement": [takes]})
     sqs.set_queue_attributes(QueueUrl=queue, Attributes={"Policy": policy})
     sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
@@ -207,17 +290,17 @@ def notice_of(stack):
             found = sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10, WaitTimeSeconds=1).get("Messages", [])
             for one in found:
                 sqs.delete_message(QueueUrl=queue, ReceiptHandle=one["ReceiptHandle"])
-            told.extend(json.loads(json.loads(one["Body"])["Message"]) for one in found)
-            return [one for one in told if all(word in one["content"]["title"] for word in words)]
+            notices.extend(json.loads(json.loads(one["Body"])["Message"]) for one in found)
+            return [one for one in notices if all(word in one["content"]["title"] for word in words)]
 
         one = eventually(f"a notice of {' '.join(words)} comes", probe, 30)[0]
-        told.remove(one)
+        notices.remove(one)
         return one
 
     return find
 
 
-def test_a_notice_tells_of_each_grant(stack, user, notice_of):
+def test_each_grant_has_a_notice(stack, user, notice_of):
     user("noticed")
     grant(stack, user="noticed", minutes=5, reason="look at <logs>")
     notice = notice_of("Let in", "noticed")
@@ -225,8 +308,16 @@ def test_a_notice_tells_of_each_grant(stack, user, notice_of):
     assert "cloudtrail" in notice["content"]["description"]
 
 
+def value_at(notice, path):
+    """The value at a path such as `event.metadata.additionalContext.user`; None if there is none."""
+    value = {"event": notice}
+    for step in path.split("."):
+        value = value.get(step, {})
+    return value or None
+
+
 def buttons(notice):
-    """The buttons that the template's custom actions put below a notice, as Chatbot does it: text, and payload of the command."""
+    """The buttons that Chatbot shows below a notice, by the template's custom actions: text and command's payload."""
     found = {}
     for one in deployed.source()["Resources"].values():
         if one["Type"] != "AWS::Chatbot::CustomAction":
@@ -234,14 +325,12 @@ def buttons(notice):
         for attached in one["Properties"]["Attachments"]:
             if attached["NotificationType"] != "Custom":
                 continue
-            values = {}
-            for name, path in attached["Variables"].items():
-                value = {"event": notice}
-                for step in path.split("."):
-                    value = value.get(step, {})
-                values[name] = value or None
+            values = {name: value_at(notice, path) for name, path in attached["Variables"].items()}
             shown = {"EQUALS": lambda value, wanted: value == wanted, "HAS_VALUE": lambda value, _: value is not None}
-            if all(shown[each["Operator"]](values[each["VariableName"]], each.get("Value")) for each in attached["Criteria"]):
+            if all(
+                shown[each["Operator"]](values[each["VariableName"]], each.get("Value"))
+                for each in attached["Criteria"]
+            ):
                 command = one["Properties"]["Definition"]["CommandText"]["Fn::Sub"].replace("${AWS::Region}", REGION)
                 assert len(command) <= 100, command
                 for name, value in values.items():
@@ -252,13 +341,13 @@ def buttons(notice):
     return found
 
 
-def test_the_buttons_below_a_notice_let_in_for_longer_and_end(stack, user, notice_of):
+def test_the_buttons_of_a_notice_extend_and_end_access(stack, user, notice_of):
     iam = stack.client("production", "iam")
     user("pressed")
-    first = end_of(grant(stack, user="pressed", profile="read-only", minutes=5))
+    first = job.end_of_grant(grant(stack, user="pressed", profile="read-only", minutes=5))
     below = buttons(notice_of("Let in", "pressed"))
     assert set(below) == {"Let in for longer", "End access"}
-    assert end_of(grant(stack, **below["Let in for longer"])) > first
+    assert job.end_of_grant(grant(stack, **below["Let in for longer"])) > first
     assert grant(stack, **below["End access"]).startswith("Access of user pressed is ended")
     assert iam.list_user_policies(UserName="pressed")["PolicyNames"] == []
     below = buttons(notice_of("Ended", "pressed"))
@@ -282,7 +371,9 @@ def test_the_buttons_below_a_notice_let_in_for_longer_and_end(stack, user, notic
 def test_a_bad_request_is_an_error_with_a_type_and_writes_nothing(stack, payload, error):
     iam = stack.client("production", "iam")
     before = iam.list_user_policies(UserName="prd-user")["PolicyNames"]
-    answer = stack.client("production", "lambda").invoke(FunctionName="temp-access", Payload=json.dumps(payload).encode())
-    said = json.loads(answer["Payload"].read())
-    assert answer["FunctionError"] and said["errorType"] == error, said
+    answer = stack.client("production", "lambda").invoke(
+        FunctionName="temp-access", Payload=json.dumps(payload).encode()
+    )
+    found = json.loads(answer["Payload"].read())
+    assert answer["FunctionError"] and found["errorType"] == error, found
     assert iam.list_user_policies(UserName="prd-user")["PolicyNames"] == before

@@ -1,5 +1,5 @@
-"""The main job: a push in one account starts pipelines in two others, once; artifacts are under the right key; a person comes
-in and goes out again. Each test looks at what the accounts hold, in the order in which things happen."""
+"""The main job: a push in one account starts pipelines in two others, once; artifacts are under the right key; a person
+gets access, which ends. Each test reads the state of the accounts, in the order of events."""
 
 import json
 import re
@@ -7,38 +7,39 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from local_stack import job
-from local_stack.job import NO_COMMIT, PIPELINE_ACCOUNTS
-from local_stack.layout import ACCOUNTS, PERSON, PIPELINE, REGION, REPOSITORY
-from local_stack.observed import decisions, execution_of, executions, grants, refused, stack_status
+
+from tools.layout import ACCOUNTS, PERSON, PIPELINE, REGION, REPOSITORY
+from tools.local_stack import job
+from tools.local_stack.job import NO_COMMIT, PIPELINE_ACCOUNTS
+from tools.local_stack.observed import decisions, error_code, execution_of, executions, grants, stack_status
 
 DENIED = {"AccessDenied", "AccessDeniedException"}
 
 
 @pytest.fixture(scope="module")
-def commit(stack, clone):
+def commit(clone):
     """The first commit of the application, pushed."""
-    commit = clone.commit("Sell apples and melons", job.application())
-    clone.push()
+    commit = clone.commit(job.application(), "Sell apples and melons", branch="main")
+    clone.push("main")
     return commit
 
 
 def test_a_push_is_relayed_once_and_starts_the_pipeline_of_each_account_at_that_commit(stack, commit):
-    relayed = job.decision_after(stack, "repository", "event-relay", 0, "relayed")
+    relayed = job.wait_for_decision(stack, "repository", "event-relay", 0, "relayed")
     assert relayed["commit"] == commit
     for profile in PIPELINE_ACCOUNTS:
-        execution = job.deployed(stack, profile, commit)
+        execution = job.wait_for_deployment(stack, profile, commit)
         assert execution["status"] == "Succeeded"
         assert [one["revisionId"] for one in execution["sourceRevisions"]] == [commit]
         assert len(executions(stack, profile)) == 1
-        assert len(job.decided(stack, profile, "pipeline-starter", "started")) == 1
-    # An event may be delivered, and the head looked at, more than once: relayed it is once.
-    assert len(job.decided(stack, "repository", "event-relay", "relayed")) == 1
+        assert len(decisions(stack, profile, "pipeline-starter", "started")) == 1
+    # The event may come more than once, and a reconcile may read the head too, but the commit is relayed once.
+    assert len(decisions(stack, "repository", "event-relay", "relayed")) == 1
 
 
 @pytest.mark.parametrize("profile", PIPELINE_ACCOUNTS)
 def test_the_application_runs_in_both_accounts(stack, commit, profile):
-    job.deployed(stack, profile, commit)
+    job.wait_for_deployment(stack, profile, commit)
     assert stack_status(stack, profile, REPOSITORY) == "CREATE_COMPLETE"
     assert job.invoke(stack, profile, job.APPLICATION_FUNCTION, {}) == {"apple": 120, "melon": 980}
     assert stack_status(stack, "repository", REPOSITORY) is None
@@ -46,7 +47,7 @@ def test_the_application_runs_in_both_accounts(stack, commit, profile):
 
 @pytest.mark.parametrize("profile", PIPELINE_ACCOUNTS)
 def test_the_source_artifact_is_the_commits_archive_under_the_accounts_own_key(stack, commit, profile):
-    execution = job.deployed(stack, profile, commit)
+    execution = job.wait_for_deployment(stack, profile, commit)
     outputs = stack.outputs(profile)
     codepipeline = stack.client(profile, "codepipeline")
     actions = codepipeline.list_action_executions(
@@ -58,93 +59,98 @@ def test_the_source_artifact_is_the_commits_archive_under_the_accounts_own_key(s
     assert place["Bucket"] == outputs["ArtifactBucketName"]
     head = stack.client(profile, "s3").head_object(**place)
     assert (head["ServerSideEncryption"], head["SSEKMSKeyId"]) == ("aws:kms", outputs["ArtifactKeyArn"])
-    with job.reader(stack, profile) as pipeline:
+    with job.artifact_reader(stack, profile) as pipeline:
         content = pipeline.get_object(**place)["Body"].read()
     assert content.startswith(b"PK") and b"api/template.yaml" in content
 
 
-def unchanged(stack, deed):
-    """Does the deed and gives the number of executions that each pipeline ran more than before."""
+def starts_nothing(stack, action):
+    """Calls the action and returns its result; fails if a pipeline has a new execution after it."""
     before = {profile: len(executions(stack, profile)) for profile in PIPELINE_ACCOUNTS}
-    result = deed()
+    result = action()
     assert {profile: len(executions(stack, profile)) for profile in PIPELINE_ACCOUNTS} == before
     return result
 
 
 def test_the_same_event_again_is_a_duplicate(stack, commit):
     for profile in PIPELINE_ACCOUNTS:
-        job.deployed(stack, profile, commit)
+        job.wait_for_deployment(stack, profile, commit)
 
     def again():
-        before = len(job.decided(stack, "repository", "event-relay"))
-        job.told_again(stack, NO_COMMIT, commit, "refs/heads/main")
-        job.decision_after(stack, "repository", "event-relay", before, "duplicate")
+        before = len(decisions(stack, "repository", "event-relay"))
+        job.repeat_push_event(stack, NO_COMMIT, commit, "refs/heads/main")
+        job.wait_for_decision(stack, "repository", "event-relay", before, "duplicate")
 
-    unchanged(stack, again)
-    assert len(job.decided(stack, "repository", "event-relay", "relayed")) == 1
+    starts_nothing(stack, again)
+    assert len(decisions(stack, "repository", "event-relay", "relayed")) == 1
 
 
 @pytest.mark.parametrize("profile", PIPELINE_ACCOUNTS)
 def test_the_same_relayed_event_again_is_a_duplicate(stack, commit, profile):
-    job.deployed(stack, profile, commit)
+    job.wait_for_deployment(stack, profile, commit)
 
     def again():
-        before = len(job.decided(stack, profile, "pipeline-starter"))
-        answer = job.relayed_again(stack, profile, commit)
+        before = len(decisions(stack, profile, "pipeline-starter"))
+        answer = job.repeat_relayed_event(stack, profile, commit)
         assert [one["outcome"] for one in answer["decisions"]] == ["duplicate"]
-        job.decision_after(stack, profile, "pipeline-starter", before, "duplicate")
+        job.wait_for_decision(stack, profile, "pipeline-starter", before, "duplicate")
 
-    unchanged(stack, again)
+    starts_nothing(stack, again)
 
 
-def test_a_branch_without_a_route_is_filtered(stack, clone, commit):
+@pytest.mark.usefixtures("commit")
+def test_a_branch_without_a_route_is_filtered(stack, clone):
     def push():
-        before = len(job.decided(stack, "repository", "event-relay"))
-        clone.commit("Try pears", {"api/pears.txt": "pears\n"}, branch="try-pears")
+        before = len(decisions(stack, "repository", "event-relay"))
+        clone.commit({"api/pears.txt": "pears\n"}, "Try pears", branch="try-pears")
         clone.push("try-pears")
-        job.decision_after(stack, "repository", "event-relay", before, "filtered")
+        job.wait_for_decision(stack, "repository", "event-relay", before, "filtered")
 
-    unchanged(stack, push)
-    job.git("-C", clone.folder, "checkout", "--quiet", "main")
+    starts_nothing(stack, push)
+    clone.git("checkout", "--quiet", "main")
 
 
-def test_a_push_of_the_readme_alone_is_filtered(stack, clone, commit):
+@pytest.mark.usefixtures("commit")
+def test_a_push_of_the_readme_alone_is_filtered(stack, clone):
     def push():
-        before = len(job.decided(stack, "repository", "event-relay"))
-        clone.commit("Say when the shop is open", {"README.md": "# Shop\nOpen from nine to five.\n"})
-        clone.push()
-        job.decision_after(stack, "repository", "event-relay", before, "filtered")
+        before = len(decisions(stack, "repository", "event-relay"))
+        clone.commit(job.README_CHANGE, "Say when the shop is open")
+        clone.push("main")
+        job.wait_for_decision(stack, "repository", "event-relay", before, "filtered")
 
-    unchanged(stack, push)
+    starts_nothing(stack, push)
 
 
 def test_the_next_push_updates_the_application(stack, clone, commit):
     template = job.application()["api/template.yaml"]
     assert '"melon": 980' in template
-    second = clone.commit("Sell melons for less", {"api/template.yaml": template.replace('"melon": 980', '"melon": 870')})
-    clone.push()
+    second = clone.commit(
+        {"api/template.yaml": template.replace('"melon": 980', '"melon": 870')}, "Sell melons for less"
+    )
+    clone.push("main")
     for profile in PIPELINE_ACCOUNTS:
-        job.deployed(stack, profile, second)
+        job.wait_for_deployment(stack, profile, second)
         assert stack_status(stack, profile, REPOSITORY) == "UPDATE_COMPLETE"
         assert job.invoke(stack, profile, job.APPLICATION_FUNCTION, {}) == {"apple": 120, "melon": 870}
         assert execution_of(stack, profile, second) != execution_of(stack, profile, commit)
 
 
-def test_accounts_a_version_apart_go_on_working(stack, commit):
-    """A newer relay says more than this starter knows: it starts. One whose event has another shape: a refusal that says so."""
-    newest = job.decided(stack, "repository", "event-relay", "relayed")[-1]["commit"]
-    (decision,) = job.relayed_again(stack, "test", newest, later=1, priority="high")["decisions"]
+@pytest.mark.usefixtures("commit")
+def test_accounts_a_version_apart_go_on_working(stack):
+    """The starter ignores fields that only a newer relay knows, and refuses an event of another version."""
+    newest = decisions(stack, "repository", "event-relay", "relayed")[-1]["commit"]
+    (decision,) = job.repeat_relayed_event(stack, "test", newest, later=1, priority="high")["decisions"]
     assert (decision["outcome"], decision["commit"]) == ("started", newest)
 
     def newer_still():
-        (decision,) = job.relayed_again(stack, "test", newest, later=2, version=2)["decisions"]
+        (decision,) = job.repeat_relayed_event(stack, "test", newest, later=2, version=2)["decisions"]
         assert decision["outcome"] == "refused" and "version is 2" in decision["reason"]
 
-    unchanged(stack, newer_still)
+    starts_nothing(stack, newer_still)
 
 
 def test_nobody_but_the_relay_reaches_the_bus_of_another_account(stack):
-    """Not even an administrator of the repository account."""
+    """The bus refuses even an administrator of the repository account."""
     bus = stack.outputs("production")["EventBusArn"]
     entry = {"Source": "sekisho.relay", "DetailType": "Source Change", "Detail": "{}", "EventBusName": bus}
     events = stack.client("repository", "events")
@@ -159,56 +165,56 @@ def test_nobody_but_the_relay_reaches_the_bus_of_another_account(stack):
 
 
 def test_production_denies_an_artifact_without_its_key(stack):
-    assert refused(lambda: job.put_without_key(stack, "production", "shop/Source/wrong", b"x")) == "AccessDenied"
+    assert error_code(lambda: job.put_without_key(stack, "production", "shop/Source/wrong", b"x")) == "AccessDenied"
     bucket = stack.outputs("production")["ArtifactBucketName"]
-    kept = stack.client("production", "s3").list_objects_v2(Bucket=bucket, Prefix="shop/Source/wrong")
-    assert kept["KeyCount"] == 0
+    listed = stack.client("production", "s3").list_objects_v2(Bucket=bucket, Prefix="shop/Source/wrong")
+    assert listed["KeyCount"] == 0
 
 
 @pytest.mark.parametrize("profile", PIPELINE_ACCOUNTS)
 def test_the_key_is_not_for_people(stack, commit, profile):
-    """Not even an administrator reads an artifact: its key names the roles that do."""
-    job.deployed(stack, profile, commit)
+    """Even an administrator can't read an artifact, because the key names the roles that may."""
+    job.wait_for_deployment(stack, profile, commit)
     s3, bucket = stack.client(profile, "s3"), stack.outputs(profile)["ArtifactBucketName"]
     artifact = s3.list_objects_v2(Bucket=bucket)["Contents"][0]["Key"]
-    assert refused(lambda: s3.get_object(Bucket=bucket, Key=artifact)) in DENIED
+    assert error_code(lambda: s3.get_object(Bucket=bucket, Key=artifact)) in DENIED
 
 
 def test_an_artifact_under_the_wrong_key_is_re_encrypted_and_otherwise_the_same(stack):
     body = bytes(range(256)) * 100
     written = job.put_without_key(stack, "test", "shop/Source/wrong", body)
     assert written["ServerSideEncryption"] == "AES256"
-    head, content = job.mended(stack, "test", "shop/Source/wrong")
+    head, content = job.wait_for_repair(stack, "test", "shop/Source/wrong")
     assert head["ServerSideEncryption"] == "aws:kms"
     assert content == body
-    job.decision_after(stack, "test", "artifact-checker", 0, "repaired")
+    job.wait_for_decision(stack, "test", "artifact-checker", 0, "repaired")
 
 
-def test_a_person_is_let_in_for_a_minute_and_is_out_again_by_the_policy_alone(stack):
+def test_access_for_a_minute_ends_by_the_policy_alone(stack):
     iam = stack.client("production", "iam")
-    assert refused(lambda: job.person_acts(stack)) in DENIED
+    assert error_code(lambda: job.list_functions_as_person(stack)) in DENIED
 
     answer = job.invoke(stack, "production", "temp-access", {"user": PERSON, "minutes": 1})
-    said = re.match(r"End time is (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)", answer)
-    assert said and len(answer) < 1000
-    end = datetime.fromisoformat(said[1])
+    found = re.match(r"End time is (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)", answer)
+    assert found and len(answer) < 1000
+    end = datetime.fromisoformat(found[1])
     assert timedelta(seconds=30) < end - datetime.now(UTC) <= timedelta(seconds=61)
     assert iam.list_user_policies(UserName=PERSON)["PolicyNames"] == ["sekisho-admin"]
     policy = iam.get_user_policy(UserName=PERSON, PolicyName="sekisho-admin")["PolicyDocument"]
     for statement in policy["Statement"]:
-        assert statement["Condition"]["DateLessThan"]["aws:CurrentTime"] == said[1]
+        assert statement["Condition"]["DateLessThan"]["aws:CurrentTime"] == found[1]
         assert "aws:CurrentTime" in statement["Condition"]["DateGreaterThan"]
     assert [one["sk"] for one in grants(stack, "production") if PERSON in one["sk"]] == [f"user/{PERSON}/admin"]
-    assert "temp-access" in [one["FunctionName"] for one in job.person_acts(stack)]
-    # Inside the window, too, the boundary holds.
+    assert "temp-access" in [one["FunctionName"] for one in job.list_functions_as_person(stack)]
+    # The boundary also limits what is allowed in the window.
     person = stack.client(PERSON, "iam")
-    assert refused(lambda: person.create_user(UserName="another")) in DENIED
+    assert error_code(lambda: person.create_user(UserName="another")) in DENIED
     ran = len(decisions(stack, "production", "temp-access"))
 
     while datetime.now(UTC) <= end:
         time.sleep(0.2)
-    assert refused(lambda: job.person_acts(stack)) in DENIED
-    # Nothing of ours ended it: the policy is what it was.
+    assert error_code(lambda: job.list_functions_as_person(stack)) in DENIED
+    # The policy is unchanged: its own dates ended the access.
     assert iam.get_user_policy(UserName=PERSON, PolicyName="sekisho-admin")["PolicyDocument"] == policy
     assert len(decisions(stack, "production", "temp-access")) == ran
 
@@ -223,7 +229,7 @@ def test_a_user_without_the_tag_is_refused_and_gets_no_policy(stack):
     assert iam.list_user_policies(UserName="stranger")["PolicyNames"] == []
 
 
-def test_every_account_has_its_part_and_no_other(stack):
+def test_every_account_has_the_functions_of_its_duties_only(stack):
     def functions(profile):
         return {one["FunctionName"] for one in stack.client(profile, "lambda").list_functions()["Functions"]}
 
@@ -231,4 +237,7 @@ def test_every_account_has_its_part_and_no_other(stack):
     assert functions("repository") == {"sekisho-event-relay"}
     assert functions("test") - {job.APPLICATION_FUNCTION} == starter_and_checker
     assert functions("production") - {job.APPLICATION_FUNCTION} == starter_and_checker | {"temp-access"}
-    assert stack.outputs("production")["PipelineRoleArn"] == f"arn:aws:iam::{ACCOUNTS['production']}:role/sekisho-pipeline-{REGION}"
+    assert (
+        stack.outputs("production")["PipelineRoleArn"]
+        == f"arn:aws:iam::{ACCOUNTS['production']}:role/sekisho-pipeline-{REGION}"
+    )

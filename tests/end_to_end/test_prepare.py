@@ -1,18 +1,20 @@
-"""`make prepare` makes a principal one that temp-access lets in, and touches nothing where something stands in the way."""
+"""`make prepare` makes a user or role eligible for temp-access, or changes nothing if something stands in the way."""
 
 import json
 import subprocess
 
 import pytest
-from local_stack import job
-from local_stack.layout import ACCOUNTS, ROOT, tool
+
+from tools.layout import ACCOUNTS, ROOT, tool
+from tools.local_stack import job
 
 POLICY = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:ListAllMyBuckets", "Resource": "*"}]}
 
 
 def prepare(stack, environment, *principal):
-    command = [tool("python"), ROOT / "scripts" / "prepare.py", "--env", environment, *principal]
-    return subprocess.run(command, env=stack.environment("none"), capture_output=True, text=True, timeout=60)
+    command = [tool("python"), "-m", "tools.operations.prepare", "--env", environment, *principal]
+    environ = stack.environment("none")
+    return subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60, check=False)
 
 
 @pytest.fixture
@@ -28,7 +30,7 @@ def user(stack):
 def test_a_prepared_user_can_be_granted_access(stack, user):
     done = prepare(stack, "production", "--user", "newcomer")
     assert done.returncode == 0, done.stderr
-    assert prepare(stack, "production", "--user", "newcomer").returncode == 0, "once more changes nothing"
+    assert prepare(stack, "production", "--user", "newcomer").returncode == 0, "a second run changes nothing"
     found = user.get_user(UserName="newcomer")["User"]
     assert found["PermissionsBoundary"]["PermissionsBoundaryArn"] == stack.outputs("production")["AccessBoundaryArn"]
     assert {"Key": "sekisho:access", "Value": "grantable"} in user.list_user_tags(UserName="newcomer")["Tags"]
@@ -46,7 +48,7 @@ def test_another_boundary_is_not_replaced(stack, user):
 
 
 @pytest.mark.parametrize(
-    ("environment", "principal", "said"),
+    ("environment", "principal", "reason"),
     [
         ("test", ["--user", "newcomer"], f"(account {ACCOUNTS['test']}) grants no access"),
         ("nowhere", ["--user", "newcomer"], "no environment 'nowhere'"),
@@ -54,7 +56,7 @@ def test_another_boundary_is_not_replaced(stack, user):
         ("production", ["--role", "nobody"], "There is no IAM role nobody"),
     ],
 )
-def test_what_cannot_be_prepared_is_refused_with_the_reason(stack, environment, principal, said):
+def test_what_cannot_be_prepared_is_refused_with_the_reason(stack, environment, principal, reason):
     done = prepare(stack, environment, *principal)
     assert done.returncode == 1
-    assert said in done.stderr and "Traceback" not in done.stderr
+    assert reason in done.stderr and "Traceback" not in done.stderr

@@ -1,20 +1,23 @@
-"""Every statement of a policy, broken in turn: what it says removed piece by piece, and what it holds to widened."""
+"""Breaks every statement of a policy in turn: removes each of its elements, and widens each of its limits."""
 
 import copy
 import fnmatch
 import re
 from dataclasses import dataclass, field
 
-from template.policies import listed
+from tests.template.policies import listed
 
 
-# What of an ARN's last part says the type of the resource; the rest is its name.
-NAMED = re.compile(r"(?s)([a-z][a-z-]*[:/])?(.*)")
+def type_and_name(rest):
+    """The type of the resource and its name, from the last part of an ARN; the type is None if there is none."""
+    found = re.fullmatch(r"(?s)([a-z][a-z-]*[:/])?(.*)", rest)
+    assert found
+    return found.groups()
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """A policy with one thing broken, and the actions that the broken statement is about, before or after."""
+    """A policy with one broken statement, and the actions of that statement, before and after."""
 
     policy: str
     broken: str
@@ -25,7 +28,7 @@ class Mutant:
         return f"{self.policy}: {self.broken}"
 
     def concerns(self, action):
-        """Whether the outcome of a request for the action can have changed."""
+        """Whether the outcome of a request for the action may have changed."""
         return any(fnmatch.fnmatchcase(action.lower(), pattern.lower()) for pattern in self.actions)
 
 
@@ -37,7 +40,7 @@ def of(policy, document):
             changed = copy.deepcopy(document)
             changed["Statement"] = listed(changed["Statement"])
             changed["Statement"][index : index + 1] = [mutated] if mutated else []
-            # A policy needs a statement: one that concerns nothing stands for none.
+            # A policy needs a statement: this one applies to no request.
             changed["Statement"] = changed["Statement"] or [{**statement, "Effect": "Deny", "Action": "a4b:Nothing"}]
             actions = listed(statement["Action"]) + listed((mutated or {}).get("Action", []))
             yield Mutant(policy, f"{name} {broken}", changed, tuple(actions))
@@ -54,19 +57,28 @@ def _without_one(statement):
         for kind, values in principal.items():
             if len(listed(values)) > 1:
                 for value in values:
-                    yield f"without Principal {value}", {**statement, "Principal": {kind: [one for one in values if one != value]}}
+                    yield (
+                        f"without Principal {value}",
+                        {**statement, "Principal": {kind: [one for one in values if one != value]}},
+                    )
     for operator, keys in statement.get("Condition", {}).items():
         for key, values in keys.items():
             if len(listed(values)) > 1:
                 for value in values:
-                    yield f"without {key} {value}", _condition(statement, operator, key, [one for one in values if one != value])
+                    yield (
+                        f"without {key} {value}",
+                        _condition(statement, operator, key, [one for one in values if one != value]),
+                    )
 
 
 def _widened(statement):
-    """Any resource, anybody, or without a condition; and for a Deny that names what is spared, nothing spared."""
+    """For any resource, for anybody, without a condition; a Deny with exceptions also without the exceptions."""
     if "NotResource" in statement:
-        yield "for any resource", {key: value for key, value in statement.items() if key != "NotResource"} | {"Resource": "*"}
-    # A resource's own policy concerns that resource, whatever it says.
+        yield (
+            "for any resource",
+            {key: value for key, value in statement.items() if key != "NotResource"} | {"Resource": "*"},
+        )
+    # A resource's own policy applies to that resource only.
     elif "Principal" not in statement and listed(statement.get("Resource", "*")) != ["*"]:
         yield "for any resource", {**statement, "Resource": "*"}
     if "Principal" in statement and statement["Principal"] != "*":
@@ -81,7 +93,7 @@ def _widened(statement):
 
 
 def _wider_actions(statement):
-    """Whatever the service can do."""
+    """All actions of the service."""
     actions = listed(statement["Action"])
     for service in sorted({action.partition(":")[0] for action in actions if action != "*"}):
         yield f"for {service}:*", {**statement, "Action": [*actions, f"{service}:*"]}
@@ -92,19 +104,25 @@ def _wider_resources(statement):
     resources = listed(statement.get("Resource", []))
     for index, resource in enumerate(resources):
         for what, wider in _wider(resource):
-            yield f"for {resource} {what}", {**statement, "Resource": [*resources[:index], wider, *resources[index + 1 :]]}
+            yield (
+                f"for {resource} {what}",
+                {**statement, "Resource": [*resources[:index], wider, *resources[index + 1 :]]},
+            )
 
 
 def _wider(resource):
     if resource.count(":") < 5:
         return
     *head, region, account, rest = resource.split(":", 5)
-    join = lambda region, account, rest: ":".join([*head, region, account, rest])
+
+    def join(region, account, rest):
+        return ":".join([*head, region, account, rest])
+
     if account.isdigit():
         yield "of any account", join(region, "*", rest)
     if region not in ("", "*"):
         yield "of any region", join("*", account, rest)
-    kind, name = NAMED.match(rest).groups()
+    kind, name = type_and_name(rest)
     if name != "*":
         yield "of any name", join(region, account, f"{kind}*")
 
@@ -116,4 +134,7 @@ def _condition(statement, operator, key, values):
     else:
         condition[operator][key] = values
     condition = {one: keys for one, keys in condition.items() if keys}
-    return {**{name: value for name, value in statement.items() if name != "Condition"}, **({"Condition": condition} if condition else {})}
+    return {
+        **{name: value for name, value in statement.items() if name != "Condition"},
+        **({"Condition": condition} if condition else {}),
+    }

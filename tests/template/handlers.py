@@ -1,14 +1,15 @@
-"""What CloudFormation calls for what the template makes, and can't change in place, by the schemas that cfn-lint brings along."""
+"""CloudFormation's handlers, by cfn-lint's schemas: their calls, and the properties that they can't change in place."""
 
 import functools
 import json
 import pathlib
 
 import cfnlint
-from template import deployed
+
+from tests.template import deployed
 
 SCHEMAS = pathlib.Path(cfnlint.__file__).parent / "data" / "schemas"
-# What they call for properties that the template does not use, by kind of resource and reason.
+# The calls for properties that the template does not use, by kind of resource and reason.
 UNUSED = {
     "AWS::CodePipeline::Pipeline": {
         "no transition is disabled": "codepipeline:DisableStageTransition codepipeline:EnableStageTransition",
@@ -16,25 +17,37 @@ UNUSED = {
         "its source is no connection": "codestar-connections:PassConnection",
     },
     "AWS::DynamoDB::Table": {
-        "no import": "dynamodb:DescribeImport dynamodb:ImportTable s3:GetObject s3:GetObjectMetadata s3:ListBucket logs:CreateLogGroup logs:CreateLogStream "
-                     "logs:DescribeLogGroups logs:DescribeLogStreams logs:PutLogEvents logs:PutRetentionPolicy",
+        "no import": (
+            "dynamodb:DescribeImport dynamodb:ImportTable s3:GetObject s3:GetObjectMetadata s3:ListBucket "
+            "logs:CreateLogGroup logs:CreateLogStream logs:DescribeLogGroups logs:DescribeLogStreams logs:PutLogEvents "
+            "logs:PutRetentionPolicy"
+        ),
         "no insights": "dynamodb:UpdateContributorInsights",
-        "no stream": "dynamodb:EnableKinesisStreamingDestination dynamodb:DisableKinesisStreamingDestination "
-                     "dynamodb:UpdateKinesisStreamingDestination kinesis:DescribeStream kinesis:PutRecords",
+        "no stream": (
+            "dynamodb:EnableKinesisStreamingDestination dynamodb:DisableKinesisStreamingDestination "
+            "dynamodb:UpdateKinesisStreamingDestination kinesis:DescribeStream kinesis:PutRecords"
+        ),
         "no policy of its own": "dynamodb:PutResourcePolicy dynamodb:DeleteResourcePolicy",
-        "no replica": "dynamodb:CreateTableReplica dynamodb:AssociateTableReplica dynamodb:Scan dynamodb:Query dynamodb:UpdateItem dynamodb:PutItem "
-                      "dynamodb:GetItem dynamodb:DeleteItem dynamodb:BatchWriteItem iam:CreateServiceLinkedRole",
+        "no replica": (
+            "dynamodb:CreateTableReplica dynamodb:AssociateTableReplica dynamodb:Scan dynamodb:Query "
+            "dynamodb:UpdateItem dynamodb:PutItem dynamodb:GetItem dynamodb:DeleteItem dynamodb:BatchWriteItem "
+            "iam:CreateServiceLinkedRole"
+        ),
         "no key of its own": "kms:CreateGrant kms:Decrypt kms:DescribeKey kms:Encrypt kms:ListAliases kms:RevokeGrant",
         "kept, and protected": "dynamodb:DeleteTable",
     },
     "AWS::Events::EventBus": {
-        "no key of its own": "kms:DescribeKey kms:GenerateDataKey kms:Decrypt kms:GenerateDataKeyWithoutPlaintext kms:ReEncrypt kms:ReEncryptFrom "
-                             "kms:ReEncryptTo kms:Encrypt",
+        "no key of its own": (
+            "kms:DescribeKey kms:GenerateDataKey kms:Decrypt kms:GenerateDataKeyWithoutPlaintext kms:ReEncrypt "
+            "kms:ReEncryptFrom kms:ReEncryptTo kms:Encrypt"
+        ),
     },
     "AWS::Events::Rule": {"no role of its own": "iam:PassRole"},
     "AWS::IAM::ManagedPolicy": {
         "attached by the roles": "iam:AttachRolePolicy iam:DetachRolePolicy",
-        "no users and no groups": "iam:AttachGroupPolicy iam:AttachUserPolicy iam:DetachGroupPolicy iam:DetachUserPolicy",
+        "no users and no groups": (
+            "iam:AttachGroupPolicy iam:AttachUserPolicy iam:DetachGroupPolicy iam:DetachUserPolicy"
+        ),
     },
     "AWS::IAM::Role": {"no boundary": "iam:DeleteRolePermissionsBoundary iam:PutRolePermissionsBoundary"},
     "AWS::KMS::Key": {"always enabled, always rotated": "kms:DisableKey kms:DisableKeyRotation kms:EnableKey"},
@@ -43,13 +56,19 @@ UNUSED = {
         "no network": "ec2:DescribeSecurityGroups ec2:DescribeSubnets ec2:DescribeVpcs ec2:DescribeNetworkInterfaces",
         "no file system": "elasticfilesystem:DescribeMountTargets s3files:ListMountTargets",
         "no key of its own": "kms:CreateGrant kms:Decrypt kms:DescribeKey kms:Encrypt kms:GenerateDataKey",
-        "no signing": "lambda:GetCodeSigningConfig lambda:PutFunctionCodeSigningConfig lambda:DeleteFunctionCodeSigningConfig",
-        "runtime, recursion and scaling as they are": "lambda:PutRuntimeManagementConfig lambda:PutFunctionRecursionConfig lambda:PutFunctionScalingConfig",
+        "no signing": (
+            "lambda:GetCodeSigningConfig lambda:PutFunctionCodeSigningConfig lambda:DeleteFunctionCodeSigningConfig"
+        ),
+        "runtime, recursion and scaling as they are": (
+            "lambda:PutRuntimeManagementConfig lambda:PutFunctionRecursionConfig lambda:PutFunctionScalingConfig"
+        ),
         "no version, no capacity": "lambda:PublishVersion lambda:PassCapacityProvider",
     },
     "AWS::Logs::LogGroup": {
-        "no policy": "logs:PutDataProtectionPolicy logs:DeleteDataProtectionPolicy logs:PutResourcePolicy logs:DeleteResourcePolicy "
-                     "logs:PutIndexPolicy logs:DeleteIndexPolicy",
+        "no policy": (
+            "logs:PutDataProtectionPolicy logs:DeleteDataProtectionPolicy logs:PutResourcePolicy "
+            "logs:DeleteResourcePolicy logs:PutIndexPolicy logs:DeleteIndexPolicy"
+        ),
         "no delivery": "logs:CreateLogDelivery s3:REST.PUT.OBJECT firehose:TagDeliveryStream",
         "no key of its own": "logs:AssociateKmsKey logs:DisassociateKmsKey",
         "always with a retention": "logs:DeleteRetentionPolicy",
@@ -58,18 +77,24 @@ UNUSED = {
     "AWS::S3::Bucket": {
         "no attributes": "s3:PutBucketAbac",
         "no analytics, inventory, metrics, tiering, acceleration": (
-            "s3:PutAnalyticsConfiguration s3:PutInventoryConfiguration s3:PutMetricsConfiguration s3:PutIntelligentTieringConfiguration "
-            "s3:PutAccelerateConfiguration s3:DeleteBucketAnalyticsConfiguration s3:DeleteBucketMetricsConfiguration"),
+            "s3:PutAnalyticsConfiguration s3:PutInventoryConfiguration s3:PutMetricsConfiguration "
+            "s3:PutIntelligentTieringConfiguration s3:PutAccelerateConfiguration s3:DeleteBucketAnalyticsConfiguration "
+            "s3:DeleteBucketMetricsConfiguration"
+        ),
         "no website": "s3:PutBucketCORS s3:PutBucketWebsite s3:DeleteBucketCors s3:DeleteBucketWebsite",
-        "no replication": "s3:PutBucketReplication s3:PutReplicationConfiguration s3:DeleteBucketReplication iam:PassRole",
+        "no replication": (
+            "s3:PutBucketReplication s3:PutReplicationConfiguration s3:DeleteBucketReplication iam:PassRole"
+        ),
         "no lists of access": "s3:PutBucketAcl s3:PutObjectAcl",
         "no locks": "s3:PutBucketObjectLockConfiguration s3:PutObjectLockConfiguration s3:DeleteObject",
         "no logs": "s3:PutBucketLogging",
         "no tables": (
-            "s3:CreateBucketMetadataTableConfiguration s3:DeleteBucketMetadataTableConfiguration s3:UpdateBucketMetadataJournalTableConfiguration "
-            "s3:UpdateBucketMetadataInventoryTableConfiguration s3:UpdateBucketMetadataAnnotationTableConfiguration s3tables:CreateNamespace "
-            "s3tables:CreateTable s3tables:CreateTableBucket s3tables:GetTable s3tables:PutTableBucketPolicy s3tables:PutTableEncryption "
-            "s3tables:PutTablePolicy s3tables:GetTableMetadataLocation s3tables:UpdateTableMetadataLocation"),
+            "s3:CreateBucketMetadataTableConfiguration s3:DeleteBucketMetadataTableConfiguration "
+            "s3:UpdateBucketMetadataJournalTableConfiguration s3:UpdateBucketMetadataInventoryTableConfiguration "
+            "s3:UpdateBucketMetadataAnnotationTableConfiguration s3tables:CreateNamespace s3tables:CreateTable "
+            "s3tables:CreateTableBucket s3tables:GetTable s3tables:PutTableBucketPolicy s3tables:PutTableEncryption "
+            "s3tables:PutTablePolicy s3tables:GetTableMetadataLocation s3tables:UpdateTableMetadataLocation"
+        ),
         "always encrypted, always with a lifecycle": "s3:DeleteBucketEncryption s3:DeleteBucketLifecycle",
     },
     "AWS::SNS::Topic": {"no policy on data": "sns:PutDataProtectionPolicy"},
@@ -77,7 +102,7 @@ UNUSED = {
 
 
 def kinds():
-    """The kinds of resources that the template makes."""
+    """The kinds of resources in the template."""
     return sorted({one["Type"] for one in deployed.expanded()["Resources"].values()})
 
 
@@ -89,7 +114,11 @@ def schema(kind):
 def create_only(kind):
     """The properties that CloudFormation can't change without a new resource."""
     found = schema(kind)
-    return {one.split("/")[2] for name in ("createOnlyProperties", "conditionalCreateOnlyProperties") for one in found.get(name, [])}
+    return {
+        one.split("/")[2]
+        for name in ("createOnlyProperties", "conditionalCreateOnlyProperties")
+        for one in found.get(name, [])
+    }
 
 
 HANDLERS = ("create", "read", "update", "delete")
@@ -97,11 +126,11 @@ HANDLERS = ("create", "read", "update", "delete")
 
 @functools.cache
 def calls_of(kind, *names):
-    """What the handlers of a kind of resource, or those named, call whatever its properties."""
+    """The calls of a kind's handlers, or of the named handlers, for all properties."""
     handlers = schema(kind).get("handlers", {})
     named = [action for name in names or HANDLERS for action in handlers.get(name, {}).get("permissions", [])]
-    # IAM minds no case.
-    return {":".join([service.lower(), action]) for service, action in (one.split(":") for one in named)}
+    # IAM ignores the case of a service.
+    return {f"{service.lower()}:{action}" for service, action in (one.split(":") for one in named)}
 
 
 def unused(kind):
@@ -109,5 +138,5 @@ def unused(kind):
 
 
 def calls(kind, *names):
-    """What they call for the properties that the template uses."""
+    """The calls of a kind's handlers for the properties that the template uses."""
     return calls_of(kind, *names) - unused(kind)

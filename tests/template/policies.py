@@ -1,21 +1,20 @@
-"""Every policy of an account's stack, with its names resolved, as the deployed stack has it."""
+"""Every policy of a deployed stack, with its names resolved."""
 
 import json
 from dataclasses import dataclass, field
+from functools import partial
 
-from .deployed import REGION, STACK
-
-BUS = "sekisho"
+from tools.layout import BUS, REGION, STACK
 
 
 @dataclass(frozen=True)
 class Policy:
-    """One document and where it stands; `on` is the ARN of the role or resource that it belongs to."""
+    """One document; `on` is the ARN of its role or resource."""
 
     kind: str  # identity, trust, boundary, managed, people's, bus, key, bucket, queue, topic, function
     on: str
     document: dict = field(hash=False)
-    roles: tuple = ()  # those that a managed policy, or one that people bring along, is attached to
+    roles: tuple = ()  # the roles to which a managed policy is attached
 
     @property
     def statements(self):
@@ -27,12 +26,15 @@ class Policy:
 
 
 def of(deployed, account, stack=STACK):
-    """All of them; a resource of a kind that can carry a policy and is not read here is an error."""
-    client = lambda service: deployed.client(account, service)
+    """All policies of a stack; a kind of policy that is not read here is an error."""
+    client = partial(deployed.client, account)
     cloudformation, iam = client("cloudformation"), client("iam")
     pages = cloudformation.get_paginator("list_stack_resources").paginate(StackName=stack)
-    resources = [(one["LogicalResourceId"], one["ResourceType"], one["PhysicalResourceId"])
-                 for page in pages for one in page["StackResourceSummaries"]]
+    resources = [
+        (one["LogicalResourceId"], one["ResourceType"], one["PhysicalResourceId"])
+        for page in pages
+        for one in page["StackResourceSummaries"]
+    ]
     found = []
 
     def add(kind, on, document, roles=()):
@@ -42,7 +44,7 @@ def of(deployed, account, stack=STACK):
         version = iam.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
         return iam.get_policy_version(PolicyArn=arn, VersionId=version)["PolicyVersion"]["Document"]
 
-    attached = {}
+    attached: dict[str, list[str]] = {}
     for _, kind, physical in resources:
         if kind == "AWS::IAM::Role":
             for policy in iam.list_attached_role_policies(RoleName=physical)["AttachedPolicies"]:
@@ -55,9 +57,18 @@ def of(deployed, account, stack=STACK):
                 role = iam.get_role(RoleName=physical)["Role"]
                 add("trust", role["Arn"], role["AssumeRolePolicyDocument"])
                 for name in iam.list_role_policies(RoleName=physical)["PolicyNames"]:
-                    add("identity", role["Arn"], iam.get_role_policy(RoleName=physical, PolicyName=name)["PolicyDocument"])
+                    add(
+                        "identity",
+                        role["Arn"],
+                        iam.get_role_policy(RoleName=physical, PolicyName=name)["PolicyDocument"],
+                    )
             case "AWS::IAM::ManagedPolicy":
-                add("boundary" if logical == "AccessBoundary" else "managed", physical, managed(physical), tuple(attached.get(physical, [])))
+                add(
+                    "boundary" if logical == "AccessBoundary" else "managed",
+                    physical,
+                    managed(physical),
+                    tuple(attached.get(physical, [])),
+                )
             case "AWS::Events::EventBus":
                 bus = client("events").describe_event_bus(Name=BUS)
                 add("bus", bus["Arn"], bus["Policy"])
@@ -84,5 +95,5 @@ READ_WITH_THEIR_RESOURCE = ["AWS::S3::BucketPolicy", "AWS::SQS::QueuePolicy", "A
 
 
 def listed(value):
-    """A policy element as the list that it may be."""
+    """The value of a policy element as a list."""
     return value if isinstance(value, list) else [value]

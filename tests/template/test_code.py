@@ -1,77 +1,126 @@
-"""Environment, actions and resources: what a function's code uses is in the template for it, and nothing is there that it does not use."""
+"""The template gives each function exactly the environment, actions and resources that the function's code uses."""
 
 import re
 
 import botocore.session
 import pytest
 from botocore import xform_name
-from template import deployed
-from template.policies import listed
-from template.test_template import NAMES
+
+from tests.template import deployed
+from tests.template.policies import listed
+from tests.template.test_template import NAMES
 
 FUNCTIONS = deployed.ROOT / "functions"
-# The ledger's methods, each by the call that it makes.
-LEDGER = {"read": "GetItem", "write": "PutItem", "record": "PutItem", "list": "Query", "each": "Query", "delete": "DeleteItem"}
-# Calls that take other permissions than one of their own name.
+SHARED = deployed.ROOT / "shared" / "lambda" / "src"
+# The constants that name environment variables, each with its variable.
+VARIABLES = dict(re.findall(r'const ([A-Z0-9_]+): &str = "([A-Z0-9_]+)";', (SHARED / "environment.rs").read_text()))
+# The call of each of the ledger's methods.
+LEDGER = {
+    "read": "GetItem",
+    "write": "PutItem",
+    "record": "PutItem",
+    "list": "Query",
+    "each": "Query",
+    "delete": "DeleteItem",
+}
+# Calls that need other permissions than the one of their own name.
 NEEDS = {
-    "s3:HeadObject": ["s3:GetObject", "s3:GetObjectLegalHold", "s3:GetObjectRetention"], "s3:ListObjectsV2": ["s3:ListBucket"],
-    "s3:ListObjectVersions": ["s3:ListBucketVersions"], "s3:GetBucketEncryption": ["s3:GetEncryptionConfiguration"],
-    "s3:GetObject": ["s3:GetObject", "s3:GetObjectVersion"], "s3:GetObjectTagging": ["s3:GetObjectTagging", "s3:GetObjectVersionTagging"],
-    "s3:CopyObject": ["s3:PutObject", "s3:PutObjectTagging", "s3:GetObjectVersion"], "s3:CreateMultipartUpload": ["s3:PutObject", "s3:PutObjectTagging"],
-    "s3:CompleteMultipartUpload": ["s3:PutObject"], "s3:UploadPartCopy": ["s3:PutObject", "s3:GetObjectVersion"],
-    # S3 asks KMS in the caller's name.
-    "s3:UpdateObjectEncryption": ["s3:UpdateObjectEncryption", "s3:PutObject", "kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey",
-                                  "kms:ReEncryptFrom", "kms:ReEncryptTo"],
+    "s3:HeadObject": ["s3:GetObject", "s3:GetObjectLegalHold", "s3:GetObjectRetention"],
+    "s3:ListObjectsV2": ["s3:ListBucket"],
+    "s3:ListObjectVersions": ["s3:ListBucketVersions"],
+    "s3:GetBucketEncryption": ["s3:GetEncryptionConfiguration"],
+    "s3:GetObject": ["s3:GetObject", "s3:GetObjectVersion"],
+    "s3:GetObjectTagging": ["s3:GetObjectTagging", "s3:GetObjectVersionTagging"],
+    "s3:CopyObject": ["s3:PutObject", "s3:PutObjectTagging", "s3:GetObjectVersion"],
+    "s3:CreateMultipartUpload": ["s3:PutObject", "s3:PutObjectTagging"],
+    "s3:CompleteMultipartUpload": ["s3:PutObject"],
+    "s3:UploadPartCopy": ["s3:PutObject", "s3:GetObjectVersion"],
+    # S3 calls KMS with the caller's permissions.
+    "s3:UpdateObjectEncryption": [
+        "s3:UpdateObjectEncryption",
+        "s3:PutObject",
+        "kms:Decrypt",
+        "kms:Encrypt",
+        "kms:GenerateDataKey",
+        "kms:ReEncryptFrom",
+        "kms:ReEncryptTo",
+    ],
     "lambda:Invoke": ["lambda:InvokeFunction"],
 }
 # Lambda itself uses the function's role for these.
 BY_LAMBDA = {"logs:CreateLogStream", "logs:PutLogEvents"}
-# The resources that the code is told of by its environment, by the variable: what the policy calls them, for the service.
-TOLD = {
+# The resources in environment variables: the service, and the resource in the policy.
+RESOURCES_BY_VARIABLE = {
     "LEDGER_TABLE": ("dynamodb", "arn:aws:dynamodb:{region}:{account}:table/{value}"),
     "NOTICE_TOPIC_ARN": ("sns", "{value}"),
     "DEAD_LETTER_QUEUE_URL": ("sqs", "arn:aws:sqs:{region}:{account}:{name}"),
     "ARTIFACT_BUCKET": ("s3", "arn:aws:s3:::{value}"),
     "ARTIFACT_KEY_ARN": ("kms", "{value}"),
-    # Of what it grants a condition holds them to the boundary; of changes the starter compares the account.
+    # No resource in a policy: a condition compares the boundary, and pipeline-starter compares the account.
     "ACCESS_BOUNDARY_ARN": None,
     "REPOSITORY_ACCOUNT_ID": None,
-    # How the C library looks names up.
+    # Options for the C library's resolver.
     "RES_OPTIONS": None,
 }
-# What it is told of otherwise, by function: the resource for the service, and where in the code its name comes from.
+# Other resources, by function: the service, the resource, and the place in the code that names it.
 NAMED = {
     "EventRelay": [
-        ("codecommit", "arn:aws:codecommit:{region}:{account}:*", r"get_branch\(\)\s*\.repository_name\((?!\")"),  # an event's, a route's
+        # The repository of an event or a route.
+        ("codecommit", "arn:aws:codecommit:{region}:{account}:*", r"get_branch\(\)\s*\.repository_name\((?!\")"),
         ("codecommit", "*", r"list_repositories\(\)"),
-        *(("events", f"arn:aws:events:*:{account}:event-bus/sekisho", r'const BUS: &str = "sekisho"[\s\S]*event-bus/\{BUS\}')
-          for account in ("222222222222", "333333333333")),  # a route's accounts and regions
+        # The bus in each account and region of a route.
+        *(
+            (
+                "events",
+                f"arn:aws:events:*:{account}:event-bus/sekisho",
+                r'const BUS: &str = "sekisho"[\s\S]*event-bus/\{BUS\}',
+            )
+            for account in ("222222222222", "333333333333")
+        ),
     ],
     "PipelineStarter": [
-        ("codepipeline", "arn:aws:codepipeline:{region}:{account}:*", r"start_pipeline_execution\(\)\s*\.name\((?!\")"),  # a route's
-        ("sqs", "arn:aws:sqs:{region}:{account}:sekisho-pipeline-starter-dead-letters", ""),  # Lambda itself
+        # The pipeline of a route.
+        (
+            "codepipeline",
+            "arn:aws:codepipeline:{region}:{account}:*",
+            r"start_pipeline_execution\(\)\s*\.name\((?!\")",
+        ),
+        # Lambda itself sends to this queue.
+        ("sqs", "arn:aws:sqs:{region}:{account}:sekisho-pipeline-starter-dead-letters", ""),
     ],
     "ArtifactChecker": [
-        ("s3", "arn:aws:s3:::sekisho-artifacts-{account}-{region}/*", r"get_object\(\)\s*\.bucket\([^)]*\)\s*\.key\((?!\")"),
-        ("kms", "arn:aws:kms:{region}:{account}:key/*", r"describe_key\(\)\s*\.key_id\((?!\")"),  # the object's, whatever it is
-        ("codepipeline", "arn:aws:codepipeline:{region}:{account}:*", r"get_pipeline\(\)\s*\.name\((?!\")"),  # whose artifact it is
+        (
+            "s3",
+            "arn:aws:s3:::sekisho-artifacts-{account}-{region}/*",
+            r"get_object\(\)\s*\.bucket\([^)]*\)\s*\.key\((?!\")",
+        ),
+        # Any key with which an object is encrypted.
+        ("kms", "arn:aws:kms:{region}:{account}:key/*", r"describe_key\(\)\s*\.key_id\((?!\")"),
+        # The pipeline to which an artifact belongs.
+        ("codepipeline", "arn:aws:codepipeline:{region}:{account}:*", r"get_pipeline\(\)\s*\.name\((?!\")"),
         ("codepipeline", "*", r"list_pipelines\(\)"),
-        ("lambda", "arn:aws:lambda:{region}:{account}:function:sekisho-artifact-checker", r"invoke\(\)\s*\.function_name\("),
+        (
+            "lambda",
+            "arn:aws:lambda:{region}:{account}:function:sekisho-artifact-checker",
+            r"invoke\(\)\s*\.function_name\(",
+        ),
         ("sts", "arn:aws:iam::333333333333:role/consumer", r"assume_role\(\)\s*\.role_arn\("),
-        ("sqs", "arn:aws:sqs:{region}:{account}:sekisho-artifact-checker-dead-letters", ""),  # Lambda itself
+        # Lambda itself sends to this queue.
+        ("sqs", "arn:aws:sqs:{region}:{account}:sekisho-artifact-checker-dead-letters", ""),
     ],
     "TempAccess": [
-        ("iam", "arn:aws:iam::{account}:user/*", r"put_user_policy\(\)\s*\.user_name\((?!\")"),  # a request's
+        # The user or role in a request.
+        ("iam", "arn:aws:iam::{account}:user/*", r"put_user_policy\(\)\s*\.user_name\((?!\")"),
         ("iam", "arn:aws:iam::{account}:role/*", r"put_role_policy\(\)\s*\.role_name\((?!\")"),
         ("iam", "*", r"get_account_authorization_details\(\)"),
     ],
 }
-# The SDK's name of a service, where botocore and IAM have another.
+# The SDK's names of services that have another name in botocore and IAM.
 SERVICES = {"eventbridge": "events"}
 
 
 def code(binary):
-    """The function's source, its own tests left out."""
+    """The function's source without its tests."""
     files = sorted((FUNCTIONS / binary / "src").rglob("*.rs"))
     assert files
     return "\n".join(file.read_text().split("#[cfg(test)]")[0] for file in files)
@@ -85,23 +134,27 @@ def function(logical):
 def test_environment(logical):
     globals_ = deployed.source()["Globals"]["Function"]["Environment"]["Variables"]
     given = set(globals_) | set(function(logical).get("Environment", {}).get("Variables", {}))
-    read = set(re.findall(r'"([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)"', code(NAMES[logical][1])))
-    # Set by Lambda, or from outside for another endpoint.
+    source = code(NAMES[logical][1])
+    read = {variable for constant, variable in VARIABLES.items() if re.search(rf"\b{constant}\b", source)}
+    # Lambda sets AWS_…; SEKISHO_CONFIG is set for tests only.
     read = {name for name in read if not name.startswith("AWS_") and name != "SEKISHO_CONFIG"}
-    # One is shared/lambda's to read, one the C library's.
+    # shared/lambda reads the first, the C library the second.
     assert given == read | {"LEDGER_TABLE", "RES_OPTIONS"}
 
 
 @pytest.mark.parametrize("logical", NAMES)
 def test_actions(logical):
-    binary, source = NAMES[logical][1], code(NAMES[logical][1])
+    binary = NAMES[logical][1]
+    source = code(binary)
+    if re.search(r"\bTopic\b", source):
+        source += (SHARED / "topic.rs").read_text()
     manifest = (FUNCTIONS / binary / "Cargo.toml").read_text().split("[dev-dependencies]")[0]
     needed = set(BY_LAMBDA)
     session = botocore.session.get_session()
     for crate in re.findall(r"^aws-sdk-(\w+)", manifest, re.MULTILINE):
         service = SERVICES.get(crate, crate)
         if service == "dynamodb":
-            # The ledger alone speaks to DynamoDB.
+            # Only the ledger calls DynamoDB.
             methods = set(re.findall(r"ledger(?:\(\))?\s*\.\s*(\w+)", source)) & set(LEDGER)
             needed |= {f"dynamodb:{LEDGER[method]}" for method in methods}
             continue
@@ -114,34 +167,36 @@ def test_actions(logical):
     allowed = set()
     for policy in deployed.source()["Resources"][f"{logical}Role"]["Properties"]["Policies"]:
         for statement in policy["PolicyDocument"]["Statement"]:
-            statement = statement["Fn::If"][1] if "Fn::If" in statement else statement
-            allowed |= set(listed(statement["Action"]))
+            present = statement["Fn::If"][1] if "Fn::If" in statement else statement
+            allowed |= set(listed(present["Action"]))
     assert allowed == needed
 
 
 @pytest.mark.parametrize("logical", NAMES)
 def test_resources(logical, cloud_of_all, accounts):
-    """As deployed where all parameters that name a resource are given."""
+    """Compared in an account that sets all parameters that name a resource."""
     name, binary = NAMES[logical]
     account = "111111111111" if logical == "EventRelay" else "333333333333"
     known = {"region": deployed.REGION, "account": account}
-    used = {("logs", f"arn:aws:logs:{deployed.REGION}:{account}:log-group:/aws/lambda/{name}:*")}  # Lambda itself
-    given = cloud_of_all.client(account, "lambda").get_function_configuration(FunctionName=name)["Environment"]["Variables"]
-    for variable, value in given.items():
-        if TOLD[variable]:
-            service, resource = TOLD[variable]
+    # Lambda itself writes the log.
+    used = {("logs", f"arn:aws:logs:{deployed.REGION}:{account}:log-group:/aws/lambda/{name}:*")}
+    configuration = cloud_of_all.client(account, "lambda").get_function_configuration(FunctionName=name)
+    for variable, value in configuration["Environment"]["Variables"].items():
+        if named := RESOURCES_BY_VARIABLE[variable]:
+            service, resource = named
             used.add((service, resource.format(value=value, name=value.rpartition("/")[2], **known)))
     for service, resource, source in NAMED[logical]:
         assert re.search(source, code(binary)), f"nothing in {binary} names {resource}"
         used.add((service, resource.format(**known)))
-    (policy,) = [one for one in accounts[account] if one.kind == "identity" and one.on.endswith(f"role/sekisho-{binary}-{deployed.REGION}")]
-    allowed = {(action.partition(":")[0], resource) for statement in policy.statements
-               for action in listed(statement["Action"]) for resource in listed(statement["Resource"])}
+    (policy,) = [
+        one
+        for one in accounts[account]
+        if one.kind == "identity" and one.on.endswith(f"role/sekisho-{binary}-{deployed.REGION}")
+    ]
+    allowed = {
+        (action.partition(":")[0], resource)
+        for statement in policy.statements
+        for action in listed(statement["Action"])
+        for resource in listed(statement["Resource"])
+    }
     assert allowed == used
-
-
-def test_the_filters_of_failed_executions_know_the_functions_own_words():
-    filters = [one["Properties"]["FilterPattern"] for one in deployed.source()["Resources"].values() if one["Type"] == "AWS::Logs::MetricFilter"]
-    said = [part for one in filters for part in re.findall(r'decision\.reason !?= "([^"]*)\*"', one)]
-    assert len(said) == 2
-    assert all(part in code("pipeline-starter") for part in said)

@@ -1,31 +1,40 @@
-"""bootstrap/deploy-role.yaml: who may take the role, and whether it suffices for what the template makes."""
+"""bootstrap/deploy-role.yaml: only the named principals may assume the role, and the role can deploy the template."""
 
 import json
 import re
 
 import parliament
 import pytest
-from template import deployed, handlers
-from template.conftest import OF_DEPLOYERS, PRODUCTION
-from template.policies import listed
-from template.test_policies import MANAGED_POLICY_LIMIT
-from template.test_template import lint
 
-# What parliament finds and we mean: the finding, what it says.
+from tests.template import deployed, handlers
+from tests.template.conftest import OF_DEPLOYERS, PRODUCTION
+from tests.template.policies import listed
+from tests.template.test_policies import MANAGED_POLICY_LIMIT
+from tests.template.test_template import lint
+
+# parliament's findings that are intended: the finding, and a part of its text.
 MEANT = [
-    ("INVALID_ARN", "aws:transform/Serverless-2016-10-31"),  # AWS's own
+    ("INVALID_ARN", "aws:transform/Serverless-2016-10-31"),  # the transform belongs to AWS
     ("RESOURCE_POLICY_PRIVILEGE_ESCALATION", "sekisho-artifacts-"),  # the deployer writes the bucket's policy
-    # AWS has a resource for these by now: the topic, the table, the channel.
+    # AWS has a resource for these actions, which parliament does not know: the topic, the table, the channel.
     ("RESOURCE_MISMATCH", "sns:Unsubscribe"),
     ("RESOURCE_MISMATCH", "dynamodb:GetResourcePolicy"),
     ("RESOURCE_MISMATCH", "chatbot:TagResource"),
-    ("UNKNOWN_ACTION", "s3:"),  # newer, or older, than parliament's list: CloudFormation's own handlers name them
+    ("UNKNOWN_ACTION", "s3:"),  # not in parliament's list, but in CloudFormation's handlers
     ("UNKNOWN_ACTION", "lambda:GetFunctionScalingConfig"),
 ]
+
+
 def actions(role):
-    """What the role is allowed, wherever."""
-    return {action for policy in role if policy.kind == "managed" for statement in policy.statements
-            if statement["Effect"] == "Allow" for action in listed(statement["Action"])}
+    """The actions that the role is allowed, on any resource."""
+    return {
+        action
+        for policy in role
+        if policy.kind == "managed"
+        for statement in policy.statements
+        if statement["Effect"] == "Allow"
+        for action in listed(statement["Action"])
+    }
 
 
 @pytest.fixture
@@ -41,10 +50,14 @@ def test_only_the_named_may_take_it(role):
     (trust,) = [policy.document for policy in role if policy.kind == "trust"]
     (statement,) = trust["Statement"]
     assert statement["Principal"] == {"AWS": f"arn:aws:iam::{OF_DEPLOYERS}:root"}
-    assert statement["Condition"] == {"ArnLike": {"aws:PrincipalArn": [f"arn:aws:iam::{OF_DEPLOYERS}:role/ci", f"arn:aws:iam::{OF_DEPLOYERS}:user/ops-*"]}}
+    assert statement["Condition"] == {
+        "ArnLike": {
+            "aws:PrincipalArn": [f"arn:aws:iam::{OF_DEPLOYERS}:role/ci", f"arn:aws:iam::{OF_DEPLOYERS}:user/ops-*"]
+        }
+    }
 
 
-def test_parliament_finds_nothing_that_is_not_meant(role):
+def test_parliament_finds_nothing_unintended(role):
     found, unused = [], set(MEANT)
     for policy in (one for one in role if one.kind == "managed"):
         for one in parliament.analyze_policy_string(json.dumps(policy.document)).findings:
@@ -64,17 +77,21 @@ def test_policies_fit_and_allow_no_wildcard_action(role):
 
 
 def test_it_may_call_what_cloudformation_calls(role):
-    """By the handlers in CloudFormation's own schemas; tests/iam/deployer.py has each with its resource."""
+    """By the handlers in CloudFormation's own schemas; tests/iam/table/deployment.py has each with its resource."""
     allowed = {action.lower() for action in actions(role)}
-    lacking = {kind: missing for kind in handlers.kinds() if (missing := sorted(one for one in handlers.calls(kind) if one.lower() not in allowed))}
+    lacking = {
+        kind: missing
+        for kind in handlers.kinds()
+        if (missing := sorted(one for one in handlers.calls(kind) if one.lower() not in allowed))
+    }
     assert lacking == {}
 
 
-def test_what_is_left_out_of_the_handlers_is_in_them():
+def test_the_calls_left_out_are_in_the_handlers():
     assert {kind: left for kind in handlers.UNUSED if (left := handlers.unused(kind) - handlers.calls_of(kind))} == {}
 
 
-# What the application's stack may not do, which its templates would need ApplicationPolicyArn for.
+# Actions that the application's stack may not do; a template that needs one needs ApplicationPolicyArn.
 NOT_FOR_APPLICATIONS = {
     "only what logs is attached": "iam:PutRolePolicy iam:DeleteRolePolicy",
     "a role's trust stays as it was made": "iam:UpdateAssumeRolePolicy iam:UpdateRole iam:UpdateRoleDescription",
@@ -83,8 +100,15 @@ NOT_FOR_APPLICATIONS = {
 
 
 def test_the_applications_stack_may_call_what_cloudformation_calls(accounts):
-    (policy,) = [one for one in accounts["222222222222"] if one.kind == "identity" and "role/sekisho-cloudformation-" in one.on]
-    allowed = {action for statement in policy.statements if statement["Effect"] == "Allow" for action in listed(statement["Action"])}
+    (policy,) = [
+        one for one in accounts["222222222222"] if one.kind == "identity" and "role/sekisho-cloudformation-" in one.on
+    ]
+    allowed = {
+        action
+        for statement in policy.statements
+        if statement["Effect"] == "Allow"
+        for action in listed(statement["Action"])
+    }
     kinds = ("AWS::Lambda::Function", "AWS::IAM::Role", "AWS::Logs::LogGroup", "AWS::Lambda::Permission")
     left_out = {action for names in NOT_FOR_APPLICATIONS.values() for action in names.split()}
     assert {kind: missing for kind in kinds if (missing := handlers.calls(kind) - allowed - left_out)} == {}
@@ -93,8 +117,14 @@ def test_the_applications_stack_may_call_what_cloudformation_calls(accounts):
 
 
 def test_a_first_deployment_can_make_the_key_and_take_it_back(role):
-    """KMS makes no key whose policy its maker could not change: asked before the key has an alias or a tag."""
-    (key,) = [one for policy in role if policy.kind == "managed" for one in policy.statements if "kms:PutKeyPolicy" in listed(one["Action"])]
+    """KMS creates a key only if the creator may change its policy. At that moment the key has no alias and no tag."""
+    (key,) = [
+        one
+        for policy in role
+        if policy.kind == "managed"
+        for one in policy.statements
+        if "kms:PutKeyPolicy" in listed(one["Action"])
+    ]
     assert f"arn:aws:kms:{deployed.REGION}:{PRODUCTION}:key/*" in listed(key["Resource"])
     assert "Condition" not in key
     lacking = {}

@@ -1,4 +1,4 @@
-"""What every policy of every account keeps to."""
+"""Rules for every policy of every account."""
 
 import json
 import re
@@ -7,18 +7,28 @@ import zlib
 import botocore.exceptions
 import parliament
 import pytest
-from template import deployed, policies
-from template.policies import listed
 
-# Where AWS knows no narrower resource, by Sid: the first four take none, or are asked for all; a key's own policy means the key.
-ANY_RESOURCE = {"ListRepositories", "ListPipelines", "FindGrants", "FindLogGroups", "Administer", "UseHere", "PutSource"}
-# What parliament finds and we mean: kind of policy, finding, what the finding says.
+from tests.template import deployed, policies
+from tests.template.policies import listed
+
+# Statements, by Sid, for which AWS has no narrower resource: actions without a resource or on all resources, and the
+# statements of a key's own policy, in which `*` means the key.
+ANY_RESOURCE = {
+    "ListRepositories",
+    "ListPipelines",
+    "FindGrants",
+    "FindLogGroups",
+    "Administer",
+    "UseHere",
+    "PutSource",
+}
+# parliament's findings that are intended: the kind of policy, the finding, and a part of its text.
 MEANT = [
-    ("trust", "MALFORMED", "neither Resource nor NotResource"),  # a trust policy has none
-    ("key", "RESOURCE_STAR", ""),  # in a key's own policy this is the key
-    ("function", "INVALID_SID", "Permission-"),  # the emulator makes these up
-    ("identity", "INVALID_ARN", "aws:transform/Serverless-2016-10-31"),  # AWS's own
-    # Newer than parliament's list.
+    ("trust", "MALFORMED", "neither Resource nor NotResource"),  # a trust policy has neither
+    ("key", "RESOURCE_STAR", ""),  # in a key's own policy, * means the key
+    ("function", "INVALID_SID", "Permission-"),  # the emulator generates these
+    ("identity", "INVALID_ARN", "aws:transform/Serverless-2016-10-31"),  # the transform belongs to AWS
+    # These are newer than parliament's list.
     ("identity", "UNKNOWN_ACTION", "s3:UpdateObjectEncryption"),
     ("identity", "UNKNOWN_ACTION", "lambda:GetFunctionScalingConfig"),
     ("boundary", "UNKNOWN_ACTION", "cloudwatch:PutAlarmM*"),
@@ -32,7 +42,7 @@ MANAGED_POLICY_LIMIT, ROLE_INLINE_LIMIT, TRUST_LIMIT = 6144, 10240, 2048
 
 
 def every(accounts):
-    """All policies of ours."""
+    """All policies of the stacks."""
     return [(account, policy) for account, found in accounts.items() for policy in found if policy.kind != "people's"]
 
 
@@ -46,7 +56,7 @@ def test_each_account_has_what_its_duties_need(accounts):
     assert kinds["666666666666"] == kinds["111111111111"]
 
 
-def test_parliament_finds_nothing_that_is_not_meant(accounts):
+def test_parliament_finds_nothing_unintended(accounts):
     found, unused = [], set(MEANT)
     for account, policy in every(accounts):
         analyzed = parliament.analyze_policy_string(json.dumps(policy.document))
@@ -62,37 +72,59 @@ def test_parliament_finds_nothing_that_is_not_meant(accounts):
 def test_no_policy_names_a_role_or_user_of_another_account(accounts):
     for account, policy in every(accounts):
         for statement in policy.statements:
-            for principal in listed(statement.get("Principal", {}).get("AWS", []) if isinstance(statement.get("Principal"), dict) else []):
+            for principal in listed(
+                statement.get("Principal", {}).get("AWS", []) if isinstance(statement.get("Principal"), dict) else []
+            ):
                 assert re.fullmatch(r"arn:aws:iam::\d{12}:root", principal), f"{account} {policy}: {principal}"
 
 
-def test_whom_another_account_is_held_to_is_one_role(accounts):
+def test_another_account_is_limited_to_one_role(accounts):
     for account, policy in every(accounts):
         for statement in policy.statements:
             principal = statement.get("Principal")
-            foreign = isinstance(principal, dict) and any(account not in one for one in listed(principal.get("AWS", [])))
+            foreign = isinstance(principal, dict) and any(
+                account not in one for one in listed(principal.get("AWS", []))
+            )
             if statement["Effect"] == "Allow" and foreign:
-                held = [value for keys in statement["Condition"].values() for key, value in keys.items() if key == "aws:PrincipalArn"]
+                held = [
+                    value
+                    for keys in statement["Condition"].values()
+                    for key, value in keys.items()
+                    if key == "aws:PrincipalArn"
+                ]
                 assert held, f"{account} {policy}: {statement}"
 
 
-def test_anybody_is_only_denied(accounts):
-    """But the pipeline roles of an organizational unit, in the account that names one."""
-    unit = []
-    for account, policy in every(accounts):
-        for statement in policy.statements:
-            if statement.get("Principal") in ("*", {"AWS": "*"}) and statement["Effect"] != "Deny":
-                unit.append((account, policy.kind, statement["Condition"]))
-    assert unit == [("666666666666", "trust", {
-        "ArnLike": {"aws:PrincipalArn": "arn:aws:iam::*:role/sekisho-pipeline-??-*-?"},
-        "ForAnyValue:StringLike": {"aws:PrincipalOrgPaths": f"{deployed.ORG_UNIT}*"}})]
+def test_a_principal_of_everybody_is_only_denied(accounts):
+    """Except the pipeline roles of an organizational unit, in the account that names one."""
+    everybody = ("*", {"AWS": "*"})
+    unit = [
+        (account, policy.kind, statement["Condition"])
+        for account, policy in every(accounts)
+        for statement in policy.statements
+        if statement.get("Principal") in everybody and statement["Effect"] != "Deny"
+    ]
+    assert unit == [
+        (
+            "666666666666",
+            "trust",
+            {
+                "ArnLike": {"aws:PrincipalArn": "arn:aws:iam::*:role/sekisho-pipeline-??-*-?"},
+                "ForAnyValue:StringLike": {"aws:PrincipalOrgPaths": f"{deployed.ORG_UNIT}*"},
+            },
+        )
+    ]
 
 
-def test_services_are_held_to_this_account(accounts):
-    """But Lambda, which sets no source when it takes a role, and EventBridge's permission, whose rule says the account."""
+def test_services_are_limited_to_this_account(accounts):
+    """Except Lambda, which sets no source when it assumes a role. EventBridge's rule has the account in its ARN."""
     for account, policy in every(accounts):
         for statement in policy.statements:
-            services = listed(statement["Principal"].get("Service", [])) if isinstance(statement.get("Principal"), dict) else []
+            services = (
+                listed(statement["Principal"].get("Service", []))
+                if isinstance(statement.get("Principal"), dict)
+                else []
+            )
             if not services or services == ["lambda.amazonaws.com"]:
                 continue
             held = json.dumps(statement.get("Condition", {})).lower()
@@ -106,13 +138,19 @@ def test_wildcard_actions_only_deny(accounts):
             continue
         for statement in policy.statements:
             if statement["Effect"] == "Allow":
-                assert not [one for one in listed(statement["Action"]) if "*" in one], f"{account} {policy}: {statement}"
+                assert not [one for one in listed(statement["Action"]) if "*" in one], (
+                    f"{account} {policy}: {statement}"
+                )
 
 
-def test_any_resource_only_where_aws_knows_no_other(accounts):
+def test_any_resource_is_used_only_if_aws_has_no_other(accounts):
     for account, policy in every(accounts):
         for statement in policy.statements:
-            if statement["Effect"] == "Allow" and policy.kind != "boundary" and "*" in listed(statement.get("Resource", [])):
+            if (
+                statement["Effect"] == "Allow"
+                and policy.kind != "boundary"
+                and "*" in listed(statement.get("Resource", []))
+            ):
                 assert statement["Sid"] in ANY_RESOURCE, f"{account} {policy}: {statement}"
 
 
@@ -121,11 +159,18 @@ def test_the_boundary_denies_by_action_and_arn(accounts):
     assert len(boundaries) == 2
     for boundary in boundaries:
         assert all("NotAction" not in statement for statement in boundary.statements)
-        conditions = {statement["Sid"]: statement["Condition"] for statement in boundary.statements if "Condition" in statement}
+        conditions = {
+            statement["Sid"]: statement["Condition"] for statement in boundary.statements if "Condition" in statement
+        }
         assert conditions == {"GrantsOfKeys": {"BoolIfExists": {"kms:GrantIsForAWSResource": "false"}}}
 
 
-LIMITS = {"boundary": MANAGED_POLICY_LIMIT, "managed": MANAGED_POLICY_LIMIT, "identity": ROLE_INLINE_LIMIT, "trust": TRUST_LIMIT}
+LIMITS = {
+    "boundary": MANAGED_POLICY_LIMIT,
+    "managed": MANAGED_POLICY_LIMIT,
+    "identity": ROLE_INLINE_LIMIT,
+    "trust": TRUST_LIMIT,
+}
 
 
 def test_policies_fit(accounts):
@@ -133,20 +178,26 @@ def test_policies_fit(accounts):
 
 
 def too_large(found):
-    """Whose policies IAM would not take: it counts all inline policies of a role together, white space aside."""
-    sizes = {}
+    """The policies that are too large for IAM, which counts a role's inline policies together, without white space."""
+    sizes: dict[tuple[str, str], int] = {}
     for policy in found:
         if policy.kind in LIMITS:
             where = (policy.kind, policy.on)
-            sizes[where] = sizes.get(where, 0) + len(re.sub(r"\s", "", json.dumps(policy.document, separators=(",", ":"))))
+            sizes[where] = sizes.get(where, 0) + len(
+                re.sub(r"\s", "", json.dumps(policy.document, separators=(",", ":")))
+            )
     assert sizes
     return {where: size for where, size in sizes.items() if size > LIMITS[where[0]]}
 
 
-# The longest that each list may be, and how it is longest in a policy: in many short entries.
+# For each list, the duty, entries that are as short as possible, and their highest number.
 LISTS = {
     "PipelineAccountIds": ("HostsRepositories", [f"{number:012}" for number in range(56)], 55),
-    "AssumableRoleArns": ("GrantsAccess", [f"arn:aws:iam::999999999999:role/{chr(97 + number)}" for number in range(20)], 19),
+    "AssumableRoleArns": (
+        "GrantsAccess",
+        [f"arn:aws:iam::999999999999:role/{chr(97 + number)}" for number in range(20)],
+        19,
+    ),
 }
 
 

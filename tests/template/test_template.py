@@ -8,29 +8,43 @@ import re
 import subprocess
 import sys
 import zlib
+from typing import Any
 
 import boto3
 import botocore.exceptions
 import botocore.session
 import pytest
 from samtranslator.yaml_helper import yaml_parse
-from template import deployed, handlers
+
+from tests.template import deployed, handlers
 
 DUTIES = ["HostsRepositories", "HostsPipelines", "GrantsAccess"]
 OUTPUTS = {
     "HostsRepositories": {"EventRelayArn", "EventRelayRoleArn", "SourceActionRoleArn"},
-    "HostsPipelines": {"EventBusArn", "PipelineStarterArn", "PipelineStarterRoleArn", "PipelineRoleArn", "ArtifactBucketName",
-                       "ArtifactKeyArn", "ArtifactCheckerArn", "ArtifactCheckerRoleArn"},
+    "HostsPipelines": {
+        "EventBusArn",
+        "PipelineStarterArn",
+        "PipelineStarterRoleArn",
+        "PipelineRoleArn",
+        "ArtifactBucketName",
+        "ArtifactKeyArn",
+        "ArtifactCheckerArn",
+        "ArtifactCheckerRoleArn",
+    },
     "GrantsAccess": {"TempAccessArn", "TempAccessRoleArn", "AccessBoundaryArn"},
 }
 NAMES = {
-    "EventRelay": ("sekisho-event-relay", "event-relay"), "PipelineStarter": ("sekisho-pipeline-starter", "pipeline-starter"),
-    "TempAccess": ("temp-access", "temp-access"), "ArtifactChecker": ("sekisho-artifact-checker", "artifact-checker"),
+    "EventRelay": ("sekisho-event-relay", "event-relay"),
+    "PipelineStarter": ("sekisho-pipeline-starter", "pipeline-starter"),
+    "TempAccess": ("temp-access", "temp-access"),
+    "ArtifactChecker": ("sekisho-artifact-checker", "artifact-checker"),
 }
 
 
 def lint(*arguments):
-    done = subprocess.run([pathlib.Path(sys.executable).with_name("cfn-lint"), *arguments], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [pathlib.Path(sys.executable).with_name("cfn-lint"), *arguments], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -49,8 +63,13 @@ def test_the_only_transform_is_sam():
 
 
 def test_functions_have_the_names_that_others_use():
-    functions = {name: one for name, one in deployed.source()["Resources"].items() if one["Type"] == "AWS::Serverless::Function"}
-    assert {name: (one["Properties"]["FunctionName"], one["Metadata"]["BuildProperties"]["Binary"]) for name, one in functions.items()} == NAMES
+    functions = {
+        name: one for name, one in deployed.source()["Resources"].items() if one["Type"] == "AWS::Serverless::Function"
+    }
+    assert {
+        name: (one["Properties"]["FunctionName"], one["Metadata"]["BuildProperties"]["Binary"])
+        for name, one in functions.items()
+    } == NAMES
 
 
 def test_sam_makes_no_role_of_its_own():
@@ -64,21 +83,30 @@ def cloud():
         yield cloud
 
 
-COMBINATIONS = [[duty for duty, has in zip(DUTIES, chosen) if has] for chosen in itertools.product([False, True], repeat=3)]
+COMBINATIONS = [
+    [duty for duty, has in zip(DUTIES, chosen, strict=True) if has]
+    for chosen in itertools.product([False, True], repeat=3)
+]
 
 
-@pytest.mark.parametrize("number", range(len(COMBINATIONS)), ids=lambda number: "+".join(COMBINATIONS[number]) or "none")
+@pytest.mark.parametrize(
+    "number", range(len(COMBINATIONS)), ids=lambda number: "+".join(COMBINATIONS[number]) or "none"
+)
 def test_the_duties_combine_in_any_way(cloud, number):
     duties = COMBINATIONS[number]
     outputs = cloud.deploy(f"10000000000{number}", dict.fromkeys(duties, "true"))
     assert set(outputs) == {"LedgerTableName"}.union(*(OUTPUTS[duty] for duty in duties))
-    dashboard = cloud.client(f"10000000000{number}", "cloudwatch").get_dashboard(DashboardName=f"sekisho-{deployed.REGION}")
+    dashboard = cloud.client(f"10000000000{number}", "cloudwatch").get_dashboard(
+        DashboardName=f"sekisho-{deployed.REGION}"
+    )
     body = json.loads(dashboard["DashboardBody"])
-    assert set(body) == {"start", "widgets"} and len(body["widgets"]) == 1 + 2 * len(duties) + 2 * ("HostsPipelines" in duties)
+    assert set(body) == {"start", "widgets"} and len(body["widgets"]) == 1 + 2 * len(duties) + 2 * (
+        "HostsPipelines" in duties
+    )
 
 
-def test_a_stack_of_its_own_trusts_its_own_account(cloud):
-    """With no partner named, all duties together in one account deal with each other."""
+def test_a_stack_without_another_account_trusts_its_own(cloud):
+    """If no other account is named, all duties work together in one account."""
     cloud.deploy("200000000000", dict.fromkeys(DUTIES, "true"))
     role = cloud.client("200000000000", "iam").get_role(RoleName=f"sekisho-source-action-{deployed.REGION}")["Role"]
     assert role["AssumeRolePolicyDocument"]["Statement"][0]["Principal"] == {"AWS": ["arn:aws:iam::200000000000:root"]}
@@ -89,12 +117,14 @@ def test_deleting_the_stack_keeps_ledger_and_artifacts(cloud):
     key_arn = cloud.deploy(account, {"HostsPipelines": "true", "ArtifactWrites": "repair"})["ArtifactKeyArn"]
     s3, cloudformation, dynamodb = (cloud.client(account, service) for service in ("s3", "cloudformation", "dynamodb"))
     bucket = f"sekisho-artifacts-{account}-{deployed.REGION}"
-    # Not under the key, which is not for an administrator.
+    # Encrypted with S3's own key, because an administrator may not use the artifact key.
     s3.put_object(Bucket=bucket, Key="shop/Source/one", Body=b"an artifact", ServerSideEncryption="AES256")
     row = {"pk": {"S": "decision#pipeline-starter#2026-11-21"}, "sk": {"S": "one"}}
     dynamodb.put_item(TableName="sekisho-ledger", Item=row)
     cloudformation.delete_stack(StackName=deployed.STACK)
-    cloudformation.get_waiter("stack_delete_complete").wait(StackName=deployed.STACK, WaiterConfig={"Delay": 1, "MaxAttempts": 30})
+    cloudformation.get_waiter("stack_delete_complete").wait(
+        StackName=deployed.STACK, WaiterConfig={"Delay": 1, "MaxAttempts": 30}
+    )
     assert s3.get_object(Bucket=bucket, Key="shop/Source/one")["Body"].read() == b"an artifact"
     assert cloud.client(account, "kms").describe_key(KeyId=key_arn)["KeyMetadata"]["KeyState"] == "Enabled"
     assert dynamodb.get_item(TableName="sekisho-ledger", Key=row)["Item"] == row
@@ -110,29 +140,45 @@ def test_neither_parameters_nor_a_release_replace_key_bucket_or_ledger(cloud):
     cloudformation = cloud.client(account, "cloudformation")
 
     def physical():
-        return {one: cloudformation.describe_stack_resource(StackName=deployed.STACK, LogicalResourceId=one)["StackResourceDetail"]
-                ["PhysicalResourceId"] for one in KEPT}
+        return {
+            one: cloudformation.describe_stack_resource(StackName=deployed.STACK, LogicalResourceId=one)[
+                "StackResourceDetail"
+            ]["PhysicalResourceId"]
+            for one in KEPT
+        }
 
     before = physical()
-    turned = {"HostsRepositories": "true", "HostsPipelines": "true", "GrantsAccess": "true", "RepositoryAccountId": "111111111111",
-              "PipelineAccountIds": "222222222222,333333333333", "Architecture": "x86_64", "LogRetentionDays": "7",
-              "AlarmEmail": "somebody@example.com", "ArtifactWrites": "repair", "ManagesPipeline": "true", "RequiresApproval": "true",
-              "PipelineName": "other"}
+    turned = {
+        "HostsRepositories": "true",
+        "HostsPipelines": "true",
+        "GrantsAccess": "true",
+        "RepositoryAccountId": "111111111111",
+        "PipelineAccountIds": "222222222222,333333333333",
+        "Architecture": "x86_64",
+        "LogRetentionDays": "7",
+        "AlarmEmail": "somebody@example.com",
+        "ArtifactWrites": "repair",
+        "ManagesPipeline": "true",
+        "RequiresApproval": "true",
+        "PipelineName": "other",
+    }
     cloud.update(account, turned, template)
     assert physical() == before
-    # As a later release may change them.
+    # Changes that a later release may make.
     changed = {name: template["Resources"][name]["Properties"] for name in KEPT}
     changed["ArtifactKey"]["Description"] = "What pipelines hand on, and more"
     changed["ArtifactBucket"]["LifecycleConfiguration"]["Rules"][0]["ExpirationInDays"] = 30
     changed["Ledger"]["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"] = False
     template["Resources"]["PipelineStarter"]["Properties"]["MemorySize"] = 256
     cloud.update(account, turned, template)
-    memory = cloud.client(account, "lambda").get_function_configuration(FunctionName="sekisho-pipeline-starter")["MemorySize"]
+    memory = cloud.client(account, "lambda").get_function_configuration(FunctionName="sekisho-pipeline-starter")[
+        "MemorySize"
+    ]
     assert (memory, physical()) == (256, before)
 
 
-def test_what_would_replace_key_bucket_or_ledger_stays_as_it_was_released():
-    """What CloudFormation can't change in place, by its schemas: a change here would leave what is kept behind, and begin anew."""
+def test_properties_that_would_replace_key_bucket_or_ledger_are_unchanged():
+    """CloudFormation replaces a resource to change one of these properties, and would abandon the old resource."""
     found = {}
     for name in KEPT:
         one = deployed.source()["Resources"][name]
@@ -141,27 +187,47 @@ def test_what_would_replace_key_bucket_or_ledger_stays_as_it_was_released():
     assert found == {
         "ArtifactKey": {},
         "ArtifactBucket": {"BucketName": {"Fn::Sub": "sekisho-artifacts-${AWS::AccountId}-${AWS::Region}"}},
-        "Ledger": {"TableName": "sekisho-ledger", "KeySchema": [{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}]},
+        "Ledger": {
+            "TableName": "sekisho-ledger",
+            "KeySchema": [{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
+        },
     }
 
 
-@pytest.mark.parametrize(("parameters", "said"), [
-    ({"SlackWorkspaceId": "T07EA123LEP"}, "give both, or none"),
-    ({"ManagesPipeline": "true"}, "ManagesPipeline needs HostsPipelines=true"),
-    ({"ManagesRepository": "true"}, "ManagesRepository needs HostsRepositories=true"),
-    ({"HostsPipelines": "true", "ManagesPipeline": "true", "RepositoryRegion": "eu-west-1"}, "the stack's own region"),
-    ({"RepositoryAccountId": "1234"}, "an account id of 12 digits"),
-    ({"PipelineAccountIds": "222222222222,shop"}, "account ids of 12 digits"),
-    ({"PipelineName": "sekisho"}, "must not be named like this stack's own parts"),
-    ({"PipelineName": "packages"}, "nor packages"),
-    ({"PipelineAccountIds": "222222222222", "PipelineOrgPath": deployed.ORG_UNIT}, "give one of them"),
-    ({"PipelineOrgPath": "ou-ab12-11111111"}, "with the slash at its end"),
-    ({"TemplatePath": "template.yaml; id"}, "a path from the repository's root"),
-    ({"TemplatePath": "../template.yaml"}, "letters, digits and _ . / -"),
-])
-def test_parameters_that_contradict_are_refused(cloud, parameters, said):
-    account = f"3{zlib.crc32(said.encode()) % 10**11:011}"
-    with pytest.raises(botocore.exceptions.ClientError, match=said):
+@pytest.mark.parametrize(
+    ("parameters", "by", "assertion"),
+    [
+        ({"SlackWorkspaceId": "T07EA123LEP"}, "SlackIsNamedWhole", 0),
+        ({"ManagesPipeline": "true"}, "PipelineNeedsItsAccount", 0),
+        ({"ManagesRepository": "true"}, "RepositoryNeedsItsAccount", 0),
+        (
+            {"HostsPipelines": "true", "ManagesPipeline": "true", "RepositoryRegion": "eu-west-1"},
+            "PipelineNeedsItsAccount",
+            1,
+        ),
+        ({"RepositoryAccountId": "1234"}, "RepositoryAccountId", None),
+        ({"PipelineAccountIds": "222222222222,shop"}, "PipelineAccountIds", None),
+        ({"PipelineName": "sekisho"}, "PipelineName", None),
+        ({"PipelineName": "packages"}, "PipelineName", None),
+        (
+            {"PipelineAccountIds": "222222222222", "PipelineOrgPath": deployed.ORG_UNIT},
+            "PipelineAccountsAreNamedOnce",
+            0,
+        ),
+        ({"PipelineOrgPath": "ou-ab12-11111111"}, "PipelineOrgPath", None),
+        ({"TemplatePath": "template.yaml; id"}, "TemplatePath", None),
+        ({"TemplatePath": "../template.yaml"}, "TemplatePath", None),
+    ],
+)
+def test_parameters_that_contradict_are_refused(cloud, parameters, by, assertion):
+    """A rule's assertion or a parameter's pattern refuses them, with the description in the template."""
+    template = deployed.source()
+    if assertion is None:
+        message = f"Parameter '{by}' {template['Parameters'][by]['ConstraintDescription']}"
+    else:
+        message = f"rule {by} failed: {template['Rules'][by]['Assertions'][assertion]['AssertDescription']}"
+    account = f"3{zlib.crc32(json.dumps(parameters).encode()) % 10**11:011}"
+    with pytest.raises(botocore.exceptions.ClientError, match=re.escape(message)):
         cloud.deploy(account, parameters)
 
 
@@ -171,55 +237,101 @@ def test_the_build_uses_options_that_sam_has():
     used = {command.split()[1]: [word for word in command.split() if word.startswith("--")] for command in commands}
     assert list(used) == ["build", "package"]
     for command, options in used.items():
-        help_ = subprocess.run([pathlib.Path(sys.executable).with_name("sam"), command, "--help"], capture_output=True, text=True, check=True,
-                               env={"SAM_CLI_TELEMETRY": "0", "HOME": "/nonexistent"}).stdout
+        help_ = subprocess.run(
+            [pathlib.Path(sys.executable).with_name("sam"), command, "--help"],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={"SAM_CLI_TELEMETRY": "0", "HOME": "/nonexistent"},
+        ).stdout
         assert [option for option in options if option not in help_] == []
 
 
 def event(**detail):
-    """As CodePipeline sends it."""
-    return {"version": "0", "id": "5f2c1a90-0000-4000-8000-000000000001", "detail-type": "CodePipeline Action Execution State Change",
-            "source": "aws.codepipeline", "account": "123456789012", "time": "2026-11-21T12:00:00Z", "region": deployed.REGION,
-            "resources": [f"arn:aws:codepipeline:{deployed.REGION}:123456789012:shop"],
-            "detail": {"pipeline": "shop", "execution-id": "01234567-0123-0123-0123-012345678901", "stage": "Deploy", "action": "Approval",
-                       "state": "STARTED", "region": deployed.REGION, "version": 4.0,
-                       "type": {"owner": "AWS", "category": "Approval", "provider": "Manual", "version": "1"}} | detail}
+    """An event as CodePipeline sends it."""
+    return {
+        "version": "0",
+        "id": "5f2c1a90-0000-4000-8000-000000000001",
+        "detail-type": "CodePipeline Action Execution State Change",
+        "source": "aws.codepipeline",
+        "account": "123456789012",
+        "time": "2026-11-21T12:00:00Z",
+        "region": deployed.REGION,
+        "resources": [f"arn:aws:codepipeline:{deployed.REGION}:123456789012:shop"],
+        "detail": {
+            "pipeline": "shop",
+            "execution-id": "01234567-0123-0123-0123-012345678901",
+            "stage": "Deploy",
+            "action": "Approval",
+            "state": "STARTED",
+            "region": deployed.REGION,
+            "version": 4.0,
+            "type": {"owner": "AWS", "category": "Approval", "provider": "Manual", "version": "1"},
+        }
+        | detail,
+    }
 
 
-@pytest.mark.parametrize(("detail", "told"), [
-    ({}, True), ({"state": "SUCCEEDED"}, False),
-    ({"type": {"owner": "AWS", "category": "Deploy", "provider": "CloudFormation", "version": "1"}}, False)])
-def test_the_channel_is_told_of_approvals(cloud, detail, told):
+@pytest.mark.parametrize(
+    ("detail", "notified"),
+    [
+        ({}, True),
+        ({"state": "SUCCEEDED"}, False),
+        ({"type": {"owner": "AWS", "category": "Deploy", "provider": "CloudFormation", "version": "1"}}, False),
+    ],
+)
+def test_the_channel_is_notified_of_approvals(cloud, detail, notified):
     pattern = deployed.source()["Resources"]["ApprovalWaits"]["Properties"]["EventPattern"]
-    answer = cloud.client("100000000000", "events").test_event_pattern(EventPattern=json.dumps(pattern), Event=json.dumps(event(**detail)))
-    assert answer["Result"] is told
+    answer = cloud.client("100000000000", "events").test_event_pattern(
+        EventPattern=json.dumps(pattern), Event=json.dumps(event(**detail))
+    )
+    assert answer["Result"] is notified
 
 
-def test_what_the_channel_is_told_has_the_form_that_chatbot_shows():
+def test_the_notification_has_the_form_that_chatbot_shows():
     (target,) = deployed.source()["Resources"]["ApprovalWaits"]["Properties"]["Targets"]
-    paths, text = target["InputTransformer"]["InputPathsMap"], target["InputTransformer"]["InputTemplate"]["Fn::Sub"]
+    paths, (text, variables) = (
+        target["InputTransformer"]["InputPathsMap"],
+        target["InputTransformer"]["InputTemplate"]["Fn::Sub"],
+    )
+    text = text.replace("${Console}", variables["Console"]["Fn::Sub"])
     text = text.replace("${AWS::AccountId}", "123456789012").replace("${AWS::Region}", deployed.REGION)
-    # EventBridge puts in what stands between < and >.
+    # EventBridge replaces the names between < and >.
     assert set(re.findall("<([^>]*)>", text)) == set(paths)
     for name, path in paths.items():
         value = functools.reduce(lambda one, key: one[key], path.removeprefix("$.").split("."), event())
         text = text.replace(f"<{name}>", value)
-    told = json.loads(text)
-    assert (told["version"], told["source"], told["content"]["textType"]) == ("1.0", "custom", "client-markdown")
-    assert told["content"]["title"] == "Waits for approval: pipeline shop in 123456789012"
-    assert f"https://{deployed.REGION}.console.aws.amazon.com/codesuite/codepipeline/pipelines/shop/view?region={deployed.REGION}" in told["content"]["description"]
+    notice = json.loads(text)
+    form = (notice["version"], notice["source"], notice["content"]["textType"])
+    assert form == ("1.0", "custom", "client-markdown")
+    assert notice["content"]["title"] == "Waits for approval: pipeline shop in 123456789012"
+    assert (
+        f"https://{deployed.REGION}.console.aws.amazon.com/codesuite/codepipeline/pipelines/shop/view?region={deployed.REGION}"
+        in notice["content"]["description"]
+    )
 
 
-# What Chatbot asks for when somebody runs the action.
+# The variables that Chatbot asks for when somebody runs the action.
 ASKED = {"AskByAlias": {"user"}}
-ACTIONS = {name: one["Properties"] for name, one in deployed.source()["Resources"].items() if one["Type"] == "AWS::Chatbot::CustomAction"}
-REGIONS = sorted({region for partition in boto3.Session().get_available_partitions()
-                  for region in boto3.Session().get_available_regions("lambda", partition)})
+ACTIONS = {
+    name: one["Properties"]
+    for name, one in deployed.source()["Resources"].items()
+    if one["Type"] == "AWS::Chatbot::CustomAction"
+}
+REGIONS = sorted(
+    {
+        region
+        for partition in boto3.Session().get_available_partitions()
+        for region in boto3.Session().get_available_regions("lambda", partition)
+    }
+)
 
 
 def test_the_commands_of_custom_actions_fit():
-    """100 characters, by CreateCustomAction, whatever CloudFormation's own schema says."""
-    most = botocore.session.get_session().get_service_model("chatbot").shape_for("CustomActionDefinition").members["CommandText"].metadata["max"]
+    """CreateCustomAction accepts 100 characters, although CloudFormation's schema allows more."""
+    chatbot = botocore.session.get_session().get_service_model("chatbot")
+    shape: Any = chatbot.shape_for("CustomActionDefinition")
+    most = shape.members["CommandText"].metadata["max"]
     assert most == 100 and len(REGIONS) > 30 and len(ACTIONS) == 3
     for name, action in ACTIONS.items():
         for region in REGIONS:
@@ -229,12 +341,15 @@ def test_the_commands_of_custom_actions_fit():
 
 @pytest.mark.parametrize("name", ACTIONS)
 def test_every_variable_of_a_custom_action_is_given_or_asked_for(name):
-    used = set(re.findall(r"\$(\w+)", ACTIONS[name]["Definition"]["CommandText"]["Fn::Sub"].replace("${AWS::Region}", "")))
-    told = re.findall(r'\("(\w+)", ', (deployed.ROOT / "functions" / "temp-access" / "src" / "notice.rs").read_text())
+    used = set(
+        re.findall(r"\$(\w+)", ACTIONS[name]["Definition"]["CommandText"]["Fn::Sub"].replace("${AWS::Region}", ""))
+    )
+    source = (deployed.ROOT / "functions" / "temp-access" / "src" / "notice.rs").read_text()
+    additional = re.findall(r'\("(\w+)", ', source)
     for attachment in ACTIONS[name]["Attachments"]:
         variables = attachment.get("Variables", {})
         assert used - ASKED.get(name, set()) <= set(variables), attachment["ButtonText"]
         assert {one["VariableName"] for one in attachment.get("Criteria", [])} <= set(variables)
         for value in variables.values():
             where, _, field = value.rpartition(".")
-            assert (where, field in told) == ("event.metadata.additionalContext", True), value
+            assert (where, field in additional) == ("event.metadata.additionalContext", True), value

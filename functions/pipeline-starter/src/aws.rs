@@ -1,4 +1,6 @@
-//! The world as AWS has it.
+//! The AWS adapter of [`World`].
+
+pub mod codepipeline;
 
 use std::cell::LazyCell;
 use std::time::Duration;
@@ -6,48 +8,36 @@ use std::time::Duration;
 use sekisho_domain::change::CommitId;
 use sekisho_domain::config::Misconfigured;
 use sekisho_domain::notice::Notice;
-use sekisho_lambda::Environment;
+use sekisho_domain::route::PipelineName;
 use sekisho_lambda::aws::{Later, SdkConfig, later};
-use sekisho_lambda::environment::LEDGER_TABLE;
+use sekisho_lambda::environment::{LEDGER_TABLE, NOTICE_TOPIC_ARN};
+use sekisho_lambda::{Environment, ServiceError, Topic};
 use sekisho_ledger::Ledger;
 use time::OffsetDateTime;
 
-use crate::notice::Failed;
-use crate::pipelines;
-use crate::world::{Start, Started, Unanswered, World};
+use crate::world::{FailureDetails, PipelineStart, StartAnswer, World};
 
-/// The account whose changes are believed.
-pub const REPOSITORY_ACCOUNT_ID: &str = "REPOSITORY_ACCOUNT_ID";
-/// Where people are told.
-pub const NOTICE_TOPIC_ARN: &str = "NOTICE_TOPIC_ARN";
-
-/// One client for each service, built once.
+/// The clients of all services that the function calls.
 #[derive(Debug)]
 pub struct Aws {
-    /// The ledger.
-    pub ledger: Ledger,
-    /// Starts pipelines.
-    pub codepipeline: Later<aws_sdk_codepipeline::Client>,
-    /// Tells people.
-    pub sns: Later<aws_sdk_sns::Client>,
-    /// Where.
-    pub topic: String,
+    ledger: Ledger,
+    codepipeline: Later<aws_sdk_codepipeline::Client>,
+    topic: Topic,
 }
 
 impl Aws {
-    /// From the function's environment.
+    /// Reads the function's environment.
     ///
     /// # Errors
-    /// Where a variable is missing.
+    /// If a variable is missing.
     pub fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, Misconfigured> {
         let ledger = Ledger::new(later(aws, aws_sdk_dynamodb::Client::new), environment.required(LEDGER_TABLE)?);
-        // Asked first.
+        // Every request reads the ledger first.
         ledger.make_client();
         Ok(Self {
             ledger,
             codepipeline: later(aws, aws_sdk_codepipeline::Client::new),
-            sns: later(aws, aws_sdk_sns::Client::new),
-            topic: environment.required(NOTICE_TOPIC_ARN)?.to_owned(),
+            topic: Topic::new(later(aws, aws_sdk_sns::Client::new), environment.required(NOTICE_TOPIC_ARN)?),
         })
     }
 
@@ -72,24 +62,24 @@ impl World for Aws {
         tokio::time::sleep(time).await;
     }
 
-    async fn start(&self, start: &Start) -> Started {
-        pipelines::start(&self.codepipeline, start).await
+    async fn start(&self, start: &PipelineStart) -> StartAnswer {
+        codepipeline::start(&self.codepipeline, start).await
     }
 
-    async fn find(
+    async fn find_execution(
         &self,
-        pipeline: &str,
+        pipeline: &PipelineName,
         commit: &CommitId,
         since: OffsetDateTime,
-    ) -> Result<Option<String>, Unanswered> {
-        pipelines::find(&self.codepipeline, pipeline, commit, since).await
+    ) -> Result<Option<String>, ServiceError> {
+        codepipeline::find_execution(&self.codepipeline, pipeline, commit, since).await
     }
 
-    async fn why_failed(&self, pipeline: &str, execution: &str) -> Result<Failed, Unanswered> {
-        pipelines::why_failed(&self.codepipeline, pipeline, execution).await
+    async fn failure_details(&self, pipeline: &str, execution: &str) -> Result<FailureDetails, ServiceError> {
+        codepipeline::failure_details(&self.codepipeline, pipeline, execution).await
     }
 
-    async fn tell(&self, notice: &Notice) -> Result<(), Unanswered> {
-        pipelines::tell(&self.sns, &self.topic, notice).await
+    async fn publish(&self, notice: &Notice) -> Result<(), ServiceError> {
+        self.topic.publish(notice).await
     }
 }

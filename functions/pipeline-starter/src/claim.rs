@@ -1,50 +1,51 @@
-//! What the ledger holds of a pipeline and reference, and what a change may do about it.
+//! Claims: the ledger's row of a pipeline and reference, and the plan for a change given that row.
+
+use std::time::Duration;
 
 use sekisho_domain::change::{Change, CommitId, GitRef, RepositoryArn};
+use sekisho_domain::decision::Decision;
 use sekisho_domain::route::PipelineName;
 use sekisho_domain::timestamp::epoch_millis;
-use sekisho_ledger::Key;
+use sekisho_ledger::{Key, Lease};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use time::{Duration, OffsetDateTime};
+use time::OffsetDateTime;
 
-/// How long a claim belongs to the invocation that took it: the function's timeout, 45 s, and a margin.
-pub const LEASE: Duration = Duration::seconds(55);
+use crate::outcome::Outcome;
 
-/// How far two invocations' clocks are apart at most.
-const CLOCKS: Duration = Duration::minutes(1);
+/// How long a claim belongs to the invocation that took it: the function's timeout of 45 s, and a margin.
+const LEASE_TERM: Duration = Duration::from_secs(55);
 
-/// The ledger's row of a pipeline and reference.
+/// The key of the row of a pipeline and reference.
 #[must_use]
 pub fn key(pipeline: &PipelineName, repository: &RepositoryArn, git_ref: &GitRef) -> Key {
-    Key { pk: partition(pipeline.as_str()), sk: format!("{repository}#{git_ref}") }
+    Key { pk: partition(pipeline), sk: format!("{repository}#{git_ref}") }
+}
+
+/// The partition with the rows of all references of a pipeline.
+#[must_use]
+pub fn partition(pipeline: &PipelineName) -> String {
+    format!("pipeline#{pipeline}")
 }
 
 /// The reference whose row has this sort key.
-#[must_use]
-pub fn reference(sk: &str) -> Option<(RepositoryArn, GitRef)> {
+pub(crate) fn reference(sk: &str) -> Option<(RepositoryArn, GitRef)> {
     let (repository, git_ref) = sk.split_once('#')?;
     Some((repository.parse().ok()?, git_ref.parse().ok()?))
 }
 
-/// The ledger's partition with all references of a pipeline.
-#[must_use]
-pub fn partition(pipeline: &str) -> String {
-    format!("pipeline#{pipeline}")
-}
-
-/// The newest change of a reference that came for a pipeline.
+/// The row of a pipeline and reference: the newest change of the reference that the pipeline has received.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct State {
+pub struct ClaimRow {
     /// The change's sequence.
     pub sequence: u64,
     /// The change's commit.
     pub commit: CommitId,
-    /// The client request token of every try.
+    /// The client request token of every attempt to start the change.
     pub token: String,
-    /// When it was claimed first, in epoch milliseconds: a start whose answer was lost is looked for since then.
+    /// When the change was first claimed, in epoch milliseconds. The search for a lost start begins at this time.
     pub since: u64,
-    /// How far it has come.
+    /// How far the start has come.
     pub progress: Progress,
 }
 
@@ -52,70 +53,93 @@ pub struct State {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Progress {
-    /// An invocation is at it until then, in epoch milliseconds.
-    Claimed(u64),
-    /// CodePipeline would not take it for now, for this reason.
+    /// An invocation holds the claim for this lease.
+    Claimed(Lease),
+    /// CodePipeline deferred the start for this reason.
     Waiting(String),
-    /// Running, or run: the execution's id.
+    /// CodePipeline started the execution with this id.
     Started(String),
-    /// Cannot be started as things are, for this reason.
+    /// The start failed for this reason, and a person must correct the cause.
     Failed(String),
 }
 
-/// What to do for a change.
+/// What to do about a change for one pipeline.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Step {
-    /// Take the row.
-    Claim,
-    /// Another invocation has it.
+pub(crate) enum Plan {
+    /// Claim the row, then start the execution.
+    Claim(Claim),
+    /// Wait until the invocation that holds the claim has finished.
     Wait,
-    /// It has been started, as this execution.
+    /// Nothing: the change was started before, as this execution.
     Duplicate(String),
-    /// A newer change, with this sequence, has come for this pipeline.
+    /// Nothing: the pipeline has received a newer change, with this sequence.
     Stale(u64),
 }
 
-/// What to do for the change with this sequence, given the row.
-#[must_use]
-pub fn step(row: Option<&State>, sequence: u64, now: OffsetDateTime) -> Step {
-    let Some(state) = row else { return Step::Claim };
-    if state.sequence > sequence {
-        return Step::Stale(state.sequence);
-    }
-    match &state.progress {
-        // An older change that is being started comes first: overtaken, it would start after this one.
-        Progress::Claimed(lease) if is_live(*lease, now) => Step::Wait,
-        Progress::Started(execution) if state.sequence == sequence => Step::Duplicate(execution.clone()),
-        _ => Step::Claim,
+/// A claim that this invocation may take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Claim {
+    /// The row that takes the claim.
+    pub(crate) row: ClaimRow,
+    /// Whether an earlier invocation may have started the execution, so that it must be searched for first.
+    pub(crate) is_repeat: bool,
+}
+
+impl Claim {
+    /// Takes up a start that an earlier invocation gave back or left behind.
+    pub(crate) fn again(row: &ClaimRow, now: OffsetDateTime) -> Self {
+        Self { row: row.with(Progress::claimed(now)), is_repeat: true }
     }
 }
 
-impl State {
-    /// The row that claims it from `now`.
+impl Plan {
+    /// The plan for a change of the row's reference.
+    pub(crate) fn new(row: Option<&ClaimRow>, change: &Change, pipeline: &PipelineName, now: OffsetDateTime) -> Self {
+        let first = || Self::Claim(Claim { row: ClaimRow::new(change, pipeline, now), is_repeat: false });
+        let Some(row) = row else { return first() };
+        if row.sequence > change.sequence {
+            return Self::Stale(row.sequence);
+        }
+        match &row.progress {
+            // An older change that is being started must finish first. Otherwise it could start after this change.
+            Progress::Claimed(lease) if lease.is_held(now, LEASE_TERM) => Self::Wait,
+            Progress::Started(execution) if row.sequence == change.sequence => Self::Duplicate(execution.clone()),
+            // Whatever the row says, an earlier start may have succeeded while its answer was lost.
+            _ if row.sequence == change.sequence => Self::Claim(Claim::again(row, now)),
+            _ => first(),
+        }
+    }
+
+    /// The decision that the plan leads to if CodePipeline accepts the start.
+    pub(crate) fn decision(&self) -> Decision<Outcome> {
+        match self {
+            Self::Claim(_) => Decision::new(Outcome::Started, "would be started at this commit"),
+            Self::Wait => Decision::new(
+                Outcome::Started,
+                "would be started when another invocation has finished with this pipeline",
+            ),
+            Self::Duplicate(execution) => {
+                Decision::new(Outcome::Duplicate, format!("started before, as execution {execution}"))
+                    .about("execution", execution)
+            }
+            Self::Stale(newer) => Decision::new(
+                Outcome::Stale,
+                format!("this pipeline has received a newer change, with sequence {newer}"),
+            ),
+        }
+    }
+}
+
+impl ClaimRow {
+    /// The row that claims a change for the first time.
     #[must_use]
-    pub fn claimed(change: &Change, pipeline: &PipelineName, now: OffsetDateTime) -> Self {
+    pub fn new(change: &Change, pipeline: &PipelineName, now: OffsetDateTime) -> Self {
         Self {
             sequence: change.sequence,
             commit: change.commit.clone(),
             token: token(change, pipeline),
             since: epoch_millis(now),
-            progress: leased(now),
-        }
-    }
-
-    /// The row that claims it once more from `now`.
-    #[must_use]
-    pub fn claimed_again(&self, now: OffsetDateTime) -> Self {
-        self.with(leased(now))
-    }
-
-    /// Whether nobody is at work on a start that has not come to an end: it was given back, or its invocation died.
-    #[must_use]
-    pub fn waits(&self, now: OffsetDateTime) -> bool {
-        match &self.progress {
-            Progress::Waiting(_) => true,
-            Progress::Claimed(lease) => !is_live(*lease, now),
-            Progress::Started(_) | Progress::Failed(_) => false,
+            progress: Progress::claimed(now),
         }
     }
 
@@ -124,69 +148,108 @@ impl State {
     pub fn with(&self, progress: Progress) -> Self {
         Self { progress, ..self.clone() }
     }
+
+    /// Whether the start is unfinished and no invocation works on it: it was given back, or its invocation died.
+    pub(crate) fn is_waiting(&self, now: OffsetDateTime) -> bool {
+        match &self.progress {
+            Progress::Waiting(_) => true,
+            Progress::Claimed(lease) => !lease.is_held(now, LEASE_TERM),
+            Progress::Started(_) | Progress::Failed(_) => false,
+        }
+    }
 }
 
-/// A lease that ends later than any can is of a clock that was wrong: it is nobody's.
-fn is_live(lease: u64, now: OffsetDateTime) -> bool {
-    (epoch_millis(now) + 1..=epoch_millis(now + LEASE + CLOCKS)).contains(&lease)
+impl Progress {
+    fn claimed(now: OffsetDateTime) -> Self {
+        Self::Claimed(Lease::new(now, LEASE_TERM))
+    }
 }
 
-fn leased(now: OffsetDateTime) -> Progress {
-    Progress::Claimed(epoch_millis(now + LEASE))
-}
-
-/// Hex SHA-256 of the change's id and the pipeline: 64 of the `[a-zA-Z0-9-]` that a client request token may have.
+/// Hex SHA-256 of the change's id and the pipeline. CodePipeline accepts up to 128 characters of `[a-zA-Z0-9-]`.
 fn token(change: &Change, pipeline: &PipelineName) -> String {
     hex::encode(Sha256::digest(format!("{}\n{pipeline}", change.id())))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use sekisho_domain::change::RefKind;
     use time::macros::datetime;
+
+    use super::*;
 
     const NOW: OffsetDateTime = datetime!(2026-11-21 12:00 UTC);
 
-    fn row(sequence: u64, progress: Progress) -> State {
-        let commit = "0123456789abcdef0123456789abcdef01234567".parse().unwrap();
-        State { sequence, commit, token: String::new(), since: 0, progress }
+    fn pipeline() -> PipelineName {
+        "shop".parse().unwrap()
+    }
+
+    fn change(sequence: u64) -> Change {
+        Change {
+            kind: RefKind::Branch,
+            repository: "arn:aws:codecommit:ap-northeast-1:111111111111:shop".parse().unwrap(),
+            git_ref: "refs/heads/main".parse().unwrap(),
+            commit: "0123456789abcdef0123456789abcdef01234567".parse().unwrap(),
+            previous: None,
+            sequence,
+            actor: None,
+            event: None,
+        }
+    }
+
+    /// The row of the change with sequence 5, claimed first an hour ago.
+    fn row(progress: Progress) -> ClaimRow {
+        ClaimRow::new(&change(5), &pipeline(), NOW - Duration::from_hours(1)).with(progress)
+    }
+
+    fn plan(row: &ClaimRow, sequence: u64) -> Plan {
+        Plan::new(Some(row), &change(sequence), &pipeline(), NOW)
     }
 
     #[test]
     fn a_sort_key_names_its_reference() {
         let repository: RepositoryArn = "arn:aws:codecommit:ap-northeast-1:111111111111:shop".parse().unwrap();
         let git_ref: GitRef = "refs/heads/fix#12".parse().unwrap();
-        let key = key(&"shop".parse().unwrap(), &repository, &git_ref);
+        let key = key(&pipeline(), &repository, &git_ref);
         assert_eq!(reference(&key.sk), Some((repository, git_ref)));
         assert_eq!(reference("execution-1"), None);
     }
 
     #[test]
-    fn a_lease_of_a_clock_that_was_wrong_is_nobodys() {
-        let row = row(5, Progress::Claimed(epoch_millis(NOW + Duration::days(1))));
-        assert_eq!(step(Some(&row), 5, NOW), Step::Claim);
-        assert!(row.waits(NOW));
+    fn a_lease_of_a_wrong_clock_does_not_count() {
+        let row = row(Progress::Claimed(Lease::new(NOW, Duration::from_hours(24))));
+        assert!(matches!(plan(&row, 5), Plan::Claim(_)));
+        assert!(row.is_waiting(NOW));
     }
 
     #[test]
-    fn every_row_has_one_answer_to_every_sequence() {
-        let live = Progress::Claimed(epoch_millis(NOW) + 1);
-        let ended = Progress::Claimed(epoch_millis(NOW));
-        let started = Progress::Started("e".into());
-        let waiting = Progress::Waiting("busy".into());
-        let failed = Progress::Failed("no such pipeline".into());
+    fn every_row_has_one_plan_for_every_sequence() {
+        let live = row(Progress::Claimed(Lease::new(NOW, Duration::from_millis(1))));
+        let expired = row(Progress::Claimed(Lease::new(NOW, Duration::ZERO)));
+        let started = row(Progress::Started("e".into()));
+        let waiting = row(Progress::Waiting("busy".into()));
+        let failed = row(Progress::Failed("no such pipeline".into()));
+        let again = |row: &ClaimRow| Plan::Claim(Claim::again(row, NOW));
+        let first = |sequence| {
+            let row = ClaimRow::new(&change(sequence), &pipeline(), NOW);
+            Plan::Claim(Claim { row, is_repeat: false })
+        };
         let cases = [
-            (live.clone(), [Step::Stale(5), Step::Wait, Step::Wait]),
-            (ended, [Step::Stale(5), Step::Claim, Step::Claim]),
-            (started, [Step::Stale(5), Step::Duplicate("e".into()), Step::Claim]),
-            (waiting, [Step::Stale(5), Step::Claim, Step::Claim]),
-            (failed, [Step::Stale(5), Step::Claim, Step::Claim]),
+            (&live, [Plan::Stale(5), Plan::Wait, Plan::Wait]),
+            (&expired, [Plan::Stale(5), again(&expired), first(6)]),
+            (&started, [Plan::Stale(5), Plan::Duplicate("e".into()), first(6)]),
+            (&waiting, [Plan::Stale(5), again(&waiting), first(6)]),
+            (&failed, [Plan::Stale(5), again(&failed), first(6)]),
         ];
-        for (progress, expected) in cases {
-            let row = row(5, progress);
-            let answers = [4, 5, 6].map(|sequence| step(Some(&row), sequence, NOW));
-            assert_eq!(answers, expected, "{row:?}");
+        for (row, expected) in cases {
+            assert_eq!([4, 5, 6].map(|sequence| plan(row, sequence)), expected, "{row:?}");
         }
-        assert_eq!(step(None, 1, NOW), Step::Claim);
+        assert_eq!(Plan::new(None, &change(1), &pipeline(), NOW), first(1));
+    }
+
+    #[test]
+    fn a_repeated_claim_keeps_token_and_first_time() {
+        let row = row(Progress::Waiting("busy".into()));
+        let claim = Claim::again(&row, NOW);
+        assert_eq!((claim.row.token.as_str(), claim.row.since), (row.token.as_str(), row.since));
     }
 }

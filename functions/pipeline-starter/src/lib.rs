@@ -1,28 +1,40 @@
-//! pipeline-starter: a relayed change becomes one execution of each routed pipeline, at exactly that commit, in order.
+//! pipeline-starter turns a relayed change into one execution of each routed pipeline, at exactly the change's commit
+//! and in the order of the changes.
 //!
-//! It runs in every pipeline account, behind the rule on the bus `sekisho`. It believes nothing but the outer
-//! `account`, which EventBridge sets, and starts only what this account's **own** configuration routes for that
-//! repository and reference; the event's `pipelines` narrows that and never widens it.
+//! The function runs in every pipeline account, behind the rule on the bus `sekisho`. It trusts only the event's outer
+//! `account`, which EventBridge sets. It starts only the pipelines that this account's **own** configuration routes the
+//! repository and reference to. The event's `pipelines` can narrow that selection and never widens it.
 //!
-//! **Claims.** Per pipeline and reference the ledger holds the newest sequence. An equal one is a `duplicate`, a smaller
-//! one `stale`. Before a start the row is claimed for the length of a lease, so that a crash between claim and start is
-//! taken up again, with the same client request token. A claim that could not be used is given back, and taken up by
-//! Lambda's retry, by a newer change, or when an execution of that pipeline ends.
+//! **Claims.** For each pipeline and reference, the ledger holds the newest sequence that the pipeline has received. An
+//! equal sequence is a `duplicate`, a smaller one is `stale`. Before a start, the function claims the row for the
+//! length of a lease. If an invocation crashes between claim and start, another one takes the start up again with the
+//! same client request token. If CodePipeline does not accept a start in time, the claim is given back. Lambda's retry,
+//! a newer change or the end of an execution of that pipeline takes it up again.
 //!
-//! | input | what happens |
+//! | input | action |
 //! | --- | --- |
-//! | `Source Change` from the repository account | start |
-//! | `CodePipeline Pipeline Execution State Change` of this account | tell a failure; start what was given back |
-//! | `{"action":"explain","event":{…}}` | what would happen and why; nothing is written or started |
+//! | `Source Change` from the repository account | start the pipelines |
+//! | `CodePipeline Pipeline Execution State Change` of this account | send a notice about a failure; start waiting changes |
+//! | `{"action":"explain","event":{…}}` | explain what would happen and why; nothing is written or started |
 //!
-//! Returns `{"decisions":[…]}` with outcomes `started`, `duplicate`, `stale`, `filtered`, `ignored`, `refused`,
-//! `failed`. What a retry can mend fails the invocation.
+//! The function returns `{"decisions":[…]}` with the outcomes `started`, `duplicate`, `stale`, `filtered`, `ignored`,
+//! `refused`, `failed` and `execution-failed`. If a retry may succeed, the invocation fails instead.
 
 pub mod aws;
 pub mod claim;
-pub mod event;
-pub mod handler;
-pub mod notice;
-pub mod pipelines;
-pub mod select;
+mod error;
+#[cfg(feature = "testing")]
+pub mod fake;
+mod notice;
+mod outcome;
+mod report;
+mod request;
+mod routing;
+mod run;
+mod starter;
+mod waiting;
 pub mod world;
+
+pub use error::Error;
+pub use outcome::Outcome;
+pub use starter::Starter;

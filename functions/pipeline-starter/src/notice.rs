@@ -1,29 +1,62 @@
-//! What people are told of a failed execution.
+//! The notice about a failed execution: whether to send it, and its text.
 
 use sekisho_domain::account::{AccountId, Region};
+use sekisho_domain::decision::Decision;
 use sekisho_domain::notice::Notice;
+use sekisho_ledger::{Key, SentNotice};
+use time::Duration;
 
-/// What CodePipeline says of a failed execution, as far as it says it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Failed {
-    /// The stage and action that failed.
-    pub place: Option<String>,
-    /// Why.
-    pub reason: Option<String>,
-    /// The source revision.
-    pub commit: Option<String>,
+use crate::outcome::Outcome;
+use crate::request::EndedExecution;
+use crate::world::FailureDetails;
+
+/// How long the ledger remembers that a notice was sent. The dead-letter queue keeps an event for at most 14 days, and
+/// a person can redeliver it until then.
+pub(crate) const REMEMBERED: Duration = Duration::days(14);
+
+/// The key of the row that records the notice about an execution.
+pub(crate) fn key(ended: &EndedExecution) -> Key {
+    Key::state(format!("notice#{}", ended.id))
 }
 
-/// What, where, why, at which commit, and a link.
-#[must_use]
-pub fn of(pipeline: &str, execution: &str, account: &AccountId, region: &Region, failed: &Failed) -> Notice {
-    let line = |what: &str, known: &Option<String>| format!("{what}: {}", known.as_deref().unwrap_or("not known"));
+/// What to do about a notice.
+#[derive(Debug)]
+pub(crate) enum NoticePlan {
+    /// Nothing: the execution did not fail.
+    None,
+    /// Nothing: the notice was sent before.
+    AlreadySent,
+    /// Send it, then record that it was sent.
+    Send(SentNotice),
+}
+
+impl NoticePlan {
+    /// The decision that the plan leads to if the notice can be sent.
+    pub(crate) fn decision(&self) -> Option<Decision<Outcome>> {
+        match self {
+            Self::None => None,
+            Self::AlreadySent => {
+                Some(Decision::new(Outcome::Duplicate, "the notice about this failure was sent before"))
+            }
+            Self::Send(_) => Some(Decision::new(
+                Outcome::ExecutionFailed,
+                "a notice about this failure would be sent, with the details that CodePipeline reports",
+            )),
+        }
+    }
+}
+
+/// The notice: where and why the execution failed, at which commit, and a link to it.
+pub(crate) fn about(ended: &EndedExecution, account: &AccountId, region: &Region, details: &FailureDetails) -> Notice {
+    let EndedExecution { pipeline, id, .. } = ended;
+    let line = |label: &str, value: &Option<String>| format!("{label}: {}", value.as_deref().unwrap_or("not known"));
     let address = format!(
-        "https://{region}.console.aws.amazon.com/codesuite/codepipeline/pipelines/{pipeline}/executions/{execution}/timeline?region={region}"
+        "https://{region}.console.aws.amazon.com/codesuite/codepipeline/pipelines/{pipeline}\
+         /executions/{id}/timeline?region={region}"
     );
     Notice {
         title: format!("Pipeline {pipeline} failed in {account}, {region}"),
-        lines: vec![line("Where", &failed.place), line("Why", &failed.reason), line("Commit", &failed.commit)],
+        lines: vec![line("Where", &details.place), line("Why", &details.reason), line("Commit", &details.commit)],
         link: Some(("Execution".to_owned(), address)),
         ..Notice::default()
     }

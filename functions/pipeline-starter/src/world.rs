@@ -1,76 +1,74 @@
-//! What the starter needs of the world. [`crate::aws::Aws`] is the real one; the model test has one that loses, doubles
-//! and crashes.
+//! The port to everything outside the function. [`crate::aws::Aws`] is the real adapter; the `testing` feature adds a
+//! fake, and the model test has one that loses answers and crashes.
 
 use std::time::Duration;
 
 use sekisho_domain::change::CommitId;
 use sekisho_domain::notice::Notice;
 use sekisho_domain::route::{ActionName, PipelineName};
+use sekisho_lambda::ServiceError;
 use sekisho_ledger::Store;
 use time::OffsetDateTime;
 
-use crate::notice::Failed;
-
-/// One StartPipelineExecution call.
+/// The parameters of a StartPipelineExecution call.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Start {
-    /// Which pipeline.
+pub struct PipelineStart {
+    /// The pipeline to start.
     pub pipeline: PipelineName,
-    /// Its source actions that are pinned.
+    /// The source actions whose revision is pinned to the commit.
     pub actions: Vec<ActionName>,
-    /// To this commit.
+    /// The commit to run.
     pub commit: CommitId,
-    /// The same in every try, so that CodePipeline knows a repetition: 64 of `[0-9a-f]`.
+    /// The client request token, 64 characters of `[0-9a-f]`. Every attempt sends the same one, so that CodePipeline
+    /// recognizes a repetition.
     pub token: String,
 }
 
-/// What CodePipeline said to a start.
+/// CodePipeline's answer to a start.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Started {
-    /// The execution's id.
-    Execution(String),
-    /// Not now: again later.
-    Later(String),
-    /// Never, for this reason.
-    Never(String),
+pub enum StartAnswer {
+    /// CodePipeline started the execution with this id.
+    Started(String),
+    /// CodePipeline defers the start for this reason. A later attempt may succeed.
+    Deferred(String),
+    /// CodePipeline rejects the start for this reason. Later attempts fail too, until a person corrects the cause.
+    Rejected(String),
 }
 
-/// A call that did not answer the question; the same again later may.
-#[derive(Debug, thiserror::Error)]
-#[error("{what}")]
-pub struct Unanswered {
-    /// What was asked, and of whom.
-    pub what: String,
-    /// Whether it was for too many requests.
-    pub throttled: bool,
-    /// What the SDK said.
-    #[source]
-    pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
+/// What CodePipeline reports about a failed execution. A field is `None` if CodePipeline does not report it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FailureDetails {
+    /// The stage and the action that failed, as `stage / action`.
+    pub place: Option<String>,
+    /// The error message of that action.
+    pub reason: Option<String>,
+    /// The source revision that the execution ran at.
+    pub commit: Option<String>,
 }
 
-/// Reads, writes and time. Futures need not be `Send`: the runtime has one thread.
-#[expect(async_fn_in_trait, reason = "the runtime has one thread")]
+/// The ledger, the clock, CodePipeline and the notice topic.
+#[expect(async_fn_in_trait, reason = "futures need not be Send: the runtime has one thread")]
 pub trait World {
-    /// Where the ledger is.
+    /// The type of the ledger.
     type Ledger: Store;
     /// The ledger.
     fn ledger(&self) -> &Self::Ledger;
-    /// The time.
+    /// The current time.
     fn now(&self) -> OffsetDateTime;
-    /// Waits.
+    /// Waits for this time.
     async fn sleep(&self, time: Duration);
     /// Starts an execution.
-    async fn start(&self, start: &Start) -> Started;
-    /// An execution of the pipeline at this commit that has started since then: what became of a start whose answer
-    /// was lost. CodePipeline knows a token again for a time that it does not tell.
-    async fn find(
+    async fn start(&self, start: &PipelineStart) -> StartAnswer;
+    /// The id of an execution of the pipeline at this commit that was started at or after `since`. It finds a start
+    /// whose answer was lost: CodePipeline does not document how long it recognizes a client request token.
+    async fn find_execution(
         &self,
-        pipeline: &str,
+        pipeline: &PipelineName,
         commit: &CommitId,
         since: OffsetDateTime,
-    ) -> Result<Option<String>, Unanswered>;
-    /// Why an execution failed, as far as CodePipeline says; where it does not let us ask, that is the reason.
-    async fn why_failed(&self, pipeline: &str, execution: &str) -> Result<Failed, Unanswered>;
-    /// Tells people.
-    async fn tell(&self, notice: &Notice) -> Result<(), Unanswered>;
+    ) -> Result<Option<String>, ServiceError>;
+    /// Why an execution failed. If CodePipeline refuses to report it, the reason says so.
+    async fn failure_details(&self, pipeline: &str, execution: &str) -> Result<FailureDetails, ServiceError>;
+    /// Publishes a notice.
+    async fn publish(&self, notice: &Notice) -> Result<(), ServiceError>;
 }

@@ -1,98 +1,77 @@
-//! What the function answers.
+//! The function's answer: the texts that people read in Slack.
 
-use sekisho_domain::access::Access;
+use sekisho_domain::access::{Access, ProfileName};
 use sekisho_domain::decision::Decisions;
+use sekisho_domain::slack;
 use sekisho_domain::timestamp;
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use crate::grant::{self, Asked, Effect, Plan};
+use crate::outcome::Outcome;
+use crate::plan::{Effect, Plan};
+use crate::principal::Principal;
+use crate::revocation::Revocation;
 use crate::window::Window;
-use sekisho_domain::slack;
 
-/// How much of a reason an answer repeats, in characters: the ledger has it whole.
+/// Characters of a reason that an answer shows. The ledger keeps the whole reason.
 const REASON_SHOWN: usize = 100;
 
-/// An answer has fewer characters than 1,000, so that Slack shows it whole.
+/// Characters of the longest answer: Slack shows fewer than 1,000 completely.
 const LONGEST: usize = 999;
 
-/// Text for a person, decisions for a schedule.
+/// Text for a person, decisions for the schedule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Answer {
-    /// Shown in Slack as it is.
+    /// Text that Slack shows unchanged.
     Text(String),
     /// `{"decisions": […]}`.
     Decisions(Decisions<Outcome>),
 }
 
-/// What an invocation came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Outcome {
-    /// Access was given.
-    Granted,
-    /// Access ends later than before.
-    Extended,
-    /// Access is as it was.
-    Unchanged,
-    /// Access was ended.
-    Revoked,
-    /// It was only asked what would happen.
-    Previewed,
-    /// It was asked who has access.
-    Listed,
-    /// It was asked what to type.
-    Helped,
-    /// A policy that had ended was removed.
-    Swept,
-    /// A sweep found nothing to do.
-    Idle,
-    /// A policy has our name and no end: somebody has to look at it.
-    OpenEnded,
-    /// The request was not granted; nothing changed.
-    Refused,
-    /// It could not be done, or it is not known whether it was.
-    Failed,
-}
-
-/// What IAM shows after a grant.
+/// What IAM shows after a grant was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shown {
-    /// The policy, with this window.
-    Window(Window),
-    /// Something older, or nothing, though the policy has been accepted.
+pub(crate) enum Confirmation {
+    /// IAM shows the policy, with this window.
+    Confirmed(Window),
+    /// IAM has accepted the policy, but still shows the state before it.
     NotYet,
-    /// IAM did not answer when it was asked.
+    /// IAM did not answer the read.
     Unknown,
 }
 
 /// The answer to a grant.
-#[must_use]
-pub fn granted(asked: &Asked<'_>, plan: &Plan, shown: Shown, reason: Option<&str>) -> String {
-    let (principal, profile) = (asked.principal, asked.profile);
-    let end = match shown {
-        Shown::Window(window) => window.end,
-        Shown::NotYet | Shown::Unknown => plan.window.end,
+pub(crate) fn granted(plan: &Plan<'_>, confirmation: Confirmation, reason: Option<&str>) -> String {
+    let (principal, profile) = (plan.terms.principal, plan.terms.profile);
+    let end = match confirmation {
+        Confirmation::Confirmed(window) => window.end,
+        Confirmation::NotYet | Confirmation::Unknown => plan.window.end,
     };
     let mut lines = vec![format!("End time is {}", timestamp::seconds(end))];
     lines.push(match plan.effect {
         Effect::Grants => {
-            format!("{principal} has {profile} for {} min; IAM takes some seconds to spread it.", asked.minutes)
+            let minutes = plan.terms.minutes;
+            format!("{principal} has {profile} for {minutes} min; IAM takes some seconds to spread it.")
         }
-        Effect::Extends(from) => format!("{principal} keeps {profile}; before it was {}.", timestamp::seconds(from)),
+        Effect::Extends { from } => {
+            format!("{principal} keeps {profile}, which would have ended at {}.", timestamp::seconds(from))
+        }
         Effect::Keeps => format!("{principal} has {profile} until then already, and a grant never shortens it."),
     });
     if plan.capped {
-        lines.push(grant::capped(asked, plan));
+        lines.push(capped(plan));
     }
-    match shown {
-        Shown::Window(_) => {}
-        Shown::NotYet => lines.push("IAM has accepted it, but does not show it yet: give it a minute.".to_owned()),
-        Shown::Unknown => lines.push("IAM has accepted it, but could not be asked whether it shows.".to_owned()),
+    match confirmation {
+        Confirmation::Confirmed(_) => {}
+        Confirmation::NotYet => {
+            lines.push("IAM has accepted it, but does not show it yet: wait a minute.".to_owned());
+        }
+        Confirmation::Unknown => {
+            lines.push("IAM has accepted it, but could not be asked whether it is in effect.".to_owned());
+        }
     }
     if !plan.remove.is_empty() {
-        lines.push("To make room, policies of ours that had ended were removed.".to_owned());
+        lines.push("To make room, policies of Sekisho that had ended were removed.".to_owned());
     }
     if let Some(reason) = reason.filter(|reason| !reason.is_empty()) {
         lines.push(format!("Reason: {}", short(reason)));
@@ -100,20 +79,96 @@ pub fn granted(asked: &Asked<'_>, plan: &Plan, shown: Shown, reason: Option<&str
     lines.join("\n")
 }
 
-/// A reason, short enough for an answer.
-#[must_use]
-pub fn short(reason: &str) -> String {
+/// The answer to a dry run of a grant: the plan, and the policy's text.
+pub(crate) fn grant_preview(plan: &Plan<'_>) -> String {
+    let (principal, profile) = (plan.terms.principal, plan.terms.profile);
+    let end = timestamp::seconds(plan.window.end);
+    let mut lines = vec![format!("Dry run, nothing is written. End time would be {end}")];
+    lines.push(match plan.effect {
+        Effect::Grants => format!("{principal} would get {profile} for {} min.", plan.terms.minutes),
+        Effect::Extends { from } => {
+            format!("It would replace the live policy, which ends at {}.", timestamp::seconds(from))
+        }
+        Effect::Keeps if plan.puts => {
+            "It would replace the live policy with the profile as it is configured now; the end would stay.".to_owned()
+        }
+        Effect::Keeps => "The live policy would stay as it is.".to_owned(),
+    });
+    if plan.capped {
+        lines.push(capped(plan));
+    }
+    if !plan.remove.is_empty() {
+        lines.push(format!("To make room, these ended policies would be removed: {}.", plan.remove.join(", ")));
+    }
+    lines.push(format!("All inline policies together: {} of {} characters.", plan.size, plan.limit));
+    lines.push(format!("{}:", plan.policy));
+    let pretty = serde_json::from_str::<serde_json::Value>(&plan.document)
+        .and_then(|document| serde_json::to_string_pretty(&document));
+    lines.push(pretty.unwrap_or_else(|_| plan.document.clone()));
+    lines.join("\n")
+}
+
+/// Why a grant ends earlier than requested.
+fn capped(plan: &Plan<'_>) -> String {
+    format!(
+        "That is earlier than requested: grants that follow each other last at most {} min from the first start, {}.",
+        plan.terms.longest,
+        timestamp::seconds(plan.window.start)
+    )
+}
+
+/// The answer to a revoke in which no call to IAM failed.
+pub(crate) fn revoked(principal: &Principal, revocation: &Revocation) -> String {
+    let Revocation { removed, foreign, held, is_unrecorded, failed: _ } = revocation;
+    let mut lines = Vec::new();
+    if removed.is_empty() {
+        lines.push(format!("{principal} had no access that could be ended."));
+    } else {
+        lines.push(format!("Access of {principal} is ended: {} removed.", removed.join(", ")));
+        lines.push("IAM takes some seconds to some minutes to spread it.".to_owned());
+    }
+    if !held.is_empty() {
+        let held = held.join(", ");
+        lines.push(format!(
+            "Another request for {held} is running, or was cut off: list in a minute, and revoke again if it is shown."
+        ));
+    }
+    if *is_unrecorded {
+        lines.push(
+            "The ledger does not record this yet: a grant within two minutes of the last one may restore its end time."
+                .to_owned(),
+        );
+    }
+    for (policy, why) in foreign {
+        lines.push(format!(
+            "Not removed, because it is not Sekisho's ({why}): {policy}. Find out who wrote it, and delete it."
+        ));
+    }
+    lines.join("\n")
+}
+
+/// The answer to a dry run of a revoke.
+pub(crate) fn revoke_preview(principal: &Principal, policies: &[String]) -> String {
+    if policies.is_empty() {
+        return format!("Dry run, nothing is written. {principal} has no policy of Sekisho's.");
+    }
+    format!("Dry run, nothing is written. {principal} would lose {}.", policies.join(", "))
+}
+
+/// The beginning of a reason.
+fn short(reason: &str) -> String {
     let short: String = reason.chars().take(REASON_SHOWN).collect();
     let more = if short.len() < reason.len() { "…" } else { "" };
     slack::shown(&short) + more
 }
 
-/// Cuts an answer where it is too long for Slack, after escaping and behind its first line, which says the end.
-pub fn cut(answer: &mut String) {
+/// Cuts an answer that is too long for Slack. The text is escaped already; its first line, which has the end time,
+/// stays.
+pub(crate) fn cut(answer: &mut String) {
     let Some((end, _)) = answer.char_indices().nth(LONGEST - 1) else { return };
     let first = answer.find('\n').unwrap_or(answer.len());
     let mut end = end.max(first);
-    // Half of an `&amp;` is none.
+    // An escape such as `&amp;` is not cut in half.
     if let Some(open) = answer.get(..end).and_then(|kept| kept.rfind('&'))
         && answer.get(open..end).is_some_and(|escape| !escape.contains(';'))
         && open > first
@@ -126,9 +181,14 @@ pub fn cut(answer: &mut String) {
     }
 }
 
-/// One line of a list.
-#[must_use]
-pub fn listed(subject: &str, profile: &str, end: OffsetDateTime, reason: Option<&str>, now: OffsetDateTime) -> String {
+/// One line of a list: who has which profile, until when, and why.
+pub(crate) fn listed(
+    principal: &Principal,
+    profile: &str,
+    end: OffsetDateTime,
+    reason: Option<&str>,
+    now: OffsetDateTime,
+) -> String {
     let left = end - now;
     let left = match (left.whole_hours(), left.whole_minutes() % 60) {
         (0, 0) => "less than a minute".to_owned(),
@@ -137,26 +197,25 @@ pub fn listed(subject: &str, profile: &str, end: OffsetDateTime, reason: Option<
     };
     let end = timestamp::seconds(end);
     let reason = reason.filter(|reason| !reason.is_empty()).map_or("no reason given".to_owned(), short);
-    format!("{subject}: {profile} until {end} ({left} left): {reason}")
+    format!("{principal}: {profile} until {end} ({left} left): {reason}")
 }
 
-/// What to type, for a phone.
-#[must_use]
-pub fn help(access: &Access) -> String {
-    let profiles: Vec<&str> = access.profiles.keys().map(sekisho_domain::access::ProfileName::as_str).collect();
+/// The help text, short enough for a phone.
+pub(crate) fn help(access: &Access) -> String {
+    let profiles: Vec<&str> = access.profiles.keys().map(ProfileName::as_str).collect();
     let profiles = slack::quoted(&profiles.join(", "));
     format!(
         "Payloads for temp-access:\n\
          {{\"user\":\"NAME\"}} lets in for {} min\n\
-         {{\"role\":\"NAME\"}} the same for a role\n\
+         {{\"role\":\"NAME\"}} does the same for a role\n\
          {{\"action\":\"revoke\",\"user\":\"NAME\"}}\n\
-         {{\"action\":\"list\"}} who is in\n\
+         {{\"action\":\"list\"}} shows who has access\n\
          Add to a grant:\n\
          \"minutes\":30 (1 to {})\n\
          \"profile\":\"{}\" (the default; there are {profiles})\n\
          \"reason\":\"why\"\n\
-         \"dry_run\":true shows the policy only\n\
-         Once more extends. Straight quotes, please.",
+         \"dry_run\":true only shows the policy\n\
+         A second grant extends. Type straight quotes.",
         access.default_minutes, access.max_minutes, access.default_profile,
     )
 }
@@ -166,7 +225,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_is_cut_behind_its_first_line_and_between_escapes() {
+    fn an_answer_is_cut_after_its_first_line_and_between_escapes() {
         let short = "End time is 2026-11-21T23:45:00Z\nfine".to_owned();
         let mut same = short.clone();
         cut(&mut same);

@@ -1,77 +1,78 @@
-//! What can keep a request from being done.
+//! The errors of an invocation, and the stable type of each.
 
 use sekisho_domain::access::Minutes;
 use sekisho_domain::config::Misconfigured;
 use sekisho_lambda::{ErrorType, Failure};
 
-use crate::iam;
-use crate::principal::Principal;
+use crate::aws::iam::{ErrorKind, IamError};
+use crate::principal::{Kind, Principal};
 
-/// Why an invocation fails. The text is what people read in Slack: what was wrong, and what to type instead.
+/// An error that ends an invocation. Its text is all that people see in Slack. It says what was wrong, what that means
+/// for access, and what to do, so it includes the text of its cause.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The payload is no request.
+    /// The payload is not a request; the text says what to type instead.
     #[error("{0}")]
     Invalid(String),
-    /// `minutes` is outside of what the configuration allows.
+    /// `minutes` is more than the configuration allows.
     #[error("`minutes` is more than may be granted: write a whole number from 1 to {most}")]
     TooLong {
-        /// `max_minutes`.
+        /// `max_minutes` of the configuration.
         most: Minutes,
     },
-    /// Understood, and not granted.
+    /// The request was understood, but is not granted.
     #[error("{0}")]
     Refused(String),
-    /// No such user or role.
+    /// There is no such user or role.
     #[error("there is no IAM {0} in this account: check the name, upper and lower case included")]
     NotFound(Principal),
-    /// The policies of the principal would be too large together.
+    /// All inline policies of the principal together would be too large.
     #[error(
         "it does not fit: {principal} would have {size} of {limit} characters of inline policies, {} too many. \
          Remove other inline policies from it, or grant a smaller profile{}. Nothing was granted",
         .size.saturating_sub(*.limit), role_hint(.principal)
     )]
     TooLarge {
-        /// Whose policies.
+        /// The principal that has the policies.
         principal: Principal,
-        /// Their size with the new one, as IAM counts.
+        /// The size with the new policy, as IAM counts it.
         size: usize,
-        /// The most that IAM takes.
+        /// The largest size that IAM accepts.
         limit: usize,
     },
-    /// The configuration or environment is wrong.
+    /// The configuration or the environment is wrong.
     #[error(transparent)]
     Misconfigured(#[from] Misconfigured),
-    /// Another invocation is at work on the same principal and did not end in time.
+    /// Another invocation worked on the same principal and did not end in time.
     #[error("another request for {0} is being carried out: try again in a few seconds. This one changed nothing")]
     Busy(Principal),
-    /// IAM did not do its part; `outcome` says what that means for access.
+    /// A call to IAM failed.
     #[error("{outcome}: {source}")]
     Iam {
-        /// What is known now.
+        /// What the failure means for access.
         outcome: String,
-        /// What IAM said.
-        source: iam::Failed,
+        /// The failure.
+        source: IamError,
     },
-    /// The ledger did not do its part; `outcome` says what that means for access.
+    /// A call to the ledger failed.
     #[error(
-        "{outcome}: the ledger could not be written or read; try again, and look at the function's log if it stays"
+        "{outcome}: the ledger could not be read or written; try again, and read the function's log if it happens again"
     )]
     Ledger {
-        /// What is known now.
+        /// What the failure means for access.
         outcome: &'static str,
-        /// What the ledger said.
+        /// The failure.
         source: sekisho_ledger::Error,
     },
-    /// AWS took longer than Slack waits.
+    /// AWS took longer than Slack waits. The field says what that means for access.
     #[error("{0}: AWS answers too slowly; try again in a minute")]
     TooSlow(&'static str),
 }
 
 fn role_hint(principal: &Principal) -> &'static str {
     match principal.kind() {
-        crate::principal::Kind::User => " (a role has room for five times as much)",
-        crate::principal::Kind::Role => "",
+        Kind::User => " (a role has room for five times as much)",
+        Kind::Role => "",
     }
 }
 
@@ -84,17 +85,15 @@ impl Failure for Error {
             Self::TooLarge { .. } => ErrorType::LimitExceeded,
             Self::Misconfigured(_) => ErrorType::Misconfigured,
             Self::Busy(_) => ErrorType::Throttled,
-            Self::Iam { source, .. } => match source.why {
-                iam::Why::Missing => ErrorType::NotFound,
-                iam::Why::TooLarge => ErrorType::LimitExceeded,
-                iam::Why::Throttled => ErrorType::Throttled,
-                iam::Why::Denied => ErrorType::Refused,
-                iam::Why::Malformed => ErrorType::Misconfigured,
-                iam::Why::Other | iam::Why::Silent => ErrorType::Internal,
+            Self::Iam { source, .. } => match source.kind {
+                ErrorKind::NotFound => ErrorType::NotFound,
+                ErrorKind::TooLarge => ErrorType::LimitExceeded,
+                ErrorKind::Throttled => ErrorType::Throttled,
+                ErrorKind::Denied => ErrorType::Refused,
+                ErrorKind::Malformed => ErrorType::Misconfigured,
+                ErrorKind::Other | ErrorKind::Unanswered => ErrorType::Internal,
             },
-            Self::Ledger { source: sekisho_ledger::Error::Unavailable { throttled: true, .. }, .. } => {
-                ErrorType::Throttled
-            }
+            Self::Ledger { source, .. } if source.is_throttled() => ErrorType::Throttled,
             Self::Ledger { .. } | Self::TooSlow(_) => ErrorType::Internal,
         }
     }

@@ -1,37 +1,45 @@
-//! A person is let in for a stated time, for a stated reason, and is out again by itself.
+//! temp-access gives an IAM user or role access for a limited time and a stated reason.
 //!
-//! A request is one JSON object, typed in Slack; `{"user":"prd-user"}` is a whole one. It puts one inline policy
-//! `sekisho-<profile>` on an IAM user or role, whose every statement ends by a condition on the time: nothing of ours has
-//! to be alive for it to end. The answer begins with `End time is 2026-11-21T23:45:00Z`.
+//! A request is one JSON object, typed in Slack; `{"user":"prd-user"}` is a complete one. A grant puts one inline
+//! policy, `sekisho-<profile>`, on the principal. Every statement of the policy has a condition on the time, so access
+//! ends even if nothing of Sekisho runs any more. The answer to a grant begins with `End time is 2026-11-21T23:45:00Z`.
 //!
-//! - **Only who is prepared** is let in: by the tag `sekisho:access=grantable` and by the access boundary. The code looks,
-//!   for a clear answer; the function's role allows nothing else, for certainty.
-//! - **A grant never shortens access**, and grants that follow each other last at most `max_minutes` from the first start,
-//!   which the policy itself carries.
-//! - **Record, grant, read back, tell**: without the intent in the ledger nothing is granted. The ledger's row is also the
-//!   lease under which one invocation at a time changes a policy, since IAM writes unconditionally.
-//! - **What is not ours is never touched**: a policy of our name with an Allow that does not end is told of instead.
-//! - **A revoke needs no ledger** and waits for nobody: it deletes first, tries every policy, and says afterwards what it
-//!   removed and what not. Nothing needs the sweep.
-//! - **Who has access is IAM's to say**, in a list too; the ledger adds why.
+//! Guarantees:
+//!
+//! - **Only prepared principals get access.** A principal is prepared if it has the tag `sekisho:access=grantable` and
+//!   the access boundary. The code checks both to give a clear answer; the function's role enforces both.
+//! - **A grant never shortens access.** Grants that follow each other form a chain, which ends at most `max_minutes`
+//!   after its first start. The policy itself carries that start.
+//! - **The ledger knows first.** A grant writes its intent to the ledger, puts the policy, reads it back, and sends a
+//!   notice. Without the intent nothing is granted. The ledger's row is also a lease, under which one invocation at a
+//!   time changes a policy, because IAM has no conditional write.
+//! - **A foreign policy is never touched.** If a policy has our name but contains an Allow without an end, it is
+//!   reported.
+//! - **A revoke needs neither the ledger nor the lease.** It deletes first, tries every policy, and then reports what
+//!   it removed and what it could not remove. Nothing depends on the sweep.
+//! - **IAM decides who has access.** A list shows what IAM has; the ledger adds the reasons.
 //!
 //! Outcomes: `granted`, `extended`, `unchanged`, `revoked`, `previewed`, `listed`, `helped`, `swept`, `idle`,
-//! `open-ended`, `refused` (nothing changed), `failed`. Only a sweep answers with decisions; requests answer with text. A
-//! dry run writes nothing, not even its decision to the ledger.
+//! `open-ended`, `refused` (nothing changed), `failed`. A sweep answers with decisions, a person's request with text. A
+//! dry run writes nothing; not even its decision goes to the ledger.
 //!
-//! Calls of an everyday grant: `GetUser`, `ListUserPolicies`, `PutUserPolicy`, `GetUserPolicy` at IAM (and one
-//! `GetUserPolicy` more for each inline policy there is; that of an extension goes out with the names), one read and three
-//! writes at the ledger, one `Publish`.
+//! Calls of a common grant: `GetUser`, `ListUserPolicies`, `PutUserPolicy` and `GetUserPolicy` at IAM, one read and
+//! three writes at the ledger, one `Publish`. Each inline policy that already exists adds one `GetUserPolicy`; in an
+//! extension, that call runs together with `ListUserPolicies`.
 
+pub mod access;
 pub mod answer;
+pub mod aws;
 pub mod error;
-pub mod event;
-pub mod grant;
-pub mod handler;
-pub mod iam;
-pub mod notice;
+mod notice;
+pub mod outcome;
+pub mod plan;
 pub mod policy;
 pub mod principal;
+mod removal;
+mod report;
+pub mod request;
+mod revocation;
 pub mod row;
-pub mod sweep;
+mod run;
 pub mod window;

@@ -1,99 +1,121 @@
-//! What people are told without having asked, through the SNS topic.
+//! The texts of notices, which the topic sends to people unasked.
 
 use std::collections::BTreeMap;
 
-use aws_sdk_sns::Client;
-use aws_sdk_sns::error::SdkError;
-use aws_sdk_sns::operation::publish::PublishError;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use sekisho_domain::notice::Notice;
+use sekisho_domain::timestamp;
 use sekisho_lambda::Invocation;
-use sekisho_lambda::aws::Later;
+use serde_json::json;
 
+use crate::plan::{Effect, Plan};
+use crate::policy;
 use crate::principal::{Kind, Principal};
 
 const IN_URL: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.');
 
-/// The topic.
-#[derive(Debug)]
-pub struct Topic {
-    client: Later<Client>,
-    arn: String,
-}
-
-impl Topic {
-    /// `arn` is what `NOTICE_TOPIC_ARN` says.
-    #[must_use]
-    pub fn new(client: Later<Client>, arn: impl Into<String>) -> Self {
-        Self { client, arn: arn.into() }
+/// A principal was given access, or keeps it for longer.
+pub(crate) fn let_in(plan: &Plan<'_>, reason: Option<&str>, invocation: &Invocation) -> Notice {
+    let (principal, profile, account) = (plan.terms.principal, plan.terms.profile, &invocation.account);
+    let end = timestamp::seconds(plan.window.end);
+    let verb = match plan.effect {
+        Effect::Extends { .. } => "keeps",
+        Effect::Grants | Effect::Keeps => "has",
+    };
+    let mut lines = vec![format!("{principal} {verb} access to account {account} as {profile} until {end}.")];
+    lines.push(match reason.filter(|reason| !reason.is_empty()) {
+        Some(reason) => format!("Reason: {reason}"),
+        None => "No reason was given.".to_owned(),
+    });
+    let revoke = json!({"action": "revoke", principal.kind().as_str(): principal.name()});
+    lines.push(format!("To end it: lambda invoke {} --payload {revoke}", invocation.function));
+    Notice {
+        title: format!("Let in: {principal} until {end}"),
+        lines,
+        link: Some(event_history(principal, invocation)),
+        context: context(principal, "open", Some(profile.as_str())),
     }
+}
 
-    /// Publishes the notice.
-    ///
-    /// # Errors
-    /// Where SNS did not take it, or does not say.
-    pub async fn publish(&self, notice: &Notice) -> Result<(), SdkError<PublishError>> {
-        let publish = self.client.publish().topic_arn(&self.arn).subject(notice.subject());
-        publish.message_structure("json").message(notice.message()).send().await.map(drop)
+/// IAM did not answer the write of a grant, so it is unknown whether there is access.
+pub(crate) fn perhaps_let_in(plan: &Plan<'_>, reason: Option<&str>, invocation: &Invocation) -> Notice {
+    let mut notice = let_in(plan, reason, invocation);
+    notice.title = format!("Perhaps let in: {}", plan.terms.principal);
+    notice.lines.insert(0, "IAM did not answer: it is unknown whether this grant took effect.".to_owned());
+    notice
+}
+
+/// Access was ended by request. `removed` has the names of the policies that were deleted.
+pub(crate) fn ended(
+    principal: &Principal,
+    removed: &[String],
+    reason: Option<&str>,
+    invocation: &Invocation,
+) -> Notice {
+    let mut lines = vec![format!("Access of {principal} to account {} was ended.", invocation.account)];
+    lines.extend(reason.filter(|reason| !reason.is_empty()).map(|reason| format!("Reason: {reason}")));
+    // If several profiles were ended, the button "let in again" proposes none of them.
+    let again = if let [only] = removed { only.strip_prefix(policy::PREFIX) } else { None };
+    Notice {
+        title: format!("Ended: access of {principal}"),
+        lines,
+        link: Some(event_history(principal, invocation)),
+        context: context(principal, "ended", again),
     }
 }
 
-/// What the buttons below a notice know, which the template attaches: whose access it is about, whether it is `open` or
-/// `ended`, and as what to let them in again.
-#[must_use]
-pub fn context(principal: &Principal, access: &str, profile: Option<&str>) -> BTreeMap<&'static str, String> {
-    let said = [
-        ("access", Some(access)),
-        ("kind", Some(principal.kind().as_str())),
-        ("name", Some(principal.name())),
-        ("profile", profile),
-    ];
-    said.into_iter().filter_map(|(what, value)| Some((what, value?.to_owned()))).collect()
-}
-
-/// A policy of our name that is not ours and does not end.
-#[must_use]
-pub fn open_ended(principal: &Principal, policy: &str, why: &str) -> Notice {
+/// A policy has our name, is not ours, and does not end.
+pub(crate) fn open_ended(principal: &Principal, policy: &str, why: &str) -> Notice {
     Notice {
         title: format!("Access without an end: {principal}"),
         lines: vec![
             format!("{principal} has a policy {policy} that Sekisho did not write: {why}."),
-            "It is left alone. Look who wrote it, and delete it.".to_owned(),
+            "Sekisho leaves it alone. Find out who wrote it, and delete it.".to_owned(),
         ],
         ..Notice::default()
     }
 }
 
-/// A policy of ours that has ended, and that this function may not delete any more.
-#[must_use]
-pub fn not_removed(principal: &Principal, policy: &str) -> Notice {
+/// A policy of ours has ended, but the function may not delete it.
+pub(crate) fn not_removed(principal: &Principal, policy: &str) -> Notice {
     Notice {
         title: format!("Ended, and not removed: {principal}"),
         lines: vec![
-            format!("{principal} has a policy {policy} that gives no access any more and may not be deleted."),
-            "The function's role acts only on who has the tag sekisho:access=grantable and the access boundary: put them \
-             back, or delete the policy by hand."
+            format!("{principal} has a policy {policy} that has ended, but this function may not delete it."),
+            "The function's role acts only on principals with the tag sekisho:access=grantable and the access \
+             boundary: put them back, or delete the policy by hand."
                 .to_owned(),
         ],
         ..Notice::default()
     }
 }
 
-/// CloudTrail's event history of what somebody does. A role's sessions have names of their own, so that a role is looked
-/// up as what they were opened on.
-#[must_use]
-pub fn event_history(principal: &Principal, invocation: &Invocation) -> (String, String) {
+/// The variables of the buttons that the template attaches to notices: the principal, whether its access is `open` or
+/// `ended`, and the profile to grant again.
+fn context(principal: &Principal, access: &str, profile: Option<&str>) -> BTreeMap<&'static str, String> {
+    let variables = [
+        ("access", Some(access)),
+        ("kind", Some(principal.kind().as_str())),
+        ("name", Some(principal.name())),
+        ("profile", profile),
+    ];
+    variables.into_iter().filter_map(|(name, value)| Some((name, value?.to_owned()))).collect()
+}
+
+/// A link to a principal's events in CloudTrail's event history. The sessions of a role have user names of their own,
+/// so a role's events are found by the resource on which the sessions were opened.
+fn event_history(principal: &Principal, invocation: &Invocation) -> (String, String) {
     let console = match invocation.partition.as_str() {
         "aws-cn" => "console.amazonaws.cn",
         "aws-us-gov" => "console.amazonaws-us-gov.com",
         _ => "console.aws.amazon.com",
     };
-    let by = match principal.kind() {
+    let attribute = match principal.kind() {
         Kind::User => "Username",
         Kind::Role => "ResourceName",
     };
     let region = &invocation.region;
     let name = utf8_percent_encode(principal.name(), IN_URL);
-    let address = format!("https://{region}.{console}/cloudtrailv2/home?region={region}#/events?{by}={name}");
+    let address = format!("https://{region}.{console}/cloudtrailv2/home?region={region}#/events?{attribute}={name}");
     ("What they do, in CloudTrail's event history".to_owned(), address)
 }

@@ -1,4 +1,4 @@
-//! The inline policy of a grant: how it is written, how large it is, and what an existing one is worth.
+//! The inline policy of a grant: its text, its size, and the meaning of an existing one.
 
 use sekisho_domain::access::{Access, Profile, ProfileName, Statement};
 use sekisho_domain::timestamp;
@@ -8,20 +8,19 @@ use time::OffsetDateTime;
 use crate::principal::Kind;
 use crate::window::{LEEWAY, Window};
 
-/// All policies of ours are named so, followed by the profile.
-pub const PREFIX: &str = "sekisho-";
+/// The prefix of the name of each policy of ours. The profile's name follows it.
+pub(crate) const PREFIX: &str = "sekisho-";
 
 const CURRENT_TIME: &str = "aws:CurrentTime";
 const AFTER: &str = "DateGreaterThan";
 const BEFORE: &str = "DateLessThan";
 
-/// The name of a profile's policy: there is one for each principal and profile.
-#[must_use]
-pub fn name(profile: &ProfileName) -> String {
+/// The name of a profile's policy. A principal has one policy for each profile.
+pub(crate) fn name(profile: &ProfileName) -> String {
     format!("{PREFIX}{profile}")
 }
 
-/// The policy's text: the profile's statements, each with the window and the profile's conditions.
+/// The text of a policy: the profile's statements, each with the window and the profile's conditions.
 #[must_use]
 pub fn document(profile: &Profile, window: Window) -> String {
     let statements: Vec<Value> = profile.statements.iter().map(|statement| allow(profile, statement, window)).collect();
@@ -50,7 +49,7 @@ fn allow(profile: &Profile, statement: &Statement, window: Window) -> Value {
     })
 }
 
-/// One value stands without brackets: a user's policies have 2,048 characters in all.
+/// A single value is written without brackets, because all policies of a user together have only 2,048 characters.
 fn one_or_many<'a>(values: impl Iterator<Item = &'a str>) -> Value {
     let values: Vec<&str> = values.collect();
     match values.as_slice() {
@@ -59,28 +58,28 @@ fn one_or_many<'a>(values: impl Iterator<Item = &'a str>) -> Value {
     }
 }
 
-/// A policy's size as IAM counts it: characters, white space aside.
+/// The size of a policy as IAM counts it: characters without white space.
 #[must_use]
 pub fn size(document: &str) -> usize {
     document.chars().filter(|c| !c.is_ascii_whitespace()).count()
 }
 
-/// What an existing policy under our name is.
+/// The meaning of an existing policy with our name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reading {
-    /// A grant: every Allow in it ends.
+    /// A grant: every Allow in it has an end.
     Grant(Window),
-    /// Somebody else wrote it, since something in it never ends, or has an end that we would not write. Why.
+    /// A policy that somebody else wrote, with the reason: an Allow has no end, or an end that Sekisho would not write.
     Foreign(&'static str),
-    /// Somebody else wrote it, and it gives no access: it only denies.
-    Denies,
+    /// A policy that somebody else wrote and that gives no access, because it only denies.
+    DenyOnly,
 }
 
-/// Reads a policy of our name. What cannot be read is not ours: it is left alone, and told.
+/// Reads a policy with our name. A policy that cannot be read is foreign: it is left alone and reported.
 #[must_use]
 pub fn read(document: &str) -> Reading {
     let Ok(document) = serde_json::from_str::<Value>(document) else {
-        return Reading::Foreign("it is no JSON");
+        return Reading::Foreign("it is not JSON");
     };
     let statements = match document.get("Statement") {
         Some(Value::Array(statements)) => statements.as_slice(),
@@ -92,33 +91,34 @@ pub fn read(document: &str) -> Reading {
         let Some(end) = limit(statement, BEFORE) else {
             return Reading::Foreign("it has an Allow without DateLessThan on aws:CurrentTime");
         };
-        // Without a first start the chain has lasted forever: such a grant is not extended, only ended.
+        // Without a start, the chain counts as begun in 1970: such a grant cannot be extended, it can only end.
         let start = limit(statement, AFTER).map_or(OffsetDateTime::UNIX_EPOCH, |start| start.saturating_add(LEEWAY));
         whole = Some(whole.map_or(Window { start, end }, |so_far| Window {
             start: so_far.start.min(start),
             end: so_far.end.max(end),
         }));
     }
-    whole.map_or(Reading::Denies, Reading::Grant)
+    whole.map_or(Reading::DenyOnly, Reading::Grant)
 }
 
 fn limit(statement: &Value, operator: &str) -> Option<OffsetDateTime> {
     timestamp::parse_seconds(statement.get("Condition")?.get(operator)?.get(CURRENT_TIME)?.as_str()?)
 }
 
-/// Finds a profile that no principal's inline policies have room for; key and reason of the first one.
+/// Checks that each profile's policy fits at least a role.
 ///
 /// # Errors
-/// Where there is one.
-pub fn check(access: &Access) -> Result<(), (String, String)> {
-    // Every timestamp has the same length, so any window tells the size.
+/// The configuration key of the first profile that does not fit, and the reason.
+pub(crate) fn check(access: &Access) -> Result<(), (String, String)> {
+    // Every timestamp has the same length, so the size is the same for each window.
     let any = Window { start: OffsetDateTime::UNIX_EPOCH, end: OffsetDateTime::UNIX_EPOCH };
     let most = Kind::Role.policy_limit();
     for (name, profile) in &access.profiles {
         let size = size(&document(profile, any));
         if size > most {
             let reason = format!(
-                "its policy has {size} characters, {} more than an inline policy may: use globs, or split the profile",
+                "its policy has {size} characters, {} more than an inline policy may have: use globs, or split the \
+                 profile",
                 size - most
             );
             return Err((format!("access.profiles.{name}"), reason));
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn second_factor_and_addresses_are_conditions_of_every_statement() {
+    fn mfa_and_source_addresses_are_conditions_of_every_statement() {
         let statement = &written("read-only")["Statement"][0];
         assert_eq!(statement["Action"], json!(["ec2:Describe*", "logs:Get*"]));
         assert_eq!(statement["Condition"]["Bool"], json!({"aws:MultiFactorAuthPresent": "true"}));
@@ -169,22 +169,28 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_back() {
+    fn a_written_policy_is_read_back_with_its_window() {
         for profile in access().profiles.values() {
             assert_eq!(read(&document(profile, WINDOW)), Reading::Grant(WINDOW));
         }
     }
 
     #[test]
-    fn what_never_ends_is_not_ours() {
+    fn a_policy_that_never_ends_is_foreign() {
         let end = r#""DateLessThan":{"aws:CurrentTime":"2026-11-21T23:45:00Z"}"#;
         let cases = [
             "",
             "{}",
             r#"{"Statement":{"Effect":"Allow","Action":"*","Resource":"*"}}"#,
             r#"{"Statement":[{"Effect":"Allow","Condition":{"DateLessThan":{"aws:CurrentTime":"soon"}}}]}"#,
-            r#"{"Statement":[{"Effect":"Allow","Condition":{"DateLessThanIfExists":{"aws:CurrentTime":"2026-11-21T23:45:00Z"}}}]}"#,
-            r#"{"Statement":[{"Effect":"Allow","Condition":{"DateLessThan":{"aws:TokenIssueTime":"2026-11-21T23:45:00Z"}}}]}"#,
+            &format!(
+                r#"{{"Statement":[{{"Effect":"Allow","Condition":{{{}}}}}]}}"#,
+                end.replace("Than", "ThanIfExists")
+            ),
+            &format!(
+                r#"{{"Statement":[{{"Effect":"Allow","Condition":{{{}}}}}]}}"#,
+                end.replace("Current", "TokenIssue")
+            ),
             &format!(r#"{{"Statement":[{{"Effect":"Allow","Condition":{{{end}}}}},{{"Effect":"Allow"}}]}}"#),
         ];
         for document in cases {
@@ -195,21 +201,21 @@ mod tests {
     }
 
     #[test]
-    fn what_only_denies_is_not_without_an_end() {
+    fn a_policy_that_only_denies_is_not_foreign() {
         for document in [r#"{"Statement":[]}"#, r#"{"Statement":[{"Effect":"Deny","Action":"*","Resource":"*"}]}"#] {
-            assert_eq!(read(document), Reading::Denies, "{document}");
+            assert_eq!(read(document), Reading::DenyOnly, "{document}");
         }
     }
 
     #[test]
     fn white_space_is_not_counted() {
-        // IAM takes U+00A0 in a policy's text, and it is a character as any other.
+        // IAM accepts U+00A0 in a policy and counts it like any other character.
         assert_eq!(size("\u{a0}"), 1);
         assert_eq!(size("{ \"a\" :\t\"é\"\r\n}"), 9);
     }
 
     #[test]
-    fn a_profile_that_fits_nowhere_is_named() {
+    fn a_profile_that_is_too_large_for_any_principal_is_named() {
         assert_eq!(check(&access()), Ok(()));
         let many: Vec<String> = (0..600).map(|i| format!("\"service{i}:DoThis*\"")).collect();
         let text = format!(

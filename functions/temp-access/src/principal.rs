@@ -1,11 +1,11 @@
-//! Who may be let in: an IAM user or role of this account, by name.
+//! A principal: an IAM user or role of this account, by its name.
 
 use std::fmt;
 
-/// Longest name of a user or role, in characters.
+/// Longest name of a user or role that IAM accepts, in characters.
 const LONGEST_NAME: usize = 64;
 
-/// What kind of principal it is.
+/// The kind of a principal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
     /// An IAM user.
@@ -15,7 +15,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// As requests and the ledger write it.
+    /// The kind as requests and the ledger's rows write it: `user` or `role`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -24,7 +24,8 @@ impl Kind {
         }
     }
 
-    /// How many characters all inline policies of one principal may have together, white space aside (IAM's quotas).
+    /// The largest size of all inline policies of one principal together, in characters without white space (IAM's
+    /// quotas).
     #[must_use]
     pub fn policy_limit(self) -> usize {
         match self {
@@ -34,7 +35,7 @@ impl Kind {
     }
 }
 
-/// A user or role whose name IAM would accept as it stands.
+/// A user or role whose name IAM accepts unchanged.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Principal {
     kind: Kind,
@@ -42,41 +43,42 @@ pub struct Principal {
 }
 
 impl Principal {
-    /// Takes the name as it is: nothing is trimmed, folded or mended, since what is mended may be somebody else.
+    /// Takes the name unchanged. Nothing is trimmed, folded or corrected, because a corrected name may be somebody
+    /// else's.
     ///
     /// # Errors
-    /// What is wrong with the name, as the rest of a sentence that begins with the field.
+    /// What is wrong with the name, as the end of a sentence that begins with the field's name.
     pub fn new(kind: Kind, name: &str) -> Result<Self, String> {
         // IAM's `[\w+=,.@-]+`, in which `\w` is ASCII.
-        let stranger = name.chars().find(|c| !c.is_ascii_alphanumeric() && !"_+=,.@-".contains(*c));
+        let invalid = name.chars().find(|c| !c.is_ascii_alphanumeric() && !"_+=,.@-".contains(*c));
         let kind_name = kind.as_str();
         if name.is_empty() {
             return Err(format!("is empty: write the name of an IAM {kind_name}"));
         }
-        if let Some(stranger) = stranger {
-            let why = match stranger {
+        if let Some(invalid) = invalid {
+            let why = match invalid {
                 ':' | '/' => "write the name alone, without ARN or path",
                 '\u{201c}' | '\u{201d}' | '\u{2018}' | '\u{2019}' | '\u{ff02}' => {
                     "type straight quotes, and only around the name"
                 }
                 c if c.is_whitespace() => "write the name without white space",
-                _ => "IAM names have only letters, digits and _+=,.@- in ASCII",
+                _ => "write only ASCII letters, digits and _+=,.@-",
             };
-            return Err(format!("has a character that no IAM name has, {stranger:?}: {why}"));
+            return Err(format!("contains {invalid:?}, which IAM names cannot have: {why}"));
         }
         if name.len() > LONGEST_NAME {
-            return Err(format!("is longer than {LONGEST_NAME} characters: no IAM {kind_name} has such a name"));
+            return Err(format!("is longer than {LONGEST_NAME} characters: write the name of an IAM {kind_name}"));
         }
         Ok(Self { kind, name: name.to_owned() })
     }
 
-    /// User or role.
+    /// Whether it is a user or a role.
     #[must_use]
     pub fn kind(&self) -> Kind {
         self.kind
     }
 
-    /// The name alone.
+    /// The name, without ARN or path.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -94,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_taken_as_it_is_or_not_at_all() {
+    fn a_name_is_taken_unchanged_or_refused() {
         for good in ["prd-user", "a", "A.b_c+d=e,f@g-1", &"x".repeat(64)] {
             assert_eq!(Principal::new(Kind::User, good).unwrap().name(), good);
         }
@@ -113,9 +115,9 @@ mod tests {
             ("arn:aws:iam::333333333333:user/prd-user", "without ARN or path"),
             (&"x".repeat(65), "longer than 64"),
         ];
-        for (bad, says) in cases {
+        for (bad, expected) in cases {
             let error = Principal::new(Kind::User, bad).unwrap_err();
-            assert!(error.contains(says), "{bad:?}: {error}");
+            assert!(error.contains(expected), "{bad:?}: {error}");
         }
     }
 }

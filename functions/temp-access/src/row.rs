@@ -1,11 +1,14 @@
-//! The ledger's row of a grant: what was meant and what came of it, and whose turn it is.
+//! The ledger's row of a grant: the intent, its result, and the lease on the policy.
 //!
-//! The policy in IAM is the truth about access, but it shows late: of a grant of a moment ago, the row knows first. The row
-//! adds what IAM has no room for (the reason), what must be known before IAM is touched (the intent), and the lease that
-//! lets one invocation at a time change the policy: IAM itself has no conditional write.
+//! The policy in IAM decides about access, but IAM shows a change only after some time. The row shows a recent grant at
+//! once. It also holds what IAM has no place for:
+//!
+//! - the reason;
+//! - the intent, which is written before IAM is called;
+//! - the lease, under which one invocation at a time changes the policy. IAM itself has no conditional write.
 
 use sekisho_domain::timestamp;
-use sekisho_ledger::Key;
+use sekisho_ledger::{Key, Lease};
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 
@@ -13,56 +16,58 @@ use crate::policy;
 use crate::principal::{Kind, Principal};
 use crate::window::Window;
 
-/// Partition of all grants.
-pub const PARTITION: &str = "grant";
-/// A lease outlives whatever an invocation may still have under way at IAM, and no more.
-pub const LEASE: Duration = Duration::seconds(13);
-/// How long IAM may take to show what it has been told; what it does not show then is gone.
-const SPREAD: Duration = Duration::minutes(2);
-/// How long a row is kept after its access has ended.
-const KEPT: Duration = Duration::days(30);
-/// How many requests a row remembers, to know them when Lambda tries them again.
+/// The partition of all grants.
+pub(crate) const PARTITION: &str = "grant";
+/// Length of a lease: just longer than any call to IAM that its holder may still have in flight.
+pub(crate) const LEASE_TERM: std::time::Duration = std::time::Duration::from_secs(13);
+/// IAM shows every change within this time. A grant that it does not show by then is gone.
+const PROPAGATION: Duration = Duration::minutes(2);
+/// A row is kept for this time after its access has ended.
+const RETENTION: Duration = Duration::days(30);
+/// A row remembers this many requests, to recognize them if Lambda repeats them.
 const REMEMBERED: usize = 8;
 
-/// What a row says about its policy.
+/// The state of a grant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
-    /// About to be granted.
+    /// The grant is about to be carried out.
     Intent,
-    /// Granted.
+    /// The grant was carried out.
     Granted,
-    /// Ended by request.
+    /// The access was ended by request.
     Revoked,
-    /// Removed after its end.
+    /// The policy was removed after its end.
     Expired,
 }
 
-/// One principal and profile.
+/// The row of one principal and profile.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Row {
-    /// What is known.
+pub struct GrantRow {
+    /// The state of the grant.
     pub state: State,
-    /// First start of the chain.
+    /// First start of the chain of grants.
     #[serde(with = "moment")]
     pub start: OffsetDateTime,
     /// End of access.
     #[serde(with = "moment")]
     pub end: OffsetDateTime,
-    /// Why, as it was typed.
+    /// The reason, as it was typed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// The request that wrote the row; holds the lease, if there is one.
+    /// Id of the request that wrote the row, which holds the lease while there is one.
     pub request: String,
-    /// Requests that have been carried out, the latest last.
+    /// Ids of requests that were carried out, the latest last.
     #[serde(default)]
     pub requests: Vec<String>,
-    /// When a grant last claimed it, in epoch milliseconds. What ends access leaves it alone: it gives no access.
+    /// Time of the latest claim by a grant, in epoch milliseconds. A revoke or a removal leaves it unchanged, because
+    /// it gives no access.
     #[serde(default)]
     pub claimed: u64,
-    /// End of the lease in epoch milliseconds; 0: free.
-    pub held_until: u64,
-    /// When DynamoDB may forget the row, in epoch seconds.
+    /// The lease of the request that works on the policy.
+    #[serde(rename = "held_until")]
+    pub lease: Lease,
+    /// When DynamoDB may delete the row, in epoch seconds.
     pub expires: i64,
 }
 
@@ -76,14 +81,21 @@ mod moment {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<OffsetDateTime, D::Error> {
         let text = String::deserialize(deserializer)?;
-        timestamp::parse_seconds(&text).ok_or_else(|| serde::de::Error::custom(format!("`{text}` is no time")))
+        timestamp::parse_seconds(&text).ok_or_else(|| {
+            serde::de::Error::custom(format!("`{text}` is not a time: write it like 2026-11-21T23:45:00Z"))
+        })
     }
 }
 
-impl Row {
-    /// A row that is held from `now` on, for what `request` is about to do.
-    #[must_use]
-    pub fn held(state: State, window: Window, request: &str, before: Option<&Row>, now: OffsetDateTime) -> Self {
+impl GrantRow {
+    /// A row whose lease begins at `now`. `before` is the row that it replaces.
+    pub(crate) fn held(
+        state: State,
+        window: Window,
+        request: &str,
+        before: Option<&Self>,
+        now: OffsetDateTime,
+    ) -> Self {
         Self {
             state,
             start: window.start,
@@ -95,14 +107,13 @@ impl Row {
                 State::Intent => timestamp::epoch_millis(now),
                 State::Granted | State::Revoked | State::Expired => before.map_or(0, |row| row.claimed),
             },
-            held_until: timestamp::epoch_millis(now + LEASE),
-            expires: window.end.saturating_add(KEPT).unix_timestamp(),
+            lease: Lease::new(now, LEASE_TERM),
+            expires: window.end.saturating_add(RETENTION).unix_timestamp(),
         }
     }
 
-    /// The same, carried out and free.
-    #[must_use]
-    pub fn settled(mut self, state: State) -> Self {
+    /// The row after its holder has finished: it has a new state, and nobody holds it.
+    pub(crate) fn settled(mut self, state: State) -> Self {
         if state == State::Granted && !self.requests.contains(&self.request) {
             self.requests.push(self.request.clone());
             let surplus = self.requests.len().saturating_sub(REMEMBERED);
@@ -112,60 +123,52 @@ impl Row {
         self.free()
     }
 
-    /// The same, free.
-    #[must_use]
-    pub fn free(mut self) -> Self {
-        self.held_until = 0;
+    /// The row without its lease.
+    pub(crate) fn free(mut self) -> Self {
+        self.lease = Lease::FREE;
         self
     }
 
-    /// Whether another request is at work. A request that is tried again takes up what it held.
-    #[must_use]
-    pub fn is_held_by_another(&self, request: &str, now: OffsetDateTime) -> bool {
-        self.request != request && timestamp::epoch_millis(now) < self.held_until
+    /// Whether another request holds the lease. A request that Lambda repeats continues with its own lease.
+    pub(crate) fn is_held_by_another(&self, request: &str, now: OffsetDateTime) -> bool {
+        self.request != request && self.lease.is_held(now, LEASE_TERM)
     }
 
-    /// Whether it says that there is access, or may be.
-    #[must_use]
-    pub fn gives_access(&self, now: OffsetDateTime) -> bool {
+    /// Whether the row says that access exists or may exist.
+    pub(crate) fn gives_access(&self, now: OffsetDateTime) -> bool {
         matches!(self.state, State::Intent | State::Granted) && self.window().is_live(now)
     }
 
-    /// Whether a grant claimed it so short a time ago that IAM may still show what was there before.
-    #[must_use]
-    pub fn is_young(&self, now: OffsetDateTime) -> bool {
-        timestamp::epoch_millis(now - SPREAD) < self.claimed
+    /// Whether a grant claimed the row so recently that IAM may still show the state before it.
+    pub(crate) fn is_recent(&self, now: OffsetDateTime) -> bool {
+        timestamp::epoch_millis(now - PROPAGATION) < self.claimed
     }
 
-    /// The window of a grant so young that IAM may still show what was there before.
-    #[must_use]
-    pub fn just_granted(&self, now: OffsetDateTime) -> Option<Window> {
-        Some(self.window()).filter(|window| self.state == State::Granted && self.is_young(now) && window.is_live(now))
+    /// The window of a grant that was carried out so recently that IAM may not show it yet.
+    pub(crate) fn recent_grant(&self, now: OffsetDateTime) -> Option<Window> {
+        Some(self.window()).filter(|window| self.state == State::Granted && self.is_recent(now) && window.is_live(now))
     }
 
-    /// Its window.
+    /// The window of the access.
     #[must_use]
     pub fn window(&self) -> Window {
         Window { start: self.start, end: self.end }
     }
 }
 
-/// The row's key. `policy` is the policy's whole name.
-#[must_use]
-pub fn key(principal: &Principal, policy: &str) -> Key {
+/// The key of a policy's row. `policy` is the whole name of the policy.
+pub(crate) fn key(principal: &Principal, policy: &str) -> Key {
     let profile = policy.strip_prefix(policy::PREFIX).unwrap_or(policy);
     Key { pk: PARTITION.to_owned(), sk: prefix(principal) + profile }
 }
 
-/// How the sort keys of a principal's rows begin.
-#[must_use]
-pub fn prefix(principal: &Principal) -> String {
+/// The beginning of the sort keys of all rows of a principal.
+pub(crate) fn prefix(principal: &Principal) -> String {
     format!("{}/{}/", principal.kind().as_str(), principal.name())
 }
 
-/// Principal and profile of a sort key; `None` where it is not ours.
-#[must_use]
-pub fn subject(sk: &str) -> Option<(Principal, &str)> {
+/// The principal and the profile in a sort key; `None` if the key has another form.
+pub(crate) fn subject(sk: &str) -> Option<(Principal, &str)> {
     let mut parts = sk.splitn(3, '/');
     let kind = match parts.next()? {
         "user" => Kind::User,
@@ -185,19 +188,19 @@ mod tests {
     const WINDOW: Window = Window { start: NOW, end: datetime!(2026-11-21 23:45 UTC) };
 
     #[test]
-    fn a_lease_binds_others_until_it_lapses() {
-        let row = Row::held(State::Intent, WINDOW, "one", None, NOW);
+    fn a_lease_excludes_others_until_it_ends() {
+        let row = GrantRow::held(State::Intent, WINDOW, "one", None, NOW);
         assert!(row.is_held_by_another("two", NOW + Duration::seconds(12)));
         assert!(!row.is_held_by_another("one", NOW));
-        assert!(!row.is_held_by_another("two", NOW + LEASE));
+        assert!(!row.is_held_by_another("two", NOW + LEASE_TERM));
         assert!(!row.settled(State::Granted).is_held_by_another("two", NOW));
     }
 
     #[test]
     fn the_latest_requests_are_remembered() {
-        let mut row = Row::held(State::Intent, WINDOW, "0", None, NOW).settled(State::Granted);
+        let mut row = GrantRow::held(State::Intent, WINDOW, "0", None, NOW).settled(State::Granted);
         for i in 1..20 {
-            row = Row::held(State::Intent, WINDOW, &i.to_string(), Some(&row), NOW).settled(State::Granted);
+            row = GrantRow::held(State::Intent, WINDOW, &i.to_string(), Some(&row), NOW).settled(State::Granted);
         }
         assert_eq!(row.requests, ["12", "13", "14", "15", "16", "17", "18", "19"]);
     }

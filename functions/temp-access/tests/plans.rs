@@ -1,16 +1,19 @@
-//! What holds of every plan, whatever the configuration, the request, the clock and the policies that are there.
+//! Properties of every plan, for all configurations, requests, clocks and existing policies.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail so")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by a panic")]
+
+use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use sekisho_domain::access::{Access, Minutes};
 use sekisho_domain::config::Document;
+use sekisho_domain::timestamp;
 use serde_json::{Value, json};
 use temp_access::error::Error;
-use temp_access::event::Grant;
-use temp_access::grant::{Asked, Before, Effect, Inline, has_ended, plan};
+use temp_access::plan::{EarlierAttempt, Effect, InlinePolicy, Plan, Terms, has_ended, plan};
 use temp_access::policy::{self, Reading};
 use temp_access::principal::{Kind, Principal};
+use temp_access::request::Grant;
 use temp_access::window::{LEEWAY, Window};
 use time::{Duration, OffsetDateTime};
 
@@ -21,151 +24,209 @@ fn access(default: u32, max: u32, actions: &[String], mfa: bool, ips: bool) -> A
         "[access]\ndefault_minutes = {default}\nmax_minutes = {max}\ndefault_profile = \"a\"\n\
          [access.profiles.a]\nstatements = [{{ actions = [\"*\"], resources = [\"*\"] }}]\n\
          [access.profiles.b]\nrequire_mfa = {mfa}\nsource_ips = {ips}\n\
-         statements = [{{ actions = {actions}, resources = [\"*\"] }}, {{ actions = [\"s3:Get*\"], resources = [\"arn:aws:s3:::a/*\", \"arn:aws:s3:::b/*\"] }}]"
+         statements = [{{ actions = {actions}, resources = [\"*\"] }}, \
+         {{ actions = [\"s3:Get*\"], resources = [\"arn:aws:s3:::a/*\", \"arn:aws:s3:::b/*\"] }}]"
     );
     Document::parse("sekisho.toml", &text).unwrap().access().unwrap()
 }
 
-fn windowed(from: OffsetDateTime, start: i64, lasts: i64, padding: usize) -> String {
-    let at = |seconds| sekisho_domain::timestamp::seconds(from + Duration::seconds(seconds));
-    json!({"Version": "2012-10-17", "Id": "x".repeat(padding), "Statement": [{
-        "Effect": "Allow", "Action": "*", "Resource": "*",
-        "Condition": {
-            "DateGreaterThan": {"aws:CurrentTime": at(start)}, "DateLessThan": {"aws:CurrentTime": at(start + lasts)},
-        },
-    }]})
-    .to_string()
-}
-
+/// An existing policy. Times are in seconds; `start` is relative to the time of the plan.
 #[derive(Debug, Clone)]
-enum There {
-    Window { start: i64, lasts: i64, padding: usize },
+enum Existing {
+    Grant { start: i64, length: i64, padding: usize },
     Foreign { padding: usize },
 }
 
-fn there() -> impl Strategy<Value = There> {
+impl Existing {
+    fn document(&self, now: OffsetDateTime) -> String {
+        match self {
+            Self::Grant { start, length, padding } => {
+                let at = |seconds| timestamp::seconds(now + Duration::seconds(seconds));
+                json!({"Version": "2012-10-17", "Id": "x".repeat(*padding), "Statement": [{
+                    "Effect": "Allow", "Action": "*", "Resource": "*",
+                    "Condition": {
+                        "DateGreaterThan": {"aws:CurrentTime": at(*start)},
+                        "DateLessThan": {"aws:CurrentTime": at(start + length)},
+                    },
+                }]})
+            }
+            Self::Foreign { padding } => json!({
+                "Id": "y".repeat(*padding), "Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"},
+            }),
+        }
+        .to_string()
+    }
+}
+
+fn existing() -> impl Strategy<Value = Existing> {
+    let grant = (-80_000_i64..600, 1_i64..90_000, 0_usize..1_200);
     prop_oneof![
-        3 => (-80_000_i64..600, 1_i64..90_000, 0_usize..1_200).prop_map(|(start, lasts, padding)| There::Window { start, lasts, padding }),
-        1 => (0_usize..1_200).prop_map(|padding| There::Foreign { padding }),
+        3 => grant.prop_map(|(start, length, padding)| Existing::Grant { start, length, padding }),
+        1 => (0_usize..1_200).prop_map(|padding| Existing::Foreign { padding }),
     ]
+}
+
+/// Everything that a plan depends on.
+#[derive(Debug)]
+struct Input {
+    access: Access,
+    grant: Grant,
+    inline: Vec<InlinePolicy>,
+    earlier: EarlierAttempt,
+    now: OffsetDateTime,
+}
+
+prop_compose! {
+    fn configuration()(
+        (max, default) in (1_u32..=10_080).prop_flat_map(|max| (Just(max), 1..=max)),
+        (mfa, ips) in any::<(bool, bool)>(),
+        actions in prop::collection::vec("[a-z]{2,8}:[A-Z][a-z]{2,12}\\*?", 1..60),
+    ) -> Access {
+        access(default, max, &actions, mfa, ips)
+    }
+}
+
+prop_compose! {
+    fn input()(
+        access in configuration(),
+        minutes in prop::option::of(1_u64..=12_000),
+        profile in prop::option::of(prop::sample::select(vec!["a", "b"])),
+        role in any::<bool>(),
+        policies in prop::collection::btree_map(
+            prop::sample::select(vec!["sekisho-a", "sekisho-b", "sekisho-old", "sekisho-older", "theirs", "other"]),
+            existing(),
+            0..5,
+        ),
+        seconds in 1_700_000_000_i64..2_500_000_000,
+        nanos in 0_u32..1_000_000_000,
+        earlier in prop::option::of((0_i64..7_200, 1_i64..28_800)),
+    ) -> Input {
+        let now = OffsetDateTime::from_unix_timestamp(seconds).unwrap().replace_nanosecond(nanos).unwrap();
+        let grant = Grant {
+            principal: Principal::new(if role { Kind::Role } else { Kind::User }, "somebody").unwrap(),
+            minutes,
+            profile: profile.map(str::to_owned),
+            reason: Some("must not be in the policy: 障害".to_owned()),
+            dry_run: false,
+        };
+        // An intent was written by this code, so it lasts no longer than a grant may.
+        let longest = access.max_minutes.duration();
+        let earlier = earlier.map_or(EarlierAttempt::None, |(ago, length)| {
+            let start = now.replace_nanosecond(0).unwrap() - Duration::seconds(ago);
+            EarlierAttempt::Intended(Window { start, end: start + Duration::seconds(length).min(longest) })
+        });
+        Input { inline: inline(policies, now), access, grant, earlier, now }
+    }
+}
+
+fn inline(policies: BTreeMap<&str, Existing>, now: OffsetDateTime) -> Vec<InlinePolicy> {
+    let policies = policies.into_iter();
+    policies.map(|(name, one)| InlinePolicy { name: name.to_owned(), document: one.document(now) }).collect()
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_000))]
 
     #[test]
-    fn a_plan_keeps_every_promise(
-        (max, default) in (1_u32..=10_080).prop_flat_map(|max| (Just(max), 1..=max)),
-        asked in prop::option::of(1_u64..=12_000),
-        profile in prop::option::of(prop::sample::select(vec!["a", "b"])),
-        role in any::<bool>(),
-        (mfa, ips) in any::<(bool, bool)>(),
-        actions in prop::collection::vec("[a-z]{2,8}:[A-Z][a-z]{2,12}\\*?", 1..60),
-        policies in prop::collection::btree_map(
-            prop::sample::select(vec!["sekisho-a", "sekisho-b", "sekisho-old", "sekisho-older", "theirs", "other"]), there(), 0..5,
-        ),
-        seconds in 1_700_000_000_i64..2_500_000_000,
-        nanos in 0_u32..1_000_000_000,
-        before in prop::option::of((0_i64..7_200, 1_i64..28_800)),
-    ) {
-        let access = access(default, max, &actions, mfa, ips);
-        let now = OffsetDateTime::from_unix_timestamp(seconds).unwrap().replace_nanosecond(nanos).unwrap();
-        let kind = if role { Kind::Role } else { Kind::User };
-        let grant = Grant {
-            principal: Principal::new(kind, "somebody").unwrap(),
-            minutes: asked,
-            profile: profile.map(str::to_owned),
-            reason: Some("must not be in the policy: 障害".to_owned()),
-            dry_run: false,
-        };
-        let asked = match Asked::of(&grant, &access) {
-            Ok(settled) => settled,
+    fn a_plan_keeps_every_promise(input in input()) {
+        let Input { access, grant, inline, earlier, now } = &input;
+        let terms = match Terms::of(grant, access) {
+            Ok(terms) => terms,
             Err(error) => {
-                prop_assert!(asked.unwrap() > u64::from(max), "{error}");
-                let too_long = matches!(error, Error::TooLong { .. });
-                prop_assert!(too_long);
+                prop_assert!(grant.minutes.unwrap() > u64::from(access.max_minutes.get()), "{error}");
+                let is_too_long = matches!(error, Error::TooLong { .. });
+                prop_assert!(is_too_long);
                 return Ok(());
             }
         };
-        let inline: Vec<Inline> = policies.iter().map(|(name, there)| Inline {
-            name: (*name).to_owned(),
-            document: match there {
-                There::Window { start, lasts, padding } => windowed(now, *start, *lasts, *padding),
-                There::Foreign { padding } => json!({"Id": "y".repeat(*padding), "Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}).to_string(),
-            },
-        }).collect();
-        // An intent was written by this code, within what may be granted.
-        let before = before.map_or(Before::Nothing, |(ago, lasts)| {
-            let start = now.replace_nanosecond(0).unwrap() - Duration::seconds(ago);
-            Before::Intended(Window { start, end: start + Duration::seconds(lasts.min(i64::from(max) * 60)) })
-        });
-        let existing = inline.iter().find(|one| one.name == asked.policy());
-        let live = existing.and_then(|one| match policy::read(&one.document) {
-            Reading::Grant(window) if window.is_live(now) => Some(window),
-            _ => None,
-        });
-        let limit = kind.policy_limit();
-        let plan = match plan(&asked, &inline, None, before, now) {
-            Ok(plan) => plan,
-            Err(Error::TooLarge { size, .. }) => {
-                // Not even with room made; nothing is written.
-                let others: usize = inline.iter()
-                    .filter(|one| one.name != asked.policy() && !has_ended(one, now))
-                    .map(|one| policy::size(&one.document)).sum();
-                prop_assert!(size > limit && size > others);
-                return Ok(());
+        match plan(&terms, inline, None, *earlier, *now) {
+            Ok(plan) => {
+                check_access(&plan, &input)?;
+                if plan.puts {
+                    check_size(&plan, &input)?;
+                    check_document(&plan, &input)?;
+                } else {
+                    prop_assert!(plan.remove.is_empty());
+                    prop_assert_eq!(plan.effect, Effect::Keeps);
+                }
             }
-            Err(Error::Refused(_)) => {
-                let foreign = existing.is_some_and(|one| matches!(policy::read(&one.document), Reading::Foreign(_)));
-                prop_assert!(foreign || before != Before::Nothing);
-                return Ok(());
-            }
-            Err(other) => return Err(TestCaseError::fail(other.to_string())),
-        };
-
-        prop_assert!(plan.window.is_live(now));
-        if let Some(live) = live {
-            prop_assert!(plan.window.end >= live.end, "a grant shortened access");
-            prop_assert_ne!(plan.effect, Effect::Grants);
+            Err(error) => check_error(&error, &terms, &input)?,
         }
-        for name in &plan.remove {
-            prop_assert_ne!(name, &plan.policy);
-            let gone = inline.iter().find(|one| one.name == *name).unwrap();
-            prop_assert!(has_ended(gone, now) && name.starts_with("sekisho-"), "{name} is foreign or live");
-        }
-        let Some(document) = plan.document.as_ref() else {
-            prop_assert!(plan.remove.is_empty());
-            prop_assert_eq!(plan.effect, Effect::Keeps);
-            return Ok(());
-        };
-        let kept: usize = inline.iter()
-            .filter(|one| one.name != plan.policy && !plan.remove.contains(&one.name))
-            .map(|one| policy::size(&one.document)).sum();
-        prop_assert_eq!(plan.size, kept + policy::size(document));
-        prop_assert!(plan.size <= limit);
-        prop_assert!(document.chars().all(|c| c.is_ascii_graphic()), "{document}");
-        let written: Value = serde_json::from_str(document).unwrap();
-        let statements = written["Statement"].as_array().unwrap();
-        prop_assert_eq!(statements.len(), asked.allows.statements.len());
-        for statement in statements {
-            prop_assert_eq!(&statement["Effect"], "Allow");
-            let time = |operator: &str| {
-                let text = statement["Condition"][operator]["aws:CurrentTime"].as_str().unwrap();
-                sekisho_domain::timestamp::parse_seconds(text).unwrap()
-            };
-            let (after, until) = (time("DateGreaterThan"), time("DateLessThan"));
-            prop_assert!(until - after <= Duration::minutes(i64::from(max)) + LEEWAY);
-            prop_assert!(after < now);
-            prop_assert_eq!(until, plan.window.end);
-            prop_assert_eq!(statement["Condition"].get("Bool").is_some(), asked.allows.require_mfa);
-            prop_assert_eq!(statement["Condition"].get("IpAddress").is_some(), !asked.allows.source_ips.is_empty());
-        }
-        prop_assert_eq!(policy::read(document), Reading::Grant(plan.window));
     }
 }
 
+/// A request is refused only for a reason that holds.
+fn check_error(error: &Error, terms: &Terms<'_>, input: &Input) -> Result<(), TestCaseError> {
+    match error {
+        Error::TooLarge { size, .. } => {
+            // The policies would not even fit after all ended ones are removed.
+            let others = input.inline.iter().filter(|one| one.name != terms.policy() && !has_ended(one, input.now));
+            let others: usize = others.map(|one| policy::size(&one.document)).sum();
+            prop_assert!(*size > terms.principal.kind().policy_limit() && *size > others);
+        }
+        Error::Refused(_) => {
+            let existing = input.inline.iter().find(|one| one.name == terms.policy());
+            let foreign = existing.is_some_and(|one| matches!(policy::read(&one.document), Reading::Foreign(_)));
+            prop_assert!(foreign || input.earlier != EarlierAttempt::None);
+        }
+        other => return Err(TestCaseError::fail(other.to_string())),
+    }
+    Ok(())
+}
+
+/// A plan gives access, never shortens it, and removes only ended policies of ours.
+fn check_access(plan: &Plan<'_>, input: &Input) -> Result<(), TestCaseError> {
+    prop_assert!(plan.window.is_live(input.now));
+    let existing = input.inline.iter().find(|one| one.name == plan.policy);
+    if let Some(Reading::Grant(live)) = existing.map(|one| policy::read(&one.document))
+        && live.is_live(input.now)
+    {
+        prop_assert!(plan.window.end >= live.end, "a grant shortened access");
+        prop_assert_ne!(plan.effect, Effect::Grants);
+    }
+    for name in &plan.remove {
+        prop_assert_ne!(name, &plan.policy);
+        let removed = input.inline.iter().find(|one| one.name == *name).unwrap();
+        prop_assert!(has_ended(removed, input.now) && name.starts_with("sekisho-"), "{name} is foreign or live");
+    }
+    Ok(())
+}
+
+/// All policies together fit, and the plan has their size.
+fn check_size(plan: &Plan<'_>, input: &Input) -> Result<(), TestCaseError> {
+    let kept = input.inline.iter().filter(|one| one.name != plan.policy && !plan.remove.contains(&one.name));
+    let kept: usize = kept.map(|one| policy::size(&one.document)).sum();
+    prop_assert_eq!(plan.size, kept + policy::size(&plan.document));
+    prop_assert!(plan.size <= plan.terms.principal.kind().policy_limit());
+    Ok(())
+}
+
+/// Every statement of the policy has the window and the profile's conditions.
+fn check_document(plan: &Plan<'_>, input: &Input) -> Result<(), TestCaseError> {
+    let (document, profile) = (&plan.document, plan.terms.allows);
+    prop_assert!(document.chars().all(|c| c.is_ascii_graphic()), "{document}");
+    let written: Value = serde_json::from_str(document).unwrap();
+    let statements = written["Statement"].as_array().unwrap();
+    prop_assert_eq!(statements.len(), profile.statements.len());
+    for statement in statements {
+        prop_assert_eq!(&statement["Effect"], "Allow");
+        let time = |operator: &str| {
+            let text = statement["Condition"][operator]["aws:CurrentTime"].as_str().unwrap();
+            timestamp::parse_seconds(text).unwrap()
+        };
+        let (after, until) = (time("DateGreaterThan"), time("DateLessThan"));
+        prop_assert!(until - after <= input.access.max_minutes.duration() + LEEWAY);
+        prop_assert!(after < input.now);
+        prop_assert_eq!(until, plan.window.end);
+        prop_assert_eq!(statement["Condition"].get("Bool").is_some(), profile.require_mfa);
+        prop_assert_eq!(statement["Condition"].get("IpAddress").is_some(), !profile.source_ips.is_empty());
+    }
+    prop_assert_eq!(policy::read(document), Reading::Grant(plan.window));
+    Ok(())
+}
+
 #[test]
-fn what_is_configured_anew_is_written_with_the_same_end() {
+fn a_changed_profile_is_written_with_the_same_end() {
     let now = OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap();
     let old = access(60, 480, &["s3:List*".to_owned()], false, false);
     let new = access(60, 480, &["s3:List*".to_owned()], true, false);
@@ -178,10 +239,11 @@ fn what_is_configured_anew_is_written_with_the_same_end() {
     };
     let window = Window { start: now, end: now + Minutes::try_from(30).unwrap().duration() };
     let document = policy::document(&old.profiles[&"b".parse().unwrap()], window);
-    let inline = [Inline { name: "sekisho-b".to_owned(), document }];
-    let kept = plan(&Asked::of(&grant, &old).unwrap(), &inline, None, Before::Nothing, now).unwrap();
-    assert_eq!((kept.effect, kept.document, kept.window), (Effect::Keeps, None, window));
-    let anew = plan(&Asked::of(&grant, &new).unwrap(), &inline, None, Before::Nothing, now).unwrap();
-    assert_eq!((anew.effect, anew.window), (Effect::Keeps, window));
-    assert!(anew.document.unwrap().contains("aws:MultiFactorAuthPresent"));
+    let inline = [InlinePolicy { name: "sekisho-b".to_owned(), document }];
+    let (old, new) = (Terms::of(&grant, &old).unwrap(), Terms::of(&grant, &new).unwrap());
+    let kept = plan(&old, &inline, None, EarlierAttempt::None, now).unwrap();
+    assert_eq!((kept.effect, kept.puts, kept.window), (Effect::Keeps, false, window));
+    let changed = plan(&new, &inline, None, EarlierAttempt::None, now).unwrap();
+    assert_eq!((changed.effect, changed.puts, changed.window), (Effect::Keeps, true, window));
+    assert!(changed.document.contains("aws:MultiFactorAuthPresent"));
 }

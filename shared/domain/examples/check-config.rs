@@ -1,5 +1,5 @@
-//! Checks a `sekisho.toml` whole, as its functions will section by section: `check-config FILE`.
-//! Prints every mistake with its key and its fix; the exit code is 0 only if there is none.
+//! Checks all sections of a `sekisho.toml`, as the functions check them one by one: `check-config FILE`. Prints the
+//! first mistake of each section with its key and what to do. The exit code is 0 only if there is no mistake.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! `[access]`: for how long people may have what.
+//! `[access]`: the profiles that people can request, and the time limits of a grant.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,14 +6,16 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::account::Malformed;
+use crate::mistake::Mistake;
 
 /// A whole number of minutes, at least 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "i64", into = "i64")]
 pub struct Minutes(u32);
 
-/// The longest grant that a configuration may allow, in minutes: a week. Who needs longer needs another kind of access.
-pub const LONGEST_MINUTES: u32 = 7 * 24 * 60;
+/// The longest grant that a configuration may allow, in minutes: one week. Access for longer than that must be given in
+/// another way.
+const LONGEST_MINUTES: u32 = 7 * 24 * 60;
 
 impl TryFrom<i64> for Minutes {
     type Error = Malformed;
@@ -32,13 +34,13 @@ impl From<Minutes> for i64 {
 }
 
 impl Minutes {
-    /// The number.
+    /// The number of minutes.
     #[must_use]
     pub fn get(self) -> u32 {
         self.0
     }
 
-    /// As a span of time.
+    /// The minutes as a duration.
     #[must_use]
     pub fn duration(self) -> time::Duration {
         time::Duration::minutes(i64::from(self.0))
@@ -51,7 +53,7 @@ impl fmt::Display for Minutes {
     }
 }
 
-/// The name of a profile: also the end of the inline policy's name, `sekisho-<profile>`.
+/// The name of a profile. The inline policy of a grant is called `sekisho-<profile>`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ProfileName(String);
@@ -59,25 +61,26 @@ pub struct ProfileName(String);
 impl TryFrom<String> for ProfileName {
     type Error = Malformed;
     fn try_from(value: String) -> Result<Self, Malformed> {
-        // IAM policy names have up to 128 characters; `sekisho-` takes 8, and people type these.
-        let fine = (1..=64).contains(&value.len())
+        // An IAM policy name has up to 128 characters, of which `sekisho-` takes 8. People type these names, so they
+        // are shorter than that.
+        let is_valid = (1..=64).contains(&value.len())
             && value.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
-        if fine {
+        if is_valid {
             Ok(Self(value))
         } else {
-            Err(Malformed::new(&value, "a profile's name: 1 to 64 letters, digits, `-`, `_` or `.`"))
+            Err(Malformed::new(&value, "a profile name: write 1 to 64 letters, digits, `-`, `_` or `.`"))
         }
     }
 }
 crate::account::string_newtype!(ProfileName);
 
-/// One Allow of a profile; the window is added when it is granted.
+/// An Allow statement of a profile. A grant adds its time window as a condition.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Statement {
     /// IAM actions, such as `logs:Get*`, or `*`.
     pub actions: Vec<Action>,
-    /// ARNs, globs of them, or `*`.
+    /// ARNs, in which globs are allowed, or `*`.
     pub resources: Vec<Resource>,
 }
 
@@ -101,41 +104,46 @@ macro_rules! policy_text {
 
 policy_text!(
     Action,
-    "An IAM action with globs.",
-    "an IAM action: write `service:Action`, globs allowed, or `*`",
+    "An IAM action, such as `logs:Get*`, or `*`.",
+    "an IAM action: write `service:Action`, in which globs are allowed, or `*`",
     |text| {
         text == "*"
             || text.split_once(':').is_some_and(|(service, action)| {
-                let service_fine = service.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-                let action_fine = action.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'*' | b'?'));
-                !service.is_empty() && !action.is_empty() && service_fine && action_fine
+                let is_service = service.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+                let is_action = action.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'*' | b'?'));
+                !service.is_empty() && !action.is_empty() && is_service && is_action
             })
     }
 );
 
-policy_text!(Resource, "An ARN with globs.", "a resource: write an ARN, globs allowed, or `*`", |text| {
-    // IAM takes U+0020 to U+00FF in a policy's text; a `${` would be a policy variable, which ARNs of people's tags need.
-    text == "*"
-        || (text.starts_with("arn:")
-            && text.splitn(6, ':').count() == 6
-            && text.chars().all(|c| ('\u{20}'..='\u{ff}').contains(&c)))
-});
+policy_text!(
+    Resource,
+    "An ARN, in which globs are allowed, or `*`.",
+    "a resource: write an ARN, in which globs are allowed, or `*`",
+    |text| {
+        // IAM accepts only U+0020 to U+00FF in the text of a policy. `${` is allowed, because policy variables need it.
+        text == "*"
+            || (text.starts_with("arn:")
+                && text.splitn(6, ':').count() == 6
+                && text.chars().all(|c| ('\u{20}'..='\u{ff}').contains(&c)))
+    }
+);
 
-/// What a grant of this profile allows, and under which conditions beside its window.
+/// The permissions of a grant, and its conditions beside the time window.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Profile {
-    /// At least one.
+    /// The permissions, at least one.
     pub statements: Vec<Statement>,
-    /// Only sessions that were opened with a second factor.
+    /// Whether the permissions hold only in sessions that were opened with a second factor.
     #[serde(default)]
     pub require_mfa: bool,
-    /// Only from these address ranges; empty means from anywhere.
+    /// The address ranges from which the permissions hold. An empty list means all addresses.
     #[serde(default)]
     pub source_ips: Vec<SourceIp>,
 }
 
-/// An address range in CIDR notation.
+/// An address range in CIDR notation, or one address.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct SourceIp(String);
@@ -157,39 +165,40 @@ crate::account::string_newtype!(SourceIp);
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Access {
-    /// Where a request names no time.
+    /// The length of a grant whose request names no time.
     pub default_minutes: Minutes,
-    /// Of one grant, and of a chain of extensions from its first start.
+    /// The longest grant, and the longest chain of extensions, counted from the start of the first grant.
     pub max_minutes: Minutes,
-    /// Where a request names no profile.
+    /// The profile of a grant whose request names none.
     pub default_profile: ProfileName,
-    /// By name.
+    /// All profiles by name.
     pub profiles: BTreeMap<ProfileName, Profile>,
 }
 
 impl Access {
-    /// What the parts cannot see of each other; key and reason of the first mistake.
-    pub(crate) fn check(&self) -> Result<(), (String, String)> {
+    /// Checks the rules that concern more than one value.
+    pub(crate) fn check(&self) -> Result<(), Mistake> {
         if self.default_minutes > self.max_minutes {
             let reason = format!("{} is more than max_minutes, {}: lower it", self.default_minutes, self.max_minutes);
-            return Err(("access.default_minutes".into(), reason));
+            return Err(Mistake::new("access.default_minutes", reason));
         }
         if !self.profiles.contains_key(&self.default_profile) {
             let known: Vec<&str> = self.profiles.keys().map(ProfileName::as_str).collect();
             let reason = format!("no profile `{}`: write one of {}", self.default_profile, known.join(", "));
-            return Err(("access.default_profile".into(), reason));
+            return Err(Mistake::new("access.default_profile", reason));
         }
         for (name, profile) in &self.profiles {
             let key = format!("access.profiles.{name}.statements");
             if profile.statements.is_empty() {
-                return Err((key, "empty: a profile allows something; add a statement".into()));
+                return Err(Mistake::new(key, "empty: add at least one statement"));
             }
             for (i, statement) in profile.statements.iter().enumerate() {
                 if statement.actions.is_empty() {
-                    return Err((format!("{key}[{i}].actions"), "empty: write at least one action".into()));
+                    return Err(Mistake::new(format!("{key}[{i}].actions"), "empty: write at least one action"));
                 }
                 if statement.resources.is_empty() {
-                    return Err((format!("{key}[{i}].resources"), "empty: write at least one resource, or `*`".into()));
+                    let reason = "empty: write at least one resource, or `*`";
+                    return Err(Mistake::new(format!("{key}[{i}].resources"), reason));
                 }
             }
         }

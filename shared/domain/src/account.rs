@@ -1,8 +1,8 @@
-//! AWS accounts, regions and resource names.
+//! AWS account ids, regions and ARNs.
 
 use serde::{Deserialize, Serialize};
 
-/// A string that is not what its place asks for: what it was, and what to write instead.
+/// A text that does not have the required form. The message shows the text and says what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{value}` is not {expected}")]
 pub struct Malformed {
@@ -11,9 +11,9 @@ pub struct Malformed {
 }
 
 impl Malformed {
-    /// `expected` completes the sentence "… is not …". The value is shortened, so that a message stays readable.
+    /// `expected` completes the sentence "… is not …". The message shows the first 80 characters of the value.
     #[must_use]
-    pub fn new(value: &str, expected: &'static str) -> Self {
+    pub(crate) fn new(value: &str, expected: &'static str) -> Self {
         const SHOWN: usize = 80;
         let mut shown: String = value.chars().take(SHOWN).collect();
         if shown.len() < value.len() {
@@ -26,7 +26,7 @@ impl Malformed {
 macro_rules! string_newtype {
     ($name:ident) => {
         impl $name {
-            /// The text as AWS writes it.
+            /// The value as text.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -52,7 +52,7 @@ macro_rules! string_newtype {
 }
 pub(crate) use string_newtype;
 
-/// An account id: exactly 12 digits, the first of which may be 0.
+/// An account id: exactly 12 digits, possibly with leading zeros.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct AccountId(String);
@@ -69,7 +69,7 @@ impl TryFrom<String> for AccountId {
 }
 string_newtype!(AccountId);
 
-/// A region's name, such as `ap-northeast-1` or `us-gov-west-1`.
+/// The name of a region, such as `ap-northeast-1` or `us-gov-west-1`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Region(String);
@@ -78,7 +78,7 @@ impl TryFrom<String> for Region {
     type Error = Malformed;
     fn try_from(value: String) -> Result<Self, Malformed> {
         let parts: Vec<&str> = value.split('-').collect();
-        let fine = match parts.as_slice() {
+        let is_valid = match parts.as_slice() {
             [partition, places @ .., number] => {
                 partition.len() == 2
                     && partition.bytes().all(|b| b.is_ascii_lowercase())
@@ -89,7 +89,7 @@ impl TryFrom<String> for Region {
             }
             _ => false,
         };
-        if fine {
+        if is_valid {
             Ok(Self(value))
         } else {
             Err(Malformed::new(&value, "an AWS region: write one such as `ap-northeast-1`"))
@@ -101,20 +101,20 @@ string_newtype!(Region);
 /// The parts of an ARN that Sekisho compares: `arn:<partition>:<service>:<region>:<account>:<resource>`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Arn<'a> {
-    /// `aws`, `aws-cn`, `aws-us-gov`.
+    /// The partition: `aws`, `aws-cn`, `aws-us-gov`, …
     pub partition: &'a str,
-    /// Such as `codecommit`.
+    /// The service, such as `codecommit`.
     pub service: &'a str,
-    /// Empty for global services.
+    /// The region. It is empty for global services.
     pub region: &'a str,
-    /// Empty where the service leaves it out (S3 buckets).
+    /// The account id. It is empty for services that leave it out, such as S3.
     pub account: &'a str,
-    /// All that follows, further colons included.
+    /// The rest, which may contain colons.
     pub resource: &'a str,
 }
 
 impl<'a> Arn<'a> {
-    /// Splits an ARN; `None` where the text is not one.
+    /// Splits an ARN. Returns `None` if the text is not an ARN.
     #[must_use]
     pub fn parse(text: &'a str) -> Option<Self> {
         let mut parts = text.splitn(6, ':');
@@ -137,30 +137,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn account_ids_are_twelve_digits() {
+    fn an_account_id_has_twelve_digits() {
         assert_eq!("012345678901".parse::<AccountId>().unwrap().as_str(), "012345678901");
-        for bad in ["", "12345678901", "1234567890123", "12345678901a", "１２３４５６７８９０１２", " 12345678901"]
+        for malformed in
+            ["", "12345678901", "1234567890123", "12345678901a", "１２３４５６７８９０１２", " 12345678901"]
         {
-            assert!(bad.parse::<AccountId>().is_err(), "{bad}");
+            assert!(malformed.parse::<AccountId>().is_err(), "{malformed}");
         }
     }
 
     #[test]
-    fn regions_look_like_regions() {
-        for good in ["ap-northeast-1", "us-gov-west-1", "eu-central-2", "us-iso-east-1"] {
-            assert!(good.parse::<Region>().is_ok(), "{good}");
+    fn a_region_has_a_partition_places_and_a_number() {
+        for valid in ["ap-northeast-1", "us-gov-west-1", "eu-central-2", "us-iso-east-1"] {
+            assert!(valid.parse::<Region>().is_ok(), "{valid}");
         }
-        for bad in ["", "tokyo", "ap_northeast_1", "ap-northeast", "AP-NORTHEAST-1", "ap--1", "ap-northeast-1 ", "*"] {
-            assert!(bad.parse::<Region>().is_err(), "{bad}");
+        for malformed in
+            ["", "tokyo", "ap_northeast_1", "ap-northeast", "AP-NORTHEAST-1", "ap--1", "ap-northeast-1 ", "*"]
+        {
+            assert!(malformed.parse::<Region>().is_err(), "{malformed}");
         }
     }
 
     #[test]
-    fn arns_are_split_into_six() {
+    fn an_arn_has_six_parts() {
         let arn = Arn::parse("arn:aws:logs:ap-northeast-1:111111111111:log-group:/a:b").unwrap();
         assert_eq!((arn.service, arn.account, arn.resource), ("logs", "111111111111", "log-group:/a:b"));
-        for bad in ["", "arn:aws:s3", "urn:aws:a:b:c:d", "arn:aws:s3:::"] {
-            assert!(Arn::parse(bad).is_none(), "{bad}");
+        for malformed in ["", "arn:aws:s3", "urn:aws:a:b:c:d", "arn:aws:s3:::"] {
+            assert!(Arn::parse(malformed).is_none(), "{malformed}");
         }
     }
 }

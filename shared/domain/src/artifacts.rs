@@ -1,18 +1,19 @@
-//! `[artifacts]`: what to do with an artifact that is not under the right key.
+//! `[artifacts]`: the repair of artifacts that are encrypted with a wrong key.
 
 use serde::{Deserialize, Deserializer};
 
 use crate::account::{AccountId, Arn};
 
-/// How an artifact under the wrong key of our own account is mended.
+/// How artifact-checker repairs an artifact that is encrypted with a wrong key of its own account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Repair {
-    /// `UpdateObjectEncryption` in place; falls back to a copy where S3 refuses it and a copy is safe.
+    /// Changes the key in place with `UpdateObjectEncryption`. If S3 refuses that and a copy is safe, copies the
+    /// object.
     Update,
-    /// A copy onto itself under the right key: a new version.
+    /// Copies the object onto itself with the right key, which makes a new version.
     Copy,
-    /// Say so and leave it.
+    /// Reports the artifact and does not change it.
     Report,
 }
 
@@ -20,9 +21,9 @@ pub enum Repair {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Artifacts {
-    /// What to do.
+    /// The repair.
     pub repair: Repair,
-    /// ARN of the role as which readability is proven; without one the function reads as itself.
+    /// The ARN of the role that must be able to read the artifact. Without one, the function checks with its own role.
     #[serde(default, deserialize_with = "role_arn")]
     pub consumer_role: Option<String>,
 }
@@ -46,13 +47,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_consumers_role_names_its_account() {
+    fn a_consumer_role_is_the_arn_of_a_role_with_an_account() {
         let read = |arn: &str| toml::from_str::<Artifacts>(&format!("repair = \"copy\"\nconsumer_role = \"{arn}\""));
         assert!(read("arn:aws:iam::222222222222:role/build/reader").is_ok());
-        for bad in
+        for malformed in
             ["arn:aws:iam:::role/build", "arn:aws:iam::22222222222:role/build", "arn:aws:iam::222222222222:user/a"]
         {
-            assert!(read(bad).unwrap_err().to_string().contains("arn:aws:iam::<account>:role/<name>"), "{bad}");
+            assert!(
+                read(malformed).unwrap_err().to_string().contains("arn:aws:iam::<account>:role/<name>"),
+                "{malformed}"
+            );
         }
     }
 }

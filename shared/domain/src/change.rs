@@ -1,16 +1,16 @@
-//! A change of a branch or tag, and the event that carries it to another account.
+//! A change of a branch or tag, and the event that relays it to another account.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::account::{AccountId, Arn, Malformed, string_newtype};
 
-/// `source` of the relayed event; `aws.*` is reserved by EventBridge.
+/// The `source` of the relayed event. EventBridge reserves `aws.*` for AWS.
 pub const RELAY_SOURCE: &str = "sekisho.relay";
-/// `detail-type` of the relayed event.
+/// The `detail-type` of the relayed event.
 pub const RELAY_DETAIL_TYPE: &str = "Source Change";
 /// The version of the relayed event that this code writes and reads.
-pub const RELAY_VERSION: u64 = 1;
+const RELAY_VERSION: u64 = 1;
 
 /// A commit id: 40 hexadecimal digits in lower case.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -37,18 +37,18 @@ pub struct RepositoryArn(String);
 impl TryFrom<String> for RepositoryArn {
     type Error = Malformed;
     fn try_from(value: String) -> Result<Self, Malformed> {
-        let fine = Arn::parse(&value).is_some_and(|arn| {
+        let is_valid = Arn::parse(&value).is_some_and(|arn| {
             arn.service == "codecommit"
                 && !arn.region.is_empty()
                 && arn.account.parse::<AccountId>().is_ok()
                 && is_repository_name(arn.resource)
         });
-        if fine { Ok(Self(value)) } else { Err(Malformed::new(&value, "the ARN of a CodeCommit repository")) }
+        if is_valid { Ok(Self(value)) } else { Err(Malformed::new(&value, "the ARN of a CodeCommit repository")) }
     }
 }
 string_newtype!(RepositoryArn);
 
-/// CodeCommit's rule: 1 to 100 letters, digits, `.`, `_` and `-`.
+/// CodeCommit allows 1 to 100 letters, digits, `.`, `_` and `-`.
 fn is_repository_name(name: &str) -> bool {
     (1..=100).contains(&name.len())
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
@@ -58,17 +58,17 @@ impl RepositoryArn {
     /// The repository `name` of `account` in `region`.
     ///
     /// # Errors
-    /// Where `name` is no repository name.
+    /// If CodeCommit does not allow the name.
     pub fn new(partition: &str, region: &str, account: &AccountId, name: &str) -> Result<Self, Malformed> {
         Self::try_from(format!("arn:{partition}:codecommit:{region}:{account}:{name}"))
     }
 
     fn part(&self, index: usize) -> &str {
-        // Six parts are what makes it a repository's ARN.
+        // A `RepositoryArn` always has six parts.
         self.0.splitn(6, ':').nth(index).unwrap_or_default()
     }
 
-    /// The owner's account id.
+    /// The id of the account that owns the repository.
     #[must_use]
     pub fn account(&self) -> &str {
         self.part(4)
@@ -81,13 +81,13 @@ impl RepositoryArn {
     }
 }
 
-/// What a reference is; routes tell the two apart.
+/// The kind of a reference. A route has globs for each kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RefKind {
-    /// `refs/heads/…`: has a head that can be read.
+    /// `refs/heads/…`. CodeCommit's API can read its head.
     Branch,
-    /// `refs/tags/…`: has no head to read with CodeCommit's API.
+    /// `refs/tags/…`. CodeCommit's API cannot read the commit of a tag.
     Tag,
 }
 
@@ -96,8 +96,8 @@ pub enum RefKind {
 #[serde(try_from = "String", into = "String")]
 pub struct GitRef(String);
 
-/// Bytes of a branch's or tag's name. DynamoDB takes 1,024 in a sort key, which with a pipeline's row also holds the
-/// repository's ARN; 256 characters of four bytes would be 1,024 already.
+/// The longest name of a branch or tag, in bytes. The sort key of a pipeline's row holds the repository's ARN and the
+/// reference, and DynamoDB allows 1,024 bytes for it. The 256 characters that CodeCommit allows could take all of them.
 const NAME_BYTES: usize = 800;
 
 impl TryFrom<String> for GitRef {
@@ -105,65 +105,68 @@ impl TryFrom<String> for GitRef {
     fn try_from(value: String) -> Result<Self, Malformed> {
         let name = value.strip_prefix("refs/heads/").or_else(|| value.strip_prefix("refs/tags/"));
         if name.is_some_and(|name| name.len() > NAME_BYTES) {
-            Err(Malformed::new(&value, "a reference that the ledger can hold: its name has at most 800 bytes of UTF-8"))
-        // git forbids control characters in references; CodeCommit names have at most 256 characters.
+            Err(Malformed::new(
+                &value,
+                "a reference that the ledger can hold: use a name with at most 800 bytes of UTF-8",
+            ))
+        // git forbids control characters and spaces in references. CodeCommit allows at most 256 characters.
         } else if name.is_some_and(|n| {
             !n.is_empty() && n.chars().count() <= 256 && !n.chars().any(|c| c.is_control() || c == ' ')
         }) {
             Ok(Self(value))
         } else {
-            Err(Malformed::new(&value, "a full reference: `refs/heads/<branch>` or `refs/tags/<tag>`"))
+            Err(Malformed::new(&value, "a full reference: write `refs/heads/<branch>` or `refs/tags/<tag>`"))
         }
     }
 }
 string_newtype!(GitRef);
 
 impl GitRef {
-    /// The branch of that name.
+    /// The reference of a branch.
     ///
     /// # Errors
-    /// Where git would not take the name.
+    /// If git or CodeCommit does not allow the name, or the ledger cannot hold it.
     pub fn branch(name: &str) -> Result<Self, Malformed> {
         Self::try_from(format!("refs/heads/{name}"))
     }
 
-    /// Branch or tag.
+    /// The kind, according to the prefix.
     #[must_use]
     pub fn kind(&self) -> RefKind {
         if self.0.starts_with("refs/heads/") { RefKind::Branch } else { RefKind::Tag }
     }
 
-    /// The name without its prefix.
+    /// The name of the branch or tag, without the prefix.
     #[must_use]
     pub fn name(&self) -> &str {
         self.0.strip_prefix("refs/heads/").or_else(|| self.0.strip_prefix("refs/tags/")).unwrap_or(&self.0)
     }
 }
 
-/// A reference now points at a commit.
+/// A change: the reference points at a new commit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
-    /// Branch or tag; must agree with `ref`.
+    /// The kind of the reference. It must agree with `ref`.
     pub kind: RefKind,
-    /// Which repository.
+    /// The ARN of the repository.
     pub repository: RepositoryArn,
     /// The full reference.
     #[serde(rename = "ref")]
     pub git_ref: GitRef,
-    /// Where it points.
+    /// The commit that the reference points at.
     pub commit: CommitId,
-    /// Where it pointed when a change of it was last relayed.
+    /// The commit of the last relayed change of this reference, if there was one.
     pub previous: Option<CommitId>,
-    /// Grows with every change of this reference, so that receivers can tell late from new.
+    /// A number that grows with every change of this reference. A receiver recognizes a late event by it.
     pub sequence: u64,
-    /// ARN of who changed it, where the event said so.
+    /// The ARN of the user or role that made the change, if the event names one.
     pub actor: Option<String>,
-    /// Id of the event that told of it; none when the reconcile found it.
+    /// The id of CodeCommit's event. `None` if the reconcile found the change.
     pub event: Option<String>,
 }
 
 impl Change {
-    /// Hex SHA-256 of repository ARN, full reference, sequence and commit, joined by newlines.
+    /// The change's id: the hex SHA-256 of repository ARN, full reference, sequence and commit, joined by newlines.
     #[must_use]
     pub fn id(&self) -> String {
         let text = format!("{}\n{}\n{}\n{}", self.repository, self.git_ref, self.sequence, self.commit);
@@ -171,54 +174,57 @@ impl Change {
     }
 }
 
-/// The `detail` of the relayed event, version 1. Unknown fields are let through: optional ones come without a new version.
+/// The `detail` of the relayed event, version 1. Unknown fields are ignored, because a new optional field does not make
+/// a new version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceChange {
-    /// Always [`RELAY_VERSION`].
+    /// The version of the format, always 1.
     pub version: u64,
-    /// [`Change::id`].
+    /// The value of [`Change::id`].
     pub id: String,
     /// The change.
     pub change: Change,
-    /// The receiver's pipelines that the change concerns: narrows what the receiver's own routes allow, and never widens it.
+    /// The names of the receiver's pipelines that the change concerns. The list can narrow the selection that the
+    /// receiver's own routes make, and never widens it.
     pub pipelines: Vec<String>,
 }
 
-/// Why a relayed event is not believed. Each names the field.
+/// Why a relayed event is not trusted. The message names the field.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Untrusted {
-    /// Not an object, a missing field, or a field of the wrong shape.
+    /// The detail is not an object, or a field is missing or malformed.
     #[error("detail.{path}: {reason}")]
     Shape {
-        /// Where, such as `change.commit`.
+        /// The path of the field, such as `change.commit`.
         path: String,
-        /// What is wrong there.
+        /// What is wrong with the field.
         reason: String,
     },
-    /// Written by a newer relay.
+    /// The version is not 1: another version of event-relay wrote the event.
     #[error(
-        "detail.version is {0}, and this function reads version {RELAY_VERSION}: deploy the current stack to this account"
+        "detail.version is {0}, and this function reads only version {RELAY_VERSION}: \
+         deploy the current stack to this account"
     )]
     Version(String),
-    /// The id is not the one of this change.
-    #[error("detail.id does not belong to the change that it came with")]
+    /// The id was not computed from this change.
+    #[error("detail.id does not belong to detail.change")]
     Id,
     /// `kind` and `ref` contradict each other.
-    #[error("detail.change.kind does not fit detail.change.ref")]
+    #[error("detail.change.kind contradicts detail.change.ref")]
     Kind,
 }
 
 impl SourceChange {
-    /// The event for `change`, for these pipelines of its receiver.
+    /// The event about `change`, for these pipelines of the receiver.
     #[must_use]
     pub fn new(change: Change, pipelines: Vec<String>) -> Self {
         Self { version: RELAY_VERSION, id: change.id(), change, pipelines }
     }
 
-    /// Reads and verifies a `detail`.
+    /// Parses and verifies a `detail`.
     ///
     /// # Errors
-    /// [`Untrusted`] names what was wrong. The version is looked at first: the shape of another one is not ours to judge.
+    /// [`Untrusted`] names the field. The version is checked first, because another version may have another shape.
     pub fn parse(detail: &str) -> Result<Self, Untrusted> {
         #[derive(Deserialize)]
         struct Version {
@@ -240,7 +246,7 @@ impl SourceChange {
 }
 
 fn from_json<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Untrusted> {
-    // Of an array the elements would be read as the fields in their order.
+    // serde would read the elements of an array as the fields in their order.
     if !text.trim_start().starts_with('{') {
         return Err(Untrusted::Shape { path: ".".to_owned(), reason: "not an object".to_owned() });
     }
@@ -273,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_believed() {
+    fn a_written_event_can_be_read() {
         let event = SourceChange::new(change(), vec!["shop".into()]);
         let wire = serde_json::to_string(&event).unwrap();
         assert_eq!(SourceChange::parse(&wire).unwrap(), event);
@@ -283,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_field_is_no_error() {
+    fn unknown_fields_are_ignored() {
         let mut json = serde_json::to_value(SourceChange::new(change(), vec![])).unwrap();
         json["later"] = serde_json::json!({"more": true});
         json["change"]["later"] = serde_json::json!(1);
@@ -291,9 +297,9 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_hold_is_refused_by_name() {
+    fn a_wrong_field_is_refused_and_named() {
         type Spoil = fn(&mut serde_json::Value);
-        let good = serde_json::to_value(SourceChange::new(change(), vec![])).unwrap();
+        let valid = serde_json::to_value(SourceChange::new(change(), vec![])).unwrap();
         let cases: [(Spoil, &str); 8] = [
             (|j| j["version"] = 2.into(), "version is 2"),
             (|j| j["version"] = "1".into(), "version is \"1\""),
@@ -304,11 +310,11 @@ mod tests {
             (|j| j["change"]["ref"] = "main".into(), "detail.change.ref"),
             (|j| drop(j["change"].as_object_mut().unwrap().remove("repository")), "repository"),
         ];
-        for (spoil, says) in cases {
-            let mut json = good.clone();
+        for (spoil, name) in cases {
+            let mut json = valid.clone();
             spoil(&mut json);
             let error = SourceChange::parse(&json.to_string()).unwrap_err().to_string();
-            assert!(error.contains(says), "{error} should name {says}");
+            assert!(error.contains(name), "{error} should name {name}");
         }
         assert!(SourceChange::parse("[]").is_err());
         assert!(SourceChange::parse("[1]").unwrap_err().to_string().contains("not an object"));
@@ -316,17 +322,17 @@ mod tests {
     }
 
     #[test]
-    fn references_are_full() {
+    fn a_reference_has_its_prefix_and_a_valid_name() {
         assert_eq!("refs/heads/release/1".parse::<GitRef>().unwrap().name(), "release/1");
         assert_eq!("refs/tags/v1".parse::<GitRef>().unwrap().kind(), RefKind::Tag);
-        for bad in ["main", "refs/heads/", "refs/notes/x", "refs/heads/a b", "refs/heads/a\nb"] {
-            assert!(bad.parse::<GitRef>().is_err(), "{bad:?}");
+        for malformed in ["main", "refs/heads/", "refs/notes/x", "refs/heads/a b", "refs/heads/a\nb"] {
+            assert!(malformed.parse::<GitRef>().is_err(), "{malformed:?}");
         }
     }
 
-    /// With the ARN in front such a name outgrew DynamoDB's sort key, and every retry failed alike.
+    /// Otherwise the sort key would be too long for DynamoDB, and every retry would fail again.
     #[test]
-    fn a_reference_of_more_bytes_than_a_row_can_be_named_by_is_refused_with_the_reason() {
+    fn a_reference_with_too_many_bytes_for_a_sort_key_is_refused() {
         let long = format!("refs/heads/{}", "\u{20000}".repeat(256));
         assert!(long.parse::<GitRef>().unwrap_err().to_string().contains("800 bytes"));
         assert!(format!("refs/heads/{}", "\u{20000}".repeat(200)).parse::<GitRef>().is_ok());

@@ -1,8 +1,9 @@
-//! `sekisho.toml`: one file for all accounts, in sections that are checked apart.
+//! `sekisho.toml`: one file for all accounts. Each section is checked separately.
 //!
-//! Each function reads the section that it uses, so that a mistyped route never keeps a person out of production.
-//! Only the route functions mind a top-level key that nobody knows: it may be a mistyped `[[route]]`, while a
-//! mistyped `[access]` or `[artifacts]` is missed by the function that needs it.
+//! Each function reads only the section that it uses, so that a mistake in a route never keeps a person out of
+//! production. Only the functions that read routes reject an unknown top-level key, because it may be a mistyped
+//! `[[route]]`. If `[access]` or `[artifacts]` is mistyped, the function that needs the section reports that it is
+//! missing.
 
 use serde::de::DeserializeOwned;
 
@@ -14,19 +15,19 @@ const ROUTE: &str = "route";
 const ACCESS: &str = "access";
 const ARTIFACTS: &str = "artifacts";
 
-/// The configuration cannot be used. Says which file, where in it, what is wrong and what to do.
+/// The configuration file or the environment cannot be used. The message names the place and says what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{file}: {key}: {reason}")]
 pub struct Misconfigured {
-    /// The file's name, or `environment`.
+    /// The name of the file, or `environment`.
     pub file: String,
-    /// The key's path, such as `route[0].target[1].account`, or `line 3, column 5` where the file is no TOML.
+    /// The path of the key, such as `route[0].target[1].account`, or `line 3, column 5` if the file is not TOML.
     pub key: String,
-    /// What is wrong and what to write instead.
+    /// What is wrong, and what to write instead.
     pub reason: String,
 }
 
-/// A file that is TOML; its sections are not checked yet.
+/// A file that is valid TOML, and whose sections are not checked yet.
 #[derive(Debug, Clone)]
 pub struct Document {
     file: String,
@@ -34,10 +35,10 @@ pub struct Document {
 }
 
 impl Document {
-    /// Reads the TOML; `file` is the name for messages.
+    /// Parses the TOML. Messages call the file `file`.
     ///
     /// # Errors
-    /// Where the text is no TOML, with line and column.
+    /// If the text is not TOML. The key is the line and the column.
     pub fn parse(file: &str, text: &str) -> Result<Self, Misconfigured> {
         match text.parse::<toml::Table>() {
             Ok(table) => Ok(Self { file: file.to_owned(), table }),
@@ -57,7 +58,7 @@ impl Document {
     /// The `[[route]]` entries.
     ///
     /// # Errors
-    /// Where one is missing or wrong, or a top-level key is unknown.
+    /// If there is no route, a route is wrong, or a top-level key is unknown.
     pub fn routes(&self) -> Result<Routes, Misconfigured> {
         if let Some(unknown) = self.table.keys().find(|key| ![ROUTE, ACCESS, ARTIFACTS].contains(&key.as_str())) {
             return Err(self.wrong(
@@ -66,31 +67,31 @@ impl Document {
             ));
         }
         let routes: Routes = self.section(ROUTE)?;
-        routes.check().map_err(|(key, reason)| self.wrong(&key, reason))?;
+        routes.check().map_err(|mistake| self.wrong(&mistake.key, mistake.reason))?;
         Ok(routes)
     }
 
     /// The `[access]` section.
     ///
     /// # Errors
-    /// Where it is missing or wrong.
+    /// If the section is missing or wrong.
     pub fn access(&self) -> Result<Access, Misconfigured> {
         let access: Access = self.section(ACCESS)?;
-        access.check().map_err(|(key, reason)| self.wrong(&key, reason))?;
+        access.check().map_err(|mistake| self.wrong(&mistake.key, mistake.reason))?;
         Ok(access)
     }
 
     /// The `[artifacts]` section.
     ///
     /// # Errors
-    /// Where it is missing or wrong.
+    /// If the section is missing or wrong.
     pub fn artifacts(&self) -> Result<Artifacts, Misconfigured> {
         self.section(ARTIFACTS)
     }
 
     fn section<T: DeserializeOwned>(&self, name: &str) -> Result<T, Misconfigured> {
         let Some(value) = self.table.get(name) else {
-            return Err(self.wrong(name, "missing: add the section, as the example in the README has it"));
+            return Err(self.wrong(name, "missing: add the section, as in the README's example"));
         };
         serde_path_to_error::deserialize(value.clone()).map_err(|error| {
             let path = error.path().to_string();
@@ -119,16 +120,16 @@ mod tests {
     }
 
     #[test]
-    fn the_committed_file_is_whole() {
+    fn the_committed_file_has_every_section() {
         let document = read(COMMITTED);
         assert_eq!(document.routes().unwrap().len(), 1);
         assert_eq!(document.access().unwrap().max_minutes.get(), 480);
         assert_eq!(document.artifacts().unwrap().repair, crate::artifacts::Repair::Update);
     }
 
-    /// Each spoils the committed file in one place, and is told where.
+    /// Each case changes the committed file in one place.
     #[test]
-    fn a_mistake_in_a_route_is_told_and_stops_only_the_routes() {
+    fn a_mistake_in_a_route_is_named_and_affects_no_other_section() {
         let cases = [
             (r"branches   = ", "branchs = ", "route[0].branchs", "unknown field"),
             (r#"account  = "222222222222""#, r#"account = "22222222222""#, "route[0].target[0].account", "12 digits"),
@@ -142,22 +143,20 @@ mod tests {
             (r#"action   = "Source""#, "", "route[0].target[0]", "missing field `action`"),
             ("[[route]] ", "[[routes]] ", "routes", "unknown key"),
         ];
-        for (from, to, key, says) in cases {
-            let text = COMMITTED.replacen(from, to, 1).replace(
-                "[[route.target]]",
-                if to.contains("routes") { "[[routes.target]]" } else { "[[route.target]]" },
-            );
-            assert_ne!(text, COMMITTED, "{from}");
-            let document = read(&text);
+        for (from, to, key, text) in cases {
+            let target = if to.contains("routes") { "[[routes.target]]" } else { "[[route.target]]" };
+            let config = COMMITTED.replacen(from, to, 1).replace("[[route.target]]", target);
+            assert_ne!(config, COMMITTED, "{from}");
+            let document = read(&config);
             let error = document.routes().unwrap_err();
             assert!(error.key.starts_with(key), "{error} should be at {key}");
-            assert!(error.reason.contains(says), "{error} should say {says}");
+            assert!(error.reason.contains(text), "{error} should contain {text}");
             assert!(document.access().is_ok() && document.artifacts().is_ok());
         }
     }
 
     #[test]
-    fn a_mistake_in_access_is_told_and_stops_only_access() {
+    fn a_mistake_in_access_is_named_and_affects_no_other_section() {
         let cases = [
             ("default_minutes = 180", "default_minutes = 0", "access.default_minutes", "1"),
             ("default_minutes = 180", "default_minutes = 481", "access.default_minutes", "max_minutes"),
@@ -180,19 +179,19 @@ mod tests {
             ("require_mfa = true", "require_mfa = \"yes\"", "access.profiles.read-only.require_mfa", "boolean"),
             ("require_mfa = true", "require_mfs = true", "access.profiles.read-only.require_mfs", "unknown field"),
         ];
-        for (from, to, key, says) in cases {
-            let text = COMMITTED.replacen(from, to, 1);
-            assert_ne!(text, COMMITTED, "{from}");
-            let document = read(&text);
+        for (from, to, key, text) in cases {
+            let config = COMMITTED.replacen(from, to, 1);
+            assert_ne!(config, COMMITTED, "{from}");
+            let document = read(&config);
             let error = document.access().unwrap_err();
             assert!(error.key.starts_with(key), "{error} should be at {key}");
-            assert!(error.reason.contains(says), "{error} should say {says}");
+            assert!(error.reason.contains(text), "{error} should contain {text}");
             assert!(document.routes().is_ok() && document.artifacts().is_ok());
         }
     }
 
     #[test]
-    fn a_missing_section_is_told() {
+    fn a_missing_section_is_named() {
         let document = read("");
         assert_eq!(document.routes().unwrap_err().key, "route");
         assert_eq!(document.access().unwrap_err().key, "access");
@@ -200,13 +199,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_toml_is_told_by_line() {
+    fn a_file_that_is_not_toml_is_reported_with_line_and_column() {
         let error = Document::parse("sekisho.toml", "[access]\nmax_minutes = = 3\n").unwrap_err();
         assert_eq!(error.key, "line 2, column 15");
     }
 
     #[test]
-    fn artifacts_know_three_repairs() {
+    fn an_unknown_repair_or_a_malformed_role_is_reported() {
         assert!(read("[artifacts]\nrepair = \"mend\"").artifacts().unwrap_err().reason.contains("update"));
         assert!(
             read("[artifacts]\nrepair = \"copy\"\nconsumer_role = \"arn:aws:iam::222222222222:role/build\"")

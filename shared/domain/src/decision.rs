@@ -1,45 +1,46 @@
-//! Every event ends in a decision with a reason: returned, logged and kept in the ledger in this one shape.
+//! Every event ends in a decision with a reason. The function returns it, logs it and stores it in the ledger, always
+//! in the same shape.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-/// What was decided, why, and about what.
+/// A decision: its outcome, its reason and its subject.
 ///
-/// Written as one flat JSON object: `{"outcome": "relayed", "reason": "…", "repository": "…", …}`.
+/// Its JSON is one flat object: `{"outcome": "relayed", "reason": "…", "repository": "…", …}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Decision<Outcome> {
-    /// One of the function's outcomes.
+    /// One of the function's outcomes. Programs compare outcomes and never reasons.
     pub outcome: Outcome,
-    /// One sentence for people.
+    /// One sentence for people, with at most 1,001 characters.
     pub reason: String,
-    /// What it concerns: names and values, such as `repository`, `ref`, `commit`, `pipeline`.
+    /// The subject as names and values, such as `repository`, `ref`, `commit` and `pipeline`.
     #[serde(flatten)]
     pub concerns: BTreeMap<&'static str, String>,
 }
 
-/// Characters of a reason that are kept: it may quote a stranger, and DynamoDB takes 400 KB a row.
-const REASON: usize = 1_000;
+/// The longest reason, in characters. A reason may quote text from outside, and a row of DynamoDB holds 400 KB.
+const LONGEST_REASON: usize = 1_000;
 
 impl<Outcome> Decision<Outcome> {
-    /// A decision that concerns nothing yet. A reason of more than 1,000 characters ends in `…`.
+    /// A decision without a subject. A reason of more than 1,000 characters is cut and ends in `…`.
     pub fn new(outcome: Outcome, reason: impl Into<String>) -> Self {
         let mut reason = reason.into();
-        if let Some((end, _)) = reason.char_indices().nth(REASON) {
+        if let Some((end, _)) = reason.char_indices().nth(LONGEST_REASON) {
             reason.truncate(end);
             reason.push('…');
         }
         Self { outcome, reason, concerns: BTreeMap::new() }
     }
 
-    /// Adds what it concerns.
+    /// Adds a name and a value to the subject.
     #[must_use]
     pub fn about(mut self, what: &'static str, value: impl Into<String>) -> Self {
         self.concerns.insert(what, value.into());
         self
     }
 
-    /// Adds what it concerns, where there is such a thing.
+    /// Adds a name and a value to the subject, if there is a value.
     #[must_use]
     pub fn about_some(self, what: &'static str, value: Option<impl Into<String>>) -> Self {
         match value {
@@ -49,10 +50,10 @@ impl<Outcome> Decision<Outcome> {
     }
 }
 
-/// What a function that events drive returns: `{"decisions": [ … ]}`.
+/// The answer of a function that is driven by events: `{"decisions": [ … ]}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Decisions<Outcome> {
-    /// In the order in which they were taken.
+    /// The decisions, in the order in which the function made them.
     pub decisions: Vec<Decision<Outcome>>,
 }
 
@@ -61,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reason_that_quotes_a_flood_is_cut() {
+    fn a_long_reason_is_cut() {
         let cut = Decision::new("refused", "関".repeat(400_000)).reason;
         assert_eq!((cut.chars().count(), cut.ends_with('…')), (1_001, true));
         assert_eq!(Decision::new("refused", "関".repeat(1_000)).reason.chars().count(), 1_000);

@@ -1,6 +1,7 @@
-//! What Sekisho knows and decides: accounts, changes, routes, access profiles, decisions.
+//! The values and rules that several functions share: accounts, changes, routes, access profiles, decisions, notices.
 //!
-//! Pure values and functions. No AWS SDK, no async runtime, no clock, no environment: whoever calls brings the facts.
+//! Everything here is pure: no AWS SDK, no async runtime, no clock, no environment. The caller passes all facts as
+//! values.
 
 pub mod access;
 pub mod account;
@@ -9,6 +10,7 @@ pub mod change;
 pub mod config;
 pub mod decision;
 pub mod envelope;
+mod mistake;
 pub mod notice;
 pub mod route;
 pub mod slack;

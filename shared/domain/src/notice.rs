@@ -1,4 +1,4 @@
-//! A message for people, in the shapes that the topic's subscribers show.
+//! A notice to people, in the formats that the topic's subscribers show: mail and Slack.
 
 use std::collections::BTreeMap;
 
@@ -6,41 +6,42 @@ use serde_json::json;
 
 use crate::slack;
 
-/// Chatbot's custom notifications have room for 8,000 characters of description; what is left out is in the mail.
-const DESCRIPTION: usize = 7_500;
+/// The longest description for Slack, in characters. A custom notification of Chatbot holds 8,000. The mail has all
+/// lines.
+const LONGEST_DESCRIPTION: usize = 7_500;
 
-/// What people are told without having asked.
+/// A message that is sent to people without their request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Notice {
     /// One short line.
     pub title: String,
-    /// What there is to say; text from elsewhere stands in it as it came.
+    /// The text. It may contain text from outside, which the formats below escape.
     pub lines: Vec<String>,
-    /// Where to look: label and address.
+    /// A link for more information: its label and its address.
     pub link: Option<(String, String)>,
-    /// What the buttons below it know: Chatbot's custom actions read their variables from here.
+    /// The variables for Chatbot's custom actions, which are the buttons below the message.
     pub context: BTreeMap<&'static str, String>,
 }
 
 impl Notice {
-    /// The mail's subject: SNS takes up to 99 characters of ASCII.
+    /// The subject of the mail. SNS accepts up to 99 ASCII characters.
     #[must_use]
     pub fn subject(&self) -> String {
         self.title.chars().map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' }).take(99).collect()
     }
 
-    /// The message, for `MessageStructure` `json`. Chatbot shows in Slack only what has the form of its custom
-    /// notifications, and drops plain text; mail is for reading.
+    /// The message for `MessageStructure` `json`. Chatbot shows only messages in the format of its custom notifications
+    /// and drops plain text, so Slack and mail get different texts.
     #[must_use]
     pub fn message(&self) -> String {
-        let mut room = DESCRIPTION;
+        let mut room = LONGEST_DESCRIPTION;
         let fits = |line: &String| {
             room = room.saturating_sub(line.chars().count() + 1);
             room > 0
         };
         let mut shown: Vec<String> = self.lines.iter().map(|line| slack::shown(line)).take_while(fits).collect();
         if shown.len() < self.lines.len() {
-            shown.push(format!("… and {} lines more: mail and ledger have them.", self.lines.len() - shown.len()));
+            shown.push(format!("… and {} more lines: see the mail or the ledger.", self.lines.len() - shown.len()));
         }
         let mut mail: Vec<String> = self.lines.iter().map(|line| slack::on_one_line(line)).collect();
         if let Some((label, address)) = &self.link {
@@ -87,19 +88,20 @@ mod tests {
     }
 
     #[test]
-    fn a_reason_of_several_lines_is_one_line_of_a_mail() {
+    fn a_line_break_in_a_line_is_removed_from_the_mail() {
         let lines = vec!["Reason: release\nEnd time is never".into()];
         let (_, mail) = read(&Notice { title: "t".into(), lines, ..Notice::default() });
         assert_eq!(mail, "Reason: release End time is never");
     }
 
     #[test]
-    fn what_slack_has_no_room_for_is_counted() {
+    fn lines_that_do_not_fit_in_slack_are_counted() {
         let notice = Notice { title: "t".into(), lines: vec!["x".repeat(99); 200], ..Notice::default() };
         let (custom, mail) = read(&notice);
         let description = custom["content"]["description"].as_str().unwrap();
         assert!(
-            description.len() <= DESCRIPTION + 60 && description.ends_with("lines more: mail and ledger have them.")
+            description.len() <= LONGEST_DESCRIPTION + 60
+                && description.ends_with("more lines: see the mail or the ledger.")
         );
         assert_eq!(mail.lines().count(), 200);
     }

@@ -1,4 +1,4 @@
-//! `[[route]]`: which change starts which pipelines.
+//! `[[route]]`: maps a change of a reference to the pipelines that it starts.
 
 use std::cell::OnceCell;
 
@@ -7,15 +7,17 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::account::{AccountId, Malformed, Region, string_newtype};
 use crate::change::{GitRef, RefKind};
+use crate::mistake::Mistake;
 
-/// Characters of a glob. No shorter one has braces nested so deep that it can't be compiled.
+/// The longest glob, in characters. Braces in a longer glob could be nested too deeply for globset to compile.
 const LONGEST_GLOB: usize = 256;
 
-/// A glob: `*` and `?` stop at `/`, `**` does not, `{a,b}` and `[ab]` choose.
+/// A glob. `*` and `?` do not match `/`, `**` does. `{a,b}` and `[ab]` are alternatives.
 #[derive(Debug, Clone)]
 pub struct Glob {
     glob: globset::Glob,
-    /// Compiled when it is first asked: that takes longer than to read the file, and an event asks few of its globs.
+    /// The compiled glob. It is compiled at its first use: compiling all globs would take longer than reading the file,
+    /// and an event needs few of them.
     matcher: OnceCell<GlobMatcher>,
 }
 
@@ -25,7 +27,7 @@ impl Glob {
             return Err("empty: write a name or a glob".to_owned());
         }
         if pattern.chars().count() > LONGEST_GLOB {
-            return Err(format!("longer than {LONGEST_GLOB} characters: write several globs"));
+            return Err(format!("longer than {LONGEST_GLOB} characters: split it into several globs"));
         }
         match GlobBuilder::new(pattern).literal_separator(true).build() {
             Ok(glob) => Ok(Self { glob, matcher: OnceCell::new() }),
@@ -33,7 +35,7 @@ impl Glob {
         }
     }
 
-    /// Whether the whole text matches.
+    /// Whether the glob matches the whole text.
     #[must_use]
     pub fn matches(&self, text: &str) -> bool {
         match self.literal() {
@@ -42,13 +44,13 @@ impl Glob {
         }
     }
 
-    /// The pattern as written.
+    /// The pattern as it is written in the configuration.
     #[must_use]
     pub fn pattern(&self) -> &str {
         self.glob.glob()
     }
 
-    /// The pattern, where it can match nothing but itself: such a name need not be looked up in a list.
+    /// The pattern, if it is a plain name that matches only itself. The caller need not list all names to find matches.
     #[must_use]
     pub fn literal(&self) -> Option<&str> {
         Some(self.pattern()).filter(|pattern| !pattern.contains(['*', '?', '[', ']', '{', '}', '\\', '!']))
@@ -61,7 +63,7 @@ impl<'de> Deserialize<'de> for Glob {
     }
 }
 
-/// A glob over changed paths; with `!` in front it takes out again what those before it let in.
+/// A glob for changed paths. A glob with `!` in front excludes paths that an earlier glob includes.
 #[derive(Debug, Clone)]
 struct PathGlob {
     glob: Glob,
@@ -113,21 +115,21 @@ fn codepipeline_name(value: String, expected: &'static str) -> Result<String, Ma
     if is_valid { Ok(value) } else { Err(Malformed::new(&value, expected)) }
 }
 
-/// A pipeline that a change starts.
+/// A pipeline that a route starts.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Target {
-    /// The account of the pipeline.
+    /// The account that the pipeline is in.
     pub account: AccountId,
-    /// The region of the pipeline.
+    /// The region that the pipeline is in.
     pub region: Region,
-    /// The pipeline.
+    /// The pipeline's name.
     pub pipeline: PipelineName,
     /// The pipeline's source action, which is pinned to the change's commit.
     pub action: ActionName,
 }
 
-/// A change of a matching reference in a matching repository starts the targets.
+/// A route: a change of a matching reference in a matching repository starts the targets.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Route {
@@ -142,9 +144,8 @@ pub struct Route {
 }
 
 impl Route {
-    /// Whether a change of this reference concerns the route, whatever paths it touches.
-    #[must_use]
-    pub fn concerns(&self, repository: &str, git_ref: &GitRef) -> bool {
+    /// Whether the route matches this repository and reference, without regard to changed paths.
+    fn concerns(&self, repository: &str, git_ref: &GitRef) -> bool {
         let globs = match git_ref.kind() {
             RefKind::Branch => &self.branches,
             RefKind::Tag => &self.tags,
@@ -152,13 +153,13 @@ impl Route {
         self.repository.matches(repository) && globs.iter().any(|glob| glob.matches(git_ref.name()))
     }
 
-    /// Whether the changed paths have to be known to decide.
+    /// Whether the route has path globs, so that the changed paths must be known.
     #[must_use]
     pub fn looks_at_paths(&self) -> bool {
         self.paths.is_some()
     }
 
-    /// Whether one of these changed paths concerns the route: the last glob that matches a path decides about it.
+    /// Whether the route includes one of these changed paths. For each path, the last matching glob decides.
     #[must_use]
     pub fn touched_by<'p>(&self, changed: impl IntoIterator<Item = &'p str>) -> bool {
         let Some(globs) = &self.paths else { return true };
@@ -167,31 +168,32 @@ impl Route {
             .any(|path| globs.iter().rev().find(|glob| glob.glob.matches(path)).is_some_and(|glob| !glob.excludes))
     }
 
-    /// The paths' globs as they are written: what was decided by them holds as long as they stay the same.
+    /// The path globs: whether each one excludes, and its pattern. A decision that was based on them is valid as long
+    /// as they do not change.
     pub fn paths_as_written(&self) -> impl Iterator<Item = (bool, &str)> {
         self.paths.iter().flatten().map(|path| (path.excludes, path.glob.pattern()))
     }
 
-    /// The repositories' glob.
+    /// The glob for the repository's name.
     #[must_use]
     pub fn repository(&self) -> &Glob {
         &self.repository
     }
 
-    /// The branches' globs.
+    /// The globs for names of branches.
     #[must_use]
     pub fn branches(&self) -> &[Glob] {
         &self.branches
     }
 
-    /// What it starts.
+    /// The pipelines that the route starts.
     #[must_use]
     pub fn targets(&self) -> &[Target] {
         &self.targets
     }
 }
 
-/// All routes.
+/// All routes of a configuration.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(transparent)]
 pub struct Routes(Vec<Route>);
@@ -204,32 +206,28 @@ impl std::ops::Deref for Routes {
 }
 
 impl Routes {
-    /// The routes that a change of this reference concerns, whatever paths it touches.
+    /// The routes that match this repository and reference, without regard to changed paths.
     pub fn concerning<'a>(&'a self, repository: &'a str, git_ref: &'a GitRef) -> impl Iterator<Item = &'a Route> {
         self.iter().filter(move |route| route.concerns(repository, git_ref))
     }
 
-    /// What the parts cannot see of each other; key and reason of the first mistake.
-    pub(crate) fn check(&self) -> Result<(), (String, String)> {
+    /// Checks the rules that concern more than one value.
+    pub(crate) fn check(&self) -> Result<(), Mistake> {
         if self.is_empty() {
-            return Err(("route".into(), "empty: add a `[[route]]`".into()));
+            return Err(Mistake::new("route", "empty: add a `[[route]]`"));
         }
         for (i, route) in self.iter().enumerate() {
             let key = format!("route[{i}]");
             if route.branches.is_empty() && route.tags.is_empty() {
-                return Err((
-                    key,
-                    "nothing to match: add `branches` or `tags`, such as `branches = [\"main\"]`".into(),
-                ));
+                let reason = "matches nothing: add `branches` or `tags`, such as `branches = [\"main\"]`";
+                return Err(Mistake::new(key, reason));
             }
             if route.paths.as_ref().is_some_and(|paths| paths.iter().all(|path| path.excludes)) {
-                return Err((
-                    format!("{key}.paths"),
-                    "only exclusions, so that nothing matches: put `\"**\"` in front, or leave `paths` out".into(),
-                ));
+                let reason = "has only exclusions and matches nothing: put `\"**\"` in front, or remove `paths`";
+                return Err(Mistake::new(format!("{key}.paths"), reason));
             }
             if route.targets.is_empty() {
-                return Err((format!("{key}.target"), "empty: add a `[[route.target]]`".into()));
+                return Err(Mistake::new(format!("{key}.target"), "empty: add a `[[route.target]]`"));
             }
         }
         Ok(())
@@ -243,7 +241,8 @@ mod tests {
 
     fn routes(head: &str) -> Routes {
         let text = format!(
-            "[[route]]\n{head}\n[[route.target]]\naccount=\"222222222222\"\nregion=\"ap-northeast-1\"\npipeline=\"p\"\naction=\"Source\"\n"
+            "[[route]]\n{head}\n[[route.target]]\naccount=\"222222222222\"\nregion=\"ap-northeast-1\"\n\
+             pipeline=\"p\"\naction=\"Source\"\n"
         );
         Document::parse("sekisho.toml", &text).unwrap().routes().unwrap()
     }
@@ -253,14 +252,14 @@ mod tests {
     }
 
     #[test]
-    fn every_glob_that_is_taken_can_be_compiled() {
+    fn every_accepted_glob_can_be_compiled() {
         let nested = |before: &str, inner: &str, after: &str| {
             let times = (LONGEST_GLOB - inner.len()) / (before.len() + after.len());
             before.repeat(times) + inner + &after.repeat(times)
         };
         let deepest = [("{", "}"), ("{,", "}"), ("{a,", "}"), ("{,a?", "}"), ("{*,", "}"), ("{[ab],*", "?}")];
         for pattern in deepest.map(|(before, after)| nested(before, "a", after)) {
-            // Compiled now, or it panics.
+            // `matches` compiles the glob, and panics if it cannot.
             assert!(!Glob::new(&pattern).unwrap().matches("/"), "{pattern}");
         }
         let wide = Glob::new(&"?".repeat(LONGEST_GLOB)).unwrap();
@@ -270,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_what_globset_takes_for_it() {
+    fn a_literal_matches_the_same_texts_as_globset() {
         for name in ["main", "release/1", "Main", "a b", "a,b", "あ", "@^~.$(|)+", "-"] {
             let glob = Glob::new(name).unwrap();
             assert_eq!(glob.literal(), Some(name));
@@ -281,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn globs_stop_at_slashes() {
+    fn single_stars_do_not_match_slashes() {
         let head = "repository = \"shop-*\"\nbranches = [\"main\", \"release/*\", \"team/**\"]";
         assert!(concerns(head, "shop-api", "refs/heads/main"));
         assert!(concerns(head, "shop-api", "refs/heads/release/1"));
@@ -293,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn branches_never_match_tags() {
+    fn branch_globs_never_match_tags() {
         assert!(!concerns("repository = \"shop\"\nbranches = [\"**\"]", "shop", "refs/tags/v1"));
         assert!(!concerns("repository = \"shop\"\ntags = [\"**\"]", "shop", "refs/heads/v1"));
         assert!(concerns("repository = \"shop\"\ntags = [\"v*\"]", "shop", "refs/tags/v1"));
@@ -312,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn a_literal_needs_no_list() {
+    fn only_a_plain_name_is_a_literal() {
         let all = routes("repository = \"shop\"\nbranches = [\"main\", \"release/*\"]");
         assert_eq!(all[0].repository().literal(), Some("shop"));
         assert_eq!(all[0].branches()[1].literal(), None);

@@ -1,23 +1,25 @@
-//! How text from elsewhere is shown in Slack.
+//! Makes text from outside safe to show in Slack.
 
-/// Longest piece of a payload that an error shows, in characters.
+/// The longest piece of a payload that an error shows, in characters.
 const QUOTED: usize = 60;
 
-/// On one line, without control characters or changes of direction: nothing in it looks like a line of ours.
+/// Puts text on one line and removes control characters and changes of direction, so that no part of it can look like a
+/// line that Sekisho wrote.
 #[must_use]
 pub fn on_one_line(text: &str) -> String {
-    let turns = |c: char| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}');
-    let breaks = |c: char| matches!(c, '\u{2028}' | '\u{2029}') || c.is_control();
-    text.chars().filter(|c| !turns(*c)).map(|c| if breaks(c) { ' ' } else { c }).collect()
+    let changes_direction =
+        |c: char| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}');
+    let is_control = |c: char| matches!(c, '\u{2028}' | '\u{2029}') || c.is_control();
+    text.chars().filter(|c| !changes_direction(*c)).map(|c| if is_control(c) { ' ' } else { c }).collect()
 }
 
-/// [`on_one_line`], with `&`, `<` and `>` escaped: so that nothing in it is a mention or a link either.
+/// [`on_one_line`], with `&`, `<` and `>` escaped, so that no part of the text is a mention or a link.
 #[must_use]
 pub fn shown(text: &str) -> String {
     on_one_line(text).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
-/// A piece of what was typed, short enough for an error.
+/// The first 60 characters of what a person typed, safe to show in an error.
 #[must_use]
 pub fn quoted(text: &str) -> String {
     let short: String = text.chars().take(QUOTED).collect();
@@ -30,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_in_it_is_markup() {
+    fn shown_text_contains_no_markup() {
         assert_eq!(
             shown("<!channel> & <https://example.com|here>"),
             "&lt;!channel&gt; &amp; &lt;https://example.com|here&gt;"
@@ -40,7 +42,7 @@ mod tests {
     }
 
     #[test]
-    fn quotes_are_short() {
+    fn quoted_text_is_short() {
         assert_eq!(quoted(&"あ".repeat(61)), "あ".repeat(60) + "…");
     }
 }

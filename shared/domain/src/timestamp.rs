@@ -1,4 +1,4 @@
-//! How points in time are written.
+//! The text and number formats of points in time.
 
 use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
@@ -8,25 +8,25 @@ const SECONDS: &[BorrowedFormatItem<'_>] = format_description!("[year]-[month]-[
 const MILLIS: &[BorrowedFormatItem<'_>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
 
-/// `2026-11-21T23:45:00Z`: what IAM's date conditions take, fractions cut off.
+/// Formats a time as `2026-11-21T23:45:00Z`, without fractions of a second. IAM's date conditions take this format.
 #[must_use]
 pub fn seconds(at: OffsetDateTime) -> String {
     write(at, SECONDS)
 }
 
-/// `2026-11-21T23:45:00.123Z`: sorts as text in the order of time.
+/// Formats a time as `2026-11-21T23:45:00.123Z`. The order of the texts is the order of the times.
 #[must_use]
 pub fn millis(at: OffsetDateTime) -> String {
     write(at, MILLIS)
 }
 
-/// Milliseconds since 1970, the unit of sequences and leases; times before 1970 are 0.
+/// Milliseconds since 1970, the unit of sequences and leases. Times before 1970 become 0.
 #[must_use]
 pub fn epoch_millis(at: OffsetDateTime) -> u64 {
     u64::try_from(at.unix_timestamp_nanos() / 1_000_000).unwrap_or(0)
 }
 
-/// Reads milliseconds since 1970; `None` if no date has this number.
+/// Converts milliseconds since 1970. Returns `None` if no date has this number.
 #[must_use]
 pub fn from_epoch_millis(millis: i64) -> Option<OffsetDateTime> {
     OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000).ok()
@@ -34,11 +34,11 @@ pub fn from_epoch_millis(millis: i64) -> Option<OffsetDateTime> {
 
 fn write(at: OffsetDateTime, format: &[BorrowedFormatItem<'_>]) -> String {
     let utc = at.to_offset(time::UtcOffset::UTC);
-    // The formats above ask only for what every date has, and writing to a string cannot fail.
+    // This cannot fail: every date has the components of the formats above, and the text is written to a string.
     utc.format(format).unwrap_or_else(|_| utc.to_string())
 }
 
-/// Reads `2026-11-21T23:45:00Z` and nothing else, as IAM policies of ours are written.
+/// Parses `2026-11-21T23:45:00Z`, the format in which Sekisho writes IAM policies. Other formats give `None`.
 #[must_use]
 pub fn parse_seconds(text: &str) -> Option<OffsetDateTime> {
     time::PrimitiveDateTime::parse(text, SECONDS).ok().map(time::PrimitiveDateTime::assume_utc)
@@ -50,7 +50,7 @@ mod tests {
     use time::macros::datetime;
 
     #[test]
-    fn written_in_utc_and_read_back() {
+    fn times_are_written_in_utc_and_can_be_read_again() {
         let at = datetime!(2026-11-22 08:45:00.987 +9);
         assert_eq!(seconds(at), "2026-11-21T23:45:00Z");
         assert_eq!(millis(at), "2026-11-21T23:45:00.987Z");

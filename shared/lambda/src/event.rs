@@ -8,8 +8,8 @@ use time::OffsetDateTime;
 
 /// The `source` of a schedule's event.
 pub const SCHEDULE_SOURCE: &str = "aws.events";
-/// The largest event that is read, in bytes. It is far above every event that Sekisho expects, and below DynamoDB's limit
-/// of 400 KB per item, so that the record of an event always fits.
+/// The size limit of an event, in bytes; larger events are refused. Every event that Sekisho expects is far smaller, and
+/// the record of an event always fits into DynamoDB's 400 KB per item.
 pub const LARGEST: usize = 256 * 1024;
 
 /// The fields around an event's `detail`. EventBridge sets `account`; the sender wrote the rest.
@@ -81,7 +81,7 @@ impl Action {
     /// Parses a payload that has an `action`. Returns `None` for every other payload.
     #[must_use]
     pub fn parse(payload: &str) -> Option<Self> {
-        // serde would read the elements of an array as the fields in their order.
+        // Accept objects only: serde would also take an array, and assign its elements to the fields in order.
         if payload.trim_start().starts_with('{') { serde_json::from_str(payload).ok() } else { None }
     }
 }
@@ -104,7 +104,7 @@ pub fn short(text: &str) -> String {
 }
 
 fn parse<'a, T: Deserialize<'a>>(whole: &str, text: &'a str) -> Result<T, String> {
-    // serde would read the elements of an array as the fields in their order.
+    // Accept objects only: serde would also take an array, and assign its elements to the fields in order.
     if !text.trim_start().starts_with('{') {
         return Err(format!("{whole}: not an object"));
     }

@@ -39,7 +39,7 @@ impl ErrorType {
 
 /// An error that ends an invocation.
 pub trait Failure: std::error::Error {
-    /// The stable type that callers see.
+    /// The `errorType` of the error.
     fn error_type(&self) -> ErrorType;
 }
 

@@ -88,8 +88,8 @@ where
         };
         answer.instrument(span).await
     }));
-    // One further thread, on which the C library looks up host names. A start needs few names, and a thread for each would
-    // cost more than looking them up in turn. A name server that does not answer delays the other names for as long as
+    // A second thread, on which the C library looks up host names. A cold start looks up few names, so a thread for each
+    // would cost more than it saves. A name server that does not answer delays the other names for as long as
     // the template's `RES_OPTIONS` allows: no timeout of the SDK frees the thread.
     tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build()?.block_on(answers)
 }

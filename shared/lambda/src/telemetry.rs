@@ -52,7 +52,7 @@ pub fn decisions<O: Serialize>(function: &str, decisions: &[Decision<O>]) {
     metrics::count_outcomes(function, decisions);
 }
 
-/// Writes a whole line, if [`start`] was called: tests of many thousand invocations print nothing.
+/// Writes one log line. Does nothing before [`start`], so that tests with thousands of invocations print nothing.
 pub(crate) fn write_object(object: &Map<String, Value>) {
     if tracing::dispatcher::has_been_set() {
         write_line(&serde_json::to_string(object).unwrap_or_default());
@@ -137,8 +137,8 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for JsonLines {
     }
 }
 
-/// The runtime logs the error that a function returns, and [`crate::serve`] has logged it already, with its type and its
-/// causes. The runtime's other events from this module report panics and have a field `error`.
+/// Whether the event is the runtime's own report of an error that a function returned. [`crate::serve`] has already logged
+/// that error, with its type and causes. The runtime's reports of panics have a field `error` and are kept.
 fn repeats_an_invocation_error(metadata: &Metadata<'_>) -> bool {
     metadata.target() == "lambda_runtime::layers::panic" && metadata.fields().field("error").is_none()
 }
@@ -189,10 +189,30 @@ impl Visit for Fields {
 mod tests {
     use std::cell::RefCell;
 
+    use aws_credential_types::Credentials;
+    use aws_credential_types::provider::SharedCredentialsProvider;
+    use aws_smithy_runtime_api::client::http::{
+        HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn,
+    };
+    use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+    use aws_smithy_types::body::SdkBody;
+    use sekisho_domain::notice::Notice;
     use serde_json::json;
     use tracing::{debug, error, info, info_span, trace};
 
     use super::*;
+    use crate::Topic;
+    use crate::aws::{BehaviorVersion, Region, SdkConfig, later};
+
+    /// A service that refuses every request.
+    #[derive(Debug)]
+    struct Refusing;
+
+    impl HttpConnector for Refusing {
+        fn call(&self, _: HttpRequest) -> HttpConnectorFuture {
+            HttpConnectorFuture::ready(Ok(HttpResponse::new(403.try_into().unwrap(), SdkBody::empty())))
+        }
+    }
 
     thread_local! {
         static LINES: RefCell<Vec<Value>> = const { RefCell::new(Vec::new()) };
@@ -254,6 +274,31 @@ mod tests {
         });
         assert_eq!(found.len(), 1);
         assert_eq!(found[0]["header"], "Bearer (secret) end");
+    }
+
+    /// The redaction is a second guard: at DEBUG, the SDK writes no secrets by itself.
+    #[test]
+    fn the_sdks_own_events_appear_at_debug_and_hold_no_secret() {
+        let credentials =
+            Credentials::new("AKIDEXAMPLE", "wJalr/XUtn+FEMI=", Some("session/token==".into()), None, "test");
+        let aws = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::v2026_01_12())
+            .region(Region::new("ap-northeast-1"))
+            .credentials_provider(SharedCredentialsProvider::new(credentials))
+            .http_client(http_client_fn(|_, _| SharedHttpConnector::new(Refusing)))
+            .build();
+        let found = lines(LevelFilter::DEBUG, &[], || {
+            let topic = Topic::new(later(&aws, aws_sdk_sns::Client::new), "arn:aws:sns:ap-northeast-1:111111111111:t");
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(topic.publish(&Notice::default())).unwrap_err();
+        });
+        assert!(
+            found.iter().any(|line| line["target"].as_str().unwrap().starts_with("aws_smithy_runtime")),
+            "{found:?}"
+        );
+        for secret in ["wJalr/XUtn+FEMI=", "session/token==", "Signature="] {
+            assert!(!serde_json::to_string(&found).unwrap().contains(secret), "{secret}: {found:?}");
+        }
     }
 
     #[test]

@@ -179,7 +179,7 @@ fn text<'i>(item: &'i Item, name: &str) -> Option<&'i str> {
 
 fn row<T: DeserializeOwned>(key: &Key, item: Item) -> Result<Row<T>, Error> {
     let unreadable = |source: Box<dyn std::error::Error + Send + Sync>| Error::Unreadable { key: key.clone(), source };
-    // Without a revision, no write could name the revision that it has read.
+    // Without a revision the row is unreadable: no later write could name the revision that it replaces.
     let revision = item.get(REVISION).and_then(|value| value.as_n().ok()).and_then(|n| n.parse().ok());
     let revision = revision.ok_or_else(|| unreadable("the field `revision` is missing".into()))?;
     let state = serde_dynamo::from_item(item).map_err(|error| unreadable(error.into()))?;

@@ -29,8 +29,8 @@ impl Lease {
 
     /// Whether an invocation holds the row. `term` is the longest lease that this kind of row gets.
     ///
-    /// A lease that ends later than a new one could was written by a wrong clock, and would block the row until then. It
-    /// counts as free.
+    /// No lease written now could end later than `term` plus the tolerance, so such a lease comes from a wrong clock. It
+    /// counts as free, because it would block the row for too long.
     #[must_use]
     pub fn is_held(self, now: OffsetDateTime, term: Duration) -> bool {
         let latest = epoch_millis(now + term + CLOCK_TOLERANCE);

@@ -1,8 +1,8 @@
 //! The ledger: one DynamoDB table per account, in which the functions keep state, leases and decisions.
 //!
 //! Every row has `pk` and `sk`. A state row also has a `revision`, which grows by one with every write. A write names the
-//! revision that its writer has read, so if two writers compete, one wins and the other reads again. A row's own field
-//! `expires` (seconds since 1970) is the table's time to live.
+//! revision that its writer has read, so if two writers compete, one wins and the other reads again. A row may
+//! have the field `expires` (seconds since 1970), which is the table's time to live.
 
 mod dynamodb;
 mod lease;
@@ -64,7 +64,7 @@ impl fmt::Display for Key {
 pub struct Row<T> {
     /// The sort key.
     pub sk: String,
-    /// The revision that a write has to name if it replaces the row.
+    /// The revision that the next write of this row must name.
     pub revision: u64,
     /// The state.
     pub state: T,
@@ -119,8 +119,8 @@ pub trait Store {
     /// [`Error::Unreadable`] if one of the rows is. [`Store::each`] returns the other rows in this case.
     fn list<T: DeserializeOwned>(&self, pk: &str, sk_prefix: &str) -> impl Future<Output = Result<Vec<Row<T>>, Error>>;
 
-    /// Reads the same rows, each with its own result, so that an unreadable row ([`Error::Unreadable`]) does not hide the
-    /// others.
+    /// Like [`Store::list`], but with one result per row, so that an unreadable row ([`Error::Unreadable`]) does not hide
+    /// the others.
     fn each<T: DeserializeOwned>(
         &self,
         pk: &str,

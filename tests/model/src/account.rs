@@ -6,12 +6,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use event_relay::world as relay;
-use pipeline_starter::notice::Failed;
 use pipeline_starter::world as starter;
 use sekisho_domain::account::Region;
 use sekisho_domain::change::CommitId;
 use sekisho_domain::decision::Decision;
 use sekisho_domain::notice::Notice;
+use sekisho_domain::route::PipelineName;
 use sekisho_lambda::ServiceError;
 use sekisho_lambda::service_error::Kind;
 use sekisho_ledger::{Error, Key, Memory, Row, Store};
@@ -311,14 +311,14 @@ impl starter::World for Account {
         sleep(&self.shared, time).await;
     }
 
-    async fn start(&self, start: &starter::Start) -> starter::Started {
+    async fn start(&self, start: &starter::PipelineStart) -> starter::StartAnswer {
         give_way().await;
         let shared = &self.shared;
         if shared.fails(shared.busy.get()) {
-            return starter::Started::Later("ThrottlingException".to_owned());
+            return starter::StartAnswer::Deferred("ThrottlingException".to_owned());
         }
         if shared.missing.borrow().contains(start.pipeline.as_str()) {
-            return starter::Started::Never("PipelineNotFoundException".to_owned());
+            return starter::StartAnswer::Rejected("PipelineNotFoundException".to_owned());
         }
         let id = {
             let mut pipelines = shared.pipelines.borrow_mut();
@@ -328,7 +328,9 @@ impl starter::World for Account {
             match known {
                 Some(known) => known.id.clone(),
                 None if executions.iter().filter(|execution| execution.running).count() >= shared.room.get() => {
-                    return starter::Started::Later("ConcurrentPipelineExecutionsLimitExceededException".to_owned());
+                    return starter::StartAnswer::Deferred(
+                        "ConcurrentPipelineExecutionsLimitExceededException".to_owned(),
+                    );
                 }
                 None => {
                     let id = format!("{}-{}", start.pipeline, executions.len());
@@ -346,21 +348,26 @@ impl starter::World for Account {
         };
         give_way().await;
         // Started, and the answer is lost.
-        if shared.fails(5) { starter::Started::Later("no answer".to_owned()) } else { starter::Started::Execution(id) }
+        if shared.fails(5) {
+            starter::StartAnswer::Deferred("no answer".to_owned())
+        } else {
+            starter::StartAnswer::Started(id)
+        }
     }
 
-    async fn find(
+    async fn find_execution(
         &self,
-        pipeline: &str,
+        pipeline: &PipelineName,
         commit: &CommitId,
         since: OffsetDateTime,
-    ) -> Result<Option<String>, starter::Unanswered> {
+    ) -> Result<Option<String>, ServiceError> {
         give_way().await;
         if self.shared.fails(3) {
-            return Err(starter::Unanswered { what: "find".to_owned(), throttled: true, source: None });
+            let error = ServiceError::unexpected("codepipeline:ListPipelineExecutions", "throttled");
+            return Err(error.with_kind(Kind::Throttled));
         }
         let pipelines = self.shared.pipelines.borrow();
-        let executions = pipelines.get(pipeline).map(Vec::as_slice).unwrap_or_default();
+        let executions = pipelines.get(pipeline.as_str()).map(Vec::as_slice).unwrap_or_default();
         // What has just been started is not listed yet.
         let listed = self.shared.now.get() - if self.shared.faults.get() { LAG } else { time::Duration::ZERO };
         let is_it =
@@ -369,12 +376,16 @@ impl starter::World for Account {
         Ok(found.map(|execution| execution.id.clone()))
     }
 
-    async fn why_failed(&self, _pipeline: &str, _execution: &str) -> Result<Failed, starter::Unanswered> {
+    async fn failure_details(
+        &self,
+        _pipeline: &str,
+        _execution: &str,
+    ) -> Result<starter::FailureDetails, ServiceError> {
         give_way().await;
-        Ok(Failed::default())
+        Ok(starter::FailureDetails::default())
     }
 
-    async fn tell(&self, _notice: &Notice) -> Result<(), starter::Unanswered> {
+    async fn publish(&self, _notice: &Notice) -> Result<(), ServiceError> {
         give_way().await;
         Ok(())
     }

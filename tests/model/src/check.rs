@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
-use pipeline_starter::claim::{self, Progress, State};
+use pipeline_starter::claim::{self, ClaimRow, Progress};
 use sekisho_domain::change::{Change, CommitId, GitRef, RepositoryArn, SourceChange};
 use sekisho_domain::route::PipelineName;
 use sekisho_ledger::Store;
@@ -95,13 +95,13 @@ fn changes_follow_the_branch(shared: &Shared) -> Result<(), Broken> {
 }
 
 /// What the ledger holds of a pipeline and branch.
-fn last_state(shared: &Shared, pipeline: &str, branch: &str) -> Result<Option<State>, Broken> {
+fn last_state(shared: &Shared, pipeline: &str, branch: &str) -> Result<Option<ClaimRow>, Broken> {
     let broken = |error: &dyn std::fmt::Display| Broken(error.to_string());
     let name = PipelineName::try_from(pipeline.to_owned()).map_err(|error| broken(&error))?;
     let repository: RepositoryArn = REPOSITORY.parse().map_err(|error| broken(&error))?;
     let git_ref = GitRef::branch(branch).map_err(|error| broken(&error))?;
     let key = claim::key(&name, &repository, &git_ref);
-    let mut reading = pin!(shared.starter_ledger.read::<State>(&key));
+    let mut reading = pin!(shared.starter_ledger.read::<ClaimRow>(&key));
     match reading.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(row) => Ok(row.map_err(|error| broken(&error))?.map(|row| row.state)),
         Poll::Pending => Err(Broken("a ledger in memory answers at once".to_owned())),
@@ -114,7 +114,7 @@ fn changes_by_token(shared: &Shared, pipeline: &str) -> Result<BTreeMap<String, 
     let mut changes = BTreeMap::new();
     for detail in shared.relayed.borrow().iter() {
         let event = SourceChange::parse(detail).map_err(|error| Broken(error.to_string()))?;
-        let token = State::claimed(&event.change, &name, OffsetDateTime::UNIX_EPOCH).token;
+        let token = ClaimRow::new(&event.change, &name, OffsetDateTime::UNIX_EPOCH).token;
         changes.insert(token, event.change);
     }
     Ok(changes)

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use event_relay::Relay;
-use pipeline_starter::handler::Starter;
+use pipeline_starter::Starter;
 use sekisho_domain::change::CommitId;
 use sekisho_domain::config::Document;
 use sekisho_domain::route::Routes;

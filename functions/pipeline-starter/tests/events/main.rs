@@ -1,4 +1,4 @@
-//! Events as they come, through the real handler, in an account that remembers every call.
+//! Events through the whole function, in an account whose CodePipeline and topic are fakes.
 
 #![allow(
     clippy::unwrap_used,
@@ -6,11 +6,12 @@
     clippy::panic,
     clippy::indexing_slicing,
     unreachable_pub,
-    reason = "a test may fail so"
+    reason = "a test may panic"
 )]
 
-mod ends;
+mod changes;
+mod executions;
+mod explain;
 mod files;
-mod starts;
+mod function;
 mod wiring;
-mod world;

@@ -1,13 +1,13 @@
-//! The function as its environment has it.
+//! Building the function from its environment and its configuration file.
 
-use pipeline_starter::handler::{Error, Starter};
+use pipeline_starter::{Error, Starter};
 use sekisho_lambda::aws::{BehaviorVersion, SdkConfig};
 use sekisho_lambda::{Environment, Failure};
 
-use crate::world::COMMITTED;
+use crate::function::COMMITTED_CONFIG;
 
-/// What building the function says, with this configuration file and with this variable set so.
-fn wired(config: &str, variable: &str, value: &str) -> Result<(), Error> {
+/// Builds the function with this configuration file and with one variable set to another value.
+fn build(config: &str, variable: &str, value: &str) -> Result<(), Error> {
     let file = std::env::temp_dir().join(format!("starter-{}-{:p}.toml", std::process::id(), config));
     std::fs::write(&file, config).unwrap();
     let path = file.to_string_lossy().into_owned();
@@ -17,7 +17,7 @@ fn wired(config: &str, variable: &str, value: &str) -> Result<(), Error> {
         ("REPOSITORY_ACCOUNT_ID", "111111111111"),
         ("NOTICE_TOPIC_ARN", "arn:aws:sns:ap-northeast-1:222222222222:sekisho-notices"),
     ];
-    let set = |(name, usual)| (name, if name == variable { value } else { usual });
+    let set = |(name, default)| (name, if name == variable { value } else { default });
     let environment: Environment = variables.into_iter().map(set).collect();
     let aws = SdkConfig::builder().behavior_version(BehaviorVersion::v2026_01_12()).build();
     let starter = Starter::new(&environment, &aws);
@@ -26,25 +26,25 @@ fn wired(config: &str, variable: &str, value: &str) -> Result<(), Error> {
 }
 
 #[test]
-fn a_mistake_in_file_or_environment_is_misconfigured_and_named() {
-    assert!(wired(COMMITTED, "", "").is_ok());
-    let target = COMMITTED.replacen("\"222222222222\"", "\"22222222222\"", 1);
+fn a_mistake_in_the_file_or_the_environment_is_misconfigured_and_its_key_is_named() {
+    assert!(build(COMMITTED_CONFIG, "", "").is_ok());
+    let target = COMMITTED_CONFIG.replacen("\"222222222222\"", "\"22222222222\"", 1);
     let cases = [
-        (wired(&target, "", ""), "route[0].target[0].account"),
-        (wired("[[route]\n", "", ""), "line 1"),
-        (wired(COMMITTED, "LEDGER_TABLE", ""), "LEDGER_TABLE"),
-        (wired(COMMITTED, "NOTICE_TOPIC_ARN", ""), "NOTICE_TOPIC_ARN"),
-        (wired(COMMITTED, "REPOSITORY_ACCOUNT_ID", ""), "REPOSITORY_ACCOUNT_ID"),
-        (wired(COMMITTED, "REPOSITORY_ACCOUNT_ID", "1111"), "12 digits"),
+        (build(&target, "", ""), "route[0].target[0].account"),
+        (build("[[route]\n", "", ""), "line 1"),
+        (build(COMMITTED_CONFIG, "LEDGER_TABLE", ""), "LEDGER_TABLE"),
+        (build(COMMITTED_CONFIG, "NOTICE_TOPIC_ARN", ""), "NOTICE_TOPIC_ARN"),
+        (build(COMMITTED_CONFIG, "REPOSITORY_ACCOUNT_ID", ""), "REPOSITORY_ACCOUNT_ID"),
+        (build(COMMITTED_CONFIG, "REPOSITORY_ACCOUNT_ID", "1111"), "12 digits"),
     ];
-    for (answer, key) in cases {
-        let error = answer.unwrap_err();
+    for (built, key) in cases {
+        let error = built.unwrap_err();
         assert_eq!(error.error_type().name(), "Misconfigured", "{error}");
         assert!(error.to_string().contains(key), "{error} should name {key}");
     }
 }
 
 #[test]
-fn a_mistake_in_another_section_does_not_matter_here() {
-    assert!(wired(&COMMITTED.replace("default_minutes = 180", "default_minutes = 0"), "", "").is_ok());
+fn a_mistake_in_another_section_is_ignored() {
+    assert!(build(&COMMITTED_CONFIG.replace("default_minutes = 180", "default_minutes = 0"), "", "").is_ok());
 }

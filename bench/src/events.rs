@@ -1,0 +1,76 @@
+//! The measured programs and their everyday events. Each event of pipeline-starter is a new change.
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+/// The region of every resource.
+pub(crate) const REGION: &str = "ap-northeast-1";
+/// The account of the pipelines and artifacts.
+pub(crate) const PIPELINE_ACCOUNT: &str = "222222222222";
+/// The artifact bucket.
+pub(crate) const ARTIFACTS: &str = "sekisho-artifacts-222222222222-ap-northeast-1";
+/// The KMS key of the artifact bucket.
+pub(crate) const KEY: &str = "arn:aws:kms:ap-northeast-1:222222222222:key/1234abcd-12ab-34cd-56ef-1234567890ab";
+
+/// A program that is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Program {
+    /// A hello world: the least that a function can cost.
+    Hello,
+    /// The Python function that temp-access replaced, rewritten.
+    Peer,
+    TempAccess,
+    EventRelay,
+    PipelineStarter,
+    ArtifactChecker,
+}
+
+impl Program {
+    /// All programs, in the order of their turns.
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Hello, Self::TempAccess, Self::EventRelay, Self::PipelineStarter, Self::ArtifactChecker, Self::Peer];
+
+    /// The program's name in plans and figures, and the name of its binary.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Hello => "hello",
+            Self::Peer => "peer",
+            Self::TempAccess => "temp-access",
+            Self::EventRelay => "event-relay",
+            Self::PipelineStarter => "pipeline-starter",
+            Self::ArtifactChecker => "artifact-checker",
+        }
+    }
+
+    /// The account of the function.
+    pub(crate) fn account(self) -> &'static str {
+        match self {
+            Self::EventRelay => "111111111111",
+            Self::PipelineStarter | Self::ArtifactChecker => PIPELINE_ACCOUNT,
+            Self::Hello | Self::Peer | Self::TempAccess => "333333333333",
+        }
+    }
+
+    /// The event with this number, and the commit to which its branch then points.
+    pub(crate) fn event(self, number: u64, folder: &str) -> Result<(Value, String), crate::Failure> {
+        let commit = format!("{number:040x}");
+        let file = match self {
+            Self::Hello | Self::Peer | Self::TempAccess => "temp-access/grant.json",
+            Self::EventRelay => "event-relay/branch-updated.json",
+            Self::PipelineStarter => "pipeline-starter/change.json",
+            Self::ArtifactChecker => "artifact-checker/object-created.json",
+        };
+        let mut event: Value = serde_json::from_str(&std::fs::read_to_string(format!("{folder}/{file}"))?)?;
+        if self == Self::PipelineStarter {
+            let change = &mut event["detail"]["change"];
+            change["commit"] = json!(commit);
+            change["sequence"] = json!(1_795_312_345_678 + number);
+            let parts = ["repository", "ref", "sequence", "commit"].map(|field| match &change[field] {
+                Value::String(text) => text.clone(),
+                other => other.to_string(),
+            });
+            event["detail"]["id"] = json!(hex::encode(Sha256::digest(parts.join("\n"))));
+        }
+        Ok((event, commit))
+    }
+}

@@ -1,0 +1,390 @@
+//! The measurements. The programs take turns, so that other work on the machine affects all of them alike.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tokio::sync::oneshot;
+
+use crate::Failure;
+use crate::aws::{Aws, State, Units};
+use crate::events::Program;
+use crate::process::{Process, Start};
+use crate::runtime::{Event, Runtime};
+use crate::throttle::Throttle;
+
+/// What to measure. `tools/bench/driver.py` writes it.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Plan {
+    /// The command that starts each program, by the program's name.
+    commands: BTreeMap<String, Vec<String>>,
+    /// Environment variables of all programs.
+    environment: BTreeMap<String, String>,
+    /// Path of the AWS stand-in's certificate.
+    certificate: String,
+    /// Path of the certificate's private key.
+    key: String,
+    /// Host name in the certificate.
+    host: String,
+    /// Path of the folder `events`.
+    events: String,
+    /// Paths of configurations, by name: `everyday`, `targets-<count>` for event-relay, `pipelines-<count>` for
+    /// pipeline-starter.
+    configurations: BTreeMap<String, String>,
+    /// Number of cold runs of each program.
+    runs: usize,
+    /// Number of cold runs of each program with 7 % of a core.
+    throttled_runs: usize,
+    /// Number of warm invocations of each program.
+    warm: usize,
+    /// Numbers of objects for the sweeps of artifact-checker.
+    objects: Vec<usize>,
+}
+
+/// One cold run. Times are in microseconds, memory is in bytes.
+#[derive(Debug, Clone, Copy, Serialize)]
+struct Cold {
+    /// From spawn until the process asks for an event.
+    init: f64,
+    /// CPU time until the process asks for an event.
+    init_cpu: f64,
+    /// From handing over the event to the answer.
+    invocation: f64,
+    /// From spawn to the answer.
+    wall: f64,
+    /// CPU time until the process asks for its second event.
+    cpu: f64,
+    /// Peak resident memory.
+    peak: f64,
+}
+
+/// What one cold run asked of AWS.
+#[derive(Debug, Default, Serialize)]
+struct Counted {
+    calls: BTreeMap<String, u64>,
+    units: Units,
+    connections: u64,
+}
+
+/// The warm invocations of one program. Times are in microseconds, memory is in bytes.
+#[derive(Debug, Serialize)]
+struct Warm {
+    median: f64,
+    p99: f64,
+    per_second: f64,
+    /// CPU time of each invocation.
+    cpu: f64,
+    peak: f64,
+    /// Calls of the last invocation.
+    calls: BTreeMap<String, u64>,
+    units: Units,
+}
+
+/// The cost of one event that concerns `count` things. Times are in microseconds, memory is in bytes.
+#[derive(Debug, Serialize)]
+struct Growth {
+    program: &'static str,
+    /// `targets`, `pipelines` or `objects`.
+    what: &'static str,
+    count: usize,
+    wall: f64,
+    cpu: f64,
+    peak: f64,
+    calls: BTreeMap<String, u64>,
+}
+
+/// Everything that was measured.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Figures {
+    cold: BTreeMap<&'static str, Vec<Cold>>,
+    throttled: BTreeMap<&'static str, Vec<Cold>>,
+    /// The reason why nothing was throttled.
+    unthrottled: Option<String>,
+    calls: BTreeMap<&'static str, Counted>,
+    warm: BTreeMap<&'static str, Warm>,
+    growth: Vec<Growth>,
+}
+
+/// Runs all measurements of the plan.
+pub(crate) async fn all(plan: &Plan) -> Result<Figures, Failure> {
+    let aws = Aws::start(&plan.certificate, &plan.key, &plan.host).await?;
+    let bench = Bench { plan, aws };
+    let mut figures = Figures::default();
+    let programs: Vec<Program> = Program::ALL.into_iter().filter(|p| plan.commands.contains_key(p.name())).collect();
+    let mut before = BTreeMap::new();
+    for &program in &programs {
+        before.insert(program, bench.settled(program).await?);
+    }
+
+    for _ in 0..plan.runs {
+        for &program in &programs {
+            let cold = bench.cold(program, &before[&program], None).await?;
+            figures.cold.entry(program.name()).or_default().push(cold);
+            let state = bench.aws.state();
+            let calls = Counted {
+                calls: state.calls.clone(),
+                units: state.units,
+                connections: state.connections.values().sum(),
+            };
+            figures.calls.insert(program.name(), calls);
+        }
+    }
+    match if plan.throttled_runs > 0 { Throttle::make() } else { Err("not asked for".to_owned()) } {
+        Err(why) => figures.unthrottled = Some(why),
+        Ok(throttle) => {
+            for _ in 0..plan.throttled_runs {
+                for &program in &programs {
+                    let cold = bench.cold(program, &before[&program], Some(&throttle)).await?;
+                    figures.throttled.entry(program.name()).or_default().push(cold);
+                }
+            }
+        }
+    }
+    if plan.warm > 0 {
+        for &program in &programs {
+            figures.warm.insert(program.name(), bench.warm(program, &before[&program]).await?);
+        }
+    }
+    for name in plan.configurations.keys() {
+        if let Some((what, count)) = name.split_once('-') {
+            let (program, what) = match what {
+                "targets" => (Program::EventRelay, "targets"),
+                _ => (Program::PipelineStarter, "pipelines"),
+            };
+            figures.growth.push(bench.grown(program, what, count.parse()?, name).await?);
+        }
+    }
+    for &objects in &plan.objects {
+        figures.growth.push(bench.sweep(objects).await?);
+    }
+    figures.growth.sort_by_key(|growth| (growth.program, growth.count));
+    Ok(figures)
+}
+
+struct Bench<'p> {
+    plan: &'p Plan,
+    aws: Aws,
+}
+
+/// A process and its Runtime API.
+struct Running {
+    process: Process,
+    runtime: Runtime,
+    spawned: Instant,
+    /// Takes the next event, once the process has asked for it.
+    next: Option<oneshot::Sender<Event>>,
+}
+
+impl Bench<'_> {
+    async fn start(&self, program: Program, configuration: &str) -> Result<Running, Failure> {
+        let runtime = Runtime::start().await?;
+        let mut environment = self.plan.environment.clone();
+        environment.extend(self.aws.endpoints.clone());
+        let configuration = self
+            .plan
+            .configurations
+            .get(configuration)
+            .ok_or_else(|| format!("the plan has no configuration `{configuration}`"))?;
+        environment.insert("SEKISHO_CONFIG".to_owned(), configuration.clone());
+        environment.insert("AWS_LAMBDA_RUNTIME_API".to_owned(), runtime.address.to_string());
+        environment.insert("AWS_LAMBDA_FUNCTION_NAME".to_owned(), program.name().to_owned());
+        let command = self
+            .plan
+            .commands
+            .get(program.name())
+            .ok_or_else(|| format!("the plan has no command for {}", program.name()))?
+            .clone();
+        let spawned = Instant::now();
+        let process = Process::start(&Start { command, environment })?;
+        Ok(Running { process, runtime, spawned, next: None })
+    }
+
+    fn event(&self, program: Program, number: u64) -> Result<Event, Failure> {
+        let (event, head) = program.event(number, &self.plan.events)?;
+        self.aws.state().head = head;
+        Ok(request(program, event.to_string(), number))
+    }
+
+    /// The state of AWS before an everyday event. For event-relay and pipeline-starter, a first change has already been
+    /// processed.
+    async fn settled(&self, program: Program) -> Result<State, Failure> {
+        *self.aws.state() = State::default();
+        if matches!(program, Program::EventRelay | Program::PipelineStarter) {
+            let mut running = self.start(program, "everyday").await?;
+            running.invoke(self.event(program, 1)?).await?;
+            running.process.end().await?;
+        }
+        let state = self.aws.state().clone();
+        Ok(State { calls: BTreeMap::new(), connections: BTreeMap::new(), units: Units::default(), ..state })
+    }
+
+    async fn cold(&self, program: Program, before: &State, throttle: Option<&Throttle>) -> Result<Cold, Failure> {
+        *self.aws.state() = before.clone();
+        let event = self.event(program, 2)?;
+        let mut running = self.start(program, "everyday").await?;
+        let asked = running.settle().await?;
+        let init_cpu = running.process.cpu()?;
+        if let Some(throttle) = throttle {
+            throttle.add(running.process.id())?;
+        }
+        let invocation = running.invoke(event).await?;
+        let _next = running.settle().await?;
+        let cold = Cold {
+            init: micros(asked - running.spawned),
+            init_cpu: micros(init_cpu),
+            invocation: micros(invocation.took),
+            wall: micros(invocation.answered - running.spawned),
+            cpu: micros(running.process.cpu()?),
+            peak: count(running.process.peak()?),
+        };
+        running.process.end().await?;
+        Ok(cold)
+    }
+
+    async fn warm(&self, program: Program, before: &State) -> Result<Warm, Failure> {
+        *self.aws.state() = before.clone();
+        let mut running = self.start(program, "everyday").await?;
+        running.invoke(self.event(program, 2)?).await?;
+        running.settle().await?;
+        let cpu = running.process.cpu()?;
+        let mut times = Vec::new();
+        for number in 0..self.plan.warm {
+            {
+                let mut state = self.aws.state();
+                *state = State { connections: state.connections.clone(), ..before.clone() };
+            }
+            times.push(running.invoke(self.event(program, 3 + number as u64)?).await?.took);
+        }
+        running.settle().await?;
+        let used = running.process.cpu()? - cpu;
+        let total: Duration = times.iter().sum();
+        times.sort();
+        let at = |part: usize| times.get((times.len() * part / 100).min(times.len() - 1)).copied().unwrap_or_default();
+        let (calls, units) = {
+            let state = self.aws.state();
+            (state.calls.clone(), state.units)
+        };
+        let warm = Warm {
+            median: micros(at(50)),
+            p99: micros(at(99)),
+            per_second: count(self.plan.warm as u64) / total.as_secs_f64(),
+            cpu: micros(used) / count(self.plan.warm as u64),
+            peak: count(running.process.peak()?),
+            calls,
+            units,
+        };
+        running.process.end().await?;
+        Ok(warm)
+    }
+
+    /// Measures changes under the given configuration: the medians of the second to the ninth change of a process.
+    async fn grown(&self, program: Program, what: &'static str, size: usize, name: &str) -> Result<Growth, Failure> {
+        *self.aws.state() = State::default();
+        let mut running = self.start(program, name).await?;
+        let mut runs = Vec::new();
+        for number in 1..=9 {
+            let mut event = self.event(program, number)?;
+            if program == Program::PipelineStarter {
+                let mut payload: serde_json::Value = serde_json::from_str(&event.payload)?;
+                payload["detail"]["pipelines"] = (0..size).map(|index| format!("shop-{index}")).collect();
+                event.payload = payload.to_string();
+            }
+            running.settle().await?;
+            let cpu = running.process.cpu()?;
+            self.aws.state().calls.clear();
+            let wall = running.invoke(event).await?.took;
+            running.settle().await?;
+            runs.push((wall, running.process.cpu()? - cpu));
+        }
+        let median = |mut times: Vec<Duration>| {
+            times.sort();
+            times.get(times.len() / 2).copied().unwrap_or_default()
+        };
+        let later = runs.get(1..).unwrap_or_default();
+        let growth = Growth {
+            program: program.name(),
+            what,
+            count: size,
+            wall: micros(median(later.iter().map(|run| run.0).collect())),
+            cpu: micros(median(later.iter().map(|run| run.1).collect())),
+            peak: count(running.process.peak()?),
+            calls: self.aws.state().calls.clone(),
+        };
+        running.process.end().await?;
+        Ok(growth)
+    }
+
+    /// Measures one sweep of a whole bucket, in a new process.
+    async fn sweep(&self, objects: usize) -> Result<Growth, Failure> {
+        let program = Program::ArtifactChecker;
+        *self.aws.state() = State { objects, ..State::default() };
+        let mut running = self.start(program, "everyday").await?;
+        let order = json!({"action": "sweep", "bucket": crate::events::ARTIFACTS});
+        let wall = running.invoke(request(program, order.to_string(), 1)).await?.took;
+        running.settle().await?;
+        let growth = Growth {
+            program: program.name(),
+            what: "objects",
+            count: objects,
+            wall: micros(wall),
+            cpu: micros(running.process.cpu()?),
+            peak: count(running.process.peak()?),
+            calls: self.aws.state().calls.clone(),
+        };
+        running.process.end().await?;
+        Ok(growth)
+    }
+}
+
+/// The time of an answer, and how long it took.
+struct Invoked {
+    answered: Instant,
+    took: Duration,
+}
+
+impl Running {
+    /// Hands an event to the process and waits for the answer.
+    async fn invoke(&mut self, event: Event) -> Result<Invoked, Failure> {
+        self.settle().await?;
+        let give = self.next.take().ok_or("the function has not asked for an event")?;
+        let given = Instant::now();
+        give.send(event).map_err(|_| "the function closed its connection to the Runtime API")?;
+        let (answered, _) = tokio::select! {
+            answered = self.runtime.answered() => answered?,
+            failure = self.process.ended() => return Err(failure),
+        };
+        Ok(Invoked { answered, took: answered - given })
+    }
+
+    /// Waits until the process is idle: it has asked for an event, so its CPU time no longer grows.
+    async fn settle(&mut self) -> Result<Instant, Failure> {
+        if self.next.is_some() {
+            return Ok(Instant::now());
+        }
+        let (at, give) = tokio::select! {
+            idle = self.runtime.idle() => idle?,
+            failure = self.process.ended() => return Err(failure),
+        };
+        self.next = Some(give);
+        Ok(at)
+    }
+}
+
+fn request(program: Program, payload: String, number: u64) -> Event {
+    let (account, region, name) = (program.account(), crate::events::REGION, program.name());
+    Event {
+        payload,
+        request: format!("8476a536-e9f4-11e8-9739-{number:012}"),
+        function: format!("arn:aws:lambda:{region}:{account}:function:{name}"),
+    }
+}
+
+fn micros(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
+}
+
+#[expect(clippy::cast_precision_loss, reason = "no figure here comes near 2^53")]
+fn count(number: u64) -> f64 {
+    number as f64
+}

@@ -1,0 +1,50 @@
+//! Why an invocation fails.
+
+use sekisho_domain::config::Misconfigured;
+use sekisho_domain::route::PipelineName;
+use sekisho_lambda::{ErrorType, Failure, ServiceError};
+
+/// Why an invocation failed. A retry may succeed after any error but [`Error::Misconfigured`] and
+/// [`Error::InvalidRequest`].
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The configuration file or the environment is wrong.
+    #[error(transparent)]
+    Misconfigured(#[from] Misconfigured),
+    /// The payload has an `action` that this function does not accept.
+    #[error("{0}")]
+    InvalidRequest(String),
+    /// The ledger could not be read or written.
+    #[error(transparent)]
+    Ledger(#[from] sekisho_ledger::Error),
+    /// A call to CodePipeline or SNS failed.
+    #[error(transparent)]
+    Service(#[from] ServiceError),
+    /// Another invocation holds the claim on this pipeline.
+    #[error("another invocation is starting pipeline {0}; Lambda tries this event again")]
+    Busy(PipelineName),
+    /// CodePipeline accepted no start within this invocation's time.
+    #[error(
+        "pipeline {pipeline} could not be started yet ({reason}); \
+         Lambda tries this event again, and the end of an execution of this pipeline also starts it"
+    )]
+    Deferred {
+        /// The pipeline that could not be started.
+        pipeline: PipelineName,
+        /// CodePipeline's last answer.
+        reason: String,
+    },
+}
+
+impl Failure for Error {
+    fn error_type(&self) -> ErrorType {
+        match self {
+            Self::Misconfigured(_) => ErrorType::Misconfigured,
+            Self::InvalidRequest(_) => ErrorType::InvalidRequest,
+            Self::Ledger(error) if error.is_throttled() => ErrorType::Throttled,
+            Self::Service(error) if error.is_throttled() => ErrorType::Throttled,
+            Self::Deferred { .. } => ErrorType::Throttled,
+            Self::Ledger(_) | Self::Service(_) | Self::Busy(_) => ErrorType::Internal,
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Outcomes, and the subjects of decisions.
+
+use sekisho_domain::change::Change;
+use sekisho_domain::decision::Decision;
+use sekisho_domain::route::PipelineName;
+use sekisho_lambda::event::fields_of;
+use serde::Serialize;
+
+use crate::request::EndedExecution;
+
+/// The outcome of a decision about an event and one pipeline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// An execution runs at the change's commit.
+    Started,
+    /// The change was started before, or the notice was sent before.
+    Duplicate,
+    /// The pipeline has already received a newer change of the reference.
+    Stale,
+    /// This account's configuration routes the change to no pipeline here, or the event names none of these pipelines.
+    Filtered,
+    /// The event needs no action.
+    Ignored,
+    /// The event is not trusted.
+    Refused,
+    /// CodePipeline rejected a start, or a ledger row cannot be read. A person must correct the cause.
+    Failed,
+    /// CodePipeline reported a failed execution, and the notice about it was sent.
+    ExecutionFailed,
+}
+
+/// A decision about a payload that is not acted on, with the fields by which a person finds the event again.
+pub(crate) fn about_payload(payload: &str, decision: Decision<Outcome>) -> Decision<Outcome> {
+    const FIELDS: [(&str, &str); 5] = [
+        ("event", "/id"),
+        ("account", "/account"),
+        ("repository", "/detail/change/repository"),
+        ("ref", "/detail/change/ref"),
+        ("id", "/detail/id"),
+    ];
+    fields_of(payload, &FIELDS).into_iter().fold(decision, |decision, (name, text)| decision.about(name, text))
+}
+
+/// Adds the change and the pipeline to a decision about them.
+pub(crate) fn about_change(change: &Change, pipeline: &PipelineName, decision: Decision<Outcome>) -> Decision<Outcome> {
+    decision
+        .about("repository", change.repository.as_str())
+        .about("ref", change.git_ref.as_str())
+        .about("commit", change.commit.as_str())
+        .about("sequence", change.sequence.to_string())
+        .about("id", change.id())
+        .about("pipeline", pipeline.as_str())
+}
+
+/// Adds the pipeline and, unless the decision names the execution that it started, the execution that ended.
+pub(crate) fn about_execution(ended: &EndedExecution, decision: Decision<Outcome>) -> Decision<Outcome> {
+    let names_execution = decision.concerns.contains_key("execution");
+    let decision = decision.about("pipeline", &ended.pipeline);
+    if names_execution { decision } else { decision.about("execution", &ended.id) }
+}
+
+/// The decision about an execution of a pipeline that no route leads to.
+pub(crate) fn not_routed(ended: &EndedExecution) -> Decision<Outcome> {
+    about_execution(ended, Decision::new(Outcome::Ignored, "no route starts this pipeline"))
+}
+
+/// The decision about an execution whose end needs no action.
+pub(crate) fn nothing_waits(ended: &EndedExecution) -> Decision<Outcome> {
+    about_execution(ended, Decision::new(Outcome::Ignored, "nothing waits for this pipeline"))
+}

@@ -1,0 +1,113 @@
+//! Parses a payload into a request, and decides whether its sender is trusted.
+
+use sekisho_domain::account::AccountId;
+use sekisho_domain::change::{RELAY_DETAIL_TYPE, RELAY_SOURCE, SourceChange};
+use sekisho_lambda::event::{Action, Envelope, short};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+const CODEPIPELINE_SOURCE: &str = "aws.codepipeline";
+const EXECUTION_DETAIL_TYPE: &str = "CodePipeline Pipeline Execution State Change";
+
+/// What a payload asks for.
+#[derive(Debug)]
+pub(crate) enum Request {
+    /// Start the pipelines that this change concerns.
+    Change(Box<SourceChange>),
+    /// Follow up on an execution that has ended.
+    ExecutionEnded(EndedExecution),
+    /// Explain what this event would lead to.
+    Explain(Box<RawValue>),
+    /// An event that is not trusted, with the reason.
+    Refused(String),
+    /// A person's request that cannot be understood, with what to send instead.
+    Invalid(String),
+}
+
+/// The accounts whose events are trusted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Source<'a> {
+    /// The account that relays changes.
+    pub(crate) repository_account: &'a AccountId,
+    /// The function's own account, which reports the ends of its executions.
+    pub(crate) own_account: &'a AccountId,
+}
+
+/// An execution that has ended.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(crate) struct EndedExecution {
+    /// The pipeline's name.
+    pub(crate) pipeline: String,
+    /// The execution's id.
+    #[serde(rename = "execution-id")]
+    pub(crate) id: String,
+    /// `SUCCEEDED`, `FAILED`, `STOPPED`, `SUPERSEDED`, `CANCELED` or a newer state.
+    state: String,
+}
+
+impl EndedExecution {
+    pub(crate) fn has_failed(&self) -> bool {
+        self.state == "FAILED"
+    }
+}
+
+/// Reads a payload.
+pub(crate) fn parse(payload: &str, source: &Source<'_>) -> Request {
+    if let Some(action) = Action::parse(payload) {
+        return parse_action(action);
+    }
+    let envelope = match Envelope::parse(payload) {
+        Ok(envelope) => envelope,
+        Err(reason) => return Request::Refused(format!("not an EventBridge event: {reason}")),
+    };
+    match (envelope.source.as_str(), envelope.detail_type.as_str()) {
+        (RELAY_SOURCE, RELAY_DETAIL_TYPE) => parse_change(&envelope, source.repository_account),
+        (CODEPIPELINE_SOURCE, EXECUTION_DETAIL_TYPE) => parse_execution(&envelope, source.own_account),
+        (source, detail_type) => Request::Refused(format!(
+            "source `{}` with detail-type `{}`: only `{RELAY_SOURCE}` with `{RELAY_DETAIL_TYPE}` starts a pipeline",
+            short(source),
+            short(detail_type)
+        )),
+    }
+}
+
+fn parse_action(Action { action, event }: Action) -> Request {
+    match (action.as_str(), event) {
+        ("explain", Some(event)) => Request::Explain(event),
+        ("explain", None) => Request::Invalid(
+            "`event` is missing: send {\"action\":\"explain\",\"event\":{…}} with the event to explain".to_owned(),
+        ),
+        (other, _) => Request::Invalid(format!("unknown action `{}`: send `explain`", short(other))),
+    }
+}
+
+fn parse_change(envelope: &Envelope, trusted: &AccountId) -> Request {
+    if let Some(reason) = untrusted_account(envelope, trusted) {
+        return Request::Refused(reason);
+    }
+    match SourceChange::parse(envelope.detail.get()) {
+        Err(reason) => Request::Refused(reason.to_string()),
+        Ok(event) if event.change.repository.account() != envelope.account => Request::Refused(format!(
+            "the change is about {}, which belongs to another account than the event's sender",
+            event.change.repository
+        )),
+        Ok(event) => Request::Change(Box::new(event)),
+    }
+}
+
+fn parse_execution(envelope: &Envelope, trusted: &AccountId) -> Request {
+    if let Some(reason) = untrusted_account(envelope, trusted) {
+        return Request::Refused(reason);
+    }
+    match envelope.detail() {
+        Ok(execution) => Request::ExecutionEnded(execution),
+        Err(reason) => Request::Refused(reason),
+    }
+}
+
+/// The reason not to trust the event's account. EventBridge sets the outer `account`; a sender cannot forge it.
+fn untrusted_account(envelope: &Envelope, trusted: &AccountId) -> Option<String> {
+    (envelope.account != trusted.as_str()).then(|| {
+        format!("the event comes from account {}: only account {trusted} is trusted", short(&envelope.account))
+    })
+}

@@ -1,0 +1,64 @@
+//! The context of one invocation.
+
+use std::time::Duration;
+
+use sekisho_lambda::Invocation;
+use sekisho_ledger::{Key, Store};
+use serde::Serialize;
+use time::OffsetDateTime;
+
+use crate::error::Error;
+use crate::routing::LocalRoutes;
+use crate::world::World;
+
+/// Pause before a row that another invocation has claimed is read again.
+pub(crate) const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// Time kept back at the end of an invocation: for a call that has begun (three attempts of 5 s), to give a claim back
+/// and to answer.
+const RESERVE: Duration = Duration::from_secs(18);
+
+/// What every step of an invocation needs to know.
+#[derive(Debug)]
+pub(crate) struct Run<'a, W> {
+    pub(crate) world: &'a W,
+    pub(crate) routes: LocalRoutes<'a>,
+    pub(crate) invocation: &'a Invocation,
+}
+
+impl<'a, W: World> Run<'a, W> {
+    pub(crate) fn ledger(&self) -> &'a W::Ledger {
+        self.world.ledger()
+    }
+
+    pub(crate) fn now(&self) -> OffsetDateTime {
+        self.world.now()
+    }
+
+    /// Whether one more call fits before the deadline if it is made after this pause.
+    pub(crate) fn has_time_after(&self, pause: Duration) -> bool {
+        self.invocation.time_left(self.now()) >= pause + RESERVE
+    }
+
+    /// Writes a row if it still has the revision that was read.
+    pub(crate) async fn write<T: Serialize>(
+        &self,
+        key: &Key,
+        row: &T,
+        revision: Option<u64>,
+    ) -> Result<Written, Error> {
+        match self.ledger().write(key, row, revision, &self.invocation.request_id).await {
+            Ok(revision) => Ok(Written::Revision(revision)),
+            Err(sekisho_ledger::Error::Changed(_)) => Ok(Written::ChangedByAnother),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// The result of a conditional write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Written {
+    /// The row's new revision.
+    Revision(u64),
+    /// Another invocation has written the row since it was read.
+    ChangedByAnother,
+}

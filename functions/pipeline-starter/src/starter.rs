@@ -1,0 +1,87 @@
+//! Dispatches a request to its use case, and records the decisions once.
+
+mod attempt;
+mod change;
+mod execution;
+mod explain;
+mod plan;
+
+use sekisho_domain::account::AccountId;
+use sekisho_domain::config::Misconfigured;
+use sekisho_domain::decision::{Decision, Decisions};
+use sekisho_domain::route::Routes;
+use sekisho_lambda::aws::SdkConfig;
+use sekisho_lambda::environment::REPOSITORY_ACCOUNT_ID;
+use sekisho_lambda::{Environment, Invocation, telemetry};
+use sekisho_ledger::Store;
+
+use crate::aws::Aws;
+use crate::error::Error;
+use crate::outcome::{Outcome, about_payload};
+use crate::report::Report;
+use crate::request::{self, Request, Source};
+use crate::routing::LocalRoutes;
+use crate::run::Run;
+use crate::world::World;
+
+/// The function's name in the keys of the ledger's decisions.
+const FUNCTION: &str = "pipeline-starter";
+
+/// The function.
+#[derive(Debug)]
+pub struct Starter<W> {
+    /// The services that the function calls.
+    pub world: W,
+    /// The routes of this account's own configuration.
+    pub routes: Routes,
+    /// The account whose changes are trusted.
+    pub repository_account: AccountId,
+}
+
+impl Starter<Aws> {
+    /// Builds the function from its environment.
+    ///
+    /// # Errors
+    /// If the configuration cannot be read, a route in it is wrong, or a variable is missing or wrong.
+    pub fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, Misconfigured> {
+        Ok(Self {
+            routes: environment.configuration()?.routes()?,
+            repository_account: environment.account(REPOSITORY_ACCOUNT_ID)?,
+            world: Aws::new(environment, aws)?,
+        })
+    }
+}
+
+impl<W: World> Starter<W> {
+    /// Handles one payload.
+    ///
+    /// # Errors
+    /// If a retry may succeed, or if a person's request is invalid. Anything that a retry cannot change is a decision.
+    pub async fn handle(&self, payload: &str, invocation: &Invocation) -> Result<Decisions<Outcome>, Error> {
+        let source = Source { repository_account: &self.repository_account, own_account: &invocation.account };
+        let routes = LocalRoutes { routes: &self.routes, account: &invocation.account, region: &invocation.region };
+        let run = Run { world: &self.world, routes, invocation };
+        let report = match request::parse(payload, &source) {
+            Request::Explain(event) => return explain::explain(&run, event.get(), &source).await,
+            Request::Invalid(reason) => return Err(Error::InvalidRequest(reason)),
+            Request::Refused(reason) => about_payload(payload, Decision::new(Outcome::Refused, reason)).into(),
+            Request::Change(event) => change::start_pipelines(&run, &event).await,
+            Request::ExecutionEnded(ended) => execution::follow_up(&run, &ended).await,
+        };
+        record(&run, report).await
+    }
+}
+
+/// Logs, counts and stores the decisions, also if a part of the invocation failed and must be retried.
+async fn record<W: World>(run: &Run<'_, W>, report: Report) -> Result<Decisions<Outcome>, Error> {
+    let Report { decisions, failure } = report;
+    let Invocation { request_id, function, .. } = run.invocation;
+    telemetry::decisions(function, &decisions);
+    if !decisions.is_empty() {
+        run.ledger().record(FUNCTION, request_id, run.now(), &decisions).await?;
+    }
+    match failure {
+        Some(error) => Err(error),
+        None => Ok(Decisions { decisions }),
+    }
+}

@@ -1,0 +1,154 @@
+//! The function in a fake account, and events to send to it.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use pipeline_starter::claim::{self, ClaimRow};
+use pipeline_starter::fake::FakeAccount;
+use pipeline_starter::world::{FailureDetails, PipelineStart, StartAnswer, World};
+use pipeline_starter::{Error, Outcome, Starter};
+use sekisho_domain::change::{Change, GitRef, SourceChange};
+use sekisho_domain::config::Document;
+use sekisho_domain::decision::{Decision, Decisions};
+use sekisho_domain::route::PipelineName;
+use sekisho_lambda::Invocation;
+use sekisho_ledger::{Key, Row, Store};
+use sekisho_testing::cases;
+use sekisho_testing::invocation::invocation;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::macros::datetime;
+
+pub const COMMITTED_CONFIG: &str = include_str!("../../../../config/sekisho.toml");
+pub const START: OffsetDateTime = datetime!(2026-11-21 12:00 UTC);
+/// The function's timeout in the template.
+pub const TIMEOUT: Duration = Duration::from_secs(45);
+/// The sequence of `change.json`.
+pub const SEQUENCE: u64 = 1_795_312_345_678;
+/// CodePipeline's answer if a pipeline runs as many executions as it can.
+pub const PIPELINE_IS_FULL: &str = "ConcurrentPipelineExecutionsLimitExceededException: no more for now";
+/// No calls, to compare with [`Function::take_calls`].
+pub const NO_CALLS: [&str; 0] = [];
+
+/// The function in an account in which nothing has happened yet.
+pub struct Function {
+    pub starter: Starter<FakeAccount>,
+    requests: Cell<u32>,
+}
+
+impl Function {
+    /// With the committed configuration.
+    pub fn new() -> Self {
+        Self::with_config(COMMITTED_CONFIG)
+    }
+
+    pub fn with_config(config: &str) -> Self {
+        let routes = Document::parse("sekisho.toml", config).unwrap().routes().unwrap();
+        let repository_account = "111111111111".parse().unwrap();
+        let world = FakeAccount::new(START);
+        world.failure.replace(FailureDetails {
+            place: Some("Build / Build".to_owned()),
+            reason: Some("exit status 1".to_owned()),
+            commit: Some("1f0c2a9be4d5760f8c3b7a6e5d4c3b2a19080706".to_owned()),
+        });
+        Self { starter: Starter { world, routes, repository_account }, requests: Cell::new(0) }
+    }
+
+    pub fn world(&self) -> &FakeAccount {
+        &self.starter.world
+    }
+
+    pub async fn handle(&self, payload: &str) -> Result<Decisions<Outcome>, Error> {
+        self.requests.set(self.requests.get() + 1);
+        let deadline = self.world().now() + TIMEOUT;
+        let invocation = Invocation {
+            request_id: format!("request-{}", self.requests.get()),
+            ..invocation("sekisho-pipeline-starter", "222222222222", deadline)
+        };
+        self.starter.handle(payload, &invocation).await
+    }
+
+    /// The only decision about a payload.
+    pub async fn decide(&self, payload: &str) -> Decision<Outcome> {
+        let mut decisions = self.handle(payload).await.unwrap().decisions;
+        assert_eq!(decisions.len(), 1, "{decisions:?}");
+        decisions.remove(0)
+    }
+
+    pub fn answer_starts(&self, answer: impl FnMut(&PipelineStart) -> StartAnswer + 'static) {
+        *self.world().answer_start.borrow_mut() = Box::new(answer);
+    }
+
+    /// The calls to CodePipeline and SNS since the last time.
+    pub fn take_calls(&self) -> Vec<String> {
+        self.world().calls.take()
+    }
+
+    /// A pipeline's row of the branch `main`.
+    pub fn row(&self, pipeline: &str) -> Option<Row<ClaimRow>> {
+        self.world().ledger.read(&main_key(pipeline)).now_or_never().unwrap().unwrap()
+    }
+
+    /// Writes a pipeline's row of the branch `main`, as another invocation would.
+    pub fn write_row(&self, pipeline: &str, row: &ClaimRow) {
+        let revision = self.row(pipeline).map(|row| row.revision);
+        let key = main_key(pipeline);
+        let written = self.world().ledger.write(&key, row, revision, "another request");
+        written.now_or_never().unwrap().unwrap();
+    }
+
+    /// Writes the row of a change for `shop`, as another invocation would.
+    pub fn write_row_of(&self, change: &Change, row: &ClaimRow) {
+        let key = claim::key(&shop(), &change.repository, &change.git_ref);
+        self.world().ledger.write(&key, row, None, "another request").now_or_never().unwrap().unwrap();
+    }
+
+    /// The decisions in the ledger, as JSON.
+    pub fn recorded_decisions(&self) -> Vec<Value> {
+        #[derive(Deserialize)]
+        struct DecisionRow {
+            decisions: Vec<Value>,
+        }
+        let rows = self.world().ledger.list::<DecisionRow>("decision#pipeline-starter#2026-11-21", "");
+        rows.now_or_never().unwrap().unwrap().into_iter().flat_map(|row| row.state.decisions).collect()
+    }
+}
+
+pub fn shop() -> PipelineName {
+    "shop".parse().unwrap()
+}
+
+fn main_key(pipeline: &str) -> Key {
+    let main: GitRef = "refs/heads/main".parse().unwrap();
+    claim::key(&pipeline.parse().unwrap(), &change(0).repository, &main)
+}
+
+/// The change of `change.json` with a sequence that is greater by `later`. Each has its own commit.
+pub fn change(later: u64) -> Change {
+    let event: Value = serde_json::from_str(&file("change")).unwrap();
+    let mut change: Change = serde_json::from_value(event["detail"]["change"].clone()).unwrap();
+    change.sequence += later;
+    if later > 0 {
+        change.commit = format!("{later:040x}").parse().unwrap();
+    }
+    change
+}
+
+/// The row of [`change`] for `shop`, claimed at `at`.
+pub fn claimed(later: u64, at: OffsetDateTime) -> ClaimRow {
+    ClaimRow::new(&change(later), &shop(), at)
+}
+
+/// The event about a change for these pipelines.
+pub fn event(change: Change, pipelines: &[&str]) -> String {
+    let mut event: Value = serde_json::from_str(&file("change")).unwrap();
+    event["detail"] = json!(SourceChange::new(change, pipelines.iter().map(ToString::to_string).collect()));
+    event.to_string()
+}
+
+/// The text of a file of `events/pipeline-starter`.
+pub fn file(name: &str) -> String {
+    cases::file("pipeline-starter", name)
+}

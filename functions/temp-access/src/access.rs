@@ -1,0 +1,200 @@
+//! The function itself: it dispatches an invocation to its use case, and records the decisions.
+
+mod grant;
+mod help;
+mod list;
+mod revoke;
+mod sweep;
+
+use std::cell::{Cell, LazyCell};
+
+use aws_sdk_iam::config::timeout::TimeoutConfig;
+use futures_util::future::join_all;
+use futures_util::join;
+use sekisho_domain::access::Access;
+use sekisho_domain::config::Misconfigured;
+use sekisho_lambda::aws::later;
+use sekisho_lambda::environment::{ACCESS_BOUNDARY_ARN, CONFIG_FILE, LEDGER_TABLE, NOTICE_TOPIC_ARN, SEKISHO_CONFIG};
+use sekisho_lambda::failure::chain;
+use sekisho_lambda::{Environment, Invocation, Topic, telemetry};
+use sekisho_ledger::{Error as LedgerError, Ledger, Store};
+use time::OffsetDateTime;
+use tokio::time::error::Elapsed;
+use tokio::time::{Instant, timeout_at};
+use tracing::error;
+
+use crate::answer::{self, Answer};
+use crate::aws::iam::Iam;
+use crate::error::Error;
+use crate::policy;
+use crate::report::{Report, Settlement};
+use crate::request::{self, Request};
+use crate::run::{ATTEMPT_TIMEOUT, LEDGER_TIMEOUT, RECORD_LIMIT, Run, SWEEP_MARGIN};
+
+/// The function, with everything that outlives an invocation.
+pub struct TempAccess<S> {
+    /// The `[access]` section of the configuration, or its mistake, which each invocation reports.
+    pub access: Result<Access, Misconfigured>,
+    /// ARN of the access boundary.
+    pub boundary: String,
+    /// The ledger.
+    pub ledger: S,
+    /// IAM of this account.
+    pub iam: Iam,
+    /// The topic for notices.
+    pub topic: Topic,
+    /// The clock.
+    pub clock: Box<dyn Fn() -> OffsetDateTime>,
+}
+
+impl TempAccess<Ledger> {
+    /// The function as the process's environment configures it.
+    ///
+    /// # Errors
+    /// If a variable is missing.
+    pub fn of_process(environment: &Environment) -> Result<Self, Misconfigured> {
+        let table = environment.required(LEDGER_TABLE)?;
+        let boundary = environment.required(ACCESS_BOUNDARY_ARN)?;
+        let topic = environment.required(NOTICE_TOPIC_ARN)?;
+        let shared = sekisho_lambda::aws::load(environment);
+        // Only the attempt's timeout differs from the other functions.
+        let timeouts = shared.timeout_config().map_or_else(TimeoutConfig::builder, TimeoutConfig::to_builder);
+        let timeouts = timeouts.operation_attempt_timeout(ATTEMPT_TIMEOUT).build();
+        let shared = shared.into_builder().timeout_config(timeouts).build();
+        // IAM is called first. The other clients are made after its calls were sent.
+        let iam = later(&shared, aws_sdk_iam::Client::new);
+        LazyCell::force(&iam);
+        Ok(Self {
+            access: access(environment),
+            boundary: boundary.to_owned(),
+            ledger: Ledger::new(later(&shared, aws_sdk_dynamodb::Client::new), table),
+            iam: Iam::new(iam),
+            topic: Topic::new(later(&shared, aws_sdk_sns::Client::new), topic),
+            clock: Box::new(sekisho_lambda::now),
+        })
+    }
+}
+
+/// Reads the `[access]` section, and checks that each profile fits at least a role.
+fn access(environment: &Environment) -> Result<Access, Misconfigured> {
+    let access = environment.configuration()?.access()?;
+    policy::check(&access).map_err(|(key, reason)| {
+        let file = environment.optional(SEKISHO_CONFIG).unwrap_or(CONFIG_FILE).to_owned();
+        Misconfigured { file, key, reason }
+    })?;
+    Ok(access)
+}
+
+impl<S: Store> TempAccess<S> {
+    /// Handles an invocation.
+    ///
+    /// # Errors
+    /// [`Error`], whose text says what to do, or what is known about the access.
+    pub async fn handle(&self, payload: &str, invocation: &Invocation) -> Result<Answer, Error> {
+        let run = self.run(invocation);
+        let request = request::parse(payload);
+        let principal = request.as_ref().ok().and_then(Request::principal).cloned();
+        let is_dry_run = request.as_ref().is_ok_and(Request::is_dry_run);
+        let is_sweep = matches!(request, Ok(Request::Sweep));
+        // A dry run, which shows a policy, and a list may be longer than Slack shows at once.
+        let is_cut =
+            matches!(request, Ok(Request::Revoke(_))) || matches!(&request, Ok(Request::Grant(_)) if !is_dry_run);
+        let report = match request {
+            Ok(request) => dispatch(&request, &run).await,
+            Err(error) => Err(error),
+        };
+        let mut report = report.unwrap_or_else(|error| Report::failed(error, principal.as_ref()));
+        telemetry::decisions(&invocation.function, &report.decisions);
+        let mut warnings = Vec::new();
+        if !is_dry_run {
+            let deadline = if is_sweep { run.sweep_deadline() + SWEEP_MARGIN / 2 } else { run.deadline(RECORD_LIMIT) };
+            warnings = record(&report, &run, deadline).await;
+        }
+        if let Ok(Answer::Text(text)) = &mut report.answer {
+            for warning in warnings {
+                text.push('\n');
+                text.push_str(warning);
+            }
+            if is_cut {
+                answer::cut(text);
+            }
+        }
+        report.answer
+    }
+
+    fn run<'a>(&'a self, invocation: &'a Invocation) -> Run<'a, S> {
+        Run {
+            access: &self.access,
+            boundary: &self.boundary,
+            ledger: &self.ledger,
+            iam: &self.iam,
+            topic: &self.topic,
+            clock: &*self.clock,
+            invocation,
+            start: Instant::now(),
+            is_ledger_lost: Cell::new(false),
+        }
+    }
+}
+
+async fn dispatch<S: Store>(request: &Request, run: &Run<'_, S>) -> Result<Report, Error> {
+    match request {
+        // Boxed: a future that contains all of them is nested too deeply for the compiler, and as large as their sum.
+        Request::Grant(grant) => Box::pin(grant::grant(grant, run)).await,
+        Request::Revoke(revoke) => Box::pin(revoke::revoke(revoke, run)).await,
+        Request::List => Box::pin(list::list(run)).await,
+        Request::Help => help::help(run),
+        Request::Sweep => Box::pin(sweep::sweep(run)).await,
+    }
+}
+
+/// Settles the grant's row, records the decisions and sends the notices. Returns a sentence for the caller about each
+/// of these that failed: the access itself is already changed.
+async fn record<S: Store>(report: &Report, run: &Run<'_, S>, deadline: Instant) -> Vec<&'static str> {
+    let now = run.now();
+    let ledger_deadline =
+        if run.is_ledger_lost.get() { deadline.min(Instant::now() + LEDGER_TIMEOUT) } else { deadline };
+    // The writes run one after the other, because opening a second connection to DynamoDB takes longer than a call.
+    let write = async {
+        let settled = timeout_at(ledger_deadline, settle(report.settlement.as_ref(), run)).await;
+        let record = run.ledger.record(&run.invocation.function, run.request_id(), now, &report.decisions);
+        (settled, timeout_at(ledger_deadline, record).await)
+    };
+    let publish = async {
+        let published = join_all(report.notices.iter().map(|notice| run.topic.publish(notice))).await;
+        published.into_iter().collect::<Result<(), _>>()
+    };
+    let ((settled, recorded), published) = join!(write, timeout_at(deadline, publish));
+    let mut warnings = Vec::new();
+    if let Some(error) = failure(settled) {
+        error!(error, "a grant was not settled in the ledger");
+        warnings.push("The ledger has the intent, but not that it was carried out.");
+    }
+    if let Some(error) = failure(recorded) {
+        error!(error, "decisions were not recorded");
+        warnings.push("The ledger did not record this; the function's log has it.");
+    }
+    if let Some(error) = failure(published) {
+        error!(error, "a notice was not sent");
+        warnings.push("The notice about this could not be sent: tell the others.");
+    }
+    warnings
+}
+
+async fn settle<S: Store>(settlement: Option<&Settlement>, run: &Run<'_, S>) -> Result<(), LedgerError> {
+    let Some(Settlement { key, row, revision }) = settlement else { return Ok(()) };
+    match run.ledger.write(key, row, Some(*revision), run.request_id()).await {
+        // If the row has changed, another request took it over after the lease had ended, and the row is now its own.
+        Ok(_) | Err(LedgerError::Changed(_)) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Why a step with a deadline failed.
+fn failure<E: std::error::Error + 'static>(step: Result<Result<(), E>, Elapsed>) -> Option<String> {
+    match step {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(chain(&error)),
+        Err(_) => Some("no answer in time".to_owned()),
+    }
+}

@@ -1,0 +1,347 @@
+//! A grant: read the facts, plan, claim the row, put the policy, read it back.
+
+use futures_util::future::try_join_all;
+use futures_util::join;
+use sekisho_domain::decision::Decision;
+use sekisho_domain::timestamp;
+use sekisho_lambda::Failure;
+use sekisho_ledger::{Error as LedgerError, Row, Store};
+use time::OffsetDateTime;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::answer::{self, Confirmation};
+use crate::aws::iam::{ErrorKind, IamError};
+use crate::error::Error;
+use crate::notice;
+use crate::outcome::{self, Outcome};
+use crate::plan::{EarlierAttempt, Effect, InlinePolicy, Plan, Terms, plan};
+use crate::policy::{self, Reading};
+use crate::principal::Principal;
+use crate::removal::remove_ended;
+use crate::report::{Report, Settlement};
+use crate::request::Grant;
+use crate::row::{self, GrantRow, State};
+use crate::run::{CONFIRM_LIMIT, PLAN_LIMIT, POLL_INTERVAL, RECHECK_LIMIT, Run, WRITE_LIMIT};
+use crate::window::Window;
+
+/// Gives a principal access, or shows what a grant would do.
+pub(crate) async fn grant<S: Store>(grant: &Grant, run: &Run<'_, S>) -> Result<Report, Error> {
+    let terms = Terms::of(grant, run.access()?)?;
+    let prepared = timeout_at(run.deadline(PLAN_LIMIT), prepare(&terms, grant, run)).await;
+    let Prepared { plan, claim } = prepared.unwrap_or(Err(Error::TooSlow("Nothing was granted")))?;
+    let Some(claim) = claim else {
+        let decision = Decision::new(Outcome::Previewed, "dry run: nothing was written");
+        return Ok(Report::text(answer::grant_preview(&plan), about(decision, &plan, grant)));
+    };
+    match execute(&plan, run).await {
+        Execution::Accepted(confirmation) => Ok(granted(&plan, claim, confirmation, grant, run)),
+        Execution::Unknown(error) => Ok(unknown(&plan, error, grant, run)),
+        Execution::Failed(source) => {
+            run.release(&row::key(terms.principal, &plan.policy), claim.revision, claim.before).await;
+            Err(Error::Iam { outcome: nothing_granted(&plan), source })
+        }
+    }
+}
+
+/// A plan, and the claim under which it is executed. A dry run claims nothing.
+struct Prepared<'a> {
+    plan: Plan<'a>,
+    claim: Option<Claim>,
+}
+
+/// A row that this invocation holds.
+struct Claim {
+    row: GrantRow,
+    revision: u64,
+    /// The row as it was before the claim.
+    before: Option<GrantRow>,
+}
+
+/// The facts that a grant is planned from.
+struct Facts {
+    row: Option<Row<GrantRow>>,
+    inline: Vec<InlinePolicy>,
+}
+
+/// The result of executing a plan.
+enum Execution {
+    /// IAM has accepted the plan.
+    Accepted(Confirmation),
+    /// IAM did not answer, and it is unknown whether the write took effect.
+    Unknown(IamError),
+    /// IAM changed nothing.
+    Failed(IamError),
+}
+
+/// Reads, plans and claims, again until the claim succeeds. A claim succeeds only if the row is unchanged since it was
+/// read.
+async fn prepare<'a, S: Store>(terms: &Terms<'a>, grant: &Grant, run: &Run<'_, S>) -> Result<Prepared<'a>, Error> {
+    let policy = terms.policy();
+    loop {
+        let Some(Facts { row, inline }) = read_facts(terms, &policy, grant.dry_run, run).await? else {
+            run.wait_for_other(terms.principal).await?;
+            continue;
+        };
+        let now = run.now();
+        let granted = row.as_ref().and_then(|row| row.state.recent_grant(now));
+        let is_unseen = granted.is_some_and(|granted| !shows(&inline, &policy, granted));
+        if is_unseen && !grant.dry_run && Instant::now() + POLL_INTERVAL < run.deadline(RECHECK_LIMIT) {
+            sleep(POLL_INTERVAL).await;
+            continue;
+        }
+        let earlier = row.as_ref().map_or(EarlierAttempt::None, |row| earlier(&row.state, run.request_id()));
+        let plan = plan(terms, &inline, granted, earlier, now)?;
+        if grant.dry_run {
+            return Ok(Prepared { plan, claim: None });
+        }
+        match claim(&plan, row, grant, now, run).await? {
+            Some(claim) => return Ok(Prepared { plan, claim: Some(claim) }),
+            None => run.wait_for_other(terms.principal).await?,
+        }
+    }
+}
+
+/// Reads IAM and the ledger; `None` if another request holds the row. A dry run does not wait for another request.
+async fn read_facts<S: Store>(
+    terms: &Terms<'_>,
+    policy: &str,
+    dry_run: bool,
+    run: &Run<'_, S>,
+) -> Result<Option<Facts>, Error> {
+    let (principal, request) = (terms.principal, run.request_id());
+    // These calls run together, because none needs another's result. IAM is called first, because it is far away. The
+    // ledger is near: if its row has live access, that policy is read while IAM still lists the names.
+    let recorded = async {
+        let row = run.ledger.read::<GrantRow>(&row::key(principal, policy)).await?;
+        let now = run.now();
+        let is_live = |row: &GrantRow| row.gives_access(now) && !row.is_held_by_another(request, now);
+        let is_read = row.as_ref().is_some_and(|row| is_live(&row.state));
+        let own = if is_read { run.iam.policy(principal, policy).await } else { Ok(None) };
+        Ok((row, is_read, own))
+    };
+    let (prepared, names, recorded) = join!(check_prepared(principal, run), run.iam.policy_names(principal), recorded);
+    prepared?;
+    let (row, is_read, own) = recorded.map_err(ledger_error)?;
+    if !dry_run && row.as_ref().is_some_and(|row| row.state.is_held_by_another(request, run.now())) {
+        return Ok(None);
+    }
+    let iam_error = |source| Error::Iam { outcome: "Nothing was granted".to_owned(), source };
+    let mut names = names.map_err(iam_error)?;
+    let own = own.map_err(iam_error)?;
+    let now = run.now();
+    // The list of names may be older than the row, so a policy of a recent row is read even if its name is not listed.
+    let is_unlisted =
+        row.as_ref().is_some_and(|row| row.state.is_recent(now)) && !names.iter().any(|name| name == policy);
+    if is_read {
+        names.retain(|name| name != policy);
+    } else if is_unlisted {
+        names.push(policy.to_owned());
+    }
+    let mut inline = read_inline(principal, names, run).await?;
+    inline.extend(own.map(|document| InlinePolicy { name: policy.to_owned(), document }));
+    // IAM may still show a policy that was revoked. The row is set to revoked only after the policy was deleted.
+    let revoked = row.as_ref().map(|row| &row.state).filter(|row| row.state == State::Revoked);
+    inline.retain(|one| one.name != policy || !revoked.is_some_and(|row| ends_no_later_than(one, row)));
+    Ok(Some(Facts { row, inline }))
+}
+
+/// Writes the intent to the row; `None` if the row has changed since it was read.
+async fn claim<S: Store>(
+    plan: &Plan<'_>,
+    row: Option<Row<GrantRow>>,
+    grant: &Grant,
+    now: OffsetDateTime,
+    run: &Run<'_, S>,
+) -> Result<Option<Claim>, Error> {
+    let (revision, before) = row.map_or((None, None), |row| (Some(row.revision), Some(row.state)));
+    let mut row = GrantRow::held(State::Intent, plan.window, run.request_id(), before.as_ref(), now);
+    if grant.reason.is_some() || plan.effect == Effect::Grants {
+        row.reason.clone_from(&grant.reason);
+    }
+    let key = row::key(plan.terms.principal, &plan.policy);
+    match run.ledger.write(&key, &row, revision, run.request_id()).await {
+        Ok(revision) => Ok(Some(Claim { row, revision, before })),
+        Err(LedgerError::Changed(_)) => Ok(None),
+        Err(error) => Err(ledger_error(error)),
+    }
+}
+
+fn ledger_error(source: LedgerError) -> Error {
+    Error::Ledger { outcome: "Nothing was granted", source }
+}
+
+/// Checks that the principal may get access.
+async fn check_prepared<S: Store>(principal: &Principal, run: &Run<'_, S>) -> Result<(), Error> {
+    let details = run.describe(principal).await?;
+    if details.path.starts_with("/aws-reserved/") || details.path.starts_with("/aws-service-role/") {
+        return Err(Error::Refused(format!(
+            "{principal} belongs to AWS (path {}), and IAM lets nobody change it: name a user or role of your own",
+            details.path
+        )));
+    }
+    let lacks = match (details.is_grantable, details.boundary.as_deref() == Some(run.boundary)) {
+        (true, true) => return Ok(()),
+        (false, true) => "the tag sekisho:access=grantable",
+        (true, false) => "the access boundary",
+        (false, false) => "the tag sekisho:access=grantable and the access boundary",
+    };
+    let variable = principal.kind().as_str().to_uppercase();
+    Err(Error::Refused(format!(
+        "{principal} is not prepared: it lacks {lacks}. If it should get access, an administrator prepares it once \
+         with `make prepare {variable}={} ENV=… PROFILE=…` (an administrator's profile)",
+        principal.name()
+    )))
+}
+
+async fn read_inline<S: Store>(
+    principal: &Principal,
+    names: Vec<String>,
+    run: &Run<'_, S>,
+) -> Result<Vec<InlinePolicy>, Error> {
+    let policies = try_join_all(names.into_iter().map(async |name| {
+        let document = run.iam.policy(principal, &name).await?;
+        Ok::<_, IamError>(document.map(|document| InlinePolicy { name, document }))
+    }));
+    let policies = policies.await.map_err(|source| Error::Iam { outcome: "Nothing was changed".to_owned(), source })?;
+    Ok(policies.into_iter().flatten().collect())
+}
+
+/// Executes a plan, and reads back what IAM shows of it.
+async fn execute<S: Store>(plan: &Plan<'_>, run: &Run<'_, S>) -> Execution {
+    let written = timeout_at(run.deadline(WRITE_LIMIT), write(plan, run)).await;
+    let error = match written.unwrap_or_else(|_| Err(IamError::unanswered("policy write"))) {
+        Ok(()) => return Execution::Accepted(read_back(plan, run).await),
+        Err(error) => error,
+    };
+    // After a timeout or throttling, an earlier attempt of the same call may have taken effect.
+    let confirmation = if matches!(error.kind, ErrorKind::Unanswered | ErrorKind::Throttled) {
+        read_back(plan, run).await
+    } else {
+        Confirmation::NotYet
+    };
+    match confirmation {
+        Confirmation::Confirmed(_) => Execution::Accepted(confirmation),
+        Confirmation::Unknown => Execution::Unknown(error),
+        Confirmation::NotYet if error.kind == ErrorKind::Unanswered => Execution::Unknown(error),
+        Confirmation::NotYet => Execution::Failed(error),
+    }
+}
+
+async fn write<S: Store>(plan: &Plan<'_>, run: &Run<'_, S>) -> Result<(), IamError> {
+    for ended in &plan.remove {
+        // A policy that is live again, or that another request holds, stays. IAM then checks whether there is room.
+        if let Err(Error::Iam { source, .. }) = remove_ended(plan.terms.principal, ended, run).await {
+            return Err(source);
+        }
+    }
+    if plan.puts { run.iam.put(plan.terms.principal, &plan.policy, &plan.document).await } else { Ok(()) }
+}
+
+/// Reads the policy until IAM shows the plan's window, because IAM may show older states for some time.
+async fn read_back<S: Store>(plan: &Plan<'_>, run: &Run<'_, S>) -> Confirmation {
+    let mut confirmation = Confirmation::Unknown;
+    loop {
+        let read = timeout_at(run.deadline(CONFIRM_LIMIT), run.iam.policy(plan.terms.principal, &plan.policy)).await;
+        confirmation = match read {
+            Ok(Ok(document)) => match document.as_deref().map(policy::read) {
+                // If there was no access before, a different window is an older state, even if it ends later.
+                Some(Reading::Grant(window)) if plan.effect == Effect::Grants && window != plan.window => {
+                    Confirmation::NotYet
+                }
+                Some(Reading::Grant(window)) if window.end >= plan.window.end => {
+                    return Confirmation::Confirmed(window);
+                }
+                _ => Confirmation::NotYet,
+            },
+            Ok(Err(_)) => Confirmation::Unknown,
+            Err(_) => return confirmation,
+        };
+        if Instant::now() + POLL_INTERVAL >= run.deadline(CONFIRM_LIMIT) {
+            return confirmation;
+        }
+        sleep(POLL_INTERVAL).await;
+    }
+}
+
+/// Whether the policy's access ends no later than that of the row.
+fn ends_no_later_than(one: &InlinePolicy, row: &GrantRow) -> bool {
+    matches!(policy::read(&one.document), Reading::Grant(window) if window.end <= row.end)
+}
+
+/// Whether IAM shows the granted window, a window that ends later, or a policy that is not ours.
+fn shows(inline: &[InlinePolicy], policy: &str, granted: Window) -> bool {
+    let shown = inline.iter().find(|one| one.name == policy).map(|one| policy::read(&one.document));
+    match shown {
+        Some(Reading::Grant(window)) => window.end >= granted.end,
+        Some(Reading::Foreign(_) | Reading::DenyOnly) => true,
+        None => false,
+    }
+}
+
+/// What the row records of an earlier attempt of this request.
+fn earlier(row: &GrantRow, request: &str) -> EarlierAttempt {
+    if row.requests.iter().any(|known| known == request) {
+        EarlierAttempt::CarriedOut
+    } else if row.state == State::Intent && row.request == request {
+        EarlierAttempt::Intended(row.window())
+    } else {
+        EarlierAttempt::None
+    }
+}
+
+fn about(decision: Decision<Outcome>, plan: &Plan<'_>, grant: &Grant) -> Decision<Outcome> {
+    outcome::about(decision, plan.terms.principal)
+        .about("profile", plan.terms.profile.as_str())
+        .about("minutes", plan.terms.minutes.to_string())
+        .about("start", timestamp::seconds(plan.window.start))
+        .about("until", timestamp::seconds(plan.window.end))
+        .about_some("because", grant.reason.clone())
+}
+
+fn granted<S: Store>(
+    plan: &Plan<'_>,
+    claim: Claim,
+    confirmation: Confirmation,
+    grant: &Grant,
+    run: &Run<'_, S>,
+) -> Report {
+    let reason = grant.reason.as_deref();
+    let (outcome, why) = match plan.effect {
+        Effect::Grants => (Outcome::Granted, "access was given"),
+        Effect::Extends { .. } => (Outcome::Extended, "access ends later than before"),
+        Effect::Keeps => (Outcome::Unchanged, "access lasts until then already"),
+    };
+    let decision = about(Decision::new(outcome, why), plan, grant);
+    let mut report = Report::text(answer::granted(plan, confirmation, reason), decision);
+    let key = row::key(plan.terms.principal, &plan.policy);
+    report.settlement = Some(Settlement { key, row: claim.row.settled(State::Granted), revision: claim.revision });
+    if outcome != Outcome::Unchanged {
+        report.notices.push(notice::let_in(plan, reason, run.invocation));
+    }
+    report
+}
+
+/// The report if it is unknown whether the grant took effect. The row keeps the intent and its lease.
+fn unknown<S: Store>(plan: &Plan<'_>, error: IamError, grant: &Grant, run: &Run<'_, S>) -> Report {
+    let end = timestamp::seconds(plan.window.end);
+    let outcome = format!(
+        "It is not known whether {} was given {} until {end}, but not longer; {{\"action\":\"list\"}} shows it in \
+         a minute",
+        plan.terms.principal, plan.terms.profile
+    );
+    let error = Error::Iam { outcome, source: error };
+    let decision = Decision::new(Outcome::Failed, error.to_string()).about("error", error.error_type().name());
+    let decisions = vec![about(decision, plan, grant)];
+    let notices = vec![notice::perhaps_let_in(plan, grant.reason.as_deref(), run.invocation)];
+    Report { answer: Err(error), decisions, notices, settlement: None }
+}
+
+fn nothing_granted(plan: &Plan<'_>) -> String {
+    match plan.effect {
+        Effect::Grants => "Nothing was granted".to_owned(),
+        Effect::Extends { from } => {
+            format!("Nothing was granted, and access ends at {} as before", timestamp::seconds(from))
+        }
+        Effect::Keeps => format!("Nothing was changed, and access ends at {}", timestamp::seconds(plan.window.end)),
+    }
+}

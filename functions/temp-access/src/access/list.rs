@@ -1,0 +1,185 @@
+//! The list of everybody with access.
+
+use std::collections::BTreeMap;
+
+use futures_util::future::join_all;
+use futures_util::join;
+use sekisho_domain::decision::Decision;
+use sekisho_lambda::failure::chain;
+use sekisho_ledger::Store;
+use time::OffsetDateTime;
+use tokio::time::{Instant, timeout_at};
+use tracing::warn;
+
+use crate::answer;
+use crate::aws::iam::{IamError, NamedPolicy};
+use crate::error::Error;
+use crate::outcome::Outcome;
+use crate::policy::{self, Reading};
+use crate::principal::Principal;
+use crate::report::Report;
+use crate::row::{self, GrantRow, State};
+use crate::run::{CONFIRM_LIMIT, Run, WRITE_LIMIT};
+
+const INCOMPLETE: &str = "The list could not be made";
+
+/// A principal and the name of one of its policies.
+type PolicyId = (Principal, String);
+
+/// The policies with our name that IAM shows, of all principals.
+struct Found {
+    policies: Vec<NamedPolicy>,
+    /// Why later pages are missing.
+    failure: Option<Error>,
+}
+
+/// The ledger's rows of all grants.
+struct Recorded {
+    rows: BTreeMap<PolicyId, GrantRow>,
+    /// Why the rows are missing.
+    failure: Option<String>,
+}
+
+/// Lists everybody with access. IAM decides who has access; the ledger adds the reasons. If only one of them knows of
+/// an access, its line says so.
+pub(crate) async fn list<S: Store>(run: &Run<'_, S>) -> Result<Report, Error> {
+    let (found, recorded) = join!(find_policies(run), read_rows(run));
+    let failure = match found.failure {
+        Some(failure) if recorded.failure.is_some() => return Err(failure),
+        failure => failure,
+    };
+    let mut lines = lines(found.policies, &recorded, run.deadline(CONFIRM_LIMIT), run).await;
+    let decision = Decision::new(Outcome::Listed, "the list was requested").about("live", lines.len().to_string());
+    if lines.is_empty() && failure.is_none() {
+        lines.push("Nobody has access now.".to_owned());
+    }
+    if let Some(failure) = failure {
+        warn!(error = chain(&failure), "the list is incomplete");
+        lines.push(
+            "Not all users and roles could be read: there may be more with access that the ledger does not record."
+                .to_owned(),
+        );
+    }
+    if let Some(error) = recorded.failure {
+        warn!(error, "the list has no reasons");
+        lines.push("The ledger could not be read: the reasons are missing.".to_owned());
+    }
+    Ok(Report::text(lines.join("\n"), decision))
+}
+
+async fn find_policies<S: Store>(run: &Run<'_, S>) -> Found {
+    let (mut policies, mut marker) = (Vec::new(), None);
+    let failure = loop {
+        match timeout_at(run.deadline(WRITE_LIMIT), run.iam.page_of_named_policies(marker)).await {
+            Ok(Ok(page)) => {
+                policies.extend(page.policies);
+                if page.next.is_none() {
+                    break None;
+                }
+                marker = page.next;
+            }
+            Ok(Err(source)) => break Some(Error::Iam { outcome: INCOMPLETE.to_owned(), source }),
+            Err(_) => break Some(Error::TooSlow(INCOMPLETE)),
+        }
+    };
+    Found { policies, failure }
+}
+
+async fn read_rows<S: Store>(run: &Run<'_, S>) -> Recorded {
+    let read = timeout_at(run.deadline(WRITE_LIMIT), run.ledger.list::<GrantRow>(row::PARTITION, "")).await;
+    let rows = match read {
+        Ok(Ok(rows)) => rows,
+        Ok(Err(error)) => return Recorded { rows: BTreeMap::new(), failure: Some(chain(&error)) },
+        Err(_) => return Recorded { rows: BTreeMap::new(), failure: Some("no answer in time".to_owned()) },
+    };
+    let rows = rows.into_iter().filter_map(|row| {
+        let (principal, profile) = row::subject(&row.sk)?;
+        Some(((principal, format!("{}{profile}", policy::PREFIX)), row.state))
+    });
+    Recorded { rows: rows.collect(), failure: None }
+}
+
+async fn lines<S: Store>(
+    found: Vec<NamedPolicy>,
+    recorded: &Recorded,
+    deadline: Instant,
+    run: &Run<'_, S>,
+) -> Vec<String> {
+    let now = run.now();
+    let mut shown: BTreeMap<PolicyId, Reading> =
+        found.into_iter().map(|one| ((one.principal, one.name), policy::read(&one.document))).collect();
+    // If the ledger records a grant that the bulk listing lacks, that policy is read by name.
+    let is_shown =
+        |id: &PolicyId, row: &GrantRow| matches!(shown.get(id), Some(Reading::Grant(window)) if window.end >= row.end);
+    let unseen = recorded.rows.iter().filter(|(id, row)| row.gives_access(now) && !is_shown(id, row));
+    let read = join_all(unseen.map(async |(id, _)| {
+        let (principal, policy) = id;
+        let answer = timeout_at(deadline, run.iam.policy(principal, policy)).await;
+        (id, answer.unwrap_or_else(|_| Err(IamError::unanswered("policy read"))))
+    }));
+    let mut unread = BTreeMap::new();
+    for (id, answer) in read.await {
+        match answer {
+            Ok(Some(document)) => drop(shown.insert(id.clone(), policy::read(&document))),
+            Ok(None) => drop(shown.remove(id)),
+            Err(error) => drop(unread.insert(id, error)),
+        }
+    }
+    let mut all: Vec<&PolicyId> = shown.keys().chain(recorded.rows.keys()).collect();
+    // Sorted by kind and name as the ledger's keys are: roles first.
+    all.sort_by_key(|(principal, policy)| (principal.kind().as_str(), principal.name(), policy));
+    all.dedup();
+    let entries = all.into_iter().map(|id| Entry {
+        id,
+        shown: shown.get(id),
+        row: recorded.rows.get(id),
+        unread: unread.get(id),
+        is_ledger_read: recorded.failure.is_none(),
+    });
+    entries.filter_map(|entry| entry.line(now)).collect()
+}
+
+/// Everything that is known about one policy.
+struct Entry<'a> {
+    id: &'a PolicyId,
+    /// The policy that IAM shows.
+    shown: Option<&'a Reading>,
+    row: Option<&'a GrantRow>,
+    /// Why IAM did not return a policy that the ledger records.
+    unread: Option<&'a IamError>,
+    is_ledger_read: bool,
+}
+
+impl Entry<'_> {
+    /// The line of the list; `None` if the policy gives no access.
+    fn line(&self, now: OffsetDateTime) -> Option<String> {
+        let (principal, policy) = self.id;
+        let profile = policy.strip_prefix(policy::PREFIX).unwrap_or(policy);
+        let reason = self.row.and_then(|row| row.reason.as_deref());
+        let listed = |end| answer::listed(principal, profile, end, reason, now);
+        match (self.shown, self.row) {
+            (Some(Reading::Grant(window)), None) if window.is_live(now) && self.is_ledger_read => {
+                Some(format!("{} (the ledger does not know of it)", listed(window.end)))
+            }
+            (Some(Reading::Grant(window)), _) if window.is_live(now) => Some(listed(window.end)),
+            (Some(Reading::Foreign(why)), _) => Some(format!("{principal}: {policy} is not Sekisho's: {why}")),
+            (_, Some(row)) if row.gives_access(now) => self.recorded_line(row, &listed(row.end), now),
+            _ => None,
+        }
+    }
+
+    /// The line of a grant that only the ledger records.
+    fn recorded_line(&self, row: &GrantRow, listed: &str, now: OffsetDateTime) -> Option<String> {
+        if let Some(error) = self.unread {
+            return Some(format!("{listed} (from the ledger: {error})"));
+        }
+        // An intent that was not carried out gives no access.
+        if row.state == State::Intent {
+            return None;
+        }
+        if row.recent_grant(now).is_some() {
+            return Some(format!("{listed} (from the ledger: IAM does not show it yet)"));
+        }
+        Some(format!("{listed} (only the ledger says so: IAM has no such policy)"))
+    }
+}

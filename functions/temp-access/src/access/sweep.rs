@@ -1,0 +1,158 @@
+//! A sweep: the schedule lets the function remove policies that have ended.
+
+use sekisho_domain::decision::{Decision, Decisions};
+use sekisho_domain::notice::Notice;
+use sekisho_domain::timestamp;
+use sekisho_lambda::failure::chain;
+use sekisho_ledger::{Key, SentNotice, Store};
+use time::Duration;
+use tokio::time::{Instant, timeout_at};
+use tracing::error;
+
+use crate::answer::Answer;
+use crate::aws::iam::{ErrorKind, NamedPolicy};
+use crate::error::Error;
+use crate::notice;
+use crate::outcome::{self, Outcome};
+use crate::policy::{self, Reading};
+use crate::removal::{Removal, remove_ended};
+use crate::report::Report;
+use crate::run::Run;
+use crate::window::Window;
+
+/// What a sweep found out about one policy.
+enum Finding {
+    /// The policy still gives access, or another invocation works on it.
+    Live,
+    /// There is nothing to do and nothing to report.
+    Nothing,
+    /// A fault that was reported within the last day.
+    KnownFault,
+    Decided(Decision<Outcome>),
+}
+
+/// Removes every policy of ours that has ended. The sweep goes page by page, so if a large account takes too long, only
+/// the last pages are left for the next sweep.
+pub(crate) async fn sweep<S: Store>(run: &Run<'_, S>) -> Result<Report, Error> {
+    let deadline = run.sweep_deadline();
+    let mut decisions = Vec::new();
+    let (mut live, mut known_faults) = (0_usize, 0_usize);
+    let (mut marker, mut pages) = (None, 0_usize);
+    loop {
+        let error = match timeout_at(deadline, run.iam.page_of_named_policies(marker)).await {
+            Ok(Ok(page)) => {
+                for policy in &page.policies {
+                    match check(policy, deadline, run).await {
+                        Finding::Live => live += 1,
+                        Finding::Nothing => {}
+                        Finding::KnownFault => known_faults += 1,
+                        Finding::Decided(decision) => decisions.push(decision),
+                    }
+                }
+                pages += 1;
+                if page.next.is_none() {
+                    break;
+                }
+                marker = page.next;
+                continue;
+            }
+            Ok(Err(source)) => Error::Iam { outcome: "Nothing was swept".to_owned(), source },
+            Err(_) => Error::TooSlow("Nothing was swept"),
+        };
+        if pages == 0 {
+            return Err(error);
+        }
+        let reason = format!("the sweep ended after {pages} pages of users and roles: {}", chain(&error));
+        decisions.push(Decision::new(Outcome::Failed, reason));
+        break;
+    }
+    if decisions.is_empty() {
+        let reason = format!("nothing had ended; live: {live}; faults reported within the last day: {known_faults}");
+        decisions.push(Decision::new(Outcome::Idle, reason));
+    }
+    let answer = Ok(Answer::Decisions(Decisions { decisions: decisions.clone() }));
+    Ok(Report { answer, decisions, notices: Vec::new(), settlement: None })
+}
+
+async fn check<S: Store>(policy: &NamedPolicy, deadline: Instant, run: &Run<'_, S>) -> Finding {
+    match policy::read(&policy.document) {
+        Reading::Grant(window) if window.is_live(run.now()) => Finding::Live,
+        Reading::Grant(window) => remove(policy, window, deadline, run).await,
+        Reading::Foreign(why) => report_foreign(policy, why, deadline, run).await,
+        Reading::DenyOnly => Finding::Nothing,
+    }
+}
+
+async fn remove<S: Store>(policy: &NamedPolicy, window: Window, deadline: Instant, run: &Run<'_, S>) -> Finding {
+    let decided = |outcome, reason: &str| {
+        Finding::Decided(decide(policy, outcome, reason).about("until", timestamp::seconds(window.end)))
+    };
+    let error = match timeout_at(deadline, remove_ended(&policy.principal, &policy.name, run)).await {
+        Ok(Ok(Removal::Removed)) => return decided(Outcome::Swept, "the access had ended"),
+        Ok(Ok(Removal::StillLive | Removal::Held)) => return Finding::Live,
+        Ok(Ok(Removal::AlreadyGone)) => return Finding::Nothing,
+        Ok(Ok(Removal::Foreign(why))) => return report_foreign(policy, why, deadline, run).await,
+        Ok(Err(error)) => error,
+        Err(_) => return decided(Outcome::Failed, "no time left; the next sweep tries again"),
+    };
+    // A person has to give the permission back. Until then every sweep fails in the same way, so it is reported once a
+    // day.
+    let is_denied = matches!(&error, Error::Iam { source, .. } if source.kind == ErrorKind::Denied);
+    let notice = notice::not_removed(&policy.principal, &policy.name);
+    if is_denied && !notify(policy, "not-removed", &notice, deadline, run).await {
+        return Finding::KnownFault;
+    }
+    decided(Outcome::Failed, &chain(&error))
+}
+
+async fn report_foreign<S: Store>(
+    policy: &NamedPolicy,
+    why: &'static str,
+    deadline: Instant,
+    run: &Run<'_, S>,
+) -> Finding {
+    let notice = notice::open_ended(&policy.principal, &policy.name, why);
+    if notify(policy, "open-ended", &notice, deadline, run).await {
+        Finding::Decided(decide(policy, Outcome::OpenEnded, why))
+    } else {
+        Finding::KnownFault
+    }
+}
+
+fn decide(policy: &NamedPolicy, outcome: Outcome, reason: &str) -> Decision<Outcome> {
+    outcome::about(Decision::new(outcome, reason), &policy.principal).about("policy", policy.name.clone())
+}
+
+/// Sends a notice about a fault, unless it was sent within the last day. Returns whether this sweep reports the fault;
+/// if time runs out, it does.
+async fn notify<S: Store>(
+    policy: &NamedPolicy,
+    fault: &str,
+    notice: &Notice,
+    deadline: Instant,
+    run: &Run<'_, S>,
+) -> bool {
+    timeout_at(deadline, notify_daily(policy, fault, notice, run)).await.unwrap_or(true)
+}
+
+/// Sends a notice, unless it was sent within the last day. Returns whether it was due.
+async fn notify_daily<S: Store>(policy: &NamedPolicy, fault: &str, notice: &Notice, run: &Run<'_, S>) -> bool {
+    let (kind, name) = (policy.principal.kind().as_str(), policy.principal.name());
+    let key = Key::state(format!("notice#{fault}#{kind}/{name}#{}", policy.name));
+    let now = run.now();
+    let sent = SentNotice::read(run.ledger, key.clone(), now).await.unwrap_or_else(|error| {
+        error!(error = chain(&error), "it is unknown whether a notice was sent already");
+        SentNotice::unknown(key)
+    });
+    if sent.is_recent() {
+        return false;
+    }
+    if let Err(error) = run.topic.publish(notice).await {
+        error!(error = chain(&error), "a notice was not sent");
+        return true;
+    }
+    if let Err(error) = sent.record(run.ledger, now + Duration::days(1), run.request_id()).await {
+        error!(error = chain(&error), "it was not recorded that a notice was sent");
+    }
+    true
+}

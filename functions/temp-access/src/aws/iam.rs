@@ -1,0 +1,306 @@
+//! IAM: users, roles and their inline policies.
+
+use std::fmt;
+
+use aws_sdk_iam::Client;
+use aws_sdk_iam::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_iam::types::{AttachedPermissionsBoundary, EntityType, PolicyDetail, Tag};
+use percent_encoding::percent_decode_str;
+use sekisho_lambda::ServiceError;
+use sekisho_lambda::aws::Later;
+use sekisho_lambda::service_error;
+
+use crate::policy;
+use crate::principal::{Kind, Principal};
+
+/// The tag of a principal that may get access.
+const TAG: (&str, &str) = ("sekisho:access", "grantable");
+
+/// Users and roles on a page: the most that IAM returns. Its default is 100.
+const PAGE_SIZE: i32 = 1_000;
+
+/// The kind of failure of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// There is no such user, role or policy.
+    NotFound,
+    /// The inline policies have too many characters together.
+    TooLarge,
+    /// There were too many requests.
+    Throttled,
+    /// The function's role or an organization's policy does not allow the call.
+    Denied,
+    /// IAM does not accept the policy's text.
+    Malformed,
+    /// IAM refused the call for another reason; nothing was done.
+    Other,
+    /// There was no answer, or one after which it is unknown whether the call took effect.
+    Unanswered,
+}
+
+/// A failed call.
+#[derive(Debug, thiserror::Error)]
+#[error("IAM's {operation} {}{}", .kind, remedy(.operation, *.kind))]
+pub struct IamError {
+    /// The name of the call, such as `PutUserPolicy`.
+    pub operation: &'static str,
+    /// The kind of failure.
+    pub kind: ErrorKind,
+    #[source]
+    source: Box<ServiceError>,
+}
+
+impl IamError {
+    /// A call that did not answer before the limit of its step.
+    pub(crate) fn unanswered(operation: &'static str) -> Self {
+        let source = ServiceError::unexpected(operation, "no answer in time");
+        Self { operation, kind: ErrorKind::Unanswered, source: Box::new(source) }
+    }
+
+    fn new<E>(operation: &'static str, error: SdkError<E>) -> Self
+    where
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    {
+        let source = ServiceError::new(format!("iam:{operation}"), error);
+        let kind = match (source.code(), source.kind) {
+            (Some("NoSuchEntity"), _) => ErrorKind::NotFound,
+            (Some("LimitExceeded"), _) => ErrorKind::TooLarge,
+            (Some("AccessDenied" | "AccessDeniedException"), _) => ErrorKind::Denied,
+            (Some("MalformedPolicyDocument"), _) => ErrorKind::Malformed,
+            (Some(_), service_error::Kind::Throttled) => ErrorKind::Throttled,
+            // IAM sends a code with every refusal, so a server error without one says nothing about the call's effect.
+            (None, service_error::Kind::Throttled) | (_, service_error::Kind::Unavailable) => ErrorKind::Unanswered,
+            (_, service_error::Kind::Refused) => ErrorKind::Other,
+        };
+        Self { operation, kind, source: Box::new(source) }
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotFound => "does not find it any more",
+            Self::TooLarge => "reports that the policies are too large together: remove other inline policies",
+            Self::Throttled => "is throttled: try again in a minute",
+            Self::Denied => "is denied to this function: its role acts only on principals with tag and boundary",
+            Self::Malformed => "does not accept the policy: correct the profile in the configuration",
+            Self::Other => "failed: the function's log has the reason",
+            Self::Unanswered => "did not answer",
+        })
+    }
+}
+
+/// What to do if a policy may not be deleted. Its principal was prepared when the policy was put.
+fn remedy(operation: &str, kind: ErrorKind) -> &'static str {
+    if kind == ErrorKind::Denied && operation.starts_with("Delete") {
+        ". Put tag and boundary back and revoke again, or delete the policy by hand"
+    } else {
+        ""
+    }
+}
+
+/// The facts about a user or role that a grant checks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PrincipalDetails {
+    /// The name in IAM's own spelling. IAM finds names without regard to case.
+    pub(crate) name: String,
+    /// The path, such as `/` or `/aws-reserved/sso.amazonaws.com/`.
+    pub(crate) path: String,
+    /// Whether the principal has the tag `sekisho:access=grantable`.
+    pub(crate) is_grantable: bool,
+    /// ARN of the permissions boundary.
+    pub(crate) boundary: Option<String>,
+}
+
+/// An inline policy with our name, and the principal that has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NamedPolicy {
+    pub(crate) principal: Principal,
+    /// The policy's whole name.
+    pub(crate) name: String,
+    /// The policy's JSON text.
+    pub(crate) document: String,
+}
+
+/// A page of all policies with our name.
+#[derive(Debug)]
+pub(crate) struct Page {
+    pub(crate) policies: Vec<NamedPolicy>,
+    /// Where the next page begins; `None` after the last one.
+    pub(crate) next: Option<String>,
+}
+
+/// IAM of this account.
+#[derive(Debug)]
+pub struct Iam {
+    client: Later<Client>,
+}
+
+impl Iam {
+    /// Calls IAM through this client.
+    #[must_use]
+    pub fn new(client: Later<Client>) -> Self {
+        Self { client }
+    }
+
+    /// The details of a user or role; `None` if it does not exist.
+    pub(crate) async fn describe(&self, principal: &Principal) -> Result<Option<PrincipalDetails>, IamError> {
+        let name = principal.name();
+        let answer = match principal.kind() {
+            Kind::User => match self.client.get_user().user_name(name).send().await {
+                Ok(answer) => Ok(answer
+                    .user
+                    .map(|user| details(&user.user_name, &user.path, user.tags(), user.permissions_boundary()))),
+                Err(error) => Err(IamError::new("GetUser", error)),
+            },
+            Kind::Role => match self.client.get_role().role_name(name).send().await {
+                Ok(answer) => Ok(answer
+                    .role
+                    .map(|role| details(&role.role_name, &role.path, role.tags(), role.permissions_boundary()))),
+                Err(error) => Err(IamError::new("GetRole", error)),
+            },
+        };
+        found(answer)
+    }
+
+    /// The names of all inline policies of a principal.
+    pub(crate) async fn policy_names(&self, principal: &Principal) -> Result<Vec<String>, IamError> {
+        let name = principal.name();
+        match principal.kind() {
+            Kind::User => {
+                let pages = self.client.list_user_policies().user_name(name).into_paginator().items().send();
+                pages.collect::<Result<_, _>>().await.map_err(|error| IamError::new("ListUserPolicies", error))
+            }
+            Kind::Role => {
+                let pages = self.client.list_role_policies().role_name(name).into_paginator().items().send();
+                pages.collect::<Result<_, _>>().await.map_err(|error| IamError::new("ListRolePolicies", error))
+            }
+        }
+    }
+
+    /// The text of an inline policy; `None` if it does not exist.
+    pub(crate) async fn policy(&self, principal: &Principal, policy: &str) -> Result<Option<String>, IamError> {
+        let name = principal.name();
+        let answer = match principal.kind() {
+            Kind::User => match self.client.get_user_policy().user_name(name).policy_name(policy).send().await {
+                Ok(answer) => Ok(Some(decoded(&answer.policy_document))),
+                Err(error) => Err(IamError::new("GetUserPolicy", error)),
+            },
+            Kind::Role => match self.client.get_role_policy().role_name(name).policy_name(policy).send().await {
+                Ok(answer) => Ok(Some(decoded(&answer.policy_document))),
+                Err(error) => Err(IamError::new("GetRolePolicy", error)),
+            },
+        };
+        found(answer)
+    }
+
+    /// Puts an inline policy, which replaces one of the same name.
+    pub(crate) async fn put(&self, principal: &Principal, policy: &str, document: &str) -> Result<(), IamError> {
+        let name = principal.name();
+        match principal.kind() {
+            Kind::User => {
+                let put = self.client.put_user_policy().user_name(name).policy_name(policy).policy_document(document);
+                put.send().await.map(drop).map_err(|error| IamError::new("PutUserPolicy", error))
+            }
+            Kind::Role => {
+                let put = self.client.put_role_policy().role_name(name).policy_name(policy).policy_document(document);
+                put.send().await.map(drop).map_err(|error| IamError::new("PutRolePolicy", error))
+            }
+        }
+    }
+
+    /// Deletes an inline policy. It is no error if the policy does not exist.
+    pub(crate) async fn delete(&self, principal: &Principal, policy: &str) -> Result<(), IamError> {
+        let name = principal.name();
+        let deleted = match principal.kind() {
+            Kind::User => {
+                let delete = self.client.delete_user_policy().user_name(name).policy_name(policy);
+                delete.send().await.map(|_| None).map_err(|error| IamError::new("DeleteUserPolicy", error))
+            }
+            Kind::Role => {
+                let delete = self.client.delete_role_policy().role_name(name).policy_name(policy);
+                delete.send().await.map(|_| None).map_err(|error| IamError::new("DeleteRolePolicy", error))
+            }
+        };
+        found(deleted).map(|_: Option<()>| ())
+    }
+
+    /// One page of the inline policies with our name of all users and roles. `marker` is `None` for the first page.
+    pub(crate) async fn page_of_named_policies(&self, marker: Option<String>) -> Result<Page, IamError> {
+        let details = self.client.get_account_authorization_details().max_items(PAGE_SIZE).set_marker(marker);
+        let page = details.filter(EntityType::User).filter(EntityType::Role).send().await;
+        let page = page.map_err(|error| IamError::new("GetAccountAuthorizationDetails", error))?;
+        let users = page.user_detail_list.unwrap_or_default().into_iter();
+        let users = users.flat_map(|user| named_policies(Kind::User, user.user_name, user.user_policy_list));
+        let roles = page.role_detail_list.unwrap_or_default().into_iter();
+        let roles = roles.flat_map(|role| named_policies(Kind::Role, role.role_name, role.role_policy_list));
+        let next = page.marker.filter(|marker| page.is_truncated && !marker.is_empty());
+        Ok(Page { policies: users.chain(roles).collect(), next })
+    }
+}
+
+fn named_policies(kind: Kind, name: Option<String>, policies: Option<Vec<PolicyDetail>>) -> Vec<NamedPolicy> {
+    let Some(Ok(principal)) = name.map(|name| Principal::new(kind, &name)) else { return Vec::new() };
+    let policies = policies.unwrap_or_default().into_iter().filter_map(|policy| {
+        let name = policy.policy_name.filter(|name| name.starts_with(policy::PREFIX))?;
+        let document = decoded(&policy.policy_document.unwrap_or_default());
+        Some(NamedPolicy { principal: principal.clone(), name, document })
+    });
+    policies.collect()
+}
+
+fn details(name: &str, path: &str, tags: &[Tag], boundary: Option<&AttachedPermissionsBoundary>) -> PrincipalDetails {
+    PrincipalDetails {
+        name: name.to_owned(),
+        path: path.to_owned(),
+        is_grantable: tags.iter().any(|tag| (tag.key.as_str(), tag.value.as_str()) == TAG),
+        boundary: boundary.and_then(|boundary| boundary.permissions_boundary_arn.clone()),
+    }
+}
+
+/// IAM returns policies percent-encoded.
+fn decoded(document: &str) -> String {
+    percent_decode_str(document).decode_utf8_lossy().into_owned()
+}
+
+/// `None` instead of an error if IAM finds nothing.
+fn found<T>(answer: Result<Option<T>, IamError>) -> Result<Option<T>, IamError> {
+    match answer {
+        Err(error) if error.kind == ErrorKind::NotFound => Ok(None),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+    use aws_smithy_types::body::SdkBody;
+    use aws_smithy_types::error::ErrorMetadata;
+
+    use super::*;
+
+    #[test]
+    fn each_answer_has_one_kind() {
+        let cases = [
+            (404, Some("NoSuchEntity"), ErrorKind::NotFound),
+            (409, Some("LimitExceeded"), ErrorKind::TooLarge),
+            (400, Some("Throttling"), ErrorKind::Throttled),
+            (403, Some("AccessDenied"), ErrorKind::Denied),
+            (400, Some("MalformedPolicyDocument"), ErrorKind::Malformed),
+            (400, Some("UnmodifiableEntity"), ErrorKind::Other),
+            (500, Some("ServiceFailure"), ErrorKind::Unanswered),
+            (503, None, ErrorKind::Unanswered),
+        ];
+        for (status, code, kind) in cases {
+            let mut metadata = ErrorMetadata::builder();
+            if let Some(code) = code {
+                metadata = metadata.code(code);
+            }
+            let response = HttpResponse::new(status.try_into().unwrap(), SdkBody::empty());
+            let error = SdkError::service_error(metadata.build(), response);
+            assert_eq!(IamError::new("PutUserPolicy", error).kind, kind, "{status} {code:?}");
+        }
+        let timeout: SdkError<ErrorMetadata> = SdkError::timeout_error("late");
+        assert_eq!(IamError::new("PutUserPolicy", timeout).kind, ErrorKind::Unanswered);
+    }
+}

@@ -1,0 +1,58 @@
+//! The outcomes of an invocation, and decisions about a principal or an error.
+
+use sekisho_domain::decision::Decision;
+use sekisho_lambda::{ErrorType, Failure};
+use serde::Serialize;
+
+use crate::error::Error;
+use crate::principal::Principal;
+
+/// What an invocation decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// The principal was given access.
+    Granted,
+    /// The principal's access now ends later than before.
+    Extended,
+    /// Access stays as it was.
+    Unchanged,
+    /// Access was ended by request.
+    Revoked,
+    /// A dry run showed what a request would do.
+    Previewed,
+    /// The list of everybody with access was shown.
+    Listed,
+    /// The help text was shown.
+    Helped,
+    /// A sweep removed a policy that had ended.
+    Swept,
+    /// A sweep found nothing to do.
+    Idle,
+    /// A policy with our name contains an Allow without an end; a person has to look at it.
+    OpenEnded,
+    /// The request was not granted, and nothing changed.
+    Refused,
+    /// The request could not be carried out, or it is unknown whether it was.
+    Failed,
+}
+
+/// Adds the principal to a decision.
+pub(crate) fn about(decision: Decision<Outcome>, principal: &Principal) -> Decision<Outcome> {
+    decision.about(principal.kind().as_str(), principal.name())
+}
+
+/// The decision about a request that ended with an error.
+pub(crate) fn of_error(error: &Error, principal: Option<&Principal>) -> Decision<Outcome> {
+    let outcome = match error.error_type() {
+        ErrorType::InvalidRequest | ErrorType::Refused | ErrorType::NotFound | ErrorType::LimitExceeded => {
+            Outcome::Refused
+        }
+        ErrorType::Throttled | ErrorType::Misconfigured | ErrorType::Internal => Outcome::Failed,
+    };
+    let decision = Decision::new(outcome, error.to_string()).about("error", error.error_type().name());
+    match principal {
+        Some(principal) => about(decision, principal),
+        None => decision,
+    }
+}

@@ -1,0 +1,236 @@
+//! What a request changes: pure functions from facts to a plan. A dry run shows the plan that a real run executes.
+
+use sekisho_domain::access::{Access, Minutes, Profile, ProfileName};
+use sekisho_domain::slack;
+use time::OffsetDateTime;
+
+use crate::error::Error;
+use crate::policy::{self, Reading};
+use crate::principal::Principal;
+use crate::request::Grant;
+use crate::window::{Window, later, reach};
+
+/// The terms of a grant: the request, completed and checked by the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Terms<'a> {
+    /// The user or role that gets access.
+    pub principal: &'a Principal,
+    /// The requested length, at most `longest`.
+    pub minutes: Minutes,
+    /// The longest chain that the configuration allows.
+    pub longest: Minutes,
+    /// The profile's name.
+    pub profile: &'a ProfileName,
+    /// The statements and conditions of the profile.
+    pub allows: &'a Profile,
+}
+
+impl<'a> Terms<'a> {
+    /// Completes a request with the configuration's defaults. A value that the request names is used unchanged, or
+    /// refused.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] or [`Error::TooLong`], with the values that are allowed.
+    pub fn of(grant: &'a Grant, access: &'a Access) -> Result<Self, Error> {
+        let minutes = match grant.minutes {
+            None => access.default_minutes,
+            Some(requested) => i64::try_from(requested)
+                .ok()
+                .and_then(|requested| Minutes::try_from(requested).ok())
+                .filter(|minutes| *minutes <= access.max_minutes)
+                .ok_or(Error::TooLong { most: access.max_minutes })?,
+        };
+        let name = grant.profile.as_deref().unwrap_or(access.default_profile.as_str());
+        let (profile, allows) = access.profiles.iter().find(|(known, _)| known.as_str() == name).ok_or_else(|| {
+            let known: Vec<&str> = access.profiles.keys().map(ProfileName::as_str).collect();
+            Error::Invalid(format!("`profile` is `{}`: write one of {}", slack::quoted(name), known.join(", ")))
+        })?;
+        Ok(Self { principal: &grant.principal, minutes, longest: access.max_minutes, profile, allows })
+    }
+
+    /// The name of the policy that the grant puts.
+    #[must_use]
+    pub fn policy(&self) -> String {
+        policy::name(self.profile)
+    }
+}
+
+/// An inline policy of the principal, as IAM shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InlinePolicy {
+    /// The policy's name.
+    pub name: String,
+    /// The policy's JSON text.
+    pub document: String,
+}
+
+/// What an earlier attempt of the same Lambda request did. Lambda repeats an asynchronous invocation that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EarlierAttempt {
+    /// There was no earlier attempt.
+    None,
+    /// An earlier attempt wrote its intent to the ledger, and perhaps put the policy.
+    Intended(Window),
+    /// An earlier attempt was carried out.
+    CarriedOut,
+}
+
+/// How a grant changes access.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// The principal had no such access before.
+    Grants,
+    /// The access ends later than before.
+    Extends {
+        /// The end before this grant.
+        from: OffsetDateTime,
+    },
+    /// The end stays the same.
+    Keeps,
+}
+
+/// What a grant does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan<'a> {
+    /// The terms that the plan fulfills.
+    pub terms: Terms<'a>,
+    /// The name of the policy.
+    pub policy: String,
+    /// The window that the access has afterwards.
+    pub window: Window,
+    /// How access changes.
+    pub effect: Effect,
+    /// Whether the end is earlier than requested, because the chain has reached its longest.
+    pub capped: bool,
+    /// The policy's text for the window.
+    pub document: String,
+    /// Whether the text is put. If not, the existing policy stays as it is.
+    pub puts: bool,
+    /// Policies of ours that have ended and are removed first, to make room.
+    pub remove: Vec<String>,
+    /// The size of all inline policies together afterwards, as IAM counts it.
+    pub size: usize,
+    /// The largest size that IAM accepts.
+    pub limit: usize,
+}
+
+/// Plans a grant.
+///
+/// `inline` has every inline policy that IAM shows for the principal. `granted` is the window of a very recent grant in
+/// the ledger, which IAM may not show yet.
+///
+/// # Errors
+/// If the existing policy is not ours, if the policies do not fit, or if the request was carried out before and its
+/// access is over.
+pub fn plan<'a>(
+    terms: &Terms<'a>,
+    inline: &[InlinePolicy],
+    granted: Option<Window>,
+    earlier: EarlierAttempt,
+    now: OffsetDateTime,
+) -> Result<Plan<'a>, Error> {
+    let policy = terms.policy();
+    let existing = inline.iter().find(|one| one.name == policy);
+    // A window longer than the longest chain is never written, so it only counts if IAM shows it.
+    let within = |window: &Window| window.is_live(now) && window.end - window.start <= terms.longest.duration();
+    let live = later(live_window(terms, &policy, existing, now)?, granted.filter(within));
+    let (window, capped) = window(terms, live, earlier, now)?;
+    let effect = match live {
+        None => Effect::Grants,
+        Some(live) if live.end < window.end => Effect::Extends { from: live.end },
+        Some(_) => Effect::Keeps,
+    };
+
+    let document = policy::document(terms.allows, window);
+    let is_same = existing.is_some_and(|one| is_same_json(&one.document, &document));
+    // Access that lasts longer than a grant may is left as it is: a grant neither shortens it nor writes it again.
+    let is_beyond = window.end - window.start > terms.longest.duration();
+    let puts = earlier != EarlierAttempt::CarriedOut && !is_same && !is_beyond;
+
+    let own = if puts { policy::size(&document) } else { existing.map_or(0, |one| policy::size(&one.document)) };
+    let others: Vec<&InlinePolicy> = inline.iter().filter(|one| one.name != policy).collect();
+    let mut size: usize = own + others.iter().map(|one| policy::size(&one.document)).sum::<usize>();
+    let limit = terms.principal.kind().policy_limit();
+    let mut remove = Vec::new();
+    if puts {
+        for one in others.iter().filter(|one| has_ended(one, now)) {
+            if size > limit {
+                size -= policy::size(&one.document);
+                remove.push(one.name.clone());
+            }
+        }
+        if size > limit {
+            return Err(Error::TooLarge { principal: terms.principal.clone(), size, limit });
+        }
+    }
+    Ok(Plan { terms: *terms, policy, window, effect, capped, document, puts, remove, size, limit })
+}
+
+/// The window of the existing policy, if it still gives access.
+fn live_window(
+    terms: &Terms<'_>,
+    policy: &str,
+    existing: Option<&InlinePolicy>,
+    now: OffsetDateTime,
+) -> Result<Option<Window>, Error> {
+    let why = match existing.map(|one| policy::read(&one.document)) {
+        None => return Ok(None),
+        Some(Reading::Grant(window)) => return Ok(Some(window).filter(|window| window.is_live(now))),
+        Some(Reading::Foreign(why)) => why,
+        Some(Reading::DenyOnly) => "it only denies",
+    };
+    Err(Error::Refused(format!(
+        "{} has a policy {policy} that is not Sekisho's ({why}), and a grant does not replace it: find out who wrote \
+         it, and delete it",
+        terms.principal
+    )))
+}
+
+/// The window after the grant, and whether it is capped.
+fn window(
+    terms: &Terms<'_>,
+    live: Option<Window>,
+    earlier: EarlierAttempt,
+    now: OffsetDateTime,
+) -> Result<(Window, bool), Error> {
+    match (earlier, live) {
+        (EarlierAttempt::None, _) => {
+            let reach = reach(now, terms.minutes, terms.longest, live);
+            Ok((reach.window, reach.capped))
+        }
+        (EarlierAttempt::Intended(intended), live) if live.is_some() || intended.is_live(now) => {
+            let live = live.unwrap_or(intended);
+            let start = live.start.min(intended.start);
+            let last = start.saturating_add(terms.longest.duration());
+            Ok((Window { start, end: live.end.max(intended.end.min(last)) }, intended.end > last))
+        }
+        (EarlierAttempt::CarriedOut, Some(live)) => Ok((live, false)),
+        (EarlierAttempt::Intended(_) | EarlierAttempt::CarriedOut, _) => Err(Error::Refused(format!(
+            "this same request was carried out before, and the access that it gave {} is over: send a new request",
+            terms.principal
+        ))),
+    }
+}
+
+/// Whether the policy is a grant of ours that has ended.
+#[must_use]
+pub fn has_ended(inline: &InlinePolicy, now: OffsetDateTime) -> bool {
+    inline.name.starts_with(policy::PREFIX)
+        && matches!(policy::read(&inline.document), Reading::Grant(window) if !window.is_live(now))
+}
+
+/// Compares parsed JSON, because IAM keeps the meaning of a policy, but not necessarily its spelling.
+fn is_same_json(one: &str, other: &str) -> bool {
+    let parse = |text| serde_json::from_str::<serde_json::Value>(text).ok();
+    parse(one).is_some_and(|one| Some(one) == parse(other))
+}
+
+/// Plans a revoke: the names of all policies to delete, sorted. `inline` has the principal's inline policies at IAM,
+/// `recorded` the profiles of its rows in the ledger, because IAM may not show a very recent grant yet.
+pub(crate) fn revocation<'a>(inline: Vec<String>, recorded: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let mut policies: Vec<String> = recorded.map(|profile| format!("{}{profile}", policy::PREFIX)).collect();
+    policies.extend(inline.into_iter().filter(|name| name.starts_with(policy::PREFIX)));
+    policies.sort();
+    policies.dedup();
+    policies
+}

@@ -1,0 +1,83 @@
+//! The removal of a policy that has ended: in a sweep, or to make room for a grant.
+
+use sekisho_ledger::{Error as LedgerError, Store};
+use tokio::time::{Instant, timeout_at};
+
+use crate::aws::iam::{ErrorKind, IamError};
+use crate::error::Error;
+use crate::policy::{self, Reading};
+use crate::principal::Principal;
+use crate::row::{self, GrantRow, State};
+use crate::run::{ATTEMPT_TIMEOUT, Run};
+
+const NOT_REMOVED: &str = "An ended policy was not removed";
+
+/// What happened to a policy that seemed to have ended.
+pub(crate) enum Removal {
+    /// The policy was deleted.
+    Removed,
+    /// There is no such policy any more.
+    AlreadyGone,
+    /// The policy still gives access.
+    StillLive,
+    /// The policy is not ours, for this reason.
+    Foreign(&'static str),
+    /// Another invocation works on the policy.
+    Held,
+}
+
+/// Removes a policy of ours that has ended. The ledger's row is claimed first, so that no grant puts the policy
+/// meanwhile.
+pub(crate) async fn remove_ended<S: Store>(
+    principal: &Principal,
+    policy: &str,
+    run: &Run<'_, S>,
+) -> Result<Removal, Error> {
+    let key = row::key(principal, policy);
+    let iam_error = |source| Error::Iam { outcome: format!("{principal} still has {policy}"), source };
+    let ledger_error = |source| Error::Ledger { outcome: NOT_REMOVED, source };
+    let row = run.ledger.read::<GrantRow>(&key).await.map_err(ledger_error)?;
+    let now = run.now();
+    if let Some(row) = &row {
+        if row.state.is_held_by_another(run.request_id(), now) {
+            return Ok(Removal::Held);
+        }
+        // The ledger's reads are consistent, IAM's are not: IAM may not show a very recent grant yet.
+        if row.state.gives_access(now) {
+            return Ok(Removal::StillLive);
+        }
+    }
+    // IAM is read after the row: if a grant came in between, the claim below fails.
+    let window = match run.iam.policy(principal, policy).await.map_err(iam_error)?.as_deref().map(policy::read) {
+        Some(Reading::Foreign(why)) => return Ok(Removal::Foreign(why)),
+        Some(Reading::Grant(window)) => window,
+        Some(Reading::DenyOnly) | None => return Ok(Removal::AlreadyGone),
+    };
+    let now = run.now();
+    if window.is_live(now) {
+        return Ok(Removal::StillLive);
+    }
+    let (revision, before) = row.map_or((None, None), |row| (Some(row.revision), Some(row.state)));
+    let state = before.as_ref().map_or(State::Expired, |row| row.state);
+    let claim = GrantRow::held(state, window, run.request_id(), before.as_ref(), now);
+    let revision = match run.ledger.write(&key, &claim, revision, run.request_id()).await {
+        Ok(revision) => revision,
+        Err(LedgerError::Changed(_)) => return Ok(Removal::Held),
+        Err(source) => return Err(ledger_error(source)),
+    };
+    // A delete that is still in flight when the lease ends might remove the next holder's grant. An attempt that timed
+    // out may still take effect, so the time of one attempt is kept free.
+    let Some(time_left) = claim.lease.time_left(run.now()).checked_sub(ATTEMPT_TIMEOUT) else {
+        return Err(Error::TooSlow(NOT_REMOVED));
+    };
+    let deleted = timeout_at(Instant::now() + time_left, run.iam.delete(principal, policy)).await;
+    if let Err(error) = deleted.unwrap_or_else(|_| Err(IamError::unanswered("policy delete"))) {
+        if error.kind != ErrorKind::Unanswered {
+            run.release(&key, revision, before).await;
+        }
+        return Err(iam_error(error));
+    }
+    // If this write fails, the others wait until the lease ends.
+    let _ = run.ledger.write(&key, &claim.settled(State::Expired), Some(revision), run.request_id()).await;
+    Ok(Removal::Removed)
+}

@@ -1,0 +1,47 @@
+//! What a use case returns: the answer, and everything that is recorded and sent after it.
+
+use sekisho_domain::decision::Decision;
+use sekisho_domain::notice::Notice;
+use sekisho_ledger::Key;
+
+use crate::answer::Answer;
+use crate::error::Error;
+use crate::outcome::{self, Outcome};
+use crate::principal::Principal;
+use crate::row::GrantRow;
+
+/// The result of a use case.
+#[derive(Debug)]
+pub(crate) struct Report {
+    /// What the caller gets.
+    pub(crate) answer: Result<Answer, Error>,
+    /// What was decided: for the log, the metrics and the ledger.
+    pub(crate) decisions: Vec<Decision<Outcome>>,
+    /// What is sent to the topic.
+    pub(crate) notices: Vec<Notice>,
+    /// The row of a grant that was carried out.
+    pub(crate) settlement: Option<Settlement>,
+}
+
+/// The last write of a grant: the row still says that the grant is intended; the settlement says that it was carried
+/// out.
+#[derive(Debug)]
+pub(crate) struct Settlement {
+    pub(crate) key: Key,
+    pub(crate) row: GrantRow,
+    /// The revision that the intent's write returned.
+    pub(crate) revision: u64,
+}
+
+impl Report {
+    /// A text for a person, with one decision.
+    pub(crate) fn text(text: String, decision: Decision<Outcome>) -> Self {
+        Self { answer: Ok(Answer::Text(text)), decisions: vec![decision], notices: Vec::new(), settlement: None }
+    }
+
+    /// An error, with the decision that follows from it.
+    pub(crate) fn failed(error: Error, principal: Option<&Principal>) -> Self {
+        let decisions = vec![outcome::of_error(&error, principal)];
+        Self { answer: Err(error), decisions, notices: Vec::new(), settlement: None }
+    }
+}

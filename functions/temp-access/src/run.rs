@@ -1,0 +1,147 @@
+//! The context of one invocation, which every use case receives, and the steps that several use cases share.
+
+use std::cell::Cell;
+use std::future::Future;
+
+use sekisho_domain::access::Access;
+use sekisho_domain::config::Misconfigured;
+use sekisho_lambda::failure::chain;
+use sekisho_lambda::{Invocation, Topic};
+use sekisho_ledger::{Error as LedgerError, Key, Store};
+use time::OffsetDateTime;
+use tokio::time::{Duration, Instant, sleep, timeout, timeout_at};
+use tracing::{error, warn};
+
+use crate::aws::iam::{Iam, PrincipalDetails};
+use crate::error::Error;
+use crate::principal::Principal;
+use crate::row::GrantRow;
+
+// Chatbot waits 15 s for an answer, so a request ends after 12 s. The limits of its steps count from its start.
+
+/// Until then IAM is read again if it shows less than the ledger records.
+pub(crate) const RECHECK_LIMIT: Duration = Duration::from_secs(5);
+/// If the plan is not in the ledger by then, nothing is granted.
+pub(crate) const PLAN_LIMIT: Duration = Duration::from_secs(7);
+/// If IAM has not answered the write by then, it is unknown whether the write took effect.
+pub(crate) const WRITE_LIMIT: Duration = Duration::from_millis(9_500);
+/// Until then IAM is read to see whether it shows the result.
+pub(crate) const CONFIRM_LIMIT: Duration = Duration::from_millis(10_500);
+/// Until then the decisions are written to the ledger and the notices are sent to the topic.
+pub(crate) const RECORD_LIMIT: Duration = Duration::from_secs(12);
+
+/// Timeout of one attempt of an AWS call. Each call has three attempts.
+pub(crate) const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(2_500);
+/// Timeout of one ledger call in a revoke, which also works without the ledger.
+pub(crate) const LEDGER_TIMEOUT: Duration = Duration::from_millis(1_500);
+/// Pause between two reads of a state that is about to change.
+pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(250);
+/// Safety margin of a sweep before Lambda's timeout.
+pub(crate) const SWEEP_MARGIN: Duration = Duration::from_secs(10);
+
+/// One invocation's context.
+pub(crate) struct Run<'a, S> {
+    pub(crate) access: &'a Result<Access, Misconfigured>,
+    /// ARN of the access boundary.
+    pub(crate) boundary: &'a str,
+    pub(crate) ledger: &'a S,
+    pub(crate) iam: &'a Iam,
+    pub(crate) topic: &'a Topic,
+    pub(crate) clock: &'a dyn Fn() -> OffsetDateTime,
+    pub(crate) invocation: &'a Invocation,
+    pub(crate) start: Instant,
+    /// Whether a ledger call has failed already. A revoke then makes no further ones.
+    pub(crate) is_ledger_lost: Cell<bool>,
+}
+
+/// The result of a ledger call in a revoke, which also works without the ledger.
+pub(crate) enum LedgerAnswer<T> {
+    Done(T),
+    /// Another invocation has changed the row since it was read.
+    Changed,
+    /// The ledger failed, now or earlier in this invocation.
+    Lost,
+}
+
+impl<S: Store> Run<'_, S> {
+    pub(crate) fn now(&self) -> OffsetDateTime {
+        (self.clock)()
+    }
+
+    pub(crate) fn request_id(&self) -> &str {
+        &self.invocation.request_id
+    }
+
+    /// The point in time at which a limit is reached.
+    pub(crate) fn deadline(&self, limit: Duration) -> Instant {
+        self.start + limit
+    }
+
+    /// The time at which a sweep stops. The result is the same whenever a sweep asks, because the time that is left
+    /// shrinks as the clock advances.
+    pub(crate) fn sweep_deadline(&self) -> Instant {
+        Instant::now() + self.invocation.time_left(self.now()).saturating_sub(SWEEP_MARGIN)
+    }
+
+    /// The `[access]` section of the configuration.
+    pub(crate) fn access(&self) -> Result<&Access, Error> {
+        self.access.as_ref().map_err(|misconfigured| Error::Misconfigured(misconfigured.clone()))
+    }
+
+    /// Reads the principal's details. IAM must know the principal by exactly this name.
+    pub(crate) async fn describe(&self, principal: &Principal) -> Result<PrincipalDetails, Error> {
+        let details = self.iam.describe(principal).await;
+        let details = details.map_err(|source| Error::Iam { outcome: "Nothing was changed".to_owned(), source })?;
+        let details = details.ok_or_else(|| Error::NotFound(principal.clone()))?;
+        if details.name != principal.name() {
+            return Err(Error::Refused(format!(
+                "there is no {principal}, but a {} {}: type the name as IAM spells it",
+                principal.kind().as_str(),
+                details.name
+            )));
+        }
+        Ok(details)
+    }
+
+    /// Waits a moment for another invocation that works on the same principal, unless [`PLAN_LIMIT`] is near.
+    pub(crate) async fn wait_for_other(&self, principal: &Principal) -> Result<(), Error> {
+        if Instant::now() + POLL_INTERVAL >= self.deadline(PLAN_LIMIT) {
+            return Err(Error::Busy(principal.clone()));
+        }
+        sleep(POLL_INTERVAL).await;
+        Ok(())
+    }
+
+    /// Makes a ledger call in a revoke. The call has a short timeout, and after the first failure no more calls are
+    /// made.
+    pub(crate) async fn try_ledger<T>(&self, call: impl Future<Output = Result<T, LedgerError>>) -> LedgerAnswer<T> {
+        if self.is_ledger_lost.get() {
+            return LedgerAnswer::Lost;
+        }
+        let error = match timeout(LEDGER_TIMEOUT, call).await {
+            Ok(Ok(value)) => return LedgerAnswer::Done(value),
+            Ok(Err(LedgerError::Changed(_))) => return LedgerAnswer::Changed,
+            Ok(Err(error)) => chain(&error),
+            Err(_) => "no answer in time".to_owned(),
+        };
+        self.is_ledger_lost.set(true);
+        error!(error, "access is ended without the ledger");
+        LedgerAnswer::Lost
+    }
+
+    /// Undoes a claim that came to nothing, so that nobody waits for it. If undoing fails, the others wait until the
+    /// lease ends.
+    pub(crate) async fn release(&self, key: &Key, revision: u64, before: Option<GrantRow>) {
+        let released = timeout_at(self.deadline(CONFIRM_LIMIT), async {
+            match before {
+                Some(before) => {
+                    self.ledger.write(key, &before.free(), Some(revision), self.request_id()).await.map(drop)
+                }
+                None => self.ledger.delete(key, revision).await,
+            }
+        });
+        if let Ok(Err(error)) = released.await {
+            warn!(error = chain(&error), "a claim was not released");
+        }
+    }
+}

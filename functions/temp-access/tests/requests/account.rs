@@ -1,0 +1,187 @@
+//! An account to test in: the function, with IAM and SNS behind the SDK's HTTP client and a ledger that can fail.
+
+mod cloud;
+mod http;
+mod iam;
+mod ledger;
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use sekisho_domain::config::Document;
+use sekisho_lambda::aws::Later;
+use sekisho_lambda::{Invocation, Topic};
+use sekisho_ledger::{Key, Row, Store as _};
+use sekisho_testing::invocation::invocation;
+use serde_json::Value;
+use temp_access::access::TempAccess;
+use temp_access::answer::Answer;
+use temp_access::aws::iam::Iam;
+use temp_access::error::Error;
+use temp_access::principal::Kind;
+use temp_access::row::GrantRow;
+use time::OffsetDateTime;
+use time::macros::datetime;
+use tokio::time::Instant;
+
+use cloud::Cloud;
+pub use cloud::Fault;
+use ledger::FaultyLedger;
+
+pub const BOUNDARY: &str = "arn:aws:iam::333333333333:policy/sekisho-access-boundary";
+const TOPIC: &str = "arn:aws:sns:ap-northeast-1:333333333333:sekisho-notices";
+/// The time at which every test begins.
+pub const BEGIN: OffsetDateTime = datetime!(2026-11-21 20:45:00 UTC);
+/// The payload of the schedule.
+pub const SWEEP: &str = include_str!("../../../../events/temp-access/sweep.json");
+
+/// A grant of 30 minutes.
+pub const GRANT: &str = r#"{"user":"prd-user","minutes":30}"#;
+/// The beginning of the answer to [`GRANT`], up to the last digit of the seconds.
+pub const END: &str = "End time is 2026-11-21T21:15:0";
+pub const REVOKE: &str = r#"{"action":"revoke","user":"prd-user"}"#;
+pub const LIST: &str = r#"{"action":"list"}"#;
+/// An answer must come before this time; Chatbot waits 15 s.
+pub const SLACK_LIMIT: Duration = Duration::from_secs(13);
+
+/// The function in its account. The clock is tokio's, which the tests stop and advance.
+pub struct Account {
+    pub function: TempAccess<FaultyLedger>,
+    pub cloud: Cloud,
+    begin: Instant,
+    count: Cell<u32>,
+}
+
+impl Account {
+    pub fn new() -> Self {
+        Self::with(include_str!("../../../../config/sekisho.toml"))
+    }
+
+    /// An account with this configuration.
+    pub fn with(config: &str) -> Self {
+        let cloud = Cloud::new();
+        let begin = Instant::now();
+        let timeouts = aws_sdk_iam::config::timeout::TimeoutConfig::builder()
+            .operation_attempt_timeout(Duration::from_millis(2_500));
+        let iam = aws_sdk_iam::Config::builder()
+            .behavior_version(aws_sdk_iam::config::BehaviorVersion::latest())
+            .region(aws_sdk_iam::config::Region::new("ap-northeast-1"))
+            .credentials_provider(aws_sdk_iam::config::Credentials::new("AKID", "secret", None, None, "test"))
+            .retry_config(aws_sdk_iam::config::retry::RetryConfig::standard().with_max_attempts(3))
+            .timeout_config(timeouts.build())
+            .http_client(cloud.clone())
+            .build();
+        let sns = aws_sdk_sns::Config::builder()
+            .behavior_version(aws_sdk_sns::config::BehaviorVersion::latest())
+            .region(aws_sdk_sns::config::Region::new("ap-northeast-1"))
+            .credentials_provider(aws_sdk_sns::config::Credentials::new("AKID", "secret", None, None, "test"))
+            .retry_config(aws_sdk_sns::config::retry::RetryConfig::standard().with_max_attempts(3))
+            .http_client(cloud.clone())
+            .build();
+        let function = TempAccess {
+            access: Document::parse("sekisho.toml", config).and_then(|document| document.access()),
+            boundary: BOUNDARY.to_owned(),
+            ledger: FaultyLedger::new(),
+            iam: Iam::new(Later::new(Box::new(|| aws_sdk_iam::Client::from_conf(iam)))),
+            topic: Topic::new(Later::new(Box::new(|| aws_sdk_sns::Client::from_conf(sns))), TOPIC),
+            clock: Box::new(move || BEGIN + (Instant::now() - begin)),
+        };
+        Self { function, cloud, begin, count: Cell::new(0) }
+    }
+
+    pub fn now(&self) -> OffsetDateTime {
+        BEGIN + (Instant::now() - self.begin)
+    }
+
+    /// Invokes the function with a new request id.
+    pub async fn invoke(&self, payload: &str) -> Result<Answer, Error> {
+        let count = self.count.replace(self.count.get() + 1);
+        self.invoke_as(&format!("request-{count}"), payload).await
+    }
+
+    /// Invokes the function with this request id.
+    pub async fn invoke_as(&self, request: &str, payload: &str) -> Result<Answer, Error> {
+        let invocation = invocation("temp-access", "333333333333", self.now() + Duration::from_mins(1));
+        let invocation = Invocation { request_id: request.to_owned(), ..invocation };
+        self.function.handle(payload, &invocation).await
+    }
+
+    /// Invokes the function, and returns the text of the answer.
+    pub async fn text(&self, payload: &str) -> String {
+        text(self.invoke(payload).await)
+    }
+
+    /// Invokes a sweep, and returns the outcomes in its answer.
+    pub async fn sweep(&self) -> Vec<String> {
+        outcomes(self.invoke(SWEEP).await)
+    }
+
+    /// All decisions in the ledger, in the order in which they were recorded.
+    pub fn decisions(&self) -> Vec<Value> {
+        let rows = self.function.ledger.memory.rows();
+        let decisions = rows.into_iter().filter(|(key, _)| key.pk.starts_with("decision#"));
+        decisions
+            .flat_map(|(_, row)| {
+                let decisions: Vec<Value> = serde_dynamo::from_attribute_value(row["decisions"].clone()).unwrap();
+                decisions
+            })
+            .collect()
+    }
+
+    /// The outcomes in the ledger.
+    pub fn outcomes(&self) -> Vec<String> {
+        self.decisions().iter().map(|decision| decision["outcome"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// A grant's row.
+    pub async fn row(&self, sk: &str) -> Option<Row<GrantRow>> {
+        let key = Key { pk: "grant".to_owned(), sk: sk.to_owned() };
+        self.function.ledger.memory.read(&key).await.unwrap()
+    }
+
+    /// The end of prd-user's access as `admin`.
+    pub fn admin_end(&self) -> Option<String> {
+        self.cloud.end(Kind::User, "prd-user", "sekisho-admin")
+    }
+
+    /// From now on, the ledger's operations fail if this is true for their name.
+    pub fn fail_ledger(&self, fails: impl Fn(&str) -> bool + 'static) {
+        *self.function.ledger.fails.borrow_mut() = Box::new(fails);
+    }
+
+    /// Sets how many milliseconds the ledger's operations take, in turn.
+    pub fn set_ledger_delays(&self, delays: Vec<u64>) {
+        *self.function.ledger.delays.borrow_mut() = delays;
+    }
+}
+
+/// The text of an answer.
+pub fn text(answer: Result<Answer, Error>) -> String {
+    match answer {
+        Ok(Answer::Text(text)) => text,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The outcomes in the answer to a sweep.
+pub fn outcomes(answer: Result<Answer, Error>) -> Vec<String> {
+    let Ok(Answer::Decisions(decisions)) = answer else { panic!("{answer:?}") };
+    let decisions = serde_json::to_value(&decisions.decisions).unwrap();
+    decisions.as_array().unwrap().iter().map(|one| one["outcome"].as_str().unwrap().to_owned()).collect()
+}
+
+pub fn minutes(n: u64) -> Duration {
+    Duration::from_mins(n)
+}
+
+/// A policy with this window, as if Sekisho had written it.
+pub fn windowed(start: &str, end: &str) -> String {
+    serde_json::json!({"Version": "2012-10-17", "Statement": [{
+        "Effect": "Allow", "Action": "*", "Resource": "*",
+        "Condition": {
+            "DateGreaterThan": {"aws:CurrentTime": start},
+            "DateLessThan": {"aws:CurrentTime": end},
+        },
+    }]})
+    .to_string()
+}

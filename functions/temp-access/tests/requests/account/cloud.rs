@@ -1,0 +1,164 @@
+//! IAM and SNS as the tests see them: principals, policies, calls, delays and faults.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use serde_json::Value;
+use temp_access::principal::Kind;
+
+use super::BOUNDARY;
+use super::iam::{Answer, Iam, Principal};
+
+/// What goes wrong with a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The call is answered with this code and status, and not carried out.
+    Code(&'static str, u16),
+    /// The call is neither answered nor carried out.
+    Lost,
+    /// The call is carried out, but never answered.
+    DoneUnanswered,
+    /// The call returns the state before the last write.
+    Stale,
+}
+
+/// IAM and SNS of the account.
+#[derive(Debug, Clone, Default)]
+pub struct Cloud(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    iam: Iam,
+    /// The names of all calls.
+    calls: Vec<String>,
+    /// The messages of all notices.
+    published: Vec<String>,
+    /// The name of a call, the number of times that it still fails, and the fault.
+    faults: Vec<(&'static str, usize, Fault)>,
+    /// How many milliseconds the calls take, in turn.
+    delays: Vec<u64>,
+}
+
+impl Cloud {
+    /// The prepared user `prd-user`, the prepared role `ops`, and the user `stranger`, who is not prepared.
+    pub fn new() -> Self {
+        let cloud = Self::default();
+        cloud.add(Kind::User, "prd-user");
+        cloud.add(Kind::Role, "ops");
+        cloud.change(Kind::User, "stranger", |_| {});
+        cloud
+    }
+
+    /// Adds a principal with tag and boundary.
+    pub fn add(&self, kind: Kind, name: &str) {
+        self.change(kind, name, |principal| {
+            principal.tag = Some("grantable");
+            principal.boundary = Some(BOUNDARY.to_owned());
+        });
+    }
+
+    pub fn set_tag(&self, kind: Kind, name: &str, tag: Option<&'static str>) {
+        self.change(kind, name, |principal| principal.tag = tag);
+    }
+
+    pub fn set_boundary(&self, kind: Kind, name: &str, boundary: Option<&str>) {
+        self.change(kind, name, |principal| principal.boundary = boundary.map(str::to_owned));
+    }
+
+    pub fn set_path(&self, kind: Kind, name: &str, path: &str) {
+        self.change(kind, name, |principal| path.clone_into(&mut principal.path));
+    }
+
+    /// Puts a policy by hand.
+    pub fn put(&self, kind: Kind, name: &str, policy: &str, document: &str) {
+        self.change(kind, name, |principal| {
+            principal.policies.insert(policy.to_owned(), document.to_owned());
+        });
+    }
+
+    /// Deletes a policy by hand.
+    pub fn remove(&self, kind: Kind, name: &str, policy: &str) {
+        self.change(kind, name, |principal| {
+            principal.policies.remove(policy);
+        });
+    }
+
+    /// The policies of a principal.
+    pub fn policies(&self, kind: Kind, name: &str) -> BTreeMap<String, String> {
+        self.state().iam.principal(kind, name).map(|principal| principal.policies.clone()).unwrap_or_default()
+    }
+
+    /// The names of a principal's policies.
+    pub fn policy_names(&self, kind: Kind, name: &str) -> Vec<String> {
+        self.policies(kind, name).into_keys().collect()
+    }
+
+    /// The end in a principal's policy.
+    pub fn end(&self, kind: Kind, name: &str, policy: &str) -> Option<String> {
+        let document: Value = serde_json::from_str(self.policies(kind, name).get(policy)?).unwrap();
+        let limit = &document["Statement"][0]["Condition"]["DateLessThan"]["aws:CurrentTime"];
+        Some(limit.as_str().unwrap().to_owned())
+    }
+
+    /// The names of all calls so far.
+    pub fn calls(&self) -> Vec<String> {
+        self.state().calls.clone()
+    }
+
+    /// Whether any call so far changed IAM.
+    pub fn wrote(&self) -> bool {
+        self.calls().iter().any(|call| call.starts_with("Put") || call.starts_with("Delete"))
+    }
+
+    /// The messages of all notices so far.
+    pub fn published(&self) -> Vec<String> {
+        self.state().published.clone()
+    }
+
+    /// Lets the next `times` calls of this name fail.
+    pub fn fail(&self, call: &'static str, times: usize, fault: Fault) {
+        self.state().faults.push((call, times, fault));
+    }
+
+    /// Sets how many users and roles a page has.
+    pub fn set_page_size(&self, size: usize) {
+        self.state().iam.page_size = Some(size);
+    }
+
+    /// Sets how many milliseconds the calls take, in turn.
+    pub fn set_delays(&self, delays: Vec<u64>) {
+        self.state().delays = delays;
+    }
+
+    /// Records a call; returns its fault and its delay in milliseconds.
+    pub fn begin_call(&self, action: &str) -> (Option<Fault>, u64) {
+        let mut state = self.state();
+        let turn = state.calls.len();
+        state.calls.push(action.to_owned());
+        let due = state.faults.iter_mut().find(|(call, times, _)| *call == action && *times > 0);
+        let fault = due.map(|(_, times, fault)| {
+            *times -= 1;
+            *fault
+        });
+        let delay = if state.delays.is_empty() { 0 } else { state.delays[turn % state.delays.len()] };
+        (fault, delay)
+    }
+
+    /// Carries out a call with these form fields.
+    pub fn act(&self, fields: &BTreeMap<String, String>, outdated: bool) -> Answer {
+        let mut state = self.state();
+        if fields["Action"] == "Publish" {
+            state.published.push(fields["Message"].clone());
+            return Ok("<MessageId>m</MessageId>".to_owned());
+        }
+        state.iam.act(fields, outdated)
+    }
+
+    fn change(&self, kind: Kind, name: &str, change: impl FnOnce(&mut Principal)) {
+        change(self.state().iam.principal_or_new(kind, name));
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap()
+    }
+}

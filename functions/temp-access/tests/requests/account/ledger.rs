@@ -1,0 +1,96 @@
+//! A ledger that takes time for each operation, and can fail or hang.
+
+use std::cell::{Cell, RefCell};
+use std::time::Duration;
+
+use sekisho_domain::decision::Decision;
+use sekisho_ledger::{Error, Key, Memory, Row, Store};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use time::OffsetDateTime;
+use tokio::time::sleep;
+
+/// Decides by an operation's name whether the operation fails.
+pub type Fails = Box<dyn Fn(&str) -> bool>;
+
+/// The ledger in memory, with delays and faults.
+pub struct FaultyLedger {
+    pub memory: Memory,
+    pub fails: RefCell<Fails>,
+    /// The names of all operations so far.
+    pub operations: RefCell<Vec<&'static str>>,
+    /// How many milliseconds the operations take, in turn.
+    pub delays: RefCell<Vec<u64>>,
+    /// Whether each operation ends with a timeout.
+    pub hangs: Cell<bool>,
+}
+
+impl FaultyLedger {
+    pub fn new() -> Self {
+        Self {
+            memory: Memory::default(),
+            fails: RefCell::new(Box::new(|_| false)),
+            operations: RefCell::default(),
+            delays: RefCell::default(),
+            hangs: Cell::default(),
+        }
+    }
+
+    async fn step(&self, operation: &'static str, key: &Key) -> Result<(), Error> {
+        let turn = self.operations.borrow().len();
+        self.operations.borrow_mut().push(operation);
+        let delay = {
+            let delays = self.delays.borrow();
+            if delays.is_empty() { 1 } else { delays[turn % delays.len()] }
+        };
+        sleep(Duration::from_millis(delay)).await;
+        if self.hangs.get() {
+            // The client gives up after three attempts.
+            sleep(Duration::from_millis(7_500)).await;
+            return Err(Error::Unavailable { key: key.clone(), throttled: false, source: "timeout".into() });
+        }
+        if self.fails.borrow()(operation) {
+            return Err(Error::Unavailable { key: key.clone(), throttled: false, source: "down".into() });
+        }
+        Ok(())
+    }
+}
+
+impl Store for FaultyLedger {
+    async fn read<T: DeserializeOwned>(&self, key: &Key) -> Result<Option<Row<T>>, Error> {
+        self.step("read", key).await?;
+        self.memory.read(key).await
+    }
+
+    async fn list<T: DeserializeOwned>(&self, pk: &str, sk_prefix: &str) -> Result<Vec<Row<T>>, Error> {
+        self.step("list", &Key { pk: pk.to_owned(), sk: sk_prefix.to_owned() }).await?;
+        self.memory.list(pk, sk_prefix).await
+    }
+
+    async fn write<T: Serialize>(
+        &self,
+        key: &Key,
+        state: &T,
+        expected: Option<u64>,
+        writer: &str,
+    ) -> Result<u64, Error> {
+        self.step("write", key).await?;
+        self.memory.write(key, state, expected, writer).await
+    }
+
+    async fn delete(&self, key: &Key, expected: u64) -> Result<(), Error> {
+        self.step("delete", key).await?;
+        self.memory.delete(key, expected).await
+    }
+
+    async fn record<O: Serialize>(
+        &self,
+        function: &str,
+        request_id: &str,
+        now: OffsetDateTime,
+        decisions: &[Decision<O>],
+    ) -> Result<(), Error> {
+        self.step("record", &Key { pk: function.to_owned(), sk: request_id.to_owned() }).await?;
+        self.memory.record(function, request_id, now, decisions).await
+    }
+}

@@ -1,0 +1,159 @@
+"""The local cloud: one loopback endpoint that serves AWS to three accounts, with IAM enforced.
+
+    .venv/bin/python local_cloud --port 4566 --data .local
+
+The cloud is the emulator ministack, patched from outside by the modules of this package, which also stand in for the
+services that ministack lacks. docs/local-stack.md describes the patches, the stand-ins and their limits.
+
+There are two processes: this one watches, the other one serves. The emulator's functions are children of the server and
+would survive if it were killed. Therefore the server and its functions share one process group, and whichever of the
+two processes ends, however it ends, ends the whole group.
+"""
+
+import argparse
+import importlib.metadata
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from contextlib import suppress
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent
+# Python puts this folder on the path; the package's modules are imported from the project's root.
+sys.path[:] = [str(PACKAGE.parent), *(entry for entry in sys.path if Path(entry or ".").resolve() != PACKAGE)]
+
+from tools.layout import ACCOUNTS, REGION  # noqa: E402
+
+# The package patches ministack's internals, so it works with this version only.
+MINISTACK = "1.5.33"
+START_SECONDS = 60
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="local_cloud", description="The local cloud: AWS for three accounts on one loopback endpoint"
+    )
+    parser.add_argument("--port", type=int, required=True, help="loopback port to serve on")
+    parser.add_argument("--data", type=Path, required=True, help="folder for repositories, log and scratch")
+    parser.add_argument("--serve-on", type=int, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    data = args.data.resolve()
+    try:
+        found = importlib.metadata.version("ministack")
+    except importlib.metadata.PackageNotFoundError:
+        found = None
+    if found != MINISTACK:
+        print(
+            f"local cloud: needs ministack {MINISTACK}, and {sys.executable} has {found or 'none'}: "
+            f"{sys.executable} -m pip install 'ministack[full]=={MINISTACK}'",
+            file=sys.stderr,
+        )
+        return 2
+    if args.serve_on is not None:
+        from local_cloud.server import serve  # noqa: PLC0415 (needs ministack, whose version was just checked)
+
+        return serve(args.serve_on, args.port, data)
+    return watch(args.port, data)
+
+
+def watch(port: int, data: Path) -> int:
+    """Starts the server, prints `ready`, and ends the server and all its children when this process is ended."""
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(("127.0.0.1", port))
+        listener.listen(128)
+    except OSError as error:
+        print(
+            f"local cloud: cannot serve on 127.0.0.1:{port}: {error.strerror}. "
+            "End the process that uses the port, or choose another port with --port.",
+            file=sys.stderr,
+        )
+        return 2
+
+    (data / "repositories").mkdir(parents=True, exist_ok=True)
+    scratch = data / "tmp"
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir()
+    log_path = data / "cloud.log"
+    # Set before the child exists, so that no signal can arrive between its start and the cleanup below.
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit(0))
+    with log_path.open("wb") as log:
+        server = subprocess.Popen(
+            [sys.executable, PACKAGE, "--port", str(port), "--data", str(data), "--serve-on", str(listener.fileno())],
+            env=environment(port, scratch),
+            pass_fds=[listener.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        listener.close()
+        if answers(server, port):
+            print("ready", flush=True)
+        server.wait()
+        print(f"local cloud: the server ended by itself with code {server.returncode}: see {log_path}", file=sys.stderr)
+        return 1
+    except TimeoutError:
+        print(f"local cloud: no answer on 127.0.0.1:{port} in {START_SECONDS} s: see {log_path}", file=sys.stderr)
+        return 1
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+
+
+def answers(server: subprocess.Popen[bytes], port: int) -> bool:
+    """Waits until the server answers; returns False if it ended instead."""
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    end = time.monotonic() + START_SECONDS
+    while server.poll() is None:
+        try:
+            direct.open(f"http://127.0.0.1:{port}/_ministack/health", timeout=2).close()
+            return True
+        except (OSError, urllib.error.URLError):
+            if time.monotonic() > end:
+                raise TimeoutError from None
+            time.sleep(0.1)
+    return False
+
+
+def environment(port: int, scratch: Path) -> dict[str, str]:
+    """The environment of the server, which every function inherits."""
+    # A list of permitted names, because the caller's credentials must not become the emulator's root key.
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name in ("PATH", "HOME", "LANG", "LC_ALL", "TZ") or name.startswith("SEKISHO_")
+    }
+    return (
+        kept
+        | {
+            "AUTH": "true",
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+            "BIND_HOST": "127.0.0.1",
+            "GATEWAY_PORT": str(port),
+            "IOT_MTLS_ENABLED": "0",
+            "LAMBDA_EXECUTOR": "local",
+            "MINISTACK_ACCOUNT_ID": ACCOUNTS["repository"],
+            "MINISTACK_HOST": "127.0.0.1",
+            "MINISTACK_REGION": REGION,
+            "PYTHONUNBUFFERED": "1",
+            "SFTP_ENABLED": "0",
+            "TMPDIR": str(scratch),
+        }
+        | {name: os.environ[name] for name in ("LAMBDA_ASYNC_RETRY_BASE_SECONDS", "LOG_LEVEL") if name in os.environ}
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

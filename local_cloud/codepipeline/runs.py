@@ -1,0 +1,151 @@
+"""Runs an execution: its place in the queue, its stages and its actions."""
+
+import re
+import time
+import traceback
+import uuid
+
+from botocore.exceptions import ClientError
+from ministack.core.responses import request_scope
+
+from local_cloud.codepipeline.actions import ACTIONS, Failed, Stopped
+from local_cloud.codepipeline.events import emit
+from local_cloud.codepipeline.state import ENDED, changed
+from local_cloud.services import Json
+
+
+def run(pipeline: Json, execution: Json) -> None:
+    """Runs the execution to its end, in a thread of its own."""
+    with request_scope(execution["account"], execution["region"]):
+        if not _wait_for_turn(pipeline, execution):
+            return
+        emit(execution, "Pipeline", "STARTED")
+        try:
+            for stage in execution["structure"]["stages"]:
+                _run_stage(execution, stage)
+            _end(execution, "Succeeded")
+        except Failed:
+            _end(execution, "Failed")
+        except Stopped:
+            _end(execution, "Stopped")
+
+
+def _wait_for_turn(pipeline: Json, execution: Json) -> bool:
+    """Waits for the end of the earlier executions; returns False if this one is superseded or stopped before that."""
+    mode = execution["structure"]["executionMode"]
+    with changed:
+        while mode != "PARALLEL":
+            place = pipeline["executions"].index(execution)
+            if all(earlier["status"] in ENDED for earlier in pipeline["executions"][:place]):
+                break
+            if mode == "SUPERSEDED" and len(pipeline["executions"]) > place + 1:
+                _end(execution, "Superseded")
+                return False
+            if execution["stop"] is not None:
+                _end(execution, "Stopped")
+                return False
+            changed.notify_all()
+            changed.wait(1)
+    return True
+
+
+def _end(execution: Json, status: str) -> None:
+    with changed:
+        execution.update(status=status, update=time.time())
+        changed.notify_all()
+    emit(execution, "Pipeline", status.upper())
+
+
+def _run_stage(execution: Json, stage: Json) -> None:
+    emit(execution, "Stage", "STARTED", stage=stage["name"])
+    try:
+        for action in sorted(stage["actions"], key=lambda one: one.get("runOrder", 1)):
+            _run_action(execution, stage, action)
+    except Failed:
+        emit(execution, "Stage", "FAILED", stage=stage["name"])
+        raise
+    emit(execution, "Stage", "SUCCEEDED", stage=stage["name"])
+
+
+def _run_action(execution: Json, stage: Json, action: Json) -> None:
+    if execution["stop"] is not None:
+        raise Stopped
+    detail = _new_detail(execution, stage, action)
+    execution["actions"].append(detail)
+    emit(execution, "Action", "STARTED", detail)
+    try:
+        summary = _perform(execution, action, detail)
+        result: Json = {"externalExecutionSummary": summary}
+    except Stopped:
+        detail.update(status="Abandoned", lastUpdateTime=time.time())
+        raise
+    except Exception as error:  # whatever the error is, the execution must end and report it
+        failure = _failure(error)
+        details = {"code": failure.code, "message": str(failure)}
+        result = {"externalExecutionSummary": str(failure), "errorDetails": details}
+    status = "Failed" if "errorDetails" in result else "Succeeded"
+    detail["output"]["executionResult"] = result
+    with changed:
+        detail.update(status=status, lastUpdateTime=time.time())
+    emit(execution, "Action", status.upper(), detail)
+    if status == "Failed":
+        raise Failed(result["errorDetails"]["code"], result["externalExecutionSummary"])
+
+
+def _new_detail(execution: Json, stage: Json, action: Json) -> Json:
+    """The action's entry in ListActionExecutions."""
+    inputs = [
+        {"name": one["name"], "s3location": execution["artifacts"].get(one["name"], {})}
+        for one in action.get("inputArtifacts", [])
+    ]
+    detail: Json = {
+        "pipelineExecutionId": execution["id"],
+        "actionExecutionId": str(uuid.uuid4()),
+        "pipelineVersion": execution["structure"]["version"],
+        "stageName": stage["name"],
+        "actionName": action["name"],
+        "startTime": time.time(),
+        "lastUpdateTime": time.time(),
+        "status": "InProgress",
+        "input": {
+            "actionTypeId": action["actionTypeId"],
+            "configuration": action.get("configuration", {}),
+            "region": action.get("region", execution["region"]),
+            "inputArtifacts": inputs,
+        },
+        "output": {"outputArtifacts": [], "outputVariables": {}},
+    }
+    if action.get("roleArn"):
+        detail["input"]["roleArn"] = action["roleArn"]
+    return detail
+
+
+def _perform(execution: Json, action: Json, detail: Json) -> str:
+    kind = action["actionTypeId"]
+    perform = ACTIONS.get((kind["category"], kind["provider"]))
+    if perform is None:
+        raise Failed("ConfigurationError", f"The local cloud does not run {kind['category']} by {kind['provider']}")
+    configuration = _with_variables(execution, action.get("configuration", {}))
+    detail["input"]["resolvedConfiguration"] = configuration
+    return perform(execution, action, configuration, detail)
+
+
+def _with_variables(execution: Json, configuration: dict[str, str]) -> Json:
+    """The configuration with the values of variables such as `#{Source.CommitId}`."""
+
+    def value_of(found: re.Match[str]) -> str:
+        value: str = execution["variables"].get(found[1], {}).get(found[2], found[0])
+        return value
+
+    return {key: re.sub(r"#\{([\w@-]+)\.([\w@-]+)\}", value_of, value) for key, value in configuration.items()}
+
+
+def _failure(error: Exception) -> Failed:
+    """The error as a failure of the action."""
+    if isinstance(error, Failed):
+        return error
+    if isinstance(error, ClientError):
+        denied = "AccessDenied" in error.response["Error"]["Code"]
+        return Failed("PermissionError" if denied else "JobFailed", str(error))
+    traceback.print_exc()
+    return Failed("InternalError", f"{type(error).__name__}: {error}")

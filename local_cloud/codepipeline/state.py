@@ -1,0 +1,71 @@
+"""The pipelines and their executions, and the faults that tests inject."""
+
+import json
+import threading
+from typing import Any
+
+from ministack.core.responses import AccountRegionScopedDict, get_account_id, get_region
+
+from local_cloud.services import Json, Refused
+
+ENDED = ("Succeeded", "Failed", "Stopped", "Superseded", "Cancelled")
+
+pipelines = AccountRegionScopedDict()
+# One lock for all pipelines. A change of an execution notifies the threads that wait for one.
+changed = threading.Condition(threading.RLock())
+_faults: list[Json] = []
+
+
+def pipeline_arn(name: str) -> str:
+    """The ARN of a pipeline in the current account and region."""
+    return f"arn:aws:codepipeline:{get_region()}:{get_account_id()}:{name}"
+
+
+def existing_pipeline(name: str | None) -> Json:
+    """The pipeline of that name."""
+    pipeline: Json | None = pipelines.get(name)
+    if pipeline is None:
+        raise Refused(
+            "PipelineNotFoundException",
+            f"The account with id '{get_account_id()}' does not include a pipeline with the name '{name}'",
+        )
+    return pipeline
+
+
+def existing_execution(request: Json) -> Json:
+    """The execution that the request names."""
+    identity = request.get("pipelineExecutionId")
+    for execution in existing_pipeline(request.get("pipelineName"))["executions"]:
+        if execution["id"] == identity:
+            found: Json = execution
+            return found
+    raise Refused("PipelineExecutionNotFoundException", f"No execution {identity}")
+
+
+def add_fault(_: str, body: bytes) -> tuple[int, str]:
+    """Makes the next `count` StartPipelineExecution calls of `account` (and `pipeline`) slow or fail.
+
+    They take `delay` seconds more and fail with `error`: before they start anything or, with `after`, once they have
+    started it, so that only the answer is lost.
+    """
+    fault: dict[str, Any] = {"pipeline": None, "count": 1, "error": None, "delay": 0, "after": False} | json.loads(body)
+    if unknown := set(fault) - {"account", "pipeline", "count", "error", "delay", "after"}:
+        raise ValueError(f"a fault has no {', '.join(sorted(unknown))}")
+    fault["account"], fault["count"], fault["delay"] = str(fault["account"]), int(fault["count"]), float(fault["delay"])
+    with changed:
+        _faults.append(fault)
+    return 200, "added\n"
+
+
+def next_fault(name: str | None) -> Json:
+    """The fault for the next call to the pipeline; without one, a fault that has no effect."""
+    with changed:
+        for fault in _faults:
+            if fault["account"] == get_account_id() and fault["pipeline"] in (None, name) and fault["count"] > 0:
+                fault["count"] -= 1
+                return fault
+    return {"error": None, "delay": 0, "after": False}
+
+
+# The local cloud's own paths, which no AWS client calls.
+PATHS = {"faults": add_fault}

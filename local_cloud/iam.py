@@ -1,0 +1,146 @@
+"""The parts of IAM that the emulator lacks: some condition keys, limits of policies, and roles that services assume."""
+
+import contextvars
+import json
+import re
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ministack import app
+from ministack.core import iam_actions, iam_evaluator
+from ministack.services import iam, sts
+
+from local_cloud.services import Credentials, Json
+
+# The total size of a principal's inline policies, without white space.
+INLINE_LIMITS = {"user": 2048, "role": 10240}
+
+_request_keys: contextvars.ContextVar[Json] = contextvars.ContextVar("condition_keys_of_the_request")
+
+
+def install() -> None:
+    """Patches the emulator."""
+    iam_evaluator._resolve_condition_key = _resolve_condition_key
+    iam_actions.request_tag_context = _request_context
+    app.pin_request_origin = _pin_request_origin
+    iam._IAM_HANDLERS["PutUserPolicy"] = _within_limit("user", iam._put_user_policy)
+    iam._IAM_HANDLERS["PutRolePolicy"] = _within_limit("role", iam._put_role_policy)
+
+
+def principal_arn(arn: str) -> str:
+    """The value of `aws:PrincipalArn` for a caller; for a session, it is the role's ARN."""
+    session = re.fullmatch(r"arn:aws:sts::(\d{12}):assumed-role/([^/]+)/.*", arn)
+    if session is None:
+        return arn
+    account, role = session.groups()
+    record = iam._roles.get_scoped(account, None, role) or {}
+    return record.get("Arn") or f"arn:aws:iam::{account}:role/{role}"
+
+
+_emulator_resolve_condition_key = iam_evaluator._resolve_condition_key
+
+
+def _resolve_condition_key(key: str, context: Any) -> Any:
+    name = key.lower()
+    if name == "aws:principalarn":
+        caller = iam_evaluator.caller_arn()
+        # S3 evaluates a caller from another account as that account's root.
+        if context.principal_arn.endswith(":root") and f":{context.principal_account}:" in caller:
+            return principal_arn(caller)
+        return principal_arn(context.principal_arn)
+    value = _emulator_resolve_condition_key(key, context)
+    return _request_keys.get({}).get(name) if value is None else value
+
+
+_emulator_request_context = iam_actions.request_tag_context
+
+
+def _request_context(service: str, action: str, body: bytes, params: Json) -> Json:
+    """Collects the condition keys of the request and its resource; called once per request, before IAM decides."""
+    keys: Json = _emulator_request_context(service, action, body, params)
+    more: Json = {}
+    if action == "events:PutEvents":
+        entries = json.loads(body or b"{}").get("Entries", [])
+        more = {
+            "events:source": [entry.get("Source", "") for entry in entries],
+            "events:detail-type": [entry.get("DetailType", "") for entry in entries],
+        }
+    elif service == "iam":
+        for parameter, records in (("UserName", iam._users), ("RoleName", iam._roles)):
+            record = records.get(iam_actions._query_param(params, parameter)) or {}
+            if record.get("PermissionsBoundary"):
+                more["iam:permissionsboundary"] = record["PermissionsBoundary"]
+            for tag in record.get("Tags") or []:
+                more[f"iam:resourcetag/{tag['Key'].lower()}"] = tag["Value"]
+    _request_keys.set(more)
+    return keys
+
+
+_emulator_pin_request_origin = app.pin_request_origin
+
+
+def _pin_request_origin(source_ip: str, _secure: bool) -> None:
+    # The endpoint is plain HTTP on loopback and replaces AWS's, which uses TLS: aws:SecureTransport is always true.
+    _emulator_pin_request_origin(source_ip, True)
+
+
+def _within_limit(kind: str, put: Callable[[Json], Any]) -> Callable[[Json], Any]:
+    def put_within_limit(params: Json) -> Any:
+        name = iam._p(params, "UserName" if kind == "user" else "RoleName")
+        held = (
+            iam._user_inline_policies.get(name)
+            if kind == "user"
+            else (iam._roles.get(name) or {}).get("InlinePolicies")
+        ) or {}
+        wanted = held | {iam._p(params, "PolicyName"): iam._p(params, "PolicyDocument")}
+        size = sum(
+            len(re.sub(r"\s", "", document if isinstance(document, str) else json.dumps(document)))
+            for document in wanted.values()
+        )
+        if size > INLINE_LIMITS[kind]:
+            message = f"Maximum policy size of {INLINE_LIMITS[kind]} bytes exceeded for {kind} {name}"
+            return iam._error(409, "LimitExceeded", message, ns="iam")
+        return put(params)
+
+    return put_within_limit
+
+
+def service_session(role_arn: str, service: str, source_arn: str, source_account: str, name: str) -> Credentials:
+    """The credentials of a role that an AWS service assumes for one of its resources, if it trusts the service."""
+    account, role_name = role_arn.split(":")[4], role_arn.rsplit("/", 1)[-1]
+    role = iam._roles.get_scoped(account, None, role_name)
+    trust = json.loads(role["AssumeRolePolicyDocument"]) if role else {}
+    statements = trust.get("Statement", [])
+    statements = [statements] if isinstance(statements, dict) else statements
+    # The emulator treats any root as any service. Here only the statements that name this service count.
+    named = [
+        {**statement, "Principal": "*"}
+        for statement in statements
+        if iam_evaluator._service_principal_matches(statement.get("Principal"), service)
+    ]
+    context = iam_evaluator.EvalContext(
+        principal_arn=service,
+        principal_type="Service",
+        principal_account=source_account,
+        action="sts:AssumeRole",
+        resource_arn=role_arn,
+        region="",
+        service_context={"aws:sourceaccount": source_account, "aws:sourcearn": source_arn},
+    )
+    if not iam_evaluator.evaluate_trust_policy({"Statement": named}, service, context):
+        raise PermissionError(f"{service} is not authorized to perform AssumeRole on role {role_arn}")
+    key, secret, token = sts._gen_session_access_key(), sts._gen_secret(), sts._gen_session_token()
+    sts.register_session(
+        key,
+        {
+            "Arn": f"arn:aws:sts::{account}:assumed-role/{role_name}/{name}",
+            "UserId": f"{role['RoleId']}:{name}",
+            "SecretAccessKey": secret,
+            "SessionToken": token,
+            "Expiration": time.time() + 3600,
+            "AccountId": account,
+            "PrincipalType": "AssumedRole",
+        },
+    )
+    return {"aws_access_key_id": key, "aws_secret_access_key": secret, "aws_session_token": token}

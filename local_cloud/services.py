@@ -1,0 +1,100 @@
+"""Adds a service that the emulator lacks: routed, authenticated and checked by IAM like the emulator's own services."""
+
+import asyncio
+import json
+import os
+from collections.abc import Callable
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from ministack import app
+from ministack.core import iam_actions, router
+from ministack.core.responses import error_response_json, json_response
+
+JSON = "application/x-amz-json-1.1"
+
+Json = dict[str, Any]
+Operation = Callable[[Json], Json]
+Credentials = dict[str, str]
+
+
+class Refused(Exception):
+    """An error of a service, with the code in the service's API reference."""
+
+    def __init__(self, code: str, message: str, status: int = 400) -> None:
+        super().__init__(message)
+        self.code, self.status = code, status
+
+
+def register(
+    name: str,
+    target_prefix: str,
+    operations: dict[str, Operation],
+    resource_arn: Callable[[Json, str, str], str],
+) -> None:
+    """Adds the JSON service `name`.
+
+    `operations` maps an operation's name to a function from request to answer, which runs on a worker thread in the
+    caller's account and region. `resource_arn(request, region, account)` is the resource of which IAM is asked.
+    """
+
+    async def handle(_method: str, _path: str, headers: Json, body: bytes, _query: Json) -> Any:
+        operation = operations.get(headers.get("x-amz-target", "").rpartition(".")[2])
+        if operation is None:
+            return error_response_json("UnknownOperationException", f"the local {name} does not know this operation")
+        try:
+            answer = await asyncio.to_thread(operation, json.loads(body or b"{}"))
+        except Refused as error:
+            return error_response_json(error.code, str(error), error.status, content_type=JSON)
+        return json_response(answer, content_type=JSON)
+
+    router.SERVICE_PATTERNS[name] = {
+        "target_prefixes": [target_prefix],
+        "host_patterns": [rf"{name}\."],
+        "credential_scope": name,
+    }
+    iam_actions.SERVICE_TO_IAM_NAMESPACE[name] = name
+    app.SERVICE_HANDLERS[name] = handle
+    others = iam_actions.extract_resource_arn
+
+    def extract_resource_arn(
+        service: str,
+        method: str,
+        path: str,
+        headers: Json,
+        body: bytes,
+        query: Json,
+        region: str,
+        account: str,
+    ) -> Any:
+        if service != name:
+            return others(service, method, path, headers, body, query, region, account)
+        try:
+            return resource_arn(json.loads(body or b"{}"), region, account)
+        except (ValueError, AttributeError):
+            return "*"
+
+    iam_actions.extract_resource_arn = extract_resource_arn
+
+
+def client(service: str, region: str, credentials: Credentials) -> Any:
+    """A client with which one service calls another: over the endpoint, so that IAM decides."""
+    make_client: Any = boto3.client
+    return make_client(
+        service,
+        region_name=region,
+        endpoint_url=os.environ["AWS_ENDPOINT_URL"],
+        config=Config(retries={"total_max_attempts": 1}),
+        **credentials,
+    )
+
+
+def page(items: list[Any], key: str, request: Json, invalid_token: str, *, size: int, names: tuple[str, str]) -> Json:
+    """One page of a list. `names` are the request's fields for the token and the page's size; `size` is the default."""
+    token, size = request.get(names[0]), request.get(names[1]) or size
+    if token is not None and not token.isdecimal():
+        raise Refused(invalid_token, "The continuation token is not valid")
+    start = int(token or 0)
+    more = {names[0]: str(start + size)} if start + size < len(items) else {}
+    return {key: items[start : start + size]} | more

@@ -1,9 +1,0 @@
-//! The least that a function on Lambda can be: what the others are measured against.
-
-use lambda_runtime::{Error, LambdaEvent, service_fn};
-use serde_json::{Value, json};
-
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Error> {
-    lambda_runtime::run(service_fn(async |_: LambdaEvent<Value>| Ok::<_, Error>(json!("hello, world")))).await
-}

@@ -1,0 +1,266 @@
+"""Between repository account and pipeline account: the bus, and the source action with its artifact and key."""
+
+from tests.iam.requests import (
+    ALL,
+    ELSEWHERE,
+    KEY,
+    STRANGER,
+    UNIT_ACCOUNT,
+    VIA_S3,
+    WAYS,
+    R,
+    T,
+    arn,
+    bucket,
+    but,
+    may,
+    never,
+    not_through_s3,
+    role,
+)
+from tools.layout import REGION
+
+# Repository account → pipeline account: the bus
+
+CHANGE = {"events:source": "sekisho.relay", "events:detail-type": "Source Change"}
+for account in (R, ALL, UNIT_ACCOUNT):
+    relay, shop = role(account, "event-relay"), arn("codecommit", account, "shop")
+    may(
+        "reads a repository",
+        relay,
+        "codecommit:GetBranch codecommit:GetDifferences codecommit:ListBranches",
+        shop,
+        anywhere=["name"],
+    )
+    may("lists repositories", relay, "codecommit:ListRepositories", None)
+    never(
+        "does not write to a repository",
+        relay,
+        "codecommit:GitPush codecommit:CreateCommit codecommit:DeleteBranch",
+        shop,
+    )
+for account, repositories, region in WAYS:
+    relay = role(repositories, "event-relay", region)
+    # Within one account the identity's permission is enough, without the bus's policy.
+    across = account != repositories
+    may(
+        "relays a change",
+        relay,
+        "events:PutEvents",
+        arn("events", account, "event-bus/sekisho"),
+        *(
+            [
+                but("on the default bus", "identity", to=arn("events", account, "event-bus/default")),
+                but(
+                    "on a stranger's bus that admits everybody",
+                    "identity",
+                    to=arn("events", STRANGER, "event-bus/sekisho"),
+                ),
+            ]
+            if region == REGION
+            else []
+        ),
+        *(
+            [
+                but("as AWS itself", "resource", context={"events:source": "aws.codecommit"}),
+                but("as another kind of event", "resource", context={"events:detail-type": "Deploy"}),
+                but("without a source", "resource", context={"events:source": None}),
+                but("without a kind", "resource", context={"events:detail-type": None}),
+                but("by another role of that account", "resource", who=f"arn:aws:iam::{repositories}:role/admin"),
+            ]
+            if across
+            else []
+        ),
+        but("by a stranger's role of the same name", "resource", who=role(STRANGER, "event-relay")),
+        context=CHANGE,
+        anywhere=["region"] if region == REGION else ["account", "region", "name", "else"],
+    )
+# For a repository account that names an organizational unit: an account in that unit, by its path.
+MEMBER, UNIT, OTHER_UNIT = (
+    "777777777777",
+    "o-a1b2c3d4e5/r-ab12/ou-ab12-11111111/",
+    "o-a1b2c3d4e5/r-ab12/ou-ab12-99999999/",
+)
+IN_UNIT = {"aws:ResourceOrgPaths": [UNIT + "ou-ab12-22222222/"]}
+
+
+def outside(why, key):
+    return [
+        but("of another organizational unit", why, context={key: [OTHER_UNIT]}),
+        but("of no organization", why, context={key: None}),
+    ]
+
+
+may(
+    "relays a change into the organizational unit",
+    role(UNIT_ACCOUNT, "event-relay"),
+    "events:PutEvents",
+    arn("events", MEMBER, "event-bus/sekisho"),
+    *outside("identity", "aws:ResourceOrgPaths"),
+    context=CHANGE | IN_UNIT,
+    anywhere=["account", "region", "else there"],
+)
+
+# Pipeline account → repository account: the source action, its artifact and the key
+
+for account, repositories, region in WAYS:
+    pipeline, source, across = (
+        role(account, "pipeline"),
+        role(repositories, "source-action", region),
+        account != repositories,
+    )
+    # A source role that is not deployed here is an administrator, so that only bucket and key limit it.
+    deployed_here = region == REGION
+    may(
+        "assumes the source action's role",
+        pipeline,
+        "sts:AssumeRole",
+        source,
+        but("a stranger's role", "identity", to=role(STRANGER, "source-action")),
+        but("another role of the repository account", "identity", to=f"arn:aws:iam::{repositories}:role/admin"),
+        but(
+            "the role of another region",
+            "identity",
+            to=role(repositories, "source-action", ELSEWHERE if region == REGION else REGION),
+        ),
+        *(
+            [
+                but("as another role of this account", "resource", who=f"arn:aws:iam::{account}:role/admin"),
+                but("as pipeline-starter", "resource", who=role(account, "pipeline-starter")),
+                but("as a stranger's pipeline", "resource", who=role(STRANGER, "pipeline")),
+            ]
+            if deployed_here
+            else []
+        ),
+        anywhere=[] if deployed_here else ["else there"],
+    )
+    object_ = bucket(account) + "/shop/Source/abc.zip"
+    encrypted = {"s3:x-amz-server-side-encryption-aws-kms-key-id": KEY[account], "aws:SecureTransport": "true"}
+    may(
+        "puts the source",
+        source,
+        "s3:PutObject",
+        object_,
+        *(
+            [
+                but(
+                    "into a stranger's bucket that admits everybody",
+                    "identity",
+                    to=f"arn:aws:s3:::sekisho-artifacts-{STRANGER}-{REGION}/shop/Source/abc.zip",
+                )
+            ]
+            if deployed_here
+            else []
+        ),
+        but("by plain HTTP", "DenyPlainHttp", context={"aws:SecureTransport": "false"}),
+        but("as a package", "DenyOtherPackagers", to=bucket(account) + "/packages/shop/abc"),
+        *(
+            [but("as another role of that account", "resource", who=f"arn:aws:iam::{repositories}:role/admin")]
+            if across
+            else []
+        ),
+        but("as a stranger's role of the same name", "resource", who=role(STRANGER, "source-action")),
+        *(
+            [
+                but(
+                    "under another key",
+                    "DenyOtherKeys",
+                    context={"s3:x-amz-server-side-encryption-aws-kms-key-id": arn("kms", R, "key/other")},
+                ),
+                but("without a key", "DenyOtherKeys", context={"s3:x-amz-server-side-encryption-aws-kms-key-id": None}),
+            ]
+            if account != T
+            else []
+        ),
+        context=encrypted,
+        anywhere=[] if deployed_here else ["name", "else"],
+    )
+    may(
+        "gives the source to the bucket's account",
+        source,
+        "s3:PutObjectAcl",
+        object_,
+        *(
+            [but("as another role of that account", "resource", who=f"arn:aws:iam::{repositories}:role/admin")]
+            if across
+            else []
+        ),
+        context={"aws:SecureTransport": "true"},
+        anywhere=[] if deployed_here else ["name", "else"],
+    )
+    may(
+        "encrypts the source",
+        source,
+        "kms:GenerateDataKey kms:Decrypt",
+        KEY[account],
+        *(not_through_s3() if deployed_here else []),
+        but("through S3 of another region", "resource", context={"kms:ViaService": f"s3.{ELSEWHERE}.amazonaws.com"}),
+        but("as another role of that account", "resource", who=f"arn:aws:iam::{repositories}:role/admin"),
+        but("as a stranger's role of the same name", "resource", who=role(STRANGER, "source-action")),
+        context=VIA_S3,
+        anywhere=["region", "name"] if deployed_here else ["account", "region", "name", "else"],
+    )
+    if deployed_here:
+        never(
+            "does not read artifacts",
+            source,
+            "s3:GetObject s3:DeleteObject",
+            object_,
+            context={"aws:SecureTransport": "true"},
+        )
+        never(
+            "does nothing else with the key",
+            source,
+            "kms:Encrypt kms:CreateGrant kms:DescribeKey",
+            KEY[account],
+            context={},
+        )
+for account in (R, ALL, UNIT_ACCOUNT):
+    source, shop = role(account, "source-action"), arn("codecommit", account, "shop")
+    may(
+        "reads the source",
+        source,
+        (
+            "codecommit:CancelUploadArchive codecommit:GetBranch codecommit:GetCommit "
+            "codecommit:GetUploadArchiveStatus "
+            "codecommit:UploadArchive"
+        ),
+        shop,
+        anywhere=["name"],
+    )
+    never(
+        "does not write to a repository", source, "codecommit:GitPush codecommit:GitPull codecommit:DeleteBranch", shop
+    )
+SOURCE, OBJECT = (
+    role(UNIT_ACCOUNT, "source-action"),
+    f"arn:aws:s3:::sekisho-artifacts-{MEMBER}-{REGION}/shop/Source/abc.zip",
+)
+may(
+    "is assumed from the organizational unit",
+    role(MEMBER, "pipeline"),
+    "sts:AssumeRole",
+    SOURCE,
+    *outside("resource", "aws:PrincipalOrgPaths"),
+    but("as pipeline-starter", "resource", who=role(MEMBER, "pipeline-starter")),
+    but("to set session tags", "resource", does="sts:TagSession"),
+    context={"aws:PrincipalOrgPaths": [UNIT]},
+)
+may(
+    "puts the source into the organizational unit",
+    SOURCE,
+    "s3:PutObject s3:PutObjectAcl",
+    OBJECT,
+    *outside("identity", "aws:ResourceOrgPaths"),
+    context=IN_UNIT,
+    anywhere=["account", "else there"],
+)
+may(
+    "encrypts the source in the organizational unit",
+    SOURCE,
+    "kms:GenerateDataKey kms:Decrypt",
+    arn("kms", MEMBER, "key/artifacts"),
+    *outside("identity", "aws:ResourceOrgPaths"),
+    but("not through S3", "identity", context={"kms:ViaService": None}),
+    context=VIA_S3 | IN_UNIT,
+    anywhere=["account", "region", "name", "else there"],
+)

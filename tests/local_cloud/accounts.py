@@ -1,0 +1,115 @@
+"""A running local cloud for tests, seen by an administrator of each account."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from tools.git import Clone
+from tools.layout import ACCOUNTS, LOCAL_CLOUD, REGION
+
+REPOSITORY, TEST, PRODUCTION = ACCOUNTS.values()
+
+
+def start(data: Path, port: int) -> subprocess.Popen[str]:
+    """Starts a cloud and returns its process once it serves."""
+    process = subprocess.Popen(
+        [sys.executable, LOCAL_CLOUD, "--port", str(port), "--data", data],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout
+    assert process.stderr
+    if process.stdout.readline() != "ready\n":
+        pytest.fail(process.stderr.read())
+    return process
+
+
+class Cloud:
+    """The running cloud, with an administrator of each account."""
+
+    def __init__(self, data: Path, port: int):
+        self.data, self.port, self.url = data, port, f"http://127.0.0.1:{port}"
+        self.administrators = {
+            account: self.user(account, "administrator", [allow("*")]) for account in ACCOUNTS.values()
+        }
+
+    def client(
+        self, service: str, account: str = REPOSITORY, credentials: dict | None = None, region: str = REGION
+    ) -> Any:
+        make_client: Any = boto3.client
+        return make_client(
+            service,
+            region_name=region,
+            endpoint_url=self.url,
+            config=Config(retries={"total_max_attempts": 1}),
+            **(credentials or self.administrators[account]),
+        )
+
+    def user(self, account: str, name: str, statements: list) -> dict:
+        # The account's id is the access key of its root, which no policy limits. It is used to create users only.
+        iam = boto3.client(
+            "iam", region_name=REGION, endpoint_url=self.url, aws_access_key_id=account, aws_secret_access_key="test"
+        )
+        iam.create_user(UserName=name)
+        iam.put_user_policy(UserName=name, PolicyName="own", PolicyDocument=document(statements))
+        key = iam.create_access_key(UserName=name)["AccessKey"]
+        return {"aws_access_key_id": key["AccessKeyId"], "aws_secret_access_key": key["SecretAccessKey"]}
+
+    def role(self, account: str, name: str, trusted: dict, statements: list, **condition) -> str:
+        trust = {"Effect": "Allow", "Principal": trusted, "Action": "sts:AssumeRole", **condition}
+        iam = self.client("iam", account)
+        arn = iam.create_role(RoleName=name, AssumeRolePolicyDocument=document([trust]))["Role"]["Arn"]
+        if statements:
+            iam.put_role_policy(RoleName=name, PolicyName="own", PolicyDocument=document(statements))
+        return arn
+
+    def session(self, arn: str, account: str | None = None) -> dict:
+        sts = self.client("sts", account or arn.split(":")[4])
+        given = sts.assume_role(RoleArn=arn, RoleSessionName="test")["Credentials"]
+        return {
+            "aws_access_key_id": given["AccessKeyId"],
+            "aws_secret_access_key": given["SecretAccessKey"],
+            "aws_session_token": given["SessionToken"],
+        }
+
+    def queue(self, account: str, name: str) -> tuple[str, str]:
+        sqs = self.client("sqs", account)
+        url = sqs.create_queue(QueueName=name)["QueueUrl"]
+        return url, f"arn:aws:sqs:{REGION}:{account}:{name}"
+
+    def messages(self, account: str, url: str, count: int = 1, seconds: float = 10) -> list[dict]:
+        """At least `count` messages, or those that arrive in `seconds`."""
+        sqs, end = self.client("sqs", account), time.monotonic() + seconds
+        found: list[Any] = []
+        while len(found) < count and time.monotonic() < end:
+            for message in sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", []):
+                found.append(json.loads(message["Body"]))
+                sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+            time.sleep(0.05)
+        return found
+
+    def repository(self, name: str, work: Path) -> Clone:
+        self.client("codecommit").create_repository(repositoryName=name)
+        return Clone(self.data / "repositories" / f"{name}.git", work / name)
+
+
+def allow(action, resource="*", **more) -> dict:
+    return {"Effect": "Allow", "Action": action, "Resource": resource, **more}
+
+
+def document(statements: list) -> str:
+    return json.dumps({"Version": "2012-10-17", "Statement": statements})
+
+
+def code(caught: pytest.ExceptionInfo[ClientError]) -> str:
+    """The error code of a refused call."""
+    return caught.value.response["Error"]["Code"]

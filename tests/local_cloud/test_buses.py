@@ -1,0 +1,98 @@
+"""Events from one account to another are decided by the bus's policy."""
+
+import json
+
+from tests.local_cloud.accounts import PRODUCTION, REPOSITORY, allow
+from tools.layout import REGION
+
+BUS = f"arn:aws:events:{REGION}:{PRODUCTION}:event-bus/sekisho"
+RELAY = f"arn:aws:iam::{REPOSITORY}:role/relay"
+
+
+def template(policy: dict) -> str:
+    return json.dumps(
+        {"Resources": {"Bus": {"Type": "AWS::Events::EventBus", "Properties": {"Name": "sekisho", "Policy": policy}}}}
+    )
+
+
+def policy(source: str) -> dict:
+    return {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Sid": "Relay",
+                "Effect": "Allow",
+                "Principal": {"AWS": REPOSITORY},
+                "Action": "events:PutEvents",
+                "Resource": BUS,
+                "Condition": {
+                    "ArnEquals": {"aws:PrincipalArn": RELAY},
+                    "ForAllValues:StringEquals": {"events:source": source, "events:detail-type": "Source Change"},
+                    "Null": {"events:source": "false", "events:detail-type": "false"},
+                },
+            }
+        ],
+    }
+
+
+def deploy(cloud, account: str, name: str, body: str, **more) -> None:
+    cloudformation = cloud.client("cloudformation", account)
+    try:
+        cloudformation.create_stack(StackName=name, TemplateBody=body, **more)
+        cloudformation.get_waiter("stack_create_complete").wait(StackName=name, WaiterConfig={"Delay": 1})
+    except cloudformation.exceptions.AlreadyExistsException:
+        cloudformation.update_stack(StackName=name, TemplateBody=body, **more)
+        cloudformation.get_waiter("stack_update_complete").wait(StackName=name, WaiterConfig={"Delay": 1})
+
+
+def entry(**changes) -> dict:
+    return {
+        "Source": "sekisho.relay",
+        "DetailType": "Source Change",
+        "Detail": '{"version": 1}',
+        "EventBusName": BUS,
+    } | changes
+
+
+def test_only_a_role_that_the_policy_names_reaches_another_accounts_bus(cloud):
+    deploy(cloud, PRODUCTION, "bus", template(policy("sekisho.relay")))
+    url, queue = cloud.queue(PRODUCTION, "relayed")
+    there = cloud.client("events", PRODUCTION)
+    there.put_rule(
+        Name="relayed",
+        EventBusName="sekisho",
+        EventPattern=json.dumps({"source": ["sekisho.relay"], "account": [REPOSITORY]}),
+    )
+    there.put_targets(Rule="relayed", EventBusName="sekisho", Targets=[{"Id": "queue", "Arn": queue}])
+    trusted = {"AWS": f"arn:aws:iam::{REPOSITORY}:root"}
+    may_put = [
+        allow(
+            "events:PutEvents",
+            BUS + "*",
+            Condition={
+                "ForAllValues:StringEquals": {"events:source": "sekisho.relay"},
+                "Null": {"events:source": "false"},
+            },
+        )
+    ]
+    cloud.role(REPOSITORY, "relay", trusted, may_put)
+    cloud.role(REPOSITORY, "stranger", trusted, may_put)
+    relay = cloud.client("events", credentials=cloud.session(RELAY))
+    stranger = cloud.client("events", credentials=cloud.session(RELAY.replace("relay", "stranger")))
+
+    put = relay.put_events(Entries=[entry(), entry(DetailType="Other"), entry(EventBusName=BUS + "-none")])
+    assert put["FailedEntryCount"] == 2
+    assert [one.get("ErrorCode") for one in put["Entries"]] == [None, "AccessDeniedException", "AccessDeniedException"]
+    (event,) = cloud.messages(PRODUCTION, url)
+    assert event["account"] == REPOSITORY and event["id"] == put["Entries"][0]["EventId"]
+    assert event["detail"] == {"version": 1} and event["source"] == "sekisho.relay"
+
+    denied = stranger.put_events(Entries=[entry()])["Entries"][0]
+    assert denied["ErrorCode"] == "AccessDeniedException" and "stranger" in denied["ErrorMessage"]
+    aws = cloud.client("events").put_events(Entries=[entry(Source="aws.codecommit")])["Entries"][0]
+    assert aws["ErrorCode"] == "NotAuthorizedForSourceException"
+
+    # An update of the stack updates the policy.
+    deploy(cloud, PRODUCTION, "bus", template(policy("somebody.else")))
+    assert relay.put_events(Entries=[entry()])["FailedEntryCount"] == 1
+    assert cloud.messages(PRODUCTION, url, seconds=0.5) == []

@@ -1,1 +1,0 @@
-"""Brings the local stack up, runs the demo on it, and the checks."""

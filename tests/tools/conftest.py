@@ -1,0 +1,88 @@
+"""A delivery path that is deployed to two accounts, and credentials for it."""
+
+import pytest
+
+from tests.local_cloud.accounts import document
+from tests.template import deployed
+from tests.template.deployed import BOOTSTRAP
+from tests.tools.faults import PARAMETERS, R, T, layer
+from tests.tools.runner import write_config
+from tools.layout import CONFIG, REGION
+
+
+@pytest.fixture(scope="session")
+def cloud():
+    """A cloud with the template in both accounts, the repository and the pipeline."""
+    with deployed.cloud() as cloud:
+        template = deployed.expanded()
+        for one in (one for one in template["Resources"].values() if one["Type"] == "AWS::Lambda::LayerVersion"):
+            one["Properties"]["Content"] = {"S3Bucket": {"Fn::Sub": "layers-${AWS::AccountId}"}, "S3Key": "config"}
+        # Repositories before pipelines; tests/template/conftest.py has the other order. Either order works.
+        for account, parameters in ((R, {"HostsRepositories": "true"}), (T, PARAMETERS)):
+            s3 = cloud.client(account, "s3")
+            location = {"LocationConstraint": REGION}
+            s3.create_bucket(Bucket=f"layers-{account}", CreateBucketConfiguration=location)
+            s3.put_object(Bucket=f"layers-{account}", Key="config", Body=layer(CONFIG.read_text()))
+            cloud.deploy(account, deployed.PARTNERS | parameters, template)
+        cloud.client(R, "codecommit").create_repository(repositoryName="shop")
+        yield cloud
+
+
+@pytest.fixture
+def config(cloud, tmp_path):
+    """An AWS config file with the profiles of samconfig.toml, which are administrators."""
+    file = tmp_path / "aws-config"
+    write_config(cloud, file, repository=R, test=T)
+    return file
+
+
+@pytest.fixture(scope="session")
+def config_of_deployer(cloud, tmp_path_factory):
+    """An AWS config file whose profiles assume the role of bootstrap/deploy-role.yaml."""
+    for account in (R, T):
+        deploy_bootstrap(cloud, account, f"arn:aws:iam::{R}:user/me")
+    iam = cloud.client(R, "iam")
+    roles = {
+        name: f"arn:aws:iam::{account}:role/sekisho-deploy-{REGION}"
+        for name, account in (("repository", R), ("test", T))
+    }
+    iam.create_user(UserName="me")
+    statement = {"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": list(roles.values())}
+    iam.put_user_policy(UserName="me", PolicyName="deploys", PolicyDocument=document([statement]))
+    key = iam.create_access_key(UserName="me")["AccessKey"]
+    common = f"region = {REGION}\nendpoint_url = {cloud.endpoint}\n"
+    secrets = f"aws_access_key_id = {key['AccessKeyId']}\naws_secret_access_key = {key['SecretAccessKey']}\n"
+    sections = [f"[profile me]\n{common}{secrets}"]
+    sections += [f"[profile {name}]\n{common}role_arn = {role}\nsource_profile = me\n" for name, role in roles.items()]
+    file = tmp_path_factory.mktemp("deployer") / "config"
+    file.write_text("".join(sections))
+    return file
+
+
+def deploy_bootstrap(cloud, account, deployer):
+    """Deploys the bootstrap template, and adds what only the emulator asks for."""
+    cloudformation = cloud.client(account, "cloudformation")
+    cloudformation.create_stack(
+        StackName="sekisho-deploy",
+        TemplateBody=BOOTSTRAP.read_text(),
+        Capabilities=["CAPABILITY_NAMED_IAM"],
+        Parameters=[
+            {"ParameterKey": "DeployerAccountId", "ParameterValue": R},
+            {"ParameterKey": "DeployerArns", "ParameterValue": deployer},
+        ],
+    )
+    waiter = cloudformation.get_waiter("stack_create_complete")
+    waiter.wait(StackName="sekisho-deploy", WaiterConfig={"Delay": 1, "MaxAttempts": 30})
+    # The emulator checks these calls on other ARNs than AWS does, which the bootstrap template does not allow.
+    arns = [f"arn:aws:events:{REGION}:{account}:{one}" for one in ("rule/default/sekisho*", "event-bus/default")]
+    events = ["events:DescribeEventBus", "events:DescribeRule", "events:ListTargetsByRule"]
+    statements = [
+        {"Effect": "Allow", "Action": events, "Resource": arns},
+        # The emulator takes GetLayerVersion for ListLayers.
+        {"Effect": "Allow", "Action": "lambda:ListLayers", "Resource": "*"},
+    ]
+    cloud.client(account, "iam").put_role_policy(
+        RoleName=f"sekisho-deploy-{REGION}",
+        PolicyName="emulator",
+        PolicyDocument=document(statements),
+    )

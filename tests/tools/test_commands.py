@@ -1,0 +1,42 @@
+"""The Makefile and the commands in tools/ agree."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from tools.layout import ROOT
+
+MAKEFILE = (ROOT / "Makefile").read_text()
+TARGETS = re.findall(r"^([a-z]+): ##", MAKEFILE, re.MULTILINE)
+
+
+def run(*command):
+    """Runs the project's Python on a command line from another folder."""
+    return subprocess.run([sys.executable, *command], cwd="/", capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_every_target_runs_its_command():
+    assert re.findall(r"@\$\(TOOLS\) ([a-z]+)", MAKEFILE) == TARGETS
+    assert {"demo", "test", "deploy", "doctor"} <= set(TARGETS)
+
+
+def test_help_describes_every_target():
+    done = run(ROOT / "tools", "help", ROOT / "Makefile")
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[1] for line in done.stdout.splitlines()] == TARGETS
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_command_of_the_target_exists(target):
+    done = run(ROOT / "tools", target, "--help")
+    assert done.returncode == 0, done.stderr
+    assert f"usage: make {target}" in done.stdout
+
+
+def test_an_unknown_command_is_refused_with_the_known_ones():
+    done = run(ROOT / "tools", "dmeo")
+    assert done.returncode == 2
+    assert "invalid choice: 'dmeo'" in done.stderr
+    assert all(target in done.stderr for target in TARGETS)

@@ -1,0 +1,101 @@
+"""The commands of the Makefile: `python3 tools COMMAND`."""
+
+import argparse
+import importlib
+import os
+import re
+import signal
+import sys
+from pathlib import Path
+
+if sys.version_info < (3, 11):  # noqa: UP036 (an older Python shall say what is needed)
+    sys.exit(
+        f"This is Python {sys.version.split()[0]}; 3.11 or later is needed: apt-get install python3.11 python3.11-venv"
+    )
+
+# `python3 tools` puts this folder on the path; the package's modules are imported from the project's root.
+sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from tools.failure import Failure  # noqa: E402
+from tools.keeper import end_with_parent, outlive_parent  # noqa: E402
+from tools.layout import VENV  # noqa: E402
+from tools.machine import set_up  # noqa: E402
+
+# Each command's function, as module and name. They are imported late, because most need packages of `.venv`.
+LOCAL = {
+    "build": ("tools.build", "build"),
+    "up": ("tools.local_stack.stack", "up"),
+    "demo": ("tools.local_stack.demo", "demo"),
+    "test": ("tools.checks", "run_checks"),
+    "bench": ("tools.bench.driver", "bench"),
+}
+# These act on real accounts and read their own arguments.
+OPERATIONS = ("deploy", "doctor", "prepare", "redrive")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of the local commands."""
+    root = argparse.ArgumentParser(prog="make", description="The commands of the Makefile")
+    commands = root.add_subparsers(dest="command", required=True)
+    commands.add_parser("help").add_argument("makefile", type=Path)
+    for name in ("setup", "down", *LOCAL, *OPERATIONS):
+        command = commands.add_parser(name)
+        if name == "up":
+            command.add_argument("--port", type=int)
+    return root
+
+
+def show_help(makefile: Path) -> None:
+    """Prints each command of the Makefile with its description."""
+    for line in makefile.read_text().splitlines():
+        if found := re.match(r"([a-z]+): ## (.*)", line):
+            print(f"  make {found[1]:<8} {found[2]}")
+
+
+def in_venv(arguments: list[str]) -> None:
+    """Installs what is missing, and continues in the project's own Python environment."""
+    set_up()
+    if Path(sys.prefix).resolve() != VENV.resolve():
+        python = str(VENV / "bin" / "python")
+        os.execv(python, [python, str(Path(__file__).parent), *arguments])
+
+
+def detach() -> None:
+    """Undoes what `main` sets up: a change to a real account that is under way goes on even if make is killed."""
+    outlive_parent()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
+def main(arguments: list[str]) -> None:
+    """Runs one command."""
+    # make may be killed outright: then this process must end as well, in order.
+    end_with_parent()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda got, _: sys.exit(128 + got))
+    command = arguments[0] if arguments else ""
+    if command in OPERATIONS:
+        in_venv(arguments)
+        detach()
+        importlib.import_module(f"tools.operations.{command}").main(arguments[1:])
+        return
+    asked = parser().parse_args(arguments)
+    if asked.command == "help":
+        show_help(asked.makefile)
+    elif asked.command == "down":
+        importlib.import_module("tools.local_stack.server").down()
+    else:
+        in_venv(arguments)
+        if asked.command == "setup":
+            return
+        module, function = LOCAL[asked.command]
+        given = [asked.port] if asked.command == "up" else []
+        getattr(importlib.import_module(module), function)(*given)
+
+
+try:
+    main(sys.argv[1:])
+except Failure as failure:
+    sys.exit(f"\n{failure}")
+except KeyboardInterrupt:
+    sys.exit(130)

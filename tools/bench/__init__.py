@@ -1,0 +1,1 @@
+"""The driver of the benchmark in bench/, and its report."""

@@ -1,0 +1,220 @@
+"""The report of the benchmark, as Markdown tables."""
+
+import os
+import platform
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+Run = dict[str, Any]
+# The size of a function's binary and of its zip, in bytes; the peer has no binary.
+Sizes = dict[str, tuple[int | None, int]]
+
+RUNS = 61
+WARM = 500
+
+# The upper limits: `peak` in MB, the others as multiples of hello world.
+LIMITS = {"wall": 5.0, "cpu": 5.0, "init": 1.6, "peak": 9.0}
+# The upper limits of the zips, in MB.
+ZIPS = {"temp-access": 2.6, "event-relay": 3.0, "pipeline-starter": 3.0, "artifact-checker": 3.0}
+# The lower limits of the Python peer's figures, as multiples of temp-access.
+PEER = {"wall": 30, "cpu": 35}
+
+# US dollars per million, list prices of us-east-1. IAM, CodeCommit and CodePipeline charge nothing for these calls.
+PRICES = {
+    "lambda request": 0.20,
+    "write unit": 0.625,
+    "read unit": 0.125,
+    "eventbridge:PutEvents entry": 1.00,
+    "sns:Publish": 0.50,
+    "s3:HeadObject": 0.40,
+    "s3:GetObject": 0.40,
+    "s3:GetBucketEncryption": 0.40,
+    "s3:ListObjectsV2": 5.00,
+    "kms:DescribeKey": 3.00,
+}
+GIGABYTE_SECOND = 0.0000133334
+
+
+def report(figures: dict[str, Any], sizes: Sizes, seconds: float) -> str:
+    """The whole report; `seconds` is the duration of the benchmark."""
+    heading = (
+        f"Last run: {date.today().isoformat()}, {machine()}; {RUNS} cold runs of each, in turns, medians; "
+        f"{seconds:.0f} s in all.\n"
+    )
+    parts = [
+        heading,
+        cold(figures["cold"], sizes),
+        peer(figures["cold"]),
+        throttled(figures),
+        warm(figures["warm"]),
+        calls(figures),
+        growth(figures["growth"]),
+    ]
+    return "\n".join(parts)
+
+
+def machine() -> str:
+    """The machine that was measured, and its load."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    models = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    model = next(models, platform.machine())
+    return f"{os.cpu_count()} cores ({model}), Linux {platform.release().split('-')[0]}, load {os.getloadavg()[0]:.1f}"
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A Markdown table."""
+    lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *rows]
+    return "".join("| " + " | ".join(str(cell) for cell in line) + " |\n" for line in lines)
+
+
+def middle(runs: Sequence[Run], what: str) -> float:
+    """The median of a figure."""
+    return median(each[what] for each in runs)
+
+
+def ratio(runs: Sequence[Run], floor: Sequence[Run], what: str) -> float:
+    """The median of each run's ratio to the run of the same turn in `floor`."""
+    return median(ours[what] / theirs[what] for ours, theirs in zip(runs, floor, strict=True))
+
+
+def judged(value: float, limit: float, form: str) -> str:
+    """The value, marked if it is over the limit."""
+    return form.format(value) + (" **over**" if value > limit else "")
+
+
+def cold(runs: dict[str, list[Run]], sizes: Sizes) -> str:
+    """The table of cold starts."""
+    floor = runs["hello"]
+    rows = []
+    for name, each in runs.items():
+        binary, packed = sizes[name]
+        against = {what: ratio(each, floor, what) for what in ("wall", "cpu", "init")}
+        ours = name in ZIPS
+        row = [name]
+        for what in ("wall", "cpu", "init"):
+            limit = LIMITS[what] if ours else float("inf")
+            row.append(f"{middle(each, what) / 1000:.2f} ms, " + judged(against[what], limit, "{:.1f} ×"))
+        row.append(judged(middle(each, "peak") / 1e6, LIMITS["peak"] if ours else float("inf"), "{:.1f} MB"))
+        row.append("" if binary is None else f"{binary / 1e6:.1f} MB")
+        row.append(judged(packed / 1e6, ZIPS.get(name, float("inf")), "{:.2f} MB"))
+        rows.append(row)
+    limits = [f"{LIMITS[what]} ×" for what in ("wall", "cpu", "init")]
+    rows.append(["at most", *limits, f"{LIMITS['peak']:.0f} MB", "", "3.0 MB; temp-access 2.6 MB"])
+    heads = ["cold", "wall, spawn to answer", "CPU", "init, spawn to first question", "peak RSS", "binary", "zip"]
+    return "### Cold\n\n" + table(heads, rows)
+
+
+def peer(runs: dict[str, list[Run]]) -> str:
+    """temp-access compared with the Python peer."""
+    if "peer" not in runs:
+        return ""
+    parts = []
+    for what, times in PEER.items():
+        found = ratio(runs["peer"], runs["temp-access"], what)
+        parts.append(f"{what} 1/{found:.0f} (at most 1/{times}{'' if found >= times else ': **over**'})")
+    return "temp-access with all its calls against the Python peer with one: " + ", ".join(parts) + ".\n"
+
+
+def throttled(figures: dict[str, Any]) -> str:
+    """The table of cold starts under a limited CPU."""
+    heading = "### Throttled: 7 % of a core once the event is there\n\n"
+    if figures["unthrottled"]:
+        return heading + f"This machine does not allow it ({figures['unthrottled']}).\n"
+    runs = figures["throttled"]
+    rows = [
+        [
+            name,
+            *(f"{middle(each, what) / 1000:.0f} ms" for what in ("init", "invocation", "wall")),
+            f"{ratio(each, runs['hello'], 'wall'):.1f} ×",
+        ]
+        for name, each in runs.items()
+    ]
+    return heading + table(["", "init", "event to answer", "spawn to answer", "against hello world"], rows)
+
+
+def warm(runs: dict[str, Run]) -> str:
+    """The table of warm invocations."""
+    rows = [
+        [
+            name,
+            f"{each['median'] / 1000:.2f} ms",
+            f"{each['p99'] / 1000:.2f} ms",
+            f"{each['per_second']:.0f}",
+            f"{each['cpu'] / 1000:.2f} ms",
+            f"{each['peak'] / 1e6:.1f} MB",
+        ]
+        for name, each in runs.items()
+    ]
+    heads = ["warm", "median", "p99", "requests/s, one after the other", "CPU each", "peak RSS"]
+    return f"### Warm: {WARM} everyday events\n\n" + table(heads, rows)
+
+
+def calls(figures: dict[str, Any]) -> str:
+    """The table of AWS calls and their cost."""
+    rows = []
+    for name in ZIPS:
+        warm_event = figures["warm"][name]
+        later = {"calls": warm_event["calls"], "units": warm_event["units"]}
+        for state, found in (("first", figures["calls"][name]), ("later", later)):
+            made = ", ".join(f"{call}{f' × {count}' if count > 1 else ''}" for call, count in found["calls"].items())
+            count_of_calls = sum(found["calls"].values())
+            rows.append([name, state, count_of_calls, found.get("connections", ""), made, f"${cost(found):.2f}"])
+    text = table(["everyday event", "", "calls", "connections", "which", "a million"], rows)
+    call, connection = cost_of_one_more(figures)
+    floor = middle(figures["cold"]["hello"], "cpu")
+    tenth_of_a_second = 0.1 * 0.125 * GIGABYTE_SECOND * 1e6
+    return (
+        f"### AWS calls and cost\n\n{text}\n"
+        f"In a cold event, each call takes {call / 1000:.2f} ms of CPU time with the work around it "
+        f"({call / floor:.2f} × all of hello world), and each connection {connection / 1000:.2f} ms "
+        f"({connection / floor:.2f} ×). These two figures are a fit over the four functions, which differ in both.\n\n"
+        "Costs are the counted requests at the list prices of us-east-1, including Lambda's own; a tenth of a second "
+        f"at 128 MB (arm64) adds ${tenth_of_a_second:.2f} to each million.\n"
+    )
+
+
+def cost_of_one_more(figures: dict[str, Any]) -> tuple[float, float]:
+    """The CPU time in microseconds that one more call and one more connection add to a cold event, by least squares."""
+    cc = cn = nn = ct = nt = 0.0
+    for name in ZIPS:
+        made = figures["calls"][name]
+        calls, connections = sum(made["calls"].values()), made["connections"]
+        took = median(run["cpu"] - run["init_cpu"] for run in figures["cold"][name])
+        cc, cn, nn = cc + calls * calls, cn + calls * connections, nn + connections * connections
+        ct, nt = ct + calls * took, nt + connections * took
+    determinant = cc * nn - cn * cn
+    return (ct * nn - nt * cn) / determinant, (nt * cc - ct * cn) / determinant
+
+
+def cost(found: dict[str, Any]) -> float:
+    """US dollars per million events."""
+    total: float = PRICES["lambda request"]
+    for call, count in found["calls"].items():
+        total += count * PRICES.get(call, 0)
+    units = found["units"]
+    total += units["write"] * PRICES["write unit"]
+    total += units["read"] * PRICES["read unit"]
+    total += units["entries"] * PRICES["eventbridge:PutEvents entry"]
+    return total
+
+
+def growth(runs: Sequence[Run]) -> str:
+    """The table of runs with many targets, pipelines and objects."""
+    rows = []
+    for each in runs:
+        made = ", ".join(f"{call} × {count}" for call, count in each["calls"].items())
+        per = each["wall"] / each["count"]
+        rows.append(
+            [
+                f"{each['program']}, {each['count']:,} {each['what']}",
+                f"{each['wall'] / 1000:,.1f} ms",
+                f"{per / 1000:.3f} ms",
+                f"{each['cpu'] / 1000:,.1f} ms",
+                f"{each['peak'] / 1e6:.1f} MB",
+                made,
+            ]
+        )
+    return "### Growth\n\n" + table(["", "wall", "of each", "CPU", "peak RSS", "calls"], rows)

@@ -1,0 +1,74 @@
+"""Progress on the console: a moving line on a terminal, plain lines elsewhere."""
+
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+from typing import Self
+
+FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+TERMINAL = sys.stdout.isatty()
+
+
+class Waiting:
+    """Shows on a terminal what the program is waiting for, and removes the line at the end."""
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self.detail = ""
+        self.began = time.monotonic()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._draw, daemon=True)
+
+    def __enter__(self) -> Self:
+        if TERMINAL:
+            self._thread.start()
+        return self
+
+    def _draw(self) -> None:
+        frame = 0
+        while not self._ended.wait(0.1):
+            line = f"{FRAMES[frame % len(FRAMES)]} {self.title}  {self.seconds():.0f} s  {self.detail}"
+            sys.stdout.write("\r\x1b[K" + line[: shutil.get_terminal_size().columns - 1])
+            sys.stdout.flush()
+            frame += 1
+
+    def seconds(self) -> float:
+        """The time since the beginning."""
+        return time.monotonic() - self.began
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        if TERMINAL:
+            self._thread.join()
+            sys.stdout.write("\r\x1b[K")
+            sys.stdout.flush()
+
+
+class Step(Waiting):
+    """One step of the work: prints that it began, and later its outcome and duration."""
+
+    def __enter__(self) -> Self:
+        if not TERMINAL:
+            print(f"{self.title} …", flush=True)
+        return super().__enter__()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        super().__exit__(kind, error, traceback)
+        outcome = "done" if kind is None else "failed" if issubclass(kind, Exception) else "ended"
+        mark = ("✓ " if kind is None else "✗ ") if TERMINAL else ""
+        print(f"{mark}{self.title}: {outcome} ({self.seconds():.0f} s)", flush=True)
+
+
+def print_table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Prints a table in plain text, each column as wide as its widest cell."""
+    cells = [[str(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(heads, *cells, strict=True)]
+    for row in [list(heads), ["─" * width for width in widths], *cells]:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip(), flush=True)

@@ -1,0 +1,71 @@
+"""The accounts and names that tools and tests share, and the folders of the project."""
+
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+VENV = ROOT / ".venv"
+BUILD = ROOT / ".aws-sam" / "build"
+LOCAL = ROOT / ".local"
+CONFIG = ROOT / "config" / "sekisho.toml"
+REQUIREMENTS = ROOT / "tools" / "requirements.txt"
+LOCAL_CLOUD = ROOT / "local_cloud"
+
+REGION = "ap-northeast-1"
+ACCOUNTS = {"repository": "111111111111", "test": "222222222222", "production": "333333333333"}
+FUNCTIONS = {
+    "EventRelay": "event-relay",
+    "PipelineStarter": "pipeline-starter",
+    "TempAccess": "temp-access",
+    "ArtifactChecker": "artifact-checker",
+}
+STACK = "sekisho"
+BUS = "sekisho"
+LEDGER = "sekisho-ledger"
+REPOSITORY = "shop"
+PIPELINE = "shop"
+PERSON = "prd-user"
+SOURCE_ACTION = "Source"
+
+# Lambda's name for this machine's architecture: locally, the functions run on the machine that builds them.
+ARCHITECTURE = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}.get(platform.machine())
+# Rust's target for each of Lambda's architectures.
+RUST_TARGETS = {"arm64": "aarch64-unknown-linux-gnu", "x86_64": "x86_64-unknown-linux-gnu"}
+
+
+def tool(name: str) -> Path:
+    """The path of a program in the project's own Python environment."""
+    return VENV / "bin" / name
+
+
+@dataclass(frozen=True)
+class Places:
+    """The folder of one local stack, and the files in it."""
+
+    folder: Path
+
+    @property
+    def config(self) -> Path:
+        """The AWS config file with the stack's profiles."""
+        return self.folder / "aws" / "config"
+
+    @property
+    def cloud(self) -> Path:
+        """The file that records the cloud's process and port."""
+        return self.folder / "cloud.json"
+
+    @property
+    def sekisho(self) -> Path:
+        """The sekisho.toml that the functions of this stack read."""
+        return self.folder / "sekisho.toml"
+
+    @property
+    def logs(self) -> Path:
+        """The folder for logs."""
+        return self.folder / "logs"
+
+    @property
+    def repositories(self) -> Path:
+        """The folder for bare git repositories."""
+        return self.folder / "repositories"

@@ -1,0 +1,169 @@
+"""`make demo`: the whole job once, as a timeline. Each line is printed after its fact was read from the accounts."""
+
+import time
+from datetime import UTC, datetime
+
+from tools.console import Waiting, print_table
+from tools.failure import Failure
+from tools.git import Clone
+from tools.layout import ACCOUNTS, LOCAL, PERSON, REPOSITORY
+from tools.local_stack import job
+from tools.local_stack.job import PIPELINE_ACCOUNTS
+from tools.local_stack.observed import decisions, error_code, executions, grants, timed_decisions
+from tools.local_stack.stack import Stack, temporary_stack
+
+GRANT_MINUTES = 1
+DENIED = ("AccessDenied", "AccessDeniedException")
+
+
+def say(account: str, what: str, outcome: str) -> None:
+    """Prints one line of the timeline."""
+    print(f"{datetime.now(UTC):%H:%M:%S}  {account:<12}{what:<68}  {outcome}", flush=True)
+
+
+def head(text: str) -> None:
+    """Prints the title of a part."""
+    print(f"\n{text}", flush=True)
+
+
+def must(holds: bool, otherwise: str) -> None:
+    """Ends the demo if the accounts are not in the expected state."""
+    if not holds:
+        raise Failure(f"The demo failed: {otherwise}")
+
+
+def demo() -> None:
+    """`make demo`."""
+    with temporary_stack(LOCAL / "demo") as stack:
+        accounts = ", ".join(f"{name}: {number}" for name, number in ACCOUNTS.items())
+        print(f"\nTime (UTC), account, what, outcome. {accounts}")
+        clone, commit = push_and_deploy(stack)
+        repeats_and_filters(stack, clone, commit)
+        artifacts(stack)
+        access(stack)
+        ledgers(stack)
+        print("\nEvery line above was checked in the accounts.")
+
+
+def push_and_deploy(stack: Stack) -> tuple[Clone, str]:
+    """A push starts the pipelines of two other accounts."""
+    head("1  A push")
+    clone = job.clone(stack, stack.places.folder / REPOSITORY)
+    say("repository", f"git clone {REPOSITORY}.git", "empty")
+    commit = clone.commit(job.application(), "Sell apples and melons", branch="main")
+    clone.push("main")
+    say("repository", "git push origin main", f"at {commit[:8]}")
+
+    head("2  What it starts in two other accounts")
+    relayed = job.wait_for_decision(stack, "repository", "event-relay", 0, "relayed")
+    must(relayed["commit"] == commit, f"event-relay relayed {relayed['commit']} instead of {commit}")
+    say("repository", f"event-relay: {relayed['reason']}", relayed["outcome"])
+    for profile in PIPELINE_ACCOUNTS:
+        started = job.wait_for_decision(stack, profile, "pipeline-starter", 0, "started")
+        execution = started["execution"]
+        say(
+            profile,
+            f"pipeline-starter: {started['reason'].replace(execution, execution[:8] + '…')}",
+            started["outcome"],
+        )
+    for profile in PIPELINE_ACCOUNTS:
+        ended = job.wait_for_deployment(stack, profile, commit)
+        say(profile, f"pipeline {REPOSITORY} at {commit[:8]}", ended["status"])
+        prices = job.invoke(stack, profile, job.APPLICATION_FUNCTION, {})
+        must(prices == {"apple": 120, "melon": 980}, f"the application in {profile} answers {prices}")
+        say(profile, f"stack {REPOSITORY}: its function answers {prices}", "deployed")
+    return clone, commit
+
+
+def repeats_and_filters(stack: Stack, clone: Clone, commit: str) -> None:
+    """Repeated events, another branch and a change of the README start nothing."""
+    head("3  What starts nothing")
+    ran = {profile: len(executions(stack, profile)) for profile in PIPELINE_ACCOUNTS}
+
+    before = len(decisions(stack, "repository", "event-relay"))
+    job.repeat_push_event(stack, job.NO_COMMIT, commit, "refs/heads/main")
+    again = job.wait_for_decision(stack, "repository", "event-relay", before, "duplicate")
+    say("repository", "the same event again", again["outcome"])
+    for profile in PIPELINE_ACCOUNTS:
+        before = len(decisions(stack, profile, "pipeline-starter"))
+        job.repeat_relayed_event(stack, profile, commit)
+        again = job.wait_for_decision(stack, profile, "pipeline-starter", before, "duplicate")
+        say(profile, "the relayed event again", again["outcome"])
+
+    before = len(decisions(stack, "repository", "event-relay"))
+    clone.commit({"api/pears.txt": "pears\n"}, "Try pears", branch="try-pears")
+    clone.push("try-pears")
+    filtered = job.wait_for_decision(stack, "repository", "event-relay", before, "filtered")
+    say("repository", f"git push origin try-pears: {filtered['reason']}", filtered["outcome"])
+
+    before = len(decisions(stack, "repository", "event-relay"))
+    clone.git("checkout", "--quiet", "main")
+    clone.commit(job.README_CHANGE, "Say when the shop is open")
+    clone.push("main")
+    filtered = job.wait_for_decision(stack, "repository", "event-relay", before, "filtered")
+    say("repository", f"git push of README.md: {filtered['reason']}", filtered["outcome"])
+
+    for profile, count in ran.items():
+        must(len(executions(stack, profile)) == count, f"a pipeline started in {profile} that should not have")
+        say(profile, f"pipeline {REPOSITORY} ran as often as before", f"{count}×")
+
+
+def artifacts(stack: Stack) -> None:
+    """Artifacts under the wrong key are denied or repaired."""
+    head("4  Artifacts under the wrong key")
+    code = error_code(lambda: job.put_without_key(stack, "production", "shop/Source/wrong", b"x"))
+    must(code == "AccessDenied", f"production's bucket answered {code or 'yes'} to an artifact without its key")
+    say("production", "put an artifact under S3's own key (ArtifactWrites=enforce)", str(code))
+    body = b"an artifact \x00\xff of bytes"
+    job.put_without_key(stack, "test", "shop/Source/wrong", body)
+    say("test", "put the same (ArtifactWrites=repair)", "accepted")
+    metadata, content = job.wait_for_repair(stack, "test", "shop/Source/wrong")
+    must(content == body, "the artifact's content has changed")
+    key = metadata["SSEKMSKeyId"].rpartition("/")[2]
+    say("test", f"artifact-checker: under key {key[:8]}… now, every byte as before", "repaired")
+
+
+def access(stack: Stack) -> None:
+    """A person gets access for a minute, which ends by itself."""
+    head("5  A person, in and out again")
+    code = error_code(lambda: job.list_functions_as_person(stack))
+    must(code in DENIED, f"{PERSON} was answered {code or 'yes'} before access was granted")
+    say("production", f"{PERSON} lists functions", "denied")
+    answer = job.invoke(stack, "production", "temp-access", {"user": PERSON, "minutes": GRANT_MINUTES})
+    end = job.end_of_grant(answer)
+    say(
+        "production",
+        f'invoke temp-access {{"user":"{PERSON}","minutes":{GRANT_MINUTES}}}',
+        answer.split("\n")[0][:40],
+    )
+    functions = job.list_functions_as_person(stack)
+    must(bool(functions), "no functions were listed")
+    say("production", f"{PERSON} lists functions", f"{len(functions)} of them")
+    iam = stack.client("production", "iam")
+    (name,) = iam.list_user_policies(UserName=PERSON)["PolicyNames"]
+    granted = iam.get_user_policy(UserName=PERSON, PolicyName=name)["PolicyDocument"]
+    before = len(decisions(stack, "production", "temp-access"))
+
+    with Waiting(f"Waiting for {end:%H:%M:%S}, when access ends"):
+        while datetime.now(UTC) <= end:
+            time.sleep(0.1)
+    code = error_code(lambda: job.list_functions_as_person(stack))
+    must(code in DENIED, f"{PERSON} was answered {code or 'yes'} after the end")
+    say("production", f"{PERSON} lists functions after {end:%H:%M:%S}", "denied")
+    left = iam.get_user_policy(UserName=PERSON, PolicyName=name)["PolicyDocument"]
+    must(left == granted, "the policy was changed meanwhile")
+    must(len(decisions(stack, "production", "temp-access")) == before, "temp-access ran meanwhile")
+    say("production", f"policy {name} is still attached: its own dates end the access", "untouched")
+
+
+def ledgers(stack: Stack) -> None:
+    """Prints the ledger of each account."""
+    head("6  The ledgers")
+    for profile, account in ACCOUNTS.items():
+        print(f"\n{profile} ({account})")
+        rows = []
+        for function in ("event-relay", "pipeline-starter", "artifact-checker", "temp-access"):
+            for when, decision in timed_decisions(stack, profile, function):
+                rows.append((when[11:19], function, decision["outcome"], decision["reason"]))
+        rows += [("", "grant", grant["sk"], "") for grant in grants(stack, profile)]
+        print_table(("time", "function", "outcome", "reason"), rows)

@@ -1,0 +1,357 @@
+"""The three accounts on a local cloud: administrators, the deployed template, repository, pipelines and person."""
+
+import re
+import time
+import tomllib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import boto3
+import botocore.config
+import botocore.session
+
+from tools.build import build, environment
+from tools.console import Step, Waiting
+from tools.failure import Failure
+from tools.layout import (
+    ACCOUNTS,
+    ARCHITECTURE,
+    BUILD,
+    CONFIG,
+    LOCAL,
+    PERSON,
+    PIPELINE,
+    REGION,
+    REPOSITORY,
+    ROOT,
+    SOURCE_ACTION,
+    STACK,
+    Places,
+    tool,
+)
+from tools.local_stack import server
+from tools.machine import locked
+from tools.ports import free_port
+from tools.processes import Command, Word, run
+
+ADMINISTRATOR = "administrator"
+POLL_SECONDS = 0.2
+
+Found = TypeVar("Found")
+
+
+class Stack:
+    """A running local cloud, seen through the profiles in its AWS config file."""
+
+    def __init__(self, places: Places, port: int) -> None:
+        self.places = places
+        self.port = port
+        self.endpoint = f"http://127.0.0.1:{port}"
+        self._sessions: dict[str, boto3.Session] = {}
+
+    def client(self, profile: str, service: str) -> Any:
+        """A client with the settings that anybody gets from the profile alone."""
+        if profile not in self._sessions:
+            session = botocore.session.Session(profile=profile)
+            session.set_config_variable("config_file", str(self.places.config))
+            session.set_config_variable("credentials_file", "/dev/null")
+            self._sessions[profile] = boto3.Session(botocore_session=session)
+        # No retries, because the demo and the tests expect refusals.
+        config = botocore.config.Config(retries={"total_max_attempts": 1}, read_timeout=90)
+        make_client: Any = self._sessions[profile].client
+        return make_client(service, config=config)
+
+    def root(self, account: str, service: str) -> Any:
+        """A client as the account's root, only to create the administrators.
+
+        The emulator takes an access key of 12 digits as the root of that account.
+        """
+        make_client: Any = boto3.client
+        return make_client(
+            service,
+            region_name=REGION,
+            endpoint_url=self.endpoint,
+            aws_access_key_id=account,
+            aws_secret_access_key="root",
+        )
+
+    def outputs(self, profile: str, stack: str = STACK) -> dict[str, str]:
+        """The outputs of a stack, as a dictionary."""
+        described = self.client(profile, "cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
+        return {output["OutputKey"]: output["OutputValue"] for output in described.get("Outputs", [])}
+
+    def environment(self, profile: str) -> dict[str, str]:
+        """The environment in which command-line tools use that profile."""
+        return environment(
+            AWS_CONFIG_FILE=str(self.places.config), AWS_SHARED_CREDENTIALS_FILE="/dev/null", AWS_PROFILE=profile
+        )
+
+
+def eventually(what: str, probe: Callable[[], Found | None], seconds: float) -> Found:
+    """Calls `probe` until it returns something true, and returns that; fails when the time is over."""
+    deadline = time.monotonic() + seconds
+    with Waiting(what):
+        while True:
+            found = probe()
+            if found:
+                return found
+            if time.monotonic() > deadline:
+                raise Failure(f"This did not happen within {seconds} s: {what}.")
+            time.sleep(POLL_SECONDS)
+
+
+def _create_administrators(stack: Stack) -> None:
+    """Creates an administrator in each account, as an IAM user, because no policy limits an account's root."""
+    sections = []
+    for profile, account in ACCOUNTS.items():
+        iam = stack.root(account, "iam")
+        iam.create_user(UserName=ADMINISTRATOR)
+        iam.attach_user_policy(UserName=ADMINISTRATOR, PolicyArn="arn:aws:iam::aws:policy/AdministratorAccess")
+        sections.append(_profile(stack, profile, iam.create_access_key(UserName=ADMINISTRATOR)["AccessKey"]))
+    # One endpoint serves everything; the section names the services that the emulator itself lacks.
+    services = (
+        f"[services local]\ncodecommit =\n  endpoint_url = {stack.endpoint}\n"
+        f"codepipeline =\n  endpoint_url = {stack.endpoint}\n"
+    )
+    _write(stack.places.config, "\n".join([*sections, services]))
+
+
+def _profile(stack: Stack, name: str, key: dict[str, str]) -> str:
+    return (
+        f"[profile {name}]\n"
+        f"region = {REGION}\n"
+        f"aws_access_key_id = {key['AccessKeyId']}\n"
+        f"aws_secret_access_key = {key['SecretAccessKey']}\n"
+        f"endpoint_url = {stack.endpoint}\n"
+        "services = local\n"
+    )
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def _write_config(places: Places) -> None:
+    """Writes the committed config with `repair = "copy"`.
+
+    The repair in place would run on our own stand-in for UpdateObjectEncryption; the copy is the emulator's own.
+    """
+    text, count = re.subn(r'^repair(\s*)=\s*"\w+"', r'repair\1= "copy"', CONFIG.read_text(), flags=re.MULTILINE)
+    if count != 1:
+        raise Failure(f"{CONFIG} sets `repair` {count} times; the local stack expects it once.")
+    _write(places.sekisho, text)
+
+
+def _overrides(profile: str) -> list[str]:
+    """The template's parameters for the account in samconfig.toml, with this machine's architecture."""
+    environments = tomllib.loads((ROOT / "samconfig.toml").read_text())
+    try:
+        given: str | list[str] = environments[f"local-{profile}"]["deploy"]["parameters"]["parameter_overrides"]
+    except KeyError as key:
+        raise Failure(f"samconfig.toml lacks [local-{profile}.deploy.parameters] parameter_overrides ({key})") from None
+    given = given if isinstance(given, list) else given.split()
+    return [one for one in given if not one.startswith("Architecture=")] + [f"Architecture={ARCHITECTURE}"]
+
+
+def _deploy(stack: Stack, profile: str) -> None:
+    command: list[Word] = [
+        tool("sam"),
+        "deploy",
+        "--config-env",
+        f"local-{profile}",
+        "--template-file",
+        BUILD / "template.yaml",
+    ]
+    command += ["--stack-name", STACK, "--profile", profile, "--region", REGION, "--resolve-s3"]
+    command += ["--capabilities", "CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"]
+    command += ["--no-confirm-changeset", "--no-fail-on-empty-changeset", "--no-progressbar"]
+    command += ["--parameter-overrides", *_overrides(profile)]
+    log = stack.places.logs / f"deploy-{profile}.log"
+    run(f"Deploying to {profile} ({ACCOUNTS[profile]})", command, log, cwd=ROOT, env=stack.environment(profile))
+
+
+def _create_repository(stack: Stack) -> None:
+    codecommit = stack.client("repository", "codecommit")
+    names = [one["repositoryName"] for one in codecommit.list_repositories()["repositories"]]
+    if REPOSITORY not in names:
+        codecommit.create_repository(repositoryName=REPOSITORY)
+
+
+def pipeline(profile: str, outputs: dict[str, str], source_role: str) -> dict[str, Any]:
+    """The pipeline `shop` of an account: takes the commit from the repository account, then deploys the stack."""
+    account = ACCOUNTS[profile]
+    return {
+        "name": PIPELINE,
+        "roleArn": outputs["PipelineRoleArn"],
+        "pipelineType": "V2",
+        "executionMode": "QUEUED",
+        "artifactStore": {
+            "type": "S3",
+            "location": outputs["ArtifactBucketName"],
+            "encryptionKey": {"id": outputs["ArtifactKeyArn"], "type": "KMS"},
+        },
+        "stages": [
+            {
+                "name": "Source",
+                "actions": [
+                    {
+                        "name": SOURCE_ACTION,
+                        "actionTypeId": {
+                            "category": "Source",
+                            "owner": "AWS",
+                            "provider": "CodeCommit",
+                            "version": "1",
+                        },
+                        "roleArn": source_role,
+                        "configuration": {
+                            "RepositoryName": REPOSITORY,
+                            "BranchName": "main",
+                            "PollForSourceChanges": "false",
+                        },
+                        "outputArtifacts": [{"name": "Source"}],
+                    }
+                ],
+            },
+            {
+                "name": "Deploy",
+                "actions": [
+                    _change_set(account, 1, "CHANGE_SET_REPLACE"),
+                    _change_set(account, 2, "CHANGE_SET_EXECUTE"),
+                ],
+            },
+        ],
+    }
+
+
+def _change_set(account: str, order: int, mode: str) -> dict[str, Any]:
+    """One of the two actions that change the application's stack by a change set."""
+    configuration = {"ActionMode": mode, "StackName": REPOSITORY, "ChangeSetName": f"{PIPELINE}-change"}
+    if mode == "CHANGE_SET_REPLACE":
+        configuration |= {
+            "TemplatePath": "Source::api/template.yaml",
+            "Capabilities": "CAPABILITY_IAM,CAPABILITY_AUTO_EXPAND",
+            "RoleArn": f"arn:aws:iam::{account}:role/sekisho-cloudformation-{REGION}",
+        }
+    return {
+        "name": "ChangeSet" if order == 1 else "Execute",
+        "runOrder": order,
+        "actionTypeId": {"category": "Deploy", "owner": "AWS", "provider": "CloudFormation", "version": "1"},
+        "configuration": configuration,
+        "inputArtifacts": [{"name": "Source"}] if order == 1 else [],
+    }
+
+
+def _create_pipelines(stack: Stack) -> None:
+    source_role = stack.outputs("repository")["SourceActionRoleArn"]
+    for profile in ("test", "production"):
+        client = stack.client(profile, "codepipeline")
+        wanted = pipeline(profile, stack.outputs(profile), source_role)
+        if PIPELINE in [one["name"] for one in client.list_pipelines()["pipelines"]]:
+            client.update_pipeline(pipeline=wanted)
+        else:
+            client.create_pipeline(pipeline=wanted)
+
+
+def _create_person(stack: Stack) -> None:
+    """Creates a user without permissions, to whom temp-access may grant access."""
+    iam = stack.client("production", "iam")
+    try:
+        iam.get_user(UserName=PERSON)
+        return
+    except iam.exceptions.NoSuchEntityException:
+        pass
+    iam.create_user(
+        UserName=PERSON,
+        PermissionsBoundary=stack.outputs("production")["AccessBoundaryArn"],
+        Tags=[{"Key": "sekisho:access", "Value": "grantable"}],
+    )
+    key = iam.create_access_key(UserName=PERSON)["AccessKey"]
+    _write(stack.places.config, _profile(stack, PERSON, key) + "\n" + stack.places.config.read_text())
+
+
+def deploy(stack: Stack) -> None:
+    """Deploys the template to each account, and creates the repository, the pipelines and the person."""
+    _write_config(stack.places)
+    for profile in ACCOUNTS:
+        _deploy(stack, profile)
+    with Step("Making the repository, the pipelines and the person"):
+        _create_repository(stack)
+        _create_pipelines(stack)
+        _create_person(stack)
+
+
+def _start(places: Places, port: int | None) -> tuple[Command, Stack]:
+    """Starts a cloud that has administrators and nothing else; ends it if that fails."""
+    server.clear(places)
+    places.folder.mkdir(parents=True, exist_ok=True)
+    _write_config(places)
+    cloud, port = server.start(places, port)
+    try:
+        stack = Stack(places, port)
+        _create_administrators(stack)
+    except BaseException:
+        cloud.end()
+        raise
+    return cloud, stack
+
+
+@contextmanager
+def temporary_stack(folder: Path) -> Iterator[Stack]:
+    """A whole stack in a folder of its own. The cloud is always ended; after a failure its files stay, for the logs."""
+    folder.mkdir(parents=True, exist_ok=True)
+    places = Places(folder)
+    with locked(folder, f"Another run uses {folder}: wait until it has ended."):
+        build()
+        cloud, stack = _start(places, None)
+        try:
+            deploy(stack)
+            yield stack
+        finally:
+            with Step("Ending the local cloud"):
+                cloud.end()
+        server.clear(places)
+
+
+def up(port: int | None) -> None:
+    """`make up`: starts the cloud unless it runs, deploys what has changed, and leaves it running."""
+    LOCAL.mkdir(exist_ok=True)
+    places = Places(LOCAL)
+    with locked(LOCAL, "Another `make up` or `make down` is running: wait until it has ended."):
+        about = server.running(places)
+        if about and port and about["port"] != port:
+            raise Failure(
+                f"The local cloud already runs at port {about['port']}: `make down` first to run it at {port}."
+            )
+        if port and not about:
+            free_port(port)  # so that a port in use is reported before the build, not after it
+        build()
+        if about:
+            deploy(Stack(places, about["port"]))
+        else:
+            cloud, stack = _start(places, port)
+            try:
+                deploy(stack)
+                server.remember(places, cloud, stack.port)
+                cloud.release()
+            except BaseException:
+                cloud.end()
+                raise
+    _explain(places)
+
+
+def _explain(places: Places) -> None:
+    config = places.config.relative_to(ROOT)
+    print()
+    for profile, account in {**ACCOUNTS, PERSON: ACCOUNTS["production"]}.items():
+        print(f"  profile {profile:<12} account {account}")
+    print(
+        f"""
+The local cloud is up. Profiles are in {config}, for example:
+  AWS_CONFIG_FILE={config} {tool("aws").relative_to(ROOT)} --profile production \\
+    lambda invoke --function-name temp-access --payload '{{"user":"{PERSON}","minutes":5}}' /dev/stdout
+  git clone {(places.repositories / REPOSITORY).relative_to(ROOT)}.git
+`make down` ends it."""
+    )

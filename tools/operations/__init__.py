@@ -1,0 +1,1 @@
+"""What operators run against AWS accounts: deploy, doctor, prepare and redrive."""

@@ -1,0 +1,135 @@
+"""Builds and deploys the stack to the account of an environment.
+
+    make deploy ENV=production        SAMCONFIG=… for another file than samconfig.toml
+
+Whatever would fail late is checked first; the remaining steps are printed last.
+"""
+
+import argparse
+import io
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tools.build import check_config_command
+from tools.failure import Failure
+from tools.layout import CONFIG, ROOT, RUST_TARGETS
+from tools.machine import has_rust_target
+from tools.operations.environment import SAMCONFIG, Environment, environment, environments
+from tools.processes import Word
+
+# The folder of the project's own programs; sam looks for cargo-lambda beside itself.
+PROGRAMS = Path(sys.executable).parent
+# Texts that sam prints. Its exit code is 0 even if the person declines the change set.
+QUESTION, SUCCESS = "Deploy this changeset?", "Successfully created/updated stack"
+
+
+def deploy(name: str) -> None:
+    """Builds the stack, shows the change set, and deploys it."""
+    target = environment(name)
+    target.session()
+    check_preconditions(target)
+    steps = list(next_steps(target))
+    print(
+        f"Environment {name}: account {target.account}, region {target.region}, profile {target.profile}.", flush=True
+    )
+    # A folder of its own, because .aws-sam/build belongs to the local stack and is built for this machine.
+    built = f".aws-sam/{name}"
+    settings: list[Word] = ["--config-file", SAMCONFIG, "--config-env", name]
+    architecture = f"Architecture={target.architecture}"
+    sam = PROGRAMS / "sam"
+    run(name, check_config_command(os.path.relpath(CONFIG, ROOT)))
+    run(name, [sam, "build", *settings, "--build-dir", built, "--parameter-overrides", architecture])
+    output = run(name, [sam, "deploy", *settings, "--template-file", f"{built}/template.yaml"])
+    if QUESTION in output and SUCCESS not in output:
+        raise Failure(f"Stack {target.stack} of account {target.account} is unchanged: you did not answer y.")
+    print("\nNext:")
+    for step in steps:
+        print(f"- {step}")
+
+
+def run(name: str, command: Sequence[Word]) -> str:
+    """Runs a command whose output and questions go to the person, and returns that output."""
+    environ = os.environ | {"PATH": f"{PROGRAMS}:{os.environ['PATH']}"}
+    output = bytearray()
+    words = [str(word) for word in command]
+    with subprocess.Popen(words, cwd=ROOT, env=environ, stdout=subprocess.PIPE) as process:
+        assert isinstance(process.stdout, io.BufferedReader)
+        # Passed on at once, because a question does not end its line.
+        while some := process.stdout.read1():
+            output += some
+            sys.stdout.buffer.write(some)
+            sys.stdout.buffer.flush()
+    if process.returncode:
+        raise Failure(
+            f"This command failed for environment {name}, and the steps after it did not run: {' '.join(words)}"
+        )
+    return output.decode(errors="replace")
+
+
+def check_preconditions(target: Environment) -> None:
+    """Fails early if the deployment would fail after minutes of building."""
+    if target.asks and not sys.stdin.isatty():
+        raise Failure(
+            f"Environment {target.name} asks before it deploys (confirm_changeset), and nobody can answer here: "
+            f"run it in a terminal, or set confirm_changeset = false under [{target.name}.deploy.parameters] "
+            f"in {SAMCONFIG.name}."
+        )
+    if target.architecture not in RUST_TARGETS:
+        raise Failure(
+            f"Architecture={target.architecture} of environment {target.name} is not supported: "
+            f"use {' or '.join(RUST_TARGETS)}."
+        )
+    rust = RUST_TARGETS[target.architecture]
+    if not has_rust_target(rust):
+        raise Failure(
+            f"Rust can't build for {rust} yet, which Architecture={target.architecture} needs "
+            f"(arm64 if {SAMCONFIG.name} sets no Architecture): rustup target add {rust}"
+        )
+
+
+def next_steps(target: Environment) -> Iterator[str]:
+    """The steps that remain, each with the account in which it is done."""
+    repositories = environment(target.repositories)
+    if target.does("HostsRepositories"):
+        for other in environments().values():
+            if other.repositories == target.repositories and other.name != target.name and other.does("HostsPipelines"):
+                yield f"account {other.account}: make deploy ENV={other.name}; then make doctor ENV={other.name}"
+    elif target.does("HostsPipelines"):
+        yield f"account {repositories.account}: make deploy ENV={repositories.name}, if that has not been done"
+        yield (
+            f"account {repositories.account}: make redrive ENV={repositories.name}, if that was deployed before this "
+            "account: changes from before this account had its bus wait in event-relay's dead-letter queue"
+        )
+    if target.does("HostsPipelines"):
+        yield f"check each hop from the repositories to account {target.account}: make doctor ENV={target.name}"
+    if target.does("GrantsAccess"):
+        yield (
+            f"account {target.account}: make prepare USER=… ENV={target.name} PROFILE=… for each person to whom access "
+            "may be granted"
+        )
+        if not target.parameters.get("SlackChannelId"):
+            yield (
+                f"account {target.account}: authorize Slack in Chatbot's console, put SlackWorkspaceId and "
+                f"SlackChannelId into [{target.name}.deploy.parameters] of {SAMCONFIG.name}, and deploy again"
+            )
+
+
+def main(arguments: list[str]) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="make deploy", description="Builds and deploys the stack to the account of an environment"
+    )
+    parser.add_argument("--env", required=True, metavar="ENV")
+    try:
+        deploy(parser.parse_args(arguments).env)
+    except Failure as error:
+        sys.exit(f"Not deployed. {error}")
+    except KeyboardInterrupt:
+        sys.exit("Not deployed: interrupted.")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,74 @@
+"""Checks the delivery path hop by hop, and names the first broken link and its fix.
+
+    make doctor ENV=production
+
+Reads what is deployed in the two accounts, and changes nothing. A hop that can't be judged is reported as unclear.
+"""
+
+import argparse
+import sys
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from tools.failure import Failure
+from tools.layout import CONFIG, ROOT
+from tools.operations.account import Account, Broken
+from tools.operations.environment import environment
+from tools.operations.hops import HOPS
+from tools.operations.path import DeliveryPath
+from tools.operations.policy import Unclear
+
+CHANGED_BY_HAND = (
+    "If make deploy finds nothing to change, the resource was changed by hand: see docs/deploy.md, Changed by hand."
+)
+
+
+def check(path: DeliveryPath) -> bool:
+    """Prints the hops up to the first broken one; returns whether all hold."""
+    whole = True
+    for number, hop in enumerate(HOPS, 1):
+        path.unclear = []
+        try:
+            hop.check(path)
+        except Broken as broken:
+            print(f"{number:>2}. BROKEN  {hop.statement}\n    {broken}\n    Fix: {broken.fix}")
+            if "make deploy" in broken.fix:
+                print(f"    {CHANGED_BY_HAND}")
+            return False
+        except Unclear as unclear:
+            path.unclear.append(f"whether it holds: {unclear}")
+        print(f"{number:>2}. {'UNCLEAR' if path.unclear else 'holds  '} {hop.statement}")
+        for question in dict.fromkeys(path.unclear):
+            print(f"    Can't tell {question}")
+        whole = whole and not path.unclear
+    return whole
+
+
+def doctor(name: str) -> bool:
+    """Checks the path to an environment; returns whether all of it holds."""
+    target = environment(name)
+    if not target.does("HostsPipelines"):
+        raise Failure(f"Environment {name} hosts no pipelines: use an environment with HostsPipelines=true.")
+    repositories, pipelines = Account(environment(target.repositories)), Account(target)
+    print(
+        f"From the repositories in account {repositories.id} to the pipelines in account {pipelines.id}, "
+        f"for the routes of {CONFIG.relative_to(ROOT)}:"
+    )
+    return check(DeliveryPath(repositories, pipelines))
+
+
+def main(arguments: list[str]) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="make doctor",
+        description="Names the first broken link between the repositories and an account's pipelines",
+    )
+    parser.add_argument("--env", required=True, metavar="ENV")
+    try:
+        sys.exit(0 if doctor(parser.parse_args(arguments).env) else 1)
+    except (Failure, BotoCoreError, ClientError) as error:
+        sys.exit(f"Can't tell. {error}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,154 @@
+"""An environment in samconfig.toml: its account, duties and parameters, and credentials that belong to that account."""
+
+import os
+import re
+import shlex
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
+
+from tools.failure import Failure
+from tools.layout import ROOT
+
+# SAMCONFIG=… names another file. The path is absolute, because sam looks for a relative one beside the template.
+SAMCONFIG = Path(os.environ.get("SAMCONFIG") or ROOT / "samconfig.toml").absolute()
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What samconfig.toml says about an account."""
+
+    name: str
+    account: str
+    repositories: str
+    profile: str
+    region: str
+    stack: str
+    asks: bool
+    parameters: dict[str, str]
+
+    @property
+    def architecture(self) -> str:
+        """The functions' architecture: arm64, the template's default, unless a parameter sets another."""
+        return self.parameters.get("Architecture", "arm64")
+
+    def does(self, duty: str) -> bool:
+        """Whether the account has the duty: HostsRepositories, HostsPipelines or GrantsAccess."""
+        return self.parameters.get(duty) == "true"
+
+    def session(self) -> boto3.Session:
+        """A session with the profile's credentials; fails if they belong to another account."""
+        try:
+            session = boto3.Session(profile_name=self.profile, region_name=self.region)
+            found = session.client("sts").get_caller_identity()
+        except (BotoCoreError, ClientError) as error:
+            raise Failure(
+                f"Profile {self.profile} of environment {self.name} gives no credentials ({error}): "
+                f"correct it in ~/.aws/config, or log in."
+            ) from None
+        if found["Account"] != self.account:
+            raise Failure(
+                f"Profile {self.profile} leads to account {found['Account']} (as {found['Arn']}), but environment "
+                f"{self.name} is account {self.account}: correct the profile, or `account` under [{self.name}.sekisho] "
+                f"in {SAMCONFIG.name}."
+            )
+        return session
+
+
+def environments() -> dict[str, Environment]:
+    """All environments in samconfig.toml by name. An environment has a section [ENV.sekisho]."""
+    try:
+        document = tomllib.loads(SAMCONFIG.read_text())
+    except (OSError, ValueError) as error:
+        raise Failure(f"{SAMCONFIG} can't be read: {error}") from None
+    found = {
+        name: _environment(name, sections)
+        for name, sections in document.items()
+        if isinstance(sections, dict) and "sekisho" in sections
+    }
+    for one in found.values():
+        if one.repositories not in found:
+            raise Failure(
+                f"{SAMCONFIG.name}, [{one.name}.sekisho]: repositories = {one.repositories!r} is not an environment of "
+                f"this file. Use the environment whose account has the repositories: {', '.join(found)}."
+            )
+    return found
+
+
+def environment(name: str, profile: str | None = None) -> Environment:
+    """The environment of that name, with another profile if one is given."""
+    known = environments()
+    if name not in known:
+        raise Failure(f"{SAMCONFIG.name} has no environment {name!r}: use one of {', '.join(known)}, or add it.")
+    return replace(known[name], profile=profile) if profile else known[name]
+
+
+def _environment(name: str, sections: dict[str, Any]) -> Environment:
+    ours = _section(name, sections, "sekisho")
+    # As in sam, a command's own section overrides the section for all commands.
+    settings = _section(name, sections, "global") | _section(name, sections, "deploy")
+    account = _text(name, "sekisho", ours, "account", "111111111111")
+    if not re.fullmatch(r"\d{12}", account):
+        raise Failure(f"{SAMCONFIG.name}, [{name}.sekisho]: account = {account!r} is not an account id of 12 digits.")
+    return Environment(
+        name=name,
+        account=account,
+        repositories=_text(name, "sekisho", ours, "repositories", "repository"),
+        profile=_text(name, "global.parameters", settings, "profile", name),
+        region=_text(name, "global.parameters", settings, "region", "ap-northeast-1"),
+        stack=_text(name, "global.parameters", settings, "stack_name", "sekisho"),
+        asks=settings.get("confirm_changeset") is True,
+        parameters=_parameters(name, settings.get("parameter_overrides")),
+    )
+
+
+def _text(name: str, section: str, values: Mapping[str, Any], key: str, example: str) -> str:
+    value = values.get(key)
+    if not isinstance(value, str) or not value:
+        problem = f"lacks `{key}`" if value is None else f"has {key} = {value!r}, which is not a text"
+        raise Failure(f'{SAMCONFIG.name}, [{name}.{section}] {problem}: write {key} = "{example}".')
+    return value
+
+
+def _section(name: str, sections: dict[str, Any], kind: str) -> dict[str, Any]:
+    """The section [ENV.sekisho], or the parameters that sam reads from [ENV.global] and [ENV.deploy]."""
+    path = [name, kind] if kind == "sekisho" else [name, kind, "parameters"]
+    found: Any = sections
+    for key in path[1:]:
+        found = found.get(key) if isinstance(found, dict) else None
+    if not isinstance(found, dict):
+        raise Failure(
+            f"{SAMCONFIG.name} has no section [{'.'.join(path)}], which environment {name} needs: "
+            "compare with another environment."
+        )
+    return found
+
+
+def _parameters(name: str, given: object) -> dict[str, str]:
+    """The parameters in `parameter_overrides`: a list, or the single text that `sam deploy --guided` writes."""
+    where = f"{SAMCONFIG.name}, [{name}.deploy.parameters]: parameter_overrides"
+    texts = [given] if isinstance(given, str) else given
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        problem = "is missing" if given is None else "can not be read"
+        raise Failure(f'{where} {problem}: write a list such as ["HostsPipelines=true"].')
+    found = {}
+    for text in texts:
+        try:
+            words = shlex.split(text)
+        except ValueError as error:
+            raise Failure(f"{where}: {text!r} can't be read ({error}).") from None
+        for word in words:
+            key, equals, value = word.partition("=")
+            if not equals or not re.fullmatch(r"[A-Za-z0-9]+", key) or key == "ParameterKey":
+                raise Failure(f"{where}: {word!r} in {text!r} is not Name=value (a value with blanks needs quotes).")
+            found[key] = value
+        if re.search(r"=(\s|$)", text):
+            raise Failure(
+                f'{where}: {text!r} has an empty value, which sam refuses: leave the parameter out, or write Name="".'
+            )
+    return found

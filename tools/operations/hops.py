@@ -1,0 +1,262 @@
+"""The hops of the delivery path, in the order in which a change takes them. Each hop is checked on what is deployed."""
+
+import json
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from botocore.exceptions import ClientError
+
+from tools.layout import BUS, CONFIG
+from tools.operations.account import Broken, need
+from tools.operations.path import DeliveryPath
+from tools.operations.policy import Unclear
+from tools.operations.routes import Route, matches, routes_to
+
+READ_HEADS = ["codecommit:GetBranch", "codecommit:GetDifferences", "codecommit:ListBranches"]
+READ_SOURCE = [
+    "codecommit:UploadArchive",
+    "codecommit:GetBranch",
+    "codecommit:GetCommit",
+    "codecommit:GetUploadArchiveStatus",
+]
+# CodePipeline sets an ACL on what it puts into another account's bucket, to give it to that account.
+PUT_ARTIFACT = ["s3:PutObject", "s3:PutObjectAcl"]
+START_PIPELINE = [
+    "codepipeline:StartPipelineExecution",
+    "codepipeline:GetPipelineExecution",
+    "codepipeline:ListPipelineExecutions",
+    "codepipeline:ListActionExecutions",
+]
+HAND_ON_ARTIFACTS = ["s3:GetObject", "s3:GetObjectVersion", "s3:PutObject"]
+
+
+def same_routes(path: DeliveryPath) -> None:
+    """Compares the routes of both accounts with those in the local sekisho.toml."""
+    for account, function in ((path.repositories, path.relay), (path.pipelines, path.starter)):
+        try:
+            deployed = routes_to(path.pipelines.id, path.pipelines.region, account.config(function))
+        except Unclear as unclear:
+            path.unclear.append(f"whether account {account.id} has the same routes: {unclear}")
+            continue
+        fix = f"{account.deploy}, if {CONFIG.name} here is newer"
+        for route in path.routes:
+            problem = f"account {account.id} has no route of {route}, which {CONFIG.name} here has"
+            need(route in deployed, problem, fix)
+        for route in deployed:
+            problem = f"account {account.id} has a route of {route}, which {CONFIG.name} here lacks"
+            need(route in path.routes, problem, fix)
+
+
+def relay_is_invoked(path: DeliveryPath) -> None:
+    """Checks the rules that invoke event-relay."""
+    change = {"source": ["aws.codecommit"], "detail-type": ["CodeCommit Repository State Change"]}
+    path.repositories.need_rule("sekisho-repository-change", change, path.relay)
+    path.repositories.need_rule("sekisho-reconcile", "rate(5 minutes)", path.relay)
+
+
+def relay_runs(path: DeliveryPath) -> None:
+    """Checks event-relay and its access to the repositories."""
+    role = path.need_function(path.repositories, path.relay, path.relay_role)
+    for route in path.routes:
+        name, fix = route.repository, path.repositories.deploy
+        path.need_permission(role, READ_HEADS, path.repository_arn(name), f"read {name}", fix)
+        if not route.names_one_repository:
+            path.need_permission(role, ["codecommit:ListRepositories"], "*", f"look for {name}", fix)
+
+
+def relay_may_put_events(path: DeliveryPath) -> None:
+    """Checks event-relay's permission on the bus."""
+    bus = f"arn:aws:events:{path.pipelines.region}:{path.pipelines.id}:event-bus/{BUS}"
+    role = path.repositories.role(path.relay_role)
+    path.need_permission(role, ["events:PutEvents"], bus, f"put events on {bus}", path.name_pipelines)
+
+
+def bus_admits_relay(path: DeliveryPath) -> None:
+    """Checks the bus's policy."""
+    bus, events = path.pipelines.output("EventBusArn", "HostsPipelines"), path.pipelines.client("events")
+    try:
+        policy = json.loads(events.describe_event_bus(Name=BUS).get("Policy") or "{}")
+    except events.exceptions.ResourceNotFoundException:
+        raise Broken(f"bus {BUS} of account {path.pipelines.id} is gone", path.pipelines.deploy) from None
+    context = {"events:source": "sekisho.relay", "events:detail-type": "Source Change"}
+    owner = f"the policy of {bus}"
+    path.need_admission(policy, path.relay_role, "events:PutEvents", bus, owner, path.name_repositories, context)
+
+
+def starter_is_invoked(path: DeliveryPath) -> None:
+    """Checks the rule that invokes pipeline-starter, and the account that pipeline-starter accepts events from."""
+    change = {"source": ["sekisho.relay"], "detail-type": ["Source Change"], "account": [path.repositories.id]}
+    path.pipelines.need_rule("sekisho-source-change", change, path.starter, BUS, path.name_repositories)
+    variables = path.pipelines.function(path.starter)["Configuration"]["Environment"]["Variables"]
+    need(
+        variables.get("REPOSITORY_ACCOUNT_ID") == path.repositories.id,
+        "pipeline-starter accepts events from another account",
+        path.name_repositories,
+    )
+
+
+def starter_runs(path: DeliveryPath) -> None:
+    """Checks pipeline-starter and its access to the pipelines."""
+    role = path.need_function(path.pipelines, path.starter, path.starter_role)
+    for route in path.routes:
+        pipeline = route.pipeline
+        arn = path.pipeline_arn(pipeline)
+        path.need_permission(role, START_PIPELINE, arn, f"start {pipeline}", path.pipelines.deploy)
+
+
+def pipelines_exist(path: DeliveryPath) -> None:
+    """Checks each routed pipeline's source action."""
+    branches: dict[tuple[str, str], list[str]] = {}
+    for route in path.routes:
+        branches.setdefault((route.pipeline, route.action), []).extend(route.branches)
+    for route in path.routes:
+        _check_source(path, route, branches[route.pipeline, route.action])
+
+
+def _check_source(path: DeliveryPath, route: Route, globs: list[str]) -> None:
+    """Checks the source action of a routed pipeline; `globs` are the branches of all routes to that action."""
+    _, source = path.source_action(route)
+    settings, kind = source.get("configuration", {}), source["actionTypeId"]
+    where = f"source action {route.action} of pipeline {route.pipeline}"
+    fix = f"correct the route in {CONFIG.name} and deploy to both accounts, or {path.fix_of_pipeline(route.pipeline)}"
+    need(
+        (kind["category"], kind["provider"]) == ("Source", "CodeCommit"),
+        f"{where} takes its source from {kind['provider']}, not from CodeCommit",
+        fix,
+    )
+    region, expected = source.get("region", path.pipelines.region), path.repositories.region
+    problem = f"{where} takes its source in {region}, but the repositories are in {expected}"
+    need(region == expected, problem, fix)
+    repository, branch = settings.get("RepositoryName"), settings.get("BranchName")
+    path.need_allowed(
+        lambda: matches(route.repository, repository),
+        f"{where} takes repository {repository}, and the route is of {route.repository}",
+        fix,
+    )
+    # If only tags are routed, the branch does not matter, because the commit is pinned.
+    if globs:
+        path.need_allowed(
+            lambda: any(matches(glob, branch) for glob in globs),
+            f"{where} takes branch {branch}, and its routes are of {', '.join(globs)}",
+            fix,
+        )
+
+
+def pipelines_are_correct(path: DeliveryPath) -> None:
+    """Checks each routed pipeline's roles, triggers and artifact store."""
+    for route in path.routes:
+        (pipeline, source), name = path.source_action(route), f"pipeline {route.pipeline}"
+        fix = path.fix_of_pipeline(route.pipeline)
+        role = source.get("roleArn")
+        need(
+            role == path.source_role,
+            f"the source action of {route.pipeline} takes {role}, not {path.source_role}",
+            fix,
+        )
+        polls = source["configuration"].get("PollForSourceChanges")
+        need(polls == "false", f"{name} polls and would run twice", fix)
+        need(not pipeline.get("triggers"), f"{name} has a trigger of its own and would run twice", fix)
+        store = artifact_store(pipeline, path.pipelines.region)
+        location = store.get("location")
+        need(location == path.bucket, f"{name} keeps artifacts in {location}, not in {path.bucket}", fix)
+        key = store.get("encryptionKey", {}).get("id")
+        need(key == path.key, f"{name} does not name the key by its full ARN {path.key}", fix)
+        trusted = path.pipeline_role
+        need(pipeline["roleArn"] == trusted, f"{name} does not have the role {trusted}, which is trusted", fix)
+
+
+def artifact_store(pipeline: dict[str, Any], region: str) -> dict[str, Any]:
+    """The artifact store in the pipeline's own region; a pipeline with actions in several regions has one for each."""
+    store: dict[str, Any] = pipeline.get("artifactStore") or pipeline.get("artifactStores", {}).get(region, {})
+    return store
+
+
+def roles_are_assumed(path: DeliveryPath) -> None:
+    """Checks the chain of roles: CodePipeline → the pipeline's role → the source role."""
+    context = {
+        "aws:SourceAccount": path.pipelines.id,
+        "aws:SourceArn": path.pipeline_arn(path.routes[0].pipeline),
+    }
+    role = path.need_trust(path.pipelines, path.pipeline_role, "codepipeline.amazonaws.com", context)
+    fix = f"{path.name_repositories} (RepositoryRegion, too, if it differs)"
+    path.need_permission(role, ["sts:AssumeRole"], path.source_role, f"take {path.source_role}", fix)
+    trust = path.repositories.role(path.source_role).trust
+    owner = f"the trust of {path.source_role}"
+    path.need_admission(trust, path.pipeline_role, "sts:AssumeRole", "*", owner, path.name_pipelines)
+
+
+def repositories_exist(path: DeliveryPath) -> None:
+    """Checks each routed repository and the source role's access to it."""
+    role, codecommit = path.repositories.role(path.source_role), path.repositories.client("codecommit")
+    pages = codecommit.get_paginator("list_repositories").paginate()
+    names = [one["repositoryName"] for page in pages for one in page["repositories"]]
+    for name in [route.repository for route in path.routes if route.names_one_repository]:
+        problem = f"account {path.repositories.id} has no repository {name}"
+        need(name in names, problem, f"create it there, or correct `repository` in {CONFIG.name}")
+        arn = path.repository_arn(name)
+        path.need_permission(role, READ_SOURCE, arn, f"read {name}", path.repositories.deploy)
+
+
+def bucket_admits_source(path: DeliveryPath) -> None:
+    """Checks the source role's permission on the artifact bucket, and the bucket's policy."""
+    resource = f"arn:aws:s3:::{path.bucket}/one"
+    role = path.repositories.role(path.source_role)
+    path.need_permission(role, PUT_ARTIFACT, resource, f"write to {path.bucket}", path.name_pipelines)
+    try:
+        document = json.loads(path.pipelines.client("s3").get_bucket_policy(Bucket=path.bucket)["Policy"])
+    except ClientError as error:
+        raise Broken(f"the policy of bucket {path.bucket} can't be read ({error})", path.pipelines.deploy) from None
+    context = {"s3:x-amz-server-side-encryption-aws-kms-key-id": path.key}
+    owner, fix = f"bucket {path.bucket}", path.name_repositories
+    for action in PUT_ARTIFACT:
+        path.need_admission(document, path.source_role, action, resource, owner, fix, context)
+
+
+def key_admits_source(path: DeliveryPath) -> None:
+    """Checks the artifact key's state, and the source role's use of the key."""
+    state = path.pipelines.client("kms").describe_key(KeyId=path.key)["KeyMetadata"]["KeyState"]
+    command = "cancel-key-deletion" if state == "PendingDeletion" else "enable-key"
+    fix = path.pipelines.administrator(f"kms {command} --key-id {path.key}")
+    need(state == "Enabled", f"key {path.key} is {state}", fix)
+    role = path.repositories.role(path.source_role)
+    path.need_use_of_key(role, path.repositories.deploy, path.name_repositories)
+
+
+def pipeline_hands_on_artifacts(path: DeliveryPath) -> None:
+    """Checks the pipeline role's use of the artifact bucket and the key."""
+    role, fix = path.pipelines.role(path.pipeline_role), path.pipelines.deploy
+    resource = f"arn:aws:s3:::{path.bucket}/one"
+    path.need_permission(role, HAND_ON_ARTIFACTS, resource, f"hand on what is in {path.bucket}", fix)
+    path.need_use_of_key(role, fix, fix)
+
+
+class Hop(NamedTuple):
+    """One hop: the statement that has to hold, and its check."""
+
+    statement: str
+    check: Callable[[DeliveryPath], None]
+
+
+HOPS = [
+    Hop("both accounts have the same routes to the pipeline account as config/sekisho.toml", same_routes),
+    Hop("event-relay is invoked by each change, and every five minutes by a schedule", relay_is_invoked),
+    Hop("event-relay runs, keeps its ledger and can read the repositories", relay_runs),
+    Hop("event-relay may put events on the pipeline account's bus", relay_may_put_events),
+    Hop("the bus admits event-relay", bus_admits_relay),
+    Hop("pipeline-starter is invoked by events of the repository account, and accepts them", starter_is_invoked),
+    Hop("pipeline-starter runs, keeps its ledger and may start each routed pipeline", starter_runs),
+    Hop("each routed pipeline exists, and its source action is of a routed repository and branch", pipelines_exist),
+    Hop(
+        "each pipeline's source action takes the repository account's role, nothing else starts the pipeline, and its "
+        "artifacts go into the artifact bucket under the artifact key",
+        pipelines_are_correct,
+    ),
+    Hop(
+        "CodePipeline may assume the pipeline's role, and that role the repository account's source role",
+        roles_are_assumed,
+    ),
+    Hop("each routed repository exists, and the source role may read it", repositories_exist),
+    Hop("the source role may write to the artifact bucket, and the bucket admits it", bucket_admits_source),
+    Hop("the source role may use the artifact key through S3, and the key admits it", key_admits_source),
+    Hop("the pipeline's role may read and write artifacts, and use the key", pipeline_hands_on_artifacts),
+]
