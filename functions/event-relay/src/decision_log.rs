@@ -3,17 +3,10 @@
 use std::time::Duration;
 
 use sekisho_domain::decision::Decision;
-use sekisho_lambda::telemetry;
-use sekisho_ledger::Store;
 use time::OffsetDateTime;
 
 use crate::error::Error;
 use crate::outcome::Outcome;
-use crate::run::Run;
-use crate::world::World;
-
-/// The function's name in the keys of the ledger's decision rows.
-const FUNCTION: &str = "event-relay";
 
 /// What was decided, and the error that ended the work, if any. The decisions count even if the rest must be retried.
 #[derive(Debug, Default)]
@@ -51,7 +44,7 @@ pub(crate) struct DecisionLog {
     decisions: Vec<Decision<Outcome>>,
     logged: usize,
     stored: usize,
-    last_stored_at: Option<OffsetDateTime>,
+    last_row_time: Option<OffsetDateTime>,
 }
 
 impl DecisionLog {
@@ -67,29 +60,29 @@ impl DecisionLog {
         self.decisions.is_empty()
     }
 
-    /// The number of decisions that the ledger does not have yet.
-    pub(crate) fn unstored(&self) -> usize {
-        self.decisions.len() - self.stored
-    }
-
     pub(crate) fn into_decisions(self) -> Vec<Decision<Outcome>> {
         self.decisions
     }
 
-    /// Logs, counts and stores the decisions since the last call.
-    pub(crate) async fn record<W: World>(&mut self, run: &Run<'_, W>) -> Result<(), Error> {
-        let request_id = &run.invocation.request_id;
-        let unlogged = self.decisions.get(self.logged..).unwrap_or_default();
-        telemetry::decisions(&run.invocation.function, unlogged);
-        self.logged = self.decisions.len();
-        let unstored = self.decisions.get(self.stored..).unwrap_or_default();
-        if !unstored.is_empty() {
-            // The millisecond is part of a row's key, so two rows of one invocation need different ones.
-            let at = self.last_stored_at.map_or(run.now(), |last| run.now().max(last + Duration::from_millis(1)));
-            run.world.ledger().record(FUNCTION, request_id, at, unstored).await?;
-            self.last_stored_at = Some(at);
-            self.stored = self.decisions.len();
-        }
-        Ok(())
+    /// Marks all decisions as logged, and returns those that were not logged before.
+    pub(crate) fn take_unlogged(&mut self) -> &[Decision<Outcome>] {
+        let logged = std::mem::replace(&mut self.logged, self.decisions.len());
+        self.decisions.get(logged..).unwrap_or_default()
+    }
+
+    /// The decisions that the ledger does not have yet.
+    pub(crate) fn unstored(&self) -> &[Decision<Outcome>] {
+        self.decisions.get(self.stored..).unwrap_or_default()
+    }
+
+    /// The time for the key of the next row. The key has milliseconds, so two rows of one invocation need different times.
+    pub(crate) fn next_row_time(&self, now: OffsetDateTime) -> OffsetDateTime {
+        self.last_row_time.map_or(now, |last| now.max(last + Duration::from_millis(1)))
+    }
+
+    /// Marks all decisions as stored, the latest of them in a row of this time.
+    pub(crate) fn set_stored(&mut self, row_time: OffsetDateTime) {
+        self.stored = self.decisions.len();
+        self.last_row_time = Some(row_time);
     }
 }

@@ -22,10 +22,8 @@
 pub mod aws;
 pub mod branch;
 mod decision_log;
-mod deliver;
 pub mod delivery;
 mod error;
-mod examine;
 #[cfg(feature = "testing")]
 pub mod fake;
 mod hint;
@@ -36,7 +34,6 @@ mod relay;
 mod request;
 mod route;
 mod run;
-mod settle;
 mod worklist;
 pub mod world;
 

@@ -1,9 +1,12 @@
 //! Dispatches a request to its use case and records the decisions.
 
 mod change;
+mod deliver;
+mod examine;
 mod explain;
 mod reconcile;
 mod redeliver;
+mod settle;
 
 use sekisho_domain::config::Misconfigured;
 use sekisho_domain::decision::{Decision, Decisions};
@@ -56,7 +59,7 @@ impl<W: World> Relay<W> {
             Request::Invalid(reason) => return Err(Error::InvalidRequest(reason)),
         };
         // The decisions so far are kept even if the rest must be retried.
-        log.record(run).await?;
+        run.record(&mut log).await?;
         match failure {
             Some(error) => Err(error),
             None => Ok(Decisions { decisions: log.into_decisions() }),

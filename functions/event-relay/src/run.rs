@@ -4,13 +4,17 @@ use std::time::Duration;
 
 use sekisho_domain::change::{GitRef, RepositoryArn};
 use sekisho_domain::route::Routes;
-use sekisho_lambda::Invocation;
+use sekisho_lambda::{Invocation, telemetry};
 use sekisho_ledger::Store;
 use time::OffsetDateTime;
 
 use crate::branch::{self, BranchRow};
+use crate::decision_log::DecisionLog;
 use crate::plan::Snapshot;
 use crate::world::World;
+
+/// The function's name in the keys of the ledger's decision rows.
+const FUNCTION: &str = "event-relay";
 
 /// Safety margin before Lambda's timeout. It is enough for a PutEvents call that has begun (three attempts of 5 s) and
 /// for the write of the row afterwards.
@@ -61,5 +65,16 @@ impl<W: World> Run<'_, W> {
     ) -> Result<u64, sekisho_ledger::Error> {
         let key = branch::key(repository, git_ref);
         self.world.ledger().write(&key, row, replaces, &self.invocation.request_id).await
+    }
+
+    /// Logs, counts and stores the decisions that the log got since the last call.
+    pub(crate) async fn record(&self, log: &mut DecisionLog) -> Result<(), sekisho_ledger::Error> {
+        telemetry::decisions(&self.invocation.function, log.take_unlogged());
+        if !log.unstored().is_empty() {
+            let row_time = log.next_row_time(self.now());
+            self.world.ledger().record(FUNCTION, &self.invocation.request_id, row_time, log.unstored()).await?;
+            log.set_stored(row_time);
+        }
+        Ok(())
     }
 }

@@ -5,8 +5,8 @@ use sekisho_domain::change::RefKind;
 use crate::decision_log::Report;
 use crate::hint::{Hint, Trigger};
 use crate::outcome::{about_hint, needs_repair};
+use crate::relay::settle::settle;
 use crate::run::Run;
-use crate::settle::settle;
 use crate::world::World;
 
 pub(crate) async fn relay_change<W: World>(run: &Run<'_, W>, hint: &Hint) -> Report {

@@ -11,8 +11,8 @@ use crate::decision_log::{DecisionLog, Report};
 use crate::error::Error;
 use crate::hint::{Hint, Trigger};
 use crate::outcome::{Outcome, about_hint, needs_repair};
+use crate::relay::settle::settle;
 use crate::run::Run;
-use crate::settle::settle;
 use crate::worklist::{Branches, Worklist, rotate, unmatched_globs};
 use crate::world::World;
 
@@ -144,10 +144,10 @@ impl<W: World> Reconcile<'_, W> {
                 continue;
             };
             self.add(&hint, settled);
-            if self.log.unstored() >= STORE_AFTER
-                && let Err(error) = self.log.record(run).await
+            if self.log.unstored().len() >= STORE_AFTER
+                && let Err(error) = run.record(&mut self.log).await
             {
-                self.failures.push(error);
+                self.failures.push(error.into());
             }
         }
     }

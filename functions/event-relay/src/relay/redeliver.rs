@@ -3,10 +3,10 @@
 use sekisho_domain::decision::Decision;
 
 use crate::decision_log::Report;
-use crate::deliver;
-use crate::examine;
 use crate::outcome::{Outcome, about_change};
 use crate::redelivery::{Redelivery, RedeliveryPlan};
+use crate::relay::deliver;
+use crate::relay::examine;
 use crate::run::Run;
 use crate::world::World;
 

@@ -1,11 +1,11 @@
 //! Settles one reference: looks at the reference until the head is relayed or nothing is left to relay.
 
 use crate::decision_log::Report;
-use crate::deliver;
 use crate::error::Error;
-use crate::examine;
 use crate::hint::{Hint, Trigger};
 use crate::plan::{Facts, Plan, Verdict};
+use crate::relay::deliver;
+use crate::relay::examine;
 use crate::run::{POLL_INTERVAL, Run};
 use crate::world::World;
 
