@@ -7,6 +7,7 @@ mod foreign_key;
 mod inspect;
 mod notices;
 mod object;
+mod reader;
 mod repair;
 mod schedule;
 mod sweep;

@@ -1,8 +1,6 @@
 //! Limits the number of requests that a sweep keeps in flight to what S3 accepts.
 
-use std::time::Duration;
-
-use tokio::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The limit at the start of a sweep.
 const FIRST: f64 = 32.0;

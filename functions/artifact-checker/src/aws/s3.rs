@@ -7,6 +7,7 @@ pub(crate) mod copy;
 pub(crate) mod list;
 
 use aws_sdk_s3::Client;
+use aws_sdk_s3::config::Credentials;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
@@ -72,6 +73,12 @@ pub(crate) struct S3 {
 impl S3 {
     pub(crate) fn new(client: Client, owner: impl Into<String>) -> Self {
         Self { client, owner: owner.into() }
+    }
+
+    /// The same S3 with other credentials.
+    pub(crate) fn with_credentials(&self, credentials: Credentials) -> Self {
+        let config = self.client.config().to_builder().credentials_provider(credentials).build();
+        Self::new(Client::from_conf(config), self.owner.clone())
     }
 
     /// Looks at an object. With `checksum`, S3 adds the object's checksum, and requires permission to decrypt the

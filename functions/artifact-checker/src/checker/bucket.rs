@@ -11,7 +11,6 @@ use tracing::warn;
 
 use crate::aws::codepipeline;
 use crate::aws::s3::{S3, list};
-use crate::aws::sts::{Reader, reader};
 use crate::bucket_finding;
 use crate::outcome::Outcome;
 use crate::right_key::{self, ArtifactStore, DefaultEncryption, KeyAssessment, StoreKey};
@@ -86,10 +85,4 @@ pub(crate) async fn closed_finding<L: Store>(
         }
         Ok(_) | Err(_) => Ok(None),
     }
-}
-
-/// The reader that the configuration names.
-pub(crate) async fn configured_reader<L: Store>(run: &Run<'_, L>) -> Result<Reader, ServiceError> {
-    let role = run.settings.artifacts.consumer_role.as_deref();
-    reader(&run.clients.sts, &run.clients.s3, role, run.account()).await
 }

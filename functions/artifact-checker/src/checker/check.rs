@@ -7,9 +7,9 @@ use sekisho_ledger::Store;
 use time::OffsetDateTime;
 
 use crate::aws::s3::{Head, S3};
-use crate::aws::sts::Reader;
 use crate::checker::claim::{Take, take};
 use crate::checker::inspect::{Inspector, Look, Proof};
+use crate::checker::reader::Reader;
 use crate::checker::repair::{Repaired, Repairer};
 use crate::error::CheckError;
 use crate::key::KeyArn;

@@ -5,7 +5,7 @@ use sekisho_lambda::service_error::ServiceError;
 
 use crate::aws::kms::Keys;
 use crate::aws::s3::{Head, S3};
-use crate::aws::sts::Reader;
+use crate::checker::reader::Reader;
 use crate::key::{KeyArn, account_in_name};
 use crate::object::{Encryption, ObjectId};
 use crate::verdict::{self, Standing, Verdict, standing};

@@ -9,9 +9,10 @@ use tracing::warn;
 
 use crate::aws::codepipeline::ArtifactWriters;
 use crate::aws::s3::S3;
-use crate::checker::bucket::{artifact_stores, artifact_stores_if_shown, assess_key, configured_reader};
+use crate::checker::bucket::{artifact_stores, artifact_stores_if_shown, assess_key};
 use crate::checker::check::{CheckMode, CheckRequest, ObjectChecker};
 use crate::checker::foreign_key::explained;
+use crate::checker::reader::Reader;
 use crate::error::Error;
 use crate::key::KeyArn;
 use crate::outcome::Outcome;
@@ -99,7 +100,7 @@ async fn check_object<L: Store>(
     written: &WrittenObject,
     right_key: &KeyArn,
 ) -> Result<Decision<Outcome>, Error> {
-    let reader = configured_reader(run).await?;
+    let reader = Reader::configured(run).await?;
     let mode = CheckMode {
         dry_run: false,
         follow_latest: true,

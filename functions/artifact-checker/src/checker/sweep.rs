@@ -13,10 +13,9 @@ use crate::answer::Answer;
 use crate::aws::codepipeline::ArtifactWriters;
 use crate::aws::lambda;
 use crate::aws::s3::S3;
-use crate::checker::bucket::{
-    artifact_stores, artifact_stores_if_shown, assess_key, closed_finding, configured_reader,
-};
+use crate::checker::bucket::{artifact_stores, artifact_stores_if_shown, assess_key, closed_finding};
 use crate::checker::notices::{self, News};
+use crate::checker::reader::Reader;
 use crate::checker::walk::{Walk, WalkEnd};
 use crate::error::Error;
 use crate::key::KeyArn;
@@ -82,7 +81,7 @@ async fn walk<L: Store>(
     s3: &S3,
     right_key: &KeyArn,
 ) -> Result<WalkEnd, Error> {
-    let reader = configured_reader(run).await?;
+    let reader = Reader::configured(run).await?;
     let walk = Walk {
         run,
         s3,

@@ -17,9 +17,9 @@ use tokio::time::{Instant, interval, sleep};
 
 use crate::aws::codepipeline::ArtifactWriters;
 use crate::aws::s3::{S3, list};
-use crate::aws::sts::Reader;
 use crate::checker::check::{CheckMode, CheckRequest, ObjectChecker, about_object};
 use crate::checker::foreign_key::explained;
+use crate::checker::reader::Reader;
 use crate::checker::sweep_state::{Take, TakenSweep, take};
 use crate::error::{CheckError, SweepError};
 use crate::key::KeyArn;
@@ -250,7 +250,7 @@ impl<L: Store> Walk<'_, L> {
                 Err(error) => error,
             };
             if error.is_throttled_by_service() {
-                limit.borrow_mut().cut(Instant::now());
+                limit.borrow_mut().cut(Instant::now().into_std());
             }
             match error {
                 CheckError::RepairedElsewhere if self.time_left() > TIME_FOR_A_PAGE => {
