@@ -22,7 +22,6 @@
 //! `refused`, `failed`, `execution-failed` and `waiting` (for an approval). If a retry may succeed, the invocation fails
 //! instead.
 
-mod attempt;
 pub mod aws;
 pub mod claim;
 mod error;
@@ -30,7 +29,6 @@ mod error;
 pub mod fake;
 mod notice;
 mod outcome;
-mod plan;
 mod report;
 mod request;
 mod routing;

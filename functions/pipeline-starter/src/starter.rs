@@ -1,9 +1,11 @@
 //! Dispatches a request to its use case, and records the decisions once.
 
 mod approval;
+mod attempt;
 mod change;
 mod execution;
 mod explain;
+mod plan;
 
 use sekisho_domain::account::AccountId;
 use sekisho_domain::config::Misconfigured;
