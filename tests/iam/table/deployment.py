@@ -101,7 +101,8 @@ for account, (DEPLOY, CALLER) in DEPLOYED_BY.items():
     PASSED = {"iam:PassedToService": "lambda.amazonaws.com"}
     own_role = but("its own role", "NotItself", to=DEPLOY)
     deployers_role = but("the role of the deployers", "NotItself", to=CALLER)
-    may("manages a role", DEPLOY, called("iam", "AWS::IAM::Role"), ROLE, own_role, deployers_role)
+    service_role = but("the service role", "NotItself", to=role(account, "service"))
+    may("manages a role", DEPLOY, called("iam", "AWS::IAM::Role"), ROLE, own_role, deployers_role, service_role)
     for service in ("chatbot", "codebuild", "codepipeline", "lambda"):
         may(
             "passes a role",
@@ -311,6 +312,18 @@ never(
     BY_DEPLOYERS,
     "iam:PutRolePolicy iam:AttachRolePolicy iam:UpdateAssumeRolePolicy",
     role(T, "pipeline"),
+)
+never(
+    "changes no channel without CloudFormation",
+    BY_DEPLOYERS,
+    "chatbot:DeleteSlackChannelConfiguration chatbot:UpdateSlackChannelConfiguration",
+    f"arn:aws:chatbot::{T}:chat-configuration/slack-channel/sekisho-{T}-{REGION}",
+)
+never(
+    "changes no repository without CloudFormation",
+    BY_DEPLOYERS,
+    "codecommit:CreateRepository codecommit:DeleteRepository",
+    arn("codecommit", T, "shop"),
 )
 never("does not change the service role", SERVICE, "iam:PutRolePolicy iam:AttachRolePolicy", SERVICE, "NotItself")
 # What make doctor reads, which other policies of the role allow in the other account.
