@@ -109,7 +109,12 @@ def bus_admits_another_account(cloud: Deployed) -> Undo:
         waiter.wait(StackName=STACK, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
 
     update(given | {"RepositoryAccountId": OTHER_ACCOUNT})
-    return lambda: (update(given), elsewhere.delete_role(RoleName=SOURCE))
+
+    def undo() -> None:
+        update(given)
+        elsewhere.delete_role(RoleName=SOURCE)
+
+    return undo
 
 
 def starter_accepts_another_account(cloud: Deployed) -> Undo:
