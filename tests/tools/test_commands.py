@@ -9,7 +9,7 @@ import pytest
 from tools.layout import ROOT
 
 MAKEFILE = (ROOT / "Makefile").read_text()
-TARGETS = re.findall(r"^([a-z]+): ##", MAKEFILE, re.MULTILINE)
+TARGETS = re.findall(r"^([a-z-]+): ##", MAKEFILE, re.MULTILINE)
 
 
 def run(*command):
@@ -18,7 +18,7 @@ def run(*command):
 
 
 def test_every_target_runs_its_command():
-    assert re.findall(r"@\$\(TOOLS\) ([a-z]+)", MAKEFILE) == TARGETS
+    assert re.findall(r"@\$\(TOOLS\) ([a-z-]+)", MAKEFILE) == TARGETS
     assert {"demo", "test", "deploy", "doctor"} <= set(TARGETS)
 
 
