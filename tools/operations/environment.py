@@ -19,6 +19,9 @@ from tools.layout import ROOT
 # SAMCONFIG=… names another file. The path is absolute, because sam looks for a relative one beside the template.
 SAMCONFIG = Path(os.environ.get("SAMCONFIG") or ROOT / "samconfig.toml").absolute()
 
+# The errors of a region that does not exist or is not enabled.
+NO_REGION = {"InvalidClientTokenId", "UnrecognizedClientException", "EndpointConnectionError"}
+
 
 @dataclass(frozen=True)
 class Environment:
@@ -48,9 +51,12 @@ class Environment:
             session = boto3.Session(profile_name=self.profile, region_name=self.region)
             found = session.client("sts").get_caller_identity()
         except (BotoCoreError, ClientError) as error:
+            # AWS does not know the credentials of an account in a region that is not enabled there.
+            code = error.response["Error"]["Code"] if isinstance(error, ClientError) else type(error).__name__
+            region = f", or enable region {self.region} in the account" if code in NO_REGION else ""
             raise Failure(
                 f"Profile {self.profile} of environment {self.name} gives no credentials ({error}): "
-                f"correct it in ~/.aws/config, or log in."
+                f"correct it in ~/.aws/config, or log in{region}."
             ) from None
         if found["Account"] != self.account:
             raise Failure(
