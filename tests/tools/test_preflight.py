@@ -339,3 +339,17 @@ def test_credentials_that_may_read_nothing_do_not_block(empty, place, capsys):
     place.write_text(text)
     assert refusal(target(**SLACK)) == ""
     assert capsys.readouterr().out.count("Could not be checked: ") >= 6
+
+
+# The local cloud has no API of Chatbot, and no Service Quotas.
+ABSENT = {"the quota of CodeBuild suffices"}
+
+
+def test_the_deploy_role_may_check_every_fact(config_of_deployer, monkeypatch, capsys):
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config_of_deployer))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+    monkeypatch.setattr(checks, "has_rust_target", lambda _: True)
+    assert refusal(environment("test")) == ""
+    output = capsys.readouterr().out
+    unchecked = {line.removeprefix("Could not be checked: ").partition(" (")[0] for line in output.splitlines()}
+    assert unchecked == ABSENT, output

@@ -60,6 +60,7 @@ may(
     "account:GetRegionOptStatus lambda:GetAccountSettings servicequotas:ListServiceQuotas",
     None,
 )
+never("changes neither", DEPLOY, "account:DisableRegion servicequotas:RequestServiceQuotaIncrease", None)
 may("reads a template", DEPLOY, "cloudformation:GetTemplateSummary", None)
 may("puts a package", DEPLOY, "s3:GetObject s3:GetObjectVersion s3:PutObject", f"{SAM}/one.zip")
 may("creates sam's bucket", DEPLOY, "s3:GetBucketLocation", SAM)
