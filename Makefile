@@ -59,4 +59,4 @@ redrive: ## process the messages in the dead-letter queues of ENV=… again
 
 .PHONY: clean-start
 clean-start: ## remove what a failed first deployment left in ENV=… (PROFILE=… of an administrator; WRITE=1: do not ask)
-	@$(TOOLS) clean-start $(PROFILED) $(if $(filter 1,$(WRITE)),--write)
+	@$(TOOLS) clean-start $(PROFILED) $(if $(filter command%,$(origin WRITE)),$(if $(filter 1,$(WRITE)),--write))

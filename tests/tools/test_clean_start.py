@@ -28,6 +28,7 @@ TABLE = {
     "KeySchema": [{"AttributeName": "pk", "KeyType": "HASH"}],
     "DeletionProtectionEnabled": True,
 }
+LOGS = "/aws/lambda/temp-access"
 FAILS = {"Type": "AWS::SQS::Queue", "Properties": {"QueueName": {"Fn::GetAtt": ["Ledger", "NoSuchAttribute"]}}}
 
 
@@ -59,6 +60,7 @@ class Place:
             "ArtifactBucket": kept("AWS::S3::Bucket", BucketName=self.bucket),
             "ArtifactKey": kept("AWS::KMS::Key", KeyPolicy={}),
             "Repository": kept("AWS::CodeCommit::Repository", RepositoryName="code"),
+            "TempAccessLogs": {"Type": "AWS::Logs::LogGroup", "Properties": {"LogGroupName": LOGS}},
         }
         failing = {"Fails": FAILS | {"DependsOn": list(resources)}} if fails else {}
         return json.dumps({"Resources": resources | failing})
@@ -135,6 +137,8 @@ def place(cloud, tmp_path):
 def test_a_failed_first_deployment_is_shown_and_then_removed(place):
     place.create("ROLLBACK_COMPLETE")
     place.client("s3").put_object(Bucket=place.bucket, Key="code/Source/one", Body=b"x")
+    # The function wrote once more after the rollback had removed its log group.
+    place.client("logs").create_log_group(logGroupName=LOGS)
     place.client("cloudformation").update_termination_protection(StackName=STACK, EnableTerminationProtection=True)
     code, output = place.clean_start()
     assert (code, place.status(), place.left()) == (0, "ROLLBACK_COMPLETE", ALL), output
@@ -145,6 +149,7 @@ def test_a_failed_first_deployment_is_shown_and_then_removed(place):
     code, output = place.clean_start("--write")
     assert (code, place.status(), place.left()) == (0, None, NOTHING), output
     assert "make deploy ENV=mine" in output
+    assert place.client("logs").describe_log_groups(logGroupNamePrefix=LOGS)["logGroups"] == []
     code, output = place.clean_start("--write")
     assert (code, "Nothing is left" in output) == (0, True), output
 

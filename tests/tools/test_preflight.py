@@ -304,16 +304,25 @@ def test_everything_that_is_wrong_is_reported_at_once(empty, place):
     )
     bucket = f"sekisho-artifacts-{T}-{REGION}"
     s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
+    # As if somebody had a function temp-access of their own.
+    empty.client(T, "logs").create_log_group(logGroupName="/aws/lambda/temp-access")
     found = environment("test")
-    wrong = dataclasses.replace(found, parameters=found.parameters | {"ArtifactWrites": "deny"})
+    wrong = dataclasses.replace(found, parameters=found.parameters | {"ArtifactWrites": "deny", "GrantsAccess": "true"})
     try:
         text = refusal(wrong)
     finally:
         dynamodb.delete_table(TableName=LEDGER)
         s3.delete_bucket(Bucket=bucket)
-    for part in ("1. ", "ArtifactWrites=deny", f"a table {LEDGER}", f"a bucket {bucket}", f"no role {SOURCE} yet"):
+    for part in (
+        "1. ",
+        "ArtifactWrites=deny",
+        "/aws/lambda/temp-access",
+        f"a table {LEDGER}",
+        f"a bucket {bucket}",
+        f"no role {SOURCE} yet",
+    ):
         assert part in text
-    assert "4 problem(s)" in text and "make clean-start ENV=test" in text
+    assert "5 problem(s)" in text and "make clean-start ENV=test" in text
 
 
 def test_a_failed_first_deployment_is_refused_with_the_command_that_removes_it(empty, place):

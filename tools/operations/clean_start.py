@@ -109,7 +109,8 @@ def clean_start(target: Environment, write: bool) -> None:
         print("Nothing is left of a failed first deployment.")
         return
     if not write:
-        again = "Nothing was removed. Run it again with WRITE=1 to remove this."
+        profile = f" PROFILE={target.profile}" if target != environment(target.name) else ""
+        again = f"Nothing was removed. To remove this: make clean-start ENV={target.name}{profile} WRITE=1"
         if not sys.stdin.isatty():
             print(again)
             return

@@ -1,4 +1,4 @@
-"""The resources that the template retains: what is left of them in an account, and how to remove it."""
+"""The resources of the template that may outlive its stack: what exists of them, and how to remove it."""
 
 import datetime
 from collections.abc import Callable, Iterable, Iterator
@@ -23,6 +23,12 @@ GONE = {
     "PipelineNotFoundException",
     "RepositoryDoesNotExistException",
     "ResourceNotFoundException",
+}
+# The functions with their logical ids, by the duty for which an account has them.
+FUNCTIONS_OF = {
+    "HostsRepositories": {"EventRelay": "sekisho-event-relay"},
+    "HostsPipelines": {"PipelineStarter": "sekisho-pipeline-starter", "ArtifactChecker": "sekisho-artifact-checker"},
+    "GrantsAccess": {"TempAccess": "temp-access"},
 }
 # The longest time that KMS accepts. Until then, the deletion can be cancelled.
 KEY_DAYS = 30
@@ -64,6 +70,9 @@ def leftovers(session: boto3.Session, target: Environment, stacks: Iterable[Stac
     yield from _ledger(session)
     yield from _bucket(session, bucket_name(target))
     yield from _repository(session, value(target, "RepositoryName"))
+    for functions in FUNCTIONS_OF.values():
+        for function, name in functions.items():
+            yield from _log_group(session, f"{function}Logs", f"/aws/lambda/{name}")
     for key in {one.created_resource("ArtifactKey") for one in stacks}:
         if key:
             yield from _key(session, key)
@@ -131,6 +140,25 @@ def _repository(session: boto3.Session, name: str) -> Iterator[Leftover]:
         lambda: codecommit.delete_repository(repositoryName=name),
         obstacle=obstacle if branches else None,
     )
+
+
+def log_group(logs: Any, name: str) -> dict[str, Any] | None:
+    """The log group of that name, or None."""
+    groups = logs.describe_log_groups(logGroupNamePrefix=name)["logGroups"]
+    return next((one for one in groups if one["logGroupName"] == name), None)
+
+
+def _log_group(session: boto3.Session, logical: str, name: str) -> Iterator[Leftover]:
+    """A log group goes with the stack, but Lambda creates it again if the function still writes at that moment."""
+    logs = session.client("logs")
+    if group := log_group(logs, name):
+        created = datetime.datetime.fromtimestamp(group["creationTime"] / 1000, datetime.UTC)
+
+        def remove() -> None:
+            if log_group(logs, name):
+                logs.delete_log_group(logGroupName=name)
+
+        yield Leftover(logical, name, f"log group {name}", created, remove)
 
 
 def _key(session: boto3.Session, key: str) -> Iterator[Leftover]:

@@ -7,6 +7,7 @@ such and does not block the deployment.
 import re
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -18,7 +19,7 @@ from tools.machine import has_rust_target
 from tools.operations import stack_history
 from tools.operations.deployment import Deployment, Problem, Unknown
 from tools.operations.environment import SAMCONFIG, Environment
-from tools.operations.leftovers import bucket_name, found
+from tools.operations.leftovers import FUNCTIONS_OF, bucket_name, found, log_group
 from tools.operations.policy import Unclear, allows
 from tools.operations.template import declared, value
 
@@ -195,18 +196,24 @@ def names_are_free(deployment: Deployment) -> Found:
             yield Problem(
                 f"Account {target.account} already has {text}, and stack {target.stack} does not own it",
                 f"if a failed first deployment left it: make clean-start ENV={target.name} PROFILE=… as an "
-                "administrator; otherwise docs/deploy.md, Take it down",
+                "administrator; if an earlier stack left it: docs/deploy.md, Take it down; else rename or delete it",
             )
 
 
-def fixed_names(deployment: Deployment) -> Iterator[tuple[str, str, Callable[[], bool]]]:
-    """The resources with fixed names: the logical id, the description, and whether it exists."""
+def fixed_names(deployment: Deployment) -> Iterator[tuple[str, str, Callable[[], object]]]:
+    """The resources with fixed names: the logical id, the description, and a function that finds it."""
     target = deployment.target
 
-    def exists(service: str, operation: str, **arguments: str) -> Callable[[], bool]:
-        return lambda: found(getattr(deployment.client(service), operation), **arguments) is not None
+    def exists(service: str, operation: str, **arguments: str) -> Callable[[], object]:
+        return lambda: found(getattr(deployment.client(service), operation), **arguments)
 
     yield "Ledger", f"a table {LEDGER}", exists("dynamodb", "describe_table", TableName=LEDGER)
+    logs = deployment.client("logs")
+    for duty, functions in FUNCTIONS_OF.items():
+        for function, name in functions.items() if deployment.has(duty) else ():
+            yield function, f"a function {name}", exists("lambda", "get_function_configuration", FunctionName=name)
+            group = f"/aws/lambda/{name}"
+            yield f"{function}Logs", f"a log group {group}", partial(log_group, logs, group)
     if deployment.has("HostsPipelines"):
         bucket = bucket_name(target)
         yield "ArtifactBucket", f"a bucket {bucket}", exists("s3", "head_bucket", Bucket=bucket)
