@@ -112,7 +112,7 @@ def partners_are_the_environments(deployment: Deployment) -> Found:
 def profile_leads_to_the_account(deployment: Deployment) -> Found:
     """The profile's credentials are valid and belong to the environment's account."""
     try:
-        assert deployment.session
+        deployment.client("sts")
     except Failure as failure:
         text, _, fix = str(failure).rstrip(".").rpartition(": ")
         yield Problem(text, fix)
