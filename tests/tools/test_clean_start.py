@@ -11,10 +11,11 @@ import sys
 import time
 
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, WaiterError
 
 from tests.local_cloud.accounts import document
 from tests.template import deployed
+from tests.tools.faults import PARAMETERS, R, T
 from tests.tools.runner import run, write_config
 from tools.git import Clone
 from tools.layout import LEDGER, REGION, ROOT, STACK
@@ -313,3 +314,25 @@ def test_the_deploy_role_is_told_who_may_do_it(place):
     code, output = place.clean_start("--write")
     assert (code, place.status(), place.left()) == (1, "ROLLBACK_COMPLETE", ALL), output
     assert "make clean-start ENV=mine PROFILE=" in output
+
+
+def test_after_the_wrong_order_a_clean_start_lets_the_right_order_succeed(cloud, tmp_path):
+    """With the real template: CodePipeline refuses the managed pipeline before the repository account is deployed."""
+    place = Place(cloud, tmp_path, T)
+    managed, template = deployed.PARTNERS | PARAMETERS, deployed.expanded()
+    with pytest.raises(WaiterError):
+        cloud.deploy(T, managed, template)
+    wait(lambda: place.status() == "ROLLBACK_COMPLETE")
+    events = place.client("cloudformation").describe_stack_events(StackName=STACK)["StackEvents"]
+    (reason,) = [one["ResourceStatusReason"] for one in events if one["ResourceStatus"] == "CREATE_FAILED"]
+    assert f"is not authorized to perform AssumeRole on role arn:aws:iam::{R}:role/sekisho-source-action" in reason
+    code, output = place.clean_start("--write")
+    assert (code, place.status(), place.left()["table"]) == (0, None, False), output
+    # `deploy` creates the bucket of the test's own uploads each time.
+    uploads = f"{deployed.CODE}-{T}"
+    for one in place.client("s3").list_objects_v2(Bucket=uploads)["Contents"]:
+        place.client("s3").delete_object(Bucket=uploads, Key=one["Key"])
+    place.client("s3").delete_bucket(Bucket=uploads)
+    cloud.deploy(R, deployed.PARTNERS | {"HostsRepositories": "true"}, template)
+    cloud.deploy(T, managed, template)
+    assert place.status() == "CREATE_COMPLETE"
