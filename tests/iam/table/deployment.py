@@ -22,8 +22,11 @@ def called(service, *kinds, but_not=""):
     return " ".join(sorted(found - set(but_not.split())))
 
 
+# A role of Identity Center; its path has the region of Identity Center, unless that is us-east-1.
+SSO, HASH = "role/aws-reserved/sso.amazonaws.com", "AWSReservedSSO_Deploy_0123456789abcdef"
+
 for account, (DEPLOY, CALLER) in DEPLOYED_BY.items():
-    for who in ("role/ci", "user/ops-1"):
+    for who in ("role/ci", "user/ops-1", f"{SSO}/eu-west-1/{HASH}", f"{SSO}/{HASH}"):
         may(
             "is assumed by the named principals",
             f"arn:aws:iam::{ALL}:{who}",
@@ -31,6 +34,7 @@ for account, (DEPLOY, CALLER) in DEPLOYED_BY.items():
             CALLER,
             but("somebody else of that account", "resource", who=f"arn:aws:iam::{ALL}:role/developer"),
             but("somebody of another account", "resource", who=f"arn:aws:iam::{STRANGER}:{who}"),
+            but("a role with a name of Identity Center", "resource", who=f"arn:aws:iam::{ALL}:role/{HASH}"),
             but("to set session tags", "resource", does="sts:TagSession"),
         )
 
@@ -58,6 +62,20 @@ for account, (DEPLOY, CALLER) in DEPLOYED_BY.items():
         arn("cloudformation", account, "stack/sekisho/1"),
         but("another stack", "identity", to=arn("cloudformation", account, "stack/aws-sam-cli-managed-default/1")),
     )
+    may(
+        "reads the version of its own template",
+        CALLER,
+        "cloudformation:DescribeStacks",
+        arn("cloudformation", account, "stack/sekisho-deploy/1"),
+        but("to change it", "identity", does="cloudformation:CreateChangeSet"),
+    )
+    may(
+        "reads the region and the quotas of the account",
+        CALLER,
+        "account:GetRegionOptStatus lambda:GetAccountSettings servicequotas:ListServiceQuotas",
+        None,
+    )
+    never("changes neither", CALLER, "account:DisableRegion servicequotas:RequestServiceQuotaIncrease", None)
     may("reads a template", CALLER, "cloudformation:GetTemplateSummary", None)
     may("puts a package", CALLER, "s3:PutObject", f"{SAM}/one.zip", foreign, context=HERE)
     for who in {DEPLOY, CALLER}:
@@ -267,7 +285,7 @@ for account, (DEPLOY, CALLER) in DEPLOYED_BY.items():
     may("lists repositories", CALLER, "codecommit:ListRepositories", None)
     MAKE_CHAT = (
         "chatbot:CreateCustomAction chatbot:CreateSlackChannelConfiguration "
-        "chatbot:DescribeSlackChannelConfigurations chatbot:ListTagsForResource"
+        "chatbot:DescribeSlackChannelConfigurations chatbot:DescribeSlackWorkspaces chatbot:ListTagsForResource"
     )
     may("creates the channel", DEPLOY, MAKE_CHAT, None)
     may(
@@ -349,6 +367,7 @@ for does, target, anywhere in [
     ("events:DescribeRule events:ListTargetsByRule", arn("events", T, "rule/sekisho/sekisho-source-change"), []),
     ("kms:DescribeKey kms:GetKeyPolicy", arn("kms", T, "key/new"), ["name", "else there"]),
     ("codepipeline:GetPipeline", arn("codepipeline", T, "shop"), ["name"]),
+    ("codecommit:GetRepository", arn("codecommit", T, "shop"), ["name"]),
     ("dynamodb:DescribeTable", arn("dynamodb", T, "table/sekisho-ledger"), []),
     ("sqs:GetQueueUrl", arn("sqs", T, "sekisho-pipeline-starter-dead-letters"), []),
 ]:
@@ -360,4 +379,12 @@ may(
     bucket(T),
     context={"aws:SecureTransport": "true"},
 )
-may("looks at the channels", BY_DEPLOYERS, "chatbot:DescribeSlackChannelConfigurations", None)
+CHANNELS = "chatbot:DescribeSlackChannelConfigurations chatbot:DescribeSlackWorkspaces"
+may("looks at the channels", BY_DEPLOYERS, CHANNELS, None)
+may("looks at the logs", BY_DEPLOYERS, "logs:DescribeLogGroups", None)
+never(
+    "changes no log without CloudFormation",
+    BY_DEPLOYERS,
+    "logs:DeleteLogGroup logs:PutRetentionPolicy",
+    arn("logs", T, "log-group:/aws/lambda/sekisho-pipeline-starter"),
+)
