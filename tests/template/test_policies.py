@@ -161,6 +161,27 @@ def test_any_resource_is_used_only_if_aws_has_no_other(accounts):
                 assert statement["Sid"] in ANY_RESOURCE, f"{account} {policy}: {statement}"
 
 
+def limits_the_owner(statement):
+    """Whether a condition names the account of the resource, or its place in an organization."""
+    keys = {key for condition in statement.get("Condition", {}).values() for key in condition}
+    return bool(keys & {"aws:ResourceAccount", "aws:ResourceOrgPaths"})
+
+
+def test_a_grant_on_a_pattern_of_buckets_names_their_owner(accounts, deployer, service_deployer):
+    """The ARN of a bucket has no account, and anybody may create a bucket whose name matches a pattern."""
+    found = [policy for _, policy in every(accounts)] + deployer + service_deployer
+    granted = [
+        (policy, statement)
+        for policy in found
+        if policy.kind in ("identity", "managed")
+        for statement in policy.statements
+        for resource in listed(statement.get("Resource", []))
+        if statement["Effect"] == "Allow" and re.match(r"arn:aws:s3:::[^/]*[*?]", resource)
+    ]
+    assert granted
+    assert [f"{policy}: {statement}" for policy, statement in granted if not limits_the_owner(statement)] == []
+
+
 def test_the_boundary_denies_by_action_and_arn(accounts):
     boundaries = [policy for _, policy in every(accounts) if policy.kind == "boundary"]
     assert len(boundaries) == 2
