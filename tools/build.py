@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from tools.failure import Failure
 from tools.layout import ARCHITECTURE, BUILD, CONFIG, FUNCTIONS, LOCAL, ROOT, VENV, tool
 from tools.machine import locked
-from tools.processes import Word, clean_environment, run
+from tools.processes import Word, run
+from tools.surroundings import clean_environment
 
 HINT = (
     "Correct what the lines above name, then run this again. "
@@ -15,8 +16,8 @@ HINT = (
 
 
 def environment(**extra: str) -> dict[str, str]:
-    """The environment for SAM: the project's own programs come first, and SAM sends no telemetry."""
-    clean = clean_environment(SAM_CLI_TELEMETRY="0", __SAM_CLI_APP_DIR=str(ROOT / ".aws-sam" / "app"), **extra)
+    """The environment for SAM: the project's own programs come first."""
+    clean = clean_environment(**extra)
     clean["PATH"] = f"{VENV / 'bin'}:{clean['PATH']}"
     return clean
 

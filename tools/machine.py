@@ -17,6 +17,7 @@ from pathlib import Path
 from tools.failure import Failure
 from tools.layout import ARCHITECTURE, REQUIREMENTS, ROOT, RUST_TARGETS, VENV
 from tools.processes import Word, run
+from tools.surroundings import clean_environment
 
 PYTHON = (3, 11)
 NODE = 20
@@ -97,7 +98,9 @@ def has_rust_target(target: str) -> bool:
 def _output_of(*command: str | Path) -> str:
     """What a command prints; nothing if it can't be run."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=ROOT, check=False)
+        done = subprocess.run(
+            command, env=clean_environment(), capture_output=True, text=True, timeout=60, cwd=ROOT, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.strip()
@@ -137,9 +140,18 @@ def _install_python_packages() -> None:
         shutil.rmtree(VENV, ignore_errors=True)
         run("Making .venv", [sys.executable, "-m", "venv", VENV], LOGS / "venv.log")
     # Some packages still expect setuptools, which Python 3.12 no longer includes: requirements.txt pins it.
-    pip: list[Word] = [python, "-m", "pip", "install", "--disable-pip-version-check", "--no-deps", "-r", REQUIREMENTS]
-    run("Installing Python tools into .venv", pip, LOGS / "pip.log", hint=NETWORK)
+    run("Installing Python tools into .venv", pip_install(python, REQUIREMENTS), LOGS / "pip.log", hint=NETWORK)
     (VENV / ".stamp").write_text(stamp)
+
+
+def pip_install(python: Path, requirements: Path, target: Path | str = "") -> list[Word]:
+    """The command that installs the requirements into the Python environment, or into the target folder.
+
+    The options for folders are always given: they take precedence over the reader's pip.conf, which must be read all
+    the same, because it may name the registry.
+    """
+    command: list[Word] = [python, "-m", "pip", "install", "--no-deps", "--no-user"]
+    return [*command, f"--target={target}", "--prefix=", "--root=", "-r", requirements]
 
 
 def _install_node_packages() -> None:
@@ -147,7 +159,9 @@ def _install_node_packages() -> None:
     stamp = _stamp((ROOT / "package-lock.json").read_text(), _output_of("node", "--version"))
     if _is_current(modules, stamp):
         return
-    command = ["npm", "ci", "--no-audit", "--no-fund"]
+    # These options take precedence over the reader's .npmrc, which must be read all the same: it may name the registry.
+    command = ["npm", "ci", "--location=project", "--no-global", "--include=dev", "--no-dry-run", "--ignore-scripts"]
+    command += ["--no-audit", "--no-fund"]
     run("Installing Node tools into node_modules", command, LOGS / "npm.log", cwd=ROOT, hint=NETWORK)
     (modules / ".stamp").write_text(stamp)
 

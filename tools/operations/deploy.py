@@ -19,6 +19,7 @@ from tools.layout import CONFIG, ROOT, RUST_TARGETS
 from tools.machine import has_rust_target
 from tools.operations.environment import SAMCONFIG, Environment, environment, environments
 from tools.processes import Word
+from tools.surroundings import UMASK, operator_environment
 
 # The folder of the project's own programs; sam looks for cargo-lambda beside itself.
 PROGRAMS = Path(sys.executable).parent
@@ -52,10 +53,11 @@ def deploy(name: str) -> None:
 
 def run(name: str, command: Sequence[Word]) -> str:
     """Runs a command whose output and questions go to the person, and returns that output."""
-    environ = os.environ | {"PATH": f"{PROGRAMS}:{os.environ['PATH']}"}
+    environ = operator_environment()
+    environ["PATH"] = f"{PROGRAMS}:{environ['PATH']}"
     output = bytearray()
     words = [str(word) for word in command]
-    with subprocess.Popen(words, cwd=ROOT, env=environ, stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(words, cwd=ROOT, env=environ, stdout=subprocess.PIPE, umask=UMASK) as process:
         assert isinstance(process.stdout, io.BufferedReader)
         # Passed on at once, because a question does not end its line.
         while some := process.stdout.read1():
