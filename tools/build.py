@@ -27,8 +27,19 @@ def check_config_command(config: str) -> list[Word]:
     return ["cargo", "run", "--quiet", "-p", "sekisho-domain", "--example", "check-config", "--", config]
 
 
+def make_layer_readable() -> None:
+    """Lets everybody read the files of the configuration layer.
+
+    sam packs each file with its permissions, and Lambda reads it as another user. In a checkout under a strict umask,
+    only the owner may read the files.
+    """
+    for file in CONFIG.parent.iterdir():
+        file.chmod(file.stat().st_mode | 0o444)
+
+
 def build() -> None:
     """Builds whatever has changed to `.aws-sam/build/<LogicalId>/bootstrap`."""
+    make_layer_readable()
     check = check_config_command(os.path.relpath(CONFIG, ROOT))
     run("Checking the configuration", check, LOCAL / "logs" / "config.log", cwd=ROOT, env=environment(), hint=HINT)
     command: Sequence[Word] = [tool("sam"), "build", "--parameter-overrides", f"Architecture={ARCHITECTURE}"]

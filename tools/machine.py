@@ -3,6 +3,7 @@
 Standard library only, because this runs before anything is installed.
 """
 
+import ast
 import fcntl
 import hashlib
 import os
@@ -17,7 +18,7 @@ from pathlib import Path
 from tools.failure import Failure
 from tools.layout import ARCHITECTURE, REQUIREMENTS, ROOT, RUST_TARGETS, VENV
 from tools.processes import Word, run
-from tools.surroundings import clean_environment
+from tools.surroundings import REGISTRIES, clean_environment
 
 PYTHON = (3, 11)
 NODE = 20
@@ -140,18 +141,30 @@ def _install_python_packages() -> None:
         shutil.rmtree(VENV, ignore_errors=True)
         run("Making .venv", [sys.executable, "-m", "venv", VENV], LOGS / "venv.log")
     # Some packages still expect setuptools, which Python 3.12 no longer includes: requirements.txt pins it.
-    run("Installing Python tools into .venv", pip_install(python, REQUIREMENTS), LOGS / "pip.log", hint=NETWORK)
+    command = pip_install(python, REQUIREMENTS)
+    run("Installing Python tools into .venv", command, LOGS / "pip.log", env=pip_environment(python), hint=NETWORK)
     (VENV / ".stamp").write_text(stamp)
 
 
-def pip_install(python: Path, requirements: Path, target: Path | str = "") -> list[Word]:
-    """The command that installs the requirements into the Python environment, or into the target folder.
+def pip_install(python: Path, requirements: Path) -> list[Word]:
+    """The command that installs the requirements into the Python environment."""
+    return [python, "-m", "pip", "install", "--no-deps", "-r", requirements]
 
-    The options for folders are always given: they take precedence over the reader's pip.conf, which must be read all
-    the same, because it may name the registry.
+
+def pip_environment(python: Path) -> dict[str, str]:
+    """The environment for pip, in which the reader's pip.conf counts only as far as it leads to the registry.
+
+    The file may also name another folder to install into, and no option of pip cancels that.
     """
-    command: list[Word] = [python, "-m", "pip", "install", "--no-deps", "--no-user"]
-    return [*command, f"--target={target}", "--prefix=", "--root=", "-r", requirements]
+    found = {}
+    for line in _output_of(python, "-m", "pip", "config", "list").splitlines():
+        key, _, value = line.partition("=")
+        section, _, setting = key.partition(".")
+        name = f"PIP_{setting.replace('-', '_').upper()}"
+        if section in ("global", "install") and REGISTRIES.fullmatch(name):
+            found[name] = str(ast.literal_eval(value))
+    # pip reads no file at all if this names the null device. The environment's own settings take precedence.
+    return found | clean_environment(PIP_CONFIG_FILE=os.devnull)
 
 
 def _install_node_packages() -> None:

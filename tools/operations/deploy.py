@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tools.build import check_config_command
+from tools.build import check_config_command, make_layer_readable
 from tools.failure import Failure
 from tools.layout import CONFIG, ROOT, RUST_TARGETS
 from tools.machine import has_rust_target
@@ -41,6 +41,7 @@ def deploy(name: str) -> None:
     settings: list[Word] = ["--config-file", SAMCONFIG, "--config-env", name]
     architecture = f"Architecture={target.architecture}"
     sam = PROGRAMS / "sam"
+    make_layer_readable()
     run(name, check_config_command(os.path.relpath(CONFIG, ROOT)))
     run(name, [sam, "build", *settings, "--build-dir", built, "--parameter-overrides", architecture])
     output = run(name, [sam, "deploy", *settings, "--template-file", f"{built}/template.yaml"])
