@@ -74,7 +74,8 @@ def work_with_git(folder):
 
 
 GIT_SETTINGS = {
-    "the repository": {"GIT_DIR": "{theirs}/.git", "GIT_WORK_TREE": "{theirs}"},
+    "the repository": {"GIT_DIR": "{theirs}/.git"},
+    "the repository and its files": {"GIT_DIR": "{theirs}/.git", "GIT_WORK_TREE": "{theirs}"},
     "the index": {"GIT_INDEX_FILE": "{theirs}/.git/index"},
     "the objects": {"GIT_OBJECT_DIRECTORY": "{theirs}/.git/objects"},
     "the common folder": {"GIT_COMMON_DIR": "{theirs}/.git"},
