@@ -143,6 +143,7 @@ def environment(port: int, scratch: Path) -> dict[str, str]:
         LAMBDA_EXECUTOR="local",
         MINISTACK_ACCOUNT_ID=ACCOUNTS["repository"],
         MINISTACK_HOST="127.0.0.1",
+        MINISTACK_IMDS_V2_REQUIRED="1",
         MINISTACK_REGION=REGION,
         PYTHONUNBUFFERED="1",
         SFTP_ENABLED="0",

@@ -19,6 +19,7 @@ from tools.ports import free_port
 
 TEMPLATE = ROOT / "template.yaml"
 BOOTSTRAP, BOOTSTRAP_STACK = ROOT / "bootstrap" / "deploy-role.yaml", "sekisho-deploy"
+WORKSTATION, WORKSTATION_STACK = ROOT / "bootstrap" / "workstation.yaml", "sekisho-workstation"
 CODE = "placeholder"
 
 # The accounts of samconfig.toml with every parameter that adds a policy, and accounts in which the other branch of a
@@ -113,15 +114,19 @@ class Deployed:
         self.client(account, "s3").put_object(Bucket=f"{CODE}-{account}", Key="template", Body=text)
         return f"{self.endpoint}/{CODE}-{account}/template"
 
-    def bootstrap(self, account, deployer):
+    def bootstrap(self, account, deployer, who=None):
         """Deploys the role for deployment, which a role and some users of the account `deployer` may assume."""
-        who = f"arn:aws:iam::{deployer}:role/ci,arn:aws:iam::{deployer}:user/ops-*"
+        who = who or f"arn:aws:iam::{deployer}:role/ci,arn:aws:iam::{deployer}:user/ops-*"
         return self._create(
             account,
             BOOTSTRAP_STACK,
             {"DeployerAccountId": deployer, "DeployerArns": who},
             TemplateBody=BOOTSTRAP.read_text(),
         )
+
+    def workstation(self, account, **parameters):
+        """Deploys the role of the instances from which people deploy; returns the stack's outputs."""
+        return self._create(account, WORKSTATION_STACK, parameters, TemplateBody=WORKSTATION.read_text())
 
     def _create(self, account, stack, parameters, **template):
         cloudformation = self.client(account, "cloudformation")
