@@ -35,7 +35,7 @@ def install() -> None:
     imds._credentials_doc = _credentials
 
 
-def _attach(rest: str, _: bytes) -> tuple[int, str]:
+def _attach(rest: str, _body: bytes) -> tuple[int, str]:
     """Attaches an instance profile to the instance: `<account>/<name of the profile>`."""
     account, _, profile = rest.partition("/")
     if _role_of(account, profile) is None:

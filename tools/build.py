@@ -1,7 +1,6 @@
 """The four functions, built by the real `sam build` for this machine."""
 
 import os
-from collections.abc import Sequence
 
 from tools.failure import Failure
 from tools.layout import ARCHITECTURE, BUILD, CONFIG, FUNCTIONS, LOCAL, ROOT, VENV, tool
@@ -37,14 +36,26 @@ def make_layer_readable() -> None:
         file.chmod(file.stat().st_mode | 0o444)
 
 
+def sam_build_command() -> list[Word]:
+    """The command that builds the functions for this machine."""
+    # No environment of samconfig.toml has this name, so `default`, which may be meant for sam by hand, has no effect.
+    return [tool("sam"), "build", "--config-env", "local", "--parameter-overrides", f"Architecture={ARCHITECTURE}"]
+
+
 def build() -> None:
     """Builds whatever has changed to `.aws-sam/build/<LogicalId>/bootstrap`."""
     make_layer_readable()
     check = check_config_command(os.path.relpath(CONFIG, ROOT))
     run("Checking the configuration", check, LOCAL / "logs" / "config.log", cwd=ROOT, env=environment(), hint=HINT)
-    command: Sequence[Word] = [tool("sam"), "build", "--parameter-overrides", f"Architecture={ARCHITECTURE}"]
     with locked(ROOT / "template.yaml"):
-        run("Building the functions", command, LOCAL / "logs" / "build.log", cwd=ROOT, env=environment(), hint=HINT)
+        run(
+            "Building the functions",
+            sam_build_command(),
+            LOCAL / "logs" / "build.log",
+            cwd=ROOT,
+            env=environment(),
+            hint=HINT,
+        )
         absent = [name for name in FUNCTIONS if not (BUILD / name / "bootstrap").is_file()]
     if absent:
         raise Failure(f"sam build succeeded but left no bootstrap of {', '.join(absent)} in {BUILD}: see template.yaml")

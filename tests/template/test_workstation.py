@@ -5,10 +5,11 @@ import subprocess
 import urllib.error
 import urllib.request
 
+import parliament
 import pytest
 
 from tests.local_cloud.accounts import document
-from tests.template import deployed
+from tests.template import deployed, policies
 from tests.template.test_template import lint
 from tools.layout import REGION, tool
 from tools.surroundings import clean_environment
@@ -62,6 +63,11 @@ def call(cloud, tmp_path):
 
 def test_the_template_is_clean():
     lint(str(deployed.WORKSTATION))
+
+
+def test_parliament_finds_nothing(cloud):
+    (policy,) = [one for one in policies.of(cloud, WORK, deployed.WORKSTATION_STACK) if one.kind == "identity"]
+    assert parliament.analyze_policy_string(json.dumps(policy.document)).findings == []
 
 
 def test_it_prints_the_profile_of_an_account(cloud):

@@ -287,11 +287,27 @@ def test_a_strict_umask_makes_no_file_that_lambda_cannot_read(monkeypatch, tmp_p
     assert (tmp_path / "made").stat().st_mode & 0o777 == 0o644
 
     # A checkout under a strict umask: sam packs each file of the layer with its permissions.
-    monkeypatch.setattr(build, "CONFIG", tmp_path / "config" / "sekisho.toml")
-    build.CONFIG.parent.mkdir()
-    build.CONFIG.touch(0o600)
+    layer = tmp_path / "config"
+    layer.mkdir()
+    (layer / "sekisho.toml").touch(0o600)
+    monkeypatch.setattr(build, "CONFIG", layer / "sekisho.toml")
     build.make_layer_readable()
-    assert build.CONFIG.stat().st_mode & 0o777 == 0o644
+    assert (layer / "sekisho.toml").stat().st_mode & 0o777 == 0o644
+
+
+def test_the_build_takes_no_setting_of_sam_that_is_meant_for_other_commands(shell, tmp_path, theirs):
+    (tmp_path / "template.yaml").write_text(
+        "AWSTemplateFormatVersion: '2010-09-09'\nTransform: AWS::Serverless-2016-10-31\n"
+        "Parameters: {Architecture: {Type: String}}\nResources: {Topic: {Type: AWS::SNS::Topic}}\n"
+    )
+    settings = f'[default.build.parameters]\nuse_container = true\nbuild_dir = "{theirs}/build"\n'
+    (tmp_path / "samconfig.toml").write_text(f"version = 0.1\n{settings}")
+    (theirs / "theirs.toml").write_text(f"version = 0.1\n{settings.replace('default', 'local')}")
+    shell(SAM_CLI_CONFIG_FILE=theirs / "theirs.toml", SAM_CONFIG_FILE=theirs / "theirs.toml", SAM_CLI_BUILD_DIR=theirs)
+    shell(SAM_CLI_USE_CONTAINER="1", SAM_CLI_DEBUG="1", AWS_PROFILE="nobody", AWS_DEFAULT_REGION="nowhere")
+    run("Building", build.sam_build_command(), tmp_path / "log", cwd=tmp_path, env=build.environment())
+    assert (tmp_path / ".aws-sam" / "build" / "template.yaml").is_file()
+    assert [file.name for file in theirs.iterdir()] == ["theirs.toml"]
 
 
 def test_the_projects_programs_come_first(shell, tmp_path):

@@ -78,7 +78,8 @@ ROLE, POLICIES = role(P, "pipeline"), ("sekisho-access-boundary", f"sekisho-chat
 OF_POLICIES = called("iam", "AWS::IAM::ManagedPolicy")
 PASSED = {"iam:PassedToService": "lambda.amazonaws.com"}
 own_role = but("its own role", "NotItself", to=DEPLOY)
-may("manages a role", DEPLOY, called("iam", "AWS::IAM::Role"), ROLE, own_role)
+workstation = but("the role of the instances that deploy", "NotItself", to=role(P, "workstation"))
+may("manages a role", DEPLOY, called("iam", "AWS::IAM::Role"), ROLE, own_role, workstation)
 for service in ("chatbot", "codebuild", "codepipeline", "lambda"):
     may(
         "passes a role",
