@@ -1,3 +1,5 @@
+"""CodePipeline's stand-in: deliveries, permissions, modes, approvals, error codes, faults and templates."""
+
 import json
 import time
 import urllib.request

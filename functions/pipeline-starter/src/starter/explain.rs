@@ -5,10 +5,10 @@ use sekisho_domain::decision::{Decision, Decisions};
 
 use crate::error::Error;
 use crate::outcome::{Outcome, about_change, about_execution, about_payload, not_routed, nothing_waits};
-use crate::plan;
 use crate::request::{self, EndedExecution, Request, Source};
 use crate::routing::Selection;
 use crate::run::Run;
+use crate::starter::plan;
 use crate::world::World;
 
 /// Explains the event in `payload`.
