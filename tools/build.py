@@ -8,6 +8,8 @@ from tools.machine import locked
 from tools.processes import Word, run
 from tools.surroundings import clean_environment
 
+# The permission of everybody to read.
+READABLE = 0o444
 HINT = (
     "Correct what the lines above name, then run this again. "
     "If they report a connection error, check the network: the build downloads crates."
@@ -33,7 +35,9 @@ def make_layer_readable() -> None:
     only the owner may read the files.
     """
     for file in CONFIG.parent.iterdir():
-        file.chmod(file.stat().st_mode | 0o444)
+        mode = file.stat().st_mode
+        if mode & READABLE != READABLE:
+            file.chmod(mode | READABLE)
 
 
 def sam_build_command() -> list[Word]:
