@@ -272,7 +272,7 @@ def test_make_starts_whatever_is_set_for_python(tmp_path, variables):
 
 
 def test_make_takes_its_variables_from_its_command_line_only():
-    exported = {"ENV": "/root/.shrc", "PORT": "8080", "PROFILE": "theirs", "ROLE": "theirs", "USER": "theirs"}
+    exported = {"ENV": "/home/me/.shrc", "PORT": "8080", "PROFILE": "theirs", "ROLE": "theirs", "USER": "theirs"}
     for target in ("up", "deploy", "doctor", "prepare", "redrive"):
         done = make("-n", target, **exported)
         assert done.stdout.rstrip().endswith(f"tools {target}"), done.stdout
@@ -295,18 +295,35 @@ def test_a_strict_umask_makes_no_file_that_lambda_cannot_read(monkeypatch, tmp_p
     assert (layer / "sekisho.toml").stat().st_mode & 0o777 == 0o644
 
 
-def test_the_build_takes_no_setting_of_sam_that_is_meant_for_other_commands(shell, tmp_path, theirs):
-    (tmp_path / "template.yaml").write_text(
-        "AWSTemplateFormatVersion: '2010-09-09'\nTransform: AWS::Serverless-2016-10-31\n"
-        "Parameters: {Architecture: {Type: String}}\nResources: {Topic: {Type: AWS::SNS::Topic}}\n"
-    )
+SAM_TEMPLATE = """\
+AWSTemplateFormatVersion: "2010-09-09"
+Transform: AWS::Serverless-2016-10-31
+Parameters: {Architecture: {Type: String}}
+Resources:
+  Probe:
+    Type: AWS::Serverless::Function
+    Metadata: {BuildMethod: rust-cargolambda}
+    Properties: {CodeUri: probe, Handler: bootstrap, Runtime: provided.al2023, Architectures: [!Ref Architecture]}
+"""
+
+
+def test_sam_builds_in_a_folder_with_spaces_and_takes_no_setting_that_is_meant_for_other_commands(
+    shell, tmp_path, theirs
+):
+    project = tmp_path / "it's here"
+    (project / "probe" / "src").mkdir(parents=True)
+    (project / "template.yaml").write_text(SAM_TEMPLATE)
+    (project / "probe" / "Cargo.toml").write_text('[package]\nname = "probe"\nversion = "1.0.0"\nedition = "2021"\n')
+    (project / "probe" / "src" / "main.rs").write_text("fn main() {}\n")
     settings = f'[default.build.parameters]\nuse_container = true\nbuild_dir = "{theirs}/build"\n'
-    (tmp_path / "samconfig.toml").write_text(f"version = 0.1\n{settings}")
+    (project / "samconfig.toml").write_text(f"version = 0.1\n{settings}")
     (theirs / "theirs.toml").write_text(f"version = 0.1\n{settings.replace('default', 'local')}")
     shell(SAM_CLI_CONFIG_FILE=theirs / "theirs.toml", SAM_CONFIG_FILE=theirs / "theirs.toml", SAM_CLI_BUILD_DIR=theirs)
     shell(SAM_CLI_USE_CONTAINER="1", SAM_CLI_DEBUG="1", AWS_PROFILE="nobody", AWS_DEFAULT_REGION="nowhere")
-    run("Building", build.sam_build_command(), tmp_path / "log", cwd=tmp_path, env=build.environment())
-    assert (tmp_path / ".aws-sam" / "build" / "template.yaml").is_file()
+    shell(RUSTFLAGS="--theirs", RUSTC_WRAPPER="/nonexistent", CARGO_TARGET_DIR=theirs)
+    env = build.environment(CARGO_TARGET_DIR=str(project / "target"))
+    run("Building", build.sam_build_command(), tmp_path / "log", cwd=project, env=env)
+    assert (project / ".aws-sam" / "build" / "Probe" / "bootstrap").is_file()
     assert [file.name for file in theirs.iterdir()] == ["theirs.toml"]
 
 
