@@ -30,7 +30,7 @@ def cloud():
     with deployed.cloud() as cloud:
         cloud.outputs = cloud.workstation(WORK, DeployAccountIds=f"{NAMED},{ALSO_NAMED}")
         for account in (NAMED, ALSO_NAMED, OTHER):
-            cloud.bootstrap(account, WORK, cloud.outputs["RoleArn"])
+            cloud.bootstrap_with(account, {"DeployerAccountId": WORK, "DeployerArns": cloud.outputs["RoleArn"]})
         yield cloud
 
 

@@ -272,8 +272,8 @@ def test_make_starts_whatever_is_set_for_python(tmp_path, variables):
 
 
 def test_make_takes_its_variables_from_its_command_line_only():
-    exported = {"ENV": "/home/me/.shrc", "PORT": "8080", "PROFILE": "theirs", "ROLE": "theirs", "USER": "theirs"}
-    for target in ("up", "deploy", "doctor", "prepare", "redrive"):
+    exported = dict.fromkeys(("ENV", "PROFILE", "ROLE", "USER"), "theirs") | {"PORT": "8080", "WRITE": "1"}
+    for target in ("up", "deploy", "doctor", "prepare", "redrive", "clean-start"):
         done = make("-n", target, **exported)
         assert done.stdout.rstrip().endswith(f"tools {target}"), done.stdout
     done = make("-n", "prepare", "USER=hana", "ENV=test", "PROFILE=me", **exported)
