@@ -19,6 +19,7 @@ from tools.ports import free_port
 
 TEMPLATE = ROOT / "template.yaml"
 BOOTSTRAP, BOOTSTRAP_STACK = ROOT / "bootstrap" / "deploy-role.yaml", "sekisho-deploy"
+WORKSTATION, WORKSTATION_STACK = ROOT / "bootstrap" / "workstation.yaml", "sekisho-workstation"
 CODE = "placeholder"
 
 # The accounts of samconfig.toml with every parameter that adds a policy, and accounts in which the other branch of a
@@ -126,6 +127,10 @@ class Deployed:
     def bootstrap_with(self, account, parameters):
         """Deploys the role for deployment with these parameters; returns the stack's outputs."""
         return self._create(account, BOOTSTRAP_STACK, parameters, TemplateBody=BOOTSTRAP.read_text())
+
+    def workstation(self, account, **parameters):
+        """Deploys the role of the instances from which people deploy; returns the stack's outputs."""
+        return self._create(account, WORKSTATION_STACK, parameters, TemplateBody=WORKSTATION.read_text())
 
     def _create(self, account, stack, parameters, **template):
         cloudformation = self.client(account, "cloudformation")

@@ -120,7 +120,17 @@ for account, (DEPLOY, CALLER) in DEPLOYED_BY.items():
     own_role = but("its own role", "NotItself", to=DEPLOY)
     deployers_role = but("the role of the deployers", "NotItself", to=CALLER)
     service_role = but("the service role", "NotItself", to=role(account, "service"))
-    may("manages a role", DEPLOY, called("iam", "AWS::IAM::Role"), ROLE, own_role, deployers_role, service_role)
+    workstation = but("the role of the instances that deploy", "NotItself", to=role(account, "workstation"))
+    may(
+        "manages a role",
+        DEPLOY,
+        called("iam", "AWS::IAM::Role"),
+        ROLE,
+        own_role,
+        deployers_role,
+        service_role,
+        workstation,
+    )
     for service in ("chatbot", "codebuild", "codepipeline", "lambda"):
         may(
             "passes a role",
