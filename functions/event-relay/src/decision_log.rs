@@ -80,7 +80,7 @@ impl DecisionLog {
         self.last_row_time.map_or(now, |last| now.max(last + Duration::from_millis(1)))
     }
 
-    /// Marks all decisions as stored, the latest of them in a row of this time.
+    /// Marks all decisions as stored. `row_time` is the time of the latest row.
     pub(crate) fn set_stored(&mut self, row_time: OffsetDateTime) {
         self.stored = self.decisions.len();
         self.last_row_time = Some(row_time);

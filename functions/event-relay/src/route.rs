@@ -9,7 +9,7 @@ use sekisho_domain::route::{PipelineName, Route, Routes};
 
 use crate::delivery::Delivery;
 
-/// The routes that match a reference, divided by whether the changed paths touch them. The changed paths come in pages.
+/// The routes that match a reference, divided into touched and undecided ones. The changed paths come in pages.
 #[derive(Debug, Clone)]
 pub(crate) struct TouchedRoutes<'r> {
     touched: Vec<&'r Route>,

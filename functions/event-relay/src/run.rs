@@ -40,8 +40,8 @@ impl<W: World> Run<'_, W> {
         self.invocation.time_left(self.now())
     }
 
-    /// Whether enough time is left to look at a reference and to offer a change. Otherwise an attempt to deliver the
-    /// change would be used up without an offer.
+    /// Whether enough time is left to examine a reference and to send a change. With less time, an attempt could be
+    /// used up although nothing was sent.
     pub(crate) fn has_time(&self) -> bool {
         self.time_left() > RESERVE + POLL_INTERVAL
     }
