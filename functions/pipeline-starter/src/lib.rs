@@ -7,14 +7,14 @@
 //!
 //! **Claims.** For each pipeline and reference, the ledger holds the newest sequence that the pipeline has received. An
 //! equal sequence is a `duplicate`, a smaller one is `stale`. Before a start, the function claims the row for the
-//! length of a lease. If an invocation crashes between claim and start, another one takes the start up again with the
-//! same client request token. If CodePipeline does not accept a start in time, the claim is given back. Lambda's retry,
-//! a newer change or the end of an execution of that pipeline takes it up again.
+//! length of a lease. If an invocation crashes between claim and start, another one repeats the start with the same
+//! client request token. If CodePipeline does not accept a start in time, the claim is given back. Lambda's retry, a
+//! newer change or the end of an execution of that pipeline then claims the row again.
 //!
 //! | input | action |
 //! | --- | --- |
 //! | `Source Change` from the repository account | start the pipelines |
-//! | `CodePipeline Pipeline Execution State Change` of this account | send a notice about a failure; start waiting changes |
+//! | `CodePipeline Pipeline Execution State Change` of this account | send a failure notice; start waiting changes |
 //! | `{"action":"explain","event":{…}}` | explain what would happen and why; nothing is written or started |
 //!
 //! The function returns `{"decisions":[…]}` with the outcomes `started`, `duplicate`, `stale`, `filtered`, `ignored`,

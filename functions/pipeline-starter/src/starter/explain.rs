@@ -1,4 +1,4 @@
-//! Explains what an event would lead to. Prints the plans that the real path carries out; writes and starts nothing.
+//! Explains what an event would lead to. Returns the plans that the real path carries out; writes and starts nothing.
 
 use sekisho_domain::change::SourceChange;
 use sekisho_domain::decision::{Decision, Decisions};
@@ -23,7 +23,7 @@ pub(crate) async fn explain<W: World>(
         Request::Refused(reason) => vec![about_payload(payload, Decision::new(Outcome::Refused, reason))],
         Request::Invalid(reason) => return Err(Error::InvalidRequest(reason)),
         Request::Explain(_) => {
-            let reason = "`event` is itself a request to explain: send the event alone";
+            let reason = "`event` is a request to explain: put the event itself into `event`";
             return Err(Error::InvalidRequest(reason.to_owned()));
         }
     };
