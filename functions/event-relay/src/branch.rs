@@ -29,7 +29,7 @@ pub fn key(repository: &RepositoryArn, git_ref: &GitRef) -> Key {
     Key { pk: partition(repository), sk: git_ref.to_string() }
 }
 
-/// The ledger's partition with the rows of all references of a repository.
+/// The ledger's partition that has the rows of all references in a repository.
 pub(crate) fn partition(repository: &RepositoryArn) -> String {
     format!("branch#{repository}")
 }
@@ -55,7 +55,7 @@ pub struct BranchRow {
     pub untouched: Option<Untouched>,
 }
 
-/// A head that touched no path of its routes.
+/// A head that touched no routed path.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Untouched {
     /// The head.
@@ -113,7 +113,8 @@ impl BranchRow {
         self.pending.as_ref().map_or(self.sequence, |pending| pending.change.sequence)
     }
 
-    /// The row with `change` pending, leased from `now`. `at` is when a tag's event happened, in epoch milliseconds.
+    /// The row with `change` as the pending change, leased from `now`. `at` is when a tag's event happened, in epoch
+    /// milliseconds.
     #[must_use]
     pub fn with_pending(
         &self,
@@ -230,7 +231,8 @@ mod tests {
         assert!(!is_leased(&row, NOW - Duration::from_hours(24)));
     }
 
-    /// Three events within half a minute once used up all attempts while a bus was briefly unavailable.
+    /// In an earlier version, three events within half a minute used up all attempts while a bus was briefly
+    /// unavailable.
     #[test]
     fn the_last_attempt_is_the_third_and_minutes_after_the_first() {
         let mut row = pending_row();

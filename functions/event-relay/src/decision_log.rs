@@ -75,7 +75,8 @@ impl DecisionLog {
         self.decisions.get(self.stored..).unwrap_or_default()
     }
 
-    /// The time for the key of the next row. The key has milliseconds, so two rows of one invocation need different times.
+    /// The time for the key of the next row. The key has milliseconds, so two rows of one invocation need different
+    /// times.
     pub(crate) fn next_row_time(&self, now: OffsetDateTime) -> OffsetDateTime {
         self.last_row_time.map_or(now, |last| now.max(last + Duration::from_millis(1)))
     }

@@ -18,7 +18,7 @@ const MAX_BYTES: usize = 900_000;
 /// the event ids of a tag. This is enough for about 6,000 accounts.
 const MAX_ROW_BYTES: usize = 384_000;
 
-/// A target account and region, with the pipelines there that the change concerns.
+/// A target account and region, and the pipelines there that get the change.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Delivery {
     /// The account that owns the bus and the pipelines.

@@ -12,7 +12,7 @@ pub enum Error {
     /// The configuration or the environment is wrong.
     #[error(transparent)]
     Misconfigured(#[from] Misconfigured),
-    /// A person's request cannot be understood; the text says what to send instead.
+    /// A person's request cannot be understood; the message says what to send instead.
     #[error("{0}")]
     InvalidRequest(String),
     /// The ledger could not be read or written.

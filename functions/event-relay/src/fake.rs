@@ -51,7 +51,7 @@ pub struct FakeAccount {
     pub read_time: Cell<Duration>,
     /// How long each call to EventBridge and SQS takes.
     pub send_time: Cell<Duration>,
-    /// Each interruption happens during one read of a head, after the head was read.
+    /// Each interruption happens during one read of a head, between CodeCommit's read and its answer.
     pub interruptions: RefCell<VecDeque<Interruption>>,
     /// The calls to CodeCommit, EventBridge and SQS so far.
     pub calls: RefCell<Vec<String>>,

@@ -5,9 +5,10 @@
 //! the head gets the branch's next sequence and goes to every target. Late, repeated and lost events, several pushes
 //! within a second and force-pushes therefore all lead to the current head.
 //!
-//! **Two phases.** The ledger records a change as `pending` before the first bus receives it, and as `relayed` after
-//! each target's bus has accepted it or the dead-letter queue holds it with the reason. If an invocation crashes in
-//! between, Lambda's retry or the next reconcile finishes the change with the same sequence and id.
+//! **Two phases.** The ledger records a change as `pending` before the first bus receives it. It records the change as
+//! `relayed` when, for each target, the bus has accepted the change or the dead-letter queue holds it with the reason.
+//! If an invocation crashes in between, Lambda's retry or the next reconcile finishes the change with the same sequence
+//! and id.
 //!
 //! | input | effect |
 //! | --- | --- |

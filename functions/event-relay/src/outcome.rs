@@ -22,7 +22,7 @@ pub enum Outcome {
     Relayed,
     /// The head was relayed before.
     Duplicate,
-    /// No route matches, or the change touches no path of the routes.
+    /// No route matches, or the change touches no routed path.
     Filtered,
     /// The event needs no action.
     Ignored,

@@ -66,7 +66,7 @@ pub(crate) enum Missing {
 pub(crate) enum Plan {
     /// Another invocation holds the pending change. The claim is used if the lease ends before the other one finishes.
     Wait(Claim),
-    /// An invocation left a pending change unfinished: deliver it, then plan again.
+    /// Another invocation did not finish its pending change: deliver that change, then plan again.
     Finish(Claim),
     /// Relay the head.
     Relay(Claim),
@@ -79,7 +79,7 @@ pub(crate) enum Plan {
 /// The row to write before anything is sent. If the ledger has another revision by then, another invocation was faster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Claim {
-    /// The row with the change as pending under a new lease; without a pending change if nothing is to be delivered.
+    /// The row with the change as pending under a new lease. If nothing is to be delivered, no change is pending in it.
     pub(crate) row: BranchRow,
     /// The revision that the write replaces.
     pub(crate) replaces: Option<u64>,
@@ -87,7 +87,7 @@ pub(crate) struct Claim {
     pub(crate) dropped: Option<Dropped>,
 }
 
-/// Deliveries that a pending change was meant for and that no route leads to any more.
+/// Deliveries of a pending change that no route leads to any more.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Dropped {
     pub(crate) change: Change,
@@ -111,7 +111,7 @@ pub(crate) fn plan(facts: &Facts<'_>, now: OffsetDateTime) -> Result<Plan, Missi
     if !facts.has_route && facts.trigger != Trigger::Pending {
         return Ok(decided(hint, None, Outcome::Filtered, "no route matches this repository and reference"));
     }
-    // The row is read before the head: an old head can therefore not get a newer sequence.
+    // The row is read before the head, so that an old head cannot get a newer sequence.
     let Snapshot { row, revision } = facts.row.as_ref().ok_or(Missing::Row)?;
     if let Some(pending) = &row.pending {
         let claim = claim_pending(row, pending, *revision, facts.routes, now);
@@ -146,7 +146,7 @@ pub(crate) fn plan(facts: &Facts<'_>, now: OffsetDateTime) -> Result<Plan, Missi
     plan_for_paths(facts, head, now)
 }
 
-/// Decides about a head that was not relayed before: the changed paths choose the targets.
+/// Decides about a head that was not relayed before. The changed paths decide which targets get the head.
 fn plan_for_paths(facts: &Facts<'_>, head: &CommitId, now: OffsetDateTime) -> Result<Plan, Missing> {
     let hint = facts.hint;
     let Snapshot { row, revision } = facts.row.as_ref().ok_or(Missing::Row)?;

@@ -19,7 +19,7 @@ const FUNCTION: &str = "event-relay";
 /// Safety margin before Lambda's timeout. It is enough for a PutEvents call that has begun (three attempts of 5 s) and
 /// for the write of the row afterwards.
 pub(crate) const RESERVE: Duration = Duration::from_secs(20);
-/// The pause before a reference that another invocation holds is read again.
+/// The pause between two reads of a reference that another invocation holds.
 pub(crate) const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The context of one invocation.

@@ -146,8 +146,8 @@ fn missing_branches(
     })
 }
 
-/// Routes with a glob for the repository that match nothing: no repository matches, or no matching repository has a
-/// branch that the route names. It is no mistake if only some of the repositories lack a branch.
+/// Globs of routes that match nothing: no repository matches the glob, or no matching repository has a branch that the
+/// route names. It is no mistake if only some of the repositories lack a branch.
 pub(crate) fn unmatched_globs(routes: &Routes, found: &[Branches]) -> Vec<Decision<Outcome>> {
     let globs = routes.iter().filter(|route| route.repository().literal().is_none());
     globs.flat_map(|route| unmatched_by(route, found)).collect()

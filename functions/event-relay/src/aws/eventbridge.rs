@@ -53,7 +53,7 @@ impl Buses {
 
     /// Puts up to 10 entries and returns the result of each.
     ///
-    /// If EventBridge refuses the whole call permanently, each entry is put in a call of its own: a bus that does not
+    /// If EventBridge refuses the whole call permanently, each entry is put in its own call: a bus that does not
     /// exist or denies access must not keep the event from the other buses.
     pub async fn put_events(&self, region: &Region, entries: &[Entry]) -> Vec<EntryResult> {
         let client = self.client(region);

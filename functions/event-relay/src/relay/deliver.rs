@@ -36,7 +36,7 @@ pub(crate) async fn relay<W: World>(
     hint: &Hint,
     claim: &Claim,
 ) -> Result<Report, sekisho_ledger::Error> {
-    // Phase 1: the ledger has the pending change and the lease before the first bus receives anything.
+    // Phase 1: the ledger records the pending change and the lease before the first bus receives anything.
     let revision = run.write_row(&hint.repository, &hint.git_ref, &claim.row, claim.replaces).await?;
     let mut report = Report::default();
     if let Some(Dropped { change, deliveries }) = &claim.dropped {
@@ -45,7 +45,7 @@ pub(crate) async fn relay<W: World>(
     let Some(pending) = &claim.row.pending else { return Ok(report) };
     let (change, all) = (&pending.change, pending.deliveries.len());
 
-    // Every bus accepts the change, refuses it permanently, or must get it again later.
+    // Every bus accepts the change, refuses it permanently, or must receive it again later.
     let NotDelivered { mut refused, mut not_accepted, not_offered } = deliver(run, change, &pending.deliveries).await;
     if pending.is_last_attempt(run.now()) {
         refused.append(&mut not_accepted);
@@ -54,7 +54,7 @@ pub(crate) async fn relay<W: World>(
         return Ok(report.failed(error));
     }
 
-    // Phase 2: the ledger has the change as relayed, or the targets that do not have it yet.
+    // Phase 2: the ledger records the change as relayed, or the targets that do not have it yet.
     let was_offered = not_offered.len() < all;
     let reason = not_accepted.first().map_or(NOT_OFFERED, |first| first.reason.as_str()).to_owned();
     let left: Vec<Delivery> = not_accepted.into_iter().map(|one| one.delivery).chain(not_offered).collect();

@@ -33,8 +33,8 @@ pub(crate) async fn explain<W: World>(run: &Run<'_, W>, payload: &str) -> Result
     Ok(Decisions { decisions: vec![decision] })
 }
 
-/// Describes the plan for a reference. A pending change comes first; the next plan is made for the row that this change
-/// leaves behind.
+/// Describes the plan for a reference. If a change is pending, its plan comes first, and the next plan is made for the
+/// row as that change would leave it.
 async fn explain_change<W: World>(run: &Run<'_, W>, hint: &Hint) -> Result<Decision<Outcome>, Error> {
     let mut facts = Facts::new(run.routes, hint, Trigger::Event);
     let mut finished = None;

@@ -40,7 +40,7 @@ struct Reconcile<'r, W> {
     failures: Vec<Error>,
 }
 
-/// References and repositories that get no decision of their own.
+/// References and repositories that get no separate decision.
 #[derive(Debug, Default)]
 struct Counts {
     /// References whose head was relayed before, or touches no routed path.
@@ -77,7 +77,7 @@ impl<W: World> Reconcile<'_, W> {
         }
     }
 
-    /// The names that routes have, and the names of the repositories that their globs match.
+    /// The repository names in routes, and the names of the repositories that the routes' globs match.
     async fn routed_repositories(&mut self) -> Repositories {
         let routes = self.run.routes;
         let literal = routes.iter().filter_map(|route| route.repository().literal());

@@ -9,7 +9,7 @@ use crate::relay::examine;
 use crate::run::{POLL_INTERVAL, Run};
 use crate::world::World;
 
-/// If other invocations write the row first this many times, the reference counts as busy.
+/// After this many claims that failed because another invocation wrote the row first, the reference counts as busy.
 const MAX_CONFLICTS: usize = 20;
 
 /// Settles the reference of `hint`.

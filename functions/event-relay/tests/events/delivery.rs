@@ -53,7 +53,8 @@ async fn a_target_that_never_answers_does_not_keep_later_heads_from_the_others()
         "333333333333" => EntryResult::Retryable("dispatch failure".to_owned()),
         _ => EntryResult::Accepted,
     });
-    // After the first attempt and Lambda's two retries the queue has the change, and the branch continues.
+    // After the first attempt and Lambda's two retries, the queue has the change, and the branch can relay its next
+    // head.
     assert!(function.file("branch-updated").await.is_err());
     tokio::time::advance(Duration::from_mins(1)).await;
     assert!(function.file("branch-updated").await.is_err());

@@ -1,4 +1,4 @@
-//! A pending change: another invocation holds the lease, or crashed, or the routes were corrected meanwhile.
+//! A pending change whose invocation holds the lease or has crashed, or whose routes were corrected meanwhile.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The reconcile: every routed branch's head against the ledger.
+//! The reconcile: compares every routed branch's head with the ledger.
 
 use std::time::Duration;
 
@@ -107,8 +107,8 @@ async fn a_branch_that_fails_does_not_keep_others_from_being_relayed_and_fails_t
     assert_eq!(function.stored_decisions().len(), 1, "the decision about the other branch is stored");
 }
 
-/// In an earlier version, the branches were read one after the other, and the function's timeout came before the last
-/// ones.
+/// In an earlier version, the branches were read one after the other, and the last branches were never reached before
+/// the function's timeout.
 #[tokio::test(start_paused = true)]
 async fn a_thousand_branches_are_examined_in_time() {
     let function = Function::with(&CONFIG.replace(r#""main""#, r#""*""#));
@@ -158,7 +158,7 @@ async fn a_head_that_touches_no_path_is_compared_once() {
         let calls = function.calls();
         assert_eq!(calls.iter().filter(|call| call.starts_with("GetDifferences")).count(), compared, "{calls:?}");
     }
-    // After a change of the globs the head is compared again, with the commit that was relayed last.
+    // If the globs change, the head is compared again, with the commit that was relayed last.
     let mut function = function;
     let other = CONFIG
         .replace(r#"["main", "release/*"]"#, r#"["main"]"#)
