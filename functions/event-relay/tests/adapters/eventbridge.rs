@@ -57,7 +57,7 @@ async fn every_entry_has_its_own_result_in_a_call_that_succeeded() {
 }
 
 #[tokio::test]
-async fn few_errors_of_an_entry_are_retryable_and_all_others_are_permanent() {
+async fn only_throttling_and_internal_errors_of_an_entry_are_retried() {
     for (code, passes) in [
         ("InternalFailure", true),
         ("InternalException", true),

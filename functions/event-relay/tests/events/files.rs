@@ -67,7 +67,7 @@ const CASES: &[(&str, Expected, &[&str])] = &[
     ("pull-request-not-merged", Decided(&[Ignored], "has not been merged", &[]), &[]),
     ("pull-request-without-destination", Decided(&[Refused], "missing field `destinationReference`", &[]), &[]),
     ("redeliver",
-     Decided(&[Refused], "with this sequence", &[SHOP, MAIN, ("sequence", "1795312345678")]),
+     Decided(&[Refused], "no change of this reference", &[SHOP, MAIN, ("sequence", "1795312345678")]),
      &[]),
     ("redeliver-of-another-account", Decided(&[Refused], "444444444444", &[]), &[]),
     ("redeliver-to-no-route", Decided(&[Filtered], "no route leads to this target", &[SHOP, MAIN]), &[]),
