@@ -5,9 +5,9 @@
 The cloud is the emulator ministack, patched from outside by the modules of this package, which also stand in for the
 services that ministack lacks. docs/local-stack.md describes the patches, the stand-ins and their limits.
 
-There are two processes: this one watches, the other one serves. The emulator's functions are children of the server and
-would survive if it were killed. Therefore the server and its functions share one process group, and whichever of the
-two processes ends, however it ends, ends the whole group.
+There are two processes: this process watches, and the server serves. The emulator's functions are children of the
+server and would survive if the server were killed. Therefore the server and its functions share one process group. When
+one of the two processes ends, for whatever reason, the whole group ends.
 """
 
 import argparse
@@ -129,7 +129,7 @@ def answers(server: subprocess.Popen[bytes], port: int) -> bool:
 
 def environment(port: int, scratch: Path) -> dict[str, str]:
     """The environment of the server, which every function inherits."""
-    # A list of permitted names, because the caller's credentials must not become the emulator's root key.
+    # Only these variables are passed on, because the caller's credentials must not become the emulator's root key.
     kept = {
         name: value
         for name, value in os.environ.items()

@@ -1,6 +1,6 @@
 """CodeCommit over real git repositories, `<data>/repositories/<name>.git`, in one account and region.
 
-A push goes to the folder. The repository's post-receive hook notifies the local cloud, which puts CodeCommit's event on
+git pushes to the folder. The repository's post-receive hook notifies the local cloud, which puts CodeCommit's event on
 the account's default bus. As on AWS, the event is best effort: while the cloud is down, a push succeeds without an
 event.
 """
@@ -47,7 +47,7 @@ _place = _Place()
 
 
 def install(folder: pathlib.Path, account: str, region: str, port: int) -> None:
-    """Adds the service and the resource type. `port` is the local cloud's, which the hooks call."""
+    """Adds the service and the resource type. The hooks call the local cloud at `port`."""
     _place.folder, _place.account, _place.region, _place.port = folder, account, region, port
     for repository in folder.glob("*.git"):
         _write_hook(repository)
@@ -307,13 +307,13 @@ def _commit(name: str, specifier: str) -> str:
 
 
 def _git(name: str, *arguments: str) -> str | None:
-    """What git prints; None if git fails."""
+    """The output of git; None if git fails."""
     done = subprocess.run(["git", "-C", path_of(name), *arguments], capture_output=True, text=True, check=False)
     return done.stdout if done.returncode == 0 else None
 
 
 def _must_git(name: str, *arguments: str) -> str:
-    """What git prints, for a command that succeeds in every repository."""
+    """The output of a git command that succeeds in every repository."""
     printed = _git(name, *arguments)
     assert printed is not None, f"git {arguments[0]} failed in {name}"
     return printed

@@ -27,7 +27,7 @@ def check_config_command(config: str) -> list[Word]:
 
 
 def build() -> None:
-    """Builds whatever has changed to `.aws-sam/build/<LogicalId>/bootstrap`."""
+    """Builds the functions that have changed, as `.aws-sam/build/<LogicalId>/bootstrap`."""
     check = check_config_command(os.path.relpath(CONFIG, ROOT))
     run("Checking the configuration", check, LOCAL / "logs" / "config.log", cwd=ROOT, env=environment(), hint=HINT)
     command: Sequence[Word] = [tool("sam"), "build", "--parameter-overrides", f"Architecture={ARCHITECTURE}"]
@@ -35,4 +35,4 @@ def build() -> None:
         run("Building the functions", command, LOCAL / "logs" / "build.log", cwd=ROOT, env=environment(), hint=HINT)
         absent = [name for name in FUNCTIONS if not (BUILD / name / "bootstrap").is_file()]
     if absent:
-        raise Failure(f"sam build succeeded but left no bootstrap of {', '.join(absent)} in {BUILD}: see template.yaml")
+        raise Failure(f"sam build succeeded without a bootstrap for {', '.join(absent)} in {BUILD}: see template.yaml")
