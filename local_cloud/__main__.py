@@ -129,7 +129,7 @@ def answers(server: subprocess.Popen[bytes], port: int) -> bool:
 
 def environment(port: int, scratch: Path) -> dict[str, str]:
     """The environment of the server, which every function inherits."""
-    # Only these variables are passed on, because the caller's credentials must not become the emulator's root key.
+    # A list of permitted names, because the caller's credentials must not become the emulator's root key.
     kept = {
         name: value
         for name, value in os.environ.items()

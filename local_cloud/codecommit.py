@@ -307,7 +307,7 @@ def _commit(name: str, specifier: str) -> str:
 
 
 def _git(name: str, *arguments: str) -> str | None:
-    """The output of git; None if git fails."""
+    """What git prints; None if git fails."""
     done = subprocess.run(["git", "-C", path_of(name), *arguments], capture_output=True, text=True, check=False)
     return done.stdout if done.returncode == 0 else None
 

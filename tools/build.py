@@ -27,7 +27,7 @@ def check_config_command(config: str) -> list[Word]:
 
 
 def build() -> None:
-    """Builds the functions that have changed, as `.aws-sam/build/<LogicalId>/bootstrap`."""
+    """Builds whatever has changed to `.aws-sam/build/<LogicalId>/bootstrap`."""
     check = check_config_command(os.path.relpath(CONFIG, ROOT))
     run("Checking the configuration", check, LOCAL / "logs" / "config.log", cwd=ROOT, env=environment(), hint=HINT)
     command: Sequence[Word] = [tool("sam"), "build", "--parameter-overrides", f"Architecture={ARCHITECTURE}"]

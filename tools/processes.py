@@ -116,6 +116,6 @@ def started_at(pid: int) -> int | None:
 
 
 def clean_environment(**extra: str) -> dict[str, str]:
-    """This process's environment without AWS settings, so that a local command never reaches a real account."""
+    """The environment without the reader's own AWS settings: a local command must never reach a real account."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     return {**kept, **extra}
