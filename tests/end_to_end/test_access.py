@@ -293,7 +293,7 @@ def notice_of(stack):
             notices.extend(json.loads(json.loads(one["Body"])["Message"]) for one in found)
             return [one for one in notices if all(word in one["content"]["title"] for word in words)]
 
-        one = eventually(f"a notice of {' '.join(words)} comes", probe, 30)[0]
+        one = eventually(f"a notice titled {' '.join(words)} arrives", probe, 30)[0]
         notices.remove(one)
         return one
 

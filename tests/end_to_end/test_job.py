@@ -136,7 +136,7 @@ def test_the_next_push_updates_the_application(stack, clone, commit):
 
 
 @pytest.mark.usefixtures("commit")
-def test_accounts_a_version_apart_go_on_working(stack):
+def test_accounts_with_different_versions_keep_working(stack):
     """The starter ignores fields that only a newer relay knows, and refuses an event of another version."""
     newest = decisions(stack, "repository", "event-relay", "relayed")[-1]["commit"]
     (decision,) = job.repeat_relayed_event(stack, "test", newest, later=1, priority="high")["decisions"]

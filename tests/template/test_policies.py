@@ -22,7 +22,7 @@ ANY_RESOURCE = {
     "UseHere",
     "PutSource",
 }
-# parliament's findings that are intended: the kind of policy, the finding, and a part of its text.
+# Intended findings of the linter parliament: the kind of policy, the finding, and a part of its text.
 MEANT = [
     ("trust", "MALFORMED", "neither Resource nor NotResource"),  # a trust policy has neither
     ("key", "RESOURCE_STAR", ""),  # in a key's own policy, * means the key
@@ -96,7 +96,7 @@ def test_another_account_is_limited_to_one_role(accounts):
 
 
 def test_a_principal_of_everybody_is_only_denied(accounts):
-    """Except the pipeline roles of an organizational unit, in the account that names one."""
+    """The exceptions are the pipeline roles of an organizational unit, in an account that names one."""
     everybody = ("*", {"AWS": "*"})
     unit = [
         (account, policy.kind, statement["Condition"])
@@ -117,7 +117,7 @@ def test_a_principal_of_everybody_is_only_denied(accounts):
 
 
 def test_services_are_limited_to_this_account(accounts):
-    """Except Lambda, which sets no source when it assumes a role. EventBridge's rule has the account in its ARN."""
+    """Lambda is an exception: it sets no source when it assumes a role. For EventBridge, the rule's ARN has the account."""
     for account, policy in every(accounts):
         for statement in policy.statements:
             services = (
@@ -190,7 +190,7 @@ def too_large(found):
     return {where: size for where, size in sizes.items() if size > LIMITS[where[0]]}
 
 
-# For each list, the duty, entries that are as short as possible, and their highest number.
+# For each list parameter: the duty that needs it, the shortest possible entries, and how many of them are allowed.
 LISTS = {
     "PipelineAccountIds": ("HostsRepositories", [f"{number:012}" for number in range(56)], 55),
     "AssumableRoleArns": (

@@ -117,7 +117,7 @@ def test_deleting_the_stack_keeps_ledger_and_artifacts(cloud):
     key_arn = cloud.deploy(account, {"HostsPipelines": "true", "ArtifactWrites": "repair"})["ArtifactKeyArn"]
     s3, cloudformation, dynamodb = (cloud.client(account, service) for service in ("s3", "cloudformation", "dynamodb"))
     bucket = f"sekisho-artifacts-{account}-{deployed.REGION}"
-    # Encrypted with S3's own key, because an administrator may not use the artifact key.
+    # The object is under S3's own key, because an administrator may not use the artifact key.
     s3.put_object(Bucket=bucket, Key="shop/Source/one", Body=b"an artifact", ServerSideEncryption="AES256")
     row = {"pk": {"S": "decision#pipeline-starter#2026-11-21"}, "sk": {"S": "one"}}
     dynamodb.put_item(TableName="sekisho-ledger", Item=row)
