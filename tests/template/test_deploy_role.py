@@ -16,7 +16,7 @@ from tests.template.test_template import lint
 MEANT = [
     ("INVALID_ARN", "aws:transform/Serverless-2016-10-31"),  # the transform belongs to AWS
     ("RESOURCE_POLICY_PRIVILEGE_ESCALATION", "sekisho-artifacts-"),  # the deployer writes the bucket's policy
-    # AWS has resource types for these actions that the linter parliament does not know: topic, table, channel.
+    # AWS has a resource for these actions, which parliament does not know: the topic, the table, the channel.
     ("RESOURCE_MISMATCH", "sns:Unsubscribe"),
     ("RESOURCE_MISMATCH", "dynamodb:GetResourcePolicy"),
     ("RESOURCE_MISMATCH", "chatbot:TagResource"),
