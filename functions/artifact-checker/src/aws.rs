@@ -10,9 +10,9 @@ use aws_sdk_s3::config::ResponseChecksumValidation;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use sekisho_lambda::Topic;
 use sekisho_lambda::aws::{Later, SdkConfig, later};
 use sekisho_lambda::service_error::{Kind, ServiceError};
-use sekisho_lambda::topic::Topic;
 
 /// The clients of all services.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! Why an invocation fails, and the stable error type of each failure.
 
 use sekisho_domain::config::Misconfigured;
-use sekisho_lambda::service_error::ServiceError;
+use sekisho_lambda::ServiceError;
 use sekisho_lambda::{ErrorType, Failure};
 
 /// Why an invocation failed.

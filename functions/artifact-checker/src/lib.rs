@@ -27,7 +27,6 @@ mod claim;
 mod error;
 mod key;
 mod limit;
-mod log_line;
 mod notice;
 mod object;
 mod open_pages;

@@ -1,6 +1,6 @@
 //! The verdict on an object: what the answers of S3 and KMS mean.
 
-use sekisho_lambda::service_error::ServiceError;
+use sekisho_lambda::ServiceError;
 
 use crate::key::{KeyArn, KeyStatus, account_in_name};
 use crate::object::Encryption;

@@ -53,7 +53,7 @@ pub enum Error {
         repository: RepositoryArn,
     },
     /// A reconcile could not look at some references.
-    #[error("{count} of the routed references could not be reconciled")]
+    #[error("{count} of the routed references could not be reconciled, the first: {first}")]
     Reconcile {
         /// Number of failures.
         count: usize,

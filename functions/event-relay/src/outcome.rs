@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use sekisho_domain::change::Change;
 use sekisho_domain::decision::Decision;
 use sekisho_domain::route::PipelineName;
-use sekisho_lambda::event::fields_of;
+use sekisho_lambda::event;
 use sekisho_lambda::failure::chain;
 use serde::Serialize;
 
@@ -59,7 +59,7 @@ pub(crate) fn about_payload(payload: &str, decision: Decision<Outcome>) -> Decis
         ("repository", "/detail/repositoryName"),
         ("ref", "/detail/referenceFullName"),
     ];
-    fields_of(payload, &FIELDS).into_iter().fold(decision, |decision, (name, value)| decision.about(name, value))
+    event::about_payload(payload, &FIELDS, decision)
 }
 
 /// A failure that no retry cures.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::delivery::{Delivery, Undelivered};
 use crate::outcome::{Outcome, about_change};
-use crate::plan::{Missing, Snapshot};
+use crate::plan::Snapshot;
 use crate::route::unrouted;
 
 /// A message in the dead-letter queue. Invoking the function with the message sends the change again.
@@ -45,32 +45,29 @@ pub(crate) enum RedeliveryPlan {
     Decide(Decision<Outcome>),
 }
 
-/// Decides what to do about a message of the dead-letter queue. `row` is the row of the change's reference, once it was
-/// read.
-///
-/// # Errors
-/// The row is missing: read it and plan again.
+/// Decides what to do about a message of the dead-letter queue. `row` is the row of the change's reference, or `None` if
+/// it has not been read yet. Returns `None` if the decision needs the row.
 pub(crate) fn plan_redelivery(
     redelivery: &Redelivery,
     account: &AccountId,
     routes: &Routes,
     row: Option<&Snapshot>,
-) -> Result<RedeliveryPlan, Missing> {
+) -> Option<RedeliveryPlan> {
     let (change, delivery) = (&redelivery.change, &redelivery.delivery);
     if change.repository.account() != account.as_str() {
         let reason =
             format!("the change belongs to {}: only changes of account {account} are relayed", change.repository);
-        return Ok(RedeliveryPlan::Decide(Decision::new(Outcome::Refused, reason)));
+        return Some(RedeliveryPlan::Decide(Decision::new(Outcome::Refused, reason)));
     }
     if unrouted(routes, change, delivery).is_some_and(|gone| gone.pipelines.len() == delivery.pipelines.len()) {
         let reason = "no route leads to this target, or no longer leads there";
-        return Ok(RedeliveryPlan::Decide(about_change(change, Decision::new(Outcome::Filtered, reason))));
+        return Some(RedeliveryPlan::Decide(about_change(change, Decision::new(Outcome::Filtered, reason))));
     }
-    let Snapshot { row, revision } = row.ok_or(Missing::Row)?;
+    let Snapshot { row, revision } = row?;
     // A larger sequence would make every later change look stale to the receiver.
     if revision.is_none() || change.sequence > row.newest_sequence() {
         let reason = "no change of this reference has this sequence: push again instead";
-        return Ok(RedeliveryPlan::Decide(about_change(change, Decision::new(Outcome::Refused, reason))));
+        return Some(RedeliveryPlan::Decide(about_change(change, Decision::new(Outcome::Refused, reason))));
     }
-    Ok(RedeliveryPlan::Deliver)
+    Some(RedeliveryPlan::Deliver)
 }

@@ -3,7 +3,7 @@
 use sekisho_domain::change::{GitRef, RefKind, RepositoryArn};
 use sekisho_domain::timestamp::epoch_millis;
 use sekisho_lambda::Invocation;
-use sekisho_lambda::event::{Action, Envelope, SCHEDULE_SOURCE, short};
+use sekisho_lambda::event::{Action, EXPLAIN_WITHOUT_EVENT, Envelope, SCHEDULE_SOURCE, short};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -98,9 +98,7 @@ pub(crate) fn read(payload: &str, own: &Invocation) -> Request {
 fn request(payload: &str, action: Action) -> Request {
     match (action.action.as_str(), action.event) {
         ("explain", Some(event)) => Request::Explain(event),
-        ("explain", None) => Request::Invalid(
-            "`event` is missing: send {\"action\":\"explain\",\"event\":{…}} with the event to explain".to_owned(),
-        ),
+        ("explain", None) => Request::Invalid(EXPLAIN_WITHOUT_EVENT.to_owned()),
         ("redeliver", _) => match serde_json::from_str::<Redelivery>(payload) {
             Ok(redelivery) if redelivery.change.kind != redelivery.change.git_ref.kind() => Request::Invalid(
                 "not a message of the dead-letter queue: change.kind does not match change.ref".to_owned(),

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use aws_sdk_codepipeline::Client;
 use aws_sdk_codepipeline::types::{ActionExecutionDetail, ArtifactStore as StoreDeclaration};
 use futures_util::{StreamExt, TryStreamExt, stream};
-use sekisho_lambda::service_error::ServiceError;
+use sekisho_lambda::ServiceError;
 use tokio::sync::OnceCell;
 
 use crate::aws::service_error;

@@ -6,8 +6,8 @@ use std::rc::Rc;
 
 use aws_sdk_kms::Client;
 use aws_sdk_kms::types::KeyState;
+use sekisho_lambda::ServiceError;
 use sekisho_lambda::aws::Later;
-use sekisho_lambda::service_error::ServiceError;
 use tokio::sync::OnceCell;
 
 use crate::aws::service_error;

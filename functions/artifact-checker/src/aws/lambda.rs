@@ -3,7 +3,7 @@
 use aws_sdk_lambda::Client;
 use aws_sdk_lambda::primitives::Blob;
 use aws_sdk_lambda::types::InvocationType;
-use sekisho_lambda::service_error::ServiceError;
+use sekisho_lambda::ServiceError;
 
 use crate::aws::service_error;
 

@@ -15,7 +15,7 @@ use aws_sdk_s3::types::{
     ArchiveStatus, ChecksumMode, ObjectEncryption, ObjectLockEventHold, ObjectLockLegalHoldStatus,
     ServerSideEncryption, SsekmsEncryption, StorageClass,
 };
-use sekisho_lambda::service_error::ServiceError;
+use sekisho_lambda::ServiceError;
 
 use crate::aws::service_error;
 use crate::key::KeyArn;

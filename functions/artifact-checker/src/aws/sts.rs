@@ -2,8 +2,8 @@
 
 use aws_sdk_s3::config::Credentials;
 use aws_sdk_sts::Client;
+use sekisho_lambda::ServiceError;
 use sekisho_lambda::aws::Later;
-use sekisho_lambda::service_error::ServiceError;
 
 use crate::aws::service_error;
 

@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use sekisho_domain::decision::Decision;
 use sekisho_lambda::Invocation;
+use sekisho_lambda::ServiceError;
 use sekisho_lambda::failure::chain;
-use sekisho_lambda::service_error::ServiceError;
 use sekisho_ledger::Store;
 use tracing::warn;
 

@@ -1,7 +1,7 @@
 //! Looks at one object without changing it: its encryption, its key, and whether a byte of it can be read.
 
 use futures_util::join;
-use sekisho_lambda::service_error::ServiceError;
+use sekisho_lambda::ServiceError;
 
 use crate::aws::kms::Keys;
 use crate::aws::s3::{Head, S3};

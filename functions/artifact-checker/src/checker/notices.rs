@@ -1,8 +1,8 @@
 //! Sends notices of findings, and leaves out findings of which a notice was sent a short time ago.
 
 use sekisho_domain::decision::Decision;
+use sekisho_lambda::ServiceError;
 use sekisho_lambda::failure::chain;
-use sekisho_lambda::service_error::ServiceError;
 use sekisho_ledger::{SentNotice, Store};
 use time::OffsetDateTime;
 use tracing::warn;

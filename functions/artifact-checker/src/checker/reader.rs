@@ -1,6 +1,6 @@
 //! The reader that proves that an object can be read.
 
-use sekisho_lambda::service_error::ServiceError;
+use sekisho_lambda::ServiceError;
 use sekisho_ledger::Store;
 
 use crate::aws::s3::S3;

@@ -5,7 +5,7 @@ use std::slice::from_ref;
 
 use sekisho_domain::decision::Decision;
 use sekisho_lambda::failure::chain;
-use sekisho_lambda::metrics;
+use sekisho_lambda::{metrics, telemetry};
 use sekisho_ledger::Store;
 use tracing::{error, info};
 
@@ -19,7 +19,6 @@ use crate::checker::reader::Reader;
 use crate::checker::walk::{Walk, WalkEnd};
 use crate::error::Error;
 use crate::key::KeyArn;
-use crate::log_line;
 use crate::outcome::Outcome;
 use crate::request::SweepRequest;
 use crate::right_key::{ArtifactStore, RightKey};
@@ -115,7 +114,7 @@ async fn finish<L: Store>(
     report: SweepReport,
     decisions: Vec<Decision<Outcome>>,
 ) -> Result<Answer, Error> {
-    info!(sweep.json = log_line::json(&report), "sweep");
+    info!(sweep.json = telemetry::json(&report), "sweep");
     let is_final = report.complete && !request.dry_run;
     let mut news = if is_final { notices::without_repeats(run, decisions).await } else { News::unfiltered(decisions) };
     let has_findings = news.decisions.iter().any(|decision| decision.outcome.is_finding());
@@ -148,7 +147,7 @@ async fn publish<L: Store>(
         !decision.concerns.contains_key("object") && !decision.concerns.contains_key("sweep")
     };
     for decision in news.decisions.iter().filter(is_about_bucket) {
-        log_line::decision(decision);
+        telemetry::decision(decision);
         *counts.entry(decision.outcome.name().to_owned()).or_default() += 1;
     }
     metrics::count(FUNCTION, &counts);

@@ -10,10 +10,13 @@ use futures_util::StreamExt;
 use futures_util::future::OptionFuture;
 use futures_util::stream::FuturesUnordered;
 use sekisho_domain::decision::Decision;
+use sekisho_lambda::ServiceError;
 use sekisho_lambda::failure::chain;
-use sekisho_lambda::service_error::ServiceError;
+use sekisho_lambda::telemetry;
 use sekisho_ledger::Store;
 use tokio::time::{Instant, interval, sleep};
+
+use tracing::info;
 
 use crate::aws::codepipeline::ArtifactWriters;
 use crate::aws::s3::{S3, list};
@@ -24,7 +27,6 @@ use crate::checker::sweep_state::{Take, TakenSweep, take};
 use crate::error::{CheckError, SweepError};
 use crate::key::KeyArn;
 use crate::limit::ConcurrencyLimit;
-use crate::log_line;
 use crate::object::{ListPage, ListPosition, ObjectId};
 use crate::open_pages::{OpenPages, WaitingObject};
 use crate::outcome::Outcome;
@@ -219,9 +221,10 @@ impl<L: Store> Walk<'_, L> {
         let decision = explained(result.decision, self.writers, self.right_key).await;
         if decision.outcome.is_finding() || decision.outcome == Outcome::Repaired {
             if self.request.dry_run {
-                log_line::planned(&decision);
+                // The alarm for findings counts the lines with the message `decision`, and a dry run raises no alarm.
+                info!(would.json = telemetry::json(&decision), "dry run");
             } else {
-                log_line::decision(&decision);
+                telemetry::decision(&decision);
             }
         }
         (page, CheckedObject { decision, ..result })

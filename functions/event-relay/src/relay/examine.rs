@@ -42,9 +42,8 @@ pub(crate) async fn redelivery<W: World>(run: &Run<'_, W>, redelivery: &Redelive
     let mut row = None;
     loop {
         match plan_redelivery(redelivery, &run.invocation.account, run.routes, row.as_ref()) {
-            Ok(plan) => return Ok(plan),
-            // A redelivery depends on no other fact than the row.
-            Err(_) => row = Some(run.read_row(&redelivery.change.repository, &redelivery.change.git_ref).await?),
+            Some(plan) => return Ok(plan),
+            None => row = Some(run.read_row(&redelivery.change.repository, &redelivery.change.git_ref).await?),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use sekisho_domain::decision::{Decision, Decisions};
 use sekisho_domain::route::PipelineName;
+use sekisho_lambda::event::EXPLAIN_OF_EXPLAIN;
 
 use crate::branch::{BranchRow, Pending};
 use crate::delivery::Delivery;
@@ -25,10 +26,7 @@ pub(crate) async fn explain<W: World>(run: &Run<'_, W>, payload: &str) -> Result
         Request::Ignored(reason) => about_payload(payload, Decision::new(Outcome::Ignored, reason)),
         Request::Refused(reason) => about_payload(payload, Decision::new(Outcome::Refused, reason)),
         Request::Invalid(reason) => return Err(Error::InvalidRequest(reason)),
-        Request::Explain(_) => {
-            let reason = "`event` is itself a request to explain: send only the event in `event`";
-            return Err(Error::InvalidRequest(reason.to_owned()));
-        }
+        Request::Explain(_) => return Err(Error::InvalidRequest(EXPLAIN_OF_EXPLAIN.to_owned())),
     };
     Ok(Decisions { decisions: vec![decision] })
 }

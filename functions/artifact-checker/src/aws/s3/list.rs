@@ -2,7 +2,7 @@
 
 use aws_sdk_s3::types::{EncodingType, ObjectVersion};
 use percent_encoding::percent_decode_str;
-use sekisho_lambda::service_error::ServiceError;
+use sekisho_lambda::ServiceError;
 
 use crate::aws::s3::S3;
 use crate::aws::service_error;
