@@ -117,7 +117,7 @@ def test_a_principal_of_everybody_is_only_denied(accounts):
 
 
 def test_services_are_limited_to_this_account(accounts):
-    """Lambda is an exception, because it sets no source when it assumes a role. EventBridge sets the rule's ARN only."""
+    """Lambda is an exception: it sets no source when it assumes a role. A rule's ARN contains the account."""
     for account, policy in every(accounts):
         for statement in policy.statements:
             services = (
