@@ -88,14 +88,14 @@ def test_the_short_form_of_a_role_of_identity_center_gets_its_path(cloud_of_all,
 
 
 def test_the_arn_of_a_session_is_refused_with_the_form_to_write(cloud_of_all):
-    """`aws sts get-caller-identity` shows it."""
+    """`aws sts get-caller-identity` shows an ARN of this form."""
     session = "arn:aws:sts::111111111111:assumed-role/AWSReservedSSO_Admin_0a/hana"
     with pytest.raises(botocore.exceptions.ClientError, match="write arn:aws:iam::111111111111:role/NAME"):
         cloud_of_all.bootstrap_with("799999999999", {"DeployerAccountId": "111111111111", "DeployerArns": session})
 
 
-# Whoever changes the role raises Version in the template, and writes the new digest here. The digest leaves out what
-# needs no version: descriptions of parameters, comments, outputs.
+# If you change the role, raise Version in the template and write the new digest here. The digest leaves out the parts
+# that need no version: descriptions of parameters, comments, outputs.
 VERSION, DIGEST = "2", "2f70daab5fd47713"
 
 

@@ -87,7 +87,7 @@ def asked_by_sam(file):
 
 
 @pytest.mark.parametrize("value", TRUTHS)
-def test_confirm_changeset_means_what_sam_takes_it_to_mean(samconfig, monkeypatch, tmp_path, value):
+def test_confirm_changeset_is_read_as_sam_reads_it(samconfig, monkeypatch, tmp_path, value):
     (tmp_path / "aws").write_text("[profile test]\nregion = ap-northeast-1\n")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "aws"))
     monkeypatch.setenv("SAM_CLI_TELEMETRY", "0")
