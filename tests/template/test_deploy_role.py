@@ -94,8 +94,8 @@ def test_the_arn_of_a_session_is_refused_with_the_form_to_write(cloud_of_all):
         cloud_of_all.bootstrap_with("799999999999", {"DeployerAccountId": "111111111111", "DeployerArns": session})
 
 
-# If you change the role, raise Version in the template and write the new digest here. The digest leaves out the parts
-# that need no version: descriptions of parameters, comments, outputs.
+# Whoever changes the role raises Version in the template, and writes the new digest here. The digest leaves out what
+# needs no version: descriptions of parameters, comments, outputs.
 VERSION, DIGEST = "2", "2f70daab5fd47713"
 
 
