@@ -117,7 +117,7 @@ def _is_current(folder: Path, stamp: str) -> bool:
 
 
 def set_up() -> None:
-    """Checks the machine, and installs what is missing of the pinned packages into `.venv` and `node_modules`."""
+    """Checks the machine, and installs the pinned packages that are missing into `.venv` and `node_modules`."""
     problems = missing()
     if not problems and ARCHITECTURE and not has_rust_target(target := RUST_TARGETS[ARCHITECTURE]):
         problems = [f"Rust can't build for {target}: rustup target add {target}"]

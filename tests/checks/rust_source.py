@@ -29,7 +29,7 @@ DEFINITION = re.compile(r"\b(?:struct|enum|union|type|trait|const|static|fn|macr
 
 
 def code_of(text: str, *, keep_strings: bool = False) -> str:
-    """The text with blanks in place of comments and, unless they are kept, of literals. Line breaks stay."""
+    """The text, with blanks in place of comments. Literals become blanks, too, unless kept. Line breaks stay."""
     parts, end = [], 0
     while found := TOKENS.search(text, end):
         start, stop = found.span()
@@ -313,7 +313,7 @@ def _split(text: str) -> Iterator[str]:
 
 
 def _without_generics(head: str) -> str:
-    """The head of an impl without what is between < and >."""
+    """The head of an impl, without the text between < and >."""
     depth, kept = 0, []
     for place, one in enumerate(head):
         if one == "<":

@@ -317,7 +317,7 @@ def value_at(notice, path):
 
 
 def buttons(notice):
-    """The buttons that Chatbot shows below a notice, by the template's custom actions: text and command's payload."""
+    """The buttons that Chatbot shows below a notice, from the template's custom actions: each text and its payload."""
     found = {}
     for one in deployed.source()["Resources"].values():
         if one["Type"] != "AWS::Chatbot::CustomAction":

@@ -214,7 +214,7 @@ def test_access_for_a_minute_ends_by_the_policy_alone(stack):
     while datetime.now(UTC) <= end:
         time.sleep(0.2)
     assert error_code(lambda: job.list_functions_as_person(stack)) in DENIED
-    # The policy is unchanged: its own dates ended the access.
+    # The policy is unchanged: the dates in the policy ended the access.
     assert iam.get_user_policy(UserName=PERSON, PolicyName="sekisho-admin")["PolicyDocument"] == policy
     assert len(decisions(stack, "production", "temp-access")) == ran
 

@@ -115,7 +115,7 @@ ELSE = {
 
 
 def nearby(who, action, to, beyond):
-    """The requests nearest to one that one of our roles, or a service, may make."""
+    """The requests that differ least from an allowed request of one of our roles or of a service."""
     ours = re.match(r"arn:aws:iam::([1-6])\1{11}:role/sekisho-", who)
     if to is None or not (ours or not who.startswith("arn:")):
         return

@@ -152,7 +152,7 @@ def _placeholder():
 
 @contextmanager
 def cloud():
-    """A local cloud of its own, which ends with the context."""
+    """A separate local cloud, which ends with the context."""
     port = free_port()
     with tempfile.TemporaryDirectory() as data:
         process = start(Path(data), port)

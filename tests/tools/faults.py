@@ -204,7 +204,7 @@ def key_admits_another_account(principal: str) -> Fault:
 
 
 def other_config(function: str, account: str, change: Callable[[str], str]) -> Fault:
-    """The function's layer has another sekisho.toml than the local one."""
+    """The sekisho.toml in the function's layer differs from the local one."""
 
     def fault(cloud: Deployed) -> Undo:
         functions = cloud.client(account, "lambda")

@@ -81,7 +81,7 @@ TRUTHS = ["true", "false", '"true"', '"Yes"', '"on"', '" t "', '"1"', "1", "0", 
 
 
 def asked_by_sam(file):
-    """Whether sam itself would ask, by its own command line."""
+    """Whether sam itself would ask, according to its command line."""
     arguments = ["--config-file", str(file), "--config-env", "test", "--template-file", str(ROOT / "template.yaml")]
     return sam_deploy.make_context("deploy", arguments).params["confirm_changeset"]
 

@@ -339,7 +339,7 @@ def test_a_failed_first_deployment_is_refused_with_the_command_that_removes_it(e
 
 
 def test_credentials_that_may_read_nothing_do_not_block(empty, place, capsys):
-    """Only what is known to be wrong blocks."""
+    """Only a known problem blocks a deployment."""
     iam = empty.client(P, "iam")
     iam.create_user(UserName="nobody")
     key = iam.create_access_key(UserName="nobody")["AccessKey"]

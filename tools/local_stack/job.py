@@ -182,6 +182,6 @@ def wait_for_repair(stack: Stack, profile: str, key: str) -> tuple[Row, bytes]:
 
 
 def list_functions_as_person(stack: Stack) -> list[Row]:
-    """What the person wants to do in production: list its functions."""
+    """Lists the functions in production, as the person wants to."""
     functions: list[Row] = stack.client(PERSON, "lambda").list_functions()["Functions"]
     return functions

@@ -52,7 +52,7 @@ class Stack:
         self._sessions: dict[str, boto3.Session] = {}
 
     def client(self, profile: str, service: str) -> Any:
-        """A client with the settings that anybody gets from the profile alone."""
+        """A client whose settings all come from the profile."""
         if profile not in self._sessions:
             session = botocore.session.Session(profile=profile)
             session.set_config_variable("config_file", str(self.places.config))
@@ -300,7 +300,7 @@ def _start(places: Places, port: int | None) -> tuple[Command, Stack]:
 
 @contextmanager
 def temporary_stack(folder: Path) -> Iterator[Stack]:
-    """A whole stack in a folder of its own. The cloud always ends. After a failure, the files with its logs stay."""
+    """A whole stack in a separate folder. The cloud always ends. After a failure, the files with its logs stay."""
     folder.mkdir(parents=True, exist_ok=True)
     places = Places(folder)
     with locked(folder, f"Another run uses {folder}: wait until it has ended."):

@@ -1,4 +1,4 @@
-"""The hops of the delivery path, in the order in which a change takes them. Each hop is checked on what is deployed."""
+"""The hops of the delivery path, in the order in which a change takes them. Each check reads the deployed resources."""
 
 import json
 from collections.abc import Callable
