@@ -26,7 +26,7 @@ NO_COMMIT = "0" * 40
 COMMIT_ID = re.compile(r"[0-9a-f]{40}")
 REPOSITORY_NAME = re.compile(r"[\w.-]{1,100}", re.ASCII)
 
-# The hook runs in the shell of whoever pushes: it ignores that shell's settings of Python and of proxies.
+# The hook runs in the shell of the person who pushes, and ignores that shell's settings for Python and proxies.
 HOOK = """import sys, urllib.request
 url = "http://127.0.0.1:{port}/_local-cloud/push/{name}"
 try:
@@ -130,7 +130,7 @@ PATHS = {"push": _pushed}
 def _write_hook(repository: pathlib.Path) -> None:
     hook = repository / "hooks" / "post-receive"
     program = HOOK.format(port=_place.port, name=repository.name.removesuffix(".git"))
-    # Run by a shell, because the path of an interpreter after #! can't contain spaces.
+    # A shell runs the interpreter, because a path after #! can't contain spaces.
     hook.write_text(f"#!/bin/sh\nexec {shlex.quote(sys.executable)} -I -c {shlex.quote(program)}\n")
     hook.chmod(0o755)
 
@@ -145,7 +145,7 @@ def _create_repository(request: Json) -> Json:
     if path_of(name).exists():
         raise Refused("RepositoryNameExistsException", f"Repository named {name} already exists")
     _run_git(name, "init", "--quiet", "--bare", "--initial-branch=main")
-    # Whoever pushes may have set core.hooksPath for all repositories. The hook must run all the same.
+    # The person who pushes may have set core.hooksPath for all repositories. This hook must run anyway.
     _run_git(name, "config", "core.hooksPath", "hooks")
     (path_of(name) / "hooks").mkdir()
     _write_hook(path_of(name))

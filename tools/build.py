@@ -8,7 +8,7 @@ from tools.machine import locked
 from tools.processes import Word, run
 from tools.surroundings import clean_environment
 
-# The permission of everybody to read.
+# The mode bits that let everybody read a file.
 READABLE = 0o444
 HINT = (
     "Correct what the lines above name, then run this again. "
@@ -42,7 +42,7 @@ def make_layer_readable() -> None:
 
 def sam_build_command() -> list[Word]:
     """The command that builds the functions for this machine."""
-    # No environment of samconfig.toml has this name, so `default`, which may be meant for sam by hand, has no effect.
+    # No environment of samconfig.toml has the name `local`, so the settings under `default` have no effect.
     return [tool("sam"), "build", "--config-env", "local", "--parameter-overrides", f"Architecture={ARCHITECTURE}"]
 
 

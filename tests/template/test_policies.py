@@ -42,7 +42,7 @@ MEANT = [
     ("managed", "RESOURCE_STAR", "cloudwatch:DescribeAlarms"),  # the graph of any alarm, in chat
     ("bucket", "MISMATCHED_TYPE_BUT_USABLE", "StringNotEquals"),  # the header is compared as it was sent
 ]
-# The reads that AWS names for alarms in chat.
+# The read permissions that AWS documents for alarms in chat.
 READS_IN_CHAT = {"cloudwatch:Describe*", "cloudwatch:Get*", "cloudwatch:List*"}
 MANAGED_POLICY_LIMIT, ROLE_INLINE_LIMIT, TRUST_LIMIT = 6144, 10240, 2048
 

@@ -252,7 +252,7 @@ def test_a_managed_pipeline_needs_an_account_that_hosts_repositories(cloud):
 @pytest.mark.parametrize("region", ["cn-north-1", "us-gov-west-1", "eusc-de-east-1"])
 @pytest.mark.parametrize("file", [deployed.TEMPLATE, deployed.BOOTSTRAP], ids=lambda file: file.name)
 def test_another_partition_is_refused(cloud, file, region):
-    """Not after half of the resources exist, when the first ARN of the partition aws fails."""
+    """Without this refusal, the first ARN of the partition aws would fail when half of the resources exist."""
     template = yaml_parse(file.read_text())
     body = {"Rules": template["Rules"], "Resources": {"Topic": {"Type": "AWS::SNS::Topic"}}}
     body["Parameters"] = {
@@ -267,7 +267,7 @@ def test_another_partition_is_refused(cloud, file, region):
 
 @pytest.mark.parametrize("file", [deployed.TEMPLATE, deployed.BOOTSTRAP], ids=lambda file: file.name)
 def test_every_region_of_another_partition_is_refused(file):
-    """By the regions that botocore lists. A region that AWS opens in another partition must be added to the rule."""
+    """botocore lists the regions. A new region of another partition must be added to the rule."""
     rules = yaml_parse(file.read_text())["Rules"]
     listed = rules["PartitionIsSupported"]["Assertions"][0]["Assert"]["Fn::Not"][0]["Fn::Contains"][0]
     session = botocore.session.get_session()
