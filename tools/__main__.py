@@ -30,7 +30,7 @@ LOCAL = {
     "test": ("tools.checks", "run_checks"),
     "bench": ("tools.bench.driver", "bench"),
 }
-# These commands act on real accounts and parse their arguments themselves.
+# These act on real accounts and read their own arguments.
 OPERATIONS = ("deploy", "doctor", "prepare", "redrive", "clean-start")
 
 
