@@ -1,4 +1,4 @@
-"""The hops of the delivery path, in the order in which a change takes them. Each hop is checked on what is deployed."""
+"""The hops of the delivery path, in the order in which a change takes them. Each check reads the deployed resources."""
 
 import json
 from collections.abc import Callable
@@ -19,7 +19,7 @@ READ_SOURCE = [
     "codecommit:GetCommit",
     "codecommit:GetUploadArchiveStatus",
 ]
-# CodePipeline sets an ACL on what it puts into another account's bucket, to give it to that account.
+# CodePipeline sets an ACL on each object in another account's bucket, to give the object to that account.
 PUT_ARTIFACT = ["s3:PutObject", "s3:PutObjectAcl"]
 START_PIPELINE = [
     "codepipeline:StartPipelineExecution",
