@@ -201,12 +201,14 @@ def bucket_admits_source(path: DeliveryPath) -> None:
     """Checks the source role's permission on the artifact bucket, and the bucket's policy."""
     resource = f"arn:aws:s3:::{path.bucket}/one"
     role = path.repositories.role(path.source_role)
-    path.need_permission(role, PUT_ARTIFACT, resource, f"write to {path.bucket}", path.name_pipelines)
+    owned = {"aws:ResourceAccount": path.pipelines.id}
+    path.need_permission(role, PUT_ARTIFACT, resource, f"write to {path.bucket}", path.name_pipelines, owned)
     try:
         document = json.loads(path.pipelines.client("s3").get_bucket_policy(Bucket=path.bucket)["Policy"])
     except ClientError as error:
         raise Broken(f"the policy of bucket {path.bucket} can't be read ({error})", path.pipelines.deploy) from None
-    context = {"s3:x-amz-server-side-encryption-aws-kms-key-id": path.key}
+    encryption = "s3:x-amz-server-side-encryption"
+    context = {encryption: "aws:kms", f"{encryption}-aws-kms-key-id": path.key}
     owner, fix = f"bucket {path.bucket}", path.name_repositories
     for action in PUT_ARTIFACT:
         path.need_admission(document, path.source_role, action, resource, owner, fix, context)
