@@ -30,7 +30,7 @@ LOCAL = {
     "bench": ("tools.bench.driver", "bench"),
 }
 # These act on real accounts and read their own arguments.
-OPERATIONS = ("deploy", "doctor", "prepare", "redrive")
+OPERATIONS = ("deploy", "doctor", "prepare", "redrive", "smoke", "validate")
 
 
 def parser() -> argparse.ArgumentParser:

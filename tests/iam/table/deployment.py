@@ -227,7 +227,12 @@ may(
     REPOSITORY,
     anywhere=["name"],
 )
-may("lists repositories", DEPLOY, "codecommit:ListRepositories", None)
+LOOK_AROUND = (
+    "access-analyzer:ValidatePolicy codecommit:ListRepositories events:ListEventBuses events:ListRuleNamesByTarget "
+    "iam:ListRoles"
+)
+may("looks around", DEPLOY, LOOK_AROUND, None)
+may("reads a rule that starts a pipeline", DEPLOY, "events:DescribeRule", arn("events", P, "rule/codepipeline-shop"))
 MAKE_CHAT = (
     "chatbot:CreateCustomAction chatbot:CreateSlackChannelConfiguration "
     "chatbot:DescribeSlackChannelConfigurations chatbot:ListTagsForResource"
