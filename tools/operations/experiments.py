@@ -6,7 +6,7 @@ rule, which the same check enables again.
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
@@ -47,16 +47,17 @@ def _scratch(place: Place) -> Iterator[Scratch | None]:
         yield None
         return
     with ExitStack() as stack:
+        # The bucket comes first: credentials that may not create it leave no keys behind.
         bucket, keys = f"{unique_name()}-{place.id}", []
+        location = {} if place.region == "us-east-1" else {"LocationConstraint": place.region}
+        s3.create_bucket(Bucket=bucket, **({"CreateBucketConfiguration": location} if location else {}))
+        stack.callback(place.remove, f"bucket {bucket}", _delete_bucket, s3=s3, bucket=bucket)
         for _ in range(2):
             key = kms.create_key(Description=f"Smoke check of {place.target.stack}")["KeyMetadata"]["Arn"]
             stack.callback(
                 place.remove, f"key {key}", kms.schedule_key_deletion, KeyId=key, PendingWindowInDays=KEY_DAYS
             )
             keys.append(key)
-        location = {} if place.region == "us-east-1" else {"LocationConstraint": place.region}
-        s3.create_bucket(Bucket=bucket, **({"CreateBucketConfiguration": location} if location else {}))
-        stack.callback(place.remove, f"bucket {bucket}", _delete_bucket, s3=s3, bucket=bucket)
         policy = document(*denies).replace(real_key, keys[0]).replace(real, bucket)
         yield Scratch(bucket, keys[0], keys[1], policy)
 
@@ -70,6 +71,29 @@ def _delete_bucket(s3: Any, bucket: str) -> None:
 
 
 NO_DENY = "the artifact bucket denies no other keys here (ArtifactWrites=repair)"
+NO_EFFECT = "the copied Deny let a wrong key pass for a minute"
+
+
+def _put(s3: Any, bucket: str, key: str) -> None:
+    s3.put_object(Bucket=bucket, Key="one", Body=b"one", ServerSideEncryption="aws:kms", SSEKMSKeyId=key)
+
+
+def _is_refused(operation: Callable[..., Any], *arguments: Any, **request: Any) -> ClientError | None:
+    """The refusal of a call; None if the call succeeds."""
+    try:
+        operation(*arguments, **request)
+    except ClientError as error:
+        if error.response["Error"]["Code"] == "AccessDenied":
+            return error
+        raise
+    return None
+
+
+def _denies(s3: Any, scratch: Scratch) -> bool:
+    """Sets the bucket's policy, and waits until it denies the wrong key."""
+    s3.put_bucket_policy(Bucket=scratch.bucket, Policy=scratch.policy)
+    refused = eventually(lambda: _is_refused(_put, s3, scratch.bucket, scratch.other_key) is not None, 60)
+    return refused is not None
 
 
 def deny_lets_encryption_be_updated(place: Place) -> Seen:
@@ -78,22 +102,13 @@ def deny_lets_encryption_be_updated(place: Place) -> Seen:
     with _scratch(place) as scratch:
         if scratch is None:
             return hidden(NO_DENY)
-        s3.put_object(
-            Bucket=scratch.bucket,
-            Key="one",
-            Body=b"one",
-            ServerSideEncryption="aws:kms",
-            SSEKMSKeyId=scratch.other_key,
-        )
-        s3.put_bucket_policy(Bucket=scratch.bucket, Policy=scratch.policy)
-        time.sleep(2)
+        _put(s3, scratch.bucket, scratch.other_key)
+        if not _denies(s3, scratch):
+            return hidden(NO_EFFECT)
         wanted = {"SSEKMS": {"KMSKeyArn": scratch.key, "BucketKeyEnabled": True}}
-        try:
-            s3.update_object_encryption(Bucket=scratch.bucket, Key="one", ObjectEncryption=wanted)
-        except ClientError as error:
-            if error.response["Error"]["Code"] == "AccessDenied":
-                return fails(str(error))
-            raise
+        request = {"Bucket": scratch.bucket, "Key": "one", "ObjectEncryption": wanted}
+        if refusal := _is_refused(s3.update_object_encryption, **request):
+            return fails(str(refusal))
         found = s3.head_object(Bucket=scratch.bucket, Key="one").get("SSEKMSKeyId")
         if found != scratch.key:
             return fails(f"the call succeeded, but the object is under {found}")
@@ -106,30 +121,33 @@ def part_without_key_passes(place: Place) -> Seen:
     with _scratch(place) as scratch:
         if scratch is None:
             return hidden(NO_DENY)
-        s3.put_bucket_policy(Bucket=scratch.bucket, Policy=scratch.policy)
-        time.sleep(2)
+        if not _denies(s3, scratch):
+            return hidden(NO_EFFECT)
         upload = {"Bucket": scratch.bucket, "Key": "parts"}
         begun = s3.create_multipart_upload(**upload, ServerSideEncryption="aws:kms", SSEKMSKeyId=scratch.key)
         upload["UploadId"] = begun["UploadId"]
-        try:
-            part = s3.upload_part(**upload, PartNumber=1, Body=b"one")
-            parts = [{"PartNumber": 1, "ETag": part["ETag"]}]
-            s3.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
-        except ClientError as error:
-            if error.response["Error"]["Code"] == "AccessDenied":
-                return fails(str(error))
-            raise
+        if refusal := _is_refused(s3.upload_part, **upload, PartNumber=1, Body=b"one"):
+            return fails(str(refusal))
+        parts = [{"PartNumber": 1, "ETag": one["ETag"]} for one in s3.list_parts(**upload)["Parts"]]
+        if refusal := _is_refused(s3.complete_multipart_upload, **upload, MultipartUpload={"Parts": parts}):
+            return fails(str(refusal))
         return holds("the part was accepted, and the upload was completed")
 
 
 def v1_pipeline_refuses_pin(place: Place) -> Seen:
-    """Creates a V1 pipeline with the source of a routed one, and starts it with a pin on a commit that is nowhere."""
+    """Creates a V1 pipeline, and starts it with a pin.
+
+    Its branch and the pinned commit exist nowhere. So no execution gets past the source, not even the one that
+    CodePipeline starts when it creates a pipeline, and the bucket gets no artifact.
+    """
     client = place.client("codepipeline")
     try:
         model = client.get_pipeline(name=place.routes[0].pipeline)["pipeline"]
     except (IndexError, client.exceptions.PipelineNotFoundException):
         return hidden("no routed pipeline exists here, whose source could be used")
     name, source = unique_name(), model["stages"][0]
+    for action in source["actions"]:
+        action["configuration"] |= {"BranchName": name}
     approval = {
         "name": "Wait",
         "actionTypeId": {"category": "Approval", "owner": "AWS", "provider": "Manual", "version": "1"},
@@ -155,8 +173,6 @@ def v1_pipeline_refuses_pin(place: Place) -> Seen:
         return fails(f"the start was accepted; {_revision(client, name, execution)}")
     finally:
         place.remove(f"pipeline {name}", client.delete_pipeline, name=name)
-        bucket = model["artifactStore"]["location"]
-        place.remove(f"{name}/ in bucket {bucket}", _delete_artifacts, place=place, bucket=bucket, prefix=f"{name}/")
 
 
 def _revision(client: Any, name: str, execution: str) -> str:
@@ -169,14 +185,6 @@ def _revision(client: Any, name: str, execution: str) -> str:
                 return "it took the pin" if taken == "0" * 40 else f"it ignored the pin and took {taken}"
         time.sleep(3)
     return "within a minute, it showed no commit"
-
-
-def _delete_artifacts(place: Place, bucket: str, prefix: str) -> None:
-    """Removes what the pipeline put into the bucket when CodePipeline ran it after its creation."""
-    s3 = place.client("s3")
-    listed = s3.list_object_versions(Bucket=bucket, Prefix=prefix)
-    for one in listed.get("Versions", []) + listed.get("DeleteMarkers", []):
-        s3.delete_object(Bucket=bucket, Key=one["Key"], VersionId=one["VersionId"])
 
 
 def change_set_reverts_drift(place: Place) -> Seen:

@@ -101,7 +101,7 @@ FACTS = [
         "a drift-aware change set reverts a change by hand",
         "each",
         True,
-        "[deploy.md](deploy.md#changed-by-hand) does not help; change the resource back by hand",
+        "the commands in docs/deploy.md, Changed by hand, do not help; change the resource back by hand",
         experiments.change_set_reverts_drift,
     ),
     Fact(
