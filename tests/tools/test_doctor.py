@@ -381,7 +381,7 @@ def test_roles_of_the_stack_in_another_region_are_no_other_roles(cloud, config):
     with contextlib.ExitStack() as stack:
         stack.callback(role_created(R, "/", "sekisho-event-relay-us-east-1")(cloud))
         # This name satisfies no pattern.
-        stack.callback(role_created(R, "/team/", "sekisho-event-relay-us-east-1")(cloud))
+        stack.callback(role_created(R, "/team/", "sekisho-event-relay-us-west-2")(cloud))
         code, output = run(config, "doctor", "local-test")
     assert (code, output.count(" holds ")) == (0, len(HOPS)), output
 

@@ -172,7 +172,10 @@ def test_a_part_that_is_refused_is_seen(monkeypatch):
         def upload_part(self, **_request):
             raise ClientError({"Error": {"Code": "AccessDenied", "Message": "no key"}}, "UploadPart")
 
-    class Place:
+    class Place(facts.Place):
+        def __init__(self):
+            pass
+
         def client(self, _service):
             return S3()
 

@@ -32,7 +32,7 @@ class Analyzer(BaseHTTPRequestHandler):
         request = json.loads(self.rfile.read(length))
         assert urlsplit(self.path).path == "/policy/validation", self.path
         assert parse_qs(urlsplit(self.path).query).keys() <= {"maxResults", "nextToken"}
-        type(self).seen.append((request["policyType"], json.loads(request["policyDocument"])))
+        self.seen.append((request["policyType"], json.loads(request["policyDocument"])))
         findings = []
         if self.wrong in request["policyDocument"]:
             findings.append(
@@ -62,11 +62,11 @@ _SPAN = {"start": _PLACE, "end": _PLACE}
 @contextmanager
 def analyzer(wrong):
     """A running Access Analyzer; gives its URL."""
-    handler = type("Handler", (Analyzer,), {"wrong": wrong, "seen": []})
-    server = HTTPServer(("127.0.0.1", 0), handler)
+    Analyzer.wrong, Analyzer.seen = wrong, []
+    server = HTTPServer(("127.0.0.1", 0), Analyzer)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        yield f"http://127.0.0.1:{server.server_address[1]}", handler.seen
+        yield f"http://127.0.0.1:{server.server_address[1]}", Analyzer.seen
     finally:
         server.shutdown()
         server.server_close()
