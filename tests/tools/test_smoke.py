@@ -3,6 +3,10 @@
 import contextlib
 import json
 import re
+import signal
+import subprocess
+import sys
+import time
 from datetime import UTC, datetime
 
 import pytest
@@ -12,6 +16,7 @@ from tests.local_cloud.accounts import document
 from tests.tools.faults import BUCKET, OTHER_ACCOUNT, R, T
 from tests.tools.runner import run
 from tools.layout import REGION, ROOT
+from tools.processes import clean_environment
 from tools.operations import experiments, facts, smoke
 from tools.operations.facts import State
 from tools.operations.smoke import FACTS
@@ -221,3 +226,17 @@ def test_a_profile_without_permission_hides_the_facts(config_of_deployer):
     # Credentials that may create something and not remove it must not create it.
     assert "NOT REMOVED" not in output
     assert set(states(output).values()) <= {"holds", "can't be seen"}
+
+
+def test_a_check_that_is_ended_removes_what_it_created(cloud, administrators, samconfig):
+    before = inventory(cloud)
+    command = [sys.executable, "-m", "tools.operations.smoke", "--env", "local-test", "--write"]
+    aws = {"AWS_CONFIG_FILE": str(administrators), "AWS_SHARED_CREDENTIALS_FILE": "/dev/null", "SAMCONFIG": samconfig}
+    with subprocess.Popen(command, cwd=ROOT, env=clean_environment(**aws), stdout=subprocess.PIPE) as process:
+        deadline = time.monotonic() + 60
+        while inventory(cloud)["buckets"] == before["buckets"] and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert inventory(cloud) == before

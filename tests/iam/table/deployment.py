@@ -161,7 +161,9 @@ may(
 )
 may("manages the bus's policy", DEPLOY, PERMISSION, None)
 for rule in ("sekisho-access-sweep", "sekisho/sekisho-source-change"):
-    may("manages a rule", DEPLOY, called("events", "AWS::Events::Rule"), arn("events", P, f"rule/{rule}"))
+    of_rule = called("events", "AWS::Events::Rule", but_not="events:DescribeRule")
+    may("manages a rule", DEPLOY, of_rule, arn("events", P, f"rule/{rule}"))
+    may("reads a rule", DEPLOY, "events:DescribeRule", arn("events", P, f"rule/{rule}"), anywhere=["name"])
 may(
     "manages a queue",
     DEPLOY,
@@ -232,7 +234,7 @@ LOOK_AROUND = (
     "iam:ListRoles"
 )
 may("looks around", DEPLOY, LOOK_AROUND, None)
-may("reads a rule that starts a pipeline", DEPLOY, "events:DescribeRule", arn("events", P, "rule/codepipeline-shop"))
+never("changes nothing there", DEPLOY, "access-analyzer:CreateAnalyzer iam:CreateUser events:CreateArchive", None)
 MAKE_CHAT = (
     "chatbot:CreateCustomAction chatbot:CreateSlackChannelConfiguration "
     "chatbot:DescribeSlackChannelConfigurations chatbot:ListTagsForResource"
