@@ -7,6 +7,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import ClassVar
 from urllib.parse import parse_qs, urlsplit
 
+import boto3
 import pytest
 
 from tests.template import deployed
@@ -112,15 +113,15 @@ def test_every_policy_is_shown_with_its_values(config):
 
 def test_the_expanded_policies_are_those_that_are_deployed(cloud):
     """The values that only a deployment knows, such as the id of a key, are the only difference."""
-    expected = {one.name: one.document for one in policies(environment("local-test"))}
+    session = boto3.Session(region_name=REGION)
+    expected = {one.name: one.document for one in policies(environment("local-test"), session)}
     iam = cloud.client(T, "iam")
     role, name = f"sekisho-pipeline-starter-{REGION}", "pipeline-starter"
     found = iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
     assert expected["PipelineStarterRole (pipeline-starter)"] == found
     role = f"sekisho-source-action-{REGION}"
-    (trust,) = [
-        one.document for one in policies(environment("local-repository")) if one.name == "SourceActionRole (trust)"
-    ]
+    found = policies(environment("local-repository"), session)
+    (trust,) = [one.document for one in found if one.name == "SourceActionRole (trust)"]
     assert trust == cloud.client("111111111111", "iam").get_role(RoleName=role)["Role"]["AssumeRolePolicyDocument"]
 
 

@@ -65,18 +65,19 @@ def source() -> dict[str, Any]:
     return template
 
 
-def expanded(region: str) -> dict[str, Any]:
-    """The template as CloudFormation sees it after the transform."""
-    translator = Translator({}, Parser(), boto_session=boto3.Session(region_name=region))
+def expanded(session: boto3.Session) -> dict[str, Any]:
+    """The template as CloudFormation sees it after the transform, in the session's region."""
+    translator = Translator({}, Parser(), boto_session=session)
     found: dict[str, Any] = translator.translate(source(), {}, {})
     return found
 
 
-def policies(target: Environment) -> list[Policy]:
+def policies(target: Environment, session: boto3.Session) -> list[Policy]:
     """All policies of an environment's stack, and those of the templates in bootstrap/."""
-    found = _policies("", Values(expanded(target.region), target, target.parameters))
+    partition = session.get_partition_for_region(target.region)
+    found = _policies("", Values(expanded(session), target, target.parameters, partition))
     for file in sorted(BOOTSTRAP.glob("*.yaml")):
-        found += _policies(f"{file.stem}: ", Values(_parsed(file), target, {}))
+        found += _policies(f"{file.stem}: ", Values(_parsed(file), target, {}, partition))
     return found
 
 
@@ -120,9 +121,8 @@ def _documents(kind: str, given: dict[str, Any]) -> list[tuple[str, str, str | N
 class Values:
     """What the intrinsic functions of a template lead to."""
 
-    def __init__(self, template: dict[str, Any], target: Environment, given: dict[str, str]) -> None:
+    def __init__(self, template: dict[str, Any], target: Environment, given: dict[str, str], partition: str) -> None:
         self.template, self.region, self.account = template, target.region, target.account
-        partition = boto3.Session().get_partition_for_region(target.region)
         self.refs: dict[str, Any] = {
             "AWS::AccountId": target.account,
             "AWS::Region": target.region,

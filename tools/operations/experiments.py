@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from botocore.exceptions import ClientError
 
-from tools.operations.facts import Place, Seen, document, eventually, fails, hidden, holds, unique_name
+from tools.operations.facts import Place, Seen, document, eventually, fails, hidden, holds, uninterrupted, unique_name
 
 # For a rule of each duty that no change waits for: what it does is late by seconds.
 SCHEDULES = {
@@ -50,13 +50,15 @@ def _scratch(place: Place) -> Iterator[Scratch | None]:
         # The bucket comes first: credentials that may not create it leave no keys behind.
         bucket, keys = f"{unique_name()}-{place.id}", []
         location = {} if place.region == "us-east-1" else {"LocationConstraint": place.region}
-        s3.create_bucket(Bucket=bucket, **({"CreateBucketConfiguration": location} if location else {}))
-        stack.callback(place.remove, f"bucket {bucket}", _delete_bucket, s3=s3, bucket=bucket)
+        with uninterrupted():
+            s3.create_bucket(Bucket=bucket, **({"CreateBucketConfiguration": location} if location else {}))
+            stack.callback(place.remove, f"bucket {bucket}", _delete_bucket, s3=s3, bucket=bucket)
         for _ in range(2):
-            key = kms.create_key(Description=f"Smoke check of {place.target.stack}")["KeyMetadata"]["Arn"]
-            stack.callback(
-                place.remove, f"key {key}", kms.schedule_key_deletion, KeyId=key, PendingWindowInDays=KEY_DAYS
-            )
+            with uninterrupted():
+                key = kms.create_key(Description=f"Smoke check of {place.target.stack}")["KeyMetadata"]["Arn"]
+                stack.callback(
+                    place.remove, f"key {key}", kms.schedule_key_deletion, KeyId=key, PendingWindowInDays=KEY_DAYS
+                )
             keys.append(key)
         policy = document(*denies).replace(real_key, keys[0]).replace(real, bucket)
         yield Scratch(bucket, keys[0], keys[1], policy)
@@ -159,8 +161,10 @@ def v1_pipeline_refuses_pin(place: Place) -> Seen:
         "artifactStore": model["artifactStore"],
         "stages": [source, {"name": "Wait", "actions": [approval]}],
     }
-    kind = client.create_pipeline(pipeline=structure)["pipeline"].get("pipelineType")
-    try:
+    with ExitStack() as stack:
+        with uninterrupted():
+            kind = client.create_pipeline(pipeline=structure)["pipeline"].get("pipelineType")
+            stack.callback(place.remove, f"pipeline {name}", client.delete_pipeline, name=name)
         if kind != "V1":
             return hidden(f"CodePipeline made a pipeline of type {kind} although V1 was asked for")
         pin = {"actionName": source["actions"][0]["name"], "revisionType": "COMMIT_ID", "revisionValue": "0" * 40}
@@ -171,8 +175,6 @@ def v1_pipeline_refuses_pin(place: Place) -> Seen:
                 raise
             return holds(str(error))
         return fails(f"the start was accepted; {_revision(client, name, execution)}")
-    finally:
-        place.remove(f"pipeline {name}", client.delete_pipeline, name=name)
 
 
 def _revision(client: Any, name: str, execution: str) -> str:
@@ -196,21 +198,20 @@ def change_set_reverts_drift(place: Place) -> Seen:
         return hidden(f"rule {rule} is disabled already: enable it, then check again")
     parameters = cloudformation.describe_stacks(StackName=stack)["Stacks"][0].get("Parameters", [])
     which = {"StackName": stack, "ChangeSetName": change_set}
-    events.disable_rule(Name=rule)
-    try:
-        cloudformation.create_change_set(
-            **which,
-            DeploymentMode="REVERT_DRIFT",
-            UsePreviousTemplate=True,
-            Capabilities=["CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"],
-            Parameters=[{"ParameterKey": one["ParameterKey"], "UsePreviousValue": True} for one in parameters],
-        )
-        try:
-            found = described(cloudformation, which)
-        finally:
-            place.remove(f"change set {change_set}", cloudformation.delete_change_set, **which)
-    finally:
-        place.remove(f"the disabled state of rule {rule}", events.enable_rule, Name=rule)
+    with ExitStack() as removals:
+        with uninterrupted():
+            events.disable_rule(Name=rule)
+            removals.callback(place.remove, f"the disabled state of rule {rule}", events.enable_rule, Name=rule)
+        with uninterrupted():
+            cloudformation.create_change_set(
+                **which,
+                DeploymentMode="REVERT_DRIFT",
+                UsePreviousTemplate=True,
+                Capabilities=["CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"],
+                Parameters=[{"ParameterKey": one["ParameterKey"], "UsePreviousValue": True} for one in parameters],
+            )
+            removals.callback(place.remove, f"change set {change_set}", cloudformation.delete_change_set, **which)
+        found = described(cloudformation, which)
     changed = [one["ResourceChange"].get("PhysicalResourceId") for one in found.get("Changes", [])]
     if rule in changed:
         return holds(f"the change set would enable rule {rule} again")
@@ -234,30 +235,27 @@ def described(cloudformation: Any, which: dict[str, str]) -> dict[str, Any]:
 def removed_grant_stops(place: Place) -> Seen:
     """Grants an IAM user of its own one call, takes the grant away, and measures until the call is refused."""
     iam, name, policy = place.client("iam"), f"sekisho-{unique_name()}", "grant"
-    iam.create_user(UserName=name)
+    which = {"UserName": name, "PolicyName": policy}
+    allowed = {"Effect": "Allow", "Action": "dynamodb:ListTables", "Resource": "*"}
     with ExitStack() as stack:
-        stack.callback(place.remove, f"user {name}", iam.delete_user, UserName=name)
-        key = iam.create_access_key(UserName=name)["AccessKey"]
-        stack.callback(
-            place.remove,
-            f"access key of {name}",
-            iam.delete_access_key,
-            UserName=name,
-            AccessKeyId=key["AccessKeyId"],
-        )
-        allowed = {"Effect": "Allow", "Action": "dynamodb:ListTables", "Resource": "*"}
-        which = {"UserName": name, "PolicyName": policy}
-        iam.put_user_policy(**which, PolicyDocument=document(allowed))
-        removals = ExitStack()
-        stack.push(removals)
-        removals.callback(place.remove, f"policy of {name}", iam.delete_user_policy, **which)
+        with uninterrupted():
+            iam.create_user(UserName=name)
+            stack.callback(place.remove, f"user {name}", iam.delete_user, UserName=name)
+        with uninterrupted():
+            key = iam.create_access_key(UserName=name)["AccessKey"]
+            of_user = {"UserName": name, "AccessKeyId": key["AccessKeyId"]}
+            stack.callback(place.remove, f"access key of {name}", iam.delete_access_key, **of_user)
+        grant = stack.enter_context(ExitStack())
+        with uninterrupted():
+            iam.put_user_policy(**which, PolicyDocument=document(allowed))
+            grant.callback(place.remove, f"policy of {name}", iam.delete_user_policy, **which)
         # The profile's own settings, such as an endpoint, with the user's key.
         tables: Any = place.session.client(
             "dynamodb", aws_access_key_id=key["AccessKeyId"], aws_secret_access_key=key["SecretAccessKey"]
         )
         if eventually(lambda: _may(tables), LONGEST_GRANT_SECONDS) is None:
             return hidden(f"the grant did not begin within {LONGEST_GRANT_SECONDS} s")
-        removals.close()
+        grant.close()
         seconds = eventually(lambda: not _may(tables), LONGEST_GRANT_SECONDS)
     if seconds is None:
         return fails(f"{LONGEST_GRANT_SECONDS} s after its removal, the grant still worked")

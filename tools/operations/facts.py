@@ -2,8 +2,11 @@
 
 import json
 import secrets
+import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from functools import cached_property
@@ -122,7 +125,8 @@ class Place:
     def remove(self, what: str, operation: Callable[..., Any], **request: Any) -> None:
         """Removes something that a check created. If that fails, the report names it."""
         try:
-            operation(**request)
+            with uninterrupted():
+                operation(**request)
         except Exception as error:  # whatever the error is, the other removals must follow
             self.left.append(f"{what} ({error})")
 
@@ -144,6 +148,22 @@ class Fact(NamedTuple):
     # What does not work if the fact does not hold.
     breaks: str
     check: Callable[[Place], Seen]
+
+
+def end_in_order() -> None:
+    """Makes a signal that ends this command an exception, so that what was created is removed first."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda got, _: sys.exit(128 + got))
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Holds back the signals that end this command, until something is created and its removal is ensured."""
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
 
 
 def unique_name() -> str:

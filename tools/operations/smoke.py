@@ -7,9 +7,7 @@ WRITE=1 nothing is changed. What a check creates, it removes again. The local st
 """
 
 import argparse
-import signal
 import sys
-from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
@@ -17,7 +15,7 @@ from botocore.parsers import ResponseParserError
 from tools.failure import Failure
 from tools.operations import evidence, experiments
 from tools.operations.environment import environment
-from tools.operations.facts import Fact, Place, Seen, State, hidden
+from tools.operations.facts import Fact, Place, Seen, State, end_in_order, hidden
 
 FACTS = [
     Fact(
@@ -138,10 +136,6 @@ def smoke(place: Place, *, writes: bool) -> bool:
     return good and not place.left
 
 
-def _end(number: int, _frame: Any) -> None:
-    sys.exit(128 + number)
-
-
 def main(arguments: list[str]) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="make smoke", description="Checks on AWS what the local stack cannot show")
@@ -149,9 +143,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--profile", help="of an administrator, who can read everything; else the environment's own")
     parser.add_argument("--write", action="store_true", help="also run the checks that create something")
     asked = parser.parse_args(arguments)
-    # A check that is ended has to remove what it created.
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _end)
+    end_in_order()
     try:
         place = Place(environment(asked.env, asked.profile))
         extent = "checks that create something run, too" if asked.write else "nothing is changed"

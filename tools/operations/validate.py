@@ -19,6 +19,7 @@ from tools.failure import Failure
 from tools.operations.environment import Environment, environment
 from tools.operations.expansion import as_text, policies, source
 from tools.operations.experiments import described
+from tools.operations.facts import end_in_order, uninterrupted
 
 CHANGE_SET = "sekisho-validate"
 # One object, which each run replaces: the deploy role may not delete from sam's bucket.
@@ -34,7 +35,7 @@ class NotValidated(Exception):
 def validate_policies(target: Environment, session: Any) -> bool:
     """Prints what Access Analyzer finds in the policies; returns whether it finds no error."""
     client, found, count = session.client("accessanalyzer"), Counter[str](), 0
-    for policy in policies(target):
+    for policy in policies(target, session):
         kind = {"policyType": policy.kind} | ({"validatePolicyResourceType": policy.of} if policy.of else {})
         try:
             pages = list(
@@ -75,8 +76,9 @@ def validate_change_set(target: Environment, session: Any) -> bool:
     }
     made = False
     try:
-        cloudformation.create_change_set(**which, **request)
-        made = True
+        with uninterrupted():
+            cloudformation.create_change_set(**which, **request)
+            made = True
         found = described(cloudformation, which)
     except UNREACHABLE as error:
         if isinstance(error, ClientError) and error.response["Error"]["Code"] == "ValidationError":
@@ -169,6 +171,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--env", required=True, metavar="ENV")
     parser.add_argument("--profile", help="names other credentials than the environment's own")
     asked = parser.parse_args(arguments)
+    end_in_order()
     try:
         sys.exit(0 if validate(asked.env, asked.profile) else 1)
     except (Failure, BotoCoreError, ClientError) as error:
