@@ -52,7 +52,8 @@ def _roles(account: Account) -> list[str]:
 def _doors(path: DeliveryPath) -> list[Door]:
     pipelines = path.pipelines
     bus = pipelines.output("EventBusArn", "HostsPipelines")
-    objects = f"arn:aws:s3:::{path.bucket}/one"
+    partition = path.key.split(":")[1]
+    objects = f"arn:{partition}:s3:::{path.bucket}/one"
     relayed = {"events:source": "sekisho.relay", "events:detail-type": "Source Change"}
     through_s3 = {"kms:ViaService": f"s3.{pipelines.region}.amazonaws.com"}
     under_key = {
