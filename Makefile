@@ -55,7 +55,7 @@ validate: ## have AWS check the policies and a change set of ENV=…, and deploy
 
 .PHONY: smoke
 smoke: ## check on AWS what the local stack cannot show of ENV=… (WRITE=1 for the checks that create something)
-	@$(TOOLS) smoke $(PROFILED) $(if $(filter 1,$(WRITE)),--write)
+	@$(TOOLS) smoke $(PROFILED) $(if $(filter command%,$(origin WRITE)),$(if $(filter 1,$(WRITE)),--write))
 
 .PHONY: prepare
 prepare: ## let temp-access grant access to an IAM user (USER=…) or role (ROLE=…) of ENV=… (PROFILE=… of an administrator)

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import re
 import signal
 import subprocess
@@ -19,7 +20,6 @@ from tools.layout import REGION, ROOT
 from tools.operations import experiments, facts, smoke
 from tools.operations.facts import State
 from tools.operations.smoke import FACTS
-from tools.processes import clean_environment
 
 NAMES = {fact.check.__name__: fact.name for fact in FACTS}
 
@@ -80,6 +80,23 @@ def test_the_page_lists_the_checks():
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if line[:1] == "|"]
     checks = [[fact.name, fact.where, "yes" if fact.writes else "", fact.breaks] for fact in FACTS]
     assert rows[2:] == checks
+
+
+def test_only_the_command_line_lets_the_checks_write():
+    """A variable that a shell happens to export must not do it."""
+
+    def command_of(*arguments, **variables):
+        names = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "WRITE")
+        environ = {name: value for name, value in os.environ.items() if name not in names}
+        command = ["make", "--no-print-directory", "--dry-run", "smoke", "ENV=test", *arguments]
+        return subprocess.run(
+            command, cwd=ROOT, env=environ | variables, capture_output=True, text=True, check=True
+        ).stdout.split()
+
+    assert "--write" in command_of("WRITE=1")
+    assert "--write" not in command_of("WRITE=0")
+    assert "--write" not in command_of(WRITE="1")
+    assert "--profile" in command_of("PROFILE=admin")
 
 
 def test_without_write_nothing_is_created(cloud, administrators, samconfig):
@@ -234,7 +251,8 @@ def test_a_check_that_is_ended_removes_what_it_created(cloud, administrators, sa
     s3 = cloud.client(T, "s3")
     command = [sys.executable, "-m", "tools.operations.smoke", "--env", "local-test", "--write"]
     aws = {"AWS_CONFIG_FILE": str(administrators), "AWS_SHARED_CREDENTIALS_FILE": "/dev/null", "SAMCONFIG": samconfig}
-    with subprocess.Popen(command, cwd=ROOT, env=clean_environment(**aws), stdout=subprocess.PIPE) as process:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    with subprocess.Popen(command, cwd=ROOT, env=clean | aws, stdout=subprocess.PIPE) as process:
         deadline = time.monotonic() + 60
         while len(s3.list_buckets()["Buckets"]) == len(before["buckets"]) and time.monotonic() < deadline:
             time.sleep(0.02)
