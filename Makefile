@@ -64,3 +64,7 @@ prepare: ## let temp-access grant access to an IAM user (USER=…) or role (ROLE
 .PHONY: redrive
 redrive: ## process the messages in the dead-letter queues of ENV=… again
 	@$(TOOLS) redrive $(PROFILED)
+
+.PHONY: clean-start
+clean-start: ## remove what a failed first deployment left in ENV=… (PROFILE=… of an administrator; WRITE=1: do not ask)
+	@$(TOOLS) clean-start $(PROFILED) $(if $(filter command%,$(origin WRITE)),$(if $(filter 1,$(WRITE)),--write))

@@ -1,19 +1,22 @@
-//! How the functions are linked for Lambda: so that a cold start touches little memory.
+//! The build script of all four functions. It sets linker options that make a cold start touch less memory.
 
-/// Leaves out two things:
+/// Passes two options to the linker for release builds:
 ///
-/// - the tables for unwinding: a panic ends the process (`panic = "abort"`), and they are a tenth of a binary;
-/// - relocations: in a binary that can lie at any address each of up to twenty thousand pointers is written anew, page by page,
-///   which is half of the memory that a start touches. So the functions lie at a fixed address, as Go's binaries do; their
-///   heap, stack and libraries stay random. Not so temp-access, which may write policies: there an address of code that somebody
-///   knew beforehand would be worth most, and it keeps within its limits without.
-#[expect(clippy::disallowed_methods, reason = "how cargo tells a build script what it builds")]
+/// - `link.ld` discards the unwinding tables. They are a tenth of a binary, and a panic ends the process without unwinding
+///   (`panic = "abort"`).
+/// - `-no-pie` gives the binary a fixed address. A binary without a fixed address has up to twenty thousand pointers that the
+///   loader writes at every start, which is half of the memory that a start touches. Go binaries have fixed addresses too.
+///   Heap, stack and shared libraries keep their random addresses.
+///
+/// temp-access may write IAM policies, so a known code address would help an attacker there most. It keeps its random address,
+/// and is within its limits without the option.
+#[expect(clippy::disallowed_methods, reason = "cargo tells a build script through the environment what it builds")]
 fn main() {
-    // Not with every change in the package, as it is where nothing is said.
+    // Without this line, cargo would run the script after every change in the package.
     println!("cargo::rerun-if-env-changed=PROFILE");
-    // Tests unwind.
+    // Tests need the unwinding tables.
     if std::env::var("PROFILE").as_deref() == Ok("release") {
-        // Cargo links in the workspace's folder.
+        // The linker runs in the workspace's folder.
         println!("cargo::rustc-link-arg-bins=-Wl,-T,functions/link.ld");
         if std::env::var("CARGO_PKG_NAME").as_deref() != Ok("temp-access") {
             println!("cargo::rustc-link-arg-bins=-no-pie");

@@ -9,6 +9,7 @@ from typing import Any
 
 from ministack import app
 from ministack.core import iam_actions, iam_evaluator
+from ministack.core.responses import request_scope
 from ministack.services import iam, sts
 
 from local_cloud.services import Credentials, Json
@@ -144,3 +145,26 @@ def service_session(role_arn: str, service: str, source_arn: str, source_account
         },
     )
     return {"aws_access_key_id": key, "aws_secret_access_key": secret, "aws_session_token": token}
+
+
+def session_may_assume(credentials: Credentials, session_arn: str, region: str, role_arn: str) -> bool:
+    """Whether a role's session may assume another role: the session's policies and the other role's trust decide.
+
+    Decided in this process, because CloudFormation's resources are created in the thread that serves all requests.
+    """
+    account = session_arn.split(":")[4]
+    owner, role_name = role_arn.split(":")[4], role_arn.rsplit("/", 1)[-1]
+    role = iam._roles.get_scoped(owner, None, role_name)
+    with request_scope(account, region):
+        key = credentials["aws_access_key_id"]
+        if role is None or iam_evaluator.enforce(key, "sts:AssumeRole", "sts", region, role_arn) is not None:
+            return False
+        context = iam_evaluator.EvalContext(
+            principal_arn=session_arn,
+            principal_type="AssumedRole",
+            principal_account=account,
+            action="sts:AssumeRole",
+            resource_arn=role_arn,
+            region=region,
+        )
+        return bool(iam_evaluator.evaluate_trust_policy(role["AssumeRolePolicyDocument"], session_arn, context))

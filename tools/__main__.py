@@ -30,7 +30,7 @@ LOCAL = {
     "bench": ("tools.bench.driver", "bench"),
 }
 # These act on real accounts and read their own arguments.
-OPERATIONS = ("deploy", "doctor", "prepare", "redrive", "smoke", "validate")
+OPERATIONS = ("deploy", "doctor", "validate", "smoke", "prepare", "redrive", "clean-start")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -48,8 +48,8 @@ def parser() -> argparse.ArgumentParser:
 def show_help(makefile: Path) -> None:
     """Prints each command of the Makefile with its description."""
     for line in makefile.read_text().splitlines():
-        if found := re.match(r"([a-z]+): ## (.*)", line):
-            print(f"  make {found[1]:<8} {found[2]}")
+        if found := re.match(r"([a-z-]+): ## (.*)", line):
+            print(f"  make {found[1]:<11} {found[2]}")
 
 
 def in_venv(arguments: list[str]) -> None:
@@ -77,7 +77,7 @@ def main(arguments: list[str]) -> None:
     if command in OPERATIONS:
         in_venv(arguments)
         detach()
-        importlib.import_module(f"tools.operations.{command}").main(arguments[1:])
+        importlib.import_module(f"tools.operations.{command.replace('-', '_')}").main(arguments[1:])
         return
     asked = parser().parse_args(arguments)
     if asked.command == "help":

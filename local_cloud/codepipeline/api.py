@@ -8,7 +8,7 @@ import uuid
 from ministack.core import iam_evaluator
 from ministack.core.responses import get_account_id, get_region
 
-from local_cloud.codepipeline import runs, templates
+from local_cloud.codepipeline import roles, runs, templates
 from local_cloud.codepipeline.state import (
     ENDED,
     changed,
@@ -138,6 +138,7 @@ def _checked(structure: Json | None) -> Json:
                     f"Stage {stage.get('name')} and its actions do not match: "
                     "the first stage has source actions only, and no other stage has any",
                 )
+    roles.check(structure)
     return structure
 
 

@@ -10,6 +10,15 @@ from tools.layout import REGION
 ENDED = ("Succeeded", "Failed", "Stopped", "Superseded")
 
 
+def properties(value):
+    """The structure of a pipeline in the spelling of a template; the keys of a configuration stay as they are."""
+    if isinstance(value, list):
+        return [properties(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    return {key[0].upper() + key[1:]: one if key == "configuration" else properties(one) for key, one in value.items()}
+
+
 class Delivery:
     """The bucket, key and roles of a pipeline account, and the source action's role in the repository account."""
 

@@ -1,3 +1,5 @@
+"""Events from one account to another are decided by the bus's policy."""
+
 import json
 
 from tests.local_cloud.accounts import PRODUCTION, REPOSITORY, allow

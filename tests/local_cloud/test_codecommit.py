@@ -1,3 +1,5 @@
+"""CodeCommit's stand-in: events of pushes, pages, error codes and permissions."""
+
 import pytest
 from botocore.exceptions import ClientError
 

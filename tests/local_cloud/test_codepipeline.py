@@ -1,3 +1,5 @@
+"""CodePipeline's stand-in: deliveries, permissions, modes, approvals, error codes, faults and templates."""
+
 import json
 import time
 import urllib.request
@@ -7,7 +9,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests.local_cloud.accounts import PRODUCTION, REPOSITORY, TEST, allow, code, document
-from tests.local_cloud.delivery import Delivery
+from tests.local_cloud.delivery import Delivery, properties
 from tools.layout import REGION
 
 APPLICATION = json.dumps({"Resources": {"Topic": {"Type": "AWS::SNS::Topic", "Properties": {"TopicName": "%s"}}}})
@@ -110,7 +112,15 @@ def test_access_across_each_account_border_is_denied(cloud, tmp_path):
     delivery.kms.create_alias(AliasName="alias/artifacts", TargetKeyId=delivery.key)
     assert f"{REPOSITORY}:alias/artifacts' does not exist" in failure("Source", artifactStore=alias)
     # Only the pipeline's role may assume the action's role, and only CodePipeline may assume the pipeline's role.
-    assert "AssumeRole" in failure("Source", roleArn=f"arn:aws:iam::{TEST}:role/borders-deploy")
+    # The pipeline is correct when it is defined, and the roles change later; test_pipeline_roles.py has the definition.
+    trusts = [("borders-source", REPOSITORY, "borders-pipeline"), ("borders-pipeline", TEST, "codepipeline")]
+    for role, account, trusted in trusts:
+        delivery.client.update_pipeline(pipeline=good)
+        iam = cloud.client("iam", account)
+        trust = json.dumps(iam.get_role(RoleName=role)["Role"]["AssumeRolePolicyDocument"])
+        iam.update_assume_role_policy(RoleName=role, PolicyDocument=trust.replace(trusted, "codebuild"))
+        assert "AssumeRole" in delivery.error(delivery.start(commit), "Source")
+        iam.update_assume_role_policy(RoleName=role, PolicyDocument=trust)
     with pytest.raises(ClientError):
         cloud.session(delivery.source_role, TEST)
     assert "does not exist" in failure("Source", start=lambda: delivery.start("0" * 40))
@@ -275,19 +285,10 @@ def test_a_v1_pipeline_takes_no_pin_and_has_nothing_of_v2(cloud, tmp_path):
 def test_a_template_creates_repository_and_pipeline(cloud):
     delivery = Delivery(cloud, TEST, "templated")
 
-    def title(value):
-        return (
-            [title(one) for one in value]
-            if isinstance(value, list)
-            else value
-            if not isinstance(value, dict)
-            else {key[0].upper() + key[1:]: one if key == "configuration" else title(one) for key, one in value.items()}
-        )
-
     body = json.dumps(
         {
             "Resources": {
-                "Pipeline": {"Type": "AWS::CodePipeline::Pipeline", "Properties": title(delivery.structure())}
+                "Pipeline": {"Type": "AWS::CodePipeline::Pipeline", "Properties": properties(delivery.structure())}
             },
             "Outputs": {"Name": {"Value": {"Ref": "Pipeline"}}},
         }

@@ -1,3 +1,5 @@
+"""The patches to IAM: condition keys, limits of policies, and windows of time."""
+
 import datetime
 import json
 from functools import partial

@@ -1,3 +1,5 @@
+"""The patches to S3: permissions on keys, a change of the key in place, and versions in events."""
+
 import json
 import re
 from functools import partial

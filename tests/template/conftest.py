@@ -8,6 +8,7 @@ from tests.template import deployed, policies
 
 OF_DEPLOYERS = "444444444444"  # the account of the people who deploy to production
 PRODUCTION = "333333333333"
+MANAGED = "ManagesPipeline"
 
 
 @pytest.fixture(scope="session")
@@ -24,9 +25,11 @@ def cloud_of_all():
         cloud.client("555555555555", "iam").create_policy(
             PolicyName="shop", PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [queue]})
         )
-        # Pipelines before repositories; tests/tools/conftest.py has the other order. Either order works.
-        for account, parameters in reversed(deployed.ACCOUNTS.items()):
-            cloud.deploy(account, parameters, template)
+        # Pipelines before repositories, to show that no policy depends on the order. Only a managed pipeline needs the
+        # source role of the repository account first.
+        order = [*reversed(deployed.ACCOUNTS)]
+        for account in sorted(order, key=lambda one: MANAGED in deployed.ACCOUNTS[one]):
+            cloud.deploy(account, deployed.ACCOUNTS[account], template)
         cloud.bootstrap(PRODUCTION, OF_DEPLOYERS)
         yield cloud
 

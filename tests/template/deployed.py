@@ -114,14 +114,18 @@ class Deployed:
         return f"{self.endpoint}/{CODE}-{account}/template"
 
     def bootstrap(self, account, deployer):
-        """Deploys the role for deployment, which a role and some users of the account `deployer` may assume."""
-        who = f"arn:aws:iam::{deployer}:role/ci,arn:aws:iam::{deployer}:user/ops-*"
-        return self._create(
-            account,
-            BOOTSTRAP_STACK,
-            {"DeployerAccountId": deployer, "DeployerArns": who},
-            TemplateBody=BOOTSTRAP.read_text(),
+        """Deploys the role for deployment.
+
+        A role and some users of the account `deployer` may assume it, and so may a role of its Identity Center.
+        """
+        who = ",".join(
+            f"arn:aws:iam::{deployer}:{one}" for one in ("role/ci", "user/ops-*", "role/AWSReservedSSO_Deploy_*")
         )
+        return self.bootstrap_with(account, {"DeployerAccountId": deployer, "DeployerArns": who})
+
+    def bootstrap_with(self, account, parameters):
+        """Deploys the role for deployment with these parameters; returns the stack's outputs."""
+        return self._create(account, BOOTSTRAP_STACK, parameters, TemplateBody=BOOTSTRAP.read_text())
 
     def _create(self, account, stack, parameters, **template):
         cloudformation = self.client(account, "cloudformation")

@@ -11,6 +11,9 @@ from tests.template.policies import listed
 from tests.template.test_template import NAMES
 
 FUNCTIONS = deployed.ROOT / "functions"
+SHARED = deployed.ROOT / "shared" / "lambda" / "src"
+# The constants that name environment variables, each with its variable.
+VARIABLES = dict(re.findall(r'const ([A-Z0-9_]+): &str = "([A-Z0-9_]+)";', (SHARED / "environment.rs").read_text()))
 # The call of each of the ledger's methods.
 LEDGER = {
     "read": "GetItem",
@@ -131,7 +134,8 @@ def function(logical):
 def test_environment(logical):
     globals_ = deployed.source()["Globals"]["Function"]["Environment"]["Variables"]
     given = set(globals_) | set(function(logical).get("Environment", {}).get("Variables", {}))
-    read = set(re.findall(r'"([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)"', code(NAMES[logical][1])))
+    source = code(NAMES[logical][1])
+    read = {variable for constant, variable in VARIABLES.items() if re.search(rf"\b{constant}\b", source)}
     # Lambda sets AWS_…; SEKISHO_CONFIG is set for tests only.
     read = {name for name in read if not name.startswith("AWS_") and name != "SEKISHO_CONFIG"}
     # shared/lambda reads the first, the C library the second.
@@ -140,7 +144,10 @@ def test_environment(logical):
 
 @pytest.mark.parametrize("logical", NAMES)
 def test_actions(logical):
-    binary, source = NAMES[logical][1], code(NAMES[logical][1])
+    binary = NAMES[logical][1]
+    source = code(binary)
+    if re.search(r"\bTopic\b", source):
+        source += (SHARED / "topic.rs").read_text()
     manifest = (FUNCTIONS / binary / "Cargo.toml").read_text().split("[dev-dependencies]")[0]
     needed = set(BY_LAMBDA)
     session = botocore.session.get_session()

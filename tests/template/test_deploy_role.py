@@ -1,10 +1,14 @@
 """bootstrap/deploy-role.yaml: only the named principals may assume the role, and the role can deploy the template."""
 
+import hashlib
 import json
 import re
+import zlib
 
+import botocore.exceptions
 import parliament
 import pytest
+from samtranslator.yaml_helper import yaml_parse
 
 from tests.template import deployed, handlers
 from tests.template.conftest import OF_DEPLOYERS, PRODUCTION
@@ -50,11 +54,55 @@ def test_only_the_named_may_take_it(role):
     (trust,) = [policy.document for policy in role if policy.kind == "trust"]
     (statement,) = trust["Statement"]
     assert statement["Principal"] == {"AWS": f"arn:aws:iam::{OF_DEPLOYERS}:root"}
+    account = f"arn:aws:iam::{OF_DEPLOYERS}"
+    of_identity_center = f"{account}:role/aws-reserved/sso.amazonaws.com/*AWSReservedSSO_Deploy_*"
     assert statement["Condition"] == {
-        "ArnLike": {
-            "aws:PrincipalArn": [f"arn:aws:iam::{OF_DEPLOYERS}:role/ci", f"arn:aws:iam::{OF_DEPLOYERS}:user/ops-*"]
-        }
+        "ArnLike": {"aws:PrincipalArn": [f"{account}:role/ci", f"{account}:user/ops-*", of_identity_center]}
     }
+
+
+PATH = "arn:aws:iam::111111111111:role/aws-reserved/sso.amazonaws.com"
+
+
+@pytest.mark.parametrize(
+    ("given", "trusted"),
+    [
+        ("arn:aws:iam::111111111111:role/AWSReservedSSO_Admin_0a", [f"{PATH}/*AWSReservedSSO_Admin_0a"]),
+        (f"{PATH}/eu-west-1/AWSReservedSSO_Admin_0a", [f"{PATH}/eu-west-1/AWSReservedSSO_Admin_0a"]),
+        (f"{PATH}/AWSReservedSSO_Admin_0a", [f"{PATH}/AWSReservedSSO_Admin_0a"]),
+        (
+            f"arn:aws:iam::111111111111:role/AWSReservedSSO_A_*,arn:aws:iam::111111111111:role/ci,{PATH}/*/AWSReservedSSO_B",
+            [f"{PATH}/*AWSReservedSSO_A_*", "arn:aws:iam::111111111111:role/ci", f"{PATH}/*/AWSReservedSSO_B"],
+        ),
+        # Only names that begin like those of Identity Center have its path.
+        ("arn:aws:iam::111111111111:role/my/AWSReservedSSO_A", ["arn:aws:iam::111111111111:role/my/AWSReservedSSO_A"]),
+    ],
+)
+def test_the_short_form_of_a_role_of_identity_center_gets_its_path(cloud_of_all, given, trusted):
+    account = f"7{zlib.crc32(given.encode()) % 10**11:011}"
+    parameters = {"DeployerAccountId": "111111111111", "DeployerArns": given}
+    cloud_of_all.bootstrap_with(account, parameters)
+    role = cloud_of_all.client(account, "iam").get_role(RoleName=f"sekisho-deploy-{deployed.REGION}")["Role"]
+    (statement,) = role["AssumeRolePolicyDocument"]["Statement"]
+    assert statement["Condition"]["ArnLike"]["aws:PrincipalArn"] == trusted
+
+
+def test_the_arn_of_a_session_is_refused_with_the_form_to_write(cloud_of_all):
+    """`aws sts get-caller-identity` shows it."""
+    session = "arn:aws:sts::111111111111:assumed-role/AWSReservedSSO_Admin_0a/hana"
+    with pytest.raises(botocore.exceptions.ClientError, match="write arn:aws:iam::111111111111:role/NAME"):
+        cloud_of_all.bootstrap_with("799999999999", {"DeployerAccountId": "111111111111", "DeployerArns": session})
+
+
+# Whoever changes the role raises Version in the template, and writes the new digest here. The digest leaves out what
+# needs no version: descriptions of parameters, comments, outputs.
+VERSION, DIGEST = "2", "2f70daab5fd47713"
+
+
+def test_a_changed_role_has_a_new_version():
+    template = yaml_parse(deployed.BOOTSTRAP.read_text())
+    digest = hashlib.sha256(json.dumps(template["Resources"], sort_keys=True).encode()).hexdigest()[:16]
+    assert (template["Outputs"]["Version"]["Value"], digest) == (VERSION, DIGEST)
 
 
 def test_parliament_finds_nothing_unintended(role):

@@ -136,6 +136,8 @@ KEPT = ["ArtifactKey", "ArtifactBucket", "Ledger"]
 
 def test_neither_parameters_nor_a_release_replace_key_bucket_or_ledger(cloud):
     account, template = "200000000002", deployed.expanded()
+    # The managed pipeline needs the source role of the repository account.
+    cloud.deploy("111111111111", {"HostsRepositories": "true", "PipelineAccountIds": account}, template)
     cloud.deploy(account, {"HostsPipelines": "true"}, template)
     cloudformation = cloud.client(account, "cloudformation")
 

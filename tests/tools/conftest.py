@@ -17,7 +17,7 @@ def cloud():
         template = deployed.expanded()
         for one in (one for one in template["Resources"].values() if one["Type"] == "AWS::Lambda::LayerVersion"):
             one["Properties"]["Content"] = {"S3Bucket": {"Fn::Sub": "layers-${AWS::AccountId}"}, "S3Key": "config"}
-        # Repositories before pipelines; tests/template/conftest.py has the other order. Either order works.
+        # The repository account comes first, because the pipeline account has a managed pipeline.
         for account, parameters in ((R, {"HostsRepositories": "true"}), (T, PARAMETERS)):
             s3 = cloud.client(account, "s3")
             location = {"LocationConstraint": REGION}

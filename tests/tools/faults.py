@@ -91,6 +91,10 @@ def permission_missing(cloud: Deployed) -> Undo:
 
 def bus_admits_another_account(cloud: Deployed) -> Undo:
     """The stack is deployed for another repository account."""
+    # CodePipeline accepts the pipeline only if the source role of the other account exists and trusts it.
+    trust = cloud.client(R, "iam").get_role(RoleName=SOURCE)["Role"]["AssumeRolePolicyDocument"]
+    elsewhere = cloud.client(OTHER_ACCOUNT, "iam")
+    elsewhere.create_role(RoleName=SOURCE, AssumeRolePolicyDocument=json.dumps(trust))
     cloudformation = cloud.client(T, "cloudformation")
     given = deployed.PARTNERS | PARAMETERS
 
@@ -105,7 +109,12 @@ def bus_admits_another_account(cloud: Deployed) -> Undo:
         waiter.wait(StackName=STACK, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
 
     update(given | {"RepositoryAccountId": OTHER_ACCOUNT})
-    return lambda: update(given)
+
+    def undo() -> None:
+        update(given)
+        elsewhere.delete_role(RoleName=SOURCE)
+
+    return undo
 
 
 def starter_accepts_another_account(cloud: Deployed) -> Undo:

@@ -24,6 +24,6 @@ def run(config: Path, operation: str, environment: str, *more: str, **variables:
     # The machine's own credentials and settings must not take effect.
     clean = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     aws = {"AWS_CONFIG_FILE": str(config), "AWS_SHARED_CREDENTIALS_FILE": "/dev/null"}
-    command = [sys.executable, "-m", f"tools.operations.{operation}", "--env", environment, *more]
+    command = [sys.executable, "-m", f"tools.operations.{operation.replace('-', '_')}", "--env", environment, *more]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=clean | aws | variables)
     return done.returncode, done.stdout + done.stderr

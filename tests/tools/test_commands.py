@@ -1,5 +1,6 @@
 """The Makefile and the commands in tools/ agree."""
 
+import os
 import re
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import pytest
 from tools.layout import ROOT
 
 MAKEFILE = (ROOT / "Makefile").read_text()
-TARGETS = re.findall(r"^([a-z]+): ##", MAKEFILE, re.MULTILINE)
+TARGETS = re.findall(r"^([a-z-]+): ##", MAKEFILE, re.MULTILINE)
 
 
 def run(*command):
@@ -18,7 +19,7 @@ def run(*command):
 
 
 def test_every_target_runs_its_command():
-    assert re.findall(r"@\$\(TOOLS\) ([a-z]+)", MAKEFILE) == TARGETS
+    assert re.findall(r"@\$\(TOOLS\) ([a-z-]+)", MAKEFILE) == TARGETS
     assert {"demo", "test", "deploy", "doctor"} <= set(TARGETS)
 
 
@@ -33,6 +34,22 @@ def test_the_command_of_the_target_exists(target):
     done = run(ROOT / "tools", target, "--help")
     assert done.returncode == 0, done.stderr
     assert f"usage: make {target}" in done.stdout
+
+
+def make_would_run(*arguments, **variables):
+    """The command line that make would run."""
+    command = ["make", "--no-print-directory", "--dry-run", *arguments]
+    environ = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+    return subprocess.run(
+        command, cwd=ROOT, env=environ | variables, capture_output=True, text=True, timeout=60, check=True
+    ).stdout
+
+
+def test_only_the_command_line_lets_clean_start_remove_without_a_question():
+    """A variable that a shell happens to export must not confirm anything."""
+    assert "--write" in make_would_run("clean-start", "ENV=test", "WRITE=1")
+    assert "--write" not in make_would_run("clean-start", "ENV=test", WRITE="1")
+    assert "--write" not in make_would_run("clean-start", "ENV=test", "WRITE=0")
 
 
 def test_an_unknown_command_is_refused_with_the_known_ones():

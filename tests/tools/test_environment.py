@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from samcli.commands.deploy.command import cli as sam_deploy
 
 from tools.failure import Failure
 from tools.layout import ROOT
@@ -28,7 +29,7 @@ def samconfig(monkeypatch, tmp_path):
 
 def write(file, **changed):
     """Writes the file with changed keys (None: without the key), or without the sections named in `without`."""
-    text = ""
+    text = "version = 0.1\n"
     for section, keys in WHOLE.items():
         if section in changed.get("without", []):
             continue
@@ -76,7 +77,32 @@ def test_profile_and_region_may_be_in_the_commands_section(samconfig):
     assert (found.profile, found.region, found.asks, found.architecture) == ("mine", "eu-west-1", True, "arm64")
 
 
+TRUTHS = ["true", "false", '"true"', '"Yes"', '"on"', '" t "', '"1"', "1", "0", '"False"', '"no"', '"off"', '"n"']
+
+
+def asked_by_sam(file):
+    """Whether sam itself would ask, by its own command line."""
+    arguments = ["--config-file", str(file), "--config-env", "test", "--template-file", str(ROOT / "template.yaml")]
+    return sam_deploy.make_context("deploy", arguments).params["confirm_changeset"]
+
+
+@pytest.mark.parametrize("value", TRUTHS)
+def test_confirm_changeset_means_what_sam_takes_it_to_mean(samconfig, monkeypatch, tmp_path, value):
+    (tmp_path / "aws").write_text("[profile test]\nregion = ap-northeast-1\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "aws"))
+    monkeypatch.setenv("SAM_CLI_TELEMETRY", "0")
+    write(samconfig, **{"test.deploy.parameters": {"confirm_changeset": value, "resolve_s3": "true"}})
+    assert environment.environment("test").asks is asked_by_sam(samconfig)
+
+
 WRONG = [
+    *(
+        (
+            {"test.deploy.parameters": {"confirm_changeset": value}},
+            f"[test.deploy.parameters]: confirm_changeset = {shown} is neither true nor false",
+        )
+        for value, shown in (('"maybe"', "'maybe'"), ('""', "''"), ("2", "2"), ('["true"]', "['true']"))
+    ),
     (
         overrides('["HostsPipelines true"]'),
         "[test.deploy.parameters]: parameter_overrides: 'HostsPipelines' in 'HostsPipelines true' is not Name=value",

@@ -2,7 +2,7 @@
 
     make deploy ENV=production        SAMCONFIG=… for another file than samconfig.toml
 
-Whatever would fail late is checked first; the remaining steps are printed last.
+Whatever would fail late is checked first (see preflight.py); the remaining steps are printed last.
 """
 
 import argparse
@@ -15,9 +15,9 @@ from pathlib import Path
 
 from tools.build import check_config_command
 from tools.failure import Failure
-from tools.layout import CONFIG, ROOT, RUST_TARGETS
-from tools.machine import has_rust_target
+from tools.layout import CONFIG, ROOT
 from tools.operations.environment import SAMCONFIG, Environment, environment, environments
+from tools.operations.preflight import preflight
 from tools.processes import Word
 
 # The folder of the project's own programs; sam looks for cargo-lambda beside itself.
@@ -29,8 +29,7 @@ QUESTION, SUCCESS = "Deploy this changeset?", "Successfully created/updated stac
 def deploy(name: str) -> None:
     """Builds the stack, shows the change set, and deploys it."""
     target = environment(name)
-    target.session()
-    check_preconditions(target)
+    preflight(target)
     steps = list(next_steps(target))
     print(
         f"Environment {name}: account {target.account}, region {target.region}, profile {target.profile}.", flush=True
@@ -69,27 +68,6 @@ def run(name: str, command: Sequence[Word]) -> str:
     return output.decode(errors="replace")
 
 
-def check_preconditions(target: Environment) -> None:
-    """Fails early if the deployment would fail after minutes of building."""
-    if target.asks and not sys.stdin.isatty():
-        raise Failure(
-            f"Environment {target.name} asks before it deploys (confirm_changeset), and nobody can answer here: "
-            f"run it in a terminal, or set confirm_changeset = false under [{target.name}.deploy.parameters] "
-            f"in {SAMCONFIG.name}."
-        )
-    if target.architecture not in RUST_TARGETS:
-        raise Failure(
-            f"Architecture={target.architecture} of environment {target.name} is not supported: "
-            f"use {' or '.join(RUST_TARGETS)}."
-        )
-    rust = RUST_TARGETS[target.architecture]
-    if not has_rust_target(rust):
-        raise Failure(
-            f"Rust can't build for {rust} yet, which Architecture={target.architecture} needs "
-            f"(arm64 if {SAMCONFIG.name} sets no Architecture): rustup target add {rust}"
-        )
-
-
 def next_steps(target: Environment) -> Iterator[str]:
     """The steps that remain, each with the account in which it is done."""
     repositories = environment(target.repositories)
@@ -98,10 +76,9 @@ def next_steps(target: Environment) -> Iterator[str]:
             if other.repositories == target.repositories and other.name != target.name and other.does("HostsPipelines"):
                 yield f"account {other.account}: make deploy ENV={other.name}; then make doctor ENV={other.name}"
     elif target.does("HostsPipelines"):
-        yield f"account {repositories.account}: make deploy ENV={repositories.name}, if that has not been done"
         yield (
-            f"account {repositories.account}: make redrive ENV={repositories.name}, if that was deployed before this "
-            "account: changes from before this account had its bus wait in event-relay's dead-letter queue"
+            f"account {repositories.account}: make redrive ENV={repositories.name}, after the last pipeline account: "
+            "changes from before an account had its bus wait in event-relay's dead-letter queue"
         )
     if target.does("HostsPipelines"):
         yield f"check each hop from the repositories to account {target.account}: make doctor ENV={target.name}"

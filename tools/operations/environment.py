@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import click
 from botocore.exceptions import BotoCoreError, ClientError
 
 from tools.failure import Failure
@@ -18,6 +19,9 @@ from tools.operations.credentials import session_of
 
 # SAMCONFIG=… names another file. The path is absolute, because sam looks for a relative one beside the template.
 SAMCONFIG = Path(os.environ.get("SAMCONFIG") or ROOT / "samconfig.toml").absolute()
+
+# The errors of a region that does not exist or is not enabled.
+NO_REGION = {"InvalidClientTokenId", "UnrecognizedClientException", "EndpointConnectionError"}
 
 
 @dataclass(frozen=True)
@@ -48,9 +52,12 @@ class Environment:
             session = session_of(self.profile, self.region)
             found = session.client("sts").get_caller_identity()
         except (BotoCoreError, ClientError) as error:
+            # AWS does not know the credentials of an account in a region that is not enabled there.
+            code = error.response["Error"]["Code"] if isinstance(error, ClientError) else type(error).__name__
+            region = f", or enable region {self.region} in the account" if code in NO_REGION else ""
             raise Failure(
                 f"Profile {self.profile} of environment {self.name} gives no credentials ({error}): "
-                f"correct it in ~/.aws/config, or log in."
+                f"correct it in ~/.aws/config, or log in{region}."
             ) from None
         if found["Account"] != self.account:
             raise Failure(
@@ -103,7 +110,7 @@ def _environment(name: str, sections: dict[str, Any]) -> Environment:
         profile=_text(name, "global.parameters", settings, "profile", name),
         region=_text(name, "global.parameters", settings, "region", "ap-northeast-1"),
         stack=_text(name, "global.parameters", settings, "stack_name", "sekisho"),
-        asks=settings.get("confirm_changeset") is True,
+        asks=_truth(name, settings, "confirm_changeset"),
         parameters=_parameters(name, settings.get("parameter_overrides")),
     )
 
@@ -114,6 +121,18 @@ def _text(name: str, section: str, values: Mapping[str, Any], key: str, example:
         problem = f"lacks `{key}`" if value is None else f"has {key} = {value!r}, which is not a text"
         raise Failure(f'{SAMCONFIG.name}, [{name}.{section}] {problem}: write {key} = "{example}".')
     return value
+
+
+def _truth(name: str, values: Mapping[str, Any], key: str) -> bool:
+    """A setting that is true or false; false if absent. It may be a text such as "yes", which sam has click convert."""
+    value = values.get(key, False)
+    try:
+        return bool(click.BOOL.convert(value, None, None))
+    except (click.BadParameter, AttributeError, TypeError):
+        raise Failure(
+            f"{SAMCONFIG.name}, [{name}.deploy.parameters]: {key} = {value!r} is neither true nor false: "
+            f"write {key} = true."
+        ) from None
 
 
 def _section(name: str, sections: dict[str, Any], kind: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a person writes first: a HEAD for each object, in a pool of threads. Prints objects a second."""
+"""The simplest check in Python: a HEAD for each object, in a pool of threads. Prints the objects per second."""
 
 import sys
 import time

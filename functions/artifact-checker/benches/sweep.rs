@@ -1,7 +1,7 @@
-//! How fast a sweep is: against a stub of S3 on loopback that takes 10 ms to answer, beside what the stub can answer at
-//! all and beside a loop of boto3 with 64 threads. `cargo bench -p artifact-checker --bench sweep`.
+//! The speed of a sweep, compared with the speed of its stub of S3 and with a loop in boto3 with 64 threads. The stub
+//! answers on loopback after 10 ms. Run `cargo bench -p artifact-checker --bench sweep`.
 //!
-//! The stub, the sweep and boto3 share the machine, so rates are compared within one run only.
+//! The stub, the sweep and boto3 share the machine, so compare rates only within one run.
 
 #![allow(
     clippy::cast_precision_loss,
@@ -10,15 +10,14 @@
     clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,
-    reason = "a benchmark may fail that way, and reads how it is run"
+    reason = "a benchmark fails by a panic, and reads its environment"
 )]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use artifact_checker::handler::{Checker, Clients, Known};
-use artifact_checker::key::KeyArn;
+use artifact_checker::{Cache, Checker, Clients, KeyArn, Settings};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use sekisho_domain::artifacts::{Artifacts, Repair};
@@ -31,21 +30,21 @@ use tokio::net::{TcpListener, TcpStream};
 const LATENCY: Duration = Duration::from_millis(10);
 const KEY: &str = "arn:aws:kms:ap-northeast-1:222222222222:key/right";
 const THREADS: usize = 64;
-/// boto3's rate does not change after some thousand objects; a hundred thousand would take it minutes.
+/// The rate of boto3 does not change after some thousand objects, and a hundred thousand would take minutes.
 const BOTO3_OBJECTS: usize = 20_000;
 
 fn main() {
     let objects: usize = std::env::var("OBJECTS").ok().and_then(|n| n.parse().ok()).unwrap_or(100_000);
     let port = serve();
-    let raw = raw(port, objects.min(50_000));
-    println!("the stub can answer        {raw:>8.0} HEADs a second (raw sockets, 256 connections)");
+    let stub = stub_rate(port, objects.min(50_000));
+    println!("the stub can answer        {stub:>8.0} HEADs a second (raw sockets, 256 connections)");
     let (small, _) = sweep(port, objects / 10, "warm");
     let before = peak_memory();
     let (rate, requests) = sweep(port, objects, "all");
     let after = peak_memory();
     println!(
         "the sweep of {objects:>6} objects {rate:>8.0} objects a second ({:.0} % of the stub's), {requests} read",
-        100.0 * rate / raw
+        100.0 * rate / stub
     );
     println!("the sweep of {:>6} objects {small:>8.0} objects a second", objects / 10);
     println!("peak memory                {before:>8} kB at a tenth of the objects, {after} kB at all (stub included)");
@@ -54,7 +53,7 @@ fn main() {
     println!("the sweep is               {:>8.1} times as fast", rate / boto3);
 }
 
-/// Sweeps the bucket of so many objects through the function, and returns objects a second.
+/// Sweeps a bucket with this many objects. Returns the rate in objects per second and the number of read objects.
 fn sweep(port: u16, objects: usize, id: &str) -> (f64, u64) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
@@ -71,22 +70,18 @@ fn sweep(port: u16, objects: usize, id: &str) -> (f64, u64) {
         let bucket = format!("bucket-{objects}");
         let checker = Checker {
             ledger: Memory::default(),
-            config: Artifacts { repair: Repair::Report, consumer_role: None },
-            bucket: bucket.clone(),
-            key: KeyArn::parse(KEY).unwrap(),
-            topic: String::new(),
-            clients: Clients::new(&aws, true),
-            now: sekisho_lambda::now,
-            known: Known::default(),
+            settings: Settings {
+                artifacts: Artifacts { repair: Repair::Report, consumer_role: None },
+                bucket: bucket.clone(),
+                key: KeyArn::parse(KEY).unwrap(),
+            },
+            clients: Clients::new(&aws, true, "arn:aws:sns:ap-northeast-1:222222222222:sekisho-notices"),
+            clock: sekisho_lambda::now,
+            cache: Cache::default(),
         };
-        let invocation = Invocation {
-            request_id: id.to_owned(),
-            partition: "aws".to_owned(),
-            account: "222222222222".parse().unwrap(),
-            region: "ap-northeast-1".parse().unwrap(),
-            function: "sekisho-artifact-checker".to_owned(),
-            deadline: sekisho_lambda::now() + Duration::from_mins(15),
-        };
+        let deadline = sekisho_lambda::now() + Duration::from_mins(15);
+        let invocation = sekisho_testing::invocation::invocation("sekisho-artifact-checker", "222222222222", deadline);
+        let invocation = Invocation { request_id: id.to_owned(), ..invocation };
         let start = Instant::now();
         let payload = format!(r#"{{"action":"sweep","bucket":"{bucket}"}}"#);
         let answer = Box::pin(checker.handle(&payload, &invocation)).await.unwrap();
@@ -99,8 +94,8 @@ fn sweep(port: u16, objects: usize, id: &str) -> (f64, u64) {
     })
 }
 
-/// What the stub answers to a client that costs next to nothing.
-fn raw(port: u16, requests: usize) -> f64 {
+/// The rate in requests per second at which the stub answers a client without overhead.
+fn stub_rate(port: u16, requests: usize) -> f64 {
     const CONNECTIONS: usize = 256;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
@@ -138,14 +133,14 @@ fn boto3(port: u16, objects: usize) -> f64 {
     String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
 }
 
-/// Kilobytes of this process at most so far.
+/// The peak memory of this process so far, in kB.
 fn peak_memory() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
-/// A stub of S3 and KMS in a thread of its own. Buckets are named for how many objects they have.
+/// Starts a stub of S3 and KMS in a thread of its own, and returns its port. A bucket named `bucket-10` has 10 objects.
 fn serve() -> u16 {
     let (sender, port) = std::sync::mpsc::channel();
     std::thread::spawn(move || {

@@ -1,11 +1,11 @@
-//! KMS keys by name.
+//! Names of KMS keys.
 
 use std::fmt;
 
 use sekisho_domain::account::Arn;
 use sekisho_domain::config::Misconfigured;
 
-/// A key's full ARN: `arn:aws:kms:<region>:<account>:key/<id>`. Replicas of one key in other regions are other keys.
+/// A key's full ARN: `arn:aws:kms:<region>:<account>:key/<id>`. A replica in another region is another key.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyArn {
     text: String,
@@ -13,7 +13,7 @@ pub struct KeyArn {
 }
 
 impl KeyArn {
-    /// Reads a full key ARN; an alias or a bare id is none.
+    /// Parses a full key ARN. An alias or a bare id is not one.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let arn = Arn::parse(text)?;
@@ -24,29 +24,23 @@ impl KeyArn {
         names_a_key.then(|| Self { text: text.to_owned(), account: arn.account.to_owned() })
     }
 
-    /// The one that the environment names.
-    ///
-    /// # Errors
-    /// Where it is an alias, a bare id, or no key.
-    pub fn of_environment(variable: &str, text: &str) -> Result<Self, Misconfigured> {
-        Self::parse(text).ok_or_else(|| Misconfigured {
+    /// Parses the value of an environment variable.
+    pub(crate) fn of_variable(variable: &str, value: &str) -> Result<Self, Misconfigured> {
+        Self::parse(value).ok_or_else(|| Misconfigured {
             file: "environment".to_owned(),
             key: variable.to_owned(),
             reason: format!(
-                "`{text}` is not a key's full ARN: write `arn:aws:kms:<region>:<account>:key/<id>`, never an alias"
+                "`{value}` is not a key's full ARN: write `arn:aws:kms:<region>:<account>:key/<id>`, never an alias"
             ),
         })
     }
 
-    /// The account that owns it.
-    #[must_use]
-    pub fn account(&self) -> &str {
+    /// The account that owns the key.
+    pub(crate) fn account(&self) -> &str {
         &self.account
     }
 
-    /// As AWS writes it.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.text
     }
 }
@@ -57,23 +51,22 @@ impl fmt::Display for KeyArn {
     }
 }
 
-/// The account that a name says itself: that of an ARN, of an alias too. A bare id or alias says none.
-#[must_use]
-pub fn named_account(name: &str) -> Option<&str> {
+/// The account in a key's name, if the name is the ARN of a key or of an alias. A bare id or alias contains no account.
+pub(crate) fn account_in_name(name: &str) -> Option<&str> {
     Arn::parse(name).map(|arn| arn.account).filter(|account| !account.is_empty())
 }
 
-/// What DescribeKey told of a name.
+/// What KMS reports about the name of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Described {
-    /// The key behind the name works.
+pub(crate) enum KeyStatus {
+    /// The name stands for this key, and the key works.
     Usable(KeyArn),
-    /// There is such a key, in a state in which nothing can be read with it.
+    /// The name stands for this key, which cannot decrypt in this state.
     Unusable(KeyArn, String),
     /// There is no such key.
     Missing,
-    /// This function may not ask, for this reason.
-    Hidden(String),
+    /// KMS does not show the key to this function, for this reason.
+    NotShown(String),
 }
 
 #[cfg(test)]
@@ -98,8 +91,9 @@ mod tests {
     }
 
     #[test]
-    fn an_aliass_arn_says_its_account() {
-        assert_eq!(named_account("arn:aws:kms:ap-northeast-1:111111111111:alias/aws/s3"), Some("111111111111"));
-        assert_eq!(named_account("alias/aws/s3"), None);
+    fn the_arn_of_an_alias_contains_its_account() {
+        let alias = "arn:aws:kms:ap-northeast-1:111111111111:alias/aws/s3";
+        assert_eq!(account_in_name(alias), Some("111111111111"));
+        assert_eq!(account_in_name("alias/aws/s3"), None);
     }
 }

@@ -1,34 +1,51 @@
-//! artifact-checker: every artifact under the right key, provably readable.
+//! artifact-checker: every artifact is encrypted under the right key and can be read.
 //!
-//! An S3 event says that an object was written. The function looks at it: how it is encrypted, under which key by its
-//! full ARN, whether that key works, and whether one byte of it can be read. Where it is under a wrong key of this
-//! account, it is put under the right one, as `[artifacts] repair` says, and looked at again. Its own writes come back
-//! as events and end as `compliant`.
+//! **Input.** An S3 event reports a written object. A person asks for a sweep: `{"action":"sweep","bucket":"…"}` checks
+//! every object of a bucket, `"versions":true` includes every version, and `"dry_run":true` changes nothing. A schedule
+//! sweeps every artifact bucket of the account.
 //!
-//! `{"action":"sweep","bucket":"…"}`, or a schedule, looks at every object of a bucket, with `"versions":true` at every
-//! version, with `"dry_run":true` changing nothing. A HEAD tells of each; one of each page of the listing is read, too,
-//! and every one after a read has failed. What an invocation has no time for, the next goes on with by itself.
+//! **Check of one object.** The function finds out which key the object is under and whether that key works, and reads
+//! one byte of the object. If the object is under a wrong key of this account, the function repairs it in the way that
+//! the section `[artifacts]` of the configuration file sets, and checks it again. The events of the function's own
+//! writes end as `compliant`.
 //!
-//! Never: a delete; a copy of a version that isn't the latest; a way around an object lock; more than three repairs of
-//! one object within minutes.
+//! **Sweep.** A sweep sends one HEAD request for each object, and reads one object of each page of the listing. After a
+//! failed read, it reads every object. If the invocation's time runs out, the function invokes itself to continue.
+//!
+//! **Outcomes.** See [`Outcome`]. The function returns, logs and records each decision with its reason, and sends a
+//! notice of findings.
+//!
+//! **Guarantees.** The function never deletes an object, never copies a version that is not the latest, and never
+//! bypasses an object lock. It gives up on an object after three repairs that follow each other within ten minutes.
 
-pub mod answer;
-pub mod check;
-pub mod claim;
-pub mod consumer;
-pub mod event;
-pub mod faults;
-pub mod handler;
-pub mod itself;
-pub mod key;
-pub mod kms;
-pub mod limit;
-pub mod notice;
-pub mod object;
-pub mod pipelines;
-pub mod repair;
-pub mod right_key;
-pub mod s3;
-pub mod sdk;
-pub mod sweep;
-pub mod verdict;
+mod answer;
+mod aws;
+mod bucket_finding;
+mod cache;
+mod checker;
+mod claim;
+mod error;
+mod key;
+mod limit;
+mod notice;
+mod object;
+mod open_pages;
+mod outcome;
+mod repair;
+mod request;
+mod right_key;
+mod run;
+mod settings;
+mod sweep_report;
+mod sweep_row;
+mod verdict;
+
+pub use answer::Answer;
+pub use aws::Clients;
+pub use cache::Cache;
+pub use checker::Checker;
+pub use error::{CheckError, Error, SweepError};
+pub use key::KeyArn;
+pub use outcome::Outcome;
+pub use settings::Settings;
+pub use sweep_report::{Estimate, SweepReport};

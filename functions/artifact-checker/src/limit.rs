@@ -1,52 +1,48 @@
-//! How many requests are in flight at once: as many as S3 takes.
+//! Limits the number of requests that a sweep keeps in flight to what S3 accepts.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::time::Instant;
-
-/// Where it begins; S3 doubles what it takes within minutes, and this function within answers.
+/// The limit at the start of a sweep.
 const FIRST: f64 = 32.0;
-const LEAST: f64 = 2.0;
-/// 5,500 requests a second, S3's limit of one prefix, at 45 ms each.
-const MOST: f64 = 256.0;
-/// Refusals of requests that were in flight together count as one.
-const TOGETHER: Duration = Duration::from_millis(250);
+const LOWEST: f64 = 2.0;
+/// S3's limit for one prefix is 5,500 requests a second; at 45 ms each, that is about 256 in flight.
+const HIGHEST: f64 = 256.0;
+/// Requests that were in flight together and were throttled within this time count as one signal to slow down.
+const SAME_SIGNAL: Duration = Duration::from_millis(250);
 
-/// Climbs with every answer, halves when S3 asks to slow down, and climbs again.
+/// A concurrency limit that grows with every answer and halves when S3 throttles.
 #[derive(Debug)]
-pub struct Limit {
-    allowed: f64,
-    /// Until S3 first asks to slow down, the limit doubles with each round of answers.
-    starting: bool,
-    cut: Option<Instant>,
+pub(crate) struct ConcurrencyLimit {
+    limit: f64,
+    /// Until S3 first throttles, the limit doubles with each round of answers.
+    is_starting: bool,
+    last_cut: Option<Instant>,
 }
 
-impl Default for Limit {
+impl Default for ConcurrencyLimit {
     fn default() -> Self {
-        Self { allowed: FIRST, starting: true, cut: None }
+        Self { limit: FIRST, is_starting: true, last_cut: None }
     }
 }
 
-impl Limit {
-    /// How many may be in flight.
-    #[must_use]
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 2 and 256")]
-    pub fn allowed(&self) -> usize {
-        self.allowed as usize
+impl ConcurrencyLimit {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the limit is between 2 and 256")]
+    pub(crate) fn requests(&self) -> usize {
+        self.limit as usize
     }
 
-    /// S3 has answered.
-    pub fn answered(&mut self) {
-        let step = if self.starting { 1.0 } else { 1.0 / self.allowed };
-        self.allowed = (self.allowed + step).min(MOST);
+    /// Raises the limit after an answer.
+    pub(crate) fn raise(&mut self) {
+        let step = if self.is_starting { 1.0 } else { 1.0 / self.limit };
+        self.limit = (self.limit + step).min(HIGHEST);
     }
 
-    /// S3 has asked to slow down.
-    pub fn slow_down(&mut self, now: Instant) {
-        self.starting = false;
-        if self.cut.is_none_or(|cut| now.duration_since(cut) >= TOGETHER) {
-            self.cut = Some(now);
-            self.allowed = (self.allowed / 2.0).max(LEAST);
+    /// Halves the limit after a throttled request.
+    pub(crate) fn cut(&mut self, now: Instant) {
+        self.is_starting = false;
+        if self.last_cut.is_none_or(|last| now.duration_since(last) >= SAME_SIGNAL) {
+            self.last_cut = Some(now);
+            self.limit = (self.limit / 2.0).max(LOWEST);
         }
     }
 }
@@ -56,24 +52,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_climbs_halves_once_a_round_and_climbs_again() {
+    fn it_grows_halves_once_per_signal_and_grows_again() {
         let start = Instant::now();
-        let mut limit = Limit::default();
+        let mut limit = ConcurrencyLimit::default();
         for _ in 0..1000 {
-            limit.answered();
+            limit.raise();
         }
-        assert_eq!(limit.allowed(), 256);
+        assert_eq!(limit.requests(), 256);
         for _ in 0..100 {
-            limit.slow_down(start);
+            limit.cut(start);
         }
-        assert_eq!(limit.allowed(), 128);
+        assert_eq!(limit.requests(), 128);
         for round in 1..20 {
-            limit.slow_down(start + TOGETHER * round);
+            limit.cut(start + SAME_SIGNAL * round);
         }
-        assert_eq!(limit.allowed(), 2);
+        assert_eq!(limit.requests(), 2);
         for _ in 0..40_000 {
-            limit.answered();
+            limit.raise();
         }
-        assert_eq!(limit.allowed(), 256);
+        assert_eq!(limit.requests(), 256);
     }
 }

@@ -1,19 +1,20 @@
-//! The artifact-checker function: see the library for what it does.
+//! The artifact-checker function; the library documents what the function does.
 
-use artifact_checker::handler::{Checker, Error};
+use artifact_checker::{Checker, Error};
 use futures_util::join;
-use sekisho_lambda::{Environment, aws, log, serve};
+use sekisho_lambda::{Environment, aws, serve, telemetry};
 
 fn main() -> Result<(), lambda_runtime::Error> {
     let environment = Environment::of_process();
-    log::start(&environment);
+    telemetry::start(&environment);
     let aws = aws::load(&environment);
-    // A mistake in the configuration is told by every invocation: Lambda shows an error of init to nobody who asks.
+    // Every invocation reports a configuration error, because Lambda does not show an initialization error to the
+    // caller.
     let checker = Checker::new(&environment, &aws);
     serve(&async |payload, invocation| match &checker {
         Ok(checker) => {
             let answer = Box::pin(checker.handle(payload, invocation));
-            // Begun first, so that this client is made while S3 is asked.
+            // `answer` comes first, so that the ledger's client is built while the function waits for S3.
             join!(answer, async { checker.ledger.make_client() }).0
         }
         Err(misconfigured) => Err(Error::from(misconfigured.clone())),

@@ -1,78 +1,64 @@
-//! Findings to people, through SNS.
+//! The notice that tells people about findings.
 
 use std::fmt::Write as _;
 
-use aws_sdk_sns::Client;
 use sekisho_domain::decision::Decision;
 use sekisho_domain::notice::Notice;
 use sekisho_domain::slack::on_one_line;
-use sekisho_lambda::aws::Later;
 
-use crate::answer::Unanswered;
-use crate::sdk::refusal;
-use crate::verdict::Outcome;
+use crate::outcome::Outcome;
 
-const PUBLISH: &str = "sns:Publish";
-/// SNS takes up to 256 KB; findings beyond this are counted.
-const ROOM: usize = 200_000;
+/// SNS accepts 256 KB. Findings that would exceed this many bytes are only counted.
+const LARGEST_TEXT: usize = 200_000;
 
-/// Publishes findings; none at all publishes nothing.
-///
-/// # Errors
-/// Where SNS did not take it.
-pub async fn tell(
-    client: &Later<Client>,
-    topic: &str,
-    title: &str,
-    findings: &[&Decision<Outcome>],
-    more: u64,
-) -> Result<(), Unanswered> {
+/// The notice about the findings among `decisions`, and about `more` findings that are not among them; `None` if there
+/// are none to name.
+pub(crate) fn of_findings(title: &str, decisions: &[Decision<Outcome>], more: u64) -> Option<Notice> {
+    let findings: Vec<_> = decisions.iter().filter(|decision| decision.outcome.is_finding()).collect();
     if findings.is_empty() {
-        return Ok(());
+        return None;
     }
-    let lines = text(title, findings, more).lines().map(ToOwned::to_owned).collect();
-    let notice = Notice { title: title.to_owned(), lines, ..Notice::default() };
-    let sent = client.publish().topic_arn(topic).subject(notice.subject()).message_structure("json");
-    sent.message(notice.message())
-        .send()
-        .await
-        .map(drop)
-        .map_err(|error| refusal(PUBLISH, error).into_unanswered(PUBLISH))
+    let lines = text(title, &findings, more).lines().map(ToOwned::to_owned).collect();
+    Some(Notice { title: title.to_owned(), lines, ..Notice::default() })
 }
 
-/// One paragraph a finding.
-#[must_use]
-pub fn text(title: &str, findings: &[&Decision<Outcome>], more: u64) -> String {
+/// The text, with one paragraph for each finding.
+fn text(title: &str, findings: &[&Decision<Outcome>], more: u64) -> String {
     let mut text = format!("{title}\n");
-    let mut left = more;
+    let mut left_out = more;
     for finding in findings {
-        // A key may hold a line's end, and what follows would look like a finding of ours.
-        let about = |what| finding.concerns.get(what).map(|value| on_one_line(value));
-        let mut lines = format!("\n{}: ", finding.outcome.name());
-        if let (Some(bucket), Some(object)) = (about("bucket"), about("object")) {
-            let _ = write!(lines, "s3://{bucket}/{object}");
-            if let Some(version) = about("version") {
-                let _ = write!(lines, " (version {version})");
-            }
-        } else if let Some(bucket) = about("bucket") {
-            let _ = write!(lines, "s3://{bucket}");
-        }
-        let _ = write!(lines, "\n{}\n", on_one_line(&finding.reason));
-        for what in ["writer", "pipeline", "execution", "action", "likely_cause"] {
-            if let Some(value) = about(what) {
-                let _ = writeln!(lines, "{}: {value}", what.replace('_', " "));
-            }
-        }
-        if text.len() + lines.len() > ROOM {
-            left += 1;
+        let paragraph = paragraph(finding);
+        if text.len() + paragraph.len() > LARGEST_TEXT {
+            left_out += 1;
         } else {
-            text.push_str(&lines);
+            text.push_str(&paragraph);
         }
     }
-    if left > 0 {
-        let _ = write!(text, "\n… and {left} more: the log has them.\n");
+    if left_out > 0 {
+        let _ = write!(text, "\n… and {left_out} more: the log has them.\n");
     }
     text
+}
+
+fn paragraph(finding: &Decision<Outcome>) -> String {
+    // A key may contain a line break, and the text after it must not look like another finding.
+    let about = |name| finding.concerns.get(name).map(|value| on_one_line(value));
+    let mut lines = format!("\n{}: ", finding.outcome.name());
+    if let (Some(bucket), Some(object)) = (about("bucket"), about("object")) {
+        let _ = write!(lines, "s3://{bucket}/{object}");
+        if let Some(version) = about("version") {
+            let _ = write!(lines, " (version {version})");
+        }
+    } else if let Some(bucket) = about("bucket") {
+        let _ = write!(lines, "s3://{bucket}");
+    }
+    let _ = write!(lines, "\n{}\n", on_one_line(&finding.reason));
+    for name in ["writer", "pipeline", "execution", "action", "likely_cause"] {
+        if let Some(value) = about(name) {
+            let _ = writeln!(lines, "{}: {value}", name.replace('_', " "));
+        }
+    }
+    lines
 }
 
 #[cfg(test)]
@@ -80,8 +66,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_with_a_lines_end_is_one_line() {
-        let finding = Decision::new(Outcome::Reported, "it is so")
+    fn a_key_with_a_line_break_stays_on_one_line() {
+        let finding = Decision::new(Outcome::Reported, "a reason")
             .about("bucket", "b")
             .about("object", "a\nforeign-key: s3://b/c");
         assert!(text("t", &[&finding], 0).contains("\nreported: s3://b/a foreign-key: s3://b/c\n"));

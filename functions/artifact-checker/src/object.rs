@@ -1,43 +1,96 @@
-//! Objects by name.
+//! S3 objects: their names, their listings, and what S3 reports about them.
 
 use serde::{Deserialize, Serialize};
 
-/// One object, or one version of it.
+/// The name of one object, or of one version of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Target {
-    /// The bucket.
-    pub bucket: String,
-    /// The key, any characters.
-    pub key: String,
-    /// The version; none is the latest.
-    pub version: Option<String>,
+pub(crate) struct ObjectId {
+    pub(crate) bucket: String,
+    /// The key; it may contain any character.
+    pub(crate) key: String,
+    /// The version; `None` means the latest.
+    pub(crate) version: Option<String>,
 }
 
-/// After which object a listing goes on.
+/// The last object of a listed page. The next page begins after it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Position {
-    /// The key.
-    pub key: String,
-    /// The version, in a listing of all.
-    pub version: Option<String>,
+pub(crate) struct ListPosition {
+    pub(crate) key: String,
+    /// The version, in a listing of all versions.
+    pub(crate) version: Option<String>,
 }
 
-/// An object as a listing has it; listings don't tell of keys.
+/// An object in a listing. Listings do not contain encryption keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed {
-    /// The key, decoded.
-    pub key: String,
-    /// The version, in a listing of all.
-    pub version: Option<String>,
-    /// Whether it is the latest.
-    pub latest: bool,
+pub(crate) struct ListedObject {
+    pub(crate) key: String,
+    /// The version, in a listing of all versions.
+    pub(crate) version: Option<String>,
+    /// Whether it is the object's latest version.
+    pub(crate) is_latest: bool,
 }
 
-/// A part of a listing.
+/// One page of a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Page {
-    /// In the listing's order; delete markers are left out.
-    pub objects: Vec<Listed>,
-    /// Where the next begins, if there is one.
-    pub end: Option<Position>,
+pub(crate) struct ListPage {
+    /// The objects in the listing's order, without delete markers.
+    pub(crate) objects: Vec<ListedObject>,
+    /// The end of this page; `None` if it is the last page.
+    pub(crate) end: Option<ListPosition>,
+}
+
+/// How an object is encrypted, according to S3.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Encryption {
+    /// With S3's own keys (`AES256`), or not at all: an object from before 2023.
+    S3Managed,
+    /// `aws:kms`, under the key of this name.
+    Kms(String),
+    /// `aws:kms:dsse`, in two layers, under the key of this name.
+    DualLayer(String),
+    /// An encryption that this version does not know, with its name.
+    Other(String),
+}
+
+impl Encryption {
+    /// The name that S3 gives for the KMS key.
+    pub(crate) fn key(&self) -> Option<&str> {
+        match self {
+            Self::Kms(key) | Self::DualLayer(key) => Some(key),
+            Self::S3Managed | Self::Other(_) => None,
+        }
+    }
+
+    /// The key, in words for people.
+    pub(crate) fn text(&self) -> String {
+        match self {
+            Self::S3Managed => "S3's own key".to_owned(),
+            Self::Kms(key) => key.clone(),
+            Self::DualLayer(key) => format!("{key} (DSSE)"),
+            Self::Other(name) => name.clone(),
+        }
+    }
+}
+
+/// The part of a HEAD response on which decisions depend.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ObjectFacts {
+    pub(crate) encryption: Encryption,
+    /// The entity tag. It changes with every write.
+    pub(crate) etag: String,
+    /// The version; `None` in a bucket without versioning.
+    pub(crate) version: Option<String>,
+    /// The size in bytes.
+    pub(crate) size: u64,
+    /// Whether the object is in an archive tier and not restored.
+    pub(crate) is_archived: bool,
+    /// Whether a retention or a legal hold protects the object.
+    pub(crate) is_locked: bool,
+}
+
+impl ObjectFacts {
+    /// Whether both describe the same version with the same content.
+    pub(crate) fn is_same_version(&self, other: &Self) -> bool {
+        self.version == other.version && self.etag == other.etag
+    }
 }

@@ -1,89 +1,98 @@
-//! How an object under a wrong key of this account is mended, or why not.
+//! How to repair an object that is under a wrong key of this account, or why to leave it.
 
 use std::ops::AddAssign;
 
 use sekisho_domain::artifacts::Repair;
 use serde::{Deserialize, Serialize};
 
-use crate::answer::Said;
-use crate::verdict::{Encryption, Facts};
+use crate::object::{Encryption, ObjectFacts};
 
-/// CopyObject takes up to 5 GB, by which S3 means 5 GiB.
-pub const LARGEST_COPY: u64 = 5 * 1024 * 1024 * 1024;
-/// An upload has up to 10,000 parts, so that parts of half a gigabyte do for 5 TB; beyond, parts grow.
+/// The largest object that CopyObject accepts: S3 documents 5 GB and means 5 GiB.
+const LARGEST_COPY: u64 = 5 * 1024 * 1024 * 1024;
+/// An upload has at most 10,000 parts. Parts of half a GiB are enough for 5 TB; for larger objects, parts grow.
 const PART: u64 = 512 * 1024 * 1024;
 const MOST_PARTS: u64 = 10_000;
-/// How often a repair is tried before it is said not to converge.
-pub const TRIES: u32 = 3;
 
-/// What to do to an object.
+/// One write that puts an object under the right key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
-    /// `UpdateObjectEncryption`: the same version under another key.
+pub(crate) enum Step {
+    /// `UpdateObjectEncryption`: the version stays, and its key changes.
     Update,
     /// `CopyObject` onto itself: a new version.
     Copy,
-    /// The same in parts of so many bytes.
+    /// A multipart copy onto itself, in parts of this many bytes: a new version.
     CopyInParts(u64),
 }
 
-/// A decision about one object.
+/// The decision about one object under a wrong key. A dry run reports it; a repair executes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Plan {
-    /// Do this.
-    Do(Step),
-    /// A copy would have to read what is archived.
+pub(crate) enum RepairPlan {
+    /// Execute this step.
+    Step(Step),
+    /// Ask people to restore the object: a copy would have to read it from the archive.
     Restore,
-    /// Leave it, for this reason.
+    /// Leave the object, for this reason.
     Leave(&'static str),
 }
 
-/// Decides about an object that is under a wrong encryption of this account's. `updatable` says whether the right key is
-/// of the bucket's account, as `UpdateObjectEncryption` asks; `refused` is what S3 said to an update before.
-#[must_use]
-pub fn plan(facts: &Facts, latest: bool, repair: Repair, updatable: bool, refused: Option<&Said>) -> Plan {
+/// The conditions of a plan that are not facts about the object.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RepairConditions {
+    /// The configured repair.
+    pub(crate) repair: Repair,
+    /// Whether the right key belongs to the bucket's account, as `UpdateObjectEncryption` requires.
+    pub(crate) key_is_own: bool,
+    /// `false` if the object is known to be an older version.
+    pub(crate) is_latest: bool,
+    /// Whether S3 has refused an update of this object.
+    pub(crate) update_refused: bool,
+}
+
+/// Decides what to do with an object under a wrong encryption of this account.
+pub(crate) fn plan(facts: &ObjectFacts, conditions: RepairConditions) -> RepairPlan {
+    let RepairConditions { repair, key_is_own, is_latest, update_refused } = conditions;
     if repair == Repair::Report {
-        return Plan::Leave("the configuration says `repair = \"report\"`");
+        return RepairPlan::Leave("the configuration says `repair = \"report\"`");
     }
-    // S3 refuses an update under a lock, and a copy would leave the locked version behind and pass for a repair.
-    if facts.locked {
-        return Plan::Leave("an object lock is on it");
+    // S3 refuses an update of a locked object. A copy would leave the locked version behind and look like a repair.
+    if facts.is_locked {
+        return RepairPlan::Leave("it has an object lock");
     }
-    let update = repair == Repair::Update && updatable && !matches!(facts.encryption, Encryption::Dual(_));
-    if update && refused.is_none() {
-        return Plan::Do(Step::Update);
+    let can_update = repair == Repair::Update && key_is_own && !matches!(facts.encryption, Encryption::DualLayer(_));
+    if can_update && !update_refused {
+        return RepairPlan::Step(Step::Update);
     }
-    if !latest {
-        return Plan::Leave("it isn't the latest version, and a copy would make it the latest");
+    if !is_latest {
+        return RepairPlan::Leave("it is not the latest version, and a copy would make it the latest");
     }
-    if facts.archived {
-        return Plan::Restore;
+    if facts.is_archived {
+        return RepairPlan::Restore;
     }
     if facts.size > LARGEST_COPY {
-        return Plan::Do(Step::CopyInParts(PART.max(facts.size.div_ceil(MOST_PARTS))));
+        return RepairPlan::Step(Step::CopyInParts(PART.max(facts.size.div_ceil(MOST_PARTS))));
     }
-    Plan::Do(Step::Copy)
+    RepairPlan::Step(Step::Copy)
 }
 
-/// Requests to S3, by what they cost.
+/// A number of requests to S3, in the two groups that S3 charges differently.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Requests {
-    /// PUT, COPY, LIST and their like.
-    pub writes_and_lists: u64,
-    /// GET and HEAD.
-    pub reads: u64,
+pub(crate) struct RequestCount {
+    /// PUT, COPY, POST and LIST requests.
+    pub(crate) writes_and_lists: u64,
+    /// GET and HEAD requests.
+    pub(crate) reads: u64,
 }
 
-impl Requests {
-    /// In US dollars: $5 for a million of the one, $0.40 for a million of the other. KMS and transitions are not in it.
-    #[must_use]
-    #[expect(clippy::cast_precision_loss, reason = "an estimate")]
-    pub fn usd(self) -> f64 {
+impl RequestCount {
+    /// The cost in US dollars: $5 per million writes and lists, $0.40 per million reads. KMS requests and storage class
+    /// transitions are not included.
+    #[expect(clippy::cast_precision_loss, reason = "the result is an estimate")]
+    pub(crate) fn usd(self) -> f64 {
         (self.writes_and_lists as f64 * 5.0 + self.reads as f64 * 0.4) / 1e6
     }
 }
 
-impl AddAssign for Requests {
+impl AddAssign for RequestCount {
     fn add_assign(&mut self, more: Self) {
         self.writes_and_lists += more.writes_and_lists;
         self.reads += more.reads;
@@ -91,20 +100,19 @@ impl AddAssign for Requests {
 }
 
 impl Step {
-    /// What a repair asks of S3 after the look that found it needed: it looks again under its claim and at the result,
-    /// and reads a byte; before a copy it looks whether that is the latest.
-    #[must_use]
-    pub fn requests(self, size: u64) -> Requests {
+    /// The requests of a repair after the look that found it necessary: a HEAD under the claim, the write, a HEAD and a
+    /// GET of the result, and before a copy a HEAD of the latest version.
+    pub(crate) fn requests(self, size: u64) -> RequestCount {
         match self {
-            Self::Update => Requests { writes_and_lists: 1, reads: 3 },
-            Self::Copy => Requests { writes_and_lists: 1, reads: 4 },
-            Self::CopyInParts(part) => Requests { writes_and_lists: 2 + size.div_ceil(part), reads: 4 },
+            Self::Update => RequestCount { writes_and_lists: 1, reads: 3 },
+            Self::Copy => RequestCount { writes_and_lists: 1, reads: 4 },
+            Self::CopyInParts(part) => RequestCount { writes_and_lists: 2 + size.div_ceil(part), reads: 4 },
         }
     }
 }
 
-/// The byte ranges of an object's parts, as `x-amz-copy-source-range` has them: both ends included.
-pub fn ranges(size: u64, part: u64) -> impl Iterator<Item = (u64, u64)> {
+/// The byte ranges of an object's parts for `x-amz-copy-source-range`, with both ends included.
+pub(crate) fn part_ranges(size: u64, part: u64) -> impl Iterator<Item = (u64, u64)> {
     (0..size.div_ceil(part)).map(move |n| (n * part, (size - 1).min((n + 1) * part - 1)))
 }
 
@@ -113,68 +121,93 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn facts() -> Facts {
-        Facts {
-            encryption: Encryption::OfS3,
+    fn facts() -> ObjectFacts {
+        ObjectFacts {
+            encryption: Encryption::S3Managed,
             etag: "\"e\"".into(),
             version: Some("v".into()),
             size: 3,
-            archived: false,
-            locked: false,
+            is_archived: false,
+            is_locked: false,
+        }
+    }
+
+    fn dual_layer() -> ObjectFacts {
+        ObjectFacts { encryption: Encryption::DualLayer("k".into()), ..facts() }
+    }
+
+    fn locked() -> ObjectFacts {
+        ObjectFacts { is_locked: true, ..facts() }
+    }
+
+    fn archived() -> ObjectFacts {
+        ObjectFacts { is_archived: true, ..facts() }
+    }
+
+    fn large() -> ObjectFacts {
+        ObjectFacts { size: LARGEST_COPY + 1, ..facts() }
+    }
+
+    /// Conditions for the latest version and a key of the bucket's account.
+    fn conditions(repair: Repair) -> RepairConditions {
+        RepairConditions { repair, key_is_own: true, is_latest: true, update_refused: false }
+    }
+
+    #[test]
+    fn updates_if_s3_can_and_copies_if_that_is_safe() {
+        let update = conditions(Repair::Update);
+        let refused = RepairConditions { update_refused: true, ..update };
+        let copy = conditions(Repair::Copy);
+        let cases = [
+            (facts(), update, RepairPlan::Step(Step::Update)),
+            (facts(), RepairConditions { is_latest: false, ..update }, RepairPlan::Step(Step::Update)),
+            (facts(), refused, RepairPlan::Step(Step::Copy)),
+            (facts(), RepairConditions { key_is_own: false, ..update }, RepairPlan::Step(Step::Copy)),
+            (facts(), copy, RepairPlan::Step(Step::Copy)),
+            (dual_layer(), update, RepairPlan::Step(Step::Copy)),
+            (archived(), update, RepairPlan::Step(Step::Update)),
+            (archived(), refused, RepairPlan::Restore),
+            (archived(), copy, RepairPlan::Restore),
+            (large(), update, RepairPlan::Step(Step::Update)),
+            (large(), copy, RepairPlan::Step(Step::CopyInParts(PART))),
+        ];
+        for (facts, conditions, expected) in cases {
+            assert_eq!(plan(&facts, conditions), expected, "{facts:?} {conditions:?}");
         }
     }
 
     #[test]
-    fn updates_where_s3_can_and_copies_where_that_is_safe() {
-        let refused = Said { status: 403, code: Some("AccessDenied".into()), message: None };
-        let dual = Facts { encryption: Encryption::Dual("k".into()), ..facts() };
-        let locked = Facts { locked: true, ..facts() };
-        let archived = Facts { archived: true, ..facts() };
-        let large = Facts { size: LARGEST_COPY + 1, ..facts() };
-        let no = None::<&Said>;
-        let said = Some(&refused);
+    fn leaves_an_object_if_every_repair_is_unsafe() {
+        let update = conditions(Repair::Update);
+        let refused = RepairConditions { update_refused: true, ..update };
+        let copy = conditions(Repair::Copy);
+        let older = |conditions| RepairConditions { is_latest: false, ..conditions };
         let cases = [
-            (facts(), true, Repair::Update, true, no, Plan::Do(Step::Update)),
-            (facts(), false, Repair::Update, true, no, Plan::Do(Step::Update)),
-            (facts(), true, Repair::Update, true, said, Plan::Do(Step::Copy)),
-            (facts(), true, Repair::Update, false, no, Plan::Do(Step::Copy)),
-            (facts(), true, Repair::Copy, true, no, Plan::Do(Step::Copy)),
-            (dual.clone(), true, Repair::Update, true, no, Plan::Do(Step::Copy)),
-            (archived.clone(), true, Repair::Update, true, no, Plan::Do(Step::Update)),
-            (archived.clone(), true, Repair::Update, true, said, Plan::Restore),
-            (archived, true, Repair::Copy, true, no, Plan::Restore),
-            (large.clone(), true, Repair::Update, true, no, Plan::Do(Step::Update)),
-            (large, true, Repair::Copy, true, no, Plan::Do(Step::CopyInParts(PART))),
+            (facts(), conditions(Repair::Report)),
+            (facts(), older(copy)),
+            (facts(), older(refused)),
+            (dual_layer(), older(update)),
+            (locked(), update),
+            (locked(), refused),
+            (locked(), copy),
         ];
-        for (facts, latest, repair, updatable, refused, expected) in cases {
-            assert_eq!(plan(&facts, latest, repair, updatable, refused), expected, "{facts:?} {latest} {repair:?}");
-        }
-        let left = [
-            (facts(), true, Repair::Report, no),
-            (facts(), false, Repair::Copy, no),
-            (facts(), false, Repair::Update, said),
-            (dual, false, Repair::Update, no),
-            (locked.clone(), true, Repair::Update, no),
-            (locked.clone(), true, Repair::Update, said),
-            (locked, true, Repair::Copy, no),
-        ];
-        for (facts, latest, repair, refused) in left {
-            let plan = plan(&facts, latest, repair, true, refused);
-            assert!(matches!(plan, Plan::Leave(_)), "{facts:?} {latest} {repair:?} {plan:?}");
+        for (facts, conditions) in cases {
+            let plan = plan(&facts, conditions);
+            assert!(matches!(plan, RepairPlan::Leave(_)), "{facts:?} {conditions:?} {plan:?}");
         }
     }
 
     proptest! {
         #[test]
         fn parts_cover_every_byte_once_within_s3s_limits(size in LARGEST_COPY + 1..50_000_000_000_000u64) {
-            let large = Facts { size, ..facts() };
-            let Plan::Do(Step::CopyInParts(part)) = plan(&large, true, Repair::Copy, true, None) else {
-                panic!("not in parts")
+            let large = ObjectFacts { size, ..facts() };
+            let RepairPlan::Step(Step::CopyInParts(part)) = plan(&large, conditions(Repair::Copy)) else {
+                panic!("the plan is not a multipart copy")
             };
             prop_assert!(part <= 5 * 1024 * 1024 * 1024);
             let mut next = 0;
             let mut count = 0;
-            for (first, last) in ranges(size, part) {
+            for (first, last) in part_ranges(size, part) {
                 prop_assert_eq!(first, next);
                 prop_assert!(last >= first && last - first < part);
                 next = last + 1;

@@ -1,4 +1,8 @@
-//! The world as AWS has it.
+//! The real [`World`]: DynamoDB, CodeCommit, EventBridge, SQS and the clock.
+
+pub mod codecommit;
+pub mod eventbridge;
+pub mod sqs;
 
 use std::cell::LazyCell;
 use std::time::Duration;
@@ -6,42 +10,33 @@ use std::time::Duration;
 use sekisho_domain::account::Region;
 use sekisho_domain::change::CommitId;
 use sekisho_domain::config::Misconfigured;
-use sekisho_lambda::Environment;
 use sekisho_lambda::aws::{Later, SdkConfig, later};
-use sekisho_lambda::environment::LEDGER_TABLE;
+use sekisho_lambda::environment::{DEAD_LETTER_QUEUE_URL, LEDGER_TABLE};
+use sekisho_lambda::{Environment, ServiceError};
 use sekisho_ledger::Ledger;
 use time::OffsetDateTime;
 
-use crate::buses::Buses;
-use crate::world::{Differences, Entry, Head, Taken, Unanswered, World};
-use crate::{codecommit, queue};
+use crate::aws::eventbridge::Buses;
+use crate::world::{Differences, Entry, EntryResult, Head, World};
 
-/// The dead-letter queue's URL.
-pub const DEAD_LETTER_QUEUE_URL: &str = "DEAD_LETTER_QUEUE_URL";
-
-/// One client for each service, built once.
+/// One client for each service, made when it is first used.
 #[derive(Debug)]
 pub struct Aws {
-    /// The ledger.
-    pub ledger: Ledger,
-    /// Reads branches.
-    pub codecommit: Later<aws_sdk_codecommit::Client>,
-    /// Puts events.
-    pub buses: Buses,
-    /// Sends to the dead-letter queue.
-    pub sqs: Later<aws_sdk_sqs::Client>,
-    /// The dead-letter queue.
-    pub queue_url: String,
+    ledger: Ledger,
+    codecommit: Later<aws_sdk_codecommit::Client>,
+    buses: Buses,
+    sqs: Later<aws_sdk_sqs::Client>,
+    queue_url: String,
 }
 
 impl Aws {
-    /// From the function's environment.
+    /// Reads the names of the table and the queue from the environment.
     ///
     /// # Errors
-    /// Where a variable is missing.
+    /// A variable is missing.
     pub fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, Misconfigured> {
         let ledger = Ledger::new(later(aws, aws_sdk_dynamodb::Client::new), environment.required(LEDGER_TABLE)?);
-        // Asked first.
+        // The ledger is the first service that an invocation calls.
         ledger.make_client();
         Ok(Self {
             ledger,
@@ -74,7 +69,7 @@ impl World for Aws {
         tokio::time::sleep(time).await;
     }
 
-    async fn head(&self, repository: &str, branch: &str) -> Result<Head, Unanswered> {
+    async fn head(&self, repository: &str, branch: &str) -> Result<Head, ServiceError> {
         codecommit::head(&self.codecommit, repository, branch).await
     }
 
@@ -84,23 +79,23 @@ impl World for Aws {
         before: &CommitId,
         after: &CommitId,
         page: Option<String>,
-    ) -> Result<Option<Differences>, Unanswered> {
+    ) -> Result<Option<Differences>, ServiceError> {
         codecommit::differences(&self.codecommit, repository, before, after, page).await
     }
 
-    async fn branches(&self, repository: &str) -> Result<Option<Vec<String>>, Unanswered> {
+    async fn branches(&self, repository: &str) -> Result<Option<Vec<String>>, ServiceError> {
         codecommit::branches(&self.codecommit, repository).await
     }
 
-    async fn repositories(&self) -> Result<Vec<String>, Unanswered> {
+    async fn repositories(&self) -> Result<Vec<String>, ServiceError> {
         codecommit::repositories(&self.codecommit).await
     }
 
-    async fn put(&self, region: &Region, entries: &[Entry]) -> Vec<Taken> {
-        self.buses.put(region, entries).await
+    async fn put_events(&self, region: &Region, entries: &[Entry]) -> Vec<EntryResult> {
+        self.buses.put_events(region, entries).await
     }
 
-    async fn dead_letter(&self, body: String) -> Result<(), Unanswered> {
-        queue::send(&self.sqs, &self.queue_url, body).await
+    async fn dead_letter(&self, body: String) -> Result<(), ServiceError> {
+        sqs::send(&self.sqs, &self.queue_url, body).await
     }
 }

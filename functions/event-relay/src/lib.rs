@@ -1,31 +1,42 @@
-//! event-relay: a hint that a branch or tag moved becomes its head, once, on every bus that has a route for it.
+//! event-relay sends the head of a branch or tag to the event bus of every account that has a route for it, once.
 //!
-//! It runs in the repository account and is **level-triggered**: an event only says "look". For a branch it reads the
-//! head; where that is what it relayed last there is nothing to do, else the head gets the branch's next sequence and
-//! goes to every target. Late, doubled or lost events, pushes within a second and force-pushes thus all end at the head.
+//! The function runs in the repository account and is **level-triggered**: an event is only a hint that a branch may
+//! have moved. For a branch the function reads the head. If that head was already relayed, nothing happens; otherwise
+//! the head gets the branch's next sequence and goes to every target. Late, repeated and lost events, several pushes
+//! within a second and force-pushes therefore all end at the current head.
 //!
-//! **Two phases.** The change is `pending` in the ledger before the first bus hears of it, and `relayed` after every
-//! target's bus has taken it (or the dead-letter queue has it, with the reason). A crash in between is finished by the
-//! retry or the next reconcile, with the same sequence and id.
+//! **Two phases.** The ledger records a change as `pending` before the first bus receives it, and as `relayed` after
+//! each target's bus has accepted it or the dead-letter queue holds it with the reason. If an invocation crashes in
+//! between, Lambda's retry or the next reconcile finishes the change with the same sequence and id.
 //!
-//! | input | what happens |
+//! | input | effect |
 //! | --- | --- |
-//! | `CodeCommit Repository State Change`, merged pull request | look at that branch or tag |
-//! | schedule (`source` `aws.events`) | reconcile: look at every routed branch, finish what is pending |
-//! | `{"action":"explain","event":{…}}` | what would happen and why; nothing is written or sent |
-//! | `{"action":"redeliver",…}` | a message of the dead-letter queue, sent again |
+//! | `CodeCommit Repository State Change`, merged pull request | relays the head of that branch or tag |
+//! | schedule (`source` is `aws.events`) | compares every routed branch with the ledger, finishes pending changes |
+//! | `{"action":"explain","event":{…}}` | returns the plan for the event with its reason; writes and sends nothing |
+//! | `{"action":"redeliver",…}` | sends a change from the dead-letter queue to its target again |
 //!
-//! Returns `{"decisions":[…]}` with outcomes `relayed`, `duplicate`, `filtered`, `ignored`, `refused`, `failed`. What a
-//! retry can mend fails the invocation.
+//! The function returns `{"decisions":[…]}` with an [`Outcome`] and a reason each. An error that a retry can cure
+//! fails the invocation, so that Lambda retries the event.
 
 pub mod aws;
-pub mod buses;
-pub mod codecommit;
-pub mod deliver;
-pub mod event;
-pub mod handler;
-pub mod queue;
-mod reconcile;
-pub mod reference;
-pub mod route;
+pub mod branch;
+mod decision_log;
+pub mod delivery;
+mod error;
+#[cfg(feature = "testing")]
+pub mod fake;
+mod hint;
+mod outcome;
+mod plan;
+pub mod redelivery;
+mod relay;
+mod request;
+mod route;
+mod run;
+mod worklist;
 pub mod world;
+
+pub use error::Error;
+pub use outcome::Outcome;
+pub use relay::Relay;

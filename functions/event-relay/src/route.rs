@@ -1,71 +1,74 @@
-//! Which targets a change goes to.
+//! The targets that a change goes to.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use sekisho_domain::account::{AccountId, Region};
-use sekisho_domain::change::GitRef;
+use sekisho_domain::change::{Change, GitRef};
 use sekisho_domain::route::{PipelineName, Route, Routes};
 
-use crate::deliver::Delivery;
+use crate::delivery::Delivery;
 
-/// Collects which of the concerned routes are touched, while the pages of changed paths come in.
-#[derive(Debug)]
-pub struct Touched<'r> {
-    certain: Vec<&'r Route>,
-    open: Vec<&'r Route>,
-    paths: String,
+/// The routes that match a reference, divided by whether the changed paths touch them. The changed paths come in pages.
+#[derive(Debug, Clone)]
+pub(crate) struct TouchedRoutes<'r> {
+    touched: Vec<&'r Route>,
+    /// Routes with `paths` that no path has touched so far.
+    undecided: Vec<&'r Route>,
+    paths_digest: String,
 }
 
-impl<'r> Touched<'r> {
-    /// Of the routes that the reference concerns.
-    #[must_use]
-    pub fn new(routes: &'r Routes, repository: &'r str, git_ref: &'r GitRef) -> Self {
-        let (open, certain): (Vec<&Route>, Vec<&Route>) =
+impl<'r> TouchedRoutes<'r> {
+    /// The routes that match the reference, before any changed path is known.
+    pub(crate) fn new(routes: &'r Routes, repository: &'r str, git_ref: &'r GitRef) -> Self {
+        let (undecided, touched): (Vec<&Route>, Vec<&Route>) =
             routes.concerning(repository, git_ref).partition(|route| route.looks_at_paths());
         let mut digest = DefaultHasher::new();
-        for route in &open {
+        for route in &undecided {
             route.paths_as_written().collect::<Vec<_>>().hash(&mut digest);
         }
-        Self { certain, open, paths: format!("{:016x}", digest.finish()) }
+        Self { touched, undecided, paths_digest: format!("{:016x}", digest.finish()) }
     }
 
-    /// A digest of the paths that decide. Another build may have another one of the same paths: then they are looked at anew.
-    #[must_use]
-    pub fn paths_digest(&self) -> &str {
-        &self.paths
+    /// Whether any route matches the reference, whatever paths a change touches. Valid until paths are added.
+    pub(crate) fn has_route(&self) -> bool {
+        !self.touched.is_empty() || !self.undecided.is_empty()
     }
 
-    /// Whether any route is concerned at all.
-    #[must_use]
-    pub fn none_concerned(&self) -> bool {
-        self.certain.is_empty() && self.open.is_empty()
+    /// A digest of the routes' path globs. Another build may compute another digest of the same globs; the paths are
+    /// then compared again.
+    pub(crate) fn paths_digest(&self) -> &str {
+        &self.paths_digest
     }
 
-    /// Whether more paths could add a route.
-    #[must_use]
-    pub fn wants_paths(&self) -> bool {
-        !self.open.is_empty()
+    /// Whether more changed paths could add a route.
+    pub(crate) fn wants_paths(&self) -> bool {
+        !self.undecided.is_empty()
     }
 
-    /// Some of the changed paths.
-    pub fn paths(&mut self, changed: &BTreeSet<String>) {
-        let (touched, open): (Vec<_>, Vec<_>) =
-            self.open.drain(..).partition(|route| route.touched_by(changed.iter().map(String::as_str)));
-        self.certain.extend(touched);
-        self.open = open;
+    /// Adds some of the changed paths.
+    pub(crate) fn add_paths(&mut self, changed: &BTreeSet<String>) {
+        let (touched, undecided): (Vec<_>, Vec<_>) =
+            self.undecided.drain(..).partition(|route| route.touched_by(changed.iter().map(String::as_str)));
+        self.touched.extend(touched);
+        self.undecided = undecided;
     }
 
-    /// The changed paths are not known: everything counts as changed.
-    pub fn everything(&mut self) {
-        self.certain.append(&mut self.open);
+    /// The routes after the last changed path: an undecided route is not touched.
+    pub(crate) fn without_further_paths(self) -> Self {
+        Self { undecided: Vec::new(), ..self }
     }
 
-    /// One delivery for each account and region, in their order, with the pipelines that are concerned there.
-    #[must_use]
-    pub fn deliveries(&self) -> Vec<Delivery> {
+    /// The routes if the changed paths cannot be known: every route counts as touched.
+    pub(crate) fn touch_all(mut self) -> Self {
+        self.touched.append(&mut self.undecided);
+        self
+    }
+
+    /// One delivery for each account and region, sorted, with the pipelines of the touched routes there.
+    pub(crate) fn deliveries(&self) -> Vec<Delivery> {
         let mut by_place: BTreeMap<(&AccountId, &Region), BTreeSet<&PipelineName>> = BTreeMap::new();
-        for target in self.certain.iter().flat_map(|route| route.targets()) {
+        for target in self.touched.iter().flat_map(|route| route.targets()) {
             by_place.entry((&target.account, &target.region)).or_default().insert(&target.pipeline);
         }
         let delivery = |((account, region), pipelines): ((&AccountId, &Region), BTreeSet<&PipelineName>)| Delivery {
@@ -75,6 +78,23 @@ impl<'r> Touched<'r> {
         };
         by_place.into_iter().map(delivery).collect()
     }
+}
+
+/// The deliveries of a change that touches every route.
+pub(crate) fn all_deliveries(routes: &Routes, change: &Change) -> Vec<Delivery> {
+    TouchedRoutes::new(routes, change.repository.name(), &change.git_ref).touch_all().deliveries()
+}
+
+/// The part of a delivery that no route leads to any more: the same place with the pipelines that lost their route.
+pub(crate) fn unrouted(routes: &Routes, change: &Change, delivery: &Delivery) -> Option<Delivery> {
+    let still_routed: BTreeSet<&PipelineName> = routes
+        .concerning(change.repository.name(), &change.git_ref)
+        .flat_map(Route::targets)
+        .filter(|target| target.account == delivery.account && target.region == delivery.region)
+        .map(|target| &target.pipeline)
+        .collect();
+    let gone: Vec<_> = delivery.pipelines.iter().filter(|pipeline| !still_routed.contains(pipeline)).cloned().collect();
+    (!gone.is_empty()).then(|| Delivery { pipelines: gone, ..delivery.clone() })
 }
 
 #[cfg(test)]
@@ -110,17 +130,17 @@ mod tests {
     fn pipelines(paths: Option<&[&str]>) -> Vec<(String, Vec<String>)> {
         let routes = Document::parse("t", TWO_ROUTES).unwrap().routes().unwrap();
         let main = "refs/heads/main".parse().unwrap();
-        let mut touched = Touched::new(&routes, "shop", &main);
+        let mut touched = TouchedRoutes::new(&routes, "shop", &main);
         match paths {
-            Some(paths) => touched.paths(&paths.iter().map(ToString::to_string).collect()),
-            None => touched.everything(),
+            Some(paths) => touched.add_paths(&paths.iter().map(ToString::to_string).collect()),
+            None => touched = touched.touch_all(),
         }
         let names = |d: Delivery| (d.region.to_string(), d.pipelines.iter().map(ToString::to_string).collect());
         touched.deliveries().into_iter().map(names).collect()
     }
 
     #[test]
-    fn one_delivery_a_place_with_its_pipelines() {
+    fn each_account_and_region_gets_one_delivery_with_its_pipelines() {
         let whole = vec![
             ("ap-northeast-1".to_owned(), vec!["all".to_owned(), "api".to_owned()]),
             ("us-east-1".to_owned(), vec!["all".to_owned()]),
@@ -131,15 +151,15 @@ mod tests {
     }
 
     #[test]
-    fn paths_are_wanted_only_while_they_can_add_something() {
+    fn paths_are_wanted_only_while_they_can_add_a_route() {
         let routes = Document::parse("t", TWO_ROUTES).unwrap().routes().unwrap();
         let main = "refs/heads/main".parse().unwrap();
-        let mut touched = Touched::new(&routes, "shop", &main);
+        let mut touched = TouchedRoutes::new(&routes, "shop", &main);
         assert!(touched.wants_paths());
-        touched.paths(&BTreeSet::from(["web/x".to_owned()]));
+        touched.add_paths(&BTreeSet::from(["web/x".to_owned()]));
         assert!(touched.wants_paths());
-        touched.paths(&BTreeSet::from(["api/x".to_owned()]));
+        touched.add_paths(&BTreeSet::from(["api/x".to_owned()]));
         assert!(!touched.wants_paths());
-        assert!(Touched::new(&routes, "other", &main).none_concerned());
+        assert!(!TouchedRoutes::new(&routes, "other", &main).has_route());
     }
 }

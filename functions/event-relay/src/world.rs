@@ -1,18 +1,18 @@
-//! What the relay needs of the world. [`crate::aws::Aws`] is the real one; the model test has one that loses, doubles
-//! and crashes.
+//! The port: everything outside the function. [`crate::aws::Aws`] is the real implementation.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use sekisho_domain::account::{AccountId, Region};
 use sekisho_domain::change::CommitId;
+use sekisho_lambda::ServiceError;
 use sekisho_ledger::Store;
 use time::OffsetDateTime;
 
-/// What CodeCommit says about a branch.
+/// Where a branch points, according to CodeCommit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Head {
-    /// It points there.
+    /// The branch points at this commit.
     At(CommitId),
     /// The repository has no such branch.
     NoBranch,
@@ -20,82 +20,69 @@ pub enum Head {
     NoRepository,
 }
 
-/// A page of the paths that differ between two commits, old and new names of moved files alike.
+/// A page of the paths that differ between two commits. A moved file has its old and its new path in the page.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Differences {
     /// The paths of this page.
     pub paths: BTreeSet<String>,
-    /// What asks for the next page.
+    /// The token that requests the next page; `None` on the last page.
     pub next: Option<String>,
 }
 
-/// One event on its way to a bus.
+/// One event for one bus.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Whose bus.
+    /// The account that owns the bus.
     pub account: AccountId,
-    /// ARN of the bus.
+    /// The ARN of the bus.
     pub bus: String,
-    /// ARN of the repository.
+    /// The ARN of the repository.
     pub resource: String,
     /// The event's detail, as JSON.
     pub detail: String,
 }
 
-/// What a bus said to an entry.
+/// The result of one entry of a PutEvents call.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Taken {
-    /// It has it.
-    Yes,
-    /// Not now: again later.
-    Later(String),
-    /// Never, for this reason.
-    Never(String),
+pub enum EntryResult {
+    /// The bus has the event.
+    Accepted,
+    /// The bus does not have the event, or the answer was lost; a later attempt may succeed. With the reason.
+    Retryable(String),
+    /// A later attempt fails in the same way until a person repairs the cause. With the reason.
+    Refused(String),
 }
 
-/// A call that did not answer the question; unless it is final, the same again later may.
-#[derive(Debug, Default, thiserror::Error)]
-#[error("{what}")]
-pub struct Unanswered {
-    /// What was asked, and of whom.
-    pub what: String,
-    /// Whether it was for too many requests.
-    pub throttled: bool,
-    /// Whether the same again fails in the same way, until somebody mends what the service names.
-    pub is_final: bool,
-    /// What the SDK said.
-    #[source]
-    pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
-}
-
-/// Reads, writes and time. Futures need not be `Send`: the runtime has one thread.
+/// The ledger, the clock and the services that the function calls. Futures need not be `Send`, because the runtime has
+/// one thread.
 #[expect(async_fn_in_trait, reason = "the runtime has one thread")]
 pub trait World {
-    /// Where the ledger is.
+    /// The type of the ledger.
     type Ledger: Store;
     /// The ledger.
     fn ledger(&self) -> &Self::Ledger;
-    /// The time.
+    /// The current time.
     fn now(&self) -> OffsetDateTime;
-    /// Waits.
+    /// Waits for `time`.
     async fn sleep(&self, time: Duration);
-    /// The head of a branch.
-    async fn head(&self, repository: &str, branch: &str) -> Result<Head, Unanswered>;
-    /// A page of what differs; `None` where that cannot be known: one of the commits does not exist (any more), or
-    /// CodeCommit can't compare them.
+    /// Reads the head of a branch.
+    async fn head(&self, repository: &str, branch: &str) -> Result<Head, ServiceError>;
+    /// Reads one page of the paths that differ between two commits. Returns `None` if the paths cannot be known: one of
+    /// the commits does not exist any more, or CodeCommit cannot compare the commits.
     async fn differences(
         &self,
         repository: &str,
         before: &CommitId,
         after: &CommitId,
         page: Option<String>,
-    ) -> Result<Option<Differences>, Unanswered>;
-    /// The names of all branches; `None` where there is no such repository.
-    async fn branches(&self, repository: &str) -> Result<Option<Vec<String>>, Unanswered>;
-    /// The names of all repositories.
-    async fn repositories(&self) -> Result<Vec<String>, Unanswered>;
-    /// One PutEvents call: up to 10 entries for buses of one region; one answer for each, in their order.
-    async fn put(&self, region: &Region, entries: &[Entry]) -> Vec<Taken>;
+    ) -> Result<Option<Differences>, ServiceError>;
+    /// Lists the names of all branches; `None` if the repository does not exist.
+    async fn branches(&self, repository: &str) -> Result<Option<Vec<String>>, ServiceError>;
+    /// Lists the names of all repositories.
+    async fn repositories(&self) -> Result<Vec<String>, ServiceError>;
+    /// Makes one PutEvents call with up to 10 entries for buses of one region. Returns one result for each entry, in
+    /// the same order.
+    async fn put_events(&self, region: &Region, entries: &[Entry]) -> Vec<EntryResult>;
     /// Sends a message to the dead-letter queue.
-    async fn dead_letter(&self, body: String) -> Result<(), Unanswered>;
+    async fn dead_letter(&self, body: String) -> Result<(), ServiceError>;
 }

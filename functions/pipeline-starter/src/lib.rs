@@ -20,7 +20,6 @@
 //! The function returns `{"decisions":[…]}` with the outcomes `started`, `duplicate`, `stale`, `filtered`, `ignored`,
 //! `refused`, `failed` and `execution-failed`. If a retry may succeed, the invocation fails instead.
 
-mod attempt;
 pub mod aws;
 pub mod claim;
 mod error;
@@ -28,7 +27,6 @@ mod error;
 pub mod fake;
 mod notice;
 mod outcome;
-mod plan;
 mod report;
 mod request;
 mod routing;

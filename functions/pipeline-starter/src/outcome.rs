@@ -3,7 +3,7 @@
 use sekisho_domain::change::Change;
 use sekisho_domain::decision::Decision;
 use sekisho_domain::route::PipelineName;
-use sekisho_lambda::event::fields_of;
+use sekisho_lambda::event;
 use serde::Serialize;
 
 use crate::request::EndedExecution;
@@ -39,7 +39,7 @@ pub(crate) fn about_payload(payload: &str, decision: Decision<Outcome>) -> Decis
         ("ref", "/detail/change/ref"),
         ("id", "/detail/id"),
     ];
-    fields_of(payload, &FIELDS).into_iter().fold(decision, |decision, (name, text)| decision.about(name, text))
+    event::about_payload(payload, &FIELDS, decision)
 }
 
 /// Adds the change and the pipeline to a decision about them.

@@ -2,7 +2,7 @@
 
 use sekisho_domain::account::AccountId;
 use sekisho_domain::change::{RELAY_DETAIL_TYPE, RELAY_SOURCE, SourceChange};
-use sekisho_lambda::event::{Action, Envelope, short};
+use sekisho_lambda::event::{Action, EXPLAIN_WITHOUT_EVENT, Envelope, short};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -74,9 +74,7 @@ pub(crate) fn parse(payload: &str, source: &Source<'_>) -> Request {
 fn parse_action(Action { action, event }: Action) -> Request {
     match (action.as_str(), event) {
         ("explain", Some(event)) => Request::Explain(event),
-        ("explain", None) => Request::Invalid(
-            "`event` is missing: send {\"action\":\"explain\",\"event\":{…}} with the event to explain".to_owned(),
-        ),
+        ("explain", None) => Request::Invalid(EXPLAIN_WITHOUT_EVENT.to_owned()),
         (other, _) => Request::Invalid(format!("unknown action `{}`: send `explain`", short(other))),
     }
 }

@@ -1,8 +1,10 @@
 //! Dispatches a request to its use case, and records the decisions once.
 
+mod attempt;
 mod change;
 mod execution;
 mod explain;
+mod plan;
 
 use sekisho_domain::account::AccountId;
 use sekisho_domain::config::Misconfigured;

@@ -3,6 +3,7 @@
 mod grant;
 mod help;
 mod list;
+mod removal;
 mod revoke;
 mod sweep;
 

@@ -36,7 +36,6 @@ pub mod outcome;
 pub mod plan;
 pub mod policy;
 pub mod principal;
-mod removal;
 mod report;
 pub mod request;
 mod revocation;

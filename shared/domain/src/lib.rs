@@ -9,7 +9,6 @@ pub mod artifacts;
 pub mod change;
 pub mod config;
 pub mod decision;
-pub mod envelope;
 mod mistake;
 pub mod notice;
 pub mod route;

@@ -25,7 +25,7 @@ pub const SEKISHO_CONFIG: &str = "SEKISHO_CONFIG";
 /// The path of the configuration file in the layer.
 pub const CONFIG_FILE: &str = "/opt/sekisho.toml";
 /// The lowest level that is logged: `TRACE`, `DEBUG`, `INFO`, `WARN`, `ERROR` or `FATAL`.
-pub const LOG_LEVEL: &str = "AWS_LAMBDA_LOG_LEVEL";
+pub(crate) const LOG_LEVEL: &str = "AWS_LAMBDA_LOG_LEVEL";
 /// The function's region.
 pub const REGION: &str = "AWS_REGION";
 /// The endpoint of every service, if it is not AWS's own.

@@ -1,6 +1,7 @@
 //! The outer event that EventBridge delivers.
 
 use aws_lambda_events::eventbridge::EventBridgeEvent;
+use sekisho_domain::decision::Decision;
 use sekisho_domain::timestamp::from_epoch_millis;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -10,7 +11,7 @@ use time::OffsetDateTime;
 pub const SCHEDULE_SOURCE: &str = "aws.events";
 /// The size limit of an event, in bytes; larger events are refused. Every event that Sekisho expects is far smaller, and
 /// the record of an event always fits into DynamoDB's 400 KB per item.
-pub const LARGEST: usize = 256 * 1024;
+const LARGEST: usize = 256 * 1024;
 
 /// The fields around an event's `detail`. EventBridge sets `account`; the sender wrote the rest.
 ///
@@ -68,6 +69,12 @@ impl Envelope {
     }
 }
 
+/// The answer to a request to explain that has no event.
+pub const EXPLAIN_WITHOUT_EVENT: &str =
+    "`event` is missing: send {\"action\":\"explain\",\"event\":{…}} with the event to explain";
+/// The answer to a request to explain a request to explain.
+pub const EXPLAIN_OF_EXPLAIN: &str = "`event` is a request to explain: put the event itself into `event`";
+
 /// The request of a person to a function that is driven by events: `{"action":"explain","event":{…}}`.
 #[derive(Debug, Deserialize)]
 pub struct Action {
@@ -86,15 +93,15 @@ impl Action {
     }
 }
 
-/// Reads the text fields that identify an event on which a function does not act, for the record.
+/// Adds to a decision the text fields that identify an event on which a function does not act.
 ///
 /// `fields` pairs a name with a JSON pointer. Fields that are missing or are not text are left out, and the others are cut
 /// to 300 characters.
 #[must_use]
-pub fn fields_of<'f>(payload: &str, fields: &[(&'f str, &str)]) -> Vec<(&'f str, String)> {
+pub fn about_payload<O>(payload: &str, fields: &[(&'static str, &str)], decision: Decision<O>) -> Decision<O> {
     let event: serde_json::Value = serde_json::from_str(payload).unwrap_or_default();
-    let text = |pointer: &str| Some(event.pointer(pointer)?.as_str()?.chars().take(300).collect());
-    fields.iter().filter_map(|(name, pointer)| Some((*name, text(pointer)?))).collect()
+    let text = |pointer: &str| Some(event.pointer(pointer)?.as_str()?.chars().take(300).collect::<String>());
+    fields.iter().fold(decision, |decision, (name, pointer)| decision.about_some(name, text(pointer)))
 }
 
 /// The first 60 characters of text from outside, for use in a message.
@@ -117,6 +124,8 @@ fn parse<'a, T: Deserialize<'a>>(whole: &str, text: &'a str) -> Result<T, String
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use time::macros::datetime;
 
@@ -126,10 +135,10 @@ mod tests {
     #[test]
     fn the_record_has_the_fields_that_are_text() {
         let fields = [("event", "/id"), ("account", "/account"), ("ref", "/detail/ref")];
+        let about = |payload: &str| about_payload(payload, &fields, Decision::new("ignored", "")).concerns;
         let event = format!(r#"{{"id":"{}","account":1,"detail":{{"ref":"main"}}}}"#, "1".repeat(400));
-        assert_eq!(fields_of(&event, &fields), [("event", "1".repeat(300)), ("ref", "main".to_owned())]);
-        assert_eq!(fields_of("[]", &fields), []);
-        assert_eq!(fields_of("{", &fields), []);
+        assert_eq!(about(&event), BTreeMap::from([("event", "1".repeat(300)), ("ref", "main".to_owned())]));
+        assert!(about("[]").is_empty() && about("{").is_empty());
     }
 
     #[test]

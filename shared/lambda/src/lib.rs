@@ -6,7 +6,6 @@ pub mod environment;
 pub mod event;
 pub mod failure;
 pub mod invocation;
-pub mod log;
 pub mod metrics;
 pub mod service_error;
 pub mod telemetry;

@@ -9,9 +9,9 @@ use sekisho_domain::decision::Decision;
 use sekisho_domain::timestamp;
 
 /// The namespace of all metrics.
-pub const NAMESPACE: &str = "Sekisho";
+const NAMESPACE: &str = "Sekisho";
 /// The only dimension: the function's name.
-pub const DIMENSION: &str = "Function";
+const DIMENSION: &str = "Function";
 
 /// Writes counts under the dimension `Function`. Writes nothing if there are no counts.
 pub fn count(function: &str, counts: &BTreeMap<String, u64>) {
@@ -33,7 +33,7 @@ pub fn count(function: &str, counts: &BTreeMap<String, u64>) {
 }
 
 /// Counts decisions by outcome: one metric for each outcome that occurred, named after the outcome.
-pub fn count_outcomes<O: Serialize>(function: &str, decisions: &[Decision<O>]) {
+pub(crate) fn count_outcomes<O: Serialize>(function: &str, decisions: &[Decision<O>]) {
     let mut counts: BTreeMap<String, u64> = BTreeMap::new();
     for decision in decisions {
         if let Ok(Value::String(outcome)) = serde_json::to_value(&decision.outcome) {

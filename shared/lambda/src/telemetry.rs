@@ -45,11 +45,19 @@ pub fn start(environment: &Environment) {
 /// Logs each decision as one line, `"decision": {"outcome": …, "reason": …, …}`, and counts the outcomes as metrics under
 /// the dimension `function`.
 pub fn decisions<O: Serialize>(function: &str, decisions: &[Decision<O>]) {
-    for decision in decisions {
-        let json = serde_json::to_string(decision).unwrap_or_else(|error| Value::from(error.to_string()).to_string());
-        tracing::info!(decision.json = json, "decision");
-    }
+    decisions.iter().for_each(decision);
     metrics::count_outcomes(function, decisions);
+}
+
+/// Logs a decision without counting its outcome.
+pub fn decision<O: Serialize>(decision: &Decision<O>) {
+    tracing::info!(decision.json = json(decision), "decision");
+}
+
+/// The JSON text of a value, for a field whose name ends in `.json`.
+#[must_use]
+pub fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_else(|error| Value::from(error.to_string()).to_string())
 }
 
 /// Writes one log line. Does nothing before [`start`], so that tests with thousands of invocations print nothing.
@@ -94,7 +102,11 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for JsonLines {
     }
 
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
-        if let Some(span) = context.span(id) {
+        // The runtime's own span repeats the request id and adds a trace id that nobody looks up.
+        let is_runtimes = attributes.metadata().target().starts_with("lambda_runtime");
+        if let Some(span) = context.span(id)
+            && !is_runtimes
+        {
             let mut fields = Fields::default();
             attributes.record(&mut fields);
             span.extensions_mut().insert(fields);

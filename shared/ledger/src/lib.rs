@@ -24,14 +24,14 @@ use sekisho_domain::timestamp;
 pub use sent_notice::SentNotice;
 
 /// How long decisions are kept: more than a year, because audits ask about the previous year.
-pub const DECISIONS_KEPT: Duration = Duration::days(400);
+const DECISIONS_KEPT: Duration = Duration::days(400);
 
 /// The largest item of DynamoDB in bytes, names and values together.
-pub const LARGEST_ITEM: usize = 400 * 1024;
+const LARGEST_ITEM: usize = 400 * 1024;
 /// The longest partition key of DynamoDB in bytes.
-pub const LONGEST_PK: usize = 2_048;
+const LONGEST_PK: usize = 2_048;
 /// The longest sort key of DynamoDB in bytes.
-pub const LONGEST_SK: usize = 1_024;
+const LONGEST_SK: usize = 1_024;
 /// Bytes of JSON after which the decisions continue in another row. JSON's quotes take more space than what DynamoDB adds to
 /// a name and a value, so DynamoDB never counts more bytes than this.
 const DECISIONS_PER_ROW: usize = 300_000;

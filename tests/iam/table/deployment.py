@@ -18,7 +18,9 @@ def called(service, *kinds, but_not=""):
     return " ".join(sorted(found - set(but_not.split())))
 
 
-for who in ("role/ci", "user/ops-1"):
+# A role of Identity Center; its path has the region of Identity Center, unless that is us-east-1.
+SSO, HASH = "role/aws-reserved/sso.amazonaws.com", "AWSReservedSSO_Deploy_0123456789abcdef"
+for who in ("role/ci", "user/ops-1", f"{SSO}/eu-west-1/{HASH}", f"{SSO}/{HASH}"):
     may(
         "is assumed by the named principals",
         f"arn:aws:iam::{ALL}:{who}",
@@ -26,6 +28,7 @@ for who in ("role/ci", "user/ops-1"):
         DEPLOY,
         but("somebody else of that account", "resource", who=f"arn:aws:iam::{ALL}:role/developer"),
         but("somebody of another account", "resource", who=f"arn:aws:iam::{STRANGER}:{who}"),
+        but("a role with a name of Identity Center", "resource", who=f"arn:aws:iam::{ALL}:role/{HASH}"),
         but("to set session tags", "resource", does="sts:TagSession"),
     )
 
@@ -44,6 +47,20 @@ for stack in ("sekisho", "aws-sam-cli-managed-default"):
         ),
         arn("cloudformation", P, f"stack/{stack}/1"),
     )
+may(
+    "reads the version of its own template",
+    DEPLOY,
+    "cloudformation:DescribeStacks",
+    arn("cloudformation", P, "stack/sekisho-deploy/1"),
+    but("to change it", "identity", does="cloudformation:CreateChangeSet"),
+)
+may(
+    "reads the region and the quotas of the account",
+    DEPLOY,
+    "account:GetRegionOptStatus lambda:GetAccountSettings servicequotas:ListServiceQuotas",
+    None,
+)
+never("changes neither", DEPLOY, "account:DisableRegion servicequotas:RequestServiceQuotaIncrease", None)
 may("reads a template", DEPLOY, "cloudformation:GetTemplateSummary", None)
 may("puts a package", DEPLOY, "s3:GetObject s3:GetObjectVersion s3:PutObject", f"{SAM}/one.zip")
 may("creates sam's bucket", DEPLOY, "s3:GetBucketLocation", SAM)
@@ -237,7 +254,7 @@ may("looks around", DEPLOY, LOOK_AROUND, None)
 never("changes nothing there", DEPLOY, "access-analyzer:CreateAnalyzer iam:CreateUser events:CreateArchive", None)
 MAKE_CHAT = (
     "chatbot:CreateCustomAction chatbot:CreateSlackChannelConfiguration "
-    "chatbot:DescribeSlackChannelConfigurations chatbot:ListTagsForResource"
+    "chatbot:DescribeSlackChannelConfigurations chatbot:DescribeSlackWorkspaces chatbot:ListTagsForResource"
 )
 may("creates the channel", DEPLOY, MAKE_CHAT, None)
 may(

@@ -1,4 +1,4 @@
-//! The world of both functions: git, ledgers, buses, pipelines, and what goes wrong in them.
+//! Both accounts as the functions see them: branches, ledgers, buses and pipelines, with their faults.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -19,16 +19,16 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use time::OffsetDateTime;
 
-/// How long CodePipeline of this model knows a client request token again.
+/// How long this model's CodePipeline recognizes a client request token.
 const TOKEN_KNOWN: time::Duration = time::Duration::minutes(3);
 
-/// How late CodePipeline of this model lists an execution.
+/// The delay after which this model's CodePipeline lists an execution.
 const LAG: time::Duration = time::Duration::seconds(5);
 
-/// The paths that commits touch, in the order of the pages; the last one is what a route looks at.
+/// The paths that commits touch, in the order of the pages. A route watches the last one.
 pub(crate) const PATHS: [&str; 3] = ["README.md", "web/index.html", "api/main.rs"];
 
-/// A commit: for each path, the number of its last change.
+/// The content of a commit: for each path, the number of the commit that changed it last.
 pub(crate) type Tree = BTreeMap<&'static str, u64>;
 
 /// An execution of a pipeline.
@@ -41,31 +41,31 @@ pub(crate) struct Execution {
     pub(crate) running: bool,
 }
 
-/// Everything that outlives an invocation.
+/// Everything that lasts longer than an invocation.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) rng: RefCell<fastrand::Rng>,
     pub(crate) now: Cell<OffsetDateTime>,
-    /// Whether calls fail; off at the end of a history.
+    /// Whether calls fail. At the end of a history they do not.
     pub(crate) faults: Cell<bool>,
     pub(crate) branches: RefCell<BTreeMap<String, CommitId>>,
-    /// Every head that a branch has had, in their order.
+    /// All heads of each branch so far, in order.
     pub(crate) heads: RefCell<BTreeMap<String, Vec<CommitId>>>,
     pub(crate) trees: RefCell<BTreeMap<CommitId, Tree>>,
     pub(crate) relay_ledger: Memory,
     pub(crate) starter_ledger: Memory,
-    /// Details on the pipeline account's bus.
+    /// The details of the events on the pipeline account's bus.
     pub(crate) bus: RefCell<VecDeque<String>>,
-    /// Every detail that was ever put on the bus.
+    /// The details of all events that were ever put on the bus.
     pub(crate) relayed: RefCell<BTreeSet<String>>,
-    /// The relay's dead-letter queue.
+    /// event-relay's dead-letter queue.
     pub(crate) relay_dead: RefCell<VecDeque<String>>,
     pub(crate) pipelines: RefCell<BTreeMap<String, Vec<Execution>>>,
-    /// Pipelines that do not exist for now.
+    /// Pipelines that do not exist at the moment.
     pub(crate) missing: RefCell<BTreeSet<String>>,
-    /// How many of a hundred starts are put off.
+    /// The percentage of starts that CodePipeline defers.
     pub(crate) busy: Cell<u32>,
-    /// At most so many executions of one pipeline at once.
+    /// The most concurrent executions of one pipeline.
     pub(crate) room: Cell<usize>,
 }
 
@@ -74,7 +74,12 @@ impl Shared {
         self.rng.borrow_mut().u32(0..100) < percent
     }
 
-    /// With `faults` off nothing goes wrong.
+    /// A random number below `n`, or 0.
+    pub(crate) fn below(&self, n: usize) -> usize {
+        if n == 0 { 0 } else { self.rng.borrow_mut().usize(0..n) }
+    }
+
+    /// Draws whether a call fails. Without faults no call fails.
     fn fails(&self, percent: u32) -> bool {
         self.faults.get() && self.chance(percent)
     }
@@ -99,7 +104,7 @@ impl Account {
     }
 }
 
-/// Gives way once: the history may run another invocation, or crash this one here.
+/// Yields once: the history may run another invocation, or crash this one.
 async fn give_way() {
     let mut given = false;
     std::future::poll_fn(|context| {
@@ -107,7 +112,7 @@ async fn give_way() {
             return std::task::Poll::Ready(());
         }
         given = true;
-        // Who joins several futures polls only those that are woken.
+        // A future that joins others polls only those that were woken.
         context.waker().wake_by_ref();
         std::task::Poll::Pending
     })
@@ -121,7 +126,7 @@ async fn sleep(shared: &Shared, time: Duration) {
     }
 }
 
-/// A ledger that is sometimes out of reach, before or after it took effect.
+/// A ledger whose calls sometimes fail, before or after they take effect.
 #[derive(Debug, Clone)]
 pub(crate) struct Ledger {
     shared: Rc<Shared>,
@@ -192,11 +197,11 @@ impl Store for Ledger {
 }
 
 impl Account {
-    /// A call that can fail before it has taken effect.
-    async fn asked(&self, what: &str) -> Result<(), relay::Unanswered> {
+    /// A call of event-relay, which may fail before it takes effect.
+    async fn begin(&self, call: &'static str) -> Result<(), ServiceError> {
         give_way().await;
         if self.shared.fails(3) {
-            return Err(relay::Unanswered { what: what.to_owned(), throttled: true, ..relay::Unanswered::default() });
+            return Err(ServiceError::unexpected(call, "the model fails this call").with_kind(Kind::Throttled));
         }
         Ok(())
     }
@@ -217,10 +222,10 @@ impl relay::World for Account {
         sleep(&self.shared, time).await;
     }
 
-    async fn head(&self, _repository: &str, branch: &str) -> Result<relay::Head, relay::Unanswered> {
-        self.asked("head").await?;
+    async fn head(&self, _repository: &str, branch: &str) -> Result<relay::Head, ServiceError> {
+        self.begin("GetBranch").await?;
         let head = self.shared.branches.borrow().get(branch).cloned();
-        // The answer is as old as it takes to arrive.
+        // The branch may move before the answer arrives.
         give_way().await;
         Ok(head.map_or(relay::Head::NoBranch, relay::Head::At))
     }
@@ -231,8 +236,8 @@ impl relay::World for Account {
         before: &CommitId,
         after: &CommitId,
         page: Option<String>,
-    ) -> Result<Option<relay::Differences>, relay::Unanswered> {
-        self.asked("differences").await?;
+    ) -> Result<Option<relay::Differences>, ServiceError> {
+        self.begin("GetDifferences").await?;
         // Some commits are gone after a force-push.
         if self.shared.fails(2) {
             return Ok(None);
@@ -243,44 +248,48 @@ impl relay::World for Account {
             let differs = PATHS.iter().filter(|path| before.get(*path) != after.get(*path));
             differs.map(ToString::to_string).collect()
         };
-        // A page has one path.
+        // Each page has one path.
         let index: usize = page.map_or(0, |page| page.parse().unwrap_or(0));
         let next = (index + 1 < changed.len()).then(|| (index + 1).to_string());
         Ok(Some(relay::Differences { paths: changed.into_iter().skip(index).take(1).collect(), next }))
     }
 
-    async fn branches(&self, _repository: &str) -> Result<Option<Vec<String>>, relay::Unanswered> {
-        self.asked("branches").await?;
+    async fn branches(&self, _repository: &str) -> Result<Option<Vec<String>>, ServiceError> {
+        self.begin("ListBranches").await?;
         Ok(Some(self.shared.branches.borrow().keys().cloned().collect()))
     }
 
-    async fn repositories(&self) -> Result<Vec<String>, relay::Unanswered> {
-        self.asked("repositories").await?;
+    async fn repositories(&self) -> Result<Vec<String>, ServiceError> {
+        self.begin("ListRepositories").await?;
         Ok(vec!["shop".to_owned()])
     }
 
-    async fn put(&self, _region: &Region, entries: &[relay::Entry]) -> Vec<relay::Taken> {
+    async fn put_events(&self, _region: &Region, entries: &[relay::Entry]) -> Vec<relay::EntryResult> {
         give_way().await;
         let mut taken = Vec::new();
         for entry in entries {
             if self.shared.fails(10) {
-                taken.push(relay::Taken::Later("ThrottlingException".to_owned()));
+                taken.push(relay::EntryResult::Retryable("ThrottlingException".to_owned()));
             } else if self.shared.fails(3) {
-                taken.push(relay::Taken::Never("AccessDeniedException".to_owned()));
+                taken.push(relay::EntryResult::Refused("AccessDeniedException".to_owned()));
             } else {
                 self.shared.bus.borrow_mut().push_back(entry.detail.clone());
                 self.shared.relayed.borrow_mut().insert(entry.detail.clone());
-                // Taken, and the answer is lost.
+                // The bus accepted the event, and the answer may be lost.
                 let lost = self.shared.fails(5);
-                taken.push(if lost { relay::Taken::Later("no answer".to_owned()) } else { relay::Taken::Yes });
+                taken.push(if lost {
+                    relay::EntryResult::Retryable("no answer".to_owned())
+                } else {
+                    relay::EntryResult::Accepted
+                });
             }
         }
         give_way().await;
         taken
     }
 
-    async fn dead_letter(&self, body: String) -> Result<(), relay::Unanswered> {
-        self.asked("dead letter").await?;
+    async fn dead_letter(&self, body: String) -> Result<(), ServiceError> {
+        self.begin("SendMessage").await?;
         self.shared.relay_dead.borrow_mut().push_back(body);
         give_way().await;
         Ok(())

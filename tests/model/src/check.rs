@@ -1,4 +1,4 @@
-//! What must hold after every history.
+//! The promises that must hold after every history.
 
 use std::collections::BTreeMap;
 use std::pin::pin;
@@ -14,11 +14,11 @@ use crate::account::Shared;
 
 const REPOSITORY: &str = "arn:aws:codecommit:ap-northeast-1:111111111111:shop";
 
-/// A promise that a history broke.
+/// A broken promise, as a sentence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Broken(pub String);
 
-/// Which branches each pipeline follows, and the path it looks at, as the model's configuration has it.
+/// Each pipeline with the branch that it follows and the path that it watches, as in the model's configuration.
 const FOLLOWS: [(&str, &str, Option<&str>); 3] =
     [("all", "main", None), ("api", "main", Some("api/main.rs")), ("release", "release/1", None)];
 
@@ -31,10 +31,10 @@ pub(crate) fn check(shared: &Shared) -> Result<(), Broken> {
         let mut last: Option<&Change> = None;
         for execution in executions {
             let Some(change) = changes.get(&execution.token) else {
-                return Err(Broken(format!("{pipeline}: an execution that no change asked for")));
+                return Err(Broken(format!("{pipeline}: no change asked for an execution")));
             };
             if change.commit != execution.commit {
-                return Err(Broken(format!("{pipeline}: {} runs at another commit than its change's", execution.id)));
+                return Err(Broken(format!("{pipeline}: {} does not run at the commit of its change", execution.id)));
             }
             match last {
                 Some(last) if last.sequence == change.sequence => {
@@ -48,7 +48,7 @@ pub(crate) fn check(shared: &Shared) -> Result<(), Broken> {
         }
         let branches = shared.branches.borrow();
         let Some(head) = branches.get(branch) else { continue };
-        // A pipeline that did not exist when its change came: decided as `failed`, and so accounted for.
+        // A pipeline that did not exist when its change arrived has the decision `failed` instead of an execution.
         if last_state(shared, pipeline, branch)?.is_some_and(|state| matches!(state.progress, Progress::Failed(_))) {
             continue;
         }
@@ -67,7 +67,8 @@ pub(crate) fn check(shared: &Shared) -> Result<(), Broken> {
     Ok(())
 }
 
-/// Changes in the order of their sequences are heads that the branch has had, in their order, and none twice in a row.
+/// In the order of their sequences, the changes of a branch follow the heads of the branch, and no head comes twice in
+/// a row.
 fn changes_follow_the_branch(shared: &Shared) -> Result<(), Broken> {
     let mut changes: BTreeMap<String, BTreeMap<u64, CommitId>> = BTreeMap::new();
     for detail in shared.relayed.borrow().iter() {

@@ -1,15 +1,18 @@
-//! A model of a repository account and a pipeline account in which events are lost, doubled, delayed and reordered,
-//! calls fail with and without effect, and invocations crash between any two calls, around the **real** handlers of
-//! event-relay and pipeline-starter and a ledger with the real one's conditions.
+//! A model of a repository account and a pipeline account around the **real** functions event-relay and
+//! pipeline-starter, with a ledger that enforces the same conditions as the table. In the model, events are lost,
+//! repeated, delayed and reordered, calls fail before or after they take effect, and invocations crash between any two
+//! calls.
 //!
-//! Every call of a handler to the world gives way once before it takes effect and once after. A history polls any of
-//! the running invocations, one step at a time, or drops it: that is a crash at that very point.
+//! Every call of a function yields once before it takes effect and once after. A history polls a random invocation, one
+//! step at a time, or drops it: that is a crash at exactly this point.
 
-#![expect(clippy::indexing_slicing, reason = "every index is drawn below the length of what it indexes")]
+#![expect(clippy::indexing_slicing, reason = "every index is drawn below the length of its list")]
 
 mod account;
 mod check;
+mod event;
 mod history;
+mod lambda;
 
 pub use check::Broken;
 pub use history::{Report, run};

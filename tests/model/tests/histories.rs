@@ -1,12 +1,12 @@
-//! Ten thousand histories, each from its own seed. `SEKISHO_HISTORIES` asks for more; a failure names its seed, and
-//! `SEKISHO_SEED` runs that one alone.
+//! Ten thousand histories, each from its own seed. `SEKISHO_HISTORIES` sets another number. A failure names its seed,
+//! and `SEKISHO_SEED` runs only that history.
 
 use sekisho_model::{Report, run};
 
 const HISTORIES: u64 = 10_000;
 
 #[test]
-#[expect(clippy::disallowed_methods, reason = "a test's own knobs")]
+#[expect(clippy::disallowed_methods, reason = "variables of this test only")]
 fn after_every_history_each_pipeline_is_at_its_head_and_nothing_was_started_twice_or_backwards() {
     let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let seeds = match number("SEKISHO_SEED") {
@@ -37,7 +37,7 @@ fn after_every_history_each_pipeline_is_at_its_head_and_nothing_was_started_twic
         add(&mut sum, report);
     }
     println!("{sum:?}");
-    // A model in which nothing happens proves nothing.
+    // A model proves nothing if nothing happens in it.
     if histories > 1 {
         for (what, count) in [
             ("pushes", sum.pushes),
@@ -46,8 +46,8 @@ fn after_every_history_each_pipeline_is_at_its_head_and_nothing_was_started_twic
             ("retries", sum.retries),
             ("redriven", sum.redriven),
             ("executions", sum.executions),
-            ("changes that the starter gave up", sum.starter_dead),
-            ("events that the relay gave up", sum.relay_dead),
+            ("changes that pipeline-starter gave up", sum.starter_dead),
+            ("events that event-relay gave up", sum.relay_dead),
             ("deliveries in the queue", sum.undelivered),
         ] {
             let least = usize::try_from(histories / 200).unwrap_or(usize::MAX);

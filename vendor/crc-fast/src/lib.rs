@@ -1,12 +1,13 @@
-//! Stands in for the crate `crc-fast`, as the S3 SDK uses it: three CRCs of what S3 sends and is sent.
+//! A replacement for the crate `crc-fast`, with the part that the S3 SDK uses: the three CRCs of data that S3 receives and
+//! sends.
 //!
-//! That crate knows 49 algorithms, and has 0.66 MB of tables linked in for processors without carry-less multiplication,
-//! which no linker can tell are not looked into: a fifth of artifact-checker's zip. It is for gigabytes a second; what is
-//! checked here is a byte of an object, or an answer in XML. The arithmetic is that of the crate `crc`.
+//! The original crate supports 49 algorithms. It links 0.66 MB of tables for processors without carry-less multiplication, a
+//! fifth of artifact-checker's zip, and no linker can tell that nothing reads those tables. The original is made for gigabytes
+//! per second; artifact-checker checks one byte of an object, or an answer in XML. The crate `crc` does the arithmetic.
 //!
-//! Should the SDK call more of `crc-fast` than this, it does not compile: take the patch out of the workspace's
-//! `Cargo.toml` then. Should it ask for a version that this is not, cargo warns that the patch is unused, the real crate is
-//! back, and `tests/checks` finds the zip too large.
+//! If the SDK uses more of `crc-fast`, this crate no longer compiles: then remove the patch from the workspace's `Cargo.toml`.
+//! If the SDK requires a version that this crate does not have, cargo warns that the patch is unused and links the original
+//! crate, and `tests/checks` reports that the zip is too large.
 
 use std::fmt;
 
@@ -16,18 +17,18 @@ static ISO_HDLC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
 static ISCSI: Crc<u32> = Crc::<u32>::new(&CRC_32_ISCSI);
 static NVME: Crc<u64> = Crc::<u64>::new(&CRC_64_NVME);
 
-/// Those that S3 has, by their names in `crc-fast`.
+/// The algorithms that S3 supports, under their names in `crc-fast`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CrcAlgorithm {
-    /// S3's CRC32.
+    /// S3 calls this algorithm CRC32.
     Crc32IsoHdlc,
-    /// S3's CRC32C.
+    /// S3 calls this algorithm CRC32C.
     Crc32Iscsi,
-    /// S3's CRC64NVME.
+    /// S3 calls this algorithm CRC64NVME.
     Crc64Nvme,
 }
 
-/// A checksum under way.
+/// An unfinished checksum.
 #[derive(Clone)]
 pub struct Digest(State);
 
@@ -38,7 +39,7 @@ enum State {
 }
 
 impl Digest {
-    /// Of nothing yet.
+    /// The checksum of no bytes.
     #[must_use]
     pub fn new(algorithm: CrcAlgorithm) -> Self {
         Self(match algorithm {
@@ -48,7 +49,7 @@ impl Digest {
         })
     }
 
-    /// Of these bytes as well.
+    /// Adds bytes to the checksum.
     pub fn update(&mut self, bytes: &[u8]) {
         match &mut self.0 {
             State::Short(digest) => digest.update(bytes),
@@ -56,7 +57,7 @@ impl Digest {
         }
     }
 
-    /// The checksum; one of 32 bits is in the lower half.
+    /// The finished checksum. A 32-bit checksum is in the lower half.
     #[must_use]
     pub fn finalize(self) -> u64 {
         match self.0 {
@@ -76,9 +77,9 @@ impl fmt::Debug for Digest {
 mod tests {
     use super::*;
 
-    /// The check values of the catalogue of CRCs: <https://reveng.sourceforge.io/crc-catalogue/all.htm>.
+    /// The check values are from the catalogue of CRC algorithms: <https://reveng.sourceforge.io/crc-catalogue/all.htm>.
     #[test]
-    fn the_checksums_are_s3s() {
+    fn each_algorithm_has_its_check_value() {
         let cases = [
             (CrcAlgorithm::Crc32IsoHdlc, 0xCBF4_3926),
             (CrcAlgorithm::Crc32Iscsi, 0xE306_9283),

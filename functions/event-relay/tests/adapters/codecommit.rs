@@ -1,10 +1,10 @@
 use aws_sdk_codecommit::Client;
-use event_relay::codecommit::{branches, differences, head, repositories};
+use event_relay::aws::codecommit::{branches, differences, head, repositories};
 use event_relay::world::Head;
 use sekisho_domain::change::CommitId;
 use serde_json::json;
 
-use crate::wire::{Answer, Wire, ok, refused};
+use sekisho_testing::wire::{Answer, Wire, ok, refused};
 
 const COMMIT: &str = "1f0c2a9be4d5760f8c3b7a6e5d4c3b2a19080706";
 
@@ -48,8 +48,8 @@ async fn what_is_no_answer_is_asked_again_later() {
     for (answer, throttled) in cases {
         let wire = Wire::answering([answer.clone()]);
         let error = head(&Client::new(&wire.config()), "shop", "main").await.unwrap_err();
-        assert_eq!(error.throttled, throttled, "{answer:?}");
-        assert_eq!(error.to_string(), "CodeCommit did not say where main of shop points");
+        assert_eq!(error.is_throttled(), throttled, "{answer:?}");
+        assert_eq!(error.operation, "CodeCommit's GetBranch for main of shop");
         assert!(std::error::Error::source(&error).is_some(), "{answer:?}");
     }
 }
@@ -58,7 +58,11 @@ async fn what_is_no_answer_is_asked_again_later() {
 async fn a_page_of_differences_has_old_and_new_paths_and_the_way_to_the_next() {
     let page = json!({
         "differences": [
-            {"changeType": "M", "beforeBlob": {"path": "api/a.rs", "blobId": "1"}, "afterBlob": {"path": "api/b.rs", "blobId": "1"}},
+            {
+                "changeType": "M",
+                "beforeBlob": {"path": "api/a.rs", "blobId": "1"},
+                "afterBlob": {"path": "api/b.rs", "blobId": "1"},
+            },
             {"changeType": "A", "afterBlob": {"path": "README.md", "blobId": "2"}},
             {"changeType": "D", "beforeBlob": {"path": "web/x", "blobId": "3"}},
         ],
@@ -84,7 +88,7 @@ async fn a_commit_that_is_gone_is_an_answer_and_throttling_is_none() {
     let wire = Wire::answering([refused("CommitDoesNotExistException"), refused("ThrottlingException")]);
     let client = Client::new(&wire.config());
     assert_eq!(differences(&client, "shop", &commit(), &commit(), None).await.unwrap(), None);
-    assert!(differences(&client, "shop", &commit(), &commit(), None).await.unwrap_err().throttled);
+    assert!(differences(&client, "shop", &commit(), &commit(), None).await.unwrap_err().is_throttled());
 }
 
 /// The same again would say the same, and the branch would wait for good.
@@ -100,7 +104,7 @@ async fn what_cannot_be_compared_is_not_known_and_what_is_forbidden_is_told() {
     for code in ["AccessDeniedException", "EncryptionKeyDisabledException"] {
         let wire = Wire::answering([refused(code)]);
         let client = Client::new(&wire.config());
-        assert!(differences(&client, "shop", &commit(), &commit(), None).await.unwrap_err().is_final, "{code}");
+        assert!(differences(&client, "shop", &commit(), &commit(), None).await.unwrap_err().is_refused(), "{code}");
     }
 }
 
@@ -130,6 +134,6 @@ async fn a_list_that_breaks_off_is_no_list() {
     ]);
     let client = Client::new(&wire.config());
     assert_eq!(branches(&client, "shop").await.unwrap(), None);
-    assert!(branches(&client, "shop").await.unwrap_err().throttled);
-    assert!(repositories(&client).await.unwrap_err().throttled);
+    assert!(branches(&client, "shop").await.unwrap_err().is_throttled());
+    assert!(repositories(&client).await.unwrap_err().is_throttled());
 }

@@ -1,118 +1,73 @@
-//! Buses that refuse, ask to wait, or take it; and the dead-letter queue.
+//! Buses that refuse, ask to wait or accept, and the dead-letter queue.
 
 use std::cell::Cell;
 use std::fmt::Write as _;
 use std::rc::Rc;
 use std::time::Duration;
 
-use event_relay::handler::Outcome::{Failed, Filtered, Refused, Relayed};
-use event_relay::world::{Taken, World};
+use event_relay::Error;
+use event_relay::Outcome::{Failed, Relayed};
+use event_relay::world::{EntryResult, World};
 use sekisho_lambda::Failure;
+use sekisho_ledger::Lease;
 use serde_json::Value;
 
-use crate::world::{Function, START, commit};
+use crate::function::{Function, MAIN, START, commit, outcomes};
 
-const MAIN: &str = "refs/heads/main";
 const NO_BUS: &str = "ResourceNotFoundException: Event bus sekisho does not exist.";
 
 #[tokio::test(start_paused = true)]
-async fn who_refuses_for_good_goes_to_the_queue_with_the_reason_and_the_rest_has_it() {
+async fn a_target_that_refuses_permanently_goes_to_the_queue_and_the_others_get_the_change() {
     let function = Function::new();
-    function.says(|entry| match entry.account.as_str() {
-        "333333333333" => Taken::Never(NO_BUS.to_owned()),
-        _ => Taken::Yes,
+    function.set_bus(|entry| match entry.account.as_str() {
+        "333333333333" => EntryResult::Refused(NO_BUS.to_owned()),
+        _ => EntryResult::Accepted,
     });
     let decisions = function.file("branch-updated").await.unwrap().decisions;
-    assert_eq!(decisions.iter().map(|d| d.outcome).collect::<Vec<_>>(), [Failed, Relayed]);
+    assert_eq!(outcomes(&decisions), [Failed, Relayed]);
     assert!(decisions[0].reason.starts_with(NO_BUS) && decisions[0].reason.contains("redrive"), "{decisions:?}");
     assert_eq!(decisions[0].concerns["account"], "333333333333");
-    assert!(decisions[1].reason.contains("1 of 2 targets"), "{decisions:?}");
+    assert_eq!(decisions[1].concerns["targets"], "1", "{decisions:?}");
     assert_eq!(function.row(MAIN).unwrap().state.pending, None);
 
-    let queue = function.world().queue.take();
-    assert_eq!(queue.len(), 1);
-    let message: Value = serde_json::from_str(&queue[0]).unwrap();
+    let letters = function.account().dead_letters.take();
+    assert_eq!(letters.len(), 1);
+    let message: Value = serde_json::from_str(&letters[0]).unwrap();
     assert_eq!((&message["action"], &message["reason"]), (&"redeliver".into(), &NO_BUS.into()));
     assert_eq!(message["delivery"]["account"], "333333333333");
 
-    // The bus exists now, and the message is sent to the function as it is: the same change, to that bus alone.
-    let first = function.taken();
-    function.says(|_| Taken::Yes);
-    let again = function.handle(&queue[0]).await.unwrap().decisions;
+    // Now the bus exists. The message is sent to the function: the same change goes to that bus only.
+    let first = function.accepted();
+    function.set_bus(|_| EntryResult::Accepted);
+    let again = function.handle(&letters[0]).await.unwrap().decisions;
     assert_eq!((again.len(), again[0].outcome), (1, Relayed));
-    let second = function.taken();
+    let second = function.accepted();
     assert_eq!((second.len(), second[0].0.as_str()), (1, "333333333333"));
     assert_eq!(second[0].1, first[0].1);
-}
-
-/// A function with one message in its dead-letter queue, and the message.
-async fn with_dead_letter() -> (Function, String) {
-    let function = Function::new();
-    function.says(|entry| match entry.account.as_str() {
-        "333333333333" => Taken::Never(NO_BUS.to_owned()),
-        _ => Taken::Yes,
-    });
-    function.file("branch-updated").await.unwrap();
-    let message = function.world().queue.take().remove(0);
-    function.calls();
-    (function, message)
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_redelivery_that_is_refused_again_fails_and_makes_no_new_message() {
-    let (function, message) = with_dead_letter().await;
-    let error = function.handle(&message).await.unwrap_err().to_string();
-    assert!(error.contains(NO_BUS), "{error}");
-    assert_eq!(function.world().queue.borrow().len(), 0);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_redelivery_that_is_not_taken_in_time_fails() {
-    let (function, message) = with_dead_letter().await;
-    function.says(|_| Taken::Later("ThrottlingException: slow down".to_owned()));
-    assert_eq!(function.handle(&message).await.unwrap_err().error_type().name(), "Throttled");
-    assert_eq!(function.world().queue.borrow().len(), 0);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_redelivery_to_a_region_of_no_route_is_filtered() {
-    let (function, message) = with_dead_letter().await;
-    let message = message.replace(r#""region":"ap-northeast-1""#, r#""region":"us-east-1""#);
-    assert_eq!(function.handle(&message).await.unwrap().decisions[0].outcome, Filtered);
-    assert_eq!(function.calls(), [""; 0]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_redelivery_with_a_sequence_that_was_never_given_is_refused() {
-    let (function, message) = with_dead_letter().await;
-    let mut forged: Value = serde_json::from_str(&message).unwrap();
-    forged["change"]["sequence"] = u64::MAX.into();
-    assert_eq!(function.handle(&forged.to_string()).await.unwrap().decisions[0].outcome, Refused);
-    assert_eq!(function.calls(), [""; 0]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_target_that_never_answers_keeps_no_later_head_from_the_others() {
     let function = Function::new();
-    function.says(|entry| match entry.account.as_str() {
-        "333333333333" => Taken::Later("dispatch failure".to_owned()),
-        _ => Taken::Yes,
+    function.set_bus(|entry| match entry.account.as_str() {
+        "333333333333" => EntryResult::Retryable("dispatch failure".to_owned()),
+        _ => EntryResult::Accepted,
     });
-    // The first try and Lambda's two retries; then the queue has what is left, and the branch goes on.
+    // After the first attempt and Lambda's two retries the queue has the change, and the branch continues.
     assert!(function.file("branch-updated").await.is_err());
     tokio::time::advance(Duration::from_mins(1)).await;
     assert!(function.file("branch-updated").await.is_err());
     tokio::time::advance(Duration::from_mins(2)).await;
     let decisions = function.file("branch-updated").await.unwrap().decisions;
     assert_eq!(decisions.iter().filter(|d| d.outcome == Failed).count(), 1);
-    assert_eq!(function.world().queue.borrow().len(), 1);
+    assert_eq!(function.account().dead_letters.borrow().len(), 1);
     assert_eq!(function.row(MAIN).unwrap().state.pending, None);
 
-    function.taken();
+    function.accepted();
     function.point("main", Some(commit(77)));
-    assert!(function.file("branch-updated").await.is_err(), "one target has not got it");
-    let taken = function.taken();
-    assert_eq!((taken[0].0.as_str(), taken[0].1.change.commit.clone()), ("222222222222", commit(77)));
+    assert!(function.file("branch-updated").await.is_err(), "one target does not have it");
+    let accepted = function.accepted();
+    assert_eq!((accepted[0].0.as_str(), accepted[0].1.change.commit.clone()), ("222222222222", commit(77)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -120,70 +75,74 @@ async fn only_the_entry_that_was_throttled_is_offered_again() {
     let function = Function::new();
     let offers = Rc::new(Cell::new(0));
     let counted = offers.clone();
-    function.says(move |entry| {
+    function.set_bus(move |entry| {
         if entry.account.as_str() == "333333333333" && counted.replace(counted.get() + 1) < 2 {
-            return Taken::Later("ThrottlingException: slow down".to_owned());
+            return EntryResult::Retryable("ThrottlingException: slow down".to_owned());
         }
-        Taken::Yes
+        EntryResult::Accepted
     });
     assert_eq!(function.decide("branch-updated").await.outcome, Relayed);
     let puts: Vec<String> = function.calls().into_iter().filter(|call| call.starts_with("PutEvents")).collect();
     assert_eq!(puts, ["PutEvents ap-northeast-1 2", "PutEvents ap-northeast-1 1", "PutEvents ap-northeast-1 1"]);
-    let taken = function.taken();
-    assert_eq!(taken.iter().map(|(account, _)| account.as_str()).collect::<Vec<_>>(), ["222222222222", "333333333333"]);
-    assert!(function.world().now() > START + Duration::from_millis(400), "it waits before it offers again");
+    let accepted = function.accepted();
+    assert_eq!(
+        accepted.iter().map(|(account, _)| account.as_str()).collect::<Vec<_>>(),
+        ["222222222222", "333333333333"]
+    );
+    assert!(function.account().now() > START + Duration::from_millis(400), "the function waits before it offers again");
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_no_bus_takes_in_time_is_given_back_and_finished_by_the_retry() {
+async fn a_target_that_did_not_accept_in_time_gets_the_change_from_the_retry() {
     let function = Function::new();
-    function.says(|entry| match entry.account.as_str() {
-        "333333333333" => Taken::Later("InternalFailure: try again".to_owned()),
-        _ => Taken::Yes,
+    function.set_bus(|entry| match entry.account.as_str() {
+        "333333333333" => EntryResult::Retryable("InternalFailure: try again".to_owned()),
+        _ => EntryResult::Accepted,
     });
     let error = function.file("branch-updated").await.unwrap_err();
     assert_eq!(error.error_type().name(), "Throttled");
-    assert!(error.to_string().contains("1 of 2 targets") && error.to_string().contains("InternalFailure"), "{error}");
+    assert!(matches!(&error, Error::Undelivered { left: 1, all: 2, .. }), "{error}");
+    assert!(error.to_string().contains("InternalFailure"), "{error}");
     let pending = function.row(MAIN).unwrap().state.pending.unwrap();
-    assert_eq!((pending.lease, pending.deliveries.len()), (0, 1));
-    assert_eq!(function.world().queue.borrow().len(), 0);
+    assert_eq!((pending.lease, pending.deliveries.len()), (Lease::FREE, 1));
+    assert_eq!(function.account().dead_letters.borrow().len(), 0);
 
-    // The retry, at once and whatever the branch does: only who has not got it, with the same id.
-    let first = function.taken();
+    // The retry comes at once and delivers the same id, and only to the target that does not have the change.
+    let first = function.accepted();
     function.calls();
-    function.says(|_| Taken::Yes);
+    function.set_bus(|_| EntryResult::Accepted);
     assert_eq!(function.file("branch-updated").await.unwrap().decisions[0].outcome, Relayed);
-    let second = function.taken();
+    let second = function.accepted();
     assert_eq!((second.len(), second[0].0.as_str(), &second[0].1.id), (1, "333333333333", &first[0].1.id));
     assert_eq!(function.calls(), ["PutEvents ap-northeast-1 1", "GetBranch shop main"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_with_too_few_results_leaves_nobody_out() {
+async fn an_answer_with_too_few_results_leaves_no_target_out() {
     let function = Function::new();
-    function.says(|_| Taken::Later("PutEvents gave no result for the entry".to_owned()));
+    function.set_bus(|_| EntryResult::Retryable("PutEvents returned no result for the entry".to_owned()));
     assert!(function.file("branch-updated").await.is_err());
     assert_eq!(function.row(MAIN).unwrap().state.pending.unwrap().deliveries.len(), 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_the_queue_nothing_counts_as_told() {
+async fn without_the_queue_the_whole_change_is_delivered_again() {
     let function = Function::new();
-    function.says(|_| Taken::Never(NO_BUS.to_owned()));
-    function.world().queue_is_down.set(true);
+    function.set_bus(|_| EntryResult::Refused(NO_BUS.to_owned()));
+    function.account().queue_is_down.set(true);
     let error = function.file("branch-updated").await.unwrap_err();
-    assert!(error.to_string().contains("dead-letter queue did not take"), "{error}");
+    assert!(matches!(error, Error::Service(_)), "{error}");
     let sequence = function.row(MAIN).unwrap().state.pending.unwrap().change.sequence;
-    // When the lease has ended, the retry offers all of it again and fills the queue.
+    // After the lease the retry offers the change to all targets again and fills the queue.
     tokio::time::advance(Duration::from_mins(1)).await;
-    function.world().queue_is_down.set(false);
+    function.account().queue_is_down.set(false);
     let decisions = function.file("branch-updated").await.unwrap().decisions;
     assert_eq!(decisions.iter().filter(|d| d.outcome == Failed).count(), 2);
-    assert!(function.world().queue.borrow().iter().all(|message| message.contains(&sequence.to_string())));
+    assert!(function.account().dead_letters.borrow().iter().all(|message| message.contains(&sequence.to_string())));
 }
 
 #[tokio::test(start_paused = true)]
-async fn targets_go_out_in_calls_of_ten_entries_of_one_region() {
+async fn a_call_has_up_to_ten_entries_of_one_region() {
     let mut config = "[[route]]\nrepository = \"shop\"\nbranches = [\"main\"]\n".to_owned();
     for n in 0..25 {
         let region = if n % 5 == 0 { "us-east-1" } else { "ap-northeast-1" };
@@ -194,37 +153,29 @@ async fn targets_go_out_in_calls_of_ten_entries_of_one_region() {
         .unwrap();
     }
     let function = Function::with(&config);
-    function.world().takes.set(Duration::from_millis(30));
+    function.set_call_time(Duration::from_millis(30));
     assert_eq!(function.decide("branch-updated").await.outcome, Relayed);
     let mut puts: Vec<String> = function.calls().into_iter().filter(|call| call.starts_with("PutEvents")).collect();
     puts.sort();
     assert_eq!(puts, ["PutEvents ap-northeast-1 10", "PutEvents ap-northeast-1 10", "PutEvents us-east-1 5"]);
-    // One GetBranch, and all calls at once.
-    assert_eq!(function.world().now() - START, Duration::from_millis(60));
-    let taken = function.world().taken.take();
-    assert!(taken.iter().all(|entry| entry.bus.ends_with(&format!(":{}:event-bus/sekisho", entry.account))));
-    assert_eq!(taken.len(), 25);
+    // One GetBranch, and then all PutEvents calls at once.
+    assert_eq!(function.account().now() - START, Duration::from_millis(60));
+    let accepted = function.account().accepted.take();
+    assert!(accepted.iter().all(|entry| entry.bus.ends_with(&format!(":{}:event-bus/sekisho", entry.account))));
+    assert_eq!(accepted.len(), 25);
     assert_eq!(function.row(MAIN).unwrap().state.commit, Some(commit(1)));
 }
 
-/// Three events within half a minute used up the tries, and the queue had what was never offered a minute later.
+/// Three events within half a minute once used up the attempts, although the bus was available again a minute later.
 #[tokio::test(start_paused = true)]
-async fn a_burst_of_events_is_not_three_tries() {
+async fn a_burst_of_events_does_not_use_up_the_attempts() {
     let function = Function::new();
-    function.says(|_| Taken::Later("InternalFailure: again".to_owned()));
+    function.set_bus(|_| EntryResult::Retryable("InternalFailure: again".to_owned()));
     for _ in 0..4 {
         assert!(function.file("branch-updated").await.is_err());
     }
-    assert_eq!(function.world().queue.borrow().len(), 0);
+    assert_eq!(function.account().dead_letters.borrow().len(), 0);
     tokio::time::advance(Duration::from_mins(3)).await;
     assert!(function.file("branch-updated").await.is_ok());
-    assert_eq!(function.world().queue.borrow().len(), 2);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_message_whose_kind_contradicts_its_reference_is_none() {
-    let (function, message) = with_dead_letter().await;
-    let error = function.handle(&message.replace(r#""kind":"branch""#, r#""kind":"tag""#)).await.unwrap_err();
-    assert_eq!(error.error_type().name(), "InvalidRequest");
-    assert!(error.to_string().contains("change.kind does not fit change.ref"), "{error}");
+    assert_eq!(function.account().dead_letters.borrow().len(), 2);
 }

@@ -1,72 +1,91 @@
-//! Each file of `events/event-relay` and the decision it leads to in an account that has relayed nothing yet.
+//! Each file of `events/event-relay`, and what the function decides about it in an account that has relayed nothing
+//! yet.
 
-use std::collections::BTreeSet;
-
-use event_relay::handler::Outcome::{self, Filtered, Ignored, Refused, Relayed};
+use event_relay::Outcome::{self, Filtered, Ignored, Refused, Relayed};
 use sekisho_lambda::Failure;
+use sekisho_testing::cases::assert_complete;
 use serde_json::Value;
 
-use crate::world::{Function, directory, file};
+use crate::function::{Function, SHOP as SHOP_ARN, file, outcomes};
 
-/// What a file leads to.
-enum To {
-    /// These decisions: the first one's reason has these words, and it concerns this.
-    Decided(&'static [Outcome], &'static str, &'static [(&'static str, &'static str)]),
-    /// An answer that is written nowhere.
-    Explained(Outcome, &'static str, &'static [(&'static str, &'static str)]),
-    /// An `InvalidRequest` with these words.
+/// A name and a value that a decision must have.
+type Concern = (&'static str, &'static str);
+
+/// The expected answer to a file.
+enum Expected {
+    /// Decisions with these outcomes. The first one's reason contains this text, and it has these concerns.
+    Decided(&'static [Outcome], &'static str, &'static [Concern]),
+    /// One decision that is written nowhere.
+    Explained(Outcome, &'static str, &'static [Concern]),
+    /// The error `InvalidRequest`, whose message contains this text.
     Invalid(&'static str),
 }
-use To::{Decided, Explained, Invalid};
+use Expected::{Decided, Explained, Invalid};
 
-const MAIN: (&str, &str) = ("ref", "refs/heads/main");
-const SHOP: (&str, &str) = ("repository", "arn:aws:codecommit:ap-northeast-1:111111111111:shop");
+const MAIN: Concern = ("ref", "refs/heads/main");
+const SHOP: Concern = ("repository", SHOP_ARN);
 const RELAY_MAIN: &[&str] = &["GetBranch shop main", "PutEvents ap-northeast-1 2"];
 const RELAY_RELEASE: &[&str] = &["GetBranch shop release/1.2", "PutEvents ap-northeast-1 2"];
 
-/// File, what it leads to, and the calls to CodeCommit, the buses and the queue.
+/// A file, the expected answer, and the expected calls to CodeCommit, the buses and the queue.
 #[rustfmt::skip]
-const CASES: &[(&str, To, &[&str])] = &[
-    ("branch-created", Decided(&[Relayed], "2 of 2 targets", &[SHOP, MAIN, ("targets", "2")]), RELAY_MAIN),
-    ("branch-created-release", Decided(&[Relayed], "2 of 2 targets", &[("ref", "refs/heads/release/1.2")]), RELAY_RELEASE),
+const CASES: &[(&str, Expected, &[&str])] = &[
+    ("branch-created", Decided(&[Relayed], "", &[SHOP, MAIN, ("targets", "2")]), RELAY_MAIN),
+    ("branch-created-release",
+     Decided(&[Relayed], "", &[("ref", "refs/heads/release/1.2"), ("targets", "2")]),
+     RELAY_RELEASE),
     ("branch-deleted", Decided(&[Ignored], "deleted", &[("repository", "shop"), MAIN]), &[]),
-    ("branch-merged", Decided(&[Relayed], "2 of 2 targets", &[SHOP, MAIN]), RELAY_MAIN),
+    ("branch-merged", Decided(&[Relayed], "", &[SHOP, MAIN, ("targets", "2")]), RELAY_MAIN),
     ("branch-of-no-route", Decided(&[Filtered], "no route", &[SHOP, ("ref", "refs/heads/feature/search")]), &[]),
-    ("branch-updated", Decided(&[Relayed], "2 of 2 targets", &[SHOP, MAIN, ("event", "fb378474-af59-43be-a611-fcb2602c5b61")]), RELAY_MAIN),
-    ("comment", Decided(&[Ignored], "moves no branch or tag", &[("repository", "shop")]), &[]),
-    ("explain", Explained(Relayed, "would be relayed to the buses of 2 targets", &[SHOP, MAIN, ("targets", "222222222222/ap-northeast-1: shop; 333333333333/ap-northeast-1: shop")]), &["GetBranch shop main"]),
+    ("branch-updated",
+     Decided(&[Relayed], "", &[SHOP, MAIN, ("targets", "2"), ("event", "fb378474-af59-43be-a611-fcb2602c5b61")]),
+     RELAY_MAIN),
+    ("comment", Decided(&[Ignored], "`CodeCommit Comment on Commit`", &[("repository", "shop")]), &[]),
+    ("explain",
+     Explained(Relayed, "",
+        &[SHOP, MAIN, ("targets", "222222222222/ap-northeast-1: shop; 333333333333/ap-northeast-1: shop")]),
+     &["GetBranch shop main"]),
     ("explain-deleted", Explained(Ignored, "deleted", &[MAIN]), &[]),
-    ("explain-foreign-account", Explained(Refused, "only account 111111111111 is believed", &[("account", "444444444444")]), &[]),
-    ("explain-schedule", Explained(Ignored, "every routed branch of shop would be looked at", &[]), &[]),
+    ("explain-foreign-account", Explained(Refused, "account 444444444444", &[("account", "444444444444")]), &[]),
+    ("explain-schedule", Explained(Ignored, "every routed branch of shop", &[]), &[]),
     ("explain-without-event", Invalid("`event` is missing"), &[]),
-    ("foreign-account", Decided(&[Refused], "account 444444444444: only account 111111111111", &[("account", "444444444444"), ("repository", "shop")]), &[]),
+    ("foreign-account",
+     Decided(&[Refused], "account 444444444444", &[("account", "444444444444"), ("repository", "shop")]),
+     &[]),
     ("foreign-region", Decided(&[Refused], "region us-east-1", &[MAIN]), &[]),
     ("malformed-commit-of-a-tag", Decided(&[Refused], "event.detail.commitId: `HEAD`", &[]), &[]),
     ("malformed-detail", Decided(&[Refused], "event.detail", &[]), &[]),
     ("malformed-reference", Decided(&[Refused], "event.detail.referenceFullName: `main`", &[("ref", "main")]), &[]),
     ("malformed-repository", Decided(&[Refused], "event.detail.repositoryName", &[("repository", "../shop")]), &[]),
-    ("merge-commit-of-no-reference", Decided(&[Ignored], "no reference points at", &[("repository", "shop")]), &[]),
+    ("merge-commit-of-no-reference", Decided(&[Ignored], "merge commit", &[("repository", "shop")]), &[]),
     ("not-an-event", Decided(&[Refused], "not an event of EventBridge", &[]), &[]),
-    ("other-source", Decided(&[Refused], "source is `shop.codecommit`", &[MAIN]), &[]),
+    ("other-source", Decided(&[Refused], "`shop.codecommit`", &[MAIN]), &[]),
     ("oversized-reference", Decided(&[Refused], "event.detail.referenceFullName", &[("repository", "shop")]), &[]),
     ("pull-request-created", Decided(&[Ignored], "has not been merged", &[]), &[]),
-    ("pull-request-merged", Decided(&[Relayed], "2 of 2 targets", &[SHOP, MAIN]), RELAY_MAIN),
-    ("pull-request-merged-spelled-together", Decided(&[Relayed], "2 of 2 targets", &[SHOP, MAIN]), RELAY_MAIN),
+    ("pull-request-merged", Decided(&[Relayed], "", &[SHOP, MAIN, ("targets", "2")]), RELAY_MAIN),
+    ("pull-request-merged-spelled-together", Decided(&[Relayed], "", &[SHOP, MAIN, ("targets", "2")]), RELAY_MAIN),
     ("pull-request-not-merged", Decided(&[Ignored], "has not been merged", &[]), &[]),
     ("pull-request-without-destination", Decided(&[Refused], "missing field `destinationReference`", &[]), &[]),
-    ("redeliver", Decided(&[Refused], "was never given", &[SHOP, MAIN, ("sequence", "1795312345678")]), &[]),
-    ("redeliver-of-another-account", Decided(&[Refused], "only this account's", &[]), &[]),
+    ("redeliver",
+     Decided(&[Refused], "no change of this reference has this sequence", &[SHOP, MAIN, ("sequence", "1795312345678")]),
+     &[]),
+    ("redeliver-of-another-account", Decided(&[Refused], "444444444444", &[]), &[]),
     ("redeliver-to-no-route", Decided(&[Filtered], "no route leads to this target", &[SHOP, MAIN]), &[]),
     ("redeliver-without-commit", Invalid("missing field `commit`"), &[]),
-    ("schedule", Decided(&[Relayed, Relayed], "2 of 2 targets", &[SHOP]), &["ListBranches shop", "GetBranch shop release/1.2", "PutEvents ap-northeast-1 2", "GetBranch shop main", "PutEvents ap-northeast-1 2"]),
-    ("spoofed-repository", Decided(&[Refused], "event.resources names another repository", &[("repository", "shop")]), &[]),
+    ("schedule",
+     Decided(&[Relayed, Relayed], "", &[SHOP, ("targets", "2")]),
+     &["ListBranches shop", "GetBranch shop release/1.2",
+       "PutEvents ap-northeast-1 2", "GetBranch shop main", "PutEvents ap-northeast-1 2"]),
+    ("spoofed-repository",
+     Decided(&[Refused], "event.resources names another repository", &[("repository", "shop")]),
+     &[]),
     ("tag-created", Decided(&[Filtered], "no route", &[("ref", "refs/tags/v1.0.0")]), &[]),
     ("tag-deleted", Decided(&[Ignored], "deleted", &[("ref", "refs/tags/v1.0.0")]), &[]),
     ("tag-moved", Decided(&[Filtered], "no route", &[("ref", "refs/tags/v1.0.0")]), &[]),
     ("tag-without-commit", Decided(&[Refused], "missing field `commitId`", &[]), &[]),
-    ("unknown-action", Invalid("no action `retry`: send `explain` or `redeliver`"), &[]),
-    ("unknown-change", Decided(&[Ignored], "`referenceRenamed` moves no branch or tag", &[MAIN]), &[]),
-    ("unknown-fields", Decided(&[Relayed], "2 of 2 targets", &[SHOP, MAIN]), RELAY_MAIN),
+    ("unknown-action", Invalid("`retry`"), &[]),
+    ("unknown-change", Decided(&[Ignored], "`referenceRenamed`", &[MAIN]), &[]),
+    ("unknown-fields", Decided(&[Relayed], "", &[SHOP, MAIN, ("targets", "2")]), RELAY_MAIN),
     ("without-account", Decided(&[Refused], "missing field `account`", &[MAIN]), &[]),
     ("without-detail", Decided(&[Refused], "missing field `detail`", &[]), &[]),
     ("without-reference", Decided(&[Refused], "missing field `referenceFullName`", &[("repository", "shop")]), &[]),
@@ -75,32 +94,26 @@ const CASES: &[(&str, To, &[&str])] = &[
 
 #[test]
 fn every_file_has_a_case_and_every_case_a_file() {
-    let files: BTreeSet<String> = std::fs::read_dir(directory())
-        .unwrap()
-        .map(|entry| entry.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned())
-        .collect();
-    let cases: BTreeSet<String> = CASES.iter().map(|(name, ..)| (*name).to_owned()).collect();
-    assert_eq!(files, cases);
-    assert_eq!(cases.len(), CASES.len());
+    assert_complete("event-relay", CASES.iter().map(|(name, ..)| *name));
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_file_leads_to_its_decision() {
-    for (name, to, calls) in CASES {
+async fn every_file_leads_to_the_expected_answer() {
+    for (name, expected, calls) in CASES {
         let function = Function::new();
         let answer = function.file(name).await;
         assert_eq!(function.calls(), *calls, "{name}");
-        let rows = function.world().ledger.rows();
-        match to {
-            Decided(outcomes, words, concerns) => {
+        let rows = function.account().ledger.rows();
+        match expected {
+            Decided(expected, words, concerns) => {
                 let decisions = answer.unwrap().decisions;
-                let taken: Vec<Outcome> = decisions.iter().map(|decision| decision.outcome).collect();
-                assert_eq!(taken, *outcomes, "{name}: {decisions:?}");
-                holds(name, &serde_json::to_value(&decisions[0]).unwrap(), words, concerns);
-                let recorded: Vec<Value> = decisions.iter().map(|d| serde_json::to_value(d).unwrap()).collect();
-                assert_eq!(function.recorded(), recorded, "{name}");
-                // A branch's row only where its head went out, and nothing is pending in it then.
-                let relayed = taken.iter().filter(|o| **o == Relayed).count();
+                let decided = outcomes(&decisions);
+                assert_eq!(decided, *expected, "{name}: {decisions:?}");
+                assert_decision(name, &serde_json::to_value(&decisions[0]).unwrap(), words, concerns);
+                let returned: Vec<Value> = decisions.iter().map(|d| serde_json::to_value(d).unwrap()).collect();
+                assert_eq!(function.stored_decisions(), returned, "{name}");
+                // A branch has a row only if its head was relayed, and nothing is pending in the row afterwards.
+                let relayed = decided.iter().filter(|o| **o == Relayed).count();
                 assert_eq!(rows.len(), 1 + relayed, "{name}: {rows:?}");
                 for (key, _) in rows.iter().filter(|(key, _)| key.pk.starts_with("branch#")) {
                     assert_eq!(function.row(&key.sk).unwrap().state.pending, None, "{name}");
@@ -109,7 +122,7 @@ async fn every_file_leads_to_its_decision() {
             Explained(outcome, words, concerns) => {
                 let decisions = answer.unwrap().decisions;
                 assert_eq!((decisions.len(), decisions[0].outcome), (1, *outcome), "{name}");
-                holds(name, &serde_json::to_value(&decisions[0]).unwrap(), words, concerns);
+                assert_decision(name, &serde_json::to_value(&decisions[0]).unwrap(), words, concerns);
                 assert!(rows.is_empty(), "{name}: {rows:?}");
             }
             Invalid(words) => {
@@ -122,7 +135,7 @@ async fn every_file_leads_to_its_decision() {
     }
 }
 
-fn holds(name: &str, decision: &Value, words: &str, concerns: &[(&str, &str)]) {
+fn assert_decision(name: &str, decision: &Value, words: &str, concerns: &[(&str, &str)]) {
     assert!(decision["reason"].as_str().unwrap().contains(words), "{name}: {decision}");
     for (what, value) in concerns {
         assert_eq!(decision[*what], *value, "{name}: {what} of {decision}");
@@ -130,7 +143,7 @@ fn holds(name: &str, decision: &Value, words: &str, concerns: &[(&str, &str)]) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_event_that_is_larger_than_any_is_refused_and_leaves_a_small_row() {
+async fn an_event_that_is_too_large_is_refused_and_leaves_a_small_row() {
     let function = Function::new();
     let mut event: Value = serde_json::from_str(&file("branch-updated")).unwrap();
     event["detail"]["callerUserArn"] = "a".repeat(300_000).into();
@@ -138,5 +151,5 @@ async fn an_event_that_is_larger_than_any_is_refused_and_leaves_a_small_row() {
     assert_eq!(decisions[0].outcome, Refused);
     assert!(decisions[0].reason.contains("bytes"), "{decisions:?}");
     assert_eq!(function.calls(), [""; 0]);
-    assert!(serde_json::to_string(&function.recorded()).unwrap().len() < 1_000);
+    assert!(serde_json::to_string(&function.stored_decisions()).unwrap().len() < 1_000);
 }

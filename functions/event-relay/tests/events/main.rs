@@ -1,4 +1,4 @@
-//! Events as they come, through the real handler, in an account that remembers every call.
+//! Events and requests through the real function, in a fake account that records every call.
 
 #![allow(
     clippy::unwrap_used,
@@ -6,12 +6,16 @@
     clippy::panic,
     clippy::indexing_slicing,
     unreachable_pub,
-    reason = "a test may fail so"
+    reason = "a test may panic"
 )]
 
-mod changes;
+mod branches;
+mod configuration;
 mod delivery;
+mod explain;
 mod files;
+mod function;
+mod pending;
 mod reconcile;
-mod wiring;
-mod world;
+mod redelivery;
+mod tags;

@@ -4,14 +4,14 @@ use futures_util::future::join_all;
 use sekisho_domain::change::{Change, SourceChange};
 use sekisho_domain::decision::Decision;
 
-use crate::attempt::{Attempt, PinnedPipeline};
 use crate::claim::Plan;
 use crate::error::Error;
 use crate::outcome::{Outcome, about_change};
-use crate::plan;
 use crate::report::Report;
 use crate::routing::Selection;
 use crate::run::{POLL_INTERVAL, Run};
+use crate::starter::attempt::{Attempt, PinnedPipeline};
+use crate::starter::plan;
 use crate::world::World;
 
 /// How often one invocation tries to claim a row that other invocations write at the same time.

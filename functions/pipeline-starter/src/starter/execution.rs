@@ -5,15 +5,15 @@ use sekisho_domain::decision::Decision;
 use sekisho_domain::route::PipelineName;
 use sekisho_ledger::{Key, Row};
 
-use crate::attempt::{Attempt, PinnedPipeline};
 use crate::claim::{self, Claim, ClaimRow, Progress};
 use crate::error::Error;
 use crate::notice::{self, NoticePlan};
 use crate::outcome::{Outcome, about_execution, not_routed, nothing_waits};
-use crate::plan;
 use crate::report::Report;
 use crate::request::EndedExecution;
 use crate::run::{POLL_INTERVAL, Run};
+use crate::starter::attempt::{Attempt, PinnedPipeline};
+use crate::starter::plan;
 use crate::waiting::{NO_LONGER_ROUTED, WaitingPlan};
 use crate::world::World;
 

@@ -2,13 +2,14 @@
 
 use sekisho_domain::change::SourceChange;
 use sekisho_domain::decision::{Decision, Decisions};
+use sekisho_lambda::event::EXPLAIN_OF_EXPLAIN;
 
 use crate::error::Error;
 use crate::outcome::{Outcome, about_change, about_execution, about_payload, not_routed, nothing_waits};
-use crate::plan;
 use crate::request::{self, EndedExecution, Request, Source};
 use crate::routing::Selection;
 use crate::run::Run;
+use crate::starter::plan;
 use crate::world::World;
 
 /// Explains the event in `payload`.
@@ -22,10 +23,7 @@ pub(crate) async fn explain<W: World>(
         Request::ExecutionEnded(ended) => explain_end(run, &ended).await?,
         Request::Refused(reason) => vec![about_payload(payload, Decision::new(Outcome::Refused, reason))],
         Request::Invalid(reason) => return Err(Error::InvalidRequest(reason)),
-        Request::Explain(_) => {
-            let reason = "`event` is itself a request to explain: send the event alone";
-            return Err(Error::InvalidRequest(reason.to_owned()));
-        }
+        Request::Explain(_) => return Err(Error::InvalidRequest(EXPLAIN_OF_EXPLAIN.to_owned())),
     };
     Ok(Decisions { decisions })
 }

@@ -9,6 +9,7 @@ use sekisho_ledger::{Error as LedgerError, Row, Store};
 use time::OffsetDateTime;
 use tokio::time::{Instant, sleep, timeout_at};
 
+use crate::access::removal::remove_ended;
 use crate::answer::{self, Confirmation};
 use crate::aws::iam::{ErrorKind, IamError};
 use crate::error::Error;
@@ -17,7 +18,6 @@ use crate::outcome::{self, Outcome};
 use crate::plan::{EarlierAttempt, Effect, InlinePolicy, Plan, Terms, plan};
 use crate::policy::{self, Reading};
 use crate::principal::Principal;
-use crate::removal::remove_ended;
 use crate::report::{Report, Settlement};
 use crate::request::Grant;
 use crate::row::{self, GrantRow, State};

@@ -9,7 +9,7 @@ use sekisho_lambda::failure::chain;
 use sekisho_ledger::Store;
 use time::OffsetDateTime;
 use tokio::time::{Instant, timeout_at};
-use tracing::warn;
+use tracing::error;
 
 use crate::answer;
 use crate::aws::iam::{IamError, NamedPolicy};
@@ -54,14 +54,14 @@ pub(crate) async fn list<S: Store>(run: &Run<'_, S>) -> Result<Report, Error> {
         lines.push("Nobody has access now.".to_owned());
     }
     if let Some(failure) = failure {
-        warn!(error = chain(&failure), "the list is incomplete");
+        error!(error = chain(&failure), "the list is incomplete");
         lines.push(
             "Not all users and roles could be read: there may be more with access that the ledger does not record."
                 .to_owned(),
         );
     }
     if let Some(error) = recorded.failure {
-        warn!(error, "the list has no reasons");
+        error!(error, "the list has no reasons");
         lines.push("The ledger could not be read: the reasons are missing.".to_owned());
     }
     Ok(Report::text(lines.join("\n"), decision))

@@ -9,13 +9,13 @@ use time::Duration;
 use tokio::time::{Instant, timeout_at};
 use tracing::error;
 
+use crate::access::removal::{Removal, remove_ended};
 use crate::answer::Answer;
 use crate::aws::iam::{ErrorKind, NamedPolicy};
 use crate::error::Error;
 use crate::notice;
 use crate::outcome::{self, Outcome};
 use crate::policy::{self, Reading};
-use crate::removal::{Removal, remove_ended};
 use crate::report::Report;
 use crate::run::Run;
 use crate::window::Window;

@@ -1,0 +1,77 @@
+//! The AWS services of this function, one module for each.
+
+pub(crate) mod codepipeline;
+pub(crate) mod kms;
+pub(crate) mod lambda;
+pub(crate) mod s3;
+pub(crate) mod sts;
+
+use aws_sdk_s3::config::ResponseChecksumValidation;
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use sekisho_lambda::Topic;
+use sekisho_lambda::aws::{Later, SdkConfig, later};
+use sekisho_lambda::service_error::{Kind, ServiceError};
+
+/// The clients of all services.
+#[derive(Debug)]
+pub struct Clients {
+    pub(crate) s3: aws_sdk_s3::Client,
+    pub(crate) s3_without_retries: Later<aws_sdk_s3::Client>,
+    pub(crate) kms: Later<aws_sdk_kms::Client>,
+    pub(crate) codepipeline: Later<aws_sdk_codepipeline::Client>,
+    pub(crate) sts: Later<aws_sdk_sts::Client>,
+    pub(crate) lambda: Later<aws_sdk_lambda::Client>,
+    pub(crate) topic: Topic,
+}
+
+impl Clients {
+    /// `path_style` puts the bucket's name into the path of a URL and not into the host name. `topic_arn` is the topic
+    /// for findings.
+    #[must_use]
+    pub fn new(aws: &SdkConfig, path_style: bool, topic_arn: &str) -> Self {
+        let s3 = aws_sdk_s3::config::Builder::from(aws)
+            .force_path_style(path_style)
+            .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
+        let without_retries = s3.clone().retry_config(RetryConfig::disabled());
+        Self {
+            s3: aws_sdk_s3::Client::from_conf(s3.build()),
+            s3_without_retries: Later::new(Box::new(move || aws_sdk_s3::Client::from_conf(without_retries.build()))),
+            kms: later(aws, aws_sdk_kms::Client::new),
+            codepipeline: later(aws, aws_sdk_codepipeline::Client::new),
+            sts: later(aws, aws_sdk_sts::Client::new),
+            lambda: later(aws, aws_sdk_lambda::Client::new),
+            topic: Topic::new(later(aws, aws_sdk_sns::Client::new), topic_arn),
+        }
+    }
+}
+
+/// Error codes after which S3 may accept the same request.
+const PASSING: [&str; 5] =
+    ["ConditionalRequestConflict", "InternalError", "OperationAborted", "RequestTimeout", "ServiceUnavailable"];
+
+/// Classifies an error. [`Kind::Refused`] means that S3 or KMS gave a final answer about an object or a key, so every
+/// error that may pass must have another kind.
+fn service_error<E>(operation: &'static str, error: SdkError<E, HttpResponse>) -> ServiceError
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    let is_service_error = matches!(error, SdkError::ServiceError(_));
+    let error = ServiceError::new(operation, error);
+    let may_pass = match (error.status, error.code()) {
+        // S3 answers a copy with status 200 before the copy is done, and reports an `InternalError` in the body.
+        (_, Some(code)) => PASSING.contains(&code),
+        (Some(status), None) => status < 300,
+        (None, None) => false,
+    };
+    let kind = match error.status {
+        Some(429 | 503) => Kind::Throttled,
+        _ if error.is_throttled() => Kind::Throttled,
+        _ if may_pass => Kind::Unavailable,
+        // A service that does not implement a call will not implement the same call later.
+        Some(501) if is_service_error => Kind::Refused,
+        _ => error.kind,
+    };
+    error.with_kind(kind)
+}

@@ -1,0 +1,137 @@
+//! CodePipeline: the artifact stores of the account's pipelines, and the executions that wrote their artifacts.
+
+use std::collections::HashMap;
+
+use aws_sdk_codepipeline::Client;
+use aws_sdk_codepipeline::types::{ActionExecutionDetail, ArtifactStore as StoreDeclaration};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use sekisho_lambda::ServiceError;
+use tokio::sync::OnceCell;
+
+use crate::aws::service_error;
+use crate::right_key::ArtifactStore;
+
+/// CodePipeline does not publish its request rates, and they are low.
+const CONCURRENT_CALLS: usize = 4;
+/// How many pages of actions are read for each pipeline: its latest executions.
+const PAGES: usize = 5;
+const PAGE_SIZE: i32 = 100;
+/// The error code for a pipeline that was deleted after it was listed.
+const NOT_FOUND: &str = "PipelineNotFoundException";
+
+/// The artifact stores of all pipelines in `region`.
+pub(crate) async fn artifact_stores(client: &Client, region: &str) -> Result<Vec<ArtifactStore>, ServiceError> {
+    let mut names = Vec::new();
+    let mut pages = client.list_pipelines().into_paginator().send();
+    while let Some(page) = pages.next().await {
+        let page = page.map_err(|error| service_error("codepipeline:ListPipelines", error))?;
+        names.extend(page.pipelines.unwrap_or_default().into_iter().filter_map(|pipeline| pipeline.name));
+    }
+    let stores: Vec<Vec<ArtifactStore>> =
+        stream::iter(names.into_iter().map(|name| stores_of_pipeline(client, name, region)))
+            .buffered(CONCURRENT_CALLS)
+            .try_collect()
+            .await?;
+    Ok(stores.into_iter().flatten().collect())
+}
+
+async fn stores_of_pipeline(client: &Client, name: String, region: &str) -> Result<Vec<ArtifactStore>, ServiceError> {
+    let declaration = match client.get_pipeline().name(&name).send().await {
+        Ok(answer) => answer.pipeline,
+        Err(error) => {
+            let error = service_error("codepipeline:GetPipeline", error);
+            if is_not_found(&error) { None } else { return Err(error) }
+        }
+    };
+    let Some(declaration) = declaration else { return Ok(Vec::new()) };
+    let store = |store: StoreDeclaration| ArtifactStore {
+        pipeline: name.clone(),
+        bucket: store.location,
+        key: store.encryption_key.map(|key| key.id),
+    };
+    // A pipeline in one region declares one store; a pipeline in several regions declares one for each.
+    let regional = declaration.artifact_stores.and_then(|mut stores| stores.remove(region));
+    Ok(declaration.artifact_store.into_iter().chain(regional).map(store).collect())
+}
+
+fn is_not_found(error: &ServiceError) -> bool {
+    error.is_refused() && error.code() == Some(NOT_FOUND)
+}
+
+/// The action of a pipeline that wrote an artifact.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ArtifactWriter {
+    /// The pipeline's name.
+    pub(crate) pipeline: String,
+    /// The execution's id.
+    pub(crate) execution: String,
+    /// The action's name.
+    pub(crate) action: String,
+}
+
+/// The writers of a bucket's recent artifacts. The first query reads the latest executions of the bucket's pipelines.
+#[derive(Debug)]
+pub(crate) struct ArtifactWriters<'a> {
+    client: &'a Client,
+    stores: &'a [ArtifactStore],
+    bucket: &'a str,
+    by_key: OnceCell<HashMap<String, ArtifactWriter>>,
+}
+
+impl<'a> ArtifactWriters<'a> {
+    pub(crate) fn new(client: &'a Client, stores: &'a [ArtifactStore], bucket: &'a str) -> Self {
+        Self { client, stores, bucket, by_key: OnceCell::new() }
+    }
+
+    /// The writer of the object with this key, if a recent execution wrote it.
+    pub(crate) async fn writer_of(&self, key: &str) -> Result<Option<&ArtifactWriter>, ServiceError> {
+        Ok(self.by_key.get_or_try_init(|| self.read()).await?.get(key))
+    }
+
+    /// The artifact store of this pipeline in the bucket.
+    pub(crate) fn store(&self, pipeline: &str) -> Option<&'a ArtifactStore> {
+        self.stores_of_bucket().find(|store| store.pipeline == pipeline)
+    }
+
+    fn stores_of_bucket(&self) -> impl Iterator<Item = &'a ArtifactStore> {
+        self.stores.iter().filter(|store| store.bucket == self.bucket)
+    }
+
+    async fn read(&self) -> Result<HashMap<String, ArtifactWriter>, ServiceError> {
+        let mut by_key = HashMap::new();
+        for store in self.stores_of_bucket() {
+            let actions = self.client.list_action_executions().pipeline_name(&store.pipeline).max_results(PAGE_SIZE);
+            let mut pages = actions.into_paginator().send();
+            let mut read = 0;
+            while let Some(page) = pages.next().await {
+                let page = match page.map_err(|error| service_error("codepipeline:ListActionExecutions", error)) {
+                    Ok(page) => page,
+                    Err(error) if is_not_found(&error) => break,
+                    Err(error) => return Err(error),
+                };
+                let actions = page.action_execution_details.unwrap_or_default();
+                by_key.extend(actions.into_iter().flat_map(|action| self.written_by(&store.pipeline, action)));
+                read += 1;
+                if read == PAGES {
+                    break;
+                }
+            }
+        }
+        Ok(by_key)
+    }
+
+    /// The keys of the artifacts that an action wrote into the bucket.
+    fn written_by(&self, pipeline: &str, action: ActionExecutionDetail) -> Vec<(String, ArtifactWriter)> {
+        let writer = ArtifactWriter {
+            pipeline: pipeline.to_owned(),
+            execution: action.pipeline_execution_id.unwrap_or_default(),
+            action: action.action_name.unwrap_or_default(),
+        };
+        let artifacts = action.output.and_then(|output| output.output_artifacts).unwrap_or_default();
+        let locations = artifacts.into_iter().filter_map(|artifact| artifact.s3_location);
+        locations
+            .filter(|location| location.bucket.as_deref() == Some(self.bucket))
+            .filter_map(|location| Some((location.key?, writer.clone())))
+            .collect()
+    }
+}

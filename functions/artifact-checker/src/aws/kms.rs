@@ -1,0 +1,54 @@
+//! KMS: which key a name stands for, and whether the key works.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use aws_sdk_kms::Client;
+use aws_sdk_kms::types::KeyState;
+use sekisho_lambda::ServiceError;
+use sekisho_lambda::aws::Later;
+use tokio::sync::OnceCell;
+
+use crate::aws::service_error;
+use crate::key::{KeyArn, KeyStatus};
+use crate::verdict::in_words;
+
+/// The status of keys. Each name is looked up once per invocation, so a status is never older than the invocation.
+#[derive(Debug)]
+pub(crate) struct Keys<'c> {
+    client: &'c Later<Client>,
+    statuses: RefCell<HashMap<String, Rc<OnceCell<KeyStatus>>>>,
+}
+
+impl<'c> Keys<'c> {
+    pub(crate) fn new(client: &'c Later<Client>) -> Self {
+        Self { client, statuses: RefCell::default() }
+    }
+
+    /// The status of the key behind an ARN, an alias or an id. The error is never a refusal.
+    pub(crate) async fn status(&self, name: &str) -> Result<KeyStatus, ServiceError> {
+        let cell = Rc::clone(self.statuses.borrow_mut().entry(name.to_owned()).or_default());
+        cell.get_or_try_init(|| self.describe(name)).await.cloned()
+    }
+
+    async fn describe(&self, name: &str) -> Result<KeyStatus, ServiceError> {
+        let answer = match self.client.describe_key().key_id(name).send().await {
+            Ok(answer) => answer,
+            Err(error) => {
+                let error = service_error("kms:DescribeKey", error);
+                return match error.code() {
+                    _ if !error.is_refused() => Err(error),
+                    Some("NotFoundException") => Ok(KeyStatus::Missing),
+                    _ => Ok(KeyStatus::NotShown(in_words(&error))),
+                };
+            }
+        };
+        let key = answer.key_metadata.and_then(|key| Some((KeyArn::parse(key.arn.as_deref()?)?, key.key_state)));
+        Ok(match key {
+            Some((arn, Some(KeyState::Enabled))) => KeyStatus::Usable(arn),
+            Some((arn, Some(state))) => KeyStatus::Unusable(arn, state.as_str().to_owned()),
+            _ => KeyStatus::NotShown("the answer contains no key or no state".to_owned()),
+        })
+    }
+}

@@ -1,0 +1,262 @@
+//! Copying the latest version of an object onto itself under another key.
+//!
+//! S3 drops the storage class and the website redirect of a copy, so the copy sends them again. The source is named
+//! without a version, and the destination must still have the entity tag of the source: an older version never becomes
+//! the latest, whatever is written during the copy.
+
+use std::time::Duration;
+
+use aws_sdk_s3::config::timeout::TimeoutConfig;
+use aws_sdk_s3::operation::create_multipart_upload::builders::CreateMultipartUploadFluentBuilder;
+use aws_sdk_s3::operation::head_object::HeadObjectOutput;
+use aws_sdk_s3::primitives::{DateTime, DateTimeFormat};
+use aws_sdk_s3::types::{
+    ChecksumAlgorithm, ChecksumType, CompletedMultipartUpload, CompletedPart, CopyPartResult, ServerSideEncryption,
+};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use sekisho_lambda::ServiceError;
+
+use crate::aws::s3::{Head, S3, WriteResult, bucket_key};
+use crate::aws::service_error;
+use crate::key::KeyArn;
+use crate::object::{Encryption, ObjectId};
+use crate::repair::part_ranges;
+
+/// RFC 3986's unreserved characters, and the slash between bucket, folders and name, stay as they are.
+const COPY_SOURCE: &AsciiSet = &TAG.remove(b'/');
+const TAG: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+/// S3 answers a copy when it is done, and copies up to 5 GiB at about 100 MB a second.
+const COPY_TIMEOUT: Duration = Duration::from_mins(4);
+/// How many parts of one object are copied at the same time.
+const CONCURRENT_PARTS: usize = 8;
+
+/// A copy of an object onto itself.
+pub(crate) struct SelfCopy<'a> {
+    pub(crate) s3: &'a S3,
+    pub(crate) object: &'a ObjectId,
+    /// The latest version. Nothing is written unless it is still the latest.
+    pub(crate) head: &'a Head,
+    /// The key of the copy.
+    pub(crate) key: &'a KeyArn,
+}
+
+impl SelfCopy<'_> {
+    /// Copies with one request. After an error that may pass it is unknown whether S3 wrote the copy.
+    pub(crate) async fn whole(&self) -> Result<WriteResult, ServiceError> {
+        let Self { s3, object, head, key } = self;
+        let etag = &head.facts.etag;
+        let answer = s3
+            .client
+            .copy_object()
+            .bucket(&object.bucket)
+            .key(&object.key)
+            .copy_source(copy_source(object))
+            .copy_source_if_match(etag)
+            .if_match(etag)
+            .server_side_encryption(layers(head))
+            .ssekms_key_id(key.as_str())
+            .set_bucket_key_enabled(bucket_key(head))
+            .set_storage_class(head.output.storage_class.clone())
+            .set_website_redirect_location(head.output.website_redirect_location.clone())
+            .set_checksum_algorithm(checksum(&head.output))
+            .expected_bucket_owner(&s3.owner)
+            .expected_source_bucket_owner(&s3.owner)
+            .customize()
+            .config_override(copy_timeouts())
+            .send()
+            .await;
+        match answer {
+            Ok(output) => Ok(WriteResult::Written(output.version_id)),
+            Err(error) => WriteResult::of_sdk_error("s3:CopyObject", error),
+        }
+    }
+
+    /// Copies in parts of `part` bytes. After an error that may pass it is unknown whether S3 wrote the copy.
+    pub(crate) async fn in_parts(&self, part: u64) -> Result<WriteResult, ServiceError> {
+        let tagging = match self.tagging().await {
+            Ok(tagging) => tagging,
+            Err(error) => return WriteResult::of_error(error),
+        };
+        let upload = match self.create_upload(tagging).send().await {
+            Ok(output) => output.upload_id.unwrap_or_default(),
+            Err(error) => return WriteResult::of_sdk_error("s3:CreateMultipartUpload", error),
+        };
+        let done = match self.copy_parts(&upload, part).await {
+            Ok(parts) => self.complete(&upload, parts).await,
+            Err(error) => Err(error),
+        };
+        match done {
+            Ok(version) => Ok(WriteResult::Written(version)),
+            Err(error) => {
+                // If the abort fails, the bucket's lifecycle rule removes the parts after a week.
+                let Self { s3, object, .. } = self;
+                let abort = s3.client.abort_multipart_upload().bucket(&object.bucket).key(&object.key);
+                let _ = abort.upload_id(upload).expected_bucket_owner(&s3.owner).send().await;
+                WriteResult::of_error(error)
+            }
+        }
+    }
+
+    /// A new upload inherits nothing from the source, so it repeats all metadata.
+    fn create_upload(&self, tagging: Option<String>) -> CreateMultipartUploadFluentBuilder {
+        let Self { s3, object, head, key } = self;
+        let source = &head.output;
+        s3.client
+            .create_multipart_upload()
+            .bucket(&object.bucket)
+            .key(&object.key)
+            .server_side_encryption(layers(head))
+            .ssekms_key_id(key.as_str())
+            .set_bucket_key_enabled(bucket_key(head))
+            .set_storage_class(source.storage_class.clone())
+            .set_website_redirect_location(source.website_redirect_location.clone())
+            .set_checksum_algorithm(checksum(source))
+            .set_checksum_type(checksum_type(source))
+            .set_metadata(source.metadata.clone())
+            .set_content_type(source.content_type.clone())
+            .set_content_encoding(source.content_encoding.clone())
+            .set_content_language(source.content_language.clone())
+            .set_content_disposition(source.content_disposition.clone())
+            .set_cache_control(source.cache_control.clone())
+            .set_expires(source.expires_string.as_deref().and_then(http_date))
+            .set_tagging(tagging)
+            .expected_bucket_owner(&s3.owner)
+    }
+
+    async fn copy_parts(&self, upload: &str, part: u64) -> Result<Vec<CompletedPart>, ServiceError> {
+        let ranges = (1..).zip(part_ranges(self.head.facts.size, part));
+        let copies = ranges.map(|(number, (first, last))| self.copy_part(upload, number, first, last));
+        stream::iter(copies).buffered(CONCURRENT_PARTS).try_collect().await
+    }
+
+    async fn copy_part(&self, upload: &str, number: i32, first: u64, last: u64) -> Result<CompletedPart, ServiceError> {
+        let Self { s3, object, head, .. } = self;
+        let output = s3
+            .client
+            .upload_part_copy()
+            .bucket(&object.bucket)
+            .key(&object.key)
+            .upload_id(upload)
+            .part_number(number)
+            .copy_source(copy_source(object))
+            .copy_source_range(format!("bytes={first}-{last}"))
+            .copy_source_if_match(&head.facts.etag)
+            .expected_bucket_owner(&s3.owner)
+            .expected_source_bucket_owner(&s3.owner)
+            .customize()
+            .config_override(copy_timeouts())
+            .send()
+            .await
+            .map_err(|error| service_error("s3:UploadPartCopy", error))?;
+        let copied = output.copy_part_result.unwrap_or_else(|| CopyPartResult::builder().build());
+        Ok(CompletedPart::builder()
+            .part_number(number)
+            .set_e_tag(copied.e_tag)
+            .set_checksum_crc32(copied.checksum_crc32)
+            .set_checksum_crc32_c(copied.checksum_crc32_c)
+            .set_checksum_crc64_nvme(copied.checksum_crc64_nvme)
+            .set_checksum_sha1(copied.checksum_sha1)
+            .set_checksum_sha256(copied.checksum_sha256)
+            .build())
+    }
+
+    /// Completes the upload and returns the new version.
+    async fn complete(&self, upload: &str, parts: Vec<CompletedPart>) -> Result<Option<String>, ServiceError> {
+        let Self { s3, object, head, .. } = self;
+        let output = s3
+            .client
+            .complete_multipart_upload()
+            .bucket(&object.bucket)
+            .key(&object.key)
+            .upload_id(upload)
+            .multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(parts)).build())
+            .if_match(&head.facts.etag)
+            .expected_bucket_owner(&s3.owner)
+            .customize()
+            .config_override(copy_timeouts())
+            .send()
+            .await
+            .map_err(|error| service_error("s3:CompleteMultipartUpload", error))?;
+        Ok(output.version_id)
+    }
+
+    /// The object's tags in the form of the `x-amz-tagging` header.
+    async fn tagging(&self) -> Result<Option<String>, ServiceError> {
+        let Self { s3, object, head, .. } = self;
+        if head.output.tag_count.unwrap_or(0) == 0 {
+            return Ok(None);
+        }
+        let answer = s3
+            .client
+            .get_object_tagging()
+            .bucket(&object.bucket)
+            .key(&object.key)
+            .set_version_id(head.facts.version.clone())
+            .expected_bucket_owner(&s3.owner)
+            .send()
+            .await
+            .map_err(|error| service_error("s3:GetObjectTagging", error))?;
+        let encode = |text: &str| utf8_percent_encode(text, TAG).to_string();
+        let pairs: Vec<String> =
+            answer.tag_set.iter().map(|tag| format!("{}={}", encode(&tag.key), encode(&tag.value))).collect();
+        Ok(Some(pairs.join("&")))
+    }
+}
+
+/// The copy keeps two layers of encryption if the source has two.
+fn layers(head: &Head) -> ServerSideEncryption {
+    match head.facts.encryption {
+        Encryption::DualLayer(_) => ServerSideEncryption::AwsKmsDsse,
+        Encryption::S3Managed | Encryption::Kms(_) | Encryption::Other(_) => ServerSideEncryption::AwsKms,
+    }
+}
+
+/// How the checksum of an upload covers its parts. SHA checksums support only one type, and S3 refuses a request that
+/// names a type for them.
+fn checksum_type(output: &HeadObjectOutput) -> Option<ChecksumType> {
+    match checksum(output)? {
+        ChecksumAlgorithm::Crc32 | ChecksumAlgorithm::Crc32C | ChecksumAlgorithm::Crc64Nvme => {
+            output.checksum_type.clone()
+        }
+        _ => None,
+    }
+}
+
+/// The algorithm of the object's checksum. S3 returns one checksum, with the algorithm that the writer chose.
+fn checksum(output: &HeadObjectOutput) -> Option<ChecksumAlgorithm> {
+    let values = [
+        (&output.checksum_crc32, ChecksumAlgorithm::Crc32),
+        (&output.checksum_crc32_c, ChecksumAlgorithm::Crc32C),
+        (&output.checksum_crc64_nvme, ChecksumAlgorithm::Crc64Nvme),
+        (&output.checksum_sha1, ChecksumAlgorithm::Sha1),
+        (&output.checksum_sha256, ChecksumAlgorithm::Sha256),
+    ];
+    values.into_iter().find_map(|(value, algorithm)| value.as_ref().map(|_| algorithm))
+}
+
+/// The value of the `x-amz-copy-source` header, which the SDK sends without encoding it.
+fn copy_source(object: &ObjectId) -> String {
+    utf8_percent_encode(&format!("{}/{}", object.bucket, object.key), COPY_SOURCE).to_string()
+}
+
+fn http_date(text: &str) -> Option<DateTime> {
+    DateTime::from_str(text, DateTimeFormat::HttpDate).ok()
+}
+
+fn copy_timeouts() -> aws_sdk_s3::config::Builder {
+    let timeouts = TimeoutConfig::builder().operation_attempt_timeout(COPY_TIMEOUT).read_timeout(COPY_TIMEOUT);
+    aws_sdk_s3::Config::builder().timeout_config(timeouts.build())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_source_of_a_copy_is_percent_encoded() {
+        let source = |key: &str| copy_source(&ObjectId { bucket: "b".into(), key: key.into(), version: None });
+        assert_eq!(source("shop/Source/a-b_c.~1"), "b/shop/Source/a-b_c.~1");
+        assert_eq!(source("a b+c?versionId=d&é関/\u{1}%"), "b/a%20b%2Bc%3FversionId%3Dd%26%C3%A9%E9%96%A2/%01%25");
+    }
+}

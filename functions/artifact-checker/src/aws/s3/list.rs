@@ -1,0 +1,81 @@
+//! The listing of a bucket, in pages of up to 1,000 objects.
+
+use aws_sdk_s3::types::{EncodingType, ObjectVersion};
+use percent_encoding::percent_decode_str;
+use sekisho_lambda::ServiceError;
+
+use crate::aws::s3::S3;
+use crate::aws::service_error;
+use crate::object::{ListPage, ListPosition, ListedObject};
+
+/// The page after a position: of the latest versions, or of all versions.
+pub(crate) async fn page(
+    s3: &S3,
+    bucket: &str,
+    versions: bool,
+    after: Option<&ListPosition>,
+) -> Result<ListPage, ServiceError> {
+    if versions { all_versions(s3, bucket, after).await } else { latest_versions(s3, bucket, after).await }
+}
+
+async fn latest_versions(s3: &S3, bucket: &str, after: Option<&ListPosition>) -> Result<ListPage, ServiceError> {
+    let output = s3
+        .client
+        .list_objects_v2()
+        .bucket(bucket)
+        // A key may contain characters that XML cannot represent.
+        .encoding_type(EncodingType::Url)
+        .set_start_after(after.map(|position| position.key.clone()))
+        .expected_bucket_owner(&s3.owner)
+        .send()
+        .await
+        .map_err(|error| service_error("s3:ListObjectsV2", error))?;
+    let keys = output.contents.unwrap_or_default().into_iter().filter_map(|object| object.key);
+    let listed = |key: String| ListedObject { key: decoded(&key), version: None, is_latest: true };
+    let objects: Vec<ListedObject> = keys.map(listed).collect();
+    let is_truncated = output.is_truncated.unwrap_or(false);
+    let end = objects.last().filter(|_| is_truncated);
+    let end = end.map(|last| ListPosition { key: last.key.clone(), version: None });
+    Ok(ListPage { objects, end })
+}
+
+async fn all_versions(s3: &S3, bucket: &str, after: Option<&ListPosition>) -> Result<ListPage, ServiceError> {
+    let output = s3
+        .client
+        .list_object_versions()
+        .bucket(bucket)
+        .encoding_type(EncodingType::Url)
+        .set_key_marker(after.map(|position| position.key.clone()))
+        .set_version_id_marker(after.and_then(|position| position.version.clone()))
+        .expected_bucket_owner(&s3.owner)
+        .send()
+        .await
+        .map_err(|error| service_error("s3:ListObjectVersions", error))?;
+    let listed = |version: ObjectVersion| {
+        Some(ListedObject {
+            key: decoded(version.key.as_deref()?),
+            version: version.version_id,
+            is_latest: version.is_latest.unwrap_or(false),
+        })
+    };
+    let objects = output.versions.unwrap_or_default().into_iter().filter_map(listed).collect();
+    let is_truncated = output.is_truncated.unwrap_or(false);
+    let end = output.next_key_marker.filter(|_| is_truncated);
+    let end = end.map(|key| ListPosition { key: decoded(&key), version: output.next_version_id_marker });
+    Ok(ListPage { objects, end })
+}
+
+/// The key behind its form in an answer with `encoding-type=url`, which writes a space as a plus sign.
+fn decoded(text: &str) -> String {
+    percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listed_keys_are_decoded() {
+        assert_eq!(decoded("a+b%2Bc/%E9%96%A2%01.zip"), "a b+c/関\u{1}.zip");
+    }
+}

@@ -1,0 +1,88 @@
+//! What an invocation finds out about a bucket: its pipelines, its right key, and whether this function may read it.
+
+use std::rc::Rc;
+
+use sekisho_domain::decision::Decision;
+use sekisho_lambda::Invocation;
+use sekisho_lambda::ServiceError;
+use sekisho_lambda::failure::chain;
+use sekisho_ledger::Store;
+use tracing::warn;
+
+use crate::aws::codepipeline;
+use crate::aws::s3::{S3, list};
+use crate::bucket_finding;
+use crate::outcome::Outcome;
+use crate::right_key::{self, ArtifactStore, DefaultEncryption, KeyAssessment, StoreKey};
+use crate::run::Run;
+use crate::verdict::in_words;
+
+/// The artifact stores of the account's pipelines.
+pub(crate) async fn artifact_stores<L: Store>(run: &Run<'_, L>) -> Result<Rc<Vec<ArtifactStore>>, ServiceError> {
+    if let Some(stores) = run.cache.stores(run.now()) {
+        return Ok(stores);
+    }
+    let region = run.invocation.region.as_str();
+    let stores = Rc::new(codepipeline::artifact_stores(&run.clients.codepipeline, region).await?);
+    run.cache.set_stores(Rc::clone(&stores), run.now());
+    Ok(stores)
+}
+
+/// The artifact stores, or none if CodePipeline does not show them. The right key of the bucket that was deployed with
+/// this function does not depend on them.
+pub(crate) async fn artifact_stores_if_shown<L: Store>(run: &Run<'_, L>) -> Rc<Vec<ArtifactStore>> {
+    artifact_stores(run).await.unwrap_or_else(|error| {
+        warn!(error = chain(&error), "the keys of pipelines are not checked, because CodePipeline does not show them");
+        Rc::default()
+    })
+}
+
+/// The right key of a bucket, and the findings about pipelines and the bucket that do not name it.
+pub(crate) async fn assess_key<L: Store>(
+    run: &Run<'_, L>,
+    s3: &S3,
+    bucket: &str,
+    stores: &[ArtifactStore],
+) -> Result<KeyAssessment, ServiceError> {
+    if let Some(assessment) = run.cache.key_assessment(bucket, run.now()) {
+        return Ok(assessment);
+    }
+    let default = match s3.default_key(bucket).await {
+        Ok(None) => DefaultEncryption::S3Managed,
+        Ok(Some(name)) => {
+            let status = run.keys.status(&name).await?;
+            DefaultEncryption::Key(name, status)
+        }
+        Err(error) if error.is_refused() => DefaultEncryption::NotShown(in_words(&error)),
+        Err(error) => return Err(error),
+    };
+    let mut store_keys = Vec::new();
+    for store in stores.iter().filter(|store| store.bucket == bucket) {
+        let status = match &store.key {
+            Some(name) => Some(run.keys.status(name).await?),
+            None => None,
+        };
+        store_keys.push(StoreKey { store: store.clone(), status });
+    }
+    let configured = (bucket == run.settings.bucket).then_some(&run.settings.key);
+    let assessment = right_key::assess(bucket, configured, &store_keys, &default);
+    run.cache.set_key_assessment(bucket, assessment.clone(), run.now());
+    Ok(assessment)
+}
+
+/// The finding that this function may not read a bucket. Unless a person adds permissions, it may read only the bucket
+/// that was deployed with it. `None` if it may read the bucket.
+pub(crate) async fn closed_finding<L: Store>(
+    run: &Run<'_, L>,
+    s3: &S3,
+    bucket: &str,
+) -> Result<Option<Decision<Outcome>>, ServiceError> {
+    match list::page(s3, bucket, false, None).await {
+        Err(error) if !error.is_refused() => Err(error),
+        Err(error) if error.status == Some(403) => {
+            let Invocation { partition, region, .. } = run.invocation;
+            Ok(Some(bucket_finding::closed(bucket, partition, region.as_str(), &in_words(&error))))
+        }
+        Ok(_) | Err(_) => Ok(None),
+    }
+}

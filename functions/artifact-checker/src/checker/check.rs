@@ -1,0 +1,186 @@
+//! Checks one object: looks at it, decides, and repairs it if the plan says so.
+
+use std::time::Duration;
+
+use sekisho_domain::decision::Decision;
+use sekisho_ledger::Store;
+use time::OffsetDateTime;
+
+use crate::aws::s3::{Head, S3};
+use crate::checker::claim::{Take, take};
+use crate::checker::inspect::{Inspector, Look, Proof};
+use crate::checker::reader::Reader;
+use crate::checker::repair::{Repaired, Repairer};
+use crate::error::CheckError;
+use crate::key::KeyArn;
+use crate::object::ObjectId;
+use crate::outcome::Outcome;
+use crate::repair::{RepairPlan, RequestCount};
+use crate::run::Run;
+use crate::sweep_row::CheckedObject;
+use crate::verdict::{self, Verdict};
+
+/// How often an object that changes during its check is looked at again.
+const MOST_LOOKS: usize = 5;
+/// The pause before another look at an object that another invocation is repairing.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// What a check is asked to do.
+#[derive(Debug, Clone)]
+pub(crate) struct CheckRequest {
+    pub(crate) object: ObjectId,
+    /// `false` if the object is known to be an older version.
+    pub(crate) is_latest: bool,
+    /// Whether to read a byte of an object under the right key. A sweep reads only one object of each page: a read
+    /// needs KMS and a HEAD does not, and a key that decrypts one object also decrypts its neighbors.
+    pub(crate) read: bool,
+}
+
+/// The differences between the check for an event and the check of a sweep.
+pub(crate) struct CheckMode {
+    /// Whether to report the plan without executing it.
+    pub(crate) dry_run: bool,
+    /// Whether to check the latest version in place of a version that is no longer the latest.
+    pub(crate) follow_latest: bool,
+    /// The holder of claims: the id of this request or of the sweep.
+    pub(crate) holder: String,
+    /// How long a check waits for another invocation that is repairing the object.
+    pub(crate) wait_until: OffsetDateTime,
+}
+
+/// Checks objects of one bucket.
+pub(crate) struct ObjectChecker<'a, L> {
+    repairer: Repairer<'a, L>,
+    mode: CheckMode,
+}
+
+/// The end of a check.
+struct Conclusion {
+    object: ObjectId,
+    verdict: Verdict,
+    /// The key that the object was under at the first look, in words for people.
+    encryption: Option<String>,
+    planned_requests: Option<RequestCount>,
+    was_read: bool,
+}
+
+impl<'a, L: Store> ObjectChecker<'a, L> {
+    pub(crate) fn new(
+        run: &'a Run<'_, L>,
+        s3: &'a S3,
+        reader: &'a Reader,
+        right_key: &'a KeyArn,
+        mode: CheckMode,
+    ) -> Self {
+        let repairer = Repairer {
+            inspector: Inspector { s3, keys: &run.keys, reader, account: run.account(), right_key },
+            ledger: run.ledger,
+            repair: run.settings.artifacts.repair,
+            follow_latest: mode.follow_latest,
+            clock: run.clock,
+        };
+        Self { repairer, mode }
+    }
+
+    /// Checks an object that was just written. Almost every such object is compliant, and one read proves that.
+    pub(crate) async fn check_written(&self, request: &CheckRequest) -> Result<CheckedObject, CheckError> {
+        let Some(encryption) = self.repairer.inspector.read_if_right(&request.object).await? else {
+            return self.check(request).await;
+        };
+        Ok(self.checked(Conclusion {
+            object: request.object.clone(),
+            verdict: verdict::compliant_and_read(),
+            encryption: Some(encryption.text()),
+            planned_requests: None,
+            was_read: true,
+        }))
+    }
+
+    /// Checks an object, and repairs it if the plan says so.
+    pub(crate) async fn check(&self, request: &CheckRequest) -> Result<CheckedObject, CheckError> {
+        let inspector = &self.repairer.inspector;
+        let object = &request.object;
+        let mut encryption = None;
+        let mut looks = 0;
+        while looks < MOST_LOOKS {
+            let look = inspector.look(object).await?;
+            encryption = encryption.or_else(|| look.encryption());
+            let conclusion = |verdict, was_read| Conclusion {
+                object: object.clone(),
+                verdict,
+                encryption: encryption.clone(),
+                planned_requests: None,
+                was_read,
+            };
+            let head = match look {
+                Look::NotShown(verdict) | Look::Settled(_, verdict) => {
+                    return Ok(self.checked(conclusion(verdict, false)));
+                }
+                Look::Right(head) if !request.read && !head.facts.is_archived => {
+                    return Ok(self.checked(conclusion(verdict::compliant_and_not_read(), false)));
+                }
+                Look::Right(head) => match inspector.prove(object, &head).await? {
+                    Proof::Read => return Ok(self.checked(conclusion(verdict::compliant_and_read(), true))),
+                    Proof::Failed(verdict) => return Ok(self.checked(conclusion(verdict, false))),
+                    Proof::ObjectChanged => {
+                        looks += 1;
+                        continue;
+                    }
+                },
+                Look::Wrong(head) => head,
+            };
+            let plan = self.repairer.plan(&head.facts, request.is_latest, false);
+            if self.mode.dry_run || !matches!(plan, RepairPlan::Step(_)) {
+                let verdict = verdict::of_plan(&plan, &head.facts.encryption.text());
+                let planned_requests = planned_requests(&plan, &head);
+                return Ok(self.checked(Conclusion { planned_requests, ..conclusion(verdict, false) }));
+            }
+            if let Some(Repaired { object, verdict, was_read }) = self.repair(object).await? {
+                return Ok(self.checked(Conclusion { object, ..conclusion(verdict, was_read) }));
+            }
+        }
+        Err(CheckError::ObjectKeepsChanging)
+    }
+
+    /// Repairs an object under a claim. If another invocation has the claim, returns `None` after a pause.
+    async fn repair(&self, object: &ObjectId) -> Result<Option<Repaired>, CheckError> {
+        let Repairer { ledger, clock, .. } = self.repairer;
+        match take(ledger, object, &self.mode.holder, clock()).await? {
+            Take::Taken(mut claim) => {
+                let repaired = self.repairer.repair(object, &mut claim).await;
+                let released = claim.release(ledger, clock()).await;
+                let repaired = repaired?;
+                released?;
+                Ok(Some(repaired))
+            }
+            Take::HeldByOther if clock() >= self.mode.wait_until => Err(CheckError::RepairedElsewhere),
+            Take::HeldByOther => {
+                tokio::time::sleep(PAUSE).await;
+                Ok(None)
+            }
+        }
+    }
+
+    fn checked(&self, conclusion: Conclusion) -> CheckedObject {
+        let Conclusion { object, verdict, encryption, planned_requests, was_read } = conclusion;
+        let decision = Decision::new(verdict.outcome, verdict.reason)
+            .about("right_key", self.repairer.inspector.right_key.as_str())
+            .about_some("encryption", encryption);
+        CheckedObject { decision: about_object(decision, &object), planned_requests, was_read }
+    }
+}
+
+/// Adds the bucket, the key and the version to a decision.
+pub(crate) fn about_object(decision: Decision<Outcome>, object: &ObjectId) -> Decision<Outcome> {
+    decision
+        .about("bucket", &object.bucket)
+        .about("object", &object.key)
+        .about_some("version", object.version.as_deref())
+}
+
+fn planned_requests(plan: &RepairPlan, head: &Head) -> Option<RequestCount> {
+    match plan {
+        RepairPlan::Step(step) => Some(step.requests(head.facts.size)),
+        RepairPlan::Restore | RepairPlan::Leave(_) => None,
+    }
+}

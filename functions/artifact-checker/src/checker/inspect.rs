@@ -1,0 +1,140 @@
+//! Looks at one object without changing it: its encryption, its key, and whether a byte of it can be read.
+
+use futures_util::join;
+use sekisho_lambda::ServiceError;
+
+use crate::aws::kms::Keys;
+use crate::aws::s3::{Head, S3};
+use crate::checker::reader::Reader;
+use crate::key::{KeyArn, account_in_name};
+use crate::object::{Encryption, ObjectId};
+use crate::verdict::{self, Standing, Verdict, standing};
+
+/// Looks at objects of one bucket.
+pub(crate) struct Inspector<'a> {
+    pub(crate) s3: &'a S3,
+    pub(crate) keys: &'a Keys<'a>,
+    pub(crate) reader: &'a Reader,
+    /// The account of the bucket and of this function.
+    pub(crate) account: &'a str,
+    /// The right key of the bucket.
+    pub(crate) right_key: &'a KeyArn,
+}
+
+/// The result of a look at an object.
+pub(crate) enum Look {
+    /// S3 does not show the object.
+    NotShown(Verdict),
+    /// No repair is possible.
+    Settled(Head, Verdict),
+    /// The object is under the right key.
+    Right(Head),
+    /// The object is under a wrong encryption of this account.
+    Wrong(Head),
+}
+
+impl Look {
+    /// The key that the object is under, in words for people. `None` if S3 does not show the object.
+    pub(crate) fn encryption(&self) -> Option<String> {
+        match self {
+            Self::NotShown(_) => None,
+            Self::Settled(head, _) | Self::Right(head) | Self::Wrong(head) => Some(head.facts.encryption.text()),
+        }
+    }
+}
+
+/// The result of reading an object.
+pub(crate) enum Proof {
+    Read,
+    Failed(Verdict),
+    /// The object changed after the look at it.
+    ObjectChanged,
+}
+
+/// The result of looking for an object's latest version.
+pub(crate) enum Latest {
+    Found(Box<Head>),
+    NotShown(Verdict),
+}
+
+impl Inspector<'_> {
+    /// Looks at an object with a HEAD request.
+    pub(crate) async fn look(&self, object: &ObjectId) -> Result<Look, ServiceError> {
+        let head = match self.s3.head(object, false).await {
+            Ok(head) => head,
+            Err(error) if !error.is_refused() => return Err(error),
+            // The answer to a HEAD has no body, so only a GET shows the reason for a 400.
+            Err(error) if error.status == Some(400) && error.code.is_none() => {
+                return match self.s3.read(object, None).await {
+                    Ok(_) => Ok(Look::NotShown(verdict::not_shown(&error))),
+                    Err(error) if error.is_refused() => Ok(Look::NotShown(verdict::not_shown(&error))),
+                    Err(error) => Err(error),
+                };
+            }
+            Err(error) => return Ok(Look::NotShown(verdict::not_shown(&error))),
+        };
+        Ok(match self.standing(&head.facts.encryption).await? {
+            Standing::Right => Look::Right(head),
+            Standing::Wrong => Look::Wrong(head),
+            Standing::Settled(verdict) => Look::Settled(head, verdict),
+        })
+    }
+
+    async fn standing(&self, encryption: &Encryption) -> Result<Standing, ServiceError> {
+        let right_status = self.keys.status(self.right_key.as_str()).await?;
+        let status = match encryption.key() {
+            // KMS does not show this function the key of another account.
+            Some(name) if account_in_name(name).is_none_or(|owner| owner == self.account) => {
+                Some(self.keys.status(name).await?)
+            }
+            _ => None,
+        };
+        Ok(standing(encryption, status.as_ref(), self.right_key, &right_status, self.account))
+    }
+
+    /// Reads a byte of an object that is under the right key.
+    pub(crate) async fn prove(&self, object: &ObjectId, head: &Head) -> Result<Proof, ServiceError> {
+        if head.facts.is_archived {
+            return Ok(Proof::Failed(verdict::archived()));
+        }
+        let (s3, name) = match self.reader {
+            Reader::Client { s3, name } => (s3, name),
+            Reader::Unavailable(why) => return Ok(Proof::Failed(verdict::no_reader(why))),
+        };
+        match s3.read(object, Some(&head.facts)).await {
+            Ok(_) => Ok(Proof::Read),
+            Err(error) if !error.is_refused() => Err(error),
+            Err(error) if error.status == Some(412) => Ok(Proof::ObjectChanged),
+            Err(error) => Ok(Proof::Failed(verdict::not_readable(&error, name))),
+        }
+    }
+
+    /// Reads a byte of an object together with its encryption, and returns the encryption if it is right. `None` means
+    /// that only a look at the object can tell what is wrong.
+    pub(crate) async fn read_if_right(&self, object: &ObjectId) -> Result<Option<Encryption>, ServiceError> {
+        let Reader::Client { s3, .. } = self.reader else { return Ok(None) };
+        // The two calls do not depend on each other.
+        let (read, right_status) = join!(s3.read(object, None), self.keys.status(self.right_key.as_str()));
+        let (Ok(encryption), right_status) = (read, right_status?) else { return Ok(None) };
+        let standing = standing(&encryption, None, self.right_key, &right_status, self.account);
+        Ok((standing == Standing::Right).then_some(encryption))
+    }
+
+    /// Looks at the object's latest version, with its checksum if S3 shows that.
+    pub(crate) async fn latest(&self, object: &ObjectId) -> Result<Latest, ServiceError> {
+        let latest = ObjectId { version: None, ..object.clone() };
+        let head = match self.s3.head(&latest, true).await {
+            // The checksum requires permission to decrypt. Without that permission the copy fails, and reports the
+            // reason.
+            Err(error) if error.is_refused() && matches!(error.status, Some(400 | 403)) => {
+                self.s3.head(&latest, false).await
+            }
+            other => other,
+        };
+        match head {
+            Ok(head) => Ok(Latest::Found(Box::new(head))),
+            Err(error) if error.is_refused() => Ok(Latest::NotShown(verdict::not_shown(&error))),
+            Err(error) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Use case: an event of S3 reports a written object.
+
+use std::time::Duration;
+
+use sekisho_domain::decision::Decision;
+use sekisho_lambda::failure::chain;
+use sekisho_ledger::Store;
+use tracing::warn;
+
+use crate::aws::codepipeline::ArtifactWriters;
+use crate::aws::s3::S3;
+use crate::checker::bucket::{artifact_stores, artifact_stores_if_shown, assess_key};
+use crate::checker::check::{CheckMode, CheckRequest, ObjectChecker};
+use crate::checker::foreign_key::explained;
+use crate::checker::reader::Reader;
+use crate::error::Error;
+use crate::key::KeyArn;
+use crate::outcome::Outcome;
+use crate::request::WrittenObject;
+use crate::right_key::RightKey;
+use crate::run::Run;
+
+/// Time that is reserved to record the decision.
+const RESERVE: Duration = Duration::from_secs(20);
+
+/// Checks the object of an event. The last decision is about the object; decisions before it are findings about its
+/// bucket.
+pub(crate) async fn check<L: Store>(
+    run: &Run<'_, L>,
+    written: &WrittenObject,
+) -> Result<Vec<Decision<Outcome>>, Error> {
+    if written.id.bucket == run.settings.bucket {
+        check_in_own_bucket(run, written).await
+    } else {
+        check_in_other_bucket(run, written).await
+    }
+}
+
+/// The right key of the bucket that was deployed with this function is known. Its pipelines are read only if something
+/// is wrong with the object, because an account may have hundreds of pipelines; a sweep checks them in any case.
+async fn check_in_own_bucket<L: Store>(
+    run: &Run<'_, L>,
+    written: &WrittenObject,
+) -> Result<Vec<Decision<Outcome>>, Error> {
+    let s3 = run.s3();
+    let right_key = &run.settings.key;
+    let decision = check_object(run, &s3, written, right_key).await?;
+    if matches!(decision.outcome, Outcome::Compliant | Outcome::Gone) {
+        return Ok(vec![decision]);
+    }
+    let bucket = &written.id.bucket;
+    let stores = artifact_stores_if_shown(run).await;
+    let mut decisions = match assess_key(run, &s3, bucket, &stores).await {
+        Ok(assessment) => assessment.findings,
+        Err(error) => {
+            warn!(error = chain(&error), "the keys that name the bucket's right key are not checked");
+            Vec::new()
+        }
+    };
+    let writers = ArtifactWriters::new(&run.clients.codepipeline, &stores, bucket);
+    decisions.push(explained(decision, &writers, right_key).await);
+    Ok(decisions)
+}
+
+async fn check_in_other_bucket<L: Store>(
+    run: &Run<'_, L>,
+    written: &WrittenObject,
+) -> Result<Vec<Decision<Outcome>>, Error> {
+    let decision = |outcome, reason: String| {
+        Decision::new(outcome, reason)
+            .about("bucket", &written.id.bucket)
+            .about("object", &written.id.key)
+            .about("event", &written.event)
+    };
+    let bucket = &written.id.bucket;
+    let s3 = run.s3();
+    let stores = artifact_stores(run).await?;
+    if !stores.iter().any(|store| store.bucket == *bucket) {
+        let reason = "no pipeline of this account stores artifacts in the bucket".to_owned();
+        return Ok(vec![decision(Outcome::Ignored, reason)]);
+    }
+    let assessment = assess_key(run, &s3, bucket, &stores).await?;
+    let mut decisions = assessment.findings;
+    decisions.push(match assessment.right_key {
+        RightKey::Known(right_key) => {
+            let decision = check_object(run, &s3, written, &right_key).await?;
+            let writers = ArtifactWriters::new(&run.clients.codepipeline, &stores, bucket);
+            explained(decision, &writers, &right_key).await
+        }
+        RightKey::Unclear(why) => {
+            decision(Outcome::Unknown, format!("the right key of the object's bucket is unclear: {why}"))
+        }
+    });
+    Ok(decisions)
+}
+
+async fn check_object<L: Store>(
+    run: &Run<'_, L>,
+    s3: &S3,
+    written: &WrittenObject,
+    right_key: &KeyArn,
+) -> Result<Decision<Outcome>, Error> {
+    let reader = Reader::configured(run).await?;
+    let mode = CheckMode {
+        dry_run: false,
+        follow_latest: true,
+        holder: run.request_id().to_owned(),
+        wait_until: run.invocation.deadline - RESERVE,
+    };
+    let checker = ObjectChecker::new(run, s3, &reader, right_key, mode);
+    let request = CheckRequest { object: written.id.clone(), is_latest: true, read: true };
+    let decision = Box::pin(checker.check_written(&request)).await?.decision;
+    Ok(decision.about("event", &written.event).about_some("writer", written.writer.as_deref()))
+}

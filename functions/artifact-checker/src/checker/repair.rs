@@ -1,0 +1,162 @@
+//! Repairs an object under a wrong key. The invocation must have the claim on the object's repair.
+
+use sekisho_domain::artifacts::Repair;
+use sekisho_ledger::Store;
+use time::OffsetDateTime;
+
+use crate::aws::s3::copy::SelfCopy;
+use crate::aws::s3::{Head, WriteResult};
+use crate::checker::claim::Claim;
+use crate::checker::inspect::{Inspector, Latest, Look, Proof};
+use crate::claim::RepairWrite;
+use crate::error::CheckError;
+use crate::object::{ObjectFacts, ObjectId};
+use crate::repair::{self, RepairConditions, RepairPlan, Step};
+use crate::verdict::{self, Verdict};
+
+/// How often a repair looks at the object: once for each of three updates and three copies, and as often again because
+/// of other writers.
+const ROUNDS: usize = 12;
+
+/// Repairs objects of one bucket.
+pub(crate) struct Repairer<'a, L> {
+    pub(crate) inspector: Inspector<'a>,
+    pub(crate) ledger: &'a L,
+    /// The configured repair.
+    pub(crate) repair: Repair,
+    /// Whether to check the latest version in place of a version that is no longer the latest. The check
+    /// for an event does so; a sweep checks each version.
+    pub(crate) follow_latest: bool,
+    pub(crate) clock: fn() -> OffsetDateTime,
+}
+
+/// The result of a repair.
+pub(crate) struct Repaired {
+    /// The version that was looked at last.
+    pub(crate) object: ObjectId,
+    pub(crate) verdict: Verdict,
+    /// Whether a byte of the object was read.
+    pub(crate) was_read: bool,
+}
+
+/// What to do next about an object under a wrong key.
+enum Next {
+    Write(Write),
+    /// Look at the latest version: a newer version has replaced the one that was looked at.
+    FollowLatest,
+    Stop(Verdict),
+}
+
+enum Write {
+    Update,
+    /// Copy this latest version.
+    Copy(Box<Head>),
+    /// Copy this latest version in parts of this many bytes.
+    CopyInParts(Box<Head>, u64),
+}
+
+impl<L: Store> Repairer<'_, L> {
+    /// The plan for an object under a wrong key.
+    pub(crate) fn plan(&self, facts: &ObjectFacts, is_latest: bool, update_refused: bool) -> RepairPlan {
+        let key_is_own = self.inspector.right_key.account() == self.inspector.account;
+        repair::plan(facts, RepairConditions { repair: self.repair, key_is_own, is_latest, update_refused })
+    }
+
+    /// Repairs an object. Every round begins with a look, because another invocation may have repaired the object
+    /// before this invocation got the claim.
+    pub(crate) async fn repair(&self, object: &ObjectId, claim: &mut Claim) -> Result<Repaired, CheckError> {
+        let mut object = object.clone();
+        let mut update_refused = false;
+        // The key that the object was under before the first write, in words for people.
+        let mut encryption_before: Option<String> = None;
+        for _ in 0..ROUNDS {
+            let head = match self.inspector.look(&object).await? {
+                Look::NotShown(verdict) | Look::Settled(_, verdict) => return Ok(unread(object, verdict)),
+                Look::Right(head) => match self.inspector.prove(&object, &head).await? {
+                    Proof::Read => {
+                        let compliant = verdict::compliant_and_read;
+                        let verdict = encryption_before.map_or_else(compliant, |before| verdict::repaired(&before));
+                        return Ok(Repaired { object, verdict, was_read: true });
+                    }
+                    Proof::Failed(verdict) => return Ok(unread(object, verdict)),
+                    Proof::ObjectChanged => continue,
+                },
+                Look::Wrong(head) => head,
+            };
+            let encryption = head.facts.encryption.text();
+            let write = match self.next(&object, &head, update_refused).await? {
+                Next::Stop(verdict) => return Ok(unread(object, verdict)),
+                Next::FollowLatest => {
+                    object.version = None;
+                    continue;
+                }
+                Next::Write(write) => write,
+            };
+            let is_update = matches!(write, Write::Update);
+            match self.write(&object, &head, write, claim).await? {
+                None => return Ok(unread(object, verdict::not_converging(&encryption))),
+                Some(WriteResult::Written(version)) => {
+                    encryption_before.get_or_insert(encryption);
+                    object.version = version;
+                }
+                Some(WriteResult::ObjectChanged) if is_update => {}
+                // The version is no longer the latest, so look at the latest.
+                Some(WriteResult::ObjectChanged) => object.version = None,
+                Some(WriteResult::Refused(_)) if is_update => update_refused = true,
+                Some(WriteResult::Refused(error)) => {
+                    return Ok(unread(object, verdict::not_repaired(&error, &encryption)));
+                }
+            }
+        }
+        Err(CheckError::ObjectKeepsChanging)
+    }
+
+    /// Decides what to do next. Only the latest version is copied.
+    async fn next(&self, object: &ObjectId, head: &Head, update_refused: bool) -> Result<Next, CheckError> {
+        let leave = |plan| Next::Stop(verdict::of_plan(plan, &head.facts.encryption.text()));
+        let step = match self.plan(&head.facts, true, update_refused) {
+            RepairPlan::Step(Step::Update) => return Ok(Next::Write(Write::Update)),
+            RepairPlan::Step(step) => step,
+            plan => return Ok(leave(&plan)),
+        };
+        let latest = match self.inspector.latest(object).await? {
+            Latest::Found(latest) => latest,
+            Latest::NotShown(verdict) => return Ok(Next::Stop(verdict)),
+        };
+        Ok(match step {
+            _ if !latest.facts.is_same_version(&head.facts) && self.follow_latest => Next::FollowLatest,
+            _ if !latest.facts.is_same_version(&head.facts) => leave(&self.plan(&head.facts, false, update_refused)),
+            Step::CopyInParts(part) => Next::Write(Write::CopyInParts(latest, part)),
+            Step::Copy | Step::Update => Next::Write(Write::Copy(latest)),
+        })
+    }
+
+    /// Counts a write and makes it. `None` if the object was repaired too often.
+    async fn write(
+        &self,
+        object: &ObjectId,
+        head: &Head,
+        write: Write,
+        claim: &mut Claim,
+    ) -> Result<Option<WriteResult>, CheckError> {
+        let version = head.facts.version.clone().unwrap_or_default();
+        let counted = if matches!(write, Write::Update) { RepairWrite::Update(&version) } else { RepairWrite::Copy };
+        if !claim.count(self.ledger, counted, (self.clock)()).await? {
+            return Ok(None);
+        }
+        let Inspector { s3, right_key: key, .. } = self.inspector;
+        let result = match &write {
+            Write::Copy(head) => SelfCopy { s3, object, head, key }.whole().await,
+            Write::CopyInParts(head, part) => SelfCopy { s3, object, head, key }.in_parts(*part).await,
+            Write::Update => s3.update(object, head, key).await,
+        };
+        if !matches!(result, Ok(WriteResult::Written(_) | WriteResult::ObjectChanged)) {
+            claim.discount(counted);
+        }
+        Ok(Some(result?))
+    }
+}
+
+fn unread(object: ObjectId, verdict: Verdict) -> Repaired {
+    Repaired { object, verdict, was_read: false }
+}

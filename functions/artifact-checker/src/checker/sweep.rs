@@ -1,0 +1,159 @@
+//! Use case: a sweep of one bucket.
+
+use std::collections::BTreeMap;
+use std::slice::from_ref;
+
+use sekisho_domain::decision::Decision;
+use sekisho_lambda::failure::chain;
+use sekisho_lambda::{metrics, telemetry};
+use sekisho_ledger::Store;
+use tracing::{error, info};
+
+use crate::answer::Answer;
+use crate::aws::codepipeline::ArtifactWriters;
+use crate::aws::lambda;
+use crate::aws::s3::S3;
+use crate::checker::bucket::{artifact_stores, artifact_stores_if_shown, assess_key, closed_finding};
+use crate::checker::notices::{self, News};
+use crate::checker::reader::Reader;
+use crate::checker::walk::{Walk, WalkEnd};
+use crate::error::Error;
+use crate::key::KeyArn;
+use crate::outcome::Outcome;
+use crate::request::SweepRequest;
+use crate::right_key::{ArtifactStore, RightKey};
+use crate::run::{FUNCTION, Run};
+use crate::sweep_report::SweepReport;
+
+/// Sweeps a bucket at the request of a person, or continues a sweep.
+pub(crate) async fn requested<L: Store>(run: &Run<'_, L>, request: &SweepRequest) -> Result<Answer, Error> {
+    let own = &run.settings.bucket;
+    let is_own = request.bucket == *own;
+    let stores = if is_own { artifact_stores_if_shown(run).await } else { artifact_stores(run).await? };
+    if !is_own && !stores.iter().any(|store| store.bucket == request.bucket) {
+        return Err(Error::Refused(format!(
+            "bucket {} is not {own}, and no pipeline of account {} in {} stores artifacts in it: sweep one of those \
+             buckets",
+            request.bucket, run.invocation.account, run.invocation.region
+        )));
+    }
+    Box::pin(sweep(run, request, &stores)).await
+}
+
+/// Sweeps an artifact bucket. `stores` are the artifact stores of all pipelines.
+pub(crate) async fn sweep<L: Store>(
+    run: &Run<'_, L>,
+    request: &SweepRequest,
+    stores: &[ArtifactStore],
+) -> Result<Answer, Error> {
+    let bucket = request.bucket.as_str();
+    let s3_without_retries = run.s3_without_retries();
+    let s3 = run.s3();
+    run.cache.forget_key_assessment(bucket);
+    if bucket != run.settings.bucket
+        && let Some(closed) = closed_finding(run, &s3, bucket).await?
+    {
+        return finish_without_report(run, request, vec![closed]).await;
+    }
+    let assessment = assess_key(run, &s3, bucket, stores).await?;
+    let mut decisions = assessment.findings;
+    let RightKey::Known(right_key) = assessment.right_key else {
+        return finish_without_report(run, request, decisions).await;
+    };
+    match walk(run, request, stores, &s3_without_retries, &right_key).await? {
+        WalkEnd::NotStarted(why) => {
+            decisions.push(Decision::new(Outcome::Ignored, why).about("bucket", bucket));
+            finish_without_report(run, request, decisions).await
+        }
+        WalkEnd::Stopped(report, findings) => {
+            decisions.extend(findings);
+            finish(run, request, *report, decisions).await
+        }
+    }
+}
+
+/// Checks the objects of the bucket.
+async fn walk<L: Store>(
+    run: &Run<'_, L>,
+    request: &SweepRequest,
+    stores: &[ArtifactStore],
+    s3: &S3,
+    right_key: &KeyArn,
+) -> Result<WalkEnd, Error> {
+    let reader = Reader::configured(run).await?;
+    let walk = Walk {
+        run,
+        s3,
+        request,
+        right_key,
+        reader: &reader,
+        writers: &ArtifactWriters::new(&run.clients.codepipeline, stores, &request.bucket),
+    };
+    Ok(Box::pin(walk.run()).await?)
+}
+
+/// Ends a sweep that checked no object.
+async fn finish_without_report<L: Store>(
+    run: &Run<'_, L>,
+    request: &SweepRequest,
+    decisions: Vec<Decision<Outcome>>,
+) -> Result<Answer, Error> {
+    if request.dry_run {
+        run.record(&decisions).await?;
+        return Ok(Answer::of(decisions));
+    }
+    let news = notices::without_repeats(run, decisions).await;
+    publish(run, request, &news, BTreeMap::new(), 0).await?;
+    Ok(Answer::of(news.decisions))
+}
+
+/// Ends this invocation's part of a sweep. If the sweep is not done, another invocation continues it.
+async fn finish<L: Store>(
+    run: &Run<'_, L>,
+    request: &SweepRequest,
+    report: SweepReport,
+    decisions: Vec<Decision<Outcome>>,
+) -> Result<Answer, Error> {
+    info!(sweep.json = telemetry::json(&report), "sweep");
+    let is_final = report.complete && !request.dry_run;
+    let mut news = if is_final { notices::without_repeats(run, decisions).await } else { News::unfiltered(decisions) };
+    let has_findings = news.decisions.iter().any(|decision| decision.outcome.is_finding());
+    let summary = report.summary(has_findings);
+    news.decisions.insert(0, summary.clone());
+    if !report.complete {
+        run.record(from_ref(&summary)).await?;
+        let next = request.continuing(&report.sweep);
+        lambda::invoke(&run.clients.lambda, &run.invocation.function, next.payload()).await?;
+    } else if request.dry_run {
+        run.record(&news.decisions).await?;
+    } else {
+        publish(run, request, &news, report.counts(), report.more_findings).await?;
+    }
+    Ok(Answer { decisions: news.decisions, sweeps: vec![report] })
+}
+
+/// Records, counts and logs the decisions of a sweep that is done, and sends a notice of its findings. An error of SNS
+/// is only logged: the ledger and the log have the findings, and a retry would repeat the whole sweep.
+async fn publish<L: Store>(
+    run: &Run<'_, L>,
+    request: &SweepRequest,
+    news: &News,
+    mut counts: BTreeMap<String, u64>,
+    more_findings: u64,
+) -> Result<(), Error> {
+    run.record(&news.decisions).await?;
+    // The walk has logged and counted the decisions about objects.
+    let is_about_bucket = |decision: &&Decision<Outcome>| {
+        !decision.concerns.contains_key("object") && !decision.concerns.contains_key("sweep")
+    };
+    for decision in news.decisions.iter().filter(is_about_bucket) {
+        telemetry::decision(decision);
+        *counts.entry(decision.outcome.name().to_owned()).or_default() += 1;
+    }
+    metrics::count(FUNCTION, &counts);
+    let title = run.notice_title(&format!("sweep of {}", request.bucket));
+    if let Err(error) = notices::send(run, &title, news, more_findings).await {
+        error!(error = chain(&error), "the notice of the findings could not be sent");
+    }
+    Ok(())
+}

@@ -1,0 +1,277 @@
+//! Checks all objects of a bucket, many at the same time, until the listing or the invocation's time ends.
+//!
+//! The ledger records the position up to which every object is checked, at the end of a page. The invocation that
+//! continues the walk begins at that position: it may check some objects again, and leaves out none.
+
+use std::cell::{Cell, RefCell};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::future::OptionFuture;
+use futures_util::stream::FuturesUnordered;
+use sekisho_domain::decision::Decision;
+use sekisho_lambda::ServiceError;
+use sekisho_lambda::failure::chain;
+use sekisho_lambda::telemetry;
+use sekisho_ledger::Store;
+use tokio::time::{Instant, interval, sleep};
+
+use tracing::info;
+
+use crate::aws::codepipeline::ArtifactWriters;
+use crate::aws::s3::{S3, list};
+use crate::checker::check::{CheckMode, CheckRequest, ObjectChecker, about_object};
+use crate::checker::foreign_key::explained;
+use crate::checker::reader::Reader;
+use crate::checker::sweep_state::{Take, TakenSweep, take};
+use crate::error::{CheckError, SweepError};
+use crate::key::KeyArn;
+use crate::limit::ConcurrencyLimit;
+use crate::object::{ListPage, ListPosition, ObjectId};
+use crate::open_pages::{OpenPages, WaitingObject};
+use crate::outcome::Outcome;
+use crate::request::SweepRequest;
+use crate::run::Run;
+use crate::sweep_report::SweepReport;
+use crate::sweep_row::CheckedObject;
+use crate::verdict::{in_words, not_shown};
+
+/// The interval between saves of the position. After a crash, the work since the last save is repeated.
+const CHECKPOINT: Duration = Duration::from_secs(5);
+/// The number of attempts at a call that S3 does not answer. The pauses between them double.
+const ATTEMPTS: u32 = 8;
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// The longest pause between looks at an object that another invocation is repairing.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// If less time than this is left, no further page is listed, so that the open pages can be finished.
+const TIME_FOR_A_PAGE: Duration = Duration::from_secs(45);
+/// If less time than this is left, the walk stops, so that its findings can be recorded.
+const TIME_TO_RECORD: Duration = Duration::from_secs(15);
+
+/// The check of a bucket's objects.
+pub(crate) struct Walk<'a, L> {
+    pub(crate) run: &'a Run<'a, L>,
+    /// S3 without the SDK's retries: the walk repeats calls itself, and sees each throttled call.
+    pub(crate) s3: &'a S3,
+    pub(crate) request: &'a SweepRequest,
+    pub(crate) right_key: &'a KeyArn,
+    pub(crate) reader: &'a Reader,
+    pub(crate) writers: &'a ArtifactWriters<'a>,
+}
+
+/// How a walk ended.
+pub(crate) enum WalkEnd {
+    /// The walk stopped at the end of the listing or of the time, with these findings.
+    Stopped(Box<SweepReport>, Vec<Decision<Outcome>>),
+    /// There was nothing to do for this invocation, for this reason.
+    NotStarted(String),
+}
+
+/// State that the checks in flight share.
+#[derive(Default)]
+struct Shared {
+    limit: RefCell<ConcurrencyLimit>,
+    /// Whether to read every object. It becomes `true` after a failed read; before that, only samples are read.
+    read_all: Cell<bool>,
+}
+
+/// The result of listing a page.
+enum Listing {
+    Page(ListPage),
+    /// S3 refuses to list the bucket.
+    Refused(Decision<Outcome>),
+}
+
+impl<L: Store> Walk<'_, L> {
+    /// Begins the bucket's sweep or continues it where the last invocation stopped.
+    pub(crate) async fn run(self) -> Result<WalkEnd, SweepError> {
+        let Run { ledger, .. } = *self.run;
+        let mut sweep = match take(ledger, self.request, self.run.request_id(), self.run.now()).await? {
+            Take::Taken(sweep) => sweep,
+            Take::Refused(why) => return Ok(WalkEnd::NotStarted(why)),
+        };
+        let mode = CheckMode {
+            dry_run: self.request.dry_run,
+            follow_latest: false,
+            // If this invocation dies, the invocation that continues the sweep inherits its claims.
+            holder: sweep.row.sweep.clone(),
+            // A check does not wait for another invocation, because the walk repeats the check later.
+            wait_until: self.run.now(),
+        };
+        let checker = ObjectChecker::new(self.run, self.s3, self.reader, self.right_key, mode);
+        let first_position = sweep.row.position.clone();
+        match self.check_pages(&checker, &mut sweep).await {
+            Ok(()) => {}
+            Err(SweepError::Ledger(sekisho_ledger::Error::Changed(_))) => {
+                return Ok(WalkEnd::NotStarted("another invocation has taken over the sweep".to_owned()));
+            }
+            Err(error) => {
+                // So that a retry does not have to wait for the end of the lease.
+                let _ = sweep.release(ledger, self.run.now()).await;
+                return Err(error);
+            }
+        }
+        if !sweep.row.complete && sweep.row.position == first_position {
+            return Err(SweepError::NoProgress(self.request.bucket.clone()));
+        }
+        let report = SweepReport::new(self.request, &sweep.row);
+        Ok(WalkEnd::Stopped(Box::new(report), sweep.row.totals.findings()))
+    }
+
+    fn time_left(&self) -> Duration {
+        self.run.invocation.time_left(self.run.now())
+    }
+
+    async fn check_pages(&self, checker: &ObjectChecker<'_, L>, sweep: &mut TakenSweep) -> Result<(), SweepError> {
+        let shared = Shared::default();
+        let mut pages = OpenPages::default();
+        let mut in_flight = FuturesUnordered::new();
+        // The outer option is `None` while a page is being listed, and after the last page.
+        let mut next_page = Some(sweep.row.position.clone());
+        let mut listing = OptionFuture::from(None);
+        let mut is_listing = false;
+        let mut last_save = Instant::now();
+        let mut tick = interval(CHECKPOINT);
+        loop {
+            while in_flight.len() < shared.limit.borrow().requests()
+                && let Some(waiting) = pages.next_object()
+            {
+                in_flight.push(self.check_object(checker, waiting, &shared));
+            }
+            let time_left = self.time_left();
+            if time_left < TIME_TO_RECORD {
+                break;
+            }
+            if !is_listing
+                && pages.has_room()
+                && time_left > TIME_FOR_A_PAGE
+                && let Some(after) = next_page.take()
+            {
+                listing = Some(Box::pin(self.list_page(after))).into();
+                is_listing = true;
+            }
+            if in_flight.is_empty() && !pages.has_waiting() && !is_listing {
+                break;
+            }
+            tokio::select! {
+                Some((page, object)) = in_flight.next() => pages.object_checked(page, object),
+                Some(listed) = &mut listing, if is_listing => {
+                    listing = None.into();
+                    is_listing = false;
+                    let page = match listed? {
+                        Listing::Page(page) => page,
+                        Listing::Refused(finding) => {
+                            sweep.row.totals.add_finding(finding);
+                            ListPage { objects: Vec::new(), end: None }
+                        }
+                    };
+                    next_page = page.end.clone().map(Some);
+                    pages.add(page);
+                }
+                _ = tick.tick() => {}
+            }
+            while let Some(page) = pages.pop_finished() {
+                sweep.row.advance(page.end, page.totals);
+            }
+            if last_save.elapsed() >= CHECKPOINT && !sweep.row.complete {
+                sweep.checkpoint(self.run.ledger, self.run.now()).await?;
+                last_save = Instant::now();
+            }
+        }
+        Ok(sweep.release(self.run.ledger, self.run.now()).await?)
+    }
+
+    async fn list_page(&self, after: Option<ListPosition>) -> Result<Listing, ServiceError> {
+        let SweepRequest { bucket, versions, .. } = self.request;
+        let mut pause = FIRST_PAUSE;
+        let mut attempts = 1;
+        loop {
+            match list::page(self.s3, bucket, *versions, after.as_ref()).await {
+                Ok(page) => return Ok(Listing::Page(page)),
+                Err(error) if error.is_refused() => {
+                    let reason = format!("S3 does not list the bucket: {}", in_words(&error));
+                    let finding = Decision::new(not_shown(&error).outcome, reason);
+                    return Ok(Listing::Refused(finding.about("bucket", bucket)));
+                }
+                Err(error) if attempts == ATTEMPTS => return Err(error),
+                Err(_) => sleep(pause).await,
+            }
+            pause *= 2;
+            attempts += 1;
+        }
+    }
+
+    /// Checks an object, and returns the result with the number of the object's page.
+    async fn check_object(
+        &self,
+        checker: &ObjectChecker<'_, L>,
+        waiting: WaitingObject,
+        shared: &Shared,
+    ) -> (u64, CheckedObject) {
+        let WaitingObject { page, object, is_sample } = waiting;
+        let request = CheckRequest {
+            object: ObjectId { bucket: self.request.bucket.clone(), key: object.key, version: object.version },
+            is_latest: object.is_latest,
+            read: is_sample || shared.read_all.get(),
+        };
+        let result = self.check_until_answered(checker, &request, &shared.limit).await;
+        if request.read && matches!(result.decision.outcome, Outcome::Unverifiable | Outcome::KeyUnusable) {
+            shared.read_all.set(true);
+        }
+        let decision = explained(result.decision, self.writers, self.right_key).await;
+        if decision.outcome.is_finding() || decision.outcome == Outcome::Repaired {
+            if self.request.dry_run {
+                // The alarm for findings counts the lines with the message `decision`, and a dry run raises no alarm.
+                info!(would.json = telemetry::json(&decision), "dry run");
+            } else {
+                telemetry::decision(&decision);
+            }
+        }
+        (page, CheckedObject { decision, ..result })
+    }
+
+    /// Repeats a check until S3 answers. A check in a pause still counts as in flight, which reduces the load on S3.
+    async fn check_until_answered(
+        &self,
+        checker: &ObjectChecker<'_, L>,
+        request: &CheckRequest,
+        limit: &RefCell<ConcurrencyLimit>,
+    ) -> CheckedObject {
+        let not_checked = |outcome, reason: String| CheckedObject {
+            decision: about_object(Decision::new(outcome, reason), &request.object),
+            planned_requests: None,
+            was_read: false,
+        };
+        let mut pause = FIRST_PAUSE;
+        let mut attempts = 1;
+        loop {
+            let error = match checker.check(request).await {
+                Ok(result) => {
+                    limit.borrow_mut().raise();
+                    return result;
+                }
+                Err(error) => error,
+            };
+            if error.is_throttled_by_service() {
+                limit.borrow_mut().cut(Instant::now().into_std());
+            }
+            match error {
+                CheckError::RepairedElsewhere if self.time_left() > TIME_FOR_A_PAGE => {
+                    sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+                // The invocation that repairs the object decides about it, so there is no finding here.
+                CheckError::RepairedElsewhere => return not_checked(Outcome::Ignored, chain(&error)),
+                _ if attempts == ATTEMPTS => {
+                    let reason = format!("it could not be checked in {ATTEMPTS} attempts: {}", chain(&error));
+                    return not_checked(Outcome::Unknown, reason);
+                }
+                _ => {
+                    sleep(pause).await;
+                    pause *= 2;
+                    attempts += 1;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! What a payload asks for: an event of EventBridge, or a request of a person.
+
+use sekisho_domain::account::AccountId;
+use sekisho_lambda::event::{Envelope, SCHEDULE_SOURCE};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::object::ObjectId;
+
+const S3: &str = "aws.s3";
+const OBJECT_CREATED: &str = "Object Created";
+
+/// What an invocation is asked to do.
+#[derive(Debug)]
+pub(crate) enum Request {
+    /// Check one object.
+    Object(WrittenObject),
+    /// Sweep every artifact bucket of the account.
+    Schedule,
+    /// Sweep one bucket.
+    Sweep(SweepRequest),
+    /// Do nothing: the event concerns no artifact, for this reason.
+    Ignored(String),
+    /// Report the event: it is malformed, for this reason.
+    Unreadable(String),
+    /// Fail: the payload is no request. The text says what to write instead.
+    Invalid(String),
+}
+
+/// An object that an event of S3 reports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct WrittenObject {
+    pub(crate) id: ObjectId,
+    /// The account or service that wrote the object.
+    pub(crate) writer: Option<String>,
+    /// The event's id.
+    pub(crate) event: String,
+}
+
+/// A request to sweep a bucket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SweepRequest {
+    action: Action,
+    pub(crate) bucket: String,
+    /// Whether to check all versions, and not only the latest.
+    #[serde(default)]
+    pub(crate) versions: bool,
+    /// Whether to report and estimate repairs without making them.
+    #[serde(default)]
+    pub(crate) dry_run: bool,
+    /// The id of the sweep to continue. The function sets it when it invokes itself; if that sweep is done, there is
+    /// nothing to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) sweep: Option<String>,
+}
+
+impl SweepRequest {
+    /// A sweep of the latest versions of a bucket, with repairs.
+    pub(crate) fn of_bucket(bucket: &str) -> Self {
+        Self { action: Action::Sweep, bucket: bucket.to_owned(), versions: false, dry_run: false, sweep: None }
+    }
+
+    /// A request to continue this sweep.
+    pub(crate) fn continuing(&self, sweep: &str) -> Self {
+        Self { sweep: Some(sweep.to_owned()), ..self.clone() }
+    }
+
+    /// The payload with which the function invokes itself.
+    pub(crate) fn payload(&self) -> String {
+        serde_json::json!(self).to_string()
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Action {
+    Sweep,
+}
+
+#[derive(Deserialize)]
+struct ObjectCreated {
+    bucket: Bucket,
+    object: Object,
+    requester: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Bucket {
+    name: String,
+}
+
+#[derive(Deserialize)]
+struct Object {
+    key: String,
+    #[serde(rename = "version-id")]
+    version: Option<String>,
+}
+
+/// Reads a payload. `account` is this function's account.
+pub(crate) fn read(payload: &str, account: &AccountId) -> Request {
+    let Ok(object) = serde_json::from_str::<Map<String, Value>>(payload) else {
+        return Request::Invalid(usage("the payload is not a JSON object"));
+    };
+    if !object.contains_key("detail-type") {
+        return match serde_json::from_value::<SweepRequest>(Value::Object(object)) {
+            Ok(request) => Request::Sweep(request),
+            Err(error) => Request::Invalid(usage(&error.to_string())),
+        };
+    }
+    match Envelope::parse(payload) {
+        Ok(event) => read_event(event, account),
+        Err(reason) => Request::Unreadable(format!("the payload is not an event of EventBridge: {reason}")),
+    }
+}
+
+fn read_event(event: Envelope, account: &AccountId) -> Request {
+    if event.account != account.as_str() {
+        let reason = format!("the event is from account {}, and this function serves {account}", event.account);
+        return Request::Ignored(reason);
+    }
+    match (event.source.as_str(), event.detail_type.as_str()) {
+        (SCHEDULE_SOURCE, _) => Request::Schedule,
+        (S3, OBJECT_CREATED) => match event.detail::<ObjectCreated>() {
+            Ok(created) => Request::Object(WrittenObject {
+                id: ObjectId {
+                    bucket: created.bucket.name,
+                    key: created.object.key,
+                    version: created.object.version.filter(|version| !version.is_empty()),
+                },
+                writer: created.requester,
+                event: event.id,
+            }),
+            Err(reason) => Request::Unreadable(reason),
+        },
+        (source, detail_type) => {
+            Request::Ignored(format!("`{detail_type}` of `{source}` does not report a written object"))
+        }
+    }
+}
+
+fn usage(problem: &str) -> String {
+    format!(
+        "{problem}: write {{\"action\":\"sweep\",\"bucket\":\"<bucket>\"}}, with \"versions\":true for all versions \
+         and \"dry_run\":true to change nothing"
+    )
+}

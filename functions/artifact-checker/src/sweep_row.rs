@@ -1,0 +1,231 @@
+//! The ledger row of a bucket's sweep: its position, and what it has found so far.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use sekisho_domain::decision::Decision;
+use sekisho_domain::timestamp::{epoch_millis, seconds};
+use sekisho_ledger::{Key, Lease};
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use crate::object::ListPosition;
+use crate::outcome::Outcome;
+use crate::repair::RequestCount;
+use crate::request::SweepRequest;
+
+/// How many findings a row and a report contain. The log has all of them.
+const NAMED_FINDINGS: usize = 100;
+/// How long a sweep belongs to its invocation after the last checkpoint.
+pub(crate) const TERM: Duration = Duration::from_mins(1);
+/// How long the row of a finished or abandoned sweep is kept.
+const RETENTION: Duration = Duration::from_hours(24 * 30);
+
+/// The row of one bucket.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct SweepRow {
+    /// The sweep's id: the id of the request that began it.
+    pub(crate) sweep: String,
+    /// Whether the sweep checks all versions.
+    pub(crate) versions: bool,
+    /// Whether the sweep changes nothing.
+    pub(crate) dry_run: bool,
+    /// When the sweep began, such as `2026-11-21T23:45:00Z`.
+    pub(crate) started: String,
+    /// The position up to which every object is checked, at the end of a page.
+    pub(crate) position: Option<ListPosition>,
+    /// Whether the sweep is done.
+    pub(crate) complete: bool,
+    /// What the sweep has found up to `position`.
+    pub(crate) totals: SweepTotals,
+    /// The id of the request that continues the sweep.
+    pub(crate) holder: String,
+    /// The end of the time in which only the holder continues the sweep.
+    until: Lease,
+    /// When DynamoDB may delete the row, in seconds since 1970.
+    expires: u64,
+}
+
+/// Which row an invocation continues with.
+#[derive(Debug)]
+pub(crate) enum Start {
+    /// Continue, or begin, with this row.
+    Row(Box<SweepRow>),
+    /// Do nothing, for this reason.
+    Refused(String),
+}
+
+impl SweepRow {
+    pub(crate) fn key(bucket: &str) -> Key {
+        Key::state(format!("sweep#{bucket}"))
+    }
+
+    /// Decides what a request does about the bucket's row. It continues an unfinished sweep of the same kind.
+    pub(crate) fn start(row: Option<Self>, request: &SweepRequest, request_id: &str, now: OffsetDateTime) -> Start {
+        let unfinished = row.filter(|row| !row.complete);
+        if let Some(row) = &unfinished
+            && row.until.is_held(now, TERM)
+            && row.holder != request_id
+        {
+            let found = row.totals.summary();
+            return Start::Refused(format!(
+                "another sweep of the bucket has been running since {}: {found}",
+                row.started
+            ));
+        }
+        let is_same = |row: &Self| match &request.sweep {
+            Some(sweep) => row.sweep == *sweep,
+            None => (row.versions, row.dry_run) == (request.versions, request.dry_run),
+        };
+        match unfinished.filter(is_same) {
+            Some(row) => Start::Row(Box::new(Self { holder: request_id.to_owned(), ..row })),
+            None if request.sweep.is_some() => {
+                Start::Refused("the sweep to continue is done, or another sweep has replaced it".to_owned())
+            }
+            None => Start::Row(Box::new(Self::new(request, request_id, now))),
+        }
+    }
+
+    fn new(request: &SweepRequest, request_id: &str, now: OffsetDateTime) -> Self {
+        Self {
+            sweep: request_id.to_owned(),
+            versions: request.versions,
+            dry_run: request.dry_run,
+            started: seconds(now),
+            position: None,
+            complete: false,
+            totals: SweepTotals::default(),
+            holder: request_id.to_owned(),
+            until: Lease::FREE,
+            expires: 0,
+        }
+    }
+
+    /// Moves the position past a finished page. `end` is `None` for the last page.
+    pub(crate) fn advance(&mut self, end: Option<ListPosition>, totals: SweepTotals) {
+        self.complete = end.is_none();
+        self.position = end;
+        self.totals.add_page(totals);
+    }
+
+    /// Sets how long the sweep belongs to its holder from now on.
+    pub(crate) fn lease(&mut self, now: OffsetDateTime, term: Duration) {
+        self.until = Lease::new(now, term);
+        self.expires = epoch_millis(now + RETENTION) / 1000;
+    }
+}
+
+/// What a sweep, or one page of it, has found.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct SweepTotals {
+    /// The number of checked objects or versions.
+    pub(crate) objects: u64,
+    /// The number of objects of which a byte was read.
+    pub(crate) proven: u64,
+    /// The number of objects by outcome.
+    pub(crate) outcomes: BTreeMap<Outcome, u64>,
+    /// The requests for the listing, the looks and the reads.
+    pub(crate) checks: RequestCount,
+    /// The requests that the repairs would need, in a dry run.
+    pub(crate) repairs: RequestCount,
+    /// The number of findings that are not in `findings`.
+    pub(crate) more_findings: u64,
+    /// The first findings.
+    findings: Vec<FindingRow>,
+}
+
+/// A finding in the ledger.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct FindingRow {
+    outcome: Outcome,
+    reason: String,
+    concerns: BTreeMap<String, String>,
+}
+
+/// The names of everything that a finding can concern.
+const CONCERNS: [&str; 10] = [
+    "bucket",
+    "object",
+    "version",
+    "encryption",
+    "right_key",
+    "writer",
+    "pipeline",
+    "execution",
+    "action",
+    "likely_cause",
+];
+
+/// The result of checking one object of a sweep.
+#[derive(Debug)]
+pub(crate) struct CheckedObject {
+    pub(crate) decision: Decision<Outcome>,
+    /// The requests of the repair that a dry run did not make.
+    pub(crate) planned_requests: Option<RequestCount>,
+    /// Whether a byte of the object was read.
+    pub(crate) was_read: bool,
+}
+
+impl SweepTotals {
+    pub(crate) fn add_object(&mut self, object: CheckedObject) {
+        self.objects += 1;
+        self.proven += u64::from(object.was_read);
+        self.checks.reads += 1 + u64::from(object.was_read);
+        *self.outcomes.entry(object.decision.outcome).or_default() += 1;
+        if let Some(requests) = object.planned_requests {
+            self.repairs += requests;
+        }
+        if object.decision.outcome.is_finding() {
+            self.add_finding(object.decision);
+        }
+    }
+
+    pub(crate) fn add_finding(&mut self, finding: Decision<Outcome>) {
+        if self.findings.len() < NAMED_FINDINGS {
+            let concerns = finding.concerns.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+            self.findings.push(FindingRow { outcome: finding.outcome, reason: finding.reason, concerns });
+        } else {
+            self.more_findings += 1;
+        }
+    }
+
+    /// Adds what a page has found.
+    pub(crate) fn add_page(&mut self, page: Self) {
+        self.objects += page.objects;
+        self.proven += page.proven;
+        for (outcome, count) in page.outcomes {
+            *self.outcomes.entry(outcome).or_default() += count;
+        }
+        self.checks += page.checks;
+        self.repairs += page.repairs;
+        self.more_findings += page.more_findings;
+        let room = NAMED_FINDINGS - self.findings.len();
+        self.more_findings += u64::try_from(page.findings.len().saturating_sub(room)).unwrap_or(u64::MAX);
+        self.findings.extend(page.findings.into_iter().take(room));
+    }
+
+    /// The first findings.
+    pub(crate) fn findings(&self) -> Vec<Decision<Outcome>> {
+        let decision = |row: &FindingRow| {
+            CONCERNS.iter().fold(Decision::new(row.outcome, row.reason.clone()), |decision, name| {
+                decision.about_some(name, row.concerns.get(*name).cloned())
+            })
+        };
+        self.findings.iter().map(decision).collect()
+    }
+
+    /// `10 objects: 8 compliant, 2 repaired`.
+    pub(crate) fn summary(&self) -> String {
+        summary(self.objects, &self.outcomes)
+    }
+}
+
+/// `10 objects: 8 compliant, 2 repaired`.
+pub(crate) fn summary(objects: u64, outcomes: &BTreeMap<Outcome, u64>) -> String {
+    let counts: Vec<String> = outcomes.iter().map(|(outcome, count)| format!("{count} {}", outcome.name())).collect();
+    match objects {
+        0 => "no objects".to_owned(),
+        1 => format!("1 object: {}", counts.join(", ")),
+        many => format!("{many} objects: {}", counts.join(", ")),
+    }
+}

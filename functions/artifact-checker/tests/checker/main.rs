@@ -1,0 +1,25 @@
+//! The function in a simulated world: events, requests and schedules go in, and the tests compare decisions, rows,
+//! notices and the calls to AWS services.
+
+#![allow(
+    clippy::cast_precision_loss,
+    clippy::expect_used,
+    clippy::format_push_string,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::struct_excessive_bools,
+    clippy::unwrap_used,
+    reason = "a test fails by a panic"
+)]
+
+mod any_bucket;
+mod concurrency;
+mod findings;
+mod objects;
+mod repairs;
+mod requests;
+mod sweep_findings;
+mod sweep_progress;
+mod sweeps;
+mod verdicts;
+mod world;

@@ -1,0 +1,104 @@
+//! How a sweep continues over several invocations, and how it respects other invocations.
+
+use std::time::Duration;
+
+use artifact_checker::{Answer, Checker, Error, Outcome};
+use sekisho_domain::artifacts::Repair;
+use sekisho_ledger::{Key, Lease, Memory, Store};
+use serde_json::json;
+
+use crate::sweeps::{SWEEP, count, filled, object_key};
+use crate::world::s3::Sse;
+use crate::world::{BUCKET, World, foreign, handle, invocation, now, under};
+
+/// Handles a sweep, and each payload with which the function invokes itself. Returns the last answer and the number of
+/// invocations.
+async fn to_the_end(world: &World, checker: &Checker<Memory>, payload: &str, time: Duration) -> (Answer, usize) {
+    let mut payload = payload.to_owned();
+    for n in 1..1000 {
+        let invocation = invocation(&format!("r{n}"), time);
+        let answer = Box::pin(checker.handle(&payload, &invocation)).await.unwrap();
+        let next = world.state().invoked.pop();
+        match next {
+            Some(next) => payload = next,
+            None => return (answer, n),
+        }
+    }
+    panic!("the sweep never ends")
+}
+
+/// How many objects were looked at so far.
+fn looks(world: &World) -> usize {
+    world.state().operations("s3").iter().filter(|name| *name == "HeadObject").count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn before_the_time_is_up_the_function_invokes_itself_to_continue() {
+    let world = filled(10, &[(400, under("right")), (10, Sse::S3), (4, foreign())]);
+    world.state().latency = Duration::from_millis(400);
+    let checker = world.checker(Repair::Update);
+    let (answer, invocations) = to_the_end(&world, &checker, SWEEP, Duration::from_secs(47)).await;
+    assert!(invocations > 2, "{invocations}");
+    let report = &answer.sweeps[0];
+    assert!(report.complete);
+    assert_eq!((report.objects, report.sweep.as_str()), (414, "r1"));
+    assert_eq!(count(&answer, Outcome::Repaired), 10);
+    assert_eq!(answer.decisions.len(), 1 + 4);
+    assert_eq!(world.state().published.len(), 1);
+    // A second delivery of the request to continue does not begin another sweep.
+    let again = format!(r#"{{"action":"sweep","bucket":"{BUCKET}","sweep":"r1"}}"#);
+    let answer = handle(&checker, "again", &again).await.unwrap();
+    assert_eq!(answer.decisions[0].outcome, Outcome::Ignored);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sweep_whose_invocation_dies_continues_at_its_position() {
+    let world = filled(100, &[(4000, under("right")), (5, Sse::S3)]);
+    world.state().latency = Duration::from_secs(1);
+    let checker = world.checker(Repair::Copy);
+    let killed = tokio::time::timeout(Duration::from_secs(30), handle(&checker, "r", SWEEP)).await;
+    assert!(killed.is_err());
+    // While the invocation may be alive, no other invocation may continue.
+    let other = handle(&checker, "other", SWEEP).await.unwrap();
+    assert_eq!(other.decisions[0].outcome, Outcome::Ignored, "{}", other.decisions[0].reason);
+    assert_eq!(other.sweeps.len(), 0);
+    let before = looks(&world);
+    assert!(before > 500, "{before}");
+    // Lambda's retry has the same request id. After the lease, any invocation may continue.
+    tokio::time::sleep(Duration::from_mins(2)).await;
+    let answer = handle(&checker, "r", SWEEP).await.unwrap();
+    assert_eq!((answer.sweeps[0].objects, count(&answer, Outcome::Repaired)), (4005, 5));
+    let all = looks(&world);
+    // The open pages and the work after the last checkpoint, five seconds, are repeated.
+    assert!(all < 4005 + 5 * 3 + 8 * 100 + 5 * 100, "{all}");
+    assert!(all < 4005 + before, "the sweep began again: {all}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sweep_without_progress_fails_and_does_not_invoke_itself() {
+    let world = filled(10, &[(3, under("right"))]);
+    world.state().latency = Duration::from_mins(2);
+    let checker = world.checker(Repair::Update);
+    let invocation = invocation("r", Duration::from_mins(1));
+    let answer = Box::pin(checker.handle(SWEEP, &invocation)).await;
+    assert!(matches!(answer, Err(Error::Sweep(_) | Error::Service(_))), "{answer:?}");
+    assert_eq!(world.state().invoked, Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_that_another_invocation_repairs_is_no_finding() {
+    for (time, outcome) in [(Duration::from_mins(15), Outcome::Repaired), (Duration::from_mins(2), Outcome::Ignored)] {
+        let world = filled(10, &[(3, under("right")), (1, Sse::S3)]);
+        let checker = world.checker(Repair::Copy);
+        // The other invocation dies, and its claim lasts for five minutes.
+        let key = Key::state(format!("repair#{BUCKET}#{}", object_key(3)));
+        let until = Lease::new(now(), Duration::from_mins(5));
+        let claim = json!({"copies": 0, "version": "", "updates": 0, "last": 0, "until": until, "holder": "dead",
+            "expires": 4_102_444_800_u64});
+        checker.ledger.write(&key, &claim, None, "dead").await.unwrap();
+        let answer = Box::pin(checker.handle(SWEEP, &invocation("r", time))).await.unwrap();
+        assert!(answer.sweeps[0].complete);
+        assert_eq!((count(&answer, outcome), count(&answer, Outcome::Unknown)), (1, 0), "{:?}", answer.decisions);
+        assert_eq!(world.state().published, Vec::<String>::new());
+    }
+}

@@ -1,0 +1,65 @@
+//! S3's listings.
+
+use std::fmt::Write as _;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use crate::world::s3::Bucket;
+use crate::world::{Request, Response};
+
+/// The encoding of keys in a listing with `encoding-type=url`.
+fn encoded(text: &str) -> String {
+    const KEPT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'/').remove(b' ');
+    utf8_percent_encode(text, KEPT).to_string().replace(' ', "+")
+}
+
+/// `ListObjectsV2`.
+pub(super) fn latest(bucket: &Bucket, request: &Request) -> Response {
+    assert_eq!(request.query.get("encoding-type").map(String::as_str), Some("url"));
+    let after = request.query.get("start-after").cloned().unwrap_or_default();
+    let mut keys = bucket.objects.keys().filter(|key| **key > after && bucket.latest(key).is_some());
+    let page: Vec<&String> = keys.by_ref().take(bucket.page).collect();
+    let mut body = format!("<ListBucketResult><IsTruncated>{}</IsTruncated>", keys.next().is_some());
+    for key in page {
+        let _ = write!(body, "<Contents><Key>{}</Key><Size>1</Size></Contents>", encoded(key));
+    }
+    Response::new(200).body(body + "</ListBucketResult>")
+}
+
+/// `ListObjectVersions`.
+pub(super) fn versions(bucket: &Bucket, request: &Request) -> Response {
+    let marker = request.query.get("key-marker").cloned();
+    let version_marker = request.query.get("version-id-marker").cloned();
+    let mut all = Vec::new();
+    for (key, versions) in &bucket.objects {
+        for (n, version) in versions.iter().rev().enumerate() {
+            all.push((key, version, n == 0));
+        }
+    }
+    let start = match (&marker, &version_marker) {
+        (Some(key), Some(id)) => all.iter().position(|(k, v, _)| *k == key && v.id == *id).map_or(0, |at| at + 1),
+        (Some(key), None) => all.iter().position(|(k, _, _)| *k > key).unwrap_or(all.len()),
+        _ => 0,
+    };
+    let page = &all[start..(start + bucket.page).min(all.len())];
+    let truncated = start + page.len() < all.len();
+    let mut body = format!("<ListVersionsResult><IsTruncated>{truncated}</IsTruncated>");
+    if truncated && let Some((key, version, _)) = page.last() {
+        let _ = write!(
+            body,
+            "<NextKeyMarker>{}</NextKeyMarker><NextVersionIdMarker>{}</NextVersionIdMarker>",
+            encoded(key),
+            version.id
+        );
+    }
+    for (key, version, latest) in page {
+        let kind = if version.delete_marker { "DeleteMarker" } else { "Version" };
+        let _ = write!(
+            body,
+            "<{kind}><Key>{}</Key><VersionId>{}</VersionId><IsLatest>{latest}</IsLatest></{kind}>",
+            encoded(key),
+            version.id
+        );
+    }
+    Response::new(200).body(body + "</ListVersionsResult>")
+}

@@ -1,0 +1,96 @@
+//! S3's multipart uploads.
+
+use std::collections::BTreeMap;
+
+use crate::world::request::form;
+use crate::world::s3::write::{can_write, requested, source, write};
+use crate::world::s3::{Sse, Version};
+use crate::world::{Request, Response, State};
+
+/// An upload that is not completed.
+#[derive(Debug, Clone)]
+pub(super) struct Upload {
+    headers: BTreeMap<String, String>,
+    /// The first and the last byte of each part.
+    parts: BTreeMap<u32, (u64, u64)>,
+    content: String,
+}
+
+/// `CreateMultipartUpload`.
+pub(super) fn create(state: &mut State, request: &Request, bucket: &str) -> Response {
+    if let Some(kind) = request.header("x-amz-checksum-type") {
+        let sha = request.header("x-amz-checksum-algorithm").is_some_and(|algorithm| algorithm.starts_with("SHA"));
+        assert!(!(sha && kind == "FULL_OBJECT"), "S3 refuses a checksum type for SHA");
+    }
+    let id = format!("upload{}", state.next());
+    let upload = Upload { headers: request.headers.clone(), parts: BTreeMap::new(), content: String::new() };
+    state.buckets.get_mut(bucket).unwrap().uploads.insert(id.clone(), upload);
+    Response::new(200)
+        .body(format!("<InitiateMultipartUploadResult><UploadId>{id}</UploadId></InitiateMultipartUploadResult>"))
+}
+
+/// `UploadPartCopy`.
+pub(super) fn copy_part(state: &mut State, request: &Request, bucket: &str) -> Response {
+    let source = match source(state, request) {
+        Ok(source) => source,
+        Err(refused) => return refused,
+    };
+    let range = request.header("x-amz-copy-source-range").unwrap().strip_prefix("bytes=").unwrap();
+    let (first, last) = range.split_once('-').unwrap();
+    let (first, last): (u64, u64) = (first.parse().unwrap(), last.parse().unwrap());
+    assert!(first <= last && last < source.size && last - first < 5_368_709_120);
+    let number: u32 = request.query["partNumber"].parse().unwrap();
+    let upload = state.buckets.get_mut(bucket).unwrap().uploads.get_mut(&request.query["uploadId"]).unwrap();
+    upload.parts.insert(number, (first, last));
+    upload.content = source.content;
+    Response::new(200).body(format!("<CopyPartResult><ETag>&quot;part{number}&quot;</ETag></CopyPartResult>"))
+}
+
+/// `CompleteMultipartUpload`.
+pub(super) fn complete(state: &mut State, request: &Request, bucket: &str, key: &str) -> Response {
+    if let Err(refused) = can_write(state, request, bucket, key) {
+        return refused;
+    }
+    let Some(upload) = state.buckets.get_mut(bucket).unwrap().uploads.remove(&request.query["uploadId"]) else {
+        return Response::error(404, "NoSuchUpload", "The specified upload does not exist.");
+    };
+    let mut size = 0;
+    for (number, (first, last)) in &upload.parts {
+        assert_eq!(*first, size, "the parts are contiguous");
+        assert!(request.body.contains(&format!("<PartNumber>{number}</PartNumber>")));
+        assert!(request.body.contains(&format!("part{number}")));
+        size = last + 1;
+    }
+    let mut version = Version::new(&upload.content, Sse::S3);
+    version.size = size;
+    // An upload inherits nothing.
+    let is_metadata = |name: &str| {
+        name.starts_with("x-amz-meta-")
+            || (name.starts_with("content-") && name != "content-length")
+            || name == "cache-control"
+    };
+    version.metadata = upload
+        .headers
+        .iter()
+        .filter(|(name, _)| is_metadata(name))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    version.tags = upload.headers.get("x-amz-tagging").map(|tags| form(tags)).unwrap_or_default();
+    version.checksum = upload.headers.get("x-amz-checksum-algorithm").cloned();
+    match requested(state, &upload.headers, bucket, version) {
+        Err(refused) => refused,
+        Ok(version) => {
+            let written = write(state, bucket, key, version);
+            Response::new(200).with("x-amz-version-id", &written.id).body(format!(
+                "<CompleteMultipartUploadResult><ETag>{}</ETag></CompleteMultipartUploadResult>",
+                written.etag.replace('"', "&quot;")
+            ))
+        }
+    }
+}
+
+/// `AbortMultipartUpload`.
+pub(super) fn abort(state: &mut State, request: &Request, bucket: &str) -> Response {
+    state.buckets.get_mut(bucket).unwrap().uploads.remove(&request.query["uploadId"]);
+    Response::new(204)
+}

@@ -1,0 +1,77 @@
+//! The services beside S3.
+
+use crate::world::request::{Request, Response, form};
+use crate::world::{State, key};
+
+pub(crate) fn describe_key(state: &State, request: &Request) -> Response {
+    let body: serde_json::Value = serde_json::from_str(&request.body).unwrap();
+    let name = body["KeyId"].as_str().unwrap();
+    let alias = name.rsplit_once(':').map_or(name, |(_, resource)| resource);
+    let arn = match state.aliases.get(alias) {
+        Some(arn) => arn.clone(),
+        None if name.starts_with("arn:") => name.to_owned(),
+        None => key(name),
+    };
+    match state.keys.get(&arn) {
+        None => Response::json_error("NotFoundException", "Key does not exist"),
+        Some(key) if !key.shown => Response::json_error("AccessDeniedException", "not authorized: kms:DescribeKey"),
+        Some(key) => Response::new(200).body(
+            serde_json::json!({"KeyMetadata": {"KeyId": arn.rsplit('/').next(), "Arn": arn, "KeyState": key.state}})
+                .to_string(),
+        ),
+    }
+}
+
+pub(crate) fn codepipeline(state: &State, request: &Request) -> Response {
+    let Some(pipelines) = &state.pipelines else {
+        return Response::json_error("AccessDeniedException", "not authorized to perform: codepipeline:ListPipelines");
+    };
+    let body: serde_json::Value = serde_json::from_str(&request.body).unwrap();
+    let answer = match request.operation.as_str() {
+        "ListPipelines" => {
+            let names: Vec<_> = pipelines.keys().map(|name| serde_json::json!({"name": name})).collect();
+            serde_json::json!({"pipelines": names})
+        }
+        "GetPipeline" => match pipelines.get(body["name"].as_str().unwrap()) {
+            Some(pipeline) => serde_json::json!({"pipeline": pipeline}),
+            None => return Response::json_error("PipelineNotFoundException", "no such pipeline"),
+        },
+        "ListActionExecutions" => {
+            let actions = state.actions.get(body["pipelineName"].as_str().unwrap()).cloned().unwrap_or_default();
+            serde_json::json!({"actionExecutionDetails": actions})
+        }
+        other => panic!("the function calls {other} of CodePipeline"),
+    };
+    Response::new(200).body(answer.to_string())
+}
+
+pub(crate) fn assume_role(state: &State) -> Response {
+    if !state.consumer_can_be_assumed {
+        return Response::new(403).body(
+            "<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied</Code><Message>not authorized to perform: \
+             sts:AssumeRole</Message></Error></ErrorResponse>",
+        );
+    }
+    Response::new(200).body(
+        "<AssumeRoleResponse><AssumeRoleResult><Credentials><AccessKeyId>CONSUMER</AccessKeyId>\
+         <SecretAccessKey>s</SecretAccessKey><SessionToken>t</SessionToken>\
+         <Expiration>2099-01-01T00:00:00Z</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>",
+    )
+}
+
+pub(crate) fn publish(state: &mut State, request: &Request) -> Response {
+    let message = form(&request.body).remove("Message").unwrap_or_default();
+    state.published.push(message);
+    let body = "<PublishResponse><PublishResult><MessageId>1</MessageId></PublishResult></PublishResponse>";
+    Response::new(200).body(body)
+}
+
+/// A pipeline in the form of `GetPipeline`.
+pub(crate) fn pipeline(name: &str, bucket: &str, key: Option<&str>) -> serde_json::Value {
+    let mut store = serde_json::json!({"type": "S3", "location": bucket});
+    if let Some(key) = key {
+        store["encryptionKey"] = serde_json::json!({"id": key, "type": "KMS"});
+    }
+    let role = "arn:aws:iam::222222222222:role/p";
+    serde_json::json!({"name": name, "roleArn": role, "stages": [], "artifactStore": store})
+}

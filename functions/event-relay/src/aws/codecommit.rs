@@ -1,0 +1,129 @@
+//! CodeCommit: reads heads, differences and lists.
+
+use aws_sdk_codecommit::Client;
+use aws_sdk_codecommit::config::http::HttpResponse;
+use aws_sdk_codecommit::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_codecommit::operation::get_branch::GetBranchError;
+use aws_sdk_codecommit::operation::list_branches::ListBranchesError;
+use sekisho_domain::change::CommitId;
+use sekisho_lambda::ServiceError;
+use sekisho_lambda::service_error::Kind;
+
+use crate::world::{Differences, Head};
+
+/// Error codes that stay until a person repairs the permissions or the key that the repository is encrypted with.
+const FINAL: [&str; 7] = [
+    "AccessDeniedException",
+    "AccessDenied",
+    "EncryptionKeyAccessDeniedException",
+    "EncryptionKeyDisabledException",
+    "EncryptionKeyNotFoundException",
+    "InvalidRepositoryNameException",
+    "UnrecognizedClientException",
+];
+
+/// Reads the head of a branch.
+///
+/// # Errors
+/// CodeCommit did not answer, or the answer has no commit id.
+pub async fn head(client: &Client, repository: &str, branch: &str) -> Result<Head, ServiceError> {
+    let operation = || format!("CodeCommit's GetBranch for {branch} of {repository}");
+    match client.get_branch().repository_name(repository).branch_name(branch).send().await {
+        Ok(answer) => {
+            let commit = answer.branch.and_then(|branch| branch.commit_id).unwrap_or_default();
+            CommitId::try_from(commit).map(Head::At).map_err(|error| ServiceError::unexpected(operation(), error))
+        }
+        Err(error) => match error.as_service_error() {
+            Some(GetBranchError::BranchDoesNotExistException(_) | GetBranchError::InvalidBranchNameException(_)) => {
+                Ok(Head::NoBranch)
+            }
+            Some(GetBranchError::RepositoryDoesNotExistException(_)) => Ok(Head::NoRepository),
+            _ => Err(failed(operation(), error)),
+        },
+    }
+}
+
+/// Reads one page of the paths that differ. Returns `None` if the paths cannot be known: a commit is gone, or
+/// CodeCommit fails to compare the commits. The same failure would come on every retry and block the branch
+/// permanently.
+///
+/// # Errors
+/// CodeCommit throttles the call, or denies it.
+pub async fn differences(
+    client: &Client,
+    repository: &str,
+    before: &CommitId,
+    after: &CommitId,
+    page: Option<String>,
+) -> Result<Option<Differences>, ServiceError> {
+    let answer = client
+        .get_differences()
+        .repository_name(repository)
+        .before_commit_specifier(before.as_str())
+        .after_commit_specifier(after.as_str())
+        .set_next_token(page)
+        .send()
+        .await;
+    match answer {
+        Ok(answer) => {
+            let next = answer.next_token().filter(|token| !token.is_empty()).map(ToOwned::to_owned);
+            let blobs = answer.differences.unwrap_or_default().into_iter().flat_map(|d| [d.before_blob, d.after_blob]);
+            let paths = blobs.flatten().filter_map(|blob| blob.path).collect();
+            Ok(Some(Differences { paths, next }))
+        }
+        Err(error) => {
+            let failed = failed(format!("CodeCommit's GetDifferences for {repository}"), error);
+            if failed.is_throttled() || failed.is_refused() { Err(failed) } else { Ok(None) }
+        }
+    }
+}
+
+/// Lists the names of all branches; `None` if the repository does not exist.
+///
+/// # Errors
+/// CodeCommit did not answer for one of the pages.
+pub async fn branches(client: &Client, repository: &str) -> Result<Option<Vec<String>>, ServiceError> {
+    let mut pages = client.list_branches().repository_name(repository).into_paginator().send();
+    let mut names = Vec::new();
+    while let Some(page) = pages.next().await {
+        match page {
+            Ok(page) => names.extend(page.branches.unwrap_or_default()),
+            Err(error) => {
+                return match error.as_service_error() {
+                    Some(ListBranchesError::RepositoryDoesNotExistException(_)) => Ok(None),
+                    _ => Err(failed(format!("CodeCommit's ListBranches for {repository}"), error)),
+                };
+            }
+        }
+    }
+    Ok(Some(names))
+}
+
+/// Lists the names of all repositories.
+///
+/// # Errors
+/// CodeCommit did not answer for one of the pages.
+pub async fn repositories(client: &Client) -> Result<Vec<String>, ServiceError> {
+    let mut pages = client.list_repositories().into_paginator().send();
+    let mut names = Vec::new();
+    while let Some(page) = pages.next().await {
+        let page = page.map_err(|error| failed("CodeCommit's ListRepositories".to_owned(), error))?;
+        names.extend(page.repositories.unwrap_or_default().into_iter().filter_map(|r| r.repository_name));
+    }
+    Ok(names)
+}
+
+/// Only the codes in [`FINAL`] mean that every retry fails: any other refusal may be passing. An answer without a code
+/// does not prove that CodeCommit throttled the call.
+fn failed<E>(operation: String, error: SdkError<E, HttpResponse>) -> ServiceError
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    let error = ServiceError::new(operation, error);
+    let kind = match error.code() {
+        Some(code) if FINAL.contains(&code) => Kind::Refused,
+        Some(_) if error.is_throttled() => Kind::Throttled,
+        _ => Kind::Unavailable,
+    };
+    error.with_kind(kind)
+}

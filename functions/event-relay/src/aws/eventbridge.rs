@@ -1,0 +1,118 @@
+//! EventBridge: puts events on buses of other accounts, with one client for each region.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use aws_sdk_eventbridge::Client;
+use aws_sdk_eventbridge::config::Builder;
+use aws_sdk_eventbridge::config::Region as ClientRegion;
+use aws_sdk_eventbridge::types::{PutEventsRequestEntry, PutEventsResultEntry};
+use futures_util::future::join_all;
+use sekisho_domain::account::Region;
+use sekisho_domain::change::{RELAY_DETAIL_TYPE, RELAY_SOURCE};
+use sekisho_lambda::ServiceError;
+use sekisho_lambda::aws::SdkConfig;
+use sekisho_lambda::service_error::is_throttling;
+
+use crate::world::{Entry, EntryResult};
+
+/// Error codes of failures inside EventBridge. A later attempt may succeed after them and after throttling; any other
+/// code is permanent.
+const INTERNAL: [&str; 3] = ["InternalFailure", "InternalException", "InternalServiceError"];
+
+/// The buses of all regions.
+#[derive(Debug)]
+pub struct Buses {
+    base: Builder,
+    /// The function's own region, if it is known.
+    home: Option<Region>,
+    clients: RefCell<HashMap<Region, Client>>,
+}
+
+impl Buses {
+    /// Buses that are reached with this configuration, each in its own region.
+    #[must_use]
+    pub fn new(aws: &SdkConfig) -> Self {
+        let home = aws.region().and_then(|region| region.as_ref().parse().ok());
+        Self { base: Builder::from(aws), home, clients: RefCell::default() }
+    }
+
+    /// Makes the client for the function's own region, where most buses are.
+    pub fn make_client(&self) {
+        if let Some(home) = &self.home {
+            self.client(home);
+        }
+    }
+
+    /// The client for a region: only the endpoint of its own region reaches a bus.
+    fn client(&self, region: &Region) -> Client {
+        let mut clients = self.clients.borrow_mut();
+        let make = || Client::from_conf(self.base.clone().region(ClientRegion::new(region.to_string())).build());
+        clients.entry(region.clone()).or_insert_with(make).clone()
+    }
+
+    /// Puts up to 10 entries and returns the result of each.
+    ///
+    /// If EventBridge refuses the whole call permanently, each entry is put in a call of its own: a bus that does not
+    /// exist or denies access must not keep the event from the other buses.
+    pub async fn put_events(&self, region: &Region, entries: &[Entry]) -> Vec<EntryResult> {
+        let client = self.client(region);
+        match put_events(&client, entries).await {
+            Ok(results) => results,
+            Err(EntryResult::Refused(_)) if entries.len() > 1 => {
+                // All calls run at once: one after the other, ten calls of 15 s each would outlast the function.
+                let single =
+                    entries.iter().map(async |entry| match put_events(&client, std::slice::from_ref(entry)).await {
+                        Ok(mut results) => results.pop().unwrap_or_else(no_result),
+                        Err(failed) => failed,
+                    });
+                join_all(single).await
+            }
+            Err(failed) => vec![failed; entries.len()],
+        }
+    }
+}
+
+/// Makes one call. `Err` is the result of every entry if the whole call failed.
+async fn put_events(client: &Client, entries: &[Entry]) -> Result<Vec<EntryResult>, EntryResult> {
+    let request = entries.iter().map(|entry| {
+        PutEventsRequestEntry::builder()
+            .event_bus_name(&entry.bus)
+            .source(RELAY_SOURCE)
+            .detail_type(RELAY_DETAIL_TYPE)
+            .resources(&entry.resource)
+            .detail(&entry.detail)
+            .build()
+    });
+    match client.put_events().set_entries(Some(request.collect())).send().await {
+        // The results come in the order of the entries. A call that succeeded says nothing about its entries.
+        Ok(answer) => {
+            let mut results: Vec<EntryResult> = answer.entries.unwrap_or_default().iter().map(result).collect();
+            results.resize_with(entries.len(), no_result);
+            Ok(results)
+        }
+        Err(error) => {
+            let error = ServiceError::new("EventBridge's PutEvents", error);
+            let is_internal = error.code().is_some_and(|code| INTERNAL.contains(&code));
+            let reason = error.description();
+            let is_final = error.is_refused() && !is_internal;
+            Err(if is_final { EntryResult::Refused(reason) } else { EntryResult::Retryable(reason) })
+        }
+    }
+}
+
+fn result(entry: &PutEventsResultEntry) -> EntryResult {
+    match (&entry.event_id, &entry.error_code) {
+        (Some(_), None) => EntryResult::Accepted,
+        (_, Some(code)) => {
+            let reason = format!("{code}: {}", entry.error_message.as_deref().unwrap_or("no message"));
+            let is_retryable = is_throttling(code) || INTERNAL.contains(&code.as_str());
+            if is_retryable { EntryResult::Retryable(reason) } else { EntryResult::Refused(reason) }
+        }
+        (None, None) => no_result(),
+    }
+}
+
+fn no_result() -> EntryResult {
+    EntryResult::Retryable("PutEvents returned no result for the entry".to_owned())
+}

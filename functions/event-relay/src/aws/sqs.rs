@@ -1,0 +1,18 @@
+//! SQS: sends messages to the dead-letter queue.
+
+use aws_sdk_sqs::Client;
+use sekisho_lambda::ServiceError;
+use sekisho_lambda::service_error::Kind;
+
+/// Sends a message.
+///
+/// # Errors
+/// SQS did not accept the message.
+pub async fn send(client: &Client, queue_url: &str, body: String) -> Result<(), ServiceError> {
+    let sent = client.send_message().queue_url(queue_url).message_body(body).send().await;
+    sent.map(drop).map_err(|error| {
+        let error = ServiceError::new("SQS's SendMessage to the dead-letter queue", error);
+        // Even if SQS refuses the message, the invocation must fail: otherwise the message would be lost.
+        if error.is_refused() { error.with_kind(Kind::Unavailable) } else { error }
+    })
+}

@@ -1,0 +1,99 @@
+//! Errors that end an invocation.
+
+use sekisho_domain::change::{GitRef, RepositoryArn};
+use sekisho_domain::config::Misconfigured;
+use sekisho_lambda::{ErrorType, Failure, ServiceError};
+
+use crate::hint::Hint;
+
+/// Why an invocation failed. A retry may cure each of them except [`Error::Misconfigured`] and
+/// [`Error::InvalidRequest`].
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The configuration or the environment is wrong.
+    #[error(transparent)]
+    Misconfigured(#[from] Misconfigured),
+    /// A request of a person cannot be understood; the text says what to send instead.
+    #[error("{0}")]
+    InvalidRequest(String),
+    /// The ledger could not be read or written.
+    #[error(transparent)]
+    Ledger(#[from] sekisho_ledger::Error),
+    /// A call to CodeCommit or to the dead-letter queue failed.
+    #[error(transparent)]
+    Service(#[from] ServiceError),
+    /// Another invocation holds the lease on the reference.
+    #[error("another invocation is relaying {git_ref} of {repository}: Lambda retries this event")]
+    Busy {
+        /// The reference.
+        git_ref: GitRef,
+        /// The reference's repository.
+        repository: RepositoryArn,
+    },
+    /// The invocation would time out before it could send the change.
+    #[error("no time is left to relay {git_ref} of {repository}: Lambda retries this event")]
+    NoTime {
+        /// The reference.
+        git_ref: GitRef,
+        /// The reference's repository.
+        repository: RepositoryArn,
+    },
+    /// Some buses have not accepted the change yet.
+    #[error("{left} of {all} targets have not accepted {git_ref} of {repository}: {reason}")]
+    Undelivered {
+        /// Number of targets that do not have the change yet.
+        left: usize,
+        /// Number of targets that the change still had to go to.
+        all: usize,
+        /// The first of the reasons that the buses gave.
+        reason: String,
+        /// The reference.
+        git_ref: GitRef,
+        /// The reference's repository.
+        repository: RepositoryArn,
+    },
+    /// A reconcile could not look at some references.
+    #[error("{count} of the routed references could not be reconciled, the first: {first}")]
+    Reconcile {
+        /// Number of failures.
+        count: usize,
+        /// The first failure.
+        #[source]
+        first: Box<Error>,
+    },
+}
+
+impl Failure for Error {
+    fn error_type(&self) -> ErrorType {
+        match self {
+            Self::Misconfigured(_) => ErrorType::Misconfigured,
+            Self::InvalidRequest(_) => ErrorType::InvalidRequest,
+            Self::Ledger(error) if error.is_throttled() => ErrorType::Throttled,
+            Self::Service(error) if error.is_throttled() => ErrorType::Throttled,
+            Self::Undelivered { .. } => ErrorType::Throttled,
+            Self::Ledger(_) | Self::Service(_) | Self::Busy { .. } | Self::NoTime { .. } => ErrorType::Internal,
+            Self::Reconcile { first, .. } => first.error_type(),
+        }
+    }
+}
+
+impl Error {
+    /// Another invocation holds the reference of `hint`.
+    pub(crate) fn busy(hint: &Hint) -> Self {
+        Self::Busy { git_ref: hint.git_ref.clone(), repository: hint.repository.clone() }
+    }
+
+    /// The invocation has no time left for the reference of `hint`.
+    pub(crate) fn no_time(hint: &Hint) -> Self {
+        Self::NoTime { git_ref: hint.git_ref.clone(), repository: hint.repository.clone() }
+    }
+
+    /// Whether every retry fails in the same way until a person repairs the cause.
+    pub(crate) fn is_final(&self) -> bool {
+        match self {
+            Self::Service(error) => error.is_refused(),
+            Self::Ledger(error) => matches!(error, sekisho_ledger::Error::Unreadable { .. }),
+            _ => false,
+        }
+    }
+}

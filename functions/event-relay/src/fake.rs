@@ -1,0 +1,197 @@
+//! A repository account in memory: the one fake of [`World`], for tests and measurements.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::time::Duration;
+
+use sekisho_domain::account::Region;
+use sekisho_domain::change::CommitId;
+use sekisho_lambda::ServiceError;
+use sekisho_lambda::service_error::Kind;
+use sekisho_ledger::Memory;
+use time::OffsetDateTime;
+use time::macros::datetime;
+use tokio::time::Instant;
+
+use crate::world::{Differences, Entry, EntryResult, Head, World};
+
+/// The time at which a new account's clock starts. The clock follows tokio's, which a test may pause.
+pub const START: OffsetDateTime = datetime!(2026-11-21 12:00 UTC);
+
+/// Answers for each entry of a PutEvents call.
+type Bus = Box<dyn FnMut(&Entry) -> EntryResult>;
+/// Something that another invocation or a person does during a call.
+type Interruption = Box<dyn FnOnce(&FakeAccount)>;
+
+/// A repository account whose services answer as a test sets them, and which records every call.
+pub struct FakeAccount {
+    /// The ledger.
+    pub ledger: Memory,
+    began: Instant,
+    /// The head of each branch; `None` if the repository does not exist.
+    pub branches: RefCell<Option<BTreeMap<String, CommitId>>>,
+    /// Branches whose head CodeCommit does not return for now, because it throttles the call.
+    pub throttled_branches: RefCell<Vec<String>>,
+    /// Whether CodeCommit denies every read of a head.
+    pub heads_denied: Cell<bool>,
+    /// The names of all repositories; `None` while CodeCommit throttles the list.
+    pub repositories: RefCell<Option<Vec<String>>>,
+    /// The pages of changed paths between any two commits; `None` if one of the commits is gone.
+    pub changed_paths: RefCell<Option<Vec<Vec<String>>>>,
+    /// The buses. A new account's buses accept everything.
+    pub bus: RefCell<Bus>,
+    /// The entries that the buses accepted.
+    pub accepted: RefCell<Vec<Entry>>,
+    /// The messages in the dead-letter queue.
+    pub dead_letters: RefCell<Vec<String>>,
+    /// Whether the dead-letter queue accepts no message.
+    pub queue_is_down: Cell<bool>,
+    /// How long each read of CodeCommit takes.
+    pub read_time: Cell<Duration>,
+    /// How long each call to EventBridge and SQS takes.
+    pub send_time: Cell<Duration>,
+    /// Each interruption happens during one read of a head, after the head was read.
+    pub interruptions: RefCell<VecDeque<Interruption>>,
+    /// The calls to CodeCommit, EventBridge and SQS so far.
+    pub calls: RefCell<Vec<String>>,
+    in_flight: Cell<usize>,
+    max_in_flight: Cell<usize>,
+}
+
+impl Default for FakeAccount {
+    fn default() -> Self {
+        Self {
+            ledger: Memory::default(),
+            began: Instant::now(),
+            branches: RefCell::new(Some(BTreeMap::new())),
+            throttled_branches: RefCell::default(),
+            heads_denied: Cell::new(false),
+            repositories: RefCell::new(Some(Vec::new())),
+            changed_paths: RefCell::new(Some(vec![Vec::new()])),
+            bus: RefCell::new(Box::new(|_| EntryResult::Accepted)),
+            accepted: RefCell::default(),
+            dead_letters: RefCell::default(),
+            queue_is_down: Cell::new(false),
+            read_time: Cell::new(Duration::ZERO),
+            send_time: Cell::new(Duration::ZERO),
+            interruptions: RefCell::default(),
+            calls: RefCell::default(),
+            in_flight: Cell::new(0),
+            max_in_flight: Cell::new(0),
+        }
+    }
+}
+
+impl fmt::Debug for FakeAccount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FakeAccount").field("calls", &self.calls).finish_non_exhaustive()
+    }
+}
+
+impl FakeAccount {
+    /// The largest number of calls to EventBridge and SQS that were in flight at once.
+    #[must_use]
+    pub fn max_in_flight(&self) -> usize {
+        self.max_in_flight.get()
+    }
+
+    async fn read(&self, call: String) {
+        self.calls.borrow_mut().push(call);
+        tokio::time::sleep(self.read_time.get()).await;
+    }
+
+    async fn send(&self, call: String) {
+        self.calls.borrow_mut().push(call);
+        self.in_flight.set(self.in_flight.get() + 1);
+        self.max_in_flight.set(self.max_in_flight.get().max(self.in_flight.get()));
+        tokio::time::sleep(self.send_time.get()).await;
+        self.in_flight.set(self.in_flight.get() - 1);
+    }
+}
+
+fn failed(operation: &'static str, kind: Kind) -> ServiceError {
+    ServiceError::unexpected(operation, "the fake account was told to fail this call").with_kind(kind)
+}
+
+impl World for FakeAccount {
+    type Ledger = Memory;
+
+    fn ledger(&self) -> &Memory {
+        &self.ledger
+    }
+
+    fn now(&self) -> OffsetDateTime {
+        START + self.began.elapsed()
+    }
+
+    async fn sleep(&self, time: Duration) {
+        tokio::time::sleep(time).await;
+    }
+
+    async fn head(&self, repository: &str, branch: &str) -> Result<Head, ServiceError> {
+        self.read(format!("GetBranch {repository} {branch}")).await;
+        if self.throttled_branches.borrow().iter().any(|throttled| throttled == branch) {
+            return Err(failed("CodeCommit's GetBranch", Kind::Throttled));
+        }
+        if self.heads_denied.get() {
+            return Err(failed("CodeCommit's GetBranch", Kind::Refused));
+        }
+        let head = match &*self.branches.borrow() {
+            None => Head::NoRepository,
+            Some(branches) => branches.get(branch).cloned().map_or(Head::NoBranch, Head::At),
+        };
+        let interruption = self.interruptions.borrow_mut().pop_front();
+        if let Some(interrupt) = interruption {
+            interrupt(self);
+        }
+        Ok(head)
+    }
+
+    async fn differences(
+        &self,
+        repository: &str,
+        before: &CommitId,
+        after: &CommitId,
+        page: Option<String>,
+    ) -> Result<Option<Differences>, ServiceError> {
+        self.read(format!("GetDifferences {repository} {before}..{after}")).await;
+        let index: usize = page.and_then(|page| page.parse().ok()).unwrap_or(0);
+        let changed = self.changed_paths.borrow();
+        Ok(changed.as_ref().and_then(|pages| {
+            let paths = pages.get(index)?.iter().cloned().collect();
+            Some(Differences { paths, next: (index + 1 < pages.len()).then(|| (index + 1).to_string()) })
+        }))
+    }
+
+    async fn branches(&self, repository: &str) -> Result<Option<Vec<String>>, ServiceError> {
+        self.read(format!("ListBranches {repository}")).await;
+        Ok(self.branches.borrow().as_ref().map(|branches| branches.keys().cloned().collect()))
+    }
+
+    async fn repositories(&self) -> Result<Vec<String>, ServiceError> {
+        self.read("ListRepositories".to_owned()).await;
+        self.repositories.borrow().clone().ok_or_else(|| failed("CodeCommit's ListRepositories", Kind::Throttled))
+    }
+
+    async fn put_events(&self, region: &Region, entries: &[Entry]) -> Vec<EntryResult> {
+        self.send(format!("PutEvents {region} {}", entries.len())).await;
+        let put = |entry: &Entry| {
+            let result = (self.bus.borrow_mut())(entry);
+            if result == EntryResult::Accepted {
+                self.accepted.borrow_mut().push(entry.clone());
+            }
+            result
+        };
+        entries.iter().map(put).collect()
+    }
+
+    async fn dead_letter(&self, body: String) -> Result<(), ServiceError> {
+        self.send("SendMessage".to_owned()).await;
+        if self.queue_is_down.get() {
+            return Err(failed("SQS's SendMessage", Kind::Throttled));
+        }
+        self.dead_letters.borrow_mut().push(body);
+        Ok(())
+    }
+}

@@ -1,0 +1,86 @@
+//! Outcomes, and the decisions that several use cases make.
+
+use std::collections::BTreeMap;
+
+use sekisho_domain::change::Change;
+use sekisho_domain::decision::Decision;
+use sekisho_domain::route::PipelineName;
+use sekisho_lambda::event;
+use sekisho_lambda::failure::chain;
+use serde::Serialize;
+
+use crate::delivery::{Delivery, Undelivered};
+use crate::error::Error;
+use crate::hint::Hint;
+
+/// The outcome of a decision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// Every target's bus has the change, except those that a [`Outcome::Failed`] decision beside it names.
+    Relayed,
+    /// The head was relayed before.
+    Duplicate,
+    /// No route matches, or the change touches no path of the routes.
+    Filtered,
+    /// The event needs no action.
+    Ignored,
+    /// The event or message is not trusted.
+    Refused,
+    /// A person must repair the cause; a retry would not help.
+    Failed,
+}
+
+/// A decision about the reference of `hint`.
+pub(crate) fn about_hint(hint: &Hint, decision: Decision<Outcome>) -> Decision<Outcome> {
+    decision
+        .about("repository", hint.repository.as_str())
+        .about("ref", hint.git_ref.as_str())
+        .about_some("event", hint.event.as_deref())
+}
+
+/// A decision about a change. The change replaces what the decision concerned so far.
+pub(crate) fn about_change(change: &Change, decision: Decision<Outcome>) -> Decision<Outcome> {
+    let concerns = BTreeMap::from([
+        ("repository", change.repository.to_string()),
+        ("ref", change.git_ref.to_string()),
+        ("commit", change.commit.to_string()),
+        ("sequence", change.sequence.to_string()),
+        ("id", change.id()),
+    ]);
+    Decision { concerns, ..decision }.about_some("event", change.event.as_deref())
+}
+
+/// A decision about an event that is ignored or refused, with the fields that identify the event.
+pub(crate) fn about_payload(payload: &str, decision: Decision<Outcome>) -> Decision<Outcome> {
+    const FIELDS: [(&str, &str); 4] = [
+        ("event", "/id"),
+        ("account", "/account"),
+        ("repository", "/detail/repositoryName"),
+        ("ref", "/detail/referenceFullName"),
+    ];
+    event::about_payload(payload, &FIELDS, decision)
+}
+
+/// A failure that no retry cures.
+pub(crate) fn needs_repair(error: &Error) -> Decision<Outcome> {
+    Decision::new(Outcome::Failed, format!("{}: repair the cause; the next reconcile looks again", chain(error)))
+}
+
+/// A target that did not get the change: the dead-letter queue holds it.
+pub(crate) fn dead_lettered(change: &Change, undelivered: &Undelivered) -> Decision<Outcome> {
+    let reason =
+        format!("{}; the dead-letter queue holds the change: repair the cause, then redrive", undelivered.reason);
+    about_change(change, Decision::new(Outcome::Failed, reason))
+        .about("account", undelivered.delivery.account.as_str())
+        .about("region", undelivered.delivery.region.as_str())
+}
+
+/// The pending change is not sent to these pipelines, because no route leads to them any more.
+pub(crate) fn no_longer_routed(change: &Change, dropped: &Delivery) -> Decision<Outcome> {
+    let pipelines: Vec<&str> = dropped.pipelines.iter().map(PipelineName::as_str).collect();
+    let reason = format!("the pending change is no longer routed to {}: it is not sent there", pipelines.join(", "));
+    about_change(change, Decision::new(Outcome::Filtered, reason))
+        .about("account", dropped.account.as_str())
+        .about("region", dropped.region.as_str())
+}

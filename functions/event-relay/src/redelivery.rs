@@ -1,0 +1,73 @@
+//! A message of the dead-letter queue, and what to do about it.
+
+use sekisho_domain::account::AccountId;
+use sekisho_domain::change::Change;
+use sekisho_domain::decision::Decision;
+use sekisho_domain::route::Routes;
+use serde::{Deserialize, Serialize};
+
+use crate::delivery::{Delivery, Undelivered};
+use crate::outcome::{Outcome, about_change};
+use crate::plan::Snapshot;
+use crate::route::unrouted;
+
+/// A message in the dead-letter queue. Invoking the function with the message sends the change again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Redelivery {
+    /// Always `redeliver`.
+    pub action: String,
+    /// Why the change could not be delivered.
+    pub reason: String,
+    /// The change.
+    pub change: Change,
+    /// The target.
+    pub delivery: Delivery,
+}
+
+impl Redelivery {
+    /// The message for a target that did not get the change.
+    pub(crate) fn new(change: &Change, undelivered: &Undelivered) -> Self {
+        Self {
+            action: "redeliver".to_owned(),
+            reason: undelivered.reason.clone(),
+            change: change.clone(),
+            delivery: undelivered.delivery.clone(),
+        }
+    }
+}
+
+/// What to do about a message of the dead-letter queue.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum RedeliveryPlan {
+    /// Send the change to the target again, with the sequence that it has.
+    Deliver,
+    /// Send nothing.
+    Decide(Decision<Outcome>),
+}
+
+/// Decides what to do about a message of the dead-letter queue. `row` is the row of the change's reference, or `None` if
+/// it has not been read yet. Returns `None` if the decision needs the row.
+pub(crate) fn plan_redelivery(
+    redelivery: &Redelivery,
+    account: &AccountId,
+    routes: &Routes,
+    row: Option<&Snapshot>,
+) -> Option<RedeliveryPlan> {
+    let (change, delivery) = (&redelivery.change, &redelivery.delivery);
+    if change.repository.account() != account.as_str() {
+        let reason =
+            format!("the change belongs to {}: only changes of account {account} are relayed", change.repository);
+        return Some(RedeliveryPlan::Decide(Decision::new(Outcome::Refused, reason)));
+    }
+    if unrouted(routes, change, delivery).is_some_and(|gone| gone.pipelines.len() == delivery.pipelines.len()) {
+        let reason = "no route leads to this target, or no longer leads there";
+        return Some(RedeliveryPlan::Decide(about_change(change, Decision::new(Outcome::Filtered, reason))));
+    }
+    let Snapshot { row, revision } = row?;
+    // A larger sequence would make every later change look stale to the receiver.
+    if revision.is_none() || change.sequence > row.newest_sequence() {
+        let reason = "no change of this reference has this sequence: push again instead";
+        return Some(RedeliveryPlan::Decide(about_change(change, Decision::new(Outcome::Refused, reason))));
+    }
+    Some(RedeliveryPlan::Deliver)
+}

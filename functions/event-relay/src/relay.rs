@@ -1,0 +1,68 @@
+//! Dispatches a request to its use case and records the decisions.
+
+mod change;
+mod deliver;
+mod examine;
+mod explain;
+mod reconcile;
+mod redeliver;
+mod settle;
+
+use sekisho_domain::config::Misconfigured;
+use sekisho_domain::decision::{Decision, Decisions};
+use sekisho_domain::route::Routes;
+use sekisho_lambda::aws::SdkConfig;
+use sekisho_lambda::{Environment, Invocation};
+
+use crate::aws::Aws;
+use crate::decision_log::Report;
+use crate::error::Error;
+use crate::outcome::{Outcome, about_payload};
+use crate::request::{self, Request};
+use crate::run::Run;
+use crate::world::World;
+
+/// The function.
+#[derive(Debug)]
+pub struct Relay<W> {
+    /// The ledger, the clock and the services that the function calls.
+    pub world: W,
+    /// The routes of the configuration file.
+    pub routes: Routes,
+}
+
+impl Relay<Aws> {
+    /// Builds the function from its environment and the configuration file.
+    ///
+    /// # Errors
+    /// The configuration cannot be read, a route in it is wrong, or a variable is missing.
+    pub fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, Misconfigured> {
+        Ok(Self { routes: environment.configuration()?.routes()?, world: Aws::new(environment, aws)? })
+    }
+}
+
+impl<W: World> Relay<W> {
+    /// Handles one payload.
+    ///
+    /// # Errors
+    /// An error that a retry may cure, or a request of a person that cannot be understood. Every other problem is a
+    /// decision in the answer.
+    pub async fn handle(&self, payload: &str, invocation: &Invocation) -> Result<Decisions<Outcome>, Error> {
+        let run = &Run { world: &self.world, routes: &self.routes, invocation };
+        let Report { mut log, failure } = match request::read(payload, invocation) {
+            Request::Change(hint) => change::relay_change(run, &hint).await,
+            Request::Reconcile => reconcile::reconcile(run).await,
+            Request::Redeliver(redelivery) => redeliver::redeliver(run, &redelivery).await,
+            Request::Explain(event) => return explain::explain(run, event.get()).await,
+            Request::Ignored(reason) => about_payload(payload, Decision::new(Outcome::Ignored, reason)).into(),
+            Request::Refused(reason) => about_payload(payload, Decision::new(Outcome::Refused, reason)).into(),
+            Request::Invalid(reason) => return Err(Error::InvalidRequest(reason)),
+        };
+        // The decisions so far are kept even if the rest must be retried.
+        run.record(&mut log).await?;
+        match failure {
+            Some(error) => Err(error),
+            None => Ok(Decisions { decisions: log.into_decisions() }),
+        }
+    }
+}

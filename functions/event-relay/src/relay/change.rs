@@ -1,0 +1,22 @@
+//! An event about a branch or tag: relays the head.
+
+use sekisho_domain::change::RefKind;
+
+use crate::decision_log::Report;
+use crate::hint::{Hint, Trigger};
+use crate::outcome::{about_hint, needs_repair};
+use crate::relay::settle::settle;
+use crate::run::Run;
+use crate::world::World;
+
+pub(crate) async fn relay_change<W: World>(run: &Run<'_, W>, hint: &Hint) -> Report {
+    let report = settle(run, hint, Trigger::Event).await;
+    match report.failure {
+        // The reconcile looks at a branch again. A tag's event would be lost, so the invocation fails and Lambda keeps
+        // the event in the dead-letter queue.
+        Some(error) if error.is_final() && hint.git_ref.kind() == RefKind::Branch => {
+            Report { failure: None, ..report }.with(about_hint(hint, needs_repair(&error)))
+        }
+        failure => Report { failure, ..report },
+    }
+}

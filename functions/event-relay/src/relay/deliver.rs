@@ -1,0 +1,170 @@
+//! Relays one change in two phases, and offers the change to the buses between them.
+
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use sekisho_domain::change::Change;
+use sekisho_domain::decision::Decision;
+use sekisho_lambda::ServiceError;
+
+use crate::decision_log::Report;
+use crate::delivery::{Batch, Delivery, Undelivered, batches, to_json};
+use crate::error::Error;
+use crate::hint::Hint;
+use crate::outcome::{Outcome, about_change, dead_lettered, no_longer_routed};
+use crate::plan::{Claim, Dropped};
+use crate::redelivery::Redelivery;
+use crate::run::{RESERVE, Run};
+use crate::world::{EntryResult, World};
+
+/// Calls in flight. More calls would only queue for the small CPU share of a function with 128 MB of memory.
+const CONCURRENT_CALLS: usize = 8;
+/// How often an entry is offered again within one invocation.
+const MAX_RETRIES: usize = 6;
+/// The reason for a target to which the change was not offered.
+const NOT_OFFERED: &str = "no time was left to offer the change";
+/// The reason for a target to which the change was offered before, but not again.
+const NOT_OFFERED_AGAIN: &str = "no time was left to offer the change again";
+
+/// Relays the claimed change. This is the only place that carries out the two phases.
+///
+/// # Errors
+/// The claim could not be written, so nothing was sent.
+pub(crate) async fn relay<W: World>(
+    run: &Run<'_, W>,
+    hint: &Hint,
+    claim: &Claim,
+) -> Result<Report, sekisho_ledger::Error> {
+    // Phase 1: the ledger has the pending change and the lease before the first bus receives anything.
+    let revision = run.write_row(&hint.repository, &hint.git_ref, &claim.row, claim.replaces).await?;
+    let mut report = Report::default();
+    if let Some(Dropped { change, deliveries }) = &claim.dropped {
+        report.log.extend(deliveries.iter().map(|delivery| no_longer_routed(change, delivery)));
+    }
+    let Some(pending) = &claim.row.pending else { return Ok(report) };
+    let (change, all) = (&pending.change, pending.deliveries.len());
+
+    // Every bus accepts the change, refuses it permanently, or has to be asked again later.
+    let NotDelivered { mut refused, mut not_accepted, not_offered } = deliver(run, change, &pending.deliveries).await;
+    if pending.is_last_attempt(run.now()) {
+        refused.append(&mut not_accepted);
+    }
+    if let Err(error) = dead_letter(run, change, &refused).await {
+        return Ok(report.failed(error));
+    }
+
+    // Phase 2: the ledger has the change as relayed, or the targets that do not have it yet.
+    let was_offered = not_offered.len() < all;
+    let reason = not_accepted.first().map_or(NOT_OFFERED, |first| first.reason.as_str()).to_owned();
+    let left: Vec<Delivery> = not_accepted.into_iter().map(|one| one.delivery).chain(not_offered).collect();
+    let row = if left.is_empty() { claim.row.relayed(change) } else { claim.row.given_back(&left, was_offered) };
+    match run.write_row(&hint.repository, &hint.git_ref, &row, Some(revision)).await {
+        // The lease ended, and another invocation took the change over: that invocation writes the same row.
+        Ok(_) | Err(sekisho_ledger::Error::Changed(_)) => {}
+        Err(error) => return Ok(report.failed(error)),
+    }
+    report.log.extend(refused.iter().map(|undelivered| dead_lettered(change, undelivered)));
+    if !left.is_empty() {
+        return Ok(report.failed(undelivered(change, left.len(), all, reason)));
+    }
+    let accepted = all - refused.len();
+    let reason = format!("the buses of {accepted} of {all} targets accepted the change");
+    let relayed = about_change(change, Decision::new(Outcome::Relayed, reason)).about("targets", accepted.to_string());
+    Ok(report.with(relayed))
+}
+
+/// Sends the change of a dead-letter message to its target again. A failure makes no new message, because the queue
+/// keeps the one that was redriven.
+pub(crate) async fn redeliver<W: World>(run: &Run<'_, W>, redelivery: &Redelivery) -> Result<(), Error> {
+    let change = &redelivery.change;
+    let NotDelivered { refused, not_accepted, not_offered } =
+        deliver(run, change, std::slice::from_ref(&redelivery.delivery)).await;
+    let not_offered = not_offered.into_iter().map(|_| NOT_OFFERED.to_owned());
+    let mut reasons = refused.into_iter().chain(not_accepted).map(|one| one.reason).chain(not_offered);
+    match reasons.next() {
+        Some(reason) => Err(undelivered(change, 1, 1, reason)),
+        None => Ok(()),
+    }
+}
+
+fn undelivered(change: &Change, left: usize, all: usize, reason: String) -> Error {
+    let (git_ref, repository) = (change.git_ref.clone(), change.repository.clone());
+    Error::Undelivered { left, all, reason, git_ref, repository }
+}
+
+/// The deliveries that did not succeed. Every other delivery succeeded.
+#[derive(Debug, Default)]
+struct NotDelivered {
+    /// The bus refused the change permanently.
+    refused: Vec<Undelivered>,
+    /// The bus did not accept the change in the time that was left.
+    not_accepted: Vec<Undelivered>,
+    /// The bus was not asked, because no time was left.
+    not_offered: Vec<Delivery>,
+}
+
+/// Offers the change until each bus accepts or refuses it, or no time is left.
+async fn deliver<W: World>(run: &Run<'_, W>, change: &Change, deliveries: &[Delivery]) -> NotDelivered {
+    let mut open = offer(run, change, deliveries).await;
+    let mut pauses = ExponentialBuilder::default()
+        .with_jitter()
+        .with_min_delay(Duration::from_millis(200))
+        .with_max_delay(Duration::from_secs(5))
+        .with_max_times(MAX_RETRIES)
+        .build();
+    while !open.not_accepted.is_empty() {
+        let Some(pause) = pauses.next().filter(|pause| *pause + RESERVE < run.time_left()) else { break };
+        run.world.sleep(pause).await;
+        let again: Vec<Delivery> = open.not_accepted.into_iter().map(|one| one.delivery).collect();
+        let NotDelivered { refused, mut not_accepted, not_offered } = offer(run, change, &again).await;
+        // These buses were asked in an earlier round.
+        let not_again = |delivery| Undelivered { delivery, reason: NOT_OFFERED_AGAIN.to_owned() };
+        not_accepted.extend(not_offered.into_iter().map(not_again));
+        open.refused.extend(refused);
+        open.not_accepted = not_accepted;
+    }
+    open.refused.sort();
+    open
+}
+
+/// Offers the change to each bus once, in batches, several calls at a time.
+async fn offer<W: World>(run: &Run<'_, W>, change: &Change, deliveries: &[Delivery]) -> NotDelivered {
+    let batches = batches(&run.invocation.partition, change, deliveries);
+    let answers: Vec<(&Batch<'_>, Option<Vec<EntryResult>>)> = stream::iter(&batches)
+        .map(async |batch| {
+            let has_time = run.time_left() > RESERVE;
+            let results = if has_time { Some(run.world.put_events(batch.region, &batch.entries).await) } else { None };
+            (batch, results)
+        })
+        .buffer_unordered(CONCURRENT_CALLS)
+        .collect()
+        .await;
+    let mut open = NotDelivered::default();
+    for (batch, results) in answers {
+        let deliveries = batch.deliveries.iter().map(|delivery| (*delivery).clone());
+        let Some(results) = results else {
+            open.not_offered.extend(deliveries);
+            continue;
+        };
+        for (delivery, result) in deliveries.zip(results) {
+            match result {
+                EntryResult::Accepted => {}
+                EntryResult::Retryable(reason) => open.not_accepted.push(Undelivered { delivery, reason }),
+                EntryResult::Refused(reason) => open.refused.push(Undelivered { delivery, reason }),
+            }
+        }
+    }
+    open.not_accepted.sort();
+    open
+}
+
+/// Sends a message to the dead-letter queue for each refused delivery. If the queue does not accept one of them, the
+/// whole change is delivered again later.
+async fn dead_letter<W: World>(run: &Run<'_, W>, change: &Change, refused: &[Undelivered]) -> Result<(), ServiceError> {
+    stream::iter(refused.iter().map(Ok))
+        .try_for_each_concurrent(CONCURRENT_CALLS, async |undelivered| {
+            run.world.dead_letter(to_json(&Redelivery::new(change, undelivered))).await
+        })
+        .await
+}

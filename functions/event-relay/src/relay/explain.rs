@@ -1,0 +1,90 @@
+//! `explain`: describes the plan for an event. The facts are read as on the real path; nothing is written or sent.
+
+use std::collections::BTreeSet;
+
+use sekisho_domain::decision::{Decision, Decisions};
+use sekisho_domain::route::PipelineName;
+use sekisho_lambda::event::EXPLAIN_OF_EXPLAIN;
+
+use crate::branch::{BranchRow, Pending};
+use crate::delivery::Delivery;
+use crate::error::Error;
+use crate::hint::{Hint, Trigger};
+use crate::outcome::{Outcome, about_change, about_hint, about_payload};
+use crate::plan::{Claim, Facts, Plan, Snapshot};
+use crate::redelivery::{Redelivery, RedeliveryPlan};
+use crate::relay::examine;
+use crate::request::{self, Request};
+use crate::run::Run;
+use crate::world::World;
+
+pub(crate) async fn explain<W: World>(run: &Run<'_, W>, payload: &str) -> Result<Decisions<Outcome>, Error> {
+    let decision = match request::read(payload, run.invocation) {
+        Request::Change(hint) => explain_change(run, &hint).await?,
+        Request::Reconcile => about_payload(payload, Decision::new(Outcome::Ignored, reconcile_reason(run))),
+        Request::Redeliver(redelivery) => explain_redelivery(run, &redelivery).await?,
+        Request::Ignored(reason) => about_payload(payload, Decision::new(Outcome::Ignored, reason)),
+        Request::Refused(reason) => about_payload(payload, Decision::new(Outcome::Refused, reason)),
+        Request::Invalid(reason) => return Err(Error::InvalidRequest(reason)),
+        Request::Explain(_) => return Err(Error::InvalidRequest(EXPLAIN_OF_EXPLAIN.to_owned())),
+    };
+    Ok(Decisions { decisions: vec![decision] })
+}
+
+/// Describes the plan for a reference. A pending change comes first; the next plan is made for the row as it is after
+/// that change.
+async fn explain_change<W: World>(run: &Run<'_, W>, hint: &Hint) -> Result<Decision<Outcome>, Error> {
+    let mut facts = Facts::new(run.routes, hint, Trigger::Event);
+    let mut finished = None;
+    let decision = loop {
+        match examine::reference(run, facts).await? {
+            Plan::Decide(verdict) => break verdict.decision,
+            Plan::Wait(claim) | Plan::Finish(claim) => {
+                let row =
+                    claim.row.pending.as_ref().map_or(claim.row.clone(), |first| claim.row.relayed(&first.change));
+                finished = Some(claim.dropped.map_or(row.sequence, |dropped| dropped.change.sequence));
+                facts = Facts::new(run.routes, hint, Trigger::Event);
+                facts.row = Some(Snapshot { row, revision: claim.replaces });
+            }
+            Plan::Relay(Claim { row: BranchRow { pending: Some(pending), .. }, .. }) => break to_be_relayed(&pending),
+            Plan::Relay(_) | Plan::Nothing => {
+                break about_hint(hint, Decision::new(Outcome::Filtered, "nothing is left to relay"));
+            }
+        }
+    };
+    let Some(sequence) = finished else { return Ok(decision) };
+    let reason = format!("{}, after the pending change (sequence {sequence}) is finished", decision.reason);
+    Ok(Decision { reason, ..decision }.about("pending", sequence.to_string()))
+}
+
+fn to_be_relayed(pending: &Pending) -> Decision<Outcome> {
+    let place = |delivery: &Delivery| {
+        let pipelines: Vec<&str> = delivery.pipelines.iter().map(PipelineName::as_str).collect();
+        format!("{}/{}: {}", delivery.account, delivery.region, pipelines.join(", "))
+    };
+    let targets: Vec<String> = pending.deliveries.iter().map(place).collect();
+    let reason = format!("would be relayed to the buses of {} targets", targets.len());
+    about_change(&pending.change, Decision::new(Outcome::Relayed, reason)).about("targets", targets.join("; "))
+}
+
+async fn explain_redelivery<W: World>(run: &Run<'_, W>, redelivery: &Redelivery) -> Result<Decision<Outcome>, Error> {
+    Ok(match examine::redelivery(run, redelivery).await? {
+        RedeliveryPlan::Decide(decision) => decision,
+        RedeliveryPlan::Deliver => {
+            let reason = "would be delivered again, with the sequence that it has";
+            about_change(&redelivery.change, Decision::new(Outcome::Relayed, reason))
+                .about("account", redelivery.delivery.account.as_str())
+        }
+    })
+}
+
+/// A reconcile has one plan for each reference, and only an event of a reference asks for that plan.
+fn reconcile_reason<W>(run: &Run<'_, W>) -> String {
+    let globs: BTreeSet<&str> = run.routes.iter().map(|route| route.repository().pattern()).collect();
+    let globs: Vec<&str> = globs.into_iter().collect();
+    format!(
+        "a schedule's event: the reconcile would look at every routed branch of {} and finish pending changes; explain \
+         an event of a branch to see the plan for that branch",
+        globs.join(", ")
+    )
+}

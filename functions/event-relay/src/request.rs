@@ -1,0 +1,195 @@
+//! What a payload asks for: an event of EventBridge, or a request of a person.
+
+use sekisho_domain::change::{GitRef, RefKind, RepositoryArn};
+use sekisho_domain::timestamp::epoch_millis;
+use sekisho_lambda::Invocation;
+use sekisho_lambda::event::{Action, EXPLAIN_WITHOUT_EVENT, Envelope, SCHEDULE_SOURCE, short};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::hint::{Hint, TagMove};
+use crate::redelivery::Redelivery;
+
+const CODECOMMIT: &str = "aws.codecommit";
+
+/// What a payload asks for.
+#[derive(Debug)]
+pub(crate) enum Request {
+    /// A branch or tag may have moved: relay the head.
+    Change(Hint),
+    /// Compare every routed branch with the ledger.
+    Reconcile,
+    /// Describe the plan for the event.
+    Explain(Box<RawValue>),
+    /// Send a change from the dead-letter queue again.
+    Redeliver(Box<Redelivery>),
+    /// The event needs no action, for this reason.
+    Ignored(String),
+    /// The event is not trusted, for this reason.
+    Refused(String),
+    /// A request of a person that cannot be understood; the text says what to send instead.
+    Invalid(String),
+}
+
+#[derive(Deserialize)]
+struct StateChange {
+    event: String,
+    #[serde(rename = "repositoryName")]
+    repository: String,
+    #[serde(rename = "referenceFullName")]
+    git_ref: Option<String>,
+    #[serde(rename = "commitId")]
+    commit: Option<String>,
+    #[serde(rename = "callerUserArn")]
+    actor: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct PullRequest {
+    event: String,
+    #[serde(rename = "isMerged")]
+    is_merged: Option<String>,
+    #[serde(rename = "repositoryNames")]
+    repositories: Option<Vec<String>>,
+    #[serde(rename = "destinationReference")]
+    destination: Option<String>,
+    #[serde(rename = "callerUserArn")]
+    actor: Option<String>,
+}
+
+/// Reads a payload. `own` has the account and region whose events are trusted.
+pub(crate) fn read(payload: &str, own: &Invocation) -> Request {
+    if let Some(action) = Action::parse(payload) {
+        return request(payload, action);
+    }
+    let envelope = match Envelope::parse(payload) {
+        Ok(envelope) => envelope,
+        Err(reason) => return Request::Refused(format!("not an event of EventBridge: {reason}")),
+    };
+    if envelope.account != own.account.as_str() {
+        return Request::Refused(format!(
+            "the event comes from account {}: only events of account {} are trusted",
+            short(&envelope.account),
+            own.account
+        ));
+    }
+    if envelope.region != own.region.as_str() {
+        return Request::Refused(format!(
+            "the event comes from region {}: the relay of {} reads only events of its own region",
+            short(&envelope.region),
+            own.region
+        ));
+    }
+    match (envelope.source.as_str(), envelope.detail_type.as_str()) {
+        (SCHEDULE_SOURCE, _) => Request::Reconcile,
+        (CODECOMMIT, "CodeCommit Repository State Change") => state_change(&envelope, own),
+        // The documentation spells it both ways.
+        (CODECOMMIT, "CodeCommit Pull Request State Change" | "CodeCommit PullRequest State Change") => {
+            pull_request(&envelope, own)
+        }
+        (CODECOMMIT, other) => Request::Ignored(format!("`{}` does not move a branch or tag", short(other))),
+        (other, _) => Request::Refused(format!(
+            "the event's source is `{}`: only `{CODECOMMIT}` and schedules are trusted",
+            short(other)
+        )),
+    }
+}
+
+fn request(payload: &str, action: Action) -> Request {
+    match (action.action.as_str(), action.event) {
+        ("explain", Some(event)) => Request::Explain(event),
+        ("explain", None) => Request::Invalid(EXPLAIN_WITHOUT_EVENT.to_owned()),
+        ("redeliver", _) => match serde_json::from_str::<Redelivery>(payload) {
+            Ok(redelivery) if redelivery.change.kind != redelivery.change.git_ref.kind() => Request::Invalid(
+                "not a message of the dead-letter queue: change.kind does not match change.ref".to_owned(),
+            ),
+            Ok(redelivery) => Request::Redeliver(Box::new(redelivery)),
+            Err(error) => Request::Invalid(format!("not a message of the dead-letter queue: {error}")),
+        },
+        (other, _) => Request::Invalid(format!("`{}` is not an action: send `explain` or `redeliver`", short(other))),
+    }
+}
+
+fn state_change(envelope: &Envelope, own: &Invocation) -> Request {
+    let detail: StateChange = match envelope.detail() {
+        Ok(detail) => detail,
+        Err(reason) => return Request::Refused(reason),
+    };
+    match detail.event.as_str() {
+        "referenceCreated" | "referenceUpdated" => {}
+        "referenceDeleted" => {
+            return Request::Ignored("the reference was deleted: there is nothing to relay".to_owned());
+        }
+        "unreferencedMergeCommitCreated" => {
+            return Request::Ignored("no branch or tag points at this merge commit".to_owned());
+        }
+        other => return Request::Ignored(format!("`{}` does not move a branch or tag", short(other))),
+    }
+    let Some(git_ref) = detail.git_ref else {
+        return Request::Refused("event.detail: missing field `referenceFullName`".to_owned());
+    };
+    change(
+        envelope,
+        own,
+        Moved { repository: &detail.repository, git_ref: &git_ref, commit: detail.commit, actor: detail.actor },
+    )
+}
+
+fn pull_request(envelope: &Envelope, own: &Invocation) -> Request {
+    let detail: PullRequest = match envelope.detail() {
+        Ok(detail) => detail,
+        Err(reason) => return Request::Refused(reason),
+    };
+    // `isMerged` is a string, not a boolean.
+    if detail.event != "pullRequestMergeStatusUpdated" || detail.is_merged.as_deref() != Some("True") {
+        return Request::Ignored("the pull request has not been merged".to_owned());
+    }
+    // The merge also moves the branch, which has an event of its own. The second of the two events finds the head
+    // relayed.
+    let repository = detail.repositories.as_deref().and_then(<[String]>::first);
+    match (repository, detail.destination) {
+        (Some(repository), Some(git_ref)) => {
+            change(envelope, own, Moved { repository, git_ref: &git_ref, commit: None, actor: detail.actor })
+        }
+        (None, _) => Request::Refused("event.detail: missing field `repositoryNames`".to_owned()),
+        (_, None) => Request::Refused("event.detail: missing field `destinationReference`".to_owned()),
+    }
+}
+
+/// The fields that an event has about a reference, as it has them.
+struct Moved<'e> {
+    repository: &'e str,
+    git_ref: &'e str,
+    commit: Option<String>,
+    actor: Option<String>,
+}
+
+fn change(envelope: &Envelope, own: &Invocation, moved: Moved<'_>) -> Request {
+    let repository = match RepositoryArn::new(&own.partition, own.region.as_str(), &own.account, moved.repository) {
+        Ok(arn) => arn,
+        Err(reason) => return Request::Refused(format!("event.detail.repositoryName: {reason}")),
+    };
+    if envelope.resources.iter().any(|resource| resource != repository.as_str()) {
+        return Request::Refused(format!("event.resources names another repository than {repository}"));
+    }
+    let git_ref: GitRef = match moved.git_ref.parse() {
+        Ok(git_ref) => git_ref,
+        Err(reason) => return Request::Refused(format!("event.detail.referenceFullName: {reason}")),
+    };
+    let tag = match git_ref.kind() {
+        RefKind::Branch => None,
+        RefKind::Tag => match tag_move(envelope, moved.commit) {
+            Ok(tag) => Some(tag),
+            Err(reason) => return Request::Refused(reason),
+        },
+    };
+    Request::Change(Hint { repository, git_ref, tag, actor: moved.actor, event: Some(envelope.id.clone()) })
+}
+
+/// Reads where the event says that a tag points, and when the event happened.
+fn tag_move(envelope: &Envelope, commit: Option<String>) -> Result<TagMove, String> {
+    let commit = commit.ok_or("event.detail: missing field `commitId`")?;
+    let commit = commit.parse().map_err(|reason| format!("event.detail.commitId: {reason}"))?;
+    let time = envelope.time.ok_or("event: missing field `time`")?;
+    Ok(TagMove { commit, at: Some(epoch_millis(time)) })
+}

@@ -1,0 +1,80 @@
+//! The context of one invocation.
+
+use std::time::Duration;
+
+use sekisho_domain::change::{GitRef, RepositoryArn};
+use sekisho_domain::route::Routes;
+use sekisho_lambda::{Invocation, telemetry};
+use sekisho_ledger::Store;
+use time::OffsetDateTime;
+
+use crate::branch::{self, BranchRow};
+use crate::decision_log::DecisionLog;
+use crate::plan::Snapshot;
+use crate::world::World;
+
+/// The function's name in the keys of the ledger's decision rows.
+const FUNCTION: &str = "event-relay";
+
+/// Safety margin before Lambda's timeout. It is enough for a PutEvents call that has begun (three attempts of 5 s) and
+/// for the write of the row afterwards.
+pub(crate) const RESERVE: Duration = Duration::from_secs(20);
+/// The pause before a reference that another invocation holds is read again.
+pub(crate) const POLL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The context of one invocation.
+#[derive(Debug)]
+pub(crate) struct Run<'r, W> {
+    pub(crate) world: &'r W,
+    pub(crate) routes: &'r Routes,
+    pub(crate) invocation: &'r Invocation,
+}
+
+impl<W: World> Run<'_, W> {
+    pub(crate) fn now(&self) -> OffsetDateTime {
+        self.world.now()
+    }
+
+    /// The time until Lambda ends the invocation.
+    pub(crate) fn time_left(&self) -> Duration {
+        self.invocation.time_left(self.now())
+    }
+
+    /// Whether enough time is left to look at a reference and to offer a change. Otherwise an attempt to deliver the
+    /// change would be used up without an offer.
+    pub(crate) fn has_time(&self) -> bool {
+        self.time_left() > RESERVE + POLL_INTERVAL
+    }
+
+    /// Reads the row of a reference.
+    pub(crate) async fn read_row(
+        &self,
+        repository: &RepositoryArn,
+        git_ref: &GitRef,
+    ) -> Result<Snapshot, sekisho_ledger::Error> {
+        self.world.ledger().read::<BranchRow>(&branch::key(repository, git_ref)).await.map(Snapshot::from)
+    }
+
+    /// Writes the row of a reference if the ledger still has the revision `replaces`, and returns the new revision.
+    pub(crate) async fn write_row(
+        &self,
+        repository: &RepositoryArn,
+        git_ref: &GitRef,
+        row: &BranchRow,
+        replaces: Option<u64>,
+    ) -> Result<u64, sekisho_ledger::Error> {
+        let key = branch::key(repository, git_ref);
+        self.world.ledger().write(&key, row, replaces, &self.invocation.request_id).await
+    }
+
+    /// Logs, counts and stores the decisions that the log got since the last call.
+    pub(crate) async fn record(&self, log: &mut DecisionLog) -> Result<(), sekisho_ledger::Error> {
+        telemetry::decisions(&self.invocation.function, log.take_unlogged());
+        if !log.unstored().is_empty() {
+            let row_time = log.next_row_time(self.now());
+            self.world.ledger().record(FUNCTION, &self.invocation.request_id, row_time, log.unstored()).await?;
+            log.set_stored(row_time);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,223 @@
+//! One branch: what is a new head, what was relayed before, and which paths matter.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use event_relay::Outcome::{Duplicate, Failed, Filtered, Ignored, Refused, Relayed};
+use event_relay::world::World;
+use sekisho_domain::timestamp::epoch_millis;
+use sekisho_lambda::Failure;
+use serde_json::Value;
+
+use crate::function::{Function, MAIN, START, change_to_second_commit, commit, file, relayed, row, write};
+
+#[tokio::test(start_paused = true)]
+async fn a_repeated_event_is_a_duplicate_and_sends_nothing() {
+    let function = relayed().await;
+    let before = function.row(MAIN);
+    let decision = function.decide("branch-created").await;
+    assert_eq!((decision.outcome, decision.concerns["commit"].as_str()), (Duplicate, commit(1).as_str()));
+    assert_eq!(function.calls(), ["GetBranch shop main"]);
+    assert_eq!(function.row(MAIN), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_merge_with_two_events_is_relayed_once() {
+    let function = Function::new();
+    assert_eq!(function.decide("pull-request-merged").await.outcome, Relayed);
+    assert_eq!(function.decide("branch-merged").await.outcome, Duplicate);
+    assert_eq!(function.accepted().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_event_relays_the_head_and_not_its_own_commit() {
+    let function = relayed().await;
+    function.point("main", Some(commit(3)));
+    // The event names a commit that the branch no longer points at.
+    assert_eq!(function.decide("branch-updated").await.outcome, Relayed);
+    let accepted = function.accepted();
+    let accounts: Vec<&str> = accepted.iter().map(|(account, _)| account.as_str()).collect();
+    assert_eq!(accounts, ["222222222222", "333333333333"]);
+    for (_, event) in accepted {
+        assert_eq!((event.change.commit, event.change.previous), (commit(3), Some(commit(1))));
+        assert_eq!(event.pipelines, ["shop"]);
+        assert_eq!(event.change.actor.as_deref(), Some("arn:aws:iam::111111111111:user/dev"));
+    }
+    assert_eq!(function.decide("branch-updated").await.outcome, Duplicate);
+}
+
+#[tokio::test(start_paused = true)]
+async fn sequences_grow_even_within_a_millisecond_and_when_the_branch_goes_back() {
+    let function = relayed().await;
+    let mut sequences = vec![function.row(MAIN).unwrap().state.sequence];
+    assert_eq!(sequences[0], epoch_millis(START));
+    for n in [2, 1, 2] {
+        function.point("main", Some(commit(n)));
+        assert_eq!(function.decide("branch-updated").await.outcome, Relayed);
+        sequences.push(function.row(MAIN).unwrap().state.sequence);
+    }
+    assert_eq!(sequences, [0, 1, 2, 3].map(|n| epoch_millis(START) + n));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deleted_branch_is_relayed_again_only_if_it_returns_at_another_commit() {
+    let function = relayed().await;
+    function.point("main", None);
+    assert_eq!(function.decide("branch-deleted").await.outcome, Ignored);
+    // An update that comes late finds no branch.
+    let late = function.decide("branch-updated").await;
+    assert_eq!((late.outcome, late.reason.contains("branch does not exist")), (Ignored, true));
+    function.point("main", Some(commit(1)));
+    assert_eq!(function.decide("branch-created").await.outcome, Duplicate);
+    function.point("main", Some(commit(2)));
+    assert_eq!(function.decide("branch-created").await.outcome, Relayed);
+    assert_eq!(function.accepted()[0].1.change.previous, Some(commit(1)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_of_a_deleted_repository_is_ignored() {
+    let function = Function::new();
+    function.account().branches.replace(None);
+    let decision = function.decide("branch-updated").await;
+    assert_eq!((decision.outcome, decision.reason.contains("repository does not exist")), (Ignored, true));
+}
+
+/// Another invocation relays a newer head between this invocation's read of the head and its write of the row.
+#[tokio::test(start_paused = true)]
+async fn an_old_head_gets_no_newer_sequence() {
+    let function = relayed().await;
+    function.point("main", Some(commit(2)));
+    function.account().interruptions.borrow_mut().push_back(Box::new(|account| {
+        let mut change = change_to_second_commit(&row(account, MAIN).unwrap().state);
+        change.commit = commit(3);
+        let relayed = row(account, MAIN).unwrap().state.relayed(&change);
+        write(account, MAIN, &relayed);
+        account.branches.borrow_mut().as_mut().unwrap().insert("main".to_owned(), commit(3));
+    }));
+    let decision = function.decide("branch-updated").await;
+    assert_eq!((decision.outcome, decision.concerns["commit"].as_str()), (Duplicate, commit(3).as_str()));
+    assert_eq!(function.accepted(), []);
+    assert_eq!(function.calls(), ["GetBranch shop main", &differences(1, 2), "GetBranch shop main"]);
+}
+
+fn differences(before: u64, after: u64) -> String {
+    format!("GetDifferences shop {}..{}", commit(before), commit(after))
+}
+
+#[tokio::test(start_paused = true)]
+async fn pages_of_paths_are_read_until_one_touches_the_route() {
+    let function = relayed().await;
+    function.point("main", Some(commit(2)));
+    function.set_changed_paths(&[&["README.md"], &["api/main.rs"], &["web/index.html"]]);
+    assert_eq!(function.decide("branch-updated").await.outcome, Relayed);
+    let between = differences(1, 2);
+    assert_eq!(function.calls(), ["GetBranch shop main", &between, &between, "PutEvents ap-northeast-1 2"]);
+}
+
+/// Pushes that are relayed together lose no path, because each head is compared with the commit that was relayed last.
+#[tokio::test(start_paused = true)]
+async fn a_change_that_touches_no_path_is_filtered_and_counts_with_the_next_one() {
+    let function = relayed().await;
+    let before = function.row(MAIN);
+    function.point("main", Some(commit(2)));
+    function.set_changed_paths(&[&["README.md"], &["api/README.md", "docs/index.md"]]);
+    let decision = function.decide("branch-updated").await;
+    assert_eq!((decision.outcome, decision.reason.contains("touches no path")), (Filtered, true));
+    assert_eq!(function.row(MAIN), before);
+    function.calls();
+    function.point("main", Some(commit(3)));
+    function.set_changed_paths(&[&["api/main.rs", "README.md"]]);
+    assert_eq!(function.decide("branch-updated").await.outcome, Relayed);
+    assert_eq!(function.calls()[1], differences(1, 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn everything_counts_as_changed_if_the_paths_cannot_be_known() {
+    // A commit is gone after a force-push.
+    let function = relayed().await;
+    function.point("main", Some(commit(2)));
+    function.account().changed_paths.replace(None);
+    assert_eq!(function.decide("branch-updated").await.outcome, Relayed);
+    // There are more pages than the function reads.
+    let function = relayed().await;
+    function.point("main", Some(commit(2)));
+    function.set_changed_paths(&[["README.md"].as_slice(); 101]);
+    assert_eq!(function.decide("branch-updated").await.outcome, Relayed);
+    assert_eq!(function.calls().iter().filter(|call| call.starts_with("GetDifferences")).count(), 100);
+}
+
+/// Reading the pages once used up the time on every retry, so that the branch was blocked.
+#[tokio::test(start_paused = true)]
+async fn a_large_diff_does_not_block_a_branch() {
+    let function = relayed().await;
+    function.point("main", Some(commit(2)));
+    function.set_changed_paths(&[["README.md"].as_slice(); 100]);
+    function.set_call_time(Duration::from_millis(900));
+    assert_eq!(function.decide("branch-updated").await.outcome, Relayed);
+    assert_eq!(function.accepted().len(), 2);
+    assert!(function.account().now() - START < Duration::from_secs(25));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_sent_without_the_ledger() {
+    let function = Function::new();
+    function.account().ledger.set_out_of_reach(true);
+    let error = function.file("branch-updated").await.unwrap_err();
+    assert_eq!(error.error_type().name(), "Internal");
+    assert!(matches!(error, event_relay::Error::Ledger(_)), "{error}");
+    assert_eq!(function.calls(), [""; 0]);
+    function.account().ledger.set_out_of_reach(false);
+    assert_eq!(function.decide("branch-updated").await.outcome, Relayed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_codecommit_the_invocation_fails_so_that_lambda_retries() {
+    let function = Function::new();
+    function.account().throttled_branches.borrow_mut().push("main".to_owned());
+    let error = function.file("branch-updated").await.unwrap_err();
+    assert_eq!(error.error_type().name(), "Throttled");
+    assert_eq!(function.account().ledger.rows(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_that_no_retry_cures_is_a_decision() {
+    let function = Function::new();
+    function.account().heads_denied.set(true);
+    let decision = function.decide("branch-updated").await;
+    assert_eq!((decision.outcome, decision.reason.contains("repair")), (Failed, true), "{decision:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_malformed_repository_name_is_refused_even_if_the_resources_are_right() {
+    let function = Function::new();
+    let mut event: Value = serde_json::from_str(&file("branch-updated")).unwrap();
+    event["detail"]["repositoryName"] = "shop:x".into();
+    let decisions = function.handle(&event.to_string()).await.unwrap().decisions;
+    assert_eq!(decisions[0].outcome, Refused);
+}
+
+/// A configuration with this many targets for `main`.
+fn with_targets(count: usize) -> String {
+    let mut config = "[[route]]\nrepository = \"shop\"\nbranches = [\"main\"]\n".to_owned();
+    for n in 0..count {
+        let target = "region = \"ap-northeast-1\"\npipeline = \"shop\"\naction = \"Source\"";
+        writeln!(config, "[[route.target]]\naccount = \"{n:012}\"\n{target}").unwrap();
+    }
+    config
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_targets_than_a_row_can_hold_are_a_decision_and_block_no_branch() {
+    let function = Function::with(&with_targets(6_500));
+    let decision = function.decide("branch-updated").await;
+    assert_eq!((decision.outcome, decision.reason.contains("6500 accounts")), (Failed, true), "{decision:?}");
+    assert!(function.row(MAIN).is_none());
+}
+
+/// DynamoDB accepts a row with as many targets as our own calculation allows.
+#[tokio::test(start_paused = true)]
+async fn as_many_targets_as_fit_into_a_row_are_relayed() {
+    let function = Function::with(&with_targets(6_090));
+    assert_eq!(function.decide("branch-updated").await.outcome, Relayed);
+    assert_eq!(function.account().accepted.borrow().len(), 6_090);
+}

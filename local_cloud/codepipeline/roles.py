@@ -1,0 +1,42 @@
+"""The roles of a pipeline, which CodePipeline tries when a pipeline is created or updated."""
+
+import contextvars
+import itertools
+
+from ministack.core.responses import get_account_id, get_region
+
+from local_cloud import iam
+from local_cloud.codepipeline.state import pipeline_arn
+from local_cloud.services import Json, Refused
+
+SERVICE = "codepipeline.amazonaws.com"
+# The session name does not matter: no policy of the tests looks at it.
+SESSION = "pipeline-definition"
+
+
+def check(structure: Json) -> None:
+    """Refuses the pipeline unless CodePipeline may assume its role, and this role the role of each action.
+
+    AWS checks this at CreatePipeline and UpdatePipeline, also for a role of another account.
+    """
+    # Without the caller's context: the calls are CodePipeline's own.
+    arn, account, region = pipeline_arn(structure["name"]), get_account_id(), get_region()
+    contextvars.Context().run(_check, structure, arn, account, region)
+
+
+def _check(structure: Json, arn: str, account: str, region: str) -> None:
+    role = structure["roleArn"]
+    try:
+        credentials = iam.service_session(role, SERVICE, arn, account, SESSION)
+    except PermissionError:
+        raise _refused("CodePipeline", role) from None
+    session = f"arn:aws:sts::{role.split(':')[4]}:assumed-role/{role.rsplit('/', 1)[-1]}/{SESSION}"
+    for action in itertools.chain.from_iterable(stage["actions"] for stage in structure["stages"]):
+        other = action.get("roleArn")
+        if other and not iam.session_may_assume(credentials, session, region, other):
+            raise _refused(role, other)
+
+
+def _refused(who: str, role: str) -> Refused:
+    # Worded as AWS words it.
+    return Refused("InvalidStructureException", f"{who} is not authorized to perform AssumeRole on role {role}")
