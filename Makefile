@@ -1,7 +1,11 @@
 # Everything is installed into the project's own folders; the machine's python3 only starts the commands in tools/.
 # Each recipe is a single command, so that make starts that command itself and the command notices when make ends.
 .DEFAULT_GOAL := help
-TOOLS = $(if $(shell command -v python3),python3,$(error Python 3.11 or later is missing: apt-get install python3 python3-venv)) tools
+# -I and -X utf8: no setting of Python in the shell or in the home folder takes effect, and every text is UTF-8.
+PYTHON = $(if $(shell command -v python3),python3,$(error Python 3.11 or later is missing: apt-get install python3 python3-venv))
+TOOLS = $(PYTHON) -I -X utf8 tools
+# The value of a variable that was given to make; a variable that the shell exports under the same name is ignored.
+given = $(if $(filter command%,$(origin $1)),$($1))
 
 .PHONY: help
 help: ## list the commands
@@ -17,7 +21,7 @@ build: ## build the four functions for this machine into .aws-sam/build
 
 .PHONY: up
 up: ## deploy to a local cloud with three accounts and leave it running (PORT=4566 for a port of your choice)
-	@$(TOOLS) up $(if $(PORT),--port $(PORT))
+	@$(TOOLS) up $(if $(call given,PORT),--port "$(PORT)")
 
 .PHONY: down
 down: ## end what `make up` started and remove its files
@@ -37,9 +41,9 @@ bench: ## measure the release binaries and write the figures to docs/performance
 
 # The commands below act on the accounts in samconfig.toml, or in the file that SAMCONFIG=… names: make passes
 # variables of its command line to the environment.
-ENVIRONMENT = $(if $(ENV),--env "$(ENV)")
+ENVIRONMENT = $(if $(call given,ENV),--env "$(ENV)")
 # PROFILE=… names other credentials than those of the environment, which are for deployment.
-PROFILED = $(ENVIRONMENT) $(if $(PROFILE),--profile "$(PROFILE)")
+PROFILED = $(ENVIRONMENT) $(if $(call given,PROFILE),--profile "$(PROFILE)")
 
 .PHONY: deploy
 deploy: ## deploy the stack to the account of ENV=…, an environment in samconfig.toml
@@ -59,7 +63,7 @@ smoke: ## check on AWS what the local stack cannot show of ENV=… (WRITE=1 for 
 
 .PHONY: prepare
 prepare: ## let temp-access grant access to an IAM user (USER=…) or role (ROLE=…) of ENV=… (PROFILE=… of an administrator)
-	@$(TOOLS) prepare $(PROFILED) $(if $(filter command%,$(origin USER)),--user "$(USER)") $(if $(ROLE),--role "$(ROLE)")
+	@$(TOOLS) prepare $(PROFILED) $(if $(call given,USER),--user "$(USER)") $(if $(call given,ROLE),--role "$(ROLE)")
 
 .PHONY: redrive
 redrive: ## process the messages in the dead-letter queues of ENV=… again
@@ -67,4 +71,4 @@ redrive: ## process the messages in the dead-letter queues of ENV=… again
 
 .PHONY: clean-start
 clean-start: ## remove what a failed first deployment left in ENV=… (PROFILE=… of an administrator; WRITE=1: do not ask)
-	@$(TOOLS) clean-start $(PROFILED) $(if $(filter command%,$(origin WRITE)),$(if $(filter 1,$(WRITE)),--write))
+	@$(TOOLS) clean-start $(PROFILED) $(if $(filter 1,$(call given,WRITE)),--write)

@@ -29,6 +29,7 @@ PACKAGE = Path(__file__).resolve().parent
 sys.path[:] = [str(PACKAGE.parent), *(entry for entry in sys.path if Path(entry or ".").resolve() != PACKAGE)]
 
 from tools.layout import ACCOUNTS, REGION  # noqa: E402
+from tools.surroundings import UMASK, server_environment  # noqa: E402
 
 # The package patches ministack's internals, so it works with this version only.
 MINISTACK = "1.5.33"
@@ -95,6 +96,7 @@ def watch(port: int, data: Path) -> int:
             stdout=log,
             stderr=log,
             start_new_session=True,
+            umask=UMASK,
         )
     try:
         listener.close()
@@ -129,29 +131,24 @@ def answers(server: subprocess.Popen[bytes], port: int) -> bool:
 
 def environment(port: int, scratch: Path) -> dict[str, str]:
     """The environment of the server, which every function inherits."""
-    # A list of permitted names, because the caller's credentials must not become the emulator's root key.
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if name in ("PATH", "HOME", "LANG", "LC_ALL", "TZ") or name.startswith("SEKISHO_")
-    }
-    return (
-        kept
-        | {
-            "AUTH": "true",
-            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
-            "BIND_HOST": "127.0.0.1",
-            "GATEWAY_PORT": str(port),
-            "IOT_MTLS_ENABLED": "0",
-            "LAMBDA_EXECUTOR": "local",
-            "MINISTACK_ACCOUNT_ID": ACCOUNTS["repository"],
-            "MINISTACK_HOST": "127.0.0.1",
-            "MINISTACK_REGION": REGION,
-            "PYTHONUNBUFFERED": "1",
-            "SFTP_ENABLED": "0",
-            "TMPDIR": str(scratch),
-        }
-        | {name: os.environ[name] for name in ("LAMBDA_ASYNC_RETRY_BASE_SECONDS", "LOG_LEVEL") if name in os.environ}
+    # The name of the configuration file is the only setting that the caller passes on.
+    given = {name: os.environ[name] for name in ("SEKISHO_CONFIG",) if name in os.environ}
+    return server_environment(
+        AUTH="true",
+        AWS_ENDPOINT_URL=f"http://127.0.0.1:{port}",
+        BIND_HOST="127.0.0.1",
+        GATEWAY_PORT=str(port),
+        HOME=str(scratch),
+        IOT_MTLS_ENABLED="0",
+        LAMBDA_EXECUTOR="local",
+        MINISTACK_ACCOUNT_ID=ACCOUNTS["repository"],
+        MINISTACK_HOST="127.0.0.1",
+        MINISTACK_IMDS_V2_REQUIRED="1",
+        MINISTACK_REGION=REGION,
+        PYTHONUNBUFFERED="1",
+        SFTP_ENABLED="0",
+        TMPDIR=str(scratch),
+        **given,
     )
 
 

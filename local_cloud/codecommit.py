@@ -7,6 +7,7 @@ event.
 
 import pathlib
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -25,8 +26,8 @@ NO_COMMIT = "0" * 40
 COMMIT_ID = re.compile(r"[0-9a-f]{40}")
 REPOSITORY_NAME = re.compile(r"[\w.-]{1,100}", re.ASCII)
 
-HOOK = """#!{python} -I
-import sys, urllib.request
+# The hook runs in the shell of whoever pushes: it ignores that shell's settings of Python and of proxies.
+HOOK = """import sys, urllib.request
 url = "http://127.0.0.1:{port}/_local-cloud/push/{name}"
 try:
     urllib.request.build_opener(urllib.request.ProxyHandler({{}})).open(url, sys.stdin.buffer.read(), timeout=30)
@@ -84,9 +85,7 @@ def path_of(name: str) -> pathlib.Path:
 
 def archive(name: str, commit: str) -> bytes:
     """The commit's files as a zip, which is the artifact of a source action."""
-    return subprocess.run(
-        ["git", "-C", path_of(name), "archive", "--format=zip", commit], check=True, capture_output=True
-    ).stdout
+    return _run_git(name, "archive", "--format=zip", commit).stdout
 
 
 def _pushed(name: str, body: bytes) -> tuple[int, str]:
@@ -131,7 +130,9 @@ PATHS = {"push": _pushed}
 
 def _write_hook(repository: pathlib.Path) -> None:
     hook = repository / "hooks" / "post-receive"
-    hook.write_text(HOOK.format(python=sys.executable, port=_place.port, name=repository.name.removesuffix(".git")))
+    program = HOOK.format(port=_place.port, name=repository.name.removesuffix(".git"))
+    # Run by a shell, because the path of an interpreter after #! can't contain spaces.
+    hook.write_text(f"#!/bin/sh\nexec {shlex.quote(sys.executable)} -I -c {shlex.quote(program)}\n")
     hook.chmod(0o755)
 
 
@@ -144,9 +145,10 @@ def _create_repository(request: Json) -> Json:
         )
     if path_of(name).exists():
         raise Refused("RepositoryNameExistsException", f"Repository named {name} already exists")
-    subprocess.run(
-        ["git", "init", "--quiet", "--bare", "--initial-branch=main", path_of(name)], check=True, capture_output=True
-    )
+    _run_git(name, "init", "--quiet", "--bare", "--initial-branch=main")
+    # Whoever pushes may have set core.hooksPath for all repositories. The hook must run all the same.
+    _run_git(name, "config", "core.hooksPath", "hooks")
+    (path_of(name) / "hooks").mkdir()
     _write_hook(path_of(name))
     if request.get("kmsKeyId"):
         _set_key(name, request["kmsKeyId"])
@@ -285,7 +287,7 @@ def _repository_id(name: str) -> str:
 
 def _metadata(name: str) -> Json:
     path = path_of(name)
-    created = path.joinpath("description").stat().st_mtime
+    created = path.joinpath("config").stat().st_mtime
     head = _must_git(name, "symbolic-ref", "--short", "HEAD").strip()
     metadata = {
         "accountId": _place.account,
@@ -326,10 +328,17 @@ def _commit(name: str, specifier: str) -> str:
     return commit.strip()
 
 
+def _run_git(name: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    """Runs git on the repository, and never on one that contains the repository's folder."""
+    return subprocess.run(["git", f"--git-dir={path_of(name)}", *arguments], check=True, capture_output=True)
+
+
 def _git(name: str, *arguments: str) -> str | None:
     """What git prints; None if git fails."""
-    done = subprocess.run(["git", "-C", path_of(name), *arguments], capture_output=True, text=True, check=False)
-    return done.stdout if done.returncode == 0 else None
+    try:
+        return _run_git(name, *arguments).stdout.decode(errors="replace")
+    except subprocess.CalledProcessError:
+        return None
 
 
 def _must_git(name: str, *arguments: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from ministack import app
 from ministack.core import iam_actions, iam_evaluator
 from ministack.core.responses import request_scope
-from ministack.services import iam, sts
+from ministack.services import iam, s3, sts
 
 from local_cloud.services import Credentials, Json
 
@@ -50,6 +50,9 @@ def _resolve_condition_key(key: str, context: Any) -> Any:
         if context.principal_arn.endswith(":root") and f":{context.principal_account}:" in caller:
             return principal_arn(caller)
         return principal_arn(context.principal_arn)
+    if name == "aws:resourceaccount" and context.resource_arn.startswith("arn:aws:s3:::"):
+        # The ARN of a bucket has no account, and the emulator takes the caller's.
+        return s3._bucket_owner_account(context.resource_arn[13:].partition("/")[0])
     value = _emulator_resolve_condition_key(key, context)
     return _request_keys.get({}).get(name) if value is None else value
 

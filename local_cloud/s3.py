@@ -21,6 +21,7 @@ from local_cloud.services import Json
 
 SSE = "x-amz-server-side-encryption"
 SSE_KEY = "x-amz-server-side-encryption-aws-kms-key-id"
+SSE_CUSTOMER = "x-amz-server-side-encryption-customer-algorithm"
 MANAGED = "alias/aws/s3"
 
 
@@ -50,6 +51,8 @@ def _s3_service_context(action: str, query: Json | None, path: str = "", headers
         asked = upload.get("preserved_headers", {}) if upload else headers or {}
         if asked.get(SSE_KEY):
             context[f"s3:{SSE_KEY}"] = _key_arn(asked[SSE_KEY])
+        if asked.get(SSE_CUSTOMER):
+            context[f"s3:{SSE_CUSTOMER}"] = asked[SSE_CUSTOMER]
     return context
 
 
@@ -297,7 +300,7 @@ def _put_object(bucket: str, key: str, body: bytes, headers: Json) -> Any:
     if held is None or held.get("is_delete_marker"):
         return s3._error("NoSuchKey", "The specified key does not exist.", 404, resource)
     stored = held["preserved_headers"]
-    if stored.get(SSE, "AES256") not in ("AES256", "aws:kms") or f"{SSE}-customer-algorithm" in stored:
+    if stored.get(SSE, "AES256") not in ("AES256", "aws:kms") or SSE_CUSTOMER in stored:
         return s3._error(
             "InvalidRequest", "Only source objects encrypted with SSE-S3 or SSE-KMS are supported.", 400, resource
         )

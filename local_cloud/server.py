@@ -11,13 +11,13 @@ from hypercorn.asyncio import serve as hypercorn_serve
 from hypercorn.config import Config
 from ministack import app as ministack
 
-from local_cloud import buses, chatbot, codecommit, functions, iam, s3
+from local_cloud import buses, chatbot, codecommit, functions, iam, metadata, s3
 from local_cloud.codepipeline import api as codepipeline
 from local_cloud.codepipeline import state
 from tools.layout import ACCOUNTS, REGION
 
 PR_SET_PDEATHSIG = 1
-OWN_PATHS = codecommit.PATHS | state.PATHS
+OWN_PATHS = codecommit.PATHS | metadata.PATHS | state.PATHS
 
 
 def serve(listener: int, port: int, data: Path) -> int:
@@ -32,6 +32,7 @@ def serve(listener: int, port: int, data: Path) -> int:
     s3.install()
     buses.install()
     chatbot.install()
+    metadata.install()
     codecommit.install(data / "repositories", ACCOUNTS["repository"], REGION, port)
     codepipeline.install()
 

@@ -20,6 +20,7 @@ from tools.failure import Failure  # noqa: E402
 from tools.keeper import end_with_parent, outlive_parent  # noqa: E402
 from tools.layout import VENV  # noqa: E402
 from tools.machine import set_up  # noqa: E402
+from tools.surroundings import adopt, clean_environment, operator_environment  # noqa: E402
 
 # Each command's function, as module and name. They are imported late, because most need packages of `.venv`.
 LOCAL = {
@@ -74,6 +75,7 @@ def main(arguments: list[str]) -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda got, _: sys.exit(128 + got))
     command = arguments[0] if arguments else ""
+    adopt(operator_environment() if command in OPERATIONS else clean_environment())
     if command in OPERATIONS:
         in_venv(arguments)
         detach()

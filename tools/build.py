@@ -1,13 +1,15 @@
 """The four functions, built by the real `sam build` for this machine."""
 
 import os
-from collections.abc import Sequence
 
 from tools.failure import Failure
 from tools.layout import ARCHITECTURE, BUILD, CONFIG, FUNCTIONS, LOCAL, ROOT, VENV, tool
 from tools.machine import locked
-from tools.processes import Word, clean_environment, run
+from tools.processes import Word, run
+from tools.surroundings import clean_environment
 
+# The permission of everybody to read.
+READABLE = 0o444
 HINT = (
     "Correct what the lines above name, then run this again. "
     "If they report a connection error, check the network: the build downloads crates."
@@ -15,8 +17,8 @@ HINT = (
 
 
 def environment(**extra: str) -> dict[str, str]:
-    """The environment for SAM: the project's own programs come first, and SAM sends no telemetry."""
-    clean = clean_environment(SAM_CLI_TELEMETRY="0", __SAM_CLI_APP_DIR=str(ROOT / ".aws-sam" / "app"), **extra)
+    """The environment for SAM: the project's own programs come first."""
+    clean = clean_environment(**extra)
     clean["PATH"] = f"{VENV / 'bin'}:{clean['PATH']}"
     return clean
 
@@ -26,13 +28,38 @@ def check_config_command(config: str) -> list[Word]:
     return ["cargo", "run", "--quiet", "-p", "sekisho-domain", "--example", "check-config", "--", config]
 
 
+def make_layer_readable() -> None:
+    """Lets everybody read the files of the configuration layer.
+
+    sam packs each file with its permissions, and Lambda reads it as another user. In a checkout under a strict umask,
+    only the owner may read the files.
+    """
+    for file in CONFIG.parent.iterdir():
+        mode = file.stat().st_mode
+        if mode & READABLE != READABLE:
+            file.chmod(mode | READABLE)
+
+
+def sam_build_command() -> list[Word]:
+    """The command that builds the functions for this machine."""
+    # No environment of samconfig.toml has this name, so `default`, which may be meant for sam by hand, has no effect.
+    return [tool("sam"), "build", "--config-env", "local", "--parameter-overrides", f"Architecture={ARCHITECTURE}"]
+
+
 def build() -> None:
     """Builds whatever has changed to `.aws-sam/build/<LogicalId>/bootstrap`."""
+    make_layer_readable()
     check = check_config_command(os.path.relpath(CONFIG, ROOT))
     run("Checking the configuration", check, LOCAL / "logs" / "config.log", cwd=ROOT, env=environment(), hint=HINT)
-    command: Sequence[Word] = [tool("sam"), "build", "--parameter-overrides", f"Architecture={ARCHITECTURE}"]
     with locked(ROOT / "template.yaml"):
-        run("Building the functions", command, LOCAL / "logs" / "build.log", cwd=ROOT, env=environment(), hint=HINT)
+        run(
+            "Building the functions",
+            sam_build_command(),
+            LOCAL / "logs" / "build.log",
+            cwd=ROOT,
+            env=environment(),
+            hint=HINT,
+        )
         absent = [name for name in FUNCTIONS if not (BUILD / name / "bootstrap").is_file()]
     if absent:
         raise Failure(f"sam build succeeded but left no bootstrap of {', '.join(absent)} in {BUILD}: see template.yaml")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tools.failure import Failure
-from tools.processes import clean_environment
+from tools.surroundings import clean_environment
 
 DEVELOPER, EMAIL = "Developer", "developer@example.com"
 
@@ -14,13 +14,10 @@ DEVELOPER, EMAIL = "Developer", "developer@example.com"
 def git(*command: str | Path) -> str:
     """Runs git and returns its standard output, stripped."""
     env = clean_environment(
-        GIT_CONFIG_GLOBAL="/dev/null",
-        GIT_CONFIG_SYSTEM="/dev/null",
         GIT_AUTHOR_NAME=DEVELOPER,
         GIT_AUTHOR_EMAIL=EMAIL,
         GIT_COMMITTER_NAME=DEVELOPER,
         GIT_COMMITTER_EMAIL=EMAIL,
-        GIT_TERMINAL_PROMPT="0",
     )
     words = [str(word) for word in command]
     done = subprocess.run(["git", *words], env=env, capture_output=True, text=True, check=False)
@@ -39,8 +36,9 @@ class Clone:
         git("clone", "--quiet", remote, folder)
 
     def git(self, *command: str) -> str:
-        """Runs git in the clone."""
-        return git("-C", self.folder, *command)
+        """Runs git in the clone, and never in a repository that contains the clone's folder."""
+        where = ("-C", self.folder, f"--git-dir={self.folder / '.git'}", f"--work-tree={self.folder}")
+        return git(*where, *command)
 
     def commit(self, files: Mapping[str, str | None], message: str = "Change", branch: str | None = None) -> str:
         """Writes the files (None: removes them), commits them to the branch and returns the commit's id."""

@@ -3,6 +3,7 @@
 Standard library only, because this runs before anything is installed.
 """
 
+import ast
 import fcntl
 import hashlib
 import os
@@ -17,6 +18,7 @@ from pathlib import Path
 from tools.failure import Failure
 from tools.layout import ARCHITECTURE, REQUIREMENTS, ROOT, RUST_TARGETS, VENV
 from tools.processes import Word, run
+from tools.surroundings import REGISTRIES, clean_environment
 
 PYTHON = (3, 11)
 NODE = 20
@@ -97,7 +99,9 @@ def has_rust_target(target: str) -> bool:
 def _output_of(*command: str | Path) -> str:
     """What a command prints; nothing if it can't be run."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=ROOT, check=False)
+        done = subprocess.run(
+            command, env=clean_environment(), capture_output=True, text=True, timeout=60, cwd=ROOT, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.strip()
@@ -137,9 +141,30 @@ def _install_python_packages() -> None:
         shutil.rmtree(VENV, ignore_errors=True)
         run("Making .venv", [sys.executable, "-m", "venv", VENV], LOGS / "venv.log")
     # Some packages still expect setuptools, which Python 3.12 no longer includes: requirements.txt pins it.
-    pip: list[Word] = [python, "-m", "pip", "install", "--disable-pip-version-check", "--no-deps", "-r", REQUIREMENTS]
-    run("Installing Python tools into .venv", pip, LOGS / "pip.log", hint=NETWORK)
+    command = pip_install(python, REQUIREMENTS)
+    run("Installing Python tools into .venv", command, LOGS / "pip.log", env=pip_environment(python), hint=NETWORK)
     (VENV / ".stamp").write_text(stamp)
+
+
+def pip_install(python: Path, requirements: Path) -> list[Word]:
+    """The command that installs the requirements into the Python environment."""
+    return [python, "-m", "pip", "install", "--no-deps", "-r", requirements]
+
+
+def pip_environment(python: Path) -> dict[str, str]:
+    """The environment for pip, in which the reader's pip.conf counts only as far as it leads to the registry.
+
+    The file may also name another folder to install into, and no option of pip cancels that.
+    """
+    found = {}
+    for line in _output_of(python, "-m", "pip", "config", "list").splitlines():
+        key, _, value = line.partition("=")
+        section, _, setting = key.partition(".")
+        name = f"PIP_{setting.replace('-', '_').upper()}"
+        if section in ("global", "install") and REGISTRIES.fullmatch(name):
+            found[name] = str(ast.literal_eval(value))
+    # pip reads no file at all if this names the null device. The environment's own settings take precedence.
+    return found | clean_environment(PIP_CONFIG_FILE=os.devnull)
 
 
 def _install_node_packages() -> None:
@@ -147,7 +172,9 @@ def _install_node_packages() -> None:
     stamp = _stamp((ROOT / "package-lock.json").read_text(), _output_of("node", "--version"))
     if _is_current(modules, stamp):
         return
-    command = ["npm", "ci", "--no-audit", "--no-fund"]
+    # These options take precedence over the reader's .npmrc, which must be read all the same: it may name the registry.
+    command = ["npm", "ci", "--location=project", "--no-global", "--include=dev", "--no-dry-run", "--ignore-scripts"]
+    command += ["--no-audit", "--no-fund"]
     run("Installing Node tools into node_modules", command, LOGS / "npm.log", cwd=ROOT, hint=NETWORK)
     (modules / ".stamp").write_text(stamp)
 

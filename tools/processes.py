@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tools.console import Step
 from tools.failure import Failure
+from tools.surroundings import clean_environment
 
 KEEPER = Path(__file__).with_name("keeper.py")
 
@@ -16,7 +17,10 @@ Word = str | int | Path
 
 
 class Command:
-    """A command that runs under a keeper. Its output goes to a file or, by default, to this process's output."""
+    """A command that runs under a keeper. Its output goes to a file or, by default, to this process's output.
+
+    Its environment is the clean one unless another one is given.
+    """
 
     def __init__(
         self,
@@ -37,7 +41,7 @@ class Command:
                 stdout=out,
                 stderr=subprocess.STDOUT if out else None,
                 cwd=cwd,
-                env=env,
+                env=clean_environment() if env is None else env,
                 start_new_session=True,  # a terminal's Ctrl-C reaches only this process, which then ends the command
             )
         assert self._process.stdin
@@ -113,9 +117,3 @@ def started_at(pid: int) -> int | None:
     except OSError:
         return None
     return None if fields[0] == "Z" else int(fields[19])
-
-
-def clean_environment(**extra: str) -> dict[str, str]:
-    """The environment without the reader's own AWS settings: a local command must never reach a real account."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-    return {**kept, **extra}

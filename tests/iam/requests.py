@@ -185,7 +185,22 @@ def bucket(account):
 
 # The test replaces the keys' names by their ids, which are known after the deployment.
 KEY = {account: arn("kms", account, f"key/artifacts-of-{account}") for account, _, _ in WAYS}
+SSE, SSE_KEY = "s3:x-amz-server-side-encryption", "s3:x-amz-server-side-encryption-aws-kms-key-id"
 VIA_S3 = {"kms:ViaService": f"s3.{REGION}.amazonaws.com"}
+
+
+def wrong_headers(other_key):
+    """Misses: a write with headers for another key or another kind of encryption."""
+    without = {SSE: None, SSE_KEY: None}
+    customer = {"s3:x-amz-server-side-encryption-customer-algorithm": "AES256"}
+    return [
+        but("under another key", "DenyOtherKeys", context={SSE_KEY: other_key}),
+        but("under another key, without an algorithm", "DenyOtherKeys", context={SSE: None, SSE_KEY: other_key}),
+        but("under S3's own key", "DenyTheKeyOfS3", context={SSE_KEY: None}),
+        but("with keys of S3", "DenyOtherAlgorithms", context={SSE: "AES256", SSE_KEY: None}),
+        but("with two layers of encryption", "DenyOtherAlgorithms", context={SSE: "aws:kms:dsse"}),
+        but("with a key in the request", "DenyKeysOfCallers", context=without | customer),
+    ]
 
 
 def not_through_s3():

@@ -26,6 +26,7 @@ UNNOTICED = [
     ("GiveRolesToFunctions for iam:*", "only PassRole has iam:PassedToService"),
     ("DeployAsCloudFormation for iam:*", "only PassRole has iam:PassedToService"),
     ("GiveRoles for iam:*", "only PassRole has iam:PassedToService"),
+    ("GiveServiceRole for iam:*", "only PassRole has iam:PassedToService"),
     ("ChatbotsOwnRole for iam:*", "only CreateServiceLinkedRole has iam:AWSServiceName"),
     ("Dashboard for cloudwatch:*", "the statement has all actions on a dashboard"),
     (
@@ -132,8 +133,8 @@ def simulate(policies, requests, broken=()):
 
 
 @pytest.fixture(scope="session")
-def table(accounts, deployer):
-    policies, requests = prepared(accounts, deployer)
+def table(accounts, deployer, service_deployer):
+    policies, requests = prepared(accounts, [*deployer, *service_deployer])
     return policies, requests, simulate(policies, requests)["results"]
 
 

@@ -1,6 +1,7 @@
 """A running local cloud for tests, seen by an administrator of each account."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -18,10 +19,13 @@ from tools.layout import ACCOUNTS, LOCAL_CLOUD, REGION
 REPOSITORY, TEST, PRODUCTION = ACCOUNTS.values()
 
 
-def start(data: Path, port: int) -> subprocess.Popen[str]:
-    """Starts a cloud and returns its process once it serves."""
+def start(
+    data: Path, port: int, python: str | Path = sys.executable, package: Path = LOCAL_CLOUD, **variables: str
+) -> subprocess.Popen[str]:
+    """Starts a cloud in an environment that also has these variables; returns its process once it serves."""
     process = subprocess.Popen(
-        [sys.executable, LOCAL_CLOUD, "--port", str(port), "--data", data],
+        [python, package, "--port", str(port), "--data", data],
+        env=os.environ | variables,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.local_cloud.accounts import PRODUCTION, TEST, allow, code, document
+from tests.local_cloud.accounts import PRODUCTION, REPOSITORY, TEST, allow, code, document
 from tools.layout import REGION
 
 
@@ -53,6 +53,62 @@ def test_a_bucket_policy_can_require_the_key(held):
         Bucket="strict", Key="b", UploadId=upload, MultipartUpload={"Parts": [{"ETag": part, "PartNumber": 1}]}
     )
     assert s3.head_object(Bucket="strict", Key="b")["SSEKMSKeyId"] == key
+
+
+def test_a_bucket_policy_can_deny_the_headers_that_are_wrong(held):
+    """A write without headers gets the bucket's default key, and so do the parts of an upload."""
+    s3, key = held
+    s3.create_bucket(Bucket="lenient", CreateBucketConfiguration={"LocationConstraint": REGION})
+    default = {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": key}
+    s3.put_bucket_encryption(
+        Bucket="lenient",
+        ServerSideEncryptionConfiguration={"Rules": [{"ApplyServerSideEncryptionByDefault": default}]},
+    )
+    sse = "s3:x-amz-server-side-encryption"
+    deny = {"Effect": "Deny", "Principal": "*", "Action": "s3:PutObject", "Resource": "arn:aws:s3:::lenient/*"}
+    conditions = [
+        {"StringNotEquals": {f"{sse}-aws-kms-key-id": key}, "Null": {f"{sse}-aws-kms-key-id": "false"}},
+        {"StringNotEquals": {sse: "aws:kms"}, "Null": {sse: "false"}},
+        {"StringEquals": {sse: "aws:kms"}, "Null": {f"{sse}-aws-kms-key-id": "true"}},
+        {"Null": {f"{sse}-customer-algorithm": "false"}},
+    ]
+    s3.put_bucket_policy(Bucket="lenient", Policy=document([deny | {"Condition": one} for one in conditions]))
+    kms = {"ServerSideEncryption": "aws:kms"}
+    for encryption in (
+        {"ServerSideEncryption": "AES256"},
+        kms,
+        kms | {"SSEKMSKeyId": "alias/aws/s3"},
+        {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": "k" * 32},
+    ):
+        with pytest.raises(ClientError) as caught:
+            s3.put_object(Bucket="lenient", Key="a", Body=b"1", **encryption)
+        assert code(caught) == "AccessDenied", encryption
+    for encryption in ({}, kms | {"SSEKMSKeyId": key}):
+        s3.put_object(Bucket="lenient", Key="a", Body=b"1", **encryption)
+        assert s3.head_object(Bucket="lenient", Key="a")["SSEKMSKeyId"] == key
+    upload = s3.create_multipart_upload(Bucket="lenient", Key="b")["UploadId"]
+    part = s3.upload_part(Bucket="lenient", Key="b", UploadId=upload, PartNumber=1, Body=b"1")["ETag"]
+    s3.complete_multipart_upload(
+        Bucket="lenient", Key="b", UploadId=upload, MultipartUpload={"Parts": [{"ETag": part, "PartNumber": 1}]}
+    )
+
+
+def test_a_condition_limits_writes_to_the_buckets_of_an_account(cloud, held):
+    s3, _ = held
+    for service, bucket in ((s3, "wanted-1"), (cloud.client("s3", TEST), "wanted-2")):
+        service.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
+        principal = {"AWS": f"arn:aws:iam::{REPOSITORY}:root"}
+        resource = f"arn:aws:s3:::{bucket}/*"
+        service.put_bucket_policy(
+            Bucket=bucket, Policy=document([allow("s3:PutObject", resource, Principal=principal)])
+        )
+    limit = {"StringEquals": {"aws:ResourceAccount": PRODUCTION}}
+    may = allow("s3:PutObject", "arn:aws:s3:::wanted-*/*", Condition=limit)
+    writer = cloud.client("s3", credentials=cloud.user(REPOSITORY, "limited", [may]))
+    writer.put_object(Bucket="wanted-1", Key="a", Body=b"1")
+    with pytest.raises(ClientError) as caught:
+        writer.put_object(Bucket="wanted-2", Key="a", Body=b"1")
+    assert code(caught) == "AccessDenied"
 
 
 def test_writing_and_reading_need_the_key(cloud, held):

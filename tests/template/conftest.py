@@ -8,6 +8,7 @@ from tests.template import deployed, policies
 
 OF_DEPLOYERS = "444444444444"  # the account of the people who deploy to production
 PRODUCTION = "333333333333"
+TEST = "222222222222"
 MANAGED = "ManagesPipeline"
 
 
@@ -31,6 +32,7 @@ def cloud_of_all():
         for account in sorted(order, key=lambda one: MANAGED in deployed.ACCOUNTS[one]):
             cloud.deploy(account, deployed.ACCOUNTS[account], template)
         cloud.bootstrap(PRODUCTION, OF_DEPLOYERS)
+        cloud.bootstrap(TEST, OF_DEPLOYERS, UsesServiceRole="true")
         yield cloud
 
 
@@ -44,3 +46,9 @@ def accounts(cloud_of_all):
 def deployer(cloud_of_all):
     """The policies of the role that deploys."""
     return policies.of(cloud_of_all, PRODUCTION, deployed.BOOTSTRAP_STACK)
+
+
+@pytest.fixture(scope="session")
+def service_deployer(cloud_of_all):
+    """The policies of the role that deploys with a service role, and those of the service role."""
+    return policies.of(cloud_of_all, TEST, deployed.BOOTSTRAP_STACK)

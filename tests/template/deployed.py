@@ -19,6 +19,7 @@ from tools.ports import free_port
 
 TEMPLATE = ROOT / "template.yaml"
 BOOTSTRAP, BOOTSTRAP_STACK = ROOT / "bootstrap" / "deploy-role.yaml", "sekisho-deploy"
+WORKSTATION, WORKSTATION_STACK = ROOT / "bootstrap" / "workstation.yaml", "sekisho-workstation"
 CODE = "placeholder"
 
 # The accounts of samconfig.toml with every parameter that adds a policy, and accounts in which the other branch of a
@@ -113,7 +114,7 @@ class Deployed:
         self.client(account, "s3").put_object(Bucket=f"{CODE}-{account}", Key="template", Body=text)
         return f"{self.endpoint}/{CODE}-{account}/template"
 
-    def bootstrap(self, account, deployer):
+    def bootstrap(self, account, deployer, **more):
         """Deploys the role for deployment.
 
         A role and some users of the account `deployer` may assume it, and so may a role of its Identity Center.
@@ -121,11 +122,15 @@ class Deployed:
         who = ",".join(
             f"arn:aws:iam::{deployer}:{one}" for one in ("role/ci", "user/ops-*", "role/AWSReservedSSO_Deploy_*")
         )
-        return self.bootstrap_with(account, {"DeployerAccountId": deployer, "DeployerArns": who})
+        return self.bootstrap_with(account, {"DeployerAccountId": deployer, "DeployerArns": who} | more)
 
     def bootstrap_with(self, account, parameters):
         """Deploys the role for deployment with these parameters; returns the stack's outputs."""
         return self._create(account, BOOTSTRAP_STACK, parameters, TemplateBody=BOOTSTRAP.read_text())
+
+    def workstation(self, account, **parameters):
+        """Deploys the role of the instances from which people deploy; returns the stack's outputs."""
+        return self._create(account, WORKSTATION_STACK, parameters, TemplateBody=WORKSTATION.read_text())
 
     def _create(self, account, stack, parameters, **template):
         cloudformation = self.client(account, "cloudformation")

@@ -91,7 +91,7 @@ def test_an_outcome_rings_at_most_one_alarm():
     assert len(rung) == len(set(rung))
 
 
-def test_every_function_queue_and_filter_has_its_alarms():
+def test_every_function_queue_filter_and_rule_has_its_alarms():
     expected = []
     for logical, one in of_type("AWS::Serverless::Function").items():
         dimensions = [{"Name": "FunctionName", "Value": {"Ref": logical}}]
@@ -102,6 +102,13 @@ def test_every_function_queue_and_filter_has_its_alarms():
     for one in of_type("AWS::Logs::MetricFilter").values():
         (metric,) = one["Properties"]["MetricTransformations"]
         expected.append((one["Condition"], metric["MetricNamespace"], metric["MetricName"], "Sum", []))
+    # EventBridge reports a rule of a bus other than the default one with the name of the bus, too.
+    for one in (one for one in deployed.expanded()["Resources"].values() if one["Type"] == "AWS::Events::Rule"):
+        dimensions = [{"Name": "RuleName", "Value": one["Properties"]["Name"]}]
+        if "EventBusName" in one["Properties"]:
+            assert one["Properties"]["EventBusName"] == {"Ref": "Bus"}
+            dimensions.insert(0, {"Name": "EventBusName", "Value": RESOURCES["Bus"]["Properties"]["Name"]})
+        expected.append((one["Condition"], "AWS/Events", "FailedInvocations", "Sum", dimensions))
     found = []
     for one in of_type("AWS::CloudWatch::Alarm").values():
         alarm = one["Properties"]

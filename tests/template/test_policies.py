@@ -18,6 +18,8 @@ ANY_RESOURCE = {
     "ListPipelines",
     "FindGrants",
     "FindLogGroups",
+    "FindLogs",
+    "ReadMetrics",
     "Administer",
     "UseHere",
     "PutSource",
@@ -36,8 +38,12 @@ MEANT = [
     ("boundary", "UNKNOWN_ACTION", "sts:GetW*"),
     ("boundary", "UNKNOWN_PREFIX", "s3files"),
     ("boundary", "UNKNOWN_PREFIX", "s3vectors"),
+    ("bucket", "UNKNOWN_ACTION", "s3:UpdateObjectEncryption"),
+    ("managed", "RESOURCE_STAR", "cloudwatch:DescribeAlarms"),  # the graph of any alarm, in chat
     ("bucket", "MISMATCHED_TYPE_BUT_USABLE", "StringNotEquals"),  # the header is compared as it was sent
 ]
+# The reads that AWS names for alarms in chat.
+READS_IN_CHAT = {"cloudwatch:Describe*", "cloudwatch:Get*", "cloudwatch:List*"}
 MANAGED_POLICY_LIMIT, ROLE_INLINE_LIMIT, TRUST_LIMIT = 6144, 10240, 2048
 
 
@@ -53,7 +59,7 @@ def test_each_account_has_what_its_duties_need(accounts):
     assert kinds["333333333333"] == sorted([*kinds["222222222222"], "boundary", "managed"])
     assert kinds["444444444444"] == sorted([*kinds["222222222222"], "boundary"])
     assert kinds["555555555555"] == sorted([*kinds["222222222222"], "people's"])
-    assert kinds["666666666666"] == kinds["111111111111"]
+    assert kinds["666666666666"] == sorted([*kinds["111111111111"], "managed"])
 
 
 def test_parliament_finds_nothing_unintended(accounts):
@@ -138,7 +144,8 @@ def test_wildcard_actions_only_deny(accounts):
             continue
         for statement in policy.statements:
             if statement["Effect"] == "Allow":
-                assert not [one for one in listed(statement["Action"]) if "*" in one], (
+                wildcards = {one for one in listed(statement["Action"]) if "*" in one}
+                assert wildcards <= (READS_IN_CHAT if statement.get("Sid") == "ReadMetrics" else set()), (
                     f"{account} {policy}: {statement}"
                 )
 
@@ -152,6 +159,27 @@ def test_any_resource_is_used_only_if_aws_has_no_other(accounts):
                 and "*" in listed(statement.get("Resource", []))
             ):
                 assert statement["Sid"] in ANY_RESOURCE, f"{account} {policy}: {statement}"
+
+
+def limits_the_owner(statement):
+    """Whether a condition names the account of the resource, or its place in an organization."""
+    keys = {key for condition in statement.get("Condition", {}).values() for key in condition}
+    return bool(keys & {"aws:ResourceAccount", "aws:ResourceOrgPaths"})
+
+
+def test_a_grant_on_a_pattern_of_buckets_names_their_owner(accounts, deployer, service_deployer):
+    """The ARN of a bucket has no account, and anybody may create a bucket whose name matches a pattern."""
+    found = [policy for _, policy in every(accounts)] + deployer + service_deployer
+    granted = [
+        (policy, statement)
+        for policy in found
+        if policy.kind in ("identity", "managed")
+        for statement in policy.statements
+        for resource in listed(statement.get("Resource", []))
+        if statement["Effect"] == "Allow" and re.match(r"arn:aws:s3:::[^/]*[*?]", resource)
+    ]
+    assert granted
+    assert [f"{policy}: {statement}" for policy, statement in granted if not limits_the_owner(statement)] == []
 
 
 def test_the_boundary_denies_by_action_and_arn(accounts):

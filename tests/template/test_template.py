@@ -1,6 +1,5 @@
 """The template: lint, contracts, and every combination of duties in one account."""
 
-import functools
 import itertools
 import json
 import pathlib
@@ -196,6 +195,9 @@ def test_properties_that_would_replace_key_bucket_or_ledger_are_unchanged():
     }
 
 
+PIPELINE = {"HostsPipelines": "true", "ManagesPipeline": "true", "RepositoryAccountId": "111111111111"}
+
+
 @pytest.mark.parametrize(
     ("parameters", "by", "assertion"),
     [
@@ -203,7 +205,7 @@ def test_properties_that_would_replace_key_bucket_or_ledger_are_unchanged():
         ({"ManagesPipeline": "true"}, "PipelineNeedsItsAccount", 0),
         ({"ManagesRepository": "true"}, "RepositoryNeedsItsAccount", 0),
         (
-            {"HostsPipelines": "true", "ManagesPipeline": "true", "RepositoryRegion": "eu-west-1"},
+            PIPELINE | {"RepositoryRegion": "eu-west-1"},
             "PipelineNeedsItsAccount",
             1,
         ),
@@ -211,6 +213,12 @@ def test_properties_that_would_replace_key_bucket_or_ledger_are_unchanged():
         ({"PipelineAccountIds": "222222222222,shop"}, "PipelineAccountIds", None),
         ({"PipelineName": "sekisho"}, "PipelineName", None),
         ({"PipelineName": "packages"}, "PipelineName", None),
+        ({"PipelineName": "twenty-one-characters"}, "PipelineName", None),
+        ({"LongPipelineName": "shop"}, "LongPipelineName", None),
+        ({"LongPipelineName": "sekisho-and-many-characters"}, "LongPipelineName", None),
+        # The source role would be in this account, which has none.
+        ({"HostsPipelines": "true", "ManagesPipeline": "true"}, "PipelineNeedsItsAccount", 2),
+        ({"SlackWorkspaceId": "T07EA123LEP", "SlackChannelId": "general"}, "SlackChannelId", None),
         (
             {"PipelineAccountIds": "222222222222", "PipelineOrgPath": deployed.ORG_UNIT},
             "PipelineAccountsAreNamedOnce",
@@ -233,8 +241,85 @@ def test_parameters_that_contradict_are_refused(cloud, parameters, by, assertion
         cloud.deploy(account, parameters)
 
 
+def test_a_managed_pipeline_needs_an_account_that_hosts_repositories(cloud):
+    """An account that names itself as the account with the repositories, but hosts none."""
+    parameters = PIPELINE | {"RepositoryAccountId": "400000000000"}
+    with pytest.raises(botocore.exceptions.ClientError, match="rule PipelineNeedsItsAccount failed"):
+        cloud.deploy("400000000000", parameters)
+    cloud.deploy("400000000001", parameters | {"RepositoryAccountId": "400000000001", "HostsRepositories": "true"})
+
+
+@pytest.mark.parametrize("region", ["cn-north-1", "us-gov-west-1", "eusc-de-east-1"])
+@pytest.mark.parametrize("file", [deployed.TEMPLATE, deployed.BOOTSTRAP], ids=lambda file: file.name)
+def test_another_partition_is_refused(cloud, file, region):
+    """Not after half of the resources exist, when the first ARN of the partition aws fails."""
+    template = yaml_parse(file.read_text())
+    body = {"Rules": template["Rules"], "Resources": {"Topic": {"Type": "AWS::SNS::Topic"}}}
+    body["Parameters"] = {
+        name: {"Type": "String", "Default": one.get("Default", "")} for name, one in template["Parameters"].items()
+    }
+    message = template["Rules"]["PartitionIsSupported"]["Assertions"][0]["AssertDescription"]
+    with pytest.raises(botocore.exceptions.ClientError, match=re.escape(message)):
+        cloud.client("400000000002", "cloudformation", region).create_stack(
+            StackName="partition", TemplateBody=json.dumps(body)
+        )
+
+
+@pytest.mark.parametrize("file", [deployed.TEMPLATE, deployed.BOOTSTRAP], ids=lambda file: file.name)
+def test_every_region_of_another_partition_is_refused(file):
+    """By the regions that botocore lists. A region that AWS opens in another partition must be added to the rule."""
+    rules = yaml_parse(file.read_text())["Rules"]
+    listed = rules["PartitionIsSupported"]["Assertions"][0]["Assert"]["Fn::Not"][0]["Fn::Contains"][0]
+    session = botocore.session.get_session()
+    partitions = set(session.get_available_partitions()) - {"aws"}
+    regions = {region for one in partitions for region in session.get_available_regions("sts", one)}
+    assert regions - set(listed) == set()
+    assert set(listed) & set(session.get_available_regions("sts")) == set()
+
+
+def test_a_longer_pipeline_name_that_is_deployed_keeps_its_resources(cloud):
+    """An earlier version allowed 50 characters. With LongPipelineName, all names stay as they were."""
+    account, name = "400000000003", "a-name-of-thirty-two-characters1"
+    cloud.deploy(account, dict.fromkeys([*DUTIES, "ManagesPipeline"], "true") | {"LongPipelineName": name})
+    assert cloud.client(account, "codepipeline").get_pipeline(name=name)["pipeline"]["name"] == name
+    iam = cloud.client(account, "iam")
+    (policy,) = iam.list_role_policies(RoleName=f"sekisho-cloudformation-{deployed.REGION}")["PolicyNames"]
+    document = iam.get_role_policy(RoleName=f"sekisho-cloudformation-{deployed.REGION}", PolicyName=policy)
+    text = json.dumps(document["PolicyDocument"])
+    assert f"role/{name}-*" in text and f"function:{name}-*" in text and "shop" not in text
+
+
+def test_the_source_role_is_created_before_the_managed_pipeline(cloud):
+    """CodePipeline creates a pipeline only if its role can assume the role of its source action."""
+    expanded = deployed.expanded()["Resources"]
+    (source,) = expanded["Pipeline"]["Properties"]["Stages"][0]["Actions"]
+    assert source["RoleArn"]["Fn::If"][:2] == ["OwnRepositories", {"Fn::GetAtt": ["SourceActionRole", "Arn"]}]
+    # The policy is a part of the role, so it exists as soon as the role does.
+    assert expanded["SourceActionRole"]["Properties"]["Policies"]
+    account = "400000000004"
+    for parameters in ({}, {"RepositoryAccountId": account}):
+        given = dict.fromkeys([*DUTIES, "ManagesPipeline"], "true") | parameters
+        if parameters:
+            cloud.update(account, given, deployed.expanded())
+        else:
+            cloud.deploy(account, given)
+        structure = cloud.client(account, "codepipeline").get_pipeline(name="shop")["pipeline"]
+        role = structure["stages"][0]["actions"][0]["roleArn"]
+        assert role == f"arn:aws:iam::{account}:role/sekisho-source-action-{deployed.REGION}"
+
+
+def test_every_parameter_has_a_label_and_is_in_one_group():
+    template = deployed.source()
+    interface = template["Metadata"]["AWS::CloudFormation::Interface"]
+    grouped = [name for group in interface["ParameterGroups"] for name in group["Parameters"]]
+    assert sorted(grouped) == sorted(template["Parameters"])
+    labels = {name: label["default"] for name, label in interface["ParameterLabels"].items()}
+    assert set(labels) == set(template["Parameters"])
+    assert len(set(labels.values())) == len(labels)
+
+
 def test_the_build_uses_options_that_sam_has():
-    spec = deployed.source()["Resources"]["Build"]["Properties"]["Source"]["BuildSpec"]["Fn::Sub"]
+    spec = deployed.source()["Resources"]["Build"]["Properties"]["Source"]["BuildSpec"]["Fn::Sub"][0]
     commands = yaml_parse(spec)["phases"]["build"]["commands"]
     used = {command.split()[1]: [word for word in command.split() if word.startswith("--")] for command in commands}
     assert list(used) == ["build", "package"]
@@ -247,70 +332,6 @@ def test_the_build_uses_options_that_sam_has():
             env={"SAM_CLI_TELEMETRY": "0", "HOME": "/nonexistent"},
         ).stdout
         assert [option for option in options if option not in help_] == []
-
-
-def event(**detail):
-    """An event as CodePipeline sends it."""
-    return {
-        "version": "0",
-        "id": "5f2c1a90-0000-4000-8000-000000000001",
-        "detail-type": "CodePipeline Action Execution State Change",
-        "source": "aws.codepipeline",
-        "account": "123456789012",
-        "time": "2026-11-21T12:00:00Z",
-        "region": deployed.REGION,
-        "resources": [f"arn:aws:codepipeline:{deployed.REGION}:123456789012:shop"],
-        "detail": {
-            "pipeline": "shop",
-            "execution-id": "01234567-0123-0123-0123-012345678901",
-            "stage": "Deploy",
-            "action": "Approval",
-            "state": "STARTED",
-            "region": deployed.REGION,
-            "version": 4.0,
-            "type": {"owner": "AWS", "category": "Approval", "provider": "Manual", "version": "1"},
-        }
-        | detail,
-    }
-
-
-@pytest.mark.parametrize(
-    ("detail", "notified"),
-    [
-        ({}, True),
-        ({"state": "SUCCEEDED"}, False),
-        ({"type": {"owner": "AWS", "category": "Deploy", "provider": "CloudFormation", "version": "1"}}, False),
-    ],
-)
-def test_the_channel_is_notified_of_approvals(cloud, detail, notified):
-    pattern = deployed.source()["Resources"]["ApprovalWaits"]["Properties"]["EventPattern"]
-    answer = cloud.client("100000000000", "events").test_event_pattern(
-        EventPattern=json.dumps(pattern), Event=json.dumps(event(**detail))
-    )
-    assert answer["Result"] is notified
-
-
-def test_the_notification_has_the_form_that_chatbot_shows():
-    (target,) = deployed.source()["Resources"]["ApprovalWaits"]["Properties"]["Targets"]
-    paths, (text, variables) = (
-        target["InputTransformer"]["InputPathsMap"],
-        target["InputTransformer"]["InputTemplate"]["Fn::Sub"],
-    )
-    text = text.replace("${Console}", variables["Console"]["Fn::Sub"])
-    text = text.replace("${AWS::AccountId}", "123456789012").replace("${AWS::Region}", deployed.REGION)
-    # EventBridge replaces the names between < and >.
-    assert set(re.findall("<([^>]*)>", text)) == set(paths)
-    for name, path in paths.items():
-        value = functools.reduce(lambda one, key: one[key], path.removeprefix("$.").split("."), event())
-        text = text.replace(f"<{name}>", value)
-    notice = json.loads(text)
-    form = (notice["version"], notice["source"], notice["content"]["textType"])
-    assert form == ("1.0", "custom", "client-markdown")
-    assert notice["content"]["title"] == "Waits for approval: pipeline shop in 123456789012"
-    assert (
-        f"https://{deployed.REGION}.console.aws.amazon.com/codesuite/codepipeline/pipelines/shop/view?region={deployed.REGION}"
-        in notice["content"]["description"]
-    )
 
 
 # The variables that Chatbot asks for when somebody runs the action.

@@ -1,12 +1,12 @@
 """Runs the operations against a local cloud, with the credentials of an AWS config file."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 from tests.template.deployed import Deployed
 from tools.layout import REGION, ROOT
+from tools.surroundings import clean_environment
 
 
 def write_config(cloud: Deployed, config: Path, **accounts: str) -> None:
@@ -21,9 +21,7 @@ def write_config(cloud: Deployed, config: Path, **accounts: str) -> None:
 
 def run(config: Path, operation: str, environment: str, *more: str, **variables: str) -> tuple[int, str]:
     """Runs an operation; returns its exit code and its output."""
-    # The machine's own credentials and settings must not take effect.
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-    aws = {"AWS_CONFIG_FILE": str(config), "AWS_SHARED_CREDENTIALS_FILE": "/dev/null"}
+    environ = clean_environment(AWS_CONFIG_FILE=str(config)) | variables
     command = [sys.executable, "-m", f"tools.operations.{operation.replace('-', '_')}", "--env", environment, *more]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=clean | aws | variables)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=environ)
     return done.returncode, done.stdout + done.stderr

@@ -39,6 +39,17 @@ def test_a_missing_rust_target_is_reported_before_anything_is_built(config, with
     assert "rustup target add aarch64-unknown-linux-gnu" in output
 
 
+def test_the_shells_settings_of_cargo_and_python_do_not_reach_the_build(config, tmp_path):
+    (tmp_path / "libstd-1.rlib").touch()
+    for name, text in (("rustc", f"echo {tmp_path}"), ("cargo", "echo to=$CARGO_TARGET_DIR with=$RUSTFLAGS.; exit 1")):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    variables = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "CARGO_TARGET_DIR": str(tmp_path), "RUSTFLAGS": "--theirs"}
+    code, output = run(config, "deploy", "local-test", **variables)
+    assert code == 1
+    assert f"to={ROOT / 'target'} with=." in output
+
+
 @pytest.mark.parametrize("operation", ["deploy", "doctor"])
 def test_credentials_of_another_account_are_refused(cloud, config, operation):
     write_config(cloud, config, repository=R, test="333333333333")

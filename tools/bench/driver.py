@@ -12,7 +12,8 @@ from tools.bench import certificates
 from tools.bench.report import RUNS, WARM, report
 from tools.failure import Failure
 from tools.layout import ARCHITECTURE, BUILD, CONFIG, FUNCTIONS, REGION, ROOT, tool
-from tools.processes import Word, clean_environment, run
+from tools.machine import pip_environment, pip_install
+from tools.processes import run
 
 PEER_SOURCE = ROOT / "bench" / "peer"
 WORK = ROOT / "target" / "bench"
@@ -113,17 +114,9 @@ def peer_folder(logs: Path) -> Path:
     stamp = folder / ".stamp"
     wanted = requirements.read_text() + sys.version
     if not stamp.is_file() or stamp.read_text() != wanted:
-        pip: list[Word] = [
-            tool("python"),
-            "-m",
-            "pip",
-            "install",
-            "--disable-pip-version-check",
-            "--no-deps",
-            "--upgrade",
-        ]
-        pip += ["-t", folder, "-r", requirements]
-        run("Installing the Python peer", pip, logs / "peer.log", cwd=ROOT, env=clean_environment())
+        python = tool("python")
+        pip = [*pip_install(python, requirements), "--upgrade", "--target", folder]
+        run("Installing the Python peer", pip, logs / "peer.log", cwd=ROOT, env=pip_environment(python))
         stamp.write_text(wanted)
     return folder
 

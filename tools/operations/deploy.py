@@ -13,12 +13,14 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tools.build import check_config_command
+from tools.build import check_config_command, make_layer_readable
 from tools.failure import Failure
 from tools.layout import CONFIG, ROOT
 from tools.operations.environment import SAMCONFIG, Environment, environment, environments
 from tools.operations.preflight import preflight
+from tools.operations.protection import protect
 from tools.processes import Word
+from tools.surroundings import UMASK, operator_environment
 
 # The folder of the project's own programs; sam looks for cargo-lambda beside itself.
 PROGRAMS = Path(sys.executable).parent
@@ -39,22 +41,25 @@ def deploy(name: str) -> None:
     settings: list[Word] = ["--config-file", SAMCONFIG, "--config-env", name]
     architecture = f"Architecture={target.architecture}"
     sam = PROGRAMS / "sam"
+    make_layer_readable()
     run(name, check_config_command(os.path.relpath(CONFIG, ROOT)))
     run(name, [sam, "build", *settings, "--build-dir", built, "--parameter-overrides", architecture])
     output = run(name, [sam, "deploy", *settings, "--template-file", f"{built}/template.yaml"])
     if QUESTION in output and SUCCESS not in output:
         raise Failure(f"Stack {target.stack} of account {target.account} is unchanged: you did not answer y.")
+    unprotected = protect(target)
     print("\nNext:")
-    for step in steps:
+    for step in [unprotected, *steps] if unprotected else steps:
         print(f"- {step}")
 
 
 def run(name: str, command: Sequence[Word]) -> str:
     """Runs a command whose output and questions go to the person, and returns that output."""
-    environ = os.environ | {"PATH": f"{PROGRAMS}:{os.environ['PATH']}"}
+    environ = operator_environment()
+    environ["PATH"] = f"{PROGRAMS}:{environ['PATH']}"
     output = bytearray()
     words = [str(word) for word in command]
-    with subprocess.Popen(words, cwd=ROOT, env=environ, stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(words, cwd=ROOT, env=environ, stdout=subprocess.PIPE, umask=UMASK) as process:
         assert isinstance(process.stdout, io.BufferedReader)
         # Passed on at once, because a question does not end its line.
         while some := process.stdout.read1():

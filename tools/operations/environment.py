@@ -36,6 +36,7 @@ class Environment:
     stack: str
     asks: bool
     parameters: dict[str, str]
+    protected: bool = True
 
     @property
     def architecture(self) -> str:
@@ -112,6 +113,7 @@ def _environment(name: str, sections: dict[str, Any]) -> Environment:
         stack=_text(name, "global.parameters", settings, "stack_name", "sekisho"),
         asks=_truth(name, settings, "confirm_changeset"),
         parameters=_parameters(name, settings.get("parameter_overrides")),
+        protected=ours.get("termination_protection") is not False,
     )
 
 

@@ -6,10 +6,11 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from tools.operations.facts import Place, Seen, fails, hidden, holds
+from tools.operations.facts import Place, Seen, fails, hidden, holds, unique_name
 
 DENIED = re.compile(r"not authorized|access ?denied|unauthorized|forbidden", re.IGNORECASE)
 STARTS = ("CREATE_IN_PROGRESS", "UPDATE_IN_PROGRESS", "DELETE_IN_PROGRESS")
+SAM_STACK = "aws-sam-cli-managed-default"
 # The outcomes of pipeline-starter for an event that it trusts.
 TRUSTED = {"started", "duplicate", "stale", "filtered"}
 
@@ -124,6 +125,45 @@ def organizational_unit_is_enough(place: Place) -> Seen:
 def buttons_appear(_place: Place) -> Seen:
     """No API shows what Slack displays."""
     return hidden("only the channel shows it: grant access, wait until it ends, and look at both notices")
+
+
+def card_shows_graph(place: Place) -> Seen:
+    """No API shows what Slack displays."""
+    if not place.target.parameters.get("SlackChannelId"):
+        return hidden("the environment has no Slack channel")
+    command = "aws cloudwatch set-alarm-state --alarm-name sekisho-… --state-value ALARM --state-reason test"
+    return hidden(f"only the channel shows it: {command}, then look at the channel")
+
+
+def sam_bucket_was_created(place: Place) -> Seen:
+    """Reads whether sam's stack has created the bucket for packages."""
+    try:
+        stack = place.client("cloudformation").describe_stacks(StackName=SAM_STACK)["Stacks"][0]
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ValidationError":
+            raise
+        return hidden("sam has no bucket here yet: the first make deploy creates it")
+    status, reason = stack["StackStatus"], stack.get("StackStatusReason", "")
+    if status in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
+        return holds(f"stack {SAM_STACK} is {status}")
+    return fails(f"stack {SAM_STACK} is {status}: {reason}")
+
+
+def only_the_checker_repairs(place: Place) -> Seen:
+    """Tries to change the encryption of an object that does not exist, and looks for repairs of artifact-checker."""
+    bucket, key = place.outputs["ArtifactBucketName"], place.outputs["ArtifactKeyArn"]
+    wanted = {"SSEKMS": {"KMSKeyArn": key}}
+    try:
+        place.client("s3").update_object_encryption(Bucket=bucket, Key=unique_name(), ObjectEncryption=wanted)
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "AccessDenied":
+            return fails(f"S3 looked for the object instead of refusing: {error}")
+        if "explicit deny" not in str(error):
+            raise
+    repaired = sum(one["outcome"] == "repaired" for one in place.decisions("artifact-checker"))
+    if repaired:
+        return holds(f"your change is denied, and artifact-checker repaired {repaired} objects since yesterday")
+    return hidden("your change is denied, but artifact-checker repaired nothing since yesterday")
 
 
 def chat_sessions_name_nobody(place: Place) -> Seen:

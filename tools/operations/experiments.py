@@ -118,7 +118,7 @@ def deny_lets_encryption_be_updated(place: Place) -> Seen:
 
 
 def part_without_key_passes(place: Place) -> Seen:
-    """Uploads an object in parts. Only the first call of such an upload names the key."""
+    """Uploads an object in parts, without headers."""
     s3 = place.client("s3")
     with _scratch(place) as scratch:
         if scratch is None:
@@ -126,14 +126,21 @@ def part_without_key_passes(place: Place) -> Seen:
         if not _denies(s3, scratch):
             return hidden(NO_EFFECT)
         upload = {"Bucket": scratch.bucket, "Key": "parts"}
-        begun = s3.create_multipart_upload(**upload, ServerSideEncryption="aws:kms", SSEKMSKeyId=scratch.key)
+        default = {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": scratch.key}
+        rules = [{"ApplyServerSideEncryptionByDefault": default, "BucketKeyEnabled": True}]
+        s3.put_bucket_encryption(Bucket=scratch.bucket, ServerSideEncryptionConfiguration={"Rules": rules})
+        # Without headers, as some writers do it. An upload with headers has parts without headers, too.
+        begun = s3.create_multipart_upload(**upload)
         upload["UploadId"] = begun["UploadId"]
         if refusal := _is_refused(s3.upload_part, **upload, PartNumber=1, Body=b"one"):
             return fails(str(refusal))
         parts = [{"PartNumber": 1, "ETag": one["ETag"]} for one in s3.list_parts(**upload)["Parts"]]
         if refusal := _is_refused(s3.complete_multipart_upload, **upload, MultipartUpload={"Parts": parts}):
             return fails(str(refusal))
-        return holds("the part was accepted, and the upload was completed")
+        found = s3.head_object(Bucket=scratch.bucket, Key="parts").get("SSEKMSKeyId")
+        if found != scratch.key:
+            return fails(f"the upload was completed, but the object is under {found}")
+        return holds("the part was admitted, and the object is under the bucket's key")
 
 
 def v1_pipeline_refuses_pin(place: Place) -> Seen:

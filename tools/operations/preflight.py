@@ -218,7 +218,7 @@ def fixed_names(deployment: Deployment) -> Iterator[tuple[str, str, Callable[[],
         bucket = bucket_name(target)
         yield "ArtifactBucket", f"a bucket {bucket}", exists("s3", "head_bucket", Bucket=bucket)
     if deployment.has("ManagesPipeline"):
-        name = value(target, "PipelineName")
+        name = value(target, "LongPipelineName") or value(target, "PipelineName")
         yield "Pipeline", f"a pipeline {name}", exists("codepipeline", "get_pipeline", name=name)
     if deployment.has("ManagesRepository"):
         name = value(target, "RepositoryName")

@@ -68,6 +68,27 @@ FACTS = [
         evidence.buttons_appear,
     ),
     Fact(
+        "the card of an alarm shows its graph and its logs",
+        "each",
+        False,
+        "people have to look at the console",
+        evidence.card_shows_graph,
+    ),
+    Fact(
+        "creating sam's bucket has an account to compare (`aws:ResourceAccount`), or none",
+        "each",
+        False,
+        "the first deployment fails; an administrator deploys the stack of sam's bucket",
+        evidence.sam_bucket_was_created,
+    ),
+    Fact(
+        "artifact-checker may change the encryption of an object, and an administrator may not (`DenyOtherRepairs`)",
+        "pipelines",
+        True,
+        "somebody else can put an artifact under another key, or nobody can repair one in place",
+        evidence.only_the_checker_repairs,
+    ),
+    Fact(
         "Chatbot's sessions do not name the person who typed",
         "access",
         False,
@@ -82,7 +103,7 @@ FACTS = [
         experiments.deny_lets_encryption_be_updated,
     ),
     Fact(
-        "a part of a multipart upload, which names no key, passes `DenyOtherKeys`",
+        "a part of a multipart upload, which has no headers, is admitted and gets the bucket's key",
         "pipelines",
         True,
         "large artifacts can't be written; set `ArtifactWrites=repair`",

@@ -17,6 +17,7 @@ from botocore.parsers import ResponseParserError
 
 from tools.failure import Failure
 from tools.operations.environment import Environment, environment
+from tools.operations.evidence import SAM_STACK
 from tools.operations.expansion import as_text, policies, source
 from tools.operations.experiments import described
 from tools.operations.facts import end_in_order, uninterrupted
@@ -24,7 +25,6 @@ from tools.operations.facts import end_in_order, uninterrupted
 CHANGE_SET = "sekisho-validate"
 # One object, which each run replaces: the deploy role may not delete from sam's bucket.
 OBJECT = "sekisho-validate.template"
-SAM_STACK = "aws-sam-cli-managed-default"
 UNREACHABLE = (BotoCoreError, ClientError, ResponseParserError)
 
 

@@ -79,6 +79,10 @@ impl World for Aws {
         codepipeline::failure_details(&self.codepipeline, pipeline, execution).await
     }
 
+    async fn execution_commit(&self, pipeline: &str, execution: &str) -> Result<Option<String>, ServiceError> {
+        codepipeline::execution_commit(&self.codepipeline, pipeline, execution).await
+    }
+
     async fn publish(&self, notice: &Notice) -> Result<(), ServiceError> {
         self.topic.publish(notice).await
     }

@@ -117,6 +117,11 @@ impl World for FakeAccount {
         Ok(self.failure.borrow().clone())
     }
 
+    async fn execution_commit(&self, pipeline: &str, execution: &str) -> Result<Option<String>, ServiceError> {
+        self.record(format!("GetPipelineExecution {pipeline} {execution}"));
+        Ok(self.failure.borrow().commit.clone())
+    }
+
     async fn publish(&self, notice: &Notice) -> Result<(), ServiceError> {
         self.record("Publish");
         if self.topic_is_down.get() {

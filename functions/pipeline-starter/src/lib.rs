@@ -15,10 +15,12 @@
 //! | --- | --- |
 //! | `Source Change` from the repository account | start the pipelines |
 //! | `CodePipeline Pipeline Execution State Change` of this account | send a notice about a failure; start waiting changes |
+//! | `CodePipeline Action Execution State Change` of this account | send a notice if the action waits for an approval |
 //! | `{"action":"explain","event":{…}}` | explain what would happen and why; nothing is written or started |
 //!
 //! The function returns `{"decisions":[…]}` with the outcomes `started`, `duplicate`, `stale`, `filtered`, `ignored`,
-//! `refused`, `failed` and `execution-failed`. If a retry may succeed, the invocation fails instead.
+//! `refused`, `failed`, `execution-failed` and `waiting` (for an approval). If a retry may succeed, the invocation fails
+//! instead.
 
 pub mod aws;
 pub mod claim;

@@ -1,4 +1,4 @@
-//! The notice about a failed execution: whether to send it, and its text.
+//! The notices about failed executions and about approvals: whether to send them, and their texts.
 
 use sekisho_domain::account::{AccountId, Region};
 use sekisho_domain::decision::Decision;
@@ -7,7 +7,7 @@ use sekisho_ledger::{Key, SentNotice};
 use time::Duration;
 
 use crate::outcome::Outcome;
-use crate::request::EndedExecution;
+use crate::request::{ActionState, EndedExecution};
 use crate::world::FailureDetails;
 
 /// How long the ledger remembers that a notice was sent. The dead-letter queue keeps an event for at most 14 days, and
@@ -19,7 +19,12 @@ pub(crate) fn key(ended: &EndedExecution) -> Key {
     Key::state(format!("notice#{}", ended.id))
 }
 
-/// What to do about a notice.
+/// The key of the row that records the notice about an approval.
+pub(crate) fn approval_key(action: &ActionState) -> Key {
+    Key::state(format!("notice#approval#{}", action.run()))
+}
+
+/// What to do about the notice of a failure.
 #[derive(Debug)]
 pub(crate) enum NoticePlan {
     /// Nothing: the execution did not fail.
@@ -58,6 +63,25 @@ pub(crate) fn about(ended: &EndedExecution, account: &AccountId, region: &Region
         title: format!("Pipeline {pipeline} failed in {account}, {region}"),
         lines: vec![line("Where", &details.place), line("Why", &details.reason), line("Commit", &details.commit)],
         link: Some(("Execution".to_owned(), address)),
+        ..Notice::default()
+    }
+}
+
+/// The notice: what waits for an approval, at which commit, and a link to the place where a person answers it.
+pub(crate) fn about_approval(
+    action: &ActionState,
+    account: &AccountId,
+    region: &Region,
+    commit: Option<&str>,
+) -> Notice {
+    let pipeline = &action.pipeline;
+    let address = format!(
+        "https://{region}.console.aws.amazon.com/codesuite/codepipeline/pipelines/{pipeline}/view?region={region}"
+    );
+    Notice {
+        title: format!("Pipeline {pipeline} waits for approval in {account}, {region}"),
+        lines: vec![format!("Where: {}", action.place()), format!("Commit: {}", commit.unwrap_or("not known"))],
+        link: Some(("Review and answer".to_owned(), address)),
         ..Notice::default()
     }
 }

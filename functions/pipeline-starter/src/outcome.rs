@@ -6,7 +6,7 @@ use sekisho_domain::route::PipelineName;
 use sekisho_lambda::event;
 use serde::Serialize;
 
-use crate::request::EndedExecution;
+use crate::request::{ActionState, EndedExecution};
 
 /// The outcome of a decision about an event and one pipeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -28,6 +28,8 @@ pub enum Outcome {
     Failed,
     /// CodePipeline reported a failed execution, and the notice about it was sent.
     ExecutionFailed,
+    /// An execution waits for the approval of a person, and the notice about it was sent.
+    Waiting,
 }
 
 /// A decision about a payload that is not acted on, with the fields by which a person finds the event again.
@@ -58,6 +60,11 @@ pub(crate) fn about_execution(ended: &EndedExecution, decision: Decision<Outcome
     let names_execution = decision.concerns.contains_key("execution");
     let decision = decision.about("pipeline", &ended.pipeline);
     if names_execution { decision } else { decision.about("execution", &ended.id) }
+}
+
+/// Adds the pipeline, the execution and the place to a decision about an action.
+pub(crate) fn about_action(action: &ActionState, decision: Decision<Outcome>) -> Decision<Outcome> {
+    decision.about("pipeline", &action.pipeline).about("execution", &action.execution).about("place", action.place())
 }
 
 /// The decision about an execution of a pipeline that no route leads to.

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 
 const CODEPIPELINE_SOURCE: &str = "aws.codepipeline";
 const EXECUTION_DETAIL_TYPE: &str = "CodePipeline Pipeline Execution State Change";
+const ACTION_DETAIL_TYPE: &str = "CodePipeline Action Execution State Change";
 
 /// What a payload asks for.
 #[derive(Debug)]
@@ -16,6 +17,8 @@ pub(crate) enum Request {
     Change(Box<SourceChange>),
     /// Follow up on an execution that has ended.
     ExecutionEnded(EndedExecution),
+    /// Send a notice if this action waits for an approval.
+    ActionChanged(Box<ActionState>),
     /// Explain what this event would lead to.
     Explain(Box<RawValue>),
     /// An event that is not trusted, with the reason.
@@ -51,6 +54,45 @@ impl EndedExecution {
     }
 }
 
+/// The state that an action of an execution has reached.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(crate) struct ActionState {
+    /// The pipeline's name.
+    pub(crate) pipeline: String,
+    /// The execution's id.
+    #[serde(rename = "execution-id")]
+    pub(crate) execution: String,
+    stage: String,
+    action: String,
+    /// The id of this run of the action. If a stage is retried, the execution keeps its id and the action gets a new one.
+    #[serde(rename = "action-execution-id")]
+    run: Option<String>,
+    state: String,
+    #[serde(rename = "type")]
+    kind: ActionKind,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+struct ActionKind {
+    category: String,
+}
+
+impl ActionState {
+    pub(crate) fn waits_for_approval(&self) -> bool {
+        self.state == "STARTED" && self.kind.category == "Approval"
+    }
+
+    /// The stage and the action, as in the notice about a failure.
+    pub(crate) fn place(&self) -> String {
+        format!("{} / {}", self.stage, self.action)
+    }
+
+    /// The text that identifies this run of the action. Repeated events about the run have the same one.
+    pub(crate) fn run(&self) -> String {
+        self.run.clone().unwrap_or_else(|| format!("{}/{}/{}", self.execution, self.stage, self.action))
+    }
+}
+
 /// Reads a payload.
 pub(crate) fn parse(payload: &str, source: &Source<'_>) -> Request {
     if let Some(action) = Action::parse(payload) {
@@ -62,7 +104,12 @@ pub(crate) fn parse(payload: &str, source: &Source<'_>) -> Request {
     };
     match (envelope.source.as_str(), envelope.detail_type.as_str()) {
         (RELAY_SOURCE, RELAY_DETAIL_TYPE) => parse_change(&envelope, source.repository_account),
-        (CODEPIPELINE_SOURCE, EXECUTION_DETAIL_TYPE) => parse_execution(&envelope, source.own_account),
+        (CODEPIPELINE_SOURCE, EXECUTION_DETAIL_TYPE) => {
+            parse_own(&envelope, source.own_account, Request::ExecutionEnded)
+        }
+        (CODEPIPELINE_SOURCE, ACTION_DETAIL_TYPE) => {
+            parse_own(&envelope, source.own_account, |action| Request::ActionChanged(Box::new(action)))
+        }
         (source, detail_type) => Request::Refused(format!(
             "source `{}` with detail-type `{}`: only `{RELAY_SOURCE}` with `{RELAY_DETAIL_TYPE}` starts a pipeline",
             short(source),
@@ -93,14 +140,16 @@ fn parse_change(envelope: &Envelope, trusted: &AccountId) -> Request {
     }
 }
 
-fn parse_execution(envelope: &Envelope, trusted: &AccountId) -> Request {
+/// Parses the detail of an event of CodePipeline in the function's own account.
+fn parse_own<'a, T: Deserialize<'a>>(
+    envelope: &'a Envelope,
+    trusted: &AccountId,
+    request: impl FnOnce(T) -> Request,
+) -> Request {
     if let Some(reason) = untrusted_account(envelope, trusted) {
         return Request::Refused(reason);
     }
-    match envelope.detail() {
-        Ok(execution) => Request::ExecutionEnded(execution),
-        Err(reason) => Request::Refused(reason),
-    }
+    envelope.detail().map_or_else(Request::Refused, request)
 }
 
 /// The reason not to trust the event's account. EventBridge sets the outer `account`; a sender cannot forge it.

@@ -1,5 +1,6 @@
 //! Dispatches a request to its use case, and records the decisions once.
 
+mod approval;
 mod attempt;
 mod change;
 mod execution;
@@ -67,6 +68,7 @@ impl<W: World> Starter<W> {
             Request::Refused(reason) => about_payload(payload, Decision::new(Outcome::Refused, reason)).into(),
             Request::Change(event) => change::start_pipelines(&run, &event).await,
             Request::ExecutionEnded(ended) => execution::follow_up(&run, &ended).await,
+            Request::ActionChanged(action) => approval::notify(&run, &action).await,
         };
         record(&run, report).await
     }

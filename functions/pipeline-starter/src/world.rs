@@ -69,6 +69,8 @@ pub trait World {
     ) -> Result<Option<String>, ServiceError>;
     /// Why an execution failed. If CodePipeline refuses to report it, the reason says so.
     async fn failure_details(&self, pipeline: &str, execution: &str) -> Result<FailureDetails, ServiceError>;
+    /// The source revision of an execution, if it is a commit. `None` also if CodePipeline refuses to report it.
+    async fn execution_commit(&self, pipeline: &str, execution: &str) -> Result<Option<String>, ServiceError>;
     /// Publishes a notice.
     async fn publish(&self, notice: &Notice) -> Result<(), ServiceError>;
 }

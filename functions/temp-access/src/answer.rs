@@ -4,6 +4,7 @@ use sekisho_domain::access::{Access, ProfileName};
 use sekisho_domain::decision::Decisions;
 use sekisho_domain::slack;
 use sekisho_domain::timestamp;
+use sekisho_lambda::Invocation;
 use serde::Serialize;
 use time::OffsetDateTime;
 
@@ -201,11 +202,13 @@ pub(crate) fn listed(
 }
 
 /// The help text, short enough for a phone.
-pub(crate) fn help(access: &Access) -> String {
+pub(crate) fn help(access: &Access, invocation: &Invocation) -> String {
     let profiles: Vec<&str> = access.profiles.keys().map(ProfileName::as_str).collect();
     let profiles = slack::quoted(&profiles.join(", "));
     format!(
-        "Payloads for temp-access:\n\
+        "Payloads for temp-access, after\n\
+         @Amazon Q lambda invoke --function-name {}\n\
+         --region {} --payload\n\
          {{\"user\":\"NAME\"}} lets in for {} min\n\
          {{\"role\":\"NAME\"}} does the same for a role\n\
          {{\"action\":\"revoke\",\"user\":\"NAME\"}}\n\
@@ -215,8 +218,9 @@ pub(crate) fn help(access: &Access) -> String {
          \"profile\":\"{}\" (the default; there are {profiles})\n\
          \"reason\":\"why\"\n\
          \"dry_run\":true only shows the policy\n\
-         A second grant extends. Type straight quotes.",
-        access.default_minutes, access.max_minutes, access.default_profile,
+         A second grant extends. Type straight quotes.\n\
+         No answer in a channel? /invite @Amazon Q",
+        invocation.function, invocation.region, access.default_minutes, access.max_minutes, access.default_profile,
     )
 }
 

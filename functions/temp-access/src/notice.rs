@@ -28,7 +28,11 @@ pub(crate) fn let_in(plan: &Plan<'_>, reason: Option<&str>, invocation: &Invocat
         None => "No reason was given.".to_owned(),
     });
     let revoke = json!({"action": "revoke", principal.kind().as_str(): principal.name()});
-    lines.push(format!("To end it: lambda invoke {} --payload {revoke}", invocation.function));
+    // Without the region, Amazon Q may look for the function in another one.
+    lines.push(format!(
+        "To end it: @Amazon Q lambda invoke --function-name {} --region {} --payload {revoke}",
+        invocation.function, invocation.region
+    ));
     Notice {
         title: format!("Let in: {principal} until {end}"),
         lines,

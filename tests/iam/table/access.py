@@ -66,6 +66,39 @@ may(
     arn("lambda", P, "function:temp-access"),
     but("for another function", "identity", to=arn("lambda", P, "function:shop-api")),
 )
+for account in (P, UNIT_ACCOUNT):
+    chat = role(account, "chat")
+    orders = arn("cloudwatch", account, "alarm:orders")
+    may(
+        "shows any alarm in chat",
+        chat,
+        "cloudwatch:DescribeAlarms cloudwatch:DescribeAlarmHistory",
+        orders,
+        anywhere=["account", "region", "name"],
+    )
+    may("shows the graph of an alarm in chat", chat, "cloudwatch:GetMetricWidgetImage cloudwatch:ListMetrics", None)
+    never("does not change an alarm in chat", chat, "cloudwatch:PutMetricAlarm cloudwatch:SetAlarmState", orders)
+    for group in ("sekisho-event-relay", "temp-access"):
+        logs = arn("logs", account, f"log-group:/aws/lambda/{group}:log-stream:one")
+        elsewhere = arn("logs", account, "log-group:/aws/lambda/shop-api:log-stream:one")
+        other = but("of an application", "identity", to=elsewhere)
+        may("shows a function's log in chat", chat, "logs:GetLogEvents", logs, other)
+        may(
+            "searches a function's log in chat",
+            chat,
+            "logs:DescribeLogStreams logs:DescribeMetricFilters logs:FilterLogEvents logs:GetLogGroupFields "
+            "logs:GetLogRecord logs:GetQueryResults logs:StartQuery",
+            logs.partition(":log-stream")[0],
+            but("of an application", "identity", to=elsewhere.partition(":log-stream")[0]),
+        )
+    may("finds logs in chat", chat, "logs:DescribeLogGroups logs:StopQuery", None)
+    never(
+        "does not write or delete a log in chat",
+        chat,
+        "logs:DeleteLogGroup logs:PutRetentionPolicy logs:PutSubscriptionFilter",
+        arn("logs", account, "log-group:/aws/lambda/sekisho-event-relay"),
+    )
+never("does not ask where nobody grants access", role(UNIT_ACCOUNT, "chat"), "lambda:InvokeFunction")
 never("does nothing else in chat", CHAT, "lambda:UpdateFunctionCode iam:GetUser s3:ListAllMyBuckets")
 
 NOW = {"aws:CurrentTime": "2026-11-21T12:00:00Z"}  # inside the window of the grant in test_requests.py

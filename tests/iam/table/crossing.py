@@ -4,6 +4,8 @@ from tests.iam.requests import (
     ALL,
     ELSEWHERE,
     KEY,
+    SSE,
+    SSE_KEY,
     STRANGER,
     UNIT_ACCOUNT,
     VIA_S3,
@@ -17,6 +19,7 @@ from tests.iam.requests import (
     never,
     not_through_s3,
     role,
+    wrong_headers,
 )
 from tools.layout import REGION
 
@@ -135,7 +138,10 @@ for account, repositories, region in WAYS:
         anywhere=[] if deployed_here else ["else there"],
     )
     object_ = bucket(account) + "/shop/Source/abc.zip"
-    encrypted = {"s3:x-amz-server-side-encryption-aws-kms-key-id": KEY[account], "aws:SecureTransport": "true"}
+    owned = {"aws:SecureTransport": "true", "aws:ResourceAccount": account}
+    encrypted = owned | {SSE: "aws:kms", SSE_KEY: KEY[account]}
+    # Anybody may create a bucket whose name matches the pattern in the role's policy.
+    foreign = but("into a stranger's bucket of that name", "identity", context={"aws:ResourceAccount": STRANGER})
     may(
         "puts the source",
         source,
@@ -160,19 +166,17 @@ for account, repositories, region in WAYS:
             else []
         ),
         but("as a stranger's role of the same name", "resource", who=role(STRANGER, "source-action")),
-        *(
-            [
-                but(
-                    "under another key",
-                    "DenyOtherKeys",
-                    context={"s3:x-amz-server-side-encryption-aws-kms-key-id": arn("kms", R, "key/other")},
-                ),
-                but("without a key", "DenyOtherKeys", context={"s3:x-amz-server-side-encryption-aws-kms-key-id": None}),
-            ]
-            if account != T
-            else []
-        ),
+        *(wrong_headers(arn("kms", R, "key/other")) if account != T else []),
+        *([foreign] if deployed_here else []),
         context=encrypted,
+        anywhere=[] if deployed_here else ["name", "else"],
+    )
+    may(
+        "puts a part of the source",
+        source,
+        "s3:PutObject",
+        object_,
+        context=owned,
         anywhere=[] if deployed_here else ["name", "else"],
     )
     may(
@@ -185,7 +189,8 @@ for account, repositories, region in WAYS:
             if across
             else []
         ),
-        context={"aws:SecureTransport": "true"},
+        *([foreign] if deployed_here else []),
+        context=owned,
         anywhere=[] if deployed_here else ["name", "else"],
     )
     may(

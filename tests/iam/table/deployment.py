@@ -4,12 +4,16 @@ The schemas that cfn-lint contains list the calls of the handlers. `tests/templa
 names the calls that are left out because the template does not use them.
 """
 
-from tests.iam.requests import ALL, STRANGER, P, arn, bucket, but, may, never, role
+from tests.iam.requests import ALL, STRANGER, P, T, arn, bucket, but, may, never, role
 from tests.template import handlers
 from tools.layout import REGION
 
-DEPLOY = role(P, "deploy")
+# The role with whose permissions CloudFormation works, and the role of the deployers, by account. In T, CloudFormation
+# has a service role.
+DEPLOYED_BY = {P: (role(P, "deploy"), role(P, "deploy")), T: (role(T, "service"), role(T, "deploy"))}
 KINDS = handlers.kinds()
+# The nearby requests that a statement for any resource allows.
+NOT_ELSE = ("account", "region", "name")
 
 
 def called(service, *kinds, but_not=""):
@@ -20,252 +24,383 @@ def called(service, *kinds, but_not=""):
 
 # A role of Identity Center; its path has the region of Identity Center, unless that is us-east-1.
 SSO, HASH = "role/aws-reserved/sso.amazonaws.com", "AWSReservedSSO_Deploy_0123456789abcdef"
-for who in ("role/ci", "user/ops-1", f"{SSO}/eu-west-1/{HASH}", f"{SSO}/{HASH}"):
+
+for account, (DEPLOY, CALLER) in DEPLOYED_BY.items():
+    for who in ("role/ci", "user/ops-1", f"{SSO}/eu-west-1/{HASH}", f"{SSO}/{HASH}"):
+        may(
+            "is assumed by the named principals",
+            f"arn:aws:iam::{ALL}:{who}",
+            "sts:AssumeRole",
+            CALLER,
+            but("somebody else of that account", "resource", who=f"arn:aws:iam::{ALL}:role/developer"),
+            but("somebody of another account", "resource", who=f"arn:aws:iam::{STRANGER}:{who}"),
+            but("a role with a name of Identity Center", "resource", who=f"arn:aws:iam::{ALL}:role/{HASH}"),
+            but("to set session tags", "resource", does="sts:TagSession"),
+        )
+
+    # sam, and the stack
+
+    SAM = "arn:aws:s3:::aws-sam-cli-managed-default-samclisourcebucket-1a2b3c"
+    HERE = {"aws:ResourceAccount": account}
+    foreign = but("in a stranger's bucket of that name", "identity", context={"aws:ResourceAccount": STRANGER})
+    for stack in ("sekisho", "aws-sam-cli-managed-default"):
+        may(
+            "deploys a stack",
+            CALLER,
+            (
+                "cloudformation:CreateChangeSet cloudformation:DeleteChangeSet cloudformation:DescribeChangeSet "
+                "cloudformation:DescribeStackEvents cloudformation:DescribeStackResource "
+                "cloudformation:DescribeStackResources cloudformation:DescribeStacks cloudformation:ExecuteChangeSet "
+                "cloudformation:GetTemplate cloudformation:ListStackResources cloudformation:TagResource"
+            ),
+            arn("cloudformation", account, f"stack/{stack}/1"),
+        )
     may(
-        "is assumed by the named principals",
-        f"arn:aws:iam::{ALL}:{who}",
-        "sts:AssumeRole",
+        "protects the stack",
+        CALLER,
+        "cloudformation:UpdateTerminationProtection",
+        arn("cloudformation", account, "stack/sekisho/1"),
+        but("another stack", "identity", to=arn("cloudformation", account, "stack/aws-sam-cli-managed-default/1")),
+    )
+    may(
+        "reads the version of its own template",
+        CALLER,
+        "cloudformation:DescribeStacks",
+        arn("cloudformation", account, "stack/sekisho-deploy/1"),
+        but("to change it", "identity", does="cloudformation:CreateChangeSet"),
+    )
+    may(
+        "reads the region and the quotas of the account",
+        CALLER,
+        "account:GetRegionOptStatus lambda:GetAccountSettings servicequotas:ListServiceQuotas",
+        None,
+    )
+    never("changes neither", CALLER, "account:DisableRegion servicequotas:RequestServiceQuotaIncrease", None)
+    may("reads a template", CALLER, "cloudformation:GetTemplateSummary", None)
+    may("puts a package", CALLER, "s3:PutObject", f"{SAM}/one.zip", foreign, context=HERE)
+    for who in {DEPLOY, CALLER}:
+        may("reads a package", who, "s3:GetObject s3:GetObjectVersion", f"{SAM}/one.zip", foreign, context=HERE)
+    # AWS does not document that a bucket that does not exist yet has an account.
+    for context in (HERE, {}):
+        may("creates sam's bucket", CALLER, "s3:CreateBucket s3:TagResource", SAM, foreign, context=context)
+    BUCKET = "AWS::S3::Bucket", "AWS::S3::BucketPolicy"
+    OF_OBJECTS = "s3:GetObject s3:GetObjectVersion"
+    # sam's bucket has no notifications and no lifecycle, and nobody deletes it.
+    may(
+        "manages sam's bucket",
+        CALLER,
+        called(
+            "s3",
+            *BUCKET,
+            but_not=(
+                f"{OF_OBJECTS} s3:CreateBucket s3:DeleteBucket s3:DeleteBucketPolicy s3:PutBucketNotification "
+                "s3:PutBucketOwnershipControls s3:PutLifecycleConfiguration s3:TagResource"
+            ),
+        )
+        + " s3:GetBucketLocation",
+        SAM,
+        foreign,
+        context=HERE,
+    )
+    may("manages the artifact bucket", DEPLOY, called("s3", *BUCKET, but_not=OF_OBJECTS), bucket(account))
+    for who in {DEPLOY, CALLER}:
+        never(
+            "does not read or write artifacts",
+            who,
+            "s3:GetObject s3:PutObject",
+            bucket(account) + "/shop/one.zip",
+            context={"aws:SecureTransport": "true"},
+        )
+
+    # Identities
+
+    ROLE, POLICIES = role(account, "pipeline"), ("sekisho-access-boundary", f"sekisho-chat-{REGION}")
+    OF_POLICIES = called("iam", "AWS::IAM::ManagedPolicy")
+    PASSED = {"iam:PassedToService": "lambda.amazonaws.com"}
+    own_role = but("its own role", "NotItself", to=DEPLOY)
+    deployers_role = but("the role of the deployers", "NotItself", to=CALLER)
+    service_role = but("the service role", "NotItself", to=role(account, "service"))
+    workstation = but("the role of the instances that deploy", "NotItself", to=role(account, "workstation"))
+    may(
+        "manages a role",
         DEPLOY,
-        but("somebody else of that account", "resource", who=f"arn:aws:iam::{ALL}:role/developer"),
-        but("somebody of another account", "resource", who=f"arn:aws:iam::{STRANGER}:{who}"),
-        but("a role with a name of Identity Center", "resource", who=f"arn:aws:iam::{ALL}:role/{HASH}"),
-        but("to set session tags", "resource", does="sts:TagSession"),
+        called("iam", "AWS::IAM::Role"),
+        ROLE,
+        own_role,
+        deployers_role,
+        service_role,
+        workstation,
+    )
+    for service in ("chatbot", "codebuild", "codepipeline", "lambda"):
+        may(
+            "passes a role",
+            DEPLOY,
+            "iam:PassRole",
+            ROLE,
+            but("to another service", "identity", context={"iam:PassedToService": "ec2.amazonaws.com"}),
+            own_role,
+            context={"iam:PassedToService": f"{service}.amazonaws.com"},
+        )
+    for policy in POLICIES:
+        may(
+            "manages a policy",
+            DEPLOY,
+            f"{OF_POLICIES} iam:TagPolicy iam:UntagPolicy",
+            f"arn:aws:iam::{account}:policy/{policy}",
+            but(
+                "a policy of its own role",
+                "identity",
+                to=f"arn:aws:iam::{account}:policy/sekisho-deploy-stack-{REGION}",
+            ),
+        )
+    may(
+        "creates Chatbot's service-linked role",
+        DEPLOY,
+        "iam:CreateServiceLinkedRole",
+        f"arn:aws:iam::{account}:role/aws-service-role/management.chatbot.amazonaws.com/AWSServiceRoleForAWSChatbot",
+        but("of another service", "identity", context={"iam:AWSServiceName": "lex.amazonaws.com"}),
+        context={"iam:AWSServiceName": "management.chatbot.amazonaws.com"},
     )
 
-# sam, and the stack
+    # Functions and the resources around them
 
-SAM = "arn:aws:s3:::aws-sam-cli-managed-default-samclisourcebucket-1a2b3c"
-for stack in ("sekisho", "aws-sam-cli-managed-default"):
+    LAYER = "lambda:DeleteLayerVersion lambda:GetLayerVersion lambda:PublishLayerVersion"
+    for function in ("sekisho-pipeline-starter", "temp-access"):
+        may(
+            "manages a function",
+            DEPLOY,
+            called("lambda", but_not=LAYER) + " lambda:GetFunctionConfiguration lambda:ListTags",
+            arn("lambda", account, f"function:{function}"),
+        )
     may(
-        "deploys a stack",
+        "manages the config layer",
         DEPLOY,
-        (
-            "cloudformation:CreateChangeSet cloudformation:DeleteChangeSet cloudformation:DescribeChangeSet "
-            "cloudformation:DescribeStackEvents cloudformation:DescribeStackResource "
-            "cloudformation:DescribeStackResources cloudformation:DescribeStacks cloudformation:ExecuteChangeSet "
-            "cloudformation:GetTemplate cloudformation:ListStackResources cloudformation:TagResource"
-        ),
-        arn("cloudformation", P, f"stack/{stack}/1"),
+        "lambda:PublishLayerVersion",
+        arn("lambda", account, "layer:sekisho-config"),
+        anywhere=["else"],
     )
+    may(
+        "manages the config layer",
+        DEPLOY,
+        "lambda:DeleteLayerVersion lambda:GetLayerVersion",
+        arn("lambda", account, "layer:sekisho-config:1"),
+    )
+    for function in ("event-relay", "pipeline-starter", "artifact-checker"):
+        may(
+            "redrives an event",
+            CALLER,
+            "lambda:InvokeFunction",
+            arn("lambda", account, f"function:sekisho-{function}"),
+            but("to temp-access", "identity", to=arn("lambda", account, "function:temp-access")),
+        )
+        may(
+            "takes an event out of a dead-letter queue",
+            CALLER,
+            "sqs:ChangeMessageVisibility sqs:DeleteMessage sqs:ReceiveMessage",
+            arn("sqs", account, f"sekisho-{function}-dead-letters"),
+            but("of another queue of this stack", "identity", to=arn("sqs", account, "sekisho-others")),
+        )
+    may("manages the ledger", DEPLOY, called("dynamodb"), arn("dynamodb", account, "table/sekisho-ledger"))
+    never(
+        "does not use the ledger",
+        DEPLOY,
+        "dynamodb:GetItem dynamodb:PutItem dynamodb:DeleteItem",
+        arn("dynamodb", account, "table/sekisho-ledger"),
+    )
+    PERMISSION = "events:PutPermission events:RemovePermission"
+    may(
+        "manages the bus",
+        DEPLOY,
+        called("events", "AWS::Events::EventBus", but_not=PERMISSION),
+        arn("events", account, "event-bus/sekisho"),
+        beyond="events:PutEvents",
+    )
+    may("manages the bus's policy", DEPLOY, PERMISSION, None)
+    for rule in ("sekisho-access-sweep", "sekisho/sekisho-source-change"):
+        may("manages a rule", DEPLOY, called("events", "AWS::Events::Rule"), arn("events", account, f"rule/{rule}"))
+    may(
+        "manages a queue",
+        DEPLOY,
+        called("sqs") + " sqs:GetQueueUrl",
+        arn("sqs", account, "sekisho-pipeline-starter-dead-letters"),
+    )
+    # sekisho-notices-chat belongs to an earlier version, and the update deletes it.
+    for topic in ("sekisho-notices", "sekisho-notices-chat"):
+        may("manages a topic", DEPLOY, called("sns"), arn("sns", account, topic))
+    FIND = "logs:DescribeIndexPolicies logs:DescribeLogGroups logs:DescribeResourcePolicies"
+    for group in ("/aws/lambda/sekisho-pipeline-starter", "/aws/lambda/temp-access", "/aws/codebuild/shop"):
+        may("manages a log", DEPLOY, called("logs", but_not=FIND), arn("logs", account, f"log-group:{group}"))
+    may("lists logs", DEPLOY, FIND, None)
+    may(
+        "manages an alarm",
+        DEPLOY,
+        called("cloudwatch", "AWS::CloudWatch::Alarm", but_not="cloudwatch:DescribeAlarms"),
+        arn("cloudwatch", account, "alarm:sekisho-temp-access-errors"),
+    )
+    # CloudWatch asks for all alarms, not for the ones of this stack.
+    may(
+        "finds alarms",
+        DEPLOY,
+        "cloudwatch:DescribeAlarms",
+        arn("cloudwatch", account, "alarm:orders"),
+        anywhere=NOT_ELSE,
+    )
+    may(
+        "manages the dashboard",
+        DEPLOY,
+        called("cloudwatch", "AWS::CloudWatch::Dashboard"),
+        f"arn:aws:cloudwatch::{account}:dashboard/sekisho-{REGION}",
+    )
+
+    # Key, pipeline, repository, chat
+
+    MAKE_KEY = "kms:CreateKey kms:ListAliases"
+    VIA = {"aws:CalledVia": ["cloudformation.amazonaws.com"]}
+    SHOP, PROJECT, REPOSITORY = (
+        arn("codepipeline", account, "shop"),
+        arn("codebuild", account, "project/shop"),
+        arn("codecommit", account, "shop"),
+    )
+    may("creates a key", DEPLOY, MAKE_KEY, None)
+    KEEP_KEY = called("kms", "AWS::KMS::Key", "AWS::KMS::Alias", but_not=f"{MAKE_KEY} kms:ScheduleKeyDeletion")
+    ALIAS = "kms:CreateAlias kms:DeleteAlias kms:UpdateAlias"
+    # The key's own policy does not limit these calls.
+    may("manages a key", DEPLOY, KEEP_KEY, arn("kms", account, "key/new"), anywhere=["name", "else there"])
+    may("manages the alias of a key", DEPLOY, ALIAS, arn("kms", account, "alias/sekisho-artifacts"))
+    may(
+        "deletes a new key",
+        DEPLOY,
+        "kms:ScheduleKeyDeletion",
+        arn("kms", account, "key/new"),
+        but("not through CloudFormation", "identity", context={"aws:CalledVia": None}),
+        context=VIA,
+        anywhere=["name", "else there"],
+    )
+    never("does not use a key", DEPLOY, "kms:Decrypt kms:GenerateDataKey kms:Encrypt", arn("kms", account, "key/new"))
+    may("manages a pipeline", DEPLOY, called("codepipeline"), SHOP, anywhere=["name"])
+    may(
+        "manages a build",
+        DEPLOY,
+        "codebuild:BatchGetProjects codebuild:CreateProject codebuild:DeleteProject codebuild:UpdateProject",
+        PROJECT,
+        anywhere=["name"],
+    )
+    may(
+        "manages a repository",
+        DEPLOY,
+        "codecommit:CreateRepository codecommit:GetRepository codecommit:TagResource codecommit:UntagResource",
+        REPOSITORY,
+        anywhere=["name"],
+    )
+    LOOK_AROUND = (
+        "access-analyzer:ValidatePolicy codecommit:ListRepositories events:ListEventBuses "
+        "events:ListRuleNamesByTarget iam:ListRoles"
+    )
+    may("looks around", CALLER, LOOK_AROUND, None)
+    never("changes nothing there", CALLER, "access-analyzer:CreateAnalyzer iam:CreateUser events:CreateArchive", None)
+    MAKE_CHAT = (
+        "chatbot:CreateCustomAction chatbot:CreateSlackChannelConfiguration "
+        "chatbot:DescribeSlackChannelConfigurations chatbot:DescribeSlackWorkspaces chatbot:ListTagsForResource"
+    )
+    may("creates the channel", DEPLOY, MAKE_CHAT, None)
+    may(
+        "manages the channel",
+        DEPLOY,
+        called("chatbot", "AWS::Chatbot::SlackChannelConfiguration", but_not=MAKE_CHAT),
+        f"arn:aws:chatbot::{account}:chat-configuration/slack-channel/sekisho-{account}-{REGION}",
+    )
+    may(
+        "manages the channel's buttons",
+        DEPLOY,
+        called("chatbot", "AWS::Chatbot::CustomAction", but_not=MAKE_CHAT),
+        f"arn:aws:chatbot::{account}:custom-action/sekisho-access-{REGION}",
+    )
+
+# With a service role
+
+SERVICE, BY_DEPLOYERS = DEPLOYED_BY[T]
+STACK = arn("cloudformation", T, "stack/sekisho/1")
 may(
-    "reads the version of its own template",
-    DEPLOY,
-    "cloudformation:DescribeStacks",
-    arn("cloudformation", P, "stack/sekisho-deploy/1"),
-    but("to change it", "identity", does="cloudformation:CreateChangeSet"),
+    "is assumed by CloudFormation",
+    "cloudformation.amazonaws.com",
+    "sts:AssumeRole",
+    SERVICE,
+    but("for another stack", "resource", context={"aws:SourceArn": arn("cloudformation", T, "stack/shop/1")}),
+    but("for another account", "resource", context={"aws:SourceAccount": STRANGER}),
+    but("as another service", "resource", who="ec2.amazonaws.com"),
+    but("as somebody of another account", "resource", who=f"arn:aws:iam::{STRANGER}:role/anybody"),
+    context={"aws:SourceArn": STACK, "aws:SourceAccount": T},
 )
 may(
-    "reads the region and the quotas of the account",
-    DEPLOY,
-    "account:GetRegionOptStatus lambda:GetAccountSettings servicequotas:ListServiceQuotas",
-    None,
+    "passes the service role",
+    BY_DEPLOYERS,
+    "iam:PassRole",
+    SERVICE,
+    but("to another service", "identity", context={"iam:PassedToService": "lambda.amazonaws.com"}),
+    but("another role of the stack", "identity", to=role(T, "pipeline")),
+    context={"iam:PassedToService": "cloudformation.amazonaws.com"},
 )
-never("changes neither", DEPLOY, "account:DisableRegion servicequotas:RequestServiceQuotaIncrease", None)
-may("reads a template", DEPLOY, "cloudformation:GetTemplateSummary", None)
-may("puts a package", DEPLOY, "s3:GetObject s3:GetObjectVersion s3:PutObject", f"{SAM}/one.zip")
-may("creates sam's bucket", DEPLOY, "s3:GetBucketLocation", SAM)
-BUCKET = "AWS::S3::Bucket", "AWS::S3::BucketPolicy"
-OF_OBJECTS = "s3:GetObject s3:GetObjectVersion"
-# sam's bucket has no notifications and no lifecycle, and nobody deletes it.
-may(
-    "manages sam's bucket",
-    DEPLOY,
-    called(
-        "s3",
-        *BUCKET,
-        but_not=(
-            f"{OF_OBJECTS} s3:DeleteBucket s3:DeleteBucketPolicy s3:PutBucketNotification "
-            "s3:PutBucketOwnershipControls s3:PutLifecycleConfiguration"
-        ),
-    ),
-    SAM,
-)
-may("manages the artifact bucket", DEPLOY, called("s3", *BUCKET, but_not=OF_OBJECTS), bucket(P))
 never(
-    "does not read or write artifacts",
-    DEPLOY,
-    "s3:GetObject s3:PutObject",
-    bucket(P) + "/shop/one.zip",
+    "changes nothing without CloudFormation",
+    BY_DEPLOYERS,
+    "iam:PutRolePolicy iam:AttachRolePolicy iam:UpdateAssumeRolePolicy",
+    role(T, "pipeline"),
+)
+never(
+    "changes no channel without CloudFormation",
+    BY_DEPLOYERS,
+    "chatbot:DeleteSlackChannelConfiguration chatbot:UpdateSlackChannelConfiguration",
+    f"arn:aws:chatbot::{T}:chat-configuration/slack-channel/sekisho-{T}-{REGION}",
+)
+never(
+    "changes no repository without CloudFormation",
+    BY_DEPLOYERS,
+    "codecommit:CreateRepository codecommit:DeleteRepository",
+    arn("codecommit", T, "shop"),
+)
+never("does not change the service role", SERVICE, "iam:PutRolePolicy iam:AttachRolePolicy", SERVICE, "NotItself")
+# What make doctor reads, which other policies of the role allow in the other account.
+for does, target, anywhere in [
+    ("iam:GetPolicy iam:GetPolicyVersion", f"arn:aws:iam::{T}:policy/sekisho-access-boundary", []),
+    (
+        "iam:GetRole iam:GetRolePolicy iam:ListAttachedRolePolicies iam:ListRolePolicies",
+        role(T, "pipeline"),
+        [],
+    ),
+    (
+        "lambda:GetFunction lambda:GetFunctionConfiguration lambda:GetPolicy",
+        arn("lambda", T, "function:sekisho-pipeline-starter"),
+        [],
+    ),
+    (
+        "lambda:GetFunction lambda:GetFunctionConfiguration lambda:GetPolicy",
+        arn("lambda", T, "function:temp-access"),
+        [],
+    ),
+    ("lambda:GetLayerVersion", arn("lambda", T, "layer:sekisho-config:1"), []),
+    ("events:DescribeEventBus", arn("events", T, "event-bus/sekisho"), []),
+    ("events:DescribeRule events:ListTargetsByRule", arn("events", T, "rule/sekisho/sekisho-source-change"), []),
+    ("kms:DescribeKey kms:GetKeyPolicy", arn("kms", T, "key/new"), ["name", "else there"]),
+    ("codepipeline:GetPipeline", arn("codepipeline", T, "shop"), ["name"]),
+    ("codebuild:BatchGetProjects", arn("codebuild", T, "project/shop"), ["name"]),
+    ("codecommit:GetRepository", arn("codecommit", T, "shop"), ["name"]),
+    ("dynamodb:DescribeTable", arn("dynamodb", T, "table/sekisho-ledger"), []),
+    ("sqs:GetQueueUrl", arn("sqs", T, "sekisho-pipeline-starter-dead-letters"), []),
+]:
+    may("looks at the stack", BY_DEPLOYERS, does, target, anywhere=anywhere)
+may(
+    "looks at the artifact bucket",
+    BY_DEPLOYERS,
+    "s3:GetBucketPolicy s3:ListBucket",
+    bucket(T),
     context={"aws:SecureTransport": "true"},
 )
-
-# Identities
-
-ROLE, POLICIES = role(P, "pipeline"), ("sekisho-access-boundary", f"sekisho-chat-{REGION}")
-OF_POLICIES = called("iam", "AWS::IAM::ManagedPolicy")
-PASSED = {"iam:PassedToService": "lambda.amazonaws.com"}
-own_role = but("its own role", "NotItself", to=DEPLOY)
-may("manages a role", DEPLOY, called("iam", "AWS::IAM::Role"), ROLE, own_role)
-for service in ("chatbot", "codebuild", "codepipeline", "lambda"):
-    may(
-        "passes a role",
-        DEPLOY,
-        "iam:PassRole",
-        ROLE,
-        but("to another service", "identity", context={"iam:PassedToService": "ec2.amazonaws.com"}),
-        own_role,
-        context={"iam:PassedToService": f"{service}.amazonaws.com"},
-    )
-for policy in POLICIES:
-    may(
-        "manages a policy",
-        DEPLOY,
-        f"{OF_POLICIES} iam:TagPolicy iam:UntagPolicy",
-        f"arn:aws:iam::{P}:policy/{policy}",
-        but("a policy of its own role", "identity", to=f"arn:aws:iam::{P}:policy/sekisho-deploy-stack-{REGION}"),
-    )
-may(
-    "creates Chatbot's service-linked role",
-    DEPLOY,
-    "iam:CreateServiceLinkedRole",
-    f"arn:aws:iam::{P}:role/aws-service-role/management.chatbot.amazonaws.com/AWSServiceRoleForAWSChatbot",
-    but("of another service", "identity", context={"iam:AWSServiceName": "lex.amazonaws.com"}),
-    context={"iam:AWSServiceName": "management.chatbot.amazonaws.com"},
-)
-
-# Functions and the resources around them
-
-LAYER = "lambda:DeleteLayerVersion lambda:GetLayerVersion lambda:PublishLayerVersion"
-for function in ("sekisho-pipeline-starter", "temp-access"):
-    may(
-        "manages a function",
-        DEPLOY,
-        called("lambda", but_not=LAYER) + " lambda:GetFunctionConfiguration lambda:ListTags",
-        arn("lambda", P, f"function:{function}"),
-    )
-may(
-    "manages the config layer",
-    DEPLOY,
-    "lambda:PublishLayerVersion",
-    arn("lambda", P, "layer:sekisho-config"),
-    anywhere=["else"],
-)
-may(
-    "manages the config layer",
-    DEPLOY,
-    "lambda:DeleteLayerVersion lambda:GetLayerVersion",
-    arn("lambda", P, "layer:sekisho-config:1"),
-)
-for function in ("event-relay", "pipeline-starter", "artifact-checker"):
-    may(
-        "redrives an event",
-        DEPLOY,
-        "lambda:InvokeFunction",
-        arn("lambda", P, f"function:sekisho-{function}"),
-        but("to temp-access", "identity", to=arn("lambda", P, "function:temp-access")),
-    )
-    may(
-        "takes an event out of a dead-letter queue",
-        DEPLOY,
-        "sqs:ChangeMessageVisibility sqs:DeleteMessage sqs:ReceiveMessage",
-        arn("sqs", P, f"sekisho-{function}-dead-letters"),
-        but("of another queue of this stack", "identity", to=arn("sqs", P, "sekisho-others")),
-    )
-may("manages the ledger", DEPLOY, called("dynamodb"), arn("dynamodb", P, "table/sekisho-ledger"))
+CHANNELS = "chatbot:DescribeSlackChannelConfigurations chatbot:DescribeSlackWorkspaces"
+may("looks at the channels", BY_DEPLOYERS, CHANNELS, None)
+may("looks at the logs", BY_DEPLOYERS, "logs:DescribeLogGroups", None)
 never(
-    "does not use the ledger",
-    DEPLOY,
-    "dynamodb:GetItem dynamodb:PutItem dynamodb:DeleteItem",
-    arn("dynamodb", P, "table/sekisho-ledger"),
-)
-PERMISSION = "events:PutPermission events:RemovePermission"
-may(
-    "manages the bus",
-    DEPLOY,
-    called("events", "AWS::Events::EventBus", but_not=PERMISSION),
-    arn("events", P, "event-bus/sekisho"),
-    beyond="events:PutEvents",
-)
-may("manages the bus's policy", DEPLOY, PERMISSION, None)
-for rule in ("sekisho-access-sweep", "sekisho/sekisho-source-change"):
-    of_rule = called("events", "AWS::Events::Rule", but_not="events:DescribeRule")
-    may("manages a rule", DEPLOY, of_rule, arn("events", P, f"rule/{rule}"))
-    may("reads a rule", DEPLOY, "events:DescribeRule", arn("events", P, f"rule/{rule}"), anywhere=["name"])
-may(
-    "manages a queue",
-    DEPLOY,
-    called("sqs") + " sqs:GetQueueUrl",
-    arn("sqs", P, "sekisho-pipeline-starter-dead-letters"),
-)
-for topic in ("sekisho-notices", "sekisho-notices-chat"):
-    may("manages a topic", DEPLOY, called("sns"), arn("sns", P, topic))
-FIND = "logs:DescribeIndexPolicies logs:DescribeLogGroups logs:DescribeResourcePolicies"
-for group in ("/aws/lambda/sekisho-pipeline-starter", "/aws/lambda/temp-access", "/aws/codebuild/shop"):
-    may("manages a log", DEPLOY, called("logs", but_not=FIND), arn("logs", P, f"log-group:{group}"))
-may("lists logs", DEPLOY, FIND, None)
-may(
-    "manages an alarm",
-    DEPLOY,
-    called("cloudwatch", "AWS::CloudWatch::Alarm"),
-    arn("cloudwatch", P, "alarm:sekisho-temp-access-errors"),
-)
-may(
-    "manages the dashboard",
-    DEPLOY,
-    called("cloudwatch", "AWS::CloudWatch::Dashboard"),
-    f"arn:aws:cloudwatch::{P}:dashboard/sekisho-{REGION}",
-)
-
-# Key, pipeline, repository, chat
-
-MAKE_KEY = "kms:CreateKey kms:ListAliases"
-VIA = {"aws:CalledVia": ["cloudformation.amazonaws.com"]}
-SHOP, PROJECT, REPOSITORY = (
-    arn("codepipeline", P, "shop"),
-    arn("codebuild", P, "project/shop"),
-    arn("codecommit", P, "shop"),
-)
-may("creates a key", DEPLOY, MAKE_KEY, None)
-KEEP_KEY = called("kms", "AWS::KMS::Key", "AWS::KMS::Alias", but_not=f"{MAKE_KEY} kms:ScheduleKeyDeletion")
-ALIAS = "kms:CreateAlias kms:DeleteAlias kms:UpdateAlias"
-# The key's own policy does not limit these calls.
-may("manages a key", DEPLOY, KEEP_KEY, arn("kms", P, "key/new"), anywhere=["name", "else there"])
-may("manages the alias of a key", DEPLOY, ALIAS, arn("kms", P, "alias/sekisho-artifacts"))
-may(
-    "deletes a new key",
-    DEPLOY,
-    "kms:ScheduleKeyDeletion",
-    arn("kms", P, "key/new"),
-    but("not through CloudFormation", "identity", context={"aws:CalledVia": None}),
-    context=VIA,
-    anywhere=["name", "else there"],
-)
-never("does not use a key", DEPLOY, "kms:Decrypt kms:GenerateDataKey kms:Encrypt", arn("kms", P, "key/new"))
-may("manages a pipeline", DEPLOY, called("codepipeline"), SHOP, anywhere=["name"])
-may(
-    "manages a build",
-    DEPLOY,
-    "codebuild:BatchGetProjects codebuild:CreateProject codebuild:DeleteProject codebuild:UpdateProject",
-    PROJECT,
-    anywhere=["name"],
-)
-may(
-    "manages a repository",
-    DEPLOY,
-    "codecommit:CreateRepository codecommit:GetRepository codecommit:TagResource codecommit:UntagResource",
-    REPOSITORY,
-    anywhere=["name"],
-)
-LOOK_AROUND = (
-    "access-analyzer:ValidatePolicy codecommit:ListRepositories events:ListEventBuses events:ListRuleNamesByTarget "
-    "iam:ListRoles"
-)
-may("looks around", DEPLOY, LOOK_AROUND, None)
-never("changes nothing there", DEPLOY, "access-analyzer:CreateAnalyzer iam:CreateUser events:CreateArchive", None)
-MAKE_CHAT = (
-    "chatbot:CreateCustomAction chatbot:CreateSlackChannelConfiguration "
-    "chatbot:DescribeSlackChannelConfigurations chatbot:DescribeSlackWorkspaces chatbot:ListTagsForResource"
-)
-may("creates the channel", DEPLOY, MAKE_CHAT, None)
-may(
-    "manages the channel",
-    DEPLOY,
-    called("chatbot", "AWS::Chatbot::SlackChannelConfiguration", but_not=MAKE_CHAT),
-    f"arn:aws:chatbot::{P}:chat-configuration/slack-channel/sekisho-{P}-{REGION}",
-)
-may(
-    "manages the channel's buttons",
-    DEPLOY,
-    called("chatbot", "AWS::Chatbot::CustomAction", but_not=MAKE_CHAT),
-    f"arn:aws:chatbot::{P}:custom-action/sekisho-access-{REGION}",
+    "changes no log without CloudFormation",
+    BY_DEPLOYERS,
+    "logs:DeleteLogGroup logs:PutRetentionPolicy",
+    arn("logs", T, "log-group:/aws/lambda/sekisho-pipeline-starter"),
 )

@@ -56,7 +56,7 @@ for account, what, function in [
 
 RELAY_RULES = {"sekisho-event-relay": ["sekisho-repository-change", "sekisho-pull-request-merge", "sekisho-reconcile"]}
 PIPELINE_RULES = {
-    "sekisho-pipeline-starter": ["sekisho/sekisho-source-change", "sekisho-pipeline-end"],
+    "sekisho-pipeline-starter": ["sekisho/sekisho-source-change", "sekisho-pipeline-end", "sekisho-approval-waits"],
     "sekisho-artifact-checker": ["sekisho-artifact-write", "sekisho-artifact-sweep"],
 }
 ACCESS_RULES = {"temp-access": ["sekisho-access-sweep"]}
@@ -107,17 +107,3 @@ for account in RULES:
             "aws:SourceAccount": account,
         },
     )
-may(
-    "notifies the channel of an approval",
-    "events.amazonaws.com",
-    "sns:Publish",
-    arn("sns", P, "sekisho-notices-chat"),
-    but("by another rule", "resource", context={"aws:SourceArn": arn("events", P, "rule/orders")}),
-    but(
-        "of another account",
-        "resource",
-        context={"aws:SourceArn": arn("events", STRANGER, "rule/sekisho-approval-waits")},
-    ),
-    but("as another service", "resource", who="s3.amazonaws.com"),
-    context={"aws:SourceArn": arn("events", P, "rule/sekisho-approval-waits")},
-)

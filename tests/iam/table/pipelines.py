@@ -3,6 +3,8 @@
 from tests.iam.requests import (
     ELSEWHERE,
     KEY,
+    SSE,
+    SSE_KEY,
     STRANGER,
     VIA_S3,
     WAYS,
@@ -15,6 +17,7 @@ from tests.iam.requests import (
     never,
     not_through_s3,
     role,
+    wrong_headers,
 )
 from tools.layout import REGION
 
@@ -74,7 +77,7 @@ for account, _, _ in WAYS:
             context={"aws:SourceArn": source, "aws:SourceAccount": account},
         )
 
-    write = tls | {"s3:x-amz-server-side-encryption-aws-kms-key-id": key}
+    write = tls | {SSE: "aws:kms", SSE_KEY: key}
     for who in (pipeline, build, cloudformation, checker):
         may(
             "reads artifacts",
@@ -93,24 +96,11 @@ for account, _, _ in WAYS:
             artifacts + "/shop/one.zip",
             elsewhere,
             plain,
-            *(
-                [
-                    but(
-                        "under another key",
-                        "DenyOtherKeys",
-                        context={"s3:x-amz-server-side-encryption-aws-kms-key-id": arn("kms", account, "key/other")},
-                    ),
-                    but(
-                        "without a key",
-                        "DenyOtherKeys",
-                        context={"s3:x-amz-server-side-encryption-aws-kms-key-id": None},
-                    ),
-                ]
-                if account != T
-                else []
-            ),
+            *(wrong_headers(arn("kms", account, "key/other")) if account != T else []),
             context=write,
         )
+        # UploadPart never has headers: S3 uses the bucket's default key.
+        may("writes artifacts without headers", who, "s3:PutObject", artifacts + "/shop/one.zip", plain, context=tls)
     for who in (pipeline, cloudformation, starter, f"arn:aws:iam::{account}:role/admin"):
         never(
             "does not write a package",
@@ -129,13 +119,14 @@ for account, _, _ in WAYS:
             context=write,
         )
     if account == T:
-        may(
-            "admits a write under the wrong key",
-            pipeline,
-            "s3:PutObject",
-            artifacts + "/shop/one.zip",
-            context=tls,
-        )
+        for wrong in ({SSE: "AES256"}, {SSE: "aws:kms"}, {SSE: "aws:kms", SSE_KEY: arn("kms", account, "key/other")}):
+            may(
+                "admits a write under the wrong key",
+                pipeline,
+                "s3:PutObject",
+                artifacts + "/shop/one.zip",
+                context=tls | wrong,
+            )
     may(
         "finds the bucket",
         pipeline,
@@ -368,6 +359,15 @@ for account, _, _ in WAYS:
         plain,
         context=tls,
     )
+    for who in (pipeline, build, cloudformation, f"arn:aws:iam::{account}:role/admin"):
+        never(
+            "does not change the encryption of an artifact",
+            who,
+            "s3:UpdateObjectEncryption",
+            artifacts + "/shop/one.zip",
+            "DenyOtherRepairs",
+            context=tls,
+        )
     never(
         "does not delete artifacts",
         checker,

@@ -109,6 +109,28 @@ pub async fn failure_details(client: &Client, pipeline: &str, execution: &str) -
     })
 }
 
+/// The source revision of an execution, if it is a commit. `None` also if CodePipeline refuses to report it, because a
+/// notice without a commit is better than no notice.
+///
+/// # Errors
+/// If a later call may succeed.
+pub async fn execution_commit(
+    client: &Client,
+    pipeline: &str,
+    execution: &str,
+) -> Result<Option<String>, ServiceError> {
+    let details = client.get_pipeline_execution().pipeline_name(pipeline).pipeline_execution_id(execution).send().await;
+    let operation = || format!("codepipeline:GetPipelineExecution of execution {execution} of {pipeline}");
+    match details.map_err(|error| ServiceError::new(operation(), error)) {
+        Ok(details) => {
+            let revisions = details.pipeline_execution.and_then(|execution| execution.artifact_revisions);
+            Ok(artifact_commit(&revisions.unwrap_or_default()))
+        }
+        Err(error) if may_pass(&error) => Err(error),
+        Err(_) => Ok(None),
+    }
+}
+
 fn place(action: &ActionExecutionDetail) -> String {
     let stage = action.stage_name().unwrap_or("unknown stage");
     format!("{stage} / {}", action.action_name().unwrap_or("unknown action"))

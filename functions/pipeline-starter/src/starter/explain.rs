@@ -9,6 +9,7 @@ use crate::outcome::{Outcome, about_change, about_execution, about_payload, not_
 use crate::request::{self, EndedExecution, Request, Source};
 use crate::routing::Selection;
 use crate::run::Run;
+use crate::starter::approval;
 use crate::starter::plan;
 use crate::world::World;
 
@@ -21,6 +22,7 @@ pub(crate) async fn explain<W: World>(
     let decisions = match request::parse(payload, source) {
         Request::Change(event) => explain_change(run, &event).await?,
         Request::ExecutionEnded(ended) => explain_end(run, &ended).await?,
+        Request::ActionChanged(action) => vec![approval::explain(run, &action).await?],
         Request::Refused(reason) => vec![about_payload(payload, Decision::new(Outcome::Refused, reason))],
         Request::Invalid(reason) => return Err(Error::InvalidRequest(reason)),
         Request::Explain(_) => return Err(Error::InvalidRequest(EXPLAIN_OF_EXPLAIN.to_owned())),

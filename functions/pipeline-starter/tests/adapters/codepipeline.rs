@@ -1,5 +1,5 @@
 use aws_sdk_codepipeline::Client;
-use pipeline_starter::aws::codepipeline::{failure_details, find_execution, start};
+use pipeline_starter::aws::codepipeline::{execution_commit, failure_details, find_execution, start};
 use pipeline_starter::world::{FailureDetails, PipelineStart, StartAnswer};
 use sekisho_domain::route::PipelineName;
 use sekisho_testing::wire::{Answer, Wire, ok, refused};
@@ -187,4 +187,21 @@ async fn the_commit_of_a_codecommit_source_comes_before_other_revisions() {
     let wire = Wire::answering([actions, revisions(&[("Other", OTHER_COMMIT)])]);
     let details = failure_details(&Client::new(&wire.config()), "shop", "e").await.unwrap();
     assert_eq!(details.commit.as_deref(), Some(COMMIT));
+}
+
+#[tokio::test]
+async fn the_commit_of_an_execution_is_the_first_revision_that_is_one() {
+    let cases = [
+        (revisions(&[("Templates", "an-object-version"), ("Source", COMMIT)]), Some(COMMIT)),
+        (revisions(&[]), None),
+        (refused("AccessDeniedException"), None),
+    ];
+    for (answer, commit) in cases {
+        let wire = Wire::answering([answer]);
+        let found = execution_commit(&Client::new(&wire.config()), "shop", "e").await.unwrap();
+        assert_eq!(found.as_deref(), commit);
+        assert_eq!(wire.requests()[0].json(), json!({"pipelineName": "shop", "pipelineExecutionId": "e"}));
+    }
+    let wire = Wire::answering([refused("ThrottlingException")]);
+    assert!(execution_commit(&Client::new(&wire.config()), "shop", "e").await.unwrap_err().is_throttled());
 }

@@ -1,7 +1,7 @@
 //! Each file of `events/pipeline-starter`, and the decision that it leads to in an account that has started nothing
 //! yet.
 
-use pipeline_starter::Outcome::{self, ExecutionFailed, Filtered, Ignored, Refused, Started};
+use pipeline_starter::Outcome::{self, ExecutionFailed, Filtered, Ignored, Refused, Started, Waiting};
 use sekisho_lambda::Failure;
 use serde_json::Value;
 
@@ -31,10 +31,19 @@ const COMMIT: (&str, &str) = ("commit", "1f0c2a9be4d5760f8c3b7a6e5d4c3b2a1908070
 const FOREIGN: (&str, &str) = ("account", "444444444444");
 const START_SHOP: &[&str] = &["StartPipelineExecution shop"];
 const NOTIFY: &[&str] = &["ListActionExecutions shop a6c6b8f2-0f0f-4f53-9c1e-1d2c3b4a5968", "Publish"];
+const APPROVAL: (&str, &str) = ("place", "Deploy / Approval");
+const ASK: &[&str] = &["GetPipelineExecution shop a6c6b8f2-0f0f-4f53-9c1e-1d2c3b4a5968", "Publish"];
+const ASK_BILLING: &[&str] = &["GetPipelineExecution billing a6c6b8f2-0f0f-4f53-9c1e-1d2c3b4a5968", "Publish"];
 
 /// File, expected result, and the calls to CodePipeline and SNS.
 #[rustfmt::skip]
 const CASES: &[(&str, Expected, &[&str])] = &[
+    ("action-started", Decided(Ignored, "approval", &[PIPELINE, EXECUTION, ("place", "Build / Build")]), &[]),
+    ("approval-answered", Decided(Ignored, "approval", &[PIPELINE, EXECUTION, APPROVAL]), &[]),
+    ("approval-waits", Decided(Waiting, "was sent", &[PIPELINE, EXECUTION, APPROVAL, COMMIT]), ASK),
+    ("approval-waits-foreign", Decided(Refused, "only account 222222222222", &[FOREIGN]), &[]),
+    ("approval-waits-of-no-route", Decided(Waiting, "was sent", &[("pipeline", "billing"), APPROVAL]), ASK_BILLING),
+    ("approval-waits-without-stage", Decided(Refused, "`stage`", &[]), &[]),
     ("change", Decided(Started, "e1", STARTED), START_SHOP),
     ("change-for-more-pipelines", Decided(Started, "e1", &[PIPELINE]), START_SHOP),
     ("change-for-other-pipelines", Decided(Filtered, "the event names none", &[SHOP, MAIN]), &[]),
@@ -45,6 +54,7 @@ const CASES: &[(&str, Expected, &[&str])] = &[
     ("change-of-no-route", Decided(Filtered, NOT_ROUTED, &[("ref", "refs/heads/feature/search")]), &[]),
     ("event-of-codecommit", Decided(Refused, "`aws.codecommit`", &[("account", "111111111111")]), &[]),
     ("explain", Explained(Started, "would be started", &[SHOP, MAIN, PIPELINE]), &[]),
+    ("explain-approval-waits", Explained(Waiting, "would be sent", &[PIPELINE, EXECUTION, APPROVAL]), &[]),
     ("explain-foreign-account", Explained(Refused, "only account 111111111111", &[FOREIGN]), &[]),
     ("explain-of-no-route", Explained(Filtered, NOT_ROUTED, &[]), &[]),
     ("explain-pipeline-failed", Explained(ExecutionFailed, "would be sent", &[PIPELINE, EXECUTION]), &[]),

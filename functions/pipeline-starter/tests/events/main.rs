@@ -9,6 +9,7 @@
     reason = "a test may panic"
 )]
 
+mod approvals;
 mod changes;
 mod executions;
 mod explain;

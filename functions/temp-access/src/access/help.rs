@@ -11,5 +11,8 @@ use crate::run::Run;
 
 /// Shows the help text with the configured minutes and profiles.
 pub(crate) fn help<S: Store>(run: &Run<'_, S>) -> Result<Report, Error> {
-    Ok(Report::text(answer::help(run.access()?), Decision::new(Outcome::Helped, "the help text was requested")))
+    Ok(Report::text(
+        answer::help(run.access()?, run.invocation),
+        Decision::new(Outcome::Helped, "the help text was requested"),
+    ))
 }

@@ -43,6 +43,8 @@ async fn the_help_text_fits_a_phone() {
     let account = Account::new();
     let help = account.text(r#"{"action":"help"}"#).await;
     assert!(help.len() < 600 && help.lines().all(|line| line.chars().count() <= 60), "{help}");
+    let command = "@Amazon Q lambda invoke --function-name temp-access\n--region ap-northeast-1 --payload";
+    assert!(help.contains(command) && help.contains("/invite @Amazon Q"), "{help}");
     assert!(help.contains("180") && help.contains("480") && help.contains("read-only"), "{help}");
 }
 

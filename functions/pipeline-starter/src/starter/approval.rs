@@ -1,0 +1,69 @@
+//! Sends a notice about an action that waits for the approval of a person.
+//!
+//! EventBridge cannot publish the notice itself: the policy of a topic must admit EventBridge without conditions, and so
+//! would admit the rules of other accounts.
+
+use sekisho_domain::decision::Decision;
+use sekisho_ledger::SentNotice;
+
+use crate::error::Error;
+use crate::notice;
+use crate::outcome::{Outcome, about_action};
+use crate::report::Report;
+use crate::request::ActionState;
+use crate::run::Run;
+use crate::world::World;
+
+/// What to do about an event of an action.
+enum ApprovalPlan {
+    /// Nothing: the action does not wait for an approval.
+    None,
+    /// Nothing: the notice was sent before.
+    AlreadySent,
+    /// Send the notice, then record that it was sent.
+    Send(SentNotice),
+}
+
+impl ApprovalPlan {
+    async fn new<W: World>(run: &Run<'_, W>, action: &ActionState) -> Result<Self, Error> {
+        if !action.waits_for_approval() {
+            return Ok(Self::None);
+        }
+        let sent = SentNotice::read(run.ledger(), notice::approval_key(action), run.now()).await?;
+        Ok(if sent.is_recent() { Self::AlreadySent } else { Self::Send(sent) })
+    }
+
+    /// The decision that the plan leads to if the notice can be sent.
+    fn decision(&self) -> Decision<Outcome> {
+        match self {
+            Self::None => Decision::new(Outcome::Ignored, "the action does not wait for an approval"),
+            Self::AlreadySent => Decision::new(Outcome::Duplicate, "the notice about this approval was sent before"),
+            Self::Send(_) => {
+                Decision::new(Outcome::Waiting, "the action waits for an approval; a notice about it would be sent")
+            }
+        }
+    }
+}
+
+/// Sends the notice once for each run of the action, whether a route leads to the pipeline or not.
+pub(crate) async fn notify<W: World>(run: &Run<'_, W>, action: &ActionState) -> Report {
+    let decision = send_notice(run, action).await.map(|decision| about_action(action, decision));
+    [decision].into_iter().collect()
+}
+
+async fn send_notice<W: World>(run: &Run<'_, W>, action: &ActionState) -> Result<Decision<Outcome>, Error> {
+    let plan = ApprovalPlan::new(run, action).await?;
+    let ApprovalPlan::Send(sent) = plan else { return Ok(plan.decision()) };
+    let commit = run.world.execution_commit(&action.pipeline, &action.execution).await?;
+    let invocation = run.invocation;
+    let notice = notice::about_approval(action, &invocation.account, &invocation.region, commit.as_deref());
+    run.world.publish(&notice).await?;
+    sent.record(run.ledger(), run.now() + notice::REMEMBERED, &invocation.request_id).await?;
+    let decision = Decision::new(Outcome::Waiting, "the action waits for an approval; the notice about it was sent");
+    Ok(decision.about_some("commit", commit))
+}
+
+/// The decision that [`notify`] would come to.
+pub(crate) async fn explain<W: World>(run: &Run<'_, W>, action: &ActionState) -> Result<Decision<Outcome>, Error> {
+    Ok(about_action(action, ApprovalPlan::new(run, action).await?.decision()))
+}

@@ -1,0 +1,79 @@
+"""Approvals: the rule that has pipeline-starter send the notice, and the text of the managed pipeline's approval."""
+
+import json
+import re
+
+import pytest
+
+from tests.template import deployed
+
+RESOURCES = deployed.source()["Resources"]
+PARAMETERS = deployed.source()["Parameters"]
+# A configuration value of an action may have so many characters.
+LONGEST_VALUE = 1000
+WAITS = json.loads((deployed.ROOT / "events" / "pipeline-starter" / "approval-waits.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("detail", "notified"),
+    [
+        ({}, True),
+        ({"state": "SUCCEEDED"}, False),
+        ({"type": {"owner": "AWS", "category": "Deploy", "provider": "CloudFormation", "version": "1"}}, False),
+    ],
+)
+def test_the_rule_matches_approvals_that_wait(cloud_of_all, detail, notified):
+    pattern = RESOURCES["ApprovalWaits"]["Properties"]["EventPattern"]
+    event = WAITS | {"detail": WAITS["detail"] | detail}
+    answer = cloud_of_all.client("333333333333", "events").test_event_pattern(
+        EventPattern=json.dumps(pattern), Event=json.dumps(event)
+    )
+    assert answer["Result"] is notified
+
+
+def test_pipeline_starter_gets_every_approval_of_the_account():
+    """EventBridge cannot publish to a topic whose policy has conditions. With or without Slack, the notice is sent."""
+    rule = RESOURCES["ApprovalWaits"]
+    (target,) = rule["Properties"]["Targets"]
+    assert target["Arn"] == {"Fn::GetAtt": ["PipelineStarter", "Arn"]}
+    assert target["DeadLetterConfig"] == {"Arn": {"Fn::GetAtt": ["PipelineStarterDeadLetters", "Arn"]}}
+    assert rule["Condition"] == "Pipelines"
+
+
+def test_eventbridge_publishes_to_no_topic():
+    expanded = deployed.expanded()["Resources"]
+    topics = {name for name, one in expanded.items() if one["Type"] == "AWS::SNS::Topic"}
+    assert topics == {"Notices"}
+    targets = [
+        target
+        for one in expanded.values()
+        if one["Type"] == "AWS::Events::Rule"
+        for target in one["Properties"]["Targets"]
+    ]
+    assert targets and not [one for one in targets if "Ref" in one["Arn"]]
+
+
+def approval():
+    (action,) = [
+        one["Fn::If"][1]
+        for stage in RESOURCES["Pipeline"]["Properties"]["Stages"]
+        for one in stage["Actions"]
+        if "Fn::If" in one
+    ]
+    return action["Configuration"]
+
+
+def test_the_text_of_the_approval_is_never_too_long():
+    """The longest text that the patterns of the parameters allow. A commit message has no limit."""
+    longest = {"RepositoryName": 100, "BranchName": 256, "AWS::AccountId": 12, "AWS::Region": 14, "Source.CommitId": 40}
+    longest["Pipeline"] = 50
+    for value in (one for one in approval().values() if "Fn::Sub" in one):
+        text = value["Fn::Sub"]
+        text = text[0] if isinstance(text, list) else text
+        names = re.findall(r"[$#]\{([^}]*)\}", text)
+        assert set(names) <= set(longest), "a part of the text has no known limit"
+        assert len(re.sub(r"[$#]\{[^}]*\}", "", text)) + sum(longest[name] for name in names) <= LONGEST_VALUE
+
+
+def test_the_approval_sends_no_second_message():
+    assert "NotificationArn" not in approval()

@@ -1,0 +1,24 @@
+"""Termination protection: nobody deletes the stack by mistake, also not in the console.
+
+A template cannot set it, and neither can `sam deploy`.
+"""
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from tools.operations.environment import SAMCONFIG, Environment
+
+
+def protect(target: Environment) -> str | None:
+    """Protects the deployed stack, unless its environment says otherwise; returns what a person has to do."""
+    if not target.protected:
+        return None
+    cloudformation = target.session().client("cloudformation")
+    try:
+        cloudformation.update_termination_protection(StackName=target.stack, EnableTerminationProtection=True)
+    except (BotoCoreError, ClientError) as error:
+        return (
+            f"account {target.account}: stack {target.stack} has no termination protection ({error}): deploy "
+            "bootstrap/deploy-role.yaml of this release again and repeat make deploy, or set "
+            f"termination_protection = false under [{target.name}.sekisho] in {SAMCONFIG.name}"
+        )
+    return None
