@@ -53,6 +53,14 @@ deploy: ## deploy the stack to the account of ENV=…, an environment in samconf
 doctor: ## find the first broken link between the repositories and the account of ENV=…
 	@$(TOOLS) doctor $(ENVIRONMENT)
 
+.PHONY: validate
+validate: ## have AWS check the policies and a change set of ENV=…, and deploy nothing
+	@$(TOOLS) validate $(PROFILED)
+
+.PHONY: smoke
+smoke: ## check on AWS what the local stack cannot show of ENV=… (WRITE=1 for the checks that create something)
+	@$(TOOLS) smoke $(PROFILED) $(if $(filter command%,$(origin WRITE)),$(if $(filter 1,$(WRITE)),--write))
+
 .PHONY: prepare
 prepare: ## let temp-access grant access to an IAM user (USER=…) or role (ROLE=…) of ENV=… (PROFILE=… of an administrator)
 	@$(TOOLS) prepare $(PROFILED) $(if $(call given,USER),--user "$(USER)") $(if $(call given,ROLE),--role "$(ROLE)")

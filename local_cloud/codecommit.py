@@ -60,6 +60,7 @@ def install(folder: pathlib.Path, account: str, region: str, port: int) -> None:
             "GetRepository": _get_repository,
             "ListRepositories": _list_repositories,
             "DeleteRepository": _delete_repository,
+            "UpdateRepositoryEncryptionKey": _update_encryption_key,
             "GetBranch": _get_branch,
             "ListBranches": _list_branches,
             "GetCommit": _get_commit,
@@ -149,7 +150,25 @@ def _create_repository(request: Json) -> Json:
     _run_git(name, "config", "core.hooksPath", "hooks")
     (path_of(name) / "hooks").mkdir()
     _write_hook(path_of(name))
+    if request.get("kmsKeyId"):
+        _set_key(name, request["kmsKeyId"])
     return {"repositoryMetadata": _metadata(name)}
+
+
+def _update_encryption_key(request: Json) -> Json:
+    name = _existing(request)
+    before = _key(name)
+    _set_key(name, request["kmsKeyId"])
+    return {"repositoryId": _repository_id(name), "kmsKeyId": _key(name), "originalKmsKeyId": before}
+
+
+def _key(name: str) -> str:
+    """The key of a repository. It is only recorded: nothing is encrypted, and nothing checks its policy."""
+    return (_git(name, "config", "--get", "sekisho.kms-key-id") or "alias/aws/codecommit").strip()
+
+
+def _set_key(name: str, key: str) -> None:
+    _must_git(name, "config", "sekisho.kms-key-id", key)
 
 
 def _get_repository(request: Json) -> Json:
@@ -278,6 +297,7 @@ def _metadata(name: str) -> Json:
         "creationDate": created,
         "lastModifiedDate": created,
         "cloneUrlHttp": str(path),
+        "kmsKeyId": _key(name),
     }
     # CodeCommit names no default branch before the first push.
     if _git(name, "rev-parse", "--verify", "--quiet", "HEAD") is not None:

@@ -31,7 +31,7 @@ LOCAL = {
     "bench": ("tools.bench.driver", "bench"),
 }
 # These act on real accounts and read their own arguments.
-OPERATIONS = ("deploy", "doctor", "prepare", "redrive", "clean-start")
+OPERATIONS = ("deploy", "doctor", "validate", "smoke", "prepare", "redrive", "clean-start")
 
 
 def parser() -> argparse.ArgumentParser:

@@ -118,8 +118,7 @@ def _delete_pipeline(request: Json) -> Json:
 
 def _checked(structure: Json | None) -> Json:
     """The structure with CodePipeline's defaults; refused if CodePipeline would refuse it."""
-    defaults: Json = {"pipelineType": "V1", "executionMode": "SUPERSEDED"}
-    structure = defaults | (structure or {})
+    structure = _with_type({"executionMode": "SUPERSEDED"} | (structure or {}))
     structure.pop("version", None)
     stages = structure.get("stages") or []
     if not NAME.fullmatch(structure.get("name") or ""):
@@ -143,6 +142,17 @@ def _checked(structure: Json | None) -> Json:
     return structure
 
 
+def _with_type(structure: Json) -> Json:
+    """The structure with its type. Without one, a pipeline is V1, unless it uses what only V2 has."""
+    only_v2 = [name for name in ("triggers", "variables") if structure.get(name)]
+    if structure["executionMode"] != "SUPERSEDED":
+        only_v2.append("executionMode")
+    structure = {"pipelineType": "V2" if only_v2 else "V1"} | structure
+    if structure["pipelineType"] == "V1" and only_v2:
+        raise Refused("InvalidStructureException", f"{', '.join(only_v2)} can only be used with V2 pipelines")
+    return structure
+
+
 def _start_pipeline_execution(request: Json) -> Json:
     name, token = request.get("name"), request.get("clientRequestToken")
     fault = next_fault(name)
@@ -154,6 +164,9 @@ def _start_pipeline_execution(request: Json) -> Json:
     if token is not None and not TOKEN.fullmatch(token):
         raise Refused("ValidationException", "clientRequestToken has 1 to 128 of [a-zA-Z0-9-]")
     pins = {pin["actionName"]: pin for pin in request.get("sourceRevisions", [])}
+    if pins and structure["pipelineType"] == "V1":
+        # AWS documents that V1 pipelines have no source revision overrides, but not the error.
+        raise Refused("ValidationException", f"{name} is a V1 pipeline: sourceRevisions can only be used with V2")
     sources = {action["name"] for action in structure["stages"][0]["actions"]}
     if unknown := set(pins) - sources:
         raise Refused("ValidationException", f"{name} has no source action {', '.join(sorted(unknown))}")

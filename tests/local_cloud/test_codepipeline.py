@@ -8,7 +8,7 @@ import uuid
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.local_cloud.accounts import PRODUCTION, REPOSITORY, TEST, allow, document
+from tests.local_cloud.accounts import PRODUCTION, REPOSITORY, TEST, allow, code, document
 from tests.local_cloud.delivery import Delivery, properties
 from tools.layout import REGION
 
@@ -207,20 +207,20 @@ def test_errors_and_faults_have_codepipelines_codes(cloud, tmp_path):
     delivery = Delivery(cloud, TEST, "broken")
     cloud.repository("broken", tmp_path)
 
-    def code(call) -> str:
+    def code_of(call) -> str:
         with pytest.raises(ClientError) as caught:
             call()
-        return caught.value.response["Error"]["Code"]
+        return code(caught)
 
-    assert code(lambda: client.start_pipeline_execution(name="none")) == "PipelineNotFoundException"
+    assert code_of(lambda: client.start_pipeline_execution(name="none")) == "PipelineNotFoundException"
     client.create_pipeline(pipeline=delivery.structure())
-    assert code(lambda: client.create_pipeline(pipeline=delivery.structure())) == "PipelineNameInUseException"
+    assert code_of(lambda: client.create_pipeline(pipeline=delivery.structure())) == "PipelineNameInUseException"
     assert (
-        code(lambda: client.get_pipeline_execution(pipelineName="broken", pipelineExecutionId=str(uuid.uuid4())))
+        code_of(lambda: client.get_pipeline_execution(pipelineName="broken", pipelineExecutionId=str(uuid.uuid4())))
         == "PipelineExecutionNotFoundException"
     )
     assert (
-        code(
+        code_of(
             lambda: client.create_pipeline(
                 pipeline=delivery.structure(name="short", stages=delivery.structure()["stages"][:1])
             )
@@ -228,7 +228,7 @@ def test_errors_and_faults_have_codepipelines_codes(cloud, tmp_path):
         == "InvalidStructureException"
     )
     assert (
-        code(
+        code_of(
             lambda: client.start_pipeline_execution(
                 name="broken",
                 sourceRevisions=[{"actionName": "Other", "revisionType": "COMMIT_ID", "revisionValue": "0" * 40}],
@@ -246,7 +246,7 @@ def test_errors_and_faults_have_codepipelines_codes(cloud, tmp_path):
             [allow("codepipeline:StartPipelineExecution", f"arn:aws:codepipeline:{REGION}:{TEST}:other")],
         ),
     )
-    assert code(lambda: starter.start_pipeline_execution(name="broken")) == "AccessDeniedException"
+    assert code_of(lambda: starter.start_pipeline_execution(name="broken")) == "AccessDeniedException"
 
     def fault(**settings) -> None:
         urllib.request.urlopen(
@@ -254,11 +254,32 @@ def test_errors_and_faults_have_codepipelines_codes(cloud, tmp_path):
         ).close()
 
     fault(error="ThrottlingException", count=2)
-    assert [code(delivery.start) for _ in range(2)] == ["ThrottlingException"] * 2
+    assert [code_of(delivery.start) for _ in range(2)] == ["ThrottlingException"] * 2
     fault(error="ConflictException", after=True)
-    assert code(delivery.start) == "ConflictException"
+    assert code_of(delivery.start) == "ConflictException"
     assert len(client.list_pipeline_executions(pipelineName="broken")["pipelineExecutionSummaries"]) == 1
     assert "BranchDoesNotExist" in delivery.error(delivery.start(), "Source")
+
+
+def test_a_v1_pipeline_takes_no_pin_and_has_nothing_of_v2(cloud, tmp_path):
+    shop = cloud.repository("older", tmp_path)
+    commit = shop.commit({"app/template.json": APPLICATION % "older"})
+    shop.push("main")
+    delivery = Delivery(cloud, TEST, "older")
+    untyped = {key: value for key, value in delivery.structure().items() if key != "pipelineType"}
+    made = delivery.client.create_pipeline(pipeline=untyped)["pipeline"]
+    assert (made["pipelineType"], made["executionMode"]) == ("V1", "SUPERSEDED")
+    with pytest.raises(ClientError) as caught:
+        delivery.start(commit)
+    assert code(caught) == "ValidationException"
+    assert delivery.ended(delivery.start())["status"] == "Succeeded"
+    for only_v2 in ({"executionMode": "QUEUED"}, {"variables": [{"name": "TAG", "defaultValue": "none"}]}):
+        with pytest.raises(ClientError) as caught:
+            delivery.client.update_pipeline(pipeline=untyped | {"pipelineType": "V1"} | only_v2)
+        assert code(caught) == "InvalidStructureException"
+        # Without a type, what only V2 has makes the pipeline a V2 pipeline.
+        assert delivery.client.update_pipeline(pipeline=untyped | only_v2)["pipeline"]["pipelineType"] == "V2"
+    assert delivery.ended(delivery.start(commit))["status"] == "Succeeded"
 
 
 def test_a_template_creates_repository_and_pipeline(cloud):

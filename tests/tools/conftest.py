@@ -80,6 +80,7 @@ def deploy_bootstrap(cloud, account, deployer):
         {"Effect": "Allow", "Action": events, "Resource": arns},
         # The emulator takes GetLayerVersion for ListLayers.
         {"Effect": "Allow", "Action": "lambda:ListLayers", "Resource": "*"},
+        {"Effect": "Allow", "Action": "codebuild:BatchGetProjects", "Resource": "*"},
     ]
     cloud.client(account, "iam").put_role_policy(
         RoleName=f"sekisho-deploy-{REGION}",

@@ -287,3 +287,73 @@ def limited_by_boundary(account: str, role: str, actions: list[str]) -> Fault:
         return lambda: (iam.delete_role_permissions_boundary(RoleName=role), delete())
 
     return fault
+
+
+def rule_starts_pipeline(bus: str) -> Fault:
+    """A rule from before the pipeline was routed starts the pipeline."""
+
+    def fault(cloud: Deployed) -> Undo:
+        events, name = cloud.client(T, "events"), "codepipeline-shop-main"
+        if bus != "default":
+            events.create_event_bus(Name=bus)
+        events.put_rule(Name=name, EventBusName=bus, EventPattern=json.dumps({"source": ["aws.codecommit"]}))
+        target = {"Id": "pipeline", "Arn": f"arn:aws:codepipeline:{REGION}:{T}:shop"}
+        events.put_targets(Rule=name, EventBusName=bus, Targets=[target])
+
+        def undo() -> None:
+            events.remove_targets(Rule=name, EventBusName=bus, Ids=["pipeline"])
+            events.delete_rule(Name=name, EventBusName=bus)
+            if bus != "default":
+                events.delete_event_bus(Name=bus)
+
+        return undo
+
+    return fault
+
+
+def repository_with_key(*, allows: bool) -> Fault:
+    """The repository is under a customer managed key; `allows` says whether the roles' own policies allow its use."""
+
+    def fault(cloud: Deployed) -> Undo:
+        kms, codecommit, iam = cloud.client(R, "kms"), cloud.client(R, "codecommit"), cloud.client(R, "iam")
+        administrators = {"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{R}:root"}, "Resource": "*"}
+        key = kms.create_key(Policy=document([administrators | {"Action": ["kms:DescribeKey", "kms:PutKeyPolicy"]}]))
+        arn = key["KeyMetadata"]["Arn"]
+        codecommit.update_repository_encryption_key(repositoryName="shop", kmsKeyId=arn)
+        if allows:
+            use = document([{"Effect": "Allow", "Action": "kms:Decrypt", "Resource": arn}])
+            for role in (RELAY, SOURCE):
+                iam.put_role_policy(RoleName=role, PolicyName="repository-key", PolicyDocument=use)
+
+        def undo() -> None:
+            codecommit.update_repository_encryption_key(repositoryName="shop", kmsKeyId="alias/aws/codecommit")
+            for role in (RELAY, SOURCE) if allows else ():
+                iam.delete_role_policy(RoleName=role, PolicyName="repository-key")
+
+        return undo
+
+    return fault
+
+
+def build_with_key(key: str) -> Fault:
+    """The CodeBuild project encrypts under another key."""
+
+    def fault(cloud: Deployed) -> Undo:
+        codebuild = cloud.client(T, "codebuild")
+        before = codebuild.batch_get_projects(names=["shop"])["projects"][0]["encryptionKey"]
+        codebuild.update_project(name="shop", encryptionKey=key)
+        return lambda: codebuild.update_project(name="shop", encryptionKey=before)
+
+    return fault
+
+
+def role_created(account: str, path: str, name: str) -> Fault:
+    """Somebody creates a role whose ARN looks like that of a role of the stack."""
+
+    def fault(cloud: Deployed) -> Undo:
+        iam = cloud.client(account, "iam")
+        trust = {"Effect": "Allow", "Principal": {"AWS": account}, "Action": "sts:AssumeRole"}
+        iam.create_role(RoleName=name, Path=path, AssumeRolePolicyDocument=document([trust]))
+        return lambda: iam.delete_role(RoleName=name)
+
+    return fault

@@ -18,6 +18,7 @@ from tests.tools.faults import (
     R,
     T,
     bucket_admits_another_account,
+    build_with_key,
     bus_admits_another_account,
     denied_by_managed_policy,
     key_admits_another_account,
@@ -30,8 +31,11 @@ from tests.tools.faults import (
     pipeline_deleted,
     pipeline_with,
     repository_deleted,
+    repository_with_key,
+    role_created,
     rule_disabled,
     rule_pattern,
+    rule_starts_pipeline,
     source_role_trusts_another_account,
     source_with,
     starter_accepts_another_account,
@@ -41,7 +45,8 @@ from tests.tools.faults import (
 )
 from tests.tools.runner import run, write_config
 from tools.layout import REGION
-from tools.operations.hops import HOPS, artifact_store
+from tools.operations.hops import HOPS
+from tools.operations.pipelines import artifact_store
 
 DEPLOY_REPOSITORY, DEPLOY_TEST = "make deploy ENV=local-repository", "make deploy ENV=local-test"
 NAME_PIPELINES, NAME_REPOSITORIES = f"add {T} to PipelineAccountIds", f"set RepositoryAccountId={R}"
@@ -178,6 +183,36 @@ LINKS = [
         "full ARN",
         "update-pipeline",
     ),
+    Link(
+        8,
+        source_with(lambda source: source["configuration"].update(OutputArtifactFormat="CODEBUILD_CLONE_REF")),
+        "hands on a full clone (OutputArtifactFormat=CODEBUILD_CLONE_REF)",
+        "CODE_ZIP",
+    ),
+    Link(
+        9,
+        pipeline_with(lambda pipeline: pipeline.update(pipelineType="V1")),
+        "pipeline shop is of type V1 and takes no pinned commit",
+        "update-pipeline",
+    ),
+    Link(
+        9,
+        pipeline_with(lambda pipeline: pipeline.update(executionMode="PARALLEL")),
+        "pipeline shop runs in mode PARALLEL",
+        "executionMode to QUEUED or SUPERSEDED",
+    ),
+    Link(
+        9,
+        rule_starts_pipeline("default"),
+        "rule codepipeline-shop-main (bus default) starts pipeline shop as well",
+        "aws events disable-rule --name codepipeline-shop-main --event-bus-name default",
+    ),
+    Link(
+        9,
+        rule_starts_pipeline("others"),
+        "rule codepipeline-shop-main (bus others) starts pipeline shop as well",
+        "aws events disable-rule --name codepipeline-shop-main --event-bus-name others",
+    ),
     Link(9, source_with(lambda source: source.pop("roleArn")), f"takes None, not arn:aws:iam::{R}", "update-pipeline"),
     Link(10, trusts_another_service(T, PIPELINE), "does not trust codepipeline.amazonaws.com", DEPLOY_TEST),
     Link(10, without_statement("TakeSource", T, PIPELINE, "pipeline"), "may not take", NAME_REPOSITORIES),
@@ -193,6 +228,18 @@ LINKS = [
         without_statement("ReadRepositories", R, SOURCE, "source-action"),
         "may not read shop",
         DEPLOY_REPOSITORY,
+    ),
+    Link(
+        11,
+        repository_with_key(allows=False),
+        f"sekisho-event-relay-{REGION} may not use key arn:aws:kms:{REGION}:{R}:key/",
+        "update-repository-encryption-key --repository-name shop",
+    ),
+    Link(
+        11,
+        repository_with_key(allows=True),
+        f"of repository shop does not let arn:aws:iam::{R}:role/sekisho-event-relay-{REGION} in (kms:Decrypt)",
+        "update-repository-encryption-key --repository-name shop",
     ),
     Link(12, without_statement("PutSource", R, SOURCE, "source-action"), "may not write to", NAME_PIPELINES),
     Link(12, bucket_admits_another_account, f"bucket {BUCKET} does not let", NAME_REPOSITORIES),
@@ -222,6 +269,18 @@ LINKS = [
         f"does not let arn:aws:iam::{T}:role/{PIPELINE} in",
         DEPLOY_TEST,
     ),
+    Link(15, build_with_key(f"arn:aws:kms:{REGION}:{T}:alias/aws/s3"), "alias/aws/s3, not under", "update-project"),
+    *[
+        Link(
+            16, role_created(account, path, name), f"admits arn:aws:iam::{account}:role{path}{name}", "iam delete-role"
+        )
+        for account, path, name in (
+            (R, "/sekisho-event-relay-x/", "anything"),
+            (R, "/", "sekisho-event-relay-other"),
+            (R, "/sekisho-source-action-x/", "anything"),
+            (T, "/sekisho-pipeline-ap-x/", "y-1"),
+        )
+    ],
 ]
 
 
@@ -237,7 +296,7 @@ def test_the_deploy_role_may_read_the_whole_path(config_of_deployer):
 
 def test_each_hop_has_a_fault():
     assert {link.hop for link in LINKS} == set(range(1, len(HOPS) + 1))
-    assert len(HOPS) == 14
+    assert len(HOPS) == 16
 
 
 @pytest.mark.parametrize("link", LINKS, ids=[f"{link.hop}-{link.problem}" for link in LINKS])
@@ -316,6 +375,45 @@ def test_a_layer_that_the_profile_may_not_read_is_reported(cloud, config_of_depl
         iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(whole))
     assert (code, output.count(" holds "), output.count(" UNCLEAR ")) == (1, len(HOPS) - 1, 1), output
     assert f"Can't tell whether account {R} has the same routes" in output
+
+
+def test_roles_of_the_stack_in_another_region_are_no_other_roles(cloud, config):
+    with contextlib.ExitStack() as stack:
+        stack.callback(role_created(R, "/", "sekisho-event-relay-us-east-1")(cloud))
+        # This name satisfies no pattern.
+        stack.callback(role_created(R, "/team/", "sekisho-event-relay-us-west-2")(cloud))
+        code, output = run(config, "doctor", "local-test")
+    assert (code, output.count(" holds ")) == (0, len(HOPS)), output
+
+
+def test_a_disabled_rule_starts_no_pipeline(cloud, config):
+    with contextlib.ExitStack() as stack:
+        stack.callback(rule_starts_pipeline("default")(cloud))
+        cloud.client(T, "events").disable_rule(Name="codepipeline-shop-main")
+        code, output = run(config, "doctor", "local-test")
+    assert (code, output.count(" holds ")) == (0, len(HOPS)), output
+
+
+@pytest.mark.parametrize("missing", ["iam:ListRoles", "events:ListRuleNamesByTarget"])
+def test_an_older_deploy_role_leaves_the_new_questions_open(cloud, config_of_deployer, missing):
+    with denied_to_deployer(cloud, missing):
+        code, output = run(config_of_deployer, "doctor", "local-test")
+    assert (code, output.count(" UNCLEAR "), output.count(" BROKEN ")) == (1, 1, 0), output
+    assert f"not authorized to perform: {missing}" in output
+
+
+@contextlib.contextmanager
+def denied_to_deployer(cloud, action):
+    """The role for deployment may not do the action."""
+    role = f"sekisho-deploy-{REGION}"
+    policy = document([{"Effect": "Deny", "Action": action, "Resource": "*"}])
+    for account in (R, T):
+        cloud.client(account, "iam").put_role_policy(RoleName=role, PolicyName="older", PolicyDocument=policy)
+    try:
+        yield
+    finally:
+        for account in (R, T):
+            cloud.client(account, "iam").delete_role_policy(RoleName=role, PolicyName="older")
 
 
 def test_the_artifact_store_of_the_pipelines_region_counts():

@@ -15,6 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from tools.failure import Failure
 from tools.layout import ROOT
+from tools.operations.credentials import session_of
 
 # SAMCONFIG=… names another file. The path is absolute, because sam looks for a relative one beside the template.
 SAMCONFIG = Path(os.environ.get("SAMCONFIG") or ROOT / "samconfig.toml").absolute()
@@ -49,7 +50,7 @@ class Environment:
     def session(self) -> boto3.Session:
         """A session with the profile's credentials; fails if they belong to another account."""
         try:
-            session = boto3.Session(profile_name=self.profile, region_name=self.region)
+            session = session_of(self.profile, self.region)
             found = session.client("sts").get_caller_identity()
         except (BotoCoreError, ClientError) as error:
             # A region does not accept the credentials of an account in which the region is not enabled.

@@ -2,15 +2,17 @@
 
 import json
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from botocore.exceptions import ClientError
 
 from tools.layout import BUS, CONFIG
 from tools.operations.account import Broken, need
 from tools.operations.path import DeliveryPath
+from tools.operations.pipelines import builds_use_key, pipelines_are_correct, pipelines_exist
 from tools.operations.policy import Unclear
-from tools.operations.routes import Route, matches, routes_to
+from tools.operations.roles import no_other_role_is_admitted
+from tools.operations.routes import routes_to
 
 READ_HEADS = ["codecommit:GetBranch", "codecommit:GetDifferences", "codecommit:ListBranches"]
 READ_SOURCE = [
@@ -104,73 +106,6 @@ def starter_runs(path: DeliveryPath) -> None:
         path.need_permission(role, START_PIPELINE, arn, f"start {pipeline}", path.pipelines.deploy)
 
 
-def pipelines_exist(path: DeliveryPath) -> None:
-    """Checks each routed pipeline's source action."""
-    branches: dict[tuple[str, str], list[str]] = {}
-    for route in path.routes:
-        branches.setdefault((route.pipeline, route.action), []).extend(route.branches)
-    for route in path.routes:
-        _check_source(path, route, branches[route.pipeline, route.action])
-
-
-def _check_source(path: DeliveryPath, route: Route, globs: list[str]) -> None:
-    """Checks the source action of a routed pipeline; `globs` are the branches of all routes to that action."""
-    _, source = path.source_action(route)
-    settings, kind = source.get("configuration", {}), source["actionTypeId"]
-    where = f"source action {route.action} of pipeline {route.pipeline}"
-    fix = f"correct the route in {CONFIG.name} and deploy to both accounts, or {path.fix_of_pipeline(route.pipeline)}"
-    need(
-        (kind["category"], kind["provider"]) == ("Source", "CodeCommit"),
-        f"{where} takes its source from {kind['provider']}, not from CodeCommit",
-        fix,
-    )
-    region, expected = source.get("region", path.pipelines.region), path.repositories.region
-    problem = f"{where} takes its source in {region}, but the repositories are in {expected}"
-    need(region == expected, problem, fix)
-    repository, branch = settings.get("RepositoryName"), settings.get("BranchName")
-    path.need_allowed(
-        lambda: matches(route.repository, repository),
-        f"{where} takes repository {repository}, and the route is of {route.repository}",
-        fix,
-    )
-    # If only tags are routed, the branch does not matter, because the commit is pinned.
-    if globs:
-        path.need_allowed(
-            lambda: any(matches(glob, branch) for glob in globs),
-            f"{where} takes branch {branch}, and its routes are of {', '.join(globs)}",
-            fix,
-        )
-
-
-def pipelines_are_correct(path: DeliveryPath) -> None:
-    """Checks each routed pipeline's roles, triggers and artifact store."""
-    for route in path.routes:
-        (pipeline, source), name = path.source_action(route), f"pipeline {route.pipeline}"
-        fix = path.fix_of_pipeline(route.pipeline)
-        role = source.get("roleArn")
-        need(
-            role == path.source_role,
-            f"the source action of {route.pipeline} takes {role}, not {path.source_role}",
-            fix,
-        )
-        polls = source["configuration"].get("PollForSourceChanges")
-        need(polls == "false", f"{name} polls and would run twice", fix)
-        need(not pipeline.get("triggers"), f"{name} has a trigger of its own and would run twice", fix)
-        store = artifact_store(pipeline, path.pipelines.region)
-        location = store.get("location")
-        need(location == path.bucket, f"{name} keeps artifacts in {location}, not in {path.bucket}", fix)
-        key = store.get("encryptionKey", {}).get("id")
-        need(key == path.key, f"{name} does not name the key by its full ARN {path.key}", fix)
-        trusted = path.pipeline_role
-        need(pipeline["roleArn"] == trusted, f"{name} does not have the role {trusted}, which is trusted", fix)
-
-
-def artifact_store(pipeline: dict[str, Any], region: str) -> dict[str, Any]:
-    """The artifact store in the pipeline's own region; a pipeline with actions in several regions has one for each."""
-    store: dict[str, Any] = pipeline.get("artifactStore") or pipeline.get("artifactStores", {}).get(region, {})
-    return store
-
-
 def roles_are_assumed(path: DeliveryPath) -> None:
     """Checks the chain of roles: CodePipeline → the pipeline's role → the source role."""
     context = {
@@ -195,6 +130,34 @@ def repositories_exist(path: DeliveryPath) -> None:
         need(name in names, problem, f"create it there, or correct `repository` in {CONFIG.name}")
         arn = path.repository_arn(name)
         path.need_permission(role, READ_SOURCE, arn, f"read {name}", path.repositories.deploy)
+        _need_key_of_repository(path, name)
+
+
+def _need_key_of_repository(path: DeliveryPath, name: str) -> None:
+    """Needs a repository under AWS's own key, or a key that the roles which read the repository may use."""
+    account = path.repositories
+    try:
+        key = account.client("codecommit").get_repository(repositoryName=name)["repositoryMetadata"].get("kmsKeyId")
+        if not key or key.endswith("alias/aws/codecommit"):
+            return
+        kms = account.client("kms")
+        about = kms.describe_key(KeyId=key)["KeyMetadata"]
+        if about["KeyManager"] == "AWS":
+            return
+        policy = json.loads(kms.get_key_policy(KeyId=about["Arn"], PolicyName="default")["Policy"])
+    except ClientError as error:
+        path.unclear.append(f"whether repository {name} is under a key that the roles may use ({error})")
+        return
+    arn = about["Arn"]
+    context = {"kms:ViaService": f"codecommit.{account.region}.amazonaws.com"}
+    owner = f"key {arn} of repository {name}"
+    fix = account.administrator(
+        f"codecommit update-repository-encryption-key --repository-name {name} --kms-key-id alias/aws/codecommit"
+    )
+    for role in (path.relay_role, path.source_role):
+        purpose = f"use key {arn}, under which repository {name} is encrypted"
+        path.need_permission(account.role(role), ["kms:Decrypt"], arn, purpose, fix, context)
+        path.need_admission(policy, role, "kms:Decrypt", arn, owner, fix, context)
 
 
 def bucket_admits_source(path: DeliveryPath) -> None:
@@ -249,16 +212,21 @@ HOPS = [
     Hop("pipeline-starter runs, keeps its ledger and may start each routed pipeline", starter_runs),
     Hop("each routed pipeline exists, and its source action is of a routed repository and branch", pipelines_exist),
     Hop(
-        "each pipeline's source action takes the repository account's role, nothing else starts the pipeline, and its "
-        "artifacts go into the artifact bucket under the artifact key",
+        "each pipeline takes pins one at a time, its source action takes the repository account's role, nothing else "
+        "starts the pipeline, and its artifacts go into the artifact bucket under the artifact key",
         pipelines_are_correct,
     ),
     Hop(
         "CodePipeline may assume the pipeline's role, and that role the repository account's source role",
         roles_are_assumed,
     ),
-    Hop("each routed repository exists, and the source role may read it", repositories_exist),
+    Hop("each routed repository exists, and the source role may read it and use its key", repositories_exist),
     Hop("the source role may write to the artifact bucket, and the bucket admits it", bucket_admits_source),
     Hop("the source role may use the artifact key through S3, and the key admits it", key_admits_source),
     Hop("the pipeline's role may read and write artifacts, and use the key", pipeline_hands_on_artifacts),
+    Hop("each build of a routed pipeline encrypts what it hands on under the artifact key", builds_use_key),
+    Hop(
+        "the policies of the bus, the source role, the bucket and the key admit no other role by its name or path",
+        no_other_role_is_admitted,
+    ),
 ]

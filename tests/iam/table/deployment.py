@@ -292,7 +292,12 @@ for account, (DEPLOY, CALLER) in DEPLOYED_BY.items():
         REPOSITORY,
         anywhere=["name"],
     )
-    may("lists repositories", CALLER, "codecommit:ListRepositories", None)
+    LOOK_AROUND = (
+        "access-analyzer:ValidatePolicy codecommit:ListRepositories events:ListEventBuses "
+        "events:ListRuleNamesByTarget iam:ListRoles"
+    )
+    may("looks around", CALLER, LOOK_AROUND, None)
+    never("changes nothing there", CALLER, "access-analyzer:CreateAnalyzer iam:CreateUser events:CreateArchive", None)
     MAKE_CHAT = (
         "chatbot:CreateCustomAction chatbot:CreateSlackChannelConfiguration "
         "chatbot:DescribeSlackChannelConfigurations chatbot:DescribeSlackWorkspaces chatbot:ListTagsForResource"
@@ -377,6 +382,7 @@ for does, target, anywhere in [
     ("events:DescribeRule events:ListTargetsByRule", arn("events", T, "rule/sekisho/sekisho-source-change"), []),
     ("kms:DescribeKey kms:GetKeyPolicy", arn("kms", T, "key/new"), ["name", "else there"]),
     ("codepipeline:GetPipeline", arn("codepipeline", T, "shop"), ["name"]),
+    ("codebuild:BatchGetProjects", arn("codebuild", T, "project/shop"), ["name"]),
     ("codecommit:GetRepository", arn("codecommit", T, "shop"), ["name"]),
     ("dynamodb:DescribeTable", arn("dynamodb", T, "table/sekisho-ledger"), []),
     ("sqs:GetQueueUrl", arn("sqs", T, "sekisho-pipeline-starter-dead-letters"), []),

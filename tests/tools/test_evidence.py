@@ -1,0 +1,152 @@
+"""What the reading checks of `make smoke` conclude from the traces that AWS leaves. The local cloud leaves few."""
+
+import json
+from datetime import UTC, datetime
+from unittest.mock import MagicMock
+
+import pytest
+
+from tools.operations import evidence
+from tools.operations.facts import Place, State
+
+HOLDS, FAILS, HIDDEN = State.HOLDS, State.FAILS, State.HIDDEN
+STACK = "arn:aws:cloudformation:ap-northeast-1:222222222222:stack/sekisho/1"
+
+
+class Account(Place):
+    """A place whose clients are given, and whose metrics are a dictionary by metric and dimensions."""
+
+    def __init__(self, parameters=(), metrics=(), decisions=(), resources=(), **clients):
+        self.id, self.region, self.left = "222222222222", "ap-northeast-1", []
+        self.target = MagicMock(parameters=dict(parameters), stack="sekisho")
+        self.metrics, self.made, self.found, self.clients = dict(metrics), decisions, resources, clients
+
+    def client(self, service):
+        return self.clients[service]
+
+    def total(self, namespace, metric, **dimensions):
+        assert namespace.startswith("AWS/")
+        return self.metrics.get((metric, *dimensions.values()), 0.0)
+
+    def decisions(self, function):
+        assert function in ("event-relay", "pipeline-starter")
+        return iter(self.made)
+
+    def resources(self, kind):
+        assert kind.startswith("AWS::")
+        return list(self.found)
+
+
+def paged(operation, *pages):
+    """A client whose paginator of the operation has these pages."""
+    client = MagicMock()
+    client.get_paginator.side_effect = lambda name: (
+        MagicMock(paginate=MagicMock(return_value=list(pages))) if name == operation else pytest.fail(name)
+    )
+    return client
+
+
+def event(resource, status, reason=None):
+    """An event of the stack; `resource` is a logical id, or None for the stack itself."""
+    return {
+        "StackId": STACK,
+        "LogicalResourceId": resource or "sekisho",
+        "PhysicalResourceId": "queue" if resource else STACK,
+        "ResourceStatus": status,
+        "Timestamp": datetime.now(UTC),
+    } | ({"ResourceStatusReason": reason} if reason else {})
+
+
+BEGAN, DONE = event(None, "UPDATE_IN_PROGRESS"), event(None, "UPDATE_COMPLETE")
+DENIED = event("Queue", "CREATE_FAILED", "User is not authorized to perform: sqs:CreateQueue")
+
+
+@pytest.mark.parametrize(
+    ("events", "state"),
+    [
+        ([DONE, BEGAN], HOLDS),
+        # Only the last operation counts. The events are listed from the newest on.
+        ([DONE, BEGAN, DENIED, BEGAN], HOLDS),
+        ([event(None, "ROLLBACK_COMPLETE"), DENIED, event(None, "CREATE_IN_PROGRESS"), DONE, BEGAN], FAILS),
+        ([event(None, "UPDATE_ROLLBACK_COMPLETE"), event("Queue", "CREATE_FAILED", "exists"), BEGAN], HIDDEN),
+        ([BEGAN], HIDDEN),
+    ],
+)
+def test_a_permission_that_cloudformation_lacks(events, state):
+    place = Account(cloudformation=paged("describe_stack_events", {"StackEvents": events}))
+    assert evidence.cloudformation_may_do_everything(place).state is state
+
+
+@pytest.mark.parametrize(
+    ("metrics", "state"),
+    [
+        ({}, HIDDEN),
+        ({("Invocations", "sekisho-sweep"): 3.0}, HOLDS),
+        ({("Invocations", "sekisho-sweep"): 3.0, ("FailedInvocations", "sekisho-sweep"): 1.0}, FAILS),
+        # The dimensions of a rule on a bus of its own are the rule and the bus.
+        ({("FailedInvocations", "sekisho-source-change", "sekisho"): 1.0}, FAILS),
+        ({("FailedInvocations", "sekisho-source-change"): 1.0}, HIDDEN),
+    ],
+)
+def test_a_rule_that_invokes_nothing(metrics, state):
+    place = Account(metrics=metrics, resources=["sekisho-sweep", "sekisho|sekisho-source-change"])
+    assert evidence.rules_invoke_their_targets(place).state is state
+
+
+@pytest.mark.parametrize(
+    ("parameters", "metrics", "state"),
+    [
+        ({}, {}, HIDDEN),
+        ({"SlackChannelId": "C1"}, {("NumberOfNotificationsFailed", "sekisho-notices"): 2.0}, FAILS),
+        # A delivered message may still be one that Chatbot does not display.
+        ({"SlackChannelId": "C1"}, {("NumberOfNotificationsDelivered", "sekisho-notices"): 2.0}, HIDDEN),
+    ],
+)
+def test_a_message_that_does_not_reach_the_channel(parameters, metrics, state):
+    topic = "arn:aws:sns:ap-northeast-1:222222222222:sekisho-notices"
+    place = Account(parameters, metrics, resources=[topic])
+    assert evidence.channel_gets_messages(place).state is state
+
+
+@pytest.mark.parametrize(
+    ("parameters", "waiting", "decisions", "state"),
+    [
+        ({}, "0", [], HIDDEN),
+        ({"PipelineOrgPath": "o-1/r-1/"}, "0", [], HIDDEN),
+        ({"PipelineOrgPath": "o-1/r-1/"}, "0", [{"outcome": "relayed"}], HOLDS),
+        ({"PipelineOrgPath": "o-1/r-1/"}, "2", [{"outcome": "relayed"}], FAILS),
+    ],
+)
+def test_an_organizational_unit(parameters, waiting, decisions, state):
+    sqs = MagicMock()
+    sqs.get_queue_attributes.return_value = {"Attributes": {"ApproximateNumberOfMessages": waiting}}
+    place = Account(parameters, decisions=decisions, sqs=sqs)
+    assert evidence.organizational_unit_is_enough(place).state is state
+
+
+@pytest.mark.parametrize(
+    ("sessions", "state"),
+    [
+        ([], HIDDEN),
+        ([("ci", "somebody")], HIDDEN),
+        ([("sekisho-chat-ap-northeast-1", "slack"), ("sekisho-chat-ap-northeast-1", "slack")], HOLDS),
+        ([("sekisho-chat-ap-northeast-1", "hana"), ("sekisho-chat-ap-northeast-1", "taro")], FAILS),
+    ],
+)
+def test_the_names_of_chatbots_sessions(sessions, state):
+    events = [
+        {
+            "CloudTrailEvent": json.dumps(
+                {"requestParameters": {"roleArn": f"arn:aws:iam::1:role/{role}", "roleSessionName": name}}
+            )
+        }
+        for role, name in sessions
+    ]
+    # A refused call has no parameters.
+    events.append({"CloudTrailEvent": json.dumps({"requestParameters": None})})
+    place = Account(cloudtrail=paged("lookup_events", {"Events": events}))
+    assert evidence.chat_sessions_name_nobody(place).state is state
+
+
+def test_only_the_channel_shows_the_buttons():
+    assert evidence.buttons_appear(Account()).state is HIDDEN

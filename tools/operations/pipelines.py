@@ -1,0 +1,161 @@
+"""The hops that look at routed pipelines: their declarations, the rules that start them, and their builds."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from tools.layout import CONFIG
+from tools.operations.account import need
+from tools.operations.path import DeliveryPath
+from tools.operations.routes import Route, matches
+
+
+def pipelines_exist(path: DeliveryPath) -> None:
+    """Checks each routed pipeline's source action."""
+    branches: dict[tuple[str, str], list[str]] = {}
+    for route in path.routes:
+        branches.setdefault((route.pipeline, route.action), []).extend(route.branches)
+    for route in path.routes:
+        _check_source(path, route, branches[route.pipeline, route.action])
+
+
+def _check_source(path: DeliveryPath, route: Route, globs: list[str]) -> None:
+    """Checks the source action of a routed pipeline; `globs` are the branches of all routes to that action."""
+    _, source = path.source_action(route)
+    settings, kind = source.get("configuration", {}), source["actionTypeId"]
+    where = f"source action {route.action} of pipeline {route.pipeline}"
+    fix = f"correct the route in {CONFIG.name} and deploy to both accounts, or {path.fix_of_pipeline(route.pipeline)}"
+    need(
+        (kind["category"], kind["provider"]) == ("Source", "CodeCommit"),
+        f"{where} takes its source from {kind['provider']}, not from CodeCommit",
+        fix,
+    )
+    region, expected = source.get("region", path.pipelines.region), path.repositories.region
+    problem = f"{where} takes its source in {region}, but the repositories are in {expected}"
+    need(region == expected, problem, fix)
+    _need_whole_source(settings, where, fix)
+    repository, branch = settings.get("RepositoryName"), settings.get("BranchName")
+    path.need_allowed(
+        lambda: matches(route.repository, repository),
+        f"{where} takes repository {repository}, and the route is of {route.repository}",
+        fix,
+    )
+    # If only tags are routed, the branch does not matter, because the commit is pinned.
+    if globs:
+        path.need_allowed(
+            lambda: any(matches(glob, branch) for glob in globs),
+            f"{where} takes branch {branch}, and its routes are of {', '.join(globs)}",
+            fix,
+        )
+
+
+def _need_whole_source(settings: dict[str, str], where: str, fix: str) -> None:
+    """Needs a source action that hands on the files of the commit, and not a full clone."""
+    # With a full clone, the build itself reads the repository: its role would need codecommit:GitPull, and CodeCommit
+    # has no resource policies that could allow that to another account. No artifact is put under the artifact key.
+    problem = f"{where} hands on a full clone (OutputArtifactFormat=CODEBUILD_CLONE_REF), which the build may not read"
+    need(settings.get("OutputArtifactFormat", "CODE_ZIP") == "CODE_ZIP", problem, f"use CODE_ZIP: {fix}")
+
+
+def _need_pins_in_order(pipeline: dict[str, Any], name: str, fix: str) -> None:
+    """Needs a pipeline that takes a pinned commit, and runs one execution at a time."""
+    kind, mode = pipeline.get("pipelineType", "V1"), pipeline.get("executionMode", "SUPERSEDED")
+    need(kind == "V2", f"{name} is of type {kind} and takes no pinned commit", f"set pipelineType to V2: {fix}")
+    problem = f"{name} runs in mode {mode}, so an older change can overtake a newer one"
+    need(mode != "PARALLEL", problem, f"set executionMode to QUEUED or SUPERSEDED: {fix}")
+
+
+def _need_no_rule(path: DeliveryPath, name: str) -> None:
+    """Needs a pipeline that no enabled rule starts. Such a start has no pin."""
+    account, events = path.pipelines, path.pipelines.client("events")
+    arn = path.pipeline_arn(name)
+    try:
+        rules = [
+            (bus["Name"], rule)
+            for bus in _all(events.list_event_buses, "EventBuses")
+            for rule in _all(events.list_rule_names_by_target, "RuleNames", TargetArn=arn, EventBusName=bus["Name"])
+        ]
+    except ClientError as error:
+        path.unclear.append(f"whether another rule starts pipeline {name} ({error})")
+        return
+    for bus, rule in rules:
+        try:
+            state = events.describe_rule(Name=rule, EventBusName=bus)["State"]
+        except ClientError as error:
+            # The role for deployment reads the stack's own rules only.
+            path.unclear.append(f"whether rule {rule} (bus {bus}) starts pipeline {name} as well ({error})")
+            continue
+        fix = account.administrator(f"events disable-rule --name {rule} --event-bus-name {bus}")
+        problem = f"rule {rule} (bus {bus}) starts pipeline {name} as well, without a pin"
+        # An enabled rule has one of two states.
+        need(state == "DISABLED", problem, fix)
+
+
+def _all(operation: Callable[..., Any], key: str, **request: str) -> Iterator[Any]:
+    """The items of all pages of a list. boto3 has no paginator for these operations of EventBridge."""
+    token: dict[str, str] = {}
+    while True:
+        page = operation(**request, **token)
+        yield from page[key]
+        if not page.get("NextToken"):
+            return
+        token = {"NextToken": page["NextToken"]}
+
+
+def pipelines_are_correct(path: DeliveryPath) -> None:
+    """Checks each routed pipeline's roles, triggers and artifact store."""
+    for route in path.routes:
+        (pipeline, source), name = path.source_action(route), f"pipeline {route.pipeline}"
+        fix = path.fix_of_pipeline(route.pipeline)
+        _need_pins_in_order(pipeline, name, fix)
+        role = source.get("roleArn")
+        need(
+            role == path.source_role,
+            f"the source action of {route.pipeline} takes {role}, not {path.source_role}",
+            fix,
+        )
+        polls = source["configuration"].get("PollForSourceChanges")
+        need(polls == "false", f"{name} polls and would run twice", fix)
+        need(not pipeline.get("triggers"), f"{name} has a trigger of its own and would run twice", fix)
+        _need_no_rule(path, route.pipeline)
+        store = artifact_store(pipeline, path.pipelines.region)
+        location = store.get("location")
+        need(location == path.bucket, f"{name} keeps artifacts in {location}, not in {path.bucket}", fix)
+        key = store.get("encryptionKey", {}).get("id")
+        need(key == path.key, f"{name} does not name the key by its full ARN {path.key}", fix)
+        trusted = path.pipeline_role
+        need(pipeline["roleArn"] == trusted, f"{name} does not have the role {trusted}, which is trusted", fix)
+
+
+def artifact_store(pipeline: dict[str, Any], region: str) -> dict[str, Any]:
+    """The artifact store in the pipeline's own region; a pipeline with actions in several regions has one for each."""
+    store: dict[str, Any] = pipeline.get("artifactStore") or pipeline.get("artifactStores", {}).get(region, {})
+    return store
+
+
+def builds_use_key(path: DeliveryPath) -> None:
+    """Checks the CodeBuild projects of each routed pipeline. A project encrypts under its own key."""
+    for route in path.routes:
+        pipeline, _ = path.source_action(route)
+        for stage in pipeline["stages"]:
+            for action in stage["actions"]:
+                if action["actionTypeId"]["provider"] == "CodeBuild" and action.get("outputArtifacts"):
+                    _need_key_of_build(path, action, route.pipeline)
+
+
+def _need_key_of_build(path: DeliveryPath, action: dict[str, Any], pipeline: str) -> None:
+    account, name = path.pipelines, action.get("configuration", {}).get("ProjectName", "")
+    where = f"action {action['name']} of pipeline {pipeline}"
+    if action.get("region", account.region) != account.region:
+        path.unclear.append(f"whether {where} uses the artifact key: project {name} is in {action['region']}")
+        return
+    try:
+        found = account.client("codebuild").batch_get_projects(names=[name])["projects"]
+    except ClientError as error:
+        path.unclear.append(f"whether {where} uses the artifact key ({error})")
+        return
+    need(bool(found), f"{where} names project {name}, which does not exist", path.fix_of_pipeline(pipeline))
+    key = found[0].get("encryptionKey")
+    fix = account.administrator(f"codebuild update-project --name {name} --encryption-key {path.key}")
+    need(key == path.key, f"CodeBuild project {name} of {where} encrypts under {key}, not under {path.key}", fix)

@@ -1,0 +1,86 @@
+"""The hop that looks for roles that only look like the stack's roles.
+
+A policy for another account admits a role by a pattern of its ARN, such as `role/sekisho-event-relay-*`, in which the
+region is not known. A wildcard also matches `/`, so the role `sekisho-event-relay-x/anything`, whose path begins with
+that name, satisfies the pattern, too.
+"""
+
+import json
+import re
+from typing import Any, NamedTuple
+
+from botocore.exceptions import ClientError
+
+from tools.layout import BUS
+from tools.operations.account import Account, Broken
+from tools.operations.path import DeliveryPath
+from tools.operations.policy import Context, Document, Unclear, allows
+
+NAMES = "event-relay|source-action|pipeline|build|cloudformation|artifact-checker"
+OWN = re.compile(rf"arn:aws[\w-]*:iam::\d{{12}}:role/sekisho-({NAMES})-[a-z]{{2}}(-[a-z]+)+-\d")
+
+
+class Door(NamedTuple):
+    """A policy that admits roles, and the request that it is asked about."""
+
+    name: str
+    document: Document
+    action: str
+    resource: str
+    context: Context
+
+
+def no_other_role_is_admitted(path: DeliveryPath) -> None:
+    """Checks every role of both accounts against the policies that admit roles by a pattern."""
+    doors = _doors(path)
+    for account in {one.id: one for one in (path.repositories, path.pipelines)}.values():
+        try:
+            roles = _roles(account)
+        except ClientError as error:
+            path.unclear.append(f"which roles of account {account.id} satisfy the name patterns ({error})")
+            continue
+        for arn in roles:
+            if not OWN.fullmatch(arn):
+                _need_refusal(path, account, arn, doors)
+
+
+def _roles(account: Account) -> list[str]:
+    pages = account.client("iam").get_paginator("list_roles").paginate()
+    return [role["Arn"] for page in pages for role in page["Roles"]]
+
+
+def _doors(path: DeliveryPath) -> list[Door]:
+    pipelines = path.pipelines
+    bus = pipelines.output("EventBusArn", "HostsPipelines")
+    partition = path.key.split(":")[1]
+    objects = f"arn:{partition}:s3:::{path.bucket}/one"
+    relayed = {"events:source": "sekisho.relay", "events:detail-type": "Source Change"}
+    through_s3 = {"kms:ViaService": f"s3.{pipelines.region}.amazonaws.com"}
+    under_key = {
+        "s3:x-amz-server-side-encryption": "aws:kms",
+        "s3:x-amz-server-side-encryption-aws-kms-key-id": path.key,
+    }
+    bus_policy: Any = pipelines.client("events").describe_event_bus(Name=BUS).get("Policy") or "{}"
+    bucket_policy = pipelines.client("s3").get_bucket_policy(Bucket=path.bucket)["Policy"]
+    key_policy = pipelines.client("kms").get_key_policy(KeyId=path.key, PolicyName="default")["Policy"]
+    trust = path.repositories.role(path.source_role).trust
+    return [
+        Door(f"bus {bus}", json.loads(bus_policy), "events:PutEvents", bus, relayed),
+        Door(f"role {path.source_role}", trust, "sts:AssumeRole", "*", {}),
+        Door(f"bucket {path.bucket}", json.loads(bucket_policy), "s3:PutObject", objects, under_key),
+        Door(f"key {path.key}", json.loads(key_policy), "kms:GenerateDataKey", path.key, through_s3),
+    ]
+
+
+def _need_refusal(path: DeliveryPath, account: Account, arn: str, doors: list[Door]) -> None:
+    name = arn.rpartition("/")[2]
+    fix = account.administrator(f"iam delete-role --role-name {name}") + ", or create it with another name and path"
+    for door in doors:
+        facts = {**door.context, "aws:PrincipalArn": arn, "aws:SecureTransport": "true"}
+        try:
+            admitted = allows(door.document, door.action, door.resource, facts, account.id)
+        except Unclear as unclear:
+            path.unclear.append(f"whether {door.name} admits only the stack's roles: {unclear}")
+            continue
+        if admitted:
+            raise Broken(f"{door.name} admits {arn}, which is no role of the stack", fix)

@@ -1,0 +1,178 @@
+"""Checks on AWS what the local stack cannot show; docs/local-stack.md lists the same checks.
+
+    make smoke ENV=production PROFILE=admin        WRITE=1 also runs the checks that create something
+
+Each check reports that a fact holds, that it does not hold and what that breaks, or that it can't be seen here. Without
+WRITE=1 nothing is changed. What a check creates, it removes again. The local stack can be checked, too.
+"""
+
+import argparse
+import sys
+
+from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
+
+from tools.failure import Failure
+from tools.operations import evidence, experiments
+from tools.operations.environment import environment
+from tools.operations.facts import Fact, Place, Seen, State, end_in_order, hidden
+
+FACTS = [
+    Fact(
+        "CloudFormation may do everything that the stack needs",
+        "each",
+        False,
+        "a deployment fails halfway and is rolled back",
+        evidence.cloudformation_may_do_everything,
+    ),
+    Fact(
+        "the outer account of a relayed event is the relay's",
+        "pipelines",
+        False,
+        "pipeline-starter refuses every change, so no pipeline starts",
+        evidence.outer_account_is_the_relays,
+    ),
+    Fact(
+        "rules may invoke their targets",
+        "each",
+        False,
+        "events and schedules have no effect",
+        evidence.rules_invoke_their_targets,
+    ),
+    Fact(
+        "the actions of the routed pipelines succeed",
+        "pipelines",
+        False,
+        "changes are not deployed",
+        evidence.actions_succeed,
+    ),
+    Fact(
+        "the channel gets a message about an approval",
+        "pipelines",
+        False,
+        "nobody in Slack sees that a pipeline waits",
+        evidence.channel_gets_messages,
+    ),
+    Fact(
+        "an organizational unit is enough (`PipelineOrgPath`)",
+        "repositories",
+        False,
+        "no bus gets a change; name the accounts in `PipelineAccountIds`",
+        evidence.organizational_unit_is_enough,
+    ),
+    Fact(
+        "both buttons of `AskByButton` appear, each below its own notice",
+        "access",
+        False,
+        "people have to type the command",
+        evidence.buttons_appear,
+    ),
+    Fact(
+        "the card of an alarm shows its graph and its logs",
+        "each",
+        False,
+        "people have to look at the console",
+        evidence.card_shows_graph,
+    ),
+    Fact(
+        "creating sam's bucket has an account to compare (`aws:ResourceAccount`), or none",
+        "each",
+        False,
+        "the first deployment fails; an administrator deploys the stack of sam's bucket",
+        evidence.sam_bucket_was_created,
+    ),
+    Fact(
+        "artifact-checker may change the encryption of an object, and an administrator may not (`DenyOtherRepairs`)",
+        "pipelines",
+        True,
+        "somebody else can put an artifact under another key, or nobody can repair one in place",
+        evidence.only_the_checker_repairs,
+    ),
+    Fact(
+        "Chatbot's sessions do not name the person who typed",
+        "access",
+        False,
+        "nothing; temp-access could record who asked",
+        evidence.chat_sessions_name_nobody,
+    ),
+    Fact(
+        "a Deny on PutObject does not deny UpdateObjectEncryption",
+        "pipelines",
+        True,
+        'artifact-checker can repair no object in place; set `repair = "copy"`',
+        experiments.deny_lets_encryption_be_updated,
+    ),
+    Fact(
+        "a part of a multipart upload, which has no headers, is admitted and gets the bucket's key",
+        "pipelines",
+        True,
+        "large artifacts can't be written; set `ArtifactWrites=repair`",
+        experiments.part_without_key_passes,
+    ),
+    Fact(
+        "a V1 pipeline refuses a pin",
+        "pipelines",
+        True,
+        "a V1 pipeline runs the head of its branch and nothing reports it, except `make doctor`",
+        experiments.v1_pipeline_refuses_pin,
+    ),
+    Fact(
+        "a drift-aware change set reverts a change by hand",
+        "each",
+        True,
+        "the commands in docs/deploy.md, Changed by hand, do not help; change the resource back by hand",
+        experiments.change_set_reverts_drift,
+    ),
+    Fact(
+        "a removed grant stops working within two minutes",
+        "access",
+        True,
+        "a revoke takes effect later than people expect",
+        experiments.removed_grant_stops,
+    ),
+]
+
+
+def seen_at(place: Place, fact: Fact, *, writes: bool) -> Seen:
+    """The result of a check. A call that fails hides the fact and never ends the other checks."""
+    if fact.writes and not writes:
+        return hidden("the check creates something: run it with WRITE=1")
+    try:
+        return fact.check(place)
+    except (Failure, BotoCoreError, ClientError, ResponseParserError, KeyError) as error:
+        return evidence.because_of(error)
+
+
+def smoke(place: Place, *, writes: bool) -> bool:
+    """Prints the result of each check; returns whether no fact fails and nothing is left behind."""
+    good = True
+    for fact in (fact for fact in FACTS if place.does(fact.where)):
+        state, detail = seen_at(place, fact, writes=writes)
+        print(f"{state.value:<13} {fact.name}\n              {detail}", flush=True)
+        if state is State.FAILS:
+            good = False
+            print(f"              This breaks: {fact.breaks}", flush=True)
+    for what in place.left:
+        print(f"NOT REMOVED   {what}: remove it yourself", flush=True)
+    return good and not place.left
+
+
+def main(arguments: list[str]) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="make smoke", description="Checks on AWS what the local stack cannot show")
+    parser.add_argument("--env", required=True, metavar="ENV")
+    parser.add_argument("--profile", help="of an administrator, who can read everything; else the environment's own")
+    parser.add_argument("--write", action="store_true", help="also run the checks that create something")
+    asked = parser.parse_args(arguments)
+    end_in_order()
+    try:
+        place = Place(environment(asked.env, asked.profile))
+        extent = "checks that create something run, too" if asked.write else "nothing is changed"
+        print(f"Environment {asked.env}: account {place.id}, region {place.region}; {extent}.")
+        sys.exit(0 if smoke(place, writes=asked.write) else 1)
+    except (Failure, BotoCoreError, ClientError) as error:
+        sys.exit(f"Nothing was checked. {error}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
