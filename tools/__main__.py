@@ -30,7 +30,7 @@ LOCAL = {
     "test": ("tools.checks", "run_checks"),
     "bench": ("tools.bench.driver", "bench"),
 }
-# These act on real accounts and read their own arguments.
+# These commands act on real accounts and parse their arguments themselves.
 OPERATIONS = ("deploy", "doctor", "validate", "smoke", "prepare", "redrive", "clean-start")
 
 
