@@ -1,4 +1,4 @@
-//! A principal: an IAM user or role of this account, by its name.
+//! A principal: the kind and the name of an IAM user or role of this account.
 
 use std::fmt;
 
