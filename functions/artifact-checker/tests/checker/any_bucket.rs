@@ -170,7 +170,7 @@ fn compare(case: &Case, before: &BTreeMap<String, Vec<Version>>, after: &Bucket)
     Ok(repairable)
 }
 
-/// A sweep changes nothing about a version but its encryption and ETag, and leaves a locked version alone.
+/// A sweep changes nothing about a version but its encryption and `ETag`, and leaves a locked version alone.
 fn compare_version(case: &Case, version: &Version, now: &Version) -> Result<(), TestCaseError> {
     let mut expected = version.clone();
     let copies = case.repair == Repair::Copy && case.versioned;
