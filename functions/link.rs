@@ -2,15 +2,18 @@
 
 /// Passes two options to the linker for release builds:
 ///
-/// - `link.ld` discards the unwinding tables. They are a tenth of a binary, and a panic ends the process without unwinding
-///   (`panic = "abort"`).
-/// - `-no-pie` gives the binary a fixed address. A binary without a fixed address has up to twenty thousand pointers that the
-///   loader writes at every start, which is half of the memory that a start touches. Go binaries have fixed addresses too.
-///   Heap, stack and shared libraries keep their random addresses.
+/// - `link.ld` discards the unwinding tables. They are a tenth of a binary, and a panic ends the process without
+///   unwinding (`panic = "abort"`).
+/// - `-no-pie` gives the binary a fixed address. A binary without a fixed address has up to twenty thousand pointers
+///   that the loader writes at every start, which is half of the memory that a start touches. Go binaries have fixed
+///   addresses too. Heap, stack and shared libraries keep their random addresses.
 ///
-/// temp-access may write IAM policies, so a known code address would help an attacker there most. It keeps its random address,
-/// and is within its limits without the option.
-#[expect(clippy::disallowed_methods, reason = "cargo tells a build script through the environment what it builds")]
+/// temp-access may write IAM policies, so a known code address would help an attacker there most. temp-access keeps its
+/// random address, and is within its limits without the option.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "cargo passes the profile and the package to a build script in the environment"
+)]
 fn main() {
     // Without this line, cargo would run the script after every change in the package.
     println!("cargo::rerun-if-env-changed=PROFILE");

@@ -5,9 +5,9 @@
 The cloud is the emulator ministack, patched from outside by the modules of this package, which also stand in for the
 services that ministack lacks. docs/local-stack.md describes the patches, the stand-ins and their limits.
 
-There are two processes: this one watches, the other one serves. The emulator's functions are children of the server and
-would survive if it were killed. Therefore the server and its functions share one process group, and whichever of the
-two processes ends, however it ends, ends the whole group.
+There are two processes: this process watches, and the server serves. The emulator's functions are children of the
+server and would survive if the server were killed. Therefore the server and its functions share one process group. When
+one of the two processes ends, for whatever reason, the whole group ends.
 """
 
 import argparse

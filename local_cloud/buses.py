@@ -60,7 +60,7 @@ def _other_account(entry: Json) -> bool:
         bus = parse_arn(entry.get("EventBusName", ""))
     except (ArnParseError, AttributeError, TypeError):
         return False
-    # As on AWS, a bus in another region is not found, because it needs that region's endpoint.
+    # As on AWS, a bus in another region is not found, because only that region's endpoint reaches the bus.
     other: bool = bus.service == "events" and bus.region == get_region() and bus.account_id != get_account_id()
     return other
 
@@ -85,7 +85,7 @@ def _put_on_other_bus(entry: Json) -> Json:
             "events:detail-type": [entry.get("DetailType", "")],
         },
     )
-    # The same error for a bus that does not exist and for one whose policy admits nobody.
+    # The error is the same if the bus does not exist and if its policy does not admit the caller.
     if iam_evaluator.evaluate_resource_policy(policy, context).decision != "Allow":
         return {
             "ErrorCode": "AccessDeniedException",

@@ -1,4 +1,4 @@
-"""Chatbot, as far as a template needs it: its resources deploy, and nobody chats. Tests invoke the function instead."""
+"""A stand-in for Chatbot: its resources can be deployed, but there is no chat. Tests invoke the function instead."""
 
 from typing import Any
 

@@ -1,6 +1,6 @@
 """CodeCommit over real git repositories, `<data>/repositories/<name>.git`, in one account and region.
 
-A push goes to the folder. The repository's post-receive hook notifies the local cloud, which puts CodeCommit's event on
+git pushes to the folder. The repository's post-receive hook notifies the local cloud, which puts CodeCommit's event on
 the account's default bus. As on AWS, the event is best effort: while the cloud is down, a push succeeds without an
 event.
 """
@@ -26,7 +26,7 @@ NO_COMMIT = "0" * 40
 COMMIT_ID = re.compile(r"[0-9a-f]{40}")
 REPOSITORY_NAME = re.compile(r"[\w.-]{1,100}", re.ASCII)
 
-# The hook runs in the shell of whoever pushes: it ignores that shell's settings of Python and of proxies.
+# The hook runs in the shell of the person who pushes, and ignores that shell's settings for Python and proxies.
 HOOK = """import sys, urllib.request
 url = "http://127.0.0.1:{port}/_local-cloud/push/{name}"
 try:
@@ -48,7 +48,7 @@ _place = _Place()
 
 
 def install(folder: pathlib.Path, account: str, region: str, port: int) -> None:
-    """Adds the service and the resource type. `port` is the local cloud's, which the hooks call."""
+    """Adds the service and the resource type. The hooks call the local cloud at `port`."""
     _place.folder, _place.account, _place.region, _place.port = folder, account, region, port
     for repository in folder.glob("*.git"):
         _write_hook(repository)
@@ -131,7 +131,7 @@ PATHS = {"push": _pushed}
 def _write_hook(repository: pathlib.Path) -> None:
     hook = repository / "hooks" / "post-receive"
     program = HOOK.format(port=_place.port, name=repository.name.removesuffix(".git"))
-    # Run by a shell, because the path of an interpreter after #! can't contain spaces.
+    # A shell runs the interpreter, because a path after #! can't contain spaces.
     hook.write_text(f"#!/bin/sh\nexec {shlex.quote(sys.executable)} -I -c {shlex.quote(program)}\n")
     hook.chmod(0o755)
 
@@ -146,7 +146,7 @@ def _create_repository(request: Json) -> Json:
     if path_of(name).exists():
         raise Refused("RepositoryNameExistsException", f"Repository named {name} already exists")
     _run_git(name, "init", "--quiet", "--bare", "--initial-branch=main")
-    # Whoever pushes may have set core.hooksPath for all repositories. The hook must run all the same.
+    # The person who pushes may have set core.hooksPath for all repositories. This hook must run anyway.
     _run_git(name, "config", "core.hooksPath", "hooks")
     (path_of(name) / "hooks").mkdir()
     _write_hook(path_of(name))
@@ -334,7 +334,7 @@ def _run_git(name: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
 
 
 def _git(name: str, *arguments: str) -> str | None:
-    """What git prints; None if git fails."""
+    """The output of git; None if git fails."""
     try:
         return _run_git(name, *arguments).stdout.decode(errors="replace")
     except subprocess.CalledProcessError:
@@ -342,7 +342,7 @@ def _git(name: str, *arguments: str) -> str | None:
 
 
 def _must_git(name: str, *arguments: str) -> str:
-    """What git prints, for a command that succeeds in every repository."""
+    """The output of a git command that succeeds in every repository."""
     printed = _git(name, *arguments)
     assert printed is not None, f"git {arguments[0]} failed in {name}"
     return printed

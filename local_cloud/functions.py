@@ -1,7 +1,7 @@
-"""Lambda's work around a function that the emulator lacks.
+"""Two features of Lambda that the emulator lacks.
 
-Lambda passes the logging configuration to the function, and sends a dead letter with the function's role, containing
-the event as it came.
+Lambda passes the logging configuration to the function. It sends a failed event, unchanged, to the dead-letter queue
+with the permissions of the function's role.
 """
 
 import json
@@ -37,7 +37,7 @@ def _route_async_failure(target: str, name: str, event: Json, result: Json) -> N
     function = (lambda_svc._functions.get(name) or {}).get("config", {})
     dead_letters = (function.get("DeadLetterConfig") or {}).get("TargetArn")
     if target != dead_letters or ":sqs:" not in target:
-        # A destination gets the emulator's envelope, as on AWS.
+        # As on AWS, a destination gets the event in an envelope, which the emulator makes.
         _emulator_route_async_failure(target, name, event, result)
         return
     keys = lambda_runtime.execution_credentials(function)

@@ -85,7 +85,7 @@ _emulator_pin_request_origin = app.pin_request_origin
 
 
 def _pin_request_origin(source_ip: str, _secure: bool) -> None:
-    # The endpoint is plain HTTP on loopback and replaces AWS's, which uses TLS: aws:SecureTransport is always true.
+    # The endpoint is plain HTTP on loopback, in place of AWS's TLS endpoints. So aws:SecureTransport is always true.
     _emulator_pin_request_origin(source_ip, True)
 
 
@@ -117,7 +117,7 @@ def service_session(role_arn: str, service: str, source_arn: str, source_account
     trust = json.loads(role["AssumeRolePolicyDocument"]) if role else {}
     statements = trust.get("Statement", [])
     statements = [statements] if isinstance(statements, dict) else statements
-    # The emulator treats any root as any service. Here only the statements that name this service count.
+    # The emulator accepts the root of any account as any service, so only statements that name this service count here.
     named = [
         {**statement, "Principal": "*"}
         for statement in statements

@@ -1,4 +1,4 @@
-"""The instance metadata service of one EC2 instance, which has the instance profile that somebody attached.
+"""The instance metadata service of one EC2 instance, which has the attached instance profile.
 
 The emulator's own service names a role that does not exist, and its keys belong to nobody. Here the keys belong to a
 session of the profile's role, if that role trusts EC2. A client reaches the service by

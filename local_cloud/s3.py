@@ -1,5 +1,5 @@
-"""S3's encryption: bucket policies see the requested key, its use needs KMS's permission, and UpdateObjectEncryption
-changes it in place. An event names the object's version.
+"""S3's encryption: a bucket policy sees the requested key, the use of a key needs a KMS permission, and
+UpdateObjectEncryption changes an object's key in place. Also, an event names the object's version.
 
 The emulator only stores the key's name beside the object. Its objects are not encrypted, and these patches do not
 change that.
@@ -32,7 +32,7 @@ def install() -> None:
     iam_evaluator.enforce = _enforce
     s3._resolve_sse_write_headers = _resolve_sse_write_headers
     kms._key_metadata = _key_metadata
-    # The emulator takes `PUT ?encryption` of an object for a write, and would overwrite the object.
+    # The emulator would treat `PUT ?encryption` of an object as a write, and overwrite the object.
     iam_actions._S3_OBJECT_QUERY_ACTIONS["encryption"] = {"PUT": "UpdateObjectEncryption"}
     app.SERVICE_HANDLERS["s3"] = _handle
     s3._put_object = _put_object
@@ -47,7 +47,7 @@ def _s3_service_context(action: str, query: Json | None, path: str = "", headers
     context = _emulator_s3_service_context(action, query, path, headers)
     if action == "s3:PutObject":
         upload = s3._multipart_uploads.get(iam_actions._query_param(query or {}, "uploadId"))
-        # A part has no headers of its own, so the upload's headers count.
+        # A part has no encryption headers of its own, so the upload's headers count.
         asked = upload.get("preserved_headers", {}) if upload else headers or {}
         if asked.get(SSE_KEY):
             context[f"s3:{SSE_KEY}"] = _key_arn(asked[SSE_KEY])
@@ -245,7 +245,7 @@ _emulator_resolve_sse_write_headers = s3._resolve_sse_write_headers
 
 def _resolve_sse_write_headers(headers: Json, bucket: str) -> Any:
     if headers.get(SSE) == "aws:kms":
-        # S3 works in the bucket owner's account here, but the key belongs to the caller's account.
+        # The emulator's S3 runs in the bucket owner's account here, but the key belongs to the caller's account.
         caller = iam_evaluator.caller_arn().split(":")[4]
         headers = {**headers, SSE_KEY: _key_arn(headers.get(SSE_KEY) or MANAGED, caller)}
     return _emulator_resolve_sse_write_headers(headers, bucket)

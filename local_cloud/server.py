@@ -40,7 +40,7 @@ def serve(listener: int, port: int, data: Path) -> int:
     config.bind = [f"fd://{listener}"]
     config.keep_alive_timeout = 75
     config.accesslog = None
-    # With a trigger that never fires, hypercorn handles no signals, at which it would wait for connections.
+    # Without a trigger, hypercorn would handle signals, and wait for open connections. This trigger never fires.
     never = asyncio.Event().wait
     asyncio.run(hypercorn_serve(application, config, shutdown_trigger=never))
     return 0

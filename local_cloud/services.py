@@ -36,7 +36,7 @@ def register(
     """Adds the JSON service `name`.
 
     `operations` maps an operation's name to a function from request to answer, which runs on a worker thread in the
-    caller's account and region. `resource_arn(request, region, account)` is the resource of which IAM is asked.
+    caller's account and region. `resource_arn(request, region, account)` is the resource that IAM checks.
     """
 
     async def handle(_method: str, _path: str, headers: Json, body: bytes, _query: Json) -> Any:

@@ -1,4 +1,4 @@
-"""The tests run in the clean environment, as `make test` runs them, also if pytest is started by hand."""
+"""The tests run in the clean environment, as in `make test`, even if pytest is started by hand."""
 
 from tools.surroundings import adopt, clean_environment
 

@@ -8,7 +8,7 @@ import signal
 import sys
 from pathlib import Path
 
-if sys.version_info < (3, 11):  # noqa: UP036 (an older Python shall say what is needed)
+if sys.version_info < (3, 11):  # noqa: UP036 (an older Python must name the needed version)
     sys.exit(
         f"This is Python {sys.version.split()[0]}; 3.11 or later is needed: apt-get install python3.11 python3.11-venv"
     )
@@ -22,7 +22,7 @@ from tools.layout import VENV  # noqa: E402
 from tools.machine import set_up  # noqa: E402
 from tools.surroundings import adopt, clean_environment, operator_environment  # noqa: E402
 
-# Each command's function, as module and name. They are imported late, because most need packages of `.venv`.
+# The function of each command, as module and name. They are imported late, because most need packages of `.venv`.
 LOCAL = {
     "build": ("tools.build", "build"),
     "up": ("tools.local_stack.stack", "up"),
@@ -30,7 +30,7 @@ LOCAL = {
     "test": ("tools.checks", "run_checks"),
     "bench": ("tools.bench.driver", "bench"),
 }
-# These act on real accounts and read their own arguments.
+# These commands act on real accounts and parse their arguments themselves.
 OPERATIONS = ("deploy", "doctor", "validate", "smoke", "prepare", "redrive", "clean-start")
 
 
@@ -62,7 +62,7 @@ def in_venv(arguments: list[str]) -> None:
 
 
 def detach() -> None:
-    """Undoes what `main` sets up: a change to a real account that is under way goes on even if make is killed."""
+    """Stops ending with make, so that a running change to a real account is completed even if make is killed."""
     outlive_parent()
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
@@ -70,7 +70,7 @@ def detach() -> None:
 
 def main(arguments: list[str]) -> None:
     """Runs one command."""
-    # make may be killed outright: then this process must end as well, in order.
+    # If make is killed, this process must end too, and clean up.
     end_with_parent()
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda got, _: sys.exit(128 + got))

@@ -8,7 +8,7 @@ from tools.machine import locked
 from tools.processes import Word, run
 from tools.surroundings import clean_environment
 
-# The permission of everybody to read.
+# The mode bits that let everybody read a file.
 READABLE = 0o444
 HINT = (
     "Correct what the lines above name, then run this again. "
@@ -42,12 +42,12 @@ def make_layer_readable() -> None:
 
 def sam_build_command() -> list[Word]:
     """The command that builds the functions for this machine."""
-    # No environment of samconfig.toml has this name, so `default`, which may be meant for sam by hand, has no effect.
+    # No environment of samconfig.toml has the name `local`, so the settings under `default` have no effect.
     return [tool("sam"), "build", "--config-env", "local", "--parameter-overrides", f"Architecture={ARCHITECTURE}"]
 
 
 def build() -> None:
-    """Builds whatever has changed to `.aws-sam/build/<LogicalId>/bootstrap`."""
+    """Builds the functions that have changed, as `.aws-sam/build/<LogicalId>/bootstrap`."""
     make_layer_readable()
     check = check_config_command(os.path.relpath(CONFIG, ROOT))
     run("Checking the configuration", check, LOCAL / "logs" / "config.log", cwd=ROOT, env=environment(), hint=HINT)
@@ -62,4 +62,4 @@ def build() -> None:
         )
         absent = [name for name in FUNCTIONS if not (BUILD / name / "bootstrap").is_file()]
     if absent:
-        raise Failure(f"sam build succeeded but left no bootstrap of {', '.join(absent)} in {BUILD}: see template.yaml")
+        raise Failure(f"sam build succeeded without a bootstrap for {', '.join(absent)} in {BUILD}: see template.yaml")

@@ -36,7 +36,7 @@ class Waiting:
             frame += 1
 
     def seconds(self) -> float:
-        """The time since the beginning."""
+        """The seconds since the beginning."""
         return time.monotonic() - self.began
 
     def __exit__(

@@ -2,4 +2,4 @@
 
 
 class Failure(Exception):
-    """A problem that the reader has to know or solve; its text says what to do."""
+    """A problem that the person at the terminal must know about or solve. Its text says what to do."""

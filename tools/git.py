@@ -1,4 +1,4 @@
-"""Git, run as one developer whom the machine's own settings do not affect."""
+"""Runs git as one developer, without the machine's own git settings."""
 
 import shutil
 import subprocess
@@ -41,7 +41,7 @@ class Clone:
         return git(*where, *command)
 
     def commit(self, files: Mapping[str, str | None], message: str = "Change", branch: str | None = None) -> str:
-        """Writes the files (None: removes them), commits them to the branch and returns the commit's id."""
+        """Commits the files to the branch, without those whose content is None, and returns the commit's id."""
         for name, text in files.items():
             path = self.folder / name
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,9 +1,9 @@
-"""Runs one command, and ends every process that came of it.
+"""Runs one command, and ends every process that descends from it.
 
     keeper.py COMMAND [ARGUMENT…]      standard input is a pipe, the lifeline
 
 The command and all its descendants end when the command ends, when the keeper gets SIGTERM, or when the lifeline
-closes. The lifeline closes however its holder ends, by SIGKILL too. A holder that writes `keep` into the lifeline
+closes. The lifeline closes when its holder ends, even by SIGKILL. A holder that writes `keep` into the lifeline
 releases the command: from then on only SIGTERM ends it. This file uses the standard library only, because it runs
 before the project's packages are installed.
 """
@@ -29,7 +29,7 @@ def end_with_parent(signal_number: int = signal.SIGTERM) -> None:
     """Makes the kernel send this process the signal when its parent ends."""
     parent = os.getppid()
     libc.prctl(PR_SET_PDEATHSIG, signal_number, 0, 0, 0)
-    if os.getppid() != parent:  # the parent ended before the kernel was asked
+    if os.getppid() != parent:  # the parent ended before the call of prctl
         os.kill(os.getpid(), signal_number)
 
 
@@ -98,12 +98,13 @@ def keep(command: list[str]) -> int:
             break
     end_descendants()
     code = os.waitstatus_to_exitcode(status)
-    # As in a shell, a signal's number counts from 128. `_exit`, because the watching thread may still be reading.
+    # As in a shell, the exit code of a signal is 128 plus its number. `_exit` does not wait for the watching thread,
+    # which may still be reading.
     os._exit(code if code >= 0 else 128 - code)
 
 
 def end_descendants() -> None:
-    """Ends everything that the command left behind."""
+    """Ends all processes that the command left behind."""
     while left := descendants(os.getpid()):
         for pid in left:
             with suppress(ProcessLookupError):

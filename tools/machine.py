@@ -1,6 +1,6 @@
 """The programs that the machine must have, and the packages that the project installs into its own folders.
 
-Standard library only, because this runs before anything is installed.
+This module uses only the standard library, because it runs before anything is installed.
 """
 
 import ast
@@ -37,7 +37,7 @@ RUSTUP = "install Rust with rustup (https://rustup.rs), or: apt-get install rust
 def locked(path: Path, refusal: str | None = None) -> Iterator[None]:
     """Holds the path's lock, which the kernel releases when its holder ends.
 
-    While another process holds the lock, this waits or, if a refusal is given, fails with that text.
+    If another process holds the lock, this function waits. If `refusal` is given, it fails with that text instead.
     """
     handle = os.open(path, os.O_RDONLY)
     try:
@@ -91,13 +91,13 @@ def outdated() -> list[str]:
 
 def has_rust_target(target: str) -> bool:
     """Whether Rust's standard library for the target is installed."""
-    # Not asked of rustup, which a distribution's Rust lacks.
+    # rustup is not asked, because a distribution's Rust comes without rustup.
     libraries = _output_of("rustc", "--print", "target-libdir", "--target", target)
     return bool(libraries) and any(Path(libraries).glob("libstd-*"))
 
 
 def _output_of(*command: str | Path) -> str:
-    """What a command prints; nothing if it can't be run."""
+    """The output of a command; empty if the command can't be run."""
     try:
         done = subprocess.run(
             command, env=clean_environment(), capture_output=True, text=True, timeout=60, cwd=ROOT, check=False
@@ -121,7 +121,7 @@ def _is_current(folder: Path, stamp: str) -> bool:
 
 
 def set_up() -> None:
-    """Checks the machine and brings `.venv` and `node_modules` to what the project pins. Quick if they already are."""
+    """Checks the machine, and installs the pinned packages that are missing into `.venv` and `node_modules`."""
     problems = missing()
     if not problems and ARCHITECTURE and not has_rust_target(target := RUST_TARGETS[ARCHITECTURE]):
         problems = [f"Rust can't build for {target}: rustup target add {target}"]
@@ -195,6 +195,6 @@ def cargo_deny() -> Path:
                 "--root",
                 TOOLS,
             ]
-            # Only the default features fetch advisories, which are not in the package registries.
+            # The default features would also fetch advisories, which are not in the package registries.
             run("Building cargo-deny", [*command, "--no-default-features"], LOGS / "cargo-deny.log", hint=NETWORK)
     return program

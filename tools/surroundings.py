@@ -1,4 +1,4 @@
-"""The environment of this project's processes: what they get from the reader's shell, and what is set for them.
+"""The environment of this project's processes: the variables from the reader's shell, and those set by the project.
 
 A shell exports settings of git, pip, npm, cargo, sam, Python and the AWS SDKs. Such a setting can change a result, or
 make a command write to another repository, folder or account. Therefore a local command gets only the variables that
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from tools.layout import ROOT
 
-# Files that others can read, whatever the shell's umask is: Lambda reads packaged files as another user.
+# With this umask, others can read the files, because Lambda reads packaged files as another user.
 UMASK = 0o022
 
 # The machine: where its programs are, and where they keep their own files.
@@ -80,7 +80,7 @@ LOOPBACK = "127.0.0.1,localhost,::1"
 
 
 def clean_environment(**extra: str) -> dict[str, str]:
-    """The environment of a local command: nothing of the reader's shell but the machine and its registries."""
+    """The environment of a local command: from the reader's shell, only the settings for machine and registries."""
     kept = _kept(MACHINE) | _kept(REGISTRIES)
     return {"PATH": os.defpath} | kept | _without_proxy_on_loopback(kept) | PLACE | GIT | AWS | BUILD | extra
 

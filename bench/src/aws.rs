@@ -25,7 +25,7 @@ use tokio_rustls::rustls::{CipherSuite, ServerConfig};
 use crate::Failure;
 use crate::events::{ARTIFACTS, KEY, PIPELINE_ACCOUNT, REGION};
 
-/// The services, by their names in the SDK's variables `AWS_ENDPOINT_URL_…`.
+/// The services, named as in the SDK's variables `AWS_ENDPOINT_URL_…`.
 pub(crate) const SERVICES: [&str; 11] =
     ["CODECOMMIT", "CODEPIPELINE", "DYNAMODB", "EVENTBRIDGE", "IAM", "KMS", "LAMBDA", "S3", "SNS", "SQS", "STS"];
 
@@ -44,7 +44,7 @@ pub(crate) struct State {
     pub(crate) calls: BTreeMap<String, u64>,
     /// Number of connections, by service.
     pub(crate) connections: BTreeMap<String, u64>,
-    /// What AWS charges by something else than the number of requests.
+    /// What AWS charges for in units other than requests.
     pub(crate) units: Units,
 }
 
@@ -263,7 +263,7 @@ fn size(item: &Map<String, Value>) -> usize {
     item.iter().map(|(name, value)| name.len() + of(value)).sum()
 }
 
-/// Whether the request's condition holds. Knows only the conditions that the ledger writes.
+/// Whether the request meets its condition. Supports only the conditions that the ledger writes.
 fn holds(request: &Value, before: Option<&Map<String, Value>>) -> bool {
     match request["ConditionExpression"].as_str() {
         None => true,

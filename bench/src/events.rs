@@ -17,7 +17,7 @@ pub(crate) const KEY: &str = "arn:aws:kms:ap-northeast-1:222222222222:key/1234ab
 pub(crate) enum Program {
     /// A hello world: the least that a function can cost.
     Hello,
-    /// The Python function that temp-access replaced, rewritten.
+    /// A rewritten copy of the Python function that temp-access replaced.
     Peer,
     TempAccess,
     EventRelay,
@@ -26,7 +26,7 @@ pub(crate) enum Program {
 }
 
 impl Program {
-    /// All programs, in the order of their turns.
+    /// All programs, in the order in which they take turns.
     pub(crate) const ALL: [Self; 6] =
         [Self::Hello, Self::TempAccess, Self::EventRelay, Self::PipelineStarter, Self::ArtifactChecker, Self::Peer];
 

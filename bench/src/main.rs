@@ -1,8 +1,8 @@
-//! Measures the functions' release binaries. Each run is a process of its own. This process serves a Lambda Runtime API
+//! Measures the functions' release binaries. Each run has its own process. This process serves a Lambda Runtime API
 //! over plain HTTP, as on Lambda, and the AWS services over HTTPS, both on loopback.
 //!
-//! `bench <plan.json>` writes its figures as one JSON object to standard output. The plan is made by `tools/bench/driver.py`, which
-//! also makes the certificates and reads the figures.
+//! `bench <plan.json>` writes its figures as one JSON object to standard output. The plan is made by
+//! `tools/bench/driver.py`, which also makes the certificates and reads the figures.
 
 #![expect(
     clippy::indexing_slicing,

@@ -21,7 +21,7 @@ pub(crate) struct Plan {
     commands: BTreeMap<String, Vec<String>>,
     /// Environment variables of all programs.
     environment: BTreeMap<String, String>,
-    /// Path of the AWS stand-in's certificate.
+    /// Path of the certificate of this process's AWS services.
     certificate: String,
     /// Path of the certificate's private key.
     key: String,
@@ -59,7 +59,7 @@ struct Cold {
     peak: f64,
 }
 
-/// What one cold run asked of AWS.
+/// The requests, the charged units and the connections of one cold run.
 #[derive(Debug, Default, Serialize)]
 struct Counted {
     calls: BTreeMap<String, u64>,
@@ -81,7 +81,8 @@ struct Warm {
     units: Units,
 }
 
-/// The cost of one event that concerns `count` things. Times are in microseconds, memory is in bytes.
+/// The cost of one event that concerns `count` targets, pipelines or objects. Times are in microseconds, memory is in
+/// bytes.
 #[derive(Debug, Serialize)]
 struct Growth {
     program: &'static str,
@@ -172,7 +173,7 @@ struct Running {
     process: Process,
     runtime: Runtime,
     spawned: Instant,
-    /// Takes the next event, once the process has asked for it.
+    /// Passes the next event to the process, which has asked for it. `None` until the process asks.
     next: Option<oneshot::Sender<Event>>,
 }
 

@@ -1,4 +1,4 @@
-//! Lambda's Runtime API. Each measured process has an instance of its own.
+//! Lambda's Runtime API. Each measured process has its own instance.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -30,7 +30,7 @@ pub(crate) struct Event {
 /// What the process did, and when.
 #[derive(Debug)]
 enum Activity {
-    /// The process asked for its next event, which goes into the sender.
+    /// The process asked for its next event. The sender passes the event to the process.
     Idle(Instant, oneshot::Sender<Event>),
     /// The process answered an event. `Err` holds an error of the function or of its start.
     Answer(Instant, Result<String, String>),

@@ -12,10 +12,10 @@ const QUOTA: u32 = PERIOD * 128 / 1769;
 pub(crate) struct Throttle(PathBuf);
 
 impl Throttle {
-    /// Makes the group with version 2 or 1 of the kernel's interface.
+    /// Makes the group with version 2 of the kernel's interface, or with version 1.
     ///
     /// # Errors
-    /// The reason why this machine does not allow it, as a text for people.
+    /// The reason why this machine does not allow a control group, as a text for people.
     pub(crate) fn make() -> Result<Self, String> {
         let name = format!("sekisho-bench-{}", std::process::id());
         let second = Path::new("/sys/fs/cgroup").join(&name);

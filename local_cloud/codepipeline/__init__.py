@@ -1,4 +1,4 @@
-"""CodePipeline: real pipelines, of which three kinds of action run.
+"""A stand-in for CodePipeline that keeps pipelines and runs three kinds of actions.
 
 - Source/CodeCommit assumes the action's role through the pipeline's role, archives the pinned commit (without a pin:
   the branch's head when the action runs, as on AWS), and puts the archive into the artifact bucket under the artifact

@@ -57,7 +57,7 @@ def _session(execution: Json, action: Json) -> tuple[Credentials, str]:
 def _need_permission(
     credentials: Credentials, role: str, region: str, action: str, resource: str, **context: str
 ) -> None:
-    """Asks IAM for a permission that no API call of ours needs: no SDK has its API, or it is not an API."""
+    """Checks a permission for which there is no API call here, because the SDKs lack it or only IAM checks it."""
     with request_scope(role.split(":")[4], region):
         key, service = credentials["aws_access_key_id"], action.split(":", maxsplit=1)[0]
         denied = iam_evaluator.enforce(key, action, service, region, resource, context)

@@ -1,4 +1,4 @@
-"""The roles of a pipeline, which CodePipeline tries when a pipeline is created or updated."""
+"""The roles of a pipeline, which CodePipeline tests when a pipeline is created or updated."""
 
 import contextvars
 import itertools
@@ -10,7 +10,7 @@ from local_cloud.codepipeline.state import pipeline_arn
 from local_cloud.services import Json, Refused
 
 SERVICE = "codepipeline.amazonaws.com"
-# The session name does not matter: no policy of the tests looks at it.
+# The session name does not matter, because no policy of the tests compares it.
 SESSION = "pipeline-definition"
 
 
@@ -19,7 +19,7 @@ def check(structure: Json) -> None:
 
     AWS checks this at CreatePipeline and UpdatePipeline, also for a role of another account.
     """
-    # Without the caller's context: the calls are CodePipeline's own.
+    # The caller's context is left out, because CodePipeline itself makes these calls.
     arn, account, region = pipeline_arn(structure["name"]), get_account_id(), get_region()
     contextvars.Context().run(_check, structure, arn, account, region)
 
@@ -38,5 +38,5 @@ def _check(structure: Json, arn: str, account: str, region: str) -> None:
 
 
 def _refused(who: str, role: str) -> Refused:
-    # Worded as AWS words it.
+    # The message has AWS's wording.
     return Refused("InvalidStructureException", f"{who} is not authorized to perform AssumeRole on role {role}")

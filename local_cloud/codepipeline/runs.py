@@ -15,7 +15,7 @@ from local_cloud.services import Json
 
 
 def run(pipeline: Json, execution: Json) -> None:
-    """Runs the execution to its end, in a thread of its own."""
+    """Runs the execution to its end, in a separate thread."""
     with request_scope(execution["account"], execution["region"]):
         if not _wait_for_turn(pipeline, execution):
             return

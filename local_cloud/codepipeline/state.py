@@ -45,8 +45,8 @@ def existing_execution(request: Json) -> Json:
 def add_fault(_: str, body: bytes) -> tuple[int, str]:
     """Makes the next `count` StartPipelineExecution calls of `account` (and `pipeline`) slow or fail.
 
-    They take `delay` seconds more and fail with `error`: before they start anything or, with `after`, once they have
-    started it, so that only the answer is lost.
+    Each call takes `delay` seconds more, and fails with `error` before it starts an execution. With `after`, the call
+    starts the execution first, so that only the answer is lost.
     """
     fault: dict[str, Any] = {"pipeline": None, "count": 1, "error": None, "delay": 0, "after": False} | json.loads(body)
     if unknown := set(fault) - {"account", "pipeline", "count", "error", "delay", "after"}:

@@ -9,7 +9,7 @@ from local_cloud.services import Json, Operation, Refused
 
 
 def install(create: Operation, update: Operation, delete: Operation) -> None:
-    """Adds the resource type to CloudFormation; the three are the API's operations."""
+    """Adds the resource type to CloudFormation; the three parameters are operations of the API."""
 
     def create_resource(logical_id: str, properties: Json, stack: str) -> tuple[str, Json]:
         name = properties.get("Name") or provisioners._physical_name(stack, logical_id, max_len=100)

@@ -19,12 +19,12 @@ SKELETON = ("main", "lib", "request", "outcome", "error", "aws")
 # Besides the verb, its use cases and the adapters, only these modules may wait: the context of one invocation, which
 # reads and writes rows, and the function's port.
 MAY_WAIT = ("run", "world")
-# request.rs reads the outer event, whose type is in this crate.
+# Crates that only request.rs may use: they have the type of the outer event.
 OF_REQUESTS = ("aws_lambda_events",)
 AWS = re.compile(r"\b(aws_\w+)\s*::")
 RUNTIME = re.compile(r"\b(tokio|lambda_runtime|hyper\w*|reqwest)\s*::")
 WAITS = re.compile(r"\basync\b|\.\s*await\b|\bFuture\b")
-# The signature of a trait's method, which waits for nothing itself.
+# The signature of a trait's method, which does not wait itself.
 BODILESS = re.compile(r"\b(?:async\s+)?fn\s[^{};]*;")
 MAIN_LINES, FILE_LINES, FUNCTION_LINES = 60, 450, 70
 
@@ -53,20 +53,20 @@ def skeleton(function: Path, verb: str) -> Iterator[str]:
 
 
 def purity(crate: Crate, verb: str) -> Iterator[str]:
-    """A pure module names no AWS crate and waits for nothing: facts come to it as values, and a plan goes out."""
+    """A pure module names no AWS crate and does not wait: it gets facts as values, and returns a plan."""
     for path, module in crate.modules.items():
         if module.file in ((), ("main",)) or path[0] in (verb, "aws"):
             continue
         permitted = OF_REQUESTS if path == ("request",) else ()
         for name in sorted(set(AWS.findall(module.code)) - set(permitted)):
-            yield f"{module} names {name}: that belongs into aws/"
+            yield f"{module} names {name}: that belongs in aws/"
         if path[0] in MAY_WAIT:
             continue
         code = BODILESS.sub(" ", module.code)
         for name in sorted(set(RUNTIME.findall(code))):
-            yield f"{module} names {name}: that belongs into {verb}"
+            yield f"{module} names {name}: that belongs in {verb}"
         if found := WAITS.search(code):
-            yield f"{module} waits ({found[0]}): that belongs into {verb}"
+            yield f"{module} waits ({found[0]}): that belongs in {verb}"
 
 
 def direction(crate: Crate, verb: str) -> Iterator[str]:
@@ -78,7 +78,7 @@ def direction(crate: Crate, verb: str) -> Iterator[str]:
         elif target == ["main"]:
             yield f"{edge.source} imports main ({edge.reason})"
         elif target == [verb]:
-            yield f"{edge.source} imports {verb} ({edge.reason}): what both need belongs into a module below"
+            yield f"{edge.source} imports {verb} ({edge.reason}): move the shared code into a module below {verb}"
         elif target[0] == verb and source[0] != verb:
             yield f"{edge.source} imports a use case of {verb}, {edge.target} ({edge.reason})"
         # An adapter may have modules of its own: aws/s3/copy.rs is a part of aws/s3.rs.
@@ -98,10 +98,10 @@ def acyclic(crate: Crate) -> Iterator[str]:
 
 
 def thin_main(function: Path) -> Iterator[str]:
-    """main.rs wires, and knows nothing else."""
+    """main.rs connects the parts of the function, and has no other task."""
     file = function / "src" / "main.rs"
     if file.is_file() and (lines := len(file.read_text().splitlines())) > MAIN_LINES:
-        yield f"{function.name}: src/main.rs has {lines} lines, more than {MAIN_LINES}: it only wires"
+        yield f"{function.name}: src/main.rs has {lines} lines, more than {MAIN_LINES}: move code into the library"
 
 
 def no_imports_between_functions(function: Path, others: set[str]) -> Iterator[str]:
@@ -116,7 +116,7 @@ def no_imports_between_functions(function: Path, others: set[str]) -> Iterator[s
 
 
 def pure_domain(domain: Path) -> Iterator[str]:
-    """shared/domain names no AWS crate, and waits for nothing."""
+    """shared/domain names no AWS crate, and does not wait."""
     for path, module in Crate(domain / "src").modules.items():
         where = "::".join(path) or "lib"
         for name in sorted({*AWS.findall(module.code), *RUNTIME.findall(module.code)}):
@@ -126,7 +126,7 @@ def pure_domain(domain: Path) -> Iterator[str]:
 
 
 def testing_is_no_default(manifest: Path) -> Iterator[str]:
-    """The feature `testing` is neither a default nor in what a default brings along, nor asked for outside tests."""
+    """No default feature enables `testing`, directly or through another feature, and only tests ask for it."""
     document = tomllib.loads(manifest.read_text())
     features: dict[str, list[str]] = document.get("features", {})
     ahead, seen = ["default"], set()

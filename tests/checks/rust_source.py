@@ -1,4 +1,4 @@
-"""Reads the modules of a Rust crate: what each module's code names, and how long its functions are.
+"""Reads the modules of a Rust crate: the names in each module's code, and the length of its functions.
 
 This is not a Rust parser. It knows comments, literals, nested braces, `use` trees and paths, which is enough for the
 rules in layout_rules.py. Code for tests (`#[cfg(test)]`, and modules behind the feature `testing`) is left out.
@@ -29,7 +29,7 @@ DEFINITION = re.compile(r"\b(?:struct|enum|union|type|trait|const|static|fn|macr
 
 
 def code_of(text: str, *, keep_strings: bool = False) -> str:
-    """The text with blanks in place of comments and, unless they are kept, of literals. Line breaks stay."""
+    """The text, with blanks in place of comments. Literals become blanks, too, unless kept. Line breaks stay."""
     parts, end = [], 0
     while found := TOKENS.search(text, end):
         start, stop = found.span()
@@ -87,7 +87,7 @@ def end_of_block(code: str, start: int) -> int:
 
 
 def without_tests(text: str) -> str:
-    """The text's code without the items that only tests have."""
+    """The code in the text, without the items for tests."""
     code, marked = code_of(text), code_of(text, keep_strings=True)
     for found in re.finditer(TEST_ONLY, marked):
         start = found.start()
@@ -109,7 +109,7 @@ ModulePath = tuple[str, ...]
 
 @dataclass
 class Module:
-    """A module: a file, or a `mod name { … }` in one."""
+    """A module: a file, or a `mod name { … }` in a file."""
 
     path: ModulePath
     # The path of the file's module. Edges are between files, so a module in a file counts as that file.
@@ -130,7 +130,7 @@ class Module:
 
 
 def inner_modules(path: ModulePath, file: ModulePath, code: str) -> Iterator[Module]:
-    """The module of some code, and those that the code contains."""
+    """The module that consists of this code, and the modules inside it."""
     while found := re.search(r"\bmod\s+(\w+)\s*\{", code):
         brace = found.end() - 1
         stop = end_of_block(code, brace)
@@ -141,7 +141,7 @@ def inner_modules(path: ModulePath, file: ModulePath, code: str) -> Iterator[Mod
 
 @dataclass(frozen=True)
 class Edge:
-    """A dependency: `source` needs `target`, because its code has `reason`."""
+    """A dependency: `source` needs `target`, because the code of `source` contains `reason`."""
 
     source: str
     target: str
@@ -149,7 +149,7 @@ class Edge:
 
 
 class Crate:
-    """The modules of a crate, by path; the library's root has the empty path, `main` is a crate of its own."""
+    """The modules of a crate, by path. The library's root has the empty path; `main` is a separate crate."""
 
     def __init__(self, source: Path) -> None:
         self.modules: dict[ModulePath, Module] = {}
@@ -168,7 +168,7 @@ class Crate:
             del self.modules[path]
 
     def edges(self) -> list[Edge]:
-        """The dependencies between the modules, `lib` and `main` left out as sources."""
+        """The dependencies between the modules, except those of `lib` and `main`."""
         found: list[Edge] = []
         for module in self.modules.values():
             if module.file not in ((), ("main",)):
@@ -193,14 +193,14 @@ class Crate:
         return resolved is not None and resolved[: len(module.path)] == module.path and resolved != module.path
 
     def _dependencies(self, module: Module, path: ModulePath, reason: str) -> Iterator[Edge]:
-        """What a path names: the module in it and, if that module only re-exports the name, the one that it is from."""
+        """The module in the path and, if that module only re-exports the name, the module that defines the name."""
         resolved = self.resolve(module, path)
         if resolved is None:
             return
         rest = self._rest(module, path, resolved)
         target = self.modules[resolved]
         origin = self._origin(target, rest[0]) if rest else None
-        # The root re-exports on behalf of its modules: what counts is the module behind it.
+        # The root re-exports names of its modules, so the module that defines the name counts.
         if resolved != () or origin is None:
             yield Edge(str(module), str(target), reason)
         if origin is not None:
@@ -216,7 +216,7 @@ class Crate:
         return absolute
 
     def _absolute(self, module: Module, path: ModulePath, aliases: ModulePath = ()) -> ModulePath | None:
-        """The path from the crate's root; `aliases` are the imported names that were looked up already."""
+        """The path from the crate's root; `aliases` are the imported names that have already been looked up."""
         first, rest = path[0], path[1:]
         if first == "crate":
             return rest
@@ -239,7 +239,7 @@ class Crate:
         return absolute[len(resolved) :]
 
     def _origin(self, module: Module, name: str) -> Module | None:
-        """The module that a name is from, if this module only imports or re-exports it."""
+        """The module that defines a name, if this module only imports or re-exports the name."""
         path = module.names.get(name)
         if path is None or name in module.defined:
             return None
@@ -250,7 +250,7 @@ class Crate:
         return (self._origin(self.modules[resolved], rest[0]) if rest else None) or self.modules[resolved]
 
     def _methods_elsewhere(self, module: Module, head: str) -> Iterator[Edge]:
-        """A type whose methods are in another file needs that file, whatever its own file imports."""
+        """A type whose methods are in another file needs that file, even if the type's file does not import it."""
         head = _without_generics(head)
         if re.search(r"\bfor\b", head):
             return
@@ -282,7 +282,7 @@ def _declarations(code: str) -> Iterator[tuple[str, str]]:
 
 
 def _leaves(tree: str) -> list[tuple[str, ModulePath]]:
-    """The names that a `use` tree makes known, each with its path."""
+    """The names that a `use` tree imports, each with its path."""
     tree = tree.strip().removeprefix("::")
     brace = tree.find("{")
     if brace >= 0:
@@ -313,7 +313,7 @@ def _split(text: str) -> Iterator[str]:
 
 
 def _without_generics(head: str) -> str:
-    """The head of an impl without what is between < and >."""
+    """The head of an impl, without the text between < and >."""
     depth, kept = 0, []
     for place, one in enumerate(head):
         if one == "<":

@@ -12,7 +12,7 @@ from tests.checks.rust_source import Crate
 from tools.checks import PYTHON
 from tools.layout import FUNCTIONS, ROOT
 
-# Crates that do I/O or run futures: facts reach the domain as values.
+# Crates that do I/O or run futures. The domain needs none of them, because it gets facts as values.
 IMPURE = re.compile(r"^(aws-|tokio$|hyper|lambda_runtime|reqwest$|mio$|socket2$|rustls)")
 RUST = ("functions", "shared", "vendor", "tests", "bench")
 MANIFESTS = sorted(file for folder in RUST for file in (ROOT / folder).rglob("Cargo.toml"))
@@ -66,7 +66,7 @@ def test_functions_never_need_each_other_and_nothing_shared_needs_one(metadata):
     members = {one["name"]: one for one in metadata["packages"] if one["id"] in metadata["workspace_members"]}
     functions = {name for name, package in members.items() if "/functions/" in package["manifest_path"]}
     assert len(functions) == len(VERBS)
-    # Crates that only test may use several functions.
+    # A crate that only contains tests may use several functions.
     shipped = [name for name, package in members.items() if f"{ROOT}/tests/" not in package["manifest_path"]]
     for name in shipped:
         assert not (needs(metadata, name) & functions) - {name}, name

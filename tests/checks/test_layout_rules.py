@@ -1,4 +1,4 @@
-"""Each rule of the layout is seen to fail, on small made-up functions."""
+"""Each rule of the layout finds its violation in a small made-up function."""
 
 import pytest
 
@@ -35,7 +35,7 @@ SOUND = {
 
 @pytest.fixture
 def function(tmp_path):
-    """A function that writes the sound example with changes (None: without the file), and returns its folder."""
+    """A function that writes the sound example with changed files (None removes a file), and returns its folder."""
 
     def write(**changes):
         folder = tmp_path / "event-relay"
@@ -289,7 +289,7 @@ def test_a_long_function_is_found(tmp_path, name, head, body, tail):
     assert "`long` has 71 lines, more than 70" in violation
 
 
-def test_the_reader_keeps_lines_and_leaves_no_literals():
+def test_the_reader_keeps_line_breaks_and_removes_literals():
     text = "fn f() {\n  let s = \"a\nb\"; // c\n  let c = '{';\n}\n"
     assert code_of(text).count("\n") == text.count("\n")
     assert '"' not in code_of(text)

@@ -24,7 +24,7 @@ BARRED = {
     "boring-sys",
     "reqwest",
 }
-# One version of each: a second one means that the SDK's legacy stack is built in.
+# There is one version of each of these packages. A second version means that the SDK's legacy stack is built in.
 SINGLE = {"rustls", "tokio-rustls", "hyper-rustls", "hyper", "ring"}
 # The version in Amazon Linux 2023.
 GLIBC = (2, 34)

@@ -293,7 +293,7 @@ def notice_of(stack):
             notices.extend(json.loads(json.loads(one["Body"])["Message"]) for one in found)
             return [one for one in notices if all(word in one["content"]["title"] for word in words)]
 
-        one = eventually(f"a notice of {' '.join(words)} comes", probe, 30)[0]
+        one = eventually(f"a notice titled {' '.join(words)} arrives", probe, 30)[0]
         notices.remove(one)
         return one
 
@@ -317,7 +317,7 @@ def value_at(notice, path):
 
 
 def buttons(notice):
-    """The buttons that Chatbot shows below a notice, by the template's custom actions: text and command's payload."""
+    """The buttons that Chatbot shows below a notice, from the template's custom actions: each text and its payload."""
     found = {}
     for one in deployed.source()["Resources"].values():
         if one["Type"] != "AWS::Chatbot::CustomAction":

@@ -28,7 +28,7 @@ def cloud(tmp_path):
 
 @pytest.fixture
 def samconfig(tmp_path):
-    """Writes samconfig.toml for this machine's architecture, whose build exists already; with `asks`, deploy asks."""
+    """Writes samconfig.toml for this machine's architecture, whose build exists already. `asks`: deploy asks first."""
 
     def write(asks):
         head = f"[{ENV}.deploy.parameters]\n"

@@ -136,7 +136,7 @@ def test_the_next_push_updates_the_application(stack, clone, commit):
 
 
 @pytest.mark.usefixtures("commit")
-def test_accounts_a_version_apart_go_on_working(stack):
+def test_accounts_with_different_versions_keep_working(stack):
     """The starter ignores fields that only a newer relay knows, and refuses an event of another version."""
     newest = decisions(stack, "repository", "event-relay", "relayed")[-1]["commit"]
     (decision,) = job.repeat_relayed_event(stack, "test", newest, later=1, priority="high")["decisions"]
@@ -214,7 +214,7 @@ def test_access_for_a_minute_ends_by_the_policy_alone(stack):
     while datetime.now(UTC) <= end:
         time.sleep(0.2)
     assert error_code(lambda: job.list_functions_as_person(stack)) in DENIED
-    # The policy is unchanged: its own dates ended the access.
+    # The policy is unchanged: the dates in the policy ended the access.
     assert iam.get_user_policy(UserName=PERSON, PolicyName="sekisho-admin")["PolicyDocument"] == policy
     assert len(decisions(stack, "production", "temp-access")) == ran
 

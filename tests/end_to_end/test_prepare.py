@@ -56,7 +56,7 @@ def test_another_boundary_is_not_replaced(stack, user):
         ("production", ["--role", "nobody"], "There is no IAM role nobody"),
     ],
 )
-def test_what_cannot_be_prepared_is_refused_with_the_reason(stack, environment, principal, reason):
+def test_an_impossible_preparation_is_refused_with_the_reason(stack, environment, principal, reason):
     done = prepare(stack, environment, *principal)
     assert done.returncode == 1
     assert reason in done.stderr and "Traceback" not in done.stderr

@@ -40,7 +40,7 @@ def of(policy, document):
             changed = copy.deepcopy(document)
             changed["Statement"] = listed(changed["Statement"])
             changed["Statement"][index : index + 1] = [mutated] if mutated else []
-            # A policy needs a statement: this one applies to no request.
+            # A policy needs at least one statement. This statement applies to no request.
             changed["Statement"] = changed["Statement"] or [{**statement, "Effect": "Deny", "Action": "a4b:Nothing"}]
             actions = listed(statement["Action"]) + listed((mutated or {}).get("Action", []))
             yield Mutant(policy, f"{name} {broken}", changed, tuple(actions))
@@ -72,7 +72,7 @@ def _without_one(statement):
 
 
 def _widened(statement):
-    """For any resource, for anybody, without a condition; a Deny with exceptions also without the exceptions."""
+    """The statement for any resource, for anybody, without a condition; and a Deny without its exceptions."""
     if "NotResource" in statement:
         yield (
             "for any resource",
@@ -93,14 +93,14 @@ def _widened(statement):
 
 
 def _wider_actions(statement):
-    """All actions of the service."""
+    """The statement for all actions of a service."""
     actions = listed(statement["Action"])
     for service in sorted({action.partition(":")[0] for action in actions if action != "*"}):
         yield f"for {service}:*", {**statement, "Action": [*actions, f"{service}:*"]}
 
 
 def _wider_resources(statement):
-    """Each resource in any account, in any region, and by any name of its type."""
+    """The statement for each resource in any account, in any region, and with any name of its type."""
     resources = listed(statement.get("Resource", []))
     for index, resource in enumerate(resources):
         for what, wider in _wider(resource):

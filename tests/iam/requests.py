@@ -28,7 +28,8 @@ WAYS = [(T, R, REGION), (P, R, REGION), (ALL, ALL, REGION), (E, R, ELSEWHERE)]
 class Request:
     """One request and its expected outcome.
 
-    `why` is the side or the Sid of the Deny that refuses the request; None if it is allowed. `nearby`: added by `may`.
+    `why` is the side or the Sid of the Deny that refuses the request; None if it is allowed.
+    `nearby` means that `may` added the request.
     """
 
     what: str
@@ -45,7 +46,7 @@ class Request:
 
 
 REQUESTS: list[Request] = []
-# The requests that `may` adds, by the names that its `anywhere` has for them.
+# The misses that `may` adds by itself. `anywhere` takes these keys to leave a miss out.
 NEARBY = {
     "account": "in another account",
     "region": "in another region",
@@ -56,7 +57,7 @@ NEARBY = {
 
 
 def may(what, who, does, to, *misses, context=None, anywhere=(), beyond=None):
-    """Each of the actions is allowed. Each miss differs in the fields that it gives, and is refused for its `why`.
+    """Each of the actions is allowed. Each miss differs in its given fields, and must be refused for its `why`.
 
     `beyond` is another action that is not allowed on the resource, needed if the action in `ELSE` is allowed.
     """
@@ -106,7 +107,7 @@ ELSE = {
     "sqs:": "PurgeQueue",
     "sts:role": "TagSession",
     "chatbot:chat-configuration": "DeleteMicrosoftTeamsChannelConfiguration",
-    # AWS has no other actions on these.
+    # AWS has no other actions on these resources.
     "chatbot:custom-action": None,
     "cloudwatch:dashboard": None,
     "kms:alias": None,
@@ -114,7 +115,7 @@ ELSE = {
 
 
 def nearby(who, action, to, beyond):
-    """The requests nearest to one that one of our roles, or a service, may make."""
+    """The requests that differ least from an allowed request of one of our roles or of a service."""
     ours = re.match(r"arn:aws:iam::([1-6])\1{11}:role/sekisho-", who)
     if to is None or not (ours or not who.startswith("arn:")):
         return

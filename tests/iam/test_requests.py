@@ -34,8 +34,8 @@ UNNOTICED = [
         "it names any key; aws:ResourceOrgPaths limits the account",
     ),
     # Within one account the role's policy is enough; the resource's policy is for other accounts.
-    ("sekisho-artifacts-444444444444-ap-northeast-1: PutSource", "the role's own leave is enough"),
-    ("444444444444:event-bus/sekisho: Relay", "the role's own leave is enough"),
+    ("sekisho-artifacts-444444444444-ap-northeast-1: PutSource", "the role's own permission is enough"),
+    ("444444444444:event-bus/sekisho: Relay", "the role's own permission is enough"),
 ]
 # The policy that temp-access writes for the profile `admin`.
 GRANT = {
@@ -164,8 +164,8 @@ def test_requests(table):
                 f"{expected} by {expected.who} to {expected.to}: "
                 f"expected {outcome}, found {found['result']} {found['why']}"
             )
-        # The simulator drops context keys that the action does not have, and the request would then prove nothing. A
-        # request that `may` added tests another difference.
+        # The simulator drops context keys that the action does not have, and the request would then prove nothing. This
+        # does not matter for a request that `may` added, because it tests another difference.
         elif dropped := not expected.nearby and set(found["ignored"]) & set(expected.context):
             wrong.append(f"{expected}: dropped {dropped}")
     assert not wrong, "\n".join(wrong)

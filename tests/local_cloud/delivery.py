@@ -61,7 +61,7 @@ class Delivery:
         return created["KeyMetadata"]["Arn"]
 
     def create_bucket(self) -> None:
-        """Creates the artifact bucket, which admits the source role and only writes under the key."""
+        """Creates the artifact bucket, which admits the source role, and admits only writes under the key."""
         self.s3.create_bucket(Bucket=self.bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
         self.s3.put_bucket_policy(
             Bucket=self.bucket,

@@ -112,7 +112,7 @@ def test_access_across_each_account_border_is_denied(cloud, tmp_path):
     delivery.kms.create_alias(AliasName="alias/artifacts", TargetKeyId=delivery.key)
     assert f"{REPOSITORY}:alias/artifacts' does not exist" in failure("Source", artifactStore=alias)
     # Only the pipeline's role may assume the action's role, and only CodePipeline may assume the pipeline's role.
-    # The pipeline is correct when it is defined, and the roles change later; test_pipeline_roles.py has the definition.
+    # The pipeline is correct when it is created, and the roles change later; test_pipeline_roles.py tests creation.
     trusts = [("borders-source", REPOSITORY, "borders-pipeline"), ("borders-pipeline", TEST, "codepipeline")]
     for role, account, trusted in trusts:
         delivery.client.update_pipeline(pipeline=good)

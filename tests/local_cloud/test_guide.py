@@ -53,7 +53,7 @@ def shell(cloud, tmp_path):
 def test_the_repository_is_created_and_the_first_push_arrives(cloud, shell, tmp_path):
     text = section("The repository and the first push")
     (create,) = re.findall(r"`(aws codecommit create-repository [^`…]*)`", text)
-    # Other tests of this cloud may have made it.
+    # Other tests of this cloud may have created the repository.
     cloud.client("codecommit").delete_repository(repositoryName="shop")
     shell(REPOSITORY, create)
     clone, push = blocks(text)
@@ -75,7 +75,7 @@ def test_the_repository_is_created_and_the_first_push_arrives(cloud, shell, tmp_
     assert "codecommit credential-helper" in settings and "UseHttpPath = true" in settings
 
 
-def test_the_workstation_is_deployed_and_prints_what_to_paste(shell):
+def test_the_workstation_is_deployed_and_prints_the_text_to_paste(shell):
     (deploy,) = blocks(section("From an EC2 instance"))
     printed = shell(PRODUCTION, deploy)
     assert f"arn:aws:iam::{PRODUCTION}:role/sekisho-workstation-{REGION}" in printed

@@ -1,4 +1,4 @@
-"""CreatePipeline and UpdatePipeline try the pipeline's roles, as AWS does."""
+"""CreatePipeline and UpdatePipeline test the pipeline's roles, as on AWS."""
 
 import json
 import time

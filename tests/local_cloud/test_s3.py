@@ -13,7 +13,7 @@ from tools.layout import REGION
 
 @pytest.fixture(scope="module")
 def held(cloud):
-    """A versioned bucket and a key of production; the key's policy is for the account's IAM to narrow."""
+    """A versioned bucket and a key of production; the key's policy leaves the limits to the account's IAM policies."""
     s3, kms = cloud.client("s3", PRODUCTION), cloud.client("kms", PRODUCTION)
     key = kms.create_key(Policy=document([allow("kms:*", Principal={"AWS": PRODUCTION})]))["KeyMetadata"]["Arn"]
     s3.create_bucket(Bucket="held", CreateBucketConfiguration={"LocationConstraint": REGION})

@@ -1,4 +1,4 @@
-"""The local cloud and its clients work alike in every shell, in every folder, and for whoever pushes."""
+"""The local cloud and its clients work alike in every shell, in every folder, and for every person who pushes."""
 
 import json
 import os
@@ -23,7 +23,7 @@ NOWHERE = "http://127.0.0.1:9"
 
 @pytest.fixture
 def theirs(tmp_path):
-    """A repository of the reader's."""
+    """A repository that belongs to the reader."""
     folder = tmp_path / "theirs"
     git("init", "--quiet", "--initial-branch=main", folder)
     return folder
@@ -31,7 +31,7 @@ def theirs(tmp_path):
 
 @contextmanager
 def running(data, **more):
-    """A cloud of its own."""
+    """A separate cloud."""
     port = free_port()
     process = start(data, port, **more)
     try:
@@ -112,7 +112,7 @@ def test_a_checkout_behind_a_link_and_in_a_folder_with_spaces_works(tmp_path):
         assert commits(cloud, url) == [commit]
 
 
-def test_a_push_is_seen_whatever_the_person_who_pushes_has_set(cloud, tmp_path):
+def test_a_push_is_seen_with_every_setting_of_the_person_who_pushes(cloud, tmp_path):
     url = watch_pushes(cloud)
     shop = cloud.repository("pushed-by-hand", tmp_path)
     commit = shop.commit({"a": "1"})
@@ -165,7 +165,7 @@ def test_the_settings_of_the_sdk_have_no_effect(cloud, tmp_path, monkeypatch, se
     (home / "models" / "sts" / "2099-01-01" / "service-2.json").write_text("not a model")
     for name, value in settings.items():
         monkeypatch.setenv(name, value.format(home=home))
-    # As the demo calls the cloud: with a key, a region and an endpoint, in a process of its own.
+    # Like the demo, this calls the cloud with a key, a region and an endpoint, in a separate process.
     text = (
         "import boto3, json, sys; client = boto3.client('sts', region_name=sys.argv[1], endpoint_url=sys.argv[2], "
         "aws_access_key_id=sys.argv[3], aws_secret_access_key='root'); "

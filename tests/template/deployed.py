@@ -40,16 +40,16 @@ ACCOUNTS = {
         "SlackWorkspaceId": "T07EA123LEP",
         "SlackChannelId": "C07EZ1ABC23",
     },
-    # All duties, and no other account; access without AssumableRoleArns.
+    # An account with all duties, which works with no other account and has no AssumableRoleArns.
     "444444444444": {"HostsRepositories": "true", "HostsPipelines": "true", "GrantsAccess": "true"},
-    # Repositories in another region; an application that needs more than functions.
+    # A pipeline account whose repositories are in another region, and whose application needs more than functions.
     "555555555555": {
         "HostsPipelines": "true",
         "RepositoryAccountId": "111111111111",
         "RepositoryRegion": "eu-west-1",
         "ApplicationPolicyArn": "arn:aws:iam::555555555555:policy/shop",
     },
-    # Pipelines in an organizational unit; Slack without access.
+    # A repository account for pipelines in an organizational unit, with Slack but without access.
     "666666666666": {
         "HostsRepositories": "true",
         "PipelineOrgPath": ORG_UNIT,
@@ -157,7 +157,7 @@ def _placeholder():
 
 @contextmanager
 def cloud():
-    """A local cloud of its own, which ends with the context."""
+    """A separate local cloud, which ends with the context."""
     port = free_port()
     with tempfile.TemporaryDirectory() as data:
         process = start(Path(data), port)

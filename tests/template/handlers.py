@@ -1,4 +1,4 @@
-"""CloudFormation's handlers, by cfn-lint's schemas: their calls, and the properties that they can't change in place."""
+"""CloudFormation's handlers in cfn-lint's schemas: their calls, and the properties that they can't change in place."""
 
 import functools
 import json
@@ -129,7 +129,7 @@ def calls_of(kind, *names):
     """The calls of a kind's handlers, or of the named handlers, for all properties."""
     handlers = schema(kind).get("handlers", {})
     named = [action for name in names or HANDLERS for action in handlers.get(name, {}).get("permissions", [])]
-    # IAM ignores the case of a service.
+    # In an action, IAM ignores the difference between upper and lower case in the service's name.
     return {f"{service.lower()}:{action}" for service, action in (one.split(":") for one in named)}
 
 

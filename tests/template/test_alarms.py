@@ -1,4 +1,4 @@
-"""Alarms and metric filters: what rings, and that filters compare outcomes and never the words of a reason."""
+"""Alarms and metric filters: each alarm rings for its outcomes, and no filter compares the words of a reason."""
 
 import json
 import re
@@ -10,7 +10,7 @@ from tests.template.test_code import code
 from tests.template.test_template import NAMES
 
 RESOURCES = deployed.source()["Resources"]
-# The outcomes that each metric filter counts, and so those that ring its alarm, with the function that logs them.
+# For each metric filter, the function that logs the outcomes, and the outcomes that it counts and its alarm rings for.
 COUNTED = {
     "EventRelayRefusals": ("event-relay", {"refused", "failed"}),
     "PipelineStarterRefusals": ("pipeline-starter", {"refused", "failed"}),

@@ -1,4 +1,4 @@
-"""Approvals: the rule that has pipeline-starter send the notice, and the text of the managed pipeline's approval."""
+"""Approvals: the rule that invokes pipeline-starter for the notice, and the text of the managed pipeline's approval."""
 
 import json
 import re
@@ -9,7 +9,7 @@ from tests.template import deployed
 
 RESOURCES = deployed.source()["Resources"]
 PARAMETERS = deployed.source()["Parameters"]
-# A configuration value of an action may have so many characters.
+# The maximum length of a configuration value of an action, in characters.
 LONGEST_VALUE = 1000
 WAITS = json.loads((deployed.ROOT / "events" / "pipeline-starter" / "approval-waits.json").read_text())
 

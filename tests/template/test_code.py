@@ -23,7 +23,7 @@ LEDGER = {
     "each": "Query",
     "delete": "DeleteItem",
 }
-# Calls that need other permissions than the one of their own name.
+# Calls that need permissions with other names than the call.
 NEEDS = {
     "s3:HeadObject": ["s3:GetObject", "s3:GetObjectLegalHold", "s3:GetObjectRetention"],
     "s3:ListObjectsV2": ["s3:ListBucket"],
@@ -47,7 +47,7 @@ NEEDS = {
     ],
     "lambda:Invoke": ["lambda:InvokeFunction"],
 }
-# Lambda itself uses the function's role for these.
+# Lambda itself uses the function's role for these actions.
 BY_LAMBDA = {"logs:CreateLogStream", "logs:PutLogEvents"}
 # The resources in environment variables: the service, and the resource in the policy.
 RESOURCES_BY_VARIABLE = {
@@ -56,7 +56,7 @@ RESOURCES_BY_VARIABLE = {
     "DEAD_LETTER_QUEUE_URL": ("sqs", "arn:aws:sqs:{region}:{account}:{name}"),
     "ARTIFACT_BUCKET": ("s3", "arn:aws:s3:::{value}"),
     "ARTIFACT_KEY_ARN": ("kms", "{value}"),
-    # No resource in a policy: a condition compares the boundary, and pipeline-starter compares the account.
+    # These are no resources in a policy: a condition compares the boundary, and pipeline-starter compares the account.
     "ACCESS_BOUNDARY_ARN": None,
     "REPOSITORY_ACCOUNT_ID": None,
     # Options for the C library's resolver.
@@ -138,7 +138,7 @@ def test_environment(logical):
     read = {variable for constant, variable in VARIABLES.items() if re.search(rf"\b{constant}\b", source)}
     # Lambda sets AWS_…; SEKISHO_CONFIG is set for tests only.
     read = {name for name in read if not name.startswith("AWS_") and name != "SEKISHO_CONFIG"}
-    # shared/lambda reads the first, the C library the second.
+    # shared/lambda reads the first of these variables, and the C library reads the second.
     assert given == read | {"LEDGER_TABLE", "RES_OPTIONS"}
 
 

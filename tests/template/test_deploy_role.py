@@ -16,10 +16,10 @@ from tests.template.policies import listed
 from tests.template.test_policies import MANAGED_POLICY_LIMIT
 from tests.template.test_template import lint
 
-# parliament's findings that are intended: the finding, and a part of its text.
+# Intended findings of the linter parliament: the finding, and a part of its text.
 MEANT = [
     ("INVALID_ARN", "aws:transform/Serverless-2016-10-31"),  # the transform belongs to AWS
-    # AWS has a resource for these actions, which parliament does not know: the topic, the table, the channel.
+    # AWS has resource types for these actions that the linter parliament does not know: topic, table, channel.
     ("RESOURCE_MISMATCH", "sns:Unsubscribe"),
     ("RESOURCE_MISMATCH", "dynamodb:GetResourcePolicy"),
     ("RESOURCE_MISMATCH", "chatbot:TagResource"),
@@ -50,7 +50,7 @@ def test_the_template_is_clean():
     lint(str(deployed.BOOTSTRAP))
 
 
-def test_only_the_named_may_take_it(role):
+def test_only_the_named_principals_may_assume_the_role(role):
     (trust,) = [policy.document for policy in role if policy.kind == "trust"]
     (statement,) = trust["Statement"]
     assert statement["Principal"] == {"AWS": f"arn:aws:iam::{OF_DEPLOYERS}:root"}
@@ -88,13 +88,13 @@ def test_the_short_form_of_a_role_of_identity_center_gets_its_path(cloud_of_all,
 
 
 def test_the_arn_of_a_session_is_refused_with_the_form_to_write(cloud_of_all):
-    """`aws sts get-caller-identity` shows it."""
+    """`aws sts get-caller-identity` shows an ARN of this form."""
     session = "arn:aws:sts::111111111111:assumed-role/AWSReservedSSO_Admin_0a/hana"
     with pytest.raises(botocore.exceptions.ClientError, match="write arn:aws:iam::111111111111:role/NAME"):
         cloud_of_all.bootstrap_with("799999999999", {"DeployerAccountId": "111111111111", "DeployerArns": session})
 
 
-# Whoever changes the role raises Version in the template, and writes the new digest here. The digest leaves out what
+# If you change the role, raise Version in the template and write the new digest here. The digest leaves out what
 # needs no version: descriptions of parameters, comments, outputs.
 VERSION, DIGEST = "2", "e94247b98d1ceb3a"
 
@@ -125,7 +125,7 @@ def test_policies_fit_and_allow_no_wildcard_action(role):
 
 
 def test_it_may_call_what_cloudformation_calls(role):
-    """By the handlers in CloudFormation's own schemas; tests/iam/table/deployment.py has each with its resource."""
+    """CloudFormation's schemas name the calls; tests/iam/table/deployment.py checks each with its resource."""
     allowed = {action.lower() for action in actions(role)}
     lacking = {
         kind: missing
@@ -141,7 +141,7 @@ def test_the_calls_left_out_are_in_the_handlers():
 
 # Actions that the application's stack may not do; a template that needs one needs ApplicationPolicyArn.
 NOT_FOR_APPLICATIONS = {
-    "only what logs is attached": "iam:PutRolePolicy iam:DeleteRolePolicy",
+    "only a policy for logs is attached": "iam:PutRolePolicy iam:DeleteRolePolicy",
     "a role's trust stays as it was made": "iam:UpdateAssumeRolePolicy iam:UpdateRole iam:UpdateRoleDescription",
     "no layer": "lambda:GetLayerVersion",
 }
@@ -164,7 +164,7 @@ def test_the_applications_stack_may_call_what_cloudformation_calls(accounts):
     assert left_out <= {action for kind in kinds for action in handlers.calls(kind)}
 
 
-def test_a_first_deployment_can_make_the_key_and_take_it_back(role):
+def test_a_first_deployment_can_create_the_key_and_schedule_its_deletion(role):
     """KMS creates a key only if the creator may change its policy. At that moment the key has no alias and no tag."""
     (key,) = [
         one

@@ -24,7 +24,7 @@ ANY_RESOURCE = {
     "UseHere",
     "PutSource",
 }
-# parliament's findings that are intended: the kind of policy, the finding, and a part of its text.
+# Intended findings of the linter parliament: the kind of policy, the finding, and a part of its text.
 MEANT = [
     ("trust", "MALFORMED", "neither Resource nor NotResource"),  # a trust policy has neither
     ("key", "RESOURCE_STAR", ""),  # in a key's own policy, * means the key
@@ -42,7 +42,7 @@ MEANT = [
     ("managed", "RESOURCE_STAR", "cloudwatch:DescribeAlarms"),  # the graph of any alarm, in chat
     ("bucket", "MISMATCHED_TYPE_BUT_USABLE", "StringNotEquals"),  # the header is compared as it was sent
 ]
-# The reads that AWS names for alarms in chat.
+# The read permissions that AWS documents for alarms in chat.
 READS_IN_CHAT = {"cloudwatch:Describe*", "cloudwatch:Get*", "cloudwatch:List*"}
 MANAGED_POLICY_LIMIT, ROLE_INLINE_LIMIT, TRUST_LIMIT = 6144, 10240, 2048
 
@@ -102,7 +102,7 @@ def test_another_account_is_limited_to_one_role(accounts):
 
 
 def test_a_principal_of_everybody_is_only_denied(accounts):
-    """Except the pipeline roles of an organizational unit, in the account that names one."""
+    """The exceptions are the pipeline roles of an organizational unit, in an account that names one."""
     everybody = ("*", {"AWS": "*"})
     unit = [
         (account, policy.kind, statement["Condition"])
@@ -123,7 +123,7 @@ def test_a_principal_of_everybody_is_only_denied(accounts):
 
 
 def test_services_are_limited_to_this_account(accounts):
-    """Except Lambda, which sets no source when it assumes a role. EventBridge's rule has the account in its ARN."""
+    """Lambda is an exception: it sets no source when it assumes a role. A rule's ARN contains the account."""
     for account, policy in every(accounts):
         for statement in policy.statements:
             services = (
@@ -218,7 +218,7 @@ def too_large(found):
     return {where: size for where, size in sizes.items() if size > LIMITS[where[0]]}
 
 
-# For each list, the duty, entries that are as short as possible, and their highest number.
+# For each list parameter: the duty that needs it, the shortest possible entries, and how many of them are allowed.
 LISTS = {
     "PipelineAccountIds": ("HostsRepositories", [f"{number:012}" for number in range(56)], 55),
     "AssumableRoleArns": (

@@ -116,7 +116,7 @@ def test_deleting_the_stack_keeps_ledger_and_artifacts(cloud):
     key_arn = cloud.deploy(account, {"HostsPipelines": "true", "ArtifactWrites": "repair"})["ArtifactKeyArn"]
     s3, cloudformation, dynamodb = (cloud.client(account, service) for service in ("s3", "cloudformation", "dynamodb"))
     bucket = f"sekisho-artifacts-{account}-{deployed.REGION}"
-    # Encrypted with S3's own key, because an administrator may not use the artifact key.
+    # The object is under S3's own key, because an administrator may not use the artifact key.
     s3.put_object(Bucket=bucket, Key="shop/Source/one", Body=b"an artifact", ServerSideEncryption="AES256")
     row = {"pk": {"S": "decision#pipeline-starter#2026-11-21"}, "sk": {"S": "one"}}
     dynamodb.put_item(TableName="sekisho-ledger", Item=row)
@@ -252,7 +252,7 @@ def test_a_managed_pipeline_needs_an_account_that_hosts_repositories(cloud):
 @pytest.mark.parametrize("region", ["cn-north-1", "us-gov-west-1", "eusc-de-east-1"])
 @pytest.mark.parametrize("file", [deployed.TEMPLATE, deployed.BOOTSTRAP], ids=lambda file: file.name)
 def test_another_partition_is_refused(cloud, file, region):
-    """Not after half of the resources exist, when the first ARN of the partition aws fails."""
+    """Without this refusal, the first ARN of the partition aws would fail when half of the resources exist."""
     template = yaml_parse(file.read_text())
     body = {"Rules": template["Rules"], "Resources": {"Topic": {"Type": "AWS::SNS::Topic"}}}
     body["Parameters"] = {
@@ -267,7 +267,7 @@ def test_another_partition_is_refused(cloud, file, region):
 
 @pytest.mark.parametrize("file", [deployed.TEMPLATE, deployed.BOOTSTRAP], ids=lambda file: file.name)
 def test_every_region_of_another_partition_is_refused(file):
-    """By the regions that botocore lists. A region that AWS opens in another partition must be added to the rule."""
+    """botocore lists the regions. A new region of another partition must be added to the rule."""
     rules = yaml_parse(file.read_text())["Rules"]
     listed = rules["PartitionIsSupported"]["Assertions"][0]["Assert"]["Fn::Not"][0]["Fn::Contains"][0]
     session = botocore.session.get_session()

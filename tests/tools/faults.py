@@ -189,7 +189,7 @@ def key_disabled(cloud: Deployed) -> Undo:
 
 
 def key_admits_another_account(principal: str) -> Fault:
-    """The key's policy names another account in the place of the principal's."""
+    """The key's policy names another account in place of the principal's account."""
 
     def fault(cloud: Deployed) -> Undo:
         kms = cloud.client(T, "kms")
@@ -204,7 +204,7 @@ def key_admits_another_account(principal: str) -> Fault:
 
 
 def other_config(function: str, account: str, change: Callable[[str], str]) -> Fault:
-    """The function's layer has another sekisho.toml than the local one."""
+    """The sekisho.toml in the function's layer differs from the local one."""
 
     def fault(cloud: Deployed) -> Undo:
         functions = cloud.client(account, "lambda")
@@ -242,7 +242,7 @@ def never_runs(account: str, function: str) -> Fault:
 
 
 def trusts_another_service(account: str, role: str) -> Fault:
-    """The role trusts another service than the one that has to assume it."""
+    """The role trusts a service other than the service that must assume it."""
 
     def fault(cloud: Deployed) -> Undo:
         iam = cloud.client(account, "iam")

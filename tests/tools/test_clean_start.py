@@ -176,7 +176,7 @@ def test_a_stack_that_was_deployed_is_never_touched(place):
     assert "deployed successfully" in output
 
 
-def test_what_a_deployed_stack_left_behind_stays(place):
+def test_the_resources_of_a_deployed_stack_stay(place):
     """Its ledger holds decisions, and its bucket artifacts."""
     place.create("CREATE_COMPLETE", fails=False)
     place.delete()
@@ -244,7 +244,7 @@ def leftover(seconds=30):
         ),
     ],
 )
-def test_only_what_a_failed_first_deployment_created_is_removed(histories, one, part):
+def test_only_resources_of_a_failed_first_deployment_are_removed(histories, one, part):
     reason = clean_start.reason_to_leave(one, histories)
     assert (reason is None) == (part is None) and (part or "") in (reason or "")
 
@@ -296,7 +296,7 @@ def test_on_a_terminal_the_account_id_is_the_confirmation(place, answer, status)
     assert place.status() == status, done.stdout + done.stderr
 
 
-def test_the_deploy_role_is_told_who_may_do_it(place):
+def test_the_deploy_role_is_refused_and_the_message_names_who_may_do_it(place):
     iam = place.client("iam")
     iam.create_user(UserName="deployer")
     iam.put_user_policy(

@@ -73,7 +73,7 @@ def test_a_missing_profile_is_reported(config):
 
 
 @pytest.mark.parametrize(("operation", "more"), [("redrive", []), ("prepare", ["--user", "prd-user"])])
-def test_a_profile_of_ones_own_choice_is_checked_like_the_environments(config, operation, more):
+def test_another_profile_is_checked_like_the_environments_own(config, operation, more):
     code, output = run(config, operation, "test", "--profile", "repository", *more)
     assert code == 1
     assert f"Profile repository leads to account {R}" in output

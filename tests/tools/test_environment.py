@@ -81,13 +81,13 @@ TRUTHS = ["true", "false", '"true"', '"Yes"', '"on"', '" t "', '"1"', "1", "0", 
 
 
 def asked_by_sam(file):
-    """Whether sam itself would ask, by its own command line."""
+    """Whether sam itself would ask, according to its command line."""
     arguments = ["--config-file", str(file), "--config-env", "test", "--template-file", str(ROOT / "template.yaml")]
     return sam_deploy.make_context("deploy", arguments).params["confirm_changeset"]
 
 
 @pytest.mark.parametrize("value", TRUTHS)
-def test_confirm_changeset_means_what_sam_takes_it_to_mean(samconfig, monkeypatch, tmp_path, value):
+def test_confirm_changeset_is_read_as_sam_reads_it(samconfig, monkeypatch, tmp_path, value):
     (tmp_path / "aws").write_text("[profile test]\nregion = ap-northeast-1\n")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "aws"))
     monkeypatch.setenv("SAM_CLI_TELEMETRY", "0")

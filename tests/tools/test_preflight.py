@@ -128,7 +128,7 @@ def test_a_small_quota_of_lambda_is_noted_and_does_not_block(limit, noted):
 @pytest.mark.parametrize(
     ("kind", "number", "noted"), [("ARM/Small", 0.0, True), ("ARM/Small", 1.0, False), ("Linux/Small", 0.0, None)]
 )
-def test_a_build_quota_of_none_is_noted_and_does_not_block(kind, number, noted):
+def test_a_build_quota_of_0_is_noted_and_does_not_block(kind, number, noted):
     name = f"Concurrently running builds for {kind} environment"
     quotas = {"Quotas": [{"QuotaName": name, "Value": number}]}
     deployment = Stubbed(target(), service_quotas=[("list_service_quotas", quotas)])
@@ -339,7 +339,7 @@ def test_a_failed_first_deployment_is_refused_with_the_command_that_removes_it(e
 
 
 def test_credentials_that_may_read_nothing_do_not_block(empty, place, capsys):
-    """Only what is known to be wrong blocks."""
+    """Only a known problem blocks a deployment."""
     iam = empty.client(P, "iam")
     iam.create_user(UserName="nobody")
     key = iam.create_access_key(UserName="nobody")["AccessKey"]

@@ -13,7 +13,7 @@ FUNCTION = "sekisho-event-relay"
 
 
 class Functions:
-    """A function that fails as each message says; the queue is real."""
+    """A function that fails or succeeds as each message says. The queue is real."""
 
     def __init__(self, broken=None, full=0):
         self.invoked, self.broken, self.full = [], broken, full

@@ -31,7 +31,7 @@ def shell(monkeypatch):
 
 @pytest.fixture
 def theirs(tmp_path):
-    """A folder of the reader's."""
+    """A folder that belongs to the reader."""
     folder = tmp_path / "theirs"
     folder.mkdir()
     return folder
@@ -39,7 +39,7 @@ def theirs(tmp_path):
 
 @pytest.fixture
 def their_repository(theirs):
-    """A repository of the reader's with one commit."""
+    """A repository that belongs to the reader, with one commit."""
     git("init", "--quiet", "--initial-branch=main", theirs)
     (theirs / "theirs.txt").write_text("theirs\n")
     git("-C", theirs, "add", "theirs.txt")
@@ -60,7 +60,7 @@ def write_program(file, text):
 
 
 def work_with_git(folder):
-    """What the demo does with git; returns the remote and the clone."""
+    """Does what the demo does with git; returns the remote and the clone."""
     remote = folder / "with space" / "shop.git"
     git("init", "--quiet", "--bare", "--initial-branch=main", remote)
     clone = Clone(remote, folder / "with space" / "shop")
@@ -123,7 +123,7 @@ def test_git_settings_have_no_effect_and_the_readers_repository_stays_as_it_is(
     assert not ran.exists(), f"these ran: {ran.read_text()}"
 
 
-def test_a_clone_that_is_damaged_is_not_taken_for_the_repository_around_it(their_repository, tmp_path):
+def test_git_in_a_damaged_clone_does_not_use_the_repository_around_it(their_repository, tmp_path):
     remote = tmp_path / "shop.git"
     git("init", "--quiet", "--bare", remote)
     clone = Clone(remote, their_repository / "shop")
@@ -152,7 +152,7 @@ def python_package(folder):
 def test_pip_installs_into_the_projects_folder(shell, monkeypatch, tmp_path, theirs):
     packages, home, broken = python_package(tmp_path / "packages"), tmp_path / "home", tmp_path / "broken"
     (home / ".config" / "pip").mkdir(parents=True)
-    # This file also has the only setting that finds the package, as on a machine with a registry of its own.
+    # This file also has the only setting that finds the package, as on a machine with its own registry.
     (home / ".config" / "pip" / "pip.conf").write_text(
         f"[global]\nfind-links = {packages}\ndry-run = true\n"
         f"[install]\ntarget = {theirs}\nuser = true\nprefix = {theirs}\nroot = {theirs}\n"
@@ -262,7 +262,7 @@ def make(*arguments, **variables):
     ],
     ids=lambda variables: next(iter(variables)),
 )
-def test_make_starts_whatever_is_set_for_python(tmp_path, variables):
+def test_make_starts_with_every_setting_for_python(tmp_path, variables):
     (tmp_path / "sitecustomize.py").write_text("raise SystemExit('a module of the reader')\n")
     for name in ("argparse", "pathlib"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('a module of the reader')\n")
@@ -286,7 +286,7 @@ def test_a_strict_umask_makes_no_file_that_lambda_cannot_read(monkeypatch, tmp_p
     subprocess.run([sys.executable, "-c", text], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True)
     assert (tmp_path / "made").stat().st_mode & 0o777 == 0o644
 
-    # A checkout under a strict umask: sam packs each file of the layer with its permissions.
+    # Files as in a checkout under a strict umask. sam packs each file of the layer with its permissions.
     layer = tmp_path / "config"
     layer.mkdir()
     (layer / "sekisho.toml").touch(0o600)

@@ -104,7 +104,7 @@ def repeats_and_filters(stack: Stack, clone: Clone, commit: str) -> None:
     say("repository", f"git push of README.md: {filtered['reason']}", filtered["outcome"])
 
     for profile, count in ran.items():
-        must(len(executions(stack, profile)) == count, f"a pipeline started in {profile} that should not have")
+        must(len(executions(stack, profile)) == count, f"a pipeline started in {profile}, but none should")
         say(profile, f"pipeline {REPOSITORY} ran as often as before", f"{count}×")
 
 
@@ -124,10 +124,10 @@ def artifacts(stack: Stack) -> None:
 
 
 def access(stack: Stack) -> None:
-    """A person gets access for a minute, which ends by itself."""
+    """A person gets access for a minute. The access ends by itself."""
     head("5  A person, in and out again")
     code = error_code(lambda: job.list_functions_as_person(stack))
-    must(code in DENIED, f"{PERSON} was answered {code or 'yes'} before access was granted")
+    must(code in DENIED, f"{PERSON} got the answer {code or 'yes'} before access was granted")
     say("production", f"{PERSON} lists functions", "denied")
     answer = job.invoke(stack, "production", "temp-access", {"user": PERSON, "minutes": GRANT_MINUTES})
     end = job.end_of_grant(answer)
@@ -148,7 +148,7 @@ def access(stack: Stack) -> None:
         while datetime.now(UTC) <= end:
             time.sleep(0.1)
     code = error_code(lambda: job.list_functions_as_person(stack))
-    must(code in DENIED, f"{PERSON} was answered {code or 'yes'} after the end")
+    must(code in DENIED, f"{PERSON} got the answer {code or 'yes'} after the end")
     say("production", f"{PERSON} lists functions after {end:%H:%M:%S}", "denied")
     left = iam.get_user_policy(UserName=PERSON, PolicyName=name)["PolicyDocument"]
     must(left == granted, "the policy was changed meanwhile")

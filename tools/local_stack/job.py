@@ -37,7 +37,7 @@ def application() -> dict[str, str]:
 
 
 def repeat_push_event(stack: Stack, old: str, new: str, ref: str) -> None:
-    """Puts the event of a push on the bus again, as EventBridge may."""
+    """Puts the event of a push on the bus again. EventBridge may also repeat an event."""
     body = f"{old} {new} {ref}\n".encode()
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with direct.open(f"{stack.endpoint}/_local-cloud/push/{REPOSITORY}", body, timeout=30):
@@ -45,7 +45,7 @@ def repeat_push_event(stack: Stack, old: str, new: str, ref: str) -> None:
 
 
 def repeat_relayed_event(stack: Stack, profile: str, commit: str, later: int = 0, **more: object) -> Any:
-    """Invokes the account's pipeline-starter with a commit's relayed event again, as the bus may.
+    """Invokes the account's pipeline-starter again with the relayed event of a commit. The bus may also repeat it.
 
     `later` is added to the sequence number; `more` is merged into the event's detail.
     """
@@ -131,7 +131,7 @@ def wait_for_deployment(stack: Stack, profile: str, commit: str) -> Row:
 
 
 def put_without_key(stack: Stack, profile: str, key: str, body: bytes) -> Any:
-    """Puts an artifact that is encrypted with S3's own key, as a tool does that does not know the artifact key."""
+    """Puts an artifact that is encrypted with S3's own key, like a tool that does not know the artifact key."""
     bucket = stack.outputs(profile)["ArtifactBucketName"]
     return stack.client(profile, "s3").put_object(Bucket=bucket, Key=key, Body=body, ServerSideEncryption="AES256")
 
@@ -140,7 +140,8 @@ def put_without_key(stack: Stack, profile: str, key: str, body: bytes) -> Any:
 def artifact_reader(stack: Stack, profile: str) -> Iterator[Any]:
     """An S3 client with the pipeline's role.
 
-    The artifact key is not for people, so the administrator temporarily trusts itself to assume a role that may read.
+    People may not use the artifact key. So the administrator temporarily adds itself to the trust policy of the
+    pipeline's role, and assumes that role.
     """
     iam = stack.client(profile, "iam")
     arn = stack.outputs(profile)["PipelineRoleArn"]
@@ -181,6 +182,6 @@ def wait_for_repair(stack: Stack, profile: str, key: str) -> tuple[Row, bytes]:
 
 
 def list_functions_as_person(stack: Stack) -> list[Row]:
-    """What the person wants to do in production: list its functions."""
+    """Lists the functions in production, as the person wants to."""
     functions: list[Row] = stack.client(PERSON, "lambda").list_functions()["Functions"]
     return functions

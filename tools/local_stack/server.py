@@ -1,4 +1,4 @@
-"""The local cloud as a process: started, found again, ended."""
+"""Starts the local cloud as a process, finds it again, and ends it."""
 
 import json
 import os
@@ -20,7 +20,7 @@ END_SECONDS = 30
 
 
 class Running(TypedDict):
-    """What is recorded of a running cloud."""
+    """The record of a running cloud."""
 
     pid: int
     started: int | None
@@ -57,7 +57,7 @@ def remember(places: Places, cloud: Command, port: int) -> None:
 
 
 def running(places: Places) -> Running | None:
-    """The recorded cloud, if that very process still runs."""
+    """The recorded cloud; None if its process has ended."""
     try:
         about: Running = json.loads(places.cloud.read_text())
         started = started_at(about["pid"])

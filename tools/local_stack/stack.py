@@ -52,7 +52,7 @@ class Stack:
         self._sessions: dict[str, boto3.Session] = {}
 
     def client(self, profile: str, service: str) -> Any:
-        """A client with the settings that anybody gets from the profile alone."""
+        """A client whose settings all come from the profile."""
         if profile not in self._sessions:
             session = botocore.session.Session(profile=profile)
             session.set_config_variable("config_file", str(self.places.config))
@@ -90,7 +90,7 @@ class Stack:
 
 
 def eventually(what: str, probe: Callable[[], Found | None], seconds: float) -> Found:
-    """Calls `probe` until it returns something true, and returns that; fails when the time is over."""
+    """Calls `probe` until it returns a true value, and returns that value; fails after `seconds`."""
     deadline = time.monotonic() + seconds
     with Waiting(what):
         while True:
@@ -110,7 +110,7 @@ def _create_administrators(stack: Stack) -> None:
         iam.create_user(UserName=ADMINISTRATOR)
         iam.attach_user_policy(UserName=ADMINISTRATOR, PolicyArn="arn:aws:iam::aws:policy/AdministratorAccess")
         sections.append(_profile(stack, profile, iam.create_access_key(UserName=ADMINISTRATOR)["AccessKey"]))
-    # One endpoint serves everything; the section names the services that the emulator itself lacks.
+    # One endpoint serves all services. This section is for the services that the emulator itself lacks.
     services = (
         f"[services local]\ncodecommit =\n  endpoint_url = {stack.endpoint}\n"
         f"codepipeline =\n  endpoint_url = {stack.endpoint}\n"
@@ -137,7 +137,7 @@ def _write(path: Path, text: str) -> None:
 def _write_config(places: Places) -> None:
     """Writes the committed config with `repair = "copy"`.
 
-    The repair in place would run on our own stand-in for UpdateObjectEncryption; the copy is the emulator's own.
+    The repair `update` would only test our stand-in for UpdateObjectEncryption. A copy uses the emulator's own code.
     """
     text, count = re.subn(r'^repair(\s*)=\s*"\w+"', r'repair\1= "copy"', CONFIG.read_text(), flags=re.MULTILINE)
     if count != 1:
@@ -300,7 +300,7 @@ def _start(places: Places, port: int | None) -> tuple[Command, Stack]:
 
 @contextmanager
 def temporary_stack(folder: Path) -> Iterator[Stack]:
-    """A whole stack in a folder of its own. The cloud is always ended; after a failure its files stay, for the logs."""
+    """A whole stack in a separate folder. The cloud always ends. After a failure, the files with its logs stay."""
     folder.mkdir(parents=True, exist_ok=True)
     places = Places(folder)
     with locked(folder, f"Another run uses {folder}: wait until it has ended."):

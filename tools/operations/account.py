@@ -128,7 +128,7 @@ class Account:
         return found
 
     def need_running(self, arn: str, role: str) -> None:
-        """Needs a function that has the role and whose concurrency lets it run."""
+        """Raises `Broken` unless the function has the role and its concurrency lets it run."""
         found = self.function(arn)
         actual = found["Configuration"]["Role"]
         need(actual == role, f"{arn} has the role {actual}, not {role}", self.deploy)
@@ -154,7 +154,7 @@ class Account:
         return archive.read("sekisho.toml").decode()
 
     def need_rule(self, name: str, wanted: object, function: str, bus: str = "default", fix: str | None = None) -> None:
-        """Needs an enabled rule with the wanted pattern or schedule that targets the function and may invoke it."""
+        """Raises `Broken` unless the enabled rule has the wanted trigger, targets the function and may invoke it."""
         events = self.client("events")
         try:
             found = events.describe_rule(Name=name, EventBusName=bus)

@@ -2,7 +2,7 @@
 
     make deploy ENV=production        SAMCONFIG=… for another file than samconfig.toml
 
-Whatever would fail late is checked first (see preflight.py); the remaining steps are printed last.
+preflight.py first checks what would otherwise fail late. The remaining steps are printed last.
 """
 
 import argparse
@@ -36,7 +36,7 @@ def deploy(name: str) -> None:
     print(
         f"Environment {name}: account {target.account}, region {target.region}, profile {target.profile}.", flush=True
     )
-    # A folder of its own, because .aws-sam/build belongs to the local stack and is built for this machine.
+    # A separate folder, because .aws-sam/build belongs to the local stack and is built for this machine.
     built = f".aws-sam/{name}"
     settings: list[Word] = ["--config-file", SAMCONFIG, "--config-env", name]
     architecture = f"Architecture={target.architecture}"
@@ -61,7 +61,7 @@ def run(name: str, command: Sequence[Word]) -> str:
     words = [str(word) for word in command]
     with subprocess.Popen(words, cwd=ROOT, env=environ, stdout=subprocess.PIPE, umask=UMASK) as process:
         assert isinstance(process.stdout, io.BufferedReader)
-        # Passed on at once, because a question does not end its line.
+        # The output is passed on at once, because a question does not end its line.
         while some := process.stdout.read1():
             output += some
             sys.stdout.buffer.write(some)

@@ -1,4 +1,4 @@
-"""A deployment that is about to begin: what the preflight finds out about it, and from whom."""
+"""The deployment that is about to begin, and the facts that the preflight looks up for it."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,7 +18,7 @@ IMPATIENT = Config(connect_timeout=5, read_timeout=15, retries={"total_max_attem
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong, and what to do. A problem that does not block is only reported."""
+    """What is wrong, and what to do. A problem that does not block the deployment is only reported."""
 
     text: str
     fix: str
@@ -30,7 +30,7 @@ class Unknown(Exception):
 
 
 class Deployment:
-    """The deployment that is about to begin, and what the checks ask AWS with."""
+    """The deployment that is about to begin, and the clients with which the checks ask AWS."""
 
     def __init__(self, target: Environment) -> None:
         self.target = target
@@ -53,7 +53,7 @@ class Deployment:
 
     @property
     def retry(self) -> str:
-        """The command that starts over."""
+        """The command that tries the deployment again."""
         return f"make deploy ENV={self.target.name}"
 
     def client(self, service: str, region: str | None = None) -> Any:

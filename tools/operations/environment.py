@@ -53,7 +53,7 @@ class Environment:
             session = session_of(self.profile, self.region)
             found = session.client("sts").get_caller_identity()
         except (BotoCoreError, ClientError) as error:
-            # AWS does not know the credentials of an account in a region that is not enabled there.
+            # A region does not accept the credentials of an account in which the region is not enabled.
             code = error.response["Error"]["Code"] if isinstance(error, ClientError) else type(error).__name__
             region = f", or enable region {self.region} in the account" if code in NO_REGION else ""
             raise Failure(
@@ -126,7 +126,7 @@ def _text(name: str, section: str, values: Mapping[str, Any], key: str, example:
 
 
 def _truth(name: str, values: Mapping[str, Any], key: str) -> bool:
-    """A setting that is true or false; false if absent. It may be a text such as "yes", which sam has click convert."""
+    """A setting that is true or false; false if absent. It may also be a text such as "yes", which sam converts."""
     value = values.get(key, False)
     try:
         return bool(click.BOOL.convert(value, None, None))

@@ -1,4 +1,4 @@
-"""The hops of the delivery path, in the order in which a change takes them. Each hop is checked on what is deployed."""
+"""The hops of the delivery path, in the order in which a change takes them. Each check reads the deployed resources."""
 
 import json
 from collections.abc import Callable
@@ -21,7 +21,7 @@ READ_SOURCE = [
     "codecommit:GetCommit",
     "codecommit:GetUploadArchiveStatus",
 ]
-# CodePipeline sets an ACL on what it puts into another account's bucket, to give it to that account.
+# CodePipeline sets an ACL on each object in another account's bucket, to give the object to that account.
 PUT_ARTIFACT = ["s3:PutObject", "s3:PutObjectAcl"]
 START_PIPELINE = [
     "codepipeline:StartPipelineExecution",
@@ -169,7 +169,8 @@ def bucket_admits_source(path: DeliveryPath) -> None:
         document = json.loads(path.pipelines.client("s3").get_bucket_policy(Bucket=path.bucket)["Policy"])
     except ClientError as error:
         raise Broken(f"the policy of bucket {path.bucket} can't be read ({error})", path.pipelines.deploy) from None
-    context = {"s3:x-amz-server-side-encryption-aws-kms-key-id": path.key}
+    encryption = "s3:x-amz-server-side-encryption"
+    context = {encryption: "aws:kms", f"{encryption}-aws-kms-key-id": path.key}
     owner, fix = f"bucket {path.bucket}", path.name_repositories
     for action in PUT_ARTIFACT:
         path.need_admission(document, path.source_role, action, resource, owner, fix, context)

@@ -1,4 +1,4 @@
-"""The resources of the template that may outlive its stack: what exists of them, and how to remove it."""
+"""The resources of the template that may outlive its stack: those that exist, and how to remove them."""
 
 import datetime
 from collections.abc import Callable, Iterable, Iterator
@@ -45,7 +45,7 @@ class Leftover:
     remove: Callable[[], object]
     # A part of the removal without which CloudFormation can't delete the stack.
     before_stack: Callable[[], object] | None = None
-    # Why it stays even if a failed first deployment created it.
+    # The reason for which the resource stays even if a failed first deployment created it.
     obstacle: str | None = None
 
 
@@ -149,7 +149,7 @@ def log_group(logs: Any, name: str) -> dict[str, Any] | None:
 
 
 def _log_group(session: boto3.Session, logical: str, name: str) -> Iterator[Leftover]:
-    """A log group goes with the stack, but Lambda creates it again if the function still writes at that moment."""
+    """CloudFormation removes a log group with its stack, but Lambda creates it again if the function still writes."""
     logs = session.client("logs")
     if group := log_group(logs, name):
         created = datetime.datetime.fromtimestamp(group["creationTime"] / 1000, datetime.UTC)

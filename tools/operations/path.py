@@ -19,7 +19,7 @@ class DeliveryPath:
 
     def __init__(self, repositories: Account, pipelines: Account) -> None:
         self.repositories, self.pipelines = repositories, pipelines
-        # What the current hop could not judge.
+        # The questions about the current hop that could not be answered.
         self.unclear: list[str] = []
 
     @property
@@ -87,7 +87,7 @@ class DeliveryPath:
         return f"arn:aws:codepipeline:{self.pipelines.region}:{self.pipelines.id}:{name}"
 
     def need_allowed(self, ask: Callable[[], bool], problem: str, fix: str) -> None:
-        """Needs a positive answer from policies; notes the question if it can't be judged."""
+        """Raises `Broken` unless the policies allow the request; notes the question if that can't be judged."""
         try:
             need(ask(), problem, fix)
         except Unclear as unclear:
@@ -102,7 +102,7 @@ class DeliveryPath:
         fix: str,
         context: Context | None = None,
     ) -> None:
-        """Needs a role that may do all the actions."""
+        """Raises `Broken` unless the role may do all the actions."""
         # The ARN of a bucket names no account. The only bucket here is the artifact bucket.
         owner = {} if resource == "*" else {"aws:ResourceAccount": resource.split(":")[4] or self.pipelines.id}
         for action in actions:
@@ -119,7 +119,7 @@ class DeliveryPath:
         fix: str,
         context: Context | None = None,
     ) -> None:
-        """Needs a resource's policy that allows a role, of its own account or another."""
+        """Raises `Broken` unless the resource's policy lets the role in, which may be of another account."""
         facts = {**(context or {}), "aws:PrincipalArn": role, "aws:SecureTransport": "true"}
         self.need_allowed(
             lambda: allows(document, action, resource, facts, role.split(":")[4]),
@@ -128,7 +128,7 @@ class DeliveryPath:
         )
 
     def need_trust(self, account: Account, arn: str, service: str, context: Context | None = None) -> Role:
-        """Needs a role that the service may assume, and returns the role."""
+        """Returns the role; raises `Broken` unless the service may assume the role."""
         role = account.role(arn)
         self.need_allowed(
             lambda: allows(role.trust, "sts:AssumeRole", "*", context or {}, service),
@@ -138,7 +138,7 @@ class DeliveryPath:
         return role
 
     def need_function(self, account: Account, function: str, arn: str) -> Role:
-        """Needs a function that runs and can use its ledger, and returns its role."""
+        """Returns the function's role; raises `Broken` unless the function runs and can use its ledger."""
         account.need_running(function, arn)
         role = self.need_trust(account, arn, "lambda.amazonaws.com")
         table = account.outputs["LedgerTableName"]
@@ -147,7 +147,7 @@ class DeliveryPath:
         return role
 
     def need_use_of_key(self, role: Role, fix: str, fix_of_key: str) -> None:
-        """Needs a role that may use the artifact key through S3, and a key whose policy allows it."""
+        """Raises `Broken` unless the role and the key's policy let the role use the artifact key through S3."""
         kms = self.pipelines.client("kms")
         context = {"kms:ViaService": f"s3.{self.pipelines.region}.amazonaws.com"}
         document = json.loads(kms.get_key_policy(KeyId=self.key, PolicyName="default")["Policy"])

@@ -34,14 +34,15 @@ def allows(document: Document, action: str, resource: str, context: Context, pri
         if applies and statement["Effect"] == "Deny":
             return False
         allowed = allowed or applies
-    # An unclear Allow does not change a request that is allowed, nor does an unclear Deny change one that is not.
+    # If the request is allowed anyway, an unclear Allow changes nothing. If no statement allows the request, an unclear
+    # Deny changes nothing.
     if doubtful := unclear.get("Deny" if allowed else "Allow"):
         raise doubtful
     return allowed
 
 
 def unread(problem: str) -> Document:
-    """A document that replaces one that can't be read: it may allow anything, and deny anything."""
+    """A placeholder for a document that can't be read, and that may therefore allow or deny anything."""
     return {"Statement": [{"Effect": effect, "Unread": problem} for effect in ("Allow", "Deny")]}
 
 

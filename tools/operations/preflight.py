@@ -1,4 +1,4 @@
-"""What `make deploy` checks before it builds: each fact without which the deployment fails late, or helps nobody.
+"""The checks of `make deploy` before it builds: each fact without which the deployment fails late, or is of no use.
 
 All facts are checked, and all problems are reported at once. A fact that the credentials may not read is reported as
 such and does not block the deployment.
@@ -66,7 +66,7 @@ def rust_builds_for_it(deployment: Deployment) -> Found:
 
 
 def parameters_are_valid(deployment: Deployment) -> Found:
-    """CloudFormation would refuse a value after the build. sam drops an unknown name without a word."""
+    """CloudFormation would refuse a wrong value only after the build, and sam silently ignores an unknown name."""
     where = f"{SAMCONFIG.name}, [{deployment.target.name}.deploy.parameters]: parameter_overrides"
     for name, given in deployment.target.parameters.items():
         rules = declared().get(name)
@@ -176,10 +176,10 @@ def stack_accepts_a_deployment(deployment: Deployment) -> Found:
 
 
 def names_are_free(deployment: Deployment) -> Found:
-    """What the stack is about to create must not exist yet under that name."""
+    """A resource that the stack is about to create must not exist yet under its name."""
     target = deployment.target
     if deployment.stack and deployment.stack["StackStatus"] in stack_history.FAILED_FIRST:
-        return  # make clean-start removes these, too.
+        return  # make clean-start removes these resources, too.
     present = set()
     if deployment.stack:
         pages = (
@@ -294,7 +294,7 @@ def workspace_is_authorized(deployment: Deployment) -> Found:
 
 
 def quotas_suffice(deployment: Deployment) -> Found:
-    """New accounts start with small quotas. These stop the work, but not the deployment."""
+    """New accounts start with small quotas, which stop the functions and builds, but not the deployment."""
     target = deployment.target
     limit = deployment.client("lambda").get_account_settings()["AccountLimit"]["ConcurrentExecutions"]
     if limit <= LOW_CONCURRENCY:
@@ -376,7 +376,7 @@ def preflight(target: Environment) -> None:
 
 
 def look(check: Check, deployment: Deployment) -> list[Problem]:
-    """The problems that a check finds; none if the fact can't be checked, which is printed."""
+    """The problems that a check finds. If the fact can't be checked, prints the reason and returns no problems."""
     try:
         return list(check.find(deployment))
     except (Unknown, Unclear, ClientError, BotoCoreError) as error:

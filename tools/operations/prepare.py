@@ -3,7 +3,7 @@
     make prepare USER=prd-user ENV=production PROFILE=admin        or ROLE=…
 
 ENV is an environment in samconfig.toml. PROFILE names the credentials: the environment's own role is for deployment and
-may not change users. If something else stands in the way, nothing is changed. A second run changes nothing.
+may not change users. If the user or role can't be prepared, nothing is changed. A second run changes nothing.
 """
 
 import argparse

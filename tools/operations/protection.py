@@ -1,4 +1,4 @@
-"""Termination protection: nobody deletes the stack by mistake, also not in the console.
+"""Termination protection: nobody can delete the stack by mistake, not even in the console.
 
 A template cannot set it, and neither can `sam deploy`.
 """
@@ -9,7 +9,7 @@ from tools.operations.environment import SAMCONFIG, Environment
 
 
 def protect(target: Environment) -> str | None:
-    """Protects the deployed stack, unless its environment says otherwise; returns what a person has to do."""
+    """Protects the deployed stack, unless its environment says otherwise; returns what remains to be done."""
     if not target.protected:
         return None
     cloudformation = target.session().client("cloudformation")

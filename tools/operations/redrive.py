@@ -2,7 +2,7 @@
 
     make redrive ENV=production        PROFILE=… for other credentials than the environment's own
 
-ENV is an environment in samconfig.toml. Work that was already done is not done twice: the functions answer `duplicate`,
+ENV is an environment in samconfig.toml. Finished work is not repeated: the functions answer `duplicate`,
 `stale` or `compliant`. A message that fails again stays in its queue.
 """
 
@@ -31,7 +31,7 @@ def redrive(target: Environment) -> int:
     """Redrives each function's queue; returns the number of messages that are left."""
     session = target.session()
     sqs = session.client("sqs")
-    # The check of a large artifact takes longer than botocore waits by default, and a retry would run it twice.
+    # The check of a large artifact takes longer than botocore waits by default, and a retry would repeat the check.
     functions = session.client("lambda", config=Config(read_timeout=900, retries={"total_max_attempts": 1}))
     left = 0
     for function in [name for duty, names in FUNCTIONS.items() if target.does(duty) for name in names]:
@@ -59,7 +59,7 @@ def redrive_queue(sqs: Any, queue: str, functions: Any, function: str) -> tuple[
     # A message that failed again stays hidden until the end, so that it does not delay those that were not tried yet.
     done, failed = 0, {}
     try:
-        # One message at a time, hidden for longer than its one invocation can take.
+        # Receives one message at a time, and hides it for longer than an invocation can take.
         while messages := sqs.receive_message(
             QueueUrl=queue, MaxNumberOfMessages=1, WaitTimeSeconds=1, VisibilityTimeout=960
         ).get("Messages"):

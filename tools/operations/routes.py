@@ -28,7 +28,7 @@ class Route:
 
     @property
     def names_one_repository(self) -> bool:
-        """Whether the route names one repository. A glob may match none."""
+        """Whether the route names one repository, and not a glob, which may match none."""
         return not set(self.repository) & set("*?[{!\\")
 
 

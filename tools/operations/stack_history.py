@@ -1,4 +1,4 @@
-"""What CloudFormation remembers of a stack: whether it was ever deployed, and which resources it created."""
+"""The history of a stack in CloudFormation: whether it was ever deployed, and which resources it created."""
 
 import datetime
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-# The states of a stack that was never deployed. From any other state on, the account may depend on the stack.
+# The states of a stack that was never deployed. After any other state, the account may depend on the stack.
 NEVER_DEPLOYED = {
     "REVIEW_IN_PROGRESS",
     "CREATE_IN_PROGRESS",
@@ -50,7 +50,7 @@ class StackHistory:
         return event["ResourceType"] == STACK_TYPE and event["LogicalResourceId"] == self.name
 
     def created_resource(self, logical: str) -> str | None:
-        """The physical id of a resource that this stack created, also if the stack no longer has the resource."""
+        """The physical id of a resource that this stack created, even if the stack no longer has the resource."""
         for event in self.events:
             begun = "Initiated" in event.get("ResourceStatusReason", "")
             if event["LogicalResourceId"] == logical and (

@@ -1,5 +1,5 @@
-//! Findings about buckets and pipelines. Such a finding stays until somebody acts on it, so a notice of it is repeated
-//! after an interval, and not with each event.
+//! Findings about buckets and pipelines. Such a finding stays until somebody acts on it, so the notice about it is
+//! repeated after an interval, and not with each event.
 
 use std::time::Duration;
 
@@ -8,17 +8,18 @@ use sekisho_ledger::Key;
 
 use crate::outcome::Outcome;
 
-/// The time after which another notice of the same finding is sent.
+/// The time after which another notice about the same finding is sent.
 const INTERVAL: Duration = Duration::from_hours(24);
-/// The same time for a bucket that this function may not read: nobody has asked this function to check that bucket.
+/// The same time for a bucket that this function may not read. It is longer, because nobody has asked this function to
+/// check that bucket.
 const CLOSED_BUCKET_INTERVAL: Duration = Duration::from_hours(24 * 30);
 /// How many characters of a reason identify a finding. A key of DynamoDB has at most 2,048 bytes.
 const REASON_LENGTH: usize = 250;
 /// The name of the concern that marks a finding about a bucket that this function may not read.
 const CLOSED: &str = "closed";
 
-/// The ledger key of the notice of a finding. `None` if the decision is no finding, or concerns an object or a whole
-/// sweep.
+/// The ledger key of the notice about a finding. `None` if the decision is not a finding, or concerns an object or a
+/// whole sweep.
 pub(crate) fn notice_key(decision: &Decision<Outcome>) -> Option<Key> {
     let about = |name| decision.concerns.get(name).map(String::as_str);
     if !decision.outcome.is_finding() || about("object").is_some() || about("sweep").is_some() {
@@ -32,15 +33,16 @@ pub(crate) fn notice_key(decision: &Decision<Outcome>) -> Option<Key> {
     Some(Key::state(format!("notice#artifacts#{bucket}#{pipeline}#{}#{reason}", decision.outcome.name())))
 }
 
-/// How long no other notice of a finding is sent. `own_bucket` is the bucket that was deployed with this function.
+/// How long no other notice about a finding is sent after the first. `own_bucket` is the bucket that was deployed with
+/// this function.
 pub(crate) fn notice_interval(decision: &Decision<Outcome>, own_bucket: &str) -> Duration {
     let is_own = decision.concerns.get("bucket").is_some_and(|bucket| bucket == own_bucket);
     if is_own || !is_closed(decision) { INTERVAL } else { CLOSED_BUCKET_INTERVAL }
 }
 
-/// The decision that replaces findings of which a notice was sent a short time ago.
+/// The decision that replaces a finding about which a notice was sent recently.
 pub(crate) fn already_sent(finding: &Decision<Outcome>) -> Decision<Outcome> {
-    let reason = format!("a notice of this finding was sent a short time ago: {}", finding.reason);
+    let reason = format!("a notice about this finding was sent recently: {}", finding.reason);
     Decision::new(Outcome::Ignored, reason).about_some("bucket", finding.concerns.get("bucket").cloned())
 }
 
@@ -52,8 +54,8 @@ pub(crate) fn closed(bucket: &str, partition: &str, region: &str, answer: &str) 
          the bucket checked, give the role sekisho-artifact-checker-{region} the permissions that it has for its own \
          bucket: s3:GetEncryptionConfiguration, s3:ListBucket and s3:ListBucketVersions on \
          arn:{partition}:s3:::{bucket}, the actions of its statement ReadAndMendArtifacts on \
-         arn:{partition}:s3:::{bucket}/*, and those of EncryptArtifacts on the bucket's key. Otherwise there is \
-         nothing to do"
+         arn:{partition}:s3:::{bucket}/*, and those of EncryptArtifacts on the bucket's key. If the bucket \
+         need not be checked, do nothing"
     );
     Decision::new(Outcome::Unverifiable, reason).about("bucket", bucket).about(CLOSED, "true")
 }

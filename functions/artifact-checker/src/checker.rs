@@ -94,7 +94,7 @@ impl<L: Store> Checker<L> {
     }
 }
 
-/// Logs, counts and records the decisions about an event, and sends a notice of its findings.
+/// Logs, counts and records the decisions about an event, and sends a notice about the findings among them.
 async fn finish<L: Store>(run: &Run<'_, L>, decisions: Vec<Decision<Outcome>>) -> Result<Answer, Error> {
     let news = notices::without_repeats(run, decisions).await;
     telemetry::decisions(FUNCTION, &news.decisions);

@@ -89,7 +89,8 @@ impl ClaimRow {
         true
     }
 
-    /// Takes back the count of a write that S3 refused or did not answer. The next look shows whether S3 wrote.
+    /// Takes back the count of a write that S3 refused or did not answer. The next HEAD request shows whether S3 wrote
+    /// the object.
     pub(crate) fn discount(&mut self, write: RepairWrite<'_>) {
         *self.counter(write) -= 1;
     }

@@ -39,7 +39,7 @@ pub enum CheckError {
     /// The ledger could not be read or written.
     #[error(transparent)]
     Ledger(#[from] sekisho_ledger::Error),
-    /// Each look at the object found another version than the look before.
+    /// Each time the object's metadata was read, the object had changed.
     #[error("the object changed again during every attempt to check it")]
     ObjectKeepsChanging,
     /// Another invocation holds the claim on the object's repair.

@@ -13,7 +13,7 @@
 //! failed read, it reads every object. If the invocation's time runs out, the function invokes itself to continue.
 //!
 //! **Outcomes.** See [`Outcome`]. The function returns, logs and records each decision with its reason, and sends a
-//! notice of findings.
+//! notice about findings.
 //!
 //! **Guarantees.** The function never deletes an object, never copies a version that is not the latest, and never
 //! bypasses an object lock. It gives up on an object after three repairs that follow each other within ten minutes.

@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_grows_halves_once_per_signal_and_grows_again() {
+    fn the_limit_grows_halves_once_per_signal_and_grows_again() {
         let start = Instant::now();
         let mut limit = ConcurrencyLimit::default();
         for _ in 0..1000 {

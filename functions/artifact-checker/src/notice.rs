@@ -11,8 +11,8 @@ use crate::outcome::Outcome;
 /// SNS accepts 256 KB. Findings that would exceed this many bytes are only counted.
 const LARGEST_TEXT: usize = 200_000;
 
-/// The notice about the findings among `decisions`, and about `more` findings that are not among them; `None` if there
-/// are none to name.
+/// The notice about the findings among `decisions`, and about `more` findings that are not among them; `None` if
+/// `decisions` has no findings.
 pub(crate) fn of_findings(title: &str, decisions: &[Decision<Outcome>], more: u64) -> Option<Notice> {
     let findings: Vec<_> = decisions.iter().filter(|decision| decision.outcome.is_finding()).collect();
     if findings.is_empty() {

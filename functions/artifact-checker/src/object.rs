@@ -26,7 +26,7 @@ pub(crate) struct ListedObject {
     pub(crate) key: String,
     /// The version, in a listing of all versions.
     pub(crate) version: Option<String>,
-    /// Whether it is the object's latest version.
+    /// Whether this version is the object's latest.
     pub(crate) is_latest: bool,
 }
 
@@ -48,7 +48,7 @@ pub(crate) enum Encryption {
     Kms(String),
     /// `aws:kms:dsse`, in two layers, under the key of this name.
     DualLayer(String),
-    /// An encryption that this version does not know, with its name.
+    /// An encryption that this function does not know, with its name.
     Other(String),
 }
 
@@ -61,7 +61,7 @@ impl Encryption {
         }
     }
 
-    /// The key, in words for people.
+    /// The encryption, in words.
     pub(crate) fn text(&self) -> String {
         match self {
             Self::S3Managed => "S3's own key".to_owned(),

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use crate::object::{ListPage, ListPosition, ListedObject};
 use crate::sweep_row::{CheckedObject, SweepTotals};
 
-/// The highest number of open pages. It limits the memory that is used while the check of one object takes long.
+/// How many pages are open at most. This limits the memory that is used while the check of one object takes long.
 const MOST_PAGES: usize = 8;
 /// No further page is listed while this many objects wait for their check.
 const ENOUGH_WAITING: usize = 1000;
@@ -36,11 +36,11 @@ pub(crate) struct WaitingObject {
     /// The number of the object's page.
     pub(crate) page: u64,
     pub(crate) object: ListedObject,
-    /// Whether it is the first of its page. A sweep reads that object, and only looks at the others.
+    /// Whether the object is the first of its page. A sweep reads that object, and only the metadata of the others.
     pub(crate) is_sample: bool,
 }
 
-/// A page whose objects, and whose predecessors, are all checked.
+/// A finished page: all its objects, and all objects of earlier pages, are checked.
 #[derive(Debug)]
 pub(crate) struct FinishedPage {
     pub(crate) totals: SweepTotals,

@@ -26,12 +26,13 @@ pub enum Outcome {
     NonConverging,
     /// S3 or KMS gave an answer that this function does not know.
     Unknown,
-    /// The event concerns no artifact, or another invocation takes care of it.
+    /// The event concerns no artifact, another invocation handles the object or the sweep, or a notice about the
+    /// finding was sent recently.
     Ignored,
 }
 
 impl Outcome {
-    /// Whether a person should look at it.
+    /// Whether a person should act on the outcome.
     #[must_use]
     pub fn is_finding(self) -> bool {
         !matches!(self, Self::Compliant | Self::Repaired | Self::Gone | Self::Ignored)

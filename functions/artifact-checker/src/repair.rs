@@ -100,8 +100,8 @@ impl AddAssign for RequestCount {
 }
 
 impl Step {
-    /// The requests of a repair after the look that found it necessary: a HEAD under the claim, the write, a HEAD and a
-    /// GET of the result, and before a copy a HEAD of the latest version.
+    /// The requests of a repair after the check that found it necessary: a HEAD under the claim, the write, a HEAD and
+    /// a GET of the result, and before a copy a HEAD of the latest version.
     pub(crate) fn requests(self, size: u64) -> RequestCount {
         match self {
             Self::Update => RequestCount { writes_and_lists: 1, reads: 3 },
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn updates_if_s3_can_and_copies_if_that_is_safe() {
+    fn an_object_is_updated_if_s3_can_do_so_and_copied_if_that_is_safe() {
         let update = conditions(Repair::Update);
         let refused = RepairConditions { update_refused: true, ..update };
         let copy = conditions(Repair::Copy);
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn leaves_an_object_if_every_repair_is_unsafe() {
+    fn an_object_is_left_unchanged_if_every_repair_is_unsafe() {
         let update = conditions(Repair::Update);
         let refused = RepairConditions { update_refused: true, ..update };
         let copy = conditions(Repair::Copy);

@@ -1,4 +1,4 @@
-//! What a payload asks for: an event of EventBridge, or a request of a person.
+//! What a payload asks for: an event from EventBridge, or a person's request.
 
 use sekisho_domain::account::AccountId;
 use sekisho_lambda::event::{Envelope, SCHEDULE_SOURCE};
@@ -23,11 +23,11 @@ pub(crate) enum Request {
     Ignored(String),
     /// Report the event: it is malformed, for this reason.
     Unreadable(String),
-    /// Fail: the payload is no request. The text says what to write instead.
+    /// Fail: the payload is not a request. The text says what to write instead.
     Invalid(String),
 }
 
-/// An object that an event of S3 reports.
+/// An object that an S3 event reports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct WrittenObject {
     pub(crate) id: ObjectId,
@@ -110,13 +110,13 @@ pub(crate) fn read(payload: &str, account: &AccountId) -> Request {
     }
     match Envelope::parse(payload) {
         Ok(event) => read_event(event, account),
-        Err(reason) => Request::Unreadable(format!("the payload is not an event of EventBridge: {reason}")),
+        Err(reason) => Request::Unreadable(format!("the payload is not an EventBridge event: {reason}")),
     }
 }
 
 fn read_event(event: Envelope, account: &AccountId) -> Request {
     if event.account != account.as_str() {
-        let reason = format!("the event is from account {}, and this function serves {account}", event.account);
+        let reason = format!("the event is from account {}, but this function serves account {account}", event.account);
         return Request::Ignored(reason);
     }
     match (event.source.as_str(), event.detail_type.as_str()) {
@@ -134,7 +134,7 @@ fn read_event(event: Envelope, account: &AccountId) -> Request {
             Err(reason) => Request::Unreadable(reason),
         },
         (source, detail_type) => {
-            Request::Ignored(format!("`{detail_type}` of `{source}` does not report a written object"))
+            Request::Ignored(format!("an event `{detail_type}` from `{source}` does not report a written object"))
         }
     }
 }

@@ -104,8 +104,8 @@ fn store_problems<'a>(store_key: &'a StoreKey, right_key: &RightKey) -> Vec<Prob
     let expected = expected(right_key);
     let Some(name) = &store.key else {
         let reason = format!(
-            "the pipeline names no key, so each action writes under the aws/s3 of its own account: set the artifact \
-             store's encryptionKey to {expected}"
+            "the pipeline names no key, so each action writes under the key aws/s3 of its own account: write \
+             {expected} as the artifact store's encryptionKey"
         );
         return vec![problem(Outcome::Reported, reason)];
     };
@@ -113,17 +113,22 @@ fn store_problems<'a>(store_key: &'a StoreKey, right_key: &RightKey) -> Vec<Prob
     if KeyArn::parse(name).is_none() {
         let reason = format!(
             "the pipeline names its key `{name}`, which AWS looks up in the account of each action's role: write \
-             {expected}"
+             {expected} as the artifact store's encryptionKey"
         );
         problems.push(problem(Outcome::Reported, reason));
     }
     match (arn(name, status.as_ref()), right_key) {
         (Some(arn), RightKey::Known(right)) if arn != *right => {
-            let reason = format!("the pipeline names {arn}, which is not the bucket's right key: write {expected}");
+            let reason = format!(
+                "the pipeline names {arn}, which is not the bucket's right key: write {expected} as the artifact \
+                 store's encryptionKey"
+            );
             problems.push(problem(Outcome::Reported, reason));
         }
         (None, _) => {
-            let reason = format!("KMS does not show which key `{name}` is: write {expected}");
+            let reason = format!(
+                "KMS does not show which key `{name}` is: write {expected} as the artifact store's encryptionKey"
+            );
             problems.push(problem(Outcome::Unverifiable, reason));
         }
         _ => {}
@@ -190,22 +195,23 @@ fn arn(name: &str, status: Option<&KeyStatus>) -> Option<KeyArn> {
 pub(crate) fn likely_cause(owner: &str, store: Option<&ArtifactStore>, right: &KeyArn) -> String {
     match store.map(|store| (store.pipeline.as_str(), store.key.as_deref())) {
         None => format!(
-            "no recent pipeline execution wrote it: somebody in account {owner} did, without naming the key {right}"
+            "no recent pipeline execution wrote the object: somebody in account {owner} wrote it without naming the \
+             key {right}"
         ),
         Some((pipeline, None)) => format!(
-            "pipeline {pipeline} names no key, so the action's role wrote under the aws/s3 of its own account {owner}: \
-             set the artifact store's encryptionKey to {right}"
+            "pipeline {pipeline} names no key, so the action's role wrote under the key aws/s3 of its own account \
+             {owner}: write {right} as the artifact store's encryptionKey"
         ),
         Some((pipeline, Some(name))) if KeyArn::parse(name).is_none() => format!(
-            "pipeline {pipeline} names its key `{name}`, which was looked up in account {owner} of the action's role: \
-             write {right}"
+            "pipeline {pipeline} names its key `{name}`, which was looked up in {owner}, the account of the action's \
+             role: write {right} as the artifact store's encryptionKey"
         ),
         Some((pipeline, Some(name))) if name == right.as_str() => format!(
-            "pipeline {pipeline} names the right key, but the action wrote without requesting it: in a build, give \
-             `sam package` the option --kms-key-id {right}"
+            "pipeline {pipeline} names the right key, but the action wrote without requesting that key: in a build, \
+             give `sam package` the option --kms-key-id {right}"
         ),
         Some((pipeline, Some(name))) => {
-            format!("pipeline {pipeline} names {name}: set the artifact store's encryptionKey to {right}")
+            format!("pipeline {pipeline} names {name}: write {right} as the artifact store's encryptionKey")
         }
     }
 }

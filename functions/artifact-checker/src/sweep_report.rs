@@ -74,14 +74,14 @@ impl SweepReport {
         }
     }
 
-    /// The decision about the whole sweep. `has_findings` is whether the sweep has findings about objects or the
+    /// The decision about the whole sweep. `has_findings` says whether the sweep has findings about objects or the
     /// bucket.
     pub(crate) fn summary(&self, has_findings: bool) -> Decision<Outcome> {
         let outcome = if has_findings { Outcome::Reported } else { Outcome::Compliant };
         let state = match (self.complete, self.dry_run) {
             (true, false) => "swept",
             (true, true) => "dry run, nothing changed",
-            (false, _) => "swept in part, another invocation continues",
+            (false, _) => "swept in part; another invocation continues",
         };
         Decision::new(outcome, format!("{state}: {}", summary(self.objects, &self.outcomes)))
             .about("bucket", &self.bucket)

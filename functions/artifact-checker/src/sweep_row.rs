@@ -46,7 +46,7 @@ pub(crate) struct SweepRow {
     expires: u64,
 }
 
-/// Which row an invocation continues with.
+/// What an invocation does about the sweep of a bucket.
 #[derive(Debug)]
 pub(crate) enum Start {
     /// Continue, or begin, with this row.
@@ -124,7 +124,7 @@ pub(crate) struct SweepTotals {
     pub(crate) proven: u64,
     /// The number of objects by outcome.
     pub(crate) outcomes: BTreeMap<Outcome, u64>,
-    /// The requests for the listing, the looks and the reads.
+    /// The requests that list objects, read their metadata, and read a byte of them.
     pub(crate) checks: RequestCount,
     /// The requests that the repairs would need, in a dry run.
     pub(crate) repairs: RequestCount,
@@ -214,13 +214,13 @@ impl SweepTotals {
         self.findings.iter().map(decision).collect()
     }
 
-    /// `10 objects: 8 compliant, 2 repaired`.
+    /// The summary, such as `10 objects: 8 compliant, 2 repaired`.
     pub(crate) fn summary(&self) -> String {
         summary(self.objects, &self.outcomes)
     }
 }
 
-/// `10 objects: 8 compliant, 2 repaired`.
+/// The summary, such as `10 objects: 8 compliant, 2 repaired`.
 pub(crate) fn summary(objects: u64, outcomes: &BTreeMap<Outcome, u64>) -> String {
     let counts: Vec<String> = outcomes.iter().map(|(outcome, count)| format!("{count} {}", outcome.name())).collect();
     match objects {

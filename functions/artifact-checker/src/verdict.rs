@@ -41,7 +41,7 @@ pub(crate) fn standing(
     account: &str,
 ) -> Standing {
     if let Encryption::Other(name) = encryption {
-        return settled(Outcome::Unknown, format!("its encryption is `{name}`, which this version does not know"));
+        return settled(Outcome::Unknown, format!("its encryption is `{name}`, which this function does not know"));
     }
     let key = match (encryption.key(), status) {
         (None, _) => None,
@@ -50,7 +50,10 @@ pub(crate) fn standing(
             let owner = account_in_name(name).unwrap_or_default();
             return settled(
                 Outcome::ForeignKey,
-                format!("it is under {name}, a key of account {owner}, which only that account can replace"),
+                format!(
+                    "it is under {name}, a key of account {owner}: only that account can put the object under another \
+                     key"
+                ),
             );
         }
         (Some(_), Some(KeyStatus::Usable(arn) | KeyStatus::Unusable(arn, _))) if arn == right => Some(right),
@@ -88,7 +91,7 @@ fn settled(outcome: Outcome, reason: String) -> Standing {
     Standing::Settled(Verdict::new(outcome, reason))
 }
 
-/// The error in words for people: the service's code and message, or the HTTP status of an answer without a body.
+/// The error in words: the service's code and message, or the HTTP status of an answer without a body.
 pub(crate) fn in_words(error: &ServiceError) -> String {
     match (&error.code, error.status) {
         (None, Some(status)) => format!("HTTP status {status}"),
@@ -104,7 +107,7 @@ pub(crate) fn not_shown(error: &ServiceError) -> Verdict {
         Some(404) => Verdict::new(Outcome::Gone, "it does not exist any more"),
         Some(405) => Verdict::new(Outcome::Gone, "the version is a delete marker"),
         Some(403) => {
-            Verdict::new(Outcome::Unverifiable, format!("S3 does not let this function look at it ({answer})"))
+            Verdict::new(Outcome::Unverifiable, format!("S3 does not let this function read its metadata ({answer})"))
         }
         // S3 has no error code of its own for SSE-C.
         Some(400) if error.code() == Some("InvalidRequest") => Verdict::new(
@@ -126,7 +129,7 @@ pub(crate) fn not_readable(error: &ServiceError, reader: &str) -> Verdict {
         Some("InvalidObjectState") => Verdict::new(Outcome::NeedsRestore, "it is archived: restore it to read it"),
         Some(code) if code.starts_with("KMS.") => Verdict::new(
             Outcome::KeyUnusable,
-            format!("it is under the right key, which does not decrypt it: {answer}"),
+            format!("it is under the right key, but KMS does not decrypt it: {answer}"),
         ),
         _ => Verdict::new(
             Outcome::Unverifiable,
@@ -183,9 +186,10 @@ pub(crate) fn not_repaired(error: &ServiceError, encryption: &str) -> Verdict {
     let answer = in_words(error);
     match error.code() {
         Some("InvalidObjectState") => of_plan(&RepairPlan::Restore, encryption),
-        Some(code) if code.starts_with("KMS.") => {
-            Verdict::new(Outcome::KeyUnusable, format!("it is under {encryption}, and a key does not work: {answer}"))
-        }
+        Some(code) if code.starts_with("KMS.") => Verdict::new(
+            Outcome::KeyUnusable,
+            format!("it is under {encryption}, and its key or the right key does not work: {answer}"),
+        ),
         _ => Verdict::new(Outcome::Reported, format!("it is under {encryption}, and S3 refuses the repair: {answer}")),
     }
 }

@@ -1,7 +1,8 @@
-//! Measures the fan-out of one change to many targets, in an account where PutEvents and SendMessage take 30 ms a call.
-//! Prints how the time compares with (calls ÷ calls in flight) × 30 ms, and the peak memory. Calls and calls in flight
-//! are counted. A second run, in a process of its own, has 3 % of the buses refuse permanently: the dead-letter queue
-//! must hold exactly those. The SDK's own work, signatures and TLS are not included: `make bench` measures them.
+//! Measures the fan-out of one change to many targets, in an account where each PutEvents and SendMessage call takes 30
+//! ms. Prints how the time compares with (calls ÷ calls in flight) × 30 ms, and the peak memory. Calls and calls in
+//! flight are counted. In a second run, which has its own process, 3 % of the buses refuse the change permanently: the
+//! dead-letter queue must then hold exactly the changes for those buses. The SDK's own work, signatures and TLS are not
+//! included: `make bench` measures them.
 //!
 //! ```sh
 //! cargo run --release -p event-relay --example fan_out            # 1,000 targets
@@ -81,8 +82,8 @@ async fn run(name: &str, targets: usize, refusing: &BTreeSet<AccountId>) {
         .map(|body| serde_json::from_str::<Redelivery>(body).expect("a redelivery").delivery.account)
         .collect();
     assert_eq!(queued, *refusing, "the queue holds exactly the targets that refused");
-    assert_eq!(letters.len(), queued.len(), "one message for each");
-    assert_eq!(world.accepted.borrow().len(), targets - queued.len(), "every other bus has the change, once");
+    assert_eq!(letters.len(), queued.len(), "one message for each target that refused");
+    assert_eq!(world.accepted.borrow().len(), targets - queued.len(), "every other bus received the change once");
     assert_eq!(decisions.iter().filter(|decision| decision.outcome == Outcome::Failed).count(), queued.len());
 
     let calls = world.calls.borrow().iter().filter(|call| !call.starts_with("GetBranch")).count();
@@ -108,10 +109,10 @@ async fn main() {
             let refusing = (0..targets).filter(|n| is_refusing(*n)).map(account).collect();
             run("3 % refuse permanently", targets, &refusing).await;
         }
-        Some(other) => panic!("`{other}` is not a run: leave it out"),
+        Some(other) => panic!("unknown argument `{other}`: leave it out"),
         None => {
             run("all accept", targets, &BTreeSet::new()).await;
-            // The peak memory belongs to a process, so the second run needs one of its own.
+            // The peak memory is measured per process, so the second run needs its own process.
             let program = std::env::current_exe().expect("the path of this program");
             let status = std::process::Command::new(program).args([&targets.to_string(), "refusing"]).status();
             assert!(status.expect("the program starts again").success());

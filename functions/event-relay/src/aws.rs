@@ -47,7 +47,7 @@ impl Aws {
         })
     }
 
-    /// Makes the clients that a change needs after the ledger's.
+    /// Makes the clients that a change needs after the ledger's client.
     pub fn make_clients(&self) {
         LazyCell::force(&self.codecommit);
         self.buses.make_client();

@@ -10,17 +10,17 @@ use time::OffsetDateTime;
 
 use crate::delivery::Delivery;
 
-/// How long an invocation holds a pending change: the function's timeout of 45 s, and a margin.
+/// How long an invocation holds a pending change: the function's timeout of 45 s plus a margin.
 pub const LEASE_TERM: Duration = Duration::from_secs(55);
 
-/// A change is offered by at least this many invocations: the first, and Lambda's two retries.
+/// At least this many invocations try to send a change: the first one and Lambda's two retries.
 const MIN_ATTEMPTS: u32 = 3;
-/// A change is offered for at least this long. Lambda's retries come after one and two minutes, and a burst of events
-/// within seconds must not use up the attempts while a bus is briefly unavailable.
+/// Attempts to send a change go on for at least this long. Lambda's retries come after one and two minutes, and a burst
+/// of events within seconds must not use up the attempts while a bus is briefly unavailable.
 const MIN_ATTEMPT_TIME: Duration = Duration::from_mins(3);
 
-/// The latest event ids of a tag that are kept, to recognize a repeated event. EventBridge repeats an event soon or
-/// not at all.
+/// How many of a tag's latest event ids are kept, to recognize a repeated event. If EventBridge repeats an event, the
+/// repetition comes soon.
 const EVENTS_KEPT: usize = 32;
 
 /// The key of a reference's row.
@@ -29,7 +29,7 @@ pub fn key(repository: &RepositoryArn, git_ref: &GitRef) -> Key {
     Key { pk: partition(repository), sk: git_ref.to_string() }
 }
 
-/// The ledger's partition with the rows of all references of a repository.
+/// The ledger's partition that has the rows of all references in a repository.
 pub(crate) fn partition(repository: &RepositoryArn) -> String {
     format!("branch#{repository}")
 }
@@ -49,17 +49,18 @@ pub struct BranchRow {
     /// When the newest relayed event of a tag happened, in epoch milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub newest: Option<u64>,
-    /// The head that touched no routed path when it was last compared, so that not every reconcile compares it again.
+    /// A head that touched no routed path when it was compared. It is stored so that reconciles do not compare it
+    /// again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub untouched: Option<Untouched>,
 }
 
-/// A head that touched no path of its routes.
+/// A head that touched no routed path.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Untouched {
     /// The head.
     pub commit: CommitId,
-    /// A digest of the routes' path globs. After a change of the globs the head is compared again.
+    /// A digest of the routes' path globs. If the globs change, the head is compared again.
     pub paths: String,
 }
 
@@ -72,7 +73,7 @@ pub struct Pending {
     pub deliveries: Vec<Delivery>,
     /// The lease of the invocation that wrote this row.
     pub lease: Lease,
-    /// The number of invocations that offered the change and could not finish it.
+    /// How many invocations tried to send the change and could not finish.
     #[serde(default)]
     pub tries: u32,
     /// When the change became pending, in epoch milliseconds.
@@ -90,8 +91,8 @@ impl Pending {
         self.lease.is_held(now, LEASE_TERM)
     }
 
-    /// Whether the current attempt is the last one. A target that does not answer must not keep the next head from the
-    /// other targets forever.
+    /// Whether the current attempt is the last one. A target that does not answer must not keep later heads from the
+    /// other targets.
     #[must_use]
     pub fn is_last_attempt(&self, now: OffsetDateTime) -> bool {
         self.tries + 1 >= MIN_ATTEMPTS && epoch_millis(now - MIN_ATTEMPT_TIME) >= self.since
@@ -99,20 +100,21 @@ impl Pending {
 }
 
 impl BranchRow {
-    /// The next sequence: the clock in milliseconds, but more than the last sequence. Even if the table is lost,
-    /// sequences therefore never go back.
+    /// The next sequence: the clock in milliseconds, but greater than the last sequence. Because of the clock,
+    /// sequences do not go back even if the table is lost.
     #[must_use]
     pub fn next_sequence(&self, now: OffsetDateTime) -> u64 {
         epoch_millis(now).max(self.sequence + 1)
     }
 
-    /// The largest sequence that any change of the reference has.
+    /// The sequence of the newest change, relayed or pending.
     #[must_use]
     pub fn newest_sequence(&self) -> u64 {
         self.pending.as_ref().map_or(self.sequence, |pending| pending.change.sequence)
     }
 
-    /// The row with `change` pending, leased from `now`. `at` is when a tag's event happened, in epoch milliseconds.
+    /// The row with `change` as the pending change, leased from `now`. `at` is when a tag's event happened, in epoch
+    /// milliseconds.
     #[must_use]
     pub fn with_pending(
         &self,
@@ -134,7 +136,7 @@ impl BranchRow {
     }
 
     /// The row after an attempt that left the targets `left` without the change. The lease ends, so the next invocation
-    /// continues at once. Only an attempt that offered the change to a bus counts.
+    /// continues at once. The attempt counts only if the change was sent to a bus.
     #[must_use]
     pub fn given_back(&self, left: &[Delivery], was_offered: bool) -> Self {
         let back = |pending: &Pending| Pending {
@@ -146,8 +148,9 @@ impl BranchRow {
         Self { pending: self.pending.as_ref().map(back), ..self.clone() }
     }
 
-    /// The row without its pending change, whose sequence stays used. Some targets may have the change, so the last
-    /// relayed commit is forgotten too: the next look relays the head, whatever it is.
+    /// The row without its pending change, whose sequence is never used again. Some targets may have received the
+    /// change, so the last relayed commit is forgotten too, and the next invocation relays the head, whatever commit it
+    /// is.
     #[must_use]
     pub fn dropped(&self) -> Self {
         Self { commit: None, sequence: self.newest_sequence(), pending: None, untouched: None, ..self.clone() }
@@ -228,7 +231,8 @@ mod tests {
         assert!(!is_leased(&row, NOW - Duration::from_hours(24)));
     }
 
-    /// Three events within half a minute once used up all attempts while a bus was briefly unavailable.
+    /// In an earlier version, three events within half a minute used up all attempts while a bus was briefly
+    /// unavailable.
     #[test]
     fn the_last_attempt_is_the_third_and_minutes_after_the_first() {
         let mut row = pending_row();

@@ -75,12 +75,13 @@ impl DecisionLog {
         self.decisions.get(self.stored..).unwrap_or_default()
     }
 
-    /// The time for the key of the next row. The key has milliseconds, so two rows of one invocation need different times.
+    /// The time for the key of the next row. The key has milliseconds, so two rows of one invocation need different
+    /// times.
     pub(crate) fn next_row_time(&self, now: OffsetDateTime) -> OffsetDateTime {
         self.last_row_time.map_or(now, |last| now.max(last + Duration::from_millis(1)))
     }
 
-    /// Marks all decisions as stored, the latest of them in a row of this time.
+    /// Marks all decisions as stored. `row_time` is the time of the latest row.
     pub(crate) fn set_stored(&mut self, row_time: OffsetDateTime) {
         self.stored = self.decisions.len();
         self.last_row_time = Some(row_time);

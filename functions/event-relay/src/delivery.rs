@@ -9,15 +9,16 @@ use crate::world::Entry;
 
 /// The name of the event bus in every pipeline account.
 const BUS: &str = "sekisho";
-/// The most entries that one PutEvents call may have.
+/// How many entries one PutEvents call can have at most.
 const MAX_ENTRIES: usize = 10;
-/// The most bytes of details in one PutEvents call. EventBridge accepts 1 MB; the difference is for the other fields.
+/// How many bytes of details one PutEvents call has at most. EventBridge accepts 1 MB; the rest is left for other
+/// fields.
 const MAX_BYTES: usize = 900_000;
-/// The most bytes of deliveries in one row. DynamoDB accepts 400 KB; the difference is for the change and for a tag's
-/// events. This is enough for about 6,000 accounts.
+/// How many bytes of deliveries one row has at most. DynamoDB accepts 400 KB; the rest is left for the change and for
+/// the event ids of a tag. This is enough for about 6,000 accounts.
 const MAX_ROW_BYTES: usize = 384_000;
 
-/// A target account and region, with the pipelines there that the change concerns.
+/// A target account and region, and the pipelines there that get the change.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Delivery {
     /// The account that owns the bus and the pipelines.
@@ -36,8 +37,8 @@ pub(crate) struct Undelivered {
     pub(crate) reason: String,
 }
 
-/// Whether a ledger row can hold the deliveries. For each of them DynamoDB counts 44 bytes, the region and the names of
-/// the pipelines.
+/// Whether a ledger row can hold the deliveries. DynamoDB counts 44 bytes for each delivery, plus its region and the
+/// names of its pipelines.
 pub(crate) fn fit_row(deliveries: &[Delivery]) -> bool {
     let pipelines = |d: &Delivery| d.pipelines.iter().map(|pipeline| pipeline.as_str().len() + 1).sum::<usize>();
     let bytes: usize = deliveries.iter().map(|d| 44 + d.region.as_str().len() + pipelines(d)).sum();
@@ -93,7 +94,7 @@ fn entry(partition: &str, change: &Change, delivery: &Delivery) -> Entry {
     }
 }
 
-/// The JSON text of a struct of strings and numbers, which always has one.
+/// The JSON text of a struct that has only strings and numbers, so that writing it cannot fail.
 pub(crate) fn to_json(value: &impl Serialize) -> String {
     serde_json::to_string(value).unwrap_or_default()
 }

@@ -6,14 +6,13 @@ use sekisho_lambda::{ErrorType, Failure, ServiceError};
 
 use crate::hint::Hint;
 
-/// Why an invocation failed. A retry may cure each of them except [`Error::Misconfigured`] and
-/// [`Error::InvalidRequest`].
+/// Why an invocation failed. A retry may succeed, except after [`Error::Misconfigured`] and [`Error::InvalidRequest`].
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The configuration or the environment is wrong.
     #[error(transparent)]
     Misconfigured(#[from] Misconfigured),
-    /// A request of a person cannot be understood; the text says what to send instead.
+    /// A person's request cannot be understood; the message says what to send instead.
     #[error("{0}")]
     InvalidRequest(String),
     /// The ledger could not be read or written.
@@ -39,11 +38,11 @@ pub enum Error {
         repository: RepositoryArn,
     },
     /// Some buses have not accepted the change yet.
-    #[error("{left} of {all} targets have not accepted {git_ref} of {repository}: {reason}")]
+    #[error("{left} of {all} buses have not accepted {git_ref} of {repository}: {reason}")]
     Undelivered {
-        /// Number of targets that do not have the change yet.
+        /// How many buses do not have the change yet.
         left: usize,
-        /// Number of targets that the change still had to go to.
+        /// How many buses did not have the change before this attempt.
         all: usize,
         /// The first of the reasons that the buses gave.
         reason: String,
@@ -52,10 +51,10 @@ pub enum Error {
         /// The reference's repository.
         repository: RepositoryArn,
     },
-    /// A reconcile could not look at some references.
+    /// A reconcile failed for some references.
     #[error("{count} of the routed references could not be reconciled, the first: {first}")]
     Reconcile {
-        /// Number of failures.
+        /// How many references failed.
         count: usize,
         /// The first failure.
         #[source]
@@ -88,7 +87,7 @@ impl Error {
         Self::NoTime { git_ref: hint.git_ref.clone(), repository: hint.repository.clone() }
     }
 
-    /// Whether every retry fails in the same way until a person repairs the cause.
+    /// Whether every retry fails in the same way until a person fixes the cause.
     pub(crate) fn is_final(&self) -> bool {
         match self {
             Self::Service(error) => error.is_refused(),

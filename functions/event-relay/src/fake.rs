@@ -19,7 +19,7 @@ use crate::world::{Differences, Entry, EntryResult, Head, World};
 /// The time at which a new account's clock starts. The clock follows tokio's, which a test may pause.
 pub const START: OffsetDateTime = datetime!(2026-11-21 12:00 UTC);
 
-/// Answers for each entry of a PutEvents call.
+/// Answers each entry of a PutEvents call.
 type Bus = Box<dyn FnMut(&Entry) -> EntryResult>;
 /// Something that another invocation or a person does during a call.
 type Interruption = Box<dyn FnOnce(&FakeAccount)>;
@@ -51,7 +51,7 @@ pub struct FakeAccount {
     pub read_time: Cell<Duration>,
     /// How long each call to EventBridge and SQS takes.
     pub send_time: Cell<Duration>,
-    /// Each interruption happens during one read of a head, after the head was read.
+    /// Each interruption happens during one read of a head, between CodeCommit's read and its answer.
     pub interruptions: RefCell<VecDeque<Interruption>>,
     /// The calls to CodeCommit, EventBridge and SQS so far.
     pub calls: RefCell<Vec<String>>,
@@ -111,7 +111,7 @@ impl FakeAccount {
 }
 
 fn failed(operation: &'static str, kind: Kind) -> ServiceError {
-    ServiceError::unexpected(operation, "the fake account was told to fail this call").with_kind(kind)
+    ServiceError::unexpected(operation, "the test makes this call fail").with_kind(kind)
 }
 
 impl World for FakeAccount {

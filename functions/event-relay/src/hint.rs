@@ -1,4 +1,4 @@
-//! Which branch or tag to look at, and why.
+//! Which branch or tag may have moved, and how the function learned of it.
 
 use sekisho_domain::change::{CommitId, GitRef, RepositoryArn};
 
@@ -11,7 +11,7 @@ pub(crate) struct Hint {
     pub(crate) tag: Option<TagMove>,
     /// ARN of the principal that moved the reference, if the event names one.
     pub(crate) actor: Option<String>,
-    /// Id of the event; `None` if the reconcile looks on its own.
+    /// Id of the event; `None` if a reconcile found the reference.
     pub(crate) event: Option<String>,
 }
 
@@ -31,13 +31,14 @@ pub(crate) struct TagMove {
     pub(crate) at: Option<u64>,
 }
 
-/// Why the function looks at a reference.
+/// Why the function examines a reference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Trigger {
-    /// An event. An event comes only once, so this look waits for the invocation that holds the reference.
+    /// An event. An event comes only once, so the invocation waits if another one holds the reference.
     Event,
-    /// A routed branch of a reconcile. This look does not wait, because other branches need the time.
+    /// A reconcile that lists a routed branch. It does not wait for other invocations, because other branches need the
+    /// time.
     Reconcile,
-    /// A pending change that a reconcile found. The change must be finished even if no route is left.
+    /// A reconcile that found a pending change. The change must be finished even if no route is left.
     Pending,
 }

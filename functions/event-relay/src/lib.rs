@@ -1,13 +1,14 @@
-//! event-relay sends the head of a branch or tag to the event bus of every account that has a route for it, once.
+//! event-relay sends each new head of a branch or tag once, to the event bus of every account that a route leads to.
 //!
 //! The function runs in the repository account and is **level-triggered**: an event is only a hint that a branch may
 //! have moved. For a branch the function reads the head. If that head was already relayed, nothing happens; otherwise
 //! the head gets the branch's next sequence and goes to every target. Late, repeated and lost events, several pushes
-//! within a second and force-pushes therefore all end at the current head.
+//! within a second and force-pushes therefore all lead to the current head.
 //!
-//! **Two phases.** The ledger records a change as `pending` before the first bus receives it, and as `relayed` after
-//! each target's bus has accepted it or the dead-letter queue holds it with the reason. If an invocation crashes in
-//! between, Lambda's retry or the next reconcile finishes the change with the same sequence and id.
+//! **Two phases.** The ledger records a change as `pending` before the first bus receives it. It records the change as
+//! `relayed` when, for each target, the bus has accepted the change or the dead-letter queue holds it with the reason.
+//! If an invocation crashes in between, Lambda's retry or the next reconcile finishes the change with the same sequence
+//! and id.
 //!
 //! | input | effect |
 //! | --- | --- |
@@ -16,8 +17,8 @@
 //! | `{"action":"explain","event":{…}}` | returns the plan for the event with its reason; writes and sends nothing |
 //! | `{"action":"redeliver",…}` | sends a change from the dead-letter queue to its target again |
 //!
-//! The function returns `{"decisions":[…]}` with an [`Outcome`] and a reason each. An error that a retry can cure
-//! fails the invocation, so that Lambda retries the event.
+//! The function returns `{"decisions":[…]}`. Each decision has an [`Outcome`] and a reason. An error that a retry can
+//! cure fails the invocation, so that Lambda retries the event.
 
 pub mod aws;
 pub mod branch;

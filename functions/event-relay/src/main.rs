@@ -15,7 +15,7 @@ fn main() -> Result<(), lambda_runtime::Error> {
     let relay = Relay::new(&environment, &aws);
     serve(&async |payload, invocation| match &relay {
         Ok(relay) => {
-            // The future is about 20 kB: on the heap it is not copied at every await.
+            // The future has about 20 kB. It is on the heap so that it is not copied at every await.
             let answer = Box::pin(relay.handle(payload, invocation));
             // `answer` is polled first, so these clients are made while the ledger is being read.
             join!(answer, async { relay.world.make_clients() }).0

@@ -17,17 +17,18 @@ use crate::hint::Hint;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
-    /// Every target's bus has the change, except those that a [`Outcome::Failed`] decision beside it names.
+    /// Every target's bus has the change, except the buses that a [`Outcome::Failed`] decision of the same answer
+    /// names.
     Relayed,
     /// The head was relayed before.
     Duplicate,
-    /// No route matches, or the change touches no path of the routes.
+    /// No route matches, or the change touches no routed path.
     Filtered,
     /// The event needs no action.
     Ignored,
     /// The event or message is not trusted.
     Refused,
-    /// A person must repair the cause; a retry would not help.
+    /// A person must fix the cause; a retry would not help.
     Failed,
 }
 
@@ -39,7 +40,7 @@ pub(crate) fn about_hint(hint: &Hint, decision: Decision<Outcome>) -> Decision<O
         .about_some("event", hint.event.as_deref())
 }
 
-/// A decision about a change. The change replaces what the decision concerned so far.
+/// A decision about a change. The change's fields replace the subject that the decision had so far.
 pub(crate) fn about_change(change: &Change, decision: Decision<Outcome>) -> Decision<Outcome> {
     let concerns = BTreeMap::from([
         ("repository", change.repository.to_string()),
@@ -64,13 +65,15 @@ pub(crate) fn about_payload(payload: &str, decision: Decision<Outcome>) -> Decis
 
 /// A failure that no retry cures.
 pub(crate) fn needs_repair(error: &Error) -> Decision<Outcome> {
-    Decision::new(Outcome::Failed, format!("{}: repair the cause; the next reconcile looks again", chain(error)))
+    Decision::new(Outcome::Failed, format!("{}: fix the cause; the next reconcile tries again", chain(error)))
 }
 
-/// A target that did not get the change: the dead-letter queue holds it.
+/// A decision about a target that did not get the change. The dead-letter queue holds the change.
 pub(crate) fn dead_lettered(change: &Change, undelivered: &Undelivered) -> Decision<Outcome> {
-    let reason =
-        format!("{}; the dead-letter queue holds the change: repair the cause, then redrive", undelivered.reason);
+    let reason = format!(
+        "{}; the dead-letter queue holds the change: fix the cause, then run `make redrive`",
+        undelivered.reason
+    );
     about_change(change, Decision::new(Outcome::Failed, reason))
         .about("account", undelivered.delivery.account.as_str())
         .about("region", undelivered.delivery.region.as_str())

@@ -21,22 +21,22 @@ pub(crate) struct Facts<'a> {
     trigger: Trigger,
     routes: &'a Routes,
     has_route: bool,
-    /// The ledger's row, once it was read.
+    /// The ledger's row; `None` until it is read.
     pub(crate) row: Option<Snapshot>,
-    /// The branch's head, once it was read.
+    /// The branch's head; `None` until it is read.
     pub(crate) head: Option<Head>,
     pub(crate) touched: TouchedRoutes<'a>,
 }
 
 impl<'a> Facts<'a> {
-    /// A new look at the reference of `hint`, before any fact is read.
+    /// The facts about the reference of `hint`, none of which has been read yet.
     pub(crate) fn new(routes: &'a Routes, hint: &'a Hint, trigger: Trigger) -> Self {
         let touched = TouchedRoutes::new(routes, hint.repository.name(), &hint.git_ref);
         Self { hint, trigger, routes, has_route: touched.has_route(), row: None, head: None, touched }
     }
 }
 
-/// The ledger's row of a reference when it was read. A reference without a row has an empty one.
+/// A reference's row in the ledger when it was read. A reference without a row has an empty one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Snapshot {
     pub(crate) row: BranchRow,
@@ -64,9 +64,9 @@ pub(crate) enum Missing {
 /// What to do about a reference.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Plan {
-    /// Another invocation holds the pending change. The claim is for the time after its lease.
+    /// Another invocation holds the pending change. The claim is used if the lease ends before the other one finishes.
     Wait(Claim),
-    /// An invocation left a pending change unfinished: deliver it, then plan again.
+    /// Another invocation did not finish its pending change: deliver that change, then plan again.
     Finish(Claim),
     /// Relay the head.
     Relay(Claim),
@@ -79,7 +79,7 @@ pub(crate) enum Plan {
 /// The row to write before anything is sent. If the ledger has another revision by then, another invocation was faster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Claim {
-    /// The row with the change as pending under a new lease; without a pending change if nothing is to be delivered.
+    /// The row with the change as pending under a new lease. If nothing is to be delivered, no change is pending in it.
     pub(crate) row: BranchRow,
     /// The revision that the write replaces.
     pub(crate) replaces: Option<u64>,
@@ -87,7 +87,7 @@ pub(crate) struct Claim {
     pub(crate) dropped: Option<Dropped>,
 }
 
-/// Deliveries that a pending change was meant for and that no route leads to any more.
+/// Deliveries of a pending change that no route leads to any more.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Dropped {
     pub(crate) change: Change,
@@ -105,13 +105,13 @@ pub(crate) struct Verdict {
 /// Decides what to do about a reference.
 ///
 /// # Errors
-/// A fact is missing: read it and plan again.
+/// A fact has not been read: read it and plan again.
 pub(crate) fn plan(facts: &Facts<'_>, now: OffsetDateTime) -> Result<Plan, Missing> {
     let hint = facts.hint;
     if !facts.has_route && facts.trigger != Trigger::Pending {
         return Ok(decided(hint, None, Outcome::Filtered, "no route matches this repository and reference"));
     }
-    // The row is read before the head: an old head can therefore not get a newer sequence.
+    // The row is read before the head, so that an old head cannot get a newer sequence.
     let Snapshot { row, revision } = facts.row.as_ref().ok_or(Missing::Row)?;
     if let Some(pending) = &row.pending {
         let claim = claim_pending(row, pending, *revision, facts.routes, now);
@@ -146,7 +146,7 @@ pub(crate) fn plan(facts: &Facts<'_>, now: OffsetDateTime) -> Result<Plan, Missi
     plan_for_paths(facts, head, now)
 }
 
-/// Decides about a head that was not relayed before: the changed paths choose the targets.
+/// Decides about a head that was not relayed before. The changed paths decide which targets get the head.
 fn plan_for_paths(facts: &Facts<'_>, head: &CommitId, now: OffsetDateTime) -> Result<Plan, Missing> {
     let hint = facts.hint;
     let Snapshot { row, revision } = facts.row.as_ref().ok_or(Missing::Row)?;
@@ -163,7 +163,7 @@ fn plan_for_paths(facts: &Facts<'_>, head: &CommitId, now: OffsetDateTime) -> Re
     }
     let deliveries = facts.touched.deliveries();
     if deliveries.is_empty() {
-        // An event comes once, but the reconcile comes every five minutes and would compare the same commits again.
+        // An event comes once, but the reconcile comes every five minutes and would compare the same commits each time.
         let is_repeated = facts.trigger != Trigger::Event && hint.git_ref.kind() == RefKind::Branch;
         let remember = (is_repeated && revision.is_some())
             .then(|| Snapshot { row: BranchRow { untouched: Some(untouched), ..row.clone() }, revision: *revision });
@@ -191,9 +191,9 @@ fn plan_for_paths(facts: &Facts<'_>, head: &CommitId, now: OffsetDateTime) -> Re
     Ok(Plan::Relay(Claim { row: row.with_pending(change, deliveries, at, now), replaces: *revision, dropped: None }))
 }
 
-/// How to continue with a pending change. If the configuration was corrected meanwhile, the change does not fit the
-/// routes: a branch's head is then planned anew. A tag's change goes, with a new sequence, to the targets that are
-/// routed now, because a tag has no head that could be read.
+/// How to continue with a pending change. If the change does not fit the routes any more, because the configuration was
+/// corrected, a branch's head is planned anew. A tag's change goes, with a new sequence, to the targets that are routed
+/// now, because a tag has no head that could be read.
 fn claim_pending(
     row: &BranchRow,
     pending: &Pending,
@@ -239,7 +239,7 @@ mod tests {
 
     const NOW: OffsetDateTime = datetime!(2026-11-21 12:00 UTC);
 
-    /// `main` and `v*` by the path `api/**`.
+    /// A configuration that routes `main` and `v*`, for changes under `api/**`.
     const CONFIG: &str = r#"
         [[route]]
         repository = "shop"
@@ -319,7 +319,7 @@ mod tests {
         }
     }
 
-    /// The plan for a hint: the row, the head and the changed path are facts that may not have been read.
+    /// The input of a plan. The row, the head and the changed path are `None` if they have not been read.
     struct Case {
         hint: Hint,
         trigger: Trigger,

@@ -39,7 +39,7 @@ impl Redelivery {
 /// What to do about a message of the dead-letter queue.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum RedeliveryPlan {
-    /// Send the change to the target again, with the sequence that it has.
+    /// Send the change to the target again, with the same sequence.
     Deliver,
     /// Send nothing.
     Decide(Decision<Outcome>),
@@ -60,13 +60,13 @@ pub(crate) fn plan_redelivery(
         return Some(RedeliveryPlan::Decide(Decision::new(Outcome::Refused, reason)));
     }
     if unrouted(routes, change, delivery).is_some_and(|gone| gone.pipelines.len() == delivery.pipelines.len()) {
-        let reason = "no route leads to this target, or no longer leads there";
+        let reason = "no route leads to this target now";
         return Some(RedeliveryPlan::Decide(about_change(change, Decision::new(Outcome::Filtered, reason))));
     }
     let Snapshot { row, revision } = row?;
     // A larger sequence would make every later change look stale to the receiver.
     if revision.is_none() || change.sequence > row.newest_sequence() {
-        let reason = "no change of this reference has this sequence: push again instead";
+        let reason = "the ledger has no change of this reference with this sequence, so nothing is sent: push again";
         return Some(RedeliveryPlan::Decide(about_change(change, Decision::new(Outcome::Refused, reason))));
     }
     Some(RedeliveryPlan::Deliver)

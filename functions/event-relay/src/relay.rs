@@ -45,7 +45,7 @@ impl<W: World> Relay<W> {
     /// Handles one payload.
     ///
     /// # Errors
-    /// An error that a retry may cure, or a request of a person that cannot be understood. Every other problem is a
+    /// An error that a retry may cure, or a person's request that cannot be understood. Every other problem is a
     /// decision in the answer.
     pub async fn handle(&self, payload: &str, invocation: &Invocation) -> Result<Decisions<Outcome>, Error> {
         let run = &Run { world: &self.world, routes: &self.routes, invocation };

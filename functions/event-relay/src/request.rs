@@ -1,4 +1,4 @@
-//! What a payload asks for: an event of EventBridge, or a request of a person.
+//! What a payload asks for: an event of EventBridge, or a person's request.
 
 use sekisho_domain::change::{GitRef, RefKind, RepositoryArn};
 use sekisho_domain::timestamp::epoch_millis;
@@ -27,7 +27,7 @@ pub(crate) enum Request {
     Ignored(String),
     /// The event is not trusted, for this reason.
     Refused(String),
-    /// A request of a person that cannot be understood; the text says what to send instead.
+    /// A person's request that cannot be understood; the text says what to send instead.
     Invalid(String),
 }
 
@@ -64,7 +64,7 @@ pub(crate) fn read(payload: &str, own: &Invocation) -> Request {
     }
     let envelope = match Envelope::parse(payload) {
         Ok(envelope) => envelope,
-        Err(reason) => return Request::Refused(format!("not an event of EventBridge: {reason}")),
+        Err(reason) => return Request::Refused(format!("the payload is not an EventBridge event: {reason}")),
     };
     if envelope.account != own.account.as_str() {
         return Request::Refused(format!(
@@ -75,7 +75,7 @@ pub(crate) fn read(payload: &str, own: &Invocation) -> Request {
     }
     if envelope.region != own.region.as_str() {
         return Request::Refused(format!(
-            "the event comes from region {}: the relay of {} reads only events of its own region",
+            "the event comes from region {}: only events of region {} are trusted",
             short(&envelope.region),
             own.region
         ));
@@ -83,7 +83,7 @@ pub(crate) fn read(payload: &str, own: &Invocation) -> Request {
     match (envelope.source.as_str(), envelope.detail_type.as_str()) {
         (SCHEDULE_SOURCE, _) => Request::Reconcile,
         (CODECOMMIT, "CodeCommit Repository State Change") => state_change(&envelope, own),
-        // The documentation spells it both ways.
+        // AWS documents both spellings.
         (CODECOMMIT, "CodeCommit Pull Request State Change" | "CodeCommit PullRequest State Change") => {
             pull_request(&envelope, own)
         }
@@ -101,10 +101,12 @@ fn request(payload: &str, action: Action) -> Request {
         ("explain", None) => Request::Invalid(EXPLAIN_WITHOUT_EVENT.to_owned()),
         ("redeliver", _) => match serde_json::from_str::<Redelivery>(payload) {
             Ok(redelivery) if redelivery.change.kind != redelivery.change.git_ref.kind() => Request::Invalid(
-                "not a message of the dead-letter queue: change.kind does not match change.ref".to_owned(),
+                "the payload is not a message of the dead-letter queue: change.kind does not match \
+                 change.ref"
+                    .to_owned(),
             ),
             Ok(redelivery) => Request::Redeliver(Box::new(redelivery)),
-            Err(error) => Request::Invalid(format!("not a message of the dead-letter queue: {error}")),
+            Err(error) => Request::Invalid(format!("the payload is not a message of the dead-letter queue: {error}")),
         },
         (other, _) => Request::Invalid(format!("`{}` is not an action: send `explain` or `redeliver`", short(other))),
     }
@@ -144,8 +146,8 @@ fn pull_request(envelope: &Envelope, own: &Invocation) -> Request {
     if detail.event != "pullRequestMergeStatusUpdated" || detail.is_merged.as_deref() != Some("True") {
         return Request::Ignored("the pull request has not been merged".to_owned());
     }
-    // The merge also moves the branch, which has an event of its own. The second of the two events finds the head
-    // relayed.
+    // The merge also causes an event about the branch itself. Whichever event comes second finds that the head was
+    // already relayed.
     let repository = detail.repositories.as_deref().and_then(<[String]>::first);
     match (repository, detail.destination) {
         (Some(repository), Some(git_ref)) => {
@@ -156,7 +158,7 @@ fn pull_request(envelope: &Envelope, own: &Invocation) -> Request {
     }
 }
 
-/// The fields that an event has about a reference, as it has them.
+/// What an event reports about a reference, not checked yet.
 struct Moved<'e> {
     repository: &'e str,
     git_ref: &'e str,
@@ -170,7 +172,7 @@ fn change(envelope: &Envelope, own: &Invocation, moved: Moved<'_>) -> Request {
         Err(reason) => return Request::Refused(format!("event.detail.repositoryName: {reason}")),
     };
     if envelope.resources.iter().any(|resource| resource != repository.as_str()) {
-        return Request::Refused(format!("event.resources names another repository than {repository}"));
+        return Request::Refused(format!("event.resources names a repository other than {repository}"));
     }
     let git_ref: GitRef = match moved.git_ref.parse() {
         Ok(git_ref) => git_ref,
@@ -186,7 +188,7 @@ fn change(envelope: &Envelope, own: &Invocation, moved: Moved<'_>) -> Request {
     Request::Change(Hint { repository, git_ref, tag, actor: moved.actor, event: Some(envelope.id.clone()) })
 }
 
-/// Reads where the event says that a tag points, and when the event happened.
+/// Reads the commit that a tag points at, and the time of the event.
 fn tag_move(envelope: &Envelope, commit: Option<String>) -> Result<TagMove, String> {
     let commit = commit.ok_or("event.detail: missing field `commitId`")?;
     let commit = commit.parse().map_err(|reason| format!("event.detail.commitId: {reason}"))?;

@@ -9,11 +9,11 @@ use sekisho_domain::route::{PipelineName, Route, Routes};
 
 use crate::delivery::Delivery;
 
-/// The routes that match a reference, divided by whether the changed paths touch them. The changed paths come in pages.
+/// The routes that match a reference, divided into touched and undecided ones. The changed paths come in pages.
 #[derive(Debug, Clone)]
 pub(crate) struct TouchedRoutes<'r> {
     touched: Vec<&'r Route>,
-    /// Routes with `paths` that no path has touched so far.
+    /// Routes with `paths` that no changed path has touched so far.
     undecided: Vec<&'r Route>,
     paths_digest: String,
 }
@@ -54,7 +54,7 @@ impl<'r> TouchedRoutes<'r> {
         self.undecided = undecided;
     }
 
-    /// The routes after the last changed path: an undecided route is not touched.
+    /// The routes after the last changed path: undecided routes count as not touched.
     pub(crate) fn without_further_paths(self) -> Self {
         Self { undecided: Vec::new(), ..self }
     }
@@ -85,7 +85,8 @@ pub(crate) fn all_deliveries(routes: &Routes, change: &Change) -> Vec<Delivery> 
     TouchedRoutes::new(routes, change.repository.name(), &change.git_ref).touch_all().deliveries()
 }
 
-/// The part of a delivery that no route leads to any more: the same place with the pipelines that lost their route.
+/// The part of a delivery that no route leads to any more: the same account and region, with the pipelines that lost
+/// their route.
 pub(crate) fn unrouted(routes: &Routes, change: &Change, delivery: &Delivery) -> Option<Delivery> {
     let still_routed: BTreeSet<&PipelineName> = routes
         .concerning(change.repository.name(), &change.git_ref)

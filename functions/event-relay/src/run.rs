@@ -19,7 +19,7 @@ const FUNCTION: &str = "event-relay";
 /// Safety margin before Lambda's timeout. It is enough for a PutEvents call that has begun (three attempts of 5 s) and
 /// for the write of the row afterwards.
 pub(crate) const RESERVE: Duration = Duration::from_secs(20);
-/// The pause before a reference that another invocation holds is read again.
+/// The pause between two reads of a reference that another invocation holds.
 pub(crate) const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The context of one invocation.
@@ -40,8 +40,8 @@ impl<W: World> Run<'_, W> {
         self.invocation.time_left(self.now())
     }
 
-    /// Whether enough time is left to look at a reference and to offer a change. Otherwise an attempt to deliver the
-    /// change would be used up without an offer.
+    /// Whether enough time is left to examine a reference and to send a change. With less time, an attempt could be
+    /// used up although nothing was sent.
     pub(crate) fn has_time(&self) -> bool {
         self.time_left() > RESERVE + POLL_INTERVAL
     }

@@ -1,4 +1,4 @@
-//! The references that a reconcile looks at, in their order, and the mistakes in the routes.
+//! The references that a reconcile examines, in their order, and the mistakes in the routes.
 
 use std::collections::BTreeSet;
 
@@ -27,10 +27,10 @@ pub(crate) struct Branches {
     pub(crate) names: Vec<String>,
 }
 
-/// The references of one repository that a reconcile must look at.
+/// The references of one repository that a reconcile must examine.
 #[derive(Debug, Default)]
 pub(crate) struct Worklist {
-    /// Pending changes and routed branches take turns, so that neither uses up the time of the other.
+    /// Pending changes and routed branches alternate, so that neither uses up the time of the other.
     pub(crate) looks: Vec<(Hint, Trigger)>,
     /// The number of references that another invocation holds. Waiting for them would take time from other references.
     pub(crate) leased: usize,
@@ -115,7 +115,7 @@ fn pending_hint(repository: &RepositoryArn, git_ref: GitRef, pending: Pending) -
     let hint = Hint::without_event(repository, git_ref);
     match pending.change.kind {
         RefKind::Branch => hint,
-        // A tag has no head that could be read: the pending change is all there is to finish.
+        // A tag has no head that could be read, so only the pending change can be finished.
         RefKind::Tag => Hint {
             tag: Some(TagMove { commit: pending.change.commit, at: pending.at }),
             event: pending.change.event,
@@ -146,8 +146,8 @@ fn missing_branches(
     })
 }
 
-/// Routes with a glob for the repository that match nothing: no repository matches, or no matching repository has a
-/// branch that the route names. It is no mistake if only some of the repositories lack a branch.
+/// Globs of routes that match nothing: no repository matches the glob, or no matching repository has a branch that the
+/// route names. It is no mistake if only some of the repositories lack a branch.
 pub(crate) fn unmatched_globs(routes: &Routes, found: &[Branches]) -> Vec<Decision<Outcome>> {
     let globs = routes.iter().filter(|route| route.repository().literal().is_none());
     globs.flat_map(|route| unmatched_by(route, found)).collect()
@@ -157,21 +157,21 @@ fn unmatched_by(route: &Route, found: &[Branches]) -> Vec<Decision<Outcome>> {
     let pattern = route.repository().pattern();
     let matching: Vec<&Branches> = found.iter().filter(|one| route.repository().matches(&one.repository)).collect();
     if matching.is_empty() {
-        let reason = format!("no repository matches `{pattern}` of a route: create one, or correct the route");
+        let reason = format!("no repository matches `{pattern}` in a route: create one, or correct the route");
         return vec![Decision::new(Outcome::Failed, reason)];
     }
     let branches: BTreeSet<&str> = matching.into_iter().flat_map(|one| &one.names).map(String::as_str).collect();
     let missing = route.branches().iter().filter_map(|glob| glob.literal()).filter(|name| !branches.contains(name));
     let decision = |branch: &str| {
         let reason = format!(
-            "no repository that matches `{pattern}` of a route has this branch: create it, or correct the route"
+            "no repository that matches `{pattern}` in a route has this branch: create it, or correct the route"
         );
         Decision::new(Outcome::Failed, reason).about("ref", branch)
     };
     missing.map(decision).collect()
 }
 
-/// Takes one element of each list in turn.
+/// Returns the elements of both lists alternately.
 fn alternate<T>(first: Vec<T>, second: Vec<T>) -> Vec<T> {
     let (mut first, mut second) = (first.into_iter(), second.into_iter());
     let mut both = Vec::with_capacity(first.len() + second.len());
@@ -184,8 +184,8 @@ fn alternate<T>(first: Vec<T>, second: Vec<T>) -> Vec<T> {
     }
 }
 
-/// Rotates the list so that each reconcile begins elsewhere, because the last elements may get no time. Steps of the
-/// golden ratio reach every large part of the list soon.
+/// Rotates the list so that each reconcile begins with another element, because no time may be left for the last ones.
+/// Steps of the golden ratio soon reach every large part of the list.
 pub(crate) fn rotate<T>(list: &mut [T], now: OffsetDateTime) {
     let fraction = (epoch_millis(now) / INTERVAL).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
     let length = u64::try_from(list.len()).unwrap_or(0) & u64::from(u32::MAX);
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn two_lists_take_turns_until_both_are_empty() {
+    fn two_lists_alternate_until_both_are_empty() {
         assert_eq!(alternate(vec![1, 2, 3], vec![10]), [1, 10, 2, 3]);
         assert_eq!(alternate(vec![], vec![10, 20]), [10, 20]);
     }

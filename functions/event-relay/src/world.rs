@@ -47,9 +47,9 @@ pub struct Entry {
 pub enum EntryResult {
     /// The bus has the event.
     Accepted,
-    /// The bus does not have the event, or the answer was lost; a later attempt may succeed. With the reason.
+    /// The bus does not have the event, or the answer was lost, for this reason. A later attempt may succeed.
     Retryable(String),
-    /// A later attempt fails in the same way until a person repairs the cause. With the reason.
+    /// The bus refuses the event for this reason. Later attempts fail too, until a person fixes the cause.
     Refused(String),
 }
 

@@ -41,7 +41,7 @@ impl Aws {
         })
     }
 
-    /// Makes the client that a start needs after the ledger's.
+    /// Makes the client that a start needs after the ledger's client.
     pub fn make_client(&self) {
         LazyCell::force(&self.codepipeline);
     }

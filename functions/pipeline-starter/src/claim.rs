@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 
 use crate::outcome::Outcome;
 
-/// How long a claim belongs to the invocation that took it: the function's timeout of 45 s, and a margin.
+/// How long an invocation holds a claim: the function's timeout of 45 s plus a margin.
 const LEASE_TERM: Duration = Duration::from_secs(55);
 
 /// The key of the row of a pipeline and reference.
@@ -22,7 +22,7 @@ pub fn key(pipeline: &PipelineName, repository: &RepositoryArn, git_ref: &GitRef
     Key { pk: partition(pipeline), sk: format!("{repository}#{git_ref}") }
 }
 
-/// The partition with the rows of all references of a pipeline.
+/// The partition that has a pipeline's rows, one for each reference.
 #[must_use]
 pub fn partition(pipeline: &PipelineName) -> String {
     format!("pipeline#{pipeline}")
@@ -81,12 +81,12 @@ pub(crate) enum Plan {
 pub(crate) struct Claim {
     /// The row that takes the claim.
     pub(crate) row: ClaimRow,
-    /// Whether an earlier invocation may have started the execution, so that it must be searched for first.
+    /// Whether an earlier invocation may have started the execution. If so, the execution must be searched for first.
     pub(crate) is_repeat: bool,
 }
 
 impl Claim {
-    /// Takes up a start that an earlier invocation gave back or left behind.
+    /// Continues a start that an earlier invocation gave back or did not finish.
     pub(crate) fn again(row: &ClaimRow, now: OffsetDateTime) -> Self {
         Self { row: row.with(Progress::claimed(now)), is_repeat: true }
     }
@@ -104,7 +104,8 @@ impl Plan {
             // An older change that is being started must finish first. Otherwise it could start after this change.
             Progress::Claimed(lease) if lease.is_held(now, LEASE_TERM) => Self::Wait,
             Progress::Started(execution) if row.sequence == change.sequence => Self::Duplicate(execution.clone()),
-            // Whatever the row says, an earlier start may have succeeded while its answer was lost.
+            // An earlier start may have succeeded even if the row does not say so, because its answer may have been
+            // lost.
             _ if row.sequence == change.sequence => Self::Claim(Claim::again(row, now)),
             _ => first(),
         }
@@ -143,13 +144,14 @@ impl ClaimRow {
         }
     }
 
-    /// The row with another progress.
+    /// The same row with this progress.
     #[must_use]
     pub fn with(&self, progress: Progress) -> Self {
         Self { progress, ..self.clone() }
     }
 
-    /// Whether the start is unfinished and no invocation works on it: it was given back, or its invocation died.
+    /// Whether the start is unfinished and no invocation is working on it: an invocation gave the claim back, or
+    /// crashed.
     pub(crate) fn is_waiting(&self, now: OffsetDateTime) -> bool {
         match &self.progress {
             Progress::Waiting(_) => true,
@@ -196,7 +198,7 @@ mod tests {
         }
     }
 
-    /// The row of the change with sequence 5, claimed first an hour ago.
+    /// The row of the change with sequence 5, which was first claimed an hour ago.
     fn row(progress: Progress) -> ClaimRow {
         ClaimRow::new(&change(5), &pipeline(), NOW - Duration::from_hours(1)).with(progress)
     }

@@ -4,8 +4,7 @@ use sekisho_domain::config::Misconfigured;
 use sekisho_domain::route::PipelineName;
 use sekisho_lambda::{ErrorType, Failure, ServiceError};
 
-/// Why an invocation failed. A retry may succeed after any error but [`Error::Misconfigured`] and
-/// [`Error::InvalidRequest`].
+/// Why an invocation failed. A retry may succeed, except after [`Error::Misconfigured`] and [`Error::InvalidRequest`].
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The configuration file or the environment is wrong.
@@ -21,12 +20,12 @@ pub enum Error {
     #[error(transparent)]
     Service(#[from] ServiceError),
     /// Another invocation holds the claim on this pipeline.
-    #[error("another invocation is starting pipeline {0}; Lambda tries this event again")]
+    #[error("another invocation is starting pipeline {0}: Lambda retries this event")]
     Busy(PipelineName),
-    /// CodePipeline accepted no start within this invocation's time.
+    /// CodePipeline did not accept the start during this invocation.
     #[error(
         "pipeline {pipeline} could not be started yet ({reason}); \
-         Lambda tries this event again, and the end of an execution of this pipeline also starts it"
+         Lambda retries this event, and the end of an execution of this pipeline also starts the change"
     )]
     Deferred {
         /// The pipeline that could not be started.

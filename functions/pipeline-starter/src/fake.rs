@@ -20,7 +20,7 @@ type AnswerStart = Box<dyn FnMut(&PipelineStart) -> StartAnswer>;
 pub struct FakeAccount {
     /// The ledger.
     pub ledger: Memory,
-    /// The time when the fake was made; from then on, time passes as tokio's clock does.
+    /// The time when the fake was made. From then on, its clock follows tokio's.
     pub start_time: OffsetDateTime,
     made_at: Instant,
     /// Answers a start. By default the executions `e1`, `e2`, … start.

@@ -7,9 +7,9 @@
 //!
 //! **Claims.** For each pipeline and reference, the ledger holds the newest sequence that the pipeline has received. An
 //! equal sequence is a `duplicate`, a smaller one is `stale`. Before a start, the function claims the row for the
-//! length of a lease. If an invocation crashes between claim and start, another one takes the start up again with the
-//! same client request token. If CodePipeline does not accept a start in time, the claim is given back. Lambda's retry,
-//! a newer change or the end of an execution of that pipeline takes it up again.
+//! length of a lease. If an invocation crashes between claim and start, another one repeats the start with the same
+//! client request token. If CodePipeline does not accept a start in time, the claim is given back. Lambda's retry, a
+//! newer change or the end of an execution of that pipeline then claims the row again.
 //!
 //! | input | action |
 //! | --- | --- |

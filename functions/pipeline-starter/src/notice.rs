@@ -31,7 +31,7 @@ pub(crate) enum NoticePlan {
     None,
     /// Nothing: the notice was sent before.
     AlreadySent,
-    /// Send it, then record that it was sent.
+    /// Send the notice, then record that it was sent.
     Send(SentNotice),
 }
 
@@ -51,7 +51,7 @@ impl NoticePlan {
     }
 }
 
-/// The notice: where and why the execution failed, at which commit, and a link to it.
+/// The notice. It says where and why the execution failed and at which commit, and has a link to the execution.
 pub(crate) fn about(ended: &EndedExecution, account: &AccountId, region: &Region, details: &FailureDetails) -> Notice {
     let EndedExecution { pipeline, id, .. } = ended;
     let line = |label: &str, value: &Option<String>| format!("{label}: {}", value.as_deref().unwrap_or("not known"));

@@ -18,7 +18,8 @@ pub enum Outcome {
     Duplicate,
     /// The pipeline has already received a newer change of the reference.
     Stale,
-    /// This account's configuration routes the change to no pipeline here, or the event names none of these pipelines.
+    /// No route of this account leads from the reference to a pipeline here, or the event names none of these
+    /// pipelines.
     Filtered,
     /// The event needs no action.
     Ignored,
@@ -32,7 +33,7 @@ pub enum Outcome {
     Waiting,
 }
 
-/// A decision about a payload that is not acted on, with the fields by which a person finds the event again.
+/// A decision about a payload that leads to no action, with the fields that identify the event.
 pub(crate) fn about_payload(payload: &str, decision: Decision<Outcome>) -> Decision<Outcome> {
     const FIELDS: [(&str, &str); 5] = [
         ("event", "/id"),

@@ -23,7 +23,7 @@ pub(crate) enum Request {
     Explain(Box<RawValue>),
     /// An event that is not trusted, with the reason.
     Refused(String),
-    /// A person's request that cannot be understood, with what to send instead.
+    /// A person's request that cannot be understood. The text says what to send instead.
     Invalid(String),
 }
 
@@ -100,7 +100,7 @@ pub(crate) fn parse(payload: &str, source: &Source<'_>) -> Request {
     }
     let envelope = match Envelope::parse(payload) {
         Ok(envelope) => envelope,
-        Err(reason) => return Request::Refused(format!("not an EventBridge event: {reason}")),
+        Err(reason) => return Request::Refused(format!("the payload is not an EventBridge event: {reason}")),
     };
     match (envelope.source.as_str(), envelope.detail_type.as_str()) {
         (RELAY_SOURCE, RELAY_DETAIL_TYPE) => parse_change(&envelope, source.repository_account),
@@ -133,7 +133,7 @@ fn parse_change(envelope: &Envelope, trusted: &AccountId) -> Request {
     match SourceChange::parse(envelope.detail.get()) {
         Err(reason) => Request::Refused(reason.to_string()),
         Ok(event) if event.change.repository.account() != envelope.account => Request::Refused(format!(
-            "the change is about {}, which belongs to another account than the event's sender",
+            "the change is about {}, which does not belong to the account that sent the event",
             event.change.repository
         )),
         Ok(event) => Request::Change(Box::new(event)),

@@ -1,4 +1,4 @@
-//! The pipelines of this account and region that a route of its own configuration leads to.
+//! The pipelines of this account and region to which a route of the account's own configuration leads.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,7 +17,7 @@ pub(crate) type PinnedPipelines = BTreeMap<PipelineName, BTreeSet<ActionName>>;
 pub(crate) enum Selection {
     /// At least one pipeline.
     Pipelines(PinnedPipelines),
-    /// No pipeline, with the decision that says why.
+    /// No pipeline. The decision has the reason.
     Filtered(Decision<Outcome>),
 }
 
@@ -34,9 +34,9 @@ impl<'a> LocalRoutes<'a> {
     pub(crate) fn select(&self, event: &SourceChange) -> Selection {
         let routed = self.pipelines(&event.change.repository, &event.change.git_ref);
         let reason = if routed.is_empty() {
-            "this account's configuration routes this repository and reference to no pipeline here"
+            "no route of this account's configuration leads from this repository and reference to a pipeline here"
         } else {
-            "the event names none of the pipelines that this account's configuration routes it to"
+            "the event names none of the pipelines to which this account's configuration routes the change"
         };
         let mut selected = routed;
         selected.retain(|pipeline, _| event.pipelines.iter().any(|named| named == pipeline.as_str()));

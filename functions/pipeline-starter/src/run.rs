@@ -11,10 +11,10 @@ use crate::error::Error;
 use crate::routing::LocalRoutes;
 use crate::world::World;
 
-/// Pause before a row that another invocation has claimed is read again.
+/// The pause between two reads of a row that another invocation has claimed.
 pub(crate) const POLL_INTERVAL: Duration = Duration::from_secs(1);
-/// Time kept back at the end of an invocation: for a call that has begun (three attempts of 5 s), to give a claim back
-/// and to answer.
+/// The time that is reserved at the end of an invocation: for a call that has begun (three attempts of 5 s), for giving
+/// a claim back, and for the answer.
 const RESERVE: Duration = Duration::from_secs(18);
 
 /// What every step of an invocation needs to know.

@@ -57,7 +57,7 @@ impl<W: World> Starter<W> {
     /// Handles one payload.
     ///
     /// # Errors
-    /// If a retry may succeed, or if a person's request is invalid. Anything that a retry cannot change is a decision.
+    /// If a retry may succeed, or if a person's request is invalid. Every other problem is a decision in the answer.
     pub async fn handle(&self, payload: &str, invocation: &Invocation) -> Result<Decisions<Outcome>, Error> {
         let source = Source { repository_account: &self.repository_account, own_account: &invocation.account };
         let routes = LocalRoutes { routes: &self.routes, account: &invocation.account, region: &invocation.region };
@@ -74,7 +74,7 @@ impl<W: World> Starter<W> {
     }
 }
 
-/// Logs, counts and stores the decisions, also if a part of the invocation failed and must be retried.
+/// Logs, counts and stores the decisions, even if a part of the invocation failed and must be retried.
 async fn record<W: World>(run: &Run<'_, W>, report: Report) -> Result<Decisions<Outcome>, Error> {
     let Report { decisions, failure } = report;
     let Invocation { request_id, function, .. } = run.invocation;

@@ -14,23 +14,22 @@ use crate::routing::LocalRoutes;
 
 /// The reason not to start a change whose route was removed while the change waited.
 pub(crate) const NO_LONGER_ROUTED: &str =
-    "the change waited for this pipeline, and no route leads there any more: not started";
+    "the change waited for this pipeline, and no route leads there any more: the change is not started";
 
 /// What to do about one row of the pipeline.
 #[derive(Debug)]
 pub(crate) enum WaitingPlan {
     /// Report a row that cannot be read. A retry could not read it either, and the other rows need not wait for it.
     Unreadable(LedgerError),
-    /// Stop waiting, because no route leads from the reference to the pipeline any more. If the row kept waiting, a
-    /// route that comes back months later would start an old commit.
+    /// Stop waiting, because no route leads from the reference to the pipeline any more. If the row kept waiting and
+    /// the route came back months later, an old commit would be started.
     Close(Row<ClaimRow>),
     /// Start the row's change, with these source actions pinned.
     Start(Row<ClaimRow>, BTreeSet<ActionName>),
 }
 
-/// The plans for the rows of a pipeline: unreadable rows first, then waiting rows with the oldest first, since the
-/// pipeline may not have room for all. Routes count as the configuration has them now, because they may have been
-/// corrected.
+/// The plans for the rows of a pipeline: unreadable rows first, then waiting rows, oldest first, because the pipeline
+/// may not have room for all. The current routes decide, because they may have been corrected.
 pub(crate) fn plan(
     rows: Vec<Result<Row<ClaimRow>, LedgerError>>,
     pipeline: &PipelineName,

@@ -1,5 +1,5 @@
-//! The port to everything outside the function. [`crate::aws::Aws`] is the real adapter; the `testing` feature adds a
-//! fake, and the model test has one that loses answers and crashes.
+//! The port to everything outside the function. [`crate::aws::Aws`] is the real adapter. The `testing` feature adds a
+//! fake. The model test has another fake, which loses answers and crashes.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ pub struct PipelineStart {
     pub actions: Vec<ActionName>,
     /// The commit to run.
     pub commit: CommitId,
-    /// The client request token, 64 characters of `[0-9a-f]`. Every attempt sends the same one, so that CodePipeline
+    /// The client request token, 64 characters of `[0-9a-f]`. Every attempt sends the same token, so that CodePipeline
     /// recognizes a repetition.
     pub token: String,
 }
@@ -59,8 +59,9 @@ pub trait World {
     async fn sleep(&self, time: Duration);
     /// Starts an execution.
     async fn start(&self, start: &PipelineStart) -> StartAnswer;
-    /// The id of an execution of the pipeline at this commit that was started at or after `since`. It finds a start
-    /// whose answer was lost: CodePipeline does not document how long it recognizes a client request token.
+    /// The id of an execution of the pipeline at this commit that was started at or after `since`. A start whose answer
+    /// was lost is found in this way, because CodePipeline does not document how long it recognizes a client request
+    /// token.
     async fn find_execution(
         &self,
         pipeline: &PipelineName,

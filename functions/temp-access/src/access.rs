@@ -32,9 +32,9 @@ use crate::report::{Report, Settlement};
 use crate::request::{self, Request};
 use crate::run::{ATTEMPT_TIMEOUT, LEDGER_TIMEOUT, RECORD_LIMIT, Run, SWEEP_MARGIN};
 
-/// The function, with everything that outlives an invocation.
+/// The function and everything that it keeps between invocations.
 pub struct TempAccess<S> {
-    /// The `[access]` section of the configuration, or its mistake, which each invocation reports.
+    /// The `[access]` section of the configuration, or the error in it, which each invocation reports.
     pub access: Result<Access, Misconfigured>,
     /// ARN of the access boundary.
     pub boundary: String,
@@ -44,7 +44,7 @@ pub struct TempAccess<S> {
     pub iam: Iam,
     /// The topic for notices.
     pub topic: Topic,
-    /// The clock.
+    /// Returns the current time.
     pub clock: Box<dyn Fn() -> OffsetDateTime>,
 }
 
@@ -58,7 +58,7 @@ impl TempAccess<Ledger> {
         let boundary = environment.required(ACCESS_BOUNDARY_ARN)?;
         let topic = environment.required(NOTICE_TOPIC_ARN)?;
         let shared = sekisho_lambda::aws::load(environment);
-        // Only the attempt's timeout differs from the other functions.
+        // Only the timeout of one attempt differs from the timeouts of the other functions.
         let timeouts = shared.timeout_config().map_or_else(TimeoutConfig::builder, TimeoutConfig::to_builder);
         let timeouts = timeouts.operation_attempt_timeout(ATTEMPT_TIMEOUT).build();
         let shared = shared.into_builder().timeout_config(timeouts).build();
@@ -90,14 +90,14 @@ impl<S: Store> TempAccess<S> {
     /// Handles an invocation.
     ///
     /// # Errors
-    /// [`Error`], whose text says what to do, or what is known about the access.
+    /// [`Error`]. Its text says what the error means for access, and what to do.
     pub async fn handle(&self, payload: &str, invocation: &Invocation) -> Result<Answer, Error> {
         let run = self.run(invocation);
         let request = request::parse(payload);
         let principal = request.as_ref().ok().and_then(Request::principal).cloned();
         let is_dry_run = request.as_ref().is_ok_and(Request::is_dry_run);
         let is_sweep = matches!(request, Ok(Request::Sweep));
-        // A dry run, which shows a policy, and a list may be longer than Slack shows at once.
+        // Only these answers are cut to the length that Slack shows at once. A list or a dry run may be longer.
         let is_cut =
             matches!(request, Ok(Request::Revoke(_))) || matches!(&request, Ok(Request::Grant(_)) if !is_dry_run);
         let report = match request {
@@ -140,7 +140,8 @@ impl<S: Store> TempAccess<S> {
 
 async fn dispatch<S: Store>(request: &Request, run: &Run<'_, S>) -> Result<Report, Error> {
     match request {
-        // Boxed: a future that contains all of them is nested too deeply for the compiler, and as large as their sum.
+        // The futures are boxed: a future that contains all of them is nested too deeply for the compiler, and as large
+        // as all of them together.
         Request::Grant(grant) => Box::pin(grant::grant(grant, run)).await,
         Request::Revoke(revoke) => Box::pin(revoke::revoke(revoke, run)).await,
         Request::List => Box::pin(list::list(run)).await,
@@ -149,8 +150,8 @@ async fn dispatch<S: Store>(request: &Request, run: &Run<'_, S>) -> Result<Repor
     }
 }
 
-/// Settles the grant's row, records the decisions and sends the notices. Returns a sentence for the caller about each
-/// of these that failed: the access itself is already changed.
+/// Settles the grant's row, records the decisions and sends the notices. Returns a warning for the caller about each
+/// step that failed. None of these failures is an error, because the access itself is already changed.
 async fn record<S: Store>(report: &Report, run: &Run<'_, S>, deadline: Instant) -> Vec<&'static str> {
     let now = run.now();
     let ledger_deadline =
@@ -169,15 +170,15 @@ async fn record<S: Store>(report: &Report, run: &Run<'_, S>, deadline: Instant) 
     let mut warnings = Vec::new();
     if let Some(error) = failure(settled) {
         error!(error, "a grant was not settled in the ledger");
-        warnings.push("The ledger has the intent, but not that it was carried out.");
+        warnings.push("The ledger records the intent, but not that the grant was carried out.");
     }
     if let Some(error) = failure(recorded) {
         error!(error, "decisions were not recorded");
-        warnings.push("The ledger did not record this; the function's log has it.");
+        warnings.push("The ledger did not record this request; the function's log did.");
     }
     if let Some(error) = failure(published) {
         error!(error, "a notice was not sent");
-        warnings.push("The notice about this could not be sent: tell the others.");
+        warnings.push("The notice about this request could not be sent: tell your colleagues.");
     }
     warnings
 }
@@ -185,13 +186,13 @@ async fn record<S: Store>(report: &Report, run: &Run<'_, S>, deadline: Instant) 
 async fn settle<S: Store>(settlement: Option<&Settlement>, run: &Run<'_, S>) -> Result<(), LedgerError> {
     let Some(Settlement { key, row, revision }) = settlement else { return Ok(()) };
     match run.ledger.write(key, row, Some(*revision), run.request_id()).await {
-        // If the row has changed, another request took it over after the lease had ended, and the row is now its own.
+        // If the row has changed, another request has taken it over after this request's lease ended.
         Ok(_) | Err(LedgerError::Changed(_)) => Ok(()),
         Err(error) => Err(error),
     }
 }
 
-/// Why a step with a deadline failed.
+/// Why a step with a deadline failed; `None` if it succeeded.
 fn failure<E: std::error::Error + 'static>(step: Result<Result<(), E>, Elapsed>) -> Option<String> {
     match step {
         Ok(Ok(())) => None,

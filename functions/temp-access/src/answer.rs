@@ -14,13 +14,13 @@ use crate::principal::Principal;
 use crate::revocation::Revocation;
 use crate::window::Window;
 
-/// Characters of a reason that an answer shows. The ledger keeps the whole reason.
+/// How many characters of a reason an answer shows at most. The ledger keeps the whole reason.
 const REASON_SHOWN: usize = 100;
 
-/// Characters of the longest answer: Slack shows fewer than 1,000 completely.
+/// How many characters an answer has at most: Slack shows fewer than 1,000 completely.
 const LONGEST: usize = 999;
 
-/// Text for a person, decisions for the schedule.
+/// A text for a person, or decisions for the schedule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Answer {
@@ -52,12 +52,12 @@ pub(crate) fn granted(plan: &Plan<'_>, confirmation: Confirmation, reason: Optio
     lines.push(match plan.effect {
         Effect::Grants => {
             let minutes = plan.terms.minutes;
-            format!("{principal} has {profile} for {minutes} min; IAM takes some seconds to spread it.")
+            format!("{principal} has {profile} for {minutes} min; it takes effect everywhere within some seconds.")
         }
         Effect::Extends { from } => {
             format!("{principal} keeps {profile}, which would have ended at {}.", timestamp::seconds(from))
         }
-        Effect::Keeps => format!("{principal} has {profile} until then already, and a grant never shortens it."),
+        Effect::Keeps => format!("{principal} already has {profile} until then, and a grant never shortens access."),
     });
     if plan.capped {
         lines.push(capped(plan));
@@ -65,10 +65,10 @@ pub(crate) fn granted(plan: &Plan<'_>, confirmation: Confirmation, reason: Optio
     match confirmation {
         Confirmation::Confirmed(_) => {}
         Confirmation::NotYet => {
-            lines.push("IAM has accepted it, but does not show it yet: wait a minute.".to_owned());
+            lines.push("IAM has accepted the policy, but does not show it yet: wait a minute.".to_owned());
         }
         Confirmation::Unknown => {
-            lines.push("IAM has accepted it, but could not be asked whether it is in effect.".to_owned());
+            lines.push("IAM has accepted the policy, but could not be asked whether it is in effect.".to_owned());
         }
     }
     if !plan.remove.is_empty() {
@@ -126,23 +126,25 @@ pub(crate) fn revoked(principal: &Principal, revocation: &Revocation) -> String 
         lines.push(format!("{principal} had no access that could be ended."));
     } else {
         lines.push(format!("Access of {principal} is ended: {} removed.", removed.join(", ")));
-        lines.push("IAM takes some seconds to some minutes to spread it.".to_owned());
+        lines.push("It may take seconds or minutes until this takes effect everywhere.".to_owned());
     }
     if !held.is_empty() {
         let held = held.join(", ");
         lines.push(format!(
-            "Another request for {held} is running, or was cut off: list in a minute, and revoke again if it is shown."
+            "Another request for {held} is running, or was cut off: send {{\"action\":\"list\"}} in a minute, and \
+             revoke again if it still shows {held}."
         ));
     }
     if *is_unrecorded {
         lines.push(
-            "The ledger does not record this yet: a grant within two minutes of the last one may restore its end time."
+            "The ledger does not record this yet: a new grant within two minutes of the ended one may bring \
+             back the old end time."
                 .to_owned(),
         );
     }
     for (policy, why) in foreign {
         lines.push(format!(
-            "Not removed, because it is not Sekisho's ({why}): {policy}. Find out who wrote it, and delete it."
+            "Not removed, because Sekisho did not write it ({why}): {policy}. Find out who wrote it, and delete it."
         ));
     }
     lines.join("\n")
@@ -163,8 +165,8 @@ fn short(reason: &str) -> String {
     slack::shown(&short) + more
 }
 
-/// Cuts an answer that is too long for Slack. The text is escaped already; its first line, which has the end time,
-/// stays.
+/// Cuts an answer that is too long for Slack. The text is already escaped. Its first line stays, because that line has
+/// the end time.
 pub(crate) fn cut(answer: &mut String) {
     let Some((end, _)) = answer.char_indices().nth(LONGEST - 1) else { return };
     let first = answer.find('\n').unwrap_or(answer.len());
@@ -209,7 +211,7 @@ pub(crate) fn help(access: &Access, invocation: &Invocation) -> String {
         "Payloads for temp-access, after\n\
          @Amazon Q lambda invoke --function-name {}\n\
          --region {} --payload\n\
-         {{\"user\":\"NAME\"}} lets in for {} min\n\
+         {{\"user\":\"NAME\"}} gives access for {} min\n\
          {{\"role\":\"NAME\"}} does the same for a role\n\
          {{\"action\":\"revoke\",\"user\":\"NAME\"}}\n\
          {{\"action\":\"list\"}} shows who has access\n\
@@ -218,7 +220,7 @@ pub(crate) fn help(access: &Access, invocation: &Invocation) -> String {
          \"profile\":\"{}\" (the default; there are {profiles})\n\
          \"reason\":\"why\"\n\
          \"dry_run\":true only shows the policy\n\
-         A second grant extends. Type straight quotes.\n\
+         A second grant extends the access. Type straight quotes.\n\
          No answer in a channel? /invite @Amazon Q",
         invocation.function, invocation.region, access.default_minutes, access.max_minutes, access.default_profile,
     )

@@ -1,3 +1,3 @@
-//! Adapters, one for each AWS service. Those for DynamoDB and SNS are in the shared crates.
+//! Adapters, one for each AWS service. The adapters for DynamoDB and SNS are in the shared crates.
 
 pub mod iam;

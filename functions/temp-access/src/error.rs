@@ -7,8 +7,8 @@ use sekisho_lambda::{ErrorType, Failure};
 use crate::aws::iam::{ErrorKind, IamError};
 use crate::principal::{Kind, Principal};
 
-/// An error that ends an invocation. Its text is all that people see in Slack. It says what was wrong, what that means
-/// for access, and what to do, so it includes the text of its cause.
+/// An error that ends an invocation. Its text is all that people see in Slack. The text says what was wrong, what the
+/// error means for access, and what to do. It therefore includes the text of the error's cause.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The payload is not a request; the text says what to type instead.
@@ -24,12 +24,12 @@ pub enum Error {
     #[error("{0}")]
     Refused(String),
     /// There is no such user or role.
-    #[error("there is no IAM {0} in this account: check the name, upper and lower case included")]
+    #[error("there is no IAM {0} in this account: check the name, including upper and lower case")]
     NotFound(Principal),
     /// All inline policies of the principal together would be too large.
     #[error(
-        "it does not fit: {principal} would have {size} of {limit} characters of inline policies, {} too many. \
-         Remove other inline policies from it, or grant a smaller profile{}. Nothing was granted",
+        "the policy does not fit: {principal} would have {size} of {limit} characters of inline policies, {} too many. \
+         Remove other inline policies of this principal, or grant a smaller profile{}. Nothing was granted",
         .size.saturating_sub(*.limit), role_hint(.principal)
     )]
     TooLarge {
@@ -43,8 +43,8 @@ pub enum Error {
     /// The configuration or the environment is wrong.
     #[error(transparent)]
     Misconfigured(#[from] Misconfigured),
-    /// Another invocation worked on the same principal and did not end in time.
-    #[error("another request for {0} is being carried out: try again in a few seconds. This one changed nothing")]
+    /// Another invocation was working on the same principal, and did not end in time.
+    #[error("another request for {0} is running: try again in a few seconds. This request changed nothing")]
     Busy(Principal),
     /// A call to IAM failed.
     #[error("{outcome}: {source}")]
@@ -64,7 +64,7 @@ pub enum Error {
         /// The failure.
         source: sekisho_ledger::Error,
     },
-    /// AWS took longer than Slack waits. The field says what that means for access.
+    /// AWS took longer than Slack waits. The field says what the error means for access.
     #[error("{0}: AWS answers too slowly; try again in a minute")]
     TooSlow(&'static str),
 }

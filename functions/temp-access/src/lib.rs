@@ -2,7 +2,7 @@
 //!
 //! A request is one JSON object, typed in Slack; `{"user":"prd-user"}` is a complete one. A grant puts one inline
 //! policy, `sekisho-<profile>`, on the principal. Every statement of the policy has a condition on the time, so access
-//! ends even if nothing of Sekisho runs any more. The answer to a grant begins with `End time is 2026-11-21T23:45:00Z`.
+//! ends even if no part of Sekisho runs any more. The answer to a grant begins with `End time is 2026-11-21T23:45:00Z`.
 //!
 //! Guarantees:
 //!
@@ -10,11 +10,11 @@
 //!   the access boundary. The code checks both to give a clear answer; the function's role enforces both.
 //! - **A grant never shortens access.** Grants that follow each other form a chain, which ends at most `max_minutes`
 //!   after its first start. The policy itself carries that start.
-//! - **The ledger knows first.** A grant writes its intent to the ledger, puts the policy, reads it back, and sends a
+//! - **The ledger comes first.** A grant writes its intent to the ledger, puts the policy, reads it back, and sends a
 //!   notice. Without the intent nothing is granted. The ledger's row is also a lease, under which one invocation at a
 //!   time changes a policy, because IAM has no conditional write.
-//! - **A foreign policy is never touched.** If a policy has our name but contains an Allow without an end, it is
-//!   reported.
+//! - **A foreign policy is never touched.** If a policy has our name but contains an Allow without an end, the policy
+//!   is only reported.
 //! - **A revoke needs neither the ledger nor the lease.** It deletes first, tries every policy, and then reports what
 //!   it removed and what it could not remove. Nothing depends on the sweep.
 //! - **IAM decides who has access.** A list shows what IAM has; the ledger adds the reasons.
@@ -23,9 +23,9 @@
 //! `open-ended`, `refused` (nothing changed), `failed`. A sweep answers with decisions, a person's request with text. A
 //! dry run writes nothing; not even its decision goes to the ledger.
 //!
-//! Calls of a common grant: `GetUser`, `ListUserPolicies`, `PutUserPolicy` and `GetUserPolicy` at IAM, one read and
-//! three writes at the ledger, one `Publish`. Each inline policy that already exists adds one `GetUserPolicy`; in an
-//! extension, that call runs together with `ListUserPolicies`.
+//! Calls that a common grant makes: `GetUser`, `ListUserPolicies`, `PutUserPolicy` and `GetUserPolicy` to IAM, one read
+//! and three writes of the ledger, one `Publish` to SNS. Each inline policy that already exists adds one
+//! `GetUserPolicy`; in an extension, that call runs at the same time as `ListUserPolicies`.
 
 pub mod access;
 pub mod answer;

@@ -1,4 +1,4 @@
-//! The texts of notices, which the topic sends to people unasked.
+//! The texts of the notices that the topic sends to people.
 
 use std::collections::BTreeMap;
 
@@ -44,7 +44,7 @@ pub(crate) fn let_in(plan: &Plan<'_>, reason: Option<&str>, invocation: &Invocat
 /// IAM did not answer the write of a grant, so it is unknown whether there is access.
 pub(crate) fn perhaps_let_in(plan: &Plan<'_>, reason: Option<&str>, invocation: &Invocation) -> Notice {
     let mut notice = let_in(plan, reason, invocation);
-    notice.title = format!("Perhaps let in: {}", plan.terms.principal);
+    notice.title = format!("Possibly let in: {}", plan.terms.principal);
     notice.lines.insert(0, "IAM did not answer: it is unknown whether this grant took effect.".to_owned());
     notice
 }
@@ -68,13 +68,13 @@ pub(crate) fn ended(
     }
 }
 
-/// A policy has our name, is not ours, and does not end.
+/// A policy has our name, but Sekisho did not write it, and it has no end.
 pub(crate) fn open_ended(principal: &Principal, policy: &str, why: &str) -> Notice {
     Notice {
         title: format!("Access without an end: {principal}"),
         lines: vec![
             format!("{principal} has a policy {policy} that Sekisho did not write: {why}."),
-            "Sekisho leaves it alone. Find out who wrote it, and delete it.".to_owned(),
+            "Sekisho does not touch the policy. Find out who wrote it, and delete it.".to_owned(),
         ],
         ..Notice::default()
     }
@@ -83,11 +83,11 @@ pub(crate) fn open_ended(principal: &Principal, policy: &str, why: &str) -> Noti
 /// A policy of ours has ended, but the function may not delete it.
 pub(crate) fn not_removed(principal: &Principal, policy: &str) -> Notice {
     Notice {
-        title: format!("Ended, and not removed: {principal}"),
+        title: format!("Ended, but its policy remains: access of {principal}"),
         lines: vec![
             format!("{principal} has a policy {policy} that has ended, but this function may not delete it."),
             "The function's role acts only on principals with the tag sekisho:access=grantable and the access \
-             boundary: put them back, or delete the policy by hand."
+             boundary: put both back, or delete the policy by hand."
                 .to_owned(),
         ],
         ..Notice::default()
@@ -106,8 +106,8 @@ fn context(principal: &Principal, access: &str, profile: Option<&str>) -> BTreeM
     variables.into_iter().filter_map(|(name, value)| Some((name, value?.to_owned()))).collect()
 }
 
-/// A link to a principal's events in CloudTrail's event history. The sessions of a role have user names of their own,
-/// so a role's events are found by the resource on which the sessions were opened.
+/// A link to a principal's events in CloudTrail's event history. The events of a role's session have the session's user
+/// name, not the role's. A role is therefore searched as a resource, which finds the events that opened its sessions.
 fn event_history(principal: &Principal, invocation: &Invocation) -> (String, String) {
     let console = match invocation.partition.as_str() {
         "aws-cn" => "console.amazonaws.cn",
@@ -121,5 +121,5 @@ fn event_history(principal: &Principal, invocation: &Invocation) -> (String, Str
     let region = &invocation.region;
     let name = utf8_percent_encode(principal.name(), IN_URL);
     let address = format!("https://{region}.{console}/cloudtrailv2/home?region={region}#/events?{attribute}={name}");
-    ("What they do, in CloudTrail's event history".to_owned(), address)
+    ("This principal's events in CloudTrail's event history".to_owned(), address)
 }

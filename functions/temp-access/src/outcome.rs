@@ -29,7 +29,7 @@ pub enum Outcome {
     Swept,
     /// A sweep found nothing to do.
     Idle,
-    /// A policy with our name contains an Allow without an end; a person has to look at it.
+    /// A policy with our name contains an Allow without an end; a person has to check the policy.
     OpenEnded,
     /// The request was not granted, and nothing changed.
     Refused,

@@ -10,12 +10,12 @@ use crate::principal::Principal;
 use crate::request::Grant;
 use crate::window::{Window, later, reach};
 
-/// The terms of a grant: the request, completed and checked by the configuration.
+/// The terms of a grant: the request, completed from the configuration and checked against it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Terms<'a> {
     /// The user or role that gets access.
     pub principal: &'a Principal,
-    /// The requested length, at most `longest`.
+    /// How many minutes were requested, at most `longest`.
     pub minutes: Minutes,
     /// The longest chain that the configuration allows.
     pub longest: Minutes,
@@ -96,19 +96,19 @@ pub struct Plan<'a> {
     pub terms: Terms<'a>,
     /// The name of the policy.
     pub policy: String,
-    /// The window that the access has afterwards.
+    /// The window of the access after the grant.
     pub window: Window,
     /// How access changes.
     pub effect: Effect,
-    /// Whether the end is earlier than requested, because the chain has reached its longest.
+    /// Whether the end is earlier than requested, because the chain has reached its maximum length.
     pub capped: bool,
     /// The policy's text for the window.
     pub document: String,
-    /// Whether the text is put. If not, the existing policy stays as it is.
+    /// Whether the grant puts the text. If not, the existing policy stays as it is.
     pub puts: bool,
     /// Policies of ours that have ended and are removed first, to make room.
     pub remove: Vec<String>,
-    /// The size of all inline policies together afterwards, as IAM counts it.
+    /// The size of all inline policies together after the grant, as IAM counts it.
     pub size: usize,
     /// The largest size that IAM accepts.
     pub limit: usize,
@@ -131,7 +131,8 @@ pub fn plan<'a>(
 ) -> Result<Plan<'a>, Error> {
     let policy = terms.policy();
     let existing = inline.iter().find(|one| one.name == policy);
-    // A window longer than the longest chain is never written, so it only counts if IAM shows it.
+    // Sekisho never writes a window that is longer than the longest chain, so such a window counts only if IAM shows
+    // it.
     let within = |window: &Window| window.is_live(now) && window.end - window.start <= terms.longest.duration();
     let live = later(live_window(terms, &policy, existing, now)?, granted.filter(within));
     let (window, capped) = window(terms, live, earlier, now)?;
@@ -143,7 +144,8 @@ pub fn plan<'a>(
 
     let document = policy::document(terms.allows, window);
     let is_same = existing.is_some_and(|one| is_same_json(&one.document, &document));
-    // Access that lasts longer than a grant may is left as it is: a grant neither shortens it nor writes it again.
+    // Access that lasts longer than the configuration allows is left as it is: a grant neither shortens it nor writes
+    // its policy again.
     let is_beyond = window.end - window.start > terms.longest.duration();
     let puts = earlier != EarlierAttempt::CarriedOut && !is_same && !is_beyond;
 
@@ -177,11 +179,11 @@ fn live_window(
         None => return Ok(None),
         Some(Reading::Grant(window)) => return Ok(Some(window).filter(|window| window.is_live(now))),
         Some(Reading::Foreign(why)) => why,
-        Some(Reading::DenyOnly) => "it only denies",
+        Some(Reading::DenyOnly) => "it has only Deny statements",
     };
     Err(Error::Refused(format!(
-        "{} has a policy {policy} that is not Sekisho's ({why}), and a grant does not replace it: find out who wrote \
-         it, and delete it",
+        "{} has a policy {policy} that Sekisho did not write ({why}), and a grant does not replace it: find out who \
+         wrote it, and delete it",
         terms.principal
     )))
 }
@@ -206,7 +208,7 @@ fn window(
         }
         (EarlierAttempt::CarriedOut, Some(live)) => Ok((live, false)),
         (EarlierAttempt::Intended(_) | EarlierAttempt::CarriedOut, _) => Err(Error::Refused(format!(
-            "this same request was carried out before, and the access that it gave {} is over: send a new request",
+            "this request was already carried out, and the access that it gave to {} is over: send a new request",
             terms.principal
         ))),
     }
@@ -225,8 +227,9 @@ fn is_same_json(one: &str, other: &str) -> bool {
     parse(one).is_some_and(|one| Some(one) == parse(other))
 }
 
-/// Plans a revoke: the names of all policies to delete, sorted. `inline` has the principal's inline policies at IAM,
-/// `recorded` the profiles of its rows in the ledger, because IAM may not show a very recent grant yet.
+/// Plans a revoke: the names of all policies to delete, sorted. `inline` has the principal's inline policies as IAM
+/// shows them. `recorded` has the profiles of the principal's rows in the ledger, because IAM may not show a very
+/// recent grant yet.
 pub(crate) fn revocation<'a>(inline: Vec<String>, recorded: impl Iterator<Item = &'a str>) -> Vec<String> {
     let mut policies: Vec<String> = recorded.map(|profile| format!("{}{profile}", policy::PREFIX)).collect();
     policies.extend(inline.into_iter().filter(|name| name.starts_with(policy::PREFIX)));

@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use crate::principal::Kind;
 use crate::window::{LEEWAY, Window};
 
-/// The prefix of the name of each policy of ours. The profile's name follows it.
+/// The name of every policy of ours has this prefix, followed by the profile's name.
 pub(crate) const PREFIX: &str = "sekisho-";
 
 const CURRENT_TIME: &str = "aws:CurrentTime";
@@ -91,7 +91,7 @@ pub fn read(document: &str) -> Reading {
         let Some(end) = limit(statement, BEFORE) else {
             return Reading::Foreign("it has an Allow without DateLessThan on aws:CurrentTime");
         };
-        // Without a start, the chain counts as begun in 1970: such a grant cannot be extended, it can only end.
+        // Without a start, the chain counts as begun in 1970: such a grant cannot be extended, and can only end.
         let start = limit(statement, AFTER).map_or(OffsetDateTime::UNIX_EPOCH, |start| start.saturating_add(LEEWAY));
         whole = Some(whole.map_or(Window { start, end }, |so_far| Window {
             start: so_far.start.min(start),
@@ -117,8 +117,8 @@ pub(crate) fn check(access: &Access) -> Result<(), (String, String)> {
         let size = size(&document(profile, any));
         if size > most {
             let reason = format!(
-                "its policy has {size} characters, {} more than an inline policy may have: use globs, or split the \
-                 profile",
+                "the profile's policy has {size} characters, {} more than an inline policy may have: use globs, or \
+                 split the profile",
                 size - most
             );
             return Err((format!("access.profiles.{name}"), reason));

@@ -1,4 +1,4 @@
-//! A principal: an IAM user or role of this account, by its name.
+//! A principal: the kind and the name of an IAM user or role of this account.
 
 use std::fmt;
 
@@ -72,7 +72,7 @@ impl Principal {
         Ok(Self { kind, name: name.to_owned() })
     }
 
-    /// Whether it is a user or a role.
+    /// Whether the principal is a user or a role.
     #[must_use]
     pub fn kind(&self) -> Kind {
         self.kind

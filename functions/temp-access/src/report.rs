@@ -13,18 +13,18 @@ use crate::row::GrantRow;
 /// The result of a use case.
 #[derive(Debug)]
 pub(crate) struct Report {
-    /// What the caller gets.
+    /// The answer to the caller.
     pub(crate) answer: Result<Answer, Error>,
-    /// What was decided: for the log, the metrics and the ledger.
+    /// The decisions for the log, the metrics and the ledger.
     pub(crate) decisions: Vec<Decision<Outcome>>,
-    /// What is sent to the topic.
+    /// The notices for the topic.
     pub(crate) notices: Vec<Notice>,
-    /// The row of a grant that was carried out.
+    /// The last write of a grant that was carried out.
     pub(crate) settlement: Option<Settlement>,
 }
 
-/// The last write of a grant: the row still says that the grant is intended; the settlement says that it was carried
-/// out.
+/// The last write of a grant. Before this write, the row records only the intent; afterwards, it records that the grant
+/// was carried out.
 #[derive(Debug)]
 pub(crate) struct Settlement {
     pub(crate) key: Key,

@@ -1,7 +1,7 @@
 //! The payload of an invocation: a person's request, or the schedule's sweep.
 //!
 //! A request is one JSON object with known fields. Each field occurs at most once and has its own type. Nothing is
-//! corrected: a person who mistypes a request reads in one line what to write, instead of getting something else.
+//! corrected silently: the answer to a mistyped request says in one line what to write instead.
 
 use std::fmt;
 
@@ -19,7 +19,7 @@ const LONGEST_REASON: usize = 500;
 
 const EXAMPLE: &str = r#"{"user":"prd-user"}"#;
 const REQUEST_FIELDS: [&str; 7] = ["action", "user", "role", "minutes", "profile", "reason", "dry_run"];
-/// The fields of an EventBridge event. `source` tells an event from a request.
+/// The fields of an EventBridge event. Only an event has the field `source`.
 const SCHEDULE_FIELDS: [&str; 9] =
     ["version", "id", "detail-type", "source", "account", "time", "region", "resources", "detail"];
 
@@ -38,7 +38,7 @@ pub(crate) enum Request {
     Sweep,
 }
 
-/// A request to give a principal access. The configuration has the values that the request leaves out.
+/// A request to give a principal access. The configuration supplies the values that the request leaves out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
     /// The user or role that gets access.
@@ -103,7 +103,8 @@ pub(crate) fn parse(payload: &str) -> Result<Request, Error> {
             dry_run: fields.flag("dry_run")?,
         })),
         Some("revoke") => {
-            // A revoke ends the access of all profiles. If it took a profile, people would expect that the others stay.
+            // A revoke ends the access of all profiles. If a request named one profile, people would expect that the
+            // others stay.
             fields.only(&["action", "user", "role", "reason", "dry_run"], "not a field of revoke")?;
             Ok(Request::Revoke(Revoke {
                 principal: fields.principal("revoke")?,
@@ -138,12 +139,12 @@ impl<'p> Fields<'p> {
     fn read(payload: &'p str) -> Result<Self, Error> {
         let wrong = match payload.trim_start().chars().next() {
             Some('{') => None,
-            Some('[') => Some("a list"),
-            Some('"') => Some("a text, with quotes around the whole object"),
-            _ => Some("not a JSON object"),
+            Some('[') => Some("a list: write one JSON object such as"),
+            Some('"') => Some("a text in quotes: leave out the quotes around the object, as in"),
+            _ => Some("not a JSON object: write one JSON object such as"),
         };
         if let Some(wrong) = wrong {
-            return invalid(format!("the payload is {wrong}: write one JSON object such as {EXAMPLE}"));
+            return invalid(format!("the payload is {wrong} {EXAMPLE}"));
         }
         let fields: Self = match serde_json::from_str(payload) {
             Ok(fields) => fields,
@@ -165,7 +166,8 @@ impl<'p> Fields<'p> {
         Ok(fields)
     }
 
-    /// Refuses every field that is not `known`; `problem` says what such a field is not.
+    /// Refuses every field that is not `known`; `problem` is the part of the message after the field's name, such as
+    /// `not a field of revoke`.
     fn only(&self, known: &[&str], problem: &str) -> Result<(), Error> {
         match self.0.iter().find(|(key, _)| !known.contains(&key.as_str())) {
             None => Ok(()),
@@ -232,7 +234,8 @@ impl<'p> Fields<'p> {
             (Some(_), Some(_)) => return invalid("`user` and `role` are both given: write one of them"),
             (None, None) => {
                 return invalid(format!(
-                    "{action} whom? Write `user` or `role`, as in {EXAMPLE}; {{\"action\":\"help\"}} shows all fields"
+                    "`user` or `role` is missing in this {action}: add one of them, such as \"user\":\"prd-user\"; \
+                     {{\"action\":\"help\"}} shows all fields"
                 ));
             }
         };
@@ -303,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn the_schedule_sweeps() {
+    fn a_schedules_event_asks_for_a_sweep() {
         let event = r#"{"version":"0","id":"x","detail-type":"Scheduled Event","source":"aws.events",
             "account":"333333333333","time":"2026-11-21T00:00:00Z","region":"ap-northeast-1","resources":["arn"],
             "detail":{}}"#;
@@ -318,13 +321,13 @@ mod tests {
             ("null", "one JSON object"),
             ("3", "one JSON object"),
             (r#"[{"user":"a"}]"#, "a list"),
-            (r#""{\"user\":\"a\"}""#, "quotes around the whole object"),
+            (r#""{\"user\":\"a\"}""#, "quotes around the object"),
             ("{“user”:“a”}", "curly or wide quotes"),
             ("{＂user＂:＂a＂}", "wide quotes"),
             (r#"{"user":"a"} {"user":"b"}"#, "not JSON"),
             (r#"{"user":"a""#, "not JSON"),
-            ("{}", "whom?"),
-            (r#"{"action":"revoke"}"#, "revoke whom?"),
+            ("{}", "`user` or `role` is missing"),
+            (r#"{"action":"revoke"}"#, "is missing in this revoke"),
             (r#"{"user":"a","role":"b"}"#, "both given"),
             (r#"{"user":"a","user":"b"}"#, "given twice"),
             (r#"{"user":"a","\u0075ser":"a"}"#, "given twice"),

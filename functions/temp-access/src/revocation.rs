@@ -36,7 +36,7 @@ pub(crate) struct Revocation {
     pub(crate) failed: Vec<(String, IamError)>,
     /// Names of deleted policies on which another request was working at the same time.
     pub(crate) held: Vec<String>,
-    /// Whether the ledger misses the end of a deleted policy.
+    /// Whether the end of a deleted policy is missing in the ledger.
     pub(crate) is_unrecorded: bool,
 }
 
@@ -63,7 +63,7 @@ impl Revocation {
         self
     }
 
-    /// The error about the policies that were not removed, which also names the removed ones.
+    /// The error about the policies that were not removed. It also names the removed policies.
     pub(crate) fn into_error(self, principal: &Principal) -> Option<Error> {
         let is_unknown = |error: &IamError| matches!(error.kind, ErrorKind::Unanswered | ErrorKind::Throttled);
         let has = if self.failed.iter().any(|(_, error)| is_unknown(error)) { "may still have" } else { "still has" };

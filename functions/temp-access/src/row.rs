@@ -20,11 +20,11 @@ use crate::window::Window;
 pub(crate) const PARTITION: &str = "grant";
 /// Length of a lease: just longer than any call to IAM that its holder may still have in flight.
 pub(crate) const LEASE_TERM: std::time::Duration = std::time::Duration::from_secs(13);
-/// IAM shows every change within this time. A grant that it does not show by then is gone.
+/// IAM shows every change within this time. A grant that IAM does not show by then does not exist any more.
 const PROPAGATION: Duration = Duration::minutes(2);
-/// A row is kept for this time after its access has ended.
+/// How long a row is kept after its access has ended.
 const RETENTION: Duration = Duration::days(30);
-/// A row remembers this many requests, to recognize them if Lambda repeats them.
+/// How many requests a row remembers, to recognize a request that Lambda repeats.
 const REMEMBERED: usize = 8;
 
 /// The state of a grant.
@@ -46,25 +46,25 @@ pub enum State {
 pub struct GrantRow {
     /// The state of the grant.
     pub state: State,
-    /// First start of the chain of grants.
+    /// The first start of the chain of grants.
     #[serde(with = "moment")]
     pub start: OffsetDateTime,
-    /// End of access.
+    /// The end of access.
     #[serde(with = "moment")]
     pub end: OffsetDateTime,
     /// The reason, as it was typed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Id of the request that wrote the row, which holds the lease while there is one.
+    /// Id of the request that wrote the row. While the row has a lease, this request holds it.
     pub request: String,
     /// Ids of requests that were carried out, the latest last.
     #[serde(default)]
     pub requests: Vec<String>,
-    /// Time of the latest claim by a grant, in epoch milliseconds. A revoke or a removal leaves it unchanged, because
-    /// it gives no access.
+    /// Time of the latest claim by a grant, in epoch milliseconds. A revoke or a removal leaves this time unchanged,
+    /// because neither gives access.
     #[serde(default)]
     pub claimed: u64,
-    /// The lease of the request that works on the policy.
+    /// The lease of the request that is working on the policy.
     #[serde(rename = "held_until")]
     pub lease: Lease,
     /// When DynamoDB may delete the row, in epoch seconds.

@@ -17,17 +17,18 @@ use crate::error::Error;
 use crate::principal::Principal;
 use crate::row::GrantRow;
 
-// Chatbot waits 15 s for an answer, so a request ends after 12 s. The limits of its steps count from its start.
+// Chatbot waits 15 s for an answer, so a request ends after 12 s. The following limits count from the start of the
+// request.
 
-/// Until then IAM is read again if it shows less than the ledger records.
+/// Until this limit, IAM is read again if it shows less than the ledger records.
 pub(crate) const RECHECK_LIMIT: Duration = Duration::from_secs(5);
-/// If the plan is not in the ledger by then, nothing is granted.
+/// If the plan is not in the ledger by this limit, nothing is granted.
 pub(crate) const PLAN_LIMIT: Duration = Duration::from_secs(7);
-/// If IAM has not answered the write by then, it is unknown whether the write took effect.
+/// If IAM has not answered the write by this limit, it is unknown whether the write took effect.
 pub(crate) const WRITE_LIMIT: Duration = Duration::from_millis(9_500);
-/// Until then IAM is read to see whether it shows the result.
+/// Until this limit, IAM is read to see whether it shows the result.
 pub(crate) const CONFIRM_LIMIT: Duration = Duration::from_millis(10_500);
-/// Until then the decisions are written to the ledger and the notices are sent to the topic.
+/// Until this limit, the decisions are written to the ledger and the notices are sent to the topic.
 pub(crate) const RECORD_LIMIT: Duration = Duration::from_secs(12);
 
 /// Timeout of one attempt of an AWS call. Each call has three attempts.
@@ -50,7 +51,7 @@ pub(crate) struct Run<'a, S> {
     pub(crate) clock: &'a dyn Fn() -> OffsetDateTime,
     pub(crate) invocation: &'a Invocation,
     pub(crate) start: Instant,
-    /// Whether a ledger call has failed already. A revoke then makes no further ones.
+    /// Whether a ledger call has failed already. A revoke then makes no further ledger calls.
     pub(crate) is_ledger_lost: Cell<bool>,
 }
 
@@ -77,7 +78,7 @@ impl<S: Store> Run<'_, S> {
         self.start + limit
     }
 
-    /// The time at which a sweep stops. The result is the same whenever a sweep asks, because the time that is left
+    /// The time at which a sweep stops. The result does not depend on the time of the call: the time that is left
     /// shrinks as the clock advances.
     pub(crate) fn sweep_deadline(&self) -> Instant {
         Instant::now() + self.invocation.time_left(self.now()).saturating_sub(SWEEP_MARGIN)
@@ -95,7 +96,7 @@ impl<S: Store> Run<'_, S> {
         let details = details.ok_or_else(|| Error::NotFound(principal.clone()))?;
         if details.name != principal.name() {
             return Err(Error::Refused(format!(
-                "there is no {principal}, but a {} {}: type the name as IAM spells it",
+                "there is no {principal}, but there is a {} {}: type the name as IAM spells it",
                 principal.kind().as_str(),
                 details.name
             )));
@@ -103,7 +104,7 @@ impl<S: Store> Run<'_, S> {
         Ok(details)
     }
 
-    /// Waits a moment for another invocation that works on the same principal, unless [`PLAN_LIMIT`] is near.
+    /// Waits a moment for another invocation that is working on the same principal, unless [`PLAN_LIMIT`] is near.
     pub(crate) async fn wait_for_other(&self, principal: &Principal) -> Result<(), Error> {
         if Instant::now() + POLL_INTERVAL >= self.deadline(PLAN_LIMIT) {
             return Err(Error::Busy(principal.clone()));
@@ -129,8 +130,8 @@ impl<S: Store> Run<'_, S> {
         LedgerAnswer::Lost
     }
 
-    /// Undoes a claim that came to nothing, so that nobody waits for it. If undoing fails, the others wait until the
-    /// lease ends.
+    /// Undoes a claim under which nothing was changed, so that no other request waits for its lease. If this fails,
+    /// other requests wait until the lease ends.
     pub(crate) async fn release(&self, key: &Key, revision: u64, before: Option<GrantRow>) {
         let released = timeout_at(self.deadline(CONFIRM_LIMIT), async {
             match before {

@@ -3,8 +3,8 @@
 use sekisho_domain::access::Minutes;
 use time::{Duration, OffsetDateTime};
 
-/// A policy begins this much before its window, because clocks disagree. The leeway counts neither as the start nor
-/// towards the longest chain.
+/// A policy begins this much before its window, because clocks disagree. The leeway is part of neither the window nor
+/// the chain.
 pub const LEEWAY: Duration = Duration::minutes(2);
 
 /// A span of access, in whole seconds as IAM's date conditions have them.
@@ -24,7 +24,7 @@ impl Window {
     }
 }
 
-/// Of two windows, the one that ends later.
+/// The window that ends later.
 pub(crate) fn later(one: Option<Window>, other: Option<Window>) -> Option<Window> {
     one.into_iter().chain(other).max_by_key(|window| window.end)
 }
@@ -32,15 +32,15 @@ pub(crate) fn later(one: Option<Window>, other: Option<Window>) -> Option<Window
 /// The window of a new grant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Reach {
-    /// The window that the access has afterwards.
+    /// The window of the access after the grant.
     pub(crate) window: Window,
-    /// Whether the end is earlier than requested, because the chain has reached its longest.
+    /// Whether the end is earlier than requested, because the chain has reached its maximum length.
     pub(crate) capped: bool,
 }
 
 /// The window of a grant: it ends `minutes` from now, but not later than `longest` after the chain's first start, and
-/// never earlier than the live window. A chain goes on while its policy is live; a window that has ended starts no
-/// chain.
+/// never earlier than the live window. A grant continues the chain only while the policy is live; otherwise it begins a
+/// new chain.
 pub(crate) fn reach(now: OffsetDateTime, minutes: Minutes, longest: Minutes, live: Option<Window>) -> Reach {
     let now = now.replace_nanosecond(0).unwrap_or(now);
     let live = live.filter(|window| window.is_live(now));

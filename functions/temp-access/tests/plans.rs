@@ -109,7 +109,7 @@ prop_compose! {
             reason: Some("must not be in the policy: 障害".to_owned()),
             dry_run: false,
         };
-        // An intent was written by this code, so it lasts no longer than a grant may.
+        // This code wrote the intent, so the intent lasts no longer than the configuration allows.
         let longest = access.max_minutes.duration();
         let earlier = earlier.map_or(EarlierAttempt::None, |(ago, length)| {
             let start = now.replace_nanosecond(0).unwrap() - Duration::seconds(ago);
@@ -155,7 +155,7 @@ proptest! {
     }
 }
 
-/// A request is refused only for a reason that holds.
+/// A request is refused only for a reason that is true.
 fn check_error(error: &Error, terms: &Terms<'_>, input: &Input) -> Result<(), TestCaseError> {
     match error {
         Error::TooLarge { size, .. } => {
@@ -192,7 +192,7 @@ fn check_access(plan: &Plan<'_>, input: &Input) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// All policies together fit, and the plan has their size.
+/// All policies together fit, and the plan states their size.
 fn check_size(plan: &Plan<'_>, input: &Input) -> Result<(), TestCaseError> {
     let kept = input.inline.iter().filter(|one| one.name != plan.policy && !plan.remove.contains(&one.name));
     let kept: usize = kept.map(|one| policy::size(&one.document)).sum();

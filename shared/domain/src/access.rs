@@ -13,8 +13,7 @@ use crate::mistake::Mistake;
 #[serde(try_from = "i64", into = "i64")]
 pub struct Minutes(u32);
 
-/// The longest grant that a configuration may allow, in minutes: one week. Access for longer than that must be given in
-/// another way.
+/// The longest grant that a configuration may allow, in minutes: one week. Longer access must be given in another way.
 const LONGEST_MINUTES: u32 = 7 * 24 * 60;
 
 impl TryFrom<i64> for Minutes {
@@ -129,7 +128,7 @@ policy_text!(
     }
 );
 
-/// The permissions of a grant, and its conditions beside the time window.
+/// The permissions of a grant, and its conditions in addition to the time window.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Profile {
@@ -179,7 +178,10 @@ impl Access {
     /// Checks the rules that concern more than one value.
     pub(crate) fn check(&self) -> Result<(), Mistake> {
         if self.default_minutes > self.max_minutes {
-            let reason = format!("{} is more than max_minutes, {}: lower it", self.default_minutes, self.max_minutes);
+            let reason = format!(
+                "{} is more than max_minutes, {}: lower default_minutes",
+                self.default_minutes, self.max_minutes
+            );
             return Err(Mistake::new("access.default_minutes", reason));
         }
         if !self.profiles.contains_key(&self.default_profile) {

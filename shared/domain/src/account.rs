@@ -107,7 +107,7 @@ pub struct Arn<'a> {
     pub service: &'a str,
     /// The region. It is empty for global services.
     pub region: &'a str,
-    /// The account id. It is empty for services that leave it out, such as S3.
+    /// The account id. It is empty in the ARNs of some services, such as S3.
     pub account: &'a str,
     /// The rest, which may contain colons.
     pub resource: &'a str,

@@ -23,7 +23,8 @@ pub enum Repair {
 pub struct Artifacts {
     /// The repair.
     pub repair: Repair,
-    /// The ARN of the role that must be able to read the artifact. Without one, the function checks with its own role.
+    /// The ARN of the role that must be able to read the artifact. If there is none, the function checks with its own
+    /// role.
     #[serde(default, deserialize_with = "role_arn")]
     pub consumer_role: Option<String>,
 }

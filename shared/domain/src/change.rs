@@ -97,7 +97,8 @@ pub enum RefKind {
 pub struct GitRef(String);
 
 /// The longest name of a branch or tag, in bytes. The sort key of a pipeline's row holds the repository's ARN and the
-/// reference, and DynamoDB allows 1,024 bytes for it. The 256 characters that CodeCommit allows could take all of them.
+/// reference, and DynamoDB allows 1,024 bytes for the key. A name with the 256 characters that CodeCommit allows could
+/// take all of these bytes.
 const NAME_BYTES: usize = 800;
 
 impl TryFrom<String> for GitRef {
@@ -157,7 +158,7 @@ pub struct Change {
     pub commit: CommitId,
     /// The commit of the last relayed change of this reference, if there was one.
     pub previous: Option<CommitId>,
-    /// A number that grows with every change of this reference. A receiver recognizes a late event by it.
+    /// A number that grows with every change of this reference, so that a receiver recognizes a late event.
     pub sequence: u64,
     /// The ARN of the user or role that made the change, if the event names one.
     pub actor: Option<String>,
@@ -246,7 +247,7 @@ impl SourceChange {
 }
 
 fn from_json<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Untrusted> {
-    // serde would read the elements of an array as the fields in their order.
+    // Only objects are accepted. serde would also take an array, and assign its elements to the fields in order.
     if !text.trim_start().starts_with('{') {
         return Err(Untrusted::Shape { path: ".".to_owned(), reason: "not an object".to_owned() });
     }
@@ -330,7 +331,7 @@ mod tests {
         }
     }
 
-    /// Otherwise the sort key would be too long for DynamoDB, and every retry would fail again.
+    /// With a longer name, the sort key would be too long for DynamoDB, and every retry would fail again.
     #[test]
     fn a_reference_with_too_many_bytes_for_a_sort_key_is_refused() {
         let long = format!("refs/heads/{}", "\u{20000}".repeat(256));

@@ -35,10 +35,10 @@ pub struct Document {
 }
 
 impl Document {
-    /// Parses the TOML. Messages call the file `file`.
+    /// Parses the TOML. Messages use `file` as the file's name.
     ///
     /// # Errors
-    /// If the text is not TOML. The key is the line and the column.
+    /// If the text is not TOML. The error's key is then the line and the column.
     pub fn parse(file: &str, text: &str) -> Result<Self, Misconfigured> {
         match text.parse::<toml::Table>() {
             Ok(table) => Ok(Self { file: file.to_owned(), table }),

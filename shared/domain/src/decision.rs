@@ -12,7 +12,7 @@ use serde::Serialize;
 pub struct Decision<Outcome> {
     /// One of the function's outcomes. Programs compare outcomes and never reasons.
     pub outcome: Outcome,
-    /// One sentence for people, with at most 1,001 characters.
+    /// One sentence for people. It has at most 1,000 characters, or is cut there and ends in `…`.
     pub reason: String,
     /// The subject as names and values, such as `repository`, `ref`, `commit` and `pipeline`.
     #[serde(flatten)]

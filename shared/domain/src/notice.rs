@@ -6,8 +6,8 @@ use serde_json::json;
 
 use crate::slack;
 
-/// The longest description for Slack, in characters. A custom notification of Chatbot holds 8,000. The mail has all
-/// lines.
+/// The longest description for Slack, in characters. Chatbot's custom notifications allow 8,000. Lines that do not fit
+/// are only in the mail.
 const LONGEST_DESCRIPTION: usize = 7_500;
 
 /// A message that is sent to people without their request.

@@ -50,7 +50,8 @@ impl Glob {
         self.glob.glob()
     }
 
-    /// The pattern, if it is a plain name that matches only itself. The caller need not list all names to find matches.
+    /// The pattern, if it is a plain name that matches only itself. The caller can then use the name without listing
+    /// all names.
     #[must_use]
     pub fn literal(&self) -> Option<&str> {
         Some(self.pattern()).filter(|pattern| !pattern.contains(['*', '?', '[', ']', '{', '}', '\\', '!']))
@@ -168,8 +169,8 @@ impl Route {
             .any(|path| globs.iter().rev().find(|glob| glob.glob.matches(path)).is_some_and(|glob| !glob.excludes))
     }
 
-    /// The path globs: whether each one excludes, and its pattern. A decision that was based on them is valid as long
-    /// as they do not change.
+    /// Each path glob: whether it excludes paths, and its pattern. A decision that was based on the globs is valid as
+    /// long as the globs do not change.
     pub fn paths_as_written(&self) -> impl Iterator<Item = (bool, &str)> {
         self.paths.iter().flatten().map(|path| (path.excludes, path.glob.pattern()))
     }
@@ -259,7 +260,7 @@ mod tests {
         };
         let deepest = [("{", "}"), ("{,", "}"), ("{a,", "}"), ("{,a?", "}"), ("{*,", "}"), ("{[ab],*", "?}")];
         for pattern in deepest.map(|(before, after)| nested(before, "a", after)) {
-            // `matches` compiles the glob, and panics if it cannot.
+            // `matches` compiles the glob, and panics if the glob is invalid.
             assert!(!Glob::new(&pattern).unwrap().matches("/"), "{pattern}");
         }
         let wide = Glob::new(&"?".repeat(LONGEST_GLOB)).unwrap();

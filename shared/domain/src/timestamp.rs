@@ -14,7 +14,7 @@ pub fn seconds(at: OffsetDateTime) -> String {
     write(at, SECONDS)
 }
 
-/// Formats a time as `2026-11-21T23:45:00.123Z`. The order of the texts is the order of the times.
+/// Formats a time as `2026-11-21T23:45:00.123Z`. The texts sort in the order of the times.
 #[must_use]
 pub fn millis(at: OffsetDateTime) -> String {
     write(at, MILLIS)

@@ -1,7 +1,7 @@
 //! The AWS configuration that all clients of a function share.
 //!
-//! `aws-config` is not used: it looks for settings in files, in the metadata of instances and containers, and at STS. None
-//! of these exist on Lambda, and the search costs time and size at every start.
+//! `aws-config` is not used, because it looks for settings in files, in the metadata of instances and containers, and
+//! at STS. On Lambda there are no such settings, and the search costs time and size at every start.
 
 use std::cell::LazyCell;
 use std::time::Duration;
@@ -23,14 +23,14 @@ pub use aws_types::region::Region;
 
 use crate::environment::{ACCESS_KEY, ENDPOINT_URL, Environment, OTHER_AUTHORITIES, REGION, SECRET_KEY, SESSION_TOKEN};
 
-/// The root certificates of Amazon Trust Services, <https://www.amazontrust.com/repository/>, which certify all endpoints
-/// of the partition `aws`. The first of them expires in 2037.
+/// The root certificates of Amazon Trust Services, <https://www.amazontrust.com/repository/>, which certify all
+/// endpoints of the partition `aws`. The first of them expires in 2037.
 const AMAZON: &str = include_str!("amazon-trust-services.pem");
 
-/// Reads credentials and region as Lambda sets them, and endpoints from the variables that every SDK honors. TLS uses ring,
-/// and all clients share one connection pool.
+/// Reads credentials and region as Lambda sets them, and endpoints from the variables that every SDK honors. TLS uses
+/// ring, and all clients share one connection pool.
 ///
-/// Each call is tried three times, for at most 5 s each. Callers that need more have retry loops of their own.
+/// Each call is tried three times, for at most 5 s each. Callers that need more attempts have their own retry loops.
 #[must_use]
 pub fn load(environment: &Environment) -> SdkConfig {
     let region = environment.optional(REGION);
@@ -54,13 +54,14 @@ fn https(environment: &Environment) -> SharedHttpClient {
     let http = aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring));
     match TlsContext::builder().with_trust_store(trusted(environment)).build() {
         Ok(tls) => http.tls_context(tls).build_https(),
-        // A context that has only a trust store always builds. Without it, the SDK would trust the system's authorities.
+        // Never reached: a context with only a trust store always builds. Without a context, the SDK would trust the
+        // system's authorities.
         Err(_) => http.build_https(),
     }
 }
 
-/// Wraps the SDK's HTTP client to skip the connector that it builds and throws away for validation whenever a service's
-/// client is made. The first call builds the connector that is used.
+/// Wraps the SDK's HTTP client without its validation. Whenever a service's client is made, the validation would build
+/// a connector and throw it away. The first call builds the connector that is used.
 #[derive(Debug)]
 struct WithoutValidation(SharedHttpClient);
 
@@ -92,8 +93,8 @@ fn credentials(environment: &Environment) -> Option<SharedCredentialsProvider> {
     Some(SharedCredentialsProvider::new(Credentials::new(key, secret, token, None, "Lambda")))
 }
 
-/// Whether Amazon's five root certificates are enough. Reading the system's 140 takes as long as the rest of a start.
-/// Other partitions and custom endpoints may have other authorities, so they get the system's.
+/// Whether Amazon's five root certificates are enough. Reading the system's 140 certificates takes as long as the rest
+/// of a start. Other partitions and custom endpoints may use other authorities, so they need the system's certificates.
 fn needs_only_amazons_roots(environment: &Environment) -> bool {
     let elsewhere = OTHER_AUTHORITIES.iter().any(|name| environment.optional(name).is_some());
     // Excludes `cn-north-1`, `eusc-de-east-1`, `us-iso-east-1` and the like.
@@ -109,7 +110,7 @@ fn trusted(environment: &Environment) -> TrustStore {
     }
 }
 
-/// Reads a setting from `AWS_…_<SERVICE>`, or else from the variable for all services.
+/// Reads a setting from `AWS_…_<SERVICE>` or, if that is not set, from the variable for all services.
 #[derive(Debug)]
 struct Services(Environment);
 

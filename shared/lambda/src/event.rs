@@ -13,17 +13,17 @@ pub const SCHEDULE_SOURCE: &str = "aws.events";
 /// the record of an event always fits into DynamoDB's 400 KB per item.
 const LARGEST: usize = 256 * 1024;
 
-/// The fields around an event's `detail`. EventBridge sets `account`; the sender wrote the rest.
+/// The fields around an event's `detail`. EventBridge sets `account`; the sender writes the other fields.
 ///
-/// `aws_lambda_events` parses the event and leaves most fields optional. [`Envelope::parse`] checks them, so that no
-/// function has to.
+/// `aws_lambda_events` parses the event and leaves most fields optional. [`Envelope::parse`] checks these fields, so
+/// that the functions need not check them.
 #[derive(Debug)]
 pub struct Envelope {
     /// The event's id. A repeated delivery has the same id.
     pub id: String,
-    /// `aws.codecommit`, `sekisho.relay`, `aws.events`, …
+    /// The sender's name, such as `aws.codecommit` or `sekisho.relay`.
     pub source: String,
-    /// Such as `CodeCommit Repository State Change`.
+    /// The kind of event, such as `CodeCommit Repository State Change`.
     pub detail_type: String,
     /// The account that sent the event.
     pub account: String,
@@ -33,7 +33,7 @@ pub struct Envelope {
     pub time: Option<OffsetDateTime>,
     /// The ARNs of the resources that the event concerns.
     pub resources: Vec<String>,
-    /// The detail, byte for byte: parsing and writing a number again could change its text.
+    /// The detail, byte for byte, because a number that is parsed and written again could have another text.
     pub detail: Box<RawValue>,
 }
 
@@ -75,7 +75,7 @@ pub const EXPLAIN_WITHOUT_EVENT: &str =
 /// The answer to a request to explain a request to explain.
 pub const EXPLAIN_OF_EXPLAIN: &str = "`event` is a request to explain: put the event itself into `event`";
 
-/// The request of a person to a function that is driven by events: `{"action":"explain","event":{…}}`.
+/// A person's request to a function that is driven by events: `{"action":"explain","event":{…}}`.
 #[derive(Debug, Deserialize)]
 pub struct Action {
     /// The action's name.
@@ -95,8 +95,8 @@ impl Action {
 
 /// Adds to a decision the text fields that identify an event on which a function does not act.
 ///
-/// `fields` pairs a name with a JSON pointer. Fields that are missing or are not text are left out, and the others are cut
-/// to 300 characters.
+/// `fields` pairs a name with a JSON pointer. Fields that are missing or are not text are left out, and the others are
+/// cut to 300 characters.
 #[must_use]
 pub fn about_payload<O>(payload: &str, fields: &[(&'static str, &str)], decision: Decision<O>) -> Decision<O> {
     let event: serde_json::Value = serde_json::from_str(payload).unwrap_or_default();

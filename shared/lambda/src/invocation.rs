@@ -64,8 +64,8 @@ impl Invocation {
     }
 }
 
-/// Answers invocations until Lambda ends the process, all of them on this thread. `handle` gets the payload as the text
-/// that arrived.
+/// Answers invocations until Lambda ends the process, all on this thread. `handle` gets the payload's text as it
+/// arrived.
 ///
 /// # Errors
 /// If Lambda's Runtime API cannot be reached, or the async runtime cannot be built.
@@ -88,13 +88,13 @@ where
         };
         answer.instrument(span).await
     }));
-    // A second thread, on which the C library looks up host names. A cold start looks up few names, so a thread for each
-    // would cost more than it saves. A name server that does not answer delays the other names for as long as
-    // the template's `RES_OPTIONS` allows: no timeout of the SDK frees the thread.
+    // The C library looks up host names on one other thread. A cold start looks up few names, so more threads would
+    // cost more than they save. If a name server does not answer, the other names wait for as long as the template's
+    // `RES_OPTIONS` allows, because no timeout of the SDK frees the thread.
     tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build()?.block_on(answers)
 }
 
-/// Logs the error with its causes, and returns what the caller sees: the sentence and the request id.
+/// Logs the error with its causes. Returns what the caller sees: the error without its causes, and the request id.
 fn diagnostic<E: Failure>(error: &E, request_id: &str) -> Diagnostic {
     let error_type = error.error_type();
     let causes = chain(error);

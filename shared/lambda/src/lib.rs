@@ -1,5 +1,5 @@
-//! What every Lambda function needs: the environment, the configuration file, clients, the log, metrics, errors, and the
-//! loop that answers invocations.
+//! What every Lambda function needs: the environment, the configuration file, clients, the log, metrics, errors, and
+//! the loop that answers invocations.
 
 pub mod aws;
 pub mod environment;

@@ -104,7 +104,7 @@ impl ServiceError {
         self.kind == Kind::Refused
     }
 
-    /// The service's own words, such as `AccessDenied: not authorized`; without any, the chain of causes.
+    /// The service's code and message, such as `AccessDenied: not authorized`. If it gave none, the chain of causes.
     #[must_use]
     pub fn description(&self) -> String {
         match (&self.code, &self.message) {
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn the_description_is_the_services_own_words() {
+    fn the_description_is_the_services_code_and_message() {
         let error = ServiceError::new("GetBranch", answer(403, Some("AccessDenied")));
         assert_eq!(error.to_string(), "GetBranch failed");
         assert_eq!(error.description(), "AccessDenied: no");

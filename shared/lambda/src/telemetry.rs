@@ -1,8 +1,8 @@
 //! The log: one JSON object per line, with `timestamp` and `level` where Lambda's JSON log format expects them.
 //!
-//! `tracing` collects events and spans, and tracing-subscriber's registry keeps the spans' fields. The formatter is ours:
-//! tracing-subscriber's JSON formatter writes a nested value as a quoted string, in which neither metric filters nor Logs
-//! Insights find the fields of a decision.
+//! `tracing` collects events and spans, and tracing-subscriber's registry keeps the spans' fields. The formatter is
+//! ours: tracing-subscriber's JSON formatter writes a nested value as a quoted string, in which neither metric filters
+//! nor Logs Insights find the fields of a decision.
 
 use std::fmt;
 use std::io::Write as _;
@@ -42,8 +42,8 @@ pub fn start(environment: &Environment) {
     }
 }
 
-/// Logs each decision as one line, `"decision": {"outcome": …, "reason": …, …}`, and counts the outcomes as metrics under
-/// the dimension `function`.
+/// Logs each decision as one line, `"decision": {"outcome": …, "reason": …, …}`, and counts the outcomes as metrics
+/// under the dimension `function`.
 pub fn decisions<O: Serialize>(function: &str, decisions: &[Decision<O>]) {
     decisions.iter().for_each(decision);
     metrics::count_outcomes(function, decisions);
@@ -68,7 +68,7 @@ pub(crate) fn write_object(object: &Map<String, Value>) {
 }
 
 fn write_line(line: &str) {
-    // Lambda reads standard output; there is nowhere to report that it is closed.
+    // Lambda reads standard output. If it is closed, there is no other place for a report.
     let _ = writeln!(std::io::stdout().lock(), "{line}");
 }
 
@@ -93,7 +93,7 @@ struct JsonLines {
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for JsonLines {
     fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
-        // The invocation's span has level INFO, and an ERROR line needs its request id as well.
+        // The invocation's span has level INFO, but ERROR lines also need its request id.
         *metadata.level() <= if metadata.is_span() { self.level.max(LevelFilter::INFO) } else { self.level }
     }
 
@@ -149,8 +149,8 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for JsonLines {
     }
 }
 
-/// Whether the event is the runtime's own report of an error that a function returned. [`crate::serve`] has already logged
-/// that error, with its type and causes. The runtime's reports of panics have a field `error` and are kept.
+/// Whether the event is the runtime's own report of an error that a function returned. [`crate::serve`] has already
+/// logged that error, with its type and causes. The runtime's reports of panics have a field `error` and are kept.
 fn repeats_an_invocation_error(metadata: &Metadata<'_>) -> bool {
     metadata.target() == "lambda_runtime::layers::panic" && metadata.fields().field("error").is_none()
 }

@@ -112,7 +112,7 @@ impl Store for Ledger {
         match put.send().await {
             Ok(_) => Ok(revision),
             Err(error) => match error.as_service_error() {
-                // The SDK retried a write of ours whose answer was lost.
+                // The SDK repeated this write because the first answer was lost. The row already has the new content.
                 Some(PutItemError::ConditionalCheckFailedException(failed)) if failed.item.as_ref() == Some(&item) => {
                     Ok(revision)
                 }

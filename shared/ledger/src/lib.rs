@@ -1,8 +1,8 @@
 //! The ledger: one DynamoDB table per account, in which the functions keep state, leases and decisions.
 //!
-//! Every row has `pk` and `sk`. A state row also has a `revision`, which grows by one with every write. A write names the
-//! revision that its writer has read, so if two writers compete, one wins and the other reads again. A row may
-//! have the field `expires` (seconds since 1970), which is the table's time to live.
+//! Every row has `pk` and `sk`. A state row also has a `revision`, which grows by one with every write. A write names
+//! the revision that its writer has read, so if two writers compete, one wins and the other reads again. A row may have
+//! the field `expires` (seconds since 1970), which is the table's time to live.
 
 mod dynamodb;
 mod lease;
@@ -73,7 +73,7 @@ pub struct Row<T> {
 /// Why an operation on the ledger failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Another invocation has written the row since it was read. Read it again.
+    /// Another invocation has written the row since it was read. Read the row again.
     #[error("the ledger's row {0} was changed by another invocation")]
     Changed(Key),
     /// DynamoDB did not answer, or refused the call. It is unknown whether a write took effect.
@@ -88,7 +88,7 @@ pub enum Error {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The row does not have the shape that this version writes.
-    #[error("the ledger's row {key} cannot be read: mend or delete it")]
+    #[error("the ledger's row {key} cannot be read: fix or delete it")]
     Unreadable {
         /// The row's key.
         key: Key,
@@ -106,21 +106,21 @@ impl Error {
     }
 }
 
-/// The operations of a ledger. [`Ledger`] is the DynamoDB table; [`Memory`] enforces the same conditions in memory, for tests
-/// that need many ledgers.
+/// The operations of a ledger. [`Ledger`] is the DynamoDB table; [`Memory`] enforces the same conditions in memory, for
+/// tests that need many ledgers.
 pub trait Store {
     /// Reads a state row with strong consistency.
     fn read<T: DeserializeOwned>(&self, key: &Key) -> impl Future<Output = Result<Option<Row<T>>, Error>>;
 
-    /// Reads all state rows of a partition whose sort keys have this prefix, with strong consistency and in the order of
-    /// their sort keys.
+    /// Reads all state rows of a partition whose sort keys have this prefix, with strong consistency and in the order
+    /// of their sort keys.
     ///
     /// # Errors
-    /// [`Error::Unreadable`] if one of the rows is. [`Store::each`] returns the other rows in this case.
+    /// [`Error::Unreadable`] if one of the rows is unreadable. [`Store::each`] returns the other rows in this case.
     fn list<T: DeserializeOwned>(&self, pk: &str, sk_prefix: &str) -> impl Future<Output = Result<Vec<Row<T>>, Error>>;
 
-    /// Like [`Store::list`], but with one result per row, so that an unreadable row ([`Error::Unreadable`]) does not hide
-    /// the others.
+    /// Like [`Store::list`], but with one result per row, so that an unreadable row ([`Error::Unreadable`]) does not
+    /// hide the others.
     fn each<T: DeserializeOwned>(
         &self,
         pk: &str,
@@ -129,9 +129,9 @@ pub trait Store {
         async { Ok(self.list(pk, sk_prefix).await?.into_iter().map(Ok).collect()) }
     }
 
-    /// Writes a state row if it still has the revision that was read (`None`: if the row does not exist yet), and returns
-    /// the new revision. `writer` is the request id: if the answer to a write is lost, the retry recognizes its own write
-    /// by it.
+    /// Writes a state row if it still has the revision that was read (`None`: if the row does not exist yet), and
+    /// returns the new revision. `writer` is the request id. If the answer to a write is lost, the retry recognizes its
+    /// own write by this id.
     ///
     /// # Errors
     /// [`Error::Changed`] if the row has another revision.
@@ -149,8 +149,8 @@ pub trait Store {
     /// [`Error::Changed`] if the row has another revision.
     fn delete(&self, key: &Key, expected: u64) -> impl Future<Output = Result<(), Error>>;
 
-    /// Records the decisions of an invocation in one row, below the partition of the function and the day. If the decisions
-    /// exceed DynamoDB's largest item, further rows follow, whose sort keys end in `#2`, `#3`, ….
+    /// Records the decisions of an invocation in one row, below the partition of the function and the day. If the
+    /// decisions exceed DynamoDB's largest item, further rows follow, whose sort keys end in `#2`, `#3`, ….
     fn record<O: Serialize>(
         &self,
         function: &str,
@@ -182,7 +182,7 @@ fn decision_rows<'a, O: Serialize>(
             bytes += serde_json::to_vec(decision).map_or(DECISIONS_PER_ROW, |json| json.len());
             bytes <= DECISIONS_PER_ROW
         };
-        // Most invocations take one decision, which always fits.
+        // Most invocations make one decision, which always fits.
         let count = if rest.len() > 1 { rest.iter().take_while(fits).count().max(1) } else { rest.len() };
         let (these, others) = rest.split_at(count);
         let key = decision_key(function, request_id, now, rows.len() + 1);

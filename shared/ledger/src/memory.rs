@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 use crate::{Error, Key, LARGEST_ITEM, LONGEST_PK, LONGEST_SK, Row, Store, decision_rows};
 use sekisho_domain::decision::Decision;
 
-/// A table that lives as long as the value.
+/// A table that exists as long as this value.
 #[derive(Debug, Default)]
 pub struct Memory {
     rows: RefCell<BTreeMap<Key, Stored>>,

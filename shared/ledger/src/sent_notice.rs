@@ -1,4 +1,4 @@
-//! Remembers for a time that a notice was sent, so that people do not get it again.
+//! Remembers for some time that a notice was sent, so that people do not get the same notice again.
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -12,7 +12,7 @@ struct Row {
     expires: i64,
 }
 
-/// Whether a notice was sent, as the ledger has it.
+/// Whether a notice was sent, according to the ledger.
 #[derive(Debug)]
 pub struct SentNotice {
     key: Key,
@@ -68,11 +68,11 @@ mod tests {
 
     const NOW: OffsetDateTime = datetime!(2026-11-21 12:00 UTC);
 
-    /// The result of a future that waits for nothing.
+    /// The result of a future that never waits.
     fn ready<T>(future: impl Future<Output = T>) -> T {
         match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(answer) => answer,
-            Poll::Pending => unreachable!("the ledger in memory waits for nothing"),
+            Poll::Pending => unreachable!("the ledger in memory never waits"),
         }
     }
 

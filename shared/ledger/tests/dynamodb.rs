@@ -1,6 +1,6 @@
-//! The table, on the wire.
+//! The ledger in DynamoDB, checked against requests and answers on the wire.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail so")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 use std::cell::LazyCell;
 
@@ -31,7 +31,7 @@ fn state() -> State {
     State { sequence: 1_795_312_345_678, pending: None }
 }
 
-/// The row of that state as DynamoDB has it.
+/// The row with that state, as DynamoDB returns it.
 fn item(revision: u64, writer: &str) -> Value {
     json!({
         "pk": {"S": "branch#arn"}, "sk": {"S": "refs/heads/main"}, "sequence": {"N": "1795312345678"},
@@ -64,7 +64,7 @@ async fn a_row_is_read_consistently() {
 }
 
 #[tokio::test]
-async fn a_write_names_what_it_has_read() {
+async fn a_write_names_the_revision_that_was_read() {
     let wire = Wire::answering([ok(&json!({})), ok(&json!({}))]);
     assert_eq!(ledger(&wire).write(&key(), &state(), None, "r1").await.unwrap(), 1);
     assert_eq!(ledger(&wire).write(&key(), &state(), Some(7), "r1").await.unwrap(), 8);
@@ -82,7 +82,7 @@ async fn a_write_names_what_it_has_read() {
 }
 
 #[tokio::test]
-async fn a_write_that_another_was_faster_with_has_changed() {
+async fn a_write_after_another_writer_fails_with_changed() {
     for old in [Some(item(8, "another")), Some(item(9, "r1")), None] {
         let wire = Wire::answering([condition_failed(old.as_ref())]);
         let error = ledger(&wire).write(&key(), &state(), Some(7), "r1").await.unwrap_err();
@@ -91,15 +91,15 @@ async fn a_write_that_another_was_faster_with_has_changed() {
     }
 }
 
-/// The SDK tries a write again whose answer was lost, and meets itself.
+/// If the answer to a write is lost, the SDK repeats the write, and the row already has the new content.
 #[tokio::test]
-async fn a_write_that_meets_itself_has_been_written() {
+async fn a_repeated_write_of_the_same_content_succeeds() {
     let wire = Wire::answering([condition_failed(Some(&item(8, "r1")))]);
     assert_eq!(ledger(&wire).write(&key(), &state(), Some(7), "r1").await.unwrap(), 8);
 }
 
 #[tokio::test]
-async fn a_deletion_names_what_it_has_read_and_minds_no_row_that_is_gone() {
+async fn a_deletion_names_the_revision_that_was_read_and_succeeds_if_the_row_is_gone() {
     let wire = Wire::answering([ok(&json!({})), condition_failed(None)]);
     ledger(&wire).delete(&key(), 7).await.unwrap();
     let error = ledger(&wire).delete(&key(), 7).await.unwrap_err();
@@ -136,18 +136,21 @@ async fn a_partition_is_listed_to_its_last_page() {
 
 #[tokio::test]
 async fn a_row_of_another_shape_is_unreadable_and_named() {
-    let broken = json!({"pk": {"S": "branch#arn"}, "sk": {"S": "refs/heads/main"}, "sequence": {"S": "many"}, "revision": {"N": "1"}});
+    let broken = json!({
+        "pk": {"S": "branch#arn"}, "sk": {"S": "refs/heads/main"},
+        "sequence": {"S": "many"}, "revision": {"N": "1"},
+    });
     let wire = Wire::answering([ok(&json!({"Item": broken})), ok(&json!({"Items": [broken]}))]);
     for error in [
         ledger(&wire).read::<State>(&key()).await.unwrap_err(),
         ledger(&wire).list::<State>("branch#arn", "").await.unwrap_err(),
     ] {
         assert!(matches!(&error, Error::Unreadable { key: broken, .. } if *broken == key()), "{error:?}");
-        assert!(error.to_string().contains("mend or delete it"), "{error}");
+        assert!(error.to_string().contains("fix or delete it"), "{error}");
     }
 }
 
-/// It was read as revision 0, which no write could ever name again.
+/// In an earlier version, such a row was read with revision 0, which no later write could name.
 #[tokio::test]
 async fn a_row_without_a_revision_is_unreadable() {
     let mut bare = item(7, "r");
@@ -158,8 +161,11 @@ async fn a_row_without_a_revision_is_unreadable() {
 }
 
 #[tokio::test]
-async fn one_unreadable_row_hides_no_other() {
-    let broken = json!({"pk": {"S": "branch#arn"}, "sk": {"S": "refs/heads/a"}, "sequence": {"S": "many"}, "revision": {"N": "1"}});
+async fn an_unreadable_row_does_not_hide_other_rows() {
+    let broken = json!({
+        "pk": {"S": "branch#arn"}, "sk": {"S": "refs/heads/a"},
+        "sequence": {"S": "many"}, "revision": {"N": "1"},
+    });
     let wire = Wire::answering([ok(&json!({"Items": [broken, item(7, "r")]}))]);
     let rows = ledger(&wire).each::<State>("branch#arn", "").await.unwrap();
     assert!(matches!(&rows[0], Err(Error::Unreadable { key, .. }) if key.sk == "refs/heads/a"), "{rows:?}");
@@ -167,7 +173,7 @@ async fn one_unreadable_row_hides_no_other() {
 }
 
 #[tokio::test]
-async fn what_dynamodb_does_not_answer_is_unavailable() {
+async fn an_operation_that_dynamodb_does_not_answer_is_unavailable() {
     for (answer, is_throttled) in [
         (refused("ProvisionedThroughputExceededException"), true),
         (refused("ThrottlingException"), true),

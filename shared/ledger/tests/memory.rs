@@ -1,6 +1,6 @@
-//! The ledger in memory keeps the table's promises, whatever is asked of it in whatever order.
+//! The ledger in memory behaves like the table, for any operations in any order.
 
-#![allow(clippy::unwrap_used, reason = "a test may fail so")]
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::collections::BTreeMap;
 use std::pin::pin;
@@ -41,18 +41,18 @@ fn operation() -> impl Strategy<Value = Operation> {
     ]
 }
 
-/// A ledger in memory answers at once.
+/// The result of an operation of the ledger in memory, which never waits.
 fn now<T>(future: impl Future<Output = T>) -> T {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(answer) => answer,
-        Poll::Pending => unreachable!("it waits for nothing"),
+        Poll::Pending => unreachable!("the ledger in memory never waits"),
     }
 }
 
 proptest! {
-    /// DynamoDB's conditions, written down once more and in another way: per key the revision, the value and who wrote it.
+    /// A second, independent form of DynamoDB's conditions: for each key the revision, the value and the writer.
     #[test]
-    fn it_writes_deletes_and_lists_as_the_table_does(operations in prop::collection::vec(operation(), 1..60)) {
+    fn the_ledger_in_memory_works_like_the_table(operations in prop::collection::vec(operation(), 1..60)) {
         let memory = Memory::default();
         let mut rows: BTreeMap<(&str, &str), Known> = BTreeMap::new();
         for operation in operations {
@@ -61,7 +61,8 @@ proptest! {
                     let (state, writer) = (BTreeMap::from([("value".to_owned(), value)]), writer.to_string());
                     let row = rows.get(&KEYS[index]).cloned();
                     let new = (expected.map_or(1, |expected| expected + 1), state.clone(), writer.clone());
-                    // `attribute_not_exists(pk)`, or `revision = :expected`; or it is what stands there already.
+                    // A write needs `attribute_not_exists(pk)` or `revision = :expected`, unless the row already has
+                    // the new content.
                     let holds = match (&row, expected) {
                         (None, None) => true,
                         (Some((revision, ..)), Some(expected)) => *revision == expected,
@@ -93,7 +94,10 @@ proptest! {
                     let prefix = PREFIXES[prefix];
                     let listed = now(memory.list::<BTreeMap<String, u8>>("a", prefix)).unwrap();
                     let known = rows.keys().filter(|(pk, sk)| *pk == "a" && sk.starts_with(prefix)).map(|(_, sk)| *sk);
-                    prop_assert_eq!(listed.iter().map(|row| row.sk.as_str()).collect::<Vec<_>>(), known.collect::<Vec<_>>());
+                    prop_assert_eq!(
+                        listed.iter().map(|row| row.sk.as_str()).collect::<Vec<_>>(),
+                        known.collect::<Vec<_>>()
+                    );
                 }
             }
         }
@@ -101,7 +105,7 @@ proptest! {
 }
 
 #[test]
-fn out_of_reach_it_does_nothing_at_all() {
+fn a_ledger_out_of_reach_does_nothing() {
     let memory = Memory::default();
     now(memory.write(&key(0), &BTreeMap::from([("value", 1)]), None, "r")).unwrap();
     let before = memory.rows();
@@ -113,9 +117,10 @@ fn out_of_reach_it_does_nothing_at_all() {
     assert_eq!(memory.rows(), before);
 }
 
-/// A thousand targets that refuse were one row of 445 KB, which DynamoDB takes never.
+/// In an earlier version, the decisions about a thousand refusing targets were one row of 445 KB, which DynamoDB
+/// rejects.
 #[test]
-fn decisions_outgrow_no_row() {
+fn many_decisions_are_divided_into_rows() {
     let memory = Memory::default();
     let decisions: Vec<_> = (0..1_000)
         .map(|n| Decision::new("failed", format!("{n} {}", "no bus ".repeat(40))).about("account", format!("{n:012}")))
@@ -133,7 +138,7 @@ fn decisions_outgrow_no_row() {
 }
 
 #[test]
-fn it_has_the_tables_limits() {
+fn the_ledger_in_memory_has_the_tables_limits() {
     let memory = Memory::default();
     let write = |pk: usize, sk: usize, value: usize| {
         let key = Key { pk: "p".repeat(pk), sk: "s".repeat(sk) };

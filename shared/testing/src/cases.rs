@@ -23,7 +23,7 @@ pub fn names(function: &str) -> BTreeSet<String> {
 /// Asserts that every file has exactly one case, and that every case has a file.
 ///
 /// # Panics
-/// If a file or a case is missing, or a case stands twice.
+/// If a file or a case is missing, or a file has two cases.
 pub fn assert_complete<'c>(function: &str, cases: impl IntoIterator<Item = &'c str>) {
     let mut known = BTreeSet::new();
     for case in cases {

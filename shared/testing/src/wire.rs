@@ -1,5 +1,5 @@
-//! The service behind an SDK client, for the tests of adapters: it records the requests and gives one prepared answer to
-//! each, in order.
+//! The service behind an SDK client, for the tests of adapters: it records the requests and gives one prepared answer
+//! to each, in order.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};

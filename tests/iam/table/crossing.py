@@ -78,7 +78,7 @@ for account, repositories, region in WAYS:
         context=CHANGE,
         anywhere=["region"] if region == REGION else ["account", "region", "name", "else"],
     )
-# For a repository account that names an organizational unit: an account in that unit, by its path.
+# For a repository account with PipelineOrgPath: a pipeline account, the path of its unit, and that of another unit.
 MEMBER, UNIT, OTHER_UNIT = (
     "777777777777",
     "o-a1b2c3d4e5/r-ab12/ou-ab12-11111111/",

@@ -8,8 +8,8 @@ from tests.iam.requests import ALL, STRANGER, P, T, arn, bucket, but, may, never
 from tests.template import handlers
 from tools.layout import REGION
 
-# The role with whose permissions CloudFormation works, and the role of the deployers, by account. In T, CloudFormation
-# has a service role.
+# By account, the role whose permissions CloudFormation uses, and the role of the deployers. In T, CloudFormation has a
+# service role.
 DEPLOYED_BY = {P: (role(P, "deploy"), role(P, "deploy")), T: (role(T, "service"), role(T, "deploy"))}
 KINDS = handlers.kinds()
 # The nearby requests that a statement for any resource allows.

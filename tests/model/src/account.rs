@@ -25,7 +25,7 @@ const TOKEN_KNOWN: time::Duration = time::Duration::minutes(3);
 /// The delay after which this model's CodePipeline lists an execution.
 const LAG: time::Duration = time::Duration::seconds(5);
 
-/// The paths that commits touch, in the order of the pages. A route watches the last one.
+/// The paths that commits touch, in the order of the pages. A route watches the last path.
 pub(crate) const PATHS: [&str; 3] = ["README.md", "web/index.html", "api/main.rs"];
 
 /// The content of a commit: for each path, the number of the commit that changed it last.
@@ -46,7 +46,7 @@ pub(crate) struct Execution {
 pub(crate) struct Shared {
     pub(crate) rng: RefCell<fastrand::Rng>,
     pub(crate) now: Cell<OffsetDateTime>,
-    /// Whether calls fail. At the end of a history they do not.
+    /// Whether calls can fail. At the end of a history, no call fails.
     pub(crate) faults: Cell<bool>,
     pub(crate) branches: RefCell<BTreeMap<String, CommitId>>,
     /// All heads of each branch so far, in order.
@@ -65,7 +65,7 @@ pub(crate) struct Shared {
     pub(crate) missing: RefCell<BTreeSet<String>>,
     /// The percentage of starts that CodePipeline defers.
     pub(crate) busy: Cell<u32>,
-    /// The most concurrent executions of one pipeline.
+    /// How many executions of one pipeline may run at the same time.
     pub(crate) room: Cell<usize>,
 }
 
@@ -74,7 +74,7 @@ impl Shared {
         self.rng.borrow_mut().u32(0..100) < percent
     }
 
-    /// A random number below `n`, or 0.
+    /// A random number below `n`; 0 if `n` is 0.
     pub(crate) fn below(&self, n: usize) -> usize {
         if n == 0 { 0 } else { self.rng.borrow_mut().usize(0..n) }
     }
@@ -104,7 +104,7 @@ impl Account {
     }
 }
 
-/// Yields once: the history may run another invocation, or crash this one.
+/// Yields once, so that the history can run another invocation or crash this one.
 async fn give_way() {
     let mut given = false;
     std::future::poll_fn(|context| {
@@ -112,7 +112,7 @@ async fn give_way() {
             return std::task::Poll::Ready(());
         }
         given = true;
-        // A future that joins others polls only those that were woken.
+        // A future that joins others polls only the futures that were woken.
         context.waker().wake_by_ref();
         std::task::Poll::Pending
     })
@@ -275,7 +275,7 @@ impl relay::World for Account {
             } else {
                 self.shared.bus.borrow_mut().push_back(entry.detail.clone());
                 self.shared.relayed.borrow_mut().insert(entry.detail.clone());
-                // The bus accepted the event, and the answer may be lost.
+                // The bus has accepted the event, but the answer may be lost.
                 let lost = self.shared.fails(5);
                 taken.push(if lost {
                     relay::EntryResult::Retryable("no answer".to_owned())
@@ -347,7 +347,7 @@ impl starter::World for Account {
             }
         };
         give_way().await;
-        // Started, and the answer is lost.
+        // The execution has started, but the answer is lost.
         if shared.fails(5) {
             starter::StartAnswer::Deferred("no answer".to_owned())
         } else {
@@ -368,7 +368,7 @@ impl starter::World for Account {
         }
         let pipelines = self.shared.pipelines.borrow();
         let executions = pipelines.get(pipeline.as_str()).map(Vec::as_slice).unwrap_or_default();
-        // What has just been started is not listed yet.
+        // An execution that has just started is not listed yet.
         let listed = self.shared.now.get() - if self.shared.faults.get() { LAG } else { time::Duration::ZERO };
         let is_it =
             |execution: &&Execution| execution.commit == *commit && execution.at >= since && execution.at <= listed;

@@ -31,7 +31,7 @@ pub(crate) fn check(shared: &Shared) -> Result<(), Broken> {
         let mut last: Option<&Change> = None;
         for execution in executions {
             let Some(change) = changes.get(&execution.token) else {
-                return Err(Broken(format!("{pipeline}: no change asked for an execution")));
+                return Err(Broken(format!("{pipeline}: an execution belongs to no change")));
             };
             if change.commit != execution.commit {
                 return Err(Broken(format!("{pipeline}: {} does not run at the commit of its change", execution.id)));
@@ -61,14 +61,14 @@ pub(crate) fn check(shared: &Shared) -> Result<(), Broken> {
             Some(path) => trees.get(&last.commit).map(|t| t.get(path)) == trees.get(head).map(|t| t.get(path)),
         };
         if !at_head {
-            return Err(Broken(format!("{pipeline}: is at {} and {branch} at {head}", last.commit)));
+            return Err(Broken(format!("{pipeline}: is at {}, but {branch} is at {head}", last.commit)));
         }
     }
     Ok(())
 }
 
-/// In the order of their sequences, the changes of a branch follow the heads of the branch, and no head comes twice in
-/// a row.
+/// Checks that the changes of a branch, in the order of their sequences, follow the branch's heads, and that no head
+/// comes twice in a row.
 fn changes_follow_the_branch(shared: &Shared) -> Result<(), Broken> {
     let mut changes: BTreeMap<String, BTreeMap<u64, CommitId>> = BTreeMap::new();
     for detail in shared.relayed.borrow().iter() {
@@ -94,7 +94,7 @@ fn changes_follow_the_branch(shared: &Shared) -> Result<(), Broken> {
     Ok(())
 }
 
-/// What the ledger holds of a pipeline and branch.
+/// What the ledger holds about a pipeline and branch.
 fn last_state(shared: &Shared, pipeline: &str, branch: &str) -> Result<Option<ClaimRow>, Broken> {
     let broken = |error: &dyn std::fmt::Display| Broken(error.to_string());
     let name = PipelineName::try_from(pipeline.to_owned()).map_err(|error| broken(&error))?;
@@ -108,7 +108,7 @@ fn last_state(shared: &Shared, pipeline: &str, branch: &str) -> Result<Option<Cl
     }
 }
 
-/// The change that each client request token of a pipeline stands for.
+/// For each client request token of a pipeline, the change that the token was made for.
 fn changes_by_token(shared: &Shared, pipeline: &str) -> Result<BTreeMap<String, Change>, Broken> {
     let name = PipelineName::try_from(pipeline.to_owned()).map_err(|error| Broken(error.to_string()))?;
     let mut changes = BTreeMap::new();

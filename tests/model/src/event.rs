@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 pub(crate) const REPOSITORY_ACCOUNT: &str = "111111111111";
 pub(crate) const PIPELINE_ACCOUNT: &str = "222222222222";
 
-/// CodeCommit's event about a branch; `kind` is such as `referenceUpdated`.
+/// CodeCommit's event about a branch. `kind` is the kind of event, such as `referenceUpdated`.
 pub(crate) fn branch_changed(number: u64, branch: &str, kind: &str, commit: Option<&CommitId>) -> String {
     let detail = json!({
         "event": kind, "repositoryName": "shop", "referenceType": "branch", "referenceName": branch,

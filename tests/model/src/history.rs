@@ -18,11 +18,12 @@ use crate::check::{self, Broken};
 use crate::event::{self, REPOSITORY_ACCOUNT};
 use crate::lambda::{AnswerFuture, Lambda};
 
-/// Steps of a history before its faults end.
+/// How many steps a history has before its faults end.
 const STEPS: usize = 250;
-/// The most steps until a history without faults must be quiet.
+/// After this many steps without faults, a history must be quiet.
 const MAX_SETTLE_STEPS: usize = 200_000;
-/// The most rounds of redriving. Without faults a redriven event succeeds, so that nothing is left after these rounds.
+/// How many rounds of redriving there are at most. Without faults a redriven event succeeds, so nothing is left after
+/// them.
 const MAX_ROUNDS: usize = 10;
 
 /// Two pipelines follow `main`, one of them only for some paths. A third pipeline follows `release/*`.
@@ -56,7 +57,7 @@ pub(crate) const CONFIG: &str = r#"
 
 const BRANCHES: [&str; 3] = ["main", "release/1", "other"];
 
-/// What happened in a history. A test checks that enough happened.
+/// How often each thing happened in a history. A test checks that enough happened.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
     /// Pushes, force-pushes included.
@@ -87,10 +88,10 @@ struct History {
     commits: u64,
     events: u64,
     report: Report,
-    /// Whether much happens within one millisecond.
+    /// Whether many things happen within one millisecond.
     is_crowded: bool,
-    /// While this many invocations run, nothing new happens. Among a hundred invocations, another one always repairs
-    /// what one of them missed.
+    /// While this many invocations run, no push, event, reconcile or end of an execution happens. If a hundred
+    /// invocations ran at once, another one would always repair what one of them missed.
     max_running: usize,
 }
 
@@ -182,7 +183,7 @@ impl History {
         self.shared.below(n)
     }
 
-    /// One random thing happens.
+    /// Makes one random thing happen.
     fn step(&mut self) {
         let thing = self.below(100);
         match thing {
@@ -207,7 +208,7 @@ impl History {
         }
     }
 
-    /// Ends all faults: every event arrives, failed events are redriven, and reconciles look at every branch.
+    /// Ends all faults: every event arrives, failed events are redriven, and reconciles examine every branch.
     fn settle_without_faults(&mut self) -> Result<(), Broken> {
         self.shared.faults.set(false);
         self.shared.missing.borrow_mut().clear();
@@ -248,7 +249,7 @@ impl History {
             if self.lambda.is_idle() && self.shared.bus.borrow().is_empty() {
                 return Ok(());
             }
-            // An invocation that sleeps or waits for a lease needs time to pass.
+            // Time must pass for an invocation that sleeps or waits for a lease.
             if is_same && self.below(8) == 0 {
                 self.pass(Duration::seconds(1));
             }

@@ -4,7 +4,7 @@
 //! calls.
 //!
 //! Every call of a function yields once before it takes effect and once after. A history polls a random invocation, one
-//! step at a time, or drops it: that is a crash at exactly this point.
+//! step at a time. If the history drops the invocation instead, the invocation crashes at exactly this point.
 
 #![expect(clippy::indexing_slicing, reason = "every index is drawn below the length of its list")]
 

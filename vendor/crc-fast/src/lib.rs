@@ -1,13 +1,14 @@
-//! A replacement for the crate `crc-fast`, with the part that the S3 SDK uses: the three CRCs of data that S3 receives and
-//! sends.
+//! A replacement for the crate `crc-fast`, with only the part that the S3 SDK uses: the three CRCs of data that S3
+//! receives and sends.
 //!
-//! The original crate supports 49 algorithms. It links 0.66 MB of tables for processors without carry-less multiplication, a
-//! fifth of artifact-checker's zip, and no linker can tell that nothing reads those tables. The original is made for gigabytes
-//! per second; artifact-checker checks one byte of an object, or an answer in XML. The crate `crc` does the arithmetic.
+//! The original crate supports 49 algorithms. It links 0.66 MB of tables for processors without carry-less
+//! multiplication, a fifth of artifact-checker's zip, and no linker can tell that nothing reads those tables. The
+//! original is made for gigabytes per second; artifact-checker checks one byte of an object, or an answer in XML. The
+//! crate `crc` does the arithmetic.
 //!
-//! If the SDK uses more of `crc-fast`, this crate no longer compiles: then remove the patch from the workspace's `Cargo.toml`.
-//! If the SDK requires a version that this crate does not have, cargo warns that the patch is unused and links the original
-//! crate, and `tests/checks` reports that the zip is too large.
+//! If the SDK uses more of `crc-fast`, the SDK no longer compiles with this crate: then remove the patch from the
+//! workspace's `Cargo.toml`. If the SDK requires a version that this crate does not have, cargo warns that the patch is
+//! unused and links the original crate, and `tests/checks` reports that the zip is too large.
 
 use std::fmt;
 
@@ -77,7 +78,7 @@ impl fmt::Debug for Digest {
 mod tests {
     use super::*;
 
-    /// The check values are from the catalogue of CRC algorithms: <https://reveng.sourceforge.io/crc-catalogue/all.htm>.
+    /// The check values are from <https://reveng.sourceforge.io/crc-catalogue/all.htm>.
     #[test]
     fn each_algorithm_has_its_check_value() {
         let cases = [

@@ -13,7 +13,7 @@ use crate::right_key::ArtifactStore;
 
 /// CodePipeline does not publish its request rates, and they are low.
 const CONCURRENT_CALLS: usize = 4;
-/// How many pages of actions are read for each pipeline: its latest executions.
+/// How many pages of action executions are read for each pipeline. The latest executions come first.
 const PAGES: usize = 5;
 const PAGE_SIZE: i32 = 100;
 /// The error code for a pipeline that was deleted after it was listed.
@@ -58,7 +58,7 @@ fn is_not_found(error: &ServiceError) -> bool {
     error.is_refused() && error.code() == Some(NOT_FOUND)
 }
 
-/// The action of a pipeline that wrote an artifact.
+/// The pipeline action that wrote an artifact.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ArtifactWriter {
     /// The pipeline's name.

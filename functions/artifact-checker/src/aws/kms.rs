@@ -26,7 +26,8 @@ impl<'c> Keys<'c> {
         Self { client, statuses: RefCell::default() }
     }
 
-    /// The status of the key behind an ARN, an alias or an id. The error is never a refusal.
+    /// The status of the key behind an ARN, an alias or an id. If KMS refuses the lookup, the result is a status and
+    /// not an error.
     pub(crate) async fn status(&self, name: &str) -> Result<KeyStatus, ServiceError> {
         let cell = Rc::clone(self.statuses.borrow_mut().entry(name.to_owned()).or_default());
         cell.get_or_try_init(|| self.describe(name)).await.cloned()

@@ -1,4 +1,4 @@
-//! S3: looking at objects, reading them, and updating their key in place.
+//! S3: reading objects and their metadata, and updating their key in place.
 //!
 //! Every call names the bucket's expected owner, so that S3 refuses a bucket that was deleted and recreated by somebody
 //! else.
@@ -37,14 +37,15 @@ pub(crate) struct Head {
 pub(crate) enum WriteResult {
     /// The object was written, as this version. `None` in a bucket without versioning.
     Written(Option<String>),
-    /// Nothing was written, because the object changed after the look at it.
+    /// Nothing was written, because the object changed after its metadata was read.
     ObjectChanged,
     /// Nothing was written, and the same write would be refused again.
     Refused(ServiceError),
 }
 
 impl WriteResult {
-    /// The result behind a failed write. An error that may pass stays an error, and S3 may have written nevertheless.
+    /// The result that S3's final answer to a failed write means. An error that may pass stays an error, because S3 may
+    /// have written the object.
     fn of_error(error: ServiceError) -> Result<Self, ServiceError> {
         match error.status {
             _ if !error.is_refused() => Err(error),
@@ -81,8 +82,8 @@ impl S3 {
         Self::new(Client::from_conf(config), self.owner.clone())
     }
 
-    /// Looks at an object. With `checksum`, S3 adds the object's checksum, and requires permission to decrypt the
-    /// object.
+    /// Reads an object's metadata with a HEAD request. With `checksum`, S3 adds the object's checksum, and requires
+    /// permission to decrypt the object.
     pub(crate) async fn head(&self, object: &ObjectId, checksum: bool) -> Result<Head, ServiceError> {
         let output = self
             .client
@@ -117,7 +118,7 @@ impl S3 {
             .await
             .map_err(|error| service_error(READ, error))?;
         let encryption = encryption(answer.server_side_encryption.as_ref(), answer.ssekms_key_id.as_deref());
-        // The headers do not prove the byte: after an error in S3 the body ends early.
+        // The headers do not prove that the byte can be read: after an error in S3, the body ends early.
         match answer.body.collect().await {
             Ok(_) => Ok(encryption),
             Err(error) => Err(ServiceError::unexpected(READ, error)),
@@ -197,8 +198,8 @@ fn facts(output: &HeadObjectOutput) -> ObjectFacts {
     }
 }
 
-/// Whether to enable the S3 Bucket Key: as it was before. An object under S3's own key takes the bucket's setting, and
-/// dual-layer encryption has no such key.
+/// Whether to enable the S3 Bucket Key. An object under a KMS key keeps its setting, an object under S3's own key takes
+/// the bucket's setting, and dual-layer encryption has no S3 Bucket Key.
 fn bucket_key(head: &Head) -> Option<bool> {
     match head.facts.encryption {
         Encryption::Kms(_) => Some(head.output.bucket_key_enabled.unwrap_or(false)),

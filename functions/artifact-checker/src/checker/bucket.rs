@@ -37,7 +37,7 @@ pub(crate) async fn artifact_stores_if_shown<L: Store>(run: &Run<'_, L>) -> Rc<V
     })
 }
 
-/// The right key of a bucket, and the findings about pipelines and the bucket that do not name it.
+/// The right key of a bucket, and the findings about pipelines and the bucket that do not name that key.
 pub(crate) async fn assess_key<L: Store>(
     run: &Run<'_, L>,
     s3: &S3,
@@ -70,8 +70,8 @@ pub(crate) async fn assess_key<L: Store>(
     Ok(assessment)
 }
 
-/// The finding that this function may not read a bucket. Unless a person adds permissions, it may read only the bucket
-/// that was deployed with it. `None` if it may read the bucket.
+/// The finding that this function may not read a bucket; `None` if it may. Unless a person adds permissions, this
+/// function may read only the bucket that was deployed with it.
 pub(crate) async fn closed_finding<L: Store>(
     run: &Run<'_, L>,
     s3: &S3,

@@ -1,4 +1,4 @@
-//! Checks one object: looks at it, decides, and repairs it if the plan says so.
+//! Checks one object: reads its metadata, decides, and repairs the object if the plan says so.
 
 use std::time::Duration;
 
@@ -20,9 +20,9 @@ use crate::run::Run;
 use crate::sweep_row::CheckedObject;
 use crate::verdict::{self, Verdict};
 
-/// How often an object that changes during its check is looked at again.
+/// How many times a check reads the metadata of an object that keeps changing.
 const MOST_LOOKS: usize = 5;
-/// The pause before another look at an object that another invocation is repairing.
+/// The pause before the metadata is read again, while another invocation is repairing the object.
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// What a check is asked to do.
@@ -54,11 +54,11 @@ pub(crate) struct ObjectChecker<'a, L> {
     mode: CheckMode,
 }
 
-/// The end of a check.
+/// The result of a check, before it becomes a decision.
 struct Conclusion {
     object: ObjectId,
     verdict: Verdict,
-    /// The key that the object was under at the first look, in words for people.
+    /// The object's encryption when its metadata was first read, in words.
     encryption: Option<String>,
     planned_requests: Option<RequestCount>,
     was_read: bool,

@@ -8,8 +8,8 @@ use crate::key::{KeyArn, account_in_name};
 use crate::outcome::Outcome;
 use crate::right_key::likely_cause;
 
-/// The decision with an explanation, if its outcome is [`Outcome::ForeignKey`]. An object without an explanation
-/// remains a finding.
+/// Adds an explanation to the decision if its outcome is [`Outcome::ForeignKey`]. Without an explanation, the decision
+/// is still a finding.
 pub(crate) async fn explained(
     decision: Decision<Outcome>,
     writers: &ArtifactWriters<'_>,

@@ -1,4 +1,4 @@
-//! Looks at one object without changing it: its encryption, its key, and whether a byte of it can be read.
+//! Inspects one object without changing it: its encryption, its key, and whether a byte of it can be read.
 
 use futures_util::join;
 use sekisho_lambda::ServiceError;
@@ -10,7 +10,7 @@ use crate::key::{KeyArn, account_in_name};
 use crate::object::{Encryption, ObjectId};
 use crate::verdict::{self, Standing, Verdict, standing};
 
-/// Looks at objects of one bucket.
+/// Inspects objects of one bucket.
 pub(crate) struct Inspector<'a> {
     pub(crate) s3: &'a S3,
     pub(crate) keys: &'a Keys<'a>,
@@ -21,7 +21,7 @@ pub(crate) struct Inspector<'a> {
     pub(crate) right_key: &'a KeyArn,
 }
 
-/// The result of a look at an object.
+/// What an object's metadata shows.
 pub(crate) enum Look {
     /// S3 does not show the object.
     NotShown(Verdict),
@@ -29,12 +29,12 @@ pub(crate) enum Look {
     Settled(Head, Verdict),
     /// The object is under the right key.
     Right(Head),
-    /// The object is under a wrong encryption of this account.
+    /// The object is under a wrong key of this account, or under S3's own key.
     Wrong(Head),
 }
 
 impl Look {
-    /// The key that the object is under, in words for people. `None` if S3 does not show the object.
+    /// The object's encryption, in words. `None` if S3 does not show the object.
     pub(crate) fn encryption(&self) -> Option<String> {
         match self {
             Self::NotShown(_) => None,
@@ -47,18 +47,18 @@ impl Look {
 pub(crate) enum Proof {
     Read,
     Failed(Verdict),
-    /// The object changed after the look at it.
+    /// The object changed after its metadata was read.
     ObjectChanged,
 }
 
-/// The result of looking for an object's latest version.
+/// The result of reading the metadata of an object's latest version.
 pub(crate) enum Latest {
     Found(Box<Head>),
     NotShown(Verdict),
 }
 
 impl Inspector<'_> {
-    /// Looks at an object with a HEAD request.
+    /// Reads an object's metadata with a HEAD request.
     pub(crate) async fn look(&self, object: &ObjectId) -> Result<Look, ServiceError> {
         let head = match self.s3.head(object, false).await {
             Ok(head) => head,
@@ -110,7 +110,7 @@ impl Inspector<'_> {
     }
 
     /// Reads a byte of an object together with its encryption, and returns the encryption if it is right. `None` means
-    /// that only a look at the object can tell what is wrong.
+    /// that only the object's metadata can show what is wrong.
     pub(crate) async fn read_if_right(&self, object: &ObjectId) -> Result<Option<Encryption>, ServiceError> {
         let Reader::Client { s3, .. } = self.reader else { return Ok(None) };
         // The two calls do not depend on each other.
@@ -120,7 +120,7 @@ impl Inspector<'_> {
         Ok((standing == Standing::Right).then_some(encryption))
     }
 
-    /// Looks at the object's latest version, with its checksum if S3 shows that.
+    /// Reads the metadata of the object's latest version, with the checksum if S3 shows the checksum.
     pub(crate) async fn latest(&self, object: &ObjectId) -> Result<Latest, ServiceError> {
         let latest = ObjectId { version: None, ..object.clone() };
         let head = match self.s3.head(&latest, true).await {

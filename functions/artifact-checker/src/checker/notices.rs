@@ -1,4 +1,4 @@
-//! Sends notices of findings, and leaves out findings of which a notice was sent a short time ago.
+//! Sends notices about findings, and leaves out findings about which a notice was sent recently.
 
 use sekisho_domain::decision::Decision;
 use sekisho_lambda::ServiceError;
@@ -12,7 +12,7 @@ use crate::notice;
 use crate::outcome::Outcome;
 use crate::run::Run;
 
-/// Decisions without the findings of which a notice was sent a short time ago.
+/// Decisions without the findings about which a notice was sent recently.
 pub(crate) struct News {
     pub(crate) decisions: Vec<Decision<Outcome>>,
     /// What to record once the notice is sent.
@@ -21,7 +21,7 @@ pub(crate) struct News {
 
 struct UnsentNotice {
     row: SentNotice,
-    /// The time after which another notice of the same finding may be sent.
+    /// The time after which another notice about the same finding may be sent.
     expires: OffsetDateTime,
 }
 
@@ -32,7 +32,7 @@ impl News {
     }
 }
 
-/// Leaves out the findings of which a notice was sent a short time ago. If no decision is left, one decision says so.
+/// Leaves out the findings about which a notice was sent recently. If no decision is left, one decision says so.
 pub(crate) async fn without_repeats<L: Store>(run: &Run<'_, L>, decisions: Vec<Decision<Outcome>>) -> News {
     let mut news = News::unfiltered(Vec::new());
     let mut first_repeat = None;
@@ -59,7 +59,7 @@ pub(crate) async fn without_repeats<L: Store>(run: &Run<'_, L>, decisions: Vec<D
     news
 }
 
-/// Sends a notice of the findings and of `more` findings that are not among them, and records that it was sent.
+/// Sends a notice about the findings and about `more` findings that are not among them, and records that it was sent.
 pub(crate) async fn send<L: Store>(run: &Run<'_, L>, title: &str, news: &News, more: u64) -> Result<(), ServiceError> {
     if let Some(notice) = notice::of_findings(title, &news.decisions, more) {
         run.clients.topic.publish(&notice).await?;

@@ -36,8 +36,9 @@ pub(crate) async fn check<L: Store>(
     }
 }
 
-/// The right key of the bucket that was deployed with this function is known. Its pipelines are read only if something
-/// is wrong with the object, because an account may have hundreds of pipelines; a sweep checks them in any case.
+/// The right key of the bucket that was deployed with this function is known. The pipelines are read only if something
+/// is wrong with the object, because an account may have hundreds of pipelines; a sweep checks all pipelines in any
+/// case.
 async fn check_in_own_bucket<L: Store>(
     run: &Run<'_, L>,
     written: &WrittenObject,
@@ -53,7 +54,7 @@ async fn check_in_own_bucket<L: Store>(
     let mut decisions = match assess_key(run, &s3, bucket, &stores).await {
         Ok(assessment) => assessment.findings,
         Err(error) => {
-            warn!(error = chain(&error), "the keys that name the bucket's right key are not checked");
+            warn!(error = chain(&error), "the keys that the pipelines and the bucket name are not checked");
             Vec::new()
         }
     };

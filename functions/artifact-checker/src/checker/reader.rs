@@ -8,12 +8,12 @@ use crate::aws::sts;
 use crate::run::Run;
 use crate::verdict::in_words;
 
-/// Who reads an object.
+/// The reader of an object.
 #[derive(Debug)]
 pub(crate) enum Reader {
     Client {
         s3: S3,
-        /// The reader's name for people.
+        /// What messages call the reader.
         name: String,
     },
     /// The consumer's role could not be assumed, for this reason.
@@ -35,6 +35,8 @@ impl Reader {
             Err(error) if error.is_refused() => in_words(&error),
             Err(error) => return Err(error),
         };
-        Ok(Self::Unavailable(format!("this function cannot assume the consumer's role {role} to read it: {why}")))
+        Ok(Self::Unavailable(format!(
+            "this function cannot assume the consumer's role {role} to read the object: {why}"
+        )))
     }
 }

@@ -14,8 +14,8 @@ use crate::object::{ObjectFacts, ObjectId};
 use crate::repair::{self, RepairConditions, RepairPlan, Step};
 use crate::verdict::{self, Verdict};
 
-/// How often a repair looks at the object: once for each of three updates and three copies, and as often again because
-/// of other writers.
+/// How many times a repair reads the object's metadata at most: once for each of three updates and three copies, and as
+/// often again because of other writers.
 const ROUNDS: usize = 12;
 
 /// Repairs objects of one bucket.
@@ -24,15 +24,15 @@ pub(crate) struct Repairer<'a, L> {
     pub(crate) ledger: &'a L,
     /// The configured repair.
     pub(crate) repair: Repair,
-    /// Whether to check the latest version in place of a version that is no longer the latest. The check
-    /// for an event does so; a sweep checks each version.
+    /// Whether to check the latest version in place of a version that is no longer the latest. The check for an event
+    /// does so; a sweep checks each version.
     pub(crate) follow_latest: bool,
     pub(crate) clock: fn() -> OffsetDateTime,
 }
 
 /// The result of a repair.
 pub(crate) struct Repaired {
-    /// The version that was looked at last.
+    /// The version whose metadata was read last.
     pub(crate) object: ObjectId,
     pub(crate) verdict: Verdict,
     /// Whether a byte of the object was read.
@@ -42,7 +42,7 @@ pub(crate) struct Repaired {
 /// What to do next about an object under a wrong key.
 enum Next {
     Write(Write),
-    /// Look at the latest version: a newer version has replaced the one that was looked at.
+    /// Read the metadata of the latest version, because a newer version was written.
     FollowLatest,
     Stop(Verdict),
 }
@@ -62,12 +62,12 @@ impl<L: Store> Repairer<'_, L> {
         repair::plan(facts, RepairConditions { repair: self.repair, key_is_own, is_latest, update_refused })
     }
 
-    /// Repairs an object. Every round begins with a look, because another invocation may have repaired the object
-    /// before this invocation got the claim.
+    /// Repairs an object. Every round begins with a HEAD request, because another invocation may have repaired the
+    /// object before this invocation got the claim.
     pub(crate) async fn repair(&self, object: &ObjectId, claim: &mut Claim) -> Result<Repaired, CheckError> {
         let mut object = object.clone();
         let mut update_refused = false;
-        // The key that the object was under before the first write, in words for people.
+        // The object's encryption before the first write, in words.
         let mut encryption_before: Option<String> = None;
         for _ in 0..ROUNDS {
             let head = match self.inspector.look(&object).await? {
@@ -100,7 +100,7 @@ impl<L: Store> Repairer<'_, L> {
                     object.version = version;
                 }
                 Some(WriteResult::ObjectChanged) if is_update => {}
-                // The version is no longer the latest, so look at the latest.
+                // The version is no longer the latest, so the next round reads the metadata of the latest.
                 Some(WriteResult::ObjectChanged) => object.version = None,
                 Some(WriteResult::Refused(_)) if is_update => update_refused = true,
                 Some(WriteResult::Refused(error)) => {

@@ -32,8 +32,8 @@ pub(crate) async fn requested<L: Store>(run: &Run<'_, L>, request: &SweepRequest
     let stores = if is_own { artifact_stores_if_shown(run).await } else { artifact_stores(run).await? };
     if !is_own && !stores.iter().any(|store| store.bucket == request.bucket) {
         return Err(Error::Refused(format!(
-            "bucket {} is not {own}, and no pipeline of account {} in {} stores artifacts in it: sweep one of those \
-             buckets",
+            "bucket {} is not {own}, and no pipeline of account {} in {} stores artifacts in it: sweep {own}, or a \
+             bucket in which such a pipeline stores artifacts",
             request.bucket, run.invocation.account, run.invocation.region
         )));
     }
@@ -132,8 +132,8 @@ async fn finish<L: Store>(
     Ok(Answer { decisions: news.decisions, sweeps: vec![report] })
 }
 
-/// Records, counts and logs the decisions of a sweep that is done, and sends a notice of its findings. An error of SNS
-/// is only logged: the ledger and the log have the findings, and a retry would repeat the whole sweep.
+/// Records, counts and logs the decisions of a sweep that is done, and sends a notice about its findings. An error from
+/// SNS is only logged: the ledger and the log have the findings, and a retry would repeat the whole sweep.
 async fn publish<L: Store>(
     run: &Run<'_, L>,
     request: &SweepRequest,
@@ -153,7 +153,7 @@ async fn publish<L: Store>(
     metrics::count(FUNCTION, &counts);
     let title = run.notice_title(&format!("sweep of {}", request.bucket));
     if let Err(error) = notices::send(run, &title, news, more_findings).await {
-        error!(error = chain(&error), "the notice of the findings could not be sent");
+        error!(error = chain(&error), "the notice about the findings could not be sent");
     }
     Ok(())
 }

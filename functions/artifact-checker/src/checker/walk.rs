@@ -41,7 +41,7 @@ const CHECKPOINT: Duration = Duration::from_secs(5);
 /// The number of attempts at a call that S3 does not answer. The pauses between them double.
 const ATTEMPTS: u32 = 8;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// The longest pause between looks at an object that another invocation is repairing.
+/// The longest pause between checks of an object that another invocation is repairing.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// If less time than this is left, no further page is listed, so that the open pages can be finished.
 const TIME_FOR_A_PAGE: Duration = Duration::from_secs(45);
@@ -61,7 +61,7 @@ pub(crate) struct Walk<'a, L> {
 
 /// How a walk ended.
 pub(crate) enum WalkEnd {
-    /// The walk stopped at the end of the listing or of the time, with these findings.
+    /// The walk reached the end of the listing or ran out of time, with these findings.
     Stopped(Box<SweepReport>, Vec<Decision<Outcome>>),
     /// There was nothing to do for this invocation, for this reason.
     NotStarted(String),
@@ -106,7 +106,7 @@ impl<L: Store> Walk<'_, L> {
                 return Ok(WalkEnd::NotStarted("another invocation has taken over the sweep".to_owned()));
             }
             Err(error) => {
-                // So that a retry does not have to wait for the end of the lease.
+                // The sweep is released, so that a retry does not have to wait for the end of the lease.
                 let _ = sweep.release(ledger, self.run.now()).await;
                 return Err(error);
             }

@@ -81,7 +81,7 @@ fn case() -> impl Strategy<Value = Case> {
         })
 }
 
-/// Whether the rules allow to put a version under the right key.
+/// Whether the rules allow a repair of this version.
 fn can_be_repaired(case: &Case, version: &Version, latest: bool) -> bool {
     let wrong = match &version.sse {
         Sse::S3 => true,
@@ -145,7 +145,7 @@ async fn sweep(case: Case) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// Compares the bucket before and after the sweep. Returns the number of versions that the rules allow to repair.
+/// Compares the bucket before and after the sweep. Returns the number of versions that may be repaired.
 fn compare(case: &Case, before: &BTreeMap<String, Vec<Version>>, after: &Bucket) -> Result<u64, TestCaseError> {
     let mut repairable = 0;
     for (name, old) in before {
@@ -170,7 +170,7 @@ fn compare(case: &Case, before: &BTreeMap<String, Vec<Version>>, after: &Bucket)
     Ok(repairable)
 }
 
-/// A sweep changes nothing of a version but its key, and respects a lock.
+/// A sweep changes nothing about a version but its encryption and ETag, and leaves a locked version alone.
 fn compare_version(case: &Case, version: &Version, now: &Version) -> Result<(), TestCaseError> {
     let mut expected = version.clone();
     let copies = case.repair == Repair::Copy && case.versioned;

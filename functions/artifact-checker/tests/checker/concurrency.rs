@@ -14,7 +14,7 @@ use crate::world::{BUCKET, Fault, Response, World, created, handle, key, under};
 type Break = fn(&World);
 
 #[tokio::test(start_paused = true)]
-async fn a_version_that_is_written_between_look_and_copy_stays_the_latest() {
+async fn a_version_that_is_written_between_head_and_copy_stays_the_latest() {
     let world = world_with(Version::new("older", under("other")));
     let meddler = world.clone();
     let mut done = false;
@@ -46,7 +46,7 @@ async fn an_object_that_somebody_else_changes_back_is_repaired_three_times_and_n
         let checker = world.checker(repair);
         let decision = only(handle(&checker, "r", &event("object-created")).await.unwrap());
         assert_eq!(decision.outcome, Outcome::NonConverging, "{}", decision.reason);
-        // The events of the function's writes and of the other writer's.
+        // The events of the function's writes, and the events of the other writer's writes.
         let versions = world.state().bucket(BUCKET).objects[OBJECT].clone();
         for version in versions {
             let event = created(BUCKET, OBJECT, Some(&version.id));
@@ -129,7 +129,7 @@ async fn an_error_that_may_pass_fails_the_invocation() {
     }
 }
 
-/// S3 answers a copy with 200 before it is done, so the body contains a later error.
+/// S3 answers a copy with 200 before the copy is done, so the body contains an error that occurs later.
 #[tokio::test(start_paused = true)]
 async fn an_internal_error_in_the_body_of_a_200_is_no_refusal() {
     for operation in ["CopyObject", "UploadPartCopy", "CompleteMultipartUpload"] {

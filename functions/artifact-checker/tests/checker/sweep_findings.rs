@@ -51,7 +51,7 @@ async fn a_schedule_sweeps_the_buckets_of_all_pipelines() {
 
 /// The function has no permissions for the artifact buckets that the console of CodePipeline creates.
 #[tokio::test(start_paused = true)]
-async fn people_get_one_notice_a_month_of_a_bucket_that_the_function_may_not_read() {
+async fn people_get_one_notice_a_month_about_a_bucket_that_the_function_may_not_read() {
     let world = filled(10, &[(3, under("right"))]);
     add_buckets(&world, ["closed", "open"]);
     world.state().buckets.get_mut("closed").unwrap().closed = true;
@@ -76,14 +76,14 @@ async fn people_get_one_notice_a_month_of_a_bucket_that_the_function_may_not_rea
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_sweeps_of_a_day_send_one_notice_of_a_wrong_key_in_a_pipeline() {
+async fn the_sweeps_of_a_day_send_one_notice_about_a_wrong_key_in_a_pipeline() {
     let world = filled(10, &[(3, under("right"))]);
     world.declare_pipelines(&[("shop", BUCKET, Some("alias/artifacts"))]);
     let mut checker = world.checker(Repair::Update);
     for n in 0..3 {
         checker.cache = Cache::default();
         let answer = handle(&checker, &format!("r{n}"), SWEEP).await.unwrap();
-        // A finding that was sent is no finding of the next sweeps.
+        // A finding that was already sent is not a finding of the next sweeps.
         let expected = if n == 0 { Outcome::Reported } else { Outcome::Compliant };
         assert_eq!(answer.decisions[0].outcome, expected, "{:?}", answer.decisions);
         assert_eq!(world.state().published.len(), 1, "sweep {n}");

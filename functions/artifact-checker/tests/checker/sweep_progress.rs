@@ -27,7 +27,7 @@ async fn to_the_end(world: &World, checker: &Checker<Memory>, payload: &str, tim
     panic!("the sweep never ends")
 }
 
-/// How many objects were looked at so far.
+/// How many HEAD requests the function has sent so far.
 fn looks(world: &World) -> usize {
     world.state().operations("s3").iter().filter(|name| *name == "HeadObject").count()
 }

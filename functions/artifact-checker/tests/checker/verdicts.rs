@@ -172,7 +172,7 @@ async fn a_key_that_the_sdk_cannot_send_is_unknown() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_compliant_object_takes_two_calls_beside_its_record() {
+async fn a_compliant_object_takes_two_calls_besides_its_record() {
     let world = world_with(hello(under("right")));
     world.declare_pipelines(&[("shop", BUCKET, Some("alias/artifacts"))]);
     let decision = crate::objects::decide(&world, Repair::Copy, "object-created").await;

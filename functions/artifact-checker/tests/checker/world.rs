@@ -88,7 +88,7 @@ pub(crate) struct State {
     /// Keys that the consumer's role may not use.
     pub(crate) not_for_consumer: BTreeSet<String>,
     pub(crate) requests: Vec<Request>,
-    /// The messages that the topic got.
+    /// The messages that were sent to the topic.
     pub(crate) published: Vec<String>,
     /// The payloads with which the function invoked itself.
     pub(crate) invoked: Vec<String>,
@@ -116,7 +116,7 @@ impl State {
         self.serial
     }
 
-    /// The operations that a service was asked for, in order.
+    /// The operations that were requested from a service, in order.
     pub(crate) fn operations(&self, service: &str) -> Vec<String> {
         self.requests.iter().filter(|r| r.service == service).map(|r| r.operation.clone()).collect()
     }

@@ -11,7 +11,7 @@ use sekisho_lambda::service_error::Kind;
 
 use crate::world::{Differences, Head};
 
-/// Error codes that stay until a person repairs the permissions or the key that the repository is encrypted with.
+/// After these error codes, every retry fails until a person fixes the permissions or the repository's encryption key.
 const FINAL: [&str; 7] = [
     "AccessDeniedException",
     "AccessDenied",
@@ -44,7 +44,7 @@ pub async fn head(client: &Client, repository: &str, branch: &str) -> Result<Hea
 }
 
 /// Reads one page of the paths that differ. Returns `None` if the paths cannot be known: a commit is gone, or
-/// CodeCommit fails to compare the commits. The same failure would come on every retry and block the branch
+/// CodeCommit cannot compare the commits. Every retry would fail in the same way, so an error would block the branch
 /// permanently.
 ///
 /// # Errors
@@ -81,7 +81,7 @@ pub async fn differences(
 /// Lists the names of all branches; `None` if the repository does not exist.
 ///
 /// # Errors
-/// CodeCommit did not answer for one of the pages.
+/// One of the pages could not be read.
 pub async fn branches(client: &Client, repository: &str) -> Result<Option<Vec<String>>, ServiceError> {
     let mut pages = client.list_branches().repository_name(repository).into_paginator().send();
     let mut names = Vec::new();
@@ -102,7 +102,7 @@ pub async fn branches(client: &Client, repository: &str) -> Result<Option<Vec<St
 /// Lists the names of all repositories.
 ///
 /// # Errors
-/// CodeCommit did not answer for one of the pages.
+/// One of the pages could not be read.
 pub async fn repositories(client: &Client) -> Result<Vec<String>, ServiceError> {
     let mut pages = client.list_repositories().into_paginator().send();
     let mut names = Vec::new();
@@ -113,8 +113,8 @@ pub async fn repositories(client: &Client) -> Result<Vec<String>, ServiceError> 
     Ok(names)
 }
 
-/// Only the codes in [`FINAL`] mean that every retry fails: any other refusal may be passing. An answer without a code
-/// does not prove that CodeCommit throttled the call.
+/// Only the codes in [`FINAL`] mean that every retry fails: a retry may succeed after any other refusal. An answer
+/// without a code does not prove that CodeCommit throttled the call.
 fn failed<E>(operation: String, error: SdkError<E, HttpResponse>) -> ServiceError
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,

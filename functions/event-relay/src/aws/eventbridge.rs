@@ -16,8 +16,8 @@ use sekisho_lambda::service_error::is_throttling;
 
 use crate::world::{Entry, EntryResult};
 
-/// Error codes of failures inside EventBridge. A later attempt may succeed after them and after throttling; any other
-/// code is permanent.
+/// The error codes of failures inside EventBridge. After one of these codes, or after throttling, a later attempt may
+/// succeed. Every other code is permanent.
 const INTERNAL: [&str; 3] = ["InternalFailure", "InternalException", "InternalServiceError"];
 
 /// The buses of all regions.
@@ -30,7 +30,7 @@ pub struct Buses {
 }
 
 impl Buses {
-    /// Buses that are reached with this configuration, each in its own region.
+    /// Prepares the clients, which are made with this configuration when they are first used.
     #[must_use]
     pub fn new(aws: &SdkConfig) -> Self {
         let home = aws.region().and_then(|region| region.as_ref().parse().ok());
@@ -44,7 +44,7 @@ impl Buses {
         }
     }
 
-    /// The client for a region: only the endpoint of its own region reaches a bus.
+    /// The client for a region. A bus can be reached only through the endpoint of its own region.
     fn client(&self, region: &Region) -> Client {
         let mut clients = self.clients.borrow_mut();
         let make = || Client::from_conf(self.base.clone().region(ClientRegion::new(region.to_string())).build());
@@ -53,14 +53,15 @@ impl Buses {
 
     /// Puts up to 10 entries and returns the result of each.
     ///
-    /// If EventBridge refuses the whole call permanently, each entry is put in a call of its own: a bus that does not
+    /// If EventBridge refuses the whole call permanently, each entry is put in its own call: a bus that does not
     /// exist or denies access must not keep the event from the other buses.
     pub async fn put_events(&self, region: &Region, entries: &[Entry]) -> Vec<EntryResult> {
         let client = self.client(region);
         match put_events(&client, entries).await {
             Ok(results) => results,
             Err(EntryResult::Refused(_)) if entries.len() > 1 => {
-                // All calls run at once: one after the other, ten calls of 15 s each would outlast the function.
+                // All calls run at once. Ten calls of up to 15 s, one after the other, would take longer than the
+                // function's timeout.
                 let single =
                     entries.iter().map(async |entry| match put_events(&client, std::slice::from_ref(entry)).await {
                         Ok(mut results) => results.pop().unwrap_or_else(no_result),
@@ -73,7 +74,7 @@ impl Buses {
     }
 }
 
-/// Makes one call. `Err` is the result of every entry if the whole call failed.
+/// Makes one call. If the whole call fails, `Err` holds the result that every entry gets.
 async fn put_events(client: &Client, entries: &[Entry]) -> Result<Vec<EntryResult>, EntryResult> {
     let request = entries.iter().map(|entry| {
         PutEventsRequestEntry::builder()
@@ -85,7 +86,7 @@ async fn put_events(client: &Client, entries: &[Entry]) -> Result<Vec<EntryResul
             .build()
     });
     match client.put_events().set_entries(Some(request.collect())).send().await {
-        // The results come in the order of the entries. A call that succeeded says nothing about its entries.
+        // The results are in the order of the entries. In a successful call, entries can still fail.
         Ok(answer) => {
             let mut results: Vec<EntryResult> = answer.entries.unwrap_or_default().iter().map(result).collect();
             results.resize_with(entries.len(), no_result);

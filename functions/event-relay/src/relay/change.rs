@@ -12,8 +12,8 @@ use crate::world::World;
 pub(crate) async fn relay_change<W: World>(run: &Run<'_, W>, hint: &Hint) -> Report {
     let report = settle(run, hint, Trigger::Event).await;
     match report.failure {
-        // The reconcile looks at a branch again. A tag's event would be lost, so the invocation fails and Lambda keeps
-        // the event in the dead-letter queue.
+        // For a branch, the next reconcile reads the head again. A tag's event would be lost, so the invocation fails
+        // and Lambda puts the event into the dead-letter queue.
         Some(error) if error.is_final() && hint.git_ref.kind() == RefKind::Branch => {
             Report { failure: None, ..report }.with(about_hint(hint, needs_repair(&error)))
         }

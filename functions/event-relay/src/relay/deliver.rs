@@ -1,4 +1,4 @@
-//! Relays one change in two phases, and offers the change to the buses between them.
+//! Relays one change in two phases, and sends the change to the buses between the phases.
 
 use std::time::Duration;
 
@@ -18,14 +18,14 @@ use crate::redelivery::Redelivery;
 use crate::run::{RESERVE, Run};
 use crate::world::{EntryResult, World};
 
-/// Calls in flight. More calls would only queue for the small CPU share of a function with 128 MB of memory.
+/// How many calls run at once. More calls would only queue for the small CPU share of a function with 128 MB of memory.
 const CONCURRENT_CALLS: usize = 8;
-/// How often an entry is offered again within one invocation.
+/// How often one invocation sends an entry again.
 const MAX_RETRIES: usize = 6;
-/// The reason for a target to which the change was not offered.
-const NOT_OFFERED: &str = "no time was left to offer the change";
-/// The reason for a target to which the change was offered before, but not again.
-const NOT_OFFERED_AGAIN: &str = "no time was left to offer the change again";
+/// The reason for a target to which the change was not sent.
+const NOT_OFFERED: &str = "no time was left to send the change";
+/// The reason for a target to which the change was sent before, but not again.
+const NOT_OFFERED_AGAIN: &str = "no time was left to send the change again";
 
 /// Relays the claimed change. This is the only place that carries out the two phases.
 ///
@@ -36,7 +36,7 @@ pub(crate) async fn relay<W: World>(
     hint: &Hint,
     claim: &Claim,
 ) -> Result<Report, sekisho_ledger::Error> {
-    // Phase 1: the ledger has the pending change and the lease before the first bus receives anything.
+    // Phase 1: the ledger records the pending change and the lease before the first bus receives anything.
     let revision = run.write_row(&hint.repository, &hint.git_ref, &claim.row, claim.replaces).await?;
     let mut report = Report::default();
     if let Some(Dropped { change, deliveries }) = &claim.dropped {
@@ -45,7 +45,7 @@ pub(crate) async fn relay<W: World>(
     let Some(pending) = &claim.row.pending else { return Ok(report) };
     let (change, all) = (&pending.change, pending.deliveries.len());
 
-    // Every bus accepts the change, refuses it permanently, or has to be asked again later.
+    // Every bus accepts the change, refuses it permanently, or must receive it again later.
     let NotDelivered { mut refused, mut not_accepted, not_offered } = deliver(run, change, &pending.deliveries).await;
     if pending.is_last_attempt(run.now()) {
         refused.append(&mut not_accepted);
@@ -54,13 +54,13 @@ pub(crate) async fn relay<W: World>(
         return Ok(report.failed(error));
     }
 
-    // Phase 2: the ledger has the change as relayed, or the targets that do not have it yet.
+    // Phase 2: the ledger records the change as relayed, or the targets that do not have it yet.
     let was_offered = not_offered.len() < all;
     let reason = not_accepted.first().map_or(NOT_OFFERED, |first| first.reason.as_str()).to_owned();
     let left: Vec<Delivery> = not_accepted.into_iter().map(|one| one.delivery).chain(not_offered).collect();
     let row = if left.is_empty() { claim.row.relayed(change) } else { claim.row.given_back(&left, was_offered) };
     match run.write_row(&hint.repository, &hint.git_ref, &row, Some(revision)).await {
-        // The lease ended, and another invocation took the change over: that invocation writes the same row.
+        // If the lease ended and another invocation took the change over, that invocation writes the same row.
         Ok(_) | Err(sekisho_ledger::Error::Changed(_)) => {}
         Err(error) => return Ok(report.failed(error)),
     }
@@ -69,7 +69,7 @@ pub(crate) async fn relay<W: World>(
         return Ok(report.failed(undelivered(change, left.len(), all, reason)));
     }
     let accepted = all - refused.len();
-    let reason = format!("the buses of {accepted} of {all} targets accepted the change");
+    let reason = format!("{accepted} of {all} buses accepted the change");
     let relayed = about_change(change, Decision::new(Outcome::Relayed, reason)).about("targets", accepted.to_string());
     Ok(report.with(relayed))
 }
@@ -100,11 +100,11 @@ struct NotDelivered {
     refused: Vec<Undelivered>,
     /// The bus did not accept the change in the time that was left.
     not_accepted: Vec<Undelivered>,
-    /// The bus was not asked, because no time was left.
+    /// The change was not sent to the bus, because no time was left.
     not_offered: Vec<Delivery>,
 }
 
-/// Offers the change until each bus accepts or refuses it, or no time is left.
+/// Sends the change until each bus accepts or refuses it, or no time is left.
 async fn deliver<W: World>(run: &Run<'_, W>, change: &Change, deliveries: &[Delivery]) -> NotDelivered {
     let mut open = offer(run, change, deliveries).await;
     let mut pauses = ExponentialBuilder::default()
@@ -118,7 +118,7 @@ async fn deliver<W: World>(run: &Run<'_, W>, change: &Change, deliveries: &[Deli
         run.world.sleep(pause).await;
         let again: Vec<Delivery> = open.not_accepted.into_iter().map(|one| one.delivery).collect();
         let NotDelivered { refused, mut not_accepted, not_offered } = offer(run, change, &again).await;
-        // These buses were asked in an earlier round.
+        // These buses got the change in an earlier round, and did not accept it.
         let not_again = |delivery| Undelivered { delivery, reason: NOT_OFFERED_AGAIN.to_owned() };
         not_accepted.extend(not_offered.into_iter().map(not_again));
         open.refused.extend(refused);
@@ -128,7 +128,7 @@ async fn deliver<W: World>(run: &Run<'_, W>, change: &Change, deliveries: &[Deli
     open
 }
 
-/// Offers the change to each bus once, in batches, several calls at a time.
+/// Sends the change to each bus once, in batches, several calls at a time.
 async fn offer<W: World>(run: &Run<'_, W>, change: &Change, deliveries: &[Delivery]) -> NotDelivered {
     let batches = batches(&run.invocation.partition, change, deliveries);
     let answers: Vec<(&Batch<'_>, Option<Vec<EntryResult>>)> = stream::iter(&batches)
@@ -159,7 +159,7 @@ async fn offer<W: World>(run: &Run<'_, W>, change: &Change, deliveries: &[Delive
     open
 }
 
-/// Sends a message to the dead-letter queue for each refused delivery. If the queue does not accept one of them, the
+/// Sends a message to the dead-letter queue for each refused delivery. If the queue does not accept a message, the
 /// whole change is delivered again later.
 async fn dead_letter<W: World>(run: &Run<'_, W>, change: &Change, refused: &[Undelivered]) -> Result<(), ServiceError> {
     stream::iter(refused.iter().map(Ok))

@@ -14,10 +14,9 @@ use crate::route::TouchedRoutes;
 use crate::run::{RESERVE, Run};
 use crate::world::World;
 
-/// The most pages of changed paths that are read before everything counts as changed. A page has up to some hundred
-/// paths.
+/// After this many pages of changed paths, everything counts as changed. A page has up to a few hundred paths.
 const MAX_PAGES: usize = 100;
-/// The time that is kept for the offer, in addition to [`RESERVE`], while changed paths are read.
+/// While changed paths are read, this much time is kept for sending the change, in addition to [`RESERVE`].
 const OFFER_TIME: Duration = Duration::from_secs(5);
 
 /// Reads facts about a reference until its plan is known.
@@ -48,8 +47,8 @@ pub(crate) async fn redelivery<W: World>(run: &Run<'_, W>, redelivery: &Redelive
     }
 }
 
-/// Reads changed paths while they can add a route and time is left to offer the change afterwards. If a diff takes too
-/// long, everything counts as changed: the diff would take as long on every retry and block the branch.
+/// Reads changed paths while they can add a route and time is left to send the change afterwards. If a diff takes too
+/// long, everything counts as changed. Otherwise the diff would take as long on every retry and block the branch.
 async fn touched_routes<'r, W: World>(
     run: &Run<'_, W>,
     hint: &Hint,

@@ -31,8 +31,8 @@ pub(crate) async fn explain<W: World>(run: &Run<'_, W>, payload: &str) -> Result
     Ok(Decisions { decisions: vec![decision] })
 }
 
-/// Describes the plan for a reference. A pending change comes first; the next plan is made for the row as it is after
-/// that change.
+/// Describes the plan for a reference. If a change is pending, its plan comes first, and the next plan is made for the
+/// row as that change would leave it.
 async fn explain_change<W: World>(run: &Run<'_, W>, hint: &Hint) -> Result<Decision<Outcome>, Error> {
     let mut facts = Facts::new(run.routes, hint, Trigger::Event);
     let mut finished = None;
@@ -53,7 +53,7 @@ async fn explain_change<W: World>(run: &Run<'_, W>, hint: &Hint) -> Result<Decis
         }
     };
     let Some(sequence) = finished else { return Ok(decision) };
-    let reason = format!("{}, after the pending change (sequence {sequence}) is finished", decision.reason);
+    let reason = format!("once the pending change (sequence {sequence}) is finished: {}", decision.reason);
     Ok(Decision { reason, ..decision }.about("pending", sequence.to_string()))
 }
 
@@ -63,7 +63,7 @@ fn to_be_relayed(pending: &Pending) -> Decision<Outcome> {
         format!("{}/{}: {}", delivery.account, delivery.region, pipelines.join(", "))
     };
     let targets: Vec<String> = pending.deliveries.iter().map(place).collect();
-    let reason = format!("would be relayed to the buses of {} targets", targets.len());
+    let reason = format!("would be relayed to {} buses", targets.len());
     about_change(&pending.change, Decision::new(Outcome::Relayed, reason)).about("targets", targets.join("; "))
 }
 
@@ -71,19 +71,19 @@ async fn explain_redelivery<W: World>(run: &Run<'_, W>, redelivery: &Redelivery)
     Ok(match examine::redelivery(run, redelivery).await? {
         RedeliveryPlan::Decide(decision) => decision,
         RedeliveryPlan::Deliver => {
-            let reason = "would be delivered again, with the sequence that it has";
+            let reason = "would be delivered again, with the same sequence";
             about_change(&redelivery.change, Decision::new(Outcome::Relayed, reason))
                 .about("account", redelivery.delivery.account.as_str())
         }
     })
 }
 
-/// A reconcile has one plan for each reference, and only an event of a reference asks for that plan.
+/// A reconcile has one plan for each reference. To see a plan, a person explains an event about that reference.
 fn reconcile_reason<W>(run: &Run<'_, W>) -> String {
     let globs: BTreeSet<&str> = run.routes.iter().map(|route| route.repository().pattern()).collect();
     let globs: Vec<&str> = globs.into_iter().collect();
     format!(
-        "a schedule's event: the reconcile would look at every routed branch of {} and finish pending changes; explain \
+        "a schedule's event: the reconcile would examine every routed branch of {} and finish pending changes; explain \
          an event of a branch to see the plan for that branch",
         globs.join(", ")
     )

@@ -16,21 +16,22 @@ use crate::run::Run;
 use crate::worklist::{Branches, Worklist, rotate, unmatched_globs};
 use crate::world::World;
 
-/// References that are looked at concurrently. One after the other, a thousand references would take longer than the
-/// function's timeout.
+/// How many references are examined at the same time. A thousand references, one after the other, would take longer
+/// than the function's timeout.
 const CONCURRENT_LOOKS: usize = 8;
-/// Store after this many decisions, and once at the end: if Lambda ends the invocation, unstored decisions are lost.
+/// Decisions are stored after this many, and once at the end: if Lambda ends the invocation, unstored decisions are
+/// lost.
 const STORE_AFTER: usize = 100;
 
-/// Looks at every routed branch and finishes pending changes. One decision counts the unchanged references, and one the
-/// references that no time was left for. Only an error that a retry may cure fails the invocation.
+/// Examines every routed branch and finishes pending changes. One decision counts the unchanged references, and another
+/// one the references for which no time was left. Only an error that a retry may cure fails the invocation.
 pub(crate) async fn reconcile<W: World>(run: &Run<'_, W>) -> Report {
     let mut reconcile = Reconcile { run, log: DecisionLog::default(), counts: Counts::default(), failures: Vec::new() };
     reconcile.look_everywhere().await;
     reconcile.finish()
 }
 
-/// A reconcile under way.
+/// A running reconcile.
 struct Reconcile<'r, W> {
     run: &'r Run<'r, W>,
     log: DecisionLog,
@@ -39,16 +40,16 @@ struct Reconcile<'r, W> {
     failures: Vec<Error>,
 }
 
-/// References and repositories that get no decision of their own.
+/// References and repositories that get no separate decision.
 #[derive(Debug, Default)]
 struct Counts {
     /// References whose head was relayed before, or touches no routed path.
     unchanged: usize,
     /// References that another invocation holds.
     leased: usize,
-    /// References that no time was left for.
+    /// References for which no time was left.
     late: usize,
-    /// Repositories that no time was left for.
+    /// Repositories for which no time was left.
     late_repositories: usize,
 }
 
@@ -76,7 +77,7 @@ impl<W: World> Reconcile<'_, W> {
         }
     }
 
-    /// The names that routes have, and the names of the repositories that their globs match.
+    /// The repository names in routes, and the names of the repositories that the routes' globs match.
     async fn routed_repositories(&mut self) -> Repositories {
         let routes = self.run.routes;
         let literal = routes.iter().filter_map(|route| route.repository().literal());
@@ -86,7 +87,7 @@ impl<W: World> Reconcile<'_, W> {
             let is_routed = |name: &String| routes.iter().any(|route| route.repository().matches(name));
             match self.run.world.repositories().await {
                 Ok(all) => names.extend(all.into_iter().filter(is_routed)),
-                // Repositories that a route names without a glob are looked at nevertheless.
+                // Repositories that a route names without a glob are examined even so.
                 Err(error) => {
                     is_complete = false;
                     self.fail(error.into(), |decision| decision);
@@ -98,11 +99,11 @@ impl<W: World> Reconcile<'_, W> {
         Repositories { names, is_complete }
     }
 
-    /// Looks at the references of one repository and returns its branches, if they could be read.
+    /// Examines the references of one repository and returns its branches, if they could be read.
     async fn reconcile_repository(&mut self, name: &str) -> Option<Branches> {
         let own = self.run.invocation;
         let Ok(repository) = RepositoryArn::new(&own.partition, own.region.as_str(), &own.account, name) else {
-            let reason = format!("`{name}` of a route is not a repository name: correct the route");
+            let reason = format!("a route names `{name}`, which is not a repository name: correct the route");
             self.log.push(Decision::new(Outcome::Failed, reason));
             return None;
         };
@@ -160,14 +161,15 @@ impl<W: World> Reconcile<'_, W> {
             Some(error) => self.fail(error, |decision| about_hint(hint, decision)),
         }
         for decision in settled.log.into_decisions() {
-            // A filtered decision with an account is about a pending change that lost its route, and is not counted.
+            // A filtered decision with an account is about a pending change that lost its route. It is logged, and not
+            // counted as unchanged.
             let is_unchanged = decision.outcome == Outcome::Duplicate
                 || decision.outcome == Outcome::Filtered && !decision.concerns.contains_key("account");
             if is_unchanged { self.counts.unchanged += 1 } else { self.log.push(decision) }
         }
     }
 
-    /// Keeps an error: as a decision if no retry cures it, otherwise as a failure of the invocation.
+    /// Records an error: as a decision if no retry cures it, otherwise as a failure of the invocation.
     fn fail(&mut self, error: Error, about: impl FnOnce(Decision<Outcome>) -> Decision<Outcome>) {
         if error.is_final() { self.log.push(about(needs_repair(&error))) } else { self.failures.push(error) }
     }
@@ -176,7 +178,7 @@ impl<W: World> Reconcile<'_, W> {
         let Self { mut log, counts, failures, .. } = self;
         log.extend(counts.into_decisions());
         if log.is_empty() && failures.is_empty() {
-            let reason = "no branch that a route matches exists, and no change is pending";
+            let reason = "no existing branch matches a route, and no change is pending";
             log.push(Decision::new(Outcome::Ignored, reason));
         }
         let count = failures.len();
@@ -189,7 +191,10 @@ impl Counts {
     fn into_decisions(self) -> Vec<Decision<Outcome>> {
         let mut decisions = Vec::new();
         if self.unchanged > 0 {
-            let reason = format!("{} routed references were relayed before, or touch no routed path", self.unchanged);
+            let reason = format!(
+                "for {} routed references, the head was already relayed or touches no routed path",
+                self.unchanged
+            );
             decisions.push(Decision::new(Outcome::Duplicate, reason));
         }
         if self.leased > 0 {
@@ -198,7 +203,8 @@ impl Counts {
         }
         if self.late + self.late_repositories > 0 {
             let reason = format!(
-                "no time was left for {} routed references and {} repositories: the next reconciles begin elsewhere",
+                "no time was left for {} routed references and {} repositories: the next reconciles take the \
+                 references and repositories in another order",
                 self.late, self.late_repositories
             );
             decisions.push(Decision::new(Outcome::Ignored, reason));

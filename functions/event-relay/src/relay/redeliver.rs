@@ -1,4 +1,4 @@
-//! A message of the dead-letter queue: sends the same change to the same target, with the sequence that it has.
+//! A message of the dead-letter queue: sends the same change to the same target, with the same sequence.
 
 use sekisho_domain::decision::Decision;
 

@@ -1,4 +1,4 @@
-//! Settles one reference: looks at the reference until the head is relayed or nothing is left to relay.
+//! Settles one reference: plans and acts until the head is relayed or nothing is left to relay.
 
 use crate::decision_log::Report;
 use crate::error::Error;
@@ -9,7 +9,7 @@ use crate::relay::examine;
 use crate::run::{POLL_INTERVAL, Run};
 use crate::world::World;
 
-/// The number of lost writes of a head's claim after which the reference counts as busy.
+/// After this many claims that failed because another invocation wrote the row first, the reference counts as busy.
 const MAX_CONFLICTS: usize = 20;
 
 /// Settles the reference of `hint`.
@@ -54,12 +54,12 @@ pub(crate) async fn settle<W: World>(run: &Run<'_, W>, hint: &Hint, trigger: Tri
     report.failed(Error::busy(hint))
 }
 
-/// Adds the verdict's decision, and writes the row that spares the next reconcile the same comparison.
+/// Adds the verdict's decision, and writes the row so that the next reconcile need not compare the head again.
 async fn decide<W: World>(run: &Run<'_, W>, hint: &Hint, verdict: Verdict, report: Report) -> Report {
     let report = report.with(verdict.decision);
     let Some(remember) = verdict.remember else { return report };
     match run.write_row(&hint.repository, &hint.git_ref, &remember.row, remember.revision).await {
-        // If another invocation wrote the row first, the next reconcile compares the head once more.
+        // If another invocation wrote the row first, the next reconcile compares the head again.
         Ok(_) | Err(sekisho_ledger::Error::Changed(_)) => report,
         Err(error) => report.failed(error),
     }

@@ -23,7 +23,7 @@ async fn a_head_is_read() {
 }
 
 #[tokio::test]
-async fn what_does_not_exist_is_an_answer() {
+async fn a_missing_branch_or_repository_is_an_answer() {
     for (code, expected) in [
         ("BranchDoesNotExistException", Head::NoBranch),
         ("InvalidBranchNameException", Head::NoBranch),
@@ -35,7 +35,7 @@ async fn what_does_not_exist_is_an_answer() {
 }
 
 #[tokio::test]
-async fn what_is_no_answer_is_asked_again_later() {
+async fn a_failed_call_or_an_answer_without_a_commit_id_is_an_error() {
     let cases = [
         (refused("ThrottlingException"), true),
         (refused("TooManyRequestsException"), true),
@@ -55,7 +55,7 @@ async fn what_is_no_answer_is_asked_again_later() {
 }
 
 #[tokio::test]
-async fn a_page_of_differences_has_old_and_new_paths_and_the_way_to_the_next() {
+async fn a_page_of_differences_has_old_and_new_paths_and_the_token_of_the_next_page() {
     let page = json!({
         "differences": [
             {
@@ -84,16 +84,16 @@ async fn a_page_of_differences_has_old_and_new_paths_and_the_way_to_the_next() {
 }
 
 #[tokio::test]
-async fn a_commit_that_is_gone_is_an_answer_and_throttling_is_none() {
+async fn a_missing_commit_is_an_answer_and_throttling_is_an_error() {
     let wire = Wire::answering([refused("CommitDoesNotExistException"), refused("ThrottlingException")]);
     let client = Client::new(&wire.config());
     assert_eq!(differences(&client, "shop", &commit(), &commit(), None).await.unwrap(), None);
     assert!(differences(&client, "shop", &commit(), &commit(), None).await.unwrap_err().is_throttled());
 }
 
-/// The same again would say the same, and the branch would wait for good.
+/// Every retry would fail in the same way, and the branch would be blocked permanently.
 #[tokio::test]
-async fn what_cannot_be_compared_is_not_known_and_what_is_forbidden_is_told() {
+async fn commits_that_cannot_be_compared_are_an_answer_and_a_denied_call_is_an_error() {
     let unknown =
         ["InvalidCommitIdException", "InvalidCommitException", "InvalidContinuationTokenException"].map(refused);
     for answer in unknown.into_iter().chain([Answer::TimedOut, Answer::Http(500, String::new())]) {
@@ -125,7 +125,7 @@ async fn lists_are_read_to_their_last_page() {
 }
 
 #[tokio::test]
-async fn a_list_that_breaks_off_is_no_list() {
+async fn a_list_whose_second_page_fails_is_an_error() {
     let wire = Wire::answering([
         refused("RepositoryDoesNotExistException"),
         ok(&json!({"branches": ["main"], "nextToken": "more"})),

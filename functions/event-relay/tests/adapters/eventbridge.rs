@@ -20,7 +20,7 @@ async fn put(wire: &Wire, accounts: &[&str]) -> Vec<EntryResult> {
 
 const THREE: [&str; 3] = ["222222222222", "333333333333", "444444444444"];
 
-/// A request and its answer as EventBridge has them, to the byte.
+/// A request to EventBridge and its answer, byte for byte.
 #[tokio::test]
 async fn an_entry_on_the_wire() {
     let wire = Wire::answering([Answer::Http(
@@ -57,7 +57,7 @@ async fn every_entry_has_its_own_result_in_a_call_that_succeeded() {
 }
 
 #[tokio::test]
-async fn of_an_entrys_errors_few_pass_and_all_others_are_for_good() {
+async fn only_throttling_and_internal_errors_of_an_entry_are_retried() {
     for (code, passes) in [
         ("InternalFailure", true),
         ("InternalException", true),
@@ -77,7 +77,7 @@ async fn of_an_entrys_errors_few_pass_and_all_others_are_for_good() {
 }
 
 #[tokio::test]
-async fn a_result_that_is_missing_or_empty_is_none() {
+async fn a_missing_or_empty_result_is_retryable() {
     for body in [json!({}), json!({"Entries": []}), json!({"Entries": [{}]})] {
         let wire = Wire::answering([ok(&body)]);
         let none = EntryResult::Retryable("PutEvents returned no result for the entry".to_owned());
@@ -85,9 +85,9 @@ async fn a_result_that_is_missing_or_empty_is_none() {
     }
 }
 
-/// One bus that does not let us in keeps the event from no other.
+/// A bus that denies access does not keep the event from the other buses.
 #[tokio::test]
-async fn a_call_that_is_refused_whole_is_made_again_entry_by_entry() {
+async fn after_a_refused_call_each_entry_is_sent_in_its_own_call() {
     let wire = Wire::answering([
         refused("AccessDeniedException"),
         ok(&json!({"Entries": [{"EventId": "1"}]})),
@@ -105,7 +105,7 @@ async fn a_call_that_is_refused_whole_is_made_again_entry_by_entry() {
 }
 
 #[tokio::test]
-async fn a_call_that_may_go_better_is_left_for_later_whole() {
+async fn after_a_call_that_may_succeed_later_all_entries_are_retryable() {
     for answer in [
         refused("ThrottlingException"),
         refused("InternalException"),

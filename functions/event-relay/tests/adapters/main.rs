@@ -1,6 +1,6 @@
-//! The adapters, against the services' own words on the wire.
+//! The adapters, checked against requests and answers on the wire.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, unreachable_pub, reason = "a test may fail so")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, unreachable_pub, reason = "a test may panic")]
 
 mod codecommit;
 mod eventbridge;

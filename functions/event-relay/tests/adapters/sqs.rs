@@ -7,7 +7,7 @@ use sekisho_testing::wire::{Answer, Wire, ok, refused};
 const QUEUE: &str = "https://sqs.ap-northeast-1.amazonaws.com/111111111111/sekisho-event-relay-dead-letters";
 
 #[tokio::test]
-async fn a_message_is_sent_as_it_is() {
+async fn a_message_is_sent_unchanged() {
     let body = r#"{"action":"redeliver"}"#;
     let wire = Wire::answering([ok(&json!({"MessageId": "1"}))]);
     send(&Client::new(&wire.config()), QUEUE, body.to_owned()).await.unwrap();
@@ -17,7 +17,7 @@ async fn a_message_is_sent_as_it_is() {
 }
 
 #[tokio::test]
-async fn what_the_queue_did_not_take_is_an_error() {
+async fn a_message_that_the_queue_did_not_accept_is_an_error() {
     for (answer, throttled) in
         [(refused("RequestThrottled"), true), (refused("QueueDoesNotExist"), false), (Answer::TimedOut, false)]
     {

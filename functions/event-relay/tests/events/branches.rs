@@ -1,4 +1,4 @@
-//! One branch: what is a new head, what was relayed before, and which paths matter.
+//! One branch: new heads, heads that were relayed before, and the paths that matter.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -146,7 +146,7 @@ async fn everything_counts_as_changed_if_the_paths_cannot_be_known() {
     assert_eq!(function.calls().iter().filter(|call| call.starts_with("GetDifferences")).count(), 100);
 }
 
-/// Reading the pages once used up the time on every retry, so that the branch was blocked.
+/// In an earlier version, reading the pages used up the time on every retry, so that the branch was blocked.
 #[tokio::test(start_paused = true)]
 async fn a_large_diff_does_not_block_a_branch() {
     let function = relayed().await;
@@ -184,7 +184,7 @@ async fn an_error_that_no_retry_cures_is_a_decision() {
     let function = Function::new();
     function.account().heads_denied.set(true);
     let decision = function.decide("branch-updated").await;
-    assert_eq!((decision.outcome, decision.reason.contains("repair")), (Failed, true), "{decision:?}");
+    assert_eq!((decision.outcome, decision.reason.contains("fix the cause")), (Failed, true), "{decision:?}");
 }
 
 #[tokio::test(start_paused = true)]

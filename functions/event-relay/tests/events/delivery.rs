@@ -36,7 +36,7 @@ async fn a_target_that_refuses_permanently_goes_to_the_queue_and_the_others_get_
     assert_eq!((&message["action"], &message["reason"]), (&"redeliver".into(), &NO_BUS.into()));
     assert_eq!(message["delivery"]["account"], "333333333333");
 
-    // Now the bus exists. The message is sent to the function: the same change goes to that bus only.
+    // The bus exists now. When the message is sent to the function, the same change goes only to that bus.
     let first = function.accepted();
     function.set_bus(|_| EntryResult::Accepted);
     let again = function.handle(&letters[0]).await.unwrap().decisions;
@@ -47,13 +47,14 @@ async fn a_target_that_refuses_permanently_goes_to_the_queue_and_the_others_get_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_target_that_never_answers_keeps_no_later_head_from_the_others() {
+async fn a_target_that_never_answers_does_not_keep_later_heads_from_the_others() {
     let function = Function::new();
     function.set_bus(|entry| match entry.account.as_str() {
         "333333333333" => EntryResult::Retryable("dispatch failure".to_owned()),
         _ => EntryResult::Accepted,
     });
-    // After the first attempt and Lambda's two retries the queue has the change, and the branch continues.
+    // After the first attempt and Lambda's two retries, the queue has the change, and the branch can relay its next
+    // head.
     assert!(function.file("branch-updated").await.is_err());
     tokio::time::advance(Duration::from_mins(1)).await;
     assert!(function.file("branch-updated").await.is_err());
@@ -71,7 +72,7 @@ async fn a_target_that_never_answers_keeps_no_later_head_from_the_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_the_entry_that_was_throttled_is_offered_again() {
+async fn only_the_entry_that_was_throttled_is_sent_again() {
     let function = Function::new();
     let offers = Rc::new(Cell::new(0));
     let counted = offers.clone();
@@ -89,7 +90,7 @@ async fn only_the_entry_that_was_throttled_is_offered_again() {
         accepted.iter().map(|(account, _)| account.as_str()).collect::<Vec<_>>(),
         ["222222222222", "333333333333"]
     );
-    assert!(function.account().now() > START + Duration::from_millis(400), "the function waits before it offers again");
+    assert!(function.account().now() > START + Duration::from_millis(400), "the function waits before it sends again");
 }
 
 #[tokio::test(start_paused = true)]
@@ -133,7 +134,7 @@ async fn without_the_queue_the_whole_change_is_delivered_again() {
     let error = function.file("branch-updated").await.unwrap_err();
     assert!(matches!(error, Error::Service(_)), "{error}");
     let sequence = function.row(MAIN).unwrap().state.pending.unwrap().change.sequence;
-    // After the lease the retry offers the change to all targets again and fills the queue.
+    // After the lease ends, the retry sends the change to all targets again and fills the queue.
     tokio::time::advance(Duration::from_mins(1)).await;
     function.account().queue_is_down.set(false);
     let decisions = function.file("branch-updated").await.unwrap().decisions;
@@ -166,7 +167,8 @@ async fn a_call_has_up_to_ten_entries_of_one_region() {
     assert_eq!(function.row(MAIN).unwrap().state.commit, Some(commit(1)));
 }
 
-/// Three events within half a minute once used up the attempts, although the bus was available again a minute later.
+/// In an earlier version, three events within half a minute used up the attempts, although the bus was available a
+/// minute later.
 #[tokio::test(start_paused = true)]
 async fn a_burst_of_events_does_not_use_up_the_attempts() {
     let function = Function::new();

@@ -26,7 +26,7 @@ async fn explain_reports_a_pending_change_and_a_duplicate() {
     assert_eq!(function.accepted(), []);
 }
 
-/// A pending change whose route was corrected is planned anew, and so it is in the explanation.
+/// If the route of a pending change was corrected, the real path plans anew, and the explanation shows the new plan.
 #[tokio::test(start_paused = true)]
 async fn explain_follows_the_real_path_through_a_corrected_route() {
     let mut function = Function::with(&only_tags().replace(r#"pipeline = "shop""#, r#"pipeline = "shpo""#));

@@ -11,11 +11,11 @@ use crate::function::{Function, SHOP as SHOP_ARN, file, outcomes};
 /// A name and a value that a decision must have.
 type Concern = (&'static str, &'static str);
 
-/// The expected answer to a file.
+/// The expected answer to the event in a file.
 enum Expected {
-    /// Decisions with these outcomes. The first one's reason contains this text, and it has these concerns.
+    /// Decisions with these outcomes. The first decision has these concerns, and its reason contains this text.
     Decided(&'static [Outcome], &'static str, &'static [Concern]),
-    /// One decision that is written nowhere.
+    /// One decision that is not stored.
     Explained(Outcome, &'static str, &'static [Concern]),
     /// The error `InvalidRequest`, whose message contains this text.
     Invalid(&'static str),
@@ -58,7 +58,7 @@ const CASES: &[(&str, Expected, &[&str])] = &[
     ("malformed-reference", Decided(&[Refused], "event.detail.referenceFullName: `main`", &[("ref", "main")]), &[]),
     ("malformed-repository", Decided(&[Refused], "event.detail.repositoryName", &[("repository", "../shop")]), &[]),
     ("merge-commit-of-no-reference", Decided(&[Ignored], "merge commit", &[("repository", "shop")]), &[]),
-    ("not-an-event", Decided(&[Refused], "not an event of EventBridge", &[]), &[]),
+    ("not-an-event", Decided(&[Refused], "not an EventBridge event", &[]), &[]),
     ("other-source", Decided(&[Refused], "`shop.codecommit`", &[MAIN]), &[]),
     ("oversized-reference", Decided(&[Refused], "event.detail.referenceFullName", &[("repository", "shop")]), &[]),
     ("pull-request-created", Decided(&[Ignored], "has not been merged", &[]), &[]),
@@ -67,7 +67,7 @@ const CASES: &[(&str, Expected, &[&str])] = &[
     ("pull-request-not-merged", Decided(&[Ignored], "has not been merged", &[]), &[]),
     ("pull-request-without-destination", Decided(&[Refused], "missing field `destinationReference`", &[]), &[]),
     ("redeliver",
-     Decided(&[Refused], "no change of this reference has this sequence", &[SHOP, MAIN, ("sequence", "1795312345678")]),
+     Decided(&[Refused], "no change of this reference", &[SHOP, MAIN, ("sequence", "1795312345678")]),
      &[]),
     ("redeliver-of-another-account", Decided(&[Refused], "444444444444", &[]), &[]),
     ("redeliver-to-no-route", Decided(&[Filtered], "no route leads to this target", &[SHOP, MAIN]), &[]),
@@ -77,7 +77,7 @@ const CASES: &[(&str, Expected, &[&str])] = &[
      &["ListBranches shop", "GetBranch shop release/1.2",
        "PutEvents ap-northeast-1 2", "GetBranch shop main", "PutEvents ap-northeast-1 2"]),
     ("spoofed-repository",
-     Decided(&[Refused], "event.resources names another repository", &[("repository", "shop")]),
+     Decided(&[Refused], "event.resources names a repository other than", &[("repository", "shop")]),
      &[]),
     ("tag-created", Decided(&[Filtered], "no route", &[("ref", "refs/tags/v1.0.0")]), &[]),
     ("tag-deleted", Decided(&[Ignored], "deleted", &[("ref", "refs/tags/v1.0.0")]), &[]),

@@ -1,4 +1,4 @@
-//! The function in a fake account: sends it payloads, and shows what it read, sent and stored.
+//! Runs the function in a fake account, and shows what the function read, sent and stored.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -98,7 +98,7 @@ impl Function {
         decisions.remove(0)
     }
 
-    /// Moves or creates the branch, or deletes it.
+    /// Moves or creates the branch; deletes it if `to` is `None`.
     pub fn point(&self, branch: &str, to: Option<CommitId>) {
         let mut branches = self.account().branches.borrow_mut();
         let branches = branches.as_mut().unwrap();

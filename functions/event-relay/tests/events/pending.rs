@@ -1,4 +1,4 @@
-//! A pending change: another invocation holds the lease, or crashed, or the routes were corrected meanwhile.
+//! A pending change whose invocation holds the lease or has crashed, or whose routes were corrected meanwhile.
 
 use std::time::Duration;
 
@@ -24,7 +24,10 @@ async fn an_event_waits_for_the_invocation_that_holds_the_lease_and_is_never_cal
     assert_eq!(error.error_type().name(), "Internal");
     assert!(matches!(&error, Error::Busy { git_ref, .. } if git_ref.as_str() == MAIN), "{error}");
     let waited = function.account().now() - START;
-    assert!((20..25).contains(&waited.whole_seconds()), "of 45 s, as long as there is time to deliver: {waited}");
+    assert!(
+        (20..25).contains(&waited.whole_seconds()),
+        "the event should wait while time is left to deliver: {waited}"
+    );
     assert_eq!((function.calls(), function.row(MAIN)), (vec![], before));
     assert_eq!(function.stored_decisions().len(), 1, "only the decision about the first event");
 }
@@ -80,8 +83,8 @@ async fn a_change_that_a_crash_left_pending_is_sent_with_its_sequence_and_id() {
     assert!(accepted[1].1.change.sequence > change.sequence);
 }
 
-/// Makes a change pending under the routes of `config`, for targets that accept nothing; then the committed routes
-/// apply.
+/// Makes a change pending under the routes of `config`, for targets that accept nothing. Then the function gets the
+/// committed routes.
 async fn corrected(config: &str) -> Function {
     let mut function = Function::with(config);
     function.set_bus(|_| EntryResult::Retryable("InternalFailure: again".to_owned()));

@@ -1,4 +1,4 @@
-//! The reconcile: every routed branch's head against the ledger.
+//! The reconcile: compares every routed branch's head with the ledger.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ async fn a_branch_whose_event_was_lost_is_relayed() {
     function.point("main", Some(commit(2)));
     let decisions = function.file("schedule").await.unwrap().decisions;
     assert_eq!(outcomes(&decisions), [Relayed, Duplicate]);
-    assert!(decisions[1].reason.starts_with("1 routed references"), "{decisions:?}");
+    assert!(decisions[1].reason.starts_with("for 1 routed references"), "{decisions:?}");
     let accepted = function.accepted();
     assert_eq!((&accepted[0].1.change.commit, &accepted[0].1.change.event), (&commit(2), &None));
 }
@@ -29,14 +29,18 @@ async fn a_route_that_names_a_missing_branch_or_repository_fails() {
     function.point("main", None);
     function.point("release/1.2", None);
     let decision = function.decide("schedule").await;
-    assert_eq!((decision.outcome, decision.concerns["ref"].as_str()), (Failed, "main"), "and no decision about a glob");
+    assert_eq!(
+        (decision.outcome, decision.concerns["ref"].as_str()),
+        (Failed, "main"),
+        "there should be no decision about a glob"
+    );
     assert!(decision.reason.contains("create it, or correct the route"));
     function.account().branches.replace(None);
     let decision = function.decide("schedule").await;
     assert_eq!((decision.outcome, decision.concerns["repository"].as_str()), (Failed, SHOP));
 }
 
-/// Such a reconcile once had no decision at all, neither in the answer nor in the ledger.
+/// In an earlier version, such a reconcile had no decision, neither in the answer nor in the ledger.
 #[tokio::test(start_paused = true)]
 async fn a_reconcile_that_finds_nothing_has_a_decision() {
     let function = Function::with(&CONFIG.replace(r#"["main", "release/*"]"#, r#"["hotfix/*"]"#));
@@ -92,7 +96,7 @@ async fn a_pending_change_of_a_tag_is_finished_and_is_not_a_new_change() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_branch_that_fails_keeps_no_other_from_being_relayed_and_fails_the_invocation() {
+async fn a_branch_that_fails_does_not_keep_others_from_being_relayed_and_fails_the_invocation() {
     let function = Function::new();
     function.account().throttled_branches.borrow_mut().push("main".to_owned());
     let error = function.file("schedule").await.unwrap_err();
@@ -103,9 +107,10 @@ async fn a_branch_that_fails_keeps_no_other_from_being_relayed_and_fails_the_inv
     assert_eq!(function.stored_decisions().len(), 1, "the decision about the other branch is stored");
 }
 
-/// One after the other they once took longer than the function may run, so that the last ones were never looked at.
+/// In an earlier version, the branches were read one after the other, and the last branches were never reached before
+/// the function's timeout.
 #[tokio::test(start_paused = true)]
-async fn a_thousand_branches_are_looked_at_in_time() {
+async fn a_thousand_branches_are_examined_in_time() {
     let function = Function::with(&CONFIG.replace(r#""main""#, r#""*""#));
     for n in 0..1_000 {
         function.point(&format!("b{n}"), Some(commit(n)));
@@ -117,9 +122,10 @@ async fn a_thousand_branches_are_looked_at_in_time() {
     assert_eq!(function.accepted().len(), 2 * 1_002);
 }
 
-/// The reconcile once ignored the clock, and Lambda ended the invocation before it stored any decision.
+/// In an earlier version, the reconcile ignored the clock, and Lambda ended the invocation before any decision was
+/// stored.
 #[tokio::test(start_paused = true)]
-async fn branches_that_no_time_is_left_for_are_counted_and_the_others_are_stored() {
+async fn branches_for_which_no_time_is_left_are_counted_and_the_others_are_stored() {
     let function = Function::with(&CONFIG.replace(r#""main""#, r#""*""#));
     for n in 0..13_000 {
         function.point(&format!("b{n}"), Some(commit(n)));
@@ -136,7 +142,7 @@ async fn branches_that_no_time_is_left_for_are_counted_and_the_others_are_stored
     let rows = function.account().ledger.rows();
     assert!(
         rows.iter().filter(|(key, _)| key.pk.starts_with("decision#")).count() > 10,
-        "the decisions are stored in the course of the reconcile"
+        "the decisions should be stored during the reconcile"
     );
 }
 
@@ -152,7 +158,7 @@ async fn a_head_that_touches_no_path_is_compared_once() {
         let calls = function.calls();
         assert_eq!(calls.iter().filter(|call| call.starts_with("GetDifferences")).count(), compared, "{calls:?}");
     }
-    // After a change of the globs the head is compared again, with the commit that was relayed last.
+    // If the globs change, the head is compared again, with the commit that was relayed last.
     let mut function = function;
     let other = CONFIG
         .replace(r#"["main", "release/*"]"#, r#"["main"]"#)
@@ -163,7 +169,8 @@ async fn a_head_that_touches_no_path_is_compared_once() {
     assert_eq!(function.accepted().last().unwrap().1.change.previous, Some(commit(1)));
 }
 
-/// A force-push back to a head that once touched no path is a change, compared with the commit that was relayed since.
+/// A force-push back to a head that touched no path earlier is a change. The head is compared with the commit that was
+/// relayed in the meantime.
 #[tokio::test(start_paused = true)]
 async fn a_head_that_touched_no_path_is_compared_again_after_another_was_relayed() {
     let function = Function::with(&only_main());
@@ -197,7 +204,7 @@ async fn a_leased_reference_is_left_to_the_invocation_that_holds_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pending_change_whose_route_is_gone_is_dropped_and_not_kept_for_the_return_of_the_route() {
+async fn a_pending_change_whose_route_is_gone_is_dropped_permanently() {
     let mut function = Function::new();
     function.set_bus(|_| EntryResult::Retryable("InternalFailure: again".to_owned()));
     assert!(function.file("branch-updated").await.is_err());
@@ -217,7 +224,7 @@ async fn a_pending_change_whose_route_is_gone_is_dropped_and_not_kept_for_the_re
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_unreadable_row_stops_no_other_reference() {
+async fn an_unreadable_row_does_not_keep_other_references_from_being_relayed() {
     let function = Function::new();
     let key = sekisho_ledger::Key { pk: format!("branch#{SHOP}"), sk: MAIN.to_owned() };
     let broken = std::collections::BTreeMap::from([("sequence", "many")]);
@@ -244,7 +251,7 @@ async fn a_branch_that_only_some_repositories_of_a_glob_lack_is_no_mistake() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_error_that_no_retry_cures_fails_no_reconcile() {
+async fn an_error_that_no_retry_cures_does_not_fail_a_reconcile() {
     let function = Function::new();
     function.account().heads_denied.set(true);
     let decisions = function.file("schedule").await.unwrap().decisions;

@@ -29,7 +29,7 @@ fn tag_event(id: &str, time: &str, to: u64) -> String {
     event.to_string()
 }
 
-/// A redriven event of the day before once got a newer sequence than the event of the same day.
+/// In an earlier version, a redriven event of the previous day got a newer sequence than an event of the current day.
 #[tokio::test(start_paused = true)]
 async fn a_late_event_of_a_tag_does_not_undo_a_newer_one() {
     let function = Function::with(&only_tags());

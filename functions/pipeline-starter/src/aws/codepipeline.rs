@@ -12,8 +12,8 @@ use time::OffsetDateTime;
 
 use crate::world::{FailureDetails, PipelineStart, StartAnswer};
 
-/// Errors of CodePipeline, beside throttling, after which a later attempt may succeed. A `ConflictException` means that
-/// the pipeline is busy.
+/// Errors of CodePipeline, in addition to throttling, after which a later attempt may succeed. A `ConflictException`
+/// means that the pipeline is busy.
 const PASSING: [&str; 3] =
     ["ConflictException", "ConcurrentPipelineExecutionsLimitExceededException", "ConcurrentModificationException"];
 
@@ -45,8 +45,8 @@ pub async fn start(client: &Client, start: &PipelineStart) -> StartAnswer {
     }
 }
 
-/// The latest execution at this commit that a StartPipelineExecution call has started since then, among the last
-/// hundred. An execution that a webhook or an event started is not the start that is searched for.
+/// The latest execution at this commit, among the last hundred, that a StartPipelineExecution call has started at or
+/// after `since`. Executions that a webhook or an event started do not count.
 ///
 /// # Errors
 /// If CodePipeline does not answer.
@@ -60,7 +60,7 @@ pub async fn find_execution(
     let operation = || format!("codepipeline:ListPipelineExecutions of {pipeline}");
     let executions = match answer.map_err(|error| ServiceError::new(operation(), error)) {
         Ok(answer) => answer.pipeline_execution_summaries.unwrap_or_default(),
-        // The start that follows reports the missing pipeline.
+        // The attempt to start the pipeline, which follows, reports that the pipeline is missing.
         Err(error) if error.code() == Some("PipelineNotFoundException") => return Ok(None),
         Err(error) => return Err(error),
     };
@@ -69,7 +69,7 @@ pub async fn find_execution(
             execution.source_revisions().iter().any(|revision| revision.revision_id() == Some(commit.as_str()));
         let is_since = execution.start_time.is_some_and(|start| start.secs() >= since.unix_timestamp());
         let trigger = execution.trigger().and_then(|trigger| trigger.trigger_type());
-        // An execution without a trigger counts, because a second start would be worse.
+        // An execution whose trigger is not reported counts, because a second start would be worse.
         let is_by_call = trigger.is_none_or(|trigger| *trigger == TriggerType::StartPipelineExecution);
         is_at_commit && is_since && is_by_call
     };
@@ -168,7 +168,7 @@ fn may_pass(error: &ServiceError) -> bool {
     !error.is_refused() || error.code().is_some_and(|code| PASSING.contains(&code))
 }
 
-/// What CodePipeline reported, and what to do about the errors that a person has to correct.
+/// What CodePipeline reported, and what to do about the errors that a person must correct.
 fn description(error: &ServiceError) -> String {
     match error.code() {
         Some(code @ "PipelineNotFoundException") => {

@@ -17,7 +17,7 @@ use crate::starter::plan;
 use crate::waiting::{NO_LONGER_ROUTED, WaitingPlan};
 use crate::world::World;
 
-/// Sends the notice and starts waiting changes, both at the same time. If one of the two fails, the other goes on.
+/// Sends the notice and starts waiting changes at the same time. If one of the two fails, the other continues.
 pub(crate) async fn follow_up<W: World>(run: &Run<'_, W>, ended: &EndedExecution) -> Report {
     let Some(pipeline) = run.routes.pipeline(&ended.pipeline) else { return not_routed(ended).into() };
     let (notice, started) = futures_util::join!(send_notice(run, ended), start_waiting(run, pipeline));
@@ -40,7 +40,7 @@ async fn send_notice<W: World>(run: &Run<'_, W>, ended: &EndedExecution) -> Resu
     Ok(Some(decision.about_some("commit", details.commit).about_some("place", details.place)))
 }
 
-/// Starts changes that CodePipeline deferred or that a crash left behind: the pipeline may have room now.
+/// Starts changes that CodePipeline deferred or whose invocation crashed, because the pipeline may have room now.
 async fn start_waiting<W: World>(run: &Run<'_, W>, pipeline: &PipelineName) -> Vec<Result<Decision<Outcome>, Error>> {
     let plans = match plan::for_waiting(run, pipeline).await {
         Ok(plans) => plans,
@@ -67,7 +67,7 @@ async fn carry_out<W: World>(
             run.write(&key_of(pipeline, &row), &closed, Some(row.revision)).await?;
             Ok(Some(decision))
         }
-        // The next end of an execution starts the rest, as it does if the pipeline has no room.
+        // The end of the next execution starts the remaining changes, as when the pipeline has no room for them.
         WaitingPlan::Start(..) if !run.has_time_after(POLL_INTERVAL) => Err(Error::Busy(pipeline.clone())),
         WaitingPlan::Start(row, actions) => {
             let claim = Claim::again(&row.state, run.now());

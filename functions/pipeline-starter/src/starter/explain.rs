@@ -1,4 +1,4 @@
-//! Explains what an event would lead to. Prints the plans that the real path carries out; writes and starts nothing.
+//! Explains what an event would lead to. Returns the plans that the real path carries out; writes and starts nothing.
 
 use sekisho_domain::change::SourceChange;
 use sekisho_domain::decision::{Decision, Decisions};

@@ -25,7 +25,7 @@ fn start_of_shop() -> PipelineStart {
 }
 
 #[tokio::test]
-async fn a_start_has_this_request_and_answer_to_the_byte() {
+async fn a_start_and_its_answer_byte_for_byte() {
     let answer = r#"{"pipelineExecutionId":"a6c6b8f2-0f0f-4f53-9c1e-1d2c3b4a5968"}"#;
     let wire = Wire::answering([Answer::Http(200, answer.to_owned())]);
     let answer = start(&Client::new(&wire.config()), &start_of_shop()).await;
@@ -69,7 +69,7 @@ async fn errors_that_pass_defer_a_start_and_other_errors_reject_it() {
     }
 }
 
-/// An execution as `ListPipelineExecutions` lists it, started so many seconds after [`SINCE`].
+/// An execution as `ListPipelineExecutions` lists it, started this many `seconds` after [`SINCE`].
 fn execution(id: &str, seconds: f64, commit: &str) -> Value {
     #[expect(clippy::cast_precision_loss, reason = "the seconds of this century fit")]
     let start_time = SINCE.unix_timestamp() as f64 + seconds;

@@ -1,4 +1,4 @@
-//! A change and the pipelines that it starts: each one once, in order, and independent of the others.
+//! A change and the pipelines that it starts: each pipeline once, in order, and independently of the others.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -18,7 +18,7 @@ use crate::function::{
 
 const NO_SUCH_PIPELINE: &str = "PipelineNotFoundException: create it";
 
-/// The pipeline `audit` beside `shop`, which has a second source action.
+/// The function with two pipelines: `audit`, and `shop` with a second source action.
 fn two_pipelines() -> Function {
     let route = "[[route]]\nrepository = \"shop\"\nbranches = [\"main\"]\n";
     let target = |pipeline: &str, action: &str| {
@@ -91,7 +91,7 @@ async fn an_invocation_waits_for_a_live_claim_as_long_as_time_allows_and_never_d
         assert_eq!(error.error_type().name(), "Internal");
         assert!(matches!(&error, Error::Busy(pipeline) if pipeline.as_str() == "shop"), "{error}");
         let waited = (function.world().now() - START).whole_seconds();
-        // The rest of the timeout is for the start that could follow.
+        // The rest of the timeout is reserved for a start.
         assert!((24..28).contains(&waited), "{waited}");
         assert_eq!((function.take_calls(), function.row("shop")), (vec![], before));
         assert!(function.recorded_decisions().is_empty());
@@ -167,7 +167,7 @@ async fn a_missing_pipeline_does_not_keep_another_from_starting_and_starts_once_
     assert_eq!(first[1], ("shop".to_owned(), Failed, NO_SUCH_PIPELINE.to_owned()));
     let retry = outcomes().await;
     assert_eq!((retry[0].1, retry[1].1), (Duplicate, Failed));
-    // Somebody creates the pipeline, and the event is delivered once more.
+    // Somebody creates the pipeline, and the event is delivered again.
     exists.set(true);
     let redelivered = outcomes().await;
     assert_eq!((redelivered[0].1, redelivered[1].1), (Duplicate, Started));

@@ -80,7 +80,7 @@ async fn a_full_pipeline_gets_the_newest_change_when_an_execution_ends() {
     assert_eq!(retried.outcome, pipeline_starter::Outcome::Stale);
 }
 
-/// The failure of one reference must not lose the decision about another.
+/// If the change of one reference fails, the decision about another reference must not be lost.
 #[tokio::test(start_paused = true)]
 async fn a_start_is_recorded_even_if_another_reference_must_still_wait() {
     let function = Function::new();
@@ -120,7 +120,7 @@ async fn a_waiting_change_that_is_no_longer_routed_is_closed() {
     function.write_row_of(&gone, &claimed(0, START).with(waiting()));
     let decision = function.decide(&file("pipeline-succeeded")).await;
     assert_eq!((decision.outcome, decision.concerns["commit"].as_str()), (Filtered, gone.commit.as_str()));
-    // It no longer waits, so that a route that comes back later does not start the old commit.
+    // The row no longer waits, so that a route that comes back later does not start the old commit.
     assert_eq!(function.decide(&file("pipeline-succeeded")).await.outcome, Ignored);
     assert_eq!(function.take_calls(), NO_CALLS);
 }

@@ -1,4 +1,4 @@
-//! `explain` prints the plan of the real path. It writes no row and makes no call.
+//! `explain` returns the plan of the real path. It writes no row and makes no call to CodePipeline or SNS.
 
 use std::time::Duration;
 

@@ -9,9 +9,9 @@ use crate::function::{Function, file};
 
 /// The expected result of a file.
 enum Expected {
-    /// A decision that is recorded. Its reason contains the text, and it has these fields.
+    /// A recorded decision with these fields. Its reason contains the text.
     Decided(Outcome, &'static str, &'static [(&'static str, &'static str)]),
-    /// A decision that is returned and recorded nowhere.
+    /// A decision that is returned and not recorded.
     Explained(Outcome, &'static str, &'static [(&'static str, &'static str)]),
     /// An `InvalidRequest` whose message contains the text.
     Invalid(&'static str),
@@ -106,7 +106,7 @@ async fn every_file_leads_to_its_decision() {
                 let decision = serde_json::to_value(&decisions[0]).unwrap();
                 assert_contains(name, &decision, text, fields);
                 assert_eq!(function.recorded_decisions(), [decision], "{name}");
-                // A claim or a sent notice has a row of its own, beside the decision's.
+                // A claim or a sent notice has a separate row, in addition to the decision's row.
                 let other_rows = usize::from(!calls.is_empty());
                 assert_eq!(rows.len(), 1 + other_rows, "{name}: {rows:?}");
             }

@@ -39,7 +39,7 @@ pub struct Function {
 }
 
 impl Function {
-    /// With the committed configuration.
+    /// The function with the committed configuration.
     pub fn new() -> Self {
         Self::with_config(COMMITTED_CONFIG)
     }
@@ -70,7 +70,7 @@ impl Function {
         self.starter.handle(payload, &invocation).await
     }
 
-    /// The only decision about a payload.
+    /// Handles a payload that leads to exactly one decision.
     pub async fn decide(&self, payload: &str) -> Decision<Outcome> {
         let mut decisions = self.handle(payload).await.unwrap().decisions;
         assert_eq!(decisions.len(), 1, "{decisions:?}");
@@ -81,7 +81,7 @@ impl Function {
         *self.world().answer_start.borrow_mut() = Box::new(answer);
     }
 
-    /// The calls to CodePipeline and SNS since the last time.
+    /// The calls to CodePipeline and SNS since the last call of this method.
     pub fn take_calls(&self) -> Vec<String> {
         self.world().calls.take()
     }
@@ -125,7 +125,7 @@ fn main_key(pipeline: &str) -> Key {
     claim::key(&pipeline.parse().unwrap(), &change(0).repository, &main)
 }
 
-/// The change of `change.json` with a sequence that is greater by `later`. Each has its own commit.
+/// The change of `change.json` with a sequence that is greater by `later`. Each change has its own commit.
 pub fn change(later: u64) -> Change {
     let event: Value = serde_json::from_str(&file("change")).unwrap();
     let mut change: Change = serde_json::from_value(event["detail"]["change"].clone()).unwrap();

@@ -73,8 +73,8 @@ enum Execution {
     Failed(IamError),
 }
 
-/// Reads, plans and claims, again until the claim succeeds. A claim succeeds only if the row is unchanged since it was
-/// read.
+/// Reads the facts, plans, and claims the row, and repeats all three until the claim succeeds. A claim succeeds only if
+/// the row has not changed since it was read.
 async fn prepare<'a, S: Store>(terms: &Terms<'a>, grant: &Grant, run: &Run<'_, S>) -> Result<Prepared<'a>, Error> {
     let policy = terms.policy();
     loop {
@@ -109,8 +109,9 @@ async fn read_facts<S: Store>(
     run: &Run<'_, S>,
 ) -> Result<Option<Facts>, Error> {
     let (principal, request) = (terms.principal, run.request_id());
-    // These calls run together, because none needs another's result. IAM is called first, because it is far away. The
-    // ledger is near: if its row has live access, that policy is read while IAM still lists the names.
+    // These calls run at the same time, because none needs another's result. IAM is called first, because it is far
+    // away. The ledger is near: if its row records live access, the policy of that access is read while IAM is still
+    // listing the names.
     let recorded = async {
         let row = run.ledger.read::<GrantRow>(&row::key(principal, policy)).await?;
         let now = run.now();
@@ -188,7 +189,7 @@ async fn check_prepared<S: Store>(principal: &Principal, run: &Run<'_, S>) -> Re
     let variable = principal.kind().as_str().to_uppercase();
     Err(Error::Refused(format!(
         "{principal} is not prepared: it lacks {lacks}. If it should get access, an administrator prepares it once \
-         with `make prepare {variable}={} ENV=… PROFILE=…` (an administrator's profile)",
+         with `make prepare {variable}={} ENV=… PROFILE=…`, where PROFILE is the administrator's AWS profile",
         principal.name()
     )))
 }
@@ -206,7 +207,7 @@ async fn read_inline<S: Store>(
     Ok(policies.into_iter().flatten().collect())
 }
 
-/// Executes a plan, and reads back what IAM shows of it.
+/// Executes a plan, and reads the policy back from IAM.
 async fn execute<S: Store>(plan: &Plan<'_>, run: &Run<'_, S>) -> Execution {
     let written = timeout_at(run.deadline(WRITE_LIMIT), write(plan, run)).await;
     let error = match written.unwrap_or_else(|_| Err(IamError::unanswered("policy write"))) {
@@ -229,7 +230,8 @@ async fn execute<S: Store>(plan: &Plan<'_>, run: &Run<'_, S>) -> Execution {
 
 async fn write<S: Store>(plan: &Plan<'_>, run: &Run<'_, S>) -> Result<(), IamError> {
     for ended in &plan.remove {
-        // A policy that is live again, or that another request holds, stays. IAM then checks whether there is room.
+        // A policy that is live again, or that another request holds, is not removed. When the new policy is put, IAM
+        // checks whether there is room for it.
         if let Err(Error::Iam { source, .. }) = remove_ended(plan.terms.principal, ended, run).await {
             return Err(source);
         }
@@ -263,7 +265,7 @@ async fn read_back<S: Store>(plan: &Plan<'_>, run: &Run<'_, S>) -> Confirmation 
     }
 }
 
-/// Whether the policy's access ends no later than that of the row.
+/// Whether the policy's access ends no later than the access that the row records.
 fn ends_no_later_than(one: &InlinePolicy, row: &GrantRow) -> bool {
     matches!(policy::read(&one.document), Reading::Grant(window) if window.end <= row.end)
 }
@@ -278,7 +280,7 @@ fn shows(inline: &[InlinePolicy], policy: &str, granted: Window) -> bool {
     }
 }
 
-/// What the row records of an earlier attempt of this request.
+/// What the row records about an earlier attempt of this request.
 fn earlier(row: &GrantRow, request: &str) -> EarlierAttempt {
     if row.requests.iter().any(|known| known == request) {
         EarlierAttempt::CarriedOut
@@ -308,8 +310,8 @@ fn granted<S: Store>(
     let reason = grant.reason.as_deref();
     let (outcome, why) = match plan.effect {
         Effect::Grants => (Outcome::Granted, "access was given"),
-        Effect::Extends { .. } => (Outcome::Extended, "access ends later than before"),
-        Effect::Keeps => (Outcome::Unchanged, "access lasts until then already"),
+        Effect::Extends { .. } => (Outcome::Extended, "the access now ends later than before"),
+        Effect::Keeps => (Outcome::Unchanged, "the existing access already lasts as long as requested, or longer"),
     };
     let decision = about(Decision::new(outcome, why), plan, grant);
     let mut report = Report::text(answer::granted(plan, confirmation, reason), decision);
@@ -325,8 +327,8 @@ fn granted<S: Store>(
 fn unknown<S: Store>(plan: &Plan<'_>, error: IamError, grant: &Grant, run: &Run<'_, S>) -> Report {
     let end = timestamp::seconds(plan.window.end);
     let outcome = format!(
-        "It is not known whether {} was given {} until {end}, but not longer; {{\"action\":\"list\"}} shows it in \
-         a minute",
+        "It is not known whether {} was given {}; if so, the access ends at {end} ({{\"action\":\"list\"}} shows it \
+         in a minute)",
         plan.terms.principal, plan.terms.profile
     );
     let error = Error::Iam { outcome, source: error };

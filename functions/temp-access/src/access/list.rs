@@ -26,22 +26,22 @@ const INCOMPLETE: &str = "The list could not be made";
 /// A principal and the name of one of its policies.
 type PolicyId = (Principal, String);
 
-/// The policies with our name that IAM shows, of all principals.
+/// The policies with our name that all users and roles have, as IAM shows them.
 struct Found {
     policies: Vec<NamedPolicy>,
-    /// Why later pages are missing.
+    /// Why the policies of later pages are missing; `None` if every page was read.
     failure: Option<Error>,
 }
 
 /// The ledger's rows of all grants.
 struct Recorded {
     rows: BTreeMap<PolicyId, GrantRow>,
-    /// Why the rows are missing.
+    /// Why the rows are missing; `None` if they were read.
     failure: Option<String>,
 }
 
-/// Lists everybody with access. IAM decides who has access; the ledger adds the reasons. If only one of them knows of
-/// an access, its line says so.
+/// Lists everybody with access. IAM decides who has access; the ledger adds the reasons. If only IAM or only the ledger
+/// knows of a grant, the grant's line says so.
 pub(crate) async fn list<S: Store>(run: &Run<'_, S>) -> Result<Report, Error> {
     let (found, recorded) = join!(find_policies(run), read_rows(run));
     let failure = match found.failure {
@@ -56,8 +56,7 @@ pub(crate) async fn list<S: Store>(run: &Run<'_, S>) -> Result<Report, Error> {
     if let Some(failure) = failure {
         error!(error = chain(&failure), "the list is incomplete");
         lines.push(
-            "Not all users and roles could be read: there may be more with access that the ledger does not record."
-                .to_owned(),
+            "Not all users and roles could be read: others may have access that the ledger does not record.".to_owned(),
         );
     }
     if let Some(error) = recorded.failure {
@@ -126,7 +125,7 @@ async fn lines<S: Store>(
         }
     }
     let mut all: Vec<&PolicyId> = shown.keys().chain(recorded.rows.keys()).collect();
-    // Sorted by kind and name as the ledger's keys are: roles first.
+    // The policies are sorted by kind and name, like the ledger's keys: roles come first.
     all.sort_by_key(|(principal, policy)| (principal.kind().as_str(), principal.name(), policy));
     all.dedup();
     let entries = all.into_iter().map(|id| Entry {

@@ -22,12 +22,12 @@ pub(crate) enum Removal {
     StillLive,
     /// The policy is not ours, for this reason.
     Foreign(&'static str),
-    /// Another invocation works on the policy.
+    /// Another invocation is working on the policy.
     Held,
 }
 
-/// Removes a policy of ours that has ended. The ledger's row is claimed first, so that no grant puts the policy
-/// meanwhile.
+/// Removes a policy of ours that has ended. The ledger's row is claimed first, so that no grant puts the policy in the
+/// meantime.
 pub(crate) async fn remove_ended<S: Store>(
     principal: &Principal,
     policy: &str,
@@ -47,7 +47,7 @@ pub(crate) async fn remove_ended<S: Store>(
             return Ok(Removal::StillLive);
         }
     }
-    // IAM is read after the row: if a grant came in between, the claim below fails.
+    // IAM is read after the row: if a grant was made in between, the claim below fails.
     let window = match run.iam.policy(principal, policy).await.map_err(iam_error)?.as_deref().map(policy::read) {
         Some(Reading::Foreign(why)) => return Ok(Removal::Foreign(why)),
         Some(Reading::Grant(window)) => window,
@@ -66,7 +66,7 @@ pub(crate) async fn remove_ended<S: Store>(
         Err(source) => return Err(ledger_error(source)),
     };
     // A delete that is still in flight when the lease ends might remove the next holder's grant. An attempt that timed
-    // out may still take effect, so the time of one attempt is kept free.
+    // out may still take effect, so the delete must end one attempt's time before the lease ends.
     let Some(time_left) = claim.lease.time_left(run.now()).checked_sub(ATTEMPT_TIMEOUT) else {
         return Err(Error::TooSlow(NOT_REMOVED));
     };
@@ -77,7 +77,7 @@ pub(crate) async fn remove_ended<S: Store>(
         }
         return Err(iam_error(error));
     }
-    // If this write fails, the others wait until the lease ends.
+    // If this write fails, other requests wait until the lease ends.
     let _ = run.ledger.write(&key, &claim.settled(State::Expired), Some(revision), run.request_id()).await;
     Ok(Removal::Removed)
 }

@@ -47,11 +47,14 @@ pub(crate) async fn revoke<S: Store>(revoke: &Revoke, run: &Run<'_, S>) -> Resul
     let names = match names {
         Ok(names) => names,
         Err(source) if revoke.dry_run => {
-            return Err(Error::Iam { outcome: "It is not known what would be ended".to_owned(), source });
+            return Err(Error::Iam {
+                outcome: "It is not known which policies a revoke would delete".to_owned(),
+                source,
+            });
         }
         // The policies that the ledger records are still ended.
         Err(error) => {
-            revocation.failed.push(("policies that the ledger does not know".to_owned(), error));
+            revocation.failed.push(("policies that the ledger does not record".to_owned(), error));
             Vec::new()
         }
     };
@@ -62,7 +65,7 @@ pub(crate) async fn revoke<S: Store>(revoke: &Revoke, run: &Run<'_, S>) -> Resul
         return Ok(Report::text(answer::revoke_preview(principal, &policies), outcome::about(decision, principal)));
     }
 
-    // All at once, so that a policy that cannot be deleted does not delay the others.
+    // All policies are ended at the same time, so that a policy that cannot be deleted does not delay the others.
     let ends = join_all(policies.iter().map(async |policy| {
         let key = row::key(principal, policy);
         let row = rows.iter().find(|row| row.sk == key.sk).cloned();
@@ -73,7 +76,7 @@ pub(crate) async fn revoke<S: Store>(revoke: &Revoke, run: &Run<'_, S>) -> Resul
     Ok(report(revocation, revoke, run.invocation))
 }
 
-/// The end of one policy.
+/// Ends the access that one policy gives.
 struct Ending<'a, S> {
     run: &'a Run<'a, S>,
     principal: &'a Principal,
@@ -92,15 +95,15 @@ enum Recorded {
 
 /// What to do after another request has changed or held the row.
 enum Next {
-    /// The other request is done: look again whether it gave access.
+    /// The other request is done: check again whether it gave access.
     Again(Option<Row<GrantRow>>),
     Finished(PolicyEnd),
 }
 
 impl<S: Store> Ending<'_, S> {
     /// Deletes the policy, and then records the end in its row, if the row is unchanged since it was read. If a grant
-    /// came in between, the policy is deleted again. A revoke takes no lease, and waits for another's only after the
-    /// delete.
+    /// was made in between, the policy is deleted again. A revoke takes no lease, and waits for the end of another
+    /// request's lease only after the delete.
     async fn end(&self, mut row: Option<Row<GrantRow>>) -> PolicyEnd {
         let mut removed: Option<Window> = None;
         let failed = |removed: Option<Window>, error| PolicyEnd::Failed { removed: removed.is_some(), error };
@@ -180,8 +183,8 @@ impl<S: Store> Ending<'_, S> {
             };
             if Instant::now() + POLL_INTERVAL * 4 >= limit {
                 let _ = timeout_at(limit, run.iam.delete(self.principal, self.policy)).await;
-                // The holder finds the row changed, so it never records that its access was granted. Its lease stays,
-                // so that no other grant begins before its calls are over.
+                // The lease's holder finds the row changed, so it never records that it granted access. Its lease
+                // stays, so that no other grant begins before the holder's calls are over.
                 let mut state = GrantRow::held(State::Revoked, window, run.request_id(), Some(&holder.state), now);
                 state.lease = holder.state.lease;
                 let write = run.ledger.write(&self.key, &state, Some(holder.revision), run.request_id());
@@ -193,7 +196,7 @@ impl<S: Store> Ending<'_, S> {
     }
 }
 
-/// Reports what was removed, even if other policies could not be removed, and what was not.
+/// Reports which policies were removed and which could not be removed.
 fn report(revocation: Revocation, revoke: &Revoke, invocation: &Invocation) -> Report {
     let principal = &revoke.principal;
     let text = answer::revoked(principal, &revocation);

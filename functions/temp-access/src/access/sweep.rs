@@ -1,4 +1,4 @@
-//! A sweep: the schedule lets the function remove policies that have ended.
+//! A sweep: the schedule invokes the function to remove policies that have ended.
 
 use sekisho_domain::decision::{Decision, Decisions};
 use sekisho_domain::notice::Notice;
@@ -22,7 +22,7 @@ use crate::window::Window;
 
 /// What a sweep found out about one policy.
 enum Finding {
-    /// The policy still gives access, or another invocation works on it.
+    /// The policy still gives access, or another invocation is working on it.
     Live,
     /// There is nothing to do and nothing to report.
     Nothing,
@@ -67,7 +67,10 @@ pub(crate) async fn sweep<S: Store>(run: &Run<'_, S>) -> Result<Report, Error> {
         break;
     }
     if decisions.is_empty() {
-        let reason = format!("nothing had ended; live: {live}; faults reported within the last day: {known_faults}");
+        let reason = format!(
+            "no access had ended; {live} grants are live; {known_faults} faults were already reported within the last \
+             day"
+        );
         decisions.push(Decision::new(Outcome::Idle, reason));
     }
     let answer = Ok(Answer::Decisions(Decisions { decisions: decisions.clone() }));
@@ -93,10 +96,10 @@ async fn remove<S: Store>(policy: &NamedPolicy, window: Window, deadline: Instan
         Ok(Ok(Removal::AlreadyGone)) => return Finding::Nothing,
         Ok(Ok(Removal::Foreign(why))) => return report_foreign(policy, why, deadline, run).await,
         Ok(Err(error)) => error,
-        Err(_) => return decided(Outcome::Failed, "no time left; the next sweep tries again"),
+        Err(_) => return decided(Outcome::Failed, "no time was left to remove the policy; the next sweep tries again"),
     };
-    // A person has to give the permission back. Until then every sweep fails in the same way, so it is reported once a
-    // day.
+    // Until a person gives the permission back, every sweep fails in the same way. The failure is therefore reported
+    // only once a day.
     let is_denied = matches!(&error, Error::Iam { source, .. } if source.kind == ErrorKind::Denied);
     let notice = notice::not_removed(&policy.principal, &policy.name);
     if is_denied && !notify(policy, "not-removed", &notice, deadline, run).await {
@@ -123,8 +126,8 @@ fn decide(policy: &NamedPolicy, outcome: Outcome, reason: &str) -> Decision<Outc
     outcome::about(Decision::new(outcome, reason), &policy.principal).about("policy", policy.name.clone())
 }
 
-/// Sends a notice about a fault, unless it was sent within the last day. Returns whether this sweep reports the fault;
-/// if time runs out, it does.
+/// Sends a notice about a fault, unless a notice was sent within the last day. Returns whether this sweep reports the
+/// fault. If time runs out, the sweep reports the fault.
 async fn notify<S: Store>(
     policy: &NamedPolicy,
     fault: &str,
@@ -135,7 +138,7 @@ async fn notify<S: Store>(
     timeout_at(deadline, notify_daily(policy, fault, notice, run)).await.unwrap_or(true)
 }
 
-/// Sends a notice, unless it was sent within the last day. Returns whether it was due.
+/// Sends a notice, unless it was sent within the last day. Returns whether the notice was due.
 async fn notify_daily<S: Store>(policy: &NamedPolicy, fault: &str, notice: &Notice, run: &Run<'_, S>) -> bool {
     let (kind, name) = (policy.principal.kind().as_str(), policy.principal.name());
     let key = Key::state(format!("notice#{fault}#{kind}/{name}#{}", policy.name));
@@ -152,7 +155,7 @@ async fn notify_daily<S: Store>(policy: &NamedPolicy, fault: &str, notice: &Noti
         return true;
     }
     if let Err(error) = sent.record(run.ledger, now + Duration::days(1), run.request_id()).await {
-        error!(error = chain(&error), "it was not recorded that a notice was sent");
+        error!(error = chain(&error), "a notice was sent, but this was not recorded");
     }
     true
 }

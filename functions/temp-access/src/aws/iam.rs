@@ -16,7 +16,7 @@ use crate::principal::{Kind, Principal};
 /// The tag of a principal that may get access.
 const TAG: (&str, &str) = ("sekisho:access", "grantable");
 
-/// Users and roles on a page: the most that IAM returns. Its default is 100.
+/// How many users and roles a page has. IAM returns at most 1,000, and 100 by default.
 const PAGE_SIZE: i32 = 1_000;
 
 /// The kind of failure of a call.
@@ -24,7 +24,7 @@ const PAGE_SIZE: i32 = 1_000;
 pub enum ErrorKind {
     /// There is no such user, role or policy.
     NotFound,
-    /// The inline policies have too many characters together.
+    /// All inline policies together have too many characters.
     TooLarge,
     /// There were too many requests.
     Throttled,
@@ -32,9 +32,9 @@ pub enum ErrorKind {
     Denied,
     /// IAM does not accept the policy's text.
     Malformed,
-    /// IAM refused the call for another reason; nothing was done.
+    /// IAM refused the call for another reason; nothing was changed.
     Other,
-    /// There was no answer, or one after which it is unknown whether the call took effect.
+    /// There was no answer, or an answer that does not show whether the call took effect.
     Unanswered,
 }
 
@@ -51,7 +51,7 @@ pub struct IamError {
 }
 
 impl IamError {
-    /// A call that did not answer before the limit of its step.
+    /// A call that IAM did not answer before the deadline.
     pub(crate) fn unanswered(operation: &'static str) -> Self {
         let source = ServiceError::unexpected(operation, "no answer in time");
         Self { operation, kind: ErrorKind::Unanswered, source: Box::new(source) }
@@ -79,10 +79,12 @@ impl IamError {
 impl fmt::Display for ErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::NotFound => "does not find it any more",
-            Self::TooLarge => "reports that the policies are too large together: remove other inline policies",
+            Self::NotFound => "finds no such user, role or policy any more",
+            Self::TooLarge => "reports that the policies are too large in total: remove other inline policies",
             Self::Throttled => "is throttled: try again in a minute",
-            Self::Denied => "is denied to this function: its role acts only on principals with tag and boundary",
+            Self::Denied => {
+                "is denied to this function: its role acts only on principals with the tag and the boundary"
+            }
             Self::Malformed => "does not accept the policy: correct the profile in the configuration",
             Self::Other => "failed: the function's log has the reason",
             Self::Unanswered => "did not answer",
@@ -90,10 +92,11 @@ impl fmt::Display for ErrorKind {
     }
 }
 
-/// What to do if a policy may not be deleted. Its principal was prepared when the policy was put.
+/// What to do if a delete was denied. The principal was prepared when the policy was put, so the tag or the boundary
+/// was probably removed later.
 fn remedy(operation: &str, kind: ErrorKind) -> &'static str {
     if kind == ErrorKind::Denied && operation.starts_with("Delete") {
-        ". Put tag and boundary back and revoke again, or delete the policy by hand"
+        ". Put the tag and the boundary back and revoke again, or delete the policy by hand"
     } else {
         ""
     }
@@ -102,7 +105,7 @@ fn remedy(operation: &str, kind: ErrorKind) -> &'static str {
 /// The facts about a user or role that a grant checks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PrincipalDetails {
-    /// The name in IAM's own spelling. IAM finds names without regard to case.
+    /// The name in IAM's own spelling. IAM ignores case when it finds a name.
     pub(crate) name: String,
     /// The path, such as `/` or `/aws-reserved/sso.amazonaws.com/`.
     pub(crate) path: String,
@@ -122,7 +125,7 @@ pub(crate) struct NamedPolicy {
     pub(crate) document: String,
 }
 
-/// A page of all policies with our name.
+/// A page of the list of all policies with our name.
 #[derive(Debug)]
 pub(crate) struct Page {
     pub(crate) policies: Vec<NamedPolicy>,
@@ -194,7 +197,7 @@ impl Iam {
         found(answer)
     }
 
-    /// Puts an inline policy, which replaces one of the same name.
+    /// Puts an inline policy. An existing policy of the same name is replaced.
     pub(crate) async fn put(&self, principal: &Principal, policy: &str, document: &str) -> Result<(), IamError> {
         let name = principal.name();
         match principal.kind() {
@@ -225,7 +228,8 @@ impl Iam {
         found(deleted).map(|_: Option<()>| ())
     }
 
-    /// One page of the inline policies with our name of all users and roles. `marker` is `None` for the first page.
+    /// One page of the users and roles, with their inline policies that have our name. `marker` is `None` for the first
+    /// page.
     pub(crate) async fn page_of_named_policies(&self, marker: Option<String>) -> Result<Page, IamError> {
         let details = self.client.get_account_authorization_details().max_items(PAGE_SIZE).set_marker(marker);
         let page = details.filter(EntityType::User).filter(EntityType::Role).send().await;
@@ -258,12 +262,12 @@ fn details(name: &str, path: &str, tags: &[Tag], boundary: Option<&AttachedPermi
     }
 }
 
-/// IAM returns policies percent-encoded.
+/// Decodes a policy, which IAM returns percent-encoded.
 fn decoded(document: &str) -> String {
     percent_decode_str(document).decode_utf8_lossy().into_owned()
 }
 
-/// `None` instead of an error if IAM finds nothing.
+/// Returns `None` instead of an error if there is no such user, role or policy.
 fn found<T>(answer: Result<Option<T>, IamError>) -> Result<Option<T>, IamError> {
     match answer {
         Err(error) if error.kind == ErrorKind::NotFound => Ok(None),

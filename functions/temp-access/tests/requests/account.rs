@@ -37,7 +37,7 @@ pub const SWEEP: &str = include_str!("../../../../events/temp-access/sweep.json"
 
 /// A grant of 30 minutes.
 pub const GRANT: &str = r#"{"user":"prd-user","minutes":30}"#;
-/// The beginning of the answer to [`GRANT`], up to the last digit of the seconds.
+/// The beginning of the answer to [`GRANT`], without the last digit of the seconds.
 pub const END: &str = "End time is 2026-11-21T21:15:0";
 pub const REVOKE: &str = r#"{"action":"revoke","user":"prd-user"}"#;
 pub const LIST: &str = r#"{"action":"list"}"#;
@@ -144,12 +144,12 @@ impl Account {
         self.cloud.end(Kind::User, "prd-user", "sekisho-admin")
     }
 
-    /// From now on, the ledger's operations fail if this is true for their name.
+    /// From now on, a ledger operation fails if `fails` is true for its name.
     pub fn fail_ledger(&self, fails: impl Fn(&str) -> bool + 'static) {
         *self.function.ledger.fails.borrow_mut() = Box::new(fails);
     }
 
-    /// Sets how many milliseconds the ledger's operations take, in turn.
+    /// Sets how many milliseconds each of the next ledger operations takes.
     pub fn set_ledger_delays(&self, delays: Vec<u64>) {
         *self.function.ledger.delays.borrow_mut() = delays;
     }

@@ -34,7 +34,7 @@ async fn two_grants_at_once_end_with_the_later_end() {
 async fn a_grant_notices_another_grant_between_its_two_reads() {
     let account = Account::new();
     account.cloud.set_delays(vec![2]);
-    // The second read of the ledger is answered long after the first grant ended.
+    // The second read of the ledger is answered long after the first invocation has finished.
     let mut delays = vec![1; 50];
     delays[1] = 200;
     account.set_ledger_delays(delays);
@@ -90,7 +90,7 @@ async fn fifty_grants_at_once_leave_each_user_with_the_latest_end() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
 
-    /// For all delays and orders: no grant takes away access that the answer to another one promised.
+    /// For all delays and orders: no grant takes away access that the answer to another grant promised.
     #[test]
     fn no_grant_shortens_the_end_that_another_answered(
         requests in prop::collection::vec((0_u64..400, 1_u32..200, 0_usize..3), 2..7),

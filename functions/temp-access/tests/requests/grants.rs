@@ -46,7 +46,8 @@ async fn a_grant_makes_four_calls_to_iam_and_an_extension_five_in_three_stages()
     account.cloud.set_delays(vec![100]);
     let start = Instant::now();
     account.text(r#"{"user":"prd-user","minutes":20}"#).await;
-    // Read, put, read back, publish. The policy that the ledger records is read together with the names.
+    // The stages are: read, put, read back, publish. The policy that the ledger records is read at the same time as the
+    // names.
     assert!(start.elapsed() < Duration::from_millis(450), "{:?}", start.elapsed());
     let mut second = account.cloud.calls().split_off(first.len());
     second.sort();
@@ -138,7 +139,7 @@ async fn the_reason_is_stored_as_typed_shown_escaped_and_never_in_the_policy() {
     let description = slack["content"]["description"].as_str().unwrap();
     assert!(description.contains("&lt;!channel&gt;") && !description.contains("<!channel>"), "{description}");
     assert!(description.contains("#/events?Username=prd-user|"), "{description}");
-    // The mail also shows it on one line, so that it cannot imitate a line of Sekisho.
+    // The mail also shows the reason on one line, so that the reason cannot imitate a line of Sekisho's.
     let mail = notice["email"].as_str().unwrap();
     assert!(mail.contains(&format!("Reason: {}", reason.replace('\n', " "))), "{mail}");
 }

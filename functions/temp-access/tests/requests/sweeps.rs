@@ -68,7 +68,7 @@ async fn an_extension_during_a_sweep_is_not_removed() {
     }
 }
 
-/// The sweep has read that the policy ended. Before it claims the row, a grant begins and completes.
+/// The sweep has read that the policy ended. Before the sweep claims the row, a grant begins and completes.
 #[tokio::test(start_paused = true)]
 async fn a_sweep_removes_nothing_if_a_grant_comes_before_its_claim() {
     let account = Account::new();
@@ -167,10 +167,10 @@ async fn a_sweep_without_permission_to_delete_reports_it_once_a_day() {
     }
     assert_eq!(account.outcomes().iter().filter(|outcome| *outcome == "failed").count(), 1);
     assert_eq!(account.cloud.published().len(), sent + 1);
-    assert!(account.cloud.published()[sent].contains("put them back"), "{}", account.cloud.published()[sent]);
+    assert!(account.cloud.published()[sent].contains("by hand"), "{}", account.cloud.published()[sent]);
 }
 
-/// Recording used to get only what the sweep had left of its own time.
+/// In an earlier version, recording had only the time that the sweep itself had left.
 #[tokio::test(start_paused = true)]
 async fn a_long_sweep_records_its_decisions() {
     let account = Account::new();

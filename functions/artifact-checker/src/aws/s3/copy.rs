@@ -23,7 +23,7 @@ use crate::key::KeyArn;
 use crate::object::{Encryption, ObjectId};
 use crate::repair::part_ranges;
 
-/// RFC 3986's unreserved characters, and the slash between bucket, folders and name, stay as they are.
+/// RFC 3986's unreserved characters, and the slash between bucket, folders and name, are not encoded.
 const COPY_SOURCE: &AsciiSet = &TAG.remove(b'/');
 const TAG: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 /// S3 answers a copy when it is done, and copies up to 5 GiB at about 100 MB a second.
@@ -42,7 +42,7 @@ pub(crate) struct SelfCopy<'a> {
 }
 
 impl SelfCopy<'_> {
-    /// Copies with one request. After an error that may pass it is unknown whether S3 wrote the copy.
+    /// Copies with one request. After an error that may pass, it is unknown whether S3 wrote the copy.
     pub(crate) async fn whole(&self) -> Result<WriteResult, ServiceError> {
         let Self { s3, object, head, key } = self;
         let etag = &head.facts.etag;
@@ -72,7 +72,7 @@ impl SelfCopy<'_> {
         }
     }
 
-    /// Copies in parts of `part` bytes. After an error that may pass it is unknown whether S3 wrote the copy.
+    /// Copies in parts of `part` bytes. After an error that may pass, it is unknown whether S3 wrote the copy.
     pub(crate) async fn in_parts(&self, part: u64) -> Result<WriteResult, ServiceError> {
         let tagging = match self.tagging().await {
             Ok(tagging) => tagging,

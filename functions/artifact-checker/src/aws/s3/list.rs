@@ -8,7 +8,7 @@ use crate::aws::s3::S3;
 use crate::aws::service_error;
 use crate::object::{ListPage, ListPosition, ListedObject};
 
-/// The page after a position: of the latest versions, or of all versions.
+/// Lists the page after a position: the latest versions, or all versions.
 pub(crate) async fn page(
     s3: &S3,
     bucket: &str,
@@ -65,7 +65,7 @@ async fn all_versions(s3: &S3, bucket: &str, after: Option<&ListPosition>) -> Re
     Ok(ListPage { objects, end })
 }
 
-/// The key behind its form in an answer with `encoding-type=url`, which writes a space as a plus sign.
+/// Decodes a key from an answer with `encoding-type=url`, which encodes a space as a plus sign.
 fn decoded(text: &str) -> String {
     percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned()
 }

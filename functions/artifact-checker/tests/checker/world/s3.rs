@@ -123,7 +123,7 @@ impl Bucket {
 }
 
 impl State {
-    /// Writes a version like somebody other than the function, and returns its id.
+    /// Writes a version as a writer other than the function, and returns the version's id.
     pub(crate) fn put(&mut self, bucket: &str, key: &str, mut version: Version) -> String {
         let serial = self.next();
         let bucket = self.buckets.get_mut(bucket).unwrap();

@@ -35,7 +35,7 @@ struct State {
     published: Vec<String>,
     /// The name of a call, the number of times that it still fails, and the fault.
     faults: Vec<(&'static str, usize, Fault)>,
-    /// How many milliseconds the calls take, in turn.
+    /// How many milliseconds each of the next calls takes.
     delays: Vec<u64>,
 }
 
@@ -93,7 +93,7 @@ impl Cloud {
         self.policies(kind, name).into_keys().collect()
     }
 
-    /// The end in a principal's policy.
+    /// The end of access in a principal's policy.
     pub fn end(&self, kind: Kind, name: &str, policy: &str) -> Option<String> {
         let document: Value = serde_json::from_str(self.policies(kind, name).get(policy)?).unwrap();
         let limit = &document["Statement"][0]["Condition"]["DateLessThan"]["aws:CurrentTime"];
@@ -125,7 +125,7 @@ impl Cloud {
         self.state().iam.page_size = Some(size);
     }
 
-    /// Sets how many milliseconds the calls take, in turn.
+    /// Sets how many milliseconds each of the next calls takes.
     pub fn set_delays(&self, delays: Vec<u64>) {
         self.state().delays = delays;
     }

@@ -1,4 +1,4 @@
-//! IAM with the semantics that the function depends on: it finds names without regard to case, counts inline policies
+//! IAM with the semantics that the function depends on: it ignores case when it finds a name, counts inline policies
 //! together, writes unconditionally, returns policies percent-encoded, and can return outdated states.
 
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ const NOT_FOUND: (u16, &str) = (404, "NoSuchEntity");
 #[derive(Debug, Default)]
 pub struct Iam {
     principals: BTreeMap<(&'static str, String), Principal>,
-    /// Users and roles on a page of all of them; `None` for one page with everything.
+    /// How many users and roles a page has; `None` if one page has all of them.
     pub page_size: Option<usize>,
 }
 
@@ -80,7 +80,7 @@ impl Iam {
         }
     }
 
-    /// A page of all users and roles. The marker is the number of principals on the pages before.
+    /// A page of all users and roles. The marker is the number of principals on earlier pages.
     fn page(&self, outdated: bool, marker: Option<&str>) -> String {
         let size = self.page_size.unwrap_or(usize::MAX);
         let begin: usize = marker.map_or(0, |marker| marker.parse().unwrap());
@@ -124,7 +124,7 @@ impl Principal {
         )
     }
 
-    /// The entry in a page of all users and roles.
+    /// This principal's entry in a page of all users and roles.
     fn member(&self, kind: &str, outdated: bool) -> String {
         let name = &self.name;
         let policies = self.shown(outdated).iter().map(|(name, document)| {

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use time::OffsetDateTime;
 use tokio::time::sleep;
 
-/// Decides by an operation's name whether the operation fails.
+/// Decides from an operation's name whether the operation fails.
 pub type Fails = Box<dyn Fn(&str) -> bool>;
 
 /// The ledger in memory, with delays and faults.
@@ -19,7 +19,7 @@ pub struct FaultyLedger {
     pub fails: RefCell<Fails>,
     /// The names of all operations so far.
     pub operations: RefCell<Vec<&'static str>>,
-    /// How many milliseconds the operations take, in turn.
+    /// How many milliseconds each of the next operations takes.
     pub delays: RefCell<Vec<u64>>,
     /// Whether each operation ends with a timeout.
     pub hangs: Cell<bool>,
