@@ -394,6 +394,14 @@ def test_a_disabled_rule_starts_no_pipeline(cloud, config):
     assert (code, output.count(" holds ")) == (0, len(HOPS)), output
 
 
+def test_a_rule_that_the_deploy_role_may_not_read_is_named(cloud, config_of_deployer):
+    with contextlib.ExitStack() as stack:
+        stack.callback(rule_starts_pipeline("default")(cloud))
+        code, output = run(config_of_deployer, "doctor", "local-test")
+    assert (code, output.count(" holds "), output.count(" UNCLEAR ")) == (1, len(HOPS) - 1, 1), output
+    assert "Can't tell whether rule codepipeline-shop-main (bus default) starts pipeline shop as well" in output
+
+
 @pytest.mark.parametrize("missing", ["iam:ListRoles", "events:ListRuleNamesByTarget"])
 def test_an_older_deploy_role_leaves_the_new_questions_open(cloud, config_of_deployer, missing):
     with denied_to_deployer(cloud, missing):

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from unittest.mock import MagicMock
 
 import pytest
+from botocore.exceptions import ClientError
 
 from tools.operations import evidence
 from tools.operations.facts import Place, State
@@ -29,7 +30,7 @@ class Account(Place):
         return self.metrics.get((metric, *dimensions.values()), 0.0)
 
     def decisions(self, function):
-        assert function in ("event-relay", "pipeline-starter")
+        assert function in ("event-relay", "pipeline-starter", "artifact-checker")
         return iter(self.made)
 
     def resources(self, kind):
@@ -98,8 +99,8 @@ def test_a_rule_that_invokes_nothing(metrics, state):
     [
         ({}, {}, HIDDEN),
         ({"SlackChannelId": "C1"}, {("NumberOfNotificationsFailed", "sekisho-notices"): 2.0}, FAILS),
-        # A delivered message may still be one that Chatbot does not display.
-        ({"SlackChannelId": "C1"}, {("NumberOfNotificationsDelivered", "sekisho-notices"): 2.0}, HIDDEN),
+        # Chatbot may drop a message that was delivered.
+        ({"SlackChannelId": "C1"}, {}, HIDDEN),
     ],
 )
 def test_a_message_that_does_not_reach_the_channel(parameters, metrics, state):
@@ -148,5 +149,41 @@ def test_the_names_of_chatbots_sessions(sessions, state):
     assert evidence.chat_sessions_name_nobody(place).state is state
 
 
-def test_only_the_channel_shows_the_buttons():
+@pytest.mark.parametrize(
+    ("error", "decisions", "state"),
+    [
+        ("AccessDenied: with an explicit deny in a resource-based policy", [{"outcome": "repaired"}], HOLDS),
+        ("AccessDenied: with an explicit deny in a resource-based policy", [{"outcome": "compliant"}], HIDDEN),
+        ("NoSuchKey: no such key", [{"outcome": "repaired"}], FAILS),
+    ],
+)
+def test_only_the_checker_changes_an_encryption(error, decisions, state):
+    code, _, message = error.partition(": ")
+    refused = ClientError({"Error": {"Code": code, "Message": message}}, "UpdateObjectEncryption")
+    place = Account(decisions=decisions, s3=MagicMock(update_object_encryption=MagicMock(side_effect=refused)))
+    place.outputs = {"ArtifactBucketName": "bucket", "ArtifactKeyArn": "key"}
+    assert evidence.only_the_checker_repairs(place).state is state
+
+
+def test_without_a_permission_of_its_own_a_refusal_shows_nothing():
+    refused = ClientError({"Error": {"Code": "AccessDenied", "Message": "not authorized"}}, "UpdateObjectEncryption")
+    place = Account(s3=MagicMock(update_object_encryption=MagicMock(side_effect=refused)))
+    place.outputs = {"ArtifactBucketName": "bucket", "ArtifactKeyArn": "key"}
+    with pytest.raises(ClientError):
+        evidence.only_the_checker_repairs(place)
+    assert evidence.because_of(refused).state is HIDDEN
+
+
+@pytest.mark.parametrize(
+    ("status", "state"), [("CREATE_COMPLETE", HOLDS), ("ROLLBACK_COMPLETE", FAILS), (None, HIDDEN)]
+)
+def test_the_bucket_of_sam(status, state):
+    missing = ClientError({"Error": {"Code": "ValidationError", "Message": "does not exist"}}, "DescribeStacks")
+    found = [{"Stacks": [{"StackStatus": status}]}] if status else missing
+    place = Account(cloudformation=MagicMock(describe_stacks=MagicMock(side_effect=found)))
+    assert evidence.sam_bucket_was_created(place).state is state
+
+
+def test_only_the_channel_shows_what_slack_displays():
     assert evidence.buttons_appear(Account()).state is HIDDEN
+    assert evidence.card_shows_graph(Account({"SlackChannelId": "C1"})).state is HIDDEN

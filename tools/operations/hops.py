@@ -164,8 +164,7 @@ def bucket_admits_source(path: DeliveryPath) -> None:
     """Checks the source role's permission on the artifact bucket, and the bucket's policy."""
     resource = f"arn:aws:s3:::{path.bucket}/one"
     role = path.repositories.role(path.source_role)
-    owned = {"aws:ResourceAccount": path.pipelines.id}
-    path.need_permission(role, PUT_ARTIFACT, resource, f"write to {path.bucket}", path.name_pipelines, owned)
+    path.need_permission(role, PUT_ARTIFACT, resource, f"write to {path.bucket}", path.name_pipelines)
     try:
         document = json.loads(path.pipelines.client("s3").get_bucket_policy(Bucket=path.bucket)["Policy"])
     except ClientError as error:

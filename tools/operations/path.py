@@ -103,9 +103,11 @@ class DeliveryPath:
         context: Context | None = None,
     ) -> None:
         """Raises `Broken` unless the role may do all the actions."""
+        # The ARN of a bucket names no account. The only bucket here is the artifact bucket.
+        owner = {} if resource == "*" else {"aws:ResourceAccount": resource.split(":")[4] or self.pipelines.id}
         for action in actions:
             problem = f"{role.arn} may not {purpose} ({action})"
-            self.need_allowed(partial(role.may, action, resource, context), problem, fix)
+            self.need_allowed(partial(role.may, action, resource, owner | dict(context or {})), problem, fix)
 
     def need_admission(
         self,
