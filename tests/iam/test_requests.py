@@ -13,7 +13,7 @@ from tools.layout import REGION, ROOT
 
 # Broken statements that change no outcome: a part of the mutant's name, and the reason.
 UNNOTICED = [
-    # The account is also in the ARN of the role that aws:PrincipalArn names.
+    # Even for any principal, aws:PrincipalArn still requires a role's ARN, which contains the account.
     ("UseHere for anybody", "aws:PrincipalArn holds"),
     ("PutSource for anybody", "aws:PrincipalArn holds"),
     ("Relay for anybody", "aws:PrincipalArn holds"),

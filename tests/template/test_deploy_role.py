@@ -74,7 +74,7 @@ PATH = "arn:aws:iam::111111111111:role/aws-reserved/sso.amazonaws.com"
             f"arn:aws:iam::111111111111:role/AWSReservedSSO_A_*,arn:aws:iam::111111111111:role/ci,{PATH}/*/AWSReservedSSO_B",
             [f"{PATH}/*AWSReservedSSO_A_*", "arn:aws:iam::111111111111:role/ci", f"{PATH}/*/AWSReservedSSO_B"],
         ),
-        # Only names that begin like those of Identity Center have its path.
+        # Identity Center's roles have no path of this kind, so this role is another one, and its ARN stays unchanged.
         ("arn:aws:iam::111111111111:role/my/AWSReservedSSO_A", ["arn:aws:iam::111111111111:role/my/AWSReservedSSO_A"]),
     ],
 )

@@ -78,7 +78,7 @@ def deploy_bootstrap(cloud, account, deployer):
     events = ["events:DescribeEventBus", "events:DescribeRule", "events:ListTargetsByRule"]
     statements = [
         {"Effect": "Allow", "Action": events, "Resource": arns},
-        # The emulator takes GetLayerVersion for ListLayers.
+        # For GetLayerVersion, the emulator requires the permission lambda:ListLayers.
         {"Effect": "Allow", "Action": "lambda:ListLayers", "Resource": "*"},
         {"Effect": "Allow", "Action": "codebuild:BatchGetProjects", "Resource": "*"},
     ]

@@ -141,7 +141,7 @@ def _delete(cloudformation: Any, which: dict[str, str], *, new_stack: bool) -> N
     """Deletes the change set and, if the change set made it, the stack without resources."""
     try:
         cloudformation.delete_change_set(**which)
-        # Never a stack that was there before, nor one that has resources by now.
+        # Only a stack that this change set made is deleted, and only while it still has no resources.
         if new_stack and _status(cloudformation, which["StackName"]) == "REVIEW_IN_PROGRESS":
             cloudformation.delete_stack(StackName=which["StackName"])
     except UNREACHABLE as error:

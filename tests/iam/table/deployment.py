@@ -237,7 +237,7 @@ for account, (DEPLOY, CALLER) in DEPLOYED_BY.items():
         called("cloudwatch", "AWS::CloudWatch::Alarm", but_not="cloudwatch:DescribeAlarms"),
         arn("cloudwatch", account, "alarm:sekisho-temp-access-errors"),
     )
-    # CloudWatch asks for all alarms, not for the ones of this stack.
+    # If no alarm is named exactly, CloudWatch requires permission on all alarms, not only on those of this stack.
     may(
         "finds alarms",
         DEPLOY,

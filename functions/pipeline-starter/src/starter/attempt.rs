@@ -110,8 +110,8 @@ impl<'a> Attempt<'a> {
     }
 
     async fn record<W: World>(&self, run: &Run<'_, W>, progress: Progress) -> Result<(), Error> {
-        // If another invocation has changed the row, this invocation's lease had ended. The other invocation uses the
-        // same token and records the same execution.
+        // If another invocation has changed the row meanwhile, this write changes nothing, and that is no error: the
+        // other invocation uses the same token and records the same execution.
         run.write(&self.key, &self.row.with(progress), Some(self.revision)).await?;
         Ok(())
     }

@@ -76,6 +76,9 @@ pub(crate) async fn revoke<S: Store>(revoke: &Revoke, run: &Run<'_, S>) -> Resul
     Ok(report(revocation, revoke, run.invocation))
 }
 
+/// How often the end of access is written over another request's row before the answer reports that it is not recorded.
+const RECORD_ATTEMPTS: usize = 3;
+
 /// Ends the access that one policy gives.
 struct Ending<'a, S> {
     run: &'a Run<'a, S>,
@@ -183,16 +186,35 @@ impl<S: Store> Ending<'_, S> {
             };
             if Instant::now() + POLL_INTERVAL * 4 >= limit {
                 let _ = timeout_at(limit, run.iam.delete(self.principal, self.policy)).await;
-                // The lease's holder finds the row changed, so it never records that it granted access. Its lease
-                // stays, so that no other grant begins before the holder's calls are over.
-                let mut state = GrantRow::held(State::Revoked, window, run.request_id(), Some(&holder.state), now);
-                state.lease = holder.state.lease;
-                let write = run.ledger.write(&self.key, &state, Some(holder.revision), run.request_id());
-                let recorded = matches!(run.try_ledger(write).await, LedgerAnswer::Done(_));
+                let recorded = self.record_over(holder.clone(), window).await;
                 return Next::Finished(PolicyEnd::Removed { recorded, held: true });
             }
             sleep(POLL_INTERVAL).await;
         }
+    }
+
+    /// Records the end over another request's lease. That request finds the row changed, so it never records that it
+    /// granted access. Its lease stays, so that no other grant begins before its calls are over.
+    ///
+    /// The other request may write the row at the same moment, because it works within the same limits. Then the end is
+    /// recorded over that write as well: otherwise the next grant would take the end of the deleted policy from the row.
+    async fn record_over(&self, mut row: Row<GrantRow>, window: Window) -> bool {
+        let (run, request) = (self.run, self.run.request_id());
+        for _ in 0..RECORD_ATTEMPTS {
+            let mut state = GrantRow::held(State::Revoked, window, request, Some(&row.state), run.now());
+            state.lease = row.state.lease;
+            match run.try_ledger(run.ledger.write(&self.key, &state, Some(row.revision), request)).await {
+                LedgerAnswer::Done(_) => return true,
+                LedgerAnswer::Lost => return false,
+                LedgerAnswer::Changed => {}
+            }
+            match run.try_ledger(run.ledger.read::<GrantRow>(&self.key)).await {
+                LedgerAnswer::Done(Some(read)) => row = read,
+                LedgerAnswer::Done(None) => return true,
+                LedgerAnswer::Changed | LedgerAnswer::Lost => return false,
+            }
+        }
+        false
     }
 }
 
