@@ -1,8 +1,9 @@
-//! Measures the fan-out of one change to many targets, in an account where each PutEvents and SendMessage call takes 30
-//! ms. Prints how the time compares with (calls ÷ calls in flight) × 30 ms, and the peak memory. Calls and calls in
-//! flight are counted. In a second run, which has its own process, 3 % of the buses refuse the change permanently: the
-//! dead-letter queue must then hold exactly the changes for those buses. The SDK's own work, signatures and TLS are not
-//! included: `make bench` measures them.
+//! Measures the time in which event-relay sends one change to many targets. The account is a fake in which each
+//! PutEvents and SendMessage call takes 30 ms. The program counts the calls and the calls in flight. It prints the
+//! measured time, the ratio of this time to (calls ÷ calls in flight) × 30 ms, and the peak memory. In a second run,
+//! which has its own process, 3 % of the buses refuse the change permanently. The dead-letter queue must then hold
+//! exactly the changes for those buses. The measured time does not include the work of the SDK, signatures and TLS:
+//! `make bench` measures them.
 //!
 //! ```sh
 //! cargo run --release -p event-relay --example fan_out            # 1,000 targets
@@ -32,7 +33,7 @@ fn account(n: usize) -> AccountId {
     format!("{n:012}").parse().expect("12 digits")
 }
 
-/// The peak memory of this process in KiB, from the kernel.
+/// The peak memory of this process in KiB, as the kernel reports it.
 fn peak_memory() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));

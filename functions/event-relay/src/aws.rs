@@ -19,7 +19,7 @@ use time::OffsetDateTime;
 use crate::aws::eventbridge::Buses;
 use crate::world::{Differences, Entry, EntryResult, Head, World};
 
-/// One client for each service, made when it is first used.
+/// The clients of all services that the function calls.
 #[derive(Debug)]
 pub struct Aws {
     ledger: Ledger,
@@ -33,10 +33,10 @@ impl Aws {
     /// Reads the names of the table and the queue from the environment.
     ///
     /// # Errors
-    /// A variable is missing.
+    /// An environment variable is missing.
     pub fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, Misconfigured> {
         let ledger = Ledger::new(later(aws, aws_sdk_dynamodb::Client::new), environment.required(LEDGER_TABLE)?);
-        // The ledger is the first service that an invocation calls.
+        // The ledger's client is made at once, because an invocation calls the ledger first.
         ledger.make_client();
         Ok(Self {
             ledger,
@@ -47,7 +47,8 @@ impl Aws {
         })
     }
 
-    /// Makes the clients that a change needs after the ledger's client.
+    /// Makes the clients of CodeCommit and EventBridge. A change needs these clients as soon as the ledger has
+    /// answered.
     pub fn make_clients(&self) {
         LazyCell::force(&self.codecommit);
         self.buses.make_client();

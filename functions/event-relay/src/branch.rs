@@ -10,17 +10,19 @@ use time::OffsetDateTime;
 
 use crate::delivery::Delivery;
 
-/// How long an invocation holds a pending change: the function's timeout of 45 s plus a margin.
+/// The length of an invocation's lease on a pending change: the function's timeout of 45 s plus a margin.
 pub const LEASE_TERM: Duration = Duration::from_secs(55);
 
-/// At least this many invocations try to send a change: the first one and Lambda's two retries.
+/// At least this many invocations try to send a change before the function gives up on a target: the first invocation
+/// and Lambda's two retries.
 const MIN_ATTEMPTS: u32 = 3;
-/// Attempts to send a change go on for at least this long. Lambda's retries come after one and two minutes, and a burst
-/// of events within seconds must not use up the attempts while a bus is briefly unavailable.
+/// The function tries to send a change for at least this time before it gives up on a target. Lambda's retries come
+/// after one and two minutes, and a burst of events within seconds must not use up the attempts while a bus is briefly
+/// unavailable.
 const MIN_ATTEMPT_TIME: Duration = Duration::from_mins(3);
 
-/// How many of a tag's latest event ids are kept, to recognize a repeated event. If EventBridge repeats an event, the
-/// repetition comes soon.
+/// A tag's row keeps this many ids of the latest events, to recognize a repeated event. The number can be small,
+/// because EventBridge repeats an event soon or never.
 const EVENTS_KEPT: usize = 32;
 
 /// The key of a reference's row.
@@ -29,7 +31,7 @@ pub fn key(repository: &RepositoryArn, git_ref: &GitRef) -> Key {
     Key { pk: partition(repository), sk: git_ref.to_string() }
 }
 
-/// The ledger's partition that has the rows of all references in a repository.
+/// The partition key that the rows of all references in a repository share.
 pub(crate) fn partition(repository: &RepositoryArn) -> String {
     format!("branch#{repository}")
 }
@@ -41,24 +43,24 @@ pub struct BranchRow {
     pub commit: Option<CommitId>,
     /// The sequence of the change that was relayed last.
     pub sequence: u64,
-    /// The change that is being relayed now.
+    /// The change that some targets do not have yet, if there is such a change.
     pub pending: Option<Pending>,
-    /// The ids of a tag's latest relayed events; empty for a branch.
+    /// The ids of a tag's latest relayed events. A branch's row has no event ids.
     #[serde(default)]
     pub events: Vec<String>,
-    /// When the newest relayed event of a tag happened, in epoch milliseconds.
+    /// The time of a tag's newest relayed event, in epoch milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub newest: Option<u64>,
-    /// A head that touched no routed path when it was compared. It is stored so that reconciles do not compare it
-    /// again.
+    /// The latest head that touched no routed path. The row stores the head so that the next reconciles do not compare
+    /// it again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub untouched: Option<Untouched>,
 }
 
-/// A head that touched no routed path.
+/// A head that was compared with the commit that was relayed last, and touched no routed path.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Untouched {
-    /// The head.
+    /// The commit of the head.
     pub commit: CommitId,
     /// A digest of the routes' path globs. If the globs change, the head is compared again.
     pub paths: String,
@@ -73,26 +75,26 @@ pub struct Pending {
     pub deliveries: Vec<Delivery>,
     /// The lease of the invocation that wrote this row.
     pub lease: Lease,
-    /// How many invocations tried to send the change and could not finish.
+    /// The number of invocations that sent the change to at least one bus and could not finish.
     #[serde(default)]
     pub tries: u32,
-    /// When the change became pending, in epoch milliseconds.
+    /// The time at which the change became pending, in epoch milliseconds.
     #[serde(default)]
     pub since: u64,
-    /// When a tag's event happened, in epoch milliseconds.
+    /// The time of a tag's event, in epoch milliseconds. A change of a branch has no such time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<u64>,
 }
 
 impl Pending {
-    /// Whether an invocation holds the change.
+    /// Whether an invocation holds the lease on the change.
     #[must_use]
     pub fn is_leased(&self, now: OffsetDateTime) -> bool {
         self.lease.is_held(now, LEASE_TERM)
     }
 
-    /// Whether the current attempt is the last one. A target that does not answer must not keep later heads from the
-    /// other targets.
+    /// Whether the current attempt is the last one. Attempts end because a target that does not answer must not keep
+    /// later heads from the other targets.
     #[must_use]
     pub fn is_last_attempt(&self, now: OffsetDateTime) -> bool {
         self.tries + 1 >= MIN_ATTEMPTS && epoch_millis(now - MIN_ATTEMPT_TIME) >= self.since
@@ -100,21 +102,21 @@ impl Pending {
 }
 
 impl BranchRow {
-    /// The next sequence: the clock in milliseconds, but greater than the last sequence. Because of the clock,
-    /// sequences do not go back even if the table is lost.
+    /// The sequence of the next change: the current time in epoch milliseconds, or the last sequence plus one if that
+    /// is greater. Because sequences follow the clock, they do not go back even if the table is lost.
     #[must_use]
     pub fn next_sequence(&self, now: OffsetDateTime) -> u64 {
         epoch_millis(now).max(self.sequence + 1)
     }
 
-    /// The sequence of the newest change, relayed or pending.
+    /// The sequence of the newest change, whether it is relayed or pending.
     #[must_use]
     pub fn newest_sequence(&self) -> u64 {
         self.pending.as_ref().map_or(self.sequence, |pending| pending.change.sequence)
     }
 
-    /// The row with `change` as the pending change, leased from `now`. `at` is when a tag's event happened, in epoch
-    /// milliseconds.
+    /// The row with `change` as the pending change and a lease that begins at `now`. `at` is the time of a tag's event,
+    /// in epoch milliseconds.
     #[must_use]
     pub fn with_pending(
         &self,
@@ -135,8 +137,8 @@ impl BranchRow {
         Self { pending: self.pending.as_ref().map(leased), ..self.clone() }
     }
 
-    /// The row after an attempt that left the targets `left` without the change. The lease ends, so the next invocation
-    /// continues at once. The attempt counts only if the change was sent to a bus.
+    /// The row after an attempt that did not get the change to the targets in `left`. The lease ends, so the next
+    /// invocation can continue at once. `tries` grows only if the change was sent to at least one bus.
     #[must_use]
     pub fn given_back(&self, left: &[Delivery], was_offered: bool) -> Self {
         let back = |pending: &Pending| Pending {
@@ -148,9 +150,9 @@ impl BranchRow {
         Self { pending: self.pending.as_ref().map(back), ..self.clone() }
     }
 
-    /// The row without its pending change, whose sequence is never used again. Some targets may have received the
-    /// change, so the last relayed commit is forgotten too, and the next invocation relays the head, whatever commit it
-    /// is.
+    /// The row without its pending change. No later change gets the sequence of the dropped change. Some targets may
+    /// have received the dropped change, so the row also forgets the commit that was relayed last. The next invocation
+    /// therefore relays the head, even if the head is that commit.
     #[must_use]
     pub fn dropped(&self) -> Self {
         Self { commit: None, sequence: self.newest_sequence(), pending: None, untouched: None, ..self.clone() }

@@ -1,4 +1,4 @@
-//! The decisions of one invocation, and how many of them were logged and stored.
+//! The decisions of one invocation, and the number of decisions that were logged and stored.
 
 use std::time::Duration;
 
@@ -8,7 +8,8 @@ use time::OffsetDateTime;
 use crate::error::Error;
 use crate::outcome::Outcome;
 
-/// What was decided, and the error that ended the work, if any. The decisions count even if the rest must be retried.
+/// The decisions that were made, and the error that ended the work, if there was an error. The decisions are valid even
+/// if a retry must do the rest of the work.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     pub(crate) log: DecisionLog,
@@ -75,13 +76,13 @@ impl DecisionLog {
         self.decisions.get(self.stored..).unwrap_or_default()
     }
 
-    /// The time for the key of the next row. The key has milliseconds, so two rows of one invocation need different
-    /// times.
+    /// The time in the key of the next decision row. The key contains the time in milliseconds, so the times of two
+    /// rows of one invocation must differ by at least one millisecond.
     pub(crate) fn next_row_time(&self, now: OffsetDateTime) -> OffsetDateTime {
         self.last_row_time.map_or(now, |last| now.max(last + Duration::from_millis(1)))
     }
 
-    /// Marks all decisions as stored. `row_time` is the time of the latest row.
+    /// Marks all decisions as stored. `row_time` is the time in the key of the row that was just written.
     pub(crate) fn set_stored(&mut self, row_time: OffsetDateTime) {
         self.stored = self.decisions.len();
         self.last_row_time = Some(row_time);

@@ -1,4 +1,4 @@
-//! Where a change goes, and the events that carry it there.
+//! The targets of a change, and the events that carry the change to the targets.
 
 use sekisho_domain::account::{AccountId, Region};
 use sekisho_domain::change::{Change, SourceChange};
@@ -9,13 +9,12 @@ use crate::world::Entry;
 
 /// The name of the event bus in every pipeline account.
 const BUS: &str = "sekisho";
-/// How many entries one PutEvents call can have at most.
+/// The most entries that EventBridge accepts in one PutEvents call.
 const MAX_ENTRIES: usize = 10;
-/// How many bytes of details one PutEvents call has at most. EventBridge accepts 1 MB; the rest is left for other
-/// fields.
+/// The most bytes of details in one PutEvents call. EventBridge accepts 1 MB; the difference is for the other fields.
 const MAX_BYTES: usize = 900_000;
-/// How many bytes of deliveries one row has at most. DynamoDB accepts 400 KB; the rest is left for the change and for
-/// the event ids of a tag. This is enough for about 6,000 accounts.
+/// The most bytes of deliveries in one row. DynamoDB accepts a row of 400 KB; the difference is for the change and for
+/// the event ids of a tag. The deliveries to about 6,000 accounts fit into a row.
 const MAX_ROW_BYTES: usize = 384_000;
 
 /// A target account and region, and the pipelines there that get the change.
@@ -33,19 +32,19 @@ pub struct Delivery {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Undelivered {
     pub(crate) delivery: Delivery,
-    /// The reason that the bus gave.
+    /// The bus's error, or the reason why the change was not sent again.
     pub(crate) reason: String,
 }
 
-/// Whether a ledger row can hold the deliveries. DynamoDB counts 44 bytes for each delivery, plus its region and the
-/// names of its pipelines.
+/// Whether a ledger row can hold the deliveries. DynamoDB counts 44 bytes for each delivery, and in addition the bytes
+/// of its region and of the names of its pipelines.
 pub(crate) fn fit_row(deliveries: &[Delivery]) -> bool {
     let pipelines = |d: &Delivery| d.pipelines.iter().map(|pipeline| pipeline.as_str().len() + 1).sum::<usize>();
     let bytes: usize = deliveries.iter().map(|d| 44 + d.region.as_str().len() + pipelines(d)).sum();
     bytes <= MAX_ROW_BYTES
 }
 
-/// The entries of one PutEvents call. They belong to buses of one region.
+/// The entries of one PutEvents call, all for buses of one region.
 #[derive(Debug)]
 pub(crate) struct Batch<'d> {
     pub(crate) region: &'d Region,
@@ -94,7 +93,8 @@ fn entry(partition: &str, change: &Change, delivery: &Delivery) -> Entry {
     }
 }
 
-/// The JSON text of a struct that has only strings and numbers, so that writing it cannot fail.
+/// The JSON text of a struct. The structs that this crate passes have only strings and numbers, so the conversion
+/// cannot fail.
 pub(crate) fn to_json(value: &impl Serialize) -> String {
     serde_json::to_string(value).unwrap_or_default()
 }

@@ -6,7 +6,8 @@ use sekisho_lambda::{ErrorType, Failure, ServiceError};
 
 use crate::hint::Hint;
 
-/// Why an invocation failed. A retry may succeed, except after [`Error::Misconfigured`] and [`Error::InvalidRequest`].
+/// The reason why an invocation failed. A retry may succeed, except after [`Error::Misconfigured`] and
+/// [`Error::InvalidRequest`].
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The configuration or the environment is wrong.
@@ -40,9 +41,9 @@ pub enum Error {
     /// Some buses have not accepted the change yet.
     #[error("{left} of {all} buses have not accepted {git_ref} of {repository}: {reason}")]
     Undelivered {
-        /// How many buses do not have the change yet.
+        /// The number of buses that do not have the change yet.
         left: usize,
-        /// How many buses did not have the change before this attempt.
+        /// The number of buses that did not have the change before this attempt.
         all: usize,
         /// The first of the reasons that the buses gave.
         reason: String,
@@ -51,10 +52,10 @@ pub enum Error {
         /// The reference's repository.
         repository: RepositoryArn,
     },
-    /// A reconcile failed for some references.
+    /// A reconcile failed in part.
     #[error("{count} of the routed references could not be reconciled, the first: {first}")]
     Reconcile {
-        /// How many references failed.
+        /// The number of failures.
         count: usize,
         /// The first failure.
         #[source]
@@ -77,12 +78,12 @@ impl Failure for Error {
 }
 
 impl Error {
-    /// Another invocation holds the reference of `hint`.
+    /// The error that another invocation holds the lease on the reference of `hint`.
     pub(crate) fn busy(hint: &Hint) -> Self {
         Self::Busy { git_ref: hint.git_ref.clone(), repository: hint.repository.clone() }
     }
 
-    /// The invocation has no time left for the reference of `hint`.
+    /// The error that the invocation has no time left for the reference of `hint`.
     pub(crate) fn no_time(hint: &Hint) -> Self {
         Self::NoTime { git_ref: hint.git_ref.clone(), repository: hint.repository.clone() }
     }

@@ -1,4 +1,4 @@
-//! A repository account in memory: the one fake of [`World`], for tests and measurements.
+//! A repository account in memory, for tests and measurements. The account is a fake of [`World`].
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
@@ -16,42 +16,45 @@ use tokio::time::Instant;
 
 use crate::world::{Differences, Entry, EntryResult, Head, World};
 
-/// The time at which a new account's clock starts. The clock follows tokio's, which a test may pause.
+/// The time at which a new account's clock starts. From then on, the clock follows tokio's clock, which a test may
+/// pause.
 pub const START: OffsetDateTime = datetime!(2026-11-21 12:00 UTC);
 
-/// Answers each entry of a PutEvents call.
+/// A function that returns the result of one entry of a PutEvents call.
 type Bus = Box<dyn FnMut(&Entry) -> EntryResult>;
 /// Something that another invocation or a person does during a call.
 type Interruption = Box<dyn FnOnce(&FakeAccount)>;
 
-/// A repository account whose services answer as a test sets them, and which records every call.
+/// A repository account in memory. A test sets the answers of the account's services, and the account records every
+/// call.
 pub struct FakeAccount {
     /// The ledger.
     pub ledger: Memory,
     began: Instant,
     /// The head of each branch; `None` if the repository does not exist.
     pub branches: RefCell<Option<BTreeMap<String, CommitId>>>,
-    /// Branches whose head CodeCommit does not return for now, because it throttles the call.
+    /// The branches for which CodeCommit throttles every read of the head.
     pub throttled_branches: RefCell<Vec<String>>,
     /// Whether CodeCommit denies every read of a head.
     pub heads_denied: Cell<bool>,
-    /// The names of all repositories; `None` while CodeCommit throttles the list.
+    /// The names of all repositories. If the value is `None`, CodeCommit throttles the call that lists them.
     pub repositories: RefCell<Option<Vec<String>>>,
     /// The pages of changed paths between any two commits; `None` if one of the commits is gone.
     pub changed_paths: RefCell<Option<Vec<Vec<String>>>>,
-    /// The buses. A new account's buses accept everything.
+    /// The function that answers for all buses. The buses of a new account accept every entry.
     pub bus: RefCell<Bus>,
     /// The entries that the buses accepted.
     pub accepted: RefCell<Vec<Entry>>,
     /// The messages in the dead-letter queue.
     pub dead_letters: RefCell<Vec<String>>,
-    /// Whether the dead-letter queue accepts no message.
+    /// Whether the dead-letter queue refuses every message.
     pub queue_is_down: Cell<bool>,
-    /// How long each read of CodeCommit takes.
+    /// The duration of each read of CodeCommit.
     pub read_time: Cell<Duration>,
-    /// How long each call to EventBridge and SQS takes.
+    /// The duration of each call to EventBridge and SQS.
     pub send_time: Cell<Duration>,
-    /// Each interruption happens during one read of a head, between CodeCommit's read and its answer.
+    /// The interruptions of the next reads of a head, one for each read. An interruption happens after CodeCommit has
+    /// read the head and before CodeCommit answers.
     pub interruptions: RefCell<VecDeque<Interruption>>,
     /// The calls to CodeCommit, EventBridge and SQS so far.
     pub calls: RefCell<Vec<String>>,

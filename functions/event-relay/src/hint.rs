@@ -1,4 +1,4 @@
-//! Which branch or tag may have moved, and how the function learned of it.
+//! Hints: a branch or tag that may have moved, and the event or reconcile that gave the hint.
 
 use sekisho_domain::change::{CommitId, GitRef, RepositoryArn};
 
@@ -7,16 +7,17 @@ use sekisho_domain::change::{CommitId, GitRef, RepositoryArn};
 pub(crate) struct Hint {
     pub(crate) repository: RepositoryArn,
     pub(crate) git_ref: GitRef,
-    /// Set for a tag only. CodeCommit has no operation that reads a tag, so the event is the only source.
+    /// The commit and time that the event reports for a tag; `None` for a branch, whose head the function reads itself.
+    /// CodeCommit has no operation that reads a tag.
     pub(crate) tag: Option<TagMove>,
-    /// ARN of the principal that moved the reference, if the event names one.
+    /// The ARN of the principal that moved the reference, if the event names a principal.
     pub(crate) actor: Option<String>,
-    /// Id of the event; `None` if a reconcile found the reference.
+    /// The id of the event that reported the move. A reconcile's hint about a branch has no event.
     pub(crate) event: Option<String>,
 }
 
 impl Hint {
-    /// A hint of the reconcile, without an event.
+    /// The hint that a reconcile makes for a reference, without an event.
     pub(crate) fn without_event(repository: &RepositoryArn, git_ref: GitRef) -> Self {
         Self { repository: repository.clone(), git_ref, tag: None, actor: None, event: None }
     }
@@ -27,18 +28,21 @@ impl Hint {
 pub(crate) struct TagMove {
     /// The commit that the tag points at.
     pub(crate) commit: CommitId,
-    /// When the event happened, in epoch milliseconds: a late event must not undo a newer one.
+    /// The time of the event, in epoch milliseconds. The plan compares this time, so that a late event does not undo a
+    /// newer event.
     pub(crate) at: Option<u64>,
 }
 
-/// Why the function examines a reference.
+/// The reason why the function examines a reference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Trigger {
-    /// An event. An event comes only once, so the invocation waits if another one holds the reference.
+    /// An event reported the reference. If another invocation holds the reference, this invocation waits, because no
+    /// other event reports the same move.
     Event,
-    /// A reconcile that lists a routed branch. It does not wait for other invocations, because other branches need the
-    /// time.
+    /// A reconcile examines every routed branch. The reconcile does not wait for other invocations, because it needs
+    /// the time for other branches.
     Reconcile,
-    /// A reconcile that found a pending change. The change must be finished even if no route is left.
+    /// A reconcile found a pending change. The reconcile finishes the change even if no route matches the reference any
+    /// more.
     Pending,
 }

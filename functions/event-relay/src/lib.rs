@@ -2,19 +2,19 @@
 //!
 //! The function runs in the repository account and is **level-triggered**: an event is only a hint that a branch may
 //! have moved. For a branch the function reads the head. If that head was already relayed, nothing happens; otherwise
-//! the head gets the branch's next sequence and goes to every target. Late, repeated and lost events, several pushes
-//! within a second and force-pushes therefore all lead to the current head.
+//! the function gives the head the branch's next sequence and sends the head to every target. Late, repeated and lost
+//! events, several pushes within a second and force-pushes therefore all lead to the current head.
 //!
 //! **Two phases.** The ledger records a change as `pending` before the first bus receives it. It records the change as
-//! `relayed` when, for each target, the bus has accepted the change or the dead-letter queue holds it with the reason.
-//! If an invocation crashes in between, Lambda's retry or the next reconcile finishes the change with the same sequence
-//! and id.
+//! `relayed` when every target is settled: the target's bus has accepted the change, or the dead-letter queue holds the
+//! change and the reason of the failure. If an invocation crashes between these two records, Lambda's retry or the next
+//! reconcile finishes the change with the same sequence and id.
 //!
 //! | input | effect |
 //! | --- | --- |
-//! | `CodeCommit Repository State Change`, merged pull request | relays the head of that branch or tag |
-//! | schedule (`source` is `aws.events`) | compares every routed branch with the ledger, finishes pending changes |
-//! | `{"action":"explain","event":{…}}` | returns the plan for the event with its reason; writes and sends nothing |
+//! | an event about a moved reference or a merged pull request | relays the head of that branch or tag |
+//! | schedule (`source` is `aws.events`) | compares every routed branch with the ledger, and finishes pending changes |
+//! | `{"action":"explain","event":{…}}` | returns the plan for the event and its reason; writes and sends nothing |
 //! | `{"action":"redeliver",…}` | sends a change from the dead-letter queue to its target again |
 //!
 //! The function returns `{"decisions":[…]}`. Each decision has an [`Outcome`] and a reason. An error that a retry can

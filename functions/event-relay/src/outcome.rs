@@ -32,7 +32,7 @@ pub enum Outcome {
     Failed,
 }
 
-/// A decision about the reference of `hint`.
+/// Adds the reference of `hint` to a decision.
 pub(crate) fn about_hint(hint: &Hint, decision: Decision<Outcome>) -> Decision<Outcome> {
     decision
         .about("repository", hint.repository.as_str())
@@ -40,7 +40,7 @@ pub(crate) fn about_hint(hint: &Hint, decision: Decision<Outcome>) -> Decision<O
         .about_some("event", hint.event.as_deref())
 }
 
-/// A decision about a change. The change's fields replace the subject that the decision had so far.
+/// Makes `change` the subject of a decision. The fields of the change replace the subject that the decision had before.
 pub(crate) fn about_change(change: &Change, decision: Decision<Outcome>) -> Decision<Outcome> {
     let concerns = BTreeMap::from([
         ("repository", change.repository.to_string()),
@@ -52,7 +52,7 @@ pub(crate) fn about_change(change: &Change, decision: Decision<Outcome>) -> Deci
     Decision { concerns, ..decision }.about_some("event", change.event.as_deref())
 }
 
-/// A decision about an event that is ignored or refused, with the fields that identify the event.
+/// Adds the fields that identify an event to the decision that ignores or refuses the event.
 pub(crate) fn about_payload(payload: &str, decision: Decision<Outcome>) -> Decision<Outcome> {
     const FIELDS: [(&str, &str); 4] = [
         ("event", "/id"),
@@ -63,12 +63,12 @@ pub(crate) fn about_payload(payload: &str, decision: Decision<Outcome>) -> Decis
     event::about_payload(payload, &FIELDS, decision)
 }
 
-/// A failure that no retry cures.
+/// The decision about an error that no retry cures.
 pub(crate) fn needs_repair(error: &Error) -> Decision<Outcome> {
     Decision::new(Outcome::Failed, format!("{}: fix the cause; the next reconcile tries again", chain(error)))
 }
 
-/// A decision about a target that did not get the change. The dead-letter queue holds the change.
+/// The decision about a target that did not get the change. The dead-letter queue holds the change for this target.
 pub(crate) fn dead_lettered(change: &Change, undelivered: &Undelivered) -> Decision<Outcome> {
     let reason = format!(
         "{}; the dead-letter queue holds the change: fix the cause, then run `make redrive`",
@@ -79,7 +79,8 @@ pub(crate) fn dead_lettered(change: &Change, undelivered: &Undelivered) -> Decis
         .about("region", undelivered.delivery.region.as_str())
 }
 
-/// The pending change is not sent to these pipelines, because no route leads to them any more.
+/// The decision not to send the pending change to the pipelines of `dropped`, because no route leads to these pipelines
+/// any more.
 pub(crate) fn no_longer_routed(change: &Change, dropped: &Delivery) -> Decision<Outcome> {
     let pipelines: Vec<&str> = dropped.pipelines.iter().map(PipelineName::as_str).collect();
     let reason = format!("the pending change is no longer routed to {}: it is not sent there", pipelines.join(", "));

@@ -1,5 +1,6 @@
-//! The central decision: what to do about one reference. [`plan`] is a pure function of the ledger's row, the head, the
-//! touched routes and the time. The real path carries the plan out, and `explain` describes the same plan.
+//! The central decision of the function: what to do about one reference. [`plan`] is a pure function of the ledger's
+//! row, the head, the touched routes and the time. The real path carries the plan out, and `explain` describes the same
+//! plan.
 
 use sekisho_domain::change::{Change, CommitId, RefKind};
 use sekisho_domain::decision::Decision;
@@ -14,7 +15,7 @@ use crate::outcome::{Outcome, about_hint};
 use crate::route::{TouchedRoutes, all_deliveries, unrouted};
 use crate::world::Head;
 
-/// What is known about a reference. Facts are read only when the plan depends on them.
+/// The facts about a reference. A fact is read only when the plan depends on it.
 #[derive(Debug)]
 pub(crate) struct Facts<'a> {
     pub(crate) hint: &'a Hint,
@@ -36,7 +37,8 @@ impl<'a> Facts<'a> {
     }
 }
 
-/// A reference's row in the ledger when it was read. A reference without a row has an empty one.
+/// The content of a reference's row at the time when the ledger was read. If the ledger has no row for the reference,
+/// the snapshot has an empty row.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Snapshot {
     pub(crate) row: BranchRow,
@@ -64,24 +66,27 @@ pub(crate) enum Missing {
 /// What to do about a reference.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Plan {
-    /// Another invocation holds the pending change. The claim is used if the lease ends before the other one finishes.
+    /// Wait, because another invocation holds the lease on the pending change. Only `explain` uses the claim, to
+    /// describe the plan that follows the pending change.
     Wait(Claim),
-    /// Another invocation did not finish its pending change: deliver that change, then plan again.
+    /// Deliver the pending change, which another invocation did not finish. Then plan again.
     Finish(Claim),
     /// Relay the head.
     Relay(Claim),
     /// Send nothing.
     Decide(Verdict),
-    /// The pending change was finished and no route is left: there is nothing to decide.
+    /// Make no decision: the pending change was finished, and no route matches the reference any more.
     Nothing,
 }
 
-/// The row to write before anything is sent. If the ledger has another revision by then, another invocation was faster.
+/// The row to write before anything is sent. If the ledger has another revision of the row by then, another invocation
+/// has written the row first, and the claim fails.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Claim {
-    /// The row with the change as pending under a new lease. If nothing is to be delivered, no change is pending in it.
+    /// The row in which the change is pending, with a new lease. If there is nothing to deliver, no change is pending
+    /// in the row.
     pub(crate) row: BranchRow,
-    /// The revision that the write replaces.
+    /// The revision that the write replaces; `None` if the ledger has no row.
     pub(crate) replaces: Option<u64>,
     /// Deliveries of the earlier pending change that no route leads to any more.
     pub(crate) dropped: Option<Dropped>,
@@ -94,18 +99,18 @@ pub(crate) struct Dropped {
     pub(crate) deliveries: Vec<Delivery>,
 }
 
-/// A decision that sends nothing.
+/// A decision with which nothing is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Verdict {
     pub(crate) decision: Decision<Outcome>,
-    /// The row to write, so that the next reconcile need not compare this head again.
+    /// A row that stores this head, if the next reconcile need not compare the head again.
     pub(crate) remember: Option<Snapshot>,
 }
 
 /// Decides what to do about a reference.
 ///
 /// # Errors
-/// A fact has not been read: read it and plan again.
+/// A fact that the plan depends on has not been read. The caller reads the fact and plans again.
 pub(crate) fn plan(facts: &Facts<'_>, now: OffsetDateTime) -> Result<Plan, Missing> {
     let hint = facts.hint;
     if !facts.has_route && facts.trigger != Trigger::Pending {
@@ -138,7 +143,7 @@ pub(crate) fn plan(facts: &Facts<'_>, now: OffsetDateTime) -> Result<Plan, Missi
     if was_relayed {
         return Ok(decided(hint, Some(head), Outcome::Duplicate, "this head was already relayed"));
     }
-    // Each event of a tag is a change, and the newest one says where the tag points.
+    // Each event of a tag is a separate change, and the newest event names the commit that the tag points at.
     let at = hint.tag.as_ref().and_then(|tag| tag.at);
     if at.zip(row.newest).is_some_and(|(at, newest)| at < newest) {
         return Ok(decided(hint, Some(head), Outcome::Ignored, "a newer event of this tag was already relayed"));
@@ -163,7 +168,8 @@ fn plan_for_paths(facts: &Facts<'_>, head: &CommitId, now: OffsetDateTime) -> Re
     }
     let deliveries = facts.touched.deliveries();
     if deliveries.is_empty() {
-        // An event comes once, but the reconcile comes every five minutes and would compare the same commits each time.
+        // The head is stored only after a reconcile. An event comes once, but a reconcile runs every five minutes and
+        // would compare the same commits each time.
         let is_repeated = facts.trigger != Trigger::Event && hint.git_ref.kind() == RefKind::Branch;
         let remember = (is_repeated && revision.is_some())
             .then(|| Snapshot { row: BranchRow { untouched: Some(untouched), ..row.clone() }, revision: *revision });
@@ -191,9 +197,9 @@ fn plan_for_paths(facts: &Facts<'_>, head: &CommitId, now: OffsetDateTime) -> Re
     Ok(Plan::Relay(Claim { row: row.with_pending(change, deliveries, at, now), replaces: *revision, dropped: None }))
 }
 
-/// How to continue with a pending change. If the change does not fit the routes any more, because the configuration was
-/// corrected, a branch's head is planned anew. A tag's change goes, with a new sequence, to the targets that are routed
-/// now, because a tag has no head that could be read.
+/// Returns the claim that continues a pending change. If the configuration was corrected and some deliveries have lost
+/// their routes, the claim drops the change. The function then makes a new plan for a branch's head. A tag has no head
+/// that could be read, so the claim has the tag's change with a new sequence, for the targets that are routed now.
 fn claim_pending(
     row: &BranchRow,
     pending: &Pending,
@@ -239,7 +245,7 @@ mod tests {
 
     const NOW: OffsetDateTime = datetime!(2026-11-21 12:00 UTC);
 
-    /// A configuration that routes `main` and `v*`, for changes under `api/**`.
+    /// A configuration that routes the branch `main` and the tags `v*`, for changes of paths that match `api/**`.
     const CONFIG: &str = r#"
         [[route]]
         repository = "shop"
@@ -295,7 +301,7 @@ mod tests {
         relayed().with_pending(change.clone(), all_deliveries(&routes("api"), &change), None, NOW)
     }
 
-    /// One line for each plan, so that a table can show it.
+    /// Describes a plan in one line, so that a table of cases can contain the expected plan.
     fn summary(plan: Result<Plan, Missing>) -> String {
         let claim = |claim: &Claim| {
             let pending = claim.row.pending.as_ref();

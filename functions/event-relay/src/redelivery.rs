@@ -1,4 +1,4 @@
-//! A message of the dead-letter queue, and what to do about it.
+//! The messages of the dead-letter queue, and the plan for such a message.
 
 use sekisho_domain::account::AccountId;
 use sekisho_domain::change::Change;
@@ -11,16 +11,17 @@ use crate::outcome::{Outcome, about_change};
 use crate::plan::Snapshot;
 use crate::route::unrouted;
 
-/// A message in the dead-letter queue. Invoking the function with the message sends the change again.
+/// A message in the dead-letter queue. If the function is invoked with the message, the function sends the change
+/// again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Redelivery {
     /// Always `redeliver`.
     pub action: String,
     /// Why the change could not be delivered.
     pub reason: String,
-    /// The change.
+    /// The change to send again.
     pub change: Change,
-    /// The target.
+    /// The target that did not get the change.
     pub delivery: Delivery,
 }
 
@@ -45,8 +46,8 @@ pub(crate) enum RedeliveryPlan {
     Decide(Decision<Outcome>),
 }
 
-/// Decides what to do about a message of the dead-letter queue. `row` is the row of the change's reference, or `None` if
-/// it has not been read yet. Returns `None` if the decision needs the row.
+/// Decides what to do about a message of the dead-letter queue. `row` is the row of the change's reference, or `None`
+/// if the row has not been read yet. Returns `None` if the plan depends on the row and `row` is `None`.
 pub(crate) fn plan_redelivery(
     redelivery: &Redelivery,
     account: &AccountId,
@@ -64,7 +65,8 @@ pub(crate) fn plan_redelivery(
         return Some(RedeliveryPlan::Decide(about_change(change, Decision::new(Outcome::Filtered, reason))));
     }
     let Snapshot { row, revision } = row?;
-    // A larger sequence would make every later change look stale to the receiver.
+    // The function must not send a sequence that is larger than the ledger's: to the receiver, the next changes of the
+    // reference would look stale.
     if revision.is_none() || change.sequence > row.newest_sequence() {
         let reason = "the ledger has no change of this reference with this sequence, so nothing is sent: push again";
         return Some(RedeliveryPlan::Decide(about_change(change, Decision::new(Outcome::Refused, reason))));

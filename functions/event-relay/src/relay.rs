@@ -22,7 +22,7 @@ use crate::request::{self, Request};
 use crate::run::Run;
 use crate::world::World;
 
-/// The function.
+/// The function event-relay.
 #[derive(Debug)]
 pub struct Relay<W> {
     /// The ledger, the clock and the services that the function calls.
@@ -35,7 +35,7 @@ impl Relay<Aws> {
     /// Builds the function from its environment and the configuration file.
     ///
     /// # Errors
-    /// The configuration cannot be read, a route in it is wrong, or a variable is missing.
+    /// The configuration cannot be read, a route in the configuration is wrong, or an environment variable is missing.
     pub fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, Misconfigured> {
         Ok(Self { routes: environment.configuration()?.routes()?, world: Aws::new(environment, aws)? })
     }
@@ -45,8 +45,8 @@ impl<W: World> Relay<W> {
     /// Handles one payload.
     ///
     /// # Errors
-    /// An error that a retry may cure, or a person's request that cannot be understood. Every other problem is a
-    /// decision in the answer.
+    /// The function fails with an error that a retry may cure, or because a person's request cannot be understood.
+    /// Every other problem is a decision in the answer.
     pub async fn handle(&self, payload: &str, invocation: &Invocation) -> Result<Decisions<Outcome>, Error> {
         let run = &Run { world: &self.world, routes: &self.routes, invocation };
         let Report { mut log, failure } = match request::read(payload, invocation) {
@@ -58,7 +58,7 @@ impl<W: World> Relay<W> {
             Request::Refused(reason) => about_payload(payload, Decision::new(Outcome::Refused, reason)).into(),
             Request::Invalid(reason) => return Err(Error::InvalidRequest(reason)),
         };
-        // The decisions so far are kept even if the rest must be retried.
+        // The decisions that were made are logged and stored even if a retry must do the rest of the work.
         run.record(&mut log).await?;
         match failure {
             Some(error) => Err(error),

@@ -1,4 +1,4 @@
-//! What a payload asks for: an event of EventBridge, or a person's request.
+//! Parses a payload, which is an event of EventBridge or a person's request.
 
 use sekisho_domain::change::{GitRef, RefKind, RepositoryArn};
 use sekisho_domain::timestamp::epoch_millis;
@@ -12,7 +12,7 @@ use crate::redelivery::Redelivery;
 
 const CODECOMMIT: &str = "aws.codecommit";
 
-/// What a payload asks for.
+/// The request that a payload contains.
 #[derive(Debug)]
 pub(crate) enum Request {
     /// A branch or tag may have moved: relay the head.
@@ -83,7 +83,7 @@ pub(crate) fn read(payload: &str, own: &Invocation) -> Request {
     match (envelope.source.as_str(), envelope.detail_type.as_str()) {
         (SCHEDULE_SOURCE, _) => Request::Reconcile,
         (CODECOMMIT, "CodeCommit Repository State Change") => state_change(&envelope, own),
-        // AWS documents both spellings.
+        // AWS documents both spellings of this detail type.
         (CODECOMMIT, "CodeCommit Pull Request State Change" | "CodeCommit PullRequest State Change") => {
             pull_request(&envelope, own)
         }
@@ -142,12 +142,12 @@ fn pull_request(envelope: &Envelope, own: &Invocation) -> Request {
         Ok(detail) => detail,
         Err(reason) => return Request::Refused(reason),
     };
-    // `isMerged` is a string, not a boolean.
+    // In CodeCommit's event, `isMerged` is a string and not a boolean.
     if detail.event != "pullRequestMergeStatusUpdated" || detail.is_merged.as_deref() != Some("True") {
         return Request::Ignored("the pull request has not been merged".to_owned());
     }
-    // The merge also causes an event about the branch itself. Whichever event comes second finds that the head was
-    // already relayed.
+    // The merge also causes an event about the branch. The two events do not relay the head twice, because the
+    // invocation for the later event finds that the head was already relayed.
     let repository = detail.repositories.as_deref().and_then(<[String]>::first);
     match (repository, detail.destination) {
         (Some(repository), Some(git_ref)) => {
@@ -158,7 +158,7 @@ fn pull_request(envelope: &Envelope, own: &Invocation) -> Request {
     }
 }
 
-/// What an event reports about a reference, not checked yet.
+/// The fields of an event about a reference, before they are checked.
 struct Moved<'e> {
     repository: &'e str,
     git_ref: &'e str,

@@ -9,7 +9,8 @@ use sekisho_domain::route::{PipelineName, Route, Routes};
 
 use crate::delivery::Delivery;
 
-/// The routes that match a reference, divided into touched and undecided ones. The changed paths come in pages.
+/// The routes that match a reference, divided into touched and undecided routes. A route is undecided as long as the
+/// changed paths of a later page may still touch it.
 #[derive(Debug, Clone)]
 pub(crate) struct TouchedRoutes<'r> {
     touched: Vec<&'r Route>,
@@ -30,23 +31,24 @@ impl<'r> TouchedRoutes<'r> {
         Self { touched, undecided, paths_digest: format!("{:016x}", digest.finish()) }
     }
 
-    /// Whether any route matches the reference, whatever paths a change touches. Valid until paths are added.
+    /// Whether any route matches the reference, whatever paths a change touches. Call this function before paths are
+    /// added, because undecided routes are removed later.
     pub(crate) fn has_route(&self) -> bool {
         !self.touched.is_empty() || !self.undecided.is_empty()
     }
 
-    /// A digest of the routes' path globs. Another build may compute another digest of the same globs; the paths are
-    /// then compared again.
+    /// A digest of the routes' path globs. Another build of the function may compute another digest of the same globs.
+    /// The only effect is that the paths are compared again.
     pub(crate) fn paths_digest(&self) -> &str {
         &self.paths_digest
     }
 
-    /// Whether more changed paths could add a route.
+    /// Whether a further changed path could touch another route.
     pub(crate) fn wants_paths(&self) -> bool {
         !self.undecided.is_empty()
     }
 
-    /// Adds some of the changed paths.
+    /// Adds some of the changed paths. Undecided routes that these paths touch become touched routes.
     pub(crate) fn add_paths(&mut self, changed: &BTreeSet<String>) {
         let (touched, undecided): (Vec<_>, Vec<_>) =
             self.undecided.drain(..).partition(|route| route.touched_by(changed.iter().map(String::as_str)));
@@ -54,18 +56,21 @@ impl<'r> TouchedRoutes<'r> {
         self.undecided = undecided;
     }
 
-    /// The routes after the last changed path: undecided routes count as not touched.
+    /// Returns the routes after the last changed path was added. No changed path touched the undecided routes, so they
+    /// are removed.
     pub(crate) fn without_further_paths(self) -> Self {
         Self { undecided: Vec::new(), ..self }
     }
 
-    /// The routes if the changed paths cannot be known: every route counts as touched.
+    /// Returns the routes for the case that the changed paths cannot be known. Every undecided route becomes a touched
+    /// route.
     pub(crate) fn touch_all(mut self) -> Self {
         self.touched.append(&mut self.undecided);
         self
     }
 
-    /// One delivery for each account and region, sorted, with the pipelines of the touched routes there.
+    /// The deliveries of the touched routes, sorted. Each account and region has one delivery, with all pipelines there
+    /// to which a touched route leads.
     pub(crate) fn deliveries(&self) -> Vec<Delivery> {
         let mut by_place: BTreeMap<(&AccountId, &Region), BTreeSet<&PipelineName>> = BTreeMap::new();
         for target in self.touched.iter().flat_map(|route| route.targets()) {
@@ -86,7 +91,7 @@ pub(crate) fn all_deliveries(routes: &Routes, change: &Change) -> Vec<Delivery> 
 }
 
 /// The part of a delivery that no route leads to any more: the same account and region, with the pipelines that lost
-/// their route.
+/// their route. Returns `None` if routes still lead to all pipelines of the delivery.
 pub(crate) fn unrouted(routes: &Routes, change: &Change, delivery: &Delivery) -> Option<Delivery> {
     let still_routed: BTreeSet<&PipelineName> = routes
         .concerning(change.repository.name(), &change.git_ref)

@@ -16,8 +16,8 @@ use crate::world::World;
 /// The function's name in the keys of the ledger's decision rows.
 const FUNCTION: &str = "event-relay";
 
-/// Safety margin before Lambda's timeout. It is enough for a PutEvents call that has begun (three attempts of 5 s) and
-/// for the write of the row afterwards.
+/// The safety margin before Lambda's timeout. The margin is enough for a PutEvents call that has begun (three attempts
+/// of 5 s) and for the write of the row afterwards.
 pub(crate) const RESERVE: Duration = Duration::from_secs(20);
 /// The pause between two reads of a reference that another invocation holds.
 pub(crate) const POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -40,8 +40,8 @@ impl<W: World> Run<'_, W> {
         self.invocation.time_left(self.now())
     }
 
-    /// Whether enough time is left to examine a reference and to send a change. With less time, an attempt could be
-    /// used up although nothing was sent.
+    /// Whether enough time is left to examine a reference and to send a change. With less time, the function might send
+    /// nothing and still use up one of the attempts.
     pub(crate) fn has_time(&self) -> bool {
         self.time_left() > RESERVE + POLL_INTERVAL
     }
@@ -67,7 +67,7 @@ impl<W: World> Run<'_, W> {
         self.world.ledger().write(&key, row, replaces, &self.invocation.request_id).await
     }
 
-    /// Logs, counts and stores the decisions that the log got since the last call.
+    /// Logs, counts and stores the decisions that were added to the log since the last call of this function.
     pub(crate) async fn record(&self, log: &mut DecisionLog) -> Result<(), sekisho_ledger::Error> {
         telemetry::decisions(&self.invocation.function, log.take_unlogged());
         if !log.unstored().is_empty() {

@@ -1,4 +1,4 @@
-//! The references that a reconcile examines, in their order, and the mistakes in the routes.
+//! The references that a reconcile examines, in the order of the examination, and the mistakes in the routes.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +17,7 @@ use crate::outcome::{Outcome, needs_repair};
 /// The default interval of the schedule, in milliseconds.
 const INTERVAL: u64 = 300_000;
 
-/// A row of the ledger, or the error that made the row unreadable.
+/// A row of the ledger, or the error that occurred when the row was read.
 pub(crate) type RowResult = Result<Row<BranchRow>, sekisho_ledger::Error>;
 
 /// A repository and the names of its branches.
@@ -30,11 +30,13 @@ pub(crate) struct Branches {
 /// The references of one repository that a reconcile must examine.
 #[derive(Debug, Default)]
 pub(crate) struct Worklist {
-    /// Pending changes and routed branches alternate, so that neither uses up the time of the other.
+    /// The references to examine, with the trigger of each. Pending changes and routed branches alternate, so that
+    /// neither kind uses up the time for the other kind.
     pub(crate) looks: Vec<(Hint, Trigger)>,
-    /// The number of references that another invocation holds. Waiting for them would take time from other references.
+    /// The number of references that other invocations hold. The reconcile skips these references, because waiting
+    /// would use up the time for other references.
     pub(crate) leased: usize,
-    /// Mistakes in the routes, and rows that cannot be read.
+    /// The decisions about mistakes in the routes and about rows that cannot be read.
     pub(crate) mistakes: Vec<Decision<Outcome>>,
 }
 
@@ -44,7 +46,8 @@ struct Rows {
     pending: Vec<(Hint, Trigger)>,
     leased: usize,
     unreadable: Vec<Decision<Outcome>>,
-    /// References that the rows account for, so that they are not listed again as branches.
+    /// The references with a pending or an unreadable row. These references must not come a second time, as routed
+    /// branches.
     seen: BTreeSet<GitRef>,
 }
 
@@ -72,7 +75,8 @@ impl Worklist {
         Self { looks: alternate(pending, concerned), leased, mistakes }
     }
 
-    /// The worklist of a repository that does not exist: a mistake if a route names the repository.
+    /// The worklist of a repository that does not exist. The worklist has one mistake if a route names the repository,
+    /// and is empty otherwise.
     pub(crate) fn of_missing_repository(repository: &RepositoryArn, routes: &Routes) -> Self {
         let mut worklist = Self::default();
         if routes.iter().any(|route| is_named(route, repository)) {
@@ -115,7 +119,7 @@ fn pending_hint(repository: &RepositoryArn, git_ref: GitRef, pending: Pending) -
     let hint = Hint::without_event(repository, git_ref);
     match pending.change.kind {
         RefKind::Branch => hint,
-        // A tag has no head that could be read, so only the pending change can be finished.
+        // A tag has no head that could be read, so the hint repeats the commit of the pending change.
         RefKind::Tag => Hint {
             tag: Some(TagMove { commit: pending.change.commit, at: pending.at }),
             event: pending.change.event,
@@ -128,7 +132,7 @@ fn is_named(route: &Route, repository: &RepositoryArn) -> bool {
     route.repository().literal() == Some(repository.name())
 }
 
-/// Branches that a route of this repository names without a glob and that do not exist.
+/// The decisions about branches that a route of this repository names without a glob and that do not exist.
 fn missing_branches(
     repository: &RepositoryArn,
     branches: &[String],
@@ -146,8 +150,9 @@ fn missing_branches(
     })
 }
 
-/// Globs of routes that match nothing: no repository matches the glob, or no matching repository has a branch that the
-/// route names. It is no mistake if only some of the repositories lack a branch.
+/// The decisions about globs for repositories that lead to nothing: no repository matches the glob, or no matching
+/// repository has a branch that the route names. A branch that only some of the matching repositories lack is not a
+/// mistake.
 pub(crate) fn unmatched_globs(routes: &Routes, found: &[Branches]) -> Vec<Decision<Outcome>> {
     let globs = routes.iter().filter(|route| route.repository().literal().is_none());
     globs.flat_map(|route| unmatched_by(route, found)).collect()
@@ -184,8 +189,9 @@ fn alternate<T>(first: Vec<T>, second: Vec<T>) -> Vec<T> {
     }
 }
 
-/// Rotates the list so that each reconcile begins with another element, because no time may be left for the last ones.
-/// Steps of the golden ratio soon reach every large part of the list.
+/// Rotates the list so that each reconcile begins with another element. Without the rotation, a reconcile that runs out
+/// of time would never reach the last elements. The starting point moves by the golden ratio of the list's length each
+/// time, so a few reconciles reach every large part of the list.
 pub(crate) fn rotate<T>(list: &mut [T], now: OffsetDateTime) {
     let fraction = (epoch_millis(now) / INTERVAL).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
     let length = u64::try_from(list.len()).unwrap_or(0) & u64::from(u32::MAX);

@@ -1,4 +1,4 @@
-//! The port: everything outside the function. [`crate::aws::Aws`] is the real implementation.
+//! The port to everything outside the function. [`crate::aws::Aws`] is the real implementation.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use sekisho_lambda::ServiceError;
 use sekisho_ledger::Store;
 use time::OffsetDateTime;
 
-/// Where a branch points, according to CodeCommit.
+/// CodeCommit's answer about the head of a branch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Head {
     /// The branch points at this commit.
@@ -20,7 +20,8 @@ pub enum Head {
     NoRepository,
 }
 
-/// A page of the paths that differ between two commits. A moved file has its old and its new path in the page.
+/// A page of the paths that differ between two commits. For a moved file, the page contains the old path and the new
+/// path.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Differences {
     /// The paths of this page.
@@ -47,9 +48,9 @@ pub struct Entry {
 pub enum EntryResult {
     /// The bus has the event.
     Accepted,
-    /// The bus does not have the event, or the answer was lost, for this reason. A later attempt may succeed.
+    /// The bus did not accept the event, or the answer was lost. The text is the reason. A later attempt may succeed.
     Retryable(String),
-    /// The bus refuses the event for this reason. Later attempts fail too, until a person fixes the cause.
+    /// The bus refused the event for this reason. Later attempts fail too, until a person fixes the cause.
     Refused(String),
 }
 

@@ -1,4 +1,4 @@
-//! CodeCommit: reads heads, differences and lists.
+//! CodeCommit: reads heads and differences, and lists branches and repositories.
 
 use aws_sdk_codecommit::Client;
 use aws_sdk_codecommit::config::http::HttpResponse;
@@ -44,8 +44,8 @@ pub async fn head(client: &Client, repository: &str, branch: &str) -> Result<Hea
 }
 
 /// Reads one page of the paths that differ. Returns `None` if the paths cannot be known: a commit is gone, or
-/// CodeCommit cannot compare the commits. Every retry would fail in the same way, so an error would block the branch
-/// permanently.
+/// CodeCommit cannot compare the commits. `None` is not an error, because every retry would fail in the same way, and
+/// the error would block the branch permanently.
 ///
 /// # Errors
 /// CodeCommit throttles the call, or denies it.
@@ -113,8 +113,9 @@ pub async fn repositories(client: &Client) -> Result<Vec<String>, ServiceError> 
     Ok(names)
 }
 
-/// Only the codes in [`FINAL`] mean that every retry fails: a retry may succeed after any other refusal. An answer
-/// without a code does not prove that CodeCommit throttled the call.
+/// Sets the kind of an error. The kind is `Refused` only for the codes in [`FINAL`], because a retry may succeed after
+/// any other refusal. An answer without a code is never `Throttled`, because it does not prove that CodeCommit
+/// throttled the call.
 fn failed<E>(operation: String, error: SdkError<E, HttpResponse>) -> ServiceError
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,

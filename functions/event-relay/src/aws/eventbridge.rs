@@ -17,7 +17,7 @@ use sekisho_lambda::service_error::is_throttling;
 use crate::world::{Entry, EntryResult};
 
 /// The error codes of failures inside EventBridge. After one of these codes, or after throttling, a later attempt may
-/// succeed. Every other code is permanent.
+/// succeed. After every other code, later attempts fail too.
 const INTERNAL: [&str; 3] = ["InternalFailure", "InternalException", "InternalServiceError"];
 
 /// The buses of all regions.
@@ -30,7 +30,7 @@ pub struct Buses {
 }
 
 impl Buses {
-    /// Prepares the clients, which are made with this configuration when they are first used.
+    /// Stores the configuration for the clients. Each client is made when it is first used.
     #[must_use]
     pub fn new(aws: &SdkConfig) -> Self {
         let home = aws.region().and_then(|region| region.as_ref().parse().ok());
@@ -53,8 +53,8 @@ impl Buses {
 
     /// Puts up to 10 entries and returns the result of each.
     ///
-    /// If EventBridge refuses the whole call permanently, each entry is put in its own call: a bus that does not
-    /// exist or denies access must not keep the event from the other buses.
+    /// If EventBridge refuses the whole call permanently, each entry is sent again in a call of its own, because a bus
+    /// that does not exist or denies access must not keep the event from the other buses.
     pub async fn put_events(&self, region: &Region, entries: &[Entry]) -> Vec<EntryResult> {
         let client = self.client(region);
         match put_events(&client, entries).await {
@@ -86,7 +86,7 @@ async fn put_events(client: &Client, entries: &[Entry]) -> Result<Vec<EntryResul
             .build()
     });
     match client.put_events().set_entries(Some(request.collect())).send().await {
-        // The results are in the order of the entries. In a successful call, entries can still fail.
+        // The results are in the order of the entries. Single entries can fail although the call succeeds.
         Ok(answer) => {
             let mut results: Vec<EntryResult> = answer.entries.unwrap_or_default().iter().map(result).collect();
             results.resize_with(entries.len(), no_result);

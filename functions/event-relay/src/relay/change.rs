@@ -1,4 +1,4 @@
-//! An event about a branch or tag: relays the head.
+//! The use case of an event about a branch or tag: relays the head.
 
 use sekisho_domain::change::RefKind;
 

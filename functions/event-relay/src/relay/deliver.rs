@@ -18,16 +18,17 @@ use crate::redelivery::Redelivery;
 use crate::run::{RESERVE, Run};
 use crate::world::{EntryResult, World};
 
-/// How many calls run at once. More calls would only queue for the small CPU share of a function with 128 MB of memory.
+/// The number of calls that run at once. More calls would only wait for the CPU, because a function with 128 MB of
+/// memory has a small share of it.
 const CONCURRENT_CALLS: usize = 8;
-/// How often one invocation sends an entry again.
+/// The most times that one invocation sends an entry again.
 const MAX_RETRIES: usize = 6;
-/// The reason for a target to which the change was not sent.
+/// The reason that an error gives for a target to which the change was not sent.
 const NOT_OFFERED: &str = "no time was left to send the change";
-/// The reason for a target to which the change was sent before, but not again.
+/// The reason that an error gives for a target to which the change was sent once, but not a second time.
 const NOT_OFFERED_AGAIN: &str = "no time was left to send the change again";
 
-/// Relays the claimed change. This is the only place that carries out the two phases.
+/// Relays the claimed change. No other function carries out the two phases.
 ///
 /// # Errors
 /// The claim could not be written, so nothing was sent.
@@ -54,13 +55,15 @@ pub(crate) async fn relay<W: World>(
         return Ok(report.failed(error));
     }
 
-    // Phase 2: the ledger records the change as relayed, or the targets that do not have it yet.
+    // Phase 2: the ledger records the change as relayed. If some targets do not have the change yet, the ledger records
+    // these targets instead.
     let was_offered = not_offered.len() < all;
     let reason = not_accepted.first().map_or(NOT_OFFERED, |first| first.reason.as_str()).to_owned();
     let left: Vec<Delivery> = not_accepted.into_iter().map(|one| one.delivery).chain(not_offered).collect();
     let row = if left.is_empty() { claim.row.relayed(change) } else { claim.row.given_back(&left, was_offered) };
     match run.write_row(&hint.repository, &hint.git_ref, &row, Some(revision)).await {
-        // If the lease ended and another invocation took the change over, that invocation writes the same row.
+        // A row that has changed is not an error: the lease ended, and another invocation has taken over the change and
+        // writes the row.
         Ok(_) | Err(sekisho_ledger::Error::Changed(_)) => {}
         Err(error) => return Ok(report.failed(error)),
     }
@@ -75,7 +78,7 @@ pub(crate) async fn relay<W: World>(
 }
 
 /// Sends the change of a dead-letter message to its target again. A failure makes no new message, because the queue
-/// keeps the one that was redriven.
+/// keeps the message that was redriven.
 pub(crate) async fn redeliver<W: World>(run: &Run<'_, W>, redelivery: &Redelivery) -> Result<(), Error> {
     let change = &redelivery.change;
     let NotDelivered { refused, not_accepted, not_offered } =
@@ -118,7 +121,7 @@ async fn deliver<W: World>(run: &Run<'_, W>, change: &Change, deliveries: &[Deli
         run.world.sleep(pause).await;
         let again: Vec<Delivery> = open.not_accepted.into_iter().map(|one| one.delivery).collect();
         let NotDelivered { refused, mut not_accepted, not_offered } = offer(run, change, &again).await;
-        // These buses got the change in an earlier round, and did not accept it.
+        // The change was sent to these buses in an earlier round, and the buses did not accept it.
         let not_again = |delivery| Undelivered { delivery, reason: NOT_OFFERED_AGAIN.to_owned() };
         not_accepted.extend(not_offered.into_iter().map(not_again));
         open.refused.extend(refused);
@@ -159,8 +162,8 @@ async fn offer<W: World>(run: &Run<'_, W>, change: &Change, deliveries: &[Delive
     open
 }
 
-/// Sends a message to the dead-letter queue for each refused delivery. If the queue does not accept a message, the
-/// whole change is delivered again later.
+/// Sends a message to the dead-letter queue for each refused delivery. If the queue does not accept a message, a later
+/// invocation delivers the whole change again.
 async fn dead_letter<W: World>(run: &Run<'_, W>, change: &Change, refused: &[Undelivered]) -> Result<(), ServiceError> {
     stream::iter(refused.iter().map(Ok))
         .try_for_each_concurrent(CONCURRENT_CALLS, async |undelivered| {

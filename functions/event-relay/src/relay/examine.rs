@@ -14,9 +14,10 @@ use crate::route::TouchedRoutes;
 use crate::run::{RESERVE, Run};
 use crate::world::World;
 
-/// After this many pages of changed paths, everything counts as changed. A page has up to a few hundred paths.
+/// The function reads at most this many pages of changed paths. If there are more pages, the change goes to every
+/// route. A page has up to a few hundred paths.
 const MAX_PAGES: usize = 100;
-/// While changed paths are read, this much time is kept for sending the change, in addition to [`RESERVE`].
+/// Reading changed paths ends when only this time and [`RESERVE`] are left, so that the change can still be sent.
 const OFFER_TIME: Duration = Duration::from_secs(5);
 
 /// Reads facts about a reference until its plan is known.
@@ -47,8 +48,9 @@ pub(crate) async fn redelivery<W: World>(run: &Run<'_, W>, redelivery: &Redelive
     }
 }
 
-/// Reads changed paths while they can add a route and time is left to send the change afterwards. If a diff takes too
-/// long, everything counts as changed. Otherwise the diff would take as long on every retry and block the branch.
+/// Reads changed paths as long as they can touch another route and time is left to send the change afterwards. If
+/// reading the paths takes too long, the change goes to every route. An error would not help, because reading would
+/// take as long on every retry and block the branch.
 async fn touched_routes<'r, W: World>(
     run: &Run<'_, W>,
     hint: &Hint,
@@ -80,7 +82,7 @@ async fn read_paths<'r, W: World>(
 ) -> Result<Option<TouchedRoutes<'r>>, Error> {
     let mut page = None;
     for _ in 0..MAX_PAGES {
-        // A commit that a force-push left behind may be gone.
+        // After a force-push, the previous commit may not exist any more.
         let Some(differences) = run.world.differences(hint.repository.name(), previous, head, page).await? else {
             return Ok(None);
         };

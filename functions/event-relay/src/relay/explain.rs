@@ -1,4 +1,4 @@
-//! `explain`: describes the plan for an event. The facts are read as on the real path; nothing is written or sent.
+//! `explain`: describes the plan for an event. It reads the same facts as the real path, and writes and sends nothing.
 
 use std::collections::BTreeSet;
 
@@ -31,8 +31,8 @@ pub(crate) async fn explain<W: World>(run: &Run<'_, W>, payload: &str) -> Result
     Ok(Decisions { decisions: vec![decision] })
 }
 
-/// Describes the plan for a reference. If a change is pending, its plan comes first, and the next plan is made for the
-/// row as that change would leave it.
+/// Describes the plan for a reference. If a change is pending, the description assumes that the pending change gets
+/// finished first. The plan is then made for the row that the pending change would leave.
 async fn explain_change<W: World>(run: &Run<'_, W>, hint: &Hint) -> Result<Decision<Outcome>, Error> {
     let mut facts = Facts::new(run.routes, hint, Trigger::Event);
     let mut finished = None;
@@ -78,7 +78,8 @@ async fn explain_redelivery<W: World>(run: &Run<'_, W>, redelivery: &Redelivery)
     })
 }
 
-/// A reconcile has one plan for each reference. To see a plan, a person explains an event about that reference.
+/// The reason for the event of the schedule. A reconcile makes one plan for each reference, so this text describes no
+/// plan. To see the plan for a reference, a person explains an event about the reference.
 fn reconcile_reason<W>(run: &Run<'_, W>) -> String {
     let globs: BTreeSet<&str> = run.routes.iter().map(|route| route.repository().pattern()).collect();
     let globs: Vec<&str> = globs.into_iter().collect();

@@ -1,5 +1,5 @@
-//! The schedule's event: compares every routed branch with the ledger and finishes pending changes. CodeCommit's events
-//! are best effort, so the reconcile finds the changes whose event was lost.
+//! The use case of the schedule's event: compares every routed branch with the ledger and finishes pending changes.
+//! CodeCommit's events are best effort, so the reconcile finds the changes whose event was lost.
 
 use futures_util::{StreamExt, stream};
 use sekisho_domain::change::RepositoryArn;
@@ -16,15 +16,16 @@ use crate::run::Run;
 use crate::worklist::{Branches, Worklist, rotate, unmatched_globs};
 use crate::world::World;
 
-/// How many references are examined at the same time. A thousand references, one after the other, would take longer
-/// than the function's timeout.
+/// The number of references that are examined at the same time. A thousand references, one after the other, would take
+/// longer than the function's timeout.
 const CONCURRENT_LOOKS: usize = 8;
-/// Decisions are stored after this many, and once at the end: if Lambda ends the invocation, unstored decisions are
-/// lost.
+/// As soon as this many decisions are not stored, the reconcile stores them. It stores the rest at the end. If Lambda
+/// ends the invocation at the timeout, the decisions that are not stored are lost.
 const STORE_AFTER: usize = 100;
 
-/// Examines every routed branch and finishes pending changes. One decision counts the unchanged references, and another
-/// one the references for which no time was left. Only an error that a retry may cure fails the invocation.
+/// Examines every routed branch and finishes pending changes. One decision gives the number of unchanged references.
+/// Another decision gives the number of references for which no time was left. Only an error that a retry may cure
+/// fails the invocation.
 pub(crate) async fn reconcile<W: World>(run: &Run<'_, W>) -> Report {
     let mut reconcile = Reconcile { run, log: DecisionLog::default(), counts: Counts::default(), failures: Vec::new() };
     reconcile.look_everywhere().await;
@@ -40,16 +41,16 @@ struct Reconcile<'r, W> {
     failures: Vec<Error>,
 }
 
-/// References and repositories that get no separate decision.
+/// The numbers of references and repositories that get no decision of their own.
 #[derive(Debug, Default)]
 struct Counts {
-    /// References whose head was relayed before, or touches no routed path.
+    /// The number of references whose head was relayed before or touches no routed path.
     unchanged: usize,
-    /// References that another invocation holds.
+    /// The number of references that other invocations hold.
     leased: usize,
-    /// References for which no time was left.
+    /// The number of references for which no time was left.
     late: usize,
-    /// Repositories for which no time was left.
+    /// The number of repositories for which no time was left.
     late_repositories: usize,
 }
 
@@ -87,7 +88,7 @@ impl<W: World> Reconcile<'_, W> {
             let is_routed = |name: &String| routes.iter().any(|route| route.repository().matches(name));
             match self.run.world.repositories().await {
                 Ok(all) => names.extend(all.into_iter().filter(is_routed)),
-                // Repositories that a route names without a glob are examined even so.
+                // The reconcile continues with the repositories that a route names without a glob.
                 Err(error) => {
                     is_complete = false;
                     self.fail(error.into(), |decision| decision);
@@ -161,15 +162,15 @@ impl<W: World> Reconcile<'_, W> {
             Some(error) => self.fail(error, |decision| about_hint(hint, decision)),
         }
         for decision in settled.log.into_decisions() {
-            // A filtered decision with an account is about a pending change that lost its route. It is logged, and not
-            // counted as unchanged.
+            // A filtered decision that names an account is about a pending change that lost its route. Such a decision
+            // is logged, and its reference is not counted as unchanged.
             let is_unchanged = decision.outcome == Outcome::Duplicate
                 || decision.outcome == Outcome::Filtered && !decision.concerns.contains_key("account");
             if is_unchanged { self.counts.unchanged += 1 } else { self.log.push(decision) }
         }
     }
 
-    /// Records an error: as a decision if no retry cures it, otherwise as a failure of the invocation.
+    /// Records an error. If no retry cures the error, it becomes a decision; otherwise the error fails the invocation.
     fn fail(&mut self, error: Error, about: impl FnOnce(Decision<Outcome>) -> Decision<Outcome>) {
         if error.is_final() { self.log.push(about(needs_repair(&error))) } else { self.failures.push(error) }
     }

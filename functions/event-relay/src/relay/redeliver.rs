@@ -1,4 +1,5 @@
-//! A message of the dead-letter queue: sends the same change to the same target, with the same sequence.
+//! The use case of a message from the dead-letter queue: sends the same change to the same target, with the same
+//! sequence.
 
 use sekisho_domain::decision::Decision;
 

@@ -9,7 +9,8 @@ use crate::relay::examine;
 use crate::run::{POLL_INTERVAL, Run};
 use crate::world::World;
 
-/// After this many claims that failed because another invocation wrote the row first, the reference counts as busy.
+/// The most claims that may fail because another invocation wrote the row first. After that, the function returns
+/// [`Error::Busy`].
 const MAX_CONFLICTS: usize = 20;
 
 /// Settles the reference of `hint`.
@@ -46,7 +47,7 @@ pub(crate) async fn settle<W: World>(run: &Run<'_, W>, hint: &Hint, trigger: Tri
                 }
             }
             // Another invocation wrote the row first: plan again. Only conflicts about a head are counted, because a
-            // conflict about a pending change means that the other invocation finishes it.
+            // conflict about a pending change means that the other invocation finishes that change.
             Err(sekisho_ledger::Error::Changed(_)) => conflicts += usize::from(is_head),
             Err(error) => return report.failed(error),
         }
@@ -54,12 +55,14 @@ pub(crate) async fn settle<W: World>(run: &Run<'_, W>, hint: &Hint, trigger: Tri
     report.failed(Error::busy(hint))
 }
 
-/// Adds the verdict's decision, and writes the row so that the next reconcile need not compare the head again.
+/// Adds the verdict's decision to the report. Also writes the verdict's row, if there is one, so that the next
+/// reconcile need not compare the head again.
 async fn decide<W: World>(run: &Run<'_, W>, hint: &Hint, verdict: Verdict, report: Report) -> Report {
     let report = report.with(verdict.decision);
     let Some(remember) = verdict.remember else { return report };
     match run.write_row(&hint.repository, &hint.git_ref, &remember.row, remember.revision).await {
-        // If another invocation wrote the row first, the next reconcile compares the head again.
+        // A conflict is ignored on purpose: if another invocation wrote the row first, the next reconcile compares the
+        // head again.
         Ok(_) | Err(sekisho_ledger::Error::Changed(_)) => report,
         Err(error) => report.failed(error),
     }

@@ -91,7 +91,8 @@ async fn a_missing_commit_is_an_answer_and_throttling_is_an_error() {
     assert!(differences(&client, "shop", &commit(), &commit(), None).await.unwrap_err().is_throttled());
 }
 
-/// Every retry would fail in the same way, and the branch would be blocked permanently.
+/// If commits that cannot be compared were an error, every retry would fail in the same way, and the branch would be
+/// blocked permanently.
 #[tokio::test]
 async fn commits_that_cannot_be_compared_are_an_answer_and_a_denied_call_is_an_error() {
     let unknown =

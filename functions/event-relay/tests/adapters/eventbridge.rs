@@ -20,7 +20,7 @@ async fn put(wire: &Wire, accounts: &[&str]) -> Vec<EntryResult> {
 
 const THREE: [&str; 3] = ["222222222222", "333333333333", "444444444444"];
 
-/// A request to EventBridge and its answer, byte for byte.
+/// Checks a request to EventBridge and EventBridge's answer, byte for byte.
 #[tokio::test]
 async fn an_entry_on_the_wire() {
     let wire = Wire::answering([Answer::Http(

@@ -1,4 +1,4 @@
-//! One branch: new heads, heads that were relayed before, and the paths that matter.
+//! Events about one branch: new heads, heads that were relayed before, and changed paths.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -33,7 +33,7 @@ async fn a_merge_with_two_events_is_relayed_once() {
 async fn a_late_event_relays_the_head_and_not_its_own_commit() {
     let function = relayed().await;
     function.point("main", Some(commit(3)));
-    // The event names a commit that the branch no longer points at.
+    // The event names an older commit, but the branch points at the third commit now.
     assert_eq!(function.decide("branch-updated").await.outcome, Relayed);
     let accepted = function.accepted();
     let accounts: Vec<&str> = accepted.iter().map(|(account, _)| account.as_str()).collect();
@@ -64,7 +64,7 @@ async fn a_deleted_branch_is_relayed_again_only_if_it_returns_at_another_commit(
     let function = relayed().await;
     function.point("main", None);
     assert_eq!(function.decide("branch-deleted").await.outcome, Ignored);
-    // An update that comes late finds no branch.
+    // The event about an update arrives after the branch was deleted.
     let late = function.decide("branch-updated").await;
     assert_eq!((late.outcome, late.reason.contains("branch does not exist")), (Ignored, true));
     function.point("main", Some(commit(1)));
@@ -114,7 +114,8 @@ async fn pages_of_paths_are_read_until_one_touches_the_route() {
     assert_eq!(function.calls(), ["GetBranch shop main", &between, &between, "PutEvents ap-northeast-1 2"]);
 }
 
-/// Pushes that are relayed together lose no path, because each head is compared with the commit that was relayed last.
+/// No changed path is missed if one change contains several pushes, because each head is compared with the commit that
+/// was relayed last.
 #[tokio::test(start_paused = true)]
 async fn a_change_that_touches_no_path_is_filtered_and_counts_with_the_next_one() {
     let function = relayed().await;
@@ -133,7 +134,7 @@ async fn a_change_that_touches_no_path_is_filtered_and_counts_with_the_next_one(
 
 #[tokio::test(start_paused = true)]
 async fn everything_counts_as_changed_if_the_paths_cannot_be_known() {
-    // A commit is gone after a force-push.
+    // A commit does not exist any more after a force-push.
     let function = relayed().await;
     function.point("main", Some(commit(2)));
     function.account().changed_paths.replace(None);
@@ -146,7 +147,8 @@ async fn everything_counts_as_changed_if_the_paths_cannot_be_known() {
     assert_eq!(function.calls().iter().filter(|call| call.starts_with("GetDifferences")).count(), 100);
 }
 
-/// In an earlier version, reading the pages used up the time on every retry, so that the branch was blocked.
+/// In an earlier version, reading the pages of changed paths used up the time of every retry, so that the branch was
+/// blocked.
 #[tokio::test(start_paused = true)]
 async fn a_large_diff_does_not_block_a_branch() {
     let function = relayed().await;
@@ -196,7 +198,7 @@ async fn a_malformed_repository_name_is_refused_even_if_the_resources_are_right(
     assert_eq!(decisions[0].outcome, Refused);
 }
 
-/// A configuration with this many targets for `main`.
+/// A configuration that routes the branch `main` to this many targets.
 fn with_targets(count: usize) -> String {
     let mut config = "[[route]]\nrepository = \"shop\"\nbranches = [\"main\"]\n".to_owned();
     for n in 0..count {
@@ -214,7 +216,8 @@ async fn more_targets_than_a_row_can_hold_are_a_decision_and_block_no_branch() {
     assert!(function.row(MAIN).is_none());
 }
 
-/// DynamoDB accepts a row with as many targets as our own calculation allows.
+/// The ledger in memory refuses a row that is too large for DynamoDB, so this test also checks the function's own
+/// limit.
 #[tokio::test(start_paused = true)]
 async fn as_many_targets_as_fit_into_a_row_are_relayed() {
     let function = Function::with(&with_targets(6_090));

@@ -1,4 +1,4 @@
-//! Building the function from its environment and the configuration file.
+//! Tests that build the function from its environment and the configuration file.
 
 use event_relay::{Error, Relay};
 use sekisho_lambda::aws::{BehaviorVersion, SdkConfig};
@@ -6,7 +6,8 @@ use sekisho_lambda::{Environment, Failure};
 
 use crate::function::CONFIG;
 
-/// Builds the function with this configuration file and without this variable.
+/// Builds the function with the text `config` in the configuration file, and without the environment variable
+/// `without`.
 fn build(config: &str, without: &str) -> Result<(), Error> {
     let file = std::env::temp_dir().join(format!("relay-{}-{:p}.toml", std::process::id(), config));
     std::fs::write(&file, config).unwrap();

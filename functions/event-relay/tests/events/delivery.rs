@@ -1,4 +1,4 @@
-//! Buses that refuse, ask to wait or accept, and the dead-letter queue.
+//! Buses that refuse, throttle or accept a change, and the dead-letter queue.
 
 use std::cell::Cell;
 use std::fmt::Write as _;
@@ -36,7 +36,7 @@ async fn a_target_that_refuses_permanently_goes_to_the_queue_and_the_others_get_
     assert_eq!((&message["action"], &message["reason"]), (&"redeliver".into(), &NO_BUS.into()));
     assert_eq!(message["delivery"]["account"], "333333333333");
 
-    // The bus exists now. When the message is sent to the function, the same change goes only to that bus.
+    // The missing bus exists now. If the message is sent to the function, the same change goes only to that bus.
     let first = function.accepted();
     function.set_bus(|_| EntryResult::Accepted);
     let again = function.handle(&letters[0]).await.unwrap().decisions;
@@ -108,7 +108,8 @@ async fn a_target_that_did_not_accept_in_time_gets_the_change_from_the_retry() {
     assert_eq!((pending.lease, pending.deliveries.len()), (Lease::FREE, 1));
     assert_eq!(function.account().dead_letters.borrow().len(), 0);
 
-    // The retry comes at once and delivers the same id, and only to the target that does not have the change.
+    // The retry comes at once. It delivers the change with the same id, and only to the target that does not have the
+    // change.
     let first = function.accepted();
     function.calls();
     function.set_bus(|_| EntryResult::Accepted);
@@ -134,7 +135,8 @@ async fn without_the_queue_the_whole_change_is_delivered_again() {
     let error = function.file("branch-updated").await.unwrap_err();
     assert!(matches!(error, Error::Service(_)), "{error}");
     let sequence = function.row(MAIN).unwrap().state.pending.unwrap().change.sequence;
-    // After the lease ends, the retry sends the change to all targets again and fills the queue.
+    // After the lease ends, the retry sends the change to all targets again. The buses refuse the change again, and the
+    // queue gets one message for each bus.
     tokio::time::advance(Duration::from_mins(1)).await;
     function.account().queue_is_down.set(false);
     let decisions = function.file("branch-updated").await.unwrap().decisions;
@@ -159,7 +161,7 @@ async fn a_call_has_up_to_ten_entries_of_one_region() {
     let mut puts: Vec<String> = function.calls().into_iter().filter(|call| call.starts_with("PutEvents")).collect();
     puts.sort();
     assert_eq!(puts, ["PutEvents ap-northeast-1 10", "PutEvents ap-northeast-1 10", "PutEvents us-east-1 5"]);
-    // One GetBranch, and then all PutEvents calls at once.
+    // The time is enough for one GetBranch call and then for all PutEvents calls at once.
     assert_eq!(function.account().now() - START, Duration::from_millis(60));
     let accepted = function.account().accepted.take();
     assert!(accepted.iter().all(|entry| entry.bus.ends_with(&format!(":{}:event-bus/sekisho", entry.account))));

@@ -1,5 +1,5 @@
-//! `explain` describes the plan of the real path, and writes and sends nothing. The files of `events/event-relay` cover
-//! the plans of an account without rows.
+//! `explain` describes the plan of the real path, and writes and sends nothing. The tests in `files.rs` cover the plans
+//! for an account without rows.
 
 use event_relay::Outcome::Duplicate;
 use event_relay::world::EntryResult;

@@ -1,5 +1,5 @@
-//! Each file of `events/event-relay`, and what the function decides about it in an account that has relayed nothing
-//! yet.
+//! Sends each file of `events/event-relay` to the function in an account that has relayed nothing yet, and checks the
+//! decisions.
 
 use event_relay::Outcome::{self, Filtered, Ignored, Refused, Relayed};
 use sekisho_lambda::Failure;
@@ -8,14 +8,14 @@ use serde_json::Value;
 
 use crate::function::{Function, SHOP as SHOP_ARN, file, outcomes};
 
-/// A name and a value that a decision must have.
+/// The name and the value of an entry that a decision must have in `concerns`.
 type Concern = (&'static str, &'static str);
 
 /// The expected answer to the event in a file.
 enum Expected {
     /// Decisions with these outcomes. The first decision has these concerns, and its reason contains this text.
     Decided(&'static [Outcome], &'static str, &'static [Concern]),
-    /// One decision that is not stored.
+    /// One decision with this outcome, this text in the reason and these concerns. The decision is not stored.
     Explained(Outcome, &'static str, &'static [Concern]),
     /// The error `InvalidRequest`, whose message contains this text.
     Invalid(&'static str),
@@ -27,7 +27,7 @@ const SHOP: Concern = ("repository", SHOP_ARN);
 const RELAY_MAIN: &[&str] = &["GetBranch shop main", "PutEvents ap-northeast-1 2"];
 const RELAY_RELEASE: &[&str] = &["GetBranch shop release/1.2", "PutEvents ap-northeast-1 2"];
 
-/// A file, the expected answer, and the expected calls to CodeCommit, the buses and the queue.
+/// The name of a file, the expected answer, and the expected calls to CodeCommit, the buses and the queue.
 #[rustfmt::skip]
 const CASES: &[(&str, Expected, &[&str])] = &[
     ("branch-created", Decided(&[Relayed], "", &[SHOP, MAIN, ("targets", "2")]), RELAY_MAIN),

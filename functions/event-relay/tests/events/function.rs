@@ -1,4 +1,4 @@
-//! Runs the function in a fake account, and shows what the function read, sent and stored.
+//! Runs the function in a fake account, and returns what the function read, sent and stored.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -58,7 +58,7 @@ fn account() -> FakeAccount {
     account
 }
 
-/// The function in that account.
+/// The function in a fake account.
 pub struct Function {
     pub relay: Relay<FakeAccount>,
     requests: Cell<u32>,
@@ -86,12 +86,12 @@ impl Function {
         self.relay.handle(payload, &invocation).await
     }
 
-    /// Handles a file of `events/event-relay`.
+    /// Sends a file of `events/event-relay` to the function.
     pub async fn file(&self, name: &str) -> Result<Decisions<Outcome>, Error> {
         self.handle(&file(name)).await
     }
 
-    /// Handles a file that leads to exactly one decision.
+    /// Sends a file to the function that leads to exactly one decision, and returns the decision.
     pub async fn decide(&self, name: &str) -> Decision<Outcome> {
         let mut decisions = self.file(name).await.unwrap().decisions;
         assert_eq!(decisions.len(), 1, "{decisions:?}");
@@ -114,7 +114,7 @@ impl Function {
         self.account().changed_paths.replace(Some(pages.collect()));
     }
 
-    /// Sets the answer of the buses.
+    /// Sets the function that answers for the buses.
     pub fn set_bus(&self, bus: impl FnMut(&Entry) -> EntryResult + 'static) {
         *self.account().bus.borrow_mut() = Box::new(bus);
     }
@@ -125,12 +125,12 @@ impl Function {
         self.account().send_time.set(time);
     }
 
-    /// The calls since the last call of this method.
+    /// The calls to AWS that the function made since the test last called this method.
     pub fn calls(&self) -> Vec<String> {
         self.account().calls.take()
     }
 
-    /// The events that the buses accepted since the last call of this method, with their accounts.
+    /// The events that the buses accepted since the test last called this method, each with the account of its bus.
     pub fn accepted(&self) -> Vec<(String, SourceChange)> {
         let accepted = self.account().accepted.take();
         accepted.iter().map(|entry| (entry.account.to_string(), SourceChange::parse(&entry.detail).unwrap())).collect()

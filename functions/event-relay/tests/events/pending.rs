@@ -1,4 +1,4 @@
-//! A pending change whose invocation holds the lease or has crashed, or whose routes were corrected meanwhile.
+//! Pending changes: the first invocation still holds the lease or has crashed, or a person has corrected the routes.
 
 use std::time::Duration;
 
@@ -71,7 +71,7 @@ async fn a_change_that_a_crash_left_pending_is_sent_with_its_sequence_and_id() {
     ]));
     write(function.account(), MAIN, &row.with_pending(change.clone(), deliveries.unwrap(), None, START));
     tokio::time::advance(Duration::from_secs(56)).await;
-    // The branch has moved on meanwhile.
+    // The branch has moved to another commit since the change became pending.
     function.point("main", Some(commit(3)));
     let decisions = function.file("branch-updated").await.unwrap().decisions;
     assert_eq!(outcomes(&decisions), [Relayed, Relayed]);
@@ -83,8 +83,8 @@ async fn a_change_that_a_crash_left_pending_is_sent_with_its_sequence_and_id() {
     assert!(accepted[1].1.change.sequence > change.sequence);
 }
 
-/// Makes a change pending under the routes of `config`, for targets that accept nothing. Then the function gets the
-/// committed routes.
+/// Makes a change pending with the routes of `config`, whose targets accept nothing. Then replaces the routes by the
+/// routes of the repository's configuration file.
 async fn corrected(config: &str) -> Function {
     let mut function = Function::with(config);
     function.set_bus(|_| EntryResult::Retryable("InternalFailure: again".to_owned()));

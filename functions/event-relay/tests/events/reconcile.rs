@@ -40,7 +40,7 @@ async fn a_route_that_names_a_missing_branch_or_repository_fails() {
     assert_eq!((decision.outcome, decision.concerns["repository"].as_str()), (Failed, SHOP));
 }
 
-/// In an earlier version, such a reconcile had no decision, neither in the answer nor in the ledger.
+/// In an earlier version, a reconcile that found nothing had no decision, neither in the answer nor in the ledger.
 #[tokio::test(start_paused = true)]
 async fn a_reconcile_that_finds_nothing_has_a_decision() {
     let function = Function::with(&CONFIG.replace(r#"["main", "release/*"]"#, r#"["hotfix/*"]"#));
@@ -77,7 +77,7 @@ async fn a_pending_change_comes_first_even_if_the_branch_is_gone() {
     let decisions = function.file("schedule").await.unwrap().decisions;
     let accepted = function.accepted();
     assert_eq!((&accepted[0].1.change.commit, accepted.len()), (&commit(2), 3));
-    // The pending change and `main` were relayed, and the missing branch was ignored.
+    // The pending change and the head of `main` were relayed, and the branch that does not exist was ignored.
     assert_eq!(decisions.iter().filter(|d| d.outcome == Relayed).count(), 2);
     assert_eq!(decisions.iter().filter(|d| d.outcome == Ignored).count(), 1);
     assert_eq!(function.row("refs/heads/release/1.2").unwrap().state.pending, None);
@@ -158,7 +158,8 @@ async fn a_head_that_touches_no_path_is_compared_once() {
         let calls = function.calls();
         assert_eq!(calls.iter().filter(|call| call.starts_with("GetDifferences")).count(), compared, "{calls:?}");
     }
-    // If the globs change, the head is compared again, with the commit that was relayed last.
+    // If the globs change, the head is compared with the commit that was relayed last, although the head was compared
+    // before.
     let mut function = function;
     let other = CONFIG
         .replace(r#"["main", "release/*"]"#, r#"["main"]"#)
@@ -169,8 +170,8 @@ async fn a_head_that_touches_no_path_is_compared_once() {
     assert_eq!(function.accepted().last().unwrap().1.change.previous, Some(commit(1)));
 }
 
-/// A force-push back to a head that touched no path earlier is a change. The head is compared with the commit that was
-/// relayed in the meantime.
+/// A branch is force-pushed back to a head that touched no routed path when it was first compared. Another commit was
+/// relayed in the meantime, so the head must be compared with that commit.
 #[tokio::test(start_paused = true)]
 async fn a_head_that_touched_no_path_is_compared_again_after_another_was_relayed() {
     let function = Function::with(&only_main());

@@ -9,7 +9,7 @@ use crate::function::Function;
 
 const NO_BUS: &str = "ResourceNotFoundException: Event bus sekisho does not exist.";
 
-/// A function whose dead-letter queue had one message, and that message.
+/// Returns a function that has put one message into the dead-letter queue, and that message.
 async fn with_dead_letter() -> (Function, String) {
     let function = Function::new();
     function.set_bus(|entry| match entry.account.as_str() {
