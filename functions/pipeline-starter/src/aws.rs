@@ -26,13 +26,13 @@ pub struct Aws {
 }
 
 impl Aws {
-    /// Reads the function's environment.
+    /// Reads the names of the ledger's table and of the notice topic from the function's environment.
     ///
     /// # Errors
-    /// If a variable is missing.
+    /// An environment variable is missing.
     pub fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, Misconfigured> {
         let ledger = Ledger::new(later(aws, aws_sdk_dynamodb::Client::new), environment.required(LEDGER_TABLE)?);
-        // Every request reads the ledger first.
+        // The ledger's client is made at once, because every request reads the ledger first.
         ledger.make_client();
         Ok(Self {
             ledger,
@@ -41,7 +41,7 @@ impl Aws {
         })
     }
 
-    /// Makes the client that a start needs after the ledger's client.
+    /// Makes CodePipeline's client. A start needs this client as soon as the ledger has answered.
     pub fn make_client(&self) {
         LazyCell::force(&self.codepipeline);
     }

@@ -1,4 +1,4 @@
-//! Claims: the ledger's row of a pipeline and reference, and the plan for a change given that row.
+//! Claims: the ledger's row of a pipeline and reference, and the plan for a change, which depends on that row.
 
 use std::time::Duration;
 
@@ -22,13 +22,13 @@ pub fn key(pipeline: &PipelineName, repository: &RepositoryArn, git_ref: &GitRef
     Key { pk: partition(pipeline), sk: format!("{repository}#{git_ref}") }
 }
 
-/// The partition that has a pipeline's rows, one for each reference.
+/// The partition key of a pipeline's rows. A pipeline has one row for each reference.
 #[must_use]
 pub fn partition(pipeline: &PipelineName) -> String {
     format!("pipeline#{pipeline}")
 }
 
-/// The reference whose row has this sort key.
+/// The repository and the reference whose row has this sort key. Returns `None` if the key has another format.
 pub(crate) fn reference(sk: &str) -> Option<(RepositoryArn, GitRef)> {
     let (repository, git_ref) = sk.split_once('#')?;
     Some((repository.parse().ok()?, git_ref.parse().ok()?))
@@ -43,17 +43,18 @@ pub struct ClaimRow {
     pub commit: CommitId,
     /// The client request token of every attempt to start the change.
     pub token: String,
-    /// When the change was first claimed, in epoch milliseconds. The search for a lost start begins at this time.
+    /// The time when the change was first claimed, in epoch milliseconds. The search for an execution whose start got
+    /// no answer begins at this time.
     pub since: u64,
-    /// How far the start has come.
+    /// The progress of the start.
     pub progress: Progress,
 }
 
-/// How far a start has come.
+/// The progress of a start.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Progress {
-    /// An invocation holds the claim for this lease.
+    /// An invocation holds the claim until this lease ends.
     Claimed(Lease),
     /// CodePipeline deferred the start for this reason.
     Waiting(String),
@@ -70,30 +71,32 @@ pub(crate) enum Plan {
     Claim(Claim),
     /// Wait until the invocation that holds the claim has finished.
     Wait,
-    /// Nothing: the change was started before, as this execution.
+    /// Start nothing, because the change was started before. The text is the id of the execution.
     Duplicate(String),
-    /// Nothing: the pipeline has received a newer change, with this sequence.
+    /// Start nothing, because the pipeline has received a newer change with this sequence.
     Stale(u64),
 }
 
 /// A claim that this invocation may take.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Claim {
-    /// The row that takes the claim.
+    /// The row to write. The claim is taken when the ledger accepts this row.
     pub(crate) row: ClaimRow,
-    /// Whether an earlier invocation may have started the execution. If so, the execution must be searched for first.
+    /// Whether an earlier invocation may have started the execution. In this case, the invocation must search for the
+    /// execution before it starts one.
     pub(crate) is_repeat: bool,
 }
 
 impl Claim {
-    /// Continues a start that an earlier invocation gave back or did not finish.
+    /// The claim that continues a start which an earlier invocation gave back or did not finish.
     pub(crate) fn again(row: &ClaimRow, now: OffsetDateTime) -> Self {
         Self { row: row.with(Progress::claimed(now)), is_repeat: true }
     }
 }
 
 impl Plan {
-    /// The plan for a change of the row's reference.
+    /// The plan for a change of the row's reference. Without a row, the pipeline has received no change of the
+    /// reference.
     pub(crate) fn new(row: Option<&ClaimRow>, change: &Change, pipeline: &PipelineName, now: OffsetDateTime) -> Self {
         let first = || Self::Claim(Claim { row: ClaimRow::new(change, pipeline, now), is_repeat: false });
         let Some(row) = row else { return first() };
@@ -101,11 +104,12 @@ impl Plan {
             return Self::Stale(row.sequence);
         }
         match &row.progress {
-            // An older change that is being started must finish first. Otherwise it could start after this change.
+            // Another invocation is starting this change or an older one, and must finish first. Otherwise the older
+            // change could start after this change.
             Progress::Claimed(lease) if lease.is_held(now, LEASE_TERM) => Self::Wait,
             Progress::Started(execution) if row.sequence == change.sequence => Self::Duplicate(execution.clone()),
-            // An earlier start may have succeeded even if the row does not say so, because its answer may have been
-            // lost.
+            // The claim is a repetition, because an earlier start may have succeeded although its answer was lost and
+            // the row does not show the execution.
             _ if row.sequence == change.sequence => Self::Claim(Claim::again(row, now)),
             _ => first(),
         }
@@ -167,7 +171,8 @@ impl Progress {
     }
 }
 
-/// Hex SHA-256 of the change's id and the pipeline. CodePipeline accepts up to 128 characters of `[a-zA-Z0-9-]`.
+/// The client request token: the SHA-256 digest of the change's id and the pipeline, in hexadecimal. CodePipeline
+/// accepts tokens of up to 128 characters of `[a-zA-Z0-9-]`.
 fn token(change: &Change, pipeline: &PipelineName) -> String {
     hex::encode(Sha256::digest(format!("{}\n{pipeline}", change.id())))
 }

@@ -1,10 +1,11 @@
-//! Why an invocation fails.
+//! Errors that end an invocation.
 
 use sekisho_domain::config::Misconfigured;
 use sekisho_domain::route::PipelineName;
 use sekisho_lambda::{ErrorType, Failure, ServiceError};
 
-/// Why an invocation failed. A retry may succeed, except after [`Error::Misconfigured`] and [`Error::InvalidRequest`].
+/// The reason why an invocation failed. A retry may succeed, except after [`Error::Misconfigured`] and
+/// [`Error::InvalidRequest`].
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The configuration file or the environment is wrong.

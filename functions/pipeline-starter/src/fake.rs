@@ -20,18 +20,18 @@ type AnswerStart = Box<dyn FnMut(&PipelineStart) -> StartAnswer>;
 pub struct FakeAccount {
     /// The ledger.
     pub ledger: Memory,
-    /// The time when the fake was made. From then on, its clock follows tokio's.
+    /// The time at which the clock of a new account starts. From then on, the clock follows tokio's clock.
     pub start_time: OffsetDateTime,
     made_at: Instant,
-    /// Answers a start. By default the executions `e1`, `e2`, … start.
+    /// The function that answers a start. By default, it starts the executions `e1`, `e2`, and so on.
     pub answer_start: RefCell<AnswerStart>,
-    /// All starts in order.
+    /// The parameters of all starts, in order.
     pub starts: RefCell<Vec<PipelineStart>>,
     /// The result of every search for an execution.
     pub existing_execution: RefCell<Option<String>>,
     /// Whether searches for an execution are throttled.
     pub search_is_down: Cell<bool>,
-    /// Commit and start time of every search in order.
+    /// The commit and the earliest start time of every search, in order.
     pub searches: RefCell<Vec<(CommitId, OffsetDateTime)>>,
     /// What CodePipeline reports about every failed execution.
     pub failure: RefCell<FailureDetails>,
@@ -39,7 +39,7 @@ pub struct FakeAccount {
     pub notices: RefCell<Vec<Notice>>,
     /// Whether publishing is throttled.
     pub topic_is_down: Cell<bool>,
-    /// The operation and arguments of every call to CodePipeline and SNS in order.
+    /// The operation of every call to CodePipeline and SNS, with its main arguments, in order.
     pub calls: RefCell<Vec<String>>,
 }
 

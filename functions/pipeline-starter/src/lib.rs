@@ -1,15 +1,17 @@
 //! pipeline-starter turns a relayed change into one execution of each routed pipeline, at exactly the change's commit
 //! and in the order of the changes.
 //!
-//! The function runs in every pipeline account, behind the rule on the bus `sekisho`. It trusts only the event's outer
-//! `account`, which EventBridge sets. It starts only the pipelines that this account's **own** configuration routes the
-//! repository and reference to. The event's `pipelines` can narrow that selection and never widens it.
+//! The function runs in every pipeline account. A rule on the bus `sekisho` invokes the function. It trusts only the
+//! event's outer `account`, which EventBridge sets. It starts only the pipelines to which this account's **own**
+//! configuration routes the repository and reference. The event's `pipelines` can narrow that selection, but cannot
+//! widen it.
 //!
-//! **Claims.** For each pipeline and reference, the ledger holds the newest sequence that the pipeline has received. An
-//! equal sequence is a `duplicate`, a smaller one is `stale`. Before a start, the function claims the row for the
-//! length of a lease. If an invocation crashes between claim and start, another one repeats the start with the same
-//! client request token. If CodePipeline does not accept a start in time, the claim is given back. Lambda's retry, a
-//! newer change or the end of an execution of that pipeline then claims the row again.
+//! **Claims.** For each pipeline and reference, the ledger holds the newest sequence that the pipeline has received. A
+//! change that was started before is a `duplicate`. A change with a smaller sequence is `stale`. Before a start, the
+//! function claims the row for the length of a lease. If an invocation crashes between claim and start, another
+//! invocation repeats the start with the same client request token. If CodePipeline does not accept a start in time,
+//! the invocation gives the claim back. Lambda's retry, a newer change or the end of an execution of that pipeline then
+//! claims the row again.
 //!
 //! | input | action |
 //! | --- | --- |

@@ -1,4 +1,4 @@
-//! The pipeline-starter function. The library's documentation describes what it does.
+//! The pipeline-starter function. The library's documentation describes what the function does.
 
 #![recursion_limit = "256"]
 
@@ -10,14 +10,15 @@ fn main() -> Result<(), lambda_runtime::Error> {
     let environment = Environment::of_process();
     telemetry::start(&environment);
     let aws = aws::load(&environment);
-    // Every invocation reports a mistake in the configuration, because Lambda does not return an error of the init
-    // phase to the caller.
+    // A mistake in the configuration does not end the process here. Every invocation reports the mistake instead,
+    // because Lambda does not return an error of the init phase to the caller.
     let starter = Starter::new(&environment, &aws);
     serve(&async |payload, invocation| match &starter {
         Ok(starter) => {
-            // The future is on the heap because it has about 20 kB, which every await would otherwise move.
+            // The future needs about 20 kB. `Box::pin` puts the future on the heap, so that it is not moved at every
+            // await.
             let answer = Box::pin(starter.handle(payload, invocation));
-            // The handler is polled first, so that the second client is made while the ledger's answer is on its way.
+            // `join!` polls `answer` first, so `make_client` runs while `answer` waits for the ledger.
             join!(answer, async { starter.world.make_client() }).0
         }
         Err(misconfigured) => Err(Error::from(misconfigured.clone())),

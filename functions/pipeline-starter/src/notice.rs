@@ -11,7 +11,7 @@ use crate::request::{ActionState, EndedExecution};
 use crate::world::FailureDetails;
 
 /// How long the ledger remembers that a notice was sent. The dead-letter queue keeps an event for at most 14 days, and
-/// a person can redeliver it until then.
+/// a person can redeliver the event during this time.
 pub(crate) const REMEMBERED: Duration = Duration::days(14);
 
 /// The key of the row that records the notice about an execution.
@@ -24,12 +24,12 @@ pub(crate) fn approval_key(action: &ActionState) -> Key {
     Key::state(format!("notice#approval#{}", action.run()))
 }
 
-/// What to do about the notice of a failure.
+/// The plan for the notice about a failure.
 #[derive(Debug)]
 pub(crate) enum NoticePlan {
-    /// Nothing: the execution did not fail.
+    /// Send nothing, because the execution did not fail.
     None,
-    /// Nothing: the notice was sent before.
+    /// Send nothing, because the notice was sent before.
     AlreadySent,
     /// Send the notice, then record that it was sent.
     Send(SentNotice),
@@ -51,7 +51,8 @@ impl NoticePlan {
     }
 }
 
-/// The notice. It says where and why the execution failed and at which commit, and has a link to the execution.
+/// The notice about a failed execution. It names the place and the reason of the failure and the commit, and has a link
+/// to the execution.
 pub(crate) fn about(ended: &EndedExecution, account: &AccountId, region: &Region, details: &FailureDetails) -> Notice {
     let EndedExecution { pipeline, id, .. } = ended;
     let line = |label: &str, value: &Option<String>| format!("{label}: {}", value.as_deref().unwrap_or("not known"));
@@ -67,7 +68,8 @@ pub(crate) fn about(ended: &EndedExecution, account: &AccountId, region: &Region
     }
 }
 
-/// The notice: what waits for an approval, at which commit, and a link to the place where a person answers it.
+/// The notice about an approval. It names the action that waits and the commit, and has a link to the page where a
+/// person approves or rejects.
 pub(crate) fn about_approval(
     action: &ActionState,
     account: &AccountId,

@@ -33,7 +33,7 @@ pub enum Outcome {
     Waiting,
 }
 
-/// A decision about a payload that leads to no action, with the fields that identify the event.
+/// Adds the fields that identify the event to the decision about a payload that leads to no action.
 pub(crate) fn about_payload(payload: &str, decision: Decision<Outcome>) -> Decision<Outcome> {
     const FIELDS: [(&str, &str); 5] = [
         ("event", "/id"),
@@ -56,7 +56,8 @@ pub(crate) fn about_change(change: &Change, pipeline: &PipelineName, decision: D
         .about("pipeline", pipeline.as_str())
 }
 
-/// Adds the pipeline and, unless the decision names the execution that it started, the execution that ended.
+/// Adds the pipeline to a decision. Also adds the execution that ended, unless the decision names the execution that
+/// was started.
 pub(crate) fn about_execution(ended: &EndedExecution, decision: Decision<Outcome>) -> Decision<Outcome> {
     let names_execution = decision.concerns.contains_key("execution");
     let decision = decision.about("pipeline", &ended.pipeline);

@@ -10,7 +10,7 @@ const CODEPIPELINE_SOURCE: &str = "aws.codepipeline";
 const EXECUTION_DETAIL_TYPE: &str = "CodePipeline Pipeline Execution State Change";
 const ACTION_DETAIL_TYPE: &str = "CodePipeline Action Execution State Change";
 
-/// What a payload asks for.
+/// The request that a payload contains.
 #[derive(Debug)]
 pub(crate) enum Request {
     /// Start the pipelines that this change concerns.
@@ -44,7 +44,8 @@ pub(crate) struct EndedExecution {
     /// The execution's id.
     #[serde(rename = "execution-id")]
     pub(crate) id: String,
-    /// `SUCCEEDED`, `FAILED`, `STOPPED`, `SUPERSEDED`, `CANCELED` or a newer state.
+    /// The final state: `SUCCEEDED`, `FAILED`, `STOPPED`, `SUPERSEDED`, `CANCELED`, or a state that CodePipeline adds
+    /// later.
     state: String,
 }
 
@@ -64,7 +65,8 @@ pub(crate) struct ActionState {
     pub(crate) execution: String,
     stage: String,
     action: String,
-    /// The id of this run of the action. If a stage is retried, the execution keeps its id and the action gets a new one.
+    /// The id of this run of the action. If a stage is retried, the execution keeps its id, and the action gets a new
+    /// run with a new id.
     #[serde(rename = "action-execution-id")]
     run: Option<String>,
     state: String,
@@ -82,12 +84,12 @@ impl ActionState {
         self.state == "STARTED" && self.kind.category == "Approval"
     }
 
-    /// The stage and the action, as in the notice about a failure.
+    /// The stage and the action, in the same format as in the notice about a failure.
     pub(crate) fn place(&self) -> String {
         format!("{} / {}", self.stage, self.action)
     }
 
-    /// The text that identifies this run of the action. Repeated events about the run have the same one.
+    /// The text that identifies this run of the action. Repeated events about the same run give the same text.
     pub(crate) fn run(&self) -> String {
         self.run.clone().unwrap_or_else(|| format!("{}/{}/{}", self.execution, self.stage, self.action))
     }

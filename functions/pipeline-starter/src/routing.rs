@@ -30,7 +30,7 @@ pub(crate) struct LocalRoutes<'a> {
 }
 
 impl<'a> LocalRoutes<'a> {
-    /// The pipelines that the routes name for the change, restricted to those that the event names.
+    /// The pipelines that both the routes and the event name for the change.
     pub(crate) fn select(&self, event: &SourceChange) -> Selection {
         let routed = self.pipelines(&event.change.repository, &event.change.git_ref);
         let reason = if routed.is_empty() {

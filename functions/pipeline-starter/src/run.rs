@@ -13,11 +13,11 @@ use crate::world::World;
 
 /// The pause between two reads of a row that another invocation has claimed.
 pub(crate) const POLL_INTERVAL: Duration = Duration::from_secs(1);
-/// The time that is reserved at the end of an invocation: for a call that has begun (three attempts of 5 s), for giving
-/// a claim back, and for the answer.
+/// The time that is reserved at the end of an invocation. A call that has begun (three attempts of 5 s), the write that
+/// gives a claim back, and the answer need this time.
 const RESERVE: Duration = Duration::from_secs(18);
 
-/// What every step of an invocation needs to know.
+/// The context of one invocation, which every step of the invocation needs.
 #[derive(Debug)]
 pub(crate) struct Run<'a, W> {
     pub(crate) world: &'a W,
@@ -34,12 +34,12 @@ impl<'a, W: World> Run<'a, W> {
         self.world.now()
     }
 
-    /// Whether one more call fits before the deadline if it is made after this pause.
+    /// Whether enough time is left before the deadline for this pause and one more call.
     pub(crate) fn has_time_after(&self, pause: Duration) -> bool {
         self.invocation.time_left(self.now()) >= pause + RESERVE
     }
 
-    /// Writes a row if it still has the revision that was read.
+    /// Writes a row if the row in the ledger still has the revision that was read.
     pub(crate) async fn write<T: Serialize>(
         &self,
         key: &Key,

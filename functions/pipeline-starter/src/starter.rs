@@ -28,10 +28,10 @@ use crate::world::World;
 /// The function's name in the keys of the ledger's decisions.
 const FUNCTION: &str = "pipeline-starter";
 
-/// The function.
+/// The function pipeline-starter.
 #[derive(Debug)]
 pub struct Starter<W> {
-    /// The services that the function calls.
+    /// The ledger, the clock and the services that the function calls.
     pub world: W,
     /// The routes of this account's own configuration.
     pub routes: Routes,
@@ -43,7 +43,8 @@ impl Starter<Aws> {
     /// Builds the function from its environment.
     ///
     /// # Errors
-    /// If the configuration cannot be read, a route in it is wrong, or a variable is missing or wrong.
+    /// The configuration cannot be read, a route in the configuration is wrong, or an environment variable is missing
+    /// or wrong.
     pub fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, Misconfigured> {
         Ok(Self {
             routes: environment.configuration()?.routes()?,
@@ -57,7 +58,8 @@ impl<W: World> Starter<W> {
     /// Handles one payload.
     ///
     /// # Errors
-    /// If a retry may succeed, or if a person's request is invalid. Every other problem is a decision in the answer.
+    /// The function fails with an error after which a retry may succeed, or because a person's request is invalid.
+    /// Every other problem is a decision in the answer.
     pub async fn handle(&self, payload: &str, invocation: &Invocation) -> Result<Decisions<Outcome>, Error> {
         let source = Source { repository_account: &self.repository_account, own_account: &invocation.account };
         let routes = LocalRoutes { routes: &self.routes, account: &invocation.account, region: &invocation.region };

@@ -16,10 +16,11 @@ use crate::routing::LocalRoutes;
 pub(crate) const NO_LONGER_ROUTED: &str =
     "the change waited for this pipeline, and no route leads there any more: the change is not started";
 
-/// What to do about one row of the pipeline.
+/// The plan for one row of the pipeline.
 #[derive(Debug)]
 pub(crate) enum WaitingPlan {
-    /// Report a row that cannot be read. A retry could not read it either, and the other rows need not wait for it.
+    /// Report a row that cannot be read. The row does not fail the invocation, because a retry could not read it either
+    /// and the plans for the other rows must continue.
     Unreadable(LedgerError),
     /// Stop waiting, because no route leads from the reference to the pipeline any more. If the row kept waiting and
     /// the route came back months later, an old commit would be started.
@@ -28,8 +29,9 @@ pub(crate) enum WaitingPlan {
     Start(Row<ClaimRow>, BTreeSet<ActionName>),
 }
 
-/// The plans for the rows of a pipeline: unreadable rows first, then waiting rows, oldest first, because the pipeline
-/// may not have room for all. The current routes decide, because they may have been corrected.
+/// The plans for the rows of a pipeline. The unreadable rows come first. The waiting rows follow from the oldest to the
+/// newest, because the pipeline may not have room for all of them. The plans use the current routes, because a person
+/// may have corrected the routes while the changes waited.
 pub(crate) fn plan(
     rows: Vec<Result<Row<ClaimRow>, LedgerError>>,
     pipeline: &PipelineName,

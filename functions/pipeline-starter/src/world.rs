@@ -1,5 +1,5 @@
 //! The port to everything outside the function. [`crate::aws::Aws`] is the real adapter. The `testing` feature adds a
-//! fake. The model test has another fake, which loses answers and crashes.
+//! fake. The model test has another fake, which loses answers and simulates crashes.
 
 use std::time::Duration;
 
@@ -59,18 +59,20 @@ pub trait World {
     async fn sleep(&self, time: Duration);
     /// Starts an execution.
     async fn start(&self, start: &PipelineStart) -> StartAnswer;
-    /// The id of an execution of the pipeline at this commit that was started at or after `since`. A start whose answer
-    /// was lost is found in this way, because CodePipeline does not document how long it recognizes a client request
-    /// token.
+    /// Finds an execution of the pipeline that was started at this commit at or after `since`, and returns its id. The
+    /// function needs this search for a start whose answer was lost, because CodePipeline does not document how long it
+    /// recognizes a client request token.
     async fn find_execution(
         &self,
         pipeline: &PipelineName,
         commit: &CommitId,
         since: OffsetDateTime,
     ) -> Result<Option<String>, ServiceError>;
-    /// Why an execution failed. If CodePipeline refuses to report it, the reason says so.
+    /// Reads why an execution failed. If CodePipeline refuses to report the reason, the field `reason` names the
+    /// refusal.
     async fn failure_details(&self, pipeline: &str, execution: &str) -> Result<FailureDetails, ServiceError>;
-    /// The source revision of an execution, if it is a commit. `None` also if CodePipeline refuses to report it.
+    /// Reads the source revision of an execution. Returns `None` if the revision is not a commit, or if CodePipeline
+    /// refuses to report the revision.
     async fn execution_commit(&self, pipeline: &str, execution: &str) -> Result<Option<String>, ServiceError>;
     /// Publishes a notice.
     async fn publish(&self, notice: &Notice) -> Result<(), ServiceError>;

@@ -25,7 +25,8 @@ const TOKEN_KNOWN: time::Duration = time::Duration::minutes(3);
 /// The delay after which this model's CodePipeline lists an execution.
 const LAG: time::Duration = time::Duration::seconds(5);
 
-/// The paths that commits touch, in the order of the pages. A route watches the last path.
+/// The paths that commits touch. A list of changed paths has one path per page, in this order. One route watches only
+/// the last path.
 pub(crate) const PATHS: [&str; 3] = ["README.md", "web/index.html", "api/main.rs"];
 
 /// The content of a commit: for each path, the number of the commit that changed it last.
@@ -41,7 +42,7 @@ pub(crate) struct Execution {
     pub(crate) running: bool,
 }
 
-/// Everything that lasts longer than an invocation.
+/// The state of the model that lasts longer than an invocation.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) rng: RefCell<fastrand::Rng>,
@@ -79,7 +80,7 @@ impl Shared {
         if n == 0 { 0 } else { self.rng.borrow_mut().usize(0..n) }
     }
 
-    /// Draws whether a call fails. Without faults no call fails.
+    /// Decides at random whether a call fails. After the end of the faults, no call fails.
     fn fails(&self, percent: u32) -> bool {
         self.faults.get() && self.chance(percent)
     }
@@ -112,7 +113,7 @@ async fn give_way() {
             return std::task::Poll::Ready(());
         }
         given = true;
-        // A future that joins others polls only the futures that were woken.
+        // The waker must be called, because a future that joins other futures polls only the futures that were woken.
         context.waker().wake_by_ref();
         std::task::Poll::Pending
     })
@@ -197,7 +198,7 @@ impl Store for Ledger {
 }
 
 impl Account {
-    /// A call of event-relay, which may fail before it takes effect.
+    /// Begins a call of event-relay to a service. The call may fail before it takes effect.
     async fn begin(&self, call: &'static str) -> Result<(), ServiceError> {
         give_way().await;
         if self.shared.fails(3) {
@@ -238,7 +239,7 @@ impl relay::World for Account {
         page: Option<String>,
     ) -> Result<Option<relay::Differences>, ServiceError> {
         self.begin("GetDifferences").await?;
-        // Some commits are gone after a force-push.
+        // After a force-push, one of the commits may not exist any more.
         if self.shared.fails(2) {
             return Ok(None);
         }
@@ -347,7 +348,7 @@ impl starter::World for Account {
             }
         };
         give_way().await;
-        // The execution has started, but the answer is lost.
+        // The execution has started, but the answer may be lost.
         if shared.fails(5) {
             starter::StartAnswer::Deferred("no answer".to_owned())
         } else {
@@ -368,7 +369,7 @@ impl starter::World for Account {
         }
         let pipelines = self.shared.pipelines.borrow();
         let executions = pipelines.get(pipeline.as_str()).map(Vec::as_slice).unwrap_or_default();
-        // An execution that has just started is not listed yet.
+        // As long as there are faults, an execution that has just started is not listed yet.
         let listed = self.shared.now.get() - if self.shared.faults.get() { LAG } else { time::Duration::ZERO };
         let is_it =
             |execution: &&Execution| execution.commit == *commit && execution.at >= since && execution.at <= listed;

@@ -14,7 +14,7 @@ use crate::account::Shared;
 
 const REPOSITORY: &str = "arn:aws:codecommit:ap-northeast-1:111111111111:shop";
 
-/// A broken promise, as a sentence.
+/// A sentence that describes a broken promise.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Broken(pub String);
 
@@ -48,7 +48,8 @@ pub(crate) fn check(shared: &Shared) -> Result<(), Broken> {
         }
         let branches = shared.branches.borrow();
         let Some(head) = branches.get(branch) else { continue };
-        // A pipeline that did not exist when its change arrived has the decision `failed` instead of an execution.
+        // The head is not checked if the pipeline did not exist when its change arrived. The change then has the
+        // decision `failed` instead of an execution.
         if last_state(shared, pipeline, branch)?.is_some_and(|state| matches!(state.progress, Progress::Failed(_))) {
             continue;
         }
@@ -94,7 +95,7 @@ fn changes_follow_the_branch(shared: &Shared) -> Result<(), Broken> {
     Ok(())
 }
 
-/// What the ledger holds about a pipeline and branch.
+/// The ledger's row of a pipeline and branch, if there is a row.
 fn last_state(shared: &Shared, pipeline: &str, branch: &str) -> Result<Option<ClaimRow>, Broken> {
     let broken = |error: &dyn std::fmt::Display| Broken(error.to_string());
     let name = PipelineName::try_from(pipeline.to_owned()).map_err(|error| broken(&error))?;

@@ -1,4 +1,4 @@
-//! One random history, from the first push until everything is quiet after the last redrive.
+//! One random history. It begins with the first push, and ends when no event is left to process after the last redrive.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -20,13 +20,14 @@ use crate::lambda::{AnswerFuture, Lambda};
 
 /// How many steps a history has before its faults end.
 const STEPS: usize = 250;
-/// After this many steps without faults, a history must be quiet.
+/// After this many steps without faults, no event may be on its way and no invocation may run.
 const MAX_SETTLE_STEPS: usize = 200_000;
-/// How many rounds of redriving there are at most. Without faults a redriven event succeeds, so nothing is left after
-/// them.
+/// The most rounds of redriving. Without faults a redriven event succeeds, so the dead-letter queues must be empty
+/// after these rounds.
 const MAX_ROUNDS: usize = 10;
 
-/// Two pipelines follow `main`, one of them only for some paths. A third pipeline follows `release/*`.
+/// Two pipelines follow the branch `main`, and one of these two only for some paths. A third pipeline follows
+/// `release/*`.
 pub(crate) const CONFIG: &str = r#"
     [[route]]
     repository = "shop"
@@ -57,12 +58,13 @@ pub(crate) const CONFIG: &str = r#"
 
 const BRANCHES: [&str; 3] = ["main", "release/1", "other"];
 
-/// How often each thing happened in a history. A test checks that enough happened.
+/// The number of times that each kind of thing happened in a history. A test checks that each kind happened often
+/// enough.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
-    /// Pushes, force-pushes included.
+    /// Pushes, including force-pushes.
     pub pushes: usize,
-    /// Events of pushes that were lost.
+    /// Lost events about a push or a deletion.
     pub lost: usize,
     /// Invocations that crashed between two calls.
     pub crashes: usize,
@@ -83,22 +85,23 @@ pub struct Report {
 struct History {
     shared: Rc<Shared>,
     lambda: Lambda,
-    /// Events of CodeCommit that were not delivered yet.
+    /// The events of CodeCommit that were not delivered yet.
     hints: Vec<String>,
     commits: u64,
     events: u64,
     report: Report,
     /// Whether many things happen within one millisecond.
     is_crowded: bool,
-    /// While this many invocations run, no push, event, reconcile or end of an execution happens. If a hundred
-    /// invocations ran at once, another one would always repair what one of them missed.
+    /// While this many invocations run, no push, event, reconcile or end of an execution happens. The number is small
+    /// in half of the histories. If a hundred invocations ran at once, the model would not find mistakes, because
+    /// another invocation would always repair what one invocation missed.
     max_running: usize,
 }
 
 /// Runs the history of this seed.
 ///
 /// # Errors
-/// The promise that the history broke.
+/// The history broke a promise. The error describes the promise.
 pub fn run(seed: u64) -> Result<Report, Broken> {
     let routes = Document::parse("model", CONFIG).and_then(|document| document.routes());
     let routes = routes.map_err(|error| Broken(error.to_string()))?;
@@ -138,7 +141,8 @@ impl History {
             pipelines: RefCell::default(),
             missing: RefCell::default(),
             room: Cell::new(3),
-            // pipeline-starter gives a change up only if CodePipeline defers nearly every start for an hour.
+            // One history in five has the higher percentage, because pipeline-starter gives up a change only if
+            // CodePipeline defers nearly every start for an hour.
             busy: Cell::new(if seed.is_multiple_of(5) { 95 } else { 10 }),
         });
         let relay = Rc::new(Relay { world: Account::new(&shared, Duty::Relay), routes: routes.clone() });
@@ -201,14 +205,15 @@ impl History {
             48..=52 => self.pass(Duration::seconds(1)),
             53 => self.pass(Duration::seconds(20)),
             54..=55 => self.lambda.crash(),
-            // Without steps of a minute no event would reach its third attempt.
+            // Without steps of one minute, no event would reach its third attempt before the end of the history.
             56..=57 => self.pass(Duration::minutes(1)),
             39..=40 | 58..=59 => self.lambda.start_retry(),
             _ => self.lambda.poll(),
         }
     }
 
-    /// Ends all faults: every event arrives, failed events are redriven, and reconciles examine every branch.
+    /// Ends all faults and runs until nothing is left to do: every event arrives, failed events are redriven, and
+    /// reconciles examine every branch.
     fn settle_without_faults(&mut self) -> Result<(), Broken> {
         self.shared.faults.set(false);
         self.shared.missing.borrow_mut().clear();
@@ -249,7 +254,7 @@ impl History {
             if self.lambda.is_idle() && self.shared.bus.borrow().is_empty() {
                 return Ok(());
             }
-            // Time must pass for an invocation that sleeps or waits for a lease.
+            // The clock must move forward, because an invocation may sleep or wait for the end of a lease.
             if is_same && self.below(8) == 0 {
                 self.pass(Duration::seconds(1));
             }
@@ -297,7 +302,7 @@ impl History {
         }
     }
 
-    /// Sends CodeCommit's event, which is best effort: some are lost.
+    /// Sends CodeCommit's event about a branch. CodeCommit's events are best effort, so the model loses some of them.
     fn hint(&mut self, branch: &str, kind: &str, commit: Option<&CommitId>) {
         self.events += 1;
         if self.shared.chance(20) {
@@ -307,7 +312,7 @@ impl History {
         self.hints.push(event::branch_changed(self.events, branch, kind, commit));
     }
 
-    /// Delivers a random event. Some events are delivered twice.
+    /// Delivers a random event of CodeCommit to event-relay. Some events are delivered twice.
     fn deliver_hint(&mut self) {
         if self.hints.is_empty() {
             return;
@@ -326,7 +331,7 @@ impl History {
         self.lambda.invoke(event::schedule(self.events), Duty::Relay);
     }
 
-    /// Delivers a random event. Some events are delivered twice.
+    /// Delivers a random event from the bus to pipeline-starter. Some events are delivered twice.
     fn deliver_change(&mut self) {
         let detail = {
             let mut bus = self.shared.bus.borrow_mut();
@@ -344,7 +349,7 @@ impl History {
         self.lambda.invoke(event::source_change(self.events, &detail), Duty::Starter);
     }
 
-    /// Ends a random execution. Its event arrives or is lost.
+    /// Ends a random execution. The event about the end may be lost.
     fn end_execution(&mut self) {
         let ended = {
             let mut pipelines = self.shared.pipelines.borrow_mut();

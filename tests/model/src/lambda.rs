@@ -14,14 +14,14 @@ use crate::event::{PIPELINE_ACCOUNT, REPOSITORY_ACCOUNT};
 
 /// The timeout of both functions in the template.
 const TIMEOUT: Duration = Duration::seconds(45);
-/// Lambda retries a failed asynchronous invocation after one minute, and once more after two.
+/// Lambda retries a failed asynchronous invocation after one minute, and a second time after two more minutes.
 const RETRY_DELAYS: [Duration; 2] = [Duration::minutes(1), Duration::minutes(2)];
 
-/// The number of decisions, or the error.
+/// The answer of an invocation: the number of decisions, or the error.
 pub(crate) type Answer = Result<usize, String>;
-/// An invocation of one of the functions.
+/// An invocation of one of the functions, as a future.
 pub(crate) type AnswerFuture = Pin<Box<dyn Future<Output = Answer>>>;
-/// Begins an invocation with this payload.
+/// A function that begins an invocation.
 type Handler = Box<dyn Fn(Duty, String, Invocation) -> AnswerFuture>;
 
 /// A payload and the number of earlier attempts to handle it.
@@ -57,8 +57,9 @@ pub(crate) struct Lambda {
     pub(crate) succeeded: Vec<String>,
     pub(crate) crashes: usize,
     pub(crate) retries: usize,
-    /// The number of events of each function for which every attempt failed.
+    /// The number of event-relay's events for which every attempt failed.
     pub(crate) relay_dead: usize,
+    /// The number of pipeline-starter's events for which every attempt failed.
     pub(crate) starter_dead: usize,
 }
 
@@ -137,7 +138,8 @@ impl Lambda {
         }
     }
 
-    /// Plans the retry of a failed invocation. After the last retry the function's dead-letter queue gets the event.
+    /// Plans the retry of a failed invocation. If the last retry failed, the event goes to the function's dead-letter
+    /// queue.
     fn retry(&mut self, event: Event) {
         match RETRY_DELAYS.get(event.attempt) {
             Some(delay) => {

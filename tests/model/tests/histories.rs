@@ -1,5 +1,6 @@
-//! Ten thousand histories, each from its own seed. `SEKISHO_HISTORIES` sets another number. A failure names its seed,
-//! and `SEKISHO_SEED` runs only that history.
+//! Runs ten thousand histories, each with its own seed. The variable `SEKISHO_HISTORIES` sets another number of
+//! histories. A failure names the seed of its history, and the variable `SEKISHO_SEED` runs only the history with that
+//! seed.
 
 use sekisho_model::{Report, run};
 
@@ -37,7 +38,7 @@ fn after_every_history_each_pipeline_is_at_its_head_and_nothing_was_started_twic
         add(&mut sum, report);
     }
     println!("{sum:?}");
-    // A model proves nothing if nothing happens in it.
+    // A model proves nothing if nothing happens in it, so everything must have happened often enough.
     if histories > 1 {
         for (what, count) in [
             ("pushes", sum.pushes),

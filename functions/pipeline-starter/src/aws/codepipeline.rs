@@ -45,11 +45,11 @@ pub async fn start(client: &Client, start: &PipelineStart) -> StartAnswer {
     }
 }
 
-/// The latest execution at this commit, among the last hundred, that a StartPipelineExecution call has started at or
-/// after `since`. Executions that a webhook or an event started do not count.
+/// Finds the latest execution at this commit that a StartPipelineExecution call started at or after `since`. The search
+/// covers the last hundred executions, and leaves out executions that a webhook or an event started.
 ///
 /// # Errors
-/// If CodePipeline does not answer.
+/// CodePipeline does not answer, or refuses the call.
 pub async fn find_execution(
     client: &Client,
     pipeline: &PipelineName,
@@ -60,7 +60,8 @@ pub async fn find_execution(
     let operation = || format!("codepipeline:ListPipelineExecutions of {pipeline}");
     let executions = match answer.map_err(|error| ServiceError::new(operation(), error)) {
         Ok(answer) => answer.pipeline_execution_summaries.unwrap_or_default(),
-        // The attempt to start the pipeline, which follows, reports that the pipeline is missing.
+        // A missing pipeline is not an error here, because the start that follows the search reports the missing
+        // pipeline.
         Err(error) if error.code() == Some("PipelineNotFoundException") => return Ok(None),
         Err(error) => return Err(error),
     };
@@ -69,15 +70,16 @@ pub async fn find_execution(
             execution.source_revisions().iter().any(|revision| revision.revision_id() == Some(commit.as_str()));
         let is_since = execution.start_time.is_some_and(|start| start.secs() >= since.unix_timestamp());
         let trigger = execution.trigger().and_then(|trigger| trigger.trigger_type());
-        // An execution whose trigger is not reported counts, because a second start would be worse.
+        // If CodePipeline does not report the trigger, the search accepts the execution, because a second start of the
+        // same change would be worse.
         let is_by_call = trigger.is_none_or(|trigger| *trigger == TriggerType::StartPipelineExecution);
         is_at_commit && is_since && is_by_call
     };
     Ok(executions.into_iter().find(is_the_start).and_then(|execution| execution.pipeline_execution_id))
 }
 
-/// Why an execution failed. If CodePipeline refuses one of the two calls, the fields that the call would fill stay
-/// empty.
+/// Reads why an execution failed. If CodePipeline refuses one of the two calls, the function does not fail, and returns
+/// the details without the answer to that call.
 ///
 /// # Errors
 /// If a later call may succeed.
@@ -109,8 +111,8 @@ pub async fn failure_details(client: &Client, pipeline: &str, execution: &str) -
     })
 }
 
-/// The source revision of an execution, if it is a commit. `None` also if CodePipeline refuses to report it, because a
-/// notice without a commit is better than no notice.
+/// Reads the source revision of an execution. Returns `None` if the revision is not a commit. Also returns `None` if
+/// CodePipeline refuses to report the revision, because a notice without a commit is better than no notice.
 ///
 /// # Errors
 /// If a later call may succeed.
@@ -153,7 +155,8 @@ fn codecommit_revision(actions: &[ActionExecutionDetail]) -> Option<String> {
     is_commit(revision).then(|| revision.to_owned())
 }
 
-/// The first artifact revision that is a commit. The revision of an S3 source is the version of an object.
+/// The first artifact revision that is a commit. The revision of an S3 source is the version of an object, and not a
+/// commit.
 fn artifact_commit(revisions: &[ArtifactRevision]) -> Option<String> {
     let mut revisions = revisions.iter().filter_map(|revision| revision.revision_id());
     revisions.find(|revision| is_commit(revision)).map(ToOwned::to_owned)
@@ -168,7 +171,7 @@ fn may_pass(error: &ServiceError) -> bool {
     !error.is_refused() || error.code().is_some_and(|code| PASSING.contains(&code))
 }
 
-/// What CodePipeline reported, and what to do about the errors that a person must correct.
+/// The text of CodePipeline's error. If a person must correct the cause, the text also says what to do.
 fn description(error: &ServiceError) -> String {
     match error.code() {
         Some(code @ "PipelineNotFoundException") => {

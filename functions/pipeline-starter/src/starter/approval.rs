@@ -1,7 +1,7 @@
 //! Sends a notice about an action that waits for the approval of a person.
 //!
-//! EventBridge cannot publish the notice itself: the policy of a topic must admit EventBridge without conditions, and so
-//! would admit the rules of other accounts.
+//! A rule of EventBridge does not publish the notice directly, because the topic's policy would have to admit
+//! EventBridge without conditions. Such a policy would also admit the rules of other accounts.
 
 use sekisho_domain::decision::Decision;
 use sekisho_ledger::SentNotice;
@@ -14,11 +14,11 @@ use crate::request::ActionState;
 use crate::run::Run;
 use crate::world::World;
 
-/// What to do about an event of an action.
+/// The plan for an event about an action.
 enum ApprovalPlan {
-    /// Nothing: the action does not wait for an approval.
+    /// Send nothing, because the action does not wait for an approval.
     None,
-    /// Nothing: the notice was sent before.
+    /// Send nothing, because the notice was sent before.
     AlreadySent,
     /// Send the notice, then record that it was sent.
     Send(SentNotice),
@@ -63,7 +63,7 @@ async fn send_notice<W: World>(run: &Run<'_, W>, action: &ActionState) -> Result
     Ok(decision.about_some("commit", commit))
 }
 
-/// The decision that [`notify`] would come to.
+/// The decision that [`notify`] would make.
 pub(crate) async fn explain<W: World>(run: &Run<'_, W>, action: &ActionState) -> Result<Decision<Outcome>, Error> {
     Ok(about_action(action, ApprovalPlan::new(run, action).await?.decision()))
 }

@@ -15,10 +15,11 @@ use crate::outcome::Outcome;
 use crate::run::{Run, Written};
 use crate::world::{PipelineStart, StartAnswer, World};
 
-/// How often one invocation repeats a start that CodePipeline defers. After that, Lambda retries the invocation.
+/// The most times that one invocation repeats a start that CodePipeline defers. After that, Lambda retries the
+/// invocation.
 const MAX_RETRIES: usize = 8;
 
-/// A pipeline, and its source actions that are pinned to the commit.
+/// A pipeline, and the source actions of the pipeline that are pinned to the commit.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PinnedPipeline<'a> {
     pub(crate) name: &'a PipelineName,
@@ -37,7 +38,7 @@ pub(crate) struct Attempt<'a> {
 }
 
 impl<'a> Attempt<'a> {
-    /// Takes the claim. `None` if another invocation has written the row since it was read.
+    /// Takes the claim. Returns `None` if another invocation has written the row since the row was read.
     pub(crate) async fn claim<W: World>(
         run: &Run<'_, W>,
         pipeline: PinnedPipeline<'a>,
@@ -79,7 +80,8 @@ impl<'a> Attempt<'a> {
         match run.world.find_execution(self.pipeline.name, &self.row.commit, since).await {
             Ok(found) => Ok(found),
             Err(error) => {
-                // Without this write, every newer change would wait until the lease ends.
+                // This write ends the lease. Without the write, every newer change would wait until the lease ends by
+                // itself.
                 self.record(run, Progress::Waiting(error.to_string())).await?;
                 Err(error.into())
             }
@@ -110,8 +112,8 @@ impl<'a> Attempt<'a> {
     }
 
     async fn record<W: World>(&self, run: &Run<'_, W>, progress: Progress) -> Result<(), Error> {
-        // If another invocation has changed the row meanwhile, this write changes nothing, and that is no error: the
-        // other invocation uses the same token and records the same execution.
+        // If another invocation has changed the row in the meantime, this write changes nothing. The result is ignored
+        // on purpose, because the other invocation uses the same token and records the same execution.
         run.write(&self.key, &self.row.with(progress), Some(self.revision)).await?;
         Ok(())
     }

@@ -14,7 +14,7 @@ use crate::starter::attempt::{Attempt, PinnedPipeline};
 use crate::starter::plan;
 use crate::world::World;
 
-/// How often one invocation tries to claim a row that other invocations write at the same time.
+/// The most times that one invocation tries to claim a row that other invocations write at the same time.
 const MAX_CONFLICTS: usize = 20;
 
 /// Starts all selected pipelines at the same time. A pipeline that fails does not keep the others from starting.

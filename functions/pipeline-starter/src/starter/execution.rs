@@ -53,7 +53,7 @@ async fn start_waiting<W: World>(run: &Run<'_, W>, pipeline: &PipelineName) -> V
     results
 }
 
-/// Returns `None` if another invocation has claimed the row first.
+/// Carries out the plan for one row. Returns `None` if another invocation has claimed the row first.
 async fn carry_out<W: World>(
     run: &Run<'_, W>,
     pipeline: &PipelineName,
@@ -67,7 +67,8 @@ async fn carry_out<W: World>(
             run.write(&key_of(pipeline, &row), &closed, Some(row.revision)).await?;
             Ok(Some(decision))
         }
-        // The end of the next execution starts the remaining changes, as when the pipeline has no room for them.
+        // No time is left to start the remaining changes. The function starts them when the next execution ends, as it
+        // does when the pipeline has no room for them.
         WaitingPlan::Start(..) if !run.has_time_after(POLL_INTERVAL) => Err(Error::Busy(pipeline.clone())),
         WaitingPlan::Start(row, actions) => {
             let claim = Claim::again(&row.state, run.now());

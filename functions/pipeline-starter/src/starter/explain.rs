@@ -1,4 +1,5 @@
-//! Explains what an event would lead to. Returns the plans that the real path carries out; writes and starts nothing.
+//! Explains the effect of an event. The explanation shows the plans that the real path carries out, and writes and
+//! starts nothing.
 
 use sekisho_domain::change::SourceChange;
 use sekisho_domain::decision::{Decision, Decisions};

@@ -16,7 +16,7 @@ use crate::world::World;
 #[derive(Debug)]
 pub(crate) struct ChangePlan {
     pub(crate) key: Key,
-    /// The revision of the row, if there is a row.
+    /// The revision of the row, or `None` if the ledger has no row.
     pub(crate) revision: Option<u64>,
     pub(crate) plan: Plan,
 }

@@ -162,7 +162,7 @@ async fn the_details_of_a_failure_are_read_again_after_throttling() {
     assert!(error.is_throttled());
 }
 
-/// A retry would be refused again, and no notice would ever be sent.
+/// If a refused call were an error, every retry would be refused too, and no notice would ever be sent.
 #[tokio::test]
 async fn a_refused_call_leaves_its_details_out() {
     let both = [("Templates", "an-object-version"), ("Source", COMMIT)];

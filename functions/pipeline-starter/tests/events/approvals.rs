@@ -1,4 +1,4 @@
-//! An action that waits for an approval: one notice for each run of the action.
+//! Events about an action that waits for an approval. The function sends one notice for each run of the action.
 
 use pipeline_starter::Outcome::{Duplicate, Waiting};
 use sekisho_domain::notice::Notice;
@@ -31,7 +31,7 @@ async fn the_outcome_of_an_approval_is_recorded() {
     assert_eq!(function.recorded_decisions()[0]["outcome"], "waiting");
 }
 
-/// The execution keeps its id, and people must answer again.
+/// If a person retries a stage, the execution keeps its id, but a person must approve again.
 #[tokio::test(start_paused = true)]
 async fn a_retried_stage_sends_another_notice() {
     let function = Function::new();

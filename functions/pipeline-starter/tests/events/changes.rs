@@ -1,4 +1,5 @@
-//! A change and the pipelines that it starts: each pipeline once, in order, and independently of the others.
+//! Events about a change. A change starts each of its pipelines once, in the order of the changes, and independently of
+//! the other pipelines.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -91,7 +92,7 @@ async fn an_invocation_waits_for_a_live_claim_as_long_as_time_allows_and_never_d
         assert_eq!(error.error_type().name(), "Internal");
         assert!(matches!(&error, Error::Busy(pipeline) if pipeline.as_str() == "shop"), "{error}");
         let waited = (function.world().now() - START).whole_seconds();
-        // The rest of the timeout is reserved for a start.
+        // The function waits no longer, because it reserves the rest of the timeout for a start.
         assert!((24..28).contains(&waited), "{waited}");
         assert_eq!((function.take_calls(), function.row("shop")), (vec![], before));
         assert!(function.recorded_decisions().is_empty());
@@ -132,7 +133,7 @@ async fn after_a_crash_the_execution_is_searched_for_and_then_started_with_the_s
     }
 }
 
-/// If the claim were kept until its lease ends, every newer change would wait for it.
+/// If the function kept the claim until the lease ends, every newer change would wait for the end of the lease.
 #[tokio::test(start_paused = true)]
 async fn a_failed_search_gives_the_claim_back() {
     let function = Function::new();
@@ -218,7 +219,7 @@ async fn a_start_that_is_not_accepted_in_time_is_given_back_and_the_retry_starts
     let row = function.row("shop").unwrap().state;
     assert_eq!(row.progress, Progress::Waiting(PIPELINE_IS_FULL.to_owned()));
     function.take_calls();
-    // The retry comes at once: no lease holds it up.
+    // The retry starts the pipeline without waiting, because the claim was given back.
     function.answer_starts(|_| StartAnswer::Started("e".to_owned()));
     assert_eq!(function.decide(&file("change")).await.outcome, Started);
     assert_eq!(function.take_calls(), ["ListPipelineExecutions shop", "StartPipelineExecution shop"]);

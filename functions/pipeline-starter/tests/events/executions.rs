@@ -1,4 +1,5 @@
-//! The end of an execution: one notice about a failure, and the start of changes that wait for the pipeline.
+//! Events about the end of an execution. The function sends one notice about a failure, and starts changes that wait
+//! for the pipeline.
 
 use std::time::Duration;
 
@@ -62,7 +63,7 @@ async fn a_notice_that_could_not_be_sent_is_sent_by_the_retry() {
     assert_eq!(function.world().notices.borrow().len(), 1);
 }
 
-/// A pipeline that was full gets the newest change when it has room. The change before that is stale.
+/// A pipeline that was full gets the newest change when it has room. The older change is stale.
 #[tokio::test(start_paused = true)]
 async fn a_full_pipeline_gets_the_newest_change_when_an_execution_ends() {
     let function = Function::new();
@@ -120,7 +121,8 @@ async fn a_waiting_change_that_is_no_longer_routed_is_closed() {
     function.write_row_of(&gone, &claimed(0, START).with(waiting()));
     let decision = function.decide(&file("pipeline-succeeded")).await;
     assert_eq!((decision.outcome, decision.concerns["commit"].as_str()), (Filtered, gone.commit.as_str()));
-    // The row no longer waits, so that a route that comes back later does not start the old commit.
+    // The row is no longer in the state `Waiting`. If the route comes back later, the old commit is therefore not
+    // started.
     assert_eq!(function.decide(&file("pipeline-succeeded")).await.outcome, Ignored);
     assert_eq!(function.take_calls(), NO_CALLS);
 }

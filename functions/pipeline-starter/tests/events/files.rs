@@ -1,5 +1,5 @@
-//! Each file of `events/pipeline-starter`, and the decision that it leads to in an account that has started nothing
-//! yet.
+//! Sends each file of `events/pipeline-starter` to the function in an account that has started nothing yet, and checks
+//! the decision.
 
 use pipeline_starter::Outcome::{self, ExecutionFailed, Filtered, Ignored, Refused, Started, Waiting};
 use sekisho_lambda::Failure;
@@ -9,11 +9,12 @@ use crate::function::{Function, file};
 
 /// The expected result of a file.
 enum Expected {
-    /// A recorded decision with these fields. Its reason contains the text.
+    /// A recorded decision with this outcome and these fields. The decision's reason contains the text.
     Decided(Outcome, &'static str, &'static [(&'static str, &'static str)]),
-    /// A decision that is returned and not recorded.
+    /// A decision with this outcome, this text in the reason and these fields. The decision is returned, but not
+    /// recorded.
     Explained(Outcome, &'static str, &'static [(&'static str, &'static str)]),
-    /// An `InvalidRequest` whose message contains the text.
+    /// The error `InvalidRequest`, whose message contains the text.
     Invalid(&'static str),
 }
 use Expected::{Decided, Explained, Invalid};
@@ -35,7 +36,7 @@ const APPROVAL: (&str, &str) = ("place", "Deploy / Approval");
 const ASK: &[&str] = &["GetPipelineExecution shop a6c6b8f2-0f0f-4f53-9c1e-1d2c3b4a5968", "Publish"];
 const ASK_BILLING: &[&str] = &["GetPipelineExecution billing a6c6b8f2-0f0f-4f53-9c1e-1d2c3b4a5968", "Publish"];
 
-/// File, expected result, and the calls to CodePipeline and SNS.
+/// The name of a file, the expected result, and the expected calls to CodePipeline and SNS.
 #[rustfmt::skip]
 const CASES: &[(&str, Expected, &[&str])] = &[
     ("action-started", Decided(Ignored, "approval", &[PIPELINE, EXECUTION, ("place", "Build / Build")]), &[]),
@@ -133,7 +134,7 @@ fn assert_contains(name: &str, decision: &Value, text: &str, fields: &[(&str, &s
     }
 }
 
-/// A reason that quoted the whole field would not fit in a row of DynamoDB, and every retry would fail again.
+/// If the reason quoted the whole field, the decision would not fit into a row of DynamoDB, and every retry would fail.
 #[tokio::test(start_paused = true)]
 async fn an_event_with_a_huge_field_is_refused_and_leaves_a_small_row() {
     let function = Function::new();

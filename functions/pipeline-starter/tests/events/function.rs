@@ -1,4 +1,4 @@
-//! The function in a fake account, and events to send to it.
+//! The function in a fake account, and the events that the tests send to the function.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -27,9 +27,9 @@ pub const START: OffsetDateTime = datetime!(2026-11-21 12:00 UTC);
 pub const TIMEOUT: Duration = Duration::from_secs(45);
 /// The sequence of `change.json`.
 pub const SEQUENCE: u64 = 1_795_312_345_678;
-/// CodePipeline's answer if a pipeline runs as many executions as it can.
+/// CodePipeline's answer to a start if the pipeline already runs as many executions as it can.
 pub const PIPELINE_IS_FULL: &str = "ConcurrentPipelineExecutionsLimitExceededException: no more for now";
-/// No calls, to compare with [`Function::take_calls`].
+/// An empty list of calls, to compare with the result of [`Function::take_calls`].
 pub const NO_CALLS: [&str; 0] = [];
 
 /// The function in an account in which nothing has happened yet.
@@ -81,17 +81,17 @@ impl Function {
         *self.world().answer_start.borrow_mut() = Box::new(answer);
     }
 
-    /// The calls to CodePipeline and SNS since the last call of this method.
+    /// The calls to CodePipeline and SNS that the function made since the test last called this method.
     pub fn take_calls(&self) -> Vec<String> {
         self.world().calls.take()
     }
 
-    /// A pipeline's row of the branch `main`.
+    /// The row of a pipeline for the branch `main`.
     pub fn row(&self, pipeline: &str) -> Option<Row<ClaimRow>> {
         self.world().ledger.read(&main_key(pipeline)).now_or_never().unwrap().unwrap()
     }
 
-    /// Writes a pipeline's row of the branch `main`, as another invocation would.
+    /// Writes the row of a pipeline for the branch `main`, as another invocation would.
     pub fn write_row(&self, pipeline: &str, row: &ClaimRow) {
         let revision = self.row(pipeline).map(|row| row.revision);
         let key = main_key(pipeline);
@@ -99,7 +99,7 @@ impl Function {
         written.now_or_never().unwrap().unwrap();
     }
 
-    /// Writes the row of a change for `shop`, as another invocation would.
+    /// Writes the row of the pipeline `shop` for the reference of a change, as another invocation would.
     pub fn write_row_of(&self, change: &Change, row: &ClaimRow) {
         let key = claim::key(&shop(), &change.repository, &change.git_ref);
         self.world().ledger.write(&key, row, None, "another request").now_or_never().unwrap().unwrap();
@@ -136,7 +136,7 @@ pub fn change(later: u64) -> Change {
     change
 }
 
-/// The row of [`change`] for `shop`, claimed at `at`.
+/// The row of the pipeline `shop` that claims the result of [`change`] at the time `at`.
 pub fn claimed(later: u64, at: OffsetDateTime) -> ClaimRow {
     ClaimRow::new(&change(later), &shop(), at)
 }

@@ -1,4 +1,4 @@
-//! Building the function from its environment and its configuration file.
+//! Tests that build the function from its environment and its configuration file.
 
 use pipeline_starter::{Error, Starter};
 use sekisho_lambda::aws::{BehaviorVersion, SdkConfig};
@@ -6,7 +6,8 @@ use sekisho_lambda::{Environment, Failure};
 
 use crate::function::COMMITTED_CONFIG;
 
-/// Builds the function with this configuration file and with one variable set to another value.
+/// Builds the function with the text `config` in the configuration file, and with one environment variable set to
+/// another value.
 fn build(config: &str, variable: &str, value: &str) -> Result<(), Error> {
     let file = std::env::temp_dir().join(format!("starter-{}-{:p}.toml", std::process::id(), config));
     std::fs::write(&file, config).unwrap();
