@@ -17,8 +17,8 @@ use crate::error::Error;
 use crate::principal::Principal;
 use crate::row::GrantRow;
 
-// Chatbot waits 15 s for an answer, so a request ends after 12 s. The following limits count from the start of the
-// request.
+// Chatbot waits 15 s for an answer, so a request ends after 12 s. The following limits are measured from the start of
+// the request.
 
 /// Until this limit, IAM is read again if it shows less than the ledger records.
 pub(crate) const RECHECK_LIMIT: Duration = Duration::from_secs(5);
@@ -78,8 +78,8 @@ impl<S: Store> Run<'_, S> {
         self.start + limit
     }
 
-    /// The time at which a sweep stops. The result does not depend on the time of the call: the time that is left
-    /// shrinks as the clock advances.
+    /// The time at which a sweep stops. The result is the same at every call, because the time that is left shrinks as
+    /// the clock advances.
     pub(crate) fn sweep_deadline(&self) -> Instant {
         Instant::now() + self.invocation.time_left(self.now()).saturating_sub(SWEEP_MARGIN)
     }
@@ -89,7 +89,7 @@ impl<S: Store> Run<'_, S> {
         self.access.as_ref().map_err(|misconfigured| Error::Misconfigured(misconfigured.clone()))
     }
 
-    /// Reads the principal's details. IAM must know the principal by exactly this name.
+    /// Reads the principal's details. A name that IAM spells differently, for example in upper case, is refused.
     pub(crate) async fn describe(&self, principal: &Principal) -> Result<PrincipalDetails, Error> {
         let details = self.iam.describe(principal).await;
         let details = details.map_err(|source| Error::Iam { outcome: "Nothing was changed".to_owned(), source })?;
@@ -130,8 +130,8 @@ impl<S: Store> Run<'_, S> {
         LedgerAnswer::Lost
     }
 
-    /// Undoes a claim under which nothing was changed, so that no other request waits for its lease. If this fails,
-    /// other requests wait until the lease ends.
+    /// Undoes a claim under which nothing was changed, so that no other request waits for its lease. If the row cannot
+    /// be written, this is only logged, and other requests wait until the lease ends.
     pub(crate) async fn release(&self, key: &Key, revision: u64, before: Option<GrantRow>) {
         let released = timeout_at(self.deadline(CONFIRM_LIMIT), async {
             match before {
