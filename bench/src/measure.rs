@@ -38,7 +38,7 @@ pub(crate) struct Plan {
     throttled_runs: usize,
     /// Number of warm invocations of each program.
     warm: usize,
-    /// Numbers of objects for the sweeps of artifact-checker.
+    /// The numbers of objects with which a sweep of artifact-checker is measured.
     objects: Vec<usize>,
 }
 
@@ -86,7 +86,7 @@ struct Warm {
 #[derive(Debug, Serialize)]
 struct Growth {
     program: &'static str,
-    /// `targets`, `pipelines` or `objects`.
+    /// The kind of things that `count` counts: `targets`, `pipelines` or `objects`.
     what: &'static str,
     count: usize,
     wall: f64,
@@ -100,7 +100,7 @@ struct Growth {
 pub(crate) struct Figures {
     cold: BTreeMap<&'static str, Vec<Cold>>,
     throttled: BTreeMap<&'static str, Vec<Cold>>,
-    /// The reason why there are no throttled runs; `None` if there are.
+    /// The reason why there are no throttled runs; `None` if there are throttled runs.
     unthrottled: Option<String>,
     calls: BTreeMap<&'static str, Counted>,
     warm: BTreeMap<&'static str, Warm>,

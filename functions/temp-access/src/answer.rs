@@ -26,7 +26,7 @@ const LONGEST: usize = 999;
 pub enum Answer {
     /// Text that Slack shows unchanged.
     Text(String),
-    /// `{"decisions": […]}`.
+    /// The JSON object `{"decisions": […]}`.
     Decisions(Decisions<Outcome>),
 }
 
@@ -109,7 +109,7 @@ pub(crate) fn grant_preview(plan: &Plan<'_>) -> String {
     lines.join("\n")
 }
 
-/// Why a grant ends earlier than requested.
+/// The line that says why a grant ends earlier than requested.
 fn capped(plan: &Plan<'_>) -> String {
     format!(
         "That is earlier than requested: grants that follow each other last at most {} min from the first start, {}.",

@@ -33,7 +33,7 @@ pub(crate) const RECORD_LIMIT: Duration = Duration::from_secs(12);
 
 /// Timeout of one attempt of an AWS call. Each call has three attempts.
 pub(crate) const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(2_500);
-/// Timeout of one ledger call in a revoke, which also works without the ledger.
+/// Timeout of one ledger call in a revoke. It is short, because a revoke also works without the ledger.
 pub(crate) const LEDGER_TIMEOUT: Duration = Duration::from_millis(1_500);
 /// Pause between two reads of a state that is about to change.
 pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(250);
@@ -51,11 +51,11 @@ pub(crate) struct Run<'a, S> {
     pub(crate) clock: &'a dyn Fn() -> OffsetDateTime,
     pub(crate) invocation: &'a Invocation,
     pub(crate) start: Instant,
-    /// Whether a ledger call has failed already. A revoke then makes no further ledger calls.
+    /// Whether a ledger call has failed already. After such a failure, a revoke makes no further ledger calls.
     pub(crate) is_ledger_lost: Cell<bool>,
 }
 
-/// The result of a ledger call in a revoke, which also works without the ledger.
+/// The result of a ledger call in a revoke. A failure is no error, because a revoke also works without the ledger.
 pub(crate) enum LedgerAnswer<T> {
     Done(T),
     /// Another invocation has changed the row since it was read.
@@ -130,8 +130,8 @@ impl<S: Store> Run<'_, S> {
         LedgerAnswer::Lost
     }
 
-    /// Undoes a claim under which nothing was changed, so that no other request waits for its lease. If the row cannot
-    /// be written, this is only logged, and other requests wait until the lease ends.
+    /// Undoes a claim under which nothing was changed, so that no other request waits for its lease. A failure is no
+    /// error for the caller: other requests then wait until the lease ends.
     pub(crate) async fn release(&self, key: &Key, revision: u64, before: Option<GrantRow>) {
         let released = timeout_at(self.deadline(CONFIRM_LIMIT), async {
             match before {

@@ -164,11 +164,11 @@ crate::account::string_newtype!(SourceIp);
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Access {
-    /// The length of a grant whose request names no minutes.
+    /// The length of a grant whose request has no field `minutes`.
     pub default_minutes: Minutes,
     /// The longest grant, and the longest chain of extensions, counted from the start of the first grant.
     pub max_minutes: Minutes,
-    /// The profile of a grant whose request names no profile.
+    /// The profile of a grant whose request has no field `profile`.
     pub default_profile: ProfileName,
     /// All profiles by name.
     pub profiles: BTreeMap<ProfileName, Profile>,

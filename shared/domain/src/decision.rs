@@ -1,5 +1,5 @@
-//! Every event ends in a decision with a reason. The function returns it, logs it and stores it in the ledger, always
-//! in the same shape.
+//! Every event ends in a decision with a reason. The function returns the decision, logs it and stores it in the
+//! ledger, always in the same shape.
 
 use std::collections::BTreeMap;
 

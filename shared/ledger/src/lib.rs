@@ -107,8 +107,8 @@ impl Error {
     }
 }
 
-/// The operations of a ledger. [`Ledger`] is the DynamoDB table; [`Memory`] enforces the same conditions in memory, for
-/// tests that need many ledgers.
+/// The operations of a ledger. [`Ledger`] works on the DynamoDB table; [`Memory`] enforces the same conditions in
+/// memory, for tests that need many ledgers.
 pub trait Store {
     /// Reads a state row with strong consistency.
     fn read<T: DeserializeOwned>(&self, key: &Key) -> impl Future<Output = Result<Option<Row<T>>, Error>>;

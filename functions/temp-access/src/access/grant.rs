@@ -43,7 +43,7 @@ pub(crate) async fn grant<S: Store>(grant: &Grant, run: &Run<'_, S>) -> Result<R
     }
 }
 
-/// A plan, and the claim under which it is executed. A dry run claims nothing.
+/// A plan, and the claim under which the plan is executed. A dry run claims nothing.
 struct Prepared<'a> {
     plan: Plan<'a>,
     claim: Option<Claim>,
@@ -73,8 +73,8 @@ enum Execution {
     Failed(IamError),
 }
 
-/// Reads the facts, plans, and claims the row, and repeats all three until the claim succeeds. A claim succeeds only if
-/// the row has not changed since it was read.
+/// Reads the facts, plans, and claims the row, and repeats these three steps until the claim succeeds. A claim succeeds
+/// only if the row has not changed since it was read.
 async fn prepare<'a, S: Store>(terms: &Terms<'a>, grant: &Grant, run: &Run<'_, S>) -> Result<Prepared<'a>, Error> {
     let policy = terms.policy();
     loop {
@@ -142,7 +142,7 @@ async fn read_facts<S: Store>(
     let mut inline = read_inline(principal, names, run).await?;
     inline.extend(own.map(|document| InlinePolicy { name: policy.to_owned(), document }));
     // IAM may still show a policy that a revoke has deleted. Such a policy is left out. A row is in the state `Revoked`
-    // only after the policy was deleted, so the row is a proof of the deletion.
+    // only after the policy was deleted, so this state proves the deletion.
     let revoked = row.as_ref().map(|row| &row.state).filter(|row| row.state == State::Revoked);
     inline.retain(|one| one.name != policy || !revoked.is_some_and(|row| ends_no_later_than(one, row)));
     Ok(Some(Facts { row, inline }))

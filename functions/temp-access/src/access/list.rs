@@ -26,7 +26,7 @@ const INCOMPLETE: &str = "The list could not be made";
 /// A principal and the name of one of its policies.
 type PolicyId = (Principal, String);
 
-/// The policies of all users and roles whose names begin with `sekisho-`, as IAM shows them.
+/// All inline policies that have a name beginning with `sekisho-`, of users and of roles, as IAM shows them.
 struct Found {
     policies: Vec<NamedPolicy>,
     /// Why the policies of later pages are missing; `None` if every page was read.
@@ -127,7 +127,7 @@ async fn lines<S: Store>(
     }
     let mut all: Vec<&PolicyId> = shown.keys().chain(recorded.rows.keys()).collect();
     // The policies are sorted like the ledger's keys: first by the principal's kind, with roles before users, then by
-    // its name.
+    // the principal's name.
     all.sort_by_key(|(principal, policy)| (principal.kind().as_str(), principal.name(), policy));
     all.dedup();
     let entries = all.into_iter().map(|id| Entry {

@@ -1,5 +1,5 @@
 //! A revoke ends all access of a principal. A revoke needs only IAM. If the ledger answers, its rows show policies that
-//! IAM may not show yet, and the end of access is recorded there after the delete.
+//! IAM may not show yet, and the revoke records the end of access in the ledger after the delete.
 
 use futures_util::future::join_all;
 use futures_util::join;
@@ -107,7 +107,7 @@ enum Next {
 impl<S: Store> Ending<'_, S> {
     /// Deletes the policy, and then records the end of access in the policy's row, provided that the row has not
     /// changed since it was read. If another request granted access in the meantime, the policy is deleted once more. A
-    /// revoke claims no lease. Only after the delete does it wait for another request's lease to end.
+    /// revoke claims no lease, and it deletes the policy before it waits for another request's lease to end.
     async fn end(&self, mut row: Option<Row<GrantRow>>) -> PolicyEnd {
         let mut removed: Option<Window> = None;
         let failed = |removed: Option<Window>, error| PolicyEnd::Failed { removed: removed.is_some(), error };

@@ -47,7 +47,7 @@ async fn a_policy_without_an_end_is_reported_once_a_day_and_not_by_every_sweep()
 
 #[tokio::test(start_paused = true)]
 async fn an_extension_during_a_sweep_is_not_removed() {
-    // The grants begin at many points of the sweep, and end before, during and after it.
+    // The grants begin at many points of the sweep, and end before, during and after the sweep.
     for ahead in (0..900).step_by(12) {
         let account = Account::new();
         for user in ["a-1", "a-2", "a-3", "prd-user"] {
