@@ -1,7 +1,9 @@
-//! The parts of AWS that the functions call, over HTTPS, with state: a read returns what was written before.
+//! A local replacement for the parts of AWS that the functions call. It answers over HTTPS and keeps state: a read
+//! returns what was written before.
 //!
-//! On AWS each service has its own host, so here each service has its own port: a function needs one connection for
-//! each service. An operation that is not implemented here gets an error, which ends the measurement.
+//! On AWS each service has its own host, so here each service has its own port. As on AWS, a function therefore needs
+//! one connection for each service. An operation that is not implemented here gets an error, which ends the
+//! measurement.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -44,11 +46,11 @@ pub(crate) struct State {
     pub(crate) calls: BTreeMap<String, u64>,
     /// Number of connections, by service.
     pub(crate) connections: BTreeMap<String, u64>,
-    /// What AWS charges for in units other than requests.
+    /// The amounts of units, other than requests, for which AWS charges.
     pub(crate) units: Units,
 }
 
-/// Units that AWS charges for.
+/// Amounts of units, other than requests, for which AWS charges.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub(crate) struct Units {
     /// DynamoDB's write units of 1 KB.
@@ -91,7 +93,7 @@ impl Aws {
         Ok(Self { state, endpoints })
     }
 
-    /// The state. Read or set it only while no function runs.
+    /// The state of all services. Read or set the state only while no function runs.
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
     }
@@ -263,7 +265,7 @@ fn size(item: &Map<String, Value>) -> usize {
     item.iter().map(|(name, value)| name.len() + of(value)).sum()
 }
 
-/// Whether the request meets its condition. Supports only the conditions that the ledger writes.
+/// Whether the stored item meets the condition of the request. Only the conditions that the ledger uses are supported.
 fn holds(request: &Value, before: Option<&Map<String, Value>>) -> bool {
     match request["ConditionExpression"].as_str() {
         None => true,
@@ -346,7 +348,7 @@ fn s3(state: &State, operation: &str, path: &str, query: &str) -> Answer {
     }
 }
 
-/// A page of up to 1,000 keys after `start-after`. Keys are numbers, so that none must be escaped.
+/// A page of up to 1,000 keys after `start-after`. Keys consist of `shop/` and a number, so no key must be escaped.
 fn listing(objects: usize, query: &str) -> String {
     let given =
         |name: &str| query.split('&').filter_map(|pair| pair.split_once('=')).find(|(n, _)| *n == name).map(|(_, v)| v);

@@ -15,7 +15,7 @@ pub(crate) const KEY: &str = "arn:aws:kms:ap-northeast-1:222222222222:key/1234ab
 /// A program that is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Program {
-    /// A hello world: the least that a function can cost.
+    /// A function that only returns "hello, world": the least that a function can cost.
     Hello,
     /// A rewritten copy of the Python function that temp-access replaced.
     Peer,
@@ -51,7 +51,7 @@ impl Program {
         }
     }
 
-    /// The event with this number, and the commit to which its branch then points.
+    /// The event with this number, and the commit to which the event's branch then points.
     pub(crate) fn event(self, number: u64, folder: &str) -> Result<(Value, String), crate::Failure> {
         let commit = format!("{number:040x}");
         let file = match self {

@@ -1,5 +1,6 @@
-//! Measures the functions' release binaries. Each run has its own process. This process serves a Lambda Runtime API
-//! over plain HTTP, as on Lambda, and the AWS services over HTTPS, both on loopback.
+//! Measures the functions' release binaries. Each measured run has its own process. The benchmark's own process serves
+//! a Lambda Runtime API over plain HTTP, as Lambda does, and the AWS services over HTTPS. Both servers listen on
+//! loopback.
 //!
 //! `bench <plan.json>` writes its figures as one JSON object to standard output. The plan is made by
 //! `tools/bench/driver.py`, which also makes the certificates and reads the figures.

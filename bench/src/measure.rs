@@ -14,14 +14,14 @@ use crate::process::{Process, Start};
 use crate::runtime::{Event, Runtime};
 use crate::throttle::Throttle;
 
-/// What to measure. `tools/bench/driver.py` writes it.
+/// The plan of what to measure, which `tools/bench/driver.py` writes.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Plan {
     /// The command that starts each program, by the program's name.
     commands: BTreeMap<String, Vec<String>>,
     /// Environment variables of all programs.
     environment: BTreeMap<String, String>,
-    /// Path of the certificate of this process's AWS services.
+    /// Path of the certificate of the AWS services that the benchmark serves.
     certificate: String,
     /// Path of the certificate's private key.
     key: String,
@@ -38,22 +38,22 @@ pub(crate) struct Plan {
     throttled_runs: usize,
     /// Number of warm invocations of each program.
     warm: usize,
-    /// Numbers of objects for the sweeps of artifact-checker.
+    /// The numbers of objects with which a sweep of artifact-checker is measured.
     objects: Vec<usize>,
 }
 
 /// One cold run. Times are in microseconds, memory is in bytes.
 #[derive(Debug, Clone, Copy, Serialize)]
 struct Cold {
-    /// From spawn until the process asks for an event.
+    /// Time from the start of the process until the process requests its first event.
     init: f64,
-    /// CPU time until the process asks for an event.
+    /// CPU time until the process requests its first event.
     init_cpu: f64,
-    /// From handing over the event to the answer.
+    /// Time from handing over the event to the answer.
     invocation: f64,
-    /// From spawn to the answer.
+    /// Time from the start of the process to the answer.
     wall: f64,
-    /// CPU time until the process asks for its second event.
+    /// CPU time until the process requests its second event.
     cpu: f64,
     /// Peak resident memory.
     peak: f64,
@@ -86,7 +86,7 @@ struct Warm {
 #[derive(Debug, Serialize)]
 struct Growth {
     program: &'static str,
-    /// `targets`, `pipelines` or `objects`.
+    /// The kind of things that `count` counts: `targets`, `pipelines` or `objects`.
     what: &'static str,
     count: usize,
     wall: f64,
@@ -100,7 +100,7 @@ struct Growth {
 pub(crate) struct Figures {
     cold: BTreeMap<&'static str, Vec<Cold>>,
     throttled: BTreeMap<&'static str, Vec<Cold>>,
-    /// The reason why nothing was throttled.
+    /// The reason why there are no throttled runs; `None` if there are throttled runs.
     unthrottled: Option<String>,
     calls: BTreeMap<&'static str, Counted>,
     warm: BTreeMap<&'static str, Warm>,
@@ -173,7 +173,7 @@ struct Running {
     process: Process,
     runtime: Runtime,
     spawned: Instant,
-    /// Passes the next event to the process, which has asked for it. `None` until the process asks.
+    /// Passes the next event to the process. `None` until the process has requested an event.
     next: Option<oneshot::Sender<Event>>,
 }
 
@@ -279,7 +279,8 @@ impl Bench<'_> {
         Ok(warm)
     }
 
-    /// Measures changes under the given configuration: the medians of the second to the ninth change of a process.
+    /// Sends nine changes to one process with the given configuration. Returns the medians of all changes but the
+    /// first.
     async fn grown(&self, program: Program, what: &'static str, size: usize, name: &str) -> Result<Growth, Failure> {
         *self.aws.state() = State::default();
         let mut running = self.start(program, name).await?;
@@ -338,7 +339,7 @@ impl Bench<'_> {
     }
 }
 
-/// The time of an answer, and how long it took.
+/// The time of an answer, and how long the answer took.
 struct Invoked {
     answered: Instant,
     took: Duration,
@@ -358,7 +359,7 @@ impl Running {
         Ok(Invoked { answered, took: answered - given })
     }
 
-    /// Waits until the process is idle: it has asked for an event, so its CPU time no longer grows.
+    /// Waits until the process is idle. A process that has requested an event is idle, so its CPU time no longer grows.
     async fn settle(&mut self) -> Result<Instant, Failure> {
         if self.next.is_some() {
             return Ok(Instant::now());

@@ -14,7 +14,7 @@ use crate::Failure;
 pub(crate) struct Start {
     /// The program and its arguments.
     pub(crate) command: Vec<String>,
-    /// The whole environment: nothing is inherited.
+    /// The whole environment of the process, which inherits no other variables.
     pub(crate) environment: BTreeMap<String, String>,
 }
 
@@ -69,8 +69,8 @@ impl Process {
         Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
     }
 
-    /// Waits until the process ends by itself, and returns a failure with its exit status. Measured programs run until
-    /// they are killed.
+    /// Waits until the process ends by itself, and returns a failure with the exit status. Such an end is always a
+    /// failure, because measured programs run until they are killed.
     pub(crate) async fn ended(&mut self) -> Failure {
         match self.child.wait().await {
             Ok(status) => {

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use crate::Failure;
 
-/// How long to wait for the process. No function may run longer than this.
+/// How long the benchmark waits for the process. Lambda allows no function to run longer than this.
 const PATIENCE: Duration = Duration::from_mins(15);
 
 /// One event for the function.
@@ -30,7 +30,7 @@ pub(crate) struct Event {
 /// What the process did, and when.
 #[derive(Debug)]
 enum Activity {
-    /// The process asked for its next event. The sender passes the event to the process.
+    /// The process requested its next event. The sender passes the event to the process.
     Idle(Instant, oneshot::Sender<Event>),
     /// The process answered an event. `Err` holds an error of the function or of its start.
     Answer(Instant, Result<String, String>),
@@ -75,7 +75,7 @@ impl Runtime {
         timeout(PATIENCE, self.activities.recv()).await?.ok_or_else(|| "the Runtime API has ended".into())
     }
 
-    /// Waits until the process asks for an event. From then on it is idle.
+    /// Waits until the process requests an event. From then on, the process is idle.
     pub(crate) async fn idle(&mut self) -> Result<(Instant, oneshot::Sender<Event>), Failure> {
         match self.activity().await? {
             Activity::Idle(at, event) => Ok((at, event)),
@@ -83,7 +83,7 @@ impl Runtime {
         }
     }
 
-    /// Waits until the process answers the event that it has.
+    /// Waits until the process answers its current event.
     pub(crate) async fn answered(&mut self) -> Result<(Instant, String), Failure> {
         match self.activity().await? {
             Activity::Answer(at, Ok(answer)) => Ok((at, answer)),

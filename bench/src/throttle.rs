@@ -1,4 +1,5 @@
-//! A control group that limits its processes to 7 % of a core, which Lambda gives a function with 128 MB after init.
+//! A control group that limits its processes to 7 % of a core. Lambda gives this share to a function with 128 MB after
+//! its init phase.
 
 use std::path::{Path, PathBuf};
 
@@ -12,10 +13,10 @@ const QUOTA: u32 = PERIOD * 128 / 1769;
 pub(crate) struct Throttle(PathBuf);
 
 impl Throttle {
-    /// Makes the group with version 2 of the kernel's interface, or with version 1.
+    /// Makes the group with version 2 of the kernel's interface, or with version 1 if the machine has no version 2.
     ///
     /// # Errors
-    /// The reason why this machine does not allow a control group, as a text for people.
+    /// Returns the reason why this machine does not allow a control group, as a text for people.
     pub(crate) fn make() -> Result<Self, String> {
         let name = format!("sekisho-bench-{}", std::process::id());
         let second = Path::new("/sys/fs/cgroup").join(&name);

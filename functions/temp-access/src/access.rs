@@ -1,4 +1,4 @@
-//! The function itself: it dispatches an invocation to its use case, and records the decisions.
+//! The function dispatches each invocation to a use case, and then records the decisions.
 
 mod grant;
 mod help;
@@ -62,7 +62,8 @@ impl TempAccess<Ledger> {
         let timeouts = shared.timeout_config().map_or_else(TimeoutConfig::builder, TimeoutConfig::to_builder);
         let timeouts = timeouts.operation_attempt_timeout(ATTEMPT_TIMEOUT).build();
         let shared = shared.into_builder().timeout_config(timeouts).build();
-        // IAM is called first. The other clients are made after its calls were sent.
+        // IAM's client is made now, because a grant calls IAM first. The other clients are made later, while the calls
+        // to IAM are in flight.
         let iam = later(&shared, aws_sdk_iam::Client::new);
         LazyCell::force(&iam);
         Ok(Self {
@@ -76,7 +77,7 @@ impl TempAccess<Ledger> {
     }
 }
 
-/// Reads the `[access]` section, and checks that each profile fits at least a role.
+/// Reads the `[access]` section, and checks that the policy of each profile is small enough for a role.
 fn access(environment: &Environment) -> Result<Access, Misconfigured> {
     let access = environment.configuration()?.access()?;
     policy::check(&access).map_err(|(key, reason)| {
@@ -90,14 +91,15 @@ impl<S: Store> TempAccess<S> {
     /// Handles an invocation.
     ///
     /// # Errors
-    /// [`Error`]. Its text says what the error means for access, and what to do.
+    /// Returns an [`Error`], whose text says what the error means for access and what to do.
     pub async fn handle(&self, payload: &str, invocation: &Invocation) -> Result<Answer, Error> {
         let run = self.run(invocation);
         let request = request::parse(payload);
         let principal = request.as_ref().ok().and_then(Request::principal).cloned();
         let is_dry_run = request.as_ref().is_ok_and(Request::is_dry_run);
         let is_sweep = matches!(request, Ok(Request::Sweep));
-        // Only these answers are cut to the length that Slack shows at once. A list or a dry run may be longer.
+        // The answers to a revoke and to a real grant are cut to the length that Slack shows completely. A list or the
+        // dry run of a grant may be longer.
         let is_cut =
             matches!(request, Ok(Request::Revoke(_))) || matches!(&request, Ok(Request::Grant(_)) if !is_dry_run);
         let report = match request {
@@ -140,8 +142,8 @@ impl<S: Store> TempAccess<S> {
 
 async fn dispatch<S: Store>(request: &Request, run: &Run<'_, S>) -> Result<Report, Error> {
     match request {
-        // The futures are boxed: a future that contains all of them is nested too deeply for the compiler, and as large
-        // as all of them together.
+        // The futures are boxed. Otherwise one future would contain all of them: it would be nested too deeply for the
+        // compiler, and it would be as large as all of them together.
         Request::Grant(grant) => Box::pin(grant::grant(grant, run)).await,
         Request::Revoke(revoke) => Box::pin(revoke::revoke(revoke, run)).await,
         Request::List => Box::pin(list::list(run)).await,
@@ -186,13 +188,13 @@ async fn record<S: Store>(report: &Report, run: &Run<'_, S>, deadline: Instant) 
 async fn settle<S: Store>(settlement: Option<&Settlement>, run: &Run<'_, S>) -> Result<(), LedgerError> {
     let Some(Settlement { key, row, revision }) = settlement else { return Ok(()) };
     match run.ledger.write(key, row, Some(*revision), run.request_id()).await {
-        // If the row has changed, another request has taken it over after this request's lease ended.
+        // A changed row is no failure: another request has claimed the row after the lease of this request ended.
         Ok(_) | Err(LedgerError::Changed(_)) => Ok(()),
         Err(error) => Err(error),
     }
 }
 
-/// Why a step with a deadline failed; `None` if it succeeded.
+/// The reason why a step with a deadline failed; `None` if the step succeeded.
 fn failure<E: std::error::Error + 'static>(step: Result<Result<(), E>, Elapsed>) -> Option<String> {
     match step {
         Ok(Ok(())) => None,

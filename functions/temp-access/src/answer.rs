@@ -14,10 +14,10 @@ use crate::principal::Principal;
 use crate::revocation::Revocation;
 use crate::window::Window;
 
-/// How many characters of a reason an answer shows at most. The ledger keeps the whole reason.
+/// The largest number of characters of a reason that an answer shows. The ledger keeps the whole reason.
 const REASON_SHOWN: usize = 100;
 
-/// How many characters an answer has at most: Slack shows fewer than 1,000 completely.
+/// The largest number of characters of an answer. Slack shows a text completely only if it has fewer than 1,000.
 const LONGEST: usize = 999;
 
 /// A text for a person, or decisions for the schedule.
@@ -26,7 +26,7 @@ const LONGEST: usize = 999;
 pub enum Answer {
     /// Text that Slack shows unchanged.
     Text(String),
-    /// `{"decisions": […]}`.
+    /// The JSON object `{"decisions": […]}`.
     Decisions(Decisions<Outcome>),
 }
 
@@ -35,7 +35,7 @@ pub enum Answer {
 pub(crate) enum Confirmation {
     /// IAM shows the policy, with this window.
     Confirmed(Window),
-    /// IAM has accepted the policy, but still shows the state before it.
+    /// IAM has accepted the policy, but still shows the previous state.
     NotYet,
     /// IAM did not answer the read.
     Unknown,
@@ -109,7 +109,7 @@ pub(crate) fn grant_preview(plan: &Plan<'_>) -> String {
     lines.join("\n")
 }
 
-/// Why a grant ends earlier than requested.
+/// The line that says why a grant ends earlier than requested.
 fn capped(plan: &Plan<'_>) -> String {
     format!(
         "That is earlier than requested: grants that follow each other last at most {} min from the first start, {}.",
@@ -158,14 +158,14 @@ pub(crate) fn revoke_preview(principal: &Principal, policies: &[String]) -> Stri
     format!("Dry run, nothing is written. {principal} would lose {}.", policies.join(", "))
 }
 
-/// The beginning of a reason.
+/// The beginning of a reason, safe to show in Slack.
 fn short(reason: &str) -> String {
     let short: String = reason.chars().take(REASON_SHOWN).collect();
     let more = if short.len() < reason.len() { "…" } else { "" };
     slack::shown(&short) + more
 }
 
-/// Cuts an answer that is too long for Slack. The text is already escaped. Its first line stays, because that line has
+/// Cuts an answer that is too long for Slack. The text is already escaped. The first line is never cut, because it has
 /// the end time.
 pub(crate) fn cut(answer: &mut String) {
     let Some((end, _)) = answer.char_indices().nth(LONGEST - 1) else { return };

@@ -51,7 +51,7 @@ pub enum Error {
     Iam {
         /// What the failure means for access.
         outcome: String,
-        /// The failure.
+        /// The error of the call to IAM.
         source: IamError,
     },
     /// A call to the ledger failed.
@@ -61,7 +61,7 @@ pub enum Error {
     Ledger {
         /// What the failure means for access.
         outcome: &'static str,
-        /// The failure.
+        /// The error of the call to the ledger.
         source: sekisho_ledger::Error,
     },
     /// AWS took longer than Slack waits. The field says what the error means for access.

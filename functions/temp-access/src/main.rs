@@ -7,10 +7,11 @@ use temp_access::error::Error;
 fn main() -> Result<(), lambda_runtime::Error> {
     let environment = Environment::of_process();
     telemetry::start(&environment);
-    // Every invocation reports a wrong environment: if the process ended at its start, its caller would not see why.
+    // If the environment is wrong, every invocation reports this. If the process ended at its start instead, the caller
+    // would not see the reason.
     let function = TempAccess::of_process(&environment);
     serve(&async |payload: &str, invocation: &Invocation| match &function {
-        // Boxed: as a part of the loop's future, this future is nested too deeply for the compiler.
+        // The future is boxed, because as a part of the loop's future it would be nested too deeply for the compiler.
         Ok(function) => Box::pin(function.handle(payload, invocation)).await,
         Err(misconfigured) => Err(Error::from(misconfigured.clone())),
     })

@@ -14,7 +14,7 @@ use crate::principal::{Kind, Principal};
 
 const IN_URL: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.');
 
-/// A principal was given access, or keeps it for longer.
+/// The notice that a principal was given access, or keeps access for longer.
 pub(crate) fn let_in(plan: &Plan<'_>, reason: Option<&str>, invocation: &Invocation) -> Notice {
     let (principal, profile, account) = (plan.terms.principal, plan.terms.profile, &invocation.account);
     let end = timestamp::seconds(plan.window.end);
@@ -28,7 +28,7 @@ pub(crate) fn let_in(plan: &Plan<'_>, reason: Option<&str>, invocation: &Invocat
         None => "No reason was given.".to_owned(),
     });
     let revoke = json!({"action": "revoke", principal.kind().as_str(): principal.name()});
-    // Without the region, Amazon Q may look for the function in another one.
+    // Without the region, Amazon Q may look for the function in another region.
     lines.push(format!(
         "To end it: @Amazon Q lambda invoke --function-name {} --region {} --payload {revoke}",
         invocation.function, invocation.region
@@ -41,7 +41,7 @@ pub(crate) fn let_in(plan: &Plan<'_>, reason: Option<&str>, invocation: &Invocat
     }
 }
 
-/// IAM did not answer the write of a grant, so it is unknown whether there is access.
+/// The notice that IAM did not answer the write of a grant, so it is unknown whether there is access.
 pub(crate) fn perhaps_let_in(plan: &Plan<'_>, reason: Option<&str>, invocation: &Invocation) -> Notice {
     let mut notice = let_in(plan, reason, invocation);
     notice.title = format!("Possibly let in: {}", plan.terms.principal);
@@ -49,7 +49,7 @@ pub(crate) fn perhaps_let_in(plan: &Plan<'_>, reason: Option<&str>, invocation: 
     notice
 }
 
-/// Access was ended by request. `removed` has the names of the policies that were deleted.
+/// The notice that access was ended by request. `removed` has the names of the policies that were deleted.
 pub(crate) fn ended(
     principal: &Principal,
     removed: &[String],
@@ -68,7 +68,7 @@ pub(crate) fn ended(
     }
 }
 
-/// A policy has our name, but Sekisho did not write it, and it has no end.
+/// The notice that Sekisho did not write a policy whose name begins with `sekisho-`, and that the policy has no end.
 pub(crate) fn open_ended(principal: &Principal, policy: &str, why: &str) -> Notice {
     Notice {
         title: format!("Access without an end: {principal}"),
@@ -80,7 +80,7 @@ pub(crate) fn open_ended(principal: &Principal, policy: &str, why: &str) -> Noti
     }
 }
 
-/// A policy of ours has ended, but the function may not delete it.
+/// The notice that a policy of ours has ended, but the function lacks the permission to delete it.
 pub(crate) fn not_removed(principal: &Principal, policy: &str) -> Notice {
     Notice {
         title: format!("Ended, but its policy remains: access of {principal}"),
@@ -107,7 +107,8 @@ fn context(principal: &Principal, access: &str, profile: Option<&str>) -> BTreeM
 }
 
 /// A link to a principal's events in CloudTrail's event history. The events of a role's session have the session's user
-/// name, not the role's. A role is therefore searched as a resource, which finds the events that opened its sessions.
+/// name, not the role's. For a role, the link therefore searches for the role as a resource, and finds the events that
+/// opened its sessions.
 fn event_history(principal: &Principal, invocation: &Invocation) -> (String, String) {
     let console = match invocation.partition.as_str() {
         "aws-cn" => "console.amazonaws.cn",

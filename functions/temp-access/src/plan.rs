@@ -1,4 +1,4 @@
-//! What a request changes: pure functions from facts to a plan. A dry run shows the plan that a real run executes.
+//! Pure functions that make the plan of a request from facts. A dry run shows the plan that a real run would execute.
 
 use sekisho_domain::access::{Access, Minutes, Profile, ProfileName};
 use sekisho_domain::slack;
@@ -10,14 +10,14 @@ use crate::principal::Principal;
 use crate::request::Grant;
 use crate::window::{Window, later, reach};
 
-/// The terms of a grant: the request, completed from the configuration and checked against it.
+/// The terms of a grant: the request, completed and checked with the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Terms<'a> {
     /// The user or role that gets access.
     pub principal: &'a Principal,
     /// How many minutes were requested, at most `longest`.
     pub minutes: Minutes,
-    /// The longest chain that the configuration allows.
+    /// The longest chain of grants that the configuration allows.
     pub longest: Minutes,
     /// The profile's name.
     pub profile: &'a ProfileName,
@@ -78,7 +78,7 @@ pub enum EarlierAttempt {
 /// How a grant changes access.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
-    /// The principal had no such access before.
+    /// The principal did not have this access before.
     Grants,
     /// The access ends later than before.
     Extends {
@@ -116,8 +116,8 @@ pub struct Plan<'a> {
 
 /// Plans a grant.
 ///
-/// `inline` has every inline policy that IAM shows for the principal. `granted` is the window of a very recent grant in
-/// the ledger, which IAM may not show yet.
+/// `inline` has every inline policy that IAM shows for the principal. `granted` is the window of a very recent grant
+/// that the ledger records and IAM may not show yet.
 ///
 /// # Errors
 /// If the existing policy is not ours, if the policies do not fit, or if the request was carried out before and its
@@ -131,8 +131,8 @@ pub fn plan<'a>(
 ) -> Result<Plan<'a>, Error> {
     let policy = terms.policy();
     let existing = inline.iter().find(|one| one.name == policy);
-    // Sekisho never writes a window that is longer than the longest chain, so such a window counts only if IAM shows
-    // it.
+    // Sekisho never writes a window that is longer than the longest chain. If the ledger nevertheless has such a
+    // window, the window is ignored. A window that IAM shows is never ignored.
     let within = |window: &Window| window.is_live(now) && window.end - window.start <= terms.longest.duration();
     let live = later(live_window(terms, &policy, existing, now)?, granted.filter(within));
     let (window, capped) = window(terms, live, earlier, now)?;
@@ -188,7 +188,7 @@ fn live_window(
     )))
 }
 
-/// The window after the grant, and whether it is capped.
+/// The window after the grant, and whether the end of the window is capped.
 fn window(
     terms: &Terms<'_>,
     live: Option<Window>,
@@ -227,9 +227,9 @@ fn is_same_json(one: &str, other: &str) -> bool {
     parse(one).is_some_and(|one| Some(one) == parse(other))
 }
 
-/// Plans a revoke: the names of all policies to delete, sorted. `inline` has the principal's inline policies as IAM
-/// shows them. `recorded` has the profiles of the principal's rows in the ledger, because IAM may not show a very
-/// recent grant yet.
+/// Plans a revoke. Returns the names of all policies to delete, in alphabetical order. `inline` has the principal's
+/// inline policies as IAM shows them. `recorded` has the profiles of the principal's rows in the ledger, because IAM
+/// may not show a very recent grant yet.
 pub(crate) fn revocation<'a>(inline: Vec<String>, recorded: impl Iterator<Item = &'a str>) -> Vec<String> {
     let mut policies: Vec<String> = recorded.map(|profile| format!("{}{profile}", policy::PREFIX)).collect();
     policies.extend(inline.into_iter().filter(|name| name.starts_with(policy::PREFIX)));

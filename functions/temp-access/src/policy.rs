@@ -1,4 +1,4 @@
-//! The inline policy of a grant: its text, its size, and the meaning of an existing one.
+//! The inline policy of a grant: its text, its size, and the meaning of an existing policy.
 
 use sekisho_domain::access::{Access, Profile, ProfileName, Statement};
 use sekisho_domain::timestamp;
@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use crate::principal::Kind;
 use crate::window::{LEEWAY, Window};
 
-/// The name of every policy of ours has this prefix, followed by the profile's name.
+/// The name of every policy of ours consists of this prefix and the profile's name.
 pub(crate) const PREFIX: &str = "sekisho-";
 
 const CURRENT_TIME: &str = "aws:CurrentTime";
@@ -64,7 +64,7 @@ pub fn size(document: &str) -> usize {
     document.chars().filter(|c| !c.is_ascii_whitespace()).count()
 }
 
-/// The meaning of an existing policy with our name.
+/// The meaning of an existing policy whose name begins with `sekisho-`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reading {
     /// A grant: every Allow in it has an end.
@@ -75,7 +75,8 @@ pub enum Reading {
     DenyOnly,
 }
 
-/// Reads a policy with our name. A policy that cannot be read is foreign: it is left alone and reported.
+/// Reads a policy whose name begins with `sekisho-`. A policy that cannot be read is treated as foreign, so it is left
+/// unchanged and reported.
 #[must_use]
 pub fn read(document: &str) -> Reading {
     let Ok(document) = serde_json::from_str::<Value>(document) else {
@@ -91,7 +92,8 @@ pub fn read(document: &str) -> Reading {
         let Some(end) = limit(statement, BEFORE) else {
             return Reading::Foreign("it has an Allow without DateLessThan on aws:CurrentTime");
         };
-        // Without a start, the chain counts as begun in 1970: such a grant cannot be extended, and can only end.
+        // A policy without a start is read as if its chain had begun in 1970. The chain is then longer than any
+        // configuration allows, so no grant can extend the access.
         let start = limit(statement, AFTER).map_or(OffsetDateTime::UNIX_EPOCH, |start| start.saturating_add(LEEWAY));
         whole = Some(whole.map_or(Window { start, end }, |so_far| Window {
             start: so_far.start.min(start),
@@ -105,10 +107,10 @@ fn limit(statement: &Value, operator: &str) -> Option<OffsetDateTime> {
     timestamp::parse_seconds(statement.get("Condition")?.get(operator)?.get(CURRENT_TIME)?.as_str()?)
 }
 
-/// Checks that each profile's policy fits at least a role.
+/// Checks that the policy of each profile is small enough for a role, for which IAM has the larger limit.
 ///
 /// # Errors
-/// The configuration key of the first profile that does not fit, and the reason.
+/// Returns the configuration key of the first profile whose policy is too large, and the reason.
 pub(crate) fn check(access: &Access) -> Result<(), (String, String)> {
     // Every timestamp has the same length, so the size is the same for each window.
     let any = Window { start: OffsetDateTime::UNIX_EPOCH, end: OffsetDateTime::UNIX_EPOCH };

@@ -43,13 +43,13 @@ pub struct Principal {
 }
 
 impl Principal {
-    /// Takes the name unchanged. Nothing is trimmed, folded or corrected, because a corrected name may be somebody
-    /// else's.
+    /// Checks a name and stores it unchanged. Nothing is trimmed, folded or corrected, because a corrected name may be
+    /// the name of another user or role.
     ///
     /// # Errors
-    /// What is wrong with the name, as the end of a sentence that begins with the field's name.
+    /// Returns what is wrong with the name. The text completes a sentence that begins with the field's name.
     pub fn new(kind: Kind, name: &str) -> Result<Self, String> {
-        // IAM's `[\w+=,.@-]+`, in which `\w` is ASCII.
+        // IAM allows only names that match `[\w+=,.@-]+`, in which `\w` stands for ASCII characters.
         let invalid = name.chars().find(|c| !c.is_ascii_alphanumeric() && !"_+=,.@-".contains(*c));
         let kind_name = kind.as_str();
         if name.is_empty() {

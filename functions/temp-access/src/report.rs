@@ -34,12 +34,12 @@ pub(crate) struct Settlement {
 }
 
 impl Report {
-    /// A text for a person, with one decision.
+    /// A report with a text for a person and with one decision.
     pub(crate) fn text(text: String, decision: Decision<Outcome>) -> Self {
         Self { answer: Ok(Answer::Text(text)), decisions: vec![decision], notices: Vec::new(), settlement: None }
     }
 
-    /// An error, with the decision that follows from it.
+    /// A report with an error and with the decision about this error.
     pub(crate) fn failed(error: Error, principal: Option<&Principal>) -> Self {
         let decisions = vec![outcome::of_error(&error, principal)];
         Self { answer: Err(error), decisions, notices: Vec::new(), settlement: None }

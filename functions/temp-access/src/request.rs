@@ -23,7 +23,7 @@ const REQUEST_FIELDS: [&str; 7] = ["action", "user", "role", "minutes", "profile
 const SCHEDULE_FIELDS: [&str; 9] =
     ["version", "id", "detail-type", "source", "account", "time", "region", "resources", "detail"];
 
-/// What an invocation asks for.
+/// The request of an invocation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Request {
     /// Give a principal access.
@@ -87,7 +87,7 @@ impl Request {
 /// Reads a payload.
 ///
 /// # Errors
-/// [`Error::Invalid`] if the payload is not a request, with the correction.
+/// [`Error::Invalid`] if the payload is not a request. The error's text says what to write instead.
 pub(crate) fn parse(payload: &str) -> Result<Request, Error> {
     let fields = Fields::read(payload)?;
     if fields.get("source").is_some() {
@@ -132,7 +132,8 @@ fn invalid<T>(message: impl Into<String>) -> Result<T, Error> {
     Err(Error::Invalid(message.into()))
 }
 
-/// The object's entries in their order, with unparsed values. A map would lose the first of two equal keys.
+/// The object's entries in their order, with unparsed values. A map would keep only one of two equal keys, so a
+/// repeated field could not be refused.
 struct Fields<'p>(Vec<(String, &'p RawValue)>);
 
 impl<'p> Fields<'p> {

@@ -15,9 +15,9 @@ pub(crate) enum PolicyEnd {
     },
     /// There was no such policy, or it gives no access.
     Nothing,
-    /// The policy is not ours, for this reason.
+    /// Sekisho did not write the policy. The text says how this was recognized.
     Foreign(&'static str),
-    /// IAM failed.
+    /// A call to IAM failed.
     Failed {
         /// Whether the policy had been deleted at least once before the failure.
         removed: bool,
@@ -30,7 +30,7 @@ pub(crate) enum PolicyEnd {
 pub(crate) struct Revocation {
     /// Names of the policies that were deleted.
     pub(crate) removed: Vec<String>,
-    /// Names of the policies that are not ours, each with the reason.
+    /// Names of the policies that Sekisho did not write. Each has a text that says how this was recognized.
     pub(crate) foreign: Vec<(String, &'static str)>,
     /// Names of the policies for which IAM failed, each with the error.
     pub(crate) failed: Vec<(String, IamError)>,

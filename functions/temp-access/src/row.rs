@@ -1,7 +1,7 @@
 //! The ledger's row of a grant: the intent, its result, and the lease on the policy.
 //!
 //! The policy in IAM decides about access, but IAM shows a change only after some time. The row shows a recent grant at
-//! once. It also holds what IAM has no place for:
+//! once. The row also holds what IAM has no place for:
 //!
 //! - the reason;
 //! - the intent, which is written before IAM is called;
@@ -18,7 +18,8 @@ use crate::window::Window;
 
 /// The partition of all grants.
 pub(crate) const PARTITION: &str = "grant";
-/// Length of a lease: just longer than any call to IAM that its holder may still have in flight.
+/// The length of a lease. It is slightly longer than the time for which a call of the lease's holder to IAM can be in
+/// flight.
 pub(crate) const LEASE_TERM: std::time::Duration = std::time::Duration::from_secs(13);
 /// IAM shows every change within this time. A grant that IAM does not show by then does not exist any more.
 const PROPAGATION: Duration = Duration::minutes(2);
@@ -88,7 +89,7 @@ mod moment {
 }
 
 impl GrantRow {
-    /// A row whose lease begins at `now`. `before` is the row that it replaces.
+    /// A row whose lease begins at `now`. `before` is the row that the new row replaces.
     pub(crate) fn held(
         state: State,
         window: Window,
@@ -112,7 +113,7 @@ impl GrantRow {
         }
     }
 
-    /// The row after its holder has finished: it has a new state, and nobody holds it.
+    /// The row after its holder has finished: with a new state and without a lease.
     pub(crate) fn settled(mut self, state: State) -> Self {
         if state == State::Granted && !self.requests.contains(&self.request) {
             self.requests.push(self.request.clone());
@@ -139,7 +140,7 @@ impl GrantRow {
         matches!(self.state, State::Intent | State::Granted) && self.window().is_live(now)
     }
 
-    /// Whether a grant claimed the row so recently that IAM may still show the state before it.
+    /// Whether a grant claimed the row so recently that IAM may still show the state before the grant.
     pub(crate) fn is_recent(&self, now: OffsetDateTime) -> bool {
         timestamp::epoch_millis(now - PROPAGATION) < self.claimed
     }

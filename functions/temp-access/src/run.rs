@@ -17,8 +17,8 @@ use crate::error::Error;
 use crate::principal::Principal;
 use crate::row::GrantRow;
 
-// Chatbot waits 15 s for an answer, so a request ends after 12 s. The following limits count from the start of the
-// request.
+// Chatbot waits 15 s for an answer, so a request ends after 12 s. The following limits are measured from the start of
+// the request.
 
 /// Until this limit, IAM is read again if it shows less than the ledger records.
 pub(crate) const RECHECK_LIMIT: Duration = Duration::from_secs(5);
@@ -33,7 +33,7 @@ pub(crate) const RECORD_LIMIT: Duration = Duration::from_secs(12);
 
 /// Timeout of one attempt of an AWS call. Each call has three attempts.
 pub(crate) const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(2_500);
-/// Timeout of one ledger call in a revoke, which also works without the ledger.
+/// Timeout of one ledger call in a revoke. It is short, because a revoke also works without the ledger.
 pub(crate) const LEDGER_TIMEOUT: Duration = Duration::from_millis(1_500);
 /// Pause between two reads of a state that is about to change.
 pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(250);
@@ -51,11 +51,11 @@ pub(crate) struct Run<'a, S> {
     pub(crate) clock: &'a dyn Fn() -> OffsetDateTime,
     pub(crate) invocation: &'a Invocation,
     pub(crate) start: Instant,
-    /// Whether a ledger call has failed already. A revoke then makes no further ledger calls.
+    /// Whether a ledger call has failed already. After such a failure, a revoke makes no further ledger calls.
     pub(crate) is_ledger_lost: Cell<bool>,
 }
 
-/// The result of a ledger call in a revoke, which also works without the ledger.
+/// The result of a ledger call in a revoke. A failure is no error, because a revoke also works without the ledger.
 pub(crate) enum LedgerAnswer<T> {
     Done(T),
     /// Another invocation has changed the row since it was read.
@@ -78,8 +78,8 @@ impl<S: Store> Run<'_, S> {
         self.start + limit
     }
 
-    /// The time at which a sweep stops. The result does not depend on the time of the call: the time that is left
-    /// shrinks as the clock advances.
+    /// The time at which a sweep stops. The result is the same at every call, because the time that is left shrinks as
+    /// the clock advances.
     pub(crate) fn sweep_deadline(&self) -> Instant {
         Instant::now() + self.invocation.time_left(self.now()).saturating_sub(SWEEP_MARGIN)
     }
@@ -89,7 +89,7 @@ impl<S: Store> Run<'_, S> {
         self.access.as_ref().map_err(|misconfigured| Error::Misconfigured(misconfigured.clone()))
     }
 
-    /// Reads the principal's details. IAM must know the principal by exactly this name.
+    /// Reads the principal's details. A name that IAM spells differently, for example in upper case, is refused.
     pub(crate) async fn describe(&self, principal: &Principal) -> Result<PrincipalDetails, Error> {
         let details = self.iam.describe(principal).await;
         let details = details.map_err(|source| Error::Iam { outcome: "Nothing was changed".to_owned(), source })?;
@@ -130,8 +130,8 @@ impl<S: Store> Run<'_, S> {
         LedgerAnswer::Lost
     }
 
-    /// Undoes a claim under which nothing was changed, so that no other request waits for its lease. If this fails,
-    /// other requests wait until the lease ends.
+    /// Undoes a claim under which nothing was changed, so that no other request waits for its lease. A failure is no
+    /// error for the caller: other requests then wait until the lease ends.
     pub(crate) async fn release(&self, key: &Key, revision: u64, before: Option<GrantRow>) {
         let released = timeout_at(self.deadline(CONFIRM_LIMIT), async {
             match before {

@@ -3,11 +3,11 @@
 use sekisho_domain::access::Minutes;
 use time::{Duration, OffsetDateTime};
 
-/// A policy begins this much before its window, because clocks disagree. The leeway is part of neither the window nor
-/// the chain.
+/// How much earlier than its window a policy begins to give access, because clocks disagree. The leeway is part of
+/// neither the window nor the chain.
 pub const LEEWAY: Duration = Duration::minutes(2);
 
-/// A span of access, in whole seconds as IAM's date conditions have them.
+/// A span of access. Its times are whole seconds, like the times in IAM's date conditions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
     /// The first start of the chain of grants.
@@ -38,9 +38,9 @@ pub(crate) struct Reach {
     pub(crate) capped: bool,
 }
 
-/// The window of a grant: it ends `minutes` from now, but not later than `longest` after the chain's first start, and
-/// never earlier than the live window. A grant continues the chain only while the policy is live; otherwise it begins a
-/// new chain.
+/// Returns the window of a grant. The window ends `minutes` from now, but not later than `longest` after the chain's
+/// first start, and never earlier than the live window. A grant continues the chain only while the policy is live;
+/// otherwise it begins a new chain.
 pub(crate) fn reach(now: OffsetDateTime, minutes: Minutes, longest: Minutes, live: Option<Window>) -> Reach {
     let now = now.replace_nanosecond(0).unwrap_or(now);
     let live = live.filter(|window| window.is_live(now));

@@ -109,7 +109,7 @@ prop_compose! {
             reason: Some("must not be in the policy: 障害".to_owned()),
             dry_run: false,
         };
-        // This code wrote the intent, so the intent lasts no longer than the configuration allows.
+        // temp-access itself wrote the intent, so the intent lasts no longer than the configuration allows.
         let longest = access.max_minutes.duration();
         let earlier = earlier.map_or(EarlierAttempt::None, |(ago, length)| {
             let start = now.replace_nanosecond(0).unwrap() - Duration::seconds(ago);
@@ -159,7 +159,7 @@ proptest! {
 fn check_error(error: &Error, terms: &Terms<'_>, input: &Input) -> Result<(), TestCaseError> {
     match error {
         Error::TooLarge { size, .. } => {
-            // The policies would not even fit after all ended ones are removed.
+            // Even if all ended policies were removed, the policies would not fit.
             let others = input.inline.iter().filter(|one| one.name != terms.policy() && !has_ended(one, input.now));
             let others: usize = others.map(|one| policy::size(&one.document)).sum();
             prop_assert!(*size > terms.principal.kind().policy_limit() && *size > others);

@@ -1,5 +1,5 @@
-//! Checks all sections of a `sekisho.toml`, as the functions check them one by one: `check-config FILE`. Prints the
-//! first mistake of each section with its key and what to do. The exit code is 0 only if there is no mistake.
+//! `check-config FILE` checks all sections of a `sekisho.toml` with the code that the functions use. It prints the
+//! first mistake of each section, with the key and what to do. The exit code is 0 only if there is no mistake.
 
 use std::process::ExitCode;
 

@@ -60,8 +60,8 @@ pub struct ProfileName(String);
 impl TryFrom<String> for ProfileName {
     type Error = Malformed;
     fn try_from(value: String) -> Result<Self, Malformed> {
-        // An IAM policy name has up to 128 characters, of which `sekisho-` takes 8. People type these names, so they
-        // are shorter than that.
+        // IAM allows 128 characters in a policy's name, and `sekisho-` uses 8 of them. The limit for a profile's name
+        // is lower, because people type it.
         let is_valid = (1..=64).contains(&value.len())
             && value.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
         if is_valid {
@@ -164,11 +164,11 @@ crate::account::string_newtype!(SourceIp);
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Access {
-    /// The length of a grant whose request names no time.
+    /// The length of a grant whose request has no field `minutes`.
     pub default_minutes: Minutes,
     /// The longest grant, and the longest chain of extensions, counted from the start of the first grant.
     pub max_minutes: Minutes,
-    /// The profile of a grant whose request names none.
+    /// The profile of a grant whose request has no field `profile`.
     pub default_profile: ProfileName,
     /// All profiles by name.
     pub profiles: BTreeMap<ProfileName, Profile>,

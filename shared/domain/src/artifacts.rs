@@ -4,11 +4,12 @@ use serde::{Deserialize, Deserializer};
 
 use crate::account::{AccountId, Arn};
 
-/// How artifact-checker repairs an artifact that is encrypted with a wrong key of its own account.
+/// How artifact-checker repairs an artifact that is encrypted with a wrong key, if this key belongs to the function's
+/// own account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Repair {
-    /// Changes the key in place with `UpdateObjectEncryption`. If S3 refuses that and a copy is safe, copies the
+    /// Changes the key in place with `UpdateObjectEncryption`. If S3 refuses the change and a copy is safe, copies the
     /// object.
     Update,
     /// Copies the object onto itself with the right key, which makes a new version.
@@ -21,10 +22,10 @@ pub enum Repair {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Artifacts {
-    /// The repair.
+    /// How a wrongly encrypted artifact is repaired.
     pub repair: Repair,
-    /// The ARN of the role that must be able to read the artifact. If there is none, the function checks with its own
-    /// role.
+    /// The ARN of the role that must be able to read the artifact. If no role is configured, the function checks
+    /// whether its own role can read the artifact.
     #[serde(default, deserialize_with = "role_arn")]
     pub consumer_role: Option<String>,
 }

@@ -85,7 +85,7 @@ impl RepositoryArn {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RefKind {
-    /// `refs/heads/…`. CodeCommit's API can read its head.
+    /// `refs/heads/…`. CodeCommit's API can read the commit of a branch.
     Branch,
     /// `refs/tags/…`. CodeCommit's API cannot read the commit of a tag.
     Tag,
@@ -98,7 +98,7 @@ pub struct GitRef(String);
 
 /// The longest name of a branch or tag, in bytes. The sort key of a pipeline's row holds the repository's ARN and the
 /// reference, and DynamoDB allows 1,024 bytes for the key. A name with the 256 characters that CodeCommit allows could
-/// take all of these bytes.
+/// fill the whole key by itself.
 const NAME_BYTES: usize = 800;
 
 impl TryFrom<String> for GitRef {
@@ -185,8 +185,8 @@ pub struct SourceChange {
     pub id: String,
     /// The change.
     pub change: Change,
-    /// The names of the receiver's pipelines that the change concerns. The list can narrow the selection that the
-    /// receiver's own routes make, and never widens it.
+    /// The names of the receiver's pipelines that the change concerns. The list can only narrow the selection that the
+    /// receiver's own routes make.
     pub pipelines: Vec<String>,
 }
 
@@ -247,7 +247,7 @@ impl SourceChange {
 }
 
 fn from_json<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Untrusted> {
-    // Only objects are accepted. serde would also take an array, and assign its elements to the fields in order.
+    // Only objects are accepted. serde would also accept an array, and assign its elements to the fields in order.
     if !text.trim_start().starts_with('{') {
         return Err(Untrusted::Shape { path: ".".to_owned(), reason: "not an object".to_owned() });
     }
@@ -275,7 +275,7 @@ mod tests {
 
     #[test]
     fn the_id_is_the_digest_of_four_lines() {
-        // printf 'arn…:shop\nrefs/heads/main\n1795312345678\n0123…4567' | sha256sum
+        // The digest was computed with `printf 'arn…:shop\nrefs/heads/main\n1795312345678\n0123…4567' | sha256sum`.
         assert_eq!(change().id(), "b17b6d76d1815fae1f6cca241002895b2bf8ba57b805e3554cff61a379e6edc7");
     }
 
@@ -331,7 +331,7 @@ mod tests {
         }
     }
 
-    /// With a longer name, the sort key would be too long for DynamoDB, and every retry would fail again.
+    /// With a longer name, the sort key would be too long for DynamoDB, so every retry would fail.
     #[test]
     fn a_reference_with_too_many_bytes_for_a_sort_key_is_refused() {
         let long = format!("refs/heads/{}", "\u{20000}".repeat(256));

@@ -2,8 +2,8 @@
 //!
 //! Each function reads only the section that it uses, so that a mistake in a route never keeps a person out of
 //! production. Only the functions that read routes reject an unknown top-level key, because it may be a mistyped
-//! `[[route]]`. If `[access]` or `[artifacts]` is mistyped, the function that needs the section reports that it is
-//! missing.
+//! `[[route]]`. If `[access]` or `[artifacts]` is mistyped, the function that needs the section reports a missing
+//! section.
 
 use serde::de::DeserializeOwned;
 
@@ -38,7 +38,7 @@ impl Document {
     /// Parses the TOML. Messages use `file` as the file's name.
     ///
     /// # Errors
-    /// If the text is not TOML. The error's key is then the line and the column.
+    /// If the text is not TOML. The error's key then holds the line and the column.
     pub fn parse(file: &str, text: &str) -> Result<Self, Misconfigured> {
         match text.parse::<toml::Table>() {
             Ok(table) => Ok(Self { file: file.to_owned(), table }),
@@ -127,7 +127,7 @@ mod tests {
         assert_eq!(document.artifacts().unwrap().repair, crate::artifacts::Repair::Update);
     }
 
-    /// Each case changes the committed file in one place.
+    /// Each case changes the file `config/sekisho.toml` of this repository in one place.
     #[test]
     fn a_mistake_in_a_route_is_named_and_affects_no_other_section() {
         let cases = [

@@ -1,5 +1,5 @@
-//! Every event ends in a decision with a reason. The function returns it, logs it and stores it in the ledger, always
-//! in the same shape.
+//! Every event ends in a decision with a reason. The function returns the decision, logs it and stores it in the
+//! ledger, always in the same shape.
 
 use std::collections::BTreeMap;
 
@@ -12,14 +12,15 @@ use serde::Serialize;
 pub struct Decision<Outcome> {
     /// One of the function's outcomes. Programs compare outcomes and never reasons.
     pub outcome: Outcome,
-    /// One sentence for people. It has at most 1,000 characters, or is cut there and ends in `…`.
+    /// One sentence for people. A reason of more than 1,000 characters is cut and ends in `…`.
     pub reason: String,
     /// The subject as names and values, such as `repository`, `ref`, `commit` and `pipeline`.
     #[serde(flatten)]
     pub concerns: BTreeMap<&'static str, String>,
 }
 
-/// The longest reason, in characters. A reason may quote text from outside, and a row of DynamoDB holds 400 KB.
+/// The longest reason, in characters. Without a limit, a quotation of text from outside could make the decision too
+/// large for DynamoDB, whose rows hold 400 KB.
 const LONGEST_REASON: usize = 1_000;
 
 impl<Outcome> Decision<Outcome> {

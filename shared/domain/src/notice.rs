@@ -1,4 +1,4 @@
-//! A notice to people, in the formats that the topic's subscribers show: mail and Slack.
+//! A notice to people, and its formats for the two kinds of subscribers of the topic: mail and Slack.
 
 use std::collections::BTreeMap;
 
@@ -13,9 +13,9 @@ const LONGEST_DESCRIPTION: usize = 7_500;
 /// A message that is sent to people without their request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Notice {
-    /// One short line.
+    /// The title, which is one short line.
     pub title: String,
-    /// The text. It may contain text from outside, which the formats below escape.
+    /// The lines of the text. They may contain text from outside: [`Notice::message`] makes this text safe to show.
     pub lines: Vec<String>,
     /// A link for more information: its label and its address.
     pub link: Option<(String, String)>,

@@ -1,4 +1,4 @@
-//! `[[route]]`: maps a change of a reference to the pipelines that it starts.
+//! `[[route]]`: maps a change of a reference to the pipelines that the change starts.
 
 use std::cell::OnceCell;
 
@@ -12,7 +12,7 @@ use crate::mistake::Mistake;
 /// The longest glob, in characters. Braces in a longer glob could be nested too deeply for globset to compile.
 const LONGEST_GLOB: usize = 256;
 
-/// A glob. `*` and `?` do not match `/`, `**` does. `{a,b}` and `[ab]` are alternatives.
+/// A glob. `*` and `?` do not match `/`; `**` also matches `/`. `{a,b}` and `[ab]` are alternatives.
 #[derive(Debug, Clone)]
 pub struct Glob {
     glob: globset::Glob,
@@ -160,7 +160,7 @@ impl Route {
         self.paths.is_some()
     }
 
-    /// Whether the route includes one of these changed paths. For each path, the last matching glob decides.
+    /// Whether the route includes at least one of these changed paths. For each path, the last matching glob decides.
     #[must_use]
     pub fn touched_by<'p>(&self, changed: impl IntoIterator<Item = &'p str>) -> bool {
         let Some(globs) = &self.paths else { return true };
@@ -169,8 +169,8 @@ impl Route {
             .any(|path| globs.iter().rev().find(|glob| glob.glob.matches(path)).is_some_and(|glob| !glob.excludes))
     }
 
-    /// Each path glob: whether it excludes paths, and its pattern. A decision that was based on the globs is valid as
-    /// long as the globs do not change.
+    /// For each path glob, whether the glob excludes paths, and its pattern. A stored decision about paths is valid
+    /// only as long as these values do not change, so event-relay stores a digest of them.
     pub fn paths_as_written(&self) -> impl Iterator<Item = (bool, &str)> {
         self.paths.iter().flatten().map(|path| (path.excludes, path.glob.pattern()))
     }

@@ -3,8 +3,8 @@
 /// The longest piece of a payload that an error shows, in characters.
 const QUOTED: usize = 60;
 
-/// Puts text on one line and removes control characters and changes of direction, so that no part of it can look like a
-/// line that Sekisho wrote.
+/// Puts text on one line: replaces control characters by spaces, and removes characters that change the direction of
+/// the text. No part of the text can then look like a line that Sekisho wrote.
 #[must_use]
 pub fn on_one_line(text: &str) -> String {
     let changes_direction =
@@ -13,7 +13,8 @@ pub fn on_one_line(text: &str) -> String {
     text.chars().filter(|c| !changes_direction(*c)).map(|c| if is_control(c) { ' ' } else { c }).collect()
 }
 
-/// [`on_one_line`], with `&`, `<` and `>` escaped, so that no part of the text is a mention or a link.
+/// Like [`on_one_line`], but also escapes `&`, `<` and `>`, so that no part of the text is a mention or a link in
+/// Slack.
 #[must_use]
 pub fn shown(text: &str) -> String {
     on_one_line(text).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")

@@ -8,7 +8,8 @@ const SECONDS: &[BorrowedFormatItem<'_>] = format_description!("[year]-[month]-[
 const MILLIS: &[BorrowedFormatItem<'_>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
 
-/// Formats a time as `2026-11-21T23:45:00Z`, without fractions of a second. IAM's date conditions take this format.
+/// Formats a time as `2026-11-21T23:45:00Z`, without fractions of a second. Sekisho uses this format in IAM's date
+/// conditions.
 #[must_use]
 pub fn seconds(at: OffsetDateTime) -> String {
     write(at, SECONDS)
@@ -34,11 +35,11 @@ pub fn from_epoch_millis(millis: i64) -> Option<OffsetDateTime> {
 
 fn write(at: OffsetDateTime, format: &[BorrowedFormatItem<'_>]) -> String {
     let utc = at.to_offset(time::UtcOffset::UTC);
-    // This cannot fail: every date has the components of the formats above, and the text is written to a string.
+    // The formatting cannot fail: every date has the components of the formats above, and the output is a string.
     utc.format(format).unwrap_or_else(|_| utc.to_string())
 }
 
-/// Parses `2026-11-21T23:45:00Z`, the format in which Sekisho writes IAM policies. Other formats give `None`.
+/// Parses `2026-11-21T23:45:00Z`, the format in which Sekisho writes IAM policies. Returns `None` for any other format.
 #[must_use]
 pub fn parse_seconds(text: &str) -> Option<OffsetDateTime> {
     time::PrimitiveDateTime::parse(text, SECONDS).ok().map(time::PrimitiveDateTime::assume_utc)

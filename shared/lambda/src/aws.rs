@@ -27,10 +27,10 @@ use crate::environment::{ACCESS_KEY, ENDPOINT_URL, Environment, OTHER_AUTHORITIE
 /// endpoints of the partition `aws`. The first of them expires in 2037.
 const AMAZON: &str = include_str!("amazon-trust-services.pem");
 
-/// Reads credentials and region as Lambda sets them, and endpoints from the variables that every SDK honors. TLS uses
-/// ring, and all clients share one connection pool.
+/// Reads the credentials and the region from the variables that Lambda sets, and the endpoints from the variables that
+/// every SDK of AWS honors. TLS uses ring, and all clients share one connection pool.
 ///
-/// Each call is tried three times, for at most 5 s each. Callers that need more attempts have their own retry loops.
+/// Each call has at most three attempts of at most 5 s. Callers that need more attempts have their own retry loops.
 #[must_use]
 pub fn load(environment: &Environment) -> SdkConfig {
     let region = environment.optional(REGION);
@@ -54,14 +54,14 @@ fn https(environment: &Environment) -> SharedHttpClient {
     let http = aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring));
     match TlsContext::builder().with_trust_store(trusted(environment)).build() {
         Ok(tls) => http.tls_context(tls).build_https(),
-        // Never reached: a context with only a trust store always builds. Without a context, the SDK would trust the
-        // system's authorities.
+        // This arm is never reached, because a TLS context that has only a trust store can always be built. Without a
+        // TLS context, the SDK would trust the system's authorities.
         Err(_) => http.build_https(),
     }
 }
 
-/// Wraps the SDK's HTTP client without its validation. Whenever a service's client is made, the validation would build
-/// a connector and throw it away. The first call builds the connector that is used.
+/// Wraps the SDK's HTTP client and leaves out its validation. Whenever a service's client is made, the validation would
+/// build a connector and throw it away. The connector that is used is built later, at the first call.
 #[derive(Debug)]
 struct WithoutValidation(SharedHttpClient);
 
@@ -86,7 +86,8 @@ pub fn later<C: 'static>(aws: &SdkConfig, make: fn(&SdkConfig) -> C) -> Later<C>
     LazyCell::new(Box::new(move || make(&aws)))
 }
 
-/// The credentials of the environment. Lambda ends a process before its credentials expire.
+/// The credentials of the environment. They have no expiry here, because Lambda ends a process before its credentials
+/// expire.
 fn credentials(environment: &Environment) -> Option<SharedCredentialsProvider> {
     let (key, secret) = (environment.optional(ACCESS_KEY)?, environment.optional(SECRET_KEY)?);
     let token = environment.optional(SESSION_TOKEN).map(str::to_owned);
@@ -97,7 +98,8 @@ fn credentials(environment: &Environment) -> Option<SharedCredentialsProvider> {
 /// of a start. Other partitions and custom endpoints may use other authorities, so they need the system's certificates.
 fn needs_only_amazons_roots(environment: &Environment) -> bool {
     let elsewhere = OTHER_AUTHORITIES.iter().any(|name| environment.optional(name).is_some());
-    // Excludes `cn-north-1`, `eusc-de-east-1`, `us-iso-east-1` and the like.
+    // The following condition excludes regions of other partitions, such as `cn-north-1`, `eusc-de-east-1` and
+    // `us-iso-east-1`.
     let region = environment.optional(REGION).unwrap_or_default();
     !elsewhere && region.split('-').count() == 3 && !region.starts_with("cn-")
 }
@@ -110,7 +112,7 @@ fn trusted(environment: &Environment) -> TrustStore {
     }
 }
 
-/// Reads a setting from `AWS_…_<SERVICE>` or, if that is not set, from the variable for all services.
+/// Reads a setting from `AWS_…_<SERVICE>` or, if this variable is not set, from the variable for all services.
 #[derive(Debug)]
 struct Services(Environment);
 

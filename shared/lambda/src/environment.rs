@@ -10,15 +10,15 @@ use sekisho_domain::config::{Document, Misconfigured};
 pub const LEDGER_TABLE: &str = "LEDGER_TABLE";
 /// The ARN of the SNS topic for notices.
 pub const NOTICE_TOPIC_ARN: &str = "NOTICE_TOPIC_ARN";
-/// event-relay: the URL of its dead-letter queue.
+/// The URL of event-relay's dead-letter queue.
 pub const DEAD_LETTER_QUEUE_URL: &str = "DEAD_LETTER_QUEUE_URL";
-/// pipeline-starter: the account whose changes it accepts.
+/// The account whose changes pipeline-starter accepts.
 pub const REPOSITORY_ACCOUNT_ID: &str = "REPOSITORY_ACCOUNT_ID";
-/// temp-access: the ARN of the permissions boundary that a principal must have.
+/// The ARN of the permissions boundary that a principal must have to get access from temp-access.
 pub const ACCESS_BOUNDARY_ARN: &str = "ACCESS_BOUNDARY_ARN";
-/// artifact-checker: the name of the account's artifact bucket.
+/// The name of the artifact bucket that artifact-checker checks.
 pub const ARTIFACT_BUCKET: &str = "ARTIFACT_BUCKET";
-/// artifact-checker: the full ARN of the artifact bucket's key.
+/// The full ARN of the KMS key with which artifact-checker expects artifacts to be encrypted.
 pub const ARTIFACT_KEY_ARN: &str = "ARTIFACT_KEY_ARN";
 /// The path of the configuration file, if it is not [`CONFIG_FILE`].
 pub const SEKISHO_CONFIG: &str = "SEKISHO_CONFIG";
@@ -43,7 +43,7 @@ pub(crate) const OTHER_AUTHORITIES: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"
 pub struct Environment(BTreeMap<String, String>);
 
 impl Environment {
-    /// The variables of this process, without those that are not Unicode.
+    /// The variables of this process. Variables that are not Unicode are left out.
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
     pub fn of_process() -> Self {

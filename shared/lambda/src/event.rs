@@ -9,8 +9,8 @@ use time::OffsetDateTime;
 
 /// The `source` of a schedule's event.
 pub const SCHEDULE_SOURCE: &str = "aws.events";
-/// The size limit of an event, in bytes; larger events are refused. Every event that Sekisho expects is far smaller, and
-/// the record of an event always fits into DynamoDB's 400 KB per item.
+/// The size limit of an event, in bytes; larger events are refused. Every event that Sekisho expects is far smaller.
+/// With this limit, the record of an event always fits into an item of DynamoDB, which holds 400 KB.
 const LARGEST: usize = 256 * 1024;
 
 /// The fields around an event's `detail`. EventBridge sets `account`; the sender writes the other fields.
@@ -33,7 +33,8 @@ pub struct Envelope {
     pub time: Option<OffsetDateTime>,
     /// The ARNs of the resources that the event concerns.
     pub resources: Vec<String>,
-    /// The detail, byte for byte, because a number that is parsed and written again could have another text.
+    /// The detail as the sender wrote it, byte for byte. If it were parsed and written again, a number could get
+    /// another text.
     pub detail: Box<RawValue>,
 }
 
@@ -69,10 +70,10 @@ impl Envelope {
     }
 }
 
-/// The answer to a request to explain that has no event.
+/// The answer to an `explain` request without an event.
 pub const EXPLAIN_WITHOUT_EVENT: &str =
     "`event` is missing: send {\"action\":\"explain\",\"event\":{…}} with the event to explain";
-/// The answer to a request to explain a request to explain.
+/// The answer to an `explain` request whose event is itself an `explain` request.
 pub const EXPLAIN_OF_EXPLAIN: &str = "`event` is a request to explain: put the event itself into `event`";
 
 /// A person's request to a function that is driven by events: `{"action":"explain","event":{…}}`.
@@ -88,15 +89,15 @@ impl Action {
     /// Parses a payload that has an `action`. Returns `None` for every other payload.
     #[must_use]
     pub fn parse(payload: &str) -> Option<Self> {
-        // Accept objects only: serde would also take an array, and assign its elements to the fields in order.
+        // Only objects are accepted. serde would also accept an array, and assign its elements to the fields in order.
         if payload.trim_start().starts_with('{') { serde_json::from_str(payload).ok() } else { None }
     }
 }
 
-/// Adds to a decision the text fields that identify an event on which a function does not act.
+/// Adds text fields of an event to the decision not to act on the event, so that people see which event was meant.
 ///
-/// `fields` pairs a name with a JSON pointer. Fields that are missing or are not text are left out, and the others are
-/// cut to 300 characters.
+/// `fields` has pairs of a name and a JSON pointer. A field that is missing or is not text is left out. Every other
+/// field is cut to 300 characters.
 #[must_use]
 pub fn about_payload<O>(payload: &str, fields: &[(&'static str, &str)], decision: Decision<O>) -> Decision<O> {
     let event: serde_json::Value = serde_json::from_str(payload).unwrap_or_default();
@@ -111,7 +112,7 @@ pub fn short(text: &str) -> String {
 }
 
 fn parse<'a, T: Deserialize<'a>>(whole: &str, text: &'a str) -> Result<T, String> {
-    // Accept objects only: serde would also take an array, and assign its elements to the fields in order.
+    // Only objects are accepted. serde would also accept an array, and assign its elements to the fields in order.
     if !text.trim_start().starts_with('{') {
         return Err(format!("{whole}: not an object"));
     }

@@ -7,13 +7,13 @@ use serde::Serialize;
 pub enum ErrorType {
     /// The payload is not a valid request. The message says what to type instead.
     InvalidRequest,
-    /// The request is valid, and a rule forbids it.
+    /// The request is valid, but a rule forbids it.
     Refused,
     /// The request names something that does not exist.
     NotFound,
     /// The request exceeds a limit of AWS or of the configuration.
     LimitExceeded,
-    /// AWS asks for fewer requests. The same request works later.
+    /// The request came too early, for example because AWS throttled a call. The same request may succeed later.
     Throttled,
     /// The configuration or the environment is wrong. The message says where.
     Misconfigured,

@@ -13,14 +13,14 @@ use sekisho_domain::config::Misconfigured;
 
 use crate::failure::{ErrorType, Failure, chain};
 
-/// The current time. Decisions take the time as a value, so this is the only clock.
+/// The current time. Decisions get the time as a value, so no other code reads a clock.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the clock")]
 pub fn now() -> OffsetDateTime {
     OffsetDateTime::now_utc()
 }
 
-/// What Lambda tells a function about an invocation.
+/// The facts about an invocation that Lambda gives to a function.
 #[derive(Debug, Clone)]
 pub struct Invocation {
     /// Lambda's request id. Retries of an asynchronous invocation have the same id.
@@ -33,7 +33,7 @@ pub struct Invocation {
     pub region: Region,
     /// The function's name.
     pub function: String,
-    /// When Lambda ends the invocation.
+    /// The time at which Lambda ends the invocation.
     pub deadline: OffsetDateTime,
 }
 
@@ -64,8 +64,8 @@ impl Invocation {
     }
 }
 
-/// Answers invocations until Lambda ends the process, all on this thread. `handle` gets the payload's text as it
-/// arrived.
+/// Answers invocations until Lambda ends the process. Everything runs on the thread that calls this function. `handle`
+/// gets the payload's text as it arrived.
 ///
 /// # Errors
 /// If Lambda's Runtime API cannot be reached, or the async runtime cannot be built.
@@ -89,8 +89,8 @@ where
         answer.instrument(span).await
     }));
     // The C library looks up host names on one other thread. A cold start looks up few names, so more threads would
-    // cost more than they save. If a name server does not answer, the other names wait for as long as the template's
-    // `RES_OPTIONS` allows, because no timeout of the SDK frees the thread.
+    // cost more than they save. If a name server does not answer, the look-ups of other names wait. They wait for as
+    // long as the template's `RES_OPTIONS` allows, because no timeout of the SDK frees the thread.
     tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build()?.block_on(answers)
 }
 

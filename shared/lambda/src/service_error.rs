@@ -1,4 +1,4 @@
-//! The one error type for calls to AWS services, and the one list of error codes that count as throttling.
+//! The one error type for calls to AWS services, and the one list of error codes that mean throttling.
 
 use std::borrow::Cow;
 use std::error::Error as StdError;
@@ -12,7 +12,7 @@ use crate::failure::chain;
 /// Whether the same call may succeed later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// The service asked for fewer requests.
+    /// The service throttled the call, because it got too many requests.
     Throttled,
     /// The service did not answer, or failed on its side. The same call may succeed later.
     Unavailable,
@@ -43,7 +43,8 @@ impl ServiceError {
     /// Classifies an SDK error: throttling codes are [`Kind::Throttled`], other answers below status 500 are
     /// [`Kind::Refused`], and everything else is [`Kind::Unavailable`].
     ///
-    /// S3 answers a HEAD request without a body, so status 503 without a code is throttling too.
+    /// S3's answer to a HEAD request has no body and therefore no error code, so status 503 without a code is
+    /// throttling too.
     pub fn new<E>(operation: impl Into<Cow<'static, str>>, error: SdkError<E, HttpResponse>) -> Self
     where
         E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
@@ -65,7 +66,7 @@ impl ServiceError {
         Self { operation: operation.into(), kind, code, message, status, source: error.into() }
     }
 
-    /// An answer that cannot be used: a field is missing or malformed.
+    /// The error about an answer that cannot be used, because a field is missing or malformed.
     pub fn unexpected(
         operation: impl Into<Cow<'static, str>>,
         cause: impl Into<Box<dyn StdError + Send + Sync>>,
@@ -92,7 +93,7 @@ impl ServiceError {
         self.code.as_deref()
     }
 
-    /// Whether the service asked for fewer requests.
+    /// Whether the service throttled the call.
     #[must_use]
     pub fn is_throttled(&self) -> bool {
         self.kind == Kind::Throttled
@@ -104,7 +105,8 @@ impl ServiceError {
         self.kind == Kind::Refused
     }
 
-    /// The service's code and message, such as `AccessDenied: not authorized`. If it gave none, the chain of causes.
+    /// The service's code and message, such as `AccessDenied: not authorized`. If the service gave no code, the chain
+    /// of causes.
     #[must_use]
     pub fn description(&self) -> String {
         match (&self.code, &self.message) {
@@ -115,7 +117,7 @@ impl ServiceError {
     }
 }
 
-/// Whether a service's error code asks for fewer requests.
+/// Whether a service's error code means that the service throttled the call.
 ///
 /// The SDK's own list also has `LimitExceededException`, which several services use for quotas that no retry changes.
 #[must_use]

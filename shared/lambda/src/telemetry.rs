@@ -26,7 +26,7 @@ const NESTED: &str = ".json";
 
 /// Sends all `tracing` events of this process to the log. [`LOG_LEVEL`] sets the lowest level that is written.
 ///
-/// An unknown level is reported in the log and means `INFO`. A second call in one process has no effect.
+/// An unknown level is reported in the log, and `INFO` is used instead. A second call in one process has no effect.
 pub fn start(environment: &Environment) {
     let name = environment.optional(LOG_LEVEL).unwrap_or("INFO").to_ascii_uppercase();
     let known = level(&name);
@@ -68,7 +68,8 @@ pub(crate) fn write_object(object: &Map<String, Value>) {
 }
 
 fn write_line(line: &str) {
-    // Lambda reads standard output. If it is closed, there is no other place for a report.
+    // Lambda reads standard output. If standard output is closed, there is no other place for a report, so the error is
+    // ignored.
     let _ = writeln!(std::io::stdout().lock(), "{line}");
 }
 
@@ -93,7 +94,8 @@ struct JsonLines {
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for JsonLines {
     fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
-        // The invocation's span has level INFO, but ERROR lines also need its request id.
+        // Spans of level INFO are enabled at every log level: the invocation's span has level INFO, and even a log of
+        // only ERROR lines needs the request id from this span.
         *metadata.level() <= if metadata.is_span() { self.level.max(LevelFilter::INFO) } else { self.level }
     }
 
@@ -102,7 +104,8 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for JsonLines {
     }
 
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
-        // The runtime's own span repeats the request id and adds a trace id that nobody looks up.
+        // The fields of the runtime's own span are left out: they repeat the request id and add a trace id that nobody
+        // looks up.
         let is_runtimes = attributes.metadata().target().starts_with("lambda_runtime");
         if let Some(span) = context.span(id)
             && !is_runtimes
@@ -260,7 +263,7 @@ mod tests {
     fn a_decision_is_a_nested_object() {
         let decision = Decision::new("relayed", "on \"every\" bus").about("ref", "refs/heads/main");
         let found = lines(LevelFilter::INFO, &[], || {
-            // Counting writes to standard output and not through the subscriber.
+            // The subscriber gets no line about the metrics, because metrics are written directly to standard output.
             decisions("f", &[decision]);
         });
         let nested = json!({"outcome": "relayed", "reason": "on \"every\" bus", "ref": "refs/heads/main"});
@@ -288,7 +291,7 @@ mod tests {
         assert_eq!(found[0]["header"], "Bearer (secret) end");
     }
 
-    /// The redaction is a second guard: at DEBUG, the SDK writes no secrets by itself.
+    /// The removal of secrets is a second guard, because at DEBUG the SDK itself already writes no secrets.
     #[test]
     fn the_sdks_own_events_appear_at_debug_and_hold_no_secret() {
         let credentials =

@@ -38,7 +38,7 @@ impl Ledger {
         Self { client, table: table.into() }
     }
 
-    /// Makes the client, if that has not happened yet.
+    /// Makes the client, if it has not been made yet.
     pub fn make_client(&self) {
         LazyCell::force(&self.client);
     }

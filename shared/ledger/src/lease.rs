@@ -11,7 +11,7 @@ const CLOCK_TOLERANCE: Duration = Duration::from_mins(1);
 
 /// The end of a lease in milliseconds since 1970. 0 means that nobody holds the row.
 ///
-/// DynamoDB has no locks, so the row stores the lease, and an invocation takes the lease with a conditional write. If
+/// DynamoDB has no locks, so the row stores the lease, and an invocation claims the lease with a conditional write. If
 /// the invocation crashes, the lease ends by itself.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -29,8 +29,8 @@ impl Lease {
 
     /// Whether an invocation holds the row. `term` is the longest lease that this kind of row gets.
     ///
-    /// No lease that is written now could end later than `term` plus the tolerance. A lease with a later end comes from
-    /// a wrong clock and counts as free, because it would block the row for too long.
+    /// No lease that is written now ends later than `term` plus the tolerance from now. A lease with a later end comes
+    /// from a wrong clock and is treated as free, because it would block the row for too long.
     #[must_use]
     pub fn is_held(self, now: OffsetDateTime, term: Duration) -> bool {
         let latest = epoch_millis(now + term + CLOCK_TOLERANCE);

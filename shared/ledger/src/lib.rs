@@ -1,8 +1,8 @@
 //! The ledger: one DynamoDB table per account, in which the functions keep state, leases and decisions.
 //!
 //! Every row has `pk` and `sk`. A state row also has a `revision`, which grows by one with every write. A write names
-//! the revision that its writer has read, so if two writers compete, one wins and the other reads again. A row may have
-//! the field `expires` (seconds since 1970), which is the table's time to live.
+//! the revision that its writer has read, so if two writers compete, only one succeeds, and the other must read the row
+//! again. A row may have the field `expires` (seconds since 1970), which is the table's time to live.
 
 mod dynamodb;
 mod lease;
@@ -23,7 +23,7 @@ use sekisho_domain::decision::Decision;
 use sekisho_domain::timestamp;
 pub use sent_notice::SentNotice;
 
-/// How long decisions are kept: more than a year, because audits ask about the previous year.
+/// How long decisions are kept. This is more than a year, because audits ask about the previous year.
 const DECISIONS_KEPT: Duration = Duration::days(400);
 
 /// The largest item of DynamoDB in bytes, names and values together.
@@ -32,8 +32,9 @@ const LARGEST_ITEM: usize = 400 * 1024;
 const LONGEST_PK: usize = 2_048;
 /// The longest sort key of DynamoDB in bytes.
 const LONGEST_SK: usize = 1_024;
-/// Bytes of JSON after which the decisions continue in another row. JSON's quotes take more space than what DynamoDB adds to
-/// a name and a value, so DynamoDB never counts more bytes than this.
+/// The most bytes that the decisions in one row may have as JSON; further decisions are stored in further rows.
+/// DynamoDB never counts more bytes than the JSON has, because JSON's quotes take more space than DynamoDB's overhead
+/// for each name and value.
 const DECISIONS_PER_ROW: usize = 300_000;
 
 /// A row's key.
@@ -73,7 +74,7 @@ pub struct Row<T> {
 /// Why an operation on the ledger failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Another invocation has written the row since it was read. Read the row again.
+    /// Another invocation has written the row since it was read. The caller must read the row again.
     #[error("the ledger's row {0} was changed by another invocation")]
     Changed(Key),
     /// DynamoDB did not answer, or refused the call. It is unknown whether a write took effect.
@@ -81,7 +82,7 @@ pub enum Error {
     Unavailable {
         /// The row's key.
         key: Key,
-        /// Whether DynamoDB asked for fewer requests.
+        /// Whether DynamoDB throttled the call.
         throttled: bool,
         /// The SDK's error.
         #[source]
@@ -99,15 +100,15 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether DynamoDB asked for fewer requests.
+    /// Whether DynamoDB throttled the call.
     #[must_use]
     pub fn is_throttled(&self) -> bool {
         matches!(self, Self::Unavailable { throttled: true, .. })
     }
 }
 
-/// The operations of a ledger. [`Ledger`] is the DynamoDB table; [`Memory`] enforces the same conditions in memory, for
-/// tests that need many ledgers.
+/// The operations of a ledger. [`Ledger`] works on the DynamoDB table; [`Memory`] enforces the same conditions in
+/// memory, for tests that need many ledgers.
 pub trait Store {
     /// Reads a state row with strong consistency.
     fn read<T: DeserializeOwned>(&self, key: &Key) -> impl Future<Output = Result<Option<Row<T>>, Error>>;
@@ -120,7 +121,7 @@ pub trait Store {
     fn list<T: DeserializeOwned>(&self, pk: &str, sk_prefix: &str) -> impl Future<Output = Result<Vec<Row<T>>, Error>>;
 
     /// Like [`Store::list`], but with one result per row, so that an unreadable row ([`Error::Unreadable`]) does not
-    /// hide the others.
+    /// hide the other rows.
     fn each<T: DeserializeOwned>(
         &self,
         pk: &str,
@@ -129,9 +130,9 @@ pub trait Store {
         async { Ok(self.list(pk, sk_prefix).await?.into_iter().map(Ok).collect()) }
     }
 
-    /// Writes a state row if it still has the revision that was read (`None`: if the row does not exist yet), and
-    /// returns the new revision. `writer` is the request id. If the answer to a write is lost, the retry recognizes its
-    /// own write by this id.
+    /// Writes a state row and returns its new revision. `expected` is the revision that was read, or `None` if the row
+    /// does not exist yet. `writer` is the request id. If the answer to a write is lost, the retry recognizes its own
+    /// write by this id.
     ///
     /// # Errors
     /// [`Error::Changed`] if the row has another revision.
@@ -149,8 +150,8 @@ pub trait Store {
     /// [`Error::Changed`] if the row has another revision.
     fn delete(&self, key: &Key, expected: u64) -> impl Future<Output = Result<(), Error>>;
 
-    /// Records the decisions of an invocation in one row, below the partition of the function and the day. If the
-    /// decisions exceed DynamoDB's largest item, further rows follow, whose sort keys end in `#2`, `#3`, ….
+    /// Records the decisions of an invocation in one row, in a partition for the function and the day. If the decisions
+    /// exceed DynamoDB's largest item, further rows follow, whose sort keys end in `#2`, `#3`, ….
     fn record<O: Serialize>(
         &self,
         function: &str,
@@ -182,7 +183,8 @@ fn decision_rows<'a, O: Serialize>(
             bytes += serde_json::to_vec(decision).map_or(DECISIONS_PER_ROW, |json| json.len());
             bytes <= DECISIONS_PER_ROW
         };
-        // Most invocations make one decision, which always fits.
+        // The size is computed only if there are several decisions. Most invocations make one decision, which always
+        // fits.
         let count = if rest.len() > 1 { rest.iter().take_while(fits).count().max(1) } else { rest.len() };
         let (these, others) = rest.split_at(count);
         let key = decision_key(function, request_id, now, rows.len() + 1);

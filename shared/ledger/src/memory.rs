@@ -1,4 +1,5 @@
-//! The ledger in memory, with the conditions and limits of DynamoDB: for model tests of many thousand histories.
+//! A ledger in memory, with the conditions and limits of DynamoDB. It is fast enough for tests that run many thousand
+//! histories.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -55,7 +56,8 @@ fn to_item(key: &Key, state: &impl Serialize) -> Result<Item, Error> {
         format!("the sort key has {} bytes", key.sk.len())
     } else {
         let bytes: usize = item.inner().iter().map(|(name, value)| name.len() + size(value)).sum();
-        // Adds the keys, and a margin for the names of `pk` and `sk` and for `revision` and `writer`.
+        // The stored item also has `pk`, `sk`, `revision` and `writer`. The margin of 100 bytes is for their names and
+        // for the values of `revision` and `writer`.
         let bytes = bytes + key.pk.len() + key.sk.len() + 100;
         if bytes <= LARGEST_ITEM {
             return Ok(item);

@@ -8,7 +8,7 @@ use crate::{Error, Key, Store};
 /// The row of a notice.
 #[derive(Debug, Serialize, Deserialize)]
 struct Row {
-    /// When the notice may be sent again, in seconds since 1970. DynamoDB deletes the row some time after that.
+    /// When the notice may be sent again, in seconds since 1970. DynamoDB deletes the row some time later.
     expires: i64,
 }
 
@@ -31,7 +31,8 @@ impl SentNotice {
         Ok(Self { key, revision: row.map(|row| row.revision), is_recent })
     }
 
-    /// A notice whose row could not be read. It counts as not sent: a second notice is better than none.
+    /// A notice whose row could not be read. The notice is treated as not sent, because a second notice is better than
+    /// none.
     #[must_use]
     pub fn unknown(key: Key) -> Self {
         Self { key, revision: None, is_recent: false }
@@ -43,7 +44,7 @@ impl SentNotice {
         self.is_recent
     }
 
-    /// Records that the notice was sent, and may be sent again from `expires` on.
+    /// Records that the notice was sent and must not be sent again before `expires`.
     ///
     /// # Errors
     /// If the ledger cannot be written. It is no error if another invocation has recorded the same notice.

@@ -31,7 +31,7 @@ fn state() -> State {
     State { sequence: 1_795_312_345_678, pending: None }
 }
 
-/// The row with that state, as DynamoDB returns it.
+/// The row with the state of `state()`, as DynamoDB returns the row.
 fn item(revision: u64, writer: &str) -> Value {
     json!({
         "pk": {"S": "branch#arn"}, "sk": {"S": "refs/heads/main"}, "sequence": {"N": "1795312345678"},
@@ -150,7 +150,7 @@ async fn a_row_of_another_shape_is_unreadable_and_named() {
     }
 }
 
-/// In an earlier version, such a row was read with revision 0, which no later write could name.
+/// An earlier version read a row without a revision as revision 0, so no later write of the row could succeed.
 #[tokio::test]
 async fn a_row_without_a_revision_is_unreadable() {
     let mut bare = item(7, "r");

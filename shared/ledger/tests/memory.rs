@@ -50,7 +50,8 @@ fn now<T>(future: impl Future<Output = T>) -> T {
 }
 
 proptest! {
-    /// A second, independent form of DynamoDB's conditions: for each key the revision, the value and the writer.
+    /// Compares the ledger in memory with a second, independent model of DynamoDB's conditions. The model holds the
+    /// revision, the value and the writer for each key.
     #[test]
     fn the_ledger_in_memory_works_like_the_table(operations in prop::collection::vec(operation(), 1..60)) {
         let memory = Memory::default();

@@ -1,4 +1,4 @@
-//! The example events in `events/<function>/`. Each file has a case in the function's tests.
+//! The example events in `events/<function>/`. For each file, the function's tests have a case.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

@@ -71,7 +71,7 @@ impl Wire {
         wire
     }
 
-    /// The configuration of the service's clients. The clients retry nothing, so each call takes one answer.
+    /// The configuration of the service's clients. The clients retry nothing, so each call uses exactly one answer.
     #[must_use]
     pub fn config(&self) -> SdkConfig {
         let connector = SharedHttpConnector::new(self.clone());

@@ -2,13 +2,13 @@
 //! receives and sends.
 //!
 //! The original crate supports 49 algorithms. It links 0.66 MB of tables for processors without carry-less
-//! multiplication, a fifth of artifact-checker's zip, and no linker can tell that nothing reads those tables. The
-//! original is made for gigabytes per second; artifact-checker checks one byte of an object, or an answer in XML. The
-//! crate `crc` does the arithmetic.
+//! multiplication, a fifth of artifact-checker's zip. Nothing reads those tables, but no linker can detect this. The
+//! original is made for gigabytes per second. artifact-checker does not need such speed: it computes checksums only of
+//! one byte of an object or of an answer in XML. The crate `crc` does the arithmetic.
 //!
-//! If the SDK uses more of `crc-fast`, the SDK no longer compiles with this crate: then remove the patch from the
-//! workspace's `Cargo.toml`. If the SDK requires a version that this crate does not have, cargo warns that the patch is
-//! unused and links the original crate, and `tests/checks` reports that the zip is too large.
+//! If the SDK uses more of `crc-fast`, the SDK no longer compiles with this crate. In that case, remove the patch from
+//! the workspace's `Cargo.toml`. If the SDK requires a version that this crate does not have, cargo warns that the
+//! patch is unused and links the original crate, and `tests/checks` reports that the zip is too large.
 
 use std::fmt;
 

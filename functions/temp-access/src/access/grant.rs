@@ -1,4 +1,4 @@
-//! A grant: read the facts, plan, claim the row, put the policy, read it back.
+//! A grant reads the facts, makes a plan, claims the ledger's row, puts the policy, and reads the policy back.
 
 use futures_util::future::try_join_all;
 use futures_util::join;
@@ -43,13 +43,13 @@ pub(crate) async fn grant<S: Store>(grant: &Grant, run: &Run<'_, S>) -> Result<R
     }
 }
 
-/// A plan, and the claim under which it is executed. A dry run claims nothing.
+/// A plan, and the claim under which the plan is executed. A dry run claims nothing.
 struct Prepared<'a> {
     plan: Plan<'a>,
     claim: Option<Claim>,
 }
 
-/// A row that this invocation holds.
+/// A row on which this invocation has the lease.
 struct Claim {
     row: GrantRow,
     revision: u64,
@@ -57,7 +57,7 @@ struct Claim {
     before: Option<GrantRow>,
 }
 
-/// The facts that a grant is planned from.
+/// The facts from which a grant is planned.
 struct Facts {
     row: Option<Row<GrantRow>>,
     inline: Vec<InlinePolicy>,
@@ -73,8 +73,8 @@ enum Execution {
     Failed(IamError),
 }
 
-/// Reads the facts, plans, and claims the row, and repeats all three until the claim succeeds. A claim succeeds only if
-/// the row has not changed since it was read.
+/// Reads the facts, plans, and claims the row, and repeats these three steps until the claim succeeds. A claim succeeds
+/// only if the row has not changed since it was read.
 async fn prepare<'a, S: Store>(terms: &Terms<'a>, grant: &Grant, run: &Run<'_, S>) -> Result<Prepared<'a>, Error> {
     let policy = terms.policy();
     loop {
@@ -101,7 +101,8 @@ async fn prepare<'a, S: Store>(terms: &Terms<'a>, grant: &Grant, run: &Run<'_, S
     }
 }
 
-/// Reads IAM and the ledger; `None` if another request holds the row. A dry run does not wait for another request.
+/// Reads IAM and the ledger. Returns `None` if another request holds the row, so that the caller waits for that
+/// request. A dry run never waits, so it always gets the facts.
 async fn read_facts<S: Store>(
     terms: &Terms<'_>,
     policy: &str,
@@ -109,9 +110,9 @@ async fn read_facts<S: Store>(
     run: &Run<'_, S>,
 ) -> Result<Option<Facts>, Error> {
     let (principal, request) = (terms.principal, run.request_id());
-    // These calls run at the same time, because none needs another's result. IAM is called first, because it is far
-    // away. The ledger is near: if its row records live access, the policy of that access is read while IAM is still
-    // listing the names.
+    // These calls run at the same time, because no call needs the result of another call. IAM is called first, because
+    // IAM is far away and answers late. The ledger is near and answers early: if its row records live access, the
+    // policy of this access is read while IAM is still listing the names.
     let recorded = async {
         let row = run.ledger.read::<GrantRow>(&row::key(principal, policy)).await?;
         let now = run.now();
@@ -140,13 +141,14 @@ async fn read_facts<S: Store>(
     }
     let mut inline = read_inline(principal, names, run).await?;
     inline.extend(own.map(|document| InlinePolicy { name: policy.to_owned(), document }));
-    // IAM may still show a policy that was revoked. The row is set to revoked only after the policy was deleted.
+    // IAM may still show a policy that a revoke has deleted. Such a policy is left out. A row is in the state `Revoked`
+    // only after the policy was deleted, so this state proves the deletion.
     let revoked = row.as_ref().map(|row| &row.state).filter(|row| row.state == State::Revoked);
     inline.retain(|one| one.name != policy || !revoked.is_some_and(|row| ends_no_later_than(one, row)));
     Ok(Some(Facts { row, inline }))
 }
 
-/// Writes the intent to the row; `None` if the row has changed since it was read.
+/// Writes the intent to the row. Returns `None` if the row has changed since it was read.
 async fn claim<S: Store>(
     plan: &Plan<'_>,
     row: Option<Row<GrantRow>>,
@@ -230,8 +232,8 @@ async fn execute<S: Store>(plan: &Plan<'_>, run: &Run<'_, S>) -> Execution {
 
 async fn write<S: Store>(plan: &Plan<'_>, run: &Run<'_, S>) -> Result<(), IamError> {
     for ended in &plan.remove {
-        // A policy that is live again, or that another request holds, is not removed. When the new policy is put, IAM
-        // checks whether there is room for it.
+        // Only an error of IAM ends the grant. An ended policy may also stay because it is live again or because
+        // another request is working on it. If the new policy then does not fit, IAM refuses it.
         if let Err(Error::Iam { source, .. }) = remove_ended(plan.terms.principal, ended, run).await {
             return Err(source);
         }
@@ -246,7 +248,8 @@ async fn read_back<S: Store>(plan: &Plan<'_>, run: &Run<'_, S>) -> Confirmation 
         let read = timeout_at(run.deadline(CONFIRM_LIMIT), run.iam.policy(plan.terms.principal, &plan.policy)).await;
         confirmation = match read {
             Ok(Ok(document)) => match document.as_deref().map(policy::read) {
-                // If there was no access before, a different window is an older state, even if it ends later.
+                // If there was no access before, a different window belongs to an older state, even if that window ends
+                // later.
                 Some(Reading::Grant(window)) if plan.effect == Effect::Grants && window != plan.window => {
                     Confirmation::NotYet
                 }
@@ -280,7 +283,7 @@ fn shows(inline: &[InlinePolicy], policy: &str, granted: Window) -> bool {
     }
 }
 
-/// What the row records about an earlier attempt of this request.
+/// Finds in the row what an earlier attempt of this request did.
 fn earlier(row: &GrantRow, request: &str) -> EarlierAttempt {
     if row.requests.iter().any(|known| known == request) {
         EarlierAttempt::CarriedOut
@@ -323,7 +326,7 @@ fn granted<S: Store>(
     report
 }
 
-/// The report if it is unknown whether the grant took effect. The row keeps the intent and its lease.
+/// The report if it is unknown whether the grant took effect. The row keeps the intent and the lease.
 fn unknown<S: Store>(plan: &Plan<'_>, error: IamError, grant: &Grant, run: &Run<'_, S>) -> Report {
     let end = timestamp::seconds(plan.window.end);
     let outcome = format!(

@@ -1,4 +1,4 @@
-//! The help text: what a person can type.
+//! The help text, which shows what a person can type.
 
 use sekisho_domain::decision::Decision;
 use sekisho_ledger::Store;

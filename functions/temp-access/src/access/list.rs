@@ -26,7 +26,7 @@ const INCOMPLETE: &str = "The list could not be made";
 /// A principal and the name of one of its policies.
 type PolicyId = (Principal, String);
 
-/// The policies with our name that all users and roles have, as IAM shows them.
+/// All inline policies that have a name beginning with `sekisho-`, of users and of roles, as IAM shows them.
 struct Found {
     policies: Vec<NamedPolicy>,
     /// Why the policies of later pages are missing; `None` if every page was read.
@@ -40,8 +40,8 @@ struct Recorded {
     failure: Option<String>,
 }
 
-/// Lists everybody with access. IAM decides who has access; the ledger adds the reasons. If only IAM or only the ledger
-/// knows of a grant, the grant's line says so.
+/// Lists everybody with access. IAM decides who has access; the ledger adds the reasons. If a grant is only in IAM or
+/// only in the ledger, the grant's line says where it is.
 pub(crate) async fn list<S: Store>(run: &Run<'_, S>) -> Result<Report, Error> {
     let (found, recorded) = join!(find_policies(run), read_rows(run));
     let failure = match found.failure {
@@ -107,7 +107,8 @@ async fn lines<S: Store>(
     let now = run.now();
     let mut shown: BTreeMap<PolicyId, Reading> =
         found.into_iter().map(|one| ((one.principal, one.name), policy::read(&one.document))).collect();
-    // If the ledger records a grant that the bulk listing lacks, that policy is read by name.
+    // If the ledger records a grant that is missing in IAM's list of all policies, the grant's policy is read by its
+    // name.
     let is_shown =
         |id: &PolicyId, row: &GrantRow| matches!(shown.get(id), Some(Reading::Grant(window)) if window.end >= row.end);
     let unseen = recorded.rows.iter().filter(|(id, row)| row.gives_access(now) && !is_shown(id, row));
@@ -125,7 +126,8 @@ async fn lines<S: Store>(
         }
     }
     let mut all: Vec<&PolicyId> = shown.keys().chain(recorded.rows.keys()).collect();
-    // The policies are sorted by kind and name, like the ledger's keys: roles come first.
+    // The policies are sorted like the ledger's keys: first by the principal's kind, with roles before users, then by
+    // the principal's name.
     all.sort_by_key(|(principal, policy)| (principal.kind().as_str(), principal.name(), policy));
     all.dedup();
     let entries = all.into_iter().map(|id| Entry {
@@ -150,7 +152,7 @@ struct Entry<'a> {
 }
 
 impl Entry<'_> {
-    /// The line of the list; `None` if the policy gives no access.
+    /// The policy's line in the list; `None` if the policy gives no access.
     fn line(&self, now: OffsetDateTime) -> Option<String> {
         let (principal, policy) = self.id;
         let profile = policy.strip_prefix(policy::PREFIX).unwrap_or(policy);
@@ -172,7 +174,7 @@ impl Entry<'_> {
         if let Some(error) = self.unread {
             return Some(format!("{listed} (from the ledger: {error})"));
         }
-        // An intent that was not carried out gives no access.
+        // An intent that was not carried out gives no access, so the list leaves it out.
         if row.state == State::Intent {
             return None;
         }

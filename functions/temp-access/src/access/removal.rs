@@ -1,4 +1,4 @@
-//! The removal of a policy that has ended: in a sweep, or to make room for a grant.
+//! The removal of a policy whose access has ended. A sweep removes such policies, and so does a grant that needs room.
 
 use sekisho_ledger::{Error as LedgerError, Store};
 use tokio::time::{Instant, timeout_at};
@@ -20,7 +20,7 @@ pub(crate) enum Removal {
     AlreadyGone,
     /// The policy still gives access.
     StillLive,
-    /// The policy is not ours, for this reason.
+    /// Sekisho did not write the policy. The text says how this was recognized.
     Foreign(&'static str),
     /// Another invocation is working on the policy.
     Held,
@@ -42,12 +42,12 @@ pub(crate) async fn remove_ended<S: Store>(
         if row.state.is_held_by_another(run.request_id(), now) {
             return Ok(Removal::Held);
         }
-        // The ledger's reads are consistent, IAM's are not: IAM may not show a very recent grant yet.
+        // Reads of the ledger are consistent, but reads of IAM are not: IAM may not show a very recent grant yet.
         if row.state.gives_access(now) {
             return Ok(Removal::StillLive);
         }
     }
-    // IAM is read after the row: if a grant was made in between, the claim below fails.
+    // IAM is read after the row. If a grant is made after the row was read, the claim below fails.
     let window = match run.iam.policy(principal, policy).await.map_err(iam_error)?.as_deref().map(policy::read) {
         Some(Reading::Foreign(why)) => return Ok(Removal::Foreign(why)),
         Some(Reading::Grant(window)) => window,
@@ -66,7 +66,7 @@ pub(crate) async fn remove_ended<S: Store>(
         Err(source) => return Err(ledger_error(source)),
     };
     // A delete that is still in flight when the lease ends might remove the next holder's grant. An attempt that timed
-    // out may still take effect, so the delete must end one attempt's time before the lease ends.
+    // out may still take effect, so the delete must end earlier than the lease, by the timeout of one attempt.
     let Some(time_left) = claim.lease.time_left(run.now()).checked_sub(ATTEMPT_TIMEOUT) else {
         return Err(Error::TooSlow(NOT_REMOVED));
     };
@@ -77,7 +77,7 @@ pub(crate) async fn remove_ended<S: Store>(
         }
         return Err(iam_error(error));
     }
-    // If this write fails, other requests wait until the lease ends.
+    // A failure of this write is ignored. In this case, other requests wait until the lease ends.
     let _ = run.ledger.write(&key, &claim.settled(State::Expired), Some(revision), run.request_id()).await;
     Ok(Removal::Removed)
 }

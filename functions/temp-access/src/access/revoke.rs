@@ -1,5 +1,5 @@
-//! A revoke ends all access of a principal. It needs only IAM: the ledger helps if it answers, and is written
-//! afterwards.
+//! A revoke ends all access of a principal. A revoke needs only IAM. If the ledger answers, its rows show policies that
+//! IAM may not show yet, and the revoke records the end of access in the ledger after the delete.
 
 use futures_util::future::join_all;
 use futures_util::join;
@@ -52,7 +52,7 @@ pub(crate) async fn revoke<S: Store>(revoke: &Revoke, run: &Run<'_, S>) -> Resul
                 source,
             });
         }
-        // The policies that the ledger records are still ended.
+        // Without IAM's list, the revoke ends the policies that the ledger records.
         Err(error) => {
             revocation.failed.push(("policies that the ledger does not record".to_owned(), error));
             Vec::new()
@@ -76,7 +76,8 @@ pub(crate) async fn revoke<S: Store>(revoke: &Revoke, run: &Run<'_, S>) -> Resul
     Ok(report(revocation, revoke, run.invocation))
 }
 
-/// How often the end of access is written over another request's row before the answer reports that it is not recorded.
+/// How many times a revoke tries to write the end of access over another request's row. If every try fails, the answer
+/// reports that the end of access is not recorded.
 const RECORD_ATTEMPTS: usize = 3;
 
 /// Ends the access that one policy gives.
@@ -92,21 +93,21 @@ enum Recorded {
     Yes,
     /// The ledger does not answer.
     Lost,
-    /// Another request has changed the row, or holds it.
+    /// Another request has changed the row, or has a lease on the row.
     Changed,
 }
 
 /// What to do after another request has changed or held the row.
 enum Next {
-    /// The other request is done: check again whether it gave access.
+    /// The other request is done. Check once more whether there is access.
     Again(Option<Row<GrantRow>>),
     Finished(PolicyEnd),
 }
 
 impl<S: Store> Ending<'_, S> {
-    /// Deletes the policy, and then records the end in its row, if the row is unchanged since it was read. If a grant
-    /// was made in between, the policy is deleted again. A revoke takes no lease, and waits for the end of another
-    /// request's lease only after the delete.
+    /// Deletes the policy, and then records the end of access in the policy's row, provided that the row has not
+    /// changed since it was read. If another request granted access in the meantime, the policy is deleted once more. A
+    /// revoke claims no lease, and it deletes the policy before it waits for another request's lease to end.
     async fn end(&self, mut row: Option<Row<GrantRow>>) -> PolicyEnd {
         let mut removed: Option<Window> = None;
         let failed = |removed: Option<Window>, error| PolicyEnd::Failed { removed: removed.is_some(), error };
@@ -118,8 +119,9 @@ impl<S: Store> Ending<'_, S> {
                 Ok(None) => None,
                 Err(error) => return failed(removed, error),
             };
-            // The ledger's reads are consistent, IAM's are not: IAM may not show a recent grant yet. Deleting a policy
-            // that does not exist does no harm.
+            // Reads of the ledger are consistent, but reads of IAM are not: IAM may not show a recent grant yet. A
+            // policy that only the ledger records is deleted too, because deleting a policy that does not exist does no
+            // harm.
             let recorded = row.as_ref().filter(|row| row.state.gives_access(self.run.now()));
             let Some(window) = later(shown, recorded.map(|row| row.state.window())) else {
                 return removed.map_or(PolicyEnd::Nothing, |_| PolicyEnd::Removed { recorded: true, held: false });
@@ -152,7 +154,7 @@ impl<S: Store> Ending<'_, S> {
         deleted.unwrap_or_else(|_| Err(IamError::unanswered("policy delete")))
     }
 
-    /// Records the end in the row, unless another request holds it.
+    /// Records the end of access in the row, unless another request holds the row.
     async fn record(&self, row: Option<&Row<GrantRow>>, window: Window) -> Recorded {
         if self.run.is_ledger_lost.get() {
             return Recorded::Lost;
@@ -170,8 +172,8 @@ impl<S: Store> Ending<'_, S> {
         }
     }
 
-    /// Waits until no other request holds the row. If time runs out, the policy is deleted once more and the end is
-    /// recorded over the other request's lease.
+    /// Waits until no other request holds the row. If time runs out, the policy is deleted once more, and the end of
+    /// access is recorded although the other request holds the row.
     async fn wait_for_other(&self, mut row: Option<Row<GrantRow>>, window: Window) -> Next {
         let (run, limit) = (self.run, self.run.deadline(CONFIRM_LIMIT));
         loop {
@@ -193,11 +195,13 @@ impl<S: Store> Ending<'_, S> {
         }
     }
 
-    /// Records the end over another request's lease. That request finds the row changed, so it never records that it
-    /// granted access. Its lease stays, so that no other grant begins before its calls are over.
+    /// Records the end of access in a row that another request holds. The other request finds the row changed, so it
+    /// never records that it granted access. The lease of the other request stays in the row, so that no further grant
+    /// begins before the calls of that request are over.
     ///
-    /// The other request may write the row at the same moment, because it works within the same limits. Then the end is
-    /// recorded over that write as well: otherwise the next grant would take the end of the deleted policy from the row.
+    /// The other request may write the row at the same moment, because both requests have the same time limits. In this
+    /// case, the end of access is recorded over that write too. Otherwise the row would still record the deleted
+    /// policy's window, and the next grant would continue this window.
     async fn record_over(&self, mut row: Row<GrantRow>, window: Window) -> bool {
         let (run, request) = (self.run, self.run.request_id());
         for _ in 0..RECORD_ATTEMPTS {

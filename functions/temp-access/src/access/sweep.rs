@@ -1,4 +1,4 @@
-//! A sweep: the schedule invokes the function to remove policies that have ended.
+//! In a sweep, the schedule invokes the function to remove policies that have ended.
 
 use sekisho_domain::decision::{Decision, Decisions};
 use sekisho_domain::notice::Notice;
@@ -26,7 +26,7 @@ enum Finding {
     Live,
     /// There is nothing to do and nothing to report.
     Nothing,
-    /// A fault that was reported within the last day.
+    /// The policy has a fault that was reported within the last day.
     KnownFault,
     Decided(Decision<Outcome>),
 }
@@ -98,8 +98,8 @@ async fn remove<S: Store>(policy: &NamedPolicy, window: Window, deadline: Instan
         Ok(Err(error)) => error,
         Err(_) => return decided(Outcome::Failed, "no time was left to remove the policy; the next sweep tries again"),
     };
-    // Until a person gives the permission back, every sweep fails in the same way. The failure is therefore reported
-    // only once a day.
+    // Every sweep fails in the same way until a person lets the function delete the policy. The failure is therefore
+    // reported only once a day.
     let is_denied = matches!(&error, Error::Iam { source, .. } if source.kind == ErrorKind::Denied);
     let notice = notice::not_removed(&policy.principal, &policy.name);
     if is_denied && !notify(policy, "not-removed", &notice, deadline, run).await {

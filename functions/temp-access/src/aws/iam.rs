@@ -16,7 +16,7 @@ use crate::principal::{Kind, Principal};
 /// The tag of a principal that may get access.
 const TAG: (&str, &str) = ("sekisho:access", "grantable");
 
-/// How many users and roles a page has. IAM returns at most 1,000, and 100 by default.
+/// The number of users and roles that one page has. IAM allows at most 1,000; its default is 100.
 const PAGE_SIZE: i32 = 1_000;
 
 /// The kind of failure of a call.
@@ -51,7 +51,7 @@ pub struct IamError {
 }
 
 impl IamError {
-    /// A call that IAM did not answer before the deadline.
+    /// The error of a call that IAM did not answer before the deadline.
     pub(crate) fn unanswered(operation: &'static str) -> Self {
         let source = ServiceError::unexpected(operation, "no answer in time");
         Self { operation, kind: ErrorKind::Unanswered, source: Box::new(source) }
@@ -68,7 +68,8 @@ impl IamError {
             (Some("AccessDenied" | "AccessDeniedException"), _) => ErrorKind::Denied,
             (Some("MalformedPolicyDocument"), _) => ErrorKind::Malformed,
             (Some(_), service_error::Kind::Throttled) => ErrorKind::Throttled,
-            // IAM sends a code with every refusal, so a server error without one says nothing about the call's effect.
+            // IAM sends a code with every refusal, so a server error without a code does not show whether the call took
+            // effect.
             (None, service_error::Kind::Throttled) | (_, service_error::Kind::Unavailable) => ErrorKind::Unanswered,
             (_, service_error::Kind::Refused) => ErrorKind::Other,
         };
@@ -92,8 +93,8 @@ impl fmt::Display for ErrorKind {
     }
 }
 
-/// What to do if a delete was denied. The principal was prepared when the policy was put, so the tag or the boundary
-/// was probably removed later.
+/// The last sentence of the message, which says what to do if a delete was denied. The principal had the tag and the
+/// boundary when the policy was put, so one of them was probably removed later.
 fn remedy(operation: &str, kind: ErrorKind) -> &'static str {
     if kind == ErrorKind::Denied && operation.starts_with("Delete") {
         ". Put the tag and the boundary back and revoke again, or delete the policy by hand"
@@ -105,7 +106,7 @@ fn remedy(operation: &str, kind: ErrorKind) -> &'static str {
 /// The facts about a user or role that a grant checks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PrincipalDetails {
-    /// The name in IAM's own spelling. IAM ignores case when it finds a name.
+    /// The name in IAM's own spelling. IAM ignores case when it looks up a name.
     pub(crate) name: String,
     /// The path, such as `/` or `/aws-reserved/sso.amazonaws.com/`.
     pub(crate) path: String,
@@ -115,7 +116,7 @@ pub(crate) struct PrincipalDetails {
     pub(crate) boundary: Option<String>,
 }
 
-/// An inline policy with our name, and the principal that has it.
+/// An inline policy whose name begins with `sekisho-`, and the principal that has the policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct NamedPolicy {
     pub(crate) principal: Principal,
@@ -125,11 +126,11 @@ pub(crate) struct NamedPolicy {
     pub(crate) document: String,
 }
 
-/// A page of the list of all policies with our name.
+/// A page of the list of all policies whose names begin with `sekisho-`.
 #[derive(Debug)]
 pub(crate) struct Page {
     pub(crate) policies: Vec<NamedPolicy>,
-    /// Where the next page begins; `None` after the last one.
+    /// The marker with which the next page begins; `None` on the last page.
     pub(crate) next: Option<String>,
 }
 
@@ -228,8 +229,8 @@ impl Iam {
         found(deleted).map(|_: Option<()>| ())
     }
 
-    /// One page of the users and roles, with their inline policies that have our name. `marker` is `None` for the first
-    /// page.
+    /// One page of the users and roles, with those of their inline policies whose names begin with `sekisho-`. `marker`
+    /// is `None` for the first page.
     pub(crate) async fn page_of_named_policies(&self, marker: Option<String>) -> Result<Page, IamError> {
         let details = self.client.get_account_authorization_details().max_items(PAGE_SIZE).set_marker(marker);
         let page = details.filter(EntityType::User).filter(EntityType::Role).send().await;

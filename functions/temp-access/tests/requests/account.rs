@@ -1,4 +1,5 @@
-//! An account to test in: the function, with IAM and SNS behind the SDK's HTTP client and a ledger that can fail.
+//! An account for tests: the function, with imitations of IAM and SNS behind the SDK's HTTP client, and a ledger that
+//! can fail.
 
 mod cloud;
 mod http;
@@ -41,10 +42,10 @@ pub const GRANT: &str = r#"{"user":"prd-user","minutes":30}"#;
 pub const END: &str = "End time is 2026-11-21T21:15:0";
 pub const REVOKE: &str = r#"{"action":"revoke","user":"prd-user"}"#;
 pub const LIST: &str = r#"{"action":"list"}"#;
-/// An answer must come before this time; Chatbot waits 15 s.
+/// An answer must come within this time, because Chatbot waits only 15 s.
 pub const SLACK_LIMIT: Duration = Duration::from_secs(13);
 
-/// The function in its account. The clock is tokio's, which the tests stop and advance.
+/// The function in its account. The function's clock is tokio's clock, which the tests stop and advance.
 pub struct Account {
     pub function: TempAccess<FaultyLedger>,
     pub cloud: Cloud,
@@ -149,7 +150,8 @@ impl Account {
         *self.function.ledger.fails.borrow_mut() = Box::new(fails);
     }
 
-    /// Sets how many milliseconds each of the next ledger operations takes.
+    /// Sets how many milliseconds the ledger's operations take. Each operation takes the next delay; the first delay
+    /// follows the last one.
     pub fn set_ledger_delays(&self, delays: Vec<u64>) {
         *self.function.ledger.delays.borrow_mut() = delays;
     }

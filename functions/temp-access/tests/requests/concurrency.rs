@@ -77,7 +77,7 @@ async fn fifty_grants_at_once_leave_each_user_with_the_latest_end() {
         let latest = of_user.iter().map(|(_, end, _)| *end).max().unwrap();
         let end = account.cloud.end(User, &name, "sekisho-admin").unwrap();
         let end = timestamp::parse_seconds(&end).unwrap();
-        // Each grant counts from the time at which it planned its window, so the end may be some seconds later.
+        // The minutes of a grant begin when the grant is planned, so the end may be some seconds later than `latest`.
         assert!(
             end >= latest - Duration::from_secs(1) && end <= latest + Duration::from_secs(13),
             "{name}: {end} {latest}"
@@ -139,7 +139,8 @@ proptest! {
     }
 }
 
-/// A revoke and grants begin at these times, in milliseconds. The calls to IAM and to the ledger take these times, in turn.
+/// Begins a revoke and several grants at the given times, in milliseconds. Each call to IAM takes the next time in
+/// `delays`, and each call to the ledger takes the next time in `ledger`.
 fn revoke_beside_grants(revoke: u64, grants: &[u64], delays: Vec<u64>, ledger: Vec<u64>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
@@ -162,7 +163,7 @@ fn revoke_beside_grants(revoke: u64, grants: &[u64], delays: Vec<u64>, ledger: V
         if let Some(end) = account.cloud.end(User, "prd-user", "sekisho-admin") {
             assert!(end.as_str() < "2026-11-21T20:59", "{end}: {revoked}");
         }
-        // The access does not return with the next grant either.
+        // The next grant does not bring the ended access back either.
         sleep(Duration::from_secs(14)).await;
         account.invoke(r#"{"user":"prd-user","minutes":10}"#).await.unwrap();
         let end = account.cloud.end(User, "prd-user", "sekisho-admin").unwrap();
@@ -170,7 +171,8 @@ fn revoke_beside_grants(revoke: u64, grants: &[u64], delays: Vec<u64>, ledger: V
     });
 }
 
-/// A grant waits for IAM until the revoke reaches its own limit, and settles its row at that moment.
+/// With these times, a grant waits for IAM until the revoke reaches its time limit. The grant settles its row at the
+/// same moment.
 #[test]
 fn a_revoke_is_recorded_although_a_grant_writes_the_row_at_the_revokes_limit() {
     revoke_beside_grants(566, &[18, 18, 577], vec![62, 136, 38, 33], vec![20, 42, 54]);

@@ -6,8 +6,8 @@ use temp_access::answer::Answer;
 
 use crate::account::{Account, REVOKE, outcomes, text};
 
-/// Each file in `events/temp-access` with the beginning of its answer, the outcome of a sweep, or the type of its
-/// error.
+/// The table pairs each file in `events/temp-access` with the beginning of its answer, the outcome of a sweep, or the
+/// type of its error.
 #[tokio::test(start_paused = true)]
 async fn each_example_event_has_the_documented_answer() {
     let expected = [

@@ -28,7 +28,7 @@ async fn lasting_throttling_is_reported_and_nothing_is_granted() {
         assert!(start.elapsed() < SLACK_LIMIT, "{call}: {:?}", start.elapsed());
         assert_eq!(account.admin_end(), None);
         assert_eq!(account.outcomes(), ["failed"]);
-        // The claim was released, so nobody waits for its lease.
+        // The claim was released, so no other request waits for a lease.
         assert!(account.row("user/prd-user/admin").await.is_none(), "{call}");
     }
 }
@@ -181,7 +181,7 @@ async fn a_repeated_request_is_one_grant() {
     let again = text(account.invoke_as("one", GRANT).await);
     assert_eq!(first.lines().next(), again.lines().next());
     assert_eq!(account.outcomes(), ["granted", "unchanged"]);
-    // The same holds if the access was extended or ended meanwhile.
+    // A repeated request also changes nothing if the access was extended or ended in the meantime.
     account.invoke_as("two", r#"{"user":"prd-user","minutes":60}"#).await.unwrap();
     let extended = text(account.invoke_as("one", GRANT).await);
     assert_eq!(extended.lines().next(), Some("End time is 2026-11-21T21:47:00Z"));
@@ -200,7 +200,7 @@ async fn a_repeated_request_continues_its_intent_with_the_same_end() {
     advance(minutes(2)).await;
     let answer = text(account.invoke_as("one", GRANT).await);
     assert!(answer.starts_with("End time is 2026-11-21T21:15:00Z"), "{answer}");
-    // An hour later, the intended window is over.
+    // If the request is repeated an hour later, the intended window is over, so the request is refused.
     let account = Account::new();
     account.cloud.fail("PutUserPolicy", 3, Fault::Lost);
     account.invoke_as("one", GRANT).await.unwrap_err();

@@ -46,15 +46,15 @@ async fn a_grant_makes_four_calls_to_iam_and_an_extension_five_in_three_stages()
     account.cloud.set_delays(vec![100]);
     let start = Instant::now();
     account.text(r#"{"user":"prd-user","minutes":20}"#).await;
-    // The stages are: read, put, read back, publish. The policy that the ledger records is read at the same time as the
-    // names.
+    // The three stages of calls to IAM are: read, put, read back. The notice follows. In the first stage, the policy
+    // that the ledger records is read at the same time as the names.
     assert!(start.elapsed() < Duration::from_millis(450), "{:?}", start.elapsed());
     let mut second = account.cloud.calls().split_off(first.len());
     second.sort();
     assert_eq!(second, ["GetUser", "GetUserPolicy", "GetUserPolicy", "ListUserPolicies", "Publish", "PutUserPolicy"]);
 }
 
-/// The row is kept for a month, but it says that the policy was removed, so the policy is not read.
+/// The ledger's row is kept for a month, but the row says that the policy was removed, so the policy is not read.
 #[tokio::test(start_paused = true)]
 async fn a_second_grant_after_a_sweep_makes_as_many_calls_as_the_first() {
     let account = Account::new();
@@ -115,10 +115,10 @@ async fn a_chain_of_grants_ends_max_minutes_after_its_first_start() {
     assert!(answer.contains("at most 480 min from the first start, 2026-11-21T20:45:00Z"), "{answer}");
     let answer = account.text(r#"{"user":"prd-user","minutes":480}"#).await;
     assert!(answer.starts_with("End time is 2026-11-22T04:45:00Z"), "{answer}");
-    // Another profile is another chain.
+    // A grant of another profile begins its own chain.
     let answer = account.text(r#"{"user":"prd-user","minutes":480,"profile":"read-only"}"#).await;
     assert!(answer.starts_with("End time is 2026-11-22T08:45:00Z"), "{answer}");
-    // After the end, a new chain begins.
+    // After the end of access, the next grant begins a new chain.
     advance(minutes(240)).await;
     let answer = account.text(r#"{"user":"prd-user","minutes":480}"#).await;
     assert!(answer.starts_with("End time is 2026-11-22T12:45:00Z"), "{answer}");

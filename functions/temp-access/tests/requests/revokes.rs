@@ -74,7 +74,7 @@ async fn a_revoke_ends_a_grant_that_iam_does_not_show_yet() {
     assert_eq!(account.row("user/prd-user/admin").await.unwrap().state.state, State::Revoked);
 }
 
-/// If the ledger did not answer the revoke, its row still says that there is access.
+/// If the ledger did not answer the revoke, the ledger's row still says that there is access.
 #[tokio::test(start_paused = true)]
 async fn access_that_was_ended_without_the_ledger_does_not_return_with_the_next_grant() {
     let account = Account::new();
@@ -115,7 +115,8 @@ async fn a_revoke_ends_access_even_if_the_ledger_hangs() {
     assert!(after_three_seconds.is_empty(), "{after_three_seconds:?}");
     let answer = text(answer);
     assert!(answer.contains("sekisho-admin, sekisho-read-only removed") && answer.contains("ledger"), "{answer}");
-    // Only two ledger calls time out: the listing of rows and the recording of decisions. There are none in between.
+    // Only two ledger calls time out: the listing of rows and the recording of decisions. The revoke makes no ledger
+    // calls in between.
     assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
     assert!(account.cloud.published().last().unwrap().contains("Ended: access of user prd-user"));
 }
@@ -158,7 +159,7 @@ async fn a_revoke_does_not_wait_for_the_lease_of_a_dead_invocation() {
 
 #[tokio::test(start_paused = true)]
 async fn revoked_access_does_not_return_if_the_revoke_could_not_be_recorded() {
-    // The revoke's writes fail, beginning with the first or the second write.
+    // The revoke's writes to the ledger fail, from the first or from the second write on.
     for fails_from in [1, 2] {
         let account = Account::new();
         account.text(r#"{"user":"prd-user","minutes":480}"#).await;

@@ -26,7 +26,7 @@ async fn a_sweep_removes_ended_policies_and_no_live_ones() {
 async fn a_policy_without_an_end_is_reported_once_a_day_and_not_by_every_sweep() {
     let account = Account::new();
     account.cloud.put(User, "prd-user", "sekisho-admin", r#"{"Statement":{"Effect":"Allow","Action":"*"}}"#);
-    // The first notice is not sent, so the second sweep tries again.
+    // The first sweep cannot send the notice, so the second sweep sends it.
     account.cloud.fail("Publish", 1, Fault::Code("NotFound", 404));
     for _ in 0..97 {
         account.sweep().await;
@@ -36,7 +36,7 @@ async fn a_policy_without_an_end_is_reported_once_a_day_and_not_by_every_sweep()
     assert_eq!(account.outcomes().iter().filter(|outcome| *outcome == "open-ended").count(), 2);
     account.sweep().await;
     assert_eq!(account.cloud.published().len(), 2);
-    // Another policy is reported at once. Without the ledger, every sweep reports all policies.
+    // A fault of another policy is reported at once. Without the ledger, every sweep reports every fault again.
     account.cloud.put(Role, "ops", "sekisho-admin", r#"{"Statement":{"Effect":"Allow","Action":"*"}}"#);
     account.sweep().await;
     assert_eq!(account.cloud.published().len(), 3);
@@ -47,7 +47,7 @@ async fn a_policy_without_an_end_is_reported_once_a_day_and_not_by_every_sweep()
 
 #[tokio::test(start_paused = true)]
 async fn an_extension_during_a_sweep_is_not_removed() {
-    // The grants begin at many points of the sweep, and end before, during and after it.
+    // The grants begin at many points of the sweep, and end before, during and after the sweep.
     for ahead in (0..900).step_by(12) {
         let account = Account::new();
         for user in ["a-1", "a-2", "a-3", "prd-user"] {
@@ -113,7 +113,7 @@ async fn a_sweep_that_reads_an_outdated_policy_leaves_the_new_grant() {
     assert!(account.admin_end().unwrap().starts_with("2026-11-21T21:16:0"));
 }
 
-/// If a delete took effect after the sweep's lease, it could remove the grant of the next holder.
+/// If a delete took effect after the end of the sweep's lease, it could remove the grant of the next holder.
 #[tokio::test(start_paused = true)]
 async fn a_sweeps_delete_ends_before_its_lease() {
     let account = Account::new();
@@ -170,7 +170,7 @@ async fn a_sweep_without_permission_to_delete_reports_it_once_a_day() {
     assert!(account.cloud.published()[sent].contains("by hand"), "{}", account.cloud.published()[sent]);
 }
 
-/// In an earlier version, recording had only the time that the sweep itself had left.
+/// In an earlier version, the sweep could use up all the time, so that none was left to record its decisions.
 #[tokio::test(start_paused = true)]
 async fn a_long_sweep_records_its_decisions() {
     let account = Account::new();

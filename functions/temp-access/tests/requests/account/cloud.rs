@@ -9,7 +9,7 @@ use temp_access::principal::Kind;
 use super::BOUNDARY;
 use super::iam::{Answer, Iam, Principal};
 
-/// What goes wrong with a call.
+/// A fault of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// The call is answered with this code and status, and not carried out.
@@ -35,12 +35,13 @@ struct State {
     published: Vec<String>,
     /// The name of a call, the number of times that it still fails, and the fault.
     faults: Vec<(&'static str, usize, Fault)>,
-    /// How many milliseconds each of the next calls takes.
+    /// How many milliseconds the calls take. Each call takes the next delay; the first delay follows the last one.
     delays: Vec<u64>,
 }
 
 impl Cloud {
-    /// The prepared user `prd-user`, the prepared role `ops`, and the user `stranger`, who is not prepared.
+    /// An account with the user `prd-user` and the role `ops`, which have the tag and the boundary, and the user
+    /// `stranger`, who has neither.
     pub fn new() -> Self {
         let cloud = Self::default();
         cloud.add(Kind::User, "prd-user");
@@ -120,17 +121,17 @@ impl Cloud {
         self.state().faults.push((call, times, fault));
     }
 
-    /// Sets how many users and roles a page has.
+    /// Sets how many users and roles one page of IAM's list has.
     pub fn set_page_size(&self, size: usize) {
         self.state().iam.page_size = Some(size);
     }
 
-    /// Sets how many milliseconds each of the next calls takes.
+    /// Sets how many milliseconds the calls take. Each call takes the next delay; the first delay follows the last one.
     pub fn set_delays(&self, delays: Vec<u64>) {
         self.state().delays = delays;
     }
 
-    /// Records a call; returns its fault and its delay in milliseconds.
+    /// Records a call. Returns the call's fault and its delay in milliseconds.
     pub fn begin_call(&self, action: &str) -> (Option<Fault>, u64) {
         let mut state = self.state();
         let turn = state.calls.len();
@@ -144,7 +145,8 @@ impl Cloud {
         (fault, delay)
     }
 
-    /// Carries out a call with these form fields.
+    /// Carries out a call with these form fields. If `outdated` is set, the answer shows the state before the last
+    /// write.
     pub fn act(&self, fields: &BTreeMap<String, String>, outdated: bool) -> Answer {
         let mut state = self.state();
         if fields["Action"] == "Publish" {

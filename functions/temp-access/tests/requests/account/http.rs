@@ -1,4 +1,4 @@
-//! The HTTP side of the account: IAM and SNS behind the SDK's HTTP client.
+//! The HTTP side of the test account, which answers the SDK's requests to IAM and SNS.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,5 +1,6 @@
-//! IAM with the semantics that the function depends on: it ignores case when it finds a name, counts inline policies
-//! together, writes unconditionally, returns policies percent-encoded, and can return outdated states.
+//! An imitation of IAM with the behavior on which the function depends: IAM ignores case when it looks up a name,
+//! counts inline policies together, writes unconditionally, returns policies percent-encoded, and can return outdated
+//! states.
 
 use std::collections::BTreeMap;
 
@@ -49,7 +50,8 @@ impl Iam {
         })
     }
 
-    /// Carries out a call with these form fields.
+    /// Carries out a call with these form fields. If `outdated` is set, the answer shows the state before the last
+    /// write.
     pub fn act(&mut self, fields: &BTreeMap<String, String>, outdated: bool) -> Answer {
         let action = &fields["Action"];
         if action == "GetAccountAuthorizationDetails" {

@@ -19,7 +19,8 @@ pub struct FaultyLedger {
     pub fails: RefCell<Fails>,
     /// The names of all operations so far.
     pub operations: RefCell<Vec<&'static str>>,
-    /// How many milliseconds each of the next operations takes.
+    /// How many milliseconds the operations take. Each operation takes the next delay; the first delay follows the last
+    /// one.
     pub delays: RefCell<Vec<u64>>,
     /// Whether each operation ends with a timeout.
     pub hangs: Cell<bool>,
@@ -45,7 +46,7 @@ impl FaultyLedger {
         };
         sleep(Duration::from_millis(delay)).await;
         if self.hangs.get() {
-            // The client gives up after three attempts.
+            // DynamoDB's client gives up after three attempts of 2.5 s.
             sleep(Duration::from_millis(7_500)).await;
             return Err(Error::Unavailable { key: key.clone(), throttled: false, source: "timeout".into() });
         }
