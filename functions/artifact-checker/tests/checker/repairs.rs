@@ -32,7 +32,7 @@ async fn a_copy_keeps_what_s3_would_drop_and_its_own_event_is_compliant() {
     assert_eq!(after, expected);
     assert_eq!(decision.concerns["version"], after.id);
     // The function gets the event of its copy, then the first event for the second time, and then the event of its copy
-    // for the second time. It must not write anything.
+    // for the second time. The function must not write anything more.
     let own_event = event("object-created-by-the-checker").replace("fdGhYn3.mJ1kQ0nBz8PR2mVfUe7Xb9vY", &after.id);
     for payload in [created(BUCKET, OBJECT, Some(&after.id)), event("object-created"), own_event] {
         let decision = only(handle(&checker, "r2", &payload).await.unwrap());
