@@ -1,4 +1,4 @@
-"""The simplest check in Python: a HEAD for each object, in a pool of threads. Prints the objects per second."""
+"""Checks objects in the simplest way: a pool of threads sends a HEAD for each. Prints the objects per second."""
 
 import sys
 import time

@@ -30,7 +30,8 @@ use tokio::net::{TcpListener, TcpStream};
 const LATENCY: Duration = Duration::from_millis(10);
 const KEY: &str = "arn:aws:kms:ap-northeast-1:222222222222:key/right";
 const THREADS: usize = 64;
-/// The rate of boto3 does not change after some thousand objects, and a hundred thousand would take minutes.
+/// The number of objects for boto3. Its rate does not change after some thousand objects, and a hundred thousand
+/// objects would take minutes.
 const BOTO3_OBJECTS: usize = 20_000;
 
 fn main() {
@@ -94,7 +95,7 @@ fn sweep(port: u16, objects: usize, id: &str) -> (f64, u64) {
     })
 }
 
-/// The rate in requests per second at which the stub answers a client without overhead.
+/// Measures how many requests per second the stub answers if the client has no overhead.
 fn stub_rate(port: u16, requests: usize) -> f64 {
     const CONNECTIONS: usize = 256;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -133,7 +134,7 @@ fn boto3(port: u16, objects: usize) -> f64 {
     String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
 }
 
-/// The peak memory of this process so far, in kB.
+/// Returns the peak memory of this process so far, in kB.
 fn peak_memory() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();

@@ -9,7 +9,8 @@ use crate::sweep_report::SweepReport;
 /// The response of one invocation.
 #[derive(Debug, Default, Serialize)]
 pub struct Answer {
-    /// The decisions in the order in which they were made. For a sweep: its summary, and its first hundred findings.
+    /// The decisions in the order in which they were made. The decisions of a sweep are its summary and its first
+    /// findings.
     pub decisions: Vec<Decision<Outcome>>,
     /// One report for each sweep that made progress.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -22,7 +23,7 @@ impl Answer {
         Self { decisions, sweeps: Vec::new() }
     }
 
-    /// This answer followed by `next`.
+    /// Adds the decisions and the reports of `next` to this answer.
     pub(crate) fn followed_by(mut self, next: Self) -> Self {
         self.decisions.extend(next.decisions);
         self.sweeps.extend(next.sweeps);

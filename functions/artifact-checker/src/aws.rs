@@ -47,12 +47,12 @@ impl Clients {
     }
 }
 
-/// Error codes after which S3 may accept the same request.
+/// Codes of temporary errors, after which S3 may accept the same request.
 const PASSING: [&str; 5] =
     ["ConditionalRequestConflict", "InternalError", "OperationAborted", "RequestTimeout", "ServiceUnavailable"];
 
 /// Classifies an error. [`Kind::Refused`] means that S3 or KMS gave a final answer about an object or a key, so every
-/// error that may pass must have another kind.
+/// temporary error must have another kind.
 fn service_error<E>(operation: &'static str, error: SdkError<E, HttpResponse>) -> ServiceError
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
@@ -69,7 +69,7 @@ where
         Some(429 | 503) => Kind::Throttled,
         _ if error.is_throttled() => Kind::Throttled,
         _ if may_pass => Kind::Unavailable,
-        // A service that does not implement a call will not implement the same call later.
+        // The error is final, because a service that does not implement a call now will not implement it for a retry.
         Some(501) if is_service_error => Kind::Refused,
         _ => error.kind,
     };

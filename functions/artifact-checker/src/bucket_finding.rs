@@ -1,5 +1,5 @@
-//! Findings about buckets and pipelines. Such a finding stays until somebody acts on it, so the notice about it is
-//! repeated after an interval, and not with each event.
+//! Findings about buckets and pipelines. Such a finding stays until somebody acts on it, so a notice about the finding
+//! is sent once per interval, and not with each event.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use crate::outcome::Outcome;
 
 /// The time after which another notice about the same finding is sent.
 const INTERVAL: Duration = Duration::from_hours(24);
-/// The same time for a bucket that this function may not read. It is longer, because nobody has asked this function to
-/// check that bucket.
+/// The interval for a finding about a bucket that this function may not read. This interval is longer, because nobody
+/// has asked this function to check that bucket.
 const CLOSED_BUCKET_INTERVAL: Duration = Duration::from_hours(24 * 30);
-/// How many characters of a reason identify a finding. A key of DynamoDB has at most 2,048 bytes.
+/// How many characters of a reason the ledger key contains. DynamoDB accepts keys of at most 2,048 bytes.
 const REASON_LENGTH: usize = 250;
 /// The name of the concern that marks a finding about a bucket that this function may not read.
 const CLOSED: &str = "closed";
@@ -27,14 +27,14 @@ pub(crate) fn notice_key(decision: &Decision<Outcome>) -> Option<Key> {
     }
     let bucket = about("bucket")?;
     let pipeline = about("pipeline").unwrap_or_default();
-    // S3's message about a closed bucket varies.
+    // S3's message about a closed bucket varies, so the message cannot be part of the key.
     let reason: String =
         if is_closed(decision) { CLOSED.to_owned() } else { decision.reason.chars().take(REASON_LENGTH).collect() };
     Some(Key::state(format!("notice#artifacts#{bucket}#{pipeline}#{}#{reason}", decision.outcome.name())))
 }
 
-/// How long no other notice about a finding is sent after the first. `own_bucket` is the bucket that was deployed with
-/// this function.
+/// The time after a notice in which no other notice about the same finding is sent. `own_bucket` is the bucket that was
+/// deployed with this function.
 pub(crate) fn notice_interval(decision: &Decision<Outcome>, own_bucket: &str) -> Duration {
     let is_own = decision.concerns.get("bucket").is_some_and(|bucket| bucket == own_bucket);
     if is_own || !is_closed(decision) { INTERVAL } else { CLOSED_BUCKET_INTERVAL }

@@ -1,4 +1,4 @@
-//! What one invocation learned about pipelines and buckets, for later invocations of the same process.
+//! Keeps what one invocation learned about pipelines and buckets for later invocations of the same process.
 
 use std::cell::RefCell;
 use std::collections::HashMap;

@@ -1,4 +1,5 @@
-//! The function: reads a request, dispatches it to its use case, and finishes the decisions about an event.
+//! The function reads a request and passes it to the right use case. Then it logs and records the decisions about an
+//! event.
 
 mod bucket;
 mod check;
@@ -37,7 +38,7 @@ use crate::settings::Settings;
 pub struct Checker<L> {
     /// Holds claims, sweeps, sent notices and decisions.
     pub ledger: L,
-    /// What the environment and the configuration file set.
+    /// The values that the environment and the configuration file set.
     pub settings: Settings,
     /// The clients of the AWS services.
     pub clients: Clients,
@@ -53,7 +54,8 @@ impl Checker<Ledger> {
     /// # Errors
     /// If a variable or the `[artifacts]` section is missing or malformed.
     pub fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, Misconfigured> {
-        // A custom endpoint rarely answers under the host name `<bucket>.<host>`.
+        // A custom endpoint rarely answers under the host name `<bucket>.<host>`, so the bucket's name goes into the
+        // path.
         let path_style = [ENDPOINT_URL, S3_ENDPOINT_URL].iter().any(|name| environment.optional(name).is_some());
         Ok(Self {
             ledger: Ledger::new(later(aws, aws_sdk_dynamodb::Client::new), environment.required(LEDGER_TABLE)?),

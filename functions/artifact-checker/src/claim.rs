@@ -1,7 +1,7 @@
 //! The ledger row of a repair: which invocation is repairing an object, and how often the object was repaired.
 //!
-//! A copy causes another event, and somebody else's automation may undo a repair. The count of repairs must therefore
-//! outlive the invocation.
+//! A copy causes another event, which invokes the function again. If somebody else's automation undid every repair, the
+//! repairs would never end. Therefore the ledger keeps the count of repairs between invocations.
 
 use std::time::Duration;
 
@@ -22,9 +22,9 @@ const MOST_REPAIRS: u32 = 3;
 /// A write that repairs an object.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum RepairWrite<'a> {
-    /// A copy. Copies are counted together, whichever version they make.
+    /// A copy. All copies of an object have one counter, although each copy makes a new version.
     Copy,
-    /// An update of this version. Updates are counted for each version.
+    /// An update of this version. The counter of updates restarts when another version is updated.
     Update(&'a str),
 }
 
@@ -56,7 +56,7 @@ impl ClaimRow {
         &self.holder
     }
 
-    /// Whether an invocation other than `holder` is repairing the object.
+    /// Whether a request or sweep other than `holder` has the claim.
     pub(crate) fn is_held_by_other(&self, holder: &str, now: OffsetDateTime) -> bool {
         self.until.is_held(now, TERM) && self.holder != holder
     }
@@ -71,7 +71,8 @@ impl ClaimRow {
         self
     }
 
-    /// Counts a write before it is made. `false` if the series has as many repairs as are allowed.
+    /// Counts a write before it is made. Returns `false`, and counts nothing, if the series already has the allowed
+    /// number of repairs.
     pub(crate) fn count(&mut self, write: RepairWrite<'_>, now: OffsetDateTime) -> bool {
         if let RepairWrite::Update(version) = write
             && version != self.version
@@ -89,8 +90,8 @@ impl ClaimRow {
         true
     }
 
-    /// Takes back the count of a write that S3 refused or did not answer. The next HEAD request shows whether S3 wrote
-    /// the object.
+    /// Subtracts a write that S3 refused or did not answer from the count. If S3 did not answer, the next HEAD request
+    /// shows whether S3 wrote the object.
     pub(crate) fn discount(&mut self, write: RepairWrite<'_>) {
         *self.counter(write) -= 1;
     }

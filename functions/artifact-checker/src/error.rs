@@ -39,7 +39,7 @@ pub enum CheckError {
     /// The ledger could not be read or written.
     #[error(transparent)]
     Ledger(#[from] sekisho_ledger::Error),
-    /// Each time the object's metadata was read, the object had changed.
+    /// In every attempt, the object changed after its metadata was read.
     #[error("the object changed again during every attempt to check it")]
     ObjectKeepsChanging,
     /// Another invocation holds the claim on the object's repair.
@@ -48,13 +48,14 @@ pub enum CheckError {
 }
 
 impl CheckError {
-    /// Whether S3 or KMS asked for fewer requests.
+    /// Whether S3 or KMS throttled a request.
     pub(crate) fn is_throttled_by_service(&self) -> bool {
         matches!(self, Self::Service(error) if error.is_throttled())
     }
 }
 
-/// Why a sweep could not continue. The ledger has its position, so the next invocation continues there.
+/// Why a sweep could not continue. The ledger has the sweep's position, and the next invocation continues from that
+/// position.
 #[derive(Debug, thiserror::Error)]
 pub enum SweepError {
     /// The ledger could not be read or written.

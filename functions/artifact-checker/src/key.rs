@@ -5,7 +5,8 @@ use std::fmt;
 use sekisho_domain::account::Arn;
 use sekisho_domain::config::Misconfigured;
 
-/// A key's full ARN: `arn:aws:kms:<region>:<account>:key/<id>`. A replica in another region is another key.
+/// A key's full ARN: `arn:aws:kms:<region>:<account>:key/<id>`. A replica of the key in another region has another ARN,
+/// so this function treats the replica as another key.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyArn {
     text: String,
@@ -13,7 +14,7 @@ pub struct KeyArn {
 }
 
 impl KeyArn {
-    /// Parses a full key ARN. An alias or a bare id is not one.
+    /// Parses a full key ARN. Returns `None` for an alias or a bare id.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let arn = Arn::parse(text)?;
@@ -61,9 +62,9 @@ pub(crate) fn account_in_name(name: &str) -> Option<&str> {
 pub(crate) enum KeyStatus {
     /// The name stands for this key, and the key works.
     Usable(KeyArn),
-    /// The name stands for this key, which cannot decrypt in this state.
+    /// The name stands for this key, but the key cannot decrypt. The text is the key's state.
     Unusable(KeyArn, String),
-    /// There is no such key.
+    /// No key has the name.
     Missing,
     /// KMS does not show the key to this function, for this reason.
     NotShown(String),

@@ -1,22 +1,25 @@
-//! artifact-checker: every artifact is encrypted under the right key and can be read.
+//! artifact-checker: checks that every artifact is encrypted under the right key and can be read, and repairs artifacts
+//! under a wrong key.
 //!
-//! **Input.** An S3 event reports a written object. A person asks for a sweep: `{"action":"sweep","bucket":"…"}` checks
-//! every object of a bucket, `"versions":true` includes every version, and `"dry_run":true` changes nothing. A schedule
-//! sweeps every artifact bucket of the account.
+//! **Input.** An S3 event reports each written object. A person requests a sweep with a payload:
+//! `{"action":"sweep","bucket":"…"}` checks every object of a bucket, `"versions":true` includes every version, and
+//! `"dry_run":true` changes nothing. A schedule sweeps every artifact bucket of the account.
 //!
 //! **Check of one object.** The function finds out which key the object is under and whether that key works, and reads
 //! one byte of the object. If the object is under a wrong key of this account, the function repairs it in the way that
-//! the section `[artifacts]` of the configuration file sets, and checks it again. The events of the function's own
-//! writes end as `compliant`.
+//! the section `[artifacts]` of the configuration file sets, and checks it again. A copy by the function causes a
+//! further S3 event, and the check for that event ends as `compliant`.
 //!
 //! **Sweep.** A sweep sends one HEAD request for each object, and reads one object of each page of the listing. After a
-//! failed read, it reads every object. If the invocation's time runs out, the function invokes itself to continue.
+//! failed read, the sweep reads every further object. If the invocation's time runs out, the function invokes itself to
+//! continue the sweep.
 //!
 //! **Outcomes.** See [`Outcome`]. The function returns, logs and records each decision with its reason, and sends a
 //! notice about findings.
 //!
 //! **Guarantees.** The function never deletes an object, never copies a version that is not the latest, and never
-//! bypasses an object lock. It gives up on an object after three repairs that follow each other within ten minutes.
+//! bypasses an object lock. The function gives up on an object after three repairs, if each was made within ten minutes
+//! after the previous one.
 
 mod answer;
 mod aws;

@@ -2,12 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-/// The limit at the start of a sweep.
+/// The number of requests that may be in flight at the start of a sweep.
 const FIRST: f64 = 32.0;
 const LOWEST: f64 = 2.0;
-/// S3's limit for one prefix is 5,500 requests a second; at 45 ms each, that is about 256 in flight.
+/// S3 accepts 5,500 requests a second for one prefix. If each request takes 45 ms, about 256 requests are in flight.
 const HIGHEST: f64 = 256.0;
-/// Requests that were in flight together and were throttled within this time count as one signal to slow down.
+/// For this time after a cut, further throttled requests do not cut the limit again, because they were in flight
+/// already.
 const SAME_SIGNAL: Duration = Duration::from_millis(250);
 
 /// A concurrency limit that grows with every answer and halves when S3 throttles.

@@ -8,13 +8,13 @@ fn main() -> Result<(), lambda_runtime::Error> {
     let environment = Environment::of_process();
     telemetry::start(&environment);
     let aws = aws::load(&environment);
-    // Every invocation reports a configuration error, because Lambda does not show an initialization error to the
-    // caller.
+    // A configuration error does not end the process here. Every invocation returns the error instead, because Lambda
+    // does not show an initialization error to the caller.
     let checker = Checker::new(&environment, &aws);
     serve(&async |payload, invocation| match &checker {
         Ok(checker) => {
             let answer = Box::pin(checker.handle(payload, invocation));
-            // `answer` comes first, so that the ledger's client is built while the function waits for S3.
+            // `join!` polls `answer` first, so that the ledger's client is built while the function waits for S3.
             join!(answer, async { checker.ledger.make_client() }).0
         }
         Err(misconfigured) => Err(Error::from(misconfigured.clone())),

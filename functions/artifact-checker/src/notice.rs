@@ -8,11 +8,12 @@ use sekisho_domain::slack::on_one_line;
 
 use crate::outcome::Outcome;
 
-/// SNS accepts 256 KB. Findings that would exceed this many bytes are only counted.
+/// The most bytes of a notice's text; SNS accepts 256 KB. The text gives only the number of the findings that do not
+/// fit.
 const LARGEST_TEXT: usize = 200_000;
 
-/// The notice about the findings among `decisions`, and about `more` findings that are not among them; `None` if
-/// `decisions` has no findings.
+/// Makes the notice about the findings in `decisions`. `more` is the number of further findings that are not in
+/// `decisions`. Returns `None` if `decisions` has no findings.
 pub(crate) fn of_findings(title: &str, decisions: &[Decision<Outcome>], more: u64) -> Option<Notice> {
     let findings: Vec<_> = decisions.iter().filter(|decision| decision.outcome.is_finding()).collect();
     if findings.is_empty() {
@@ -41,7 +42,7 @@ fn text(title: &str, findings: &[&Decision<Outcome>], more: u64) -> String {
 }
 
 fn paragraph(finding: &Decision<Outcome>) -> String {
-    // A key may contain a line break, and the text after it must not look like another finding.
+    // A key may contain a line break, and the text after the line break must not look like another finding.
     let about = |name| finding.concerns.get(name).map(|value| on_one_line(value));
     let mut lines = format!("\n{}: ", finding.outcome.name());
     if let (Some(bucket), Some(object)) = (about("bucket"), about("object")) {

@@ -6,13 +6,13 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ObjectId {
     pub(crate) bucket: String,
-    /// The key; it may contain any character.
+    /// The object's key, which may contain any character.
     pub(crate) key: String,
     /// The version; `None` means the latest.
     pub(crate) version: Option<String>,
 }
 
-/// The last object of a listed page. The next page begins after it.
+/// The last object of a listed page. The next page begins after this object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ListPosition {
     pub(crate) key: String,
@@ -35,25 +35,25 @@ pub(crate) struct ListedObject {
 pub(crate) struct ListPage {
     /// The objects in the listing's order, without delete markers.
     pub(crate) objects: Vec<ListedObject>,
-    /// The end of this page; `None` if it is the last page.
+    /// The position at the end of this page; `None` if this page is the last.
     pub(crate) end: Option<ListPosition>,
 }
 
 /// How an object is encrypted, according to S3.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Encryption {
-    /// With S3's own keys (`AES256`), or not at all: an object from before 2023.
+    /// The object is under S3's own keys (`AES256`), or is not encrypted because it was written before 2023.
     S3Managed,
-    /// `aws:kms`, under the key of this name.
+    /// The object is encrypted with `aws:kms`, under the key of this name.
     Kms(String),
-    /// `aws:kms:dsse`, in two layers, under the key of this name.
+    /// The object is encrypted in two layers with `aws:kms:dsse`, under the key of this name.
     DualLayer(String),
-    /// An encryption that this function does not know, with its name.
+    /// The object has an encryption that this function does not know. The text is the name of that encryption.
     Other(String),
 }
 
 impl Encryption {
-    /// The name that S3 gives for the KMS key.
+    /// The KMS key's name that S3 reports; `None` if the object is under no known KMS key.
     pub(crate) fn key(&self) -> Option<&str> {
         match self {
             Self::Kms(key) | Self::DualLayer(key) => Some(key),
@@ -76,7 +76,7 @@ impl Encryption {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ObjectFacts {
     pub(crate) encryption: Encryption,
-    /// The entity tag. It changes with every write.
+    /// The entity tag, which changes with every write.
     pub(crate) etag: String,
     /// The version; `None` in a bucket without versioning.
     pub(crate) version: Option<String>,
@@ -89,7 +89,7 @@ pub(crate) struct ObjectFacts {
 }
 
 impl ObjectFacts {
-    /// Whether both describe the same version with the same content.
+    /// Whether `self` and `other` describe the same version with the same content.
     pub(crate) fn is_same_version(&self, other: &Self) -> bool {
         self.version == other.version && self.etag == other.etag
     }

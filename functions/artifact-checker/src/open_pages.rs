@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use crate::object::{ListPage, ListPosition, ListedObject};
 use crate::sweep_row::{CheckedObject, SweepTotals};
 
-/// How many pages are open at most. This limits the memory that is used while the check of one object takes long.
+/// The most pages that are open at the same time. The limit saves memory if the check of one object takes long.
 const MOST_PAGES: usize = 8;
 /// No further page is listed while this many objects wait for their check.
 const ENOUGH_WAITING: usize = 1000;
@@ -18,7 +18,7 @@ const ENOUGH_WAITING: usize = 1000;
 pub(crate) struct OpenPages {
     pages: VecDeque<OpenPage>,
     waiting: VecDeque<WaitingObject>,
-    /// The number of the first open page.
+    /// The number of the first open page; pages are counted from 0.
     first: u64,
 }
 
@@ -36,7 +36,8 @@ pub(crate) struct WaitingObject {
     /// The number of the object's page.
     pub(crate) page: u64,
     pub(crate) object: ListedObject,
-    /// Whether the object is the first of its page. A sweep reads that object, and only the metadata of the others.
+    /// Whether the object is the first of its page. A sweep reads a byte of the first object, and only the metadata of
+    /// the page's other objects.
     pub(crate) is_sample: bool,
 }
 
@@ -44,7 +45,7 @@ pub(crate) struct WaitingObject {
 #[derive(Debug)]
 pub(crate) struct FinishedPage {
     pub(crate) totals: SweepTotals,
-    /// The end of the page; `None` if it is the last.
+    /// The position at the end of the page; `None` if the page is the last.
     pub(crate) end: Option<ListPosition>,
 }
 
@@ -72,7 +73,7 @@ impl OpenPages {
         self.waiting.pop_front()
     }
 
-    /// Notes that an object of page `number` is checked.
+    /// Adds the result of a checked object to page `number`.
     pub(crate) fn object_checked(&mut self, number: u64, object: CheckedObject) {
         let index = usize::try_from(number - self.first).unwrap_or(usize::MAX);
         if let Some(page) = self.pages.get_mut(index) {

@@ -10,7 +10,7 @@ pub enum Outcome {
     Compliant,
     /// The object was under a wrong key, and is now compliant.
     Repaired,
-    /// The object is under a wrong key of this account, and was not changed; or a bucket or pipeline is misconfigured.
+    /// The object is under a wrong key of this account and was not changed, or a bucket or pipeline is misconfigured.
     Reported,
     /// The object does not exist any more.
     Gone,
@@ -20,11 +20,12 @@ pub enum Outcome {
     KeyUnusable,
     /// The object is archived, and cannot be read until somebody restores it.
     NeedsRestore,
-    /// S3 or KMS does not show this function enough to decide.
+    /// S3 or KMS does not show this function the facts that a decision needs.
     Unverifiable,
     /// The object is under a wrong key again after several repairs.
     NonConverging,
-    /// S3 or KMS gave an answer that this function does not know.
+    /// This function could not decide, for example because S3 gave an unknown answer or the bucket's right key is
+    /// unclear.
     Unknown,
     /// The event concerns no artifact, another invocation handles the object or the sweep, or a notice about the
     /// finding was sent recently.

@@ -1,4 +1,4 @@
-//! How to repair an object that is under a wrong key of this account, or why to leave it.
+//! Decides how to repair an object that is under a wrong key of this account, or why to leave the object unchanged.
 
 use std::ops::AddAssign;
 
@@ -7,20 +7,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::object::{Encryption, ObjectFacts};
 
-/// The largest object that CopyObject accepts: S3 documents 5 GB and means 5 GiB.
+/// The largest object that CopyObject accepts: S3's documentation says 5 GB, but S3 accepts 5 GiB.
 const LARGEST_COPY: u64 = 5 * 1024 * 1024 * 1024;
-/// An upload has at most 10,000 parts. Parts of half a GiB are enough for 5 TB; for larger objects, parts grow.
+/// The usual size of a part, in bytes. S3 accepts 10,000 parts, so parts of half a GiB are enough for objects of 5 TB.
+/// Larger objects need larger parts.
 const PART: u64 = 512 * 1024 * 1024;
 const MOST_PARTS: u64 = 10_000;
 
 /// One write that puts an object under the right key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// `UpdateObjectEncryption`: the version stays, and its key changes.
+    /// Call `UpdateObjectEncryption`, which changes the key of the version in place.
     Update,
-    /// `CopyObject` onto itself: a new version.
+    /// Copy the object onto itself with `CopyObject`, which makes a new version.
     Copy,
-    /// A multipart copy onto itself, in parts of this many bytes: a new version.
+    /// Copy the object onto itself in parts of this many bytes, which makes a new version.
     CopyInParts(u64),
 }
 
@@ -29,7 +30,7 @@ pub(crate) enum Step {
 pub(crate) enum RepairPlan {
     /// Execute this step.
     Step(Step),
-    /// Ask people to restore the object: a copy would have to read it from the archive.
+    /// Ask people to restore the object, because S3 does not copy an object from the archive.
     Restore,
     /// Leave the object, for this reason.
     Leave(&'static str),
@@ -54,7 +55,8 @@ pub(crate) fn plan(facts: &ObjectFacts, conditions: RepairConditions) -> RepairP
     if repair == Repair::Report {
         return RepairPlan::Leave("the configuration says `repair = \"report\"`");
     }
-    // S3 refuses an update of a locked object. A copy would leave the locked version behind and look like a repair.
+    // S3 refuses an update of a locked object. A copy would look like a repair, but the locked version would stay under
+    // the wrong key.
     if facts.is_locked {
         return RepairPlan::Leave("it has an object lock");
     }
@@ -100,8 +102,9 @@ impl AddAssign for RequestCount {
 }
 
 impl Step {
-    /// The requests of a repair after the check that found it necessary: a HEAD under the claim, the write, a HEAD and
-    /// a GET of the result, and before a copy a HEAD of the latest version.
+    /// The requests of a repair, without those of the check that found the wrong key. A repair sends a HEAD when it has
+    /// the claim, then the write, and then a HEAD and a GET of the result. Before a copy, it also sends a HEAD for the
+    /// latest version.
     pub(crate) fn requests(self, size: u64) -> RequestCount {
         match self {
             Self::Update => RequestCount { writes_and_lists: 1, reads: 3 },

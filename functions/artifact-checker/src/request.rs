@@ -1,4 +1,4 @@
-//! What a payload asks for: an event from EventBridge, or a person's request.
+//! Reads a payload, which is either an event from EventBridge or a person's request.
 
 use sekisho_domain::account::AccountId;
 use sekisho_lambda::event::{Envelope, SCHEDULE_SOURCE};
@@ -19,11 +19,11 @@ pub(crate) enum Request {
     Schedule,
     /// Sweep one bucket.
     Sweep(SweepRequest),
-    /// Do nothing: the event concerns no artifact, for this reason.
+    /// Do nothing, because the event concerns no artifact. The text is the reason.
     Ignored(String),
-    /// Report the event: it is malformed, for this reason.
+    /// Report the event, because it is malformed. The text says what is wrong.
     Unreadable(String),
-    /// Fail: the payload is not a request. The text says what to write instead.
+    /// Fail, because the payload is not a request. The text says what to write instead.
     Invalid(String),
 }
 
@@ -49,19 +49,19 @@ pub(crate) struct SweepRequest {
     /// Whether to report and estimate repairs without making them.
     #[serde(default)]
     pub(crate) dry_run: bool,
-    /// The id of the sweep to continue. The function sets it when it invokes itself; if that sweep is done, there is
-    /// nothing to do.
+    /// The id of the sweep to continue. The function sets this field when it invokes itself. If the sweep with this id
+    /// is done, the request does nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) sweep: Option<String>,
 }
 
 impl SweepRequest {
-    /// A sweep of the latest versions of a bucket, with repairs.
+    /// Returns a request to sweep the latest versions of a bucket and to repair them.
     pub(crate) fn of_bucket(bucket: &str) -> Self {
         Self { action: Action::Sweep, bucket: bucket.to_owned(), versions: false, dry_run: false, sweep: None }
     }
 
-    /// A request to continue this sweep.
+    /// Returns a request to continue the sweep with the id `sweep`.
     pub(crate) fn continuing(&self, sweep: &str) -> Self {
         Self { sweep: Some(sweep.to_owned()), ..self.clone() }
     }

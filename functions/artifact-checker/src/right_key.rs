@@ -15,22 +15,23 @@ pub(crate) enum RightKey {
     Unclear(String),
 }
 
-/// Where a pipeline stores its artifacts in one region.
+/// The bucket and the key with which a pipeline stores its artifacts in one region.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ArtifactStore {
     /// The pipeline's name.
     pub(crate) pipeline: String,
     pub(crate) bucket: String,
-    /// The pipeline's name for the key: an ARN, an alias or an id. `None` means `aws/s3`.
+    /// The pipeline's name for the key: an ARN, an alias or an id. `None` means that the pipeline names no key and uses
+    /// `aws/s3`.
     pub(crate) key: Option<String>,
 }
 
-/// The bucket's default encryption: the key of objects that are written without naming one.
+/// The bucket's default encryption, which S3 uses for a write that names no key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum DefaultEncryption {
-    /// S3's own keys, or `aws/s3`.
+    /// The default is S3's own keys or the key `aws/s3`.
     S3Managed,
-    /// The key of this name, and its status.
+    /// The default is the key of this name, which has this status.
     Key(String, KeyStatus),
     /// S3 does not show the default encryption, for this reason.
     NotShown(String),
@@ -153,7 +154,7 @@ fn default_problem<'a>(default: &DefaultEncryption, right_key: &RightKey) -> Opt
     }
 }
 
-/// The text to write instead of a wrong name.
+/// The text with which a person should replace a wrong name of the key.
 fn expected(right_key: &RightKey) -> String {
     match right_key {
         RightKey::Known(key) => format!("the full ARN {key}"),
@@ -182,7 +183,7 @@ fn right_key(configured: Option<&KeyArn>, store_keys: &[StoreKey], default: &Def
     }
 }
 
-/// The key behind a name. A full ARN needs no answer from KMS.
+/// The ARN of the key that a name stands for. If the name is a full ARN, the answer of KMS is not needed.
 fn arn(name: &str, status: Option<&KeyStatus>) -> Option<KeyArn> {
     KeyArn::parse(name).or_else(|| match status {
         Some(KeyStatus::Usable(arn) | KeyStatus::Unusable(arn, _)) => Some(arn.clone()),

@@ -15,7 +15,7 @@ use crate::settings::Settings;
 /// The function's name in the ledger's decisions and in metrics.
 pub(crate) const FUNCTION: &str = "artifact-checker";
 
-/// What every use case needs: the function's settings, its services, and the invocation.
+/// The values that every use case needs: the function's settings, its services, and the invocation.
 pub(crate) struct Run<'a, L> {
     pub(crate) ledger: &'a L,
     pub(crate) settings: &'a Settings,
@@ -40,12 +40,12 @@ impl<L: Store> Run<'_, L> {
         &self.invocation.request_id
     }
 
-    /// S3 with the SDK's retries.
+    /// Returns S3 with the SDK's retries.
     pub(crate) fn s3(&self) -> S3 {
         S3::new(self.clients.s3.clone(), self.account())
     }
 
-    /// S3 without the SDK's retries: a sweep sees each throttled request and slows down.
+    /// Returns S3 without the SDK's retries, so that a sweep sees each throttled request and slows down.
     pub(crate) fn s3_without_retries(&self) -> S3 {
         S3::new(self.clients.s3_without_retries.clone(), self.account())
     }

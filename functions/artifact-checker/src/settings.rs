@@ -1,4 +1,4 @@
-//! What the environment and the configuration file set for this function.
+//! The values that the environment and the configuration file set for this function.
 
 use sekisho_domain::artifacts::Artifacts;
 use sekisho_domain::config::Misconfigured;
@@ -14,7 +14,7 @@ pub struct Settings {
     pub artifacts: Artifacts,
     /// The artifact bucket that was deployed with this function.
     pub bucket: String,
-    /// The right key of that bucket.
+    /// The right key of `bucket`.
     pub key: KeyArn,
 }
 

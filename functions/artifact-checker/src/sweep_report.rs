@@ -13,7 +13,7 @@ use crate::sweep_row::{SweepRow, summary};
 /// What a sweep has found so far.
 #[derive(Debug, Clone, Serialize)]
 pub struct SweepReport {
-    /// The sweep's id: the id of the request that began it.
+    /// The sweep's id, which is the id of the request that began the sweep.
     pub sweep: String,
     /// The swept bucket.
     pub bucket: String,
@@ -23,22 +23,22 @@ pub struct SweepReport {
     pub dry_run: bool,
     /// When the sweep began, such as `2026-11-21T23:45:00Z`.
     pub started: String,
-    /// Whether the sweep is done; if not, another invocation continues it.
+    /// Whether the sweep is done. If the sweep is not done, another invocation continues it.
     pub complete: bool,
     /// The number of checked objects or versions.
     pub objects: u64,
     /// The number of objects of which a byte was read.
     pub proven: u64,
-    /// The number of objects by outcome.
+    /// The number of objects with each outcome.
     pub outcomes: BTreeMap<Outcome, u64>,
     /// The number of findings that are not in the answer's `decisions`.
     pub more_findings: u64,
-    /// The requests and costs of the same sweep with repairs, in a dry run.
+    /// Set only for a dry run: the requests of the same sweep with repairs, and their cost.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub estimate: Option<Estimate>,
 }
 
-/// The requests to S3 of a sweep with repairs.
+/// The requests to S3 that a sweep with repairs needs, and their cost.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Estimate {
     /// The number of PUT, COPY, POST and LIST requests.

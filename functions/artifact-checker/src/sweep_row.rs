@@ -1,4 +1,4 @@
-//! The ledger row of a bucket's sweep: its position, and what it has found so far.
+//! The ledger row of a bucket's sweep, with the sweep's position and its findings so far.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,9 +14,9 @@ use crate::outcome::Outcome;
 use crate::repair::RequestCount;
 use crate::request::SweepRequest;
 
-/// How many findings a row and a report contain. The log has all of them.
+/// The most findings that a row and a report contain. The log contains all findings.
 const NAMED_FINDINGS: usize = 100;
-/// How long a sweep belongs to its invocation after the last checkpoint.
+/// The time after a checkpoint in which only the invocation that saved the checkpoint may continue the sweep.
 pub(crate) const TERM: Duration = Duration::from_mins(1);
 /// How long the row of a finished or abandoned sweep is kept.
 const RETENTION: Duration = Duration::from_hours(24 * 30);
@@ -24,7 +24,7 @@ const RETENTION: Duration = Duration::from_hours(24 * 30);
 /// The row of one bucket.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct SweepRow {
-    /// The sweep's id: the id of the request that began it.
+    /// The sweep's id, which is the id of the request that began the sweep.
     pub(crate) sweep: String,
     /// Whether the sweep checks all versions.
     pub(crate) versions: bool,
@@ -32,7 +32,7 @@ pub(crate) struct SweepRow {
     pub(crate) dry_run: bool,
     /// When the sweep began, such as `2026-11-21T23:45:00Z`.
     pub(crate) started: String,
-    /// The position up to which every object is checked, at the end of a page.
+    /// The end of the last page up to which every object is checked.
     pub(crate) position: Option<ListPosition>,
     /// Whether the sweep is done.
     pub(crate) complete: bool,
@@ -40,7 +40,7 @@ pub(crate) struct SweepRow {
     pub(crate) totals: SweepTotals,
     /// The id of the request that continues the sweep.
     pub(crate) holder: String,
-    /// The end of the time in which only the holder continues the sweep.
+    /// The end of the time in which only the holder may continue the sweep.
     until: Lease,
     /// When DynamoDB may delete the row, in seconds since 1970.
     expires: u64,
@@ -49,7 +49,7 @@ pub(crate) struct SweepRow {
 /// What an invocation does about the sweep of a bucket.
 #[derive(Debug)]
 pub(crate) enum Start {
-    /// Continue, or begin, with this row.
+    /// Begin or continue the sweep that this row describes.
     Row(Box<SweepRow>),
     /// Do nothing, for this reason.
     Refused(String),
@@ -60,7 +60,8 @@ impl SweepRow {
         Key::state(format!("sweep#{bucket}"))
     }
 
-    /// Decides what a request does about the bucket's row. It continues an unfinished sweep of the same kind.
+    /// Decides what a request does with the bucket's row. A request that names a sweep continues only that sweep. Any
+    /// other request continues an unfinished sweep with the same `versions` and `dry_run`, or begins a new sweep.
     pub(crate) fn start(row: Option<Self>, request: &SweepRequest, request_id: &str, now: OffsetDateTime) -> Start {
         let unfinished = row.filter(|row| !row.complete);
         if let Some(row) = &unfinished
@@ -108,7 +109,7 @@ impl SweepRow {
         self.totals.add_page(totals);
     }
 
-    /// Sets how long the sweep belongs to its holder from now on.
+    /// Sets the time after `now` in which only the holder may continue the sweep.
     pub(crate) fn lease(&mut self, now: OffsetDateTime, term: Duration) {
         self.until = Lease::new(now, term);
         self.expires = epoch_millis(now + RETENTION) / 1000;
@@ -122,11 +123,11 @@ pub(crate) struct SweepTotals {
     pub(crate) objects: u64,
     /// The number of objects of which a byte was read.
     pub(crate) proven: u64,
-    /// The number of objects by outcome.
+    /// The number of objects with each outcome.
     pub(crate) outcomes: BTreeMap<Outcome, u64>,
     /// The requests that list objects, read their metadata, and read a byte of them.
     pub(crate) checks: RequestCount,
-    /// The requests that the repairs would need, in a dry run.
+    /// In a dry run, the requests that the repairs would need.
     pub(crate) repairs: RequestCount,
     /// The number of findings that are not in `findings`.
     pub(crate) more_findings: u64,
@@ -189,7 +190,7 @@ impl SweepTotals {
         }
     }
 
-    /// Adds what a page has found.
+    /// Adds the totals of a page.
     pub(crate) fn add_page(&mut self, page: Self) {
         self.objects += page.objects;
         self.proven += page.proven;

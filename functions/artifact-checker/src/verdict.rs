@@ -1,4 +1,4 @@
-//! The verdict on an object: what the answers of S3 and KMS mean.
+//! Derives the verdict on an object from the answers of S3 and KMS.
 
 use sekisho_lambda::ServiceError;
 
@@ -7,7 +7,7 @@ use crate::object::Encryption;
 use crate::outcome::Outcome;
 use crate::repair::{RepairPlan, Step};
 
-/// An outcome with its reason, one sentence.
+/// An outcome, and its reason in one sentence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Verdict {
     pub(crate) outcome: Outcome,
@@ -20,14 +20,14 @@ impl Verdict {
     }
 }
 
-/// How an object's encryption compares with the right key.
+/// The result of comparing an object's encryption with the right key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Standing {
     /// The object is under the right key.
     Right,
-    /// The object is under another encryption of this account, which works: a repair is possible.
+    /// The object is under a wrong key of this account or under S3's own key, and a repair is possible.
     Wrong,
-    /// No repair is possible, and this is the verdict.
+    /// No repair is possible. The value is the verdict on the object.
     Settled(Verdict),
 }
 
@@ -67,7 +67,8 @@ pub(crate) fn standing(
                 format!("it is under {name}, which does not exist: nobody can read it"),
             );
         }
-        // A full ARN identifies the key without KMS, and S3 reports whether the key works.
+        // A full ARN identifies the key even if KMS does not show the key. A later request to S3 shows whether the key
+        // works.
         (Some(name), Some(KeyStatus::NotShown(_)) | None) if KeyArn::parse(name).is_some() => None,
         (Some(name), Some(KeyStatus::NotShown(why))) => {
             return settled(Outcome::Unverifiable, format!("KMS does not show which key `{name}` is: {why}"));
@@ -91,7 +92,7 @@ fn settled(outcome: Outcome, reason: String) -> Standing {
     Standing::Settled(Verdict::new(outcome, reason))
 }
 
-/// The error in words: the service's code and message, or the HTTP status of an answer without a body.
+/// Describes the error by the service's code and message, or by the HTTP status if the answer has no body.
 pub(crate) fn in_words(error: &ServiceError) -> String {
     match (&error.code, error.status) {
         (None, Some(status)) => format!("HTTP status {status}"),
@@ -99,8 +100,8 @@ pub(crate) fn in_words(error: &ServiceError) -> String {
     }
 }
 
-/// The verdict if S3 does not show an object. A 403 never means that the object is gone: S3 answers 403 for missing
-/// objects too, if the caller may not list the bucket.
+/// The verdict if S3 does not show an object. A 403 is no proof that the object is gone, because S3 also answers 403 if
+/// this function may not read an object that exists.
 pub(crate) fn not_shown(error: &ServiceError) -> Verdict {
     let answer = in_words(error);
     match error.status {
@@ -109,7 +110,7 @@ pub(crate) fn not_shown(error: &ServiceError) -> Verdict {
         Some(403) => {
             Verdict::new(Outcome::Unverifiable, format!("S3 does not let this function read its metadata ({answer})"))
         }
-        // S3 has no error code of its own for SSE-C.
+        // S3 has no special error code for SSE-C. It answers `InvalidRequest` if the request lacks the customer key.
         Some(400) if error.code() == Some("InvalidRequest") => Verdict::new(
             Outcome::Unverifiable,
             format!("it is encrypted with SSE-C, so that only the owner of the customer key can read it ({answer})"),
@@ -138,7 +139,7 @@ pub(crate) fn not_readable(error: &ServiceError, reader: &str) -> Verdict {
     }
 }
 
-/// The verdict if no role or function can read the object for this check.
+/// The verdict if the check has no reader, because the consumer's role cannot be assumed.
 pub(crate) fn no_reader(reason: &str) -> Verdict {
     Verdict::new(Outcome::Unverifiable, reason)
 }
@@ -194,7 +195,7 @@ pub(crate) fn not_repaired(error: &ServiceError, encryption: &str) -> Verdict {
     }
 }
 
-/// The verdict if an object is under a wrong key after as many repairs as are allowed.
+/// The verdict if an object is still under a wrong key after the allowed number of repairs.
 pub(crate) fn not_converging(encryption: &str) -> Verdict {
     Verdict::new(
         Outcome::NonConverging,
@@ -249,7 +250,7 @@ mod tests {
             (Encryption::S3Managed, None, Ok(false)),
             (kms("other"), usable("other"), Ok(false)),
             (Encryption::DualLayer(key("other").to_string()), usable("other"), Ok(false)),
-            // A replica of the right key in another region is another key.
+            // A replica of the right key in another region has another ARN, so the replica is a wrong key.
             (Encryption::Kms(right.as_str().replace("ap-northeast-1", "us-east-1")), usable("other"), Ok(false)),
             (Encryption::Kms("alias/artifacts".into()), usable("right"), Ok(true)),
             (Encryption::Kms("alias/aws/s3".into()), usable("managed"), Ok(false)),

@@ -11,7 +11,8 @@ use tokio::sync::OnceCell;
 use crate::aws::service_error;
 use crate::right_key::ArtifactStore;
 
-/// CodePipeline does not publish its request rates, and they are low.
+/// How many calls are in flight at the same time. The number is small, because CodePipeline's request limits are low
+/// and AWS does not publish them.
 const CONCURRENT_CALLS: usize = 4;
 /// How many pages of action executions are read for each pipeline. The latest executions come first.
 const PAGES: usize = 5;
@@ -49,7 +50,7 @@ async fn stores_of_pipeline(client: &Client, name: String, region: &str) -> Resu
         bucket: store.location,
         key: store.encryption_key.map(|key| key.id),
     };
-    // A pipeline in one region declares one store; a pipeline in several regions declares one for each.
+    // A pipeline in one region declares one store; a pipeline in several regions declares one store for each region.
     let regional = declaration.artifact_stores.and_then(|mut stores| stores.remove(region));
     Ok(declaration.artifact_store.into_iter().chain(regional).map(store).collect())
 }
@@ -69,7 +70,8 @@ pub(crate) struct ArtifactWriter {
     pub(crate) action: String,
 }
 
-/// The writers of a bucket's recent artifacts. The first query reads the latest executions of the bucket's pipelines.
+/// The writers of a bucket's recent artifacts. The first call of `writer_of` reads the latest executions of the
+/// bucket's pipelines.
 #[derive(Debug)]
 pub(crate) struct ArtifactWriters<'a> {
     client: &'a Client,

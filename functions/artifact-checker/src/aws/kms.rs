@@ -1,4 +1,4 @@
-//! KMS: which key a name stands for, and whether the key works.
+//! KMS: finds out which key a name stands for, and whether the key works.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -26,8 +26,8 @@ impl<'c> Keys<'c> {
         Self { client, statuses: RefCell::default() }
     }
 
-    /// The status of the key behind an ARN, an alias or an id. If KMS refuses the lookup, the result is a status and
-    /// not an error.
+    /// Returns the status of the key with this ARN, alias or id. If KMS refuses the lookup, the refusal is returned as
+    /// a status and not as an error.
     pub(crate) async fn status(&self, name: &str) -> Result<KeyStatus, ServiceError> {
         let cell = Rc::clone(self.statuses.borrow_mut().entry(name.to_owned()).or_default());
         cell.get_or_try_init(|| self.describe(name)).await.cloned()

@@ -1,4 +1,4 @@
-//! S3: reading objects and their metadata, and updating their key in place.
+//! S3: reads objects and their metadata, and updates the key of an object in place.
 //!
 //! Every call names the bucket's expected owner, so that S3 refuses a bucket that was deleted and recreated by somebody
 //! else.
@@ -35,7 +35,7 @@ pub(crate) struct Head {
 /// The result of a write that S3 answered.
 #[derive(Debug)]
 pub(crate) enum WriteResult {
-    /// The object was written, as this version. `None` in a bucket without versioning.
+    /// The object was written. The value is the written version, or `None` in a bucket without versioning.
     Written(Option<String>),
     /// Nothing was written, because the object changed after its metadata was read.
     ObjectChanged,
@@ -44,12 +44,12 @@ pub(crate) enum WriteResult {
 }
 
 impl WriteResult {
-    /// The result that S3's final answer to a failed write means. An error that may pass stays an error, because S3 may
-    /// have written the object.
+    /// Converts the error of a failed write into a result, if the error is final. A temporary error stays an error,
+    /// because S3 may have written the object.
     fn of_error(error: ServiceError) -> Result<Self, ServiceError> {
         match error.status {
             _ if !error.is_refused() => Err(error),
-            // If the key was deleted, S3 answers a conditional write with 404.
+            // If the object was deleted, S3 answers a conditional write with 404.
             Some(404 | 412) => Ok(Self::ObjectChanged),
             _ => Ok(Self::Refused(error)),
         }
@@ -76,14 +76,14 @@ impl S3 {
         Self { client, owner: owner.into() }
     }
 
-    /// The same S3 with other credentials.
+    /// Returns the same S3 with other credentials.
     pub(crate) fn with_credentials(&self, credentials: Credentials) -> Self {
         let config = self.client.config().to_builder().credentials_provider(credentials).build();
         Self::new(Client::from_conf(config), self.owner.clone())
     }
 
-    /// Reads an object's metadata with a HEAD request. With `checksum`, S3 adds the object's checksum, and requires
-    /// permission to decrypt the object.
+    /// Reads an object's metadata with a HEAD request. If `checksum` is `true`, S3 adds the object's checksum, but
+    /// requires permission to decrypt the object.
     pub(crate) async fn head(&self, object: &ObjectId, checksum: bool) -> Result<Head, ServiceError> {
         let output = self
             .client
@@ -99,11 +99,11 @@ impl S3 {
         Ok(Head { facts: facts(&output), output })
     }
 
-    /// Reads one byte and returns the object's encryption. Unlike a HEAD, a read uses the key. With `seen`, S3 reads
-    /// only that version with that content.
+    /// Reads one byte and returns the object's encryption. Unlike a HEAD, a read uses the key. If `seen` is set, S3
+    /// refuses the read unless the object still has the version and the content in `seen`.
     pub(crate) async fn read(&self, object: &ObjectId, seen: Option<&ObjectFacts>) -> Result<Encryption, ServiceError> {
         let version = seen.and_then(|facts| facts.version.clone()).or_else(|| object.version.clone());
-        // An empty object satisfies no range.
+        // S3 refuses every range of an empty object, so the request has no range.
         let is_empty = seen.is_some_and(|facts| facts.size == 0);
         let answer = self
             .client
@@ -125,7 +125,8 @@ impl S3 {
         }
     }
 
-    /// Puts a version under another key, in place. The request has no precondition, so it always names the version.
+    /// Puts a version under another key, in place. S3 supports no precondition for this request, so the request always
+    /// names the version.
     pub(crate) async fn update(
         &self,
         object: &ObjectId,
@@ -154,7 +155,7 @@ impl S3 {
         }
     }
 
-    /// The name of the key in the bucket's default encryption; `None` if that is S3's own key or `aws/s3`.
+    /// The name of the key in the bucket's default encryption; `None` if the default is S3's own key or `aws/s3`.
     pub(crate) async fn default_key(&self, bucket: &str) -> Result<Option<String>, ServiceError> {
         let answer = self.client.get_bucket_encryption().bucket(bucket).expected_bucket_owner(&self.owner).send().await;
         let rules = match answer {
@@ -198,7 +199,7 @@ fn facts(output: &HeadObjectOutput) -> ObjectFacts {
     }
 }
 
-/// Whether to enable the S3 Bucket Key. An object under a KMS key keeps its setting, an object under S3's own key takes
+/// Whether to enable the S3 Bucket Key. An object under a KMS key keeps its setting, an object under S3's own key gets
 /// the bucket's setting, and dual-layer encryption has no S3 Bucket Key.
 fn bucket_key(head: &Head) -> Option<bool> {
     match head.facts.encryption {

@@ -1,4 +1,4 @@
-//! What an invocation finds out about a bucket: its pipelines, its right key, and whether this function may read it.
+//! Finds out a bucket's pipelines, its right key, and whether this function may read the bucket.
 
 use std::rc::Rc;
 
@@ -17,7 +17,7 @@ use crate::right_key::{self, ArtifactStore, DefaultEncryption, KeyAssessment, St
 use crate::run::Run;
 use crate::verdict::in_words;
 
-/// The artifact stores of the account's pipelines.
+/// Returns the artifact stores of the account's pipelines, from the cache if it has them.
 pub(crate) async fn artifact_stores<L: Store>(run: &Run<'_, L>) -> Result<Rc<Vec<ArtifactStore>>, ServiceError> {
     if let Some(stores) = run.cache.stores(run.now()) {
         return Ok(stores);
@@ -28,8 +28,8 @@ pub(crate) async fn artifact_stores<L: Store>(run: &Run<'_, L>) -> Result<Rc<Vec
     Ok(stores)
 }
 
-/// The artifact stores, or none if CodePipeline does not show them. The right key of the bucket that was deployed with
-/// this function does not depend on them.
+/// Returns the artifact stores, or an empty list if CodePipeline does not show them. The bucket that was deployed with
+/// this function can be checked without the list, because the settings contain the right key of that bucket.
 pub(crate) async fn artifact_stores_if_shown<L: Store>(run: &Run<'_, L>) -> Rc<Vec<ArtifactStore>> {
     artifact_stores(run).await.unwrap_or_else(|error| {
         warn!(error = chain(&error), "the keys of pipelines are not checked, because CodePipeline does not show them");
@@ -37,7 +37,7 @@ pub(crate) async fn artifact_stores_if_shown<L: Store>(run: &Run<'_, L>) -> Rc<V
     })
 }
 
-/// The right key of a bucket, and the findings about pipelines and the bucket that do not name that key.
+/// Determines the right key of a bucket, and the findings about pipelines and the bucket that do not name that key.
 pub(crate) async fn assess_key<L: Store>(
     run: &Run<'_, L>,
     s3: &S3,
@@ -70,8 +70,8 @@ pub(crate) async fn assess_key<L: Store>(
     Ok(assessment)
 }
 
-/// The finding that this function may not read a bucket; `None` if it may. Unless a person adds permissions, this
-/// function may read only the bucket that was deployed with it.
+/// Returns a finding if this function may not read a bucket, and `None` if it may. Unless a person adds permissions,
+/// this function may read only the bucket that was deployed with it.
 pub(crate) async fn closed_finding<L: Store>(
     run: &Run<'_, L>,
     s3: &S3,

@@ -22,7 +22,7 @@ use crate::verdict::{self, Verdict};
 
 /// How many times a check reads the metadata of an object that keeps changing.
 const MOST_LOOKS: usize = 5;
-/// The pause before the metadata is read again, while another invocation is repairing the object.
+/// The pause between two reads of the metadata while another invocation is repairing the object.
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// What a check is asked to do.
@@ -31,8 +31,9 @@ pub(crate) struct CheckRequest {
     pub(crate) object: ObjectId,
     /// `false` if the object is known to be an older version.
     pub(crate) is_latest: bool,
-    /// Whether to read a byte of an object under the right key. A sweep reads only one object of each page: a read
-    /// needs KMS and a HEAD does not, and a key that decrypts one object also decrypts its neighbors.
+    /// Whether to read a byte of an object under the right key. A sweep reads only one object of each page, because a
+    /// read needs KMS and a HEAD does not. If the right key decrypts one object, it also decrypts the other objects
+    /// under that key.
     pub(crate) read: bool,
 }
 
@@ -44,7 +45,7 @@ pub(crate) struct CheckMode {
     pub(crate) follow_latest: bool,
     /// The holder of claims: the id of this request or of the sweep.
     pub(crate) holder: String,
-    /// How long a check waits for another invocation that is repairing the object.
+    /// The time until which a check waits for another invocation that is repairing the object.
     pub(crate) wait_until: OffsetDateTime,
 }
 
@@ -82,7 +83,8 @@ impl<'a, L: Store> ObjectChecker<'a, L> {
         Self { repairer, mode }
     }
 
-    /// Checks an object that was just written. Almost every such object is compliant, and one read proves that.
+    /// Checks an object that was just written. Almost every such object is compliant, and a single read of the object
+    /// proves this.
     pub(crate) async fn check_written(&self, request: &CheckRequest) -> Result<CheckedObject, CheckError> {
         let Some(encryption) = self.repairer.inspector.read_if_right(&request.object).await? else {
             return self.check(request).await;
@@ -142,7 +144,8 @@ impl<'a, L: Store> ObjectChecker<'a, L> {
         Err(CheckError::ObjectKeepsChanging)
     }
 
-    /// Repairs an object under a claim. If another invocation has the claim, returns `None` after a pause.
+    /// Repairs an object under a claim. If another invocation has the claim, this function returns `None` after a
+    /// pause, so that the caller tries again.
     async fn repair(&self, object: &ObjectId) -> Result<Option<Repaired>, CheckError> {
         let Repairer { ledger, clock, .. } = self.repairer;
         match take(ledger, object, &self.mode.holder, clock()).await? {

@@ -22,7 +22,8 @@ pub(crate) enum Take {
     HeldByOther,
 }
 
-/// Takes the claim on an object's repair. `holder` is the id of this request, or of the sweep that it continues.
+/// Takes the claim on an object's repair. `holder` is the id of this request, or of the sweep that this request
+/// continues.
 pub(crate) async fn take(
     ledger: &impl Store,
     object: &ObjectId,
@@ -45,7 +46,7 @@ pub(crate) async fn take(
 }
 
 impl Claim {
-    /// Counts a write before it is made. `false` if the object was repaired too often.
+    /// Counts a write before it is made. Returns `false` if the object was repaired too often.
     pub(crate) async fn count(
         &mut self,
         ledger: &impl Store,
@@ -59,7 +60,7 @@ impl Claim {
         Ok(is_allowed)
     }
 
-    /// Takes back the count of a write that S3 refused or did not answer.
+    /// Subtracts a write that S3 refused or did not answer from the count.
     pub(crate) fn discount(&mut self, write: RepairWrite<'_>) {
         self.row.discount(write);
     }

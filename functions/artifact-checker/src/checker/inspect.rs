@@ -25,7 +25,7 @@ pub(crate) struct Inspector<'a> {
 pub(crate) enum Look {
     /// S3 does not show the object.
     NotShown(Verdict),
-    /// No repair is possible.
+    /// No repair is possible, and the verdict gives the reason.
     Settled(Head, Verdict),
     /// The object is under the right key.
     Right(Head),
@@ -83,7 +83,7 @@ impl Inspector<'_> {
     async fn standing(&self, encryption: &Encryption) -> Result<Standing, ServiceError> {
         let right_status = self.keys.status(self.right_key.as_str()).await?;
         let status = match encryption.key() {
-            // KMS does not show this function the key of another account.
+            // The key of another account is not looked up, because KMS does not show such a key to this function.
             Some(name) if account_in_name(name).is_none_or(|owner| owner == self.account) => {
                 Some(self.keys.status(name).await?)
             }
@@ -110,10 +110,11 @@ impl Inspector<'_> {
     }
 
     /// Reads a byte of an object together with its encryption, and returns the encryption if it is right. `None` means
-    /// that only the object's metadata can show what is wrong.
+    /// that the read failed or the encryption is wrong. In both cases, the caller reads the object's metadata to find
+    /// the reason.
     pub(crate) async fn read_if_right(&self, object: &ObjectId) -> Result<Option<Encryption>, ServiceError> {
         let Reader::Client { s3, .. } = self.reader else { return Ok(None) };
-        // The two calls do not depend on each other.
+        // The two calls do not depend on each other, so they run at the same time.
         let (read, right_status) = join!(s3.read(object, None), self.keys.status(self.right_key.as_str()));
         let (Ok(encryption), right_status) = (read, right_status?) else { return Ok(None) };
         let standing = standing(&encryption, None, self.right_key, &right_status, self.account);
@@ -124,8 +125,8 @@ impl Inspector<'_> {
     pub(crate) async fn latest(&self, object: &ObjectId) -> Result<Latest, ServiceError> {
         let latest = ObjectId { version: None, ..object.clone() };
         let head = match self.s3.head(&latest, true).await {
-            // The checksum requires permission to decrypt. Without that permission the copy fails, and reports the
-            // reason.
+            // S3 requires permission to decrypt if a HEAD requests the checksum. Without the permission, the later copy
+            // fails and reports the reason, so the checksum is left out here.
             Err(error) if error.is_refused() && matches!(error.status, Some(400 | 403)) => {
                 self.s3.head(&latest, false).await
             }

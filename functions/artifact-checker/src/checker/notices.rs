@@ -15,7 +15,7 @@ use crate::run::Run;
 /// Decisions without the findings about which a notice was sent recently.
 pub(crate) struct News {
     pub(crate) decisions: Vec<Decision<Outcome>>,
-    /// What to record once the notice is sent.
+    /// The rows to record after the notice was sent.
     unsent: Vec<UnsentNotice>,
 }
 
@@ -26,13 +26,14 @@ struct UnsentNotice {
 }
 
 impl News {
-    /// Decisions that are not compared with earlier notices.
+    /// Keeps all decisions, without a comparison with earlier notices.
     pub(crate) fn unfiltered(decisions: Vec<Decision<Outcome>>) -> Self {
         Self { decisions, unsent: Vec::new() }
     }
 }
 
-/// Leaves out the findings about which a notice was sent recently. If no decision is left, one decision says so.
+/// Leaves out the findings about which a notice was sent recently. If no decision is left, the result contains one
+/// decision that says that a notice was sent recently.
 pub(crate) async fn without_repeats<L: Store>(run: &Run<'_, L>, decisions: Vec<Decision<Outcome>>) -> News {
     let mut news = News::unfiltered(Vec::new());
     let mut first_repeat = None;
@@ -59,7 +60,8 @@ pub(crate) async fn without_repeats<L: Store>(run: &Run<'_, L>, decisions: Vec<D
     news
 }
 
-/// Sends a notice about the findings and about `more` findings that are not among them, and records that it was sent.
+/// Sends a notice about the findings in `news`, and records that the notice was sent. `more` is the number of further
+/// findings that are not in `news`.
 pub(crate) async fn send<L: Store>(run: &Run<'_, L>, title: &str, news: &News, more: u64) -> Result<(), ServiceError> {
     if let Some(notice) = notice::of_findings(title, &news.decisions, more) {
         run.clients.topic.publish(&notice).await?;

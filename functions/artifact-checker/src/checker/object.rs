@@ -1,4 +1,4 @@
-//! Use case: an event of S3 reports a written object.
+//! The use case in which an event of S3 reports a written object.
 
 use std::time::Duration;
 
@@ -36,9 +36,9 @@ pub(crate) async fn check<L: Store>(
     }
 }
 
-/// The right key of the bucket that was deployed with this function is known. The pipelines are read only if something
-/// is wrong with the object, because an account may have hundreds of pipelines; a sweep checks all pipelines in any
-/// case.
+/// Checks an object in the bucket that was deployed with this function. The settings contain the right key of that
+/// bucket. The pipelines are read only if something is wrong with the object, because an account may have hundreds of
+/// pipelines. A sweep checks all pipelines in any case.
 async fn check_in_own_bucket<L: Store>(
     run: &Run<'_, L>,
     written: &WrittenObject,

@@ -1,4 +1,4 @@
-//! The reader that proves that an object can be read.
+//! The reader, which reads a byte of an object to prove that the object can be read.
 
 use sekisho_lambda::ServiceError;
 use sekisho_ledger::Store;
@@ -8,12 +8,12 @@ use crate::aws::sts;
 use crate::run::Run;
 use crate::verdict::in_words;
 
-/// The reader of an object.
+/// The identity that reads objects for a check.
 #[derive(Debug)]
 pub(crate) enum Reader {
     Client {
         s3: S3,
-        /// What messages call the reader.
+        /// The reader's name in messages.
         name: String,
     },
     /// The consumer's role could not be assumed, for this reason.

@@ -14,8 +14,8 @@ use crate::object::{ObjectFacts, ObjectId};
 use crate::repair::{self, RepairConditions, RepairPlan, Step};
 use crate::verdict::{self, Verdict};
 
-/// How many times a repair reads the object's metadata at most: once for each of three updates and three copies, and as
-/// often again because of other writers.
+/// The most times that a repair reads the object's metadata. Three updates and three copies need six reads, and six
+/// more reads allow for other writers.
 const ROUNDS: usize = 12;
 
 /// Repairs objects of one bucket.
@@ -24,8 +24,8 @@ pub(crate) struct Repairer<'a, L> {
     pub(crate) ledger: &'a L,
     /// The configured repair.
     pub(crate) repair: Repair,
-    /// Whether to check the latest version in place of a version that is no longer the latest. The check for an event
-    /// does so; a sweep checks each version.
+    /// Whether to check the latest version in place of a version that is no longer the latest. The value is `true` in
+    /// the check for an event, and `false` in a sweep, because a sweep checks each version.
     pub(crate) follow_latest: bool,
     pub(crate) clock: fn() -> OffsetDateTime,
 }
@@ -111,7 +111,8 @@ impl<L: Store> Repairer<'_, L> {
         Err(CheckError::ObjectKeepsChanging)
     }
 
-    /// Decides what to do next. Only the latest version is copied.
+    /// Decides what to do next. Only the latest version may be copied, so a copy first needs the metadata of the latest
+    /// version.
     async fn next(&self, object: &ObjectId, head: &Head, update_refused: bool) -> Result<Next, CheckError> {
         let leave = |plan| Next::Stop(verdict::of_plan(plan, &head.facts.encryption.text()));
         let step = match self.plan(&head.facts, true, update_refused) {
@@ -131,7 +132,7 @@ impl<L: Store> Repairer<'_, L> {
         })
     }
 
-    /// Counts a write and makes it. `None` if the object was repaired too often.
+    /// Counts a write and makes it. Returns `None`, without a write, if the object was repaired too often.
     async fn write(
         &self,
         object: &ObjectId,

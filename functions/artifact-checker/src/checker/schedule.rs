@@ -1,4 +1,4 @@
-//! Use case: a schedule asks for a sweep of every artifact bucket of the account.
+//! The use case in which a schedule requests a sweep of every artifact bucket of the account.
 
 use std::collections::BTreeSet;
 use std::iter::once;

@@ -1,4 +1,4 @@
-//! Use case: a sweep of one bucket.
+//! The use case that sweeps one bucket.
 
 use std::collections::BTreeMap;
 use std::slice::from_ref;
@@ -107,7 +107,7 @@ async fn finish_without_report<L: Store>(
     Ok(Answer::of(news.decisions))
 }
 
-/// Ends this invocation's part of a sweep. If the sweep is not done, another invocation continues it.
+/// Ends this invocation's part of a sweep. If the sweep is not done, the function invokes itself to continue the sweep.
 async fn finish<L: Store>(
     run: &Run<'_, L>,
     request: &SweepRequest,
@@ -133,7 +133,7 @@ async fn finish<L: Store>(
 }
 
 /// Records, counts and logs the decisions of a sweep that is done, and sends a notice about its findings. An error from
-/// SNS is only logged: the ledger and the log have the findings, and a retry would repeat the whole sweep.
+/// SNS is only logged, because the ledger and the log have the findings, and a retry would repeat the whole sweep.
 async fn publish<L: Store>(
     run: &Run<'_, L>,
     request: &SweepRequest,
@@ -142,7 +142,7 @@ async fn publish<L: Store>(
     more_findings: u64,
 ) -> Result<(), Error> {
     run.record(&news.decisions).await?;
-    // The walk has logged and counted the decisions about objects.
+    // The walk has already logged and counted the decisions about objects, so they are left out here.
     let is_about_bucket = |decision: &&Decision<Outcome>| {
         !decision.concerns.contains_key("object") && !decision.concerns.contains_key("sweep")
     };

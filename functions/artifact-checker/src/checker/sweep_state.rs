@@ -22,7 +22,7 @@ pub(crate) enum Take {
     Refused(String),
 }
 
-/// Takes the bucket's unfinished sweep, or begins another.
+/// Takes the bucket's unfinished sweep, or begins a new sweep.
 pub(crate) async fn take(
     ledger: &impl Store,
     request: &SweepRequest,
@@ -45,7 +45,7 @@ pub(crate) async fn take(
 }
 
 impl TakenSweep {
-    /// Saves the row, and keeps the sweep.
+    /// Saves the row, and renews the time in which only this invocation may continue the sweep.
     pub(crate) async fn checkpoint(&mut self, ledger: &impl Store, now: OffsetDateTime) -> Result<(), Error> {
         self.save(ledger, now, TERM).await
     }

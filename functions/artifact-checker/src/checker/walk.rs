@@ -1,7 +1,8 @@
 //! Checks all objects of a bucket, many at the same time, until the listing or the invocation's time ends.
 //!
 //! The ledger records the position up to which every object is checked, at the end of a page. The invocation that
-//! continues the walk begins at that position: it may check some objects again, and leaves out none.
+//! continues the walk begins at that position. The walk may therefore check some objects twice, but it leaves out no
+//! object.
 
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
@@ -38,7 +39,8 @@ use crate::verdict::{in_words, not_shown};
 
 /// The interval between saves of the position. After a crash, the work since the last save is repeated.
 const CHECKPOINT: Duration = Duration::from_secs(5);
-/// The number of attempts at a call that S3 does not answer. The pauses between them double.
+/// The most attempts at a call if S3 does not answer. Each pause between two attempts is twice as long as the pause
+/// before.
 const ATTEMPTS: u32 = 8;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause between checks of an object that another invocation is repairing.
@@ -51,7 +53,7 @@ const TIME_TO_RECORD: Duration = Duration::from_secs(15);
 /// The check of a bucket's objects.
 pub(crate) struct Walk<'a, L> {
     pub(crate) run: &'a Run<'a, L>,
-    /// S3 without the SDK's retries: the walk repeats calls itself, and sees each throttled call.
+    /// S3 without the SDK's retries, because the walk repeats failed calls itself and must see each throttled call.
     pub(crate) s3: &'a S3,
     pub(crate) request: &'a SweepRequest,
     pub(crate) right_key: &'a KeyArn,
@@ -71,7 +73,8 @@ pub(crate) enum WalkEnd {
 #[derive(Default)]
 struct Shared {
     limit: RefCell<ConcurrencyLimit>,
-    /// Whether to read every object. It becomes `true` after a failed read; before that, only samples are read.
+    /// Whether to read every object. The value becomes `true` after the first failed read. Until that read, the walk
+    /// reads only samples.
     read_all: Cell<bool>,
 }
 
@@ -126,7 +129,8 @@ impl<L: Store> Walk<'_, L> {
         let shared = Shared::default();
         let mut pages = OpenPages::default();
         let mut in_flight = FuturesUnordered::new();
-        // The outer option is `None` while a page is being listed, and after the last page.
+        // The inner option is the position before the next page, and `None` for the first page. The outer option is
+        // `None` while a page is being listed, and after the last page.
         let mut next_page = Some(sweep.row.position.clone());
         let mut listing = OptionFuture::from(None);
         let mut is_listing = false;
@@ -221,7 +225,8 @@ impl<L: Store> Walk<'_, L> {
         let decision = explained(result.decision, self.writers, self.right_key).await;
         if decision.outcome.is_finding() || decision.outcome == Outcome::Repaired {
             if self.request.dry_run {
-                // The alarm for findings counts the lines with the message `decision`, and a dry run raises no alarm.
+                // The alarm for findings counts the lines with the message `decision`, and a dry run must not raise
+                // this alarm.
                 info!(would.json = telemetry::json(&decision), "dry run");
             } else {
                 telemetry::decision(&decision);
@@ -230,7 +235,8 @@ impl<L: Store> Walk<'_, L> {
         (page, CheckedObject { decision, ..result })
     }
 
-    /// Repeats a check until S3 answers. A check in a pause still counts as in flight, which reduces the load on S3.
+    /// Repeats a check until S3 answers. During a pause, the check still uses up one place of the concurrency limit,
+    /// which reduces the load on S3.
     async fn check_until_answered(
         &self,
         checker: &ObjectChecker<'_, L>,

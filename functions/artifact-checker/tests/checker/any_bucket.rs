@@ -1,4 +1,5 @@
-//! Random buckets, faults and dead invocations: what a sweep must and must not change.
+//! Tests with random buckets, faults and dead invocations. They check what a sweep must change and what it must not
+//! change.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -47,9 +48,9 @@ struct Case {
     repair: Repair,
     /// Whether the sweep checks all versions.
     versions: bool,
-    /// Faults by the number of the request to S3.
+    /// The faults, each with the number of the request to S3 that the fault affects.
     faults: Vec<(usize, Fault)>,
-    /// When the first invocation dies, in milliseconds.
+    /// The time in milliseconds after which the first invocation dies; `None` if it does not die.
     kill_after: Option<u64>,
     /// How many objects a page of the listing has.
     page: usize,
@@ -151,7 +152,7 @@ fn compare(case: &Case, before: &BTreeMap<String, Vec<Version>>, after: &Bucket)
     for (name, old) in before {
         let new = &after.objects[name];
         let (was, is) = (old.last().unwrap(), new.last().unwrap());
-        // The content and metadata of the latest version are still the latest.
+        // The latest version must still have the same content and metadata.
         prop_assert_eq!(
             (&is.content, &is.metadata, is.delete_marker),
             (&was.content, &was.metadata, was.delete_marker)

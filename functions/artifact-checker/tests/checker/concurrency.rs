@@ -1,4 +1,4 @@
-//! Several writers of one object, lost answers, and errors that may pass.
+//! Tests with several writers of one object, with lost answers, and with temporary errors.
 
 use std::time::Duration;
 
@@ -21,13 +21,14 @@ async fn a_version_that_is_written_between_head_and_copy_stays_the_latest() {
     world.script(move |request| {
         if request.operation == "CopyObject" && !done {
             done = true;
-            // This request holds the lock on the world, so another thread writes after it.
+            // The copy holds the lock on the world while this script runs. Another thread writes, because it can wait
+            // for the lock.
             let meddler = meddler.clone();
             std::thread::spawn(move || meddler.state().put(BUCKET, OBJECT, Version::new("newer", under("other"))));
         }
         None
     });
-    // The write happens before or after the copy. In both cases the newer content must be the latest in the end.
+    // The other thread writes before or after the copy. In both cases, the newer content must be the latest in the end.
     let decision = decide(&world, Repair::Copy, "object-created").await;
     assert_eq!(decision.outcome, Outcome::Repaired, "{}", decision.reason);
     let contents: Vec<String> =
@@ -46,7 +47,7 @@ async fn an_object_that_somebody_else_changes_back_is_repaired_three_times_and_n
         let checker = world.checker(repair);
         let decision = only(handle(&checker, "r", &event("object-created")).await.unwrap());
         assert_eq!(decision.outcome, Outcome::NonConverging, "{}", decision.reason);
-        // The events of the function's writes, and the events of the other writer's writes.
+        // The function also gets an event for each of its own writes and for each write of the other writer.
         let versions = world.state().bucket(BUCKET).objects[OBJECT].clone();
         for version in versions {
             let event = created(BUCKET, OBJECT, Some(&version.id));
@@ -88,7 +89,7 @@ async fn two_invocations_for_one_event_write_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_copy_whose_answer_is_lost_is_not_made_twice() {
-    // Find the number of the copy among the requests to S3 first.
+    // A first run finds out the number of the copy among the requests to S3.
     let probe = world_with(Version::new("hello", Sse::S3));
     decide(&probe, Repair::Copy, "object-created").await;
     let operations = probe.state().operations("s3");
@@ -129,7 +130,8 @@ async fn an_error_that_may_pass_fails_the_invocation() {
     }
 }
 
-/// S3 answers a copy with 200 before the copy is done, so the body contains an error that occurs later.
+/// S3 answers a copy with 200 before the copy is done, so S3 reports an error during the copy in the body of the
+/// answer.
 #[tokio::test(start_paused = true)]
 async fn an_internal_error_in_the_body_of_a_200_is_no_refusal() {
     for operation in ["CopyObject", "UploadPartCopy", "CompleteMultipartUpload"] {

@@ -1,4 +1,4 @@
-//! Findings about buckets and pipelines, their notices, and the explanation of foreign keys.
+//! Tests of findings about buckets and pipelines, of their notices, and of the explanation of foreign keys.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ async fn a_wrong_key_in_a_pipeline_is_a_finding_of_its_own_and_sent_once() {
     assert_eq!(world.state().published.len(), 1);
 }
 
-/// A notice must not be repeated by every cold start, and must not be lost if SNS refuses it.
+/// A cold start must not repeat a notice, and a notice that SNS refuses must not be lost.
 #[tokio::test(start_paused = true)]
 async fn a_wrong_key_in_a_pipeline_is_sent_once_a_day_after_sns_has_accepted_the_notice() {
     let world = World::new();

@@ -1,5 +1,5 @@
-//! The function in a simulated world: events, requests and schedules go in, and the tests compare decisions, rows,
-//! notices and the calls to AWS services.
+//! Tests of the function in a simulated world. They send events, requests and schedules to the function, and compare
+//! its decisions, rows, notices and calls to AWS services.
 
 #![allow(
     clippy::cast_precision_loss,

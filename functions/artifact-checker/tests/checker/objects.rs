@@ -7,10 +7,10 @@ use sekisho_domain::decision::Decision;
 use crate::world::s3::Version;
 use crate::world::{BUCKET, FUNCTION, World, handle};
 
-/// The object and the version of the event `object-created`.
+/// The key of the object that the event `object-created` reports. The next constant is the object's version.
 pub(crate) const OBJECT: &str = "shop/SourceArti/8a1Xc0p.zip";
 pub(crate) const VERSION: &str = "IYV3p45BT0ac8hjHg1houSdS1a.Mro8e";
-/// The object of the event `object-created-large`.
+/// The key of the object that the event `object-created-large` reports.
 pub(crate) const LARGE_OBJECT: &str = "shop/BuildArtif/large.zip";
 /// A size in bytes that needs a multipart copy.
 pub(crate) const LARGE: u64 = 6_000_000_000;
@@ -32,13 +32,13 @@ pub(crate) fn world_with_object(key: &str, version: Version) -> World {
     world
 }
 
-/// The only decision of an answer.
+/// Returns the decision of an answer that must have exactly one.
 pub(crate) fn only(answer: Answer) -> Decision<Outcome> {
     assert_eq!(answer.decisions.len(), 1, "{:?}", answer.decisions);
     answer.decisions.into_iter().next().unwrap()
 }
 
-/// The only decision of a cold function about an example event.
+/// Sends an example event to a function after a cold start, and returns the only decision.
 pub(crate) async fn decide(world: &World, repair: Repair, event_name: &str) -> Decision<Outcome> {
     only(handle(&world.checker(repair), "r", &event(event_name)).await.unwrap())
 }

@@ -1,4 +1,4 @@
-//! What a repair writes, and what it keeps.
+//! Tests of what a repair writes, and of what it leaves unchanged.
 
 use std::collections::BTreeMap;
 
@@ -31,7 +31,8 @@ async fn a_copy_keeps_what_s3_would_drop_and_its_own_event_is_compliant() {
     let expected = Version { id: after.id.clone(), etag: after.etag.clone(), sse: under("right"), ..before };
     assert_eq!(after, expected);
     assert_eq!(decision.concerns["version"], after.id);
-    // The event of the copy, the first event again, and the event of the copy again: nothing more is written.
+    // The function gets the event of its copy, then the first event for the second time, and then the event of its copy
+    // for the second time. The function must not write anything more.
     let own_event = event("object-created-by-the-checker").replace("fdGhYn3.mJ1kQ0nBz8PR2mVfUe7Xb9vY", &after.id);
     for payload in [created(BUCKET, OBJECT, Some(&after.id)), event("object-created"), own_event] {
         let decision = only(handle(&checker, "r2", &payload).await.unwrap());
@@ -122,7 +123,7 @@ async fn an_older_version_is_never_copied() {
     let world = world_with(Version::new("older", Sse::S3));
     let newer = world.state().put(BUCKET, OBJECT, Version::new("newer", under("right")));
     let decision = decide(&world, Repair::Copy, "object-created").await;
-    // The decision is about the latest version. A sweep of all versions checks the older one.
+    // The decision is about the latest version. Only a sweep of all versions checks the older version.
     assert_eq!((decision.outcome, decision.concerns.get("version")), (Outcome::Compliant, None));
     assert_eq!(world.state().bucket(BUCKET).latest(OBJECT).unwrap().id, newer);
     assert_eq!(world.state().bucket(BUCKET).writes, 0);

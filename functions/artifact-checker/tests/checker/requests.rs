@@ -1,4 +1,4 @@
-//! Which payloads lead to which use case.
+//! Tests that each payload reaches the right use case.
 
 use artifact_checker::{Error, Outcome};
 use sekisho_domain::artifacts::Repair;

@@ -1,4 +1,4 @@
-//! The findings of sweeps about buckets and pipelines, scheduled sweeps, and the log of dry runs.
+//! Tests of a sweep's findings about buckets and pipelines, of scheduled sweeps, and of the log of dry runs.
 
 use std::process::Command;
 use std::time::Duration;
@@ -49,7 +49,8 @@ async fn a_schedule_sweeps_the_buckets_of_all_pipelines() {
     assert_eq!(unclear.concerns["bucket"], "unclear");
 }
 
-/// The function has no permissions for the artifact buckets that the console of CodePipeline creates.
+/// CodePipeline's console creates artifact buckets, for which the function has no permissions. In an account with such
+/// a bucket, every scheduled sweep has this finding.
 #[tokio::test(start_paused = true)]
 async fn people_get_one_notice_a_month_about_a_bucket_that_the_function_may_not_read() {
     let world = filled(10, &[(3, under("right"))]);
@@ -69,7 +70,7 @@ async fn people_get_one_notice_a_month_about_a_bucket_that_the_function_may_not_
     assert_eq!(findings[0].outcome, Outcome::Unverifiable);
     assert!(findings[0].reason.contains("s3:ListBucket") && findings[0].reason.contains("arn:aws:s3:::closed"));
     assert_eq!(world.state().published.len(), 1);
-    // The answer to a request contains the reason nevertheless.
+    // The answer to a person's request contains the reason even if a notice was sent recently.
     let answer = handle(&checker, "asked", r#"{"action":"sweep","bucket":"closed"}"#).await.unwrap();
     assert_eq!(answer.decisions[0].outcome, Outcome::Ignored);
     assert!(answer.decisions[0].reason.contains("arn:aws:s3:::closed"), "{}", answer.decisions[0].reason);
@@ -101,7 +102,7 @@ async fn a_dry_run_with_findings() {
     assert_eq!((count(&answer, Outcome::Reported), count(&answer, Outcome::ForeignKey)), (2, 2));
 }
 
-/// The alarm for findings counts log lines with the message `decision`.
+/// The alarm for findings counts log lines with the message `decision`, so a dry run must not log this message.
 #[test]
 fn a_dry_run_raises_no_alarm() {
     let test = Command::new(std::env::current_exe().unwrap())

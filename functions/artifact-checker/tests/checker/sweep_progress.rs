@@ -64,12 +64,13 @@ async fn a_sweep_whose_invocation_dies_continues_at_its_position() {
     assert_eq!(other.sweeps.len(), 0);
     let before = looks(&world);
     assert!(before > 500, "{before}");
-    // Lambda's retry has the same request id. After the lease, any invocation may continue.
+    // The retry by Lambda has the request id of the dead invocation. It begins after the end of the lease, so any
+    // invocation may continue the sweep.
     tokio::time::sleep(Duration::from_mins(2)).await;
     let answer = handle(&checker, "r", SWEEP).await.unwrap();
     assert_eq!((answer.sweeps[0].objects, count(&answer, Outcome::Repaired)), (4005, 5));
     let all = looks(&world);
-    // The open pages and the work after the last checkpoint, five seconds, are repeated.
+    // The retry checks the open pages again, and repeats up to five seconds of work after the last checkpoint.
     assert!(all < 4005 + 5 * 3 + 8 * 100 + 5 * 100, "{all}");
     assert!(all < 4005 + before, "the sweep began again: {all}");
 }
@@ -90,7 +91,7 @@ async fn an_object_that_another_invocation_repairs_is_no_finding() {
     for (time, outcome) in [(Duration::from_mins(15), Outcome::Repaired), (Duration::from_mins(2), Outcome::Ignored)] {
         let world = filled(10, &[(3, under("right")), (1, Sse::S3)]);
         let checker = world.checker(Repair::Copy);
-        // The other invocation dies, and its claim lasts for five minutes.
+        // The other invocation has died, but its claim lasts for five minutes.
         let key = Key::state(format!("repair#{BUCKET}#{}", object_key(3)));
         let until = Lease::new(now(), Duration::from_mins(5));
         let claim = json!({"copies": 0, "version": "", "updates": 0, "last": 0, "until": until, "holder": "dead",

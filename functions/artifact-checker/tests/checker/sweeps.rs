@@ -13,8 +13,8 @@ pub(crate) const SWEEP_VERSIONS: &str = include_str!("../../../../events/artifac
 pub(crate) const SWEEP_DRY_RUN: &str = include_str!("../../../../events/artifact-checker/sweep-dry-run.json");
 pub(crate) const SCHEDULE: &str = include_str!("../../../../events/artifact-checker/schedule.json");
 
-/// A world whose bucket has the given number of objects under each encryption. A page of its listing has `page`
-/// objects.
+/// A world whose bucket has the given number of objects under each encryption. A page of the bucket's listing has
+/// `page` objects.
 pub(crate) fn filled(page: usize, objects: &[(usize, Sse)]) -> World {
     let world = World::new();
     world.state().buckets.insert(BUCKET.to_owned(), Bucket::new(ACCOUNT).paged(page));

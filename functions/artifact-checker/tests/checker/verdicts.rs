@@ -1,4 +1,4 @@
-//! The verdict on one object, for each state of the object, its keys and its bucket.
+//! Tests of the verdict on one object, for each state of the object, its keys and its bucket.
 
 use artifact_checker::Outcome;
 use sekisho_domain::artifacts::Repair;
@@ -20,7 +20,7 @@ struct Case {
     writes: u64,
 }
 
-/// A case without a change, with `repair = "update"`.
+/// A case that does not change the world, with `repair = "update"`.
 fn case(name: &'static str, object: Version, outcome: Outcome, reason_part: &'static str) -> Case {
     let writes = u64::from(outcome == Outcome::Repaired);
     Case { name, object, change: Box::new(|_| {}), repair: Repair::Update, outcome, reason_part, writes }
@@ -48,7 +48,7 @@ impl Case {
         assert_eq!(decision.concerns["object"], OBJECT);
         assert_eq!(decision.concerns["event"], "17793124-05d4-b198-2fde-7ededc63b103");
         assert_eq!(decision.concerns["writer"], "111111111111");
-        // Findings are sent as one notice, and all decisions are recorded in one row.
+        // One notice contains all findings, and one row contains all decisions.
         let has_findings = answer.decisions.iter().any(|one| one.outcome.is_finding());
         assert_eq!(world.state().published.len(), usize::from(has_findings), "{name}");
         let rows =
@@ -118,7 +118,7 @@ async fn an_archived_or_locked_object_is_repaired_only_if_that_is_safe() {
     let updated = case("archived, wrong, update", archived(Sse::S3), Outcome::NeedsRestore, "right key");
     let cases = [
         case("archived", archived(under("right")), Outcome::NeedsRestore, "right key"),
-        // The update succeeds, and the object cannot be read after it.
+        // The update succeeds, but the object is archived, so the function cannot read it after the update.
         Case { writes: 1, ..updated },
         case("archived, wrong, copy", archived(Sse::S3), Outcome::NeedsRestore, "S3's own key").repair(Repair::Copy),
         case("locked, update", locked(Sse::S3), Outcome::Reported, "object lock"),

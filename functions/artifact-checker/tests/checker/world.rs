@@ -1,9 +1,9 @@
 //! A simulated world around the function: S3 with versions, locks, keys and faults, KMS, CodePipeline, STS, SNS and
-//! Lambda, with the requests and answers that the SDKs exchange with the real services.
+//! Lambda. The SDKs exchange the same requests and answers with the world as with the real services.
 //!
 //! The world is strict where the function depends on it. A copy makes a new version and drops what S3 drops. An update
-//! changes only the key, and a lock refuses it. An object cannot be read or copied if its key does not decrypt. A
-//! condition that does not hold is a 412. The world counts every write and records every request.
+//! changes only the key, and a lock refuses it. An object cannot be read or copied if its key does not decrypt. If a
+//! condition of a request does not hold, S3 answers 412. The world counts every write and records every request.
 
 pub(crate) mod request;
 pub(crate) mod s3;
@@ -59,7 +59,7 @@ pub(crate) fn foreign() -> Sse {
 pub(crate) enum Fault {
     /// S3 does nothing and answers 503 `SlowDown`.
     SlowDown,
-    /// S3 does what was asked, and answers 500.
+    /// S3 does what the request says, but answers 500.
     AnswerLost,
     /// S3 does nothing and answers 500.
     Internal,
@@ -81,7 +81,7 @@ pub(crate) struct State {
     pub(crate) buckets: BTreeMap<String, Bucket>,
     pub(crate) keys: BTreeMap<String, Key>,
     pub(crate) aliases: BTreeMap<String, String>,
-    /// Pipelines by name, in the form of `GetPipeline`. With `None`, CodePipeline answers `AccessDenied`.
+    /// Pipelines by name, in the form of `GetPipeline`. If the value is `None`, CodePipeline answers `AccessDenied`.
     pub(crate) pipelines: Option<BTreeMap<String, serde_json::Value>>,
     pub(crate) actions: BTreeMap<String, Vec<serde_json::Value>>,
     pub(crate) consumer_can_be_assumed: bool,
@@ -92,9 +92,9 @@ pub(crate) struct State {
     pub(crate) published: Vec<String>,
     /// The payloads with which the function invoked itself.
     pub(crate) invoked: Vec<String>,
-    /// Faults by the number of the request to S3.
+    /// The faults. The key of a fault is the number of the request to S3 that the fault affects.
     pub(crate) faults: BTreeMap<usize, Fault>,
-    /// Answers a request before the services do, if it returns an answer.
+    /// Gets each request before the services do. If the script returns an answer, the services do not get the request.
     pub(crate) script: Option<Script>,
     /// The number of requests to S3 so far.
     s3_requests: usize,
@@ -110,7 +110,7 @@ impl std::fmt::Debug for State {
 }
 
 impl State {
-    /// A number that was not returned before.
+    /// Returns a number that no earlier call returned.
     pub(crate) fn next(&mut self) -> u64 {
         self.serial += 1;
         self.serial
@@ -127,7 +127,7 @@ impl State {
 pub(crate) struct World(Arc<Mutex<State>>);
 
 impl World {
-    /// A world with one bucket with versions, the right key, another key, and no pipelines.
+    /// A world with one versioned bucket, the right key, another key, and no pipelines.
     pub(crate) fn new() -> Self {
         let world = Self::default();
         {

@@ -1,8 +1,8 @@
-//! Copying the latest version of an object onto itself under another key.
+//! Copies the latest version of an object onto itself under another key.
 //!
-//! S3 drops the storage class and the website redirect of a copy, so the copy sends them again. The source is named
-//! without a version, and the destination must still have the entity tag of the source: an older version never becomes
-//! the latest, whatever is written during the copy.
+//! S3 drops the storage class and the website redirect of a copy, so the request repeats both. The request names the
+//! source without a version, and S3 refuses it unless the destination still has the entity tag of the source. Therefore
+//! an older version never becomes the latest, even if somebody writes the object during the copy.
 
 use std::time::Duration;
 
@@ -23,10 +23,12 @@ use crate::key::KeyArn;
 use crate::object::{Encryption, ObjectId};
 use crate::repair::part_ranges;
 
-/// RFC 3986's unreserved characters, and the slash between bucket, folders and name, are not encoded.
+/// The characters to encode in `x-amz-copy-source`: all except RFC 3986's unreserved characters, and the slash between
+/// bucket, folders and name.
 const COPY_SOURCE: &AsciiSet = &TAG.remove(b'/');
 const TAG: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
-/// S3 answers a copy when it is done, and copies up to 5 GiB at about 100 MB a second.
+/// The time to wait for a copy. S3 ends its answer only when the copy is done, and it copies up to 5 GiB at about 100
+/// MB a second.
 const COPY_TIMEOUT: Duration = Duration::from_mins(4);
 /// How many parts of one object are copied at the same time.
 const CONCURRENT_PARTS: usize = 8;
@@ -35,14 +37,15 @@ const CONCURRENT_PARTS: usize = 8;
 pub(crate) struct SelfCopy<'a> {
     pub(crate) s3: &'a S3,
     pub(crate) object: &'a ObjectId,
-    /// The latest version. Nothing is written unless it is still the latest.
+    /// The version that was the latest when its metadata was read. Nothing is written unless this version is still the
+    /// latest.
     pub(crate) head: &'a Head,
     /// The key of the copy.
     pub(crate) key: &'a KeyArn,
 }
 
 impl SelfCopy<'_> {
-    /// Copies with one request. After an error that may pass, it is unknown whether S3 wrote the copy.
+    /// Copies with one request. After a temporary error, it is unknown whether S3 wrote the copy.
     pub(crate) async fn whole(&self) -> Result<WriteResult, ServiceError> {
         let Self { s3, object, head, key } = self;
         let etag = &head.facts.etag;
@@ -72,7 +75,7 @@ impl SelfCopy<'_> {
         }
     }
 
-    /// Copies in parts of `part` bytes. After an error that may pass, it is unknown whether S3 wrote the copy.
+    /// Copies in parts of `part` bytes. After a temporary error, it is unknown whether S3 wrote the copy.
     pub(crate) async fn in_parts(&self, part: u64) -> Result<WriteResult, ServiceError> {
         let tagging = match self.tagging().await {
             Ok(tagging) => tagging,
@@ -98,7 +101,8 @@ impl SelfCopy<'_> {
         }
     }
 
-    /// A new upload inherits nothing from the source, so it repeats all metadata.
+    /// Makes the request for a new upload. An upload inherits nothing from the source, so the request repeats all
+    /// metadata.
     fn create_upload(&self, tagging: Option<String>) -> CreateMultipartUploadFluentBuilder {
         let Self { s3, object, head, key } = self;
         let source = &head.output;
@@ -204,7 +208,7 @@ impl SelfCopy<'_> {
     }
 }
 
-/// The copy keeps two layers of encryption if the source has two.
+/// The encryption of the copy, which has two layers if the source has two.
 fn layers(head: &Head) -> ServerSideEncryption {
     match head.facts.encryption {
         Encryption::DualLayer(_) => ServerSideEncryption::AwsKmsDsse,
@@ -213,7 +217,7 @@ fn layers(head: &Head) -> ServerSideEncryption {
 }
 
 /// How the checksum of an upload covers its parts. SHA checksums support only one type, and S3 refuses a request that
-/// names a type for them.
+/// names a type for a SHA checksum.
 fn checksum_type(output: &HeadObjectOutput) -> Option<ChecksumType> {
     match checksum(output)? {
         ChecksumAlgorithm::Crc32 | ChecksumAlgorithm::Crc32C | ChecksumAlgorithm::Crc64Nvme => {
@@ -235,7 +239,7 @@ fn checksum(output: &HeadObjectOutput) -> Option<ChecksumAlgorithm> {
     values.into_iter().find_map(|(value, algorithm)| value.as_ref().map(|_| algorithm))
 }
 
-/// The value of the `x-amz-copy-source` header, which the SDK sends without encoding it.
+/// The value of the `x-amz-copy-source` header, which the SDK does not encode.
 fn copy_source(object: &ObjectId) -> String {
     utf8_percent_encode(&format!("{}/{}", object.bucket, object.key), COPY_SOURCE).to_string()
 }

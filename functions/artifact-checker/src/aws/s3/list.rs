@@ -8,7 +8,7 @@ use crate::aws::s3::S3;
 use crate::aws::service_error;
 use crate::object::{ListPage, ListPosition, ListedObject};
 
-/// Lists the page after a position: the latest versions, or all versions.
+/// Lists the page after a position, with all versions if `versions` is `true`, or with only the latest versions.
 pub(crate) async fn page(
     s3: &S3,
     bucket: &str,
@@ -23,7 +23,7 @@ async fn latest_versions(s3: &S3, bucket: &str, after: Option<&ListPosition>) ->
         .client
         .list_objects_v2()
         .bucket(bucket)
-        // A key may contain characters that XML cannot represent.
+        // A key may contain characters that XML cannot represent, so S3 encodes the keys.
         .encoding_type(EncodingType::Url)
         .set_start_after(after.map(|position| position.key.clone()))
         .expected_bucket_owner(&s3.owner)

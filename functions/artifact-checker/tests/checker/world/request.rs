@@ -1,4 +1,4 @@
-//! Requests of the SDKs, and the answers of the services.
+//! The requests that the SDKs send, and the answers that the simulated services return.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ pub(crate) struct Request {
     pub(crate) method: String,
     /// The path, decoded and without the leading slash.
     pub(crate) path: String,
-    /// The query, decoded.
+    /// The decoded parameters of the query.
     pub(crate) query: BTreeMap<String, String>,
     pub(crate) headers: BTreeMap<String, String>,
     pub(crate) body: String,
@@ -50,7 +50,7 @@ impl Response {
         self
     }
 
-    /// An error in the form of S3.
+    /// An error answer in the XML format of S3.
     pub(crate) fn error(status: u16, code: &str, message: &str) -> Self {
         Self::new(status).with("content-type", "application/xml").body(format!(
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>{message}</Message>\
@@ -63,7 +63,7 @@ impl Response {
         Self::error(503, "SlowDown", "Please reduce your request rate.")
     }
 
-    /// An error in the form of services with a JSON protocol.
+    /// An error answer in the format of the services that use JSON.
     pub(crate) fn json_error(code: &str, message: &str) -> Self {
         Self::new(400).body(serde_json::json!({"__type": code, "message": message}).to_string())
     }

@@ -1,4 +1,4 @@
-//! S3: buckets with versions.
+//! The simulated S3, whose buckets can have versions.
 
 mod list;
 mod read;
@@ -47,12 +47,12 @@ pub(crate) enum Sse {
 pub(crate) struct Version {
     pub(crate) id: String,
     pub(crate) content: String,
-    /// The size may exceed the length of the content, so that no test needs 5 GB.
+    /// The size in bytes. The size may exceed the length of `content`, so that no test needs 5 GB of content.
     pub(crate) size: u64,
     pub(crate) etag: String,
     pub(crate) sse: Sse,
     pub(crate) bucket_key: bool,
-    /// The headers `content-type`, `x-amz-meta-…` and so on.
+    /// The metadata: the headers `content-type`, `x-amz-meta-…` and so on.
     pub(crate) metadata: BTreeMap<String, String>,
     pub(crate) tags: BTreeMap<String, String>,
     pub(crate) storage_class: Option<String>,
@@ -132,7 +132,7 @@ impl State {
         } else if version.id.is_empty() {
             version.id = format!("v{serial}");
         }
-        // Under S3's own key, the entity tag is the content's MD5. Under a KMS key, it is not.
+        // Under S3's own key, the entity tag is the content's MD5. Under a KMS key, the entity tag is another value.
         version.etag = match version.sse {
             Sse::S3 => format!(
                 "\"md5-{:x}\"",

@@ -1,4 +1,4 @@
-//! The services beside S3.
+//! The simulated services other than S3.
 
 use crate::world::request::{Request, Response, form};
 use crate::world::{State, key};
@@ -66,7 +66,7 @@ pub(crate) fn publish(state: &mut State, request: &Request) -> Response {
     Response::new(200).body(body)
 }
 
-/// A pipeline in the form of `GetPipeline`.
+/// A pipeline in the form in which `GetPipeline` returns it.
 pub(crate) fn pipeline(name: &str, bucket: &str, key: Option<&str>) -> serde_json::Value {
     let mut store = serde_json::json!({"type": "S3", "location": bucket});
     if let Some(key) = key {

@@ -7,13 +7,13 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use crate::world::s3::Bucket;
 use crate::world::{Request, Response};
 
-/// The encoding of keys in a listing with `encoding-type=url`.
+/// Encodes a key for a listing with `encoding-type=url`.
 fn encoded(text: &str) -> String {
     const KEPT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'/').remove(b' ');
     utf8_percent_encode(text, KEPT).to_string().replace(' ', "+")
 }
 
-/// `ListObjectsV2`.
+/// Answers `ListObjectsV2`.
 pub(super) fn latest(bucket: &Bucket, request: &Request) -> Response {
     assert_eq!(request.query.get("encoding-type").map(String::as_str), Some("url"));
     let after = request.query.get("start-after").cloned().unwrap_or_default();
@@ -26,7 +26,7 @@ pub(super) fn latest(bucket: &Bucket, request: &Request) -> Response {
     Response::new(200).body(body + "</ListBucketResult>")
 }
 
-/// `ListObjectVersions`.
+/// Answers `ListObjectVersions`.
 pub(super) fn versions(bucket: &Bucket, request: &Request) -> Response {
     let marker = request.query.get("key-marker").cloned();
     let version_marker = request.query.get("version-id-marker").cloned();

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::world::s3::{Bucket, Sse, Version, no_such_key, precondition_failed};
 use crate::world::{Request, Response, State};
 
-/// `HeadObject` and `GetObject`.
+/// Answers `HeadObject` and `GetObject`.
 pub(super) fn object(state: &State, request: &Request, bucket: &str, key: &str) -> Response {
     let bucket = state.bucket(bucket);
     let version = request.query.get("versionId").map(String::as_str);
@@ -114,7 +114,7 @@ fn headers(bucket: &Bucket, found: &Version, with_checksum: bool) -> Response {
     response
 }
 
-/// `GetBucketEncryption`.
+/// Answers `GetBucketEncryption`.
 pub(super) fn default_encryption(bucket: &Bucket) -> Response {
     let rule = match &bucket.default_key {
         Some(arn) => format!("<SSEAlgorithm>aws:kms</SSEAlgorithm><KMSMasterKeyID>{arn}</KMSMasterKeyID>"),
@@ -126,7 +126,7 @@ pub(super) fn default_encryption(bucket: &Bucket) -> Response {
     ))
 }
 
-/// `GetObjectTagging`.
+/// Answers `GetObjectTagging`.
 pub(super) fn tagging(bucket: &Bucket, request: &Request, key: &str) -> Response {
     let version = request.query.get("versionId").map(String::as_str);
     let Some(found) = bucket.find(key, version) else { return no_such_key(request) };

@@ -16,7 +16,7 @@ pub(super) struct Upload {
     content: String,
 }
 
-/// `CreateMultipartUpload`.
+/// Answers `CreateMultipartUpload`.
 pub(super) fn create(state: &mut State, request: &Request, bucket: &str) -> Response {
     if let Some(kind) = request.header("x-amz-checksum-type") {
         let sha = request.header("x-amz-checksum-algorithm").is_some_and(|algorithm| algorithm.starts_with("SHA"));
@@ -29,7 +29,7 @@ pub(super) fn create(state: &mut State, request: &Request, bucket: &str) -> Resp
         .body(format!("<InitiateMultipartUploadResult><UploadId>{id}</UploadId></InitiateMultipartUploadResult>"))
 }
 
-/// `UploadPartCopy`.
+/// Answers `UploadPartCopy`.
 pub(super) fn copy_part(state: &mut State, request: &Request, bucket: &str) -> Response {
     let source = match source(state, request) {
         Ok(source) => source,
@@ -46,7 +46,7 @@ pub(super) fn copy_part(state: &mut State, request: &Request, bucket: &str) -> R
     Response::new(200).body(format!("<CopyPartResult><ETag>&quot;part{number}&quot;</ETag></CopyPartResult>"))
 }
 
-/// `CompleteMultipartUpload`.
+/// Answers `CompleteMultipartUpload`.
 pub(super) fn complete(state: &mut State, request: &Request, bucket: &str, key: &str) -> Response {
     if let Err(refused) = can_write(state, request, bucket, key) {
         return refused;
@@ -63,7 +63,7 @@ pub(super) fn complete(state: &mut State, request: &Request, bucket: &str, key: 
     }
     let mut version = Version::new(&upload.content, Sse::S3);
     version.size = size;
-    // An upload inherits nothing.
+    // An upload inherits nothing from the source, so its own request must contain the metadata.
     let is_metadata = |name: &str| {
         name.starts_with("x-amz-meta-")
             || (name.starts_with("content-") && name != "content-length")
@@ -89,7 +89,7 @@ pub(super) fn complete(state: &mut State, request: &Request, bucket: &str, key: 
     }
 }
 
-/// `AbortMultipartUpload`.
+/// Answers `AbortMultipartUpload`.
 pub(super) fn abort(state: &mut State, request: &Request, bucket: &str) -> Response {
     state.buckets.get_mut(bucket).unwrap().uploads.remove(&request.query["uploadId"]);
     Response::new(204)

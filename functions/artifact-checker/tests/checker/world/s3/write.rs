@@ -1,4 +1,4 @@
-//! S3's writes of whole versions: updates of a key in place, and copies.
+//! S3's answers to updates of a key in place, and to copies with one request.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::world::{ACCOUNT, Request, Response, State, under};
 /// The largest object that one copy accepts, in bytes.
 const LARGEST_COPY: u64 = 5_368_709_120;
 
-/// `UpdateObjectEncryption`.
+/// Answers `UpdateObjectEncryption`.
 pub(super) fn update(state: &mut State, request: &Request, bucket: &str, key: &str) -> Response {
     let version = request.query.get("versionId").expect("an update names the version").clone();
     let versioned = state.bucket(bucket).versioned;
@@ -60,7 +60,7 @@ fn can_be_updated(state: &State, bucket: &str, found: &Version, arn: &str) -> Re
     Ok(())
 }
 
-/// The version that a copy reads: the latest, if the request names no version.
+/// The version that a copy reads. If the request names no version, the copy reads the latest.
 pub(super) fn source(state: &State, request: &Request) -> Result<Version, Response> {
     let header = request.header("x-amz-copy-source").unwrap();
     assert!(header.is_ascii(), "{header}");
@@ -146,7 +146,7 @@ pub(super) fn write(state: &mut State, bucket: &str, key: &str, version: Version
     latest.clone()
 }
 
-/// `CopyObject`.
+/// Answers `CopyObject`.
 pub(super) fn copy(state: &mut State, request: &Request, bucket: &str, key: &str) -> Response {
     let written = source(state, request).and_then(|source| {
         if source.size > LARGEST_COPY {
