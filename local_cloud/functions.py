@@ -37,7 +37,7 @@ def _route_async_failure(target: str, name: str, event: Json, result: Json) -> N
     function = (lambda_svc._functions.get(name) or {}).get("config", {})
     dead_letters = (function.get("DeadLetterConfig") or {}).get("TargetArn")
     if target != dead_letters or ":sqs:" not in target:
-        # Unlike a dead-letter queue, a destination gets the event in an envelope, as on AWS. The emulator makes the envelope.
+        # As on AWS, a destination gets an envelope with the event, not the bare event. The emulator makes the envelope.
         _emulator_route_async_failure(target, name, event, result)
         return
     keys = lambda_runtime.execution_credentials(function)
