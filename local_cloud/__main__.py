@@ -2,12 +2,13 @@
 
     .venv/bin/python local_cloud --port 4566 --data .local
 
-The cloud is the emulator ministack, patched from outside by the modules of this package, which also stand in for the
-services that ministack lacks. docs/local-stack.md describes the patches, the stand-ins and their limits.
+The cloud is the emulator ministack. The modules of this package patch the emulator from outside, and stand in for the
+AWS services that ministack lacks. docs/local-stack.md describes the patches, the stand-ins and their limits.
 
-There are two processes: this process watches, and the server serves. The emulator's functions are children of the
-server and would survive if the server were killed. Therefore the server and its functions share one process group. When
-one of the two processes ends, for whatever reason, the whole group ends.
+The command runs as two processes: the first one watches, and its child, the server, serves. The Lambda functions that
+the emulator runs are child processes of the server, and would survive if only the server were killed. Therefore the
+server and its functions share one process group. When the watching process or the server ends, for whatever reason, the
+whole group ends.
 """
 
 import argparse
@@ -25,7 +26,7 @@ from contextlib import suppress
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
-# Python puts this folder on the path; the package's modules are imported from the project's root.
+# Python puts this folder on the path. The imports below need the project's root there instead.
 sys.path[:] = [str(PACKAGE.parent), *(entry for entry in sys.path if Path(entry or ".").resolve() != PACKAGE)]
 
 from tools.layout import ACCOUNTS, REGION  # noqa: E402
@@ -84,7 +85,7 @@ def watch(port: int, data: Path) -> int:
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
     log_path = data / "cloud.log"
-    # Set before the child exists, so that no signal can arrive between its start and the cleanup below.
+    # The handlers are set before the child exists, so that the cleanup below follows even if a signal arrives at once.
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit(0))
     with log_path.open("wb") as log:
@@ -115,7 +116,7 @@ def watch(port: int, data: Path) -> int:
 
 
 def answers(server: subprocess.Popen[bytes], port: int) -> bool:
-    """Waits until the server answers; returns False if it ended instead."""
+    """Waits until the server answers, and returns True. Returns False if the server ends without an answer."""
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     end = time.monotonic() + START_SECONDS
     while server.poll() is None:
@@ -131,7 +132,7 @@ def answers(server: subprocess.Popen[bytes], port: int) -> bool:
 
 def environment(port: int, scratch: Path) -> dict[str, str]:
     """The environment of the server, which every function inherits."""
-    # The name of the configuration file is the only setting that the caller passes on.
+    # SEKISHO_CONFIG, which names the configuration file, is the only setting that the server gets from the caller.
     given = {name: os.environ[name] for name in ("SEKISHO_CONFIG",) if name in os.environ}
     return server_environment(
         AUTH="true",

@@ -1,7 +1,7 @@
-"""Event buses: events of AWS services, and events from one account to another.
+"""Adds to the emulator's event buses the events of AWS services, and events from one account to another.
 
-The emulator has no events across accounts, accepts a bus's `Policy` in a template without storing it, and invokes a
-rule's function once, without the retries of an asynchronous invocation.
+By itself, the emulator has no events across accounts, accepts a bus's `Policy` in a template without storing it, and
+invokes a rule's function once, without the retries of an asynchronous invocation. This module adds all three.
 """
 
 import json
@@ -60,7 +60,8 @@ def _other_account(entry: Json) -> bool:
         bus = parse_arn(entry.get("EventBusName", ""))
     except (ArnParseError, AttributeError, TypeError):
         return False
-    # As on AWS, a bus in another region is not found, because only that region's endpoint reaches the bus.
+    # The emulator reports a bus in another region as missing. AWS does the same, because only the endpoint of the bus's
+    # own region reaches the bus.
     other: bool = bus.service == "events" and bus.region == get_region() and bus.account_id != get_account_id()
     return other
 
@@ -85,7 +86,7 @@ def _put_on_other_bus(entry: Json) -> Json:
             "events:detail-type": [entry.get("DetailType", "")],
         },
     )
-    # The error is the same if the bus does not exist and if its policy does not admit the caller.
+    # The caller gets the same error whether the bus does not exist or its policy does not admit the caller.
     if iam_evaluator.evaluate_resource_policy(policy, context).decision != "Allow":
         return {
             "ErrorCode": "AccessDeniedException",

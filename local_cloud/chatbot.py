@@ -1,4 +1,4 @@
-"""A stand-in for Chatbot: its resources can be deployed, but there is no chat. Tests invoke the function instead."""
+"""A stand-in for Chatbot. Its resources can be deployed, but there is no chat: tests invoke the function directly."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from ministack.services.cloudformation import provisioners
 
 from local_cloud.services import Json
 
-# For each type, the property that holds the name, and the resource in its ARN.
+# For each resource type: the property that holds the resource's name, and the part of the ARN before that name.
 NAMES = {
     "AWS::Chatbot::SlackChannelConfiguration": ("ConfigurationName", "chat-configuration/slack-channel"),
     "AWS::Chatbot::CustomAction": ("ActionName", "custom-action"),

@@ -1,8 +1,8 @@
-"""CodeCommit over real git repositories, `<data>/repositories/<name>.git`, in one account and region.
+"""A stand-in for CodeCommit in one account and region. Its repositories are git folders in `<data>/repositories`.
 
-git pushes to the folder. The repository's post-receive hook notifies the local cloud, which puts CodeCommit's event on
-the account's default bus. As on AWS, the event is best effort: while the cloud is down, a push succeeds without an
-event.
+Developers push with git directly to that folder. The repository's post-receive hook notifies the local cloud, which
+puts CodeCommit's event on the account's default bus. As on AWS, the event is best effort: while the local cloud is
+down, a push succeeds without an event.
 """
 
 import pathlib
@@ -26,7 +26,7 @@ NO_COMMIT = "0" * 40
 COMMIT_ID = re.compile(r"[0-9a-f]{40}")
 REPOSITORY_NAME = re.compile(r"[\w.-]{1,100}", re.ASCII)
 
-# The hook runs in the shell of the person who pushes, and ignores that shell's settings for Python and proxies.
+# The hook inherits the environment of the person who pushes, but ignores that person's settings for Python and proxies.
 HOOK = """import sys, urllib.request
 url = "http://127.0.0.1:{port}/_local-cloud/push/{name}"
 try:
@@ -48,7 +48,7 @@ _place = _Place()
 
 
 def install(folder: pathlib.Path, account: str, region: str, port: int) -> None:
-    """Adds the service and the resource type. The hooks call the local cloud at `port`."""
+    """Adds CodeCommit's API and its CloudFormation resource type. The hooks call the local cloud at `port`."""
     _place.folder, _place.account, _place.region, _place.port = folder, account, region, port
     for repository in folder.glob("*.git"):
         _write_hook(repository)
@@ -72,7 +72,7 @@ def install(folder: pathlib.Path, account: str, region: str, port: int) -> None:
     )
     provisioners._RESOURCE_HANDLERS["AWS::CodeCommit::Repository"] = {
         "create": lambda _logical, properties, _stack: _in_template(_create_repository, properties),
-        # Only the description and the tags can be changed, and they are not stored here.
+        # A template can update only the description and the tags. The local cloud stores neither, so nothing changes.
         "update": lambda _physical, _old, properties, _stack: _in_template(_get_repository, properties),
         "delete": lambda _physical, properties: _delete_repository({"repositoryName": properties["RepositoryName"]}),
     }
@@ -89,7 +89,7 @@ def archive(name: str, commit: str) -> bytes:
 
 
 def _pushed(name: str, body: bytes) -> tuple[int, str]:
-    """Puts the events of a push on the bus. The hook's input has a line `<old> <new> <ref>` for each ref that moved."""
+    """Puts the events of a push on the bus. `body`, the hook's input, has a line `<old> <new> <ref>` for each ref."""
     for line in body.decode().splitlines():
         old, new, ref = line.split(" ", 2)
         kind = {"heads": "branch", "tags": "tag"}.get(ref.split("/")[1])
@@ -124,14 +124,14 @@ def _pushed(name: str, body: bytes) -> tuple[int, str]:
     return 200, "done\n"
 
 
-# The local cloud's own paths, which no AWS client calls.
+# The HTTP path on which the hooks notify the local cloud. No AWS client uses this path.
 PATHS = {"push": _pushed}
 
 
 def _write_hook(repository: pathlib.Path) -> None:
     hook = repository / "hooks" / "post-receive"
     program = HOOK.format(port=_place.port, name=repository.name.removesuffix(".git"))
-    # A shell runs the interpreter, because a path after #! can't contain spaces.
+    # The hook starts Python through a shell, because Python's path may contain spaces, which a #! line does not allow.
     hook.write_text(f"#!/bin/sh\nexec {shlex.quote(sys.executable)} -I -c {shlex.quote(program)}\n")
     hook.chmod(0o755)
 
@@ -146,7 +146,7 @@ def _create_repository(request: Json) -> Json:
     if path_of(name).exists():
         raise Refused("RepositoryNameExistsException", f"Repository named {name} already exists")
     _run_git(name, "init", "--quiet", "--bare", "--initial-branch=main")
-    # The person who pushes may have set core.hooksPath for all repositories. This hook must run anyway.
+    # The person who pushes may have set core.hooksPath for all repositories. This setting lets our hook run anyway.
     _run_git(name, "config", "core.hooksPath", "hooks")
     (path_of(name) / "hooks").mkdir()
     _write_hook(path_of(name))
@@ -163,7 +163,7 @@ def _update_encryption_key(request: Json) -> Json:
 
 
 def _key(name: str) -> str:
-    """The key of a repository. It is only recorded: nothing is encrypted, and nothing checks its policy."""
+    """The KMS key of a repository. The key is only recorded: no data is encrypted, and no key policy is checked."""
     return (_git(name, "config", "--get", "sekisho.kms-key-id") or "alias/aws/codecommit").strip()
 
 
@@ -255,7 +255,7 @@ def _get_differences(request: Json) -> Json:
     differences = []
     for meta, path in zip(fields[::2], fields[1::2], strict=True):
         old_mode, new_mode, old, new, kind = meta.removeprefix(":").split(" ")
-        # CodeCommit has only A, M and D: a change of an object's type is a modification.
+        # git also reports T, a change of an object's type. CodeCommit knows only A, M and D, so a T becomes an M.
         difference: Json = {"changeType": kind if kind in "AD" else "M"}
         if kind != "A":
             difference["beforeBlob"] = {"blobId": old, "path": path, "mode": old_mode}
@@ -329,7 +329,7 @@ def _commit(name: str, specifier: str) -> str:
 
 
 def _run_git(name: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
-    """Runs git on the repository, and never on one that contains the repository's folder."""
+    """Runs git on the repository. `--git-dir` keeps git from looking for a repository in the parent folders."""
     return subprocess.run(["git", f"--git-dir={path_of(name)}", *arguments], check=True, capture_output=True)
 
 
@@ -342,7 +342,7 @@ def _git(name: str, *arguments: str) -> str | None:
 
 
 def _must_git(name: str, *arguments: str) -> str:
-    """The output of a git command that succeeds in every repository."""
+    """The output of a git command that must succeed. A failure is a defect of the local cloud."""
     printed = _git(name, *arguments)
     assert printed is not None, f"git {arguments[0]} failed in {name}"
     return printed

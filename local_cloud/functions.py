@@ -1,7 +1,7 @@
-"""Two features of Lambda that the emulator lacks.
+"""Adds two features of Lambda that the emulator lacks.
 
-Lambda passes the logging configuration to the function. It sends a failed event, unchanged, to the dead-letter queue
-with the permissions of the function's role.
+A function gets its logging configuration in environment variables. An event that failed is sent, unchanged, to the
+function's dead-letter queue, with the permissions of the function's role.
 """
 
 import json
@@ -37,7 +37,7 @@ def _route_async_failure(target: str, name: str, event: Json, result: Json) -> N
     function = (lambda_svc._functions.get(name) or {}).get("config", {})
     dead_letters = (function.get("DeadLetterConfig") or {}).get("TargetArn")
     if target != dead_letters or ":sqs:" not in target:
-        # As on AWS, a destination gets the event in an envelope, which the emulator makes.
+        # As on AWS, a destination gets an envelope with the event, not the bare event. The emulator makes the envelope.
         _emulator_route_async_failure(target, name, event, result)
         return
     keys = lambda_runtime.execution_credentials(function)
@@ -49,7 +49,7 @@ def _route_async_failure(target: str, name: str, event: Json, result: Json) -> N
             QueueUrl=f"{sqs.meta.endpoint_url}/{account}/{queue}",
             MessageBody=json.dumps(event, ensure_ascii=False),
             MessageAttributes={
-                # RequestID is missing, because the emulator does not pass it on.
+                # AWS also sets RequestID. It is missing here, because the emulator does not pass on the request's id.
                 "ErrorCode": {"DataType": "Number", "StringValue": "200"},
                 "ErrorMessage": {
                     "DataType": "String",

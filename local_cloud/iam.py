@@ -14,7 +14,7 @@ from ministack.services import iam, s3, sts
 
 from local_cloud.services import Credentials, Json
 
-# The total size of a principal's inline policies, without white space.
+# AWS's limits for the total size of a principal's inline policies, in characters without white space.
 INLINE_LIMITS = {"user": 2048, "role": 10240}
 
 _request_keys: contextvars.ContextVar[Json] = contextvars.ContextVar("condition_keys_of_the_request")
@@ -46,12 +46,12 @@ def _resolve_condition_key(key: str, context: Any) -> Any:
     name = key.lower()
     if name == "aws:principalarn":
         caller = iam_evaluator.caller_arn()
-        # S3 evaluates a caller from another account as that account's root.
+        # The emulator's S3 evaluates a caller from another account as that account's root. Here the real caller counts.
         if context.principal_arn.endswith(":root") and f":{context.principal_account}:" in caller:
             return principal_arn(caller)
         return principal_arn(context.principal_arn)
     if name == "aws:resourceaccount" and context.resource_arn.startswith("arn:aws:s3:::"):
-        # The ARN of a bucket has no account, and the emulator takes the caller's.
+        # A bucket's ARN names no account. The emulator would return the caller's account instead of the bucket owner's.
         return s3._bucket_owner_account(context.resource_arn[13:].partition("/")[0])
     value = _emulator_resolve_condition_key(key, context)
     return _request_keys.get({}).get(name) if value is None else value
@@ -61,7 +61,7 @@ _emulator_request_context = iam_actions.request_tag_context
 
 
 def _request_context(service: str, action: str, body: bytes, params: Json) -> Json:
-    """Collects the condition keys of the request and its resource; called once per request, before IAM decides."""
+    """Collects condition keys of the request and its resource. The emulator calls this before it evaluates policies."""
     keys: Json = _emulator_request_context(service, action, body, params)
     more: Json = {}
     if action == "events:PutEvents":
@@ -85,7 +85,7 @@ _emulator_pin_request_origin = app.pin_request_origin
 
 
 def _pin_request_origin(source_ip: str, _secure: bool) -> None:
-    # The endpoint is plain HTTP on loopback, in place of AWS's TLS endpoints. So aws:SecureTransport is always true.
+    # The endpoint is plain HTTP on loopback, and stands for AWS's TLS endpoints. So aws:SecureTransport is always true.
     _emulator_pin_request_origin(source_ip, True)
 
 
@@ -111,13 +111,17 @@ def _within_limit(kind: str, put: Callable[[Json], Any]) -> Callable[[Json], Any
 
 
 def service_session(role_arn: str, service: str, source_arn: str, source_account: str, name: str) -> Credentials:
-    """The credentials of a role that an AWS service assumes for one of its resources, if it trusts the service."""
+    """Returns credentials of a role that an AWS service assumes for one of the service's resources.
+
+    Raises PermissionError unless the role's trust policy lets the service assume the role.
+    """
     account, role_name = role_arn.split(":")[4], role_arn.rsplit("/", 1)[-1]
     role = iam._roles.get_scoped(account, None, role_name)
     trust = json.loads(role["AssumeRolePolicyDocument"]) if role else {}
     statements = trust.get("Statement", [])
     statements = [statements] if isinstance(statements, dict) else statements
-    # The emulator accepts the root of any account as any service, so only statements that name this service count here.
+    # The emulator lets an account's root match every service in a trust policy. Therefore only the statements that name
+    # this service are evaluated, as if they named everybody.
     named = [
         {**statement, "Principal": "*"}
         for statement in statements
@@ -151,9 +155,10 @@ def service_session(role_arn: str, service: str, source_arn: str, source_account
 
 
 def session_may_assume(credentials: Credentials, session_arn: str, region: str, role_arn: str) -> bool:
-    """Whether a role's session may assume another role: the session's policies and the other role's trust decide.
+    """Whether a role's session may assume another role, by the session's policies and the other role's trust policy.
 
-    Decided in this process, because CloudFormation's resources are created in the thread that serves all requests.
+    The decision is made here and not by a request to STS. CloudFormation creates a pipeline in the thread that serves
+    all requests, so this thread would wait for its own answer.
     """
     account = session_arn.split(":")[4]
     owner, role_name = role_arn.split(":")[4], role_arn.rsplit("/", 1)[-1]

@@ -1,8 +1,8 @@
-"""The instance metadata service of one EC2 instance, which has the attached instance profile.
+"""The instance metadata service of one EC2 instance, to which an instance profile can be attached.
 
-The emulator's own service names a role that does not exist, and its keys belong to nobody. Here the keys belong to a
-session of the profile's role, if that role trusts EC2. A client reaches the service by
-AWS_EC2_METADATA_SERVICE_ENDPOINT, the endpoint of the local cloud.
+The emulator's own service names a role that does not exist, and its keys belong to nobody. This module returns the keys
+of a session of the profile's role, if that role trusts EC2. A client uses the service if
+AWS_EC2_METADATA_SERVICE_ENDPOINT is set to the endpoint of the local cloud.
 """
 
 from typing import Any
@@ -21,7 +21,7 @@ _emulator_credentials = imds._credentials_doc
 
 
 class _Instance:
-    """The account of the instance, and the name of its instance profile; empty if no profile is attached."""
+    """The account of the instance, and the name of its instance profile; both are empty if no profile is attached."""
 
     account = profile = ""
 
@@ -36,7 +36,7 @@ def install() -> None:
 
 
 def _attach(rest: str, _body: bytes) -> tuple[int, str]:
-    """Attaches an instance profile to the instance: `<account>/<name of the profile>`."""
+    """Attaches an instance profile to the instance. `rest` is `<account>/<name of the profile>`."""
     account, _, profile = rest.partition("/")
     if _role_of(account, profile) is None:
         raise ValueError(f"account {account} has no instance profile {profile!r} with a role")
@@ -44,12 +44,12 @@ def _attach(rest: str, _body: bytes) -> tuple[int, str]:
     return 200, "attached\n"
 
 
-# The local cloud's own paths, which no AWS client calls.
+# The HTTP path on which a test attaches an instance profile. No AWS client uses this path.
 PATHS = {"instance": _attach}
 
 
 def _role_of(account: str, profile: str) -> str | None:
-    """The name of the role in an instance profile."""
+    """The name of the role in an instance profile; None if there is no such profile or role."""
     with request_scope(account, REGION):
         roles: list[str] = (emulator_iam._instance_profiles.get(profile) or {}).get("Roles", [])
     return roles[0] if roles else None
@@ -64,7 +64,7 @@ async def _handle(method: str, path: str, headers: Json, body: bytes, query: Jso
         with request_scope(_instance.account, REGION):
             return await _emulator_handle(method, path, headers, body, query)
     except PermissionError:
-        # As on AWS, the error is in the document.
+        # As on AWS, the HTTP status is 200, and the document contains the error.
         return 200, {"Content-Type": "application/json"}, b'{"Code": "AssumeRoleUnauthorizedAccess"}'
 
 

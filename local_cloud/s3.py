@@ -1,8 +1,8 @@
-"""S3's encryption: a bucket policy sees the requested key, the use of a key needs a KMS permission, and
-UpdateObjectEncryption changes an object's key in place. Also, an event names the object's version.
+"""Adds S3's encryption with KMS keys to the emulator, and the object's version to S3's events.
 
-The emulator only stores the key's name beside the object. Its objects are not encrypted, and these patches do not
-change that.
+A bucket policy sees the key that a request names, the use of a key needs a KMS permission, and UpdateObjectEncryption
+changes an object's key in place. The emulator only stores the key's name beside the object. Its objects are not
+encrypted, and these patches do not change that.
 """
 
 import contextvars
@@ -32,7 +32,7 @@ def install() -> None:
     iam_evaluator.enforce = _enforce
     s3._resolve_sse_write_headers = _resolve_sse_write_headers
     kms._key_metadata = _key_metadata
-    # The emulator would treat `PUT ?encryption` of an object as a write, and overwrite the object.
+    # Without this entry, the emulator would treat `PUT ?encryption` of an object as a write, and overwrite the object.
     iam_actions._S3_OBJECT_QUERY_ACTIONS["encryption"] = {"PUT": "UpdateObjectEncryption"}
     app.SERVICE_HANDLERS["s3"] = _handle
     s3._put_object = _put_object
@@ -47,7 +47,7 @@ def _s3_service_context(action: str, query: Json | None, path: str = "", headers
     context = _emulator_s3_service_context(action, query, path, headers)
     if action == "s3:PutObject":
         upload = s3._multipart_uploads.get(iam_actions._query_param(query or {}, "uploadId"))
-        # A part has no encryption headers of its own, so the upload's headers count.
+        # A part has no encryption headers of its own, so the headers with which the upload was created apply.
         asked = upload.get("preserved_headers", {}) if upload else headers or {}
         if asked.get(SSE_KEY):
             context[f"s3:{SSE_KEY}"] = _key_arn(asked[SSE_KEY])
@@ -67,17 +67,17 @@ def _s3_additional_checks(method: str, path: str, headers: Json, body: bytes, qu
         upload = s3._multipart_uploads.get(iam_actions._query_param(query, "uploadId"))
         stored = upload["preserved_headers"].get(SSE_KEY) if upload else _stored_key(bucket, headers)
         if stored:
-            # Completing an upload reads the parts, which are encrypted already.
+            # A multipart upload also needs kms:Decrypt, because S3 reads the encrypted parts to complete the upload.
             checks += [("kms:GenerateDataKey", stored)] + ([("kms:Decrypt", stored)] if upload else [])
         source = iam_actions._s3_source_object(headers)
         if source:
             source_bucket, source_key = source[0].removeprefix("arn:aws:s3:::").split("/", 1)
             checks += _decrypt(source_bucket, source_key, source[1])
     elif action in ("GetObject", "GetObjectVersion") and method == "GET":
-        # As on AWS, a HEAD reads no data and does not use the key.
+        # As on AWS, a HEAD request reads no data and does not use the key.
         checks += _decrypt(bucket, key, iam_actions._query_param(query, "versionId"))
     elif action == "UpdateObjectEncryption":
-        # AWS lists these five permissions for the call, but not which key needs which of them.
+        # AWS lists these five permissions for the call, but does not say which of the two keys needs which permission.
         checks += [
             ("kms:ReEncryptFrom" if one == "kms:Decrypt" else one, arn)
             for one, arn in _decrypt(bucket, key, iam_actions._query_param(query, "versionId"))
@@ -89,7 +89,7 @@ def _s3_additional_checks(method: str, path: str, headers: Json, body: bytes, qu
 
 
 def _stored_key(bucket: str, headers: Json) -> str | None:
-    """The ARN of the KMS key with which a write would be encrypted."""
+    """The ARN of the KMS key under which a write would be encrypted; None if the write would use no KMS key."""
     if headers.get(SSE):
         return _key_arn(headers.get(SSE_KEY) or MANAGED) if headers[SSE] == "aws:kms" else None
     owner = s3._bucket_owner_account(bucket)
@@ -164,7 +164,7 @@ def _enforce(
 
 
 def _key(arn: str) -> tuple[str, Json | None]:
-    """The account in a key's ARN, and the key."""
+    """The account in a key's ARN, and the key; None in place of the key if there is no such key."""
     try:
         spec = parse_arn(arn)
     except ArnParseError:
@@ -174,7 +174,7 @@ def _key(arn: str) -> tuple[str, Json | None]:
 
 
 def _key_arn(name: str, account: str | None = None) -> str:
-    """The full ARN of a key. A bare id or alias means a key of the caller's account, not of the bucket's account."""
+    """The full ARN of a key. A bare id or alias names a key of the caller's account, not of the bucket's account."""
     account = account or get_account_id()
     if name == MANAGED:
         return _managed_key(account)
@@ -185,7 +185,10 @@ def _key_arn(name: str, account: str | None = None) -> str:
 
 
 def _managed_key(account: str) -> str:
-    """The account's managed key `aws/s3`, created at its first use: everybody in the account may use it through S3."""
+    """The ARN of the account's managed key `aws/s3`, which everybody in the account may use through S3.
+
+    The key is created at its first use.
+    """
     with request_scope(account, get_region()):
         key = kms._resolve_key(MANAGED)
         if key is None:
@@ -263,7 +266,7 @@ async def _handle(method: str, path: str, headers: Json, body: bytes, query: Jso
 
 
 def _wanted_key(body: bytes) -> str | None:
-    """The key in a request; None unless the request has the key's full ARN."""
+    """The key that an UpdateObjectEncryption request names; None unless the request has the key's full ARN."""
     try:
         found = fromstring(body).find("{*}SSE-KMS/{*}KMSKeyArn")
     except ParseError:
@@ -304,7 +307,7 @@ def _put_object(bucket: str, key: str, body: bytes, headers: Json) -> Any:
         return s3._error(
             "InvalidRequest", "Only source objects encrypted with SSE-S3 or SSE-KMS are supported.", 400, resource
         )
-    # The list of versions and the current object share these headers.
+    # The list of versions and the current object share this dictionary, so the update changes both.
     stored.update({SSE: "aws:kms", SSE_KEY: wanted})
     return 200, {}, b""
 

@@ -1,4 +1,4 @@
-"""The process that serves: the emulator with all patches and stand-ins."""
+"""The server process, which runs the emulator with all patches and stand-ins."""
 
 import asyncio
 import ctypes
@@ -40,14 +40,14 @@ def serve(listener: int, port: int, data: Path) -> int:
     config.bind = [f"fd://{listener}"]
     config.keep_alive_timeout = 75
     config.accesslog = None
-    # Without a trigger, hypercorn would handle signals, and wait for open connections. This trigger never fires.
+    # Without a trigger, hypercorn would handle SIGTERM itself, and wait for open connections. This trigger never fires.
     never = asyncio.Event().wait
     asyncio.run(hypercorn_serve(application, config, shutdown_trigger=never))
     return 0
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
-    """Serves the local cloud's own paths, which no AWS client calls, and leaves everything else to the emulator."""
+    """Serves the local cloud's own paths, which no AWS client uses, and leaves all other requests to the emulator."""
     _, top, kind, rest = [*scope.get("path", "").split("/", 3), "", "", ""][:4]
     if scope["type"] != "http" or top != "_local-cloud" or kind not in OWN_PATHS:
         await ministack.app(scope, receive, send)

@@ -1,4 +1,4 @@
-"""Adds a service that the emulator lacks: routed, authenticated and checked by IAM like the emulator's own services."""
+"""Adds services that the emulator lacks. Their requests are routed, authenticated and checked by IAM like others."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ Credentials = dict[str, str]
 
 
 class Refused(Exception):
-    """An error of a service, with the code in the service's API reference."""
+    """An error that a service returns. `code` is the error code in the service's API reference."""
 
     def __init__(self, code: str, message: str, status: int = 400) -> None:
         super().__init__(message)
@@ -35,8 +35,9 @@ def register(
 ) -> None:
     """Adds the JSON service `name`.
 
-    `operations` maps an operation's name to a function from request to answer, which runs on a worker thread in the
-    caller's account and region. `resource_arn(request, region, account)` is the resource that IAM checks.
+    `operations` maps the name of an operation to the function that turns a request into an answer. The function runs
+    on a worker thread, in the caller's account and region. `resource_arn(request, region, account)` returns the ARN of
+    the resource for which IAM checks the request.
     """
 
     async def handle(_method: str, _path: str, headers: Json, body: bytes, _query: Json) -> Any:
@@ -79,7 +80,7 @@ def register(
 
 
 def client(service: str, region: str, credentials: Credentials) -> Any:
-    """A client with which one service calls another: over the endpoint, so that IAM decides."""
+    """A client with which one service calls another. The call goes over the endpoint, so IAM checks it."""
     make_client: Any = boto3.client
     return make_client(
         service,

@@ -1,1 +1,1 @@
-"""Every make command: the local stack, the checks, the benchmark, and what operators run against AWS."""
+"""Implements every make command: the local stack, the checks, the benchmark, and the operations on AWS accounts."""

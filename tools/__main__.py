@@ -1,4 +1,4 @@
-"""The commands of the Makefile: `python3 tools COMMAND`."""
+"""Runs the commands of the Makefile: `python3 tools COMMAND`."""
 
 import argparse
 import importlib
@@ -13,7 +13,7 @@ if sys.version_info < (3, 11):  # noqa: UP036 (an older Python must name the nee
         f"This is Python {sys.version.split()[0]}; 3.11 or later is needed: apt-get install python3.11 python3.11-venv"
     )
 
-# `python3 tools` puts this folder on the path; the package's modules are imported from the project's root.
+# `python3 tools` puts this folder first on the path. The imports below need the project's root there instead.
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from tools.failure import Failure  # noqa: E402
@@ -22,7 +22,7 @@ from tools.layout import VENV  # noqa: E402
 from tools.machine import set_up  # noqa: E402
 from tools.surroundings import adopt, clean_environment, operator_environment  # noqa: E402
 
-# The function of each command, as module and name. They are imported late, because most need packages of `.venv`.
+# The module and the function of each local command. Most modules need packages of `.venv`, so they are imported late.
 LOCAL = {
     "build": ("tools.build", "build"),
     "up": ("tools.local_stack.stack", "up"),
@@ -54,7 +54,7 @@ def show_help(makefile: Path) -> None:
 
 
 def in_venv(arguments: list[str]) -> None:
-    """Installs what is missing, and continues in the project's own Python environment."""
+    """Installs the packages that are missing, and continues in the project's own Python environment."""
     set_up()
     if Path(sys.prefix).resolve() != VENV.resolve():
         python = str(VENV / "bin" / "python")
@@ -62,7 +62,7 @@ def in_venv(arguments: list[str]) -> None:
 
 
 def detach() -> None:
-    """Stops ending with make, so that a running change to a real account is completed even if make is killed."""
+    """Lets this process outlive make, so that a change to a real account is completed even if make is killed."""
     outlive_parent()
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)

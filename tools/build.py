@@ -1,4 +1,4 @@
-"""The four functions, built by the real `sam build` for this machine."""
+"""Builds the four functions for this machine with the real `sam build`."""
 
 import os
 
@@ -17,7 +17,7 @@ HINT = (
 
 
 def environment(**extra: str) -> dict[str, str]:
-    """The environment for SAM: the project's own programs come first."""
+    """The environment for SAM. In its PATH, the project's own programs come first."""
     clean = clean_environment(**extra)
     clean["PATH"] = f"{VENV / 'bin'}:{clean['PATH']}"
     return clean
@@ -31,8 +31,8 @@ def check_config_command(config: str) -> list[Word]:
 def make_layer_readable() -> None:
     """Lets everybody read the files of the configuration layer.
 
-    sam packs each file with its permissions, and Lambda reads it as another user. In a checkout under a strict umask,
-    only the owner may read the files.
+    sam keeps the permissions of each file in the package, and Lambda reads the files as another user. In a checkout
+    with a strict umask, only the owner could read them.
     """
     for file in CONFIG.parent.iterdir():
         mode = file.stat().st_mode
@@ -42,7 +42,7 @@ def make_layer_readable() -> None:
 
 def sam_build_command() -> list[Word]:
     """The command that builds the functions for this machine."""
-    # No environment of samconfig.toml has the name `local`, so the settings under `default` have no effect.
+    # samconfig.toml has no environment `local`. The name keeps sam from using the settings under `default`.
     return [tool("sam"), "build", "--config-env", "local", "--parameter-overrides", f"Architecture={ARCHITECTURE}"]
 
 

@@ -24,7 +24,7 @@ def run_checks() -> None:
     deny = machine.cargo_deny()
     _step("Licences, bans and sources of the dependencies", [deny, "--locked", "check", "licenses", "bans", "sources"])
     build()
-    # The end-to-end tests come last, because the tests of one part find its faults sooner and name them better.
+    # The end-to-end tests come last, because the tests of a single part find its defects sooner and name them better.
     folders = {file.parent.name for file in (ROOT / "tests").glob("*/test_*.py")}
     for folder in sorted(folders, key=lambda name: (name == "end_to_end", name)):
         _step(f"Tests in tests/{folder}", [*pytest, f"tests/{folder}"])

@@ -36,7 +36,7 @@ class Waiting:
             frame += 1
 
     def seconds(self) -> float:
-        """The seconds since the beginning."""
+        """The seconds since this object was created."""
         return time.monotonic() - self.began
 
     def __exit__(
@@ -50,7 +50,7 @@ class Waiting:
 
 
 class Step(Waiting):
-    """One step of the work: prints that it began, and later its outcome and duration."""
+    """Reports one step of the work: prints first that the step began, and later its outcome and duration."""
 
     def __enter__(self) -> Self:
         if not TERMINAL:

@@ -36,12 +36,12 @@ class Clone:
         git("clone", "--quiet", remote, folder)
 
     def git(self, *command: str) -> str:
-        """Runs git in the clone, and never in a repository that contains the clone's folder."""
+        """Runs git in the clone. The options keep git from looking for a repository in the parent folders."""
         where = ("-C", self.folder, f"--git-dir={self.folder / '.git'}", f"--work-tree={self.folder}")
         return git(*where, *command)
 
     def commit(self, files: Mapping[str, str | None], message: str = "Change", branch: str | None = None) -> str:
-        """Commits the files to the branch, without those whose content is None, and returns the commit's id."""
+        """Writes the files, deletes those whose content is None, and commits all changes; returns the commit's id."""
         for name, text in files.items():
             path = self.folder / name
             path.parent.mkdir(parents=True, exist_ok=True)

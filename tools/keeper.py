@@ -1,11 +1,11 @@
 """Runs one command, and ends every process that descends from it.
 
-    keeper.py COMMAND [ARGUMENT…]      standard input is a pipe, the lifeline
+    keeper.py COMMAND [ARGUMENT…]      standard input must be a pipe, called the lifeline
 
 The command and all its descendants end when the command ends, when the keeper gets SIGTERM, or when the lifeline
-closes. The lifeline closes when its holder ends, even by SIGKILL. A holder that writes `keep` into the lifeline
-releases the command: from then on only SIGTERM ends it. This file uses the standard library only, because it runs
-before the project's packages are installed.
+closes. The lifeline closes when the process that holds its other end ends, even by SIGKILL. If that process writes
+`keep` into the lifeline first, the command is released: from then on, only SIGTERM to the keeper stops the command.
+This file uses the standard library only, because it runs before the project's packages are installed.
 """
 
 import ctypes
@@ -47,7 +47,7 @@ def descendants(root: int) -> list[int]:
                 status = (entry / "stat").read_text(encoding="utf-8", errors="replace")
             except OSError:
                 continue
-            # The process's name may contain spaces and brackets: the other fields follow the last bracket.
+            # The process's name may contain spaces and brackets, so the other fields are read after the last bracket.
             parent = int(status.rpartition(")")[2].split()[1])
             children.setdefault(parent, []).append(int(entry.name))
     found: list[int] = []
@@ -60,8 +60,8 @@ def descendants(root: int) -> list[int]:
 
 
 def keep(command: list[str]) -> int:
-    """Runs the command; returns only if it can't be started."""
-    # The command's orphans become children of the keeper instead of init, so that none escapes.
+    """Runs the command, and exits with the command's exit code. Returns only if the command can't be started."""
+    # Orphaned descendants of the command become children of the keeper instead of init, so none of them escapes.
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     lifeline = os.dup(0)
     try:

@@ -28,7 +28,7 @@ PIPELINE = "shop"
 PERSON = "prd-user"
 SOURCE_ACTION = "Source"
 
-# Lambda's name for this machine's architecture: locally, the functions run on the machine that builds them.
+# Lambda's name for this machine's architecture. Locally, the functions run on the machine that builds them.
 ARCHITECTURE = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}.get(platform.machine())
 # Rust's target for each of Lambda's architectures.
 RUST_TARGETS = {"arm64": "aarch64-unknown-linux-gnu", "x86_64": "x86_64-unknown-linux-gnu"}

@@ -37,7 +37,8 @@ RUSTUP = "install Rust with rustup (https://rustup.rs), or: apt-get install rust
 def locked(path: Path, refusal: str | None = None) -> Iterator[None]:
     """Holds the path's lock, which the kernel releases when its holder ends.
 
-    If another process holds the lock, this function waits. If `refusal` is given, it fails with that text instead.
+    If another process holds the lock, this function waits. If `refusal` is given, the function does not wait, but
+    raises `Failure` with that text.
     """
     handle = os.open(path, os.O_RDONLY)
     try:
@@ -91,7 +92,7 @@ def outdated() -> list[str]:
 
 def has_rust_target(target: str) -> bool:
     """Whether Rust's standard library for the target is installed."""
-    # rustup is not asked, because a distribution's Rust comes without rustup.
+    # This uses rustc and not rustup, because a distribution's Rust comes without rustup.
     libraries = _output_of("rustc", "--print", "target-libdir", "--target", target)
     return bool(libraries) and any(Path(libraries).glob("libstd-*"))
 
@@ -140,7 +141,7 @@ def _install_python_packages() -> None:
     if not _output_of(python, "-c", "print(1)"):
         shutil.rmtree(VENV, ignore_errors=True)
         run("Making .venv", [sys.executable, "-m", "venv", VENV], LOGS / "venv.log")
-    # Some packages still expect setuptools, which Python 3.12 no longer includes: requirements.txt pins it.
+    # Some packages still need setuptools, which Python 3.12 no longer includes, so requirements.txt pins setuptools.
     command = pip_install(python, REQUIREMENTS)
     run("Installing Python tools into .venv", command, LOGS / "pip.log", env=pip_environment(python), hint=NETWORK)
     (VENV / ".stamp").write_text(stamp)
@@ -152,9 +153,9 @@ def pip_install(python: Path, requirements: Path) -> list[Word]:
 
 
 def pip_environment(python: Path) -> dict[str, str]:
-    """The environment for pip, in which the reader's pip.conf counts only as far as it leads to the registry.
+    """The environment for pip. From the reader's pip.conf, it keeps only the settings that lead to the registry.
 
-    The file may also name another folder to install into, and no option of pip cancels that.
+    A pip.conf may also name another folder to install into, and no option of pip overrides that setting.
     """
     found = {}
     for line in _output_of(python, "-m", "pip", "config", "list").splitlines():
@@ -163,7 +164,7 @@ def pip_environment(python: Path) -> dict[str, str]:
         name = f"PIP_{setting.replace('-', '_').upper()}"
         if section in ("global", "install") and REGISTRIES.fullmatch(name):
             found[name] = str(ast.literal_eval(value))
-    # pip reads no file at all if this names the null device. The environment's own settings take precedence.
+    # If PIP_CONFIG_FILE is the null device, pip reads no configuration file. Variables of the shell override pip.conf.
     return found | clean_environment(PIP_CONFIG_FILE=os.devnull)
 
 
@@ -172,7 +173,7 @@ def _install_node_packages() -> None:
     stamp = _stamp((ROOT / "package-lock.json").read_text(), _output_of("node", "--version"))
     if _is_current(modules, stamp):
         return
-    # These options take precedence over the reader's .npmrc, which must be read all the same: it may name the registry.
+    # These options override the reader's .npmrc. npm must still read that file, because the file may name the registry.
     command = ["npm", "ci", "--location=project", "--no-global", "--include=dev", "--no-dry-run", "--ignore-scripts"]
     command += ["--no-audit", "--no-fund"]
     run("Installing Node tools into node_modules", command, LOGS / "npm.log", cwd=ROOT, hint=NETWORK)

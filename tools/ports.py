@@ -1,4 +1,4 @@
-"""Loopback ports."""
+"""Finds free loopback ports."""
 
 import socket
 

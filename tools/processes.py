@@ -1,4 +1,4 @@
-"""Commands that run under a keeper: however this process ends, they and all their descendants end too."""
+"""Runs commands under a keeper. However this process ends, the commands and all their descendants end, too."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ Word = str | int | Path
 class Command:
     """A command that runs under a keeper. Its output goes to a file or, by default, to this process's output.
 
-    Its environment is the clean one unless another one is given.
+    Without `env`, the command runs in the clean environment.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Command:
         return self._process.poll()
 
     def wait(self, seconds: float | None) -> int:
-        """Waits for the end and returns the exit code."""
+        """Waits until the command ends, and returns its exit code."""
         return self._process.wait(seconds)
 
     def release(self) -> None:
@@ -74,7 +74,7 @@ class Command:
         return self.output.read_text(errors="replace") if self.output else ""
 
     def last_lines(self, count: int = 25) -> str:
-        """The end of the output."""
+        """The last lines of the output."""
         return "\n".join(self.text().splitlines()[-count:])
 
 
@@ -87,7 +87,7 @@ def run(
     env: Mapping[str, str] | None = None,
     hint: str = "",
 ) -> str:
-    """Runs a command as a step and returns its output, which goes to a file; a failure shows the end of the output."""
+    """Runs a command as a step, and returns its output, which also goes to a file. A failure shows the last lines."""
     with Step(title) as step:
         running = Command(command, output, cwd=cwd, env=env)
         try:

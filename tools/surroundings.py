@@ -2,8 +2,8 @@
 
 A shell exports settings of git, pip, npm, cargo, sam, Python and the AWS SDKs. Such a setting can change a result, or
 make a command write to another repository, folder or account. Therefore a local command gets only the variables that
-are named here; docs/local-stack.md explains the choice. Standard library only, because this runs before anything is
-installed.
+are named here; docs/local-stack.md explains the choice. This module uses only the standard library, because it runs
+before anything is installed.
 """
 
 import os
@@ -15,7 +15,7 @@ from tools.layout import ROOT
 # With this umask, others can read the files, because Lambda reads packaged files as another user.
 UMASK = 0o022
 
-# The machine: where its programs are, and where they keep their own files.
+# Variables that describe the machine: where its programs are, and where the programs keep their own files.
 MACHINE = re.compile(
     r"PATH|HOME|USER|LOGNAME|SHELL|TERM|COLUMNS|LINES|NO_COLOR|CI|TMPDIR|XDG_(CACHE|CONFIG)_HOME"
     r"|LD_LIBRARY_PATH|NIX_LD|NIX_LD_LIBRARY_PATH"  # without these, the programs of some machines do not start
@@ -23,7 +23,7 @@ MACHINE = re.compile(
     r"|(PYENV|NODENV)_ROOT|ASDF_(DATA_)?DIR|MISE_DATA_DIR|VOLTA_HOME|NVM_DIR|FNM_DIR"
     r"|SEKISHO_BENCH_LOG"  # the benchmark's own switch
 )
-# The way to the package registries: addresses, credentials, proxies and certificates.
+# Variables that lead to the package registries: addresses, credentials, proxies and certificates.
 REGISTRIES = re.compile(
     r"(HTTPS?|ALL|NO)_PROXY|(https?|all|no)_proxy"
     r"|(NIX_)?SSL_CERT_(FILE|DIR)|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE|NODE_EXTRA_CA_CERTS"
@@ -34,16 +34,16 @@ REGISTRIES = re.compile(
     r"|(?i:npm_config_(registry|(https?_?)?proxy|https-proxy|noproxy|ca|cafile|cert|key|strict_ssl|userconfig"
     r"|globalconfig|cache|fetch_\w+|maxsockets|_auth\w*|@[^:]+:registry|//.+))"
 )
-# Settings of the programs that this project starts. An operation drops them, and keeps everything else.
+# Settings of the programs that this project starts. A command on real accounts drops these and keeps all others.
 PROGRAMS = re.compile(
     r"(GIT|PIP|CARGO|RUST|RUSTC|SAM_CLI|__SAM_CLI)_\w+|RUSTC|RUSTFLAGS|RUSTDOCFLAGS|PYTHON\w+"
     r"|(?i:npm_config_.*)|NODE_(OPTIONS|ENV|PATH)|(CC|CXX|CFLAGS|CXXFLAGS|CPPFLAGS|LDFLAGS|AR)(_.*)?"
     r"|MAKE(FLAGS|FILES|LEVEL|OVERRIDES)|MFLAGS|GNUMAKEFLAGS|LD_PRELOAD|BASH_ENV|ENV|CDPATH|LC_\w+|LANGUAGE"
 )
 
-# The same language, time zone and encoding on every machine.
+# Every machine uses the same language, time zone and encoding.
 PLACE = {"LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "TZ": "UTC", "PYTHONUTF8": "1"}
-# Git with no settings, hooks, templates, ignored files and attributes but those of the repository itself.
+# git uses only the settings, hooks, templates, ignored files and attributes of the repository itself.
 GIT = {
     "GIT_CONFIG_GLOBAL": "/dev/null",
     "GIT_CONFIG_SYSTEM": "/dev/null",
@@ -51,21 +51,21 @@ GIT = {
     "GIT_ATTR_NOSYSTEM": "1",
     "GIT_TEMPLATE_DIR": "",
     "GIT_TERMINAL_PROMPT": "0",
-    # Git reads these two files even if there is no global configuration.
+    # Git reads these two files even if there is no global configuration, so both are set to the null device.
     "GIT_CONFIG_COUNT": "2",
     "GIT_CONFIG_KEY_0": "core.excludesFile",
     "GIT_CONFIG_VALUE_0": "/dev/null",
     "GIT_CONFIG_KEY_1": "core.attributesFile",
     "GIT_CONFIG_VALUE_1": "/dev/null",
 }
-# No profile, no credentials and no instance role: a local command must never reach a real account.
+# These variables hide profiles, credentials and an instance role: a local command must never reach a real account.
 AWS = {
     "AWS_CONFIG_FILE": "/dev/null",
     "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
     "AWS_EC2_METADATA_DISABLED": "true",
     "AWS_PAGER": "",
 }
-# These take precedence over the files in the reader's home folder. An empty value means that there is none.
+# These variables override files in the reader's home folder. An empty value means that there are no flags or wrappers.
 BUILD = {
     "CARGO_TARGET_DIR": str(ROOT / "target"),
     "RUSTFLAGS": "",
@@ -75,12 +75,12 @@ BUILD = {
     "SAM_CLI_TELEMETRY": "0",
     "__SAM_CLI_APP_DIR": str(ROOT / ".aws-sam" / "app"),
 }
-# The local cloud is reached directly, also on a machine with a proxy.
+# These addresses bypass a proxy, so that the local cloud is reached directly.
 LOOPBACK = "127.0.0.1,localhost,::1"
 
 
 def clean_environment(**extra: str) -> dict[str, str]:
-    """The environment of a local command: from the reader's shell, only the settings for machine and registries."""
+    """The environment of a local command. It keeps only the shell's variables for the machine and the registries."""
     kept = _kept(MACHINE) | _kept(REGISTRIES)
     return {"PATH": os.defpath} | kept | _without_proxy_on_loopback(kept) | PLACE | GIT | AWS | BUILD | extra
 

@@ -1,12 +1,12 @@
 """A stand-in for CodePipeline that keeps pipelines and runs three kinds of actions.
 
-- Source/CodeCommit assumes the action's role through the pipeline's role, archives the pinned commit (without a pin:
-  the branch's head when the action runs, as on AWS), and puts the archive into the artifact bucket under the artifact
-  store's key.
+- Source/CodeCommit assumes the action's role through the pipeline's role, and archives the pinned commit. If the
+  execution has no pin, the action archives the commit that is the branch's head at that time, as on AWS. The archive
+  goes into the artifact bucket under the artifact store's key.
 - Deploy/CloudFormation reads the artifact and creates or updates a stack, directly or by a change set.
-- Approval/Manual publishes to the topic, and waits.
+- Approval/Manual publishes the request to the action's topic, and waits until somebody approves or rejects it.
 
-Every call to another service goes over the endpoint with the role's session, so that IAM, bucket and key policies
-decide. An action of any other provider fails with a message. A pipeline runs one execution at a time, except in mode
-PARALLEL.
+The actions call the other services over the local cloud's endpoint, with a session of the role. Therefore IAM policies,
+bucket policies and key policies apply to these calls. An action of any other provider fails with a message. A pipeline
+runs one execution at a time, except in mode PARALLEL.
 """

@@ -1,4 +1,4 @@
-"""The actions of a pipeline. Each uses the session of its role, and returns the summary that CodePipeline shows."""
+"""Runs the actions of a pipeline. Each action uses a session of its role, and returns the summary of its outcome."""
 
 import io
 import json
@@ -57,7 +57,11 @@ def _session(execution: Json, action: Json) -> tuple[Credentials, str]:
 def _need_permission(
     credentials: Credentials, role: str, region: str, action: str, resource: str, **context: str
 ) -> None:
-    """Checks a permission for which there is no API call here, because the SDKs lack it or only IAM checks it."""
+    """Raises `Failed` unless the role has the permission.
+
+    Some permissions are checked by no API call of the local cloud: the SDKs lack the operation
+    `codecommit:UploadArchive`, and AWS checks `iam:PassRole` within another call.
+    """
     with request_scope(role.split(":")[4], region):
         key, service = credentials["aws_access_key_id"], action.split(":", maxsplit=1)[0]
         denied = iam_evaluator.enforce(key, action, service, region, resource, context)
@@ -226,7 +230,7 @@ def _approve(execution: Json, action: Json, configuration: Json, detail: Json) -
     return result.get("summary", "")
 
 
-# By category and provider.
+# The functions that run the supported actions, by the action's category and provider.
 ACTIONS: dict[tuple[str, str], Callable[[Json, Json, Json, Json], str]] = {
     ("Source", "CodeCommit"): _source,
     ("Deploy", "CloudFormation"): _deploy,

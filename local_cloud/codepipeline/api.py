@@ -1,4 +1,4 @@
-"""CodePipeline's API."""
+"""The operations of CodePipeline's API."""
 
 import re
 import threading
@@ -26,7 +26,7 @@ TOKEN = re.compile(r"[a-zA-Z0-9-]{1,128}")
 
 
 def install() -> None:
-    """Adds the service and the resource type."""
+    """Adds CodePipeline's API and its CloudFormation resource type."""
     register(
         "codepipeline",
         "CodePipeline_20150709",
@@ -117,7 +117,7 @@ def _delete_pipeline(request: Json) -> Json:
 
 
 def _checked(structure: Json | None) -> Json:
-    """The structure with CodePipeline's defaults; refused if CodePipeline would refuse it."""
+    """Adds CodePipeline's defaults to the structure; raises `Refused` if CodePipeline would refuse the structure."""
     structure = _with_type({"executionMode": "SUPERSEDED"} | (structure or {}))
     structure.pop("version", None)
     stages = structure.get("stages") or []
@@ -143,7 +143,7 @@ def _checked(structure: Json | None) -> Json:
 
 
 def _with_type(structure: Json) -> Json:
-    """The structure with its type. Without one, a pipeline is V1, unless it uses what only V2 has."""
+    """Adds the pipeline's type if the structure has none: V2 if the structure uses a feature of V2 only, else V1."""
     only_v2 = [name for name in ("triggers", "variables") if structure.get(name)]
     if structure["executionMode"] != "SUPERSEDED":
         only_v2.append("executionMode")
@@ -165,7 +165,7 @@ def _start_pipeline_execution(request: Json) -> Json:
         raise Refused("ValidationException", "clientRequestToken has 1 to 128 of [a-zA-Z0-9-]")
     pins = {pin["actionName"]: pin for pin in request.get("sourceRevisions", [])}
     if pins and structure["pipelineType"] == "V1":
-        # AWS documents that V1 pipelines have no source revision overrides, but not the error.
+        # AWS documents that V1 pipelines accept no source revision overrides. The error code is a guess.
         raise Refused("ValidationException", f"{name} is a V1 pipeline: sourceRevisions can only be used with V2")
     sources = {action["name"] for action in structure["stages"][0]["actions"]}
     if unknown := set(pins) - sources:

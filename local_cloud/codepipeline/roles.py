@@ -1,4 +1,4 @@
-"""The roles of a pipeline, which CodePipeline tests when a pipeline is created or updated."""
+"""Checks the roles of a pipeline, as CodePipeline does when a pipeline is created or updated."""
 
 import contextvars
 import itertools
@@ -15,11 +15,11 @@ SESSION = "pipeline-definition"
 
 
 def check(structure: Json) -> None:
-    """Refuses the pipeline unless CodePipeline may assume its role, and this role the role of each action.
+    """Refuses the pipeline unless CodePipeline may assume its role, and its role may assume the role of each action.
 
-    AWS checks this at CreatePipeline and UpdatePipeline, also for a role of another account.
+    AWS makes the same check in CreatePipeline and UpdatePipeline, even if an action's role belongs to another account.
     """
-    # The caller's context is left out, because CodePipeline itself makes these calls.
+    # The check runs without the caller's context, because on AWS CodePipeline itself assumes these roles.
     arn, account, region = pipeline_arn(structure["name"]), get_account_id(), get_region()
     contextvars.Context().run(_check, structure, arn, account, region)
 

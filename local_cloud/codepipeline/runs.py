@@ -1,4 +1,4 @@
-"""Runs an execution: its place in the queue, its stages and its actions."""
+"""Runs an execution: waits for the pipeline's earlier executions, then runs the stages and their actions."""
 
 import re
 import time
@@ -15,7 +15,7 @@ from local_cloud.services import Json
 
 
 def run(pipeline: Json, execution: Json) -> None:
-    """Runs the execution to its end, in a separate thread."""
+    """Runs the execution to its end. Each execution has a thread that calls this function."""
     with request_scope(execution["account"], execution["region"]):
         if not _wait_for_turn(pipeline, execution):
             return
@@ -31,7 +31,7 @@ def run(pipeline: Json, execution: Json) -> None:
 
 
 def _wait_for_turn(pipeline: Json, execution: Json) -> bool:
-    """Waits for the end of the earlier executions; returns False if this one is superseded or stopped before that."""
+    """Waits until the earlier executions have ended; returns False if this one is superseded or stopped before."""
     mode = execution["structure"]["executionMode"]
     with changed:
         while mode != "PARALLEL":
@@ -93,7 +93,7 @@ def _run_action(execution: Json, stage: Json, action: Json) -> None:
 
 
 def _new_detail(execution: Json, stage: Json, action: Json) -> Json:
-    """The action's entry in ListActionExecutions."""
+    """A new entry for the action, in the format of ListActionExecutions."""
     inputs = [
         {"name": one["name"], "s3location": execution["artifacts"].get(one["name"], {})}
         for one in action.get("inputArtifacts", [])

@@ -11,7 +11,7 @@ from local_cloud.services import Json, Refused
 ENDED = ("Succeeded", "Failed", "Stopped", "Superseded", "Cancelled")
 
 pipelines = AccountRegionScopedDict()
-# One lock for all pipelines. A change of an execution notifies the threads that wait for one.
+# One lock for all pipelines. Each change of an execution notifies the threads that wait for this condition.
 changed = threading.Condition(threading.RLock())
 _faults: list[Json] = []
 
@@ -22,7 +22,7 @@ def pipeline_arn(name: str) -> str:
 
 
 def existing_pipeline(name: str | None) -> Json:
-    """The pipeline of that name."""
+    """The pipeline with this name; raises `Refused` if there is none."""
     pipeline: Json | None = pipelines.get(name)
     if pipeline is None:
         raise Refused(
@@ -43,10 +43,11 @@ def existing_execution(request: Json) -> Json:
 
 
 def add_fault(_: str, body: bytes) -> tuple[int, str]:
-    """Makes the next `count` StartPipelineExecution calls of `account` (and `pipeline`) slow or fail.
+    """Makes the next `count` calls of StartPipelineExecution in `account` slow, or makes them fail.
 
-    Each call takes `delay` seconds more, and fails with `error` before it starts an execution. With `after`, the call
-    starts the execution first, so that only the answer is lost.
+    `pipeline` limits the fault to one pipeline. Each call takes `delay` seconds longer. If `error` is given, the call
+    fails with this error before it starts an execution. If `after` is set, the call starts the execution before it
+    fails, so only the answer is lost.
     """
     fault: dict[str, Any] = {"pipeline": None, "count": 1, "error": None, "delay": 0, "after": False} | json.loads(body)
     if unknown := set(fault) - {"account", "pipeline", "count", "error", "delay", "after"}:
@@ -58,7 +59,7 @@ def add_fault(_: str, body: bytes) -> tuple[int, str]:
 
 
 def next_fault(name: str | None) -> Json:
-    """The fault for the next call to the pipeline; without one, a fault that has no effect."""
+    """Returns the fault for the current call, and counts the call. If there is no fault, returns one without effect."""
     with changed:
         for fault in _faults:
             if fault["account"] == get_account_id() and fault["pipeline"] in (None, name) and fault["count"] > 0:
@@ -67,5 +68,5 @@ def next_fault(name: str | None) -> Json:
     return {"error": None, "delay": 0, "after": False}
 
 
-# The local cloud's own paths, which no AWS client calls.
+# The HTTP path on which tests inject faults. No AWS client uses this path.
 PATHS = {"faults": add_fault}

@@ -1,4 +1,4 @@
-"""Pipelines in CloudFormation templates."""
+"""Creates, updates and deletes the pipelines in CloudFormation templates."""
 
 import itertools
 from typing import Any
@@ -9,7 +9,7 @@ from local_cloud.services import Json, Operation, Refused
 
 
 def install(create: Operation, update: Operation, delete: Operation) -> None:
-    """Adds the resource type to CloudFormation; the three parameters are operations of the API."""
+    """Adds the resource type to CloudFormation. The three parameters are operations of CodePipeline's API."""
 
     def create_resource(logical_id: str, properties: Json, stack: str) -> tuple[str, Json]:
         name = properties.get("Name") or provisioners._physical_name(stack, logical_id, max_len=100)
@@ -48,9 +48,9 @@ def _structure(properties: Json, name: str) -> Json:
 
 
 def _as_in_the_api(value: Any, *, free: bool = False) -> Any:
-    """A template's properties with the API's spelling, `artifactStore` for `ArtifactStore`.
+    """Converts the keys of a template's properties to the API's spelling, such as `ArtifactStore` to `artifactStore`.
 
-    The keys of an action's configuration are free, and stay as they are.
+    The keys in an action's `Configuration` (`free`) are the provider's own names, so they stay unchanged.
     """
     if isinstance(value, list):
         return [_as_in_the_api(one) for one in value]

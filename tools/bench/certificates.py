@@ -20,7 +20,7 @@ AMAZON = ROOT / "shared" / "lambda" / "src" / "amazon-trust-services.pem"
 def make(folder: Path) -> None:
     """Writes the server's certificate and key, and two bundles of authorities to which this run's authority is added.
 
-    `amazon.pem` has the authorities that the functions trust on Lambda, `bundle.pem` all public authorities.
+    `amazon.pem` has the authorities that the functions trust on Lambda, and `bundle.pem` has all public authorities.
     """
     authority, server = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Sekisho's benchmark")])

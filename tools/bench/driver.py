@@ -80,7 +80,7 @@ def build_benchmark(logs: Path) -> None:
 
 
 def function_environment(peer: Path) -> dict[str, str]:
-    """The environment of the measured functions, as Lambda and the template set it."""
+    """The environment variables of the measured functions, as Lambda and the template set them."""
     account = "222222222222"
     return {
         "PATH": "/usr/bin:/bin",
@@ -92,7 +92,7 @@ def function_environment(peer: Path) -> dict[str, str]:
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "128",
         "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
         "AWS_LAMBDA_LOG_LEVEL": "INFO",
-        # The benchmark's own authority, added to those that the functions trust on Lambda, and to those of boto3.
+        # Both files contain the benchmark's own authority. The functions read amazon.pem, boto3 reads bundle.pem.
         "SSL_CERT_FILE": str(WORK / "amazon.pem"),
         "AWS_CA_BUNDLE": str(WORK / "bundle.pem"),
         "PYTHONPATH": f"{peer}:{PEER_SOURCE}",
@@ -108,7 +108,7 @@ def function_environment(peer: Path) -> dict[str, str]:
 
 
 def peer_folder(logs: Path) -> Path:
-    """A folder with the peer's packages, as in a Lambda package."""
+    """Installs the packages of the Python peer as in a Lambda package, and returns their folder."""
     folder = WORK / "peer"
     requirements = PEER_SOURCE / "requirements.txt"
     stamp = folder / ".stamp"
@@ -122,7 +122,7 @@ def peer_folder(logs: Path) -> Path:
 
 
 def configurations() -> dict[str, str]:
-    """The committed configuration, and larger ones with many targets or pipelines."""
+    """The paths, by name, of the committed configuration and of larger ones with many targets or pipelines."""
     found = {"everyday": str(CONFIG)}
     target = (
         '[[route.target]]\naccount = "{account}"\nregion = "'

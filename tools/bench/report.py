@@ -9,20 +9,20 @@ from statistics import median
 from typing import Any
 
 Run = dict[str, Any]
-# The size of a function's binary and of its zip, in bytes; the peer has no binary.
+# The size of a function's binary and of its zip, in bytes. The peer has no binary, so that size is None.
 Sizes = dict[str, tuple[int | None, int]]
 
 RUNS = 61
 WARM = 500
 
-# The upper limits: `peak` in MB, the others as multiples of hello world.
+# The upper limits of a cold start: `peak` in MB, the others as multiples of the hello world function's figures.
 LIMITS = {"wall": 5.0, "cpu": 5.0, "init": 1.6, "peak": 9.0}
 # The upper limits of the zips, in MB.
 ZIPS = {"temp-access": 2.6, "event-relay": 3.0, "pipeline-starter": 3.0, "artifact-checker": 3.0}
-# The lower limits of the Python peer's figures, as multiples of temp-access.
+# The lower limits of the Python peer's figures, as multiples of the figures of temp-access.
 PEER = {"wall": 30, "cpu": 35}
 
-# US dollars per million, list prices of us-east-1. IAM, CodeCommit and CodePipeline charge nothing for these calls.
+# List prices of us-east-1, in US dollars per million. Calls to IAM, CodeCommit and CodePipeline cost nothing.
 PRICES = {
     "lambda request": 0.20,
     "write unit": 0.625,
@@ -57,7 +57,7 @@ def report(figures: dict[str, Any], sizes: Sizes, seconds: float) -> str:
 
 
 def machine() -> str:
-    """The machine that was measured, and its load."""
+    """A description of the machine that measured, with its load."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     models = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     model = next(models, platform.machine())
@@ -71,17 +71,17 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def middle(runs: Sequence[Run], what: str) -> float:
-    """The median of a figure."""
+    """The median of one figure over all runs."""
     return median(each[what] for each in runs)
 
 
 def ratio(runs: Sequence[Run], floor: Sequence[Run], what: str) -> float:
-    """The median of each run's ratio to the run of the same turn in `floor`."""
+    """Divides each run's figure by the figure of the same turn in `floor`, and returns the median of these ratios."""
     return median(ours[what] / theirs[what] for ours, theirs in zip(runs, floor, strict=True))
 
 
 def judged(value: float, limit: float, form: str) -> str:
-    """The value, marked if it is over the limit."""
+    """The value as text, with a mark if the value is over the limit."""
     return form.format(value) + (" **over**" if value > limit else "")
 
 
@@ -108,7 +108,7 @@ def cold(runs: dict[str, list[Run]], sizes: Sizes) -> str:
 
 
 def peer(runs: dict[str, list[Run]]) -> str:
-    """temp-access compared with the Python peer."""
+    """A sentence that compares temp-access with the Python peer; empty if the peer was not measured."""
     if "peer" not in runs:
         return ""
     parts = []
@@ -190,7 +190,7 @@ def cost_of_one_more(figures: dict[str, Any]) -> tuple[float, float]:
 
 
 def cost(found: dict[str, Any]) -> float:
-    """US dollars per million events."""
+    """The cost of a million events, in US dollars."""
     total: float = PRICES["lambda request"]
     for call, count in found["calls"].items():
         total += count * PRICES.get(call, 0)

@@ -1,1 +1,1 @@
-"""The local stack: three accounts on a local cloud, the job that the demo shows, and its observation."""
+"""The local stack: three accounts on a local cloud. Also the demo's job, and functions that observe the accounts."""

@@ -33,7 +33,7 @@ def must(holds: bool, otherwise: str) -> None:
 
 
 def demo() -> None:
-    """`make demo`."""
+    """Runs `make demo`."""
     with temporary_stack(LOCAL / "demo") as stack:
         accounts = ", ".join(f"{name}: {number}" for name, number in ACCOUNTS.items())
         print(f"\nTime (UTC), account, what, outcome. {accounts}")
@@ -46,7 +46,7 @@ def demo() -> None:
 
 
 def push_and_deploy(stack: Stack) -> tuple[Clone, str]:
-    """A push starts the pipelines of two other accounts."""
+    """Shows that a push starts the pipelines of two other accounts."""
     head("1  A push")
     clone = job.clone(stack, stack.places.folder / REPOSITORY)
     say("repository", f"git clone {REPOSITORY}.git", "empty")
@@ -76,7 +76,7 @@ def push_and_deploy(stack: Stack) -> tuple[Clone, str]:
 
 
 def repeats_and_filters(stack: Stack, clone: Clone, commit: str) -> None:
-    """Repeated events, another branch and a change of the README start nothing."""
+    """Shows that repeated events, another branch and a change of the README start nothing."""
     head("3  What starts nothing")
     ran = {profile: len(executions(stack, profile)) for profile in PIPELINE_ACCOUNTS}
 
@@ -109,7 +109,7 @@ def repeats_and_filters(stack: Stack, clone: Clone, commit: str) -> None:
 
 
 def artifacts(stack: Stack) -> None:
-    """Artifacts under the wrong key are denied or repaired."""
+    """Shows that artifacts under the wrong key are denied or repaired."""
     head("4  Artifacts under the wrong key")
     code = error_code(lambda: job.put_without_key(stack, "production", "shop/Source/wrong", b"x"))
     must(code == "AccessDenied", f"production's bucket answered {code or 'yes'} to an artifact without its key")
@@ -124,7 +124,7 @@ def artifacts(stack: Stack) -> None:
 
 
 def access(stack: Stack) -> None:
-    """A person gets access for a minute. The access ends by itself."""
+    """Shows that a person gets access for a minute, and that the access ends by itself."""
     head("5  A person, in and out again")
     code = error_code(lambda: job.list_functions_as_person(stack))
     must(code in DENIED, f"{PERSON} got the answer {code or 'yes'} before access was granted")

@@ -1,4 +1,4 @@
-"""The job that the demo shows and the end-to-end tests check: the actions of people and services, and their effects."""
+"""The demo's job, which the end-to-end tests check, too: the actions of people and services, and their effects."""
 
 import hashlib
 import json
@@ -37,7 +37,7 @@ def application() -> dict[str, str]:
 
 
 def repeat_push_event(stack: Stack, old: str, new: str, ref: str) -> None:
-    """Puts the event of a push on the bus again. EventBridge may also repeat an event."""
+    """Puts the event of a push on the bus again, because EventBridge may also deliver an event more than once."""
     body = f"{old} {new} {ref}\n".encode()
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with direct.open(f"{stack.endpoint}/_local-cloud/push/{REPOSITORY}", body, timeout=30):
@@ -45,7 +45,7 @@ def repeat_push_event(stack: Stack, old: str, new: str, ref: str) -> None:
 
 
 def repeat_relayed_event(stack: Stack, profile: str, commit: str, later: int = 0, **more: object) -> Any:
-    """Invokes the account's pipeline-starter again with the relayed event of a commit. The bus may also repeat it.
+    """Invokes the account's pipeline-starter again with the relayed event of a commit, as a bus on AWS may do.
 
     `later` is added to the sequence number; `more` is merged into the event's detail.
     """
@@ -85,7 +85,7 @@ def repeat_relayed_event(stack: Stack, profile: str, commit: str, later: int = 0
 
 
 def invoke(stack: Stack, profile: str, function: str, payload: object) -> Any:
-    """Invokes a function and returns its answer; a function error is a failure."""
+    """Invokes a function and returns its answer; raises `Failure` if the function fails."""
     client = stack.client(profile, "lambda")
     response = client.invoke(FunctionName=function, Payload=json.dumps(payload).encode())
     answer = json.loads(response["Payload"].read())
@@ -95,7 +95,7 @@ def invoke(stack: Stack, profile: str, function: str, payload: object) -> Any:
 
 
 def end_of_grant(answer: str) -> datetime:
-    """The end time that temp-access reports."""
+    """The end time in an answer of temp-access."""
     if not answer.startswith("End time is "):
         raise Failure(f"temp-access answered {answer}")
     return datetime.fromisoformat(answer.removeprefix("End time is ").split()[0].rstrip(".,;"))
@@ -182,6 +182,6 @@ def wait_for_repair(stack: Stack, profile: str, key: str) -> tuple[Row, bytes]:
 
 
 def list_functions_as_person(stack: Stack) -> list[Row]:
-    """Lists the functions in production, as the person wants to."""
+    """Lists the functions in production with the person's own credentials."""
     functions: list[Row] = stack.client(PERSON, "lambda").list_functions()["Functions"]
     return functions

@@ -1,4 +1,4 @@
-"""The state of the accounts, read through AWS's own APIs: ledger, executions, stacks."""
+"""Reads the state of the accounts through AWS's own APIs: ledger, executions, stacks."""
 
 from collections.abc import Callable
 from typing import Any
@@ -43,7 +43,7 @@ def timed_decisions(stack: Stack, profile: str, function: str) -> list[tuple[str
 
 
 def decisions(stack: Stack, profile: str, function: str, outcome: str | None = None) -> list[Row]:
-    """The function's decisions in order, or only those with the outcome."""
+    """The function's decisions in order; only those with the outcome, if one is given."""
     found = [decision for _, decision in timed_decisions(stack, profile, function)]
     return [decision for decision in found if outcome in (None, decision["outcome"])]
 

@@ -1,4 +1,4 @@
-"""Starts the local cloud as a process, finds it again, and ends it."""
+"""Starts the local cloud as a process, finds a running one, and ends it."""
 
 import json
 import os
@@ -20,7 +20,7 @@ END_SECONDS = 30
 
 
 class Running(TypedDict):
-    """The record of a running cloud."""
+    """The record of a running cloud: the process's id, the time of its start in clock ticks, and the port."""
 
     pid: int
     started: int | None
@@ -31,7 +31,7 @@ def start(places: Places, port: int | None = None) -> tuple[Command, int]:
     """Starts a cloud that keeps its state in the folder; returns its process and its port once it serves."""
     port = free_port(port)
     endpoint = f"http://127.0.0.1:{port}"
-    # The cloud's functions inherit the environment of this process.
+    # The Lambda functions read SEKISHO_CONFIG, which they inherit from the cloud's process.
     env = environment(AWS_ENDPOINT_URL=endpoint, SEKISHO_CONFIG=str(places.sekisho))
     command: list[Word] = [tool("python"), LOCAL_CLOUD, "--port", port, "--data", places.folder]
     with Step("Starting the local cloud"):
@@ -51,7 +51,7 @@ def start(places: Places, port: int | None = None) -> tuple[Command, int]:
 
 
 def remember(places: Places, cloud: Command, port: int) -> None:
-    """Records the cloud's process, so that later commands find it."""
+    """Records the cloud's process, so that later commands find the process."""
     about: Running = {"pid": cloud.pid, "started": started_at(cloud.pid), "port": port}
     places.cloud.write_text(json.dumps(about) + "\n")
 
@@ -83,7 +83,7 @@ def end(places: Places) -> bool:
 def clear(places: Places) -> None:
     """Removes the files of a stack from its folder."""
     for entry in places.folder.glob("*") if places.folder.is_dir() else ():
-        # The folder of `make up` also contains the folders of other stacks.
+        # The folder of `make up` also contains the folders of other stacks and the logs of builds, which must stay.
         if places.folder == LOCAL and entry.name in ("demo", "test", "logs"):
             continue
         if entry.is_dir():
@@ -93,7 +93,7 @@ def clear(places: Places) -> None:
 
 
 def down() -> None:
-    """`make down`."""
+    """Runs `make down`."""
     places = Places(LOCAL)
     LOCAL.mkdir(exist_ok=True)
     with locked(LOCAL, "`make up` is running: end it first."):

@@ -1,4 +1,4 @@
-"""The three accounts on a local cloud: administrators, the deployed template, repository, pipelines and person."""
+"""Sets up the three accounts on a local cloud: administrators, the template, repository, pipelines and person."""
 
 import re
 import time
@@ -64,9 +64,9 @@ class Stack:
         return make_client(service, config=config)
 
     def root(self, account: str, service: str) -> Any:
-        """A client as the account's root, only to create the administrators.
+        """A client with the rights of the account's root, used only to create the administrators.
 
-        The emulator takes an access key of 12 digits as the root of that account.
+        The emulator treats a caller whose access key is the account's id as the root of that account.
         """
         make_client: Any = boto3.client
         return make_client(
@@ -110,7 +110,7 @@ def _create_administrators(stack: Stack) -> None:
         iam.create_user(UserName=ADMINISTRATOR)
         iam.attach_user_policy(UserName=ADMINISTRATOR, PolicyArn="arn:aws:iam::aws:policy/AdministratorAccess")
         sections.append(_profile(stack, profile, iam.create_access_key(UserName=ADMINISTRATOR)["AccessKey"]))
-    # One endpoint serves all services. This section is for the services that the emulator itself lacks.
+    # One endpoint serves all services. This section names the endpoint for the services that the emulator itself lacks.
     services = (
         f"[services local]\ncodecommit =\n  endpoint_url = {stack.endpoint}\n"
         f"codepipeline =\n  endpoint_url = {stack.endpoint}\n"
@@ -135,9 +135,10 @@ def _write(path: Path, text: str) -> None:
 
 
 def _write_config(places: Places) -> None:
-    """Writes the committed config with `repair = "copy"`.
+    """Writes the committed configuration, but with `repair = "copy"`.
 
-    The repair `update` would only test our stand-in for UpdateObjectEncryption. A copy uses the emulator's own code.
+    With `update`, a repair would only test our own stand-in for UpdateObjectEncryption. With `copy`, a repair runs the
+    emulator's own code.
     """
     text, count = re.subn(r'^repair(\s*)=\s*"\w+"', r'repair\1= "copy"', CONFIG.read_text(), flags=re.MULTILINE)
     if count != 1:
@@ -146,7 +147,7 @@ def _write_config(places: Places) -> None:
 
 
 def _overrides(profile: str) -> list[str]:
-    """The template's parameters for the account in samconfig.toml, with this machine's architecture."""
+    """The template's parameters from samconfig.toml for the account, but with this machine's architecture."""
     environments = tomllib.loads((ROOT / "samconfig.toml").read_text())
     try:
         given: str | list[str] = environments[f"local-{profile}"]["deploy"]["parameters"]["parameter_overrides"]
@@ -181,7 +182,7 @@ def _create_repository(stack: Stack) -> None:
 
 
 def pipeline(profile: str, outputs: dict[str, str], source_role: str) -> dict[str, Any]:
-    """The pipeline `shop` of an account: takes the commit from the repository account, then deploys the stack."""
+    """The account's pipeline `shop`, which reads the commit from the repository account and deploys the stack."""
     account = ACCOUNTS[profile]
     return {
         "name": PIPELINE,
@@ -284,7 +285,7 @@ def deploy(stack: Stack) -> None:
 
 
 def _start(places: Places, port: int | None) -> tuple[Command, Stack]:
-    """Starts a cloud that has administrators and nothing else; ends it if that fails."""
+    """Starts a cloud and creates only the administrators in it; ends the cloud if that fails."""
     server.clear(places)
     places.folder.mkdir(parents=True, exist_ok=True)
     _write_config(places)
@@ -300,7 +301,7 @@ def _start(places: Places, port: int | None) -> tuple[Command, Stack]:
 
 @contextmanager
 def temporary_stack(folder: Path) -> Iterator[Stack]:
-    """A whole stack in a separate folder. The cloud always ends. After a failure, the files with its logs stay."""
+    """Sets up a whole stack in a separate folder, and always ends its cloud. After a failure, the files stay."""
     folder.mkdir(parents=True, exist_ok=True)
     places = Places(folder)
     with locked(folder, f"Another run uses {folder}: wait until it has ended."):

@@ -1,4 +1,4 @@
-"""One account of the delivery path and its deployed resources. A resource that is missing or wrong is a broken link."""
+"""One account of the delivery path and its deployed resources. A missing or wrong resource breaks the path."""
 
 import io
 import json
@@ -18,7 +18,7 @@ CONFIG_LAYER = "sekisho-config"
 
 
 class Broken(Exception):
-    """A link that is broken, and its fix."""
+    """A link of the delivery path is broken. `fix` says how to repair the link."""
 
     def __init__(self, problem: str, fix: str) -> None:
         super().__init__(problem)
@@ -59,7 +59,7 @@ class Account:
         return self.session.client(service)  # type: ignore[call-overload] # the stubs know only literal names
 
     def administrator(self, command: str) -> str:
-        """A fix that the role sekisho-deploy may not make."""
+        """A fix for an administrator, because the role sekisho-deploy may not make it."""
         return f"as an administrator of account {self.id}: aws {command} --region {self.region}"
 
     @cached_property
@@ -78,7 +78,7 @@ class Account:
         return {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
 
     def output(self, name: str, duty: str) -> str:
-        """One output of the stack, which exists if the account has the duty."""
+        """One output of the stack. The stack has this output if the account has the duty."""
         need(
             name in self.outputs,
             f"the stack of account {self.id} has no {name}",
@@ -108,7 +108,7 @@ class Account:
         )
 
     def _managed(self, arn: str, what: str) -> Document:
-        """A managed policy, or the placeholder for one that these credentials may not read."""
+        """The document of a managed policy, or a placeholder if these credentials may not read the policy."""
         iam = self.client("iam")
         try:
             version = iam.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
@@ -119,7 +119,7 @@ class Account:
 
     @cache  # noqa: B019 (an account lives as long as the program)
     def function(self, arn: str) -> dict[str, Any]:
-        """The answer of GetFunction."""
+        """The answer of GetFunction; raises `Broken` if there is no such function."""
         functions = self.client("lambda")
         try:
             found: dict[str, Any] = functions.get_function(FunctionName=arn)
@@ -154,7 +154,7 @@ class Account:
         return archive.read("sekisho.toml").decode()
 
     def need_rule(self, name: str, wanted: object, function: str, bus: str = "default", fix: str | None = None) -> None:
-        """Raises `Broken` unless the enabled rule has the wanted trigger, targets the function and may invoke it."""
+        """Raises `Broken` unless the rule is enabled, has the wanted trigger, and invokes the function."""
         events = self.client("events")
         try:
             found = events.describe_rule(Name=name, EventBusName=bus)

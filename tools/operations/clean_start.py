@@ -1,7 +1,7 @@
 """Removes what a failed first deployment left behind, so that the next deployment can begin.
 
-    make clean-start ENV=test PROFILE=admin               shows what it would remove, and asks
-    make clean-start ENV=test PROFILE=admin WRITE=1       shows the same, and does not ask
+    make clean-start ENV=test PROFILE=admin               shows the plan, and asks before it removes anything
+    make clean-start ENV=test PROFILE=admin WRITE=1       shows the plan, and carries it out without asking
 
 PROFILE names an administrator: the environment's own role may not delete a stack. A stack that was ever deployed
 successfully is never touched, and neither is a resource that such a stack created.
@@ -26,14 +26,14 @@ TAKE_DOWN = "docs/deploy.md, Take it down, shows how to remove it"
 
 @dataclass(frozen=True)
 class Plan:
-    """What a clean start removes, and what it leaves alone, each with the reason."""
+    """The stack and the resources to remove, and the lines about resources that stay, each with the reason."""
 
     stack: StackHistory | None
     remove: list[Leftover]
     leave: list[str]
 
     def lines(self) -> list[str]:
-        """The plan for people: everything that is removed, then everything that stays."""
+        """The plan as lines for the terminal: first everything that is removed, then everything that stays."""
         stack = [f"remove  stack {self.stack.name}, which is {self.stack.status}"] if self.stack else []
         return [
             *stack,
@@ -66,7 +66,7 @@ def plan(session: boto3.Session, target: Environment) -> Plan:
 
 
 def reason_to_leave(one: Leftover, histories: Sequence[StackHistory]) -> str | None:
-    """Why a resource stays, or None if a failed first deployment created it and nobody used it since."""
+    """The reason why a resource stays; None if a failed first deployment created it and nobody has used it since."""
     creators = [
         stack
         for stack in histories
@@ -121,7 +121,7 @@ def clean_start(target: Environment, write: bool) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """The command line."""
+    """Parses the command line, and runs the command."""
     parser = argparse.ArgumentParser(
         prog="make clean-start", description="Removes what a failed first deployment left behind"
     )

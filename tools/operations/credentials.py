@@ -1,8 +1,9 @@
-"""Sessions of AWS profiles that ask for an MFA code once: for all roles of a device, and for the next commands too.
+"""Sessions of AWS profiles, for which a person enters an MFA code only once.
 
-The AWS CLI keeps the credentials of assumed roles in a folder, and so does sam, in another one. Both name a file after
-the request, as botocore does. Sessions from here read and write the files of both, so none of the three asks again
-while the credentials are valid. A profile without an MFA device needs no cache and gets none.
+One code is enough for all roles of a device, and also for later commands. The AWS CLI and sam keep the credentials of
+assumed roles in two different folders. Both derive a file's name from the request, as botocore does. The sessions of
+this module read and write the files in both folders. So while the credentials are valid, neither this project's
+commands nor the AWS CLI nor sam ask for another code. A profile without an MFA device needs no cache and gets none.
 """
 
 import getpass
@@ -16,12 +17,12 @@ from botocore.exceptions import ClientError
 from botocore.utils import JSONFileCache
 
 PROMPT = "Enter MFA code for "
-# The session with MFA has to last only until this command has assumed its roles. STS's minimum is 15 minutes.
+# The duration of the session with MFA, in seconds. STS's minimum is enough, because only this command uses the session.
 SECONDS = 900
 
 
 class CredentialCache:
-    """The caches of the AWS CLI and of sam as one."""
+    """Combines the caches of the AWS CLI and of sam."""
 
     def __init__(self, home: Path) -> None:
         self.folders = [JSONFileCache(str(home / ".aws" / tool / "cache")) for tool in ("cli", "boto")]
@@ -30,7 +31,7 @@ class CredentialCache:
         return any(key in folder for folder in self.folders)
 
     def __getitem__(self, key: str) -> Any:
-        # The credentials that end last. One folder may have older ones.
+        # One folder may have older credentials than the other, so this returns the credentials that end last.
         return max((one[key] for one in self.folders if key in one), key=lambda one: one["Credentials"]["Expiration"])
 
     def __setitem__(self, key: str, value: Any) -> None:
@@ -46,20 +47,20 @@ class CredentialCache:
 class SecondFactor:
     """Assumes all roles of an MFA device with one code.
 
-    AWS accepts each code once, so a second role with the same code would have to wait for the next code. Therefore the
-    code is given to GetSessionToken, and the roles are assumed with that session.
+    AWS accepts each code only once. If each role needed a code, the person would have to wait for a new code before the
+    second role. Therefore the code is given to GetSessionToken, and the roles are assumed with that session.
     """
 
     def __init__(self) -> None:
         self.sessions: dict[str, dict[str, str]] = {}
 
     def prompt(self, text: str) -> str:
-        """The code that the person enters; nothing if there is a session with MFA already."""
+        """Asks for a code, and returns it; returns an empty text if the device already has a session with MFA."""
         serial = text.removeprefix(PROMPT).rstrip(": ")
         return "" if serial in self.sessions else getpass.getpass(text)
 
     def wrap(self, create: Callable[..., Any]) -> Callable[..., Any]:
-        """The creator of STS clients, whose clients assume roles with the session."""
+        """Wraps botocore's creator of STS clients: the new clients assume roles with the session of the device."""
 
         def create_client(service: str, **source: Any) -> Any:
             return _Assumer(self, create, service, source)
@@ -68,13 +69,13 @@ class SecondFactor:
 
 
 class _Assumer:
-    """The one operation of an STS client that botocore calls to assume a role."""
+    """Stands in for an STS client, of which botocore calls only `assume_role`."""
 
     def __init__(self, factor: SecondFactor, create: Callable[..., Any], service: str, source: dict[str, Any]) -> None:
         self.factor, self.create, self.service, self.source = factor, create, service, source
 
     def assume_role(self, **request: Any) -> Any:
-        """The answer of AssumeRole."""
+        """Assumes the role, with the device's session if the request names a device; returns AWS's answer."""
         serial = request.get("SerialNumber")
         if serial is None or self.source.get("aws_session_token"):
             return self.create(self.service, **self.source).assume_role(**request)
@@ -82,7 +83,8 @@ class _Assumer:
             try:
                 self.factor.sessions[serial] = self._session(serial, request["TokenCode"])
             except ClientError:
-                # A policy may deny GetSessionToken. A wrong code fails here as well, with AWS's own message.
+                # A policy may deny GetSessionToken, but allow AssumeRole with the code. If the code is wrong, this call
+                # fails, too, with AWS's own message.
                 return self.create(self.service, **self.source).assume_role(**request)
         without = {key: value for key, value in request.items() if key not in ("SerialNumber", "TokenCode")}
         return self.create(self.service, **self.factor.sessions[serial]).assume_role(**without)
@@ -97,7 +99,7 @@ class _Assumer:
         }
 
 
-# One for the whole command, which may use the profiles of several accounts.
+# One object for the whole command, because the command may use the profiles of several accounts.
 _FACTOR = SecondFactor()
 
 
@@ -108,14 +110,14 @@ def session_of(profile: str, region: str) -> boto3.Session:
     if _has_device(inner.full_config["profiles"], profile):
         provider = chain.get_provider("assume-role")
         provider.cache = CredentialCache(Path.home())
-        # botocore has no public way to set these two.
+        # botocore has no public way to set these two attributes.
         provider._client_creator = _FACTOR.wrap(provider._client_creator)
         provider._prompter = _FACTOR.prompt
     return boto3.Session(botocore_session=inner, region_name=region)
 
 
 def _has_device(profiles: dict[str, dict[str, str]], name: str | None) -> bool:
-    """Whether the profile, or one that its credentials come from, names an MFA device."""
+    """Whether the profile, or a profile from which its credentials come (`source_profile`), names an MFA device."""
     seen: set[str] = set()
     while name and name in profiles and name not in seen:
         if "mfa_serial" in profiles[name]:

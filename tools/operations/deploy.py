@@ -2,7 +2,8 @@
 
     make deploy ENV=production        SAMCONFIG=… for another file than samconfig.toml
 
-preflight.py first checks what would otherwise fail late. The remaining steps are printed last.
+preflight.py first checks the facts without which the deployment would fail late. At the end, the command prints the
+steps that remain for a person.
 """
 
 import argparse
@@ -22,9 +23,9 @@ from tools.operations.protection import protect
 from tools.processes import Word
 from tools.surroundings import UMASK, operator_environment
 
-# The folder of the project's own programs; sam looks for cargo-lambda beside itself.
+# The folder of the project's own programs. sam looks for cargo-lambda in sam's own folder.
 PROGRAMS = Path(sys.executable).parent
-# Texts that sam prints. Its exit code is 0 even if the person declines the change set.
+# Texts that sam prints. They show whether the person declined the change set, because sam's exit code is 0 even then.
 QUESTION, SUCCESS = "Deploy this changeset?", "Successfully created/updated stack"
 
 
@@ -36,7 +37,7 @@ def deploy(name: str) -> None:
     print(
         f"Environment {name}: account {target.account}, region {target.region}, profile {target.profile}.", flush=True
     )
-    # A separate folder, because .aws-sam/build belongs to the local stack and is built for this machine.
+    # The build has a separate folder, because .aws-sam/build belongs to the local stack and is built for this machine.
     built = f".aws-sam/{name}"
     settings: list[Word] = ["--config-file", SAMCONFIG, "--config-env", name]
     architecture = f"Architecture={target.architecture}"
@@ -54,14 +55,14 @@ def deploy(name: str) -> None:
 
 
 def run(name: str, command: Sequence[Word]) -> str:
-    """Runs a command whose output and questions go to the person, and returns that output."""
+    """Runs a command, shows its output and its questions to the person, and returns the output."""
     environ = operator_environment()
     environ["PATH"] = f"{PROGRAMS}:{environ['PATH']}"
     output = bytearray()
     words = [str(word) for word in command]
     with subprocess.Popen(words, cwd=ROOT, env=environ, stdout=subprocess.PIPE, umask=UMASK) as process:
         assert isinstance(process.stdout, io.BufferedReader)
-        # The output is passed on at once, because a question does not end its line.
+        # The output is shown at once and not line by line, because a question does not end with a new line.
         while some := process.stdout.read1():
             output += some
             sys.stdout.buffer.write(some)
@@ -74,7 +75,7 @@ def run(name: str, command: Sequence[Word]) -> str:
 
 
 def next_steps(target: Environment) -> Iterator[str]:
-    """The steps that remain, each with the account in which it is done."""
+    """The steps that remain for a person, each with the account in which the person takes the step."""
     repositories = environment(target.repositories)
     if target.does("HostsRepositories"):
         for other in environments().values():
@@ -100,7 +101,7 @@ def next_steps(target: Environment) -> Iterator[str]:
 
 
 def main(arguments: list[str]) -> None:
-    """The command line."""
+    """Parses the command line, and runs the command."""
     parser = argparse.ArgumentParser(
         prog="make deploy", description="Builds and deploys the stack to the account of an environment"
     )

@@ -18,7 +18,7 @@ IMPATIENT = Config(connect_timeout=5, read_timeout=15, retries={"total_max_attem
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong, and what to do. A problem that does not block the deployment is only reported."""
+    """What is wrong (`text`), and what to do (`fix`). If `blocks` is false, the problem is only reported."""
 
     text: str
     fix: str
@@ -30,7 +30,7 @@ class Unknown(Exception):
 
 
 class Deployment:
-    """The deployment that is about to begin, and the clients with which the checks ask AWS."""
+    """The deployment that is about to begin, and the AWS clients that the checks use."""
 
     def __init__(self, target: Environment) -> None:
         self.target = target
@@ -43,7 +43,7 @@ class Deployment:
 
     @cached_property
     def stack(self) -> dict[str, Any] | None:
-        """The stack as DescribeStacks returns it, or None."""
+        """The stack as DescribeStacks returns it; None if there is no stack."""
         return stack_history.present(self.client("cloudformation"), self.target.stack)
 
     @property
@@ -73,5 +73,5 @@ class Deployment:
         return make_client(service, region_name=region, config=IMPATIENT)
 
     def has(self, duty: str) -> bool:
-        """Whether a parameter of the environment is true."""
+        """Whether the parameter is true in the environment, or by the template's default."""
         return value(self.target, duty) == "true"

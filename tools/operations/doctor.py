@@ -2,7 +2,7 @@
 
     make doctor ENV=production
 
-Reads what is deployed in the two accounts, and changes nothing. A hop that can't be judged is reported as unclear.
+The command only reads the deployed resources of the two accounts. A hop that can't be judged is reported as unclear.
 """
 
 import argparse
@@ -24,7 +24,7 @@ CHANGED_BY_HAND = (
 
 
 def check(path: DeliveryPath) -> bool:
-    """Prints the hops up to the first broken one; returns whether all hold."""
+    """Prints the hops up to the first broken one; returns whether every hop holds and none is unclear."""
     whole = True
     for number, hop in enumerate(HOPS, 1):
         path.unclear = []
@@ -45,7 +45,7 @@ def check(path: DeliveryPath) -> bool:
 
 
 def doctor(name: str) -> bool:
-    """Checks the path to an environment; returns whether all of it holds."""
+    """Checks the path from the repositories to the environment's pipelines; returns whether every hop holds."""
     target = environment(name)
     if not target.does("HostsPipelines"):
         raise Failure(f"Environment {name} hosts no pipelines: use an environment with HostsPipelines=true.")
@@ -58,7 +58,7 @@ def doctor(name: str) -> bool:
 
 
 def main(arguments: list[str]) -> None:
-    """The command line."""
+    """Parses the command line, and runs the command."""
     parser = argparse.ArgumentParser(
         prog="make doctor",
         description="Names the first broken link between the repositories and an account's pipelines",

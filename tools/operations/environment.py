@@ -17,16 +17,21 @@ from tools.failure import Failure
 from tools.layout import ROOT
 from tools.operations.credentials import session_of
 
-# SAMCONFIG=… names another file. The path is absolute, because sam looks for a relative one beside the template.
+# The variable SAMCONFIG may name another file. The path is absolute, because sam would resolve a relative path from the
+# folder of the template.
 SAMCONFIG = Path(os.environ.get("SAMCONFIG") or ROOT / "samconfig.toml").absolute()
 
-# The errors of a region that does not exist or is not enabled.
+# The error codes for a region that does not exist or is not enabled.
 NO_REGION = {"InvalidClientTokenId", "UnrecognizedClientException", "EndpointConnectionError"}
 
 
 @dataclass(frozen=True)
 class Environment:
-    """What samconfig.toml says about an account."""
+    """The settings of one environment in samconfig.toml.
+
+    `repositories` is the name of the environment whose account has the repositories. `asks` is true if sam asks the
+    person before it executes the change set.
+    """
 
     name: str
     account: str
@@ -70,7 +75,7 @@ class Environment:
 
 
 def environments() -> dict[str, Environment]:
-    """All environments in samconfig.toml by name. An environment has a section [ENV.sekisho]."""
+    """All environments in samconfig.toml, by name. Each section [NAME.sekisho] makes NAME an environment."""
     try:
         document = tomllib.loads(SAMCONFIG.read_text())
     except (OSError, ValueError) as error:
@@ -90,7 +95,7 @@ def environments() -> dict[str, Environment]:
 
 
 def environment(name: str, profile: str | None = None) -> Environment:
-    """The environment of that name, with another profile if one is given."""
+    """The environment with this name; with another profile, if one is given."""
     known = environments()
     if name not in known:
         raise Failure(f"{SAMCONFIG.name} has no environment {name!r}: use one of {', '.join(known)}, or add it.")
@@ -99,7 +104,7 @@ def environment(name: str, profile: str | None = None) -> Environment:
 
 def _environment(name: str, sections: dict[str, Any]) -> Environment:
     ours = _section(name, sections, "sekisho")
-    # As in sam, a command's own section overrides the section for all commands.
+    # As in sam, the settings for `deploy` override the settings for all commands.
     settings = _section(name, sections, "global") | _section(name, sections, "deploy")
     account = _text(name, "sekisho", ours, "account", "111111111111")
     if not re.fullmatch(r"\d{12}", account):
@@ -126,7 +131,7 @@ def _text(name: str, section: str, values: Mapping[str, Any], key: str, example:
 
 
 def _truth(name: str, values: Mapping[str, Any], key: str) -> bool:
-    """A setting that is true or false; false if absent. It may also be a text such as "yes", which sam converts."""
+    """A setting that is true or false; false if absent. Like sam, this also accepts a text such as "yes"."""
     value = values.get(key, False)
     try:
         return bool(click.BOOL.convert(value, None, None))

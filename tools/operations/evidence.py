@@ -1,4 +1,4 @@
-"""The smoke checks that only read: they look for the traces that AWS leaves of a fact."""
+"""The smoke checks that create nothing. They look for traces in AWS that show whether a fact holds."""
 
 import json
 import re
@@ -16,7 +16,7 @@ TRUSTED = {"started", "duplicate", "stale", "filtered"}
 
 
 def cloudformation_may_do_everything(place: Place) -> Seen:
-    """Looks for refusals in the events of the stack's last operation."""
+    """Looks for denied permissions in the events of the stack's last operation."""
     stack, found = place.target.stack, []
     pages = place.client("cloudformation").get_paginator("describe_stack_events").paginate(StackName=stack)
     for event in (event for page in pages for event in page["StackEvents"]):
@@ -69,7 +69,7 @@ def actions_succeed(place: Place) -> Seen:
     """Reads the actions of the last execution of each routed pipeline."""
     succeeded, failed, client = [], [], place.client("codepipeline")
     for name in [route.pipeline for route in place.routes]:
-        # Only the last execution counts: an earlier failure may have been repaired.
+        # Only the last execution is read, because the cause of an earlier failure may have been repaired since.
         last = client.list_pipeline_executions(pipelineName=name, maxResults=1)["pipelineExecutionSummaries"]
         if not last:
             continue
@@ -123,12 +123,12 @@ def organizational_unit_is_enough(place: Place) -> Seen:
 
 
 def buttons_appear(_place: Place) -> Seen:
-    """No API shows what Slack displays."""
+    """Always returns `hidden`, because no API shows what Slack displays."""
     return hidden("only the channel shows it: grant access, wait until it ends, and look at both notices")
 
 
 def card_shows_graph(place: Place) -> Seen:
-    """No API shows what Slack displays."""
+    """Always returns `hidden`, because no API shows what Slack displays."""
     if not place.target.parameters.get("SlackChannelId"):
         return hidden("the environment has no Slack channel")
     command = "aws cloudwatch set-alarm-state --alarm-name sekisho-… --state-value ALARM --state-reason test"
@@ -167,13 +167,13 @@ def only_the_checker_repairs(place: Place) -> Seen:
 
 
 def chat_sessions_name_nobody(place: Place) -> Seen:
-    """Reads under which session names Chatbot assumed the channel's role."""
+    """Reads the session names under which Chatbot assumed the channel's role."""
     pages = (
         place.client("cloudtrail")
         .get_paginator("lookup_events")
         .paginate(
             LookupAttributes=[{"AttributeKey": "EventName", "AttributeValue": "AssumeRole"}],
-            # CloudTrail answers two calls a second, with 50 events each.
+            # CloudTrail answers only two calls a second, each with 50 events at most, so MaxItems limits the time.
             PaginationConfig={"MaxItems": 1000, "PageSize": 50},
         )
     )
@@ -190,7 +190,7 @@ def chat_sessions_name_nobody(place: Place) -> Seen:
 
 
 def because_of(error: Exception) -> Seen:
-    """The result of a check that a refused or failed call ended."""
+    """The result of a check that ended early, because AWS refused a call or a call failed."""
     if isinstance(error, ClientError) and DENIED.search(str(error)):
         return hidden(f"your credentials may not do this; use PROFILE=… of an administrator: {error}")
     return hidden(f"a call failed: {error}")

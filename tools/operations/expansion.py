@@ -1,6 +1,6 @@
-"""The policies of the expanded template with the values of an environment, as Access Analyzer can read them.
+"""Collects the policies of the expanded template, with an environment's values, as Access Analyzer can read them.
 
-A value that exists only after the deployment, such as the id of a key, is replaced by one of the same form.
+A value that exists only after the deployment, such as the id of a key, is replaced by an example of the same form.
 """
 
 import json
@@ -18,14 +18,14 @@ from tools.operations.environment import Environment
 
 TEMPLATE = ROOT / "template.yaml"
 BOOTSTRAP = ROOT / "bootstrap"
-# The bucket and the key of a package that does not exist: a template with this can be expanded, but not deployed.
+# The location of a package that does not exist. A template with this location can be expanded, but not deployed.
 NO_CODE = {"Bucket": "no-code", "Key": "no-code"}
 KEY_ID = "00000000-0000-4000-8000-000000000000"
 NAMES = (
     *("RoleName", "FunctionName", "TopicName", "QueueName", "TableName", "BucketName", "ManagedPolicyName"),
     *("LogGroupName", "ConfigurationName", "RepositoryName", "AliasName", "Name"),
 )
-# The part of an ARN after the account, for each type of resource.
+# The part of an ARN after the partition, for each type of resource.
 RESOURCES = {
     "AWS::DynamoDB::Table": "dynamodb:{region}:{account}:table/{name}",
     "AWS::Events::EventBus": "events:{region}:{account}:event-bus/{name}",
@@ -40,7 +40,7 @@ RESOURCES = {
     "AWS::SNS::Topic": "sns:{region}:{account}:{name}",
     "AWS::SQS::Queue": "sqs:{region}:{account}:{name}",
 }
-# Types whose Ref is the ARN.
+# The resource types for which `Ref` returns the ARN.
 REF_IS_ARN = {"AWS::SNS::Topic", "AWS::IAM::ManagedPolicy"}
 NO_VALUE = object()
 
@@ -50,13 +50,13 @@ class Policy(NamedTuple):
 
     name: str
     kind: str
-    # For a trust policy or a bucket's policy: the type of the resource that it belongs to.
+    # For a trust policy or a bucket policy, the resource type that Access Analyzer needs to know; otherwise None.
     of: str | None
     document: dict[str, Any]
 
 
 def source() -> dict[str, Any]:
-    """The template as it is committed, with code that does not exist."""
+    """The committed template, in which `NO_CODE` replaces the code of the functions and the layers."""
     template: dict[str, Any] = yaml_parse(TEMPLATE.read_text())
     template["Globals"]["Function"]["CodeUri"] = NO_CODE
     for resource in template["Resources"].values():
@@ -73,7 +73,7 @@ def expanded(session: boto3.Session) -> dict[str, Any]:
 
 
 def policies(target: Environment, session: boto3.Session) -> list[Policy]:
-    """All policies of an environment's stack, and those of the templates in bootstrap/."""
+    """All policies of an environment's stack, and all policies of the templates in bootstrap/."""
     partition = session.get_partition_for_region(target.region)
     found = _policies("", Values(expanded(session), target, target.parameters, partition))
     for file in sorted(BOOTSTRAP.glob("*.yaml")):
@@ -98,7 +98,7 @@ def _policies(prefix: str, values: "Values") -> list[Policy]:
 
 
 def _documents(kind: str, given: dict[str, Any]) -> list[tuple[str, str, str | None, dict[str, Any]]]:
-    """The policies in the properties of a resource, with a label, the kind and the type that they belong to."""
+    """The policies in the properties of a resource, each with a label and with the `kind` and `of` of its `Policy`."""
     resource, identity = "RESOURCE_POLICY", "IDENTITY_POLICY"
     match kind:
         case "AWS::IAM::Role":
@@ -119,7 +119,7 @@ def _documents(kind: str, given: dict[str, Any]) -> list[tuple[str, str, str | N
 
 
 class Values:
-    """What the intrinsic functions of a template lead to."""
+    """Evaluates the intrinsic functions of a template."""
 
     def __init__(self, template: dict[str, Any], target: Environment, given: dict[str, str], partition: str) -> None:
         self.template, self.region, self.account = template, target.region, target.account

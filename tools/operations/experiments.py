@@ -1,7 +1,7 @@
-"""The smoke checks that create something of their own, try a fact on it, and remove it again.
+"""The smoke checks that create temporary resources, test a fact with them, and remove them again.
 
-No check touches an artifact, a grant or a repository of the stack. The only change to the stack itself is one disabled
-rule, which the same check enables again.
+No check touches an artifact, a grant or a repository of the stack. The only change to the stack itself is in one check,
+which disables a rule and enables it again.
 """
 
 import json
@@ -14,21 +14,21 @@ from botocore.exceptions import ClientError
 
 from tools.operations.facts import Place, Seen, document, eventually, fails, hidden, holds, uninterrupted, unique_name
 
-# For a rule of each duty that no change waits for: what it does is late by seconds.
+# For each duty, a scheduled rule that a check may disable. No change waits for these rules, so no harm is done.
 SCHEDULES = {
     "HostsRepositories": "sekisho-reconcile",
     "HostsPipelines": "sekisho-artifact-sweep",
     "GrantsAccess": "sekisho-access-sweep",
 }
-# IAM's changes take effect within seconds to minutes.
+# The time for which a check waits until a change in IAM takes effect, which takes seconds to minutes.
 LONGEST_GRANT_SECONDS = 120
 ENCRYPTION = "s3:x-amz-server-side-encryption"
-# KMS deletes no key earlier.
+# The days until KMS deletes a key. KMS accepts no shorter time.
 KEY_DAYS = 7
 
 
 class Scratch(NamedTuple):
-    """A bucket with the statements of the artifact bucket that deny other keys, and two keys."""
+    """A temporary bucket, the right key, the wrong key (`other_key`), and a bucket policy that denies the wrong key."""
 
     bucket: str
     key: str
@@ -38,7 +38,10 @@ class Scratch(NamedTuple):
 
 @contextmanager
 def _scratch(place: Place) -> Iterator[Scratch | None]:
-    """A bucket of its own, without its policy at first. None if the artifact bucket denies no other keys."""
+    """Creates the temporary bucket and keys, and removes them at the end. The bucket has no policy yet.
+
+    Yields None if the artifact bucket does not deny other keys.
+    """
     s3, kms = place.client("s3"), place.client("kms")
     real, real_key = place.outputs["ArtifactBucketName"], place.outputs["ArtifactKeyArn"]
     statements = json.loads(s3.get_bucket_policy(Bucket=real)["Policy"])["Statement"]
@@ -47,7 +50,7 @@ def _scratch(place: Place) -> Iterator[Scratch | None]:
         yield None
         return
     with ExitStack() as stack:
-        # The bucket comes first: credentials that may not create it leave no keys behind.
+        # The bucket is created first, so that credentials that may not create a bucket leave no keys behind.
         bucket, keys = f"{unique_name()}-{place.id}", []
         location = {} if place.region == "us-east-1" else {"LocationConstraint": place.region}
         with uninterrupted():
@@ -92,7 +95,7 @@ def _is_refused(operation: Callable[..., Any], *arguments: Any, **request: Any) 
 
 
 def _denies(s3: Any, scratch: Scratch) -> bool:
-    """Sets the bucket's policy, and waits until it denies the wrong key."""
+    """Sets the bucket's policy, and waits until the policy denies the wrong key; returns whether it does."""
     s3.put_bucket_policy(Bucket=scratch.bucket, Policy=scratch.policy)
     refused = eventually(lambda: _is_refused(_put, s3, scratch.bucket, scratch.other_key) is not None, 60)
     return refused is not None
@@ -118,7 +121,7 @@ def deny_lets_encryption_be_updated(place: Place) -> Seen:
 
 
 def part_without_key_passes(place: Place) -> Seen:
-    """Uploads an object in parts, without headers."""
+    """Uploads an object in parts, without encryption headers, under a policy that denies other keys."""
     s3 = place.client("s3")
     with _scratch(place) as scratch:
         if scratch is None:
@@ -129,7 +132,7 @@ def part_without_key_passes(place: Place) -> Seen:
         default = {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": scratch.key}
         rules = [{"ApplyServerSideEncryptionByDefault": default, "BucketKeyEnabled": True}]
         s3.put_bucket_encryption(Bucket=scratch.bucket, ServerSideEncryptionConfiguration={"Rules": rules})
-        # Without headers, as some writers do it. An upload with headers has parts without headers, too.
+        # Some writers send no encryption headers, so this upload has none. A part has none even if the upload has some.
         begun = s3.create_multipart_upload(**upload)
         upload["UploadId"] = begun["UploadId"]
         if refusal := _is_refused(s3.upload_part, **upload, PartNumber=1, Body=b"one"):
@@ -146,8 +149,8 @@ def part_without_key_passes(place: Place) -> Seen:
 def v1_pipeline_refuses_pin(place: Place) -> Seen:
     """Creates a V1 pipeline, and starts it with a pin.
 
-    Its branch and the pinned commit exist nowhere. So no execution gets past the source, not even the one that
-    CodePipeline starts when it creates a pipeline, and the bucket gets no artifact.
+    The pipeline's branch and the pinned commit do not exist, so every execution fails in its source action, and the
+    bucket gets no artifact. This is also true for the execution that CodePipeline starts when it creates a pipeline.
     """
     client = place.client("codepipeline")
     try:
@@ -185,7 +188,7 @@ def v1_pipeline_refuses_pin(place: Place) -> Seen:
 
 
 def _revision(client: Any, name: str, execution: str) -> str:
-    """Which commit an execution took, as a part of a sentence."""
+    """The end of a sentence that names the commit with which an execution ran."""
     for _ in range(20):
         found = client.list_pipeline_executions(pipelineName=name)["pipelineExecutionSummaries"]
         for one in (one for one in found if one["pipelineExecutionId"] == execution):
@@ -197,7 +200,7 @@ def _revision(client: Any, name: str, execution: str) -> str:
 
 
 def change_set_reverts_drift(place: Place) -> Seen:
-    """Disables a rule for a moment, and looks whether a drift-aware change set would enable it again."""
+    """Disables a rule for a moment, and checks whether a drift-aware change set would enable the rule again."""
     rule = next(name for duty, name in SCHEDULES.items() if place.target.does(duty))
     events, cloudformation = place.client("events"), place.client("cloudformation")
     stack, change_set = place.target.stack, unique_name()
@@ -226,7 +229,7 @@ def change_set_reverts_drift(place: Place) -> Seen:
 
 
 def described(cloudformation: Any, which: dict[str, str]) -> dict[str, Any]:
-    """A change set with all its changes, when CloudFormation has made it; fails after five minutes."""
+    """Waits up to five minutes until CloudFormation has made a change set, and returns it with all its changes."""
     for _ in range(150):
         found: dict[str, Any] = cloudformation.describe_change_set(**which)
         if found["Status"] in ("CREATE_COMPLETE", "FAILED"):
@@ -240,7 +243,7 @@ def described(cloudformation: Any, which: dict[str, str]) -> dict[str, Any]:
 
 
 def removed_grant_stops(place: Place) -> Seen:
-    """Grants an IAM user of its own one call, takes the grant away, and measures until the call is refused."""
+    """Creates a user, grants it one call, removes the grant, and measures the time until the call is refused."""
     iam, name, policy = place.client("iam"), f"sekisho-{unique_name()}", "grant"
     which = {"UserName": name, "PolicyName": policy}
     allowed = {"Effect": "Allow", "Action": "dynamodb:ListTables", "Resource": "*"}
@@ -256,7 +259,7 @@ def removed_grant_stops(place: Place) -> Seen:
         with uninterrupted():
             iam.put_user_policy(**which, PolicyDocument=document(allowed))
             grant.callback(place.remove, f"policy of {name}", iam.delete_user_policy, **which)
-        # The profile's own settings, such as an endpoint, with the user's key.
+        # The client has the user's key, and otherwise the profile's settings, such as an endpoint.
         tables: Any = place.session.client(
             "dynamodb", aws_access_key_id=key["AccessKeyId"], aws_secret_access_key=key["SecretAccessKey"]
         )

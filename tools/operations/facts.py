@@ -1,4 +1,4 @@
-"""What the smoke checks have in common: a fact, the account that it is checked in, and the result."""
+"""The parts that all smoke checks share: a fact, the account in which the fact is checked, and the result."""
 
 import json
 import secrets
@@ -17,9 +17,9 @@ from tools.operations.environment import Environment
 from tools.operations.routes import Route, routes_to
 
 DUTIES = {"repositories": "HostsRepositories", "pipelines": "HostsPipelines", "access": "GrantsAccess"}
-# The checks look at the last day. Alarms cover the time before.
+# The checks look at the last day. Alarms have already reported older failures.
 PERIOD = timedelta(days=1)
-# The names of everything that a check creates begin like this. CodePipeline keeps 20 characters of a name.
+# The first part of each name that a check creates. Names are short: CodePipeline keeps only 20 characters of a name.
 PREFIX = "smoke-"
 
 
@@ -32,24 +32,24 @@ class State(Enum):
 
 
 class Seen(NamedTuple):
-    """The result of a check: its state, and what was found or why nothing can be found here."""
+    """The result of a check: its state, and a text that says what was found or why nothing can be found here."""
 
     state: State
     detail: str
 
 
 def holds(detail: str) -> Seen:
-    """The fact holds."""
+    """The result for a fact that holds."""
     return Seen(State.HOLDS, detail)
 
 
 def fails(detail: str) -> Seen:
-    """The fact does not hold."""
+    """The result for a fact that does not hold."""
     return Seen(State.FAILS, detail)
 
 
 def hidden(detail: str) -> Seen:
-    """The fact can't be seen here, now or with these credentials."""
+    """The result for a fact that can't be seen here, now or with these credentials."""
     return Seen(State.HIDDEN, detail)
 
 
@@ -59,7 +59,7 @@ class Place:
     def __init__(self, target: Environment) -> None:
         self.target, self.id, self.region = target, target.account, target.region
         self.session = target.session()
-        # What a check created and could not remove.
+        # The resources that a check created and could not remove, each with the error.
         self.left: list[str] = []
 
     def client(self, service: str) -> Any:
@@ -67,7 +67,7 @@ class Place:
         return self.session.client(service)  # type: ignore[call-overload] # the stubs know only literal names
 
     def does(self, where: str) -> bool:
-        """Whether the account has the duty: repositories, pipelines or access; each account counts as `each`."""
+        """Whether a fact is checked in this account: `where` is a duty of the account, or `each` for all accounts."""
         return where == "each" or self.target.does(DUTIES[where])
 
     @cached_property
@@ -78,7 +78,7 @@ class Place:
 
     @property
     def routes(self) -> list[Route]:
-        """The routes to this account's pipelines in the local sekisho.toml, one for each pipeline."""
+        """The routes in the local sekisho.toml that lead to this account's pipelines, one route for each pipeline."""
         found = routes_to(self.id, self.region, CONFIG.read_text())
         return list({route.pipeline: route for route in found}.values())
 
@@ -95,7 +95,7 @@ class Place:
         ]
 
     def total(self, namespace: str, metric: str, **dimensions: str) -> float:
-        """The sum of a metric over the period."""
+        """The sum of a metric over the last day (`PERIOD`)."""
         now = datetime.now(UTC)
         points = self.client("cloudwatch").get_metric_statistics(
             Namespace=namespace,
@@ -109,7 +109,7 @@ class Place:
         return float(sum(point["Sum"] for point in points))
 
     def decisions(self, function: str) -> Iterator[dict[str, Any]]:
-        """The decisions of a function in the ledger, of yesterday and today."""
+        """The function's decisions of yesterday and today (in UTC) from the ledger."""
         now = datetime.now(UTC)
         paginator = self.client("dynamodb").get_paginator("query")
         for day in (now - PERIOD, now):
@@ -123,7 +123,7 @@ class Place:
                     yield from [_plain(one) for one in row.get("decisions", {}).get("L", [])]
 
     def remove(self, what: str, operation: Callable[..., Any], **request: Any) -> None:
-        """Removes something that a check created. If that fails, the report names it."""
+        """Removes a resource that a check created. If the removal fails, the report names the resource."""
         try:
             with uninterrupted():
                 operation(**request)
@@ -132,7 +132,7 @@ class Place:
 
 
 def _plain(value: dict[str, Any]) -> Any:
-    """A value of DynamoDB as a plain value. Decisions hold maps of texts only."""
+    """Converts a value of DynamoDB to a plain value. A decision contains only maps and texts."""
     ((kind, content),) = value.items()
     return {name: _plain(one) for name, one in content.items()} if kind == "M" else content
 
@@ -141,24 +141,24 @@ class Fact(NamedTuple):
     """A fact about AWS that the project relies on and that only AWS can show."""
 
     name: str
-    # Where it is checked: each, or the duty of an account.
+    # The accounts in which the fact is checked: `each`, or those with the duty `repositories`, `pipelines` or `access`.
     where: str
-    # Whether the check creates something, which it removes again.
+    # Whether the check needs WRITE=1, because it creates something or tries to change something.
     writes: bool
-    # What does not work if the fact does not hold.
+    # The consequence if the fact does not hold.
     breaks: str
     check: Callable[[Place], Seen]
 
 
 def end_in_order() -> None:
-    """Makes a signal that ends this command an exception, so that what was created is removed first."""
+    """Turns a signal that ends this command into an exception, so that a check's resources are removed first."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda got, _: sys.exit(128 + got))
 
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Holds back the signals that end this command, until something is created and its removal is ensured."""
+    """Delays the signals that end this command until the block is done, so that each new resource has its removal."""
     held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
     try:
         yield
@@ -167,12 +167,12 @@ def uninterrupted() -> Iterator[None]:
 
 
 def unique_name() -> str:
-    """A name for something that a check creates, of 14 characters."""
+    """A new name of 14 characters for a resource that a check creates."""
     return PREFIX + secrets.token_hex(4)
 
 
 def eventually(probe: Callable[[], bool], seconds: float) -> float | None:
-    """The seconds until the probe was true; None if it was not in time."""
+    """Repeats the probe until it is true, and returns the seconds that this took; None if `seconds` were not enough."""
     began = time.monotonic()
     while not probe():
         if time.monotonic() - began > seconds:

@@ -1,4 +1,4 @@
-"""The hops of the delivery path, in the order in which a change takes them. Each check reads the deployed resources."""
+"""The hops of the delivery path, in the order in which a change passes them. The checks read deployed resources."""
 
 import json
 from collections.abc import Callable
@@ -21,7 +21,7 @@ READ_SOURCE = [
     "codecommit:GetCommit",
     "codecommit:GetUploadArchiveStatus",
 ]
-# CodePipeline sets an ACL on each object in another account's bucket, to give the object to that account.
+# CodePipeline sets an ACL on each object that it writes to another account's bucket, to give that account the object.
 PUT_ARTIFACT = ["s3:PutObject", "s3:PutObjectAcl"]
 START_PIPELINE = [
     "codepipeline:StartPipelineExecution",
@@ -74,7 +74,7 @@ def relay_may_put_events(path: DeliveryPath) -> None:
 
 
 def bus_admits_relay(path: DeliveryPath) -> None:
-    """Checks the bus's policy."""
+    """Checks that the bus's policy admits event-relay."""
     bus, events = path.pipelines.output("EventBusArn", "HostsPipelines"), path.pipelines.client("events")
     try:
         policy = json.loads(events.describe_event_bus(Name=BUS).get("Policy") or "{}")
@@ -134,7 +134,7 @@ def repositories_exist(path: DeliveryPath) -> None:
 
 
 def _need_key_of_repository(path: DeliveryPath, name: str) -> None:
-    """Needs a repository under AWS's own key, or a key that the roles which read the repository may use."""
+    """Raises `Broken` unless the roles that read the repository may use its key, or the key is AWS's own."""
     account = path.repositories
     try:
         key = account.client("codecommit").get_repository(repositoryName=name)["repositoryMetadata"].get("kmsKeyId")

@@ -1,4 +1,4 @@
-"""The resources of the template that may outlive its stack: those that exist, and how to remove them."""
+"""Finds the template's resources that may outlive their stack, and offers a function that removes each."""
 
 import datetime
 from collections.abc import Callable, Iterable, Iterator
@@ -24,13 +24,13 @@ GONE = {
     "RepositoryDoesNotExistException",
     "ResourceNotFoundException",
 }
-# The functions with their logical ids, by the duty for which an account has them.
+# For each duty, the functions that an account with this duty has: the logical id and the name.
 FUNCTIONS_OF = {
     "HostsRepositories": {"EventRelay": "sekisho-event-relay"},
     "HostsPipelines": {"PipelineStarter": "sekisho-pipeline-starter", "ArtifactChecker": "sekisho-artifact-checker"},
     "GrantsAccess": {"TempAccess": "temp-access"},
 }
-# The longest time that KMS accepts. Until then, the deletion can be cancelled.
+# The days until KMS deletes a key. KMS accepts no longer time. Until the end, the deletion can be cancelled.
 KEY_DAYS = 30
 
 
@@ -43,7 +43,7 @@ class Leftover:
     text: str
     created: datetime.datetime
     remove: Callable[[], object]
-    # A part of the removal without which CloudFormation can't delete the stack.
+    # The part of the removal that must come before the stack's deletion, because CloudFormation would fail without it.
     before_stack: Callable[[], object] | None = None
     # The reason for which the resource stays even if a failed first deployment created it.
     obstacle: str | None = None
@@ -66,7 +66,7 @@ def bucket_name(target: Environment) -> str:
 
 
 def leftovers(session: boto3.Session, target: Environment, stacks: Iterable[StackHistory]) -> Iterator[Leftover]:
-    """The retained resources that exist now, whoever created them."""
+    """The retained resources that exist now. It does not matter which stack created them."""
     yield from _ledger(session)
     yield from _bucket(session, bucket_name(target))
     yield from _repository(session, value(target, "RepositoryName"))
@@ -88,7 +88,7 @@ def _ledger(session: boto3.Session) -> Iterator[Leftover]:
     def remove() -> None:
         if table.get("DeletionProtectionEnabled"):
             dynamodb.update_table(TableName=LEDGER, DeletionProtectionEnabled=False)
-        # UpdateTable returns before the table is active again.
+        # UpdateTable returns before the table is active again, so this waits until DeleteTable can succeed.
         dynamodb.get_waiter("table_exists").wait(TableName=LEDGER)
         dynamodb.delete_table(TableName=LEDGER)
         dynamodb.get_waiter("table_not_exists").wait(TableName=LEDGER)
@@ -112,7 +112,7 @@ def _bucket(session: boto3.Session, name: str) -> Iterator[Leftover]:
                 raise Failure(f"Bucket {name} can't be emptied ({errors[0].get('Message')}): see its policy.")
 
     def remove() -> None:
-        # The rollback of the stack may have removed the bucket in the meantime.
+        # The deletion of the stack may have removed the bucket in the meantime.
         if found(s3.head_bucket, Bucket=name) is not None:
             empty()
             s3.delete_bucket(Bucket=name)
@@ -143,13 +143,13 @@ def _repository(session: boto3.Session, name: str) -> Iterator[Leftover]:
 
 
 def log_group(logs: Any, name: str) -> dict[str, Any] | None:
-    """The log group of that name, or None."""
+    """The log group with this name; None if there is none."""
     groups = logs.describe_log_groups(logGroupNamePrefix=name)["logGroups"]
     return next((one for one in groups if one["logGroupName"] == name), None)
 
 
 def _log_group(session: boto3.Session, logical: str, name: str) -> Iterator[Leftover]:
-    """CloudFormation removes a log group with its stack, but Lambda creates it again if the function still writes."""
+    """The function's log group, if any. CloudFormation deletes it, but a function that still writes gets a new one."""
     logs = session.client("logs")
     if group := log_group(logs, name):
         created = datetime.datetime.fromtimestamp(group["creationTime"] / 1000, datetime.UTC)

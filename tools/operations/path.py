@@ -64,7 +64,7 @@ class DeliveryPath:
 
     @property
     def name_pipelines(self) -> str:
-        """The fix if the repository account does not know the pipeline account."""
+        """The fix if the parameters of the repository account do not name the pipeline account."""
         return (
             f"add {self.pipelines.id} to PipelineAccountIds (or to the unit of PipelineOrgPath) of "
             f"{self.repositories.target.name} in samconfig.toml, then {self.repositories.deploy}"
@@ -72,7 +72,7 @@ class DeliveryPath:
 
     @property
     def name_repositories(self) -> str:
-        """The fix if the pipeline account does not know the repository account."""
+        """The fix if the parameters of the pipeline account do not name the repository account."""
         return (
             f"set RepositoryAccountId={self.repositories.id} for {self.pipelines.target.name} in samconfig.toml, "
             f"then {self.pipelines.deploy}"
@@ -87,7 +87,7 @@ class DeliveryPath:
         return f"arn:aws:codepipeline:{self.pipelines.region}:{self.pipelines.id}:{name}"
 
     def need_allowed(self, ask: Callable[[], bool], problem: str, fix: str) -> None:
-        """Raises `Broken` unless the policies allow the request; notes the question if that can't be judged."""
+        """Raises `Broken` unless the policies allow the request. If the policies are unclear, notes the question."""
         try:
             need(ask(), problem, fix)
         except Unclear as unclear:
@@ -103,7 +103,7 @@ class DeliveryPath:
         context: Context | None = None,
     ) -> None:
         """Raises `Broken` unless the role may do all the actions."""
-        # The ARN of a bucket names no account. The only bucket here is the artifact bucket.
+        # The ARN of a bucket names no account. The only bucket here is the pipeline account's artifact bucket.
         owner = {} if resource == "*" else {"aws:ResourceAccount": resource.split(":")[4] or self.pipelines.id}
         for action in actions:
             problem = f"{role.arn} may not {purpose} ({action})"
@@ -119,7 +119,7 @@ class DeliveryPath:
         fix: str,
         context: Context | None = None,
     ) -> None:
-        """Raises `Broken` unless the resource's policy lets the role in, which may be of another account."""
+        """Raises `Broken` unless the resource's policy admits the role, which may belong to another account."""
         facts = {**(context or {}), "aws:PrincipalArn": role, "aws:SecureTransport": "true"}
         self.need_allowed(
             lambda: allows(document, action, resource, facts, role.split(":")[4]),
@@ -147,7 +147,7 @@ class DeliveryPath:
         return role
 
     def need_use_of_key(self, role: Role, fix: str, fix_of_key: str) -> None:
-        """Raises `Broken` unless the role and the key's policy let the role use the artifact key through S3."""
+        """Raises `Broken` unless the role's policies and the key's policy let the role use the key through S3."""
         kms = self.pipelines.client("kms")
         context = {"kms:ViaService": f"s3.{self.pipelines.region}.amazonaws.com"}
         document = json.loads(kms.get_key_policy(KeyId=self.key, PolicyName="default")["Policy"])
@@ -157,7 +157,7 @@ class DeliveryPath:
 
     @cached_property
     def routes(self) -> list[Route]:
-        """The routes to the pipeline account and region in the local sekisho.toml."""
+        """The routes in the local sekisho.toml that lead to the pipeline account and its region."""
         account, region = self.pipelines.id, self.pipelines.region
         found = routes_to(account, region, CONFIG.read_text())
         need(

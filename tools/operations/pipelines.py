@@ -12,7 +12,7 @@ from tools.operations.routes import Route, matches
 
 
 def pipelines_exist(path: DeliveryPath) -> None:
-    """Checks each routed pipeline's source action."""
+    """Checks that each routed pipeline exists, and that its source action matches the routes."""
     branches: dict[tuple[str, str], list[str]] = {}
     for route in path.routes:
         branches.setdefault((route.pipeline, route.action), []).extend(route.branches)
@@ -21,7 +21,7 @@ def pipelines_exist(path: DeliveryPath) -> None:
 
 
 def _check_source(path: DeliveryPath, route: Route, globs: list[str]) -> None:
-    """Checks the source action of a routed pipeline; `globs` are the branches of all routes to that action."""
+    """Checks the source action of a routed pipeline; `globs` are the branch globs of all routes to that action."""
     _, source = path.source_action(route)
     settings, kind = source.get("configuration", {}), source["actionTypeId"]
     where = f"source action {route.action} of pipeline {route.pipeline}"
@@ -51,15 +51,16 @@ def _check_source(path: DeliveryPath, route: Route, globs: list[str]) -> None:
 
 
 def _need_whole_source(settings: dict[str, str], where: str, fix: str) -> None:
-    """Needs a source action that hands on the files of the commit, and not a full clone."""
-    # With a full clone, the build itself reads the repository: its role would need codecommit:GitPull, and CodeCommit
-    # has no resource policies that could allow that to another account. No artifact is put under the artifact key.
+    """Raises `Broken` unless the source action hands on the commit's files, and not a full clone."""
+    # With a full clone, the build itself reads the repository, so the build's role would need codecommit:GitPull.
+    # CodeCommit has no resource policies that could allow this to another account. Also, no artifact would be encrypted
+    # under the artifact key.
     problem = f"{where} hands on a full clone (OutputArtifactFormat=CODEBUILD_CLONE_REF), which the build may not read"
     need(settings.get("OutputArtifactFormat", "CODE_ZIP") == "CODE_ZIP", problem, f"use CODE_ZIP: {fix}")
 
 
 def _need_pins_in_order(pipeline: dict[str, Any], name: str, fix: str) -> None:
-    """Needs a pipeline that takes a pinned commit, and runs one execution at a time."""
+    """Raises `Broken` unless the pipeline accepts a pinned commit and runs one execution at a time."""
     kind, mode = pipeline.get("pipelineType", "V1"), pipeline.get("executionMode", "SUPERSEDED")
     need(kind == "V2", f"{name} is of type {kind} and takes no pinned commit", f"set pipelineType to V2: {fix}")
     problem = f"{name} runs in mode {mode}, so an older change can overtake a newer one"
@@ -67,7 +68,7 @@ def _need_pins_in_order(pipeline: dict[str, Any], name: str, fix: str) -> None:
 
 
 def _need_no_rule(path: DeliveryPath, name: str) -> None:
-    """Needs a pipeline that no enabled rule starts. Such a start has no pin."""
+    """Raises `Broken` if an enabled rule starts the pipeline, because such a start has no pin."""
     account, events = path.pipelines, path.pipelines.client("events")
     arn = path.pipeline_arn(name)
     try:
@@ -83,12 +84,12 @@ def _need_no_rule(path: DeliveryPath, name: str) -> None:
         try:
             state = events.describe_rule(Name=rule, EventBusName=bus)["State"]
         except ClientError as error:
-            # The role for deployment reads the stack's own rules only.
+            # The role for deployment may read only the stack's own rules, so another rule's state stays unclear.
             path.unclear.append(f"whether rule {rule} (bus {bus}) starts pipeline {name} as well ({error})")
             continue
         fix = account.administrator(f"events disable-rule --name {rule} --event-bus-name {bus}")
         problem = f"rule {rule} (bus {bus}) starts pipeline {name} as well, without a pin"
-        # An enabled rule has one of two states.
+        # An enabled rule has one of two states, so the code compares with the only state of a disabled rule.
         need(state == "DISABLED", problem, fix)
 
 
@@ -104,7 +105,7 @@ def _all(operation: Callable[..., Any], key: str, **request: str) -> Iterator[An
 
 
 def pipelines_are_correct(path: DeliveryPath) -> None:
-    """Checks each routed pipeline's roles, triggers and artifact store."""
+    """Checks each routed pipeline's type, roles, triggers and artifact store."""
     for route in path.routes:
         (pipeline, source), name = path.source_action(route), f"pipeline {route.pipeline}"
         fix = path.fix_of_pipeline(route.pipeline)
@@ -129,13 +130,13 @@ def pipelines_are_correct(path: DeliveryPath) -> None:
 
 
 def artifact_store(pipeline: dict[str, Any], region: str) -> dict[str, Any]:
-    """The artifact store in the pipeline's own region; a pipeline with actions in several regions has one for each."""
+    """The artifact store in the pipeline's region. A pipeline with actions in several regions has a store in each."""
     store: dict[str, Any] = pipeline.get("artifactStore") or pipeline.get("artifactStores", {}).get(region, {})
     return store
 
 
 def builds_use_key(path: DeliveryPath) -> None:
-    """Checks the CodeBuild projects of each routed pipeline. A project encrypts under its own key."""
+    """Checks the CodeBuild projects of each routed pipeline. A project does not use the pipeline's key by itself."""
     for route in path.routes:
         pipeline, _ = path.source_action(route)
         for stage in pipeline["stages"]:

@@ -1,7 +1,7 @@
-"""Whether a policy lets a request through, for the part of IAM's policy language that the template uses.
+"""Decides whether a policy allows a request, for the part of IAM's policy language that the template uses.
 
-If the answer depends on a part that this module does not know, the answer is `Unclear`. The tests prove the policies
-with an IAM simulator; this module reads the policies that are deployed.
+If the decision depends on another part of the language, `allows` raises `Unclear`. The tests check the template's
+policies with an IAM simulator, and this module judges the deployed policies.
 """
 
 import re
@@ -19,7 +19,7 @@ class Unclear(Exception):
 def allows(document: Document, action: str, resource: str, context: Context, principal: str | None = None) -> bool:
     """Whether some statement allows the request and none denies it.
 
-    `principal` is the account or service that asks; only a resource's own policy needs it.
+    `principal` is the account or service that makes the request. Only a resource's own policy needs it.
     """
     # IAM ignores the case of condition keys.
     context = {key.lower(): value for key, value in context.items()}
@@ -42,7 +42,7 @@ def allows(document: Document, action: str, resource: str, context: Context, pri
 
 
 def unread(problem: str) -> Document:
-    """A placeholder for a document that can't be read, and that may therefore allow or deny anything."""
+    """A placeholder for a document that can't be read. Such a document may allow or deny anything."""
     return {"Statement": [{"Effect": effect, "Unread": problem} for effect in ("Allow", "Deny")]}
 
 
@@ -62,7 +62,7 @@ def _applies(statement: Document, action: str, resource: str, context: Context, 
 
 
 def _element(statement: Document, element: str, default: Any = None) -> Any:
-    """An element of a statement; its negation, such as NotAction, is unclear."""
+    """An element of a statement; raises `Unclear` if the statement has the negated element, such as NotAction."""
     if f"Not{element}" in statement:
         raise Unclear(f"a statement with Not{element}: read this policy yourself")
     return statement.get(element, default)

@@ -1,7 +1,7 @@
-"""The checks of `make deploy` before it builds: each fact without which the deployment fails late, or is of no use.
+"""The checks of `make deploy` before it builds. Without one of these facts, the deployment fails late or is useless.
 
-All facts are checked, and all problems are reported at once. A fact that the credentials may not read is reported as
-such and does not block the deployment.
+All facts are checked, and all problems are reported at once. If the credentials may not read a fact, the command
+reports this, and the deployment is not blocked.
 """
 
 import re
@@ -23,22 +23,22 @@ from tools.operations.leftovers import FUNCTIONS_OF, bucket_name, found, log_gro
 from tools.operations.policy import Unclear, allows
 from tools.operations.template import declared, value
 
-# The API of Chatbot has endpoints in a few regions, and each of them answers for the whole account.
+# The API of Chatbot has endpoints in a few regions. Each endpoint answers for the whole account, so one is enough.
 CHATBOT_REGION = "us-east-2"
 BOOTSTRAP = ROOT / "bootstrap" / "deploy-role.yaml"
 BOOTSTRAP_STACK = "sekisho-deploy"
-# A new account may run only so many functions at a time until its limit is raised.
+# A new account may run only this many functions at a time, until AWS raises the limit.
 LOW_CONCURRENCY = 10
 
 
 Found = Iterator[Problem]
 
 
-# Facts about this machine and samconfig.toml.
+# The checks from here on need only this machine and samconfig.toml.
 
 
 def somebody_answers(deployment: Deployment) -> Found:
-    """sam asks for a confirmation if confirm_changeset is set."""
+    """sam asks for a confirmation if confirm_changeset is set, so a person must be at the terminal."""
     target = deployment.target
     if target.asks and not sys.stdin.isatty():
         yield Problem(
@@ -49,7 +49,7 @@ def somebody_answers(deployment: Deployment) -> Found:
 
 
 def rust_builds_for_it(deployment: Deployment) -> Found:
-    """Rust needs the libraries of the target."""
+    """Rust can build for an architecture only if the standard library for that target is installed."""
     target = deployment.target
     rust = RUST_TARGETS.get(target.architecture)
     if rust is None:
@@ -85,7 +85,7 @@ def parameters_are_valid(deployment: Deployment) -> Found:
 
 
 def partners_are_the_environments(deployment: Deployment) -> Found:
-    """The pipeline account's parameters name the account and the region of the repositories' environment."""
+    """The pipeline account's parameters must name the account and the region of the repositories' environment."""
     target, repositories = deployment.target, deployment.repositories
     if not deployment.has("HostsPipelines"):
         return
@@ -106,11 +106,11 @@ def partners_are_the_environments(deployment: Deployment) -> Found:
         )
 
 
-# Facts about the account.
+# The checks from here on read the account.
 
 
 def profile_leads_to_the_account(deployment: Deployment) -> Found:
-    """The profile's credentials are valid and belong to the environment's account."""
+    """The profile's credentials must be valid and belong to the environment's account."""
     try:
         deployment.client("sts")
     except Failure as failure:
@@ -119,7 +119,7 @@ def profile_leads_to_the_account(deployment: Deployment) -> Found:
 
 
 def region_is_enabled(deployment: Deployment) -> Found:
-    """A region that is younger than 2019 has to be enabled in each account."""
+    """A region that AWS opened after March 2019 must be enabled in each account."""
     region = deployment.target.region
     answer = deployment.client("account", "us-east-1").get_region_opt_status(RegionName=region)
     if answer["RegionOptStatus"] not in ("ENABLED", "ENABLED_BY_DEFAULT"):
@@ -156,7 +156,7 @@ def deploy_role_is_current(deployment: Deployment) -> Found:
 
 
 def stack_accepts_a_deployment(deployment: Deployment) -> Found:
-    """CloudFormation accepts no change set for a stack that failed at first, or that is being changed."""
+    """CloudFormation accepts no change set for a stack whose first deployment failed, or that is being changed."""
     if deployment.stack is None:
         return
     target, status = deployment.target, deployment.stack["StackStatus"]
@@ -179,7 +179,7 @@ def names_are_free(deployment: Deployment) -> Found:
     """A resource that the stack is about to create must not exist yet under its name."""
     target = deployment.target
     if deployment.stack and deployment.stack["StackStatus"] in stack_history.FAILED_FIRST:
-        return  # make clean-start removes these resources, too.
+        return  # make clean-start removes the resources of such a stack, too
     present = set()
     if deployment.stack:
         pages = (
@@ -261,7 +261,7 @@ def source_role_trusts_the_pipeline(deployment: Deployment) -> Found:
 
 
 def channel_is_free(deployment: Deployment) -> Found:
-    """A Slack channel can be configured only once in an account, also across regions."""
+    """A Slack channel can be configured only once in an account, even in different regions."""
     channel, target = value(deployment.target, "SlackChannelId"), deployment.target
     if not channel:
         return
@@ -352,7 +352,7 @@ REMOTE = [
 
 
 def preflight(target: Environment) -> None:
-    """Checks all facts; prints what does not block, and fails with everything that does."""
+    """Checks all facts. Prints the problems that do not block the deployment, and fails with those that do."""
     deployment = Deployment(target)
     problems = [problem for check in LOCAL for problem in look(check, deployment)]
     no_access = look(ACCOUNT, deployment)

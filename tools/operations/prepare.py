@@ -2,8 +2,9 @@
 
     make prepare USER=prd-user ENV=production PROFILE=admin        or ROLE=…
 
-ENV is an environment in samconfig.toml. PROFILE names the credentials: the environment's own role is for deployment and
-may not change users. If the user or role can't be prepared, nothing is changed. A second run changes nothing.
+ENV is an environment in samconfig.toml. PROFILE names an administrator's credentials, because the environment's own
+role is for deployment and may not change users. If the user or role can't be prepared, the command changes nothing.
+A second run changes nothing, either.
 """
 
 import argparse
@@ -44,7 +45,7 @@ def access_boundary(target: Environment, session: boto3.Session) -> str:
 def prepare(target: Environment, kind: str, name: str) -> None:
     """Gives the user or role the boundary and the tag.
 
-    Fails if it does not exist, belongs to AWS, or has another boundary.
+    Fails if the user or role does not exist, belongs to AWS, or has another boundary.
     """
     session, account = target.session(), target.account
     boundary = access_boundary(target, session)
@@ -64,7 +65,7 @@ def prepare(target: Environment, kind: str, name: str) -> None:
         )
     if present is None:
         getattr(iam, f"put_{kind.lower()}_permissions_boundary")(**by_name, PermissionsBoundary=boundary)
-    # The tag comes after the boundary: with the tag alone, access without a ceiling could be granted.
+    # The tag comes after the boundary. With the tag alone, access without a ceiling could be granted.
     getattr(iam, f"tag_{kind.lower()}")(**by_name, Tags=[TAG])
     print(
         f"temp-access can grant access to {kind.lower()} {name} in account {account}: "
@@ -75,7 +76,7 @@ def prepare(target: Environment, kind: str, name: str) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """The command line."""
+    """Parses the command line, and runs the command."""
     parser = argparse.ArgumentParser(
         prog="make prepare", description="Makes an IAM user or role eligible for temp-access"
     )

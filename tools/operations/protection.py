@@ -1,6 +1,6 @@
-"""Termination protection: nobody can delete the stack by mistake, not even in the console.
+"""Sets termination protection, so that nobody can delete the stack by mistake, not even in the console.
 
-A template cannot set it, and neither can `sam deploy`.
+Neither a template nor `sam deploy` can set termination protection.
 """
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -9,7 +9,7 @@ from tools.operations.environment import SAMCONFIG, Environment
 
 
 def protect(target: Environment) -> str | None:
-    """Protects the deployed stack, unless its environment says otherwise; returns what remains to be done."""
+    """Protects the deployed stack unless samconfig.toml forbids it; returns the remaining step if AWS refuses."""
     if not target.protected:
         return None
     cloudformation = target.session().client("cloudformation")

@@ -2,8 +2,8 @@
 
     make redrive ENV=production        PROFILE=… for other credentials than the environment's own
 
-ENV is an environment in samconfig.toml. Finished work is not repeated: the functions answer `duplicate`,
-`stale` or `compliant`. A message that fails again stays in its queue.
+ENV is an environment in samconfig.toml. Finished work is not repeated: for such a message, a function answers
+`duplicate`, `stale` or `compliant`. A message that fails again stays in its queue.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from tools.failure import Failure
 from tools.operations.environment import Environment, environment
 
-# Seconds to wait while Lambda throttles (429): a burst of the functions' own work takes less.
+# The pauses, in seconds, while Lambda throttles (429). Together they outlast a burst of the functions' own work.
 PAUSES = [1, 2, 4, 8, 15, 30]
 FUNCTIONS = {
     "HostsRepositories": ["sekisho-event-relay"],
@@ -43,7 +43,7 @@ def redrive(target: Environment) -> int:
 
 
 def invoke(functions: Any, function: str, body: str) -> Any:
-    """Invokes the function and waits while Lambda throttles: a throttled invocation did not run."""
+    """Invokes the function. Repeats the call while Lambda throttles, because a throttled invocation did not run."""
     for pause in PAUSES:
         try:
             return functions.invoke(FunctionName=function, Payload=body.encode())
@@ -87,7 +87,7 @@ def redrive_queue(sqs: Any, queue: str, functions: Any, function: str) -> tuple[
 
 
 def main(arguments: list[str]) -> None:
-    """The command line."""
+    """Parses the command line, and runs the command."""
     parser = argparse.ArgumentParser(
         prog="make redrive", description="Processes the messages in an account's dead-letter queues again"
     )

@@ -1,8 +1,8 @@
-"""The hop that looks for roles that only look like the stack's roles.
+"""The hop that finds other roles that the stack's policies admit, because their names resemble the stack's roles.
 
-A policy for another account admits a role by a pattern of its ARN, such as `role/sekisho-event-relay-*`, in which the
-region is not known. A wildcard also matches `/`, so the role `sekisho-event-relay-x/anything`, whose path begins with
-that name, satisfies the pattern, too.
+A policy that admits a role of another account names it by a pattern, such as `role/sekisho-event-relay-*`, because the
+region at the end of the name is not known. A wildcard also matches `/`. Therefore the role
+`sekisho-event-relay-x/anything`, whose path begins with that name, satisfies the pattern, too.
 """
 
 import json
@@ -21,7 +21,7 @@ OWN = re.compile(rf"arn:aws[\w-]*:iam::\d{{12}}:role/sekisho-({NAMES})-[a-z]{{2}
 
 
 class Door(NamedTuple):
-    """A policy that admits roles, and the request that it is asked about."""
+    """A policy that admits roles by a pattern, and a request for which the policy is evaluated."""
 
     name: str
     document: Document

@@ -28,7 +28,7 @@ class Route:
 
     @property
     def names_one_repository(self) -> bool:
-        """Whether the route names one repository, and not a glob, which may match none."""
+        """Whether the route names one repository. Otherwise it has a glob, which may match no repository."""
         return not set(self.repository) & set("*?[{!\\")
 
 
@@ -56,7 +56,7 @@ def routes_to(account: str, region: str, text: str) -> list[Route]:
 
 
 def matches(glob: str, name: str) -> bool:
-    """Whether the glob matches, by the functions' rules: `*` and `?` stop at `/`, `**` does not."""
+    """Whether the glob matches the name, by the functions' rules: `**` matches `/`, but `*` and `?` do not."""
     if set(glob) & set("[]{}\\"):
         raise Unclear(f"the glob {glob} in {CONFIG.name}: check yourself whether it matches {name}")
     parts = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}

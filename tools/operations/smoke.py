@@ -1,9 +1,10 @@
-"""Checks on AWS what the local stack cannot show; docs/local-stack.md lists the same checks.
+"""Checks on AWS what the local stack cannot show. docs/local-stack.md has the same list of checks.
 
     make smoke ENV=production PROFILE=admin        WRITE=1 also runs the checks that create something
 
-Each check reports that a fact holds, that it does not hold and what that breaks, or that it can't be seen here. Without
-WRITE=1 nothing is changed. What a check creates, it removes again. The local stack can be checked, too.
+A check reports either that a fact holds, or that it does not hold and what this breaks, or that it can't be seen here.
+Without WRITE=1, the command changes nothing. A check removes the resources that it created. The command also works with
+the local stack.
 """
 
 import argparse
@@ -134,7 +135,7 @@ FACTS = [
 
 
 def seen_at(place: Place, fact: Fact, *, writes: bool) -> Seen:
-    """The result of a check. A call that fails hides the fact and never ends the other checks."""
+    """The result of a check. If a call fails, the result is `hidden`, and the other checks still run."""
     if fact.writes and not writes:
         return hidden("the check creates something: run it with WRITE=1")
     try:
@@ -158,7 +159,7 @@ def smoke(place: Place, *, writes: bool) -> bool:
 
 
 def main(arguments: list[str]) -> None:
-    """The command line."""
+    """Parses the command line, and runs the command."""
     parser = argparse.ArgumentParser(prog="make smoke", description="Checks on AWS what the local stack cannot show")
     parser.add_argument("--env", required=True, metavar="ENV")
     parser.add_argument("--profile", help="of an administrator, who can read everything; else the environment's own")

@@ -6,7 +6,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-# The states of a stack that was never deployed. After any other state, the account may depend on the stack.
+# A stack that had only these states was never deployed. After any other state, the account may depend on the stack.
 NEVER_DEPLOYED = {
     "REVIEW_IN_PROGRESS",
     "CREATE_IN_PROGRESS",
@@ -61,12 +61,12 @@ class StackHistory:
         return None
 
     def is_older_than(self, moment: datetime.datetime) -> bool:
-        """Whether the stack existed at that moment. Some services give times in whole seconds."""
+        """Whether the stack existed at that moment. Fractions of a second do not count: some services report none."""
         return self.created.replace(microsecond=0) <= moment
 
 
 def present(cloudformation: Any, name: str) -> dict[str, Any] | None:
-    """The stack of that name as DescribeStacks returns it, or None."""
+    """The stack with this name as DescribeStacks returns it; None if there is none."""
     try:
         stack: dict[str, Any] = cloudformation.describe_stacks(StackName=name)["Stacks"][0]
     except ClientError as error:
@@ -90,7 +90,7 @@ def history(cloudformation: Any, stack: dict[str, Any]) -> StackHistory:
 
 
 def deleted(cloudformation: Any, name: str) -> list[StackHistory]:
-    """The deleted stacks of that name. CloudFormation lists them for 90 days."""
+    """The deleted stacks with this name. CloudFormation lists deleted stacks for 90 days."""
     pages = cloudformation.get_paginator("list_stacks").paginate(StackStatusFilter=["DELETE_COMPLETE"])
     found = [one for page in pages for one in page["StackSummaries"] if one["StackName"] == name]
     return [history(cloudformation, one) for one in found]

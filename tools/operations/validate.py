@@ -1,4 +1,4 @@
-"""Has AWS check the policies of the expanded template and a change set of the stack, and deploys nothing.
+"""Lets AWS check the policies of the expanded template and a change set of the stack, and deploys nothing.
 
     make validate ENV=production        PROFILE=… for other credentials than the environment's own
 
@@ -23,7 +23,7 @@ from tools.operations.experiments import described
 from tools.operations.facts import end_in_order, uninterrupted
 
 CHANGE_SET = "sekisho-validate"
-# One object, which each run replaces: the deploy role may not delete from sam's bucket.
+# Each run replaces this one object, because the deploy role may not delete objects from sam's bucket.
 OBJECT = "sekisho-validate.template"
 UNREACHABLE = (BotoCoreError, ClientError, ResponseParserError)
 
@@ -54,7 +54,7 @@ def validate_policies(target: Environment, session: Any) -> bool:
 
 
 def _places(finding: dict[str, Any]) -> str:
-    """Where in the policy a finding is, such as `Statement[0].Action[1]`."""
+    """The places of a finding in the policy, such as `Statement[0].Action[1]`."""
     places = []
     for location in finding.get("locations", []):
         parts = [f".{one['value']}" if "value" in one else f"[{one.get('index')}]" for one in location["path"]]
@@ -63,7 +63,7 @@ def _places(finding: dict[str, Any]) -> str:
 
 
 def validate_change_set(target: Environment, session: Any) -> bool:
-    """Has CloudFormation make a change set; prints its changes, and returns whether it could be made."""
+    """Lets CloudFormation make a change set, prints the changes, and returns whether CloudFormation could make it."""
     cloudformation, stack = session.client("cloudformation"), target.stack
     status = _status(cloudformation, stack)
     new = status in (None, "REVIEW_IN_PROGRESS")
@@ -138,7 +138,7 @@ def _uploaded(target: Environment, session: Any) -> str:
 
 
 def _delete(cloudformation: Any, which: dict[str, str], *, new_stack: bool) -> None:
-    """Deletes the change set and, if the change set made it, the stack without resources."""
+    """Deletes the change set. If the change set created the stack, also deletes the stack, which is empty."""
     try:
         cloudformation.delete_change_set(**which)
         # Only a stack that this change set made is deleted, and only while it still has no resources.
@@ -152,7 +152,7 @@ def _delete(cloudformation: Any, which: dict[str, str], *, new_stack: bool) -> N
 
 
 def validate(name: str, profile: str | None) -> bool:
-    """Validates an environment; returns whether nothing is wrong. What could not be validated is reported as such."""
+    """Validates an environment; returns whether nothing is wrong. A part that can't be validated is only reported."""
     target = environment(name, profile)
     session, good = target.session(), True
     for check in (validate_policies, validate_change_set):
@@ -164,7 +164,7 @@ def validate(name: str, profile: str | None) -> bool:
 
 
 def main(arguments: list[str]) -> None:
-    """The command line."""
+    """Parses the command line, and runs the command."""
     parser = argparse.ArgumentParser(
         prog="make validate", description="Has AWS check the policies and a change set, and deploys nothing"
     )
