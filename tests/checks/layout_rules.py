@@ -1,4 +1,4 @@
-"""The rules of the functions' layout. Each rule returns the violations that it finds, as texts."""
+"""The rules for the layout of the functions' folders. Each rule yields one text for each violation that it finds."""
 
 import ast
 import re
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.checks.rust_source import Crate, cycles, functions_of
 
-# The module that dispatches requests, by function.
+# For each function, its verb: the name of the module that dispatches requests.
 VERBS = {
     "event-relay": "relay",
     "pipeline-starter": "starter",
@@ -16,21 +16,21 @@ VERBS = {
     "artifact-checker": "checker",
 }
 SKELETON = ("main", "lib", "request", "outcome", "error", "aws")
-# Besides the verb, its use cases and the adapters, only these modules may wait: the context of one invocation, which
-# reads and writes rows, and the function's port.
+# The verb, its use cases and the adapters may contain async code. Besides these, only two modules may: `run` is the
+# context of one invocation, which reads and writes rows, and `world` is the function's port.
 MAY_WAIT = ("run", "world")
-# Crates that only request.rs may use: they have the type of the outer event.
+# Only request.rs may use these crates, because they contain the type of the event around the request.
 OF_REQUESTS = ("aws_lambda_events",)
 AWS = re.compile(r"\b(aws_\w+)\s*::")
 RUNTIME = re.compile(r"\b(tokio|lambda_runtime|hyper\w*|reqwest)\s*::")
 WAITS = re.compile(r"\basync\b|\.\s*await\b|\bFuture\b")
-# The signature of a trait's method, which does not wait itself.
+# A trait's method without a body. Its signature may contain `async`, but there is no code that waits.
 BODILESS = re.compile(r"\b(?:async\s+)?fn\s[^{};]*;")
 MAIN_LINES, FILE_LINES, FUNCTION_LINES = 60, 450, 70
 
 
 def layout(function: Path, verb: str) -> Iterator[str]:
-    """Every rule for one function's folder."""
+    """Applies every rule to one function's folder."""
     crate = Crate(function / "src")
     yield from skeleton(function, verb)
     yield from purity(crate, verb)
@@ -40,7 +40,7 @@ def layout(function: Path, verb: str) -> Iterator[str]:
 
 
 def skeleton(function: Path, verb: str) -> Iterator[str]:
-    """Each function has the same modules, with a use case per file beside the verb and an adapter per service."""
+    """Each function has the same modules. The verb's folder contains the use cases, and aws/ contains the adapters."""
     source = function / "src"
     for name in (*SKELETON, verb):
         if not (source / f"{name}.rs").is_file():
@@ -53,7 +53,7 @@ def skeleton(function: Path, verb: str) -> Iterator[str]:
 
 
 def purity(crate: Crate, verb: str) -> Iterator[str]:
-    """A pure module names no AWS crate and does not wait: it gets facts as values, and returns a plan."""
+    """A pure module names no AWS crate and has no async code, because it gets facts as values and returns a plan."""
     for path, module in crate.modules.items():
         if module.file in ((), ("main",)) or path[0] in (verb, "aws"):
             continue
@@ -70,7 +70,7 @@ def purity(crate: Crate, verb: str) -> Iterator[str]:
 
 
 def direction(crate: Crate, verb: str) -> Iterator[str]:
-    """main → verb → its use cases → adapters and pure modules; nothing imports against this direction."""
+    """Modules import only in this direction: main → verb → its use cases → adapters and pure modules."""
     for edge in crate.edges():
         source, target = edge.source.split("::"), edge.target.split("::")
         if target == ["lib"]:
@@ -81,13 +81,15 @@ def direction(crate: Crate, verb: str) -> Iterator[str]:
             yield f"{edge.source} imports {verb} ({edge.reason}): move the shared code into a module below {verb}"
         elif target[0] == verb and source[0] != verb:
             yield f"{edge.source} imports a use case of {verb}, {edge.target} ({edge.reason})"
-        # An adapter may have modules of its own: aws/s3/copy.rs is a part of aws/s3.rs.
+        # A file below an adapter belongs to that adapter, so aws/s3/copy.rs and aws/s3.rs may import each other.
         elif source[0] == target[0] == "aws" and source[1:2] != target[1:2] and source[1:] and target[1:]:
             yield f"{edge.source} imports another adapter, {edge.target} ({edge.reason})"
 
 
 def acyclic(crate: Crate) -> Iterator[str]:
-    """No modules need each other, neither by imports nor by methods that another file adds to a type."""
+    """The modules have no dependency cycle, neither through imports nor through methods that one file adds to a type
+    of another file.
+    """
     edges = crate.edges()
     for group in cycles(edges):
         inside = [f"{edge.source} → {edge.target} ({edge.reason})" for edge in edges]
@@ -116,7 +118,7 @@ def no_imports_between_functions(function: Path, others: set[str]) -> Iterator[s
 
 
 def pure_domain(domain: Path) -> Iterator[str]:
-    """shared/domain names no AWS crate, and does not wait."""
+    """The crate shared/domain names no AWS crate and no runtime crate, and contains no async code."""
     for path, module in Crate(domain / "src").modules.items():
         where = "::".join(path) or "lib"
         for name in sorted({*AWS.findall(module.code), *RUNTIME.findall(module.code)}):
@@ -126,7 +128,7 @@ def pure_domain(domain: Path) -> Iterator[str]:
 
 
 def testing_is_no_default(manifest: Path) -> Iterator[str]:
-    """No default feature enables `testing`, directly or through another feature, and only tests ask for it."""
+    """No default feature enables `testing`, directly or through another feature. Only development dependencies do."""
     document = tomllib.loads(manifest.read_text())
     features: dict[str, list[str]] = document.get("features", {})
     ahead, seen = ["default"], set()
@@ -154,7 +156,7 @@ def small(file: Path) -> Iterator[str]:
 
 
 def python_functions(text: str) -> Iterator[tuple[str, int]]:
-    """Each function of a Python file with its number of lines."""
+    """Yields the name and the number of lines of each function in a Python file."""
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             yield node.name, (node.end_lineno or node.lineno) - node.lineno + 1

@@ -1,7 +1,7 @@
-"""Reads the modules of a Rust crate: the names in each module's code, and the length of its functions.
+"""Reads the modules of a Rust crate: the names in each module's code, and the length of each function.
 
-This is not a Rust parser. It knows comments, literals, nested braces, `use` trees and paths, which is enough for the
-rules in layout_rules.py. Code for tests (`#[cfg(test)]`, and modules behind the feature `testing`) is left out.
+This is not a Rust parser. It recognizes comments, literals, nested braces, `use` trees and paths, which is enough for
+the rules in layout_rules.py. Code for tests (`#[cfg(test)]`, and modules behind the feature `testing`) is left out.
 """
 
 import re
@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 TEST_ONLY = r"#\[cfg\((?:test|feature = \"testing\"|any\(test, feature = \"testing\"\)|all\(test, [^\]]*\))\)\]"
-# Comments and literals, in the order in which they have to be tried. A lifetime such as 'a is not a literal.
+# Comments and literals. Their order matters: the first alternative that matches is used. A lifetime such as 'a is no
+# literal.
 TOKENS = re.compile(
     r"""
     (?P<comment>//[^\n]*|/\*)
@@ -23,13 +24,13 @@ TOKENS = re.compile(
 FUNCTION = re.compile(r"\bfn\s+(\w+)")
 USE = re.compile(r"(?P<visibility>pub(?:\([^)]*\))?\s+)?\buse\s+(?P<tree>[^;]+);")
 PATH = re.compile(r"(?<![\w:.])(?:r#)?(\w+)((?:\s*::\s*(?:r#)?\w+)+)")
-# `impl<T> Name`, and not `impl Trait for Name`.
+# The head of any `impl` block. `_methods_elsewhere` skips the blocks of the form `impl Trait for Name`.
 INHERENT_IMPL = re.compile(r"\bimpl\b(?P<head>[^{;]*)\{")
 DEFINITION = re.compile(r"\b(?:struct|enum|union|type|trait|const|static|fn|macro_rules!)\s+(\w+)")
 
 
 def code_of(text: str, *, keep_strings: bool = False) -> str:
-    """The text, with blanks in place of comments. Literals become blanks, too, unless kept. Line breaks stay."""
+    """Returns the text with blanks in place of comments and, without `keep_strings`, of literals. Line breaks stay."""
     parts, end = [], 0
     while found := TOKENS.search(text, end):
         start, stop = found.span()
@@ -61,7 +62,7 @@ def _end_of_comment(text: str, start: int) -> int:
 
 
 def end_of_item(code: str, start: int) -> int:
-    """The place after an item: after its closing brace, or after its semicolon if it has no body."""
+    """Returns the index after an item: after its closing brace, or after its semicolon if the item has no body."""
     depth = 0
     for place in range(start, len(code)):
         match code[place]:
@@ -77,7 +78,7 @@ def end_of_item(code: str, start: int) -> int:
 
 
 def end_of_block(code: str, start: int) -> int:
-    """The place after the brace that closes the one at `start`."""
+    """Returns the index after the brace that closes the opening brace at `start`."""
     depth = 0
     for place in range(start, len(code)):
         depth += {"{": 1, "}": -1}.get(code[place], 0)
@@ -87,7 +88,7 @@ def end_of_block(code: str, start: int) -> int:
 
 
 def without_tests(text: str) -> str:
-    """The code in the text, without the items for tests."""
+    """Returns the code in the text, with blanks in place of the items that are for tests only."""
     code, marked = code_of(text), code_of(text, keep_strings=True)
     for found in re.finditer(TEST_ONLY, marked):
         start = found.start()
@@ -97,7 +98,7 @@ def without_tests(text: str) -> str:
 
 
 def functions_of(text: str) -> Iterator[tuple[str, int]]:
-    """Each function of a file with its number of lines, tests included."""
+    """Yields the name and the number of lines of each function in a Rust file, including functions for tests."""
     code = code_of(text)
     for found in FUNCTION.finditer(code):
         stop = end_of_item(code, found.end())
@@ -109,13 +110,13 @@ ModulePath = tuple[str, ...]
 
 @dataclass
 class Module:
-    """A module: a file, or a `mod name { … }` in a file."""
+    """A module of a crate: either a whole file, or a `mod name { … }` block in a file."""
 
     path: ModulePath
-    # The path of the file's module. Edges are between files, so a module in a file counts as that file.
+    # The path of the module that the whole file forms. A dependency of an inner module is a dependency of its file.
     file: ModulePath
     code: str
-    # The names that the module's `use` declarations bring in, each with its path as written.
+    # The names that the module imports, each with the path in its `use` declaration.
     names: dict[str, ModulePath] = field(default_factory=dict)
     # The names of the items that the module defines.
     defined: set[str] = field(default_factory=set)
@@ -130,7 +131,7 @@ class Module:
 
 
 def inner_modules(path: ModulePath, file: ModulePath, code: str) -> Iterator[Module]:
-    """The module that consists of this code, and the modules inside it."""
+    """Yields the modules inside this code, and then the module that the rest of the code forms."""
     while found := re.search(r"\bmod\s+(\w+)\s*\{", code):
         brace = found.end() - 1
         stop = end_of_block(code, brace)
@@ -159,7 +160,7 @@ class Crate:
             text = file.read_text()
             code = without_tests(text)
             self.modules |= {module.path: module for module in inner_modules(path, path, code)}
-            # A module that its parent declares for tests only is left out.
+            # A module that its parent declares only for tests is removed from `modules` below.
             declared = set(re.findall(r"\bmod\s+(\w+)\s*;", code_of(text)))
             kept = set(re.findall(r"\bmod\s+(\w+)\s*;", code))
             parent = () if path in ((), ("main",)) else path
@@ -193,21 +194,24 @@ class Crate:
         return resolved is not None and resolved[: len(module.path)] == module.path and resolved != module.path
 
     def _dependencies(self, module: Module, path: ModulePath, reason: str) -> Iterator[Edge]:
-        """The module in the path and, if that module only re-exports the name, the module that defines the name."""
+        """Yields an edge to the module in the path.
+
+        If that module only re-exports the name, also yields an edge to the module that defines the name.
+        """
         resolved = self.resolve(module, path)
         if resolved is None:
             return
         rest = self._rest(module, path, resolved)
         target = self.modules[resolved]
         origin = self._origin(target, rest[0]) if rest else None
-        # The root re-exports names of its modules, so the module that defines the name counts.
+        # The crate's root only re-exports names of modules, so an edge to the module that defines the name is enough.
         if resolved != () or origin is None:
             yield Edge(str(module), str(target), reason)
         if origin is not None:
             yield Edge(str(module), str(origin), reason)
 
     def resolve(self, module: Module, path: ModulePath) -> ModulePath | None:
-        """The longest module in the path; None if the path leads out of the crate."""
+        """Returns the longest part of the path that is a module; None if the path leads out of the crate."""
         absolute = self._absolute(module, path)
         if absolute is None:
             return None
@@ -216,7 +220,7 @@ class Crate:
         return absolute
 
     def _absolute(self, module: Module, path: ModulePath, aliases: ModulePath = ()) -> ModulePath | None:
-        """The path from the crate's root; `aliases` are the imported names that have already been looked up."""
+        """Returns the path from the crate's root; `aliases` are the imported names that have already been looked up."""
         first, rest = path[0], path[1:]
         if first == "crate":
             return rest
@@ -239,7 +243,7 @@ class Crate:
         return absolute[len(resolved) :]
 
     def _origin(self, module: Module, name: str) -> Module | None:
-        """The module that defines a name, if this module only imports or re-exports the name."""
+        """Returns the module that defines a name, if this module only imports or re-exports the name, or None."""
         path = module.names.get(name)
         if path is None or name in module.defined:
             return None
@@ -282,7 +286,7 @@ def _declarations(code: str) -> Iterator[tuple[str, str]]:
 
 
 def _leaves(tree: str) -> list[tuple[str, ModulePath]]:
-    """The names that a `use` tree imports, each with its path."""
+    """Returns the names that a `use` tree imports, each with its path."""
     tree = tree.strip().removeprefix("::")
     brace = tree.find("{")
     if brace >= 0:
@@ -313,7 +317,7 @@ def _split(text: str) -> Iterator[str]:
 
 
 def _without_generics(head: str) -> str:
-    """The head of an impl, without the text between < and >."""
+    """Returns the head of an `impl` block without the text between < and >."""
     depth, kept = 0, []
     for place, one in enumerate(head):
         if one == "<":
@@ -326,7 +330,10 @@ def _without_generics(head: str) -> str:
 
 
 def cycles(edges: list[Edge]) -> list[list[str]]:
-    """The groups of modules that need each other, each sorted (Tarjan's strongly connected components)."""
+    """Returns the groups of modules that depend on each other, each group sorted.
+
+    The algorithm is Tarjan's for strongly connected components.
+    """
     graph: dict[str, list[str]] = {}
     for edge in edges:
         graph.setdefault(edge.source, []).append(edge.target)

@@ -27,7 +27,7 @@ def metadata():
 
 
 def needs(metadata, name, *, development=True):
-    """The names of all packages that a workspace member needs, directly or through others."""
+    """Returns the names of all packages that a workspace member needs, directly or through other packages."""
     names = {package["id"]: package["name"] for package in metadata["packages"]}
     nodes = {node["id"]: node for node in metadata["resolve"]["nodes"]}
     (start,) = (one for one in metadata["workspace_members"] if names[one] == name)
@@ -36,7 +36,7 @@ def needs(metadata, name, *, development=True):
         dependencies = nodes[identity]["deps"]
         return [one["pkg"] for one in dependencies if any(kind["kind"] in kinds for kind in one["dep_kinds"])]
 
-    # The development dependencies count for the crate itself only, because only its own tests run.
+    # A package's development dependencies are read only for the member itself, because only the member's tests run.
     ahead = below(start, {None, "build", "dev"} if development else {None, "build"})
     found = set()
     while ahead:
@@ -66,7 +66,7 @@ def test_functions_never_need_each_other_and_nothing_shared_needs_one(metadata):
     members = {one["name"]: one for one in metadata["packages"] if one["id"] in metadata["workspace_members"]}
     functions = {name for name, package in members.items() if "/functions/" in package["manifest_path"]}
     assert len(functions) == len(VERBS)
-    # A crate that only contains tests may use several functions.
+    # A crate that contains only tests may use several functions.
     shipped = [name for name, package in members.items() if f"{ROOT}/tests/" not in package["manifest_path"]]
     for name in shipped:
         assert not (needs(metadata, name) & functions) - {name}, name
@@ -80,7 +80,7 @@ def test_aws_lc_is_not_built_in(metadata):
 @pytest.mark.parametrize("function", VERBS)
 def test_the_function_has_the_common_layout(function):
     folder = ROOT / "functions" / function
-    # A reader that finds nothing would pass every rule.
+    # Without this check, a source reader that finds no modules would pass every rule.
     assert len(Crate(folder / "src").edges()) > len(layout_rules.SKELETON)
     found = [*layout_rules.layout(folder, VERBS[function])]
     found += layout_rules.no_imports_between_functions(folder, set(VERBS))

@@ -57,7 +57,7 @@ def test_the_sound_example_keeps_every_rule(function):
 
 
 BROKEN = [
-    # The rule, the changed files, and a part of the violation.
+    # Each row has a name for the broken rule, the changed files, and a part of the text of the violation.
     ("no request", {"src/request.rs": None}, "has no src/request.rs"),
     ("no verb", {"src/relay.rs": None}, "has no src/relay.rs"),
     ("no use case", {"src/relay/change.rs": None}, "has no file in src/relay/"),
@@ -161,7 +161,7 @@ def test_a_broken_rule_is_found(function, files, violation):
 
 
 ALLOWED = [
-    # Code that looks like a violation.
+    # Each row has a name, and files whose code looks like a violation but is none.
     ("a comment", {"src/head.rs": "// use crate::relay::Relay; async\n/* .await /* nested */ async */\nfn f() {}\n"}),
     (
         "a string",
@@ -274,7 +274,7 @@ def test_a_long_file_is_found(tmp_path, name, line):
     ("name", "head", "body", "tail"),
     [
         ("long.rs", "fn long() {\n", "    call();\n", "}\n"),
-        # A closing brace in a literal ends nothing.
+        # A closing brace in a literal does not end the function.
         ("braces.rs", "fn long() {\n", '    call(\'}\', "}", br#"}"#);\n', "}\n"),
         ("tests.rs", "#[cfg(test)]\nmod tests {\nfn long() {\n", "    call();\n", "}\n}\n"),
         ("long.py", "def long():\n", "    call()\n", "    call()\n"),

@@ -1,4 +1,4 @@
-"""The built functions contain one TLS stack, need no newer C library than Lambda's, and stay small."""
+"""The built functions contain one TLS stack, need no newer C library than Lambda has, and stay small."""
 
 import re
 import subprocess
@@ -11,7 +11,7 @@ from tools.layout import BUILD, FUNCTIONS, ROOT
 MEGABYTE = 1_000_000
 # The limits of the zips, in MB.
 LARGEST = {"EventRelay": 3.0, "PipelineStarter": 3.0, "TempAccess": 2.6, "ArtifactChecker": 3.0}
-# aws-lc takes 21 ms of CPU in the first TLS call; the others are TLS stacks besides rustls, or use the legacy client.
+# aws-lc takes 21 ms of CPU in the first TLS call. The other crates are second TLS stacks or use the legacy HTTP client.
 BARRED = {
     "aws-lc-rs",
     "aws-lc-sys",
@@ -24,9 +24,9 @@ BARRED = {
     "boring-sys",
     "reqwest",
 }
-# There is one version of each of these packages. A second version means that the SDK's legacy stack is built in.
+# The build has one version of each of these packages. A second version would mean that it has the SDK's legacy stack.
 SINGLE = {"rustls", "tokio-rustls", "hyper-rustls", "hyper", "ring"}
-# The version in Amazon Linux 2023.
+# The version of glibc in Amazon Linux 2023, on which the functions run.
 GLIBC = (2, 34)
 
 

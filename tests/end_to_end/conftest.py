@@ -1,4 +1,4 @@
-"""One stack for all tests: the real template, deployed by `sam deploy` into three accounts of a local cloud."""
+"""All tests share one stack: the real template, deployed by `sam deploy` into three accounts of a local cloud."""
 
 import pytest
 

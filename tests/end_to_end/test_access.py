@@ -28,7 +28,7 @@ EVERYTHING = json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allo
 
 
 def clients(stack, key):
-    """A function that returns a client with these credentials for a service."""
+    """Returns a function that makes a client for a service with these credentials."""
     return lambda service: boto3.client(
         service,
         region_name=REGION,
@@ -45,7 +45,7 @@ def grant(stack, **request):
 
 @pytest.fixture(scope="module")
 def user(stack):
-    """A function that creates a prepared user and returns the function for that user's clients."""
+    """A function that creates a prepared user, and returns another function, which makes the clients of that user."""
     iam, boundary = stack.client("production", "iam"), stack.outputs("production")["AccessBoundaryArn"]
 
     def make(name):
@@ -57,14 +57,14 @@ def user(stack):
 
 @pytest.fixture(scope="module")
 def holder(stack, user):
-    """The clients of a user with access by the profile that allows everything."""
+    """A function that makes the clients of a user who has access through the profile that allows everything."""
     acts = user("holder")
     grant(stack, user="holder", minutes=60)
     assert acts("lambda").list_functions()["Functions"]
     return acts
 
 
-# Calls by which somebody with access could stay longer or get more.
+# Calls with which a person who has access could extend that access or get more permissions.
 DENIED_CALLS = [
     ("a key for another user", "iam", "create_access_key", {"UserName": "prd-user"}),
     ("a user of one's own", "iam", "create_user", {"UserName": "later"}),
@@ -217,7 +217,7 @@ def test_a_profile_with_mfa_denies_a_session_without_mfa(stack, user):
         return error_code(acts("ec2").describe_vpcs)
 
     assert error_code(acts("ec2").describe_vpcs) in DENIED
-    # The profile's addresses do not include the test's address either.
+    # The call is denied for two reasons: the session has no MFA, and the test's address is not in the profile's ranges.
     assert with_out("IpAddress") in DENIED
     assert with_out("Bool") is None
 
@@ -309,7 +309,7 @@ def test_each_grant_has_a_notice(stack, user, notice_of):
 
 
 def value_at(notice, path):
-    """The value at a path such as `event.metadata.additionalContext.user`; None if there is none."""
+    """Returns the value at a path such as `event.metadata.additionalContext.user`; None if the path has no value."""
     value = {"event": notice}
     for step in path.split("."):
         value = value.get(step, {})
@@ -317,7 +317,10 @@ def value_at(notice, path):
 
 
 def buttons(notice):
-    """The buttons that Chatbot shows below a notice, from the template's custom actions: each text and its payload."""
+    """Returns the buttons that Chatbot shows below a notice, as a dictionary of payloads by the button's text.
+
+    The custom actions in the template define the buttons.
+    """
     found = {}
     for one in deployed.source()["Resources"].values():
         if one["Type"] != "AWS::Chatbot::CustomAction":

@@ -28,7 +28,10 @@ def cloud(tmp_path):
 
 @pytest.fixture
 def samconfig(tmp_path):
-    """Writes samconfig.toml for this machine's architecture, whose build exists already. `asks`: deploy asks first."""
+    """A function that writes a samconfig.toml for this machine's architecture, which has been built already.
+
+    With `asks`, `make deploy` shows the change set and asks before it deploys.
+    """
 
     def write(asks):
         head = f"[{ENV}.deploy.parameters]\n"
@@ -45,7 +48,7 @@ def samconfig(tmp_path):
 
 
 def make_deploy(cloud, samconfig, answer=None):
-    """Runs `make deploy`, on a terminal if an answer is given; returns its exit code and output."""
+    """Runs `make deploy`, on a terminal if an answer is given, and returns its exit code and its output."""
     env = environment(AWS_CONFIG_FILE=str(cloud.config), AWS_SHARED_CREDENTIALS_FILE="/dev/null")
     for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
         env.pop(name, None)

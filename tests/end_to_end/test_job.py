@@ -1,5 +1,8 @@
-"""The main job: a push in one account starts pipelines in two others, once; artifacts are under the right key; a person
-gets access, which ends. Each test reads the state of the accounts, in the order of events."""
+"""The main job of Sekisho, from end to end.
+
+A push in one account starts one pipeline in each of two other accounts. Artifacts are encrypted with the right key. A
+person gets access, and the access ends. The tests follow the order of these events, and read the state of the accounts.
+"""
 
 import json
 import re
@@ -33,7 +36,7 @@ def test_a_push_is_relayed_once_and_starts_the_pipeline_of_each_account_at_that_
         assert [one["revisionId"] for one in execution["sourceRevisions"]] == [commit]
         assert len(executions(stack, profile)) == 1
         assert len(decisions(stack, profile, "pipeline-starter", "started")) == 1
-    # The event may come more than once, and a reconcile may read the head too, but the commit is relayed once.
+    # The event may arrive more than once, and a reconcile may read the head as well, but the commit is relayed once.
     assert len(decisions(stack, "repository", "event-relay", "relayed")) == 1
 
 
@@ -65,7 +68,7 @@ def test_the_source_artifact_is_the_commits_archive_under_the_accounts_own_key(s
 
 
 def starts_nothing(stack, action):
-    """Calls the action and returns its result; fails if a pipeline has a new execution after it."""
+    """Calls the action and returns its result; fails if the action gives a pipeline a new execution."""
     before = {profile: len(executions(stack, profile)) for profile in PIPELINE_ACCOUNTS}
     result = action()
     assert {profile: len(executions(stack, profile)) for profile in PIPELINE_ACCOUNTS} == before
@@ -137,7 +140,7 @@ def test_the_next_push_updates_the_application(stack, clone, commit):
 
 @pytest.mark.usefixtures("commit")
 def test_accounts_with_different_versions_keep_working(stack):
-    """The starter ignores fields that only a newer relay knows, and refuses an event of another version."""
+    """The starter ignores fields that only a newer relay sends, and refuses an event with another version number."""
     newest = decisions(stack, "repository", "event-relay", "relayed")[-1]["commit"]
     (decision,) = job.repeat_relayed_event(stack, "test", newest, later=1, priority="high")["decisions"]
     assert (decision["outcome"], decision["commit"]) == ("started", newest)
@@ -173,7 +176,7 @@ def test_production_denies_an_artifact_without_its_key(stack):
 
 @pytest.mark.parametrize("profile", PIPELINE_ACCOUNTS)
 def test_the_key_is_not_for_people(stack, commit, profile):
-    """Even an administrator can't read an artifact, because the key names the roles that may."""
+    """Even an administrator can't read an artifact, because the key's policy names the roles that may use the key."""
     job.wait_for_deployment(stack, profile, commit)
     s3, bucket = stack.client(profile, "s3"), stack.outputs(profile)["ArtifactBucketName"]
     artifact = s3.list_objects_v2(Bucket=bucket)["Contents"][0]["Key"]
@@ -206,7 +209,7 @@ def test_access_for_a_minute_ends_by_the_policy_alone(stack):
         assert "aws:CurrentTime" in statement["Condition"]["DateGreaterThan"]
     assert [one["sk"] for one in grants(stack, "production") if PERSON in one["sk"]] == [f"user/{PERSON}/admin"]
     assert "temp-access" in [one["FunctionName"] for one in job.list_functions_as_person(stack)]
-    # The boundary also limits what is allowed in the window.
+    # Even while the access lasts, the boundary denies calls such as this one.
     person = stack.client(PERSON, "iam")
     assert error_code(lambda: person.create_user(UserName="another")) in DENIED
     ran = len(decisions(stack, "production", "temp-access"))

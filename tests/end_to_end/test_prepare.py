@@ -1,4 +1,4 @@
-"""`make prepare` makes a user or role eligible for temp-access, or changes nothing if something stands in the way."""
+"""`make prepare` makes a user or role eligible for temp-access. If something prevents that, it changes nothing."""
 
 import json
 import subprocess

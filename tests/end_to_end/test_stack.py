@@ -1,4 +1,4 @@
-"""The local stack: the profiles are enough to use it, a second deployment changes nothing, and nothing remains."""
+"""The local stack needs only a profile, a second deployment changes nothing, and an ended stack leaves nothing."""
 
 import json
 import os

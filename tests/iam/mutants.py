@@ -9,7 +9,7 @@ from tests.template.policies import listed
 
 
 def type_and_name(rest):
-    """The type of the resource and its name, from the last part of an ARN; the type is None if there is none."""
+    """Splits the last part of an ARN into the resource's type and name; the type is None if the part has none."""
     found = re.fullmatch(r"(?s)([a-z][a-z-]*[:/])?(.*)", rest)
     assert found
     return found.groups()
@@ -17,7 +17,7 @@ def type_and_name(rest):
 
 @dataclass(frozen=True)
 class Mutant:
-    """A policy with one broken statement, and the actions of that statement, before and after."""
+    """A policy with one broken statement, and the actions of that statement before and after the change."""
 
     policy: str
     broken: str
@@ -28,12 +28,12 @@ class Mutant:
         return f"{self.policy}: {self.broken}"
 
     def concerns(self, action):
-        """Whether the outcome of a request for the action may have changed."""
+        """Returns whether the outcome of a request for the action may have changed."""
         return any(fnmatch.fnmatchcase(action.lower(), pattern.lower()) for pattern in self.actions)
 
 
 def of(policy, document):
-    """All mutants of a policy's document."""
+    """Yields all mutants of a policy's document."""
     for index, statement in enumerate(listed(document["Statement"])):
         name = statement.get("Sid", f"statement {index}")
         for broken, mutated in [("removed", None), *_without_one(statement), *_widened(statement)]:
@@ -72,13 +72,13 @@ def _without_one(statement):
 
 
 def _widened(statement):
-    """The statement for any resource, for anybody, without a condition; and a Deny without its exceptions."""
+    """Yields the statement for any resource, for anybody and without a condition, and a Deny without its exceptions."""
     if "NotResource" in statement:
         yield (
             "for any resource",
             {key: value for key, value in statement.items() if key != "NotResource"} | {"Resource": "*"},
         )
-    # A resource's own policy applies to that resource only.
+    # The policy on a resource applies to that resource only, so a wider Resource element in it changes nothing.
     elif "Principal" not in statement and listed(statement.get("Resource", "*")) != ["*"]:
         yield "for any resource", {**statement, "Resource": "*"}
     if "Principal" in statement and statement["Principal"] != "*":
@@ -93,14 +93,14 @@ def _widened(statement):
 
 
 def _wider_actions(statement):
-    """The statement for all actions of a service."""
+    """Yields the statement with all actions of one service, for each of its services."""
     actions = listed(statement["Action"])
     for service in sorted({action.partition(":")[0] for action in actions if action != "*"}):
         yield f"for {service}:*", {**statement, "Action": [*actions, f"{service}:*"]}
 
 
 def _wider_resources(statement):
-    """The statement for each resource in any account, in any region, and with any name of its type."""
+    """Yields the statement with one resource widened: to any account, any region, or any name of the same type."""
     resources = listed(statement.get("Resource", []))
     for index, resource in enumerate(resources):
         for what, wider in _wider(resource):

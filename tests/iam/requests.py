@@ -1,12 +1,13 @@
-"""The vocabulary of the table of requests: what each role may do, and the nearest requests, which must be refused.
+"""The vocabulary of the table of requests: what each role may do, and similar requests that must be refused.
 
 One of our principals has the policies of its role; any other principal is an administrator of its own account. One of
-our resources has its own policy; any other resource admits everybody whom the caller's account allows. Each side of a
-border is tested alone: a request that the identity must refuse goes to a resource that admits it, and a request that
-the resource must refuse comes from an administrator.
+our resources has its own policy; any other resource admits everybody whom the caller's account allows. So each request
+tests one side alone: a request that the identity's policies must refuse goes to a resource that admits it, and a
+request that the resource's policy must refuse comes from an administrator.
 
-What one of our roles may do, it may not do in another account, in another region or to a resource of another name, and
-it may do nothing else to that resource. `may` adds these four requests, except those in its `anywhere`.
+If one of our roles may do an action, the role must not do it in another account, in another region or on a resource of
+another name, and must not do another action on the same resource. `may` adds these four requests, except those that its
+argument `anywhere` names.
 """
 
 import re
@@ -20,7 +21,7 @@ ELSEWHERE = "eu-west-1"
 # another region, pipelines in an organizational unit.
 R, T, P, ALL, E, UNIT_ACCOUNT = (digit * 12 for digit in "123456")
 STRANGER = "999999999999"
-# The accounts with pipelines, each with the account and the region of its repositories.
+# The accounts with pipelines, each with the account and the region of the repositories for its pipelines.
 WAYS = [(T, R, REGION), (P, R, REGION), (ALL, ALL, REGION), (E, R, ELSEWHERE)]
 
 
@@ -46,7 +47,7 @@ class Request:
 
 
 REQUESTS: list[Request] = []
-# The misses that `may` adds by itself. `anywhere` takes these keys to leave a miss out.
+# The misses that `may` adds on its own. The argument `anywhere` of `may` names the keys of misses to leave out.
 NEARBY = {
     "account": "in another account",
     "region": "in another region",
@@ -57,9 +58,10 @@ NEARBY = {
 
 
 def may(what, who, does, to, *misses, context=None, anywhere=(), beyond=None):
-    """Each of the actions is allowed. Each miss differs in its given fields, and must be refused for its `why`.
+    """Adds requests for the actions, which must be allowed, and the misses, which must be refused.
 
-    `beyond` is another action that is not allowed on the resource, needed if the action in `ELSE` is allowed.
+    A miss is a request with a few other fields. The side or the Deny in its `why` must refuse it.
+    `beyond` is another action that is not allowed on the resource. It is needed if the action in `ELSE` is allowed.
     """
     context = context or {}
     for action in does.split():
@@ -84,7 +86,7 @@ def may(what, who, does, to, *misses, context=None, anywhere=(), beyond=None):
             )
 
 
-# An action that none of our roles may do, by service and type of resource.
+# For each service and type of resource, an action that none of our roles may do.
 ELSE = {
     "cloudformation:stack": "DeleteStack",
     "cloudwatch:alarm": "DisableAlarmActions",
@@ -107,7 +109,7 @@ ELSE = {
     "sqs:": "PurgeQueue",
     "sts:role": "TagSession",
     "chatbot:chat-configuration": "DeleteMicrosoftTeamsChannelConfiguration",
-    # AWS has no other actions on these resources.
+    # AWS has no other actions on the resources below, so there is nothing to refuse.
     "chatbot:custom-action": None,
     "cloudwatch:dashboard": None,
     "kms:alias": None,
@@ -115,7 +117,7 @@ ELSE = {
 
 
 def nearby(who, action, to, beyond):
-    """The requests that differ least from an allowed request of one of our roles or of a service."""
+    """Yields the requests that differ least from an allowed request of one of our roles or of a service."""
     ours = re.match(r"arn:aws:iam::([1-6])\1{11}:role/sekisho-", who)
     if to is None or not (ours or not who.startswith("arn:")):
         return
@@ -143,7 +145,7 @@ def nearby(who, action, to, beyond):
 
 
 def renamed(rest):
-    """The last part of an ARN, with another name."""
+    """Returns the last part of an ARN with another name."""
     kind, name = type_and_name(rest)
     if kind == "log-group:":
         _, colon, stream = name.partition(":")
@@ -152,18 +154,18 @@ def renamed(rest):
 
 
 def never(what, who, does, to=None, why="identity", context=None):
-    """None of the actions is allowed."""
+    """Adds requests for the actions, none of which is allowed."""
     account = account_of(to, who)
     REQUESTS.extend(Request(what, who, action, to, account, context or {}, why) for action in does.split())
 
 
 def but(what, why, **other):
-    """A request that differs in the given fields."""
+    """Returns a miss for `may`: a request that differs in the given fields."""
     return {"but": what, "why": why, **other}
 
 
 def account_of(resource, who):
-    """The account of a resource: from a bucket's name or another ARN; without a resource, the caller's account."""
+    """Returns the account in a bucket's name or in another ARN; without a resource, the caller's account."""
     parts = (resource or "").split(":")
     if len(parts) > 4 and parts[4].isdigit():
         return parts[4]
@@ -184,14 +186,14 @@ def bucket(account):
     return f"arn:aws:s3:::sekisho-artifacts-{account}-{REGION}"
 
 
-# The test replaces the keys' names by their ids, which are known after the deployment.
+# Placeholders for the keys: test_requests.py replaces them by the keys' ids, which the deployment creates.
 KEY = {account: arn("kms", account, f"key/artifacts-of-{account}") for account, _, _ in WAYS}
 SSE, SSE_KEY = "s3:x-amz-server-side-encryption", "s3:x-amz-server-side-encryption-aws-kms-key-id"
 VIA_S3 = {"kms:ViaService": f"s3.{REGION}.amazonaws.com"}
 
 
 def wrong_headers(other_key):
-    """Misses: a write with headers for another key or another kind of encryption."""
+    """Returns misses: writes with headers for another key or another kind of encryption."""
     without = {SSE: None, SSE_KEY: None}
     customer = {"s3:x-amz-server-side-encryption-customer-algorithm": "AES256"}
     return [
@@ -205,5 +207,5 @@ def wrong_headers(other_key):
 
 
 def not_through_s3():
-    """Misses: the key is used directly, which both sides refuse."""
+    """Returns misses in which the key is used directly and not through S3. Both sides refuse such a request."""
     return [but(f"not through S3 ({why})", why, context={"kms:ViaService": None}) for why in ("identity", "resource")]

@@ -1,4 +1,4 @@
-"""The table of requests is evaluated on the deployed policies, and every broken statement changes some outcome."""
+"""The deployed policies decide each request in the table as expected, and a broken statement changes some outcome."""
 
 import json
 import subprocess
@@ -11,16 +11,16 @@ from tests.iam.table import crossing, deployment, functions, pipelines  # noqa: 
 from tests.iam.table.access import USERS
 from tools.layout import REGION, ROOT
 
-# Broken statements that change no outcome: a part of the mutant's name, and the reason.
+# Broken statements that change no outcome. Each row has a part of the mutant's name, and the reason.
 UNNOTICED = [
-    # Even for any principal, aws:PrincipalArn still requires a role's ARN, which contains the account.
+    # Even if a statement names any principal, its condition on aws:PrincipalArn requires a role's ARN with the account.
     ("UseHere for anybody", "aws:PrincipalArn holds"),
     ("PutSource for anybody", "aws:PrincipalArn holds"),
     ("Relay for anybody", "aws:PrincipalArn holds"),
     ("role/sekisho-deploy-ap-northeast-1: statement 0 for anybody", "aws:PrincipalArn holds"),
-    # The transform belongs to AWS, and the simulator does not know it as a resource of CreateChangeSet.
+    # The transform belongs to AWS, and the simulator does not recognize the transform as a resource of CreateChangeSet.
     ("ExpandServerless", "can't be simulated"),
-    # The condition holds for no other action.
+    # In most of the next rows, a condition requires a key that no other action has, so other actions stay denied.
     ("Relay for events:*", "only PutEvents has events:source"),
     ("LetRolesLog for iam:*", "only AttachRolePolicy and DetachRolePolicy have iam:PolicyARN for a role"),
     ("GiveRolesToFunctions for iam:*", "only PassRole has iam:PassedToService"),
@@ -33,7 +33,7 @@ UNNOTICED = [
         "666666666666:role/sekisho-source-action-ap-northeast-1: EncryptSource for any resource",
         "it names any key; aws:ResourceOrgPaths limits the account",
     ),
-    # Within one account the role's policy is enough; the resource's policy is for other accounts.
+    # Within one account the policy of the role is enough. The policy of the resource is needed only between accounts.
     ("sekisho-artifacts-444444444444-ap-northeast-1: PutSource", "the role's own permission is enough"),
     ("444444444444:event-bus/sekisho: Relay", "the role's own permission is enough"),
 ]
@@ -55,7 +55,10 @@ GRANT = {
 
 
 def indexed(found):
-    """All policies by id; the ids of roles' and resources' policies by ARN, and of boundaries by account."""
+    """Returns all policies by id.
+
+    Also returns the ids of the policies of roles and of resources by ARN, and the ids of boundaries by account.
+    """
     policies, roles, resources, boundaries = {"grant": GRANT}, {user: ["grant"] for user in USERS.values()}, {}, {}
     for policy in found:
         policies[str(policy)] = policy.document
@@ -73,7 +76,7 @@ def indexed(found):
 
 
 def with_key_ids(accounts, text):
-    """The text with the keys' ids in place of their names."""
+    """Returns the text with the ids of the keys in place of the placeholders."""
     for account, placeholder in KEY.items():
         (key,) = [policy.on for policy in accounts[account] if policy.kind == "key"]
         text = text.replace(placeholder.rpartition(":")[2], key.rpartition(":")[2])
@@ -164,8 +167,8 @@ def test_requests(table):
                 f"{expected} by {expected.who} to {expected.to}: "
                 f"expected {outcome}, found {found['result']} {found['why']}"
             )
-        # The simulator drops context keys that the action does not have, and the request would then prove nothing. This
-        # does not matter for a request that `may` added, because it tests another difference.
+        # The simulator drops context keys that the action does not have. A request with a dropped key proves nothing
+        # about that key. A request that `may` added may have dropped keys, because it tests another difference.
         elif dropped := not expected.nearby and set(found["ignored"]) & set(expected.context):
             wrong.append(f"{expected}: dropped {dropped}")
     assert not wrong, "\n".join(wrong)

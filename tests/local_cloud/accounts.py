@@ -1,4 +1,4 @@
-"""A running local cloud for tests, seen by an administrator of each account."""
+"""A running local cloud for tests, in which each account has an administrator."""
 
 import json
 import os
@@ -22,7 +22,7 @@ REPOSITORY, TEST, PRODUCTION = ACCOUNTS.values()
 def start(
     data: Path, port: int, python: str | Path = sys.executable, package: Path = LOCAL_CLOUD, **variables: str
 ) -> subprocess.Popen[str]:
-    """Starts a cloud in an environment that also has these variables; returns its process once it serves."""
+    """Starts a cloud whose environment also has these variables, and returns its process when the cloud is ready."""
     process = subprocess.Popen(
         [python, package, "--port", str(port), "--data", data],
         env=os.environ | variables,
@@ -38,7 +38,7 @@ def start(
 
 
 class Cloud:
-    """The running cloud, with an administrator of each account."""
+    """The running cloud. Each account has an administrator."""
 
     def __init__(self, data: Path, port: int):
         self.data, self.port, self.url = data, port, f"http://127.0.0.1:{port}"
@@ -59,7 +59,7 @@ class Cloud:
         )
 
     def user(self, account: str, name: str, statements: list) -> dict:
-        # The account's id is the access key of its root, which no policy limits. It is used to create users only.
+        # No policy limits the account's root user, whose access key is the account's id. The key only creates users.
         iam = boto3.client(
             "iam", region_name=REGION, endpoint_url=self.url, aws_access_key_id=account, aws_secret_access_key="test"
         )
@@ -91,7 +91,7 @@ class Cloud:
         return url, f"arn:aws:sqs:{REGION}:{account}:{name}"
 
     def messages(self, account: str, url: str, count: int = 1, seconds: float = 10) -> list[dict]:
-        """At least `count` messages, or those that arrive in `seconds`."""
+        """Returns at least `count` messages, or fewer if only fewer arrive within `seconds`."""
         sqs, end = self.client("sqs", account), time.monotonic() + seconds
         found: list[Any] = []
         while len(found) < count and time.monotonic() < end:
@@ -115,5 +115,5 @@ def document(statements: list) -> str:
 
 
 def code(caught: pytest.ExceptionInfo[ClientError]) -> str:
-    """The error code of a refused call."""
+    """Returns the error code of a refused call."""
     return caught.value.response["Error"]["Code"]

@@ -1,4 +1,4 @@
-"""One cloud for all tests of a session."""
+"""All tests of a session share one cloud."""
 
 import signal
 

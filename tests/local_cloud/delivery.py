@@ -11,7 +11,7 @@ ENDED = ("Succeeded", "Failed", "Stopped", "Superseded")
 
 
 def properties(value):
-    """The structure of a pipeline in the spelling of a template; the keys of a configuration stay as they are."""
+    """Returns a pipeline's structure in the spelling of a template. The keys in a `configuration` stay unchanged."""
     if isinstance(value, list):
         return [properties(one) for one in value]
     if not isinstance(value, dict):
@@ -61,7 +61,7 @@ class Delivery:
         return created["KeyMetadata"]["Arn"]
 
     def create_bucket(self) -> None:
-        """Creates the artifact bucket, which admits the source role, and admits only writes under the key."""
+        """Creates the artifact bucket, which admits the source role and refuses objects under other keys."""
         self.s3.create_bucket(Bucket=self.bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
         self.s3.put_bucket_policy(
             Bucket=self.bucket,

@@ -1,4 +1,4 @@
-"""Events from one account to another are decided by the bus's policy."""
+"""The policy of a bus decides whether the bus accepts events from another account."""
 
 import json
 
@@ -92,7 +92,7 @@ def test_only_a_role_that_the_policy_names_reaches_another_accounts_bus(cloud):
     aws = cloud.client("events").put_events(Entries=[entry(Source="aws.codecommit")])["Entries"][0]
     assert aws["ErrorCode"] == "NotAuthorizedForSourceException"
 
-    # An update of the stack updates the policy.
+    # An update of the stack also updates the bus's policy.
     deploy(cloud, PRODUCTION, "bus", template(policy("somebody.else")))
     assert relay.put_events(Entries=[entry()])["FailedEntryCount"] == 1
     assert cloud.messages(PRODUCTION, url, seconds=0.5) == []

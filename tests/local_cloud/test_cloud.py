@@ -1,4 +1,4 @@
-"""The cloud's process: its port, its end, and the end of its functions."""
+"""The process of the local cloud: its port, its end, and the end of the functions that it started."""
 
 import json
 import os
@@ -56,7 +56,7 @@ def make(cloud, folder, name, bootstrap, **settings):
 
 
 def function(cloud, folder) -> dict:
-    """Creates a function, and returns its report about itself."""
+    """Creates and invokes a function, and returns the function's report about its own environment."""
     logging = {"LogFormat": "JSON", "ApplicationLogLevel": "WARN"}
     client = make(cloud, folder, "native", BOOTSTRAP, LoggingConfig=logging)
     answer = client.invoke(FunctionName="native", Payload=b'{"a": 1}')
@@ -120,7 +120,7 @@ def test_an_event_that_fails_becomes_a_dead_letter(cloud, tmp_path):
 
 def test_a_server_that_does_not_start_is_reported(tmp_path):
     (tmp_path / "repositories").mkdir()
-    # A repository without a folder for hooks: the server can't install its hook.
+    # The server can't install its hook in this repository, because the repository has no folder for hooks.
     (tmp_path / "repositories" / "broken.git").mkdir()
     done = subprocess.run(
         [sys.executable, LOCAL_CLOUD, "--port", str(free_port()), "--data", tmp_path],

@@ -1,4 +1,4 @@
-"""CodeCommit's stand-in: events of pushes, pages, error codes and permissions."""
+"""The stand-in for CodeCommit: events of pushes, paging, error codes and permissions."""
 
 import pytest
 from botocore.exceptions import ClientError

@@ -1,4 +1,4 @@
-"""CodePipeline's stand-in: deliveries, permissions, modes, approvals, error codes, faults and templates."""
+"""The stand-in for CodePipeline: deliveries, permissions, modes, approvals, error codes, faults and templates."""
 
 import json
 import time
@@ -46,13 +46,13 @@ def test_the_pinned_commit_is_delivered_under_the_right_key(cloud, tmp_path):
     assert place["bucket"] == delivery.bucket and place["key"].startswith("delivered/SourceArti/")
     head = delivery.s3.head_object(Bucket=place["bucket"], Key=place["key"])
     assert (head["ServerSideEncryption"], head["SSEKMSKeyId"]) == ("aws:kms", delivery.key)
-    # The key's policy lets only the pipeline's role read; even an administrator is denied.
+    # The key's policy lets only the pipeline's role read the artifact, so even an administrator is denied.
     with pytest.raises(ClientError) as caught:
         delivery.s3.get_object(Bucket=place["bucket"], Key=place["key"])
     assert caught.value.response["Error"]["Code"] == "AccessDenied"
     assert "because no resource-based policy allows the kms:Decrypt action" in str(caught.value)
 
-    # As on AWS, an execution without a pin takes the head.
+    # As on AWS, an execution that is not pinned to a commit uses the head of the branch.
     assert delivery.ended(second := delivery.start())["status"] == "Succeeded"
     (topic,) = stack.describe_stack_resources(StackName="delivered")["StackResources"]
     assert topic["PhysicalResourceId"].endswith(":second")
@@ -95,8 +95,8 @@ def test_access_across_each_account_border_is_denied(cloud, tmp_path):
         delivery.client.update_pipeline(pipeline=delivery.structure(**changes))
         return delivery.error(start(), action)
 
-    # The bucket refuses an artifact under the repository account's own S3 key. If the bucket admits it, the pipeline's
-    # role can't read it.
+    # The bucket refuses an artifact that is under the S3 key of the repository account. If the bucket admits such an
+    # artifact, the pipeline's role can't read it.
     store = {"type": "S3", "location": delivery.bucket}
     assert "PutObject operation: Access Denied" in failure("Source", artifactStore=store)
     policy = json.loads(delivery.s3.get_bucket_policy(Bucket=delivery.bucket)["Policy"])
@@ -107,12 +107,12 @@ def test_access_across_each_account_border_is_denied(cloud, tmp_path):
         ),
     )
     assert "kms:Decrypt" in failure("Deploy", artifactStore=store)
-    # An alias is looked up in the account of the action's role.
+    # CodePipeline looks up an alias in the account of the action's role.
     alias = store | {"encryptionKey": {"id": "alias/artifacts", "type": "KMS"}}
     delivery.kms.create_alias(AliasName="alias/artifacts", TargetKeyId=delivery.key)
     assert f"{REPOSITORY}:alias/artifacts' does not exist" in failure("Source", artifactStore=alias)
     # Only the pipeline's role may assume the action's role, and only CodePipeline may assume the pipeline's role.
-    # The pipeline is correct when it is created, and the roles change later; test_pipeline_roles.py tests creation.
+    # The roles are correct when the pipeline is created, and change later. test_pipeline_roles.py tests the creation.
     trusts = [("borders-source", REPOSITORY, "borders-pipeline"), ("borders-pipeline", TEST, "codepipeline")]
     for role, account, trusted in trusts:
         delivery.client.update_pipeline(pipeline=good)
@@ -277,7 +277,7 @@ def test_a_v1_pipeline_takes_no_pin_and_has_nothing_of_v2(cloud, tmp_path):
         with pytest.raises(ClientError) as caught:
             delivery.client.update_pipeline(pipeline=untyped | {"pipelineType": "V1"} | only_v2)
         assert code(caught) == "InvalidStructureException"
-        # Without a type, what only V2 has makes the pipeline a V2 pipeline.
+        # If the type is missing, the properties that only V2 has make the pipeline a V2 pipeline.
         assert delivery.client.update_pipeline(pipeline=untyped | only_v2)["pipeline"]["pipelineType"] == "V2"
     assert delivery.ended(delivery.start(commit))["status"] == "Succeeded"
 

@@ -1,4 +1,4 @@
-"""The commands of docs/deploy.md about the repository, the first push and the workstation work as they are written."""
+"""The commands in docs/deploy.md work as written: the repository, the first push and the workstation."""
 
 import re
 import subprocess
@@ -14,20 +14,20 @@ PAGE = (ROOT / "docs" / "deploy.md").read_text()
 
 
 def section(title):
-    """The text of a section."""
+    """Returns the text of a section of docs/deploy.md."""
     _, found, rest = PAGE.partition(f"### {title}\n")
     assert found, f"docs/deploy.md has no section {title!r}"
     return re.split(r"^##", rest, maxsplit=1, flags=re.MULTILINE)[0]
 
 
 def blocks(text):
-    """The shell commands of a section, block by block."""
+    """Returns the blocks of shell commands in a section."""
     return re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture
 def shell(cloud, tmp_path):
-    """Runs commands in a person's shell, in which the project's folder is the working folder."""
+    """A function that runs commands in a shell like a person's, with the project's folders in the working folder."""
     for name in ("examples", "bootstrap"):
         (tmp_path / name).symlink_to(ROOT / name)
 
@@ -53,11 +53,11 @@ def shell(cloud, tmp_path):
 def test_the_repository_is_created_and_the_first_push_arrives(cloud, shell, tmp_path):
     text = section("The repository and the first push")
     (create,) = re.findall(r"`(aws codecommit create-repository [^`…]*)`", text)
-    # Other tests of this cloud may have created the repository.
+    # Other tests of this cloud may have created the repository already.
     cloud.client("codecommit").delete_repository(repositoryName="shop")
     shell(REPOSITORY, create)
     clone, push = blocks(text)
-    # Git's own protocol is not served locally: the address leads to the repository's folder.
+    # The local cloud does not serve Git's own protocol, so Git's configuration maps the address to a folder.
     folder = cloud.data / "repositories" / "shop.git"
     (tmp_path / "gitconfig").write_text(
         f'[url "{folder}"]\n\tinsteadOf = https://git-codecommit.{REGION}.amazonaws.com/v1/repos/shop\n'

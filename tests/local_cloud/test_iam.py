@@ -17,7 +17,7 @@ def denied(call) -> None:
 
 
 def test_a_condition_limits_callers_to_a_role(cloud):
-    """aws:PrincipalArn of a session is the role's ARN, also across accounts."""
+    """For a session, the value of aws:PrincipalArn is the ARN of the role, even in another account."""
     trusted = {"AWS": f"arn:aws:iam::{TEST}:root"}
     may = [allow("sts:AssumeRole")]
     taker = cloud.role(TEST, "sekisho-taker", trusted, may)

@@ -1,4 +1,4 @@
-"""CreatePipeline and UpdatePipeline test the pipeline's roles, as on AWS."""
+"""CreatePipeline and UpdatePipeline check whether the pipeline's roles can be assumed, as on AWS."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""The patches to S3: permissions on keys, a change of the key in place, and versions in events."""
+"""The patches to S3: permissions for keys, a change of an object's key in place, and versions in events."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from tools.layout import REGION
 
 @pytest.fixture(scope="module")
 def held(cloud):
-    """A versioned bucket and a key of production; the key's policy leaves the limits to the account's IAM policies."""
+    """A versioned bucket and a key of production. The key's policy leaves all limits to the account's IAM policies."""
     s3, kms = cloud.client("s3", PRODUCTION), cloud.client("kms", PRODUCTION)
     key = kms.create_key(Policy=document([allow("kms:*", Principal={"AWS": PRODUCTION})]))["KeyMetadata"]["Arn"]
     s3.create_bucket(Bucket="held", CreateBucketConfiguration={"LocationConstraint": REGION})
@@ -56,7 +56,7 @@ def test_a_bucket_policy_can_require_the_key(held):
 
 
 def test_a_bucket_policy_can_deny_the_headers_that_are_wrong(held):
-    """A write without headers gets the bucket's default key, and so do the parts of an upload."""
+    """A write without headers, and each part of an upload, uses the default key of the bucket."""
     s3, key = held
     s3.create_bucket(Bucket="lenient", CreateBucketConfiguration={"LocationConstraint": REGION})
     default = {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": key}

@@ -1,4 +1,4 @@
-"""The local cloud and its clients work alike in every shell, in every folder, and for every person who pushes."""
+"""The local cloud and its clients work in the same way in every shell and folder, and for every person who pushes."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from tools.layout import REGION, ROOT
 from tools.ports import free_port
 from tools.processes import run
 
-# Nobody listens on the discard port.
+# Nobody listens on this port, which is reserved for the discard protocol.
 NOWHERE = "http://127.0.0.1:9"
 
 
@@ -31,7 +31,7 @@ def theirs(tmp_path):
 
 @contextmanager
 def running(data, **more):
-    """A separate cloud."""
+    """Runs a separate cloud, with these variables in its environment."""
     port = free_port()
     process = start(data, port, **more)
     try:
@@ -42,7 +42,7 @@ def running(data, **more):
 
 
 def watch_pushes(cloud):
-    """A queue with the events of pushes."""
+    """Creates a queue that receives the events of pushes, and returns the queue's URL."""
     url, queue = cloud.queue(REPOSITORY, "pushes-of-shells")
     events = cloud.client("events")
     events.put_rule(Name="pushes-of-shells", EventPattern='{"source":["aws.codecommit"]}')
@@ -91,7 +91,8 @@ def test_a_cloud_that_is_started_in_any_shell_is_the_same(tmp_path, theirs):
     environment = dict(line.split("=", 1) for line in given if line)
     assert report["config"] == "/some/sekisho.toml"
     assert environment["AWS_CONFIG_FILE"] == "/dev/null"
-    own = {"SEKISHO_CONFIG", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}  # the function's own role has keys, too
+    # The function has SEKISHO_CONFIG on purpose, and the two keys in its environment are those of its own role.
+    own = {"SEKISHO_CONFIG", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
     theirs_there = {name for name in exported.keys() - own if environment.get(name) == str(exported[name])}
     assert theirs_there == set()
     assert {file: file.read_bytes() for file in theirs.rglob("*") if file.is_file()} == before
@@ -100,7 +101,7 @@ def test_a_cloud_that_is_started_in_any_shell_is_the_same(tmp_path, theirs):
 def test_a_checkout_behind_a_link_and_in_a_folder_with_spaces_works(tmp_path):
     checkout = tmp_path / "check out of 'mine'"
     checkout.symlink_to(ROOT)
-    # Python names itself as it was called, so the hook's interpreter has spaces in its path.
+    # Python knows its executable by the path that started it, so the hook's path to Python has spaces.
     python = checkout / Path(sys.executable).relative_to(ROOT) if Path(sys.executable).is_relative_to(ROOT) else None
     assert python, f"the tests run with the project's own Python, not {sys.executable}"
     with running(tmp_path / "my data", python=python, package=checkout / "local_cloud") as cloud:

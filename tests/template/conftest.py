@@ -1,4 +1,4 @@
-"""One cloud with all accounts for all tests of a session."""
+"""All tests of a session share one cloud, which has all accounts."""
 
 import json
 
@@ -17,7 +17,7 @@ def cloud_of_all():
     """A cloud with the accounts of `deployed.ACCOUNTS`, and the role that deploys in one of them."""
     with deployed.cloud() as cloud:
         template = deployed.expanded()
-        # A policy from outside the stack, which the stack attaches: it lets the application create a queue.
+        # The stack attaches this policy from outside the stack, which lets the application create a queue.
         queue = {
             "Effect": "Allow",
             "Action": "sqs:CreateQueue",
@@ -26,8 +26,8 @@ def cloud_of_all():
         cloud.client("555555555555", "iam").create_policy(
             PolicyName="shop", PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [queue]})
         )
-        # Pipelines before repositories, to show that no policy depends on the order. Only a managed pipeline needs the
-        # source role of the repository account first.
+        # The pipeline accounts are deployed before the repository accounts, to show that no policy needs another order.
+        # Only a managed pipeline needs the source role of the repository account first.
         order = [*reversed(deployed.ACCOUNTS)]
         for account in sorted(order, key=lambda one: MANAGED in deployed.ACCOUNTS[one]):
             cloud.deploy(account, deployed.ACCOUNTS[account], template)
@@ -38,17 +38,17 @@ def cloud_of_all():
 
 @pytest.fixture(scope="session")
 def accounts(cloud_of_all):
-    """Each account's policies."""
+    """The policies of each account, by the account's id."""
     return {account: policies.of(cloud_of_all, account) for account in deployed.ACCOUNTS}
 
 
 @pytest.fixture(scope="session")
 def deployer(cloud_of_all):
-    """The policies of the role that deploys."""
+    """The policies of the role for deployment in the account PRODUCTION."""
     return policies.of(cloud_of_all, PRODUCTION, deployed.BOOTSTRAP_STACK)
 
 
 @pytest.fixture(scope="session")
 def service_deployer(cloud_of_all):
-    """The policies of the role that deploys with a service role, and those of the service role."""
+    """The policies of the role for deployment and of its service role, in the account TEST."""
     return policies.of(cloud_of_all, TEST, deployed.BOOTSTRAP_STACK)

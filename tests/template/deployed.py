@@ -22,8 +22,8 @@ BOOTSTRAP, BOOTSTRAP_STACK = ROOT / "bootstrap" / "deploy-role.yaml", "sekisho-d
 WORKSTATION, WORKSTATION_STACK = ROOT / "bootstrap" / "workstation.yaml", "sekisho-workstation"
 CODE = "placeholder"
 
-# The accounts of samconfig.toml with every parameter that adds a policy, and accounts in which the other branch of a
-# condition makes another policy.
+# The accounts of samconfig.toml, with every parameter that adds a policy. The further accounts satisfy other conditions
+# of the template, and so have other policies.
 PARTNERS = {"RepositoryAccountId": "111111111111", "PipelineAccountIds": "222222222222,333333333333"}
 ORG_UNIT = "o-a1b2c3d4e5/r-ab12/ou-ab12-11111111/"
 ACCOUNTS = {
@@ -60,12 +60,12 @@ ACCOUNTS = {
 
 
 def source():
-    """The template as it is committed, parsed."""
+    """Returns the committed template, parsed."""
     return yaml_parse(TEMPLATE.read_text())
 
 
 def expanded():
-    """The template as CloudFormation sees it after the transform, with its intrinsics and conditions."""
+    """Returns the template as CloudFormation sees it after the transform, with its intrinsics and conditions."""
     template = source()
     template["Globals"]["Function"]["CodeUri"] = {"Bucket": CODE, "Key": CODE}
     template["Resources"]["Config"]["Properties"]["ContentUri"] = {"Bucket": CODE, "Key": CODE}
@@ -80,7 +80,7 @@ class Deployed:
         self.endpoint = endpoint
 
     def client(self, account, service, region=REGION):
-        """A client as the account's root: the emulator takes an access key of 12 digits as the root of that account."""
+        """Returns a client of the account's root user, whose access key in the emulator is the account's id."""
         return boto3.client(
             service,
             region_name=region,
@@ -90,7 +90,7 @@ class Deployed:
         )
 
     def deploy(self, account, parameters, template=None):
-        """Deploys the expanded template; returns the stack's outputs."""
+        """Deploys the expanded template, and returns the stack's outputs."""
         s3 = self.client(account, "s3")
         s3.create_bucket(Bucket=f"{CODE}-{account}", CreateBucketConfiguration={"LocationConstraint": REGION})
         s3.put_object(Bucket=f"{CODE}-{account}", Key=CODE, Body=_placeholder())
@@ -117,7 +117,7 @@ class Deployed:
     def bootstrap(self, account, deployer, **more):
         """Deploys the role for deployment.
 
-        A role and some users of the account `deployer` may assume it, and so may a role of its Identity Center.
+        A role and some users of the account `deployer` may assume the role, and so may a role of its Identity Center.
         """
         who = ",".join(
             f"arn:aws:iam::{deployer}:{one}" for one in ("role/ci", "user/ops-*", "role/AWSReservedSSO_Deploy_*")
@@ -148,7 +148,7 @@ class Deployed:
 
 
 def _placeholder():
-    """A zip that Lambda accepts; nothing invokes the function."""
+    """Returns a zip that Lambda accepts. The program in it always fails, because no test invokes the function."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("bootstrap", "#!/bin/sh\nexit 1\n")
@@ -157,7 +157,7 @@ def _placeholder():
 
 @contextmanager
 def cloud():
-    """A separate local cloud, which ends with the context."""
+    """Runs a separate local cloud, which ends with the context."""
     port = free_port()
     with tempfile.TemporaryDirectory() as data:
         process = start(Path(data), port)

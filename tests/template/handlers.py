@@ -9,7 +9,7 @@ import cfnlint
 from tests.template import deployed
 
 SCHEMAS = pathlib.Path(cfnlint.__file__).parent / "data" / "schemas"
-# The calls for properties that the template does not use, by kind of resource and reason.
+# Calls for properties that the template does not use. For each kind of resource, each reason has its calls.
 UNUSED = {
     "AWS::CodePipeline::Pipeline": {
         "no transition is disabled": "codepipeline:DisableStageTransition codepipeline:EnableStageTransition",
@@ -102,7 +102,7 @@ UNUSED = {
 
 
 def kinds():
-    """The kinds of resources in the template."""
+    """Returns the kinds of resources in the template."""
     return sorted({one["Type"] for one in deployed.expanded()["Resources"].values()})
 
 
@@ -112,7 +112,7 @@ def schema(kind):
 
 
 def create_only(kind):
-    """The properties that CloudFormation can't change without a new resource."""
+    """Returns the properties that CloudFormation can't change without a new resource."""
     found = schema(kind)
     return {
         one.split("/")[2]
@@ -126,10 +126,10 @@ HANDLERS = ("create", "read", "update", "delete")
 
 @functools.cache
 def calls_of(kind, *names):
-    """The calls of a kind's handlers, or of the named handlers, for all properties."""
+    """Returns the calls of a kind's handlers, or of the named handlers, for all properties."""
     handlers = schema(kind).get("handlers", {})
     named = [action for name in names or HANDLERS for action in handlers.get(name, {}).get("permissions", [])]
-    # In an action, IAM ignores the difference between upper and lower case in the service's name.
+    # IAM ignores upper and lower case in the service's name of an action.
     return {f"{service.lower()}:{action}" for service, action in (one.split(":") for one in named)}
 
 
@@ -138,5 +138,5 @@ def unused(kind):
 
 
 def calls(kind, *names):
-    """The calls of a kind's handlers for the properties that the template uses."""
+    """Returns the calls of a kind's handlers for the properties that the template uses."""
     return calls_of(kind, *names) - unused(kind)

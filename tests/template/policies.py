@@ -1,4 +1,4 @@
-"""Every policy of a deployed stack, with its names resolved."""
+"""Reads every policy of a deployed stack, with its names resolved."""
 
 import json
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from tools.layout import BUS, REGION, STACK
 
 @dataclass(frozen=True)
 class Policy:
-    """One document; `on` is the ARN of its role or resource."""
+    """One policy document; `on` is the ARN of the role or resource to which the policy belongs."""
 
     kind: str  # identity, trust, boundary, managed, people's, bus, key, bucket, queue, topic, function
     on: str
@@ -26,7 +26,7 @@ class Policy:
 
 
 def of(deployed, account, stack=STACK):
-    """All policies of a stack; a kind of policy that is not read here is an error."""
+    """Returns all policies of a stack; fails if the stack has a kind of policy that this function does not read."""
     client = partial(deployed.client, account)
     cloudformation, iam = client("cloudformation"), client("iam")
     pages = cloudformation.get_paginator("list_stack_resources").paginate(StackName=stack)
@@ -95,5 +95,5 @@ READ_WITH_THEIR_RESOURCE = ["AWS::S3::BucketPolicy", "AWS::SQS::QueuePolicy", "A
 
 
 def listed(value):
-    """The value of a policy element as a list."""
+    """Returns the value of a policy element as a list."""
     return value if isinstance(value, list) else [value]

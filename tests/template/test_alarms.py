@@ -10,7 +10,7 @@ from tests.template.test_code import code
 from tests.template.test_template import NAMES
 
 RESOURCES = deployed.source()["Resources"]
-# For each metric filter, the function that logs the outcomes, and the outcomes that it counts and its alarm rings for.
+# For each metric filter: the function that logs the outcomes, and the outcomes that the filter counts.
 COUNTED = {
     "EventRelayRefusals": ("event-relay", {"refused", "failed"}),
     "PipelineStarterRefusals": ("pipeline-starter", {"refused", "failed"}),
@@ -29,7 +29,7 @@ COUNTED = {
     ),
     "TempAccessRefusals": ("temp-access", {"refused", "failed", "open-ended"}),
 }
-# What all alarms have in common: they ring at the first occurrence within five minutes, and publish a notice.
+# These properties are the same for all alarms, which ring at the first occurrence in five minutes and publish a notice.
 FIRST_OCCURRENCE = {
     "Period": 300,
     "EvaluationPeriods": 1,
@@ -46,7 +46,7 @@ def of_type(kind):
 
 
 def outcomes(binary):
-    """The outcomes of a function as it logs them, read from its source."""
+    """Returns the outcomes of a function in the spelling of its log, read from the function's source."""
     spelling = r'rename_all = "(lowercase|kebab-case)"\)\]\n(?:#\[.*\]\n)*'
     found = re.search(spelling + r"pub.* enum Outcome \{\n([^}]*)\n\}", code(binary))
     assert found, f"{binary} has no `enum Outcome` with a known spelling"
@@ -56,7 +56,7 @@ def outcomes(binary):
 
 
 def counts(pattern, message, outcome):
-    """Whether a filter pattern counts a log line. Refuses a pattern that reads anything but message and outcome."""
+    """Returns whether a filter pattern counts a log line; fails if the pattern reads more than message and outcome."""
     line = {"message": message, "decision.outcome": outcome}
 
     def holds(comparison):
@@ -102,7 +102,7 @@ def test_every_function_queue_filter_and_rule_has_its_alarms():
     for one in of_type("AWS::Logs::MetricFilter").values():
         (metric,) = one["Properties"]["MetricTransformations"]
         expected.append((one["Condition"], metric["MetricNamespace"], metric["MetricName"], "Sum", []))
-    # EventBridge reports a rule of a bus other than the default one with the name of the bus, too.
+    # If a rule is not on the default bus, EventBridge's metrics for the rule also have the bus's name as a dimension.
     for one in (one for one in deployed.expanded()["Resources"].values() if one["Type"] == "AWS::Events::Rule"):
         dimensions = [{"Name": "RuleName", "Value": one["Properties"]["Name"]}]
         if "EventBusName" in one["Properties"]:
@@ -122,5 +122,5 @@ def test_every_alarm_rings_at_the_first_occurrence():
     common = {name: {key: alarm.get(key) for key in FIRST_OCCURRENCE} for name, alarm in alarms.items()}
     assert common == dict.fromkeys(alarms, FIRST_OCCURRENCE)
     names = {alarm["AlarmName"] for alarm in alarms.values()}
-    # The policy of the topic accepts alarms by this prefix only.
+    # The topic's policy accepts only alarms whose name has this prefix.
     assert len(names) == len(alarms) and not [name for name in names if not name.startswith("sekisho-")]

@@ -9,7 +9,7 @@ from tests.template import deployed
 
 RESOURCES = deployed.source()["Resources"]
 PARAMETERS = deployed.source()["Parameters"]
-# The maximum length of a configuration value of an action, in characters.
+# CodePipeline's limit for a value in the configuration of an action, in characters.
 LONGEST_VALUE = 1000
 WAITS = json.loads((deployed.ROOT / "events" / "pipeline-starter" / "approval-waits.json").read_text())
 
@@ -32,7 +32,7 @@ def test_the_rule_matches_approvals_that_wait(cloud_of_all, detail, notified):
 
 
 def test_pipeline_starter_gets_every_approval_of_the_account():
-    """EventBridge cannot publish to a topic whose policy has conditions. With or without Slack, the notice is sent."""
+    """EventBridge can't publish to a topic whose policy has conditions, so pipeline-starter does."""
     rule = RESOURCES["ApprovalWaits"]
     (target,) = rule["Properties"]["Targets"]
     assert target["Arn"] == {"Fn::GetAtt": ["PipelineStarter", "Arn"]}
@@ -64,7 +64,7 @@ def approval():
 
 
 def test_the_text_of_the_approval_is_never_too_long():
-    """The longest text that the patterns of the parameters allow. A commit message has no limit."""
+    """The text may have the longest values that the parameters' patterns allow, but no value without a limit."""
     longest = {"RepositoryName": 100, "BranchName": 256, "AWS::AccountId": 12, "AWS::Region": 14, "Source.CommitId": 40}
     longest["Pipeline"] = 50
     for value in (one for one in approval().values() if "Fn::Sub" in one):

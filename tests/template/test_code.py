@@ -12,9 +12,9 @@ from tests.template.test_template import NAMES
 
 FUNCTIONS = deployed.ROOT / "functions"
 SHARED = deployed.ROOT / "shared" / "lambda" / "src"
-# The constants that name environment variables, each with its variable.
+# The constants that name environment variables, each with the name of its variable.
 VARIABLES = dict(re.findall(r'const ([A-Z0-9_]+): &str = "([A-Z0-9_]+)";', (SHARED / "environment.rs").read_text()))
-# The call of each of the ledger's methods.
+# For each method of the ledger, the operation of DynamoDB that the method calls.
 LEDGER = {
     "read": "GetItem",
     "write": "PutItem",
@@ -23,7 +23,7 @@ LEDGER = {
     "each": "Query",
     "delete": "DeleteItem",
 }
-# Calls that need permissions with other names than the call.
+# For each call, the permissions that the call needs, if their names differ from the name of the call.
 NEEDS = {
     "s3:HeadObject": ["s3:GetObject", "s3:GetObjectLegalHold", "s3:GetObjectRetention"],
     "s3:ListObjectsV2": ["s3:ListBucket"],
@@ -35,7 +35,7 @@ NEEDS = {
     "s3:CreateMultipartUpload": ["s3:PutObject", "s3:PutObjectTagging"],
     "s3:CompleteMultipartUpload": ["s3:PutObject"],
     "s3:UploadPartCopy": ["s3:PutObject", "s3:GetObjectVersion"],
-    # S3 calls KMS with the caller's permissions.
+    # S3 calls KMS with the caller's permissions, so the caller also needs permissions for the key.
     "s3:UpdateObjectEncryption": [
         "s3:UpdateObjectEncryption",
         "s3:PutObject",
@@ -47,28 +47,29 @@ NEEDS = {
     ],
     "lambda:Invoke": ["lambda:InvokeFunction"],
 }
-# Lambda itself uses the function's role for these actions.
+# For these actions, Lambda itself uses the function's role. The function's code does not contain the calls.
 BY_LAMBDA = {"logs:CreateLogStream", "logs:PutLogEvents"}
-# The resources in environment variables: the service, and the resource in the policy.
+# For each environment variable that names a resource: the service, and the resource in the policy.
 RESOURCES_BY_VARIABLE = {
     "LEDGER_TABLE": ("dynamodb", "arn:aws:dynamodb:{region}:{account}:table/{value}"),
     "NOTICE_TOPIC_ARN": ("sns", "{value}"),
     "DEAD_LETTER_QUEUE_URL": ("sqs", "arn:aws:sqs:{region}:{account}:{name}"),
     "ARTIFACT_BUCKET": ("s3", "arn:aws:s3:::{value}"),
     "ARTIFACT_KEY_ARN": ("kms", "{value}"),
-    # These are no resources in a policy: a condition compares the boundary, and pipeline-starter compares the account.
+    # The values of the next two are no resources in a policy: a condition compares the boundary, and pipeline-starter
+    # compares the account.
     "ACCESS_BOUNDARY_ARN": None,
     "REPOSITORY_ACCOUNT_ID": None,
-    # Options for the C library's resolver.
+    # The C library's resolver reads these options, which name no resource.
     "RES_OPTIONS": None,
 }
-# Other resources, by function: the service, the resource, and the place in the code that names it.
+# Other resources, by function: the service, the resource, and a pattern for the place in the code that names it.
 NAMED = {
     "EventRelay": [
-        # The repository of an event or a route.
+        # An event or a route names the repository.
         ("codecommit", "arn:aws:codecommit:{region}:{account}:*", r"get_branch\(\)\s*\.repository_name\((?!\")"),
         ("codecommit", "*", r"list_repositories\(\)"),
-        # The bus in each account and region of a route.
+        # A route names the account and the region of the bus.
         *(
             (
                 "events",
@@ -79,13 +80,13 @@ NAMED = {
         ),
     ],
     "PipelineStarter": [
-        # The pipeline of a route.
+        # A route names the pipeline.
         (
             "codepipeline",
             "arn:aws:codepipeline:{region}:{account}:*",
             r"start_pipeline_execution\(\)\s*\.name\((?!\")",
         ),
-        # Lambda itself sends to this queue.
+        # Lambda itself sends to this queue, so no place in the code names it.
         ("sqs", "arn:aws:sqs:{region}:{account}:sekisho-pipeline-starter-dead-letters", ""),
     ],
     "ArtifactChecker": [
@@ -94,9 +95,9 @@ NAMED = {
             "arn:aws:s3:::sekisho-artifacts-{account}-{region}/*",
             r"get_object\(\)\s*\.bucket\([^)]*\)\s*\.key\((?!\")",
         ),
-        # Any key with which an object is encrypted.
+        # An object may be encrypted with any key.
         ("kms", "arn:aws:kms:{region}:{account}:key/*", r"describe_key\(\)\s*\.key_id\((?!\")"),
-        # The pipeline to which an artifact belongs.
+        # An artifact may belong to any pipeline.
         ("codepipeline", "arn:aws:codepipeline:{region}:{account}:*", r"get_pipeline\(\)\s*\.name\((?!\")"),
         ("codepipeline", "*", r"list_pipelines\(\)"),
         (
@@ -105,22 +106,22 @@ NAMED = {
             r"invoke\(\)\s*\.function_name\(",
         ),
         ("sts", "arn:aws:iam::333333333333:role/consumer", r"assume_role\(\)\s*\.role_arn\("),
-        # Lambda itself sends to this queue.
+        # Lambda itself sends to this queue, so no place in the code names it.
         ("sqs", "arn:aws:sqs:{region}:{account}:sekisho-artifact-checker-dead-letters", ""),
     ],
     "TempAccess": [
-        # The user or role in a request.
+        # A request names the user or the role.
         ("iam", "arn:aws:iam::{account}:user/*", r"put_user_policy\(\)\s*\.user_name\((?!\")"),
         ("iam", "arn:aws:iam::{account}:role/*", r"put_role_policy\(\)\s*\.role_name\((?!\")"),
         ("iam", "*", r"get_account_authorization_details\(\)"),
     ],
 }
-# The SDK's names of services that have another name in botocore and IAM.
+# Services whose name in the SDK differs from their name in botocore and IAM.
 SERVICES = {"eventbridge": "events"}
 
 
 def code(binary):
-    """The function's source without its tests."""
+    """Returns the source of a function without its tests."""
     files = sorted((FUNCTIONS / binary / "src").rglob("*.rs"))
     assert files
     return "\n".join(file.read_text().split("#[cfg(test)]")[0] for file in files)
@@ -136,9 +137,9 @@ def test_environment(logical):
     given = set(globals_) | set(function(logical).get("Environment", {}).get("Variables", {}))
     source = code(NAMES[logical][1])
     read = {variable for constant, variable in VARIABLES.items() if re.search(rf"\b{constant}\b", source)}
-    # Lambda sets AWS_…; SEKISHO_CONFIG is set for tests only.
+    # The template sets neither the variables AWS_…, which Lambda sets, nor SEKISHO_CONFIG, which only tests set.
     read = {name for name in read if not name.startswith("AWS_") and name != "SEKISHO_CONFIG"}
-    # shared/lambda reads the first of these variables, and the C library reads the second.
+    # The code of shared/lambda reads LEDGER_TABLE, and the C library reads RES_OPTIONS.
     assert given == read | {"LEDGER_TABLE", "RES_OPTIONS"}
 
 
@@ -154,7 +155,7 @@ def test_actions(logical):
     for crate in re.findall(r"^aws-sdk-(\w+)", manifest, re.MULTILINE):
         service = SERVICES.get(crate, crate)
         if service == "dynamodb":
-            # Only the ledger calls DynamoDB.
+            # The functions call DynamoDB only through the ledger, so the ledger's methods show the operations.
             methods = set(re.findall(r"ledger(?:\(\))?\s*\.\s*(\w+)", source)) & set(LEDGER)
             needed |= {f"dynamodb:{LEDGER[method]}" for method in methods}
             continue
@@ -174,11 +175,11 @@ def test_actions(logical):
 
 @pytest.mark.parametrize("logical", NAMES)
 def test_resources(logical, cloud_of_all, accounts):
-    """Compared in an account that sets all parameters that name a resource."""
+    """The test reads the policy in an account that sets all parameters that name a resource."""
     name, binary = NAMES[logical]
     account = "111111111111" if logical == "EventRelay" else "333333333333"
     known = {"region": deployed.REGION, "account": account}
-    # Lambda itself writes the log.
+    # Lambda itself writes the log, so no place in the code names it.
     used = {("logs", f"arn:aws:logs:{deployed.REGION}:{account}:log-group:/aws/lambda/{name}:*")}
     configuration = cloud_of_all.client(account, "lambda").get_function_configuration(FunctionName=name)
     for variable, value in configuration["Environment"]["Variables"].items():

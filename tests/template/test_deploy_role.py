@@ -16,21 +16,21 @@ from tests.template.policies import listed
 from tests.template.test_policies import MANAGED_POLICY_LIMIT
 from tests.template.test_template import lint
 
-# Intended findings of the linter parliament: the finding, and a part of its text.
+# Findings of the linter parliament that are accepted on purpose: the finding, and a part of its text.
 MEANT = [
     ("INVALID_ARN", "aws:transform/Serverless-2016-10-31"),  # the transform belongs to AWS
-    # AWS has resource types for these actions that the linter parliament does not know: topic, table, channel.
+    # For these actions, AWS has resource types that parliament does not have in its list: topic, table, channel.
     ("RESOURCE_MISMATCH", "sns:Unsubscribe"),
     ("RESOURCE_MISMATCH", "dynamodb:GetResourcePolicy"),
     ("RESOURCE_MISMATCH", "chatbot:TagResource"),
-    ("RESOURCE_STAR", "cloudwatch:DescribeAlarms"),  # CloudFormation asks for all alarms
-    ("UNKNOWN_ACTION", "s3:"),  # not in parliament's list, but in CloudFormation's handlers
+    ("RESOURCE_STAR", "cloudwatch:DescribeAlarms"),  # CloudFormation describes all alarms
+    ("UNKNOWN_ACTION", "s3:"),  # CloudFormation's handlers have these actions, and parliament's list does not
     ("UNKNOWN_ACTION", "lambda:GetFunctionScalingConfig"),
 ]
 
 
 def actions(role):
-    """The actions that the role is allowed, on any resource."""
+    """Returns the actions that the role is allowed, on any resource."""
     return {
         action
         for policy in role
@@ -74,7 +74,7 @@ PATH = "arn:aws:iam::111111111111:role/aws-reserved/sso.amazonaws.com"
             f"arn:aws:iam::111111111111:role/AWSReservedSSO_A_*,arn:aws:iam::111111111111:role/ci,{PATH}/*/AWSReservedSSO_B",
             [f"{PATH}/*AWSReservedSSO_A_*", "arn:aws:iam::111111111111:role/ci", f"{PATH}/*/AWSReservedSSO_B"],
         ),
-        # Identity Center's roles have no path of this kind, so this role is another one, and its ARN stays unchanged.
+        # Identity Center's roles have no such path, so this is another kind of role, and its ARN stays unchanged.
         ("arn:aws:iam::111111111111:role/my/AWSReservedSSO_A", ["arn:aws:iam::111111111111:role/my/AWSReservedSSO_A"]),
     ],
 )
@@ -88,14 +88,14 @@ def test_the_short_form_of_a_role_of_identity_center_gets_its_path(cloud_of_all,
 
 
 def test_the_arn_of_a_session_is_refused_with_the_form_to_write(cloud_of_all):
-    """`aws sts get-caller-identity` shows an ARN of this form."""
+    """`aws sts get-caller-identity` shows an ARN of this form, so a person may paste it."""
     session = "arn:aws:sts::111111111111:assumed-role/AWSReservedSSO_Admin_0a/hana"
     with pytest.raises(botocore.exceptions.ClientError, match="write arn:aws:iam::111111111111:role/NAME"):
         cloud_of_all.bootstrap_with("799999999999", {"DeployerAccountId": "111111111111", "DeployerArns": session})
 
 
-# If you change the role, raise Version in the template and write the new digest here. The digest leaves out what
-# needs no version: descriptions of parameters, comments, outputs.
+# If you change the role, raise Version in the template, and write the new digest here. The digest leaves out the parts
+# that need no new version: descriptions of parameters, comments, and outputs.
 VERSION, DIGEST = "2", "e94247b98d1ceb3a"
 
 
@@ -125,7 +125,7 @@ def test_policies_fit_and_allow_no_wildcard_action(role):
 
 
 def test_it_may_call_what_cloudformation_calls(role):
-    """CloudFormation's schemas name the calls; tests/iam/table/deployment.py checks each with its resource."""
+    """CloudFormation's schemas name the calls; tests/iam/table/deployment.py checks each call with its resource."""
     allowed = {action.lower() for action in actions(role)}
     lacking = {
         kind: missing
@@ -139,7 +139,7 @@ def test_the_calls_left_out_are_in_the_handlers():
     assert {kind: left for kind in handlers.UNUSED if (left := handlers.unused(kind) - handlers.calls_of(kind))} == {}
 
 
-# Actions that the application's stack may not do; a template that needs one needs ApplicationPolicyArn.
+# The application's stack may not do these actions. A template that needs one of them needs ApplicationPolicyArn.
 NOT_FOR_APPLICATIONS = {
     "only a policy for logs is attached": "iam:PutRolePolicy iam:DeleteRolePolicy",
     "a role's trust stays as it was made": "iam:UpdateAssumeRolePolicy iam:UpdateRole iam:UpdateRoleDescription",
@@ -165,7 +165,7 @@ def test_the_applications_stack_may_call_what_cloudformation_calls(accounts):
 
 
 def test_a_first_deployment_can_create_the_key_and_schedule_its_deletion(role):
-    """KMS creates a key only if the creator may change its policy. At that moment the key has no alias and no tag."""
+    """KMS creates a key only for a caller who may change the key's policy, when the key has no alias and no tag yet."""
     (key,) = [
         one
         for policy in role

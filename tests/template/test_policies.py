@@ -1,4 +1,4 @@
-"""Rules for every policy of every account."""
+"""Rules that every policy of every account keeps."""
 
 import json
 import re
@@ -11,8 +11,8 @@ import pytest
 from tests.template import deployed, policies
 from tests.template.policies import listed
 
-# Statements, by Sid, for which AWS has no narrower resource: actions without a resource or on all resources, and the
-# statements of a key's own policy, in which `*` means the key.
+# Sids of statements for which AWS has no narrower resource, because the actions have no resource or apply to all
+# resources, or because the statement is in the policy of a key, where `*` means that key.
 ANY_RESOURCE = {
     "ListRepositories",
     "ListPipelines",
@@ -24,13 +24,13 @@ ANY_RESOURCE = {
     "UseHere",
     "PutSource",
 }
-# Intended findings of the linter parliament: the kind of policy, the finding, and a part of its text.
+# Findings of the linter parliament that are accepted on purpose: kind of policy, finding, and a part of its text.
 MEANT = [
     ("trust", "MALFORMED", "neither Resource nor NotResource"),  # a trust policy has neither
     ("key", "RESOURCE_STAR", ""),  # in a key's own policy, * means the key
-    ("function", "INVALID_SID", "Permission-"),  # the emulator generates these
+    ("function", "INVALID_SID", "Permission-"),  # the emulator generates these Sids
     ("identity", "INVALID_ARN", "aws:transform/Serverless-2016-10-31"),  # the transform belongs to AWS
-    # These are newer than parliament's list.
+    # The actions and services in the next rows are newer than parliament's list.
     ("identity", "UNKNOWN_ACTION", "s3:UpdateObjectEncryption"),
     ("identity", "UNKNOWN_ACTION", "lambda:GetFunctionScalingConfig"),
     ("boundary", "UNKNOWN_ACTION", "cloudwatch:PutAlarmM*"),
@@ -39,16 +39,16 @@ MEANT = [
     ("boundary", "UNKNOWN_PREFIX", "s3files"),
     ("boundary", "UNKNOWN_PREFIX", "s3vectors"),
     ("bucket", "UNKNOWN_ACTION", "s3:UpdateObjectEncryption"),
-    ("managed", "RESOURCE_STAR", "cloudwatch:DescribeAlarms"),  # the graph of any alarm, in chat
-    ("bucket", "MISMATCHED_TYPE_BUT_USABLE", "StringNotEquals"),  # the header is compared as it was sent
+    ("managed", "RESOURCE_STAR", "cloudwatch:DescribeAlarms"),  # chat shows the graph of any alarm
+    ("bucket", "MISMATCHED_TYPE_BUT_USABLE", "StringNotEquals"),  # the header must be compared exactly as sent
 ]
-# The read permissions that AWS documents for alarms in chat.
+# The permissions that AWS documents as necessary to show alarms in chat.
 READS_IN_CHAT = {"cloudwatch:Describe*", "cloudwatch:Get*", "cloudwatch:List*"}
 MANAGED_POLICY_LIMIT, ROLE_INLINE_LIMIT, TRUST_LIMIT = 6144, 10240, 2048
 
 
 def every(accounts):
-    """All policies of the stacks."""
+    """Returns all policies of the stacks, without the policies that people create outside the stacks."""
     return [(account, policy) for account, found in accounts.items() for policy in found if policy.kind != "people's"]
 
 
@@ -102,7 +102,7 @@ def test_another_account_is_limited_to_one_role(accounts):
 
 
 def test_a_principal_of_everybody_is_only_denied(accounts):
-    """The exceptions are the pipeline roles of an organizational unit, in an account that names one."""
+    """The only exception: an account that names an organizational unit admits the pipeline roles of that unit."""
     everybody = ("*", {"AWS": "*"})
     unit = [
         (account, policy.kind, statement["Condition"])
@@ -123,7 +123,10 @@ def test_a_principal_of_everybody_is_only_denied(accounts):
 
 
 def test_services_are_limited_to_this_account(accounts):
-    """Lambda is an exception: it sets no source when it assumes a role. A rule's ARN contains the account."""
+    """The trust in Lambda is an exception, because Lambda sends no source when it assumes a role.
+
+    A condition with the ARN of a rule is enough of a limit, because the ARN contains the account.
+    """
     for account, policy in every(accounts):
         for statement in policy.statements:
             services = (
@@ -162,7 +165,7 @@ def test_any_resource_is_used_only_if_aws_has_no_other(accounts):
 
 
 def limits_the_owner(statement):
-    """Whether a condition names the account of the resource, or its place in an organization."""
+    """Returns whether a condition names the account of the resource, or the account's place in an organization."""
     keys = {key for condition in statement.get("Condition", {}).values() for key in condition}
     return bool(keys & {"aws:ResourceAccount", "aws:ResourceOrgPaths"})
 
@@ -206,7 +209,7 @@ def test_policies_fit(accounts):
 
 
 def too_large(found):
-    """The policies that are too large for IAM, which counts a role's inline policies together, without white space."""
+    """Returns the policies that exceed IAM's limits. IAM adds up a role's inline policies and ignores white space."""
     sizes: dict[tuple[str, str], int] = {}
     for policy in found:
         if policy.kind in LIMITS:
@@ -218,7 +221,8 @@ def too_large(found):
     return {where: size for where, size in sizes.items() if size > LIMITS[where[0]]}
 
 
-# For each list parameter: the duty that needs it, the shortest possible entries, and how many of them are allowed.
+# For each list parameter: the duty that needs it, the shortest possible entries, and the number of entries that is
+# allowed. Each list has one entry more than is allowed.
 LISTS = {
     "PipelineAccountIds": ("HostsRepositories", [f"{number:012}" for number in range(56)], 55),
     "AssumableRoleArns": (

@@ -1,4 +1,4 @@
-"""The template: lint, contracts, and every combination of duties in one account."""
+"""The template: linters, contracts with the functions, and every combination of duties in one account."""
 
 import itertools
 import json
@@ -105,7 +105,7 @@ def test_the_duties_combine_in_any_way(cloud, number):
 
 
 def test_a_stack_without_another_account_trusts_its_own(cloud):
-    """If no other account is named, all duties work together in one account."""
+    """If the parameters name no other account, all duties work together in one account."""
     cloud.deploy("200000000000", dict.fromkeys(DUTIES, "true"))
     role = cloud.client("200000000000", "iam").get_role(RoleName=f"sekisho-source-action-{deployed.REGION}")["Role"]
     assert role["AssumeRolePolicyDocument"]["Statement"][0]["Principal"] == {"AWS": ["arn:aws:iam::200000000000:root"]}
@@ -116,7 +116,7 @@ def test_deleting_the_stack_keeps_ledger_and_artifacts(cloud):
     key_arn = cloud.deploy(account, {"HostsPipelines": "true", "ArtifactWrites": "repair"})["ArtifactKeyArn"]
     s3, cloudformation, dynamodb = (cloud.client(account, service) for service in ("s3", "cloudformation", "dynamodb"))
     bucket = f"sekisho-artifacts-{account}-{deployed.REGION}"
-    # The object is under S3's own key, because an administrator may not use the artifact key.
+    # An administrator may not use the artifact key, so this object is under S3's own key.
     s3.put_object(Bucket=bucket, Key="shop/Source/one", Body=b"an artifact", ServerSideEncryption="AES256")
     row = {"pk": {"S": "decision#pipeline-starter#2026-11-21"}, "sk": {"S": "one"}}
     dynamodb.put_item(TableName="sekisho-ledger", Item=row)
@@ -165,7 +165,7 @@ def test_neither_parameters_nor_a_release_replace_key_bucket_or_ledger(cloud):
     }
     cloud.update(account, turned, template)
     assert physical() == before
-    # Changes that a later release may make.
+    # A later release may make changes such as these.
     changed = {name: template["Resources"][name]["Properties"] for name in KEPT}
     changed["ArtifactKey"]["Description"] = "What pipelines hand on, and more"
     changed["ArtifactBucket"]["LifecycleConfiguration"]["Rules"][0]["ExpirationInDays"] = 30
@@ -179,7 +179,7 @@ def test_neither_parameters_nor_a_release_replace_key_bucket_or_ledger(cloud):
 
 
 def test_properties_that_would_replace_key_bucket_or_ledger_are_unchanged():
-    """CloudFormation replaces a resource to change one of these properties, and would abandon the old resource."""
+    """To change one of these properties, CloudFormation creates a new resource, and would abandon the old one."""
     found = {}
     for name in KEPT:
         one = deployed.source()["Resources"][name]
@@ -216,7 +216,8 @@ PIPELINE = {"HostsPipelines": "true", "ManagesPipeline": "true", "RepositoryAcco
         ({"PipelineName": "twenty-one-characters"}, "PipelineName", None),
         ({"LongPipelineName": "shop"}, "LongPipelineName", None),
         ({"LongPipelineName": "sekisho-and-many-characters"}, "LongPipelineName", None),
-        # The source role would be in this account, which has none.
+        # No other account is named, so the source role would be in this account. But this account hosts no
+        # repositories, and so has no source role.
         ({"HostsPipelines": "true", "ManagesPipeline": "true"}, "PipelineNeedsItsAccount", 2),
         ({"SlackWorkspaceId": "T07EA123LEP", "SlackChannelId": "general"}, "SlackChannelId", None),
         (
@@ -230,7 +231,7 @@ PIPELINE = {"HostsPipelines": "true", "ManagesPipeline": "true", "RepositoryAcco
     ],
 )
 def test_parameters_that_contradict_are_refused(cloud, parameters, by, assertion):
-    """A rule's assertion or a parameter's pattern refuses them, with the description in the template."""
+    """A rule's assertion or a parameter's pattern refuses the parameters, with the description in the template."""
     template = deployed.source()
     if assertion is None:
         message = f"Parameter '{by}' {template['Parameters'][by]['ConstraintDescription']}"
@@ -242,7 +243,7 @@ def test_parameters_that_contradict_are_refused(cloud, parameters, by, assertion
 
 
 def test_a_managed_pipeline_needs_an_account_that_hosts_repositories(cloud):
-    """An account that names itself as the account with the repositories, but hosts none."""
+    """The refused account names itself as the account with the repositories, but hosts none."""
     parameters = PIPELINE | {"RepositoryAccountId": "400000000000"}
     with pytest.raises(botocore.exceptions.ClientError, match="rule PipelineNeedsItsAccount failed"):
         cloud.deploy("400000000000", parameters)
@@ -267,7 +268,7 @@ def test_another_partition_is_refused(cloud, file, region):
 
 @pytest.mark.parametrize("file", [deployed.TEMPLATE, deployed.BOOTSTRAP], ids=lambda file: file.name)
 def test_every_region_of_another_partition_is_refused(file):
-    """botocore lists the regions. A new region of another partition must be added to the rule."""
+    """The list of regions comes from botocore. A new region of another partition must be added to the rule."""
     rules = yaml_parse(file.read_text())["Rules"]
     listed = rules["PartitionIsSupported"]["Assertions"][0]["Assert"]["Fn::Not"][0]["Fn::Contains"][0]
     session = botocore.session.get_session()
@@ -278,7 +279,7 @@ def test_every_region_of_another_partition_is_refused(file):
 
 
 def test_a_longer_pipeline_name_that_is_deployed_keeps_its_resources(cloud):
-    """An earlier version allowed 50 characters. With LongPipelineName, all names stay as they were."""
+    """An earlier version allowed pipeline names of 50 characters. LongPipelineName keeps all names as they were."""
     account, name = "400000000003", "a-name-of-thirty-two-characters1"
     cloud.deploy(account, dict.fromkeys([*DUTIES, "ManagesPipeline"], "true") | {"LongPipelineName": name})
     assert cloud.client(account, "codepipeline").get_pipeline(name=name)["pipeline"]["name"] == name
@@ -334,7 +335,7 @@ def test_the_build_uses_options_that_sam_has():
         assert [option for option in options if option not in help_] == []
 
 
-# The variables that Chatbot asks for when somebody runs the action.
+# For each custom action, the variables whose values Chatbot requests from the person who runs the action.
 ASKED = {"AskByAlias": {"user"}}
 ACTIONS = {
     name: one["Properties"]

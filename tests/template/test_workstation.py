@@ -1,4 +1,4 @@
-"""bootstrap/workstation.yaml: an instance without access keys reaches the deploy roles of the named accounts only."""
+"""bootstrap/workstation.yaml: a machine without access keys can assume the deploy roles of the named accounts only."""
 
 import json
 import subprocess
@@ -26,7 +26,7 @@ region = {region}
 
 @pytest.fixture(scope="module")
 def cloud():
-    """A cloud with the workstation, and the role that deploys in each of three accounts, of which two are named."""
+    """A cloud with a workstation for two named accounts, and with a deploy role in each of three accounts."""
     with deployed.cloud() as cloud:
         cloud.outputs = cloud.workstation(WORK, DeployAccountIds=f"{NAMED},{ALSO_NAMED}")
         for account in (NAMED, ALSO_NAMED, OTHER):
@@ -35,22 +35,22 @@ def cloud():
 
 
 def attach(cloud, profile):
-    """Attaches an instance profile of the account to the instance."""
+    """Attaches an instance profile of the account WORK to the instance."""
     with urllib.request.urlopen(f"{cloud.endpoint}/_local-cloud/instance/{WORK}/{profile}", b"", timeout=30):
         pass
 
 
 @pytest.fixture
 def call(cloud, tmp_path):
-    """Calls the command line on the instance with a profile; the text is what the person pasted."""
+    """A function that runs the AWS CLI on the instance with a profile; `text` is the config that the person pasted."""
     attach(cloud, cloud.outputs["InstanceProfileName"])
 
     def call(text, profile, *command):
         config = tmp_path / "config"
-        # The endpoint is the only line that the local stack adds.
+        # The test adds only the endpoint to the config that the person pasted.
         config.write_text(text.replace("region =", f"endpoint_url = {cloud.endpoint}\nregion ="))
         env = clean_environment(
-            HOME=str(tmp_path),  # the command line keeps the sessions of roles there
+            HOME=str(tmp_path),  # the AWS CLI stores the sessions of roles there
             AWS_CONFIG_FILE=str(config),
             AWS_EC2_METADATA_DISABLED="false",
             AWS_EC2_METADATA_SERVICE_ENDPOINT=cloud.endpoint,
@@ -78,7 +78,7 @@ def test_it_prints_the_profile_of_an_account(cloud):
 
 
 def pasted(cloud, tmp_path):
-    """The AWS config file of a person who pasted the command for all profiles into a shell."""
+    """Returns the AWS config file of a person who ran the command for all profiles in a shell."""
     env = clean_environment(HOME=str(tmp_path))
     subprocess.run(["sh", "-c", cloud.outputs["AddCliProfiles"]], env=env, timeout=60, check=True)
     return (tmp_path / ".aws" / "config").read_text()
@@ -132,7 +132,7 @@ def test_an_instance_with_another_role_may_not_deploy(cloud, call):
     attach(cloud, "web")
     done = call(cloud.outputs["CliProfile"], f"sekisho-{NAMED}", "sts", "get-caller-identity")
     assert done.returncode != 0 and "AccessDenied" in done.stderr
-    # EC2 gets no session of a role that does not trust it, so the instance has no credentials.
+    # EC2 can't assume a role that does not trust EC2, so the instance gets no credentials.
     attach(cloud, "untrusted")
     done = call(cloud.outputs["CliProfile"], f"sekisho-{NAMED}", "sts", "get-caller-identity")
     assert done.returncode != 0 and "No credentials found in credential_source" in done.stderr

@@ -1,4 +1,4 @@
-"""A delivery path that is deployed to two accounts, and credentials for it."""
+"""A delivery path that is deployed to two accounts, and credentials for these accounts."""
 
 import pytest
 
@@ -12,7 +12,7 @@ from tools.layout import CONFIG, REGION
 
 @pytest.fixture(scope="session")
 def cloud():
-    """A cloud with the template in both accounts, the repository and the pipeline."""
+    """A cloud with the stack in two accounts: one has the repository, the other has the pipeline."""
     with deployed.cloud() as cloud:
         template = deployed.expanded()
         for one in (one for one in template["Resources"].values() if one["Type"] == "AWS::Lambda::LayerVersion"):
@@ -30,7 +30,7 @@ def cloud():
 
 @pytest.fixture
 def config(cloud, tmp_path):
-    """An AWS config file with the profiles of samconfig.toml, which are administrators."""
+    """An AWS config file in which each profile of samconfig.toml belongs to an administrator."""
     file = tmp_path / "aws-config"
     write_config(cloud, file, repository=R, test=T)
     return file
@@ -60,7 +60,7 @@ def config_of_deployer(cloud, tmp_path_factory):
 
 
 def deploy_bootstrap(cloud, account, deployer):
-    """Deploys the bootstrap template, and adds what only the emulator asks for."""
+    """Deploys the bootstrap template, and adds the permissions that only the emulator requires."""
     cloudformation = cloud.client(account, "cloudformation")
     cloudformation.create_stack(
         StackName="sekisho-deploy",
@@ -73,7 +73,7 @@ def deploy_bootstrap(cloud, account, deployer):
     )
     waiter = cloudformation.get_waiter("stack_create_complete")
     waiter.wait(StackName="sekisho-deploy", WaiterConfig={"Delay": 1, "MaxAttempts": 30})
-    # The emulator checks these calls on other ARNs than AWS does, which the bootstrap template does not allow.
+    # For these calls, the emulator checks other ARNs than AWS does. The bootstrap template does not allow those ARNs.
     arns = [f"arn:aws:events:{REGION}:{account}:{one}" for one in ("rule/default/sekisho*", "event-bus/default")]
     events = ["events:DescribeEventBus", "events:DescribeRule", "events:ListTargetsByRule"]
     statements = [

@@ -1,4 +1,7 @@
-"""Faults in the delivery path. Each function makes a fault in the accounts, and returns the function that undoes it."""
+"""Faults in the delivery path, each described in the docstring of its function.
+
+A fault changes the accounts, and returns the function that undoes the change.
+"""
 
 import copy
 import io
@@ -24,7 +27,7 @@ Fault = Callable[[Deployed], Undo]
 
 
 def layer(text: str) -> bytes:
-    """The zip of a layer with this sekisho.toml."""
+    """Returns the zip of a layer with this text in sekisho.toml."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("sekisho.toml", text)
@@ -43,7 +46,7 @@ def rule_disabled(account: str, name: str, bus: str = "default") -> Fault:
 
 
 def rule_pattern(account: str, name: str, old: str, new: str, bus: str = "default") -> Fault:
-    """The rule's pattern has another text in it."""
+    """The rule's pattern contains the text `new` in place of `old`."""
 
     def fault(cloud: Deployed) -> Undo:
         events = cloud.client(account, "events")
@@ -56,7 +59,7 @@ def rule_pattern(account: str, name: str, old: str, new: str, bus: str = "defaul
 
 
 def without_statement(sid: str, account: str, role: str, name: str) -> Fault:
-    """The role's policy lacks a statement."""
+    """The role's policy lacks the statement with this Sid."""
 
     def fault(cloud: Deployed) -> Undo:
         iam = cloud.client(account, "iam")
@@ -91,7 +94,7 @@ def permission_missing(cloud: Deployed) -> Undo:
 
 def bus_admits_another_account(cloud: Deployed) -> Undo:
     """The stack is deployed for another repository account."""
-    # CodePipeline accepts the pipeline only if the source role of the other account exists and trusts it.
+    # CodePipeline accepts the pipeline only if the source role in the other account exists and trusts this account.
     trust = cloud.client(R, "iam").get_role(RoleName=SOURCE)["Role"]["AssumeRolePolicyDocument"]
     elsewhere = cloud.client(OTHER_ACCOUNT, "iam")
     elsewhere.create_role(RoleName=SOURCE, AssumeRolePolicyDocument=json.dumps(trust))
@@ -118,7 +121,7 @@ def bus_admits_another_account(cloud: Deployed) -> Undo:
 
 
 def starter_accepts_another_account(cloud: Deployed) -> Undo:
-    """pipeline-starter has another account in its environment."""
+    """The environment of pipeline-starter names another account as the repository account."""
     function, name = cloud.client(T, "lambda"), "sekisho-pipeline-starter"
     variables = function.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
 
@@ -139,7 +142,7 @@ def pipeline_deleted(cloud: Deployed) -> Undo:
 
 
 def pipeline_with(change: Callable[[Any], object]) -> Fault:
-    """The pipeline's declaration is changed."""
+    """Somebody has changed the pipeline's declaration."""
 
     def fault(cloud: Deployed) -> Undo:
         codepipeline = cloud.client(T, "codepipeline")
@@ -153,7 +156,7 @@ def pipeline_with(change: Callable[[Any], object]) -> Fault:
 
 
 def source_with(change: Callable[[Any], object]) -> Fault:
-    """The pipeline's source action is changed."""
+    """Somebody has changed the pipeline's source action."""
     return pipeline_with(lambda pipeline: change(pipeline["stages"][0]["actions"][0]))
 
 
@@ -218,7 +221,7 @@ def other_config(function: str, account: str, change: Callable[[str], str]) -> F
 
 
 def with_layers(function: str, account: str, layers: list[str]) -> Fault:
-    """The function has other layers."""
+    """The function has these layers in place of its own."""
 
     def fault(cloud: Deployed) -> Undo:
         functions = cloud.client(account, "lambda")
@@ -259,14 +262,14 @@ def trusts_another_service(account: str, role: str) -> Fault:
 
 
 def managed_policy(cloud: Deployed, account: str, *statements: object) -> tuple[str, Undo]:
-    """A managed policy from outside the stack, and the function that deletes it."""
+    """Creates a managed policy outside the stack, and returns its ARN and the function that deletes it."""
     iam = cloud.client(account, "iam")
     arn = iam.create_policy(PolicyName="guardrail", PolicyDocument=document([*statements]))["Policy"]["Arn"]
     return arn, lambda: iam.delete_policy(PolicyArn=arn)
 
 
 def denied_by_managed_policy(account: str, role: str, action: str) -> Fault:
-    """An attached managed policy denies the action."""
+    """A managed policy that is attached to the role denies the action."""
 
     def fault(cloud: Deployed) -> Undo:
         iam = cloud.client(account, "iam")
@@ -290,7 +293,7 @@ def limited_by_boundary(account: str, role: str, actions: list[str]) -> Fault:
 
 
 def rule_starts_pipeline(bus: str) -> Fault:
-    """A rule from before the pipeline was routed starts the pipeline."""
+    """An older rule also starts the pipeline. The rule dates from the time before the pipeline had a route."""
 
     def fault(cloud: Deployed) -> Undo:
         events, name = cloud.client(T, "events"), "codepipeline-shop-main"
@@ -312,7 +315,7 @@ def rule_starts_pipeline(bus: str) -> Fault:
 
 
 def repository_with_key(*, allows: bool) -> Fault:
-    """The repository is under a customer managed key; `allows` says whether the roles' own policies allow its use."""
+    """The repository is under a customer managed key. `allows` tells whether the roles' policies allow its use."""
 
     def fault(cloud: Deployed) -> Undo:
         kms, codecommit, iam = cloud.client(R, "kms"), cloud.client(R, "codecommit"), cloud.client(R, "iam")
@@ -348,7 +351,7 @@ def build_with_key(key: str) -> Fault:
 
 
 def role_created(account: str, path: str, name: str) -> Fault:
-    """Somebody creates a role whose ARN looks like that of a role of the stack."""
+    """Somebody has created a role whose ARN looks like the ARN of a role of the stack."""
 
     def fault(cloud: Deployed) -> Undo:
         iam = cloud.client(account, "iam")

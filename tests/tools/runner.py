@@ -20,7 +20,7 @@ def write_config(cloud: Deployed, config: Path, **accounts: str) -> None:
 
 
 def run(config: Path, operation: str, environment: str, *more: str, **variables: str) -> tuple[int, str]:
-    """Runs an operation; returns its exit code and its output."""
+    """Runs an operation, and returns its exit code and its output."""
     environ = clean_environment(AWS_CONFIG_FILE=str(config)) | variables
     command = [sys.executable, "-m", f"tools.operations.{operation.replace('-', '_')}", "--env", environment, *more]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=environ)

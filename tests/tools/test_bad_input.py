@@ -1,4 +1,4 @@
-"""A problem that is found before anything runs is reported with its solution, and the exit code is not 0."""
+"""A problem that is found before anything runs is reported with its solution, and the command fails."""
 
 import os
 import shutil
@@ -15,7 +15,7 @@ from tools.ports import free_port
 
 
 def make_path(folder, programs, **fakes):
-    """A folder for PATH with these programs of the real machine, and fakes, each given as a shell script."""
+    """Makes a folder for PATH with links to real programs, and with fake programs, each given as a shell script."""
     folder.mkdir()
     for name in programs:
         (folder / name).symlink_to(shutil.which(name))
@@ -26,7 +26,7 @@ def make_path(folder, programs, **fakes):
 
 
 def make_setup(path):
-    """Runs `make setup`'s command with this PATH."""
+    """Runs the command of `make setup` with this PATH."""
     command = [sys.executable, str(ROOT / "tools"), "setup"]
     environ = {**os.environ, "PATH": str(path)}
     return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
@@ -69,7 +69,7 @@ def test_a_missing_rust_target_is_named_with_the_command_that_adds_it(tmp_path):
 def test_without_the_network_setup_reports_the_solution(tmp_path, monkeypatch):
     monkeypatch.setattr(machine, "VENV", tmp_path / "venv")
     monkeypatch.setattr(machine, "LOGS", tmp_path)
-    # Nobody listens on the discard port.
+    # Nobody listens on this port, which is reserved for the discard protocol.
     for name, value in {
         "PIP_INDEX_URL": "http://127.0.0.1:9/",
         "PIP_RETRIES": "0",

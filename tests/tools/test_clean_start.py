@@ -1,4 +1,4 @@
-"""`make clean-start` removes a failed first deployment, and nothing that was ever deployed successfully."""
+"""`make clean-start` removes a failed first deployment, but nothing of a stack that was deployed successfully."""
 
 import dataclasses
 import datetime
@@ -34,7 +34,7 @@ FAILS = {"Type": "AWS::SQS::Queue", "Properties": {"QueueName": {"Fn::GetAtt": [
 
 
 class Place:
-    """One account of the cloud, its environment in a samconfig.toml of its own, and its profile."""
+    """One account of the cloud, with its own samconfig.toml and its own profile."""
 
     def __init__(self, cloud, folder, account):
         self.cloud, self.account, self.folder = cloud, account, folder
@@ -51,7 +51,7 @@ class Place:
         return self.cloud.client(self.account, service)
 
     def template(self, *, fails=True):
-        """The resources that the real template retains, and one that fails."""
+        """Returns a template with the resources that the real one retains and, with `fails`, a resource that fails."""
 
         def kept(kind, **properties):
             return {"Type": kind, "DeletionPolicy": "Retain", "Properties": properties}
@@ -67,7 +67,7 @@ class Place:
         return json.dumps({"Resources": resources | failing})
 
     def create(self, status, **changes):
-        """Creates the stack, and waits for the status."""
+        """Creates the stack, and waits until the stack has the status."""
         cloudformation = self.client("cloudformation")
         cloudformation.create_stack(StackName=STACK, TemplateBody=self.template(**changes))
         wait(lambda: self.status() == status)
@@ -83,7 +83,7 @@ class Place:
             return None
 
     def left(self):
-        """What exists of the retained resources."""
+        """Returns which of the retained resources exist."""
         keys = [one["KeyId"] for one in self.client("kms").list_keys()["Keys"]]
         states = [self.client("kms").describe_key(KeyId=key)["KeyMetadata"]["KeyState"] for key in keys]
         names = [one["repositoryName"] for one in self.client("codecommit").list_repositories()["repositories"]]
@@ -117,7 +117,10 @@ def cloud():
 
 @pytest.fixture
 def place(cloud, tmp_path):
-    """An account without a stack. CodeCommit has one account in the local cloud, which is emptied after each test."""
+    """An account without a stack.
+
+    Only this account of the local cloud has CodeCommit, so the fixture empties the account after each test.
+    """
     found = Place(cloud, tmp_path, "111111111111")
     yield found
     if found.status():
@@ -138,7 +141,7 @@ def place(cloud, tmp_path):
 def test_a_failed_first_deployment_is_shown_and_then_removed(place):
     place.create("ROLLBACK_COMPLETE")
     place.client("s3").put_object(Bucket=place.bucket, Key="code/Source/one", Body=b"x")
-    # The function wrote once more after the rollback had removed its log group.
+    # A function that writes to its log after the rollback has removed the log group creates the log group again.
     place.client("logs").create_log_group(logGroupName=LOGS)
     place.client("cloudformation").update_termination_protection(StackName=STACK, EnableTerminationProtection=True)
     code, output = place.clean_start()
@@ -167,7 +170,7 @@ def test_a_stack_that_was_deployed_is_never_touched(place):
     place.create("CREATE_COMPLETE", fails=False)
     code, output = place.clean_start("--write")
     assert (code, place.status(), place.left()) == (1, "CREATE_COMPLETE", ALL), output
-    # Not even after an update that failed.
+    # A failed update makes no difference, because the stack was deployed successfully before.
     cloudformation = place.client("cloudformation")
     cloudformation.update_stack(StackName=STACK, TemplateBody=place.template())
     wait(lambda: place.status() == "UPDATE_ROLLBACK_COMPLETE")
@@ -177,7 +180,7 @@ def test_a_stack_that_was_deployed_is_never_touched(place):
 
 
 def test_the_resources_of_a_deployed_stack_stay(place):
-    """Its ledger holds decisions, and its bucket artifacts."""
+    """Even after a deployed stack is deleted, its ledger holds decisions, and its bucket holds artifacts."""
     place.create("CREATE_COMPLETE", fails=False)
     place.delete()
     code, output = place.clean_start("--write")
@@ -200,7 +203,7 @@ NOON = datetime.datetime(2026, 11, 21, 12, 0, 0, 500, datetime.UTC)
 
 
 def stack(*events, status="ROLLBACK_COMPLETE", created=NOON):
-    """The history of a stack; events are given from the oldest to the newest."""
+    """Returns the history of a stack. The parameter `events` begins with the oldest event."""
     return stack_history.StackHistory("arn", STACK, status, created, False, list(reversed(events)))
 
 
@@ -217,7 +220,7 @@ def leftover(seconds=30):
     ("histories", "one", "part"),
     [
         ([stack(FAILED[0], MADE, *FAILED[1:])], leftover(), None),
-        # Creation had begun, and was cancelled.
+        # The stack had begun to create the resource, and the rollback cancelled the creation.
         (
             [
                 stack(
@@ -227,14 +230,14 @@ def leftover(seconds=30):
             leftover(),
             None,
         ),
-        # Some services give times in whole seconds.
+        # Some services give times in whole seconds, so a resource may seem to be older than its stack.
         ([stack(FAILED[0], MADE, *FAILED[1:])], leftover(-0.0004), None),
         ([], leftover(), "no stack"),
-        # The name was taken.
+        # The stack did not create the table, because a table of this name existed already.
         ([stack(FAILED[0], event("CREATE_FAILED", "Ledger", "exists", LEDGER), *FAILED[1:])], leftover(), "no stack"),
         ([stack(FAILED[0], MADE, *FAILED[1:])], leftover(-3600), "no stack"),
         ([stack(FAILED[0], event("CREATE_COMPLETE", "Ledger", physical="other"), *FAILED[1:])], leftover(), "no stack"),
-        # A stack that was deployed, and deleted later.
+        # The stack was deployed successfully, and deleted later.
         ([stack(FAILED[0], MADE, event("CREATE_COMPLETE"), status="DELETE_COMPLETE")], leftover(), "successfully"),
         ([stack(MADE, *FAILED[1:])], leftover(), "successfully"),
         (
@@ -317,7 +320,7 @@ def test_the_deploy_role_is_refused_and_the_message_names_who_may_do_it(place):
 
 
 def test_after_the_wrong_order_a_clean_start_lets_the_right_order_succeed(cloud, tmp_path):
-    """With the real template: CodePipeline refuses the managed pipeline before the repository account is deployed."""
+    """With the real template, CodePipeline refuses the managed pipeline before the repository account is deployed."""
     place = Place(cloud, tmp_path, T)
     managed, template = deployed.PARTNERS | PARAMETERS, deployed.expanded()
     with pytest.raises(WaiterError):
@@ -328,7 +331,7 @@ def test_after_the_wrong_order_a_clean_start_lets_the_right_order_succeed(cloud,
     assert f"is not authorized to perform AssumeRole on role arn:aws:iam::{R}:role/sekisho-source-action" in reason
     code, output = place.clean_start("--write")
     assert (code, place.status(), place.left()["table"]) == (0, None, False), output
-    # `deploy` creates the bucket of the test's own uploads each time.
+    # `deploy` creates the bucket for the test's uploads each time, so the bucket must be removed before the next call.
     uploads = f"{deployed.CODE}-{T}"
     for one in place.client("s3").list_objects_v2(Bucket=uploads)["Contents"]:
         place.client("s3").delete_object(Bucket=uploads, Key=one["Key"])

@@ -1,4 +1,4 @@
-"""The Makefile and the commands in tools/ agree."""
+"""The Makefile and the folder tools/ have the same commands."""
 
 import os
 import re
@@ -14,7 +14,7 @@ TARGETS = re.findall(r"^([a-z-]+): ##", MAKEFILE, re.MULTILINE)
 
 
 def run(*command):
-    """Runs the project's Python on a command line from another folder."""
+    """Runs the project's Python with these arguments, in another folder."""
     return subprocess.run([sys.executable, *command], cwd="/", capture_output=True, text=True, timeout=60, check=False)
 
 
@@ -37,7 +37,7 @@ def test_the_command_of_the_target_exists(target):
 
 
 def make_would_run(*arguments, **variables):
-    """The command line that make would run."""
+    """Returns the command line that make would run."""
     command = ["make", "--no-print-directory", "--dry-run", *arguments]
     environ = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
     return subprocess.run(
@@ -46,7 +46,7 @@ def make_would_run(*arguments, **variables):
 
 
 def test_only_the_command_line_lets_clean_start_remove_without_a_question():
-    """A variable that a shell happens to export must not confirm anything."""
+    """A variable that a shell happens to export must not confirm the removal."""
     assert "--write" in make_would_run("clean-start", "ENV=test", "WRITE=1")
     assert "--write" not in make_would_run("clean-start", "ENV=test", WRITE="1")
     assert "--write" not in make_would_run("clean-start", "ENV=test", "WRITE=0")

@@ -1,4 +1,4 @@
-"""An MFA code is asked for once: for both accounts, for the next command, and for sam."""
+"""A person enters an MFA code only once: the code is enough for both accounts, for the next command, and for sam."""
 
 import json
 
@@ -15,7 +15,7 @@ DEVICE = f"arn:aws:iam::{R}:mfa/me"
 
 @pytest.fixture(scope="module")
 def people(cloud):
-    """A user who may assume a role in each account."""
+    """The AWS config of a user who may assume a role in each account."""
     iam = cloud.client(R, "iam")
     iam.create_user(UserName="with-mfa")
     key = iam.create_access_key(UserName="with-mfa")["AccessKey"]
@@ -37,7 +37,7 @@ def people(cloud):
 
 @pytest.fixture
 def prompts(people, tmp_path, monkeypatch):
-    """The prompts that a person sees, in a home of its own. The fixture stands for a new command."""
+    """The list of prompts that a person sees during one new command, which has its own home folder."""
     (tmp_path / "config").write_text(people)
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
@@ -68,7 +68,7 @@ def test_the_next_command_and_sam_find_the_credentials_of_the_first(prompts, mon
     assert (account_of("test"), len(prompts)) == (T, 1)
     cli, sam = (sorted((tmp_path / ".aws" / tool / "cache").iterdir()) for tool in ("cli", "boto"))
     assert [one.name for one in cli] == [one.name for one in sam]
-    # The file that the AWS CLI looks for: botocore names it after the request.
+    # The AWS CLI looks for this file, whose name botocore derives from the request.
     (file,) = cli
     assert json.loads(file.read_text())["AssumedRoleUser"]["Arn"].startswith(f"arn:aws:sts::{T}:assumed-role/by-mfa/")
     for one in cli:

@@ -1,4 +1,4 @@
-"""`make deploy`, `prepare` and `redrive` refuse early with the reason and the solution; `deploy` prints next steps."""
+"""`make deploy`, `prepare` and `redrive` fail early with reason and solution; `deploy` prints the next steps."""
 
 import os
 
@@ -26,7 +26,7 @@ def test_prepare_names_the_person_who_may_run_it(config_of_deployer, tmp_path):
 
 @pytest.fixture
 def without_rust_targets(tmp_path):
-    """The PATH of a machine whose Rust has the libraries of no target."""
+    """The PATH of a machine whose Rust has the standard library for no target."""
     for name, text in (("rustc", "echo /nonexistent"), ("cargo", "echo it builds")):
         (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
         (tmp_path / name).chmod(0o755)

@@ -1,4 +1,4 @@
-"""`make doctor` names each broken link and its fix, and reports what it can't judge."""
+"""`make doctor` names each broken link and its fix, and reports each link that it can't judge."""
 
 import contextlib
 import json
@@ -380,7 +380,7 @@ def test_a_layer_that_the_profile_may_not_read_is_reported(cloud, config_of_depl
 def test_roles_of_the_stack_in_another_region_are_no_other_roles(cloud, config):
     with contextlib.ExitStack() as stack:
         stack.callback(role_created(R, "/", "sekisho-event-relay-us-east-1")(cloud))
-        # This name satisfies no pattern.
+        # Because of its path, the ARN of this role matches no pattern in the policies.
         stack.callback(role_created(R, "/team/", "sekisho-event-relay-us-west-2")(cloud))
         code, output = run(config, "doctor", "local-test")
     assert (code, output.count(" holds ")) == (0, len(HOPS)), output
@@ -412,7 +412,7 @@ def test_an_older_deploy_role_leaves_the_new_questions_open(cloud, config_of_dep
 
 @contextlib.contextmanager
 def denied_to_deployer(cloud, action):
-    """The role for deployment may not do the action."""
+    """Denies the action to the role for deployment, in both accounts."""
     role = f"sekisho-deploy-{REGION}"
     policy = document([{"Effect": "Deny", "Action": action, "Resource": "*"}])
     for account in (R, T):

@@ -1,4 +1,4 @@
-"""samconfig.toml is read as sam reads it; an error names the file, the section and the key."""
+"""The tools read samconfig.toml as sam reads it; an error names the file, the section and the key."""
 
 import subprocess
 import sys
@@ -28,7 +28,7 @@ def samconfig(monkeypatch, tmp_path):
 
 
 def write(file, **changed):
-    """Writes the file with changed keys (None: without the key), or without the sections named in `without`."""
+    """Writes the file with changed keys. None removes a key, and `without` names sections to leave out."""
     text = "version = 0.1\n"
     for section, keys in WHOLE.items():
         if section in changed.get("without", []):
@@ -47,7 +47,7 @@ def overrides(value):
     "value",
     [
         '["HostsPipelines=true", "AlarmEmail=ops@example.com"]',
-        # As `sam deploy --guided` writes it.
+        # `sam deploy --guided` writes the parameters in this form.
         r'"HostsPipelines=\"true\" AlarmEmail=\"ops@example.com\""',
         '"HostsPipelines=true AlarmEmail=ops@example.com"',
     ],
@@ -65,7 +65,7 @@ def test_a_quoted_empty_value_is_a_value(samconfig):
 
 
 def test_profile_and_region_may_be_in_the_commands_section(samconfig):
-    """sam reads them there, too, and `sam deploy --guided` writes them there."""
+    """sam also reads profile and region in the command's section, and `sam deploy --guided` writes them there."""
     write(
         samconfig,
         **{
@@ -81,7 +81,7 @@ TRUTHS = ["true", "false", '"true"', '"Yes"', '"on"', '" t "', '"1"', "1", "0", 
 
 
 def asked_by_sam(file):
-    """Whether sam itself would ask, according to its command line."""
+    """Returns whether sam itself would ask before it deploys, according to sam's own command line."""
     arguments = ["--config-file", str(file), "--config-env", "test", "--template-file", str(ROOT / "template.yaml")]
     return sam_deploy.make_context("deploy", arguments).params["confirm_changeset"]
 

@@ -1,4 +1,4 @@
-"""What the reading checks of `make smoke` conclude from the traces that AWS leaves. The local cloud leaves few."""
+"""The reading checks of `make smoke` judge traces that AWS leaves. The local cloud leaves few: the tests use fakes."""
 
 import json
 from datetime import UTC, datetime
@@ -15,7 +15,7 @@ STACK = "arn:aws:cloudformation:ap-northeast-1:222222222222:stack/sekisho/1"
 
 
 class Account(Place):
-    """A place whose clients are given, and whose metrics are a dictionary by metric and dimensions."""
+    """A place with given clients, and with metrics in a dictionary whose keys contain the metric and its dimensions."""
 
     def __init__(self, parameters=(), metrics=(), decisions=(), resources=(), **clients):
         self.id, self.region, self.left = "222222222222", "ap-northeast-1", []
@@ -39,7 +39,7 @@ class Account(Place):
 
 
 def paged(operation, *pages):
-    """A client whose paginator of the operation has these pages."""
+    """Returns a client whose paginator of the operation has these pages."""
     client = MagicMock()
     client.get_paginator.side_effect = lambda name: (
         MagicMock(paginate=MagicMock(return_value=list(pages))) if name == operation else pytest.fail(name)
@@ -48,7 +48,7 @@ def paged(operation, *pages):
 
 
 def event(resource, status, reason=None):
-    """An event of the stack; `resource` is a logical id, or None for the stack itself."""
+    """Returns an event of the stack; `resource` is a logical id, or None for the stack itself."""
     return {
         "StackId": STACK,
         "LogicalResourceId": resource or "sekisho",
@@ -66,7 +66,7 @@ DENIED = event("Queue", "CREATE_FAILED", "User is not authorized to perform: sqs
     ("events", "state"),
     [
         ([DONE, BEGAN], HOLDS),
-        # Only the last operation counts. The events are listed from the newest on.
+        # The check judges only the last operation. AWS lists the newest event first.
         ([DONE, BEGAN, DENIED, BEGAN], HOLDS),
         ([event(None, "ROLLBACK_COMPLETE"), DENIED, event(None, "CREATE_IN_PROGRESS"), DONE, BEGAN], FAILS),
         ([event(None, "UPDATE_ROLLBACK_COMPLETE"), event("Queue", "CREATE_FAILED", "exists"), BEGAN], HIDDEN),
@@ -84,7 +84,7 @@ def test_a_permission_that_cloudformation_lacks(events, state):
         ({}, HIDDEN),
         ({("Invocations", "sekisho-sweep"): 3.0}, HOLDS),
         ({("Invocations", "sekisho-sweep"): 3.0, ("FailedInvocations", "sekisho-sweep"): 1.0}, FAILS),
-        # The dimensions of a rule on a bus of its own are the rule and the bus.
+        # If a rule is not on the default bus, its dimensions are the rule and the bus.
         ({("FailedInvocations", "sekisho-source-change", "sekisho"): 1.0}, FAILS),
         ({("FailedInvocations", "sekisho-source-change"): 1.0}, HIDDEN),
     ],
@@ -99,7 +99,7 @@ def test_a_rule_that_invokes_nothing(metrics, state):
     [
         ({}, {}, HIDDEN),
         ({"SlackChannelId": "C1"}, {("NumberOfNotificationsFailed", "sekisho-notices"): 2.0}, FAILS),
-        # Chatbot may drop a message that was delivered.
+        # Chatbot may drop a message that SNS has delivered, so the metric does not prove that the message arrived.
         ({"SlackChannelId": "C1"}, {}, HIDDEN),
     ],
 )
@@ -143,7 +143,7 @@ def test_the_names_of_chatbots_sessions(sessions, state):
         }
         for role, name in sessions
     ]
-    # A refused call has no parameters.
+    # CloudTrail's event of a refused call has no parameters.
     events.append({"CloudTrailEvent": json.dumps({"requestParameters": None})})
     place = Account(cloudtrail=paged("lookup_events", {"Events": events}))
     assert evidence.chat_sessions_name_nobody(place).state is state

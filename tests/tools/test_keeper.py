@@ -1,4 +1,4 @@
-"""However the holder of a command ends, the command and all its descendants end."""
+"""If the holder of a command ends, for whatever reason, the command and all its descendants end."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ import pytest
 from tools.layout import ROOT
 from tools.processes import Command, started_at
 
-# A parent that ends in order, a child in a session of its own, and a grandchild that nobody waits for.
+# The parent waits for its child, the child has its own session, and nobody waits for the grandchild.
 FAMILY = "echo $$; setsid sh -c 'echo $$; sleep 300' & (sleep 300 & echo $!) ; wait"
 SECONDS = 20
 
@@ -26,7 +26,7 @@ def until(probe):
 
 
 def family(output):
-    """The ids of the three processes, once all of them have printed theirs."""
+    """Returns the ids of the three processes, once each process has printed its id."""
     output = Path(output)
     return until(lambda: output.exists() and len(ids := [int(one) for one in output.read_text().split()]) == 3 and ids)
 

@@ -1,4 +1,4 @@
-"""Globs and policies are judged as the functions and IAM judge them, or reported as unclear."""
+"""The tools judge a glob as the functions do, and a policy as IAM does, or report that the result is unclear."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""`make deploy` checks each fact before it builds, and reports everything that is wrong at once."""
+"""`make deploy` checks each fact before it builds, and reports all problems at once."""
 
 import dataclasses
 
@@ -19,13 +19,13 @@ DENIED = "AccessDeniedException"
 
 
 def target(**parameters):
-    """The environment `production` with more parameters."""
+    """Returns the environment `production` with additional parameters."""
     found = environment("production")
     return dataclasses.replace(found, parameters=found.parameters | parameters)
 
 
 class Stubbed(Deployment):
-    """A deployment whose clients give prepared answers. Each answer is checked against the service's model."""
+    """A deployment whose clients return prepared answers. Each answer is checked against the service's model."""
 
     def __init__(self, found, **answers):
         super().__init__(found)
@@ -47,7 +47,7 @@ def problems(check, deployment):
     return [(one.blocks, one.text, one.fix) for one in check(deployment)]
 
 
-# The channel and its workspace.
+# Checks of the Slack channel and its workspace
 
 SLACK = {"SlackWorkspaceId": "T07EA123LEP", "SlackChannelId": "C07EZ1ABC23"}
 
@@ -73,7 +73,7 @@ def test_a_channel_can_be_configured_only_once_in_an_account():
     ((blocks, text, fix),) = problems(checks.channel_is_free, deployment)
     assert blocks and "C07EZ1ABC23 is already configured in account 333333333333, as by-hand" in text
     assert "delete the configuration by-hand" in fix
-    # The same stack in another region counts, too.
+    # A configuration that the same stack created in another region is a problem, too.
     assert problems(
         checks.channel_is_free, Stubbed(target(**SLACK), chatbot=channels("sekisho-333333333333-us-east-1"))
     )
@@ -103,7 +103,7 @@ def test_the_workspace_has_to_be_authorized(found, authorized):
     assert authorized or "not authorized for Slack workspace T07EA123LEP" in reported[0][1]
 
 
-# The account.
+# Checks of the account
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_an_older_deploy_role_is_refused():
     ((blocks, text, fix),) = problems(checks.deploy_role_is_current, deploy_role({"DeployRoleArn": "arn"}))
     assert blocks and "has version 1" in text and "bootstrap/deploy-role.yaml" in fix
     assert problems(checks.deploy_role_is_current, deploy_role({"Version": "99"})) == []
-    # Somebody else's permissions do not depend on that role.
+    # An administrator's permissions do not depend on the version of the deploy role.
     administrator = "arn:aws:sts::333333333333:assumed-role/admin/me"
     assert problems(checks.deploy_role_is_current, deploy_role({}, administrator)) == []
 
@@ -169,7 +169,7 @@ def test_a_role_that_may_not_read_its_version_is_not_refused():
         problems(checks.deploy_role_is_current, deployment)
 
 
-# samconfig.toml and the template.
+# Checks of samconfig.toml and the template
 
 
 @pytest.mark.parametrize(
@@ -201,14 +201,14 @@ def test_parameters_that_name_another_repository_account_are_reported(parameters
     assert blocks and given in text and name in fix
 
 
-# The order of the accounts, what exists in the account, and everything together, on the local cloud.
+# Checks on the local cloud: the order of the accounts, what exists in the account, and all checks together
 
 P = "333333333333"
 
 
 @pytest.fixture
 def place(cloud, tmp_path, monkeypatch):
-    """An AWS config file for all three accounts, which this process uses, too."""
+    """An AWS config file with a profile for each of three accounts. The process of the test uses this file as well."""
     config = tmp_path / "config"
     write_config(cloud, config, repository=R, test=T, production=P)
     monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
@@ -218,7 +218,7 @@ def place(cloud, tmp_path, monkeypatch):
 
 
 def refusal(found):
-    """The text with which the preflight refuses a deployment, or an empty text."""
+    """Returns the text with which the preflight refuses a deployment, or an empty text if it accepts the deployment."""
     try:
         checks.preflight(dataclasses.replace(found, asks=False))
     except Failure as failure:
@@ -304,7 +304,7 @@ def test_everything_that_is_wrong_is_reported_at_once(empty, place):
     )
     bucket = f"sekisho-artifacts-{T}-{REGION}"
     s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
-    # As if somebody had a function temp-access of their own.
+    # A log group of this name exists if somebody already has a function of the name temp-access.
     empty.client(T, "logs").create_log_group(logGroupName="/aws/lambda/temp-access")
     found = environment("test")
     wrong = dataclasses.replace(found, parameters=found.parameters | {"ArtifactWrites": "deny", "GrantsAccess": "true"})
@@ -339,7 +339,7 @@ def test_a_failed_first_deployment_is_refused_with_the_command_that_removes_it(e
 
 
 def test_credentials_that_may_read_nothing_do_not_block(empty, place, capsys):
-    """Only a known problem blocks a deployment."""
+    """Only a problem that a check has found blocks a deployment. A check that can't read its fact does not block it."""
     iam = empty.client(P, "iam")
     iam.create_user(UserName="nobody")
     key = iam.create_access_key(UserName="nobody")["AccessKey"]
@@ -350,7 +350,7 @@ def test_credentials_that_may_read_nothing_do_not_block(empty, place, capsys):
     assert capsys.readouterr().out.count("Could not be checked: ") >= 6
 
 
-# The local cloud has no API of Chatbot, and no Service Quotas.
+# The local cloud has no API of Chatbot and no Service Quotas, so this check can't read its fact.
 ABSENT = {"the quota of CodeBuild suffices"}
 
 

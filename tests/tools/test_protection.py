@@ -1,4 +1,4 @@
-"""`make deploy` protects the stack from being deleted, and says what to do if it may not."""
+"""`make deploy` protects the stack from deletion, and reports the solution if it has no permission to do so."""
 
 from dataclasses import replace
 
@@ -16,7 +16,7 @@ STACK = "protected"
 
 @pytest.fixture
 def target(cloud, monkeypatch):
-    """An environment whose stack is deployed, with an administrator's credentials."""
+    """An environment whose stack is deployed. Its session has the credentials of an administrator."""
     cloudformation = cloud.client(T, "cloudformation")
     body = '{"Resources": {"Topic": {"Type": "AWS::SNS::Topic"}}}'
     cloudformation.create_stack(StackName=STACK, TemplateBody=body)

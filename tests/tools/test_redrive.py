@@ -13,7 +13,7 @@ FUNCTION = "sekisho-event-relay"
 
 
 class Functions:
-    """A function that fails or succeeds as each message says. The queue is real."""
+    """A fake of Lambda, in which each message says whether its invocation fails. The queue is not a fake."""
 
     def __init__(self, broken=None, full=0):
         self.invoked, self.broken, self.full = [], broken, full
@@ -71,7 +71,7 @@ def test_a_throttled_invocation_is_tried_again(sqs, monkeypatch):
     queue, functions = filled(sqs, "full", [False, True]), Functions(full=3)
     assert redrive.redrive_queue(sqs, queue, functions, FUNCTION) == (1, 1)
     assert pauses == [1, 2, 4]
-    # If Lambda keeps throttling, the run ends, and the message that is left is visible.
+    # If Lambda keeps throttling, the run ends with an error, and the remaining message is visible.
     with pytest.raises(ClientError):
         redrive.redrive_queue(sqs, queue, Functions(full=100), FUNCTION)
     assert visible(sqs, queue) == [1]

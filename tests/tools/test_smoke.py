@@ -26,7 +26,7 @@ NAMES = {fact.check.__name__: fact.name for fact in FACTS}
 
 @pytest.fixture(scope="module")
 def administrators(cloud, tmp_path_factory):
-    """An AWS config file with an IAM administrator of each account, whom policies can deny something."""
+    """An AWS config file with an IAM user per account who is an administrator and whom policies can deny actions."""
     file, sections = tmp_path_factory.mktemp("administrators") / "config", []
     for profile, account in (("repository", R), ("test", T)):
         iam = cloud.client(account, "iam")
@@ -44,7 +44,7 @@ def administrators(cloud, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def samconfig(tmp_path_factory):
-    """An environment with all duties of the account under test: the local one grants no access."""
+    """A samconfig.toml in which the account under test also grants access, unlike in the committed file."""
     text = (ROOT / "samconfig.toml").read_text().replace('"ArtifactWrites=repair"', '"GrantsAccess=true"')
     file = tmp_path_factory.mktemp("samconfig") / "samconfig.toml"
     file.write_text(text)
@@ -52,14 +52,14 @@ def samconfig(tmp_path_factory):
 
 
 def states(output):
-    """The state of each reported fact by the name of its check."""
+    """Returns the state of each reported fact by the name of its check."""
     lines = re.findall(r"^(holds|DOES NOT HOLD|can't be seen) +(.*)$", output, re.MULTILINE)
     by_name = {name: state for state, name in lines}
     return {check: by_name[name] for check, name in NAMES.items() if name in by_name}
 
 
 def inventory(cloud):
-    """What the checks could leave behind."""
+    """Returns everything that the checks could leave behind."""
     rules = cloud.client(T, "events").list_rules()["Rules"]
     return {
         "buckets": sorted(one["Name"] for one in cloud.client(T, "s3").list_buckets()["Buckets"]),
@@ -83,7 +83,7 @@ def test_the_page_lists_the_checks():
 
 
 def test_only_the_command_line_lets_the_checks_write():
-    """A variable that a shell happens to export must not do it."""
+    """A variable that a shell happens to export must not let the checks write."""
 
     def command_of(*arguments, **variables):
         names = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "WRITE")
@@ -118,7 +118,7 @@ def test_with_write_each_check_runs_and_cleans_up(cloud, administrators, samconf
     assert found["v1_pipeline_refuses_pin"] == "holds", output
     assert found["removed_grant_stops"] == "holds", output
     assert found["deny_lets_encryption_be_updated"] == "holds", output
-    # The local CloudFormation knows no drift-aware change sets.
+    # The local CloudFormation has no drift-aware change sets, so this fact does not hold there.
     assert found["change_set_reverts_drift"] == "DOES NOT HOLD", output
     assert code == 1, output
     assert "NOT REMOVED" not in output
@@ -182,7 +182,7 @@ def test_a_deny_that_reaches_too_far_is_seen(cloud, administrators):
 
 
 def test_a_part_that_is_refused_is_seen(monkeypatch):
-    """In the emulator, a part has the key of its upload. Whether it has on AWS is what the check is for."""
+    """The check finds out what AWS does. The emulator gives a part the key of its upload, so this test uses a fake."""
 
     class S3:
         def __getattr__(self, _operation):
@@ -240,7 +240,7 @@ def test_a_profile_without_permission_hides_the_facts(config_of_deployer):
     code, output = run(config_of_deployer, "smoke", "local-test", "--write")
     assert code == 0, output
     assert "use PROFILE=… of an administrator" in output
-    # Credentials that may create something and not remove it must not create it.
+    # The checks must not create anything that these credentials may not remove.
     assert "NOT REMOVED" not in output
     assert set(states(output).values()) <= {"holds", "can't be seen"}
 
@@ -276,7 +276,7 @@ def test_a_failed_action_is_seen(cloud, administrators):
     try:
         code, output = run(administrators, "smoke", "local-test")
     finally:
-        # A new pipeline has no executions.
+        # A new pipeline has no executions, so the failed execution does not disturb later tests.
         codepipeline.delete_pipeline(name="shop")
         codepipeline.create_pipeline(pipeline={key: one for key, one in pipeline.items() if key != "version"})
     assert (code, states(output)["actions_succeed"]) == (1, "DOES NOT HOLD"), output

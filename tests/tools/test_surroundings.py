@@ -20,7 +20,7 @@ from tools.surroundings import LOOPBACK, clean_environment, operator_environment
 
 @pytest.fixture
 def shell(monkeypatch):
-    """Exports variables, as the reader's shell does."""
+    """A function that exports variables, as the reader's shell does."""
 
     def export(**variables):
         for name, value in variables.items():
@@ -48,7 +48,7 @@ def their_repository(theirs):
 
 
 def contents(folder):
-    """Every file below the folder with its bytes."""
+    """Returns every file below the folder with its bytes."""
     return {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
@@ -60,7 +60,7 @@ def write_program(file, text):
 
 
 def work_with_git(folder):
-    """Does what the demo does with git; returns the remote and the clone."""
+    """Uses git as the demo does, and returns the remote and the clone."""
     remote = folder / "with space" / "shop.git"
     git("init", "--quiet", "--bare", "--initial-branch=main", remote)
     clone = Clone(remote, folder / "with space" / "shop")
@@ -135,7 +135,7 @@ def test_git_in_a_damaged_clone_does_not_use_the_repository_around_it(their_repo
 
 
 def python_package(folder):
-    """A wheel, and a requirements file that names it."""
+    """Makes a wheel, and a requirements file that names the wheel."""
     folder.mkdir()
     about = "sekisho_probe-1.0.dist-info"
     with zipfile.ZipFile(folder / "sekisho_probe-1.0-py3-none-any.whl", "w") as wheel:
@@ -152,7 +152,7 @@ def python_package(folder):
 def test_pip_installs_into_the_projects_folder(shell, monkeypatch, tmp_path, theirs):
     packages, home, broken = python_package(tmp_path / "packages"), tmp_path / "home", tmp_path / "broken"
     (home / ".config" / "pip").mkdir(parents=True)
-    # This file also has the only setting that finds the package, as on a machine with its own registry.
+    # pip must use one setting of this file, `find-links`, as on a machine with its own registry, and ignore all others.
     (home / ".config" / "pip" / "pip.conf").write_text(
         f"[global]\nfind-links = {packages}\ndry-run = true\n"
         f"[install]\ntarget = {theirs}\nuser = true\nprefix = {theirs}\nroot = {theirs}\n"
@@ -202,7 +202,7 @@ def test_cargo_builds_in_the_projects_folder_without_the_readers_flags(shell, tm
     (crate / "src").mkdir(parents=True)
     (crate / "Cargo.toml").write_text('[package]\nname = "probe"\nversion = "1.0.0"\nedition = "2021"\n')
     (crate / "src" / "main.rs").write_text("#[cfg(theirs)]\ncompile_error!();\nfn main() {}\n")
-    # Cargo also reads the files of the folders above, as it reads those of the home folder.
+    # Cargo reads the configuration files of all folders above the crate, and of the home folder.
     (tmp_path / ".cargo").mkdir()
     (tmp_path / ".cargo" / "config.toml").write_text(
         f'[build]\nrustc-wrapper = "{wrapper}"\nrustflags = ["--cfg", "theirs"]\n'
@@ -246,7 +246,7 @@ def test_a_command_on_real_accounts_keeps_the_persons_credentials_only(shell, th
 
 
 def make(*arguments, **variables):
-    """Runs make, with variables that the shell exports."""
+    """Runs make in a shell that exports these variables."""
     command = ["make", "--no-print-directory", *arguments]
     env = clean_environment() | variables
     return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=False)
@@ -286,7 +286,8 @@ def test_a_strict_umask_makes_no_file_that_lambda_cannot_read(monkeypatch, tmp_p
     subprocess.run([sys.executable, "-c", text], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True)
     assert (tmp_path / "made").stat().st_mode & 0o777 == 0o644
 
-    # Files as in a checkout under a strict umask. sam packs each file of the layer with its permissions.
+    # A checkout under a strict umask has such a file. sam packs each file of the layer with its permissions, so the
+    # build must make the file readable.
     layer = tmp_path / "config"
     layer.mkdir()
     (layer / "sekisho.toml").touch(0o600)

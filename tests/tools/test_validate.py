@@ -1,4 +1,4 @@
-"""`make validate` shows each policy to Access Analyzer, makes a change set, and leaves nothing behind."""
+"""`make validate` lets Access Analyzer check each policy, makes a change set, and leaves nothing behind."""
 
 import json
 import threading
@@ -18,12 +18,12 @@ from tools.operations.environment import environment
 from tools.operations.expansion import policies
 from tools.operations.validate import OBJECT
 
-# An account to which nothing was deployed.
+# The template is not deployed to this account.
 PRODUCTION = "333333333333"
 
 
 class Analyzer(BaseHTTPRequestHandler):
-    """Access Analyzer's ValidatePolicy: it knows one wrong action."""
+    """A fake of Access Analyzer's ValidatePolicy, which reports one action as wrong."""
 
     seen: ClassVar[list[tuple[str, dict]]] = []
     wrong = "sns:Publish"
@@ -53,7 +53,7 @@ class Analyzer(BaseHTTPRequestHandler):
         self.wfile.write(answer)
 
     def log_message(self, *_arguments):
-        """Nothing is logged."""
+        """Overrides the method of the base class, so that the server writes no log."""
 
 
 _PLACE = {"line": 1, "column": 1, "offset": 0}
@@ -62,7 +62,7 @@ _SPAN = {"start": _PLACE, "end": _PLACE}
 
 @contextmanager
 def analyzer(wrong):
-    """A running Access Analyzer; gives its URL."""
+    """Runs the fake of Access Analyzer, and yields its URL and the list of policies that it receives."""
     Analyzer.wrong, Analyzer.seen = wrong, []
     server = HTTPServer(("127.0.0.1", 0), Analyzer)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -74,7 +74,7 @@ def analyzer(wrong):
 
 
 def with_analyzer(config, url):
-    """Sends the calls to Access Analyzer to that URL, for every profile of the AWS config file."""
+    """Changes every profile of the AWS config file, so that its calls to Access Analyzer go to that URL."""
     services = f"[services fake]\naccessanalyzer =\n  endpoint_url = {url}\n"
     text = config.read_text().replace("[profile ", "services = fake\n[profile ")
     config.write_text(text.removeprefix("services = fake\n") + "services = fake\n" + services)
@@ -82,7 +82,7 @@ def with_analyzer(config, url):
 
 @pytest.fixture(scope="module")
 def sam_bucket(cloud):
-    """The bucket that sam creates at the first deployment, in both accounts."""
+    """The stack in both accounts with the bucket for sam's uploads, which sam creates at the first deployment."""
     for account in (T, PRODUCTION):
         bucket = f"aws-sam-cli-managed-default-samclisourcebucket-{account}"
         template = {
@@ -112,7 +112,7 @@ def test_every_policy_is_shown_with_its_values(config):
 
 
 def test_the_expanded_policies_are_those_that_are_deployed(cloud):
-    """The values that only a deployment knows, such as the id of a key, are the only difference."""
+    """The only differences are values that a deployment creates, such as the id of a key."""
     session = boto3.Session(region_name=REGION)
     expected = {one.name: one.document for one in policies(environment("local-test"), session)}
     iam = cloud.client(T, "iam")

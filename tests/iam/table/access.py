@@ -1,4 +1,4 @@
-"""Access: temp-access, chat, and the users who have access."""
+"""Requests of temp-access, of chat, and of the users who have access."""
 
 from tests.iam.requests import ALL, KEY, STRANGER, UNIT_ACCOUNT, P, arn, bucket, but, may, never, role
 from tools.layout import REGION
@@ -101,7 +101,7 @@ for account in (P, UNIT_ACCOUNT):
 never("does not ask where nobody grants access", role(UNIT_ACCOUNT, "chat"), "lambda:InvokeFunction")
 never("does nothing else in chat", CHAT, "lambda:UpdateFunctionCode iam:GetUser s3:ListAllMyBuckets")
 
-NOW = {"aws:CurrentTime": "2026-11-21T12:00:00Z"}  # inside the window of the grant in test_requests.py
+NOW = {"aws:CurrentTime": "2026-11-21T12:00:00Z"}  # a time inside the window of the grant in test_requests.py
 for account, user in USERS.items():
     may(
         "works inside the window",

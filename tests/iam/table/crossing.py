@@ -1,4 +1,4 @@
-"""Between repository account and pipeline account: the bus, and the source action with its artifact and key."""
+"""Requests between repository account and pipeline account: the bus, the source action, its artifact and its key."""
 
 from tests.iam.requests import (
     ALL,
@@ -23,7 +23,7 @@ from tests.iam.requests import (
 )
 from tools.layout import REGION
 
-# Repository account → pipeline account: the bus
+# From the repository account to the pipeline account: the bus
 
 CHANGE = {"events:source": "sekisho.relay", "events:detail-type": "Source Change"}
 for account in (R, ALL, UNIT_ACCOUNT):
@@ -44,7 +44,7 @@ for account in (R, ALL, UNIT_ACCOUNT):
     )
 for account, repositories, region in WAYS:
     relay = role(repositories, "event-relay", region)
-    # Within one account the identity's permission is enough, without the bus's policy.
+    # Within one account, the permission of the identity is enough, and the bus's policy is not needed.
     across = account != repositories
     may(
         "relays a change",
@@ -78,7 +78,7 @@ for account, repositories, region in WAYS:
         context=CHANGE,
         anywhere=["region"] if region == REGION else ["account", "region", "name", "else"],
     )
-# For a repository account with PipelineOrgPath: a pipeline account, the path of its unit, and that of another unit.
+# For a repository account with PipelineOrgPath: a pipeline account, the path of its unit, and the path of another unit.
 MEMBER, UNIT, OTHER_UNIT = (
     "777777777777",
     "o-a1b2c3d4e5/r-ab12/ou-ab12-11111111/",
@@ -104,7 +104,7 @@ may(
     anywhere=["account", "region", "else there"],
 )
 
-# Pipeline account → repository account: the source action, its artifact and the key
+# From the pipeline account to the repository account: the source action, its artifact and the key
 
 for account, repositories, region in WAYS:
     pipeline, source, across = (
@@ -112,7 +112,7 @@ for account, repositories, region in WAYS:
         role(repositories, "source-action", region),
         account != repositories,
     )
-    # A source role that is not deployed here is an administrator, so that only bucket and key limit it.
+    # A source role that no stack here deploys has an administrator's permissions, so only bucket and key limit it.
     deployed_here = region == REGION
     may(
         "assumes the source action's role",

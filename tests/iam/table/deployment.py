@@ -1,28 +1,28 @@
-"""The role for deployment: the calls of CloudFormation's handlers for the template, of sam and of the operations.
+"""The calls of the role for deployment: for CloudFormation's handlers of the template, for sam, and for operations.
 
-The schemas that cfn-lint contains list the calls of the handlers. `tests/template/handlers.py` reads the schemas, and
-names the calls that are left out because the template does not use them.
+The schemas in cfn-lint list the calls of the handlers. `tests/template/handlers.py` reads the schemas, and names the
+calls that are left out because the template does not use them.
 """
 
 from tests.iam.requests import ALL, STRANGER, P, T, arn, bucket, but, may, never, role
 from tests.template import handlers
 from tools.layout import REGION
 
-# By account, the role whose permissions CloudFormation uses, and the role of the deployers. In T, CloudFormation has a
-# service role.
+# For each account, the role whose permissions CloudFormation uses, and the role that the deployers assume. In T,
+# CloudFormation has its own service role.
 DEPLOYED_BY = {P: (role(P, "deploy"), role(P, "deploy")), T: (role(T, "service"), role(T, "deploy"))}
 KINDS = handlers.kinds()
-# The nearby requests that a statement for any resource allows.
+# `may` leaves out these nearby requests for a statement that applies to any resource, because they are allowed.
 NOT_ELSE = ("account", "region", "name")
 
 
 def called(service, *kinds, but_not=""):
-    """The calls of CloudFormation to a service for these kinds of resources, or for all."""
+    """Returns the calls of CloudFormation to a service for these kinds of resources; without kinds, for all of them."""
     found = {action for kind in kinds or KINDS for action in handlers.calls(kind) if action.startswith(f"{service}:")}
     return " ".join(sorted(found - set(but_not.split())))
 
 
-# A role of Identity Center; its path has the region of Identity Center, unless that is us-east-1.
+# A role of Identity Center. Its path contains Identity Center's region, except if the region is us-east-1.
 SSO, HASH = "role/aws-reserved/sso.amazonaws.com", "AWSReservedSSO_Deploy_0123456789abcdef"
 
 for account, (DEPLOY, CALLER) in DEPLOYED_BY.items():
@@ -38,7 +38,7 @@ for account, (DEPLOY, CALLER) in DEPLOYED_BY.items():
             but("to set session tags", "resource", does="sts:TagSession"),
         )
 
-    # sam, and the stack
+    # Calls of sam, and calls for the stack
 
     SAM = "arn:aws:s3:::aws-sam-cli-managed-default-samclisourcebucket-1a2b3c"
     HERE = {"aws:ResourceAccount": account}
@@ -80,12 +80,12 @@ for account, (DEPLOY, CALLER) in DEPLOYED_BY.items():
     may("puts a package", CALLER, "s3:PutObject", f"{SAM}/one.zip", foreign, context=HERE)
     for who in {DEPLOY, CALLER}:
         may("reads a package", who, "s3:GetObject s3:GetObjectVersion", f"{SAM}/one.zip", foreign, context=HERE)
-    # AWS does not document that a bucket that does not exist yet has an account.
+    # AWS does not document whether the context has an account for a bucket that does not exist yet, so both are tested.
     for context in (HERE, {}):
         may("creates sam's bucket", CALLER, "s3:CreateBucket s3:TagResource", SAM, foreign, context=context)
     BUCKET = "AWS::S3::Bucket", "AWS::S3::BucketPolicy"
     OF_OBJECTS = "s3:GetObject s3:GetObjectVersion"
-    # sam's bucket has no notifications and no lifecycle, and nobody deletes it.
+    # sam's bucket has no notifications and no lifecycle rules, and nobody deletes the bucket.
     may(
         "manages sam's bucket",
         CALLER,
@@ -224,7 +224,7 @@ for account, (DEPLOY, CALLER) in DEPLOYED_BY.items():
         called("sqs") + " sqs:GetQueueUrl",
         arn("sqs", account, "sekisho-pipeline-starter-dead-letters"),
     )
-    # sekisho-notices-chat belongs to an earlier version, and the update deletes it.
+    # An earlier version had the topic sekisho-notices-chat, and the update from that version deletes it.
     for topic in ("sekisho-notices", "sekisho-notices-chat"):
         may("manages a topic", DEPLOY, called("sns"), arn("sns", account, topic))
     FIND = "logs:DescribeIndexPolicies logs:DescribeLogGroups logs:DescribeResourcePolicies"
@@ -237,7 +237,7 @@ for account, (DEPLOY, CALLER) in DEPLOYED_BY.items():
         called("cloudwatch", "AWS::CloudWatch::Alarm", but_not="cloudwatch:DescribeAlarms"),
         arn("cloudwatch", account, "alarm:sekisho-temp-access-errors"),
     )
-    # If no alarm is named exactly, CloudWatch requires permission on all alarms, not only on those of this stack.
+    # If a call names no alarm exactly, CloudWatch requires permission for all alarms, not only for those of this stack.
     may(
         "finds alarms",
         DEPLOY,
@@ -264,7 +264,7 @@ for account, (DEPLOY, CALLER) in DEPLOYED_BY.items():
     may("creates a key", DEPLOY, MAKE_KEY, None)
     KEEP_KEY = called("kms", "AWS::KMS::Key", "AWS::KMS::Alias", but_not=f"{MAKE_KEY} kms:ScheduleKeyDeletion")
     ALIAS = "kms:CreateAlias kms:DeleteAlias kms:UpdateAlias"
-    # The key's own policy does not limit these calls.
+    # The policy on the key itself does not limit these calls.
     may("manages a key", DEPLOY, KEEP_KEY, arn("kms", account, "key/new"), anywhere=["name", "else there"])
     may("manages the alias of a key", DEPLOY, ALIAS, arn("kms", account, "alias/sekisho-artifacts"))
     may(
@@ -316,7 +316,7 @@ for account, (DEPLOY, CALLER) in DEPLOYED_BY.items():
         f"arn:aws:chatbot::{account}:custom-action/sekisho-access-{REGION}",
     )
 
-# With a service role
+# The account T, in which CloudFormation has a service role
 
 SERVICE, BY_DEPLOYERS = DEPLOYED_BY[T]
 STACK = arn("cloudformation", T, "stack/sekisho/1")
@@ -359,7 +359,7 @@ never(
     arn("codecommit", T, "shop"),
 )
 never("does not change the service role", SERVICE, "iam:PutRolePolicy iam:AttachRolePolicy", SERVICE, "NotItself")
-# What make doctor reads, which other policies of the role allow in the other account.
+# Calls of `make doctor`, which reads these resources. In account P, other policies of the role allow these calls.
 for does, target, anywhere in [
     ("iam:GetPolicy iam:GetPolicyVersion", f"arn:aws:iam::{T}:policy/sekisho-access-boundary", []),
     (

@@ -1,4 +1,4 @@
-"""Every function: its log, ledger, queue, topic, role and rules."""
+"""Requests of every function: its log, ledger, queue, topic, role and rules."""
 
 from tests.iam.requests import ALL, STRANGER, UNIT_ACCOUNT, WAYS, E, P, R, T, arn, but, may, role
 

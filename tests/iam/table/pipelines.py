@@ -1,4 +1,4 @@
-"""The pipeline account: pipeline-starter, key, pipeline, build, deployment and artifact-checker."""
+"""Requests in the pipeline account: pipeline-starter, key, pipeline, build, deployment and artifact-checker."""
 
 from tests.iam.requests import (
     ELSEWHERE,
@@ -99,7 +99,7 @@ for account, _, _ in WAYS:
             *(wrong_headers(arn("kms", account, "key/other")) if account != T else []),
             context=write,
         )
-        # UploadPart never has headers: S3 uses the bucket's default key.
+        # An UploadPart request has no encryption headers, so S3 uses the bucket's default key.
         may("writes artifacts without headers", who, "s3:PutObject", artifacts + "/shop/one.zip", plain, context=tls)
     for who in (pipeline, cloudformation, starter, f"arn:aws:iam::{account}:role/admin"):
         never(
