@@ -47,8 +47,7 @@ impl Aws {
         })
     }
 
-    /// Makes the clients of CodeCommit and EventBridge. A change needs these clients as soon as the ledger has
-    /// answered.
+    /// Makes the clients of CodeCommit and EventBridge, which a change needs as soon as the ledger has answered.
     pub fn make_clients(&self) {
         LazyCell::force(&self.codecommit);
         self.buses.make_client();

@@ -1,4 +1,4 @@
-//! The ledger's row of a branch or tag, and the states that it goes through.
+//! The ledger's row of a branch or tag, and the changes of the row while a change is relayed.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ const MIN_ATTEMPTS: u32 = 3;
 const MIN_ATTEMPT_TIME: Duration = Duration::from_mins(3);
 
 /// A tag's row keeps this many ids of the latest events, to recognize a repeated event. The number can be small,
-/// because EventBridge repeats an event soon or never.
+/// because EventBridge repeats an event, if at all, soon after the first delivery.
 const EVENTS_KEPT: usize = 32;
 
 /// The key of a reference's row.
@@ -69,7 +69,7 @@ pub struct Untouched {
 /// A change that some targets do not have yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pending {
-    /// The change.
+    /// The change to relay.
     pub change: Change,
     /// The targets that do not have the change yet.
     pub deliveries: Vec<Delivery>,
@@ -93,8 +93,8 @@ impl Pending {
         self.lease.is_held(now, LEASE_TERM)
     }
 
-    /// Whether the current attempt is the last one. Attempts end because a target that does not answer must not keep
-    /// later heads from the other targets.
+    /// Whether the current attempt is the last attempt. The number of attempts is limited because a target that does
+    /// not answer must not keep later heads from the other targets.
     #[must_use]
     pub fn is_last_attempt(&self, now: OffsetDateTime) -> bool {
         self.tries + 1 >= MIN_ATTEMPTS && epoch_millis(now - MIN_ATTEMPT_TIME) >= self.since

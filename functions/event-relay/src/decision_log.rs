@@ -65,7 +65,7 @@ impl DecisionLog {
         self.decisions
     }
 
-    /// Marks all decisions as logged, and returns those that were not logged before.
+    /// Marks all decisions as logged, and returns the decisions that were not logged before.
     pub(crate) fn take_unlogged(&mut self) -> &[Decision<Outcome>] {
         let logged = std::mem::replace(&mut self.logged, self.decisions.len());
         self.decisions.get(logged..).unwrap_or_default()

@@ -17,7 +17,7 @@ const MAX_BYTES: usize = 900_000;
 /// the event ids of a tag. The deliveries to about 6,000 accounts fit into a row.
 const MAX_ROW_BYTES: usize = 384_000;
 
-/// A target account and region, and the pipelines there that get the change.
+/// A target account and region, and the pipelines in this account and region that get the change.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Delivery {
     /// The account that owns the bus and the pipelines.

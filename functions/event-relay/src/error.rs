@@ -45,7 +45,7 @@ pub enum Error {
         left: usize,
         /// The number of buses that did not have the change before this attempt.
         all: usize,
-        /// The first of the reasons that the buses gave.
+        /// The reason that the first of these buses gave.
         reason: String,
         /// The reference.
         git_ref: GitRef,

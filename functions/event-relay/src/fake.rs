@@ -22,7 +22,7 @@ pub const START: OffsetDateTime = datetime!(2026-11-21 12:00 UTC);
 
 /// A function that returns the result of one entry of a PutEvents call.
 type Bus = Box<dyn FnMut(&Entry) -> EntryResult>;
-/// Something that another invocation or a person does during a call.
+/// An action of another invocation or a person during a call.
 type Interruption = Box<dyn FnOnce(&FakeAccount)>;
 
 /// A repository account in memory. A test sets the answers of the account's services, and the account records every
@@ -37,7 +37,8 @@ pub struct FakeAccount {
     pub throttled_branches: RefCell<Vec<String>>,
     /// Whether CodeCommit denies every read of a head.
     pub heads_denied: Cell<bool>,
-    /// The names of all repositories. If the value is `None`, CodeCommit throttles the call that lists them.
+    /// The names of all repositories. If the value is `None`, CodeCommit throttles the call that lists the
+    /// repositories.
     pub repositories: RefCell<Option<Vec<String>>>,
     /// The pages of changed paths between any two commits; `None` if one of the commits is gone.
     pub changed_paths: RefCell<Option<Vec<Vec<String>>>>,

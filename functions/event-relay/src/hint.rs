@@ -7,8 +7,8 @@ use sekisho_domain::change::{CommitId, GitRef, RepositoryArn};
 pub(crate) struct Hint {
     pub(crate) repository: RepositoryArn,
     pub(crate) git_ref: GitRef,
-    /// The commit and time that the event reports for a tag; `None` for a branch, whose head the function reads itself.
-    /// CodeCommit has no operation that reads a tag.
+    /// The commit and the time that the event reports for a tag, because CodeCommit has no operation that reads a tag.
+    /// The value is `None` for a branch: the function reads the branch's head from CodeCommit.
     pub(crate) tag: Option<TagMove>,
     /// The ARN of the principal that moved the reference, if the event names a principal.
     pub(crate) actor: Option<String>,
@@ -23,7 +23,7 @@ impl Hint {
     }
 }
 
-/// What an event reports about a tag.
+/// The commit and the time that an event reports for a tag.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TagMove {
     /// The commit that the tag points at.

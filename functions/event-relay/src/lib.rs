@@ -5,10 +5,10 @@
 //! the function gives the head the branch's next sequence and sends the head to every target. Late, repeated and lost
 //! events, several pushes within a second and force-pushes therefore all lead to the current head.
 //!
-//! **Two phases.** The ledger records a change as `pending` before the first bus receives it. It records the change as
-//! `relayed` when every target is settled: the target's bus has accepted the change, or the dead-letter queue holds the
-//! change and the reason of the failure. If an invocation crashes between these two records, Lambda's retry or the next
-//! reconcile finishes the change with the same sequence and id.
+//! **Two phases.** The ledger records a change as `pending` before the first bus receives the change. The ledger
+//! records the change as `relayed` when every target is settled: the target's bus has accepted the change, or the
+//! dead-letter queue holds the change and the reason of the failure. If an invocation crashes between these two
+//! records, Lambda's retry or the next reconcile finishes the change with the same sequence and id.
 //!
 //! | input | effect |
 //! | --- | --- |

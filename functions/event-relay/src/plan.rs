@@ -59,11 +59,11 @@ pub(crate) enum Missing {
     Row,
     /// The branch's head.
     Head,
-    /// The paths that differ between the commit that was relayed last, if any, and the head.
+    /// The paths that differ between `previous` and `head`. `previous` is the commit that was relayed last, or `None`.
     Paths { previous: Option<CommitId>, head: CommitId },
 }
 
-/// What to do about a reference.
+/// The plan for a reference.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Plan {
     /// Wait, because another invocation holds the lease on the pending change. Only `explain` uses the claim, to
@@ -99,11 +99,12 @@ pub(crate) struct Dropped {
     pub(crate) deliveries: Vec<Delivery>,
 }
 
-/// A decision with which nothing is sent.
+/// A decision after which the function sends nothing to a bus.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Verdict {
     pub(crate) decision: Decision<Outcome>,
-    /// A row that stores this head, if the next reconcile need not compare the head again.
+    /// The row to write, or `None`. The row stores this head, so that the next reconcile need not compare the head
+    /// again.
     pub(crate) remember: Option<Snapshot>,
 }
 

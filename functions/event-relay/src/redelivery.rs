@@ -17,7 +17,7 @@ use crate::route::unrouted;
 pub struct Redelivery {
     /// Always `redeliver`.
     pub action: String,
-    /// Why the change could not be delivered.
+    /// The reason why the change could not be delivered.
     pub reason: String,
     /// The change to send again.
     pub change: Change,
@@ -37,7 +37,7 @@ impl Redelivery {
     }
 }
 
-/// What to do about a message of the dead-letter queue.
+/// The plan for a message of the dead-letter queue.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum RedeliveryPlan {
     /// Send the change to the target again, with the same sequence.
@@ -65,8 +65,8 @@ pub(crate) fn plan_redelivery(
         return Some(RedeliveryPlan::Decide(about_change(change, Decision::new(Outcome::Filtered, reason))));
     }
     let Snapshot { row, revision } = row?;
-    // The function must not send a sequence that is larger than the ledger's: to the receiver, the next changes of the
-    // reference would look stale.
+    // The function refuses a sequence that is larger than the sequence in the ledger, because a receiver would then
+    // regard the next changes of the reference as stale.
     if revision.is_none() || change.sequence > row.newest_sequence() {
         let reason = "the ledger has no change of this reference with this sequence, so nothing is sent: push again";
         return Some(RedeliveryPlan::Decide(about_change(change, Decision::new(Outcome::Refused, reason))));

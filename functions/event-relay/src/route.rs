@@ -9,8 +9,8 @@ use sekisho_domain::route::{PipelineName, Route, Routes};
 
 use crate::delivery::Delivery;
 
-/// The routes that match a reference, divided into touched and undecided routes. A route is undecided as long as the
-/// changed paths of a later page may still touch it.
+/// The routes that match a reference, divided into touched and undecided routes. A route is undecided as long as no
+/// changed path has touched it and more pages of changed paths may follow.
 #[derive(Debug, Clone)]
 pub(crate) struct TouchedRoutes<'r> {
     touched: Vec<&'r Route>,
@@ -69,8 +69,8 @@ impl<'r> TouchedRoutes<'r> {
         self
     }
 
-    /// The deliveries of the touched routes, sorted. Each account and region has one delivery, with all pipelines there
-    /// to which a touched route leads.
+    /// The deliveries of the touched routes, sorted. Each account and region has one delivery, which has all pipelines
+    /// that the touched routes lead to in this account and region.
     pub(crate) fn deliveries(&self) -> Vec<Delivery> {
         let mut by_place: BTreeMap<(&AccountId, &Region), BTreeSet<&PipelineName>> = BTreeMap::new();
         for target in self.touched.iter().flat_map(|route| route.targets()) {

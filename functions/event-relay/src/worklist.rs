@@ -46,13 +46,13 @@ struct Rows {
     pending: Vec<(Hint, Trigger)>,
     leased: usize,
     unreadable: Vec<Decision<Outcome>>,
-    /// The references with a pending or an unreadable row. These references must not come a second time, as routed
-    /// branches.
+    /// The references with a pending or an unreadable row. The worklist must not contain these references a second time
+    /// as routed branches.
     seen: BTreeSet<GitRef>,
 }
 
 impl Worklist {
-    /// The worklist of a repository with these branches and rows.
+    /// The worklist of a repository that has these branches and rows.
     pub(crate) fn new(
         repository: &RepositoryArn,
         branches: &[String],
@@ -150,9 +150,9 @@ fn missing_branches(
     })
 }
 
-/// The decisions about globs for repositories that lead to nothing: no repository matches the glob, or no matching
-/// repository has a branch that the route names. A branch that only some of the matching repositories lack is not a
-/// mistake.
+/// The decisions about routes that name their repository by a glob and lead to nothing: no repository matches the glob,
+/// or no matching repository has a branch that the route names. A branch that only some of the matching repositories
+/// lack is not a mistake.
 pub(crate) fn unmatched_globs(routes: &Routes, found: &[Branches]) -> Vec<Decision<Outcome>> {
     let globs = routes.iter().filter(|route| route.repository().literal().is_none());
     globs.flat_map(|route| unmatched_by(route, found)).collect()

@@ -46,7 +46,7 @@ pub struct Entry {
 /// The result of one entry of a PutEvents call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EntryResult {
-    /// The bus has the event.
+    /// The bus accepted the event.
     Accepted,
     /// The bus did not accept the event, or the answer was lost. The text is the reason. A later attempt may succeed.
     Retryable(String),
@@ -77,7 +77,7 @@ pub trait World {
         after: &CommitId,
         page: Option<String>,
     ) -> Result<Option<Differences>, ServiceError>;
-    /// Lists the names of all branches; `None` if the repository does not exist.
+    /// Lists the names of all branches. Returns `None` if the repository does not exist.
     async fn branches(&self, repository: &str) -> Result<Option<Vec<String>>, ServiceError>;
     /// Lists the names of all repositories.
     async fn repositories(&self) -> Result<Vec<String>, ServiceError>;

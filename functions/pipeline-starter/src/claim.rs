@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 
 use crate::outcome::Outcome;
 
-/// How long an invocation holds a claim: the function's timeout of 45 s plus a margin.
+/// The length of an invocation's lease on a row: the function's timeout of 45 s plus a margin.
 const LEASE_TERM: Duration = Duration::from_secs(55);
 
 /// The key of the row of a pipeline and reference.
@@ -64,7 +64,7 @@ pub enum Progress {
     Failed(String),
 }
 
-/// What to do about a change for one pipeline.
+/// The plan for a change and one pipeline.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Plan {
     /// Claim the row, then start the execution.

@@ -11,7 +11,7 @@ pub enum Error {
     /// The configuration file or the environment is wrong.
     #[error(transparent)]
     Misconfigured(#[from] Misconfigured),
-    /// The payload has an `action` that this function does not accept.
+    /// A person's request cannot be understood; the message says what to send instead.
     #[error("{0}")]
     InvalidRequest(String),
     /// The ledger could not be read or written.

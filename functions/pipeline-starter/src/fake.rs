@@ -1,4 +1,4 @@
-//! A fake [`World`] for tests: CodePipeline and SNS answer as a test sets them, and every call is recorded.
+//! A fake [`World`] for tests. A test sets the answers of CodePipeline and SNS, and the fake records every call.
 
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::world::{FailureDetails, PipelineStart, StartAnswer, World};
 
 type AnswerStart = Box<dyn FnMut(&PipelineStart) -> StartAnswer>;
 
-/// An account with a ledger in memory, a CodePipeline and a topic.
+/// A pipeline account in memory, with a ledger, CodePipeline and a topic.
 pub struct FakeAccount {
     /// The ledger.
     pub ledger: Memory,

@@ -1,10 +1,10 @@
 //! pipeline-starter turns a relayed change into one execution of each routed pipeline, at exactly the change's commit
 //! and in the order of the changes.
 //!
-//! The function runs in every pipeline account. A rule on the bus `sekisho` invokes the function. It trusts only the
-//! event's outer `account`, which EventBridge sets. It starts only the pipelines to which this account's **own**
-//! configuration routes the repository and reference. The event's `pipelines` can narrow that selection, but cannot
-//! widen it.
+//! The function runs in every pipeline account. A rule on the bus `sekisho` invokes the function. The function trusts
+//! only the event's outer `account`, which EventBridge sets. The function starts only the pipelines to which this
+//! account's **own** configuration routes the repository and reference. The event's `pipelines` can narrow that
+//! selection, but cannot widen it.
 //!
 //! **Claims.** For each pipeline and reference, the ledger holds the newest sequence that the pipeline has received. A
 //! change that was started before is a `duplicate`. A change with a smaller sequence is `stale`. Before a start, the

@@ -10,8 +10,8 @@ use crate::outcome::Outcome;
 use crate::request::{ActionState, EndedExecution};
 use crate::world::FailureDetails;
 
-/// How long the ledger remembers that a notice was sent. The dead-letter queue keeps an event for at most 14 days, and
-/// a person can redeliver the event during this time.
+/// The time for which the ledger remembers that a notice was sent. The dead-letter queue keeps an event for at most 14
+/// days, and a person can redeliver the event during this time.
 pub(crate) const REMEMBERED: Duration = Duration::days(14);
 
 /// The key of the row that records the notice about an execution.

@@ -27,9 +27,9 @@ pub enum Outcome {
     Refused,
     /// CodePipeline rejected a start, or a ledger row cannot be read. A person must correct the cause.
     Failed,
-    /// CodePipeline reported a failed execution, and the notice about it was sent.
+    /// CodePipeline reported a failed execution, and the function sent the notice about the failure.
     ExecutionFailed,
-    /// An execution waits for the approval of a person, and the notice about it was sent.
+    /// An execution waits for the approval of a person, and the function sent the notice about the approval.
     Waiting,
 }
 

@@ -19,7 +19,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use time::OffsetDateTime;
 
-/// How long this model's CodePipeline recognizes a client request token.
+/// The time for which this model's CodePipeline recognizes a client request token.
 const TOKEN_KNOWN: time::Duration = time::Duration::minutes(3);
 
 /// The delay after which this model's CodePipeline lists an execution.
@@ -29,7 +29,7 @@ const LAG: time::Duration = time::Duration::seconds(5);
 /// the last path.
 pub(crate) const PATHS: [&str; 3] = ["README.md", "web/index.html", "api/main.rs"];
 
-/// The content of a commit: for each path, the number of the commit that changed it last.
+/// The content of a commit: for each path, the number of the commit that changed the path last.
 pub(crate) type Tree = BTreeMap<&'static str, u64>;
 
 /// An execution of a pipeline.
@@ -66,7 +66,7 @@ pub(crate) struct Shared {
     pub(crate) missing: RefCell<BTreeSet<String>>,
     /// The percentage of starts that CodePipeline defers.
     pub(crate) busy: Cell<u32>,
-    /// How many executions of one pipeline may run at the same time.
+    /// The most executions of one pipeline that may run at the same time.
     pub(crate) room: Cell<usize>,
 }
 
@@ -75,7 +75,7 @@ impl Shared {
         self.rng.borrow_mut().u32(0..100) < percent
     }
 
-    /// A random number below `n`; 0 if `n` is 0.
+    /// A random number below `n`, or 0 if `n` is 0.
     pub(crate) fn below(&self, n: usize) -> usize {
         if n == 0 { 0 } else { self.rng.borrow_mut().usize(0..n) }
     }
@@ -105,7 +105,7 @@ impl Account {
     }
 }
 
-/// Yields once, so that the history can run another invocation or crash this one.
+/// Yields once, so that the history can run another invocation or crash this invocation.
 async fn give_way() {
     let mut given = false;
     std::future::poll_fn(|context| {

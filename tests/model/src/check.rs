@@ -1,4 +1,4 @@
-//! The promises that must hold after every history.
+//! The promises of the functions, which must hold after every history.
 
 use std::collections::BTreeMap;
 use std::pin::pin;
@@ -68,8 +68,8 @@ pub(crate) fn check(shared: &Shared) -> Result<(), Broken> {
     Ok(())
 }
 
-/// Checks that the changes of a branch, in the order of their sequences, follow the branch's heads, and that no head
-/// comes twice in a row.
+/// Checks that the changes of a branch, in the order of their sequences, follow the branch's heads, and that no two
+/// successive changes have the same head.
 fn changes_follow_the_branch(shared: &Shared) -> Result<(), Broken> {
     let mut changes: BTreeMap<String, BTreeMap<u64, CommitId>> = BTreeMap::new();
     for detail in shared.relayed.borrow().iter() {
@@ -109,7 +109,7 @@ fn last_state(shared: &Shared, pipeline: &str, branch: &str) -> Result<Option<Cl
     }
 }
 
-/// For each client request token of a pipeline, the change that the token was made for.
+/// Returns the change that belongs to each client request token of a pipeline.
 fn changes_by_token(shared: &Shared, pipeline: &str) -> Result<BTreeMap<String, Change>, Broken> {
     let name = PipelineName::try_from(pipeline.to_owned()).map_err(|error| Broken(error.to_string()))?;
     let mut changes = BTreeMap::new();

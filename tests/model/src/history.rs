@@ -18,7 +18,7 @@ use crate::check::{self, Broken};
 use crate::event::{self, REPOSITORY_ACCOUNT};
 use crate::lambda::{AnswerFuture, Lambda};
 
-/// How many steps a history has before its faults end.
+/// The number of steps in a history before the faults end.
 const STEPS: usize = 250;
 /// After this many steps without faults, no event may be on its way and no invocation may run.
 const MAX_SETTLE_STEPS: usize = 200_000;
@@ -70,7 +70,7 @@ pub struct Report {
     pub crashes: usize,
     /// Retries of failed invocations.
     pub retries: usize,
-    /// Messages that were redriven from the dead-letter queues.
+    /// Messages that were sent again from the dead-letter queues.
     pub redriven: usize,
     /// Changes that pipeline-starter could not start in three attempts.
     pub starter_dead: usize,
@@ -90,7 +90,7 @@ struct History {
     commits: u64,
     events: u64,
     report: Report,
-    /// Whether many things happen within one millisecond.
+    /// Whether time passes rarely, so that many things happen within one millisecond.
     is_crowded: bool,
     /// While this many invocations run, no push, event, reconcile or end of an execution happens. The number is small
     /// in half of the histories. If a hundred invocations ran at once, the model would not find mistakes, because

@@ -129,7 +129,8 @@ impl Lambda {
         }
     }
 
-    /// Ends the invocations that have run past their time limit. A lease lasts longer than this limit.
+    /// Ends the invocations that have run past their time limit. A lease lasts longer than this limit, so no other
+    /// invocation can take the lease of a running invocation.
     pub(crate) fn end_late_invocations(&mut self) {
         let now = self.shared.now.get();
         while let Some(index) = self.running.iter().position(|running| running.deadline <= now) {

@@ -3,9 +3,9 @@
 //! repeated, delayed and reordered, calls fail before or after they take effect, and invocations crash between any two
 //! calls.
 //!
-//! Every call of a function yields once before it takes effect and once after. A history picks a random invocation and
-//! polls it until the next yield. If the history drops the invocation instead, the invocation crashes at exactly this
-//! point.
+//! Every call that a function makes yields to the history before and after the call takes effect. A history picks a
+//! random invocation and polls it until the next yield. If the history drops the invocation instead, the invocation
+//! crashes at exactly this point.
 
 #![expect(clippy::indexing_slicing, reason = "every index is drawn below the length of its list")]
 

@@ -48,7 +48,7 @@ pub async fn head(client: &Client, repository: &str, branch: &str) -> Result<Hea
 /// the error would block the branch permanently.
 ///
 /// # Errors
-/// CodeCommit throttles the call, or denies it.
+/// CodeCommit throttles or denies the call.
 pub async fn differences(
     client: &Client,
     repository: &str,
@@ -78,7 +78,7 @@ pub async fn differences(
     }
 }
 
-/// Lists the names of all branches; `None` if the repository does not exist.
+/// Lists the names of all branches. Returns `None` if the repository does not exist.
 ///
 /// # Errors
 /// One of the pages could not be read.
@@ -114,8 +114,8 @@ pub async fn repositories(client: &Client) -> Result<Vec<String>, ServiceError> 
 }
 
 /// Sets the kind of an error. The kind is `Refused` only for the codes in [`FINAL`], because a retry may succeed after
-/// any other refusal. An answer without a code is never `Throttled`, because it does not prove that CodeCommit
-/// throttled the call.
+/// any other refusal. The kind is `Throttled` only for an answer with an error code, because an answer without a code
+/// does not prove that CodeCommit throttled the call.
 fn failed<E>(operation: String, error: SdkError<E, HttpResponse>) -> ServiceError
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,

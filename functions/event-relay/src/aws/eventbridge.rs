@@ -51,7 +51,7 @@ impl Buses {
         clients.entry(region.clone()).or_insert_with(make).clone()
     }
 
-    /// Puts up to 10 entries and returns the result of each.
+    /// Puts up to 10 entries on their buses, and returns one result for each entry.
     ///
     /// If EventBridge refuses the whole call permanently, each entry is sent again in a call of its own, because a bus
     /// that does not exist or denies access must not keep the event from the other buses.

@@ -101,13 +101,13 @@ fn undelivered(change: &Change, left: usize, all: usize, reason: String) -> Erro
 struct NotDelivered {
     /// The bus refused the change permanently.
     refused: Vec<Undelivered>,
-    /// The bus did not accept the change in the time that was left.
+    /// The bus did not accept the change during this invocation, but a later attempt may succeed.
     not_accepted: Vec<Undelivered>,
     /// The change was not sent to the bus, because no time was left.
     not_offered: Vec<Delivery>,
 }
 
-/// Sends the change until each bus accepts or refuses it, or no time is left.
+/// Sends the change again and again until each bus has accepted or refused it, or until no time or retry is left.
 async fn deliver<W: World>(run: &Run<'_, W>, change: &Change, deliveries: &[Delivery]) -> NotDelivered {
     let mut open = offer(run, change, deliveries).await;
     let mut pauses = ExponentialBuilder::default()
@@ -131,7 +131,7 @@ async fn deliver<W: World>(run: &Run<'_, W>, change: &Change, deliveries: &[Deli
     open
 }
 
-/// Sends the change to each bus once, in batches, several calls at a time.
+/// Sends the change to each bus once. The entries for the buses are sent in batches, with several calls at a time.
 async fn offer<W: World>(run: &Run<'_, W>, change: &Change, deliveries: &[Delivery]) -> NotDelivered {
     let batches = batches(&run.invocation.partition, change, deliveries);
     let answers: Vec<(&Batch<'_>, Option<Vec<EntryResult>>)> = stream::iter(&batches)

@@ -20,7 +20,7 @@ const MAX_PAGES: usize = 100;
 /// Reading changed paths ends when only this time and [`RESERVE`] are left, so that the change can still be sent.
 const OFFER_TIME: Duration = Duration::from_secs(5);
 
-/// Reads facts about a reference until its plan is known.
+/// Reads facts about a reference until the plan for the reference is known.
 pub(crate) async fn reference<W: World>(run: &Run<'_, W>, mut facts: Facts<'_>) -> Result<Plan, Error> {
     let hint = facts.hint;
     loop {
@@ -37,7 +37,7 @@ pub(crate) async fn reference<W: World>(run: &Run<'_, W>, mut facts: Facts<'_>) 
     }
 }
 
-/// Reads facts about a message of the dead-letter queue until its plan is known.
+/// Reads facts about a message of the dead-letter queue until the plan for the message is known.
 pub(crate) async fn redelivery<W: World>(run: &Run<'_, W>, redelivery: &Redelivery) -> Result<RedeliveryPlan, Error> {
     let mut row = None;
     loop {

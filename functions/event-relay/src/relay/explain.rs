@@ -31,8 +31,8 @@ pub(crate) async fn explain<W: World>(run: &Run<'_, W>, payload: &str) -> Result
     Ok(Decisions { decisions: vec![decision] })
 }
 
-/// Describes the plan for a reference. If a change is pending, the description assumes that the pending change gets
-/// finished first. The plan is then made for the row that the pending change would leave.
+/// Describes the plan for a reference. If a change is pending, the function assumes that the pending change is finished
+/// first. The function then plans for the row that the ledger would have after the pending change.
 async fn explain_change<W: World>(run: &Run<'_, W>, hint: &Hint) -> Result<Decision<Outcome>, Error> {
     let mut facts = Facts::new(run.routes, hint, Trigger::Event);
     let mut finished = None;

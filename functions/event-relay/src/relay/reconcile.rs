@@ -19,8 +19,8 @@ use crate::world::World;
 /// The number of references that are examined at the same time. A thousand references, one after the other, would take
 /// longer than the function's timeout.
 const CONCURRENT_LOOKS: usize = 8;
-/// As soon as this many decisions are not stored, the reconcile stores them. It stores the rest at the end. If Lambda
-/// ends the invocation at the timeout, the decisions that are not stored are lost.
+/// The reconcile stores its decisions whenever it has this many new decisions, and at the end. If Lambda ends the
+/// invocation at the timeout, only the decisions that are not stored are lost.
 const STORE_AFTER: usize = 100;
 
 /// Examines every routed branch and finishes pending changes. One decision gives the number of unchanged references.
@@ -163,7 +163,7 @@ impl<W: World> Reconcile<'_, W> {
         }
         for decision in settled.log.into_decisions() {
             // A filtered decision that names an account is about a pending change that lost its route. Such a decision
-            // is logged, and its reference is not counted as unchanged.
+            // is logged separately, and not added to the number of unchanged references.
             let is_unchanged = decision.outcome == Outcome::Duplicate
                 || decision.outcome == Outcome::Filtered && !decision.concerns.contains_key("account");
             if is_unchanged { self.counts.unchanged += 1 } else { self.log.push(decision) }

@@ -1,4 +1,4 @@
-//! Settles one reference: plans and acts until the head is relayed or nothing is left to relay.
+//! Settles one reference: makes plans and carries them out until the head is relayed or nothing is left to relay.
 
 use crate::decision_log::Report;
 use crate::error::Error;

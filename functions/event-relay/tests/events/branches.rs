@@ -216,8 +216,8 @@ async fn more_targets_than_a_row_can_hold_are_a_decision_and_block_no_branch() {
     assert!(function.row(MAIN).is_none());
 }
 
-/// The ledger in memory refuses a row that is too large for DynamoDB, so this test also checks the function's own
-/// limit.
+/// The ledger in memory refuses a row that is too large for DynamoDB. The test therefore checks that the function's own
+/// limit is not too high.
 #[tokio::test(start_paused = true)]
 async fn as_many_targets_as_fit_into_a_row_are_relayed() {
     let function = Function::with(&with_targets(6_090));

@@ -6,8 +6,8 @@ use sekisho_lambda::{Environment, Failure};
 
 use crate::function::CONFIG;
 
-/// Builds the function with the text `config` in the configuration file, and without the environment variable
-/// `without`.
+/// Builds the function with the text `config` in the configuration file, and without the environment variable that
+/// `without` names.
 fn build(config: &str, without: &str) -> Result<(), Error> {
     let file = std::env::temp_dir().join(format!("relay-{}-{:p}.toml", std::process::id(), config));
     std::fs::write(&file, config).unwrap();

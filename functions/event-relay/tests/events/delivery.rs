@@ -36,7 +36,8 @@ async fn a_target_that_refuses_permanently_goes_to_the_queue_and_the_others_get_
     assert_eq!((&message["action"], &message["reason"]), (&"redeliver".into(), &NO_BUS.into()));
     assert_eq!(message["delivery"]["account"], "333333333333");
 
-    // The missing bus exists now. If the message is sent to the function, the same change goes only to that bus.
+    // The missing bus exists now. When the dead-letter message is sent to the function, the function sends the same
+    // change only to that bus.
     let first = function.accepted();
     function.set_bus(|_| EntryResult::Accepted);
     let again = function.handle(&letters[0]).await.unwrap().decisions;
@@ -53,8 +54,8 @@ async fn a_target_that_never_answers_does_not_keep_later_heads_from_the_others()
         "333333333333" => EntryResult::Retryable("dispatch failure".to_owned()),
         _ => EntryResult::Accepted,
     });
-    // After the first attempt and Lambda's two retries, the queue has the change, and the branch can relay its next
-    // head.
+    // After the first attempt and Lambda's two retries, the queue has the change, and the function can relay the next
+    // head of the branch.
     assert!(function.file("branch-updated").await.is_err());
     tokio::time::advance(Duration::from_mins(1)).await;
     assert!(function.file("branch-updated").await.is_err());
@@ -161,7 +162,7 @@ async fn a_call_has_up_to_ten_entries_of_one_region() {
     let mut puts: Vec<String> = function.calls().into_iter().filter(|call| call.starts_with("PutEvents")).collect();
     puts.sort();
     assert_eq!(puts, ["PutEvents ap-northeast-1 10", "PutEvents ap-northeast-1 10", "PutEvents us-east-1 5"]);
-    // The time is enough for one GetBranch call and then for all PutEvents calls at once.
+    // The test takes the time of one GetBranch call and one PutEvents call, because all PutEvents calls run at once.
     assert_eq!(function.account().now() - START, Duration::from_millis(60));
     let accepted = function.account().accepted.take();
     assert!(accepted.iter().all(|entry| entry.bus.ends_with(&format!(":{}:event-bus/sekisho", entry.account))));

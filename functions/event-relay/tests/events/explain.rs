@@ -26,7 +26,8 @@ async fn explain_reports_a_pending_change_and_a_duplicate() {
     assert_eq!(function.accepted(), []);
 }
 
-/// If the route of a pending change was corrected, the real path plans anew, and the explanation shows the new plan.
+/// If the route of a pending change was corrected, the real path makes a new plan, and the explanation shows the new
+/// plan.
 #[tokio::test(start_paused = true)]
 async fn explain_follows_the_real_path_through_a_corrected_route() {
     let mut function = Function::with(&only_tags().replace(r#"pipeline = "shop""#, r#"pipeline = "shpo""#));

@@ -112,7 +112,8 @@ async fn every_file_leads_to_the_expected_answer() {
                 assert_decision(name, &serde_json::to_value(&decisions[0]).unwrap(), words, concerns);
                 let returned: Vec<Value> = decisions.iter().map(|d| serde_json::to_value(d).unwrap()).collect();
                 assert_eq!(function.stored_decisions(), returned, "{name}");
-                // A branch has a row only if its head was relayed, and nothing is pending in the row afterwards.
+                // The ledger has one row with the decisions, and one row for a branch whose head was relayed. Nothing
+                // is pending in the branch's row.
                 let relayed = decided.iter().filter(|o| **o == Relayed).count();
                 assert_eq!(rows.len(), 1 + relayed, "{name}: {rows:?}");
                 for (key, _) in rows.iter().filter(|(key, _)| key.pk.starts_with("branch#")) {

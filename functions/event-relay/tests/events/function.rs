@@ -98,7 +98,7 @@ impl Function {
         decisions.remove(0)
     }
 
-    /// Moves or creates the branch; deletes it if `to` is `None`.
+    /// Moves or creates the branch, or deletes the branch if `to` is `None`.
     pub fn point(&self, branch: &str, to: Option<CommitId>) {
         let mut branches = self.account().branches.borrow_mut();
         let branches = branches.as_mut().unwrap();

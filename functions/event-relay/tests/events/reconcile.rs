@@ -1,4 +1,4 @@
-//! The reconcile: compares every routed branch's head with the ledger.
+//! Events of the schedule: the reconcile compares the head of every routed branch with the ledger.
 
 use std::time::Duration;
 
@@ -241,7 +241,7 @@ async fn a_branch_that_only_some_repositories_of_a_glob_lack_is_no_mistake() {
     let function = Function::with(&everywhere);
     let decisions = function.file("schedule").await.unwrap().decisions;
     assert!(decisions.iter().all(|d| d.outcome != Failed), "{decisions:?}");
-    // A branch that every repository lacks is reported once.
+    // A branch that none of the matching repositories has is reported once.
     function.point("main", None);
     let decisions = function.file("schedule").await.unwrap().decisions;
     let failed: Vec<_> = decisions.iter().filter(|d| d.outcome == Failed).collect();

@@ -1,4 +1,4 @@
-//! Messages of the dead-letter queue that are sent to the function again.
+//! Messages from the dead-letter queue, which are sent to the function.
 
 use event_relay::Outcome::{Filtered, Refused};
 use event_relay::world::EntryResult;

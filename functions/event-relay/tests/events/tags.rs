@@ -11,7 +11,7 @@ async fn each_event_of_a_tag_is_one_change_and_a_repeated_event_is_a_duplicate()
     assert_eq!(function.decide("branch-updated").await.outcome, Filtered, "a glob for tags matches no branch");
     assert_eq!(function.decide("tag-created").await.outcome, Relayed);
     assert_eq!(function.decide("tag-created").await.outcome, Duplicate);
-    // Another event about the tag is a new change.
+    // The next event names the same commit, but each event of a tag is a change.
     function.account().changed_paths.replace(None);
     assert_eq!(function.decide("tag-moved").await.outcome, Relayed);
     let accepted = function.accepted();

@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 
 use crate::world::{FailureDetails, PipelineStart, StartAnswer};
 
-/// Errors of CodePipeline, in addition to throttling, after which a later attempt may succeed. A `ConflictException`
+/// The errors of CodePipeline after which a later attempt may succeed, in addition to throttling. A `ConflictException`
 /// means that the pipeline is busy.
 const PASSING: [&str; 3] =
     ["ConflictException", "ConcurrentPipelineExecutionsLimitExceededException", "ConcurrentModificationException"];
@@ -79,10 +79,10 @@ pub async fn find_execution(
 }
 
 /// Reads why an execution failed. If CodePipeline refuses one of the two calls, the function does not fail, and returns
-/// the details without the answer to that call.
+/// the details that the other call reported.
 ///
 /// # Errors
-/// If a later call may succeed.
+/// A call failed, and the same call may succeed later.
 pub async fn failure_details(client: &Client, pipeline: &str, execution: &str) -> Result<FailureDetails, ServiceError> {
     let filter = ActionExecutionFilter::builder().pipeline_execution_id(execution).build();
     let actions = client.list_action_executions().pipeline_name(pipeline).filter(filter).send();
@@ -115,7 +115,7 @@ pub async fn failure_details(client: &Client, pipeline: &str, execution: &str) -
 /// CodePipeline refuses to report the revision, because a notice without a commit is better than no notice.
 ///
 /// # Errors
-/// If a later call may succeed.
+/// A call failed, and the same call may succeed later.
 pub async fn execution_commit(
     client: &Client,
     pipeline: &str,

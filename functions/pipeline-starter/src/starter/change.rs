@@ -17,7 +17,8 @@ use crate::world::World;
 /// The most times that one invocation tries to claim a row that other invocations write at the same time.
 const MAX_CONFLICTS: usize = 20;
 
-/// Starts all selected pipelines at the same time. A pipeline that fails does not keep the others from starting.
+/// Starts all selected pipelines at the same time. A pipeline that fails does not keep the other pipelines from
+/// starting.
 pub(crate) async fn start_pipelines<W: World>(run: &Run<'_, W>, event: &SourceChange) -> Report {
     let pipelines = match run.routes.select(event) {
         Selection::Pipelines(pipelines) => pipelines,

@@ -17,7 +17,8 @@ use crate::starter::plan;
 use crate::waiting::{NO_LONGER_ROUTED, WaitingPlan};
 use crate::world::World;
 
-/// Sends the notice and starts waiting changes at the same time. If one of the two fails, the other continues.
+/// Sends the notice and starts waiting changes at the same time. If one of these two tasks fails, the other task
+/// continues.
 pub(crate) async fn follow_up<W: World>(run: &Run<'_, W>, ended: &EndedExecution) -> Report {
     let Some(pipeline) = run.routes.pipeline(&ended.pipeline) else { return not_routed(ended).into() };
     let (notice, started) = futures_util::join!(send_notice(run, ended), start_waiting(run, pipeline));

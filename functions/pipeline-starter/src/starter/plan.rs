@@ -12,7 +12,7 @@ use crate::run::Run;
 use crate::waiting::{self, WaitingPlan};
 use crate::world::World;
 
-/// The plan for a change and one pipeline, with the row that it is based on.
+/// The plan for a change and one pipeline, with the key and the revision of the row from which the plan follows.
 #[derive(Debug)]
 pub(crate) struct ChangePlan {
     pub(crate) key: Key,

@@ -145,7 +145,7 @@ async fn the_details_of_a_failure_are_the_failed_actions() {
         (json!([]), None, None),
     ];
     for (actions, place, reason) in cases {
-        // The two calls are made at the same time, in this order.
+        // The function makes the two calls at the same time, and the requests arrive in this order.
         let wire = Wire::answering([ok(&json!({"actionExecutionDetails": actions})), revisions(&[("Source", COMMIT)])]);
         let details = failure_details(&Client::new(&wire.config()), "shop", "e").await.unwrap();
         assert_eq!(details, FailureDetails { place, reason: reason.map(ToOwned::to_owned), commit: commit.clone() });

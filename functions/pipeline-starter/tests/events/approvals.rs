@@ -31,7 +31,7 @@ async fn the_outcome_of_an_approval_is_recorded() {
     assert_eq!(function.recorded_decisions()[0]["outcome"], "waiting");
 }
 
-/// If a person retries a stage, the execution keeps its id, but a person must approve again.
+/// If a person retries a stage, the execution keeps its id, but the action waits for a new approval.
 #[tokio::test(start_paused = true)]
 async fn a_retried_stage_sends_another_notice() {
     let function = Function::new();

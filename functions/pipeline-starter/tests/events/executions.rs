@@ -81,7 +81,7 @@ async fn a_full_pipeline_gets_the_newest_change_when_an_execution_ends() {
     assert_eq!(retried.outcome, pipeline_starter::Outcome::Stale);
 }
 
-/// If the change of one reference fails, the decision about another reference must not be lost.
+/// If the start for one reference fails, the decision about the start for another reference must not be lost.
 #[tokio::test(start_paused = true)]
 async fn a_start_is_recorded_even_if_another_reference_must_still_wait() {
     let function = Function::new();

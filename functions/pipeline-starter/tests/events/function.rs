@@ -70,7 +70,7 @@ impl Function {
         self.starter.handle(payload, &invocation).await
     }
 
-    /// Handles a payload that leads to exactly one decision.
+    /// Handles a payload that leads to exactly one decision, and returns the decision.
     pub async fn decide(&self, payload: &str) -> Decision<Outcome> {
         let mut decisions = self.handle(payload).await.unwrap().decisions;
         assert_eq!(decisions.len(), 1, "{decisions:?}");
@@ -136,7 +136,7 @@ pub fn change(later: u64) -> Change {
     change
 }
 
-/// The row of the pipeline `shop` that claims the result of [`change`] at the time `at`.
+/// The row of the pipeline `shop` after an invocation has claimed the change [`change`] at the time `at`.
 pub fn claimed(later: u64, at: OffsetDateTime) -> ClaimRow {
     ClaimRow::new(&change(later), &shop(), at)
 }
