@@ -1,1 +1,1 @@
-"""The local cloud: the emulator ministack, patched, and stand-ins for the services that it lacks."""
+"""The local cloud: the emulator ministack with patches, and stand-ins for the AWS services that ministack lacks."""

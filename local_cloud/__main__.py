@@ -38,7 +38,7 @@ START_SECONDS = 60
 
 
 def main() -> int:
-    """The command line."""
+    """Parses the command line, and runs the watching process or the server."""
     parser = argparse.ArgumentParser(
         prog="local_cloud", description="The local cloud: AWS for three accounts on one loopback endpoint"
     )
@@ -66,7 +66,7 @@ def main() -> int:
 
 
 def watch(port: int, data: Path) -> int:
-    """Starts the server, prints `ready`, and ends the server and all its children when this process is ended."""
+    """Starts the server, prints `ready`, and ends the server and all its children when this process ends."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

@@ -1,4 +1,4 @@
-"""The parts of IAM that the emulator lacks: some condition keys, limits of policies, and roles that services assume."""
+"""Adds parts of IAM that the emulator lacks: some condition keys, policy limits, and roles that services assume."""
 
 import contextvars
 import json
@@ -30,7 +30,7 @@ def install() -> None:
 
 
 def principal_arn(arn: str) -> str:
-    """The value of `aws:PrincipalArn` for a caller; for a session, it is the role's ARN."""
+    """The value of `aws:PrincipalArn` for a caller; for a session, the ARN of the session's role."""
     session = re.fullmatch(r"arn:aws:sts::(\d{12}):assumed-role/([^/]+)/.*", arn)
     if session is None:
         return arn

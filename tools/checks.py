@@ -1,4 +1,4 @@
-"""`make test`: every check and test in order. The first failure ends the run."""
+"""Runs `make test`: every check and test in order. The first failure ends the run."""
 
 from collections.abc import Sequence
 

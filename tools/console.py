@@ -1,4 +1,4 @@
-"""Progress on the console: a moving line on a terminal, plain lines elsewhere."""
+"""Shows progress on the console: a moving line on a terminal, and plain lines elsewhere."""
 
 import shutil
 import sys
@@ -13,7 +13,7 @@ TERMINAL = sys.stdout.isatty()
 
 
 class Waiting:
-    """Shows on a terminal what the program is waiting for, and removes the line at the end."""
+    """Shows on a terminal what the program is waiting for, and removes that line at the end."""
 
     def __init__(self, title: str) -> None:
         self.title = title

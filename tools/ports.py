@@ -8,7 +8,7 @@ from tools.failure import Failure
 def free_port(wanted: int | None = None) -> int:
     """Returns a loopback port on which nobody listens: the wanted port if given, else any."""
     with socket.socket() as probe:
-        # Servers set this option too, so a port in TIME_WAIT counts as free.
+        # The servers set this option, too, so they can use a port in TIME_WAIT.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", wanted or 0))

@@ -1,4 +1,4 @@
-"""Runs commands under a keeper. However this process ends, the commands and all their descendants end, too."""
+"""Runs commands under a keeper. However this process ends, each command ends with all its descendants."""
 
 import os
 import signal

@@ -10,7 +10,7 @@ from local_cloud.codepipeline.state import pipeline_arn
 from local_cloud.services import Json, Refused
 
 SERVICE = "codepipeline.amazonaws.com"
-# The session name does not matter, because no policy of the tests compares it.
+# The session name does not matter, because no policy in the tests compares a session name.
 SESSION = "pipeline-definition"
 
 

@@ -141,7 +141,7 @@ def _with_variables(execution: Json, configuration: dict[str, str]) -> Json:
 
 
 def _failure(error: Exception) -> Failed:
-    """The error as a failure of the action."""
+    """Converts an error to the failure of the action."""
     if isinstance(error, Failed):
         return error
     if isinstance(error, ClientError):

@@ -1,4 +1,4 @@
-"""A certificate authority for one run of the benchmark, and a server certificate that it signs."""
+"""Creates a certificate authority for one run of the benchmark, and a server certificate that the authority signs."""
 
 import ipaddress
 from datetime import UTC, datetime, timedelta

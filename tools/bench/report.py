@@ -177,7 +177,7 @@ def calls(figures: dict[str, Any]) -> str:
 
 
 def cost_of_one_more(figures: dict[str, Any]) -> tuple[float, float]:
-    """The CPU time in microseconds that one more call and one more connection add to a cold event, by least squares."""
+    """The CPU time, in microseconds, that another call and another connection add to a cold event (least squares)."""
     cc = cn = nn = ct = nt = 0.0
     for name in ZIPS:
         made = figures["calls"][name]

@@ -1,4 +1,4 @@
-"""`make demo`: the whole job once, as a timeline. Each line is printed after its fact was read from the accounts."""
+"""`make demo` does the whole job once, as a timeline. Each line is printed after the accounts have shown its fact."""
 
 import time
 from datetime import UTC, datetime

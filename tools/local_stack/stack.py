@@ -58,7 +58,7 @@ class Stack:
             session.set_config_variable("config_file", str(self.places.config))
             session.set_config_variable("credentials_file", "/dev/null")
             self._sessions[profile] = boto3.Session(botocore_session=session)
-        # No retries, because the demo and the tests expect refusals.
+        # The client makes no retries, because the demo and the tests expect refusals.
         config = botocore.config.Config(retries={"total_max_attempts": 1}, read_timeout=90)
         make_client: Any = self._sessions[profile].client
         return make_client(service, config=config)
@@ -103,7 +103,7 @@ def eventually(what: str, probe: Callable[[], Found | None], seconds: float) -> 
 
 
 def _create_administrators(stack: Stack) -> None:
-    """Creates an administrator in each account, as an IAM user, because no policy limits an account's root."""
+    """Creates an IAM user as administrator in each account, because policies do not limit an account's root."""
     sections = []
     for profile, account in ACCOUNTS.items():
         iam = stack.root(account, "iam")
@@ -317,7 +317,7 @@ def temporary_stack(folder: Path) -> Iterator[Stack]:
 
 
 def up(port: int | None) -> None:
-    """`make up`: starts the cloud unless it runs, deploys what has changed, and leaves it running."""
+    """Runs `make up`: starts the cloud unless it runs, deploys the changes, and leaves the cloud running."""
     LOCAL.mkdir(exist_ok=True)
     places = Places(LOCAL)
     with locked(LOCAL, "Another `make up` or `make down` is running: wait until it has ended."):

@@ -80,7 +80,7 @@ def reason_to_leave(one: Leftover, histories: Sequence[StackHistory]) -> str | N
 
 
 def carry_out(session: boto3.Session, what: Plan) -> None:
-    """Removes the stack and then the resources that outlive it."""
+    """Removes the stack, and then the resources that outlive the stack."""
     # CloudFormation can't delete a bucket with objects, so the bucket is emptied first.
     for one in what.remove:
         if one.before_stack:

@@ -12,7 +12,7 @@ from tools.operations import stack_history
 from tools.operations.environment import Environment, environment
 from tools.operations.template import value
 
-# A preflight must not wait minutes for a service that this network does not reach.
+# The preflight must not wait for minutes if a service can't be reached from this network.
 IMPATIENT = Config(connect_timeout=5, read_timeout=15, retries={"total_max_attempts": 2})
 
 

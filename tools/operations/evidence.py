@@ -11,7 +11,7 @@ from tools.operations.facts import Place, Seen, fails, hidden, holds, unique_nam
 DENIED = re.compile(r"not authorized|access ?denied|unauthorized|forbidden", re.IGNORECASE)
 STARTS = ("CREATE_IN_PROGRESS", "UPDATE_IN_PROGRESS", "DELETE_IN_PROGRESS")
 SAM_STACK = "aws-sam-cli-managed-default"
-# The outcomes of pipeline-starter for an event that it trusts.
+# The outcomes that pipeline-starter can record for an event that it trusts.
 TRUSTED = {"started", "duplicate", "stale", "filtered"}
 
 

@@ -137,7 +137,7 @@ class Values:
             self.refs[name] = value.split(",") if parameter["Type"] == "CommaDelimitedList" else value
 
     def _example(self, name: str) -> str:
-        """A value for a parameter that has no default."""
+        """An example value for a parameter that has neither a given value nor a default."""
         return f"arn:aws:iam::{self.account}:role/example" if "Arn" in name else self.account
 
     def exists(self, resource: dict[str, Any]) -> bool:

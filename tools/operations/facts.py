@@ -83,7 +83,7 @@ class Place:
         return list({route.pipeline: route for route in found}.values())
 
     def resources(self, kind: str) -> list[str]:
-        """The physical ids of the stack's resources of a type."""
+        """The physical ids of the stack's resources that have this type."""
         pages = (
             self.client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=self.target.stack)
         )
@@ -182,5 +182,5 @@ def eventually(probe: Callable[[], bool], seconds: float) -> float | None:
 
 
 def document(*statements: dict[str, Any]) -> str:
-    """A policy of these statements."""
+    """The JSON text of a policy with these statements."""
     return json.dumps({"Version": "2012-10-17", "Statement": list(statements)})

@@ -86,7 +86,7 @@ def bus_admits_relay(path: DeliveryPath) -> None:
 
 
 def starter_is_invoked(path: DeliveryPath) -> None:
-    """Checks the rule that invokes pipeline-starter, and the account that pipeline-starter accepts events from."""
+    """Checks the rule that invokes pipeline-starter, and the account from which pipeline-starter accepts events."""
     change = {"source": ["sekisho.relay"], "detail-type": ["Source Change"], "account": [path.repositories.id]}
     path.pipelines.need_rule("sekisho-source-change", change, path.starter, BUS, path.name_repositories)
     variables = path.pipelines.function(path.starter)["Configuration"]["Environment"]["Variables"]

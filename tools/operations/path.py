@@ -189,7 +189,7 @@ class DeliveryPath:
         )
 
     def fix_of_pipeline(self, pipeline: str) -> str:
-        """How to correct a pipeline."""
+        """The fix for a pipeline whose definition is wrong."""
         profile = f"--profile {self.pipelines.target.profile} --region {self.pipelines.region}"
         return (
             f"{self.pipelines.deploy} if the stack manages the pipeline; else aws codepipeline get-pipeline "

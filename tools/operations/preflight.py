@@ -201,7 +201,7 @@ def names_are_free(deployment: Deployment) -> Found:
 
 
 def fixed_names(deployment: Deployment) -> Iterator[tuple[str, str, Callable[[], object]]]:
-    """The resources with fixed names: the logical id, the description, and a function that finds it."""
+    """The resources with fixed names: the logical id, the description, and a function that looks for the resource."""
     target = deployment.target
 
     def exists(service: str, operation: str, **arguments: str) -> Callable[[], object]:
