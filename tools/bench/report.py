@@ -19,7 +19,7 @@ WARM = 500
 LIMITS = {"wall": 5.0, "cpu": 5.0, "init": 1.6, "peak": 9.0}
 # The upper limits of the zips, in MB.
 ZIPS = {"temp-access": 2.6, "event-relay": 3.0, "pipeline-starter": 3.0, "artifact-checker": 3.0}
-# The lower limits of the Python peer's figures, as multiples of the figures of temp-access.
+# The Python function in bench/peer, with which temp-access is compared, must need at least this many times as much.
 PEER = {"wall": 30, "cpu": 35}
 
 # List prices of us-east-1, in US dollars per million. Calls to IAM, CodeCommit and CodePipeline cost nothing.

@@ -70,7 +70,8 @@ async fn a_sweep_whose_invocation_dies_continues_at_its_position() {
     let answer = handle(&checker, "r", SWEEP).await.unwrap();
     assert_eq!((answer.sweeps[0].objects, count(&answer, Outcome::Repaired)), (4005, 5));
     let all = looks(&world);
-    // The retry checks the open pages again, and repeats up to five seconds of work after the last checkpoint.
+    // The retry checks again the pages that were not finished (at most eight), and repeats the work of the up to five
+    // seconds since the position was last saved.
     assert!(all < 4005 + 5 * 3 + 8 * 100 + 5 * 100, "{all}");
     assert!(all < 4005 + before, "the sweep began again: {all}");
 }

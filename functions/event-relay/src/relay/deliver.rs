@@ -28,7 +28,8 @@ const NOT_OFFERED: &str = "no time was left to send the change";
 /// The reason that an error gives for a target to which the change was sent once, but not a second time.
 const NOT_OFFERED_AGAIN: &str = "no time was left to send the change again";
 
-/// Relays the claimed change. No other function carries out the two phases.
+/// Relays the claimed change. The ledger records the change as pending before the change is sent (phase 1), and records
+/// the result afterwards (phase 2).
 ///
 /// # Errors
 /// The claim could not be written, so nothing was sent.
