@@ -125,7 +125,7 @@ def test_a_principal_of_everybody_is_only_denied(accounts):
 def test_services_are_limited_to_this_account(accounts):
     """The trust in Lambda is an exception, because Lambda sends no source when it assumes a role.
 
-    A condition with the ARN of a rule is enough of a limit, because the ARN contains the account.
+    The ARN of a rule in a condition is limit enough, because it contains the account.
     """
     for account, policy in every(accounts):
         for statement in policy.statements:
