@@ -54,7 +54,7 @@ def every(accounts):
 
 def test_each_account_has_what_its_duties_need(accounts):
     kinds = {account: sorted({policy.kind for policy in found}) for account, found in accounts.items()}
-    assert kinds["111111111111"] == ["function", "identity", "queue", "topic", "trust"]
+    assert kinds["111111111111"] == ["bus", "function", "identity", "queue", "topic", "trust"]
     assert kinds["222222222222"] == ["bucket", "bus", "function", "identity", "key", "queue", "topic", "trust"]
     assert kinds["333333333333"] == sorted([*kinds["222222222222"], "boundary", "managed"])
     assert kinds["444444444444"] == sorted([*kinds["222222222222"], "boundary"])
@@ -102,7 +102,7 @@ def test_another_account_is_limited_to_one_role(accounts):
 
 
 def test_a_principal_of_everybody_is_only_denied(accounts):
-    """The only exception: an account that names an organizational unit admits the pipeline roles of that unit."""
+    """The only exceptions: an account that names an organizational unit admits two roles of its accounts."""
     everybody = ("*", {"AWS": "*"})
     unit = [
         (account, policy.kind, statement["Condition"])
@@ -110,16 +110,29 @@ def test_a_principal_of_everybody_is_only_denied(accounts):
         for statement in policy.statements
         if statement.get("Principal") in everybody and statement["Effect"] != "Deny"
     ]
+    in_unit = {"ForAnyValue:StringLike": {"aws:PrincipalOrgPaths": f"{deployed.ORG_UNIT}*"}}
+    starter, pipeline = "sekisho-pipeline-starter-*", "sekisho-pipeline-??-*-?"
+    reports = {
+        "ForAllValues:StringEquals": {"events:source": "sekisho.starter", "events:detail-type": "Order Report"},
+        "Null": {"events:source": "false", "events:detail-type": "false"},
+    }
     assert unit == [
         (
             "666666666666",
-            "trust",
-            {
-                "ArnLike": {"aws:PrincipalArn": "arn:aws:iam::*:role/sekisho-pipeline-??-*-?"},
-                "ForAnyValue:StringLike": {"aws:PrincipalOrgPaths": f"{deployed.ORG_UNIT}*"},
-            },
-        )
+            "bus",
+            {"ArnLike": {"aws:PrincipalArn": f"arn:aws:iam::*:role/{starter}"}} | reports | in_unit,
+        ),
+        ("666666666666", "trust", {"ArnLike": {"aws:PrincipalArn": f"arn:aws:iam::*:role/{pipeline}"}} | in_unit),
     ]
+
+
+def test_a_bus_admits_only_what_its_account_needs(accounts):
+    found = {
+        account: [statement["Sid"] for policy in policies if policy.kind == "bus" for statement in policy.statements]
+        for account, policies in accounts.items()
+    }
+    both, relay, report = ["Relay", "Report"], ["Relay"], ["Report"]
+    assert list(found.values()) == [report, relay, relay, both, relay, report]
 
 
 def test_services_are_limited_to_this_account(accounts):

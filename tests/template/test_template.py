@@ -19,7 +19,7 @@ from tests.template import deployed, handlers
 
 DUTIES = ["HostsRepositories", "HostsPipelines", "GrantsAccess"]
 OUTPUTS = {
-    "HostsRepositories": {"EventRelayArn", "EventRelayRoleArn", "SourceActionRoleArn"},
+    "HostsRepositories": {"EventRelayArn", "EventRelayRoleArn", "SourceActionRoleArn", "ReportBusArn"},
     "HostsPipelines": {
         "EventBusArn",
         "PipelineStarterArn",
