@@ -22,6 +22,7 @@ UNNOTICED = [
     ("ExpandServerless", "can't be simulated"),
     # In most of the next rows, a condition requires a key that no other action has, so other actions stay denied.
     ("Relay for events:*", "only PutEvents has events:source"),
+    ("Report for events:*", "only PutEvents has events:source"),
     ("LetRolesLog for iam:*", "only AttachRolePolicy and DetachRolePolicy have iam:PolicyARN for a role"),
     ("GiveRolesToFunctions for iam:*", "only PassRole has iam:PassedToService"),
     ("DeployAsCloudFormation for iam:*", "only PassRole has iam:PassedToService"),
@@ -36,6 +37,7 @@ UNNOTICED = [
     # Within one account the policy of the role is enough. The policy of the resource is needed only between accounts.
     ("sekisho-artifacts-444444444444-ap-northeast-1: PutSource", "the role's own permission is enough"),
     ("444444444444:event-bus/sekisho: Relay", "the role's own permission is enough"),
+    ("444444444444:event-bus/sekisho: Report", "the role's own permission is enough"),
 ]
 # The policy that temp-access writes for the profile `admin`.
 GRANT = {

@@ -17,7 +17,10 @@ VARIABLES = dict(re.findall(r'const ([A-Z0-9_]+): &str = "([A-Z0-9_]+)";', (SHAR
 # For each method of the ledger, the operation of DynamoDB that the method calls.
 LEDGER = {
     "read": "GetItem",
+    "read_many": "BatchGetItem",
     "write": "PutItem",
+    # DynamoDB authorizes each put of a TransactWriteItems as PutItem.
+    "write_all": "PutItem",
     "record": "PutItem",
     "list": "Query",
     "each": "Query",
@@ -53,7 +56,6 @@ BY_LAMBDA = {"logs:CreateLogStream", "logs:PutLogEvents"}
 RESOURCES_BY_VARIABLE = {
     "LEDGER_TABLE": ("dynamodb", "arn:aws:dynamodb:{region}:{account}:table/{value}"),
     "NOTICE_TOPIC_ARN": ("sns", "{value}"),
-    "DEAD_LETTER_QUEUE_URL": ("sqs", "arn:aws:sqs:{region}:{account}:{name}"),
     "ARTIFACT_BUCKET": ("s3", "arn:aws:s3:::{value}"),
     "ARTIFACT_KEY_ARN": ("kms", "{value}"),
     # The values of the next two are no resources in a policy: a condition compares the boundary, and pipeline-starter
@@ -78,6 +80,8 @@ NAMED = {
             )
             for account in ("222222222222", "333333333333")
         ),
+        # Lambda itself sends to this queue, so no place in the code names it.
+        ("sqs", "arn:aws:sqs:{region}:{account}:sekisho-event-relay-dead-letters", ""),
     ],
     "PipelineStarter": [
         # A route names the pipeline.

@@ -1,4 +1,4 @@
-"""Requests between repository account and pipeline account: the bus, the source action, its artifact and its key."""
+"""Requests between repository account and pipeline account: the buses, the source action, its artifact and its key."""
 
 from tests.iam.requests import (
     ALL,
@@ -31,10 +31,11 @@ for account in (R, ALL, UNIT_ACCOUNT):
     may(
         "reads a repository",
         relay,
-        "codecommit:GetBranch codecommit:GetDifferences codecommit:ListBranches",
+        "codecommit:GetBranch codecommit:GetDifferences codecommit:GetFolder codecommit:ListBranches",
         shop,
         anywhere=["name"],
     )
+    never("does not read files", relay, "codecommit:GetFile codecommit:GetBlob codecommit:GitPull", shop)
     may("lists repositories", relay, "codecommit:ListRepositories", None)
     never(
         "does not write to a repository",
@@ -102,6 +103,75 @@ may(
     *outside("identity", "aws:ResourceOrgPaths"),
     context=CHANGE | IN_UNIT,
     anywhere=["account", "region", "else there"],
+)
+
+# From the pipeline account to the repository account: reports
+
+REPORT = {"events:source": "sekisho.starter", "events:detail-type": "Order Report"}
+
+
+def other_events(why):
+    return [
+        but(f"as a source change ({why})", why, context=CHANGE),
+        but(f"with another source ({why})", why, context={"events:source": "sekisho.relay"}),
+        but(f"as another kind of event ({why})", why, context={"events:detail-type": "Deploy"}),
+        but(f"without a source ({why})", why, context={"events:source": None}),
+        but(f"without a kind ({why})", why, context={"events:detail-type": None}),
+    ]
+
+
+for account, repositories, region in WAYS:
+    starter = role(account, "pipeline-starter")
+    across, deployed_here = account != repositories, region == REGION
+    may(
+        "reports on an order",
+        starter,
+        "events:PutEvents",
+        arn("events", repositories, "event-bus/sekisho", region),
+        but("on the default bus", "identity", to=arn("events", repositories, "event-bus/default", region)),
+        *other_events("identity"),
+        *(
+            [
+                *other_events("resource"),
+                but("by another role of that account", "resource", who=f"arn:aws:iam::{account}:role/admin"),
+                but("by the role of the pipelines", "resource", who=role(account, "pipeline")),
+            ]
+            if across and deployed_here
+            else []
+        ),
+        *(
+            [but("by a stranger's role of the same name", "resource", who=role(STRANGER, "pipeline-starter"))]
+            if deployed_here
+            else []
+        ),
+        context=REPORT,
+        # The permission holds in any region, because the repository account may have repositories in several regions.
+        anywhere=["region"] if deployed_here else ["region", "else there"],
+    )
+    if across:
+        never(
+            "does not relay a change to its own bus",
+            starter,
+            "events:PutEvents",
+            arn("events", account, "event-bus/sekisho"),
+            context=CHANGE,
+        )
+may(
+    "reports from the organizational unit",
+    role(MEMBER, "pipeline-starter"),
+    "events:PutEvents",
+    arn("events", UNIT_ACCOUNT, "event-bus/sekisho"),
+    *outside("resource", "aws:PrincipalOrgPaths"),
+    *other_events("resource"),
+    but("by another role of that account", "resource", who=f"arn:aws:iam::{MEMBER}:role/admin"),
+    but("by the role of the pipelines", "resource", who=role(MEMBER, "pipeline")),
+    but(
+        "to delete the bus",
+        "resource",
+        does="events:DeleteEventBus",
+        context={"events:source": None, "events:detail-type": None},
+    ),
+    context=REPORT | {"aws:PrincipalOrgPaths": [UNIT]},
 )
 
 # From the pipeline account to the repository account: the source action, its artifact and the key

@@ -187,7 +187,7 @@ for account, (DEPLOY, CALLER) in DEPLOYED_BY.items():
     )
     for function in ("event-relay", "pipeline-starter", "artifact-checker"):
         may(
-            "redrives an event",
+            "redrives an event, and makes requests to event-relay",
             CALLER,
             "lambda:InvokeFunction",
             arn("lambda", account, f"function:sekisho-{function}"),
@@ -216,7 +216,12 @@ for account, (DEPLOY, CALLER) in DEPLOYED_BY.items():
         beyond="events:PutEvents",
     )
     may("manages the bus's policy", DEPLOY, PERMISSION, None)
-    for rule in ("sekisho-access-sweep", "sekisho/sekisho-source-change"):
+    for rule in (
+        "sekisho-access-sweep",
+        "sekisho-follow-up",
+        "sekisho/sekisho-source-change",
+        "sekisho/sekisho-order-report",
+    ):
         may("manages a rule", DEPLOY, called("events", "AWS::Events::Rule"), arn("events", account, f"rule/{rule}"))
     may(
         "manages a queue",

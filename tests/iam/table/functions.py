@@ -20,7 +20,12 @@ for account, what, function in [
         arn("logs", account, logs.format(function)),
         but("in another function's log", "identity", to=arn("logs", account, logs.format("shop-api"))),
     )
-    more = {"temp-access": " dynamodb:Query dynamodb:DeleteItem", "artifact-checker": ""}.get(what, " dynamodb:Query")
+    more = {
+        "event-relay": " dynamodb:BatchGetItem dynamodb:Query",
+        "pipeline-starter": " dynamodb:Query",
+        "temp-access": " dynamodb:Query dynamodb:DeleteItem",
+        "artifact-checker": "",
+    }[what]
     may(
         "uses the ledger",
         who,
@@ -54,9 +59,21 @@ for account, what, function in [
         but("as somebody of another account", "resource", who=f"arn:aws:iam::{STRANGER}:role/anybody"),
     )
 
-RELAY_RULES = {"sekisho-event-relay": ["sekisho-repository-change", "sekisho-pull-request-merge", "sekisho-reconcile"]}
+RELAY_RULES = {
+    "sekisho-event-relay": [
+        "sekisho-repository-change",
+        "sekisho-pull-request-merge",
+        "sekisho-reconcile",
+        "sekisho/sekisho-order-report",
+    ]
+}
 PIPELINE_RULES = {
-    "sekisho-pipeline-starter": ["sekisho/sekisho-source-change", "sekisho-pipeline-end", "sekisho-approval-waits"],
+    "sekisho-pipeline-starter": [
+        "sekisho/sekisho-source-change",
+        "sekisho-pipeline-end",
+        "sekisho-approval-waits",
+        "sekisho-follow-up",
+    ],
     "sekisho-artifact-checker": ["sekisho-artifact-write", "sekisho-artifact-sweep"],
 }
 ACCESS_RULES = {"temp-access": ["sekisho-access-sweep"]}
