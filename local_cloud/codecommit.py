@@ -24,6 +24,7 @@ INVALID_TOKEN = "InvalidContinuationTokenException"
 EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 NO_COMMIT = "0" * 40
 COMMIT_ID = re.compile(r"[0-9a-f]{40}")
+FILE_MODES = {"100644": "NORMAL", "100755": "EXECUTABLE", "120000": "SYMLINK"}
 REPOSITORY_NAME = re.compile(r"[\w.-]{1,100}", re.ASCII)
 
 # The hook inherits the environment of the person who pushes, but ignores that person's settings for Python and proxies.
@@ -65,6 +66,7 @@ def install(folder: pathlib.Path, account: str, region: str, port: int) -> None:
             "ListBranches": _list_branches,
             "GetCommit": _get_commit,
             "GetDifferences": _get_differences,
+            "GetFolder": _get_folder,
         },
         lambda request, region, account: (
             _arn(request["repositoryName"], region, account) if request.get("repositoryName") else "*"
@@ -263,6 +265,35 @@ def _get_differences(request: Json) -> Json:
             difference["afterBlob"] = {"blobId": new, "path": path, "mode": new_mode}
         differences.append(difference)
     return page(differences, "differences", request, INVALID_TOKEN, size=PAGE, names=("NextToken", "MaxResults"))
+
+
+def _get_folder(request: Json) -> Json:
+    """The entries of a folder at a commit. The commit may be named by a tag, also by an annotated one."""
+    name = _existing(request)
+    folder = request.get("folderPath")
+    if not folder:
+        raise Refused("PathRequiredException", "A folder path is required")
+    # Without a specifier, CodeCommit takes the default branch.
+    commit = _commit(name, request.get("commitSpecifier") or "HEAD")
+    path = folder.strip("/")
+    tree = _git(name, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{commit}:{path}")
+    listed = tree and _git(name, "ls-tree", "-z", tree.strip())
+    if not tree or listed is None:
+        raise Refused("FolderDoesNotExistException", f"Folder {folder} does not exist")
+    answer: Json = {"commitId": commit, "folderPath": path, "treeId": tree.strip()}
+    answer |= {kind: [] for kind in ("subFolders", "files", "symbolicLinks", "subModules")}
+    for entry in listed.split("\0")[:-1]:
+        about, relative = entry.split("\t", 1)
+        mode, kind, identity = about.split(" ")
+        paths = {"absolutePath": f"{path}/{relative}".lstrip("/"), "relativePath": relative}
+        if kind == "tree":
+            answer["subFolders"].append(paths | {"treeId": identity})
+        elif kind == "commit":
+            answer["subModules"].append(paths | {"commitId": identity})
+        else:
+            of_kind = "symbolicLinks" if mode == "120000" else "files"
+            answer[of_kind].append(paths | {"blobId": identity, "fileMode": FILE_MODES[mode]})
+    return answer
 
 
 def _in_template(operation: Operation, properties: Json) -> tuple[str, dict]:

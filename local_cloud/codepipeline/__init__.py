@@ -9,4 +9,7 @@
 The actions call the other services over the local cloud's endpoint, with a session of the role. Therefore IAM policies,
 bucket policies and key policies apply to these calls. An action of any other provider fails with a message. A pipeline
 runs one execution at a time, except in mode PARALLEL.
+
+As on AWS, an update of a pipeline cancels its executions, and a failed stage can be retried, under the same execution
+and with the next attempt. An execution shows its source revisions only after its source action has run.
 """

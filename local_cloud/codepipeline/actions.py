@@ -14,7 +14,7 @@ from ministack.core import iam_evaluator
 from ministack.core.responses import request_scope
 
 from local_cloud import codecommit, iam
-from local_cloud.codepipeline.state import changed, pipeline_arn
+from local_cloud.codepipeline.state import changed, is_halted, pipeline_arn
 from local_cloud.services import Credentials, Json, client
 
 POLL_SECONDS = 0.1
@@ -29,7 +29,7 @@ class Failed(Exception):
 
 
 class Stopped(Exception):
-    """The execution was stopped."""
+    """The execution was stopped or cancelled."""
 
 
 def _session(execution: Json, action: Json) -> tuple[Credentials, str]:
@@ -221,7 +221,7 @@ def _approve(execution: Json, action: Json, configuration: Json, detail: Json) -
         )
     with changed:
         while "approval" not in detail:
-            if execution["stop"] is not None:
+            if is_halted(execution):
                 raise Stopped
             changed.wait(1)
     result: dict[str, str] = detail["approval"]

@@ -17,6 +17,7 @@ from local_cloud.codepipeline.state import (
     next_fault,
     pipeline_arn,
     pipelines,
+    shown_revisions,
 )
 from local_cloud.services import Json, Refused, page, register
 
@@ -38,6 +39,7 @@ def install() -> None:
             "DeletePipeline": _delete_pipeline,
             "StartPipelineExecution": _start_pipeline_execution,
             "StopPipelineExecution": _stop_pipeline_execution,
+            "RetryStageExecution": _retry_stage_execution,
             "GetPipelineExecution": _get_pipeline_execution,
             "ListPipelineExecutions": _list_pipeline_executions,
             "ListActionExecutions": _list_action_executions,
@@ -52,7 +54,7 @@ def install() -> None:
 def _resource_arn(request: Json, region: str, account: str) -> str:
     name = request.get("pipelineName") or request.get("name") or (request.get("pipeline") or {}).get("name")
     arn = f"arn:aws:codepipeline:{region}:{account}:{name or '*'}"
-    return f"{arn}/{request['stageName']}/{request['actionName']}" if "actionName" in request else arn
+    return "/".join([arn, *(request[key] for key in ("stageName", "actionName") if key in request)])
 
 
 def _create_pipeline(request: Json) -> Json:
@@ -71,8 +73,11 @@ def _create_pipeline(request: Json) -> Json:
 
 
 def _update_pipeline(request: Json) -> Json:
+    """Updates the pipeline. As on AWS, this cancels the executions that have not ended."""
     structure = _checked(request.get("pipeline"))
     pipeline = existing_pipeline(structure["name"])
+    for execution in pipeline["executions"]:
+        runs.end(execution, "Cancelled")
     pipeline["structure"] = structure | {"version": pipeline["structure"]["version"] + 1}
     pipeline["updated"] = time.time()
     return {"pipeline": pipeline["structure"]}
@@ -172,10 +177,11 @@ def _start_pipeline_execution(request: Json) -> Json:
         raise Refused("ValidationException", f"{name} has no source action {', '.join(sorted(unknown))}")
     if any(pin["revisionType"] != "COMMIT_ID" for pin in pins.values()):
         raise Refused("ValidationException", "the local cloud pins COMMIT_ID only")
+    variables = _resolved_variables(structure, request.get("variables") or [])
     with changed:
         if token in pipeline["tokens"]:
             return {"pipelineExecutionId": pipeline["tokens"][token]}
-        execution = _new_execution(structure, pins)
+        execution = _new_execution(structure, pins, variables)
         if token is not None:
             pipeline["tokens"][token] = execution["id"]
         pipeline["executions"].append(execution)
@@ -185,7 +191,24 @@ def _start_pipeline_execution(request: Json) -> Json:
     return {"pipelineExecutionId": execution["id"]}
 
 
-def _new_execution(structure: Json, pins: Json) -> Json:
+def _resolved_variables(structure: Json, given: list[Json]) -> dict[str, str]:
+    """The values of the pipeline's variables: those of the start, and the defaults for the others."""
+    values = {one["name"]: one["value"] for one in given}
+    declared = {one["name"]: one.get("defaultValue") for one in structure.get("variables", [])}
+    # AWS does not document the error codes of these refusals.
+    if given and structure["pipelineType"] == "V1":
+        raise Refused("ValidationException", "variables can only be used with V2 pipelines")
+    if unknown := set(values) - set(declared):
+        raise Refused("ValidationException", f"The pipeline has no variable {', '.join(sorted(unknown))}")
+    if empty := [name for name, value in values.items() if not value]:
+        raise Refused("ValidationException", f"Variable {', '.join(empty)} has a value without characters")
+    resolved = {name: values.get(name) or default for name, default in declared.items()}
+    if missing := [name for name, value in resolved.items() if not value]:
+        raise Refused("ValidationException", f"Variable {', '.join(missing)} has neither a value nor a default")
+    return resolved
+
+
+def _new_execution(structure: Json, pins: Json, variables: dict[str, str]) -> Json:
     return {
         "id": str(uuid.uuid4()),
         "account": get_account_id(),
@@ -196,11 +219,18 @@ def _new_execution(structure: Json, pins: Json) -> Json:
         "update": time.time(),
         "pins": pins,
         "stop": None,
-        "revisions": {action: {"name": action, "revisionId": pin["revisionValue"]} for action, pin in pins.items()},
+        # Whether the execution had its turn, the number of its attempt, and the actions that succeeded in each stage.
+        "begun": False,
+        "attempt": 1,
+        "done": {},
+        "pinned": {action: {"name": action, "revisionId": pin["revisionValue"]} for action, pin in pins.items()},
+        # The revisions that the source actions took.
+        "revisions": {},
         "trigger": {"triggerType": "StartPipelineExecution", "triggerDetail": iam_evaluator.caller_arn()},
         "actions": [],
         "artifacts": {},
-        "variables": {},
+        # The variables by namespace. Those of the pipeline itself have the namespace `variables`.
+        "variables": {"variables": variables},
     }
 
 
@@ -215,6 +245,29 @@ def _stop_pipeline_execution(request: Json) -> Json:
     return {"pipelineExecutionId": execution["id"]}
 
 
+def _retry_stage_execution(request: Json) -> Json:
+    execution, name = existing_execution(request), request.get("stageName")
+    pipeline = existing_pipeline(request.get("pipelineName"))
+    stages = {stage["name"]: stage for stage in execution["structure"]["stages"]}
+    if name not in stages:
+        raise Refused("StageNotFoundException", f"The pipeline has no stage {name}")
+    with changed:
+        later = pipeline["executions"][pipeline["executions"].index(execution) + 1 :]
+        if any(action["stageName"] == name for one in later for action in one["actions"]):
+            raise Refused("NotLatestPipelineExecutionException", f"Stage {name} ran in a later execution")
+        done = execution["done"].get(name, set())
+        failed = name in execution["done"] and len(done) < len(stages[name]["actions"])
+        if execution["status"] not in ("Failed", "Stopped") or not failed:
+            raise Refused("StageNotRetryableException", f"Stage {name} has no failed action that can be retried")
+        if request.get("retryMode") == "ALL_ACTIONS":
+            done.clear()
+        execution.update(status="InProgress", update=time.time(), stop=None, attempt=execution["attempt"] + 1)
+        changed.notify_all()
+    thread = threading.Thread(target=runs.resume, args=(pipeline, execution, name), daemon=True)
+    thread.start()
+    return {"pipelineExecutionId": execution["id"]}
+
+
 def _get_pipeline_execution(request: Json) -> Json:
     execution = existing_execution(request)
     answer = {
@@ -222,7 +275,11 @@ def _get_pipeline_execution(request: Json) -> Json:
         "pipelineVersion": execution["structure"]["version"],
         "pipelineExecutionId": execution["id"],
         "status": execution["status"],
-        "artifactRevisions": list(execution["revisions"].values()),
+        "artifactRevisions": list(shown_revisions(execution).values()),
+        "variables": [
+            {"name": variable, "resolvedValue": value}
+            for variable, value in execution["variables"]["variables"].items()
+        ],
         "trigger": execution["trigger"],
         "executionMode": execution["structure"]["executionMode"],
         "executionType": "STANDARD",
@@ -243,7 +300,7 @@ def _list_pipeline_executions(request: Json) -> Json:
                 "executionMode": one["structure"]["executionMode"],
                 "sourceRevisions": [
                     {"actionName": action} | {key: value for key, value in revision.items() if key != "name"}
-                    for action, revision in one["revisions"].items()
+                    for action, revision in shown_revisions(one).items()
                 ],
             }
             for one in reversed(existing_pipeline(request.get("pipelineName"))["executions"])

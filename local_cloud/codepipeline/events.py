@@ -16,7 +16,7 @@ def emit(execution: Json, subject: str, state: str, action: Json | None = None, 
         "execution-id": execution["id"],
         "state": state,
         "version": float(structure["version"]),
-        "pipeline-execution-attempt": 1.0,
+        "pipeline-execution-attempt": float(execution["attempt"]),
         "start-time": time.strftime("%Y-%m-%dT%H:%M:%S.000Z", began),
         **more,
     }

@@ -10,24 +10,46 @@ from ministack.core.responses import request_scope
 
 from local_cloud.codepipeline.actions import ACTIONS, Failed, Stopped
 from local_cloud.codepipeline.events import emit
-from local_cloud.codepipeline.state import ENDED, changed
+from local_cloud.codepipeline.state import ENDED, changed, is_halted
 from local_cloud.services import Json
 
 
 def run(pipeline: Json, execution: Json) -> None:
     """Runs the execution to its end. Each execution has a thread that calls this function."""
     with request_scope(execution["account"], execution["region"]):
-        if not _wait_for_turn(pipeline, execution):
-            return
-        emit(execution, "Pipeline", "STARTED")
-        try:
-            for stage in execution["structure"]["stages"]:
-                _run_stage(execution, stage)
-            _end(execution, "Succeeded")
-        except Failed:
-            _end(execution, "Failed")
-        except Stopped:
-            _end(execution, "Stopped")
+        if _wait_for_turn(pipeline, execution):
+            emit(execution, "Pipeline", "STARTED")
+            _run_stages(execution, execution["structure"]["stages"], "STARTED")
+
+
+def resume(pipeline: Json, execution: Json, stage: str) -> None:
+    """Runs the execution again from a failed stage on. A retry has a thread that calls this function."""
+    with request_scope(execution["account"], execution["region"]):
+        emit(execution, "Pipeline", "RESUMED")
+        with changed:
+            while any(other["begun"] and other["status"] not in ENDED for other in _others(pipeline, execution)):
+                changed.wait(1)
+        stages = execution["structure"]["stages"]
+        first = next(place for place, one in enumerate(stages) if one["name"] == stage)
+        _run_stages(execution, stages[first:], "RESUMED")
+
+
+def _others(pipeline: Json, execution: Json) -> list[Json]:
+    """The executions whose end this one waits for."""
+    if execution["structure"]["executionMode"] == "PARALLEL":
+        return []
+    return [other for other in pipeline["executions"] if other is not execution]
+
+
+def _run_stages(execution: Json, stages: list[Json], began_as: str) -> None:
+    try:
+        for stage in stages:
+            _run_stage(execution, stage, began_as if stage is stages[0] else "STARTED")
+        end(execution, "Succeeded")
+    except Failed:
+        end(execution, "Failed")
+    except Stopped:
+        end(execution, "Stopped")
 
 
 def _wait_for_turn(pipeline: Json, execution: Json) -> bool:
@@ -39,28 +61,38 @@ def _wait_for_turn(pipeline: Json, execution: Json) -> bool:
             if all(earlier["status"] in ENDED for earlier in pipeline["executions"][:place]):
                 break
             if mode == "SUPERSEDED" and len(pipeline["executions"]) > place + 1:
-                _end(execution, "Superseded")
+                end(execution, "Superseded")
                 return False
-            if execution["stop"] is not None:
-                _end(execution, "Stopped")
-                return False
+            if is_halted(execution):
+                break
             changed.notify_all()
             changed.wait(1)
+        if is_halted(execution):
+            end(execution, "Stopped")
+            return False
+        execution["begun"] = True
     return True
 
 
-def _end(execution: Json, status: str) -> None:
+def end(execution: Json, status: str) -> None:
+    """Ends the execution with this status, unless the execution has ended."""
     with changed:
+        if execution["status"] in ENDED:
+            return
         execution.update(status=status, update=time.time())
         changed.notify_all()
-    emit(execution, "Pipeline", status.upper())
+    # The status is spelled with two l, and the state in the event with one.
+    emit(execution, "Pipeline", {"Cancelled": "CANCELED"}.get(status, status.upper()))
 
 
-def _run_stage(execution: Json, stage: Json) -> None:
-    emit(execution, "Stage", "STARTED", stage=stage["name"])
+def _run_stage(execution: Json, stage: Json, began_as: str) -> None:
+    emit(execution, "Stage", began_as, stage=stage["name"])
+    done = execution["done"].setdefault(stage["name"], set())
     try:
         for action in sorted(stage["actions"], key=lambda one: one.get("runOrder", 1)):
-            _run_action(execution, stage, action)
+            if action["name"] not in done:
+                _run_action(execution, stage, action)
+                done.add(action["name"])
     except Failed:
         emit(execution, "Stage", "FAILED", stage=stage["name"])
         raise
@@ -68,7 +100,7 @@ def _run_stage(execution: Json, stage: Json) -> None:
 
 
 def _run_action(execution: Json, stage: Json, action: Json) -> None:
-    if execution["stop"] is not None:
+    if is_halted(execution):
         raise Stopped
     detail = _new_detail(execution, stage, action)
     execution["actions"].append(detail)

@@ -14,6 +14,7 @@ pipelines = AccountRegionScopedDict()
 # One lock for all pipelines. Each change of an execution notifies the threads that wait for this condition.
 changed = threading.Condition(threading.RLock())
 _faults: list[Json] = []
+_settings = {"early_revisions": False}
 
 
 def pipeline_arn(name: str) -> str:
@@ -42,6 +43,11 @@ def existing_execution(request: Json) -> Json:
     raise Refused("PipelineExecutionNotFoundException", f"No execution {identity}")
 
 
+def is_halted(execution: Json) -> bool:
+    """Whether no further action of the execution may start, because the execution was stopped or cancelled."""
+    return execution["stop"] is not None or execution["status"] == "Cancelled"
+
+
 def add_fault(_: str, body: bytes) -> tuple[int, str]:
     """Makes the next `count` calls of StartPipelineExecution in `account` slow, or makes them fail.
 
@@ -68,5 +74,24 @@ def next_fault(name: str | None) -> Json:
     return {"error": None, "delay": 0, "after": False}
 
 
-# The HTTP path on which tests inject faults. No AWS client uses this path.
-PATHS = {"faults": add_fault}
+def set_revisions(when: str, _: bytes) -> tuple[int, str]:
+    """Sets when executions show their source revisions: `early` (at the start) or `late` (after the source action).
+
+    AWS does not document which of the two it does.
+    """
+    if when not in ("early", "late"):
+        raise ValueError(f"revisions are shown early or late, not {when!r}")
+    _settings["early_revisions"] = when == "early"
+    return 200, f"{when}\n"
+
+
+def shown_revisions(execution: Json) -> dict[str, Json]:
+    """The source revisions that the API shows, by source action."""
+    revisions: dict[str, Json] = execution["revisions"]
+    if _settings["early_revisions"]:
+        return execution["pinned"] | revisions
+    return revisions
+
+
+# The HTTP paths on which tests inject faults and choose behavior. No AWS client uses these paths.
+PATHS = {"faults": add_fault, "revisions": set_revisions}

@@ -7,7 +7,7 @@ import pytest
 from tests.local_cloud.accounts import REPOSITORY, allow, document
 from tools.layout import REGION
 
-ENDED = ("Succeeded", "Failed", "Stopped", "Superseded")
+ENDED = ("Succeeded", "Failed", "Stopped", "Superseded", "Cancelled")
 
 
 def properties(value):
@@ -176,6 +176,33 @@ class Delivery:
                 return found["pipelineExecution"]
             time.sleep(0.05)
         pytest.fail(f"execution {execution} did not end")
+
+    def approval(self, **configuration) -> dict:
+        """An approval action, which keeps an execution waiting until somebody answers."""
+        return {
+            "name": "Approval",
+            "configuration": configuration,
+            "actionTypeId": {"category": "Approval", "owner": "AWS", "provider": "Manual", "version": "1"},
+        }
+
+    def answer(self, status: str) -> None:
+        """Waits for the approval of the stage `Deploy`, and answers it."""
+        for _ in range(200):
+            actions = self.client.get_pipeline_state(name=self.name)["stageStates"][1]["actionStates"]
+            (token,) = [
+                one.get("latestExecution", {}).get("token") for one in actions if one["actionName"] == "Approval"
+            ]
+            if token:
+                self.client.put_approval_result(
+                    pipelineName=self.name,
+                    stageName="Deploy",
+                    actionName="Approval",
+                    result={"status": status, "summary": "a test"},
+                    token=token,
+                )
+                return
+            time.sleep(0.05)
+        pytest.fail("the approval has no token")
 
     def actions(self, execution: str) -> dict:
         found = self.client.list_action_executions(pipelineName=self.name, filter={"pipelineExecutionId": execution})

@@ -2,7 +2,7 @@
 
 import json
 
-from tests.local_cloud.accounts import PRODUCTION, REPOSITORY, allow
+from tests.local_cloud.accounts import PRODUCTION, REPOSITORY, TEST, allow
 from tools.layout import REGION
 
 BUS = f"arn:aws:events:{REGION}:{PRODUCTION}:event-bus/sekisho"
@@ -96,3 +96,52 @@ def test_only_a_role_that_the_policy_names_reaches_another_accounts_bus(cloud):
     deploy(cloud, PRODUCTION, "bus", template(policy("somebody.else")))
     assert relay.put_events(Entries=[entry()])["FailedEntryCount"] == 1
     assert cloud.messages(PRODUCTION, url, seconds=0.5) == []
+
+
+REPORTS = f"arn:aws:events:{REGION}:{REPOSITORY}:event-bus/reports"
+
+
+def test_a_bus_in_the_repository_account_admits_reports_of_pipeline_accounts(cloud):
+    """The policy is the one of the template: several accounts, and a role whose account is a wildcard."""
+    statement = {
+        "Effect": "Allow",
+        "Principal": {"AWS": [f"arn:aws:iam::{TEST}:root"]},
+        "Action": "events:PutEvents",
+        "Resource": REPORTS,
+        "Condition": {
+            "ArnLike": {"aws:PrincipalArn": "arn:aws:iam::*:role/sekisho-pipeline-starter-*"},
+            "ForAllValues:StringEquals": {"events:source": "sekisho.starter", "events:detail-type": "Order Report"},
+            "Null": {"events:source": "false", "events:detail-type": "false"},
+        },
+    }
+    bus = {"Name": "reports", "Policy": {"Version": "2012-10-17", "Statement": [statement]}}
+    body = json.dumps({"Resources": {"Bus": {"Type": "AWS::Events::EventBus", "Properties": bus}}})
+    deploy(cloud, REPOSITORY, "reports", body)
+    url, queue = cloud.queue(REPOSITORY, "reports")
+    here = cloud.client("events")
+    pattern = {"source": ["sekisho.starter"], "detail-type": ["Order Report"]}
+    here.put_rule(Name="reports", EventBusName="reports", EventPattern=json.dumps(pattern))
+    here.put_targets(Rule="reports", EventBusName="reports", Targets=[{"Id": "queue", "Arn": queue}])
+
+    def put(account, role, **changes):
+        arn = f"arn:aws:iam::{account}:role/{role}"
+        report = {"Source": "sekisho.starter", "DetailType": "Order Report", "EventBusName": REPORTS}
+        (result,) = cloud.client("events", credentials=cloud.session(arn)).put_events(
+            Entries=[entry(**report | changes)]
+        )["Entries"]
+        return result.get("ErrorCode")
+
+    for account, role in (
+        (TEST, "sekisho-pipeline-starter-here"),
+        (TEST, "sekisho-pipeline-here"),
+        (PRODUCTION, "sekisho-pipeline-starter-here"),
+    ):
+        cloud.role(account, role, {"AWS": f"arn:aws:iam::{account}:root"}, [allow("events:PutEvents")])
+    starter, denied = "sekisho-pipeline-starter-here", "AccessDeniedException"
+    assert put(TEST, starter) is None
+    assert put(TEST, starter, Source="sekisho.relay") == denied
+    assert put(TEST, starter, DetailType="Source Change") == denied
+    assert put(TEST, "sekisho-pipeline-here") == denied
+    assert put(PRODUCTION, starter) == denied
+    (event,) = cloud.messages(REPOSITORY, url)
+    assert (event["account"], event["region"], event["source"]) == (TEST, REGION, "sekisho.starter")

@@ -65,6 +65,39 @@ def test_a_push_is_seen_by_api_and_rule(cloud, tmp_path):
     assert commit["parents"] == [first] and commit["message"] == "Second\n" and commit["author"]["name"] == DEVELOPER
 
 
+def test_a_folder_is_read_at_a_branch_a_commit_or_a_tag(cloud, tmp_path):
+    tagged = cloud.repository("tagged", tmp_path)
+    first = tagged.commit({"api/app.py": "1", "README.md": "read"})
+    tagged.git("tag", "light")
+    tagged.git("tag", "-am", "One", "annotated")
+    second = tagged.commit({"api/app.py": None})
+    tagged.push("main", "light", "annotated")
+    codecommit = cloud.client("codecommit")
+
+    def folder(**request):
+        return codecommit.get_folder(**{"repositoryName": "tagged", "folderPath": "/"} | request)
+
+    for specifier in ("refs/tags/light", "refs/tags/annotated", "annotated", first):
+        assert folder(commitSpecifier=specifier)["commitId"] == first
+    for more in ({}, {"commitSpecifier": "main"}, {"commitSpecifier": "refs/heads/main"}):
+        assert folder(**more)["commitId"] == second
+    found = folder(commitSpecifier=first)
+    assert [one["absolutePath"] for one in found["subFolders"]] == ["api"]
+    assert [(one["absolutePath"], one["fileMode"]) for one in found["files"]] == [("README.md", "NORMAL")]
+    below = folder(commitSpecifier="light", folderPath="/api")["files"]
+    assert [(one["absolutePath"], one["relativePath"]) for one in below] == [("api/app.py", "app.py")]
+    for request, expected in (
+        ({"commitSpecifier": "refs/tags/none"}, "CommitDoesNotExistException"),
+        ({"commitSpecifier": "0" * 40}, "CommitDoesNotExistException"),
+        ({"folderPath": "/none"}, "FolderDoesNotExistException"),
+        ({"folderPath": "/README.md"}, "FolderDoesNotExistException"),
+        ({"repositoryName": "none"}, "RepositoryDoesNotExistException"),
+    ):
+        with pytest.raises(ClientError) as caught:
+            folder(**request)
+        assert code(caught) == expected
+
+
 def test_differences_are_paged_and_typed(cloud, tmp_path):
     paged = cloud.repository("paged", tmp_path)
     first = paged.commit({"a": "1", "b": "1", "日本語.md": "1"})
