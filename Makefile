@@ -65,6 +65,16 @@ smoke: ## check on AWS what the local stack cannot show of ENV=… (WRITE=1 for 
 prepare: ## let temp-access grant access to an IAM user (USER=…) or role (ROLE=…) of ENV=… (PROFILE=… of an administrator)
 	@$(TOOLS) prepare $(PROFILED) $(if $(call given,USER),--user "$(USER)") $(if $(call given,ROLE),--role "$(ROLE)")
 
+.PHONY: where
+where: ## show which revision runs in each target (ENV=… with the repositories; ROUTE=… for one route)
+	@$(TOOLS) where $(PROFILED) $(if $(call given,ROUTE),--route "$(ROUTE)")
+
+.PHONY: resend
+resend: ## send the latest order of ROUTE=… to ACCOUNT=… again, now (ENV=… with the repositories; REGION=…, PIPELINE=…)
+	@$(TOOLS) resend $(PROFILED) $(if $(call given,ROUTE),--route "$(ROUTE)") \
+		$(if $(call given,ACCOUNT),--account "$(ACCOUNT)") $(if $(call given,REGION),--region "$(REGION)") \
+		$(if $(call given,PIPELINE),--pipeline "$(PIPELINE)")
+
 .PHONY: redrive
 redrive: ## process the messages in the dead-letter queues of ENV=… again
 	@$(TOOLS) redrive $(PROFILED)

@@ -1,7 +1,7 @@
 """Adds to the emulator's event buses the events of AWS services, and events from one account to another.
 
-By itself, the emulator has no events across accounts, accepts a bus's `Policy` in a template without storing it, and
-invokes a rule's function once, without the retries of an asynchronous invocation. This module adds all three.
+By itself, the emulator has no events across accounts, ignores the `Policy` of a bus in a template and in PutPermission,
+and invokes a rule's function once, without the retries of an asynchronous invocation. This module adds all three.
 """
 
 import json
@@ -19,6 +19,7 @@ from local_cloud.services import Json
 def install() -> None:
     """Patches the emulator."""
     eventbridge._put_events = _put_events
+    eventbridge._put_permission = _put_permission
     eventbridge._dispatch_to_lambda = _dispatch_to_lambda
     _store_policies_of_templates()
 
@@ -109,6 +110,16 @@ def _put_on_other_bus(entry: Json) -> Json:
         eventbridge._events_log_list().append(event)
         eventbridge._dispatch_event(event)
     return {"EventId": event["EventId"]}
+
+
+_emulator_put_permission = eventbridge._put_permission
+
+
+def _put_permission(data: Json) -> Any:
+    if "Policy" not in data:
+        return _emulator_put_permission(data)
+    eventbridge._event_bus_policies[data.get("EventBusName", "default")] = json.loads(data["Policy"])
+    return eventbridge.json_response({})
 
 
 def _dispatch_to_lambda(arn: str, payload: str) -> None:

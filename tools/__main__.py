@@ -31,7 +31,7 @@ LOCAL = {
     "bench": ("tools.bench.driver", "bench"),
 }
 # These commands act on real accounts and parse their arguments themselves.
-OPERATIONS = ("deploy", "doctor", "validate", "smoke", "prepare", "redrive", "clean-start")
+OPERATIONS = ("deploy", "doctor", "validate", "smoke", "prepare", "where", "resend", "redrive", "clean-start")
 
 
 def parser() -> argparse.ArgumentParser:

@@ -135,6 +135,7 @@ def test_a_bus_in_the_repository_account_admits_reports_of_pipeline_accounts(clo
         (TEST, "sekisho-pipeline-starter-here"),
         (TEST, "sekisho-pipeline-here"),
         (PRODUCTION, "sekisho-pipeline-starter-here"),
+        (PRODUCTION, "sekisho-pipeline-here"),
     ):
         cloud.role(account, role, {"AWS": f"arn:aws:iam::{account}:root"}, [allow("events:PutEvents")])
     starter, denied = "sekisho-pipeline-starter-here", "AccessDeniedException"
@@ -143,5 +144,9 @@ def test_a_bus_in_the_repository_account_admits_reports_of_pipeline_accounts(clo
     assert put(TEST, starter, DetailType="Source Change") == denied
     assert put(TEST, "sekisho-pipeline-here") == denied
     assert put(PRODUCTION, starter) == denied
+    # PutPermission replaces the whole policy, too.
+    policy = {"Version": "2012-10-17", "Statement": [statement | {"Principal": {"AWS": PRODUCTION}}]}
+    here.put_permission(EventBusName="reports", Policy=json.dumps(policy))
+    assert (put(TEST, starter), put(PRODUCTION, "sekisho-pipeline-here")) == (denied, denied)
     (event,) = cloud.messages(REPOSITORY, url)
     assert (event["account"], event["region"], event["source"]) == (TEST, REGION, "sekisho.starter")

@@ -132,7 +132,7 @@ def test_an_outcome_rings_at_most_one_alarm():
 
 
 def test_every_function_queue_filter_and_rule_has_its_alarms():
-    expected = []
+    expected: list[tuple] = []
     for logical, one in of_type("AWS::Serverless::Function").items():
         dimensions = [{"Name": "FunctionName", "Value": {"Ref": logical}}]
         expected += [(one["Condition"], "AWS/Lambda", metric, "Sum", dimensions) for metric in ("Errors", "Throttles")]

@@ -120,6 +120,19 @@ def bus_admits_another_account(cloud: Deployed) -> Undo:
     return undo
 
 
+def report_bus_admits_another_account(cloud: Deployed) -> Undo:
+    """The policy of the repository account's bus names another account in place of the pipeline account."""
+    events = cloud.client(R, "events")
+    policy = events.describe_event_bus(Name="sekisho")["Policy"]
+    assert T in policy
+
+    def put(text: str) -> None:
+        events.put_permission(EventBusName="sekisho", Policy=text)
+
+    put(policy.replace(T, OTHER_ACCOUNT))
+    return lambda: put(policy)
+
+
 def starter_accepts_another_account(cloud: Deployed) -> Undo:
     """The environment of pipeline-starter names another account as the repository account."""
     function, name = cloud.client(T, "lambda"), "sekisho-pipeline-starter"

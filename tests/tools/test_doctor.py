@@ -30,6 +30,7 @@ from tests.tools.faults import (
     permission_missing,
     pipeline_deleted,
     pipeline_with,
+    report_bus_admits_another_account,
     repository_deleted,
     repository_with_key,
     role_created,
@@ -64,6 +65,7 @@ TRIGGER = {
     "gitConfiguration": {"sourceActionName": "Source", "push": [{"branches": {"includes": ["main"]}}]},
 }
 CHANGE, RELAYED = "sekisho-repository-change", "sekisho-source-change"
+FOLLOW_UP, REPORTS = "sekisho-follow-up", "sekisho-order-report"
 
 
 class Link(NamedTuple):
@@ -270,15 +272,33 @@ LINKS = [
         DEPLOY_TEST,
     ),
     Link(15, build_with_key(f"arn:aws:kms:{REGION}:{T}:alias/aws/s3"), "alias/aws/s3, not under", "update-project"),
+    Link(16, rule_disabled(T, FOLLOW_UP), f"rule {FOLLOW_UP} of account {T} is DISABLED", "aws events enable-rule"),
+    Link(16, rule_pattern(T, "sekisho-pipeline-end", '"RESUMED"', '"STARTED"'), "looks for", DEPLOY_TEST),
+    Link(16, without_statement("Report", T, STARTER, "pipeline-starter"), "may not put reports on", NAME_REPOSITORIES),
+    Link(
+        17,
+        report_bus_admits_another_account,
+        f"event-bus/sekisho does not let arn:aws:iam::{T}:role/sekisho-pipeline-starter",
+        NAME_PIPELINES,
+    ),
+    Link(
+        17,
+        rule_disabled(R, REPORTS, "sekisho"),
+        f"rule {REPORTS} of account {R} is DISABLED",
+        "--event-bus-name sekisho",
+    ),
+    Link(17, rule_pattern(R, REPORTS, "sekisho.starter", "sekisho.other", "sekisho"), "looks for", DEPLOY_REPOSITORY),
     *[
         Link(
-            16, role_created(account, path, name), f"admits arn:aws:iam::{account}:role{path}{name}", "iam delete-role"
+            18, role_created(account, path, name), f"admits arn:aws:iam::{account}:role{path}{name}", "iam delete-role"
         )
         for account, path, name in (
             (R, "/sekisho-event-relay-x/", "anything"),
             (R, "/", "sekisho-event-relay-other"),
             (R, "/sekisho-source-action-x/", "anything"),
             (T, "/sekisho-pipeline-ap-x/", "y-1"),
+            (T, "/sekisho-pipeline-starter-x/", "anything"),
+            (T, "/", "sekisho-pipeline-starter-other"),
         )
     ],
 ]
@@ -296,7 +316,7 @@ def test_the_deploy_role_may_read_the_whole_path(config_of_deployer):
 
 def test_each_hop_has_a_fault():
     assert {link.hop for link in LINKS} == set(range(1, len(HOPS) + 1))
-    assert len(HOPS) == 16
+    assert len(HOPS) == 18
 
 
 @pytest.mark.parametrize("link", LINKS, ids=[f"{link.hop}-{link.problem}" for link in LINKS])

@@ -1,5 +1,6 @@
 """`make smoke` reports each fact, removes what it creates, and has the checks that docs/local-stack.md lists."""
 
+import base64
 import contextlib
 import json
 import os
@@ -9,7 +10,10 @@ import subprocess
 import sys
 import time
 from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
 
+import botocore.credentials
 import pytest
 from botocore.exceptions import ClientError
 
@@ -17,7 +21,7 @@ from tests.local_cloud.accounts import document
 from tests.tools.faults import BUCKET, OTHER_ACCOUNT, R, T
 from tests.tools.runner import run
 from tools.layout import REGION, ROOT
-from tools.operations import experiments, facts, smoke
+from tools.operations import experiments, facts, smoke, tags
 from tools.operations.facts import State
 from tools.operations.smoke import FACTS
 
@@ -116,6 +120,8 @@ def test_with_write_each_check_runs_and_cleans_up(cloud, administrators, samconf
     code, output = run(administrators, "smoke", "local-test", "--write", SAMCONFIG=samconfig)
     found = states(output)
     assert found["v1_pipeline_refuses_pin"] == "holds", output
+    # The local CodePipeline shows revisions only after the source action has run.
+    assert found["revisions_are_shown_from_the_start"] == "DOES NOT HOLD", output
     assert found["removed_grant_stops"] == "holds", output
     assert found["deny_lets_encryption_be_updated"] == "holds", output
     # The local CloudFormation has no drift-aware change sets, so this fact does not hold there.
@@ -131,6 +137,97 @@ def test_the_repository_account_has_its_own_checks(administrators):
     wanted = {fact.check.__name__ for fact in FACTS if fact.where in ("each", "repositories")}
     assert set(states(output)) == wanted
     assert "sets no PipelineOrgPath" in output
+
+
+def test_tags_are_pushed_to_a_repository_of_the_check_and_read(cloud, administrators):
+    codecommit = cloud.client(R, "codecommit")
+    before = codecommit.list_repositories()["repositories"]
+    _, output = run(administrators, "smoke", "local-repository", "--write")
+    assert states(output)["tags_are_read"] == "holds", output
+    assert "both tags lead to commit" in output and "NOT REMOVED" not in output
+    assert codecommit.list_repositories()["repositories"] == before
+
+
+def test_a_tag_that_is_not_resolved_is_seen(monkeypatch):
+    """The local cloud resolves annotated tags, so this test uses a fake of CodeCommit, which does not."""
+
+    class CodeCommit:
+        def create_repository(self, **_request):
+            return {"repositoryMetadata": {"cloneUrlHttp": "nowhere"}}
+
+        def delete_repository(self, **_request):
+            pass
+
+        def get_folder(self, *, commitSpecifier, **_request):  # noqa: N803 (boto3's names)
+            return {"commitId": {"refs/tags/light": "1" * 40, "refs/tags/annotated": "2" * 40}[commitSpecifier]}
+
+    class Place(facts.Place):
+        def __init__(self):
+            self.left = []
+
+        def client(self, _service):
+            return CodeCommit()
+
+    monkeypatch.setattr(tags, "_push_tags", lambda _place, _url: "1" * 40)
+    state, detail = tags.tags_are_read(Place())
+    assert (state, detail) == (State.FAILS, f"the annotated tag of commit {'1' * 40} leads to {'2' * 40}")
+
+
+def test_a_route_of_every_repository_hides_the_tags(tmp_path, monkeypatch):
+    config = tmp_path / "sekisho.toml"
+    config.write_text('[[route]]\nrepository = "*"\n')
+    monkeypatch.setattr(tags, "CONFIG", config)
+
+    class Place(facts.Place):
+        def __init__(self):
+            pass
+
+        def client(self, _service):
+            return None
+
+    state, detail = tags.tags_are_read(Place())
+    assert (state, "the route of * would relay" in detail) == (State.HIDDEN, True)
+
+
+def test_the_login_for_git_has_the_key_and_a_signature_of_the_path(monkeypatch):
+    keys = botocore.credentials.Credentials("AKIDEXAMPLE", "secret", "token")
+
+    class Place(facts.Place):
+        def __init__(self):
+            self.region = "ap-northeast-1"
+            self.session: Any = SimpleNamespace(get_credentials=lambda: keys)
+
+    moment = datetime(2026, 11, 28, 10, 0, tzinfo=UTC)
+    monkeypatch.setattr(tags, "get_current_datetime", lambda: moment)
+    host = "https://git-codecommit.ap-northeast-1.amazonaws.com/v1/repos/"
+    found = []
+    for name in ("shop", "shop", "other"):
+        kind, _, login = tags._login(Place(), host + name).removeprefix("Authorization: ").partition(" ")
+        assert kind == "Basic"
+        found.append(base64.b64decode(login).decode())
+    first, second, other = found
+    assert re.fullmatch(r"AKIDEXAMPLE%token:20261128T100000Z[0-9a-f]{64}", first)
+    assert first == second != other
+
+
+@pytest.mark.parametrize(
+    ("decision", "state"),
+    [({"outcome": "reported"}, "holds"), ({"outcome": "relayed"}, "can't be seen")],
+    ids=["reported", "relayed"],
+)
+def test_the_ledger_shows_reports(cloud, administrators, decision, state):
+    table = cloud.client(R, "dynamodb")
+    key = {
+        "pk": {"S": f"decision#event-relay#{datetime.now(UTC):%Y-%m-%d}"},
+        "sk": {"S": "2026-11-28T00:00:00Z#request"},
+    }
+    entry = {"M": {name: {"S": text} for name, text in decision.items()}}
+    table.put_item(TableName="sekisho-ledger", Item=key | {"decisions": {"L": [entry]}})
+    try:
+        _, output = run(administrators, "smoke", "local-repository")
+    finally:
+        table.delete_item(TableName="sekisho-ledger", Key=key)
+    assert states(output)["reports_arrive"] == state, output
 
 
 @pytest.mark.parametrize(

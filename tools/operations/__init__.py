@@ -1,1 +1,1 @@
-"""The commands that operators run against AWS accounts, such as deploy, doctor, prepare and redrive."""
+"""The commands that operators run against AWS accounts, such as deploy, doctor, where and redrive."""

@@ -11,6 +11,7 @@ from urllib.request import urlopen
 
 from botocore.exceptions import ClientError
 
+from tools.layout import BUS
 from tools.operations.environment import Environment
 from tools.operations.policy import Context, Document, Unclear, allows, as_list, unread
 
@@ -152,6 +153,15 @@ class Account:
             raise Unclear(f"{versions[0]} can't be read ({error}): check that it is what was deployed last") from None
         need("sekisho.toml" in archive.namelist(), f"{versions[0]} has no sekisho.toml", self.deploy)
         return archive.read("sekisho.toml").decode()
+
+    def policy_of_bus(self) -> Document:
+        """The policy of the account's bus; raises `Broken` if there is no such bus."""
+        events = self.client("events")
+        try:
+            document: Document = json.loads(events.describe_event_bus(Name=BUS).get("Policy") or "{}")
+        except events.exceptions.ResourceNotFoundException:
+            raise Broken(f"bus {BUS} of account {self.id} is gone", self.deploy) from None
+        return document
 
     def need_rule(self, name: str, wanted: object, function: str, bus: str = "default", fix: str | None = None) -> None:
         """Raises `Broken` unless the rule is enabled, has the wanted trigger, and invokes the function."""

@@ -122,6 +122,17 @@ def organizational_unit_is_enough(place: Place) -> Seen:
     return hidden("no change was relayed since yesterday: push a change, then check again")
 
 
+def reports_arrive(place: Place) -> Seen:
+    """Looks for reports of pipeline accounts that event-relay stored.
+
+    event-relay stores a report only if the event's outer account and the report's region and pipeline are a target.
+    """
+    stored = sum(one["outcome"] == "reported" for one in place.decisions("event-relay"))
+    if stored:
+        return holds(f"event-relay stored {stored} reports since yesterday")
+    return hidden("event-relay stored no report since yesterday: push a change, then check again")
+
+
 def buttons_appear(_place: Place) -> Seen:
     """Always returns `hidden`, because no API shows what Slack displays."""
     return hidden("only the channel shows it: grant access, wait until it ends, and look at both notices")

@@ -146,17 +146,28 @@ def part_without_key_passes(place: Place) -> Seen:
         return holds("the part was admitted, and the object is under the bucket's key")
 
 
-def v1_pipeline_refuses_pin(place: Place) -> Seen:
-    """Creates a V1 pipeline, and starts it with a pin.
+class Pipeline(NamedTuple):
+    """A temporary pipeline, its type, and a pin for its source action."""
+
+    name: str
+    kind: str | None
+    pin: dict[str, str]
+
+
+@contextmanager
+def _pipeline(place: Place, kind: str) -> Iterator[Pipeline | None]:
+    """Creates a temporary pipeline of this type, and removes it at the end.
 
     The pipeline's branch and the pinned commit do not exist, so every execution fails in its source action, and the
     bucket gets no artifact. This is also true for the execution that CodePipeline starts when it creates a pipeline.
+    Yields None if no routed pipeline exists here, whose source could be used.
     """
     client = place.client("codepipeline")
     try:
         model = client.get_pipeline(name=place.routes[0].pipeline)["pipeline"]
     except (IndexError, client.exceptions.PipelineNotFoundException):
-        return hidden("no routed pipeline exists here, whose source could be used")
+        yield None
+        return
     name, source = unique_name(), model["stages"][0]
     for action in source["actions"]:
         action["configuration"] |= {"BranchName": name}
@@ -166,25 +177,53 @@ def v1_pipeline_refuses_pin(place: Place) -> Seen:
     }
     structure = {
         "name": name,
-        "pipelineType": "V1",
+        "pipelineType": kind,
         "roleArn": model["roleArn"],
         "artifactStore": model["artifactStore"],
         "stages": [source, {"name": "Wait", "actions": [approval]}],
     }
     with ExitStack() as stack:
         with uninterrupted():
-            kind = client.create_pipeline(pipeline=structure)["pipeline"].get("pipelineType")
+            made = client.create_pipeline(pipeline=structure)["pipeline"].get("pipelineType")
             stack.callback(place.remove, f"pipeline {name}", client.delete_pipeline, name=name)
-        if kind != "V1":
-            return hidden(f"CodePipeline made a pipeline of type {kind} although V1 was asked for")
-        pin = {"actionName": source["actions"][0]["name"], "revisionType": "COMMIT_ID", "revisionValue": "0" * 40}
+        action = source["actions"][0]["name"]
+        yield Pipeline(name, made, {"actionName": action, "revisionType": "COMMIT_ID", "revisionValue": "0" * 40})
+
+
+NO_PIPELINE = "no routed pipeline exists here, whose source could be used"
+
+
+def v1_pipeline_refuses_pin(place: Place) -> Seen:
+    """Creates a V1 pipeline, and starts it with a pin."""
+    client = place.client("codepipeline")
+    with _pipeline(place, "V1") as pipeline:
+        if pipeline is None:
+            return hidden(NO_PIPELINE)
+        if pipeline.kind != "V1":
+            return hidden(f"CodePipeline made a pipeline of type {pipeline.kind} although V1 was asked for")
         try:
-            execution = client.start_pipeline_execution(name=name, sourceRevisions=[pin])["pipelineExecutionId"]
+            started = client.start_pipeline_execution(name=pipeline.name, sourceRevisions=[pipeline.pin])
         except ClientError as error:
             if error.response["Error"]["Code"].startswith("AccessDenied"):
                 raise
             return holds(str(error))
-        return fails(f"the start was accepted; {_revision(client, name, execution)}")
+        return fails(f"the start was accepted; {_revision(client, pipeline.name, started['pipelineExecutionId'])}")
+
+
+def revisions_are_shown_from_the_start(place: Place) -> Seen:
+    """Creates a V2 pipeline, starts it with a pin, and reads at once whether the new execution shows the pin."""
+    client = place.client("codepipeline")
+    with _pipeline(place, "V2") as pipeline:
+        if pipeline is None:
+            return hidden(NO_PIPELINE)
+        started = client.start_pipeline_execution(name=pipeline.name, sourceRevisions=[pipeline.pin])
+        found = client.list_pipeline_executions(pipelineName=pipeline.name)["pipelineExecutionSummaries"]
+    for one in (one for one in found if one["pipelineExecutionId"] == started["pipelineExecutionId"]):
+        shown = [revision.get("revisionId") for revision in one.get("sourceRevisions", [])]
+        if shown == [pipeline.pin["revisionValue"]]:
+            return holds(f"the execution showed its pin while it was {one['status']}")
+        return fails(f"the execution showed {shown or 'no revision'} while it was {one['status']}")
+    return fails("the list of executions did not have the new execution yet")
 
 
 def _revision(client: Any, name: str, execution: str) -> str:

@@ -14,7 +14,13 @@ from tools.operations.policy import Unclear
 from tools.operations.roles import no_other_role_is_admitted
 from tools.operations.routes import routes_to
 
-READ_HEADS = ["codecommit:GetBranch", "codecommit:GetDifferences", "codecommit:ListBranches"]
+READ_HEADS = [
+    "codecommit:GetBranch",
+    "codecommit:GetDifferences",
+    "codecommit:GetFolder",
+    "codecommit:ListBranches",
+]
+REPORT = {"events:source": "sekisho.starter", "events:detail-type": "Order Report"}
 READ_SOURCE = [
     "codecommit:UploadArchive",
     "codecommit:GetBranch",
@@ -50,7 +56,7 @@ def same_routes(path: DeliveryPath) -> None:
 
 
 def relay_is_invoked(path: DeliveryPath) -> None:
-    """Checks the rules that invoke event-relay."""
+    """Checks the rules that invoke event-relay about the repositories."""
     change = {"source": ["aws.codecommit"], "detail-type": ["CodeCommit Repository State Change"]}
     path.repositories.need_rule("sekisho-repository-change", change, path.relay)
     path.repositories.need_rule("sekisho-reconcile", "rate(5 minutes)", path.relay)
@@ -58,7 +64,7 @@ def relay_is_invoked(path: DeliveryPath) -> None:
 
 def relay_runs(path: DeliveryPath) -> None:
     """Checks event-relay and its access to the repositories."""
-    role = path.need_function(path.repositories, path.relay, path.relay_role)
+    role = path.need_function(path.repositories, path.relay, path.relay_role, "dynamodb:BatchGetItem")
     for route in path.routes:
         name, fix = route.repository, path.repositories.deploy
         path.need_permission(role, READ_HEADS, path.repository_arn(name), f"read {name}", fix)
@@ -75,11 +81,7 @@ def relay_may_put_events(path: DeliveryPath) -> None:
 
 def bus_admits_relay(path: DeliveryPath) -> None:
     """Checks that the bus's policy admits event-relay."""
-    bus, events = path.pipelines.output("EventBusArn", "HostsPipelines"), path.pipelines.client("events")
-    try:
-        policy = json.loads(events.describe_event_bus(Name=BUS).get("Policy") or "{}")
-    except events.exceptions.ResourceNotFoundException:
-        raise Broken(f"bus {BUS} of account {path.pipelines.id} is gone", path.pipelines.deploy) from None
+    bus, policy = path.pipelines.output("EventBusArn", "HostsPipelines"), path.pipelines.policy_of_bus()
     context = {"events:source": "sekisho.relay", "events:detail-type": "Source Change"}
     owner = f"the policy of {bus}"
     path.need_admission(policy, path.relay_role, "events:PutEvents", bus, owner, path.name_repositories, context)
@@ -194,6 +196,28 @@ def pipeline_hands_on_artifacts(path: DeliveryPath) -> None:
     path.need_use_of_key(role, fix, fix)
 
 
+def starter_reports(path: DeliveryPath) -> None:
+    """Checks the rules by which pipeline-starter follows its executions, and its permission on the report bus."""
+    ends = {
+        "source": ["aws.codepipeline"],
+        "detail-type": ["CodePipeline Pipeline Execution State Change"],
+        "detail": {"state": ["SUCCEEDED", "FAILED", "STOPPED", "SUPERSEDED", "CANCELED", "RESUMED"]},
+    }
+    path.pipelines.need_rule("sekisho-pipeline-end", ends, path.starter)
+    path.pipelines.need_rule("sekisho-follow-up", "rate(1 minute)", path.starter)
+    role, bus = path.pipelines.role(path.starter_role), path.report_bus
+    path.need_permission(role, ["events:PutEvents"], bus, f"put reports on {bus}", path.name_repositories, REPORT)
+
+
+def report_bus_admits_starter(path: DeliveryPath) -> None:
+    """Checks that the bus of the repository account admits pipeline-starter, and passes the reports to event-relay."""
+    bus, owner = path.report_bus, f"the policy of {path.report_bus}"
+    policy = path.repositories.policy_of_bus()
+    path.need_admission(policy, path.starter_role, "events:PutEvents", bus, owner, path.name_pipelines, REPORT)
+    report = {"source": ["sekisho.starter"], "detail-type": ["Order Report"]}
+    path.repositories.need_rule("sekisho-order-report", report, path.relay, BUS)
+
+
 class Hop(NamedTuple):
     """One hop: the statement that has to hold, and its check."""
 
@@ -225,7 +249,16 @@ HOPS = [
     Hop("the pipeline's role may read and write artifacts, and use the key", pipeline_hands_on_artifacts),
     Hop("each build of a routed pipeline encrypts what it hands on under the artifact key", builds_use_key),
     Hop(
-        "the policies of the bus, the source role, the bucket and the key admit no other role by its name or path",
+        "pipeline-starter is invoked every minute and when an execution ends or is retried, and may put reports on the "
+        "bus of the repository account",
+        starter_reports,
+    ),
+    Hop(
+        "the bus of the repository account admits pipeline-starter, and passes its reports to event-relay",
+        report_bus_admits_starter,
+    ),
+    Hop(
+        "the policies of the buses, the source role, the bucket and the key admit no other role by its name or path",
         no_other_role_is_admitted,
     ),
 ]

@@ -38,6 +38,11 @@ class DeliveryPath:
         return self.repositories.output("SourceActionRoleArn", "HostsRepositories")
 
     @property
+    def report_bus(self) -> str:
+        """The ARN of the bus on which the pipeline accounts put their reports."""
+        return self.repositories.output("ReportBusArn", "HostsRepositories")
+
+    @property
     def starter(self) -> str:
         """The ARN of pipeline-starter."""
         return self.pipelines.output("PipelineStarterArn", "HostsPipelines")
@@ -137,13 +142,16 @@ class DeliveryPath:
         )
         return role
 
-    def need_function(self, account: Account, function: str, arn: str) -> Role:
-        """Returns the function's role; raises `Broken` unless the function runs and can use its ledger."""
+    def need_function(self, account: Account, function: str, arn: str, *more: str) -> Role:
+        """Returns the function's role; raises `Broken` unless the function runs and can use its ledger.
+
+        `more` are the actions on the ledger that only this function needs.
+        """
         account.need_running(function, arn)
         role = self.need_trust(account, arn, "lambda.amazonaws.com")
         table = account.outputs["LedgerTableName"]
         resource = f"arn:aws:dynamodb:{account.region}:{account.id}:table/{table}"
-        self.need_permission(role, USE_LEDGER, resource, f"keep the ledger {table}", account.deploy)
+        self.need_permission(role, [*USE_LEDGER, *more], resource, f"keep the ledger {table}", account.deploy)
         return role
 
     def need_use_of_key(self, role: Role, fix: str, fix_of_key: str) -> None:

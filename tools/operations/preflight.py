@@ -4,6 +4,7 @@ All facts are checked, and all problems are reported at once. If the credentials
 reports this, and the deployment is not blocked.
 """
 
+import json
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from samtranslator.yaml_helper import yaml_parse
 
 from tools.failure import Failure
-from tools.layout import LEDGER, ROOT, RUST_TARGETS
+from tools.layout import BUS, LEDGER, ROOT, RUST_TARGETS
 from tools.machine import has_rust_target
 from tools.operations import stack_history
 from tools.operations.deployment import Deployment, Problem, Unknown
@@ -214,6 +215,8 @@ def fixed_names(deployment: Deployment) -> Iterator[tuple[str, str, Callable[[],
             yield function, f"a function {name}", exists("lambda", "get_function_configuration", FunctionName=name)
             group = f"/aws/lambda/{name}"
             yield f"{function}Logs", f"a log group {group}", partial(log_group, logs, group)
+    if deployment.has("HostsRepositories") or deployment.has("HostsPipelines"):
+        yield "Bus", f"an event bus {BUS}", exists("events", "describe_event_bus", Name=BUS)
     if deployment.has("HostsPipelines"):
         bucket = bucket_name(target)
         yield "ArtifactBucket", f"a bucket {bucket}", exists("s3", "head_bucket", Bucket=bucket)
@@ -258,6 +261,27 @@ def source_role_trusts_the_pipeline(deployment: Deployment) -> Found:
             f"Role {name} of account {repositories.account} does not trust {pipeline} yet. Without that, {consequence}"
         )
         yield Problem(text, f"{'' if named else add}{first}", blocks=managed)
+
+
+def report_bus_admits_the_starter(deployment: Deployment) -> Found:
+    """Without the reports of an account, event-relay repeats its orders, and nobody sees what runs there."""
+    target, repositories = deployment.target, deployment.repositories
+    own = target.name == repositories.name and deployment.has("HostsRepositories")
+    if own or not deployment.has("HostsPipelines"):
+        return
+    bus = found(deployment.client_of_repositories("events").describe_event_bus, Name=BUS)
+    starter = f"arn:{deployment.partition}:iam::{target.account}:role/sekisho-pipeline-starter-{target.region}"
+    facts = {"aws:PrincipalArn": starter, "events:source": "sekisho.starter", "events:detail-type": "Order Report"}
+    policy = json.loads((bus or {}).get("Policy") or "{}")
+    arn = f"arn:{deployment.partition}:events:{repositories.region}:{repositories.account}:event-bus/{BUS}"
+    if not allows(policy, "events:PutEvents", arn, facts, target.account):
+        problem = "does not admit the reports of this account yet" if bus else "does not exist yet"
+        yield Problem(
+            f"Bus {BUS} of account {repositories.account} {problem}. Without the reports, nobody sees what runs in "
+            f"account {target.account}",
+            f"make deploy ENV={repositories.name}, with {target.account} in its PipelineAccountIds",
+            blocks=False,
+        )
 
 
 def channel_is_free(deployment: Deployment) -> Found:
@@ -344,6 +368,7 @@ REMOTE = [
     Check("the stack accepts a deployment", stack_accepts_a_deployment),
     Check("the names of what the stack creates are free", names_are_free),
     Check("the source role of the repository account trusts the pipelines", source_role_trusts_the_pipeline),
+    Check("the bus of the repository account admits the reports", report_bus_admits_the_starter),
     Check("the Slack channel is not configured elsewhere in the account", channel_is_free),
     Check("the account is authorized for the Slack workspace", workspace_is_authorized),
     Check("the quota of Lambda suffices", quotas_suffice),

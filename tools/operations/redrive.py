@@ -9,18 +9,15 @@ ENV is an environment in samconfig.toml. Finished work is not repeated: for such
 import argparse
 import json
 import sys
-import time
 from contextlib import suppress
 from typing import Any
 
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from tools.failure import Failure
 from tools.operations.environment import Environment, environment
+from tools.operations.invocation import PATIENT, invoke
 
-# The pauses, in seconds, while Lambda throttles (429). Together they outlast a burst of the functions' own work.
-PAUSES = [1, 2, 4, 8, 15, 30]
 FUNCTIONS = {
     "HostsRepositories": ["sekisho-event-relay"],
     "HostsPipelines": ["sekisho-pipeline-starter", "sekisho-artifact-checker"],
@@ -31,8 +28,8 @@ def redrive(target: Environment) -> int:
     """Redrives each function's queue; returns the number of messages that are left."""
     session = target.session()
     sqs = session.client("sqs")
-    # The check of a large artifact takes longer than botocore waits by default, and a retry would repeat the check.
-    functions = session.client("lambda", config=Config(read_timeout=900, retries={"total_max_attempts": 1}))
+    # The check of a large artifact takes longer than botocore waits by default.
+    functions = session.client("lambda", config=PATIENT)
     left = 0
     for function in [name for duty, names in FUNCTIONS.items() if target.does(duty) for name in names]:
         queue = sqs.get_queue_url(QueueName=f"{function}-dead-letters")["QueueUrl"]
@@ -40,18 +37,6 @@ def redrive(target: Environment) -> int:
         print(f"{function}: {done} redriven, {failed} left.")
         left += failed
     return left
-
-
-def invoke(functions: Any, function: str, body: str) -> Any:
-    """Invokes the function. Repeats the call while Lambda throttles, because a throttled invocation did not run."""
-    for pause in PAUSES:
-        try:
-            return functions.invoke(FunctionName=function, Payload=body.encode())
-        except ClientError as error:
-            if error.response["Error"]["Code"] != "TooManyRequestsException":
-                raise
-            time.sleep(pause)
-    return functions.invoke(FunctionName=function, Payload=body.encode())
 
 
 def redrive_queue(sqs: Any, queue: str, functions: Any, function: str) -> tuple[int, int]:

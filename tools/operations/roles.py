@@ -7,16 +7,15 @@ region at the end of the name is not known. A wildcard also matches `/`. Therefo
 
 import json
 import re
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from botocore.exceptions import ClientError
 
-from tools.layout import BUS
 from tools.operations.account import Account, Broken
 from tools.operations.path import DeliveryPath
 from tools.operations.policy import Context, Document, Unclear, allows
 
-NAMES = "event-relay|source-action|pipeline|build|cloudformation|artifact-checker"
+NAMES = "event-relay|source-action|pipeline-starter|pipeline|build|cloudformation|artifact-checker"
 OWN = re.compile(rf"arn:aws[\w-]*:iam::\d{{12}}:role/sekisho-({NAMES})-[a-z]{{2}}(-[a-z]+)+-\d")
 
 
@@ -55,17 +54,20 @@ def _doors(path: DeliveryPath) -> list[Door]:
     partition = path.key.split(":")[1]
     objects = f"arn:{partition}:s3:::{path.bucket}/one"
     relayed = {"events:source": "sekisho.relay", "events:detail-type": "Source Change"}
+    reported = {"events:source": "sekisho.starter", "events:detail-type": "Order Report"}
     through_s3 = {"kms:ViaService": f"s3.{pipelines.region}.amazonaws.com"}
     under_key = {
         "s3:x-amz-server-side-encryption": "aws:kms",
         "s3:x-amz-server-side-encryption-aws-kms-key-id": path.key,
     }
-    bus_policy: Any = pipelines.client("events").describe_event_bus(Name=BUS).get("Policy") or "{}"
     bucket_policy = pipelines.client("s3").get_bucket_policy(Bucket=path.bucket)["Policy"]
     key_policy = pipelines.client("kms").get_key_policy(KeyId=path.key, PolicyName="default")["Policy"]
     trust = path.repositories.role(path.source_role).trust
     return [
-        Door(f"bus {bus}", json.loads(bus_policy), "events:PutEvents", bus, relayed),
+        Door(f"bus {bus}", pipelines.policy_of_bus(), "events:PutEvents", bus, relayed),
+        Door(
+            f"bus {path.report_bus}", path.repositories.policy_of_bus(), "events:PutEvents", path.report_bus, reported
+        ),
         Door(f"role {path.source_role}", trust, "sts:AssumeRole", "*", {}),
         Door(f"bucket {path.bucket}", json.loads(bucket_policy), "s3:PutObject", objects, under_key),
         Door(f"key {path.key}", json.loads(key_policy), "kms:GenerateDataKey", path.key, through_s3),

@@ -14,7 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
 from tools.failure import Failure
-from tools.operations import evidence, experiments
+from tools.operations import evidence, experiments, tags
 from tools.operations.environment import environment
 from tools.operations.facts import Fact, Place, Seen, State, end_in_order, hidden
 
@@ -60,6 +60,13 @@ FACTS = [
         False,
         "no bus gets a change; name the accounts in `PipelineAccountIds`",
         evidence.organizational_unit_is_enough,
+    ),
+    Fact(
+        "the report bus accepts the reports of pipeline accounts, and their outer account is the target's",
+        "repositories",
+        False,
+        "event-relay repeats each order, and `make where` does not know what runs",
+        evidence.reports_arrive,
     ),
     Fact(
         "both buttons of `AskByButton` appear, each below its own notice",
@@ -116,6 +123,20 @@ FACTS = [
         True,
         "a V1 pipeline runs the head of its branch and nothing reports it, except `make doctor`",
         experiments.v1_pipeline_refuses_pin,
+    ),
+    Fact(
+        "an execution shows its source revisions from its start on",
+        "pipelines",
+        True,
+        "nothing; pipeline-starter recognizes a start whose answer was lost only after the source action has run",
+        experiments.revisions_are_shown_from_the_start,
+    ),
+    Fact(
+        "GetFolder with `refs/tags/…` reads the commit of a tag, also of an annotated tag",
+        "repositories",
+        True,
+        "tags are not relayed, or a pipeline starts at an object that is no commit",
+        tags.tags_are_read,
     ),
     Fact(
         "a drift-aware change set reverts a change by hand",
