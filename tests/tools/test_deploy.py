@@ -82,7 +82,7 @@ def test_another_profile_is_checked_like_the_environments_own(config, operation,
 def test_the_next_steps_name_the_account_in_which_they_are_done():
     steps = {name: list(next_steps(environment(name))) for name in ("repository", "test", "production")}
     assert [step.split(":")[0] for step in steps["repository"]] == ["account 222222222222", "account 333333333333"]
-    assert "make redrive ENV=repository" in steps["test"][0]
+    assert f"make resend ENV=repository ROUTE=… ACCOUNT={T}" in steps["test"][0]
     assert "make doctor ENV=test" in steps["test"][1]
     assert not [step for step in steps["test"] if "make deploy" in step], "the repository account comes first"
     assert [step for step in steps["test"] if "make prepare" in step] == []

@@ -11,7 +11,7 @@ from tests.tools.runner import run
 from tests.tools.test_commands import make_would_run
 from tools.failure import Failure
 from tools.operations import invocation, resend, where
-from tools.operations.environment import environment
+from tools.operations.environment import Environment, environment
 
 
 class Functions:
@@ -31,7 +31,7 @@ def answering(monkeypatch):
 
     def answer(value, **more):
         functions = Functions(value, **more)
-        monkeypatch.setattr(invocation.Environment, "session", lambda _: SessionOf(functions))
+        monkeypatch.setattr(Environment, "session", lambda _: SessionOf(functions))
         return functions
 
     return answer

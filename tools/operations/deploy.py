@@ -83,8 +83,9 @@ def next_steps(target: Environment) -> Iterator[str]:
                 yield f"account {other.account}: make deploy ENV={other.name}; then make doctor ENV={other.name}"
     elif target.does("HostsPipelines"):
         yield (
-            f"account {repositories.account}: make redrive ENV={repositories.name}, after the last pipeline account: "
-            "changes from before an account had its bus wait in event-relay's dead-letter queue"
+            f"account {repositories.account}: event-relay sends the changes from before this account had its bus by "
+            f"itself, within an hour; to send them now: make resend ENV={repositories.name} ROUTE=… "
+            f"ACCOUNT={target.account}"
         )
     if target.does("HostsPipelines"):
         yield f"check each hop from the repositories to account {target.account}: make doctor ENV={target.name}"
