@@ -298,7 +298,6 @@ LINKS = [
             (R, "/sekisho-source-action-x/", "anything"),
             (T, "/sekisho-pipeline-ap-x/", "y-1"),
             (T, "/sekisho-pipeline-starter-x/", "anything"),
-            (T, "/", "sekisho-pipeline-starter-other"),
         )
     ],
 ]

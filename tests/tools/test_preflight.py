@@ -7,7 +7,14 @@ import pytest
 from botocore.stub import Stubber
 
 from tests.template import deployed
-from tests.tools.faults import PIPELINE, SOURCE, R, T, source_role_trusts_another_account
+from tests.tools.faults import (
+    PIPELINE,
+    SOURCE,
+    R,
+    T,
+    report_bus_admits_another_account,
+    source_role_trusts_another_account,
+)
 from tests.tools.runner import run, write_config
 from tools.failure import Failure
 from tools.layout import LEDGER, REGION, ROOT, STACK
@@ -248,6 +255,19 @@ def test_a_source_role_without_trust_is_refused_with_the_command(cloud):
     assert "\n1. " not in text, "only one thing is wrong"
 
 
+@pytest.mark.usefixtures("place")
+def test_a_bus_that_does_not_admit_the_reports_is_noted_and_does_not_block(cloud, capsys):
+    assert problems(checks.report_bus_admits_the_starter, Deployment(environment("test"))) == []
+    undo = report_bus_admits_another_account(cloud)
+    try:
+        assert refusal(environment("test")) == ""
+    finally:
+        undo()
+    printed = capsys.readouterr().out
+    assert f"Note: Bus sekisho of account {R} does not admit the reports of this account yet" in printed
+    assert f"make deploy ENV=repository, with {T} in its PipelineAccountIds" in printed
+
+
 @pytest.fixture(scope="module")
 def empty():
     """A cloud without any stack."""
@@ -306,6 +326,8 @@ def test_everything_that_is_wrong_is_reported_at_once(empty, place):
     s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
     # A log group of this name exists if somebody already has a function of the name temp-access.
     empty.client(T, "logs").create_log_group(logGroupName="/aws/lambda/temp-access")
+    events = empty.client(T, "events")
+    events.create_event_bus(Name="sekisho")
     found = environment("test")
     wrong = dataclasses.replace(found, parameters=found.parameters | {"ArtifactWrites": "deny", "GrantsAccess": "true"})
     try:
@@ -313,16 +335,18 @@ def test_everything_that_is_wrong_is_reported_at_once(empty, place):
     finally:
         dynamodb.delete_table(TableName=LEDGER)
         s3.delete_bucket(Bucket=bucket)
+        events.delete_event_bus(Name="sekisho")
     for part in (
         "1. ",
         "ArtifactWrites=deny",
         "/aws/lambda/temp-access",
         f"a table {LEDGER}",
+        "an event bus sekisho",
         f"a bucket {bucket}",
         f"no role {SOURCE} yet",
     ):
         assert part in text
-    assert "5 problem(s)" in text and "make clean-start ENV=test" in text
+    assert "6 problem(s)" in text and "make clean-start ENV=test" in text
 
 
 def test_a_failed_first_deployment_is_refused_with_the_command_that_removes_it(empty, place):
