@@ -49,6 +49,10 @@ pub(super) fn never_matches(pattern: &str, kind: NameKind) -> Option<&'static st
     if is_ref && ["refs/heads/", "refs/tags/"].iter().any(|prefix| pattern.starts_with(prefix)) {
         return Some("names of branches and tags are written without `refs/heads/` and `refs/tags/`");
     }
+    // globset treats a pattern of nothing but `**/` as `**`.
+    if pattern.trim_start_matches("**/").is_empty() {
+        return None;
+    }
     // A `**/` at the start of an alternative need not match a `/`, which expanding the braces would not show.
     if ["{**/", ",**/"].iter().any(|start| pattern.contains(start)) {
         return None;
@@ -253,15 +257,15 @@ fn without_anchors(pattern: &str) -> &str {
 }
 
 /// Removes `./` and `/` from the start and doubled `/`. A `/` at the end becomes `/**`.
-fn without_stray_slashes(text: String) -> String {
-    let mut text = text;
+fn without_stray_slashes(mut text: String) -> String {
+    // Each round makes the text shorter, or is the last one.
     loop {
-        let mut next = text.clone();
+        let mut next = text.replace("//", "/").replace("/./", "/");
         for start in ["{", ","] {
             next = next.replace(&format!("{start}./"), start).replace(&format!("{start}/"), start);
         }
-        next = next.replace("//", "/").replace("/./", "/");
-        next = next.trim_start_matches("./").trim_start_matches('/').to_owned();
+        let rest = next.strip_prefix("./").or_else(|| next.strip_prefix('/'));
+        let next = rest.map_or(next.clone(), ToOwned::to_owned);
         if next == text {
             break;
         }
@@ -273,3 +277,6 @@ fn without_stray_slashes(text: String) -> String {
         _ => text,
     }
 }
+
+#[cfg(test)]
+mod tests;
