@@ -55,6 +55,8 @@ pub struct Route {
     paths: Option<GlobList>,
     existing: Option<Existing>,
     targets: Vec<Target>,
+    /// For each target, the index of its `[[route.target]]`, for messages.
+    entries: Vec<usize>,
 }
 
 impl Route {

@@ -64,46 +64,54 @@ fn one_region(routes: &[Route]) -> Result<(), Mistake> {
     Ok(())
 }
 
-/// A variable, and the key of the target that set it first.
+/// A variable, and the key that set it first.
 struct Variable {
     value: String,
     key: String,
 }
 
-fn merge_variables(routes: &[Route]) -> Result<BTreeMap<TargetId, BTreeMap<String, Variable>>, Mistake> {
-    let mut merged: BTreeMap<TargetId, BTreeMap<String, Variable>> = BTreeMap::new();
+type Variables = BTreeMap<String, Variable>;
+
+fn merge_variables(routes: &[Route]) -> Result<BTreeMap<TargetId, Variables>, Mistake> {
+    let mut merged: BTreeMap<TargetId, Variables> = BTreeMap::new();
     for (i, route) in routes.iter().enumerate() {
-        for target in route.targets.iter().filter(|target| !target.variables.is_empty()) {
-            let key = format!("route[{i}].target");
-            let of_target = merged.entry(target.id()).or_default();
-            for (name, value) in &target.variables {
-                match of_target.get(name) {
-                    Some(known) if known.value != *value => {
-                        let reason = format!(
-                            "the variable {name} of the target {} is `{value}` here and `{}` in {}: write one value",
-                            target.id(),
-                            known.value,
-                            known.key
-                        );
-                        return Err(Mistake::new(key, reason));
-                    }
-                    Some(_) => {}
-                    None => {
-                        let variable = Variable { value: value.clone(), key: key.clone() };
-                        of_target.insert(name.clone(), variable);
-                    }
-                }
+        let targets = route.targets.iter().zip(&route.entries);
+        for (target, entry) in targets.filter(|(target, _)| !target.variables.is_empty()) {
+            let key = format!("route[{i}].target[{entry}].variables");
+            add_variables(merged.entry(target.id()).or_default(), target, &key)?;
+        }
+    }
+    Ok(merged)
+}
+
+/// Adds the variables of a target to those of other routes to it.
+fn add_variables(known: &mut Variables, target: &Target, key: &str) -> Result<(), Mistake> {
+    for (name, value) in &target.variables {
+        let key = format!("{key}.{name}");
+        match known.get(name) {
+            None => {
+                known.insert(name.clone(), Variable { value: value.clone(), key });
             }
-            if of_target.len() > variable::MOST_VARIABLES {
+            Some(first) if first.value == *value => {}
+            Some(first) => {
                 let reason = format!(
-                    "the target {} has {} variables, and CodePipeline takes at most {}: remove some",
-                    target.id(),
-                    of_target.len(),
-                    variable::MOST_VARIABLES
+                    "`{value}`, but {} is `{}`, and both are for the target {}: write one value",
+                    first.key,
+                    first.value,
+                    target.id()
                 );
                 return Err(Mistake::new(key, reason));
             }
         }
     }
-    Ok(merged)
+    if known.len() <= variable::MOST_VARIABLES {
+        return Ok(());
+    }
+    let reason = format!(
+        "the routes to the target {} have {} variables, and CodePipeline takes at most {}: remove some",
+        target.id(),
+        known.len(),
+        variable::MOST_VARIABLES
+    );
+    Err(Mistake::new(key, reason))
 }

@@ -151,8 +151,8 @@ fn the_variables_of_all_routes_to_a_target_are_merged() {
     }
     let contradicting = route("", &with("TAG = \"{tag}\"")) + &route("", &with("TAG = \"{commit}\""));
     let (key, reason) = parse(&contradicting).unwrap_err();
-    assert_eq!(key, "route[1].target");
-    assert!(reason.contains("TAG") && reason.contains("{tag}") && reason.contains("route[0]"), "{reason}");
+    assert_eq!(key, "route[1].target[0].variables.TAG");
+    assert!(reason.contains("{tag}") && reason.contains("route[0].target[0].variables.TAG"), "{reason}");
 }
 
 /// Each case is a configuration with one mistake, the key that the error names, and a part of the reason.
@@ -206,5 +206,5 @@ fn a_target_has_at_most_fifty_variables() {
         route("", &format!("{TARGET}variables = {{ {} }}", variables.join(", ")))
     };
     assert!(parse(&(with(0, 25) + &with(25, 25))).is_ok());
-    assert_eq!(parse(&(with(0, 25) + &with(25, 26))).unwrap_err().0, "route[1].target");
+    assert_eq!(parse(&(with(0, 25) + &with(25, 26))).unwrap_err().0, "route[1].target[0].variables");
 }

@@ -67,7 +67,7 @@ impl WrittenRoute {
             let reason = "empty and matches nothing: write paths, such as `[\"api/**\"]`, or remove the key";
             return Err(Mistake::new(format!("{key}.paths"), reason));
         }
-        let targets = expand(self.targets, key)?;
+        let (targets, entries) = expand(self.targets, key)?.into_iter().unzip();
         Ok(Route {
             name: self.name,
             repository,
@@ -77,6 +77,7 @@ impl WrittenRoute {
             paths,
             existing: self.existing,
             targets,
+            entries,
         })
     }
 }
@@ -90,8 +91,9 @@ fn check_name(name: &str) -> Result<(), String> {
     Err("not the name of a route: write 1 to 64 letters, digits, `.`, `_` or `-`".to_owned())
 }
 
-/// The targets of one route. Each combination of an account and a region is a target.
-fn expand(written: Vec<WrittenTarget>, key: &str) -> Result<Vec<Target>, Mistake> {
+/// The targets of one route, each with the index of its `[[route.target]]`. Each combination of an account and a region
+/// is a target.
+fn expand(written: Vec<WrittenTarget>, key: &str) -> Result<Vec<(Target, usize)>, Mistake> {
     if written.is_empty() {
         return Err(Mistake::new(format!("{key}.target"), "empty: add a `[[route.target]]`"));
     }
@@ -104,9 +106,9 @@ fn expand(written: Vec<WrittenTarget>, key: &str) -> Result<Vec<Target>, Mistake
         for target in entry.targets(&key)? {
             let bare = Target { variables: BTreeMap::new(), ..target.clone() };
             match seen.insert(bare, has_lists) {
-                None => targets.push(target),
+                None => targets.push((target, i)),
                 // A repeated target without lists was always accepted, and has no effect.
-                Some(false) if !has_lists => targets.push(target),
+                Some(false) if !has_lists => targets.push((target, i)),
                 Some(_) => {
                     let reason = format!(
                         "leads to pipeline {} of account {} in {}, and so does another target of this route: \
