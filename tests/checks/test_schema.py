@@ -27,6 +27,35 @@ def test_the_committed_file_is_valid():
         ('"ap-northeast-1"', '"tokyo"', ["route", 0, "target", 0, "region"]),
         ('["api/**", "!**/*.md"]', '["!**/*.md"]', ["route", 0, "paths"]),
         ('["main", "release/*"]', "[]", ["route", 0]),
+        ('["main", "release/*"]', '["!main", "!release/*"]', ["route", 0, "branches"]),
+        ('repository = "shop"', 'name = "the shop"\nrepository = "shop"', ["route", 0, "name"]),
+        ('repository = "shop"', 'region = "tokyo"\nrepository = "shop"', ["route", 0, "region"]),
+        ('repository = "shop"', 'existing = "ignore"\nrepository = "shop"', ["route", 0, "existing"]),
+        ('repository = "shop"', 'wave = []\nrepository = "shop"', ["route", 0]),
+        ('account  = "222222222222"', "", ["route", 0, "target", 0]),
+        (
+            'account  = "222222222222"',
+            'account = "222222222222"\naccounts = ["333333333333"]',
+            ["route", 0, "target", 0],
+        ),
+        ('account  = "222222222222"', "accounts = []", ["route", 0, "target", 0, "accounts"]),
+        ('region   = "ap-northeast-1"', 'regions = ["us-east-1", "us-east-1"]', ["route", 0, "target", 0, "regions"]),
+        ('region   = "ap-northeast-1"', 'regions = ["tokyo"]', ["route", 0, "target", 0, "regions", 0]),
+        (
+            'pipeline = "shop"',
+            'pipeline = "shop"\nvariables = { TAG = "{Tag}" }',
+            ["route", 0, "target", 0, "variables", "TAG"],
+        ),
+        (
+            'pipeline = "shop"',
+            'pipeline = "shop"\nvariables = { TAG = "" }',
+            ["route", 0, "target", 0, "variables", "TAG"],
+        ),
+        (
+            'pipeline = "shop"',
+            'pipeline = "shop"\nvariables = { "a b" = "1" }',
+            ["route", 0, "target", 0, "variables"],
+        ),
         ("default_minutes = 180", "default_minutes = 0", ["access", "default_minutes"]),
         ("require_mfa = true", 'require_mfa = "yes"', ["access", "profiles", "read-only", "require_mfa"]),
         ('"logs:Get*"', '"logs"', ["access", "profiles", "read-only", "statements", 0, "actions", 1]),
@@ -51,6 +80,77 @@ def test_a_mistake_is_found_at_its_place(right, wrong, where):
     assert right in COMMITTED
     errors = list(SCHEMA.iter_errors(tomllib.loads(COMMITTED.replace(right, wrong, 1))))
     assert where in [list(error.absolute_path) for error in errors]
+
+
+def valid(keys: str, value: str) -> bool:
+    """Whether the committed file stays valid if a glob of this list has the value."""
+    document = tomllib.loads(COMMITTED)
+    document["route"][0][keys] = value if keys == "repository" else ["**", value]
+    return SCHEMA.is_valid(document)
+
+
+@pytest.mark.parametrize(
+    ("keys", "value"),
+    [
+        ("paths", "./api/**"),
+        ("paths", "!./api/**"),
+        ("paths", "/api/**"),
+        ("paths", "api/"),
+        ("paths", "api//main.rs"),
+        ("paths", "api/./main.rs"),
+        ("paths", "../web"),
+        ("branches", "refs/heads/main"),
+        ("branches", "!refs/heads/wip/**"),
+        ("branches", "^main$"),
+        ("branches", "/main"),
+        ("branches", "release/"),
+        ("branches", "release/.*"),
+        ("branches", "feature: x"),
+        ("branches", "!"),
+        ("tags", "refs/tags/v*"),
+        ("tags", "^v"),
+        ("repository", "arn:aws:codecommit:ap-northeast-1:111111111111:shop"),
+        ("repository", "shop.git"),
+        ("repository", "^shop$"),
+        ("repository", "!shop"),
+        ("repository", "team/shop"),
+    ],
+)
+def test_a_glob_that_can_never_match_is_refused(keys, value):
+    assert not valid(keys, value)
+
+
+@pytest.mark.parametrize(
+    ("keys", "value"),
+    [
+        ("paths", "^api$"),
+        ("paths", ".github/**"),
+        ("paths", "!**/*.md"),
+        ("paths", "{./api/**,web/**}"),
+        ("paths", "**/"),
+        ("branches", "!wip/**"),
+        ("branches", "main$"),
+        ("branches", "[!/]*"),
+        ("branches", "a.b/c"),
+        ("branches", "fix!"),
+        ("tags", "v[0-9]*.[0-9]*"),
+        ("repository", "shop-{api,web}"),
+        ("repository", "**/shop"),
+        ("repository", "shop[!_]*"),
+    ],
+)
+def test_a_glob_that_the_functions_accept_is_valid(keys, value):
+    assert valid(keys, value)
+
+
+def test_every_new_key_is_valid():
+    document = tomllib.loads(COMMITTED)
+    route = document["route"][0]
+    route |= {"name": "shop.1", "region": "us-east-1", "existing": "baseline", "branches": ["**", "!wip/**"]}
+    lists = {"accounts": ["222222222222", "333333333333"], "regions": ["ap-northeast-1", "us-east-1"]}
+    variables = {"TAG": "v-{tag}", "a@b-c_1": "{image} {previous}"}
+    route["target"] = [{**lists, "pipeline": "shop", "action": "Source", "variables": variables}]
+    SCHEMA.validate(document)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import pytest
 
 from tools.operations.policy import Unclear, allows
-from tools.operations.routes import matches
+from tools.operations.routes import includes, matches, routes_to
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,36 @@ from tools.operations.routes import matches
 )
 def test_globs_match_as_those_of_the_functions(glob, name, matched):
     assert matches(glob, name) is matched
+
+
+@pytest.mark.parametrize(
+    ("name", "included"), [("main", True), ("wip/1", False), ("wip/keep", True), ("wip/keep/1", False)]
+)
+def test_the_last_matching_glob_decides(name, included):
+    assert includes(("**", "!wip/**", "wip/keep"), name) is included
+    assert not includes((), name)
+
+
+def test_lists_of_accounts_and_regions_lead_to_each_combination():
+    text = """
+        [[route]]
+        repository = "shop"
+        region = "us-east-1"
+        branches = ["main"]
+        [[route.target]]
+        accounts = ["222222222222", "333333333333"]
+        regions = ["ap-northeast-1", "us-east-1"]
+        pipeline = "shop"
+        action = "Source"
+        variables = { TAG = "{tag}" }
+    """
+    for account in ("222222222222", "333333333333"):
+        (route,) = routes_to(account, "us-east-1", text)
+        assert (route.region, route.variables) == ("us-east-1", (("TAG", "{tag}"),))
+        assert "region us-east-1" in str(route)
+    assert routes_to("222222222222", "us-west-2", text) == []
+    assert routes_to("222222222222", "us-east-1", text, "us-east-1") != []
+    assert routes_to("222222222222", "us-east-1", text, "ap-northeast-1") == []
 
 
 def test_a_glob_with_alternatives_is_unclear():

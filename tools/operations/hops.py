@@ -42,7 +42,8 @@ def same_routes(path: DeliveryPath) -> None:
     """Compares the routes of both accounts with those in the local sekisho.toml."""
     for account, function in ((path.repositories, path.relay), (path.pipelines, path.starter)):
         try:
-            deployed = routes_to(path.pipelines.id, path.pipelines.region, account.config(function))
+            text, target = account.config(function), path.pipelines
+            deployed = routes_to(target.id, target.region, text, path.repositories.region)
         except Unclear as unclear:
             path.unclear.append(f"whether account {account.id} has the same routes: {unclear}")
             continue

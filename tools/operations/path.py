@@ -165,9 +165,9 @@ class DeliveryPath:
 
     @cached_property
     def routes(self) -> list[Route]:
-        """The routes in the local sekisho.toml that lead to the pipeline account and its region."""
+        """The routes in the local sekisho.toml from the repositories to the pipeline account and its region."""
         account, region = self.pipelines.id, self.pipelines.region
-        found = routes_to(account, region, CONFIG.read_text())
+        found = routes_to(account, region, CONFIG.read_text(), self.repositories.region)
         need(
             bool(found),
             f"no route leads to account {account} in {region}",

@@ -8,20 +8,21 @@ from botocore.exceptions import ClientError
 from tools.layout import CONFIG
 from tools.operations.account import need
 from tools.operations.path import DeliveryPath
-from tools.operations.routes import Route, matches
+from tools.operations.routes import Route, includes, matches
 
 
 def pipelines_exist(path: DeliveryPath) -> None:
     """Checks that each routed pipeline exists, and that its source action matches the routes."""
-    branches: dict[tuple[str, str], list[str]] = {}
+    branches: dict[tuple[str, str], list[tuple[str, ...]]] = {}
     for route in path.routes:
-        branches.setdefault((route.pipeline, route.action), []).extend(route.branches)
+        if route.branches:
+            branches.setdefault((route.pipeline, route.action), []).append(route.branches)
     for route in path.routes:
-        _check_source(path, route, branches[route.pipeline, route.action])
+        _check_source(path, route, branches.get((route.pipeline, route.action), []))
 
 
-def _check_source(path: DeliveryPath, route: Route, globs: list[str]) -> None:
-    """Checks the source action of a routed pipeline; `globs` are the branch globs of all routes to that action."""
+def _check_source(path: DeliveryPath, route: Route, lists: list[tuple[str, ...]]) -> None:
+    """Checks the source action of a routed pipeline; `lists` are the branch globs of each route to that action."""
     _, source = path.source_action(route)
     settings, kind = source.get("configuration", {}), source["actionTypeId"]
     where = f"source action {route.action} of pipeline {route.pipeline}"
@@ -42,10 +43,10 @@ def _check_source(path: DeliveryPath, route: Route, globs: list[str]) -> None:
         fix,
     )
     # If only tags are routed, the branch does not matter, because the commit is pinned.
-    if globs:
+    if lists:
         path.need_allowed(
-            lambda: any(matches(glob, branch) for glob in globs),
-            f"{where} takes branch {branch}, and its routes are of {', '.join(globs)}",
+            lambda: any(includes(globs, branch) for globs in lists),
+            f"{where} takes branch {branch}, and its routes are of {', '.join(glob for one in lists for glob in one)}",
             fix,
         )
 

@@ -2,7 +2,9 @@
 
 import re
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tools.failure import Failure
 from tools.layout import CONFIG
@@ -19,11 +21,17 @@ class Route:
     paths: tuple[str, ...]
     pipeline: str
     action: str
+    # The region of the repositories, or `None` for every region.
+    region: str | None = None
+    existing: str | None = None
+    variables: tuple[tuple[str, str], ...] = ()
 
     def __str__(self) -> str:
         parts = [
             f"{kind} {', '.join(globs)}" for kind in ("branches", "tags", "paths") if (globs := getattr(self, kind))
         ]
+        parts += [f"{key} {value}" for key in ("region", "existing") if (value := getattr(self, key))]
+        parts += [f"variable {name} {value}" for name, value in self.variables]
         return f"{self.repository} ({'; '.join(parts)}) to action {self.action} of pipeline {self.pipeline}"
 
     @property
@@ -32,8 +40,11 @@ class Route:
         return not set(self.repository) & set("*?[{!\\")
 
 
-def routes_to(account: str, region: str, text: str) -> list[Route]:
-    """The routes of a sekisho.toml that lead to pipelines of an account and region."""
+def routes_to(account: str, region: str, text: str, source_region: str | None = None) -> list[Route]:
+    """The routes of a sekisho.toml that lead to pipelines of an account and region.
+
+    With `source_region`, routes whose repositories are in another region are left out.
+    """
     try:
         return [
             Route(
@@ -43,16 +54,35 @@ def routes_to(account: str, region: str, text: str) -> list[Route]:
                 paths=tuple(route.get("paths", ())),
                 pipeline=target["pipeline"],
                 action=target["action"],
+                region=route.get("region"),
+                existing=route.get("existing"),
+                variables=tuple(sorted(target.get("variables", {}).items())),
             )
             for route in tomllib.loads(text).get("route", [])
+            if source_region is None or route.get("region", source_region) == source_region
             for target in route["target"]
-            if (target["account"], target["region"]) == (account, region)
+            if account in _one_or_more(target, "account", "accounts")
+            and region in _one_or_more(target, "region", "regions")
         ]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         problem = f"{type(error).__name__}: {error}"
         raise Failure(
             f"The routes of {CONFIG.name} can't be read ({problem}): make deploy reports the place and the reason."
         ) from None
+
+
+def _one_or_more(target: dict[str, Any], singular: str, plural: str) -> Sequence[str]:
+    """The values of a key that is written either as one value or as a list."""
+    more: Sequence[str] | None = target.get(plural)
+    return [target[singular]] if more is None else more
+
+
+def includes(globs: Sequence[str], name: str) -> bool:
+    """Whether the last of the globs that matches the name includes it. A glob with `!` in front excludes."""
+    for glob in reversed(globs):
+        if matches(glob.removeprefix("!"), name):
+            return not glob.startswith("!")
+    return False
 
 
 def matches(glob: str, name: str) -> bool:
