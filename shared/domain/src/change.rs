@@ -73,6 +73,12 @@ impl RepositoryArn {
         self.0.splitn(6, ':').nth(index).unwrap_or_default()
     }
 
+    /// The region of the repository.
+    #[must_use]
+    pub fn region(&self) -> &str {
+        self.part(3)
+    }
+
     /// The id of the account that owns the repository.
     #[must_use]
     pub fn account(&self) -> &str {
