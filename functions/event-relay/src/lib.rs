@@ -35,6 +35,7 @@ mod relay;
 mod request;
 mod route;
 mod run;
+pub mod target;
 mod worklist;
 pub mod world;
 
