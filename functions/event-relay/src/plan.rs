@@ -32,7 +32,7 @@ pub(crate) struct Facts<'a> {
 impl<'a> Facts<'a> {
     /// The facts about the reference of `hint`, none of which has been read yet.
     pub(crate) fn new(routes: &'a Routes, hint: &'a Hint, trigger: Trigger) -> Self {
-        let touched = TouchedRoutes::new(routes, hint.repository.name(), &hint.git_ref);
+        let touched = TouchedRoutes::new(routes, &hint.repository, &hint.git_ref);
         Self { hint, trigger, routes, has_route: touched.has_route(), row: None, head: None, touched }
     }
 }
@@ -363,7 +363,8 @@ mod tests {
         };
         let with_row = |row: BranchRow| Case { row: Some(stored(row)), ..main() };
         let at = |n: u64| Case { head: Some(Head::At(commit(n))), ..with_row(relayed()) };
-        let digest = TouchedRoutes::new(&routes("api"), "shop", &branch_hint("main").git_ref).paths_digest().to_owned();
+        let (routes, hint) = (routes("api"), branch_hint("main"));
+        let digest = TouchedRoutes::new(&routes, &hint.repository, &hint.git_ref).paths_digest().to_owned();
         let untouched = BranchRow { untouched: Some(Untouched { commit: commit(2), paths: digest }), ..relayed() };
         let clock = epoch_millis(NOW);
         let ahead = BranchRow { sequence: clock + 5, ..relayed() };

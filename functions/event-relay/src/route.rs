@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use sekisho_domain::account::{AccountId, Region};
-use sekisho_domain::change::{Change, GitRef};
+use sekisho_domain::change::{Change, GitRef, RepositoryArn};
 use sekisho_domain::route::{PipelineName, Route, Routes};
 
 use crate::delivery::Delivery;
@@ -21,7 +21,7 @@ pub(crate) struct TouchedRoutes<'r> {
 
 impl<'r> TouchedRoutes<'r> {
     /// The routes that match the reference, before any changed path is known.
-    pub(crate) fn new(routes: &'r Routes, repository: &'r str, git_ref: &'r GitRef) -> Self {
+    pub(crate) fn new(routes: &'r Routes, repository: &'r RepositoryArn, git_ref: &'r GitRef) -> Self {
         let (undecided, touched): (Vec<&Route>, Vec<&Route>) =
             routes.concerning(repository, git_ref).partition(|route| route.looks_at_paths());
         let mut digest = DefaultHasher::new();
@@ -87,14 +87,14 @@ impl<'r> TouchedRoutes<'r> {
 
 /// The deliveries of a change that touches every route.
 pub(crate) fn all_deliveries(routes: &Routes, change: &Change) -> Vec<Delivery> {
-    TouchedRoutes::new(routes, change.repository.name(), &change.git_ref).touch_all().deliveries()
+    TouchedRoutes::new(routes, &change.repository, &change.git_ref).touch_all().deliveries()
 }
 
 /// The part of a delivery that no route leads to any more: the same account and region, with the pipelines that lost
 /// their route. Returns `None` if routes still lead to all pipelines of the delivery.
 pub(crate) fn unrouted(routes: &Routes, change: &Change, delivery: &Delivery) -> Option<Delivery> {
     let still_routed: BTreeSet<&PipelineName> = routes
-        .concerning(change.repository.name(), &change.git_ref)
+        .concerning(&change.repository, &change.git_ref)
         .flat_map(Route::targets)
         .filter(|target| target.account == delivery.account && target.region == delivery.region)
         .map(|target| &target.pipeline)
@@ -133,10 +133,14 @@ mod tests {
         action = "Source"
     "#;
 
+    fn repository(name: &str) -> RepositoryArn {
+        format!("arn:aws:codecommit:ap-northeast-1:111111111111:{name}").parse().unwrap()
+    }
+
     fn pipelines(paths: Option<&[&str]>) -> Vec<(String, Vec<String>)> {
         let routes = Document::parse("t", TWO_ROUTES).unwrap().routes().unwrap();
-        let main = "refs/heads/main".parse().unwrap();
-        let mut touched = TouchedRoutes::new(&routes, "shop", &main);
+        let (shop, main) = (repository("shop"), "refs/heads/main".parse().unwrap());
+        let mut touched = TouchedRoutes::new(&routes, &shop, &main);
         match paths {
             Some(paths) => touched.add_paths(&paths.iter().map(ToString::to_string).collect()),
             None => touched = touched.touch_all(),
@@ -159,13 +163,13 @@ mod tests {
     #[test]
     fn paths_are_wanted_only_while_they_can_add_a_route() {
         let routes = Document::parse("t", TWO_ROUTES).unwrap().routes().unwrap();
-        let main = "refs/heads/main".parse().unwrap();
-        let mut touched = TouchedRoutes::new(&routes, "shop", &main);
+        let (shop, main) = (repository("shop"), "refs/heads/main".parse().unwrap());
+        let mut touched = TouchedRoutes::new(&routes, &shop, &main);
         assert!(touched.wants_paths());
         touched.add_paths(&BTreeSet::from(["web/x".to_owned()]));
         assert!(touched.wants_paths());
         touched.add_paths(&BTreeSet::from(["api/x".to_owned()]));
         assert!(!touched.wants_paths());
-        assert!(!TouchedRoutes::new(&routes, "other", &main).has_route());
+        assert!(!TouchedRoutes::new(&routes, &repository("other"), &main).has_route());
     }
 }

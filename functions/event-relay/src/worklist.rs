@@ -63,7 +63,7 @@ impl Worklist {
         let Rows { mut pending, leased, unreadable, seen } = Rows::new(repository, rows, now);
         let mut mistakes = unreadable;
         mistakes.extend(missing_branches(repository, branches, routes));
-        let is_routed = |git_ref: &GitRef| routes.concerning(repository.name(), git_ref).next().is_some();
+        let is_routed = |git_ref: &GitRef| routes.concerning(repository, git_ref).next().is_some();
         let mut concerned: Vec<(Hint, Trigger)> = branches
             .iter()
             .filter_map(|branch| GitRef::branch(branch).ok())
@@ -129,7 +129,7 @@ fn pending_hint(repository: &RepositoryArn, git_ref: GitRef, pending: Pending) -
 }
 
 fn is_named(route: &Route, repository: &RepositoryArn) -> bool {
-    route.repository().literal() == Some(repository.name())
+    route.is_for_region(repository.region()) && route.repository().literal() == Some(repository.name())
 }
 
 /// The decisions about branches that a route of this repository names without a glob and that do not exist.
@@ -141,8 +141,7 @@ fn missing_branches(
     let named: BTreeSet<&str> = routes
         .iter()
         .filter(|route| is_named(route, repository))
-        .flat_map(Route::branches)
-        .filter_map(|glob| glob.literal())
+        .flat_map(|route| route.literal_names(RefKind::Branch))
         .collect();
     named.into_iter().filter(|branch| !branches.iter().any(|existing| existing == branch)).map(|branch| {
         let reason = "a route names this branch, but it does not exist: create it, or correct the route";
@@ -166,7 +165,7 @@ fn unmatched_by(route: &Route, found: &[Branches]) -> Vec<Decision<Outcome>> {
         return vec![Decision::new(Outcome::Failed, reason)];
     }
     let branches: BTreeSet<&str> = matching.into_iter().flat_map(|one| &one.names).map(String::as_str).collect();
-    let missing = route.branches().iter().filter_map(|glob| glob.literal()).filter(|name| !branches.contains(name));
+    let missing = route.literal_names(RefKind::Branch).filter(|name| !branches.contains(name));
     let decision = |branch: &str| {
         let reason = format!(
             "no repository that matches `{pattern}` in a route has this branch: create it, or correct the route"

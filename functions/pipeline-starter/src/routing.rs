@@ -54,7 +54,7 @@ impl<'a> LocalRoutes<'a> {
     /// The pipelines that the routes name for a repository and reference.
     pub(crate) fn pipelines(&self, repository: &RepositoryArn, git_ref: &GitRef) -> PinnedPipelines {
         let mut pipelines = PinnedPipelines::new();
-        let routes = self.routes.concerning(repository.name(), git_ref);
+        let routes = self.routes.concerning(repository, git_ref);
         for target in routes.flat_map(Route::targets).filter(|target| self.is_local(target)) {
             pipelines.entry(target.pipeline.clone()).or_default().insert(target.action.clone());
         }

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 use crate::access::Access;
 use crate::artifacts::Artifacts;
-use crate::route::Routes;
+use crate::route::{Routes, WrittenRoute};
 
 const ROUTE: &str = "route";
 const ACCESS: &str = "access";
@@ -66,9 +66,8 @@ impl Document {
                 "unknown key: the file holds `[[route]]`, `[access]` and `[artifacts]`; correct or remove it",
             ));
         }
-        let routes: Routes = self.section(ROUTE)?;
-        routes.check().map_err(|mistake| self.wrong(&mistake.key, mistake.reason))?;
-        Ok(routes)
+        let written: Vec<WrittenRoute> = self.section(ROUTE)?;
+        Routes::new(written).map_err(|mistake| self.wrong(&mistake.key, mistake.reason))
     }
 
     /// The `[access]` section.

@@ -80,7 +80,8 @@ impl<W: World> Reconcile<'_, W> {
 
     /// The repository names in routes, and the names of the repositories that the routes' globs match.
     async fn routed_repositories(&mut self) -> Repositories {
-        let routes = self.run.routes;
+        let region = self.run.invocation.region.as_str();
+        let routes: Vec<_> = self.run.routes.iter().filter(|route| route.is_for_region(region)).collect();
         let literal = routes.iter().filter_map(|route| route.repository().literal());
         let mut names: Vec<String> = literal.map(ToOwned::to_owned).collect();
         let mut is_complete = true;

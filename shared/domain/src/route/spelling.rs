@@ -1,0 +1,275 @@
+//! Globs that can never match, and the spelling that works.
+//!
+//! A glob is refused only if no name can match: a glob with alternatives is refused only if every alternative is wrong.
+
+use super::glob::Glob;
+
+/// What a glob matches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NameKind {
+    /// The name of a CodeCommit repository.
+    Repository,
+    /// The name of a branch, without `refs/heads/`.
+    Branch,
+    /// The name of a tag, without `refs/tags/`.
+    Tag,
+    /// A changed path, from the root of the repository.
+    Path,
+}
+
+impl NameKind {
+    /// What precedes a name of this kind in a full reference.
+    pub(super) fn prefix(self) -> &'static str {
+        match self {
+            Self::Branch => "refs/heads/",
+            Self::Tag => "refs/tags/",
+            Self::Repository | Self::Path => "",
+        }
+    }
+}
+
+/// The limit of alternatives that are checked. A glob with more alternatives is accepted without a check, because
+/// nested braces can have more alternatives than can be counted.
+const MOST_ALTERNATIVES: usize = 64;
+
+/// A part of a glob without braces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Token {
+    /// A character that the name must have.
+    Literal(char),
+    /// `?` or a class such as `[ab]`.
+    Character,
+    /// One of the stars of `*` or `**`.
+    Star,
+}
+
+/// Why no name of this kind can match the pattern. Returns `None` if a name may match.
+pub(super) fn never_matches(pattern: &str, kind: NameKind) -> Option<&'static str> {
+    let is_ref = matches!(kind, NameKind::Branch | NameKind::Tag);
+    if is_ref && ["refs/heads/", "refs/tags/"].iter().any(|prefix| pattern.starts_with(prefix)) {
+        return Some("names of branches and tags are written without `refs/heads/` and `refs/tags/`");
+    }
+    // A `**/` at the start of an alternative need not match a `/`, which expanding the braces would not show.
+    if ["{**/", ",**/"].iter().any(|start| pattern.contains(start)) {
+        return None;
+    }
+    let mut first = None;
+    for alternative in alternatives(&tokens_and_braces(pattern)?)? {
+        first = first.or(Some(reason_of(&alternative, kind)?));
+    }
+    first
+}
+
+/// Why no name can match this alternative.
+fn reason_of(tokens: &[Token], kind: NameKind) -> Option<&'static str> {
+    match kind {
+        NameKind::Repository => reason_of_repository(tokens),
+        NameKind::Branch | NameKind::Tag => reason_of_ref(tokens).or_else(|| reason_of_slashes(tokens)),
+        NameKind::Path => reason_of_path(tokens).or_else(|| reason_of_slashes(tokens)),
+    }
+}
+
+fn reason_of_repository(tokens: &[Token]) -> Option<&'static str> {
+    let mut tokens = tokens;
+    // `**/` at the start also matches no folder at all.
+    while let [Token::Star, Token::Star, Token::Literal('/'), rest @ ..] = tokens {
+        tokens = rest;
+    }
+    let is_wrong = |token: &Token| match token {
+        Token::Literal(c) => !(c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')),
+        Token::Character | Token::Star => false,
+    };
+    if tokens.is_empty() || tokens.iter().any(is_wrong) {
+        return Some("the name of a CodeCommit repository has only letters, digits, `.`, `_` and `-`");
+    }
+    let git: Vec<Token> = ".git".chars().map(Token::Literal).collect();
+    tokens.ends_with(&git).then_some("the name of a CodeCommit repository does not end with `.git`")
+}
+
+fn reason_of_ref(tokens: &[Token]) -> Option<&'static str> {
+    let is_forbidden = |token: &Token| match token {
+        Token::Literal(c) => matches!(c, ' ' | '~' | '^' | ':' | '?' | '*' | '[' | '\\') || c.is_control(),
+        Token::Character | Token::Star => false,
+    };
+    if tokens.iter().any(is_forbidden) {
+        return Some("git allows no spaces and none of `^ ~ : ? * [ \\` in the name of a branch or tag");
+    }
+    if tokens.windows(2).any(|pair| pair == [Token::Literal('.'); 2]) {
+        return Some("git allows no `..` in the name of a branch or tag");
+    }
+    components(tokens)
+        .any(|component| component.first() == Some(&Token::Literal('.')))
+        .then_some("git allows no part that begins with `.` in the name of a branch or tag")
+}
+
+fn reason_of_path(tokens: &[Token]) -> Option<&'static str> {
+    let dot = Token::Literal('.');
+    components(tokens)
+        .any(|component| component == [dot] || component == [dot, dot])
+        .then_some("a path starts at the root of the repository and has no part `.` or `..`")
+}
+
+/// The checks of `/` that paths, branches and tags have in common.
+fn reason_of_slashes(tokens: &[Token]) -> Option<&'static str> {
+    let slash = Token::Literal('/');
+    if tokens.is_empty() {
+        return Some("it matches only an empty name");
+    }
+    if tokens.first() == Some(&slash) {
+        return Some("no path, branch or tag begins with `/`");
+    }
+    if tokens.last() == Some(&slash) {
+        return Some("no path, branch or tag ends with `/`, because only files and references are compared");
+    }
+    tokens.windows(2).any(|pair| pair == [slash; 2]).then_some("no path, branch or tag has two `/` in a row")
+}
+
+fn components(tokens: &[Token]) -> impl Iterator<Item = &[Token]> {
+    tokens.split(|token| *token == Token::Literal('/'))
+}
+
+/// A part of a glob: a token, or alternatives in braces.
+#[derive(Debug)]
+enum Part {
+    Token(Token),
+    Braces(Vec<Vec<Part>>),
+}
+
+/// Parses a glob. Returns `None` if the pattern is not a glob.
+fn tokens_and_braces(pattern: &str) -> Option<Vec<Part>> {
+    // Each open brace has its list of alternatives. The first list is the whole pattern.
+    let mut open: Vec<Vec<Vec<Part>>> = vec![vec![Vec::new()]];
+    let mut rest = pattern.chars();
+    while let Some(c) = rest.next() {
+        let part = match c {
+            '{' => {
+                open.push(vec![Vec::new()]);
+                continue;
+            }
+            ',' if open.len() > 1 => {
+                open.last_mut()?.push(Vec::new());
+                continue;
+            }
+            '}' if open.len() > 1 => Part::Braces(open.pop()?),
+            '}' => return None,
+            '*' => Part::Token(Token::Star),
+            '?' => Part::Token(Token::Character),
+            '[' => Part::Token(skip_class(&mut rest)?),
+            '\\' => Part::Token(Token::Literal(rest.next()?)),
+            c => Part::Token(Token::Literal(c)),
+        };
+        open.last_mut()?.last_mut()?.push(part);
+    }
+    let whole = open.pop()?.pop()?;
+    open.is_empty().then_some(whole)
+}
+
+/// Skips the rest of a class such as `[ab]`, `[!ab]` or `[]a]`. A `]` directly after the start is a character.
+fn skip_class(rest: &mut std::str::Chars<'_>) -> Option<Token> {
+    if matches!(rest.next()?, '!' | '^') {
+        rest.next()?;
+    }
+    rest.any(|c| c == ']').then_some(Token::Character)
+}
+
+/// The alternatives of a glob, without braces. Returns `None` if there are too many. globset skips empty alternatives,
+/// unless all of them are empty.
+fn alternatives(parts: &[Part]) -> Option<Vec<Vec<Token>>> {
+    let mut found: Vec<Vec<Token>> = vec![Vec::new()];
+    for part in parts {
+        match part {
+            Part::Token(token) => found.iter_mut().for_each(|alternative| alternative.push(*token)),
+            Part::Braces(branches) => {
+                let mut inner = Vec::new();
+                for branch in branches.iter().filter(|branch| !branch.is_empty()) {
+                    inner.extend(alternatives(branch)?);
+                }
+                if inner.is_empty() {
+                    inner.push(Vec::new());
+                }
+                if found.len() * inner.len() > MOST_ALTERNATIVES {
+                    return None;
+                }
+                found =
+                    found.iter().flat_map(|before| inner.iter().map(|after| [&before[..], after].concat())).collect();
+            }
+        }
+    }
+    Some(found)
+}
+
+/// The message about a glob that can never match. `mark` is the `!` of an exclusion, or empty.
+pub(super) fn advise(pattern: &str, kind: NameKind, mark: &str, reason: &str) -> String {
+    let instead = match spelling(pattern, kind) {
+        Some((list, pattern)) if list != kind => {
+            let key = if list == NameKind::Tag { "tags" } else { "branches" };
+            format!("write `{key} = [\"{mark}{pattern}\"]`")
+        }
+        Some((_, pattern)) => format!("write `{mark}{pattern}`"),
+        None => "correct it, or remove it".to_owned(),
+    };
+    format!("`{mark}{pattern}` can never match, because {reason}: {instead}")
+}
+
+/// The spelling that works, and the list to which it belongs. Returns `None` if the mistake cannot be corrected with
+/// certainty.
+fn spelling(pattern: &str, kind: NameKind) -> Option<(NameKind, String)> {
+    let (kind, text) = match kind {
+        NameKind::Repository => (kind, repository_spelling(pattern)),
+        NameKind::Branch | NameKind::Tag => ref_spelling(pattern, kind),
+        NameKind::Path => (kind, pattern.to_owned()),
+    };
+    let text = if kind == NameKind::Repository { text } else { without_stray_slashes(text) };
+    let works = !text.is_empty() && Glob::new(&text).is_ok() && never_matches(&text, kind).is_none();
+    works.then_some((kind, text))
+}
+
+fn repository_spelling(pattern: &str) -> String {
+    let text = without_anchors(pattern);
+    // The last part of an ARN or of a URL is the name.
+    let name = text.trim_end_matches('/').rsplit(['/', ':']).next().unwrap_or_default();
+    name.strip_suffix(".git").unwrap_or(name).to_owned()
+}
+
+fn ref_spelling(pattern: &str, kind: NameKind) -> (NameKind, String) {
+    let text = without_anchors(pattern);
+    let (kind, text) = match (text.strip_prefix("refs/heads/"), text.strip_prefix("refs/tags/")) {
+        (Some(name), _) => (NameKind::Branch, name),
+        (_, Some(name)) => (NameKind::Tag, name),
+        _ => (kind, text),
+    };
+    // `.*` is how a regular expression writes `*`.
+    let text = if text == ".*" { "**".to_owned() } else { text.replace("/.*", "/*") };
+    (kind, text)
+}
+
+/// Removes spaces at both ends, and the `^` and `$` of a regular expression.
+fn without_anchors(pattern: &str) -> &str {
+    let text = pattern.trim();
+    match text.strip_prefix('^') {
+        Some(rest) => rest.strip_suffix('$').unwrap_or(rest),
+        None => text,
+    }
+}
+
+/// Removes `./` and `/` from the start and doubled `/`. A `/` at the end becomes `/**`.
+fn without_stray_slashes(text: String) -> String {
+    let mut text = text;
+    loop {
+        let mut next = text.clone();
+        for start in ["{", ","] {
+            next = next.replace(&format!("{start}./"), start).replace(&format!("{start}/"), start);
+        }
+        next = next.replace("//", "/").replace("/./", "/");
+        next = next.trim_start_matches("./").trim_start_matches('/').to_owned();
+        if next == text {
+            break;
+        }
+        text = next;
+    }
+    match text.as_str() {
+        "" | "." => "**".to_owned(),
+        folder if folder.ends_with('/') => format!("{folder}**"),
+        _ => text,
+    }
+}
