@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
@@ -31,6 +32,9 @@ use crate::events::{ARTIFACTS, KEY, PIPELINE_ACCOUNT, REGION};
 pub(crate) const SERVICES: [&str; 11] =
     ["CODECOMMIT", "CODEPIPELINE", "DYNAMODB", "EVENTBRIDGE", "IAM", "KMS", "LAMBDA", "S3", "SNS", "SQS", "STS"];
 
+/// The branches of every repository.
+const BRANCHES: [&str; 3] = ["main", "release/1", "release/2"];
+
 /// The state of all services.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct State {
@@ -42,6 +46,10 @@ pub(crate) struct State {
     pub(crate) head: String,
     /// Number of objects in the artifact bucket.
     pub(crate) objects: usize,
+    /// Number of CodeCommit repositories, which are named `shop-1`, `shop-2`, ….
+    pub(crate) repositories: usize,
+    /// The time that each answer takes, as a network would make it take.
+    pub(crate) latency: Duration,
     /// Number of requests, by service and operation.
     pub(crate) calls: BTreeMap<String, u64>,
     /// Number of connections, by service.
@@ -148,7 +156,11 @@ async fn serve(
         "SNS" => ok("<PublishResponse><PublishResult><MessageId>1</MessageId></PublishResult></PublishResponse>"),
         _ => json_service(&mut state, service, &operation, &serde_json::from_slice(&body).unwrap_or_default()),
     };
+    let latency = state.latency;
     drop(state);
+    if !latency.is_zero() {
+        tokio::time::sleep(latency).await;
+    }
     let mut response = Response::builder().status(StatusCode::from_u16(answer.status)?);
     for (name, value) in answer.headers {
         response = response.header(name, value);
@@ -218,6 +230,16 @@ fn dynamodb(state: &mut State, operation: &str, request: &Value) -> Answer {
             state.units.read += item.map_or(1, |item| size(item).div_ceil(4096).max(1));
             item.map_or(json!({}), |item| json!({ "Item": item }))
         }
+        "BatchGetItem" => {
+            let (table, asked) = only_table(&request["RequestItems"]);
+            let keys = asked["Keys"].as_array().map(Vec::as_slice).unwrap_or_default();
+            let found: Vec<_> = keys.iter().filter_map(|wanted| state.ledger.get(&key(wanted))).collect();
+            let units: usize = found.iter().map(|item| size(item).div_ceil(4096).max(1)).sum();
+            let answer = json!({ "Responses": { table: found }, "UnprocessedKeys": {} });
+            state.units.read += units + keys.len() - found.len();
+            answer
+        }
+        "TransactWriteItems" => return transact(state, request),
         "PutItem" => {
             let item = &request["Item"];
             state.units.write += item.as_object().map_or(0, size).div_ceil(1024);
@@ -243,6 +265,33 @@ fn dynamodb(state: &mut State, operation: &str, request: &Value) -> Answer {
         other => return unsupported("DynamoDB", other),
     };
     ok(answer.to_string())
+}
+
+/// The name and the content of the only table in a request about several tables.
+fn only_table(tables: &Value) -> (String, Value) {
+    let first = tables.as_object().and_then(|tables| tables.iter().next());
+    first.map(|(name, asked)| (name.clone(), asked.clone())).unwrap_or_default()
+}
+
+/// Writes all items of a transaction, or none.
+fn transact(state: &mut State, request: &Value) -> Answer {
+    let puts: Vec<&Value> = request["TransactItems"].as_array().into_iter().flatten().map(|one| &one["Put"]).collect();
+    let text = |item: &Value, name: &str| item[name]["S"].as_str().unwrap_or_default().to_owned();
+    let key = |item: &Value| (text(item, "pk"), text(item, "sk"));
+    let hold: Vec<bool> = puts.iter().map(|put| holds(put, state.ledger.get(&key(&put["Item"])))).collect();
+    if hold.contains(&false) {
+        let reason = |holds: &bool| json!({ "Code": if *holds { "None" } else { "ConditionalCheckFailed" } });
+        let reasons: Vec<Value> = hold.iter().map(reason).collect();
+        let error = "com.amazonaws.dynamodb.v20120810#TransactionCanceledException";
+        return refused(400, json!({ "__type": error, "CancellationReasons": reasons }).to_string());
+    }
+    for item in puts.into_iter().map(|put| &put["Item"]) {
+        let content = item.as_object().cloned().unwrap_or_default();
+        // A transaction writes each item twice: once to prepare it and once to commit it.
+        state.units.write += 2 * size(&content).div_ceil(1024);
+        state.ledger.insert(key(item), content);
+    }
+    ok("{}")
 }
 
 /// The approximate size of an item as DynamoDB counts it: names and values, and a little more for each entry of a list
@@ -377,6 +426,12 @@ fn listing(objects: usize, query: &str) -> String {
 fn json_service(state: &mut State, service: &str, operation: &str, request: &Value) -> Answer {
     let answer = match operation {
         "GetBranch" => json!({"branch": {"branchName": request["branchName"], "commitId": state.head}}),
+        "GetFolder" => json!({"commitId": state.head, "folderPath": "", "files": [], "subFolders": []}),
+        "ListBranches" => json!({"branches": BRANCHES}),
+        "ListRepositories" => {
+            let name = |number| json!({"repositoryName": format!("shop-{number}"), "repositoryId": number});
+            json!({"repositories": (1..=state.repositories).map(name).collect::<Vec<_>>()})
+        }
         "GetDifferences" => json!({"differences": [{
             "changeType": "M",
             "beforeBlob": {"blobId": state.head, "path": "api/template.yaml", "mode": "100644"},
