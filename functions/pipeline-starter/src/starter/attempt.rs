@@ -1,6 +1,6 @@
 //! An attempt to start a pipeline: takes the claim, starts the execution and records the result.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
@@ -61,7 +61,7 @@ impl<'a> Attempt<'a> {
         };
         let progress = match answer.clone() {
             StartAnswer::Started(execution) => Progress::Started(execution),
-            StartAnswer::Deferred(reason) => Progress::Waiting(reason),
+            StartAnswer::Deferred(reason) | StartAnswer::Unanswered(reason) => Progress::Waiting(reason),
             StartAnswer::Rejected(reason) => Progress::Failed(reason),
         };
         self.record(run, progress).await?;
@@ -71,14 +71,23 @@ impl<'a> Attempt<'a> {
                 Ok(decision.about("execution", execution))
             }
             StartAnswer::Rejected(reason) => Ok(Decision::new(Outcome::Failed, reason)),
-            StartAnswer::Deferred(reason) => Err(Error::Deferred { pipeline: self.pipeline.name.clone(), reason }),
+            StartAnswer::Deferred(reason) | StartAnswer::Unanswered(reason) => {
+                Err(Error::Deferred { pipeline: self.pipeline.name.clone(), reason })
+            }
         }
     }
 
     async fn find_earlier_execution<W: World>(&self, run: &Run<'_, W>) -> Result<Option<String>, Error> {
         let since = OffsetDateTime::UNIX_EPOCH + Duration::from_millis(self.row.since);
-        match run.world.find_execution(self.pipeline.name, &self.row.commit, since).await {
-            Ok(found) => Ok(found),
+        match run.world.executions(self.pipeline.name, None).await {
+            Ok(page) => {
+                let found = page.executions.into_iter().find(|execution| {
+                    execution.is_by_call
+                        && execution.started.is_some_and(|started| started >= since)
+                        && execution.revisions.iter().any(|revision| revision == self.row.commit.as_str())
+                });
+                Ok(found.map(|execution| execution.id))
+            }
             Err(error) => {
                 // This write ends the lease. Without the write, every newer change would wait until the lease ends by
                 // itself.
@@ -93,6 +102,7 @@ impl<'a> Attempt<'a> {
             pipeline: self.pipeline.name.clone(),
             actions: self.pipeline.actions.iter().cloned().collect(),
             commit: self.row.commit.clone(),
+            variables: BTreeMap::default(),
             token: self.row.token.clone(),
         };
         let mut pauses = ExponentialBuilder::default()
