@@ -4,6 +4,7 @@ mod change;
 mod deliver;
 mod examine;
 mod explain;
+pub(crate) mod offer;
 mod reconcile;
 mod redeliver;
 mod settle;

@@ -1,13 +1,12 @@
 //! Parses a payload, which is an event of EventBridge or a person's request.
 
-use sekisho_domain::change::{GitRef, RefKind, RepositoryArn};
-use sekisho_domain::timestamp::epoch_millis;
+use sekisho_domain::change::{GitRef, RepositoryArn};
 use sekisho_lambda::Invocation;
 use sekisho_lambda::event::{Action, EXPLAIN_WITHOUT_EVENT, Envelope, SCHEDULE_SOURCE, short};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::hint::{Hint, TagMove};
+use crate::hint::Hint;
 use crate::redelivery::Redelivery;
 
 const CODECOMMIT: &str = "aws.codecommit";
@@ -17,11 +16,11 @@ const CODECOMMIT: &str = "aws.codecommit";
 pub(crate) enum Request {
     /// A branch or tag may have moved: relay the head.
     Change(Hint),
-    /// Compare every routed branch with the ledger.
+    /// Compare every routed branch and tag with the ledger, and offer open orders again.
     Reconcile,
     /// Describe the plan for the event.
     Explain(Box<RawValue>),
-    /// Send a change from the dead-letter queue again.
+    /// Order the change of a message that an earlier version put into the dead-letter queue.
     Redeliver(Box<Redelivery>),
     /// The event needs no action, for this reason.
     Ignored(String),
@@ -38,8 +37,6 @@ struct StateChange {
     repository: String,
     #[serde(rename = "referenceFullName")]
     git_ref: Option<String>,
-    #[serde(rename = "commitId")]
-    commit: Option<String>,
     #[serde(rename = "callerUserArn")]
     actor: Option<String>,
 }
@@ -130,11 +127,7 @@ fn state_change(envelope: &Envelope, own: &Invocation) -> Request {
     let Some(git_ref) = detail.git_ref else {
         return Request::Refused("event.detail: missing field `referenceFullName`".to_owned());
     };
-    change(
-        envelope,
-        own,
-        Moved { repository: &detail.repository, git_ref: &git_ref, commit: detail.commit, actor: detail.actor },
-    )
+    change(envelope, own, Moved { repository: &detail.repository, git_ref: &git_ref, actor: detail.actor })
 }
 
 fn pull_request(envelope: &Envelope, own: &Invocation) -> Request {
@@ -151,7 +144,7 @@ fn pull_request(envelope: &Envelope, own: &Invocation) -> Request {
     let repository = detail.repositories.as_deref().and_then(<[String]>::first);
     match (repository, detail.destination) {
         (Some(repository), Some(git_ref)) => {
-            change(envelope, own, Moved { repository, git_ref: &git_ref, commit: None, actor: detail.actor })
+            change(envelope, own, Moved { repository, git_ref: &git_ref, actor: detail.actor })
         }
         (None, _) => Request::Refused("event.detail: missing field `repositoryNames`".to_owned()),
         (_, None) => Request::Refused("event.detail: missing field `destinationReference`".to_owned()),
@@ -162,7 +155,6 @@ fn pull_request(envelope: &Envelope, own: &Invocation) -> Request {
 struct Moved<'e> {
     repository: &'e str,
     git_ref: &'e str,
-    commit: Option<String>,
     actor: Option<String>,
 }
 
@@ -178,20 +170,5 @@ fn change(envelope: &Envelope, own: &Invocation, moved: Moved<'_>) -> Request {
         Ok(git_ref) => git_ref,
         Err(reason) => return Request::Refused(format!("event.detail.referenceFullName: {reason}")),
     };
-    let tag = match git_ref.kind() {
-        RefKind::Branch => None,
-        RefKind::Tag => match tag_move(envelope, moved.commit) {
-            Ok(tag) => Some(tag),
-            Err(reason) => return Request::Refused(reason),
-        },
-    };
-    Request::Change(Hint { repository, git_ref, tag, actor: moved.actor, event: Some(envelope.id.clone()) })
-}
-
-/// Reads the commit that a tag points at, and the time of the event.
-fn tag_move(envelope: &Envelope, commit: Option<String>) -> Result<TagMove, String> {
-    let commit = commit.ok_or("event.detail: missing field `commitId`")?;
-    let commit = commit.parse().map_err(|reason| format!("event.detail.commitId: {reason}"))?;
-    let time = envelope.time.ok_or("event: missing field `time`")?;
-    Ok(TagMove { commit, at: Some(epoch_millis(time)) })
+    Request::Change(Hint { repository, git_ref, actor: moved.actor, event: Some(envelope.id.clone()) })
 }

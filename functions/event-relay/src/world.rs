@@ -4,19 +4,19 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use sekisho_domain::account::Region;
-use sekisho_domain::change::CommitId;
+use sekisho_domain::change::{CommitId, GitRef};
 use sekisho_lambda::ServiceError;
 pub use sekisho_lambda::eventbridge::{Entry, EntryResult};
 use sekisho_ledger::Store;
 use time::OffsetDateTime;
 
-/// CodeCommit's answer about the head of a branch.
+/// CodeCommit's answer about the head of a branch or tag.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Head {
-    /// The branch points at this commit.
+    /// The branch or tag points at this commit.
     At(CommitId),
-    /// The repository has no such branch.
-    NoBranch,
+    /// The repository has no such branch or tag.
+    NoRef,
     /// The account has no such repository.
     NoRepository,
 }
@@ -43,8 +43,8 @@ pub trait World {
     fn now(&self) -> OffsetDateTime;
     /// Waits for `time`.
     async fn sleep(&self, time: Duration);
-    /// Reads the head of a branch.
-    async fn head(&self, repository: &str, branch: &str) -> Result<Head, ServiceError>;
+    /// Reads the head of a branch or tag. The head of an annotated tag is the commit that the tag leads to.
+    async fn head(&self, repository: &str, git_ref: &GitRef) -> Result<Head, ServiceError>;
     /// Reads one page of the paths that differ between two commits. Returns `None` if the paths cannot be known: one of
     /// the commits does not exist any more, or CodeCommit cannot compare the commits.
     async fn differences(
@@ -61,6 +61,4 @@ pub trait World {
     /// Makes one PutEvents call with up to 10 entries for buses of one region. Returns one result for each entry, in
     /// the same order.
     async fn put_events(&self, region: &Region, entries: &[Entry]) -> Vec<EntryResult>;
-    /// Sends a message to the dead-letter queue.
-    async fn dead_letter(&self, body: String) -> Result<(), ServiceError>;
 }

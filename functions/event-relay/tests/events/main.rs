@@ -11,11 +11,8 @@
 
 mod branches;
 mod configuration;
-mod delivery;
 mod explain;
 mod files;
 mod function;
-mod pending;
 mod reconcile;
-mod redelivery;
 mod tags;
