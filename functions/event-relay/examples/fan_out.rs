@@ -72,7 +72,7 @@ async fn run(name: &str, targets: usize, refusing: &BTreeSet<AccountId>) {
     let deadline = relay.world.now() + Duration::from_secs(45);
     let invocation = invocation("sekisho-event-relay", "111111111111", deadline);
     let began = Instant::now();
-    let decisions = relay.handle(EVENT, &invocation).await.expect("decisions").decisions;
+    let decisions = relay.handle(EVENT, &invocation).await.expect("decisions").into_decisions();
     let took = began.elapsed();
 
     let world = &relay.world;

@@ -61,11 +61,13 @@ pub(crate) fn about_change(change: &Change, decision: Decision<Outcome>) -> Deci
 
 /// Adds the fields that identify an event to the decision that ignores or refuses the event.
 pub(crate) fn about_payload(payload: &str, decision: Decision<Outcome>) -> Decision<Outcome> {
-    const FIELDS: [(&str, &str); 4] = [
+    const FIELDS: [(&str, &str); 6] = [
         ("event", "/id"),
         ("account", "/account"),
         ("repository", "/detail/repositoryName"),
         ("ref", "/detail/referenceFullName"),
+        ("region", "/detail/region"),
+        ("pipeline", "/detail/pipeline"),
     ];
     event::about_payload(payload, &FIELDS, decision)
 }

@@ -1,6 +1,7 @@
 //! Parses a payload, which is an event of EventBridge or a person's request.
 
 use sekisho_domain::change::{GitRef, RepositoryArn};
+use sekisho_domain::report::{REPORT_DETAIL_TYPE, REPORT_SOURCE};
 use sekisho_lambda::Invocation;
 use sekisho_lambda::event::{Action, EXPLAIN_WITHOUT_EVENT, Envelope, SCHEDULE_SOURCE, short};
 use serde::Deserialize;
@@ -8,6 +9,8 @@ use serde_json::value::RawValue;
 
 use crate::hint::Hint;
 use crate::redelivery::Redelivery;
+use crate::target_report::TargetReport;
+use crate::target_request::{ResendRequest, WhereRequest};
 
 const CODECOMMIT: &str = "aws.codecommit";
 
@@ -22,6 +25,12 @@ pub(crate) enum Request {
     Explain(Box<RawValue>),
     /// Order the change of a message that an earlier version put into the dead-letter queue.
     Redeliver(Box<Redelivery>),
+    /// Store a target's report on its order.
+    Report(Box<TargetReport>),
+    /// Show which revision runs in each target.
+    Where(WhereRequest),
+    /// Send the latest orders of some targets again.
+    Resend(ResendRequest),
     /// The event needs no action, for this reason.
     Ignored(String),
     /// The event is not trusted, for this reason.
@@ -63,7 +72,8 @@ pub(crate) fn read(payload: &str, own: &Invocation) -> Request {
         Ok(envelope) => envelope,
         Err(reason) => return Request::Refused(format!("the payload is not an EventBridge event: {reason}")),
     };
-    if envelope.account != own.account.as_str() {
+    // A report comes from the account of its target. `relay/report.rs` compares this account with the routes.
+    if envelope.source != REPORT_SOURCE && envelope.account != own.account.as_str() {
         return Request::Refused(format!(
             "the event comes from account {}: only events of account {} are trusted",
             short(&envelope.account),
@@ -79,6 +89,14 @@ pub(crate) fn read(payload: &str, own: &Invocation) -> Request {
     }
     match (envelope.source.as_str(), envelope.detail_type.as_str()) {
         (SCHEDULE_SOURCE, _) => Request::Reconcile,
+        (REPORT_SOURCE, REPORT_DETAIL_TYPE) => match TargetReport::parse(&envelope) {
+            Ok(report) => Request::Report(Box::new(report)),
+            Err(reason) => Request::Refused(reason),
+        },
+        (REPORT_SOURCE, other) => Request::Refused(format!(
+            "the event's detail type is `{}`: only `{REPORT_DETAIL_TYPE}` is trusted from `{REPORT_SOURCE}`",
+            short(other)
+        )),
         (CODECOMMIT, "CodeCommit Repository State Change") => state_change(&envelope, own),
         // AWS documents both spellings of this detail type.
         (CODECOMMIT, "CodeCommit Pull Request State Change" | "CodeCommit PullRequest State Change") => {
@@ -86,7 +104,7 @@ pub(crate) fn read(payload: &str, own: &Invocation) -> Request {
         }
         (CODECOMMIT, other) => Request::Ignored(format!("`{}` does not move a branch or tag", short(other))),
         (other, _) => Request::Refused(format!(
-            "the event's source is `{}`: only `{CODECOMMIT}` and schedules are trusted",
+            "the event's source is `{}`: only `{CODECOMMIT}`, `{REPORT_SOURCE}` and schedules are trusted",
             short(other)
         )),
     }
@@ -105,7 +123,12 @@ fn request(payload: &str, action: Action) -> Request {
             Ok(redelivery) => Request::Redeliver(Box::new(redelivery)),
             Err(error) => Request::Invalid(format!("the payload is not a message of the dead-letter queue: {error}")),
         },
-        (other, _) => Request::Invalid(format!("`{}` is not an action: send `explain` or `redeliver`", short(other))),
+        ("where", _) => WhereRequest::parse(payload).map_or_else(Request::Invalid, Request::Where),
+        ("resend", _) => ResendRequest::parse(payload).map_or_else(Request::Invalid, Request::Resend),
+        (other, _) => {
+            let other = short(other);
+            Request::Invalid(format!("`{other}` is not an action: send `where`, `resend`, `explain` or `redeliver`"))
+        }
     }
 }
 

@@ -15,4 +15,8 @@ mod explain;
 mod files;
 mod function;
 mod reconcile;
+mod report;
+mod resend;
 mod tags;
+mod targets;
+mod whereabouts;
