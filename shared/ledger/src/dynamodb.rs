@@ -180,7 +180,9 @@ impl Store for Ledger {
                 Some(PutItemError::ConditionalCheckFailedException(failed)) if failed.item.as_ref() == Some(&item) => {
                     Ok(revision)
                 }
-                Some(PutItemError::ConditionalCheckFailedException(_)) => Err(Error::Changed(key.clone())),
+                Some(
+                    PutItemError::ConditionalCheckFailedException(_) | PutItemError::TransactionConflictException(_),
+                ) => Err(Error::Changed(key.clone())),
                 _ => Err(unavailable(key, error)),
             },
         }
@@ -217,7 +219,10 @@ impl Store for Ledger {
         match answer {
             Ok(_) => Ok(()),
             Err(error) => match error.as_service_error() {
-                Some(DeleteItemError::ConditionalCheckFailedException(_)) => Err(Error::Changed(key.clone())),
+                Some(
+                    DeleteItemError::ConditionalCheckFailedException(_)
+                    | DeleteItemError::TransactionConflictException(_),
+                ) => Err(Error::Changed(key.clone())),
                 _ => Err(unavailable(key, error)),
             },
         }

@@ -147,7 +147,7 @@ pub trait Store {
     /// write by this id.
     ///
     /// # Errors
-    /// [`Error::Changed`] if the row has another revision.
+    /// [`Error::Changed`] if the row has another revision, or if a transaction writes the row now.
     fn write<T: Serialize>(
         &self,
         key: &Key,
@@ -167,7 +167,7 @@ pub trait Store {
     /// Deletes a state row if it still has this revision. It is no error if the row does not exist.
     ///
     /// # Errors
-    /// [`Error::Changed`] if the row has another revision.
+    /// [`Error::Changed`] if the row has another revision, or if a transaction writes the row now.
     fn delete(&self, key: &Key, expected: u64) -> impl Future<Output = Result<(), Error>>;
 
     /// Records the decisions of an invocation in one row, in a partition for the function and the day. If the decisions

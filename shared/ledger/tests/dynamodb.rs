@@ -91,6 +91,17 @@ async fn a_write_after_another_writer_fails_with_changed() {
     }
 }
 
+/// While a transaction writes a row, DynamoDB rejects every other write of the row.
+#[tokio::test]
+async fn a_write_during_a_transaction_fails_with_changed() {
+    let conflict = || refused("com.amazonaws.dynamodb.v20120810#TransactionConflictException");
+    let wire = Wire::answering([conflict(), conflict()]);
+    let error = ledger(&wire).write(&key(), &state(), Some(7), "r1").await.unwrap_err();
+    assert!(matches!(error, Error::Changed(_)), "{error:?}");
+    let error = ledger(&wire).delete(&key(), 7).await.unwrap_err();
+    assert!(matches!(error, Error::Changed(_)), "{error:?}");
+}
+
 /// If the answer to a write is lost, the SDK repeats the write, and the row already has the new content.
 #[tokio::test]
 async fn a_repeated_write_of_the_same_content_succeeds() {
