@@ -5,13 +5,17 @@
 //! one connection for each service. An operation that is not implemented here gets an error, which ends the
 //! measurement.
 
+mod dynamodb;
+
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::HeaderMap;
+use hyper::http::request::Parts;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -31,6 +35,9 @@ use crate::events::{ARTIFACTS, KEY, PIPELINE_ACCOUNT, REGION};
 pub(crate) const SERVICES: [&str; 11] =
     ["CODECOMMIT", "CODEPIPELINE", "DYNAMODB", "EVENTBRIDGE", "IAM", "KMS", "LAMBDA", "S3", "SNS", "SQS", "STS"];
 
+/// The branches of every repository.
+const BRANCHES: [&str; 3] = ["main", "release/1", "release/2"];
+
 /// The state of all services.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct State {
@@ -42,6 +49,10 @@ pub(crate) struct State {
     pub(crate) head: String,
     /// Number of objects in the artifact bucket.
     pub(crate) objects: usize,
+    /// Number of CodeCommit repositories, which are named `shop-1`, `shop-2`, ….
+    pub(crate) repositories: usize,
+    /// The time that each answer takes, as a network would make it take.
+    pub(crate) latency: Duration,
     /// Number of requests, by service and operation.
     pub(crate) calls: BTreeMap<String, u64>,
     /// Number of connections, by service.
@@ -139,21 +150,34 @@ async fn serve(
     let (head, body) = request.into_parts();
     let body = body.collect().await?.to_bytes();
     let operation = operation(service, &head.method, head.uri.query().unwrap_or_default(), &head.headers, &body);
-    let mut state = lock(state);
-    *state.calls.entry(format!("{}:{operation}", service.to_lowercase())).or_default() += 1;
-    let answer = match service {
-        "DYNAMODB" => dynamodb(&mut state, &operation, &serde_json::from_slice(&body)?),
-        "IAM" => iam(&mut state, &operation, &form(&body)),
-        "S3" => s3(&state, &operation, head.uri.path(), head.uri.query().unwrap_or_default()),
-        "SNS" => ok("<PublishResponse><PublishResult><MessageId>1</MessageId></PublishResult></PublishResponse>"),
-        _ => json_service(&mut state, service, &operation, &serde_json::from_slice(&body).unwrap_or_default()),
-    };
-    drop(state);
+    let (answer, latency) = answer(service, &operation, &head, &body, &mut lock(state))?;
+    if !latency.is_zero() {
+        tokio::time::sleep(latency).await;
+    }
     let mut response = Response::builder().status(StatusCode::from_u16(answer.status)?);
     for (name, value) in answer.headers {
         response = response.header(name, value);
     }
     Ok(response.header("x-amzn-requestid", "1").body(Full::from(answer.body))?)
+}
+
+/// Counts the request and answers it. Also returns how long the answer takes.
+fn answer(
+    service: &str,
+    operation: &str,
+    head: &Parts,
+    body: &Bytes,
+    state: &mut State,
+) -> Result<(Answer, Duration), Failure> {
+    *state.calls.entry(format!("{}:{operation}", service.to_lowercase())).or_default() += 1;
+    let answer = match service {
+        "DYNAMODB" => dynamodb::answer(state, operation, &serde_json::from_slice(body)?),
+        "IAM" => iam(state, operation, &form(body)),
+        "S3" => s3(state, operation, head.uri.path(), head.uri.query().unwrap_or_default()),
+        "SNS" => ok("<PublishResponse><PublishResult><MessageId>1</MessageId></PublishResult></PublishResponse>"),
+        _ => json_service(state, service, operation, &serde_json::from_slice(body).unwrap_or_default()),
+    };
+    Ok((answer, state.latency))
 }
 
 fn operation(service: &str, method: &Method, query: &str, headers: &HeaderMap, body: &[u8]) -> String {
@@ -205,75 +229,6 @@ fn escaped(text: &str) -> String {
         };
         escaped
     })
-}
-
-// ---- DynamoDB ----
-
-fn dynamodb(state: &mut State, operation: &str, request: &Value) -> Answer {
-    let text = |item: &Value, name: &str| item[name]["S"].as_str().unwrap_or_default().to_owned();
-    let key = |item: &Value| (text(item, "pk"), text(item, "sk"));
-    let answer = match operation {
-        "GetItem" => {
-            let item = state.ledger.get(&key(&request["Key"]));
-            state.units.read += item.map_or(1, |item| size(item).div_ceil(4096).max(1));
-            item.map_or(json!({}), |item| json!({ "Item": item }))
-        }
-        "PutItem" => {
-            let item = &request["Item"];
-            state.units.write += item.as_object().map_or(0, size).div_ceil(1024);
-            let before = state.ledger.get(&key(item));
-            if !holds(request, before) {
-                let error = "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException";
-                return refused(400, json!({ "__type": error, "Item": before }).to_string());
-            }
-            state.ledger.insert(key(item), item.as_object().cloned().unwrap_or_default());
-            json!({})
-        }
-        "DeleteItem" => {
-            state.ledger.remove(&key(&request["Key"]));
-            json!({})
-        }
-        "Query" => {
-            let partition = text(&request["ExpressionAttributeValues"], ":pk");
-            let prefix = text(&request["ExpressionAttributeValues"], ":sk");
-            let found = state.ledger.iter().filter(|((pk, sk), _)| *pk == partition && sk.starts_with(&prefix));
-            let items: Vec<_> = found.map(|(_, item)| item).collect();
-            json!({ "Count": items.len(), "Items": items })
-        }
-        other => return unsupported("DynamoDB", other),
-    };
-    ok(answer.to_string())
-}
-
-/// The approximate size of an item as DynamoDB counts it: names and values, and a little more for each entry of a list
-/// or map.
-fn size(item: &Map<String, Value>) -> usize {
-    fn of(value: &Value) -> usize {
-        match value {
-            Value::Object(one) => one
-                .iter()
-                .map(|(kind, value)| match (kind.as_str(), value) {
-                    ("S" | "N" | "B", Value::String(text)) => text.len(),
-                    ("M", Value::Object(fields)) => 3 + fields.len() + size(fields),
-                    ("L", Value::Array(values)) => 3 + values.len() + values.iter().map(of).sum::<usize>(),
-                    _ => 1,
-                })
-                .sum(),
-            _ => 1,
-        }
-    }
-    item.iter().map(|(name, value)| name.len() + of(value)).sum()
-}
-
-/// Whether the stored item meets the condition of the request. Only the conditions that the ledger uses are supported.
-fn holds(request: &Value, before: Option<&Map<String, Value>>) -> bool {
-    match request["ConditionExpression"].as_str() {
-        None => true,
-        Some("attribute_not_exists(pk)") => before.is_none(),
-        Some(_) => {
-            before.is_some_and(|item| item.get("revision") == Some(&request["ExpressionAttributeValues"][":expected"]))
-        }
-    }
 }
 
 // ---- IAM ----
@@ -377,6 +332,12 @@ fn listing(objects: usize, query: &str) -> String {
 fn json_service(state: &mut State, service: &str, operation: &str, request: &Value) -> Answer {
     let answer = match operation {
         "GetBranch" => json!({"branch": {"branchName": request["branchName"], "commitId": state.head}}),
+        "GetFolder" => json!({"commitId": state.head, "folderPath": "", "files": [], "subFolders": []}),
+        "ListBranches" => json!({"branches": BRANCHES}),
+        "ListRepositories" => {
+            let name = |number| json!({"repositoryName": format!("shop-{number}"), "repositoryId": number});
+            json!({"repositories": (1..=state.repositories).map(name).collect::<Vec<_>>()})
+        }
         "GetDifferences" => json!({"differences": [{
             "changeType": "M",
             "beforeBlob": {"blobId": state.head, "path": "api/template.yaml", "mode": "100644"},

@@ -29,8 +29,8 @@ pub(crate) struct Plan {
     host: String,
     /// Path of the folder `events`.
     events: String,
-    /// Paths of configurations, by name: `everyday`, `targets-<count>` for event-relay, `pipelines-<count>` for
-    /// pipeline-starter.
+    /// Paths of configurations, by name: `everyday`, `targets-<count>` and `repositories-<count>` for event-relay,
+    /// `pipelines-<count>` for pipeline-starter.
     configurations: BTreeMap<String, String>,
     /// Number of cold runs of each program.
     runs: usize,
@@ -38,6 +38,8 @@ pub(crate) struct Plan {
     throttled_runs: usize,
     /// Number of warm invocations of each program.
     warm: usize,
+    /// The time that an answer of AWS takes while a reconcile is measured, in milliseconds.
+    latency: u64,
     /// The numbers of objects with which a sweep of artifact-checker is measured.
     objects: Vec<usize>,
 }
@@ -86,7 +88,7 @@ struct Warm {
 #[derive(Debug, Serialize)]
 struct Growth {
     program: &'static str,
-    /// The kind of things that `count` counts: `targets`, `pipelines` or `objects`.
+    /// The kind of things that `count` counts: `targets`, `repositories`, `pipelines` or `objects`.
     what: &'static str,
     count: usize,
     wall: f64,
@@ -149,6 +151,10 @@ pub(crate) async fn all(plan: &Plan) -> Result<Figures, Failure> {
     }
     for name in plan.configurations.keys() {
         if let Some((what, count)) = name.split_once('-') {
+            if what == "repositories" {
+                figures.growth.push(bench.reconcile(count.parse()?, name).await?);
+                continue;
+            }
             let (program, what) = match what {
                 "targets" => (Program::EventRelay, "targets"),
                 _ => (Program::PipelineStarter, "pipelines"),
@@ -310,6 +316,37 @@ impl Bench<'_> {
             count: size,
             wall: micros(median(later.iter().map(|run| run.0).collect())),
             cpu: micros(median(later.iter().map(|run| run.1).collect())),
+            peak: count(running.process.peak()?),
+            calls: self.aws.state().calls.clone(),
+        };
+        running.process.end().await?;
+        Ok(growth)
+    }
+
+    /// Measures one reconcile of repositories that have three routed branches each. The first reconcile, which is not
+    /// measured, writes the rows of the ledger. Each answer takes as long as in the plan, so the wall time shows how
+    /// many calls are in flight.
+    async fn reconcile(&self, repositories: usize, name: &str) -> Result<Growth, Failure> {
+        let program = Program::EventRelay;
+        *self.aws.state() = State { repositories, head: format!("{:040x}", 1), ..State::default() };
+        let mut running = self.start(program, name).await?;
+        let schedule = std::fs::read_to_string(format!("{}/event-relay/schedule.json", self.plan.events))?;
+        running.invoke(request(program, schedule.clone(), 1)).await?;
+        running.settle().await?;
+        let cpu = running.process.cpu()?;
+        {
+            let mut state = self.aws.state();
+            state.calls.clear();
+            state.latency = Duration::from_millis(self.plan.latency);
+        }
+        let wall = running.invoke(request(program, schedule, 2)).await?.took;
+        running.settle().await?;
+        let growth = Growth {
+            program: program.name(),
+            what: "repositories",
+            count: repositories,
+            wall: micros(wall),
+            cpu: micros(running.process.cpu()? - cpu),
             peak: count(running.process.peak()?),
             calls: self.aws.state().calls.clone(),
         };

@@ -24,6 +24,9 @@ BEGIN, END = "<!-- figures: written by `make bench` -->\n", "<!-- end of figures
 THROTTLED_RUNS = 15
 TARGETS = [1, 10, 100, 1000]
 PIPELINES = [1, 10, 25, 50]
+REPOSITORIES = [100, 1000]
+# The time of an answer of AWS, in milliseconds, while a reconcile is measured.
+LATENCY = 30
 OBJECTS = [1_000, 10_000, 100_000]
 
 
@@ -50,6 +53,7 @@ def bench() -> None:
         "runs": RUNS,
         "throttled_runs": THROTTLED_RUNS,
         "warm": WARM,
+        "latency": LATENCY,
         "objects": OBJECTS,
     }
     plan["commands"]["peer"] = [str(tool("python")), "-m", "awslambdaric", "function.handler"]
@@ -98,7 +102,6 @@ def function_environment(peer: Path) -> dict[str, str]:
         "PYTHONPATH": f"{peer}:{PEER_SOURCE}",
         "LEDGER_TABLE": "sekisho-ledger",
         "RES_OPTIONS": "timeout:1 attempts:2",
-        "DEAD_LETTER_QUEUE_URL": f"https://sqs.{REGION}.amazonaws.com/111111111111/dead-letters",
         "REPOSITORY_ACCOUNT_ID": "111111111111",
         "NOTICE_TOPIC_ARN": f"arn:aws:sns:{REGION}:{account}:notices",
         "ACCESS_BOUNDARY_ARN": "arn:aws:iam::333333333333:policy/sekisho-access-boundary",
@@ -142,6 +145,11 @@ def configurations() -> dict[str, str]:
             file = WORK / f"{what}-{count}.toml"
             file.write_text(route + "".join(targets))
             found[f"{what}-{count}"] = str(file)
+    every = '[[route]]\nrepository = "shop-*"\nbranches = ["main", "release/*"]\n'
+    for count in REPOSITORIES:
+        file = WORK / f"repositories-{count}.toml"
+        file.write_text(every + target.format(account=222_222_222_222, pipeline="shop"))
+        found[f"repositories-{count}"] = str(file)
     return found
 
 

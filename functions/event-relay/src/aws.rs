@@ -1,22 +1,20 @@
-//! The real [`World`]: DynamoDB, CodeCommit, EventBridge, SQS and the clock.
+//! The real [`World`]: DynamoDB, CodeCommit, EventBridge and the clock.
 
 pub mod codecommit;
-pub mod eventbridge;
-pub mod sqs;
 
 use std::cell::LazyCell;
 use std::time::Duration;
 
 use sekisho_domain::account::Region;
-use sekisho_domain::change::CommitId;
+use sekisho_domain::change::{CommitId, GitRef};
 use sekisho_domain::config::Misconfigured;
 use sekisho_lambda::aws::{Later, SdkConfig, later};
-use sekisho_lambda::environment::{DEAD_LETTER_QUEUE_URL, LEDGER_TABLE};
+use sekisho_lambda::environment::LEDGER_TABLE;
+use sekisho_lambda::eventbridge::Buses;
 use sekisho_lambda::{Environment, ServiceError};
 use sekisho_ledger::Ledger;
 use time::OffsetDateTime;
 
-use crate::aws::eventbridge::Buses;
 use crate::world::{Differences, Entry, EntryResult, Head, World};
 
 /// The clients of all services that the function calls.
@@ -25,26 +23,18 @@ pub struct Aws {
     ledger: Ledger,
     codecommit: Later<aws_sdk_codecommit::Client>,
     buses: Buses,
-    sqs: Later<aws_sdk_sqs::Client>,
-    queue_url: String,
 }
 
 impl Aws {
-    /// Reads the names of the table and the queue from the environment.
+    /// Reads the name of the table from the environment.
     ///
     /// # Errors
-    /// An environment variable is missing.
+    /// The environment variable is missing.
     pub fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, Misconfigured> {
         let ledger = Ledger::new(later(aws, aws_sdk_dynamodb::Client::new), environment.required(LEDGER_TABLE)?);
         // The ledger's client is made at once, because an invocation calls the ledger first.
         ledger.make_client();
-        Ok(Self {
-            ledger,
-            codecommit: later(aws, aws_sdk_codecommit::Client::new),
-            buses: Buses::new(aws),
-            sqs: later(aws, aws_sdk_sqs::Client::new),
-            queue_url: environment.required(DEAD_LETTER_QUEUE_URL)?.to_owned(),
-        })
+        Ok(Self { ledger, codecommit: later(aws, aws_sdk_codecommit::Client::new), buses: Buses::new(aws) })
     }
 
     /// Makes the clients of CodeCommit and EventBridge, which a change needs as soon as the ledger has answered.
@@ -69,8 +59,8 @@ impl World for Aws {
         tokio::time::sleep(time).await;
     }
 
-    async fn head(&self, repository: &str, branch: &str) -> Result<Head, ServiceError> {
-        codecommit::head(&self.codecommit, repository, branch).await
+    async fn head(&self, repository: &str, git_ref: &GitRef) -> Result<Head, ServiceError> {
+        codecommit::head(&self.codecommit, repository, git_ref).await
     }
 
     async fn differences(
@@ -93,9 +83,5 @@ impl World for Aws {
 
     async fn put_events(&self, region: &Region, entries: &[Entry]) -> Vec<EntryResult> {
         self.buses.put_events(region, entries).await
-    }
-
-    async fn dead_letter(&self, body: String) -> Result<(), ServiceError> {
-        sqs::send(&self.sqs, &self.queue_url, body).await
     }
 }

@@ -1,14 +1,17 @@
-//! The targets of a change, and the events that carry the change to the targets.
+//! The targets of a change, and the events that carry orders to the targets.
+
+use std::collections::BTreeMap;
 
 use sekisho_domain::account::{AccountId, Region};
-use sekisho_domain::change::{Change, SourceChange};
-use sekisho_domain::route::PipelineName;
+use sekisho_domain::change::{Change, RELAY_DETAIL_TYPE, RELAY_SOURCE, SourceChange};
+use sekisho_domain::order::Order;
+use sekisho_domain::route::{PipelineName, TargetId};
+use sekisho_lambda::eventbridge::bus_arn;
 use serde::{Deserialize, Serialize};
 
+use crate::target::PlacedOrder;
 use crate::world::Entry;
 
-/// The name of the event bus in every pipeline account.
-const BUS: &str = "sekisho";
 /// The most entries that EventBridge accepts in one PutEvents call.
 const MAX_ENTRIES: usize = 10;
 /// The most bytes of details in one PutEvents call. EventBridge accepts 1 MB; the difference is for the other fields.
@@ -44,57 +47,84 @@ pub(crate) fn fit_row(deliveries: &[Delivery]) -> bool {
     bytes <= MAX_ROW_BYTES
 }
 
-/// The entries of one PutEvents call, all for buses of one region.
+/// The event that brings orders to one account and region. All its orders are about one change.
 #[derive(Debug)]
-pub(crate) struct Batch<'d> {
-    pub(crate) region: &'d Region,
-    pub(crate) deliveries: Vec<&'d Delivery>,
-    /// One entry for each delivery, in the same order.
+pub(crate) struct OrderEvent<'o> {
+    account: &'o AccountId,
+    region: &'o Region,
+    change: &'o Change,
+    orders: BTreeMap<PipelineName, Order>,
+}
+
+impl OrderEvent<'_> {
+    /// The targets of the orders.
+    pub(crate) fn targets(&self) -> impl Iterator<Item = TargetId> {
+        self.orders.keys().map(|pipeline| TargetId {
+            account: self.account.clone(),
+            region: self.region.clone(),
+            pipeline: pipeline.clone(),
+        })
+    }
+
+    fn entry(&self, partition: &str) -> Entry {
+        Entry {
+            account: self.account.clone(),
+            bus: bus_arn(partition, self.account, self.region),
+            source: RELAY_SOURCE,
+            detail_type: RELAY_DETAIL_TYPE,
+            resource: self.change.repository.to_string(),
+            detail: to_json(&SourceChange::with_orders(self.change.clone(), &self.orders)),
+        }
+    }
+}
+
+/// Groups orders into events, sorted by region and account. An account and region gets one event for each change.
+pub(crate) fn group(orders: &[(TargetId, PlacedOrder)]) -> Vec<OrderEvent<'_>> {
+    let mut events: BTreeMap<_, OrderEvent<'_>> = BTreeMap::new();
+    for (TargetId { account, region, pipeline }, placed) in orders {
+        let change = &placed.change;
+        let key = (region, account, &change.repository, &change.git_ref, change.sequence, &change.commit);
+        let new = || OrderEvent { account, region, change, orders: BTreeMap::new() };
+        events.entry(key).or_insert_with(new).orders.insert(pipeline.clone(), placed.order());
+    }
+    events.into_values().collect()
+}
+
+/// The events of one PutEvents call, all for buses of one region.
+#[derive(Debug)]
+pub(crate) struct Batch<'e, 'o> {
+    pub(crate) region: &'e Region,
+    pub(crate) events: Vec<&'e OrderEvent<'o>>,
+    /// One entry for each event, in the same order.
     pub(crate) entries: Vec<Entry>,
     bytes: usize,
 }
 
-/// Divides the deliveries into PutEvents calls, each for one region and within PutEvents' limits.
-pub(crate) fn batches<'d>(partition: &str, change: &Change, deliveries: &'d [Delivery]) -> Vec<Batch<'d>> {
-    let mut sorted: Vec<&Delivery> = deliveries.iter().collect();
-    sorted.sort_by_key(|delivery| (&delivery.region, &delivery.account));
-    let mut batches: Vec<Batch<'d>> = Vec::new();
-    for delivery in sorted {
-        let entry = entry(partition, change, delivery);
+/// Divides events into PutEvents calls, each for one region and within PutEvents' limits. The events are sorted by
+/// region.
+pub(crate) fn batches<'e, 'o>(partition: &str, events: &[&'e OrderEvent<'o>]) -> Vec<Batch<'e, 'o>> {
+    let mut batches: Vec<Batch<'e, 'o>> = Vec::new();
+    for event in events {
+        let entry = event.entry(partition);
         let bytes = entry.detail.len() + entry.resource.len() + 100;
         match batches.last_mut() {
             Some(batch)
                 if batch.entries.len() < MAX_ENTRIES
                     && batch.bytes + bytes <= MAX_BYTES
-                    && *batch.region == delivery.region =>
+                    && batch.region == event.region =>
             {
                 batch.bytes += bytes;
-                batch.deliveries.push(delivery);
+                batch.events.push(event);
                 batch.entries.push(entry);
             }
-            _ => batches.push(Batch {
-                region: &delivery.region,
-                deliveries: vec![delivery],
-                entries: vec![entry],
-                bytes,
-            }),
+            _ => batches.push(Batch { region: event.region, events: vec![event], entries: vec![entry], bytes }),
         }
     }
     batches
 }
 
-fn entry(partition: &str, change: &Change, delivery: &Delivery) -> Entry {
-    let pipelines = delivery.pipelines.iter().map(ToString::to_string).collect();
-    Entry {
-        account: delivery.account.clone(),
-        bus: format!("arn:{partition}:events:{}:{}:event-bus/{BUS}", delivery.region, delivery.account),
-        resource: change.repository.to_string(),
-        detail: to_json(&SourceChange::new(change.clone(), pipelines)),
-    }
-}
-
 /// The JSON text of a struct. The structs that this crate passes have only strings and numbers, so the conversion
 /// cannot fail.
-pub(crate) fn to_json(value: &impl Serialize) -> String {
+fn to_json(value: &impl Serialize) -> String {
     serde_json::to_string(value).unwrap_or_default()
 }

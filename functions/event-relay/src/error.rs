@@ -6,8 +6,8 @@ use sekisho_lambda::{ErrorType, Failure, ServiceError};
 
 use crate::hint::Hint;
 
-/// The reason why an invocation failed. A retry may succeed, except after [`Error::Misconfigured`] and
-/// [`Error::InvalidRequest`].
+/// The reason why an invocation failed. A retry may succeed, except after [`Error::Misconfigured`],
+/// [`Error::InvalidRequest`] and [`Error::NotFound`].
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The configuration or the environment is wrong.
@@ -16,6 +16,9 @@ pub enum Error {
     /// A person's request cannot be understood; the message says what to send instead.
     #[error("{0}")]
     InvalidRequest(String),
+    /// A person's request names a route or target that does not exist; the message says what exists.
+    #[error("{0}")]
+    NotFound(String),
     /// The ledger could not be read or written.
     #[error(transparent)]
     Ledger(#[from] sekisho_ledger::Error),
@@ -68,6 +71,7 @@ impl Failure for Error {
         match self {
             Self::Misconfigured(_) => ErrorType::Misconfigured,
             Self::InvalidRequest(_) => ErrorType::InvalidRequest,
+            Self::NotFound(_) => ErrorType::NotFound,
             Self::Ledger(error) if error.is_throttled() => ErrorType::Throttled,
             Self::Service(error) if error.is_throttled() => ErrorType::Throttled,
             Self::Undelivered { .. } => ErrorType::Throttled,

@@ -1,19 +1,21 @@
 //! A repository account in memory, for tests and measurements. The account is a fake of [`World`].
 
+mod ledger;
+
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::time::Duration;
 
 use sekisho_domain::account::Region;
-use sekisho_domain::change::CommitId;
+use sekisho_domain::change::{CommitId, GitRef, RefKind};
 use sekisho_lambda::ServiceError;
 use sekisho_lambda::service_error::Kind;
-use sekisho_ledger::Memory;
 use time::OffsetDateTime;
 use time::macros::datetime;
 use tokio::time::Instant;
 
+pub use self::ledger::FakeLedger;
 use crate::world::{Differences, Entry, EntryResult, Head, World};
 
 /// The time at which a new account's clock starts. From then on, the clock follows tokio's clock, which a test may
@@ -29,10 +31,12 @@ type Interruption = Box<dyn FnOnce(&FakeAccount)>;
 /// call.
 pub struct FakeAccount {
     /// The ledger.
-    pub ledger: Memory,
+    pub ledger: FakeLedger,
     began: Instant,
     /// The head of each branch; `None` if the repository does not exist.
     pub branches: RefCell<Option<BTreeMap<String, CommitId>>>,
+    /// The commit of each tag.
+    pub tags: RefCell<BTreeMap<String, CommitId>>,
     /// The branches for which CodeCommit throttles every read of the head.
     pub throttled_branches: RefCell<Vec<String>>,
     /// Whether CodeCommit denies every read of a head.
@@ -46,18 +50,14 @@ pub struct FakeAccount {
     pub bus: RefCell<Bus>,
     /// The entries that the buses accepted.
     pub accepted: RefCell<Vec<Entry>>,
-    /// The messages in the dead-letter queue.
-    pub dead_letters: RefCell<Vec<String>>,
-    /// Whether the dead-letter queue refuses every message.
-    pub queue_is_down: Cell<bool>,
     /// The duration of each read of CodeCommit.
     pub read_time: Cell<Duration>,
-    /// The duration of each call to EventBridge and SQS.
+    /// The duration of each call to EventBridge .
     pub send_time: Cell<Duration>,
     /// The interruptions of the next reads of a head, one for each read. An interruption happens after CodeCommit has
     /// read the head and before CodeCommit answers.
     pub interruptions: RefCell<VecDeque<Interruption>>,
-    /// The calls to CodeCommit, EventBridge and SQS so far.
+    /// The calls to CodeCommit, EventBridge  so far.
     pub calls: RefCell<Vec<String>>,
     in_flight: Cell<usize>,
     max_in_flight: Cell<usize>,
@@ -66,17 +66,16 @@ pub struct FakeAccount {
 impl Default for FakeAccount {
     fn default() -> Self {
         Self {
-            ledger: Memory::default(),
+            ledger: FakeLedger::default(),
             began: Instant::now(),
             branches: RefCell::new(Some(BTreeMap::new())),
+            tags: RefCell::default(),
             throttled_branches: RefCell::default(),
             heads_denied: Cell::new(false),
             repositories: RefCell::new(Some(Vec::new())),
             changed_paths: RefCell::new(Some(vec![Vec::new()])),
             bus: RefCell::new(Box::new(|_| EntryResult::Accepted)),
             accepted: RefCell::default(),
-            dead_letters: RefCell::default(),
-            queue_is_down: Cell::new(false),
             read_time: Cell::new(Duration::ZERO),
             send_time: Cell::new(Duration::ZERO),
             interruptions: RefCell::default(),
@@ -94,7 +93,7 @@ impl fmt::Debug for FakeAccount {
 }
 
 impl FakeAccount {
-    /// The largest number of calls to EventBridge and SQS that were in flight at once.
+    /// The largest number of calls to EventBridge  that were in flight at once.
     #[must_use]
     pub fn max_in_flight(&self) -> usize {
         self.max_in_flight.get()
@@ -119,9 +118,9 @@ fn failed(operation: &'static str, kind: Kind) -> ServiceError {
 }
 
 impl World for FakeAccount {
-    type Ledger = Memory;
+    type Ledger = FakeLedger;
 
-    fn ledger(&self) -> &Memory {
+    fn ledger(&self) -> &FakeLedger {
         &self.ledger
     }
 
@@ -133,9 +132,13 @@ impl World for FakeAccount {
         tokio::time::sleep(time).await;
     }
 
-    async fn head(&self, repository: &str, branch: &str) -> Result<Head, ServiceError> {
-        self.read(format!("GetBranch {repository} {branch}")).await;
-        if self.throttled_branches.borrow().iter().any(|throttled| throttled == branch) {
+    async fn head(&self, repository: &str, git_ref: &GitRef) -> Result<Head, ServiceError> {
+        let name = git_ref.name();
+        match git_ref.kind() {
+            RefKind::Branch => self.read(format!("GetBranch {repository} {name}")).await,
+            RefKind::Tag => self.read(format!("GetFolder {repository} {git_ref}")).await,
+        }
+        if self.throttled_branches.borrow().iter().any(|throttled| throttled == name) {
             return Err(failed("CodeCommit's GetBranch", Kind::Throttled));
         }
         if self.heads_denied.get() {
@@ -143,7 +146,11 @@ impl World for FakeAccount {
         }
         let head = match &*self.branches.borrow() {
             None => Head::NoRepository,
-            Some(branches) => branches.get(branch).cloned().map_or(Head::NoBranch, Head::At),
+            Some(branches) => {
+                let tags = self.tags.borrow();
+                let heads = if git_ref.kind() == RefKind::Branch { branches } else { &*tags };
+                heads.get(name).cloned().map_or(Head::NoRef, Head::At)
+            }
         };
         let interruption = self.interruptions.borrow_mut().pop_front();
         if let Some(interrupt) = interruption {
@@ -188,14 +195,5 @@ impl World for FakeAccount {
             result
         };
         entries.iter().map(put).collect()
-    }
-
-    async fn dead_letter(&self, body: String) -> Result<(), ServiceError> {
-        self.send("SendMessage".to_owned()).await;
-        if self.queue_is_down.get() {
-            return Err(failed("SQS's SendMessage", Kind::Throttled));
-        }
-        self.dead_letters.borrow_mut().push(body);
-        Ok(())
     }
 }

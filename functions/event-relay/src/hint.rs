@@ -1,36 +1,23 @@
 //! Hints: a branch or tag that may have moved, and the event or reconcile that gave the hint.
 
-use sekisho_domain::change::{CommitId, GitRef, RepositoryArn};
+use sekisho_domain::change::{GitRef, RepositoryArn};
 
 /// A branch or tag that may have moved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Hint {
     pub(crate) repository: RepositoryArn,
     pub(crate) git_ref: GitRef,
-    /// The commit and the time that the event reports for a tag, because CodeCommit has no operation that reads a tag.
-    /// The value is `None` for a branch: the function reads the branch's head from CodeCommit.
-    pub(crate) tag: Option<TagMove>,
     /// The ARN of the principal that moved the reference, if the event names a principal.
     pub(crate) actor: Option<String>,
-    /// The id of the event that reported the move. A reconcile's hint about a branch has no event.
+    /// The id of the event that reported the move. A reconcile's hint has no event.
     pub(crate) event: Option<String>,
 }
 
 impl Hint {
     /// The hint that a reconcile makes for a reference, without an event.
     pub(crate) fn without_event(repository: &RepositoryArn, git_ref: GitRef) -> Self {
-        Self { repository: repository.clone(), git_ref, tag: None, actor: None, event: None }
+        Self { repository: repository.clone(), git_ref, actor: None, event: None }
     }
-}
-
-/// The commit and the time that an event reports for a tag.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct TagMove {
-    /// The commit that the tag points at.
-    pub(crate) commit: CommitId,
-    /// The time of the event, in epoch milliseconds. The plan compares this time, so that a late event does not undo a
-    /// newer event.
-    pub(crate) at: Option<u64>,
 }
 
 /// The reason why the function examines a reference.

@@ -15,11 +15,15 @@
 //! | an event about a moved reference or a merged pull request | relays the head of that branch or tag |
 //! | schedule (`source` is `aws.events`) | compares every routed branch with the ledger, and finishes pending changes |
 //! | `{"action":"explain","event":{…}}` | returns the plan for the event and its reason; writes and sends nothing |
+//! | a target's report (`source` is `sekisho.starter`) | stores the report if it is about the target's current order |
+//! | `{"action":"where"}` | returns a text that shows which revision runs in each target |
+//! | `{"action":"resend","route":…,"account":…}` | sends the latest order of these targets again; returns a text |
 //! | `{"action":"redeliver",…}` | sends a change from the dead-letter queue to its target again |
 //!
-//! The function returns `{"decisions":[…]}`. Each decision has an [`Outcome`] and a reason. An error that a retry can
-//! cure fails the invocation, so that Lambda retries the event.
+//! The function returns `{"decisions":[…]}`, or a text where the table says so. Each decision has an [`Outcome`] and a
+//! reason. An error that a retry can cure fails the invocation, so that Lambda retries the event.
 
+mod answer;
 pub mod aws;
 pub mod branch;
 mod decision_log;
@@ -28,6 +32,7 @@ mod error;
 #[cfg(feature = "testing")]
 pub mod fake;
 mod hint;
+mod newest;
 mod outcome;
 mod plan;
 pub mod redelivery;
@@ -35,9 +40,15 @@ mod relay;
 mod request;
 mod route;
 mod run;
+mod selection;
+mod status;
+pub mod target;
+mod target_report;
+mod target_request;
 mod worklist;
 pub mod world;
 
+pub use answer::Answer;
 pub use error::Error;
 pub use outcome::Outcome;
 pub use relay::Relay;

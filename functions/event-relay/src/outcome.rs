@@ -17,11 +17,18 @@ use crate::hint::Hint;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
-    /// Every target's bus has the change, except the buses that a [`Outcome::Failed`] decision of the same answer
-    /// names.
+    /// A new head was ordered. The decision has the number of buses that accepted it; the others are offered it again.
     Relayed,
-    /// The head was relayed before.
+    /// A target was ordered to run a head that was relayed before.
+    Ordered,
+    /// The head existed before a route covered it: it was recorded and not ordered.
+    Baseline,
+    /// A target's report was stored.
+    Reported,
+    /// The head or report was handled before.
     Duplicate,
+    /// The targets should run a change that was seen later.
+    Superseded,
     /// No route matches, or the change touches no routed path.
     Filtered,
     /// The event needs no action.
@@ -54,11 +61,13 @@ pub(crate) fn about_change(change: &Change, decision: Decision<Outcome>) -> Deci
 
 /// Adds the fields that identify an event to the decision that ignores or refuses the event.
 pub(crate) fn about_payload(payload: &str, decision: Decision<Outcome>) -> Decision<Outcome> {
-    const FIELDS: [(&str, &str); 4] = [
+    const FIELDS: [(&str, &str); 6] = [
         ("event", "/id"),
         ("account", "/account"),
         ("repository", "/detail/repositoryName"),
         ("ref", "/detail/referenceFullName"),
+        ("region", "/detail/region"),
+        ("pipeline", "/detail/pipeline"),
     ];
     event::about_payload(payload, &FIELDS, decision)
 }

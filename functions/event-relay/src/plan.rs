@@ -126,28 +126,19 @@ pub(crate) fn plan(facts: &Facts<'_>, now: OffsetDateTime) -> Result<Plan, Missi
     if !facts.has_route {
         return Ok(Plan::Nothing);
     }
-    let head = match (&hint.tag, &facts.head) {
-        (Some(tag), _) => &tag.commit,
-        (None, None) => return Err(Missing::Head),
-        (None, Some(Head::At(commit))) => commit,
-        (None, Some(Head::NoBranch)) => {
+    let head = match &facts.head {
+        None => return Err(Missing::Head),
+        Some(Head::At(commit)) => commit,
+        Some(Head::NoRef) => {
             return Ok(decided(hint, None, Outcome::Ignored, "the branch does not exist, or no longer exists"));
         }
-        (None, Some(Head::NoRepository)) => {
+        Some(Head::NoRepository) => {
             return Ok(decided(hint, None, Outcome::Ignored, "the repository does not exist, or no longer exists"));
         }
     };
-    let was_relayed = match hint.git_ref.kind() {
-        RefKind::Branch => row.commit.as_ref() == Some(head),
-        RefKind::Tag => hint.event.iter().any(|event| row.events.contains(event)),
-    };
+    let was_relayed = row.commit.as_ref() == Some(head);
     if was_relayed {
         return Ok(decided(hint, Some(head), Outcome::Duplicate, "this head was already relayed"));
-    }
-    // Each event of a tag is a separate change, and the newest event names the commit that the tag points at.
-    let at = hint.tag.as_ref().and_then(|tag| tag.at);
-    if at.zip(row.newest).is_some_and(|(at, newest)| at < newest) {
-        return Ok(decided(hint, Some(head), Outcome::Ignored, "a newer event of this tag was already relayed"));
     }
     plan_for_paths(facts, head, now)
 }
@@ -194,8 +185,7 @@ fn plan_for_paths(facts: &Facts<'_>, head: &CommitId, now: OffsetDateTime) -> Re
         actor: hint.actor.clone(),
         event: hint.event.clone(),
     };
-    let at = hint.tag.as_ref().and_then(|tag| tag.at);
-    Ok(Plan::Relay(Claim { row: row.with_pending(change, deliveries, at, now), replaces: *revision, dropped: None }))
+    Ok(Plan::Relay(Claim { row: row.with_pending(change, deliveries, None, now), replaces: *revision, dropped: None }))
 }
 
 /// Returns the claim that continues a pending change. If the configuration was corrected and some deliveries have lost
@@ -242,7 +232,6 @@ mod tests {
     use time::macros::datetime;
 
     use super::*;
-    use crate::hint::TagMove;
 
     const NOW: OffsetDateTime = datetime!(2026-11-21 12:00 UTC);
 
@@ -278,8 +267,8 @@ mod tests {
     }
 
     fn tag_hint(event: &str, at: u64) -> Hint {
-        let tag = Some(TagMove { commit: commit(2), at: Some(at) });
-        Hint { git_ref: "refs/tags/v1".parse().unwrap(), tag, event: Some(event.to_owned()), ..branch_hint("main") }
+        let _ = at;
+        Hint { git_ref: "refs/tags/v1".parse().unwrap(), event: Some(event.to_owned()), ..branch_hint("main") }
     }
 
     /// A row whose first commit was relayed.
@@ -372,7 +361,7 @@ mod tests {
             (Case { hint: branch_hint("other"), ..main() }, "Filtered, remember false".into()),
             (main(), "read the row".into()),
             (with_row(relayed()), "read the head".into()),
-            (Case { head: Some(Head::NoBranch), ..with_row(relayed()) }, "Ignored, remember false".into()),
+            (Case { head: Some(Head::NoRef), ..with_row(relayed()) }, "Ignored, remember false".into()),
             (Case { head: Some(Head::NoRepository), ..with_row(relayed()) }, "Ignored, remember false".into()),
             (at(1), "Duplicate, remember false".into()),
             (at(2), "read the paths since true".into()),
@@ -418,22 +407,6 @@ mod tests {
             let row = Some(stored(pending(hint)));
             let case = Case { hint: hint.clone(), trigger: Trigger::Event, pipeline, row, head: None, changed: None };
             assert_eq!(plan_of(case, now), expected);
-        }
-    }
-
-    #[test]
-    fn the_plan_for_a_tag() {
-        let row = || BranchRow { events: vec!["known".to_owned()], newest: Some(10), ..relayed() };
-        let cases = [
-            ("known", 10, "Duplicate, remember false"),
-            ("late", 9, "Ignored, remember false"),
-            ("same time", 10, "read the paths since true"),
-            ("newer", 11, "read the paths since true"),
-        ];
-        for (event, at, expected) in cases {
-            let (hint, row) = (tag_hint(event, at), Some(stored(row())));
-            let case = Case { hint, trigger: Trigger::Event, pipeline: "api", row, head: None, changed: None };
-            assert_eq!(plan_of(case, NOW), expected, "{event}");
         }
     }
 }

@@ -6,7 +6,7 @@ use sekisho_domain::decision::Decision;
 use sekisho_domain::route::Routes;
 use serde::{Deserialize, Serialize};
 
-use crate::delivery::{Delivery, Undelivered};
+use crate::delivery::Delivery;
 use crate::outcome::{Outcome, about_change};
 use crate::plan::Snapshot;
 use crate::route::unrouted;
@@ -23,18 +23,6 @@ pub struct Redelivery {
     pub change: Change,
     /// The target that did not get the change.
     pub delivery: Delivery,
-}
-
-impl Redelivery {
-    /// The message for a target that did not get the change.
-    pub(crate) fn new(change: &Change, undelivered: &Undelivered) -> Self {
-        Self {
-            action: "redeliver".to_owned(),
-            reason: undelivered.reason.clone(),
-            change: change.clone(),
-            delivery: undelivered.delivery.clone(),
-        }
-    }
 }
 
 /// The plan for a message of the dead-letter queue.

@@ -4,16 +4,21 @@ mod change;
 mod deliver;
 mod examine;
 mod explain;
+pub(crate) mod offer;
 mod reconcile;
 mod redeliver;
+mod report;
+mod resend;
 mod settle;
+mod whereabouts;
 
 use sekisho_domain::config::Misconfigured;
-use sekisho_domain::decision::{Decision, Decisions};
+use sekisho_domain::decision::Decision;
 use sekisho_domain::route::Routes;
 use sekisho_lambda::aws::SdkConfig;
 use sekisho_lambda::{Environment, Invocation};
 
+use crate::answer::Answer;
 use crate::aws::Aws;
 use crate::decision_log::Report;
 use crate::error::Error;
@@ -47,13 +52,16 @@ impl<W: World> Relay<W> {
     /// # Errors
     /// The function fails with an error that a retry may cure, or because a person's request cannot be understood.
     /// Every other problem is a decision in the answer.
-    pub async fn handle(&self, payload: &str, invocation: &Invocation) -> Result<Decisions<Outcome>, Error> {
+    pub async fn handle(&self, payload: &str, invocation: &Invocation) -> Result<Answer, Error> {
         let run = &Run { world: &self.world, routes: &self.routes, invocation };
         let Report { mut log, failure } = match request::read(payload, invocation) {
             Request::Change(hint) => change::relay_change(run, &hint).await,
             Request::Reconcile => reconcile::reconcile(run).await,
             Request::Redeliver(redelivery) => redeliver::redeliver(run, &redelivery).await,
+            Request::Report(report) => report::receive_report(run, &report).await,
             Request::Explain(event) => return explain::explain(run, event.get()).await,
+            Request::Where(request) => return whereabouts::show(run, &request).await.map(Answer::Text),
+            Request::Resend(request) => return resend::resend(run, &request).await.map(Answer::Text),
             Request::Ignored(reason) => about_payload(payload, Decision::new(Outcome::Ignored, reason)).into(),
             Request::Refused(reason) => about_payload(payload, Decision::new(Outcome::Refused, reason)).into(),
             Request::Invalid(reason) => return Err(Error::InvalidRequest(reason)),
@@ -62,7 +70,7 @@ impl<W: World> Relay<W> {
         run.record(&mut log).await?;
         match failure {
             Some(error) => Err(error),
-            None => Ok(Decisions { decisions: log.into_decisions() }),
+            None => Ok(log.into_decisions().into()),
         }
     }
 }

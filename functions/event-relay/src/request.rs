@@ -1,14 +1,16 @@
 //! Parses a payload, which is an event of EventBridge or a person's request.
 
-use sekisho_domain::change::{GitRef, RefKind, RepositoryArn};
-use sekisho_domain::timestamp::epoch_millis;
+use sekisho_domain::change::{GitRef, RepositoryArn};
+use sekisho_domain::report::{REPORT_DETAIL_TYPE, REPORT_SOURCE};
 use sekisho_lambda::Invocation;
 use sekisho_lambda::event::{Action, EXPLAIN_WITHOUT_EVENT, Envelope, SCHEDULE_SOURCE, short};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::hint::{Hint, TagMove};
+use crate::hint::Hint;
 use crate::redelivery::Redelivery;
+use crate::target_report::TargetReport;
+use crate::target_request::{ResendRequest, WhereRequest};
 
 const CODECOMMIT: &str = "aws.codecommit";
 
@@ -17,12 +19,18 @@ const CODECOMMIT: &str = "aws.codecommit";
 pub(crate) enum Request {
     /// A branch or tag may have moved: relay the head.
     Change(Hint),
-    /// Compare every routed branch with the ledger.
+    /// Compare every routed branch and tag with the ledger, and offer open orders again.
     Reconcile,
     /// Describe the plan for the event.
     Explain(Box<RawValue>),
-    /// Send a change from the dead-letter queue again.
+    /// Order the change of a message that an earlier version put into the dead-letter queue.
     Redeliver(Box<Redelivery>),
+    /// Store a target's report on its order.
+    Report(Box<TargetReport>),
+    /// Show which revision runs in each target.
+    Where(WhereRequest),
+    /// Send the latest orders of some targets again.
+    Resend(ResendRequest),
     /// The event needs no action, for this reason.
     Ignored(String),
     /// The event is not trusted, for this reason.
@@ -38,8 +46,6 @@ struct StateChange {
     repository: String,
     #[serde(rename = "referenceFullName")]
     git_ref: Option<String>,
-    #[serde(rename = "commitId")]
-    commit: Option<String>,
     #[serde(rename = "callerUserArn")]
     actor: Option<String>,
 }
@@ -66,7 +72,8 @@ pub(crate) fn read(payload: &str, own: &Invocation) -> Request {
         Ok(envelope) => envelope,
         Err(reason) => return Request::Refused(format!("the payload is not an EventBridge event: {reason}")),
     };
-    if envelope.account != own.account.as_str() {
+    // A report comes from the account of its target. `relay/report.rs` compares this account with the routes.
+    if envelope.source != REPORT_SOURCE && envelope.account != own.account.as_str() {
         return Request::Refused(format!(
             "the event comes from account {}: only events of account {} are trusted",
             short(&envelope.account),
@@ -82,6 +89,14 @@ pub(crate) fn read(payload: &str, own: &Invocation) -> Request {
     }
     match (envelope.source.as_str(), envelope.detail_type.as_str()) {
         (SCHEDULE_SOURCE, _) => Request::Reconcile,
+        (REPORT_SOURCE, REPORT_DETAIL_TYPE) => match TargetReport::parse(&envelope) {
+            Ok(report) => Request::Report(Box::new(report)),
+            Err(reason) => Request::Refused(reason),
+        },
+        (REPORT_SOURCE, other) => Request::Refused(format!(
+            "the event's detail type is `{}`: only `{REPORT_DETAIL_TYPE}` is trusted from `{REPORT_SOURCE}`",
+            short(other)
+        )),
         (CODECOMMIT, "CodeCommit Repository State Change") => state_change(&envelope, own),
         // AWS documents both spellings of this detail type.
         (CODECOMMIT, "CodeCommit Pull Request State Change" | "CodeCommit PullRequest State Change") => {
@@ -89,7 +104,7 @@ pub(crate) fn read(payload: &str, own: &Invocation) -> Request {
         }
         (CODECOMMIT, other) => Request::Ignored(format!("`{}` does not move a branch or tag", short(other))),
         (other, _) => Request::Refused(format!(
-            "the event's source is `{}`: only `{CODECOMMIT}` and schedules are trusted",
+            "the event's source is `{}`: only `{CODECOMMIT}`, `{REPORT_SOURCE}` and schedules are trusted",
             short(other)
         )),
     }
@@ -108,7 +123,12 @@ fn request(payload: &str, action: Action) -> Request {
             Ok(redelivery) => Request::Redeliver(Box::new(redelivery)),
             Err(error) => Request::Invalid(format!("the payload is not a message of the dead-letter queue: {error}")),
         },
-        (other, _) => Request::Invalid(format!("`{}` is not an action: send `explain` or `redeliver`", short(other))),
+        ("where", _) => WhereRequest::parse(payload).map_or_else(Request::Invalid, Request::Where),
+        ("resend", _) => ResendRequest::parse(payload).map_or_else(Request::Invalid, Request::Resend),
+        (other, _) => {
+            let other = short(other);
+            Request::Invalid(format!("`{other}` is not an action: send `where`, `resend`, `explain` or `redeliver`"))
+        }
     }
 }
 
@@ -130,11 +150,7 @@ fn state_change(envelope: &Envelope, own: &Invocation) -> Request {
     let Some(git_ref) = detail.git_ref else {
         return Request::Refused("event.detail: missing field `referenceFullName`".to_owned());
     };
-    change(
-        envelope,
-        own,
-        Moved { repository: &detail.repository, git_ref: &git_ref, commit: detail.commit, actor: detail.actor },
-    )
+    change(envelope, own, Moved { repository: &detail.repository, git_ref: &git_ref, actor: detail.actor })
 }
 
 fn pull_request(envelope: &Envelope, own: &Invocation) -> Request {
@@ -151,7 +167,7 @@ fn pull_request(envelope: &Envelope, own: &Invocation) -> Request {
     let repository = detail.repositories.as_deref().and_then(<[String]>::first);
     match (repository, detail.destination) {
         (Some(repository), Some(git_ref)) => {
-            change(envelope, own, Moved { repository, git_ref: &git_ref, commit: None, actor: detail.actor })
+            change(envelope, own, Moved { repository, git_ref: &git_ref, actor: detail.actor })
         }
         (None, _) => Request::Refused("event.detail: missing field `repositoryNames`".to_owned()),
         (_, None) => Request::Refused("event.detail: missing field `destinationReference`".to_owned()),
@@ -162,7 +178,6 @@ fn pull_request(envelope: &Envelope, own: &Invocation) -> Request {
 struct Moved<'e> {
     repository: &'e str,
     git_ref: &'e str,
-    commit: Option<String>,
     actor: Option<String>,
 }
 
@@ -178,20 +193,5 @@ fn change(envelope: &Envelope, own: &Invocation, moved: Moved<'_>) -> Request {
         Ok(git_ref) => git_ref,
         Err(reason) => return Request::Refused(format!("event.detail.referenceFullName: {reason}")),
     };
-    let tag = match git_ref.kind() {
-        RefKind::Branch => None,
-        RefKind::Tag => match tag_move(envelope, moved.commit) {
-            Ok(tag) => Some(tag),
-            Err(reason) => return Request::Refused(reason),
-        },
-    };
-    Request::Change(Hint { repository, git_ref, tag, actor: moved.actor, event: Some(envelope.id.clone()) })
-}
-
-/// Reads the commit that a tag points at, and the time of the event.
-fn tag_move(envelope: &Envelope, commit: Option<String>) -> Result<TagMove, String> {
-    let commit = commit.ok_or("event.detail: missing field `commitId`")?;
-    let commit = commit.parse().map_err(|reason| format!("event.detail.commitId: {reason}"))?;
-    let time = envelope.time.ok_or("event: missing field `time`")?;
-    Ok(TagMove { commit, at: Some(epoch_millis(time)) })
+    Request::Change(Hint { repository, git_ref, actor: moved.actor, event: Some(envelope.id.clone()) })
 }

@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 
 use crate::branch::{BranchRow, Pending};
 use crate::error::Error;
-use crate::hint::{Hint, TagMove, Trigger};
+use crate::hint::{Hint, Trigger};
 use crate::outcome::{Outcome, needs_repair};
 
 /// The default interval of the schedule, in milliseconds.
@@ -120,11 +120,7 @@ fn pending_hint(repository: &RepositoryArn, git_ref: GitRef, pending: Pending) -
     match pending.change.kind {
         RefKind::Branch => hint,
         // A tag has no head that could be read, so the hint repeats the commit of the pending change.
-        RefKind::Tag => Hint {
-            tag: Some(TagMove { commit: pending.change.commit, at: pending.at }),
-            event: pending.change.event,
-            ..hint
-        },
+        RefKind::Tag => Hint { event: pending.change.event, ..hint },
     }
 }
 
@@ -262,8 +258,6 @@ mod tests {
         assert_eq!(worklist.leased, 1);
         let refs: Vec<_> = worklist.mistakes.iter().map(|mistake| mistake.concerns.get("ref").cloned()).collect();
         assert_eq!(refs, [None, Some("missing".to_owned())]);
-        let tag = worklist.looks.iter().find_map(|(hint, _)| hint.tag.clone());
-        assert_eq!(tag.and_then(|tag| tag.at), Some(5));
     }
 
     #[test]

@@ -3,19 +3,20 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use sekisho_domain::account::{AccountId, Region};
-use sekisho_domain::change::CommitId;
+use sekisho_domain::account::Region;
+use sekisho_domain::change::{CommitId, GitRef};
 use sekisho_lambda::ServiceError;
+pub use sekisho_lambda::eventbridge::{Entry, EntryResult};
 use sekisho_ledger::Store;
 use time::OffsetDateTime;
 
-/// CodeCommit's answer about the head of a branch.
+/// CodeCommit's answer about the head of a branch or tag.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Head {
-    /// The branch points at this commit.
+    /// The branch or tag points at this commit.
     At(CommitId),
-    /// The repository has no such branch.
-    NoBranch,
+    /// The repository has no such branch or tag.
+    NoRef,
     /// The account has no such repository.
     NoRepository,
 }
@@ -30,30 +31,6 @@ pub struct Differences {
     pub next: Option<String>,
 }
 
-/// One event for one bus.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    /// The account that owns the bus.
-    pub account: AccountId,
-    /// The ARN of the bus.
-    pub bus: String,
-    /// The ARN of the repository.
-    pub resource: String,
-    /// The event's detail, as JSON.
-    pub detail: String,
-}
-
-/// The result of one entry of a PutEvents call.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum EntryResult {
-    /// The bus accepted the event.
-    Accepted,
-    /// The bus did not accept the event, or the answer was lost. The text is the reason. A later attempt may succeed.
-    Retryable(String),
-    /// The bus refused the event for this reason. Later attempts fail too, until a person fixes the cause.
-    Refused(String),
-}
-
 /// The ledger, the clock and the services that the function calls. Futures need not be `Send`, because the runtime has
 /// one thread.
 #[expect(async_fn_in_trait, reason = "the runtime has one thread")]
@@ -66,8 +43,8 @@ pub trait World {
     fn now(&self) -> OffsetDateTime;
     /// Waits for `time`.
     async fn sleep(&self, time: Duration);
-    /// Reads the head of a branch.
-    async fn head(&self, repository: &str, branch: &str) -> Result<Head, ServiceError>;
+    /// Reads the head of a branch or tag. The head of an annotated tag is the commit that the tag leads to.
+    async fn head(&self, repository: &str, git_ref: &GitRef) -> Result<Head, ServiceError>;
     /// Reads one page of the paths that differ between two commits. Returns `None` if the paths cannot be known: one of
     /// the commits does not exist any more, or CodeCommit cannot compare the commits.
     async fn differences(
@@ -84,6 +61,4 @@ pub trait World {
     /// Makes one PutEvents call with up to 10 entries for buses of one region. Returns one result for each entry, in
     /// the same order.
     async fn put_events(&self, region: &Region, entries: &[Entry]) -> Vec<EntryResult>;
-    /// Sends a message to the dead-letter queue.
-    async fn dead_letter(&self, body: String) -> Result<(), ServiceError>;
 }

@@ -5,23 +5,27 @@ pub mod codepipeline;
 use std::cell::LazyCell;
 use std::time::Duration;
 
-use sekisho_domain::change::CommitId;
+use sekisho_domain::account::Region;
 use sekisho_domain::config::Misconfigured;
 use sekisho_domain::notice::Notice;
 use sekisho_domain::route::PipelineName;
 use sekisho_lambda::aws::{Later, SdkConfig, later};
 use sekisho_lambda::environment::{LEDGER_TABLE, NOTICE_TOPIC_ARN};
+use sekisho_lambda::eventbridge::Buses;
 use sekisho_lambda::{Environment, ServiceError, Topic};
 use sekisho_ledger::Ledger;
 use time::OffsetDateTime;
 
-use crate::world::{FailureDetails, PipelineStart, StartAnswer, World};
+use crate::world::{
+    Entry, EntryResult, ExecutionPage, ExecutionStatus, FailureDetails, PipelineStart, StartAnswer, World,
+};
 
 /// The clients of all services that the function calls.
 #[derive(Debug)]
 pub struct Aws {
     ledger: Ledger,
     codepipeline: Later<aws_sdk_codepipeline::Client>,
+    buses: Buses,
     topic: Topic,
 }
 
@@ -37,13 +41,16 @@ impl Aws {
         Ok(Self {
             ledger,
             codepipeline: later(aws, aws_sdk_codepipeline::Client::new),
+            buses: Buses::new(aws),
             topic: Topic::new(later(aws, aws_sdk_sns::Client::new), environment.required(NOTICE_TOPIC_ARN)?),
         })
     }
 
-    /// Makes CodePipeline's client. A start needs this client as soon as the ledger has answered.
-    pub fn make_client(&self) {
+    /// Makes the clients of CodePipeline and EventBridge. A start needs CodePipeline's client as soon as the ledger has
+    /// answered.
+    pub fn make_clients(&self) {
         LazyCell::force(&self.codepipeline);
+        self.buses.make_client();
     }
 }
 
@@ -66,13 +73,16 @@ impl World for Aws {
         codepipeline::start(&self.codepipeline, start).await
     }
 
-    async fn find_execution(
+    async fn executions(&self, pipeline: &PipelineName, page: Option<String>) -> Result<ExecutionPage, ServiceError> {
+        codepipeline::executions(&self.codepipeline, pipeline, page).await
+    }
+
+    async fn execution_status(
         &self,
         pipeline: &PipelineName,
-        commit: &CommitId,
-        since: OffsetDateTime,
-    ) -> Result<Option<String>, ServiceError> {
-        codepipeline::find_execution(&self.codepipeline, pipeline, commit, since).await
+        execution: &str,
+    ) -> Result<Option<ExecutionStatus>, ServiceError> {
+        codepipeline::execution_status(&self.codepipeline, pipeline, execution).await
     }
 
     async fn failure_details(&self, pipeline: &str, execution: &str) -> Result<FailureDetails, ServiceError> {
@@ -81,6 +91,11 @@ impl World for Aws {
 
     async fn execution_commit(&self, pipeline: &str, execution: &str) -> Result<Option<String>, ServiceError> {
         codepipeline::execution_commit(&self.codepipeline, pipeline, execution).await
+    }
+
+    async fn put_event(&self, region: &Region, event: &Entry) -> EntryResult {
+        let mut results = self.buses.put_events(region, std::slice::from_ref(event)).await;
+        results.pop().unwrap_or_else(|| EntryResult::Retryable("PutEvents returned no result".to_owned()))
     }
 
     async fn publish(&self, notice: &Notice) -> Result<(), ServiceError> {

@@ -20,20 +20,9 @@ pub enum Error {
     /// A call to CodePipeline or SNS failed.
     #[error(transparent)]
     Service(#[from] ServiceError),
-    /// Another invocation holds the claim on this pipeline.
-    #[error("another invocation is starting pipeline {0}: Lambda retries this event")]
+    /// Other invocations wrote the pipeline's row again and again.
+    #[error("other invocations keep changing the order of pipeline {0}: Lambda retries this event")]
     Busy(PipelineName),
-    /// CodePipeline did not accept the start during this invocation.
-    #[error(
-        "pipeline {pipeline} could not be started yet ({reason}); \
-         Lambda retries this event, and the end of an execution of this pipeline also starts the change"
-    )]
-    Deferred {
-        /// The pipeline that could not be started.
-        pipeline: PipelineName,
-        /// CodePipeline's last answer.
-        reason: String,
-    },
 }
 
 impl Failure for Error {
@@ -43,7 +32,6 @@ impl Failure for Error {
             Self::InvalidRequest(_) => ErrorType::InvalidRequest,
             Self::Ledger(error) if error.is_throttled() => ErrorType::Throttled,
             Self::Service(error) if error.is_throttled() => ErrorType::Throttled,
-            Self::Deferred { .. } => ErrorType::Throttled,
             Self::Ledger(_) | Self::Service(_) | Self::Busy(_) => ErrorType::Internal,
         }
     }

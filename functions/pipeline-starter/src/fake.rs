@@ -1,9 +1,10 @@
 //! A fake [`World`] for tests. A test sets the answers of CodePipeline and SNS, and the fake records every call.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use sekisho_domain::change::CommitId;
+use sekisho_domain::account::Region;
 use sekisho_domain::notice::Notice;
 use sekisho_domain::route::PipelineName;
 use sekisho_lambda::ServiceError;
@@ -12,7 +13,10 @@ use sekisho_ledger::Memory;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
-use crate::world::{FailureDetails, PipelineStart, StartAnswer, World};
+use crate::world::{
+    Entry, EntryResult, ExecutionPage, ExecutionStatus, FailureDetails, ListedExecution, PipelineStart, StartAnswer,
+    World,
+};
 
 type AnswerStart = Box<dyn FnMut(&PipelineStart) -> StartAnswer>;
 
@@ -27,14 +31,22 @@ pub struct FakeAccount {
     pub answer_start: RefCell<AnswerStart>,
     /// The parameters of all starts, in order.
     pub starts: RefCell<Vec<PipelineStart>>,
-    /// The result of every search for an execution.
-    pub existing_execution: RefCell<Option<String>>,
-    /// Whether searches for an execution are throttled.
-    pub search_is_down: Cell<bool>,
-    /// The commit and the earliest start time of every search, in order.
-    pub searches: RefCell<Vec<(CommitId, OffsetDateTime)>>,
+    /// The executions that CodePipeline lists for every pipeline, from the newest to the oldest.
+    pub listed: RefCell<Vec<ListedExecution>>,
+    /// The number of executions on a page of the list.
+    pub page: Cell<usize>,
+    /// Whether CodePipeline throttles the list of executions.
+    pub list_is_down: Cell<bool>,
+    /// The status of each execution. An execution without a status runs.
+    pub statuses: RefCell<BTreeMap<String, ExecutionStatus>>,
+    /// The ids of executions that do not exist any more.
+    pub removed: RefCell<Vec<String>>,
     /// What CodePipeline reports about every failed execution.
     pub failure: RefCell<FailureDetails>,
+    /// The regions and the events of all accepted events, in order.
+    pub events: RefCell<Vec<(Region, Entry)>>,
+    /// The answer of the bus to every event.
+    pub bus_answer: RefCell<EntryResult>,
     /// All published notices in order.
     pub notices: RefCell<Vec<Notice>>,
     /// Whether publishing is throttled.
@@ -58,10 +70,14 @@ impl FakeAccount {
             made_at: Instant::now(),
             answer_start: RefCell::new(Box::new(start_next)),
             starts: RefCell::default(),
-            existing_execution: RefCell::default(),
-            search_is_down: Cell::default(),
-            searches: RefCell::default(),
+            listed: RefCell::default(),
+            page: Cell::new(100),
+            list_is_down: Cell::default(),
+            statuses: RefCell::default(),
+            removed: RefCell::default(),
             failure: RefCell::default(),
+            events: RefCell::default(),
+            bus_answer: RefCell::new(EntryResult::Accepted),
             notices: RefCell::default(),
             topic_is_down: Cell::default(),
             calls: RefCell::default(),
@@ -98,18 +114,29 @@ impl World for FakeAccount {
         (self.answer_start.borrow_mut())(start)
     }
 
-    async fn find_execution(
-        &self,
-        pipeline: &PipelineName,
-        commit: &CommitId,
-        since: OffsetDateTime,
-    ) -> Result<Option<String>, ServiceError> {
+    async fn executions(&self, pipeline: &PipelineName, page: Option<String>) -> Result<ExecutionPage, ServiceError> {
         self.record(format!("ListPipelineExecutions {pipeline}"));
-        if self.search_is_down.get() {
+        if self.list_is_down.get() {
             return Err(throttled("codepipeline:ListPipelineExecutions"));
         }
-        self.searches.borrow_mut().push((commit.clone(), since));
-        Ok(self.existing_execution.borrow().clone())
+        let listed = self.listed.borrow();
+        let from = page.map_or(0, |page| page.parse().unwrap_or(0));
+        let until = from + self.page.get();
+        let executions = listed.iter().skip(from).take(self.page.get()).cloned().collect();
+        Ok(ExecutionPage { executions, next: (until < listed.len()).then(|| until.to_string()) })
+    }
+
+    async fn execution_status(
+        &self,
+        pipeline: &PipelineName,
+        execution: &str,
+    ) -> Result<Option<ExecutionStatus>, ServiceError> {
+        self.record(format!("GetPipelineExecution {pipeline} {execution}"));
+        if self.removed.borrow().iter().any(|removed| removed == execution) {
+            return Ok(None);
+        }
+        let status = self.statuses.borrow().get(execution).copied();
+        Ok(Some(status.unwrap_or(ExecutionStatus::Running)))
     }
 
     async fn failure_details(&self, pipeline: &str, execution: &str) -> Result<FailureDetails, ServiceError> {
@@ -120,6 +147,15 @@ impl World for FakeAccount {
     async fn execution_commit(&self, pipeline: &str, execution: &str) -> Result<Option<String>, ServiceError> {
         self.record(format!("GetPipelineExecution {pipeline} {execution}"));
         Ok(self.failure.borrow().commit.clone())
+    }
+
+    async fn put_event(&self, region: &Region, event: &Entry) -> EntryResult {
+        self.record(format!("PutEvents {}", event.bus));
+        let answer = self.bus_answer.borrow().clone();
+        if answer == EntryResult::Accepted {
+            self.events.borrow_mut().push((region.clone(), event.clone()));
+        }
+        answer
     }
 
     async fn publish(&self, notice: &Notice) -> Result<(), ServiceError> {

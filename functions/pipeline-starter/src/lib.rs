@@ -26,17 +26,22 @@
 
 pub mod aws;
 pub mod claim;
+mod end;
 mod error;
 #[cfg(feature = "testing")]
 pub mod fake;
 mod notice;
+pub mod order;
 mod outcome;
-mod report;
+mod plan;
+pub mod report;
 mod request;
+mod results;
 mod routing;
 mod run;
+mod search;
 mod starter;
-mod waiting;
+mod variables;
 pub mod world;
 
 pub use error::Error;

@@ -18,8 +18,8 @@ fn main() -> Result<(), lambda_runtime::Error> {
             // The future needs about 20 kB. `Box::pin` puts the future on the heap, so that it is not moved at every
             // await.
             let answer = Box::pin(starter.handle(payload, invocation));
-            // `join!` polls `answer` first, so `make_client` runs while `answer` waits for the ledger.
-            join!(answer, async { starter.world.make_client() }).0
+            // `join!` polls `answer` first, so `make_clients` runs while `answer` waits for the ledger.
+            join!(answer, async { starter.world.make_clients() }).0
         }
         Err(misconfigured) => Err(Error::from(misconfigured.clone())),
     })

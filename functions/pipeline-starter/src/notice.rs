@@ -3,9 +3,11 @@
 use sekisho_domain::account::{AccountId, Region};
 use sekisho_domain::decision::Decision;
 use sekisho_domain::notice::Notice;
+use sekisho_domain::route::PipelineName;
 use sekisho_ledger::{Key, SentNotice};
 use time::Duration;
 
+use crate::order::OrderRow;
 use crate::outcome::Outcome;
 use crate::request::{ActionState, EndedExecution};
 use crate::world::FailureDetails;
@@ -14,9 +16,13 @@ use crate::world::FailureDetails;
 /// days, and a person can redeliver the event during this time.
 pub(crate) const REMEMBERED: Duration = Duration::days(14);
 
-/// The key of the row that records the notice about an execution.
+/// The key of the row that records the notice about a failure. A retried stage that fails again has a row of its own. The
+/// row of the first run has the key that earlier versions gave to the row of an execution.
 pub(crate) fn key(ended: &EndedExecution) -> Key {
-    Key::state(format!("notice#{}", ended.id))
+    match ended.run() {
+        Some(run) if run > 1 => Key::state(format!("notice#{}#{run}", ended.id)),
+        _ => Key::state(format!("notice#{}", ended.id)),
+    }
 }
 
 /// The key of the row that records the notice about an approval.
@@ -64,6 +70,27 @@ pub(crate) fn about(ended: &EndedExecution, account: &AccountId, region: &Region
         title: format!("Pipeline {pipeline} failed in {account}, {region}"),
         lines: vec![line("Where", &details.place), line("Why", &details.reason), line("Commit", &details.commit)],
         link: Some(("Execution".to_owned(), address)),
+        ..Notice::default()
+    }
+}
+
+/// The notice about an order that CodePipeline refuses to start. The function tries again by itself after a person has
+/// corrected the cause.
+pub(crate) fn about_rejection(
+    row: &OrderRow,
+    pipeline: &PipelineName,
+    account: &AccountId,
+    region: &Region,
+    reason: &str,
+) -> Notice {
+    Notice {
+        title: format!("Pipeline {pipeline} cannot be started in {account}, {region}"),
+        lines: vec![
+            format!("Why: {reason}"),
+            format!("Change: {} of {}", row.change.git_ref, row.change.repository),
+            format!("Commit: {}", row.change.commit),
+            "Sekisho tries again at least once an hour.".to_owned(),
+        ],
         ..Notice::default()
     }
 }

@@ -6,6 +6,7 @@ use sekisho_domain::route::PipelineName;
 use sekisho_lambda::event;
 use serde::Serialize;
 
+use crate::order::OrderRow;
 use crate::request::{ActionState, EndedExecution};
 
 /// The outcome of a decision about an event and one pipeline.
@@ -14,23 +15,28 @@ use crate::request::{ActionState, EndedExecution};
 pub enum Outcome {
     /// An execution runs at the change's commit.
     Started,
-    /// The change was started before, or the notice was sent before.
+    /// The order arrived before, the change was started before, or the notice was sent before.
     Duplicate,
-    /// The pipeline has already received a newer change of the reference.
+    /// The pipeline has already received a newer order.
     Stale,
     /// No route of this account leads from the reference to a pipeline here, or the event names none of these
     /// pipelines.
     Filtered,
     /// The event needs no action.
     Ignored,
-    /// The event is not trusted.
+    /// The event is not trusted, or an order in it is malformed.
     Refused,
-    /// CodePipeline rejected a start, or a ledger row cannot be read. A person must correct the cause.
+    /// A ledger row cannot be read. A person must correct the row.
     Failed,
     /// CodePipeline reported a failed execution, and the function sent the notice about the failure.
     ExecutionFailed,
-    /// An execution waits for the approval of a person, and the function sent the notice about the approval.
+    /// An order waits for its start, or an execution waits for the approval of a person, and the function sent the notice
+    /// about the approval.
     Waiting,
+    /// The execution of an order succeeded.
+    Healthy,
+    /// The execution of an order ended without a verdict: somebody stopped it, or another execution superseded it.
+    Unknown,
 }
 
 /// Adds the fields that identify the event to the decision about a payload that leads to no action.
@@ -56,6 +62,13 @@ pub(crate) fn about_change(change: &Change, pipeline: &PipelineName, decision: D
         .about("pipeline", pipeline.as_str())
 }
 
+/// Adds an order to a decision about the order. An event without orders gives an implicit order, whose number is the
+/// change's sequence.
+pub(crate) fn about_order(row: &OrderRow, pipeline: &PipelineName, decision: Decision<Outcome>) -> Decision<Outcome> {
+    let number = (!row.is_implicit).then(|| row.number.to_string());
+    about_change(&row.change, pipeline, decision).about_some("order", number)
+}
+
 /// Adds the pipeline to a decision. Also adds the execution that ended, unless the decision names the execution that
 /// was started.
 pub(crate) fn about_execution(ended: &EndedExecution, decision: Decision<Outcome>) -> Decision<Outcome> {
@@ -76,5 +89,5 @@ pub(crate) fn not_routed(ended: &EndedExecution) -> Decision<Outcome> {
 
 /// The decision about an execution whose end needs no action.
 pub(crate) fn nothing_waits(ended: &EndedExecution) -> Decision<Outcome> {
-    about_execution(ended, Decision::new(Outcome::Ignored, "nothing waits for this pipeline"))
+    about_execution(ended, Decision::new(Outcome::Ignored, "no order and no change waits for this pipeline"))
 }

@@ -1,32 +1,132 @@
-//! The result of an invocation, parts of which may have failed.
+//! Reports: what the function answers to an order, and when an answer is sent again.
 
-use sekisho_domain::decision::Decision;
+use std::time::Duration;
 
-use crate::error::Error;
-use crate::outcome::Outcome;
+use sekisho_domain::account::Region;
+use sekisho_domain::change::Change;
+use sekisho_domain::order::{Order, OrderKind};
+use sekisho_domain::report::{OrderReport, ReportState, ReportTime};
+use sekisho_domain::route::PipelineName;
+use sekisho_domain::timestamp::epoch_millis;
+use sekisho_lambda::eventbridge::EntryResult;
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
 
-/// The decisions of an invocation, and the first failure. Decisions are recorded even if the invocation fails.
-#[derive(Debug, Default)]
-pub(crate) struct Report {
-    pub(crate) decisions: Vec<Decision<Outcome>>,
-    pub(crate) failure: Option<Error>,
+use crate::order::{OrderRow, backoff};
+
+/// The longest pause between two attempts to send a report.
+const LONGEST_PAUSE: Duration = Duration::from_hours(1);
+/// A report about an order that has no row takes its time this much before now. The clock of the next invocation may be
+/// behind, and its report must be later than this one although no row has stored this time.
+const CLOCK_TOLERANCE: Duration = Duration::from_mins(2);
+
+/// The pipeline and the region that a report is about.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place<'a> {
+    pub(crate) pipeline: &'a PipelineName,
+    pub(crate) region: &'a Region,
 }
 
-impl From<Decision<Outcome>> for Report {
-    fn from(decision: Decision<Outcome>) -> Self {
-        Self { decisions: vec![decision], failure: None }
+/// The last report about a pipeline. The row holds the report before it is sent, so that a report is never lost and an
+/// order that arrives again gets the same answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastReport {
+    /// The report.
+    pub report: OrderReport,
+    /// Whether a bus has accepted the report.
+    pub is_sent: bool,
+    /// The earliest time of the next attempt to send the report, in epoch milliseconds.
+    pub next: u64,
+    /// The number of attempts that failed.
+    pub failures: u32,
+}
+
+impl LastReport {
+    pub(crate) fn says(&self, state: ReportState, reason: &str) -> bool {
+        self.report.state == state && self.report.reason == reason
+    }
+
+    /// Whether the report must be sent now.
+    pub(crate) fn is_due(&self, now: OffsetDateTime) -> bool {
+        !self.is_sent && self.next <= epoch_millis(now)
+    }
+
+    /// The report after an attempt to send it. A version of event-relay that gives no orders has no bus for reports, so
+    /// a refusal is final if the order is implicit.
+    pub(crate) fn after(&self, result: &EntryResult, is_implicit: bool, now: OffsetDateTime) -> Self {
+        let is_sent = match result {
+            EntryResult::Accepted => true,
+            EntryResult::Refused(_) => is_implicit,
+            EntryResult::Retryable(_) => false,
+        };
+        let failures = self.failures + 1;
+        let next = epoch_millis(now + backoff(failures, LONGEST_PAUSE));
+        Self { is_sent: is_sent || self.is_sent, next, failures, ..self.clone() }
     }
 }
 
-impl FromIterator<Result<Decision<Outcome>, Error>> for Report {
-    fn from_iter<I: IntoIterator<Item = Result<Decision<Outcome>, Error>>>(results: I) -> Self {
-        let mut report = Self::default();
-        for result in results {
-            match result {
-                Ok(decision) => report.decisions.push(decision),
-                Err(error) => report.failure = report.failure.or(Some(error)),
-            }
-        }
-        report
+impl OrderRow {
+    /// The row with a report at the time that the claim reserved.
+    pub(crate) fn report_now(&self, state: ReportState, reason: &str, place: &Place<'_>) -> Self {
+        self.report_at(
+            self.at.unwrap_or_else(|| ReportTime::next(OffsetDateTime::UNIX_EPOCH, None)),
+            state,
+            reason,
+            place,
+        )
+    }
+
+    /// The row with a report at this time.
+    pub(crate) fn report_at(&self, at: ReportTime, state: ReportState, reason: &str, place: &Place<'_>) -> Self {
+        let mut report = report(self.order(), &self.change, place, state, reason, at);
+        report.execution.clone_from(&self.execution);
+        report.good.clone_from(&self.good);
+        let last = LastReport { report, is_sent: false, next: 0, failures: 0 };
+        Self { at: Some(at), report: Some(last), ..self.clone() }
+    }
+}
+
+/// The report that refuses an order which gets no row. `row` is the row of the pipeline's earlier order.
+pub(crate) fn refusal(
+    order: Order,
+    change: &Change,
+    place: &Place<'_>,
+    reason: &str,
+    row: Option<&OrderRow>,
+    now: OffsetDateTime,
+) -> OrderReport {
+    let at = ReportTime::next(now - CLOCK_TOLERANCE, row.and_then(|row| row.at));
+    let mut report = report(order, change, place, ReportState::Refused, reason, at);
+    report.good = row.and_then(|row| row.good.clone());
+    report
+}
+
+fn report(
+    order: Order,
+    change: &Change,
+    place: &Place<'_>,
+    state: ReportState,
+    reason: &str,
+    at: ReportTime,
+) -> OrderReport {
+    // The target goes back with an order of kind `rollback`, whose states have names of their own.
+    let state = match (order.kind, state) {
+        (OrderKind::Rollback, ReportState::Running) => ReportState::RollingBack,
+        (OrderKind::Rollback, ReportState::Healthy) => ReportState::RolledBack,
+        (_, state) => state,
+    };
+    OrderReport {
+        version: OrderReport::VERSION,
+        pipeline: place.pipeline.clone(),
+        number: order.number,
+        id: change.id(),
+        revision: change.commit.clone(),
+        state,
+        region: place.region.clone(),
+        execution: None,
+        reason: reason.to_owned(),
+        at,
+        until: None,
+        good: None,
     }
 }

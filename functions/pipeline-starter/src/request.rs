@@ -2,9 +2,13 @@
 
 use sekisho_domain::account::AccountId;
 use sekisho_domain::change::{RELAY_DETAIL_TYPE, RELAY_SOURCE, SourceChange};
-use sekisho_lambda::event::{Action, EXPLAIN_WITHOUT_EVENT, Envelope, short};
+use sekisho_domain::route::PipelineName;
+use sekisho_lambda::event::{Action, EXPLAIN_WITHOUT_EVENT, Envelope, SCHEDULE_SOURCE, short};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+
+use crate::end::End;
+use crate::world::ExecutionStatus;
 
 const CODEPIPELINE_SOURCE: &str = "aws.codepipeline";
 const EXECUTION_DETAIL_TYPE: &str = "CodePipeline Pipeline Execution State Change";
@@ -15,8 +19,10 @@ const ACTION_DETAIL_TYPE: &str = "CodePipeline Action Execution State Change";
 pub(crate) enum Request {
     /// Start the pipelines that this change concerns.
     Change(Box<SourceChange>),
-    /// Follow up on an execution that has ended.
+    /// Follow up on an execution that has ended, or whose stage is retried.
     ExecutionEnded(EndedExecution),
+    /// Follow up on all orders that are not finished.
+    FollowUp,
     /// Send a notice if this action waits for an approval.
     ActionChanged(Box<ActionState>),
     /// Explain what this event would lead to.
@@ -36,22 +42,54 @@ pub(crate) struct Source<'a> {
     pub(crate) own_account: &'a AccountId,
 }
 
-/// An execution that has ended.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+/// An execution that has ended, or whose stage is retried.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 pub(crate) struct EndedExecution {
     /// The pipeline's name.
     pub(crate) pipeline: String,
     /// The execution's id.
     #[serde(rename = "execution-id")]
     pub(crate) id: String,
-    /// The final state: `SUCCEEDED`, `FAILED`, `STOPPED`, `SUPERSEDED`, `CANCELED`, or a state that CodePipeline adds
+    /// The state: `SUCCEEDED`, `FAILED`, `STOPPED`, `SUPERSEDED`, `CANCELED`, `RESUMED`, or a state that CodePipeline adds
     /// later.
     state: String,
+    /// The number of the execution's run, such as `1.0`. A retried stage begins another run.
+    #[serde(rename = "pipeline-execution-attempt")]
+    attempt: Option<f64>,
 }
 
 impl EndedExecution {
+    /// An execution whose end the follow-up found.
+    pub(crate) fn found(pipeline: &PipelineName, id: &str, status: Option<ExecutionStatus>) -> Self {
+        let state = if status == Some(ExecutionStatus::Failed) { "FAILED" } else { "ENDED" };
+        Self { pipeline: pipeline.to_string(), id: id.to_owned(), state: state.to_owned(), attempt: None }
+    }
+
     pub(crate) fn has_failed(&self) -> bool {
         self.state == "FAILED"
+    }
+
+    /// The number of the execution's run, if the event has it.
+    pub(crate) fn run(&self) -> Option<u32> {
+        self.attempt.and_then(|attempt| format!("{attempt:.0}").parse().ok())
+    }
+
+    /// The end of the execution. Returns `None` for a failure, because the event does not say where the execution
+    /// failed, and for a state that this code does not know.
+    pub(crate) fn end(&self) -> Option<End> {
+        match self.state.as_str() {
+            "SUCCEEDED" => End::of(Some(ExecutionStatus::Succeeded)),
+            "STOPPED" => End::of(Some(ExecutionStatus::Stopped)),
+            "SUPERSEDED" => End::of(Some(ExecutionStatus::Superseded)),
+            "CANCELED" => End::of(Some(ExecutionStatus::Canceled)),
+            "RESUMED" => Some(End::Resumed { run: self.run() }),
+            _ => None,
+        }
+    }
+
+    /// Whether a pipeline that was busy may have room now.
+    pub(crate) fn leaves_room(&self) -> bool {
+        self.state != "RESUMED"
     }
 }
 
@@ -112,6 +150,10 @@ pub(crate) fn parse(payload: &str, source: &Source<'_>) -> Request {
         (CODEPIPELINE_SOURCE, ACTION_DETAIL_TYPE) => {
             parse_own(&envelope, source.own_account, |action| Request::ActionChanged(Box::new(action)))
         }
+        (SCHEDULE_SOURCE, _) => match untrusted_account(&envelope, source.own_account) {
+            Some(reason) => Request::Refused(reason),
+            None => Request::FollowUp,
+        },
         (source, detail_type) => Request::Refused(format!(
             "source `{}` with detail-type `{}`: only `{RELAY_SOURCE}` with `{RELAY_DETAIL_TYPE}` starts a pipeline",
             short(source),

@@ -3,23 +3,55 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sekisho_domain::account::{AccountId, Region};
-use sekisho_domain::change::{GitRef, RepositoryArn, SourceChange};
+use sekisho_domain::change::{Change, SourceChange};
 use sekisho_domain::decision::Decision;
+use sekisho_domain::order::Order;
 use sekisho_domain::route::{ActionName, PipelineName, Route, Routes, Target};
 
 use crate::outcome::Outcome;
 
-/// Pipelines, each with the source actions that are pinned to the commit.
-pub(crate) type PinnedPipelines = BTreeMap<PipelineName, BTreeSet<ActionName>>;
+/// What a start of a pipeline gets from the configuration.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Pins {
+    /// The source actions that are pinned to the commit.
+    pub(crate) actions: BTreeSet<ActionName>,
+    /// The pipeline variables, whose values may contain placeholders.
+    pub(crate) variables: BTreeMap<String, String>,
+}
 
-/// The pipelines that an event starts.
+/// What an event means for one pipeline of this account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Address {
+    /// The pipeline gets this order.
+    Order {
+        order: Order,
+        /// Whether the event has no order for the pipeline.
+        is_implicit: bool,
+        pins: Pins,
+    },
+    /// The event has this order, but no route leads to the pipeline.
+    Unrouted(Order),
+    /// The order cannot be read.
+    Malformed {
+        /// The order's number, if at least the number can be read.
+        number: Option<u64>,
+        /// The field, and what is wrong with it.
+        reason: String,
+    },
+}
+
+/// The pipelines that an event concerns.
 #[derive(Debug)]
 pub(crate) enum Selection {
     /// At least one pipeline.
-    Pipelines(PinnedPipelines),
+    Pipelines(BTreeMap<PipelineName, Address>),
     /// No pipeline. The decision has the reason.
     Filtered(Decision<Outcome>),
 }
+
+/// The reason why an event starts no pipeline.
+pub(crate) const NOT_ROUTED: &str =
+    "no route of this account's configuration leads from this repository and reference to a pipeline here";
 
 /// The routes whose targets are in one account and region.
 #[derive(Debug, Clone, Copy)]
@@ -30,16 +62,17 @@ pub(crate) struct LocalRoutes<'a> {
 }
 
 impl<'a> LocalRoutes<'a> {
-    /// The pipelines that both the routes and the event name for the change.
+    /// The pipelines that the event names, as far as the routes or an order in the event concern them.
     pub(crate) fn select(&self, event: &SourceChange) -> Selection {
-        let routed = self.pipelines(&event.change.repository, &event.change.git_ref);
+        let routed = self.pipelines(&event.change);
         let reason = if routed.is_empty() {
-            "no route of this account's configuration leads from this repository and reference to a pipeline here"
+            NOT_ROUTED
         } else {
             "the event names none of the pipelines to which this account's configuration routes the change"
         };
-        let mut selected = routed;
-        selected.retain(|pipeline, _| event.pipelines.iter().any(|named| named == pipeline.as_str()));
+        let named = event.pipelines.iter().filter_map(|name| name.parse::<PipelineName>().ok());
+        let selected: BTreeMap<_, _> =
+            named.filter_map(|pipeline| Some((pipeline.clone(), address(event, &pipeline, &routed)?))).collect();
         if !selected.is_empty() {
             return Selection::Pipelines(selected);
         }
@@ -51,12 +84,19 @@ impl<'a> LocalRoutes<'a> {
         )
     }
 
-    /// The pipelines that the routes name for a repository and reference.
-    pub(crate) fn pipelines(&self, repository: &RepositoryArn, git_ref: &GitRef) -> PinnedPipelines {
-        let mut pipelines = PinnedPipelines::new();
-        let routes = self.routes.concerning(repository, git_ref);
+    /// What the routes say about a start of this pipeline for the change. Returns `None` if no route leads to it.
+    pub(crate) fn pins(&self, change: &Change, pipeline: &PipelineName) -> Option<Pins> {
+        self.pipelines(change).remove(pipeline)
+    }
+
+    /// The pipelines that the routes name for a change.
+    fn pipelines(&self, change: &Change) -> BTreeMap<PipelineName, Pins> {
+        let mut pipelines: BTreeMap<PipelineName, Pins> = BTreeMap::new();
+        let routes = self.routes.concerning(&change.repository, &change.git_ref);
         for target in routes.flat_map(Route::targets).filter(|target| self.is_local(target)) {
-            pipelines.entry(target.pipeline.clone()).or_default().insert(target.action.clone());
+            let pins = pipelines.entry(target.pipeline.clone()).or_default();
+            pins.actions.insert(target.action.clone());
+            pins.variables.extend(target.variables.clone());
         }
         pipelines
     }
@@ -70,4 +110,15 @@ impl<'a> LocalRoutes<'a> {
     fn is_local(&self, target: &Target) -> bool {
         target.account == *self.account && target.region == *self.region
     }
+}
+
+/// What the event means for a pipeline. Returns `None` if neither a route nor an order concerns the pipeline.
+fn address(event: &SourceChange, pipeline: &PipelineName, routed: &BTreeMap<PipelineName, Pins>) -> Option<Address> {
+    let written = event.orders.get(pipeline.as_str());
+    Some(match (event.order(pipeline), routed.get(pipeline)) {
+        (Err(reason), _) => Address::Malformed { number: written.and_then(Order::number_of), reason },
+        (Ok(order), Some(pins)) => Address::Order { order, is_implicit: written.is_none(), pins: pins.clone() },
+        (Ok(order), None) if written.is_some() => Address::Unrouted(order),
+        (Ok(_), None) => return None,
+    })
 }

@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
+use sekisho_domain::route::PipelineName;
 use sekisho_lambda::Invocation;
 use sekisho_ledger::{Key, Store};
 use serde::Serialize;
 use time::OffsetDateTime;
 
 use crate::error::Error;
+use crate::report::Place;
 use crate::routing::LocalRoutes;
 use crate::world::World;
 
-/// The pause between two reads of a row that another invocation has claimed.
-pub(crate) const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// The time that is reserved at the end of an invocation. A call that has begun (three attempts of 5 s), the write that
 /// gives a claim back, and the answer need this time.
 const RESERVE: Duration = Duration::from_secs(18);
@@ -32,6 +32,14 @@ impl<'a, W: World> Run<'a, W> {
 
     pub(crate) fn now(&self) -> OffsetDateTime {
         self.world.now()
+    }
+
+    /// The pipeline and the region that reports about the pipeline name.
+    pub(crate) fn place<'p>(&self, pipeline: &'p PipelineName) -> Place<'p>
+    where
+        'a: 'p,
+    {
+        Place { pipeline, region: self.routes.region }
     }
 
     /// Whether enough time is left before the deadline for this pause and one more call.

@@ -2,10 +2,12 @@
 
 mod approval;
 mod attempt;
-mod change;
 mod execution;
 mod explain;
-mod plan;
+mod facts;
+mod follow_up;
+mod order;
+mod send;
 
 use sekisho_domain::account::AccountId;
 use sekisho_domain::config::Misconfigured;
@@ -19,8 +21,9 @@ use sekisho_ledger::Store;
 use crate::aws::Aws;
 use crate::error::Error;
 use crate::outcome::{Outcome, about_payload};
-use crate::report::Report;
+
 use crate::request::{self, Request, Source};
+use crate::results::Results;
 use crate::routing::LocalRoutes;
 use crate::run::Run;
 use crate::world::World;
@@ -64,22 +67,28 @@ impl<W: World> Starter<W> {
         let source = Source { repository_account: &self.repository_account, own_account: &invocation.account };
         let routes = LocalRoutes { routes: &self.routes, account: &invocation.account, region: &invocation.region };
         let run = Run { world: &self.world, routes, invocation };
-        let report = match request::parse(payload, &source) {
+        let results = match request::parse(payload, &source) {
             Request::Explain(event) => return explain::explain(&run, event.get(), &source).await,
             Request::Invalid(reason) => return Err(Error::InvalidRequest(reason)),
             Request::Refused(reason) => about_payload(payload, Decision::new(Outcome::Refused, reason)).into(),
-            Request::Change(event) => change::start_pipelines(&run, &event).await,
+            Request::Change(event) => order::take_all(&run, &event).await,
             Request::ExecutionEnded(ended) => execution::follow_up(&run, &ended).await,
+            Request::FollowUp => follow_up::follow_up(&run).await,
             Request::ActionChanged(action) => approval::notify(&run, &action).await,
         };
-        record(&run, report).await
+        record(&run, results).await
     }
 }
 
 /// Logs, counts and stores the decisions, even if a part of the invocation failed and must be retried.
-async fn record<W: World>(run: &Run<'_, W>, report: Report) -> Result<Decisions<Outcome>, Error> {
-    let Report { decisions, failure } = report;
+async fn record<W: World>(run: &Run<'_, W>, results: Results) -> Result<Decisions<Outcome>, Error> {
+    let Results { decisions, failure, is_idle } = results;
     let Invocation { request_id, function, .. } = run.invocation;
+    if is_idle {
+        // The follow-up runs every minute, so a record or a metric of every idle one would only cost money.
+        decisions.iter().for_each(telemetry::decision);
+        return Ok(Decisions { decisions });
+    }
     telemetry::decisions(function, &decisions);
     if !decisions.is_empty() {
         run.ledger().record(FUNCTION, request_id, run.now(), &decisions).await?;

@@ -111,7 +111,11 @@ pub fn short(text: &str) -> String {
     text.chars().take(60).collect()
 }
 
-fn parse<'a, T: Deserialize<'a>>(whole: &str, text: &'a str) -> Result<T, String> {
+/// Parses a JSON object as `T`. `whole` is the name of the object in the error, such as `event`.
+///
+/// # Errors
+/// A sentence that names the missing or malformed field.
+pub fn parse<'a, T: Deserialize<'a>>(whole: &str, text: &'a str) -> Result<T, String> {
     // Only objects are accepted. serde would also accept an array, and assign its elements to the fields in order.
     if !text.trim_start().starts_with('{') {
         return Err(format!("{whole}: not an object"));

@@ -4,8 +4,9 @@ use aws_sdk_codecommit::Client;
 use aws_sdk_codecommit::config::http::HttpResponse;
 use aws_sdk_codecommit::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_codecommit::operation::get_branch::GetBranchError;
+use aws_sdk_codecommit::operation::get_folder::GetFolderError;
 use aws_sdk_codecommit::operation::list_branches::ListBranchesError;
-use sekisho_domain::change::CommitId;
+use sekisho_domain::change::{CommitId, GitRef, RefKind};
 use sekisho_lambda::ServiceError;
 use sekisho_lambda::service_error::Kind;
 
@@ -22,11 +23,23 @@ const FINAL: [&str; 7] = [
     "UnrecognizedClientException",
 ];
 
-/// Reads the head of a branch.
+/// After these error codes of GetDifferences, the changed paths cannot be known, because one of the commits does not exist
+/// any more or cannot be compared.
+const INCOMPARABLE: [&str; 4] =
+    ["CommitDoesNotExistException", "InvalidCommitException", "InvalidCommitIdException", "PathDoesNotExistException"];
+
+/// Reads the head of a branch or tag.
 ///
 /// # Errors
 /// CodeCommit did not answer, or the answer has no commit id.
-pub async fn head(client: &Client, repository: &str, branch: &str) -> Result<Head, ServiceError> {
+pub async fn head(client: &Client, repository: &str, git_ref: &GitRef) -> Result<Head, ServiceError> {
+    match git_ref.kind() {
+        RefKind::Branch => branch_head(client, repository, git_ref.name()).await,
+        RefKind::Tag => tag_head(client, repository, git_ref).await,
+    }
+}
+
+async fn branch_head(client: &Client, repository: &str, branch: &str) -> Result<Head, ServiceError> {
     let operation = || format!("CodeCommit's GetBranch for {branch} of {repository}");
     match client.get_branch().repository_name(repository).branch_name(branch).send().await {
         Ok(answer) => {
@@ -35,9 +48,29 @@ pub async fn head(client: &Client, repository: &str, branch: &str) -> Result<Hea
         }
         Err(error) => match error.as_service_error() {
             Some(GetBranchError::BranchDoesNotExistException(_) | GetBranchError::InvalidBranchNameException(_)) => {
-                Ok(Head::NoBranch)
+                Ok(Head::NoRef)
             }
             Some(GetBranchError::RepositoryDoesNotExistException(_)) => Ok(Head::NoRepository),
+            _ => Err(failed(operation(), error)),
+        },
+    }
+}
+
+/// CodeCommit has no operation that reads a tag. GetFolder accepts the full reference and returns the commit that the
+/// tag leads to, also for an annotated tag.
+async fn tag_head(client: &Client, repository: &str, tag: &GitRef) -> Result<Head, ServiceError> {
+    let operation = || format!("CodeCommit's GetFolder for {tag} of {repository}");
+    let folder = client.get_folder().repository_name(repository).commit_specifier(tag.as_str()).folder_path("/");
+    match folder.send().await {
+        Ok(answer) => {
+            let commit = CommitId::try_from(answer.commit_id);
+            commit.map(Head::At).map_err(|error| ServiceError::unexpected(operation(), error))
+        }
+        Err(error) => match error.as_service_error() {
+            Some(GetFolderError::CommitDoesNotExistException(_) | GetFolderError::InvalidCommitException(_)) => {
+                Ok(Head::NoRef)
+            }
+            Some(GetFolderError::RepositoryDoesNotExistException(_)) => Ok(Head::NoRepository),
             _ => Err(failed(operation(), error)),
         },
     }
@@ -48,7 +81,8 @@ pub async fn head(client: &Client, repository: &str, branch: &str) -> Result<Hea
 /// the error would block the branch permanently.
 ///
 /// # Errors
-/// CodeCommit throttles or denies the call.
+/// CodeCommit did not answer, or failed for another reason. A passing failure must not start pipelines whose paths the
+/// change does not touch.
 pub async fn differences(
     client: &Client,
     repository: &str,
@@ -71,10 +105,8 @@ pub async fn differences(
             let paths = blobs.flatten().filter_map(|blob| blob.path).collect();
             Ok(Some(Differences { paths, next }))
         }
-        Err(error) => {
-            let failed = failed(format!("CodeCommit's GetDifferences for {repository}"), error);
-            if failed.is_throttled() || failed.is_refused() { Err(failed) } else { Ok(None) }
-        }
+        Err(error) if error.code().is_some_and(|code| INCOMPARABLE.contains(&code)) => Ok(None),
+        Err(error) => Err(failed(format!("CodeCommit's GetDifferences for {repository}"), error)),
     }
 }
 

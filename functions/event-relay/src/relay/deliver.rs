@@ -3,20 +3,23 @@
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{StreamExt, stream};
 use sekisho_domain::change::Change;
 use sekisho_domain::decision::Decision;
-use sekisho_lambda::ServiceError;
 
 use crate::decision_log::Report;
-use crate::delivery::{Batch, Delivery, Undelivered, batches, to_json};
+use crate::delivery::{Delivery, Undelivered};
 use crate::error::Error;
 use crate::hint::Hint;
 use crate::outcome::{Outcome, about_change, dead_lettered, no_longer_routed};
 use crate::plan::{Claim, Dropped};
 use crate::redelivery::Redelivery;
 use crate::run::{RESERVE, Run};
+use crate::world::Entry;
 use crate::world::{EntryResult, World};
+use sekisho_domain::account::Region;
+use sekisho_domain::change::{RELAY_DETAIL_TYPE, RELAY_SOURCE, SourceChange};
+use sekisho_lambda::eventbridge::bus_arn;
 
 /// The number of calls that run at once. More calls would only wait for the CPU, because a function with 128 MB of
 /// memory has a small share of it.
@@ -51,9 +54,6 @@ pub(crate) async fn relay<W: World>(
     let NotDelivered { mut refused, mut not_accepted, not_offered } = deliver(run, change, &pending.deliveries).await;
     if pending.is_last_attempt(run.now()) {
         refused.append(&mut not_accepted);
-    }
-    if let Err(error) = dead_letter(run, change, &refused).await {
-        return Ok(report.failed(error));
     }
 
     // Phase 2: the ledger records the change as relayed. If some targets do not have the change yet, the ledger records
@@ -163,12 +163,51 @@ async fn offer<W: World>(run: &Run<'_, W>, change: &Change, deliveries: &[Delive
     open
 }
 
-/// Sends a message to the dead-letter queue for each refused delivery. If the queue does not accept a message, a later
-/// invocation delivers the whole change again.
-async fn dead_letter<W: World>(run: &Run<'_, W>, change: &Change, refused: &[Undelivered]) -> Result<(), ServiceError> {
-    stream::iter(refused.iter().map(Ok))
-        .try_for_each_concurrent(CONCURRENT_CALLS, async |undelivered| {
-            run.world.dead_letter(to_json(&Redelivery::new(change, undelivered))).await
-        })
-        .await
+/// The entries of one PutEvents call, all for buses of one region.
+#[derive(Debug)]
+struct Batch<'d> {
+    region: &'d Region,
+    deliveries: Vec<&'d Delivery>,
+    /// One entry for each delivery, in the same order.
+    entries: Vec<Entry>,
+    bytes: usize,
+}
+
+/// Divides the deliveries into PutEvents calls, each for one region and within PutEvents' limits.
+fn batches<'d>(partition: &str, change: &Change, deliveries: &'d [Delivery]) -> Vec<Batch<'d>> {
+    let mut sorted: Vec<&Delivery> = deliveries.iter().collect();
+    sorted.sort_by_key(|delivery| (&delivery.region, &delivery.account));
+    let mut batches: Vec<Batch<'d>> = Vec::new();
+    for delivery in sorted {
+        let entry = entry(partition, change, delivery);
+        let bytes = entry.detail.len() + entry.resource.len() + 100;
+        match batches.last_mut() {
+            Some(batch)
+                if batch.entries.len() < 10 && batch.bytes + bytes <= 900_000 && *batch.region == delivery.region =>
+            {
+                batch.bytes += bytes;
+                batch.deliveries.push(delivery);
+                batch.entries.push(entry);
+            }
+            _ => batches.push(Batch {
+                region: &delivery.region,
+                deliveries: vec![delivery],
+                entries: vec![entry],
+                bytes,
+            }),
+        }
+    }
+    batches
+}
+
+fn entry(partition: &str, change: &Change, delivery: &Delivery) -> Entry {
+    let pipelines = delivery.pipelines.iter().map(ToString::to_string).collect();
+    Entry {
+        account: delivery.account.clone(),
+        bus: bus_arn(partition, &delivery.account, &delivery.region),
+        source: RELAY_SOURCE,
+        detail_type: RELAY_DETAIL_TYPE,
+        resource: change.repository.to_string(),
+        detail: serde_json::to_string(&SourceChange::new(change.clone(), pipelines)).unwrap_or_default(),
+    }
 }

@@ -28,7 +28,7 @@ pub(crate) async fn reference<W: World>(run: &Run<'_, W>, mut facts: Facts<'_>) 
             Ok(plan) => return Ok(plan),
             Err(Missing::Row) => facts.row = Some(run.read_row(&hint.repository, &hint.git_ref).await?),
             Err(Missing::Head) => {
-                facts.head = Some(run.world.head(hint.repository.name(), hint.git_ref.name()).await?);
+                facts.head = Some(run.world.head(hint.repository.name(), &hint.git_ref).await?);
             }
             Err(Missing::Paths { previous, head }) => {
                 facts.touched = touched_routes(run, hint, &facts.touched, previous.as_ref(), &head).await?;

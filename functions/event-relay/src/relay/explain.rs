@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use sekisho_domain::decision::{Decision, Decisions};
+use sekisho_domain::decision::Decision;
 use sekisho_domain::route::PipelineName;
 use sekisho_lambda::event::EXPLAIN_OF_EXPLAIN;
 
+use crate::answer::Answer;
 use crate::branch::{BranchRow, Pending};
 use crate::delivery::Delivery;
 use crate::error::Error;
@@ -13,22 +14,26 @@ use crate::hint::{Hint, Trigger};
 use crate::outcome::{Outcome, about_change, about_hint, about_payload};
 use crate::plan::{Claim, Facts, Plan, Snapshot};
 use crate::redelivery::{Redelivery, RedeliveryPlan};
-use crate::relay::examine;
+use crate::relay::{examine, report};
 use crate::request::{self, Request};
 use crate::run::Run;
 use crate::world::World;
 
-pub(crate) async fn explain<W: World>(run: &Run<'_, W>, payload: &str) -> Result<Decisions<Outcome>, Error> {
+pub(crate) async fn explain<W: World>(run: &Run<'_, W>, payload: &str) -> Result<Answer, Error> {
     let decision = match request::read(payload, run.invocation) {
         Request::Change(hint) => explain_change(run, &hint).await?,
         Request::Reconcile => about_payload(payload, Decision::new(Outcome::Ignored, reconcile_reason(run))),
         Request::Redeliver(redelivery) => explain_redelivery(run, &redelivery).await?,
+        Request::Report(report) => report::examine_report(run, &report).await?.0.decision,
+        Request::Where(_) | Request::Resend(_) => {
+            return Err(Error::InvalidRequest("`event` is a person's request: explain an event".to_owned()));
+        }
         Request::Ignored(reason) => about_payload(payload, Decision::new(Outcome::Ignored, reason)),
         Request::Refused(reason) => about_payload(payload, Decision::new(Outcome::Refused, reason)),
         Request::Invalid(reason) => return Err(Error::InvalidRequest(reason)),
         Request::Explain(_) => return Err(Error::InvalidRequest(EXPLAIN_OF_EXPLAIN.to_owned())),
     };
-    Ok(Decisions { decisions: vec![decision] })
+    Ok(vec![decision].into())
 }
 
 /// Describes the plan for a reference. If a change is pending, the function assumes that the pending change is finished

@@ -1,7 +1,7 @@
 use aws_sdk_codecommit::Client;
 use event_relay::aws::codecommit::{branches, differences, head, repositories};
 use event_relay::world::Head;
-use sekisho_domain::change::CommitId;
+use sekisho_domain::change::{CommitId, GitRef};
 use serde_json::json;
 
 use sekisho_testing::wire::{Answer, Wire, ok, refused};
@@ -12,10 +12,18 @@ fn commit() -> CommitId {
     COMMIT.parse().unwrap()
 }
 
+fn main() -> GitRef {
+    "refs/heads/main".parse().unwrap()
+}
+
+fn tag() -> GitRef {
+    "refs/tags/v1".parse().unwrap()
+}
+
 #[tokio::test]
 async fn a_head_is_read() {
     let wire = Wire::answering([ok(&json!({"branch": {"branchName": "main", "commitId": COMMIT}}))]);
-    assert_eq!(head(&Client::new(&wire.config()), "shop", "main").await.unwrap(), Head::At(commit()));
+    assert_eq!(head(&Client::new(&wire.config()), "shop", &main()).await.unwrap(), Head::At(commit()));
     let requests = wire.requests();
     assert_eq!(requests[0].operation, "GetBranch");
     assert_eq!(requests[0].host, "codecommit.ap-northeast-1.amazonaws.com");
@@ -25,12 +33,42 @@ async fn a_head_is_read() {
 #[tokio::test]
 async fn a_missing_branch_or_repository_is_an_answer() {
     for (code, expected) in [
-        ("BranchDoesNotExistException", Head::NoBranch),
-        ("InvalidBranchNameException", Head::NoBranch),
+        ("BranchDoesNotExistException", Head::NoRef),
+        ("InvalidBranchNameException", Head::NoRef),
         ("RepositoryDoesNotExistException", Head::NoRepository),
     ] {
         let wire = Wire::answering([refused(code)]);
-        assert_eq!(head(&Client::new(&wire.config()), "shop", "main").await.unwrap(), expected, "{code}");
+        assert_eq!(head(&Client::new(&wire.config()), "shop", &main()).await.unwrap(), expected, "{code}");
+    }
+}
+
+/// GetFolder returns the commit that a tag leads to, whether the tag is annotated or not.
+#[tokio::test]
+async fn a_tag_is_read_with_its_full_reference() {
+    let folder = json!({"commitId": COMMIT, "folderPath": "", "treeId": "1", "files": []});
+    let wire = Wire::answering([ok(&folder)]);
+    assert_eq!(head(&Client::new(&wire.config()), "shop", &tag()).await.unwrap(), Head::At(commit()));
+    let requests = wire.requests();
+    assert_eq!(requests[0].operation, "GetFolder");
+    let expected = json!({"repositoryName": "shop", "commitSpecifier": "refs/tags/v1", "folderPath": "/"});
+    assert_eq!(requests[0].json(), expected);
+}
+
+#[tokio::test]
+async fn a_missing_tag_is_an_answer_and_a_failed_call_is_an_error() {
+    for (code, expected) in [
+        ("CommitDoesNotExistException", Head::NoRef),
+        ("InvalidCommitException", Head::NoRef),
+        ("RepositoryDoesNotExistException", Head::NoRepository),
+    ] {
+        let wire = Wire::answering([refused(code)]);
+        assert_eq!(head(&Client::new(&wire.config()), "shop", &tag()).await.unwrap(), expected, "{code}");
+    }
+    for (answer, throttled) in [(refused("ThrottlingException"), true), (Answer::TimedOut, false)] {
+        let wire = Wire::answering([answer]);
+        let error = head(&Client::new(&wire.config()), "shop", &tag()).await.unwrap_err();
+        assert_eq!((error.is_throttled(), error.is_refused()), (throttled, false));
+        assert_eq!(error.operation, "CodeCommit's GetFolder for refs/tags/v1 of shop");
     }
 }
 
@@ -47,7 +85,7 @@ async fn a_failed_call_or_an_answer_without_a_commit_id_is_an_error() {
     ];
     for (answer, throttled) in cases {
         let wire = Wire::answering([answer.clone()]);
-        let error = head(&Client::new(&wire.config()), "shop", "main").await.unwrap_err();
+        let error = head(&Client::new(&wire.config()), "shop", &main()).await.unwrap_err();
         assert_eq!(error.is_throttled(), throttled, "{answer:?}");
         assert_eq!(error.operation, "CodeCommit's GetBranch for main of shop");
         assert!(std::error::Error::source(&error).is_some(), "{answer:?}");
@@ -92,20 +130,28 @@ async fn a_missing_commit_is_an_answer_and_throttling_is_an_error() {
 }
 
 /// If commits that cannot be compared were an error, every retry would fail in the same way, and the branch would be
-/// blocked permanently.
+/// blocked permanently. If a passing failure were an answer, it would start pipelines whose paths the change does not
+/// touch.
 #[tokio::test]
-async fn commits_that_cannot_be_compared_are_an_answer_and_a_denied_call_is_an_error() {
-    let unknown =
-        ["InvalidCommitIdException", "InvalidCommitException", "InvalidContinuationTokenException"].map(refused);
-    for answer in unknown.into_iter().chain([Answer::TimedOut, Answer::Http(500, String::new())]) {
-        let wire = Wire::answering([answer.clone()]);
-        let known = differences(&Client::new(&wire.config()), "shop", &commit(), &commit(), None).await;
-        assert_eq!(known.unwrap(), None, "{answer:?}");
-    }
-    for code in ["AccessDeniedException", "EncryptionKeyDisabledException"] {
+async fn only_an_answer_about_the_commits_means_that_the_paths_cannot_be_known() {
+    for code in ["CommitDoesNotExistException", "InvalidCommitException", "InvalidCommitIdException"] {
         let wire = Wire::answering([refused(code)]);
+        let paths = differences(&Client::new(&wire.config()), "shop", &commit(), &commit(), None).await;
+        assert_eq!(paths.unwrap(), None, "{code}");
+    }
+    let failures = [
+        (refused("AccessDeniedException"), true),
+        (refused("EncryptionKeyDisabledException"), true),
+        (refused("InvalidContinuationTokenException"), false),
+        (refused("RepositoryDoesNotExistException"), false),
+        (Answer::TimedOut, false),
+        (Answer::Http(500, String::new()), false),
+    ];
+    for (answer, is_final) in failures {
+        let wire = Wire::answering([answer.clone()]);
         let client = Client::new(&wire.config());
-        assert!(differences(&client, "shop", &commit(), &commit(), None).await.unwrap_err().is_refused(), "{code}");
+        let error = differences(&client, "shop", &commit(), &commit(), None).await.unwrap_err();
+        assert_eq!(error.is_refused(), is_final, "{answer:?}");
     }
 }
 

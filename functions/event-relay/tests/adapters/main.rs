@@ -4,4 +4,3 @@
 
 mod codecommit;
 mod eventbridge;
-mod sqs;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use event_relay::branch::{self, BranchRow};
 use event_relay::fake::FakeAccount;
 use event_relay::world::{Entry, EntryResult, World};
-use event_relay::{Error, Outcome, Relay};
+use event_relay::{Answer, Error, Outcome, Relay};
 use futures_util::FutureExt;
 use sekisho_domain::change::{Change, CommitId, GitRef, RepositoryArn, SourceChange};
 use sekisho_domain::config::Document;
@@ -78,7 +78,23 @@ impl Function {
         &self.relay.world
     }
 
+    /// Handles an event, whose answer has decisions.
     pub async fn handle(&self, payload: &str) -> Result<Decisions<Outcome>, Error> {
+        match self.answer(payload).await? {
+            Answer::Decisions(decisions) => Ok(decisions),
+            Answer::Text(text) => panic!("a text instead of decisions: {text}"),
+        }
+    }
+
+    /// Handles a person's request, whose answer is a text.
+    pub async fn ask(&self, payload: &str) -> Result<String, Error> {
+        match self.answer(payload).await? {
+            Answer::Text(text) => Ok(text),
+            Answer::Decisions(decisions) => panic!("decisions instead of a text: {decisions:?}"),
+        }
+    }
+
+    pub async fn answer(&self, payload: &str) -> Result<Answer, Error> {
         self.requests.set(self.requests.get() + 1);
         let request_id = format!("request-{}", self.requests.get());
         let invocation = invocation("sekisho-event-relay", "111111111111", self.account().now() + TIMEOUT);

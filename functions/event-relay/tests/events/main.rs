@@ -11,11 +11,12 @@
 
 mod branches;
 mod configuration;
-mod delivery;
 mod explain;
 mod files;
 mod function;
-mod pending;
 mod reconcile;
-mod redelivery;
+mod report;
+mod resend;
 mod tags;
+mod targets;
+mod whereabouts;

@@ -1,81 +1,139 @@
-//! CodePipeline: starts executions, finds an execution whose start got no answer, and reads why an execution failed.
+//! CodePipeline: starts executions, lists them, and reads their status and why they failed.
 
 use aws_sdk_codepipeline::Client;
+use aws_sdk_codepipeline::config::Config;
+use aws_sdk_codepipeline::config::retry::RetryConfig;
+use aws_sdk_codepipeline::error::BuildError;
+use aws_sdk_codepipeline::operation::start_pipeline_execution::builders::StartPipelineExecutionFluentBuilder;
 use aws_sdk_codepipeline::types::{
     ActionCategory, ActionExecutionDetail, ActionExecutionFilter, ActionExecutionStatus, ArtifactRevision,
-    PipelineExecutionSummary, SourceRevisionOverride, SourceRevisionType, TriggerType,
+    PipelineExecutionStatus, PipelineExecutionSummary, PipelineVariable, SourceRevisionOverride, SourceRevisionType,
+    TriggerType,
 };
 use sekisho_domain::change::CommitId;
-use sekisho_domain::route::{ActionName, PipelineName};
+use sekisho_domain::route::PipelineName;
 use sekisho_lambda::ServiceError;
+use sekisho_lambda::service_error::Kind;
 use time::OffsetDateTime;
 
-use crate::world::{FailureDetails, PipelineStart, StartAnswer};
+use crate::world::{ExecutionPage, ExecutionStatus, FailureDetails, ListedExecution, PipelineStart, StartAnswer};
 
 /// The errors of CodePipeline after which a later attempt may succeed, in addition to throttling. A `ConflictException`
 /// means that the pipeline is busy.
 const PASSING: [&str; 3] =
     ["ConflictException", "ConcurrentPipelineExecutionsLimitExceededException", "ConcurrentModificationException"];
 
-/// Starts an execution at the pinned commit.
+/// The most executions that one page of the list may have.
+const PAGE: i32 = 100;
+
+/// Makes one attempt to start an execution at the pinned commit.
+///
+/// The SDK must not repeat the call: if a repetition is throttled after an attempt without an answer, the last answer
+/// would say that nothing has started, although the first attempt may have started the execution.
 pub async fn start(client: &Client, start: &PipelineStart) -> StartAnswer {
-    let pin = |action: &ActionName| {
-        SourceRevisionOverride::builder()
-            .action_name(action.as_str())
-            .revision_type(SourceRevisionType::CommitId)
-            .revision_value(start.commit.as_str())
-            .build()
-    };
-    let revisions = match start.actions.iter().map(pin).collect::<Result<Vec<_>, _>>() {
-        Ok(revisions) => revisions,
+    let request = match start_request(client, start) {
+        Ok(request) => request,
         Err(error) => return StartAnswer::Rejected(error.to_string()),
     };
-    let answer = client
-        .start_pipeline_execution()
-        .name(start.pipeline.as_str())
-        .client_request_token(&start.token)
-        .set_source_revisions(Some(revisions))
-        .send()
-        .await;
+    let without_retries = Config::builder().retry_config(RetryConfig::disabled());
+    let answer = request.customize().config_override(without_retries).send().await;
     let operation = || format!("codepipeline:StartPipelineExecution of {}", start.pipeline);
     match answer.map_err(|error| ServiceError::new(operation(), error)) {
-        Ok(answer) => StartAnswer::Started(answer.pipeline_execution_id.unwrap_or_default()),
+        Ok(answer) => match answer.pipeline_execution_id {
+            Some(id) => StartAnswer::Started(id),
+            None => StartAnswer::Unanswered("the answer has no execution id".to_owned()),
+        },
+        Err(error) if error.kind == Kind::Unavailable => StartAnswer::Unanswered(description(&error)),
         Err(error) if may_pass(&error) => StartAnswer::Deferred(description(&error)),
         Err(error) => StartAnswer::Rejected(description(&error)),
     }
 }
 
-/// Finds the latest execution at this commit that a StartPipelineExecution call started at or after `since`. The search
-/// covers the last hundred executions, and leaves out executions that a webhook or an event started.
+fn start_request(client: &Client, start: &PipelineStart) -> Result<StartPipelineExecutionFluentBuilder, BuildError> {
+    let mut request =
+        client.start_pipeline_execution().name(start.pipeline.as_str()).client_request_token(&start.token);
+    for action in &start.actions {
+        let pin = SourceRevisionOverride::builder()
+            .action_name(action.as_str())
+            .revision_type(SourceRevisionType::CommitId)
+            .revision_value(start.commit.as_str());
+        request = request.source_revisions(pin.build()?);
+    }
+    for (name, value) in &start.variables {
+        request = request.variables(PipelineVariable::builder().name(name).value(value).build()?);
+    }
+    Ok(request)
+}
+
+/// Reads a page of the list of executions, from the newest to the oldest. A pipeline that does not exist has no
+/// executions.
 ///
 /// # Errors
 /// CodePipeline does not answer, or refuses the call.
-pub async fn find_execution(
+pub async fn executions(
     client: &Client,
     pipeline: &PipelineName,
-    commit: &CommitId,
-    since: OffsetDateTime,
-) -> Result<Option<String>, ServiceError> {
-    let answer = client.list_pipeline_executions().pipeline_name(pipeline.as_str()).max_results(100).send().await;
+    page: Option<String>,
+) -> Result<ExecutionPage, ServiceError> {
+    let request = client.list_pipeline_executions().pipeline_name(pipeline.as_str()).max_results(PAGE);
     let operation = || format!("codepipeline:ListPipelineExecutions of {pipeline}");
-    let executions = match answer.map_err(|error| ServiceError::new(operation(), error)) {
-        Ok(answer) => answer.pipeline_execution_summaries.unwrap_or_default(),
-        // A missing pipeline is not an error here, because the start that follows the search reports the missing
-        // pipeline.
-        Err(error) if error.code() == Some("PipelineNotFoundException") => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let is_the_start = |execution: &PipelineExecutionSummary| {
-        let is_at_commit =
-            execution.source_revisions().iter().any(|revision| revision.revision_id() == Some(commit.as_str()));
-        let is_since = execution.start_time.is_some_and(|start| start.secs() >= since.unix_timestamp());
-        let trigger = execution.trigger().and_then(|trigger| trigger.trigger_type());
-        // If CodePipeline does not report the trigger, the search accepts the execution, because a second start of the
-        // same change would be worse.
-        let is_by_call = trigger.is_none_or(|trigger| *trigger == TriggerType::StartPipelineExecution);
-        is_at_commit && is_since && is_by_call
-    };
-    Ok(executions.into_iter().find(is_the_start).and_then(|execution| execution.pipeline_execution_id))
+    match request.set_next_token(page).send().await.map_err(|error| ServiceError::new(operation(), error)) {
+        Ok(answer) => {
+            let executions = answer.pipeline_execution_summaries.unwrap_or_default();
+            Ok(ExecutionPage {
+                executions: executions.into_iter().filter_map(listed).collect(),
+                next: answer.next_token,
+            })
+        }
+        Err(error) if error.code() == Some("PipelineNotFoundException") => Ok(ExecutionPage::default()),
+        Err(error) => Err(error),
+    }
+}
+
+fn listed(execution: PipelineExecutionSummary) -> Option<ListedExecution> {
+    let trigger = execution.trigger().and_then(|trigger| trigger.trigger_type());
+    let revisions = execution.source_revisions().iter().filter_map(|revision| revision.revision_id());
+    Some(ListedExecution {
+        status: status(execution.status()),
+        started: execution
+            .start_time
+            .and_then(|start| OffsetDateTime::from_unix_timestamp_nanos(start.as_nanos()).ok()),
+        revisions: revisions.map(ToOwned::to_owned).collect(),
+        // If CodePipeline does not report the trigger, a call may have started the execution.
+        is_by_call: trigger.is_none_or(|trigger| *trigger == TriggerType::StartPipelineExecution),
+        id: execution.pipeline_execution_id?,
+    })
+}
+
+fn status(status: Option<&PipelineExecutionStatus>) -> ExecutionStatus {
+    match status {
+        Some(PipelineExecutionStatus::Succeeded) => ExecutionStatus::Succeeded,
+        Some(PipelineExecutionStatus::Failed) => ExecutionStatus::Failed,
+        Some(PipelineExecutionStatus::Stopped) => ExecutionStatus::Stopped,
+        Some(PipelineExecutionStatus::Superseded) => ExecutionStatus::Superseded,
+        Some(PipelineExecutionStatus::Cancelled) => ExecutionStatus::Canceled,
+        _ => ExecutionStatus::Running,
+    }
+}
+
+/// Reads the status of an execution. Returns `None` if the execution or its pipeline does not exist.
+///
+/// # Errors
+/// CodePipeline does not answer, or refuses the call.
+pub async fn execution_status(
+    client: &Client,
+    pipeline: &PipelineName,
+    execution: &str,
+) -> Result<Option<ExecutionStatus>, ServiceError> {
+    const MISSING: [&str; 2] = ["PipelineExecutionNotFoundException", "PipelineNotFoundException"];
+    let details =
+        client.get_pipeline_execution().pipeline_name(pipeline.as_str()).pipeline_execution_id(execution).send().await;
+    let operation = || format!("codepipeline:GetPipelineExecution of execution {execution} of {pipeline}");
+    match details.map_err(|error| ServiceError::new(operation(), error)) {
+        Ok(details) => Ok(Some(status(details.pipeline_execution.as_ref().and_then(|execution| execution.status())))),
+        Err(error) if error.code().is_some_and(|code| MISSING.contains(&code)) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Reads why an execution failed. If CodePipeline refuses one of the two calls, the function does not fail, and returns
@@ -108,6 +166,7 @@ pub async fn failure_details(client: &Client, pipeline: &str, execution: &str) -
         place: failed.map(place),
         reason: failed.and_then(failure_message).or(refusal),
         commit: codecommit_revision(&actions).or_else(|| artifact_commit(&revisions.unwrap_or_default())),
+        is_in_source: failed.is_some_and(is_source),
     })
 }
 
@@ -144,6 +203,11 @@ fn failure_message(action: &ActionExecutionDetail) -> Option<String> {
     message.or(result.external_execution_summary()).map(ToOwned::to_owned)
 }
 
+fn is_source(action: &ActionExecutionDetail) -> bool {
+    let kind = action.input().and_then(|input| input.action_type_id());
+    kind.is_some_and(|kind| *kind.category() == ActionCategory::Source)
+}
+
 /// The commit that the CodeCommit source action fetched.
 fn codecommit_revision(actions: &[ActionExecutionDetail]) -> Option<String> {
     let is_codecommit_source = |action: &&ActionExecutionDetail| {
@@ -177,12 +241,9 @@ fn description(error: &ServiceError) -> String {
         Some(code @ "PipelineNotFoundException") => {
             format!("{code}: no such pipeline here: create it, or correct the route's target")
         }
-        // Sekisho does not repeat this start, so the message also says how to start the pipeline after the correction.
-        Some("AccessDeniedException" | "AccessDenied") => format!(
-            "{}: allow sekisho-pipeline-starter to start this pipeline, \
-             then release the change in CodePipeline or push again",
-            error.description()
-        ),
+        Some("AccessDeniedException" | "AccessDenied") => {
+            format!("{}: allow sekisho-pipeline-starter to start this pipeline", error.description())
+        }
         _ => error.description(),
     }
 }

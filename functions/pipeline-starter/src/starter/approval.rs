@@ -9,8 +9,8 @@ use sekisho_ledger::SentNotice;
 use crate::error::Error;
 use crate::notice;
 use crate::outcome::{Outcome, about_action};
-use crate::report::Report;
 use crate::request::ActionState;
+use crate::results::Results;
 use crate::run::Run;
 use crate::world::World;
 
@@ -46,7 +46,7 @@ impl ApprovalPlan {
 }
 
 /// Sends the notice once for each run of the action, whether a route leads to the pipeline or not.
-pub(crate) async fn notify<W: World>(run: &Run<'_, W>, action: &ActionState) -> Report {
+pub(crate) async fn notify<W: World>(run: &Run<'_, W>, action: &ActionState) -> Results {
     let decision = send_notice(run, action).await.map(|decision| about_action(action, decision));
     [decision].into_iter().collect()
 }

@@ -1,104 +1,129 @@
-//! An attempt to start a pipeline: takes the claim, starts the execution and records the result.
+//! An attempt to start the execution of an order: takes the claim, searches for an execution that an earlier attempt may
+//! have started, starts the execution, reports, and records the result.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use sekisho_domain::decision::Decision;
-use sekisho_domain::route::{ActionName, PipelineName};
-use sekisho_ledger::Key;
-use time::OffsetDateTime;
+use sekisho_domain::route::PipelineName;
+use sekisho_ledger::{Key, Store};
 
-use crate::claim::{Claim, ClaimRow, Progress};
 use crate::error::Error;
-use crate::outcome::Outcome;
+use crate::notice;
+use crate::order::{self, Cause, OrderRow, Progress};
+use crate::outcome::{Outcome, about_order};
+use crate::routing::Pins;
 use crate::run::{Run, Written};
+use crate::search::{Found, Search};
+use crate::starter::send;
+use crate::variables;
 use crate::world::{PipelineStart, StartAnswer, World};
 
-/// The most times that one invocation repeats a start that CodePipeline defers. After that, Lambda retries the
-/// invocation.
-const MAX_RETRIES: usize = 8;
-
-/// A pipeline, and the source actions of the pipeline that are pinned to the commit.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct PinnedPipeline<'a> {
-    pub(crate) name: &'a PipelineName,
-    pub(crate) actions: &'a BTreeSet<ActionName>,
-}
+/// The most times that one invocation repeats a start that CodePipeline defers. After that, the follow-up tries again
+/// every minute.
+const MAX_RETRIES: usize = 3;
+/// The most times that an invocation tries to tell a newer order that its own start has finished.
+const MAX_CONFLICTS: usize = 5;
 
 /// A start whose claim this invocation holds.
 #[derive(Debug)]
 pub(crate) struct Attempt<'a> {
-    pipeline: PinnedPipeline<'a>,
+    pipeline: &'a PipelineName,
+    /// What the routes say about the start. `None` if no route leads to the pipeline any more: an execution that may
+    /// have started is still searched for, but nothing is started.
+    pins: Option<&'a Pins>,
     key: Key,
-    row: ClaimRow,
+    row: OrderRow,
     revision: u64,
-    /// Whether an earlier invocation may have started the execution.
-    is_repeat: bool,
+}
+
+/// The result of an attempt.
+#[derive(Debug)]
+pub(crate) struct Attempted {
+    pub(crate) decision: Decision<Outcome>,
+    /// Whether the order still waits, for the same reason as before.
+    pub(crate) is_unchanged: bool,
 }
 
 impl<'a> Attempt<'a> {
-    /// Takes the claim. Returns `None` if another invocation has written the row since the row was read.
+    /// Takes the claim by writing the claimed row. Returns `None` if another invocation has written the row since it
+    /// was read.
     pub(crate) async fn claim<W: World>(
         run: &Run<'_, W>,
-        pipeline: PinnedPipeline<'a>,
-        key: Key,
-        Claim { row, is_repeat }: Claim,
+        pipeline: &'a PipelineName,
+        pins: Option<&'a Pins>,
+        row: OrderRow,
         revision: Option<u64>,
     ) -> Result<Option<Self>, Error> {
+        let key = order::key(pipeline);
         Ok(match run.write(&key, &row, revision).await? {
-            Written::Revision(revision) => Some(Self { pipeline, key, row, revision, is_repeat }),
+            Written::Revision(revision) => Some(Self { pipeline, pins, key, row, revision }),
             Written::ChangedByAnother => None,
         })
     }
 
-    /// Starts the execution within the time that Lambda leaves, or gives the claim back.
-    pub(crate) async fn start<W: World>(self, run: &Run<'_, W>) -> Result<Decision<Outcome>, Error> {
-        let earlier = if self.is_repeat { self.find_earlier_execution(run).await? } else { None };
-        let answer = match earlier {
-            Some(execution) => StartAnswer::Started(execution),
-            None => self.start_with_retries(run).await,
-        };
-        let progress = match answer.clone() {
-            StartAnswer::Started(execution) => Progress::Started(execution),
-            StartAnswer::Deferred(reason) => Progress::Waiting(reason),
-            StartAnswer::Rejected(reason) => Progress::Failed(reason),
-        };
-        self.record(run, progress).await?;
-        match answer {
-            StartAnswer::Started(execution) => {
-                let decision = Decision::new(Outcome::Started, format!("execution {execution} runs at this commit"));
-                Ok(decision.about("execution", execution))
+    /// Starts the execution, or leaves the order waiting for its next attempt.
+    pub(crate) async fn start<W: World>(self, run: &Run<'_, W>) -> Result<Attempted, Error> {
+        let after = self.attempt(run).await;
+        let is_unchanged = after.own_report() == self.row.own_report();
+        let after = self.announce(run, after).await;
+        let after = send::send_if_due(run, &after).await;
+        if run.write(&self.key, &after, Some(self.revision)).await? == Written::ChangedByAnother {
+            self.unblock(run, after.execution.as_deref()).await?;
+        }
+        let decision = about_order(&after, self.pipeline, decision(&after));
+        Ok(Attempted { decision, is_unchanged })
+    }
+
+    /// The row after the search and the start.
+    async fn attempt<W: World>(&self, run: &Run<'_, W>) -> OrderRow {
+        let place = run.place(self.pipeline);
+        if self.row.may_run {
+            match self.search(run).await {
+                Ok(Found::Nothing) => {}
+                Ok(Found::Execution(execution)) => return self.row.started(&execution, &place, run.now()),
+                Ok(Found::Undecided(execution)) => {
+                    let reason = format!("CodePipeline does not show yet at which commit execution {execution} runs");
+                    return self.row.waiting(Cause::Unanswered, run.now(), &reason, &place);
+                }
+                Err(reason) => return self.row.waiting(Cause::Unanswered, run.now(), &reason, &place),
             }
-            StartAnswer::Rejected(reason) => Ok(Decision::new(Outcome::Failed, reason)),
-            StartAnswer::Deferred(reason) => Err(Error::Deferred { pipeline: self.pipeline.name.clone(), reason }),
+        }
+        match self.pins {
+            Some(pins) => {
+                let answer = self.start_with_retries(run, pins).await;
+                self.row.after_start(&answer, &place, run.now())
+            }
+            None => self.row.closed(&place, run.now()),
         }
     }
 
-    async fn find_earlier_execution<W: World>(&self, run: &Run<'_, W>) -> Result<Option<String>, Error> {
-        let since = OffsetDateTime::UNIX_EPOCH + Duration::from_millis(self.row.since);
-        match run.world.find_execution(self.pipeline.name, &self.row.commit, since).await {
-            Ok(found) => Ok(found),
-            Err(error) => {
-                // This write ends the lease. Without the write, every newer change would wait until the lease ends by
-                // itself.
-                self.record(run, Progress::Waiting(error.to_string())).await?;
-                Err(error.into())
+    async fn search<W: World>(&self, run: &Run<'_, W>) -> Result<Found, String> {
+        let mut search = Search::new(&self.row);
+        let mut next = None;
+        loop {
+            let page = run.world.executions(self.pipeline, next).await.map_err(|error| error.to_string())?;
+            if let Some(found) = search.add(&page) {
+                return Ok(found);
             }
+            if !run.has_time_after(Duration::ZERO) {
+                return Err("the search in CodePipeline's list of executions takes too long".to_owned());
+            }
+            next = page.next;
         }
     }
 
-    async fn start_with_retries<W: World>(&self, run: &Run<'_, W>) -> StartAnswer {
+    async fn start_with_retries<W: World>(&self, run: &Run<'_, W>, pins: &Pins) -> StartAnswer {
         let start = PipelineStart {
-            pipeline: self.pipeline.name.clone(),
-            actions: self.pipeline.actions.iter().cloned().collect(),
-            commit: self.row.commit.clone(),
+            pipeline: self.pipeline.clone(),
+            actions: pins.actions.iter().cloned().collect(),
+            commit: self.row.change.commit.clone(),
+            variables: variables::resolve(&pins.variables, &self.row.change, self.row.number),
             token: self.row.token.clone(),
         };
         let mut pauses = ExponentialBuilder::default()
             .with_jitter()
             .with_min_delay(Duration::from_millis(500))
-            .with_max_delay(Duration::from_secs(8))
             .with_max_times(MAX_RETRIES)
             .build();
         loop {
@@ -111,10 +136,44 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    async fn record<W: World>(&self, run: &Run<'_, W>, progress: Progress) -> Result<(), Error> {
-        // If another invocation has changed the row in the meantime, this write changes nothing. The result is ignored
-        // on purpose, because the other invocation uses the same token and records the same execution.
-        run.write(&self.key, &self.row.with(progress), Some(self.revision)).await?;
+    /// Sends a notice if CodePipeline rejects the start, once for each order.
+    async fn announce<W: World>(&self, run: &Run<'_, W>, row: OrderRow) -> OrderRow {
+        let is_rejected = matches!(&row.progress, Progress::Waiting(wait) if wait.cause == Cause::Rejected);
+        if !is_rejected || row.is_announced {
+            return row;
+        }
+        let reason = row.own_report().map_or("", |last| last.report.reason.as_str());
+        let (account, region) = (&run.invocation.account, &run.invocation.region);
+        let notice = notice::about_rejection(&row, self.pipeline, account, region, reason);
+        // If the topic does not accept the notice, the next attempt sends it.
+        OrderRow { is_announced: run.world.publish(&notice).await.is_ok(), ..row }
+    }
+
+    /// Tells a newer order, which has replaced this order's row, that this invocation starts nothing any more.
+    async fn unblock<W: World>(&self, run: &Run<'_, W>, execution: Option<&str>) -> Result<(), Error> {
+        for _ in 0..MAX_CONFLICTS {
+            let Some(newer) = run.ledger().read::<OrderRow>(&self.key).await? else { return Ok(()) };
+            if newer.state.number == self.row.number {
+                return Ok(());
+            }
+            let unblocked = newer.state.unblocked(execution);
+            if run.write(&self.key, &unblocked, Some(newer.revision)).await? != Written::ChangedByAnother {
+                return Ok(());
+            }
+        }
         Ok(())
+    }
+}
+
+/// The decision about an attempt that led to this row.
+fn decision(row: &OrderRow) -> Decision<Outcome> {
+    let reason = row.own_report().map_or("", |last| last.report.reason.as_str());
+    match (&row.progress, &row.execution) {
+        (Progress::Running { .. }, Some(execution)) => {
+            Decision::new(Outcome::Started, format!("execution {execution} runs at this commit"))
+                .about("execution", execution)
+        }
+        (Progress::Ended(_), _) => Decision::new(Outcome::Filtered, reason),
+        _ => Decision::new(Outcome::Waiting, reason),
     }
 }

@@ -1,38 +1,152 @@
-//! Follows up on an execution that has ended: sends a notice about a failure, and starts changes that wait for the
-//! pipeline.
+//! Follows up on an execution that has ended: records and reports what follows for the order, sends a notice about a
+//! failure, and starts an order that waits for the pipeline.
 
 use sekisho_domain::decision::Decision;
+use sekisho_domain::report::ReportState;
 use sekisho_domain::route::PipelineName;
-use sekisho_ledger::{Key, Row};
+use sekisho_lambda::failure::chain;
+use sekisho_ledger::{Error as LedgerError, Row};
 
-use crate::claim::{self, Claim, ClaimRow, Progress};
+use crate::end::{End, after_end};
 use crate::error::Error;
 use crate::notice::{self, NoticePlan};
-use crate::outcome::{Outcome, about_execution, not_routed, nothing_waits};
-use crate::report::Report;
+use crate::order::{self, OrderRow, Progress};
+use crate::outcome::{Outcome, about_execution, about_order, not_routed, nothing_waits};
 use crate::request::EndedExecution;
-use crate::run::{POLL_INTERVAL, Run};
-use crate::starter::attempt::{Attempt, PinnedPipeline};
-use crate::starter::plan;
-use crate::waiting::{NO_LONGER_ROUTED, WaitingPlan};
-use crate::world::World;
+use crate::results::Results;
+use crate::run::Run;
+use crate::starter::attempt::Attempt;
+use crate::starter::facts::{self, Facts};
+use crate::starter::send;
+use crate::world::{FailureDetails, World};
 
-/// Sends the notice and starts waiting changes at the same time. If one of these two tasks fails, the other task
-/// continues.
-pub(crate) async fn follow_up<W: World>(run: &Run<'_, W>, ended: &EndedExecution) -> Report {
+/// The most times that one invocation plans again because other invocations write the row at the same time.
+const MAX_CONFLICTS: usize = 20;
+
+/// What an execution led to.
+type Decided = Result<Decision<Outcome>, Error>;
+
+/// Handles the event about an execution.
+pub(crate) async fn follow_up<W: World>(run: &Run<'_, W>, ended: &EndedExecution) -> Results {
     let Some(pipeline) = run.routes.pipeline(&ended.pipeline) else { return not_routed(ended).into() };
-    let (notice, started) = futures_util::join!(send_notice(run, ended), start_waiting(run, pipeline));
-    let results: Vec<_> = notice.transpose().into_iter().chain(started).collect();
+    let results = conclude(run, pipeline, ended, ended.end()).await;
     if results.is_empty() {
         return nothing_waits(ended).into();
     }
     results.into_iter().map(|result| result.map(|decision| about_execution(ended, decision))).collect()
 }
 
-async fn send_notice<W: World>(run: &Run<'_, W>, ended: &EndedExecution) -> Result<Option<Decision<Outcome>>, Error> {
-    let plan = plan::for_notice(run, ended).await?;
+/// Takes the three steps that follow from the end of an execution. `end` is `None` for a failure, whose details are read
+/// here. A step that fails does not keep the other steps from being taken.
+pub(crate) async fn conclude<W: World>(
+    run: &Run<'_, W>,
+    pipeline: &PipelineName,
+    ended: &EndedExecution,
+    end: Option<End>,
+) -> Vec<Decided> {
+    let (facts, notice) = futures_util::join!(Facts::read(run, pipeline), facts::notice_plan(run, ended));
+    let mut results = Vec::new();
+    let (mut facts, notice) = match (facts, notice) {
+        (Ok(facts), Ok(notice)) => (facts, notice),
+        // An unreadable row must not keep the notice from being sent.
+        (Err(Error::Ledger(error @ LedgerError::Unreadable { .. })), Ok(notice)) => {
+            results.push(Ok(Decision::new(Outcome::Failed, chain(&error))));
+            (Facts::default(), notice)
+        }
+        (Err(error), _) | (_, Err(error)) => return vec![Err(error)],
+    };
+    let concerns_order = facts.state().is_some_and(|row| row.execution.as_deref() == Some(ended.id.as_str()));
+    let details = if ended.has_failed() && (concerns_order || matches!(notice, NoticePlan::Send(_))) {
+        match run.world.failure_details(&ended.pipeline, &ended.id).await {
+            Ok(details) => Some(details),
+            Err(error) => return vec![Err(error.into())],
+        }
+    } else {
+        None
+    };
+    let end = end.or_else(|| details.as_ref().map(|details| failed(ended, details)));
+    let mut is_announced = true;
+    if let Some(end) = end.filter(|_| concerns_order) {
+        let before = facts.state().and_then(|row| row.source_failed);
+        match record_end(run, pipeline, ended, &end, &mut facts).await {
+            Ok(Some(row)) => {
+                // A failure in a source action is repeated for two hours. People get a notice about the first one, and
+                // one about the last one.
+                is_announced = before.is_none() || !matches!(row.progress, Progress::Waiting(_));
+                results.extend(end_decision(&row, pipeline, ended).map(Ok));
+            }
+            Ok(None) => {}
+            Err(error) => results.push(Err(error)),
+        }
+    }
+    if is_announced {
+        results.extend(send_notice(run, ended, notice, details).await.transpose());
+    }
+    if ended.leaves_room() {
+        results.extend(start_waiting(run, pipeline, facts).await);
+    }
+    results
+}
+
+fn failed(ended: &EndedExecution, details: &FailureDetails) -> End {
+    let place = details.place.as_deref().unwrap_or("an action that is not known");
+    let reason = details.reason.as_deref().unwrap_or("the reason is not known");
+    let reason = format!("the execution failed in {place}: {reason}");
+    End::Failed { is_in_source: details.is_in_source, run: ended.run(), reason }
+}
+
+/// Writes and reports what the end means for the order, and updates the facts. Returns the new row, or `None` if the end
+/// changes nothing.
+async fn record_end<W: World>(
+    run: &Run<'_, W>,
+    pipeline: &PipelineName,
+    ended: &EndedExecution,
+    end: &End,
+    facts: &mut Facts,
+) -> Result<Option<OrderRow>, Error> {
+    let key = order::key(pipeline);
+    for _ in 0..MAX_CONFLICTS {
+        let Some(Row { sk, revision, state }) = facts.row.clone() else { return Ok(None) };
+        let is_own = state.execution.as_deref() == Some(ended.id.as_str());
+        let after = is_own.then(|| after_end(&state, end, &run.place(pipeline), run.now())).flatten();
+        let Some(after) = after else { return Ok(None) };
+        match send::write_and_send(run, &key, &after, Some(revision)).await? {
+            Some((state, revision)) => {
+                facts.row = Some(Row { sk, revision, state: state.clone() });
+                return Ok(Some(state));
+            }
+            None => *facts = Facts::read(run, pipeline).await?,
+        }
+    }
+    Err(Error::Busy(pipeline.clone()))
+}
+
+/// The decision about an order whose execution has ended. Returns `None` after a failure, because the decision about the
+/// notice tells the failure.
+pub(crate) fn end_decision(
+    row: &OrderRow,
+    pipeline: &PipelineName,
+    ended: &EndedExecution,
+) -> Option<Decision<Outcome>> {
+    let outcome = match row.progress {
+        Progress::Ended(ReportState::Healthy) => Outcome::Healthy,
+        Progress::Ended(ReportState::Failed) => return None,
+        Progress::Ended(_) => Outcome::Unknown,
+        Progress::Running { .. } => Outcome::Started,
+        Progress::Claimed(_) | Progress::Waiting(_) => Outcome::Waiting,
+    };
+    let reason = row.own_report().map_or("", |last| last.report.reason.as_str());
+    Some(about_order(row, pipeline, Decision::new(outcome, reason)).about("execution", &ended.id))
+}
+
+async fn send_notice<W: World>(
+    run: &Run<'_, W>,
+    ended: &EndedExecution,
+    plan: NoticePlan,
+    details: Option<FailureDetails>,
+) -> Result<Option<Decision<Outcome>>, Error> {
     let NoticePlan::Send(sent) = plan else { return Ok(plan.decision()) };
-    let details = run.world.failure_details(&ended.pipeline, &ended.id).await?;
+    let details = details.unwrap_or_default();
     let notice = notice::about(ended, &run.invocation.account, &run.invocation.region, &details);
     run.world.publish(&notice).await?;
     sent.record(run.ledger(), run.now() + notice::REMEMBERED, &run.invocation.request_id).await?;
@@ -41,50 +155,28 @@ async fn send_notice<W: World>(run: &Run<'_, W>, ended: &EndedExecution) -> Resu
     Ok(Some(decision.about_some("commit", details.commit).about_some("place", details.place)))
 }
 
-/// Starts changes that CodePipeline deferred or whose invocation crashed, because the pipeline may have room now.
-async fn start_waiting<W: World>(run: &Run<'_, W>, pipeline: &PipelineName) -> Vec<Result<Decision<Outcome>, Error>> {
-    let plans = match plan::for_waiting(run, pipeline).await {
-        Ok(plans) => plans,
-        Err(error) => return vec![Err(error)],
-    };
-    let mut results = Vec::new();
-    for plan in plans {
-        results.extend(carry_out(run, pipeline, plan).await.transpose());
+/// Starts the order that waits for the pipeline, because the pipeline may have room now. Without an order, the newest
+/// change that an earlier version has not started becomes the order.
+async fn start_waiting<W: World>(run: &Run<'_, W>, pipeline: &PipelineName, facts: Facts) -> Vec<Decided> {
+    let mut results: Vec<Decided> =
+        facts.claims.unreadable.iter().map(|error| Ok(Decision::new(Outcome::Failed, chain(error)))).collect();
+    let revision = facts.revision();
+    if let Some(row) = facts.waiting(pipeline, run.now()) {
+        results.extend(start(run, pipeline, &row, revision).await.transpose());
     }
     results
 }
 
-/// Carries out the plan for one row. Returns `None` if another invocation has claimed the row first.
-async fn carry_out<W: World>(
+async fn start<W: World>(
     run: &Run<'_, W>,
     pipeline: &PipelineName,
-    plan: WaitingPlan,
+    row: &OrderRow,
+    revision: Option<u64>,
 ) -> Result<Option<Decision<Outcome>>, Error> {
-    let decision = plan.decision(pipeline);
-    match plan {
-        WaitingPlan::Unreadable(_) => Ok(Some(decision)),
-        WaitingPlan::Close(row) => {
-            let closed = row.state.with(Progress::Failed(NO_LONGER_ROUTED.to_owned()));
-            run.write(&key_of(pipeline, &row), &closed, Some(row.revision)).await?;
-            Ok(Some(decision))
-        }
-        // No time is left to start the remaining changes. The function starts them when the next execution ends, as it
-        // does when the pipeline has no room for them.
-        WaitingPlan::Start(..) if !run.has_time_after(POLL_INTERVAL) => Err(Error::Busy(pipeline.clone())),
-        WaitingPlan::Start(row, actions) => {
-            let claim = Claim::again(&row.state, run.now());
-            let pinned = PinnedPipeline { name: pipeline, actions: &actions };
-            match Attempt::claim(run, pinned, key_of(pipeline, &row), claim, Some(row.revision)).await? {
-                Some(attempt) => {
-                    let started = attempt.start(run).await?;
-                    Ok(Some(started.about("commit", row.state.commit.as_str())))
-                }
-                None => Ok(None),
-            }
-        }
-    }
-}
-
-fn key_of(pipeline: &PipelineName, row: &Row<ClaimRow>) -> Key {
-    Key { pk: claim::partition(pipeline), sk: row.sk.clone() }
+    let pins = run.routes.pins(&row.change, pipeline);
+    let Some(attempt) = Attempt::claim(run, pipeline, pins.as_ref(), row.claimed(run.now()), revision).await? else {
+        return Ok(None);
+    };
+    let attempted = attempt.start(run).await?;
+    Ok(Some(attempted.decision).filter(|_| !attempted.is_unchanged))
 }

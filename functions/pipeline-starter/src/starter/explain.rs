@@ -4,14 +4,22 @@
 use sekisho_domain::change::SourceChange;
 use sekisho_domain::decision::{Decision, Decisions};
 use sekisho_lambda::event::EXPLAIN_OF_EXPLAIN;
+use sekisho_lambda::failure::chain;
+use sekisho_ledger::Store;
 
+use crate::end::after_end;
 use crate::error::Error;
-use crate::outcome::{Outcome, about_change, about_execution, about_payload, not_routed, nothing_waits};
+use crate::order::{self, OrderRow};
+use crate::outcome::{Outcome, about_execution, about_order, about_payload, not_routed, nothing_waits};
+use crate::plan::{Arrival, Due, Plan};
 use crate::request::{self, EndedExecution, Request, Source};
-use crate::routing::Selection;
+use crate::routing::{Address, Selection};
 use crate::run::Run;
 use crate::starter::approval;
-use crate::starter::plan;
+use crate::starter::execution::end_decision;
+use crate::starter::facts::{self, Facts};
+use crate::starter::follow_up::{due, nothing_due};
+use crate::starter::order::{about_arrival, malformed_decision, plan_decision, unrouted_decision};
 use crate::world::World;
 
 /// Explains the event in `payload`.
@@ -23,6 +31,7 @@ pub(crate) async fn explain<W: World>(
     let decisions = match request::parse(payload, source) {
         Request::Change(event) => explain_change(run, &event).await?,
         Request::ExecutionEnded(ended) => explain_end(run, &ended).await?,
+        Request::FollowUp => explain_follow_up(run).await?,
         Request::ActionChanged(action) => vec![approval::explain(run, &action).await?],
         Request::Refused(reason) => vec![about_payload(payload, Decision::new(Outcome::Refused, reason))],
         Request::Invalid(reason) => return Err(Error::InvalidRequest(reason)),
@@ -36,19 +45,84 @@ async fn explain_change<W: World>(run: &Run<'_, W>, event: &SourceChange) -> Res
         Selection::Pipelines(pipelines) => pipelines,
         Selection::Filtered(decision) => return Ok(vec![decision]),
     };
+    let change = &event.change;
     let mut decisions = Vec::new();
-    for pipeline in pipelines.keys() {
-        let planned = plan::for_change(run, &event.change, pipeline).await?;
-        decisions.push(about_change(&event.change, pipeline, planned.plan.decision()));
+    for (pipeline, address) in &pipelines {
+        decisions.push(match address {
+            Address::Order { order, is_implicit, .. } => {
+                let arrival = Arrival { order: *order, change, is_implicit: *is_implicit };
+                let facts = Facts::read(run, pipeline).await?;
+                let plan = Plan::new(facts.state(), &facts.claims, &arrival, &run.place(pipeline), run.now());
+                about_arrival(&arrival, pipeline, plan_decision(&plan, &facts))
+            }
+            Address::Unrouted(order) => unrouted_decision(*order, change, pipeline),
+            Address::Malformed { number, reason } => malformed_decision(*number, reason, change, pipeline),
+        });
     }
     Ok(decisions)
 }
 
+/// Explains the end of an execution. CodePipeline is not asked where an execution failed, so the explanation of a failure
+/// names only the notice.
 async fn explain_end<W: World>(run: &Run<'_, W>, ended: &EndedExecution) -> Result<Vec<Decision<Outcome>>, Error> {
     let Some(pipeline) = run.routes.pipeline(&ended.pipeline) else { return Ok(vec![not_routed(ended)]) };
-    let notice = plan::for_notice(run, ended).await?.decision();
-    let waiting = plan::for_waiting(run, pipeline).await?;
-    let planned = notice.into_iter().chain(waiting.iter().map(|plan| plan.decision(pipeline)));
-    let decisions: Vec<_> = planned.map(|decision| about_execution(ended, decision)).collect();
-    Ok(if decisions.is_empty() { vec![nothing_waits(ended)] } else { decisions })
+    let mut facts = Facts::read(run, pipeline).await?;
+    let mut decisions = Vec::new();
+    if let (Some(row), Some(end)) = (&mut facts.row, ended.end())
+        && row.state.execution.as_deref() == Some(ended.id.as_str())
+        && let Some(after) = after_end(&row.state, &end, &run.place(pipeline), run.now())
+    {
+        decisions.extend(end_decision(&after, pipeline, ended));
+        row.state = after;
+    }
+    decisions.extend(facts::notice_plan(run, ended).await?.decision());
+    decisions.extend(facts.claims.unreadable.iter().map(|error| Decision::new(Outcome::Failed, chain(error))));
+    let waiting = facts.waiting(pipeline, run.now()).filter(|_| ended.leaves_room());
+    decisions.extend(
+        waiting
+            .map(|row| about_order(&row, pipeline, start_decision(run.routes.pins(&row.change, pipeline).is_some()))),
+    );
+    if decisions.is_empty() {
+        return Ok(vec![nothing_waits(ended)]);
+    }
+    Ok(decisions.into_iter().map(|decision| about_execution(ended, decision)).collect())
+}
+
+fn start_decision(is_routed: bool) -> Decision<Outcome> {
+    if is_routed {
+        Decision::new(Outcome::Started, "the order waits for this pipeline, and would be started")
+    } else {
+        Decision::new(Outcome::Filtered, order::NO_LONGER_ROUTED)
+    }
+}
+
+async fn explain_follow_up<W: World>(run: &Run<'_, W>) -> Result<Vec<Decision<Outcome>>, Error> {
+    let mut decisions = Vec::new();
+    for row in run.ledger().each::<OrderRow>(order::PARTITION, "").await? {
+        match row {
+            Ok(row) => {
+                if let Some((pipeline, due)) = due(run, &row) {
+                    decisions.extend(due_decision(&due).map(|decision| about_order(&row.state, &pipeline, decision)));
+                }
+            }
+            Err(error) => decisions.push(Decision::new(Outcome::Failed, chain(&error))),
+        }
+    }
+    if decisions.is_empty() {
+        decisions.push(nothing_due());
+    }
+    Ok(decisions)
+}
+
+fn due_decision(due: &Due) -> Option<Decision<Outcome>> {
+    match due {
+        Due::Start => Some(start_decision(true)),
+        Due::Close => Some(start_decision(false)),
+        Due::Check(execution) => {
+            let reason = format!("would look whether execution {execution} has ended");
+            Some(Decision::new(Outcome::Ignored, reason).about("execution", execution))
+        }
+        Due::Send => Some(Decision::new(Outcome::Ignored, "the last report would be sent again")),
+        Due::Nothing => None,
+    }
 }

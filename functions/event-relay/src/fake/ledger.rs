@@ -1,0 +1,107 @@
+//! A ledger in memory whose calls take time and are recorded.
+
+use std::cell::{Cell, RefCell};
+use std::ops::Deref;
+use std::time::Duration;
+
+use sekisho_domain::decision::Decision;
+use sekisho_ledger::{Error, Key, Memory, Row, Store, Write};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use time::OffsetDateTime;
+
+/// The most rows that one BatchGetItem call reads.
+const MAX_BATCH: usize = 100;
+
+/// A ledger in memory. `Deref` gives the rows without a recorded call, so that a test can look at them.
+#[derive(Debug, Default)]
+pub struct FakeLedger {
+    memory: Memory,
+    /// The duration of each call.
+    pub call_time: Cell<Duration>,
+    /// The names of DynamoDB's operations that were called so far.
+    pub calls: RefCell<Vec<&'static str>>,
+    in_flight: Cell<usize>,
+    max_in_flight: Cell<usize>,
+}
+
+impl FakeLedger {
+    /// The largest number of calls that were in flight at once.
+    #[must_use]
+    pub fn max_in_flight(&self) -> usize {
+        self.max_in_flight.get()
+    }
+
+    async fn call(&self, operation: &'static str, count: usize) {
+        self.calls.borrow_mut().extend(std::iter::repeat_n(operation, count));
+        let time = self.call_time.get();
+        if time.is_zero() {
+            return;
+        }
+        self.in_flight.set(self.in_flight.get() + count);
+        self.max_in_flight.set(self.max_in_flight.get().max(self.in_flight.get()));
+        tokio::time::sleep(time).await;
+        self.in_flight.set(self.in_flight.get() - count);
+    }
+}
+
+impl Deref for FakeLedger {
+    type Target = Memory;
+    fn deref(&self) -> &Memory {
+        &self.memory
+    }
+}
+
+impl Store for FakeLedger {
+    async fn read<T: DeserializeOwned>(&self, key: &Key) -> Result<Option<Row<T>>, Error> {
+        self.call("GetItem", 1).await;
+        self.memory.read(key).await
+    }
+
+    async fn read_many<T: DeserializeOwned>(&self, keys: &[Key]) -> Result<Vec<Result<Option<Row<T>>, Error>>, Error> {
+        self.call("BatchGetItem", keys.len().div_ceil(MAX_BATCH)).await;
+        self.memory.read_many(keys).await
+    }
+
+    async fn list<T: DeserializeOwned>(&self, pk: &str, sk_prefix: &str) -> Result<Vec<Row<T>>, Error> {
+        self.call("Query", 1).await;
+        self.memory.list(pk, sk_prefix).await
+    }
+
+    async fn each<T: DeserializeOwned>(&self, pk: &str, sk_prefix: &str) -> Result<Vec<Result<Row<T>, Error>>, Error> {
+        self.call("Query", 1).await;
+        self.memory.each(pk, sk_prefix).await
+    }
+
+    async fn write<T: Serialize>(
+        &self,
+        key: &Key,
+        state: &T,
+        expected: Option<u64>,
+        writer: &str,
+    ) -> Result<u64, Error> {
+        self.call("PutItem", 1).await;
+        self.memory.write(key, state, expected, writer).await
+    }
+
+    async fn write_all(&self, writes: &[Write], writer: &str) -> Result<(), Error> {
+        self.call("TransactWriteItems", 1).await;
+        self.memory.write_all(writes, writer).await
+    }
+
+    async fn delete(&self, key: &Key, expected: u64) -> Result<(), Error> {
+        self.call("DeleteItem", 1).await;
+        self.memory.delete(key, expected).await
+    }
+
+    async fn record<O: Serialize>(
+        &self,
+        function: &str,
+        request_id: &str,
+        now: OffsetDateTime,
+        decisions: &[Decision<O>],
+    ) -> Result<(), Error> {
+        self.call("PutItem", 1).await;
+        self.memory.record(function, request_id, now, decisions).await
+    }
+}

@@ -1,0 +1,60 @@
+//! Finds the newest change of the references that feed a target.
+
+use sekisho_domain::account::Region;
+use sekisho_domain::change::{Change, GitRef, RepositoryArn};
+use sekisho_domain::route::{Route, Routes, TargetId};
+use sekisho_ledger::Row;
+
+use crate::branch::BranchRow;
+use crate::selection::routes_to;
+
+/// The head of a reference, as the ledger has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Candidate {
+    change: Change,
+    /// Whether the head was only recorded when the reference was seen for the first time.
+    is_baseline: bool,
+}
+
+impl Candidate {
+    /// The head in the row of a reference. Returns `None` if the row has no head, or if the reference no longer exists.
+    pub(crate) fn new(repository: &RepositoryArn, row: Row<BranchRow>) -> Option<Self> {
+        let Row { sk, state: row, .. } = row;
+        let is_baseline = false;
+        if let Some(pending) = row.pending {
+            return Some(Self { change: pending.change, is_baseline });
+        }
+        let git_ref: GitRef = sk.parse().ok()?;
+        // The change has the sequence and the commit of the row, and therefore the id of the change that was relayed.
+        let change = Change {
+            kind: git_ref.kind(),
+            repository: repository.clone(),
+            git_ref,
+            commit: row.commit?,
+            previous: None,
+            sequence: row.sequence,
+            actor: None,
+            event: None,
+        };
+        Some(Self { change, is_baseline })
+    }
+}
+
+/// The newest of the changes that routes lead to the target. A head that was relayed is newer than every head that was
+/// only recorded, because all heads of a first look have nearly the same sequence.
+pub(crate) fn newest<'c>(
+    routes: &Routes,
+    here: &Region,
+    target: &TargetId,
+    candidates: &'c [Candidate],
+) -> Option<&'c Change> {
+    let fed = candidates.iter().filter(|candidate| leads_to(routes, here, &candidate.change, target));
+    fed.max_by_key(|candidate| (!candidate.is_baseline, candidate.change.sequence)).map(|candidate| &candidate.change)
+}
+
+/// Whether a route leads a change to a target, without regard to changed paths.
+pub(crate) fn leads_to(routes: &Routes, here: &Region, change: &Change, target: &TargetId) -> bool {
+    let leads =
+        |route: &Route| route.covers_repository(&change.repository) && route.coverage(&change.git_ref).is_some();
+    routes_to(routes, here, target).any(leads)
+}

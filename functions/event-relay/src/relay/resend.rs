@@ -1,0 +1,247 @@
+//! `resend`: sends the latest order of each selected target again, now. A target without an order gets one for the
+//! newest change that the ledger knows.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::{StreamExt, stream};
+use sekisho_domain::change::{Change, RepositoryArn};
+use sekisho_domain::decision::Decision;
+use sekisho_domain::order::OrderKind;
+use sekisho_domain::route::{Route, TargetId};
+use sekisho_domain::slack;
+use sekisho_lambda::failure::chain;
+use sekisho_ledger::{Error as LedgerError, Row, Store};
+
+use crate::branch::{self, BranchRow};
+use crate::decision_log::DecisionLog;
+use crate::error::Error;
+use crate::newest::{Candidate, leads_to, newest};
+use crate::outcome::{Outcome, about_change};
+use crate::relay::offer::{NotAccepted, offer};
+use crate::run::Run;
+use crate::selection::{route, routes_to, targets};
+use crate::status::revision;
+use crate::target::{self, PlacedOrder, TargetRow};
+use crate::target_request::ResendRequest;
+use crate::world::World;
+
+/// The number of targets whose rows are written at the same time.
+const CONCURRENT_WRITES: usize = 8;
+/// The most writes of one row that may fail because another invocation wrote the row first.
+const MAX_CONFLICTS: usize = 10;
+/// The reason if a target has no order, and the ledger knows no change that could be ordered.
+const NO_CHANGE: &str = "no change for this target is known yet: push, or wait for the next reconcile";
+/// The most characters of an answer. Slack shows a text completely only if it has fewer than 1,000 characters.
+const LONGEST_ANSWER: usize = 999;
+
+/// What happened to one target.
+#[derive(Debug)]
+enum Resent {
+    /// The row has the order. `is_new` is true if the target had no order before.
+    Placed { order: PlacedOrder, is_new: bool },
+    /// Nothing can be sent, for this reason.
+    Nothing(String),
+}
+
+/// Sends the orders, records the decisions and returns the answer.
+pub(crate) async fn resend<W: World>(run: &Run<'_, W>, request: &ResendRequest) -> Result<String, Error> {
+    let (mut answer, mut log) = send(run, request).await?;
+    // The orders are sent, so a person must not be told that the request failed.
+    if run.record(&mut log).await.is_err() {
+        answer.push_str("\nThe ledger did not record this request; the function's log did.");
+    }
+    Ok(answer)
+}
+
+async fn send<W: World>(run: &Run<'_, W>, request: &ResendRequest) -> Result<(String, DecisionLog), Error> {
+    let here = &run.invocation.region;
+    let named = route(run.routes, here, &request.route)?;
+    let selected = targets(named, &request.account, request.region.as_ref(), request.pipeline.as_ref())?;
+    let selected: Vec<TargetId> = selected.into_iter().collect();
+    let candidates = candidates(run, &selected).await?;
+    let results: Vec<(TargetId, Result<Resent, Error>)> = stream::iter(selected)
+        .map(async |target| {
+            let result = place(run, &target, &candidates).await;
+            (target, result)
+        })
+        .buffered(CONCURRENT_WRITES)
+        .collect()
+        .await;
+
+    let mut answer = Resending::default();
+    for (target, result) in results {
+        match result {
+            Ok(Resent::Placed { order, is_new }) => answer.placed.push((target, order, is_new)),
+            Ok(Resent::Nothing(reason)) => answer.nothing.push((target, reason)),
+            Err(error) => answer.failed.push((target, error)),
+        }
+    }
+    answer.offer(run).await
+}
+
+/// The newest changes that could be ordered, if one of the targets has no order.
+async fn candidates<W: World>(run: &Run<'_, W>, selected: &[TargetId]) -> Result<Vec<Candidate>, Error> {
+    let keys: Vec<_> = selected.iter().map(target::key).collect();
+    let rows = run.world.ledger().read_many::<TargetRow>(&keys).await?;
+    let has_order = |row: &Option<Row<TargetRow>>| row.as_ref().is_some_and(|row| row.state.order.is_some());
+    let without: Vec<&TargetId> = selected
+        .iter()
+        .zip(&rows)
+        .filter(|(_, row)| row.as_ref().is_ok_and(|row| !has_order(row)))
+        .map(|(target, _)| target)
+        .collect();
+    let mut candidates = Vec::new();
+    for repository in repositories(run, &without).await? {
+        let rows = run.world.ledger().each::<BranchRow>(&branch::partition(&repository), "").await?;
+        // An unreadable row is a decision of the next reconcile.
+        candidates.extend(rows.into_iter().flatten().filter_map(|row| Candidate::new(&repository, row)));
+    }
+    Ok(candidates)
+}
+
+/// The repositories of the routes that lead to one of the targets.
+async fn repositories<W: World>(run: &Run<'_, W>, targets: &[&TargetId]) -> Result<Vec<RepositoryArn>, Error> {
+    let own = run.invocation;
+    let routes: Vec<&Route> = targets.iter().flat_map(|target| routes_to(run.routes, &own.region, target)).collect();
+    let mut names: BTreeSet<String> =
+        routes.iter().filter_map(|route| route.repository().literal()).map(ToOwned::to_owned).collect();
+    if routes.iter().any(|route| route.repository().literal().is_none()) {
+        let all = run.world.repositories().await?;
+        names.extend(all.into_iter().filter(|name| routes.iter().any(|route| route.repository().matches(name))));
+    }
+    // A name that CodeCommit does not allow is a mistake that the reconcile reports.
+    let arn = |name: &String| RepositoryArn::new(&own.partition, own.region.as_str(), &own.account, name).ok();
+    Ok(names.iter().filter_map(arn).collect())
+}
+
+/// Writes the order into the target's row, so that the order counts as offered now.
+async fn place<W: World>(run: &Run<'_, W>, target: &TargetId, candidates: &[Candidate]) -> Result<Resent, Error> {
+    let key = target::key(target);
+    let mut conflicts = 0;
+    loop {
+        let read: Option<Row<TargetRow>> = run.world.ledger().read(&key).await?;
+        let (row, revision) = read.map_or_else(Default::default, |row| (row.state, Some(row.revision)));
+        let (row, is_new) = match plan(run, target, &row, candidates) {
+            Ok(plan) => plan,
+            Err(reason) => return Ok(Resent::Nothing(reason)),
+        };
+        let Some(order) = row.order.clone() else { return Ok(Resent::Nothing(NO_CHANGE.to_owned())) };
+        match run.world.ledger().write(&key, &row, revision, &run.invocation.request_id).await {
+            Ok(_) => return Ok(Resent::Placed { order, is_new }),
+            Err(LedgerError::Changed(_)) if conflicts < MAX_CONFLICTS => conflicts += 1,
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// The row after this request, and whether its order is new. An error says why nothing can be sent.
+fn plan<W: World>(
+    run: &Run<'_, W>,
+    target: &TargetId,
+    row: &TargetRow,
+    candidates: &[Candidate],
+) -> Result<(TargetRow, bool), String> {
+    let (routes, here) = (run.routes, &run.invocation.region);
+    match &row.order {
+        // A rollback runs a change that was healthy. Its branch or tag need not be routed any more.
+        Some(order) if order.kind == OrderKind::Rollback || leads_to(routes, here, &order.change, target) => {
+            Ok((row.offered_again(run.now()), false))
+        }
+        Some(order) => Err(format!(
+            "the latest order is {}, which no route leads to this target any more: push a branch or tag that is routed",
+            revision(&order.change)
+        )),
+        None => match newest(routes, here, target, candidates) {
+            Some(change) => Ok((row.placed(change, run.now()), true)),
+            None => Err(NO_CHANGE.to_owned()),
+        },
+    }
+}
+
+/// What happened to all targets.
+#[derive(Debug, Default)]
+struct Resending {
+    /// The orders in the ledger, and whether each order is new.
+    placed: Vec<(TargetId, PlacedOrder, bool)>,
+    /// The targets to which nothing can be sent, with the reasons.
+    nothing: Vec<(TargetId, String)>,
+    /// The targets whose rows could not be written.
+    failed: Vec<(TargetId, Error)>,
+}
+
+impl Resending {
+    /// Sends the orders to the buses, and makes the answer and the decisions.
+    async fn offer<W: World>(mut self, run: &Run<'_, W>) -> Result<(String, DecisionLog), Error> {
+        if self.placed.is_empty() {
+            let first = self.nothing.first().map(|(target, reason)| Error::NotFound(format!("{target}: {reason}")));
+            // A failed call is reported first, because the same request may succeed later.
+            let failure = self.failed.pop().map(|(_, error)| error).or(first);
+            return Err(failure.unwrap_or_else(|| Error::NotFound(NO_CHANGE.to_owned())));
+        }
+        let orders: Vec<(TargetId, PlacedOrder)> =
+            self.placed.iter().map(|(target, order, _)| (target.clone(), order.clone())).collect();
+        let not_accepted = offer(run, &orders).await.not_accepted;
+        let mut log = DecisionLog::default();
+        log.extend(self.placed.iter().map(|(target, order, is_new)| {
+            let what = if *is_new { "a new order" } else { "the latest order" };
+            let reason = match not_accepted.iter().find(|event| event.targets.contains(target)) {
+                None => format!("a person sent {what}, and the bus accepted it"),
+                Some(event) => format!("a person sent {what}, but the bus did not accept it yet: {}", event.reason),
+            };
+            about_change(&order.change, Decision::new(Outcome::Ordered, reason))
+                .about("target", target.to_string())
+                .about("order", order.number.to_string())
+        }));
+        Ok((self.text(&not_accepted), log))
+    }
+
+    fn text(&self, not_accepted: &[NotAccepted]) -> String {
+        let mut lines = Vec::new();
+        let mut by_revision: BTreeMap<(String, bool), Vec<&TargetId>> = BTreeMap::new();
+        for (target, order, is_new) in &self.placed {
+            if !not_accepted.iter().any(|event| event.targets.contains(target)) {
+                by_revision.entry((revision_of(&order.change), *is_new)).or_default().push(target);
+            }
+        }
+        for ((revision, is_new), targets) in by_revision {
+            let what = if is_new { "A new order for" } else { "The latest order," };
+            lines.push(format!("{what} {revision}, was sent to {}.", counted(&targets)));
+        }
+        for NotAccepted { targets, reason } in not_accepted {
+            lines.push(format!(
+                "The bus did not accept the order for {}: {}. The next reconciles offer it again.",
+                counted(&targets.iter().collect::<Vec<_>>()),
+                slack::shown(reason)
+            ));
+        }
+        lines.extend(self.nothing.iter().map(|(target, reason)| format!("Nothing was sent to {target}: {reason}.")));
+        let failed = |(target, error): &(TargetId, Error)| {
+            format!("Nothing was sent to {target}: {}. Send the request again.", slack::shown(&chain(error)))
+        };
+        lines.extend(self.failed.iter().map(failed));
+        cut(&lines.join("\n"))
+    }
+}
+
+fn revision_of(change: &Change) -> String {
+    format!("{} of {}", revision(change), change.repository.name())
+}
+
+/// The number of targets, and the targets themselves as long as there are few.
+fn counted(targets: &[&TargetId]) -> String {
+    const MOST_NAMED: usize = 4;
+    let names: Vec<String> = targets.iter().map(ToString::to_string).collect();
+    match names.as_slice() {
+        [one] => one.clone(),
+        few if few.len() <= MOST_NAMED => format!("{} targets: {}", few.len(), few.join(", ")),
+        many => format!("{} targets", many.len()),
+    }
+}
+
+/// Cuts a long answer, so that Slack shows it completely.
+fn cut(text: &str) -> String {
+    match text.char_indices().nth(LONGEST_ANSWER) {
+        None => text.to_owned(),
+        Some(_) => text.chars().take(LONGEST_ANSWER - 1).chain(['…']).collect(),
+    }
+}

@@ -1,0 +1,364 @@
+//! The ledger's row of a target: the order that the target got last, and its last report on that order.
+
+use std::time::Duration;
+
+use sekisho_domain::change::Change;
+use sekisho_domain::order::{Order, OrderKind};
+use sekisho_domain::report::{OrderReport, ReportState};
+use sekisho_domain::route::TargetId;
+use sekisho_domain::timestamp::epoch_millis;
+use sekisho_ledger::Key;
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+/// The time from the first offer of an order to the second one. Each further pause is twice as long.
+const FIRST_PAUSE: Duration = Duration::from_mins(5);
+/// The longest pause between two offers of an order, and the time without a report after which an order that runs is
+/// offered again. The target answers such an offer with its last report.
+const LONGEST_PAUSE: Duration = Duration::from_hours(1);
+/// The age at which an order that its bus does not accept is reported to people.
+const ALERT_AGE: Duration = Duration::from_hours(2);
+/// A report whose number is later than the clock by more than this time is refused. All later numbers would have to be
+/// larger, so one wrong number would make every number of the target wrong.
+const LARGEST_LEAD: Duration = Duration::from_hours(24);
+
+/// The key of a target's row.
+#[must_use]
+pub fn key(target: &TargetId) -> Key {
+    Key::state(format!("target#{target}"))
+}
+
+/// The row of a target.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetRow {
+    /// The largest number of an order to this target, or of a report by this target.
+    pub number: u64,
+    /// The order that the target got last. The target should run the change of this order.
+    pub order: Option<PlacedOrder>,
+    /// The target's last report on an order of this row.
+    pub report: Option<OrderReport>,
+}
+
+/// An order that a target got.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlacedOrder {
+    /// The order's number.
+    pub number: u64,
+    /// The order's purpose.
+    pub kind: OrderKind,
+    /// The change to run.
+    pub change: Change,
+    /// When the order was placed, in epoch milliseconds.
+    pub placed: u64,
+    /// When the order was offered to the target's bus for the last time, in epoch milliseconds.
+    pub offered: u64,
+    /// How often the order was offered.
+    pub offers: u32,
+    /// Whether the target's refusal was counted. Each order counts once, because the order is offered again and again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub refused: bool,
+    /// Whether people were alerted that the target's bus does not accept the order.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub alerted: bool,
+}
+
+impl PlacedOrder {
+    /// The order, as the relayed event has it.
+    #[must_use]
+    pub fn order(&self) -> Order {
+        Order { number: self.number, kind: self.kind }
+    }
+
+    /// The order after one more offer.
+    fn offered_again(&self, now: OffsetDateTime) -> Self {
+        Self { offered: epoch_millis(now), offers: self.offers.saturating_add(1), ..self.clone() }
+    }
+
+    /// Whether people must be alerted, because the target's bus has not accepted the order for a long time.
+    #[must_use]
+    pub fn needs_alert(&self, now: OffsetDateTime) -> bool {
+        !self.alerted && epoch_millis(now) >= self.placed + millis(ALERT_AGE)
+    }
+}
+
+/// What a change means for a target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Placement {
+    /// The target gets the order in this row.
+    Placed(TargetRow),
+    /// The target already should run this commit of this repository.
+    Duplicate,
+    /// The target should run a change that was seen later.
+    Superseded,
+}
+
+/// What a report means for the row of its target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Reception {
+    /// The report is stored in this row. `is_refusal` is true for the first report that refuses the order.
+    Stored { row: TargetRow, is_refusal: bool },
+    /// The row has this report or a later one.
+    Repeated,
+    /// The report is about an earlier order.
+    Older,
+    /// The ledger has no order with this number, because it lost the order. Later orders get larger numbers.
+    Unplaced(TargetRow),
+    /// The report's number is too far ahead of the clock.
+    TooFarAhead,
+}
+
+impl TargetRow {
+    /// The sequence of the change that the target should run, or 0. A change that was seen later needs a larger one.
+    #[must_use]
+    pub fn sequence(&self) -> u64 {
+        self.order.as_ref().map_or(0, |order| order.change.sequence)
+    }
+
+    /// Orders the target to run a change, unless the target should already run this commit or a change that was seen
+    /// later.
+    pub(crate) fn place(&self, change: &Change, now: OffsetDateTime) -> Placement {
+        if let Some(PlacedOrder { change: desired, .. }) = &self.order {
+            if desired.repository == change.repository && desired.commit == change.commit {
+                return Placement::Duplicate;
+            }
+            if desired.sequence > change.sequence {
+                return Placement::Superseded;
+            }
+        }
+        Placement::Placed(self.placed(change, now))
+    }
+
+    /// The row with a new order, whatever the target should run now.
+    #[must_use]
+    pub(crate) fn placed(&self, change: &Change, now: OffsetDateTime) -> Self {
+        let millis = epoch_millis(now);
+        let number = millis.max(self.number + 1);
+        let order = PlacedOrder {
+            number,
+            kind: OrderKind::Deploy,
+            change: change.clone(),
+            placed: millis,
+            offered: millis,
+            offers: 1,
+            refused: false,
+            alerted: false,
+        };
+        Self { number, order: Some(order), report: self.report.clone() }
+    }
+
+    /// The last report, if it is about the current order.
+    #[must_use]
+    pub fn current_report(&self) -> Option<&OrderReport> {
+        let number = self.order.as_ref()?.number;
+        self.report.as_ref().filter(|report| report.number == number)
+    }
+
+    /// Whether the current order must be offered now. An order is offered until the target has accepted and finished
+    /// it. The pauses grow, because a target that does not answer for hours will probably not answer within minutes.
+    #[must_use]
+    pub fn is_due(&self, now: OffsetDateTime) -> bool {
+        let Some(order) = &self.order else { return false };
+        let now = epoch_millis(now);
+        let pause = FIRST_PAUSE * 2_u32.saturating_pow(order.offers.saturating_sub(1).min(8));
+        let is_paused = now < order.offered + millis(pause.min(LONGEST_PAUSE));
+        match self.current_report() {
+            None => !is_paused,
+            Some(report) if report.state == ReportState::Refused => !is_paused,
+            Some(report) if report.state.is_final() => false,
+            // The target works on the order, but its last report is old: the next report may be lost.
+            Some(report) => now >= report.at.millis().max(order.offered) + millis(LONGEST_PAUSE),
+        }
+    }
+
+    /// The row after one more offer of the current order.
+    #[must_use]
+    pub fn offered_again(&self, now: OffsetDateTime) -> Self {
+        Self { order: self.order.as_ref().map(|order| order.offered_again(now)), ..self.clone() }
+    }
+
+    /// The row after people were alerted about the current order.
+    #[must_use]
+    pub fn alerted(&self) -> Self {
+        let alerted = |order: &PlacedOrder| PlacedOrder { alerted: true, ..order.clone() };
+        Self { order: self.order.as_ref().map(alerted), ..self.clone() }
+    }
+
+    /// Decides what a report of this target means.
+    pub(crate) fn receive(&self, report: &OrderReport, now: OffsetDateTime) -> Reception {
+        if report.number > epoch_millis(now + LARGEST_LEAD) {
+            return Reception::TooFarAhead;
+        }
+        let Some(order) = self.order.as_ref().filter(|order| order.number == report.number) else {
+            if report.number <= self.number {
+                return Reception::Older;
+            }
+            return Reception::Unplaced(Self { number: report.number, ..self.clone() });
+        };
+        if self.current_report().is_some_and(|last| last.at >= report.at) {
+            return Reception::Repeated;
+        }
+        let is_refusal = report.state == ReportState::Refused && !order.refused;
+        let order = PlacedOrder { refused: order.refused || is_refusal, ..order.clone() };
+        let row = Self { order: Some(order), report: Some(report.clone()), ..self.clone() };
+        Reception::Stored { row, is_refusal }
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use sekisho_domain::change::RefKind;
+    use sekisho_domain::report::ReportTime;
+    use time::macros::datetime;
+
+    use super::*;
+
+    const NOW: OffsetDateTime = datetime!(2026-11-21 12:00 UTC);
+
+    fn change(commit: u64, sequence: u64) -> Change {
+        Change {
+            kind: RefKind::Branch,
+            repository: "arn:aws:codecommit:ap-northeast-1:111111111111:shop".parse().unwrap(),
+            git_ref: "refs/heads/main".parse().unwrap(),
+            commit: format!("{commit:040x}").parse().unwrap(),
+            previous: None,
+            sequence,
+            actor: None,
+            event: None,
+        }
+    }
+
+    /// A target that was ordered at `NOW` to run the second commit.
+    fn ordered() -> TargetRow {
+        TargetRow::default().placed(&change(2, 20), NOW)
+    }
+
+    fn report(row: &TargetRow, state: ReportState, at: OffsetDateTime) -> OrderReport {
+        let order = row.order.as_ref().unwrap();
+        OrderReport {
+            version: OrderReport::VERSION,
+            pipeline: "shop".parse().unwrap(),
+            number: order.number,
+            id: order.change.id(),
+            revision: order.change.commit.clone(),
+            state,
+            region: "ap-northeast-1".parse().unwrap(),
+            execution: None,
+            reason: String::new(),
+            at: ReportTime::next(at, None),
+            until: None,
+            good: None,
+        }
+    }
+
+    fn reported(row: &TargetRow, state: ReportState, at: OffsetDateTime) -> TargetRow {
+        match row.receive(&report(row, state, at), at) {
+            Reception::Stored { row, .. } => row,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn numbers_rise_even_if_the_clock_goes_back() {
+        let first = ordered();
+        assert_eq!(first.number, epoch_millis(NOW));
+        let second = first.placed(&change(3, 30), NOW - Duration::from_mins(1));
+        assert_eq!(second.order.unwrap().number, first.number + 1);
+    }
+
+    #[test]
+    fn a_target_gets_a_new_commit_unless_it_should_run_the_same_or_a_later_one() {
+        let row = ordered();
+        assert!(matches!(row.place(&change(3, 21), NOW), Placement::Placed(_)));
+        assert_eq!(row.place(&change(2, 21), NOW), Placement::Duplicate);
+        assert_eq!(row.place(&change(3, 19), NOW), Placement::Superseded);
+        assert!(matches!(TargetRow::default().place(&change(2, 20), NOW), Placement::Placed(_)));
+    }
+
+    #[test]
+    fn an_order_without_a_report_is_offered_after_five_minutes_and_then_with_doubling_pauses_up_to_an_hour() {
+        let mut row = ordered();
+        let mut last = NOW;
+        for minutes in [5, 10, 20, 40, 60, 60] {
+            let due = last + Duration::from_mins(minutes);
+            assert!(!row.is_due(due - Duration::from_millis(1)), "{minutes}");
+            assert!(row.is_due(due), "{minutes}");
+            row = row.offered_again(due);
+            last = due;
+        }
+        assert!(!TargetRow::default().is_due(NOW));
+    }
+
+    #[test]
+    fn an_order_is_offered_until_its_target_accepts_and_finishes_it() {
+        let hour = NOW + Duration::from_hours(1);
+        let day = NOW + Duration::from_hours(24);
+        let state = |state| reported(&ordered(), state, NOW);
+        assert!(state(ReportState::Refused).is_due(NOW + Duration::from_mins(5)));
+        for unfinished in [ReportState::Waiting, ReportState::Running, ReportState::Baking, ReportState::RollingBack] {
+            assert!(!state(unfinished).is_due(hour - Duration::from_millis(1)), "{unfinished:?}");
+            assert!(state(unfinished).is_due(hour), "{unfinished:?}");
+        }
+        for finished in [ReportState::Healthy, ReportState::Failed, ReportState::Unknown, ReportState::RolledBack] {
+            assert!(!state(finished).is_due(day), "{finished:?}");
+        }
+        let next = state(ReportState::Healthy).placed(&change(3, 30), day);
+        assert!(next.is_due(day + Duration::from_mins(5)), "a report on an earlier order says nothing");
+    }
+
+    #[test]
+    fn the_latest_report_on_the_current_order_counts() {
+        let row = ordered();
+        let minute = NOW + Duration::from_mins(1);
+        let running = report(&row, ReportState::Running, NOW);
+        let stored = reported(&row, ReportState::Healthy, minute);
+        assert_eq!(stored.current_report().unwrap().state, ReportState::Healthy);
+        assert_eq!(stored.receive(&running, minute), Reception::Repeated);
+        assert_eq!(stored.receive(&report(&row, ReportState::Healthy, minute), minute), Reception::Repeated);
+        assert_eq!(stored.placed(&change(3, 30), minute).receive(&running, minute), Reception::Older);
+    }
+
+    #[test]
+    fn a_refusal_counts_once_for_each_order() {
+        let refuse = |row: &TargetRow, minute: u64| {
+            let at = NOW + Duration::from_mins(minute);
+            match row.receive(&report(row, ReportState::Refused, at), at) {
+                Reception::Stored { row, is_refusal } => (row, is_refusal),
+                other => panic!("{other:?}"),
+            }
+        };
+        let (row, first) = refuse(&ordered(), 1);
+        let (row, second) = refuse(&row, 2);
+        let (_, next_order) = refuse(&row.placed(&change(3, 30), NOW), 3);
+        assert_eq!([first, second, next_order], [true, false, true]);
+    }
+
+    #[test]
+    fn a_report_on_a_lost_order_only_raises_the_number() {
+        let report = report(&ordered(), ReportState::Healthy, NOW);
+        let Reception::Unplaced(row) = TargetRow::default().receive(&report, NOW) else { panic!() };
+        assert_eq!(row, TargetRow { number: report.number, ..TargetRow::default() });
+        assert_eq!(row.receive(&report, NOW), Reception::Older);
+        assert!(row.placed(&change(3, 30), NOW - Duration::from_hours(1)).number > report.number);
+    }
+
+    #[test]
+    fn a_number_that_is_more_than_a_day_ahead_is_refused() {
+        let report = report(&ordered(), ReportState::Healthy, NOW);
+        let ahead = |hours| TargetRow::default().receive(&report, NOW - Duration::from_hours(hours));
+        assert!(matches!(ahead(24), Reception::Unplaced(_)));
+        assert_eq!(ahead(25), Reception::TooFarAhead);
+    }
+
+    #[test]
+    fn people_are_alerted_once_about_an_order_that_no_bus_accepts() {
+        let row = ordered();
+        let order = row.order.as_ref().unwrap();
+        assert!(!order.needs_alert(NOW + Duration::from_mins(119)));
+        assert!(order.needs_alert(NOW + Duration::from_hours(2)));
+        assert!(!row.alerted().order.unwrap().needs_alert(NOW + Duration::from_hours(2)));
+    }
+}

@@ -1,0 +1,34 @@
+//! The results of an invocation, parts of which may have failed.
+
+use sekisho_domain::decision::Decision;
+
+use crate::error::Error;
+use crate::outcome::Outcome;
+
+/// The decisions of an invocation, and the first failure. Decisions are recorded even if the invocation fails.
+#[derive(Debug, Default)]
+pub(crate) struct Results {
+    pub(crate) decisions: Vec<Decision<Outcome>>,
+    pub(crate) failure: Option<Error>,
+    /// Whether the decisions are only logged and not recorded, because nothing has happened.
+    pub(crate) is_idle: bool,
+}
+
+impl From<Decision<Outcome>> for Results {
+    fn from(decision: Decision<Outcome>) -> Self {
+        Self { decisions: vec![decision], ..Self::default() }
+    }
+}
+
+impl FromIterator<Result<Decision<Outcome>, Error>> for Results {
+    fn from_iter<I: IntoIterator<Item = Result<Decision<Outcome>, Error>>>(results: I) -> Self {
+        let mut all = Self::default();
+        for result in results {
+            match result {
+                Ok(decision) => all.decisions.push(decision),
+                Err(error) => all.failure = all.failure.or(Some(error)),
+            }
+        }
+        all
+    }
+}

@@ -1,0 +1,81 @@
+//! Sends reports to the bus of the repository account.
+
+use sekisho_domain::account::{AccountId, Region};
+use sekisho_domain::change::Change;
+use sekisho_domain::report::{OrderReport, REPORT_DETAIL_TYPE, REPORT_SOURCE};
+use sekisho_lambda::eventbridge::{Entry, EntryResult, bus_arn};
+use sekisho_ledger::Key;
+
+use crate::error::Error;
+use crate::order::OrderRow;
+use crate::run::{Run, Written};
+use crate::world::World;
+
+/// Puts a report on the bus in the account and region of the change's repository.
+pub(crate) async fn put<W: World>(run: &Run<'_, W>, report: &OrderReport, change: &Change) -> EntryResult {
+    let repository = &change.repository;
+    // The ARN of a repository always has an account and a region, so these errors never occur.
+    let (account, region) = match (repository.account().parse::<AccountId>(), repository.region().parse::<Region>()) {
+        (Ok(account), Ok(region)) => (account, region),
+        (Err(error), _) | (_, Err(error)) => return EntryResult::Refused(error.to_string()),
+    };
+    let detail = match serde_json::to_string(report) {
+        Ok(detail) => detail,
+        Err(error) => return EntryResult::Refused(error.to_string()),
+    };
+    let event = Entry {
+        bus: bus_arn(&run.invocation.partition, &account, &region),
+        account,
+        source: REPORT_SOURCE,
+        detail_type: REPORT_DETAIL_TYPE,
+        resource: repository.to_string(),
+        detail,
+    };
+    run.world.put_event(&region, &event).await
+}
+
+/// Sends the row's last report, if it has one, and returns the row with the result.
+pub(crate) async fn send<W: World>(run: &Run<'_, W>, row: &OrderRow) -> OrderRow {
+    let Some(last) = &row.report else { return row.clone() };
+    let result = put(run, &last.report, &row.change).await;
+    OrderRow { report: Some(last.after(&result, row.is_implicit, run.now())), ..row.clone() }
+}
+
+/// Sends the row's last report if the report is due, and returns the row with the result.
+pub(crate) async fn send_if_due<W: World>(run: &Run<'_, W>, row: &OrderRow) -> OrderRow {
+    let is_due = row.report.as_ref().is_some_and(|last| last.is_due(run.now()));
+    if is_due { send(run, row).await } else { row.clone() }
+}
+
+/// Writes a row whose report is new, sends the report, and writes that it was sent. Returns the row and its revision, or
+/// `None` if another invocation has written the row first.
+pub(crate) async fn write_and_send<W: World>(
+    run: &Run<'_, W>,
+    key: &Key,
+    row: &OrderRow,
+    revision: Option<u64>,
+) -> Result<Option<(OrderRow, u64)>, Error> {
+    let Written::Revision(revision) = run.write(key, row, revision).await? else { return Ok(None) };
+    if row.is_answered() {
+        return Ok(Some((row.clone(), revision)));
+    }
+    let sent = send(run, row).await;
+    // If another invocation has written the row in the meantime, this write changes nothing. The follow-up then sends
+    // the report again, with the same time.
+    Ok(match run.write(key, &sent, Some(revision)).await? {
+        Written::Revision(revision) => Some((sent, revision)),
+        Written::ChangedByAnother => Some((sent, revision)),
+    })
+}
+
+/// Sends the last report again, as the answer to an order that starts nothing. If CodePipeline rejected the start, the
+/// next follow-up tries again, because a person may have corrected the cause.
+pub(crate) async fn answer<W: World>(run: &Run<'_, W>, key: &Key, row: &OrderRow, revision: u64) -> Result<(), Error> {
+    let answered = if row.own_report().is_some() { send(run, row).await } else { row.clone() };
+    let is_newly_sent = answered.report.as_ref().is_some_and(|last| last.is_sent) && !row.is_answered();
+    let hurried = answered.hurried(run.now());
+    if is_newly_sent || hurried != answered {
+        run.write(key, &hurried, Some(revision)).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,88 @@
+//! The values of pipeline variables.
+
+use std::collections::BTreeMap;
+
+use sekisho_domain::change::{Change, RefKind};
+
+/// The value of a placeholder that the change has no value for. A variable of CodePipeline cannot be empty.
+const NONE: &str = "none";
+
+/// Replaces the placeholders in the values of variables.
+pub(crate) fn resolve(variables: &BTreeMap<String, String>, change: &Change, number: u64) -> BTreeMap<String, String> {
+    let number = number.to_string();
+    let name = |kind| Some(change.git_ref.name()).filter(|_| change.kind == kind);
+    let values = [
+        ("tag", name(RefKind::Tag)),
+        ("branch", name(RefKind::Branch)),
+        ("commit", Some(change.commit.as_str())),
+        ("digest", None),
+        ("image", None),
+        ("order", Some(number.as_str())),
+        ("previous", change.previous.as_ref().map(|commit| commit.as_str())),
+    ];
+    let resolved = |text: &String| replace(text, &values);
+    variables.iter().map(|(name, text)| (name.clone(), resolved(text))).collect()
+}
+
+/// Replaces all placeholders in one pass, so that a placeholder in the name of a branch stays as it is.
+fn replace(text: &str, values: &[(&str, Option<&str>)]) -> String {
+    let mut result = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('{') {
+        result.push_str(before);
+        let placeholder = after.split_once('}').and_then(|(name, after)| {
+            let (_, value) = values.iter().find(|(known, _)| *known == name)?;
+            Some((value.unwrap_or(NONE), after))
+        });
+        match placeholder {
+            Some((value, after)) => {
+                result.push_str(value);
+                rest = after;
+            }
+            None => {
+                result.push('{');
+                rest = after;
+            }
+        }
+    }
+    result.push_str(rest);
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn change(git_ref: &str, previous: Option<&str>) -> Change {
+        let git_ref: sekisho_domain::change::GitRef = git_ref.parse().unwrap();
+        Change {
+            kind: git_ref.kind(),
+            repository: "arn:aws:codecommit:ap-northeast-1:111111111111:shop".parse().unwrap(),
+            git_ref,
+            commit: "0123456789abcdef0123456789abcdef01234567".parse().unwrap(),
+            previous: previous.map(|commit| commit.parse().unwrap()),
+            sequence: 5,
+            actor: None,
+            event: None,
+        }
+    }
+
+    #[test]
+    fn each_placeholder_has_a_value_or_is_none() {
+        const OLD: &str = "89abcdef0123456789abcdef0123456701234567";
+        const NEW: &str = "0123456789abcdef0123456789abcdef01234567";
+        let cases = [
+            ("refs/tags/v1", None, "{tag} {branch} {previous}", "v1 none none".to_owned()),
+            ("refs/heads/main", Some(OLD), "{tag}/{branch}/{previous}", format!("none/main/{OLD}")),
+            ("refs/heads/main", None, "{commit}@{order}", format!("{NEW}@7")),
+            ("refs/heads/main", None, "{digest}{image}", "nonenone".to_owned()),
+            ("refs/heads/{tag}", None, "{branch}", "{tag}".to_owned()),
+            ("refs/heads/main", None, "{unknown} {branch", "{unknown} {branch".to_owned()),
+        ];
+        for (git_ref, previous, text, expected) in cases {
+            let variables = BTreeMap::from([("V".to_owned(), text.to_owned())]);
+            let resolved = resolve(&variables, &change(git_ref, previous), 7);
+            assert_eq!(resolved["V"], expected, "{text}");
+        }
+    }
+}
