@@ -63,8 +63,9 @@ unset $(env | sed -n 's/^\\(AWS_[A-Z0-9_]*\\)=.*/\\1/p') GIT_CONFIG_GLOBAL XDG_C
 export AWS_ENDPOINT_URL={stack.endpoint}
 export SAMCONFIG={quote(str(guide / "samconfig.toml"))}
 export PATH={quote(str(VENV / "bin"))}:"$PATH"
-# Rust keeps its folders, which are in the person's own home folder.
+# The build keeps its folders, which are in the person's own home folder. In other folders, it would begin anew.
 export CARGO_HOME="${{CARGO_HOME:-$HOME/.cargo}}" RUSTUP_HOME="${{RUSTUP_HOME:-$HOME/.rustup}}"
+export XDG_CACHE_HOME="${{XDG_CACHE_HOME:-$HOME/.cache}}"
 export HOME={quote(str(guide / "home"))}
 """
 
