@@ -75,8 +75,9 @@ def explain_guide(places: Places) -> None:
     print()
     for name, account in ACCOUNTS.items():
         print(f"  profile admin-{name:<12} account {account}: an administrator")
+    account = ACCOUNTS["repository"]
     print(
-        f"""  profile {DEPLOYER:<18} account {ACCOUNTS["repository"]}: arn:aws:iam::{ACCOUNTS["repository"]}:user/{DEPLOYER}
+        f"""  profile {DEPLOYER:<18} account {account}: arn:aws:iam::{account}:user/{DEPLOYER}
 
 The local cloud is up, and its accounts are empty. In each shell in which you follow docs/deploy.md, run first:
   . {(places.guide / "shell").relative_to(ROOT)}

@@ -301,15 +301,22 @@ def _start(places: Places, port: int | None) -> tuple[Command, Stack]:
 
 
 @contextmanager
-def temporary_stack(folder: Path) -> Iterator[Stack]:
-    """Sets up a whole stack in a separate folder, and always ends its cloud. After a failure, the files stay."""
+def temporary_stack(folder: Path, empty: bool = False) -> Iterator[Stack]:
+    """Sets up a whole stack in a separate folder, and always ends its cloud. After a failure, the files stay.
+
+    With `empty`, it deploys nothing, like `make up EMPTY=1`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     places = Places(folder)
     with locked(folder, f"Another run uses {folder}: wait until it has ended."):
-        build()
+        if not empty:
+            build()
         cloud, stack = _start(places, None)
         try:
-            deploy(stack)
+            if empty:
+                write_guide(stack)
+            else:
+                deploy(stack)
             yield stack
         finally:
             with Step("Ending the local cloud"):
