@@ -158,7 +158,7 @@ def test_the_ten_minutes_are_followed_in_the_pages_order(reader):
         assert " holds " in output and not re.search(r"UNCLEAR|BROKEN", output), output
 
     (create_user,) = commands(reader.values["6"][0])
-    user = re.search(r"--user-name (\S+)", create_user)[1]
+    user = create_user.partition("--user-name ")[2].split()[0]
     reader.run(create_user)
     (prepare,) = prepare
     reader.run(prepare.replace("USER=…", f"USER={user}").replace("PROFILE=…", "PROFILE=admin-production"))
