@@ -20,8 +20,8 @@ build: ## build the four functions for this machine into .aws-sam/build
 	@$(TOOLS) build
 
 .PHONY: up
-up: ## deploy to a local cloud with three accounts and leave it running (PORT=4566 for a port of your choice)
-	@$(TOOLS) up $(if $(call given,PORT),--port "$(PORT)")
+up: ## deploy to a local cloud with three accounts and leave it running (PORT=4566 for a port of your choice, EMPTY=1 to deploy nothing)
+	@$(TOOLS) up $(if $(call given,PORT),--port "$(PORT)") $(if $(filter 1,$(call given,EMPTY)),--empty)
 
 .PHONY: down
 down: ## end what `make up` started and remove its files

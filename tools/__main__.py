@@ -43,6 +43,7 @@ def parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name)
         if name == "up":
             command.add_argument("--port", type=int)
+            command.add_argument("--empty", action="store_true")
     return root
 
 
@@ -91,7 +92,7 @@ def main(arguments: list[str]) -> None:
         if asked.command == "setup":
             return
         module, function = LOCAL[asked.command]
-        given = [asked.port] if asked.command == "up" else []
+        given = [asked.port, asked.empty] if asked.command == "up" else []
         getattr(importlib.import_module(module), function)(*given)
 
 

@@ -61,6 +61,11 @@ class Places:
         return self.folder / "sekisho.toml"
 
     @property
+    def guide(self) -> Path:
+        """The folder with the files for a person who follows docs/deploy.md."""
+        return self.folder / "guide"
+
+    @property
     def logs(self) -> Path:
         """The folder for logs."""
         return self.folder / "logs"

@@ -1,13 +1,17 @@
 """The patches to IAM: condition keys, limits of policies, and windows of time."""
 
 import datetime
+import io
 import json
+import zipfile
 from functools import partial
+from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
 from tests.local_cloud.accounts import PRODUCTION, REPOSITORY, TEST, allow, code, document
+from tools.layout import REGION
 
 
 def denied(call) -> None:
@@ -120,3 +124,49 @@ def test_a_window_opens_and_closes_by_its_condition(cloud):
         )
         iam.put_user_policy(UserName="person", PolicyName="window", PolicyDocument=document([window]))
         person.list_functions() if may else denied(person.list_functions)
+
+
+def test_policies_are_evaluated_for_the_actions_and_arns_of_aws(cloud):
+    """A permission for exactly what AWS's Service Authorization Reference names suffices, and no less does."""
+    events, layer = cloud.client("events", TEST), f"arn:aws:lambda:{REGION}:{TEST}:layer:arns:1"
+    events.create_event_bus(Name="arns")
+    for bus in ("default", "arns"):
+        events.put_rule(Name="arns", EventBusName=bus, EventPattern='{"source":["none"]}')
+    cloud.client("codebuild", TEST).create_project(
+        name="arns",
+        source={"type": "NO_SOURCE", "buildspec": "version: 0.2"},
+        artifacts={"type": "NO_ARTIFACTS"},
+        environment={"type": "LINUX_CONTAINER", "image": "image", "computeType": "BUILD_GENERAL1_SMALL"},
+        serviceRole=f"arn:aws:iam::{TEST}:role/none",
+    )
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("a", "1")
+    cloud.client("lambda", TEST).publish_layer_version(LayerName="arns", Content={"ZipFile": archive.getvalue()})
+    prefix = f"arn:aws:events:{REGION}:{TEST}"
+    calls: list[tuple[str, str, dict[str, Any], str, str]] = [
+        ("events", "describe_event_bus", {"Name": "arns"}, "events:DescribeEventBus", f"{prefix}:event-bus/arns"),
+        ("events", "describe_event_bus", {}, "events:DescribeEventBus", f"{prefix}:event-bus/default"),
+        ("events", "describe_rule", {"Name": "arns"}, "events:DescribeRule", f"{prefix}:rule/arns"),
+        (
+            "events",
+            "describe_rule",
+            {"Name": "arns", "EventBusName": "arns"},
+            "events:DescribeRule",
+            f"{prefix}:rule/arns/arns",
+        ),
+        ("events", "list_targets_by_rule", {"Rule": "arns"}, "events:ListTargetsByRule", f"{prefix}:rule/arns"),
+        ("lambda", "get_layer_version", {"LayerName": "arns", "VersionNumber": 1}, "lambda:GetLayerVersion", layer),
+        (
+            "codebuild",
+            "batch_get_projects",
+            {"names": ["arns"]},
+            "codebuild:BatchGetProjects",
+            f"arn:aws:codebuild:{REGION}:{TEST}:project/arns",
+        ),
+    ]
+    for number, (service, operation, arguments, action, arn) in enumerate(calls):
+        exact = cloud.client(service, credentials=cloud.user(TEST, f"exact-{number}", [allow(action, arn)]))
+        getattr(exact, operation)(**arguments)
+        other = cloud.client(service, credentials=cloud.user(TEST, f"other-{number}", [allow(action, arn + "x")]))
+        denied(partial(getattr(other, operation), **arguments))

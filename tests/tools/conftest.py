@@ -60,7 +60,7 @@ def config_of_deployer(cloud, tmp_path_factory):
 
 
 def deploy_bootstrap(cloud, account, deployer):
-    """Deploys the bootstrap template, and adds the permissions that only the emulator requires."""
+    """Deploys the bootstrap template."""
     cloudformation = cloud.client(account, "cloudformation")
     cloudformation.create_stack(
         StackName="sekisho-deploy",
@@ -73,17 +73,3 @@ def deploy_bootstrap(cloud, account, deployer):
     )
     waiter = cloudformation.get_waiter("stack_create_complete")
     waiter.wait(StackName="sekisho-deploy", WaiterConfig={"Delay": 1, "MaxAttempts": 30})
-    # For these calls, the emulator checks other ARNs than AWS does. The bootstrap template does not allow those ARNs.
-    arns = [f"arn:aws:events:{REGION}:{account}:{one}" for one in ("rule/default/sekisho*", "event-bus/default")]
-    events = ["events:DescribeEventBus", "events:DescribeRule", "events:ListTargetsByRule"]
-    statements = [
-        {"Effect": "Allow", "Action": events, "Resource": arns},
-        # For GetLayerVersion, the emulator requires the permission lambda:ListLayers.
-        {"Effect": "Allow", "Action": "lambda:ListLayers", "Resource": "*"},
-        {"Effect": "Allow", "Action": "codebuild:BatchGetProjects", "Resource": "*"},
-    ]
-    cloud.client(account, "iam").put_role_policy(
-        RoleName=f"sekisho-deploy-{REGION}",
-        PolicyName="emulator",
-        PolicyDocument=document(statements),
-    )

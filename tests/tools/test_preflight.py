@@ -201,6 +201,33 @@ def test_the_committed_environments_are_valid():
             assert problems(check, Stubbed(environment(name))) == []
 
 
+@pytest.mark.parametrize(
+    ("more", "blocks"),
+    [
+        ({}, [True]),
+        ({"ManagesPipeline": "false"}, [False]),
+        ({"RepositoryAccountId": ""}, [True]),
+        ({"RepositoryAccountId": R}, []),
+        ({"HostsRepositories": "false"}, []),
+        ({"PipelineAccountIds": "222222222222,333333333333"}, []),
+        ({"PipelineAccountIds": ""}, []),
+    ],
+)
+def test_an_account_with_both_duties_must_list_itself(more, blocks):
+    found = target(
+        **{
+            "HostsRepositories": "true",
+            "RepositoryAccountId": "333333333333",
+            "PipelineAccountIds": "222222222222",
+            **more,
+        }
+    )
+    reported = problems(checks.own_pipelines_are_named, Deployment(found))
+    assert [one[0] for one in reported] == blocks
+    for _, _, fix in reported:
+        assert fix.startswith("set PipelineAccountIds=222222222222,333333333333 in [production.deploy.parameters]")
+
+
 @pytest.mark.parametrize("parameters", [{"RepositoryAccountId": "444444444444"}, {"RepositoryRegion": "eu-west-1"}])
 def test_parameters_that_name_another_repository_account_are_reported(parameters):
     ((name, given),) = parameters.items()

@@ -272,13 +272,18 @@ def test_make_starts_with_every_setting_for_python(tmp_path, variables):
 
 
 def test_make_takes_its_variables_from_its_command_line_only():
-    exported = dict.fromkeys(("ENV", "PROFILE", "ROLE", "USER"), "theirs") | {"PORT": "8080", "WRITE": "1"}
+    exported = dict.fromkeys(("ENV", "PROFILE", "ROLE", "USER"), "theirs") | {
+        "PORT": "8080",
+        "WRITE": "1",
+        "EMPTY": "1",
+    }
     for target in ("up", "deploy", "doctor", "prepare", "redrive", "clean-start"):
         done = make("-n", target, **exported)
         assert done.stdout.rstrip().endswith(f"tools {target}"), done.stdout
     done = make("-n", "prepare", "USER=hana", "ENV=test", "PROFILE=me", **exported)
     assert done.stdout.rstrip().endswith('tools prepare --env "test" --profile "me" --user "hana"')
     assert make("-n", "up", "PORT=4566", **exported).stdout.rstrip().endswith('tools up --port "4566"')
+    assert make("-n", "up", "EMPTY=1", **exported).stdout.rstrip().endswith("tools up  --empty")
 
 
 def test_a_strict_umask_makes_no_file_that_lambda_cannot_read(monkeypatch, tmp_path):

@@ -32,6 +32,7 @@ from tools.layout import (
     tool,
 )
 from tools.local_stack import server
+from tools.local_stack.guide import explain_guide, write_guide
 from tools.machine import locked
 from tools.ports import free_port
 from tools.processes import Command, Word, run
@@ -300,15 +301,22 @@ def _start(places: Places, port: int | None) -> tuple[Command, Stack]:
 
 
 @contextmanager
-def temporary_stack(folder: Path) -> Iterator[Stack]:
-    """Sets up a whole stack in a separate folder, and always ends its cloud. After a failure, the files stay."""
+def temporary_stack(folder: Path, empty: bool = False) -> Iterator[Stack]:
+    """Sets up a whole stack in a separate folder, and always ends its cloud. After a failure, the files stay.
+
+    With `empty`, it deploys nothing, like `make up EMPTY=1`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     places = Places(folder)
     with locked(folder, f"Another run uses {folder}: wait until it has ended."):
-        build()
+        if not empty:
+            build()
         cloud, stack = _start(places, None)
         try:
-            deploy(stack)
+            if empty:
+                write_guide(stack)
+            else:
+                deploy(stack)
             yield stack
         finally:
             with Step("Ending the local cloud"):
@@ -316,31 +324,43 @@ def temporary_stack(folder: Path) -> Iterator[Stack]:
         server.clear(places)
 
 
-def up(port: int | None) -> None:
-    """Runs `make up`: starts the cloud unless it runs, deploys the changes, and leaves the cloud running."""
+def up(port: int | None, empty: bool = False) -> None:
+    """Runs `make up`: starts the cloud unless it runs, deploys the changes, and leaves the cloud running.
+
+    With `empty`, it starts a new cloud and deploys nothing, for a person who follows docs/deploy.md.
+    """
     LOCAL.mkdir(exist_ok=True)
     places = Places(LOCAL)
     with locked(LOCAL, "Another `make up` or `make down` is running: wait until it has ended."):
         about = server.running(places)
+        if about and empty:
+            raise Failure(f"The local cloud already runs at port {about['port']}: `make down` first for an empty one.")
         if about and port and about["port"] != port:
             raise Failure(
                 f"The local cloud already runs at port {about['port']}: `make down` first to run it at {port}."
             )
         if port and not about:
             free_port(port)  # so that a port in use is reported before the build, not after it
-        build()
+        if not empty:
+            build()
         if about:
             deploy(Stack(places, about["port"]))
         else:
             cloud, stack = _start(places, port)
             try:
-                deploy(stack)
+                if empty:
+                    write_guide(stack)
+                else:
+                    deploy(stack)
                 server.remember(places, cloud, stack.port)
                 cloud.release()
             except BaseException:
                 cloud.end()
                 raise
-    _explain(places)
+    if empty:
+        explain_guide(places)
+    else:
+        _explain(places)
 
 
 def _explain(places: Places) -> None:

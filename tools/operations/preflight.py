@@ -107,6 +107,31 @@ def partners_are_the_environments(deployment: Deployment) -> Found:
         )
 
 
+def own_pipelines_are_named(deployment: Deployment) -> Found:
+    """If an account with both duties lists pipeline accounts, the list must contain the account, too.
+
+    The source role trusts only the listed accounts, and event-relay sends only to their buses.
+    """
+    target = deployment.target
+    named = value(target, "PipelineAccountIds")
+    own = value(target, "RepositoryAccountId") in ("", target.account)
+    if not (own and named and deployment.has("HostsRepositories") and deployment.has("HostsPipelines")):
+        return
+    if target.account not in named.split(","):
+        managed = deployment.has("ManagesPipeline")
+        consequence = (
+            "CodePipeline would refuse the pipeline, and CloudFormation would roll the stack back"
+            if managed
+            else "its pipelines could not read its repositories"
+        )
+        yield Problem(
+            f"PipelineAccountIds={named} of environment {target.name} lacks the environment's own account "
+            f"{target.account}, which has repositories and pipelines. Without it, {consequence}",
+            f"set PipelineAccountIds={named},{target.account} in [{target.name}.deploy.parameters] of {SAMCONFIG.name}",
+            blocks=managed,
+        )
+
+
 # The checks from here on read the account.
 
 
@@ -360,6 +385,7 @@ LOCAL = [
     Check("Rust builds for the functions' architecture", rust_builds_for_it),
     Check("the parameters are valid", parameters_are_valid),
     Check("the parameters name the account and region of the repositories", partners_are_the_environments),
+    Check("the pipeline accounts include the account itself", own_pipelines_are_named),
 ]
 ACCOUNT = Check("the profile leads to the account", profile_leads_to_the_account)
 REMOTE = [
