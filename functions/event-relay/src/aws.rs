@@ -1,7 +1,6 @@
 //! The real [`World`]: DynamoDB, CodeCommit, EventBridge, SQS and the clock.
 
 pub mod codecommit;
-pub mod eventbridge;
 pub mod sqs;
 
 use std::cell::LazyCell;
@@ -12,11 +11,11 @@ use sekisho_domain::change::CommitId;
 use sekisho_domain::config::Misconfigured;
 use sekisho_lambda::aws::{Later, SdkConfig, later};
 use sekisho_lambda::environment::{DEAD_LETTER_QUEUE_URL, LEDGER_TABLE};
+use sekisho_lambda::eventbridge::Buses;
 use sekisho_lambda::{Environment, ServiceError};
 use sekisho_ledger::Ledger;
 use time::OffsetDateTime;
 
-use crate::aws::eventbridge::Buses;
 use crate::world::{Differences, Entry, EntryResult, Head, World};
 
 /// The clients of all services that the function calls.

@@ -1,14 +1,13 @@
 //! The targets of a change, and the events that carry the change to the targets.
 
 use sekisho_domain::account::{AccountId, Region};
-use sekisho_domain::change::{Change, SourceChange};
+use sekisho_domain::change::{Change, RELAY_DETAIL_TYPE, RELAY_SOURCE, SourceChange};
 use sekisho_domain::route::PipelineName;
+use sekisho_lambda::eventbridge::bus_arn;
 use serde::{Deserialize, Serialize};
 
 use crate::world::Entry;
 
-/// The name of the event bus in every pipeline account.
-const BUS: &str = "sekisho";
 /// The most entries that EventBridge accepts in one PutEvents call.
 const MAX_ENTRIES: usize = 10;
 /// The most bytes of details in one PutEvents call. EventBridge accepts 1 MB; the difference is for the other fields.
@@ -87,7 +86,9 @@ fn entry(partition: &str, change: &Change, delivery: &Delivery) -> Entry {
     let pipelines = delivery.pipelines.iter().map(ToString::to_string).collect();
     Entry {
         account: delivery.account.clone(),
-        bus: format!("arn:{partition}:events:{}:{}:event-bus/{BUS}", delivery.region, delivery.account),
+        bus: bus_arn(partition, &delivery.account, &delivery.region),
+        source: RELAY_SOURCE,
+        detail_type: RELAY_DETAIL_TYPE,
         resource: change.repository.to_string(),
         detail: to_json(&SourceChange::new(change.clone(), pipelines)),
     }

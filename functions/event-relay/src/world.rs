@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use sekisho_domain::account::{AccountId, Region};
+use sekisho_domain::account::Region;
 use sekisho_domain::change::CommitId;
 use sekisho_lambda::ServiceError;
+pub use sekisho_lambda::eventbridge::{Entry, EntryResult};
 use sekisho_ledger::Store;
 use time::OffsetDateTime;
 
@@ -28,30 +29,6 @@ pub struct Differences {
     pub paths: BTreeSet<String>,
     /// The token that requests the next page; `None` on the last page.
     pub next: Option<String>,
-}
-
-/// One event for one bus.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    /// The account that owns the bus.
-    pub account: AccountId,
-    /// The ARN of the bus.
-    pub bus: String,
-    /// The ARN of the repository.
-    pub resource: String,
-    /// The event's detail, as JSON.
-    pub detail: String,
-}
-
-/// The result of one entry of a PutEvents call.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum EntryResult {
-    /// The bus accepted the event.
-    Accepted,
-    /// The bus did not accept the event, or the answer was lost. The text is the reason. A later attempt may succeed.
-    Retryable(String),
-    /// The bus refused the event for this reason. Later attempts fail too, until a person fixes the cause.
-    Refused(String),
 }
 
 /// The ledger, the clock and the services that the function calls. Futures need not be `Send`, because the runtime has

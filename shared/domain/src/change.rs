@@ -1,9 +1,14 @@
 //! A change of a branch or tag, and the event that relays it to another account.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::account::{AccountId, Arn, Malformed, string_newtype};
+use crate::order::Order;
+use crate::route::PipelineName;
 
 /// The `source` of the relayed event. EventBridge reserves `aws.*` for AWS.
 pub const RELAY_SOURCE: &str = "sekisho.relay";
@@ -66,6 +71,12 @@ impl RepositoryArn {
     fn part(&self, index: usize) -> &str {
         // A `RepositoryArn` always has six parts.
         self.0.splitn(6, ':').nth(index).unwrap_or_default()
+    }
+
+    /// The region of the repository.
+    #[must_use]
+    pub fn region(&self) -> &str {
+        self.part(3)
     }
 
     /// The id of the account that owns the repository.
@@ -188,6 +199,10 @@ pub struct SourceChange {
     /// The names of the receiver's pipelines that the change concerns. The list can only narrow the selection that the
     /// receiver's own routes make.
     pub pipelines: Vec<String>,
+    /// The order to each pipeline, as JSON. [`SourceChange::order`] parses an order, so that a malformed order to one
+    /// pipeline does not make the event unreadable for the other pipelines.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub orders: BTreeMap<String, Value>,
 }
 
 /// Why a relayed event is not trusted. The message names the field.
@@ -203,10 +218,15 @@ pub enum Untrusted {
     },
     /// The version is not 1: another version of event-relay wrote the event.
     #[error(
-        "detail.version is {0}, and this function reads only version {RELAY_VERSION}: \
+        "detail.version is {found}, and this function reads only version {known}: \
          deploy the current stack to this account"
     )]
-    Version(String),
+    Version {
+        /// The version in the event.
+        found: String,
+        /// The version that this code reads.
+        known: u64,
+    },
     /// The id was not computed from this change.
     #[error("detail.id does not belong to detail.change")]
     Id,
@@ -219,7 +239,29 @@ impl SourceChange {
     /// The event about `change`, for these pipelines of the receiver.
     #[must_use]
     pub fn new(change: Change, pipelines: Vec<String>) -> Self {
-        Self { version: RELAY_VERSION, id: change.id(), change, pipelines }
+        Self { version: RELAY_VERSION, id: change.id(), change, pipelines, orders: BTreeMap::new() }
+    }
+
+    /// The event that gives these orders to the pipelines of one account and region.
+    #[must_use]
+    pub fn with_orders(change: Change, orders: &BTreeMap<PipelineName, Order>) -> Self {
+        let pipelines = orders.keys().map(ToString::to_string).collect();
+        // An order has only a number and a name, so the conversion cannot fail.
+        let value = |order| serde_json::to_value(order).unwrap_or_default();
+        let orders = orders.iter().map(|(pipeline, order)| (pipeline.to_string(), value(order))).collect();
+        Self { orders, ..Self::new(change, pipelines) }
+    }
+
+    /// The order to a pipeline. An event of a version without orders counts as an order of kind `deploy` whose number
+    /// is the change's sequence.
+    ///
+    /// # Errors
+    /// The order is malformed, or its kind is unknown. The text names the field.
+    pub fn order(&self, pipeline: &PipelineName) -> Result<Order, String> {
+        match self.orders.get(pipeline.as_str()) {
+            None => Ok(Order::deploy(self.change.sequence)),
+            Some(order) => Order::parse(order).map_err(|reason| format!("detail.orders.{pipeline}.{reason}")),
+        }
     }
 
     /// Parses and verifies a `detail`.
@@ -227,14 +269,7 @@ impl SourceChange {
     /// # Errors
     /// [`Untrusted`] names the field. The version is checked first, because another version may have another shape.
     pub fn parse(detail: &str) -> Result<Self, Untrusted> {
-        #[derive(Deserialize)]
-        struct Version {
-            version: serde_json::Value,
-        }
-        let Version { version } = from_json(detail)?;
-        if version.as_u64() != Some(RELAY_VERSION) {
-            return Err(Untrusted::Version(version.to_string().chars().take(20).collect()));
-        }
+        read_version(detail, RELAY_VERSION)?;
         let event: Self = from_json(detail)?;
         if event.change.kind != event.change.git_ref.kind() {
             return Err(Untrusted::Kind);
@@ -246,7 +281,20 @@ impl SourceChange {
     }
 }
 
-fn from_json<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Untrusted> {
+/// Checks the version of a `detail` before its other fields, because another version may have other fields.
+pub(crate) fn read_version(detail: &str, known: u64) -> Result<(), Untrusted> {
+    #[derive(Deserialize)]
+    struct Version {
+        version: Value,
+    }
+    let Version { version } = from_json(detail)?;
+    if version.as_u64() == Some(known) {
+        return Ok(());
+    }
+    Err(Untrusted::Version { found: version.to_string().chars().take(20).collect(), known })
+}
+
+pub(crate) fn from_json<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Untrusted> {
     // Only objects are accepted. serde would also accept an array, and assign its elements to the fields in order.
     if !text.trim_start().starts_with('{') {
         return Err(Untrusted::Shape { path: ".".to_owned(), reason: "not an object".to_owned() });
@@ -287,6 +335,19 @@ mod tests {
         let json: serde_json::Value = serde_json::from_str(&wire).unwrap();
         assert_eq!(json["change"]["kind"], "branch");
         assert_eq!(json["change"]["previous"], serde_json::Value::Null);
+    }
+
+    #[test]
+    fn each_pipeline_has_its_own_order() {
+        let pipeline = |name: &str| name.parse::<PipelineName>().unwrap();
+        let orders = BTreeMap::from([(pipeline("api"), Order::deploy(9)), (pipeline("web"), Order::deploy(8))]);
+        let mut event = SourceChange::with_orders(change(), &orders);
+        assert_eq!(event.pipelines, ["api", "web"]);
+        event.orders.insert("odd".to_owned(), serde_json::json!({"number": 1, "kind": "retreat"}));
+        let event = SourceChange::parse(&serde_json::to_string(&event).unwrap()).unwrap();
+        assert_eq!(event.order(&pipeline("api")), Ok(Order::deploy(9)));
+        assert_eq!(event.order(&pipeline("other")), Ok(Order::deploy(change().sequence)));
+        assert!(event.order(&pipeline("odd")).unwrap_err().starts_with("detail.orders.odd.kind"));
     }
 
     #[test]

@@ -11,6 +11,8 @@ pub mod config;
 pub mod decision;
 mod mistake;
 pub mod notice;
+pub mod order;
+pub mod report;
 pub mod route;
 pub mod slack;
 pub mod timestamp;

@@ -130,6 +130,56 @@ pub struct Target {
     pub action: ActionName,
 }
 
+/// A target's identity: a pipeline of an account and region. As text, it is `account/region/pipeline`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct TargetId {
+    /// The account that the pipeline is in.
+    pub account: AccountId,
+    /// The region that the pipeline is in.
+    pub region: Region,
+    /// The pipeline's name.
+    pub pipeline: PipelineName,
+}
+
+impl TryFrom<String> for TargetId {
+    type Error = Malformed;
+    fn try_from(value: String) -> Result<Self, Malformed> {
+        let parts: Vec<&str> = value.splitn(3, '/').collect();
+        let [account, region, pipeline] = parts.as_slice() else {
+            return Err(Malformed::new(&value, "a target: write `account/region/pipeline`"));
+        };
+        Ok(Self { account: account.parse()?, region: region.parse()?, pipeline: pipeline.parse()? })
+    }
+}
+
+impl From<TargetId> for String {
+    fn from(id: TargetId) -> Self {
+        id.to_string()
+    }
+}
+
+impl std::fmt::Display for TargetId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}/{}", self.account, self.region, self.pipeline)
+    }
+}
+
+impl std::str::FromStr for TargetId {
+    type Err = Malformed;
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        Self::try_from(text.to_owned())
+    }
+}
+
+impl Target {
+    /// The target's identity.
+    #[must_use]
+    pub fn id(&self) -> TargetId {
+        TargetId { account: self.account.clone(), region: self.region.clone(), pipeline: self.pipeline.clone() }
+    }
+}
+
 /// A route: a change of a matching reference in a matching repository starts the targets.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -309,6 +359,14 @@ mod tests {
         assert!(!route.touched_by(["web/index.html"]));
         assert!(!route.touched_by([]));
         assert!(!routes("repository = \"s\"\nbranches = [\"m\"]")[0].looks_at_paths());
+    }
+
+    #[test]
+    fn the_identity_of_a_target_is_written_with_slashes() {
+        let id = routes("repository = \"s\"\nbranches = [\"m\"]")[0].targets()[0].id();
+        assert_eq!(id.to_string(), "222222222222/ap-northeast-1/p");
+        assert_eq!(id.to_string().parse::<TargetId>().unwrap(), id);
+        assert!("222222222222/p".parse::<TargetId>().is_err());
     }
 
     #[test]

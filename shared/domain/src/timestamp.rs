@@ -45,6 +45,12 @@ pub fn parse_seconds(text: &str) -> Option<OffsetDateTime> {
     time::PrimitiveDateTime::parse(text, SECONDS).ok().map(time::PrimitiveDateTime::assume_utc)
 }
 
+/// Parses `2026-11-21T23:45:00.123Z`, the format in which reports hold times. Returns `None` for any other format.
+#[must_use]
+pub fn parse_millis(text: &str) -> Option<OffsetDateTime> {
+    time::PrimitiveDateTime::parse(text, MILLIS).ok().map(time::PrimitiveDateTime::assume_utc)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -57,6 +63,8 @@ mod tests {
         assert_eq!(millis(at), "2026-11-21T23:45:00.987Z");
         assert_eq!(parse_seconds("2026-11-21T23:45:00Z"), Some(datetime!(2026-11-21 23:45:00 UTC)));
         assert_eq!(parse_seconds("2026-11-21T23:45:00+09:00"), None);
+        assert_eq!(parse_millis("2026-11-21T23:45:00.987Z"), Some(datetime!(2026-11-21 23:45:00.987 UTC)));
+        assert_eq!(parse_millis("2026-11-21T23:45:00Z"), None);
         assert_eq!(epoch_millis(datetime!(1970-01-01 00:00:01.5 UTC)), 1500);
     }
 }

@@ -4,6 +4,7 @@
 pub mod aws;
 pub mod environment;
 pub mod event;
+pub mod eventbridge;
 pub mod failure;
 pub mod invocation;
 pub mod metrics;

@@ -4,10 +4,15 @@ use std::cell::LazyCell;
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::BuildError;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
-use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::types::{
+    AttributeValue, CancellationReason, KeysAndAttributes, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
+};
+use futures_util::future::join_all;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use time::OffsetDateTime;
@@ -15,7 +20,7 @@ use time::OffsetDateTime;
 use sekisho_domain::decision::Decision;
 use sekisho_lambda::service_error::is_throttling;
 
-use crate::{Error, Key, Row, Store, decision_rows};
+use crate::{Error, Key, Row, Store, Write, decision_rows};
 
 type Item = HashMap<String, AttributeValue>;
 
@@ -23,6 +28,14 @@ const PK: &str = "pk";
 const SK: &str = "sk";
 const REVISION: &str = "revision";
 const WRITER: &str = "writer";
+/// The most rows that one BatchGetItem call may read.
+const MAX_BATCH: usize = 100;
+/// The most BatchGetItem calls for one batch. DynamoDB leaves keys unprocessed if the answer would be larger than 16 MB,
+/// or if it throttles a part of the call.
+const MAX_ROUNDS: usize = 5;
+/// The reasons for which DynamoDB cancels a transaction if another invocation has written one of the rows, or writes
+/// it at the same time. The caller reads the rows again in both cases.
+const CONFLICTS: [&str; 2] = ["ConditionalCheckFailed", "TransactionConflict"];
 
 /// The table `sekisho-ledger` of an account.
 #[derive(Debug)]
@@ -44,6 +57,45 @@ impl Ledger {
     }
 }
 
+impl Ledger {
+    /// Reads up to [`MAX_BATCH`] rows. DynamoDB may answer a part of them, so the rest is read again.
+    async fn read_batch(&self, keys: &[Key]) -> Result<Vec<Item>, Error> {
+        let Some(first) = keys.first() else { return Ok(Vec::new()) };
+        let unavailable = |source| Error::Unavailable { key: first.clone(), throttled: false, source };
+        let mut open: Vec<Item> = keys.iter().map(key_item).collect();
+        let mut items = Vec::with_capacity(keys.len());
+        for _ in 0..MAX_ROUNDS {
+            let keys = KeysAndAttributes::builder().set_keys(Some(open)).consistent_read(true).build();
+            let keys = keys.map_err(|error| unavailable(error.into()))?;
+            let answer = self.client.batch_get_item().request_items(&self.table, keys).send().await;
+            let answer = answer.map_err(|error| self::unavailable(first, error))?;
+            items.extend(answer.responses.unwrap_or_default().into_values().flatten());
+            let unprocessed = answer.unprocessed_keys.unwrap_or_default();
+            open = unprocessed.into_values().flat_map(|rest| rest.keys).collect();
+            if open.is_empty() {
+                return Ok(items);
+            }
+        }
+        let source = format!("{} keys were left unprocessed {MAX_ROUNDS} times", open.len());
+        Err(Error::Unavailable { key: first.clone(), throttled: true, source: source.into() })
+    }
+
+    fn transact_item(&self, write: &Write, writer: &str) -> Result<TransactWriteItem, BuildError> {
+        let mut item: Item = write.item.clone().into();
+        item.extend(key_item(&write.key));
+        item.insert(REVISION.to_owned(), AttributeValue::N(write.revision().to_string()));
+        item.insert(WRITER.to_owned(), AttributeValue::S(writer.to_owned()));
+        let put = Put::builder().table_name(&self.table).set_item(Some(item));
+        let put = match write.expected {
+            None => put.condition_expression("attribute_not_exists(pk)"),
+            Some(expected) => put
+                .condition_expression("revision = :expected")
+                .expression_attribute_values(":expected", AttributeValue::N(expected.to_string())),
+        };
+        Ok(TransactWriteItem::builder().put(put.build()?).build())
+    }
+}
+
 impl Store for Ledger {
     async fn read<T: DeserializeOwned>(&self, key: &Key) -> Result<Option<Row<T>>, Error> {
         let answer = self
@@ -56,6 +108,18 @@ impl Store for Ledger {
             .await
             .map_err(|e| unavailable(key, e))?;
         answer.item.map(|item| row(key, item)).transpose()
+    }
+
+    async fn read_many<T: DeserializeOwned>(&self, keys: &[Key]) -> Result<Vec<Result<Option<Row<T>>, Error>>, Error> {
+        let batches = keys.chunks(MAX_BATCH).map(|batch| self.read_batch(batch));
+        let mut found: HashMap<Key, Item> = HashMap::with_capacity(keys.len());
+        for items in join_all(batches).await {
+            for item in items? {
+                let name = |name| text(&item, name).unwrap_or_default().to_owned();
+                found.insert(Key { pk: name(PK), sk: name(SK) }, item);
+            }
+        }
+        Ok(keys.iter().map(|key| found.remove(key).map(|item| row(key, item)).transpose()).collect())
     }
 
     async fn list<T: DeserializeOwned>(&self, pk: &str, sk_prefix: &str) -> Result<Vec<Row<T>>, Error> {
@@ -120,6 +184,24 @@ impl Store for Ledger {
                 _ => Err(unavailable(key, error)),
             },
         }
+    }
+
+    async fn write_all(&self, writes: &[Write], writer: &str) -> Result<(), Error> {
+        let Some(first) = writes.first() else { return Ok(()) };
+        let items = writes.iter().map(|write| self.transact_item(write, writer)).collect::<Result<Vec<_>, _>>();
+        let items = items.map_err(|error| Error::Unreadable { key: first.key.clone(), source: error.into() })?;
+        let error = match self.client.transact_write_items().set_transact_items(Some(items)).send().await {
+            Ok(_) => return Ok(()),
+            Err(error) => error,
+        };
+        if let Some(TransactWriteItemsError::TransactionCanceledException(canceled)) = error.as_service_error() {
+            let mut reasons = canceled.cancellation_reasons().iter().zip(writes);
+            let is_conflict = |reason: &CancellationReason| reason.code().is_some_and(|code| CONFLICTS.contains(&code));
+            if let Some((_, write)) = reasons.find(|(reason, _)| is_conflict(reason)) {
+                return Err(Error::Changed(write.key.clone()));
+            }
+        }
+        Err(unavailable(&first.key, error))
     }
 
     async fn delete(&self, key: &Key, expected: u64) -> Result<(), Error> {

@@ -8,6 +8,7 @@ mod dynamodb;
 mod lease;
 mod memory;
 mod sent_notice;
+mod write;
 
 use std::fmt;
 use std::future::Future;
@@ -22,6 +23,7 @@ pub use memory::Memory;
 use sekisho_domain::decision::Decision;
 use sekisho_domain::timestamp;
 pub use sent_notice::SentNotice;
+pub use write::Write;
 
 /// How long decisions are kept. This is more than a year, because audits ask about the previous year.
 const DECISIONS_KEPT: Duration = Duration::days(400);
@@ -37,8 +39,11 @@ const LONGEST_SK: usize = 1_024;
 /// for each name and value.
 const DECISIONS_PER_ROW: usize = 300_000;
 
+/// The most rows that one call of [`Store::write_all`] may write, which is the limit of a transaction of DynamoDB.
+pub const MAX_TRANSACTION: usize = 100;
+
 /// A row's key.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
     /// Partition key: the kind of row and its subject, such as `branch#<repository ARN>`.
     pub pk: String,
@@ -113,6 +118,13 @@ pub trait Store {
     /// Reads a state row with strong consistency.
     fn read<T: DeserializeOwned>(&self, key: &Key) -> impl Future<Output = Result<Option<Row<T>>, Error>>;
 
+    /// Reads state rows with strong consistency. The results are in the order of the keys; a row that does not exist is
+    /// `None`. An unreadable row ([`Error::Unreadable`]) does not hide the other rows.
+    fn read_many<T: DeserializeOwned>(
+        &self,
+        keys: &[Key],
+    ) -> impl Future<Output = Result<Vec<Result<Option<Row<T>>, Error>>, Error>>;
+
     /// Reads all state rows of a partition whose sort keys have this prefix, with strong consistency and in the order
     /// of their sort keys.
     ///
@@ -143,6 +155,14 @@ pub trait Store {
         expected: Option<u64>,
         writer: &str,
     ) -> impl Future<Output = Result<u64, Error>>;
+
+    /// Writes up to [`MAX_TRANSACTION`] state rows, either all of them or none. The new revision of each row is the
+    /// expected one plus 1, or 1. If the answer is lost, the caller does not know whether the rows were written, and must
+    /// read them again.
+    ///
+    /// # Errors
+    /// [`Error::Changed`] names the first row that has another revision, or that another transaction writes now.
+    fn write_all(&self, writes: &[Write], writer: &str) -> impl Future<Output = Result<(), Error>>;
 
     /// Deletes a state row if it still has this revision. It is no error if the row does not exist.
     ///

@@ -2,14 +2,14 @@
 //! histories.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_dynamo::{AttributeValue, Item};
 use time::OffsetDateTime;
 
-use crate::{Error, Key, LARGEST_ITEM, LONGEST_PK, LONGEST_SK, Row, Store, decision_rows};
+use crate::{Error, Key, LARGEST_ITEM, LONGEST_PK, LONGEST_SK, MAX_TRANSACTION, Row, Store, Write, decision_rows};
 use sekisho_domain::decision::Decision;
 
 /// A table that exists as long as this value.
@@ -48,8 +48,13 @@ impl Memory {
 }
 
 fn to_item(key: &Key, state: &impl Serialize) -> Result<Item, Error> {
-    let item: Item =
+    let item =
         serde_dynamo::to_item(state).map_err(|error| Error::Unreadable { key: key.clone(), source: error.into() })?;
+    check_size(key, &item)?;
+    Ok(item)
+}
+
+fn check_size(key: &Key, item: &Item) -> Result<(), Error> {
     let too_large = if key.pk.len() > LONGEST_PK {
         format!("the partition key has {} bytes", key.pk.len())
     } else if key.sk.len() > LONGEST_SK {
@@ -60,7 +65,7 @@ fn to_item(key: &Key, state: &impl Serialize) -> Result<Item, Error> {
         // for the values of `revision` and `writer`.
         let bytes = bytes + key.pk.len() + key.sk.len() + 100;
         if bytes <= LARGEST_ITEM {
-            return Ok(item);
+            return Ok(());
         }
         format!("the item has {bytes} bytes")
     };
@@ -96,6 +101,13 @@ impl Store for Memory {
         self.rows.borrow().get(key).map(|stored| row(key, stored)).transpose()
     }
 
+    async fn read_many<T: DeserializeOwned>(&self, keys: &[Key]) -> Result<Vec<Result<Option<Row<T>>, Error>>, Error> {
+        let Some(first) = keys.first() else { return Ok(Vec::new()) };
+        self.reach(first)?;
+        let rows = self.rows.borrow();
+        Ok(keys.iter().map(|key| rows.get(key).map(|stored| row(key, stored)).transpose()).collect())
+    }
+
     async fn list<T: DeserializeOwned>(&self, pk: &str, sk_prefix: &str) -> Result<Vec<Row<T>>, Error> {
         self.each(pk, sk_prefix).await?.into_iter().collect()
     }
@@ -129,6 +141,28 @@ impl Store for Memory {
             }
             _ => Err(Error::Changed(key.clone())),
         }
+    }
+
+    async fn write_all(&self, writes: &[Write], writer: &str) -> Result<(), Error> {
+        let Some(first) = writes.first() else { return Ok(()) };
+        self.reach(&first.key)?;
+        let keys: BTreeSet<&Key> = writes.iter().map(|write| &write.key).collect();
+        if writes.len() > MAX_TRANSACTION || keys.len() < writes.len() {
+            let source = "ValidationException: too many writes, or two writes of one row".into();
+            return Err(Error::Unavailable { key: first.key.clone(), throttled: false, source });
+        }
+        let mut rows = self.rows.borrow_mut();
+        for write in writes {
+            check_size(&write.key, &write.item)?;
+            if rows.get(&write.key).map(|old| old.revision) != write.expected {
+                return Err(Error::Changed(write.key.clone()));
+            }
+        }
+        for write in writes {
+            let new = Stored { revision: write.revision(), writer: writer.to_owned(), item: write.item.clone() };
+            rows.insert(write.key.clone(), new);
+        }
+        Ok(())
     }
 
     async fn delete(&self, key: &Key, expected: u64) -> Result<(), Error> {

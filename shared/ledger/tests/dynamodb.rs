@@ -6,7 +6,7 @@ use std::cell::LazyCell;
 
 use aws_sdk_dynamodb::Client;
 use sekisho_domain::decision::Decision;
-use sekisho_ledger::{Error, Key, Ledger, Store};
+use sekisho_ledger::{Error, Key, Ledger, Store, Write};
 use sekisho_testing::wire::{Answer, Request, Wire, ok, refused};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -220,4 +220,106 @@ async fn decisions_are_kept_by_function_and_day_for_four_hundred_days() {
         },
     });
     assert_eq!(request.json(), written);
+}
+
+fn branch(name: &str) -> Key {
+    Key { pk: "branch#arn".to_owned(), sk: format!("refs/heads/{name}") }
+}
+
+#[tokio::test]
+async fn many_rows_are_read_in_batches_and_returned_in_the_order_of_their_keys() {
+    let row = |name: &str| {
+        let mut row = item(7, "r");
+        row["sk"] = json!({"S": format!("refs/heads/{name}")});
+        row
+    };
+    let rest = json!({"sekisho-ledger": {"ConsistentRead": true, "Keys": [
+        {"pk": {"S": "branch#arn"}, "sk": {"S": "refs/heads/2"}},
+    ]}});
+    let mut unreadable = row("3");
+    unreadable["sequence"] = json!({"S": "seven"});
+    let wire = Wire::answering([
+        ok(&json!({"Responses": {"sekisho-ledger": [unreadable, row("0")]}, "UnprocessedKeys": rest})),
+        ok(&json!({"Responses": {"sekisho-ledger": [row("2")]}, "UnprocessedKeys": {}})),
+    ]);
+    let keys: Vec<Key> = (0..4).map(|n| branch(&n.to_string())).collect();
+    let rows = ledger(&wire).read_many::<State>(&keys).await.unwrap();
+    let found: Vec<_> =
+        rows.iter().map(|row| row.as_ref().ok().map(|row| row.as_ref().map(|row| row.revision))).collect();
+    assert_eq!(found, [Some(Some(7)), Some(None), Some(Some(7)), None]);
+    let requests = wire.requests();
+    assert_eq!(requests.iter().map(|r| r.operation.as_str()).collect::<Vec<_>>(), ["BatchGetItem", "BatchGetItem"]);
+    let asked = &requests[0].json()["RequestItems"]["sekisho-ledger"];
+    assert_eq!(asked["ConsistentRead"], true);
+    assert_eq!(asked["Keys"].as_array().unwrap().len(), 4);
+    assert_eq!(requests[1].json()["RequestItems"], rest);
+}
+
+#[tokio::test]
+async fn a_batch_has_at_most_a_hundred_keys_and_an_empty_one_is_not_sent() {
+    let answer = || ok(&json!({"Responses": {"sekisho-ledger": []}}));
+    let wire = Wire::answering([answer(), answer()]);
+    let keys: Vec<Key> = (0..101).map(|n| branch(&n.to_string())).collect();
+    assert_eq!(ledger(&wire).read_many::<State>(&keys).await.unwrap().len(), 101);
+    assert!(ledger(&wire).read_many::<State>(&[]).await.unwrap().is_empty());
+    let mut counts: Vec<usize> = wire.requests().iter().map(batch_size).collect();
+    counts.sort_unstable();
+    assert_eq!(counts, [1, 100]);
+}
+
+fn batch_size(request: &Request) -> usize {
+    request.json()["RequestItems"]["sekisho-ledger"]["Keys"].as_array().unwrap().len()
+}
+
+#[tokio::test]
+async fn keys_that_dynamodb_never_processes_are_an_error() {
+    let rest = json!({"sekisho-ledger": {"Keys": [{"pk": {"S": "branch#arn"}, "sk": {"S": "refs/heads/2"}}]}});
+    let answer = ok(&json!({"Responses": {}, "UnprocessedKeys": rest}));
+    let wire = Wire::answering(vec![answer; 5]);
+    let error = ledger(&wire).read_many::<State>(&[branch("2")]).await.unwrap_err();
+    assert!(error.is_throttled(), "{error}");
+    assert_eq!(wire.requests().len(), 5);
+}
+
+/// The answer that cancels a transaction, with one code for each write.
+fn canceled(codes: &[&str]) -> Answer {
+    let code = "com.amazonaws.dynamodb.v20120810#TransactionCanceledException";
+    let reasons: Vec<Value> = codes.iter().map(|code| json!({"Code": code})).collect();
+    Answer::Http(400, json!({"__type": code, "Message": "cancelled", "CancellationReasons": reasons}).to_string())
+}
+
+fn two_writes() -> [Write; 2] {
+    [Write::new(branch("0"), &state(), None).unwrap(), Write::new(branch("1"), &state(), Some(6)).unwrap()]
+}
+
+#[tokio::test]
+async fn a_transaction_writes_each_row_under_its_own_condition() {
+    let wire = Wire::answering([ok(&json!({}))]);
+    ledger(&wire).write_all(&two_writes(), "request-1").await.unwrap();
+    ledger(&wire).write_all(&[], "request-1").await.unwrap();
+    let requests = wire.requests();
+    assert_eq!(requests[0].operation, "TransactWriteItems");
+    let items = requests[0].json()["TransactItems"].clone();
+    assert_eq!(items[0]["Put"]["ConditionExpression"], "attribute_not_exists(pk)");
+    assert_eq!(items[0]["Put"]["Item"]["revision"], json!({"N": "1"}));
+    assert_eq!(items[1]["Put"]["ConditionExpression"], "revision = :expected");
+    assert_eq!(items[1]["Put"]["ExpressionAttributeValues"], json!({":expected": {"N": "6"}}));
+    let mut expected = item(7, "request-1");
+    expected["sk"] = json!({"S": "refs/heads/1"});
+    assert_eq!(items[1]["Put"]["Item"], expected);
+}
+
+#[tokio::test]
+async fn a_canceled_transaction_names_the_row_that_another_invocation_has_written() {
+    let failed = async |answer: Answer| {
+        let wire = Wire::answering([answer]);
+        ledger(&wire).write_all(&two_writes(), "request-1").await.unwrap_err()
+    };
+    for code in ["ConditionalCheckFailed", "TransactionConflict"] {
+        let error = failed(canceled(&["None", code])).await;
+        assert!(matches!(error, Error::Changed(key) if key == branch("1")), "{code}");
+    }
+    let error = failed(canceled(&["ThrottlingError", "None"])).await;
+    assert!(matches!(error, Error::Unavailable { .. }));
+    assert!(failed(refused("ThrottlingException")).await.is_throttled());
 }

@@ -1,6 +1,6 @@
 //! The ledger in memory behaves like the table, for any operations in any order.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 use std::collections::BTreeMap;
 use std::pin::pin;
@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 
 use proptest::prelude::*;
 use sekisho_domain::decision::Decision;
-use sekisho_ledger::{Error, Key, Memory, Store};
+use sekisho_ledger::{Error, Key, Memory, Row, Store, Write};
 use time::macros::datetime;
 
 #[derive(Debug, Clone)]
@@ -150,4 +150,25 @@ fn the_ledger_in_memory_has_the_tables_limits() {
         let error = write(pk, sk, value).unwrap_err();
         assert!(matches!(error, Error::Unavailable { throttled: false, .. }), "{error:?}");
     }
+}
+
+#[test]
+fn a_transaction_writes_all_rows_or_none() {
+    let ledger = Memory::default();
+    let write = |index, value: u8, expected| Write::new(key(index), &BTreeMap::from([("v", value)]), expected).unwrap();
+    let values = || {
+        let rows = now(ledger.read_many::<BTreeMap<String, u8>>(&[key(0), key(1)])).unwrap();
+        let value = |row: Result<Option<Row<BTreeMap<String, u8>>>, Error>| {
+            row.unwrap().map(|row| (row.revision, row.state["v"]))
+        };
+        rows.into_iter().map(value).collect::<Vec<_>>()
+    };
+    now(ledger.write_all(&[write(0, 1, None)], "r")).unwrap();
+    let error = now(ledger.write_all(&[write(1, 2, None), write(0, 2, None)], "r")).unwrap_err();
+    assert!(matches!(error, Error::Changed(changed) if changed == key(0)));
+    assert_eq!(values(), [Some((1, 1)), None]);
+    now(ledger.write_all(&[write(1, 3, None), write(0, 3, Some(1))], "r")).unwrap();
+    assert_eq!(values(), [Some((2, 3)), Some((1, 3))]);
+    let twice = [write(0, 4, Some(2)), write(0, 4, Some(2))];
+    assert!(matches!(now(ledger.write_all(&twice, "r")).unwrap_err(), Error::Unavailable { .. }));
 }

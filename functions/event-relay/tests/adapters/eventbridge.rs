@@ -1,5 +1,4 @@
-use event_relay::aws::eventbridge::Buses;
-use event_relay::world::{Entry, EntryResult};
+use sekisho_lambda::eventbridge::{Buses, Entry, EntryResult, bus_arn};
 use serde_json::json;
 
 use sekisho_testing::wire::{Answer, Wire, ok, refused};
@@ -7,7 +6,9 @@ use sekisho_testing::wire::{Answer, Wire, ok, refused};
 fn entries(accounts: &[&str]) -> Vec<Entry> {
     let entry = |account: &&str| Entry {
         account: account.parse().unwrap(),
-        bus: format!("arn:aws:events:ap-northeast-1:{account}:event-bus/sekisho"),
+        bus: bus_arn("aws", &account.parse().unwrap(), &"ap-northeast-1".parse().unwrap()),
+        source: "sekisho.relay",
+        detail_type: "Source Change",
         resource: "arn:aws:codecommit:ap-northeast-1:111111111111:shop".to_owned(),
         detail: r#"{"version":1}"#.to_owned(),
     };

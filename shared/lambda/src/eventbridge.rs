@@ -8,13 +8,48 @@ use aws_sdk_eventbridge::config::Builder;
 use aws_sdk_eventbridge::config::Region as ClientRegion;
 use aws_sdk_eventbridge::types::{PutEventsRequestEntry, PutEventsResultEntry};
 use futures_util::future::join_all;
-use sekisho_domain::account::Region;
-use sekisho_domain::change::{RELAY_DETAIL_TYPE, RELAY_SOURCE};
-use sekisho_lambda::ServiceError;
-use sekisho_lambda::aws::SdkConfig;
-use sekisho_lambda::service_error::is_throttling;
+use sekisho_domain::account::{AccountId, Region};
 
-use crate::world::{Entry, EntryResult};
+use crate::aws::SdkConfig;
+use crate::service_error::{ServiceError, is_throttling};
+
+/// The name of the event bus in every account: orders go to the buses of the pipeline accounts, and reports go to the
+/// bus of the repository account.
+const BUS: &str = "sekisho";
+
+/// One event for one bus.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The account that owns the bus.
+    pub account: AccountId,
+    /// The ARN of the bus.
+    pub bus: String,
+    /// The event's source, such as `sekisho.relay`.
+    pub source: &'static str,
+    /// The event's detail type.
+    pub detail_type: &'static str,
+    /// The ARN of the repository.
+    pub resource: String,
+    /// The event's detail, as JSON.
+    pub detail: String,
+}
+
+/// The ARN of the bus `sekisho` of an account and region.
+#[must_use]
+pub fn bus_arn(partition: &str, account: &AccountId, region: &Region) -> String {
+    format!("arn:{partition}:events:{region}:{account}:event-bus/{BUS}")
+}
+
+/// The result of one entry of a PutEvents call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EntryResult {
+    /// The bus accepted the event.
+    Accepted,
+    /// The bus did not accept the event, or the answer was lost. The text is the reason. A later attempt may succeed.
+    Retryable(String),
+    /// The bus refused the event for this reason. Later attempts fail too, until a person fixes the cause.
+    Refused(String),
+}
 
 /// The error codes of failures inside EventBridge. After one of these codes, or after throttling, a later attempt may
 /// succeed. After every other code, later attempts fail too.
@@ -79,8 +114,8 @@ async fn put_events(client: &Client, entries: &[Entry]) -> Result<Vec<EntryResul
     let request = entries.iter().map(|entry| {
         PutEventsRequestEntry::builder()
             .event_bus_name(&entry.bus)
-            .source(RELAY_SOURCE)
-            .detail_type(RELAY_DETAIL_TYPE)
+            .source(entry.source)
+            .detail_type(entry.detail_type)
             .resources(&entry.resource)
             .detail(&entry.detail)
             .build()
