@@ -65,6 +65,7 @@ RESOURCES_BY_VARIABLE = {
     # The C library's resolver reads these options, which name no resource.
     "RES_OPTIONS": None,
 }
+NAMES_THE_BUS = r'const BUS: &str = "sekisho"[\s\S]*event-bus/\{BUS\}'
 # Other resources, by function: the service, the resource, and a pattern for the place in the code that names it.
 NAMED = {
     "EventRelay": [
@@ -76,7 +77,7 @@ NAMED = {
             (
                 "events",
                 f"arn:aws:events:*:{account}:event-bus/sekisho",
-                r'const BUS: &str = "sekisho"[\s\S]*event-bus/\{BUS\}',
+                NAMES_THE_BUS,
             )
             for account in ("222222222222", "333333333333")
         ),
@@ -90,6 +91,8 @@ NAMED = {
             "arn:aws:codepipeline:{region}:{account}:*",
             r"start_pipeline_execution\(\)\s*\.name\((?!\")",
         ),
+        # The event of an order names the account and the region of the repository, which has the bus for reports.
+        ("events", "arn:aws:events:*:111111111111:event-bus/sekisho", NAMES_THE_BUS),
         # Lambda itself sends to this queue, so no place in the code names it.
         ("sqs", "arn:aws:sqs:{region}:{account}:sekisho-pipeline-starter-dead-letters", ""),
     ],
@@ -122,6 +125,8 @@ NAMED = {
 }
 # Services whose name in the SDK differs from their name in botocore and IAM.
 SERVICES = {"eventbridge": "events"}
+# The clients in shared/lambda: the type that a function uses, the crate of the SDK, and the file of the client.
+CLIENTS = {"Topic": ("sns", "topic.rs"), "Buses": ("eventbridge", "eventbridge.rs")}
 
 
 def code(binary):
@@ -129,6 +134,12 @@ def code(binary):
     files = sorted((FUNCTIONS / binary / "src").rglob("*.rs"))
     assert files
     return "\n".join(file.read_text().split("#[cfg(test)]")[0] for file in files)
+
+
+def clients(binary):
+    """Returns the crates and the source of the clients in shared/lambda that a function uses."""
+    used = [client for kind, client in CLIENTS.items() if re.search(rf"\b{kind}\b", code(binary))]
+    return [crate for crate, _ in used], "\n".join((SHARED / file).read_text() for _, file in used)
 
 
 def function(logical):
@@ -150,13 +161,12 @@ def test_environment(logical):
 @pytest.mark.parametrize("logical", NAMES)
 def test_actions(logical):
     binary = NAMES[logical][1]
-    source = code(binary)
-    if re.search(r"\bTopic\b", source):
-        source += (SHARED / "topic.rs").read_text()
+    shared, source = clients(binary)
+    source += code(binary)
     manifest = (FUNCTIONS / binary / "Cargo.toml").read_text().split("[dev-dependencies]")[0]
     needed = set(BY_LAMBDA)
     session = botocore.session.get_session()
-    for crate in re.findall(r"^aws-sdk-(\w+)", manifest, re.MULTILINE):
+    for crate in {*shared, *re.findall(r"^aws-sdk-(\w+)", manifest, re.MULTILINE)}:
         service = SERVICES.get(crate, crate)
         if service == "dynamodb":
             # The functions call DynamoDB only through the ledger, so the ledger's methods show the operations.
@@ -191,7 +201,7 @@ def test_resources(logical, cloud_of_all, accounts):
             service, resource = named
             used.add((service, resource.format(value=value, name=value.rpartition("/")[2], **known)))
     for service, resource, source in NAMED[logical]:
-        assert re.search(source, code(binary)), f"nothing in {binary} names {resource}"
+        assert re.search(source, code(binary) + clients(binary)[1]), f"nothing in {binary} names {resource}"
         used.add((service, resource.format(**known)))
     (policy,) = [
         one
