@@ -151,6 +151,10 @@ impl Due {
             // An execution may run already. Its end must be reported, so the search comes before the order is closed.
             return if is_routed || row.claimed(now).may_run { Self::Start } else { Self::Close };
         }
+        // A write would keep the invocation that holds the claim from recording its result.
+        if matches!(row.progress, Progress::Claimed(_)) {
+            return Self::Nothing;
+        }
         if let (Progress::Running { check }, Some(execution)) = (&row.progress, &row.execution)
             && *check <= epoch_millis(now)
         {

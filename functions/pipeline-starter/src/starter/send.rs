@@ -7,7 +7,7 @@ use sekisho_lambda::eventbridge::{Entry, EntryResult, bus_arn};
 use sekisho_ledger::Key;
 
 use crate::error::Error;
-use crate::order::OrderRow;
+use crate::order::{OrderRow, Progress};
 use crate::run::{Run, Written};
 use crate::world::World;
 
@@ -74,7 +74,9 @@ pub(crate) async fn answer<W: World>(run: &Run<'_, W>, key: &Key, row: &OrderRow
     let answered = if row.own_report().is_some() { send(run, row).await } else { row.clone() };
     let is_newly_sent = answered.report.as_ref().is_some_and(|last| last.is_sent) && !row.is_answered();
     let hurried = answered.hurried(run.now());
-    if is_newly_sent || hurried != answered {
+    // A write would keep the invocation that holds the claim from recording its result.
+    let is_claimed = matches!(row.progress, Progress::Claimed(_));
+    if !is_claimed && (is_newly_sent || hurried != answered) {
         run.write(key, &hurried, Some(revision)).await?;
     }
     Ok(())
