@@ -7,6 +7,7 @@ use sekisho_domain::route::Routes;
 use sekisho_lambda::{Invocation, telemetry};
 use sekisho_ledger::Store;
 use time::OffsetDateTime;
+use tokio::sync::Semaphore;
 
 use crate::branch::{self, BranchRow};
 use crate::decision_log::DecisionLog;
@@ -16,11 +17,12 @@ use crate::world::World;
 /// The function's name in the keys of the ledger's decision rows.
 const FUNCTION: &str = "event-relay";
 
-/// The safety margin before Lambda's timeout. The margin is enough for a PutEvents call that has begun (three attempts
-/// of 5 s) and for the write of the row afterwards.
+/// The safety margin before Lambda's timeout. The margin is enough for a call that has begun (three attempts of 5 s)
+/// and for the record of the decisions afterwards.
 pub(crate) const RESERVE: Duration = Duration::from_secs(20);
-/// The pause between two reads of a reference that another invocation holds.
-pub(crate) const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// The number of calls that run at once. More calls would only wait for the CPU, because a function with 128 MB of
+/// memory has a small share of it.
+pub(crate) const CONCURRENT_CALLS: usize = 8;
 
 /// The context of one invocation.
 #[derive(Debug)]
@@ -28,6 +30,14 @@ pub(crate) struct Run<'r, W> {
     pub(crate) world: &'r W,
     pub(crate) routes: &'r Routes,
     pub(crate) invocation: &'r Invocation,
+    /// Limits the calls that run at once when an ordering goes to many targets.
+    pub(crate) calls: Semaphore,
+}
+
+impl<'r, W> Run<'r, W> {
+    pub(crate) fn new(world: &'r W, routes: &'r Routes, invocation: &'r Invocation) -> Self {
+        Self { world, routes, invocation, calls: Semaphore::new(CONCURRENT_CALLS) }
+    }
 }
 
 impl<W: World> Run<'_, W> {
@@ -40,10 +50,9 @@ impl<W: World> Run<'_, W> {
         self.invocation.time_left(self.now())
     }
 
-    /// Whether enough time is left to examine a reference and to send a change. With less time, the function might send
-    /// nothing and still use up one of the attempts.
+    /// Whether enough time is left to examine a reference or to order a change.
     pub(crate) fn has_time(&self) -> bool {
-        self.time_left() > RESERVE + POLL_INTERVAL
+        self.time_left() > RESERVE
     }
 
     /// Reads the row of a reference.
@@ -51,7 +60,7 @@ impl<W: World> Run<'_, W> {
         &self,
         repository: &RepositoryArn,
         git_ref: &GitRef,
-    ) -> Result<Snapshot, sekisho_ledger::Error> {
+    ) -> Result<Snapshot<BranchRow>, sekisho_ledger::Error> {
         self.world.ledger().read::<BranchRow>(&branch::key(repository, git_ref)).await.map(Snapshot::from)
     }
 
