@@ -39,6 +39,8 @@ mod request;
 mod results;
 mod routing;
 mod run;
+#[cfg(test)]
+mod sample;
 mod search;
 mod starter;
 mod variables;

@@ -130,3 +130,54 @@ fn report(
         good: None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::{NOW, at_shop, change, row};
+
+    fn last() -> LastReport {
+        let at = ReportTime::next(NOW, None);
+        at_shop(|place| row(5).report_at(at, ReportState::Running, "runs", place)).report.unwrap()
+    }
+
+    #[test]
+    fn only_an_accepted_report_is_sent_and_the_pauses_double() {
+        let refused = EntryResult::Refused("AccessDenied".to_owned());
+        let retryable = EntryResult::Retryable("ThrottlingException".to_owned());
+        for (result, is_implicit, is_sent) in [
+            (&EntryResult::Accepted, false, true),
+            (&refused, false, false),
+            (&refused, true, true),
+            (&retryable, true, false),
+        ] {
+            assert_eq!(last().after(result, is_implicit, NOW).is_sent, is_sent, "{result:?} {is_implicit}");
+        }
+        let twice = last().after(&retryable, false, NOW).after(&retryable, false, NOW);
+        assert!(!twice.is_due(NOW + Duration::from_secs(119)) && twice.is_due(NOW + Duration::from_mins(2)));
+        assert!(last().after(&EntryResult::Accepted, false, NOW).after(&retryable, false, NOW).is_sent);
+    }
+
+    #[test]
+    fn the_states_of_a_rollback_have_their_own_names() {
+        let rollback = OrderRow { kind: OrderKind::Rollback, ..row(5) };
+        let at = ReportTime::next(NOW, None);
+        for (state, expected) in [
+            (ReportState::Running, ReportState::RollingBack),
+            (ReportState::Healthy, ReportState::RolledBack),
+            (ReportState::Failed, ReportState::Failed),
+        ] {
+            let row = at_shop(|place| rollback.report_at(at, state, "why", place));
+            assert_eq!(row.report.unwrap().report.state, expected);
+        }
+    }
+
+    /// The next invocation's clock may be 40 s behind, and no row has stored the time of the refusal.
+    #[test]
+    fn a_refusal_is_earlier_than_every_later_report_and_later_than_every_earlier_one() {
+        let refusal = |row| at_shop(|place| refusal(Order::deploy(6), &change(6), place, "why", row, NOW));
+        assert!(refusal(None).at < ReportTime::next(NOW - Duration::from_secs(40), None));
+        let last = OrderRow { at: Some(ReportTime::next(NOW, None)), ..row(5) };
+        assert!(Some(refusal(Some(&last)).at) > last.at);
+    }
+}
