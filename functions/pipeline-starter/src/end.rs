@@ -6,7 +6,8 @@ use sekisho_domain::report::{ReportState, ReportTime};
 use sekisho_domain::timestamp::epoch_millis;
 use time::OffsetDateTime;
 
-use crate::order::{Cause, FIRST_CHECK, OrderRow, Progress, backoff};
+use crate::order::{Cause, FIRST_CHECK, OrderRow, Progress};
+use crate::pause::backoff;
 use crate::report::Place;
 use crate::world::ExecutionStatus;
 

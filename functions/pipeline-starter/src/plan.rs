@@ -122,14 +122,6 @@ impl Plan {
     }
 }
 
-impl OrderRow {
-    /// The closed order, which waits for its first attempt again.
-    fn reopened(&self, now: OffsetDateTime) -> Self {
-        let wait = crate::order::Wait { cause: Cause::Busy, next: epoch_millis(now) };
-        Self { progress: Progress::Waiting(wait), ..self.clone() }
-    }
-}
-
 /// What is due for an order that the ledger holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Due {

@@ -12,7 +12,7 @@ use sekisho_lambda::eventbridge::EntryResult;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use crate::order::{OrderRow, backoff};
+use crate::pause::backoff;
 
 /// The longest pause between two attempts to send a report.
 const LONGEST_PAUSE: Duration = Duration::from_hours(1);
@@ -42,6 +42,10 @@ pub struct LastReport {
 }
 
 impl LastReport {
+    pub(crate) fn new(report: OrderReport) -> Self {
+        Self { report, is_sent: false, next: 0, failures: 0 }
+    }
+
     pub(crate) fn says(&self, state: ReportState, reason: &str) -> bool {
         self.report.state == state && self.report.reason == reason
     }
@@ -65,43 +69,21 @@ impl LastReport {
     }
 }
 
-impl OrderRow {
-    /// The row with a report at the time that the claim reserved.
-    pub(crate) fn report_now(&self, state: ReportState, reason: &str, place: &Place<'_>) -> Self {
-        self.report_at(
-            self.at.unwrap_or_else(|| ReportTime::next(OffsetDateTime::UNIX_EPOCH, None)),
-            state,
-            reason,
-            place,
-        )
-    }
-
-    /// The row with a report at this time.
-    pub(crate) fn report_at(&self, at: ReportTime, state: ReportState, reason: &str, place: &Place<'_>) -> Self {
-        let mut report = report(self.order(), &self.change, place, state, reason, at);
-        report.execution.clone_from(&self.execution);
-        report.good.clone_from(&self.good);
-        let last = LastReport { report, is_sent: false, next: 0, failures: 0 };
-        Self { at: Some(at), report: Some(last), ..self.clone() }
-    }
-}
-
-/// The report that refuses an order which gets no row. `row` is the row of the pipeline's earlier order.
+/// The report that refuses an order which gets no row. `last` is the time of the pipeline's last report.
 pub(crate) fn refusal(
     order: Order,
     change: &Change,
     place: &Place<'_>,
     reason: &str,
-    row: Option<&OrderRow>,
+    last: Option<ReportTime>,
     now: OffsetDateTime,
 ) -> OrderReport {
-    let at = ReportTime::next(now - CLOCK_TOLERANCE, row.and_then(|row| row.at));
-    let mut report = report(order, change, place, ReportState::Refused, reason, at);
-    report.good = row.and_then(|row| row.good.clone());
-    report
+    let at = ReportTime::next(now - CLOCK_TOLERANCE, last);
+    report(order, change, place, ReportState::Refused, reason, at)
 }
 
-fn report(
+/// A report without an execution.
+pub(crate) fn report(
     order: Order,
     change: &Change,
     place: &Place<'_>,
@@ -134,11 +116,15 @@ fn report(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sample::{NOW, at_shop, change, row};
+    use crate::sample::{NOW, at_shop, change};
+
+    fn running(kind: OrderKind, state: ReportState) -> OrderReport {
+        let at = ReportTime::next(NOW, None);
+        at_shop(|place| report(Order { number: 5, kind }, &change(5), place, state, "why", at))
+    }
 
     fn last() -> LastReport {
-        let at = ReportTime::next(NOW, None);
-        at_shop(|place| row(5).report_at(at, ReportState::Running, "runs", place)).report.unwrap()
+        LastReport::new(running(OrderKind::Deploy, ReportState::Running))
     }
 
     #[test]
@@ -160,24 +146,21 @@ mod tests {
 
     #[test]
     fn the_states_of_a_rollback_have_their_own_names() {
-        let rollback = OrderRow { kind: OrderKind::Rollback, ..row(5) };
-        let at = ReportTime::next(NOW, None);
         for (state, expected) in [
             (ReportState::Running, ReportState::RollingBack),
             (ReportState::Healthy, ReportState::RolledBack),
             (ReportState::Failed, ReportState::Failed),
         ] {
-            let row = at_shop(|place| rollback.report_at(at, state, "why", place));
-            assert_eq!(row.report.unwrap().report.state, expected);
+            assert_eq!(running(OrderKind::Rollback, state).state, expected);
         }
     }
 
     /// The next invocation's clock may be 40 s behind, and no row has stored the time of the refusal.
     #[test]
     fn a_refusal_is_earlier_than_every_later_report_and_later_than_every_earlier_one() {
-        let refusal = |row| at_shop(|place| refusal(Order::deploy(6), &change(6), place, "why", row, NOW));
+        let refusal = |last| at_shop(|place| refusal(Order::deploy(6), &change(6), place, "why", last, NOW));
         assert!(refusal(None).at < ReportTime::next(NOW - Duration::from_secs(40), None));
-        let last = OrderRow { at: Some(ReportTime::next(NOW, None)), ..row(5) };
-        assert!(Some(refusal(Some(&last)).at) > last.at);
+        let last = ReportTime::next(NOW, None);
+        assert!(refusal(Some(last)).at > last);
     }
 }

@@ -1,5 +1,6 @@
 //! Reads the facts about a request, for the real path and for `explain`.
 
+use sekisho_domain::report::ReportTime;
 use sekisho_domain::route::PipelineName;
 use sekisho_ledger::{Row, SentNotice, Store};
 use time::OffsetDateTime;
@@ -31,6 +32,11 @@ impl Facts {
 
     pub(crate) fn state(&self) -> Option<&OrderRow> {
         self.row.as_ref().map(|row| &row.state)
+    }
+
+    /// The time of the last report about the pipeline.
+    pub(crate) fn last_report(&self) -> Option<ReportTime> {
+        self.state().and_then(|row| row.at)
     }
 
     /// The order that can be started now that an execution of the pipeline has ended. Without an order, the newest change

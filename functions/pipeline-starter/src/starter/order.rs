@@ -124,7 +124,7 @@ async fn unrouted<W: World>(
             send::answer(run, &order::key(pipeline), &row.state, row.revision).await?;
         }
         _ => {
-            let report = refusal(order, change, &run.place(pipeline), NOT_ROUTED, facts.state(), run.now());
+            let report = refusal(order, change, &run.place(pipeline), NOT_ROUTED, facts.last_report(), run.now());
             // Nothing stores this report. If the bus does not accept it, event-relay offers the order again.
             send::put(run, &report, change).await;
         }
@@ -153,7 +153,7 @@ async fn malformed<W: World>(
     if let Some(number) = number {
         let facts = Facts::read(run, pipeline).await?;
         let order = Order { number, kind: OrderKind::Deploy };
-        let report = refusal(order, change, &run.place(pipeline), reason, facts.state(), run.now());
+        let report = refusal(order, change, &run.place(pipeline), reason, facts.last_report(), run.now());
         send::put(run, &report, change).await;
     }
     Ok(malformed_decision(number, reason, change, pipeline))
