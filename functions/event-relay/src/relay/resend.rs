@@ -20,15 +20,13 @@ use crate::error::Error;
 use crate::newest::{Candidate, leads_to, newest};
 use crate::outcome::{Outcome, about_change};
 use crate::relay::offer::{NotAccepted, offer};
-use crate::run::Run;
+use crate::run::{CONCURRENT_CALLS, Run};
 use crate::selection::{route, routes_to, targets};
 use crate::status::revision;
 use crate::target::{self, PlacedOrder, TargetRow};
 use crate::target_request::ResendRequest;
 use crate::world::World;
 
-/// The number of targets whose rows are written at the same time.
-const CONCURRENT_WRITES: usize = 8;
 /// The most writes of one row that may fail because another invocation wrote the row first.
 const MAX_CONFLICTS: usize = 10;
 /// The pause before such a row is read again. The row may be part of a transaction that ends within this time.
@@ -53,7 +51,7 @@ struct Placed {
 #[derive(Debug)]
 enum Resent {
     /// The ledger has the order.
-    Placed(Placed),
+    Placed(Box<Placed>),
     /// Nothing can be sent, for this reason.
     Nothing(String),
 }
@@ -79,14 +77,14 @@ async fn send<W: World>(run: &Run<'_, W>, request: &ResendRequest) -> Result<(St
             let result = place(run, &target, &candidates).await;
             (target, result)
         })
-        .buffered(CONCURRENT_WRITES)
+        .buffered(CONCURRENT_CALLS)
         .collect()
         .await;
 
     let mut answer = Resending::default();
     for (target, result) in results {
         match result {
-            Ok(Resent::Placed(placed)) => answer.placed.push(placed),
+            Ok(Resent::Placed(placed)) => answer.placed.push(*placed),
             Ok(Resent::Nothing(reason)) => answer.nothing.push((target, reason)),
             Err(error) => answer.failed.push((target, error)),
         }
@@ -143,7 +141,10 @@ async fn place<W: World>(run: &Run<'_, W>, target: &TargetId, candidates: &[Cand
         let Some(order) = row.order.clone() else { return Ok(Resent::Nothing(NO_CHANGE.to_owned())) };
         let finished = row.current_report().map(|report| report.state).filter(|state| state.is_final());
         match run.world.ledger().write(&key, &row, revision, &run.invocation.request_id).await {
-            Ok(_) => return Ok(Resent::Placed(Placed { target: target.clone(), order, is_new, finished })),
+            Ok(_) => {
+                let placed = Placed { target: target.clone(), order, is_new, finished };
+                return Ok(Resent::Placed(Box::new(placed)));
+            }
             Err(LedgerError::Changed(_)) if conflicts < MAX_CONFLICTS => {
                 conflicts += 1;
                 run.world.sleep(PAUSE).await;
