@@ -261,7 +261,7 @@ fn without_stray_slashes(text: String) -> String {
             next = next.replace(&format!("{start}./"), start).replace(&format!("{start}/"), start);
         }
         next = next.replace("//", "/").replace("/./", "/");
-        next = next.trim_start_matches("./").trim_start_matches('/').to_owned();
+        let next = next.trim_start_matches("./").trim_start_matches('/').to_owned();
         if next == text {
             break;
         }
