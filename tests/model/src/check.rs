@@ -98,7 +98,7 @@ pub(crate) fn check(history: &History) -> Result<(), Broken> {
     for target in &TARGETS {
         let orders = orders::of(&history.cloud, target)?;
         let reports = reports::of(&history.cloud, target)?;
-        orders::rise(&orders, target)?;
+        orders::rise(&orders::placed(&history.cloud, target), &orders, target)?;
         executions::start_once_and_in_order(history, target, &orders)?;
         reports::rise(&reports, target)?;
         if target.is_routed(history.deployment.newest) {

@@ -3,7 +3,8 @@
 
 use std::cell::{Cell, RefCell};
 
-use sekisho_ledger::Memory;
+use event_relay::target::PlacedOrder;
+use sekisho_ledger::{Key, Memory};
 use time::{Duration, OffsetDateTime};
 
 use crate::bus::Bus;
@@ -26,6 +27,8 @@ pub(crate) struct Cloud {
     pub(crate) clock: Clock,
     pub(crate) repository: Repository,
     pub(crate) relay_ledger: Memory,
+    /// Each order that event-relay wrote into its ledger, in the order of the writes.
+    pub(crate) placed: RefCell<Vec<(Key, PlacedOrder)>>,
     /// The bus of the repository account, which gets the reports.
     pub(crate) report_bus: Bus,
     pub(crate) places: [Place; 2],
@@ -54,6 +57,7 @@ impl Cloud {
             clock: Clock::default(),
             repository: Repository::default(),
             relay_ledger: Memory::default(),
+            placed: RefCell::default(),
             report_bus: Bus::default(),
             places: PLACES.map(place),
             chance,

@@ -174,7 +174,9 @@ impl History {
         let names =
             self.cloud.repository.names(RefKind::Branch).into_iter().filter(|name| name.starts_with("release/"));
         let quiet = names.filter(|name| !self.in_flight.mentions(name) && !self.lambda.mentions(name));
-        self.baselines = quiet.filter_map(|name| GitRef::branch(&name).ok()).collect();
+        // A branch that an earlier version relayed is no baseline.
+        let quiet = quiet.filter_map(|name| GitRef::branch(&name).ok());
+        self.baselines = quiet.filter(|branch| self.upgrade.commit(branch).is_none()).collect();
     }
 
     fn invoke(&mut self, function: Function, payload: String) {

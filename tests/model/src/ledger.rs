@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use event_relay::target::TargetRow;
 use sekisho_domain::decision::Decision;
 use sekisho_ledger::{Error, Key, Memory, Row, Store, Write};
 use serde::Serialize;
@@ -29,6 +30,22 @@ impl Ledger {
     fn out_of_reach(&self, key: &Key) -> Result<(), Error> {
         if self.cloud.chance.fails(2) {
             return Err(Error::Unavailable { key: key.clone(), throttled: false, source: "out of reach".into() });
+        }
+        Ok(())
+    }
+
+    /// Remembers the order in the row of a target that was just written, if the order is new.
+    async fn note_order(&self, key: &Key) -> Result<(), Error> {
+        if !key.pk.starts_with("target#") {
+            return Ok(());
+        }
+        let row: Option<Row<TargetRow>> = self.memory().read(key).await?;
+        let mut placed = self.cloud.placed.borrow_mut();
+        if let Some(order) = row.and_then(|row| row.state.order) {
+            let last = placed.iter().rfind(|(target, _)| target == key);
+            if last.is_none_or(|(_, last)| last.number != order.number || last.change != order.change) {
+                placed.push((key.clone(), order));
+            }
         }
         Ok(())
     }
@@ -68,12 +85,24 @@ impl Store for Ledger {
         expected: Option<u64>,
         writer: &str,
     ) -> Result<u64, Error> {
-        self.call(key, self.memory().write(key, state, expected, writer)).await
+        let write = async {
+            let revision = self.memory().write(key, state, expected, writer).await?;
+            self.note_order(key).await?;
+            Ok(revision)
+        };
+        self.call(key, write).await
     }
 
     async fn write_all(&self, writes: &[Write], request_id: &str) -> Result<(), Error> {
         let Some(first) = writes.first() else { return Ok(()) };
-        self.call(first.key(), self.memory().write_all(writes, request_id)).await
+        let write = async {
+            self.memory().write_all(writes, request_id).await?;
+            for write in writes {
+                self.note_order(write.key()).await?;
+            }
+            Ok(())
+        };
+        self.call(first.key(), write).await
     }
 
     async fn delete(&self, key: &Key, expected: u64) -> Result<(), Error> {

@@ -60,8 +60,14 @@ pub(crate) fn are_ordered(history: &History, target: &Target) -> Result<(), Brok
             }
             return Err(Broken(format!("{}: {git_ref} is at {head}, and nothing was ordered", target.id())));
         };
-        // With a path filter, the order may be at an older commit with the same content.
-        if order.sequence < row.sequence && differs(history, target, &order.commit, &head) {
+        // With a path filter, the order may be at an older commit with the same content. If the target already should
+        // have run the head when it was seen, the head was not ordered, and may have a sequence for which nothing was
+        // ordered.
+        let placed = orders::placed(&history.cloud, target);
+        let was_placed = placed.iter().any(|one| one.change.git_ref == git_ref && one.change.sequence == row.sequence);
+        let had_head = || placed.iter().any(|one| !differs(history, target, &one.change.commit, &head));
+        let is_older = order.sequence < row.sequence && differs(history, target, &order.commit, &head);
+        if is_older && (was_placed || !had_head()) {
             let commit = &order.commit;
             return Err(Broken(format!("{}: {git_ref} is at {head}, and the order at {commit}", target.id())));
         }

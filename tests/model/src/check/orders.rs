@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use sekisho_domain::change::{Change, SourceChange};
 use sekisho_domain::order::Order;
 
+use event_relay::target::{self, PlacedOrder};
+
 use super::{Broken, Target};
 use crate::cloud::Cloud;
 
@@ -36,13 +38,32 @@ pub(crate) fn of(cloud: &Cloud, target: &Target) -> Result<Orders, Broken> {
     Ok(orders)
 }
 
-/// Checks that orders with larger numbers are about changes that were seen later, and that two successive orders are
-/// never about the same commit.
-pub(crate) fn rise(orders: &Orders, target: &Target) -> Result<(), Broken> {
-    for ((number, change), (next_number, next)) in orders.iter().zip(orders.iter().skip(1)) {
-        if change.sequence >= next.sequence {
-            let sequences = format!("{} and {}", change.sequence, next.sequence);
-            return Err(Broken(format!("{}: orders {number}, {next_number} have {sequences}", target.id())));
+/// The orders that event-relay placed in the target's row, in the order of the writes.
+pub(crate) fn placed(cloud: &Cloud, target: &Target) -> Vec<PlacedOrder> {
+    let key = target::key(&target.id());
+    let placed = cloud.placed.borrow();
+    placed.iter().filter(|(one, _)| *one == key).map(|(_, order)| order.clone()).collect()
+}
+
+/// Checks that the numbers of the target's orders rise, that each order is about a change that was seen later than the
+/// one before and about another commit, and that the bus got nothing else.
+pub(crate) fn rise(placed: &[PlacedOrder], accepted: &Orders, target: &Target) -> Result<(), Broken> {
+    for (order, next) in placed.iter().zip(placed.iter().skip(1)) {
+        let wrong =
+            |what: &str| Err(Broken(format!("{}: orders {} and {}: {what}", target.id(), order.number, next.number)));
+        if order.number >= next.number {
+            return wrong("the numbers do not rise");
+        }
+        if order.change.sequence >= next.change.sequence {
+            return wrong("the sequences do not rise");
+        }
+        if order.change.commit == next.change.commit {
+            return wrong("both are about the same commit");
+        }
+    }
+    for (number, change) in accepted {
+        if !placed.iter().any(|order| order.number == *number && order.change == *change) {
+            return Err(Broken(format!("{}: order {number} was sent and not placed", target.id())));
         }
     }
     Ok(())
