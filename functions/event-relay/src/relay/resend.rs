@@ -271,3 +271,24 @@ fn cut(text: &str) -> String {
         Some(_) => text.chars().take(LONGEST_ANSWER - 1).chain(['…']).collect(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slack_shows_an_answer_completely() {
+        let fits = "あ".repeat(999);
+        assert_eq!(cut(&fits), fits);
+        assert_eq!((cut(&"あ".repeat(1_000)).chars().count(), cut(&fits).ends_with('…')), (999, false));
+    }
+
+    #[test]
+    fn few_targets_are_named_and_many_are_counted() {
+        let targets: Vec<TargetId> = (0..5).map(|n| format!("222222222222/us-east-1/p{n}").parse().unwrap()).collect();
+        let some = |count: usize| counted(&targets.iter().take(count).collect::<Vec<_>>());
+        assert_eq!(some(1), "222222222222/us-east-1/p0");
+        assert_eq!(some(2), "2 targets: 222222222222/us-east-1/p0, 222222222222/us-east-1/p1");
+        assert_eq!(some(5), "5 targets");
+    }
+}
