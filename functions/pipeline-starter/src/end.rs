@@ -211,7 +211,7 @@ mod tests {
         assert_eq!(first.source_failed, Some(epoch_millis(NOW)));
         assert!(!first.is_startable(true, NOW) && first.is_startable(false, NOW + Duration::from_mins(1)));
         let since = |ago| Some(epoch_millis(NOW - ago));
-        let failing = OrderRow { source_failed: since(SOURCE_PATIENCE - Duration::from_secs(1)), ..running(&row(5)) };
+        let failing = OrderRow { source_failed: since(Duration::from_mins(119)), ..running(&row(5)) };
         assert!(matches!(after(&failing, &failed(true, 1)).unwrap().progress, Progress::Waiting(_)));
         let failing = OrderRow { source_failed: since(SOURCE_PATIENCE), ..failing };
         let ended = after(&failing, &failed(true, 1)).unwrap();

@@ -56,8 +56,8 @@ pub struct OrderRow {
     /// The client request token of every attempt to start the execution. Each new start of the order, such as one after
     /// a cancellation, gets another token.
     pub token: String,
-    /// When the first attempt began whose result is not known, in epoch milliseconds. The search for an execution begins
-    /// some time before.
+    /// When the first attempt began whose result is not known, in epoch milliseconds. The search for an execution
+    /// begins some time before.
     pub since: u64,
     /// Whether an attempt may have started an execution that the row does not name.
     pub may_run: bool,
@@ -331,8 +331,8 @@ impl OrderRow {
 pub(crate) const NO_LONGER_ROUTED: &str =
     "no route of this account's configuration leads from the reference to this pipeline any more";
 
-/// The client request token: the SHA-256 digest of the change's id, the pipeline and the number, in hexadecimal, and the
-/// number of the restart. CodePipeline accepts up to 128 characters of `[a-zA-Z0-9-]`.
+/// The client request token: the SHA-256 digest of the change's id, the pipeline and the number, in hexadecimal, and
+/// the number of the restart. CodePipeline accepts up to 128 characters of `[a-zA-Z0-9-]`.
 #[must_use]
 pub fn token(change: &Change, pipeline: &PipelineName, number: u64, restart: u32) -> String {
     let digest = hex::encode(Sha256::digest(format!("{}\n{pipeline}\n{number}", change.id())));

@@ -47,8 +47,8 @@ pub(crate) async fn send_if_due<W: World>(run: &Run<'_, W>, row: &OrderRow) -> O
     if is_due { send(run, row).await } else { row.clone() }
 }
 
-/// Writes a row whose report is new, sends the report, and writes that it was sent. Returns the row and its revision, or
-/// `None` if another invocation has written the row first.
+/// Writes a row whose report is new, sends the report, and writes that it was sent. Returns the row and its revision,
+/// or `None` if another invocation has written the row first.
 pub(crate) async fn write_and_send<W: World>(
     run: &Run<'_, W>,
     key: &Key,

@@ -1,5 +1,5 @@
-//! Events about a change without an order, as event-relay sends them in a version that does not know orders. The change's
-//! sequence takes the place of an order's number.
+//! Events about a change without an order, as event-relay sends them in a version that does not know orders. The
+//! change's sequence takes the place of an order's number.
 
 use std::cell::Cell;
 use std::rc::Rc;

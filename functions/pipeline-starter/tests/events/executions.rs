@@ -1,5 +1,5 @@
-//! Events about an execution: its end decides an order, a failure sends one notice, and a pipeline that has room gets the
-//! order that waits for it.
+//! Events about an execution: its end decides an order, a failure sends one notice, and a pipeline that has room gets
+//! the order that waits for it.
 
 use std::time::Duration;
 
