@@ -33,6 +33,7 @@ mod error;
 pub mod fake;
 mod hint;
 mod joining;
+mod lock;
 mod newest;
 mod outcome;
 mod plan;

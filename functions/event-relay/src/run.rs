@@ -1,16 +1,18 @@
 //! The context of one invocation.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use sekisho_domain::change::{GitRef, RepositoryArn};
-use sekisho_domain::route::Routes;
+use sekisho_domain::route::{Routes, TargetId};
 use sekisho_lambda::{Invocation, telemetry};
 use sekisho_ledger::Store;
 use time::OffsetDateTime;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::branch::{self, BranchRow};
 use crate::decision_log::DecisionLog;
+use crate::lock::Locks;
 use crate::plan::Snapshot;
 use crate::world::World;
 
@@ -32,17 +34,24 @@ pub(crate) struct Run<'r, W> {
     pub(crate) invocation: &'r Invocation,
     /// Limits the calls that run at once when an ordering goes to many targets.
     pub(crate) calls: Semaphore,
+    locks: Locks,
 }
 
 impl<'r, W> Run<'r, W> {
     pub(crate) fn new(world: &'r W, routes: &'r Routes, invocation: &'r Invocation) -> Self {
-        Self { world, routes, invocation, calls: Semaphore::new(CONCURRENT_CALLS) }
+        Self { world, routes, invocation, calls: Semaphore::new(CONCURRENT_CALLS), locks: Locks::default() }
     }
 }
 
 impl<W: World> Run<'_, W> {
     pub(crate) fn now(&self) -> OffsetDateTime {
         self.world.now()
+    }
+
+    /// Waits until no other task of this invocation orders one of these targets. Without the locks, references that feed
+    /// the same target would plan again and again, because each of them writes the target's row.
+    pub(crate) async fn lock(&self, targets: &BTreeSet<TargetId>) -> Vec<OwnedSemaphorePermit> {
+        self.locks.acquire(targets).await
     }
 
     /// The time until Lambda ends the invocation.

@@ -40,7 +40,10 @@ pub(crate) async fn reference<W: World>(run: &Run<'_, W>, facts: &mut Facts<'_>)
                 let row = run.world.ledger().read::<RepositoryRow>(&repository::key(&hint.repository)).await?;
                 facts.floor = Some(row.map_or(0, |row| row.state.floor));
             }
-            Err(Missing::Targets(targets)) => facts.targets = target_rows(run, &targets).await?,
+            Err(Missing::Targets(targets)) => {
+                facts.locks = run.lock(&targets).await;
+                facts.targets = target_rows(run, &targets).await?;
+            }
         }
     }
 }

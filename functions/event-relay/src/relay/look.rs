@@ -10,6 +10,7 @@ use sekisho_domain::route::{Route, Target, TargetId};
 use sekisho_domain::timestamp::epoch_millis;
 use sekisho_ledger::{MAX_TRANSACTION, Store, Write};
 use tokio::sync::Semaphore;
+use tokio::sync::mpsc::UnboundedSender;
 
 use crate::branch::{self, BranchRow};
 use crate::decision_log::DecisionLog;
@@ -31,7 +32,8 @@ const CONCURRENT_TASKS: usize = 16;
 pub(crate) struct Looked {
     /// The names of its branches, if they could be read. The list is empty if the repository does not exist.
     pub(crate) branches: Option<Vec<String>>,
-    pub(crate) log: DecisionLog,
+    /// The decisions that were not sent to the reconcile yet.
+    decisions: Vec<Decision<Outcome>>,
     /// The number of references whose head was relayed before or touches no routed path.
     pub(crate) unchanged: usize,
     /// The first failure that a later look may not have.
@@ -44,11 +46,14 @@ pub(crate) struct Looked {
     pub(crate) moved: BTreeSet<TargetId>,
 }
 
-/// Limits the calls of all repositories together.
+/// What the looks at all repositories have in common.
 #[derive(Debug)]
 pub(crate) struct Look<'r, W> {
     pub(crate) run: &'r Run<'r, W>,
+    /// Limits the calls of all repositories together.
     pub(crate) permits: &'r Semaphore,
+    /// Receives the decisions as soon as they are made, so that they can be stored before the look ends.
+    pub(crate) decisions: UnboundedSender<Decision<Outcome>>,
 }
 
 /// The rows that a look leads to.
@@ -70,22 +75,32 @@ impl<W: World> Look<'_, W> {
             Ok(worklist) => worklist,
             Err(error) => {
                 looked.fail(error, |decision| decision.about("repository", repository.as_str()));
+                self.send(&mut looked);
                 return looked;
             }
         };
-        looked.log.extend(worklist.mistakes);
+        looked.decisions.extend(worklist.mistakes);
         let mut findings = Findings { recorded: Vec::new(), deleted: worklist.deleted };
         let mut results = stream::iter(worklist.tasks)
             .map(|(reference, task)| self.examine(reference, task, stored.row.floor))
             .buffer_unordered(CONCURRENT_TASKS);
         while let Some((reference, found)) = results.next().await {
             looked.add(self.run, reference, found, &mut findings);
+            self.send(&mut looked);
         }
         drop(results);
         if let Err(error) = self.write(repository, stored, &mut looked, findings).await {
             looked.fail(error.into(), |decision| decision.about("repository", repository.as_str()));
         }
+        self.send(&mut looked);
         looked
+    }
+
+    fn send(&self, looked: &mut Looked) {
+        for decision in looked.decisions.drain(..) {
+            // The reconcile receives decisions until the last look has ended, so the channel is open.
+            let _ = self.decisions.send(decision);
+        }
     }
 
     async fn read(
@@ -150,7 +165,7 @@ impl<W: World> Look<'_, W> {
         if written > 0 {
             let reason =
                 format!("{written} heads existed before a route covered them: they were recorded and not ordered");
-            looked.log.push(
+            looked.decisions.push(
                 Decision::new(Outcome::Baseline, reason)
                     .about("repository", repository.as_str())
                     .about("count", written.to_string()),
@@ -268,7 +283,7 @@ impl Looked {
             if is_unchanged {
                 self.unchanged += 1;
             } else if !(is_deleted && decision.outcome == Outcome::Ignored) {
-                self.log.push(decision);
+                self.decisions.push(decision);
             }
         }
     }
@@ -276,7 +291,7 @@ impl Looked {
     /// Records an error. If no retry cures the error, it becomes a decision; otherwise the look is incomplete.
     fn fail(&mut self, error: Error, about: impl FnOnce(Decision<Outcome>) -> Decision<Outcome>) {
         if error.is_final() {
-            self.log.push(about(needs_repair(&error)));
+            self.decisions.push(about(needs_repair(&error)));
         } else {
             self.is_incomplete = true;
             self.failure.get_or_insert(error);

@@ -11,7 +11,7 @@ use sekisho_domain::route::{Route, Target, TargetId};
 use sekisho_lambda::metrics;
 use sekisho_ledger::{Key, Row, Store};
 use serde::{Deserialize, Serialize};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 
 use crate::decision_log::{DecisionLog, Report};
 use crate::error::Error;
@@ -187,24 +187,33 @@ impl<'r, W: World> Pass<'r, W> {
     /// Examines the repositories, several at a time.
     async fn look_at_all(&mut self, names: &[String], stored: &BTreeMap<String, Snapshot<RepositoryRow>>) {
         let permits = Semaphore::new(CONCURRENT_READS);
-        let look = Look { run: self.run, permits: &permits };
+        let (decisions, mut received) = mpsc::unbounded_channel();
+        let look = Look { run: self.run, permits: &permits, decisions };
         let readable = names.iter().filter_map(|name| Some((name, self.arn(name)?, stored.get(name)?)));
         let readable: Vec<_> = readable.collect();
         let mut answers = stream::iter(readable)
             .map(async |(name, repository, row)| (name, look.at(&repository, row).await))
             .buffer_unordered(CONCURRENT_REPOSITORIES);
-        while let Some((name, looked)) = answers.next().await {
-            self.add_looked(name, looked);
+        loop {
+            tokio::select! {
+                answer = answers.next() => match answer {
+                    Some((name, looked)) => self.add_looked(name, looked),
+                    None => break,
+                },
+                Some(decision) = received.recv() => self.log.push(decision),
+            }
             if self.log.unstored().len() >= STORE_AFTER
                 && let Err(error) = self.run.record(&mut self.log).await
             {
                 self.failures.push(error.into());
             }
         }
+        while let Ok(decision) = received.try_recv() {
+            self.log.push(decision);
+        }
     }
 
     fn add_looked(&mut self, name: &str, looked: Looked) {
-        self.log.extend(looked.log.into_decisions());
         self.unchanged += looked.unchanged;
         self.references.extend(looked.unmoved);
         self.moved.extend(looked.moved);
@@ -222,10 +231,9 @@ impl<'r, W: World> Pass<'r, W> {
     /// The targets of repositories that were not examined. A target that joins gets the newest head of all its
     /// references, so these targets wait until all their repositories are examined.
     fn undecided(&self, names: &[String], is_complete: bool) -> BTreeSet<TargetId> {
-        let is_examined = |name: &&String| {
-            let is_found = self.found.iter().any(|found| found.repository == **name);
-            is_found && !self.not_reached.contains(name)
-        };
+        let found: BTreeSet<&String> = self.found.iter().map(|found| &found.repository).collect();
+        let not_reached: BTreeSet<&String> = self.not_reached.iter().collect();
+        let is_examined = |name: &&String| found.contains(*name) && !not_reached.contains(*name);
         let open: Vec<&String> = names.iter().filter(|name| !is_examined(name)).collect();
         let is_open = |route: &&Route| {
             let repository = route.repository();
