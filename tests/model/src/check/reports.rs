@@ -11,10 +11,11 @@ use crate::cloud::{Cloud, PLACES};
 pub(crate) type Reports = BTreeMap<ReportTime, OrderReport>;
 
 /// The reports of a target that reached the bus of the repository account. A report that is sent again is the same
-/// report, and two reports never have the same time.
+/// report, and two reports never have the same time. The reports that refuse an order are left out, because a target
+/// keeps no row for an order that it refuses, and may take an older order afterwards.
 pub(crate) fn of(cloud: &Cloud, target: &Target) -> Result<Reports, Broken> {
     let mut reports = Reports::new();
-    for report in sent(cloud, target)? {
+    for report in sent(cloud, target)?.into_iter().filter(|report| report.state != ReportState::Refused) {
         let earlier = reports.insert(report.at, report.clone());
         if earlier.as_ref().is_some_and(|earlier| *earlier != report) {
             return Err(Broken(format!("{}: two reports with the time {:?}", target.id(), report.at)));
@@ -41,11 +42,9 @@ fn sent(cloud: &Cloud, target: &Target) -> Result<Vec<OrderReport>, Broken> {
     Ok(reports)
 }
 
-/// Checks that later reports are never about an older order, and that nothing follows a healthy end. A target may refuse
-/// an order and then report on an older order, which it has taken.
+/// Checks that later reports are never about an older order, and that nothing follows a healthy end.
 pub(crate) fn rise(reports: &Reports, target: &Target) -> Result<(), Broken> {
-    let taken = || reports.values().filter(|report| report.state != ReportState::Refused);
-    for (report, next) in taken().zip(taken().skip(1)) {
+    for (report, next) in reports.values().zip(reports.values().skip(1)) {
         if next.number < report.number {
             let numbers = format!("{} and then {}", report.number, next.number);
             return Err(Broken(format!("{}: reports on order {numbers}", target.id())));
