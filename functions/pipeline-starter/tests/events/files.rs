@@ -77,7 +77,7 @@ const CASES: &[(&str, Expected, &[&str])] = &[
     ("order-for-an-unrouted-pipeline", Decided(Filtered, NOT_ROUTED, &[("pipeline", "billing"), ORDER]), REFUSE),
     ("order-for-another-pipeline-only", Decided(Started, "e1", &[PIPELINE, ("sequence", "1795312345678")]), START_SHOP),
     ("order-of-a-rollback", Decided(Started, "e1", ORDERED), START_SHOP),
-    ("order-of-no-route", Decided(Filtered, NOT_ROUTED, &[PIPELINE, ORDER, ("ref", "refs/heads/feature/search")]), REFUSE),
+    ("order-of-no-route", Decided(Filtered, NOT_ROUTED, &[ORDER, ("ref", "refs/heads/feature/search")]), REFUSE),
     ("order-of-unknown-kind", Decided(Refused, "detail.orders.shop.kind", &[PIPELINE, ORDER]), REFUSE),
     ("order-with-unknown-fields", Decided(Started, "e1", ORDERED), START_SHOP),
     ("order-without-kind", Decided(Refused, "detail.orders.shop", &[PIPELINE, ORDER]), REFUSE),
