@@ -31,3 +31,18 @@ impl From<Vec<Decision<Outcome>>> for Answer {
         Self::Decisions(Decisions { decisions })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_text_is_a_json_string_and_decisions_are_an_object() {
+        let decisions = Answer::from(vec![Decision::new(Outcome::Reported, "it runs")]);
+        let object = json!({"decisions": [{"outcome": "reported", "reason": "it runs"}]});
+        assert_eq!(serde_json::to_value(decisions).unwrap(), object);
+        assert_eq!(serde_json::to_value(Answer::Text("sent".to_owned())).unwrap(), json!("sent"));
+    }
+}

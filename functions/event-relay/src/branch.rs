@@ -1,8 +1,9 @@
-//! The ledger's row of a branch or tag, and the changes of the row while a change is relayed.
+//! The ledger's row of a branch or tag: the commit that was relayed last, and the targets for which it was decided.
 
 use std::time::Duration;
 
-use sekisho_domain::change::{Change, CommitId, GitRef, RefKind, RepositoryArn};
+use sekisho_domain::change::{Change, CommitId, GitRef, RepositoryArn};
+use sekisho_domain::route::TargetId;
 use sekisho_domain::timestamp::epoch_millis;
 use sekisho_ledger::{Key, Lease};
 use serde::{Deserialize, Serialize};
@@ -10,20 +11,11 @@ use time::OffsetDateTime;
 
 use crate::delivery::Delivery;
 
-/// The length of an invocation's lease on a pending change: the function's timeout of 45 s plus a margin.
-pub const LEASE_TERM: Duration = Duration::from_secs(55);
-
-/// At least this many invocations try to send a change before the function gives up on a target: the first invocation
-/// and Lambda's two retries.
-const MIN_ATTEMPTS: u32 = 3;
-/// The function tries to send a change for at least this time before it gives up on a target. Lambda's retries come
-/// after one and two minutes, and a burst of events within seconds must not use up the attempts while a bus is briefly
-/// unavailable.
-const MIN_ATTEMPT_TIME: Duration = Duration::from_mins(3);
-
-/// A tag's row keeps this many ids of the latest events, to recognize a repeated event. The number can be small,
-/// because EventBridge repeats an event, if at all, soon after the first delivery.
-const EVENTS_KEPT: usize = 32;
+/// The time for which the row of a reference is kept after the reference was deleted.
+const RETENTION: Duration = Duration::from_hours(90 * 24);
+/// A pending change of a reference that no longer exists is continued for this time. Afterwards, the targets that do
+/// not have it do not need it.
+const PENDING_TERM: Duration = Duration::from_hours(24);
 
 /// The key of a reference's row.
 #[must_use]
@@ -36,25 +28,38 @@ pub(crate) fn partition(repository: &RepositoryArn) -> String {
     format!("branch#{repository}")
 }
 
-/// The row of a branch or tag.
+/// The row of a branch or tag. Earlier versions can read it, because a stack may be rolled back: new fields are
+/// optional, and the earlier fields keep their shapes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BranchRow {
-    /// The commit that was relayed last.
+    /// The commit that was relayed last, or recorded as the baseline.
     pub commit: Option<CommitId>,
     /// The sequence of the change that was relayed last.
     pub sequence: u64,
-    /// The change that some targets do not have yet, if there is such a change.
+    /// The change that some targets do not have yet, if there is such a change. Only a change to more targets than one
+    /// transaction can write is pending for a moment.
     pub pending: Option<Pending>,
-    /// The ids of a tag's latest relayed events. A branch's row has no event ids.
+    /// The ids of a tag's latest events, which earlier versions wrote. This version compares heads instead.
     #[serde(default)]
     pub events: Vec<String>,
-    /// The time of a tag's newest relayed event, in epoch milliseconds.
+    /// The time of a tag's newest event in epoch milliseconds, which earlier versions wrote.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub newest: Option<u64>,
     /// The latest head that touched no routed path. The row stores the head so that the next reconciles do not compare
     /// it again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub untouched: Option<Untouched>,
+    /// The targets for which `commit` was decided: ordered, untouched by its paths, or recorded as a baseline. A routed
+    /// target that is missing here has joined since. `None` in a row of an earlier version. While a change is pending,
+    /// the field has the targets that the change does not go to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub targets: Option<Vec<TargetId>>,
+    /// Whether `commit` was recorded without an order, because it existed before a route covered the reference.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub baseline: bool,
+    /// When DynamoDB may delete the row, in seconds since 1970. Only a row of a deleted reference has this time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<i64>,
 }
 
 /// A head that was compared with the commit that was relayed last, and touched no routed path.
@@ -71,42 +76,39 @@ pub struct Untouched {
 pub struct Pending {
     /// The change to relay.
     pub change: Change,
-    /// The targets that do not have the change yet.
+    /// The targets to which the change goes.
     pub deliveries: Vec<Delivery>,
-    /// The lease of the invocation that wrote this row.
+    /// Always free. Earlier versions, which can read the row, wrote the lease of an invocation here.
     pub lease: Lease,
-    /// The number of invocations that sent the change to at least one bus and could not finish.
+    /// Always 0. Earlier versions counted their attempts here.
     #[serde(default)]
     pub tries: u32,
     /// The time at which the change became pending, in epoch milliseconds.
     #[serde(default)]
     pub since: u64,
-    /// The time of a tag's event, in epoch milliseconds. A change of a branch has no such time.
+    /// The time of a tag's event in epoch milliseconds, which earlier versions wrote.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<u64>,
 }
 
 impl Pending {
-    /// Whether an invocation holds the lease on the change.
+    /// Whether the change became pending too long ago to be continued for a reference that no longer exists.
     #[must_use]
-    pub fn is_leased(&self, now: OffsetDateTime) -> bool {
-        self.lease.is_held(now, LEASE_TERM)
+    pub fn is_over(&self, now: OffsetDateTime) -> bool {
+        self.since < epoch_millis(now - PENDING_TERM)
     }
 
-    /// Whether the current attempt is the last attempt. The number of attempts is limited because a target that does
-    /// not answer must not keep later heads from the other targets.
-    #[must_use]
-    pub fn is_last_attempt(&self, now: OffsetDateTime) -> bool {
-        self.tries + 1 >= MIN_ATTEMPTS && epoch_millis(now - MIN_ATTEMPT_TIME) >= self.since
+    /// The targets to which the change goes.
+    pub(crate) fn targets(&self) -> impl Iterator<Item = TargetId> {
+        self.deliveries.iter().flat_map(Delivery::targets)
     }
 }
 
 impl BranchRow {
-    /// The sequence of the next change: the current time in epoch milliseconds, or the last sequence plus one if that
-    /// is greater. Because sequences follow the clock, they do not go back even if the table is lost.
+    /// The row of a reference that existed before a route covered it.
     #[must_use]
-    pub fn next_sequence(&self, now: OffsetDateTime) -> u64 {
-        epoch_millis(now).max(self.sequence + 1)
+    pub fn recorded(commit: CommitId, sequence: u64, targets: Vec<TargetId>) -> Self {
+        Self { commit: Some(commit), sequence, targets: Some(targets), baseline: true, ..Self::default() }
     }
 
     /// The sequence of the newest change, whether it is relayed or pending.
@@ -115,153 +117,185 @@ impl BranchRow {
         self.pending.as_ref().map_or(self.sequence, |pending| pending.change.sequence)
     }
 
-    /// The row with `change` as the pending change and a lease that begins at `now`. `at` is the time of a tag's event,
-    /// in epoch milliseconds.
+    /// The change that was relayed last. It has the id of the relayed change, because the id depends only on the
+    /// repository, the reference, the sequence and the commit. Returns `None` if no commit is recorded.
+    #[must_use]
+    pub fn change(&self, repository: &RepositoryArn, git_ref: &GitRef) -> Option<Change> {
+        Some(Change {
+            kind: git_ref.kind(),
+            repository: repository.clone(),
+            git_ref: git_ref.clone(),
+            commit: self.commit.clone()?,
+            previous: None,
+            sequence: self.sequence,
+            actor: None,
+            event: None,
+        })
+    }
+
+    /// The row with `change` as the pending change to `deliveries`. `others` are the targets that the change does not go
+    /// to.
     #[must_use]
     pub fn with_pending(
         &self,
         change: Change,
         deliveries: Vec<Delivery>,
-        at: Option<u64>,
+        others: Vec<TargetId>,
         now: OffsetDateTime,
     ) -> Self {
-        let pending =
-            Pending { change, deliveries, lease: Lease::new(now, LEASE_TERM), tries: 0, since: epoch_millis(now), at };
-        Self { pending: Some(pending), ..self.clone() }
-    }
-
-    /// The row with a new lease on its pending change.
-    #[must_use]
-    pub fn leased(&self, now: OffsetDateTime) -> Self {
-        let leased = |pending: &Pending| Pending { lease: Lease::new(now, LEASE_TERM), ..pending.clone() };
-        Self { pending: self.pending.as_ref().map(leased), ..self.clone() }
-    }
-
-    /// The row after an attempt that did not get the change to the targets in `left`. The lease ends, so the next
-    /// invocation can continue at once. `tries` grows only if the change was sent to at least one bus.
-    #[must_use]
-    pub fn given_back(&self, left: &[Delivery], was_offered: bool) -> Self {
-        let back = |pending: &Pending| Pending {
-            deliveries: left.to_vec(),
-            lease: Lease::FREE,
-            tries: pending.tries + u32::from(was_offered),
-            ..pending.clone()
-        };
-        Self { pending: self.pending.as_ref().map(back), ..self.clone() }
+        let since = epoch_millis(now);
+        let pending = Pending { change, deliveries, lease: Lease::FREE, tries: 0, since, at: None };
+        Self { pending: Some(pending), targets: Some(others), ..self.clone() }
     }
 
     /// The row without its pending change. No later change gets the sequence of the dropped change. Some targets may
-    /// have received the dropped change, so the row also forgets the commit that was relayed last. The next invocation
-    /// therefore relays the head, even if the head is that commit.
+    /// have received the dropped change, so the row also forgets the commit that was relayed last. If a route covers the
+    /// reference again, its head is therefore relayed, even if the head is that commit.
     #[must_use]
     pub fn dropped(&self) -> Self {
-        Self { commit: None, sequence: self.newest_sequence(), pending: None, untouched: None, ..self.clone() }
+        let sequence = self.newest_sequence();
+        Self { commit: None, sequence, pending: None, untouched: None, targets: Some(Vec::new()), ..self.clone() }
     }
 
-    /// The row after `change` was relayed.
+    /// The row after `change` was ordered.
     #[must_use]
-    pub fn relayed(&self, change: &Change) -> Self {
-        let at = self.pending.as_ref().and_then(|pending| pending.at);
-        let mut events = self.events.clone();
-        if change.git_ref.kind() == RefKind::Tag {
-            events.extend(change.event.clone());
-            let surplus = events.len().saturating_sub(EVENTS_KEPT);
-            events.drain(..surplus);
-        }
+    pub fn relayed(&self, change: &Change, targets: Vec<TargetId>) -> Self {
         Self {
             commit: Some(change.commit.clone()),
             sequence: change.sequence,
             pending: None,
-            events,
-            newest: self.newest.max(at),
+            events: self.events.clone(),
+            newest: self.newest,
             untouched: None,
+            targets: Some(targets),
+            baseline: false,
+            expires: None,
         }
+    }
+
+    /// The row with the targets for which its commit is decided.
+    #[must_use]
+    pub fn covering(&self, targets: Vec<TargetId>) -> Self {
+        Self { targets: Some(targets), ..self.clone() }
+    }
+
+    /// The row after its reference was deleted.
+    #[must_use]
+    pub fn expiring(&self, now: OffsetDateTime) -> Self {
+        Self { expires: Some((now + RETENTION).unix_timestamp()), ..self.clone() }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
     use time::macros::datetime;
 
     use super::*;
 
     const NOW: OffsetDateTime = datetime!(2026-11-21 12:00 UTC);
+    const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+    const SHOP: &str = "arn:aws:codecommit:ap-northeast-1:111111111111:shop";
 
-    fn change(git_ref: &str, sequence: u64, event: &str) -> Change {
-        let git_ref: GitRef = git_ref.parse().unwrap();
-        Change {
-            kind: git_ref.kind(),
-            repository: "arn:aws:codecommit:ap-northeast-1:111111111111:shop".parse().unwrap(),
-            git_ref,
-            commit: "0123456789abcdef0123456789abcdef01234567".parse().unwrap(),
-            previous: None,
-            sequence,
-            actor: None,
-            event: Some(event.to_owned()),
+    /// The row as the version before orders had it.
+    #[derive(Debug, Deserialize)]
+    #[expect(dead_code, reason = "the test only reads the row")]
+    struct EarlierRow {
+        commit: Option<CommitId>,
+        sequence: u64,
+        pending: Option<EarlierPending>,
+        #[serde(default)]
+        events: Vec<String>,
+        #[serde(default)]
+        newest: Option<u64>,
+        #[serde(default)]
+        untouched: Option<Untouched>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[expect(dead_code, reason = "the test only reads the row")]
+    struct EarlierPending {
+        change: Change,
+        deliveries: Vec<Delivery>,
+        lease: Lease,
+        #[serde(default)]
+        tries: u32,
+        #[serde(default)]
+        since: u64,
+        #[serde(default)]
+        at: Option<u64>,
+    }
+
+    fn change() -> Change {
+        let row = BranchRow { commit: Some(COMMIT.parse().unwrap()), sequence: 8, ..BranchRow::default() };
+        row.change(&SHOP.parse().unwrap(), &"refs/heads/main".parse().unwrap()).unwrap()
+    }
+
+    fn target() -> TargetId {
+        "222222222222/ap-northeast-1/shop".parse().unwrap()
+    }
+
+    #[test]
+    fn rows_of_an_earlier_version_can_be_read() {
+        let change = serde_json::to_value(change()).unwrap();
+        let deliveries = json!([{"account": "222222222222", "region": "ap-northeast-1", "pipelines": ["shop"]}]);
+        let rows = [
+            json!({"commit": null, "sequence": 7, "pending": null}),
+            json!({"commit": COMMIT, "sequence": 7, "pending": null, "events": ["e1"], "newest": 1_763_726_400_000_u64}),
+            json!({"commit": COMMIT, "sequence": 7, "pending": null, "events": [], "untouched":
+                {"commit": COMMIT, "paths": "00000000000000aa"}}),
+            json!({"commit": COMMIT, "sequence": 7, "events": [], "pending": {"change": change, "deliveries": deliveries,
+                "lease": 1_763_726_455_000_u64, "tries": 2, "since": 1_763_726_400_000_u64, "at": 5}}),
+        ];
+        for row in rows {
+            let read: BranchRow = serde_json::from_value(row.clone()).unwrap();
+            assert_eq!((read.sequence, &read.targets, read.baseline, read.expires), (7, &None, false, None), "{row}");
         }
     }
 
-    /// A row whose change became pending at `NOW`.
-    fn pending_row() -> BranchRow {
-        BranchRow::default().with_pending(change("refs/heads/main", 1, "e"), vec![], None, NOW)
-    }
-
-    fn is_leased(row: &BranchRow, now: OffsetDateTime) -> bool {
-        row.pending.as_ref().unwrap().is_leased(now)
-    }
-
     #[test]
-    fn a_sequence_follows_the_clock_and_never_goes_back() {
-        let clock = epoch_millis(NOW);
-        assert_eq!(BranchRow::default().next_sequence(NOW), clock);
-        assert_eq!(BranchRow { sequence: clock + 5, ..BranchRow::default() }.next_sequence(NOW), clock + 6);
-    }
-
-    #[test]
-    fn a_pending_change_is_leased_until_the_lease_ends_or_is_given_back() {
-        let row = pending_row();
-        assert_eq!(row.pending.as_ref().unwrap().lease, Lease::new(NOW, LEASE_TERM));
-        assert!(is_leased(&row, NOW));
-        assert!(!is_leased(&row, NOW + LEASE_TERM));
-        assert!(!is_leased(&row.given_back(&[], true), NOW));
-    }
-
-    #[test]
-    fn a_lease_that_a_wrong_clock_wrote_counts_as_ended() {
-        let row = pending_row();
-        assert!(is_leased(&row, NOW - Duration::from_secs(59)));
-        assert!(!is_leased(&row, NOW - Duration::from_hours(24)));
-    }
-
-    /// In an earlier version, three events within half a minute used up all attempts while a bus was briefly
-    /// unavailable.
-    #[test]
-    fn the_last_attempt_is_the_third_and_minutes_after_the_first() {
-        let mut row = pending_row();
-        for (was_offered, tries) in [(true, 1), (false, 1), (true, 2), (false, 2)] {
-            row = row.leased(NOW).given_back(&[], was_offered);
-            assert_eq!(row.pending.as_ref().unwrap().tries, tries);
+    fn an_earlier_version_can_read_every_row() {
+        let delivery = Delivery {
+            account: "222222222222".parse().unwrap(),
+            region: "ap-northeast-1".parse().unwrap(),
+            pipelines: vec!["shop".parse().unwrap()],
+        };
+        let relayed = BranchRow::default().relayed(&change(), vec![target()]);
+        let rows = [
+            BranchRow::recorded(COMMIT.parse().unwrap(), 7, vec![target()]),
+            relayed.with_pending(change(), vec![delivery], vec![target()], NOW),
+            relayed.dropped(),
+            relayed.expiring(NOW),
+            relayed,
+        ];
+        for row in rows {
+            let earlier: EarlierRow = serde_json::from_value(serde_json::to_value(&row).unwrap()).unwrap();
+            assert_eq!((&earlier.commit, earlier.sequence), (&row.commit, row.sequence));
+            assert_eq!(earlier.pending.map(|pending| pending.change), row.pending.map(|pending| pending.change));
         }
+    }
+
+    #[test]
+    fn the_change_of_a_row_has_the_id_of_the_relayed_change() {
+        let relayed = Change { previous: None, actor: Some("arn".to_owned()), event: Some("e".to_owned()), ..change() };
+        let row = BranchRow::default().relayed(&relayed, vec![]);
+        assert_eq!(row.change(&relayed.repository, &relayed.git_ref).unwrap().id(), relayed.id());
+        assert_eq!(row.dropped().change(&relayed.repository, &relayed.git_ref), None);
+        assert_eq!(row.with_pending(Change { sequence: 9, ..change() }, vec![], vec![], NOW).dropped().sequence, 9);
+    }
+
+    #[test]
+    fn a_pending_change_is_over_after_a_day() {
+        let row = BranchRow::default().with_pending(change(), vec![], vec![], NOW);
         let pending = row.pending.unwrap();
-        assert!(!pending.is_last_attempt(NOW + Duration::from_mins(1)));
-        assert!(pending.is_last_attempt(NOW + Duration::from_mins(3)));
-        assert!(!Pending { tries: 1, ..pending }.is_last_attempt(NOW + Duration::from_hours(1)));
+        assert!(!pending.is_over(NOW + Duration::from_hours(24)));
+        assert!(pending.is_over(NOW + Duration::from_hours(25)));
     }
 
     #[test]
-    fn a_row_of_an_earlier_version_can_be_read() {
-        let old = r#"{"commit":null,"sequence":7,"pending":null}"#;
-        assert_eq!(serde_json::from_str::<BranchRow>(old).unwrap(), BranchRow { sequence: 7, ..BranchRow::default() });
-    }
-
-    #[test]
-    fn a_tag_remembers_its_latest_events_and_a_branch_none() {
-        let mut tag = BranchRow::default();
-        for n in 0..40 {
-            tag = tag.relayed(&change("refs/tags/v1", n, &format!("e{n}")));
-        }
-        assert_eq!(tag.events.len(), EVENTS_KEPT);
-        assert_eq!(tag.events.last().map(String::as_str), Some("e39"));
-        assert!(BranchRow::default().relayed(&change("refs/heads/main", 1, "e")).events.is_empty());
+    fn the_row_of_a_deleted_reference_expires_after_ninety_days() {
+        let row = BranchRow::default().relayed(&change(), vec![]).expiring(NOW);
+        assert_eq!(row.expires, Some((NOW + time::Duration::days(90)).unix_timestamp()));
+        assert_eq!(row.relayed(&change(), vec![]).expires, None);
     }
 }

@@ -16,8 +16,8 @@ use crate::world::Entry;
 const MAX_ENTRIES: usize = 10;
 /// The most bytes of details in one PutEvents call. EventBridge accepts 1 MB; the difference is for the other fields.
 const MAX_BYTES: usize = 900_000;
-/// The most bytes of deliveries in one row. DynamoDB accepts a row of 400 KB; the difference is for the change and for
-/// the event ids of a tag. The deliveries to about 6,000 accounts fit into a row.
+/// The most bytes of deliveries and targets in one row. DynamoDB accepts a row of 400 KB; the difference is for the
+/// change. The deliveries to about 6,000 accounts fit into a row.
 const MAX_ROW_BYTES: usize = 384_000;
 
 /// A target account and region, and the pipelines in this account and region that get the change.
@@ -31,20 +31,51 @@ pub struct Delivery {
     pub pipelines: Vec<PipelineName>,
 }
 
-/// A delivery that did not succeed.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Undelivered {
-    pub(crate) delivery: Delivery,
-    /// The bus's error, or the reason why the change was not sent again.
-    pub(crate) reason: String,
+impl Delivery {
+    /// The targets that get the change.
+    pub(crate) fn targets(&self) -> impl Iterator<Item = TargetId> {
+        let Self { account, region, pipelines } = self;
+        pipelines.iter().map(|pipeline| TargetId {
+            account: account.clone(),
+            region: region.clone(),
+            pipeline: pipeline.clone(),
+        })
+    }
 }
 
-/// Whether a ledger row can hold the deliveries. DynamoDB counts 44 bytes for each delivery, and in addition the bytes
-/// of its region and of the names of its pipelines.
-pub(crate) fn fit_row(deliveries: &[Delivery]) -> bool {
+/// Groups targets by account and region. The targets are sorted, and so are the deliveries.
+pub(crate) fn deliveries<'t>(targets: impl IntoIterator<Item = &'t TargetId>) -> Vec<Delivery> {
+    let mut deliveries: Vec<Delivery> = Vec::new();
+    for TargetId { account, region, pipeline } in targets {
+        match deliveries.last_mut() {
+            Some(last) if last.account == *account && last.region == *region => last.pipelines.push(pipeline.clone()),
+            _ => deliveries.push(Delivery {
+                account: account.clone(),
+                region: region.clone(),
+                pipelines: vec![pipeline.clone()],
+            }),
+        }
+    }
+    deliveries
+}
+
+/// Whether the row of a reference can hold the deliveries of a pending change together with the other targets. DynamoDB
+/// counts 44 bytes for each delivery, and in addition the bytes of its region and of the names of its pipelines.
+pub(crate) fn fit_row(deliveries: &[Delivery], others: &[TargetId]) -> bool {
     let pipelines = |d: &Delivery| d.pipelines.iter().map(|pipeline| pipeline.as_str().len() + 1).sum::<usize>();
     let bytes: usize = deliveries.iter().map(|d| 44 + d.region.as_str().len() + pipelines(d)).sum();
-    bytes <= MAX_ROW_BYTES
+    bytes + target_bytes(others) <= MAX_ROW_BYTES
+}
+
+/// Whether the row of a reference can hold these targets.
+pub(crate) fn fit_targets(targets: &[TargetId]) -> bool {
+    target_bytes(targets) <= MAX_ROW_BYTES
+}
+
+/// The bytes that DynamoDB counts for a list of targets, each as text.
+fn target_bytes(targets: &[TargetId]) -> usize {
+    let bytes = |id: &TargetId| id.account.as_str().len() + id.region.as_str().len() + id.pipeline.as_str().len() + 3;
+    targets.iter().map(bytes).sum()
 }
 
 /// The event that brings orders to one account and region. All its orders are about one change.

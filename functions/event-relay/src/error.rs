@@ -22,47 +22,24 @@ pub enum Error {
     /// The ledger could not be read or written.
     #[error(transparent)]
     Ledger(#[from] sekisho_ledger::Error),
-    /// A call to CodeCommit or to the dead-letter queue failed.
+    /// A call to CodeCommit failed.
     #[error(transparent)]
     Service(#[from] ServiceError),
-    /// Another invocation holds the lease on the reference.
-    #[error("another invocation is relaying {git_ref} of {repository}: Lambda retries this event")]
+    /// Other invocations wrote the rows of the reference again and again.
+    #[error("other invocations are relaying {git_ref} of {repository}: Lambda retries this event")]
     Busy {
         /// The reference.
         git_ref: GitRef,
         /// The reference's repository.
         repository: RepositoryArn,
     },
-    /// The invocation would time out before it could send the change.
+    /// The invocation would time out before it could order the change.
     #[error("no time is left to relay {git_ref} of {repository}: Lambda retries this event")]
     NoTime {
         /// The reference.
         git_ref: GitRef,
         /// The reference's repository.
         repository: RepositoryArn,
-    },
-    /// Some buses have not accepted the change yet.
-    #[error("{left} of {all} buses have not accepted {git_ref} of {repository}: {reason}")]
-    Undelivered {
-        /// The number of buses that do not have the change yet.
-        left: usize,
-        /// The number of buses that did not have the change before this attempt.
-        all: usize,
-        /// The reason that the first of these buses gave.
-        reason: String,
-        /// The reference.
-        git_ref: GitRef,
-        /// The reference's repository.
-        repository: RepositoryArn,
-    },
-    /// A reconcile failed in part.
-    #[error("{count} of the routed references could not be reconciled, the first: {first}")]
-    Reconcile {
-        /// The number of failures.
-        count: usize,
-        /// The first failure.
-        #[source]
-        first: Box<Error>,
     },
 }
 
@@ -74,15 +51,13 @@ impl Failure for Error {
             Self::NotFound(_) => ErrorType::NotFound,
             Self::Ledger(error) if error.is_throttled() => ErrorType::Throttled,
             Self::Service(error) if error.is_throttled() => ErrorType::Throttled,
-            Self::Undelivered { .. } => ErrorType::Throttled,
             Self::Ledger(_) | Self::Service(_) | Self::Busy { .. } | Self::NoTime { .. } => ErrorType::Internal,
-            Self::Reconcile { first, .. } => first.error_type(),
         }
     }
 }
 
 impl Error {
-    /// The error that another invocation holds the lease on the reference of `hint`.
+    /// The error that other invocations wrote the rows of the reference of `hint` again and again.
     pub(crate) fn busy(hint: &Hint) -> Self {
         Self::Busy { git_ref: hint.git_ref.clone(), repository: hint.repository.clone() }
     }

@@ -39,6 +39,10 @@ pub struct FakeAccount {
     pub tags: RefCell<BTreeMap<String, CommitId>>,
     /// The branches for which CodeCommit throttles every read of the head.
     pub throttled_branches: RefCell<Vec<String>>,
+    /// The repositories for which CodeCommit throttles the list of branches.
+    pub throttled_repositories: RefCell<Vec<String>>,
+    /// Whether CodeCommit fails to compare commits, for a passing reason.
+    pub differences_fail: Cell<bool>,
     /// Whether CodeCommit denies every read of a head.
     pub heads_denied: Cell<bool>,
     /// The names of all repositories. If the value is `None`, CodeCommit throttles the call that lists the
@@ -71,6 +75,8 @@ impl Default for FakeAccount {
             branches: RefCell::new(Some(BTreeMap::new())),
             tags: RefCell::default(),
             throttled_branches: RefCell::default(),
+            throttled_repositories: RefCell::default(),
+            differences_fail: Cell::new(false),
             heads_denied: Cell::new(false),
             repositories: RefCell::new(Some(Vec::new())),
             changed_paths: RefCell::new(Some(vec![Vec::new()])),
@@ -167,6 +173,9 @@ impl World for FakeAccount {
         page: Option<String>,
     ) -> Result<Option<Differences>, ServiceError> {
         self.read(format!("GetDifferences {repository} {before}..{after}")).await;
+        if self.differences_fail.get() {
+            return Err(failed("CodeCommit's GetDifferences", Kind::Unavailable));
+        }
         let index: usize = page.and_then(|page| page.parse().ok()).unwrap_or(0);
         let changed = self.changed_paths.borrow();
         Ok(changed.as_ref().and_then(|pages| {
@@ -177,6 +186,9 @@ impl World for FakeAccount {
 
     async fn branches(&self, repository: &str) -> Result<Option<Vec<String>>, ServiceError> {
         self.read(format!("ListBranches {repository}")).await;
+        if self.throttled_repositories.borrow().iter().any(|throttled| throttled == repository) {
+            return Err(failed("CodeCommit's ListBranches", Kind::Throttled));
+        }
         Ok(self.branches.borrow().as_ref().map(|branches| branches.keys().cloned().collect()))
     }
 

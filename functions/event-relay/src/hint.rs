@@ -23,13 +23,8 @@ impl Hint {
 /// The reason why the function examines a reference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Trigger {
-    /// An event reported the reference. If another invocation holds the reference, this invocation waits, because no
-    /// other event reports the same move.
+    /// An event reported the reference.
     Event,
-    /// A reconcile examines every routed branch. The reconcile does not wait for other invocations, because it needs
-    /// the time for other branches.
+    /// A reconcile examines every routed reference, and every reference with a pending change.
     Reconcile,
-    /// A reconcile found a pending change. The reconcile finishes the change even if no route matches the reference any
-    /// more.
-    Pending,
 }

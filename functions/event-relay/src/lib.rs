@@ -32,11 +32,14 @@ mod error;
 #[cfg(feature = "testing")]
 pub mod fake;
 mod hint;
+mod joining;
+mod lock;
 mod newest;
 mod outcome;
 mod plan;
 pub mod redelivery;
 mod relay;
+mod repository;
 mod request;
 mod route;
 mod run;

@@ -1,7 +1,7 @@
 //! Finds the newest change of the references that feed a target.
 
 use sekisho_domain::account::Region;
-use sekisho_domain::change::{Change, GitRef, RepositoryArn};
+use sekisho_domain::change::{Change, RepositoryArn};
 use sekisho_domain::route::{Route, Routes, TargetId};
 use sekisho_ledger::Row;
 
@@ -20,23 +20,12 @@ impl Candidate {
     /// The head in the row of a reference. Returns `None` if the row has no head, or if the reference no longer exists.
     pub(crate) fn new(repository: &RepositoryArn, row: Row<BranchRow>) -> Option<Self> {
         let Row { sk, state: row, .. } = row;
-        let is_baseline = false;
-        if let Some(pending) = row.pending {
-            return Some(Self { change: pending.change, is_baseline });
+        if row.expires.is_some() {
+            return None;
         }
-        let git_ref: GitRef = sk.parse().ok()?;
-        // The change has the sequence and the commit of the row, and therefore the id of the change that was relayed.
-        let change = Change {
-            kind: git_ref.kind(),
-            repository: repository.clone(),
-            git_ref,
-            commit: row.commit?,
-            previous: None,
-            sequence: row.sequence,
-            actor: None,
-            event: None,
-        };
-        Some(Self { change, is_baseline })
+        let last = row.change(repository, &sk.parse().ok()?);
+        let change = row.pending.map(|pending| pending.change).or(last)?;
+        Some(Self { change, is_baseline: row.baseline })
     }
 }
 

@@ -9,7 +9,7 @@ use sekisho_lambda::event;
 use sekisho_lambda::failure::chain;
 use serde::Serialize;
 
-use crate::delivery::{Delivery, Undelivered};
+use crate::delivery::Delivery;
 use crate::error::Error;
 use crate::hint::Hint;
 
@@ -75,17 +75,6 @@ pub(crate) fn about_payload(payload: &str, decision: Decision<Outcome>) -> Decis
 /// The decision about an error that no retry cures.
 pub(crate) fn needs_repair(error: &Error) -> Decision<Outcome> {
     Decision::new(Outcome::Failed, format!("{}: fix the cause; the next reconcile tries again", chain(error)))
-}
-
-/// The decision about a target that did not get the change. The dead-letter queue holds the change for this target.
-pub(crate) fn dead_lettered(change: &Change, undelivered: &Undelivered) -> Decision<Outcome> {
-    let reason = format!(
-        "{}; the dead-letter queue holds the change: fix the cause, then run `make redrive`",
-        undelivered.reason
-    );
-    about_change(change, Decision::new(Outcome::Failed, reason))
-        .about("account", undelivered.delivery.account.as_str())
-        .about("region", undelivered.delivery.region.as_str())
 }
 
 /// The decision not to send the pending change to the pipelines of `dropped`, because no route leads to these pipelines

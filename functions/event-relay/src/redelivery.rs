@@ -1,18 +1,20 @@
-//! The messages of the dead-letter queue, and the plan for such a message.
+//! The messages that earlier versions put into the dead-letter queue, and the plan for such a message.
+
+use std::collections::BTreeSet;
 
 use sekisho_domain::account::AccountId;
 use sekisho_domain::change::Change;
 use sekisho_domain::decision::Decision;
-use sekisho_domain::route::Routes;
+use sekisho_domain::route::{Routes, TargetId};
 use serde::{Deserialize, Serialize};
 
+use crate::branch::BranchRow;
 use crate::delivery::Delivery;
 use crate::outcome::{Outcome, about_change};
 use crate::plan::Snapshot;
-use crate::route::unrouted;
+use crate::route::TouchedRoutes;
 
-/// A message in the dead-letter queue. If the function is invoked with the message, the function sends the change
-/// again.
+/// A message in the dead-letter queue. Only earlier versions wrote such messages; a queue may still hold some.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Redelivery {
     /// Always `redeliver`.
@@ -28,9 +30,9 @@ pub struct Redelivery {
 /// The plan for a message of the dead-letter queue.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum RedeliveryPlan {
-    /// Send the change to the target again, with the same sequence.
-    Deliver,
-    /// Send nothing.
+    /// Offer these targets their current orders, or order the change if a target has no order.
+    Order(BTreeSet<TargetId>),
+    /// Order nothing.
     Decide(Decision<Outcome>),
 }
 
@@ -40,7 +42,7 @@ pub(crate) fn plan_redelivery(
     redelivery: &Redelivery,
     account: &AccountId,
     routes: &Routes,
-    row: Option<&Snapshot>,
+    row: Option<&Snapshot<BranchRow>>,
 ) -> Option<RedeliveryPlan> {
     let (change, delivery) = (&redelivery.change, &redelivery.delivery);
     if change.repository.account() != account.as_str() {
@@ -48,7 +50,9 @@ pub(crate) fn plan_redelivery(
             format!("the change belongs to {}: only changes of account {account} are relayed", change.repository);
         return Some(RedeliveryPlan::Decide(Decision::new(Outcome::Refused, reason)));
     }
-    if unrouted(routes, change, delivery).is_some_and(|gone| gone.pipelines.len() == delivery.pipelines.len()) {
+    let routed = TouchedRoutes::new(routes, &change.repository, &change.git_ref).all_targets();
+    let targets: BTreeSet<TargetId> = delivery.targets().filter(|target| routed.contains(target)).collect();
+    if targets.is_empty() {
         let reason = "no route leads to this target now";
         return Some(RedeliveryPlan::Decide(about_change(change, Decision::new(Outcome::Filtered, reason))));
     }
@@ -59,5 +63,5 @@ pub(crate) fn plan_redelivery(
         let reason = "the ledger has no change of this reference with this sequence, so nothing is sent: push again";
         return Some(RedeliveryPlan::Decide(about_change(change, Decision::new(Outcome::Refused, reason))));
     }
-    Some(RedeliveryPlan::Deliver)
+    Some(RedeliveryPlan::Order(targets))
 }

@@ -1,12 +1,15 @@
 //! Dispatches a request to its use case and records the decisions.
 
 mod change;
-mod deliver;
 mod examine;
 mod explain;
+mod join;
+mod look;
 pub(crate) mod offer;
+mod order;
 mod reconcile;
 mod redeliver;
+mod reoffer;
 mod report;
 mod resend;
 mod settle;
@@ -53,7 +56,7 @@ impl<W: World> Relay<W> {
     /// The function fails with an error that a retry may cure, or because a person's request cannot be understood.
     /// Every other problem is a decision in the answer.
     pub async fn handle(&self, payload: &str, invocation: &Invocation) -> Result<Answer, Error> {
-        let run = &Run { world: &self.world, routes: &self.routes, invocation };
+        let run = &Run::new(&self.world, &self.routes, invocation);
         let Report { mut log, failure } = match request::read(payload, invocation) {
             Request::Change(hint) => change::relay_change(run, &hint).await,
             Request::Reconcile => reconcile::reconcile(run).await,

@@ -1,26 +1,30 @@
 //! The context of one invocation.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use sekisho_domain::change::{GitRef, RepositoryArn};
-use sekisho_domain::route::Routes;
+use sekisho_domain::route::{Routes, TargetId};
 use sekisho_lambda::{Invocation, telemetry};
 use sekisho_ledger::Store;
 use time::OffsetDateTime;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::branch::{self, BranchRow};
 use crate::decision_log::DecisionLog;
+use crate::lock::Locks;
 use crate::plan::Snapshot;
 use crate::world::World;
 
 /// The function's name in the keys of the ledger's decision rows.
 const FUNCTION: &str = "event-relay";
 
-/// The safety margin before Lambda's timeout. The margin is enough for a PutEvents call that has begun (three attempts
-/// of 5 s) and for the write of the row afterwards.
+/// The safety margin before Lambda's timeout. The margin is enough for a call that has begun (three attempts of 5 s)
+/// and for the record of the decisions afterwards.
 pub(crate) const RESERVE: Duration = Duration::from_secs(20);
-/// The pause between two reads of a reference that another invocation holds.
-pub(crate) const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// The number of calls that run at once. More calls would only wait for the CPU, because a function with 128 MB of
+/// memory has a small share of it.
+pub(crate) const CONCURRENT_CALLS: usize = 8;
 
 /// The context of one invocation.
 #[derive(Debug)]
@@ -28,6 +32,15 @@ pub(crate) struct Run<'r, W> {
     pub(crate) world: &'r W,
     pub(crate) routes: &'r Routes,
     pub(crate) invocation: &'r Invocation,
+    /// Limits the calls that run at once when an ordering goes to many targets.
+    pub(crate) calls: Semaphore,
+    locks: Locks,
+}
+
+impl<'r, W> Run<'r, W> {
+    pub(crate) fn new(world: &'r W, routes: &'r Routes, invocation: &'r Invocation) -> Self {
+        Self { world, routes, invocation, calls: Semaphore::new(CONCURRENT_CALLS), locks: Locks::default() }
+    }
 }
 
 impl<W: World> Run<'_, W> {
@@ -35,15 +48,20 @@ impl<W: World> Run<'_, W> {
         self.world.now()
     }
 
+    /// Waits until no other task of this invocation orders one of these targets. Without the locks, references that feed
+    /// the same target would plan again and again, because each of them writes the target's row.
+    pub(crate) async fn lock(&self, targets: &BTreeSet<TargetId>) -> Vec<OwnedSemaphorePermit> {
+        self.locks.acquire(targets).await
+    }
+
     /// The time until Lambda ends the invocation.
     pub(crate) fn time_left(&self) -> Duration {
         self.invocation.time_left(self.now())
     }
 
-    /// Whether enough time is left to examine a reference and to send a change. With less time, the function might send
-    /// nothing and still use up one of the attempts.
+    /// Whether enough time is left to examine a reference or to order a change.
     pub(crate) fn has_time(&self) -> bool {
-        self.time_left() > RESERVE + POLL_INTERVAL
+        self.time_left() > RESERVE
     }
 
     /// Reads the row of a reference.
@@ -51,7 +69,7 @@ impl<W: World> Run<'_, W> {
         &self,
         repository: &RepositoryArn,
         git_ref: &GitRef,
-    ) -> Result<Snapshot, sekisho_ledger::Error> {
+    ) -> Result<Snapshot<BranchRow>, sekisho_ledger::Error> {
         self.world.ledger().read::<BranchRow>(&branch::key(repository, git_ref)).await.map(Snapshot::from)
     }
 

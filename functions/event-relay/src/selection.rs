@@ -45,15 +45,14 @@ pub(crate) fn route<'r>(routes: &'r Routes, here: &'r Region, name: &str) -> Res
         [one] => Ok(one),
         [] => {
             let elsewhere = routes.iter().find(|route| route.name() == name).and_then(Route::region);
-            Err(Error::NotFound(match elsewhere {
-                Some(region) => format!(
+            Err(Error::NotFound(if let Some(region) = elsewhere {
+                format!(
                     "the route `{shown}` is only for repositories of {region}: send the request to \
                      sekisho-event-relay in that region"
-                ),
-                None => {
-                    let names = listed(routes_here(routes, here).map(Route::name));
-                    format!("there is no route `{shown}`: write one of {names}")
-                }
+                )
+            } else {
+                let names = listed(routes_here(routes, here).map(Route::name));
+                format!("there is no route `{shown}`: write one of {names}")
             }))
         }
         several => Err(Error::InvalidRequest(format!(

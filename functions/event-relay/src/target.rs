@@ -28,6 +28,11 @@ pub fn key(target: &TargetId) -> Key {
     Key::state(format!("target#{target}"))
 }
 
+/// Whether a key is the key of a target's row.
+pub(crate) fn is_target(key: &Key) -> bool {
+    key.pk.starts_with("target#")
+}
+
 /// The row of a target.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TargetRow {

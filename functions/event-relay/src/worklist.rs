@@ -1,6 +1,6 @@
-//! The references that a reconcile examines, in the order of the examination, and the mistakes in the routes.
+//! The references of one repository that a reconcile examines, and the mistakes in the routes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sekisho_domain::change::{GitRef, RefKind, RepositoryArn};
 use sekisho_domain::decision::Decision;
@@ -9,10 +9,11 @@ use sekisho_domain::timestamp::epoch_millis;
 use sekisho_ledger::Row;
 use time::OffsetDateTime;
 
-use crate::branch::{BranchRow, Pending};
+use crate::branch::BranchRow;
 use crate::error::Error;
-use crate::hint::{Hint, Trigger};
 use crate::outcome::{Outcome, needs_repair};
+use crate::plan::Snapshot;
+use crate::repository::RepositoryRow;
 
 /// The default interval of the schedule, in milliseconds.
 const INTERVAL: u64 = 300_000;
@@ -27,101 +28,119 @@ pub(crate) struct Branches {
     pub(crate) names: Vec<String>,
 }
 
+/// A reference and its row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Reference {
+    pub(crate) repository: RepositoryArn,
+    pub(crate) git_ref: GitRef,
+    pub(crate) snapshot: Snapshot<BranchRow>,
+}
+
+/// What a reconcile does with a reference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Task {
+    /// Compare the head with the row, and order what is new.
+    Settle,
+    /// Record the head without an order, because it existed before a route covered the reference.
+    Record,
+}
+
 /// The references of one repository that a reconcile must examine.
 #[derive(Debug, Default)]
 pub(crate) struct Worklist {
-    /// The references to examine, with the trigger of each. Pending changes and routed branches alternate, so that
-    /// neither kind uses up the time for the other kind.
-    pub(crate) looks: Vec<(Hint, Trigger)>,
-    /// The number of references that other invocations hold. The reconcile skips these references, because waiting
-    /// would use up the time for other references.
-    pub(crate) leased: usize,
+    /// The references to examine. Each reconcile begins with another one.
+    pub(crate) tasks: Vec<(Reference, Task)>,
+    /// The references that no longer exist and whose rows do not expire yet.
+    pub(crate) deleted: Vec<Reference>,
     /// The decisions about mistakes in the routes and about rows that cannot be read.
     pub(crate) mistakes: Vec<Decision<Outcome>>,
 }
 
-/// The part of a worklist that comes from the ledger's rows.
-#[derive(Debug, Default)]
-struct Rows {
-    pending: Vec<(Hint, Trigger)>,
-    leased: usize,
-    unreadable: Vec<Decision<Outcome>>,
-    /// The references with a pending or an unreadable row. The worklist must not contain these references a second time
-    /// as routed branches.
-    seen: BTreeSet<GitRef>,
-}
-
 impl Worklist {
-    /// The worklist of a repository that has these branches and rows.
+    /// The worklist of a repository that has these branches and rows. `branches` is `None` if the repository does not
+    /// exist.
     pub(crate) fn new(
         repository: &RepositoryArn,
-        branches: &[String],
+        branches: Option<&[String]>,
         rows: Vec<RowResult>,
+        stored: &RepositoryRow,
         routes: &Routes,
         now: OffsetDateTime,
     ) -> Self {
-        let Rows { mut pending, leased, unreadable, seen } = Rows::new(repository, rows, now);
-        let mut mistakes = unreadable;
-        mistakes.extend(missing_branches(repository, branches, routes));
-        let is_routed = |git_ref: &GitRef| routes.concerning(repository, git_ref).next().is_some();
-        let mut concerned: Vec<(Hint, Trigger)> = branches
-            .iter()
-            .filter_map(|branch| GitRef::branch(branch).ok())
-            .filter(|git_ref| !seen.contains(git_ref) && is_routed(git_ref))
-            .map(|git_ref| (Hint::without_event(repository, git_ref), Trigger::Reconcile))
-            .collect();
-        rotate(&mut pending, now);
-        rotate(&mut concerned, now);
-        Self { looks: alternate(pending, concerned), leased, mistakes }
-    }
-
-    /// The worklist of a repository that does not exist. The worklist has one mistake if a route names the repository,
-    /// and is empty otherwise.
-    pub(crate) fn of_missing_repository(repository: &RepositoryArn, routes: &Routes) -> Self {
         let mut worklist = Self::default();
-        if routes.iter().any(|route| is_named(route, repository)) {
-            let reason = "a route names this repository, but it does not exist: create it, or correct the route";
-            let decision = Decision::new(Outcome::Failed, reason).about("repository", repository.as_str());
-            worklist.mistakes.push(decision);
+        let mut rows = worklist.readable(repository, rows);
+        let existing: BTreeSet<GitRef> =
+            branches.unwrap_or_default().iter().filter_map(|branch| GitRef::branch(branch).ok()).collect();
+        match branches {
+            Some(branches) => worklist.mistakes.extend(missing_branches(repository, branches, routes)),
+            None => worklist.mistakes.extend(missing_repository(repository, routes)),
         }
+        // CodeCommit lists no tags. The known tags are those with a row and those that a route names.
+        let named = routes.iter().filter(|route| route.covers_repository(repository));
+        let tags = named.flat_map(|route| route.literal_names(RefKind::Tag)).filter_map(|tag| GitRef::tag(tag).ok());
+        let mut known: BTreeSet<GitRef> = rows.keys().cloned().collect();
+        known.extend(existing.iter().cloned());
+        known.extend(tags.filter(|_| branches.is_some()));
+        for git_ref in known {
+            let Some(snapshot) = rows.remove(&git_ref).unwrap_or_else(|| Some(Snapshot::default())) else { continue };
+            let may_exist = branches.is_some() && git_ref.kind() == RefKind::Tag || existing.contains(&git_ref);
+            let reference = Reference { repository: repository.clone(), git_ref, snapshot };
+            worklist.add(reference, may_exist, stored, routes);
+        }
+        rotate(&mut worklist.tasks, now);
         worklist
     }
-}
 
-impl Rows {
-    fn new(repository: &RepositoryArn, rows: Vec<RowResult>, now: OffsetDateTime) -> Self {
-        let mut found = Self::default();
+    /// The rows by reference. An unreadable row becomes a decision, and its reference has `None`, so that it is not
+    /// examined as a reference without a row.
+    fn readable(
+        &mut self,
+        repository: &RepositoryArn,
+        rows: Vec<RowResult>,
+    ) -> BTreeMap<GitRef, Option<Snapshot<BranchRow>>> {
+        let mut readable = BTreeMap::new();
         for row in rows {
-            match row {
+            let (sk, snapshot) = match row {
+                Ok(row) => (row.sk.clone(), Some(Snapshot::from(Some(row)))),
                 Err(error) => {
-                    if let sekisho_ledger::Error::Unreadable { key, .. } = &error {
-                        found.seen.extend(key.sk.parse::<GitRef>());
-                    }
+                    let sk = match &error {
+                        sekisho_ledger::Error::Unreadable { key, .. } => key.sk.clone(),
+                        _ => String::new(),
+                    };
                     let decision = needs_repair(&Error::from(error));
-                    found.unreadable.push(decision.about("repository", repository.as_str()));
+                    self.mistakes.push(decision.about("repository", repository.as_str()));
+                    (sk, None)
                 }
-                Ok(row) => {
-                    let (Ok(git_ref), Some(pending)) = (row.sk.parse::<GitRef>(), row.state.pending) else { continue };
-                    found.seen.insert(git_ref.clone());
-                    if pending.is_leased(now) {
-                        found.leased += 1;
-                    } else {
-                        found.pending.push((pending_hint(repository, git_ref, pending), Trigger::Pending));
-                    }
-                }
+            };
+            if let Ok(git_ref) = sk.parse() {
+                readable.insert(git_ref, snapshot);
             }
         }
-        found
+        readable
+    }
+
+    fn add(&mut self, reference: Reference, may_exist: bool, stored: &RepositoryRow, routes: &Routes) {
+        let Reference { repository, git_ref, snapshot } = &reference;
+        let is_routed = routes.concerning(repository, git_ref).next().is_some();
+        let has_row = snapshot.revision.is_some();
+        if snapshot.row.pending.is_some() {
+            self.tasks.push((reference, Task::Settle));
+        } else if !may_exist {
+            if snapshot.row.expires.is_none() {
+                self.deleted.push(reference);
+            }
+        } else if is_routed {
+            let is_baseline = stored.is_baseline(routes, repository, git_ref, has_row);
+            self.tasks.push((reference, if is_baseline { Task::Record } else { Task::Settle }));
+        }
     }
 }
 
-fn pending_hint(repository: &RepositoryArn, git_ref: GitRef, pending: Pending) -> Hint {
-    let hint = Hint::without_event(repository, git_ref);
-    match pending.change.kind {
-        RefKind::Branch => hint,
-        // A tag has no head that could be read, so the hint repeats the commit of the pending change.
-        RefKind::Tag => Hint { event: pending.change.event, ..hint },
-    }
+/// The decision about a repository that a route names without a glob and that does not exist.
+fn missing_repository(repository: &RepositoryArn, routes: &Routes) -> Option<Decision<Outcome>> {
+    let reason = "a route names this repository, but it does not exist: create it, or correct the route";
+    let decision = || Decision::new(Outcome::Failed, reason).about("repository", repository.as_str());
+    routes.iter().any(|route| is_named(route, repository)).then(decision)
 }
 
 fn is_named(route: &Route, repository: &RepositoryArn) -> bool {
@@ -171,19 +190,6 @@ fn unmatched_by(route: &Route, found: &[Branches]) -> Vec<Decision<Outcome>> {
     missing.map(decision).collect()
 }
 
-/// Returns the elements of both lists alternately.
-fn alternate<T>(first: Vec<T>, second: Vec<T>) -> Vec<T> {
-    let (mut first, mut second) = (first.into_iter(), second.into_iter());
-    let mut both = Vec::with_capacity(first.len() + second.len());
-    loop {
-        let (one, other) = (first.next(), second.next());
-        if one.is_none() && other.is_none() {
-            return both;
-        }
-        both.extend(one.into_iter().chain(other));
-    }
-}
-
 /// Rotates the list so that each reconcile begins with another element. Without the rotation, a reconcile that runs out
 /// of time would never reach the last elements. The starting point moves by the golden ratio of the list's length each
 /// time, so a few reconciles reach every large part of the list.
@@ -195,7 +201,6 @@ pub(crate) fn rotate<T>(list: &mut [T], now: OffsetDateTime) {
 
 #[cfg(test)]
 mod tests {
-    use sekisho_domain::change::Change;
     use sekisho_domain::config::Document;
     use sekisho_ledger::Key;
     use time::macros::datetime;
@@ -208,6 +213,7 @@ mod tests {
         [[route]]
         repository = "shop"
         branches = ["main", "missing", "release/*"]
+        tags = ["v*", "named"]
         [[route.target]]
         account = "222222222222"
         region = "ap-northeast-1"
@@ -215,49 +221,72 @@ mod tests {
         action = "Source"
     "#;
 
-    fn row(repository: &RepositoryArn, git_ref: &str, is_leased: bool) -> Row<BranchRow> {
-        let git_ref: GitRef = git_ref.parse().unwrap();
-        let change = Change {
-            kind: git_ref.kind(),
-            repository: repository.clone(),
-            git_ref: git_ref.clone(),
-            commit: "0123456789abcdef0123456789abcdef01234567".parse().unwrap(),
-            previous: None,
-            sequence: 1,
-            actor: None,
-            event: Some("event".to_owned()),
-        };
-        let row = BranchRow::default().with_pending(change, vec![], Some(5), NOW);
-        let state = if is_leased { row } else { row.given_back(&[], true) };
-        Row { sk: git_ref.to_string(), revision: 1, state }
+    fn row(git_ref: &str, row: BranchRow) -> RowResult {
+        Ok(Row { sk: git_ref.to_owned(), revision: 1, state: row })
+    }
+
+    fn shop() -> RepositoryArn {
+        "arn:aws:codecommit:ap-northeast-1:111111111111:shop".parse().unwrap()
+    }
+
+    fn relayed() -> BranchRow {
+        BranchRow { commit: Some("0123456789abcdef0123456789abcdef01234567".parse().unwrap()), ..BranchRow::default() }
+    }
+
+    fn pending(git_ref: &str) -> BranchRow {
+        let change = relayed().change(&shop(), &git_ref.parse().unwrap()).unwrap();
+        relayed().with_pending(change, vec![], vec![], NOW)
+    }
+
+    /// The references of a worklist and their tasks, sorted.
+    fn tasks(worklist: &Worklist) -> Vec<(&str, Task)> {
+        let mut tasks: Vec<_> = worklist.tasks.iter().map(|(one, task)| (one.git_ref.as_str(), *task)).collect();
+        tasks.sort_unstable();
+        tasks
+    }
+
+    fn worklist(branches: &[&str], rows: Vec<RowResult>, stored: &RepositoryRow) -> Worklist {
+        let routes = Document::parse("t", CONFIG).unwrap().routes().unwrap();
+        let branches: Vec<String> = branches.iter().map(ToString::to_string).collect();
+        Worklist::new(&shop(), Some(&branches), rows, stored, &routes, NOW)
     }
 
     #[test]
-    fn a_worklist_has_pending_changes_and_routed_branches_but_no_leased_or_unreadable_rows() {
-        let repository: RepositoryArn = "arn:aws:codecommit:ap-northeast-1:111111111111:shop".parse().unwrap();
-        let routes = Document::parse("t", CONFIG).unwrap().routes().unwrap();
-        let branches = ["main", "other", "release/1", "release/2", "release/3"].map(ToOwned::to_owned);
+    fn a_worklist_has_routed_and_pending_references_but_no_unreadable_rows() {
         let unreadable = Key { pk: "branch".to_owned(), sk: "refs/heads/release/3".to_owned() };
         let rows = vec![
-            Ok(row(&repository, "refs/heads/release/1", true)),
-            Ok(row(&repository, "refs/heads/release/2", false)),
-            Ok(row(&repository, "refs/tags/v1", false)),
-            Ok(Row { sk: "refs/heads/main".to_owned(), revision: 1, state: BranchRow::default() }),
+            row("refs/heads/release/1", relayed()),
+            row("refs/heads/gone", pending("refs/heads/gone")),
+            row("refs/tags/v1", relayed()),
+            row("refs/tags/other", relayed()),
             Err(sekisho_ledger::Error::Unreadable { key: unreadable, source: "no sequence".into() }),
         ];
-        let worklist = Worklist::new(&repository, &branches, rows, &routes, NOW);
-        let mut looks: Vec<_> =
-            worklist.looks.iter().map(|(hint, trigger)| (hint.git_ref.as_str(), *trigger)).collect();
-        looks.sort_by_key(|(git_ref, _)| *git_ref);
+        let stored = RepositoryRow { tags_seen: true, ..RepositoryRow::default() };
+        let worklist = worklist(&["main", "other", "release/1", "release/2", "release/3"], rows, &stored);
         let expected = [
-            ("refs/heads/main", Trigger::Reconcile),
-            ("refs/heads/release/2", Trigger::Pending),
-            ("refs/tags/v1", Trigger::Pending),
+            ("refs/heads/gone", Task::Settle),
+            ("refs/heads/main", Task::Settle),
+            ("refs/heads/release/1", Task::Settle),
+            ("refs/heads/release/2", Task::Record),
+            ("refs/tags/named", Task::Settle),
+            ("refs/tags/v1", Task::Settle),
         ];
-        assert_eq!(looks, expected);
-        assert_eq!(worklist.leased, 1);
+        assert_eq!(tasks(&worklist), expected);
         let refs: Vec<_> = worklist.mistakes.iter().map(|mistake| mistake.concerns.get("ref").cloned()).collect();
         assert_eq!(refs, [None, Some("missing".to_owned())]);
+        assert!(worklist.deleted.is_empty());
+    }
+
+    #[test]
+    fn the_row_of_a_deleted_branch_expires_once() {
+        let rows = || vec![row("refs/heads/release/1", relayed()), row("refs/heads/old", relayed().expiring(NOW))];
+        let deleted = |worklist: Worklist| worklist.deleted.into_iter().map(|one| one.git_ref.to_string()).collect();
+        let refs: Vec<String> = deleted(worklist(&["main"], rows(), &RepositoryRow::default()));
+        assert_eq!(refs, ["refs/heads/release/1"]);
+        let routes = Document::parse("t", CONFIG).unwrap().routes().unwrap();
+        let gone = Worklist::new(&shop(), None, rows(), &RepositoryRow::default(), &routes, NOW);
+        assert_eq!((tasks(&gone), gone.mistakes.len()), (vec![], 1));
+        assert_eq!(deleted(gone), ["refs/heads/release/1"]);
     }
 
     #[test]
@@ -270,11 +299,5 @@ mod tests {
         }
         assert_eq!(reached.len(), 13_000);
         rotate::<u8>(&mut [], OffsetDateTime::UNIX_EPOCH);
-    }
-
-    #[test]
-    fn two_lists_alternate_until_both_are_empty() {
-        assert_eq!(alternate(vec![1, 2, 3], vec![10]), [1, 10, 2, 3]);
-        assert_eq!(alternate(vec![], vec![10, 20]), [10, 20]);
     }
 }

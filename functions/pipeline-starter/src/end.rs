@@ -6,7 +6,8 @@ use sekisho_domain::report::{ReportState, ReportTime};
 use sekisho_domain::timestamp::epoch_millis;
 use time::OffsetDateTime;
 
-use crate::order::{Cause, FIRST_CHECK, OrderRow, Progress, backoff};
+use crate::order::{Cause, FIRST_CHECK, OrderRow, Progress};
+use crate::pause::backoff;
 use crate::report::Place;
 use crate::world::ExecutionStatus;
 
@@ -130,4 +131,107 @@ pub(crate) fn still_runs(row: &OrderRow, now: OffsetDateTime) -> OrderRow {
     let age = Duration::from_millis(epoch_millis(now).saturating_sub(row.since));
     let pause = age.clamp(FIRST_CHECK, LONGEST_CHECK);
     OrderRow { progress: Progress::Running { check: epoch_millis(now + pause) }, ..row.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::{NOW, at_shop, row, running, waiting, with};
+
+    fn failed(is_in_source: bool, run: u32) -> End {
+        End::Failed { is_in_source, run: Some(run), reason: "exit status 1".to_owned() }
+    }
+
+    fn after(row: &OrderRow, end: &End) -> Option<OrderRow> {
+        at_shop(|place| after_end(row, end, place, NOW))
+    }
+
+    #[test]
+    fn every_progress_has_one_state_after_every_end() {
+        use ReportState::{Failed, Healthy, Refused, Running, Unknown, Waiting};
+        let ended = |state| OrderRow { execution: Some("e".to_owned()), ..with(&row(5), Progress::Ended(state)) };
+        let ends = [
+            End::Succeeded,
+            failed(false, 1),
+            failed(true, 1),
+            End::Canceled,
+            End::Unknown("somebody stopped the execution"),
+            End::Resumed { run: Some(2) },
+        ];
+        let cases = [
+            (running(&row(5)), [Some(Healthy), Some(Failed), Some(Waiting), Some(Waiting), Some(Unknown), None]),
+            (ended(Failed), [Some(Healthy), None, None, None, None, Some(Running)]),
+            (ended(Unknown), [Some(Healthy), None, None, None, None, Some(Running)]),
+            (ended(Healthy), [None; 6]),
+            (ended(Refused), [None; 6]),
+            (waiting(&row(5), Cause::Busy, NOW), [None; 6]),
+        ];
+        for (row, expected) in cases {
+            let states = ends.iter().map(|end| {
+                let after = after(&row, end)?;
+                let last = after.own_report()?.clone();
+                assert!(!last.is_sent && after.at == Some(last.report.at), "{after:?}");
+                Some(last.report.state)
+            });
+            assert_eq!(states.collect::<Vec<_>>(), expected, "{row:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_success_makes_a_commit_good() {
+        let row = running(&row(5));
+        assert_eq!(after(&row, &End::Succeeded).unwrap().good, Some(row.change.commit.clone()));
+        assert_eq!(after(&row, &failed(false, 1)).unwrap().good, None);
+    }
+
+    #[test]
+    fn the_failure_of_an_earlier_run_comes_too_late() {
+        let resumed = after(&running(&row(5)), &End::Resumed { run: Some(2) }).unwrap();
+        assert_eq!(resumed.run, 2);
+        assert_eq!(after(&resumed, &failed(false, 1)), None);
+        assert!(after(&resumed, &failed(false, 2)).is_some());
+    }
+
+    #[test]
+    fn a_start_after_a_cancellation_has_another_token_and_leaves_the_old_execution_out_of_its_search() {
+        let mut row = running(&row(5));
+        for cancellations in 1..=MAX_CANCELLATIONS {
+            let again = after(&row, &End::Canceled).unwrap();
+            assert_eq!((again.cancellations, &again.execution, again.may_run), (cancellations, &None, false));
+            assert!(again.executions.contains(&"e".to_owned()) && again.token != row.token);
+            assert!(again.token.len() <= 128 && again.is_startable(false, NOW));
+            row = running(&again);
+        }
+        assert_eq!(after(&row, &End::Canceled).unwrap().progress, Progress::Ended(ReportState::Unknown));
+    }
+
+    #[test]
+    fn a_source_action_may_fail_for_two_hours() {
+        let first = after(&running(&row(5)), &failed(true, 1)).unwrap();
+        assert_eq!(first.source_failed, Some(epoch_millis(NOW)));
+        assert!(!first.is_startable(true, NOW) && first.is_startable(false, NOW + Duration::from_mins(1)));
+        let since = |ago| Some(epoch_millis(NOW - ago));
+        let failing = OrderRow { source_failed: since(Duration::from_mins(119)), ..running(&row(5)) };
+        assert!(matches!(after(&failing, &failed(true, 1)).unwrap().progress, Progress::Waiting(_)));
+        let failing = OrderRow { source_failed: since(SOURCE_PATIENCE), ..failing };
+        let ended = after(&failing, &failed(true, 1)).unwrap();
+        assert_eq!((ended.progress, ended.execution.as_deref()), (Progress::Ended(ReportState::Failed), Some("e")));
+    }
+
+    #[test]
+    fn a_status_without_an_end_is_no_end() {
+        assert_eq!(End::of(Some(ExecutionStatus::Running)), None);
+        assert_eq!(End::of(Some(ExecutionStatus::Failed)), None);
+        assert!(matches!(End::of(None), Some(End::Unknown(_))));
+    }
+
+    #[test]
+    fn the_pause_between_two_looks_grows_with_the_age_of_the_start() {
+        for (minutes, pause) in [(0, 2), (1, 2), (5, 5), (60, 15)] {
+            let age = Duration::from_mins(minutes);
+            let row = OrderRow { since: epoch_millis(NOW - age), ..running(&row(5)) };
+            let check = epoch_millis(NOW + Duration::from_mins(pause));
+            assert_eq!(still_runs(&row, NOW).progress, Progress::Running { check });
+        }
+    }
 }

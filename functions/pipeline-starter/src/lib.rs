@@ -1,28 +1,52 @@
-//! pipeline-starter turns a relayed change into one execution of each routed pipeline, at exactly the change's commit
-//! and in the order of the changes.
+//! pipeline-starter turns an order into one execution of a pipeline, at exactly the commit of the order's change, and
+//! answers event-relay with reports on the order.
 //!
 //! The function runs in every pipeline account. A rule on the bus `sekisho` invokes the function. The function trusts
 //! only the event's outer `account`, which EventBridge sets. The function starts only the pipelines to which this
 //! account's **own** configuration routes the repository and reference. The event's `pipelines` can narrow that
 //! selection, but cannot widen it.
 //!
-//! **Claims.** For each pipeline and reference, the ledger holds the newest sequence that the pipeline has received. A
-//! change that was started before is a `duplicate`. A change with a smaller sequence is `stale`. Before a start, the
-//! function claims the row for the length of a lease. If an invocation crashes between claim and start, another
-//! invocation repeats the start with the same client request token. If CodePipeline does not accept a start in time,
-//! the invocation gives the claim back. Lambda's retry, a newer change or the end of an execution of that pipeline then
-//! claims the row again.
+//! **Orders.** An event gives each pipeline an order with a number. An event without orders counts as an order whose
+//! number is the change's sequence. The ledger holds the newest order of each pipeline ([`order::OrderRow`]). A larger
+//! number ends the older order, whatever its reference was. An order that arrives again is a `duplicate`, and an older
+//! one is `stale`: both start nothing, and are answered with the last report. An order that the configuration does not
+//! route, and an order that cannot be read, are reported as refused; event-relay offers them again.
+//!
+//! **Starts.** Before a start, the function claims the row for the length of a lease, which outlasts every invocation
+//! by any clock. If an invocation crashes, or if a start gets no answer, nothing is started before CodePipeline's list
+//! must show what the earlier attempt has started; the function searches this list first, and every attempt has the
+//! same client request token. A start that CodePipeline defers or rejects leaves the order waiting. People get one
+//! notice about a rejection; no person has to send the order again.
+//!
+//! **Ends.** A success makes the order healthy, and its commit good. A failure ends the order, except in a source
+//! action: then the order is started again for two hours. An execution that CodePipeline canceled is started again up
+//! to three times. If somebody stopped or superseded the execution, the result is not known. A retried stage reopens a
+//! failure. An execution that no order started changes no order.
+//!
+//! **Reports.** The row holds each report before it is sent, with a time that is later than those of all earlier
+//! reports about the pipeline. A report that the bus does not accept is sent again with the same time.
+//!
+//! **Follow-up.** Once a minute, the function reads all orders of the account with one query. It starts orders that
+//! wait, takes up starts that a crash left behind, looks at executions whose end it may have missed, and sends reports
+//! that the bus has not accepted. If nothing is due, the follow-up writes nothing.
 //!
 //! | input | action |
 //! | --- | --- |
-//! | `Source Change` from the repository account | start the pipelines |
-//! | `CodePipeline Pipeline Execution State Change` of this account | send a notice about a failure; start waiting changes |
+//! | `Source Change` from the repository account | start the pipelines, and report |
+//! | `CodePipeline Pipeline Execution State Change` of this account | report; notify about a failure; start an order |
 //! | `CodePipeline Action Execution State Change` of this account | send a notice if the action waits for an approval |
-//! | `{"action":"explain","event":{…}}` | explain what would happen and why; nothing is written or started |
+//! | an event of the schedule (`aws.events`) of this account | follow up |
+//! | `{"action":"explain","event":{…}}` | explain what would happen and why; nothing is written, sent or started |
 //!
 //! The function returns `{"decisions":[…]}` with the outcomes `started`, `duplicate`, `stale`, `filtered`, `ignored`,
-//! `refused`, `failed`, `execution-failed` and `waiting` (for an approval). If a retry may succeed, the invocation fails
-//! instead.
+//! `refused`, `failed`, `waiting` (for a start or for an approval), `execution-failed`, `healthy` and `unknown`. A
+//! decision about an order has the field `order`, unless the event had no order. Only a problem with the ledger, or a
+//! notice that could not be sent, fails the invocation.
+//!
+//! **Earlier versions.** Versions without orders kept a claim for each pipeline and reference ([`claim::ClaimRow`]).
+//! The claims are read as long as a pipeline has no order. An order for a change that such a version started continues
+//! with that execution. A change that such a version left waiting starts only through its event or the end of an
+//! execution.
 
 pub mod aws;
 pub mod claim;
@@ -33,12 +57,15 @@ pub mod fake;
 mod notice;
 pub mod order;
 mod outcome;
+mod pause;
 mod plan;
 pub mod report;
 mod request;
 mod results;
 mod routing;
 mod run;
+#[cfg(test)]
+mod sample;
 mod search;
 mod starter;
 mod variables;

@@ -16,8 +16,8 @@ use crate::world::FailureDetails;
 /// days, and a person can redeliver the event during this time.
 pub(crate) const REMEMBERED: Duration = Duration::days(14);
 
-/// The key of the row that records the notice about a failure. A retried stage that fails again has a row of its own. The
-/// row of the first run has the key that earlier versions gave to the row of an execution.
+/// The key of the row that records the notice about a failure. A retried stage that fails again has a row of its own.
+/// The row of the first run has the key that earlier versions gave to the row of an execution.
 pub(crate) fn key(ended: &EndedExecution) -> Key {
     match ended.run() {
         Some(run) if run > 1 => Key::state(format!("notice#{}#{run}", ended.id)),

@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 
-use crate::report::{LastReport, Place};
+use crate::pause::backoff;
+use crate::report::{LastReport, Place, report};
 use crate::world::StartAnswer;
 
 /// The partition key of all rows of orders.
@@ -55,8 +56,8 @@ pub struct OrderRow {
     /// The client request token of every attempt to start the execution. Each new start of the order, such as one after
     /// a cancellation, gets another token.
     pub token: String,
-    /// When the first attempt began whose result is not known, in epoch milliseconds. The search for an execution begins
-    /// some time before.
+    /// When the first attempt began whose result is not known, in epoch milliseconds. The search for an execution
+    /// begins some time before.
     pub since: u64,
     /// Whether an attempt may have started an execution that the row does not name.
     pub may_run: bool,
@@ -280,6 +281,12 @@ impl OrderRow {
         Self { executions: executions.collect(), fence: Lease::FREE, ..self.clone() }
     }
 
+    /// The row of a closed order, which waits for its first attempt again.
+    pub(crate) fn reopened(&self, now: OffsetDateTime) -> Self {
+        let wait = Wait { cause: Cause::Busy, next: epoch_millis(now) };
+        Self { progress: Progress::Waiting(wait), ..self.clone() }
+    }
+
     /// The row with a rejected start that is tried again at once.
     pub(crate) fn hurried(&self, now: OffsetDateTime) -> Self {
         match &self.progress {
@@ -296,6 +303,24 @@ impl OrderRow {
         self.report.as_ref().is_none_or(|last| last.is_sent)
     }
 
+    /// The row with a report at the time that the claim reserved.
+    fn report_now(&self, state: ReportState, reason: &str, place: &Place<'_>) -> Self {
+        self.report_at(
+            self.at.unwrap_or_else(|| ReportTime::next(OffsetDateTime::UNIX_EPOCH, None)),
+            state,
+            reason,
+            place,
+        )
+    }
+
+    /// The row with a report at this time.
+    pub(crate) fn report_at(&self, at: ReportTime, state: ReportState, reason: &str, place: &Place<'_>) -> Self {
+        let mut report = report(self.order(), &self.change, place, state, reason, at);
+        report.execution.clone_from(&self.execution);
+        report.good.clone_from(&self.good);
+        Self { at: Some(at), report: Some(LastReport::new(report)), ..self.clone() }
+    }
+
     /// The last report, if it is about this order.
     pub(crate) fn own_report(&self) -> Option<&LastReport> {
         self.report.as_ref().filter(|last| last.report.number == self.number)
@@ -306,16 +331,13 @@ impl OrderRow {
 pub(crate) const NO_LONGER_ROUTED: &str =
     "no route of this account's configuration leads from the reference to this pipeline any more";
 
-/// The pause after this many failures in a row: a minute, doubled after each failure.
-pub(crate) fn backoff(failures: u32, longest: Duration) -> Duration {
-    let factor = 1_u32 << failures.saturating_sub(1).min(10);
-    (Duration::from_mins(1) * factor).min(longest)
-}
-
-/// The client request token: the SHA-256 digest of the change's id, the pipeline and the number, in hexadecimal, and the
-/// number of the restart. CodePipeline accepts up to 128 characters of `[a-zA-Z0-9-]`.
+/// The client request token: the SHA-256 digest of the change's id, the pipeline and the number, in hexadecimal, and
+/// the number of the restart. CodePipeline accepts up to 128 characters of `[a-zA-Z0-9-]`.
 #[must_use]
 pub fn token(change: &Change, pipeline: &PipelineName, number: u64, restart: u32) -> String {
     let digest = hex::encode(Sha256::digest(format!("{}\n{pipeline}\n{number}", change.id())));
     if restart == 0 { digest } else { format!("{digest}-{restart}") }
 }
+
+#[cfg(test)]
+mod tests;

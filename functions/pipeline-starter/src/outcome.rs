@@ -30,8 +30,8 @@ pub enum Outcome {
     Failed,
     /// CodePipeline reported a failed execution, and the function sent the notice about the failure.
     ExecutionFailed,
-    /// An order waits for its start, or an execution waits for the approval of a person, and the function sent the notice
-    /// about the approval.
+    /// An order waits for its start, or an execution waits for the approval of a person, and the function sent the
+    /// notice about the approval.
     Waiting,
     /// The execution of an order succeeded.
     Healthy,

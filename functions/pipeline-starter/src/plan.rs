@@ -122,14 +122,6 @@ impl Plan {
     }
 }
 
-impl OrderRow {
-    /// The closed order, which waits for its first attempt again.
-    fn reopened(&self, now: OffsetDateTime) -> Self {
-        let wait = crate::order::Wait { cause: Cause::Busy, next: epoch_millis(now) };
-        Self { progress: Progress::Waiting(wait), ..self.clone() }
-    }
-}
-
 /// What is due for an order that the ledger holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Due {
@@ -151,11 +143,139 @@ impl Due {
             // An execution may run already. Its end must be reported, so the search comes before the order is closed.
             return if is_routed || row.claimed(now).may_run { Self::Start } else { Self::Close };
         }
+        // A write would keep the invocation that holds the claim from recording its result.
+        if matches!(row.progress, Progress::Claimed(_)) {
+            return Self::Nothing;
+        }
         if let (Progress::Running { check }, Some(execution)) = (&row.progress, &row.execution)
             && *check <= epoch_millis(now)
         {
             return Self::Check(execution.clone());
         }
         if row.report.as_ref().is_some_and(|last| last.is_due(now)) { Self::Send } else { Self::Nothing }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use sekisho_domain::order::OrderKind;
+
+    use super::*;
+    use crate::sample::{NOW, at_shop, change, claimed, row, running, waiting, with};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn plan(row: &OrderRow, number: u64) -> Plan {
+        let change = change(number);
+        let arrival = Arrival { order: Order::deploy(number), change: &change, is_implicit: false };
+        at_shop(|place| Plan::new(Some(row), &Claims::default(), &arrival, place, NOW))
+    }
+
+    /// The name of a plan, without its row.
+    fn name(plan: &Plan) -> &'static str {
+        match plan {
+            Plan::Start(_) => "start",
+            Plan::Queue(_) => "queue",
+            Plan::Adopt(_) => "adopt",
+            Plan::Repeated => "repeated",
+            Plan::Stale(_) => "stale",
+        }
+    }
+
+    #[test]
+    fn every_row_has_one_plan_for_every_number() {
+        let fenced = OrderRow { fence: Lease::new(NOW, SECOND), ..row(5) };
+        let cases = [
+            (claimed(&row(5), SECOND), ["stale", "repeated", "queue"]),
+            (claimed(&row(5), Duration::ZERO), ["stale", "repeated", "start"]),
+            (fenced, ["stale", "repeated", "queue"]),
+            (waiting(&row(5), Cause::Busy, NOW), ["stale", "repeated", "start"]),
+            (waiting(&row(5), Cause::Unanswered, NOW + SECOND), ["stale", "repeated", "start"]),
+            (running(&row(5)), ["stale", "repeated", "start"]),
+            (with(&row(5), Progress::Ended(ReportState::Failed)), ["stale", "repeated", "start"]),
+            (with(&row(5), Progress::Ended(ReportState::Refused)), ["stale", "start", "start"]),
+        ];
+        for (row, expected) in cases {
+            assert_eq!([4, 5, 6].map(|number| name(&plan(&row, number))), expected, "{row:?}");
+        }
+    }
+
+    #[test]
+    fn a_newer_order_knows_the_executions_and_the_good_commit_of_the_older_one() {
+        let older = OrderRow { good: Some(change(3).commit), executions: vec!["d".to_owned()], ..running(&row(5)) };
+        let Plan::Start(newer) = plan(&older, 6) else { panic!() };
+        assert_eq!((newer.number, &newer.good), (6, &Some(change(3).commit)));
+        assert_eq!(newer.executions, ["d", "e"]);
+        assert_eq!((newer.may_run, newer.report.is_none(), newer.fence), (false, true, Lease::FREE));
+        assert!(newer.token != older.token);
+    }
+
+    #[test]
+    fn the_times_of_a_newer_order_follow_those_of_the_older_one() {
+        let at = ReportTime::next(NOW + SECOND, None);
+        let older = OrderRow { at: Some(at), ..running(&row(5)) };
+        let Plan::Start(newer) = plan(&older, 6) else { panic!() };
+        assert!(newer.at > Some(at));
+    }
+
+    /// The change was relayed without an order first, for example by an earlier version of event-relay.
+    #[test]
+    fn an_order_about_an_implicit_orders_change_continues_it() {
+        let arrival = |row: &OrderRow| {
+            let change = change(5);
+            let arrival = Arrival { order: Order::deploy(9), change: &change, is_implicit: false };
+            at_shop(|place| Plan::new(Some(row), &Claims::default(), &arrival, place, NOW))
+        };
+        let implicit = OrderRow { is_implicit: true, ..row(5) };
+        let cases = [
+            (running(&implicit), Some(ReportState::Running)),
+            (with(&implicit, Progress::Ended(ReportState::Failed)), Some(ReportState::Failed)),
+            (waiting(&implicit, Cause::Busy, NOW), Some(ReportState::Waiting)),
+            (claimed(&implicit, Duration::ZERO), Some(ReportState::Waiting)),
+            (claimed(&implicit, SECOND), None),
+        ];
+        for (row, state) in cases {
+            match (arrival(&row), state) {
+                (Plan::Adopt(adopted), Some(state)) => {
+                    assert_eq!((adopted.number, adopted.kind, adopted.is_implicit), (9, OrderKind::Deploy, false));
+                    assert_eq!((&adopted.progress, &adopted.token), (&row.progress, &row.token));
+                    assert_eq!(adopted.own_report().unwrap().report.state, state);
+                }
+                (Plan::Repeated, None) => {}
+                (plan, state) => panic!("{plan:?} instead of {state:?}"),
+            }
+        }
+        assert_eq!(name(&arrival(&running(&row(5)))), "start", "the row has an order of its own");
+    }
+
+    #[test]
+    fn every_row_has_one_thing_that_is_due() {
+        let unsent = |row: &OrderRow| {
+            let at = ReportTime::next(NOW, None);
+            at_shop(|place| row.report_at(at, ReportState::Running, "runs", place))
+        };
+        let later = OrderRow { progress: Progress::Running { check: epoch_millis(NOW + SECOND) }, ..running(&row(5)) };
+        let fenced = OrderRow { fence: Lease::new(NOW, SECOND), ..row(5) };
+        let lost = OrderRow { may_run: true, ..row(5) };
+        let cases = [
+            (claimed(&row(5), SECOND), Due::Nothing, Due::Nothing),
+            (unsent(&claimed(&row(5), SECOND)), Due::Nothing, Due::Nothing),
+            (claimed(&row(5), Duration::ZERO), Due::Start, Due::Start),
+            (fenced, Due::Nothing, Due::Nothing),
+            (waiting(&row(5), Cause::Busy, NOW), Due::Start, Due::Close),
+            (waiting(&row(5), Cause::Busy, NOW + SECOND), Due::Nothing, Due::Nothing),
+            (unsent(&waiting(&row(5), Cause::Source, NOW + SECOND)), Due::Send, Due::Send),
+            (waiting(&lost, Cause::Unanswered, NOW), Due::Start, Due::Start),
+            (running(&row(5)), Due::Check("e".to_owned()), Due::Check("e".to_owned())),
+            (later.clone(), Due::Nothing, Due::Nothing),
+            (unsent(&later), Due::Send, Due::Send),
+            (with(&row(5), Progress::Ended(ReportState::Healthy)), Due::Nothing, Due::Nothing),
+            (unsent(&with(&row(5), Progress::Ended(ReportState::Healthy))), Due::Send, Due::Send),
+        ];
+        for (row, routed, unrouted) in cases {
+            assert_eq!((Due::new(&row, true, NOW), Due::new(&row, false, NOW)), (routed, unrouted), "{row:?}");
+        }
     }
 }

@@ -12,7 +12,7 @@ use sekisho_lambda::eventbridge::EntryResult;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use crate::order::{OrderRow, backoff};
+use crate::pause::backoff;
 
 /// The longest pause between two attempts to send a report.
 const LONGEST_PAUSE: Duration = Duration::from_hours(1);
@@ -42,6 +42,10 @@ pub struct LastReport {
 }
 
 impl LastReport {
+    pub(crate) fn new(report: OrderReport) -> Self {
+        Self { report, is_sent: false, next: 0, failures: 0 }
+    }
+
     pub(crate) fn says(&self, state: ReportState, reason: &str) -> bool {
         self.report.state == state && self.report.reason == reason
     }
@@ -65,43 +69,21 @@ impl LastReport {
     }
 }
 
-impl OrderRow {
-    /// The row with a report at the time that the claim reserved.
-    pub(crate) fn report_now(&self, state: ReportState, reason: &str, place: &Place<'_>) -> Self {
-        self.report_at(
-            self.at.unwrap_or_else(|| ReportTime::next(OffsetDateTime::UNIX_EPOCH, None)),
-            state,
-            reason,
-            place,
-        )
-    }
-
-    /// The row with a report at this time.
-    pub(crate) fn report_at(&self, at: ReportTime, state: ReportState, reason: &str, place: &Place<'_>) -> Self {
-        let mut report = report(self.order(), &self.change, place, state, reason, at);
-        report.execution.clone_from(&self.execution);
-        report.good.clone_from(&self.good);
-        let last = LastReport { report, is_sent: false, next: 0, failures: 0 };
-        Self { at: Some(at), report: Some(last), ..self.clone() }
-    }
-}
-
-/// The report that refuses an order which gets no row. `row` is the row of the pipeline's earlier order.
+/// The report that refuses an order which gets no row. `last` is the time of the pipeline's last report.
 pub(crate) fn refusal(
     order: Order,
     change: &Change,
     place: &Place<'_>,
     reason: &str,
-    row: Option<&OrderRow>,
+    last: Option<ReportTime>,
     now: OffsetDateTime,
 ) -> OrderReport {
-    let at = ReportTime::next(now - CLOCK_TOLERANCE, row.and_then(|row| row.at));
-    let mut report = report(order, change, place, ReportState::Refused, reason, at);
-    report.good = row.and_then(|row| row.good.clone());
-    report
+    let at = ReportTime::next(now - CLOCK_TOLERANCE, last);
+    report(order, change, place, ReportState::Refused, reason, at)
 }
 
-fn report(
+/// A report without an execution.
+pub(crate) fn report(
     order: Order,
     change: &Change,
     place: &Place<'_>,
@@ -128,5 +110,57 @@ fn report(
         at,
         until: None,
         good: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::{NOW, at_shop, change};
+
+    fn running(kind: OrderKind, state: ReportState) -> OrderReport {
+        let at = ReportTime::next(NOW, None);
+        at_shop(|place| report(Order { number: 5, kind }, &change(5), place, state, "why", at))
+    }
+
+    fn last() -> LastReport {
+        LastReport::new(running(OrderKind::Deploy, ReportState::Running))
+    }
+
+    #[test]
+    fn only_an_accepted_report_is_sent_and_the_pauses_double() {
+        let refused = EntryResult::Refused("AccessDenied".to_owned());
+        let retryable = EntryResult::Retryable("ThrottlingException".to_owned());
+        for (result, is_implicit, is_sent) in [
+            (&EntryResult::Accepted, false, true),
+            (&refused, false, false),
+            (&refused, true, true),
+            (&retryable, true, false),
+        ] {
+            assert_eq!(last().after(result, is_implicit, NOW).is_sent, is_sent, "{result:?} {is_implicit}");
+        }
+        let twice = last().after(&retryable, false, NOW).after(&retryable, false, NOW);
+        assert!(!twice.is_due(NOW + Duration::from_secs(119)) && twice.is_due(NOW + Duration::from_mins(2)));
+        assert!(last().after(&EntryResult::Accepted, false, NOW).after(&retryable, false, NOW).is_sent);
+    }
+
+    #[test]
+    fn the_states_of_a_rollback_have_their_own_names() {
+        for (state, expected) in [
+            (ReportState::Running, ReportState::RollingBack),
+            (ReportState::Healthy, ReportState::RolledBack),
+            (ReportState::Failed, ReportState::Failed),
+        ] {
+            assert_eq!(running(OrderKind::Rollback, state).state, expected);
+        }
+    }
+
+    /// The next invocation's clock may be 40 s behind, and no row has stored the time of the refusal.
+    #[test]
+    fn a_refusal_is_earlier_than_every_later_report_and_later_than_every_earlier_one() {
+        let refusal = |last| at_shop(|place| refusal(Order::deploy(6), &change(6), place, "why", last, NOW));
+        assert!(refusal(None).at < ReportTime::next(NOW - Duration::from_secs(40), None));
+        let last = ReportTime::next(NOW, None);
+        assert!(refusal(Some(last)).at > last);
     }
 }

@@ -50,8 +50,8 @@ pub(crate) struct EndedExecution {
     /// The execution's id.
     #[serde(rename = "execution-id")]
     pub(crate) id: String,
-    /// The state: `SUCCEEDED`, `FAILED`, `STOPPED`, `SUPERSEDED`, `CANCELED`, `RESUMED`, or a state that CodePipeline adds
-    /// later.
+    /// The state: `SUCCEEDED`, `FAILED`, `STOPPED`, `SUPERSEDED`, `CANCELED`, `RESUMED`, or a state that CodePipeline
+    /// adds later.
     state: String,
     /// The number of the execution's run, such as `1.0`. A retried stage begins another run.
     #[serde(rename = "pipeline-execution-attempt")]

@@ -58,3 +58,59 @@ fn is_recent(row: &OrderRow, execution: &ListedExecution) -> bool {
     let earliest = u128::from(row.since).saturating_sub(CLOCK_TOLERANCE.as_millis());
     execution.started.is_none_or(|started| u128::from(epoch_millis(started)) >= earliest)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::{NOW, change, row};
+
+    fn execution(id: &str, seconds: i64, revision: Option<u64>) -> ListedExecution {
+        ListedExecution {
+            id: id.to_owned(),
+            status: ExecutionStatus::Running,
+            started: Some(NOW + time::Duration::seconds(seconds)),
+            revisions: revision.map(|sequence| change(sequence).commit.to_string()).into_iter().collect(),
+            is_by_call: true,
+        }
+    }
+
+    fn search(executions: Vec<ListedExecution>) -> Found {
+        let row = OrderRow { since: epoch_millis(NOW), executions: vec!["earlier".to_owned()], ..row(5) };
+        Search::new(&row).add(&ExecutionPage { executions, next: None }).unwrap()
+    }
+
+    #[test]
+    fn the_orders_execution_is_found_by_its_commit_and_its_time() {
+        let found = |id: &str| Found::Execution(id.to_owned());
+        let undecided = |id: &str| Found::Undecided(id.to_owned());
+        let other_trigger = ListedExecution { is_by_call: false, ..execution("webhook", 1, Some(5)) };
+        let without_time = ListedExecution { started: None, ..execution("timeless", 1, Some(5)) };
+        let ended = ListedExecution { status: ExecutionStatus::Superseded, ..execution("ended", 1, None) };
+        let cases = [
+            (vec![execution("other", 9, Some(6)), execution("ours", 2, Some(5))], found("ours")),
+            (vec![execution("clock-behind", -119, Some(5))], found("clock-behind")),
+            (vec![execution("long-before", -121, Some(5))], Found::Nothing),
+            (vec![execution("earlier", 1, Some(5))], Found::Nothing),
+            (vec![other_trigger], Found::Nothing),
+            (vec![without_time], found("timeless")),
+            (vec![execution("new", 3, None), execution("ours", 2, Some(5))], found("ours")),
+            (vec![execution("new", 3, None), execution("other", 2, Some(6))], undecided("new")),
+            (vec![ended], Found::Nothing),
+            (vec![], Found::Nothing),
+        ];
+        for (executions, expected) in cases {
+            assert_eq!(search(executions.clone()), expected, "{executions:?}");
+        }
+    }
+
+    #[test]
+    fn a_search_goes_on_until_an_execution_is_too_old() {
+        let row = OrderRow { since: epoch_millis(NOW), ..row(5) };
+        let page = |executions| ExecutionPage { executions, next: Some("more".to_owned()) };
+        let mut search = Search::new(&row);
+        assert_eq!(search.add(&page(vec![execution("new", 3, None), execution("a", 2, Some(6))])), None);
+        assert_eq!(search.add(&page(vec![])), None);
+        let last = search.add(&page(vec![execution("b", 1, Some(6)), execution("old", -200, Some(5))]));
+        assert_eq!(last, Some(Found::Undecided("new".to_owned())));
+    }
+}

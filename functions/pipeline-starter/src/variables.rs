@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use sekisho_domain::change::{Change, RefKind};
+use sekisho_domain::change::{Change, CommitId, RefKind};
 
 /// The value of a placeholder that the change has no value for. A variable of CodePipeline cannot be empty.
 const NONE: &str = "none";
@@ -18,7 +18,7 @@ pub(crate) fn resolve(variables: &BTreeMap<String, String>, change: &Change, num
         ("digest", None),
         ("image", None),
         ("order", Some(number.as_str())),
-        ("previous", change.previous.as_ref().map(|commit| commit.as_str())),
+        ("previous", change.previous.as_ref().map(CommitId::as_str)),
     ];
     let resolved = |text: &String| replace(text, &values);
     variables.iter().map(|(name, text)| (name.clone(), resolved(text))).collect()
@@ -34,16 +34,10 @@ fn replace(text: &str, values: &[(&str, Option<&str>)]) -> String {
             let (_, value) = values.iter().find(|(known, _)| *known == name)?;
             Some((value.unwrap_or(NONE), after))
         });
-        match placeholder {
-            Some((value, after)) => {
-                result.push_str(value);
-                rest = after;
-            }
-            None => {
-                result.push('{');
-                rest = after;
-            }
-        }
+        // A brace that belongs to no placeholder stays as it is.
+        let (value, after) = placeholder.unwrap_or(("{", after));
+        result.push_str(value);
+        rest = after;
     }
     result.push_str(rest);
     result

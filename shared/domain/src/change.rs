@@ -98,7 +98,7 @@ impl RepositoryArn {
 pub enum RefKind {
     /// `refs/heads/…`. CodeCommit's API can read the commit of a branch.
     Branch,
-    /// `refs/tags/…`. CodeCommit's API cannot read the commit of a tag.
+    /// `refs/tags/…`. CodeCommit's API can read the commit of a tag, but it cannot list tags.
     Tag,
 }
 
@@ -140,6 +140,14 @@ impl GitRef {
     /// If git or CodeCommit does not allow the name, or the ledger cannot hold it.
     pub fn branch(name: &str) -> Result<Self, Malformed> {
         Self::try_from(format!("refs/heads/{name}"))
+    }
+
+    /// The reference of a tag.
+    ///
+    /// # Errors
+    /// If git or CodeCommit does not allow the name, or the ledger cannot hold it.
+    pub fn tag(name: &str) -> Result<Self, Malformed> {
+        Self::try_from(format!("refs/tags/{name}"))
     }
 
     /// The kind, according to the prefix.

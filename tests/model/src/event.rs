@@ -1,43 +1,58 @@
 //! The events of the model, as EventBridge delivers them.
 
-use sekisho_domain::change::{CommitId, RELAY_DETAIL_TYPE, RELAY_SOURCE};
-use sekisho_testing::invocation::REGION;
+use pipeline_starter::world::ExecutionStatus;
+use sekisho_domain::change::{CommitId, GitRef, RefKind};
 use serde_json::{Value, json};
 
-pub(crate) const REPOSITORY_ACCOUNT: &str = "111111111111";
-pub(crate) const PIPELINE_ACCOUNT: &str = "222222222222";
+use crate::bus::Message;
+use crate::cloud::{PLACES, REPOSITORY_ACCOUNT, REPOSITORY_REGION};
+use crate::codepipeline::event_state;
+use crate::repository;
 
-/// CodeCommit's event about a branch. `kind` is the kind of event, such as `referenceUpdated`.
-pub(crate) fn branch_changed(number: u64, branch: &str, kind: &str, commit: Option<&CommitId>) -> String {
+/// CodeCommit's event about a branch or tag. `kind` is the kind of event, such as `referenceUpdated`.
+pub(crate) fn reference_changed(number: u64, git_ref: &GitRef, kind: &str, commit: Option<&CommitId>) -> String {
+    let reference_type = if git_ref.kind() == RefKind::Tag { "tag" } else { "branch" };
     let detail = json!({
-        "event": kind, "repositoryName": "shop", "referenceType": "branch", "referenceName": branch,
-        "referenceFullName": format!("refs/heads/{branch}"), "commitId": commit,
+        "event": kind, "repositoryName": repository::NAME, "referenceType": reference_type,
+        "referenceName": git_ref.name(), "referenceFullName": git_ref, "commitId": commit,
         "callerUserArn": "arn:aws:iam::111111111111:user/dev",
     });
-    let id = format!("hint-{number}");
-    envelope(&id, "aws.codecommit", "CodeCommit Repository State Change", REPOSITORY_ACCOUNT, &detail)
+    let sender = (REPOSITORY_ACCOUNT, REPOSITORY_REGION);
+    envelope(&format!("hint-{number}"), "aws.codecommit", "CodeCommit Repository State Change", sender, &detail)
 }
 
-/// The event of the schedule that starts a reconcile.
-pub(crate) fn schedule(number: u64) -> String {
-    envelope(&format!("tick-{number}"), "aws.events", "Scheduled Event", REPOSITORY_ACCOUNT, &json!({}))
+/// The event of a schedule. The repository account's schedule starts a reconcile.
+pub(crate) fn schedule(number: u64, sender: (&str, &str)) -> String {
+    envelope(&format!("tick-{number}"), "aws.events", "Scheduled Event", sender, &json!({}))
 }
 
-/// The relayed event with this detail.
-pub(crate) fn source_change(number: u64, detail: &Value) -> String {
-    envelope(&format!("change-{number}"), RELAY_SOURCE, RELAY_DETAIL_TYPE, REPOSITORY_ACCOUNT, detail)
+/// An event of a bus, which is in this region.
+pub(crate) fn from_bus(number: u64, message: &Message, region: &str) -> String {
+    let detail: Value = serde_json::from_str(&message.detail).unwrap_or_default();
+    envelope(&format!("bus-{number}"), message.source, message.detail_type, (message.sender, region), &detail)
 }
 
-/// CodePipeline's event about the end of an execution.
-pub(crate) fn execution_ended(number: u64, pipeline: &str, execution: &str, state: &str) -> String {
-    let detail = json!({"pipeline": pipeline, "execution-id": execution, "state": state, "version": 1});
+/// CodePipeline's event about the new status of an execution.
+pub(crate) fn execution_changed(
+    number: u64,
+    place: usize,
+    pipeline: &str,
+    execution: (&str, usize),
+    status: ExecutionStatus,
+) -> String {
+    let (id, retries) = execution;
+    let detail = json!({
+        "pipeline": pipeline, "execution-id": id, "state": event_state(status), "version": 1,
+        "pipeline-execution-attempt": retries + 1,
+    });
     let detail_type = "CodePipeline Pipeline Execution State Change";
-    envelope(&format!("end-{number}"), "aws.codepipeline", detail_type, PIPELINE_ACCOUNT, &detail)
+    envelope(&format!("end-{number}"), "aws.codepipeline", detail_type, PLACES[place], &detail)
 }
 
-fn envelope(id: &str, source: &str, detail_type: &str, account: &str, detail: &Value) -> String {
+fn envelope(id: &str, source: &str, detail_type: &str, sender: (&str, &str), detail: &Value) -> String {
+    let (account, region) = sender;
     json!({
-        "version": "0", "id": id, "source": source, "detail-type": detail_type, "account": account, "region": REGION,
+        "version": "0", "id": id, "source": source, "detail-type": detail_type, "account": account, "region": region,
         "time": "2026-11-21T12:00:00Z", "resources": [], "detail": detail,
     })
     .to_string()

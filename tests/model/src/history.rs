@@ -1,100 +1,51 @@
-//! One random history. It begins with the first push, and ends when no event is left to process after the last redrive.
+//! One random history. It begins with an empty or an old ledger, and ends when every order has been carried out.
 
-use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use event_relay::Relay;
-use pipeline_starter::Starter;
-use sekisho_domain::change::CommitId;
-use sekisho_domain::config::Document;
-use sekisho_domain::route::Routes;
-use sekisho_lambda::Invocation;
-use sekisho_ledger::Memory;
-use time::{Duration, OffsetDateTime};
+use sekisho_domain::change::{GitRef, RefKind};
+use time::Duration;
 
-use crate::account::{Account, Duty, PATHS, Shared, Tree};
+use crate::bus::Message;
 use crate::check::{self, Broken};
-use crate::event::{self, REPOSITORY_ACCOUNT};
-use crate::lambda::{AnswerFuture, Lambda};
+use crate::cloud::{Cloud, PLACES, REPOSITORY_ACCOUNT, REPOSITORY_REGION};
+use crate::codepipeline::CodePipeline;
+use crate::configuration::{Features, RELEASE_GLOB};
+use crate::deployment::{Deployment, FUNCTIONS};
+use crate::developer::{self, Deed};
+use crate::event;
+use crate::in_flight::InFlight;
+use crate::lambda::{Function, Lambda};
+use crate::operator::{self, Deeds};
+use crate::report::Report;
+use crate::settle;
+use crate::upgrade::{self, Upgrade};
 
 /// The number of steps in a history before the faults end.
-const STEPS: usize = 250;
-/// After this many steps without faults, no event may be on its way and no invocation may run.
-const MAX_SETTLE_STEPS: usize = 200_000;
-/// The most rounds of redriving. Without faults a redriven event succeeds, so the dead-letter queues must be empty
-/// after these rounds.
-const MAX_ROUNDS: usize = 10;
+const STEPS: usize = 350;
 
-/// Two pipelines follow the branch `main`, and one of these two only for some paths. A third pipeline follows
-/// `release/*`.
-pub(crate) const CONFIG: &str = r#"
-    [[route]]
-    repository = "shop"
-    branches = ["main"]
-    [[route.target]]
-    account = "222222222222"
-    region = "ap-northeast-1"
-    pipeline = "all"
-    action = "Source"
-    [[route]]
-    repository = "shop"
-    branches = ["main"]
-    paths = ["api/**", "!**/*.md"]
-    [[route.target]]
-    account = "222222222222"
-    region = "ap-northeast-1"
-    pipeline = "api"
-    action = "Source"
-    [[route]]
-    repository = "sh*"
-    branches = ["release/*"]
-    [[route.target]]
-    account = "222222222222"
-    region = "ap-northeast-1"
-    pipeline = "release"
-    action = "Source"
-"#;
-
-const BRANCHES: [&str; 3] = ["main", "release/1", "other"];
-
-/// The number of times that each kind of thing happened in a history. A test checks that each kind happened often
-/// enough.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Report {
-    /// Pushes, including force-pushes.
-    pub pushes: usize,
-    /// Lost events about a push or a deletion.
-    pub lost: usize,
-    /// Invocations that crashed between two calls.
-    pub crashes: usize,
-    /// Retries of failed invocations.
-    pub retries: usize,
-    /// Messages that were sent again from the dead-letter queues.
-    pub redriven: usize,
-    /// Changes that pipeline-starter could not start in three attempts.
-    pub starter_dead: usize,
-    /// Events that event-relay could not handle in three attempts.
-    pub relay_dead: usize,
-    /// Deliveries that a bus refused permanently, or did not accept in time.
-    pub undelivered: usize,
-    /// Started executions.
-    pub executions: usize,
-}
-
-struct History {
-    shared: Rc<Shared>,
-    lambda: Lambda,
-    /// The events of CodeCommit that were not delivered yet.
-    hints: Vec<String>,
-    commits: u64,
-    events: u64,
-    report: Report,
+/// The state of a history.
+pub(crate) struct History {
+    pub(crate) cloud: Rc<Cloud>,
+    pub(crate) lambda: Lambda,
+    pub(crate) deployment: Deployment,
+    pub(crate) in_flight: InFlight,
+    pub(crate) deeds: Deeds,
+    pub(crate) report: Report,
+    /// Whether a person sends the messages of the dead-letter queues again after the end of the faults. In the other
+    /// histories, these messages are lost.
+    pub(crate) has_redrive: bool,
+    /// The rows of an earlier version with which the history began.
+    pub(crate) upgrade: Upgrade,
+    /// The branches that existed when event-relay first got a glob that covers them, and did not move since then.
+    pub(crate) baselines: BTreeSet<GitRef>,
+    /// Whether event-relay ever had the glob `release/*`.
+    had_release_glob: bool,
     /// Whether time passes rarely, so that many things happen within one millisecond.
     is_crowded: bool,
-    /// While this many invocations run, no push, event, reconcile or end of an execution happens. The number is small
-    /// in half of the histories. If a hundred invocations ran at once, the model would not find mistakes, because
-    /// another invocation would always repair what one invocation missed.
+    /// While this many invocations run, no push, event or end of an execution happens. The number is small in half of
+    /// the histories. If a hundred invocations ran at once, the model would not find mistakes, because another
+    /// invocation would always repair what one invocation missed.
     max_running: usize,
 }
 
@@ -103,286 +54,200 @@ struct History {
 /// # Errors
 /// The history broke a promise. The error describes the promise.
 pub fn run(seed: u64) -> Result<Report, Broken> {
-    let routes = Document::parse("model", CONFIG).and_then(|document| document.routes());
-    let routes = routes.map_err(|error| Broken(error.to_string()))?;
-    let mut history = History::new(seed, routes)?;
+    let mut history = History::new(seed);
+    if seed % 4 == 1 {
+        history.upgrade = upgrade::prepare(&history.cloud)?;
+        settle::first_reconcile(&mut history)?;
+    }
     for _ in 0..STEPS {
         history.step();
     }
-    history.settle_without_faults()?;
-    let recorded: BTreeSet<String> = [&history.shared.relay_ledger, &history.shared.starter_ledger]
-        .into_iter()
-        .flat_map(Memory::rows)
-        .filter_map(|(key, _)| key.sk.split('#').nth(1).map(ToOwned::to_owned))
-        .collect();
-    if let Some(request) = history.lambda.succeeded.iter().find(|request| !recorded.contains(*request)) {
-        return Err(Broken(format!("invocation {request} succeeded without a decision in the ledger")));
-    }
-    check::check(&history.shared)?;
+    settle::settle(&mut history)?;
+    check::check(&history)?;
     Ok(history.into_report())
 }
 
 impl History {
-    fn new(seed: u64, routes: Routes) -> Result<Self, Broken> {
-        let repository_account =
-            REPOSITORY_ACCOUNT.parse().map_err(|_| Broken("the account id is wrong".to_owned()))?;
-        let shared = Rc::new(Shared {
-            rng: RefCell::new(fastrand::Rng::with_seed(seed)),
-            now: Cell::new(OffsetDateTime::UNIX_EPOCH + Duration::days(20_000)),
-            faults: Cell::new(true),
-            branches: RefCell::default(),
-            heads: RefCell::default(),
-            trees: RefCell::default(),
-            relay_ledger: Memory::default(),
-            starter_ledger: Memory::default(),
-            bus: RefCell::default(),
-            relayed: RefCell::default(),
-            relay_dead: RefCell::default(),
-            pipelines: RefCell::default(),
-            missing: RefCell::default(),
-            room: Cell::new(3),
-            // One history in five has the higher percentage, because pipeline-starter gives up a change only if
-            // CodePipeline defers nearly every start for an hour.
-            busy: Cell::new(if seed.is_multiple_of(5) { 95 } else { 10 }),
-        });
-        let relay = Rc::new(Relay { world: Account::new(&shared, Duty::Relay), routes: routes.clone() });
-        let starter = Rc::new(Starter { world: Account::new(&shared, Duty::Starter), routes, repository_account });
-        let handler = move |duty: Duty, payload: String, invocation: Invocation| -> AnswerFuture {
-            let (relay, starter) = (relay.clone(), starter.clone());
-            match duty {
-                Duty::Relay => Box::pin(async move {
-                    let answer = relay.handle(&payload, &invocation).await;
-                    answer.map(|d| d.decisions.len()).map_err(|error| error.to_string())
-                }),
-                Duty::Starter => Box::pin(async move {
-                    let answer = starter.handle(&payload, &invocation).await;
-                    answer.map(|d| d.decisions.len()).map_err(|error| error.to_string())
-                }),
-            }
-        };
-        Ok(Self {
-            lambda: Lambda::new(&shared, Box::new(handler)),
-            shared,
-            hints: Vec::new(),
-            commits: 0,
-            events: 0,
+    fn new(seed: u64) -> Self {
+        let cloud = Rc::new(Cloud::new(seed));
+        if seed.is_multiple_of(5) {
+            // pipeline-starter gives up its quick retries only if CodePipeline defers nearly every start.
+            cloud.places.iter().for_each(|place| place.codepipeline.busy.set(80));
+        }
+        let features = Features::new(cloud.chance.below(8));
+        Self {
+            lambda: Lambda::new(&cloud),
+            deployment: Deployment::new(&cloud, features),
+            in_flight: InFlight::default(),
+            deeds: Deeds::default(),
             report: Report::default(),
+            has_redrive: seed % 2 == 1,
+            upgrade: Upgrade::default(),
+            baselines: BTreeSet::new(),
+            had_release_glob: features.has(RELEASE_GLOB),
             is_crowded: seed.is_multiple_of(4),
-            max_running: if seed.is_multiple_of(2) { usize::MAX } else { 2 },
-        })
+            max_running: if cloud.chance.percent(50) { usize::MAX } else { 2 },
+            cloud,
+        }
     }
 
-    fn into_report(self) -> Report {
+    fn into_report(mut self) -> Report {
+        check::count(&self.cloud, &mut self.report);
+        let buses = self.cloud.places.iter().map(|place| &place.bus);
+        let pipelines = || self.cloud.places.iter().map(|place| &place.codepipeline);
         Report {
+            lost: self.in_flight.lost,
             crashes: self.lambda.crashes,
             retries: self.lambda.retries,
-            relay_dead: self.lambda.relay_dead,
-            starter_dead: self.lambda.starter_dead,
-            executions: self.shared.pipelines.borrow().values().map(Vec::len).sum(),
+            not_accepted: buses.chain([&self.cloud.report_bus]).map(|bus| bus.not_accepted.get()).sum(),
+            lost_starts: pipelines().map(|codepipeline| codepipeline.lost_answers.get()).sum(),
+            executions: pipelines().map(CodePipeline::ordered_count).sum(),
+            other_executions: self.deeds.by_others,
+            canceled: self.deeds.canceled,
+            stopped: self.deeds.stopped,
+            retried_stages: self.deeds.retried,
+            failed_sources: self.deeds.failed_in_source,
+            baselines: self.baselines.len(),
+            upgrades: usize::from(self.upgrade.is_upgrade()),
             ..self.report
         }
     }
 
-    fn below(&self, n: usize) -> usize {
-        self.shared.below(n)
-    }
-
     /// Makes one random thing happen.
     fn step(&mut self) {
-        let thing = self.below(100);
-        match thing {
-            0..=41 if self.lambda.running() >= self.max_running => self.lambda.poll(),
-            42..=53 if self.is_crowded && self.below(20) > 0 => self.lambda.poll(),
-            0..=6 => self.push(),
-            7 => self.push_back(),
-            8 => self.delete(),
-            9..=20 => self.deliver_hint(),
-            21..=22 => self.reconcile(),
-            23..=36 => self.deliver_change(),
-            37..=38 => self.end_execution(),
-            41 => self.toggle_pipeline(),
-            42..=47 => self.pass(Duration::milliseconds(1)),
-            48..=52 => self.pass(Duration::seconds(1)),
-            53 => self.pass(Duration::seconds(20)),
-            54..=55 => self.lambda.crash(),
+        match self.cloud.chance.below(200) {
+            0..=85 if self.lambda.running() >= self.max_running => drop(self.lambda.poll()),
+            90..=115 if self.is_crowded && self.cloud.chance.below(20) > 0 => drop(self.lambda.poll()),
+            0..=9 => self.develop(developer::push),
+            10..=12 => self.develop(developer::force_push),
+            13..=15 => self.develop(developer::tag),
+            16..=17 => self.develop(developer::delete),
+            18..=37 => self.deliver_in_flight(),
+            38..=57 => self.deliver_order(),
+            58..=69 => self.deliver_report(),
+            70..=71 => self.invoke_relay_schedule(),
+            72..=77 => operator::end_any(&self.cloud, &mut self.in_flight, &mut self.deeds),
+            78 => operator::edit_pipeline(&self.cloud, &mut self.in_flight, &mut self.deeds),
+            79..=80 => operator::retry_stage(&self.cloud, &mut self.in_flight, &mut self.deeds),
+            81 => operator::start_by_other(&self.cloud, &mut self.deeds),
+            82 => operator::toggle_pipeline(&self.cloud),
+            83 => operator::toggle_bus(&self.cloud),
+            84 => self.deployment.newest = self.deployment.newest.toggled(self.cloud.chance.below(3)),
+            85 => self.deploy(FUNCTIONS[self.cloud.chance.below(FUNCTIONS.len())]),
+            86..=89 => self.retry(),
+            90..=101 => self.pass(Duration::milliseconds(1)),
+            102..=111 => self.pass(Duration::seconds(1)),
+            112..=113 => self.pass(Duration::seconds(20)),
             // Without steps of one minute, no event would reach its third attempt before the end of the history.
-            56..=57 => self.pass(Duration::minutes(1)),
-            39..=40 | 58..=59 => self.lambda.start_retry(),
-            _ => self.lambda.poll(),
+            114..=117 => self.pass(Duration::minutes(1)),
+            118 => self.pass(Duration::minutes(10)),
+            119..=121 => self.lambda.crash(),
+            _ => drop(self.lambda.poll()),
         }
     }
 
-    /// Ends all faults and runs until nothing is left to do: every event arrives, failed events are redriven, and
-    /// reconciles examine every branch.
-    fn settle_without_faults(&mut self) -> Result<(), Broken> {
-        self.shared.faults.set(false);
-        self.shared.missing.borrow_mut().clear();
-        self.shared.room.set(usize::MAX);
-        for round in 0..MAX_ROUNDS {
-            self.settle()?;
-            let dead: Vec<(String, Duty)> = {
-                let relay = std::mem::take(&mut *self.shared.relay_dead.borrow_mut());
-                let relay = relay.into_iter().map(|body| (body, Duty::Relay));
-                relay.chain(self.lambda.starter_failed.drain(..).map(|body| (body, Duty::Starter))).collect()
-            };
-            if dead.is_empty() && round > 1 {
-                return Ok(());
+    /// Lets a developer act.
+    fn develop(&mut self, act: fn(&Cloud, &mut InFlight) -> Deed) {
+        match act(&self.cloud, &mut self.in_flight) {
+            Deed::Nothing => {}
+            Deed::Moved(git_ref) => {
+                self.report.moves += 1;
+                self.baselines.remove(&git_ref);
             }
-            self.report.redriven += dead.len();
-            self.report.undelivered += dead.iter().filter(|(body, _)| body.contains("\"redeliver\"")).count();
-            for (payload, duty) in dead {
-                self.lambda.invoke(payload, duty);
-            }
-            self.reconcile();
-        }
-        Err(Broken(format!("after {MAX_ROUNDS} rounds of redriving, an event still fails")))
-    }
-
-    /// Runs until no event is on its way and no invocation runs.
-    fn settle(&mut self) -> Result<(), Broken> {
-        for _ in 0..MAX_SETTLE_STEPS {
-            while !self.hints.is_empty() {
-                self.deliver_hint();
-            }
-            while !self.shared.bus.borrow().is_empty() {
-                self.deliver_change();
-            }
-            self.lambda.start_retry();
-            let before = self.lambda.running();
-            self.lambda.poll();
-            let is_same = self.lambda.running() == before;
-            if self.lambda.is_idle() && self.shared.bus.borrow().is_empty() {
-                return Ok(());
-            }
-            // The clock must move forward, because an invocation may sleep or wait for the end of a lease.
-            if is_same && self.below(8) == 0 {
-                self.pass(Duration::seconds(1));
-            }
-            if self.lambda.running() == 0 {
-                self.pass(Duration::seconds(30));
+            Deed::Deleted(git_ref) => {
+                self.report.deletions += 1;
+                self.baselines.remove(&git_ref);
             }
         }
-        Err(Broken(format!("the history does not become quiet: {} invocations run", self.lambda.running())))
     }
 
-    fn push(&mut self) {
-        let branch = BRANCHES[self.below(BRANCHES.len())].to_owned();
-        let before = self.shared.branches.borrow().get(&branch).cloned();
-        let mut tree: Tree =
-            before.as_ref().and_then(|commit| self.shared.trees.borrow().get(commit).cloned()).unwrap_or_default();
-        self.commits += 1;
-        tree.insert(PATHS[self.below(PATHS.len())], self.commits);
-        let Ok(commit) = CommitId::try_from(format!("{:040x}", self.commits)) else { return };
-        self.shared.trees.borrow_mut().insert(commit.clone(), tree);
-        self.point(&branch, &commit, before.as_ref());
-    }
-
-    /// Force-pushes a branch to a random earlier commit.
-    fn push_back(&mut self) {
-        let branch = BRANCHES[self.below(2)].to_owned();
-        let commits: Vec<CommitId> = self.shared.trees.borrow().keys().cloned().collect();
-        let before = self.shared.branches.borrow().get(&branch).cloned();
-        if let Some(commit) = commits.get(self.below(commits.len())) {
-            self.point(&branch, commit, before.as_ref());
-        }
-    }
-
-    fn point(&mut self, branch: &str, commit: &CommitId, before: Option<&CommitId>) {
-        self.shared.branches.borrow_mut().insert(branch.to_owned(), commit.clone());
-        self.shared.heads.borrow_mut().entry(branch.to_owned()).or_default().push(commit.clone());
-        self.report.pushes += 1;
-        let kind = if before.is_some() { "referenceUpdated" } else { "referenceCreated" };
-        self.hint(branch, kind, Some(commit));
-    }
-
-    fn delete(&mut self) {
-        let branch = BRANCHES[self.below(BRANCHES.len())];
-        if self.shared.branches.borrow_mut().remove(branch).is_some() {
-            self.hint(branch, "referenceDeleted", None);
-        }
-    }
-
-    /// Sends CodeCommit's event about a branch. CodeCommit's events are best effort, so the model loses some of them.
-    fn hint(&mut self, branch: &str, kind: &str, commit: Option<&CommitId>) {
-        self.events += 1;
-        if self.shared.chance(20) {
-            self.report.lost += 1;
+    /// Deploys the newest configuration to the account of one function.
+    pub(crate) fn deploy(&mut self, function: Function) {
+        self.report.deployments += 1;
+        self.deployment.deploy(function);
+        if self.had_release_glob || !self.deployment.relay_features.has(RELEASE_GLOB) {
             return;
         }
-        self.hints.push(event::branch_changed(self.events, branch, kind, commit));
+        // The first reconcile with the new glob must record the branches that exist now, unless an event about the
+        // branch is still on its way. That event would make the branch look as if it had moved later.
+        self.had_release_glob = true;
+        let names =
+            self.cloud.repository.names(RefKind::Branch).into_iter().filter(|name| name.starts_with("release/"));
+        let quiet = names.filter(|name| !self.in_flight.mentions(name) && !self.lambda.mentions(name));
+        // A branch that an earlier version relayed is no baseline.
+        let quiet = quiet.filter_map(|name| GitRef::branch(&name).ok());
+        self.baselines = quiet.filter(|branch| self.upgrade.commit(branch).is_none()).collect();
     }
 
-    /// Delivers a random event of CodeCommit to event-relay. Some events are delivered twice.
-    fn deliver_hint(&mut self) {
-        if self.hints.is_empty() {
-            return;
-        }
-        let index = self.below(self.hints.len());
-        let event = if self.shared.faults.get() && self.shared.chance(10) {
-            self.hints[index].clone()
-        } else {
-            self.hints.swap_remove(index)
-        };
-        self.lambda.invoke(event, Duty::Relay);
+    fn invoke(&mut self, function: Function, payload: String) {
+        let event = self.lambda.event(function, payload);
+        self.lambda.start(event, |event, invocation| self.deployment.handle(event, invocation));
     }
 
-    fn reconcile(&mut self) {
-        self.events += 1;
-        self.lambda.invoke(event::schedule(self.events), Duty::Relay);
-    }
-
-    /// Delivers a random event from the bus to pipeline-starter. Some events are delivered twice.
-    fn deliver_change(&mut self) {
-        let detail = {
-            let mut bus = self.shared.bus.borrow_mut();
-            if bus.is_empty() {
-                return;
-            }
-            let index = self.shared.rng.borrow_mut().usize(0..bus.len());
-            let again = self.shared.faults.get() && self.shared.chance(10);
-            if again { bus.get(index).cloned() } else { bus.remove(index) }
-        };
-        let Some(detail) = detail.and_then(|detail| serde_json::from_str::<serde_json::Value>(&detail).ok()) else {
-            return;
-        };
-        self.events += 1;
-        self.lambda.invoke(event::source_change(self.events, &detail), Duty::Starter);
-    }
-
-    /// Ends a random execution. The event about the end may be lost.
-    fn end_execution(&mut self) {
-        let ended = {
-            let mut pipelines = self.shared.pipelines.borrow_mut();
-            let mut running: Vec<_> = pipelines
-                .iter_mut()
-                .flat_map(|(name, executions)| executions.iter_mut().map(move |execution| (name.clone(), execution)))
-                .filter(|(_, execution)| execution.running)
-                .collect();
-            let index = self.below(running.len());
-            running.get_mut(index).map(|(name, execution)| {
-                execution.running = false;
-                (name.clone(), execution.id.clone())
-            })
-        };
-        let Some((pipeline, id)) = ended else { return };
-        if self.shared.chance(20) {
-            return;
-        }
-        let state = if self.shared.chance(30) { "FAILED" } else { "SUCCEEDED" };
-        self.events += 1;
-        self.lambda.invoke(event::execution_ended(self.events, &pipeline, &id, state), Duty::Starter);
-    }
-
-    fn toggle_pipeline(&self) {
-        let name = ["all", "api", "release"][self.below(3)].to_owned();
-        let mut missing = self.shared.missing.borrow_mut();
-        if !missing.remove(&name) {
-            missing.insert(name);
+    pub(crate) fn retry(&mut self) {
+        if let Some(event) = self.lambda.due_retry() {
+            self.lambda.start(event, |event, invocation| self.deployment.handle(event, invocation));
         }
     }
 
-    fn pass(&mut self, time: Duration) {
-        self.shared.now.set(self.shared.now.get() + time);
+    /// Sends the messages of all dead-letter queues again.
+    pub(crate) fn redrive(&mut self) {
+        for event in std::mem::take(&mut self.lambda.dead) {
+            self.report.redriven += 1;
+            self.invoke(event.function, event.payload);
+        }
+    }
+
+    pub(crate) fn invoke_relay_schedule(&mut self) {
+        let number = self.in_flight.number();
+        self.invoke(Function::Relay, event::schedule(number, (REPOSITORY_ACCOUNT, REPOSITORY_REGION)));
+    }
+
+    fn invoke_starter_schedules(&mut self) {
+        for (place, sender) in PLACES.into_iter().enumerate() {
+            let number = self.in_flight.number();
+            self.invoke(Function::Starter(place), event::schedule(number, sender));
+        }
+    }
+
+    /// Delivers a random event of CodeCommit or CodePipeline.
+    pub(crate) fn deliver_in_flight(&mut self) {
+        if let Some((function, payload)) = self.in_flight.take(&self.cloud.chance) {
+            self.invoke(function, payload);
+        }
+    }
+
+    /// Delivers a random event from a random bus of a place.
+    pub(crate) fn deliver_order(&mut self) {
+        let place = self.cloud.chance.below(PLACES.len());
+        if let Some(message) = self.cloud.places[place].bus.take(&self.cloud.chance) {
+            self.deliver(Function::Starter(place), &message, PLACES[place].1);
+        }
+    }
+
+    /// Delivers a random event from the bus of the repository account.
+    pub(crate) fn deliver_report(&mut self) {
+        if let Some(message) = self.cloud.report_bus.take(&self.cloud.chance) {
+            self.deliver(Function::Relay, &message, REPOSITORY_REGION);
+        }
+    }
+
+    fn deliver(&mut self, function: Function, message: &Message, region: &str) {
+        let number = self.in_flight.number();
+        self.invoke(function, event::from_bus(number, message, region));
+    }
+
+    /// Lets time pass. The schedules fire when a minute, or five minutes, have begun.
+    pub(crate) fn pass(&mut self, time: Duration) {
+        let minute = |history: &Self| history.cloud.clock.now.get().unix_timestamp() / 60;
+        let before = minute(self);
+        self.cloud.clock.now.set(self.cloud.clock.now.get() + time);
         self.lambda.end_late_invocations();
+        if minute(self) > before {
+            self.invoke_starter_schedules();
+        }
+        if minute(self) / 5 > before / 5 {
+            self.invoke_relay_schedule();
+        }
     }
 }

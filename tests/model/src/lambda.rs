@@ -9,25 +9,32 @@ use sekisho_lambda::Invocation;
 use sekisho_testing::invocation::invocation;
 use time::{Duration, OffsetDateTime};
 
-use crate::account::{Duty, Shared};
-use crate::event::{PIPELINE_ACCOUNT, REPOSITORY_ACCOUNT};
+use crate::cloud::{Cloud, PLACES, REPOSITORY_ACCOUNT, REPOSITORY_REGION};
 
 /// The timeout of both functions in the template.
 const TIMEOUT: Duration = Duration::seconds(45);
 /// Lambda retries a failed asynchronous invocation after one minute, and a second time after two more minutes.
 const RETRY_DELAYS: [Duration; 2] = [Duration::minutes(1), Duration::minutes(2)];
 
-/// The answer of an invocation: the number of decisions, or the error.
-pub(crate) type Answer = Result<usize, String>;
+/// A deployed function.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Function {
+    /// event-relay in the repository account.
+    Relay,
+    /// pipeline-starter in the place with this index.
+    Starter(usize),
+}
+
+/// The answer of an invocation: nothing, or the error.
+pub(crate) type Answer = Result<(), String>;
 /// An invocation of one of the functions, as a future.
 pub(crate) type AnswerFuture = Pin<Box<dyn Future<Output = Answer>>>;
-/// A function that begins an invocation.
-type Handler = Box<dyn Fn(Duty, String, Invocation) -> AnswerFuture>;
 
-/// A payload and the number of earlier attempts to handle it.
-struct Event {
-    payload: String,
-    duty: Duty,
+/// An event for a function, and the number of earlier attempts to handle it.
+#[derive(Debug, Clone)]
+pub(crate) struct Event {
+    pub(crate) function: Function,
+    pub(crate) payload: String,
     request_id: String,
     attempt: usize,
 }
@@ -35,6 +42,8 @@ struct Event {
 struct Running {
     event: Event,
     deadline: OffsetDateTime,
+    /// The difference of the invocation's clock from the true time.
+    skew: Duration,
     future: AnswerFuture,
 }
 
@@ -43,40 +52,32 @@ struct Waiting {
     not_before: OffsetDateTime,
 }
 
-/// The invocations of both functions.
+/// The invocations of all functions.
 pub(crate) struct Lambda {
-    shared: Rc<Shared>,
-    handler: Handler,
+    cloud: Rc<Cloud>,
     running: Vec<Running>,
     /// Failed invocations that wait for their retry.
     waiting: Vec<Waiting>,
     requests: u64,
-    /// pipeline-starter's events for which every attempt failed.
-    pub(crate) starter_failed: Vec<String>,
-    /// The request ids of the invocations that succeeded.
-    pub(crate) succeeded: Vec<String>,
+    /// The events for which every attempt failed.
+    pub(crate) dead: Vec<Event>,
+    /// The payloads and the request ids of the invocations that succeeded.
+    pub(crate) succeeded: Vec<(Function, String, String)>,
     pub(crate) crashes: usize,
     pub(crate) retries: usize,
-    /// The number of event-relay's events for which every attempt failed.
-    pub(crate) relay_dead: usize,
-    /// The number of pipeline-starter's events for which every attempt failed.
-    pub(crate) starter_dead: usize,
 }
 
 impl Lambda {
-    pub(crate) fn new(shared: &Rc<Shared>, handler: Handler) -> Self {
+    pub(crate) fn new(cloud: &Rc<Cloud>) -> Self {
         Self {
-            shared: shared.clone(),
-            handler,
+            cloud: cloud.clone(),
             running: Vec::new(),
             waiting: Vec::new(),
             requests: 0,
-            starter_failed: Vec::new(),
+            dead: Vec::new(),
             succeeded: Vec::new(),
             crashes: 0,
             retries: 0,
-            relay_dead: 0,
-            starter_dead: 0,
         }
     }
 
@@ -89,40 +90,57 @@ impl Lambda {
         self.running.is_empty() && self.waiting.is_empty()
     }
 
-    /// Begins an invocation.
-    pub(crate) fn invoke(&mut self, payload: String, duty: Duty) {
+    /// Whether an event with this text is being handled, or waits for its retry.
+    pub(crate) fn mentions(&self, text: &str) -> bool {
+        let running = self.running.iter().map(|running| &running.event);
+        let waiting = self.waiting.iter().map(|waiting| &waiting.event);
+        running.chain(waiting).chain(&self.dead).any(|event| event.payload.contains(text))
+    }
+
+    /// A new event, with a request id of its own.
+    pub(crate) fn event(&mut self, function: Function, payload: String) -> Event {
         self.requests += 1;
-        let request_id = format!("request-{}", self.requests);
-        self.start(Event { payload, duty, request_id, attempt: 0 });
+        Event { function, payload, request_id: format!("request-{}", self.requests), attempt: 0 }
     }
 
-    fn start(&mut self, event: Event) {
-        let deadline = self.shared.now.get() + TIMEOUT;
-        let account = if event.duty == Duty::Relay { REPOSITORY_ACCOUNT } else { PIPELINE_ACCOUNT };
-        let invocation = Invocation { request_id: event.request_id.clone(), ..invocation("model", account, deadline) };
-        let future = (self.handler)(event.duty, event.payload.clone(), invocation);
-        self.running.push(Running { event, deadline, future });
+    /// Begins an invocation. `handle` makes its future. Lambda's clock is the true time.
+    pub(crate) fn start(&mut self, event: Event, handle: impl FnOnce(&Event, Invocation) -> AnswerFuture) {
+        let deadline = self.cloud.clock.now.get() + TIMEOUT;
+        let (account, region) = match event.function {
+            Function::Relay => (REPOSITORY_ACCOUNT, REPOSITORY_REGION),
+            Function::Starter(place) => PLACES[place],
+        };
+        let invocation = Invocation {
+            request_id: event.request_id.clone(),
+            region: region.parse().unwrap_or_else(|error| unreachable!("{error}")),
+            ..invocation("model", account, deadline)
+        };
+        let skew = self.cloud.chance.skew();
+        let future = handle(&event, invocation);
+        self.running.push(Running { event, deadline, skew, future });
     }
 
-    /// Runs one step of a random invocation.
-    pub(crate) fn poll(&mut self) {
+    /// Runs one step of a random invocation. Returns whether an invocation ended.
+    pub(crate) fn poll(&mut self) -> bool {
         if self.running.is_empty() {
-            return;
+            return false;
         }
-        let index = self.shared.below(self.running.len());
+        let index = self.cloud.chance.below(self.running.len());
+        self.cloud.clock.skew.set(self.running[index].skew);
         let mut context = Context::from_waker(Waker::noop());
-        let Poll::Ready(answer) = self.running[index].future.as_mut().poll(&mut context) else { return };
+        let Poll::Ready(answer) = self.running[index].future.as_mut().poll(&mut context) else { return false };
         let Running { event, .. } = self.running.swap_remove(index);
         match answer {
             Err(_) => self.retry(event),
-            Ok(_) => self.succeeded.push(event.request_id),
+            Ok(()) => self.succeeded.push((event.function, event.request_id, event.payload)),
         }
+        true
     }
 
     /// Ends a random invocation between two of its calls.
     pub(crate) fn crash(&mut self) {
         if !self.running.is_empty() {
-            let index = self.shared.below(self.running.len());
+            let index = self.cloud.chance.below(self.running.len());
             let Running { event, .. } = self.running.swap_remove(index);
             self.crashes += 1;
             self.retry(event);
@@ -132,7 +150,7 @@ impl Lambda {
     /// Ends the invocations that have run past their time limit. A lease lasts longer than this limit, so no other
     /// invocation can take the lease of a running invocation.
     pub(crate) fn end_late_invocations(&mut self) {
-        let now = self.shared.now.get();
+        let now = self.cloud.clock.now.get();
         while let Some(index) = self.running.iter().position(|running| running.deadline <= now) {
             let Running { event, .. } = self.running.swap_remove(index);
             self.retry(event);
@@ -145,28 +163,17 @@ impl Lambda {
         match RETRY_DELAYS.get(event.attempt) {
             Some(delay) => {
                 self.retries += 1;
-                let not_before = self.shared.now.get() + *delay;
+                let not_before = self.cloud.clock.now.get() + *delay;
                 self.waiting.push(Waiting { event: Event { attempt: event.attempt + 1, ..event }, not_before });
             }
-            None => match event.duty {
-                Duty::Relay => {
-                    self.relay_dead += 1;
-                    self.shared.relay_dead.borrow_mut().push_back(event.payload);
-                }
-                Duty::Starter => {
-                    self.starter_dead += 1;
-                    self.starter_failed.push(event.payload);
-                }
-            },
+            None => self.dead.push(event),
         }
     }
 
-    /// Begins one retry whose delay is over.
-    pub(crate) fn start_retry(&mut self) {
-        let now = self.shared.now.get();
-        if let Some(index) = self.waiting.iter().position(|waiting| waiting.not_before <= now) {
-            let Waiting { event, .. } = self.waiting.swap_remove(index);
-            self.start(event);
-        }
+    /// Takes one event whose retry is due.
+    pub(crate) fn due_retry(&mut self) -> Option<Event> {
+        let now = self.cloud.clock.now.get();
+        let index = self.waiting.iter().position(|waiting| waiting.not_before <= now)?;
+        Some(self.waiting.swap_remove(index).event)
     }
 }

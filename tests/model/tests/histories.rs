@@ -8,7 +8,7 @@ const HISTORIES: u64 = 10_000;
 
 #[test]
 #[expect(clippy::disallowed_methods, reason = "variables of this test only")]
-fn after_every_history_each_pipeline_is_at_its_head_and_nothing_was_started_twice_or_backwards() {
+fn after_every_history_each_target_runs_its_last_order_and_nothing_started_twice_or_backwards() {
     let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let seeds = match number("SEKISHO_SEED") {
         Some(seed) => seed..seed + 1,
@@ -20,7 +20,7 @@ fn after_every_history_each_pipeline_is_at_its_head_and_nothing_was_started_twic
         let mut sum = Report::default();
         for seed in seeds.clone().filter(|seed| seed % threads == share) {
             match run(seed) {
-                Ok(report) => add(&mut sum, &report),
+                Ok(report) => sum += &report,
                 Err(broken) => panic!("seed {seed}: {}", broken.0),
             }
         }
@@ -35,36 +35,14 @@ fn after_every_history_each_pipeline_is_at_its_head_and_nothing_was_started_twic
     });
     let mut sum = Report::default();
     for report in &sums {
-        add(&mut sum, report);
+        sum += report;
     }
     println!("{sum:?}");
     // A model proves nothing if nothing happens in it, so everything must have happened often enough.
     if histories > 1 {
-        for (what, count) in [
-            ("pushes", sum.pushes),
-            ("lost", sum.lost),
-            ("crashes", sum.crashes),
-            ("retries", sum.retries),
-            ("redriven", sum.redriven),
-            ("executions", sum.executions),
-            ("changes that pipeline-starter gave up", sum.starter_dead),
-            ("events that event-relay gave up", sum.relay_dead),
-            ("deliveries in the queue", sum.undelivered),
-        ] {
-            let least = usize::try_from(histories / 200).unwrap_or(usize::MAX);
+        let least = usize::try_from(histories / 200).unwrap_or(usize::MAX);
+        for (what, count) in sum.counts() {
             assert!(count > least, "only {count} {what} in {histories} histories");
         }
     }
-}
-
-fn add(sum: &mut Report, report: &Report) {
-    sum.pushes += report.pushes;
-    sum.lost += report.lost;
-    sum.crashes += report.crashes;
-    sum.retries += report.retries;
-    sum.redriven += report.redriven;
-    sum.executions += report.executions;
-    sum.starter_dead += report.starter_dead;
-    sum.relay_dead += report.relay_dead;
-    sum.undelivered += report.undelivered;
 }

@@ -1,17 +1,22 @@
 //! Reads the facts that a plan depends on, and writes nothing.
 
+use std::collections::BTreeSet;
 use std::pin::pin;
 use std::time::Duration;
 
-use futures_util::future::{Either, select};
+use futures_util::future::{Either, join, select};
 use sekisho_domain::change::CommitId;
+use sekisho_domain::route::TargetId;
+use sekisho_ledger::{Key, MAX_TRANSACTION, Store};
 
 use crate::error::Error;
 use crate::hint::Hint;
-use crate::plan::{Facts, Missing, Plan, plan};
-use crate::redelivery::{Redelivery, RedeliveryPlan, plan_redelivery};
+use crate::outcome::needs_repair;
+use crate::plan::{Facts, Missing, Plan, Snapshot, TargetRows, plan};
+use crate::repository::{self, RepositoryRow};
 use crate::route::TouchedRoutes;
 use crate::run::{RESERVE, Run};
+use crate::target;
 use crate::world::World;
 
 /// The function reads at most this many pages of changed paths. If there are more pages, the change goes to every
@@ -21,31 +26,59 @@ const MAX_PAGES: usize = 100;
 const OFFER_TIME: Duration = Duration::from_secs(5);
 
 /// Reads facts about a reference until the plan for the reference is known.
-pub(crate) async fn reference<W: World>(run: &Run<'_, W>, mut facts: Facts<'_>) -> Result<Plan, Error> {
+pub(crate) async fn reference<W: World>(run: &Run<'_, W>, facts: &mut Facts<'_>) -> Result<Plan, Error> {
     let hint = facts.hint;
     loop {
-        match plan(&facts, run.now()) {
+        match plan(facts, run.now()) {
             Ok(plan) => return Ok(plan),
             Err(Missing::Row) => facts.row = Some(run.read_row(&hint.repository, &hint.git_ref).await?),
-            Err(Missing::Head) => {
-                facts.head = Some(run.world.head(hint.repository.name(), &hint.git_ref).await?);
-            }
+            Err(Missing::Head) => read_head(run, facts).await?,
             Err(Missing::Paths { previous, head }) => {
                 facts.touched = touched_routes(run, hint, &facts.touched, previous.as_ref(), &head).await?;
+            }
+            Err(Missing::Floor) => {
+                let row = run.world.ledger().read::<RepositoryRow>(&repository::key(&hint.repository)).await?;
+                facts.floor = Some(row.map_or(0, |row| row.state.floor));
+            }
+            Err(Missing::Targets(targets)) => {
+                facts.locks = run.lock(&targets).await;
+                facts.targets = target_rows(run, &targets).await?;
             }
         }
     }
 }
 
-/// Reads facts about a message of the dead-letter queue until the plan for the message is known.
-pub(crate) async fn redelivery<W: World>(run: &Run<'_, W>, redelivery: &Redelivery) -> Result<RedeliveryPlan, Error> {
-    let mut row = None;
-    loop {
-        match plan_redelivery(redelivery, &run.invocation.account, run.routes, row.as_ref()) {
-            Some(plan) => return Ok(plan),
-            None => row = Some(run.read_row(&redelivery.change.repository, &redelivery.change.git_ref).await?),
+/// Reads the head. If the head may go to many targets, their rows are read at the same time.
+async fn read_head<W: World>(run: &Run<'_, W>, facts: &mut Facts<'_>) -> Result<(), Error> {
+    let hint = facts.hint;
+    let head = run.world.head(hint.repository.name(), &hint.git_ref);
+    let targets = facts.touched.all_targets();
+    if targets.len() < MAX_TRANSACTION {
+        facts.head = Some(head.await?);
+        return Ok(());
+    }
+    let (head, rows) = join(head, target_rows(run, &targets)).await;
+    (facts.head, facts.targets) = (Some(head?), rows?);
+    Ok(())
+}
+
+/// Reads the rows of targets. A row that cannot be read does not keep the other targets from their orders.
+pub(crate) async fn target_rows<W: World>(
+    run: &Run<'_, W>,
+    targets: &BTreeSet<TargetId>,
+) -> Result<TargetRows, sekisho_ledger::Error> {
+    let keys: Vec<Key> = targets.iter().map(target::key).collect();
+    let mut rows = TargetRows::default();
+    for (target, row) in targets.iter().zip(run.world.ledger().read_many(&keys).await?) {
+        match row {
+            Ok(row) => drop(rows.read.insert(target.clone(), Snapshot::from(row))),
+            Err(error) => {
+                let decision = needs_repair(&error.into()).about("target", target.to_string());
+                rows.unreadable.insert(target.clone(), decision);
+            }
         }
     }
+    Ok(rows)
 }
 
 /// Reads changed paths as long as they can touch another route and time is left to send the change afterwards. If

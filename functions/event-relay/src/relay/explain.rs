@@ -7,14 +7,13 @@ use sekisho_domain::route::PipelineName;
 use sekisho_lambda::event::EXPLAIN_OF_EXPLAIN;
 
 use crate::answer::Answer;
-use crate::branch::{BranchRow, Pending};
-use crate::delivery::Delivery;
+use crate::delivery::{Delivery, deliveries};
 use crate::error::Error;
 use crate::hint::{Hint, Trigger};
 use crate::outcome::{Outcome, about_change, about_hint, about_payload};
-use crate::plan::{Claim, Facts, Plan, Snapshot};
+use crate::plan::{Facts, Ordering, Plan};
 use crate::redelivery::{Redelivery, RedeliveryPlan};
-use crate::relay::{examine, report};
+use crate::relay::{examine, redeliver, report};
 use crate::request::{self, Request};
 use crate::run::Run;
 use crate::world::World;
@@ -36,48 +35,42 @@ pub(crate) async fn explain<W: World>(run: &Run<'_, W>, payload: &str) -> Result
     Ok(vec![decision].into())
 }
 
-/// Describes the plan for a reference. If a change is pending, the function assumes that the pending change is finished
-/// first. The function then plans for the row that the ledger would have after the pending change.
+/// Describes the plan for a reference. `pending` is the sequence of a change that is not finished yet.
 async fn explain_change<W: World>(run: &Run<'_, W>, hint: &Hint) -> Result<Decision<Outcome>, Error> {
-    let mut facts = Facts::new(run.routes, hint, Trigger::Event);
-    let mut finished = None;
-    let decision = loop {
-        match examine::reference(run, facts).await? {
-            Plan::Decide(verdict) => break verdict.decision,
-            Plan::Wait(claim) | Plan::Finish(claim) => {
-                let row =
-                    claim.row.pending.as_ref().map_or(claim.row.clone(), |first| claim.row.relayed(&first.change));
-                finished = Some(claim.dropped.map_or(row.sequence, |dropped| dropped.change.sequence));
-                facts = Facts::new(run.routes, hint, Trigger::Event);
-                facts.row = Some(Snapshot { row, revision: claim.replaces });
-            }
-            Plan::Relay(Claim { row: BranchRow { pending: Some(pending), .. }, .. }) => break to_be_relayed(&pending),
-            Plan::Relay(_) | Plan::Nothing => {
-                break about_hint(hint, Decision::new(Outcome::Filtered, "nothing is left to relay"));
-            }
-        }
+    let mut facts = Facts::new(run.routes, hint, Trigger::Event, None);
+    let decision = match examine::reference(run, &mut facts).await? {
+        Plan::Decide(verdict) => verdict.decisions.into_iter().next(),
+        Plan::Order(ordering) => Some(explain_ordering(&ordering)),
+        Plan::Nothing => None,
     };
-    let Some(sequence) = finished else { return Ok(decision) };
-    let reason = format!("once the pending change (sequence {sequence}) is finished: {}", decision.reason);
-    Ok(Decision { reason, ..decision }.about("pending", sequence.to_string()))
+    let decision =
+        decision.unwrap_or_else(|| about_hint(hint, Decision::new(Outcome::Filtered, "nothing is left to relay")));
+    let pending = facts.row.and_then(|snapshot| snapshot.row.pending);
+    Ok(decision.about_some("pending", pending.map(|pending| pending.change.sequence.to_string())))
 }
 
-fn to_be_relayed(pending: &Pending) -> Decision<Outcome> {
+fn explain_ordering(ordering: &Ordering) -> Decision<Outcome> {
     let place = |delivery: &Delivery| {
         let pipelines: Vec<&str> = delivery.pipelines.iter().map(PipelineName::as_str).collect();
         format!("{}/{}: {}", delivery.account, delivery.region, pipelines.join(", "))
     };
-    let targets: Vec<String> = pending.deliveries.iter().map(place).collect();
-    let reason = format!("would be relayed to {} buses", targets.len());
-    about_change(&pending.change, Decision::new(Outcome::Relayed, reason)).about("targets", targets.join("; "))
+    let deliveries = deliveries(ordering.placed.iter().map(|placed| &placed.target));
+    let (outcome, reason) = match (deliveries.len(), ordering.superseded) {
+        (0, 0) => (Outcome::Duplicate, "every target should already run this commit".to_owned()),
+        (0, _) => (Outcome::Superseded, "every target should run a change that was seen later".to_owned()),
+        (buses, _) => (Outcome::Relayed, format!("would be relayed to {buses} buses")),
+    };
+    let targets: Vec<String> = deliveries.iter().map(place).collect();
+    let targets = (!targets.is_empty()).then(|| targets.join("; "));
+    about_change(&ordering.change, Decision::new(outcome, reason)).about_some("targets", targets)
 }
 
 async fn explain_redelivery<W: World>(run: &Run<'_, W>, redelivery: &Redelivery) -> Result<Decision<Outcome>, Error> {
-    Ok(match examine::redelivery(run, redelivery).await? {
+    Ok(match redeliver::examine_redelivery(run, redelivery).await? {
         RedeliveryPlan::Decide(decision) => decision,
-        RedeliveryPlan::Deliver => {
-            let reason = "would be delivered again, with the same sequence";
-            about_change(&redelivery.change, Decision::new(Outcome::Relayed, reason))
+        RedeliveryPlan::Order(_) => {
+            let reason = "the target would be offered its current order, or this change if it has no order";
+            about_change(&redelivery.change, Decision::new(Outcome::Ordered, reason))
                 .about("account", redelivery.delivery.account.as_str())
         }
     })
@@ -89,7 +82,7 @@ fn reconcile_reason<W>(run: &Run<'_, W>) -> String {
     let globs: BTreeSet<&str> = run.routes.iter().map(|route| route.repository().pattern()).collect();
     let globs: Vec<&str> = globs.into_iter().collect();
     format!(
-        "a schedule's event: the reconcile would examine every routed branch of {} and finish pending changes; explain \
+        "a schedule's event: the reconcile would examine every routed branch of {} and its known tags, and offer open orders again; explain \
          an event of a branch to see the plan for that branch",
         globs.join(", ")
     )

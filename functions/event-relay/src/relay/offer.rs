@@ -8,13 +8,10 @@ use futures_util::{StreamExt, stream};
 use sekisho_domain::route::TargetId;
 
 use crate::delivery::{OrderEvent, batches, group};
-use crate::run::Run;
+use crate::run::{CONCURRENT_CALLS, Run};
 use crate::target::PlacedOrder;
 use crate::world::{EntryResult, World};
 
-/// The number of PutEvents calls that run at once. More calls would only wait for the CPU, because a function with
-/// 128 MB of memory has a small share of it.
-const CONCURRENT_CALLS: usize = 8;
 /// The most times that one offer sends an event again that a bus did not accept for a passing reason.
 const MAX_RETRIES: usize = 3;
 /// No call begins when only this time is left: one attempt of a call takes up to 5 s, and the decisions must be recorded
@@ -97,6 +94,7 @@ async fn put<'e, 'o, W: World>(
     let batches = batches(&run.invocation.partition, events);
     let results: Vec<Vec<_>> = stream::iter(batches)
         .map(async |batch| {
+            let _permit = run.calls.acquire().await;
             let results = if run.time_left() > RESERVE {
                 run.world.put_events(batch.region, &batch.entries).await
             } else {

@@ -1,57 +1,76 @@
-//! The use case of the schedule's event: compares every routed branch with the ledger and finishes pending changes.
-//! CodeCommit's events are best effort, so the reconcile finds the changes whose event was lost.
+//! The use case of the schedule's event: compares every routed reference with the ledger, orders what is new, and offers
+//! open orders again. CodeCommit's events are best effort, so the reconcile finds the changes whose event was lost.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::future::join;
 use futures_util::{StreamExt, stream};
 use sekisho_domain::change::RepositoryArn;
 use sekisho_domain::decision::Decision;
-use sekisho_ledger::Store;
+use sekisho_domain::route::{Route, Target, TargetId};
+use sekisho_lambda::metrics;
+use sekisho_ledger::{Key, Row, Store};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Semaphore, mpsc};
 
-use crate::branch::{self, BranchRow};
 use crate::decision_log::{DecisionLog, Report};
 use crate::error::Error;
-use crate::hint::{Hint, Trigger};
-use crate::outcome::{Outcome, about_hint, needs_repair};
-use crate::relay::settle::settle;
+use crate::outcome::{Outcome, needs_repair};
+use crate::plan::Snapshot;
+use crate::relay::join::order_joined;
+use crate::relay::look::{Look, Looked};
+use crate::relay::reoffer::offer_again;
+use crate::repository::{self, RepositoryRow};
 use crate::run::Run;
-use crate::worklist::{Branches, Worklist, rotate, unmatched_globs};
+use crate::worklist::{Branches, Reference, unmatched_globs};
 use crate::world::World;
 
-/// The number of references that are examined at the same time. A thousand references, one after the other, would take
-/// longer than the function's timeout.
-const CONCURRENT_LOOKS: usize = 8;
+/// The number of repositories that are examined at the same time.
+const CONCURRENT_REPOSITORIES: usize = 12;
+/// The number of reads and plans of all repositories that run at the same time. One after the other, the calls for a
+/// thousand repositories would take longer than the function's timeout.
+const CONCURRENT_READS: usize = 16;
 /// The reconcile stores its decisions whenever it has this many new decisions, and at the end. If Lambda ends the
 /// invocation at the timeout, only the decisions that are not stored are lost.
 const STORE_AFTER: usize = 100;
+/// The metric of the repositories that a reconcile did not reach. The template's alarm refers to the name.
+const NOT_REACHED: &str = "RepositoriesNotReached";
 
-/// Examines every routed branch and finishes pending changes. One decision gives the number of unchanged references.
-/// Another decision gives the number of references for which no time was left. Only an error that a retry may cure
-/// fails the invocation.
+/// The ledger's row of the reconcile.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ReconcileRow {
+    /// The first repository that the last reconcile did not reach. The next one begins there.
+    #[serde(default)]
+    pub(crate) next: Option<String>,
+}
+
+/// Examines every routed reference. A repository that fails never fails the reconcile: it is counted, and the next
+/// reconcile begins with it.
 pub(crate) async fn reconcile<W: World>(run: &Run<'_, W>) -> Report {
-    let mut reconcile = Reconcile { run, log: DecisionLog::default(), counts: Counts::default(), failures: Vec::new() };
-    reconcile.look_everywhere().await;
-    reconcile.finish()
+    let mut pass = Pass::new(run);
+    if let Err(error) = pass.look_everywhere().await {
+        pass.failures.push(error);
+    }
+    pass.finish()
 }
 
 /// A running reconcile.
-struct Reconcile<'r, W> {
+struct Pass<'r, W> {
     run: &'r Run<'r, W>,
     log: DecisionLog,
-    counts: Counts,
-    /// Errors that a retry may cure.
-    failures: Vec<Error>,
-}
-
-/// The numbers of references and repositories that get no decision of their own.
-#[derive(Debug, Default)]
-struct Counts {
     /// The number of references whose head was relayed before or touches no routed path.
     unchanged: usize,
-    /// The number of references that other invocations hold.
-    leased: usize,
-    /// The number of references for which no time was left.
-    late: usize,
-    /// The number of repositories for which no time was left.
-    late_repositories: usize,
+    /// The repositories that were not examined completely.
+    not_reached: Vec<String>,
+    /// Why the first of these repositories was not examined completely, unless no time was left.
+    first_failure: Option<Error>,
+    references: Vec<Reference>,
+    /// The targets of references that got a new head.
+    moved: BTreeSet<TargetId>,
+    /// The branches of each repository that was examined.
+    found: Vec<Branches>,
+    /// Errors of the ledger, without which the reconcile can decide nothing.
+    failures: Vec<Error>,
 }
 
 /// The repositories that routes match.
@@ -61,21 +80,49 @@ struct Repositories {
     is_complete: bool,
 }
 
-impl<W: World> Reconcile<'_, W> {
-    async fn look_everywhere(&mut self) {
+/// The rows that a reconcile needs before it examines repositories.
+struct Stored {
+    pass: Snapshot<ReconcileRow>,
+    repositories: BTreeMap<String, Snapshot<RepositoryRow>>,
+}
+
+impl<'r, W: World> Pass<'r, W> {
+    fn new(run: &'r Run<'r, W>) -> Self {
+        Self {
+            run,
+            log: DecisionLog::default(),
+            unchanged: 0,
+            not_reached: Vec::new(),
+            first_failure: None,
+            references: Vec::new(),
+            moved: BTreeSet::new(),
+            found: Vec::new(),
+            failures: Vec::new(),
+        }
+    }
+
+    async fn look_everywhere(&mut self) -> Result<(), Error> {
         let Repositories { mut names, is_complete } = self.routed_repositories().await;
-        rotate(&mut names, self.run.now());
-        let mut found: Vec<Branches> = Vec::new();
-        for (done, name) in names.iter().enumerate() {
-            if !self.run.has_time() {
-                self.counts.late_repositories = names.len() - done;
-                break;
-            }
-            found.extend(self.reconcile_repository(name).await);
+        let stored = self.read_rows(&mut names).await?;
+        if let Some(next) = &stored.pass.row.next {
+            let first = names.iter().position(|name| name >= next).unwrap_or(0);
+            names.rotate_left(first);
         }
-        if is_complete && found.len() == names.len() {
-            self.log.extend(unmatched_globs(self.run.routes, &found));
+        self.look_at_all(&names, &stored.repositories).await;
+        if is_complete && self.found.len() == names.len() {
+            self.log.extend(unmatched_globs(self.run.routes, &self.found));
         }
+        let undecided = self.undecided(&names, is_complete);
+        let joined = order_joined(self.run, &self.references, &self.moved, &undecided).await;
+        self.add(joined);
+        // The decisions are stored before the offers, which may take the rest of the time.
+        self.run.record(&mut self.log).await?;
+        let offered = offer_again(self.run).await;
+        self.add(offered);
+        let unlisted = u64::from(!is_complete);
+        let count = u64::try_from(self.not_reached.len()).unwrap_or(u64::MAX).saturating_add(unlisted);
+        metrics::count(&self.run.invocation.function, &BTreeMap::from([(NOT_REACHED.to_owned(), count)]));
+        self.write_next(&names, &stored.pass).await
     }
 
     /// The repository names in routes, and the names of the repositories that the routes' globs match.
@@ -92,7 +139,11 @@ impl<W: World> Reconcile<'_, W> {
                 // The reconcile continues with the repositories that a route names without a glob.
                 Err(error) => {
                     is_complete = false;
-                    self.fail(error.into(), |decision| decision);
+                    if error.is_refused() {
+                        self.log.push(needs_repair(&error.into()));
+                    } else {
+                        self.first_failure = Some(error.into());
+                    }
                 }
             }
         }
@@ -101,116 +152,147 @@ impl<W: World> Reconcile<'_, W> {
         Repositories { names, is_complete }
     }
 
-    /// Examines the references of one repository and returns its branches, if they could be read.
-    async fn reconcile_repository(&mut self, name: &str) -> Option<Branches> {
+    fn arn(&self, name: &str) -> Option<RepositoryArn> {
         let own = self.run.invocation;
-        let Ok(repository) = RepositoryArn::new(&own.partition, own.region.as_str(), &own.account, name) else {
-            let reason = format!("a route names `{name}`, which is not a repository name: correct the route");
-            self.log.push(Decision::new(Outcome::Failed, reason));
-            return None;
-        };
-        match self.read_repository(&repository).await {
-            Err(error) => {
-                self.fail(error, |decision| decision.about("repository", repository.as_str()));
-                None
+        RepositoryArn::new(&own.partition, own.region.as_str(), &own.account, name).ok()
+    }
+
+    /// Reads the rows, and removes repositories that cannot be examined from the names.
+    async fn read_rows(&mut self, names: &mut Vec<String>) -> Result<Stored, Error> {
+        let is_valid = |name: &String| {
+            let is_valid = self.arn(name).is_some();
+            if !is_valid {
+                let reason = format!("a route names `{name}`, which is not a repository name: correct the route");
+                return Err(Decision::new(Outcome::Failed, reason));
             }
-            Ok((names, worklist)) => {
-                self.log.extend(worklist.mistakes);
-                self.counts.leased += worklist.leased;
-                self.look_at_all(worklist.looks).await;
-                Some(Branches { repository: name.to_owned(), names })
+            Ok(())
+        };
+        let mistakes: Vec<_> = names.iter().filter_map(|name| is_valid(name).err()).collect();
+        names.retain(|name| is_valid(name).is_ok());
+        self.log.extend(mistakes);
+        let keys: Vec<Key> = names.iter().filter_map(|name| self.arn(name)).map(|arn| repository::key(&arn)).collect();
+        let ledger = self.run.world.ledger();
+        let (pass, rows) = join(ledger.read(&key()), ledger.read_many::<RepositoryRow>(&keys)).await;
+        let pass: Option<Row<ReconcileRow>> = pass?;
+        let mut repositories = BTreeMap::new();
+        for (name, row) in names.iter().zip(rows?) {
+            match row {
+                Ok(row) => drop(repositories.insert(name.clone(), Snapshot::from(row))),
+                Err(error) => self.log.push(needs_repair(&error.into())),
             }
         }
+        Ok(Stored { pass: Snapshot::from(pass), repositories })
     }
 
-    async fn read_repository(&self, repository: &RepositoryArn) -> Result<(Vec<String>, Worklist), Error> {
-        let (world, routes) = (self.run.world, self.run.routes);
-        let Some(names) = world.branches(repository.name()).await? else {
-            return Ok((Vec::new(), Worklist::of_missing_repository(repository, routes)));
-        };
-        let rows = world.ledger().each::<BranchRow>(&branch::partition(repository), "").await?;
-        let worklist = Worklist::new(repository, &names, rows, routes, self.run.now());
-        Ok((names, worklist))
-    }
-
-    async fn look_at_all(&mut self, looks: Vec<(Hint, Trigger)>) {
-        let run = self.run;
-        let mut answers = stream::iter(looks)
-            .map(async |(hint, trigger)| {
-                let settled = if run.has_time() { Some(settle(run, &hint, trigger).await) } else { None };
-                (hint, settled)
-            })
-            .buffer_unordered(CONCURRENT_LOOKS);
-        while let Some((hint, settled)) = answers.next().await {
-            let Some(settled) = settled else {
-                self.counts.late += 1;
-                continue;
-            };
-            self.add(&hint, settled);
+    /// Examines the repositories, several at a time.
+    async fn look_at_all(&mut self, names: &[String], stored: &BTreeMap<String, Snapshot<RepositoryRow>>) {
+        let permits = Semaphore::new(CONCURRENT_READS);
+        let (decisions, mut received) = mpsc::unbounded_channel();
+        let look = Look { run: self.run, permits: &permits, decisions };
+        let readable = names.iter().filter_map(|name| Some((name, self.arn(name)?, stored.get(name)?)));
+        let readable: Vec<_> = readable.collect();
+        let mut answers = stream::iter(readable)
+            .map(async |(name, repository, row)| (name, look.at(&repository, row).await))
+            .buffer_unordered(CONCURRENT_REPOSITORIES);
+        loop {
+            tokio::select! {
+                answer = answers.next() => match answer {
+                    Some((name, looked)) => self.add_looked(name, looked),
+                    None => break,
+                },
+                Some(decision) = received.recv() => self.log.push(decision),
+            }
             if self.log.unstored().len() >= STORE_AFTER
-                && let Err(error) = run.record(&mut self.log).await
+                && let Err(error) = self.run.record(&mut self.log).await
             {
                 self.failures.push(error.into());
             }
         }
-    }
-
-    fn add(&mut self, hint: &Hint, settled: Report) {
-        match settled.failure {
-            None => {}
-            Some(Error::Busy { .. }) => self.counts.leased += 1,
-            Some(Error::NoTime { .. }) => self.counts.late += 1,
-            Some(error) => self.fail(error, |decision| about_hint(hint, decision)),
-        }
-        for decision in settled.log.into_decisions() {
-            // A filtered decision that names an account is about a pending change that lost its route. Such a decision
-            // is logged separately, and not added to the number of unchanged references.
-            let is_unchanged = decision.outcome == Outcome::Duplicate
-                || decision.outcome == Outcome::Filtered && !decision.concerns.contains_key("account");
-            if is_unchanged { self.counts.unchanged += 1 } else { self.log.push(decision) }
+        while let Ok(decision) = received.try_recv() {
+            self.log.push(decision);
         }
     }
 
-    /// Records an error. If no retry cures the error, it becomes a decision; otherwise the error fails the invocation.
-    fn fail(&mut self, error: Error, about: impl FnOnce(Decision<Outcome>) -> Decision<Outcome>) {
-        if error.is_final() { self.log.push(about(needs_repair(&error))) } else { self.failures.push(error) }
-    }
-
-    fn finish(self) -> Report {
-        let Self { mut log, counts, failures, .. } = self;
-        log.extend(counts.into_decisions());
-        if log.is_empty() && failures.is_empty() {
-            let reason = "no existing branch matches a route, and no change is pending";
-            log.push(Decision::new(Outcome::Ignored, reason));
+    fn add_looked(&mut self, name: &str, looked: Looked) {
+        self.unchanged += looked.unchanged;
+        self.references.extend(looked.unmoved);
+        self.moved.extend(looked.moved);
+        if looked.is_incomplete {
+            self.not_reached.push(name.to_owned());
         }
-        let count = failures.len();
-        let failure = failures.into_iter().next().map(|first| Error::Reconcile { count, first: Box::new(first) });
-        Report { log, failure }
+        if self.first_failure.is_none() {
+            self.first_failure = looked.failure;
+        }
+        if let Some(names) = looked.branches {
+            self.found.push(Branches { repository: name.to_owned(), names });
+        }
     }
-}
 
-impl Counts {
-    fn into_decisions(self) -> Vec<Decision<Outcome>> {
-        let mut decisions = Vec::new();
+    /// The targets of repositories that were not examined. A target that joins gets the newest head of all its
+    /// references, so these targets wait until all their repositories are examined.
+    fn undecided(&self, names: &[String], is_complete: bool) -> BTreeSet<TargetId> {
+        let found: BTreeSet<&String> = self.found.iter().map(|found| &found.repository).collect();
+        let not_reached: BTreeSet<&String> = self.not_reached.iter().collect();
+        let is_examined = |name: &&String| found.contains(*name) && !not_reached.contains(*name);
+        let open: Vec<&String> = names.iter().filter(|name| !is_examined(name)).collect();
+        let is_open = |route: &&Route| {
+            let repository = route.repository();
+            open.iter().any(|name| repository.matches(name)) || !is_complete && repository.literal().is_none()
+        };
+        self.run.routes.iter().filter(is_open).flat_map(Route::targets).map(Target::id).collect()
+    }
+
+    fn add(&mut self, report: Report) {
+        self.log.extend(report.log.into_decisions());
+        self.failures.extend(report.failure);
+    }
+
+    /// Writes the repository with which the next reconcile begins. If a reconcile cannot even finish its first
+    /// repository, the next one begins with another one.
+    async fn write_next(&mut self, names: &[String], stored: &Snapshot<ReconcileRow>) -> Result<(), Error> {
+        let mut open = names.iter().filter(|name| self.not_reached.contains(name));
+        let first = open.next();
+        let next = if first == names.first() { open.next().or(first) } else { first };
+        let row = ReconcileRow { next: next.cloned() };
+        if row == stored.row {
+            return Ok(());
+        }
+        let writer = &self.run.invocation.request_id;
+        match self.run.world.ledger().write(&key(), &row, stored.revision, writer).await {
+            Ok(_) | Err(sekisho_ledger::Error::Changed(_)) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn finish(mut self) -> Report {
         if self.unchanged > 0 {
             let reason = format!(
                 "for {} routed references, the head was already relayed or touches no routed path",
                 self.unchanged
             );
-            decisions.push(Decision::new(Outcome::Duplicate, reason));
+            self.log.push(Decision::new(Outcome::Duplicate, reason));
         }
-        if self.leased > 0 {
-            let reason = format!("other invocations are relaying {} references", self.leased);
-            decisions.push(Decision::new(Outcome::Ignored, reason));
+        if let Some(first) = self.not_reached.first() {
+            let why = match &self.first_failure {
+                Some(error) => sekisho_lambda::failure::chain(error),
+                None => "no time was left".to_owned(),
+            };
+            let count = self.not_reached.len();
+            let reason =
+                format!("{count} repositories were not reached, the first: {first}: {why}; they come first next");
+            self.log.push(Decision::new(Outcome::Ignored, reason).about("count", count.to_string()));
+        } else if let Some(error) = &self.first_failure {
+            let why = sekisho_lambda::failure::chain(error);
+            self.log.push(Decision::new(Outcome::Ignored, format!("some repositories are not known: {why}")));
         }
-        if self.late + self.late_repositories > 0 {
-            let reason = format!(
-                "no time was left for {} routed references and {} repositories: the next reconciles take the \
-                 references and repositories in another order",
-                self.late, self.late_repositories
-            );
-            decisions.push(Decision::new(Outcome::Ignored, reason));
+        if self.log.is_empty() && self.failures.is_empty() {
+            let reason = "no existing branch or known tag matches a route, and no order is open";
+            self.log.push(Decision::new(Outcome::Ignored, reason));
         }
-        decisions
+        Report { log: self.log, failure: self.failures.into_iter().next() }
     }
+}
+
+fn key() -> Key {
+    Key::state("reconcile")
 }

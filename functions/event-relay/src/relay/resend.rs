@@ -2,11 +2,13 @@
 //! newest change that the ledger knows.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use sekisho_domain::change::{Change, RepositoryArn};
 use sekisho_domain::decision::Decision;
 use sekisho_domain::order::OrderKind;
+use sekisho_domain::report::ReportState;
 use sekisho_domain::route::{Route, TargetId};
 use sekisho_domain::slack;
 use sekisho_lambda::failure::chain;
@@ -18,27 +20,38 @@ use crate::error::Error;
 use crate::newest::{Candidate, leads_to, newest};
 use crate::outcome::{Outcome, about_change};
 use crate::relay::offer::{NotAccepted, offer};
-use crate::run::Run;
+use crate::run::{CONCURRENT_CALLS, Run};
 use crate::selection::{route, routes_to, targets};
 use crate::status::revision;
 use crate::target::{self, PlacedOrder, TargetRow};
 use crate::target_request::ResendRequest;
 use crate::world::World;
 
-/// The number of targets whose rows are written at the same time.
-const CONCURRENT_WRITES: usize = 8;
 /// The most writes of one row that may fail because another invocation wrote the row first.
 const MAX_CONFLICTS: usize = 10;
+/// The pause before such a row is read again. The row may be part of a transaction that ends within this time.
+const PAUSE: Duration = Duration::from_millis(50);
 /// The reason if a target has no order, and the ledger knows no change that could be ordered.
 const NO_CHANGE: &str = "no change for this target is known yet: push, or wait for the next reconcile";
 /// The most characters of an answer. Slack shows a text completely only if it has fewer than 1,000 characters.
 const LONGEST_ANSWER: usize = 999;
 
+/// An order in the ledger that is to be offered.
+#[derive(Debug)]
+struct Placed {
+    target: TargetId,
+    order: PlacedOrder,
+    /// Whether the target had no order before this request.
+    is_new: bool,
+    /// The state in which the target has finished the order, if the target has finished it.
+    finished: Option<ReportState>,
+}
+
 /// What happened to one target.
 #[derive(Debug)]
 enum Resent {
-    /// The row has the order. `is_new` is true if the target had no order before.
-    Placed { order: PlacedOrder, is_new: bool },
+    /// The ledger has the order.
+    Placed(Box<Placed>),
     /// Nothing can be sent, for this reason.
     Nothing(String),
 }
@@ -46,11 +59,11 @@ enum Resent {
 /// Sends the orders, records the decisions and returns the answer.
 pub(crate) async fn resend<W: World>(run: &Run<'_, W>, request: &ResendRequest) -> Result<String, Error> {
     let (mut answer, mut log) = send(run, request).await?;
-    // The orders are sent, so a person must not be told that the request failed.
+    // The orders are sent, so the request must not fail.
     if run.record(&mut log).await.is_err() {
-        answer.push_str("\nThe ledger did not record this request; the function's log did.");
+        answer.insert_str(0, "The ledger did not record this request; the function's log did.\n");
     }
-    Ok(answer)
+    Ok(cut(&answer))
 }
 
 async fn send<W: World>(run: &Run<'_, W>, request: &ResendRequest) -> Result<(String, DecisionLog), Error> {
@@ -64,14 +77,14 @@ async fn send<W: World>(run: &Run<'_, W>, request: &ResendRequest) -> Result<(St
             let result = place(run, &target, &candidates).await;
             (target, result)
         })
-        .buffered(CONCURRENT_WRITES)
+        .buffered(CONCURRENT_CALLS)
         .collect()
         .await;
 
     let mut answer = Resending::default();
     for (target, result) in results {
         match result {
-            Ok(Resent::Placed { order, is_new }) => answer.placed.push((target, order, is_new)),
+            Ok(Resent::Placed(placed)) => answer.placed.push(*placed),
             Ok(Resent::Nothing(reason)) => answer.nothing.push((target, reason)),
             Err(error) => answer.failed.push((target, error)),
         }
@@ -126,9 +139,16 @@ async fn place<W: World>(run: &Run<'_, W>, target: &TargetId, candidates: &[Cand
             Err(reason) => return Ok(Resent::Nothing(reason)),
         };
         let Some(order) = row.order.clone() else { return Ok(Resent::Nothing(NO_CHANGE.to_owned())) };
+        let finished = row.current_report().map(|report| report.state).filter(|state| state.is_final());
         match run.world.ledger().write(&key, &row, revision, &run.invocation.request_id).await {
-            Ok(_) => return Ok(Resent::Placed { order, is_new }),
-            Err(LedgerError::Changed(_)) if conflicts < MAX_CONFLICTS => conflicts += 1,
+            Ok(_) => {
+                let placed = Placed { target: target.clone(), order, is_new, finished };
+                return Ok(Resent::Placed(Box::new(placed)));
+            }
+            Err(LedgerError::Changed(_)) if conflicts < MAX_CONFLICTS => {
+                conflicts += 1;
+                run.world.sleep(PAUSE).await;
+            }
             Err(error) => return Err(error.into()),
         }
     }
@@ -161,8 +181,8 @@ fn plan<W: World>(
 /// What happened to all targets.
 #[derive(Debug, Default)]
 struct Resending {
-    /// The orders in the ledger, and whether each order is new.
-    placed: Vec<(TargetId, PlacedOrder, bool)>,
+    /// The orders in the ledger.
+    placed: Vec<Placed>,
     /// The targets to which nothing can be sent, with the reasons.
     nothing: Vec<(TargetId, String)>,
     /// The targets whose rows could not be written.
@@ -179,10 +199,10 @@ impl Resending {
             return Err(failure.unwrap_or_else(|| Error::NotFound(NO_CHANGE.to_owned())));
         }
         let orders: Vec<(TargetId, PlacedOrder)> =
-            self.placed.iter().map(|(target, order, _)| (target.clone(), order.clone())).collect();
+            self.placed.iter().map(|placed| (placed.target.clone(), placed.order.clone())).collect();
         let not_accepted = offer(run, &orders).await.not_accepted;
         let mut log = DecisionLog::default();
-        log.extend(self.placed.iter().map(|(target, order, is_new)| {
+        log.extend(self.placed.iter().map(|Placed { target, order, is_new, .. }| {
             let what = if *is_new { "a new order" } else { "the latest order" };
             let reason = match not_accepted.iter().find(|event| event.targets.contains(target)) {
                 None => format!("a person sent {what}, and the bus accepted it"),
@@ -197,15 +217,21 @@ impl Resending {
 
     fn text(&self, not_accepted: &[NotAccepted]) -> String {
         let mut lines = Vec::new();
-        let mut by_revision: BTreeMap<(String, bool), Vec<&TargetId>> = BTreeMap::new();
-        for (target, order, is_new) in &self.placed {
+        let mut alike: BTreeMap<_, Vec<&TargetId>> = BTreeMap::new();
+        for Placed { target, order, is_new, finished } in &self.placed {
             if !not_accepted.iter().any(|event| event.targets.contains(target)) {
-                by_revision.entry((revision_of(&order.change), *is_new)).or_default().push(target);
+                let finished = finished.map(ReportState::as_str);
+                alike.entry((revision_of(&order.change), is_new, finished)).or_default().push(target);
             }
         }
-        for ((revision, is_new), targets) in by_revision {
-            let what = if is_new { "A new order for" } else { "The latest order," };
-            lines.push(format!("{what} {revision}, was sent to {}.", counted(&targets)));
+        for ((revision, is_new, finished), targets) in alike {
+            let what = if *is_new { "A new order" } else { "The latest order" };
+            lines.push(format!("{what}, {revision}, was sent to {}.", counted(&targets)));
+            if let Some(state) = finished {
+                lines.push(format!(
+                    "The order already ended there ({state}), so it starts nothing: push a commit to deploy again."
+                ));
+            }
         }
         for NotAccepted { targets, reason } in not_accepted {
             lines.push(format!(
@@ -219,7 +245,7 @@ impl Resending {
             format!("Nothing was sent to {target}: {}. Send the request again.", slack::shown(&chain(error)))
         };
         lines.extend(self.failed.iter().map(failed));
-        cut(&lines.join("\n"))
+        lines.join("\n")
     }
 }
 
@@ -243,5 +269,26 @@ fn cut(text: &str) -> String {
     match text.char_indices().nth(LONGEST_ANSWER) {
         None => text.to_owned(),
         Some(_) => text.chars().take(LONGEST_ANSWER - 1).chain(['…']).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slack_shows_an_answer_completely() {
+        let fits = "あ".repeat(999);
+        assert_eq!(cut(&fits), fits);
+        assert_eq!((cut(&"あ".repeat(1_000)).chars().count(), cut(&fits).ends_with('…')), (999, false));
+    }
+
+    #[test]
+    fn few_targets_are_named_and_many_are_counted() {
+        let targets: Vec<TargetId> = (0..5).map(|n| format!("222222222222/us-east-1/p{n}").parse().unwrap()).collect();
+        let some = |count: usize| counted(&targets.iter().take(count).collect::<Vec<_>>());
+        assert_eq!(some(1), "222222222222/us-east-1/p0");
+        assert_eq!(some(2), "2 targets: 222222222222/us-east-1/p0, 222222222222/us-east-1/p1");
+        assert_eq!(some(5), "5 targets");
     }
 }

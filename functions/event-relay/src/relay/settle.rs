@@ -1,69 +1,70 @@
-//! Settles one reference: makes plans and carries them out until the head is relayed or nothing is left to relay.
+//! Settles one reference: makes a plan and carries it out. If another invocation writes one of the rows first, the facts
+//! are read again.
 
+use crate::branch::BranchRow;
 use crate::decision_log::Report;
 use crate::error::Error;
 use crate::hint::{Hint, Trigger};
-use crate::plan::{Facts, Plan, Verdict};
-use crate::relay::deliver;
+use crate::plan::{Facts, Plan, Snapshot};
 use crate::relay::examine;
-use crate::run::{POLL_INTERVAL, Run};
-use crate::world::World;
+use crate::relay::order::{self, NewHead};
+use crate::run::Run;
+use crate::world::{Head, World};
 
-/// The most claims that may fail because another invocation wrote the row first. After that, the function returns
+/// The most plans that may fail because another invocation wrote a row first. After that, the function returns
 /// [`Error::Busy`].
 const MAX_CONFLICTS: usize = 20;
 
-/// Settles the reference of `hint`.
-pub(crate) async fn settle<W: World>(run: &Run<'_, W>, hint: &Hint, trigger: Trigger) -> Report {
-    let mut report = Report::default();
-    let mut conflicts = 0;
-    while conflicts < MAX_CONFLICTS {
-        let plan = match examine::reference(run, Facts::new(run.routes, hint, trigger)).await {
-            Ok(plan) => plan,
-            Err(error) => return report.failed(error),
-        };
-        let (claim, is_head) = match plan {
-            Plan::Nothing => return report,
-            Plan::Decide(verdict) => return decide(run, hint, verdict, report).await,
-            Plan::Wait(_) if trigger == Trigger::Event && run.has_time() => {
-                run.world.sleep(POLL_INTERVAL).await;
-                continue;
-            }
-            Plan::Wait(_) => return report.failed(Error::busy(hint)),
-            Plan::Finish(claim) => (claim, false),
-            Plan::Relay(claim) => (claim, true),
-        };
-        if !run.has_time() {
-            return report.failed(Error::no_time(hint));
-        }
-        match deliver::relay(run, hint, &claim).await {
-            Ok(relayed) => {
-                report.log.extend(relayed.log.into_decisions());
-                if let Some(error) = relayed.failure {
-                    return report.failed(error);
-                }
-                if is_head {
-                    return report;
-                }
-            }
-            // Another invocation wrote the row first: plan again. Only conflicts about a head are counted, because a
-            // conflict about a pending change means that the other invocation finishes that change.
-            Err(sekisho_ledger::Error::Changed(_)) => conflicts += usize::from(is_head),
-            Err(error) => return report.failed(error),
-        }
-    }
-    report.failed(Error::busy(hint))
+/// What became of a reference.
+#[derive(Debug, Default)]
+pub(crate) struct Settled {
+    pub(crate) report: Report,
+    /// The row of the reference, if nothing was ordered.
+    pub(crate) unmoved: Option<Snapshot<BranchRow>>,
+    /// Whether the reference does not exist.
+    pub(crate) is_deleted: bool,
 }
 
-/// Adds the verdict's decision to the report. Also writes the verdict's row, if there is one, so that the next
-/// reconcile need not compare the head again.
-async fn decide<W: World>(run: &Run<'_, W>, hint: &Hint, verdict: Verdict, report: Report) -> Report {
-    let report = report.with(verdict.decision);
-    let Some(remember) = verdict.remember else { return report };
-    match run.write_row(&hint.repository, &hint.git_ref, &remember.row, remember.revision).await {
-        // A conflict is ignored on purpose: if another invocation wrote the row first, the next reconcile compares the
-        // head again.
-        Ok(_) | Err(sekisho_ledger::Error::Changed(_)) => report,
-        Err(error) => report.failed(error),
+/// Settles the reference of `hint`. `row` is the row of the reference if the caller has read it.
+pub(crate) async fn settle<W: World>(
+    run: &Run<'_, W>,
+    hint: &Hint,
+    trigger: Trigger,
+    mut row: Option<Snapshot<BranchRow>>,
+) -> Settled {
+    for _ in 0..MAX_CONFLICTS {
+        match settle_once(run, hint, trigger, row.take()).await {
+            Ok(settled) => return settled,
+            Err(Error::Ledger(sekisho_ledger::Error::Changed(_))) => {}
+            Err(error) => return Settled { report: error.into(), ..Settled::default() },
+        }
     }
+    Settled { report: Error::busy(hint).into(), ..Settled::default() }
+}
+
+async fn settle_once<W: World>(
+    run: &Run<'_, W>,
+    hint: &Hint,
+    trigger: Trigger,
+    row: Option<Snapshot<BranchRow>>,
+) -> Result<Settled, Error> {
+    let mut facts = Facts::new(run.routes, hint, trigger, row);
+    let verdict = match examine::reference(run, &mut facts).await? {
+        Plan::Nothing => return Ok(Settled::default()),
+        Plan::Order(_) if !run.has_time() => return Err(Error::no_time(hint)),
+        Plan::Order(ordering) => {
+            let report = order::carry_out(run, *ordering, NewHead::Yes).await?;
+            return Ok(Settled { report, ..Settled::default() });
+        }
+        Plan::Decide(verdict) => verdict,
+    };
+    let mut report = Report::default();
+    report.log.extend(verdict.decisions);
+    let mut unmoved = facts.row;
+    if let Some(row) = verdict.remember {
+        let replaces = unmoved.as_ref().and_then(|snapshot| snapshot.revision);
+        let revision = run.write_row(&hint.repository, &hint.git_ref, &row, replaces).await?;
+        unmoved = Some(Snapshot { row, revision: Some(revision) });
+    }
+    Ok(Settled { report, unmoved, is_deleted: facts.head == Some(Head::NoRef) })
 }

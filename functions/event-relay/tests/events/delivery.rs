@@ -1,73 +1,62 @@
-//! Buses that refuse, throttle or accept a change, and the dead-letter queue.
+//! Buses that refuse, throttle or accept a change.
 
 use std::cell::Cell;
 use std::fmt::Write as _;
 use std::rc::Rc;
 use std::time::Duration;
 
-use event_relay::Error;
-use event_relay::Outcome::{Failed, Relayed};
+use event_relay::Outcome::{Duplicate, Relayed};
 use event_relay::world::{EntryResult, World};
-use sekisho_lambda::Failure;
-use sekisho_ledger::Lease;
-use serde_json::Value;
 
-use crate::function::{Function, MAIN, START, commit, outcomes};
+use crate::function::{Function, MAIN, START, commit, relayed};
+use crate::targets::{SHOP_2, SHOP_3, target_row};
 
 const NO_BUS: &str = "ResourceNotFoundException: Event bus sekisho does not exist.";
 
-#[tokio::test(start_paused = true)]
-async fn a_target_that_refuses_permanently_goes_to_the_queue_and_the_others_get_the_change() {
-    let function = Function::new();
-    function.set_bus(|entry| match entry.account.as_str() {
-        "333333333333" => EntryResult::Refused(NO_BUS.to_owned()),
+/// The account 333333333333 gets this result, and every other account accepts.
+fn answer_for_one(function: &Function, result: EntryResult) {
+    function.set_bus(move |entry| match entry.account.as_str() {
+        "333333333333" => result.clone(),
         _ => EntryResult::Accepted,
     });
-    let decisions = function.file("branch-updated").await.unwrap().decisions;
-    assert_eq!(outcomes(&decisions), [Failed, Relayed]);
-    assert!(decisions[0].reason.starts_with(NO_BUS) && decisions[0].reason.contains("redrive"), "{decisions:?}");
-    assert_eq!(decisions[0].concerns["account"], "333333333333");
-    assert_eq!(decisions[1].concerns["targets"], "1", "{decisions:?}");
-    assert_eq!(function.row(MAIN).unwrap().state.pending, None);
+}
 
-    let letters = function.account().dead_letters.take();
-    assert_eq!(letters.len(), 1);
-    let message: Value = serde_json::from_str(&letters[0]).unwrap();
-    assert_eq!((&message["action"], &message["reason"]), (&"redeliver".into(), &NO_BUS.into()));
-    assert_eq!(message["delivery"]["account"], "333333333333");
-
-    // The missing bus exists now. When the dead-letter message is sent to the function, the function sends the same
-    // change only to that bus.
-    let first = function.accepted();
-    function.set_bus(|_| EntryResult::Accepted);
-    let again = function.handle(&letters[0]).await.unwrap().decisions;
-    assert_eq!((again.len(), again[0].outcome), (1, Relayed));
-    let second = function.accepted();
-    assert_eq!((second.len(), second[0].0.as_str()), (1, "333333333333"));
-    assert_eq!(second[0].1, first[0].1);
+/// A change to two targets: read the row, the head and the rows of the targets, write them in one transaction, send one
+/// call, and record the decision.
+#[tokio::test(start_paused = true)]
+async fn a_change_to_two_targets_takes_six_calls() {
+    let function = relayed().await;
+    function.point("main", Some(commit(2)));
+    function.account().changed_paths.replace(Some(vec![]));
+    // The route of the configuration file looks at paths, which takes one more call.
+    assert_eq!(function.decide("branch-updated").await.outcome, Relayed);
+    let calls = function.calls();
+    let differences = calls.iter().filter(|call| call.starts_with("GetDifferences")).count();
+    assert_eq!(function.ledger_calls(), ["GetItem", "BatchGetItem", "TransactWriteItems", "PutItem"]);
+    assert_eq!((calls.len() - differences, differences), (2, 1), "{calls:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_target_that_never_answers_does_not_keep_later_heads_from_the_others() {
+async fn a_new_branch_takes_one_more_call() {
     let function = Function::new();
-    function.set_bus(|entry| match entry.account.as_str() {
-        "333333333333" => EntryResult::Retryable("dispatch failure".to_owned()),
-        _ => EntryResult::Accepted,
-    });
-    // After the first attempt and Lambda's two retries, the queue has the change, and the function can relay the next
-    // head of the branch.
-    assert!(function.file("branch-updated").await.is_err());
-    tokio::time::advance(Duration::from_mins(1)).await;
-    assert!(function.file("branch-updated").await.is_err());
-    tokio::time::advance(Duration::from_mins(2)).await;
-    let decisions = function.file("branch-updated").await.unwrap().decisions;
-    assert_eq!(decisions.iter().filter(|d| d.outcome == Failed).count(), 1);
-    assert_eq!(function.account().dead_letters.borrow().len(), 1);
-    assert_eq!(function.row(MAIN).unwrap().state.pending, None);
+    assert_eq!(function.decide("branch-created").await.outcome, Relayed);
+    assert_eq!(function.calls().len() + function.ledger_calls().len(), 7);
+}
 
-    function.accepted();
+#[tokio::test(start_paused = true)]
+async fn a_bus_that_does_not_exist_neither_fails_the_invocation_nor_keeps_the_change_from_others() {
+    let function = Function::new();
+    answer_for_one(&function, EntryResult::Refused(NO_BUS.to_owned()));
+    let decision = function.decide("branch-updated").await;
+    assert_eq!((decision.outcome, decision.concerns["targets"].as_str()), (Relayed, "1"));
+    assert!(decision.reason.contains("1 of 2 buses") && decision.reason.contains(NO_BUS), "{decision:?}");
+    assert_eq!(function.accepted().len(), 1);
+    // The order is in the ledger all the same, and later heads go to both targets.
+    assert!(target_row(function.account(), SHOP_3).unwrap().order.is_some());
+    assert_eq!(function.row(MAIN).unwrap().state.pending, None);
+    assert_eq!(function.decide("branch-updated").await.outcome, Duplicate);
     function.point("main", Some(commit(77)));
-    assert!(function.file("branch-updated").await.is_err(), "one target does not have it");
+    assert_eq!(function.decide("branch-updated").await.outcome, Relayed);
     let accepted = function.accepted();
     assert_eq!((accepted[0].0.as_str(), accepted[0].1.change.commit.clone()), ("222222222222", commit(77)));
 }
@@ -95,54 +84,31 @@ async fn only_the_entry_that_was_throttled_is_sent_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_target_that_did_not_accept_in_time_gets_the_change_from_the_retry() {
+async fn a_bus_that_stays_throttled_does_not_hold_the_invocation_up() {
     let function = Function::new();
-    function.set_bus(|entry| match entry.account.as_str() {
-        "333333333333" => EntryResult::Retryable("InternalFailure: try again".to_owned()),
-        _ => EntryResult::Accepted,
-    });
-    let error = function.file("branch-updated").await.unwrap_err();
-    assert_eq!(error.error_type().name(), "Throttled");
-    assert!(matches!(&error, Error::Undelivered { left: 1, all: 2, .. }), "{error}");
-    assert!(error.to_string().contains("InternalFailure"), "{error}");
-    let pending = function.row(MAIN).unwrap().state.pending.unwrap();
-    assert_eq!((pending.lease, pending.deliveries.len()), (Lease::FREE, 1));
-    assert_eq!(function.account().dead_letters.borrow().len(), 0);
-
-    // The retry comes at once. It delivers the change with the same id, and only to the target that does not have the
-    // change.
-    let first = function.accepted();
-    function.calls();
-    function.set_bus(|_| EntryResult::Accepted);
-    assert_eq!(function.file("branch-updated").await.unwrap().decisions[0].outcome, Relayed);
-    let second = function.accepted();
-    assert_eq!((second.len(), second[0].0.as_str(), &second[0].1.id), (1, "333333333333", &first[0].1.id));
-    assert_eq!(function.calls(), ["PutEvents ap-northeast-1 1", "GetBranch shop main"]);
+    answer_for_one(&function, EntryResult::Retryable("InternalFailure: try again".to_owned()));
+    let decision = function.decide("branch-updated").await;
+    assert_eq!((decision.outcome, decision.concerns["targets"].as_str()), (Relayed, "1"));
+    assert!(decision.reason.contains("InternalFailure"), "{decision:?}");
+    assert!(function.account().now() - START < Duration::from_secs(5));
 }
 
+/// One transaction writes the rows of both targets and of the branch, so that a crash leaves nothing half done.
 #[tokio::test(start_paused = true)]
-async fn an_answer_with_too_few_results_leaves_no_target_out() {
-    let function = Function::new();
-    function.set_bus(|_| EntryResult::Retryable("PutEvents returned no result for the entry".to_owned()));
-    assert!(function.file("branch-updated").await.is_err());
-    assert_eq!(function.row(MAIN).unwrap().state.pending.unwrap().deliveries.len(), 2);
-}
-
-#[tokio::test(start_paused = true)]
-async fn without_the_queue_the_whole_change_is_delivered_again() {
-    let function = Function::new();
-    function.set_bus(|_| EntryResult::Refused(NO_BUS.to_owned()));
-    function.account().queue_is_down.set(true);
-    let error = function.file("branch-updated").await.unwrap_err();
-    assert!(matches!(error, Error::Service(_)), "{error}");
-    let sequence = function.row(MAIN).unwrap().state.pending.unwrap().change.sequence;
-    // After the lease ends, the retry sends the change to all targets again. The buses refuse the change again, and the
-    // queue gets one message for each bus.
-    tokio::time::advance(Duration::from_mins(1)).await;
-    function.account().queue_is_down.set(false);
-    let decisions = function.file("branch-updated").await.unwrap().decisions;
-    assert_eq!(decisions.iter().filter(|d| d.outcome == Failed).count(), 2);
-    assert!(function.account().dead_letters.borrow().iter().all(|message| message.contains(&sequence.to_string())));
+async fn each_target_has_its_own_order_number() {
+    let function = relayed().await;
+    let first: Vec<u64> =
+        [SHOP_2, SHOP_3].map(|target| target_row(function.account(), target).unwrap().number).to_vec();
+    function.point("main", Some(commit(2)));
+    assert_eq!(function.decide("branch-updated").await.outcome, Relayed);
+    for ((account, event), target) in function.accepted().iter().zip([SHOP_2, SHOP_3]) {
+        let row = target_row(function.account(), target).unwrap();
+        let order = event.order(&"shop".parse().unwrap()).unwrap();
+        assert!(target.starts_with(account.as_str()));
+        assert_eq!((order.number, event.change.commit.clone()), (row.number, commit(2)));
+        assert!(order.number > first[0] && order.number > first[1]);
+        assert_eq!(event.pipelines, ["shop"]);
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -157,7 +123,8 @@ async fn a_call_has_up_to_ten_entries_of_one_region() {
         .unwrap();
     }
     let function = Function::with(&config);
-    function.set_call_time(Duration::from_millis(30));
+    function.account().read_time.set(Duration::from_millis(30));
+    function.account().send_time.set(Duration::from_millis(30));
     assert_eq!(function.decide("branch-updated").await.outcome, Relayed);
     let mut puts: Vec<String> = function.calls().into_iter().filter(|call| call.starts_with("PutEvents")).collect();
     puts.sort();
@@ -168,19 +135,4 @@ async fn a_call_has_up_to_ten_entries_of_one_region() {
     assert!(accepted.iter().all(|entry| entry.bus.ends_with(&format!(":{}:event-bus/sekisho", entry.account))));
     assert_eq!(accepted.len(), 25);
     assert_eq!(function.row(MAIN).unwrap().state.commit, Some(commit(1)));
-}
-
-/// In an earlier version, three events within half a minute used up the attempts, although the bus was available a
-/// minute later.
-#[tokio::test(start_paused = true)]
-async fn a_burst_of_events_does_not_use_up_the_attempts() {
-    let function = Function::new();
-    function.set_bus(|_| EntryResult::Retryable("InternalFailure: again".to_owned()));
-    for _ in 0..4 {
-        assert!(function.file("branch-updated").await.is_err());
-    }
-    assert_eq!(function.account().dead_letters.borrow().len(), 0);
-    tokio::time::advance(Duration::from_mins(3)).await;
-    assert!(function.file("branch-updated").await.is_ok());
-    assert_eq!(function.account().dead_letters.borrow().len(), 2);
 }

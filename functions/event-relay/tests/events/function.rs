@@ -14,7 +14,7 @@ use sekisho_domain::config::Document;
 use sekisho_domain::decision::{Decision, Decisions};
 use sekisho_domain::route::Routes;
 use sekisho_lambda::Invocation;
-use sekisho_ledger::{Row, Store};
+use sekisho_ledger::{Memory, Row, Store};
 use sekisho_testing::cases;
 use sekisho_testing::invocation::invocation;
 use serde::Deserialize;
@@ -124,6 +124,15 @@ impl Function {
         }
     }
 
+    /// Moves or creates the tag, or deletes the tag if `to` is `None`.
+    pub fn point_tag(&self, tag: &str, to: Option<CommitId>) {
+        let mut tags = self.account().tags.borrow_mut();
+        match to {
+            Some(to) => drop(tags.insert(tag.to_owned(), to)),
+            None => drop(tags.remove(tag)),
+        }
+    }
+
     /// Sets the pages of changed paths.
     pub fn set_changed_paths(&self, pages: &[&[&str]]) {
         let pages = pages.iter().map(|page| page.iter().map(ToString::to_string).collect());
@@ -139,6 +148,12 @@ impl Function {
     pub fn set_call_time(&self, time: Duration) {
         self.account().read_time.set(time);
         self.account().send_time.set(time);
+        self.account().ledger.call_time.set(time);
+    }
+
+    /// The calls to DynamoDB that the function made since the test last called this method.
+    pub fn ledger_calls(&self) -> Vec<&'static str> {
+        self.account().ledger.calls.take()
     }
 
     /// The calls to AWS that the function made since the test last called this method.
@@ -162,20 +177,23 @@ impl Function {
         struct DecisionRow {
             decisions: Vec<Value>,
         }
-        let rows = self.account().ledger.list::<DecisionRow>("decision#event-relay#2026-11-21", "");
+        let memory: &Memory = &self.account().ledger;
+        let rows = memory.list::<DecisionRow>("decision#event-relay#2026-11-21", "");
         rows.now_or_never().unwrap().unwrap().into_iter().flat_map(|row| row.state.decisions).collect()
     }
 }
 
 /// The ledger's row of a reference of `shop`.
 pub fn row(account: &FakeAccount, git_ref: &str) -> Option<Row<BranchRow>> {
-    account.ledger.read(&key(git_ref)).now_or_never().unwrap().unwrap()
+    let memory: &Memory = &account.ledger;
+    memory.read(&key(git_ref)).now_or_never().unwrap().unwrap()
 }
 
 /// Writes the row of a reference of `shop`, as another invocation would.
 pub fn write(account: &FakeAccount, git_ref: &str, new: &BranchRow) {
     let revision = row(account, git_ref).map(|row| row.revision);
-    account.ledger.write(&key(git_ref), new, revision, "another").now_or_never().unwrap().unwrap();
+    let memory: &Memory = &account.ledger;
+    memory.write(&key(git_ref), new, revision, "another").now_or_never().unwrap().unwrap();
 }
 
 fn key(git_ref: &str) -> sekisho_ledger::Key {
@@ -194,6 +212,7 @@ pub async fn relayed() -> Function {
     assert_eq!(function.decide("branch-created").await.outcome, Outcome::Relayed);
     function.accepted();
     function.calls();
+    function.ledger_calls();
     function
 }
 

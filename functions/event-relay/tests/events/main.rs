@@ -11,12 +11,20 @@
 
 mod branches;
 mod configuration;
+mod delivery;
+mod existing;
 mod explain;
 mod files;
 mod function;
+mod joined;
+mod offers;
+mod pending;
 mod reconcile;
+mod redelivery;
 mod report;
+mod repositories;
 mod resend;
 mod tags;
 mod targets;
+mod upgrade;
 mod whereabouts;

@@ -1,130 +1,172 @@
-//! Pending changes: the first invocation still holds the lease or has crashed, or a person has corrected the routes.
+//! Pending changes: an invocation crashed while it ordered a change to many targets, or an earlier version left a change
+//! behind.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
-use event_relay::Error;
-use event_relay::Outcome::{Duplicate, Filtered, Relayed};
-use event_relay::branch;
-use event_relay::world::{EntryResult, World};
-use sekisho_lambda::Failure;
+use event_relay::Outcome::{Duplicate, Filtered, Ignored, Relayed};
+use event_relay::world::World;
+use sekisho_domain::change::Change;
 use serde_json::json;
 
-use crate::function::{
-    CONFIG, Function, MAIN, START, change_to_second_commit, commit, only_tags, outcomes, relayed, routes, write,
-};
+use crate::function::{CONFIG, Function, MAIN, SHOP, change_to_second_commit, commit, outcomes, relayed, write};
+use crate::targets::{target_row, write_target};
+
+/// The pending row that the version before orders wrote: one target does not have the second commit.
+fn earlier_pending(change: &Change, pipeline: &str) -> event_relay::branch::BranchRow {
+    let row = json!({
+        "commit": commit(1), "sequence": change.sequence - 1, "events": [],
+        "pending": {
+            "change": change, "lease": 1_763_726_455_000_u64, "tries": 1, "since": 1_795_262_400_000_u64,
+            "deliveries": [{"account": "333333333333", "region": "ap-northeast-1", "pipelines": [pipeline]}],
+        },
+    });
+    serde_json::from_value(row).unwrap()
+}
+
+/// A function whose ledger has a pending change of an earlier version, with this pipeline as the open target.
+async fn with_earlier_pending(pipeline: &str) -> (Function, Change) {
+    let function = relayed().await;
+    let change = change_to_second_commit(&function.row(MAIN).unwrap().state);
+    write(function.account(), MAIN, &earlier_pending(&change, pipeline));
+    (function, change)
+}
 
 #[tokio::test(start_paused = true)]
-async fn an_event_waits_for_the_invocation_that_holds_the_lease_and_is_never_called_a_duplicate() {
-    let function = relayed().await;
+async fn a_change_that_an_earlier_version_left_pending_keeps_its_sequence_and_id() {
+    let (function, change) = with_earlier_pending("shop").await;
     function.point("main", Some(commit(2)));
-    let row = function.row(MAIN).unwrap().state;
-    write(function.account(), MAIN, &row.with_pending(change_to_second_commit(&row), vec![], None, START));
-    let before = function.row(MAIN);
-    let error = function.file("branch-updated").await.unwrap_err();
-    assert_eq!(error.error_type().name(), "Internal");
-    assert!(matches!(&error, Error::Busy { git_ref, .. } if git_ref.as_str() == MAIN), "{error}");
-    let waited = function.account().now() - START;
-    assert!(
-        (20..25).contains(&waited.whole_seconds()),
-        "the event should wait while time is left to deliver: {waited}"
-    );
-    assert_eq!((function.calls(), function.row(MAIN)), (vec![], before));
-    assert_eq!(function.stored_decisions().len(), 1, "only the decision about the first event");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_lease_that_ends_too_late_to_deliver_uses_up_no_attempt() {
-    let function = relayed().await;
-    let row = function.row(MAIN).unwrap().state;
-    let end = START + Duration::from_millis(23_500);
-    let pending = row.with_pending(change_to_second_commit(&row), vec![], None, end - branch::LEASE_TERM);
-    write(function.account(), MAIN, &pending);
-    assert!(matches!(function.file("branch-updated").await.unwrap_err(), Error::NoTime { .. }));
-    assert!(function.account().now() > end);
-    assert_eq!(function.row(MAIN).unwrap().state, pending);
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_event_that_waited_finds_the_head_relayed_by_the_other_invocation() {
-    let function = relayed().await;
-    function.point("main", Some(commit(2)));
-    let row = function.row(MAIN).unwrap().state;
-    let change = change_to_second_commit(&row);
-    let pending = row.with_pending(change.clone(), vec![], None, START);
-    write(function.account(), MAIN, &pending);
-    let other = async {
-        tokio::time::sleep(Duration::from_secs(5)).await;
-        write(function.account(), MAIN, &pending.relayed(&change));
-    };
-    let (decision, ()) = futures_util::join!(function.decide("branch-updated"), other);
-    assert_eq!(decision.outcome, Duplicate);
-    assert_eq!(function.accepted(), []);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_change_that_a_crash_left_pending_is_sent_with_its_sequence_and_id() {
-    let function = relayed().await;
-    let row = function.row(MAIN).unwrap().state;
-    let change = change_to_second_commit(&row);
-    let deliveries = serde_json::from_value(json!([
-        {"account": "333333333333", "region": "ap-northeast-1", "pipelines": ["shop"]},
-    ]));
-    write(function.account(), MAIN, &row.with_pending(change.clone(), deliveries.unwrap(), None, START));
-    tokio::time::advance(Duration::from_secs(56)).await;
-    // The branch has moved to another commit since the change became pending.
-    function.point("main", Some(commit(3)));
-    let decisions = function.file("branch-updated").await.unwrap().decisions;
-    assert_eq!(outcomes(&decisions), [Relayed, Relayed]);
+    assert_eq!(function.decide("branch-updated").await.outcome, Relayed);
     let accepted = function.accepted();
-    let (account, first) = &accepted[0];
-    assert_eq!((account.as_str(), &first.change, &first.id), ("333333333333", &change, &change.id()));
-    assert_eq!(accepted.len(), 3);
-    assert!(accepted[1..].iter().all(|(_, event)| event.change.commit == commit(3)));
-    assert!(accepted[1].1.change.sequence > change.sequence);
-}
-
-/// Makes a change pending with the routes of `config`, whose targets accept nothing. Then replaces the routes by the
-/// routes of the repository's configuration file.
-async fn corrected(config: &str) -> Function {
-    let mut function = Function::with(config);
-    function.set_bus(|_| EntryResult::Retryable("InternalFailure: again".to_owned()));
-    assert!(function.file("branch-updated").await.is_err());
-    function.set_bus(|_| EntryResult::Accepted);
-    function.calls();
-    function.relay.routes = routes(CONFIG);
-    function
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_pipeline_whose_name_is_corrected_while_a_change_is_pending_gets_the_head() {
-    let function = corrected(&CONFIG.replace(r#"pipeline = "shop""#, r#"pipeline = "shpo""#)).await;
-    let first = function.row(MAIN).unwrap().state.newest_sequence();
-    let decisions = function.file("branch-updated").await.unwrap().decisions;
-    assert_eq!(outcomes(&decisions), [Filtered, Filtered, Relayed]);
-    assert!(decisions[0].reason.contains("no longer routed to shpo"), "{decisions:?}");
-    let accepted = function.accepted();
-    assert_eq!(accepted.len(), 2);
-    assert!(accepted.iter().all(|(_, event)| event.pipelines == ["shop"] && event.change.sequence > first));
+    assert_eq!(accepted.len(), 1, "the other target has the change already");
+    let (account, event) = &accepted[0];
+    assert_eq!((account.as_str(), &event.change, &event.id), ("333333333333", &change, &change.id()));
     assert_eq!(function.decide("branch-updated").await.outcome, Duplicate);
 }
 
 #[tokio::test(start_paused = true)]
-async fn targets_that_replace_all_others_while_a_change_is_pending_get_the_head() {
-    let other = CONFIG.replace("222222222222", "555555555555").replace("333333333333", "666666666666");
-    let function = corrected(&other).await;
-    let decisions = function.file("branch-updated").await.unwrap().decisions;
-    assert_eq!(outcomes(&decisions), [Filtered, Filtered, Relayed]);
-    assert_eq!(function.accepted().len(), 2);
+async fn a_pending_change_that_is_no_longer_the_head_is_replaced_by_the_head() {
+    let (function, change) = with_earlier_pending("shop").await;
+    function.point("main", Some(commit(3)));
+    assert_eq!(function.decide("branch-updated").await.outcome, Relayed);
+    let accepted = function.accepted();
+    assert_eq!(accepted.len(), 2);
+    assert!(accepted.iter().all(|(_, event)| event.change.commit == commit(3)));
+    assert!(accepted.iter().all(|(_, event)| event.change.sequence > change.sequence));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pending_change_of_a_tag_goes_to_the_corrected_route() {
-    let mut function = Function::with(&only_tags().replace(r#"pipeline = "shop""#, r#"pipeline = "shpo""#));
-    function.set_bus(|_| EntryResult::Retryable("InternalFailure: again".to_owned()));
-    assert!(function.file("tag-created").await.is_err());
-    function.set_bus(|_| EntryResult::Accepted);
-    function.relay.routes = routes(&only_tags());
-    let decisions = function.file("tag-created").await.unwrap().decisions;
-    assert_eq!(outcomes(&decisions), [Filtered, Filtered, Relayed, Duplicate]);
-    assert!(function.accepted().iter().all(|(_, event)| event.pipelines == ["shop"]));
+async fn a_pipeline_whose_name_is_corrected_while_a_change_is_pending_gets_the_head() {
+    let (function, _) = with_earlier_pending("shpo").await;
+    function.point("main", Some(commit(2)));
+    let decisions = function.file("branch-updated").await.unwrap().decisions;
+    assert_eq!(outcomes(&decisions), [Filtered, Relayed]);
+    assert!(decisions[0].reason.contains("no longer routed to shpo"), "{decisions:?}");
+    let accepted = function.accepted();
+    assert_eq!(accepted.len(), 2);
+    assert!(accepted.iter().all(|(_, event)| event.pipelines == ["shop"] && event.change.commit == commit(2)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pending_change_whose_branch_is_gone_is_finished_by_the_next_reconcile() {
+    let (function, change) = with_earlier_pending("shop").await;
+    let mut row = function.row(MAIN).unwrap().state;
+    row.pending.as_mut().unwrap().since = sekisho_domain::timestamp::epoch_millis(function.account().now());
+    write(function.account(), MAIN, &row);
+    function.point("main", None);
+    let decisions = function.file("schedule").await.unwrap().decisions;
+    assert_eq!(decisions.iter().filter(|d| d.outcome == Relayed).count(), 1, "{decisions:?}");
+    assert_eq!(function.accepted()[0].1.change, change);
+    assert_eq!(function.row(MAIN).unwrap().state.pending, None);
+}
+
+/// The route was removed, and it comes back months later, when the branch has moved on or is gone.
+#[tokio::test(start_paused = true)]
+async fn a_pending_change_does_not_come_back_months_later_with_its_route() {
+    let (mut function, _) = with_earlier_pending("shop").await;
+    let routes = function.relay.routes.clone();
+    function.relay.routes = crate::function::routes(&CONFIG.replace(r#"["main", "release/*"]"#, r#"["hotfix/*"]"#));
+    let decisions = function.file("schedule").await.unwrap().decisions;
+    assert_eq!(outcomes(&decisions), [Filtered]);
+    assert_eq!(function.row(MAIN).unwrap().state.pending, None);
+    function.relay.routes = routes;
+    function.point("main", Some(commit(7)));
+    function.file("schedule").await.unwrap();
+    let accepted = function.accepted();
+    assert!(!accepted.is_empty() && accepted.iter().all(|(_, event)| event.change.commit == commit(7)), "{accepted:?}");
+
+    // Without a reconcile in between, the pending row is still there when the route comes back.
+    let (function, _) = with_earlier_pending("shop").await;
+    tokio::time::advance(Duration::from_hours(90 * 24)).await;
+    function.point("main", None);
+    assert_eq!(function.decide("branch-updated").await.outcome, Ignored);
+    assert_eq!((function.accepted(), function.row(MAIN).unwrap().state.pending), (vec![], None));
+}
+
+/// A configuration that routes the branch `main` to this many accounts.
+fn many(count: usize) -> String {
+    let mut config = "[[route]]\nrepository = \"shop\"\nbranches = [\"main\"]\n".to_owned();
+    for n in 0..count {
+        let target = "region = \"ap-northeast-1\"\npipeline = \"shop\"\naction = \"Source\"";
+        writeln!(config, "[[route.target]]\naccount = \"{n:012}\"\n{target}").unwrap();
+    }
+    config
+}
+
+fn id(n: usize) -> String {
+    format!("{n:012}/ap-northeast-1/shop")
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_to_many_targets_is_pending_until_all_have_the_order() {
+    let function = Function::with(&many(250));
+    let decision = function.decide("branch-updated").await;
+    assert_eq!((decision.outcome, decision.concerns["targets"].as_str()), (Relayed, "250"));
+    let writes: Vec<_> = function.ledger_calls().into_iter().filter(|call| call.starts_with("Transact")).collect();
+    assert_eq!(writes.len(), 3);
+    let row = function.row(MAIN).unwrap();
+    // The first write made the change pending, and the last transaction finished it.
+    assert_eq!((row.revision, &row.state.pending), (2, &None));
+    assert_eq!(row.state.targets.map(|targets| targets.len()), Some(250));
+    assert_eq!(function.decide("branch-updated").await.outcome, Duplicate);
+}
+
+/// Another order reached one of the targets between this invocation's read and its write.
+#[tokio::test(start_paused = true)]
+async fn a_conflict_about_one_of_many_targets_costs_only_that_transaction() {
+    let function = Function::with(&many(250));
+    function.account().interruptions.borrow_mut().push_back(Box::new(|account| {
+        write_target(account, &id(7), &crate::targets::ordered(900_000));
+    }));
+    // All rows of targets are read together with the head, so the interruption comes between the read and the write.
+    let decision = function.decide("branch-updated").await;
+    assert_eq!(decision.outcome, Relayed);
+    let row = target_row(function.account(), &id(7)).unwrap();
+    assert!(row.number > crate::targets::ordered(900_000).number || decision.concerns.contains_key("superseded"));
+}
+
+/// The invocation was ended after the first of three transactions.
+#[tokio::test(start_paused = true)]
+async fn a_crash_in_a_large_change_is_continued_with_the_same_change() {
+    let function = Function::with(&many(250));
+    function.decide("branch-updated").await;
+    let finished = function.row(MAIN).unwrap().state;
+    let change = finished.change(&SHOP.parse().unwrap(), &MAIN.parse().unwrap()).unwrap();
+    function.accepted();
+    // The row as the first transaction left it, and the targets that it did not reach.
+    let deliveries: Vec<_> = (0..250)
+        .map(|n| json!({"account": format!("{n:012}"), "region": "ap-northeast-1", "pipelines": ["shop"]}))
+        .collect();
+    let deliveries = serde_json::from_value(json!(deliveries)).unwrap();
+    let before = event_relay::branch::BranchRow::default();
+    write(function.account(), MAIN, &before.with_pending(change.clone(), deliveries, vec![], function.account().now()));
+    for n in 99..250 {
+        write_target(function.account(), &id(n), &event_relay::target::TargetRow::default());
+    }
+    let decision = function.decide("branch-updated").await;
+    assert_eq!((decision.outcome, decision.concerns["duplicates"].as_str()), (Relayed, "99"));
+    let accepted = function.accepted();
+    assert_eq!(accepted.len(), 151);
+    assert!(accepted.iter().all(|(_, event)| event.id == change.id()));
+    assert_eq!(function.row(MAIN).unwrap().state.pending, None);
 }

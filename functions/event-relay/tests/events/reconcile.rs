@@ -2,13 +2,10 @@
 
 use std::time::Duration;
 
-use event_relay::Error;
-use event_relay::Outcome::{Duplicate, Failed, Filtered, Ignored, Relayed};
-use event_relay::world::{EntryResult, World};
-use sekisho_lambda::Failure;
-use serde_json::json;
+use event_relay::Outcome::{Baseline, Duplicate, Failed, Ignored, Relayed};
+use event_relay::world::World;
 
-use crate::function::{CONFIG, Function, MAIN, SHOP, START, commit, only_main, only_tags, outcomes, routes, write};
+use crate::function::{CONFIG, Function, MAIN, SHOP, START, commit, only_main, outcomes, routes};
 
 #[tokio::test(start_paused = true)]
 async fn a_branch_whose_event_was_lost_is_relayed() {
@@ -58,53 +55,15 @@ async fn repositories_are_listed_only_if_a_route_has_a_glob() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pending_change_comes_first_even_if_the_branch_is_gone() {
-    let function = Function::new();
-    function.file("schedule").await.unwrap();
-    let row = function.row("refs/heads/release/1.2").unwrap().state;
-    let change = json!({
-        "kind": "branch", "repository": SHOP, "ref": "refs/heads/release/1.2", "commit": commit(2),
-        "previous": commit(1), "sequence": row.sequence + 1, "actor": null, "event": null,
-    });
-    let deliveries = json!([{"account": "222222222222", "region": "ap-northeast-1", "pipelines": ["shop"]}]);
-    let deliveries: Vec<_> = serde_json::from_value(deliveries).unwrap();
-    let pending = row.with_pending(serde_json::from_value(change).unwrap(), deliveries.clone(), None, START);
-    let left = pending.given_back(&deliveries, true);
-    write(function.account(), "refs/heads/release/1.2", &left);
-    function.point("release/1.2", None);
-    function.point("main", Some(commit(3)));
-    function.accepted();
-    let decisions = function.file("schedule").await.unwrap().decisions;
-    let accepted = function.accepted();
-    assert_eq!((&accepted[0].1.change.commit, accepted.len()), (&commit(2), 3));
-    // The pending change and the head of `main` were relayed, and the branch that does not exist was ignored.
-    assert_eq!(decisions.iter().filter(|d| d.outcome == Relayed).count(), 2);
-    assert_eq!(decisions.iter().filter(|d| d.outcome == Ignored).count(), 1);
-    assert_eq!(function.row("refs/heads/release/1.2").unwrap().state.pending, None);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_pending_change_of_a_tag_is_finished_and_is_not_a_new_change() {
-    let function = Function::with(&only_tags());
-    function.set_bus(|_| EntryResult::Retryable("InternalFailure: again".to_owned()));
-    assert!(function.file("tag-created").await.is_err());
-    function.set_bus(|_| EntryResult::Accepted);
-    let decisions = function.file("schedule").await.unwrap().decisions;
-    assert_eq!(outcomes(&decisions), [Relayed, Duplicate]);
-    assert_eq!(function.accepted().len(), 2);
-    assert_eq!(function.decide("tag-created").await.outcome, Duplicate);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_branch_that_fails_does_not_keep_others_from_being_relayed_and_fails_the_invocation() {
+async fn a_branch_that_fails_keeps_no_other_branch_from_being_relayed() {
     let function = Function::new();
     function.account().throttled_branches.borrow_mut().push("main".to_owned());
-    let error = function.file("schedule").await.unwrap_err();
-    assert_eq!(error.error_type().name(), "Throttled");
-    assert!(matches!(error, Error::Reconcile { count: 1, .. }), "{error}");
+    let decisions = function.file("schedule").await.unwrap().decisions;
+    let summary = decisions.last().unwrap();
+    assert_eq!((summary.outcome, summary.concerns["count"].as_str()), (Ignored, "1"), "{decisions:?}");
     assert_eq!(function.row("refs/heads/release/1.2").unwrap().state.commit, Some(commit(1)));
     assert!(function.row(MAIN).is_none());
-    assert_eq!(function.stored_decisions().len(), 1, "the decision about the other branch is stored");
+    assert_eq!(function.stored_decisions().len(), decisions.len());
 }
 
 /// In an earlier version, the branches were read one after the other, and the last branches were never reached before
@@ -116,17 +75,23 @@ async fn a_thousand_branches_are_examined_in_time() {
         function.point(&format!("b{n}"), Some(commit(n)));
     }
     function.set_call_time(Duration::from_millis(30));
-    function.file("schedule").await.unwrap();
-    let took = function.account().now() - START;
-    assert!(took < Duration::from_secs(10), "{took}");
-    assert_eq!(function.accepted().len(), 2 * 1_002);
+    for _ in 0..2 {
+        let began = function.account().now();
+        let decision = function.decide("schedule").await;
+        let took = function.account().now() - began;
+        assert!(took < Duration::from_secs(10), "{took}");
+        assert!([Baseline, Duplicate].contains(&decision.outcome), "{decision:?}");
+    }
+    assert!(function.row("refs/heads/b999").is_some());
 }
 
 /// In an earlier version, the reconcile ignored the clock, and Lambda ended the invocation before any decision was
 /// stored.
 #[tokio::test(start_paused = true)]
 async fn branches_for_which_no_time_is_left_are_counted_and_the_others_are_stored() {
-    let function = Function::with(&CONFIG.replace(r#""main""#, r#""*""#));
+    let all = CONFIG.replace(r#""main""#, r#""*""#);
+    let function =
+        Function::with(&all.replace(r#"repository = "shop""#, "repository = \"shop\"\nexisting = \"relay\""));
     for n in 0..13_000 {
         function.point(&format!("b{n}"), Some(commit(n)));
     }
@@ -137,11 +102,11 @@ async fn branches_for_which_no_time_is_left_are_counted_and_the_others_are_store
     let late = decisions.last().unwrap();
     assert!(late.outcome == Ignored && late.reason.contains("no time was left"), "{late:?}");
     let relayed = decisions.iter().filter(|d| d.outcome == Relayed).count();
-    assert!(relayed > 2_000, "{relayed}");
+    assert!(relayed > 200, "{relayed}");
     assert_eq!(function.stored_decisions().len(), decisions.len());
     let rows = function.account().ledger.rows();
     assert!(
-        rows.iter().filter(|(key, _)| key.pk.starts_with("decision#")).count() > 10,
+        rows.iter().filter(|(key, _)| key.pk.starts_with("decision#")).count() > 2,
         "the decisions should be stored during the reconcile"
     );
 }
@@ -189,49 +154,13 @@ async fn a_head_that_touched_no_path_is_compared_again_after_another_was_relayed
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_leased_reference_is_left_to_the_invocation_that_holds_it() {
-    let function = Function::new();
-    function.file("schedule").await.unwrap();
-    let row = function.row(MAIN).unwrap().state;
-    let change = json!({
-        "kind": "branch", "repository": SHOP, "ref": MAIN, "commit": commit(2), "previous": commit(1),
-        "sequence": row.sequence + 1, "actor": null, "event": null,
-    });
-    let pending = row.with_pending(serde_json::from_value(change).unwrap(), vec![], None, START);
-    write(function.account(), MAIN, &pending);
-    let decisions = function.file("schedule").await.unwrap().decisions;
-    assert!(decisions.iter().any(|d| d.outcome == Ignored && d.reason.contains("other invocations")), "{decisions:?}");
-    assert!(function.account().now() - START < Duration::from_secs(1));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_pending_change_whose_route_is_gone_is_dropped_permanently() {
-    let mut function = Function::new();
-    function.set_bus(|_| EntryResult::Retryable("InternalFailure: again".to_owned()));
-    assert!(function.file("branch-updated").await.is_err());
-    function.set_bus(|_| EntryResult::Accepted);
-    let committed = function.relay.routes.clone();
-    function.relay.routes = routes(&CONFIG.replace(r#"["main", "release/*"]"#, r#"["hotfix/*"]"#));
-    let decisions = function.file("schedule").await.unwrap().decisions;
-    assert_eq!(outcomes(&decisions), [Filtered, Filtered]);
-    assert_eq!(function.row(MAIN).unwrap().state.pending, None);
-    function.relay.routes = committed;
-    function.point("main", Some(commit(7)));
-    function.file("schedule").await.unwrap();
-    let accepted = function.accepted();
-    assert!(
-        accepted.iter().all(|(_, event)| event.change.git_ref.as_str() != MAIN || event.change.commit == commit(7))
-    );
-}
-
-#[tokio::test(start_paused = true)]
 async fn an_unreadable_row_does_not_keep_other_references_from_being_relayed() {
     let function = Function::new();
     let key = sekisho_ledger::Key { pk: format!("branch#{SHOP}"), sk: MAIN.to_owned() };
     let broken = std::collections::BTreeMap::from([("sequence", "many")]);
     sekisho_ledger::Store::write(&function.account().ledger, &key, &broken, None, "another").await.unwrap();
     let decisions = function.file("schedule").await.unwrap().decisions;
-    assert_eq!(outcomes(&decisions), [Failed, Relayed]);
+    assert_eq!(outcomes(&decisions), [Failed, Baseline]);
     assert!(decisions[0].reason.contains(MAIN) && decisions[0].reason.contains("cannot be read"), "{decisions:?}");
 }
 
@@ -265,6 +194,7 @@ async fn routes_without_a_glob_need_no_list_of_repositories() {
     let function =
         Function::with(&format!("{route}{}", route.replace(r#"repository = "shop""#, r#"repository = "we*""#)));
     function.account().repositories.replace(None);
-    assert!(function.file("schedule").await.is_err());
+    let decisions = function.file("schedule").await.unwrap().decisions;
+    assert_eq!(decisions.last().unwrap().outcome, Ignored, "some repositories are not known");
     assert_eq!(function.row(MAIN).unwrap().state.commit, Some(commit(1)));
 }

@@ -1,46 +1,59 @@
-//! Messages from the dead-letter queue, which are sent to the function.
+//! Messages that an earlier version put into the dead-letter queue, which are sent to the function.
 
-use event_relay::Outcome::{Filtered, Refused};
+use event_relay::Outcome::{Filtered, Ordered, Refused};
+use event_relay::target::TargetRow;
 use event_relay::world::EntryResult;
 use sekisho_lambda::Failure;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::function::Function;
+use crate::function::{Function, MAIN, SHOP, commit, relayed};
+use crate::targets::{SHOP_3, target_row, write_target};
 
-const NO_BUS: &str = "ResourceNotFoundException: Event bus sekisho does not exist.";
+/// Returns a function that has relayed the first commit, and the message of an earlier version about that change.
+async fn with_message() -> (Function, String) {
+    let function = relayed().await;
+    let row = function.row(MAIN).unwrap().state;
+    let change = row.change(&SHOP.parse().unwrap(), &MAIN.parse().unwrap()).unwrap();
+    let delivery = json!({"account": "333333333333", "region": "ap-northeast-1", "pipelines": ["shop"]});
+    let message = json!({"action": "redeliver", "reason": "no bus", "change": change, "delivery": delivery});
+    (function, message.to_string())
+}
 
-/// Returns a function that has put one message into the dead-letter queue, and that message.
-async fn with_dead_letter() -> (Function, String) {
-    let function = Function::new();
-    function.set_bus(|entry| match entry.account.as_str() {
-        "333333333333" => EntryResult::Refused(NO_BUS.to_owned()),
-        _ => EntryResult::Accepted,
-    });
+#[tokio::test(start_paused = true)]
+async fn a_target_with_an_order_is_offered_that_order() {
+    let (function, message) = with_message().await;
+    function.point("main", Some(commit(2)));
     function.file("branch-updated").await.unwrap();
-    let message = function.account().dead_letters.take().remove(0);
-    function.calls();
-    (function, message)
+    function.accepted();
+    let decisions = function.handle(&message).await.unwrap().decisions;
+    assert_eq!((decisions.len(), decisions[0].outcome), (1, Ordered));
+    let accepted = function.accepted();
+    assert_eq!((accepted.len(), accepted[0].0.as_str()), (1, "333333333333"));
+    assert_eq!(accepted[0].1.change.commit, commit(2), "the current order, and not the change of the message");
+    assert_eq!(target_row(function.account(), SHOP_3).unwrap().order.unwrap().offers, 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_redelivery_that_is_refused_again_fails_and_makes_no_new_message() {
-    let (function, message) = with_dead_letter().await;
-    let error = function.handle(&message).await.unwrap_err().to_string();
-    assert!(error.contains(NO_BUS), "{error}");
-    assert_eq!(function.account().dead_letters.borrow().len(), 0);
+async fn a_target_without_an_order_is_ordered_to_run_the_change() {
+    let (function, message) = with_message().await;
+    write_target(function.account(), SHOP_3, &TargetRow::default());
+    assert_eq!(function.handle(&message).await.unwrap().decisions[0].outcome, Ordered);
+    let accepted = function.accepted();
+    assert_eq!((accepted.len(), accepted[0].1.change.commit.clone()), (1, commit(1)));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_redelivery_that_is_not_accepted_in_time_fails() {
-    let (function, message) = with_dead_letter().await;
-    function.set_bus(|_| EntryResult::Retryable("ThrottlingException: slow down".to_owned()));
-    assert_eq!(function.handle(&message).await.unwrap_err().error_type().name(), "Throttled");
-    assert_eq!(function.account().dead_letters.borrow().len(), 0);
+async fn a_bus_that_does_not_accept_is_left_to_the_reconcile() {
+    let (function, message) = with_message().await;
+    function.set_bus(|_| EntryResult::Refused("ResourceNotFoundException: no bus".to_owned()));
+    let decisions = function.handle(&message).await.unwrap().decisions;
+    assert_eq!(decisions[0].outcome, Ordered);
+    assert!(decisions[0].reason.contains("no bus"), "{decisions:?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_redelivery_to_a_region_without_a_route_is_filtered() {
-    let (function, message) = with_dead_letter().await;
+    let (function, message) = with_message().await;
     let message = message.replace(r#""region":"ap-northeast-1""#, r#""region":"us-east-1""#);
     assert_eq!(function.handle(&message).await.unwrap().decisions[0].outcome, Filtered);
     assert_eq!(function.calls(), [""; 0]);
@@ -48,7 +61,7 @@ async fn a_redelivery_to_a_region_without_a_route_is_filtered() {
 
 #[tokio::test(start_paused = true)]
 async fn a_redelivery_with_a_sequence_that_no_change_has_is_refused() {
-    let (function, message) = with_dead_letter().await;
+    let (function, message) = with_message().await;
     let mut forged: Value = serde_json::from_str(&message).unwrap();
     forged["change"]["sequence"] = u64::MAX.into();
     assert_eq!(function.handle(&forged.to_string()).await.unwrap().decisions[0].outcome, Refused);
@@ -57,7 +70,7 @@ async fn a_redelivery_with_a_sequence_that_no_change_has_is_refused() {
 
 #[tokio::test(start_paused = true)]
 async fn a_message_whose_kind_contradicts_its_reference_is_invalid() {
-    let (function, message) = with_dead_letter().await;
+    let (function, message) = with_message().await;
     let error = function.handle(&message.replace(r#""kind":"branch""#, r#""kind":"tag""#)).await.unwrap_err();
     assert_eq!(error.error_type().name(), "InvalidRequest");
     assert!(error.to_string().contains("change.kind"), "{error}");

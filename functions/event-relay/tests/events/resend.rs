@@ -7,7 +7,7 @@ use sekisho_lambda::Failure;
 use serde_json::json;
 
 use crate::function::{CONFIG, Function, MAIN, commit, only_main, routes, write};
-use crate::targets::{SHOP_2, SHOP_3, ordered, target_row, write_target, write_unreadable};
+use crate::targets::{SHOP_2, SHOP_3, ordered, report, target_row, write_target, write_unreadable};
 
 const RESEND: &str = r#"{"action":"resend","route":"shop","account":"333333333333"}"#;
 
@@ -43,6 +43,18 @@ async fn the_latest_order_is_sent_again_to_the_named_account_only() {
     }
 }
 
+/// A target answers an order that it has finished with its last report, and starts nothing.
+#[tokio::test(start_paused = true)]
+async fn a_person_learns_that_a_finished_order_starts_nothing_again() {
+    let function = Function::new();
+    write_target(function.account(), SHOP_3, &ordered(2));
+    function.handle(&report(SHOP_3, &ordered(2), "running", 1).to_string()).await.unwrap();
+    assert!(!function.ask(RESEND).await.unwrap().contains("starts nothing"));
+    function.handle(&report(SHOP_3, &ordered(2), "failed", 2).to_string()).await.unwrap();
+    assert!(function.ask(RESEND).await.unwrap().contains("already ended there (failed), so it starts nothing"));
+    assert_eq!(accepted(&function).len(), 2);
+}
+
 /// After an upgrade, the heads that the earlier version relayed are not ordered until a person asks for it. The change
 /// has the same sequence and commit as the one that the earlier version relayed, so the target adopts its execution.
 #[tokio::test(start_paused = true)]
@@ -57,6 +69,30 @@ async fn a_target_without_an_order_gets_one_for_the_newest_head_in_the_ledger() 
     assert_eq!((order.change.commit.clone(), order.change.sequence), (commit(2), 20));
     assert_eq!(accepted(&function), [("333333333333".to_owned(), order.number, commit(2).to_string())]);
     assert_eq!(target_row(function.account(), SHOP_2), None);
+}
+
+/// A first look records many heads at nearly the same time. They say nothing about what the target should run.
+#[tokio::test(start_paused = true)]
+async fn a_head_that_was_relayed_is_newer_than_one_that_was_only_recorded() {
+    let function = Function::new();
+    write(function.account(), MAIN, &relayed(1, 10));
+    let baseline = BranchRow { baseline: true, ..relayed(2, 20) };
+    write(function.account(), "refs/heads/release/1.2", &baseline);
+    function.ask(RESEND).await.unwrap();
+    assert_eq!(accepted(&function)[0].2, commit(1).to_string());
+    // Without another head, the recorded one is ordered.
+    let function = Function::new();
+    write(function.account(), "refs/heads/release/1.2", &baseline);
+    function.ask(RESEND).await.unwrap();
+    assert_eq!(accepted(&function)[0].2, commit(2).to_string());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_that_no_longer_exists_is_not_ordered() {
+    let function = Function::new();
+    write(function.account(), MAIN, &BranchRow { expires: Some(1), ..relayed(1, 10) });
+    assert_eq!(function.ask(RESEND).await.unwrap_err().error_type().name(), "NotFound");
+    assert_eq!((accepted(&function), target_row(function.account(), SHOP_3)), (vec![], None));
 }
 
 #[tokio::test(start_paused = true)]

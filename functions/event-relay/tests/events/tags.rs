@@ -1,50 +1,94 @@
-//! Events about one tag. CodeCommit has no operation that reads a tag, so each event is a change.
+//! Events about tags. A tag has a head that can be read, like a branch.
 
-use event_relay::Outcome::{Duplicate, Filtered, Ignored, Refused, Relayed};
-use serde_json::Value;
+use event_relay::Outcome::{Baseline, Duplicate, Filtered, Ignored, Relayed, Superseded};
+use event_relay::branch::BranchRow;
 
-use crate::function::{Function, commit, file, only_tags};
+use crate::function::{Function, commit, only_tags, outcomes, write};
+use crate::targets::{SHOP_2, target_row};
+
+const TAG: &str = "refs/tags/v1.0.0";
 
 #[tokio::test(start_paused = true)]
-async fn each_event_of_a_tag_is_one_change_and_a_repeated_event_is_a_duplicate() {
+async fn the_commit_that_a_tag_leads_to_is_relayed_once() {
     let function = Function::with(&only_tags());
+    function.point_tag("v1.0.0", Some(commit(2)));
     assert_eq!(function.decide("branch-updated").await.outcome, Filtered, "a glob for tags matches no branch");
     assert_eq!(function.decide("tag-created").await.outcome, Relayed);
     assert_eq!(function.decide("tag-created").await.outcome, Duplicate);
-    // The next event names the same commit, but each event of a tag is a change.
-    function.account().changed_paths.replace(None);
-    assert_eq!(function.decide("tag-moved").await.outcome, Relayed);
+    let calls = function.calls();
+    assert!(calls.contains(&format!("GetFolder shop {TAG}")), "{calls:?}");
     let accepted = function.accepted();
-    assert_eq!(accepted.len(), 4);
-    assert!(accepted[2].1.change.sequence > accepted[0].1.change.sequence);
-    assert_eq!(accepted[0].1.change.commit.as_str(), "1f0c2a9be4d5760f8c3b7a6e5d4c3b2a19080706");
-    assert!(!function.calls().iter().any(|call| call.starts_with("GetBranch")));
+    assert_eq!(accepted.len(), 2);
+    assert!(accepted.iter().all(|(_, event)| event.change.commit == commit(2)));
 }
 
-fn tag_event(id: &str, time: &str, to: u64) -> String {
-    let mut event: Value = serde_json::from_str(&file("tag-moved")).unwrap();
-    event["id"] = id.into();
-    event["time"] = time.into();
-    event["detail"]["commitId"] = commit(to).as_str().into();
-    event.to_string()
-}
-
-/// In an earlier version, a redriven event of the previous day got a newer sequence than an event of the current day.
+/// The events of the two moves arrive in the wrong order, or the first one arrives late.
 #[tokio::test(start_paused = true)]
-async fn a_late_event_of_a_tag_does_not_undo_a_newer_one() {
+async fn a_tag_that_moves_twice_within_a_second_ends_at_the_newer_commit() {
     let function = Function::with(&only_tags());
-    let newer = tag_event("newer", "2026-11-21T12:00:05Z", 2);
-    assert_eq!(function.handle(&newer).await.unwrap().decisions[0].outcome, Relayed);
-    let late = function.handle(&tag_event("older", "2026-11-21T12:00:04Z", 1)).await.unwrap().decisions;
-    assert_eq!(late[0].outcome, Ignored);
-    assert!(late[0].reason.contains("newer event of this tag"), "{late:?}");
-    assert_eq!(function.handle(&newer).await.unwrap().decisions[0].outcome, Duplicate);
-    // Events of the same second are relayed in the order of their arrival.
-    let same = function.handle(&tag_event("same", "2026-11-21T12:00:05Z", 3)).await.unwrap().decisions;
-    assert_eq!(same[0].outcome, Relayed);
-    assert_eq!(function.row("refs/tags/v1.0.0").unwrap().state.commit, Some(commit(3)));
-    let mut without_time: Value = serde_json::from_str(&newer).unwrap();
-    without_time.as_object_mut().unwrap().remove("time");
-    let refused = function.handle(&without_time.to_string()).await.unwrap().decisions;
-    assert_eq!((refused[0].outcome, refused[0].reason.contains("`time`")), (Refused, true), "{refused:?}");
+    function.point_tag("v1.0.0", Some(commit(3)));
+    for (event, outcome) in [("tag-moved", Relayed), ("tag-created", Duplicate)] {
+        assert_eq!(function.decide(event).await.outcome, outcome);
+    }
+    assert_eq!(function.row(TAG).unwrap().state.commit, Some(commit(3)));
+    let accepted = function.accepted();
+    assert!(accepted.iter().all(|(_, event)| event.change.commit == commit(3)), "{accepted:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_of_a_tag_that_is_gone_is_ignored() {
+    let function = Function::with(&only_tags());
+    assert_eq!(function.decide("tag-created").await.outcome, Ignored);
+    assert_eq!(function.accepted(), []);
+}
+
+/// In an earlier version, order was kept for each reference alone, so a waiting v1.0.0 started after v1.1.0.
+#[tokio::test(start_paused = true)]
+async fn an_older_tag_never_replaces_a_newer_one() {
+    let function = Function::with(&only_tags());
+    for (tag, n) in [("v1.0.0", 2), ("v1.1.0", 3)] {
+        function.point_tag(tag, Some(commit(n)));
+        let event = crate::function::file("tag-created").replace("v1.0.0", tag);
+        assert_eq!(function.handle(&event).await.unwrap().decisions[0].outcome, Relayed);
+    }
+    let numbers: Vec<u64> = function
+        .accepted()
+        .iter()
+        .filter(|(account, _)| account == "222222222222")
+        .map(|(_, event)| event.order(&"shop".parse().unwrap()).unwrap().number)
+        .collect();
+    assert!(numbers[0] < numbers[1], "{numbers:?}");
+    assert_eq!(target_row(function.account(), SHOP_2).unwrap().order.unwrap().change.commit, commit(3));
+
+    // An invocation for v1.0.0 crashed before it finished, and its retry comes after v1.1.0 was ordered.
+    let row = function.row(TAG).unwrap().state;
+    let change = row.change(&crate::function::SHOP.parse().unwrap(), &TAG.parse().unwrap()).unwrap();
+    let deliveries = serde_json::json!([
+        {"account": "222222222222", "region": "ap-northeast-1", "pipelines": ["shop"]},
+        {"account": "333333333333", "region": "ap-northeast-1", "pipelines": ["shop"]},
+    ]);
+    let deliveries = serde_json::from_value(deliveries).unwrap();
+    let pending = BranchRow::default().with_pending(change, deliveries, vec![], crate::function::START);
+    write(function.account(), TAG, &pending);
+    assert_eq!(function.decide("tag-created").await.outcome, Superseded);
+    assert_eq!(target_row(function.account(), SHOP_2).unwrap().order.unwrap().change.commit, commit(3));
+    assert_eq!(function.accepted(), []);
+}
+
+/// Earlier versions recorded the commit of an event, which for an annotated tag may be the id of the tag itself.
+#[tokio::test(start_paused = true)]
+async fn the_first_look_at_tags_after_an_upgrade_orders_nothing() {
+    let function = Function::with(&only_tags());
+    function.point_tag("v1.0.0", Some(commit(2)));
+    let row = r#"{"commit":"00000000000000000000000000000000000000ff","sequence":7,"pending":null,"events":["e1"],
+        "newest":1795262400000}"#;
+    write(function.account(), TAG, &serde_json::from_str(row).unwrap());
+    let decisions = function.file("schedule").await.unwrap().decisions;
+    assert_eq!(outcomes(&decisions), [Baseline]);
+    assert_eq!(function.row(TAG).unwrap().state.commit, Some(commit(2)));
+    // The tag moves and its event is lost: the next reconcile orders the new commit.
+    function.point_tag("v1.0.0", Some(commit(3)));
+    let decisions = function.file("schedule").await.unwrap().decisions;
+    assert_eq!(outcomes(&decisions), [Relayed]);
+    assert_eq!(function.accepted().len(), 2);
 }

@@ -1,5 +1,5 @@
-//! An attempt to start the execution of an order: takes the claim, searches for an execution that an earlier attempt may
-//! have started, starts the execution, reports, and records the result.
+//! An attempt to start the execution of an order: takes the claim, searches for an execution that an earlier attempt
+//! may have started, starts the execution, reports, and records the result.
 
 use std::time::Duration;
 

@@ -36,8 +36,8 @@ pub(crate) async fn follow_up<W: World>(run: &Run<'_, W>, ended: &EndedExecution
     results.into_iter().map(|result| result.map(|decision| about_execution(ended, decision))).collect()
 }
 
-/// Takes the three steps that follow from the end of an execution. `end` is `None` for a failure, whose details are read
-/// here. A step that fails does not keep the other steps from being taken.
+/// Takes the three steps that follow from the end of an execution. `end` is `None` for a failure, whose details are
+/// read here. A step that fails does not keep the other steps from being taken.
 pub(crate) async fn conclude<W: World>(
     run: &Run<'_, W>,
     pipeline: &PipelineName,
@@ -65,21 +65,21 @@ pub(crate) async fn conclude<W: World>(
         None
     };
     let end = end.or_else(|| details.as_ref().map(|details| failed(ended, details)));
-    let mut is_announced = true;
+    let mut is_news = true;
     if let Some(end) = end.filter(|_| concerns_order) {
         let before = facts.state().and_then(|row| row.source_failed);
         match record_end(run, pipeline, ended, &end, &mut facts).await {
             Ok(Some(row)) => {
                 // A failure in a source action is repeated for two hours. People get a notice about the first one, and
                 // one about the last one.
-                is_announced = before.is_none() || !matches!(row.progress, Progress::Waiting(_));
+                is_news = before.is_none() || !matches!(row.progress, Progress::Waiting(_));
                 results.extend(end_decision(&row, pipeline, ended).map(Ok));
             }
             Ok(None) => {}
             Err(error) => results.push(Err(error)),
         }
     }
-    if is_announced {
+    if is_news {
         results.extend(send_notice(run, ended, notice, details).await.transpose());
     }
     if ended.leaves_room() {
@@ -95,8 +95,8 @@ fn failed(ended: &EndedExecution, details: &FailureDetails) -> End {
     End::Failed { is_in_source: details.is_in_source, run: ended.run(), reason }
 }
 
-/// Writes and reports what the end means for the order, and updates the facts. Returns the new row, or `None` if the end
-/// changes nothing.
+/// Writes and reports what the end means for the order, and updates the facts. Returns the new row, or `None` if the
+/// end changes nothing.
 async fn record_end<W: World>(
     run: &Run<'_, W>,
     pipeline: &PipelineName,
@@ -121,8 +121,8 @@ async fn record_end<W: World>(
     Err(Error::Busy(pipeline.clone()))
 }
 
-/// The decision about an order whose execution has ended. Returns `None` after a failure, because the decision about the
-/// notice tells the failure.
+/// The decision about an order whose execution has ended. Returns `None` after a failure, because the decision about
+/// the notice tells the failure.
 pub(crate) fn end_decision(
     row: &OrderRow,
     pipeline: &PipelineName,

@@ -62,8 +62,8 @@ async fn explain_change<W: World>(run: &Run<'_, W>, event: &SourceChange) -> Res
     Ok(decisions)
 }
 
-/// Explains the end of an execution. CodePipeline is not asked where an execution failed, so the explanation of a failure
-/// names only the notice.
+/// Explains the end of an execution. CodePipeline is not asked where an execution failed, so the explanation of a
+/// failure names only the notice.
 async fn explain_end<W: World>(run: &Run<'_, W>, ended: &EndedExecution) -> Result<Vec<Decision<Outcome>>, Error> {
     let Some(pipeline) = run.routes.pipeline(&ended.pipeline) else { return Ok(vec![not_routed(ended)]) };
     let mut facts = Facts::read(run, pipeline).await?;

@@ -1,5 +1,7 @@
 //! Reads the facts about a request, for the real path and for `explain`.
 
+use sekisho_domain::change::CommitId;
+use sekisho_domain::report::ReportTime;
 use sekisho_domain::route::PipelineName;
 use sekisho_ledger::{Row, SentNotice, Store};
 use time::OffsetDateTime;
@@ -21,20 +23,35 @@ pub(crate) struct Facts {
 
 impl Facts {
     pub(crate) async fn read<W: World>(run: &Run<'_, W>, pipeline: &PipelineName) -> Result<Self, Error> {
+        let facts = Self::read_row(run, pipeline).await?;
+        Ok(match facts.row {
+            Some(_) => facts,
+            None => Self { claims: Claims::new(run.ledger().each(&claim::partition(pipeline), "").await?), ..facts },
+        })
+    }
+
+    /// Reads only the row, for an order that is refused.
+    pub(crate) async fn read_row<W: World>(run: &Run<'_, W>, pipeline: &PipelineName) -> Result<Self, Error> {
         let row = run.ledger().read::<OrderRow>(&order::key(pipeline)).await?;
-        let claims = match row {
-            Some(_) => Claims::default(),
-            None => Claims::new(run.ledger().each(&claim::partition(pipeline), "").await?),
-        };
-        Ok(Self { row, claims })
+        Ok(Self { row, claims: Claims::default() })
     }
 
     pub(crate) fn state(&self) -> Option<&OrderRow> {
         self.row.as_ref().map(|row| &row.state)
     }
 
-    /// The order that can be started now that an execution of the pipeline has ended. Without an order, the newest change
-    /// that an earlier version has not started becomes the order.
+    /// The time of the last report about the pipeline.
+    pub(crate) fn last_report(&self) -> Option<ReportTime> {
+        self.state().and_then(|row| row.at)
+    }
+
+    /// The commit that was last healthy.
+    pub(crate) fn good(&self) -> Option<CommitId> {
+        self.state().and_then(|row| row.good.clone())
+    }
+
+    /// The order that can be started now that an execution of the pipeline has ended. Without an order, the newest
+    /// change that an earlier version has not started becomes the order.
     pub(crate) fn waiting(&self, pipeline: &PipelineName, now: OffsetDateTime) -> Option<OrderRow> {
         let row = match &self.row {
             Some(row) => Some(row.state.clone()),

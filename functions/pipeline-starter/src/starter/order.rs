@@ -6,6 +6,7 @@ use futures_util::future::join_all;
 use sekisho_domain::change::{Change, SourceChange};
 use sekisho_domain::decision::Decision;
 use sekisho_domain::order::{Order, OrderKind};
+use sekisho_domain::report::OrderReport;
 use sekisho_domain::route::PipelineName;
 
 use crate::error::Error;
@@ -117,14 +118,17 @@ async fn unrouted<W: World>(
     change: &Change,
     pipeline: &PipelineName,
 ) -> Result<Decision<Outcome>, Error> {
-    let facts = Facts::read(run, pipeline).await?;
+    let facts = Facts::read_row(run, pipeline).await?;
     match &facts.row {
         // The account routed the order when it arrived for the first time, so the answer is the last report.
         Some(row) if row.state.number >= order.number => {
             send::answer(run, &order::key(pipeline), &row.state, row.revision).await?;
         }
         _ => {
-            let report = refusal(order, change, &run.place(pipeline), NOT_ROUTED, facts.state(), run.now());
+            let report = OrderReport {
+                good: facts.good(),
+                ..refusal(order, change, &run.place(pipeline), NOT_ROUTED, facts.last_report(), run.now())
+            };
             // Nothing stores this report. If the bus does not accept it, event-relay offers the order again.
             send::put(run, &report, change).await;
         }
@@ -151,9 +155,12 @@ async fn malformed<W: World>(
     pipeline: &PipelineName,
 ) -> Result<Decision<Outcome>, Error> {
     if let Some(number) = number {
-        let facts = Facts::read(run, pipeline).await?;
+        let facts = Facts::read_row(run, pipeline).await?;
         let order = Order { number, kind: OrderKind::Deploy };
-        let report = refusal(order, change, &run.place(pipeline), reason, facts.state(), run.now());
+        let report = OrderReport {
+            good: facts.good(),
+            ..refusal(order, change, &run.place(pipeline), reason, facts.last_report(), run.now())
+        };
         send::put(run, &report, change).await;
     }
     Ok(malformed_decision(number, reason, change, pipeline))

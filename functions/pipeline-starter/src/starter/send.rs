@@ -7,7 +7,7 @@ use sekisho_lambda::eventbridge::{Entry, EntryResult, bus_arn};
 use sekisho_ledger::Key;
 
 use crate::error::Error;
-use crate::order::OrderRow;
+use crate::order::{OrderRow, Progress};
 use crate::run::{Run, Written};
 use crate::world::World;
 
@@ -47,8 +47,8 @@ pub(crate) async fn send_if_due<W: World>(run: &Run<'_, W>, row: &OrderRow) -> O
     if is_due { send(run, row).await } else { row.clone() }
 }
 
-/// Writes a row whose report is new, sends the report, and writes that it was sent. Returns the row and its revision, or
-/// `None` if another invocation has written the row first.
+/// Writes a row whose report is new, sends the report, and writes that it was sent. Returns the row and its revision,
+/// or `None` if another invocation has written the row first.
 pub(crate) async fn write_and_send<W: World>(
     run: &Run<'_, W>,
     key: &Key,
@@ -74,7 +74,9 @@ pub(crate) async fn answer<W: World>(run: &Run<'_, W>, key: &Key, row: &OrderRow
     let answered = if row.own_report().is_some() { send(run, row).await } else { row.clone() };
     let is_newly_sent = answered.report.as_ref().is_some_and(|last| last.is_sent) && !row.is_answered();
     let hurried = answered.hurried(run.now());
-    if is_newly_sent || hurried != answered {
+    // A write would keep the invocation that holds the claim from recording its result.
+    let is_claimed = matches!(row.progress, Progress::Claimed(_));
+    if !is_claimed && (is_newly_sent || hurried != answered) {
         run.write(key, &hurried, Some(revision)).await?;
     }
     Ok(())

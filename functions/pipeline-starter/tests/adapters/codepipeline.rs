@@ -1,6 +1,9 @@
 use aws_sdk_codepipeline::Client;
-use pipeline_starter::aws::codepipeline::{execution_commit, failure_details, find_execution, start};
-use pipeline_starter::world::{FailureDetails, PipelineStart, StartAnswer};
+use aws_sdk_codepipeline::config::retry::RetryConfig;
+use pipeline_starter::aws::codepipeline::{execution_commit, execution_status, executions, failure_details, start};
+use pipeline_starter::world::{
+    ExecutionPage, ExecutionStatus, FailureDetails, ListedExecution, PipelineStart, StartAnswer,
+};
 use sekisho_domain::route::PipelineName;
 use sekisho_testing::wire::{Answer, Wire, ok, refused};
 use serde_json::{Value, json};
@@ -20,6 +23,7 @@ fn start_of_shop() -> PipelineStart {
         pipeline: shop(),
         actions: vec!["Source".parse().unwrap(), "Templates".parse().unwrap()],
         commit: COMMIT.parse().unwrap(),
+        variables: [("BRANCH", "main"), ("TAG", "none")].map(|(name, value)| (name.into(), value.into())).into(),
         token: "0f".repeat(32),
     }
 }
@@ -37,7 +41,9 @@ async fn a_start_and_its_answer_byte_for_byte() {
     assert_eq!(
         requests[0].body,
         format!(
-            r#"{{"name":"shop","clientRequestToken":"{}","sourceRevisions":[{},{}]}}"#,
+            r#"{{"name":"shop","variables":[{},{}],"clientRequestToken":"{}","sourceRevisions":[{},{}]}}"#,
+            r#"{"name":"BRANCH","value":"main"}"#,
+            r#"{"name":"TAG","value":"none"}"#,
             "0f".repeat(32),
             revision("Source"),
             revision("Templates")
@@ -46,78 +52,117 @@ async fn a_start_and_its_answer_byte_for_byte() {
 }
 
 #[tokio::test]
-async fn errors_that_pass_defer_a_start_and_other_errors_reject_it() {
+async fn each_error_of_a_start_has_its_meaning() {
+    let deferred = |text: &str| StartAnswer::Deferred(format!("{text}: as it is"));
     let cases = [
-        (refused("ConflictException"), true, "ConflictException: as it is"),
-        (refused("ConcurrentPipelineExecutionsLimitExceededException"), true, "ConcurrentPipelineExecutionsLimit"),
-        (refused("ThrottlingException"), true, "ThrottlingException"),
-        (refused("TooManyRequestsException"), true, "TooManyRequests"),
-        (Answer::Http(500, String::new()), true, ""),
-        (Answer::Http(503, String::new()), true, ""),
-        (Answer::TimedOut, true, "no answer in time"),
-        (refused("PipelineNotFoundException"), false, "PipelineNotFoundException"),
-        (refused("ValidationException"), false, "ValidationException: as it is"),
-        (refused("AccessDeniedException"), false, "AccessDeniedException"),
+        (refused("ConflictException"), deferred("ConflictException")),
+        (
+            refused("ConcurrentPipelineExecutionsLimitExceededException"),
+            deferred("ConcurrentPipelineExecutionsLimitExceededException"),
+        ),
+        (refused("ThrottlingException"), deferred("ThrottlingException")),
+        (refused("TooManyRequestsException"), deferred("TooManyRequestsException")),
+        (Answer::Http(500, String::new()), StartAnswer::Unanswered(String::new())),
+        (Answer::TimedOut, StartAnswer::Unanswered("no answer in time".to_owned())),
+        (Answer::Http(200, "{}".to_owned()), StartAnswer::Unanswered("no execution id".to_owned())),
+        (refused("PipelineNotFoundException"), StartAnswer::Rejected("PipelineNotFoundException".to_owned())),
+        (refused("ValidationException"), StartAnswer::Rejected("ValidationException: as it is".to_owned())),
+        (refused("AccessDeniedException"), StartAnswer::Rejected("AccessDeniedException".to_owned())),
     ];
-    for (answer, passes, text) in cases {
+    for (answer, expected) in cases {
         let wire = Wire::answering([answer.clone()]);
-        match start(&Client::new(&wire.config()), &start_of_shop()).await {
-            StartAnswer::Deferred(reason) if passes => assert!(reason.contains(text), "{reason}"),
-            StartAnswer::Rejected(reason) if !passes => assert!(reason.contains(text), "{reason}"),
-            other => panic!("{answer:?}: {other:?}"),
+        match (start(&Client::new(&wire.config()), &start_of_shop()).await, expected) {
+            (StartAnswer::Deferred(reason), StartAnswer::Deferred(text))
+            | (StartAnswer::Unanswered(reason), StartAnswer::Unanswered(text))
+            | (StartAnswer::Rejected(reason), StartAnswer::Rejected(text)) => {
+                assert!(reason.contains(&text), "{answer:?}: {reason}");
+            }
+            (found, expected) => panic!("{answer:?}: {found:?} instead of {expected:?}"),
         }
     }
 }
 
-/// An execution as `ListPipelineExecutions` lists it, started this many `seconds` after [`SINCE`].
-fn execution(id: &str, seconds: f64, commit: &str) -> Value {
-    #[expect(clippy::cast_precision_loss, reason = "the seconds of this century fit")]
-    let start_time = SINCE.unix_timestamp() as f64 + seconds;
-    json!({"pipelineExecutionId": id, "status": "InProgress", "startTime": start_time,
-           "sourceRevisions": [{"actionName": "Source", "revisionId": commit}]})
+/// After an attempt without an answer, the answer to a repetition would say nothing about the first attempt.
+#[tokio::test]
+async fn the_sdk_never_repeats_a_start() {
+    let wire = Wire::answering([Answer::TimedOut]);
+    let retrying = wire.config().into_builder().retry_config(RetryConfig::standard().with_max_attempts(3)).build();
+    let answer = start(&Client::new(&retrying), &start_of_shop()).await;
+    assert!(matches!(answer, StartAnswer::Unanswered(_)), "{answer:?}");
+    assert_eq!(wire.requests().len(), 1);
 }
 
 #[tokio::test]
-async fn a_lost_start_is_found_by_its_commit_and_only_after_the_claim() {
-    let cases = [
-        (vec![execution("other", 9.0, OTHER_COMMIT), execution("ours", 2.5, COMMIT)], Some("ours")),
-        (vec![execution("latest", 9.0, COMMIT), execution("earlier", 1.0, COMMIT)], Some("latest")),
-        (vec![execution("before-the-claim", -1.0, COMMIT)], None),
-        (vec![execution("other", 1.0, OTHER_COMMIT)], None),
-        (vec![], None),
-    ];
-    for (summaries, expected) in cases {
-        let wire = Wire::answering([ok(&json!({"pipelineExecutionSummaries": summaries}))]);
-        let client = Client::new(&wire.config());
-        let found = find_execution(&client, &shop(), &COMMIT.parse().unwrap(), SINCE).await.unwrap();
-        assert_eq!(found.as_deref(), expected);
-        assert_eq!(wire.requests()[0].json(), json!({"pipelineName": "shop", "maxResults": 100}));
-    }
+async fn executions_are_listed_page_by_page() {
+    let start_time = SINCE.unix_timestamp();
+    let summaries = json!([
+        {"pipelineExecutionId": "new", "status": "InProgress", "startTime": start_time},
+        {"pipelineExecutionId": "old", "status": "Cancelled", "startTime": start_time,
+         "sourceRevisions": [{"actionName": "Source", "revisionId": COMMIT}],
+         "trigger": {"triggerType": "Webhook"}},
+    ]);
+    let wire = Wire::answering([
+        ok(&json!({"pipelineExecutionSummaries": summaries, "nextToken": "more"})),
+        ok(&json!({"pipelineExecutionSummaries": []})),
+    ]);
+    let client = Client::new(&wire.config());
+    let listed = |id: &str, status, revisions: &[&str], is_by_call| ListedExecution {
+        id: id.to_owned(),
+        status,
+        started: Some(SINCE),
+        revisions: revisions.iter().map(ToString::to_string).collect(),
+        is_by_call,
+    };
+    let first = executions(&client, &shop(), None).await.unwrap();
+    let expected = ExecutionPage {
+        executions: vec![
+            listed("new", ExecutionStatus::Running, &[], true),
+            listed("old", ExecutionStatus::Canceled, &[COMMIT], false),
+        ],
+        next: Some("more".to_owned()),
+    };
+    assert_eq!(first, expected);
+    assert_eq!(executions(&client, &shop(), first.next).await.unwrap(), ExecutionPage::default());
+    let requests = wire.requests();
+    assert_eq!(requests[0].json(), json!({"pipelineName": "shop", "maxResults": 100}));
+    assert_eq!(requests[1].json(), json!({"pipelineName": "shop", "maxResults": 100, "nextToken": "more"}));
 }
 
 #[tokio::test]
-async fn an_execution_that_another_trigger_started_is_not_the_lost_start() {
-    for (trigger, expected) in [("StartPipelineExecution", Some("e")), ("Webhook", None), ("CloudWatchEvent", None)] {
-        let mut summary = execution("e", 1.0, COMMIT);
-        summary["trigger"] = json!({"triggerType": trigger});
-        let wire = Wire::answering([ok(&json!({"pipelineExecutionSummaries": [summary]}))]);
-        let client = Client::new(&wire.config());
-        let found = find_execution(&client, &shop(), &COMMIT.parse().unwrap(), SINCE).await.unwrap();
-        assert_eq!(found.as_deref(), expected, "{trigger}");
-    }
-}
-
-#[tokio::test]
-async fn a_search_finds_nothing_in_a_missing_pipeline_and_fails_without_an_answer() {
+async fn a_missing_pipeline_has_no_executions_and_a_list_without_an_answer_is_an_error() {
     let wire =
         Wire::answering([refused("PipelineNotFoundException"), refused("ThrottlingException"), Answer::TimedOut]);
     let client = Client::new(&wire.config());
-    let commit = COMMIT.parse().unwrap();
-    assert_eq!(find_execution(&client, &shop(), &commit, SINCE).await.unwrap(), None);
+    assert_eq!(executions(&client, &shop(), None).await.unwrap(), ExecutionPage::default());
     for throttled in [true, false] {
-        let error = find_execution(&client, &shop(), &commit, SINCE).await.unwrap_err();
-        assert_eq!(error.is_throttled(), throttled);
+        assert_eq!(executions(&client, &shop(), None).await.unwrap_err().is_throttled(), throttled);
     }
+}
+
+#[tokio::test]
+async fn each_status_of_an_execution_has_its_meaning() {
+    let cases = [
+        ("InProgress", ExecutionStatus::Running),
+        ("Stopping", ExecutionStatus::Running),
+        ("Succeeded", ExecutionStatus::Succeeded),
+        ("Failed", ExecutionStatus::Failed),
+        ("Stopped", ExecutionStatus::Stopped),
+        ("Superseded", ExecutionStatus::Superseded),
+        ("Cancelled", ExecutionStatus::Canceled),
+        ("ANewStatus", ExecutionStatus::Running),
+    ];
+    for (name, expected) in cases {
+        let wire = Wire::answering([ok(&json!({"pipelineExecution": {"pipelineName": "shop", "status": name}}))]);
+        let found = execution_status(&Client::new(&wire.config()), &shop(), "e").await.unwrap();
+        assert_eq!(found, Some(expected), "{name}");
+        assert_eq!(wire.requests()[0].json(), json!({"pipelineName": "shop", "pipelineExecutionId": "e"}));
+    }
+    for code in ["PipelineExecutionNotFoundException", "PipelineNotFoundException"] {
+        let wire = Wire::answering([refused(code)]);
+        assert_eq!(execution_status(&Client::new(&wire.config()), &shop(), "e").await.unwrap(), None);
+    }
+    let wire = Wire::answering([refused("AccessDeniedException")]);
+    assert!(execution_status(&Client::new(&wire.config()), &shop(), "e").await.is_err());
 }
 
 /// An action as `ListActionExecutions` lists it.
@@ -148,7 +193,8 @@ async fn the_details_of_a_failure_are_the_failed_actions() {
         // The function makes the two calls at the same time, and the requests arrive in this order.
         let wire = Wire::answering([ok(&json!({"actionExecutionDetails": actions})), revisions(&[("Source", COMMIT)])]);
         let details = failure_details(&Client::new(&wire.config()), "shop", "e").await.unwrap();
-        assert_eq!(details, FailureDetails { place, reason: reason.map(ToOwned::to_owned), commit: commit.clone() });
+        let reason = reason.map(ToOwned::to_owned);
+        assert_eq!(details, FailureDetails { place, reason, commit: commit.clone(), is_in_source: false });
         let requests = wire.requests();
         assert_eq!(requests[0].json(), json!({"pipelineName": "shop", "filter": {"pipelineExecutionId": "e"}}));
         assert_eq!(requests[1].json(), json!({"pipelineName": "shop", "pipelineExecutionId": "e"}));
@@ -176,6 +222,18 @@ async fn a_refused_call_leaves_its_details_out() {
     ]);
     let details = failure_details(&Client::new(&wire.config()), "shop", "e").await.unwrap();
     assert_eq!((details.place.as_deref(), details.commit), (Some("Build / Compile"), None));
+}
+
+#[tokio::test]
+async fn a_failure_of_a_source_action_is_told_apart() {
+    for (category, is_in_source) in [("Source", true), ("Build", false)] {
+        let mut failed = action("Failed", &json!({}));
+        let kind = json!({"category": category, "owner": "AWS", "provider": "CodeCommit", "version": "1"});
+        failed["input"] = json!({"actionTypeId": kind});
+        let wire = Wire::answering([ok(&json!({"actionExecutionDetails": [failed]})), revisions(&[])]);
+        let details = failure_details(&Client::new(&wire.config()), "shop", "e").await.unwrap();
+        assert_eq!(details.is_in_source, is_in_source, "{category}");
+    }
 }
 
 #[tokio::test]

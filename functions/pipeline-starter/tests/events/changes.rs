@@ -1,20 +1,19 @@
-//! Events about a change. A change starts each of its pipelines once, in the order of the changes, and independently of
-//! the other pipelines.
+//! Events about a change without an order, as event-relay sends them in a version that does not know orders. The
+//! change's sequence takes the place of an order's number.
 
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
 use pipeline_starter::Error;
-use pipeline_starter::Outcome::{self, Duplicate, Failed, Filtered, Stale, Started};
-use pipeline_starter::claim::Progress;
+use pipeline_starter::Outcome::{self, Duplicate, Filtered, Stale, Started, Waiting};
 use pipeline_starter::world::{StartAnswer, World};
 use sekisho_domain::decision::Decision;
 use sekisho_domain::route::ActionName;
 use sekisho_lambda::Failure;
 
 use crate::function::{
-    COMMITTED_CONFIG, Function, NO_CALLS, PIPELINE_IS_FULL, SEQUENCE, START, change, claimed, event, file,
+    COMMITTED_CONFIG, Function, NO_CALLS, PIPELINE_IS_FULL, REPORT, SEQUENCE, START, change, event, file,
 };
 
 const NO_SUCH_PIPELINE: &str = "PipelineNotFoundException: create it";
@@ -45,14 +44,14 @@ async fn a_change_starts_at_its_commit_and_a_repetition_names_the_execution() {
     assert_eq!((starts[0].pipeline.as_str(), &starts[0].commit), ("shop", &change(0).commit));
     assert_eq!(starts[0].actions, ["Source".parse().unwrap()]);
     assert!(starts[0].token.len() == 64 && starts[0].token.bytes().all(|b| b.is_ascii_hexdigit()));
-    assert_eq!(function.row("shop").unwrap().state.progress, Progress::Started("e1".to_owned()));
+    assert_eq!(function.shop().execution.as_deref(), Some("e1"));
     function.take_calls();
 
     let before = function.row("shop");
     let again = function.decide(&file("change")).await;
     assert_eq!((again.outcome, again.concerns["execution"].as_str()), (Duplicate, "e1"));
     assert!(again.reason.contains("e1"));
-    assert_eq!((function.take_calls(), function.row("shop")), (vec![], before));
+    assert_eq!((function.take_calls(), function.row("shop")), (vec![REPORT.to_owned()], before));
 }
 
 #[tokio::test(start_paused = true)]
@@ -62,15 +61,19 @@ async fn a_change_that_comes_late_is_stale_and_rolls_nothing_back() {
     function.take_calls();
     let late = function.decide(&file("change")).await;
     assert_eq!((late.outcome, late.reason.contains(&(SEQUENCE + 5).to_string())), (Stale, true));
-    assert_eq!(function.take_calls(), NO_CALLS);
+    assert_eq!(function.take_calls(), [REPORT]);
     assert_eq!(function.decide(&event(change(6), &["shop"])).await.outcome, Started);
 }
 
+/// A pipeline that several references feed must not go backward.
 #[tokio::test(start_paused = true)]
-async fn each_reference_has_its_own_order() {
+async fn the_changes_of_all_references_have_one_order() {
     let function = Function::new();
+    let release = sekisho_domain::change::Change { git_ref: "refs/heads/release/1.2".parse().unwrap(), ..change(4) };
     assert_eq!(function.decide(&event(change(5), &["shop"])).await.outcome, Started);
-    assert_eq!(function.decide(&file("change-of-a-new-branch")).await.outcome, Started);
+    assert_eq!(function.decide(&event(release.clone(), &["shop"])).await.outcome, Stale);
+    let newer = sekisho_domain::change::Change { sequence: SEQUENCE + 6, ..release };
+    assert_eq!(function.decide(&event(newer, &["shop"])).await.outcome, Started);
 }
 
 #[tokio::test(start_paused = true)]
@@ -83,71 +86,6 @@ async fn every_source_action_that_the_routes_name_is_pinned() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_invocation_waits_for_a_live_claim_as_long_as_time_allows_and_never_decides_duplicate() {
-    for later in [0, 1] {
-        let function = Function::new();
-        function.write_row("shop", &claimed(0, START));
-        let before = function.row("shop");
-        let error = function.handle(&event(change(later), &["shop"])).await.unwrap_err();
-        assert_eq!(error.error_type().name(), "Internal");
-        assert!(matches!(&error, Error::Busy(pipeline) if pipeline.as_str() == "shop"), "{error}");
-        let waited = (function.world().now() - START).whole_seconds();
-        // The function waits no longer, because it reserves the rest of the timeout for a start.
-        assert!((24..28).contains(&waited), "{waited}");
-        assert_eq!((function.take_calls(), function.row("shop")), (vec![], before));
-        assert!(function.recorded_decisions().is_empty());
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_invocation_that_waited_finds_the_execution_that_the_other_one_started() {
-    let function = Function::new();
-    let row = claimed(0, START);
-    function.write_row("shop", &row);
-    let other = async {
-        tokio::time::sleep(Duration::from_secs(3)).await;
-        function.write_row("shop", &row.with(Progress::Started("theirs".to_owned())));
-    };
-    let payload = file("change");
-    let (decision, ()) = futures_util::join!(function.decide(&payload), other);
-    assert_eq!((decision.outcome, decision.concerns["execution"].as_str()), (Duplicate, "theirs"));
-    assert_eq!(function.take_calls(), NO_CALLS);
-}
-
-#[tokio::test(start_paused = true)]
-async fn after_a_crash_the_execution_is_searched_for_and_then_started_with_the_same_token() {
-    for existing in [Some("theirs".to_owned()), None] {
-        let function = Function::new();
-        let row = claimed(0, START);
-        function.write_row("shop", &row);
-        tokio::time::advance(Duration::from_secs(56)).await;
-        function.world().existing_execution.replace(existing.clone());
-        let decision = function.decide(&file("change")).await;
-        assert_eq!(decision.outcome, Started);
-        assert_eq!(function.world().searches.take(), [(change(0).commit, START)]);
-        let starts = function.world().starts.take();
-        match existing {
-            Some(execution) => assert_eq!((decision.concerns["execution"].clone(), starts), (execution, vec![])),
-            None => assert_eq!((starts.len(), &starts[0].token), (1, &row.token)),
-        }
-    }
-}
-
-/// If the function kept the claim until the lease ends, every newer change would wait for the end of the lease.
-#[tokio::test(start_paused = true)]
-async fn a_failed_search_gives_the_claim_back() {
-    let function = Function::new();
-    function.write_row("shop", &claimed(0, START));
-    tokio::time::advance(Duration::from_secs(56)).await;
-    function.world().search_is_down.set(true);
-    assert_eq!(function.handle(&file("change")).await.unwrap_err().error_type().name(), "Throttled");
-    assert_eq!(function.take_calls(), ["ListPipelineExecutions shop"], "no start without a search");
-    assert!(matches!(function.row("shop").unwrap().state.progress, Progress::Waiting(_)));
-    function.world().search_is_down.set(false);
-    assert_eq!(function.decide(&file("change")).await.outcome, Started);
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_missing_pipeline_does_not_keep_another_from_starting_and_starts_once_it_exists() {
     let function = two_pipelines();
     let exists = Rc::new(Cell::new(false));
@@ -157,23 +95,23 @@ async fn a_missing_pipeline_does_not_keep_another_from_starting_and_starts_once_
         name => StartAnswer::Started(format!("{name}-1")),
     });
     let payload = event(change(0), &["shop", "audit"]);
-    let outcomes = async || {
-        let decisions = function.handle(&payload).await.unwrap().decisions;
+    let outcomes = async |payload: &str| {
+        let decisions = function.handle(payload).await.unwrap().decisions;
         let pipeline_and_outcome = |d: Decision<Outcome>| (d.concerns["pipeline"].clone(), d.outcome, d.reason);
         decisions.into_iter().map(pipeline_and_outcome).collect::<Vec<_>>()
     };
-    let first = outcomes().await;
+    let first = outcomes(&payload).await;
     assert_eq!((first[0].0.as_str(), first[0].1), ("audit", Started));
     assert!(first[0].2.contains("audit-1"), "{first:?}");
-    assert_eq!(first[1], ("shop".to_owned(), Failed, NO_SUCH_PIPELINE.to_owned()));
-    let retry = outcomes().await;
-    assert_eq!((retry[0].1, retry[1].1), (Duplicate, Failed));
-    // Somebody creates the pipeline, and the event is delivered again.
+    assert_eq!(first[1], ("shop".to_owned(), Waiting, NO_SUCH_PIPELINE.to_owned()));
+    let retry = outcomes(&payload).await;
+    assert_eq!((retry[0].1, retry[1].1), (Duplicate, Duplicate));
+    // Somebody creates the pipeline. Nobody sends anything again.
     exists.set(true);
-    let redelivered = outcomes().await;
-    assert_eq!((redelivered[0].1, redelivered[1].1), (Duplicate, Started));
+    let followed = outcomes(&file("schedule")).await;
+    assert_eq!((followed[0].0.as_str(), followed[0].1), ("shop", Started));
     let tokens: Vec<String> = function.world().starts.take().into_iter().map(|start| start.token).collect();
-    assert!(tokens[1] == tokens[2] && tokens[2] == tokens[3] && tokens[0] != tokens[1], "{tokens:?}");
+    assert!(tokens.len() == 3 && tokens[1] == tokens[2] && tokens[0] != tokens[1], "{tokens:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -183,10 +121,10 @@ async fn a_pipeline_that_accepts_no_start_does_not_keep_another_from_starting() 
         "shop" => StartAnswer::Deferred("ThrottlingException: slow down".to_owned()),
         name => StartAnswer::Started(name.to_owned()),
     });
-    let error = function.handle(&event(change(0), &["shop", "audit"])).await.unwrap_err();
-    assert_eq!(error.error_type().name(), "Throttled");
-    assert_eq!(function.recorded_decisions()[0]["outcome"], "started", "the decision about the other one is recorded");
-    assert_eq!(function.row("audit").unwrap().state.progress, Progress::Started("audit".to_owned()));
+    let decisions = function.handle(&event(change(0), &["shop", "audit"])).await.unwrap().decisions;
+    assert_eq!(decisions.iter().map(|decision| decision.outcome).collect::<Vec<_>>(), [Started, Waiting]);
+    assert_eq!(function.recorded_decisions().len(), 2);
+    assert_eq!(function.row("audit").unwrap().state.execution.as_deref(), Some("audit"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -209,21 +147,17 @@ async fn a_deferred_start_is_retried_with_growing_pauses() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_start_that_is_not_accepted_in_time_is_given_back_and_the_retry_starts_it() {
+async fn a_start_that_is_not_accepted_in_time_waits_and_the_follow_up_starts_it() {
     let function = Function::new();
     function.answer_starts(|_| StartAnswer::Deferred(PIPELINE_IS_FULL.to_owned()));
-    let error = function.handle(&file("change")).await.unwrap_err();
-    assert_eq!(error.error_type().name(), "Throttled");
-    assert!(error.to_string().contains(PIPELINE_IS_FULL), "{error}");
-    assert!(function.world().now() - START < Duration::from_secs(40), "with time left to write the row");
-    let row = function.row("shop").unwrap().state;
-    assert_eq!(row.progress, Progress::Waiting(PIPELINE_IS_FULL.to_owned()));
+    let decision = function.decide(&file("change")).await;
+    assert_eq!((decision.outcome, decision.reason.as_str()), (Waiting, PIPELINE_IS_FULL));
+    let token = function.shop().token;
     function.take_calls();
-    // The retry starts the pipeline without waiting, because the claim was given back.
     function.answer_starts(|_| StartAnswer::Started("e".to_owned()));
-    assert_eq!(function.decide(&file("change")).await.outcome, Started);
-    assert_eq!(function.take_calls(), ["ListPipelineExecutions shop", "StartPipelineExecution shop"]);
-    assert_eq!(function.world().starts.take().last().unwrap().token, row.token);
+    assert_eq!(function.follow_up_after(Duration::from_mins(1)).await[0].outcome, Started);
+    assert_eq!(function.take_calls(), ["StartPipelineExecution shop", REPORT]);
+    assert_eq!(function.world().starts.take().last().unwrap().token, token);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,21 +1,34 @@
-//! Events about the end of an execution. The function sends one notice about a failure, and starts changes that wait
-//! for the pipeline.
+//! Events about an execution: its end decides an order, a failure sends one notice, and a pipeline that has room gets
+//! the order that waits for it.
 
 use std::time::Duration;
 
-use pipeline_starter::Outcome::{Duplicate, ExecutionFailed, Failed, Filtered, Ignored, Started};
-use pipeline_starter::claim::{self, Progress};
-use pipeline_starter::world::{FailureDetails, StartAnswer};
-use sekisho_domain::change::Change;
+use pipeline_starter::Outcome::{
+    self, Duplicate, ExecutionFailed, Failed, Healthy, Ignored, Started, Unknown, Waiting,
+};
+use pipeline_starter::order;
+use pipeline_starter::world::{FailureDetails, StartAnswer, World};
 use sekisho_domain::notice::Notice;
+use sekisho_domain::report::ReportState;
 use sekisho_lambda::Failure;
-use sekisho_ledger::{Key, Store};
+use sekisho_ledger::Store;
 use serde_json::json;
 
-use crate::function::{Function, NO_CALLS, PIPELINE_IS_FULL, START, change, claimed, event, file, shop};
+use crate::function::{
+    Function, NO_CALLS, NUMBER, PIPELINE_IS_FULL, REPORT, START, change, claimed, end_of, file, order_event, shop,
+};
 
-fn waiting() -> Progress {
-    Progress::Waiting(PIPELINE_IS_FULL.to_owned())
+/// The function after the order [`NUMBER`] has started the execution `e1`.
+async fn running() -> Function {
+    let function = Function::new();
+    assert_eq!(function.decide(&file("order")).await.outcome, Started);
+    assert_eq!(function.take_states(), [(NUMBER, ReportState::Running)]);
+    function.take_calls();
+    function
+}
+
+async fn outcomes(function: &Function, payload: &str) -> Vec<Outcome> {
+    function.handle(payload).await.unwrap().decisions.into_iter().map(|decision| decision.outcome).collect()
 }
 
 #[tokio::test(start_paused = true)]
@@ -63,102 +76,131 @@ async fn a_notice_that_could_not_be_sent_is_sent_by_the_retry() {
     assert_eq!(function.world().notices.borrow().len(), 1);
 }
 
-/// A pipeline that was full gets the newest change when it has room. The older change is stale.
 #[tokio::test(start_paused = true)]
-async fn a_full_pipeline_gets_the_newest_change_when_an_execution_ends() {
+async fn a_success_makes_the_order_healthy_and_its_commit_good() {
+    let function = running().await;
+    let decision = function.decide(&end_of("pipeline-succeeded", "e1")).await;
+    assert_eq!((decision.outcome, decision.concerns["order"].as_str()), (Healthy, "1795312345999"));
+    assert_eq!(function.take_calls(), [REPORT]);
+    let report = &function.take_reports()[0];
+    assert_eq!((report.state, report.execution.as_deref()), (ReportState::Healthy, Some("e1")));
+    assert_eq!(report.good, Some(change(0).commit));
+    assert_eq!(function.decide(&end_of("pipeline-succeeded", "e1")).await.outcome, Ignored);
+    function.decide(&order_event(1)).await;
+    assert_eq!(function.take_reports()[0].good, Some(change(0).commit), "the next order keeps it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_end_has_its_state() {
+    let cases = [
+        ("pipeline-failed", ExecutionFailed, ReportState::Failed),
+        ("pipeline-stopped", Unknown, ReportState::Unknown),
+        ("pipeline-superseded", Unknown, ReportState::Unknown),
+    ];
+    for (name, outcome, state) in cases {
+        let function = running().await;
+        assert_eq!(outcomes(&function, &end_of(name, "e1")).await, [outcome], "{name}");
+        assert_eq!(function.take_states(), [(NUMBER, state)], "{name}");
+        assert_eq!(outcomes(&function, &end_of("pipeline-succeeded", "e1")).await, [Healthy], "a later success wins");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_execution_that_no_order_started_changes_no_order() {
+    for name in ["pipeline-succeeded", "pipeline-failed", "pipeline-stopped", "pipeline-canceled", "pipeline-resumed"] {
+        let function = running().await;
+        let before = function.row("shop");
+        function.handle(&file(name)).await.unwrap();
+        assert_eq!(function.row("shop"), before, "{name}");
+        assert!(!function.take_calls().contains(&REPORT.to_owned()), "{name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retried_stage_reopens_a_failure_and_a_second_failure_sends_a_second_notice() {
+    let function = running().await;
+    assert_eq!(outcomes(&function, &end_of("pipeline-failed", "e1")).await, [ExecutionFailed]);
+    assert_eq!(outcomes(&function, &end_of("pipeline-resumed", "e1")).await, [Started]);
+    assert_eq!(outcomes(&function, &end_of("pipeline-failed", "e1")).await, [Duplicate], "the first failure, again");
+    assert_eq!(outcomes(&function, &end_of("pipeline-failed-again", "e1")).await, [ExecutionFailed]);
+    let states = [ReportState::Failed, ReportState::Running, ReportState::Failed];
+    assert_eq!(function.take_states(), states.map(|state| (NUMBER, state)));
+    assert_eq!(function.world().notices.borrow().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_canceled_execution_is_started_again_three_times() {
+    let function = running().await;
+    for execution in ["e1", "e2", "e3"] {
+        let decided = outcomes(&function, &end_of("pipeline-canceled", execution)).await;
+        assert_eq!(decided, [Waiting, Started], "{execution}");
+        let states = [ReportState::Waiting, ReportState::Running];
+        assert_eq!(function.take_states(), states.map(|state| (NUMBER, state)));
+    }
+    assert_eq!(outcomes(&function, &end_of("pipeline-canceled", "e4")).await, [Unknown]);
+    assert_eq!(function.take_states(), [(NUMBER, ReportState::Unknown)]);
+    let tokens: Vec<String> = function.world().starts.borrow().iter().map(|start| start.token.clone()).collect();
+    assert!(tokens.len() == 4 && tokens.iter().all(|token| tokens.iter().filter(|t| *t == token).count() == 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_in_a_source_action_is_tried_again_for_two_hours() {
+    let function = running().await;
+    function.world().failure.borrow_mut().is_in_source = true;
+    let mut decided = Vec::new();
+    for starts in 1..20 {
+        let execution = format!("e{starts}");
+        decided = outcomes(&function, &end_of("pipeline-failed", &execution)).await;
+        if function.take_states().last() == Some(&(NUMBER, ReportState::Failed)) {
+            break;
+        }
+        assert!(decided.contains(&Waiting), "{decided:?}");
+        assert_eq!(function.follow_up_after(Duration::from_secs(30)).await[0].outcome, Ignored);
+        assert_eq!(function.follow_up_after(Duration::from_mins(30)).await[0].outcome, Started);
+        function.take_states();
+    }
+    assert_eq!(decided, [ExecutionFailed]);
+    let hours = (function.world().now() - START).as_seconds_f64() / 3600.0;
+    assert!((2.0..2.6).contains(&hours), "{hours}");
+    assert_eq!(function.world().notices.borrow().len(), 2, "one about the first failure, and one about the last");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_pipeline_gets_its_order_when_an_execution_ends() {
     let function = Function::new();
     function.answer_starts(|_| StartAnswer::Deferred(PIPELINE_IS_FULL.to_owned()));
     for later in [1, 2] {
-        assert!(function.handle(&event(change(later), &["shop"])).await.is_err());
+        assert_eq!(function.decide(&order_event(later)).await.outcome, Waiting);
     }
     function.answer_starts(|_| StartAnswer::Started("e".to_owned()));
     function.take_calls();
     let decision = function.decide(&file("pipeline-succeeded")).await;
     assert_eq!((decision.outcome, decision.concerns["execution"].as_str()), (Started, "e"));
     assert_eq!(decision.concerns["commit"], change(2).commit.as_str());
-    assert_eq!(function.take_calls(), ["ListPipelineExecutions shop", "StartPipelineExecution shop"]);
-    let retried = function.decide(&event(change(1), &["shop"])).await;
-    assert_eq!(retried.outcome, pipeline_starter::Outcome::Stale);
-}
-
-/// If the start for one reference fails, the decision about the start for another reference must not be lost.
-#[tokio::test(start_paused = true)]
-async fn a_start_is_recorded_even_if_another_reference_must_still_wait() {
-    let function = Function::new();
-    function.answer_starts(|_| StartAnswer::Deferred(PIPELINE_IS_FULL.to_owned()));
-    let release = Change { git_ref: "refs/heads/release/1.2".parse().unwrap(), ..change(1) };
-    assert!(function.handle(&event(change(2), &["shop"])).await.is_err());
-    assert!(function.handle(&event(release.clone(), &["shop"])).await.is_err());
-    let commit = release.commit.clone();
-    function.answer_starts(move |start| {
-        if start.commit == commit {
-            StartAnswer::Deferred(PIPELINE_IS_FULL.to_owned())
-        } else {
-            StartAnswer::Started("e".to_owned())
-        }
-    });
-    assert_eq!(function.handle(&file("pipeline-succeeded")).await.unwrap_err().error_type().name(), "Throttled");
-    let recorded = function.recorded_decisions();
-    assert_eq!(
-        (recorded.len(), &recorded[0]["outcome"], &recorded[0]["execution"]),
-        (1, &"started".into(), &"e".into())
-    );
+    assert_eq!(function.take_calls(), ["StartPipelineExecution shop", REPORT]);
+    assert_eq!(function.decide(&order_event(1)).await.outcome, Outcome::Stale);
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_end_of_an_execution_takes_up_a_start_that_a_crash_left_behind() {
     let function = Function::new();
-    function.write_row("shop", &claimed(0, START));
-    tokio::time::advance(Duration::from_secs(56)).await;
+    function.write_row(&claimed(0, START));
+    function.decide(&file("pipeline-succeeded")).await;
+    assert_eq!((function.take_calls(), function.shop()), (vec![], claimed(0, START)), "the claim is live");
+    tokio::time::advance(Duration::from_secs(121)).await;
     assert_eq!(function.decide(&file("pipeline-succeeded")).await.outcome, Started);
-    assert_eq!(function.take_calls(), ["ListPipelineExecutions shop", "StartPipelineExecution shop"]);
+    assert_eq!(function.take_calls(), ["ListPipelineExecutions shop", "StartPipelineExecution shop", REPORT]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_waiting_change_that_is_no_longer_routed_is_closed() {
+async fn an_unreadable_order_does_not_keep_the_notice_from_being_sent() {
     let function = Function::new();
-    let gone = Change { git_ref: "refs/heads/routed-before".parse().unwrap(), ..change(0) };
-    function.write_row_of(&gone, &claimed(0, START).with(waiting()));
-    let decision = function.decide(&file("pipeline-succeeded")).await;
-    assert_eq!((decision.outcome, decision.concerns["commit"].as_str()), (Filtered, gone.commit.as_str()));
-    // The row is no longer in the state `Waiting`. If the route comes back later, the old commit is therefore not
-    // started.
-    assert_eq!(function.decide(&file("pipeline-succeeded")).await.outcome, Ignored);
-    assert_eq!(function.take_calls(), NO_CALLS);
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_unreadable_row_does_not_keep_other_rows_from_starting() {
-    let function = Function::new();
-    let unreadable = Key { pk: claim::partition(&shop()), sk: "broken".to_owned() };
-    function.world().ledger.write(&unreadable, &json!({"sequence": "many"}), None, "another request").await.unwrap();
-    function.write_row("shop", &claimed(0, START).with(waiting()));
-    let decisions = function.handle(&file("pipeline-succeeded")).await.unwrap().decisions;
-    assert_eq!(decisions.iter().map(|d| d.outcome).collect::<Vec<_>>(), [Failed, Started]);
-    assert!(decisions[0].reason.contains("pipeline#shop / broken"), "{decisions:?}");
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_change_that_has_waited_longest_is_started_first() {
-    let function = Function::new();
-    for (branch, seconds) in [("refs/heads/main", 2), ("refs/heads/release/1", 1)] {
-        let change = Change { git_ref: branch.parse().unwrap(), ..change(seconds) };
-        let row = claimed(seconds, START + Duration::from_secs(seconds)).with(waiting());
-        function.write_row_of(&change, &row);
-    }
-    function.handle(&file("pipeline-succeeded")).await.unwrap();
-    let commits: Vec<_> = function.world().starts.borrow().iter().map(|start| start.commit.clone()).collect();
-    assert_eq!(commits, [change(1).commit, change(2).commit]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_end_of_an_execution_leaves_a_row_alone_that_another_invocation_has_claimed_or_started() {
-    let function = Function::new();
-    let row = claimed(0, START);
-    function.write_row("shop", &row);
-    function.decide(&file("pipeline-succeeded")).await;
-    assert_eq!((function.take_calls(), function.row("shop").unwrap().state), (vec![], row.clone()));
-    function.write_row("shop", &row.with(Progress::Started("e".to_owned())));
-    function.decide(&file("pipeline-succeeded")).await;
-    assert_eq!(function.take_calls(), NO_CALLS);
+    let unreadable = json!({"number": "many"});
+    function.world().ledger.write(&order::key(&shop()), &unreadable, None, "another request").await.unwrap();
+    assert_eq!(outcomes(&function, &file("pipeline-failed")).await, [Failed, ExecutionFailed]);
+    assert_eq!(function.handle(&file("order")).await.unwrap_err().error_type().name(), "Internal");
+    let followed = function.follow_up_after(Duration::from_mins(1)).await;
+    assert_eq!((followed.len(), followed[0].outcome), (1, Failed));
+    assert!(followed[0].reason.contains("order / shop"), "{followed:?}");
+    assert_ne!(function.take_calls(), NO_CALLS);
 }

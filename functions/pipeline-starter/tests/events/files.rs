@@ -5,7 +5,7 @@ use pipeline_starter::Outcome::{self, ExecutionFailed, Filtered, Ignored, Refuse
 use sekisho_lambda::Failure;
 use serde_json::Value;
 
-use crate::function::{Function, file};
+use crate::function::{Function, REPORT, file};
 
 /// The expected result of a file.
 enum Expected {
@@ -14,10 +14,12 @@ enum Expected {
     /// A decision with this outcome, this text in the reason and these fields. The decision is returned, but not
     /// recorded.
     Explained(Outcome, &'static str, &'static [(&'static str, &'static str)]),
+    /// A decision with the outcome `Ignored`, which is returned and logged, but not recorded.
+    Idle,
     /// The error `InvalidRequest`, whose message contains the text.
     Invalid(&'static str),
 }
-use Expected::{Decided, Explained, Invalid};
+use Expected::{Decided, Explained, Idle, Invalid};
 
 const NOT_ROUTED: &str = "this account's configuration";
 const FOREIGN_SHOP: &str = "arn:aws:codecommit:ap-northeast-1:444444444444:shop";
@@ -30,7 +32,10 @@ const PIPELINE: (&str, &str) = ("pipeline", "shop");
 const EXECUTION: (&str, &str) = ("execution", "a6c6b8f2-0f0f-4f53-9c1e-1d2c3b4a5968");
 const COMMIT: (&str, &str) = ("commit", "1f0c2a9be4d5760f8c3b7a6e5d4c3b2a19080706");
 const FOREIGN: (&str, &str) = ("account", "444444444444");
-const START_SHOP: &[&str] = &["StartPipelineExecution shop"];
+const ORDER: (&str, &str) = ("order", "1795312345999");
+const ORDERED: &[(&str, &str)] = &[SHOP, MAIN, PIPELINE, ORDER, ("execution", "e1"), COMMIT];
+const START_SHOP: &[&str] = &["StartPipelineExecution shop", REPORT];
+const REFUSE: &[&str] = &[REPORT];
 const NOTIFY: &[&str] = &["ListActionExecutions shop a6c6b8f2-0f0f-4f53-9c1e-1d2c3b4a5968", "Publish"];
 const APPROVAL: (&str, &str) = ("place", "Deploy / Approval");
 const ASK: &[&str] = &["GetPipelineExecution shop a6c6b8f2-0f0f-4f53-9c1e-1d2c3b4a5968", "Publish"];
@@ -58,7 +63,9 @@ const CASES: &[(&str, Expected, &[&str])] = &[
     ("explain-approval-waits", Explained(Waiting, "would be sent", &[PIPELINE, EXECUTION, APPROVAL]), &[]),
     ("explain-foreign-account", Explained(Refused, "only account 111111111111", &[FOREIGN]), &[]),
     ("explain-of-no-route", Explained(Filtered, NOT_ROUTED, &[]), &[]),
+    ("explain-order", Explained(Started, "would be started", &[SHOP, MAIN, PIPELINE, ORDER]), &[]),
     ("explain-pipeline-failed", Explained(ExecutionFailed, "would be sent", &[PIPELINE, EXECUTION]), &[]),
+    ("explain-schedule", Explained(Ignored, "no order", &[]), &[]),
     ("explain-without-event", Invalid("`event`"), &[]),
     ("foreign-account", Decided(Refused, "account 444444444444: only account 111111111111", &[FOREIGN, MAIN]), &[]),
     ("foreign-repository", Decided(Refused, FOREIGN_SHOP, &[("repository", FOREIGN_SHOP)]), &[]),
@@ -66,15 +73,30 @@ const CASES: &[(&str, Expected, &[&str])] = &[
     ("malformed-commit", Decided(Refused, "detail.change.commit: `main`", &[SHOP, MAIN]), &[]),
     ("malformed-repository", Decided(Refused, "detail.change.repository: `shop`", &[("repository", "shop")]), &[]),
     ("not-an-event", Decided(Refused, "EventBridge", &[]), &[]),
+    ("order", Decided(Started, "e1", ORDERED), START_SHOP),
+    ("order-for-an-unrouted-pipeline", Decided(Filtered, NOT_ROUTED, &[("pipeline", "billing"), ORDER]), REFUSE),
+    ("order-for-another-pipeline-only", Decided(Started, "e1", &[PIPELINE, ("sequence", "1795312345678")]), START_SHOP),
+    ("order-of-a-rollback", Decided(Started, "e1", ORDERED), START_SHOP),
+    ("order-of-no-route", Decided(Filtered, NOT_ROUTED, &[ORDER, ("ref", "refs/heads/feature/search")]), REFUSE),
+    ("order-of-unknown-kind", Decided(Refused, "detail.orders.shop.kind", &[PIPELINE, ORDER]), REFUSE),
+    ("order-with-unknown-fields", Decided(Started, "e1", ORDERED), START_SHOP),
+    ("order-without-kind", Decided(Refused, "detail.orders.shop", &[PIPELINE, ORDER]), REFUSE),
+    ("order-without-number", Decided(Refused, "detail.orders.shop", &[PIPELINE, COMMIT]), &[]),
     ("other-detail-type", Decided(Refused, "`Source Changed`", &[SHOP, MAIN]), &[]),
     ("other-source", Decided(Refused, "`shop.relay`", &[SHOP, MAIN]), &[]),
     ("oversized-kind", Decided(Refused, "detail.change.kind: unknown variant", &[SHOP, MAIN]), &[]),
+    ("pipeline-canceled", Decided(Ignored, "waits", &[PIPELINE, EXECUTION]), &[]),
     ("pipeline-failed", Decided(ExecutionFailed, "exit status 1", FAILED), NOTIFY),
+    ("pipeline-failed-again", Decided(ExecutionFailed, "exit status 1", FAILED), NOTIFY),
     ("pipeline-failed-foreign", Decided(Refused, "only account 222222222222", &[FOREIGN]), &[]),
     ("pipeline-failed-of-no-route", Decided(Ignored, "no route", &[("pipeline", "billing"), EXECUTION]), &[]),
     ("pipeline-failed-without-execution", Decided(Refused, "`execution-id`", &[]), &[]),
-    ("pipeline-succeeded", Decided(Ignored, "nothing waits", &[PIPELINE, EXECUTION]), &[]),
-    ("pipeline-superseded", Decided(Ignored, "nothing waits", &[PIPELINE, EXECUTION]), &[]),
+    ("pipeline-resumed", Decided(Ignored, "waits", &[PIPELINE, EXECUTION]), &[]),
+    ("pipeline-stopped", Decided(Ignored, "waits", &[PIPELINE, EXECUTION]), &[]),
+    ("pipeline-succeeded", Decided(Ignored, "waits", &[PIPELINE, EXECUTION]), &[]),
+    ("pipeline-superseded", Decided(Ignored, "waits", &[PIPELINE, EXECUTION]), &[]),
+    ("schedule", Idle, &[]),
+    ("schedule-foreign", Decided(Refused, "only account 222222222222", &[FOREIGN]), &[]),
     ("spoofed-commit", Decided(Refused, "detail.id", &[SHOP, MAIN]), &[]),
     ("spoofed-id", Decided(Refused, "detail.id", &[SHOP, MAIN]), &[]),
     ("spoofed-sequence", Decided(Refused, "detail.id", &[SHOP, MAIN]), &[]),
@@ -107,14 +129,19 @@ async fn every_file_leads_to_its_decision() {
                 let decision = serde_json::to_value(&decisions[0]).unwrap();
                 assert_contains(name, &decision, text, fields);
                 assert_eq!(function.recorded_decisions(), [decision], "{name}");
-                // A claim or a sent notice has a separate row, in addition to the decision's row.
-                let other_rows = usize::from(!calls.is_empty());
+                // An order or a sent notice has a separate row, in addition to the decision's row.
+                let other_rows = usize::from(!calls.is_empty() && *calls != REFUSE);
                 assert_eq!(rows.len(), 1 + other_rows, "{name}: {rows:?}");
             }
             Explained(outcome, text, fields) => {
                 let decisions = result.unwrap().decisions;
                 assert_eq!((decisions.len(), decisions[0].outcome), (1, *outcome), "{name}");
                 assert_contains(name, &serde_json::to_value(&decisions[0]).unwrap(), text, fields);
+                assert!(rows.is_empty(), "{name}: {rows:?}");
+            }
+            Idle => {
+                let decisions = result.unwrap().decisions;
+                assert_eq!((decisions.len(), decisions[0].outcome), (1, Ignored), "{name}");
                 assert!(rows.is_empty(), "{name}: {rows:?}");
             }
             Invalid(text) => {

@@ -4,16 +4,20 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use pipeline_starter::claim::{self, ClaimRow};
+use pipeline_starter::claim::{self, ClaimRow, Progress as ClaimProgress};
 use pipeline_starter::fake::FakeAccount;
-use pipeline_starter::world::{FailureDetails, PipelineStart, StartAnswer, World};
+use pipeline_starter::order::{self, OrderRow};
+use pipeline_starter::world::{ExecutionStatus, FailureDetails, ListedExecution, PipelineStart, StartAnswer, World};
 use pipeline_starter::{Error, Outcome, Starter};
-use sekisho_domain::change::{Change, GitRef, SourceChange};
+use sekisho_domain::change::{Change, SourceChange};
 use sekisho_domain::config::Document;
 use sekisho_domain::decision::{Decision, Decisions};
+use sekisho_domain::order::Order;
+use sekisho_domain::report::{OrderReport, ReportState};
 use sekisho_domain::route::PipelineName;
+use sekisho_domain::timestamp::epoch_millis;
 use sekisho_lambda::Invocation;
-use sekisho_ledger::{Key, Row, Store};
+use sekisho_ledger::{Row, Store};
 use sekisho_testing::cases;
 use sekisho_testing::invocation::invocation;
 use serde::Deserialize;
@@ -29,6 +33,14 @@ pub const TIMEOUT: Duration = Duration::from_secs(45);
 pub const SEQUENCE: u64 = 1_795_312_345_678;
 /// CodePipeline's answer to a start if the pipeline already runs as many executions as it can.
 pub const PIPELINE_IS_FULL: &str = "ConcurrentPipelineExecutionsLimitExceededException: no more for now";
+/// The number of the order in `order.json`.
+pub const NUMBER: u64 = 1_795_312_345_999;
+/// The call that sends a report.
+pub const REPORT: &str = "PutEvents arn:aws:events:ap-northeast-1:111111111111:event-bus/sekisho";
+/// The commit of `change.json`.
+pub const COMMIT: &str = "1f0c2a9be4d5760f8c3b7a6e5d4c3b2a19080706";
+/// The execution in the files about the end of an execution.
+pub const EXECUTION: &str = "a6c6b8f2-0f0f-4f53-9c1e-1d2c3b4a5968";
 /// An empty list of calls, to compare with the result of [`Function::take_calls`].
 pub const NO_CALLS: [&str; 0] = [];
 
@@ -51,7 +63,8 @@ impl Function {
         world.failure.replace(FailureDetails {
             place: Some("Build / Build".to_owned()),
             reason: Some("exit status 1".to_owned()),
-            commit: Some("1f0c2a9be4d5760f8c3b7a6e5d4c3b2a19080706".to_owned()),
+            commit: Some(COMMIT.to_owned()),
+            is_in_source: false,
         });
         Self { starter: Starter { world, routes, repository_account }, requests: Cell::new(0) }
     }
@@ -86,23 +99,53 @@ impl Function {
         self.world().calls.take()
     }
 
-    /// The row of a pipeline for the branch `main`.
-    pub fn row(&self, pipeline: &str) -> Option<Row<ClaimRow>> {
-        self.world().ledger.read(&main_key(pipeline)).now_or_never().unwrap().unwrap()
+    /// The row of the newest order of a pipeline.
+    pub fn row(&self, pipeline: &str) -> Option<Row<OrderRow>> {
+        let key = order::key(&pipeline.parse().unwrap());
+        self.world().ledger.read(&key).now_or_never().unwrap().unwrap()
     }
 
-    /// Writes the row of a pipeline for the branch `main`, as another invocation would.
-    pub fn write_row(&self, pipeline: &str, row: &ClaimRow) {
-        let revision = self.row(pipeline).map(|row| row.revision);
-        let key = main_key(pipeline);
+    /// The newest order of the pipeline `shop`.
+    pub fn shop(&self) -> OrderRow {
+        self.row("shop").unwrap().state
+    }
+
+    /// Writes the row of the pipeline `shop`, as another invocation would.
+    pub fn write_row(&self, row: &OrderRow) {
+        let revision = self.row("shop").map(|row| row.revision);
+        let key = order::key(&shop());
         let written = self.world().ledger.write(&key, row, revision, "another request");
         written.now_or_never().unwrap().unwrap();
     }
 
-    /// Writes the row of the pipeline `shop` for the reference of a change, as another invocation would.
-    pub fn write_row_of(&self, change: &Change, row: &ClaimRow) {
+    /// Writes the claim of the pipeline `shop` for the reference of a change, as an earlier version did.
+    pub fn write_claim(&self, change: &Change, progress: ClaimProgress) {
         let key = claim::key(&shop(), &change.repository, &change.git_ref);
-        self.world().ledger.write(&key, row, None, "another request").now_or_never().unwrap().unwrap();
+        let claim = ClaimRow {
+            sequence: change.sequence,
+            commit: change.commit.clone(),
+            token: "0f".repeat(32),
+            since: epoch_millis(self.world().now()),
+            progress,
+        };
+        self.world().ledger.write(&key, &claim, None, "another request").now_or_never().unwrap().unwrap();
+    }
+
+    /// The reports that the bus has accepted since the test last called this method.
+    pub fn take_reports(&self) -> Vec<OrderReport> {
+        let events = self.world().events.take();
+        events.into_iter().map(|(_, event)| OrderReport::parse(&event.detail).unwrap()).collect()
+    }
+
+    /// The states and the numbers of these reports.
+    pub fn take_states(&self) -> Vec<(u64, ReportState)> {
+        self.take_reports().into_iter().map(|report| (report.number, report.state)).collect()
+    }
+
+    /// Lets time pass, and then runs the follow-up of the schedule.
+    pub async fn follow_up_after(&self, time: Duration) -> Vec<Decision<Outcome>> {
+        tokio::time::advance(time).await;
+        self.handle(&file("schedule")).await.unwrap().decisions
     }
 
     /// The decisions in the ledger, as JSON.
@@ -120,11 +163,6 @@ pub fn shop() -> PipelineName {
     "shop".parse().unwrap()
 }
 
-fn main_key(pipeline: &str) -> Key {
-    let main: GitRef = "refs/heads/main".parse().unwrap();
-    claim::key(&pipeline.parse().unwrap(), &change(0).repository, &main)
-}
-
 /// The change of `change.json` with a sequence that is greater by `later`. Each change has its own commit.
 pub fn change(later: u64) -> Change {
     let event: Value = serde_json::from_str(&file("change")).unwrap();
@@ -136,15 +174,41 @@ pub fn change(later: u64) -> Change {
     change
 }
 
-/// The row of the pipeline `shop` after an invocation has claimed the change [`change`] at the time `at`.
-pub fn claimed(later: u64, at: OffsetDateTime) -> ClaimRow {
-    ClaimRow::new(&change(later), &shop(), at)
+/// The row of the pipeline `shop` after an invocation has claimed the order [`NUMBER`] plus `later` at the time `at`.
+pub fn claimed(later: u64, at: OffsetDateTime) -> OrderRow {
+    OrderRow::new(Order::deploy(NUMBER + later), &change(later), &shop(), None, at).claimed(at)
+}
+
+/// An execution that a call started, as CodePipeline lists it.
+pub fn listed(id: &str, started: OffsetDateTime, commit: Option<&str>) -> ListedExecution {
+    ListedExecution {
+        id: id.to_owned(),
+        status: ExecutionStatus::Running,
+        started: Some(started),
+        revisions: commit.into_iter().map(ToOwned::to_owned).collect(),
+        is_by_call: true,
+    }
+}
+
+/// The event that orders the change [`change`] for the pipeline `shop`, with the number [`NUMBER`] plus `later`.
+pub fn order_event(later: u64) -> String {
+    let orders = [(shop(), Order::deploy(NUMBER + later))].into();
+    with_detail(&SourceChange::with_orders(change(later), &orders))
+}
+
+/// The event about the end of the execution of [`EXECUTION`], for another execution.
+pub fn end_of(name: &str, execution: &str) -> String {
+    file(name).replace(EXECUTION, execution)
 }
 
 /// The event about a change for these pipelines.
 pub fn event(change: Change, pipelines: &[&str]) -> String {
+    with_detail(&SourceChange::new(change, pipelines.iter().map(ToString::to_string).collect()))
+}
+
+fn with_detail(detail: &SourceChange) -> String {
     let mut event: Value = serde_json::from_str(&file("change")).unwrap();
-    event["detail"] = json!(SourceChange::new(change, pipelines.iter().map(ToString::to_string).collect()));
+    event["detail"] = json!(detail);
     event.to_string()
 }
 

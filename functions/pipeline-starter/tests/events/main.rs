@@ -14,5 +14,8 @@ mod changes;
 mod executions;
 mod explain;
 mod files;
+mod follow_up;
 mod function;
+mod orders;
+mod upgrades;
 mod wiring;

@@ -1,0 +1,168 @@
+//! Finds the targets that a route leads to since the heads of its references were relayed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sekisho_domain::route::{Route, Routes, Target, TargetId};
+
+use crate::branch::BranchRow;
+use crate::worklist::Reference;
+
+/// A reference that targets have joined, or that targets have left.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Joining<'r> {
+    pub(crate) reference: &'r Reference,
+    /// The targets that must be ordered to run the head. A target that joins several references gets only the newest
+    /// head.
+    pub(crate) targets: BTreeSet<TargetId>,
+    /// The row of the reference with the targets that are routed now.
+    pub(crate) row: BranchRow,
+}
+
+/// Compares the targets in the rows with the routes. `ordered` has the targets that got a head in this reconcile.
+/// `undecided` has the targets of repositories that were not examined: their newest head is not known.
+pub(crate) fn joining<'r>(
+    routes: &Routes,
+    references: &'r [Reference],
+    ordered: &BTreeSet<TargetId>,
+    undecided: &BTreeSet<TargetId>,
+) -> Vec<Joining<'r>> {
+    let mut covered = ordered.clone();
+    let mut changed: Vec<(&Reference, BTreeSet<TargetId>, Vec<TargetId>)> = Vec::new();
+    for reference in references {
+        let row = &reference.snapshot.row;
+        let Some(known) = &row.targets else { continue };
+        let routed = routed(routes, reference);
+        // A head that was only recorded was not ordered, so its row does not say that a target runs any head.
+        if !row.baseline {
+            covered.extend(known.iter().filter(|target| routed.contains(*target)).cloned());
+        }
+        let missing: Vec<TargetId> = routed.iter().filter(|target| !known.contains(target)).cloned().collect();
+        if !missing.is_empty() || known.iter().any(|target| !routed.contains(target)) {
+            changed.push((reference, routed, missing));
+        }
+    }
+    let mut newest: BTreeMap<&TargetId, &Reference> = BTreeMap::new();
+    for (reference, _, missing) in &changed {
+        let row = &reference.snapshot.row;
+        if row.baseline || row.commit.is_none() {
+            continue;
+        }
+        for target in missing.iter().filter(|target| !covered.contains(target) && !undecided.contains(target)) {
+            let known = newest.entry(target).or_insert(reference);
+            if known.snapshot.row.sequence < row.sequence {
+                *known = reference;
+            }
+        }
+    }
+    let join = |(reference, routed, missing): &(&'r Reference, BTreeSet<TargetId>, Vec<TargetId>)| {
+        let is_newest =
+            |target: &&TargetId| newest.get(*target).is_some_and(|newest| std::ptr::eq(*newest, *reference));
+        let targets = missing.iter().filter(is_newest).cloned().collect();
+        let later = |target: &TargetId| missing.contains(target) && undecided.contains(target);
+        let row = reference.snapshot.row.covering(routed.iter().filter(|target| !later(target)).cloned().collect());
+        Joining { reference, targets, row }
+    };
+    changed.iter().map(join).filter(|joining| joining.row != joining.reference.snapshot.row).collect()
+}
+
+/// The targets of the routes that match the reference.
+fn routed(routes: &Routes, reference: &Reference) -> BTreeSet<TargetId> {
+    let routes = routes.concerning(&reference.repository, &reference.git_ref);
+    routes.flat_map(Route::targets).map(Target::id).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use sekisho_domain::config::Document;
+
+    use super::*;
+    use crate::plan::Snapshot;
+
+    fn routes(pipelines: &[&str]) -> Routes {
+        let target = |pipeline: &&str| {
+            format!(
+                "[[route.target]]\naccount = \"222222222222\"\nregion = \"ap-northeast-1\"\npipeline = \"{pipeline}\"\n\
+                 action = \"Source\"\n"
+            )
+        };
+        let targets: String = pipelines.iter().map(target).collect();
+        let text = format!("[[route]]\nrepository = \"shop\"\nbranches = [\"**\"]\n{targets}");
+        Document::parse("t", &text).unwrap().routes().unwrap()
+    }
+
+    fn id(pipeline: &str) -> TargetId {
+        format!("222222222222/ap-northeast-1/{pipeline}").parse().unwrap()
+    }
+
+    fn reference(branch: &str, sequence: u64, pipelines: &[&str], baseline: bool) -> Reference {
+        let row = BranchRow {
+            commit: Some(format!("{sequence:040x}").parse().unwrap()),
+            sequence,
+            targets: Some(pipelines.iter().map(|pipeline| id(pipeline)).collect()),
+            baseline,
+            ..BranchRow::default()
+        };
+        Reference {
+            repository: "arn:aws:codecommit:ap-northeast-1:111111111111:shop".parse().unwrap(),
+            git_ref: format!("refs/heads/{branch}").parse().unwrap(),
+            snapshot: Snapshot { row, revision: Some(1) },
+        }
+    }
+
+    /// For each changed row, the branch, the pipelines that are ordered to run its head, and the pipelines in the row.
+    fn joined(
+        routed: &[&str],
+        references: &[Reference],
+        undecided: &[&str],
+    ) -> Vec<(String, Vec<String>, Vec<String>)> {
+        let undecided = undecided.iter().map(|pipeline| id(pipeline)).collect();
+        let names = |targets: Vec<TargetId>| targets.into_iter().map(|target| target.pipeline.to_string()).collect();
+        let summary = |joining: Joining<'_>| {
+            let branch = joining.reference.git_ref.name().to_owned();
+            (branch, names(joining.targets.into_iter().collect()), names(joining.row.targets.unwrap()))
+        };
+        joining(&routes(routed), references, &BTreeSet::new(), &undecided).into_iter().map(summary).collect()
+    }
+
+    fn owned(texts: &[&str]) -> Vec<String> {
+        texts.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_new_target_gets_the_newest_head_of_its_references() {
+        let references = [reference("a", 1, &["p"], false), reference("b", 2, &["p"], false)];
+        let expected =
+            [("a".to_owned(), vec![], owned(&["p", "q"])), ("b".to_owned(), owned(&["q"]), owned(&["p", "q"]))];
+        assert_eq!(joined(&["p", "q"], &references, &[]), expected);
+    }
+
+    #[test]
+    fn a_target_that_another_reference_feeds_already_is_only_noted() {
+        let references = [reference("a", 1, &["p"], false), reference("b", 2, &[], false)];
+        assert_eq!(joined(&["p"], &references, &[]), [("b".to_owned(), vec![], owned(&["p"]))]);
+    }
+
+    #[test]
+    fn a_recorded_head_is_never_ordered() {
+        let references = [reference("a", 1, &["p"], false), reference("old", 2, &["q"], true)];
+        let expected =
+            [("a".to_owned(), owned(&["q"]), owned(&["p", "q"])), ("old".to_owned(), vec![], owned(&["p", "q"]))];
+        assert_eq!(joined(&["p", "q"], &references, &[]), expected);
+        assert_eq!(joined(&["p", "q"], &references[1..], &[]), expected[1..]);
+    }
+
+    #[test]
+    fn a_target_that_left_may_join_again() {
+        let left = joined(&["p"], &[reference("a", 1, &["p", "q"], false)], &[]);
+        assert_eq!(left, [("a".to_owned(), vec![], owned(&["p"]))]);
+        assert!(joined(&["p"], &[reference("a", 1, &["p"], false)], &[]).is_empty());
+    }
+
+    #[test]
+    fn a_target_of_a_repository_that_was_not_examined_waits() {
+        let references = [reference("a", 1, &["p"], false)];
+        assert!(joined(&["p", "q"], &references, &["q"]).is_empty());
+        let expected = [("a".to_owned(), owned(&["q"]), owned(&["p", "q"]))];
+        assert_eq!(joined(&["p", "q", "r"], &references, &["r"]), expected);
+    }
+}

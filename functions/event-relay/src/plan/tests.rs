@@ -1,0 +1,311 @@
+use sekisho_domain::config::Document;
+use time::Duration;
+use time::macros::datetime;
+
+use super::*;
+
+const NOW: OffsetDateTime = datetime!(2026-11-21 12:00 UTC);
+
+/// A configuration that routes the branch `main` and the tags `v*`, for changes of paths that match `api/**`.
+const CONFIG: &str = r#"
+    [[route]]
+    repository = "shop"
+    branches = ["main"]
+    tags = ["v*"]
+    paths = ["api/**"]
+    [[route.target]]
+    account = "222222222222"
+    region = "ap-northeast-1"
+    pipeline = "api"
+    action = "Source"
+"#;
+
+fn routes(pipelines: &[&str]) -> Routes {
+    let (head, target) = CONFIG.split_once("    [[route.target]]").unwrap();
+    let targets: Vec<String> = pipelines
+        .iter()
+        .map(|pipeline| format!("[[route.target]]{}", target.replace("\"api\"", &format!("\"{pipeline}\""))))
+        .collect();
+    Document::parse("t", &format!("{head}{}", targets.concat())).unwrap().routes().unwrap()
+}
+
+fn id(pipeline: &str) -> TargetId {
+    format!("222222222222/ap-northeast-1/{pipeline}").parse().unwrap()
+}
+
+fn commit(n: u64) -> CommitId {
+    format!("{n:040x}").parse().unwrap()
+}
+
+fn hint(git_ref: &str) -> Hint {
+    let repository = "arn:aws:codecommit:ap-northeast-1:111111111111:shop".parse().unwrap();
+    Hint { event: Some("event".to_owned()), ..Hint::without_event(&repository, git_ref.parse().unwrap()) }
+}
+
+fn change(n: u64, sequence: u64) -> Change {
+    let hint = hint("refs/heads/main");
+    let row = BranchRow { commit: Some(commit(n)), sequence, ..BranchRow::default() };
+    row.change(&hint.repository, &hint.git_ref).unwrap()
+}
+
+/// A row whose first commit was relayed to the pipeline `api`.
+fn relayed() -> BranchRow {
+    BranchRow::default().relayed(&change(1, 7), vec![id("api")])
+}
+
+/// A row of the version before orders.
+fn earlier() -> BranchRow {
+    BranchRow { targets: None, ..relayed() }
+}
+
+/// A row with a pending change to the second commit for the pipeline `api`.
+fn pending(row: &BranchRow) -> BranchRow {
+    let pending = row.with_pending(change(2, 8), deliveries(&[id("api")]), vec![], NOW);
+    BranchRow { targets: row.targets.as_ref().map(|_| vec![]), ..pending }
+}
+
+/// Describes a plan in one line, so that a table of cases can contain the expected plan.
+fn summary(plan: Result<Plan, Missing>) -> String {
+    match plan {
+        Err(Missing::Row) => "read the row".to_owned(),
+        Err(Missing::Head) => "read the head".to_owned(),
+        Err(Missing::Floor) => "read the floor".to_owned(),
+        Err(Missing::Paths { previous, .. }) => format!("read the paths since {}", previous.is_some()),
+        Err(Missing::Targets(targets)) => format!("read the rows of {} targets", targets.len()),
+        Ok(Plan::Order(ordering)) => {
+            let to: Vec<&str> = ordering.placed.iter().map(|placed| placed.target.pipeline.as_str()).collect();
+            let covered: Vec<TargetId> = ordering.finished.row.targets.unwrap();
+            let covered: Vec<&str> = covered.iter().map(|target| target.pipeline.as_str()).collect();
+            let commit = ordering.change.commit.as_str().trim_start_matches('0');
+            format!(
+                "order {commit} with {} to [{}], {} duplicates, {} superseded, {} notes, covers [{}]",
+                ordering.change.sequence,
+                to.join(" "),
+                ordering.duplicates,
+                ordering.superseded,
+                ordering.notes.len(),
+                covered.join(" ")
+            )
+        }
+        Ok(Plan::Decide(verdict)) => {
+            let remember = verdict.remember.map_or("nothing".to_owned(), |row| {
+                let targets = row.targets.map_or("unknown".to_owned(), |targets| targets.len().to_string());
+                format!("pending {}, untouched {}, {targets} targets", row.pending.is_some(), row.untouched.is_some())
+            });
+            let outcomes: Vec<String> = verdict.decisions.iter().map(|one| format!("{:?}", one.outcome)).collect();
+            format!("{}, remember {remember}", outcomes.join(" "))
+        }
+        Ok(Plan::Nothing) => "nothing".to_owned(),
+    }
+}
+
+/// The input of a plan. What is `None` has not been read.
+#[derive(Clone)]
+struct Case {
+    git_ref: &'static str,
+    trigger: Trigger,
+    pipelines: &'static [&'static str],
+    row: Option<Snapshot<BranchRow>>,
+    head: Option<Head>,
+    changed: Option<&'static str>,
+    floor: Option<u64>,
+    /// The rows of all routed targets are read. This target has this row, and the others have none.
+    target: Option<(&'static str, TargetRow)>,
+}
+
+fn case() -> Case {
+    Case {
+        git_ref: "refs/heads/main",
+        trigger: Trigger::Event,
+        pipelines: &["api"],
+        row: None,
+        head: None,
+        changed: None,
+        floor: None,
+        target: None,
+    }
+}
+
+impl Case {
+    fn row(row: BranchRow) -> Self {
+        Self { row: Some(Snapshot { row, revision: Some(3) }), ..case() }
+    }
+
+    fn at(self, n: u64) -> Self {
+        Self { head: Some(Head::At(commit(n))), ..self }
+    }
+
+    fn touching(self, path: &'static str) -> Self {
+        Self { changed: Some(path), ..self }
+    }
+
+    /// All rows of targets are read, and none exists.
+    fn new_targets(self) -> Self {
+        Self { target: Some(("other", TargetRow::default())), ..self }
+    }
+
+    fn plan(self, now: OffsetDateTime) -> String {
+        let (routes, hint) = (routes(self.pipelines), hint(self.git_ref));
+        let mut facts = Facts::new(&routes, &hint, self.trigger, self.row);
+        (facts.head, facts.floor) = (self.head, self.floor);
+        if let Some(path) = self.changed {
+            facts.touched.add_paths(&BTreeSet::from([path.to_owned()]));
+            facts.touched = facts.touched.without_further_paths();
+        }
+        if let Some((pipeline, row)) = self.target {
+            for target in routes.target_ids() {
+                facts.targets.read.insert(target, Snapshot::default());
+            }
+            facts.targets.read.insert(id(pipeline), Snapshot { row, revision: Some(5) });
+        }
+        summary(plan(&facts, now))
+    }
+}
+
+fn assert_plans(cases: impl IntoIterator<Item = (Case, String)>, now: OffsetDateTime) {
+    for (index, (case, expected)) in cases.into_iter().enumerate() {
+        assert_eq!(case.plan(now), expected, "case {index}");
+    }
+}
+
+fn digest() -> String {
+    let (routes, hint) = (routes(&["api"]), hint("refs/heads/main"));
+    TouchedRoutes::new(&routes, &hint.repository, &hint.git_ref).paths_digest().to_owned()
+}
+
+#[test]
+fn facts_are_read_only_when_the_plan_depends_on_them() {
+    let new = Case { row: Some(Snapshot::default()), ..case() };
+    let floor = Case { floor: Some(0), ..new.clone().at(2).touching("api/x") };
+    assert_plans(
+        [
+            (Case { git_ref: "refs/heads/other", ..case() }, "Filtered, remember nothing".into()),
+            (case(), "read the row".into()),
+            (Case::row(relayed()), "read the head".into()),
+            (Case::row(relayed()).at(2), "read the paths since true".into()),
+            (Case::row(relayed()).at(2).touching("api/x"), "read the rows of 1 targets".into()),
+            (new.clone().at(2), "read the paths since false".into()),
+            (new.at(2).touching("api/x"), "read the floor".into()),
+            (floor, "read the rows of 1 targets".into()),
+        ],
+        NOW,
+    );
+}
+
+#[test]
+fn a_head_that_needs_no_order() {
+    let untouched = || Some(Untouched { commit: commit(2), paths: digest() });
+    let with_untouched = |row: BranchRow| Case::row(BranchRow { untouched: untouched(), ..row }).at(2);
+    let reconcile = |case: Case| Case { trigger: Trigger::Reconcile, ..case };
+    let readme = || Case::row(relayed()).at(2).touching("README.md");
+    assert_plans(
+        [
+            (Case::row(relayed()).at(1), "Duplicate, remember nothing".into()),
+            (Case { head: Some(Head::NoRef), ..Case::row(relayed()) }, "Ignored, remember nothing".into()),
+            (Case { head: Some(Head::NoRepository), ..Case::row(relayed()) }, "Ignored, remember nothing".into()),
+            (with_untouched(relayed()), "Filtered, remember nothing".into()),
+            (readme(), "Filtered, remember nothing".into()),
+            (reconcile(readme()), "Filtered, remember pending false, untouched true, 1 targets".into()),
+            // A row of an earlier version gets the targets that are routed now.
+            (Case::row(earlier()).at(1), "Duplicate, remember pending false, untouched false, 1 targets".into()),
+            (with_untouched(earlier()), "Filtered, remember pending false, untouched true, 1 targets".into()),
+            // A branch that was deleted and came back at the same commit.
+            (
+                Case::row(relayed().expiring(NOW)).at(1),
+                "Duplicate, remember pending false, untouched false, 1 targets".into(),
+            ),
+            (reconcile(Case { git_ref: "refs/heads/other", ..Case::row(relayed()) }), "nothing".into()),
+        ],
+        NOW,
+    );
+}
+
+#[test]
+fn a_new_head_gets_the_largest_sequence_of_its_targets() {
+    let clock = epoch_millis(NOW);
+    let touched = |row: BranchRow| Case::row(row).at(2).touching("api/x");
+    let desires = |n, sequence| Some(("api", TargetRow::default().placed(&change(n, sequence), NOW)));
+    let order =
+        |sequence: u64| format!("order 2 with {sequence} to [api], 0 duplicates, 0 superseded, 0 notes, covers [api]");
+    let ahead = BranchRow { sequence: clock + 5, ..relayed() };
+    let new = Case { row: Some(Snapshot::default()), ..touched(relayed()).new_targets() };
+    assert_plans(
+        [
+            (touched(relayed()).new_targets(), order(clock)),
+            (touched(ahead).new_targets(), order(clock + 6)),
+            (Case { target: desires(9, clock + 7), ..touched(relayed()) }, order(clock + 8)),
+            (Case { floor: Some(clock + 9), ..new }, order(clock + 10)),
+            (
+                Case { target: desires(2, 6), ..touched(relayed()) },
+                format!("order 2 with {clock} to [], 1 duplicates, 0 superseded, 0 notes, covers [api]"),
+            ),
+        ],
+        NOW,
+    );
+}
+
+#[test]
+fn a_target_that_joined_gets_a_new_head_whatever_it_touches() {
+    let clock = epoch_millis(NOW);
+    let two = |path| Case { pipelines: &["api", "new"], ..Case::row(relayed()).at(2).touching(path).new_targets() };
+    let order =
+        |to: &str| format!("order 2 with {clock} to [{to}], 0 duplicates, 0 superseded, 0 notes, covers [api new]");
+    assert_plans([(two("README.md"), order("new")), (two("api/x"), order("api new"))], NOW);
+    // An earlier version recorded no targets, so nobody counts as joined.
+    let row = Some(Snapshot { row: earlier(), revision: Some(3) });
+    assert_eq!(Case { row, ..two("README.md") }.plan(NOW), "Filtered, remember nothing");
+}
+
+#[test]
+fn a_pending_change_is_continued_if_it_is_the_head() {
+    let has = Some(("api", TargetRow::default().placed(&change(2, 8), NOW)));
+    let newer = Some(("api", TargetRow::default().placed(&change(3, 9), NOW)));
+    let at_head = |row: &BranchRow| Case::row(pending(row)).at(2).new_targets();
+    let order = |to: &str, duplicates, superseded| {
+        format!("order 2 with 8 to [{to}], {duplicates} duplicates, {superseded} superseded, 0 notes, covers [api]")
+    };
+    assert_plans(
+        [
+            (at_head(&relayed()), order("api", 0, 0)),
+            (at_head(&earlier()), order("api", 0, 0)),
+            (Case { target: has, ..at_head(&relayed()) }, order("", 1, 0)),
+            (Case { target: newer, ..at_head(&relayed()) }, order("", 0, 1)),
+            (Case { head: Some(Head::NoRef), ..at_head(&relayed()) }, order("api", 0, 0)),
+        ],
+        NOW + Duration::minutes(1),
+    );
+}
+
+#[test]
+fn a_pending_change_gives_way_to_a_newer_head_and_its_targets_get_that_head() {
+    let clock = epoch_millis(NOW);
+    let case = Case::row(pending(&relayed())).at(3).touching("README.md").new_targets();
+    let expected = format!("order 3 with {clock} to [api], 0 duplicates, 0 superseded, 0 notes, covers [api]");
+    assert_eq!(case.plan(NOW), expected);
+}
+
+#[test]
+fn a_pending_change_whose_route_was_corrected_goes_to_the_new_target() {
+    let corrected = |row: &BranchRow| Case { pipelines: &["fixed"], ..Case::row(pending(row)).at(2).new_targets() };
+    let expected = "order 2 with 8 to [fixed], 0 duplicates, 0 superseded, 1 notes, covers [fixed]";
+    assert_eq!(corrected(&relayed()).plan(NOW), expected);
+    assert_eq!(corrected(&earlier()).plan(NOW), expected);
+}
+
+/// A pending change must not come back months later, together with its route.
+#[test]
+fn a_pending_change_without_a_route_is_dropped() {
+    let unrouted = Case { git_ref: "refs/heads/other", trigger: Trigger::Reconcile, ..Case::row(pending(&relayed())) };
+    assert_eq!(unrouted.plan(NOW), "Filtered, remember pending false, untouched false, 0 targets");
+    let deleted = Case { head: Some(Head::NoRef), ..Case::row(pending(&relayed())) };
+    let expected = "Ignored, remember pending false, untouched false, 0 targets";
+    assert_eq!(deleted.plan(NOW + Duration::days(2)), expected);
+}
+
+#[test]
+fn an_event_of_a_tag_that_an_earlier_version_relayed_is_a_duplicate() {
+    let row = BranchRow { events: vec!["event".to_owned()], ..earlier() };
+    let tag = |row: BranchRow| Case { git_ref: "refs/tags/v1", ..Case::row(row).at(2) };
+    assert_eq!(tag(row).plan(NOW), "Duplicate, remember pending false, untouched false, 1 targets");
+    assert_eq!(tag(earlier()).plan(NOW), "read the paths since true");
+}

@@ -1,0 +1,308 @@
+//! A reconcile's look at one repository: compares the heads of its references with the ledger.
+
+use std::collections::BTreeSet;
+
+use futures_util::future::join;
+use futures_util::{StreamExt, stream};
+use sekisho_domain::change::{CommitId, RepositoryArn};
+use sekisho_domain::decision::Decision;
+use sekisho_domain::route::{Route, Target, TargetId};
+use sekisho_domain::timestamp::epoch_millis;
+use sekisho_ledger::{MAX_TRANSACTION, Store, Write};
+use tokio::sync::Semaphore;
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::branch::{self, BranchRow};
+use crate::decision_log::DecisionLog;
+use crate::error::Error;
+use crate::hint::{Hint, Trigger};
+use crate::outcome::{Outcome, about_hint, needs_repair};
+use crate::plan::Snapshot;
+use crate::relay::settle::{Settled, settle};
+use crate::repository::{self, RepositoryRow};
+use crate::run::Run;
+use crate::worklist::{Reference, Task, Worklist};
+use crate::world::{Head, World};
+
+/// The number of references of one repository that are examined at the same time.
+const CONCURRENT_TASKS: usize = 16;
+
+/// The result of a look at one repository.
+#[derive(Debug, Default)]
+pub(crate) struct Looked {
+    /// The names of its branches, if they could be read. The list is empty if the repository does not exist.
+    pub(crate) branches: Option<Vec<String>>,
+    /// The decisions that were not sent to the reconcile yet.
+    decisions: Vec<Decision<Outcome>>,
+    /// The number of references whose head was relayed before or touches no routed path.
+    pub(crate) unchanged: usize,
+    /// The first failure that a later look may not have.
+    pub(crate) failure: Option<Error>,
+    /// Whether a reference was not examined, because no time was left or a call failed.
+    pub(crate) is_incomplete: bool,
+    /// The references for which nothing was ordered.
+    pub(crate) unmoved: Vec<Reference>,
+    /// The targets of references that got a new head.
+    pub(crate) moved: BTreeSet<TargetId>,
+}
+
+/// What the looks at all repositories have in common.
+#[derive(Debug)]
+pub(crate) struct Look<'r, W> {
+    pub(crate) run: &'r Run<'r, W>,
+    /// Limits the calls of all repositories together.
+    pub(crate) permits: &'r Semaphore,
+    /// Receives the decisions as soon as they are made, so that they can be stored before the look ends.
+    pub(crate) decisions: UnboundedSender<Decision<Outcome>>,
+}
+
+/// The rows that a look leads to.
+#[derive(Debug, Default)]
+struct Findings {
+    recorded: Vec<Reference>,
+    deleted: Vec<Reference>,
+}
+
+impl<W: World> Look<'_, W> {
+    /// Examines all references of a repository. `stored` is the repository's row.
+    pub(crate) async fn at(&self, repository: &RepositoryArn, stored: &Snapshot<RepositoryRow>) -> Looked {
+        let mut looked = Looked::default();
+        if !self.run.has_time() {
+            looked.is_incomplete = true;
+            return looked;
+        }
+        let worklist = match self.read(repository, &stored.row, &mut looked).await {
+            Ok(worklist) => worklist,
+            Err(error) => {
+                looked.fail(error, |decision| decision.about("repository", repository.as_str()));
+                self.send(&mut looked);
+                return looked;
+            }
+        };
+        looked.decisions.extend(worklist.mistakes);
+        let mut findings = Findings { recorded: Vec::new(), deleted: worklist.deleted };
+        let mut results = stream::iter(worklist.tasks)
+            .map(|(reference, task)| self.examine(reference, task, stored.row.floor))
+            .buffer_unordered(CONCURRENT_TASKS);
+        while let Some((reference, found)) = results.next().await {
+            looked.add(self.run, reference, found, &mut findings);
+            self.send(&mut looked);
+        }
+        drop(results);
+        if let Err(error) = self.write(repository, stored, &mut looked, findings).await {
+            looked.fail(error.into(), |decision| decision.about("repository", repository.as_str()));
+        }
+        self.send(&mut looked);
+        looked
+    }
+
+    fn send(&self, looked: &mut Looked) {
+        for decision in looked.decisions.drain(..) {
+            // The reconcile receives decisions until the last look has ended, so the channel is open.
+            let _ = self.decisions.send(decision);
+        }
+    }
+
+    async fn read(
+        &self,
+        repository: &RepositoryArn,
+        stored: &RepositoryRow,
+        looked: &mut Looked,
+    ) -> Result<Worklist, Error> {
+        let _permit = self.permits.acquire().await;
+        let world = self.run.world;
+        let partition = branch::partition(repository);
+        let rows = world.ledger().each::<BranchRow>(&partition, "");
+        let (branches, rows) = join(world.branches(repository.name()), rows).await;
+        let (branches, rows) = (branches?, rows?);
+        let worklist = Worklist::new(repository, branches.as_deref(), rows, stored, self.run.routes, self.run.now());
+        looked.branches = Some(branches.unwrap_or_default());
+        Ok(worklist)
+    }
+
+    async fn examine(&self, reference: Reference, task: Task, floor: u64) -> (Reference, Found) {
+        let _permit = self.permits.acquire().await;
+        let run = self.run;
+        if !run.has_time() {
+            return (reference, Found::NoTime);
+        }
+        let Reference { repository, git_ref, snapshot } = &reference;
+        let found = match task {
+            Task::Settle => {
+                let hint = Hint::without_event(repository, git_ref.clone());
+                Found::Settled(settle(run, &hint, Trigger::Reconcile, Some(snapshot.clone())).await)
+            }
+            Task::Record => match run.world.head(repository.name(), git_ref).await {
+                Ok(Head::At(head)) => Found::Recorded(self.record(&reference, head, floor)),
+                Ok(Head::NoRef | Head::NoRepository) => Found::Deleted,
+                Err(error) => Found::Failed(error.into()),
+            },
+        };
+        (reference, found)
+    }
+
+    /// The row with a head that is not ordered.
+    fn record(&self, Reference { repository, git_ref, snapshot }: &Reference, head: CommitId, floor: u64) -> BranchRow {
+        let routes = self.run.routes.concerning(repository, git_ref);
+        let targets: BTreeSet<TargetId> = routes.flat_map(Route::targets).map(Target::id).collect();
+        let targets = targets.into_iter().collect();
+        if snapshot.revision.is_some() {
+            // Earlier versions relayed a tag with a row, so the head is not new to its targets.
+            return BranchRow { commit: Some(head), expires: None, ..snapshot.row.covering(targets) };
+        }
+        BranchRow::recorded(head, epoch_millis(self.run.now()).max(floor + 1), targets)
+    }
+
+    async fn write(
+        &self,
+        repository: &RepositoryArn,
+        stored: &Snapshot<RepositoryRow>,
+        looked: &mut Looked,
+        findings: Findings,
+    ) -> Result<(), sekisho_ledger::Error> {
+        let Findings { recorded, deleted } = findings;
+        let written = self.write_rows(&recorded).await?;
+        if written > 0 {
+            let reason =
+                format!("{written} heads existed before a route covered them: they were recorded and not ordered");
+            looked.decisions.push(
+                Decision::new(Outcome::Baseline, reason)
+                    .about("repository", repository.as_str())
+                    .about("count", written.to_string()),
+            );
+        }
+        // The bound is written before the rows get a time to live, so that no sequence is lost.
+        let sequences = deleted.iter().map(|one| one.snapshot.row.newest_sequence());
+        let floor = sequences.chain([stored.row.floor]).max().unwrap_or(0);
+        let row = if looked.is_incomplete || written < recorded.len() {
+            stored.row.clone()
+        } else {
+            stored.row.looked(self.run.routes, repository)
+        };
+        let row = RepositoryRow { floor, ..row };
+        if row != stored.row {
+            let writer = &self.run.invocation.request_id;
+            match self.run.world.ledger().write(&repository::key(repository), &row, stored.revision, writer).await {
+                Ok(_) => {}
+                // Another reconcile wrote the row. The next one writes the rest.
+                Err(sekisho_ledger::Error::Changed(_)) => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+        let now = self.run.now();
+        let expiring = |mut one: Reference| {
+            one.snapshot.row = one.snapshot.row.expiring(now);
+            one
+        };
+        let deleted: Vec<Reference> = deleted.into_iter().map(expiring).collect();
+        self.write_rows(&deleted).await.map(drop)
+    }
+
+    /// Writes rows of references and returns the number of rows that were written. Rows that another invocation wrote
+    /// first are left to the next reconcile.
+    async fn write_rows(&self, references: &[Reference]) -> Result<usize, sekisho_ledger::Error> {
+        let mut written = 0;
+        for part in references.chunks(MAX_TRANSACTION) {
+            if write_part(self.run, part).await? {
+                written += part.len();
+                continue;
+            }
+            for one in part {
+                written += usize::from(write_part(self.run, std::slice::from_ref(one)).await?);
+            }
+        }
+        Ok(written)
+    }
+}
+
+/// Writes rows of references in one transaction. Returns whether the rows were written: if another invocation wrote one
+/// of them first, none is written.
+pub(crate) async fn write_part<W: World>(
+    run: &Run<'_, W>,
+    references: &[Reference],
+) -> Result<bool, sekisho_ledger::Error> {
+    let mut writes = Vec::with_capacity(references.len());
+    for Reference { repository, git_ref, snapshot } in references {
+        writes.push(Write::new(branch::key(repository, git_ref), &snapshot.row, snapshot.revision)?);
+    }
+    match run.world.ledger().write_all(&writes, &run.invocation.request_id).await {
+        Ok(()) => Ok(true),
+        Err(sekisho_ledger::Error::Changed(_)) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// What became of one reference.
+#[derive(Debug)]
+enum Found {
+    Settled(Settled),
+    /// The row with a head that is not ordered.
+    Recorded(BranchRow),
+    /// The reference does not exist.
+    Deleted,
+    Failed(Error),
+    NoTime,
+}
+
+impl Looked {
+    fn add<W: World>(&mut self, run: &Run<'_, W>, reference: Reference, found: Found, findings: &mut Findings) {
+        let hint = Hint::without_event(&reference.repository, reference.git_ref.clone());
+        match found {
+            Found::NoTime => self.is_incomplete = true,
+            Found::Deleted => findings.add_deleted(reference),
+            Found::Failed(error) => self.fail(error, |decision| about_hint(&hint, decision)),
+            Found::Recorded(row) => {
+                let revision = reference.snapshot.revision;
+                findings.recorded.push(Reference { snapshot: Snapshot { row, revision }, ..reference });
+            }
+            Found::Settled(Settled { report, unmoved, is_deleted }) => {
+                self.add_decisions(report.log, is_deleted);
+                let failure = report.failure.map(|error| match error {
+                    Error::NoTime { .. } | Error::Busy { .. } => self.is_incomplete = true,
+                    error => self.fail(error, |decision| about_hint(&hint, decision)),
+                });
+                match unmoved {
+                    Some(snapshot) if is_deleted => findings.add_deleted(Reference { snapshot, ..reference }),
+                    Some(snapshot) => self.unmoved.push(Reference { snapshot, ..reference }),
+                    None if failure.is_some() => self.unmoved.push(reference),
+                    None => {
+                        let routes = run.routes.concerning(&reference.repository, &reference.git_ref);
+                        self.moved.extend(routes.flat_map(Route::targets).map(Target::id));
+                    }
+                }
+            }
+        }
+    }
+
+    fn add_decisions(&mut self, log: DecisionLog, is_deleted: bool) {
+        for decision in log.into_decisions() {
+            // A filtered decision that names an account is about a pending change that lost its route. Such a decision
+            // is logged separately, and not added to the number of unchanged references.
+            let is_unchanged = decision.outcome == Outcome::Duplicate
+                || decision.outcome == Outcome::Filtered && !decision.concerns.contains_key("account");
+            if is_unchanged {
+                self.unchanged += 1;
+            } else if !(is_deleted && decision.outcome == Outcome::Ignored) {
+                self.decisions.push(decision);
+            }
+        }
+    }
+
+    /// Records an error. If no retry cures the error, it becomes a decision; otherwise the look is incomplete.
+    fn fail(&mut self, error: Error, about: impl FnOnce(Decision<Outcome>) -> Decision<Outcome>) {
+        if error.is_final() {
+            self.decisions.push(about(needs_repair(&error)));
+        } else {
+            self.is_incomplete = true;
+            self.failure.get_or_insert(error);
+        }
+    }
+}
+
+impl Findings {
+    fn add_deleted(&mut self, reference: Reference) {
+        if reference.snapshot.revision.is_some() && reference.snapshot.row.expires.is_none() {
+            self.deleted.push(reference);
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! Carries out an ordering: writes the orders into the ledger and then offers them to the targets. One transaction writes
+//! the rows of the targets together with the row of the reference. Only for more targets than a transaction can hold, the
+//! change is pending in between, and an invocation that crashes is continued by the next one.
+
+use std::collections::BTreeSet;
+
+use futures_util::future::{join, join_all};
+use sekisho_domain::change::Change;
+use sekisho_domain::decision::Decision;
+use sekisho_domain::route::TargetId;
+use sekisho_ledger::{MAX_TRANSACTION, Store, Write};
+use tokio::sync::Semaphore;
+
+use crate::branch::{self, BranchRow};
+use crate::decision_log::Report;
+use crate::error::Error;
+use crate::outcome::{Outcome, about_change};
+use crate::plan::{Ordering, Placed, Snapshot};
+use crate::relay::examine;
+use crate::relay::offer::{Offered, offer};
+use crate::run::Run;
+use crate::target::{self, PlacedOrder, is_target};
+use crate::world::World;
+
+/// The most transactions for the same targets that may fail because another invocation wrote one of the rows first.
+const MAX_CONFLICTS: usize = 10;
+
+/// Whether the ordered change is a new head. The outcome of the decision depends on this.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NewHead {
+    /// The outcome is `relayed`.
+    Yes,
+    /// Targets have joined since the head was relayed: the outcome is `ordered`.
+    No,
+}
+
+/// Writes the orders and offers them.
+///
+/// # Errors
+/// A row could not be written. [`sekisho_ledger::Error::Changed`] means that the caller must plan again.
+pub(crate) async fn carry_out<W: World>(
+    run: &Run<'_, W>,
+    ordering: Ordering,
+    new_head: NewHead,
+) -> Result<Report, Error> {
+    let (ordering, offered) = if ordering.fits_transaction() {
+        write_all(run, &ordering.change, &ordering.placed, Some(&ordering.finished)).await?;
+        let offered = offer(run, &orders(&ordering.placed)).await;
+        (ordering, offered)
+    } else {
+        carry_out_many(run, ordering).await?
+    };
+    let decision = decision(&ordering, &offered, new_head);
+    let mut report = Report::default();
+    report.log.extend(ordering.notes);
+    Ok(report.with(decision))
+}
+
+fn decision(ordering: &Ordering, offered: &Offered, new_head: NewHead) -> Decision<Outcome> {
+    let (accepted, all) = (offered.accepted, offered.all());
+    let (outcome, reason) = match (ordering.placed.is_empty(), ordering.superseded) {
+        (false, _) => {
+            let outcome = if new_head == NewHead::Yes { Outcome::Relayed } else { Outcome::Ordered };
+            let reason = match offered.not_accepted.first() {
+                None => format!("{accepted} of {all} buses accepted the change"),
+                Some(first) => format!(
+                    "{accepted} of {all} buses accepted the change; the reconcile offers it to the others again, the \
+                     first: {}",
+                    first.reason
+                ),
+            };
+            (outcome, reason)
+        }
+        (true, 0) => (Outcome::Duplicate, "every target should already run this commit".to_owned()),
+        (true, _) => (Outcome::Superseded, "every target should run a change that was seen later".to_owned()),
+    };
+    let counted = |count: usize| (count > 0).then(|| count.to_string());
+    about_change(&ordering.change, Decision::new(outcome, reason))
+        .about_some("targets", (!ordering.placed.is_empty()).then(|| accepted.to_string()))
+        .about_some("duplicates", counted(ordering.duplicates))
+        .about_some("superseded", counted(ordering.superseded))
+}
+
+pub(crate) fn orders(placed: &[Placed]) -> Vec<(TargetId, PlacedOrder)> {
+    placed.iter().filter_map(|one| Some((one.target.clone(), one.row.order.clone()?))).collect()
+}
+
+/// Writes the rows of targets in one transaction, together with the finished row of the reference if there is one.
+pub(crate) async fn write_all<W: World>(
+    run: &Run<'_, W>,
+    change: &Change,
+    placed: &[Placed],
+    finished: Option<&Snapshot<BranchRow>>,
+) -> Result<(), sekisho_ledger::Error> {
+    let mut writes = Vec::with_capacity(placed.len() + 1);
+    for Placed { target, row, replaces } in placed {
+        writes.push(Write::new(target::key(target), row, *replaces)?);
+    }
+    if let Some(Snapshot { row, revision }) = finished {
+        writes.push(Write::new(branch::key(&change.repository, &change.git_ref), row, *revision)?);
+    }
+    run.world.ledger().write_all(&writes, &run.invocation.request_id).await
+}
+
+/// Carries out an ordering in several transactions. The row of the reference is finished in the last one. Orders are
+/// offered as soon as their transaction is written.
+async fn carry_out_many<W: World>(run: &Run<'_, W>, mut ordering: Ordering) -> Result<(Ordering, Offered), Error> {
+    if let Some(pending) = &ordering.pending {
+        let change = &ordering.change;
+        let replaces = ordering.finished.revision;
+        let revision = run.write_row(&change.repository, &change.git_ref, pending, replaces).await?;
+        ordering.finished.revision = Some(revision);
+    }
+    let mut parts: Vec<&[Placed]> = ordering.placed.chunks(MAX_TRANSACTION - 1).collect();
+    let last = parts.pop().unwrap_or_default();
+    let written = Semaphore::new(0);
+    let count = u32::try_from(parts.len()).unwrap_or(u32::MAX);
+    let first = parts.into_iter().map(async |placed| {
+        let part = place(run, &ordering, placed, IsLast::No).await;
+        match &part {
+            Ok(_) => written.add_permits(1),
+            Err(_) => written.close(),
+        }
+        offer_part(run, part?).await
+    });
+    let last = async {
+        // If one of the first transactions failed, the change stays pending, and a retry continues it.
+        if written.acquire_many(count).await.is_err() {
+            return Ok((ordering.part(vec![]), Offered::default()));
+        }
+        offer_part(run, place(run, &ordering, last, IsLast::Yes).await?).await
+    };
+    let (first, last) = join(join_all(first), last).await;
+    let mut whole = ordering.part(vec![]);
+    let mut offered = Offered::default();
+    whole.notes.clone_from(&ordering.notes);
+    (whole.duplicates, whole.superseded) = (ordering.duplicates, ordering.superseded);
+    for part in first.into_iter().chain([last]) {
+        let (part, part_offered) = part?;
+        whole.add(part);
+        offered.extend(part_offered);
+    }
+    Ok((whole, offered))
+}
+
+async fn offer_part<W: World>(run: &Run<'_, W>, part: Ordering) -> Result<(Ordering, Offered), Error> {
+    let offered = offer(run, &orders(&part.placed)).await;
+    Ok((part, offered))
+}
+
+/// Whether a transaction is the one that finishes the row of the reference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum IsLast {
+    Yes,
+    No,
+}
+
+/// Writes the rows of some of the targets. If another invocation wrote one of these rows first, the rows are read again,
+/// and the orders are placed again.
+async fn place<W: World>(
+    run: &Run<'_, W>,
+    whole: &Ordering,
+    placed: &[Placed],
+    is_last: IsLast,
+) -> Result<Ordering, Error> {
+    let mut part = whole.part(placed.to_vec());
+    let mut conflicts = 0;
+    loop {
+        if !run.has_time() {
+            let (git_ref, repository) = (part.change.git_ref, part.change.repository);
+            return Err(Error::NoTime { git_ref, repository });
+        }
+        // The last transaction is in nobody's way, so it need not wait for the offers.
+        let permit = if is_last == IsLast::No { run.calls.acquire().await.ok() } else { None };
+        let finished = (is_last == IsLast::Yes).then_some(&part.finished);
+        let written = write_all(run, &part.change, &part.placed, finished).await;
+        drop(permit);
+        match written {
+            Ok(()) => return Ok(part),
+            Err(sekisho_ledger::Error::Changed(key)) if conflicts < MAX_CONFLICTS && is_target(&key) => conflicts += 1,
+            Err(error) => return Err(error.into()),
+        }
+        let targets: BTreeSet<TargetId> = placed.iter().map(|one| one.target.clone()).collect();
+        let rows = examine::target_rows(run, &targets).await?;
+        part = Ordering::new(part.change, whole.finished.clone(), &targets, &rows, run.now());
+    }
+}

@@ -1,0 +1,86 @@
+//! References that existed before a route covered them.
+
+use event_relay::Outcome::{self, Baseline, Relayed};
+use sekisho_domain::decision::Decision;
+
+use crate::function::{Function, SHOP, commit, only_main, routes};
+
+fn with_releases() -> String {
+    only_main().replace(r#"["main"]"#, r#"["main", "release/*"]"#)
+}
+
+fn of(decisions: &[Decision<Outcome>], outcome: Outcome) -> Vec<&Decision<Outcome>> {
+    decisions.iter().filter(|decision| decision.outcome == outcome).collect()
+}
+
+/// A function that has relayed `main`, in a repository with 31 old release branches.
+async fn with_old_branches() -> Function {
+    let function = Function::with(&only_main());
+    function.point("release/1.2", None);
+    for n in 0..31 {
+        function.point(&format!("release/{n}"), Some(commit(100 + n)));
+    }
+    function.file("branch-created").await.unwrap();
+    function.file("schedule").await.unwrap();
+    function.accepted();
+    function
+}
+
+#[tokio::test(start_paused = true)]
+async fn adding_release_branches_to_a_route_starts_nothing_for_the_old_ones() {
+    let mut function = with_old_branches().await;
+    function.relay.routes = routes(&with_releases());
+    let decisions = function.file("schedule").await.unwrap().decisions;
+    let baseline = of(&decisions, Baseline);
+    assert_eq!((baseline.len(), baseline[0].concerns["count"].as_str()), (1, "31"), "{decisions:?}");
+    assert_eq!(baseline[0].concerns["repository"], SHOP);
+    assert_eq!(function.accepted(), []);
+    assert!(function.row("refs/heads/release/7").unwrap().state.baseline);
+
+    // A branch that appears later is relayed, also if its event was lost. So is an old one that moves.
+    function.point("release/31", Some(commit(200)));
+    function.point("release/7", Some(commit(201)));
+    let decisions = function.file("schedule").await.unwrap().decisions;
+    assert_eq!((of(&decisions, Relayed).len(), of(&decisions, Baseline).len()), (2, 0), "{decisions:?}");
+    assert!(!function.row("refs/heads/release/7").unwrap().state.baseline);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_route_can_ask_for_its_existing_branches() {
+    let mut function = with_old_branches().await;
+    function.relay.routes =
+        routes(&with_releases().replace(r#"repository = "shop""#, "repository = \"shop\"\nexisting = \"relay\""));
+    let decisions = function.file("schedule").await.unwrap().decisions;
+    assert_eq!((of(&decisions, Relayed).len(), of(&decisions, Baseline).len()), (31, 0));
+}
+
+/// A repository that was renamed, or a ledger that was lost, looks like a repository that was never seen.
+#[tokio::test(start_paused = true)]
+async fn a_lost_ledger_starts_no_old_branch() {
+    let function = Function::with(&with_releases());
+    for n in 0..31 {
+        function.point(&format!("release/{n}"), Some(commit(100 + n)));
+    }
+    let decisions = function.file("schedule").await.unwrap().decisions;
+    assert_eq!((of(&decisions, Relayed).len(), of(&decisions, Baseline).len()), (1, 1), "{decisions:?}");
+    assert!(function.accepted().iter().all(|(_, event)| event.change.git_ref.name() == "main"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_of_an_old_branch_is_relayed_before_the_first_look() {
+    let function = Function::with(&with_releases());
+    assert_eq!(function.decide("branch-created-release").await.outcome, Relayed);
+    let decisions = function.file("schedule").await.unwrap().decisions;
+    assert_eq!(of(&decisions, Baseline).len(), 0, "a branch with a row is never a baseline");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_first_look_is_repeated() {
+    let function = Function::with(&with_releases());
+    function.account().throttled_branches.borrow_mut().push("release/1.2".to_owned());
+    let decisions = function.file("schedule").await.unwrap().decisions;
+    assert_eq!(of(&decisions, Baseline).len(), 0, "{decisions:?}");
+    function.account().throttled_branches.borrow_mut().clear();
+    let decisions = function.file("schedule").await.unwrap().decisions;
+    assert_eq!(of(&decisions, Baseline).len(), 1, "{decisions:?}");
+}

@@ -1,0 +1,135 @@
+//! Reconciles of many repositories, and of repositories that fail.
+
+use std::time::Duration;
+
+use event_relay::Outcome::{Failed, Ignored, Relayed};
+use event_relay::world::World;
+use futures_util::FutureExt;
+use sekisho_ledger::{Key, Memory, Row, Store};
+use serde::Deserialize;
+
+use crate::function::{CONFIG, Function, MAIN, SHOP, START, commit, only_main, row};
+
+const NINETY_DAYS: Duration = Duration::from_hours(90 * 24);
+
+/// A function with this many repositories, in which each of three branches is routed.
+fn many(count: usize) -> Function {
+    let config = CONFIG
+        .replace(r#"repository = "shop""#, r#"repository = "*""#)
+        .replace(r#"["main", "release/*"]"#, r#"["**"]"#);
+    let function = Function::with(&config);
+    function.account().repositories.replace(Some((0..count).map(|n| format!("r{n:04}")).collect()));
+    function
+}
+
+/// The repository with which the next reconcile begins.
+fn next(function: &Function) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Next {
+        next: Option<String>,
+    }
+    let memory: &Memory = &function.account().ledger;
+    let row: Option<Row<Next>> = memory.read(&Key::state("reconcile")).now_or_never().unwrap().unwrap();
+    row.and_then(|row| row.state.next)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thousand_repositories_are_examined_in_one_pass() {
+    let function = many(1_000);
+    function.set_call_time(Duration::from_millis(30));
+    for limit in [Duration::from_secs(25), Duration::from_secs(15)] {
+        let began = function.account().now();
+        let decisions = function.file("schedule").await.unwrap().decisions;
+        assert!(decisions.iter().all(|decision| decision.outcome != Ignored), "{:?}", decisions.last());
+        assert!(function.account().now() - began < limit, "{}", function.account().now() - began);
+        assert_eq!(next(&function), None);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn repositories_that_were_not_reached_come_first_in_the_next_pass() {
+    let function = many(1_000);
+    function.set_call_time(Duration::from_millis(300));
+    let mut first = function.file("schedule").await.unwrap().decisions;
+    let summary = first.pop().unwrap();
+    assert_eq!(summary.outcome, Ignored, "{summary:?}");
+    assert!(function.account().now() - START < Duration::from_secs(45));
+    let reached = 1_000 - summary.concerns["count"].parse::<usize>().unwrap();
+    assert!(reached > 50, "{reached}");
+    let begin = next(&function).unwrap();
+    function.calls();
+    function.file("schedule").await.unwrap();
+    let calls = function.calls();
+    let lists: Vec<&String> = calls.iter().filter(|call| call.starts_with("ListBranches")).collect();
+    assert_eq!(*lists[0], format!("ListBranches {begin}"));
+    assert_ne!(next(&function), Some(begin));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_repository_that_fails_does_not_fail_the_reconcile() {
+    let function = many(3);
+    function.account().throttled_repositories.borrow_mut().push("r0001".to_owned());
+    let decisions = function.file("schedule").await.unwrap().decisions;
+    let summary = decisions.last().unwrap();
+    assert_eq!((summary.outcome, summary.concerns["count"].as_str()), (Ignored, "1"));
+    assert!(summary.reason.contains("r0001"), "{summary:?}");
+    assert_eq!(next(&function).as_deref(), Some("r0001"));
+    function.account().throttled_repositories.borrow_mut().clear();
+    let decisions = function.file("schedule").await.unwrap().decisions;
+    assert!(decisions.iter().all(|decision| decision.outcome != Ignored), "{decisions:?}");
+    assert_eq!(next(&function), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_repository_of_another_region_is_not_examined() {
+    let other = only_main().replace(r#"repository = "shop""#, "repository = \"shop\"\nregion = \"us-east-1\"");
+    let function = Function::with(&other);
+    function.file("schedule").await.unwrap();
+    assert_eq!(function.calls(), [""; 0]);
+    assert_eq!(function.decide("branch-updated").await.outcome, event_relay::Outcome::Filtered);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deleted_branch_leaves_a_lower_bound_for_its_sequence_and_its_row_expires() {
+    let function = Function::with(&only_main());
+    function.file("branch-created").await.unwrap();
+    function.point("main", None);
+    function.file("schedule").await.unwrap();
+    let gone = row(function.account(), MAIN).unwrap();
+    let expires = (function.account().now() + NINETY_DAYS).unix_timestamp();
+    assert!(gone.state.expires.is_some_and(|at| (at - expires).abs() < 5), "{gone:?}");
+    function.file("schedule").await.unwrap();
+    assert_eq!(row(function.account(), MAIN).unwrap().revision, gone.revision, "the row is written once");
+
+    // The table deletes the row, and the branch returns while the clock of the function is wrong.
+    let memory: &Memory = &function.account().ledger;
+    let key = event_relay::branch::key(&SHOP.parse().unwrap(), &MAIN.parse().unwrap());
+    memory.delete(&key, gone.revision).await.unwrap();
+    for target in [crate::targets::SHOP_2, crate::targets::SHOP_3] {
+        crate::targets::write_target(function.account(), target, &event_relay::target::TargetRow::default());
+    }
+    function.point("main", Some(commit(2)));
+    assert_eq!(function.decide("branch-created").await.outcome, Relayed);
+    assert!(row(function.account(), MAIN).unwrap().state.sequence > gone.state.sequence);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_branch_that_returns_keeps_its_row() {
+    let function = Function::with(&only_main());
+    function.file("branch-created").await.unwrap();
+    function.point("main", None);
+    function.file("schedule").await.unwrap();
+    function.point("main", Some(commit(1)));
+    function.file("schedule").await.unwrap();
+    assert_eq!(row(function.account(), MAIN).unwrap().state.expires, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_repository_that_is_gone_is_one_mistake_and_its_rows_expire() {
+    let function = Function::with(&only_main());
+    function.file("branch-created").await.unwrap();
+    function.account().branches.replace(None);
+    let decision = function.decide("schedule").await;
+    assert_eq!(decision.outcome, Failed);
+    assert!(row(function.account(), MAIN).unwrap().state.expires.is_some());
+}

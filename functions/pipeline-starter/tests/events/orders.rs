@@ -1,0 +1,263 @@
+//! Orders: each order starts once, none starts after a newer one, and each is answered with a report.
+
+use std::time::Duration;
+
+use pipeline_starter::Outcome::{Duplicate, Filtered, Refused, Stale, Started, Waiting};
+use pipeline_starter::order::Progress;
+use pipeline_starter::world::{EntryResult, StartAnswer};
+use sekisho_domain::report::ReportState;
+use serde_json::{Value, json};
+
+use crate::function::{
+    COMMIT, COMMITTED_CONFIG, Function, NO_CALLS, NUMBER, PIPELINE_IS_FULL, REPORT, START, change, claimed, file,
+    listed, order_event,
+};
+
+#[tokio::test(start_paused = true)]
+async fn an_order_starts_and_is_reported_on_the_bus_of_the_repository() {
+    let function = Function::new();
+    let decision = function.decide(&file("order")).await;
+    assert_eq!((decision.outcome, decision.concerns["order"].as_str()), (Started, "1795312345999"));
+    let (region, event) = function.world().events.borrow()[0].clone();
+    assert_eq!((region.as_str(), event.account.as_str()), ("ap-northeast-1", "111111111111"));
+    assert_eq!(event.bus, "arn:aws:events:ap-northeast-1:111111111111:event-bus/sekisho");
+    assert_eq!((event.source, event.detail_type), ("sekisho.starter", "Order Report"));
+    assert_eq!(event.resource, "arn:aws:codecommit:ap-northeast-1:111111111111:shop");
+    let detail: Value = serde_json::from_str(&event.detail).unwrap();
+    let expected = json!({
+        "version": 1, "pipeline": "shop", "number": NUMBER, "id": change(0).id(), "revision": COMMIT,
+        "state": "running", "region": "ap-northeast-1", "execution": "e1", "reason": "the execution runs",
+        "at": "2026-11-21T12:00:00.000Z", "until": null, "good": null,
+    });
+    assert_eq!(detail, expected);
+}
+
+/// Each AWS call costs money and time: reading the row, the claim, the start, the report, the result and the decision.
+#[tokio::test(start_paused = true)]
+async fn a_started_pipeline_takes_three_writes_and_two_other_calls() {
+    let function = Function::new();
+    function.decide(&file("order")).await;
+    assert_eq!(function.take_calls(), ["StartPipelineExecution shop", REPORT]);
+    assert_eq!(function.row("shop").unwrap().revision, 2, "the claim and the result");
+    assert_eq!(function.recorded_decisions().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_order_that_arrives_again_or_late_starts_nothing_and_gets_the_last_report_again() {
+    let function = Function::new();
+    function.decide(&order_event(1)).await;
+    let first = function.take_reports();
+    function.take_calls();
+    tokio::time::advance(Duration::from_mins(5)).await;
+    for (later, outcome) in [(1, Duplicate), (0, Stale)] {
+        assert_eq!(function.decide(&order_event(later)).await.outcome, outcome);
+        assert_eq!(function.take_calls(), [REPORT]);
+        assert_eq!(function.take_reports(), first, "the report keeps its time");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_newer_order_ends_the_older_one() {
+    let function = Function::new();
+    function.answer_starts(|_| StartAnswer::Deferred(PIPELINE_IS_FULL.to_owned()));
+    assert_eq!(function.decide(&order_event(0)).await.outcome, Waiting);
+    function.answer_starts(|_| StartAnswer::Started("e".to_owned()));
+    assert_eq!(function.decide(&order_event(1)).await.outcome, Started);
+    assert_eq!(function.follow_up_after(Duration::from_hours(1)).await[0].outcome, pipeline_starter::Outcome::Ignored);
+    let commits: Vec<_> = function.world().starts.borrow().iter().map(|start| start.commit.clone()).collect();
+    assert_eq!(commits.iter().filter(|commit| **commit == change(1).commit).count(), 1);
+    assert_eq!(commits.last(), Some(&change(1).commit));
+}
+
+/// The older order's invocation may start its execution at any time until its lease ends.
+#[tokio::test(start_paused = true)]
+async fn a_newer_order_waits_while_another_invocation_may_start_an_older_one() {
+    let function = Function::new();
+    function.write_row(&claimed(0, START));
+    assert_eq!(function.decide(&order_event(0)).await.outcome, Duplicate, "the same order");
+    assert_eq!(function.take_calls(), NO_CALLS);
+    assert_eq!(function.decide(&order_event(1)).await.outcome, Waiting);
+    assert_eq!(
+        (function.take_calls(), function.take_states()),
+        (vec![REPORT.to_owned()], vec![(NUMBER + 1, ReportState::Waiting)])
+    );
+    function.follow_up_after(Duration::from_secs(119)).await;
+    assert_eq!(function.take_calls(), NO_CALLS);
+    assert_eq!(function.follow_up_after(Duration::from_secs(2)).await[0].outcome, Started);
+    assert_eq!(function.world().starts.borrow()[0].commit, change(1).commit);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_invocation_whose_order_was_replaced_lets_the_newer_order_start() {
+    let function = Function::new();
+    let mut attempts = 0;
+    function.answer_starts(move |_| {
+        attempts += 1;
+        match attempts {
+            1 => StartAnswer::Deferred(PIPELINE_IS_FULL.to_owned()),
+            _ => StartAnswer::Started(format!("e{attempts}")),
+        }
+    });
+    let newer = async {
+        // The older order's invocation pauses before its second attempt.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        function.decide(&order_event(1)).await
+    };
+    let payload = order_event(0);
+    let (older, newer) = futures_util::join!(function.decide(&payload), newer);
+    assert_eq!((older.outcome, newer.outcome), (Started, Waiting));
+    assert_eq!((function.shop().number, function.shop().executions), (NUMBER + 1, vec!["e2".to_owned()]));
+    assert_eq!(function.follow_up_after(Duration::from_secs(1)).await[0].outcome, Started);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_without_an_answer_is_searched_for_and_never_repeated_before_the_list_could_show_it() {
+    for is_listed in [true, false] {
+        let function = Function::new();
+        function.answer_starts(|_| StartAnswer::Unanswered("no answer in time".to_owned()));
+        assert_eq!(function.decide(&file("order")).await.outcome, Waiting);
+        assert_eq!(function.take_states(), [(NUMBER, ReportState::Waiting)]);
+        function.take_calls();
+        function.answer_starts(|_| StartAnswer::Started("second".to_owned()));
+        function.follow_up_after(Duration::from_mins(1)).await;
+        assert_eq!(function.take_calls(), NO_CALLS);
+        if is_listed {
+            function.world().listed.replace(vec![listed("ours", START - Duration::from_secs(20), Some(COMMIT))]);
+        }
+        let decision = &function.follow_up_after(Duration::from_mins(1)).await[0];
+        let execution = if is_listed { "ours" } else { "second" };
+        assert_eq!((decision.outcome, decision.concerns["execution"].as_str()), (Started, execution));
+        let starts = function.world().starts.take();
+        assert_eq!(starts.len(), if is_listed { 1 } else { 2 });
+        assert!(starts.iter().all(|start| start.token == starts[0].token), "CodePipeline can recognize the repetition");
+        assert_eq!(function.take_states(), [(NUMBER, ReportState::Running)]);
+    }
+}
+
+/// Right after a start, CodePipeline may list an execution without its revision.
+#[tokio::test(start_paused = true)]
+async fn nothing_starts_while_an_execution_without_a_revision_may_be_the_orders() {
+    let function = Function::new();
+    function.write_row(&claimed(0, START));
+    function.world().listed.replace(vec![listed("ours", START + Duration::from_secs(1), None)]);
+    assert_eq!(function.follow_up_after(Duration::from_mins(3)).await[0].outcome, Waiting);
+    function.follow_up_after(Duration::from_mins(1)).await;
+    assert!(function.world().starts.borrow().is_empty());
+    function.world().listed.replace(vec![listed("ours", START + Duration::from_secs(1), Some(COMMIT))]);
+    let decision = &function.follow_up_after(Duration::from_mins(1)).await[0];
+    assert_eq!((decision.outcome, decision.concerns["execution"].as_str()), (Started, "ours"));
+    assert!(function.world().starts.borrow().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_search_starts_nothing_and_is_repeated() {
+    let function = Function::new();
+    function.write_row(&claimed(0, START));
+    function.world().list_is_down.set(true);
+    assert_eq!(function.follow_up_after(Duration::from_mins(3)).await[0].outcome, Waiting);
+    assert_eq!(function.take_calls(), ["ListPipelineExecutions shop", REPORT], "no start without a search");
+    function.world().list_is_down.set(false);
+    assert_eq!(function.follow_up_after(Duration::from_mins(1)).await[0].outcome, Started);
+    assert_eq!(function.world().starts.borrow()[0].token, claimed(0, START).token);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_order_that_is_not_routed_is_refused_and_starts_when_it_is_offered_again_after_the_route_exists() {
+    let function = Function::with_config(&COMMITTED_CONFIG.replace("\"main\", ", ""));
+    let decision = function.decide(&file("order")).await;
+    assert_eq!((decision.outcome, decision.concerns["order"].as_str()), (Filtered, "1795312345999"));
+    let refused = function.take_reports();
+    assert_eq!((refused[0].number, refused[0].state), (NUMBER, ReportState::Refused));
+    // The next invocation's clock is 40 s behind, and its report is later all the same.
+    let mut deployed = Function::new();
+    deployed.starter.world.start_time = START - Duration::from_secs(40);
+    assert_eq!(deployed.decide(&file("order")).await.outcome, Started);
+    assert!(deployed.take_reports()[0].at > refused[0].at);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_malformed_order_is_refused_and_does_not_keep_another_pipeline_from_starting() {
+    let function = Function::with_config(&COMMITTED_CONFIG.replacen("pipeline = \"shop\"", "pipeline = \"web\"", 1));
+    let web = file("order-of-unknown-kind").replace("\"pipelines\": [", "\"pipelines\": [\"web\",");
+    let decisions = function.handle(&web).await.unwrap().decisions;
+    assert_eq!(decisions.iter().map(|decision| decision.outcome).collect::<Vec<_>>(), [Refused, Started]);
+    let mut states = function.take_states();
+    states.sort_by_key(|(number, _)| *number);
+    assert_eq!(states, [(change(0).sequence, ReportState::Running), (NUMBER, ReportState::Refused)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_report_that_the_bus_does_not_accept_is_sent_by_the_follow_up_with_its_time() {
+    let function = Function::new();
+    function.world().bus_answer.replace(EntryResult::Retryable("ThrottlingException".to_owned()));
+    assert_eq!(function.decide(&file("order")).await.outcome, Started);
+    let at = function.shop().report.unwrap().report.at;
+    function.follow_up_after(Duration::from_secs(61)).await;
+    function.world().bus_answer.replace(EntryResult::Accepted);
+    function.follow_up_after(Duration::from_secs(30)).await;
+    assert_eq!(function.take_states(), [], "the pause has doubled");
+    function.follow_up_after(Duration::from_secs(100)).await;
+    let reports = function.take_reports();
+    assert_eq!((reports.len(), reports[0].at), (1, at));
+    function.take_calls();
+    function.follow_up_after(Duration::from_secs(100)).await;
+    assert!(!function.take_calls().contains(&REPORT.to_owned()));
+}
+
+/// A repository account of an earlier version has no bus for reports.
+#[tokio::test(start_paused = true)]
+async fn a_bus_that_refuses_the_report_about_an_implicit_order_is_not_tried_again() {
+    let function = Function::new();
+    function.world().bus_answer.replace(EntryResult::Refused("ResourceNotFoundException".to_owned()));
+    assert_eq!(function.decide(&file("change")).await.outcome, Started);
+    function.take_calls();
+    function.follow_up_after(Duration::from_mins(1)).await;
+    assert_eq!(function.take_calls(), NO_CALLS);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_times_of_reports_rise_even_if_the_clock_goes_back() {
+    let mut function = Function::new();
+    function.decide(&order_event(0)).await;
+    function.starter.world.start_time = START - Duration::from_secs(40);
+    function.decide(&order_event(1)).await;
+    let reports = function.take_reports();
+    assert!(reports[1].at > reports[0].at, "{reports:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn people_get_one_notice_about_a_rejected_order_and_a_repeated_order_is_tried_at_once() {
+    let function = Function::new();
+    function.answer_starts(|_| StartAnswer::Rejected("PipelineNotFoundException: create it".to_owned()));
+    assert_eq!(function.decide(&file("order")).await.outcome, Waiting);
+    for minutes in [1, 2, 4, 8] {
+        function.follow_up_after(Duration::from_mins(minutes)).await;
+    }
+    assert_eq!(function.world().starts.borrow().len(), 5, "the pauses double");
+    assert_eq!(function.take_states(), [(NUMBER, ReportState::Waiting)], "nothing new is reported");
+    let notices = function.world().notices.take();
+    assert_eq!(notices.len(), 1);
+    assert_eq!(notices[0].title, "Pipeline shop cannot be started in 222222222222, ap-northeast-1");
+    // Somebody has created the pipeline, and sends the order again.
+    function.answer_starts(|_| StartAnswer::Started("e".to_owned()));
+    assert_eq!(function.decide(&file("order")).await.outcome, Duplicate);
+    assert_eq!(function.follow_up_after(Duration::from_secs(1)).await[0].outcome, Started);
+    function.answer_starts(|_| StartAnswer::Rejected("PipelineNotFoundException: create it".to_owned()));
+    function.decide(&order_event(1)).await;
+    assert_eq!(function.world().notices.borrow().len(), 1, "another order, another notice");
+}
+
+#[tokio::test(start_paused = true)]
+async fn variables_get_their_values() {
+    let config = COMMITTED_CONFIG.replacen(
+        "action   = \"Source\"",
+        "action = \"Source\"\nvariables = { BRANCH = \"{branch}\", TAG = \"{tag}\", ORDER = \"{order}\" }\n#",
+        1,
+    );
+    let function = Function::with_config(&config);
+    function.decide(&file("order")).await;
+    let variables = function.world().starts.borrow()[0].variables.clone();
+    let expected = [("BRANCH", "main"), ("ORDER", "1795312345999"), ("TAG", "none")];
+    assert_eq!(variables, expected.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
+    assert!(matches!(function.shop().progress, Progress::Running { .. }));
+}

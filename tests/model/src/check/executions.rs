@@ -1,0 +1,97 @@
+//! Each order starts once and never after a newer one, and each target runs its last order.
+
+use std::collections::BTreeMap;
+
+use pipeline_starter::order::token;
+use pipeline_starter::world::ExecutionStatus;
+use sekisho_domain::report::ReportState;
+
+use super::orders::Orders;
+use super::reports::Reports;
+use super::{Broken, Target, target_row};
+use crate::codepipeline::Execution;
+use crate::history::History;
+
+/// Checks that the executions run the target's orders, that no order has two executions at a time or starts again
+/// without need, and that none starts after a newer one.
+pub(crate) fn start_once_and_in_order(history: &History, target: &Target, orders: &Orders) -> Result<(), Broken> {
+    let executions = history.cloud.places[target.place].codepipeline.executions(target.pipeline);
+    let pipeline = target.id().pipeline;
+    // The token of a restart is the token of the first start with a suffix.
+    let first_tokens = orders.iter().map(|(number, change)| (token(change, &pipeline, *number, 0), *number));
+    let numbers: BTreeMap<String, u64> = first_tokens.collect();
+    let mut last: Option<(u64, &Execution)> = None;
+    for execution in executions.iter().filter(|execution| execution.token.is_some()) {
+        let first_token = execution.token.as_ref().and_then(|token| token.split('-').next());
+        let Some(number) = first_token.and_then(|token| numbers.get(token)).copied() else {
+            if history.upgrade.has_execution(target.place, &execution.id) {
+                continue;
+            }
+            return Err(Broken(format!("{}: {} belongs to no order", target.id(), execution.id)));
+        };
+        if orders.get(&number).is_none_or(|change| change.commit != execution.commit) {
+            return Err(Broken(format!("{}: {} does not run the commit of its order", target.id(), execution.id)));
+        }
+        match last {
+            Some((last, _)) if last > number => {
+                return Err(Broken(format!("{}: went back from order {last} to {number}", target.id())));
+            }
+            Some((last, earlier)) if last == number && !is_restart(earlier, execution) => {
+                return Err(Broken(format!(
+                    "{}: order {number} started twice, as {} ({:?}) and {}",
+                    target.id(),
+                    earlier.id,
+                    earlier.status,
+                    execution.id
+                )));
+            }
+            _ => last = Some((number, execution)),
+        }
+    }
+    Ok(())
+}
+
+/// Whether an execution may take the place of an earlier one of the same order.
+fn is_restart(earlier: &Execution, later: &Execution) -> bool {
+    earlier.may_be_repeated() && earlier.ended.is_some_and(|ended| ended <= later.started)
+}
+
+/// Checks that the target has reported the end of its last order, and that its last execution ended as reported. An
+/// order that no route of the last configuration leads to the target is not checked.
+pub(crate) fn run_the_last_order(history: &History, target: &Target, reports: &Reports) -> Result<(), Broken> {
+    let row = target_row(&history.cloud, target)?;
+    let is_followed = |git_ref| target.follows(git_ref, history.deployment.newest);
+    let Some(order) = row.order.as_ref().filter(|order| is_followed(&order.change.git_ref)) else { return Ok(()) };
+    let wrong = |what: &str| Err(Broken(format!("{}: order {}: {what}", target.id(), order.number)));
+    let Some(report) = row.current_report().filter(|report| report.state.is_final()) else {
+        return wrong("the target has not reported the end");
+    };
+    if reports.values().rfind(|sent| sent.number == order.number).is_none_or(|last| last.at != report.at) {
+        return wrong("event-relay does not have the last report");
+    }
+    if report.revision != order.change.commit {
+        return wrong("the report is about another commit");
+    }
+    let executions = history.cloud.places[target.place].codepipeline.executions(target.pipeline);
+    let Some(last) = executions.iter().rfind(|execution| execution.token.is_some()) else {
+        return wrong("nothing was started");
+    };
+    if last.commit != order.change.commit {
+        return wrong(&format!("the last execution {} runs another commit", last.id));
+    }
+    if report.execution.as_ref() != Some(&last.id) {
+        return wrong(&format!("the report names {:?}, and the last execution is {}", report.execution, last.id));
+    }
+    let agrees = match report.state {
+        ReportState::Healthy => last.status == ExecutionStatus::Succeeded,
+        // The events about a retried stage may be lost.
+        ReportState::Failed => last.status == ExecutionStatus::Failed || last.retries > 0,
+        ReportState::Unknown => last.status != ExecutionStatus::Succeeded,
+        _ => false,
+    };
+    if agrees {
+        Ok(())
+    } else {
+        wrong(&format!("the report is {:?}, and {} is {:?}", report.state, last.id, last.status))
+    }
+}

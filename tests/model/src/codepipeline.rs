@@ -1,0 +1,266 @@
+//! CodePipeline in one account and region: its pipelines, and the ways in which an execution ends.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+
+use pipeline_starter::world::{ExecutionPage, ExecutionStatus, ListedExecution, PipelineStart, StartAnswer};
+use sekisho_domain::change::CommitId;
+use time::{Duration, OffsetDateTime};
+
+use crate::cloud::Chance;
+
+/// The time for which this model's CodePipeline recognizes a client request token.
+const TOKEN_KNOWN: Duration = Duration::minutes(3);
+
+/// The delay after which this model's CodePipeline lists an execution.
+const LAG: Duration = Duration::seconds(5);
+
+/// The longest time until the source action of an execution has run. Until then, the execution shows no revision.
+const LONGEST_SOURCE_ACTION: usize = 90;
+
+/// The number of executions on a page of the list.
+const PAGE: usize = 3;
+
+/// The pipelines of an account and region.
+#[derive(Debug)]
+pub(crate) struct CodePipeline {
+    /// The executions of each pipeline, in the order of their starts.
+    executions: RefCell<BTreeMap<String, Vec<Execution>>>,
+    /// Pipelines that do not exist at the moment.
+    missing: RefCell<Vec<String>>,
+    /// The percentage of starts that CodePipeline defers.
+    pub(crate) busy: Cell<u32>,
+    /// The most executions of one pipeline that may run at the same time.
+    pub(crate) room: Cell<usize>,
+    /// The difference of CodePipeline's clock from the true time.
+    skew: Duration,
+    /// The number of starts whose answer was lost.
+    pub(crate) lost_answers: Cell<usize>,
+}
+
+/// An execution of a pipeline. The times are true times.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Execution {
+    pub(crate) id: String,
+    pub(crate) commit: CommitId,
+    /// The client request token. `None` if a person or a rule of the account started the execution.
+    pub(crate) token: Option<String>,
+    pub(crate) status: ExecutionStatus,
+    pub(crate) started: OffsetDateTime,
+    pub(crate) ended: Option<OffsetDateTime>,
+    /// When the source action has run, or `None` if it failed or was stopped before.
+    source_ran: Option<OffsetDateTime>,
+    /// How often a stage was retried.
+    pub(crate) retries: usize,
+}
+
+impl Execution {
+    pub(crate) fn is_running(&self) -> bool {
+        self.status == ExecutionStatus::Running
+    }
+
+    /// Whether the same order may start once more after this execution: CodePipeline canceled the execution, or the
+    /// execution ended before its source action had run.
+    pub(crate) fn may_be_repeated(&self) -> bool {
+        !self.is_running() && (self.status == ExecutionStatus::Canceled || self.source_ran.is_none())
+    }
+
+    /// Whether the execution failed in its source action.
+    pub(crate) fn failed_in_source(&self) -> bool {
+        self.status == ExecutionStatus::Failed && self.source_ran.is_none()
+    }
+}
+
+impl CodePipeline {
+    pub(crate) fn new(skew: Duration) -> Self {
+        Self {
+            executions: RefCell::default(),
+            missing: RefCell::default(),
+            busy: Cell::new(10),
+            room: Cell::new(3),
+            skew,
+            lost_answers: Cell::new(0),
+        }
+    }
+
+    /// Ends everything that keeps a start from succeeding.
+    pub(crate) fn repair(&self) {
+        self.missing.borrow_mut().clear();
+        self.room.set(usize::MAX);
+    }
+
+    /// Deletes a pipeline, or creates it again. Its executions stay.
+    pub(crate) fn toggle(&self, pipeline: &str) {
+        let mut missing = self.missing.borrow_mut();
+        match missing.iter().position(|name| name == pipeline) {
+            Some(index) => drop(missing.swap_remove(index)),
+            None => missing.push(pipeline.to_owned()),
+        }
+    }
+
+    /// The effect of StartPipelineExecution. The answer may still be lost.
+    pub(crate) fn start(&self, start: &PipelineStart, now: OffsetDateTime, chance: &Chance) -> StartAnswer {
+        if chance.fails(self.busy.get()) {
+            return StartAnswer::Deferred("ThrottlingException".to_owned());
+        }
+        if self.missing.borrow().iter().any(|name| name == start.pipeline.as_str()) {
+            return StartAnswer::Rejected("PipelineNotFoundException".to_owned());
+        }
+        if chance.fails(2) {
+            return StartAnswer::Unanswered("connection refused".to_owned());
+        }
+        let mut pipelines = self.executions.borrow_mut();
+        let executions = pipelines.entry(start.pipeline.to_string()).or_default();
+        let is_repeated =
+            |known: &&Execution| known.token.as_ref() == Some(&start.token) && known.started + TOKEN_KNOWN > now;
+        if let Some(known) = executions.iter().find(is_repeated) {
+            return StartAnswer::Started(known.id.clone());
+        }
+        if executions.iter().filter(|execution| execution.is_running()).count() >= self.room.get() {
+            return StartAnswer::Deferred("ConcurrentPipelineExecutionsLimitExceededException".to_owned());
+        }
+        let token = Some(start.token.clone());
+        let execution = new(start.pipeline.as_str(), executions.len(), &start.commit, token, now, chance);
+        let id = execution.id.clone();
+        executions.push(execution);
+        StartAnswer::Started(id)
+    }
+
+    /// Starts an execution that no order asked for: a person pressed the button, or a rule of the account matched.
+    pub(crate) fn start_by_other(&self, pipeline: &str, commit: &CommitId, now: OffsetDateTime, chance: &Chance) {
+        let mut pipelines = self.executions.borrow_mut();
+        let executions = pipelines.entry(pipeline.to_owned()).or_default();
+        let execution = new(pipeline, executions.len(), commit, None, now, chance);
+        executions.push(execution);
+    }
+
+    /// Adds an execution that ended before the history began.
+    pub(crate) fn add_ended(
+        &self,
+        pipeline: &str,
+        commit: &CommitId,
+        token: String,
+        started: OffsetDateTime,
+    ) -> String {
+        let mut pipelines = self.executions.borrow_mut();
+        let executions = pipelines.entry(pipeline.to_owned()).or_default();
+        let id = format!("{pipeline}-{}", executions.len());
+        executions.push(Execution {
+            id: id.clone(),
+            commit: commit.clone(),
+            token: Some(token),
+            status: ExecutionStatus::Succeeded,
+            started,
+            ended: Some(started + Duration::minutes(5)),
+            source_ran: Some(started),
+            retries: 0,
+        });
+        id
+    }
+
+    /// Reads a page of the list of executions. The token of a page is the number of older executions.
+    pub(crate) fn list(
+        &self,
+        pipeline: &str,
+        page: Option<String>,
+        now: OffsetDateTime,
+        chance: &Chance,
+    ) -> ExecutionPage {
+        let pipelines = self.executions.borrow();
+        let executions = pipelines.get(pipeline).map(Vec::as_slice).unwrap_or_default();
+        let lag = if chance.faults.get() { LAG } else { Duration::ZERO };
+        let listed = executions.iter().filter(|execution| execution.started + lag <= now).count();
+        let end = page.and_then(|page| page.parse().ok()).unwrap_or(listed).min(listed);
+        let begin = end.saturating_sub(PAGE);
+        let page = executions[begin..end].iter().rev().map(|execution| self.listed(execution, now));
+        ExecutionPage { executions: page.collect(), next: (begin > 0).then(|| begin.to_string()) }
+    }
+
+    fn listed(&self, execution: &Execution, now: OffsetDateTime) -> ListedExecution {
+        let has_source = execution.source_ran.is_some_and(|ran| ran <= now);
+        ListedExecution {
+            id: execution.id.clone(),
+            status: execution.status,
+            started: Some(execution.started + self.skew),
+            revisions: if has_source { vec![execution.commit.to_string()] } else { Vec::new() },
+            is_by_call: execution.token.is_some(),
+        }
+    }
+
+    pub(crate) fn execution(&self, pipeline: &str, id: &str) -> Option<Execution> {
+        let pipelines = self.executions.borrow();
+        pipelines.get(pipeline)?.iter().find(|execution| execution.id == id).cloned()
+    }
+
+    /// The executions of a pipeline, in the order of their starts.
+    pub(crate) fn executions(&self, pipeline: &str) -> Vec<Execution> {
+        self.executions.borrow().get(pipeline).cloned().unwrap_or_default()
+    }
+
+    /// The number of executions that orders started.
+    pub(crate) fn ordered_count(&self) -> usize {
+        self.executions.borrow().values().flatten().filter(|execution| execution.token.is_some()).count()
+    }
+
+    /// The names of the pipelines and the ids of their executions that have this status.
+    pub(crate) fn with_status(&self, status: ExecutionStatus) -> Vec<(String, String)> {
+        let pipelines = self.executions.borrow();
+        let all = pipelines.iter().flat_map(|(name, list)| list.iter().map(move |execution| (name, execution)));
+        let found = all.filter(|(_, execution)| execution.status == status);
+        found.map(|(name, execution)| (name.clone(), execution.id.clone())).collect()
+    }
+
+    /// Ends an execution, or continues it if the new status is `Running`. A person has then retried the failed stage.
+    pub(crate) fn set_status(&self, pipeline: &str, id: &str, status: ExecutionStatus, now: OffsetDateTime) {
+        let mut pipelines = self.executions.borrow_mut();
+        let executions = pipelines.get_mut(pipeline).into_iter().flatten();
+        for execution in executions.filter(|execution| execution.id == id) {
+            execution.status = status;
+            if status == ExecutionStatus::Running {
+                execution.ended = None;
+                execution.retries += 1;
+                // The retried stage fetches the source, if the source action was what failed.
+                execution.source_ran = execution.source_ran.or(Some(now));
+            } else {
+                execution.ended = Some(now);
+                if status == ExecutionStatus::Succeeded {
+                    execution.source_ran = execution.source_ran.map(|ran| ran.min(now));
+                }
+                execution.source_ran = execution.source_ran.filter(|ran| *ran <= now);
+            }
+        }
+    }
+}
+
+fn new(
+    pipeline: &str,
+    number: usize,
+    commit: &CommitId,
+    token: Option<String>,
+    now: OffsetDateTime,
+    chance: &Chance,
+) -> Execution {
+    let seconds = i64::try_from(chance.below(LONGEST_SOURCE_ACTION)).unwrap_or_default();
+    Execution {
+        id: format!("{pipeline}-{number}"),
+        commit: commit.clone(),
+        token,
+        status: ExecutionStatus::Running,
+        started: now,
+        ended: None,
+        source_ran: Some(now + Duration::seconds(seconds)),
+        retries: 0,
+    }
+}
+
+/// The name of a status in CodePipeline's events.
+pub(crate) fn event_state(status: ExecutionStatus) -> &'static str {
+    match status {
+        ExecutionStatus::Running => "RESUMED",
+        ExecutionStatus::Succeeded => "SUCCEEDED",
+        ExecutionStatus::Failed => "FAILED",
+        ExecutionStatus::Stopped => "STOPPED",
+        ExecutionStatus::Superseded => "SUPERSEDED",
+        ExecutionStatus::Canceled => "CANCELED",
+    }
+}

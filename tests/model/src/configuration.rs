@@ -1,0 +1,85 @@
+//! The configurations that the accounts of a history deploy. They differ in a few features, and each account deploys a
+//! new configuration at its own moment.
+
+use sekisho_domain::config::Document;
+use sekisho_domain::route::{Routes, TargetId};
+
+use crate::cloud::PLACES;
+
+/// The optional parts of a configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Features(u8);
+
+/// The second place also runs the pipeline `all`: a target that joins a route or leaves it.
+pub(crate) const SECOND_TARGET: u8 = 1;
+/// The pipeline `api` follows only some paths of `main`: a route that is removed and comes back.
+pub(crate) const PATH_ROUTE: u8 = 2;
+/// The pipeline `both` follows `release/*` as well as `main`: a glob that covers branches which already exist.
+pub(crate) const RELEASE_GLOB: u8 = 4;
+
+/// The number of different configurations.
+const CONFIGURATIONS: u8 = 8;
+
+impl Features {
+    /// The features with these bits.
+    pub(crate) fn new(bits: usize) -> Self {
+        Self(u8::try_from(bits % usize::from(CONFIGURATIONS)).unwrap_or_default())
+    }
+
+    /// Adds or removes one feature.
+    pub(crate) fn toggled(self, feature: usize) -> Self {
+        Self(self.0 ^ (1 << (feature % 3)))
+    }
+
+    pub(crate) fn has(self, feature: u8) -> bool {
+        self.0 & feature != 0
+    }
+
+    /// The configuration file.
+    fn text(self) -> String {
+        let target = |place: usize, pipeline: &str| {
+            let (account, region) = PLACES[place];
+            format!(
+                "[[route.target]]\naccount = \"{account}\"\nregion = \"{region}\"\npipeline = \"{pipeline}\"\n\
+                 action = \"Source\"\n"
+            )
+        };
+        let route = |keys: &str, targets: &[String]| format!("[[route]]\n{keys}\n{}", targets.concat());
+        let mut all = vec![target(0, "all")];
+        if self.has(SECOND_TARGET) {
+            all.push(target(1, "all"));
+        }
+        let mut routes = vec![
+            route("repository = \"shop\"\nname = \"all\"\nbranches = [\"main\"]", &all),
+            route("repository = \"shop\"\nname = \"tags\"\ntags = [\"live\", \"v*\"]", &[target(1, "tags")]),
+        ];
+        if self.has(PATH_ROUTE) {
+            let keys =
+                "repository = \"shop\"\nname = \"api\"\nbranches = [\"main\"]\npaths = [\"api/**\", \"!**/*.md\"]";
+            routes.push(route(keys, &[target(0, "api")]));
+        }
+        let branches = if self.has(RELEASE_GLOB) { "[\"main\", \"release/*\"]" } else { "[\"main\"]" };
+        let keys = format!("repository = \"sh*\"\nname = \"both\"\nbranches = {branches}");
+        routes.push(route(&keys, &[target(1, "both")]));
+        routes.concat()
+    }
+
+    /// The routes. They are parsed once.
+    pub(crate) fn routes(self) -> Routes {
+        thread_local! {
+            static ROUTES: Vec<Routes> = (0..CONFIGURATIONS).map(|bits| parse(&Features(bits).text())).collect();
+        }
+        ROUTES.with(|routes| routes[usize::from(self.0)].clone())
+    }
+}
+
+fn parse(text: &str) -> Routes {
+    let routes = Document::parse("model", text).and_then(|document| document.routes());
+    routes.unwrap_or_else(|error| unreachable!("the model's configuration is wrong: {error}"))
+}
+
+/// The target with this pipeline at this place.
+pub(crate) fn target(place: usize, pipeline: &str) -> TargetId {
+    let (account, region) = PLACES[place];
+    format!("{account}/{region}/{pipeline}").parse().unwrap_or_else(|error| unreachable!("{error}"))
+}

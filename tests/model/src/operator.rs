@@ -1,0 +1,123 @@
+//! What happens in the accounts with pipelines: executions end, people stop or retry them, pipelines are edited, and
+//! buses refuse events.
+
+use pipeline_starter::world::ExecutionStatus::{self, Canceled, Failed, Running, Stopped, Succeeded, Superseded};
+
+use crate::cloud::{Cloud, PLACES};
+use crate::event;
+use crate::in_flight::InFlight;
+use crate::lambda::Function;
+
+/// The pipelines of each place.
+pub(crate) const PIPELINES: [&[&str]; PLACES.len()] = [&["all", "api"], &["all", "both", "tags"]];
+
+/// The number of times that each kind of thing happened to executions.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Deeds {
+    pub(crate) canceled: usize,
+    /// Executions that a person stopped, or that a newer execution replaced.
+    pub(crate) stopped: usize,
+    pub(crate) retried: usize,
+    /// Executions that failed before their source action had run.
+    pub(crate) failed_in_source: usize,
+    /// Executions that no order started.
+    pub(crate) by_others: usize,
+}
+
+/// Ends one random execution.
+pub(crate) fn end_any(cloud: &Cloud, in_flight: &mut InFlight, deeds: &mut Deeds) {
+    let place = cloud.chance.below(PLACES.len());
+    let running = cloud.places[place].codepipeline.with_status(Running);
+    if let Some((pipeline, id)) = running.get(cloud.chance.below(running.len())) {
+        end(cloud, in_flight, deeds, place, (pipeline, id));
+    }
+}
+
+/// Ends an execution in a random way.
+pub(crate) fn end(
+    cloud: &Cloud,
+    in_flight: &mut InFlight,
+    deeds: &mut Deeds,
+    place: usize,
+    (pipeline, id): (&str, &str),
+) {
+    let status = match cloud.chance.below(100) {
+        0..=59 => Succeeded,
+        60..=84 => Failed,
+        85..=91 => Stopped,
+        _ => Superseded,
+    };
+    if matches!(status, Stopped | Superseded) {
+        deeds.stopped += 1;
+    }
+    set_status(cloud, in_flight, place, (pipeline, id), status);
+    let execution = cloud.places[place].codepipeline.execution(pipeline, id);
+    deeds.failed_in_source += usize::from(execution.is_some_and(|execution| execution.failed_in_source()));
+}
+
+/// Edits a random pipeline, which cancels its running executions.
+pub(crate) fn edit_pipeline(cloud: &Cloud, in_flight: &mut InFlight, deeds: &mut Deeds) {
+    let (place, pipeline) = any_pipeline(cloud);
+    for (name, id) in cloud.places[place].codepipeline.with_status(Running) {
+        if name == pipeline {
+            deeds.canceled += 1;
+            set_status(cloud, in_flight, place, (&name, &id), Canceled);
+        }
+    }
+}
+
+/// Retries the failed stage of an execution. CodePipeline allows this only for the last execution of a pipeline. An
+/// execution that failed in its source action is left to pipeline-starter.
+pub(crate) fn retry_stage(cloud: &Cloud, in_flight: &mut InFlight, deeds: &mut Deeds) {
+    let (place, pipeline) = any_pipeline(cloud);
+    let last = cloud.places[place].codepipeline.executions(pipeline).pop();
+    if let Some(last) = last.filter(|last| last.status == Failed && !last.failed_in_source()) {
+        deeds.retried += 1;
+        set_status(cloud, in_flight, place, (pipeline, &last.id), Running);
+    }
+}
+
+/// Starts an execution that no order asked for, at a random commit.
+pub(crate) fn start_by_other(cloud: &Cloud, deeds: &mut Deeds) {
+    let (place, pipeline) = any_pipeline(cloud);
+    let commits = cloud.repository.commits();
+    if let Some(commit) = commits.get(cloud.chance.below(commits.len())) {
+        deeds.by_others += 1;
+        let now = cloud.clock.now.get();
+        cloud.places[place].codepipeline.start_by_other(pipeline, commit, now, &cloud.chance);
+    }
+}
+
+/// Deletes a random pipeline, or creates it again.
+pub(crate) fn toggle_pipeline(cloud: &Cloud) {
+    let (place, pipeline) = any_pipeline(cloud);
+    cloud.places[place].codepipeline.toggle(pipeline);
+}
+
+/// Closes a random bus, or opens it again.
+pub(crate) fn toggle_bus(cloud: &Cloud) {
+    let buses = [&cloud.places[0].bus, &cloud.places[1].bus, &cloud.report_bus];
+    let bus = buses[cloud.chance.below(buses.len())];
+    if bus.is_closed() { bus.open() } else { bus.close() }
+}
+
+fn any_pipeline(cloud: &Cloud) -> (usize, &'static str) {
+    let place = cloud.chance.below(PLACES.len());
+    let names = PIPELINES[place];
+    (place, names[cloud.chance.below(names.len())])
+}
+
+fn set_status(
+    cloud: &Cloud,
+    in_flight: &mut InFlight,
+    place: usize,
+    (pipeline, id): (&str, &str),
+    status: ExecutionStatus,
+) {
+    let codepipeline = &cloud.places[place].codepipeline;
+    codepipeline.set_status(pipeline, id, status, cloud.clock.now.get());
+    let retries = codepipeline.execution(pipeline, id).map_or(0, |execution| execution.retries);
+    let number = in_flight.number();
+    let payload = event::execution_changed(number, place, pipeline, (id, retries), status);
+    in_flight.send(Function::Starter(place), payload, &cloud.chance);
+}

@@ -1,0 +1,109 @@
+//! The repository account, as event-relay sees it.
+
+use std::collections::BTreeSet;
+use std::rc::Rc;
+use std::time::Duration;
+
+use event_relay::world::{Differences, Entry, EntryResult, Head, World};
+use sekisho_domain::account::Region;
+use sekisho_domain::change::{CommitId, GitRef, RefKind};
+use sekisho_lambda::ServiceError;
+use sekisho_lambda::service_error::Kind;
+use time::OffsetDateTime;
+
+use crate::cloud::{Cloud, PLACES, REPOSITORY_ACCOUNT, give_way};
+use crate::lambda::Function;
+use crate::ledger::Ledger;
+use crate::repository;
+
+/// The outside world of event-relay.
+#[derive(Debug, Clone)]
+pub(crate) struct RelayAccount {
+    cloud: Rc<Cloud>,
+    ledger: Ledger,
+}
+
+impl RelayAccount {
+    pub(crate) fn new(cloud: &Rc<Cloud>) -> Self {
+        Self { cloud: cloud.clone(), ledger: Ledger { cloud: cloud.clone(), function: Function::Relay } }
+    }
+
+    /// Begins a call to a service. The call may fail before it takes effect.
+    async fn begin(&self, call: &'static str) -> Result<(), ServiceError> {
+        give_way().await;
+        if self.cloud.chance.fails(3) {
+            return Err(ServiceError::unexpected(call, "the model fails this call").with_kind(Kind::Throttled));
+        }
+        Ok(())
+    }
+}
+
+impl World for RelayAccount {
+    type Ledger = Ledger;
+
+    fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    fn now(&self) -> OffsetDateTime {
+        self.cloud.clock.seen()
+    }
+
+    async fn sleep(&self, time: Duration) {
+        self.cloud.clock.sleep(time).await;
+    }
+
+    async fn head(&self, _repository: &str, git_ref: &GitRef) -> Result<Head, ServiceError> {
+        self.begin("GetBranch or GetFolder").await?;
+        let head = self.cloud.repository.head(git_ref);
+        // The branch or tag may move before the answer arrives.
+        give_way().await;
+        Ok(head.map_or(Head::NoRef, Head::At))
+    }
+
+    async fn differences(
+        &self,
+        _repository: &str,
+        before: &CommitId,
+        after: &CommitId,
+        page: Option<String>,
+    ) -> Result<Option<Differences>, ServiceError> {
+        self.begin("GetDifferences").await?;
+        // After a force-push, one of the commits may not exist any more.
+        if self.cloud.chance.fails(2) {
+            return Ok(None);
+        }
+        let Some(changed) = self.cloud.repository.differences(before, after) else { return Ok(None) };
+        // Each page has one path.
+        let index: usize = page.map_or(0, |page| page.parse().unwrap_or(0));
+        let next = (index + 1 < changed.len()).then(|| (index + 1).to_string());
+        let paths: BTreeSet<String> = changed.iter().skip(index).take(1).map(ToString::to_string).collect();
+        Ok(Some(Differences { paths, next }))
+    }
+
+    async fn branches(&self, _repository: &str) -> Result<Option<Vec<String>>, ServiceError> {
+        self.begin("ListBranches").await?;
+        Ok(Some(self.cloud.repository.names(RefKind::Branch)))
+    }
+
+    async fn repositories(&self) -> Result<Vec<String>, ServiceError> {
+        self.begin("ListRepositories").await?;
+        Ok(vec![repository::NAME.to_owned()])
+    }
+
+    async fn put_events(&self, _region: &Region, entries: &[Entry]) -> Vec<EntryResult> {
+        give_way().await;
+        let put = |entry: &Entry| {
+            let place = PLACES.iter().position(|(account, region)| {
+                entry.bus == format!("arn:aws:events:{region}:{account}:event-bus/sekisho")
+            });
+            match place {
+                Some(place) => self.cloud.places[place].bus.put(REPOSITORY_ACCOUNT, entry, &self.cloud.chance),
+                None => EntryResult::Refused("no such bus".to_owned()),
+            }
+        };
+        let results = entries.iter().map(put).collect();
+        give_way().await;
+        results
+    }
+}

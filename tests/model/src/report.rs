@@ -1,0 +1,74 @@
+//! What happened in a history, so that a test can check that everything happened often enough.
+
+use std::ops::AddAssign;
+
+macro_rules! counts {
+    ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {
+        /// The number of times that each kind of thing happened in a history.
+        #[derive(Debug, Clone, Default, PartialEq, Eq)]
+        pub struct Report {
+            $($(#[$doc])* pub $name: usize,)+
+        }
+
+        impl Report {
+            /// The name of each kind of thing, and its number.
+            #[must_use]
+            pub fn counts(&self) -> Vec<(&'static str, usize)> {
+                vec![$((stringify!($name), self.$name)),+]
+            }
+        }
+
+        impl AddAssign<&Report> for Report {
+            fn add_assign(&mut self, other: &Report) {
+                $(self.$name += other.$name;)+
+            }
+        }
+    };
+}
+
+counts! {
+    /// Moves of branches and tags.
+    moves,
+    /// Deleted branches and tags.
+    deletions,
+    /// Lost events of CodeCommit and CodePipeline.
+    lost,
+    /// Invocations that crashed between two calls.
+    crashes,
+    /// Retries of failed invocations.
+    retries,
+    /// Events that a function could not handle in three attempts, and that nobody sent again.
+    dropped,
+    /// Events that were sent again from the dead-letter queues.
+    redriven,
+    /// Deployments of a configuration to one account.
+    deployments,
+    /// Events that a bus did not accept.
+    not_accepted,
+    /// Starts of an execution whose answer was lost.
+    lost_starts,
+    /// Executions that orders started.
+    executions,
+    /// Executions that no order started.
+    other_executions,
+    /// Executions that CodePipeline canceled.
+    canceled,
+    /// Executions that a person stopped, or that a newer execution replaced.
+    stopped,
+    /// Retries of failed stages.
+    retried_stages,
+    /// Executions that failed in their source action.
+    failed_sources,
+    /// Orders that event-relay placed.
+    orders,
+    /// Orders that a bus accepted more than once.
+    repeated_offers,
+    /// Orders that a target refused, because its account did not route them.
+    refusals,
+    /// Reports that reached the bus of the repository account.
+    reports,
+    /// Branches that were recorded and not deployed when a glob covered them first.
+    baselines,
+    /// Histories that begin with the ledgers of an earlier version.
+    upgrades,
+}

@@ -1,0 +1,118 @@
+//! An account with pipelines, as pipeline-starter sees it.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use pipeline_starter::world::{
+    Entry, EntryResult, ExecutionPage, ExecutionStatus, FailureDetails, PipelineStart, StartAnswer, World,
+};
+use sekisho_domain::account::Region;
+use sekisho_domain::notice::Notice;
+use sekisho_domain::route::PipelineName;
+use sekisho_lambda::ServiceError;
+use sekisho_lambda::service_error::Kind;
+use time::OffsetDateTime;
+
+use crate::cloud::{Cloud, Place, give_way};
+use crate::lambda::Function;
+use crate::ledger::Ledger;
+
+/// The outside world of one pipeline-starter.
+#[derive(Debug, Clone)]
+pub(crate) struct StarterAccount {
+    cloud: Rc<Cloud>,
+    ledger: Ledger,
+    place: usize,
+}
+
+impl StarterAccount {
+    pub(crate) fn new(cloud: &Rc<Cloud>, place: usize) -> Self {
+        let ledger = Ledger { cloud: cloud.clone(), function: Function::Starter(place) };
+        Self { cloud: cloud.clone(), ledger, place }
+    }
+
+    fn place(&self) -> &Place {
+        &self.cloud.places[self.place]
+    }
+
+    /// Begins a call to CodePipeline. The call may fail before it takes effect.
+    async fn begin(&self, call: &'static str) -> Result<(), ServiceError> {
+        give_way().await;
+        if self.cloud.chance.fails(3) {
+            return Err(ServiceError::unexpected(call, "the model fails this call").with_kind(Kind::Throttled));
+        }
+        Ok(())
+    }
+}
+
+impl World for StarterAccount {
+    type Ledger = Ledger;
+
+    fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    fn now(&self) -> OffsetDateTime {
+        self.cloud.clock.seen()
+    }
+
+    async fn sleep(&self, time: Duration) {
+        self.cloud.clock.sleep(time).await;
+    }
+
+    async fn start(&self, start: &PipelineStart) -> StartAnswer {
+        give_way().await;
+        let chance = &self.cloud.chance;
+        let codepipeline = &self.place().codepipeline;
+        let answer = codepipeline.start(start, self.cloud.clock.now.get(), chance);
+        give_way().await;
+        match answer {
+            // The execution has started, but the answer may be lost.
+            StartAnswer::Started(_) if chance.fails(5) => {
+                codepipeline.lost_answers.set(codepipeline.lost_answers.get() + 1);
+                StartAnswer::Unanswered("no answer".to_owned())
+            }
+            answer => answer,
+        }
+    }
+
+    async fn executions(&self, pipeline: &PipelineName, page: Option<String>) -> Result<ExecutionPage, ServiceError> {
+        self.begin("ListPipelineExecutions").await?;
+        let now = self.cloud.clock.now.get();
+        Ok(self.place().codepipeline.list(pipeline.as_str(), page, now, &self.cloud.chance))
+    }
+
+    async fn execution_status(
+        &self,
+        pipeline: &PipelineName,
+        execution: &str,
+    ) -> Result<Option<ExecutionStatus>, ServiceError> {
+        self.begin("GetPipelineExecution").await?;
+        Ok(self.place().codepipeline.execution(pipeline.as_str(), execution).map(|execution| execution.status))
+    }
+
+    async fn failure_details(&self, pipeline: &str, execution: &str) -> Result<FailureDetails, ServiceError> {
+        self.begin("ListActionExecutions").await?;
+        let execution = self.place().codepipeline.execution(pipeline, execution);
+        let is_in_source = execution.is_some_and(|execution| execution.failed_in_source());
+        Ok(FailureDetails { is_in_source, ..FailureDetails::default() })
+    }
+
+    async fn execution_commit(&self, pipeline: &str, execution: &str) -> Result<Option<String>, ServiceError> {
+        self.begin("GetPipelineExecution").await?;
+        let execution = self.place().codepipeline.execution(pipeline, execution);
+        Ok(execution.map(|execution| execution.commit.to_string()))
+    }
+
+    async fn put_event(&self, _region: &Region, event: &Entry) -> EntryResult {
+        give_way().await;
+        let result = self.cloud.report_bus.put(self.place().account, event, &self.cloud.chance);
+        give_way().await;
+        result
+    }
+
+    async fn publish(&self, _notice: &Notice) -> Result<(), ServiceError> {
+        give_way().await;
+        Ok(())
+    }
+}
