@@ -76,7 +76,8 @@ def _update_pipeline(request: Json) -> Json:
     """Updates the pipeline. As on AWS, this cancels the executions that have not ended."""
     structure = _checked(request.get("pipeline"))
     pipeline = existing_pipeline(structure["name"])
-    for execution in pipeline["executions"]:
+    # The newest comes first, so that no execution that waits gets its turn in between.
+    for execution in reversed(pipeline["executions"]):
         runs.end(execution, "Cancelled")
     pipeline["structure"] = structure | {"version": pipeline["structure"]["version"] + 1}
     pipeline["updated"] = time.time()
