@@ -11,7 +11,7 @@ use sekisho_ledger::{Error as LedgerError, Key, Lease, Row};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use crate::order::{Cause, OrderRow, Progress as OrderProgress, Wait};
+use crate::order::{Cause, OrderRow, Progress as OrderProgress, REMEMBERED, Wait};
 
 /// The length of a lease on a claim.
 const LEASE_TERM: Duration = Duration::from_secs(55);
@@ -106,12 +106,12 @@ impl Claims {
         row.fence = leases.max().unwrap_or(Lease::FREE);
         let own =
             self.claims.iter().find(|(claimed, claim)| claimed.id() == change.id() && claim.commit == change.commit);
-        for (claimed, claim) in &self.claims {
-            match &claim.progress {
-                Progress::Started(execution) if claimed.id() != change.id() => row.executions.push(execution.clone()),
-                _ => {}
-            }
-        }
+        let started = self.claims.iter().rev().filter_map(|(claimed, claim)| match &claim.progress {
+            Progress::Started(execution) if claimed.id() != change.id() => Some(execution.clone()),
+            _ => None,
+        });
+        row.executions = started.take(REMEMBERED).collect();
+        row.executions.reverse();
         match own.map(|(_, claim)| (claim, &claim.progress)) {
             Some((claim, Progress::Started(execution))) => {
                 row.execution = Some(execution.clone());

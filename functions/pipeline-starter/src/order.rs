@@ -31,7 +31,7 @@ const LONGEST_PAUSE: Duration = Duration::from_hours(1);
 /// The pause before the first look at an execution whose end may have been missed.
 pub(crate) const FIRST_CHECK: Duration = Duration::from_mins(2);
 /// The number of executions of earlier orders that a row remembers. A search must not take them for its own.
-const REMEMBERED: usize = 10;
+pub(crate) const REMEMBERED: usize = 10;
 
 /// The key of a pipeline's row.
 #[must_use]
@@ -79,7 +79,7 @@ pub struct OrderRow {
     pub failures: u32,
     /// Whether people got the notice that CodePipeline rejects the start.
     pub is_announced: bool,
-    /// The lease of an invocation that may still start an older order. Nothing starts before the lease ends.
+    /// The lease of whatever may still start an older order. Nothing starts before the lease ends.
     pub fence: Lease,
     /// The time of the last report, or the time that a claim reserved for the next report.
     pub at: Option<ReportTime>,
@@ -117,7 +117,7 @@ pub struct Wait {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Cause {
-    /// The pipeline is busy, CodePipeline throttles, or another invocation may still start an older order.
+    /// The pipeline is busy, CodePipeline throttles, or an older order may still be started.
     Busy,
     /// CodePipeline rejects the start.
     Rejected,
@@ -169,13 +169,15 @@ impl OrderRow {
         all.into_iter().rev().take(REMEMBERED).rev().collect()
     }
 
-    /// The lease of an invocation that may start an execution of this or an older order, or a free lease.
+    /// The lease of whatever may still start an execution of this or an older order, or a free lease: an invocation, or a
+    /// call that got no answer and may take effect late.
     pub(crate) fn blocker(&self, now: OffsetDateTime) -> Lease {
-        let claim = match self.progress {
-            Progress::Claimed(lease) => lease,
+        let own = match &self.progress {
+            Progress::Claimed(lease) => *lease,
+            Progress::Waiting(Wait { cause: Cause::Unanswered, next }) => Lease::until(*next),
             _ => Lease::FREE,
         };
-        let held = [claim, self.fence].into_iter().filter(|lease| lease.is_held(now, LEASE_TERM));
+        let held = [own, self.fence].into_iter().filter(|lease| lease.is_held(now, LEASE_TERM));
         held.max().unwrap_or(Lease::FREE)
     }
 

@@ -27,7 +27,7 @@ pub(crate) struct Arrival<'a> {
 pub(crate) enum Plan {
     /// Write the claimed row, then start the execution.
     Start(Box<OrderRow>),
-    /// Write the row, and start nothing now: another invocation may still start an older order.
+    /// Write the row, and start nothing now: an older order may still be started.
     Queue(Box<OrderRow>),
     /// Write the row, which continues with an execution that an event without this order started.
     Adopt(Box<OrderRow>),
@@ -78,7 +78,7 @@ impl Plan {
         if row.blocker(now) == Lease::FREE {
             return Self::Start(Box::new(row.claimed(now)));
         }
-        let reason = "another invocation may still start an older order";
+        let reason = "an older order may still be started";
         let queued = OrderRow { at: Some(at), ..row }.waiting(Cause::Busy, now, reason, place);
         Self::Queue(Box::new(queued))
     }
@@ -105,7 +105,7 @@ impl Plan {
             Self::Start(_) => Decision::new(Outcome::Started, "would be started at this commit"),
             Self::Queue(_) => Decision::new(
                 Outcome::Waiting,
-                "starts as soon as another invocation, which may still start an older order, has finished",
+                "starts as soon as no invocation and no call can start an older order any more",
             ),
             Self::Adopt(row) => match &row.execution {
                 Some(execution) => {
@@ -192,7 +192,8 @@ mod tests {
             (claimed(&row(5), Duration::ZERO), ["stale", "repeated", "start"]),
             (fenced, ["stale", "repeated", "queue"]),
             (waiting(&row(5), Cause::Busy, NOW), ["stale", "repeated", "start"]),
-            (waiting(&row(5), Cause::Unanswered, NOW + SECOND), ["stale", "repeated", "start"]),
+            (waiting(&row(5), Cause::Unanswered, NOW + SECOND), ["stale", "repeated", "queue"]),
+            (waiting(&row(5), Cause::Unanswered, NOW), ["stale", "repeated", "start"]),
             (running(&row(5)), ["stale", "repeated", "start"]),
             (with(&row(5), Progress::Ended(ReportState::Failed)), ["stale", "repeated", "start"]),
             (with(&row(5), Progress::Ended(ReportState::Refused)), ["stale", "start", "start"]),

@@ -20,7 +20,7 @@ use time::OffsetDateTime;
 use sekisho_domain::decision::Decision;
 use sekisho_lambda::service_error::is_throttling;
 
-use crate::{Error, Key, Row, Store, Write, decision_rows};
+use crate::{Error, Key, ReadRow, Row, Store, Write, decision_rows};
 
 type Item = HashMap<String, AttributeValue>;
 
@@ -28,10 +28,10 @@ const PK: &str = "pk";
 const SK: &str = "sk";
 const REVISION: &str = "revision";
 const WRITER: &str = "writer";
-/// The most rows that one BatchGetItem call may read.
+/// The most rows that one `BatchGetItem` call may read.
 const MAX_BATCH: usize = 100;
-/// The most BatchGetItem calls for one batch. DynamoDB leaves keys unprocessed if the answer would be larger than 16 MB,
-/// or if it throttles a part of the call.
+/// The most `BatchGetItem` calls for one batch. DynamoDB leaves keys unprocessed if the answer would be larger than
+/// 16 MB, or if it throttles a part of the call.
 const MAX_ROUNDS: usize = 5;
 /// The reasons for which DynamoDB cancels a transaction if another invocation has written one of the rows, or writes
 /// it at the same time. The caller reads the rows again in both cases.
@@ -110,7 +110,7 @@ impl Store for Ledger {
         answer.item.map(|item| row(key, item)).transpose()
     }
 
-    async fn read_many<T: DeserializeOwned>(&self, keys: &[Key]) -> Result<Vec<Result<Option<Row<T>>, Error>>, Error> {
+    async fn read_many<T: DeserializeOwned>(&self, keys: &[Key]) -> Result<Vec<ReadRow<T>>, Error> {
         let batches = keys.chunks(MAX_BATCH).map(|batch| self.read_batch(batch));
         let mut found: HashMap<Key, Item> = HashMap::with_capacity(keys.len());
         for items in join_all(batches).await {
@@ -188,16 +188,14 @@ impl Store for Ledger {
         }
     }
 
-    async fn write_all(&self, writes: &[Write], writer: &str) -> Result<(), Error> {
-        let Some(first) = writes.first() else { return Ok(()) };
-        let items = writes.iter().map(|write| self.transact_item(write, writer)).collect::<Result<Vec<_>, _>>();
+    async fn write_all(&self, rows: &[Write], writer: &str) -> Result<(), Error> {
+        let Some(first) = rows.first() else { return Ok(()) };
+        let items = rows.iter().map(|write| self.transact_item(write, writer)).collect::<Result<Vec<_>, _>>();
         let items = items.map_err(|error| Error::Unreadable { key: first.key.clone(), source: error.into() })?;
-        let error = match self.client.transact_write_items().set_transact_items(Some(items)).send().await {
-            Ok(_) => return Ok(()),
-            Err(error) => error,
-        };
+        let answer = self.client.transact_write_items().set_transact_items(Some(items)).send().await;
+        let Err(error) = answer else { return Ok(()) };
         if let Some(TransactWriteItemsError::TransactionCanceledException(canceled)) = error.as_service_error() {
-            let mut reasons = canceled.cancellation_reasons().iter().zip(writes);
+            let mut reasons = canceled.cancellation_reasons().iter().zip(rows);
             let is_conflict = |reason: &CancellationReason| reason.code().is_some_and(|code| CONFLICTS.contains(&code));
             if let Some((_, write)) = reasons.find(|(reason, _)| is_conflict(reason)) {
                 return Err(Error::Changed(write.key.clone()));

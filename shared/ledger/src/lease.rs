@@ -27,6 +27,12 @@ impl Lease {
         Self(epoch_millis(now + term))
     }
 
+    /// A lease that ends at this time, in milliseconds since 1970.
+    #[must_use]
+    pub fn until(end: u64) -> Self {
+        Self(end)
+    }
+
     /// Whether an invocation holds the row. `term` is the longest lease that this kind of row gets.
     ///
     /// No lease that is written now ends later than `term` plus the tolerance from now. A lease with a later end comes

@@ -112,6 +112,9 @@ impl Error {
     }
 }
 
+/// The result of reading one of several rows: `None` if the row does not exist, or why the row cannot be read.
+pub type ReadRow<T> = Result<Option<Row<T>>, Error>;
+
 /// The operations of a ledger. [`Ledger`] works on the DynamoDB table; [`Memory`] enforces the same conditions in
 /// memory, for tests that need many ledgers.
 pub trait Store {
@@ -120,10 +123,7 @@ pub trait Store {
 
     /// Reads state rows with strong consistency. The results are in the order of the keys; a row that does not exist is
     /// `None`. An unreadable row ([`Error::Unreadable`]) does not hide the other rows.
-    fn read_many<T: DeserializeOwned>(
-        &self,
-        keys: &[Key],
-    ) -> impl Future<Output = Result<Vec<Result<Option<Row<T>>, Error>>, Error>>;
+    fn read_many<T: DeserializeOwned>(&self, keys: &[Key]) -> impl Future<Output = Result<Vec<ReadRow<T>>, Error>>;
 
     /// Reads all state rows of a partition whose sort keys have this prefix, with strong consistency and in the order
     /// of their sort keys.

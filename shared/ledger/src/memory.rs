@@ -9,7 +9,9 @@ use serde::de::DeserializeOwned;
 use serde_dynamo::{AttributeValue, Item};
 use time::OffsetDateTime;
 
-use crate::{Error, Key, LARGEST_ITEM, LONGEST_PK, LONGEST_SK, MAX_TRANSACTION, Row, Store, Write, decision_rows};
+use crate::{
+    Error, Key, LARGEST_ITEM, LONGEST_PK, LONGEST_SK, MAX_TRANSACTION, ReadRow, Row, Store, Write, decision_rows,
+};
 use sekisho_domain::decision::Decision;
 
 /// A table that exists as long as this value.
@@ -101,7 +103,7 @@ impl Store for Memory {
         self.rows.borrow().get(key).map(|stored| row(key, stored)).transpose()
     }
 
-    async fn read_many<T: DeserializeOwned>(&self, keys: &[Key]) -> Result<Vec<Result<Option<Row<T>>, Error>>, Error> {
+    async fn read_many<T: DeserializeOwned>(&self, keys: &[Key]) -> Result<Vec<ReadRow<T>>, Error> {
         let Some(first) = keys.first() else { return Ok(Vec::new()) };
         self.reach(first)?;
         let rows = self.rows.borrow();
@@ -143,24 +145,24 @@ impl Store for Memory {
         }
     }
 
-    async fn write_all(&self, writes: &[Write], writer: &str) -> Result<(), Error> {
-        let Some(first) = writes.first() else { return Ok(()) };
+    async fn write_all(&self, new: &[Write], writer: &str) -> Result<(), Error> {
+        let Some(first) = new.first() else { return Ok(()) };
         self.reach(&first.key)?;
-        let keys: BTreeSet<&Key> = writes.iter().map(|write| &write.key).collect();
-        if writes.len() > MAX_TRANSACTION || keys.len() < writes.len() {
+        let keys: BTreeSet<&Key> = new.iter().map(|write| &write.key).collect();
+        if new.len() > MAX_TRANSACTION || keys.len() < new.len() {
             let source = "ValidationException: too many writes, or two writes of one row".into();
             return Err(Error::Unavailable { key: first.key.clone(), throttled: false, source });
         }
         let mut rows = self.rows.borrow_mut();
-        for write in writes {
+        for write in new {
             check_size(&write.key, &write.item)?;
             if rows.get(&write.key).map(|old| old.revision) != write.expected {
                 return Err(Error::Changed(write.key.clone()));
             }
         }
-        for write in writes {
-            let new = Stored { revision: write.revision(), writer: writer.to_owned(), item: write.item.clone() };
-            rows.insert(write.key.clone(), new);
+        for write in new {
+            let stored = Stored { revision: write.revision(), writer: writer.to_owned(), item: write.item.clone() };
+            rows.insert(write.key.clone(), stored);
         }
         Ok(())
     }

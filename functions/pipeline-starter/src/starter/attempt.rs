@@ -21,7 +21,7 @@ use crate::world::{PipelineStart, StartAnswer, World};
 
 /// The most times that one invocation repeats a start that CodePipeline defers. After that, the follow-up tries again
 /// every minute.
-const MAX_RETRIES: usize = 3;
+pub(crate) const MAX_RETRIES: usize = 3;
 /// The most times that an invocation tries to tell a newer order that its own start has finished.
 const MAX_CONFLICTS: usize = 5;
 
@@ -62,9 +62,10 @@ impl<'a> Attempt<'a> {
         })
     }
 
-    /// Starts the execution, or leaves the order waiting for its next attempt.
-    pub(crate) async fn start<W: World>(self, run: &Run<'_, W>) -> Result<Attempted, Error> {
-        let after = self.attempt(run).await;
+    /// Starts the execution, or leaves the order waiting for its next attempt. A start that CodePipeline defers is
+    /// repeated at most `retries` times.
+    pub(crate) async fn start<W: World>(self, run: &Run<'_, W>, retries: usize) -> Result<Attempted, Error> {
+        let after = self.attempt(run, retries).await;
         let is_unchanged = after.own_report() == self.row.own_report();
         let after = self.announce(run, after).await;
         let after = send::send_if_due(run, &after).await;
@@ -76,7 +77,7 @@ impl<'a> Attempt<'a> {
     }
 
     /// The row after the search and the start.
-    async fn attempt<W: World>(&self, run: &Run<'_, W>) -> OrderRow {
+    async fn attempt<W: World>(&self, run: &Run<'_, W>, retries: usize) -> OrderRow {
         let place = run.place(self.pipeline);
         if self.row.may_run {
             match self.search(run).await {
@@ -91,7 +92,7 @@ impl<'a> Attempt<'a> {
         }
         match self.pins {
             Some(pins) => {
-                let answer = self.start_with_retries(run, pins).await;
+                let answer = self.start_with_retries(run, pins, retries).await;
                 self.row.after_start(&answer, &place, run.now())
             }
             None => self.row.closed(&place, run.now()),
@@ -113,7 +114,7 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    async fn start_with_retries<W: World>(&self, run: &Run<'_, W>, pins: &Pins) -> StartAnswer {
+    async fn start_with_retries<W: World>(&self, run: &Run<'_, W>, pins: &Pins, retries: usize) -> StartAnswer {
         let start = PipelineStart {
             pipeline: self.pipeline.clone(),
             actions: pins.actions.iter().cloned().collect(),
@@ -124,7 +125,7 @@ impl<'a> Attempt<'a> {
         let mut pauses = ExponentialBuilder::default()
             .with_jitter()
             .with_min_delay(Duration::from_millis(500))
-            .with_max_times(MAX_RETRIES)
+            .with_max_times(retries)
             .build();
         loop {
             let answer = run.world.start(&start).await;

@@ -15,7 +15,7 @@ use crate::outcome::{Outcome, about_execution, about_order, not_routed, nothing_
 use crate::request::EndedExecution;
 use crate::results::Results;
 use crate::run::Run;
-use crate::starter::attempt::Attempt;
+use crate::starter::attempt::{Attempt, MAX_RETRIES};
 use crate::starter::facts::{self, Facts};
 use crate::starter::send;
 use crate::world::{FailureDetails, World};
@@ -177,6 +177,6 @@ async fn start<W: World>(
     let Some(attempt) = Attempt::claim(run, pipeline, pins.as_ref(), row.claimed(run.now()), revision).await? else {
         return Ok(None);
     };
-    let attempted = attempt.start(run).await?;
+    let attempted = attempt.start(run, MAX_RETRIES).await?;
     Ok(Some(attempted.decision).filter(|_| !attempted.is_unchanged))
 }

@@ -88,7 +88,8 @@ async fn carry_out<W: World>(
             let claimed = state.claimed(run.now());
             match Attempt::claim(run, pipeline, pins.as_ref(), claimed, Some(revision)).await? {
                 Some(attempt) => {
-                    let attempted = attempt.start(run).await?;
+                    // The schedule repeats the attempt, and other orders need the time.
+                    let attempted = attempt.start(run, 0).await?;
                     if attempted.is_unchanged { Vec::new() } else { vec![Ok(attempted.decision)] }
                 }
                 None => Vec::new(),

@@ -17,7 +17,7 @@ use crate::report::refusal;
 use crate::results::Results;
 use crate::routing::{Address, NOT_ROUTED, Pins, Selection};
 use crate::run::Run;
-use crate::starter::attempt::Attempt;
+use crate::starter::attempt::{Attempt, MAX_RETRIES};
 use crate::starter::facts::Facts;
 use crate::starter::send;
 use crate::world::World;
@@ -65,7 +65,7 @@ async fn take<W: World>(
             Plan::Start(row) => {
                 let claim = Attempt::claim(run, pipeline, Some(pins), row.as_ref().clone(), facts.revision()).await?;
                 if let Some(attempt) = claim {
-                    return Ok(attempt.start(run).await?.decision);
+                    return Ok(attempt.start(run, MAX_RETRIES).await?.decision);
                 }
             }
             Plan::Queue(row) | Plan::Adopt(row) => {

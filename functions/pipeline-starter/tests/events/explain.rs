@@ -46,7 +46,7 @@ fn waiting(later: u64) -> OrderRow {
 async fn each_plan_for_an_order_is_explained() {
     let newer = (NUMBER + 3).to_string();
     let cases = [
-        (order_event(1), claimed(0, START), Waiting, "another invocation"),
+        (order_event(1), claimed(0, START), Waiting, "older order"),
         (order_event(1), waiting(0), Started, "at this commit"),
         (order_event(0), running(0), Duplicate, "execution e"),
         (order_event(0), running(3), Stale, newer.as_str()),

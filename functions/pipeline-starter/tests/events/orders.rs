@@ -134,6 +134,19 @@ async fn a_start_without_an_answer_is_searched_for_and_never_repeated_before_the
     }
 }
 
+/// The call without an answer may take effect late, and the older execution would then be the last one.
+#[tokio::test(start_paused = true)]
+async fn a_newer_order_waits_after_a_start_without_an_answer() {
+    let function = Function::new();
+    function.answer_starts(|_| StartAnswer::Unanswered("no answer in time".to_owned()));
+    assert_eq!(function.decide(&order_event(0)).await.outcome, Waiting);
+    function.answer_starts(|_| StartAnswer::Started("e".to_owned()));
+    assert_eq!(function.decide(&order_event(1)).await.outcome, Waiting);
+    assert_eq!(function.follow_up_after(Duration::from_secs(101)).await[0].outcome, Started);
+    let commits: Vec<_> = function.world().starts.borrow().iter().map(|start| start.commit.clone()).collect();
+    assert_eq!(commits, [change(0).commit, change(1).commit]);
+}
+
 /// Right after a start, CodePipeline may list an execution without its revision.
 #[tokio::test(start_paused = true)]
 async fn nothing_starts_while_an_execution_without_a_revision_may_be_the_orders() {
