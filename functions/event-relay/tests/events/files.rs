@@ -94,7 +94,7 @@ const CASES: &[(&str, Expected, &[&str])] = &[
     ("redeliver-without-commit", Invalid("missing field `commit`"), &[]),
     ("resend", NotFound("333333333333/ap-northeast-1/shop: no change"), &[]),
     ("resend-of-no-route", NotFound("write one of shop"), &[]),
-    ("resend-to-no-target", NotFound("write one of 222222222222, 333333333333"), &[]),
+    ("resend-to-unknown-account", Invalid("write one of 222222222222, 333333333333"), &[]),
     ("resend-without-account", Invalid("missing field `account`"), &[]),
     ("schedule",
      Decided(&[Relayed, Baseline], "", &[SHOP, MAIN, ("targets", "2")]),
