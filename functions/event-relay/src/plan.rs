@@ -95,7 +95,7 @@ pub(crate) enum Plan {
     /// Order targets to run the head.
     Order(Box<Ordering>),
     /// Order nothing.
-    Decide(Verdict),
+    Decide(Box<Verdict>),
     /// Make no decision: no route matches the reference, and nothing is pending.
     Nothing,
 }
@@ -164,7 +164,9 @@ impl Ordering {
 
     fn place(&mut self, target: &TargetId, Snapshot { row, revision }: &Snapshot<TargetRow>, now: OffsetDateTime) {
         match row.place(&self.change, now) {
-            Placement::Placed(row) => self.placed.push(Placed { target: target.clone(), row, replaces: *revision }),
+            Placement::Placed(row) => {
+                self.placed.push(Placed { target: target.clone(), row: *row, replaces: *revision });
+            }
             Placement::Duplicate => self.duplicates += 1,
             Placement::Superseded => self.superseded += 1,
         }
@@ -226,7 +228,7 @@ pub(crate) fn plan(facts: &Facts<'_>, now: OffsetDateTime) -> Result<Plan, Missi
 /// is relayed, and not a change that may be months old by then.
 fn drop_pending(row: &BranchRow, pending: &Pending) -> Plan {
     let decisions = pending.deliveries.iter().map(|delivery| no_longer_routed(&pending.change, delivery)).collect();
-    Plan::Decide(Verdict { decisions, remember: Some(row.dropped()) })
+    Plan::Decide(Box::new(Verdict { decisions, remember: Some(row.dropped()) }))
 }
 
 /// Decides about a reference that does not exist. Deleting a reference orders nothing and stops nothing, so a change that
@@ -237,10 +239,10 @@ fn plan_for_deleted(facts: &Facts<'_>, row: &BranchRow, now: OffsetDateTime) -> 
         pending => {
             let reason = "the branch or tag does not exist, or no longer exists";
             let remember = pending.as_ref().map(|_| row.dropped());
-            Ok(Plan::Decide(Verdict {
+            Ok(Plan::Decide(Box::new(Verdict {
                 decisions: vec![decision(facts.hint, None, Outcome::Ignored, reason)],
                 remember,
-            }))
+            })))
         }
     }
 }
@@ -256,7 +258,7 @@ fn already_relayed(facts: &Facts<'_>, row: &BranchRow, head: &CommitId) -> Plan 
         ..row.clone()
     });
     let decisions = vec![decision(facts.hint, Some(head), Outcome::Duplicate, "this head was already relayed")];
-    Plan::Decide(Verdict { decisions, remember })
+    Plan::Decide(Box::new(Verdict { decisions, remember }))
 }
 
 /// Continues a change that an invocation did not finish. Targets that already have the order are duplicates.
@@ -283,7 +285,7 @@ fn plan_for_paths(facts: &Facts<'_>, head: &CommitId, now: OffsetDateTime) -> Re
     let known = || row.targets.clone().unwrap_or_else(|| facts.touched.all_targets().into_iter().collect());
     if row.untouched.as_ref() == Some(&untouched) && row.pending.is_none() {
         let remember = row.targets.is_none().then(|| row.covering(known()));
-        return Ok(Plan::Decide(Verdict { decisions: vec![no_path], remember }));
+        return Ok(Plan::Decide(Box::new(Verdict { decisions: vec![no_path], remember })));
     }
     if facts.touched.wants_paths() {
         return Err(Missing::Paths { previous: row.commit.clone(), head: head.clone() });
@@ -295,7 +297,7 @@ fn plan_for_paths(facts: &Facts<'_>, head: &CommitId, now: OffsetDateTime) -> Re
         let is_stored = facts.trigger == Trigger::Reconcile && revision.is_some();
         let remember =
             is_stored.then(|| BranchRow { untouched: Some(untouched), expires: None, ..row.covering(known()) });
-        return Ok(Plan::Decide(Verdict { decisions: vec![no_path], remember }));
+        return Ok(Plan::Decide(Box::new(Verdict { decisions: vec![no_path], remember })));
     }
     let floor = if revision.is_some() { 0 } else { facts.floor.ok_or(Missing::Floor)? };
     read_targets(facts, &wanted)?;
@@ -383,7 +385,7 @@ fn decision(hint: &Hint, head: Option<&CommitId>, outcome: Outcome, reason: &str
 }
 
 fn decided(facts: &Facts<'_>, head: Option<&CommitId>, outcome: Outcome, reason: &str) -> Plan {
-    Plan::Decide(Verdict { decisions: vec![decision(facts.hint, head, outcome, reason)], remember: None })
+    Plan::Decide(Box::new(Verdict { decisions: vec![decision(facts.hint, head, outcome, reason)], remember: None }))
 }
 
 #[cfg(test)]

@@ -7,6 +7,8 @@ use sekisho_domain::route::{Coverage, Existing, Route, Routes};
 use sekisho_ledger::Key;
 use serde::{Deserialize, Serialize};
 
+use crate::branch::BranchRow;
+
 /// The key of a repository's row.
 pub(crate) fn key(repository: &RepositoryArn) -> Key {
     Key::state(format!("repository#{repository}"))
@@ -38,23 +40,26 @@ impl RepositoryRow {
         Self { covered: routes.flat_map(globs).collect(), tags_seen: true, ..self.clone() }
     }
 
-    /// Whether the reference is only recorded and not relayed, because it existed before a route covered it.
-    /// `has_row` says whether the ledger has a row of the reference.
+    /// Whether the reference is only recorded and not relayed, because it existed before a route covered it. `row` is the
+    /// row of the reference, if the ledger has one.
     pub(crate) fn is_baseline(
         &self,
         routes: &Routes,
         repository: &RepositoryArn,
         git_ref: &GitRef,
-        has_row: bool,
+        row: Option<&BranchRow>,
     ) -> bool {
+        if row.is_some_and(|row| row.targets.is_some()) {
+            return false;
+        }
         let covering: Vec<Coverage<'_>> =
             routes.concerning(repository, git_ref).filter_map(|route| route.coverage(git_ref)).collect();
         if git_ref.kind() == RefKind::Tag && !self.tags_seen {
             // Earlier versions relayed events of tags and could not read tags. The commit in an event of an annotated
-            // tag may differ from the commit that the tag leads to, so even a tag with a row is recorded.
+            // tag may differ from the commit that the tag leads to, so even a tag with their row is recorded.
             return !covering.iter().any(|one| one.explicit && one.existing == Existing::Relay);
         }
-        if has_row || covering.iter().any(|one| self.covered.contains(one.glob)) {
+        if row.is_some() || covering.iter().any(|one| self.covered.contains(one.glob)) {
             return false;
         }
         // A literal name wins over a glob.
@@ -84,7 +89,7 @@ mod tests {
     }
 
     fn is_baseline(row: &RepositoryRow, routes: &Routes, git_ref: &str) -> bool {
-        row.is_baseline(routes, &shop(), &git_ref.parse().unwrap(), false)
+        row.is_baseline(routes, &shop(), &git_ref.parse().unwrap(), None)
     }
 
     #[test]
@@ -125,9 +130,12 @@ mod tests {
     fn the_first_look_records_all_tags() {
         let (new, tag) = (RepositoryRow::default(), "refs/tags/v1".parse().unwrap());
         let literal = routes(&[r#"tags = ["v1"]"#]);
-        for has_row in [true, false] {
-            assert!(new.is_baseline(&literal, &shop(), &tag, has_row));
+        let earlier = BranchRow { sequence: 7, ..BranchRow::default() };
+        for row in [None, Some(&earlier)] {
+            assert!(new.is_baseline(&literal, &shop(), &tag, row));
         }
+        // A tag that this version relayed before the first reconcile is compared like every other reference.
+        assert!(!new.is_baseline(&literal, &shop(), &tag, Some(&earlier.covering(vec![]))));
         let explicit = routes(&["tags = [\"v1\"]\nexisting = \"relay\""]);
         assert!(!is_baseline(&new, &explicit, "refs/tags/v1"));
         assert!(!is_baseline(&new.looked(&literal, &shop()), &literal, "refs/tags/v1"));
@@ -136,6 +144,11 @@ mod tests {
     #[test]
     fn a_reference_with_a_row_is_never_a_baseline_again() {
         let glob = routes(&[r#"branches = ["*"]"#]);
-        assert!(!RepositoryRow::default().is_baseline(&glob, &shop(), &"refs/heads/a".parse().unwrap(), true));
+        assert!(!RepositoryRow::default().is_baseline(
+            &glob,
+            &shop(),
+            &"refs/heads/a".parse().unwrap(),
+            Some(&BranchRow::default())
+        ));
     }
 }

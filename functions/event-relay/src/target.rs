@@ -90,7 +90,7 @@ impl PlacedOrder {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Placement {
     /// The target gets the order in this row.
-    Placed(TargetRow),
+    Placed(Box<TargetRow>),
     /// The target already should run this commit of this repository.
     Duplicate,
     /// The target should run a change that was seen later.
@@ -130,7 +130,7 @@ impl TargetRow {
                 return Placement::Superseded;
             }
         }
-        Placement::Placed(self.placed(change, now))
+        Placement::Placed(Box::new(self.placed(change, now)))
     }
 
     /// The row with a new order, whatever the target should run now.

@@ -131,6 +131,20 @@ async fn a_change_to_many_targets_is_pending_until_all_have_the_order() {
     assert_eq!(function.decide("branch-updated").await.outcome, Duplicate);
 }
 
+/// A fan-out to 1,000 targets takes at most 1.2 times as long as its calls need at least, with eight calls at once.
+#[tokio::test(start_paused = true)]
+async fn a_change_to_a_thousand_targets_takes_half_a_second() {
+    let function = Function::with(&many(1_000));
+    function.set_call_time(Duration::from_millis(30));
+    let began = function.account().now();
+    assert_eq!(function.decide("branch-updated").await.outcome, Relayed);
+    let took = function.account().now() - began;
+    let calls = function.calls().len() + function.ledger_calls().len();
+    let bound = Duration::from_millis(30).mul_f64(f64::from(u32::try_from(calls).unwrap()) / 8.0);
+    assert!(took <= bound.mul_f64(1.2), "{calls} calls in {took}, more than 1.2 times {bound:?}");
+    assert_eq!(function.account().accepted.borrow().len(), 1_000);
+}
+
 /// Another order reached one of the targets between this invocation's read and its write.
 #[tokio::test(start_paused = true)]
 async fn a_conflict_about_one_of_many_targets_costs_only_that_transaction() {
