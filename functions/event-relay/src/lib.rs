@@ -33,7 +33,6 @@ mod error;
 pub mod fake;
 mod hint;
 mod joining;
-mod lock;
 mod newest;
 mod outcome;
 mod plan;

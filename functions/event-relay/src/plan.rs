@@ -10,7 +10,6 @@ use sekisho_domain::route::{Routes, TargetId};
 use sekisho_domain::timestamp::epoch_millis;
 use sekisho_ledger::{MAX_TRANSACTION, Row};
 use time::OffsetDateTime;
-use tokio::sync::OwnedSemaphorePermit;
 
 use crate::branch::{BranchRow, Pending, Untouched};
 use crate::delivery::{self, Delivery, deliveries};
@@ -33,8 +32,6 @@ pub(crate) struct Facts<'a> {
     /// The lower bound of the sequence, which an expired row of the reference left behind; `None` until it is read.
     pub(crate) floor: Option<u64>,
     pub(crate) targets: TargetRows,
-    /// Keeps the other tasks of this invocation from ordering these targets until the plan is carried out.
-    pub(crate) locks: Vec<OwnedSemaphorePermit>,
 }
 
 /// The rows of targets.
@@ -56,7 +53,7 @@ impl<'a> Facts<'a> {
     /// The facts about the reference of `hint`. None of them has been read, except the row if the caller has it.
     pub(crate) fn new(routes: &'a Routes, hint: &'a Hint, trigger: Trigger, row: Option<Snapshot<BranchRow>>) -> Self {
         let touched = TouchedRoutes::new(routes, &hint.repository, &hint.git_ref);
-        Self { hint, trigger, row, head: None, touched, floor: None, targets: TargetRows::default(), locks: vec![] }
+        Self { hint, trigger, row, head: None, touched, floor: None, targets: TargetRows::default() }
     }
 }
 

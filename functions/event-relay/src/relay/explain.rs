@@ -38,7 +38,7 @@ pub(crate) async fn explain<W: World>(run: &Run<'_, W>, payload: &str) -> Result
 /// Describes the plan for a reference. `pending` is the sequence of a change that is not finished yet.
 async fn explain_change<W: World>(run: &Run<'_, W>, hint: &Hint) -> Result<Decision<Outcome>, Error> {
     let mut facts = Facts::new(run.routes, hint, Trigger::Event, None);
-    let decision = match examine::reference(run, &mut facts).await? {
+    let decision = match examine::reference(run, &mut facts).await?.0 {
         Plan::Decide(verdict) => verdict.decisions.into_iter().next(),
         Plan::Order(ordering) => Some(explain_ordering(&ordering)),
         Plan::Nothing => None,

@@ -49,7 +49,8 @@ async fn settle_once<W: World>(
     row: Option<Snapshot<BranchRow>>,
 ) -> Result<Settled, Error> {
     let mut facts = Facts::new(run.routes, hint, trigger, row);
-    let verdict = match examine::reference(run, &mut facts).await? {
+    let (plan, _locks) = examine::reference(run, &mut facts).await?;
+    let verdict = match plan {
         Plan::Nothing => return Ok(Settled::default()),
         Plan::Order(_) if !run.has_time() => return Err(Error::no_time(hint)),
         Plan::Order(ordering) => {
