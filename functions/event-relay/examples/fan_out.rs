@@ -1,8 +1,9 @@
 //! Measures the time in which event-relay orders many targets to run one change. The account is a fake in which each
 //! call to AWS takes 30 ms: reads of CodeCommit, reads and writes of the ledger, and PutEvents. The program counts the
-//! calls. It prints the measured time, the ratio of this time to (calls ÷ calls in flight) × 30 ms, and the peak memory.
-//! In a second run, which has its own process, 3 % of the buses refuse the change permanently. The ledger must have an
-//! order for every target all the same. The measured time does not include the work of the SDK, signatures and TLS:
+//! calls. It prints the measured time, the ratio of this time to (calls ÷ calls in flight) × 30 ms, and the peak
+//! memory. In a second run, which has its own process, 3 % of the buses refuse the change permanently. The ledger must
+//! have an order for every target all the same. The measured time does not include the work of the SDK, signatures and
+//! TLS:
 //! `make bench` measures them.
 //!
 //! ```sh

@@ -1,8 +1,9 @@
 //! Measures a reconcile of many repositories with three branches each. The account is a fake in which each call to AWS
 //! takes 30 ms.
 //!
-//! By default, tokio's clock is paused, so the program prints the time that the calls take and nothing else. With `cpu`,
-//! the clock runs, and the program prints the CPU time of the reconcile without the work of the SDK, signatures and TLS.
+//! By default, tokio's clock is paused, so the program prints the time that the calls take and nothing else. With
+//! `cpu`, the clock runs, and the program prints the CPU time of the reconcile without the work of the SDK, signatures
+//! and TLS.
 //!
 //! ```sh
 //! cargo run --release -p event-relay --example reconcile              # 1,000 repositories

@@ -1,6 +1,6 @@
 //! The central decision of the function: what to do about one reference. [`plan`] is a pure function of the ledger's
-//! rows, the head, the touched routes and the time. The real path carries the plan out, and `explain` describes the same
-//! plan.
+//! rows, the head, the touched routes and the time. The real path carries the plan out, and `explain` describes the
+//! same plan.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -103,8 +103,8 @@ pub(crate) struct Ordering {
     pub(crate) change: Change,
     /// The row of the reference after all targets have the order, and the revision that the row replaces.
     pub(crate) finished: Snapshot<BranchRow>,
-    /// The row to write before the first target gets the order. It is necessary only if one transaction cannot write all
-    /// rows.
+    /// The row to write before the first target gets the order. It is necessary only if one transaction cannot write
+    /// all rows.
     pub(crate) pending: Option<BranchRow>,
     /// The rows of the targets with the order, and the revision that each row replaces.
     pub(crate) placed: Vec<Placed>,
@@ -134,8 +134,8 @@ pub(crate) struct Verdict {
 }
 
 impl Ordering {
-    /// Orders `targets` to run `change`. `finished` is the row of the reference after that, for which `placing` adds the
-    /// targets whose rows can be read. The orders are placed in the rows in `rows`.
+    /// Orders `targets` to run `change`. `finished` is the row of the reference after that, for which `placing` adds
+    /// the targets whose rows can be read. The orders are placed in the rows in `rows`.
     pub(crate) fn new(
         change: Change,
         finished: Snapshot<BranchRow>,
@@ -228,8 +228,8 @@ fn drop_pending(row: &BranchRow, pending: &Pending) -> Plan {
     Plan::Decide(Box::new(Verdict { decisions, remember: Some(row.dropped()) }))
 }
 
-/// Decides about a reference that does not exist. Deleting a reference orders nothing and stops nothing, so a change that
-/// was pending shortly before is continued.
+/// Decides about a reference that does not exist. Deleting a reference orders nothing and stops nothing, so a change
+/// that was pending shortly before is continued.
 fn plan_for_deleted(facts: &Facts<'_>, row: &BranchRow, now: OffsetDateTime) -> Result<Plan, Missing> {
     match &row.pending {
         Some(pending) if !pending.is_over(now) => continue_pending(facts, row, pending, now),

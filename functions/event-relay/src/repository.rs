@@ -40,8 +40,8 @@ impl RepositoryRow {
         Self { covered: routes.flat_map(globs).collect(), tags_seen: true, ..self.clone() }
     }
 
-    /// Whether the reference is only recorded and not relayed, because it existed before a route covered it. `row` is the
-    /// row of the reference, if the ledger has one.
+    /// Whether the reference is only recorded and not relayed, because it existed before a route covered it. `row` is
+    /// the row of the reference, if the ledger has one.
     pub(crate) fn is_baseline(
         &self,
         routes: &Routes,

@@ -41,7 +41,9 @@ pub(crate) struct Run<'r, W> {
 /// Keeps other tasks of the same invocation from ordering some targets, until the value is dropped. Other invocations
 /// are kept out by the revisions of rows.
 #[derive(Debug, Default)]
-pub(crate) struct TargetLocks(Vec<OwnedSemaphorePermit>);
+pub(crate) struct TargetLocks {
+    _permits: Vec<OwnedSemaphorePermit>,
+}
 
 impl<'r, W> Run<'r, W> {
     pub(crate) fn new(world: &'r W, routes: &'r Routes, invocation: &'r Invocation) -> Self {
@@ -54,8 +56,8 @@ impl<W: World> Run<'_, W> {
         self.world.now()
     }
 
-    /// Waits until no other task of this invocation orders one of these targets. Without the locks, references that feed
-    /// the same target would plan again and again, because each of them writes the target's row.
+    /// Waits until no other task of this invocation orders one of these targets. Without the locks, references that
+    /// feed the same target would plan again and again, because each of them writes the target's row.
     pub(crate) async fn lock(&self, targets: &BTreeSet<TargetId>) -> TargetLocks {
         let mut permits = Vec::with_capacity(targets.len());
         // The targets are sorted, so two tasks never wait for each other.
@@ -64,7 +66,7 @@ impl<W: World> Run<'_, W> {
             let lock = self.locks.borrow_mut().entry(target.clone()).or_insert_with(new).clone();
             permits.extend(lock.acquire_owned().await);
         }
-        TargetLocks(permits)
+        TargetLocks { _permits: permits }
     }
 
     /// The time until Lambda ends the invocation.

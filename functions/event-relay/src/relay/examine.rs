@@ -25,8 +25,8 @@ const MAX_PAGES: usize = 100;
 /// Reading changed paths ends when only this time and [`RESERVE`] are left, so that the change can still be sent.
 const OFFER_TIME: Duration = Duration::from_secs(5);
 
-/// Reads facts about a reference until the plan for the reference is known. The caller keeps the locks until the plan is
-/// carried out.
+/// Reads facts about a reference until the plan for the reference is known. The caller keeps the locks until the plan
+/// is carried out.
 pub(crate) async fn reference<W: World>(run: &Run<'_, W>, facts: &mut Facts<'_>) -> Result<(Plan, TargetLocks), Error> {
     let hint = facts.hint;
     let mut locks = TargetLocks::default();

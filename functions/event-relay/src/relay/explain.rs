@@ -82,8 +82,8 @@ fn reconcile_reason<W>(run: &Run<'_, W>) -> String {
     let globs: BTreeSet<&str> = run.routes.iter().map(|route| route.repository().pattern()).collect();
     let globs: Vec<&str> = globs.into_iter().collect();
     format!(
-        "a schedule's event: the reconcile would examine every routed branch of {} and its known tags, and offer open orders again; explain \
-         an event of a branch to see the plan for that branch",
+        "a schedule's event: the reconcile would examine every routed branch of {} and its known tags, and offer open \
+         orders again; explain an event of a branch to see the plan for that branch",
         globs.join(", ")
     )
 }

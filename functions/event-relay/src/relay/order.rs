@@ -1,6 +1,6 @@
-//! Carries out an ordering: writes the orders into the ledger and then offers them to the targets. One transaction writes
-//! the rows of the targets together with the row of the reference. Only for more targets than a transaction can hold, the
-//! change is pending in between, and an invocation that crashes is continued by the next one.
+//! Carries out an ordering: writes the orders into the ledger and then offers them to the targets. One transaction
+//! writes the rows of the targets together with the row of the reference. Only for more targets than a transaction can
+//! hold, the change is pending in between, and an invocation that crashes is continued by the next one.
 
 use std::collections::BTreeSet;
 
@@ -155,8 +155,8 @@ enum IsLast {
     No,
 }
 
-/// Writes the rows of some of the targets. If another invocation wrote one of these rows first, the rows are read again,
-/// and the orders are placed again.
+/// Writes the rows of some of the targets. If another invocation wrote one of these rows first, the rows are read
+/// again, and the orders are placed again.
 async fn place<W: World>(
     run: &Run<'_, W>,
     whole: &Ordering,

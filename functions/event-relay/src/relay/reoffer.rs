@@ -1,5 +1,5 @@
-//! The part of a reconcile that offers open orders again: orders that their targets did not answer, refused, or have not
-//! finished for a long time.
+//! The part of a reconcile that offers open orders again: orders that their targets did not answer, refused, or have
+//! not finished for a long time.
 
 use std::collections::BTreeSet;
 

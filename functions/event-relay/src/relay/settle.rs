@@ -1,5 +1,5 @@
-//! Settles one reference: makes a plan and carries it out. If another invocation writes one of the rows first, the facts
-//! are read again.
+//! Settles one reference: makes a plan and carries it out. If another invocation writes one of the rows first, the
+//! facts are read again.
 
 use crate::branch::BranchRow;
 use crate::decision_log::Report;

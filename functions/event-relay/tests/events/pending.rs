@@ -1,5 +1,5 @@
-//! Pending changes: an invocation crashed while it ordered a change to many targets, or an earlier version left a change
-//! behind.
+//! Pending changes: an invocation crashed while it ordered a change to many targets, or an earlier version left a
+//! change behind.
 
 use std::fmt::Write as _;
 use std::time::Duration;
