@@ -7,7 +7,7 @@ use sekisho_domain::change::{GitRef, RefKind};
 use time::Duration;
 
 use crate::bus::Message;
-use crate::check::{self, Broken};
+use crate::check::{self, Broken, Traffic};
 use crate::cloud::{Cloud, PLACES, REPOSITORY_ACCOUNT, REPOSITORY_REGION};
 use crate::codepipeline::CodePipeline;
 use crate::configuration::{Features, RELEASE_GLOB};
@@ -63,7 +63,9 @@ pub fn run(seed: u64) -> Result<Report, Broken> {
         history.step();
     }
     settle::settle(&mut history)?;
-    check::check(&history)?;
+    let traffic = Traffic::read(&history.cloud)?;
+    check::check(&history, &traffic)?;
+    check::count(&traffic, &mut history.report)?;
     Ok(history.into_report())
 }
 
@@ -91,8 +93,7 @@ impl History {
         }
     }
 
-    fn into_report(mut self) -> Report {
-        check::count(&self.cloud, &mut self.report);
+    fn into_report(self) -> Report {
         let buses = self.cloud.places.iter().map(|place| &place.bus);
         let pipelines = || self.cloud.places.iter().map(|place| &place.codepipeline);
         Report {
@@ -126,8 +127,8 @@ impl History {
             38..=57 => self.deliver_order(),
             58..=69 => self.deliver_report(),
             70..=71 => self.invoke_relay_schedule(),
-            72..=77 => operator::end_any(&self.cloud, &mut self.in_flight, &mut self.deeds),
-            78 => operator::edit_pipeline(&self.cloud, &mut self.in_flight, &mut self.deeds),
+            72..=76 => operator::end_any(&self.cloud, &mut self.in_flight, &mut self.deeds),
+            77..=78 => operator::edit_pipeline(&self.cloud, &mut self.in_flight, &mut self.deeds),
             79..=80 => operator::retry_stage(&self.cloud, &mut self.in_flight, &mut self.deeds),
             81 => operator::start_by_other(&self.cloud, &mut self.deeds),
             82 => operator::toggle_pipeline(&self.cloud),
