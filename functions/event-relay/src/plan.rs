@@ -183,6 +183,15 @@ impl Ordering {
         self.notes.extend(part.notes);
     }
 
+    /// The outcome and the reason if no target gets an order.
+    pub(crate) fn unplaced(&self) -> Option<(Outcome, &'static str)> {
+        match (self.placed.is_empty(), self.superseded) {
+            (false, _) => None,
+            (true, 0) => Some((Outcome::Duplicate, "every target should already run this commit")),
+            (true, _) => Some((Outcome::Superseded, "every target should run a change that was seen later")),
+        }
+    }
+
     /// Whether one transaction can write the rows of the targets and the row of the reference.
     pub(crate) fn fits_transaction(&self) -> bool {
         self.placed.len() < MAX_TRANSACTION

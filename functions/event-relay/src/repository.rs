@@ -17,8 +17,8 @@ pub(crate) fn key(repository: &RepositoryArn) -> Key {
 /// The row of a repository.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RepositoryRow {
-    /// The globs of branches and tags whose first look at this repository is done, such as `refs/heads/release/*`. A
-    /// reference that appears after the first look is relayed.
+    /// The globs of branches and tags whose first look at this repository is done, such as `refs/heads/release/*`, each
+    /// with the exclusions of its route. A reference that appears after the first look is relayed.
     #[serde(default)]
     pub(crate) covered: BTreeSet<String>,
     /// The largest sequence in an expired row of a reference. A reference that returns gets a larger sequence.
@@ -35,7 +35,8 @@ impl RepositoryRow {
     pub(crate) fn looked(&self, routes: &Routes, repository: &RepositoryArn) -> Self {
         let routes = routes.iter().filter(|route| route.covers_repository(repository));
         let globs = |route: &'_ Route| -> Vec<String> {
-            [RefKind::Branch, RefKind::Tag].iter().flat_map(|kind| route.including(*kind)).map(String::from).collect()
+            let kinds = [RefKind::Branch, RefKind::Tag].into_iter();
+            kinds.flat_map(|kind| route.including(kind).map(move |glob| covering_name(route, kind, glob))).collect()
         };
         Self { covered: routes.flat_map(globs).collect(), tags_seen: true, ..self.clone() }
     }
@@ -52,21 +53,32 @@ impl RepositoryRow {
         if row.is_some_and(|row| row.targets.is_some()) {
             return false;
         }
-        let covering: Vec<Coverage<'_>> =
-            routes.concerning(repository, git_ref).filter_map(|route| route.coverage(git_ref)).collect();
+        let routes = routes.concerning(repository, git_ref);
+        let covering: Vec<(&Route, Coverage<'_>)> =
+            routes.filter_map(|route| Some((route, route.coverage(git_ref)?))).collect();
         if git_ref.kind() == RefKind::Tag && !self.tags_seen {
             // Earlier versions relayed events of tags and could not read tags. The commit in an event of an annotated
             // tag may differ from the commit that the tag leads to, so even a tag with their row is recorded.
-            return !covering.iter().any(|one| one.explicit && one.existing == Existing::Relay);
+            return !covering.iter().any(|(_, one)| one.explicit && one.existing == Existing::Relay);
         }
-        if row.is_some() || covering.iter().any(|one| self.covered.contains(one.glob)) {
+        let is_seen = |(route, one): &(&Route, Coverage<'_>)| {
+            self.covered.contains(&covering_name(route, git_ref.kind(), one.glob))
+        };
+        if row.is_some() || covering.iter().any(is_seen) {
             return false;
         }
         // A literal name wins over a glob.
-        let has_literal = covering.iter().any(|one| one.is_literal);
-        let mut deciding = covering.iter().filter(|one| one.is_literal == has_literal);
-        !deciding.any(|one| one.existing == Existing::Relay)
+        let has_literal = covering.iter().any(|(_, one)| one.is_literal);
+        let mut deciding = covering.iter().filter(|(_, one)| one.is_literal == has_literal);
+        !deciding.any(|(_, one)| one.existing == Existing::Relay)
     }
+}
+
+/// The name under which a glob counts as covered. It has the exclusions of the route: if an exclusion is removed, the
+/// glob covers the repository anew, because the references that were excluded are not new.
+fn covering_name(route: &Route, kind: RefKind, glob: &str) -> String {
+    let excluding = route.excluding(kind).map(|excluded| format!(" !{excluded}"));
+    excluding.fold(glob.to_owned(), |name, excluded| name + &excluded)
 }
 
 #[cfg(test)]
@@ -117,6 +129,14 @@ mod tests {
         assert!(is_baseline(&row, &other, "refs/heads/hotfix/2"));
         let row = row.looked(&other, &shop());
         assert!(is_baseline(&row, &old, "refs/heads/release/2"));
+    }
+
+    #[test]
+    fn a_reference_that_was_excluded_is_not_new_when_the_exclusion_ends() {
+        let excluding = routes(&[r#"branches = ["**", "!wip/**"]"#]);
+        let row = RepositoryRow::default().looked(&excluding, &shop());
+        assert!(!is_baseline(&row, &excluding, "refs/heads/new"));
+        assert!(is_baseline(&row, &routes(&[r#"branches = ["**"]"#]), "refs/heads/wip/old"));
     }
 
     #[test]

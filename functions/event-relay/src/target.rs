@@ -176,17 +176,10 @@ impl TargetRow {
         }
     }
 
-    /// The row after one more offer of the current order. If the target has reported a larger number, it takes the
-    /// order for an old one, so the order gets a new number.
+    /// The row after one more offer of the current order.
     #[must_use]
     pub fn offered_again(&self, now: OffsetDateTime) -> Self {
-        let Some(order) = &self.order else { return self.clone() };
-        let order = order.offered_again(now);
-        if order.number == self.number {
-            return Self { order: Some(order), ..self.clone() };
-        }
-        let number = epoch_millis(now).max(self.number + 1);
-        Self { number, order: Some(PlacedOrder { number, refused: false, ..order }), report: self.report.clone() }
+        Self { order: self.order.as_ref().map(|order| order.offered_again(now)), ..self.clone() }
     }
 
     /// The row after people were alerted about the current order.
@@ -282,17 +275,6 @@ mod tests {
         assert_eq!(second.order.unwrap().number, first.number + 1);
         let ahead = epoch_millis(NOW) + 5;
         assert_eq!(TargetRow::default().placed(&change(3, ahead), NOW).number, ahead);
-    }
-
-    #[test]
-    fn an_order_that_its_target_takes_for_an_old_one_gets_a_new_number() {
-        let first = ordered();
-        let ahead = TargetRow { number: first.number + 9, ..first.clone() };
-        let offered = ahead.offered_again(NOW + Duration::from_millis(1));
-        let order = offered.order.clone().unwrap();
-        assert_eq!((offered.number, order.number, order.offers), (first.number + 10, first.number + 10, 2));
-        assert_eq!(order.change, change(2, 20));
-        assert_eq!(first.offered_again(NOW).number, first.number);
     }
 
     #[test]

@@ -55,10 +55,9 @@ fn explain_ordering(ordering: &Ordering) -> Decision<Outcome> {
         format!("{}/{}: {}", delivery.account, delivery.region, pipelines.join(", "))
     };
     let deliveries = deliveries(ordering.placed.iter().map(|placed| &placed.target));
-    let (outcome, reason) = match (deliveries.len(), ordering.superseded) {
-        (0, 0) => (Outcome::Duplicate, "every target should already run this commit".to_owned()),
-        (0, _) => (Outcome::Superseded, "every target should run a change that was seen later".to_owned()),
-        (buses, _) => (Outcome::Relayed, format!("would be relayed to {buses} buses")),
+    let (outcome, reason) = match ordering.unplaced() {
+        Some((outcome, reason)) => (outcome, reason.to_owned()),
+        None => (Outcome::Relayed, format!("would be relayed to {} buses", deliveries.len())),
     };
     let targets: Vec<String> = deliveries.iter().map(place).collect();
     let targets = (!targets.is_empty()).then(|| targets.join("; "));
