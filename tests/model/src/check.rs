@@ -3,6 +3,7 @@
 mod decisions;
 mod executions;
 mod heads;
+mod notices;
 mod orders;
 mod reports;
 mod traffic;
@@ -98,6 +99,7 @@ impl Target {
 pub(crate) fn check(history: &History, traffic: &Traffic) -> Result<(), Broken> {
     decisions::are_recorded(history)?;
     heads::are_followed(history, traffic)?;
+    notices::are_sent(history)?;
     for target in &TARGETS {
         let orders = orders::of(traffic, target)?;
         let reports = reports::of(traffic, target)?;
@@ -107,6 +109,7 @@ pub(crate) fn check(history: &History, traffic: &Traffic) -> Result<(), Broken> 
         if target.is_routed(history.deployment.newest) {
             executions::run_the_last_order(history, target, &reports)?;
             heads::are_ordered(history, target)?;
+            heads::touch_the_path(history, target)?;
         }
     }
     Ok(())

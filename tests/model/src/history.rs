@@ -10,7 +10,7 @@ use crate::bus::Message;
 use crate::check::{self, Broken, Traffic};
 use crate::cloud::{Cloud, PLACES, REPOSITORY_ACCOUNT, REPOSITORY_REGION};
 use crate::codepipeline::CodePipeline;
-use crate::configuration::{Features, RELEASE_GLOB};
+use crate::configuration::{Features, PATH_ROUTE, RELEASE_GLOB};
 use crate::deployment::{Deployment, FUNCTIONS};
 use crate::developer::{self, Deed};
 use crate::event;
@@ -44,6 +44,8 @@ pub(crate) struct History {
     pub(crate) baselines: BTreeSet<GitRef>,
     /// Whether event-relay ever had the glob `release/*`.
     had_release_glob: bool,
+    /// Whether the route with a path was removed or came back.
+    pub(crate) path_route_changed: bool,
     /// Whether time passes rarely, so that many things happen within one millisecond.
     is_crowded: bool,
     /// While this many invocations run, no push, event or end of an execution happens. The number is small in half of
@@ -90,6 +92,7 @@ impl History {
             upgrade: Upgrade::default(),
             baselines: BTreeSet::new(),
             had_release_glob: features.has(RELEASE_GLOB),
+            path_route_changed: false,
             is_crowded: seed.is_multiple_of(4),
             max_running: if cloud.chance.percent(50) { usize::MAX } else { 2 },
             cloud,
@@ -168,7 +171,9 @@ impl History {
     /// Deploys the newest configuration to the account of one function.
     pub(crate) fn deploy(&mut self, function: Function) {
         self.report.deployments += 1;
+        let had_path_route = self.deployment.relay_features.has(PATH_ROUTE);
         self.deployment.deploy(function);
+        self.path_route_changed |= self.deployment.relay_features.has(PATH_ROUTE) != had_path_route;
         if self.had_release_glob || !self.deployment.relay_features.has(RELEASE_GLOB) {
             return;
         }

@@ -79,6 +79,21 @@ pub(crate) fn are_ordered(history: &History, target: &Target) -> Result<(), Brok
     Ok(())
 }
 
+/// Checks that each order of a target with a path filter changed the path. If the changed paths are not known, or the
+/// target joins again, the target gets the head in any case.
+pub(crate) fn touch_the_path(history: &History, target: &Target) -> Result<(), Broken> {
+    if target.path.is_none() || history.path_route_changed || history.cloud.repository.without_paths.get() > 0 {
+        return Ok(());
+    }
+    let placed = orders::placed(&history.cloud, target);
+    for (order, next) in placed.iter().zip(placed.iter().skip(1)) {
+        if !differs(history, target, &order.change.commit, &next.change.commit) {
+            return Err(Broken(format!("{}: order {} does not touch its path", target.id(), next.number)));
+        }
+    }
+    Ok(())
+}
+
 /// Whether two commits differ for a target.
 fn differs(history: &History, target: &Target, one: &CommitId, other: &CommitId) -> bool {
     let differences = history.cloud.repository.differences(one, other);
