@@ -202,19 +202,19 @@ def follow_up_when_due(stack, profile):
 
 def test_old_branches_are_not_deployed_when_a_glob_first_covers_them(stack, clone, configure):
     for number in (1, 2, 3):
-        push(clone, f"release/{number}", f"An old release, {number}")
-    with_releases = route(["main", "release/*"], ["test"])
-    configure("test", "sekisho-pipeline-starter", with_releases)
+        push(clone, f"old/{number}", f"An old branch, {number}")
+    with_old = route(["main", "old/*"], ["test"])
+    configure("test", "sekisho-pipeline-starter", with_old)
     ran_before = len(executions(stack, "test"))
     before = len(decisions(stack, "repository", "event-relay"))
-    configure("repository", "sekisho-event-relay", with_releases)
+    configure("repository", "sekisho-event-relay", with_old)
     reconcile(stack)
     baseline = job.wait_for_decision(stack, "repository", "event-relay", before, "baseline")
     assert REPOSITORY in json.dumps(baseline)
     reconcile(stack)
     assert len(executions(stack, "test")) == ran_before
 
-    commit = push(clone, "release/2", "A new commit of an old release")
+    commit = push(clone, "old/2", "A new commit on an old branch")
     job.wait_for_deployment(stack, "test", commit)
     assert len(executions(stack, "test")) == ran_before + 1
     clone.git("checkout", "--quiet", "main")

@@ -44,7 +44,7 @@ NOT_REACHED = (
     "Sekisho",
     "RepositoriesNotReached",
     "Minimum",
-    [{"Name": "Function", "Value": "event-relay"}],
+    [{"Name": "Function", "Value": {"Ref": "EventRelay"}}],
 )
 COMPARISON = re.compile(r'\$\.(?P<field>[a-z.]+) (NOT EXISTS|(?P<operator>!?=) "(?P<value>[a-z-]+)")')
 # The fields that filters may read. `decision.order` is the number of the order that the decision concerns.

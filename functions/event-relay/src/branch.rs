@@ -133,8 +133,8 @@ impl BranchRow {
         })
     }
 
-    /// The row with `change` as the pending change to `deliveries`. `others` are the targets that the change does not go
-    /// to.
+    /// The row with `change` as the pending change to `deliveries`. `others` are the targets that the change does not
+    /// go to.
     #[must_use]
     pub fn with_pending(
         &self,
@@ -149,8 +149,8 @@ impl BranchRow {
     }
 
     /// The row without its pending change. No later change gets the sequence of the dropped change. Some targets may
-    /// have received the dropped change, so the row also forgets the commit that was relayed last. If a route covers the
-    /// reference again, its head is therefore relayed, even if the head is that commit.
+    /// have received the dropped change, so the row also forgets the commit that was relayed last. If a route covers
+    /// the reference again, its head is therefore relayed, even if the head is that commit.
     #[must_use]
     pub fn dropped(&self) -> Self {
         let sequence = self.newest_sequence();
@@ -241,10 +241,11 @@ mod tests {
         let deliveries = json!([{"account": "222222222222", "region": "ap-northeast-1", "pipelines": ["shop"]}]);
         let rows = [
             json!({"commit": null, "sequence": 7, "pending": null}),
-            json!({"commit": COMMIT, "sequence": 7, "pending": null, "events": ["e1"], "newest": 1_763_726_400_000_u64}),
+            json!({"commit": COMMIT, "sequence": 7, "pending": null, "events": ["e1"], "newest": 1_763_726_400_u64}),
             json!({"commit": COMMIT, "sequence": 7, "pending": null, "events": [], "untouched":
                 {"commit": COMMIT, "paths": "00000000000000aa"}}),
-            json!({"commit": COMMIT, "sequence": 7, "events": [], "pending": {"change": change, "deliveries": deliveries,
+            json!({"commit": COMMIT, "sequence": 7, "events": [],
+                "pending": {"change": change, "deliveries": deliveries,
                 "lease": 1_763_726_455_000_u64, "tries": 2, "since": 1_763_726_400_000_u64, "at": 5}}),
         ];
         for row in rows {

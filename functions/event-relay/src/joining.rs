@@ -31,14 +31,14 @@ pub(crate) fn joining<'r>(
     for reference in references {
         let row = &reference.snapshot.row;
         let Some(known) = &row.targets else { continue };
-        let routed = routed(routes, reference);
+        let current = targets_of(routes, reference);
         // A head that was only recorded was not ordered, so its row does not say that a target runs any head.
         if !row.baseline {
-            covered.extend(known.iter().filter(|target| routed.contains(*target)).cloned());
+            covered.extend(known.iter().filter(|target| current.contains(*target)).cloned());
         }
-        let missing: Vec<TargetId> = routed.iter().filter(|target| !known.contains(target)).cloned().collect();
-        if !missing.is_empty() || known.iter().any(|target| !routed.contains(target)) {
-            changed.push((reference, routed, missing));
+        let missing: Vec<TargetId> = current.iter().filter(|target| !known.contains(target)).cloned().collect();
+        if !missing.is_empty() || known.iter().any(|target| !current.contains(target)) {
+            changed.push((reference, current, missing));
         }
     }
     let mut newest: BTreeMap<&TargetId, &Reference> = BTreeMap::new();
@@ -54,19 +54,19 @@ pub(crate) fn joining<'r>(
             }
         }
     }
-    let join = |(reference, routed, missing): &(&'r Reference, BTreeSet<TargetId>, Vec<TargetId>)| {
+    let join = |(reference, current, missing): &(&'r Reference, BTreeSet<TargetId>, Vec<TargetId>)| {
         let is_newest =
             |target: &&TargetId| newest.get(*target).is_some_and(|newest| std::ptr::eq(*newest, *reference));
         let targets = missing.iter().filter(is_newest).cloned().collect();
         let later = |target: &TargetId| missing.contains(target) && undecided.contains(target);
-        let row = reference.snapshot.row.covering(routed.iter().filter(|target| !later(target)).cloned().collect());
+        let row = reference.snapshot.row.covering(current.iter().filter(|target| !later(target)).cloned().collect());
         Joining { reference, targets, row }
     };
     changed.iter().map(join).filter(|joining| joining.row != joining.reference.snapshot.row).collect()
 }
 
 /// The targets of the routes that match the reference.
-fn routed(routes: &Routes, reference: &Reference) -> BTreeSet<TargetId> {
+fn targets_of(routes: &Routes, reference: &Reference) -> BTreeSet<TargetId> {
     let routes = routes.concerning(&reference.repository, &reference.git_ref);
     routes.flat_map(Route::targets).map(Target::id).collect()
 }

@@ -1,24 +1,36 @@
-//! event-relay sends each new head of a branch or tag once, to the event bus of every account that a route leads to.
+//! event-relay orders every target to run the newest head that a route leads to it, and repeats each order until its
+//! target has reported on it. A target is a pipeline of an account and region.
 //!
-//! The function runs in the repository account and is **level-triggered**: an event is only a hint that a branch may
-//! have moved. For a branch the function reads the head. If that head was already relayed, nothing happens; otherwise
-//! the function gives the head the branch's next sequence and sends the head to every target. Late, repeated and lost
-//! events, several pushes within a second and force-pushes therefore all lead to the current head.
+//! The function runs in the repository account and is **level-triggered**: an event is only a hint that a branch or tag
+//! may have moved. The function reads the head. If that head was already relayed, nothing happens; otherwise the head
+//! becomes a change with a new sequence, and each target of its routes gets an order. Late, repeated and lost events,
+//! several pushes within a second and force-pushes therefore all lead to the current head.
 //!
-//! **Two phases.** The ledger records a change as `pending` before the first bus receives the change. The ledger
-//! records the change as `relayed` when every target is settled: the target's bus has accepted the change, or the
-//! dead-letter queue holds the change and the reason of the failure. If an invocation crashes between these two
-//! records, Lambda's retry or the next reconcile finishes the change with the same sequence and id.
+//! **Orders.** The ledger has one row for each target, with the order that the target got last. The number of an order is
+//! larger than the number of every earlier order to the same target, whatever the branches or tags of the orders are. A
+//! target that should already run the commit gets no order, and neither does a target that should run a change that was
+//! seen later. One transaction writes the rows of the targets together with the row of the branch or tag; only then are
+//! the orders sent to the buses. If more targets get the change than one transaction can hold, the change is *pending*
+//! until the last transaction, and whoever finds it pending continues it with the same sequence and id.
+//!
+//! **Offers.** A bus that does not accept an order fails nothing. Every reconcile offers the open orders again: those
+//! that their targets did not answer or refused, after five minutes at first and after an hour at most, and those that
+//! have not finished for an hour. No redrive and no person is necessary for that.
+//!
+//! **The reconcile** finds what events did not show: heads whose event was lost, targets that a route leads to only now,
+//! and references that no longer exist, whose rows expire after 90 days. What existed before a route covered it is
+//! recorded as a *baseline* and not ordered, unless the route names it literally or has `existing = "relay"`. A
+//! repository that fails, or for which no time is left, comes first in the next reconcile.
 //!
 //! | input | effect |
 //! | --- | --- |
-//! | an event about a moved reference or a merged pull request | relays the head of that branch or tag |
-//! | schedule (`source` is `aws.events`) | compares every routed branch with the ledger, and finishes pending changes |
+//! | an event about a moved reference or a merged pull request | orders the head of that branch or tag |
+//! | schedule (`source` is `aws.events`) | compares every routed branch and known tag, and offers open orders again |
 //! | `{"action":"explain","event":{…}}` | returns the plan for the event and its reason; writes and sends nothing |
 //! | a target's report (`source` is `sekisho.starter`) | stores the report if it is about the target's current order |
 //! | `{"action":"where"}` | returns a text that shows which revision runs in each target |
 //! | `{"action":"resend","route":…,"account":…}` | sends the latest order of these targets again; returns a text |
-//! | `{"action":"redeliver",…}` | sends a change from the dead-letter queue to its target again |
+//! | `{"action":"redeliver",…}` | a message of an earlier version: offers the target's order, or orders the change |
 //!
 //! The function returns `{"decisions":[…]}`, or a text where the table says so. Each decision has an [`Outcome`] and a
 //! reason. An error that a retry can cure fails the invocation, so that Lambda retries the event.
@@ -33,7 +45,6 @@ mod error;
 pub mod fake;
 mod hint;
 mod joining;
-mod lock;
 mod newest;
 mod outcome;
 mod plan;

@@ -1,6 +1,6 @@
 //! The central decision of the function: what to do about one reference. [`plan`] is a pure function of the ledger's
-//! rows, the head, the touched routes and the time. The real path carries the plan out, and `explain` describes the same
-//! plan.
+//! rows, the head, the touched routes and the time. The real path carries the plan out, and `explain` describes the
+//! same plan.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,6 @@ use sekisho_domain::route::{Routes, TargetId};
 use sekisho_domain::timestamp::epoch_millis;
 use sekisho_ledger::{MAX_TRANSACTION, Row};
 use time::OffsetDateTime;
-use tokio::sync::OwnedSemaphorePermit;
 
 use crate::branch::{BranchRow, Pending, Untouched};
 use crate::delivery::{self, Delivery, deliveries};
@@ -33,8 +32,6 @@ pub(crate) struct Facts<'a> {
     /// The lower bound of the sequence, which an expired row of the reference left behind; `None` until it is read.
     pub(crate) floor: Option<u64>,
     pub(crate) targets: TargetRows,
-    /// Keeps the other tasks of this invocation from ordering these targets until the plan is carried out.
-    pub(crate) locks: Vec<OwnedSemaphorePermit>,
 }
 
 /// The rows of targets.
@@ -56,7 +53,7 @@ impl<'a> Facts<'a> {
     /// The facts about the reference of `hint`. None of them has been read, except the row if the caller has it.
     pub(crate) fn new(routes: &'a Routes, hint: &'a Hint, trigger: Trigger, row: Option<Snapshot<BranchRow>>) -> Self {
         let touched = TouchedRoutes::new(routes, &hint.repository, &hint.git_ref);
-        Self { hint, trigger, row, head: None, touched, floor: None, targets: TargetRows::default(), locks: vec![] }
+        Self { hint, trigger, row, head: None, touched, floor: None, targets: TargetRows::default() }
     }
 }
 
@@ -95,7 +92,7 @@ pub(crate) enum Plan {
     /// Order targets to run the head.
     Order(Box<Ordering>),
     /// Order nothing.
-    Decide(Verdict),
+    Decide(Box<Verdict>),
     /// Make no decision: no route matches the reference, and nothing is pending.
     Nothing,
 }
@@ -106,8 +103,8 @@ pub(crate) struct Ordering {
     pub(crate) change: Change,
     /// The row of the reference after all targets have the order, and the revision that the row replaces.
     pub(crate) finished: Snapshot<BranchRow>,
-    /// The row to write before the first target gets the order. It is necessary only if one transaction cannot write all
-    /// rows.
+    /// The row to write before the first target gets the order. It is necessary only if one transaction cannot write
+    /// all rows.
     pub(crate) pending: Option<BranchRow>,
     /// The rows of the targets with the order, and the revision that each row replaces.
     pub(crate) placed: Vec<Placed>,
@@ -137,8 +134,8 @@ pub(crate) struct Verdict {
 }
 
 impl Ordering {
-    /// Orders `targets` to run `change`. `finished` is the row of the reference after that, for which `placing` adds the
-    /// targets whose rows can be read. The orders are placed in the rows in `rows`.
+    /// Orders `targets` to run `change`. `finished` is the row of the reference after that, for which `placing` adds
+    /// the targets whose rows can be read. The orders are placed in the rows in `rows`.
     pub(crate) fn new(
         change: Change,
         finished: Snapshot<BranchRow>,
@@ -164,7 +161,9 @@ impl Ordering {
 
     fn place(&mut self, target: &TargetId, Snapshot { row, revision }: &Snapshot<TargetRow>, now: OffsetDateTime) {
         match row.place(&self.change, now) {
-            Placement::Placed(row) => self.placed.push(Placed { target: target.clone(), row, replaces: *revision }),
+            Placement::Placed(row) => {
+                self.placed.push(Placed { target: target.clone(), row: *row, replaces: *revision });
+            }
             Placement::Duplicate => self.duplicates += 1,
             Placement::Superseded => self.superseded += 1,
         }
@@ -182,6 +181,15 @@ impl Ordering {
         self.duplicates += part.duplicates;
         self.superseded += part.superseded;
         self.notes.extend(part.notes);
+    }
+
+    /// The outcome and the reason if no target gets an order.
+    pub(crate) fn unplaced(&self) -> Option<(Outcome, &'static str)> {
+        match (self.placed.is_empty(), self.superseded) {
+            (false, _) => None,
+            (true, 0) => Some((Outcome::Duplicate, "every target should already run this commit")),
+            (true, _) => Some((Outcome::Superseded, "every target should run a change that was seen later")),
+        }
     }
 
     /// Whether one transaction can write the rows of the targets and the row of the reference.
@@ -226,21 +234,21 @@ pub(crate) fn plan(facts: &Facts<'_>, now: OffsetDateTime) -> Result<Plan, Missi
 /// is relayed, and not a change that may be months old by then.
 fn drop_pending(row: &BranchRow, pending: &Pending) -> Plan {
     let decisions = pending.deliveries.iter().map(|delivery| no_longer_routed(&pending.change, delivery)).collect();
-    Plan::Decide(Verdict { decisions, remember: Some(row.dropped()) })
+    Plan::Decide(Box::new(Verdict { decisions, remember: Some(row.dropped()) }))
 }
 
-/// Decides about a reference that does not exist. Deleting a reference orders nothing and stops nothing, so a change that
-/// was pending shortly before is continued.
+/// Decides about a reference that does not exist. Deleting a reference orders nothing and stops nothing, so a change
+/// that was pending shortly before is continued.
 fn plan_for_deleted(facts: &Facts<'_>, row: &BranchRow, now: OffsetDateTime) -> Result<Plan, Missing> {
     match &row.pending {
         Some(pending) if !pending.is_over(now) => continue_pending(facts, row, pending, now),
         pending => {
             let reason = "the branch or tag does not exist, or no longer exists";
             let remember = pending.as_ref().map(|_| row.dropped());
-            Ok(Plan::Decide(Verdict {
+            Ok(Plan::Decide(Box::new(Verdict {
                 decisions: vec![decision(facts.hint, None, Outcome::Ignored, reason)],
                 remember,
-            }))
+            })))
         }
     }
 }
@@ -256,7 +264,7 @@ fn already_relayed(facts: &Facts<'_>, row: &BranchRow, head: &CommitId) -> Plan 
         ..row.clone()
     });
     let decisions = vec![decision(facts.hint, Some(head), Outcome::Duplicate, "this head was already relayed")];
-    Plan::Decide(Verdict { decisions, remember })
+    Plan::Decide(Box::new(Verdict { decisions, remember }))
 }
 
 /// Continues a change that an invocation did not finish. Targets that already have the order are duplicates.
@@ -283,7 +291,7 @@ fn plan_for_paths(facts: &Facts<'_>, head: &CommitId, now: OffsetDateTime) -> Re
     let known = || row.targets.clone().unwrap_or_else(|| facts.touched.all_targets().into_iter().collect());
     if row.untouched.as_ref() == Some(&untouched) && row.pending.is_none() {
         let remember = row.targets.is_none().then(|| row.covering(known()));
-        return Ok(Plan::Decide(Verdict { decisions: vec![no_path], remember }));
+        return Ok(Plan::Decide(Box::new(Verdict { decisions: vec![no_path], remember })));
     }
     if facts.touched.wants_paths() {
         return Err(Missing::Paths { previous: row.commit.clone(), head: head.clone() });
@@ -295,7 +303,7 @@ fn plan_for_paths(facts: &Facts<'_>, head: &CommitId, now: OffsetDateTime) -> Re
         let is_stored = facts.trigger == Trigger::Reconcile && revision.is_some();
         let remember =
             is_stored.then(|| BranchRow { untouched: Some(untouched), expires: None, ..row.covering(known()) });
-        return Ok(Plan::Decide(Verdict { decisions: vec![no_path], remember }));
+        return Ok(Plan::Decide(Box::new(Verdict { decisions: vec![no_path], remember })));
     }
     let floor = if revision.is_some() { 0 } else { facts.floor.ok_or(Missing::Floor)? };
     read_targets(facts, &wanted)?;
@@ -383,7 +391,7 @@ fn decision(hint: &Hint, head: Option<&CommitId>, outcome: Outcome, reason: &str
 }
 
 fn decided(facts: &Facts<'_>, head: Option<&CommitId>, outcome: Outcome, reason: &str) -> Plan {
-    Plan::Decide(Verdict { decisions: vec![decision(facts.hint, head, outcome, reason)], remember: None })
+    Plan::Decide(Box::new(Verdict { decisions: vec![decision(facts.hint, head, outcome, reason)], remember: None }))
 }
 
 #[cfg(test)]

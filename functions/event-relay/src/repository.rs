@@ -7,6 +7,8 @@ use sekisho_domain::route::{Coverage, Existing, Route, Routes};
 use sekisho_ledger::Key;
 use serde::{Deserialize, Serialize};
 
+use crate::branch::BranchRow;
+
 /// The key of a repository's row.
 pub(crate) fn key(repository: &RepositoryArn) -> Key {
     Key::state(format!("repository#{repository}"))
@@ -15,8 +17,8 @@ pub(crate) fn key(repository: &RepositoryArn) -> Key {
 /// The row of a repository.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RepositoryRow {
-    /// The globs of branches and tags whose first look at this repository is done, such as `refs/heads/release/*`. A
-    /// reference that appears after the first look is relayed.
+    /// The globs of branches and tags whose first look at this repository is done, such as `refs/heads/release/*`, each
+    /// with the exclusions of its route. A reference that appears after the first look is relayed.
     #[serde(default)]
     pub(crate) covered: BTreeSet<String>,
     /// The largest sequence in an expired row of a reference. A reference that returns gets a larger sequence.
@@ -33,35 +35,50 @@ impl RepositoryRow {
     pub(crate) fn looked(&self, routes: &Routes, repository: &RepositoryArn) -> Self {
         let routes = routes.iter().filter(|route| route.covers_repository(repository));
         let globs = |route: &'_ Route| -> Vec<String> {
-            [RefKind::Branch, RefKind::Tag].iter().flat_map(|kind| route.including(*kind)).map(String::from).collect()
+            let kinds = [RefKind::Branch, RefKind::Tag].into_iter();
+            kinds.flat_map(|kind| route.including(kind).map(move |glob| covering_name(route, kind, glob))).collect()
         };
         Self { covered: routes.flat_map(globs).collect(), tags_seen: true, ..self.clone() }
     }
 
-    /// Whether the reference is only recorded and not relayed, because it existed before a route covered it.
-    /// `has_row` says whether the ledger has a row of the reference.
+    /// Whether the reference is only recorded and not relayed, because it existed before a route covered it. `row` is
+    /// the row of the reference, if the ledger has one.
     pub(crate) fn is_baseline(
         &self,
         routes: &Routes,
         repository: &RepositoryArn,
         git_ref: &GitRef,
-        has_row: bool,
+        row: Option<&BranchRow>,
     ) -> bool {
-        let covering: Vec<Coverage<'_>> =
-            routes.concerning(repository, git_ref).filter_map(|route| route.coverage(git_ref)).collect();
+        if row.is_some_and(|row| row.targets.is_some()) {
+            return false;
+        }
+        let routes = routes.concerning(repository, git_ref);
+        let covering: Vec<(&Route, Coverage<'_>)> =
+            routes.filter_map(|route| Some((route, route.coverage(git_ref)?))).collect();
         if git_ref.kind() == RefKind::Tag && !self.tags_seen {
             // Earlier versions relayed events of tags and could not read tags. The commit in an event of an annotated
-            // tag may differ from the commit that the tag leads to, so even a tag with a row is recorded.
-            return !covering.iter().any(|one| one.explicit && one.existing == Existing::Relay);
+            // tag may differ from the commit that the tag leads to, so even a tag with their row is recorded.
+            return !covering.iter().any(|(_, one)| one.explicit && one.existing == Existing::Relay);
         }
-        if has_row || covering.iter().any(|one| self.covered.contains(one.glob)) {
+        let is_seen = |(route, one): &(&Route, Coverage<'_>)| {
+            self.covered.contains(&covering_name(route, git_ref.kind(), one.glob))
+        };
+        if row.is_some() || covering.iter().any(is_seen) {
             return false;
         }
         // A literal name wins over a glob.
-        let has_literal = covering.iter().any(|one| one.is_literal);
-        let mut deciding = covering.iter().filter(|one| one.is_literal == has_literal);
-        !deciding.any(|one| one.existing == Existing::Relay)
+        let has_literal = covering.iter().any(|(_, one)| one.is_literal);
+        let mut deciding = covering.iter().filter(|(_, one)| one.is_literal == has_literal);
+        !deciding.any(|(_, one)| one.existing == Existing::Relay)
     }
+}
+
+/// The name under which a glob counts as covered. It has the exclusions of the route: if an exclusion is removed, the
+/// glob covers the repository anew, because the references that were excluded are not new.
+fn covering_name(route: &Route, kind: RefKind, glob: &str) -> String {
+    let excluding = route.excluding(kind).map(|excluded| format!(" !{excluded}"));
+    excluding.fold(glob.to_owned(), |name, excluded| name + &excluded)
 }
 
 #[cfg(test)]
@@ -84,7 +101,7 @@ mod tests {
     }
 
     fn is_baseline(row: &RepositoryRow, routes: &Routes, git_ref: &str) -> bool {
-        row.is_baseline(routes, &shop(), &git_ref.parse().unwrap(), false)
+        row.is_baseline(routes, &shop(), &git_ref.parse().unwrap(), None)
     }
 
     #[test]
@@ -115,6 +132,14 @@ mod tests {
     }
 
     #[test]
+    fn a_reference_that_was_excluded_is_not_new_when_the_exclusion_ends() {
+        let excluding = routes(&[r#"branches = ["**", "!wip/**"]"#]);
+        let row = RepositoryRow::default().looked(&excluding, &shop());
+        assert!(!is_baseline(&row, &excluding, "refs/heads/new"));
+        assert!(is_baseline(&row, &routes(&[r#"branches = ["**"]"#]), "refs/heads/wip/old"));
+    }
+
+    #[test]
     fn a_literal_name_of_another_route_wins_over_a_glob() {
         let two = routes(&[r#"branches = ["*"]"#, r#"branches = ["main"]"#]);
         assert!(!is_baseline(&RepositoryRow::default(), &two, "refs/heads/main"));
@@ -125,9 +150,12 @@ mod tests {
     fn the_first_look_records_all_tags() {
         let (new, tag) = (RepositoryRow::default(), "refs/tags/v1".parse().unwrap());
         let literal = routes(&[r#"tags = ["v1"]"#]);
-        for has_row in [true, false] {
-            assert!(new.is_baseline(&literal, &shop(), &tag, has_row));
+        let earlier = BranchRow { sequence: 7, ..BranchRow::default() };
+        for row in [None, Some(&earlier)] {
+            assert!(new.is_baseline(&literal, &shop(), &tag, row));
         }
+        // A tag that this version relayed before the first reconcile is compared like every other reference.
+        assert!(!new.is_baseline(&literal, &shop(), &tag, Some(&earlier.covering(vec![]))));
         let explicit = routes(&["tags = [\"v1\"]\nexisting = \"relay\""]);
         assert!(!is_baseline(&new, &explicit, "refs/tags/v1"));
         assert!(!is_baseline(&new.looked(&literal, &shop()), &literal, "refs/tags/v1"));
@@ -136,6 +164,11 @@ mod tests {
     #[test]
     fn a_reference_with_a_row_is_never_a_baseline_again() {
         let glob = routes(&[r#"branches = ["*"]"#]);
-        assert!(!RepositoryRow::default().is_baseline(&glob, &shop(), &"refs/heads/a".parse().unwrap(), true));
+        assert!(!RepositoryRow::default().is_baseline(
+            &glob,
+            &shop(),
+            &"refs/heads/a".parse().unwrap(),
+            Some(&BranchRow::default())
+        ));
     }
 }

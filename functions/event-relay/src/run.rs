@@ -1,6 +1,8 @@
 //! The context of one invocation.
 
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use sekisho_domain::change::{GitRef, RepositoryArn};
@@ -12,7 +14,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::branch::{self, BranchRow};
 use crate::decision_log::DecisionLog;
-use crate::lock::Locks;
 use crate::plan::Snapshot;
 use crate::world::World;
 
@@ -34,12 +35,19 @@ pub(crate) struct Run<'r, W> {
     pub(crate) invocation: &'r Invocation,
     /// Limits the calls that run at once when an ordering goes to many targets.
     pub(crate) calls: Semaphore,
-    locks: Locks,
+    locks: RefCell<BTreeMap<TargetId, Arc<Semaphore>>>,
+}
+
+/// Keeps other tasks of the same invocation from ordering some targets, until the value is dropped. Other invocations
+/// are kept out by the revisions of rows.
+#[derive(Debug, Default)]
+pub(crate) struct TargetLocks {
+    _permits: Vec<OwnedSemaphorePermit>,
 }
 
 impl<'r, W> Run<'r, W> {
     pub(crate) fn new(world: &'r W, routes: &'r Routes, invocation: &'r Invocation) -> Self {
-        Self { world, routes, invocation, calls: Semaphore::new(CONCURRENT_CALLS), locks: Locks::default() }
+        Self { world, routes, invocation, calls: Semaphore::new(CONCURRENT_CALLS), locks: RefCell::default() }
     }
 }
 
@@ -48,10 +56,17 @@ impl<W: World> Run<'_, W> {
         self.world.now()
     }
 
-    /// Waits until no other task of this invocation orders one of these targets. Without the locks, references that feed
-    /// the same target would plan again and again, because each of them writes the target's row.
-    pub(crate) async fn lock(&self, targets: &BTreeSet<TargetId>) -> Vec<OwnedSemaphorePermit> {
-        self.locks.acquire(targets).await
+    /// Waits until no other task of this invocation orders one of these targets. Without the locks, references that
+    /// feed the same target would plan again and again, because each of them writes the target's row.
+    pub(crate) async fn lock(&self, targets: &BTreeSet<TargetId>) -> TargetLocks {
+        let mut permits = Vec::with_capacity(targets.len());
+        // The targets are sorted, so two tasks never wait for each other.
+        for target in targets {
+            let new = || Arc::new(Semaphore::new(1));
+            let lock = self.locks.borrow_mut().entry(target.clone()).or_insert_with(new).clone();
+            permits.extend(lock.acquire_owned().await);
+        }
+        TargetLocks { _permits: permits }
     }
 
     /// The time until Lambda ends the invocation.

@@ -65,7 +65,8 @@ pub(crate) fn route<'r>(routes: &'r Routes, here: &'r Region, name: &str) -> Res
 /// The targets of a route in an account, narrowed to a region and a pipeline.
 ///
 /// # Errors
-/// [`Error::NotFound`] if the route has no such target.
+/// [`Error::InvalidRequest`] if the route has no target in the account, and [`Error::NotFound`] if none of its targets
+/// there has this region and pipeline.
 pub(crate) fn targets(
     route: &Route,
     account: &AccountId,
@@ -76,7 +77,7 @@ pub(crate) fn targets(
     let in_account: Vec<&Target> = route.targets().iter().filter(|target| target.account == *account).collect();
     if in_account.is_empty() {
         let accounts = listed(route.targets().iter().map(|target| target.account.as_str()));
-        return Err(Error::NotFound(format!(
+        return Err(Error::InvalidRequest(format!(
             "the route `{name}` has no target in account {account}: write one of {accounts}"
         )));
     }
@@ -166,13 +167,13 @@ mod tests {
         let one: Vec<String> =
             select("222222222222", Some("us-east-1"), Some("p")).unwrap().iter().map(ToString::to_string).collect();
         assert_eq!(one, ["222222222222/us-east-1/p"]);
-        for (answer, words) in [
-            (select("444444444444", None, None), "write one of 222222222222, 333333333333"),
-            (select("222222222222", Some("eu-west-1"), None), "222222222222/us-east-1/p"),
-            (select("222222222222", None, Some("q")), "222222222222/us-east-1/p"),
+        for (answer, error_type, words) in [
+            (select("444444444444", None, None), "InvalidRequest", "write one of 222222222222, 333333333333"),
+            (select("222222222222", Some("eu-west-1"), None), "NotFound", "222222222222/us-east-1/p"),
+            (select("222222222222", None, Some("q")), "NotFound", "222222222222/us-east-1/p"),
         ] {
             let error = answer.unwrap_err();
-            assert_eq!(error.error_type().name(), "NotFound");
+            assert_eq!(error.error_type().name(), error_type);
             assert!(error.to_string().contains(words), "{error}");
         }
     }

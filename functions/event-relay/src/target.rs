@@ -90,7 +90,7 @@ impl PlacedOrder {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Placement {
     /// The target gets the order in this row.
-    Placed(TargetRow),
+    Placed(Box<TargetRow>),
     /// The target already should run this commit of this repository.
     Duplicate,
     /// The target should run a change that was seen later.
@@ -130,14 +130,15 @@ impl TargetRow {
                 return Placement::Superseded;
             }
         }
-        Placement::Placed(self.placed(change, now))
+        Placement::Placed(Box::new(self.placed(change, now)))
     }
 
     /// The row with a new order, whatever the target should run now.
     #[must_use]
     pub(crate) fn placed(&self, change: &Change, now: OffsetDateTime) -> Self {
         let millis = epoch_millis(now);
-        let number = millis.max(self.number + 1);
+        // A target that ran this reference under an earlier version knows its sequences as numbers.
+        let number = millis.max(self.number + 1).max(change.sequence);
         let order = PlacedOrder {
             number,
             kind: OrderKind::Deploy,
@@ -272,6 +273,8 @@ mod tests {
         assert_eq!(first.number, epoch_millis(NOW));
         let second = first.placed(&change(3, 30), NOW - Duration::from_mins(1));
         assert_eq!(second.order.unwrap().number, first.number + 1);
+        let ahead = epoch_millis(NOW) + 5;
+        assert_eq!(TargetRow::default().placed(&change(3, ahead), NOW).number, ahead);
     }
 
     #[test]

@@ -122,7 +122,7 @@ impl Worklist {
     fn add(&mut self, reference: Reference, may_exist: bool, stored: &RepositoryRow, routes: &Routes) {
         let Reference { repository, git_ref, snapshot } = &reference;
         let is_routed = routes.concerning(repository, git_ref).next().is_some();
-        let has_row = snapshot.revision.is_some();
+        let row = snapshot.revision.map(|_| &snapshot.row);
         if snapshot.row.pending.is_some() {
             self.tasks.push((reference, Task::Settle));
         } else if !may_exist {
@@ -130,7 +130,7 @@ impl Worklist {
                 self.deleted.push(reference);
             }
         } else if is_routed {
-            let is_baseline = stored.is_baseline(routes, repository, git_ref, has_row);
+            let is_baseline = stored.is_baseline(routes, repository, git_ref, row);
             self.tasks.push((reference, if is_baseline { Task::Record } else { Task::Settle }));
         }
     }
@@ -221,8 +221,8 @@ mod tests {
         action = "Source"
     "#;
 
-    fn row(git_ref: &str, row: BranchRow) -> RowResult {
-        Ok(Row { sk: git_ref.to_owned(), revision: 1, state: row })
+    fn row(git_ref: &str, row: BranchRow) -> Row<BranchRow> {
+        Row { sk: git_ref.to_owned(), revision: 1, state: row }
     }
 
     fn shop() -> RepositoryArn {
@@ -255,10 +255,10 @@ mod tests {
     fn a_worklist_has_routed_and_pending_references_but_no_unreadable_rows() {
         let unreadable = Key { pk: "branch".to_owned(), sk: "refs/heads/release/3".to_owned() };
         let rows = vec![
-            row("refs/heads/release/1", relayed()),
-            row("refs/heads/gone", pending("refs/heads/gone")),
-            row("refs/tags/v1", relayed()),
-            row("refs/tags/other", relayed()),
+            Ok(row("refs/heads/release/1", relayed())),
+            Ok(row("refs/heads/gone", pending("refs/heads/gone"))),
+            Ok(row("refs/tags/v1", relayed())),
+            Ok(row("refs/tags/other", relayed())),
             Err(sekisho_ledger::Error::Unreadable { key: unreadable, source: "no sequence".into() }),
         ];
         let stored = RepositoryRow { tags_seen: true, ..RepositoryRow::default() };
@@ -279,7 +279,8 @@ mod tests {
 
     #[test]
     fn the_row_of_a_deleted_branch_expires_once() {
-        let rows = || vec![row("refs/heads/release/1", relayed()), row("refs/heads/old", relayed().expiring(NOW))];
+        let rows =
+            || vec![Ok(row("refs/heads/release/1", relayed())), Ok(row("refs/heads/old", relayed().expiring(NOW)))];
         let deleted = |worklist: Worklist| worklist.deleted.into_iter().map(|one| one.git_ref.to_string()).collect();
         let refs: Vec<String> = deleted(worklist(&["main"], rows(), &RepositoryRow::default()));
         assert_eq!(refs, ["refs/heads/release/1"]);

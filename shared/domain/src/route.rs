@@ -122,6 +122,11 @@ impl Route {
         self.globs(kind).iter().filter(|one| !one.excludes).map(|one| one.full.as_str())
     }
 
+    /// The globs that exclude references of this kind.
+    pub fn excluding(&self, kind: RefKind) -> impl Iterator<Item = &str> {
+        self.globs(kind).iter().filter(|one| one.excludes).map(|one| one.glob.pattern())
+    }
+
     /// The branches or tags that the route includes by their literal names.
     pub fn literal_names(&self, kind: RefKind) -> impl Iterator<Item = &str> {
         self.globs(kind).names()

@@ -10,8 +10,6 @@ use sekisho_domain::config::{Document, Misconfigured};
 pub const LEDGER_TABLE: &str = "LEDGER_TABLE";
 /// The ARN of the SNS topic for notices.
 pub const NOTICE_TOPIC_ARN: &str = "NOTICE_TOPIC_ARN";
-/// The URL of event-relay's dead-letter queue.
-pub const DEAD_LETTER_QUEUE_URL: &str = "DEAD_LETTER_QUEUE_URL";
 /// The account whose changes pipeline-starter accepts.
 pub const REPOSITORY_ACCOUNT_ID: &str = "REPOSITORY_ACCOUNT_ID";
 /// The ARN of the permissions boundary that a principal must have to get access from temp-access.

@@ -3,18 +3,22 @@
 mod decisions;
 mod executions;
 mod heads;
+mod notices;
 mod orders;
 mod reports;
+mod traffic;
 
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 use event_relay::target::{self, TargetRow};
 use sekisho_domain::change::{GitRef, RefKind};
+use sekisho_domain::report::ReportState;
 use sekisho_domain::route::TargetId;
 use sekisho_ledger::{Error, Key, Memory, Row, Store};
 use serde::de::DeserializeOwned;
 
+pub(crate) use self::traffic::Traffic;
 use crate::cloud::Cloud;
 use crate::configuration::{self, Features, PATH_ROUTE, RELEASE_GLOB, SECOND_TARGET};
 use crate::history::History;
@@ -92,33 +96,36 @@ impl Target {
 }
 
 /// Checks all promises.
-pub(crate) fn check(history: &History) -> Result<(), Broken> {
+pub(crate) fn check(history: &History, traffic: &Traffic) -> Result<(), Broken> {
     decisions::are_recorded(history)?;
-    heads::are_followed(history)?;
+    heads::are_followed(history, traffic)?;
+    notices::are_sent(history)?;
     for target in &TARGETS {
-        let orders = orders::of(&history.cloud, target)?;
-        let reports = reports::of(&history.cloud, target)?;
+        let orders = orders::of(traffic, target)?;
+        let reports = reports::of(traffic, target)?;
         orders::rise(&orders::placed(&history.cloud, target), &orders, target)?;
         executions::start_once_and_in_order(history, target, &orders)?;
         reports::rise(&reports, target)?;
         if target.is_routed(history.deployment.newest) {
             executions::run_the_last_order(history, target, &reports)?;
             heads::are_ordered(history, target)?;
+            heads::touch_the_path(history, target)?;
         }
     }
     Ok(())
 }
 
 /// Adds the numbers of orders and reports to the report of a history.
-pub(crate) fn count(cloud: &Cloud, report: &mut Report) {
-    report.reports = cloud.report_bus.accepted_count();
+pub(crate) fn count(traffic: &Traffic, report: &mut Report) -> Result<(), Broken> {
+    report.reports = traffic.report_count();
     for target in &TARGETS {
-        let offers = orders::offers(cloud, target).unwrap_or_default();
-        let orders = orders::of(cloud, target).unwrap_or_default();
-        report.orders += orders.len();
-        report.repeated_offers += offers.len() - orders.len();
-        report.refusals += reports::refusals(cloud, target);
+        let offers = traffic.offers(target)?.len();
+        let orders = orders::of(traffic, target)?.len();
+        report.orders += orders;
+        report.repeated_offers += offers - orders;
+        report.refusals += traffic.reports(target).filter(|report| report.state == ReportState::Refused).count();
     }
+    Ok(())
 }
 
 /// The row of a target in event-relay's ledger.

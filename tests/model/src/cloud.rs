@@ -42,6 +42,8 @@ pub(crate) struct Place {
     /// The bus of the account, which gets the orders.
     pub(crate) bus: Bus,
     pub(crate) codepipeline: CodePipeline,
+    /// The links of the notices that were published.
+    pub(crate) notices: RefCell<Vec<String>>,
 }
 
 impl Cloud {
@@ -52,6 +54,7 @@ impl Cloud {
             ledger: Memory::default(),
             bus: Bus::default(),
             codepipeline: CodePipeline::new(chance.skew()),
+            notices: RefCell::default(),
         };
         Self {
             clock: Clock::default(),

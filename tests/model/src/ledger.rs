@@ -28,7 +28,7 @@ impl Ledger {
     }
 
     fn out_of_reach(&self, key: &Key) -> Result<(), Error> {
-        if self.cloud.chance.fails(2) {
+        if self.cloud.chance.fails(1) {
             return Err(Error::Unavailable { key: key.clone(), throttled: false, source: "out of reach".into() });
         }
         Ok(())

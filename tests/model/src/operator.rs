@@ -57,11 +57,13 @@ pub(crate) fn end(
 
 /// Edits a random pipeline, which cancels its running executions.
 pub(crate) fn edit_pipeline(cloud: &Cloud, in_flight: &mut InFlight, deeds: &mut Deeds) {
-    let (place, pipeline) = any_pipeline(cloud);
-    for (name, id) in cloud.places[place].codepipeline.with_status(Running) {
+    let place = cloud.chance.below(PLACES.len());
+    let running = cloud.places[place].codepipeline.with_status(Running);
+    let Some((pipeline, _)) = running.get(cloud.chance.below(running.len())) else { return };
+    for (name, id) in &running {
         if name == pipeline {
             deeds.canceled += 1;
-            set_status(cloud, in_flight, place, (&name, &id), Canceled);
+            set_status(cloud, in_flight, place, (name, id), Canceled);
         }
     }
 }
@@ -69,8 +71,11 @@ pub(crate) fn edit_pipeline(cloud: &Cloud, in_flight: &mut InFlight, deeds: &mut
 /// Retries the failed stage of an execution. CodePipeline allows this only for the last execution of a pipeline. An
 /// execution that failed in its source action is left to pipeline-starter.
 pub(crate) fn retry_stage(cloud: &Cloud, in_flight: &mut InFlight, deeds: &mut Deeds) {
-    let (place, pipeline) = any_pipeline(cloud);
-    let last = cloud.places[place].codepipeline.executions(pipeline).pop();
+    let place = cloud.chance.below(PLACES.len());
+    let codepipeline = &cloud.places[place].codepipeline;
+    let failed = codepipeline.with_status(Failed);
+    let Some((pipeline, _)) = failed.get(cloud.chance.below(failed.len())) else { return };
+    let last = codepipeline.executions(pipeline).pop();
     if let Some(last) = last.filter(|last| last.status == Failed && !last.failed_in_source()) {
         deeds.retried += 1;
         set_status(cloud, in_flight, place, (pipeline, &last.id), Running);

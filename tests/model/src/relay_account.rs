@@ -68,11 +68,15 @@ impl World for RelayAccount {
         after: &CommitId,
         page: Option<String>,
     ) -> Result<Option<Differences>, ServiceError> {
-        self.begin("GetDifferences").await?;
+        let without_paths = &self.cloud.repository.without_paths;
+        without_paths.set(without_paths.get() + 1);
+        let begun = self.begin("GetDifferences").await;
         // After a force-push, one of the commits may not exist any more.
-        if self.cloud.chance.fails(2) {
+        if begun.is_ok() && self.cloud.chance.fails(2) {
             return Ok(None);
         }
+        without_paths.set(without_paths.get() - 1);
+        begun?;
         let Some(changed) = self.cloud.repository.differences(before, after) else { return Ok(None) };
         // Each page has one path.
         let index: usize = page.map_or(0, |page| page.parse().unwrap_or(0));

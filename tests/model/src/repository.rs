@@ -1,6 +1,6 @@
 //! CodeCommit's repository `shop`: branches, tags and the content of commits.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 
 use sekisho_domain::change::{CommitId, GitRef, RefKind, RepositoryArn};
@@ -22,6 +22,9 @@ pub(crate) struct Repository {
     /// All heads of each branch and tag so far, in order.
     past_heads: RefCell<BTreeMap<GitRef, Vec<CommitId>>>,
     trees: RefCell<BTreeMap<CommitId, Tree>>,
+    /// The number of comparisons of two commits that gave no paths: CodeCommit answered that it cannot compare the
+    /// commits, or the caller did not wait for the answer.
+    pub(crate) without_paths: Cell<usize>,
 }
 
 /// The repository's ARN.

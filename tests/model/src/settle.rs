@@ -14,9 +14,9 @@ use pipeline_starter::world::ExecutionStatus::Running;
 /// All orders must have been carried out after this many minutes without faults.
 const MAX_MINUTES: usize = 12 * 60;
 /// At least this many minutes pass without faults, so that at least two reconciles run.
-const MIN_MINUTES: usize = 12;
+const MIN_MINUTES: usize = 11;
 /// The time for which nothing may happen after all orders have been carried out.
-const QUIET_MINUTES: usize = 12;
+const QUIET_MINUTES: usize = 7;
 /// After this many steps, no invocation that began within a minute may still run.
 const MAX_STEPS: usize = 100_000;
 

@@ -35,7 +35,7 @@ impl StarterAccount {
         &self.cloud.places[self.place]
     }
 
-    /// Begins a call to CodePipeline. The call may fail before it takes effect.
+    /// Begins a call to CodePipeline or SNS. The call may fail before it takes effect.
     async fn begin(&self, call: &'static str) -> Result<(), ServiceError> {
         give_way().await;
         if self.cloud.chance.fails(3) {
@@ -111,7 +111,9 @@ impl World for StarterAccount {
         result
     }
 
-    async fn publish(&self, _notice: &Notice) -> Result<(), ServiceError> {
+    async fn publish(&self, notice: &Notice) -> Result<(), ServiceError> {
+        self.begin("Publish").await?;
+        self.place().notices.borrow_mut().extend(notice.link.iter().map(|(_, address)| address.clone()));
         give_way().await;
         Ok(())
     }

@@ -23,8 +23,8 @@ const FINAL: [&str; 7] = [
     "UnrecognizedClientException",
 ];
 
-/// After these error codes of GetDifferences, the changed paths cannot be known, because one of the commits does not exist
-/// any more or cannot be compared.
+/// After these error codes, the changed paths cannot be known, because one of the commits does not exist any more or
+/// cannot be compared.
 const INCOMPARABLE: [&str; 4] =
     ["CommitDoesNotExistException", "InvalidCommitException", "InvalidCommitIdException", "PathDoesNotExistException"];
 
@@ -56,7 +56,7 @@ async fn branch_head(client: &Client, repository: &str, branch: &str) -> Result<
     }
 }
 
-/// CodeCommit has no operation that reads a tag. GetFolder accepts the full reference and returns the commit that the
+/// CodeCommit has no operation that reads a tag. `GetFolder` accepts the full reference and returns the commit that the
 /// tag leads to, also for an annotated tag.
 async fn tag_head(client: &Client, repository: &str, tag: &GitRef) -> Result<Head, ServiceError> {
     let operation = || format!("CodeCommit's GetFolder for {tag} of {repository}");

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use time::OffsetDateTime;
 
-/// The most rows that one BatchGetItem call reads.
+/// The most rows that one `BatchGetItem` call reads.
 const MAX_BATCH: usize = 100;
 
 /// A ledger in memory. `Deref` gives the rows without a recorded call, so that a test can look at them.
@@ -84,9 +84,9 @@ impl Store for FakeLedger {
         self.memory.write(key, state, expected, writer).await
     }
 
-    async fn write_all(&self, writes: &[Write], writer: &str) -> Result<(), Error> {
+    async fn write_all(&self, rows: &[Write], writer: &str) -> Result<(), Error> {
         self.call("TransactWriteItems", 1).await;
-        self.memory.write_all(writes, writer).await
+        self.memory.write_all(rows, writer).await
     }
 
     async fn delete(&self, key: &Key, expected: u64) -> Result<(), Error> {

@@ -15,7 +15,7 @@ use crate::outcome::needs_repair;
 use crate::plan::{Facts, Missing, Plan, Snapshot, TargetRows, plan};
 use crate::repository::{self, RepositoryRow};
 use crate::route::TouchedRoutes;
-use crate::run::{RESERVE, Run};
+use crate::run::{RESERVE, Run, TargetLocks};
 use crate::target;
 use crate::world::World;
 
@@ -25,12 +25,14 @@ const MAX_PAGES: usize = 100;
 /// Reading changed paths ends when only this time and [`RESERVE`] are left, so that the change can still be sent.
 const OFFER_TIME: Duration = Duration::from_secs(5);
 
-/// Reads facts about a reference until the plan for the reference is known.
-pub(crate) async fn reference<W: World>(run: &Run<'_, W>, facts: &mut Facts<'_>) -> Result<Plan, Error> {
+/// Reads facts about a reference until the plan for the reference is known. The caller keeps the locks until the plan
+/// is carried out.
+pub(crate) async fn reference<W: World>(run: &Run<'_, W>, facts: &mut Facts<'_>) -> Result<(Plan, TargetLocks), Error> {
     let hint = facts.hint;
+    let mut locks = TargetLocks::default();
     loop {
         match plan(facts, run.now()) {
-            Ok(plan) => return Ok(plan),
+            Ok(plan) => return Ok((plan, locks)),
             Err(Missing::Row) => facts.row = Some(run.read_row(&hint.repository, &hint.git_ref).await?),
             Err(Missing::Head) => read_head(run, facts).await?,
             Err(Missing::Paths { previous, head }) => {
@@ -41,7 +43,7 @@ pub(crate) async fn reference<W: World>(run: &Run<'_, W>, facts: &mut Facts<'_>)
                 facts.floor = Some(row.map_or(0, |row| row.state.floor));
             }
             Err(Missing::Targets(targets)) => {
-                facts.locks = run.lock(&targets).await;
+                locks = run.lock(&targets).await;
                 facts.targets = target_rows(run, &targets).await?;
             }
         }

@@ -38,7 +38,7 @@ pub(crate) async fn explain<W: World>(run: &Run<'_, W>, payload: &str) -> Result
 /// Describes the plan for a reference. `pending` is the sequence of a change that is not finished yet.
 async fn explain_change<W: World>(run: &Run<'_, W>, hint: &Hint) -> Result<Decision<Outcome>, Error> {
     let mut facts = Facts::new(run.routes, hint, Trigger::Event, None);
-    let decision = match examine::reference(run, &mut facts).await? {
+    let decision = match examine::reference(run, &mut facts).await?.0 {
         Plan::Decide(verdict) => verdict.decisions.into_iter().next(),
         Plan::Order(ordering) => Some(explain_ordering(&ordering)),
         Plan::Nothing => None,
@@ -55,10 +55,9 @@ fn explain_ordering(ordering: &Ordering) -> Decision<Outcome> {
         format!("{}/{}: {}", delivery.account, delivery.region, pipelines.join(", "))
     };
     let deliveries = deliveries(ordering.placed.iter().map(|placed| &placed.target));
-    let (outcome, reason) = match (deliveries.len(), ordering.superseded) {
-        (0, 0) => (Outcome::Duplicate, "every target should already run this commit".to_owned()),
-        (0, _) => (Outcome::Superseded, "every target should run a change that was seen later".to_owned()),
-        (buses, _) => (Outcome::Relayed, format!("would be relayed to {buses} buses")),
+    let (outcome, reason) = match ordering.unplaced() {
+        Some((outcome, reason)) => (outcome, reason.to_owned()),
+        None => (Outcome::Relayed, format!("would be relayed to {} buses", deliveries.len())),
     };
     let targets: Vec<String> = deliveries.iter().map(place).collect();
     let targets = (!targets.is_empty()).then(|| targets.join("; "));
@@ -82,8 +81,8 @@ fn reconcile_reason<W>(run: &Run<'_, W>) -> String {
     let globs: BTreeSet<&str> = run.routes.iter().map(|route| route.repository().pattern()).collect();
     let globs: Vec<&str> = globs.into_iter().collect();
     format!(
-        "a schedule's event: the reconcile would examine every routed branch of {} and its known tags, and offer open orders again; explain \
-         an event of a branch to see the plan for that branch",
+        "a schedule's event: the reconcile would examine every routed branch of {} and its known tags, and offer open \
+         orders again; explain an event of a branch to see the plan for that branch",
         globs.join(", ")
     )
 }

@@ -60,6 +60,8 @@ pub(crate) struct Look<'r, W> {
 #[derive(Debug, Default)]
 struct Findings {
     recorded: Vec<Reference>,
+    /// Whether the head of a reference could not be read that should be recorded.
+    is_unrecorded: bool,
     deleted: Vec<Reference>,
 }
 
@@ -80,7 +82,7 @@ impl<W: World> Look<'_, W> {
             }
         };
         looked.decisions.extend(worklist.mistakes);
-        let mut findings = Findings { recorded: Vec::new(), deleted: worklist.deleted };
+        let mut findings = Findings { deleted: worklist.deleted, ..Findings::default() };
         let mut results = stream::iter(worklist.tasks)
             .map(|(reference, task)| self.examine(reference, task, stored.row.floor))
             .buffer_unordered(CONCURRENT_TASKS);
@@ -160,7 +162,7 @@ impl<W: World> Look<'_, W> {
         looked: &mut Looked,
         findings: Findings,
     ) -> Result<(), sekisho_ledger::Error> {
-        let Findings { recorded, deleted } = findings;
+        let Findings { recorded, is_unrecorded, deleted } = findings;
         let written = self.write_rows(&recorded).await?;
         if written > 0 {
             let reason =
@@ -174,7 +176,7 @@ impl<W: World> Look<'_, W> {
         // The bound is written before the rows get a time to live, so that no sequence is lost.
         let sequences = deleted.iter().map(|one| one.snapshot.row.newest_sequence());
         let floor = sequences.chain([stored.row.floor]).max().unwrap_or(0);
-        let row = if looked.is_incomplete || written < recorded.len() {
+        let row = if looked.is_incomplete || is_unrecorded || written < recorded.len() {
             stored.row.clone()
         } else {
             stored.row.looked(self.run.routes, repository)
@@ -250,7 +252,10 @@ impl Looked {
         match found {
             Found::NoTime => self.is_incomplete = true,
             Found::Deleted => findings.add_deleted(reference),
-            Found::Failed(error) => self.fail(error, |decision| about_hint(&hint, decision)),
+            Found::Failed(error) => {
+                findings.is_unrecorded = true;
+                self.fail(error, |decision| about_hint(&hint, decision));
+            }
             Found::Recorded(row) => {
                 let revision = reference.snapshot.revision;
                 findings.recorded.push(Reference { snapshot: Snapshot { row, revision }, ..reference });

@@ -14,8 +14,9 @@ use crate::world::{EntryResult, World};
 
 /// The most times that one offer sends an event again that a bus did not accept for a passing reason.
 const MAX_RETRIES: usize = 3;
-/// No call begins when only this time is left: one attempt of a call takes up to 5 s, and the decisions must be recorded
-/// afterwards. If a call needs more attempts, Lambda may end the invocation; the orders are in the ledger all the same.
+/// No call begins when only this time is left: one attempt of a call takes up to 5 s, and the decisions must be
+/// recorded afterwards. If a call needs more attempts, Lambda may end the invocation; the orders are in the ledger all
+/// the same.
 const RESERVE: Duration = Duration::from_secs(10);
 /// The reason for a bus to which nothing was sent.
 const NO_TIME: &str = "no time was left to send the order";

@@ -1,6 +1,6 @@
-//! Carries out an ordering: writes the orders into the ledger and then offers them to the targets. One transaction writes
-//! the rows of the targets together with the row of the reference. Only for more targets than a transaction can hold, the
-//! change is pending in between, and an invocation that crashes is continued by the next one.
+//! Carries out an ordering: writes the orders into the ledger and then offers them to the targets. One transaction
+//! writes the rows of the targets together with the row of the reference. Only for more targets than a transaction can
+//! hold, the change is pending in between, and an invocation that crashes is continued by the next one.
 
 use std::collections::BTreeSet;
 
@@ -34,6 +34,15 @@ pub(crate) enum NewHead {
     No,
 }
 
+impl NewHead {
+    fn outcome(self) -> Outcome {
+        match self {
+            Self::Yes => Outcome::Relayed,
+            Self::No => Outcome::Ordered,
+        }
+    }
+}
+
 /// Writes the orders and offers them.
 ///
 /// # Errors
@@ -58,21 +67,17 @@ pub(crate) async fn carry_out<W: World>(
 
 fn decision(ordering: &Ordering, offered: &Offered, new_head: NewHead) -> Decision<Outcome> {
     let (accepted, all) = (offered.accepted, offered.all());
-    let (outcome, reason) = match (ordering.placed.is_empty(), ordering.superseded) {
-        (false, _) => {
-            let outcome = if new_head == NewHead::Yes { Outcome::Relayed } else { Outcome::Ordered };
-            let reason = match offered.not_accepted.first() {
-                None => format!("{accepted} of {all} buses accepted the change"),
-                Some(first) => format!(
-                    "{accepted} of {all} buses accepted the change; the reconcile offers it to the others again, the \
-                     first: {}",
-                    first.reason
-                ),
-            };
-            (outcome, reason)
+    let (outcome, reason) = match (ordering.unplaced(), offered.not_accepted.first()) {
+        (Some((outcome, reason)), _) => (outcome, reason.to_owned()),
+        (None, None) => (new_head.outcome(), format!("{accepted} of {all} buses accepted the change")),
+        (None, Some(first)) => {
+            let reason = format!(
+                "{accepted} of {all} buses accepted the change; the reconcile offers it to the others again, the first: \
+                 {}",
+                first.reason
+            );
+            (new_head.outcome(), reason)
         }
-        (true, 0) => (Outcome::Duplicate, "every target should already run this commit".to_owned()),
-        (true, _) => (Outcome::Superseded, "every target should run a change that was seen later".to_owned()),
     };
     let counted = |count: usize| (count > 0).then(|| count.to_string());
     about_change(&ordering.change, Decision::new(outcome, reason))
@@ -155,8 +160,8 @@ enum IsLast {
     No,
 }
 
-/// Writes the rows of some of the targets. If another invocation wrote one of these rows first, the rows are read again,
-/// and the orders are placed again.
+/// Writes the rows of some of the targets. If another invocation wrote one of these rows first, the rows are read
+/// again, and the orders are placed again.
 async fn place<W: World>(
     run: &Run<'_, W>,
     whole: &Ordering,

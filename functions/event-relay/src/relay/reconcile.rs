@@ -1,5 +1,6 @@
-//! The use case of the schedule's event: compares every routed reference with the ledger, orders what is new, and offers
-//! open orders again. CodeCommit's events are best effort, so the reconcile finds the changes whose event was lost.
+//! The use case of the schedule's event: compares every routed reference with the ledger, orders what is new, and
+//! offers open orders again. CodeCommit's events are best effort, so the reconcile finds the changes whose event was
+//! lost.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,7 +1,8 @@
-//! The part of a reconcile that offers open orders again: orders that their targets did not answer, refused, or have not
-//! finished for a long time.
+//! The part of a reconcile that offers open orders again: orders that their targets did not answer, refused, or have
+//! not finished for a long time.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use sekisho_domain::decision::Decision;
@@ -12,7 +13,7 @@ use sekisho_ledger::{MAX_TRANSACTION, Store, Write};
 use crate::decision_log::Report;
 use crate::error::Error;
 use crate::newest::leads_to;
-use crate::outcome::{Outcome, about_change, needs_repair};
+use crate::outcome::{Outcome, about_change};
 use crate::plan::{Placed, Snapshot};
 use crate::relay::examine;
 use crate::relay::offer::{NotAccepted, offer};
@@ -22,10 +23,16 @@ use crate::selection::all_targets;
 use crate::target::{self, TargetRow};
 use crate::world::World;
 
+/// No offers begin when only this time is left: the rows of the orders would be written, and nothing could be sent.
+const RESERVE: Duration = Duration::from_secs(15);
+
 /// Offers every open order whose time has come. The rows are written first, so that a crash does not make the pauses
 /// shorter.
 pub(crate) async fn offer_again<W: World>(run: &Run<'_, W>) -> Report {
     let mut report = Report::default();
+    if run.time_left() < RESERVE {
+        return report;
+    }
     let targets = all_targets(run.routes, &run.invocation.region);
     let due = match due(run, &targets, &mut report).await {
         Ok(due) => due,
@@ -108,31 +115,39 @@ async fn write_rows<W: World>(run: &Run<'_, W>, part: &[Placed]) -> Result<bool,
 /// Alerts people about old orders that their buses did not accept. Each order alerts once.
 async fn alert<W: World>(run: &Run<'_, W>, written: &[Placed], not_accepted: &[NotAccepted], report: &mut Report) {
     let now = run.now();
-    for NotAccepted { targets, reason } in not_accepted {
-        let of_event = |placed: &&Placed| targets.contains(&placed.target);
-        let is_old = |placed: &&Placed| placed.row.order.as_ref().is_some_and(|order| order.needs_alert(now));
-        for placed in written.iter().filter(of_event).filter(is_old) {
-            let Some(order) = &placed.row.order else { continue };
-            let row = placed.row.alerted();
-            let alerted = Placed { row, replaces: Some(placed.replaces.unwrap_or(0) + 1), ..placed.clone() };
-            match write_rows(run, &[alerted]).await {
-                Ok(false) => {}
-                Ok(true) => {
-                    let reason = format!(
-                        "the bus has not accepted the order for two hours: {reason}; the order is still offered: \
-                         deploy the stack to the target's account, or correct the route"
-                    );
-                    report.log.push(
-                        about_change(&order.change, Decision::new(Outcome::Failed, reason))
-                            .about("target", placed.target.to_string())
-                            .about("order", order.number.to_string()),
-                    );
-                }
-                Err(error) if matches!(error, sekisho_ledger::Error::Unreadable { .. }) => {
-                    report.log.push(needs_repair(&error.into()));
-                }
-                Err(error) => drop(report.failure.get_or_insert(error.into())),
-            }
+    let reasons: BTreeMap<&TargetId, &str> = not_accepted
+        .iter()
+        .flat_map(|event| event.targets.iter().map(|target| (target, event.reason.as_str())))
+        .collect();
+    let is_old = |placed: &&Placed| placed.row.order.as_ref().is_some_and(|order| order.needs_alert(now));
+    let old: Vec<&Placed> =
+        written.iter().filter(|placed| reasons.contains_key(&placed.target)).filter(is_old).collect();
+    for part in old.chunks(MAX_TRANSACTION) {
+        let alerted = |placed: &&Placed| Placed {
+            target: placed.target.clone(),
+            row: placed.row.alerted(),
+            replaces: Some(placed.replaces.unwrap_or(0) + 1),
+        };
+        let alerted: Vec<Placed> = part.iter().map(alerted).collect();
+        match write_rows(run, &alerted).await {
+            Ok(true) => report.log.extend(part.iter().filter_map(|placed| overdue(placed, &reasons))),
+            // Another invocation wrote a row. The next offer alerts.
+            Ok(false) => {}
+            Err(error) => drop(report.failure.get_or_insert(error.into())),
         }
     }
+}
+
+fn overdue(placed: &Placed, reasons: &BTreeMap<&TargetId, &str>) -> Option<Decision<Outcome>> {
+    let order = placed.row.order.as_ref()?;
+    let reason = format!(
+        "the bus has not accepted the order for two hours: {}; the order is still offered: deploy the stack to the \
+         target's account, or correct the route",
+        reasons.get(&placed.target)?
+    );
+    Some(
+        about_change(&order.change, Decision::new(Outcome::Failed, reason))
+            .about("target", placed.target.to_string())
+            .about("order", order.number.to_string()),
+    )
 }

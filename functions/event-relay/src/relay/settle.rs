@@ -1,5 +1,5 @@
-//! Settles one reference: makes a plan and carries it out. If another invocation writes one of the rows first, the facts
-//! are read again.
+//! Settles one reference: makes a plan and carries it out. If another invocation writes one of the rows first, the
+//! facts are read again.
 
 use crate::branch::BranchRow;
 use crate::decision_log::Report;
@@ -49,7 +49,8 @@ async fn settle_once<W: World>(
     row: Option<Snapshot<BranchRow>>,
 ) -> Result<Settled, Error> {
     let mut facts = Facts::new(run.routes, hint, trigger, row);
-    let verdict = match examine::reference(run, &mut facts).await? {
+    let (plan, _locks) = examine::reference(run, &mut facts).await?;
+    let verdict = match plan {
         Plan::Nothing => return Ok(Settled::default()),
         Plan::Order(_) if !run.has_time() => return Err(Error::no_time(hint)),
         Plan::Order(ordering) => {

@@ -42,7 +42,7 @@ async fn a_missing_branch_or_repository_is_an_answer() {
     }
 }
 
-/// GetFolder returns the commit that a tag leads to, whether the tag is annotated or not.
+/// `GetFolder` returns the commit that a tag leads to, whether the tag is annotated or not.
 #[tokio::test]
 async fn a_tag_is_read_with_its_full_reference() {
     let folder = json!({"commitId": COMMIT, "folderPath": "", "treeId": "1", "files": []});

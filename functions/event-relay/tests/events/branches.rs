@@ -147,6 +147,22 @@ async fn everything_counts_as_changed_if_the_paths_cannot_be_known() {
     assert_eq!(function.calls().iter().filter(|call| call.starts_with("GetDifferences")).count(), 100);
 }
 
+/// In an earlier version, a failure of a minute started every path-filtered pipeline of a monorepo.
+#[tokio::test(start_paused = true)]
+async fn nothing_starts_while_codecommit_fails_to_compare_commits() {
+    let function = relayed().await;
+    function.point("main", Some(commit(2)));
+    function.account().differences_fail.set(true);
+    let error = function.file("branch-updated").await.unwrap_err();
+    assert!(matches!(error, event_relay::Error::Service(_)), "{error}");
+    let decisions = function.file("schedule").await.unwrap().decisions;
+    assert_eq!(decisions.last().unwrap().outcome, Ignored, "{decisions:?}");
+    assert_eq!(function.accepted(), []);
+    function.account().differences_fail.set(false);
+    function.set_changed_paths(&[&["README.md"]]);
+    assert_eq!(function.decide("branch-updated").await.outcome, Filtered);
+}
+
 /// In an earlier version, reading the pages of changed paths used up the time of every retry, so that the branch was
 /// blocked.
 #[tokio::test(start_paused = true)]

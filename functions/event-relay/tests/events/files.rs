@@ -94,7 +94,7 @@ const CASES: &[(&str, Expected, &[&str])] = &[
     ("redeliver-without-commit", Invalid("missing field `commit`"), &[]),
     ("resend", NotFound("333333333333/ap-northeast-1/shop: no change"), &[]),
     ("resend-of-no-route", NotFound("write one of shop"), &[]),
-    ("resend-to-no-target", NotFound("write one of 222222222222, 333333333333"), &[]),
+    ("resend-to-unknown-account", Invalid("write one of 222222222222, 333333333333"), &[]),
     ("resend-without-account", Invalid("missing field `account`"), &[]),
     ("schedule",
      Decided(&[Relayed, Baseline], "", &[SHOP, MAIN, ("targets", "2")]),
@@ -138,8 +138,8 @@ async fn every_file_leads_to_the_expected_answer() {
                 assert_decision(name, &serde_json::to_value(&decisions[0]).unwrap(), words, concerns);
                 let returned: Vec<Value> = decisions.iter().map(|d| serde_json::to_value(d).unwrap()).collect();
                 assert_eq!(function.stored_decisions(), returned, "{name}");
-                // The ledger has one row with the decisions, and one row for a branch whose head was relayed or recorded.
-                // Nothing is pending in the branch's row. The first look at a repository has a row, too.
+                // The ledger has one row with the decisions, and one row for a branch whose head was relayed or
+                // recorded. Nothing is pending in the branch's row. The first look at a repository has a row, too.
                 let relayed = decided.iter().filter(|o| **o == Relayed).count();
                 let recorded = decided.iter().filter(|o| **o == Baseline).count();
                 let targets = rows.iter().filter(|(key, _)| key.pk.starts_with("target#")).count();

@@ -75,6 +75,19 @@ async fn an_older_tag_never_replaces_a_newer_one() {
     assert_eq!(function.accepted(), []);
 }
 
+/// The tag moves between its first event and the first reconcile, and the event of the move is lost.
+#[tokio::test(start_paused = true)]
+async fn the_first_look_at_tags_finds_a_move_of_a_tag_that_was_relayed_before() {
+    let function = Function::with(&only_tags());
+    function.point_tag("v1.0.0", Some(commit(2)));
+    assert_eq!(function.decide("tag-created").await.outcome, Relayed);
+    function.accepted();
+    function.point_tag("v1.0.0", Some(commit(3)));
+    assert_eq!(function.decide("schedule").await.outcome, Relayed);
+    let accepted = function.accepted();
+    assert!(accepted.len() == 2 && accepted.iter().all(|(_, event)| event.change.commit == commit(3)), "{accepted:?}");
+}
+
 /// Earlier versions recorded the commit of an event, which for an annotated tag may be the id of the tag itself.
 #[tokio::test(start_paused = true)]
 async fn the_first_look_at_tags_after_an_upgrade_orders_nothing() {

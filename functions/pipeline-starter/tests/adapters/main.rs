@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, unreachable_pub, reason = "a test may panic")]
 
+mod calls;
 mod codepipeline;
 mod eventbridge;
 mod sns;

@@ -1,9 +1,10 @@
 //! event-relay has seen the last head of each branch and tag, and has ordered it.
 
 use event_relay::branch::{self, BranchRow};
-use sekisho_domain::change::{Change, CommitId, GitRef, RefKind};
+use sekisho_domain::change::{CommitId, GitRef, RefKind};
 
 use super::orders::{self, Orders};
+use super::traffic::Traffic;
 use super::{Broken, TARGETS, Target, read, target_row};
 use crate::developer;
 use crate::history::History;
@@ -11,9 +12,9 @@ use crate::repository;
 
 /// Checks that the changes of a branch or tag, in the order of their sequences, follow its heads, that the ledger has
 /// the last head, and that nothing was ordered for a baseline.
-pub(crate) fn are_followed(history: &History) -> Result<(), Broken> {
+pub(crate) fn are_followed(history: &History, traffic: &Traffic) -> Result<(), Broken> {
     for git_ref in developer::refs() {
-        let changes = changes(history, &git_ref)?;
+        let changes = changes(traffic, &git_ref)?;
         let heads = history.cloud.repository.past_heads(&git_ref);
         let mut heads = heads.iter();
         for (sequence, change) in &changes {
@@ -78,6 +79,21 @@ pub(crate) fn are_ordered(history: &History, target: &Target) -> Result<(), Brok
     Ok(())
 }
 
+/// Checks that each order of a target with a path filter changed the path. If the changed paths are not known, or the
+/// target joins again, the target gets the head in any case.
+pub(crate) fn touch_the_path(history: &History, target: &Target) -> Result<(), Broken> {
+    if target.path.is_none() || history.path_route_changed || history.cloud.repository.without_paths.get() > 0 {
+        return Ok(());
+    }
+    let placed = orders::placed(&history.cloud, target);
+    for (order, next) in placed.iter().zip(placed.iter().skip(1)) {
+        if !differs(history, target, &order.change.commit, &next.change.commit) {
+            return Err(Broken(format!("{}: order {} does not touch its path", target.id(), next.number)));
+        }
+    }
+    Ok(())
+}
+
 /// Whether two commits differ for a target.
 fn differs(history: &History, target: &Target, one: &CommitId, other: &CommitId) -> bool {
     let differences = history.cloud.repository.differences(one, other);
@@ -88,19 +104,12 @@ fn differs(history: &History, target: &Target, one: &CommitId, other: &CommitId)
 }
 
 /// The changes of a branch or tag that were ordered, by their sequences.
-fn changes(history: &History, git_ref: &GitRef) -> Result<Orders, Broken> {
+fn changes(traffic: &Traffic, git_ref: &GitRef) -> Result<Orders, Broken> {
     let mut changes = Orders::new();
-    for target in &TARGETS {
-        for (_, change) in orders::offers(&history.cloud, target)? {
-            let sequence = change.sequence;
-            if change.git_ref != *git_ref {
-                continue;
-            }
-            let commit = change.commit.clone();
-            let earlier: Option<Change> = changes.insert(sequence, change);
-            if earlier.is_some_and(|earlier| earlier.commit != commit) {
-                return Err(Broken(format!("{git_ref}: sequence {sequence} has two heads")));
-            }
+    for change in traffic.changes().filter(|change| change.git_ref == *git_ref) {
+        let earlier = changes.insert(change.sequence, change.clone());
+        if earlier.is_some_and(|earlier| earlier.commit != change.commit) {
+            return Err(Broken(format!("{git_ref}: sequence {} has two heads", change.sequence)));
         }
     }
     Ok(changes)

@@ -2,40 +2,32 @@
 
 use std::collections::BTreeMap;
 
-use sekisho_domain::change::{Change, SourceChange};
-use sekisho_domain::order::Order;
-
 use event_relay::target::{self, PlacedOrder};
+use sekisho_domain::change::Change;
 
+use super::traffic::Traffic;
 use super::{Broken, Target};
 use crate::cloud::Cloud;
 
 /// The change of each order that the target's bus accepted, by the order's number.
 pub(crate) type Orders = BTreeMap<u64, Change>;
 
-/// All orders that the target's bus accepted, in the order of the events. An order is offered several times.
-pub(crate) fn offers(cloud: &Cloud, target: &Target) -> Result<Vec<(Order, Change)>, Broken> {
-    let mut offers = Vec::new();
-    for message in cloud.places[target.place].bus.accepted() {
-        let event = SourceChange::parse(&message.detail).map_err(|error| Broken::of(&error))?;
-        if event.pipelines.iter().any(|pipeline| pipeline == target.pipeline) {
-            let order = event.order(&target.id().pipeline).map_err(Broken)?;
-            offers.push((order, event.change));
-        }
-    }
-    Ok(offers)
-}
-
 /// The orders that the target's bus accepted.
-pub(crate) fn of(cloud: &Cloud, target: &Target) -> Result<Orders, Broken> {
+pub(crate) fn of(traffic: &Traffic, target: &Target) -> Result<Orders, Broken> {
     let mut orders = Orders::new();
-    for (order, change) in offers(cloud, target)? {
+    for (order, change) in traffic.offers(target)? {
         let earlier = orders.insert(order.number, change.clone());
-        if earlier.is_some_and(|earlier| earlier != change) {
+        if earlier.is_some_and(|earlier| !is_same(&earlier, change)) {
             return Err(Broken(format!("{}: order {} has two changes", target.id(), order.number)));
         }
     }
     Ok(orders)
+}
+
+/// Whether two changes have the same id. A target that joins gets the change without `previous`, `actor` and `event`,
+/// which are not part of the id.
+fn is_same(one: &Change, other: &Change) -> bool {
+    (one.sequence, &one.git_ref, &one.commit) == (other.sequence, &other.git_ref, &other.commit)
 }
 
 /// The orders that event-relay placed in the target's row, in the order of the writes.
@@ -62,7 +54,7 @@ pub(crate) fn rise(placed: &[PlacedOrder], accepted: &Orders, target: &Target) -
         }
     }
     for (number, change) in accepted {
-        if !placed.iter().any(|order| order.number == *number && order.change == *change) {
+        if !placed.iter().any(|order| order.number == *number && is_same(&order.change, change)) {
             return Err(Broken(format!("{}: order {number} was sent and not placed", target.id())));
         }
     }
