@@ -148,7 +148,7 @@ def test_the_ten_minutes_are_followed_in_the_pages_order(reader):
         arn = reader.run(f"aws sts get-caller-identity --profile {account} --query Arn --output text")
         assert f":{ACCOUNTS[account]}:assumed-role/sekisho-deploy-{REGION}/" in arn
 
-    assert len(deploy) == 4, deploy
+    assert len(deploy) == 3, deploy
     for command in deploy:
         reader.run(command)
 

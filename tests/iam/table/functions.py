@@ -22,7 +22,7 @@ for account, what, function in [
     )
     more = {
         "event-relay": " dynamodb:BatchGetItem dynamodb:Query",
-        "pipeline-starter": " dynamodb:Query",
+        "pipeline-starter": " dynamodb:BatchGetItem dynamodb:Query",
         "temp-access": " dynamodb:Query dynamodb:DeleteItem",
         "artifact-checker": "",
     }[what]
