@@ -15,8 +15,9 @@ const TOKEN_KNOWN: Duration = Duration::minutes(3);
 /// The delay after which this model's CodePipeline lists an execution.
 const LAG: Duration = Duration::seconds(5);
 
-/// The longest time until the source action of an execution has run. Until then, the execution shows no revision.
-const LONGEST_SOURCE_ACTION: usize = 90;
+/// The most seconds until the source action of an execution has run. Until then, the execution shows no revision. One
+/// source action in five is slow.
+const SOURCE_SECONDS: [usize; 5] = [30, 30, 60, 60, 400];
 
 /// The number of executions on a page of the list.
 const PAGE: usize = 3;
@@ -240,7 +241,8 @@ fn new(
     now: OffsetDateTime,
     chance: &Chance,
 ) -> Execution {
-    let seconds = i64::try_from(chance.below(LONGEST_SOURCE_ACTION)).unwrap_or_default();
+    let most = SOURCE_SECONDS[chance.below(SOURCE_SECONDS.len())];
+    let seconds = i64::try_from(chance.below(most)).unwrap_or_default();
     Execution {
         id: format!("{pipeline}-{number}"),
         commit: commit.clone(),

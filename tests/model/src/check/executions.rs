@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use pipeline_starter::order::token;
 use pipeline_starter::world::ExecutionStatus;
 use sekisho_domain::report::ReportState;
+use time::Duration;
 
 use super::orders::Orders;
 use super::reports::Reports;
@@ -32,6 +33,10 @@ pub(crate) fn start_once_and_in_order(history: &History, target: &Target, orders
         if orders.get(&number).is_none_or(|change| change.commit != execution.commit) {
             return Err(Broken(format!("{}: {} does not run the commit of its order", target.id(), execution.id)));
         }
+        if orders.get(&number).is_some_and(|change| history.upgrade.has_started(target.place, target.pipeline, change))
+        {
+            return Err(Broken(format!("{}: {} repeats an earlier version's", target.id(), execution.id)));
+        }
         match last {
             Some((last, _)) if last > number => {
                 return Err(Broken(format!("{}: went back from order {last} to {number}", target.id())));
@@ -54,6 +59,14 @@ pub(crate) fn start_once_and_in_order(history: &History, target: &Target, orders
 /// Whether an execution may take the place of an earlier one of the same order.
 fn is_restart(earlier: &Execution, later: &Execution) -> bool {
     earlier.may_be_repeated() && earlier.ended.is_some_and(|ended| ended <= later.started)
+}
+
+/// Whether an order whose source action fails was tried for about two hours.
+fn has_been_patient(executions: &[Execution], last: &Execution) -> bool {
+    let base =
+        |execution: &Execution| execution.token.as_ref().and_then(|token| token.split('-').next().map(str::to_owned));
+    let first = executions.iter().find(|execution| base(execution) == base(last) && execution.failed_in_source());
+    first.is_some_and(|first| last.started - first.started > Duration::minutes(80))
 }
 
 /// Checks that the target has reported the end of its last order, and that its last execution ended as reported. An
@@ -85,6 +98,7 @@ pub(crate) fn run_the_last_order(history: &History, target: &Target, reports: &R
     let agrees = match report.state {
         ReportState::Healthy => last.status == ExecutionStatus::Succeeded,
         // The events about a retried stage may be lost.
+        ReportState::Failed if last.failed_in_source() => has_been_patient(&executions, last),
         ReportState::Failed => last.status == ExecutionStatus::Failed || last.retries > 0,
         ReportState::Unknown => last.status != ExecutionStatus::Succeeded,
         _ => false,
