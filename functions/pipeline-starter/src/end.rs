@@ -115,8 +115,8 @@ fn resumed(
     is_running.then_some(resumed)
 }
 
-/// The row that starts the order again after CodePipeline canceled the execution, or that ends the order if CodePipeline
-/// has canceled too many executions.
+/// The row that starts the order again after CodePipeline canceled the execution, or that ends the order if
+/// CodePipeline has canceled too many executions.
 fn start_again_after_cancellation(row: &OrderRow, place: &Place<'_>, now: OffsetDateTime) -> OrderRow {
     if row.cancellations >= MAX_CANCELLATIONS {
         let reason = "CodePipeline canceled every execution of the order, because the pipeline was edited";

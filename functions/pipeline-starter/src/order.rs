@@ -179,8 +179,8 @@ impl OrderRow {
         all.into_iter().rev().take(REMEMBERED).rev().collect()
     }
 
-    /// The lease of whatever may still start an execution of this or an older order, or a free lease: an invocation, or a
-    /// call that got no answer and may take effect late.
+    /// The lease of whatever may still start an execution of this or an older order, or a free lease: an invocation, or
+    /// a call that got no answer and may take effect late.
     pub(crate) fn blocker(&self, now: OffsetDateTime) -> Lease {
         let own = match &self.progress {
             Progress::Claimed(lease) => *lease,

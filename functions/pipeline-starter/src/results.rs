@@ -22,8 +22,8 @@ pub(crate) enum Recording {
     Ledger,
     /// Into the log and the metrics, because the ledger does not answer.
     Metrics,
-    /// Only into the log, because nothing has happened. The follow-up runs every minute, so a record or a metric of every
-    /// idle one would only cost money.
+    /// Only into the log, because nothing has happened. The follow-up runs every minute, so a record or a metric of
+    /// every idle one would only cost money.
     LogOnly,
 }
 

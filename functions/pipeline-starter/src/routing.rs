@@ -57,8 +57,8 @@ pub(crate) enum Selection {
     Filtered(Decision<Outcome>),
 }
 
-/// How far the number of an order may be ahead of the clock. Numbers are times in milliseconds since 1970. A number that
-/// is larger would make every later order stale, and event-relay refuses reports with such a number.
+/// How far the number of an order may be ahead of the clock. Numbers are times in milliseconds since 1970. A number
+/// that is larger would make every later order stale, and event-relay refuses reports with such a number.
 const LONGEST_AHEAD: Duration = Duration::from_hours(24);
 
 const TOO_FAR_AHEAD: &str = "more than a day ahead of the clock";

@@ -137,8 +137,8 @@ async fn explain_follow_up<W: World>(run: &Run<'_, W>) -> Result<Vec<Decision<Ou
 fn due_decision(due: &Due, is_routed: bool) -> Option<Decision<Outcome>> {
     match due {
         Due::Start if !is_routed => {
-            let reason = "would look for an execution that an earlier attempt may have started, and otherwise close the \
-                          order, because no route leads to the pipeline any more";
+            let reason = "would look for an execution that an earlier attempt may have started, and otherwise \
+                          close the order, because no route leads to the pipeline any more";
             Some(Decision::new(Outcome::Ignored, reason))
         }
         Due::Start => Some(start_decision(true)),

@@ -86,8 +86,8 @@ fn summarize<W: World>(
     Results { recording: Recording::LogOnly, ..decision.into() }
 }
 
-/// The results if the ledger cannot be read. The invocation does not fail, because nobody needs to send the event of the
-/// schedule again.
+/// The results if the ledger cannot be read. The invocation does not fail, because nobody needs to send the event of
+/// the schedule again.
 fn without_ledger(error: &Error) -> Results {
     let (outcome, recording) =
         if error.may_pass() { (Outcome::Ignored, Recording::LogOnly) } else { (Outcome::Failed, Recording::Metrics) };

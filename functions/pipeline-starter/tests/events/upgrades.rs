@@ -141,6 +141,22 @@ async fn a_newer_claim_stays_as_it_is() {
     assert_eq!(function.shop().execution.as_deref(), Some("e1"));
 }
 
+/// An earlier version writes the claim while this version starts the order.
+#[tokio::test(start_paused = true)]
+async fn a_claim_that_changes_during_a_start_does_not_lose_the_result() {
+    let function = Function::new();
+    function.decide(&order_event(0)).await;
+    function.world().start_takes.set(Duration::from_secs(2));
+    let earlier_version = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        function.write_claim(&change(9), started("theirs"));
+    };
+    let payload = order_event(1);
+    let (decision, ()) = futures_util::join!(function.decide(&payload), earlier_version);
+    assert_eq!((decision.outcome, function.shop().execution.as_deref()), (Started, Some("e2")));
+    assert_eq!(function.claim(&change(9)).unwrap().progress, started("theirs"));
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_order_does_not_start_while_a_claim_is_unreadable() {
     let function = Function::new();
