@@ -11,58 +11,84 @@ use crate::worklist::Reference;
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Joining<'r> {
     pub(crate) reference: &'r Reference,
-    /// The targets that must be ordered to run the head. A target that joins several references gets only the newest
-    /// head.
+    /// The targets that may have to run the head. A target that joins several references gets only the newest head.
     pub(crate) targets: BTreeSet<TargetId>,
+    /// The targets among `targets` that another reference feeds whose head was seen later. If the row of such a target
+    /// has no order, an earlier version relayed that later head, so the target gets no order.
+    pub(crate) fed_later: BTreeSet<TargetId>,
     /// The row of the reference with the targets that are routed now.
     pub(crate) row: BranchRow,
 }
 
-/// Compares the targets in the rows with the routes. `ordered` has the targets that got a head in this reconcile.
-/// `undecided` has the targets of repositories that were not examined: their newest head is not known.
+/// A reference whose row does not have the targets that are routed now.
+struct Changed<'r> {
+    reference: &'r Reference,
+    current: BTreeSet<TargetId>,
+    /// The routed targets that the row does not have.
+    missing: BTreeSet<TargetId>,
+}
+
+/// Compares the targets in the rows with the routes. `undecided` has the targets whose newest head is not known yet:
+/// targets of repositories that were not examined, and targets of heads that were ordered in this reconcile.
 pub(crate) fn joining<'r>(
     routes: &Routes,
     references: &'r [Reference],
-    ordered: &BTreeSet<TargetId>,
     undecided: &BTreeSet<TargetId>,
 ) -> Vec<Joining<'r>> {
-    let mut covered = ordered.clone();
-    let mut changed: Vec<(&Reference, BTreeSet<TargetId>, Vec<TargetId>)> = Vec::new();
+    let mut fed: BTreeMap<TargetId, u64> = BTreeMap::new();
+    let mut changed: Vec<Changed<'_>> = Vec::new();
     for reference in references {
         let row = &reference.snapshot.row;
         let Some(known) = &row.targets else { continue };
+        let known: BTreeSet<&TargetId> = known.iter().collect();
         let current = targets_of(routes, reference);
         // A head that was only recorded was not ordered, so its row does not say that a target runs any head.
         if !row.baseline {
-            covered.extend(known.iter().filter(|target| current.contains(*target)).cloned());
+            for target in known.iter().filter(|target| current.contains(**target)) {
+                let latest = fed.entry((*target).clone()).or_default();
+                *latest = row.sequence.max(*latest);
+            }
         }
-        let missing: Vec<TargetId> = current.iter().filter(|target| !known.contains(target)).cloned().collect();
-        if !missing.is_empty() || known.iter().any(|target| !current.contains(target)) {
-            changed.push((reference, current, missing));
+        let missing: BTreeSet<TargetId> = current.iter().filter(|target| !known.contains(target)).cloned().collect();
+        if !missing.is_empty() || known.len() > current.len() - missing.len() {
+            changed.push(Changed { reference, current, missing });
         }
     }
+    let newest = newest(&changed, undecided);
+    let join = |Changed { reference, current, missing }: &Changed<'r>| {
+        let row = &reference.snapshot.row;
+        let is_newest = |target: &TargetId| newest.get(target).is_some_and(|newest| std::ptr::eq(*newest, *reference));
+        let targets: BTreeSet<TargetId> = missing.iter().filter(|target| is_newest(target)).cloned().collect();
+        let is_fed_later = |target: &&TargetId| fed.get(*target).is_some_and(|latest| *latest > row.sequence);
+        let fed_later = targets.iter().filter(is_fed_later).cloned().collect();
+        // The target is not recorded here before it is recorded in the row of its newest head. The order may fail, and
+        // a target that is recorded everywhere would not get it in the next reconcile.
+        let waits = |target: &TargetId| {
+            missing.contains(target)
+                && (undecided.contains(target) || newest.contains_key(target) && !is_newest(target))
+        };
+        let row = row.covering(current.iter().filter(|target| !waits(target)).cloned().collect());
+        Joining { reference, targets, fed_later, row }
+    };
+    changed.iter().map(join).filter(|joining| joining.row != joining.reference.snapshot.row).collect()
+}
+
+/// The reference with the newest head for each target that has joined a reference.
+fn newest<'c, 'r>(changed: &'c [Changed<'r>], undecided: &BTreeSet<TargetId>) -> BTreeMap<&'c TargetId, &'r Reference> {
     let mut newest: BTreeMap<&TargetId, &Reference> = BTreeMap::new();
-    for (reference, _, missing) in &changed {
+    for Changed { reference, missing, .. } in changed {
         let row = &reference.snapshot.row;
         if row.baseline || row.commit.is_none() {
             continue;
         }
-        for target in missing.iter().filter(|target| !covered.contains(target) && !undecided.contains(target)) {
+        for target in missing.iter().filter(|target| !undecided.contains(target)) {
             let known = newest.entry(target).or_insert(reference);
             if known.snapshot.row.sequence < row.sequence {
                 *known = reference;
             }
         }
     }
-    let join = |(reference, current, missing): &(&'r Reference, BTreeSet<TargetId>, Vec<TargetId>)| {
-        let is_newest =
-            |target: &&TargetId| newest.get(*target).is_some_and(|newest| std::ptr::eq(*newest, *reference));
-        let targets = missing.iter().filter(is_newest).cloned().collect();
-        let later = |target: &TargetId| missing.contains(target) && undecided.contains(target);
-        let row = reference.snapshot.row.covering(current.iter().filter(|target| !later(target)).cloned().collect());
-        Joining { reference, targets, row }
-    };
-    changed.iter().map(join).filter(|joining| joining.row != joining.reference.snapshot.row).collect()
+    newest
 }
 
 /// The targets of the routes that match the reference.
@@ -121,7 +147,7 @@ mod tests {
             let branch = joining.reference.git_ref.name().to_owned();
             (branch, names(joining.targets.into_iter().collect()), names(joining.row.targets.unwrap()))
         };
-        joining(&routes(routed), references, &BTreeSet::new(), &undecided).into_iter().map(summary).collect()
+        joining(&routes(routed), references, &undecided).into_iter().map(summary).collect()
     }
 
     fn owned(texts: &[&str]) -> Vec<String> {
@@ -131,15 +157,26 @@ mod tests {
     #[test]
     fn a_new_target_gets_the_newest_head_of_its_references() {
         let references = [reference("a", 1, &["p"], false), reference("b", 2, &["p"], false)];
-        let expected =
-            [("a".to_owned(), vec![], owned(&["p", "q"])), ("b".to_owned(), owned(&["q"]), owned(&["p", "q"]))];
+        let expected = [("b".to_owned(), owned(&["q"]), owned(&["p", "q"]))];
+        assert_eq!(
+            joined(&["p", "q"], &references, &[]),
+            expected,
+            "if the order fails, the next reconcile repeats it"
+        );
+        let references = [reference("a", 1, &["p"], false), reference("b", 2, &["p", "q"], false)];
+        let expected = [("a".to_owned(), owned(&["q"]), owned(&["p", "q"]))];
         assert_eq!(joined(&["p", "q"], &references, &[]), expected);
     }
 
     #[test]
-    fn a_target_that_another_reference_feeds_already_is_only_noted() {
-        let references = [reference("a", 1, &["p"], false), reference("b", 2, &[], false)];
-        assert_eq!(joined(&["p"], &references, &[]), [("b".to_owned(), vec![], owned(&["p"]))]);
+    fn a_target_that_another_reference_with_a_later_head_feeds_is_marked() {
+        for (sequence, expected) in [(1, false), (3, true)] {
+            let references = [reference("a", sequence, &["p"], false), reference("b", 2, &[], false)];
+            let routes = routes(&["p"]);
+            let joining = joining(&routes, &references, &BTreeSet::new());
+            assert_eq!((joining.len(), joining[0].targets.contains(&id("p"))), (1, true));
+            assert_eq!(joining[0].fed_later.contains(&id("p")), expected);
+        }
     }
 
     #[test]

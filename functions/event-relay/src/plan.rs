@@ -8,7 +8,7 @@ use sekisho_domain::change::{Change, CommitId};
 use sekisho_domain::decision::Decision;
 use sekisho_domain::route::{Routes, TargetId};
 use sekisho_domain::timestamp::epoch_millis;
-use sekisho_ledger::{MAX_TRANSACTION, Row};
+use sekisho_ledger::{MAX_TRANSACTION, Row, Write};
 use time::OffsetDateTime;
 
 use crate::branch::{BranchRow, Pending, Untouched};
@@ -16,7 +16,7 @@ use crate::delivery::{self, Delivery, deliveries};
 use crate::hint::{Hint, Trigger};
 use crate::outcome::{Outcome, about_hint, no_longer_routed};
 use crate::route::TouchedRoutes;
-use crate::target::{Placement, TargetRow};
+use crate::target::{self, Placement, TargetRow};
 use crate::world::Head;
 
 /// The facts about a reference. A fact is read only when the plan depends on it.
@@ -123,6 +123,13 @@ pub(crate) struct Placed {
     pub(crate) row: TargetRow,
     /// The revision that the write replaces; `None` if the ledger has no row.
     pub(crate) replaces: Option<u64>,
+}
+
+impl Placed {
+    /// The write of the row.
+    pub(crate) fn write(&self) -> Result<Write, sekisho_ledger::Error> {
+        Write::new(target::key(&self.target), &self.row, self.replaces)
+    }
 }
 
 /// Decisions after which the function orders nothing.

@@ -41,6 +41,11 @@ impl RepositoryRow {
         Self { covered: routes.flat_map(globs).collect(), tags_seen: true, ..self.clone() }
     }
 
+    /// The row of a repository that does not exist.
+    pub(crate) fn unseen(&self) -> Self {
+        Self { floor: self.floor, ..Self::default() }
+    }
+
     /// Whether the reference is only recorded and not relayed, because it existed before a route covered it. `row` is
     /// the row of the reference, if the ledger has one.
     pub(crate) fn is_baseline(

@@ -2,18 +2,20 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
 use sekisho_domain::change::{GitRef, RepositoryArn};
 use sekisho_domain::route::{Routes, TargetId};
 use sekisho_lambda::{Invocation, telemetry};
-use sekisho_ledger::Store;
+use sekisho_ledger::{Store, Write};
 use time::OffsetDateTime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::branch::{self, BranchRow};
 use crate::decision_log::DecisionLog;
+use crate::error::Error;
 use crate::plan::Snapshot;
 use crate::world::World;
 
@@ -26,6 +28,10 @@ pub(crate) const RESERVE: Duration = Duration::from_secs(20);
 /// The number of calls that run at once. More calls would only wait for the CPU, because a function with 128 MB of
 /// memory has a small share of it.
 pub(crate) const CONCURRENT_CALLS: usize = 8;
+/// The shortest pause after another invocation wrote a row first, in milliseconds.
+const SHORTEST_PAUSE: u64 = 50;
+/// The longest pause after another invocation wrote a row first, in milliseconds.
+const LONGEST_PAUSE: u64 = 500;
 
 /// The context of one invocation.
 #[derive(Debug)]
@@ -98,6 +104,54 @@ impl<W: World> Run<'_, W> {
     ) -> Result<u64, sekisho_ledger::Error> {
         let key = branch::key(repository, git_ref);
         self.world.ledger().write(&key, row, replaces, &self.invocation.request_id).await
+    }
+
+    /// Writes rows in one transaction.
+    ///
+    /// # Errors
+    /// [`sekisho_ledger::Error::Changed`] if another invocation wrote one of the rows first. Then no row is written.
+    pub(crate) async fn write_all(&self, writes: &[Write]) -> Result<(), sekisho_ledger::Error> {
+        self.world.ledger().write_all(writes, &self.invocation.request_id).await
+    }
+
+    /// Writes rows in one transaction. Returns whether the rows were written: if another invocation wrote one of them
+    /// first, none is written.
+    pub(crate) async fn write_all_unless_changed(&self, writes: &[Write]) -> Result<bool, sekisho_ledger::Error> {
+        match self.write_all(writes).await {
+            Ok(()) => Ok(true),
+            Err(sekisho_ledger::Error::Changed(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Repeats `action` as long as another invocation writes one of its rows first and time is left. The action reads
+    /// the rows again each time.
+    ///
+    /// # Errors
+    /// The last error of `action`.
+    pub(crate) async fn until_unchanged<T>(
+        &self,
+        mut action: impl AsyncFnMut() -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let mut attempt = 0;
+        loop {
+            match action().await {
+                Err(Error::Ledger(sekisho_ledger::Error::Changed(_))) if self.has_time() => {}
+                result => return result,
+            }
+            self.pause(attempt).await;
+            attempt += 1;
+        }
+    }
+
+    /// Waits after another invocation wrote a row first. Hundreds of invocations may write the same row at once, so
+    /// the pauses grow and differ between the invocations.
+    pub(crate) async fn pause(&self, attempt: u32) {
+        let longest = (2 * SHORTEST_PAUSE << attempt.min(8)).min(LONGEST_PAUSE);
+        let mut hasher = DefaultHasher::new();
+        (&self.invocation.request_id, attempt, self.now().unix_timestamp_nanos()).hash(&mut hasher);
+        let pause = SHORTEST_PAUSE + hasher.finish() % (longest - SHORTEST_PAUSE + 1);
+        self.world.sleep(Duration::from_millis(pause)).await;
     }
 
     /// Logs, counts and stores the decisions that were added to the log since the last call of this function.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use sekisho_domain::account::Region;
 use sekisho_domain::change::{GitRef, RefKind, RepositoryArn};
 use sekisho_domain::decision::Decision;
 use sekisho_domain::route::{Route, Routes};
@@ -14,6 +15,7 @@ use crate::error::Error;
 use crate::outcome::{Outcome, needs_repair};
 use crate::plan::Snapshot;
 use crate::repository::RepositoryRow;
+use crate::selection::routes_here;
 
 /// The default interval of the schedule, in milliseconds.
 const INTERVAL: u64 = 300_000;
@@ -167,8 +169,8 @@ fn missing_branches(
 /// The decisions about routes that name their repository by a glob and lead to nothing: no repository matches the glob,
 /// or no matching repository has a branch that the route names. A branch that only some of the matching repositories
 /// lack is not a mistake.
-pub(crate) fn unmatched_globs(routes: &Routes, found: &[Branches]) -> Vec<Decision<Outcome>> {
-    let globs = routes.iter().filter(|route| route.repository().literal().is_none());
+pub(crate) fn unmatched_globs(routes: &Routes, here: &Region, found: &[Branches]) -> Vec<Decision<Outcome>> {
+    let globs = routes_here(routes, here).filter(|route| route.repository().literal().is_none());
     globs.flat_map(|route| unmatched_by(route, found)).collect()
 }
 

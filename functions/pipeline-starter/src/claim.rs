@@ -1,5 +1,8 @@
-//! Claims: the rows of versions without orders. Such a version kept a row for each pipeline and reference. This version
-//! only reads the rows, as long as a pipeline has no row of an order.
+//! Claims: the rows of versions without orders. Such a version kept a row for each pipeline and reference.
+//!
+//! CloudFormation may bring such a version back, for example if the deployment of a stack fails. Therefore this version
+//! keeps the claims up to date: a claim names the execution that an order has started, and a claim that waited when the
+//! pipeline got its first order has failed. The version that comes back then starts nothing twice, and no older change.
 
 use std::time::Duration;
 
@@ -7,7 +10,7 @@ use sekisho_domain::change::{Change, CommitId, GitRef, RepositoryArn};
 use sekisho_domain::order::Order;
 use sekisho_domain::route::PipelineName;
 use sekisho_domain::timestamp::epoch_millis;
-use sekisho_ledger::{Error as LedgerError, Key, Lease, Row};
+use sekisho_ledger::{Error as LedgerError, Key, Lease, MAX_TRANSACTION, Row, Write};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
@@ -63,10 +66,11 @@ pub enum Progress {
     Failed(String),
 }
 
-/// All claims of a pipeline, with the change of each.
+/// The claims of a pipeline that were read, with the change of each: all of them as long as the pipeline has no order,
+/// and later only the claim of a change's reference.
 #[derive(Debug, Default)]
 pub(crate) struct Claims {
-    claims: Vec<(Change, ClaimRow)>,
+    claims: Vec<(Change, Row<ClaimRow>)>,
     /// The rows that cannot be read.
     pub(crate) unreadable: Vec<LedgerError>,
 }
@@ -76,7 +80,7 @@ impl Claims {
         let mut claims = Self::default();
         for row in rows {
             match row {
-                Ok(row) => claims.claims.extend(change_of(&row).map(|change| (change, row.state))),
+                Ok(row) => claims.claims.extend(change_of(&row).map(|change| (change, row))),
                 Err(error) => claims.unreadable.push(error),
             }
         }
@@ -89,6 +93,36 @@ impl Claims {
         self.claims.last().map(|(change, _)| change.sequence)
     }
 
+    /// The claim of the change's reference.
+    pub(crate) fn of(&self, change: &Change) -> Option<&Row<ClaimRow>> {
+        let is_of = |claimed: &Change| claimed.repository == change.repository && claimed.git_ref == change.git_ref;
+        self.claims.iter().find(|(claimed, _)| is_of(claimed)).map(|(_, row)| row)
+    }
+
+    /// The claim of exactly this change.
+    fn own(&self, change: &Change) -> Option<&ClaimRow> {
+        let claim = self.of(change).map(|row| &row.state);
+        claim.filter(|claim| claim.sequence == change.sequence && claim.commit == change.commit)
+    }
+
+    /// The execution that was started for this change, and the time of its first claim in epoch milliseconds.
+    pub(crate) fn started(&self, change: &Change) -> Option<(&str, u64)> {
+        match self.own(change)? {
+            ClaimRow { progress: Progress::Started(execution), since, .. } => Some((execution, *since)),
+            _ => None,
+        }
+    }
+
+    /// The claims that a pipeline's first order replaces: no version may start them any more.
+    pub(crate) fn replaced(&self, now: OffsetDateTime) -> impl Iterator<Item = Row<ClaimRow>> {
+        let waiting = self.claims.iter().rev().map(|(_, row)| row).filter(move |row| row.state.waits(now));
+        // The newest claims come first. The order's row has a place in the same transaction.
+        waiting.take(MAX_TRANSACTION - 1).map(|row| {
+            let progress = Progress::Failed("replaced by an order".to_owned());
+            Row { state: ClaimRow { progress, ..row.state.clone() }, ..row.clone() }
+        })
+    }
+
     /// The row of an order, as far as the claims know the pipeline's past. If an earlier version has received the
     /// order's change, the row continues where that version has stopped.
     pub(crate) fn order_row(
@@ -99,32 +133,24 @@ impl Claims {
         now: OffsetDateTime,
     ) -> OrderRow {
         let mut row = OrderRow::new(order, change, pipeline, None, now);
-        let leases = self.claims.iter().filter_map(|(_, claim)| match claim.progress {
+        let leases = self.claims.iter().filter_map(|(_, claim)| match claim.state.progress {
             Progress::Claimed(lease) if lease.is_held(now, LEASE_TERM) => Some(lease),
             _ => None,
         });
         row.fence = leases.max().unwrap_or(Lease::FREE);
-        let own =
-            self.claims.iter().find(|(claimed, claim)| claimed.id() == change.id() && claim.commit == change.commit);
-        let started = self.claims.iter().rev().filter_map(|(claimed, claim)| match &claim.progress {
+        let started = self.claims.iter().rev().filter_map(|(claimed, claim)| match &claim.state.progress {
             Progress::Started(execution) if claimed.id() != change.id() => Some(execution.clone()),
             _ => None,
         });
         row.executions = started.take(REMEMBERED).collect();
         row.executions.reverse();
-        match own.map(|(_, claim)| (claim, &claim.progress)) {
-            Some((claim, Progress::Started(execution))) => {
-                row.execution = Some(execution.clone());
-                row.since = claim.since;
-                // The follow-up looks at the execution soon, because it may have ended before the upgrade.
-                row.progress = OrderProgress::Running { check: epoch_millis(now) };
-            }
-            Some((claim, _)) => {
-                row.token.clone_from(&claim.token);
-                row.since = claim.since;
-                row.may_run = true;
-            }
-            None => {}
+        if let Some((execution, since)) = self.started(change) {
+            return row.adopted(execution, since, now);
+        }
+        if let Some(claim) = self.own(change) {
+            row.token.clone_from(&claim.token);
+            row.since = claim.since;
+            row.may_run = true;
         }
         row
     }
@@ -133,15 +159,47 @@ impl Claims {
     /// Older changes are never started, because the pipeline would go backward.
     pub(crate) fn waiting(&self, pipeline: &PipelineName, now: OffsetDateTime) -> Option<OrderRow> {
         let (change, claim) = self.claims.last()?;
-        let waits = match &claim.progress {
-            Progress::Waiting(_) => true,
-            Progress::Claimed(lease) => !lease.is_held(now, LEASE_TERM),
-            Progress::Started(_) | Progress::Failed(_) => false,
-        };
+        let waits = claim.state.waits(now);
         let row = waits.then(|| self.order_row(Order::deploy(change.sequence), change, pipeline, now))?;
         let progress = OrderProgress::Waiting(Wait { cause: Cause::Busy, next: epoch_millis(now) });
         Some(OrderRow { is_implicit: true, progress, ..row })
     }
+}
+
+impl ClaimRow {
+    /// Whether the start is unfinished and no invocation works on it.
+    fn waits(&self, now: OffsetDateTime) -> bool {
+        match &self.progress {
+            Progress::Waiting(_) => true,
+            Progress::Claimed(lease) => !lease.is_held(now, LEASE_TERM),
+            Progress::Started(_) | Progress::Failed(_) => false,
+        }
+    }
+}
+
+/// The write that records the execution of an order in the claim of the change's reference. `claim` is the claim as it
+/// was read. Returns `None` if the claim is about a newer change, or has the execution already.
+pub(crate) fn started(
+    pipeline: &PipelineName,
+    row: &OrderRow,
+    claim: Option<&Row<ClaimRow>>,
+) -> Option<Result<Write, LedgerError>> {
+    let OrderRow { change, token, since, execution, .. } = row;
+    if claim.is_some_and(|claim| claim.state.sequence > change.sequence) {
+        return None;
+    }
+    let started = ClaimRow {
+        sequence: change.sequence,
+        commit: change.commit.clone(),
+        token: token.clone(),
+        since: *since,
+        progress: Progress::Started(execution.clone()?),
+    };
+    if claim.is_some_and(|claim| claim.state == started) {
+        return None;
+    }
+    let key = key(pipeline, &change.repository, &change.git_ref);
+    Some(Write::new(key, &started, claim.map(|claim| claim.revision)))
 }
 
 fn change_of(row: &Row<ClaimRow>) -> Option<Change> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sekisho_domain::report::{ReportState, ReportTime};
+use sekisho_domain::report::ReportState;
 use sekisho_domain::timestamp::epoch_millis;
 use time::OffsetDateTime;
 
@@ -29,8 +29,6 @@ pub(crate) enum End {
     Failed {
         /// Whether the action is a source action. Nothing of the revision has run in this case.
         is_in_source: bool,
-        /// The number of the run that failed, if it is known.
-        run: Option<u32>,
         /// The error message of the action.
         reason: String,
     },
@@ -39,10 +37,7 @@ pub(crate) enum End {
     /// Somebody else ended the execution. The text says how.
     Unknown(&'static str),
     /// A stage is retried.
-    Resumed {
-        /// The number of the new run, if it is known.
-        run: Option<u32>,
-    },
+    Resumed,
 }
 
 impl End {
@@ -60,53 +55,77 @@ impl End {
     }
 }
 
-/// The row after the end of the order's execution, with the report that follows. Returns `None` if the end changes
-/// nothing, for example because the event about it came late.
-pub(crate) fn after_end(row: &OrderRow, end: &End, place: &Place<'_>, now: OffsetDateTime) -> Option<OrderRow> {
+/// The row after the end of a run of the order's execution, with the report that follows. `run` is the number of the
+/// run, if it is known. Returns `None` if the end changes nothing, for example because the event about it came late.
+pub(crate) fn after_end(
+    row: &OrderRow,
+    end: &End,
+    run: Option<u32>,
+    place: &Place<'_>,
+    now: OffsetDateTime,
+) -> Option<OrderRow> {
     let is_running = matches!(row.progress, Progress::Running { .. });
+    let is_unknown = row.progress == Progress::Ended(ReportState::Unknown);
     // A retried stage can change these two verdicts. Nothing can follow a success.
-    let is_open = matches!(row.progress, Progress::Ended(ReportState::Failed | ReportState::Unknown));
-    let ended = |row: OrderRow, state, reason: &str| {
-        let ended = OrderRow { progress: Progress::Ended(state), ..row };
-        ended.report_at(ReportTime::next(now, ended.at), state, reason, place)
-    };
+    let is_open = is_unknown || row.progress == Progress::Ended(ReportState::Failed);
+    // CodePipeline's events may be lost, and may arrive in another order.
+    let is_late = run.is_some_and(|run| run < row.run);
+    let is_new_run = run.is_some_and(|run| run > row.run);
+    let row = &OrderRow { run: run.unwrap_or(row.run).max(row.run), ..row.clone() };
     match end {
         End::Succeeded if is_running || is_open => {
             let healthy = OrderRow { good: Some(row.change.commit.clone()), ..row.clone() };
-            Some(ended(healthy, ReportState::Healthy, "the execution succeeded"))
+            Some(ended(&healthy, ReportState::Healthy, "the execution succeeded", place, now))
         }
-        // CodePipeline's events may arrive in another order: this run failed before the stage was retried.
-        End::Failed { run: Some(run), .. } if *run < row.run => None,
-        End::Failed { is_in_source: true, reason, .. } if is_running => Some(
+        _ if is_late => None,
+        End::Failed { is_in_source: true, reason } if is_running => Some(
             start_again_after_source(row, reason, place, now)
-                .unwrap_or_else(|| ended(row.clone(), ReportState::Failed, reason)),
+                .unwrap_or_else(|| ended(row, ReportState::Failed, reason, place, now)),
         ),
-        End::Failed { reason, .. } if is_running => Some(ended(row.clone(), ReportState::Failed, reason)),
-        End::Canceled if is_running && row.cancellations < MAX_CANCELLATIONS => {
-            let restarted = row.restarted(place.pipeline, now);
-            let again = OrderRow { cancellations: row.cancellations + 1, ..restarted };
-            let again = OrderRow { at: Some(ReportTime::next(now, row.at)), ..again };
-            let reason = "CodePipeline canceled the execution, because the pipeline was edited";
-            Some(again.waiting(Cause::Canceled, now, reason, place))
+        End::Failed { reason, .. } if is_running || is_unknown || (is_open && is_new_run) => {
+            Some(ended(row, ReportState::Failed, reason, place, now))
         }
-        End::Canceled if is_running => {
-            let reason = "CodePipeline canceled every execution of the order, because the pipeline was edited";
-            Some(ended(row.clone(), ReportState::Unknown, reason))
+        End::Canceled if is_running => Some(start_again_after_cancellation(row, place, now)),
+        End::Unknown(reason) if is_running || (is_open && is_new_run) => {
+            Some(ended(row, ReportState::Unknown, reason, place, now))
         }
-        End::Unknown(reason) if is_running => Some(ended(row.clone(), ReportState::Unknown, reason)),
-        End::Resumed { run } if is_open || (is_running && run.is_some_and(|run| run > row.run)) => {
-            let check = epoch_millis(now + FIRST_CHECK);
-            let progress = Progress::Running { check };
-            let resumed = OrderRow { progress, run: run.unwrap_or(row.run + 1), ..row.clone() };
-            let at = ReportTime::next(now, row.at);
-            Some(if is_open {
-                resumed.report_at(at, ReportState::Running, "a stage is retried", place)
-            } else {
-                resumed
-            })
-        }
+        End::Resumed if is_new_run || (is_open && run.is_none()) => resumed(row, is_running, is_open, place, now),
         _ => None,
     }
+}
+
+fn ended(row: &OrderRow, state: ReportState, reason: &str, place: &Place<'_>, now: OffsetDateTime) -> OrderRow {
+    let ended = OrderRow { progress: Progress::Ended(state), ..row.clone() };
+    ended.report_at(row.next_at(now), state, reason, place)
+}
+
+/// The row when a stage is retried, or `None` if that changes nothing.
+fn resumed(
+    row: &OrderRow,
+    is_running: bool,
+    is_open: bool,
+    place: &Place<'_>,
+    now: OffsetDateTime,
+) -> Option<OrderRow> {
+    let progress = Progress::Running { check: epoch_millis(now + FIRST_CHECK) };
+    let resumed = OrderRow { progress, ..row.clone() };
+    if is_open {
+        return Some(resumed.report_at(row.next_at(now), ReportState::Running, "a stage is retried", place));
+    }
+    is_running.then_some(resumed)
+}
+
+/// The row that starts the order again after CodePipeline canceled the execution, or that ends the order if
+/// CodePipeline has canceled too many executions.
+fn start_again_after_cancellation(row: &OrderRow, place: &Place<'_>, now: OffsetDateTime) -> OrderRow {
+    if row.cancellations >= MAX_CANCELLATIONS {
+        let reason = "CodePipeline canceled every execution of the order, because the pipeline was edited";
+        return ended(row, ReportState::Unknown, reason, place, now);
+    }
+    let again =
+        OrderRow { cancellations: row.cancellations + 1, at: row.next_at(now), ..row.restarted(place.pipeline, now) };
+    let reason = "CodePipeline canceled the execution, because the pipeline was edited; the order starts again";
+    again.waiting(Cause::Busy, now, reason, place)
 }
 
 /// The row that starts the order again after a failure in a source action, or `None` if that has failed for too long.
@@ -116,14 +135,14 @@ fn start_again_after_source(row: &OrderRow, reason: &str, place: &Place<'_>, now
     if epoch_millis(now) >= since.saturating_add(patience) {
         return None;
     }
-    // A start resets the number of failures, so the pauses grow with the number of restarts.
-    let failures = row.restarts - row.cancellations.min(row.restarts) + 1;
     let again = OrderRow {
         source_failed: Some(since),
-        at: Some(ReportTime::next(now, row.at)),
+        source_failures: row.source_failures + 1,
+        at: row.next_at(now),
         ..row.restarted(place.pipeline, now)
     };
-    Some(again.waiting(Cause::Source, now + backoff(failures, LONGEST_SOURCE_PAUSE), reason, place))
+    let next = now + backoff(again.source_failures, LONGEST_SOURCE_PAUSE);
+    Some(again.waiting(Cause::Source, next, reason, place))
 }
 
 /// The row after the follow-up has seen that the execution still runs: the next look comes later.
@@ -138,39 +157,46 @@ mod tests {
     use super::*;
     use crate::sample::{NOW, at_shop, row, running, waiting, with};
 
-    fn failed(is_in_source: bool, run: u32) -> End {
-        End::Failed { is_in_source, run: Some(run), reason: "exit status 1".to_owned() }
+    fn failed(is_in_source: bool) -> End {
+        End::Failed { is_in_source, reason: "exit status 1".to_owned() }
     }
 
     fn after(row: &OrderRow, end: &End) -> Option<OrderRow> {
-        at_shop(|place| after_end(row, end, place, NOW))
+        after_run(row, end, 1)
+    }
+
+    fn after_run(row: &OrderRow, end: &End, run: u32) -> Option<OrderRow> {
+        at_shop(|place| after_end(row, end, Some(run), place, NOW))
+    }
+
+    fn ended(state: ReportState) -> OrderRow {
+        OrderRow { execution: Some("e".to_owned()), ..with(&row(5), Progress::Ended(state)) }
     }
 
     #[test]
     fn every_progress_has_one_state_after_every_end() {
         use ReportState::{Failed, Healthy, Refused, Running, Unknown, Waiting};
-        let ended = |state| OrderRow { execution: Some("e".to_owned()), ..with(&row(5), Progress::Ended(state)) };
         let ends = [
-            End::Succeeded,
-            failed(false, 1),
-            failed(true, 1),
-            End::Canceled,
-            End::Unknown("somebody stopped the execution"),
-            End::Resumed { run: Some(2) },
+            (End::Succeeded, 1),
+            (failed(false), 1),
+            (failed(true), 1),
+            (End::Canceled, 1),
+            (End::Unknown("somebody stopped the execution"), 1),
+            (End::Resumed, 2),
         ];
         let cases = [
             (running(&row(5)), [Some(Healthy), Some(Failed), Some(Waiting), Some(Waiting), Some(Unknown), None]),
             (ended(Failed), [Some(Healthy), None, None, None, None, Some(Running)]),
-            (ended(Unknown), [Some(Healthy), None, None, None, None, Some(Running)]),
+            (ended(Unknown), [Some(Healthy), Some(Failed), Some(Failed), None, None, Some(Running)]),
             (ended(Healthy), [None; 6]),
             (ended(Refused), [None; 6]),
             (waiting(&row(5), Cause::Busy, NOW), [None; 6]),
         ];
         for (row, expected) in cases {
-            let states = ends.iter().map(|end| {
-                let after = after(&row, end)?;
-                let last = after.own_report()?.clone();
-                assert!(!last.is_sent && after.at == Some(last.report.at), "{after:?}");
+            let states = ends.iter().map(|(end, run)| {
+                let after = after_run(&row, end, *run)?;
+                let last = after.report.clone()?;
+                assert!(!last.is_sent && after.at == last.report.at, "{after:?}");
                 Some(last.report.state)
             });
             assert_eq!(states.collect::<Vec<_>>(), expected, "{row:?}");
@@ -181,15 +207,37 @@ mod tests {
     fn only_a_success_makes_a_commit_good() {
         let row = running(&row(5));
         assert_eq!(after(&row, &End::Succeeded).unwrap().good, Some(row.change.commit.clone()));
-        assert_eq!(after(&row, &failed(false, 1)).unwrap().good, None);
+        assert_eq!(after(&row, &failed(false)).unwrap().good, None);
     }
 
+    /// A retried stage begins another run. Events about the runs may be lost, and may arrive in another order.
     #[test]
-    fn the_failure_of_an_earlier_run_comes_too_late() {
-        let resumed = after(&running(&row(5)), &End::Resumed { run: Some(2) }).unwrap();
-        assert_eq!(resumed.run, 2);
-        assert_eq!(after(&resumed, &failed(false, 1)), None);
-        assert!(after(&resumed, &failed(false, 2)).is_some());
+    fn each_run_has_its_end() {
+        use ReportState::{Failed, Healthy, Running, Unknown};
+        let second = |row: OrderRow| OrderRow { run: 2, ..row };
+        let stopped = End::Unknown("somebody stopped the execution");
+        let cases = [
+            (second(running(&row(5))), failed(false), Some(1), None),
+            (second(running(&row(5))), failed(false), Some(2), Some((Failed, 2))),
+            (second(running(&row(5))), stopped.clone(), Some(1), None),
+            (second(running(&row(5))), End::Canceled, Some(1), None),
+            (second(running(&row(5))), End::Succeeded, Some(1), Some((Healthy, 2))),
+            (second(ended(Failed)), End::Resumed, Some(2), None),
+            (second(ended(Failed)), End::Resumed, Some(3), Some((Running, 3))),
+            (second(ended(Failed)), failed(false), Some(2), None),
+            (ended(Failed), failed(false), Some(2), Some((Failed, 2))),
+            (ended(Failed), stopped, Some(2), Some((Unknown, 2))),
+            (second(ended(Unknown)), failed(false), Some(2), Some((Failed, 2))),
+            (second(ended(Unknown)), failed(false), Some(1), None),
+            (ended(Failed), End::Resumed, None, Some((Running, 1))),
+        ];
+        for (row, end, run, expected) in cases {
+            let after = at_shop(|place| after_end(&row, &end, run, place, NOW));
+            let found = after.map(|after| (after.report.unwrap().report.state, after.run));
+            assert_eq!(found, expected, "{:?} {end:?} {run:?}", row.progress);
+        }
+        let resumed = after_run(&running(&row(5)), &End::Resumed, 2).unwrap();
+        assert_eq!((resumed.run, resumed.report.is_none()), (2, true), "the report says already that it runs");
     }
 
     #[test]
@@ -207,14 +255,14 @@ mod tests {
 
     #[test]
     fn a_source_action_may_fail_for_two_hours() {
-        let first = after(&running(&row(5)), &failed(true, 1)).unwrap();
-        assert_eq!(first.source_failed, Some(epoch_millis(NOW)));
+        let first = after(&running(&row(5)), &failed(true)).unwrap();
+        assert_eq!((first.source_failed, first.source_failures), (Some(epoch_millis(NOW)), 1));
         assert!(!first.is_startable(true, NOW) && first.is_startable(false, NOW + Duration::from_mins(1)));
         let since = |ago| Some(epoch_millis(NOW - ago));
         let failing = OrderRow { source_failed: since(Duration::from_mins(119)), ..running(&row(5)) };
-        assert!(matches!(after(&failing, &failed(true, 1)).unwrap().progress, Progress::Waiting(_)));
+        assert!(matches!(after(&failing, &failed(true)).unwrap().progress, Progress::Waiting(_)));
         let failing = OrderRow { source_failed: since(SOURCE_PATIENCE), ..failing };
-        let ended = after(&failing, &failed(true, 1)).unwrap();
+        let ended = after(&failing, &failed(true)).unwrap();
         assert_eq!((ended.progress, ended.execution.as_deref()), (Progress::Ended(ReportState::Failed), Some("e")));
     }
 

@@ -25,6 +25,18 @@ pub enum Error {
     Busy(PipelineName),
 }
 
+impl Error {
+    /// Whether the same step may succeed later although nobody corrects anything.
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            Self::Ledger(error) => error.is_throttled(),
+            Self::Service(error) => !error.is_refused(),
+            Self::Busy(_) => true,
+            Self::Misconfigured(_) | Self::InvalidRequest(_) => false,
+        }
+    }
+}
+
 impl Failure for Error {
     fn error_type(&self) -> ErrorType {
         match self {

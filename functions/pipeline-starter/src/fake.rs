@@ -29,6 +29,11 @@ pub struct FakeAccount {
     made_at: Instant,
     /// The function that answers a start. By default, it starts the executions `e1`, `e2`, and so on.
     pub answer_start: RefCell<AnswerStart>,
+    /// How long CodePipeline takes for a start or a list.
+    pub start_takes: Cell<Duration>,
+    starts_at_once: Cell<usize>,
+    /// The largest number of starts that CodePipeline got at the same time.
+    pub most_starts_at_once: Cell<usize>,
     /// The parameters of all starts, in order.
     pub starts: RefCell<Vec<PipelineStart>>,
     /// The executions that CodePipeline lists for every pipeline, from the newest to the oldest.
@@ -37,6 +42,8 @@ pub struct FakeAccount {
     pub page: Cell<usize>,
     /// Whether CodePipeline throttles the list of executions.
     pub list_is_down: Cell<bool>,
+    /// Whether CodePipeline refuses to list executions and to return their status.
+    pub reads_are_refused: Cell<bool>,
     /// The status of each execution. An execution without a status runs.
     pub statuses: RefCell<BTreeMap<String, ExecutionStatus>>,
     /// The ids of executions that do not exist any more.
@@ -69,10 +76,14 @@ impl FakeAccount {
             start_time,
             made_at: Instant::now(),
             answer_start: RefCell::new(Box::new(start_next)),
+            start_takes: Cell::default(),
+            starts_at_once: Cell::default(),
+            most_starts_at_once: Cell::default(),
             starts: RefCell::default(),
             listed: RefCell::default(),
             page: Cell::new(100),
             list_is_down: Cell::default(),
+            reads_are_refused: Cell::default(),
             statuses: RefCell::default(),
             removed: RefCell::default(),
             failure: RefCell::default(),
@@ -84,6 +95,12 @@ impl FakeAccount {
         }
     }
 
+    async fn take_time(&self) {
+        if !self.start_takes.get().is_zero() {
+            tokio::time::sleep(self.start_takes.get()).await;
+        }
+    }
+
     fn record(&self, call: impl Into<String>) {
         self.calls.borrow_mut().push(call.into());
     }
@@ -91,6 +108,10 @@ impl FakeAccount {
 
 fn throttled(operation: &'static str) -> ServiceError {
     ServiceError::unexpected(operation, "ThrottlingException: slow down").with_kind(Kind::Throttled)
+}
+
+fn refused(operation: &'static str) -> ServiceError {
+    ServiceError::unexpected(operation, "AccessDeniedException: allow it").with_kind(Kind::Refused)
 }
 
 impl World for FakeAccount {
@@ -111,13 +132,21 @@ impl World for FakeAccount {
     async fn start(&self, start: &PipelineStart) -> StartAnswer {
         self.record(format!("StartPipelineExecution {}", start.pipeline));
         self.starts.borrow_mut().push(start.clone());
+        self.starts_at_once.set(self.starts_at_once.get() + 1);
+        self.most_starts_at_once.set(self.most_starts_at_once.get().max(self.starts_at_once.get()));
+        self.take_time().await;
+        self.starts_at_once.set(self.starts_at_once.get() - 1);
         (self.answer_start.borrow_mut())(start)
     }
 
     async fn executions(&self, pipeline: &PipelineName, page: Option<String>) -> Result<ExecutionPage, ServiceError> {
         self.record(format!("ListPipelineExecutions {pipeline}"));
+        self.take_time().await;
         if self.list_is_down.get() {
             return Err(throttled("codepipeline:ListPipelineExecutions"));
+        }
+        if self.reads_are_refused.get() {
+            return Err(refused("codepipeline:ListPipelineExecutions"));
         }
         let listed = self.listed.borrow();
         let from = page.map_or(0, |page| page.parse().unwrap_or(0));
@@ -132,6 +161,9 @@ impl World for FakeAccount {
         execution: &str,
     ) -> Result<Option<ExecutionStatus>, ServiceError> {
         self.record(format!("GetPipelineExecution {pipeline} {execution}"));
+        if self.reads_are_refused.get() {
+            return Err(refused("codepipeline:GetPipelineExecution"));
+        }
         if self.removed.borrow().iter().any(|removed| removed == execution) {
             return Ok(None);
         }

@@ -10,25 +10,38 @@
 //! number is the change's sequence. The ledger holds the newest order of each pipeline ([`order::OrderRow`]). A larger
 //! number ends the older order, whatever its reference was. An order that arrives again is a `duplicate`, and an older
 //! one is `stale`: both start nothing, and are answered with the last report. An order that the configuration does not
-//! route, and an order that cannot be read, are reported as refused; event-relay offers them again.
+//! route, and an order that cannot be read, are reported as refused; event-relay offers them again. A refused order
+//! does not end the older order, because this account does not run the refused one. A number, or a sequence without an
+//! order, that is more than a day ahead of the clock is refused without a report, because it would make every later
+//! order stale.
 //!
 //! **Starts.** Before a start, the function claims the row for the length of a lease, which outlasts every invocation
 //! by any clock. If an invocation crashes, or if a start gets no answer, nothing is started before CodePipeline's list
 //! must show what the earlier attempt has started; the function searches this list first, and every attempt has the
-//! same client request token. A start that CodePipeline defers or rejects leaves the order waiting. People get one
-//! notice about a rejection; no person has to send the order again.
+//! same client request token. A newer order waits as long as a call of an older order may still take effect. A start
+//! that CodePipeline defers or rejects leaves the order waiting. People get one notice about a rejection, also if
+//! CodePipeline refuses the list; no person has to send the order again.
+//!
+//! **Variables.** The values of a target's variables may contain `{tag}`, `{branch}`, `{commit}`, `{previous}` and
+//! `{order}`. The names of branches and tags are inserted as they are, and git allows `$(…)`, `;` and quotes in these
+//! names. A build command must therefore read such a variable from its environment, in double quotes, and must never be
+//! composed of its text.
 //!
 //! **Ends.** A success makes the order healthy, and its commit good. A failure ends the order, except in a source
 //! action: then the order is started again for two hours. An execution that CodePipeline canceled is started again up
-//! to three times. If somebody stopped or superseded the execution, the result is not known. A retried stage reopens a
-//! failure. An execution that no order started changes no order.
+//! to three times. If somebody stopped or superseded the execution, the result is not known. A retried stage begins
+//! another run of the execution and reopens a failure; events about earlier runs change nothing, except a success. An
+//! execution that no order started changes no order.
 //!
 //! **Reports.** The row holds each report before it is sent, with a time that is later than those of all earlier
 //! reports about the pipeline. A report that the bus does not accept is sent again with the same time.
 //!
 //! **Follow-up.** Once a minute, the function reads all orders of the account with one query. It starts orders that
 //! wait, takes up starts that a crash left behind, looks at executions whose end it may have missed, and sends reports
-//! that the bus has not accepted. If nothing is due, the follow-up writes nothing.
+//! that the bus has not accepted. What has been due for the longest time comes first. If nothing is due, the follow-up
+//! writes nothing. A failure is logged every minute. If it will not pass by itself, it is also the decision `failed`:
+//! once for each order if CodePipeline refuses to return the status of an execution, and once an hour if a row cannot
+//! be read or the ledger fails. The follow-up never fails the invocation, because the schedule repeats it.
 //!
 //! | input | action |
 //! | --- | --- |
@@ -40,13 +53,17 @@
 //!
 //! The function returns `{"decisions":[…]}` with the outcomes `started`, `duplicate`, `stale`, `filtered`, `ignored`,
 //! `refused`, `failed`, `waiting` (for a start or for an approval), `execution-failed`, `healthy` and `unknown`. A
-//! decision about an order has the field `order`, unless the event had no order. Only a problem with the ledger, or a
-//! notice that could not be sent, fails the invocation.
+//! decision about an order has the field `order`, unless the event had no order. An order whose row or whose claim
+//! cannot be read is `failed`, and reported as waiting. Only a problem with the ledger, or a notice that could not be
+//! sent, fails the invocation.
 //!
-//! **Earlier versions.** Versions without orders kept a claim for each pipeline and reference ([`claim::ClaimRow`]).
-//! The claims are read as long as a pipeline has no order. An order for a change that such a version started continues
-//! with that execution. A change that such a version left waiting starts only through its event or the end of an
-//! execution.
+//! **Earlier versions.** Versions without orders kept a claim for each pipeline and reference ([`claim::ClaimRow`]). As
+//! long as a pipeline has no order, all its claims are read; later, an order reads the claim of its reference in the
+//! same call as the row. An order for a change that such a version started continues with that execution. A change that
+//! such a version left waiting starts only through its event or the end of an execution. CloudFormation may bring such
+//! a version back. Therefore the claims that wait are closed when the pipeline gets its first order, and each start is
+//! written into the claim of its reference: the earlier version then starts nothing twice, and no older change. The
+//! first order of a pipeline takes seven calls because of the claims; every later one takes six.
 
 pub mod aws;
 pub mod claim;

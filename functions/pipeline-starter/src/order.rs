@@ -20,16 +20,20 @@ use crate::world::StartAnswer;
 /// The partition key of all rows of orders.
 pub const PARTITION: &str = "order";
 /// The length of an invocation's lease on a row. It must be longer than the sum of the function's timeout (45 s), the
-/// difference between the clocks of two invocations (40 s), and the lag of CodePipeline's list: when the lease ends by
-/// any clock, the invocation has ended too, and the list shows the execution that it may have started.
-pub const LEASE_TERM: Duration = Duration::from_mins(2);
-/// The pause after a start without an answer. CodePipeline's list shows the execution within this time, also if the
-/// clock of the next invocation is 40 s ahead.
-const UNANSWERED_PAUSE: Duration = Duration::from_secs(100);
+/// difference between the clocks of two invocations (40 s), the time after which a call may still take effect (60 s),
+/// and the lag of CodePipeline's list: when the lease ends by any clock, the invocation has ended too, and the list
+/// shows the execution that it may have started.
+pub const LEASE_TERM: Duration = Duration::from_mins(3);
+/// The pause after a start without an answer. Within this time, the call takes effect or is lost, and CodePipeline's
+/// list shows the execution, also if the clock of the next invocation is 40 s ahead.
+const UNANSWERED_PAUSE: Duration = Duration::from_mins(2);
 /// The longest pause between two attempts that CodePipeline rejects.
 const LONGEST_PAUSE: Duration = Duration::from_hours(1);
 /// The pause before the first look at an execution whose end may have been missed.
 pub(crate) const FIRST_CHECK: Duration = Duration::from_mins(2);
+/// The longest actor and the longest event id that a row stores, in characters. event-relay copies both from an event,
+/// and the follow-up reads all rows every minute.
+const LONGEST_DETAIL: usize = 300;
 /// The number of executions of earlier orders that a row remembers. A search must not take them for its own.
 pub(crate) const REMEMBERED: usize = 10;
 
@@ -56,7 +60,7 @@ pub struct OrderRow {
     /// The client request token of every attempt to start the execution. Each new start of the order, such as one after
     /// a cancellation, gets another token.
     pub token: String,
-    /// When the first attempt began whose result is not known, in epoch milliseconds. The search for an execution
+    /// The time before the oldest attempt whose result is unknown, in epoch milliseconds. The search for an execution
     /// begins some time before.
     pub since: u64,
     /// Whether an attempt may have started an execution that the row does not name.
@@ -69,21 +73,26 @@ pub struct OrderRow {
     pub executions: Vec<String>,
     /// The commit that was last healthy.
     pub good: Option<CommitId>,
-    /// The number of executions of this order that have ended without a verdict.
+    /// The number of times that the order has begun again with another token.
     pub restarts: u32,
     /// The number of executions that CodePipeline canceled.
     pub cancellations: u32,
+    /// The number of executions that failed in a source action.
+    pub source_failures: u32,
     /// When an execution failed in a source action for the first time, in epoch milliseconds.
     pub source_failed: Option<u64>,
     /// The number of attempts in a row that CodePipeline rejected.
     pub failures: u32,
     /// Whether people got the notice that CodePipeline rejects the start.
     pub is_announced: bool,
+    /// The number of times that CodePipeline refused to return the status of the execution.
+    pub refused_checks: u32,
     /// The lease of whatever may still start an older order. Nothing starts before the lease ends.
     pub fence: Lease,
-    /// The time of the last report, or the time that a claim reserved for the next report.
-    pub at: Option<ReportTime>,
-    /// The last report about the pipeline.
+    /// The time of the last report about the pipeline, or the time that a claim reserved for the next report. The time
+    /// is 1970 before the first report.
+    pub at: ReportTime,
+    /// The last report about this order.
     pub report: Option<LastReport>,
 }
 
@@ -117,16 +126,15 @@ pub struct Wait {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Cause {
-    /// The pipeline is busy, CodePipeline throttles, or an older order may still be started.
+    /// The pipeline is busy, CodePipeline throttles, an older order may still be started, or CodePipeline canceled the
+    /// execution.
     Busy,
-    /// CodePipeline rejects the start.
+    /// CodePipeline rejects the start, or refuses the search for an execution that may have started.
     Rejected,
     /// A start got no answer, or CodePipeline's list does not show yet which execution is the order's.
     Unanswered,
     /// The execution failed in a source action.
     Source,
-    /// CodePipeline canceled the execution.
-    Canceled,
 }
 
 impl OrderRow {
@@ -143,7 +151,7 @@ impl OrderRow {
             number: order.number,
             kind: order.kind,
             is_implicit: false,
-            change: change.clone(),
+            change: bounded(change),
             progress: Progress::Waiting(Wait { cause: Cause::Busy, next: epoch_millis(now) }),
             token: token(change, pipeline, order.number, 0),
             since: epoch_millis(now),
@@ -154,11 +162,13 @@ impl OrderRow {
             good: earlier.and_then(|earlier| earlier.good.clone()),
             restarts: 0,
             cancellations: 0,
+            source_failures: 0,
             source_failed: None,
             failures: 0,
             is_announced: false,
+            refused_checks: 0,
             fence: earlier.map(|earlier| earlier.blocker(now)).unwrap_or_default(),
-            at: earlier.and_then(|earlier| earlier.at),
+            at: earlier.map_or_else(|| ReportTime::next(OffsetDateTime::UNIX_EPOCH, None), |earlier| earlier.at),
             report: None,
         }
     }
@@ -169,8 +179,8 @@ impl OrderRow {
         all.into_iter().rev().take(REMEMBERED).rev().collect()
     }
 
-    /// The lease of whatever may still start an execution of this or an older order, or a free lease: an invocation, or a
-    /// call that got no answer and may take effect late.
+    /// The lease of whatever may still start an execution of this or an older order, or a free lease: an invocation, or
+    /// a call that got no answer and may take effect late.
     pub(crate) fn blocker(&self, now: OffsetDateTime) -> Lease {
         let own = match &self.progress {
             Progress::Claimed(lease) => *lease,
@@ -210,9 +220,14 @@ impl OrderRow {
             since: if may_run { self.since } else { epoch_millis(now) },
             may_run,
             fence: Lease::FREE,
-            at: Some(ReportTime::next(now, self.at)),
+            at: self.next_at(now),
             ..self.clone()
         }
+    }
+
+    /// The time for the next report.
+    pub(crate) fn next_at(&self, now: OffsetDateTime) -> ReportTime {
+        ReportTime::next(now, Some(self.at))
     }
 
     /// The claimed row after CodePipeline's answer to the attempt. If an earlier attempt may have started an execution,
@@ -226,11 +241,25 @@ impl OrderRow {
             StartAnswer::Unanswered(reason) => {
                 Self { may_run: true, ..self.clone() }.waiting(Cause::Unanswered, now + UNANSWERED_PAUSE, reason, place)
             }
-            StartAnswer::Rejected(reason) => {
-                let failed = Self { may_run: false, failures: self.failures + 1, ..self.clone() };
-                let next = now + backoff(failed.failures, LONGEST_PAUSE);
-                failed.waiting(Cause::Rejected, next, reason, place)
-            }
+            StartAnswer::Rejected(reason) => Self { may_run: false, ..self.clone() }.rejected(reason, place, now),
+        }
+    }
+
+    /// The claimed row after CodePipeline has rejected the start, or has refused the search before the start.
+    pub(crate) fn rejected(&self, reason: &str, place: &Place, now: OffsetDateTime) -> Self {
+        let failed = Self { failures: self.failures + 1, ..self.clone() };
+        failed.waiting(Cause::Rejected, now + backoff(failed.failures, LONGEST_PAUSE), reason, place)
+    }
+
+    /// The row when an earlier version of this function has started this execution for the order's change.
+    pub(crate) fn adopted(&self, execution: &str, since: u64, now: OffsetDateTime) -> Self {
+        Self {
+            execution: Some(execution.to_owned()),
+            executions: self.executions.iter().filter(|earlier| *earlier != execution).cloned().collect(),
+            since,
+            // The follow-up looks at the execution soon, because it may have ended before the upgrade.
+            progress: Progress::Running { check: epoch_millis(now) },
+            ..self.clone()
         }
     }
 
@@ -252,7 +281,7 @@ impl OrderRow {
         let wait = Wait { cause, next: epoch_millis(next) };
         let waiting = Self { progress: Progress::Waiting(wait), ..self.clone() };
         // Every attempt of a busy pipeline would otherwise be reported, which is one report a minute.
-        let is_reported = self.own_report().is_some_and(|last| last.says(ReportState::Waiting, reason));
+        let is_reported = self.report.as_ref().is_some_and(|last| last.says(ReportState::Waiting, reason));
         if is_reported { waiting } else { waiting.report_now(ReportState::Waiting, reason, place) }
     }
 
@@ -273,20 +302,29 @@ impl OrderRow {
     /// The row when no route leads from the change to the pipeline any more. A waiting order is never started then,
     /// unless event-relay offers the order again after the route has come back.
     pub(crate) fn closed(&self, place: &Place, now: OffsetDateTime) -> Self {
-        let closed = Self { progress: Progress::Ended(ReportState::Refused), ..self.clone() };
-        closed.report_at(ReportTime::next(now, self.at), ReportState::Refused, NO_LONGER_ROUTED, place)
+        // An order is closed only after a search has found no execution of the order.
+        let closed = Self { progress: Progress::Ended(ReportState::Refused), may_run: false, ..self.clone() };
+        closed.report_at(self.next_at(now), ReportState::Refused, NO_LONGER_ROUTED, place)
     }
 
-    /// The row after another invocation, which was starting an older order, has finished.
-    pub(crate) fn unblocked(&self, execution: Option<&str>) -> Self {
-        let executions = self.executions.iter().map(String::as_str).chain(execution).map(ToOwned::to_owned);
-        Self { executions: executions.collect(), fence: Lease::FREE, ..self.clone() }
+    /// The row after another invocation, which was starting the older order `older`, has finished with the result
+    /// `after`. A call of the older order that got no answer keeps the fence closed.
+    pub(crate) fn unblocked(&self, older: &Self, after: &Self, now: OffsetDateTime) -> Self {
+        let executions = self.executions.iter().chain(&after.execution).cloned().collect();
+        let rest = after.blocker(now);
+        let is_own = matches!(older.progress, Progress::Claimed(lease) if lease == self.fence);
+        Self { executions, fence: if is_own { rest } else { self.fence.max(rest) }, ..self.clone() }
     }
 
-    /// The row of a closed order, which waits for its first attempt again.
-    pub(crate) fn reopened(&self, now: OffsetDateTime) -> Self {
-        let wait = Wait { cause: Cause::Busy, next: epoch_millis(now) };
-        Self { progress: Progress::Waiting(wait), ..self.clone() }
+    /// The row of a closed order, which begins again with another token.
+    pub(crate) fn reopened(&self, pipeline: &PipelineName, now: OffsetDateTime) -> Self {
+        let restarts = self.restarts + 1;
+        Self {
+            restarts,
+            token: token(&self.change, pipeline, self.number, restarts),
+            is_implicit: self.is_implicit,
+            ..Self::new(self.order(), &self.change, pipeline, Some(self), now)
+        }
     }
 
     /// The row with a rejected start that is tried again at once.
@@ -305,14 +343,9 @@ impl OrderRow {
         self.report.as_ref().is_none_or(|last| last.is_sent)
     }
 
-    /// The row with a report at the time that the claim reserved.
+    /// The row with a report at the time that was reserved.
     fn report_now(&self, state: ReportState, reason: &str, place: &Place<'_>) -> Self {
-        self.report_at(
-            self.at.unwrap_or_else(|| ReportTime::next(OffsetDateTime::UNIX_EPOCH, None)),
-            state,
-            reason,
-            place,
-        )
+        self.report_at(self.at, state, reason, place)
     }
 
     /// The row with a report at this time.
@@ -320,13 +353,19 @@ impl OrderRow {
         let mut report = report(self.order(), &self.change, place, state, reason, at);
         report.execution.clone_from(&self.execution);
         report.good.clone_from(&self.good);
-        Self { at: Some(at), report: Some(LastReport::new(report)), ..self.clone() }
+        Self { at, report: Some(LastReport::new(report)), ..self.clone() }
     }
 
-    /// The last report, if it is about this order.
-    pub(crate) fn own_report(&self) -> Option<&LastReport> {
-        self.report.as_ref().filter(|last| last.report.number == self.number)
+    /// The reason that the last report gives, or an empty text.
+    pub(crate) fn reason(&self) -> &str {
+        self.report.as_ref().map_or("", |last| last.report.reason.as_str())
     }
+}
+
+/// The change without an actor and an event id that are too long to store. Neither belongs to the change's id.
+fn bounded(change: &Change) -> Change {
+    let short = |text: &Option<String>| text.clone().filter(|text| text.chars().count() <= LONGEST_DETAIL);
+    Change { actor: short(&change.actor), event: short(&change.event), ..change.clone() }
 }
 
 /// The reason of an order that is closed.

@@ -3,7 +3,7 @@
 use sekisho_domain::change::Change;
 use sekisho_domain::decision::Decision;
 use sekisho_domain::order::Order;
-use sekisho_domain::report::{ReportState, ReportTime};
+use sekisho_domain::report::ReportState;
 use sekisho_domain::timestamp::epoch_millis;
 use sekisho_ledger::Lease;
 use time::OffsetDateTime;
@@ -27,10 +27,8 @@ pub(crate) struct Arrival<'a> {
 pub(crate) enum Plan {
     /// Write the claimed row, then start the execution.
     Start(Box<OrderRow>),
-    /// Write the row, and start nothing now: an older order may still be started.
-    Queue(Box<OrderRow>),
-    /// Write the row, which continues with an execution that an event without this order started.
-    Adopt(Box<OrderRow>),
+    /// Write the row, and start nothing now. The decision says why.
+    Write(Box<OrderRow>, Decision<Outcome>),
     /// Start nothing, and answer with the last report: the order has arrived before.
     Repeated,
     /// Start nothing, and answer with the last report: the pipeline has received a newer order with this number.
@@ -38,7 +36,7 @@ pub(crate) enum Plan {
 }
 
 impl Plan {
-    /// The plan for an order. `row` is the row of the pipeline's newest order. The claims matter only without a row.
+    /// The plan for an order. `row` is the row of the pipeline's newest order.
     pub(crate) fn new(
         row: Option<&OrderRow>,
         claims: &Claims,
@@ -57,63 +55,73 @@ impl Plan {
             return Self::Stale(row.number);
         }
         if row.number == order.number {
-            // The account did not route the order, and does now.
+            // The order was refused; now a route leads here.
             let is_open_again = row.progress == Progress::Ended(ReportState::Refused);
-            return if is_open_again { Self::take(row.reopened(now), is_implicit, place, now) } else { Self::Repeated };
+            let reopened = || Self::take(row.reopened(place.pipeline, now), is_implicit, place, now);
+            return if is_open_again { reopened() } else { Self::Repeated };
         }
         if row.is_implicit && !is_implicit && row.change.id() == change.id() {
             return Self::continued(row, order, place, now);
         }
-        Self::take(OrderRow::new(order, change, place.pipeline, Some(row), now), is_implicit, place, now)
+        let new = OrderRow::new(order, change, place.pipeline, Some(row), now);
+        // CloudFormation may have brought back an earlier version for some time, which started the change.
+        let new = match claims.started(change) {
+            Some((execution, since)) => new.adopted(execution, since, now),
+            None => new,
+        };
+        Self::take(new, is_implicit, place, now)
     }
 
     /// The plan for a new row.
     fn take(row: OrderRow, is_implicit: bool, place: &Place<'_>, now: OffsetDateTime) -> Self {
         let row = OrderRow { is_implicit, ..row };
-        let at = ReportTime::next(now, row.at);
+        let at = row.next_at(now);
         if row.execution.is_some() {
-            let reason = "an earlier version of this function started the execution";
-            return Self::Adopt(Box::new(row.report_at(at, ReportState::Running, reason, place)));
+            let reason = "the execution was started for this change before the order came";
+            return Self::adopt(row.report_at(at, ReportState::Running, reason, place));
         }
         if row.blocker(now) == Lease::FREE {
             return Self::Start(Box::new(row.claimed(now)));
         }
         let reason = "an older order may still be started";
-        let queued = OrderRow { at: Some(at), ..row }.waiting(Cause::Busy, now, reason, place);
-        Self::Queue(Box::new(queued))
+        let queued = OrderRow { at, ..row }.waiting(Cause::Busy, now, reason, place);
+        let reason = "starts as soon as no invocation and no call can start an older order any more";
+        Self::Write(Box::new(queued), Decision::new(Outcome::Waiting, reason))
+    }
+
+    /// The plan for a row that continues with what was done for the change before the order came.
+    fn adopt(row: OrderRow) -> Self {
+        let decision = match &row.execution {
+            Some(execution) => Decision::new(Outcome::Duplicate, format!("started before, as execution {execution}"))
+                .about("execution", execution),
+            None => Decision::new(Outcome::Duplicate, "this change already waits to be started"),
+        };
+        Self::Write(Box::new(row), decision)
     }
 
     /// The plan for an order about a change that has arrived before without an order.
     fn continued(row: &OrderRow, order: Order, place: &Place<'_>, now: OffsetDateTime) -> Self {
         let row = OrderRow { number: order.number, kind: order.kind, is_implicit: false, ..row.clone() };
-        let at = ReportTime::next(now, row.at);
+        let at = row.next_at(now);
         let (state, reason) = match &row.progress {
             Progress::Running { .. } => (ReportState::Running, "the execution runs"),
-            Progress::Ended(ReportState::Refused) => return Self::take(row.reopened(now), false, place, now),
+            Progress::Ended(ReportState::Refused) => {
+                return Self::take(row.reopened(place.pipeline, now), false, place, now);
+            }
             Progress::Ended(state) => (*state, "the execution has ended"),
             // The invocation that holds the claim must be able to write its result. event-relay offers the order again,
             // because no report on it has come.
             Progress::Claimed(_) if row.blocker(now) != Lease::FREE => return Self::Repeated,
             Progress::Claimed(_) | Progress::Waiting(_) => (ReportState::Waiting, "the start has not succeeded yet"),
         };
-        Self::Adopt(Box::new(row.report_at(at, state, reason, place)))
+        Self::adopt(row.report_at(at, state, reason, place))
     }
 
     /// The decision that the plan leads to if CodePipeline accepts the start.
     pub(crate) fn decision(&self) -> Decision<Outcome> {
         match self {
             Self::Start(_) => Decision::new(Outcome::Started, "would be started at this commit"),
-            Self::Queue(_) => Decision::new(
-                Outcome::Waiting,
-                "starts as soon as no invocation and no call can start an older order any more",
-            ),
-            Self::Adopt(row) => match &row.execution {
-                Some(execution) => {
-                    Decision::new(Outcome::Duplicate, format!("started before, as execution {execution}"))
-                        .about("execution", execution)
-                }
-                None => Decision::new(Outcome::Duplicate, "the change waits for its start already"),
-            },
+            Self::Write(_, decision) => decision.clone(),
             Self::Repeated => Decision::new(Outcome::Duplicate, "this order has arrived before"),
             Self::Stale(newer) => {
                 Decision::new(Outcome::Stale, format!("this pipeline has received a newer order, with number {newer}"))
@@ -154,6 +162,16 @@ impl Due {
         }
         if row.report.as_ref().is_some_and(|last| last.is_due(now)) { Self::Send } else { Self::Nothing }
     }
+
+    /// The time since which this is due for the order, in epoch milliseconds. An expired claim comes first.
+    pub(crate) fn since(&self, row: &OrderRow) -> u64 {
+        match (self, &row.progress) {
+            (Self::Start | Self::Close, Progress::Waiting(wait)) => wait.next,
+            (Self::Check(_), Progress::Running { check }) => *check,
+            (Self::Send, _) => row.report.as_ref().map_or(0, |last| last.next),
+            _ => 0,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -161,8 +179,11 @@ mod tests {
     use std::time::Duration;
 
     use sekisho_domain::order::OrderKind;
+    use sekisho_domain::report::ReportTime;
+    use sekisho_ledger::Row;
 
     use super::*;
+    use crate::claim::{self, ClaimRow, Progress as ClaimProgress};
     use crate::sample::{NOW, at_shop, change, claimed, row, running, waiting, with};
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -177,8 +198,8 @@ mod tests {
     fn name(plan: &Plan) -> &'static str {
         match plan {
             Plan::Start(_) => "start",
-            Plan::Queue(_) => "queue",
-            Plan::Adopt(_) => "adopt",
+            Plan::Write(_, decision) if decision.outcome == Outcome::Waiting => "queue",
+            Plan::Write(..) => "adopt",
             Plan::Repeated => "repeated",
             Plan::Stale(_) => "stale",
         }
@@ -216,9 +237,9 @@ mod tests {
     #[test]
     fn the_times_of_a_newer_order_follow_those_of_the_older_one() {
         let at = ReportTime::next(NOW + SECOND, None);
-        let older = OrderRow { at: Some(at), ..running(&row(5)) };
+        let older = OrderRow { at, ..running(&row(5)) };
         let Plan::Start(newer) = plan(&older, 6) else { panic!() };
-        assert!(newer.at > Some(at));
+        assert!(newer.at > at);
     }
 
     /// The change was relayed without an order first, for example by an earlier version of event-relay.
@@ -239,16 +260,40 @@ mod tests {
         ];
         for (row, state) in cases {
             match (arrival(&row), state) {
-                (Plan::Adopt(adopted), Some(state)) => {
+                (Plan::Write(adopted, _), Some(state)) => {
                     assert_eq!((adopted.number, adopted.kind, adopted.is_implicit), (9, OrderKind::Deploy, false));
                     assert_eq!((&adopted.progress, &adopted.token), (&row.progress, &row.token));
-                    assert_eq!(adopted.own_report().unwrap().report.state, state);
+                    assert_eq!(adopted.report.unwrap().report.state, state);
                 }
                 (Plan::Repeated, None) => {}
                 (plan, state) => panic!("{plan:?} instead of {state:?}"),
             }
         }
         assert_eq!(name(&arrival(&running(&row(5)))), "start", "the row has an order of its own");
+    }
+
+    /// An earlier version, which CloudFormation brought back for some time, has started the change.
+    #[test]
+    fn a_new_order_adopts_the_execution_in_the_claim_of_its_change() {
+        let claims = |sequence, progress| {
+            let change = change(sequence);
+            let sk = claim::key(&"shop".parse().unwrap(), &change.repository, &change.git_ref).sk;
+            let state = ClaimRow { sequence, commit: change.commit, token: "t".to_owned(), since: 7, progress };
+            Claims::new(vec![Ok(Row { sk, revision: 1, state })])
+        };
+        let started = || ClaimProgress::Started("theirs".to_owned());
+        let arrival = |claims: &Claims| {
+            let change = change(6);
+            let arrival = Arrival { order: Order::deploy(6), change: &change, is_implicit: false };
+            at_shop(|place| Plan::new(Some(&running(&row(5))), claims, &arrival, place, NOW))
+        };
+        let Plan::Write(adopted, decision) = arrival(&claims(6, started())) else { panic!() };
+        assert_eq!((adopted.number, adopted.execution.as_deref(), adopted.since), (6, Some("theirs"), 7));
+        assert_eq!((adopted.progress, adopted.executions), (running(&row(5)).progress, vec!["e".to_owned()]));
+        assert_eq!(decision.outcome, Outcome::Duplicate);
+        for other in [claims(5, started()), claims(6, ClaimProgress::Failed("why".to_owned())), Claims::default()] {
+            assert_eq!(name(&arrival(&other)), "start");
+        }
     }
 
     #[test]

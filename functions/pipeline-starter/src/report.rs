@@ -14,6 +14,8 @@ use time::OffsetDateTime;
 
 use crate::pause::backoff;
 
+/// The longest reason of a report, in characters. A reason may quote text from outside.
+const LONGEST_REASON: usize = 1_000;
 /// The longest pause between two attempts to send a report.
 const LONGEST_PAUSE: Duration = Duration::from_hours(1);
 /// A report about an order that has no row takes its time this much before now. The clock of the next invocation may be
@@ -47,7 +49,7 @@ impl LastReport {
     }
 
     pub(crate) fn says(&self, state: ReportState, reason: &str) -> bool {
-        self.report.state == state && self.report.reason == reason
+        self.report.state == state && self.report.reason == bounded(reason)
     }
 
     /// Whether the report must be sent now.
@@ -69,17 +71,17 @@ impl LastReport {
     }
 }
 
-/// The report that refuses an order which gets no row. `last` is the time of the pipeline's last report.
-pub(crate) fn refusal(
-    order: Order,
-    change: &Change,
-    place: &Place<'_>,
-    reason: &str,
-    last: Option<ReportTime>,
-    now: OffsetDateTime,
-) -> OrderReport {
-    let at = ReportTime::next(now - CLOCK_TOLERANCE, last);
-    report(order, change, place, ReportState::Refused, reason, at)
+/// The time of a report that no row stores. `last` is the time of the pipeline's last report.
+pub(crate) fn unstored_at(last: Option<ReportTime>, now: OffsetDateTime) -> ReportTime {
+    ReportTime::next(now - CLOCK_TOLERANCE, last)
+}
+
+/// The reason, cut to the longest one that is sent and stored.
+fn bounded(reason: &str) -> String {
+    match reason.char_indices().nth(LONGEST_REASON) {
+        Some((end, _)) => format!("{}…", reason.get(..end).unwrap_or_default()),
+        None => reason.to_owned(),
+    }
 }
 
 /// A report without an execution.
@@ -106,7 +108,7 @@ pub(crate) fn report(
         state,
         region: place.region.clone(),
         execution: None,
-        reason: reason.to_owned(),
+        reason: bounded(reason),
         at,
         until: None,
         good: None,
@@ -158,9 +160,17 @@ mod tests {
     /// The next invocation's clock may be 40 s behind, and no row has stored the time of the refusal.
     #[test]
     fn a_refusal_is_earlier_than_every_later_report_and_later_than_every_earlier_one() {
-        let refusal = |last| at_shop(|place| refusal(Order::deploy(6), &change(6), place, "why", last, NOW));
-        assert!(refusal(None).at < ReportTime::next(NOW - Duration::from_secs(40), None));
+        assert!(unstored_at(None, NOW) < ReportTime::next(NOW - Duration::from_secs(40), None));
         let last = ReportTime::next(NOW, None);
-        assert!(refusal(Some(last)).at > last);
+        assert!(unstored_at(Some(last), NOW) > last);
+    }
+
+    #[test]
+    fn a_long_reason_is_cut() {
+        let at = ReportTime::next(NOW, None);
+        let long = "é".repeat(200_000);
+        let report = at_shop(|place| report(Order::deploy(5), &change(5), place, ReportState::Refused, &long, at));
+        assert_eq!(report.reason.chars().count(), LONGEST_REASON + 1);
+        assert!(LastReport::new(report).says(ReportState::Refused, &long));
     }
 }

@@ -60,9 +60,17 @@ pub(crate) struct EndedExecution {
 
 impl EndedExecution {
     /// An execution whose end the follow-up found.
-    pub(crate) fn found(pipeline: &PipelineName, id: &str, status: Option<ExecutionStatus>) -> Self {
+    ///
+    /// CodePipeline's status does not name the run, so `run` is the run that the row had before the status was read. If
+    /// a stage was retried in the meantime, the end counts as late.
+    pub(crate) fn found(pipeline: &PipelineName, id: &str, status: Option<ExecutionStatus>, run: u32) -> Self {
         let state = if status == Some(ExecutionStatus::Failed) { "FAILED" } else { "ENDED" };
-        Self { pipeline: pipeline.to_string(), id: id.to_owned(), state: state.to_owned(), attempt: None }
+        Self {
+            pipeline: pipeline.to_string(),
+            id: id.to_owned(),
+            state: state.to_owned(),
+            attempt: Some(f64::from(run)),
+        }
     }
 
     pub(crate) fn has_failed(&self) -> bool {
@@ -82,7 +90,7 @@ impl EndedExecution {
             "STOPPED" => End::of(Some(ExecutionStatus::Stopped)),
             "SUPERSEDED" => End::of(Some(ExecutionStatus::Superseded)),
             "CANCELED" => End::of(Some(ExecutionStatus::Canceled)),
-            "RESUMED" => Some(End::Resumed { run: self.run() }),
+            "RESUMED" => Some(End::Resumed),
             _ => None,
         }
     }

@@ -10,8 +10,21 @@ use crate::outcome::Outcome;
 pub(crate) struct Results {
     pub(crate) decisions: Vec<Decision<Outcome>>,
     pub(crate) failure: Option<Error>,
-    /// Whether the decisions are only logged and not recorded, because nothing has happened.
-    pub(crate) is_idle: bool,
+    /// Where the decisions go.
+    pub(crate) recording: Recording,
+}
+
+/// Where the decisions of an invocation go.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Recording {
+    /// Into the log, the metrics and the ledger.
+    #[default]
+    Ledger,
+    /// Into the log and the metrics, because the ledger does not answer.
+    Metrics,
+    /// Only into the log, because nothing has happened. The follow-up runs every minute, so a record or a metric of
+    /// every idle one would only cost money.
+    LogOnly,
 }
 
 impl From<Decision<Outcome>> for Results {

@@ -1,12 +1,15 @@
 //! The pipelines of this account and region to which a route of the account's own configuration leads.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use sekisho_domain::account::{AccountId, Region};
 use sekisho_domain::change::{Change, SourceChange};
 use sekisho_domain::decision::Decision;
 use sekisho_domain::order::Order;
 use sekisho_domain::route::{ActionName, PipelineName, Route, Routes, Target};
+use sekisho_domain::timestamp::epoch_millis;
+use time::OffsetDateTime;
 
 use crate::outcome::Outcome;
 
@@ -27,17 +30,22 @@ pub(crate) enum Address {
         order: Order,
         /// Whether the event has no order for the pipeline.
         is_implicit: bool,
-        pins: Pins,
     },
     /// The event has this order, but no route leads to the pipeline.
     Unrouted(Order),
-    /// The order cannot be read.
-    Malformed {
-        /// The order's number, if at least the number can be read.
-        number: Option<u64>,
-        /// The field, and what is wrong with it.
-        reason: String,
-    },
+    /// The order cannot be taken.
+    Malformed(Malformed),
+}
+
+/// An order that cannot be read, or whose number is not plausible.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Malformed {
+    /// The order's number, if at least the number can be read.
+    pub(crate) number: Option<u64>,
+    /// Whether event-relay takes a report with this number.
+    pub(crate) is_reported: bool,
+    /// The field, and what is wrong with it.
+    pub(crate) reason: String,
 }
 
 /// The pipelines that an event concerns.
@@ -48,6 +56,12 @@ pub(crate) enum Selection {
     /// No pipeline. The decision has the reason.
     Filtered(Decision<Outcome>),
 }
+
+/// How far the number of an order may be ahead of the clock. Numbers are times in milliseconds since 1970. A number
+/// that is larger would make every later order stale, and event-relay refuses reports with such a number.
+const LONGEST_AHEAD: Duration = Duration::from_hours(24);
+
+const TOO_FAR_AHEAD: &str = "more than a day ahead of the clock";
 
 /// The reason why an event starts no pipeline.
 pub(crate) const NOT_ROUTED: &str =
@@ -63,7 +77,7 @@ pub(crate) struct LocalRoutes<'a> {
 
 impl<'a> LocalRoutes<'a> {
     /// The pipelines that the event names, as far as the routes or an order in the event concern them.
-    pub(crate) fn select(&self, event: &SourceChange) -> Selection {
+    pub(crate) fn select(&self, event: &SourceChange, now: OffsetDateTime) -> Selection {
         let routed = self.pipelines(&event.change);
         let reason = if routed.is_empty() {
             NOT_ROUTED
@@ -72,7 +86,7 @@ impl<'a> LocalRoutes<'a> {
         };
         let named = event.pipelines.iter().filter_map(|name| name.parse::<PipelineName>().ok());
         let selected: BTreeMap<_, _> =
-            named.filter_map(|pipeline| Some((pipeline.clone(), address(event, &pipeline, &routed)?))).collect();
+            named.filter_map(|pipeline| Some((pipeline.clone(), address(event, &pipeline, &routed, now)?))).collect();
         if !selected.is_empty() {
             return Selection::Pipelines(selected);
         }
@@ -113,12 +127,30 @@ impl<'a> LocalRoutes<'a> {
 }
 
 /// What the event means for a pipeline. Returns `None` if neither a route nor an order concerns the pipeline.
-fn address(event: &SourceChange, pipeline: &PipelineName, routed: &BTreeMap<PipelineName, Pins>) -> Option<Address> {
+fn address(
+    event: &SourceChange,
+    pipeline: &PipelineName,
+    routed: &BTreeMap<PipelineName, Pins>,
+    now: OffsetDateTime,
+) -> Option<Address> {
     let written = event.orders.get(pipeline.as_str());
-    Some(match (event.order(pipeline), routed.get(pipeline)) {
-        (Err(reason), _) => Address::Malformed { number: written.and_then(Order::number_of), reason },
-        (Ok(order), Some(pins)) => Address::Order { order, is_implicit: written.is_none(), pins: pins.clone() },
-        (Ok(order), None) if written.is_some() => Address::Unrouted(order),
-        (Ok(_), None) => return None,
+    let is_routed = routed.contains_key(pipeline);
+    let latest = epoch_millis(now + LONGEST_AHEAD);
+    Some(match event.order(pipeline) {
+        Ok(_) if written.is_none() && !is_routed => return None,
+        Ok(order) if order.number > latest => Address::Malformed(Malformed {
+            number: Some(order.number),
+            is_reported: false,
+            reason: match written {
+                Some(_) => format!("detail.orders.{pipeline}.number: {} is {TOO_FAR_AHEAD}", order.number),
+                None => format!("detail.change.sequence: {} is {TOO_FAR_AHEAD}", order.number),
+            },
+        }),
+        Ok(order) if is_routed => Address::Order { order, is_implicit: written.is_none() },
+        Ok(order) => Address::Unrouted(order),
+        Err(reason) => {
+            let number = written.and_then(Order::number_of);
+            Address::Malformed(Malformed { number, is_reported: number.is_some_and(|number| number <= latest), reason })
+        }
     })
 }

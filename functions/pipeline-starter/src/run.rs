@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sekisho_domain::route::PipelineName;
 use sekisho_lambda::Invocation;
-use sekisho_ledger::{Key, Store};
+use sekisho_ledger::{Key, Store, Write};
 use serde::Serialize;
 use time::OffsetDateTime;
 
@@ -45,6 +45,26 @@ impl<'a, W: World> Run<'a, W> {
     /// Whether enough time is left before the deadline for this pause and one more call.
     pub(crate) fn has_time_after(&self, pause: Duration) -> bool {
         self.invocation.time_left(self.now()) >= pause + RESERVE
+    }
+
+    /// Writes a row together with others, if all rows in the ledger still have the revisions that were read.
+    pub(crate) async fn write_with<T: Serialize>(
+        &self,
+        key: &Key,
+        row: &T,
+        revision: Option<u64>,
+        others: Vec<Write>,
+    ) -> Result<Written, Error> {
+        if others.is_empty() {
+            return self.write(key, row, revision).await;
+        }
+        let mut writes = vec![Write::new(key.clone(), row, revision)?];
+        writes.extend(others);
+        match self.ledger().write_all(&writes, &self.invocation.request_id).await {
+            Ok(()) => Ok(Written::Revision(revision.unwrap_or(0) + 1)),
+            Err(sekisho_ledger::Error::Changed(_)) => Ok(Written::ChangedByAnother),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Writes a row if the row in the ledger still has the revision that was read.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use sekisho_domain::timestamp::epoch_millis;
 
 use crate::order::OrderRow;
+use crate::routing::Pins;
 use crate::world::{ExecutionPage, ExecutionStatus, ListedExecution};
 
 /// The largest difference that is expected between the function's clock and CodePipeline's.
@@ -15,7 +16,7 @@ const CLOCK_TOLERANCE: Duration = Duration::from_mins(2);
 pub(crate) enum Found {
     /// The order's execution has this id.
     Execution(String),
-    /// This execution may be the order's. CodePipeline lists its revision only after its source action has run.
+    /// This execution may be the order's. CodePipeline lists a revision only after its source action has run.
     Undecided(String),
     /// No execution is the order's.
     Nothing,
@@ -25,32 +26,46 @@ pub(crate) enum Found {
 #[derive(Debug)]
 pub(crate) struct Search<'a> {
     row: &'a OrderRow,
+    /// What the routes say about the start. `None` if no route leads to the pipeline any more.
+    pins: Option<&'a Pins>,
     undecided: Option<String>,
 }
 
 impl<'a> Search<'a> {
-    pub(crate) fn new(row: &'a OrderRow) -> Self {
-        Self { row, undecided: None }
+    pub(crate) fn new(row: &'a OrderRow, pins: Option<&'a Pins>) -> Self {
+        Self { row, pins, undecided: None }
     }
 
     /// Adds a page. Returns the result if older pages cannot change it.
     pub(crate) fn add(&mut self, page: &ExecutionPage) -> Option<Found> {
-        let row = self.row;
-        for execution in page.executions.iter().filter(|execution| is_candidate(row, execution)) {
-            if execution.revisions.iter().any(|revision| revision == self.row.change.commit.as_str()) {
+        for execution in &page.executions {
+            // Every execution that the row knows began before the order's first attempt.
+            if self.row.executions.contains(&execution.id) || !is_recent(self.row, execution) {
+                return Some(self.result());
+            }
+            if !execution.is_by_call {
+                continue;
+            }
+            if execution.revisions.iter().any(|listed| listed.revision == self.row.change.commit.as_str()) {
                 return Some(Found::Execution(execution.id.clone()));
             }
-            if execution.revisions.is_empty() && execution.status == ExecutionStatus::Running {
+            if execution.status == ExecutionStatus::Running && !self.has_pinned_revision(execution) {
                 self.undecided.get_or_insert_with(|| execution.id.clone());
             }
         }
-        let is_last = page.next.is_none() || page.executions.last().is_some_and(|oldest| !is_recent(row, oldest));
-        is_last.then(|| self.undecided.take().map_or(Found::Nothing, Found::Undecided))
+        page.next.is_none().then(|| self.result())
     }
-}
 
-fn is_candidate(row: &OrderRow, execution: &ListedExecution) -> bool {
-    execution.is_by_call && is_recent(row, execution) && !row.executions.contains(&execution.id)
+    fn result(&mut self) -> Found {
+        self.undecided.take().map_or(Found::Nothing, Found::Undecided)
+    }
+
+    /// Whether a source action that the order pins has run. Another source action of the pipeline may finish earlier.
+    fn has_pinned_revision(&self, execution: &ListedExecution) -> bool {
+        execution.revisions.iter().any(|listed| {
+            self.pins.is_none_or(|pins| pins.actions.iter().any(|action| action.as_str() == listed.action))
+        })
+    }
 }
 
 /// Whether the execution may have started after the first attempt. An execution without a time may have.
@@ -63,20 +78,29 @@ fn is_recent(row: &OrderRow, execution: &ListedExecution) -> bool {
 mod tests {
     use super::*;
     use crate::sample::{NOW, change, row};
+    use crate::world::ListedRevision;
 
     fn execution(id: &str, seconds: i64, revision: Option<u64>) -> ListedExecution {
         ListedExecution {
             id: id.to_owned(),
             status: ExecutionStatus::Running,
             started: Some(NOW + time::Duration::seconds(seconds)),
-            revisions: revision.map(|sequence| change(sequence).commit.to_string()).into_iter().collect(),
+            revisions: revision.map(|sequence| source("Source", sequence)).into_iter().collect(),
             is_by_call: true,
         }
     }
 
+    fn source(action: &str, sequence: u64) -> ListedRevision {
+        ListedRevision { action: action.to_owned(), revision: change(sequence).commit.to_string() }
+    }
+
+    fn pins() -> Pins {
+        Pins { actions: ["Source".parse().unwrap()].into(), ..Pins::default() }
+    }
+
     fn search(executions: Vec<ListedExecution>) -> Found {
         let row = OrderRow { since: epoch_millis(NOW), executions: vec!["earlier".to_owned()], ..row(5) };
-        Search::new(&row).add(&ExecutionPage { executions, next: None }).unwrap()
+        Search::new(&row, Some(&pins())).add(&ExecutionPage { executions, next: None }).unwrap()
     }
 
     #[test]
@@ -85,6 +109,8 @@ mod tests {
         let undecided = |id: &str| Found::Undecided(id.to_owned());
         let other_trigger = ListedExecution { is_by_call: false, ..execution("webhook", 1, Some(5)) };
         let without_time = ListedExecution { started: None, ..execution("timeless", 1, Some(5)) };
+        let templates_first =
+            ListedExecution { revisions: vec![source("Templates", 9)], ..execution("two-sources", 1, None) };
         let ended = ListedExecution { status: ExecutionStatus::Superseded, ..execution("ended", 1, None) };
         let cases = [
             (vec![execution("other", 9, Some(6)), execution("ours", 2, Some(5))], found("ours")),
@@ -96,6 +122,8 @@ mod tests {
             (vec![execution("new", 3, None), execution("ours", 2, Some(5))], found("ours")),
             (vec![execution("new", 3, None), execution("other", 2, Some(6))], undecided("new")),
             (vec![ended], Found::Nothing),
+            (vec![templates_first], undecided("two-sources")),
+            (vec![execution("earlier", 2, Some(6)), execution("before", 1, Some(5))], Found::Nothing),
             (vec![], Found::Nothing),
         ];
         for (executions, expected) in cases {
@@ -107,7 +135,8 @@ mod tests {
     fn a_search_goes_on_until_an_execution_is_too_old() {
         let row = OrderRow { since: epoch_millis(NOW), ..row(5) };
         let page = |executions| ExecutionPage { executions, next: Some("more".to_owned()) };
-        let mut search = Search::new(&row);
+        let pins = pins();
+        let mut search = Search::new(&row, Some(&pins));
         assert_eq!(search.add(&page(vec![execution("new", 3, None), execution("a", 2, Some(6))])), None);
         assert_eq!(search.add(&page(vec![])), None);
         let last = search.add(&page(vec![execution("b", 1, Some(6)), execution("old", -200, Some(5))]));

@@ -21,9 +21,8 @@ use sekisho_ledger::Store;
 use crate::aws::Aws;
 use crate::error::Error;
 use crate::outcome::{Outcome, about_payload};
-
 use crate::request::{self, Request, Source};
-use crate::results::Results;
+use crate::results::{Recording, Results};
 use crate::routing::LocalRoutes;
 use crate::run::Run;
 use crate::world::World;
@@ -82,15 +81,14 @@ impl<W: World> Starter<W> {
 
 /// Logs, counts and stores the decisions, even if a part of the invocation failed and must be retried.
 async fn record<W: World>(run: &Run<'_, W>, results: Results) -> Result<Decisions<Outcome>, Error> {
-    let Results { decisions, failure, is_idle } = results;
+    let Results { decisions, failure, recording } = results;
     let Invocation { request_id, function, .. } = run.invocation;
-    if is_idle {
-        // The follow-up runs every minute, so a record or a metric of every idle one would only cost money.
+    if recording == Recording::LogOnly {
         decisions.iter().for_each(telemetry::decision);
         return Ok(Decisions { decisions });
     }
     telemetry::decisions(function, &decisions);
-    if !decisions.is_empty() {
+    if recording == Recording::Ledger && !decisions.is_empty() {
         run.ledger().record(FUNCTION, request_id, run.now(), &decisions).await?;
     }
     match failure {

@@ -68,11 +68,20 @@ pub struct ListedExecution {
     pub status: ExecutionStatus,
     /// The time of the start, by CodePipeline's clock.
     pub started: Option<OffsetDateTime>,
-    /// The source revisions. The list is empty until a source action has run.
-    pub revisions: Vec<String>,
+    /// The source revisions. A revision is missing until its source action has run.
+    pub revisions: Vec<ListedRevision>,
     /// Whether a StartPipelineExecution call may have started the execution. `false` if CodePipeline reports another
     /// trigger, such as a webhook or an event.
     pub is_by_call: bool,
+}
+
+/// A source revision of an execution.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedRevision {
+    /// The name of the source action.
+    pub action: String,
+    /// The revision. It is a commit if the source is a repository.
+    pub revision: String,
 }
 
 /// A page of the list of executions, from the newest to the oldest.

@@ -53,7 +53,7 @@ impl Cloud {
             account,
             ledger: Memory::default(),
             bus: Bus::default(),
-            codepipeline: CodePipeline::new(chance.skew()),
+            codepipeline: CodePipeline::new(&chance),
             notices: RefCell::default(),
         };
         Self {

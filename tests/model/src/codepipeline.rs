@@ -3,20 +3,23 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
-use pipeline_starter::world::{ExecutionPage, ExecutionStatus, ListedExecution, PipelineStart, StartAnswer};
+use pipeline_starter::world::{
+    ExecutionPage, ExecutionStatus, ListedExecution, ListedRevision, PipelineStart, StartAnswer,
+};
 use sekisho_domain::change::CommitId;
 use time::{Duration, OffsetDateTime};
 
 use crate::cloud::Chance;
 
-/// The time for which this model's CodePipeline recognizes a client request token.
-const TOKEN_KNOWN: Duration = Duration::minutes(3);
+/// The times for which a CodePipeline recognizes a client request token. AWS does not document the time.
+const TOKEN_KNOWN: [Duration; 2] = [Duration::seconds(20), Duration::minutes(3)];
 
-/// The delay after which this model's CodePipeline lists an execution.
-const LAG: Duration = Duration::seconds(5);
+/// The delays after which a CodePipeline lists an execution.
+const LAG: [Duration; 2] = [Duration::seconds(5), Duration::seconds(30)];
 
-/// The longest time until the source action of an execution has run. Until then, the execution shows no revision.
-const LONGEST_SOURCE_ACTION: usize = 90;
+/// The most seconds until the source action of an execution has run. Until then, the execution shows no revision. One
+/// source action in five is slow.
+const SOURCE_SECONDS: [usize; 5] = [30, 30, 60, 60, 400];
 
 /// The number of executions on a page of the list.
 const PAGE: usize = 3;
@@ -34,6 +37,8 @@ pub(crate) struct CodePipeline {
     pub(crate) room: Cell<usize>,
     /// The difference of CodePipeline's clock from the true time.
     skew: Duration,
+    token_known: Duration,
+    lag: Duration,
     /// The number of starts whose answer was lost.
     pub(crate) lost_answers: Cell<usize>,
 }
@@ -72,13 +77,15 @@ impl Execution {
 }
 
 impl CodePipeline {
-    pub(crate) fn new(skew: Duration) -> Self {
+    pub(crate) fn new(chance: &Chance) -> Self {
         Self {
             executions: RefCell::default(),
             missing: RefCell::default(),
             busy: Cell::new(10),
             room: Cell::new(3),
-            skew,
+            skew: chance.skew(),
+            token_known: TOKEN_KNOWN[chance.below(TOKEN_KNOWN.len())],
+            lag: LAG[chance.below(LAG.len())],
             lost_answers: Cell::new(0),
         }
     }
@@ -112,7 +119,7 @@ impl CodePipeline {
         let mut pipelines = self.executions.borrow_mut();
         let executions = pipelines.entry(start.pipeline.to_string()).or_default();
         let is_repeated =
-            |known: &&Execution| known.token.as_ref() == Some(&start.token) && known.started + TOKEN_KNOWN > now;
+            |known: &&Execution| known.token.as_ref() == Some(&start.token) && known.started + self.token_known > now;
         if let Some(known) = executions.iter().find(is_repeated) {
             return StartAnswer::Started(known.id.clone());
         }
@@ -168,7 +175,7 @@ impl CodePipeline {
     ) -> ExecutionPage {
         let pipelines = self.executions.borrow();
         let executions = pipelines.get(pipeline).map(Vec::as_slice).unwrap_or_default();
-        let lag = if chance.faults.get() { LAG } else { Duration::ZERO };
+        let lag = if chance.faults.get() { self.lag } else { Duration::ZERO };
         let listed = executions.iter().filter(|execution| execution.started + lag <= now).count();
         let end = page.and_then(|page| page.parse().ok()).unwrap_or(listed).min(listed);
         let begin = end.saturating_sub(PAGE);
@@ -182,7 +189,7 @@ impl CodePipeline {
             id: execution.id.clone(),
             status: execution.status,
             started: Some(execution.started + self.skew),
-            revisions: if has_source { vec![execution.commit.to_string()] } else { Vec::new() },
+            revisions: if has_source { vec![revision(execution)] } else { Vec::new() },
             is_by_call: execution.token.is_some(),
         }
     }
@@ -232,6 +239,10 @@ impl CodePipeline {
     }
 }
 
+fn revision(execution: &Execution) -> ListedRevision {
+    ListedRevision { action: "Source".to_owned(), revision: execution.commit.to_string() }
+}
+
 fn new(
     pipeline: &str,
     number: usize,
@@ -240,7 +251,8 @@ fn new(
     now: OffsetDateTime,
     chance: &Chance,
 ) -> Execution {
-    let seconds = i64::try_from(chance.below(LONGEST_SOURCE_ACTION)).unwrap_or_default();
+    let most = SOURCE_SECONDS[chance.below(SOURCE_SECONDS.len())];
+    let seconds = i64::try_from(chance.below(most)).unwrap_or_default();
     Execution {
         id: format!("{pipeline}-{number}"),
         commit: commit.clone(),

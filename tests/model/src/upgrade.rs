@@ -28,8 +28,8 @@ const RELAYED: [(&str, &[(usize, &str)]); 3] = [
 pub(crate) struct Upgrade {
     /// The commit and the sequence of each branch and tag that was relayed.
     relayed: BTreeMap<GitRef, (CommitId, u64)>,
-    /// The places and ids of executions that were started.
-    executions: Vec<(usize, String)>,
+    /// The executions that were started: the place, the id, and the sequence of the change.
+    executions: Vec<(usize, String, u64)>,
 }
 
 impl Upgrade {
@@ -49,7 +49,18 @@ impl Upgrade {
 
     /// Whether an earlier version started this execution.
     pub(crate) fn has_execution(&self, place: usize, id: &str) -> bool {
-        self.executions.iter().any(|(at, execution)| *at == place && execution == id)
+        self.executions.iter().any(|(at, execution, _)| *at == place && execution == id)
+    }
+
+    /// Whether an earlier version started this change in a pipeline.
+    pub(crate) fn has_started(&self, place: usize, pipeline: &str, change: &Change) -> bool {
+        let is_own = |id: &str| id.strip_prefix(pipeline).is_some_and(|rest| rest.starts_with('-'));
+        let is_same = self.relayed.get(&change.git_ref).is_some_and(|(commit, _)| *commit == change.commit);
+        is_same
+            && self
+                .executions
+                .iter()
+                .any(|(at, id, sequence)| *at == place && is_own(id) && *sequence == change.sequence)
     }
 }
 
@@ -84,7 +95,7 @@ pub(crate) fn prepare(cloud: &Cloud) -> Result<Upgrade, Broken> {
             });
             let name: PipelineName = pipeline.parse().map_err(|error| broken(&error))?;
             write(&place_state.ledger, &claim::key(&name, &repository::arn(), &git_ref), &claim)?;
-            upgrade.executions.push((*place, id));
+            upgrade.executions.push((*place, id, sequence));
         }
         upgrade.relayed.insert(git_ref, (commit, sequence));
     }

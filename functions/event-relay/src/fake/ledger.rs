@@ -21,6 +21,8 @@ pub struct FakeLedger {
     pub call_time: Cell<Duration>,
     /// The names of DynamoDB's operations that were called so far.
     pub calls: RefCell<Vec<&'static str>>,
+    /// The row whose writes in a transaction are throttled.
+    pub throttled_row: RefCell<Option<Key>>,
     in_flight: Cell<usize>,
     max_in_flight: Cell<usize>,
 }
@@ -86,6 +88,10 @@ impl Store for FakeLedger {
 
     async fn write_all(&self, rows: &[Write], writer: &str) -> Result<(), Error> {
         self.call("TransactWriteItems", 1).await;
+        let throttled = self.throttled_row.borrow().clone();
+        if let Some(key) = throttled.filter(|key| rows.iter().any(|write| write.key() == key)) {
+            return Err(Error::Unavailable { key, throttled: true, source: "the test throttles this row".into() });
+        }
         self.memory.write_all(rows, writer).await
     }
 

@@ -18,15 +18,15 @@ use crate::run::{CONCURRENT_CALLS, Run};
 use crate::worklist::Reference;
 use crate::world::World;
 
-/// Orders joined targets to run the newest head of their references, and records the targets in the rows of the
-/// references. What another invocation changes meanwhile is left to the next reconcile.
+/// Orders joined targets to run the newest head of their references, unless they should run a head that was seen later,
+/// and records the targets in the rows of the references. What another invocation changes meanwhile is left to the next
+/// reconcile.
 pub(crate) async fn order_joined<W: World>(
     run: &Run<'_, W>,
     references: &[Reference],
-    ordered: &BTreeSet<TargetId>,
     undecided: &BTreeSet<TargetId>,
 ) -> Report {
-    let all = joining(run.routes, references, ordered, undecided);
+    let all = joining(run.routes, references, undecided);
     let (joined, noted): (Vec<Joining<'_>>, Vec<Joining<'_>>) =
         all.into_iter().partition(|one| !one.targets.is_empty());
     let reports: Vec<Result<Report, Error>> =
@@ -38,7 +38,6 @@ pub(crate) async fn order_joined<W: World>(
             Err(error) => fail(&mut whole, error),
         }
     }
-    // The newest heads are ordered first: a target that is recorded somewhere counts as joined.
     let noted: Vec<Reference> = noted.into_iter().map(noted_reference).collect();
     for part in noted.chunks(MAX_TRANSACTION) {
         if !run.has_time() {
@@ -56,8 +55,21 @@ async fn order_one<W: World>(run: &Run<'_, W>, joining: Joining<'_>) -> Result<R
     let change = snapshot.row.change(repository, git_ref).filter(|_| run.has_time());
     let Some(change) = change else { return Ok(Report::default()) };
     let rows = examine::target_rows(run, &joining.targets).await?;
+    let has_no_order = |target: &TargetId| rows.read.get(target).is_some_and(|one| one.row.order.is_none());
+    let runs_later = |target: &&TargetId| joining.fed_later.contains(*target) && has_no_order(target);
+    let targets = joining.targets.iter().filter(|target| !runs_later(target)).cloned().collect();
     let finished = Snapshot { row: joining.row, revision: snapshot.revision };
-    order::carry_out(run, Ordering::new(change, finished, &joining.targets, &rows, run.now()), NewHead::No).await
+    let ordering = Ordering::new(change, finished, &targets, &rows, run.now());
+    if ordering.unplaced().is_none() {
+        return order::carry_out(run, ordering, NewHead::No).await;
+    }
+    let mut report = Report::default();
+    report.log.extend(ordering.notes);
+    if ordering.finished.row != snapshot.row {
+        let noted = Reference { snapshot: ordering.finished, ..joining.reference.clone() };
+        write_part(run, &[noted]).await?;
+    }
+    Ok(report)
 }
 
 fn noted_reference(Joining { reference, row, .. }: Joining<'_>) -> Reference {

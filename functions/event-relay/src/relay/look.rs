@@ -32,6 +32,8 @@ const CONCURRENT_TASKS: usize = 16;
 pub(crate) struct Looked {
     /// The names of its branches, if they could be read. The list is empty if the repository does not exist.
     pub(crate) branches: Option<Vec<String>>,
+    /// Whether the repository does not exist.
+    is_missing: bool,
     /// The decisions that were not sent to the reconcile yet.
     decisions: Vec<Decision<Outcome>>,
     /// The number of references whose head was relayed before or touches no routed path.
@@ -40,6 +42,8 @@ pub(crate) struct Looked {
     pub(crate) failure: Option<Error>,
     /// Whether a reference was not examined, because no time was left or a call failed.
     pub(crate) is_incomplete: bool,
+    /// Whether no time was left for a reference.
+    pub(crate) is_out_of_time: bool,
     /// The references for which nothing was ordered.
     pub(crate) unmoved: Vec<Reference>,
     /// The targets of references that got a new head.
@@ -60,7 +64,7 @@ pub(crate) struct Look<'r, W> {
 #[derive(Debug, Default)]
 struct Findings {
     recorded: Vec<Reference>,
-    /// Whether the head of a reference could not be read that should be recorded.
+    /// Whether the head of a reference that should be recorded was not read.
     is_unrecorded: bool,
     deleted: Vec<Reference>,
 }
@@ -70,7 +74,7 @@ impl<W: World> Look<'_, W> {
     pub(crate) async fn at(&self, repository: &RepositoryArn, stored: &Snapshot<RepositoryRow>) -> Looked {
         let mut looked = Looked::default();
         if !self.run.has_time() {
-            looked.is_incomplete = true;
+            looked.run_out_of_time();
             return looked;
         }
         let worklist = match self.read(repository, &stored.row, &mut looked).await {
@@ -86,8 +90,8 @@ impl<W: World> Look<'_, W> {
         let mut results = stream::iter(worklist.tasks)
             .map(|(reference, task)| self.examine(reference, task, stored.row.floor))
             .buffer_unordered(CONCURRENT_TASKS);
-        while let Some((reference, found)) = results.next().await {
-            looked.add(self.run, reference, found, &mut findings);
+        while let Some((reference, task, found)) = results.next().await {
+            looked.add(self.run, reference, task, found, &mut findings);
             self.send(&mut looked);
         }
         drop(results);
@@ -118,15 +122,16 @@ impl<W: World> Look<'_, W> {
         let (branches, rows) = join(world.branches(repository.name()), rows).await;
         let (branches, rows) = (branches?, rows?);
         let worklist = Worklist::new(repository, branches.as_deref(), rows, stored, self.run.routes, self.run.now());
+        looked.is_missing = branches.is_none();
         looked.branches = Some(branches.unwrap_or_default());
         Ok(worklist)
     }
 
-    async fn examine(&self, reference: Reference, task: Task, floor: u64) -> (Reference, Found) {
+    async fn examine(&self, reference: Reference, task: Task, floor: u64) -> (Reference, Task, Found) {
         let _permit = self.permits.acquire().await;
         let run = self.run;
         if !run.has_time() {
-            return (reference, Found::NoTime);
+            return (reference, task, Found::NoTime);
         }
         let Reference { repository, git_ref, snapshot } = &reference;
         let found = match task {
@@ -140,7 +145,7 @@ impl<W: World> Look<'_, W> {
                 Err(error) => Found::Failed(error.into()),
             },
         };
-        (reference, found)
+        (reference, task, found)
     }
 
     /// The row with a head that is not ordered.
@@ -176,7 +181,10 @@ impl<W: World> Look<'_, W> {
         // The bound is written before the rows get a time to live, so that no sequence is lost.
         let sequences = deleted.iter().map(|one| one.snapshot.row.newest_sequence());
         let floor = sequences.chain([stored.row.floor]).max().unwrap_or(0);
-        let row = if looked.is_incomplete || is_unrecorded || written < recorded.len() {
+        let row = if looked.is_missing {
+            // A repository that is created or renamed to this name later is looked at for the first time.
+            stored.row.unseen()
+        } else if is_unrecorded || written < recorded.len() {
             stored.row.clone()
         } else {
             stored.row.looked(self.run.routes, repository)
@@ -247,10 +255,20 @@ enum Found {
 }
 
 impl Looked {
-    fn add<W: World>(&mut self, run: &Run<'_, W>, reference: Reference, found: Found, findings: &mut Findings) {
+    fn add<W: World>(
+        &mut self,
+        run: &Run<'_, W>,
+        reference: Reference,
+        task: Task,
+        found: Found,
+        findings: &mut Findings,
+    ) {
         let hint = Hint::without_event(&reference.repository, reference.git_ref.clone());
         match found {
-            Found::NoTime => self.is_incomplete = true,
+            Found::NoTime => {
+                findings.is_unrecorded |= task == Task::Record;
+                self.run_out_of_time();
+            }
             Found::Deleted => findings.add_deleted(reference),
             Found::Failed(error) => {
                 findings.is_unrecorded = true;
@@ -263,7 +281,8 @@ impl Looked {
             Found::Settled(Settled { report, unmoved, is_deleted }) => {
                 self.add_decisions(report.log, is_deleted);
                 let failure = report.failure.map(|error| match error {
-                    Error::NoTime { .. } | Error::Busy { .. } => self.is_incomplete = true,
+                    Error::NoTime { .. } => self.run_out_of_time(),
+                    Error::Busy { .. } => self.is_incomplete = true,
                     error => self.fail(error, |decision| about_hint(&hint, decision)),
                 });
                 match unmoved {
@@ -277,6 +296,10 @@ impl Looked {
                 }
             }
         }
+    }
+
+    fn run_out_of_time(&mut self) {
+        (self.is_incomplete, self.is_out_of_time) = (true, true);
     }
 
     fn add_decisions(&mut self, log: DecisionLog, is_deleted: bool) {

@@ -8,7 +8,7 @@ use futures_util::future::{join, join_all};
 use sekisho_domain::change::Change;
 use sekisho_domain::decision::Decision;
 use sekisho_domain::route::TargetId;
-use sekisho_ledger::{MAX_TRANSACTION, Store, Write};
+use sekisho_ledger::{MAX_TRANSACTION, Write};
 use tokio::sync::Semaphore;
 
 use crate::branch::{self, BranchRow};
@@ -19,11 +19,8 @@ use crate::plan::{Ordering, Placed, Snapshot};
 use crate::relay::examine;
 use crate::relay::offer::{Offered, offer};
 use crate::run::Run;
-use crate::target::{self, PlacedOrder, is_target};
+use crate::target::{PlacedOrder, is_target};
 use crate::world::World;
-
-/// The most transactions for the same targets that may fail because another invocation wrote one of the rows first.
-const MAX_CONFLICTS: usize = 10;
 
 /// Whether the ordered change is a new head. The outcome of the decision depends on this.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,13 +95,13 @@ pub(crate) async fn write_all<W: World>(
     finished: Option<&Snapshot<BranchRow>>,
 ) -> Result<(), sekisho_ledger::Error> {
     let mut writes = Vec::with_capacity(placed.len() + 1);
-    for Placed { target, row, replaces } in placed {
-        writes.push(Write::new(target::key(target), row, *replaces)?);
+    for one in placed {
+        writes.push(one.write()?);
     }
     if let Some(Snapshot { row, revision }) = finished {
         writes.push(Write::new(branch::key(&change.repository, &change.git_ref), row, *revision)?);
     }
-    run.world.ledger().write_all(&writes, &run.invocation.request_id).await
+    run.write_all(&writes).await
 }
 
 /// Carries out an ordering in several transactions. The row of the reference is finished in the last one. Orders are
@@ -169,22 +166,24 @@ async fn place<W: World>(
     is_last: IsLast,
 ) -> Result<Ordering, Error> {
     let mut part = whole.part(placed.to_vec());
-    let mut conflicts = 0;
+    let mut attempt = 0;
     loop {
         if !run.has_time() {
             let (git_ref, repository) = (part.change.git_ref, part.change.repository);
             return Err(Error::NoTime { git_ref, repository });
         }
-        // The last transaction is in nobody's way, so it need not wait for the offers.
+        // The last transaction takes no permit, because offers may hold all permits.
         let permit = if is_last == IsLast::No { run.calls.acquire().await.ok() } else { None };
         let finished = (is_last == IsLast::Yes).then_some(&part.finished);
         let written = write_all(run, &part.change, &part.placed, finished).await;
         drop(permit);
         match written {
             Ok(()) => return Ok(part),
-            Err(sekisho_ledger::Error::Changed(key)) if conflicts < MAX_CONFLICTS && is_target(&key) => conflicts += 1,
+            Err(sekisho_ledger::Error::Changed(key)) if is_target(&key) => {}
             Err(error) => return Err(error.into()),
         }
+        run.pause(attempt).await;
+        attempt += 1;
         let targets: BTreeSet<TargetId> = placed.iter().map(|one| one.target.clone()).collect();
         let rows = examine::target_rows(run, &targets).await?;
         part = Ordering::new(part.change, whole.finished.clone(), &targets, &rows, run.now());

@@ -3,12 +3,14 @@
 //! lost.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use futures_util::future::join;
 use futures_util::{StreamExt, stream};
 use sekisho_domain::change::RepositoryArn;
 use sekisho_domain::decision::Decision;
 use sekisho_domain::route::{Route, Target, TargetId};
+use sekisho_domain::timestamp::epoch_millis;
 use sekisho_lambda::metrics;
 use sekisho_ledger::{Key, Row, Store};
 use serde::{Deserialize, Serialize};
@@ -23,6 +25,7 @@ use crate::relay::look::{Look, Looked};
 use crate::relay::reoffer::offer_again;
 use crate::repository::{self, RepositoryRow};
 use crate::run::Run;
+use crate::selection::routes_here;
 use crate::worklist::{Branches, Reference, unmatched_globs};
 use crate::world::World;
 
@@ -34,6 +37,9 @@ const CONCURRENT_READS: usize = 16;
 /// The reconcile stores its decisions whenever it has this many new decisions, and at the end. If Lambda ends the
 /// invocation at the timeout, only the decisions that are not stored are lost.
 const STORE_AFTER: usize = 100;
+/// Joining targets wait for repositories that were not examined for at most this time. A target that joined in between
+/// still gets the head of such a repository later.
+const JOIN_PATIENCE: Duration = Duration::from_hours(1);
 /// The metric of the repositories that a reconcile did not reach. The template's alarm refers to the name.
 const NOT_REACHED: &str = "RepositoriesNotReached";
 
@@ -43,15 +49,16 @@ pub(crate) struct ReconcileRow {
     /// The first repository that the last reconcile did not reach. The next one begins there.
     #[serde(default)]
     pub(crate) next: Option<String>,
+    /// The time since when every reconcile left some repositories unexamined, in epoch milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) incomplete_since: Option<u64>,
 }
 
 /// Examines every routed reference. A repository that fails never fails the reconcile: it is counted, and the next
 /// reconcile begins with it.
 pub(crate) async fn reconcile<W: World>(run: &Run<'_, W>) -> Report {
     let mut pass = Pass::new(run);
-    if let Err(error) = pass.look_everywhere().await {
-        pass.failures.push(error);
-    }
+    pass.look_everywhere().await;
     pass.finish()
 }
 
@@ -62,7 +69,9 @@ struct Pass<'r, W> {
     /// The number of references whose head was relayed before or touches no routed path.
     unchanged: usize,
     /// The repositories that were not examined completely.
-    not_reached: Vec<String>,
+    not_reached: BTreeSet<String>,
+    /// The repositories for which no time was left.
+    out_of_time: BTreeSet<String>,
     /// Why the first of these repositories was not examined completely, unless no time was left.
     first_failure: Option<Error>,
     references: Vec<Reference>,
@@ -70,8 +79,6 @@ struct Pass<'r, W> {
     moved: BTreeSet<TargetId>,
     /// The branches of each repository that was examined.
     found: Vec<Branches>,
-    /// Errors of the ledger, without which the reconcile can decide nothing.
-    failures: Vec<Error>,
 }
 
 /// The repositories that routes match.
@@ -93,37 +100,55 @@ impl<'r, W: World> Pass<'r, W> {
             run,
             log: DecisionLog::default(),
             unchanged: 0,
-            not_reached: Vec::new(),
+            not_reached: BTreeSet::new(),
+            out_of_time: BTreeSet::new(),
             first_failure: None,
             references: Vec::new(),
             moved: BTreeSet::new(),
             found: Vec::new(),
-            failures: Vec::new(),
         }
     }
 
-    async fn look_everywhere(&mut self) -> Result<(), Error> {
+    async fn look_everywhere(&mut self) {
         let Repositories { mut names, is_complete } = self.routed_repositories().await;
-        let stored = self.read_rows(&mut names).await?;
+        let stored = match self.read_rows(&mut names).await {
+            Ok(stored) => stored,
+            Err(error) => {
+                self.not_reached.extend(names);
+                self.first_failure = Some(error.into());
+                return self.measure(is_complete);
+            }
+        };
         if let Some(next) = &stored.pass.row.next {
             let first = names.iter().position(|name| name >= next).unwrap_or(0);
             names.rotate_left(first);
         }
         self.look_at_all(&names, &stored.repositories).await;
         if is_complete && self.found.len() == names.len() {
-            self.log.extend(unmatched_globs(self.run.routes, &self.found));
+            self.log.extend(unmatched_globs(self.run.routes, &self.run.invocation.region, &self.found));
         }
-        let undecided = self.undecided(&names, is_complete);
-        let joined = order_joined(self.run, &self.references, &self.moved, &undecided).await;
+        let row = self.next_row(&names, is_complete, &stored.pass.row);
+        let mut undecided = self.unexamined(is_complete, &row);
+        undecided.append(&mut self.moved);
+        let joined = order_joined(self.run, &self.references, &undecided).await;
         self.add(joined);
-        // The decisions are stored before the offers, which may take the rest of the time.
-        self.run.record(&mut self.log).await?;
+        // The metric, the row and the decisions come before the offers, which may take the rest of the time.
+        self.measure(is_complete);
+        self.write_row(&row, &stored.pass).await;
+        self.record().await;
         let offered = offer_again(self.run).await;
         self.add(offered);
+    }
+
+    fn measure(&self, is_complete: bool) {
         let unlisted = u64::from(!is_complete);
         let count = u64::try_from(self.not_reached.len()).unwrap_or(u64::MAX).saturating_add(unlisted);
         metrics::count(&self.run.invocation.function, &BTreeMap::from([(NOT_REACHED.to_owned(), count)]));
-        self.write_next(&names, &stored.pass).await
+    }
+
+    /// Stores the decisions. If this fails, the decisions are stored later or the invocation fails at its end.
+    async fn record(&mut self) {
+        let _ = self.run.record(&mut self.log).await;
     }
 
     /// The repository names in routes, and the names of the repositories that the routes' globs match.
@@ -159,7 +184,7 @@ impl<'r, W: World> Pass<'r, W> {
     }
 
     /// Reads the rows, and removes repositories that cannot be examined from the names.
-    async fn read_rows(&mut self, names: &mut Vec<String>) -> Result<Stored, Error> {
+    async fn read_rows(&mut self, names: &mut Vec<String>) -> Result<Stored, sekisho_ledger::Error> {
         let is_valid = |name: &String| {
             let is_valid = self.arn(name).is_some();
             if !is_valid {
@@ -203,10 +228,8 @@ impl<'r, W: World> Pass<'r, W> {
                 },
                 Some(decision) = received.recv() => self.log.push(decision),
             }
-            if self.log.unstored().len() >= STORE_AFTER
-                && let Err(error) = self.run.record(&mut self.log).await
-            {
-                self.failures.push(error.into());
+            if self.log.unstored().len() >= STORE_AFTER {
+                self.record().await;
             }
         }
         while let Ok(decision) = received.try_recv() {
@@ -219,7 +242,10 @@ impl<'r, W: World> Pass<'r, W> {
         self.references.extend(looked.unmoved);
         self.moved.extend(looked.moved);
         if looked.is_incomplete {
-            self.not_reached.push(name.to_owned());
+            self.not_reached.insert(name.to_owned());
+        }
+        if looked.is_out_of_time {
+            self.out_of_time.insert(name.to_owned());
         }
         if self.first_failure.is_none() {
             self.first_failure = looked.failure;
@@ -230,38 +256,60 @@ impl<'r, W: World> Pass<'r, W> {
     }
 
     /// The targets of repositories that were not examined. A target that joins gets the newest head of all its
-    /// references, so these targets wait until all their repositories are examined.
-    fn undecided(&self, names: &[String], is_complete: bool) -> BTreeSet<TargetId> {
-        let found: BTreeSet<&String> = self.found.iter().map(|found| &found.repository).collect();
-        let not_reached: BTreeSet<&String> = self.not_reached.iter().collect();
-        let is_examined = |name: &&String| found.contains(*name) && !not_reached.contains(*name);
-        let open: Vec<&String> = names.iter().filter(|name| !is_examined(name)).collect();
+    /// references, so these targets wait for a while. A repository that cannot be examined before a person fixes it
+    /// counts as examined.
+    fn unexamined(&self, is_complete: bool, row: &ReconcileRow) -> BTreeSet<TargetId> {
+        let patience = u64::try_from(JOIN_PATIENCE.as_millis()).unwrap_or(u64::MAX);
+        let now = epoch_millis(self.run.now());
+        if row.incomplete_since.is_some_and(|since| now >= since.saturating_add(patience)) {
+            return BTreeSet::new();
+        }
         let is_open = |route: &&Route| {
             let repository = route.repository();
-            open.iter().any(|name| repository.matches(name)) || !is_complete && repository.literal().is_none()
+            self.not_reached.iter().any(|name| repository.matches(name))
+                || !is_complete && repository.literal().is_none()
         };
-        self.run.routes.iter().filter(is_open).flat_map(Route::targets).map(Target::id).collect()
+        routes_here(self.run.routes, &self.run.invocation.region)
+            .filter(is_open)
+            .flat_map(Route::targets)
+            .map(Target::id)
+            .collect()
     }
 
     fn add(&mut self, report: Report) {
         self.log.extend(report.log.into_decisions());
-        self.failures.extend(report.failure);
+        if let Some(error) = report.failure {
+            // The next reconcile tries again, so a repetition of the whole reconcile would only add to the load.
+            let reason = format!("{}; the next reconcile tries again", sekisho_lambda::failure::chain(&error));
+            self.log.push(Decision::new(Outcome::Ignored, reason));
+        }
     }
 
-    /// Writes the repository with which the next reconcile begins. If a reconcile cannot even finish its first
-    /// repository, the next one begins with another one.
-    async fn write_next(&mut self, names: &[String], stored: &Snapshot<ReconcileRow>) -> Result<(), Error> {
-        let mut open = names.iter().filter(|name| self.not_reached.contains(name));
-        let first = open.next();
-        let next = if first == names.first() { open.next().or(first) } else { first };
-        let row = ReconcileRow { next: next.cloned() };
-        if row == stored.row {
-            return Ok(());
+    /// The row after this reconcile. The next one begins with the first repository for which no time was left, and
+    /// otherwise with the first one that failed. If a reconcile cannot even finish its first repository, the next one
+    /// begins with another one.
+    fn next_row(&self, names: &[String], is_complete: bool, stored: &ReconcileRow) -> ReconcileRow {
+        let first = |open: &BTreeSet<String>| {
+            let mut open = names.iter().filter(|name| open.contains(*name));
+            let first = open.next();
+            if first == names.first() { open.next().or(first).cloned() } else { first.cloned() }
+        };
+        let next = first(&self.out_of_time).or_else(|| first(&self.not_reached));
+        // Without the list of all repositories, the stored repository may be one that was not examined.
+        let next = if is_complete { next } else { next.or_else(|| stored.next.clone()) };
+        let is_incomplete = !is_complete || !self.not_reached.is_empty();
+        let since = || stored.incomplete_since.unwrap_or_else(|| epoch_millis(self.run.now()));
+        ReconcileRow { next, incomplete_since: is_incomplete.then(since) }
+    }
+
+    async fn write_row(&mut self, row: &ReconcileRow, stored: &Snapshot<ReconcileRow>) {
+        if *row == stored.row {
+            return;
         }
         let writer = &self.run.invocation.request_id;
-        match self.run.world.ledger().write(&key(), &row, stored.revision, writer).await {
-            Ok(_) | Err(sekisho_ledger::Error::Changed(_)) => Ok(()),
-            Err(error) => Err(error.into()),
+        match self.run.world.ledger().write(&key(), row, stored.revision, writer).await {
+            Ok(_) | Err(sekisho_ledger::Error::Changed(_)) => {}
+            Err(error) => self.add(Error::from(error).into()),
         }
     }
 
@@ -279,18 +327,20 @@ impl<'r, W: World> Pass<'r, W> {
                 None => "no time was left".to_owned(),
             };
             let count = self.not_reached.len();
-            let reason =
-                format!("{count} repositories were not reached, the first: {first}: {why}; they come first next");
+            let reason = format!(
+                "{count} repositories were not reached, the first: {first}: {why}; the next reconcile begins with \
+                     one of them"
+            );
             self.log.push(Decision::new(Outcome::Ignored, reason).about("count", count.to_string()));
         } else if let Some(error) = &self.first_failure {
             let why = sekisho_lambda::failure::chain(error);
             self.log.push(Decision::new(Outcome::Ignored, format!("some repositories are not known: {why}")));
         }
-        if self.log.is_empty() && self.failures.is_empty() {
+        if self.log.is_empty() {
             let reason = "no existing branch or known tag matches a route, and no order is open";
             self.log.push(Decision::new(Outcome::Ignored, reason));
         }
-        Report { log: self.log, failure: self.failures.into_iter().next() }
+        Report { log: self.log, failure: None }
     }
 }
 

@@ -2,7 +2,6 @@
 //! newest change that the ledger knows.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use sekisho_domain::change::{Change, RepositoryArn};
@@ -12,7 +11,7 @@ use sekisho_domain::report::ReportState;
 use sekisho_domain::route::{Route, TargetId};
 use sekisho_domain::slack;
 use sekisho_lambda::failure::chain;
-use sekisho_ledger::{Error as LedgerError, Row, Store};
+use sekisho_ledger::{Row, Store};
 
 use crate::branch::{self, BranchRow};
 use crate::decision_log::DecisionLog;
@@ -27,10 +26,6 @@ use crate::target::{self, PlacedOrder, TargetRow};
 use crate::target_request::ResendRequest;
 use crate::world::World;
 
-/// The most writes of one row that may fail because another invocation wrote the row first.
-const MAX_CONFLICTS: usize = 10;
-/// The pause before such a row is read again. The row may be part of a transaction that ends within this time.
-const PAUSE: Duration = Duration::from_millis(50);
 /// The reason if a target has no order, and the ledger knows no change that could be ordered.
 const NO_CHANGE: &str = "no change for this target is known yet: push, or wait for the next reconcile";
 /// The most characters of an answer. Slack shows a text completely only if it has fewer than 1,000 characters.
@@ -129,9 +124,8 @@ async fn repositories<W: World>(run: &Run<'_, W>, targets: &[&TargetId]) -> Resu
 
 /// Writes the order into the target's row, so that the order counts as offered now.
 async fn place<W: World>(run: &Run<'_, W>, target: &TargetId, candidates: &[Candidate]) -> Result<Resent, Error> {
-    let key = target::key(target);
-    let mut conflicts = 0;
-    loop {
+    run.until_unchanged(async || {
+        let key = target::key(target);
         let read: Option<Row<TargetRow>> = run.world.ledger().read(&key).await?;
         let (row, revision) = read.map_or_else(Default::default, |row| (row.state, Some(row.revision)));
         let (row, is_new) = match plan(run, target, &row, candidates) {
@@ -140,18 +134,10 @@ async fn place<W: World>(run: &Run<'_, W>, target: &TargetId, candidates: &[Cand
         };
         let Some(order) = row.order.clone() else { return Ok(Resent::Nothing(NO_CHANGE.to_owned())) };
         let finished = row.current_report().map(|report| report.state).filter(|state| state.is_final());
-        match run.world.ledger().write(&key, &row, revision, &run.invocation.request_id).await {
-            Ok(_) => {
-                let placed = Placed { target: target.clone(), order, is_new, finished };
-                return Ok(Resent::Placed(Box::new(placed)));
-            }
-            Err(LedgerError::Changed(_)) if conflicts < MAX_CONFLICTS => {
-                conflicts += 1;
-                run.world.sleep(PAUSE).await;
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
+        run.world.ledger().write(&key, &row, revision, &run.invocation.request_id).await?;
+        Ok(Resent::Placed(Box::new(Placed { target: target.clone(), order, is_new, finished })))
+    })
+    .await
 }
 
 /// The row after this request, and whether its order is new. An error says why nothing can be sent.

@@ -11,10 +11,6 @@ use crate::relay::order::{self, NewHead};
 use crate::run::Run;
 use crate::world::{Head, World};
 
-/// The most plans that may fail because another invocation wrote a row first. After that, the function returns
-/// [`Error::Busy`].
-const MAX_CONFLICTS: usize = 20;
-
 /// What became of a reference.
 #[derive(Debug, Default)]
 pub(crate) struct Settled {
@@ -32,14 +28,12 @@ pub(crate) async fn settle<W: World>(
     trigger: Trigger,
     mut row: Option<Snapshot<BranchRow>>,
 ) -> Settled {
-    for _ in 0..MAX_CONFLICTS {
-        match settle_once(run, hint, trigger, row.take()).await {
-            Ok(settled) => return settled,
-            Err(Error::Ledger(sekisho_ledger::Error::Changed(_))) => {}
-            Err(error) => return Settled { report: error.into(), ..Settled::default() },
-        }
-    }
-    Settled { report: Error::busy(hint).into(), ..Settled::default() }
+    let error = match run.until_unchanged(async || settle_once(run, hint, trigger, row.take()).await).await {
+        Ok(settled) => return settled,
+        Err(Error::Ledger(sekisho_ledger::Error::Changed(_))) => Error::busy(hint),
+        Err(error) => error,
+    };
+    Settled { report: error.into(), ..Settled::default() }
 }
 
 async fn settle_once<W: World>(

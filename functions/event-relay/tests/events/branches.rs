@@ -100,6 +100,21 @@ async fn an_old_head_gets_no_newer_sequence() {
     assert_eq!(function.calls(), ["GetBranch shop main", &differences(1, 2), "GetBranch shop main"]);
 }
 
+/// Hundreds of branches that feed one pipeline are pushed at once, so their invocations write the same row.
+#[tokio::test(start_paused = true)]
+async fn an_invocation_waits_its_turn_if_many_others_write_the_same_row() {
+    let function = relayed().await;
+    function.point("main", Some(commit(2)));
+    for _ in 0..40 {
+        function.account().interruptions.borrow_mut().push_back(Box::new(|account| {
+            write(account, MAIN, &row(account, MAIN).unwrap().state);
+        }));
+    }
+    assert_eq!(function.decide("branch-updated").await.outcome, Relayed);
+    let waited = function.account().now() - START;
+    assert!(waited > Duration::from_secs(4) && waited < Duration::from_secs(20), "{waited}");
+}
+
 fn differences(before: u64, after: u64) -> String {
     format!("GetDifferences shop {}..{}", commit(before), commit(after))
 }

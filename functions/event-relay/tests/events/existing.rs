@@ -84,3 +84,38 @@ async fn a_failed_first_look_is_repeated() {
     let decisions = function.file("schedule").await.unwrap().decisions;
     assert_eq!(of(&decisions, Baseline).len(), 1, "{decisions:?}");
 }
+
+/// The configuration has the new name first, and the repository is renamed later.
+#[tokio::test(start_paused = true)]
+async fn a_repository_that_appears_after_its_route_starts_no_old_branch() {
+    let function = Function::with(&with_releases());
+    let branches = function.account().branches.replace(None);
+    function.file("schedule").await.unwrap();
+    function.account().branches.replace(branches);
+    let decisions = function.file("schedule").await.unwrap().decisions;
+    assert_eq!((of(&decisions, Relayed).len(), of(&decisions, Baseline).len()), (1, 1), "{decisions:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_repository_that_was_renamed_away_and_back_starts_no_branch_of_the_meantime() {
+    let function = Function::with(&with_releases());
+    function.file("schedule").await.unwrap();
+    let branches = function.account().branches.replace(None);
+    function.file("schedule").await.unwrap();
+    function.account().branches.replace(branches);
+    function.point("release/9", Some(commit(9)));
+    let decisions = function.file("schedule").await.unwrap().decisions;
+    assert_eq!((of(&decisions, Relayed).len(), of(&decisions, Baseline).len()), (0, 1), "{decisions:?}");
+}
+
+/// A branch that can never be compared does not turn new branches into old ones.
+#[tokio::test(start_paused = true)]
+async fn a_branch_that_fails_does_not_keep_the_first_look_open() {
+    let function = Function::with(&with_releases());
+    function.account().throttled_branches.borrow_mut().push("main".to_owned());
+    let decisions = function.file("schedule").await.unwrap().decisions;
+    assert_eq!(of(&decisions, Baseline).len(), 1, "{decisions:?}");
+    function.point("release/2", Some(commit(2)));
+    let decisions = function.file("schedule").await.unwrap().decisions;
+    assert_eq!((of(&decisions, Relayed).len(), of(&decisions, Baseline).len()), (1, 0), "{decisions:?}");
+}

@@ -133,3 +133,46 @@ async fn a_repository_that_is_gone_is_one_mistake_and_its_rows_expire() {
     assert_eq!(decision.outcome, Failed);
     assert!(row(function.account(), MAIN).unwrap().state.expires.is_some());
 }
+
+/// Repositories for which no time was left come before a repository that fails in each pass. Otherwise, a pass would
+/// begin with the repository that fails again and again, and would never reach the last ones.
+#[tokio::test(start_paused = true)]
+async fn a_repository_that_always_fails_does_not_keep_others_from_their_turn() {
+    let function = many(400);
+    function.set_call_time(Duration::from_millis(300));
+    function.account().throttled_repositories.borrow_mut().push("r0003".to_owned());
+    let mut begins = Vec::new();
+    for _ in 0..2 {
+        function.file("schedule").await.unwrap();
+        begins.push(next(&function).unwrap());
+    }
+    assert!(begins[0].as_str() > "r0050", "{begins:?}");
+    assert_ne!(begins[0], begins[1]);
+    // The list of repositories is not available once: the place is kept.
+    let repositories = function.account().repositories.replace(None);
+    function.file("schedule").await.unwrap();
+    assert_eq!(next(&function).as_ref(), begins.last());
+    function.account().repositories.replace(repositories);
+}
+
+/// A repetition of the whole reconcile would only add to the load of the ledger.
+#[tokio::test(start_paused = true)]
+async fn an_order_that_cannot_be_written_does_not_fail_the_reconcile() {
+    let function = Function::with(&only_main());
+    function.file("branch-created").await.unwrap();
+    let key = event_relay::target::key(&crate::targets::SHOP_2.parse().unwrap());
+    function.account().ledger.throttled_row.replace(Some(key));
+    tokio::time::advance(Duration::from_mins(6)).await;
+    let decisions = function.file("schedule").await.unwrap().decisions;
+    assert!(decisions.iter().any(|decision| decision.outcome == Ignored), "{decisions:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_route_of_another_region_is_no_mistake() {
+    let elsewhere = "[[route]]\nrepository = \"web-*\"\nregion = \"us-east-1\"\nbranches = [\"main\"]\n\
+                     [[route.target]]\naccount = \"222222222222\"\nregion = \"us-east-1\"\npipeline = \"web\"\n\
+                     action = \"Source\"\n[access]";
+    let function = Function::with(&only_main().replacen("[access]", elsewhere, 1));
+    let decisions = function.file("schedule").await.unwrap().decisions;
+    assert!(decisions.iter().all(|decision| decision.outcome != Failed), "{decisions:?}");
+}

@@ -16,7 +16,9 @@ use sekisho_lambda::ServiceError;
 use sekisho_lambda::service_error::Kind;
 use time::OffsetDateTime;
 
-use crate::world::{ExecutionPage, ExecutionStatus, FailureDetails, ListedExecution, PipelineStart, StartAnswer};
+use crate::world::{
+    ExecutionPage, ExecutionStatus, FailureDetails, ListedExecution, ListedRevision, PipelineStart, StartAnswer,
+};
 
 /// The errors of CodePipeline after which a later attempt may succeed, in addition to throttling. A `ConflictException`
 /// means that the pipeline is busy.
@@ -43,7 +45,10 @@ pub async fn start(client: &Client, start: &PipelineStart) -> StartAnswer {
             Some(id) => StartAnswer::Started(id),
             None => StartAnswer::Unanswered("the answer has no execution id".to_owned()),
         },
-        Err(error) if error.kind == Kind::Unavailable => StartAnswer::Unanswered(description(&error)),
+        // After a failure on its side, CodePipeline may have started the execution, whatever the error's code is.
+        Err(error) if error.kind == Kind::Unavailable || error.status.is_some_and(|status| status >= 500) => {
+            StartAnswer::Unanswered(description(&error))
+        }
         Err(error) if may_pass(&error) => StartAnswer::Deferred(description(&error)),
         Err(error) => StartAnswer::Rejected(description(&error)),
     }
@@ -92,13 +97,15 @@ pub async fn executions(
 
 fn listed(execution: PipelineExecutionSummary) -> Option<ListedExecution> {
     let trigger = execution.trigger().and_then(|trigger| trigger.trigger_type());
-    let revisions = execution.source_revisions().iter().filter_map(|revision| revision.revision_id());
+    let revisions = execution.source_revisions().iter().filter_map(|revision| {
+        Some(ListedRevision { action: revision.action_name().to_owned(), revision: revision.revision_id()?.to_owned() })
+    });
     Some(ListedExecution {
         status: status(execution.status()),
         started: execution
             .start_time
             .and_then(|start| OffsetDateTime::from_unix_timestamp_nanos(start.as_nanos()).ok()),
-        revisions: revisions.map(ToOwned::to_owned).collect(),
+        revisions: revisions.collect(),
         // If CodePipeline does not report the trigger, a call may have started the execution.
         is_by_call: trigger.is_none_or(|trigger| *trigger == TriggerType::StartPipelineExecution),
         id: execution.pipeline_execution_id?,

@@ -13,13 +13,13 @@ fn each_answer_to_a_start_has_its_progress() {
     let cases = [
         (StartAnswer::Started("e".to_owned()), Progress::Running { check }, false),
         (StartAnswer::Deferred(reason()), wait(Cause::Busy, 0), false),
-        (StartAnswer::Unanswered(reason()), wait(Cause::Unanswered, 100), true),
+        (StartAnswer::Unanswered(reason()), wait(Cause::Unanswered, 120), true),
         (StartAnswer::Rejected(reason()), wait(Cause::Rejected, 60), false),
     ];
     for (answer, progress, may_run) in cases {
         let after = after(&row(5), &answer);
         assert_eq!((after.progress, after.may_run), (progress, may_run), "{answer:?}");
-        assert_eq!(after.report.unwrap().report.at, after.at.unwrap(), "the time that the claim reserved");
+        assert_eq!(after.report.unwrap().report.at, after.at, "the time that the claim reserved");
     }
 }
 
@@ -56,6 +56,56 @@ fn the_end_of_another_execution_makes_room_only_for_some_causes() {
 fn a_lease_of_a_wrong_clock_does_not_count() {
     let far_ahead = Duration::from_hours(24);
     assert!(claimed(&row(5), far_ahead).is_startable(false, NOW));
+}
+
+/// The call of the older order may still take effect, and its execution would then be the last one.
+#[test]
+fn a_newer_order_waits_for_a_call_of_the_older_one_that_got_no_answer() {
+    let older = row(5).claimed(NOW);
+    let newer = OrderRow::new(Order::deploy(6), &row(6).change, &pipeline(), Some(&older), NOW);
+    assert!(!newer.is_startable(true, NOW));
+    let unanswered = at_shop(|place| older.after_start(&StartAnswer::Unanswered("late".to_owned()), place, NOW));
+    let started = at_shop(|place| older.after_start(&StartAnswer::Started("e".to_owned()), place, NOW));
+    for (after, delay) in [(&unanswered, 120), (&started, 0)] {
+        let unblocked = newer.unblocked(&older, after, NOW);
+        assert_eq!(unblocked.fence.time_left(NOW), Duration::from_secs(delay));
+        assert!(unblocked.is_startable(false, NOW + Duration::from_secs(delay)));
+    }
+    assert_eq!(newer.unblocked(&older, &started, NOW).executions, ["e"]);
+    let fenced_by_another = OrderRow { fence: Lease::new(NOW, Duration::from_secs(9)), ..newer };
+    assert!(!fenced_by_another.unblocked(&older, &started, NOW).is_startable(false, NOW));
+}
+
+/// A route may come back after a week.
+#[test]
+fn an_order_that_is_opened_again_begins_anew() {
+    let failed = OrderRow {
+        source_failures: 9,
+        source_failed: Some(1),
+        cancellations: 2,
+        may_run: true,
+        restarts: 4,
+        is_announced: true,
+        ..running(&row(5))
+    };
+    let closed = at_shop(|place| failed.closed(place, NOW));
+    assert!(!closed.may_run);
+    let again = closed.reopened(&pipeline(), NOW);
+    assert_eq!((again.number, again.source_failed, again.source_failures, again.cancellations), (5, None, 0, 0));
+    assert_eq!((again.since, again.may_run, again.is_announced), (epoch_millis(NOW), false, false));
+    assert_eq!((again.token, again.executions), (token(&row(5).change, &pipeline(), 5, 5), vec!["e".to_owned()]));
+    assert!(again.report.is_none() && again.at == closed.at);
+}
+
+/// event-relay copies both texts from an event, which may have 256 KB.
+#[test]
+fn a_row_does_not_store_a_long_actor_or_event() {
+    for (length, is_stored) in [(300, true), (301, false)] {
+        let text = Some("a".repeat(length));
+        let long = Change { actor: text.clone(), event: text, ..row(5).change };
+        let stored = OrderRow::new(Order::deploy(5), &long, &pipeline(), None, NOW).change;
+        assert_eq!((stored.actor.is_some(), stored.event.is_some(), stored.id()), (is_stored, is_stored, long.id()));
+    }
 }
 
 /// The search must not take the execution of an earlier order for its own.

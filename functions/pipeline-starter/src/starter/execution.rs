@@ -10,13 +10,13 @@ use sekisho_ledger::{Error as LedgerError, Row};
 use crate::end::{End, after_end};
 use crate::error::Error;
 use crate::notice::{self, NoticePlan};
-use crate::order::{self, OrderRow, Progress};
+use crate::order::{self, Cause, OrderRow, Progress};
 use crate::outcome::{Outcome, about_execution, about_order, not_routed, nothing_waits};
 use crate::request::EndedExecution;
 use crate::results::Results;
 use crate::run::Run;
-use crate::starter::attempt::{Attempt, MAX_RETRIES};
-use crate::starter::facts::{self, Facts};
+use crate::starter::attempt::{self, Candidate, MAX_RETRIES};
+use crate::starter::facts::{self, Facts, claims_of};
 use crate::starter::send;
 use crate::world::{FailureDetails, World};
 
@@ -24,12 +24,12 @@ use crate::world::{FailureDetails, World};
 const MAX_CONFLICTS: usize = 20;
 
 /// What an execution led to.
-type Decided = Result<Decision<Outcome>, Error>;
+pub(crate) type Decided = Result<Decision<Outcome>, Error>;
 
 /// Handles the event about an execution.
 pub(crate) async fn follow_up<W: World>(run: &Run<'_, W>, ended: &EndedExecution) -> Results {
     let Some(pipeline) = run.routes.pipeline(&ended.pipeline) else { return not_routed(ended).into() };
-    let results = conclude(run, pipeline, ended, ended.end()).await;
+    let results = conclude(run, pipeline, ended, ended.end(), MAX_RETRIES).await;
     if results.is_empty() {
         return nothing_waits(ended).into();
     }
@@ -37,12 +37,14 @@ pub(crate) async fn follow_up<W: World>(run: &Run<'_, W>, ended: &EndedExecution
 }
 
 /// Takes the three steps that follow from the end of an execution. `end` is `None` for a failure, whose details are
-/// read here. A step that fails does not keep the other steps from being taken.
+/// read here. If CodePipeline does not tell why the execution failed, nothing is recorded and the event is retried. A
+/// start that CodePipeline defers is repeated at most `retries` times.
 pub(crate) async fn conclude<W: World>(
     run: &Run<'_, W>,
     pipeline: &PipelineName,
     ended: &EndedExecution,
     end: Option<End>,
+    retries: usize,
 ) -> Vec<Decided> {
     let (facts, notice) = futures_util::join!(Facts::read(run, pipeline), facts::notice_plan(run, ended));
     let mut results = Vec::new();
@@ -64,35 +66,42 @@ pub(crate) async fn conclude<W: World>(
     } else {
         None
     };
-    let end = end.or_else(|| details.as_ref().map(|details| failed(ended, details)));
-    let mut is_news = true;
+    let end = end.or_else(|| details.as_ref().map(failed));
     if let Some(end) = end.filter(|_| concerns_order) {
-        let before = facts.state().and_then(|row| row.source_failed);
         match record_end(run, pipeline, ended, &end, &mut facts).await {
-            Ok(Some(row)) => {
-                // A failure in a source action is repeated for two hours. People get a notice about the first one, and
-                // one about the last one.
-                is_news = before.is_none() || !matches!(row.progress, Progress::Waiting(_));
-                results.extend(end_decision(&row, pipeline, ended).map(Ok));
-            }
-            Ok(None) => {}
+            Ok(row) => results.extend(row.and_then(|row| end_decision(&row, pipeline, ended)).map(Ok)),
             Err(error) => results.push(Err(error)),
         }
     }
-    if is_news {
+    if facts.state().is_some_and(|row| is_repeated_source_failure(row, ended)) {
+        results.extend(suppress_notice(run, notice).await.err().map(Err));
+    } else {
         results.extend(send_notice(run, ended, notice, details).await.transpose());
     }
     if ended.leaves_room() {
-        results.extend(start_waiting(run, pipeline, facts).await);
+        results.extend(start_waiting(run, pipeline, facts, retries).await);
     }
     results
 }
 
-fn failed(ended: &EndedExecution, details: &FailureDetails) -> End {
+/// Whether an execution failed in a source action, as an earlier execution of the order did. The order is started again
+/// for two hours. People get a notice about the first failure, and one about the last one.
+fn is_repeated_source_failure(row: &OrderRow, ended: &EndedExecution) -> bool {
+    let waits = matches!(&row.progress, Progress::Waiting(wait) if wait.cause == Cause::Source);
+    waits && row.source_failures > 1 && row.executions.contains(&ended.id)
+}
+
+/// Records that the notice was sent, so that the event does not send the notice when it arrives again.
+async fn suppress_notice<W: World>(run: &Run<'_, W>, plan: NoticePlan) -> Result<(), Error> {
+    let NoticePlan::Send(sent) = plan else { return Ok(()) };
+    Ok(sent.record(run.ledger(), run.now() + notice::REMEMBERED, &run.invocation.request_id).await?)
+}
+
+fn failed(details: &FailureDetails) -> End {
     let place = details.place.as_deref().unwrap_or("an action that is not known");
     let reason = details.reason.as_deref().unwrap_or("the reason is not known");
     let reason = format!("the execution failed in {place}: {reason}");
-    End::Failed { is_in_source: details.is_in_source, run: ended.run(), reason }
+    End::Failed { is_in_source: details.is_in_source, reason }
 }
 
 /// Writes and reports what the end means for the order, and updates the facts. Returns the new row, or `None` if the
@@ -108,9 +117,9 @@ async fn record_end<W: World>(
     for _ in 0..MAX_CONFLICTS {
         let Some(Row { sk, revision, state }) = facts.row.clone() else { return Ok(None) };
         let is_own = state.execution.as_deref() == Some(ended.id.as_str());
-        let after = is_own.then(|| after_end(&state, end, &run.place(pipeline), run.now())).flatten();
+        let after = is_own.then(|| after_end(&state, end, ended.run(), &run.place(pipeline), run.now())).flatten();
         let Some(after) = after else { return Ok(None) };
-        match send::write_and_send(run, &key, &after, Some(revision)).await? {
+        match send::write_and_send(run, &key, &after, Some(revision), Vec::new()).await? {
             Some((state, revision)) => {
                 facts.row = Some(Row { sk, revision, state: state.clone() });
                 return Ok(Some(state));
@@ -135,8 +144,7 @@ pub(crate) fn end_decision(
         Progress::Running { .. } => Outcome::Started,
         Progress::Claimed(_) | Progress::Waiting(_) => Outcome::Waiting,
     };
-    let reason = row.own_report().map_or("", |last| last.report.reason.as_str());
-    Some(about_order(row, pipeline, Decision::new(outcome, reason)).about("execution", &ended.id))
+    Some(about_order(row, pipeline, Decision::new(outcome, row.reason())).about("execution", &ended.id))
 }
 
 async fn send_notice<W: World>(
@@ -157,26 +165,40 @@ async fn send_notice<W: World>(
 
 /// Starts the order that waits for the pipeline, because the pipeline may have room now. Without an order, the newest
 /// change that an earlier version has not started becomes the order.
-async fn start_waiting<W: World>(run: &Run<'_, W>, pipeline: &PipelineName, facts: Facts) -> Vec<Decided> {
+async fn start_waiting<W: World>(
+    run: &Run<'_, W>,
+    pipeline: &PipelineName,
+    facts: Facts,
+    retries: usize,
+) -> Vec<Decided> {
     let mut results: Vec<Decided> =
         facts.claims.unreadable.iter().map(|error| Ok(Decision::new(Outcome::Failed, chain(error)))).collect();
-    let revision = facts.revision();
     if let Some(row) = facts.waiting(pipeline, run.now()) {
-        results.extend(start(run, pipeline, &row, revision).await.transpose());
+        let revision = facts.revision();
+        let claims = if revision.is_none() { Ok(facts.claims) } else { claims_of(run, pipeline, &row.change).await };
+        match claims {
+            Ok(claims) => {
+                let candidate = Candidate { row: row.claimed(run.now()), revision, claims };
+                results.extend(start(run, pipeline, candidate, retries).await);
+            }
+            Err(error) => results.push(Err(error)),
+        }
     }
     results
 }
 
-async fn start<W: World>(
+/// Starts an order. An order that still waits for the same reason as before has no decision.
+pub(crate) async fn start<W: World>(
     run: &Run<'_, W>,
     pipeline: &PipelineName,
-    row: &OrderRow,
-    revision: Option<u64>,
-) -> Result<Option<Decision<Outcome>>, Error> {
-    let pins = run.routes.pins(&row.change, pipeline);
-    let Some(attempt) = Attempt::claim(run, pipeline, pins.as_ref(), row.claimed(run.now()), revision).await? else {
-        return Ok(None);
-    };
-    let attempted = attempt.start(run, MAX_RETRIES).await?;
-    Ok(Some(attempted.decision).filter(|_| !attempted.is_unchanged))
+    candidate: Candidate,
+    retries: usize,
+) -> Vec<Decided> {
+    match attempt::start(run, pipeline, candidate, retries).await {
+        Ok(attempted) => {
+            let news = attempted.into_iter().filter(|attempted| !attempted.is_unchanged);
+            news.map(|attempted| Ok(attempted.decision)).collect()
+        }
+        Err(error) => vec![Err(error)],
+    }
 }

@@ -3,9 +3,10 @@
 
 use sekisho_domain::change::SourceChange;
 use sekisho_domain::decision::{Decision, Decisions};
+use sekisho_domain::route::PipelineName;
 use sekisho_lambda::event::EXPLAIN_OF_EXPLAIN;
 use sekisho_lambda::failure::chain;
-use sekisho_ledger::Store;
+use sekisho_ledger::{Error as LedgerError, Store};
 
 use crate::end::after_end;
 use crate::error::Error;
@@ -41,7 +42,7 @@ pub(crate) async fn explain<W: World>(
 }
 
 async fn explain_change<W: World>(run: &Run<'_, W>, event: &SourceChange) -> Result<Vec<Decision<Outcome>>, Error> {
-    let pipelines = match run.routes.select(event) {
+    let pipelines = match run.routes.select(event, run.now()) {
         Selection::Pipelines(pipelines) => pipelines,
         Selection::Filtered(decision) => return Ok(vec![decision]),
     };
@@ -49,17 +50,34 @@ async fn explain_change<W: World>(run: &Run<'_, W>, event: &SourceChange) -> Res
     let mut decisions = Vec::new();
     for (pipeline, address) in &pipelines {
         decisions.push(match address {
-            Address::Order { order, is_implicit, .. } => {
+            Address::Order { order, is_implicit } => {
                 let arrival = Arrival { order: *order, change, is_implicit: *is_implicit };
-                let facts = Facts::read(run, pipeline).await?;
-                let plan = Plan::new(facts.state(), &facts.claims, &arrival, &run.place(pipeline), run.now());
-                about_arrival(&arrival, pipeline, plan_decision(&plan, &facts))
+                about_arrival(&arrival, pipeline, explain_arrival(run, &arrival, pipeline).await?)
             }
             Address::Unrouted(order) => unrouted_decision(*order, change, pipeline),
-            Address::Malformed { number, reason } => malformed_decision(*number, reason, change, pipeline),
+            Address::Malformed(malformed) => malformed_decision(malformed, change, pipeline),
         });
     }
     Ok(decisions)
+}
+
+async fn explain_arrival<W: World>(
+    run: &Run<'_, W>,
+    arrival: &Arrival<'_>,
+    pipeline: &PipelineName,
+) -> Result<Decision<Outcome>, Error> {
+    let facts = match Facts::of_change(run, pipeline, arrival.change).await {
+        Ok(facts) => facts,
+        Err(Error::Ledger(error @ LedgerError::Unreadable { .. })) => {
+            return Ok(Decision::new(Outcome::Failed, chain(&error)));
+        }
+        Err(error) => return Err(error),
+    };
+    if let Some(error) = facts.claims.unreadable.first() {
+        return Ok(Decision::new(Outcome::Failed, chain(error)));
+    }
+    let plan = Plan::new(facts.state(), &facts.claims, arrival, &run.place(pipeline), run.now());
+    Ok(plan_decision(&plan, &facts))
 }
 
 /// Explains the end of an execution. CodePipeline is not asked where an execution failed, so the explanation of a
@@ -70,7 +88,7 @@ async fn explain_end<W: World>(run: &Run<'_, W>, ended: &EndedExecution) -> Resu
     let mut decisions = Vec::new();
     if let (Some(row), Some(end)) = (&mut facts.row, ended.end())
         && row.state.execution.as_deref() == Some(ended.id.as_str())
-        && let Some(after) = after_end(&row.state, &end, &run.place(pipeline), run.now())
+        && let Some(after) = after_end(&row.state, &end, ended.run(), &run.place(pipeline), run.now())
     {
         decisions.extend(end_decision(&after, pipeline, ended));
         row.state = after;
@@ -102,7 +120,9 @@ async fn explain_follow_up<W: World>(run: &Run<'_, W>) -> Result<Vec<Decision<Ou
         match row {
             Ok(row) => {
                 if let Some((pipeline, due)) = due(run, &row) {
-                    decisions.extend(due_decision(&due).map(|decision| about_order(&row.state, &pipeline, decision)));
+                    let is_routed = run.routes.pins(&row.state.change, &pipeline).is_some();
+                    let decision = due_decision(&due, is_routed);
+                    decisions.extend(decision.map(|decision| about_order(&row.state, &pipeline, decision)));
                 }
             }
             Err(error) => decisions.push(Decision::new(Outcome::Failed, chain(&error))),
@@ -114,8 +134,13 @@ async fn explain_follow_up<W: World>(run: &Run<'_, W>) -> Result<Vec<Decision<Ou
     Ok(decisions)
 }
 
-fn due_decision(due: &Due) -> Option<Decision<Outcome>> {
+fn due_decision(due: &Due, is_routed: bool) -> Option<Decision<Outcome>> {
     match due {
+        Due::Start if !is_routed => {
+            let reason = "would look for an execution that an earlier attempt may have started, and otherwise \
+                          close the order, because no route leads to the pipeline any more";
+            Some(Decision::new(Outcome::Ignored, reason))
+        }
         Due::Start => Some(start_decision(true)),
         Due::Close => Some(start_decision(false)),
         Due::Check(execution) => {

@@ -1,9 +1,10 @@
 //! Reads the facts about a request, for the real path and for `explain`.
 
-use sekisho_domain::change::CommitId;
-use sekisho_domain::report::ReportTime;
+use sekisho_domain::change::Change;
 use sekisho_domain::route::PipelineName;
-use sekisho_ledger::{Row, SentNotice, Store};
+use sekisho_ledger::{Error as LedgerError, Key, ReadRow, Row, SentNotice, Store};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 use time::OffsetDateTime;
 
 use crate::claim::{self, Claims};
@@ -14,7 +15,7 @@ use crate::request::EndedExecution;
 use crate::run::Run;
 use crate::world::World;
 
-/// The row of a pipeline's newest order or, without such a row, the claims of earlier versions.
+/// The row of a pipeline's newest order, and the claims that matter.
 #[derive(Debug, Default)]
 pub(crate) struct Facts {
     pub(crate) row: Option<Row<OrderRow>>,
@@ -22,12 +23,31 @@ pub(crate) struct Facts {
 }
 
 impl Facts {
+    /// Reads the row or, without a row, the claims of earlier versions.
     pub(crate) async fn read<W: World>(run: &Run<'_, W>, pipeline: &PipelineName) -> Result<Self, Error> {
         let facts = Self::read_row(run, pipeline).await?;
-        Ok(match facts.row {
-            Some(_) => facts,
-            None => Self { claims: Claims::new(run.ledger().each(&claim::partition(pipeline), "").await?), ..facts },
-        })
+        if facts.row.is_some() { Ok(facts) } else { Self::without_row(run, pipeline).await }
+    }
+
+    /// Reads the row and the claim of the change's reference with one call. Without a row, reads all claims.
+    pub(crate) async fn of_change<W: World>(
+        run: &Run<'_, W>,
+        pipeline: &PipelineName,
+        change: &Change,
+    ) -> Result<Self, Error> {
+        let keys = [order::key(pipeline), claim::key(pipeline, &change.repository, &change.git_ref)];
+        let mut rows = run.ledger().read_many::<Value>(&keys).await?.into_iter().zip(&keys);
+        let (row, claim) = (rows.next(), rows.next());
+        let Some(row) = row.map(|(row, key)| typed(row, key)).transpose()?.flatten() else {
+            return Self::without_row(run, pipeline).await;
+        };
+        let claim = claim.and_then(|(claim, key)| typed(claim, key).transpose());
+        Ok(Self { row: Some(row), claims: Claims::new(claim.into_iter().collect()) })
+    }
+
+    async fn without_row<W: World>(run: &Run<'_, W>, pipeline: &PipelineName) -> Result<Self, Error> {
+        let claims = Claims::new(run.ledger().each(&claim::partition(pipeline), "").await?);
+        Ok(Self { row: None, claims })
     }
 
     /// Reads only the row, for an order that is refused.
@@ -40,21 +60,13 @@ impl Facts {
         self.row.as_ref().map(|row| &row.state)
     }
 
-    /// The time of the last report about the pipeline.
-    pub(crate) fn last_report(&self) -> Option<ReportTime> {
-        self.state().and_then(|row| row.at)
-    }
-
-    /// The commit that was last healthy.
-    pub(crate) fn good(&self) -> Option<CommitId> {
-        self.state().and_then(|row| row.good.clone())
-    }
-
     /// The order that can be started now that an execution of the pipeline has ended. Without an order, the newest
-    /// change that an earlier version has not started becomes the order.
+    /// change that an earlier version has not started becomes the order. If a claim cannot be read, it may be about a
+    /// newer change, and nothing is started.
     pub(crate) fn waiting(&self, pipeline: &PipelineName, now: OffsetDateTime) -> Option<OrderRow> {
         let row = match &self.row {
             Some(row) => Some(row.state.clone()),
+            None if !self.claims.unreadable.is_empty() => None,
             None => self.claims.waiting(pipeline, now),
         };
         row.filter(|row| row.is_startable(true, now))
@@ -72,4 +84,23 @@ pub(crate) async fn notice_plan<W: World>(run: &Run<'_, W>, ended: &EndedExecuti
     }
     let sent = SentNotice::read(run.ledger(), notice::key(ended), run.now()).await?;
     Ok(if sent.is_recent() { NoticePlan::AlreadySent } else { NoticePlan::Send(sent) })
+}
+
+/// Reads the claim of the change's reference, for an order whose row was read without the claim.
+pub(crate) async fn claims_of<W: World>(
+    run: &Run<'_, W>,
+    pipeline: &PipelineName,
+    change: &Change,
+) -> Result<Claims, Error> {
+    let claim = run.ledger().read(&claim::key(pipeline, &change.repository, &change.git_ref)).await?;
+    Ok(Claims::new(claim.into_iter().map(Ok).collect()))
+}
+
+/// A row that was read without its type.
+fn typed<T: DeserializeOwned>(row: ReadRow<Value>, key: &Key) -> ReadRow<T> {
+    let Some(Row { sk, revision, state }) = row? else { return Ok(None) };
+    match serde_json::from_value(state) {
+        Ok(state) => Ok(Some(Row { sk, revision, state })),
+        Err(error) => Err(LedgerError::Unreadable { key: key.clone(), source: error.into() }),
+    }
 }

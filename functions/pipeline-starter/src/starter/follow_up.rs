@@ -1,12 +1,14 @@
 //! Follows up on all orders that are not finished: starts orders that wait, takes up starts that a crash left behind,
 //! looks for executions whose end was missed, and sends reports that no bus has accepted yet.
 
+use std::time::Duration;
+
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use sekisho_domain::decision::Decision;
 use sekisho_domain::route::PipelineName;
 use sekisho_lambda::failure::chain;
-use sekisho_ledger::{Error as LedgerError, Row, Store};
+use sekisho_ledger::{Row, Store};
 
 use crate::end::{End, still_runs};
 use crate::error::Error;
@@ -14,55 +16,87 @@ use crate::order::{self, OrderRow};
 use crate::outcome::{Outcome, about_execution, about_order};
 use crate::plan::Due;
 use crate::request::EndedExecution;
-use crate::results::Results;
-use crate::run::Run;
-use crate::starter::attempt::Attempt;
-use crate::starter::{execution, send};
+use crate::results::{Recording, Results};
+use crate::run::{Run, Written};
+use crate::starter::attempt::{Candidate, MAX_CONCURRENT};
+use crate::starter::execution::{self, Decided};
+use crate::starter::facts::claims_of;
+use crate::starter::send;
 use crate::world::{ExecutionStatus, World};
-
-/// The most orders that are followed up at the same time, because CodePipeline throttles some 20 calls at once.
-const MAX_CONCURRENT: usize = 8;
 
 /// Handles the event of the schedule. An order whose follow-up fails does not fail the invocation, because the schedule
 /// repeats the follow-up after a minute.
 pub(crate) async fn follow_up<W: World>(run: &Run<'_, W>) -> Results {
     let rows = match run.ledger().each::<OrderRow>(order::PARTITION, "").await {
         Ok(rows) => rows,
-        Err(error) => return Results { failure: Some(error.into()), ..Results::default() },
+        Err(error) => return without_ledger(&error.into()),
     };
-    let followed = stream::iter(rows).map(|row| follow_up_row(run, row)).buffered(MAX_CONCURRENT);
-    let followed: Vec<Vec<Result<Decision<Outcome>, Error>>> = followed.collect().await;
-    let mut decisions = Vec::new();
-    for result in followed.into_iter().flatten() {
-        match result {
-            Ok(decision) => decisions.push(decision),
-            Err(error) => tracing::warn!(error = chain(&error), "follow-up failed"),
+    let mut failures: Vec<Error> = Vec::new();
+    let mut orders = Vec::new();
+    for row in rows {
+        match row {
+            Ok(row) => orders.extend(due(run, &row).map(|(pipeline, due)| (pipeline, row, due))),
+            Err(error) => failures.push(error.into()),
         }
     }
-    if decisions.is_empty() {
-        return Results { is_idle: true, ..nothing_due().into() };
+    orders.retain(|(_, _, due)| *due != Due::Nothing);
+    // If the time does not suffice for all orders, each of them gets its turn.
+    orders.sort_by_key(|(_, row, due)| due.since(&row.state));
+    let followed = stream::iter(orders).map(async |(pipeline, row, due)| {
+        if run.has_time_after(Duration::ZERO) { Some(carry_out(run, &pipeline, row, due).await) } else { None }
+    });
+    let followed: Vec<Option<Vec<Decided>>> = followed.buffer_unordered(MAX_CONCURRENT).collect().await;
+    let skipped = followed.iter().filter(|followed| followed.is_none()).count();
+    let mut decisions = Vec::new();
+    for decided in followed.into_iter().flatten().flatten() {
+        match decided {
+            Ok(decision) => decisions.push(decision),
+            Err(error) => failures.push(error),
+        }
     }
-    Results { decisions, ..Results::default() }
+    summarize(run, decisions, &failures, skipped)
+}
+
+/// The results of a follow-up. A failure is logged every minute. A failure that will not pass by itself is also a
+/// decision, once an hour.
+fn summarize<W: World>(
+    run: &Run<'_, W>,
+    mut decisions: Vec<Decision<Outcome>>,
+    failures: &[Error],
+    skipped: usize,
+) -> Results {
+    for error in failures {
+        tracing::warn!(error = chain(error), "follow-up failed");
+        if !error.may_pass() && run.now().minute() == 0 {
+            decisions.push(Decision::new(Outcome::Failed, chain(error)));
+        }
+    }
+    if skipped > 0 {
+        tracing::warn!(skipped, "the time did not suffice for all orders: the next follow-up begins with the rest");
+    }
+    if !decisions.is_empty() {
+        return Results { decisions, ..Results::default() };
+    }
+    let decision = if failures.is_empty() && skipped == 0 {
+        nothing_due()
+    } else {
+        let count = failures.len() + skipped;
+        Decision::new(Outcome::Ignored, format!("the next follow-up tries again for {count} orders"))
+    };
+    Results { recording: Recording::LogOnly, ..decision.into() }
+}
+
+/// The results if the ledger cannot be read. The invocation does not fail, because nobody needs to send the event of
+/// the schedule again.
+fn without_ledger(error: &Error) -> Results {
+    let (outcome, recording) =
+        if error.may_pass() { (Outcome::Ignored, Recording::LogOnly) } else { (Outcome::Failed, Recording::Metrics) };
+    Results { recording, ..Decision::new(outcome, chain(error)).into() }
 }
 
 /// The decision about a follow-up in which nothing happened.
 pub(crate) fn nothing_due() -> Decision<Outcome> {
-    Decision::new(Outcome::Ignored, "no order of this account needs anything")
-}
-
-async fn follow_up_row<W: World>(
-    run: &Run<'_, W>,
-    row: Result<Row<OrderRow>, LedgerError>,
-) -> Vec<Result<Decision<Outcome>, Error>> {
-    let row = match row {
-        Ok(row) => row,
-        Err(error) => return vec![Ok(Decision::new(Outcome::Failed, chain(&error)))],
-    };
-    let Some((pipeline, due)) = due(run, &row) else { return Vec::new() };
-    if due != Due::Nothing && !run.has_time_after(std::time::Duration::ZERO) {
-        return Vec::new();
-    }
-    carry_out(run, &pipeline, row, due).await.unwrap_or_else(|error| vec![Err(error)])
+    Decision::new(Outcome::Ignored, "nothing is due")
 }
 
 /// The row's pipeline, and what is due for its order. Returns `None` if the row's key is not the name of a pipeline.
@@ -73,44 +107,43 @@ pub(crate) fn due<W: World>(run: &Run<'_, W>, row: &Row<OrderRow>) -> Option<(Pi
     Some((pipeline, due))
 }
 
-async fn carry_out<W: World>(
+async fn carry_out<W: World>(run: &Run<'_, W>, pipeline: &PipelineName, row: Row<OrderRow>, due: Due) -> Vec<Decided> {
+    let Row { state, revision, .. } = row;
+    let decided = match due {
+        Due::Nothing => Ok(Vec::new()),
+        Due::Start => start(run, pipeline, &state, revision).await,
+        Due::Close => close(run, pipeline, &state, revision).await,
+        Due::Check(execution) => check(run, pipeline, &state, revision, &execution).await,
+        Due::Send => {
+            let sent = send::send(run, &state).await;
+            run.write(&order::key(pipeline), &sent, Some(revision)).await.map(|_| Vec::new())
+        }
+    };
+    decided.unwrap_or_else(|error| vec![Err(error)])
+}
+
+async fn start<W: World>(
     run: &Run<'_, W>,
     pipeline: &PipelineName,
-    row: Row<OrderRow>,
-    due: Due,
-) -> Result<Vec<Result<Decision<Outcome>, Error>>, Error> {
-    let key = order::key(pipeline);
-    let Row { state, revision, .. } = row;
-    Ok(match due {
-        Due::Nothing => Vec::new(),
-        Due::Start => {
-            let pins = run.routes.pins(&state.change, pipeline);
-            let claimed = state.claimed(run.now());
-            match Attempt::claim(run, pipeline, pins.as_ref(), claimed, Some(revision)).await? {
-                Some(attempt) => {
-                    // The schedule repeats the attempt, and other orders need the time.
-                    let attempted = attempt.start(run, 0).await?;
-                    if attempted.is_unchanged { Vec::new() } else { vec![Ok(attempted.decision)] }
-                }
-                None => Vec::new(),
-            }
-        }
-        Due::Close => {
-            let closed = state.closed(&run.place(pipeline), run.now());
-            match send::write_and_send(run, &key, &closed, Some(revision)).await? {
-                Some(_) => {
-                    let decision = Decision::new(Outcome::Filtered, order::NO_LONGER_ROUTED);
-                    vec![Ok(about_order(&closed, pipeline, decision))]
-                }
-                None => Vec::new(),
-            }
-        }
-        Due::Check(execution) => check(run, pipeline, &state, revision, &execution).await?,
-        Due::Send => {
-            run.write(&key, &send::send(run, &state).await, Some(revision)).await?;
-            Vec::new()
-        }
-    })
+    row: &OrderRow,
+    revision: u64,
+) -> Result<Vec<Decided>, Error> {
+    let claims = claims_of(run, pipeline, &row.change).await?;
+    let candidate = Candidate { row: row.claimed(run.now()), revision: Some(revision), claims };
+    // The schedule repeats the attempt, and other orders need the time.
+    Ok(execution::start(run, pipeline, candidate, 0).await)
+}
+
+async fn close<W: World>(
+    run: &Run<'_, W>,
+    pipeline: &PipelineName,
+    row: &OrderRow,
+    revision: u64,
+) -> Result<Vec<Decided>, Error> {
+    let closed = row.closed(&run.place(pipeline), run.now());
+    let written = send::write_and_send(run, &order::key(pipeline), &closed, Some(revision), Vec::new()).await?;
+    let decision = Decision::new(Outcome::Filtered, order::NO_LONGER_ROUTED);
+    Ok(written.map(|_| Ok(about_order(&closed, pipeline, decision))).into_iter().collect())
 }
 
 /// Looks whether an execution has ended, because CodePipeline's events are best effort.
@@ -120,14 +153,28 @@ async fn check<W: World>(
     row: &OrderRow,
     revision: u64,
     execution: &str,
-) -> Result<Vec<Result<Decision<Outcome>, Error>>, Error> {
-    let status = run.world.execution_status(pipeline, execution).await?;
-    if status == Some(ExecutionStatus::Running) {
+) -> Result<Vec<Decided>, Error> {
+    let write_next_look = async |row: &OrderRow| {
         let checked = send::send_if_due(run, &still_runs(row, run.now())).await;
-        run.write(&order::key(pipeline), &checked, Some(revision)).await?;
+        run.write(&order::key(pipeline), &checked, Some(revision)).await
+    };
+    let status = match run.world.execution_status(pipeline, execution).await {
+        Ok(status) => status,
+        // People must correct the cause, and learn about it once for each order.
+        Err(error) if error.is_refused() => {
+            let written = write_next_look(&OrderRow { refused_checks: row.refused_checks + 1, ..row.clone() }).await?;
+            let is_news = row.refused_checks == 0 && written != Written::ChangedByAnother;
+            let reason = format!("{error}: {}", error.description());
+            let decision = about_order(row, pipeline, Decision::new(Outcome::Failed, reason));
+            return Ok(is_news.then(|| Ok(decision.about("execution", execution))).into_iter().collect());
+        }
+        Err(error) => return Err(error.into()),
+    };
+    if status == Some(ExecutionStatus::Running) {
+        write_next_look(row).await?;
         return Ok(Vec::new());
     }
-    let ended = EndedExecution::found(pipeline, execution, status);
-    let results = execution::conclude(run, pipeline, &ended, End::of(status)).await;
+    let ended = EndedExecution::found(pipeline, execution, status, row.run);
+    let results = execution::conclude(run, pipeline, &ended, End::of(status), 0).await;
     Ok(results.into_iter().map(|result| result.map(|decision| about_execution(&ended, decision))).collect())
 }

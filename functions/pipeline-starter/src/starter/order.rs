@@ -2,22 +2,24 @@
 
 use std::collections::BTreeMap;
 
-use futures_util::future::join_all;
+use futures_util::{StreamExt as _, stream};
 use sekisho_domain::change::{Change, SourceChange};
 use sekisho_domain::decision::Decision;
 use sekisho_domain::order::{Order, OrderKind};
-use sekisho_domain::report::OrderReport;
+use sekisho_domain::report::{OrderReport, ReportState};
 use sekisho_domain::route::PipelineName;
+use sekisho_lambda::failure::chain;
+use sekisho_ledger::Error as LedgerError;
 
 use crate::error::Error;
-use crate::order;
+use crate::order::{self, OrderRow};
 use crate::outcome::{Outcome, about_change, about_order};
 use crate::plan::{Arrival, Plan};
-use crate::report::refusal;
+use crate::report::{report, unstored_at};
 use crate::results::Results;
-use crate::routing::{Address, NOT_ROUTED, Pins, Selection};
+use crate::routing::{Address, Malformed, NOT_ROUTED, Selection};
 use crate::run::Run;
-use crate::starter::attempt::{Attempt, MAX_RETRIES};
+use crate::starter::attempt::{self, Candidate, MAX_CONCURRENT, MAX_RETRIES};
 use crate::starter::facts::Facts;
 use crate::starter::send;
 use crate::world::World;
@@ -25,10 +27,13 @@ use crate::world::World;
 /// The most times that one invocation plans again because other invocations write the row at the same time.
 const MAX_CONFLICTS: usize = 20;
 
-/// Takes the orders of all pipelines at the same time. A pipeline that fails does not keep the other pipelines from
+/// The decisions about an order, and about a newer order that waited for it.
+type Decided = Result<Vec<Decision<Outcome>>, Error>;
+
+/// Takes the orders of several pipelines at the same time. A pipeline that fails does not keep the other pipelines from
 /// starting.
 pub(crate) async fn take_all<W: World>(run: &Run<'_, W>, event: &SourceChange) -> Results {
-    let pipelines = match run.routes.select(event) {
+    let pipelines = match run.routes.select(event, run.now()) {
         Selection::Pipelines(pipelines) => pipelines,
         Selection::Filtered(decision) => return decision.into(),
     };
@@ -40,44 +45,67 @@ async fn take_each<W: World>(
     change: &Change,
     pipelines: &BTreeMap<PipelineName, Address>,
 ) -> Results {
-    let taken = pipelines.iter().map(async |(pipeline, address)| match address {
-        Address::Order { order, is_implicit, pins } => {
-            let arrival = Arrival { order: *order, change, is_implicit: *is_implicit };
-            take(run, &arrival, pipeline, pins).await
-        }
-        Address::Unrouted(order) => unrouted(run, *order, change, pipeline).await,
-        Address::Malformed { number, reason } => malformed(run, *number, reason, change, pipeline).await,
+    let taken = pipelines.iter().enumerate().map(async |(index, (pipeline, address))| {
+        let decided = match address {
+            Address::Order { order, is_implicit } => {
+                let arrival = Arrival { order: *order, change, is_implicit: *is_implicit };
+                take(run, &arrival, pipeline).await
+            }
+            Address::Unrouted(order) => unrouted(run, *order, change, pipeline).await,
+            Address::Malformed(malformed) => refuse(run, malformed, change, pipeline).await,
+        };
+        (index, decided)
     });
-    join_all(taken).await.into_iter().collect()
+    let mut taken: Vec<_> = stream::iter(taken).buffer_unordered(MAX_CONCURRENT).collect().await;
+    taken.sort_by_key(|(index, _)| *index);
+    let decided = taken.into_iter().flat_map(|(_, decided)| match decided {
+        Ok(decisions) => decisions.into_iter().map(Ok).collect(),
+        Err(error) => vec![Err(error)],
+    });
+    decided.collect()
 }
 
-async fn take<W: World>(
-    run: &Run<'_, W>,
-    arrival: &Arrival<'_>,
-    pipeline: &PipelineName,
-    pins: &Pins,
-) -> Result<Decision<Outcome>, Error> {
+/// Takes an order. If a row cannot be read, no retry helps: the decision is `failed`, and the report `waiting`.
+async fn take<W: World>(run: &Run<'_, W>, arrival: &Arrival<'_>, pipeline: &PipelineName) -> Decided {
+    match take_readable(run, arrival, pipeline).await {
+        Err(Error::Ledger(error @ LedgerError::Unreadable { .. })) => {
+            let reason = chain(&error);
+            report_unstored(run, arrival.order, arrival.change, pipeline, None, (ReportState::Waiting, &reason)).await;
+            Ok(vec![about_arrival(arrival, pipeline, Decision::new(Outcome::Failed, reason))])
+        }
+        decided => decided,
+    }
+}
+
+async fn take_readable<W: World>(run: &Run<'_, W>, arrival: &Arrival<'_>, pipeline: &PipelineName) -> Decided {
     let key = order::key(pipeline);
     for _ in 0..MAX_CONFLICTS {
-        let facts = Facts::read(run, pipeline).await?;
+        let mut facts = Facts::of_change(run, pipeline, arrival.change).await?;
+        // A claim that cannot be read may be about this very change, or about a newer one.
+        if let Some(error) = facts.claims.unreadable.pop() {
+            return Err(error.into());
+        }
         let plan = Plan::new(facts.state(), &facts.claims, arrival, &run.place(pipeline), run.now());
         match &plan {
             Plan::Start(row) => {
-                let claim = Attempt::claim(run, pipeline, Some(pins), row.as_ref().clone(), facts.revision()).await?;
-                if let Some(attempt) = claim {
-                    return Ok(attempt.start(run, MAX_RETRIES).await?.decision);
+                let revision = facts.revision();
+                let candidate = Candidate { row: row.as_ref().clone(), revision, claims: facts.claims };
+                let attempted = attempt::start(run, pipeline, candidate, MAX_RETRIES).await?;
+                if !attempted.is_empty() {
+                    return Ok(attempted.into_iter().map(|attempted| attempted.decision).collect());
                 }
             }
-            Plan::Queue(row) | Plan::Adopt(row) => {
-                if send::write_and_send(run, &key, row, facts.revision()).await?.is_some() {
-                    return Ok(about_order(row, pipeline, plan.decision()));
+            Plan::Write(row, decision) => {
+                let replaced = attempt::replaced_claims(run, pipeline, facts.revision(), &facts.claims)?;
+                if send::write_and_send(run, &key, row, facts.revision(), replaced).await?.is_some() {
+                    return Ok(vec![about_order(row, pipeline, decision.clone())]);
                 }
             }
             Plan::Repeated | Plan::Stale(_) => {
                 if let Some(row) = &facts.row {
                     send::answer(run, &key, &row.state, row.revision).await?;
                 }
-                return Ok(about_arrival(arrival, pipeline, plan_decision(&plan, &facts)));
+                return Ok(vec![about_arrival(arrival, pipeline, plan_decision(&plan, &facts))]);
             }
         }
     }
@@ -112,56 +140,73 @@ pub(crate) fn unrouted_decision(order: Order, change: &Change, pipeline: &Pipeli
 
 /// Refuses an order that the account does not route. event-relay offers the order again, because the account may get a
 /// newer configuration.
-async fn unrouted<W: World>(
+async fn unrouted<W: World>(run: &Run<'_, W>, order: Order, change: &Change, pipeline: &PipelineName) -> Decided {
+    let unreadable = report_refusal(run, order, change, pipeline, NOT_ROUTED).await?;
+    Ok(unreadable.into_iter().chain([unrouted_decision(order, change, pipeline)]).collect())
+}
+
+/// The decision about an order that cannot be read, or whose number is not plausible.
+pub(crate) fn malformed_decision(malformed: &Malformed, change: &Change, pipeline: &PipelineName) -> Decision<Outcome> {
+    about_change(change, pipeline, Decision::new(Outcome::Refused, &malformed.reason))
+        .about_some("order", malformed.number.map(|number| number.to_string()))
+}
+
+async fn refuse<W: World>(
+    run: &Run<'_, W>,
+    malformed: &Malformed,
+    change: &Change,
+    pipeline: &PipelineName,
+) -> Decided {
+    let unreadable = match malformed.number {
+        Some(number) if malformed.is_reported => {
+            let order = Order { number, kind: OrderKind::Deploy };
+            report_refusal(run, order, change, pipeline, &malformed.reason).await?
+        }
+        _ => None,
+    };
+    Ok(unreadable.into_iter().chain([malformed_decision(malformed, change, pipeline)]).collect())
+}
+
+/// Reports that an order which gets no row is refused. If the order or a newer one arrived before, the answer is the
+/// last report. Returns a decision if the row cannot be read.
+async fn report_refusal<W: World>(
     run: &Run<'_, W>,
     order: Order,
     change: &Change,
     pipeline: &PipelineName,
-) -> Result<Decision<Outcome>, Error> {
-    let facts = Facts::read_row(run, pipeline).await?;
-    match &facts.row {
-        // The account routed the order when it arrived for the first time, so the answer is the last report.
+    reason: &str,
+) -> Result<Option<Decision<Outcome>>, Error> {
+    let (row, failed) = match Facts::read_row(run, pipeline).await {
+        Ok(facts) => (facts.row, None),
+        Err(Error::Ledger(error @ LedgerError::Unreadable { .. })) => {
+            let failed = about_change(change, pipeline, Decision::new(Outcome::Failed, chain(&error)));
+            (None, Some(failed.about("order", order.number.to_string())))
+        }
+        Err(error) => return Err(error),
+    };
+    match &row {
         Some(row) if row.state.number >= order.number => {
             send::answer(run, &order::key(pipeline), &row.state, row.revision).await?;
         }
-        _ => {
-            let report = OrderReport {
-                good: facts.good(),
-                ..refusal(order, change, &run.place(pipeline), NOT_ROUTED, facts.last_report(), run.now())
-            };
-            // Nothing stores this report. If the bus does not accept it, event-relay offers the order again.
-            send::put(run, &report, change).await;
+        row => {
+            let row = row.as_ref().map(|row| &row.state);
+            report_unstored(run, order, change, pipeline, row, (ReportState::Refused, reason)).await;
         }
     }
-    Ok(unrouted_decision(order, change, pipeline))
+    Ok(failed)
 }
 
-/// The decision about an order that cannot be read.
-pub(crate) fn malformed_decision(
-    number: Option<u64>,
-    reason: &str,
-    change: &Change,
-    pipeline: &PipelineName,
-) -> Decision<Outcome> {
-    about_change(change, pipeline, Decision::new(Outcome::Refused, reason))
-        .about_some("order", number.map(|number| number.to_string()))
-}
-
-async fn malformed<W: World>(
+/// Sends a report that no row stores. If the bus does not accept the report, event-relay offers the order again.
+async fn report_unstored<W: World>(
     run: &Run<'_, W>,
-    number: Option<u64>,
-    reason: &str,
+    order: Order,
     change: &Change,
     pipeline: &PipelineName,
-) -> Result<Decision<Outcome>, Error> {
-    if let Some(number) = number {
-        let facts = Facts::read_row(run, pipeline).await?;
-        let order = Order { number, kind: OrderKind::Deploy };
-        let report = OrderReport {
-            good: facts.good(),
-            ..refusal(order, change, &run.place(pipeline), reason, facts.last_report(), run.now())
-        };
-        send::put(run, &report, change).await;
-    }
-    Ok(malformed_decision(number, reason, change, pipeline))
+    row: Option<&OrderRow>,
+    (state, reason): (ReportState, &str),
+) {
+    let at = unstored_at(row.map(|row| row.at), run.now());
+    let good = row.and_then(|row| row.good.clone());
+    let report = OrderReport { good, ..report(order, change, &run.place(pipeline), state, reason, at) };
+    send::put(run, &report, change).await;
 }

@@ -4,7 +4,7 @@ use sekisho_domain::account::{AccountId, Region};
 use sekisho_domain::change::Change;
 use sekisho_domain::report::{OrderReport, REPORT_DETAIL_TYPE, REPORT_SOURCE};
 use sekisho_lambda::eventbridge::{Entry, EntryResult, bus_arn};
-use sekisho_ledger::Key;
+use sekisho_ledger::{Key, Write};
 
 use crate::error::Error;
 use crate::order::{OrderRow, Progress};
@@ -14,7 +14,7 @@ use crate::world::World;
 /// Puts a report on the bus in the account and region of the change's repository.
 pub(crate) async fn put<W: World>(run: &Run<'_, W>, report: &OrderReport, change: &Change) -> EntryResult {
     let repository = &change.repository;
-    // The ARN of a repository always has an account and a region, so these errors never occur.
+    // An ARN may name a region that does not exist; its report is refused.
     let (account, region) = match (repository.account().parse::<AccountId>(), repository.region().parse::<Region>()) {
         (Ok(account), Ok(region)) => (account, region),
         (Err(error), _) | (_, Err(error)) => return EntryResult::Refused(error.to_string()),
@@ -47,21 +47,22 @@ pub(crate) async fn send_if_due<W: World>(run: &Run<'_, W>, row: &OrderRow) -> O
     if is_due { send(run, row).await } else { row.clone() }
 }
 
-/// Writes a row whose report is new, sends the report, and writes that it was sent. Returns the row and its revision,
-/// or `None` if another invocation has written the row first.
+/// Writes a row whose report is new, together with other rows, sends the report, and writes that it was sent. Returns
+/// the row and its revision, or `None` if another invocation has written the row first.
 pub(crate) async fn write_and_send<W: World>(
     run: &Run<'_, W>,
     key: &Key,
     row: &OrderRow,
     revision: Option<u64>,
+    others: Vec<Write>,
 ) -> Result<Option<(OrderRow, u64)>, Error> {
-    let Written::Revision(revision) = run.write(key, row, revision).await? else { return Ok(None) };
+    let Written::Revision(revision) = run.write_with(key, row, revision, others).await? else { return Ok(None) };
     if row.is_answered() {
         return Ok(Some((row.clone(), revision)));
     }
     let sent = send(run, row).await;
-    // If another invocation has written the row in the meantime, this write changes nothing. The follow-up then sends
-    // the report again, with the same time.
+    // If another invocation has written the row in the meantime, this write changes nothing, and no later write with
+    // this revision does. The follow-up then sends the report again, with the same time.
     Ok(match run.write(key, &sent, Some(revision)).await? {
         Written::Revision(revision) => Some((sent, revision)),
         Written::ChangedByAnother => Some((sent, revision)),
@@ -71,7 +72,7 @@ pub(crate) async fn write_and_send<W: World>(
 /// Sends the last report again, as the answer to an order that starts nothing. If CodePipeline rejected the start, the
 /// next follow-up tries again, because a person may have corrected the cause.
 pub(crate) async fn answer<W: World>(run: &Run<'_, W>, key: &Key, row: &OrderRow, revision: u64) -> Result<(), Error> {
-    let answered = if row.own_report().is_some() { send(run, row).await } else { row.clone() };
+    let answered = send(run, row).await;
     let is_newly_sent = answered.report.as_ref().is_some_and(|last| last.is_sent) && !row.is_answered();
     let hurried = answered.hurried(run.now());
     // A write would keep the invocation that holds the claim from recording its result.

@@ -28,7 +28,7 @@ async fn call(payload: &str, answers: Vec<Answer>) -> (Outcome, Vec<String>) {
     };
     let deadline = sekisho_lambda::now() + Duration::seconds(45);
     let invocation = invocation("sekisho-pipeline-starter", "222222222222", deadline);
-    let decisions = starter.handle(payload, &invocation).await.unwrap().decisions;
+    let decisions = Box::pin(starter.handle(payload, &invocation)).await.unwrap().decisions;
     let operations = wire.requests().into_iter().map(|request| request.operation).collect();
     (decisions[0].outcome, operations)
 }
@@ -69,7 +69,7 @@ fn attribute(value: &Value) -> Value {
 async fn a_started_pipeline_takes_six_calls() {
     let accepted = json!({"FailedEntryCount": 0, "Entries": [{"EventId": "1"}]});
     let answers = vec![
-        ok(&json!({"Item": item(1)})),
+        ok(&json!({"Responses": {"sekisho-ledger": [item(1)]}})),
         ok(&json!({})),
         ok(&json!({"pipelineExecutionId": "e2"})),
         ok(&accepted),
@@ -77,7 +77,7 @@ async fn a_started_pipeline_takes_six_calls() {
         ok(&json!({})),
     ];
     let (outcome, operations) = call(&file("pipeline-starter", "order"), answers).await;
-    let expected = ["GetItem", "PutItem", "StartPipelineExecution", "PutEvents", "PutItem", "PutItem"];
+    let expected = ["BatchGetItem", "PutItem", "StartPipelineExecution", "PutEvents", "TransactWriteItems", "PutItem"];
     assert_eq!((outcome, operations), (Outcome::Started, expected.map(str::to_owned).to_vec()));
 }
 

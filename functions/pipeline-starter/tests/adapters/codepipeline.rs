@@ -2,7 +2,7 @@ use aws_sdk_codepipeline::Client;
 use aws_sdk_codepipeline::config::retry::RetryConfig;
 use pipeline_starter::aws::codepipeline::{execution_commit, execution_status, executions, failure_details, start};
 use pipeline_starter::world::{
-    ExecutionPage, ExecutionStatus, FailureDetails, ListedExecution, PipelineStart, StartAnswer,
+    ExecutionPage, ExecutionStatus, FailureDetails, ListedExecution, ListedRevision, PipelineStart, StartAnswer,
 };
 use sekisho_domain::route::PipelineName;
 use sekisho_testing::wire::{Answer, Wire, ok, refused};
@@ -63,6 +63,11 @@ async fn each_error_of_a_start_has_its_meaning() {
         (refused("ThrottlingException"), deferred("ThrottlingException")),
         (refused("TooManyRequestsException"), deferred("TooManyRequestsException")),
         (Answer::Http(500, String::new()), StartAnswer::Unanswered(String::new())),
+        (Answer::Http(503, String::new()), StartAnswer::Unanswered(String::new())),
+        (
+            Answer::Http(503, r#"{"__type":"ThrottlingException","message":"as it is"}"#.to_owned()),
+            StartAnswer::Unanswered("ThrottlingException".to_owned()),
+        ),
         (Answer::TimedOut, StartAnswer::Unanswered("no answer in time".to_owned())),
         (Answer::Http(200, "{}".to_owned()), StartAnswer::Unanswered("no execution id".to_owned())),
         (refused("PipelineNotFoundException"), StartAnswer::Rejected("PipelineNotFoundException".to_owned())),
@@ -110,7 +115,10 @@ async fn executions_are_listed_page_by_page() {
         id: id.to_owned(),
         status,
         started: Some(SINCE),
-        revisions: revisions.iter().map(ToString::to_string).collect(),
+        revisions: revisions
+            .iter()
+            .map(|revision| ListedRevision { action: "Source".to_owned(), revision: (*revision).to_owned() })
+            .collect(),
         is_by_call,
     };
     let first = executions(&client, &shop(), None).await.unwrap();

@@ -102,7 +102,7 @@ async fn the_claims_of_an_earlier_version_are_explained() {
         function.write_claim(&change, ClaimProgress::Waiting(PIPELINE_IS_FULL.to_owned()));
     }
     let explained = explain(&function, &file("pipeline-failed")).await;
-    assert_eq!(outcomes(&explained), [ExecutionFailed, Failed, Started]);
+    assert_eq!(outcomes(&explained), [ExecutionFailed, Failed]);
     let decided = function.handle(&file("pipeline-failed")).await.unwrap().decisions;
     assert_eq!(outcomes(&decided), outcomes(&explained));
 }
@@ -111,11 +111,12 @@ async fn the_claims_of_an_earlier_version_are_explained() {
 async fn the_follow_up_is_explained() {
     let gone = Change { git_ref: "refs/heads/routed-before".parse().unwrap(), ..change(0) };
     let cases = [
-        (running(0), Duration::ZERO, Ignored, "no order"),
+        (running(0), Duration::ZERO, Ignored, "nothing is due"),
         (running(0), Duration::from_mins(3), Ignored, "execution e"),
         (waiting(0), Duration::ZERO, Started, "would be started"),
         (claimed(0, START), Duration::from_mins(3), Started, "would be started"),
-        (OrderRow { change: gone, ..waiting(0) }, Duration::ZERO, Filtered, "any more"),
+        (OrderRow { change: gone.clone(), ..waiting(0) }, Duration::ZERO, Filtered, "any more"),
+        (OrderRow { change: gone, may_run: true, ..waiting(0) }, Duration::ZERO, Ignored, "would look for"),
     ];
     for (row, time, outcome, detail) in cases {
         let function = Function::new();

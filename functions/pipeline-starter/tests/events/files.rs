@@ -65,7 +65,7 @@ const CASES: &[(&str, Expected, &[&str])] = &[
     ("explain-of-no-route", Explained(Filtered, NOT_ROUTED, &[]), &[]),
     ("explain-order", Explained(Started, "would be started", &[SHOP, MAIN, PIPELINE, ORDER]), &[]),
     ("explain-pipeline-failed", Explained(ExecutionFailed, "would be sent", &[PIPELINE, EXECUTION]), &[]),
-    ("explain-schedule", Explained(Ignored, "no order", &[]), &[]),
+    ("explain-schedule", Explained(Ignored, "nothing is due", &[]), &[]),
     ("explain-without-event", Invalid("`event`"), &[]),
     ("foreign-account", Decided(Refused, "account 444444444444: only account 111111111111", &[FOREIGN, MAIN]), &[]),
     ("foreign-repository", Decided(Refused, FOREIGN_SHOP, &[("repository", FOREIGN_SHOP)]), &[]),
@@ -129,8 +129,13 @@ async fn every_file_leads_to_its_decision() {
                 let decision = serde_json::to_value(&decisions[0]).unwrap();
                 assert_contains(name, &decision, text, fields);
                 assert_eq!(function.recorded_decisions(), [decision], "{name}");
-                // An order or a sent notice has a separate row, in addition to the decision's row.
-                let other_rows = usize::from(!calls.is_empty() && *calls != REFUSE);
+                // In addition to the decision's row, a started order has its row and a claim, and a sent notice has a
+                // row.
+                let other_rows = match *calls {
+                    [] | REFUSE => 0,
+                    START_SHOP => 2,
+                    _ => 1,
+                };
                 assert_eq!(rows.len(), 1 + other_rows, "{name}: {rows:?}");
             }
             Explained(outcome, text, fields) => {

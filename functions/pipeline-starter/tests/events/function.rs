@@ -7,7 +7,9 @@ use futures_util::FutureExt;
 use pipeline_starter::claim::{self, ClaimRow, Progress as ClaimProgress};
 use pipeline_starter::fake::FakeAccount;
 use pipeline_starter::order::{self, OrderRow};
-use pipeline_starter::world::{ExecutionStatus, FailureDetails, ListedExecution, PipelineStart, StartAnswer, World};
+use pipeline_starter::world::{
+    ExecutionStatus, FailureDetails, ListedExecution, ListedRevision, PipelineStart, StartAnswer, World,
+};
 use pipeline_starter::{Error, Outcome, Starter};
 use sekisho_domain::change::{Change, SourceChange};
 use sekisho_domain::config::Document;
@@ -112,8 +114,13 @@ impl Function {
 
     /// Writes the row of the pipeline `shop`, as another invocation would.
     pub fn write_row(&self, row: &OrderRow) {
-        let revision = self.row("shop").map(|row| row.revision);
-        let key = order::key(&shop());
+        self.write_row_of(&shop(), row);
+    }
+
+    /// Writes the row of a pipeline, as another invocation would.
+    pub fn write_row_of(&self, pipeline: &PipelineName, row: &OrderRow) {
+        let revision = self.row(pipeline.as_str()).map(|row| row.revision);
+        let key = order::key(pipeline);
         let written = self.world().ledger.write(&key, row, revision, "another request");
         written.now_or_never().unwrap().unwrap();
     }
@@ -128,7 +135,17 @@ impl Function {
             since: epoch_millis(self.world().now()),
             progress,
         };
-        self.world().ledger.write(&key, &claim, None, "another request").now_or_never().unwrap().unwrap();
+        let ledger = &self.world().ledger;
+        let known: Option<Row<ClaimRow>> = ledger.read(&key).now_or_never().unwrap().unwrap();
+        let revision = known.map(|row| row.revision);
+        ledger.write(&key, &claim, revision, "another request").now_or_never().unwrap().unwrap();
+    }
+
+    /// The claim of the pipeline `shop` for the reference of a change.
+    pub fn claim(&self, change: &Change) -> Option<ClaimRow> {
+        let key = claim::key(&shop(), &change.repository, &change.git_ref);
+        let row = self.world().ledger.read(&key).now_or_never().unwrap().unwrap();
+        row.map(|row: Row<ClaimRow>| row.state)
     }
 
     /// The reports that the bus has accepted since the test last called this method.
@@ -185,9 +202,14 @@ pub fn listed(id: &str, started: OffsetDateTime, commit: Option<&str>) -> Listed
         id: id.to_owned(),
         status: ExecutionStatus::Running,
         started: Some(started),
-        revisions: commit.into_iter().map(ToOwned::to_owned).collect(),
+        revisions: commit.into_iter().map(|commit| revision("Source", commit)).collect(),
         is_by_call: true,
     }
+}
+
+/// A source revision, as CodePipeline lists it.
+pub fn revision(action: &str, revision: &str) -> ListedRevision {
+    ListedRevision { action: action.to_owned(), revision: revision.to_owned() }
 }
 
 /// The event that orders the change [`change`] for the pipeline `shop`, with the number [`NUMBER`] plus `later`.

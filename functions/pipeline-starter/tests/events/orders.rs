@@ -5,12 +5,14 @@ use std::time::Duration;
 use pipeline_starter::Outcome::{Duplicate, Filtered, Refused, Stale, Started, Waiting};
 use pipeline_starter::order::Progress;
 use pipeline_starter::world::{EntryResult, StartAnswer};
+use sekisho_domain::change::Change;
 use sekisho_domain::report::ReportState;
+use sekisho_domain::timestamp::epoch_millis;
 use serde_json::{Value, json};
 
 use crate::function::{
-    COMMIT, COMMITTED_CONFIG, Function, NO_CALLS, NUMBER, PIPELINE_IS_FULL, REPORT, START, change, claimed, file,
-    listed, order_event,
+    COMMIT, COMMITTED_CONFIG, Function, NO_CALLS, NUMBER, PIPELINE_IS_FULL, REPORT, START, change, claimed, event,
+    file, listed, order_event,
 };
 
 #[tokio::test(start_paused = true)]
@@ -81,7 +83,7 @@ async fn a_newer_order_waits_while_another_invocation_may_start_an_older_one() {
         (function.take_calls(), function.take_states()),
         (vec![REPORT.to_owned()], vec![(NUMBER + 1, ReportState::Waiting)])
     );
-    function.follow_up_after(Duration::from_secs(119)).await;
+    function.follow_up_after(Duration::from_secs(179)).await;
     assert_eq!(function.take_calls(), NO_CALLS);
     assert_eq!(function.follow_up_after(Duration::from_secs(2)).await[0].outcome, Started);
     assert_eq!(function.world().starts.borrow()[0].commit, change(1).commit);
@@ -104,10 +106,108 @@ async fn an_invocation_whose_order_was_replaced_lets_the_newer_order_start() {
         function.decide(&order_event(1)).await
     };
     let payload = order_event(0);
-    let (older, newer) = futures_util::join!(function.decide(&payload), newer);
-    assert_eq!((older.outcome, newer.outcome), (Started, Waiting));
+    let (older, newer) = futures_util::join!(function.handle(&payload), newer);
+    let older = older.unwrap().decisions;
+    assert_eq!(newer.outcome, Waiting);
+    let started: Vec<_> =
+        older.iter().map(|decision| (decision.outcome, decision.concerns["execution"].as_str())).collect();
+    assert_eq!(started, [(Started, "e2"), (Started, "e3")], "the newer order starts without a follow-up");
     assert_eq!((function.shop().number, function.shop().executions), (NUMBER + 1, vec!["e2".to_owned()]));
-    assert_eq!(function.follow_up_after(Duration::from_secs(1)).await[0].outcome, Started);
+    let states =
+        [(NUMBER + 1, ReportState::Waiting), (NUMBER, ReportState::Running), (NUMBER + 1, ReportState::Running)];
+    assert_eq!(function.take_states(), states);
+}
+
+/// The call without an answer takes effect a minute later, after its invocation has ended.
+#[tokio::test(start_paused = true)]
+async fn a_start_that_takes_effect_late_is_never_the_last_one() {
+    let function = Function::new();
+    let mut attempts = 0;
+    function.answer_starts(move |_| {
+        attempts += 1;
+        match attempts {
+            1 => StartAnswer::Deferred(PIPELINE_IS_FULL.to_owned()),
+            2 => StartAnswer::Unanswered("no answer in time".to_owned()),
+            _ => StartAnswer::Started("newer".to_owned()),
+        }
+    });
+    let newer = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        function.decide(&order_event(1)).await
+    };
+    let payload = order_event(0);
+    let (older, newer) = futures_util::join!(function.decide(&payload), newer);
+    assert_eq!((older.outcome, newer.outcome), (Waiting, Waiting));
+    for _ in 0..3 {
+        function.follow_up_after(Duration::from_secs(38)).await;
+    }
+    assert_eq!(function.world().starts.borrow().len(), 2, "the late call may still take effect");
+    assert_eq!(function.follow_up_after(Duration::from_secs(10)).await[0].outcome, Started);
+    assert_eq!(function.shop().execution.as_deref(), Some("newer"));
+}
+
+/// One number must not make every later order of the pipeline stale.
+#[tokio::test(start_paused = true)]
+async fn a_number_far_ahead_of_the_clock_is_refused_without_a_row_or_a_report() {
+    let day = 86_400_000;
+    let now = epoch_millis(START);
+    let implicit = |sequence| event(Change { sequence, ..change(0) }, &["shop"]);
+    let explicit = |number: u64| file("order").replace(&NUMBER.to_string(), &number.to_string());
+    for number in [now + day + 1, u64::MAX] {
+        for payload in [implicit(number), explicit(number)] {
+            let function = Function::new();
+            let decision = function.decide(&payload).await;
+            assert_eq!((decision.outcome, &decision.concerns["order"]), (Refused, &number.to_string()), "{payload}");
+            assert_eq!((function.take_calls(), function.row("shop")), (vec![], None));
+        }
+        let unreadable = explicit(number).replace("deploy", "unknown");
+        let function = Function::new();
+        assert_eq!(function.decide(&unreadable).await.outcome, Refused);
+        assert_eq!(function.take_calls(), NO_CALLS);
+    }
+    for payload in [implicit(now + day), explicit(now + day)] {
+        assert_eq!(Function::new().decide(&payload).await.outcome, Started);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_malformed_order_with_the_number_of_a_readable_one_gets_the_last_report() {
+    let function = Function::new();
+    assert_eq!(function.decide(&file("order")).await.outcome, Started);
+    let reports = function.take_reports();
+    assert_eq!(function.decide(&file("order-of-unknown-kind")).await.outcome, Refused);
+    assert_eq!(function.take_reports(), reports);
+}
+
+/// A report has a limit, because it is stored and sent, and its reason may quote the event.
+#[tokio::test(start_paused = true)]
+async fn an_order_with_a_huge_kind_leads_to_a_small_report() {
+    let function = Function::new();
+    let mut huge: Value = serde_json::from_str(&file("order-of-unknown-kind")).unwrap();
+    huge["detail"]["orders"]["shop"]["kind"] = "k".repeat(100_000).into();
+    let huge = huge.to_string();
+    assert_eq!(function.decide(&huge).await.outcome, Refused);
+    assert!(function.take_reports()[0].reason.chars().count() <= 1_001);
+}
+
+/// CodePipeline throttles at about 20 calls at once.
+#[tokio::test(start_paused = true)]
+async fn an_event_for_many_pipelines_starts_a_few_of_them_at_once() {
+    let pipelines: Vec<String> = (0..30).map(|index| format!("shop-{index:02}")).collect();
+    let targets = pipelines.iter().map(|pipeline| {
+        format!(
+            "[[route.target]]\naccount = \"222222222222\"\nregion = \"ap-northeast-1\"\n\
+             pipeline = \"{pipeline}\"\naction = \"Source\"\n"
+        )
+    });
+    let route = "[[route]]\nrepository = \"shop\"\nbranches = [\"main\"]\n";
+    let function = Function::with_config(&format!("{route}{}", targets.collect::<String>()));
+    function.world().start_takes.set(Duration::from_secs(1));
+    let names: Vec<&str> = pipelines.iter().map(String::as_str).collect();
+    let decisions = function.handle(&event(change(0), &names)).await.unwrap().decisions;
+    let decided: Vec<&str> = decisions.iter().map(|decision| decision.concerns["pipeline"].as_str()).collect();
+    assert_eq!(decided, names);
+    assert_eq!(function.world().most_starts_at_once.get(), 8);
 }
 
 #[tokio::test(start_paused = true)]
@@ -142,7 +242,7 @@ async fn a_newer_order_waits_after_a_start_without_an_answer() {
     assert_eq!(function.decide(&order_event(0)).await.outcome, Waiting);
     function.answer_starts(|_| StartAnswer::Started("e".to_owned()));
     assert_eq!(function.decide(&order_event(1)).await.outcome, Waiting);
-    assert_eq!(function.follow_up_after(Duration::from_secs(101)).await[0].outcome, Started);
+    assert_eq!(function.follow_up_after(Duration::from_secs(121)).await[0].outcome, Started);
     let commits: Vec<_> = function.world().starts.borrow().iter().map(|start| start.commit.clone()).collect();
     assert_eq!(commits, [change(0).commit, change(1).commit]);
 }

@@ -4,15 +4,20 @@ use std::time::Duration;
 
 use pipeline_starter::Outcome::{Duplicate, Failed, Filtered, Healthy, Ignored, Stale, Started, Waiting};
 use pipeline_starter::claim::{self, Progress};
-use pipeline_starter::world::ExecutionStatus;
+use pipeline_starter::world::{ExecutionStatus, StartAnswer};
 use sekisho_domain::change::Change;
 use sekisho_domain::report::ReportState;
 use sekisho_ledger::{Key, Lease, Store};
 use serde_json::json;
 
 use crate::function::{
-    COMMIT, Function, NO_CALLS, NUMBER, PIPELINE_IS_FULL, REPORT, START, change, event, file, listed, shop,
+    COMMIT, Function, NO_CALLS, NUMBER, PIPELINE_IS_FULL, REPORT, SEQUENCE, START, change, end_of, event, file, listed,
+    order_event, shop,
 };
+
+fn started(execution: &str) -> Progress {
+    Progress::Started(execution.to_owned())
+}
 
 fn waiting() -> Progress {
     Progress::Waiting(PIPELINE_IS_FULL.to_owned())
@@ -90,6 +95,84 @@ async fn an_order_waits_while_an_invocation_of_an_earlier_version_may_start_a_ch
     assert_eq!(function.follow_up_after(Duration::from_mins(1)).await[0].outcome, Started);
 }
 
+/// CloudFormation may bring an earlier version back, which reads only the claims.
+#[tokio::test(start_paused = true)]
+async fn the_claims_tell_an_earlier_version_what_the_orders_have_started() {
+    let function = Function::new();
+    let release = Change { git_ref: "refs/heads/release/1.2".parse().unwrap(), ..change(0) };
+    function.write_claim(&release, waiting());
+    function.write_claim(&change(0), waiting());
+    assert_eq!(function.decide(&order_event(1)).await.outcome, Started);
+    assert!(matches!(function.claim(&release).unwrap().progress, Progress::Failed(_)));
+    let claim = function.claim(&change(1)).unwrap();
+    assert_eq!((claim.sequence, claim.commit, claim.progress), (SEQUENCE + 1, change(1).commit, started("e1")));
+    // Every later start is in the claim too: of another order, after a cancellation, and from the follow-up.
+    assert_eq!(function.decide(&order_event(2)).await.outcome, Started);
+    assert_eq!(function.claim(&change(2)).unwrap().progress, started("e2"));
+    function.handle(&end_of("pipeline-canceled", "e2")).await.unwrap();
+    assert_eq!(function.claim(&change(2)).unwrap().progress, started("e3"));
+    function.answer_starts(|_| StartAnswer::Deferred(PIPELINE_IS_FULL.to_owned()));
+    assert_eq!(function.decide(&order_event(3)).await.outcome, Waiting);
+    assert_eq!(function.claim(&change(2)).unwrap().progress, started("e3"));
+    function.answer_starts(|_| StartAnswer::Started("e4".to_owned()));
+    assert_eq!(function.follow_up_after(Duration::from_mins(1)).await[0].outcome, Started);
+    assert_eq!((function.claim(&change(3)).unwrap().progress, function.shop().number), (started("e4"), NUMBER + 3));
+}
+
+/// An earlier version, which CloudFormation brought back for some time, has started the change of the order.
+#[tokio::test(start_paused = true)]
+async fn an_order_adopts_what_an_earlier_version_started_after_orders() {
+    let function = Function::new();
+    assert_eq!(function.decide(&order_event(0)).await.outcome, Started);
+    function.write_claim(&change(1), started("theirs"));
+    function.take_calls();
+    let decision = function.decide(&order_event(1)).await;
+    assert_eq!((decision.outcome, decision.concerns["execution"].as_str()), (Duplicate, "theirs"));
+    assert_eq!((function.take_calls(), function.shop().number), (vec![REPORT.to_owned()], NUMBER + 1));
+}
+
+/// A later change of the same reference, which an earlier version has started, stays in the claim.
+#[tokio::test(start_paused = true)]
+async fn a_newer_claim_stays_as_it_is() {
+    let function = Function::new();
+    function.write_claim(&change(9), started("newer"));
+    assert_eq!(function.decide(&order_event(1)).await.outcome, Started);
+    assert_eq!(function.claim(&change(9)).unwrap().progress, started("newer"));
+    assert_eq!(function.shop().execution.as_deref(), Some("e1"));
+}
+
+/// An earlier version writes the claim while this version starts the order.
+#[tokio::test(start_paused = true)]
+async fn a_claim_that_changes_during_a_start_does_not_lose_the_result() {
+    let function = Function::new();
+    function.decide(&order_event(0)).await;
+    function.world().start_takes.set(Duration::from_secs(2));
+    let earlier_version = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        function.write_claim(&change(9), started("theirs"));
+    };
+    let payload = order_event(1);
+    let (decision, ()) = futures_util::join!(function.decide(&payload), earlier_version);
+    assert_eq!((decision.outcome, function.shop().execution.as_deref()), (Started, Some("e2")));
+    assert_eq!(function.claim(&change(9)).unwrap().progress, started("theirs"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_order_does_not_start_while_a_claim_is_unreadable() {
+    let function = Function::new();
+    let own = claim::key(&shop(), &change(0).repository, &change(0).git_ref);
+    let other = Key { pk: claim::partition(&shop()), sk: "broken".to_owned() };
+    for key in [own, other] {
+        let function = Function::new();
+        function.world().ledger.write(&key, &json!({"sequence": "many"}), None, "another request").await.unwrap();
+        let decision = function.decide(&file("order")).await;
+        assert_eq!((decision.outcome, decision.reason.contains("pipeline#shop / ")), (Failed, true));
+        assert_eq!(function.take_calls(), [REPORT]);
+        assert_eq!(function.take_states(), [(NUMBER, ReportState::Waiting)]);
+    }
+    assert!(function.row("shop").is_none());
+}
+
 /// Only the newest change starts, because the pipeline must not go backward.
 #[tokio::test(start_paused = true)]
 async fn the_end_of_an_execution_starts_the_newest_waiting_change() {
@@ -126,12 +209,12 @@ async fn a_waiting_change_that_is_no_longer_routed_is_closed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_unreadable_claim_does_not_keep_another_from_starting() {
+async fn nothing_starts_while_a_claim_that_may_be_newer_is_unreadable() {
     let function = Function::new();
     let unreadable = Key { pk: claim::partition(&shop()), sk: "broken".to_owned() };
     function.world().ledger.write(&unreadable, &json!({"sequence": "many"}), None, "another request").await.unwrap();
     function.write_claim(&change(0), waiting());
     let decisions = function.handle(&file("pipeline-succeeded")).await.unwrap().decisions;
-    assert_eq!(decisions.iter().map(|d| d.outcome).collect::<Vec<_>>(), [Failed, Started]);
+    assert_eq!(decisions.iter().map(|d| d.outcome).collect::<Vec<_>>(), [Failed]);
     assert!(decisions[0].reason.contains("pipeline#shop / broken"), "{decisions:?}");
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use pipeline_starter::order::token;
 use pipeline_starter::world::ExecutionStatus;
 use sekisho_domain::report::ReportState;
+use time::Duration;
 
 use super::orders::Orders;
 use super::reports::Reports;
@@ -12,18 +13,19 @@ use super::{Broken, Target, target_row};
 use crate::codepipeline::Execution;
 use crate::history::History;
 
+/// The number of cancellations after which an order is started again.
+const MAX_CANCELLATIONS: usize = 3;
+
 /// Checks that the executions run the target's orders, that no order has two executions at a time or starts again
 /// without need, and that none starts after a newer one.
 pub(crate) fn start_once_and_in_order(history: &History, target: &Target, orders: &Orders) -> Result<(), Broken> {
     let executions = history.cloud.places[target.place].codepipeline.executions(target.pipeline);
     let pipeline = target.id().pipeline;
-    // The token of a restart is the token of the first start with a suffix.
     let first_tokens = orders.iter().map(|(number, change)| (token(change, &pipeline, *number, 0), *number));
     let numbers: BTreeMap<String, u64> = first_tokens.collect();
     let mut last: Option<(u64, &Execution)> = None;
     for execution in executions.iter().filter(|execution| execution.token.is_some()) {
-        let first_token = execution.token.as_ref().and_then(|token| token.split('-').next());
-        let Some(number) = first_token.and_then(|token| numbers.get(token)).copied() else {
+        let Some(number) = first_token(execution).and_then(|token| numbers.get(token)).copied() else {
             if history.upgrade.has_execution(target.place, &execution.id) {
                 continue;
             }
@@ -31,6 +33,10 @@ pub(crate) fn start_once_and_in_order(history: &History, target: &Target, orders
         };
         if orders.get(&number).is_none_or(|change| change.commit != execution.commit) {
             return Err(Broken(format!("{}: {} does not run the commit of its order", target.id(), execution.id)));
+        }
+        if orders.get(&number).is_some_and(|change| history.upgrade.has_started(target.place, target.pipeline, change))
+        {
+            return Err(Broken(format!("{}: {} repeats an earlier version's", target.id(), execution.id)));
         }
         match last {
             Some((last, _)) if last > number => {
@@ -54,6 +60,27 @@ pub(crate) fn start_once_and_in_order(history: &History, target: &Target, orders
 /// Whether an execution may take the place of an earlier one of the same order.
 fn is_restart(earlier: &Execution, later: &Execution) -> bool {
     earlier.may_be_repeated() && earlier.ended.is_some_and(|ended| ended <= later.started)
+}
+
+/// The executions of the same order as `last`.
+fn of_same_order<'e>(executions: &'e [Execution], last: &'e Execution) -> impl Iterator<Item = &'e Execution> {
+    executions.iter().filter(|execution| first_token(execution) == first_token(last))
+}
+
+/// The token of the first start of the execution's order. The token of a restart is the same with a suffix.
+fn first_token(execution: &Execution) -> Option<&str> {
+    execution.token.as_deref().and_then(|token| token.split('-').next())
+}
+
+/// The number of executions of an order that CodePipeline canceled.
+fn cancellations(executions: &[Execution], last: &Execution) -> usize {
+    of_same_order(executions, last).filter(|execution| execution.status == ExecutionStatus::Canceled).count()
+}
+
+/// Whether an order whose source action fails was tried for about two hours.
+fn has_been_patient(executions: &[Execution], last: &Execution) -> bool {
+    let first = of_same_order(executions, last).find(|execution| execution.failed_in_source());
+    first.is_some_and(|first| last.started - first.started > Duration::minutes(80))
 }
 
 /// Checks that the target has reported the end of its last order, and that its last execution ended as reported. An
@@ -85,8 +112,12 @@ pub(crate) fn run_the_last_order(history: &History, target: &Target, reports: &R
     let agrees = match report.state {
         ReportState::Healthy => last.status == ExecutionStatus::Succeeded,
         // The events about a retried stage may be lost.
+        ReportState::Failed if last.failed_in_source() => has_been_patient(&executions, last),
         ReportState::Failed => last.status == ExecutionStatus::Failed || last.retries > 0,
-        ReportState::Unknown => last.status != ExecutionStatus::Succeeded,
+        ReportState::Unknown if last.status == ExecutionStatus::Canceled => {
+            cancellations(&executions, last) > MAX_CANCELLATIONS
+        }
+        ReportState::Unknown => matches!(last.status, ExecutionStatus::Stopped | ExecutionStatus::Superseded),
         _ => false,
     };
     if agrees {
