@@ -46,6 +46,7 @@ pub mod fake;
 mod hint;
 mod joining;
 mod newest;
+mod ordering;
 mod outcome;
 mod plan;
 pub mod redelivery;

@@ -38,7 +38,11 @@ pub(crate) async fn explain<W: World>(run: &Run<'_, W>, payload: &str) -> Result
 /// Describes the plan for a reference. `pending` is the sequence of a change that is not finished yet.
 async fn explain_change<W: World>(run: &Run<'_, W>, hint: &Hint) -> Result<Decision<Outcome>, Error> {
     let mut facts = Facts::new(run.routes, hint, Trigger::Event, None);
-    let decision = match examine::reference(run, &mut facts).await?.0 {
+    let (plan, _locks) = examine::reference(run, &mut facts).await?;
+    if let Some(error) = facts.paths_error {
+        return Err(error);
+    }
+    let decision = match plan {
         Plan::Decide(verdict) => verdict.decisions.into_iter().next(),
         Plan::Order(ordering) => Some(explain_ordering(&ordering)),
         Plan::Nothing => None,
@@ -54,7 +58,7 @@ fn explain_ordering(ordering: &Ordering) -> Decision<Outcome> {
         let pipelines: Vec<&str> = delivery.pipelines.iter().map(PipelineName::as_str).collect();
         format!("{}/{}: {}", delivery.account, delivery.region, pipelines.join(", "))
     };
-    let deliveries = deliveries(ordering.placed.iter().map(|placed| &placed.target));
+    let deliveries = deliveries(ordering.part.placed.iter().map(|placed| &placed.target));
     let (outcome, reason) = match ordering.unplaced() {
         Some((outcome, reason)) => (outcome, reason.to_owned()),
         None => (Outcome::Relayed, format!("would be relayed to {} buses", deliveries.len())),
