@@ -18,6 +18,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 use crate::decision_log::{DecisionLog, Report};
 use crate::error::Error;
+use crate::heads::Heads;
 use crate::outcome::{Outcome, needs_repair};
 use crate::plan::Snapshot;
 use crate::relay::join::order_joined;
@@ -136,7 +137,8 @@ impl<'r, W: World> Pass<'r, W> {
         self.measure(is_complete);
         self.write_row(&row, &stored.pass).await;
         self.record().await;
-        let offered = offer_again(self.run).await;
+        let heads = Heads::new(self.run.routes, &self.run.invocation.region, &self.references);
+        let offered = offer_again(self.run, &heads, &undecided).await;
         self.add(offered);
     }
 
