@@ -30,7 +30,7 @@ pub struct Redelivery {
 /// The plan for a message of the dead-letter queue.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum RedeliveryPlan {
-    /// Offer these targets their current orders, or order the change if a target has no order.
+    /// Offer these targets their current orders, or order the newest change if a target has no order.
     Order(BTreeSet<TargetId>),
     /// Order nothing.
     Decide(Decision<Outcome>),

@@ -72,7 +72,8 @@ async fn explain_redelivery<W: World>(run: &Run<'_, W>, redelivery: &Redelivery)
     Ok(match redeliver::examine_redelivery(run, redelivery).await? {
         RedeliveryPlan::Decide(decision) => decision,
         RedeliveryPlan::Order(_) => {
-            let reason = "the target would be offered its current order, or this change if it has no order";
+            let reason =
+                "the target would be offered its current order, or get an order for the newest change if it has none";
             about_change(&redelivery.change, Decision::new(Outcome::Ordered, reason))
                 .about("account", redelivery.delivery.account.as_str())
         }
