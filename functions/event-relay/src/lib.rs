@@ -59,6 +59,7 @@ mod request;
 mod route;
 mod run;
 mod selection;
+mod snapshot;
 mod status;
 pub mod target;
 mod target_report;

@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 
 use crate::branch::BranchRow;
 use crate::outcome::Outcome;
-use crate::plan::{Snapshot, TargetRows};
+use crate::snapshot::{Snapshot, TargetRows};
 use crate::target::{self, Placement, TargetRow};
 
 /// An order to several targets to run one change.

@@ -2,23 +2,22 @@
 //! rows, the head, the touched routes and the time. The real path carries the plan out, and `explain` describes the
 //! same plan.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use sekisho_domain::change::{Change, CommitId};
 use sekisho_domain::decision::Decision;
 use sekisho_domain::route::{Routes, TargetId};
 use sekisho_domain::timestamp::epoch_millis;
-use sekisho_ledger::Row;
 use time::OffsetDateTime;
 
 use crate::branch::{BranchRow, Pending, Untouched};
 use crate::delivery::{self, Delivery, deliveries};
 use crate::error::Error;
 use crate::hint::{Hint, Trigger};
-pub(crate) use crate::ordering::{Ordering, Placed};
+use crate::ordering::Ordering;
 use crate::outcome::{Outcome, about_hint, no_longer_routed};
 use crate::route::TouchedRoutes;
-use crate::target::TargetRow;
+use crate::snapshot::{Snapshot, TargetRows};
 use crate::world::Head;
 
 /// The facts about a reference. A fact is read only when the plan depends on it.
@@ -38,41 +37,12 @@ pub(crate) struct Facts<'a> {
     pub(crate) targets: TargetRows,
 }
 
-/// The rows of targets.
-#[derive(Debug, Default)]
-pub(crate) struct TargetRows {
-    /// The rows that were read.
-    pub(crate) read: BTreeMap<TargetId, Snapshot<TargetRow>>,
-    /// The decisions about rows that cannot be read. Their targets get no order until a person repairs the rows.
-    pub(crate) unreadable: BTreeMap<TargetId, Decision<Outcome>>,
-}
-
-impl TargetRows {
-    fn has(&self, target: &TargetId) -> bool {
-        self.read.contains_key(target) || self.unreadable.contains_key(target)
-    }
-}
-
 impl<'a> Facts<'a> {
     /// The facts about the reference of `hint`. None of them has been read, except the row if the caller has it.
     pub(crate) fn new(routes: &'a Routes, hint: &'a Hint, trigger: Trigger, row: Option<Snapshot<BranchRow>>) -> Self {
         let touched = TouchedRoutes::new(routes, &hint.repository, &hint.git_ref);
         let targets = TargetRows::default();
         Self { hint, trigger, row, head: None, touched, paths_error: None, floor: None, targets }
-    }
-}
-
-/// The content of a row at the time when the ledger was read. If the ledger has no row, the snapshot has an empty row.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Snapshot<T> {
-    pub(crate) row: T,
-    /// The revision that a write must name; `None` if the ledger has no row.
-    pub(crate) revision: Option<u64>,
-}
-
-impl<T: Default> From<Option<Row<T>>> for Snapshot<T> {
-    fn from(row: Option<Row<T>>) -> Self {
-        row.map(|row| Self { row: row.state, revision: Some(row.revision) }).unwrap_or_default()
     }
 }
 

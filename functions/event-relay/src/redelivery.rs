@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::branch::BranchRow;
 use crate::delivery::Delivery;
 use crate::outcome::{Outcome, about_change};
-use crate::plan::Snapshot;
 use crate::route::TouchedRoutes;
+use crate::snapshot::Snapshot;
 
 /// A message in the dead-letter queue. Only earlier versions wrote such messages; a queue may still hold some.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,6 +3,7 @@ use time::Duration;
 use time::macros::datetime;
 
 use super::*;
+use crate::target::TargetRow;
 
 const NOW: OffsetDateTime = datetime!(2026-11-21 12:00 UTC);
 

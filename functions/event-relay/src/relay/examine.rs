@@ -13,10 +13,11 @@ use sekisho_ledger::{Key, MAX_TRANSACTION, Store};
 use crate::error::Error;
 use crate::hint::{Hint, Trigger};
 use crate::outcome::needs_repair;
-use crate::plan::{Facts, Missing, Plan, Snapshot, TargetRows, plan};
+use crate::plan::{Facts, Missing, Plan, plan};
 use crate::repository::{self, RepositoryRow};
 use crate::route::TouchedRoutes;
 use crate::run::{RESERVE, Run, TargetLocks};
+use crate::snapshot::{Snapshot, TargetRows};
 use crate::target;
 use crate::world::World;
 

@@ -17,10 +17,10 @@ use crate::decision_log::Report;
 use crate::error::Error;
 use crate::ordering::{Ordering, Part, Placed, without};
 use crate::outcome::{Outcome, about_change};
-use crate::plan::Snapshot;
 use crate::relay::examine;
 use crate::relay::offer::{Offered, offer};
 use crate::run::Run;
+use crate::snapshot::Snapshot;
 use crate::target::{PlacedOrder, is_target};
 use crate::world::World;
 

@@ -12,13 +12,14 @@ use sekisho_ledger::MAX_TRANSACTION;
 use crate::decision_log::Report;
 use crate::error::Error;
 use crate::heads::Heads;
+use crate::ordering::Placed;
 use crate::outcome::{Outcome, about_change};
-use crate::plan::{Placed, Snapshot};
 use crate::relay::examine;
 use crate::relay::offer::{NotAccepted, offer};
 use crate::relay::order::orders;
 use crate::run::{CONCURRENT_CALLS, Run};
 use crate::selection::all_targets;
+use crate::snapshot::Snapshot;
 use crate::world::World;
 
 /// No offers begin when only this time is left: the rows of the orders would be written, and nothing could be sent.

@@ -5,10 +5,11 @@ use crate::branch::BranchRow;
 use crate::decision_log::Report;
 use crate::error::Error;
 use crate::hint::{Hint, Trigger};
-use crate::plan::{Facts, Plan, Snapshot};
+use crate::plan::{Facts, Plan};
 use crate::relay::examine;
 use crate::relay::order::{self, NewHead};
 use crate::run::Run;
+use crate::snapshot::Snapshot;
 use crate::world::{Head, World};
 
 /// What became of a reference.
