@@ -49,8 +49,8 @@ pub struct BranchRow {
     /// it again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub untouched: Option<Untouched>,
-    /// The targets for which `commit` was decided: ordered, untouched by its paths, or recorded as a baseline. A routed
-    /// target that is missing here has joined since. `None` in a row of an earlier version. While a change is pending,
+    /// The routed targets for which nothing is left to decide about `commit`: it was ordered, its paths do not touch
+    /// them, or it was recorded as a baseline. A routed target that is missing here has joined since. `None` in a row of an earlier version. While a change is pending,
     /// the field has the targets that the change does not go to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub targets: Option<Vec<TargetId>>,
@@ -109,6 +109,12 @@ impl BranchRow {
     #[must_use]
     pub fn recorded(commit: CommitId, sequence: u64, targets: Vec<TargetId>) -> Self {
         Self { commit: Some(commit), sequence, targets: Some(targets), baseline: true, ..Self::default() }
+    }
+
+    /// The row of a reference whose head could not be read yet. Its head is relayed to all targets.
+    #[must_use]
+    pub fn unread() -> Self {
+        Self { targets: Some(Vec::new()), ..Self::default() }
     }
 
     /// The sequence of the newest change, whether it is relayed or pending.

@@ -102,7 +102,7 @@ mod tests {
     use sekisho_domain::config::Document;
 
     use super::*;
-    use crate::plan::Snapshot;
+    use crate::snapshot::Snapshot;
 
     fn routes(pipelines: &[&str]) -> Routes {
         let target = |pipeline: &&str| {

@@ -11,16 +11,18 @@
 //! target that should already run the commit gets no order, and neither does a target that should run a change that was
 //! seen later. One transaction writes the rows of the targets together with the row of the branch or tag; only then are
 //! the orders sent to the buses. If more targets get the change than one transaction can hold, the change is *pending*
-//! until the last transaction, and whoever finds it pending continues it with the same sequence and id.
+//! until the last transaction. If the invocation ends before that, the next invocation continues the change with the
+//! same sequence and id.
 //!
 //! **Offers.** A bus that does not accept an order fails nothing. Every reconcile offers the open orders again: those
 //! that their targets did not answer or refused, after five minutes at first and after an hour at most, and those that
 //! have not finished for an hour. No redrive and no person is necessary for that.
 //!
-//! **The reconcile** finds what events did not show: heads whose event was lost, targets that a route leads to only now,
-//! and references that no longer exist, whose rows expire after 90 days. What existed before a route covered it is
-//! recorded as a *baseline* and not ordered, unless the route names it literally or has `existing = "relay"`. A
-//! repository that fails, or for which no time is left, comes first in the next reconcile.
+//! **The reconcile** finds changes without an event: heads whose event was lost, targets that a route leads to only now,
+//! and references that no longer exist, whose rows expire after 90 days. A reference that existed before a route covered
+//! it is recorded as a *baseline* and not ordered, unless the route names it literally or has `existing = "relay"`. If
+//! an event about a recorded head arrives later, the head is new after all and is ordered. A repository that fails, or
+//! for which no time is left, comes first in the next reconcile.
 //!
 //! | input | effect |
 //! | --- | --- |
@@ -30,7 +32,7 @@
 //! | a target's report (`source` is `sekisho.starter`) | stores the report if it is about the target's current order |
 //! | `{"action":"where"}` | returns a text that shows which revision runs in each target |
 //! | `{"action":"resend","route":…,"account":…}` | sends the latest order of these targets again; returns a text |
-//! | `{"action":"redeliver",…}` | a message of an earlier version: offers the target's order, or orders the change |
+//! | `{"action":"redeliver",…}` | a message of an earlier version: offers the order, or orders the newest change |
 //!
 //! The function returns `{"decisions":[…]}`, or a text where the table says so. Each decision has an [`Outcome`] and a
 //! reason. An error that a retry can cure fails the invocation, so that Lambda retries the event.
@@ -43,9 +45,11 @@ pub mod delivery;
 mod error;
 #[cfg(feature = "testing")]
 pub mod fake;
+mod heads;
 mod hint;
 mod joining;
 mod newest;
+mod ordering;
 mod outcome;
 mod plan;
 pub mod redelivery;
@@ -55,6 +59,7 @@ mod request;
 mod route;
 mod run;
 mod selection;
+mod snapshot;
 mod status;
 pub mod target;
 mod target_report;

@@ -19,7 +19,7 @@ use crate::hint::Hint;
 pub enum Outcome {
     /// A new head was ordered. The decision has the number of buses that accepted it; the others are offered it again.
     Relayed,
-    /// A target was ordered to run a head that was relayed before.
+    /// An order without a new head: a target joined, or an order was sent again.
     Ordered,
     /// The head existed before a route covered it: it was recorded and not ordered.
     Baseline,

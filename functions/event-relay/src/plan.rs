@@ -2,72 +2,47 @@
 //! rows, the head, the touched routes and the time. The real path carries the plan out, and `explain` describes the
 //! same plan.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use sekisho_domain::change::{Change, CommitId};
 use sekisho_domain::decision::Decision;
 use sekisho_domain::route::{Routes, TargetId};
 use sekisho_domain::timestamp::epoch_millis;
-use sekisho_ledger::{MAX_TRANSACTION, Row, Write};
 use time::OffsetDateTime;
 
 use crate::branch::{BranchRow, Pending, Untouched};
 use crate::delivery::{self, Delivery, deliveries};
+use crate::error::Error;
 use crate::hint::{Hint, Trigger};
+use crate::ordering::Ordering;
 use crate::outcome::{Outcome, about_hint, no_longer_routed};
 use crate::route::TouchedRoutes;
-use crate::target::{self, Placement, TargetRow};
+use crate::snapshot::{Snapshot, TargetRows};
 use crate::world::Head;
 
 /// The facts about a reference. A fact is read only when the plan depends on it.
 #[derive(Debug)]
 pub(crate) struct Facts<'a> {
     pub(crate) hint: &'a Hint,
-    trigger: Trigger,
+    pub(crate) trigger: Trigger,
     /// The ledger's row; `None` until it is read.
     pub(crate) row: Option<Snapshot<BranchRow>>,
     /// The reference's head; `None` until it is read.
     pub(crate) head: Option<Head>,
     pub(crate) touched: TouchedRoutes<'a>,
+    /// The error with which the changed paths could not be read. The routes without paths do not wait for the others.
+    pub(crate) paths_error: Option<Error>,
     /// The lower bound of the sequence, which an expired row of the reference left behind; `None` until it is read.
     pub(crate) floor: Option<u64>,
     pub(crate) targets: TargetRows,
-}
-
-/// The rows of targets.
-#[derive(Debug, Default)]
-pub(crate) struct TargetRows {
-    /// The rows that were read.
-    pub(crate) read: BTreeMap<TargetId, Snapshot<TargetRow>>,
-    /// The decisions about rows that cannot be read. Their targets get no order until a person repairs the rows.
-    pub(crate) unreadable: BTreeMap<TargetId, Decision<Outcome>>,
-}
-
-impl TargetRows {
-    fn has(&self, target: &TargetId) -> bool {
-        self.read.contains_key(target) || self.unreadable.contains_key(target)
-    }
 }
 
 impl<'a> Facts<'a> {
     /// The facts about the reference of `hint`. None of them has been read, except the row if the caller has it.
     pub(crate) fn new(routes: &'a Routes, hint: &'a Hint, trigger: Trigger, row: Option<Snapshot<BranchRow>>) -> Self {
         let touched = TouchedRoutes::new(routes, &hint.repository, &hint.git_ref);
-        Self { hint, trigger, row, head: None, touched, floor: None, targets: TargetRows::default() }
-    }
-}
-
-/// The content of a row at the time when the ledger was read. If the ledger has no row, the snapshot has an empty row.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Snapshot<T> {
-    pub(crate) row: T,
-    /// The revision that a write must name; `None` if the ledger has no row.
-    pub(crate) revision: Option<u64>,
-}
-
-impl<T: Default> From<Option<Row<T>>> for Snapshot<T> {
-    fn from(row: Option<Row<T>>) -> Self {
-        row.map(|row| Self { row: row.state, revision: Some(row.revision) }).unwrap_or_default()
+        let targets = TargetRows::default();
+        Self { hint, trigger, row, head: None, touched, paths_error: None, floor: None, targets }
     }
 }
 
@@ -93,43 +68,8 @@ pub(crate) enum Plan {
     Order(Box<Ordering>),
     /// Order nothing.
     Decide(Box<Verdict>),
-    /// Make no decision: no route matches the reference, and nothing is pending.
+    /// Make no decision: no route matches the reference and nothing is pending, or the changed paths cannot be read.
     Nothing,
-}
-
-/// An order to several targets to run one change, with everything that must be written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Ordering {
-    pub(crate) change: Change,
-    /// The row of the reference after all targets have the order, and the revision that the row replaces.
-    pub(crate) finished: Snapshot<BranchRow>,
-    /// The row to write before the first target gets the order. It is necessary only if one transaction cannot write
-    /// all rows.
-    pub(crate) pending: Option<BranchRow>,
-    /// The rows of the targets with the order, and the revision that each row replaces.
-    pub(crate) placed: Vec<Placed>,
-    /// The number of targets that should already run the commit.
-    pub(crate) duplicates: usize,
-    /// The number of targets that should run a change that was seen later.
-    pub(crate) superseded: usize,
-    /// The decisions about targets that get no order for another reason.
-    pub(crate) notes: Vec<Decision<Outcome>>,
-}
-
-/// The row of a target with a new order.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Placed {
-    pub(crate) target: TargetId,
-    pub(crate) row: TargetRow,
-    /// The revision that the write replaces; `None` if the ledger has no row.
-    pub(crate) replaces: Option<u64>,
-}
-
-impl Placed {
-    /// The write of the row.
-    pub(crate) fn write(&self) -> Result<Write, sekisho_ledger::Error> {
-        Write::new(target::key(&self.target), &self.row, self.replaces)
-    }
 }
 
 /// Decisions after which the function orders nothing.
@@ -138,71 +78,6 @@ pub(crate) struct Verdict {
     pub(crate) decisions: Vec<Decision<Outcome>>,
     /// The row to write, or `None`. The row stores what need not be compared or decided again.
     pub(crate) remember: Option<BranchRow>,
-}
-
-impl Ordering {
-    /// Orders `targets` to run `change`. `finished` is the row of the reference after that, for which `placing` adds
-    /// the targets whose rows can be read. The orders are placed in the rows in `rows`.
-    pub(crate) fn new(
-        change: Change,
-        finished: Snapshot<BranchRow>,
-        targets: &BTreeSet<TargetId>,
-        rows: &TargetRows,
-        now: OffsetDateTime,
-    ) -> Self {
-        let mut ordering =
-            Self { change, finished, pending: None, placed: vec![], duplicates: 0, superseded: 0, notes: vec![] };
-        for target in targets {
-            if let Some(unreadable) = rows.unreadable.get(target) {
-                // The target is missing in the row, so that it joins as soon as its row can be read.
-                if let Some(covered) = &mut ordering.finished.row.targets {
-                    covered.retain(|one| one != target);
-                }
-                ordering.notes.push(unreadable.clone());
-            } else if let Some(snapshot) = rows.read.get(target) {
-                ordering.place(target, snapshot, now);
-            }
-        }
-        ordering
-    }
-
-    fn place(&mut self, target: &TargetId, Snapshot { row, revision }: &Snapshot<TargetRow>, now: OffsetDateTime) {
-        match row.place(&self.change, now) {
-            Placement::Placed(row) => {
-                self.placed.push(Placed { target: target.clone(), row: *row, replaces: *revision });
-            }
-            Placement::Duplicate => self.duplicates += 1,
-            Placement::Superseded => self.superseded += 1,
-        }
-    }
-
-    /// The same ordering for some of the targets, without its counts and notes.
-    pub(crate) fn part(&self, placed: Vec<Placed>) -> Self {
-        let (change, finished) = (self.change.clone(), self.finished.clone());
-        Self { change, finished, pending: None, placed, duplicates: 0, superseded: 0, notes: vec![] }
-    }
-
-    /// Adds the targets of another part.
-    pub(crate) fn add(&mut self, part: Self) {
-        self.placed.extend(part.placed);
-        self.duplicates += part.duplicates;
-        self.superseded += part.superseded;
-        self.notes.extend(part.notes);
-    }
-
-    /// The outcome and the reason if no target gets an order.
-    pub(crate) fn unplaced(&self) -> Option<(Outcome, &'static str)> {
-        match (self.placed.is_empty(), self.superseded) {
-            (false, _) => None,
-            (true, 0) => Some((Outcome::Duplicate, "every target should already run this commit")),
-            (true, _) => Some((Outcome::Superseded, "every target should run a change that was seen later")),
-        }
-    }
-
-    /// Whether one transaction can write the rows of the targets and the row of the reference.
-    pub(crate) fn fits_transaction(&self) -> bool {
-        self.placed.len() < MAX_TRANSACTION
-    }
 }
 
 /// Decides what to do about a reference.
@@ -227,7 +102,7 @@ pub(crate) fn plan(facts: &Facts<'_>, now: OffsetDateTime) -> Result<Plan, Missi
     };
     match &row.pending {
         Some(pending) if pending.change.commit == *head => continue_pending(facts, row, pending, now),
-        None if row.commit.as_ref() == Some(head) => Ok(already_relayed(facts, row, head)),
+        None if row.commit.as_ref() == Some(head) && !is_missed(facts, row) => Ok(already_relayed(facts, row, head)),
         // A version before orders relayed this event, and may have recorded the id of the tag instead of the commit.
         None if row.targets.is_none() && facts.hint.event.iter().any(|event| row.events.contains(event)) => {
             let row = BranchRow { commit: Some(head.clone()), ..row.clone() };
@@ -235,6 +110,12 @@ pub(crate) fn plan(facts: &Facts<'_>, now: OffsetDateTime) -> Result<Plan, Missi
         }
         _ => plan_for_paths(facts, head, now),
     }
+}
+
+/// Whether an event is about a head that was only recorded. An old reference has no event, so the first look recorded
+/// a new head before its event arrived.
+fn is_missed(facts: &Facts<'_>, row: &BranchRow) -> bool {
+    row.baseline && facts.trigger == Trigger::Event
 }
 
 /// Decides about a pending change of a reference that no route covers any more. If the route comes back, only the head
@@ -296,14 +177,21 @@ fn plan_for_paths(facts: &Facts<'_>, head: &CommitId, now: OffsetDateTime) -> Re
     let untouched = Untouched { commit: head.clone(), paths: facts.touched.paths_digest().to_owned() };
     // The row of an earlier version gets the targets that are routed now: they have the last relayed head already.
     let known = || row.targets.clone().unwrap_or_else(|| facts.touched.all_targets().into_iter().collect());
-    if row.untouched.as_ref() == Some(&untouched) && row.pending.is_none() {
-        let remember = row.targets.is_none().then(|| row.covering(known()));
+    let is_untouched = row.untouched.as_ref() == Some(&untouched) && row.pending.is_none();
+    if is_untouched && wanted(facts, row, BTreeSet::new()).is_empty() {
+        let remember = (row.targets.is_none() || row.expires.is_some())
+            .then(|| BranchRow { expires: None, ..row.covering(known()) });
         return Ok(Plan::Decide(Box::new(Verdict { decisions: vec![no_path], remember })));
     }
-    if facts.touched.wants_paths() {
-        return Err(Missing::Paths { previous: row.commit.clone(), head: head.clone() });
+    // A head that was only recorded has no earlier commit: its event touches every route.
+    let previous = row.commit.clone().filter(|commit| commit != head);
+    if facts.touched.wants_paths() && facts.paths_error.is_none() {
+        return Err(Missing::Paths { previous, head: head.clone() });
     }
     let wanted = wanted(facts, row, facts.touched.targets());
+    if wanted.is_empty() && facts.paths_error.is_some() {
+        return Ok(Plan::Nothing);
+    }
     if wanted.is_empty() {
         // The head is stored only after a reconcile. An event comes once, but a reconcile runs every five minutes and
         // would compare the same commits each time.
@@ -312,27 +200,51 @@ fn plan_for_paths(facts: &Facts<'_>, head: &CommitId, now: OffsetDateTime) -> Re
             is_stored.then(|| BranchRow { untouched: Some(untouched), expires: None, ..row.covering(known()) });
         return Ok(Plan::Decide(Box::new(Verdict { decisions: vec![no_path], remember })));
     }
-    let floor = if revision.is_some() { 0 } else { facts.floor.ok_or(Missing::Floor)? };
+    // The row of a head that could not be read has no sequence yet.
+    let floor = if row.newest_sequence() > 0 { 0 } else { facts.floor.ok_or(Missing::Floor)? };
     read_targets(facts, &wanted)?;
-    let seen = wanted.iter().filter_map(|target| facts.targets.read.get(target)).map(|target| target.row.sequence());
-    let largest = seen.chain([row.newest_sequence(), floor]).max().unwrap_or(0);
-    let change = Change {
-        kind: hint.git_ref.kind(),
-        repository: hint.repository.clone(),
-        git_ref: hint.git_ref.clone(),
-        commit: head.clone(),
-        previous: row.commit.clone(),
-        // The sequence is larger than that of every change that one of the targets should run, even if clocks differ.
-        sequence: epoch_millis(now).max(largest + 1),
-        actor: hint.actor.clone(),
-        event: hint.event.clone(),
-    };
+    let change = Change { previous, ..new_change(facts, row, head, &wanted, floor, now) };
     let mut ordering = ordering(facts, row, change, &wanted, now);
+    if facts.paths_error.is_some() {
+        // The head is not decided yet, so the row stays as it is. The next plan orders the head again, and the targets
+        // that have it by then are duplicates.
+        ordering.finished.row = row.clone();
+        return Ok(if ordering.part.placed.is_empty() { Plan::Nothing } else { Plan::Order(Box::new(ordering)) });
+    }
     ordering.notes.extend(row.pending.iter().flat_map(|pending| unrouted(facts, pending)));
+    let all = ordering.finished.row.targets.as_deref().unwrap_or_default();
+    if !delivery::fit_targets(all) {
+        return Ok(too_many_targets(facts, &ordering));
+    }
     if ordering.fits_transaction() {
         return Ok(Plan::Order(Box::new(ordering)));
     }
     Ok(with_pending(facts, row, ordering, now))
+}
+
+/// The change of a reference to a new head.
+fn new_change(
+    facts: &Facts<'_>,
+    row: &BranchRow,
+    head: &CommitId,
+    wanted: &BTreeSet<TargetId>,
+    floor: u64,
+    now: OffsetDateTime,
+) -> Change {
+    let hint = facts.hint;
+    let seen = wanted.iter().filter_map(|target| facts.targets.read.get(target)).map(|target| target.row.sequence());
+    let largest = seen.chain([row.newest_sequence(), floor]).max().unwrap_or(0);
+    Change {
+        kind: hint.git_ref.kind(),
+        repository: hint.repository.clone(),
+        git_ref: hint.git_ref.clone(),
+        commit: head.clone(),
+        previous: None,
+        // The sequence is larger than that of every change that one of the targets should run, even if clocks differ.
+        sequence: epoch_millis(now).max(largest + 1),
+        actor: hint.actor.clone(),
+        event: hint.event.clone(),
+    }
 }
 
 /// The routed targets that the change goes to: those that it touches, those of a pending change, whose paths may have
@@ -340,7 +252,8 @@ fn plan_for_paths(facts: &Facts<'_>, head: &CommitId, now: OffsetDateTime) -> Re
 fn wanted(facts: &Facts<'_>, row: &BranchRow, touched: BTreeSet<TargetId>) -> BTreeSet<TargetId> {
     let routed = facts.touched.all_targets();
     let pending: BTreeSet<TargetId> = row.pending.iter().flat_map(Pending::targets).collect();
-    let is_known = |target: &TargetId| match &row.targets {
+    let known: Option<BTreeSet<&TargetId>> = row.targets.as_ref().map(|known| known.iter().collect());
+    let is_known = |target: &TargetId| match &known {
         Some(known) => known.contains(target),
         // An earlier version did not record its targets. If all targets of its pending change are still routed, it has
         // relayed the change to the others.
@@ -370,20 +283,26 @@ fn ordering(
 
 /// The plan for more targets than one transaction can write: the change is pending until all targets have the order.
 fn with_pending(facts: &Facts<'_>, row: &BranchRow, ordering: Ordering, now: OffsetDateTime) -> Plan {
-    let placed: BTreeSet<&TargetId> = ordering.placed.iter().map(|placed| &placed.target).collect();
+    let placed: BTreeSet<&TargetId> = ordering.part.placed.iter().map(|placed| &placed.target).collect();
     let deliveries = deliveries(placed.iter().copied());
-    let all = ordering.finished.row.targets.clone().unwrap_or_default();
+    let all = ordering.finished.row.targets.as_deref().unwrap_or_default();
     let others: Vec<TargetId> = all.iter().filter(|target| !placed.contains(target)).cloned().collect();
-    if !delivery::fit_row(&deliveries, &others) || !delivery::fit_targets(&all) {
-        let reason = format!(
-            "the change goes to {} accounts and regions, more than a ledger row can hold (about 6,000), so it was sent \
-             to none: configure fewer targets",
-            deliveries.len()
-        );
-        return decided(facts, Some(&ordering.change.commit), Outcome::Failed, &reason);
+    if !delivery::fit_row(&deliveries, &others) {
+        return too_many_targets(facts, &ordering);
     }
     let pending = row.with_pending(ordering.change.clone(), deliveries, others, now);
     Plan::Order(Box::new(Ordering { pending: Some(pending), ..ordering }))
+}
+
+/// The decision about a change to more targets than the row of its reference can hold.
+fn too_many_targets(facts: &Facts<'_>, ordering: &Ordering) -> Plan {
+    let all = ordering.finished.row.targets.as_deref().unwrap_or_default();
+    let reason = format!(
+        "the routes lead to {} accounts and regions, more than a ledger row can hold (about 6,000), so the change was \
+         sent to none: configure fewer targets",
+        deliveries(all).len()
+    );
+    decided(facts, Some(&ordering.change.commit), Outcome::Failed, &reason)
 }
 
 /// The decisions about targets of a pending change that no route leads to any more.

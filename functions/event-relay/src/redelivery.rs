@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::branch::BranchRow;
 use crate::delivery::Delivery;
 use crate::outcome::{Outcome, about_change};
-use crate::plan::Snapshot;
 use crate::route::TouchedRoutes;
+use crate::snapshot::Snapshot;
 
 /// A message in the dead-letter queue. Only earlier versions wrote such messages; a queue may still hold some.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,7 +30,7 @@ pub struct Redelivery {
 /// The plan for a message of the dead-letter queue.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum RedeliveryPlan {
-    /// Offer these targets their current orders, or order the change if a target has no order.
+    /// Offer these targets their current orders, or order the newest change if a target has no order.
     Order(BTreeSet<TargetId>),
     /// Order nothing.
     Decide(Decision<Outcome>),

@@ -2,6 +2,7 @@
 
 use sekisho_domain::change::{GitRef, RepositoryArn};
 use sekisho_domain::report::{REPORT_DETAIL_TYPE, REPORT_SOURCE};
+use sekisho_domain::slack;
 use sekisho_lambda::Invocation;
 use sekisho_lambda::event::{Action, EXPLAIN_WITHOUT_EVENT, Envelope, SCHEDULE_SOURCE, short};
 use serde::Deserialize;
@@ -121,12 +122,15 @@ fn request(payload: &str, action: Action) -> Request {
                     .to_owned(),
             ),
             Ok(redelivery) => Request::Redeliver(Box::new(redelivery)),
-            Err(error) => Request::Invalid(format!("the payload is not a message of the dead-letter queue: {error}")),
+            Err(error) => {
+                let error = slack::shown(&error.to_string());
+                Request::Invalid(format!("the payload is not a message of the dead-letter queue: {error}"))
+            }
         },
         ("where", _) => WhereRequest::parse(payload).map_or_else(Request::Invalid, Request::Where),
         ("resend", _) => ResendRequest::parse(payload).map_or_else(Request::Invalid, Request::Resend),
         (other, _) => {
-            let other = short(other);
+            let other = slack::quoted(other);
             Request::Invalid(format!("`{other}` is not an action: send `where`, `resend`, `explain` or `redeliver`"))
         }
     }

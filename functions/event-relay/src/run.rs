@@ -16,7 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::branch::{self, BranchRow};
 use crate::decision_log::DecisionLog;
 use crate::error::Error;
-use crate::plan::Snapshot;
+use crate::snapshot::Snapshot;
 use crate::world::World;
 
 /// The function's name in the keys of the ledger's decision rows.

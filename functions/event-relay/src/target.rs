@@ -40,7 +40,7 @@ pub struct TargetRow {
     pub number: u64,
     /// The order that the target got last. The target should run the change of this order.
     pub order: Option<PlacedOrder>,
-    /// The target's last report on an order of this row.
+    /// The target's last report.
     pub report: Option<OrderReport>,
 }
 
@@ -74,15 +74,14 @@ impl PlacedOrder {
         Order { number: self.number, kind: self.kind }
     }
 
+    /// Whether a report is about this order. An event of an earlier version may have had the same number.
+    fn is_subject_of(&self, report: &OrderReport) -> bool {
+        self.number == report.number && self.change.id() == report.id
+    }
+
     /// The order after one more offer.
     fn offered_again(&self, now: OffsetDateTime) -> Self {
         Self { offered: epoch_millis(now), offers: self.offers.saturating_add(1), ..self.clone() }
-    }
-
-    /// Whether people must be alerted, because the target's bus has not accepted the order for a long time.
-    #[must_use]
-    pub fn needs_alert(&self, now: OffsetDateTime) -> bool {
-        !self.alerted && epoch_millis(now) >= self.placed + millis(ALERT_AGE)
     }
 }
 
@@ -114,21 +113,42 @@ pub(crate) enum Reception {
 
 impl TargetRow {
     /// The sequence of the change that the target should run, or 0. A change that was seen later needs a larger one.
+    /// If the target works on a change that the ledger does not have, the sequence of that change is at most the number
+    /// of the row.
     #[must_use]
     pub fn sequence(&self) -> u64 {
-        self.order.as_ref().map_or(0, |order| order.change.sequence)
+        match &self.order {
+            Some(order) if self.unplaced_report().is_none() => order.change.sequence,
+            _ => self.number,
+        }
+    }
+
+    /// The last report, if it is about an order that the ledger does not have, and that is not older than the order in
+    /// the row. An earlier version relayed that order, or the ledger lost it.
+    pub(crate) fn unplaced_report(&self) -> Option<&OrderReport> {
+        let report = self.report.as_ref().filter(|report| report.number == self.number)?;
+        let is_placed = self.order.as_ref().is_some_and(|order| order.is_subject_of(report));
+        (!is_placed).then_some(report)
     }
 
     /// Orders the target to run a change, unless the target should already run this commit or a change that was seen
     /// later.
     pub(crate) fn place(&self, change: &Change, now: OffsetDateTime) -> Placement {
-        if let Some(PlacedOrder { change: desired, .. }) = &self.order {
-            if desired.repository == change.repository && desired.commit == change.commit {
-                return Placement::Duplicate;
-            }
-            if desired.sequence > change.sequence {
-                return Placement::Superseded;
-            }
+        let Some(PlacedOrder { change: desired, .. }) =
+            &self.order.as_ref().filter(|_| self.unplaced_report().is_none())
+        else {
+            let is_later = self.sequence() < change.sequence;
+            return if is_later {
+                Placement::Placed(Box::new(self.placed(change, now)))
+            } else {
+                Placement::Superseded
+            };
+        };
+        if desired.repository == change.repository && desired.commit == change.commit {
+            return Placement::Duplicate;
+        }
+        if desired.sequence > change.sequence {
+            return Placement::Superseded;
         }
         Placement::Placed(Box::new(self.placed(change, now)))
     }
@@ -136,9 +156,18 @@ impl TargetRow {
     /// The row with a new order, whatever the target should run now.
     #[must_use]
     pub(crate) fn placed(&self, change: &Change, now: OffsetDateTime) -> Self {
-        let millis = epoch_millis(now);
         // A target that ran this reference under an earlier version knows its sequences as numbers.
-        let number = millis.max(self.number + 1).max(change.sequence);
+        self.with_order(epoch_millis(now).max(self.number + 1).max(change.sequence), change, now)
+    }
+
+    /// The row with the order on which the target already reported. The order is not offered before its report is old.
+    #[must_use]
+    pub(crate) fn adopted(&self, change: &Change, now: OffsetDateTime) -> Self {
+        self.with_order(self.number, change, now)
+    }
+
+    fn with_order(&self, number: u64, change: &Change, now: OffsetDateTime) -> Self {
+        let millis = epoch_millis(now);
         let order = PlacedOrder {
             number,
             kind: OrderKind::Deploy,
@@ -155,15 +184,15 @@ impl TargetRow {
     /// The last report, if it is about the current order.
     #[must_use]
     pub fn current_report(&self) -> Option<&OrderReport> {
-        let number = self.order.as_ref()?.number;
-        self.report.as_ref().filter(|report| report.number == number)
+        let order = self.order.as_ref()?;
+        self.report.as_ref().filter(|report| order.is_subject_of(report))
     }
 
     /// Whether the current order must be offered now. An order is offered until the target has accepted and finished
     /// it. The pauses grow, because a target that does not answer for hours will probably not answer within minutes.
     #[must_use]
     pub fn is_due(&self, now: OffsetDateTime) -> bool {
-        let Some(order) = &self.order else { return false };
+        let Some(order) = self.order.as_ref().filter(|_| self.unplaced_report().is_none()) else { return false };
         let now = epoch_millis(now);
         let pause = FIRST_PAUSE * 2_u32.saturating_pow(order.offers.saturating_sub(1).min(8));
         let is_paused = now < order.offered + millis(pause.min(LONGEST_PAUSE));
@@ -182,6 +211,14 @@ impl TargetRow {
         Self { order: self.order.as_ref().map(|order| order.offered_again(now)), ..self.clone() }
     }
 
+    /// Whether people must be alerted, because the target's bus has not accepted the order for a long time. A target
+    /// that reported on the order has it.
+    #[must_use]
+    pub fn needs_alert(&self, now: OffsetDateTime) -> bool {
+        let is_overdue = |order: &PlacedOrder| !order.alerted && epoch_millis(now) >= order.placed + millis(ALERT_AGE);
+        self.order.as_ref().is_some_and(is_overdue) && self.current_report().is_none()
+    }
+
     /// The row after people were alerted about the current order.
     #[must_use]
     pub fn alerted(&self) -> Self {
@@ -194,11 +231,16 @@ impl TargetRow {
         if report.number > epoch_millis(now + LARGEST_LEAD) {
             return Reception::TooFarAhead;
         }
-        let Some(order) = self.order.as_ref().filter(|order| order.number == report.number) else {
-            if report.number <= self.number {
+        if report.number < self.number {
+            return Reception::Older;
+        }
+        let Some(order) = self.order.as_ref().filter(|order| order.is_subject_of(report)) else {
+            // An earlier version relayed the change, or the ledger lost the order. The next reconcile compares the
+            // report with the heads.
+            if self.unplaced_report().is_some_and(|last| last.number == report.number && last.at >= report.at) {
                 return Reception::Older;
             }
-            return Reception::Unplaced(Self { number: report.number, ..self.clone() });
+            return Reception::Unplaced(Self { number: report.number, report: Some(report.clone()), ..self.clone() });
         };
         if self.current_report().is_some_and(|last| last.at >= report.at) {
             return Reception::Repeated;
@@ -348,9 +390,28 @@ mod tests {
     fn a_report_on_a_lost_order_only_raises_the_number() {
         let report = report(&ordered(), ReportState::Healthy, NOW);
         let Reception::Unplaced(row) = TargetRow::default().receive(&report, NOW) else { panic!() };
-        assert_eq!(row, TargetRow { number: report.number, ..TargetRow::default() });
+        assert_eq!(row, TargetRow { number: report.number, report: Some(report.clone()), ..TargetRow::default() });
         assert_eq!(row.receive(&report, NOW), Reception::Older);
         assert!(row.placed(&change(3, 30), NOW - Duration::from_hours(1)).number > report.number);
+    }
+
+    /// An event of an earlier version has no order, and counts as one with the sequence as the number.
+    #[test]
+    fn a_target_that_took_a_change_of_an_earlier_version_calls_the_order_stale() {
+        let row = ordered();
+        for ahead in [0, 20_000] {
+            let theirs = TargetRow { number: row.number + ahead - 1, ..TargetRow::default() };
+            let theirs = theirs.placed(&change(4, 30), NOW);
+            let report = report(&theirs, ReportState::Healthy, NOW);
+            let Reception::Unplaced(row) = row.receive(&report, NOW) else { panic!() };
+            assert_eq!((row.unplaced_report(), row.current_report()), (Some(&report), None));
+            assert!(!row.is_due(NOW + Duration::from_hours(2)), "the target would call the order stale again");
+            assert_eq!(row.place(&change(3, row.number), NOW), Placement::Superseded, "nothing goes back");
+            let Placement::Placed(next) = row.place(&change(2, row.number + 1), NOW) else { panic!() };
+            assert_eq!((next.number > report.number, next.unplaced_report()), (true, None));
+            let adopted = row.adopted(&change(4, 30), NOW);
+            assert_eq!((adopted.number, adopted.current_report()), (report.number, Some(&report)));
+        }
     }
 
     #[test]
@@ -364,9 +425,9 @@ mod tests {
     #[test]
     fn people_are_alerted_once_about_an_order_that_no_bus_accepts() {
         let row = ordered();
-        let order = row.order.as_ref().unwrap();
-        assert!(!order.needs_alert(NOW + Duration::from_mins(119)));
-        assert!(order.needs_alert(NOW + Duration::from_hours(2)));
-        assert!(!row.alerted().order.unwrap().needs_alert(NOW + Duration::from_hours(2)));
+        assert!(!row.needs_alert(NOW + Duration::from_mins(119)));
+        assert!(row.needs_alert(NOW + Duration::from_hours(2)));
+        assert!(!row.alerted().needs_alert(NOW + Duration::from_hours(2)));
+        assert!(!reported(&row, ReportState::Running, NOW).needs_alert(NOW + Duration::from_hours(2)));
     }
 }

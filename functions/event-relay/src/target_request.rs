@@ -2,6 +2,7 @@
 
 use sekisho_domain::account::{AccountId, Region};
 use sekisho_domain::route::PipelineName;
+use sekisho_domain::slack;
 use sekisho_lambda::event;
 use serde::Deserialize;
 
@@ -46,7 +47,7 @@ impl WhereRequest {
     /// # Errors
     /// A sentence that names the wrong field and says what to send instead.
     pub(crate) fn parse(payload: &str) -> Result<Self, String> {
-        event::parse("request", payload).map_err(|reason| format!("{reason}; send {WHERE_FORM}"))
+        event::parse("request", payload).map_err(|reason| format!("{}; send {WHERE_FORM}", slack::shown(&reason)))
     }
 }
 
@@ -56,7 +57,7 @@ impl ResendRequest {
     /// # Errors
     /// A sentence that names the wrong field and says what to send instead.
     pub(crate) fn parse(payload: &str) -> Result<Self, String> {
-        event::parse("request", payload).map_err(|reason| format!("{reason}; send {RESEND_FORM}"))
+        event::parse("request", payload).map_err(|reason| format!("{}; send {RESEND_FORM}", slack::shown(&reason)))
     }
 }
 

@@ -13,8 +13,8 @@ use time::OffsetDateTime;
 use crate::branch::BranchRow;
 use crate::error::Error;
 use crate::outcome::{Outcome, needs_repair};
-use crate::plan::Snapshot;
 use crate::repository::RepositoryRow;
+use crate::snapshot::Snapshot;
 use crate::selection::routes_here;
 
 /// The default interval of the schedule, in milliseconds.

@@ -2,6 +2,7 @@
 
 use std::cell::LazyCell;
 use std::collections::HashMap;
+use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::BuildError;
@@ -32,7 +33,11 @@ const WRITER: &str = "writer";
 const MAX_BATCH: usize = 100;
 /// The most `BatchGetItem` calls for one batch. DynamoDB leaves keys unprocessed if the answer would be larger than
 /// 16 MB, or if it throttles a part of the call.
-const MAX_ROUNDS: usize = 5;
+const MAX_ROUNDS: u32 = 5;
+/// The most calls for one transaction that DynamoDB throttles. The SDK does not repeat a canceled transaction.
+const MAX_TRANSACTION_CALLS: u32 = 4;
+/// The first pause before a call is repeated that DynamoDB throttled in part. Each further pause is twice as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// The reasons for which DynamoDB cancels a transaction if another invocation has written one of the rows, or writes
 /// it at the same time. The caller reads the rows again in both cases.
 const CONFLICTS: [&str; 2] = ["ConditionalCheckFailed", "TransactionConflict"];
@@ -64,7 +69,10 @@ impl Ledger {
         let unavailable = |source| Error::Unavailable { key: first.clone(), throttled: false, source };
         let mut open: Vec<Item> = keys.iter().map(key_item).collect();
         let mut items = Vec::with_capacity(keys.len());
-        for _ in 0..MAX_ROUNDS {
+        for round in 0..MAX_ROUNDS {
+            if round > 0 {
+                pause(round - 1).await;
+            }
             let keys = KeysAndAttributes::builder().set_keys(Some(open)).consistent_read(true).build();
             let keys = keys.map_err(|error| unavailable(error.into()))?;
             let answer = self.client.batch_get_item().request_items(&self.table, keys).send().await;
@@ -78,6 +86,26 @@ impl Ledger {
         }
         let source = format!("{} keys were left unprocessed {MAX_ROUNDS} times", open.len());
         Err(Error::Unavailable { key: first.clone(), throttled: true, source: source.into() })
+    }
+
+    /// Writes the items in one transaction. `rows` are the same writes.
+    async fn transact(&self, items: Vec<TransactWriteItem>, rows: &[Write], first: &Key) -> Result<(), Error> {
+        let answer = self.client.transact_write_items().set_transact_items(Some(items)).send().await;
+        let Err(error) = answer else { return Ok(()) };
+        let Some(TransactWriteItemsError::TransactionCanceledException(canceled)) = error.as_service_error() else {
+            return Err(unavailable(first, error));
+        };
+        let reasons = || canceled.cancellation_reasons().iter().zip(rows);
+        let has = |reason: &CancellationReason, is: fn(&str) -> bool| reason.code().is_some_and(is);
+        if let Some((_, write)) = reasons().find(|(reason, _)| has(reason, |code| CONFLICTS.contains(&code))) {
+            return Err(Error::Changed(write.key.clone()));
+        }
+        match reasons().find(|(reason, _)| has(reason, is_throttling_reason)) {
+            Some((_, write)) => {
+                Err(Error::Unavailable { key: write.key.clone(), throttled: true, source: error.into() })
+            }
+            None => Err(unavailable(first, error)),
+        }
     }
 
     fn transact_item(&self, write: &Write, writer: &str) -> Result<TransactWriteItem, BuildError> {
@@ -192,16 +220,14 @@ impl Store for Ledger {
         let Some(first) = rows.first() else { return Ok(()) };
         let items = rows.iter().map(|write| self.transact_item(write, writer)).collect::<Result<Vec<_>, _>>();
         let items = items.map_err(|error| Error::Unreadable { key: first.key.clone(), source: error.into() })?;
-        let answer = self.client.transact_write_items().set_transact_items(Some(items)).send().await;
-        let Err(error) = answer else { return Ok(()) };
-        if let Some(TransactWriteItemsError::TransactionCanceledException(canceled)) = error.as_service_error() {
-            let mut reasons = canceled.cancellation_reasons().iter().zip(rows);
-            let is_conflict = |reason: &CancellationReason| reason.code().is_some_and(|code| CONFLICTS.contains(&code));
-            if let Some((_, write)) = reasons.find(|(reason, _)| is_conflict(reason)) {
-                return Err(Error::Changed(write.key.clone()));
+        for call in 1..MAX_TRANSACTION_CALLS {
+            match self.transact(items.clone(), rows, &first.key).await {
+                // A throttled transaction wrote nothing, so it can be repeated.
+                Err(error) if error.is_throttled() => pause(call - 1).await,
+                answer => return answer,
             }
         }
-        Err(unavailable(&first.key, error))
+        self.transact(items, rows, &first.key).await
     }
 
     async fn delete(&self, key: &Key, expected: u64) -> Result<(), Error> {
@@ -245,6 +271,16 @@ impl Store for Ledger {
         }
         Ok(())
     }
+}
+
+async fn pause(count: u32) {
+    tokio::time::sleep(FIRST_PAUSE * 2_u32.pow(count)).await;
+}
+
+/// Whether a reason for which DynamoDB canceled a transaction is throttling. The code of a reason may lack the ending
+/// of the error's name.
+fn is_throttling_reason(code: &str) -> bool {
+    is_throttling(code) || code == "ProvisionedThroughputExceeded"
 }
 
 fn key_item(key: &Key) -> Item {

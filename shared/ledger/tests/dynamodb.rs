@@ -330,7 +330,20 @@ async fn a_canceled_transaction_names_the_row_that_another_invocation_has_writte
         let error = failed(canceled(&["None", code])).await;
         assert!(matches!(error, Error::Changed(key) if key == branch("1")), "{code}");
     }
-    let error = failed(canceled(&["ThrottlingError", "None"])).await;
-    assert!(matches!(error, Error::Unavailable { .. }));
-    assert!(failed(refused("ThrottlingException")).await.is_throttled());
+}
+
+#[tokio::test]
+async fn a_transaction_that_dynamodb_throttles_is_repeated_a_few_times() {
+    for code in ["ThrottlingError", "ProvisionedThroughputExceeded"] {
+        let throttled = || canceled(&["None", code]);
+        let wire = Wire::answering([throttled(), throttled(), ok(&json!({}))]);
+        ledger(&wire).write_all(&two_writes(), "request-1").await.unwrap();
+        assert_eq!(wire.requests().len(), 3);
+        let wire = Wire::answering(vec![throttled(); 4]);
+        let error = ledger(&wire).write_all(&two_writes(), "request-1").await.unwrap_err();
+        assert!(error.is_throttled() && matches!(error, Error::Unavailable { key, .. } if key == branch("1")));
+    }
+    let wire = Wire::answering([canceled(&["ValidationError", "None"])]);
+    let error = ledger(&wire).write_all(&two_writes(), "request-1").await.unwrap_err();
+    assert!(matches!(error, Error::Unavailable { throttled: false, .. }));
 }

@@ -3,6 +3,7 @@ use time::Duration;
 use time::macros::datetime;
 
 use super::*;
+use crate::target::TargetRow;
 
 const NOW: OffsetDateTime = datetime!(2026-11-21 12:00 UTC);
 
@@ -73,7 +74,7 @@ fn summary(plan: Result<Plan, Missing>) -> String {
         Err(Missing::Paths { previous, .. }) => format!("read the paths since {}", previous.is_some()),
         Err(Missing::Targets(targets)) => format!("read the rows of {} targets", targets.len()),
         Ok(Plan::Order(ordering)) => {
-            let to: Vec<&str> = ordering.placed.iter().map(|placed| placed.target.pipeline.as_str()).collect();
+            let to: Vec<&str> = ordering.part.placed.iter().map(|placed| placed.target.pipeline.as_str()).collect();
             let covered: Vec<TargetId> = ordering.finished.row.targets.unwrap();
             let covered: Vec<&str> = covered.iter().map(|target| target.pipeline.as_str()).collect();
             let commit = ordering.change.commit.as_str().trim_start_matches('0');
@@ -81,9 +82,9 @@ fn summary(plan: Result<Plan, Missing>) -> String {
                 "order {commit} with {} to [{}], {} duplicates, {} superseded, {} notes, covers [{}]",
                 ordering.change.sequence,
                 to.join(" "),
-                ordering.duplicates,
-                ordering.superseded,
-                ordering.notes.len(),
+                ordering.part.duplicates,
+                ordering.part.superseded,
+                ordering.notes.len() + ordering.part.unreadable.len(),
                 covered.join(" ")
             )
         }
@@ -254,6 +255,44 @@ fn a_target_that_joined_gets_a_new_head_whatever_it_touches() {
     // An earlier version recorded no targets, so nobody counts as joined.
     let row = Some(Snapshot { row: earlier(), revision: Some(3) });
     assert_eq!(Case { row, ..two("README.md") }.plan(NOW), "Filtered, remember nothing");
+}
+
+/// The head was compared when only the route with paths existed. The new target gets that head, and not the last one
+/// that was relayed.
+#[test]
+fn a_target_that_joined_gets_a_head_that_touches_no_path() {
+    let untouched = Some(Untouched { commit: commit(2), paths: digest() });
+    let row = Case::row(BranchRow { untouched, ..relayed() }).at(2);
+    assert_eq!(row.clone().plan(NOW), "Filtered, remember nothing");
+    let joined = Case { pipelines: &["api", "new"], ..row };
+    assert_eq!(joined.clone().plan(NOW), "read the paths since true");
+    let expected =
+        format!("order 2 with {} to [new], 0 duplicates, 0 superseded, 0 notes, covers [api new]", epoch_millis(NOW));
+    assert_eq!(joined.touching("README.md").new_targets().plan(NOW), expected);
+}
+
+#[test]
+fn a_branch_that_came_back_at_an_untouched_head_keeps_its_row() {
+    let untouched = Some(Untouched { commit: commit(2), paths: digest() });
+    let row = BranchRow { untouched, ..relayed() }.expiring(NOW);
+    let hint = hint("refs/heads/main");
+    let routes = routes(&["api"]);
+    let mut facts = Facts::new(&routes, &hint, Trigger::Reconcile, Some(Snapshot { row, revision: Some(3) }));
+    facts.head = Some(Head::At(commit(2)));
+    let Ok(Plan::Decide(verdict)) = plan(&facts, NOW) else { panic!() };
+    let remembered = verdict.remember.unwrap();
+    assert_eq!((remembered.expires, remembered.untouched.is_some()), (None, true));
+}
+
+#[test]
+fn an_event_about_a_recorded_head_is_relayed_once() {
+    let recorded = || Case::row(BranchRow::recorded(commit(1), 7, vec![id("api")])).at(1);
+    let reconcile = Case { trigger: Trigger::Reconcile, ..recorded() };
+    assert_eq!(reconcile.plan(NOW), "Duplicate, remember nothing");
+    assert_eq!(recorded().plan(NOW), "read the paths since false");
+    let expected =
+        format!("order 1 with {} to [api], 0 duplicates, 0 superseded, 0 notes, covers [api]", epoch_millis(NOW));
+    assert_eq!(recorded().touching("api/x").new_targets().plan(NOW), expected);
 }
 
 #[test]

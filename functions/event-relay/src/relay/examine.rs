@@ -1,5 +1,6 @@
 //! Reads the facts that a plan depends on, and writes nothing.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::pin::pin;
 use std::time::Duration;
@@ -10,12 +11,13 @@ use sekisho_domain::route::TargetId;
 use sekisho_ledger::{Key, MAX_TRANSACTION, Store};
 
 use crate::error::Error;
-use crate::hint::Hint;
+use crate::hint::{Hint, Trigger};
 use crate::outcome::needs_repair;
-use crate::plan::{Facts, Missing, Plan, Snapshot, TargetRows, plan};
+use crate::plan::{Facts, Missing, Plan, plan};
 use crate::repository::{self, RepositoryRow};
 use crate::route::TouchedRoutes;
 use crate::run::{RESERVE, Run, TargetLocks};
+use crate::snapshot::{Snapshot, TargetRows};
 use crate::target;
 use crate::world::World;
 
@@ -36,7 +38,10 @@ pub(crate) async fn reference<W: World>(run: &Run<'_, W>, facts: &mut Facts<'_>)
             Err(Missing::Row) => facts.row = Some(run.read_row(&hint.repository, &hint.git_ref).await?),
             Err(Missing::Head) => read_head(run, facts).await?,
             Err(Missing::Paths { previous, head }) => {
-                facts.touched = touched_routes(run, hint, &facts.touched, previous.as_ref(), &head).await?;
+                match touched_routes(run, hint, &facts.touched, previous.as_ref(), &head).await {
+                    Ok(touched) => facts.touched = touched,
+                    Err(error) => facts.paths_error = Some(error),
+                }
             }
             Err(Missing::Floor) => {
                 let row = run.world.ledger().read::<RepositoryRow>(&repository::key(&hint.repository)).await?;
@@ -50,12 +55,13 @@ pub(crate) async fn reference<W: World>(run: &Run<'_, W>, facts: &mut Facts<'_>)
     }
 }
 
-/// Reads the head. If the head may go to many targets, their rows are read at the same time.
+/// Reads the head. If the head of an event may go to many targets, their rows are read at the same time. In a reconcile,
+/// nearly every head was relayed before and needs no row of a target.
 async fn read_head<W: World>(run: &Run<'_, W>, facts: &mut Facts<'_>) -> Result<(), Error> {
     let hint = facts.hint;
     let head = run.world.head(hint.repository.name(), &hint.git_ref);
     let targets = facts.touched.all_targets();
-    if targets.len() < MAX_TRANSACTION {
+    if facts.trigger == Trigger::Reconcile || targets.len() < MAX_TRANSACTION {
         facts.head = Some(head.await?);
         return Ok(());
     }
@@ -83,9 +89,9 @@ pub(crate) async fn target_rows<W: World>(
     Ok(rows)
 }
 
-/// Reads changed paths as long as they can touch another route and time is left to send the change afterwards. If
-/// reading the paths takes too long, the change goes to every route. An error would not help, because reading would
-/// take as long on every retry and block the branch.
+/// Reads changed paths as long as they can touch another route and time is left to send the change afterwards. If there
+/// are too many paths to read in this time, the change goes to every route. An error would not help, because reading
+/// would take as long on every retry and block the branch. If CodeCommit does not answer at all, a retry may help.
 async fn touched_routes<'r, W: World>(
     run: &Run<'_, W>,
     hint: &Hint,
@@ -94,26 +100,30 @@ async fn touched_routes<'r, W: World>(
     head: &CommitId,
 ) -> Result<TouchedRoutes<'r>, Error> {
     let time = run.time_left().saturating_sub(RESERVE + OFFER_TIME);
+    let has_page = Cell::new(false);
     let touched = match previous {
         None => None,
         Some(previous) => {
-            let pages = pin!(read_paths(run, hint, routes.clone(), previous, head));
+            let pages = pin!(read_paths(run, hint, routes.clone(), previous, head, &has_page));
             match select(pages, pin!(run.world.sleep(time))).await {
                 Either::Left((touched, _)) => touched?,
-                Either::Right(_) => None,
+                Either::Right(_) if has_page.get() => None,
+                Either::Right(_) => return Err(Error::no_time(hint)),
             }
         }
     };
     Ok(touched.unwrap_or_else(|| routes.clone().touch_all()))
 }
 
-/// Adds changed paths to the routes, page by page. Returns `None` if the changed paths cannot be known.
+/// Adds changed paths to the routes, page by page, and sets `has_page` after the first one. Returns `None` if the changed
+/// paths cannot be known.
 async fn read_paths<'r, W: World>(
     run: &Run<'_, W>,
     hint: &Hint,
     mut routes: TouchedRoutes<'r>,
     previous: &CommitId,
     head: &CommitId,
+    has_page: &Cell<bool>,
 ) -> Result<Option<TouchedRoutes<'r>>, Error> {
     let mut page = None;
     for _ in 0..MAX_PAGES {
@@ -121,6 +131,7 @@ async fn read_paths<'r, W: World>(
         let Some(differences) = run.world.differences(hint.repository.name(), previous, head, page).await? else {
             return Ok(None);
         };
+        has_page.set(true);
         routes.add_paths(&differences.paths);
         page = differences.next;
         if page.is_none() || !routes.wants_paths() {

@@ -10,8 +10,9 @@ use crate::answer::Answer;
 use crate::delivery::{Delivery, deliveries};
 use crate::error::Error;
 use crate::hint::{Hint, Trigger};
+use crate::ordering::Ordering;
 use crate::outcome::{Outcome, about_change, about_hint, about_payload};
-use crate::plan::{Facts, Ordering, Plan};
+use crate::plan::{Facts, Plan};
 use crate::redelivery::{Redelivery, RedeliveryPlan};
 use crate::relay::{examine, redeliver, report};
 use crate::request::{self, Request};
@@ -38,7 +39,11 @@ pub(crate) async fn explain<W: World>(run: &Run<'_, W>, payload: &str) -> Result
 /// Describes the plan for a reference. `pending` is the sequence of a change that is not finished yet.
 async fn explain_change<W: World>(run: &Run<'_, W>, hint: &Hint) -> Result<Decision<Outcome>, Error> {
     let mut facts = Facts::new(run.routes, hint, Trigger::Event, None);
-    let decision = match examine::reference(run, &mut facts).await?.0 {
+    let (plan, _locks) = examine::reference(run, &mut facts).await?;
+    if let Some(error) = facts.paths_error {
+        return Err(error);
+    }
+    let decision = match plan {
         Plan::Decide(verdict) => verdict.decisions.into_iter().next(),
         Plan::Order(ordering) => Some(explain_ordering(&ordering)),
         Plan::Nothing => None,
@@ -54,7 +59,7 @@ fn explain_ordering(ordering: &Ordering) -> Decision<Outcome> {
         let pipelines: Vec<&str> = delivery.pipelines.iter().map(PipelineName::as_str).collect();
         format!("{}/{}: {}", delivery.account, delivery.region, pipelines.join(", "))
     };
-    let deliveries = deliveries(ordering.placed.iter().map(|placed| &placed.target));
+    let deliveries = deliveries(ordering.part.placed.iter().map(|placed| &placed.target));
     let (outcome, reason) = match ordering.unplaced() {
         Some((outcome, reason)) => (outcome, reason.to_owned()),
         None => (Outcome::Relayed, format!("would be relayed to {} buses", deliveries.len())),
@@ -68,7 +73,8 @@ async fn explain_redelivery<W: World>(run: &Run<'_, W>, redelivery: &Redelivery)
     Ok(match redeliver::examine_redelivery(run, redelivery).await? {
         RedeliveryPlan::Decide(decision) => decision,
         RedeliveryPlan::Order(_) => {
-            let reason = "the target would be offered its current order, or this change if it has no order";
+            let reason =
+                "the target would be offered its current order, or get an order for the newest change if it has none";
             about_change(&redelivery.change, Decision::new(Outcome::Ordered, reason))
                 .about("account", redelivery.delivery.account.as_str())
         }

@@ -9,12 +9,13 @@ use sekisho_ledger::MAX_TRANSACTION;
 use crate::decision_log::Report;
 use crate::error::Error;
 use crate::joining::{Joining, joining};
+use crate::ordering::Ordering;
 use crate::outcome::needs_repair;
-use crate::plan::{Ordering, Snapshot};
 use crate::relay::examine;
 use crate::relay::look::write_part;
 use crate::relay::order::{self, NewHead};
 use crate::run::{CONCURRENT_CALLS, Run};
+use crate::snapshot::Snapshot;
 use crate::worklist::Reference;
 use crate::world::World;
 

@@ -17,10 +17,10 @@ use crate::decision_log::DecisionLog;
 use crate::error::Error;
 use crate::hint::{Hint, Trigger};
 use crate::outcome::{Outcome, about_hint, needs_repair};
-use crate::plan::Snapshot;
 use crate::relay::settle::{Settled, settle};
 use crate::repository::{self, RepositoryRow};
 use crate::run::Run;
+use crate::snapshot::Snapshot;
 use crate::worklist::{Reference, Task, Worklist};
 use crate::world::{Head, World};
 

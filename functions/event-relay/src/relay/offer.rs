@@ -28,6 +28,8 @@ pub(crate) struct NotAccepted {
     pub(crate) targets: Vec<TargetId>,
     /// The bus's error, or the reason why nothing was sent.
     pub(crate) reason: String,
+    /// Whether the bus refused the event, so that only a person can help.
+    pub(crate) is_refused: bool,
 }
 
 /// The result of an offer.
@@ -68,13 +70,13 @@ pub(crate) async fn offer<W: World>(run: &Run<'_, W>, orders: &[(TargetId, Place
         for (event, result) in put(run, &open).await {
             match result {
                 EntryResult::Accepted => offered.accepted += 1,
-                EntryResult::Refused(reason) => offered.not_accepted.push(not_accepted(event, reason)),
+                EntryResult::Refused(reason) => offered.not_accepted.push(not_accepted(event, reason, true)),
                 EntryResult::Retryable(reason) => passing.push((event, reason)),
             }
         }
         let pause = pauses.next().filter(|pause| run.time_left() > *pause + RESERVE);
         let (Some(pause), false) = (pause, passing.is_empty()) else {
-            offered.not_accepted.extend(passing.into_iter().map(|(event, reason)| not_accepted(event, reason)));
+            offered.not_accepted.extend(passing.into_iter().map(|(event, reason)| not_accepted(event, reason, false)));
             offered.not_accepted.sort_by(|one, other| one.targets.cmp(&other.targets));
             return offered;
         };
@@ -83,8 +85,8 @@ pub(crate) async fn offer<W: World>(run: &Run<'_, W>, orders: &[(TargetId, Place
     }
 }
 
-fn not_accepted(event: &OrderEvent<'_>, reason: String) -> NotAccepted {
-    NotAccepted { targets: event.targets().collect(), reason }
+fn not_accepted(event: &OrderEvent<'_>, reason: String, is_refused: bool) -> NotAccepted {
+    NotAccepted { targets: event.targets().collect(), reason, is_refused }
 }
 
 /// Sends each event once, with several calls at a time.

@@ -2,6 +2,7 @@
 //! writes the rows of the targets together with the row of the reference. Only for more targets than a transaction can
 //! hold, the change is pending in between, and an invocation that crashes is continued by the next one.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 
 use futures_util::future::{join, join_all};
@@ -14,11 +15,12 @@ use tokio::sync::Semaphore;
 use crate::branch::{self, BranchRow};
 use crate::decision_log::Report;
 use crate::error::Error;
+use crate::ordering::{Ordering, Part, Placed, without};
 use crate::outcome::{Outcome, about_change};
-use crate::plan::{Ordering, Placed, Snapshot};
 use crate::relay::examine;
 use crate::relay::offer::{Offered, offer};
 use crate::run::Run;
+use crate::snapshot::Snapshot;
 use crate::target::{PlacedOrder, is_target};
 use crate::world::World;
 
@@ -49,22 +51,22 @@ pub(crate) async fn carry_out<W: World>(
     ordering: Ordering,
     new_head: NewHead,
 ) -> Result<Report, Error> {
-    let (ordering, offered) = if ordering.fits_transaction() {
-        write_all(run, &ordering.change, &ordering.placed, Some(&ordering.finished)).await?;
-        let offered = offer(run, &orders(&ordering.placed)).await;
-        (ordering, offered)
+    let Ordering { change, finished, notes, .. } = &ordering;
+    let (part, offered) = if ordering.fits_transaction() {
+        write_all(run, change, &ordering.part.placed, Some(finished)).await?;
+        let offered = offer(run, &orders(&ordering.part.placed)).await;
+        (ordering.part.clone(), offered)
     } else {
-        carry_out_many(run, ordering).await?
+        carry_out_many(run, &ordering).await?
     };
-    let decision = decision(&ordering, &offered, new_head);
     let mut report = Report::default();
-    report.log.extend(ordering.notes);
-    Ok(report.with(decision))
+    report.log.extend(notes.iter().chain(part.unreadable.values()).cloned());
+    Ok(report.with(decision(change, &part, &offered, new_head)))
 }
 
-fn decision(ordering: &Ordering, offered: &Offered, new_head: NewHead) -> Decision<Outcome> {
+fn decision(change: &Change, part: &Part, offered: &Offered, new_head: NewHead) -> Decision<Outcome> {
     let (accepted, all) = (offered.accepted, offered.all());
-    let (outcome, reason) = match (ordering.unplaced(), offered.not_accepted.first()) {
+    let (outcome, reason) = match (part.unplaced(), offered.not_accepted.first()) {
         (Some((outcome, reason)), _) => (outcome, reason.to_owned()),
         (None, None) => (new_head.outcome(), format!("{accepted} of {all} buses accepted the change")),
         (None, Some(first)) => {
@@ -77,10 +79,10 @@ fn decision(ordering: &Ordering, offered: &Offered, new_head: NewHead) -> Decisi
         }
     };
     let counted = |count: usize| (count > 0).then(|| count.to_string());
-    about_change(&ordering.change, Decision::new(outcome, reason))
-        .about_some("targets", (!ordering.placed.is_empty()).then(|| accepted.to_string()))
-        .about_some("duplicates", counted(ordering.duplicates))
-        .about_some("superseded", counted(ordering.superseded))
+    about_change(change, Decision::new(outcome, reason))
+        .about_some("targets", (!part.placed.is_empty()).then(|| accepted.to_string()))
+        .about_some("duplicates", counted(part.duplicates))
+        .about_some("superseded", counted(part.superseded))
 }
 
 pub(crate) fn orders(placed: &[Placed]) -> Vec<(TargetId, PlacedOrder)> {
@@ -106,21 +108,26 @@ pub(crate) async fn write_all<W: World>(
 
 /// Carries out an ordering in several transactions. The row of the reference is finished in the last one. Orders are
 /// offered as soon as their transaction is written.
-async fn carry_out_many<W: World>(run: &Run<'_, W>, mut ordering: Ordering) -> Result<(Ordering, Offered), Error> {
+async fn carry_out_many<W: World>(run: &Run<'_, W>, ordering: &Ordering) -> Result<(Part, Offered), Error> {
+    let Ordering { change, part: Part { placed, duplicates, superseded, unreadable }, .. } = ordering;
+    let mut finished = ordering.finished.clone();
     if let Some(pending) = &ordering.pending {
-        let change = &ordering.change;
-        let replaces = ordering.finished.revision;
-        let revision = run.write_row(&change.repository, &change.git_ref, pending, replaces).await?;
-        ordering.finished.revision = Some(revision);
+        let revision = run.write_row(&change.repository, &change.git_ref, pending, finished.revision).await?;
+        finished.revision = Some(revision);
     }
-    let mut parts: Vec<&[Placed]> = ordering.placed.chunks(MAX_TRANSACTION - 1).collect();
+    let mut parts: Vec<&[Placed]> = placed.chunks(MAX_TRANSACTION - 1).collect();
     let last = parts.pop().unwrap_or_default();
     let written = Semaphore::new(0);
     let count = u32::try_from(parts.len()).unwrap_or(u32::MAX);
+    // The targets whose rows became unreadable.
+    let excluded = RefCell::new(BTreeSet::new());
     let first = parts.into_iter().map(async |placed| {
-        let part = place(run, &ordering, placed, IsLast::No).await;
+        let part = place(run, change, placed, None).await;
         match &part {
-            Ok(_) => written.add_permits(1),
+            Ok(part) => {
+                excluded.borrow_mut().extend(part.unreadable.keys().cloned());
+                written.add_permits(1);
+            }
             Err(_) => written.close(),
         }
         offer_part(run, part?).await
@@ -128,15 +135,15 @@ async fn carry_out_many<W: World>(run: &Run<'_, W>, mut ordering: Ordering) -> R
     let last = async {
         // If one of the first transactions failed, the change stays pending, and a retry continues it.
         if written.acquire_many(count).await.is_err() {
-            return Ok((ordering.part(vec![]), Offered::default()));
+            return Ok((Part::default(), Offered::default()));
         }
-        offer_part(run, place(run, &ordering, last, IsLast::Yes).await?).await
+        let finished = without(finished, excluded.take().iter());
+        offer_part(run, place(run, change, last, Some(&finished)).await?).await
     };
     let (first, last) = join(join_all(first), last).await;
-    let mut whole = ordering.part(vec![]);
+    let (duplicates, superseded, unreadable) = (*duplicates, *superseded, unreadable.clone());
+    let mut whole = Part { placed: vec![], duplicates, superseded, unreadable };
     let mut offered = Offered::default();
-    whole.notes.clone_from(&ordering.notes);
-    (whole.duplicates, whole.superseded) = (ordering.duplicates, ordering.superseded);
     for part in first.into_iter().chain([last]) {
         let (part, part_offered) = part?;
         whole.add(part);
@@ -145,37 +152,30 @@ async fn carry_out_many<W: World>(run: &Run<'_, W>, mut ordering: Ordering) -> R
     Ok((whole, offered))
 }
 
-async fn offer_part<W: World>(run: &Run<'_, W>, part: Ordering) -> Result<(Ordering, Offered), Error> {
+async fn offer_part<W: World>(run: &Run<'_, W>, part: Part) -> Result<(Part, Offered), Error> {
     let offered = offer(run, &orders(&part.placed)).await;
     Ok((part, offered))
 }
 
-/// Whether a transaction is the one that finishes the row of the reference.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum IsLast {
-    Yes,
-    No,
-}
-
-/// Writes the rows of some of the targets. If another invocation wrote one of these rows first, the rows are read
-/// again, and the orders are placed again.
+/// Writes the rows of some of the targets, together with the finished row of the reference in the last transaction. If
+/// another invocation wrote one of these rows first, the rows are read again, and the orders are placed again.
 async fn place<W: World>(
     run: &Run<'_, W>,
-    whole: &Ordering,
+    change: &Change,
     placed: &[Placed],
-    is_last: IsLast,
-) -> Result<Ordering, Error> {
-    let mut part = whole.part(placed.to_vec());
+    finished: Option<&Snapshot<BranchRow>>,
+) -> Result<Part, Error> {
+    let mut part = Part { placed: placed.to_vec(), ..Part::default() };
     let mut attempt = 0;
     loop {
         if !run.has_time() {
-            let (git_ref, repository) = (part.change.git_ref, part.change.repository);
+            let (git_ref, repository) = (change.git_ref.clone(), change.repository.clone());
             return Err(Error::NoTime { git_ref, repository });
         }
         // The last transaction takes no permit, because offers may hold all permits.
-        let permit = if is_last == IsLast::No { run.calls.acquire().await.ok() } else { None };
-        let finished = (is_last == IsLast::Yes).then_some(&part.finished);
-        let written = write_all(run, &part.change, &part.placed, finished).await;
+        let permit = if finished.is_none() { run.calls.acquire().await.ok() } else { None };
+        let row = finished.map(|row| without(row.clone(), part.unreadable.keys()));
+        let written = write_all(run, change, &part.placed, row.as_ref()).await;
         drop(permit);
         match written {
             Ok(()) => return Ok(part),
@@ -186,6 +186,6 @@ async fn place<W: World>(
         attempt += 1;
         let targets: BTreeSet<TargetId> = placed.iter().map(|one| one.target.clone()).collect();
         let rows = examine::target_rows(run, &targets).await?;
-        part = Ordering::new(part.change, whole.finished.clone(), &targets, &rows, run.now());
+        part = Part::new(change, &targets, &rows, run.now());
     }
 }

@@ -18,13 +18,14 @@ use tokio::sync::{Semaphore, mpsc};
 
 use crate::decision_log::{DecisionLog, Report};
 use crate::error::Error;
+use crate::heads::Heads;
 use crate::outcome::{Outcome, needs_repair};
-use crate::plan::Snapshot;
 use crate::relay::join::order_joined;
 use crate::relay::look::{Look, Looked};
 use crate::relay::reoffer::offer_again;
 use crate::repository::{self, RepositoryRow};
 use crate::run::Run;
+use crate::snapshot::Snapshot;
 use crate::selection::routes_here;
 use crate::worklist::{Branches, Reference, unmatched_globs};
 use crate::world::World;
@@ -136,7 +137,8 @@ impl<'r, W: World> Pass<'r, W> {
         self.measure(is_complete);
         self.write_row(&row, &stored.pass).await;
         self.record().await;
-        let offered = offer_again(self.run).await;
+        let heads = Heads::new(self.run.routes, &self.run.invocation.region, &self.references);
+        let offered = offer_again(self.run, &heads, &undecided).await;
         self.add(offered);
     }
 

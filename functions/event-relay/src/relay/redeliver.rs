@@ -1,24 +1,15 @@
-//! The use case of a message that an earlier version put into the dead-letter queue: offers the target's current order,
-//! or orders the change of the message if the target has no order yet.
-
-use std::collections::BTreeSet;
+//! The use case of a message that an earlier version put into the dead-letter queue: sends its targets their current
+//! orders. A target without an order gets one for the newest change, which may be newer than the change of the message.
 
 use sekisho_domain::decision::Decision;
-use sekisho_domain::route::TargetId;
-use sekisho_ledger::MAX_TRANSACTION;
 
 use crate::decision_log::Report;
 use crate::error::Error;
-use crate::outcome::{Outcome, about_change, needs_repair};
-use crate::plan::{Placed, TargetRows};
+use crate::outcome::{Outcome, needs_repair};
 use crate::redelivery::{Redelivery, RedeliveryPlan, plan_redelivery};
-use crate::relay::offer::offer;
-use crate::relay::{examine, order};
+use crate::relay::resend::place_all;
 use crate::run::Run;
 use crate::world::World;
-
-/// The most attempts that may fail because another invocation wrote a row first.
-const MAX_CONFLICTS: usize = 20;
 
 /// Reads facts about a message until the plan for the message is known.
 pub(crate) async fn examine_redelivery<W: World>(
@@ -35,51 +26,32 @@ pub(crate) async fn examine_redelivery<W: World>(
 }
 
 pub(crate) async fn redeliver<W: World>(run: &Run<'_, W>, redelivery: &Redelivery) -> Report {
-    let targets = match examine_redelivery(run, redelivery).await {
-        Err(error) => return error.into(),
-        Ok(RedeliveryPlan::Decide(decision)) => return decision.into(),
-        Ok(RedeliveryPlan::Order(targets)) => targets,
-    };
-    let mut conflicts = 0;
-    loop {
-        match order_again(run, redelivery, &targets).await {
-            Ok(report) => return report,
-            Err(Error::Ledger(sekisho_ledger::Error::Changed(_))) if conflicts < MAX_CONFLICTS => conflicts += 1,
-            Err(error) if error.is_final() => return needs_repair(&error).into(),
-            Err(error) => return error.into(),
-        }
+    match send(run, redelivery).await {
+        Ok(report) => report,
+        Err(error) if error.is_final() => needs_repair(&error).into(),
+        Err(error) => error.into(),
     }
 }
 
-async fn order_again<W: World>(
-    run: &Run<'_, W>,
-    redelivery: &Redelivery,
-    targets: &BTreeSet<TargetId>,
-) -> Result<Report, Error> {
-    let change = &redelivery.change;
-    let TargetRows { read, unreadable } = examine::target_rows(run, targets).await?;
-    let now = run.now();
-    let placed: Vec<Placed> = read
-        .into_iter()
-        .map(|(target, snapshot)| {
-            let row = &snapshot.row;
-            let row = if row.order.is_some() { row.offered_again(now) } else { row.placed(change, now) };
-            Placed { target, row, replaces: snapshot.revision }
-        })
-        .collect();
-    for part in placed.chunks(MAX_TRANSACTION) {
-        order::write_all(run, change, part, None).await?;
-    }
-    let offered = offer(run, &order::orders(&placed)).await;
-    let mut report = Report::default();
-    report.log.extend(unreadable.into_values());
-    if placed.is_empty() {
-        return Ok(report);
-    }
-    let reason = match offered.not_accepted.first() {
-        None => "the target's current order was offered again".to_owned(),
-        Some(first) => format!("the bus did not accept the order; the reconcile offers it again: {}", first.reason),
+async fn send<W: World>(run: &Run<'_, W>, redelivery: &Redelivery) -> Result<Report, Error> {
+    let targets = match examine_redelivery(run, redelivery).await? {
+        RedeliveryPlan::Decide(decision) => return Ok(decision.into()),
+        RedeliveryPlan::Order(targets) => targets.into_iter().collect(),
     };
-    let decision = about_change(change, Decision::new(Outcome::Ordered, reason));
-    Ok(report.with(decision.about("account", redelivery.delivery.account.as_str())))
+    let resending = place_all(run, targets).await?;
+    let not_accepted = resending.offer(run).await;
+    let mut report = Report::default();
+    report.log.extend(resending.decisions("a message of an earlier version", &not_accepted));
+    for (target, reason) in resending.nothing {
+        let reason = format!("nothing was sent: {reason}");
+        report.log.push(Decision::new(Outcome::Ignored, reason).about("target", target.to_string()));
+    }
+    for (target, error) in resending.failed {
+        if error.is_final() {
+            report.log.push(needs_repair(&error).about("target", target.to_string()));
+        } else {
+            report.failure.get_or_insert(error);
+        }
+    }
+    Ok(report)
 }

@@ -1,55 +1,59 @@
 //! The part of a reconcile that offers open orders again: orders that their targets did not answer, refused, or have
-//! not finished for a long time.
+//! not finished for a long time. It also brings orders in step with targets that took another order.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use sekisho_domain::decision::Decision;
-use sekisho_domain::order::OrderKind;
 use sekisho_domain::route::TargetId;
-use sekisho_ledger::{MAX_TRANSACTION, Store, Write};
+use sekisho_ledger::MAX_TRANSACTION;
 
 use crate::decision_log::Report;
 use crate::error::Error;
-use crate::newest::leads_to;
+use crate::heads::Heads;
+use crate::ordering::Placed;
 use crate::outcome::{Outcome, about_change};
-use crate::plan::{Placed, Snapshot};
 use crate::relay::examine;
 use crate::relay::offer::{NotAccepted, offer};
 use crate::relay::order::orders;
 use crate::run::{CONCURRENT_CALLS, Run};
 use crate::selection::all_targets;
-use crate::target::{self, TargetRow};
+use crate::snapshot::Snapshot;
 use crate::world::World;
 
 /// No offers begin when only this time is left: the rows of the orders would be written, and nothing could be sent.
 const RESERVE: Duration = Duration::from_secs(15);
 
+/// The rows of targets that must be written.
+#[derive(Debug, Default)]
+struct Due {
+    /// The rows with orders that must be offered now.
+    offered: Vec<Placed>,
+    /// The rows with orders on which the targets have reported already.
+    adopted: Vec<Placed>,
+}
+
 /// Offers every open order whose time has come. The rows are written first, so that a crash does not make the pauses
-/// shorter.
-pub(crate) async fn offer_again<W: World>(run: &Run<'_, W>) -> Report {
+/// shorter. `waiting` has the targets whose newest head is not known yet.
+pub(crate) async fn offer_again<W: World>(run: &Run<'_, W>, heads: &Heads<'_>, waiting: &BTreeSet<TargetId>) -> Report {
     let mut report = Report::default();
     if run.time_left() < RESERVE {
-        return report;
+        let reason = "no time was left to offer open orders; the next reconcile offers them";
+        return report.with(Decision::new(Outcome::Ignored, reason));
     }
     let targets = all_targets(run.routes, &run.invocation.region);
-    let due = match due(run, &targets, &mut report).await {
+    let due = match due(run, heads, waiting, &targets, &mut report).await {
         Ok(due) => due,
         Err(error) => return report.failed(error),
     };
-    let parts: Vec<Result<Vec<Placed>, Error>> = stream::iter(due.chunks(MAX_TRANSACTION))
-        .map(|part| write(run, part.to_vec()))
-        .buffer_unordered(CONCURRENT_CALLS)
-        .collect()
-        .await;
-    let mut written = Vec::with_capacity(due.len());
-    for part in parts {
-        match part {
-            Ok(part) => written.extend(part),
-            Err(error) => drop(report.failure.get_or_insert(error)),
+    for part in due.adopted.chunks(MAX_TRANSACTION) {
+        // After a conflict, the next reconcile adopts the orders.
+        if let Err(error) = write_rows(run, part).await {
+            report.failure.get_or_insert(error.into());
         }
     }
+    let mut written = write_all(run, heads, waiting, due.offered, &mut report).await;
     if written.is_empty() {
         return report;
     }
@@ -65,63 +69,95 @@ pub(crate) async fn offer_again<W: World>(run: &Run<'_, W>) -> Report {
     report
 }
 
-/// The rows of targets whose order must be offered now, with the next offer in them.
+/// The rows of targets whose order must be offered now, with the next offer in them, and the rows of targets that
+/// reported on an order which the ledger does not have.
 async fn due<W: World>(
     run: &Run<'_, W>,
+    heads: &Heads<'_>,
+    waiting: &BTreeSet<TargetId>,
     targets: &BTreeSet<TargetId>,
     report: &mut Report,
-) -> Result<Vec<Placed>, sekisho_ledger::Error> {
+) -> Result<Due, sekisho_ledger::Error> {
     let rows = examine::target_rows(run, targets).await?;
     report.log.extend(rows.unreadable.into_values());
     let now = run.now();
-    let due =
-        rows.read.into_iter().filter(|(target, Snapshot { row, .. })| row.is_due(now) && is_led(run, target, row));
-    Ok(due
-        .map(|(target, Snapshot { row, revision })| Placed { target, row: row.offered_again(now), replaces: revision })
-        .collect())
+    let mut due = Due::default();
+    for (target, Snapshot { row, revision }) in rows.read {
+        let in_step = if waiting.contains(&target) { None } else { heads.in_step(&target, &row, now) };
+        let (list, row) = match in_step {
+            Some(row) if row.current_report().is_some() => (&mut due.adopted, row),
+            Some(row) => (&mut due.offered, row),
+            None if row.is_due(now) && row.order.as_ref().is_some_and(|order| heads.lead(&target, order, now)) => {
+                (&mut due.offered, row.offered_again(now))
+            }
+            None => continue,
+        };
+        list.push(Placed { target, row, replaces: revision });
+    }
+    Ok(due)
 }
 
-/// Whether a route still leads the order's change to the target. A rollback runs a change that was healthy before; its
-/// reference need not be routed any more.
-fn is_led<W>(run: &Run<'_, W>, target: &TargetId, row: &TargetRow) -> bool {
-    row.order.as_ref().is_some_and(|order| {
-        order.kind == OrderKind::Rollback || leads_to(run.routes, &run.invocation.region, &order.change, target)
-    })
+/// Writes the rows and returns those that were written.
+async fn write_all<W: World>(
+    run: &Run<'_, W>,
+    heads: &Heads<'_>,
+    waiting: &BTreeSet<TargetId>,
+    rows: Vec<Placed>,
+    report: &mut Report,
+) -> Vec<Placed> {
+    let parts: Vec<Result<Vec<Placed>, Error>> = stream::iter(rows.chunks(MAX_TRANSACTION))
+        .map(|part| write(run, heads, waiting, part.to_vec()))
+        .buffer_unordered(CONCURRENT_CALLS)
+        .collect()
+        .await;
+    let mut written = Vec::with_capacity(rows.len());
+    for part in parts {
+        match part {
+            Ok(part) => written.extend(part),
+            Err(error) => drop(report.failure.get_or_insert(error)),
+        }
+    }
+    written
 }
 
-/// Writes the rows. If another invocation wrote one of them first, the rows are read again, once.
-async fn write<W: World>(run: &Run<'_, W>, part: Vec<Placed>) -> Result<Vec<Placed>, Error> {
+/// Writes rows in one transaction. If another invocation wrote one of them first, the rows are read again and written
+/// one by one, so that a conflict about one row does not keep the other orders from their offer.
+async fn write<W: World>(
+    run: &Run<'_, W>,
+    heads: &Heads<'_>,
+    waiting: &BTreeSet<TargetId>,
+    part: Vec<Placed>,
+) -> Result<Vec<Placed>, Error> {
     if write_rows(run, &part).await? {
         return Ok(part);
     }
     let targets = part.into_iter().map(|placed| placed.target).collect();
-    let again = due(run, &targets, &mut Report::default()).await?;
-    Ok(if write_rows(run, &again).await? { again } else { Vec::new() })
+    let Due { offered, .. } = due(run, heads, waiting, &targets, &mut Report::default()).await?;
+    let mut written = Vec::with_capacity(offered.len());
+    for placed in offered {
+        if write_rows(run, std::slice::from_ref(&placed)).await? {
+            written.push(placed);
+        }
+    }
+    Ok(written)
 }
 
 /// Returns whether the rows were written. If another invocation wrote one of them first, none is written.
 async fn write_rows<W: World>(run: &Run<'_, W>, part: &[Placed]) -> Result<bool, sekisho_ledger::Error> {
-    let mut writes = Vec::with_capacity(part.len());
-    for Placed { target, row, replaces } in part {
-        writes.push(Write::new(target::key(target), row, *replaces)?);
-    }
-    match run.world.ledger().write_all(&writes, &run.invocation.request_id).await {
-        Ok(()) => Ok(true),
-        Err(sekisho_ledger::Error::Changed(_)) => Ok(false),
-        Err(error) => Err(error),
-    }
+    let writes = part.iter().map(Placed::write).collect::<Result<Vec<_>, _>>()?;
+    run.write_all_unless_changed(&writes).await
 }
 
-/// Alerts people about old orders that their buses did not accept. Each order alerts once.
+/// Alerts people about old orders that their buses refused. Each order alerts once.
 async fn alert<W: World>(run: &Run<'_, W>, written: &[Placed], not_accepted: &[NotAccepted], report: &mut Report) {
     let now = run.now();
     let reasons: BTreeMap<&TargetId, &str> = not_accepted
         .iter()
+        .filter(|event| event.is_refused)
         .flat_map(|event| event.targets.iter().map(|target| (target, event.reason.as_str())))
         .collect();
-    let is_old = |placed: &&Placed| placed.row.order.as_ref().is_some_and(|order| order.needs_alert(now));
     let old: Vec<&Placed> =
-        written.iter().filter(|placed| reasons.contains_key(&placed.target)).filter(is_old).collect();
+        written.iter().filter(|placed| reasons.contains_key(&placed.target) && placed.row.needs_alert(now)).collect();
     for part in old.chunks(MAX_TRANSACTION) {
         let alerted = |placed: &&Placed| Placed {
             target: placed.target.clone(),

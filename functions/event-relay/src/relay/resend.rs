@@ -66,8 +66,21 @@ async fn send<W: World>(run: &Run<'_, W>, request: &ResendRequest) -> Result<(St
     let named = route(run.routes, here, &request.route)?;
     let selected = targets(named, &request.account, request.region.as_ref(), request.pipeline.as_ref())?;
     let selected: Vec<TargetId> = selected.into_iter().collect();
-    let candidates = candidates(run, &selected).await?;
-    let results: Vec<(TargetId, Result<Resent, Error>)> = stream::iter(selected)
+    let resending = place_all(run, selected).await?;
+    if resending.placed.is_empty() {
+        return Err(resending.into_error());
+    }
+    let not_accepted = resending.offer(run).await;
+    let mut log = DecisionLog::default();
+    log.extend(resending.decisions("a person", &not_accepted));
+    Ok((resending.text(&not_accepted), log))
+}
+
+/// Writes an order of each target into the ledger: the target's latest order or, if the target has none, an order to run
+/// the newest change of its references.
+pub(crate) async fn place_all<W: World>(run: &Run<'_, W>, targets: Vec<TargetId>) -> Result<Resending, Error> {
+    let candidates = candidates(run, &targets).await?;
+    let results: Vec<(TargetId, Result<Resent, Error>)> = stream::iter(targets)
         .map(async |target| {
             let result = place(run, &target, &candidates).await;
             (target, result)
@@ -75,16 +88,15 @@ async fn send<W: World>(run: &Run<'_, W>, request: &ResendRequest) -> Result<(St
         .buffered(CONCURRENT_CALLS)
         .collect()
         .await;
-
-    let mut answer = Resending::default();
+    let mut resending = Resending::default();
     for (target, result) in results {
         match result {
-            Ok(Resent::Placed(placed)) => answer.placed.push(*placed),
-            Ok(Resent::Nothing(reason)) => answer.nothing.push((target, reason)),
-            Err(error) => answer.failed.push((target, error)),
+            Ok(Resent::Placed(placed)) => resending.placed.push(*placed),
+            Ok(Resent::Nothing(reason)) => resending.nothing.push((target, reason)),
+            Err(error) => resending.failed.push((target, error)),
         }
     }
-    answer.offer(run).await
+    Ok(resending)
 }
 
 /// The newest changes that could be ordered, if one of the targets has no order.
@@ -166,39 +178,43 @@ fn plan<W: World>(
 
 /// What happened to all targets.
 #[derive(Debug, Default)]
-struct Resending {
+pub(crate) struct Resending {
     /// The orders in the ledger.
     placed: Vec<Placed>,
     /// The targets to which nothing can be sent, with the reasons.
-    nothing: Vec<(TargetId, String)>,
+    pub(crate) nothing: Vec<(TargetId, String)>,
     /// The targets whose rows could not be written.
-    failed: Vec<(TargetId, Error)>,
+    pub(crate) failed: Vec<(TargetId, Error)>,
 }
 
 impl Resending {
-    /// Sends the orders to the buses, and makes the answer and the decisions.
-    async fn offer<W: World>(mut self, run: &Run<'_, W>) -> Result<(String, DecisionLog), Error> {
-        if self.placed.is_empty() {
-            let first = self.nothing.first().map(|(target, reason)| Error::NotFound(format!("{target}: {reason}")));
-            // A failed call is reported first, because the same request may succeed later.
-            let failure = self.failed.pop().map(|(_, error)| error).or(first);
-            return Err(failure.unwrap_or_else(|| Error::NotFound(NO_CHANGE.to_owned())));
-        }
+    /// The error if no order can be sent. A failed call is reported first, because the same request may succeed later.
+    fn into_error(mut self) -> Error {
+        let failure = self.failed.pop().map(|(_, error)| error);
+        let first = || self.nothing.first().map(|(target, reason)| Error::NotFound(format!("{target}: {reason}")));
+        failure.or_else(first).unwrap_or_else(|| Error::NotFound(NO_CHANGE.to_owned()))
+    }
+
+    /// Sends the orders to the buses, and returns those that were not accepted.
+    pub(crate) async fn offer<W: World>(&self, run: &Run<'_, W>) -> Vec<NotAccepted> {
         let orders: Vec<(TargetId, PlacedOrder)> =
             self.placed.iter().map(|placed| (placed.target.clone(), placed.order.clone())).collect();
-        let not_accepted = offer(run, &orders).await.not_accepted;
-        let mut log = DecisionLog::default();
-        log.extend(self.placed.iter().map(|Placed { target, order, is_new, .. }| {
+        offer(run, &orders).await.not_accepted
+    }
+
+    /// The decisions about the orders that `sender` sent.
+    pub(crate) fn decisions(&self, sender: &str, not_accepted: &[NotAccepted]) -> Vec<Decision<Outcome>> {
+        let decision = |Placed { target, order, is_new, .. }: &Placed| {
             let what = if *is_new { "a new order" } else { "the latest order" };
             let reason = match not_accepted.iter().find(|event| event.targets.contains(target)) {
-                None => format!("a person sent {what}, and the bus accepted it"),
-                Some(event) => format!("a person sent {what}, but the bus did not accept it yet: {}", event.reason),
+                None => format!("{sender} sent {what}, and the bus accepted it"),
+                Some(event) => format!("{sender} sent {what}, but the bus did not accept it yet: {}", event.reason),
             };
             about_change(&order.change, Decision::new(Outcome::Ordered, reason))
                 .about("target", target.to_string())
                 .about("order", order.number.to_string())
-        }));
-        Ok((self.text(&not_accepted), log))
+        };
+        self.placed.iter().map(decision).collect()
     }
 
     fn text(&self, not_accepted: &[NotAccepted]) -> String {
@@ -219,7 +235,7 @@ impl Resending {
                 ));
             }
         }
-        for NotAccepted { targets, reason } in not_accepted {
+        for NotAccepted { targets, reason, .. } in not_accepted {
             lines.push(format!(
                 "The bus did not accept the order for {}: {}. The next reconciles offer it again.",
                 counted(&targets.iter().collect::<Vec<_>>()),

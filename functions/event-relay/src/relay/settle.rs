@@ -5,10 +5,11 @@ use crate::branch::BranchRow;
 use crate::decision_log::Report;
 use crate::error::Error;
 use crate::hint::{Hint, Trigger};
-use crate::plan::{Facts, Plan, Snapshot};
+use crate::plan::{Facts, Plan};
 use crate::relay::examine;
 use crate::relay::order::{self, NewHead};
 use crate::run::Run;
+use crate::snapshot::Snapshot;
 use crate::world::{Head, World};
 
 /// What became of a reference.
@@ -43,13 +44,20 @@ async fn settle_once<W: World>(
     row: Option<Snapshot<BranchRow>>,
 ) -> Result<Settled, Error> {
     let mut facts = Facts::new(run.routes, hint, trigger, row);
-    let (plan, _locks) = examine::reference(run, &mut facts).await?;
+    let (plan, _locks) = match examine::reference(run, &mut facts).await {
+        Ok(examined) => examined,
+        Err(error) => {
+            note_unread(run, &facts).await?;
+            return Err(error);
+        }
+    };
+    let failure = facts.paths_error.take();
     let verdict = match plan {
-        Plan::Nothing => return Ok(Settled::default()),
+        Plan::Nothing => return Ok(Settled { report: Report { failure, ..Report::default() }, ..Settled::default() }),
         Plan::Order(_) if !run.has_time() => return Err(Error::no_time(hint)),
         Plan::Order(ordering) => {
             let report = order::carry_out(run, *ordering, NewHead::Yes).await?;
-            return Ok(Settled { report, ..Settled::default() });
+            return Ok(Settled { report: Report { failure, ..report }, ..Settled::default() });
         }
         Plan::Decide(verdict) => verdict,
     };
@@ -62,4 +70,17 @@ async fn settle_once<W: World>(
         unmoved = Some(Snapshot { row, revision: Some(revision) });
     }
     Ok(Settled { report, unmoved, is_deleted: facts.head == Some(Head::NoRef) })
+}
+
+/// Writes a row without a commit if the head of a new reference could not be read. CodeCommit lists no tags, so the row
+/// is all that the next reconcile knows about a new tag; and no reference with a row is recorded as a baseline.
+async fn note_unread<W: World>(run: &Run<'_, W>, facts: &Facts<'_>) -> Result<(), Error> {
+    let is_new = facts.row.as_ref().is_some_and(|snapshot| snapshot.revision.is_none());
+    if facts.trigger == Trigger::Reconcile || facts.head.is_some() || !is_new {
+        return Ok(());
+    }
+    match run.write_row(&facts.hint.repository, &facts.hint.git_ref, &BranchRow::unread(), None).await {
+        Ok(_) | Err(sekisho_ledger::Error::Changed(_)) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }

@@ -4,12 +4,15 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use event_relay::Outcome::{Duplicate, Failed, Filtered, Ignored, Refused, Relayed};
+use event_relay::branch::BranchRow;
 use event_relay::world::World;
 use sekisho_domain::timestamp::epoch_millis;
 use sekisho_lambda::Failure;
 use serde_json::Value;
 
-use crate::function::{Function, MAIN, START, change_to_second_commit, commit, file, relayed, row, write};
+use crate::function::{
+    CONFIG, Function, MAIN, START, change_to_second_commit, commit, file, relayed, routes, row, write,
+};
 
 #[tokio::test(start_paused = true)]
 async fn a_repeated_event_is_a_duplicate_and_sends_nothing() {
@@ -178,6 +181,46 @@ async fn nothing_starts_while_codecommit_fails_to_compare_commits() {
     assert_eq!(function.decide("branch-updated").await.outcome, Filtered);
 }
 
+/// The paths of the route `shop` cannot be compared, and the route `all` has no paths.
+#[tokio::test(start_paused = true)]
+async fn a_route_without_paths_gets_the_head_while_codecommit_fails_to_compare_commits() {
+    let all = "[[route]]\nname = \"all\"\nrepository = \"shop\"\nbranches = [\"main\"]\n[[route.target]]\n\
+               account = \"222222222222\"\nregion = \"ap-northeast-1\"\npipeline = \"all\"\naction = \"Source\"\n";
+    let function = Function::with(&CONFIG.replacen("[access]", &format!("{all}[access]"), 1));
+    assert_eq!(function.decide("branch-created").await.outcome, Relayed);
+    function.accepted();
+    function.point("main", Some(commit(2)));
+    function.account().differences_fail.set(true);
+    for sent in [1, 0] {
+        let error = function.file("branch-updated").await.unwrap_err();
+        assert!(matches!(error, event_relay::Error::Service(_)), "{error}");
+        let accepted = function.accepted();
+        assert_eq!(accepted.len(), sent, "{accepted:?}");
+        assert!(accepted.iter().all(|(_, event)| event.pipelines == ["all"] && event.change.commit == commit(2)));
+    }
+    assert_eq!(function.stored_decisions().last().unwrap()["outcome"], "relayed");
+    assert_eq!(function.row(MAIN).unwrap().state.commit, Some(commit(1)), "the other route is not decided");
+    function.file("schedule").await.unwrap();
+    assert_eq!(function.accepted(), []);
+    function.account().differences_fail.set(false);
+    let decision = function.decide("branch-updated").await;
+    assert_eq!((decision.outcome, decision.concerns["duplicates"].as_str()), (Relayed, "1"));
+    let accepted = function.accepted();
+    assert!(accepted.len() == 2 && accepted.iter().all(|(_, event)| event.pipelines == ["shop"]), "{accepted:?}");
+    assert_eq!(function.row(MAIN).unwrap().state.commit, Some(commit(2)));
+}
+
+/// CodeCommit does not answer before the time is over: nothing is known about the paths, and a retry may help.
+#[tokio::test(start_paused = true)]
+async fn nothing_starts_if_no_page_of_paths_arrives_in_time() {
+    let function = relayed().await;
+    function.point("main", Some(commit(2)));
+    function.account().read_time.set(Duration::from_secs(15));
+    let error = function.file("branch-updated").await.unwrap_err();
+    assert!(matches!(error, event_relay::Error::NoTime { .. }), "{error}");
+    assert_eq!(function.accepted(), []);
+}
+
 /// In an earlier version, reading the pages of changed paths used up the time of every retry, so that the branch was
 /// blocked.
 #[tokio::test(start_paused = true)]
@@ -209,7 +252,8 @@ async fn without_codecommit_the_invocation_fails_so_that_lambda_retries() {
     function.account().throttled_branches.borrow_mut().push("main".to_owned());
     let error = function.file("branch-updated").await.unwrap_err();
     assert_eq!(error.error_type().name(), "Throttled");
-    assert_eq!(function.account().ledger.rows(), []);
+    assert_eq!(function.account().ledger.rows().len(), 1);
+    assert_eq!(function.row(MAIN).unwrap().state, BranchRow::unread());
 }
 
 #[tokio::test(start_paused = true)]
@@ -245,6 +289,22 @@ async fn more_targets_than_a_row_can_hold_are_a_decision_and_block_no_branch() {
     let decision = function.decide("branch-updated").await;
     assert_eq!((decision.outcome, decision.reason.contains("6500 accounts")), (Failed, true), "{decision:?}");
     assert!(function.row(MAIN).is_none());
+}
+
+/// The change goes only to the targets that joined, but the row has all targets.
+#[tokio::test(start_paused = true)]
+async fn a_change_to_few_of_too_many_targets_is_a_decision_too() {
+    let mut function = Function::with(&with_targets(1));
+    assert_eq!(function.decide("branch-created").await.outcome, Relayed);
+    function.relay.routes = routes(&with_targets(11_640).replacen("branches", "paths = [\"api/**\"]\nbranches", 1));
+    let ids = (0..11_600).map(|n| format!("{n:012}/ap-northeast-1/shop").parse().unwrap());
+    let row = function.row(MAIN).unwrap().state.covering(ids.collect());
+    write(function.account(), MAIN, &row);
+    function.point("main", Some(commit(2)));
+    function.set_changed_paths(&[&["README.md"]]);
+    let decision = function.decide("branch-updated").await;
+    assert_eq!((decision.outcome, decision.reason.contains("11640 accounts")), (Failed, true), "{decision:?}");
+    assert_eq!(function.row(MAIN).unwrap().state, row);
 }
 
 /// The ledger in memory refuses a row that is too large for DynamoDB. The test therefore checks that the function's own

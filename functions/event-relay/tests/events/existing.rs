@@ -1,6 +1,6 @@
 //! References that existed before a route covered them.
 
-use event_relay::Outcome::{self, Baseline, Relayed};
+use event_relay::Outcome::{self, Baseline, Duplicate, Relayed};
 use sekisho_domain::decision::Decision;
 
 use crate::function::{Function, SHOP, commit, only_main, routes};
@@ -118,4 +118,35 @@ async fn a_branch_that_fails_does_not_keep_the_first_look_open() {
     function.point("release/2", Some(commit(2)));
     let decisions = function.file("schedule").await.unwrap().decisions;
     assert_eq!((of(&decisions, Relayed).len(), of(&decisions, Baseline).len()), (1, 0), "{decisions:?}");
+}
+
+/// The first look recorded a new branch before the branch's event arrived.
+#[tokio::test(start_paused = true)]
+async fn an_event_of_a_branch_that_the_first_look_just_recorded_is_relayed() {
+    let function = Function::with(&with_releases());
+    function.point("release/1.2", Some(commit(9)));
+    let decisions = function.file("schedule").await.unwrap().decisions;
+    assert_eq!(of(&decisions, Baseline).len(), 1, "{decisions:?}");
+    function.accepted();
+    function.calls();
+    assert_eq!(function.decide("branch-created-release").await.outcome, Relayed);
+    let calls = function.calls();
+    assert!(
+        !calls.iter().any(|call| call.starts_with("GetDifferences")),
+        "a new branch has no earlier commit: {calls:?}"
+    );
+    assert_eq!(function.accepted().len(), 2);
+    assert_eq!(function.decide("branch-created-release").await.outcome, Duplicate);
+}
+
+/// CodeCommit fails for every attempt of the event, and the first look comes after that.
+#[tokio::test(start_paused = true)]
+async fn a_new_branch_whose_head_could_not_be_read_is_no_baseline() {
+    let function = Function::with(&with_releases());
+    function.account().throttled_branches.borrow_mut().push("release/1.2".to_owned());
+    function.file("branch-created-release").await.unwrap_err();
+    function.account().throttled_branches.borrow_mut().clear();
+    function.file("schedule").await.unwrap();
+    let accepted = function.accepted();
+    assert!(accepted.iter().any(|(_, event)| event.change.git_ref.name() == "release/1.2"), "{accepted:?}");
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use event_relay::Outcome::{self, Failed, Ordered};
 use event_relay::world::{EntryResult, World};
 
-use crate::function::{CONFIG, Function, START, commit, only_main, routes};
-use crate::targets::{SHOP_2, SHOP_3, report, target_row};
+use crate::function::{CONFIG, Function, MAIN, START, commit, only_main, routes, write};
+use crate::targets::{SHOP_2, SHOP_3, ordered, report, target_row, write_target};
 
 /// Runs the reconcile every five minutes for this time, and returns the outcomes of all decisions.
 async fn reconcile_for(function: &Function, time: Duration) -> Vec<Outcome> {
@@ -106,4 +106,113 @@ async fn one_summary_counts_the_offers_of_a_reconcile() {
     assert_eq!((summaries[0].concerns["count"].as_str(), summaries[0].concerns["targets"].as_str()), ("2", "2"));
     let writes = function.ledger_calls().into_iter().filter(|call| *call == "TransactWriteItems").count();
     assert_eq!(writes, 1);
+}
+
+/// The target has taken the order long ago, and one offer is throttled.
+#[tokio::test(start_paused = true)]
+async fn a_bus_that_is_throttled_for_a_moment_alerts_nobody() {
+    let function = Function::with(&only_main());
+    function.file("branch-created").await.unwrap();
+    for target in [SHOP_2, SHOP_3] {
+        answer(&function, target, "running").await;
+    }
+    reconcile_for(&function, Duration::from_hours(3)).await;
+    function.set_bus(|_| EntryResult::Refused("ResourceNotFoundException: no bus".to_owned()));
+    let outcomes = reconcile_for(&function, Duration::from_hours(2)).await;
+    assert!(outcomes.contains(&Ordered) && !outcomes.contains(&Failed), "{outcomes:?}");
+    let function = Function::with(&only_main());
+    function.set_bus(|_| EntryResult::Retryable("ThrottlingException".to_owned()));
+    function.file("branch-created").await.unwrap();
+    let outcomes = reconcile_for(&function, Duration::from_hours(4)).await;
+    assert!(outcomes.contains(&Ordered) && !outcomes.contains(&Failed), "{outcomes:?}");
+}
+
+/// The bus was down, the route was removed, and the branch was deleted. A month later, the route returns.
+#[tokio::test(start_paused = true)]
+async fn an_order_of_a_deleted_branch_does_not_come_back_with_its_route() {
+    let both = only_main().replace(r#"["main"]"#, r#"["main", "release/*"]"#);
+    for is_deleted in [true, false] {
+        let mut function = Function::with(&both);
+        function.file("branch-created-release").await.unwrap();
+        function.accepted();
+        function.relay.routes = routes(&only_main().replace(r#"["main"]"#, r#"["hotfix/*"]"#));
+        if is_deleted {
+            function.point("release/1.2", None);
+        }
+        function.file("schedule").await.unwrap();
+        tokio::time::advance(Duration::from_hours(30 * 24)).await;
+        function.relay.routes = routes(&both.replace(r#""main", "#, ""));
+        reconcile_for(&function, Duration::from_mins(10)).await;
+        assert_eq!(function.accepted().is_empty(), is_deleted);
+    }
+}
+
+/// Another branch at the same commit was a duplicate for the target, and stays routed.
+#[tokio::test(start_paused = true)]
+async fn an_open_order_is_offered_as_long_as_any_routed_branch_has_its_commit() {
+    let both = only_main().replace(r#"["main"]"#, r#"["main", "release/1.2"]"#);
+    let mut function = Function::with(&both);
+    function.file("branch-created").await.unwrap();
+    function.file("branch-created-release").await.unwrap();
+    function.accepted();
+    function.relay.routes = routes(&both.replace(r#""main", "#, ""));
+    reconcile_for(&function, Duration::from_mins(10)).await;
+    let accepted = function.accepted();
+    assert!(!accepted.is_empty() && accepted.iter().all(|(_, event)| event.change.commit == commit(1)));
+}
+
+/// The stack was rolled back for a while, and the earlier version relayed the second commit. The target calls the order
+/// of the first commit stale, and answers with its report on the second one.
+#[tokio::test(start_paused = true)]
+async fn an_order_that_its_target_calls_stale_is_replaced_by_the_change_that_the_target_took() {
+    let function = Function::with(&only_main());
+    function.file("branch-created").await.unwrap();
+    answer(&function, SHOP_3, "healthy").await;
+    let sequence = function.row(MAIN).unwrap().state.sequence + 60_000;
+    let row = serde_json::json!({"commit": commit(2), "sequence": sequence, "pending": null, "events": []});
+    write(function.account(), MAIN, &serde_json::from_value(row).unwrap());
+    function.point("main", Some(commit(2)));
+    let mut theirs = ordered(2);
+    theirs.order.as_mut().unwrap().number = sequence;
+    theirs.order.as_mut().unwrap().change.sequence = sequence;
+    function.handle(&report(SHOP_2, &theirs, "healthy", 2).to_string()).await.unwrap();
+    function.accepted();
+    reconcile_for(&function, Duration::from_hours(3)).await;
+    assert_eq!(function.accepted(), [], "the target runs the head");
+    let order = target_row(function.account(), SHOP_2).unwrap().order.unwrap();
+    assert_eq!((order.number, order.change.commit), (sequence, commit(2)));
+    // The branch goes back to the first commit, which is a change like every other one.
+    function.point("main", Some(commit(1)));
+    function.file("branch-updated").await.unwrap();
+    let accepted = function.accepted();
+    let (_, event) = accepted.iter().find(|(account, _)| account == "222222222222").unwrap();
+    assert_eq!(event.change.commit, commit(1));
+    assert!(event.order(&"shop".parse().unwrap()).unwrap().number > sequence);
+}
+
+/// The ledger lost the row of the target, which ran a change with a larger number.
+#[tokio::test(start_paused = true)]
+async fn an_order_that_its_target_calls_stale_gets_a_larger_number() {
+    let function = Function::with(&only_main());
+    function.file("branch-created").await.unwrap();
+    let row = target_row(function.account(), SHOP_2).unwrap();
+    let mut theirs = ordered(7);
+    theirs.order.as_mut().unwrap().number = row.number + 30_000;
+    function.handle(&report(SHOP_2, &theirs, "healthy", 2).to_string()).await.unwrap();
+    function.accepted();
+    function.file("schedule").await.unwrap();
+    let accepted = function.accepted();
+    assert_eq!((accepted.len(), accepted[0].1.change.commit.clone()), (1, commit(1)));
+    assert!(accepted[0].1.order(&"shop".parse().unwrap()).unwrap().number > row.number + 30_000);
+}
+
+/// A report on a change of the earlier version arrives after the upgrade. The head is later, but touched other targets.
+#[tokio::test(start_paused = true)]
+async fn a_report_on_an_earlier_change_starts_nothing_after_an_upgrade() {
+    let function = Function::with(&only_main());
+    let row = serde_json::json!({"commit": commit(1), "sequence": ordered(9).number, "pending": null, "events": []});
+    write(function.account(), MAIN, &serde_json::from_value(row).unwrap());
+    function.handle(&report(SHOP_2, &ordered(7), "healthy", 2).to_string()).await.unwrap();
+    reconcile_for(&function, Duration::from_hours(1)).await;
+    assert_eq!(function.accepted(), []);
 }

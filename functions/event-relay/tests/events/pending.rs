@@ -131,6 +131,21 @@ async fn a_change_to_many_targets_is_pending_until_all_have_the_order() {
     assert_eq!(function.decide("branch-updated").await.outcome, Duplicate);
 }
 
+/// A reconcile reads the rows of the targets once, and not for each reference again.
+#[tokio::test(start_paused = true)]
+async fn a_reconcile_of_unchanged_branches_reads_the_rows_of_many_targets_once() {
+    let branches = ["main", "release/1.2", "feature/search"];
+    let batches = async |count: usize| {
+        let names = serde_json::to_string(&branches[..count]).unwrap();
+        let function = Function::with(&many(250).replace(r#"["main"]"#, &names));
+        function.file("schedule").await.unwrap();
+        function.ledger_calls();
+        function.file("schedule").await.unwrap();
+        function.ledger_calls().into_iter().filter(|call| *call == "BatchGetItem").count()
+    };
+    assert_eq!((batches(1).await, batches(3).await), (4, 4));
+}
+
 /// A fan-out to 1,000 targets takes at most 1.2 times as long as its calls need at least, with eight calls at once.
 #[tokio::test(start_paused = true)]
 async fn a_change_to_a_thousand_targets_takes_half_a_second() {

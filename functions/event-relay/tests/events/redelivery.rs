@@ -1,12 +1,13 @@
 //! Messages that an earlier version put into the dead-letter queue, which are sent to the function.
 
-use event_relay::Outcome::{Filtered, Ordered, Refused};
+use event_relay::Outcome::{Filtered, Ignored, Ordered, Refused};
+use event_relay::branch::BranchRow;
 use event_relay::target::TargetRow;
-use event_relay::world::EntryResult;
+use event_relay::world::{EntryResult, World};
 use sekisho_lambda::Failure;
 use serde_json::{Value, json};
 
-use crate::function::{Function, MAIN, SHOP, commit, relayed};
+use crate::function::{Function, MAIN, SHOP, commit, relayed, write};
 use crate::targets::{SHOP_3, target_row, write_target};
 
 /// Returns a function that has relayed the first commit, and the message of an earlier version about that change.
@@ -40,6 +41,33 @@ async fn a_target_without_an_order_is_ordered_to_run_the_change() {
     assert_eq!(function.handle(&message).await.unwrap().decisions[0].outcome, Ordered);
     let accepted = function.accepted();
     assert_eq!((accepted.len(), accepted[0].1.change.commit.clone()), (1, commit(1)));
+}
+
+/// Before the upgrade, the earlier version put the first commit into the queue and relayed the second one. The starter
+/// knows that change by its id, so it starts nothing again.
+#[tokio::test(start_paused = true)]
+async fn a_redrive_after_the_upgrade_does_not_go_back_to_an_older_commit() {
+    let (function, message) = with_message().await;
+    let row = function.row(MAIN).unwrap().state;
+    let earlier = BranchRow { commit: Some(commit(2)), sequence: row.sequence + 4, targets: None, ..row };
+    write(function.account(), MAIN, &earlier);
+    write_target(function.account(), SHOP_3, &TargetRow::default());
+    assert_eq!(function.handle(&message).await.unwrap().decisions[0].outcome, Ordered);
+    let accepted = function.accepted();
+    let relayed = earlier.change(&SHOP.parse().unwrap(), &MAIN.parse().unwrap()).unwrap();
+    assert_eq!((accepted.len(), &accepted[0].1.change.commit, &accepted[0].1.id), (1, &commit(2), &relayed.id()));
+}
+
+/// Nothing is known that the target should run, because the branch is gone.
+#[tokio::test(start_paused = true)]
+async fn a_redelivery_of_a_branch_that_is_gone_sends_nothing() {
+    let (function, message) = with_message().await;
+    let row = function.row(MAIN).unwrap().state.expiring(function.account().now());
+    write(function.account(), MAIN, &row);
+    write_target(function.account(), SHOP_3, &TargetRow::default());
+    let decisions = function.handle(&message).await.unwrap().decisions;
+    assert_eq!((decisions.len(), decisions[0].outcome), (1, Ignored), "{decisions:?}");
+    assert_eq!(function.accepted(), []);
 }
 
 #[tokio::test(start_paused = true)]

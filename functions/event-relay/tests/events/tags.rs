@@ -1,6 +1,6 @@
 //! Events about tags. A tag has a head that can be read, like a branch.
 
-use event_relay::Outcome::{Baseline, Duplicate, Filtered, Ignored, Relayed, Superseded};
+use event_relay::Outcome::{Baseline, Duplicate, Failed, Filtered, Ignored, Relayed, Superseded};
 use event_relay::branch::BranchRow;
 
 use crate::function::{Function, commit, only_tags, outcomes, write};
@@ -104,4 +104,44 @@ async fn the_first_look_at_tags_after_an_upgrade_orders_nothing() {
     let decisions = function.file("schedule").await.unwrap().decisions;
     assert_eq!(outcomes(&decisions), [Relayed]);
     assert_eq!(function.accepted().len(), 2);
+}
+
+/// CodeCommit lists no tags, so only the event and the ledger know a new tag.
+#[tokio::test(start_paused = true)]
+async fn a_new_tag_whose_head_could_not_be_read_is_relayed_by_the_next_reconcile() {
+    for is_denied in [false, true] {
+        let function = Function::with(&only_tags());
+        function.point_tag("v1.0.0", Some(commit(2)));
+        function.account().heads_denied.set(is_denied);
+        if is_denied {
+            assert_eq!(function.decide("tag-created").await.outcome, Failed);
+        } else {
+            function.account().throttled_branches.borrow_mut().push("v1.0.0".to_owned());
+            for _ in 0..3 {
+                function.file("tag-created").await.unwrap_err();
+            }
+        }
+        assert_eq!(function.row(TAG).unwrap().state, BranchRow::unread());
+        function.account().throttled_branches.borrow_mut().clear();
+        function.account().heads_denied.set(false);
+        assert_eq!(function.decide("schedule").await.outcome, Relayed);
+        assert_eq!(function.accepted().len(), 2);
+    }
+}
+
+/// The sequence of a tag that was deleted long ago stays a lower bound for the tag that has its name now.
+#[tokio::test(start_paused = true)]
+async fn a_tag_whose_head_could_not_be_read_gets_a_larger_sequence_than_its_expired_row() {
+    let function = Function::with(&only_tags());
+    let floor = sekisho_domain::timestamp::epoch_millis(crate::function::START) + 1_000_000;
+    let memory: &sekisho_ledger::Memory = &function.account().ledger;
+    let key = sekisho_ledger::Key::state(format!("repository#{}", crate::function::SHOP));
+    let row = serde_json::json!({"covered": [], "floor": floor, "tags_seen": true});
+    sekisho_ledger::Store::write(memory, &key, &row, None, "another").await.unwrap();
+    function.point_tag("v1.0.0", Some(commit(2)));
+    function.account().throttled_branches.borrow_mut().push("v1.0.0".to_owned());
+    function.file("tag-created").await.unwrap_err();
+    function.account().throttled_branches.borrow_mut().clear();
+    assert_eq!(function.decide("tag-created").await.outcome, Relayed);
+    assert_eq!(function.row(TAG).unwrap().state.sequence, floor + 1);
 }

@@ -61,3 +61,20 @@ async fn the_table_of_a_usual_configuration_is_narrow() {
     let text = function.ask(r#"{"action":"where"}"#).await.unwrap();
     assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
 }
+
+/// An answer is shown in a Slack channel, so the text of a payload must not notify everybody there.
+#[tokio::test(start_paused = true)]
+async fn an_error_cannot_notify_a_channel() {
+    let function = Function::new();
+    for payload in [
+        r#"{"action":"<!channel>"}"#,
+        r#"{"action":"where","<!channel>":1}"#,
+        r#"{"action":"where","route":"<!channel>"}"#,
+        r#"{"action":"resend","route":"shop","account":"<!channel>"}"#,
+        r#"{"action":"resend","route":"shop","account":"222222222222","<!channel>":1}"#,
+        r#"{"action":"redeliver","reason":"r","change":{"kind":"<!channel>"}}"#,
+    ] {
+        let error = function.ask(payload).await.unwrap_err().to_string();
+        assert!(error.contains("!channel") && !error.contains('<'), "{payload}: {error}");
+    }
+}

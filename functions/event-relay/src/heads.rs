@@ -1,0 +1,89 @@
+//! The heads of the references that a reconcile examined. They decide about orders that are not in step with the heads.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use sekisho_domain::account::Region;
+use sekisho_domain::change::{Change, CommitId, RepositoryArn};
+use sekisho_domain::order::OrderKind;
+use sekisho_domain::route::{Routes, TargetId};
+use sekisho_domain::timestamp::epoch_millis;
+use time::OffsetDateTime;
+
+use crate::newest::leads_to;
+use crate::target::{PlacedOrder, TargetRow};
+use crate::worklist::Reference;
+
+/// An order that was not offered for this time was not routed in between. It may be months old, so it is offered only
+/// if its commit is still a head.
+const FORGOTTEN: Duration = Duration::from_hours(24);
+
+/// The heads of the references that were examined and exist.
+#[derive(Debug)]
+pub(crate) struct Heads<'r> {
+    routes: &'r Routes,
+    here: &'r Region,
+    at: HashMap<(&'r RepositoryArn, &'r CommitId), Vec<&'r Reference>>,
+}
+
+impl<'r> Heads<'r> {
+    pub(crate) fn new(routes: &'r Routes, here: &'r Region, references: &'r [Reference]) -> Self {
+        let mut at: HashMap<_, Vec<&Reference>> = HashMap::with_capacity(references.len());
+        for reference in references.iter().filter(|one| one.snapshot.row.expires.is_none()) {
+            if let Some(commit) = &reference.snapshot.row.commit {
+                at.entry((&reference.repository, commit)).or_default().push(reference);
+            }
+        }
+        Self { routes, here, at }
+    }
+
+    /// Whether a route still leads the order's change to the target. A rollback runs a change that was healthy before;
+    /// its reference need not be routed any more.
+    pub(crate) fn lead(&self, target: &TargetId, order: &PlacedOrder, now: OffsetDateTime) -> bool {
+        if order.kind == OrderKind::Rollback {
+            return true;
+        }
+        let change = &order.change;
+        let heads = self.at.get(&(&change.repository, &change.commit)).map(Vec::as_slice).unwrap_or_default();
+        let limit = u64::try_from(FORGOTTEN.as_millis()).unwrap_or(u64::MAX);
+        let is_recent = epoch_millis(now) < order.offered.saturating_add(limit);
+        if leads_to(self.routes, self.here, change, target)
+            && (is_recent || heads.iter().any(|head| head.git_ref == change.git_ref))
+        {
+            return true;
+        }
+        // Another reference at the same commit was a duplicate for this target.
+        let is_ordered = |head: &&Reference| {
+            let row = &head.snapshot.row;
+            !row.baseline && row.targets.as_ref().is_some_and(|targets| targets.contains(target))
+        };
+        heads.iter().filter(|head| is_ordered(head)).any(|head| {
+            let change = Change { git_ref: head.git_ref.clone(), kind: head.git_ref.kind(), ..change.clone() };
+            leads_to(self.routes, self.here, &change, target)
+        })
+    }
+
+    /// The row of a target that reported on an order which the ledger does not have, in step with the heads. Returns
+    /// `None` if the row need not change.
+    pub(crate) fn in_step(&self, target: &TargetId, row: &TargetRow, now: OffsetDateTime) -> Option<TargetRow> {
+        let report = row.unplaced_report()?;
+        let newest = self.newest(target)?;
+        if newest.id() == report.id {
+            // The number of an event without an order is the sequence of its change.
+            return Some(row.adopted(&newest, now));
+        }
+        // The target does not run the order, and calls it stale. Without an order, the report may be about a change
+        // that an earlier version relayed, and later heads may touch none of the target's paths.
+        let order = row.order.as_ref()?;
+        (newest.sequence >= order.change.sequence).then(|| row.placed(&newest, now))
+    }
+
+    /// The newest change that a route leads to the target, and that was not only recorded.
+    fn newest(&self, target: &TargetId) -> Option<Change> {
+        let relayed = self.at.values().flatten().filter(|head| !head.snapshot.row.baseline);
+        let changes = relayed.filter_map(|head| head.snapshot.row.change(&head.repository, &head.git_ref));
+        changes
+            .filter(|change| leads_to(self.routes, self.here, change, target))
+            .max_by(|one, other| (one.sequence, &one.git_ref).cmp(&(other.sequence, &other.git_ref)))
+    }
+}

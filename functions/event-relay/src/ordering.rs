@@ -1,0 +1,133 @@
+//! An order to several targets to run one change, with everything that must be written.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sekisho_domain::change::Change;
+use sekisho_domain::decision::Decision;
+use sekisho_domain::route::TargetId;
+use sekisho_ledger::{MAX_TRANSACTION, Write};
+use time::OffsetDateTime;
+
+use crate::branch::BranchRow;
+use crate::outcome::Outcome;
+use crate::snapshot::{Snapshot, TargetRows};
+use crate::target::{self, Placement, TargetRow};
+
+/// An order to several targets to run one change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Ordering {
+    pub(crate) change: Change,
+    /// The row of the reference after all targets have the order, and the revision that the row replaces.
+    pub(crate) finished: Snapshot<BranchRow>,
+    /// The row to write before the first target gets the order. It is necessary only if one transaction cannot write
+    /// all rows.
+    pub(crate) pending: Option<BranchRow>,
+    pub(crate) part: Part,
+    /// The decisions about targets that get no order because no route leads to them any more.
+    pub(crate) notes: Vec<Decision<Outcome>>,
+}
+
+/// What a change means for some targets.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Part {
+    /// The rows of the targets with the order, and the revision that each row replaces.
+    pub(crate) placed: Vec<Placed>,
+    /// The number of targets that should already run the commit.
+    pub(crate) duplicates: usize,
+    /// The number of targets that should run a change that was seen later.
+    pub(crate) superseded: usize,
+    /// The decisions about targets whose rows cannot be read.
+    pub(crate) unreadable: BTreeMap<TargetId, Decision<Outcome>>,
+}
+
+/// The row of a target with a new order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Placed {
+    pub(crate) target: TargetId,
+    pub(crate) row: TargetRow,
+    /// The revision that the write replaces; `None` if the ledger has no row.
+    pub(crate) replaces: Option<u64>,
+}
+
+impl Placed {
+    /// The write of the row.
+    pub(crate) fn write(&self) -> Result<Write, sekisho_ledger::Error> {
+        Write::new(target::key(&self.target), &self.row, self.replaces)
+    }
+}
+
+impl Ordering {
+    /// Orders `targets` to run `change`. `finished` is the row of the reference to write afterwards. Targets whose rows
+    /// cannot be read are removed from it, so that they join as soon as their rows can be read.
+    pub(crate) fn new(
+        change: Change,
+        finished: Snapshot<BranchRow>,
+        targets: &BTreeSet<TargetId>,
+        rows: &TargetRows,
+        now: OffsetDateTime,
+    ) -> Self {
+        let part = Part::new(&change, targets, rows, now);
+        let finished = without(finished, part.unreadable.keys());
+        Self { change, finished, pending: None, part, notes: vec![] }
+    }
+
+    /// The outcome and the reason if no target gets an order.
+    pub(crate) fn unplaced(&self) -> Option<(Outcome, &'static str)> {
+        self.part.unplaced()
+    }
+
+    /// Whether one transaction can write the rows of the targets and the row of the reference.
+    pub(crate) fn fits_transaction(&self) -> bool {
+        self.part.placed.len() < MAX_TRANSACTION
+    }
+}
+
+/// The row of a reference without some of its targets.
+pub(crate) fn without<'t>(
+    mut finished: Snapshot<BranchRow>,
+    unreadable: impl IntoIterator<Item = &'t TargetId>,
+) -> Snapshot<BranchRow> {
+    let unreadable: BTreeSet<&TargetId> = unreadable.into_iter().collect();
+    if let Some(covered) = &mut finished.row.targets {
+        covered.retain(|target| !unreadable.contains(target));
+    }
+    finished
+}
+
+impl Part {
+    /// Places an order to run `change` in the rows of `targets`.
+    pub(crate) fn new(change: &Change, targets: &BTreeSet<TargetId>, rows: &TargetRows, now: OffsetDateTime) -> Self {
+        let mut part = Self::default();
+        for target in targets {
+            if let Some(unreadable) = rows.unreadable.get(target) {
+                part.unreadable.insert(target.clone(), unreadable.clone());
+            } else if let Some(Snapshot { row, revision }) = rows.read.get(target) {
+                match row.place(change, now) {
+                    Placement::Placed(row) => {
+                        part.placed.push(Placed { target: target.clone(), row: *row, replaces: *revision });
+                    }
+                    Placement::Duplicate => part.duplicates += 1,
+                    Placement::Superseded => part.superseded += 1,
+                }
+            }
+        }
+        part
+    }
+
+    /// Adds the targets of another part.
+    pub(crate) fn add(&mut self, part: Self) {
+        self.placed.extend(part.placed);
+        self.duplicates += part.duplicates;
+        self.superseded += part.superseded;
+        self.unreadable.extend(part.unreadable);
+    }
+
+    /// The outcome and the reason if no target gets an order.
+    pub(crate) fn unplaced(&self) -> Option<(Outcome, &'static str)> {
+        match (self.placed.is_empty(), self.superseded) {
+            (false, _) => None,
+            (true, 0) => Some((Outcome::Duplicate, "every target should already run this commit")),
+            (true, _) => Some((Outcome::Superseded, "every target should run a change that was seen later")),
+        }
+    }
+}
