@@ -110,11 +110,16 @@ async fn candidates<W: World>(run: &Run<'_, W>, selected: &[TargetId]) -> Result
         .filter(|(_, row)| row.as_ref().is_ok_and(|row| !has_order(row)))
         .map(|(target, _)| target)
         .collect();
+    let mut reads = stream::iter(repositories(run, &without).await?)
+        .map(async |repository| {
+            let rows = run.world.ledger().each::<BranchRow>(&branch::partition(&repository), "").await;
+            (repository, rows)
+        })
+        .buffer_unordered(CONCURRENT_CALLS);
     let mut candidates = Vec::new();
-    for repository in repositories(run, &without).await? {
-        let rows = run.world.ledger().each::<BranchRow>(&branch::partition(&repository), "").await?;
+    while let Some((repository, rows)) = reads.next().await {
         // An unreadable row is a decision of the next reconcile.
-        candidates.extend(rows.into_iter().flatten().filter_map(|row| Candidate::new(&repository, row)));
+        candidates.extend(rows?.into_iter().flatten().filter_map(|row| Candidate::new(&repository, row)));
     }
     Ok(candidates)
 }
