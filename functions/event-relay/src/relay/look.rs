@@ -238,11 +238,7 @@ pub(crate) async fn write_part<W: World>(
     for Reference { repository, git_ref, snapshot } in references {
         writes.push(Write::new(branch::key(repository, git_ref), &snapshot.row, snapshot.revision)?);
     }
-    match run.world.ledger().write_all(&writes, &run.invocation.request_id).await {
-        Ok(()) => Ok(true),
-        Err(sekisho_ledger::Error::Changed(_)) => Ok(false),
-        Err(error) => Err(error),
-    }
+    run.write_all_unless_changed(&writes).await
 }
 
 /// What became of one reference.
