@@ -111,7 +111,7 @@ impl BranchRow {
         Self { commit: Some(commit), sequence, targets: Some(targets), baseline: true, ..Self::default() }
     }
 
-    /// The row of a reference whose head could not be read yet. Its head is relayed to all targets.
+    /// The row of a new reference whose head could not be relayed yet. Its head is relayed to all targets.
     #[must_use]
     pub fn unread() -> Self {
         Self { targets: Some(Vec::new()), ..Self::default() }

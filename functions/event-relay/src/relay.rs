@@ -57,7 +57,7 @@ impl<W: World> Relay<W> {
     /// Every other problem is a decision in the answer.
     pub async fn handle(&self, payload: &str, invocation: &Invocation) -> Result<Answer, Error> {
         let run = &Run::new(&self.world, &self.routes, invocation);
-        let Report { mut log, failure } = match request::read(payload, invocation) {
+        let Report { mut log, failure } = match request::read(payload, invocation, &self.routes) {
             Request::Change(hint) => change::relay_change(run, &hint).await,
             Request::Reconcile => reconcile::reconcile(run).await,
             Request::Redeliver(redelivery) => redeliver::redeliver(run, &redelivery).await,

@@ -1,13 +1,15 @@
 //! The ledger's row of a repository, and the decision whether a reference existed before a route covered it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use sekisho_domain::account::Region;
 use sekisho_domain::change::{GitRef, RefKind, RepositoryArn};
 use sekisho_domain::route::{Coverage, Existing, Route, Routes};
 use sekisho_ledger::Key;
 use serde::{Deserialize, Serialize};
 
 use crate::branch::BranchRow;
+use crate::selection::routes_here;
 
 /// The key of a repository's row.
 pub(crate) fn key(repository: &RepositoryArn) -> Key {
@@ -27,18 +29,64 @@ pub(crate) struct RepositoryRow {
     /// Whether the first look at the repository's tags is done.
     #[serde(default)]
     pub(crate) tags_seen: bool,
+    /// The time of the look after which `covered` was written last, in epoch milliseconds.
+    #[serde(default)]
+    pub(crate) looked_at: u64,
+}
+
+/// The globs of the routes, each with the time since when it is configured, in epoch milliseconds. A repository that no
+/// route covers is not looked at, so its row does not show that a glob was removed and came back.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Globs(BTreeMap<String, u64>);
+
+impl Globs {
+    /// The globs of the current routes. A glob that was not configured before is configured since `now`.
+    pub(crate) fn configured(&self, routes: &Routes, here: &Region, now: u64) -> Self {
+        let names =
+            routes_here(routes, here).flat_map(|route| globs(route).map(move |(_, glob)| Self::name(route, glob)));
+        Self(
+            names
+                .map(|name| (self.0.get(&name).copied().unwrap_or(now), name))
+                .map(|(since, name)| (name, since))
+                .collect(),
+        )
+    }
+
+    fn name(route: &Route, glob: &str) -> String {
+        format!("{} {glob}", route.repository().pattern())
+    }
+
+    fn since(&self, route: &Route, glob: &str) -> u64 {
+        self.0.get(&Self::name(route, glob)).copied().unwrap_or(0)
+    }
+}
+
+/// The globs of a route that include references, each with its kind.
+fn globs(route: &Route) -> impl Iterator<Item = (RefKind, &str)> {
+    [RefKind::Branch, RefKind::Tag].into_iter().flat_map(|kind| route.including(kind).map(move |glob| (kind, glob)))
+}
+
+/// What decides, besides a repository's row, whether its references are old.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Covering<'r> {
+    pub(crate) routes: &'r Routes,
+    pub(crate) globs: &'r Globs,
+    /// Whether an earlier version wrote rows of this repository's references.
+    pub(crate) is_upgrade: bool,
 }
 
 impl RepositoryRow {
     /// The row after a look at all references that the routes cover. Globs that no route has any more are forgotten: if
     /// such a glob comes back, it covers the repository anew.
-    pub(crate) fn looked(&self, routes: &Routes, repository: &RepositoryArn) -> Self {
-        let routes = routes.iter().filter(|route| route.covers_repository(repository));
-        let globs = |route: &'_ Route| -> Vec<String> {
-            let kinds = [RefKind::Branch, RefKind::Tag].into_iter();
-            kinds.flat_map(|kind| route.including(kind).map(move |glob| covering_name(route, kind, glob))).collect()
-        };
-        Self { covered: routes.flat_map(globs).collect(), tags_seen: true, ..self.clone() }
+    pub(crate) fn looked(&self, routes: &Routes, since: &Globs, repository: &RepositoryArn, now: u64) -> Self {
+        let routes: Vec<&Route> = routes.iter().filter(|route| route.covers_repository(repository)).collect();
+        let all = || routes.iter().flat_map(|route| globs(route).map(move |(kind, glob)| (*route, kind, glob)));
+        let covered = all().map(|(route, kind, glob)| covering_name(route, kind, glob)).collect();
+        let newest = all().map(|(route, _, glob)| since.since(route, glob)).max().unwrap_or(0);
+        if self.tags_seen && self.covered == covered && newest <= self.looked_at {
+            return self.clone();
+        }
+        Self { covered, tags_seen: true, looked_at: now.max(newest), ..self.clone() }
     }
 
     /// The row of a repository that does not exist.
@@ -50,24 +98,25 @@ impl RepositoryRow {
     /// the row of the reference, if the ledger has one.
     pub(crate) fn is_baseline(
         &self,
-        routes: &Routes,
+        covering: Covering<'_>,
         repository: &RepositoryArn,
         git_ref: &GitRef,
         row: Option<&BranchRow>,
     ) -> bool {
+        let Covering { routes, globs, is_upgrade } = covering;
         if row.is_some_and(|row| row.targets.is_some()) {
             return false;
         }
         let routes = routes.concerning(repository, git_ref);
         let covering: Vec<(&Route, Coverage<'_>)> =
             routes.filter_map(|route| Some((route, route.coverage(git_ref)?))).collect();
-        if git_ref.kind() == RefKind::Tag && !self.tags_seen {
+        if git_ref.kind() == RefKind::Tag && !self.tags_seen && is_upgrade {
             // Earlier versions relayed events of tags and could not read tags. The commit in an event of an annotated
             // tag may differ from the commit that the tag leads to, so even a tag with their row is recorded.
             return !covering.iter().any(|(_, one)| one.explicit && one.existing == Existing::Relay);
         }
         let is_seen = |(route, one): &(&Route, Coverage<'_>)| {
-            self.covered.contains(&covering_name(route, git_ref.kind(), one.glob))
+            globs.since(route, one.glob) <= self.looked_at && self.has_covered(route, git_ref.kind(), one.glob)
         };
         if row.is_some() || covering.iter().any(is_seen) {
             return false;
@@ -79,8 +128,18 @@ impl RepositoryRow {
     }
 }
 
-/// The name under which a glob counts as covered. It has the exclusions of the route: if an exclusion is removed, the
-/// glob covers the repository anew, because the references that were excluded are not new.
+impl RepositoryRow {
+    /// Whether the first look at what the glob covers is done. If an exclusion was removed since, the glob covers the
+    /// repository anew, because the references that were excluded are not new.
+    fn has_covered(&self, route: &Route, kind: RefKind, glob: &str) -> bool {
+        self.covered.iter().any(|name| {
+            let mut parts = name.split(" !");
+            parts.next() == Some(glob) && parts.all(|excluded| route.excluding(kind).any(|one| one == excluded))
+        })
+    }
+}
+
+/// The name of a glob in `covered`. It has the exclusions of the route.
 fn covering_name(route: &Route, kind: RefKind, glob: &str) -> String {
     let excluding = route.excluding(kind).map(|excluded| format!(" !{excluded}"));
     excluding.fold(glob.to_owned(), |name, excluded| name + &excluded)
@@ -105,8 +164,16 @@ mod tests {
         "arn:aws:codecommit:ap-northeast-1:111111111111:shop".parse().unwrap()
     }
 
+    fn covering<'r>(routes: &'r Routes, globs: &'r Globs, is_upgrade: bool) -> Covering<'r> {
+        Covering { routes, globs, is_upgrade }
+    }
+
+    fn looked(row: &RepositoryRow, routes: &Routes) -> RepositoryRow {
+        row.looked(routes, &Globs::default(), &shop(), 1)
+    }
+
     fn is_baseline(row: &RepositoryRow, routes: &Routes, git_ref: &str) -> bool {
-        row.is_baseline(routes, &shop(), &git_ref.parse().unwrap(), None)
+        row.is_baseline(covering(routes, &Globs::default(), false), &shop(), &git_ref.parse().unwrap(), None)
     }
 
     #[test]
@@ -127,21 +194,40 @@ mod tests {
     #[test]
     fn a_reference_that_appears_after_the_first_look_is_relayed() {
         let old = routes(&[r#"branches = ["release/*"]"#]);
-        let row = RepositoryRow::default().looked(&old, &shop());
+        let row = looked(&RepositoryRow::default(), &old);
         assert!(!is_baseline(&row, &old, "refs/heads/release/2"));
         // A glob that is new covers the repository anew, also if it was removed in between.
         let other = routes(&[r#"branches = ["hotfix/*"]"#]);
         assert!(is_baseline(&row, &other, "refs/heads/hotfix/2"));
-        let row = row.looked(&other, &shop());
+        let row = looked(&row, &other);
         assert!(is_baseline(&row, &old, "refs/heads/release/2"));
+    }
+
+    #[test]
+    fn a_glob_that_was_not_configured_for_a_while_covers_the_repository_anew() {
+        let here = "ap-northeast-1".parse().unwrap();
+        let (old, other) = (routes(&[r#"branches = ["release/*"]"#]), routes(&[r#"branches = ["main"]"#]));
+        let globs = Globs::default().configured(&old, &here, 1);
+        let row = RepositoryRow::default().looked(&old, &globs, &shop(), 2);
+        let branch = "refs/heads/release/2".parse().unwrap();
+        let is_baseline =
+            |row: &RepositoryRow, globs| row.is_baseline(covering(&old, globs, false), &shop(), &branch, None);
+        let same = globs.configured(&old, &here, 5);
+        assert_eq!((&same, is_baseline(&row, &same)), (&globs, false));
+        assert_eq!(row.looked(&old, &same, &shop(), 6), row, "the row is written only if something is new");
+        let returned = globs.configured(&other, &here, 7).configured(&old, &here, 8);
+        assert!(is_baseline(&row, &returned));
+        assert!(!is_baseline(&row.looked(&old, &returned, &shop(), 8), &returned));
     }
 
     #[test]
     fn a_reference_that_was_excluded_is_not_new_when_the_exclusion_ends() {
         let excluding = routes(&[r#"branches = ["**", "!wip/**"]"#]);
-        let row = RepositoryRow::default().looked(&excluding, &shop());
+        let row = looked(&RepositoryRow::default(), &excluding);
         assert!(!is_baseline(&row, &excluding, "refs/heads/new"));
         assert!(is_baseline(&row, &routes(&[r#"branches = ["**"]"#]), "refs/heads/wip/old"));
+        let more = routes(&[r#"branches = ["**", "!wip/**", "!tmp/**"]"#]);
+        assert!(!is_baseline(&row, &more, "refs/heads/new"), "a further exclusion makes nothing old");
     }
 
     #[test]
@@ -152,25 +238,28 @@ mod tests {
     }
 
     #[test]
-    fn the_first_look_records_all_tags() {
+    fn the_first_look_after_an_upgrade_records_all_tags() {
         let (new, tag) = (RepositoryRow::default(), "refs/tags/v1".parse().unwrap());
         let literal = routes(&[r#"tags = ["v1"]"#]);
         let earlier = BranchRow { sequence: 7, ..BranchRow::default() };
-        for row in [None, Some(&earlier)] {
-            assert!(new.is_baseline(&literal, &shop(), &tag, row));
-        }
+        let none = Globs::default();
+        let is_old = |routes: &Routes, row: Option<&BranchRow>| {
+            new.is_baseline(covering(routes, &none, true), &shop(), &tag, row)
+        };
+        assert!(is_old(&literal, None) && is_old(&literal, Some(&earlier)));
+        assert!(!is_baseline(&new, &literal, "refs/tags/v1"), "a new repository follows the configuration");
         // A tag that this version relayed before the first reconcile is compared like every other reference.
-        assert!(!new.is_baseline(&literal, &shop(), &tag, Some(&earlier.covering(vec![]))));
+        assert!(!is_old(&literal, Some(&earlier.covering(vec![]))));
         let explicit = routes(&["tags = [\"v1\"]\nexisting = \"relay\""]);
-        assert!(!is_baseline(&new, &explicit, "refs/tags/v1"));
-        assert!(!is_baseline(&new.looked(&literal, &shop()), &literal, "refs/tags/v1"));
+        assert!(!is_old(&explicit, None));
+        assert!(!looked(&new, &literal).is_baseline(covering(&literal, &none, true), &shop(), &tag, None));
     }
 
     #[test]
     fn a_reference_with_a_row_is_never_a_baseline_again() {
         let glob = routes(&[r#"branches = ["*"]"#]);
         assert!(!RepositoryRow::default().is_baseline(
-            &glob,
+            covering(&glob, &Globs::default(), false),
             &shop(),
             &"refs/heads/a".parse().unwrap(),
             Some(&BranchRow::default())

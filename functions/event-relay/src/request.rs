@@ -2,6 +2,7 @@
 
 use sekisho_domain::change::{GitRef, RepositoryArn};
 use sekisho_domain::report::{REPORT_DETAIL_TYPE, REPORT_SOURCE};
+use sekisho_domain::route::{Route, Routes};
 use sekisho_domain::slack;
 use sekisho_lambda::Invocation;
 use sekisho_lambda::event::{Action, EXPLAIN_WITHOUT_EVENT, Envelope, SCHEDULE_SOURCE, short};
@@ -10,6 +11,7 @@ use serde_json::value::RawValue;
 
 use crate::hint::Hint;
 use crate::redelivery::Redelivery;
+use crate::selection::routes_here;
 use crate::target_report::TargetReport;
 use crate::target_request::{ResendRequest, WhereRequest};
 
@@ -65,7 +67,7 @@ struct PullRequest {
 }
 
 /// Reads a payload. `own` has the account and region whose events are trusted.
-pub(crate) fn read(payload: &str, own: &Invocation) -> Request {
+pub(crate) fn read(payload: &str, own: &Invocation, routes: &Routes) -> Request {
     if let Some(action) = Action::parse(payload) {
         return request(payload, action);
     }
@@ -92,12 +94,15 @@ pub(crate) fn read(payload: &str, own: &Invocation) -> Request {
         (SCHEDULE_SOURCE, _) => Request::Reconcile,
         (REPORT_SOURCE, REPORT_DETAIL_TYPE) => match TargetReport::parse(&envelope) {
             Ok(report) => Request::Report(Box::new(report)),
-            Err(reason) => Request::Refused(reason),
+            Err(reason) => untrusted_report(&envelope, own, routes, reason),
         },
-        (REPORT_SOURCE, other) => Request::Refused(format!(
-            "the event's detail type is `{}`: only `{REPORT_DETAIL_TYPE}` is trusted from `{REPORT_SOURCE}`",
-            short(other)
-        )),
+        (REPORT_SOURCE, other) => {
+            let reason = format!(
+                "the event's detail type is `{}`: only `{REPORT_DETAIL_TYPE}` is trusted from `{REPORT_SOURCE}`",
+                short(other)
+            );
+            untrusted_report(&envelope, own, routes, reason)
+        }
         (CODECOMMIT, "CodeCommit Repository State Change") => state_change(&envelope, own),
         // AWS documents both spellings of this detail type.
         (CODECOMMIT, "CodeCommit Pull Request State Change" | "CodeCommit PullRequest State Change") => {
@@ -108,6 +113,17 @@ pub(crate) fn read(payload: &str, own: &Invocation) -> Request {
             "the event's source is `{}`: only `{CODECOMMIT}`, `{REPORT_SOURCE}` and schedules are trusted",
             short(other)
         )),
+    }
+}
+
+/// A report that cannot be read. Only reports of the routes' accounts alert people, because other accounts may be able
+/// to put events on the bus, too.
+fn untrusted_report(envelope: &Envelope, own: &Invocation, routes: &Routes, reason: String) -> Request {
+    let mut targets = routes_here(routes, &own.region).flat_map(Route::targets);
+    if targets.any(|target| target.account.as_str() == envelope.account) {
+        Request::Refused(reason)
+    } else {
+        Request::Ignored(format!("no route leads to account {}", short(&envelope.account)))
     }
 }
 

@@ -147,7 +147,7 @@ impl<W: World> Run<'_, W> {
     /// Waits after another invocation wrote a row first. Hundreds of invocations may write the same row at once, so
     /// the pauses grow and differ between the invocations.
     pub(crate) async fn pause(&self, attempt: u32) {
-        let longest = (2 * SHORTEST_PAUSE << attempt.min(8)).min(LONGEST_PAUSE);
+        let longest = (2 * SHORTEST_PAUSE).saturating_mul(1 << attempt.min(8)).min(LONGEST_PAUSE);
         let mut hasher = DefaultHasher::new();
         (&self.invocation.request_id, attempt, self.now().unix_timestamp_nanos()).hash(&mut hasher);
         let pause = SHORTEST_PAUSE + hasher.finish() % (longest - SHORTEST_PAUSE + 1);

@@ -117,10 +117,12 @@ impl TargetRow {
     /// of the row.
     #[must_use]
     pub fn sequence(&self) -> u64 {
-        match &self.order {
-            Some(order) if self.unplaced_report().is_none() => order.change.sequence,
-            _ => self.number,
-        }
+        self.standing_order().map_or(self.number, |order| order.change.sequence)
+    }
+
+    /// The order, unless the target took another order instead and calls this one stale.
+    pub(crate) fn standing_order(&self) -> Option<&PlacedOrder> {
+        self.order.as_ref().filter(|_| self.unplaced_report().is_none())
     }
 
     /// The last report, if it is about an order that the ledger does not have, and that is not older than the order in
@@ -134,9 +136,7 @@ impl TargetRow {
     /// Orders the target to run a change, unless the target should already run this commit or a change that was seen
     /// later.
     pub(crate) fn place(&self, change: &Change, now: OffsetDateTime) -> Placement {
-        let Some(PlacedOrder { change: desired, .. }) =
-            &self.order.as_ref().filter(|_| self.unplaced_report().is_none())
-        else {
+        let Some(PlacedOrder { change: desired, .. }) = self.standing_order() else {
             let is_later = self.sequence() < change.sequence;
             return if is_later {
                 Placement::Placed(Box::new(self.placed(change, now)))
@@ -192,7 +192,7 @@ impl TargetRow {
     /// it. The pauses grow, because a target that does not answer for hours will probably not answer within minutes.
     #[must_use]
     pub fn is_due(&self, now: OffsetDateTime) -> bool {
-        let Some(order) = self.order.as_ref().filter(|_| self.unplaced_report().is_none()) else { return false };
+        let Some(order) = self.standing_order() else { return false };
         let now = epoch_millis(now);
         let pause = FIRST_PAUSE * 2_u32.saturating_pow(order.offers.saturating_sub(1).min(8));
         let is_paused = now < order.offered + millis(pause.min(LONGEST_PAUSE));

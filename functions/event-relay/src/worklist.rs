@@ -13,12 +13,18 @@ use time::OffsetDateTime;
 use crate::branch::BranchRow;
 use crate::error::Error;
 use crate::outcome::{Outcome, needs_repair};
-use crate::repository::RepositoryRow;
-use crate::snapshot::Snapshot;
+use crate::repository::{Covering, Globs, RepositoryRow};
 use crate::selection::routes_here;
+use crate::snapshot::Snapshot;
 
 /// The default interval of the schedule, in milliseconds.
 const INTERVAL: u64 = 300_000;
+
+/// A tag whose commit was relayed longer ago than this, in milliseconds, rests: tags seldom move.
+const RESTS_AFTER: u64 = 24 * 3_600_000;
+/// The most resting tags of one repository that a reconcile reads. Reading each tag that was ever seen would take
+/// longer with every release.
+const RESTING_TAGS: usize = 10;
 
 /// A row of the ledger, or the error that occurred when the row was read.
 pub(crate) type RowResult = Result<Row<BranchRow>, sekisho_ledger::Error>;
@@ -52,6 +58,8 @@ pub(crate) enum Task {
 pub(crate) struct Worklist {
     /// The references to examine. Each reconcile begins with another one.
     pub(crate) tasks: Vec<(Reference, Task)>,
+    /// The tags that rest in this reconcile.
+    pub(crate) resting: Vec<Reference>,
     /// The references that no longer exist and whose rows do not expire yet.
     pub(crate) deleted: Vec<Reference>,
     /// The decisions about mistakes in the routes and about rows that cannot be read.
@@ -66,10 +74,12 @@ impl Worklist {
         branches: Option<&[String]>,
         rows: Vec<RowResult>,
         stored: &RepositoryRow,
-        routes: &Routes,
+        (routes, globs): (&Routes, &Globs),
         now: OffsetDateTime,
     ) -> Self {
         let mut worklist = Self::default();
+        let is_upgrade = rows.iter().flatten().any(|row| row.state.targets.is_none());
+        let covering = Covering { routes, globs, is_upgrade };
         let mut rows = worklist.readable(repository, rows);
         let existing: BTreeSet<GitRef> =
             branches.unwrap_or_default().iter().filter_map(|branch| GitRef::branch(branch).ok()).collect();
@@ -87,8 +97,12 @@ impl Worklist {
             let Some(snapshot) = rows.remove(&git_ref).unwrap_or_else(|| Some(Snapshot::default())) else { continue };
             let may_exist = branches.is_some() && git_ref.kind() == RefKind::Tag || existing.contains(&git_ref);
             let reference = Reference { repository: repository.clone(), git_ref, snapshot };
-            worklist.add(reference, may_exist, stored, routes);
+            worklist.add(reference, may_exist, stored, covering, now);
         }
+        rotate(&mut worklist.resting, now);
+        let read: Vec<Reference> = worklist.resting.drain(..RESTING_TAGS.min(worklist.resting.len())).collect();
+        worklist.tasks.extend(read.into_iter().map(|tag| (tag, Task::Settle)));
+        worklist.resting.retain(|tag| tag.snapshot.row.expires.is_none());
         rotate(&mut worklist.tasks, now);
         worklist
     }
@@ -121,9 +135,16 @@ impl Worklist {
         readable
     }
 
-    fn add(&mut self, reference: Reference, may_exist: bool, stored: &RepositoryRow, routes: &Routes) {
+    fn add(
+        &mut self,
+        reference: Reference,
+        may_exist: bool,
+        stored: &RepositoryRow,
+        covering: Covering<'_>,
+        now: OffsetDateTime,
+    ) {
         let Reference { repository, git_ref, snapshot } = &reference;
-        let is_routed = routes.concerning(repository, git_ref).next().is_some();
+        let is_routed = covering.routes.concerning(repository, git_ref).next().is_some();
         let row = snapshot.revision.map(|_| &snapshot.row);
         if snapshot.row.pending.is_some() {
             self.tasks.push((reference, Task::Settle));
@@ -132,10 +153,23 @@ impl Worklist {
                 self.deleted.push(reference);
             }
         } else if is_routed {
-            let is_baseline = stored.is_baseline(routes, repository, git_ref, row);
-            self.tasks.push((reference, if is_baseline { Task::Record } else { Task::Settle }));
+            if stored.is_baseline(covering, repository, git_ref, row) {
+                self.tasks.push((reference, Task::Record));
+            } else if rests(&reference, now) {
+                self.resting.push(reference);
+            } else {
+                self.tasks.push((reference, Task::Settle));
+            }
         }
     }
+}
+
+/// Whether the reference is a tag that has not moved for a while.
+fn rests(Reference { git_ref, snapshot: Snapshot { row, .. }, .. }: &Reference, now: OffsetDateTime) -> bool {
+    git_ref.kind() == RefKind::Tag
+        && row.commit.is_some()
+        && row.targets.is_some()
+        && row.sequence.saturating_add(RESTS_AFTER) < epoch_millis(now)
 }
 
 /// The decision about a repository that a route names without a glob and that does not exist.
@@ -250,7 +284,7 @@ mod tests {
     fn worklist(branches: &[&str], rows: Vec<RowResult>, stored: &RepositoryRow) -> Worklist {
         let routes = Document::parse("t", CONFIG).unwrap().routes().unwrap();
         let branches: Vec<String> = branches.iter().map(ToString::to_string).collect();
-        Worklist::new(&shop(), Some(&branches), rows, stored, &routes, NOW)
+        Worklist::new(&shop(), Some(&branches), rows, stored, (&routes, &Globs::default()), NOW)
     }
 
     #[test]
@@ -287,9 +321,32 @@ mod tests {
         let refs: Vec<String> = deleted(worklist(&["main"], rows(), &RepositoryRow::default()));
         assert_eq!(refs, ["refs/heads/release/1"]);
         let routes = Document::parse("t", CONFIG).unwrap().routes().unwrap();
-        let gone = Worklist::new(&shop(), None, rows(), &RepositoryRow::default(), &routes, NOW);
+        let gone = Worklist::new(&shop(), None, rows(), &RepositoryRow::default(), (&routes, &Globs::default()), NOW);
         assert_eq!((tasks(&gone), gone.mistakes.len()), (vec![], 1));
         assert_eq!(deleted(gone), ["refs/heads/release/1"]);
+    }
+
+    #[test]
+    fn a_few_old_tags_are_read_in_each_reconcile_and_all_of_them_count_for_joins() {
+        let tag = |n: u64, sequence| {
+            let state = BranchRow { sequence, ..relayed().covering(vec![]) };
+            Ok(row(&format!("refs/tags/v{n}"), if n == 99 { state.expiring(NOW) } else { state }))
+        };
+        let rows = || (0..100).map(|n| tag(n, 1)).chain([tag(100, epoch_millis(NOW))]).collect();
+        let routes = Document::parse("t", CONFIG).unwrap().routes().unwrap();
+        let stored = RepositoryRow { tags_seen: true, ..RepositoryRow::default() };
+        let mut reached = BTreeSet::new();
+        for tick in 0..50_u32 {
+            let now = NOW + time::Duration::minutes(5) * tick;
+            let worklist = Worklist::new(&shop(), Some(&[]), rows(), &stored, (&routes, &Globs::default()), now);
+            let read: BTreeSet<String> = worklist.tasks.iter().map(|(one, _)| one.git_ref.to_string()).collect();
+            assert_eq!(read.len(), RESTING_TAGS + 2, "the moved tag and the named one are always read");
+            assert!(read.contains("refs/tags/v100") && read.contains("refs/tags/named"));
+            let gone = usize::from(!read.contains("refs/tags/v99"));
+            assert_eq!(worklist.resting.len(), 90 - gone);
+            reached.extend(read);
+        }
+        assert_eq!(reached.len(), 102);
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::run::Run;
 use crate::world::World;
 
 pub(crate) async fn explain<W: World>(run: &Run<'_, W>, payload: &str) -> Result<Answer, Error> {
-    let decision = match request::read(payload, run.invocation) {
+    let decision = match request::read(payload, run.invocation, run.routes) {
         Request::Change(hint) => explain_change(run, &hint).await?,
         Request::Reconcile => about_payload(payload, Decision::new(Outcome::Ignored, reconcile_reason(run))),
         Request::Redeliver(redelivery) => explain_redelivery(run, &redelivery).await?,

@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::hint::{Hint, Trigger};
 use crate::outcome::{Outcome, about_hint, needs_repair};
 use crate::relay::settle::{Settled, settle};
-use crate::repository::{self, RepositoryRow};
+use crate::repository::{self, Globs, RepositoryRow};
 use crate::run::Run;
 use crate::snapshot::Snapshot;
 use crate::worklist::{Reference, Task, Worklist};
@@ -56,6 +56,7 @@ pub(crate) struct Look<'r, W> {
     pub(crate) run: &'r Run<'r, W>,
     /// Limits the calls of all repositories together.
     pub(crate) permits: &'r Semaphore,
+    pub(crate) globs: &'r Globs,
     /// Receives the decisions as soon as they are made, so that they can be stored before the look ends.
     pub(crate) decisions: UnboundedSender<Decision<Outcome>>,
 }
@@ -86,6 +87,7 @@ impl<W: World> Look<'_, W> {
             }
         };
         looked.decisions.extend(worklist.mistakes);
+        looked.unmoved.extend(worklist.resting);
         let mut findings = Findings { deleted: worklist.deleted, ..Findings::default() };
         let mut results = stream::iter(worklist.tasks)
             .map(|(reference, task)| self.examine(reference, task, stored.row.floor))
@@ -121,7 +123,8 @@ impl<W: World> Look<'_, W> {
         let rows = world.ledger().each::<BranchRow>(&partition, "");
         let (branches, rows) = join(world.branches(repository.name()), rows).await;
         let (branches, rows) = (branches?, rows?);
-        let worklist = Worklist::new(repository, branches.as_deref(), rows, stored, self.run.routes, self.run.now());
+        let configured = (self.run.routes, self.globs);
+        let worklist = Worklist::new(repository, branches.as_deref(), rows, stored, configured, self.run.now());
         looked.is_missing = branches.is_none();
         looked.branches = Some(branches.unwrap_or_default());
         Ok(worklist)
@@ -187,7 +190,7 @@ impl<W: World> Look<'_, W> {
         } else if is_unrecorded || written < recorded.len() {
             stored.row.clone()
         } else {
-            stored.row.looked(self.run.routes, repository)
+            stored.row.looked(self.run.routes, self.globs, repository, epoch_millis(self.run.now()))
         };
         let row = RepositoryRow { floor, ..row };
         if row != stored.row {
@@ -235,11 +238,7 @@ pub(crate) async fn write_part<W: World>(
     for Reference { repository, git_ref, snapshot } in references {
         writes.push(Write::new(branch::key(repository, git_ref), &snapshot.row, snapshot.revision)?);
     }
-    match run.world.ledger().write_all(&writes, &run.invocation.request_id).await {
-        Ok(()) => Ok(true),
-        Err(sekisho_ledger::Error::Changed(_)) => Ok(false),
-        Err(error) => Err(error),
-    }
+    run.write_all_unless_changed(&writes).await
 }
 
 /// What became of one reference.

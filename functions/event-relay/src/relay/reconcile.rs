@@ -23,10 +23,10 @@ use crate::outcome::{Outcome, needs_repair};
 use crate::relay::join::order_joined;
 use crate::relay::look::{Look, Looked};
 use crate::relay::reoffer::offer_again;
-use crate::repository::{self, RepositoryRow};
+use crate::repository::{self, Globs, RepositoryRow};
 use crate::run::Run;
-use crate::snapshot::Snapshot;
 use crate::selection::routes_here;
+use crate::snapshot::Snapshot;
 use crate::worklist::{Branches, Reference, unmatched_globs};
 use crate::world::World;
 
@@ -53,6 +53,9 @@ pub(crate) struct ReconcileRow {
     /// The time since when every reconcile left some repositories unexamined, in epoch milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) incomplete_since: Option<u64>,
+    /// The globs of the routes.
+    #[serde(default)]
+    pub(crate) globs: Globs,
 }
 
 /// Examines every routed reference. A repository that fails never fails the reconcile: it is counted, and the next
@@ -112,7 +115,7 @@ impl<'r, W: World> Pass<'r, W> {
 
     async fn look_everywhere(&mut self) {
         let Repositories { mut names, is_complete } = self.routed_repositories().await;
-        let stored = match self.read_rows(&mut names).await {
+        let mut stored = match self.read_rows(&mut names).await {
             Ok(stored) => stored,
             Err(error) => {
                 self.not_reached.extend(names);
@@ -120,11 +123,12 @@ impl<'r, W: World> Pass<'r, W> {
                 return self.measure(is_complete);
             }
         };
+        self.write_globs(&mut stored.pass).await;
         if let Some(next) = &stored.pass.row.next {
             let first = names.iter().position(|name| name >= next).unwrap_or(0);
             names.rotate_left(first);
         }
-        self.look_at_all(&names, &stored.repositories).await;
+        self.look_at_all(&names, &stored).await;
         if is_complete && self.found.len() == names.len() {
             self.log.extend(unmatched_globs(self.run.routes, &self.run.invocation.region, &self.found));
         }
@@ -213,11 +217,12 @@ impl<'r, W: World> Pass<'r, W> {
     }
 
     /// Examines the repositories, several at a time.
-    async fn look_at_all(&mut self, names: &[String], stored: &BTreeMap<String, Snapshot<RepositoryRow>>) {
+    async fn look_at_all(&mut self, names: &[String], stored: &Stored) {
         let permits = Semaphore::new(CONCURRENT_READS);
         let (decisions, mut received) = mpsc::unbounded_channel();
-        let look = Look { run: self.run, permits: &permits, decisions };
-        let readable = names.iter().filter_map(|name| Some((name, self.arn(name)?, stored.get(name)?)));
+        let look = Look { run: self.run, permits: &permits, globs: &stored.pass.row.globs, decisions };
+        let rows = &stored.repositories;
+        let readable = names.iter().filter_map(|name| Some((name, self.arn(name)?, rows.get(name)?)));
         let readable: Vec<_> = readable.collect();
         let mut answers = stream::iter(readable)
             .map(async |(name, repository, row)| (name, look.at(&repository, row).await))
@@ -301,7 +306,23 @@ impl<'r, W: World> Pass<'r, W> {
         let next = if is_complete { next } else { next.or_else(|| stored.next.clone()) };
         let is_incomplete = !is_complete || !self.not_reached.is_empty();
         let since = || stored.incomplete_since.unwrap_or_else(|| epoch_millis(self.run.now()));
-        ReconcileRow { next, incomplete_since: is_incomplete.then(since) }
+        ReconcileRow { next, incomplete_since: is_incomplete.then(since), globs: stored.globs.clone() }
+    }
+
+    /// Writes the globs of the routes, if they changed, before a look depends on them.
+    async fn write_globs(&mut self, stored: &mut Snapshot<ReconcileRow>) {
+        let Run { routes, invocation, .. } = self.run;
+        let globs = stored.row.globs.configured(routes, &invocation.region, epoch_millis(self.run.now()));
+        if globs == stored.row.globs {
+            return;
+        }
+        stored.row.globs = globs;
+        match self.run.world.ledger().write(&key(), &stored.row, stored.revision, &invocation.request_id).await {
+            Ok(revision) => stored.revision = Some(revision),
+            // Another reconcile wrote the row, also with the globs of these routes.
+            Err(sekisho_ledger::Error::Changed(_)) => {}
+            Err(error) => self.add(Error::from(error).into()),
+        }
     }
 
     async fn write_row(&mut self, row: &ReconcileRow, stored: &Snapshot<ReconcileRow>) {

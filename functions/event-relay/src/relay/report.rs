@@ -1,10 +1,8 @@
 //! The use case of a target's report: stores what the target answered to its order.
 
-use std::time::Duration;
-
 use sekisho_domain::decision::Decision;
 use sekisho_domain::route::Routes;
-use sekisho_ledger::{Error as LedgerError, Row, Store};
+use sekisho_ledger::{Row, Store};
 use time::OffsetDateTime;
 
 use crate::decision_log::Report;
@@ -16,12 +14,6 @@ use crate::target::{self, Reception, TargetRow};
 use crate::target_report::{TargetReport, about_report};
 use crate::world::World;
 
-/// The most writes that may fail because another invocation wrote the row first. Only orders to the same target and its
-/// other reports write the row, so a few attempts are enough.
-const MAX_CONFLICTS: usize = 10;
-/// The pause before the row is read again. The row may be part of a transaction that ends within this time.
-const PAUSE: Duration = Duration::from_millis(50);
-
 /// What a report leads to.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Received {
@@ -32,18 +24,11 @@ pub(crate) struct Received {
 }
 
 pub(crate) async fn receive_report<W: World>(run: &Run<'_, W>, report: &TargetReport) -> Report {
-    let mut conflicts = 0;
-    loop {
-        match try_receive(run, report).await {
-            Ok(decision) => return decision.into(),
-            Err(Error::Ledger(LedgerError::Changed(_))) if conflicts < MAX_CONFLICTS => {
-                conflicts += 1;
-                run.world.sleep(PAUSE).await;
-            }
-            // The target repeats a report that is never stored, but no retry makes the row readable.
-            Err(error) if error.is_final() => return about_report(report, needs_repair(&error)).into(),
-            Err(error) => return error.into(),
-        }
+    match run.until_unchanged(async || try_receive(run, report).await).await {
+        Ok(decision) => decision.into(),
+        // The target repeats a report that is never stored, but no retry makes the row readable.
+        Err(error) if error.is_final() => about_report(report, needs_repair(&error)).into(),
+        Err(error) => error.into(),
     }
 }
 

@@ -103,18 +103,23 @@ pub(crate) async fn place_all<W: World>(run: &Run<'_, W>, targets: Vec<TargetId>
 async fn candidates<W: World>(run: &Run<'_, W>, selected: &[TargetId]) -> Result<Vec<Candidate>, Error> {
     let keys: Vec<_> = selected.iter().map(target::key).collect();
     let rows = run.world.ledger().read_many::<TargetRow>(&keys).await?;
-    let has_order = |row: &Option<Row<TargetRow>>| row.as_ref().is_some_and(|row| row.state.order.is_some());
+    let has_order = |row: &Option<Row<TargetRow>>| row.as_ref().is_some_and(|row| row.state.standing_order().is_some());
     let without: Vec<&TargetId> = selected
         .iter()
         .zip(&rows)
         .filter(|(_, row)| row.as_ref().is_ok_and(|row| !has_order(row)))
         .map(|(target, _)| target)
         .collect();
+    let mut reads = stream::iter(repositories(run, &without).await?)
+        .map(async |repository| {
+            let rows = run.world.ledger().each::<BranchRow>(&branch::partition(&repository), "").await;
+            (repository, rows)
+        })
+        .buffer_unordered(CONCURRENT_CALLS);
     let mut candidates = Vec::new();
-    for repository in repositories(run, &without).await? {
-        let rows = run.world.ledger().each::<BranchRow>(&branch::partition(&repository), "").await?;
+    while let Some((repository, rows)) = reads.next().await {
         // An unreadable row is a decision of the next reconcile.
-        candidates.extend(rows.into_iter().flatten().filter_map(|row| Candidate::new(&repository, row)));
+        candidates.extend(rows?.into_iter().flatten().filter_map(|row| Candidate::new(&repository, row)));
     }
     Ok(candidates)
 }
@@ -160,7 +165,7 @@ fn plan<W: World>(
     candidates: &[Candidate],
 ) -> Result<(TargetRow, bool), String> {
     let (routes, here) = (run.routes, &run.invocation.region);
-    match &row.order {
+    match row.standing_order() {
         // A rollback runs a change that was healthy. Its branch or tag need not be routed any more.
         Some(order) if order.kind == OrderKind::Rollback || leads_to(routes, here, &order.change, target) => {
             Ok((row.offered_again(run.now()), false))

@@ -44,13 +44,17 @@ async fn settle_once<W: World>(
     row: Option<Snapshot<BranchRow>>,
 ) -> Result<Settled, Error> {
     let mut facts = Facts::new(run.routes, hint, trigger, row);
-    let (plan, _locks) = match examine::reference(run, &mut facts).await {
-        Ok(examined) => examined,
-        Err(error) => {
-            note_unread(run, &facts).await?;
-            return Err(error);
-        }
-    };
+    let settled = plan_and_carry_out(run, &mut facts).await;
+    match &settled {
+        Ok(_) | Err(Error::Ledger(sekisho_ledger::Error::Changed(_))) => {}
+        Err(_) => note_unread(run, &facts).await?,
+    }
+    settled
+}
+
+async fn plan_and_carry_out<W: World>(run: &Run<'_, W>, facts: &mut Facts<'_>) -> Result<Settled, Error> {
+    let hint = facts.hint;
+    let (plan, _locks) = examine::reference(run, facts).await?;
     let failure = facts.paths_error.take();
     let verdict = match plan {
         Plan::Nothing => return Ok(Settled { report: Report { failure, ..Report::default() }, ..Settled::default() }),
@@ -63,7 +67,7 @@ async fn settle_once<W: World>(
     };
     let mut report = Report::default();
     report.log.extend(verdict.decisions);
-    let mut unmoved = facts.row;
+    let mut unmoved = facts.row.take();
     if let Some(row) = verdict.remember {
         let replaces = unmoved.as_ref().and_then(|snapshot| snapshot.revision);
         let revision = run.write_row(&hint.repository, &hint.git_ref, &row, replaces).await?;
@@ -72,11 +76,11 @@ async fn settle_once<W: World>(
     Ok(Settled { report, unmoved, is_deleted: facts.head == Some(Head::NoRef) })
 }
 
-/// Writes a row without a commit if the head of a new reference could not be read. CodeCommit lists no tags, so the row
-/// is all that the next reconcile knows about a new tag; and no reference with a row is recorded as a baseline.
+/// Writes a row without a commit if a new reference could not be settled. CodeCommit lists no tags, so the row is all
+/// that the next reconcile knows about a new tag; and no reference with a row is recorded as a baseline.
 async fn note_unread<W: World>(run: &Run<'_, W>, facts: &Facts<'_>) -> Result<(), Error> {
     let is_new = facts.row.as_ref().is_some_and(|snapshot| snapshot.revision.is_none());
-    if facts.trigger == Trigger::Reconcile || facts.head.is_some() || !is_new {
+    if facts.trigger == Trigger::Reconcile || !is_new {
         return Ok(());
     }
     match run.write_row(&facts.hint.repository, &facts.hint.git_ref, &BranchRow::unread(), None).await {

@@ -150,3 +150,32 @@ async fn a_new_branch_whose_head_could_not_be_read_is_no_baseline() {
     let accepted = function.accepted();
     assert!(accepted.iter().any(|(_, event)| event.change.git_ref.name() == "release/1.2"), "{accepted:?}");
 }
+
+/// Nobody looks at a repository without a route, so its row still has the glob.
+#[tokio::test(start_paused = true)]
+async fn a_route_that_returns_starts_no_branch_of_the_meantime() {
+    let mut function = Function::with(&with_releases());
+    function.file("schedule").await.unwrap();
+    let routed = function.relay.routes.clone();
+    function.relay.routes = routes(&with_releases().replace(r#"repository = "shop""#, r#"repository = "website""#));
+    function.file("schedule").await.unwrap();
+    for n in 0..20 {
+        function.point(&format!("release/9.{n}"), Some(commit(9)));
+    }
+    function.accepted();
+    function.relay.routes = routed;
+    tokio::time::advance(std::time::Duration::from_hours(720)).await;
+    let decisions = function.file("schedule").await.unwrap().decisions;
+    assert_eq!((of(&decisions, Relayed).len(), of(&decisions, Baseline).len()), (0, 1), "{decisions:?}");
+    function.point("release/10", Some(commit(10)));
+    let decisions = function.file("schedule").await.unwrap().decisions;
+    assert_eq!((of(&decisions, Relayed).len(), of(&decisions, Baseline).len()), (1, 0), "{decisions:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_literal_tag_of_a_new_repository_is_relayed() {
+    let function = Function::with(&only_main().replace(r#"branches   = ["main"]"#, r#"tags = ["v1.0.0"]"#));
+    function.point_tag("v1.0.0", Some(commit(2)));
+    let decisions = function.file("schedule").await.unwrap().decisions;
+    assert_eq!((of(&decisions, Relayed).len(), of(&decisions, Baseline).len()), (1, 0), "{decisions:?}");
+}

@@ -8,7 +8,7 @@ use event_relay::Outcome::{self, Failed, Ordered};
 use event_relay::world::{EntryResult, World};
 
 use crate::function::{CONFIG, Function, MAIN, START, commit, only_main, routes, write};
-use crate::targets::{SHOP_2, SHOP_3, ordered, report, target_row, write_target};
+use crate::targets::{SHOP_2, SHOP_3, ordered, report, target_row};
 
 /// Runs the reconcile every five minutes for this time, and returns the outcomes of all decisions.
 async fn reconcile_for(function: &Function, time: Duration) -> Vec<Outcome> {

@@ -4,13 +4,13 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use event_relay::Outcome::{Duplicate, Filtered, Ignored, Relayed};
+use event_relay::Outcome::{Duplicate, Failed, Filtered, Ignored, Relayed};
 use event_relay::world::World;
 use sekisho_domain::change::Change;
 use serde_json::json;
 
 use crate::function::{CONFIG, Function, MAIN, SHOP, change_to_second_commit, commit, outcomes, relayed, write};
-use crate::targets::{target_row, write_target};
+use crate::targets::{target_row, write_target, write_unreadable};
 
 /// The pending row that the version before orders wrote: one target does not have the second commit.
 fn earlier_pending(change: &Change, pipeline: &str) -> event_relay::branch::BranchRow {
@@ -176,6 +176,20 @@ async fn a_conflict_about_one_of_many_targets_costs_only_that_target() {
     assert_eq!(decision.concerns["superseded"], "1");
     assert_eq!(target_row(function.account(), &id(7)), Some(newer));
     assert_eq!(function.row(MAIN).unwrap().state.pending, None);
+}
+
+/// The row of one of the targets became unreadable between this invocation's read and its write. The target joins when
+/// its row can be read again.
+#[tokio::test(start_paused = true)]
+async fn an_unreadable_row_of_one_of_many_targets_costs_only_that_target() {
+    let function = Function::with(&many(250));
+    function.account().read_time.set(Duration::from_millis(30));
+    function.account().interruptions.borrow_mut().push_back(Box::new(|account| write_unreadable(account, &id(7))));
+    let decisions = function.file("branch-updated").await.unwrap().decisions;
+    assert_eq!(outcomes(&decisions), [Failed, Relayed]);
+    assert_eq!((decisions[0].concerns["target"].as_str(), decisions[1].concerns["targets"].as_str()), (&*id(7), "249"));
+    let targets = function.row(MAIN).unwrap().state.targets.unwrap();
+    assert_eq!((targets.len(), targets.contains(&id(7).parse().unwrap())), (249, false));
 }
 
 /// The invocation was ended after the first of three transactions.

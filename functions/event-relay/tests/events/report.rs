@@ -180,3 +180,17 @@ async fn a_report_costs_three_calls() {
     assert_eq!(function.account().ledger.calls.take(), ["GetItem", "PutItem", "PutItem"]);
     assert_eq!(function.calls(), [""; 0]);
 }
+
+/// Other accounts may be able to put events on the bus.
+#[tokio::test(start_paused = true)]
+async fn a_malformed_report_of_a_stranger_alerts_nobody() {
+    let function = with_orders();
+    for (account, expected) in [("222222222222", Refused), ("444444444444", Ignored)] {
+        let mut malformed = report(SHOP_2, &ordered(2), "running", 1);
+        malformed["account"] = account.into();
+        malformed["detail"]["state"] = "great".into();
+        assert_eq!(decide(&function, &malformed).await.outcome, expected);
+        malformed["detail-type"] = "Source Change".into();
+        assert_eq!(decide(&function, &malformed).await.outcome, expected);
+    }
+}

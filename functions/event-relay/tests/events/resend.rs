@@ -163,3 +163,17 @@ async fn an_order_after_a_lost_ledger_has_a_larger_number_than_the_last_report()
     function.ask(RESEND).await.unwrap();
     assert_eq!(target_row(function.account(), SHOP_3).unwrap().order.unwrap().number, known + 1);
 }
+
+/// The target took a change of an earlier version, and would answer the latest order with its report on that change.
+#[tokio::test(start_paused = true)]
+async fn a_target_that_calls_its_order_stale_gets_a_new_one() {
+    let function = Function::new();
+    write(function.account(), MAIN, &relayed(2, ordered(2).number));
+    write_target(function.account(), SHOP_3, &ordered(2));
+    let theirs = report(SHOP_3, &ordered(5), "healthy", 1).to_string();
+    function.handle(&theirs).await.unwrap();
+    function.ask(RESEND).await.unwrap();
+    let accepted = accepted(&function);
+    assert_eq!((accepted.len(), &accepted[0].2), (1, &commit(2).to_string()));
+    assert!(accepted[0].1 > ordered(5).number);
+}

@@ -1,5 +1,7 @@
 //! Events about tags. A tag has a head that can be read, like a branch.
 
+use std::time::Duration;
+
 use event_relay::Outcome::{Baseline, Duplicate, Failed, Filtered, Ignored, Relayed, Superseded};
 use event_relay::branch::BranchRow;
 
@@ -109,23 +111,27 @@ async fn the_first_look_at_tags_after_an_upgrade_orders_nothing() {
 /// CodeCommit lists no tags, so only the event and the ledger know a new tag.
 #[tokio::test(start_paused = true)]
 async fn a_new_tag_whose_head_could_not_be_read_is_relayed_by_the_next_reconcile() {
-    for is_denied in [false, true] {
+    for failure in ["throttled", "denied", "slow"] {
         let function = Function::with(&only_tags());
+        let account = function.account();
         function.point_tag("v1.0.0", Some(commit(2)));
-        function.account().heads_denied.set(is_denied);
-        if is_denied {
-            assert_eq!(function.decide("tag-created").await.outcome, Failed);
-        } else {
-            function.account().throttled_branches.borrow_mut().push("v1.0.0".to_owned());
-            for _ in 0..3 {
-                function.file("tag-created").await.unwrap_err();
-            }
+        match failure {
+            "throttled" => account.throttled_branches.borrow_mut().push("v1.0.0".to_owned()),
+            "denied" => account.heads_denied.set(true),
+            _ => account.read_time.set(Duration::from_secs(26)),
         }
-        assert_eq!(function.row(TAG).unwrap().state, BranchRow::unread());
-        function.account().throttled_branches.borrow_mut().clear();
-        function.account().heads_denied.set(false);
-        assert_eq!(function.decide("schedule").await.outcome, Relayed);
-        assert_eq!(function.accepted().len(), 2);
+        for _ in 0..3 {
+            let answer = function.file("tag-created").await;
+            // No retry cures a denied call.
+            let failed = answer.is_ok_and(|answer| outcomes(&answer.decisions) == [Failed]);
+            assert_eq!(failed, failure == "denied", "{failure}");
+        }
+        assert_eq!(function.row(TAG).unwrap().state, BranchRow::unread(), "{failure}");
+        account.throttled_branches.borrow_mut().clear();
+        account.heads_denied.set(false);
+        account.read_time.set(Duration::ZERO);
+        assert_eq!(function.decide("schedule").await.outcome, Relayed, "{failure}");
+        assert_eq!(function.accepted().len(), 2, "{failure}");
     }
 }
 
