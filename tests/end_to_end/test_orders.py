@@ -8,7 +8,7 @@ import json
 
 import pytest
 
-from tools.layout import ACCOUNTS, CONFIG, LEDGER, PIPELINE, REGION, REPOSITORY
+from tools.layout import ACCOUNTS, LEDGER, PIPELINE, REGION, REPOSITORY
 from tools.local_stack import job
 from tools.local_stack.observed import decisions, execution_of, executions, ledger
 from tools.local_stack.stack import eventually
@@ -29,7 +29,7 @@ def route(branches, profiles, more=""):
 @pytest.fixture
 def configure(stack):
     """A function that gives an account's function another configuration; afterwards each gets its own one back."""
-    changed = {}
+    changed: dict[tuple[str, str], dict[str, str]] = {}
 
     def configure(profile, function, text):
         client = stack.client(profile, "lambda")
@@ -258,4 +258,3 @@ def test_every_pipeline_reports_what_it_runs(stack):
     ]
     assert {report["state"] for report in reports} == {"healthy"}
     assert {report["good"] for report in reports} == {report["revision"] for report in reports}
-    assert CONFIG.is_file()

@@ -6,6 +6,7 @@ use std::time::Duration;
 use sekisho_domain::account::Region;
 use sekisho_domain::change::{Change, CommitId, RepositoryArn};
 use sekisho_domain::order::OrderKind;
+use sekisho_domain::report::ReportState;
 use sekisho_domain::route::{Routes, TargetId};
 use sekisho_domain::timestamp::epoch_millis;
 use time::OffsetDateTime;
@@ -37,30 +38,47 @@ impl<'r> Heads<'r> {
         Self { routes, here, at }
     }
 
+    /// The row of a target whose open order must be offered now, with the next offer in it. Returns `None` if nothing
+    /// must be offered.
+    pub(crate) fn next_offer(&self, target: &TargetId, row: &TargetRow, now: OffsetDateTime) -> Option<TargetRow> {
+        let order = row.order.as_ref().filter(|_| row.is_due(now))?;
+        if self.lead(target, order, now) {
+            return Some(row.offered_again(now));
+        }
+        let head = self.other_head(target, order)?;
+        let is_taken = row.current_report().is_some_and(|report| report.state != ReportState::Refused);
+        // The target would refuse the order for ever, because its reference is not routed there. A target that has
+        // taken the order answers it with its last report.
+        Some(if is_taken { row.offered_again(now) } else { row.placed(&head, now) })
+    }
+
     /// Whether a route still leads the order's change to the target. A rollback runs a change that was healthy before;
     /// its reference need not be routed any more.
-    pub(crate) fn lead(&self, target: &TargetId, order: &PlacedOrder, now: OffsetDateTime) -> bool {
+    fn lead(&self, target: &TargetId, order: &PlacedOrder, now: OffsetDateTime) -> bool {
         if order.kind == OrderKind::Rollback {
             return true;
         }
         let change = &order.change;
-        let heads = self.at.get(&(&change.repository, &change.commit)).map(Vec::as_slice).unwrap_or_default();
         let limit = u64::try_from(FORGOTTEN.as_millis()).unwrap_or(u64::MAX);
         let is_recent = epoch_millis(now) < order.offered.saturating_add(limit);
-        if leads_to(self.routes, self.here, change, target)
-            && (is_recent || heads.iter().any(|head| head.git_ref == change.git_ref))
-        {
-            return true;
-        }
-        // Another reference at the same commit was a duplicate for this target.
-        let is_ordered = |head: &&Reference| {
+        let is_head = || self.with_commit(change).iter().any(|head| head.git_ref == change.git_ref);
+        leads_to(self.routes, self.here, change, target) && (is_recent || is_head())
+    }
+
+    /// The change of another reference that a route leads to the target, at the order's commit. That change was a
+    /// duplicate for the target, because the target had the order.
+    fn other_head(&self, target: &TargetId, order: &PlacedOrder) -> Option<Change> {
+        let is_ordered = |head: &&&Reference| {
             let row = &head.snapshot.row;
             !row.baseline && row.targets.as_ref().is_some_and(|targets| targets.contains(target))
         };
-        heads.iter().filter(|head| is_ordered(head)).any(|head| {
-            let change = Change { git_ref: head.git_ref.clone(), kind: head.git_ref.kind(), ..change.clone() };
-            leads_to(self.routes, self.here, &change, target)
-        })
+        let heads = self.with_commit(&order.change).iter().filter(is_ordered);
+        let changes = heads.filter_map(|head| head.snapshot.row.change(&head.repository, &head.git_ref));
+        self.last_leading(target, changes)
+    }
+
+    fn with_commit<'a>(&'a self, change: &'a Change) -> &'a [&'a Reference] {
+        self.at.get(&(&change.repository, &change.commit)).map(Vec::as_slice).unwrap_or_default()
     }
 
     /// The row of a target that reported on an order which the ledger does not have, in step with the heads. Returns
@@ -82,6 +100,11 @@ impl<'r> Heads<'r> {
     fn newest(&self, target: &TargetId) -> Option<Change> {
         let relayed = self.at.values().flatten().filter(|head| !head.snapshot.row.baseline);
         let changes = relayed.filter_map(|head| head.snapshot.row.change(&head.repository, &head.git_ref));
+        self.last_leading(target, changes)
+    }
+
+    /// The change that was seen last, of those that a route leads to the target.
+    fn last_leading(&self, target: &TargetId, changes: impl Iterator<Item = Change>) -> Option<Change> {
         changes
             .filter(|change| leads_to(self.routes, self.here, change, target))
             .max_by(|one, other| (one.sequence, &one.git_ref).cmp(&(other.sequence, &other.git_ref)))

@@ -12,7 +12,7 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 use event_relay::target::{self, TargetRow};
-use sekisho_domain::change::{GitRef, RefKind};
+use sekisho_domain::change::{Change, GitRef, RefKind};
 use sekisho_domain::report::ReportState;
 use sekisho_domain::route::TargetId;
 use sekisho_ledger::{Error, Key, Memory, Row, Store};
@@ -21,6 +21,7 @@ use serde::de::DeserializeOwned;
 pub(crate) use self::traffic::Traffic;
 use crate::cloud::Cloud;
 use crate::configuration::{self, Features, PATH_ROUTE, RELEASE_GLOB, SECOND_TARGET};
+use crate::developer;
 use crate::history::History;
 use crate::report::Report;
 
@@ -83,7 +84,7 @@ impl Target {
     }
 
     /// Whether the target follows a branch or tag in this configuration.
-    pub(crate) fn follows(&self, git_ref: &GitRef, features: Features) -> bool {
+    fn follows(&self, git_ref: &GitRef, features: Features) -> bool {
         let is_followed = match (git_ref.kind(), git_ref.name()) {
             (RefKind::Tag, _) => self.follows_tags,
             (RefKind::Branch, "main") => self.follows_main,
@@ -131,6 +132,15 @@ pub(crate) fn count(traffic: &Traffic, report: &mut Report) -> Result<(), Broken
 /// The row of a target in event-relay's ledger.
 pub(crate) fn target_row(cloud: &Cloud, target: &Target) -> Result<TargetRow, Broken> {
     Ok(read(&cloud.relay_ledger, &target::key(&target.id()))?.unwrap_or_default())
+}
+
+/// Whether the last configuration leads a change to the target: the target follows the branch or tag of the change, or
+/// another one that is at the same commit.
+pub(crate) fn is_led(history: &History, target: &Target, change: &Change) -> bool {
+    let features = history.deployment.newest;
+    let is_at_commit = |git_ref: &GitRef| history.cloud.repository.head(git_ref).as_ref() == Some(&change.commit);
+    let is_followed = |git_ref: &GitRef| target.follows(git_ref, features);
+    is_followed(&change.git_ref) || developer::refs().any(|git_ref| is_followed(&git_ref) && is_at_commit(&git_ref))
 }
 
 /// Reads a row of a ledger in memory, which answers at once.

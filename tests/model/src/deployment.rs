@@ -20,8 +20,8 @@ pub(crate) struct Deployment {
     cloud: Rc<Cloud>,
     /// The newest configuration in the repository of the configuration.
     pub(crate) newest: Features,
-    /// The configuration that event-relay has.
-    pub(crate) relay_features: Features,
+    /// All configurations that event-relay has had. It has the last one now.
+    relay_features: Vec<Features>,
     relay: Rc<Relay<RelayAccount>>,
     starters: [Rc<Starter<StarterAccount>>; PLACES.len()],
 }
@@ -32,7 +32,7 @@ impl Deployment {
         Self {
             cloud: cloud.clone(),
             newest: features,
-            relay_features: features,
+            relay_features: vec![features],
             relay: Rc::new(relay(cloud, features)),
             starters: [0, 1].map(|place| Rc::new(starter(cloud, place, features))),
         }
@@ -42,11 +42,21 @@ impl Deployment {
     pub(crate) fn deploy(&mut self, function: Function) {
         match function {
             Function::Relay => {
-                self.relay_features = self.newest;
+                self.relay_features.push(self.newest);
                 self.relay = Rc::new(relay(&self.cloud, self.newest));
             }
             Function::Starter(place) => self.starters[place] = Rc::new(starter(&self.cloud, place, self.newest)),
         }
+    }
+
+    /// Whether event-relay ever had a configuration with this feature.
+    pub(crate) fn relay_has_had(&self, feature: u8) -> bool {
+        self.relay_features.iter().any(|features| features.has(feature))
+    }
+
+    /// Whether this feature of event-relay's configuration ever changed.
+    pub(crate) fn relay_has_changed(&self, feature: u8) -> bool {
+        self.relay_has_had(feature) && self.relay_features.iter().any(|features| !features.has(feature))
     }
 
     /// The future of an invocation.

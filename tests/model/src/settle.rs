@@ -4,7 +4,7 @@ use sekisho_domain::report::ReportState;
 use time::Duration;
 
 use crate::bus::Bus;
-use crate::check::{Broken, TARGETS, target_row};
+use crate::check::{self, Broken, TARGETS, target_row};
 use crate::cloud::PLACES;
 use crate::deployment::FUNCTIONS;
 use crate::history::History;
@@ -103,7 +103,7 @@ fn unsettled(history: &History) -> Result<Option<String>, Broken> {
     for target in &TARGETS {
         let row = target_row(&history.cloud, target)?;
         let Some(order) = &row.order else { continue };
-        if !target.follows(&order.change.git_ref, history.deployment.newest) {
+        if !check::is_led(history, target, &order.change) {
             continue;
         }
         let state = row.current_report().map(|report| report.state);

@@ -229,6 +229,8 @@ impl<'r, W: World> Pass<'r, W> {
             .buffer_unordered(CONCURRENT_REPOSITORIES);
         loop {
             tokio::select! {
+                // Without a fixed order, the same history of the model test would not always have the same result.
+                biased;
                 answer = answers.next() => match answer {
                     Some((name, looked)) => self.add_looked(name, looked),
                     None => break,

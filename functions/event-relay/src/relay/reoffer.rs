@@ -87,10 +87,10 @@ async fn due<W: World>(
         let (list, row) = match in_step {
             Some(row) if row.current_report().is_some() => (&mut due.adopted, row),
             Some(row) => (&mut due.offered, row),
-            None if row.is_due(now) && row.order.as_ref().is_some_and(|order| heads.lead(&target, order, now)) => {
-                (&mut due.offered, row.offered_again(now))
-            }
-            None => continue,
+            None => match heads.next_offer(&target, &row, now) {
+                Some(row) => (&mut due.offered, row),
+                None => continue,
+            },
         };
         list.push(Placed { target, row, replaces: revision });
     }

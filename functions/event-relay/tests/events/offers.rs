@@ -147,18 +147,24 @@ async fn an_order_of_a_deleted_branch_does_not_come_back_with_its_route() {
     }
 }
 
-/// Another branch at the same commit was a duplicate for the target, and stays routed.
+/// Another branch at the same commit was a duplicate for the target, and stays routed. A target would refuse the order
+/// of the branch that is not routed any more, so it gets a new one.
 #[tokio::test(start_paused = true)]
-async fn an_open_order_is_offered_as_long_as_any_routed_branch_has_its_commit() {
+async fn a_target_gets_the_order_of_another_routed_branch_with_the_same_commit() {
     let both = only_main().replace(r#"["main"]"#, r#"["main", "release/1.2"]"#);
     let mut function = Function::with(&both);
     function.file("branch-created").await.unwrap();
     function.file("branch-created-release").await.unwrap();
     function.accepted();
+    let number = |function: &Function| target_row(function.account(), SHOP_2).unwrap().number;
+    let first = number(&function);
     function.relay.routes = routes(&both.replace(r#""main", "#, ""));
     reconcile_for(&function, Duration::from_mins(10)).await;
     let accepted = function.accepted();
-    assert!(!accepted.is_empty() && accepted.iter().all(|(_, event)| event.change.commit == commit(1)));
+    assert!(!accepted.is_empty() && number(&function) > first);
+    for (_, event) in accepted {
+        assert_eq!((event.change.git_ref.as_str(), event.change.commit), ("refs/heads/release/1.2", commit(1)));
+    }
 }
 
 /// The stack was rolled back for a while, and the earlier version relayed the second commit. The target calls the order

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use event_relay::target::PlacedOrder;
 use pipeline_starter::order::token;
 use pipeline_starter::world::ExecutionStatus;
 use sekisho_domain::report::ReportState;
@@ -9,7 +10,7 @@ use time::Duration;
 
 use super::orders::Orders;
 use super::reports::Reports;
-use super::{Broken, Target, target_row};
+use super::{Broken, Target, is_led, target_row};
 use crate::codepipeline::Execution;
 use crate::history::History;
 
@@ -87,8 +88,8 @@ fn has_been_patient(executions: &[Execution], last: &Execution) -> bool {
 /// order that no route of the last configuration leads to the target is not checked.
 pub(crate) fn run_the_last_order(history: &History, target: &Target, reports: &Reports) -> Result<(), Broken> {
     let row = target_row(&history.cloud, target)?;
-    let is_followed = |git_ref| target.follows(git_ref, history.deployment.newest);
-    let Some(order) = row.order.as_ref().filter(|order| is_followed(&order.change.git_ref)) else { return Ok(()) };
+    let is_led = |order: &&PlacedOrder| is_led(history, target, &order.change);
+    let Some(order) = row.order.as_ref().filter(is_led) else { return Ok(()) };
     let wrong = |what: &str| Err(Broken(format!("{}: order {}: {what}", target.id(), order.number)));
     let Some(report) = row.current_report().filter(|report| report.state.is_final()) else {
         return wrong("the target has not reported the end");

@@ -6,6 +6,7 @@ use sekisho_domain::change::{CommitId, GitRef, RefKind};
 use super::orders::{self, Orders};
 use super::traffic::Traffic;
 use super::{Broken, TARGETS, Target, read, target_row};
+use crate::configuration::PATH_ROUTE;
 use crate::developer;
 use crate::history::History;
 use crate::repository;
@@ -86,7 +87,10 @@ pub(crate) fn are_ordered(history: &History, target: &Target) -> Result<(), Brok
 /// Checks that each order of a target with a path filter changed the path. If the changed paths are not known, or the
 /// target joins again, the target gets the head in any case.
 pub(crate) fn touch_the_path(history: &History, target: &Target) -> Result<(), Broken> {
-    if target.path.is_none() || history.path_route_changed || history.cloud.repository.without_paths.get() > 0 {
+    if target.path.is_none()
+        || history.deployment.relay_has_changed(PATH_ROUTE)
+        || history.cloud.repository.without_paths.get() > 0
+    {
         return Ok(());
     }
     let placed = orders::placed(&history.cloud, target);
