@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 use sekisho_domain::decision::Decision;
-use sekisho_ledger::{Error, Key, Memory, Row, Store};
+use sekisho_ledger::{Error, Key, Memory, Row, Store, Write};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use time::OffsetDateTime;
@@ -63,6 +63,13 @@ impl Store for FaultyLedger {
         self.memory.read(key).await
     }
 
+    async fn read_many<T: DeserializeOwned>(&self, keys: &[Key]) -> Result<Vec<Result<Option<Row<T>>, Error>>, Error> {
+        for key in keys {
+            self.step("read", key).await?;
+        }
+        self.memory.read_many(keys).await
+    }
+
     async fn list<T: DeserializeOwned>(&self, pk: &str, sk_prefix: &str) -> Result<Vec<Row<T>>, Error> {
         self.step("list", &Key { pk: pk.to_owned(), sk: sk_prefix.to_owned() }).await?;
         self.memory.list(pk, sk_prefix).await
@@ -77,6 +84,13 @@ impl Store for FaultyLedger {
     ) -> Result<u64, Error> {
         self.step("write", key).await?;
         self.memory.write(key, state, expected, writer).await
+    }
+
+    async fn write_all(&self, writes: &[Write], writer: &str) -> Result<(), Error> {
+        for write in writes {
+            self.step("write", write.key()).await?;
+        }
+        self.memory.write_all(writes, writer).await
     }
 
     async fn delete(&self, key: &Key, expected: u64) -> Result<(), Error> {
