@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 use sekisho_domain::decision::Decision;
-use sekisho_ledger::{Error, Key, Memory, Row, Store, Write};
+use sekisho_ledger::{Error, Key, Memory, ReadRow, Row, Store, Write};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use time::OffsetDateTime;
@@ -63,7 +63,7 @@ impl Store for FaultyLedger {
         self.memory.read(key).await
     }
 
-    async fn read_many<T: DeserializeOwned>(&self, keys: &[Key]) -> Result<Vec<Result<Option<Row<T>>, Error>>, Error> {
+    async fn read_many<T: DeserializeOwned>(&self, keys: &[Key]) -> Result<Vec<ReadRow<T>>, Error> {
         for key in keys {
             self.step("read", key).await?;
         }
@@ -86,11 +86,11 @@ impl Store for FaultyLedger {
         self.memory.write(key, state, expected, writer).await
     }
 
-    async fn write_all(&self, writes: &[Write], writer: &str) -> Result<(), Error> {
-        for write in writes {
-            self.step("write", write.key()).await?;
+    async fn write_all(&self, rows: &[Write], writer: &str) -> Result<(), Error> {
+        for row in rows {
+            self.step("write", row.key()).await?;
         }
-        self.memory.write_all(writes, writer).await
+        self.memory.write_all(rows, writer).await
     }
 
     async fn delete(&self, key: &Key, expected: u64) -> Result<(), Error> {
