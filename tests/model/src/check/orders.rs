@@ -38,7 +38,8 @@ pub(crate) fn placed(cloud: &Cloud, target: &Target) -> Vec<PlacedOrder> {
 }
 
 /// Checks that the numbers of the target's orders rise, that each order is about a change that was seen later than the
-/// one before and about another commit, and that the bus got nothing else.
+/// one before and about another commit, and that the bus got nothing else. An order whose reference lost its route is
+/// replaced by one about another reference at the same commit, which may have been seen earlier.
 pub(crate) fn rise(placed: &[PlacedOrder], accepted: &Orders, target: &Target) -> Result<(), Broken> {
     for (order, next) in placed.iter().zip(placed.iter().skip(1)) {
         let wrong =
@@ -46,11 +47,14 @@ pub(crate) fn rise(placed: &[PlacedOrder], accepted: &Orders, target: &Target) -
         if order.number >= next.number {
             return wrong("the numbers do not rise");
         }
+        if order.change.commit == next.change.commit {
+            if order.change.git_ref == next.change.git_ref {
+                return wrong("both are about the same commit");
+            }
+            continue;
+        }
         if order.change.sequence >= next.change.sequence {
             return wrong("the sequences do not rise");
-        }
-        if order.change.commit == next.change.commit {
-            return wrong("both are about the same commit");
         }
     }
     for (number, change) in accepted {
