@@ -12,6 +12,7 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 use event_relay::target::{self, TargetRow};
+use pipeline_starter::order::{self, OrderRow, Progress};
 use sekisho_domain::change::{Change, GitRef, RefKind};
 use sekisho_domain::report::ReportState;
 use sekisho_domain::route::TargetId;
@@ -132,6 +133,12 @@ pub(crate) fn count(traffic: &Traffic, report: &mut Report) -> Result<(), Broken
 /// The row of a target in event-relay's ledger.
 pub(crate) fn target_row(cloud: &Cloud, target: &Target) -> Result<TargetRow, Broken> {
     Ok(read(&cloud.relay_ledger, &target::key(&target.id()))?.unwrap_or_default())
+}
+
+/// Whether an order of the target's pipeline waits for its start, according to pipeline-starter's row.
+pub(crate) fn is_waiting(cloud: &Cloud, target: &Target) -> Result<bool, Broken> {
+    let row = read::<OrderRow>(&cloud.places[target.place].ledger, &order::key(&target.id().pipeline))?;
+    Ok(row.is_some_and(|row| matches!(row.progress, Progress::Waiting(_) | Progress::Claimed(_))))
 }
 
 /// Whether the last configuration leads a change to the target: the target follows the branch or tag of the change, or

@@ -4,7 +4,7 @@ use sekisho_domain::report::ReportState;
 use time::Duration;
 
 use crate::bus::Bus;
-use crate::check::{self, Broken, TARGETS, target_row};
+use crate::check::{self, Broken, TARGETS, is_waiting, target_row};
 use crate::cloud::PLACES;
 use crate::deployment::FUNCTIONS;
 use crate::history::History;
@@ -101,6 +101,10 @@ fn unsettled(history: &History) -> Result<Option<String>, Broken> {
         return Ok(Some("executions run".to_owned()));
     }
     for target in &TARGETS {
+        // An older order may still wait if the last one was refused, because its reference is not routed any more.
+        if is_waiting(&history.cloud, target)? {
+            return Ok(Some(format!("{}: an order waits for its start", target.id())));
+        }
         let row = target_row(&history.cloud, target)?;
         let Some(order) = &row.order else { continue };
         if !check::is_led(history, target, &order.change) {
