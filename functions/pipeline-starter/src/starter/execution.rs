@@ -73,7 +73,9 @@ pub(crate) async fn conclude<W: World>(
             Err(error) => results.push(Err(error)),
         }
     }
-    if facts.state().is_some_and(|row| is_repeated_source_failure(row, ended)) {
+    // An execution of an earlier order may have failed elsewhere, and its event may come late.
+    let is_in_source = details.as_ref().is_some_and(|details| details.is_in_source);
+    if is_in_source && facts.state().is_some_and(|row| is_repeated_source_failure(row, ended)) {
         results.extend(suppress_notice(run, notice).await.err().map(Err));
     } else {
         results.extend(send_notice(run, ended, notice, details).await.transpose());
