@@ -335,7 +335,8 @@ fn json_service(state: &mut State, service: &str, operation: &str, request: &Val
         "GetFolder" => json!({"commitId": state.head, "folderPath": "", "files": [], "subFolders": []}),
         "ListBranches" => json!({"branches": BRANCHES}),
         "ListRepositories" => {
-            let name = |number| json!({"repositoryName": format!("shop-{number}"), "repositoryId": number});
+            let name =
+                |number| json!({"repositoryName": format!("shop-{number}"), "repositoryId": format!("id-{number}")});
             json!({"repositories": (1..=state.repositories).map(name).collect::<Vec<_>>()})
         }
         "GetDifferences" => json!({"differences": [{
