@@ -102,7 +102,7 @@ REPORTS = f"arn:aws:events:{REGION}:{REPOSITORY}:event-bus/reports"
 
 
 def test_a_bus_in_the_repository_account_admits_reports_of_pipeline_accounts(cloud):
-    """The policy is the one of the template: several accounts, and a role whose account is a wildcard."""
+    """As in the template, the principal is an account, and the role's ARN has a wildcard in place of the account."""
     statement = {
         "Effect": "Allow",
         "Principal": {"AWS": [f"arn:aws:iam::{TEST}:root"]},

@@ -32,7 +32,7 @@ pub(crate) fn partition(repository: &RepositoryArn) -> String {
 /// optional, and the earlier fields keep their shapes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BranchRow {
-    /// The commit that was relayed last, or recorded as the baseline.
+    /// The last commit that was relayed, or recorded as a baseline.
     pub commit: Option<CommitId>,
     /// The sequence of the change that was relayed last.
     pub sequence: u64,

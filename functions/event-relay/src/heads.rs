@@ -1,4 +1,5 @@
-//! The heads of the references that a reconcile examined. They decide about orders that are not in step with the heads.
+//! The heads of the references that a reconcile examined. An order is offered again, replaced or dropped depending on
+//! whether a route still leads one of these heads to the target.
 
 use std::collections::HashMap;
 use std::time::Duration;

@@ -105,7 +105,7 @@ pub(crate) enum Reception {
     Repeated,
     /// The report is about an earlier order.
     Older,
-    /// The ledger has no order with this number, because it lost the order. Later orders get larger numbers.
+    /// The ledger has lost the order with this number. Later orders get larger numbers.
     Unplaced(TargetRow),
     /// The report's number is too far ahead of the clock.
     TooFarAhead,

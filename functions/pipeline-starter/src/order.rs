@@ -89,11 +89,14 @@ pub struct OrderRow {
     pub refused_checks: u32,
     /// The lease of whatever may still start an older order. Nothing starts before the lease ends.
     pub fence: Lease,
-    /// The time of the last report about the pipeline, or the time that a claim reserved for the next report. The time
-    /// is 1970 before the first report.
+    /// The latest time that a report about the pipeline has or will have: a claim reserves the time of the next report.
+    /// Before the first report, the time is 1970.
     pub at: ReportTime,
     /// The last report about this order.
     pub report: Option<LastReport>,
+    /// Why the order waits, if the last report says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reported_cause: Option<Cause>,
 }
 
 /// The progress of an order.
@@ -170,6 +173,7 @@ impl OrderRow {
             fence: earlier.map(|earlier| earlier.blocker(now)).unwrap_or_default(),
             at: earlier.map_or_else(|| ReportTime::next(OffsetDateTime::UNIX_EPOCH, None), |earlier| earlier.at),
             report: None,
+            reported_cause: None,
         }
     }
 
@@ -280,9 +284,12 @@ impl OrderRow {
     pub(crate) fn waiting(&self, cause: Cause, next: OffsetDateTime, reason: &str, place: &Place) -> Self {
         let wait = Wait { cause, next: epoch_millis(next) };
         let waiting = Self { progress: Progress::Waiting(wait), ..self.clone() };
-        // Every attempt of a busy pipeline would otherwise be reported, which is one report a minute.
-        let is_reported = self.report.as_ref().is_some_and(|last| last.says(ReportState::Waiting, reason));
-        if is_reported { waiting } else { waiting.report_now(ReportState::Waiting, reason, place) }
+        // Every attempt of a busy pipeline would otherwise be reported, which is one report a minute. The reason is not
+        // compared, because CodePipeline's text may differ from attempt to attempt.
+        if self.reported_cause == Some(cause) {
+            return waiting;
+        }
+        Self { reported_cause: Some(cause), ..waiting.report_now(ReportState::Waiting, reason, place) }
     }
 
     /// The row when the order must be started again, with another token.
@@ -353,7 +360,7 @@ impl OrderRow {
         let mut report = report(self.order(), &self.change, place, state, reason, at);
         report.execution.clone_from(&self.execution);
         report.good.clone_from(&self.good);
-        Self { at, report: Some(LastReport::new(report)), ..self.clone() }
+        Self { at, report: Some(LastReport::new(report)), reported_cause: None, ..self.clone() }
     }
 
     /// The reason that the last report gives, or an empty text.

@@ -48,10 +48,6 @@ impl LastReport {
         Self { report, is_sent: false, next: 0, failures: 0 }
     }
 
-    pub(crate) fn says(&self, state: ReportState, reason: &str) -> bool {
-        self.report.state == state && self.report.reason == bounded(reason)
-    }
-
     /// Whether the report must be sent now.
     pub(crate) fn is_due(&self, now: OffsetDateTime) -> bool {
         !self.is_sent && self.next <= epoch_millis(now)
@@ -171,6 +167,5 @@ mod tests {
         let long = "é".repeat(200_000);
         let report = at_shop(|place| report(Order::deploy(5), &change(5), place, ReportState::Refused, &long, at));
         assert_eq!(report.reason.chars().count(), LONGEST_REASON + 1);
-        assert!(LastReport::new(report).says(ReportState::Refused, &long));
     }
 }

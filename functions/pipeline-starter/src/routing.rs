@@ -48,7 +48,7 @@ pub(crate) struct Malformed {
     pub(crate) reason: String,
 }
 
-/// The pipelines that an event concerns.
+/// The pipelines of this account that get an order by an event.
 #[derive(Debug)]
 pub(crate) enum Selection {
     /// At least one pipeline.

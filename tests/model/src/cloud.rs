@@ -4,6 +4,8 @@
 use std::cell::{Cell, RefCell};
 
 use event_relay::target::PlacedOrder;
+use sekisho_lambda::ServiceError;
+use sekisho_lambda::service_error::Kind;
 use sekisho_ledger::{Key, Memory};
 use time::{Duration, OffsetDateTime};
 
@@ -65,6 +67,15 @@ impl Cloud {
             places: PLACES.map(place),
             chance,
         }
+    }
+
+    /// Begins a call to a service. The call may fail before it takes effect.
+    pub(crate) async fn begin(&self, call: &'static str) -> Result<(), ServiceError> {
+        give_way().await;
+        if self.chance.fails(3) {
+            return Err(ServiceError::unexpected(call, "the model fails this call").with_kind(Kind::Throttled));
+        }
+        Ok(())
     }
 }
 

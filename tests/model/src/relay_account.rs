@@ -8,7 +8,6 @@ use event_relay::world::{Differences, Entry, EntryResult, Head, World};
 use sekisho_domain::account::Region;
 use sekisho_domain::change::{CommitId, GitRef, RefKind};
 use sekisho_lambda::ServiceError;
-use sekisho_lambda::service_error::Kind;
 use time::OffsetDateTime;
 
 use crate::cloud::{Cloud, PLACES, REPOSITORY_ACCOUNT, give_way};
@@ -26,15 +25,6 @@ pub(crate) struct RelayAccount {
 impl RelayAccount {
     pub(crate) fn new(cloud: &Rc<Cloud>) -> Self {
         Self { cloud: cloud.clone(), ledger: Ledger { cloud: cloud.clone(), function: Function::Relay } }
-    }
-
-    /// Begins a call to a service. The call may fail before it takes effect.
-    async fn begin(&self, call: &'static str) -> Result<(), ServiceError> {
-        give_way().await;
-        if self.cloud.chance.fails(3) {
-            return Err(ServiceError::unexpected(call, "the model fails this call").with_kind(Kind::Throttled));
-        }
-        Ok(())
     }
 }
 
@@ -54,7 +44,7 @@ impl World for RelayAccount {
     }
 
     async fn head(&self, _repository: &str, git_ref: &GitRef) -> Result<Head, ServiceError> {
-        self.begin("GetBranch or GetFolder").await?;
+        self.cloud.begin("GetBranch or GetFolder").await?;
         let head = self.cloud.repository.head(git_ref);
         // The branch or tag may move before the answer arrives.
         give_way().await;
@@ -70,7 +60,7 @@ impl World for RelayAccount {
     ) -> Result<Option<Differences>, ServiceError> {
         let without_paths = &self.cloud.repository.without_paths;
         without_paths.set(without_paths.get() + 1);
-        let begun = self.begin("GetDifferences").await;
+        let begun = self.cloud.begin("GetDifferences").await;
         // After a force-push, one of the commits may not exist any more.
         if begun.is_ok() && self.cloud.chance.fails(2) {
             return Ok(None);
@@ -86,12 +76,12 @@ impl World for RelayAccount {
     }
 
     async fn branches(&self, _repository: &str) -> Result<Option<Vec<String>>, ServiceError> {
-        self.begin("ListBranches").await?;
+        self.cloud.begin("ListBranches").await?;
         Ok(Some(self.cloud.repository.names(RefKind::Branch)))
     }
 
     async fn repositories(&self) -> Result<Vec<String>, ServiceError> {
-        self.begin("ListRepositories").await?;
+        self.cloud.begin("ListRepositories").await?;
         Ok(vec![repository::NAME.to_owned()])
     }
 

@@ -10,7 +10,6 @@ use sekisho_domain::account::Region;
 use sekisho_domain::notice::Notice;
 use sekisho_domain::route::PipelineName;
 use sekisho_lambda::ServiceError;
-use sekisho_lambda::service_error::Kind;
 use time::OffsetDateTime;
 
 use crate::cloud::{Cloud, Place, give_way};
@@ -33,15 +32,6 @@ impl StarterAccount {
 
     fn place(&self) -> &Place {
         &self.cloud.places[self.place]
-    }
-
-    /// Begins a call to CodePipeline or SNS. The call may fail before it takes effect.
-    async fn begin(&self, call: &'static str) -> Result<(), ServiceError> {
-        give_way().await;
-        if self.cloud.chance.fails(3) {
-            return Err(ServiceError::unexpected(call, "the model fails this call").with_kind(Kind::Throttled));
-        }
-        Ok(())
     }
 }
 
@@ -77,7 +67,7 @@ impl World for StarterAccount {
     }
 
     async fn executions(&self, pipeline: &PipelineName, page: Option<String>) -> Result<ExecutionPage, ServiceError> {
-        self.begin("ListPipelineExecutions").await?;
+        self.cloud.begin("ListPipelineExecutions").await?;
         let now = self.cloud.clock.now.get();
         Ok(self.place().codepipeline.list(pipeline.as_str(), page, now, &self.cloud.chance))
     }
@@ -87,19 +77,19 @@ impl World for StarterAccount {
         pipeline: &PipelineName,
         execution: &str,
     ) -> Result<Option<ExecutionStatus>, ServiceError> {
-        self.begin("GetPipelineExecution").await?;
+        self.cloud.begin("GetPipelineExecution").await?;
         Ok(self.place().codepipeline.execution(pipeline.as_str(), execution).map(|execution| execution.status))
     }
 
     async fn failure_details(&self, pipeline: &str, execution: &str) -> Result<FailureDetails, ServiceError> {
-        self.begin("ListActionExecutions").await?;
+        self.cloud.begin("ListActionExecutions").await?;
         let execution = self.place().codepipeline.execution(pipeline, execution);
         let is_in_source = execution.is_some_and(|execution| execution.failed_in_source());
         Ok(FailureDetails { is_in_source, ..FailureDetails::default() })
     }
 
     async fn execution_commit(&self, pipeline: &str, execution: &str) -> Result<Option<String>, ServiceError> {
-        self.begin("GetPipelineExecution").await?;
+        self.cloud.begin("GetPipelineExecution").await?;
         let execution = self.place().codepipeline.execution(pipeline, execution);
         Ok(execution.map(|execution| execution.commit.to_string()))
     }
@@ -112,7 +102,7 @@ impl World for StarterAccount {
     }
 
     async fn publish(&self, notice: &Notice) -> Result<(), ServiceError> {
-        self.begin("Publish").await?;
+        self.cloud.begin("Publish").await?;
         self.place().notices.borrow_mut().extend(notice.link.iter().map(|(_, address)| address.clone()));
         give_way().await;
         Ok(())

@@ -139,7 +139,7 @@ impl<'r, W: World> Pass<'r, W> {
         self.add(joined);
         // The metric, the row and the decisions come before the offers, which may take the rest of the time.
         self.measure(is_complete);
-        self.write_row(&row, &stored.pass).await;
+        self.write_row(row, &mut stored.pass).await;
         self.record().await;
         let heads = Heads::new(self.run.routes, &self.run.invocation.region, &self.references);
         let offered = offer_again(self.run, &heads, &undecided).await;
@@ -159,8 +159,7 @@ impl<'r, W: World> Pass<'r, W> {
 
     /// The repository names in routes, and the names of the repositories that the routes' globs match.
     async fn routed_repositories(&mut self) -> Repositories {
-        let region = self.run.invocation.region.as_str();
-        let routes: Vec<_> = self.run.routes.iter().filter(|route| route.is_for_region(region)).collect();
+        let routes: Vec<_> = routes_here(self.run.routes, &self.run.invocation.region).collect();
         let literal = routes.iter().filter_map(|route| route.repository().literal());
         let mut names: Vec<String> = literal.map(ToOwned::to_owned).collect();
         let mut is_complete = true;
@@ -191,17 +190,11 @@ impl<'r, W: World> Pass<'r, W> {
 
     /// Reads the rows, and removes repositories that cannot be examined from the names.
     async fn read_rows(&mut self, names: &mut Vec<String>) -> Result<Stored, sekisho_ledger::Error> {
-        let is_valid = |name: &String| {
-            let is_valid = self.arn(name).is_some();
-            if !is_valid {
-                let reason = format!("a route names `{name}`, which is not a repository name: correct the route");
-                return Err(Decision::new(Outcome::Failed, reason));
-            }
-            Ok(())
-        };
-        let mistakes: Vec<_> = names.iter().filter_map(|name| is_valid(name).err()).collect();
-        names.retain(|name| is_valid(name).is_ok());
-        self.log.extend(mistakes);
+        let mistaken: Vec<String> = names.extract_if(.., |name| self.arn(name).is_none()).collect();
+        for name in mistaken {
+            let reason = format!("a route names `{name}`, which is not a repository name: correct the route");
+            self.log.push(Decision::new(Outcome::Failed, reason));
+        }
         let keys: Vec<Key> = names.iter().filter_map(|name| self.arn(name)).map(|arn| repository::key(&arn)).collect();
         let ledger = self.run.world.ledger();
         let (pass, rows) = join(ledger.read(&key()), ledger.read_many::<RepositoryRow>(&keys)).await;
@@ -315,25 +308,20 @@ impl<'r, W: World> Pass<'r, W> {
     async fn write_globs(&mut self, stored: &mut Snapshot<ReconcileRow>) {
         let Run { routes, invocation, .. } = self.run;
         let globs = stored.row.globs.configured(routes, &invocation.region, epoch_millis(self.run.now()));
-        if globs == stored.row.globs {
+        self.write_row(ReconcileRow { globs, ..stored.row.clone() }, stored).await;
+    }
+
+    /// Writes the row if it differs from the stored one.
+    async fn write_row(&mut self, row: ReconcileRow, stored: &mut Snapshot<ReconcileRow>) {
+        if row == stored.row {
             return;
         }
-        stored.row.globs = globs;
-        match self.run.world.ledger().write(&key(), &stored.row, stored.revision, &invocation.request_id).await {
+        stored.row = row;
+        let writer = &self.run.invocation.request_id;
+        match self.run.world.ledger().write(&key(), &stored.row, stored.revision, writer).await {
             Ok(revision) => stored.revision = Some(revision),
             // Another reconcile wrote the row, also with the globs of these routes.
             Err(sekisho_ledger::Error::Changed(_)) => {}
-            Err(error) => self.add(Error::from(error).into()),
-        }
-    }
-
-    async fn write_row(&mut self, row: &ReconcileRow, stored: &Snapshot<ReconcileRow>) {
-        if *row == stored.row {
-            return;
-        }
-        let writer = &self.run.invocation.request_id;
-        match self.run.world.ledger().write(&key(), row, stored.revision, writer).await {
-            Ok(_) | Err(sekisho_ledger::Error::Changed(_)) => {}
             Err(error) => self.add(Error::from(error).into()),
         }
     }
@@ -354,7 +342,7 @@ impl<'r, W: World> Pass<'r, W> {
             let count = self.not_reached.len();
             let reason = format!(
                 "{count} repositories were not reached, the first: {first}: {why}; the next reconcile begins with \
-                     one of them"
+                 one of them"
             );
             self.log.push(Decision::new(Outcome::Ignored, reason).about("count", count.to_string()));
         } else if let Some(error) = &self.first_failure {

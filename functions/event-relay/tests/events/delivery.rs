@@ -21,8 +21,8 @@ fn answer_for_one(function: &Function, result: EntryResult) {
     });
 }
 
-/// A change to two targets: read the row, the head and the rows of the targets, write them in one transaction, send one
-/// call, and record the decision.
+/// The calls: read the row of the branch, its head, and the rows of the targets; write all rows in one transaction; put
+/// the events in one call; record the decision.
 #[tokio::test(start_paused = true)]
 async fn a_change_to_two_targets_takes_six_calls() {
     let function = relayed().await;

@@ -24,6 +24,17 @@ fn each_answer_to_a_start_has_its_progress() {
 }
 
 #[test]
+fn a_wait_is_reported_again_only_if_its_cause_changes() {
+    let first = after(&row(5), &StartAnswer::Deferred("throttled, request 1".to_owned()));
+    let same = after(&first, &StartAnswer::Deferred("throttled, request 2".to_owned()));
+    assert_eq!(same.report, first.report);
+    let other = after(&same, &StartAnswer::Rejected("no such pipeline".to_owned()));
+    assert!(other.report.as_ref().unwrap().report.at > first.report.unwrap().report.at);
+    let running = after(&other, &StartAnswer::Started("e".to_owned()));
+    assert_eq!(running.reported_cause, None);
+}
+
+#[test]
 fn a_claim_after_a_start_without_a_result_keeps_the_time_of_the_search() {
     let since = row(5).since;
     let lost = OrderRow { may_run: true, ..row(5) };

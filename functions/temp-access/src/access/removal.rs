@@ -65,8 +65,8 @@ pub(crate) async fn remove_ended<S: Store>(
         Err(LedgerError::Changed(_)) => return Ok(Removal::Held),
         Err(source) => return Err(ledger_error(source)),
     };
-    // A delete that is still in flight when the lease ends might remove the next holder's grant. An attempt that timed
-    // out may still take effect, so the delete must end earlier than the lease, by the timeout of one attempt.
+    // A delete that takes effect after the end of the lease might remove the next holder's grant. An attempt may take
+    // effect as long as ATTEMPT_TIMEOUT after it timed out, so this time is kept free before the end of the lease.
     let Some(time_left) = claim.lease.time_left(run.now()).checked_sub(ATTEMPT_TIMEOUT) else {
         return Err(Error::TooSlow(NOT_REMOVED));
     };
