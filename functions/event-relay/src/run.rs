@@ -2,10 +2,10 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use sekisho_domain::change::{GitRef, RepositoryArn};
 use sekisho_domain::route::{Routes, TargetId};
 use sekisho_lambda::{Invocation, telemetry};
@@ -28,10 +28,6 @@ pub(crate) const RESERVE: Duration = Duration::from_secs(20);
 /// The number of calls that run at once. More calls would only wait for the CPU, because a function with 128 MB of
 /// memory has a small share of it.
 pub(crate) const CONCURRENT_CALLS: usize = 8;
-/// The shortest pause after another invocation wrote a row first, in milliseconds.
-const SHORTEST_PAUSE: u64 = 50;
-/// The longest pause after another invocation wrote a row first, in milliseconds.
-const LONGEST_PAUSE: u64 = 500;
 
 /// The context of one invocation.
 #[derive(Debug)]
@@ -133,25 +129,26 @@ impl<W: World> Run<'_, W> {
         &self,
         mut action: impl AsyncFnMut() -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let mut attempt = 0;
+        let mut pauses = self.pauses();
         loop {
             match action().await {
                 Err(Error::Ledger(sekisho_ledger::Error::Changed(_))) if self.has_time() => {}
                 result => return result,
             }
-            self.pause(attempt).await;
-            attempt += 1;
+            self.world.sleep(pauses.next().unwrap_or_default()).await;
         }
     }
 
-    /// Waits after another invocation wrote a row first. Hundreds of invocations may write the same row at once, so
-    /// the pauses grow and differ between the invocations.
-    pub(crate) async fn pause(&self, attempt: u32) {
-        let longest = (2 * SHORTEST_PAUSE).saturating_mul(1 << attempt.min(8)).min(LONGEST_PAUSE);
-        let mut hasher = DefaultHasher::new();
-        (&self.invocation.request_id, attempt, self.now().unix_timestamp_nanos()).hash(&mut hasher);
-        let pause = SHORTEST_PAUSE + hasher.finish() % (longest - SHORTEST_PAUSE + 1);
-        self.world.sleep(Duration::from_millis(pause)).await;
+    /// The pauses after another invocation wrote a row first, from 50 to 500 ms. Hundreds of invocations may write the
+    /// same row at once, so the pauses grow and differ between the invocations.
+    pub(crate) fn pauses(&self) -> ExponentialBackoff {
+        ExponentialBuilder::default()
+            .with_jitter()
+            .with_jitter_seed(self.invocation.jitter_seed())
+            .with_min_delay(Duration::from_millis(50))
+            .with_max_delay(Duration::from_millis(250))
+            .without_max_times()
+            .build()
     }
 
     /// Logs, counts and stores the decisions that were added to the log since the last call of this function.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use sekisho_domain::change::Change;
 use sekisho_domain::order::{Order, OrderKind};
+use sekisho_domain::pause::doubled;
 use sekisho_domain::report::{OrderReport, ReportState};
 use sekisho_domain::route::TargetId;
 use sekisho_domain::timestamp::epoch_millis;
@@ -194,8 +195,7 @@ impl TargetRow {
     pub fn is_due(&self, now: OffsetDateTime) -> bool {
         let Some(order) = self.standing_order() else { return false };
         let now = epoch_millis(now);
-        let pause = FIRST_PAUSE * 2_u32.saturating_pow(order.offers.saturating_sub(1).min(8));
-        let is_paused = now < order.offered + millis(pause.min(LONGEST_PAUSE));
+        let is_paused = now < order.offered + millis(doubled(FIRST_PAUSE, order.offers, LONGEST_PAUSE));
         match self.current_report() {
             None => !is_paused,
             Some(report) if report.state == ReportState::Refused => !is_paused,

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
+use sekisho_domain::pause::doubled;
 use sekisho_domain::report::ReportState;
 use sekisho_domain::timestamp::epoch_millis;
 use time::OffsetDateTime;
 
 use crate::order::{Cause, FIRST_CHECK, OrderRow, Progress};
-use crate::pause::backoff;
-use crate::report::Place;
+use crate::report::{FIRST_PAUSE, Place};
 use crate::world::ExecutionStatus;
 
 /// The most times that an order is started again after CodePipeline canceled its execution.
@@ -141,7 +141,7 @@ fn start_again_after_source(row: &OrderRow, reason: &str, place: &Place<'_>, now
         at: row.next_at(now),
         ..row.restarted(place.pipeline, now)
     };
-    let next = now + backoff(again.source_failures, LONGEST_SOURCE_PAUSE);
+    let next = now + doubled(FIRST_PAUSE, again.source_failures, LONGEST_SOURCE_PAUSE);
     Some(again.waiting(Cause::Source, next, reason, place))
 }
 

@@ -74,7 +74,6 @@ pub mod fake;
 mod notice;
 pub mod order;
 mod outcome;
-mod pause;
 mod plan;
 pub mod report;
 mod request;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use sekisho_domain::change::{Change, CommitId};
 use sekisho_domain::order::{Order, OrderKind};
+use sekisho_domain::pause::doubled;
 use sekisho_domain::report::{ReportState, ReportTime};
 use sekisho_domain::route::PipelineName;
 use sekisho_domain::timestamp::epoch_millis;
@@ -13,8 +14,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 
-use crate::pause::backoff;
-use crate::report::{LastReport, Place, report};
+use crate::report::{FIRST_PAUSE, LastReport, Place, report};
 use crate::world::StartAnswer;
 
 /// The partition key of all rows of orders.
@@ -252,7 +252,7 @@ impl OrderRow {
     /// The claimed row after CodePipeline has rejected the start, or has refused the search before the start.
     pub(crate) fn rejected(&self, reason: &str, place: &Place, now: OffsetDateTime) -> Self {
         let failed = Self { failures: self.failures + 1, ..self.clone() };
-        failed.waiting(Cause::Rejected, now + backoff(failed.failures, LONGEST_PAUSE), reason, place)
+        failed.waiting(Cause::Rejected, now + doubled(FIRST_PAUSE, failed.failures, LONGEST_PAUSE), reason, place)
     }
 
     /// The row when an earlier version of this function has started this execution for the order's change.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use sekisho_domain::account::Region;
 use sekisho_domain::change::Change;
 use sekisho_domain::order::{Order, OrderKind};
+use sekisho_domain::pause::doubled;
 use sekisho_domain::report::{OrderReport, ReportState, ReportTime};
 use sekisho_domain::route::PipelineName;
 use sekisho_domain::timestamp::epoch_millis;
@@ -12,10 +13,10 @@ use sekisho_lambda::eventbridge::EntryResult;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use crate::pause::backoff;
-
 /// The longest reason of a report, in characters. A reason may quote text from outside.
 const LONGEST_REASON: usize = 1_000;
+/// The pause after the first attempt that fails: to start an order, or to send a report. The follow-up runs as often.
+pub(crate) const FIRST_PAUSE: Duration = Duration::from_mins(1);
 /// The longest pause between two attempts to send a report.
 const LONGEST_PAUSE: Duration = Duration::from_hours(1);
 /// A report about an order that has no row takes its time this much before now. The clock of the next invocation may be
@@ -62,7 +63,7 @@ impl LastReport {
             EntryResult::Retryable(_) => false,
         };
         let failures = self.failures + 1;
-        let next = epoch_millis(now + backoff(failures, LONGEST_PAUSE));
+        let next = epoch_millis(now + doubled(FIRST_PAUSE, failures, LONGEST_PAUSE));
         Self { is_sent: is_sent || self.is_sent, next, failures, ..self.clone() }
     }
 }

@@ -12,6 +12,7 @@ pub mod decision;
 mod mistake;
 pub mod notice;
 pub mod order;
+pub mod pause;
 pub mod report;
 pub mod route;
 pub mod slack;

@@ -1,5 +1,6 @@
 //! One invocation, and the loop that answers invocations.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
 use lambda_runtime::{Context, Diagnostic, LambdaEvent, service_fn};
@@ -61,6 +62,15 @@ impl Invocation {
     #[must_use]
     pub fn time_left(&self, now: OffsetDateTime) -> Duration {
         Duration::try_from(self.deadline - now).unwrap_or(Duration::ZERO)
+    }
+
+    /// The seed for the random part of pauses. It differs between the invocations, and a test that repeats an invocation
+    /// gets the same pauses.
+    #[must_use]
+    pub fn jitter_seed(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.request_id.hash(&mut hasher);
+        hasher.finish()
     }
 }
 

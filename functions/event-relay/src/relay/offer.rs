@@ -62,6 +62,7 @@ pub(crate) async fn offer<W: World>(run: &Run<'_, W>, orders: &[(TargetId, Place
     let mut offered = Offered::default();
     let mut pauses = ExponentialBuilder::default()
         .with_jitter()
+        .with_jitter_seed(run.invocation.jitter_seed())
         .with_min_delay(Duration::from_millis(200))
         .with_max_times(MAX_RETRIES)
         .build();

@@ -166,7 +166,7 @@ async fn place<W: World>(
     finished: Option<&Snapshot<BranchRow>>,
 ) -> Result<Part, Error> {
     let mut part = Part { placed: placed.to_vec(), ..Part::default() };
-    let mut attempt = 0;
+    let mut pauses = run.pauses();
     loop {
         if !run.has_time() {
             let (git_ref, repository) = (change.git_ref.clone(), change.repository.clone());
@@ -182,8 +182,7 @@ async fn place<W: World>(
             Err(sekisho_ledger::Error::Changed(key)) if is_target(&key) => {}
             Err(error) => return Err(error.into()),
         }
-        run.pause(attempt).await;
-        attempt += 1;
+        run.world.sleep(pauses.next().unwrap_or_default()).await;
         let targets: BTreeSet<TargetId> = placed.iter().map(|one| one.target.clone()).collect();
         let rows = examine::target_rows(run, &targets).await?;
         part = Part::new(change, &targets, &rows, run.now());

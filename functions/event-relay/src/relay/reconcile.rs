@@ -222,7 +222,7 @@ impl<'r, W: World> Pass<'r, W> {
             .buffer_unordered(CONCURRENT_REPOSITORIES);
         loop {
             tokio::select! {
-                // Without a fixed order, the same history of the model test would not always have the same result.
+                // A seed of the model test must always lead to the same history.
                 biased;
                 answer = answers.next() => match answer {
                     Some((name, looked)) => self.add_looked(name, looked),

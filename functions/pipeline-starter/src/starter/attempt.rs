@@ -235,6 +235,7 @@ impl<'a> Attempt<'a> {
         };
         let mut pauses = ExponentialBuilder::default()
             .with_jitter()
+            .with_jitter_seed(run.invocation.jitter_seed())
             .with_min_delay(Duration::from_millis(500))
             .with_max_times(retries)
             .build();
