@@ -75,6 +75,41 @@ resend: ## send the latest order of ROUTE=… to ACCOUNT=… again, now (ENV=…
 		$(if $(call given,ACCOUNT),--account "$(ACCOUNT)") $(if $(call given,REGION),--region "$(REGION)") \
 		$(if $(call given,PIPELINE),--pipeline "$(PIPELINE)")
 
+# The requests about trains share their variables. The shell, not make, expands REASON, so that a reason may contain
+# quotes.
+TRAIN = $(if $(call given,ROUTE),--route "$(ROUTE)") $(if $(call given,WAVE),--wave "$(WAVE)") \
+	$(if $(call given,REVISION),--revision "$(REVISION)") $(if $(call given,REF),--ref "$(REF)") \
+	$(if $(call given,REASON),--reason "$$REASON") $(if $(call given,MINUTES),--minutes "$(MINUTES)") \
+	$(if $(call given,CODE),--code "$(CODE)") $(if $(filter 1,$(call given,DRY_RUN)),--dry-run)
+
+.PHONY: train
+train: ## show where every change of ROUTE=… is, and what each wave waits for (ENV=… with the repositories; REF=…)
+	@$(TOOLS) train $(PROFILED) $(TRAIN)
+
+.PHONY: hold
+hold: ## let nothing enter WAVE=…, or any wave, of ROUTE=… (REASON=…; MINUTES=…, REF=…, DRY_RUN=1; or CODE=… of a notice)
+	@$(TOOLS) hold $(PROFILED) $(TRAIN)
+
+.PHONY: resume
+resume: ## end the hold of WAVE=…, or of the whole train, of ROUTE=… (REF=…, DRY_RUN=1; or CODE=…)
+	@$(TOOLS) resume $(PROFILED) $(TRAIN)
+
+.PHONY: accept
+accept: ## take the unknown targets in WAVE=… of ROUTE=… for healthy (REASON=…; REF=…, DRY_RUN=1; or CODE=…)
+	@$(TOOLS) accept $(PROFILED) $(TRAIN)
+
+.PHONY: promote
+promote: ## let REVISION=… enter WAVE=… of ROUTE=… next, whatever holds it back (REASON=…; REF=…, DRY_RUN=1)
+	@$(TOOLS) promote $(PROFILED) $(TRAIN)
+
+.PHONY: pardon
+pardon: ## let the condemned REVISION=… of ROUTE=… be tried again (REASON=…; REF=…, DRY_RUN=1; or CODE=…)
+	@$(TOOLS) pardon $(PROFILED) $(TRAIN)
+
+.PHONY: rollback
+rollback: ## send the targets in WAVE=… of ROUTE=… back, and hold the wave (REASON=…; REF=…, DRY_RUN=1; or CODE=…)
+	@$(TOOLS) rollback $(PROFILED) $(TRAIN)
+
 .PHONY: redrive
 redrive: ## process the messages in the dead-letter queues of ENV=… again
 	@$(TOOLS) redrive $(PROFILED)

@@ -32,6 +32,8 @@ LOCAL = {
 }
 # These commands act on real accounts and parse their arguments themselves.
 OPERATIONS = ("deploy", "doctor", "validate", "smoke", "prepare", "where", "resend", "redrive", "clean-start")
+# The operations on trains, which share one module. The module gets the operation as its first argument.
+TRAINS = ("train", "hold", "resume", "accept", "promote", "pardon", "rollback")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -39,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
     root = argparse.ArgumentParser(prog="make", description="The commands of the Makefile")
     commands = root.add_subparsers(dest="command", required=True)
     commands.add_parser("help").add_argument("makefile", type=Path)
-    for name in ("setup", "down", *LOCAL, *OPERATIONS):
+    for name in ("setup", "down", *LOCAL, *OPERATIONS, *TRAINS):
         command = commands.add_parser(name)
         if name == "up":
             command.add_argument("--port", type=int)
@@ -76,11 +78,16 @@ def main(arguments: list[str]) -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda got, _: sys.exit(128 + got))
     command = arguments[0] if arguments else ""
-    adopt(operator_environment() if command in OPERATIONS else clean_environment())
+    adopt(operator_environment() if command in OPERATIONS + TRAINS else clean_environment())
     if command in OPERATIONS:
         in_venv(arguments)
         detach()
         importlib.import_module(f"tools.operations.{command.replace('-', '_')}").main(arguments[1:])
+        return
+    if command in TRAINS:
+        in_venv(arguments)
+        detach()
+        importlib.import_module("tools.operations.trains").main(arguments)
         return
     asked = parser().parse_args(arguments)
     if asked.command == "help":

@@ -1,5 +1,8 @@
 """A delivery path that is deployed to two accounts, and credentials for these accounts."""
 
+import io
+import json
+
 import pytest
 
 from tests.local_cloud.accounts import document
@@ -8,6 +11,7 @@ from tests.template.deployed import BOOTSTRAP
 from tests.tools.faults import PARAMETERS, R, T, layer
 from tests.tools.runner import write_config
 from tools.layout import CONFIG, REGION
+from tools.operations.environment import Environment
 
 
 @pytest.fixture(scope="session")
@@ -73,3 +77,35 @@ def deploy_bootstrap(cloud, account, deployer):
     )
     waiter = cloudformation.get_waiter("stack_create_complete")
     waiter.wait(StackName="sekisho-deploy", WaiterConfig={"Delay": 1, "MaxAttempts": 30})
+
+
+class Functions:
+    """A fake of Lambda, which records the invocations and answers all of them alike."""
+
+    def __init__(self, answer, **more):
+        self.answer, self.more, self.invoked = answer, more, []
+
+    def invoke(self, FunctionName, Payload):  # noqa: N803 (boto3's names)
+        self.invoked.append((FunctionName, json.loads(Payload)))
+        return {"Payload": io.BytesIO(json.dumps(self.answer).encode())} | self.more
+
+
+@pytest.fixture
+def answering(monkeypatch):
+    """Returns a function that lets event-relay of every environment answer as given, and returns the fake."""
+
+    def answer(value, **more):
+        functions = Functions(value, **more)
+        monkeypatch.setattr(Environment, "session", lambda _: SessionOf(functions))
+        return functions
+
+    return answer
+
+
+class SessionOf:
+    def __init__(self, functions):
+        self.functions = functions
+
+    def client(self, service, **_settings):
+        assert service == "lambda"
+        return self.functions

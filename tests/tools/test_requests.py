@@ -1,7 +1,5 @@
 """`make where` and `make resend` make a request to event-relay, print its text, and fail with the function's error."""
 
-import io
-import json
 import subprocess
 
 import pytest
@@ -11,39 +9,7 @@ from tests.tools.runner import run
 from tests.tools.test_commands import make_would_run
 from tools.failure import Failure
 from tools.operations import invocation, resend, where
-from tools.operations.environment import Environment, environment
-
-
-class Functions:
-    """A fake of Lambda, which records the invocations and answers all of them alike."""
-
-    def __init__(self, answer, **more):
-        self.answer, self.more, self.invoked = answer, more, []
-
-    def invoke(self, FunctionName, Payload):  # noqa: N803 (boto3's names)
-        self.invoked.append((FunctionName, json.loads(Payload)))
-        return {"Payload": io.BytesIO(json.dumps(self.answer).encode())} | self.more
-
-
-@pytest.fixture
-def answering(monkeypatch):
-    """Returns a function that lets event-relay of every environment answer as given, and returns the fake."""
-
-    def answer(value, **more):
-        functions = Functions(value, **more)
-        monkeypatch.setattr(Environment, "session", lambda _: SessionOf(functions))
-        return functions
-
-    return answer
-
-
-class SessionOf:
-    def __init__(self, functions):
-        self.functions = functions
-
-    def client(self, service, **_settings):
-        assert service == "lambda"
-        return self.functions
+from tools.operations.environment import environment
 
 
 def test_the_answer_is_printed_as_it_is(answering, capsys):

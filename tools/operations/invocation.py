@@ -28,7 +28,7 @@ def invoke(functions: Any, function: str, body: str) -> Any:
     return functions.invoke(FunctionName=function, Payload=body.encode())
 
 
-def ask_relay(target: Environment, request: dict[str, str]) -> str:
+def ask_relay(target: Environment, request: dict[str, Any]) -> str:
     """Makes a request to event-relay, and returns its answer; fails with the function's own error."""
     if not target.does("HostsRepositories"):
         raise Failure(
