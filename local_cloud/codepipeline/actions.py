@@ -221,7 +221,7 @@ def _approve(execution: Json, action: Json, configuration: Json, detail: Json) -
         )
     with changed:
         while "approval" not in detail:
-            if is_halted(execution):
+            if execution["abandoned"] or execution["status"] == "Cancelled":
                 raise Stopped
             changed.wait(1)
     result: dict[str, str] = detail["approval"]

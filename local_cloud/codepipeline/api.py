@@ -220,6 +220,7 @@ def _new_execution(structure: Json, pins: Json, variables: dict[str, str]) -> Js
         "update": time.time(),
         "pins": pins,
         "stop": None,
+        "abandoned": False,
         # Whether the execution had its turn, the number of its attempt, and the actions that succeeded in each stage.
         "begun": False,
         "attempt": 1,
@@ -236,13 +237,22 @@ def _new_execution(structure: Json, pins: Json, variables: dict[str, str]) -> Js
 
 
 def _stop_pipeline_execution(request: Json) -> Json:
+    """Stops an execution: after the action that runs, or at once with `abandon`.
+
+    AWS does not document whether an approval that waits counts as an action that runs. Here it does, so without
+    `abandon` the execution stops only after somebody has answered.
+    """
     execution = existing_execution(request)
+    abandon = bool(request.get("abandon"))
     with changed:
         if execution["status"] in ENDED:
             raise Refused("PipelineExecutionNotStoppableException", f"Execution {execution['id']} has ended")
-        execution["stop"] = request.get("reason", "")
-        execution["status"] = "Stopping"
+        if execution["status"] == "Stopping" and not abandon:
+            raise Refused("DuplicatedStopRequestException", f"Execution {execution['id']} is stopping already")
+        execution.update(stop=request.get("reason", ""), status="Stopping", abandoned=abandon)
         changed.notify_all()
+    if abandon:
+        runs.abandon(execution)
     return {"pipelineExecutionId": execution["id"]}
 
 
@@ -262,7 +272,9 @@ def _retry_stage_execution(request: Json) -> Json:
             raise Refused("StageNotRetryableException", f"Stage {name} has no failed action that can be retried")
         if request.get("retryMode") == "ALL_ACTIONS":
             done.clear()
-        execution.update(status="InProgress", update=time.time(), stop=None, attempt=execution["attempt"] + 1)
+        execution.update(
+            status="InProgress", update=time.time(), stop=None, abandoned=False, attempt=execution["attempt"] + 1
+        )
         changed.notify_all()
     thread = threading.Thread(target=runs.resume, args=(pipeline, execution, name), daemon=True)
     thread.start()

@@ -85,6 +85,17 @@ def end(execution: Json, status: str) -> None:
     emit(execution, "Pipeline", {"Cancelled": "CANCELED"}.get(status, status.upper()))
 
 
+def abandon(execution: Json) -> None:
+    """Ends the execution and the action that runs. As on AWS, what the action began elsewhere goes on by itself."""
+    with changed:
+        running = [action for action in execution["actions"] if action["status"] == "InProgress"]
+        for action in running:
+            action.update(status="Abandoned", lastUpdateTime=time.time())
+    for action in running:
+        emit(execution, "Action", "ABANDONED", action)
+    end(execution, "Stopped")
+
+
 def _run_stage(execution: Json, stage: Json, began_as: str) -> None:
     emit(execution, "Stage", began_as, stage=stage["name"])
     done = execution["done"].setdefault(stage["name"], set())
@@ -109,7 +120,8 @@ def _run_action(execution: Json, stage: Json, action: Json) -> None:
         summary = _perform(execution, action, detail)
         result: Json = {"externalExecutionSummary": summary}
     except Stopped:
-        detail.update(status="Abandoned", lastUpdateTime=time.time())
+        with changed:
+            detail.update(status="Abandoned", lastUpdateTime=time.time())
         raise
     except Exception as error:  # whatever the error is, the execution must end and report it
         failure = _failure(error)
@@ -118,6 +130,8 @@ def _run_action(execution: Json, stage: Json, action: Json) -> None:
     status = "Failed" if "errorDetails" in result else "Succeeded"
     detail["output"]["executionResult"] = result
     with changed:
+        if detail["status"] == "Abandoned":
+            raise Stopped
         detail.update(status=status, lastUpdateTime=time.time())
     emit(execution, "Action", status.upper(), detail)
     if status == "Failed":

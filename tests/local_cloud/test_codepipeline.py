@@ -188,7 +188,8 @@ def test_change_set_approval_and_stop(cloud, tmp_path):
     )
     # In mode QUEUED, the second execution begins after the first one. It is stopped while it waits for approval.
     token()
-    delivery.client.stop_pipeline_execution(pipelineName="approved", pipelineExecutionId=waiting, reason="enough")
+    which = {"pipelineName": "approved", "pipelineExecutionId": waiting}
+    delivery.client.stop_pipeline_execution(**which, abandon=True, reason="enough")
     assert delivery.ended(waiting)["status"] == "Stopped"
 
 

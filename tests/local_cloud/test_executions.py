@@ -135,3 +135,44 @@ def test_an_update_of_the_pipeline_cancels_its_executions(cloud, tmp_path):
     again = delivery.start(commit)
     delivery.answer("Approved")
     assert delivery.ended(again)["status"] == "Succeeded"
+
+
+def test_a_stop_abandons_an_approval_or_waits_for_its_answer(cloud, tmp_path):
+    delivery, commit = prepared(cloud, tmp_path, "stopped")
+    events = watched(cloud, "stopped")
+
+    def stop(execution, **how):
+        which = {"pipelineName": "stopped", "pipelineExecutionId": execution}
+        return delivery.client.stop_pipeline_execution(**which, **how)["pipelineExecutionId"]
+
+    def refusal(execution, **how):
+        with pytest.raises(ClientError) as caught:
+            stop(execution, **how)
+        return code(caught)
+
+    first, waiting = delivery.start(commit), delivery.start(commit)
+    # An execution that waits for its turn stops at once, and its actions never run.
+    assert stop(waiting) == waiting
+    assert delivery.ended(waiting, 5)["status"] == "Stopped" and delivery.actions(waiting) == {}
+    while "Approval" not in delivery.actions(first):
+        time.sleep(0.05)
+    stop(first, reason="a rollback follows")
+    found = delivery.client.get_pipeline_execution(pipelineName="stopped", pipelineExecutionId=first)
+    assert found["pipelineExecution"]["status"] == "Stopping"
+    assert found["pipelineExecution"]["statusSummary"] == "a rollback follows"
+    assert refusal(first) == "DuplicatedStopRequestException"
+    stop(first, abandon=True)
+    assert delivery.ended(first, 5)["status"] == "Stopped"
+    assert delivery.actions(first)["Approval"]["status"] == "Abandoned"
+    assert delivery.actions(first)["Approval"]["input"]["actionTypeId"]["category"] == "Approval"
+    assert refusal(first, abandon=True) == "PipelineExecutionNotStoppableException"
+    assert sorted(events(3)) == [("STARTED", 1), ("STOPPED", 1), ("STOPPED", 1)]
+
+    # Without `abandon`, the stopped execution waits for the answer, and runs no further action.
+    answered = delivery.start(commit)
+    while "Approval" not in delivery.actions(answered):
+        time.sleep(0.05)
+    stop(answered)
+    delivery.answer("Approved")
+    assert delivery.actions(answered)["Approval"]["status"] in ("InProgress", "Succeeded")
+    assert delivery.ended(answered)["status"] in ("Stopped", "Succeeded")
