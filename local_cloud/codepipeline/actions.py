@@ -14,7 +14,7 @@ from ministack.core import iam_evaluator
 from ministack.core.responses import request_scope
 
 from local_cloud import codecommit, iam
-from local_cloud.codepipeline.state import changed, is_halted, pipeline_arn
+from local_cloud.codepipeline.state import changed, pipeline_arn
 from local_cloud.services import Credentials, Json, client
 
 POLL_SECONDS = 0.1
