@@ -8,15 +8,12 @@ mod orders;
 mod reports;
 mod traffic;
 
-use std::pin::pin;
-use std::task::{Context, Poll, Waker};
-
 use event_relay::target::{self, TargetRow};
 use pipeline_starter::order::{self, OrderRow, Progress};
-use sekisho_domain::change::{Change, GitRef, RefKind};
+use sekisho_domain::change::{Change, RefKind};
 use sekisho_domain::report::ReportState;
 use sekisho_domain::route::TargetId;
-use sekisho_ledger::{Error, Key, Memory, Row, Store};
+use sekisho_ledger::{Key, Memory, Store};
 use serde::de::DeserializeOwned;
 
 pub(crate) use self::traffic::Traffic;
@@ -24,14 +21,16 @@ use crate::cloud::Cloud;
 use crate::configuration::{self, Features, PATH_ROUTE, RELEASE_GLOB, SECOND_TARGET};
 use crate::developer;
 use crate::history::History;
+use crate::ledger::at_once;
 use crate::report::Report;
+use crate::repository::{Reference, SHELF, SHOP};
 
 /// A sentence that describes a broken promise.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Broken(pub String);
 
 impl Broken {
-    fn of(error: &dyn std::fmt::Display) -> Self {
+    pub(crate) fn of(error: &dyn std::fmt::Display) -> Self {
         Self(error.to_string())
     }
 }
@@ -41,6 +40,8 @@ impl Broken {
 pub(crate) struct Target {
     place: usize,
     pipeline: &'static str,
+    /// The repositories that the pipeline follows.
+    repositories: &'static [usize],
     /// The feature without which no route leads to the pipeline.
     feature: Option<u8>,
     /// Whether the pipeline follows `main`.
@@ -54,12 +55,13 @@ pub(crate) struct Target {
 }
 
 /// All targets of the model's configurations.
-pub(crate) const TARGETS: [Target; 5] = [
+pub(crate) const TARGETS: [Target; 6] = [
     Target { follows_main: true, ..Target::new(0, "all") },
     Target { follows_main: true, feature: Some(SECOND_TARGET), ..Target::new(1, "all") },
     Target { follows_main: true, feature: Some(PATH_ROUTE), path: Some("api/main.rs"), ..Target::new(0, "api") },
-    Target { follows_main: true, follows_releases: true, ..Target::new(1, "both") },
+    Target { follows_main: true, follows_releases: true, repositories: &[SHOP, SHELF], ..Target::new(1, "both") },
     Target { follows_tags: true, ..Target::new(1, "tags") },
+    Target { follows_main: true, repositories: &[SHELF], ..Target::new(0, "shelf") },
 ];
 
 impl Target {
@@ -67,6 +69,7 @@ impl Target {
         Self {
             place,
             pipeline,
+            repositories: &[SHOP],
             feature: None,
             follows_main: false,
             follows_releases: false,
@@ -85,7 +88,7 @@ impl Target {
     }
 
     /// Whether the target follows a branch or tag in this configuration.
-    fn follows(&self, git_ref: &GitRef, features: Features) -> bool {
+    fn follows(&self, Reference { repository, git_ref }: &Reference, features: Features) -> bool {
         let is_followed = match (git_ref.kind(), git_ref.name()) {
             (RefKind::Tag, _) => self.follows_tags,
             (RefKind::Branch, "main") => self.follows_main,
@@ -93,19 +96,19 @@ impl Target {
                 self.follows_releases && features.has(RELEASE_GLOB) && name.starts_with("release/")
             }
         };
-        is_followed && self.is_routed(features)
+        is_followed && self.repositories.contains(repository) && self.is_routed(features)
     }
 }
 
 /// Checks all promises.
 pub(crate) fn check(history: &History, traffic: &Traffic) -> Result<(), Broken> {
     decisions::are_recorded(history)?;
-    heads::are_followed(history, traffic)?;
+    heads::are_followed(history)?;
     notices::are_sent(history)?;
     for target in &TARGETS {
-        let orders = orders::of(traffic, target)?;
+        let orders = orders::of(&history.cloud, traffic, target)?;
         let reports = reports::of(traffic, target)?;
-        orders::rise(&orders::placed(&history.cloud, target), &orders, target)?;
+        orders::rise(history, &orders, target)?;
         executions::start_once_and_in_order(history, target, &orders)?;
         reports::rise(&reports, target)?;
         if target.is_routed(history.deployment.newest) {
@@ -118,11 +121,11 @@ pub(crate) fn check(history: &History, traffic: &Traffic) -> Result<(), Broken> 
 }
 
 /// Adds the numbers of orders and reports to the report of a history.
-pub(crate) fn count(traffic: &Traffic, report: &mut Report) -> Result<(), Broken> {
+pub(crate) fn count(cloud: &Cloud, traffic: &Traffic, report: &mut Report) -> Result<(), Broken> {
     report.reports = traffic.report_count();
     for target in &TARGETS {
         let offers = traffic.offers(target)?.len();
-        let orders = orders::of(traffic, target)?.len();
+        let orders = orders::of(cloud, traffic, target)?.len();
         report.orders += orders;
         report.repeated_offers += offers - orders;
         report.refusals += traffic.reports(target).filter(|report| report.state == ReportState::Refused).count();
@@ -145,17 +148,12 @@ pub(crate) fn is_waiting(cloud: &Cloud, target: &Target) -> Result<bool, Broken>
 /// another one that is at the same commit.
 pub(crate) fn is_led(history: &History, target: &Target, change: &Change) -> bool {
     let features = history.deployment.newest;
-    let is_at_commit = |git_ref: &GitRef| history.cloud.repository.head(git_ref).as_ref() == Some(&change.commit);
-    let is_followed = |git_ref: &GitRef| target.follows(git_ref, features);
-    is_followed(&change.git_ref) || developer::refs().any(|git_ref| is_followed(&git_ref) && is_at_commit(&git_ref))
+    let is_at_commit = |reference: &Reference| history.cloud.head(reference).as_ref() == Some(&change.commit);
+    let is_followed = |reference: &Reference| target.follows(reference, features);
+    is_followed(&Reference::of(change)) || developer::references().any(|one| is_followed(&one) && is_at_commit(&one))
 }
 
-/// Reads a row of a ledger in memory, which answers at once.
+/// Reads a row of a ledger in memory.
 fn read<T: DeserializeOwned>(ledger: &Memory, key: &Key) -> Result<Option<T>, Broken> {
-    let mut reading = pin!(ledger.read::<T>(key));
-    let answer: Result<Option<Row<T>>, Error> = match reading.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(answer) => answer,
-        Poll::Pending => return Err(Broken("a ledger in memory answers at once".to_owned())),
-    };
-    Ok(answer.map_err(|error| Broken::of(&error))?.map(|row| row.state))
+    Ok(at_once(ledger.read::<T>(key))?.map(|row| row.state))
 }

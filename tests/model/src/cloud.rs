@@ -4,6 +4,7 @@
 use std::cell::{Cell, RefCell};
 
 use event_relay::target::PlacedOrder;
+use sekisho_domain::change::CommitId;
 use sekisho_lambda::ServiceError;
 use sekisho_lambda::service_error::Kind;
 use sekisho_ledger::{Key, Memory};
@@ -11,7 +12,7 @@ use time::{Duration, OffsetDateTime};
 
 use crate::bus::Bus;
 use crate::codepipeline::CodePipeline;
-use crate::repository::Repository;
+use crate::repository::{Reference, Repository};
 
 pub(crate) const REPOSITORY_ACCOUNT: &str = "111111111111";
 pub(crate) const REPOSITORY_REGION: &str = "ap-northeast-1";
@@ -27,13 +28,27 @@ const LARGEST_SKEW: i64 = 20_000;
 pub(crate) struct Cloud {
     pub(crate) chance: Chance,
     pub(crate) clock: Clock,
-    pub(crate) repository: Repository,
+    pub(crate) repositories: [Repository; 2],
     pub(crate) relay_ledger: Memory,
+    /// Whether event-relay's ledger was lost.
+    pub(crate) is_ledger_lost: Cell<bool>,
     /// Each order that event-relay wrote into its ledger, in the order of the writes.
-    pub(crate) placed: RefCell<Vec<(Key, PlacedOrder)>>,
+    pub(crate) placed: RefCell<Vec<Placing>>,
     /// The bus of the repository account, which gets the reports.
     pub(crate) report_bus: Bus,
     pub(crate) places: [Place; 2],
+}
+
+/// An order that event-relay wrote into the row of a target.
+#[derive(Debug, Clone)]
+pub(crate) struct Placing {
+    /// The key of the target's row.
+    pub(crate) key: Key,
+    pub(crate) order: PlacedOrder,
+    /// The id of the request that wrote the order.
+    pub(crate) request: String,
+    /// Whether the ledger had been lost before.
+    pub(crate) is_after_loss: bool,
 }
 
 /// An account and region with pipelines. [`PLACES`] has the region.
@@ -60,13 +75,19 @@ impl Cloud {
         };
         Self {
             clock: Clock::default(),
-            repository: Repository::default(),
+            repositories: [Repository::new(0), Repository::new(1)],
             relay_ledger: Memory::default(),
+            is_ledger_lost: Cell::default(),
             placed: RefCell::default(),
             report_bus: Bus::default(),
             places: PLACES.map(place),
             chance,
         }
+    }
+
+    /// The head of a branch or tag.
+    pub(crate) fn head(&self, reference: &Reference) -> Option<CommitId> {
+        self.repositories[reference.repository].head(&reference.git_ref)
     }
 
     /// Begins a call to a service. The call may fail before it takes effect.

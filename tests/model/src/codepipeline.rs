@@ -17,6 +17,9 @@ const TOKEN_KNOWN: [Duration; 2] = [Duration::seconds(20), Duration::minutes(3)]
 /// The delays after which a CodePipeline lists an execution.
 const LAG: [Duration; 2] = [Duration::seconds(5), Duration::seconds(30)];
 
+/// A start without an answer takes effect before this many seconds have passed.
+const LATEST_EFFECT: usize = 60;
+
 /// The most seconds until the source action of an execution has run. Until then, the execution shows no revision. One
 /// source action in five is slow.
 const SOURCE_SECONDS: [usize; 5] = [30, 30, 60, 60, 400];
@@ -41,6 +44,10 @@ pub(crate) struct CodePipeline {
     lag: Duration,
     /// The number of starts whose answer was lost.
     pub(crate) lost_answers: Cell<usize>,
+    /// Starts whose callers did not wait for the answer, and the times at which the starts take effect.
+    late: RefCell<Vec<(OffsetDateTime, PipelineStart)>>,
+    /// The number of such starts.
+    pub(crate) late_count: Cell<usize>,
 }
 
 /// An execution of a pipeline. The times are true times.
@@ -87,6 +94,8 @@ impl CodePipeline {
             token_known: TOKEN_KNOWN[chance.below(TOKEN_KNOWN.len())],
             lag: LAG[chance.below(LAG.len())],
             lost_answers: Cell::new(0),
+            late: RefCell::default(),
+            late_count: Cell::new(0),
         }
     }
 
@@ -105,16 +114,37 @@ impl CodePipeline {
         }
     }
 
-    /// The effect of StartPipelineExecution. The answer may still be lost.
+    /// Accepts a start that takes effect only after its caller has seen a timeout.
+    pub(crate) fn start_late(&self, start: &PipelineStart, now: OffsetDateTime, chance: &Chance) {
+        let seconds = i64::try_from(chance.below(LATEST_EFFECT)).unwrap_or_default();
+        self.late.borrow_mut().push((now + Duration::seconds(seconds), start.clone()));
+        self.late_count.set(self.late_count.get() + 1);
+    }
+
+    /// Lets the late starts take effect whose times have come.
+    pub(crate) fn run_late_starts(&self, now: OffsetDateTime, chance: &Chance) {
+        let mut due: Vec<_> = self.late.borrow_mut().extract_if(.., |(at, _)| *at <= now).collect();
+        due.sort_by_key(|(at, _)| *at);
+        for (at, start) in due {
+            // Nobody waits for the answer.
+            let _ = self.take_effect(&start, at, chance);
+        }
+    }
+
+    /// The answer to StartPipelineExecution, and its effect. The answer may still be lost.
     pub(crate) fn start(&self, start: &PipelineStart, now: OffsetDateTime, chance: &Chance) -> StartAnswer {
         if chance.fails(self.busy.get()) {
             return StartAnswer::Deferred("ThrottlingException".to_owned());
         }
-        if self.missing.borrow().iter().any(|name| name == start.pipeline.as_str()) {
-            return StartAnswer::Rejected("PipelineNotFoundException".to_owned());
-        }
         if chance.fails(2) {
             return StartAnswer::Unanswered("connection refused".to_owned());
+        }
+        self.take_effect(start, now, chance)
+    }
+
+    fn take_effect(&self, start: &PipelineStart, now: OffsetDateTime, chance: &Chance) -> StartAnswer {
+        if self.missing.borrow().iter().any(|name| name == start.pipeline.as_str()) {
+            return StartAnswer::Rejected("PipelineNotFoundException".to_owned());
         }
         let mut pipelines = self.executions.borrow_mut();
         let executions = pipelines.entry(start.pipeline.to_string()).or_default();

@@ -14,7 +14,7 @@ pub(crate) struct Features(u8);
 pub(crate) const SECOND_TARGET: u8 = 1;
 /// The pipeline `api` follows only some paths of `main`: a route that is removed and comes back.
 pub(crate) const PATH_ROUTE: u8 = 2;
-/// The pipeline `both` follows `release/*` as well as `main`: a glob that covers branches which already exist.
+/// The pipeline `both` follows `release/*` of both repositories as well as `main`: a glob that covers branches which already exist.
 pub(crate) const RELEASE_GLOB: u8 = 4;
 
 /// The number of different configurations.
@@ -52,6 +52,7 @@ impl Features {
         let mut routes = vec![
             route("repository = \"shop\"\nname = \"all\"\nbranches = [\"main\"]", &all),
             route("repository = \"shop\"\nname = \"tags\"\ntags = [\"live\", \"v*\"]", &[target(1, "tags")]),
+            route("repository = \"shelf\"\nname = \"shelf\"\nbranches = [\"main\"]", &[target(0, "shelf")]),
         ];
         if self.has(PATH_ROUTE) {
             let keys =
@@ -59,6 +60,7 @@ impl Features {
             routes.push(route(keys, &[target(0, "api")]));
         }
         let branches = if self.has(RELEASE_GLOB) { "[\"main\", \"release/*\"]" } else { "[\"main\"]" };
+        // The glob matches both repositories.
         let keys = format!("repository = \"sh*\"\nname = \"both\"\nbranches = {branches}");
         routes.push(route(&keys, &[target(1, "both")]));
         routes.concat()

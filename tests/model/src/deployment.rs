@@ -20,7 +20,7 @@ pub(crate) struct Deployment {
     cloud: Rc<Cloud>,
     /// The newest configuration in the repository of the configuration.
     pub(crate) newest: Features,
-    /// All configurations that event-relay has had. It has the last one now.
+    /// All configurations that event-relay has had since its ledger exists. It has the last one now.
     relay_features: Vec<Features>,
     relay: Rc<Relay<RelayAccount>>,
     starters: [Rc<Starter<StarterAccount>>; PLACES.len()],
@@ -47,6 +47,11 @@ impl Deployment {
             }
             Function::Starter(place) => self.starters[place] = Rc::new(starter(&self.cloud, place, self.newest)),
         }
+    }
+
+    /// Forgets the configurations that event-relay had, except the last one.
+    pub(crate) fn forget(&mut self) {
+        self.relay_features.drain(..self.relay_features.len() - 1);
     }
 
     /// Whether event-relay ever had a configuration with this feature.

@@ -1,19 +1,20 @@
 //! The events of the model, as EventBridge delivers them.
 
 use pipeline_starter::world::ExecutionStatus;
-use sekisho_domain::change::{CommitId, GitRef, RefKind};
+use sekisho_domain::change::{CommitId, RefKind};
 use serde_json::{Value, json};
 
 use crate::bus::Message;
 use crate::cloud::{PLACES, REPOSITORY_ACCOUNT, REPOSITORY_REGION};
 use crate::codepipeline::event_state;
-use crate::repository;
+use crate::repository::{NAMES, Reference};
 
 /// CodeCommit's event about a branch or tag. `kind` is the kind of event, such as `referenceUpdated`.
-pub(crate) fn reference_changed(number: u64, git_ref: &GitRef, kind: &str, commit: Option<&CommitId>) -> String {
+pub(crate) fn reference_changed(number: u64, reference: &Reference, kind: &str, commit: Option<&CommitId>) -> String {
+    let Reference { repository, git_ref } = reference;
     let reference_type = if git_ref.kind() == RefKind::Tag { "tag" } else { "branch" };
     let detail = json!({
-        "event": kind, "repositoryName": repository::NAME, "referenceType": reference_type,
+        "event": kind, "repositoryName": NAMES[*repository], "referenceType": reference_type,
         "referenceName": git_ref.name(), "referenceFullName": git_ref, "commitId": commit,
         "callerUserArn": "arn:aws:iam::111111111111:user/dev",
     });
@@ -47,6 +48,11 @@ pub(crate) fn execution_changed(
     });
     let detail_type = "CodePipeline Pipeline Execution State Change";
     envelope(&format!("end-{number}"), "aws.codepipeline", detail_type, PLACES[place], &detail)
+}
+
+/// A person's request to send the orders of these targets again.
+pub(crate) fn resend(route: &str, account: &str) -> String {
+    json!({"action": "resend", "route": route, "account": account}).to_string()
 }
 
 fn envelope(id: &str, source: &str, detail_type: &str, sender: (&str, &str), detail: &Value) -> String {

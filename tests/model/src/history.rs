@@ -16,8 +16,10 @@ use crate::developer::{self, Deed};
 use crate::event;
 use crate::in_flight::InFlight;
 use crate::lambda::{Function, Lambda};
+use crate::ledger;
 use crate::operator::{self, Deeds};
 use crate::report::Report;
+use crate::repository::{NAMES, Reference};
 use crate::settle;
 use crate::upgrade::{self, Upgrade};
 
@@ -41,7 +43,9 @@ pub(crate) struct History {
     /// The rows of an earlier version with which the history began.
     pub(crate) upgrade: Upgrade,
     /// The branches that existed when event-relay first got a glob that covers them, and did not move since then.
-    pub(crate) baselines: BTreeSet<GitRef>,
+    pub(crate) baselines: BTreeSet<Reference>,
+    /// Whether event-relay's ledger may be lost. It is lost at most once.
+    may_lose_ledger: bool,
     /// Whether time passes rarely, so that many things happen within one millisecond.
     is_crowded: bool,
     /// While this many invocations run, no push, event or end of an execution happens. The number is small in half of
@@ -68,7 +72,7 @@ pub fn run(seed: u64) -> Result<Report, Broken> {
     settle::settle(&mut history)?;
     let traffic = Traffic::read(&history.cloud)?;
     check::check(&history, &traffic)?;
-    check::count(&traffic, &mut history.report)?;
+    check::count(&history.cloud, &traffic, &mut history.report)?;
     Ok(history.into_report())
 }
 
@@ -89,6 +93,7 @@ impl History {
             has_redrive: seed % 2 == 1,
             upgrade: Upgrade::default(),
             baselines: BTreeSet::new(),
+            may_lose_ledger: matches!(seed % 8, 3 | 5),
             is_crowded: seed.is_multiple_of(4),
             max_running: if cloud.chance.percent(50) { usize::MAX } else { 2 },
             cloud,
@@ -103,6 +108,7 @@ impl History {
             crashes: self.lambda.crashes,
             retries: self.lambda.retries,
             not_accepted: buses.chain([&self.cloud.report_bus]).map(|bus| bus.not_accepted.get()).sum(),
+            late_starts: pipelines().map(|codepipeline| codepipeline.late_count.get()).sum(),
             lost_starts: pipelines().map(|codepipeline| codepipeline.lost_answers.get()).sum(),
             executions: pipelines().map(CodePipeline::ordered_count).sum(),
             other_executions: self.deeds.by_others,
@@ -111,6 +117,7 @@ impl History {
             retried_stages: self.deeds.retried,
             failed_sources: self.deeds.failed_in_source,
             baselines: self.baselines.len(),
+            lost_ledgers: usize::from(self.cloud.is_ledger_lost.get()),
             upgrades: usize::from(self.upgrade.is_upgrade()),
             ..self.report
         }
@@ -145,6 +152,8 @@ impl History {
             113..=116 => self.pass_long(Duration::minutes(1)),
             117..=118 => self.pass_long(Duration::minutes(10)),
             119..=121 => self.lambda.crash(),
+            122 => self.resend(),
+            123 if self.may_lose_ledger && !self.cloud.is_ledger_lost.get() => self.lose_ledger(),
             _ => drop(self.lambda.poll()),
         }
     }
@@ -153,13 +162,13 @@ impl History {
     fn develop(&mut self, act: fn(&Cloud, &mut InFlight) -> Deed) {
         match act(&self.cloud, &mut self.in_flight) {
             Deed::Nothing => {}
-            Deed::Moved(git_ref) => {
+            Deed::Moved(reference) => {
                 self.report.moves += 1;
-                self.baselines.remove(&git_ref);
+                self.baselines.remove(&reference);
             }
-            Deed::Deleted(git_ref) => {
+            Deed::Deleted(reference) => {
                 self.report.deletions += 1;
-                self.baselines.remove(&git_ref);
+                self.baselines.remove(&reference);
             }
         }
     }
@@ -172,14 +181,41 @@ impl History {
         if had_release_glob || !self.deployment.relay_has_had(RELEASE_GLOB) {
             return;
         }
-        // The first reconcile with the new glob must record the branches that exist now, unless an event about the
-        // branch is still on its way. That event would make the branch look as if it had moved later.
-        let names =
-            self.cloud.repository.names(RefKind::Branch).into_iter().filter(|name| name.starts_with("release/"));
-        let quiet = names.filter(|name| !self.in_flight.mentions(name) && !self.lambda.mentions(name));
         // A branch that an earlier version relayed is no baseline.
-        let quiet = quiet.filter_map(|name| GitRef::branch(&name).ok());
-        self.baselines = quiet.filter(|branch| self.upgrade.commit(branch).is_none()).collect();
+        let is_new = |branch: &Reference| self.cloud.is_ledger_lost.get() || self.upgrade.commit(branch).is_none();
+        self.baselines = self.quiet_releases().filter(is_new).collect();
+    }
+
+    /// The branches that the first reconcile with `release/*` must record. An event about a branch that is still on its
+    /// way would make the branch look as if it had moved later.
+    fn quiet_releases(&self) -> impl Iterator<Item = Reference> {
+        let names = (0..NAMES.len()).flat_map(|repository| {
+            let names = self.cloud.repositories[repository].names(RefKind::Branch);
+            names.into_iter().map(move |name| (repository, name))
+        });
+        names
+            .filter(|(_, name)| name.starts_with("release/"))
+            .filter(|(_, name)| !self.in_flight.mentions(name) && !self.lambda.mentions(name))
+            .filter_map(|(repository, name)| Some(Reference { repository, git_ref: GitRef::branch(&name).ok()? }))
+    }
+
+    /// Loses event-relay's ledger. Invocations that read it before do not survive, because what they write afterwards
+    /// would not be lost.
+    fn lose_ledger(&mut self) {
+        self.lambda.crash_all(Function::Relay);
+        ledger::lose(&self.cloud.relay_ledger).unwrap_or_else(|broken| unreachable!("{}", broken.0));
+        self.cloud.is_ledger_lost.set(true);
+        self.deployment.forget();
+        let has_glob = self.deployment.relay_has_had(RELEASE_GLOB);
+        self.baselines = self.quiet_releases().filter(|_| has_glob).collect();
+    }
+
+    /// Lets a person send orders again.
+    fn resend(&mut self) {
+        self.report.resends += 1;
+        let payload = operator::resend(&self.cloud);
+        let event = self.lambda.request(Function::Relay, payload);
+        self.lambda.start(event, |event, invocation| self.deployment.handle(event, invocation));
     }
 
     fn invoke(&mut self, function: Function, payload: String) {
@@ -257,6 +293,9 @@ impl History {
         let before = minute(self);
         self.cloud.clock.now.set(self.cloud.clock.now.get() + time);
         self.lambda.end_late_invocations();
+        for place in &self.cloud.places {
+            place.codepipeline.run_late_starts(self.cloud.clock.now.get(), &self.cloud.chance);
+        }
         if minute(self) > before {
             self.invoke_starter_schedules();
         }

@@ -1,6 +1,7 @@
 //! Lambda in the model: asynchronous invocations that run step by step, their time limit, their retries, and the
 //! invocations that fail permanently.
 
+use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -37,6 +38,8 @@ pub(crate) struct Event {
     pub(crate) payload: String,
     request_id: String,
     attempt: usize,
+    /// Whether a person sent the event and waits for the answer. Lambda does not retry such an invocation.
+    is_request: bool,
 }
 
 struct Running {
@@ -59,6 +62,8 @@ pub(crate) struct Lambda {
     /// Failed invocations that wait for their retry.
     waiting: Vec<Waiting>,
     requests: u64,
+    /// The ids of the requests of people.
+    pub(crate) by_people: BTreeSet<String>,
     /// The events for which every attempt failed.
     pub(crate) dead: Vec<Event>,
     /// The payloads and the request ids of the invocations that succeeded.
@@ -74,6 +79,7 @@ impl Lambda {
             running: Vec::new(),
             waiting: Vec::new(),
             requests: 0,
+            by_people: BTreeSet::new(),
             dead: Vec::new(),
             succeeded: Vec::new(),
             crashes: 0,
@@ -100,7 +106,14 @@ impl Lambda {
     /// A new event, with a request id of its own.
     pub(crate) fn event(&mut self, function: Function, payload: String) -> Event {
         self.requests += 1;
-        Event { function, payload, request_id: format!("request-{}", self.requests), attempt: 0 }
+        Event { function, payload, request_id: format!("request-{}", self.requests), attempt: 0, is_request: false }
+    }
+
+    /// The request of a person.
+    pub(crate) fn request(&mut self, function: Function, payload: String) -> Event {
+        let event = Event { is_request: true, ..self.event(function, payload) };
+        self.by_people.insert(event.request_id.clone());
+        event
     }
 
     /// Begins an invocation. `handle` makes its future. Lambda's clock is the true time.
@@ -147,6 +160,15 @@ impl Lambda {
         }
     }
 
+    /// Ends all invocations of a function.
+    pub(crate) fn crash_all(&mut self, function: Function) {
+        while let Some(index) = self.running.iter().position(|running| running.event.function == function) {
+            let Running { event, .. } = self.running.swap_remove(index);
+            self.crashes += 1;
+            self.retry(event);
+        }
+    }
+
     /// Ends the invocations that have run past their time limit. A lease lasts longer than this limit, so no other
     /// invocation can take the lease of a running invocation.
     pub(crate) fn end_late_invocations(&mut self) {
@@ -161,6 +183,7 @@ impl Lambda {
     /// queue.
     fn retry(&mut self, event: Event) {
         match RETRY_DELAYS.get(event.attempt) {
+            _ if event.is_request => {}
             Some(delay) => {
                 self.retries += 1;
                 let not_before = self.cloud.clock.now.get() + *delay;

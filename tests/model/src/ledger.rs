@@ -1,15 +1,18 @@
 //! A ledger whose calls sometimes fail, before or after they take effect.
 
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
 
 use event_relay::target::TargetRow;
 use sekisho_domain::decision::Decision;
 use sekisho_ledger::{Error, Key, Memory, Row, Store, Write};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use time::OffsetDateTime;
 
-use crate::cloud::{Cloud, give_way};
+use crate::check::Broken;
+use crate::cloud::{Cloud, Placing, give_way};
 use crate::lambda::Function;
 
 /// The ledger of one function.
@@ -35,16 +38,17 @@ impl Ledger {
     }
 
     /// Remembers the order in the row of a target that was just written, if the order is new.
-    async fn note_order(&self, key: &Key) -> Result<(), Error> {
+    async fn note_order(&self, key: &Key, request_id: &str) -> Result<(), Error> {
         if !key.pk.starts_with("target#") {
             return Ok(());
         }
         let row: Option<Row<TargetRow>> = self.memory().read(key).await?;
         let mut placed = self.cloud.placed.borrow_mut();
         if let Some(order) = row.and_then(|row| row.state.order) {
-            let last = placed.iter().rfind(|(target, _)| target == key);
-            if last.is_none_or(|(_, last)| last.number != order.number || last.change != order.change) {
-                placed.push((key.clone(), order));
+            let last = placed.iter().rfind(|placing| placing.key == *key).map(|placing| &placing.order);
+            if last.is_none_or(|last| last.number != order.number || last.change != order.change) {
+                let is_after_loss = self.cloud.is_ledger_lost.get();
+                placed.push(Placing { key: key.clone(), order, request: request_id.to_owned(), is_after_loss });
             }
         }
         Ok(())
@@ -87,7 +91,7 @@ impl Store for Ledger {
     ) -> Result<u64, Error> {
         let write = async {
             let revision = self.memory().write(key, state, expected, writer).await?;
-            self.note_order(key).await?;
+            self.note_order(key, writer).await?;
             Ok(revision)
         };
         self.call(key, write).await
@@ -98,7 +102,7 @@ impl Store for Ledger {
         let write = async {
             self.memory().write_all(writes, request_id).await?;
             for write in writes {
-                self.note_order(write.key()).await?;
+                self.note_order(write.key(), request_id).await?;
             }
             Ok(())
         };
@@ -118,4 +122,25 @@ impl Store for Ledger {
     ) -> Result<(), Error> {
         self.call(&Key::state(function), self.memory().record(function, request_id, now, decisions)).await
     }
+}
+
+/// The answer of a ledger in memory, which answers at once.
+pub(crate) fn at_once<T>(call: impl Future<Output = Result<T, Error>>) -> Result<T, Broken> {
+    match pin!(call).as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(answer) => answer.map_err(|error| Broken::of(&error)),
+        Poll::Pending => Err(Broken("a ledger in memory answers at once".to_owned())),
+    }
+}
+
+/// Deletes all rows except the decisions, which the check needs.
+pub(crate) fn lose(ledger: &Memory) -> Result<(), Broken> {
+    for (key, _) in ledger.rows() {
+        if key.pk.starts_with("decision#") {
+            continue;
+        }
+        if let Some(row) = at_once(ledger.read::<IgnoredAny>(&key))? {
+            at_once(ledger.delete(&key, row.revision))?;
+        }
+    }
+    Ok(())
 }

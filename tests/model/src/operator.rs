@@ -7,9 +7,10 @@ use crate::cloud::{Cloud, PLACES};
 use crate::event;
 use crate::in_flight::InFlight;
 use crate::lambda::Function;
+use crate::repository::NAMES;
 
 /// The pipelines of each place.
-pub(crate) const PIPELINES: [&[&str]; PLACES.len()] = [&["all", "api"], &["all", "both", "tags"]];
+pub(crate) const PIPELINES: [&[&str]; PLACES.len()] = [&["all", "api", "shelf"], &["all", "both", "tags"]];
 
 /// The number of times that each kind of thing happened to executions.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -85,7 +86,7 @@ pub(crate) fn retry_stage(cloud: &Cloud, in_flight: &mut InFlight, deeds: &mut D
 /// Starts an execution that no order asked for, at a random commit.
 pub(crate) fn start_by_other(cloud: &Cloud, deeds: &mut Deeds) {
     let (place, pipeline) = any_pipeline(cloud);
-    let commits = cloud.repository.commits();
+    let commits = cloud.repositories[cloud.chance.below(NAMES.len())].commits();
     if let Some(commit) = commits.get(cloud.chance.below(commits.len())) {
         deeds.by_others += 1;
         let now = cloud.clock.now.get();
@@ -104,6 +105,14 @@ pub(crate) fn toggle_bus(cloud: &Cloud) {
     let buses = [&cloud.places[0].bus, &cloud.places[1].bus, &cloud.report_bus];
     let bus = buses[cloud.chance.below(buses.len())];
     if bus.is_closed() { bus.open() } else { bus.close() }
+}
+
+/// The request of a person to send the orders of a random route to a random place again. Each route has the name of its
+/// pipeline. Some routes do not lead to the place, so the request fails.
+pub(crate) fn resend(cloud: &Cloud) -> String {
+    let (place, pipeline) = any_pipeline(cloud);
+    let place = if cloud.chance.percent(5) { 1 - place } else { place };
+    event::resend(pipeline, PLACES[place].0)
 }
 
 fn any_pipeline(cloud: &Cloud) -> (usize, &'static str) {

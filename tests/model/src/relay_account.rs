@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 use crate::cloud::{Cloud, PLACES, REPOSITORY_ACCOUNT, give_way};
 use crate::lambda::Function;
 use crate::ledger::Ledger;
-use crate::repository;
+use crate::repository::{self, NAMES, Repository};
 
 /// The outside world of event-relay.
 #[derive(Debug, Clone)]
@@ -25,6 +25,10 @@ pub(crate) struct RelayAccount {
 impl RelayAccount {
     pub(crate) fn new(cloud: &Rc<Cloud>) -> Self {
         Self { cloud: cloud.clone(), ledger: Ledger { cloud: cloud.clone(), function: Function::Relay } }
+    }
+
+    fn repository(&self, name: &str) -> &Repository {
+        &self.cloud.repositories[repository::index(name)]
     }
 }
 
@@ -43,9 +47,9 @@ impl World for RelayAccount {
         self.cloud.clock.sleep(time).await;
     }
 
-    async fn head(&self, _repository: &str, git_ref: &GitRef) -> Result<Head, ServiceError> {
+    async fn head(&self, repository: &str, git_ref: &GitRef) -> Result<Head, ServiceError> {
         self.cloud.begin("GetBranch or GetFolder").await?;
-        let head = self.cloud.repository.head(git_ref);
+        let head = self.repository(repository).head(git_ref);
         // The branch or tag may move before the answer arrives.
         give_way().await;
         Ok(head.map_or(Head::NoRef, Head::At))
@@ -53,12 +57,13 @@ impl World for RelayAccount {
 
     async fn differences(
         &self,
-        _repository: &str,
+        repository: &str,
         before: &CommitId,
         after: &CommitId,
         page: Option<String>,
     ) -> Result<Option<Differences>, ServiceError> {
-        let without_paths = &self.cloud.repository.without_paths;
+        let repository = self.repository(repository);
+        let without_paths = &repository.without_paths;
         without_paths.set(without_paths.get() + 1);
         let begun = self.cloud.begin("GetDifferences").await;
         // After a force-push, one of the commits may not exist any more.
@@ -67,7 +72,7 @@ impl World for RelayAccount {
         }
         without_paths.set(without_paths.get() - 1);
         begun?;
-        let Some(changed) = self.cloud.repository.differences(before, after) else { return Ok(None) };
+        let Some(changed) = repository.differences(before, after) else { return Ok(None) };
         // Each page has one path.
         let index: usize = page.map_or(0, |page| page.parse().unwrap_or(0));
         let next = (index + 1 < changed.len()).then(|| (index + 1).to_string());
@@ -75,14 +80,14 @@ impl World for RelayAccount {
         Ok(Some(Differences { paths, next }))
     }
 
-    async fn branches(&self, _repository: &str) -> Result<Option<Vec<String>>, ServiceError> {
+    async fn branches(&self, repository: &str) -> Result<Option<Vec<String>>, ServiceError> {
         self.cloud.begin("ListBranches").await?;
-        Ok(Some(self.cloud.repository.names(RefKind::Branch)))
+        Ok(Some(self.repository(repository).names(RefKind::Branch)))
     }
 
     async fn repositories(&self) -> Result<Vec<String>, ServiceError> {
         self.cloud.begin("ListRepositories").await?;
-        Ok(vec![repository::NAME.to_owned()])
+        Ok(NAMES.map(ToOwned::to_owned).to_vec())
     }
 
     async fn put_events(&self, _region: &Region, entries: &[Entry]) -> Vec<EntryResult> {

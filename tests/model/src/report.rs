@@ -47,6 +47,8 @@ counts! {
     not_accepted,
     /// Starts of an execution whose answer was lost.
     lost_starts,
+    /// Starts that took effect only after the caller had seen a timeout.
+    late_starts,
     /// Executions that orders started.
     executions,
     /// Executions that no order started.
@@ -69,6 +71,10 @@ counts! {
     reports,
     /// Branches that were recorded and not deployed when a glob covered them first.
     baselines,
+    /// Requests of people to send orders again.
+    resends,
+    /// Ledgers of event-relay that were lost.
+    lost_ledgers,
     /// Histories that begin with the ledgers of an earlier version.
     upgrades,
 }

@@ -1,23 +1,75 @@
-//! CodeCommit's repository `shop`: branches, tags and the content of commits.
+//! The repositories in CodeCommit: branches, tags and the content of commits.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 
-use sekisho_domain::change::{CommitId, GitRef, RefKind, RepositoryArn};
+use event_relay::branch;
+use sekisho_domain::change::{Change, CommitId, GitRef, RefKind, RepositoryArn};
+use sekisho_ledger::Key;
+
+use crate::cloud::{REPOSITORY_ACCOUNT, REPOSITORY_REGION};
 
 /// The paths that commits touch. A list of changed paths has one path per page, in this order. One route watches only
 /// the last path.
 pub(crate) const PATHS: [&str; 3] = ["README.md", "web/index.html", "api/main.rs"];
 
-/// The repository's only name.
-pub(crate) const NAME: &str = "shop";
+/// The names of the repositories, by their index. One target follows both.
+pub(crate) const NAMES: [&str; 2] = ["shop", "shelf"];
+
+/// The index of the repository that most targets follow.
+pub(crate) const SHOP: usize = 0;
+
+/// The index of the other repository.
+pub(crate) const SHELF: usize = 1;
 
 /// The content of a commit: for each path, the number of the commit that changed the path last.
 pub(crate) type Tree = BTreeMap<&'static str, u64>;
 
-/// The repository.
-#[derive(Debug, Default)]
+/// A branch or tag of a repository.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Reference {
+    /// The index of the repository.
+    pub(crate) repository: usize,
+    pub(crate) git_ref: GitRef,
+}
+
+impl Reference {
+    pub(crate) fn new(repository: usize, git_ref: &str) -> Self {
+        Self { repository, git_ref: git_ref.parse().unwrap_or_else(|error| unreachable!("{error}")) }
+    }
+
+    /// The branch or tag of a change.
+    pub(crate) fn of(change: &Change) -> Self {
+        Self { repository: index(change.repository.name()), git_ref: change.git_ref.clone() }
+    }
+
+    pub(crate) fn arn(&self) -> RepositoryArn {
+        let arn = format!("arn:aws:codecommit:{REPOSITORY_REGION}:{REPOSITORY_ACCOUNT}:{}", NAMES[self.repository]);
+        arn.parse().unwrap_or_else(|error| unreachable!("{error}"))
+    }
+
+    /// The key of event-relay's row.
+    pub(crate) fn key(&self) -> Key {
+        branch::key(&self.arn(), &self.git_ref)
+    }
+}
+
+impl std::fmt::Display for Reference {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{} {}", NAMES[self.repository], self.git_ref)
+    }
+}
+
+/// The index of the repository with this name.
+pub(crate) fn index(name: &str) -> usize {
+    NAMES.iter().position(|one| *one == name).unwrap_or_else(|| unreachable!("no repository is named {name}"))
+}
+
+/// A repository.
+#[derive(Debug)]
 pub(crate) struct Repository {
+    /// The repository's index, with which the ids of its commits begin.
+    index: usize,
     heads: RefCell<BTreeMap<GitRef, CommitId>>,
     /// All heads of each branch and tag so far, in order.
     past_heads: RefCell<BTreeMap<GitRef, Vec<CommitId>>>,
@@ -27,14 +79,17 @@ pub(crate) struct Repository {
     pub(crate) without_paths: Cell<usize>,
 }
 
-/// The repository's ARN.
-pub(crate) fn arn() -> RepositoryArn {
-    let arn =
-        format!("arn:aws:codecommit:{}:{}:{NAME}", crate::cloud::REPOSITORY_REGION, crate::cloud::REPOSITORY_ACCOUNT);
-    arn.parse().unwrap_or_else(|error| unreachable!("{error}"))
-}
-
 impl Repository {
+    pub(crate) fn new(index: usize) -> Self {
+        Self {
+            index,
+            heads: RefCell::default(),
+            past_heads: RefCell::default(),
+            trees: RefCell::default(),
+            without_paths: Cell::default(),
+        }
+    }
+
     pub(crate) fn head(&self, git_ref: &GitRef) -> Option<CommitId> {
         self.heads.borrow().get(git_ref).cloned()
     }
@@ -55,7 +110,8 @@ impl Repository {
         let mut tree = before.and_then(|before| trees.get(before).cloned()).unwrap_or_default();
         let number = trees.len() as u64 + 1;
         tree.insert(path, number);
-        let commit: CommitId = format!("{number:040x}").parse().unwrap_or_else(|error| unreachable!("{error}"));
+        let id = format!("{}{number:039x}", self.index);
+        let commit: CommitId = id.parse().unwrap_or_else(|error| unreachable!("{error}"));
         trees.insert(commit.clone(), tree);
         commit
     }

@@ -51,9 +51,14 @@ impl World for StarterAccount {
     }
 
     async fn start(&self, start: &PipelineStart) -> StartAnswer {
-        give_way().await;
         let chance = &self.cloud.chance;
         let codepipeline = &self.place().codepipeline;
+        if chance.fails(3) {
+            codepipeline.start_late(start, self.cloud.clock.now.get(), chance);
+            give_way().await;
+            return StartAnswer::Unanswered("timeout".to_owned());
+        }
+        give_way().await;
         let answer = codepipeline.start(start, self.cloud.clock.now.get(), chance);
         give_way().await;
         match answer {

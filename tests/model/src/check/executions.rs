@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use event_relay::target::PlacedOrder;
 use pipeline_starter::order::token;
 use pipeline_starter::world::ExecutionStatus;
+use sekisho_domain::change::Change;
 use sekisho_domain::report::ReportState;
 use time::Duration;
 
@@ -22,21 +23,20 @@ const MAX_CANCELLATIONS: usize = 3;
 pub(crate) fn start_once_and_in_order(history: &History, target: &Target, orders: &Orders) -> Result<(), Broken> {
     let executions = history.cloud.places[target.place].codepipeline.executions(target.pipeline);
     let pipeline = target.id().pipeline;
-    let first_tokens = orders.iter().map(|(number, change)| (token(change, &pipeline, *number, 0), *number));
-    let numbers: BTreeMap<String, u64> = first_tokens.collect();
-    let mut last: Option<(u64, &Execution)> = None;
+    let first_tokens = orders.iter().map(|order| (token(&order.1, &pipeline, order.0, 0), order));
+    let ordered: BTreeMap<String, &(u64, Change)> = first_tokens.collect();
+    let mut last: Option<(&u64, &Execution)> = None;
     for execution in executions.iter().filter(|execution| execution.token.is_some()) {
-        let Some(number) = first_token(execution).and_then(|token| numbers.get(token)).copied() else {
+        let Some((number, change)) = first_token(execution).and_then(|token| ordered.get(token)) else {
             if history.upgrade.has_execution(target.place, &execution.id) {
                 continue;
             }
             return Err(Broken(format!("{}: {} belongs to no order", target.id(), execution.id)));
         };
-        if orders.get(&number).is_none_or(|change| change.commit != execution.commit) {
+        if change.commit != execution.commit {
             return Err(Broken(format!("{}: {} does not run the commit of its order", target.id(), execution.id)));
         }
-        if orders.get(&number).is_some_and(|change| history.upgrade.has_started(target.place, target.pipeline, change))
-        {
+        if history.upgrade.has_started(target.place, target.pipeline, change) {
             return Err(Broken(format!("{}: {} repeats an earlier version's", target.id(), execution.id)));
         }
         match last {

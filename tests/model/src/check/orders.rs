@@ -1,25 +1,29 @@
 //! Order numbers rise for each target, and an order never changes.
 
-use std::collections::BTreeMap;
-
 use event_relay::target::{self, PlacedOrder};
 use sekisho_domain::change::Change;
 
 use super::traffic::Traffic;
 use super::{Broken, Target};
-use crate::cloud::Cloud;
+use crate::cloud::{Cloud, Placing};
+use crate::history::History;
 
-/// The change of each order that the target's bus accepted, by the order's number.
-pub(crate) type Orders = BTreeMap<u64, Change>;
+/// The orders that the target's bus accepted, each with its number and its change. If event-relay's ledger was lost, two
+/// orders may have the same number.
+pub(crate) type Orders = Vec<(u64, Change)>;
 
-/// The orders that the target's bus accepted.
-pub(crate) fn of(traffic: &Traffic, target: &Target) -> Result<Orders, Broken> {
+/// The orders that the target's bus accepted, without repetitions.
+pub(crate) fn of(cloud: &Cloud, traffic: &Traffic, target: &Target) -> Result<Orders, Broken> {
     let mut orders = Orders::new();
     for (order, change) in traffic.offers(target)? {
-        let earlier = orders.insert(order.number, change.clone());
-        if earlier.is_some_and(|earlier| !is_same(&earlier, change)) {
+        let mut alike = orders.iter().filter(|(number, _)| *number == order.number);
+        if alike.clone().any(|(_, earlier)| is_same(earlier, change)) {
+            continue;
+        }
+        if alike.next().is_some() && !cloud.is_ledger_lost.get() {
             return Err(Broken(format!("{}: order {} has two changes", target.id(), order.number)));
         }
+        orders.push((order.number, change.clone()));
     }
     Ok(orders)
 }
@@ -31,36 +35,52 @@ fn is_same(one: &Change, other: &Change) -> bool {
 }
 
 /// The orders that event-relay placed in the target's row, in the order of the writes.
-pub(crate) fn placed(cloud: &Cloud, target: &Target) -> Vec<PlacedOrder> {
+pub(crate) fn placed(cloud: &Cloud, target: &Target) -> Vec<Placing> {
     let key = target::key(&target.id());
-    let placed = cloud.placed.borrow();
-    placed.iter().filter(|(one, _)| *one == key).map(|(_, order)| order.clone()).collect()
+    cloud.placed.borrow().iter().filter(|placing| placing.key == key).cloned().collect()
 }
 
-/// Checks that the numbers of the target's orders rise, that each order is about a change that was seen later than the
-/// one before and about another commit, and that the bus got nothing else. An order whose reference lost its route is
-/// replaced by one about another reference at the same commit, which may have been seen earlier.
-pub(crate) fn rise(placed: &[PlacedOrder], accepted: &Orders, target: &Target) -> Result<(), Broken> {
-    for (order, next) in placed.iter().zip(placed.iter().skip(1)) {
-        let wrong =
-            |what: &str| Err(Broken(format!("{}: orders {} and {}: {what}", target.id(), order.number, next.number)));
-        if order.number >= next.number {
-            return wrong("the numbers do not rise");
-        }
-        if order.change.commit == next.change.commit {
-            if order.change.git_ref == next.change.git_ref {
-                return wrong("both are about the same commit");
-            }
-            continue;
-        }
-        if order.change.sequence >= next.change.sequence {
-            return wrong("the sequences do not rise");
+/// The orders that event-relay placed since its ledger exists.
+pub(crate) fn since_loss(cloud: &Cloud, target: &Target) -> Vec<PlacedOrder> {
+    let is_lost = cloud.is_ledger_lost.get();
+    let placed = placed(cloud, target).into_iter().filter(|placing| placing.is_after_loss == is_lost);
+    placed.map(|placing| placing.order).collect()
+}
+
+/// Checks that the orders of the target rise while event-relay's ledger exists, and that the bus got nothing else.
+pub(crate) fn rise(history: &History, accepted: &Orders, target: &Target) -> Result<(), Broken> {
+    let placed = placed(&history.cloud, target);
+    for (placing, next) in placed.iter().zip(placed.iter().skip(1)) {
+        if placing.is_after_loss == next.is_after_loss {
+            follows(history, placing, next).map_err(|what| {
+                let (number, next) = (placing.order.number, next.order.number);
+                Broken(format!("{}: orders {number} and {next}: {what}", target.id()))
+            })?;
         }
     }
     for (number, change) in accepted {
-        if !placed.iter().any(|order| order.number == *number && is_same(&order.change, change)) {
+        if !placed.iter().any(|one| one.order.number == *number && is_same(&one.order.change, change)) {
             return Err(Broken(format!("{}: order {number} was sent and not placed", target.id())));
         }
     }
     Ok(())
+}
+
+/// Checks that an order has a larger number than the one before, and that it is about a change that was seen later and
+/// about another commit. An order whose reference lost its route is replaced by one about another reference at the same
+/// commit, which may have been seen earlier. If a target calls an order stale because event-relay's ledger was lost, the
+/// same change is ordered with a larger number. A person may order any head.
+fn follows(history: &History, placing: &Placing, next: &Placing) -> Result<(), &'static str> {
+    if placing.order.number >= next.order.number {
+        return Err("the numbers do not rise");
+    }
+    let (change, newer) = (&placing.order.change, &next.order.change);
+    if history.lambda.by_people.contains(&next.request) {
+        return Ok(());
+    }
+    if (&change.repository, &change.commit) == (&newer.repository, &newer.commit) {
+        let is_repeated = change.git_ref == newer.git_ref && !next.is_after_loss;
+        return if is_repeated { Err("both are about the same commit") } else { Ok(()) };
+    }
+    if change.sequence >= newer.sequence { Err("the sequences do not rise") } else { Ok(()) }
 }

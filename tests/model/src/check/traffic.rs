@@ -33,11 +33,6 @@ impl Traffic {
         Ok(Self { orders, reports })
     }
 
-    /// The changes of all events with orders.
-    pub(crate) fn changes(&self) -> impl Iterator<Item = &Change> {
-        self.orders.iter().map(|(_, event)| &event.change)
-    }
-
     /// All orders to a target, in the order of the events. An order is offered several times.
     pub(crate) fn offers(&self, target: &Target) -> Result<Vec<(Order, &Change)>, Broken> {
         let mut offers = Vec::new();
