@@ -56,6 +56,7 @@ fn reports(relay: &Relay<FakeAccount>) -> Vec<String> {
         let mut report: Value = serde_json::from_str(REPORT).expect("a report");
         report["account"] = json!(entry.account);
         report["detail"]["number"] = order["orders"]["shop"]["number"].clone();
+        report["detail"]["id"] = order["id"].clone();
         report.to_string()
     };
     accepted.iter().map(report).collect()
