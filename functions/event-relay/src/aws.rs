@@ -1,4 +1,4 @@
-//! The real [`World`]: DynamoDB, CodeCommit, EventBridge and the clock.
+//! The real [`World`]: DynamoDB, CodeCommit, EventBridge, SNS and the clock.
 
 pub mod codecommit;
 
@@ -8,10 +8,11 @@ use std::time::Duration;
 use sekisho_domain::account::Region;
 use sekisho_domain::change::{CommitId, GitRef};
 use sekisho_domain::config::Misconfigured;
+use sekisho_domain::notice::Notice;
 use sekisho_lambda::aws::{Later, SdkConfig, later};
-use sekisho_lambda::environment::LEDGER_TABLE;
+use sekisho_lambda::environment::{LEDGER_TABLE, NOTICE_TOPIC_ARN};
 use sekisho_lambda::eventbridge::Buses;
-use sekisho_lambda::{Environment, ServiceError};
+use sekisho_lambda::{Environment, ServiceError, Topic};
 use sekisho_ledger::Ledger;
 use time::OffsetDateTime;
 
@@ -23,10 +24,12 @@ pub struct Aws {
     ledger: Ledger,
     codecommit: Later<aws_sdk_codecommit::Client>,
     buses: Buses,
+    /// Few invocations publish a notice, so the client is made only when it is used.
+    topic: Topic,
 }
 
 impl Aws {
-    /// Reads the name of the table from the environment.
+    /// Reads the names of the table and of the notice topic from the environment.
     ///
     /// # Errors
     /// The environment variable is missing.
@@ -34,7 +37,12 @@ impl Aws {
         let ledger = Ledger::new(later(aws, aws_sdk_dynamodb::Client::new), environment.required(LEDGER_TABLE)?);
         // The ledger's client is made at once, because an invocation calls the ledger first.
         ledger.make_client();
-        Ok(Self { ledger, codecommit: later(aws, aws_sdk_codecommit::Client::new), buses: Buses::new(aws) })
+        Ok(Self {
+            ledger,
+            codecommit: later(aws, aws_sdk_codecommit::Client::new),
+            buses: Buses::new(aws),
+            topic: Topic::new(later(aws, aws_sdk_sns::Client::new), environment.required(NOTICE_TOPIC_ARN)?),
+        })
     }
 
     /// Makes the clients of CodeCommit and EventBridge, which a change needs as soon as the ledger has answered.
@@ -83,5 +91,9 @@ impl World for Aws {
 
     async fn put_events(&self, region: &Region, entries: &[Entry]) -> Vec<EntryResult> {
         self.buses.put_events(region, entries).await
+    }
+
+    async fn publish(&self, notice: &Notice) -> Result<(), ServiceError> {
+        self.topic.publish(notice).await
     }
 }

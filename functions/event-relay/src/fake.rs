@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use sekisho_domain::account::Region;
 use sekisho_domain::change::{CommitId, GitRef, RefKind};
+use sekisho_domain::notice::Notice;
 use sekisho_lambda::ServiceError;
 use sekisho_lambda::service_error::Kind;
 use time::OffsetDateTime;
@@ -54,14 +55,18 @@ pub struct FakeAccount {
     pub bus: RefCell<Bus>,
     /// The entries that the buses accepted.
     pub accepted: RefCell<Vec<Entry>>,
+    /// The published notices.
+    pub notices: RefCell<Vec<Notice>>,
+    /// Whether SNS throttles every call.
+    pub topic_is_down: Cell<bool>,
     /// The duration of each read of CodeCommit.
     pub read_time: Cell<Duration>,
-    /// The duration of each call to EventBridge .
+    /// The duration of each call to EventBridge and SNS.
     pub send_time: Cell<Duration>,
     /// The interruptions of the next reads of a head, one for each read. An interruption happens after CodeCommit has
     /// read the head and before CodeCommit answers.
     pub interruptions: RefCell<VecDeque<Interruption>>,
-    /// The calls to CodeCommit, EventBridge  so far.
+    /// The calls to CodeCommit, EventBridge and SNS so far.
     pub calls: RefCell<Vec<String>>,
     in_flight: Cell<usize>,
     max_in_flight: Cell<usize>,
@@ -82,6 +87,8 @@ impl Default for FakeAccount {
             changed_paths: RefCell::new(Some(vec![Vec::new()])),
             bus: RefCell::new(Box::new(|_| EntryResult::Accepted)),
             accepted: RefCell::default(),
+            notices: RefCell::default(),
+            topic_is_down: Cell::new(false),
             read_time: Cell::new(Duration::ZERO),
             send_time: Cell::new(Duration::ZERO),
             interruptions: RefCell::default(),
@@ -99,7 +106,7 @@ impl fmt::Debug for FakeAccount {
 }
 
 impl FakeAccount {
-    /// The largest number of calls to EventBridge  that were in flight at once.
+    /// The largest number of calls to EventBridge and SNS that were in flight at once.
     #[must_use]
     pub fn max_in_flight(&self) -> usize {
         self.max_in_flight.get()
@@ -207,5 +214,14 @@ impl World for FakeAccount {
             result
         };
         entries.iter().map(put).collect()
+    }
+
+    async fn publish(&self, notice: &Notice) -> Result<(), ServiceError> {
+        self.send("Publish".to_owned()).await;
+        if self.topic_is_down.get() {
+            return Err(failed("sns:Publish", Kind::Throttled));
+        }
+        self.notices.borrow_mut().push(notice.clone());
+        Ok(())
     }
 }

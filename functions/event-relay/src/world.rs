@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use sekisho_domain::account::Region;
 use sekisho_domain::change::{CommitId, GitRef};
+use sekisho_domain::notice::Notice;
 use sekisho_lambda::ServiceError;
 pub use sekisho_lambda::eventbridge::{Entry, EntryResult};
 use sekisho_ledger::Store;
@@ -61,4 +62,6 @@ pub trait World {
     /// Makes one PutEvents call with up to 10 entries for buses of one region. Returns one result for each entry, in
     /// the same order.
     async fn put_events(&self, region: &Region, entries: &[Entry]) -> Vec<EntryResult>;
+    /// Publishes a notice to the people of this account.
+    async fn publish(&self, notice: &Notice) -> Result<(), ServiceError>;
 }

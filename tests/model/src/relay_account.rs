@@ -7,6 +7,7 @@ use std::time::Duration;
 use event_relay::world::{Differences, Entry, EntryResult, Head, World};
 use sekisho_domain::account::Region;
 use sekisho_domain::change::{CommitId, GitRef, RefKind};
+use sekisho_domain::notice::Notice;
 use sekisho_lambda::ServiceError;
 use time::OffsetDateTime;
 
@@ -104,5 +105,9 @@ impl World for RelayAccount {
         let results = entries.iter().map(put).collect();
         give_way().await;
         results
+    }
+
+    async fn publish(&self, _notice: &Notice) -> Result<(), ServiceError> {
+        self.cloud.begin("Publish").await
     }
 }

@@ -12,7 +12,8 @@ fn build(config: &str, without: &str) -> Result<(), Error> {
     let file = std::env::temp_dir().join(format!("relay-{}-{:p}.toml", std::process::id(), config));
     std::fs::write(&file, config).unwrap();
     let path = file.to_string_lossy().into_owned();
-    let variables = [("SEKISHO_CONFIG", path.as_str()), ("LEDGER_TABLE", "t")];
+    let topic = "arn:aws:sns:ap-northeast-1:111111111111:sekisho-notices";
+    let variables = [("SEKISHO_CONFIG", path.as_str()), ("LEDGER_TABLE", "t"), ("NOTICE_TOPIC_ARN", topic)];
     let environment: Environment = variables.into_iter().filter(|(name, _)| *name != without).collect();
     let aws = SdkConfig::builder().behavior_version(BehaviorVersion::v2026_01_12()).build();
     let relay = Relay::new(&environment, &aws);
@@ -29,6 +30,7 @@ fn a_mistake_in_the_file_or_the_environment_is_misconfigured_and_named() {
         (build("[[route]\n", ""), "line 1"),
         (build("", ""), "route"),
         (build(CONFIG, "LEDGER_TABLE"), "LEDGER_TABLE"),
+        (build(CONFIG, "NOTICE_TOPIC_ARN"), "NOTICE_TOPIC_ARN"),
     ];
     for (answer, key) in cases {
         let error = answer.unwrap_err();
