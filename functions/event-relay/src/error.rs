@@ -7,7 +7,7 @@ use sekisho_lambda::{ErrorType, Failure, ServiceError};
 use crate::hint::Hint;
 
 /// The reason why an invocation failed. A retry may succeed, except after [`Error::Misconfigured`],
-/// [`Error::InvalidRequest`] and [`Error::NotFound`].
+/// [`Error::InvalidRequest`], [`Error::NotFound`] and [`Error::Refused`].
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The configuration or the environment is wrong.
@@ -19,6 +19,9 @@ pub enum Error {
     /// A person's request names a route or target that does not exist; the message says what exists.
     #[error("{0}")]
     NotFound(String),
+    /// A rule forbids what a person's request asks for; the message says what to send instead.
+    #[error("{0}")]
+    Refused(String),
     /// The ledger could not be read or written.
     #[error(transparent)]
     Ledger(#[from] sekisho_ledger::Error),
@@ -49,6 +52,7 @@ impl Failure for Error {
             Self::Misconfigured(_) => ErrorType::Misconfigured,
             Self::InvalidRequest(_) => ErrorType::InvalidRequest,
             Self::NotFound(_) => ErrorType::NotFound,
+            Self::Refused(_) => ErrorType::Refused,
             Self::Ledger(error) if error.is_throttled() => ErrorType::Throttled,
             Self::Service(error) if error.is_throttled() => ErrorType::Throttled,
             Self::Ledger(_) | Self::Service(_) | Self::Busy { .. } | Self::NoTime { .. } => ErrorType::Internal,

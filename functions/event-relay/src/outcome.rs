@@ -25,6 +25,20 @@ pub enum Outcome {
     Baseline,
     /// A target's report was stored.
     Reported,
+    /// A change entered a wave.
+    Entered,
+    /// The change's revision enters no wave: a wave failed with it, or a person sent it back.
+    Condemned,
+    /// A person lets nothing enter a wave or a train.
+    Held,
+    /// A person ended a hold.
+    Resumed,
+    /// A person takes an unknown target for healthy.
+    Accepted,
+    /// A person lets a change enter a wave ahead of the train.
+    Promoted,
+    /// A person lets a condemned change be tried again.
+    Pardoned,
     /// The head or report was handled before.
     Duplicate,
     /// The targets should run a change that was seen later.
