@@ -49,6 +49,7 @@ mod heads;
 mod hint;
 mod joining;
 mod newest;
+mod next;
 mod ordering;
 mod outcome;
 mod plan;
@@ -64,6 +65,7 @@ mod status;
 pub mod target;
 mod target_report;
 mod target_request;
+pub mod train;
 mod worklist;
 pub mod world;
 

@@ -13,6 +13,7 @@ mod reoffer;
 mod report;
 mod resend;
 mod settle;
+pub(crate) mod train;
 mod whereabouts;
 
 use sekisho_domain::config::Misconfigured;

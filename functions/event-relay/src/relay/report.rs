@@ -14,6 +14,9 @@ use crate::target::{self, Reception, TargetRow};
 use crate::target_report::{TargetReport, about_report};
 use crate::world::World;
 
+/// The reason for a report that arrives again.
+const REPEATED: &str = "the ledger has this report or a later one on the order";
+
 /// What a report leads to.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Received {
@@ -76,9 +79,8 @@ fn receive(row: &TargetRow, report: &TargetReport, now: OffsetDateTime) -> Recei
         Reception::Stored { row, is_refusal: false } => {
             (Outcome::Reported, format!("the target reported: {}", report.report.reason), Some(row))
         }
-        Reception::Repeated => {
-            (Outcome::Duplicate, "the ledger has this report or a later one on the order".to_owned(), None)
-        }
+        Reception::Repeated => (Outcome::Duplicate, REPEATED.to_owned(), None),
+        Reception::Heard(row) => (Outcome::Duplicate, REPEATED.to_owned(), Some(row)),
         Reception::Older => (Outcome::Ignored, "the report is about an earlier order".to_owned(), None),
         Reception::Unplaced(row) => {
             let reason = "the ledger has no order with this number: later orders to this target get larger numbers";

@@ -32,8 +32,10 @@ pub fn ordered(n: u64) -> TargetRow {
         offers: 1,
         refused: false,
         alerted: false,
+        train: None,
+        before: None,
     };
-    TargetRow { number, order: Some(order), report: None }
+    TargetRow { number, order: Some(order), ..TargetRow::default() }
 }
 
 /// The event with which a target reports on the order in `row`, some minutes after the start.

@@ -1,0 +1,172 @@
+use sekisho_domain::change::RefKind;
+use sekisho_domain::report::ReportTime;
+use time::macros::datetime;
+
+use super::*;
+
+const NOW: OffsetDateTime = datetime!(2026-11-21 12:00 UTC);
+
+fn change(commit: u64, sequence: u64) -> Change {
+    Change {
+        kind: RefKind::Branch,
+        repository: "arn:aws:codecommit:ap-northeast-1:111111111111:shop".parse().unwrap(),
+        git_ref: "refs/heads/main".parse().unwrap(),
+        commit: format!("{commit:040x}").parse().unwrap(),
+        previous: None,
+        sequence,
+        actor: None,
+        event: None,
+    }
+}
+
+/// A target that was ordered at `NOW` to run the second commit.
+fn ordered() -> TargetRow {
+    TargetRow::default().placed(&change(2, 20), NOW)
+}
+
+fn report(row: &TargetRow, state: ReportState, at: OffsetDateTime) -> OrderReport {
+    let order = row.order.as_ref().unwrap();
+    OrderReport {
+        version: OrderReport::VERSION,
+        pipeline: "shop".parse().unwrap(),
+        number: order.number,
+        id: order.change.id(),
+        revision: order.change.commit.clone(),
+        state,
+        region: "ap-northeast-1".parse().unwrap(),
+        execution: None,
+        reason: String::new(),
+        at: ReportTime::next(at, None),
+        until: None,
+        good: None,
+    }
+}
+
+fn reported(row: &TargetRow, state: ReportState, at: OffsetDateTime) -> TargetRow {
+    match row.receive(&report(row, state, at), at) {
+        Reception::Stored { row, .. } => row,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn numbers_rise_even_if_the_clock_goes_back() {
+    let first = ordered();
+    assert_eq!(first.number, epoch_millis(NOW));
+    let second = first.placed(&change(3, 30), NOW - Duration::from_mins(1));
+    assert_eq!(second.order.unwrap().number, first.number + 1);
+    let ahead = epoch_millis(NOW) + 5;
+    assert_eq!(TargetRow::default().placed(&change(3, ahead), NOW).number, ahead);
+}
+
+#[test]
+fn a_target_gets_a_new_commit_unless_it_should_run_the_same_or_a_later_one() {
+    let row = ordered();
+    assert!(matches!(row.place(&change(3, 21), NOW), Placement::Placed(_)));
+    assert_eq!(row.place(&change(2, 21), NOW), Placement::Duplicate);
+    assert_eq!(row.place(&change(3, 19), NOW), Placement::Superseded);
+    assert!(matches!(TargetRow::default().place(&change(2, 20), NOW), Placement::Placed(_)));
+}
+
+#[test]
+fn an_order_without_a_report_is_offered_after_five_minutes_and_then_with_doubling_pauses_up_to_an_hour() {
+    let mut row = ordered();
+    let mut last = NOW;
+    for minutes in [5, 10, 20, 40, 60, 60] {
+        let due = last + Duration::from_mins(minutes);
+        assert!(!row.is_due(due - Duration::from_millis(1)), "{minutes}");
+        assert!(row.is_due(due), "{minutes}");
+        row = row.offered_again(due);
+        last = due;
+    }
+    assert!(!TargetRow::default().is_due(NOW));
+}
+
+#[test]
+fn an_order_is_offered_until_its_target_accepts_and_finishes_it() {
+    let hour = NOW + Duration::from_hours(1);
+    let day = NOW + Duration::from_hours(24);
+    let state = |state| reported(&ordered(), state, NOW);
+    assert!(state(ReportState::Refused).is_due(NOW + Duration::from_mins(5)));
+    for unfinished in [ReportState::Waiting, ReportState::Running, ReportState::Baking, ReportState::RollingBack] {
+        assert!(!state(unfinished).is_due(hour - Duration::from_millis(1)), "{unfinished:?}");
+        assert!(state(unfinished).is_due(hour), "{unfinished:?}");
+    }
+    for finished in [ReportState::Healthy, ReportState::Failed, ReportState::Unknown, ReportState::RolledBack] {
+        assert!(!state(finished).is_due(day), "{finished:?}");
+    }
+    let next = state(ReportState::Healthy).placed(&change(3, 30), day);
+    assert!(next.is_due(day + Duration::from_mins(5)), "a report on an earlier order says nothing");
+}
+
+#[test]
+fn the_latest_report_on_the_current_order_counts() {
+    let row = ordered();
+    let minute = NOW + Duration::from_mins(1);
+    let running = report(&row, ReportState::Running, NOW);
+    let stored = reported(&row, ReportState::Healthy, minute);
+    assert_eq!(stored.current_report().unwrap().state, ReportState::Healthy);
+    assert_eq!(stored.receive(&running, minute), Reception::Repeated);
+    assert_eq!(stored.receive(&report(&row, ReportState::Healthy, minute), minute), Reception::Repeated);
+    assert_eq!(stored.placed(&change(3, 30), minute).receive(&running, minute), Reception::Older);
+}
+
+#[test]
+fn a_refusal_counts_once_for_each_order() {
+    let refuse = |row: &TargetRow, minute: u64| {
+        let at = NOW + Duration::from_mins(minute);
+        match row.receive(&report(row, ReportState::Refused, at), at) {
+            Reception::Stored { row, is_refusal } => (row, is_refusal),
+            other => panic!("{other:?}"),
+        }
+    };
+    let (row, first) = refuse(&ordered(), 1);
+    let (row, second) = refuse(&row, 2);
+    let (_, next_order) = refuse(&row.placed(&change(3, 30), NOW), 3);
+    assert_eq!([first, second, next_order], [true, false, true]);
+}
+
+#[test]
+fn a_report_on_a_lost_order_only_raises_the_number() {
+    let report = report(&ordered(), ReportState::Healthy, NOW);
+    let Reception::Unplaced(row) = TargetRow::default().receive(&report, NOW) else { panic!() };
+    assert_eq!(row, TargetRow { number: report.number, report: Some(report.clone()), ..TargetRow::default() });
+    assert_eq!(row.receive(&report, NOW), Reception::Older);
+    assert!(row.placed(&change(3, 30), NOW - Duration::from_hours(1)).number > report.number);
+}
+
+/// An event of an earlier version has no order, and counts as one with the sequence as the number.
+#[test]
+fn a_target_that_took_a_change_of_an_earlier_version_calls_the_order_stale() {
+    let row = ordered();
+    for ahead in [0, 20_000] {
+        let theirs = TargetRow { number: row.number + ahead - 1, ..TargetRow::default() };
+        let theirs = theirs.placed(&change(4, 30), NOW);
+        let report = report(&theirs, ReportState::Healthy, NOW);
+        let Reception::Unplaced(row) = row.receive(&report, NOW) else { panic!() };
+        assert_eq!((row.unplaced_report(), row.current_report()), (Some(&report), None));
+        assert!(!row.is_due(NOW + Duration::from_hours(2)), "the target would call the order stale again");
+        assert_eq!(row.place(&change(3, row.number), NOW), Placement::Superseded, "nothing goes back");
+        let Placement::Placed(next) = row.place(&change(2, row.number + 1), NOW) else { panic!() };
+        assert_eq!((next.number > report.number, next.unplaced_report()), (true, None));
+        let adopted = row.adopted(&change(4, 30), NOW);
+        assert_eq!((adopted.number, adopted.current_report()), (report.number, Some(&report)));
+    }
+}
+
+#[test]
+fn a_number_that_is_more_than_a_day_ahead_is_refused() {
+    let report = report(&ordered(), ReportState::Healthy, NOW);
+    let ahead = |hours| TargetRow::default().receive(&report, NOW - Duration::from_hours(hours));
+    assert!(matches!(ahead(24), Reception::Unplaced(_)));
+    assert_eq!(ahead(25), Reception::TooFarAhead);
+}
+
+#[test]
+fn people_are_alerted_once_about_an_order_that_no_bus_accepts() {
+    let row = ordered();
+    assert!(!row.needs_alert(NOW + Duration::from_mins(119)));
+    assert!(row.needs_alert(NOW + Duration::from_hours(2)));
+    assert!(!row.alerted().needs_alert(NOW + Duration::from_hours(2)));
+    assert!(!reported(&row, ReportState::Running, NOW).needs_alert(NOW + Duration::from_hours(2)));
+}

@@ -1,0 +1,211 @@
+//! The part of a target's row that only the orders of waves use.
+
+use std::time::Duration;
+
+use sekisho_domain::bake::BakeTime;
+use sekisho_domain::change::Change;
+use sekisho_domain::order::{Order, OrderKind};
+use sekisho_domain::report::ReportState;
+use sekisho_domain::timestamp::epoch_millis;
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use super::{PlacedOrder, TargetRow, millis};
+
+/// A target without a report for this time, or with nothing but refusals, is treated as unknown.
+const SILENCE: Duration = Duration::from_hours(2);
+/// A report that is repeated is noted if the last one arrived longer ago than this. An order that runs is offered again
+/// every hour, so that a target that answers is never treated as unknown.
+const HEARD_AFTER: Duration = Duration::from_mins(30);
+
+/// What the order of a wave has besides other orders.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrainOrder {
+    /// The route's name.
+    pub route: String,
+    /// The wave's name when the order was placed.
+    pub wave: String,
+    /// Which change of the train is deployed or, for an order of kind `rollback`, taken back.
+    pub seen: u64,
+    /// The time for which the target bakes.
+    pub bake: BakeTime,
+    /// Whether a person promoted the change.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub promoted: bool,
+    /// Whether a person takes the target for healthy while it is unknown.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub accepted: bool,
+    /// Whether the order was placed because the target joined the wave. It changes no verdict on the change.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub joined: bool,
+}
+
+/// What became of a route's order that another route's order replaced.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finished {
+    /// Which change of the train was ordered or taken back.
+    pub seen: u64,
+    /// The sequence of the order's change.
+    pub sequence: u64,
+    /// How the order ended.
+    pub state: FinishedState,
+    /// Whether the target had joined the wave when the order was placed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub joined: bool,
+    /// The change that was healthy in the target before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Change>,
+}
+
+/// How an order ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FinishedState {
+    /// The change was healthy, or a person took it for healthy.
+    Healthy,
+    /// The change failed, or the target went back by itself.
+    Failed,
+    /// The target was sent back.
+    SentBack,
+}
+
+/// How far a target is with its current order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// The target said that it has not started the order.
+    Waiting,
+    /// The target works on the order, or has not answered yet.
+    Running,
+    /// The target goes back, by itself or because the order says so.
+    GoingBack,
+    /// The change is healthy, or a person takes it for healthy.
+    Healthy,
+    /// The change failed, or the target went back by itself.
+    Failed,
+    /// The target went back because the order said so. A rollback that failed counts, too: nothing follows it.
+    SentBack,
+    /// Nobody can tell how the order ended, or the target has been silent for too long.
+    Unknown,
+}
+
+impl Progress {
+    /// Whether the order needs nothing more, neither a report nor a person.
+    pub(crate) fn is_settled(self) -> bool {
+        matches!(self, Self::Healthy | Self::Failed | Self::SentBack)
+    }
+}
+
+/// The order of a wave, as the relayed event has it.
+pub(crate) fn order_of_wave(number: u64, kind: OrderKind, train: &TrainOrder) -> Order {
+    Order { number, kind, bake: Some(train.bake), promoted: train.promoted }
+}
+
+impl TargetRow {
+    /// The change to which the target goes back: the one that was healthy last.
+    #[must_use]
+    pub fn last_healthy(&self) -> Option<Change> {
+        let report = self.current_report();
+        let healthy = self.order.as_ref().filter(|_| report.is_some_and(|one| one.state == ReportState::Healthy));
+        if let Some(order) = healthy {
+            return Some(order.change.clone());
+        }
+        if let Some(healthy) = &self.healthy {
+            return Some(healthy.clone());
+        }
+        // The target was ordered by a route without waves. Its report names the commit.
+        let commit = self.report.as_ref()?.good.clone()?;
+        let of = &self.order.as_ref()?.change;
+        Some(Change { commit, previous: None, actor: None, event: None, ..of.clone() })
+    }
+
+    /// The row with an order of a wave. What became of the current order is noted if it is another route's.
+    #[must_use]
+    pub(crate) fn ordered(&self, change: &Change, kind: OrderKind, train: TrainOrder, now: OffsetDateTime) -> Self {
+        let mut row = self.placed(change, now);
+        row.healthy = self.last_healthy();
+        row.finished.remove(&train.route);
+        if let Some(old) = self.order.as_ref()
+            && let Some(of) = old.train.as_ref().filter(|of| of.route != train.route)
+            && let Some(state) = self.finished_state(now)
+        {
+            let (sequence, before) = (old.change.sequence, old.before.clone());
+            let finished = Finished { seen: of.seen, sequence, state, joined: of.joined, before };
+            row.finished.insert(of.route.clone(), finished);
+        }
+        if let Some(order) = &mut row.order {
+            order.before = row.healthy.clone().filter(|_| kind == OrderKind::Deploy);
+            (order.kind, order.train) = (kind, Some(train));
+        }
+        row
+    }
+
+    fn finished_state(&self, now: OffsetDateTime) -> Option<FinishedState> {
+        match self.progress(now)? {
+            Progress::Healthy => Some(FinishedState::Healthy),
+            Progress::Failed => Some(FinishedState::Failed),
+            Progress::SentBack => Some(FinishedState::SentBack),
+            _ => None,
+        }
+    }
+
+    /// How far the target is with its current order. `None` if it has no order, or calls its order stale.
+    pub(crate) fn progress(&self, now: OffsetDateTime) -> Option<Progress> {
+        let order = self.standing_order()?;
+        let is_accepted = order.train.as_ref().is_some_and(|train| train.accepted);
+        let is_rollback = order.kind == OrderKind::Rollback;
+        let settled = if is_rollback { Progress::SentBack } else { Progress::Healthy };
+        let unknown = if is_accepted { settled } else { Progress::Unknown };
+        let Some(report) = self.current_report() else {
+            let working = if is_rollback { Progress::GoingBack } else { Progress::Running };
+            return Some(if self.is_silent(order, now) { unknown } else { working });
+        };
+        Some(match report.state {
+            ReportState::Unknown => unknown,
+            ReportState::Healthy | ReportState::RolledBack | ReportState::Failed if is_rollback => Progress::SentBack,
+            ReportState::Healthy => Progress::Healthy,
+            ReportState::Failed | ReportState::RolledBack => Progress::Failed,
+            _ if self.is_silent(order, now) => unknown,
+            _ if is_rollback => Progress::GoingBack,
+            ReportState::RollingBack => Progress::GoingBack,
+            ReportState::Refused | ReportState::Waiting => Progress::Waiting,
+            ReportState::Running | ReportState::Baking => Progress::Running,
+        })
+    }
+
+    fn is_silent(&self, order: &PlacedOrder, now: OffsetDateTime) -> bool {
+        let last = self.heard.unwrap_or(0).max(order.placed);
+        order.train.is_some() && epoch_millis(now) >= last + millis(SILENCE)
+    }
+
+    /// The row in which a person takes the target for healthy as long as its order is unknown. `None` if the order is
+    /// not unknown.
+    #[must_use]
+    pub(crate) fn accepted(&self, now: OffsetDateTime) -> Option<Self> {
+        let mut row = self.clone();
+        let train = row.order.as_mut()?.train.as_mut()?;
+        train.accepted = true;
+        (self.progress(now) == Some(Progress::Unknown)).then_some(row)
+    }
+
+    /// The row after a new report on its order was stored.
+    pub(super) fn heard(mut self, now: OffsetDateTime) -> Self {
+        let Some(order) = self.order.as_ref().filter(|order| order.train.is_some()) else { return self };
+        let state = self.report.as_ref().map(|report| report.state);
+        let went_back = order.kind == OrderKind::Rollback && state == Some(ReportState::RolledBack);
+        if state == Some(ReportState::Healthy) || went_back {
+            self.healthy = Some(order.change.clone());
+        }
+        if state != Some(ReportState::Refused) {
+            self.heard = Some(epoch_millis(now));
+        }
+        self
+    }
+
+    /// The row after the last report on an unfinished order of a wave arrived again, if that is worth a write.
+    pub(super) fn heard_again(&self, now: OffsetDateTime) -> Option<Self> {
+        let state = self.current_report()?.state;
+        let is_open = !state.is_final() && state != ReportState::Refused;
+        let is_old = epoch_millis(now) >= self.heard? + millis(HEARD_AFTER);
+        (is_open && is_old).then(|| Self { heard: Some(epoch_millis(now)), ..self.clone() })
+    }
+}
