@@ -196,7 +196,7 @@ impl OrderRow {
     }
 
     pub(crate) fn order(&self) -> Order {
-        Order { number: self.number, kind: self.kind }
+        Order::outside_waves(self.number, self.kind)
     }
 
     /// Whether an attempt to start the execution may begin now. `has_room` says that an execution of the pipeline has

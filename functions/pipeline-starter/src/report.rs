@@ -119,7 +119,7 @@ mod tests {
 
     fn running(kind: OrderKind, state: ReportState) -> OrderReport {
         let at = ReportTime::next(NOW, None);
-        at_shop(|place| report(Order { number: 5, kind }, &change(5), place, state, "why", at))
+        at_shop(|place| report(Order::outside_waves(5, kind), &change(5), place, state, "why", at))
     }
 
     fn last() -> LastReport {

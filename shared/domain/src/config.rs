@@ -55,7 +55,7 @@ impl Document {
         }
     }
 
-    /// The `[[route]]` entries.
+    /// The `[[route]]` entries. The time zones of windows are not looked up.
     ///
     /// # Errors
     /// If there is no route, a route is wrong, or a top-level key is unknown.
@@ -68,6 +68,17 @@ impl Document {
         }
         let written: Vec<WrittenRoute> = self.section(ROUTE)?;
         Routes::new(written).map_err(|mistake| self.wrong(&mistake.key, mistake.reason))
+    }
+
+    /// The `[[route]]` entries, with the windows of their waves checked against the time zone database. A binary that
+    /// calls this contains the database.
+    ///
+    /// # Errors
+    /// As for [`Document::routes`], and if a time zone is unknown or a window never opens.
+    pub fn routes_and_windows(&self) -> Result<Routes, Misconfigured> {
+        let routes = self.routes()?;
+        routes.check_windows().map_err(|mistake| self.wrong(&mistake.key, mistake.reason))?;
+        Ok(routes)
     }
 
     /// The `[access]` section.

@@ -6,7 +6,9 @@
 pub mod access;
 pub mod account;
 pub mod artifacts;
+pub mod bake;
 pub mod change;
+pub mod code;
 pub mod config;
 pub mod decision;
 mod mistake;
@@ -17,3 +19,4 @@ pub mod report;
 pub mod route;
 pub mod slack;
 pub mod timestamp;
+pub mod window;

@@ -5,6 +5,7 @@ mod glob;
 mod spelling;
 mod target;
 mod variable;
+mod wave;
 mod written;
 
 use std::collections::BTreeSet;
@@ -15,6 +16,7 @@ pub use self::glob::Glob;
 use self::glob::GlobList;
 pub use self::target::{ActionName, PipelineName, Target, TargetId};
 pub use self::variable::PLACEHOLDERS;
+pub use self::wave::{AlarmGlobs, Missing, Retreat, Wave};
 pub(crate) use self::written::WrittenRoute;
 use crate::account::Region;
 use crate::change::{GitRef, RefKind, RepositoryArn};
@@ -55,8 +57,10 @@ pub struct Route {
     paths: Option<GlobList>,
     existing: Option<Existing>,
     targets: Vec<Target>,
-    /// For each target, the index of its `[[route.target]]`, for messages.
-    entries: Vec<usize>,
+    /// For each target, the key of its `[[route.target]]` or `[[route.wave.target]]` after the route's, such as
+    /// `wave[0].target[1]`, for messages.
+    entries: Vec<String>,
+    waves: Vec<Wave>,
 }
 
 impl Route {
@@ -157,10 +161,23 @@ impl Route {
         &self.repository
     }
 
-    /// The pipelines that the route starts. A list of accounts or regions is expanded: each combination is a target.
+    /// The pipelines that the route starts, including those of its waves, in order. A list of accounts or regions is
+    /// expanded: each combination is a target.
     #[must_use]
     pub fn targets(&self) -> &[Target] {
         &self.targets
+    }
+
+    /// The waves, in order. Empty for a route whose targets get every change at once.
+    #[must_use]
+    pub fn waves(&self) -> &[Wave] {
+        &self.waves
+    }
+
+    /// The route's wave that the target is in.
+    #[must_use]
+    pub fn wave_of(&self, target: &TargetId) -> Option<&Wave> {
+        self.waves.iter().find(|wave| wave.targets.iter().any(|one| one.is(target)))
     }
 }
 
@@ -187,6 +204,17 @@ impl Routes {
         Ok(Self(routes))
     }
 
+    /// Checks the windows of all waves against the time zone database.
+    pub(crate) fn check_windows(&self) -> Result<(), Mistake> {
+        for (i, route) in self.iter().enumerate() {
+            for (j, wave) in route.waves().iter().enumerate() {
+                let mistake = |(place, reason)| Mistake::new(format!("route[{i}].wave[{j}].{place}"), reason);
+                wave.windows.check().map_err(mistake)?;
+            }
+        }
+        Ok(())
+    }
+
     /// The routes that match this repository and reference, without regard to changed paths.
     pub fn concerning<'a>(
         &'a self,
@@ -194,6 +222,11 @@ impl Routes {
         git_ref: &'a GitRef,
     ) -> impl Iterator<Item = &'a Route> {
         self.iter().filter(move |route| route.concerns(repository, git_ref))
+    }
+
+    /// The waves that the target is in: at most one of each route.
+    pub fn waves_of<'a>(&'a self, target: &'a TargetId) -> impl Iterator<Item = &'a Wave> {
+        self.iter().filter_map(move |route| route.wave_of(target))
     }
 
     /// The targets of all routes.

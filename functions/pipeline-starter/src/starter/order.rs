@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use futures_util::{StreamExt as _, stream};
 use sekisho_domain::change::{Change, SourceChange};
 use sekisho_domain::decision::Decision;
-use sekisho_domain::order::{Order, OrderKind};
+use sekisho_domain::order::Order;
 use sekisho_domain::report::{OrderReport, ReportState};
 use sekisho_domain::route::PipelineName;
 use sekisho_lambda::failure::chain;
@@ -159,7 +159,7 @@ async fn refuse<W: World>(
 ) -> Decided {
     let unreadable = match malformed.number {
         Some(number) if malformed.is_reported => {
-            let order = Order { number, kind: OrderKind::Deploy };
+            let order = Order::deploy(number);
             report_refusal(run, order, change, pipeline, &malformed.reason).await?
         }
         _ => None,

@@ -10,13 +10,18 @@ use crate::mistake::Mistake;
 pub(super) fn agree(routes: &mut [Route]) -> Result<(), Mistake> {
     unique_names(routes)?;
     one_region(routes)?;
+    all_or_none_in_waves(routes)?;
     let variables = merge_variables(routes)?;
     if variables.is_empty() {
         return Ok(());
     }
-    for target in routes.iter_mut().flat_map(|route| &mut route.targets) {
-        if let Some(merged) = variables.get(&target.id()) {
-            target.variables = merged.iter().map(|(name, variable)| (name.clone(), variable.value.clone())).collect();
+    for route in routes {
+        let of_waves = route.waves.iter_mut().flat_map(|wave| &mut wave.targets);
+        for target in route.targets.iter_mut().chain(of_waves) {
+            if let Some(merged) = variables.get(&target.id()) {
+                let value = |(name, variable): (&String, &Variable)| (name.clone(), variable.value.clone());
+                target.variables = merged.iter().map(value).collect();
+            }
         }
     }
     Ok(())
@@ -64,6 +69,33 @@ fn one_region(routes: &[Route]) -> Result<(), Mistake> {
     Ok(())
 }
 
+/// A target that one route has in a wave is in a wave of every route to it: a route without waves would order a change
+/// at once, whatever the target bakes.
+fn all_or_none_in_waves(routes: &[Route]) -> Result<(), Mistake> {
+    let keyed = |(i, route): (usize, &'_ Route)| -> Vec<(TargetId, bool, String)> {
+        let has_waves = !route.waves.is_empty();
+        let targets = route.targets.iter().zip(&route.entries);
+        targets.map(|(target, entry)| (target.id(), has_waves, format!("route[{i}].{entry}"))).collect()
+    };
+    let mut seen: BTreeMap<TargetId, (bool, String)> = BTreeMap::new();
+    for (id, in_wave, key) in routes.iter().enumerate().flat_map(keyed) {
+        let Some((first_in_wave, first)) = seen.get(&id) else {
+            seen.insert(id, (in_wave, key));
+            continue;
+        };
+        if *first_in_wave != in_wave {
+            let (here, there) =
+                if in_wave { ("in a wave", "outside of waves") } else { ("outside of waves", "in a wave") };
+            let reason = format!(
+                "has the target {id} {here}, but {first} has it {there}: put it into a wave in both routes, or remove \
+                 one of the two"
+            );
+            return Err(Mistake::new(key, reason));
+        }
+    }
+    Ok(())
+}
+
 /// A variable, and the key that set it first.
 struct Variable {
     value: String,
@@ -77,7 +109,7 @@ fn merge_variables(routes: &[Route]) -> Result<BTreeMap<TargetId, Variables>, Mi
     for (i, route) in routes.iter().enumerate() {
         let targets = route.targets.iter().zip(&route.entries);
         for (target, entry) in targets.filter(|(target, _)| !target.variables.is_empty()) {
-            let key = format!("route[{i}].target[{entry}].variables");
+            let key = format!("route[{i}].{entry}.variables");
             add_variables(merged.entry(target.id()).or_default(), target, &key)?;
         }
     }

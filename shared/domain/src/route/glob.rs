@@ -1,4 +1,4 @@
-//! Globs for the names of repositories, branches and tags, and for changed paths.
+//! Globs for the names of repositories, branches, tags and alarms, and for changed paths.
 
 use std::cell::OnceCell;
 
@@ -9,7 +9,8 @@ use super::spelling::{self, NameKind};
 /// The longest glob, in characters. Braces in a longer glob could be nested too deeply for globset to compile.
 const LONGEST_GLOB: usize = 256;
 
-/// A glob. `*` and `?` do not match `/`; `**` also matches `/`. `{a,b}` and `[ab]` are alternatives.
+/// A glob. `*` and `?` do not match `/`, except in the name of an alarm; `**` also matches `/`. `{a,b}` and `[ab]` are
+/// alternatives.
 #[derive(Debug, Clone)]
 pub struct Glob {
     glob: globset::Glob,
@@ -21,21 +22,21 @@ pub struct Glob {
 impl Glob {
     /// Parses a glob for names of this kind. The error says what to write instead.
     pub(super) fn parse(pattern: &str, kind: NameKind) -> Result<Self, String> {
-        let glob = Self::new(pattern)?;
+        let glob = Self::new(pattern, kind)?;
         match spelling::never_matches(pattern, kind) {
             Some(reason) => Err(spelling::advise(pattern, kind, "", reason)),
             None => Ok(glob),
         }
     }
 
-    pub(super) fn new(pattern: &str) -> Result<Self, String> {
+    pub(super) fn new(pattern: &str, kind: NameKind) -> Result<Self, String> {
         if pattern.is_empty() {
             return Err("empty: write a name or a glob".to_owned());
         }
         if pattern.chars().count() > LONGEST_GLOB {
             return Err(format!("longer than {LONGEST_GLOB} characters: split it into several globs"));
         }
-        match GlobBuilder::new(pattern).literal_separator(true).build() {
+        match GlobBuilder::new(pattern).literal_separator(kind.has_folders()).build() {
             Ok(glob) => Ok(Self { glob, matcher: OnceCell::new() }),
             Err(error) => Err(format!("`{pattern}` is not a glob: {}; correct it", error.kind())),
         }
@@ -60,7 +61,13 @@ impl Glob {
     /// all names.
     #[must_use]
     pub fn literal(&self) -> Option<&str> {
-        Some(self.pattern()).filter(|pattern| !pattern.contains(['*', '?', '[', ']', '{', '}', '\\']))
+        Some(self.literal_prefix()).filter(|prefix| prefix.len() == self.pattern().len())
+    }
+
+    /// The text with which every name begins that the glob matches.
+    pub(super) fn literal_prefix(&self) -> &str {
+        let end = self.pattern().find(['*', '?', '[', ']', '{', '}', '\\']).unwrap_or(self.pattern().len());
+        &self.pattern()[..end]
     }
 }
 
@@ -79,7 +86,7 @@ impl ListedGlob {
             Some(rest) => ("!", rest),
             None => ("", text),
         };
-        let glob = Glob::new(pattern)?;
+        let glob = Glob::new(pattern, kind)?;
         if let Some(reason) = spelling::never_matches(pattern, kind) {
             return Err(spelling::advise(pattern, kind, mark, reason));
         }
@@ -153,16 +160,16 @@ mod tests {
             // `matches` compiles the glob, and panics if the glob is invalid.
             assert!(!Glob::parse(&pattern, NameKind::Path).unwrap().matches("/"), "{pattern}");
         }
-        let wide = Glob::new(&"?".repeat(LONGEST_GLOB)).unwrap();
+        let wide = Glob::new(&"?".repeat(LONGEST_GLOB), NameKind::Path).unwrap();
         assert!(wide.matches(&"a".repeat(LONGEST_GLOB)));
-        let long = Glob::new(&"a".repeat(LONGEST_GLOB + 1)).unwrap_err();
+        let long = Glob::new(&"a".repeat(LONGEST_GLOB + 1), NameKind::Path).unwrap_err();
         assert!(long.contains("256 characters"), "{long}");
     }
 
     #[test]
     fn a_literal_matches_the_same_texts_as_globset() {
         for name in ["main", "release/1", "Main", "a b", "a,b", "あ", "@^~.$(|)+", "-", "fix!"] {
-            let glob = Glob::new(name).unwrap();
+            let glob = Glob::new(name, NameKind::Branch).unwrap();
             assert_eq!(glob.literal(), Some(name));
             let texts =
                 ["main", "release/1", "Main", "a b", "a,b", "あ", "@^~.$(|)+", "-", "fix!", "", "mainx", "release"];

@@ -15,6 +15,8 @@ pub(super) enum NameKind {
     Tag,
     /// A changed path, from the root of the repository.
     Path,
+    /// The name of a CloudWatch alarm.
+    Alarm,
 }
 
 impl NameKind {
@@ -23,14 +25,22 @@ impl NameKind {
         match self {
             Self::Branch => "refs/heads/",
             Self::Tag => "refs/tags/",
-            Self::Repository | Self::Path => "",
+            Self::Repository | Self::Path | Self::Alarm => "",
         }
+    }
+
+    /// Whether `/` separates the parts of a name. In the name of an alarm it is a character like any other.
+    pub(super) fn has_folders(self) -> bool {
+        self != Self::Alarm
     }
 }
 
 /// The limit of alternatives that are checked. A glob with more alternatives is accepted without a check, because
 /// nested braces can have more alternatives than can be counted.
 const MOST_ALTERNATIVES: usize = 64;
+
+/// CloudWatch's limit for the name of an alarm, in characters.
+const LONGEST_ALARM_NAME: usize = 255;
 
 /// A part of a glob without braces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +80,7 @@ fn reason_of(tokens: &[Token], kind: NameKind) -> Option<&'static str> {
         NameKind::Repository => reason_of_repository(tokens),
         NameKind::Branch | NameKind::Tag => reason_of_ref(tokens).or_else(|| reason_of_slashes(tokens)),
         NameKind::Path => reason_of_path(tokens).or_else(|| reason_of_slashes(tokens)),
+        NameKind::Alarm => reason_of_alarm(tokens),
     }
 }
 
@@ -111,6 +122,18 @@ fn reason_of_path(tokens: &[Token]) -> Option<&'static str> {
     components(tokens)
         .any(|component| component == [dot] || component == [dot, dot])
         .then_some("a path starts at the root of the repository and has no part `.` or `..`")
+}
+
+fn reason_of_alarm(tokens: &[Token]) -> Option<&'static str> {
+    let arn: Vec<Token> = "arn:".chars().map(Token::Literal).collect();
+    if tokens.starts_with(&arn) {
+        return Some("alarms are compared by their names, not by their ARNs");
+    }
+    if tokens.iter().any(|token| matches!(token, Token::Literal(c) if c.is_ascii_control())) {
+        return Some("the name of an alarm has no control characters");
+    }
+    let shortest = tokens.iter().filter(|token| **token != Token::Star).count();
+    (shortest > LONGEST_ALARM_NAME).then_some("the name of an alarm has at most 255 characters")
 }
 
 /// The checks of `/` that paths, branches and tags have in common.
@@ -222,9 +245,12 @@ fn spelling(pattern: &str, kind: NameKind) -> Option<(NameKind, String)> {
         NameKind::Repository => (kind, repository_spelling(pattern)),
         NameKind::Branch | NameKind::Tag => ref_spelling(pattern, kind),
         NameKind::Path => (kind, pattern.to_owned()),
+        // In the ARN of an alarm, the name follows the last part that the ARN's own syntax needs.
+        NameKind::Alarm => (kind, pattern.split_once(":alarm:").map_or("", |(_, name)| name).to_owned()),
     };
-    let text = if kind == NameKind::Repository { text } else { without_stray_slashes(text) };
-    let works = !text.is_empty() && Glob::new(&text).is_ok() && never_matches(&text, kind).is_none();
+    let has_slashes = matches!(kind, NameKind::Branch | NameKind::Tag | NameKind::Path);
+    let text = if has_slashes { without_stray_slashes(text) } else { text };
+    let works = !text.is_empty() && Glob::new(&text, kind).is_ok() && never_matches(&text, kind).is_none();
     works.then_some((kind, text))
 }
 

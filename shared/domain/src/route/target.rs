@@ -103,6 +103,12 @@ impl Target {
     pub fn id(&self) -> TargetId {
         TargetId { account: self.account.clone(), region: self.region.clone(), pipeline: self.pipeline.clone() }
     }
+
+    /// Whether this is the target's identity.
+    #[must_use]
+    pub fn is(&self, id: &TargetId) -> bool {
+        self.account == id.account && self.region == id.region && self.pipeline == id.pipeline
+    }
 }
 
 #[cfg(test)]

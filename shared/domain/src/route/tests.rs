@@ -176,7 +176,7 @@ fn a_mistake_in_a_new_key_is_named() {
         (of_region("us-east-1") + &route("", TARGET), "route[1].region", "missing"),
         (route("", TARGET) + &of_region("us-east-1"), "route[0].region", "missing"),
         (route("existing = \"ignore\"", TARGET), "route[0].existing", "baseline"),
-        (route("wave = []", TARGET), "route[0].wave", "unknown field"),
+        (route("wave = []", TARGET), "route[0]", "both"),
         (globs("branches = [\"!wip/**\"]\ntags = [\"v*\"]"), "route[0].branches", "exclusions"),
         (globs("branches = [\"**\", \"!refs/heads/wip\"]"), "route[0].branches[1]", "write `!wip`"),
         (globs("tags = [\"!v*\"]"), "route[0].tags", "exclusions"),

@@ -6,7 +6,8 @@ use serde::Deserialize;
 
 use super::glob::{Glob, GlobList};
 use super::spelling::NameKind;
-use super::target::{ActionName, PipelineName, Target};
+use super::target::{ActionName, PipelineName, Target, TargetId};
+use super::wave::{Wave, WrittenWave};
 use super::{Existing, Route, variable};
 use crate::account::{AccountId, Region};
 use crate::mistake::Mistake;
@@ -25,13 +26,15 @@ pub(crate) struct WrittenRoute {
     paths: Option<Vec<String>>,
     existing: Option<Existing>,
     #[serde(rename = "target")]
-    targets: Vec<WrittenTarget>,
+    targets: Option<Vec<WrittenTarget>>,
+    #[serde(rename = "wave")]
+    waves: Option<Vec<WrittenWave>>,
 }
 
-/// One `[[route.target]]`.
+/// One `[[route.target]]` or `[[route.wave.target]]`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct WrittenTarget {
+pub(super) struct WrittenTarget {
     account: Option<AccountId>,
     accounts: Option<Vec<AccountId>>,
     region: Option<Region>,
@@ -46,7 +49,7 @@ impl WrittenRoute {
     /// Checks the route's keys. `key` is the route's path, such as `route[0]`.
     pub(super) fn check(self, key: &str) -> Result<Route, Mistake> {
         if let Some(name) = &self.name {
-            check_name(name).map_err(|reason| Mistake::new(format!("{key}.name"), reason))?;
+            check_name(name, "route").map_err(|reason| Mistake::new(format!("{key}.name"), reason))?;
         }
         let repository = Glob::parse(&self.repository, NameKind::Repository)
             .map_err(|reason| Mistake::new(format!("{key}.repository"), reason))?;
@@ -67,7 +70,8 @@ impl WrittenRoute {
             let reason = "empty and matches nothing: write paths, such as `[\"api/**\"]`, or remove the key";
             return Err(Mistake::new(format!("{key}.paths"), reason));
         }
-        let (targets, entries) = expand(self.targets, key)?.into_iter().unzip();
+        let is_named = self.name.is_some();
+        let (Expansion { targets, entries, .. }, waves) = expand(self.targets, self.waves, is_named, key)?;
         Ok(Route {
             name: self.name,
             repository,
@@ -78,49 +82,122 @@ impl WrittenRoute {
             existing: self.existing,
             targets,
             entries,
+            waves,
         })
     }
 }
 
-fn check_name(name: &str) -> Result<(), String> {
+/// Checks the name of a route or of a wave.
+pub(super) fn check_name(name: &str, what: &str) -> Result<(), String> {
     let is_valid = (1..=64).contains(&name.len())
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
     if is_valid {
         return Ok(());
     }
-    Err("not the name of a route: write 1 to 64 letters, digits, `.`, `_` or `-`".to_owned())
+    Err(format!("not the name of a {what}: write 1 to 64 letters, digits, `.`, `_` or `-`"))
 }
 
-/// The targets of one route, each with the index of its `[[route.target]]`. Each combination of an account and a region
-/// is a target.
-fn expand(written: Vec<WrittenTarget>, key: &str) -> Result<Vec<(Target, usize)>, Mistake> {
+/// The targets of one route, and its waves.
+fn expand(
+    targets: Option<Vec<WrittenTarget>>,
+    waves: Option<Vec<WrittenWave>>,
+    is_named: bool,
+    key: &str,
+) -> Result<(Expansion<'_>, Vec<Wave>), Mistake> {
+    let mut expansion = Expansion { route: key, seen: BTreeMap::new(), targets: Vec::new(), entries: Vec::new() };
+    let written = match (targets, waves) {
+        (Some(targets), None) => {
+            expansion.add(targets, None)?;
+            return Ok((expansion, Vec::new()));
+        }
+        (None, Some(waves)) => waves,
+        (None, None) => {
+            return Err(Mistake::new(key, "missing field `target`: add a `[[route.target]]`, or a `[[route.wave]]`"));
+        }
+        (Some(_), Some(_)) => {
+            let reason = "has both `[[route.target]]` and `[[route.wave]]`: move every target into a wave, as a \
+                          `[[route.wave.target]]`";
+            return Err(Mistake::new(key, reason));
+        }
+    };
     if written.is_empty() {
-        return Err(Mistake::new(format!("{key}.target"), "empty: add a `[[route.target]]`"));
+        return Err(Mistake::new(format!("{key}.wave"), "empty: add a `[[route.wave]]`, or remove the key"));
     }
-    // For each target, whether it comes from an entry with lists.
-    let mut seen: BTreeMap<Target, bool> = BTreeMap::new();
-    let mut targets = Vec::with_capacity(written.len());
-    for (i, entry) in written.into_iter().enumerate() {
-        let key = format!("{key}.target[{i}]");
-        let has_lists = entry.accounts.is_some() || entry.regions.is_some();
-        for target in entry.targets(&key)? {
-            let bare = Target { variables: BTreeMap::new(), ..target.clone() };
-            match seen.insert(bare, has_lists) {
-                None => targets.push((target, i)),
-                // A repeated target without lists was always accepted, and has no effect.
-                Some(false) if !has_lists => targets.push((target, i)),
-                Some(_) => {
-                    let reason = format!(
-                        "leads to pipeline {} of account {} in {}, and so does another target of this route: \
-                         remove one of them",
-                        target.pipeline, target.account, target.region
-                    );
-                    return Err(Mistake::new(key, reason));
+    if !is_named {
+        let reason = "missing field `name`: add one, such as `name = \"shop\"`, because requests about a route with \
+                      waves go by it";
+        return Err(Mistake::new(key, reason));
+    }
+    let mut waves: Vec<Wave> = Vec::with_capacity(written.len());
+    for (i, wave) in written.into_iter().enumerate() {
+        let wave = wave.check(&format!("wave[{i}]"), &mut expansion)?;
+        if let Some(first) = waves.iter().position(|one| one.name == wave.name) {
+            let reason = format!("`{}` is already the name of wave[{first}]: write another name", wave.name);
+            return Err(Mistake::new(format!("{key}.wave[{i}].name"), reason));
+        }
+        waves.push(wave);
+    }
+    Ok((expansion, waves))
+}
+
+/// The targets of one route, collected from its entries.
+pub(super) struct Expansion<'k> {
+    /// The route's path, such as `route[0]`.
+    route: &'k str,
+    /// For each target, the entry that it comes from first, and whether that entry has lists. Outside of waves, two
+    /// source actions of one pipeline are not the same target.
+    seen: BTreeMap<(TargetId, Option<ActionName>), (String, bool)>,
+    targets: Vec<Target>,
+    /// For each target, the path of its entry after the route's.
+    entries: Vec<String>,
+}
+
+impl Expansion<'_> {
+    /// The path of a key, from its path after the route's.
+    pub(super) fn key(&self, place: &str) -> String {
+        format!("{}.{place}", self.route)
+    }
+
+    /// Adds the targets of a wave, such as `wave[0]`, or those outside of waves if `wave` is `None`. Each combination of
+    /// an account and a region is a target. Returns the targets that were added.
+    pub(super) fn add(&mut self, written: Vec<WrittenTarget>, wave: Option<&str>) -> Result<Vec<Target>, Mistake> {
+        let (list, table) = match wave {
+            None => ("target".to_owned(), "[[route.target]]"),
+            Some(wave) => (format!("{wave}.target"), "[[route.wave.target]]"),
+        };
+        if written.is_empty() {
+            return Err(Mistake::new(self.key(&list), format!("empty: add a `{table}`")));
+        }
+        let mut added = Vec::with_capacity(written.len());
+        for (i, entry) in written.into_iter().enumerate() {
+            let place = format!("{list}[{i}]");
+            let has_lists = entry.accounts.is_some() || entry.regions.is_some();
+            for target in entry.targets(&self.key(&place))? {
+                let action = wave.is_none().then(|| target.action.clone());
+                let first = self.seen.insert((target.id(), action), (place.clone(), has_lists));
+                match first {
+                    // A repeated target without waves and lists was always accepted, and has no effect.
+                    Some((_, had_lists)) if wave.is_none() && !has_lists && !had_lists => {}
+                    Some((first, _)) => {
+                        let reason = format!(
+                            "leads to pipeline {} of account {} in {}, and so does {}, another target of this route: \
+                             remove one of them",
+                            target.pipeline,
+                            target.account,
+                            target.region,
+                            self.key(&first)
+                        );
+                        return Err(Mistake::new(self.key(&place), reason));
+                    }
+                    None => {}
                 }
+                self.targets.push(target.clone());
+                self.entries.push(place.clone());
+                added.push(target);
             }
         }
+        Ok(added)
     }
-    Ok(targets)
 }
 
 impl WrittenTarget {

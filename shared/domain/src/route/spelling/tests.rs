@@ -101,6 +101,7 @@ fn a_glob_that_may_match_is_accepted() {
 fn may_be_a_name(name: &str, kind: NameKind) -> bool {
     let slashes = !name.is_empty() && name.split('/').all(|part| !part.is_empty());
     match kind {
+        NameKind::Alarm => !name.is_empty(),
         NameKind::Repository => name.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_".contains(&b)),
         NameKind::Path => slashes && name.split('/').all(|part| part != "." && part != ".."),
         NameKind::Branch | NameKind::Tag => {
@@ -114,7 +115,8 @@ fn may_be_a_name(name: &str, kind: NameKind) -> bool {
 }
 
 fn kinds() -> impl Strategy<Value = NameKind> {
-    prop_oneof![Just(NameKind::Repository), Just(NameKind::Branch), Just(NameKind::Tag), Just(NameKind::Path)]
+    use NameKind::{Alarm, Branch, Path, Repository, Tag};
+    prop_oneof![Just(Repository), Just(Branch), Just(Tag), Just(Path), Just(Alarm)]
 }
 
 proptest! {
@@ -127,7 +129,7 @@ proptest! {
         names in proptest::collection::vec("[a./]{1,5}", 40),
         kind in kinds(),
     ) {
-        let Ok(glob) = Glob::new(&pattern) else { return Ok(()) };
+        let Ok(glob) = Glob::new(&pattern, kind) else { return Ok(()) };
         let matched = names.iter().find(|name| may_be_a_name(name, kind) && glob.matches(name));
         if let Some(name) = matched {
             prop_assert_eq!(refusal(&pattern, kind), None, "{} matches {}", pattern, name);
