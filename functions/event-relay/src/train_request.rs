@@ -1,13 +1,13 @@
 //! The requests of people about trains: `train`, `hold`, `resume`, `accept`, `promote`, `pardon` and `rollback`.
 //!
-//! A request names a route, and a wave or a revision where its action needs one. The code of a notice stands for these
-//! names: `{"pardon":"<code>","reason":"…"}`.
+//! A request names a route, and a wave or a revision where its action needs one. In its short form, the value of the
+//! action is a route, a route and a wave, or the code of a notice: `{"train":"shop"}`, `{"resume":"shop/tokyo"}`,
+//! `{"pardon":"<code>","reason":"…"}`.
 
 use std::fmt;
 use std::time::Duration;
 
 use sekisho_domain::change::CommitId;
-use sekisho_domain::code::Code;
 use sekisho_domain::slack;
 use sekisho_lambda::event;
 use serde::Deserialize;
@@ -75,10 +75,6 @@ impl TrainAction {
         !matches!(self, Self::Train | Self::Resume)
     }
 
-    fn has_code(self) -> bool {
-        !matches!(self, Self::Train | Self::Promote)
-    }
-
     /// Whether a request of this action may have the field.
     fn takes(self, field: &str) -> bool {
         match field {
@@ -118,8 +114,8 @@ pub(crate) enum Subject {
         /// The commit. It is present if the action needs one.
         revision: Option<Prefix>,
     },
-    /// The code of a notice.
-    Code(Code),
+    /// The value of a request in its short form: a route, `route/wave`, or the code of a notice.
+    Short(String),
 }
 
 /// The first digits of a commit id, at least seven.
@@ -172,6 +168,7 @@ pub(crate) struct TrainRequest {
 #[serde(deny_unknown_fields)]
 struct Written {
     action: Option<String>,
+    train: Option<String>,
     hold: Option<String>,
     resume: Option<String>,
     accept: Option<String>,
@@ -188,10 +185,11 @@ struct Written {
     dry_run: bool,
 }
 
-/// Whether a payload without `action` is the short form of a request. An event has a `source`, and is none.
+/// Whether a payload without `action` is a request in its short form. An event has a `source`.
 pub(crate) fn is_short_form(payload: &str) -> bool {
     #[derive(Deserialize)]
     struct Keys {
+        train: Option<IgnoredAny>,
         hold: Option<IgnoredAny>,
         resume: Option<IgnoredAny>,
         accept: Option<IgnoredAny>,
@@ -200,7 +198,7 @@ pub(crate) fn is_short_form(payload: &str) -> bool {
         source: Option<IgnoredAny>,
     }
     let Ok(keys) = event::parse::<Keys>("request", payload) else { return false };
-    let actions = [keys.hold, keys.resume, keys.accept, keys.pardon, keys.rollback];
+    let actions = [keys.train, keys.hold, keys.resume, keys.accept, keys.pardon, keys.rollback];
     keys.source.is_none() && actions.iter().any(Option::is_some)
 }
 
@@ -214,7 +212,7 @@ impl TrainRequest {
             let reason = slack::shown(&reason);
             format!("{reason}; send a request such as {}", TrainAction::Hold.example("shop", ""))
         })?;
-        let (action, code) = written.action()?;
+        let (action, short) = written.action()?;
         for (field, is_given) in [
             ("wave", written.wave.is_some()),
             ("revision", written.revision.is_some()),
@@ -226,8 +224,8 @@ impl TrainRequest {
                 return Err(format!("`{field}` is not a field of {}: leave it out", action.as_str()));
             }
         }
-        let subject = match code {
-            Some(code) => written.subject_of_code(action, &code)?,
+        let subject = match short {
+            Some(short) => written.short_subject(short)?,
             None => written.named_subject(action)?,
         };
         Ok(Self {
@@ -242,37 +240,38 @@ impl TrainRequest {
 }
 
 impl Written {
-    /// The action, and the code if the request is in its short form.
+    /// The action, and its value if the request is in its short form.
     fn action(&self) -> Result<(TrainAction, Option<String>), String> {
-        let codes = [
+        let short = [
+            (TrainAction::Train, &self.train),
             (TrainAction::Hold, &self.hold),
             (TrainAction::Resume, &self.resume),
             (TrainAction::Accept, &self.accept),
             (TrainAction::Pardon, &self.pardon),
             (TrainAction::Rollback, &self.rollback),
         ];
-        let codes = codes.into_iter().filter_map(|(action, code)| Some((action, Some(code.clone()?))));
+        let short = short.into_iter().filter_map(|(action, value)| Some((action, Some(value.clone()?))));
         let named = self.action.as_deref().and_then(TrainAction::named).map(|action| (action, None));
-        let all: Vec<_> = named.into_iter().chain(codes).collect();
+        let all: Vec<_> = named.into_iter().chain(short).collect();
         match all.as_slice() {
             [one] => Ok(one.clone()),
             [] => Err("no action is given: write `action`".to_owned()),
-            [(first, _), ..] => Err(format!(
-                "several actions are given: write one, such as {} or, with the code of a notice, {}",
-                first.example("shop", "tokyo"),
-                first.short_example(),
-            )),
+            [(first, _), ..] => {
+                Err(format!("several actions are given: write one, as in {}", first.example("shop", "tokyo"),))
+            }
         }
     }
 
-    fn subject_of_code(&self, action: TrainAction, code: &str) -> Result<Subject, String> {
-        let given = [("route", &self.route), ("wave", &self.wave), ("revision", &self.revision), ("ref", &self.git_ref)];
-        if let Some((field, _)) = given.into_iter().find(|(_, value)| value.is_some()) {
-            return Err(format!("`{field}` and a code are both given: the code stands for it, so leave out `{field}`"));
+    fn short_subject(&self, short: String) -> Result<Subject, String> {
+        let given =
+            [("route", &self.route), ("wave", &self.wave), ("revision", &self.revision), ("ref", &self.git_ref)];
+        match given.into_iter().find(|(_, value)| value.is_some()) {
+            None => Ok(Subject::Short(short)),
+            Some((field, _)) => Err(format!(
+                "`{field}` does not belong to the short form of a request: leave it out, or write `action`, `route` \
+                 and the other fields"
+            )),
         }
-        let action = action.as_str();
-        let code = code.parse().map_err(|reason| format!("request.{action}: {}", slack::shown(&format!("{reason}"))))?;
-        Ok(Subject::Code(code))
     }
 
     fn named_subject(&self, action: TrainAction) -> Result<Subject, String> {
@@ -298,7 +297,7 @@ impl Written {
             }
             let example = match &self.route {
                 Some(route) => action.example(route, self.wave.as_deref().unwrap_or("tokyo")),
-                None => action.short_example(),
+                None => format!(r#"{{"{}":"<code>","reason":"…"}}"#, action.as_str()),
             };
             return Err(format!("`reason` is missing: say why, as in {example}"));
         };
@@ -318,15 +317,6 @@ impl Written {
                 "`minutes` is {minutes}: write a number from 1 to {LONGEST_HOLD}, or leave it out to hold until `resume`"
             )),
         }
-    }
-}
-
-impl TrainAction {
-    /// A request in the short form, for error messages.
-    fn short_example(self) -> String {
-        let action = if self.has_code() { self } else { Self::Hold };
-        let reason = if action.needs_reason() { r#","reason":"…""# } else { "" };
-        format!(r#"{{"{}":"<code>"{reason}}}"#, action.as_str())
     }
 }
 
@@ -359,17 +349,17 @@ mod tests {
     }
 
     #[test]
-    fn a_code_stands_for_route_wave_and_revision() {
-        for action in TrainAction::ALL.into_iter().filter(|action| action.has_code()) {
-            let payload = format!(r#"{{"{}":"abcd2345","reason":"why"}}"#, action.as_str());
+    fn the_short_form_has_the_action_as_a_field() {
+        for action in TrainAction::ALL.into_iter().filter(|action| *action != TrainAction::Promote) {
+            let reason = if action.takes("reason") { r#","reason":"why""# } else { "" };
+            let payload = format!(r#"{{"{}":"abcd2345"{reason}}}"#, action.as_str());
             assert!(is_short_form(&payload));
             let request = parse(&payload);
-            assert_eq!(request.action, action);
-            assert_eq!(request.subject, Subject::Code("ABCD2345".parse().unwrap()));
+            assert_eq!((request.action, request.subject), (action, Subject::Short("abcd2345".to_owned())));
         }
-        assert!(!is_short_form(r#"{"source":"sekisho.starter","hold":"x"}"#));
-        assert!(!is_short_form(r#"{"train":"ABCD2345"}"#));
-        assert!(!is_short_form("[]"));
+        for other in [r#"{"source":"sekisho.starter","hold":"x"}"#, r#"{"promote":"ABCD2345"}"#, "[]", "{"] {
+            assert!(!is_short_form(other), "{other}");
+        }
     }
 
     #[test]
@@ -405,7 +395,7 @@ mod tests {
             (r#"{"action":"hold","route":"shop","waves":"w","reason":"r"}"#, "unknown field `waves`"),
             (r#"{"hold":"ABCD2345"}"#, r#"{"hold":"<code>","reason":"…"}"#),
             (r#"{"hold":"ABCD2345","wave":"w","reason":"r"}"#, "leave out `wave`"),
-            (r#"{"hold":"ABCD1345","reason":"r"}"#, "request.hold"),
+            (r#"{"hold":7,"reason":"r"}"#, "request.hold"),
             (r#"{"hold":"ABCD2345","pardon":"ABCD2345","reason":"r"}"#, "several actions"),
             (r#"{"action":"hold","hold":"ABCD2345","reason":"r"}"#, "several actions"),
             (long.as_str(), "501 characters"),
