@@ -92,7 +92,7 @@ ELSE = {
     "cloudwatch:alarm": "DisableAlarmActions",
     "codebuild:project": "StopBuild",
     "codecommit:": "PutFile",
-    "codepipeline:": "StopPipelineExecution",
+    "codepipeline:": "ListRuleExecutions",
     "dynamodb:table": "DeleteTable",
     "events:event-bus": "DeleteEventBus",
     "events:rule": "DisableRule",

@@ -91,6 +91,8 @@ NAMED = {
             "arn:aws:codepipeline:{region}:{account}:*",
             r"start_pipeline_execution\(\)\s*\.name\((?!\")",
         ),
+        # A route names the alarms, and composite alarms need every resource.
+        ("cloudwatch", "*", r"describe_alarms\(\)"),
         # The event of an order names the account and the region of the repository, which has the bus for reports.
         ("events", "arn:aws:events:*:111111111111:event-bus/sekisho", NAMES_THE_BUS),
         # Lambda itself sends to this queue, so no place in the code names it.

@@ -19,6 +19,8 @@ ANY_RESOURCE = {
     "FindGrants",
     "FindLogGroups",
     "FindLogs",
+    "FindAlarms",
+    "ReadAlarms",
     "ReadMetrics",
     "Administer",
     "UseHere",
@@ -40,6 +42,8 @@ MEANT = [
     ("boundary", "UNKNOWN_PREFIX", "s3vectors"),
     ("bucket", "UNKNOWN_ACTION", "s3:UpdateObjectEncryption"),
     ("managed", "RESOURCE_STAR", "cloudwatch:DescribeAlarms"),  # chat shows the graph of any alarm
+    # With a narrower resource, CloudWatch shows no composite alarms, and refuses a call that names no alarm exactly.
+    ("identity", "RESOURCE_STAR", "cloudwatch:DescribeAlarms"),
     ("bucket", "MISMATCHED_TYPE_BUT_USABLE", "StringNotEquals"),  # the header must be compared exactly as sent
 ]
 # The permissions that AWS documents as necessary to show alarms in chat.

@@ -335,20 +335,24 @@ def test_the_build_uses_options_that_sam_has():
         assert [option for option in options if option not in help_] == []
 
 
-# For each custom action, the variables whose values Chatbot requests from the person who runs the action.
-ASKED = {"AskByAlias": {"user"}}
+# For each custom action, the variables whose values Chatbot requests from the person who runs the action by a button or
+# by its alias.
+ASKED = {
+    "AskByAlias": {"user"},
+    "ShowTrain": {"route"},
+    "HoldTrain": {"why"},
+    "PardonChange": {"why"},
+    "AcceptTargets": {"why"},
+}
+# The values of a variable that decide which button appears, by the function that sends the notices.
+SHOWN_BY = {"temp-access": ("access", {"open", "ended"}), "event-relay": ("train", {"condemned", "held", "unknown"})}
 ACTIONS = {
-    name: one["Properties"]
+    name: one["Properties"] | {"Condition": one["Condition"]}
     for name, one in deployed.source()["Resources"].items()
     if one["Type"] == "AWS::Chatbot::CustomAction"
 }
-REGIONS = sorted(
-    {
-        region
-        for partition in boto3.Session().get_available_partitions()
-        for region in boto3.Session().get_available_regions("lambda", partition)
-    }
-)
+# The template can be deployed to the partition aws only.
+REGIONS = boto3.Session().get_available_regions("lambda", "aws")
 
 
 def test_the_commands_of_custom_actions_fit():
@@ -356,7 +360,7 @@ def test_the_commands_of_custom_actions_fit():
     chatbot = botocore.session.get_session().get_service_model("chatbot")
     shape: Any = chatbot.shape_for("CustomActionDefinition")
     most = shape.members["CommandText"].metadata["max"]
-    assert most == 100 and len(REGIONS) > 30 and len(ACTIONS) == 3
+    assert most == 100 and len(REGIONS) > 30 and len(ACTIONS) == 8
     for name, action in ACTIONS.items():
         for region in REGIONS:
             command = action["Definition"]["CommandText"]["Fn::Sub"].replace("${AWS::Region}", region)
@@ -368,12 +372,17 @@ def test_every_variable_of_a_custom_action_is_given_or_asked_for(name):
     used = set(
         re.findall(r"\$(\w+)", ACTIONS[name]["Definition"]["CommandText"]["Fn::Sub"].replace("${AWS::Region}", ""))
     )
-    source = (deployed.ROOT / "functions" / "temp-access" / "src" / "notice.rs").read_text()
+    binary = "event-relay" if ACTIONS[name]["Condition"] == "TrainsBySlack" else "temp-access"
+    source = (deployed.ROOT / "functions" / binary / "src" / "notice.rs").read_text()
     additional = re.findall(r'\("(\w+)", ', source)
-    for attachment in ACTIONS[name]["Attachments"]:
+    shown_by, values = SHOWN_BY[binary]
+    assert "AliasName" in ACTIONS[name] or "Attachments" in ACTIONS[name]
+    for attachment in ACTIONS[name].get("Attachments", []):
         variables = attachment.get("Variables", {})
         assert used - ASKED.get(name, set()) <= set(variables), attachment["ButtonText"]
-        assert {one["VariableName"] for one in attachment.get("Criteria", [])} <= set(variables)
+        for one in attachment.get("Criteria", []):
+            assert one["VariableName"] in variables
+            assert one["VariableName"] != shown_by or (one["Value"] in values and f'"{one["Value"]}"' in source)
         for value in variables.values():
             where, _, field = value.rpartition(".")
             assert (where, field in additional) == ("event.metadata.additionalContext", True), value

@@ -98,7 +98,29 @@ for account in (P, UNIT_ACCOUNT):
         "logs:DeleteLogGroup logs:PutRetentionPolicy logs:PutSubscriptionFilter",
         arn("logs", account, "log-group:/aws/lambda/sekisho-event-relay"),
     )
-never("does not ask where nobody grants access", role(UNIT_ACCOUNT, "chat"), "lambda:InvokeFunction")
+RELAY = "function:sekisho-event-relay"
+may(
+    "controls trains in chat",
+    role(UNIT_ACCOUNT, "chat"),
+    "lambda:InvokeFunction",
+    arn("lambda", UNIT_ACCOUNT, RELAY),
+    *(
+        but(what, "identity", to=arn("lambda", UNIT_ACCOUNT, resource))
+        for what, resource in (
+            ("by the alias for the dashboard", f"{RELAY}:board"),
+            ("by a version", f"{RELAY}:1"),
+            ("a function whose name begins the same", f"{RELAY}-2"),
+            ("the starter", "function:sekisho-pipeline-starter"),
+            ("temp-access, where nobody grants access", "function:temp-access"),
+        )
+    ),
+)
+never(
+    "does not control trains where there are no repositories",
+    CHAT,
+    "lambda:InvokeFunction",
+    arn("lambda", P, RELAY),
+)
 never("does nothing else in chat", CHAT, "lambda:UpdateFunctionCode iam:GetUser s3:ListAllMyBuckets")
 
 NOW = {"aws:CurrentTime": "2026-11-21T12:00:00Z"}  # a time inside the window of the grant in test_requests.py

@@ -219,6 +219,7 @@ for account, (DEPLOY, CALLER) in DEPLOYED_BY.items():
     for rule in (
         "sekisho-access-sweep",
         "sekisho-follow-up",
+        "sekisho-alarm-state",
         "sekisho/sekisho-source-change",
         "sekisho/sekisho-order-report",
     ):

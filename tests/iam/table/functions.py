@@ -42,14 +42,13 @@ for account, what, function in [
             queue,
             but("in another queue", "identity", to=arn("sqs", account, "orders")),
         )
-    if what != "event-relay":
-        may(
-            "publishes a notice",
-            who,
-            "sns:Publish",
-            arn("sns", account, "sekisho-notices"),
-            but("on another topic", "identity", to=arn("sns", account, "orders")),
-        )
+    may(
+        "publishes a notice",
+        who,
+        "sns:Publish",
+        arn("sns", account, "sekisho-notices"),
+        but("on another topic", "identity", to=arn("sns", account, "orders")),
+    )
     may(
         "assumes its role",
         "lambda.amazonaws.com",
@@ -73,6 +72,7 @@ PIPELINE_RULES = {
         "sekisho-pipeline-end",
         "sekisho-approval-waits",
         "sekisho-follow-up",
+        "sekisho-alarm-state",
     ],
     "sekisho-artifact-checker": ["sekisho-artifact-write", "sekisho-artifact-sweep"],
 }
