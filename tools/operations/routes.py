@@ -2,7 +2,7 @@
 
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from tools.operations.policy import Unclear
 
 @dataclass(frozen=True)
 class Route:
-    """A route with one of its targets."""
+    """A route with one of its targets, and the settings of the target's wave if the route has waves."""
 
     repository: str
     branches: tuple[str, ...]
@@ -25,12 +25,16 @@ class Route:
     region: str | None = None
     existing: str | None = None
     variables: tuple[tuple[str, str], ...] = ()
+    wave: str | None = None
+    bake: str | None = None
+    alarms: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         parts = [
             f"{kind} {', '.join(globs)}" for kind in ("branches", "tags", "paths") if (globs := getattr(self, kind))
         ]
-        parts += [f"{key} {value}" for key in ("region", "existing") if (value := getattr(self, key))]
+        parts += [f"{key} {value}" for key in ("region", "existing", "wave", "bake") if (value := getattr(self, key))]
+        parts += [f"alarms {', '.join(self.alarms)}"] if self.alarms else []
         parts += [f"variable {name} {value}" for name, value in self.variables]
         return f"{self.repository} ({'; '.join(parts)}) to action {self.action} of pipeline {self.pipeline}"
 
@@ -57,10 +61,13 @@ def routes_to(account: str, region: str, text: str, source_region: str | None = 
                 region=route.get("region"),
                 existing=route.get("existing"),
                 variables=tuple(sorted(target.get("variables", {}).items())),
+                wave=wave.get("name"),
+                bake=wave.get("bake"),
+                alarms=tuple(wave.get("alarms", ())),
             )
             for route in tomllib.loads(text).get("route", [])
             if source_region is None or route.get("region", source_region) == source_region
-            for target in route["target"]
+            for wave, target in _targets(route)
             if account in _one_or_more(target, "account", "accounts")
             and region in _one_or_more(target, "region", "regions")
         ]
@@ -69,6 +76,15 @@ def routes_to(account: str, region: str, text: str, source_region: str | None = 
         raise Failure(
             f"The routes of {CONFIG.name} can't be read ({problem}): make deploy reports the place and the reason."
         ) from None
+
+
+def _targets(route: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """The targets of a route, each with its wave; in a route without waves, the wave is empty."""
+    if "wave" not in route:
+        yield from (({}, target) for target in route["target"])
+        return
+    for wave in route["wave"]:
+        yield from ((wave, target) for target in wave["target"])
 
 
 def _one_or_more(target: dict[str, Any], singular: str, plural: str) -> Sequence[str]:
