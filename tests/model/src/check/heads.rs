@@ -92,7 +92,10 @@ pub(crate) fn are_ordered(history: &History, target: &Target) -> Result<(), Brok
             |one: &PlacedOrder| Reference::of(&one.change) == reference && one.change.sequence == row.sequence;
         let was_placed = placed.iter().any(is_placed);
         let had_head = || placed.iter().any(|one| !differs(history, target, &one.change.commit, &head));
-        let is_older = order.sequence < row.sequence && differs(history, target, &order.commit, &head);
+        // An order whose reference lost its route is replaced by one about another reference at the same commit.
+        let alike = placed.iter().rev().take_while(|one| one.change.commit == order.commit);
+        let newest = alike.map(|one| one.change.sequence).max().unwrap_or(order.sequence);
+        let is_older = newest < row.sequence && differs(history, target, &order.commit, &head);
         if is_older && (was_placed || !had_head()) {
             let commit = &order.commit;
             return Err(Broken(format!("{}: {reference} is at {head}, and the order at {commit}", target.id())));
