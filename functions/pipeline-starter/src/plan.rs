@@ -64,10 +64,12 @@ impl Plan {
             return Self::continued(row, order, place, now);
         }
         let new = OrderRow::new(order, change, place.pipeline, Some(row), now);
-        // CloudFormation may have brought back an earlier version for some time, which started the change.
+        // CloudFormation may have brought back an earlier version for some time, which started the change. An execution
+        // of an earlier order is not the last one: the pipeline has run another commit since.
+        let is_earlier = |execution: &str| row.executions.iter().any(|earlier| earlier == execution);
         let new = match claims.started(change) {
-            Some((execution, since)) => new.adopted(execution, since, now),
-            None => new,
+            Some((execution, since)) if !is_earlier(execution) => new.adopted(execution, since, now),
+            _ => new,
         };
         Self::take(new, is_implicit, place, now)
     }
@@ -294,6 +296,12 @@ mod tests {
         for other in [claims(5, started()), claims(6, ClaimProgress::Failed("why".to_owned())), Claims::default()] {
             assert_eq!(name(&arrival(&other)), "start");
         }
+        // The target ran the change, then another one, and is ordered to run the first one again.
+        let after_another = OrderRow { executions: vec!["theirs".to_owned()], ..running(&row(5)) };
+        let change = change(6);
+        let again = Arrival { order: Order::deploy(9), change: &change, is_implicit: false };
+        let plan = at_shop(|place| Plan::new(Some(&after_another), &claims(6, started()), &again, place, NOW));
+        assert_eq!(name(&plan), "start");
     }
 
     #[test]
