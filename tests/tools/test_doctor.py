@@ -46,7 +46,6 @@ from tests.tools.faults import (
 from tests.tools.runner import run, write_config
 from tools.layout import REGION
 from tools.operations.hops import HOPS
-from tools.operations.pipelines import artifact_store
 
 DEPLOY_REPOSITORY, DEPLOY_TEST = "make deploy ENV=local-repository", "make deploy ENV=local-test"
 NAME_PIPELINES, NAME_REPOSITORIES = f"add {T} to PipelineAccountIds", f"set RepositoryAccountId={R}"
@@ -64,7 +63,7 @@ TRIGGER = {
     "gitConfiguration": {"sourceActionName": "Source", "push": [{"branches": {"includes": ["main"]}}]},
 }
 CHANGE, RELAYED = "sekisho-repository-change", "sekisho-source-change"
-FOLLOW_UP, REPORTS = "sekisho-follow-up", "sekisho-order-report"
+FOLLOW_UP, REPORTS, RINGS = "sekisho-follow-up", "sekisho-order-report", "sekisho-alarm-state"
 
 
 class Link(NamedTuple):
@@ -299,6 +298,9 @@ LINKS = [
             (T, "/sekisho-pipeline-starter-x/", "anything"),
         )
     ],
+    Link(19, rule_disabled(T, RINGS), f"rule {RINGS} of account {T} is DISABLED", "aws events enable-rule"),
+    Link(19, rule_pattern(T, RINGS, "ALARM", "OK"), "looks for", DEPLOY_TEST),
+    Link(19, without_statement("ReadAlarms", T, STARTER, "pipeline-starter"), "may not read the alarms", DEPLOY_TEST),
 ]
 
 
@@ -314,7 +316,7 @@ def test_the_deploy_role_may_read_the_whole_path(config_of_deployer):
 
 def test_each_hop_has_a_fault():
     assert {link.hop for link in LINKS} == set(range(1, len(HOPS) + 1))
-    assert len(HOPS) == 18
+    assert len(HOPS) == 19
 
 
 @pytest.mark.parametrize("link", LINKS, ids=[f"{link.hop}-{link.problem}" for link in LINKS])
@@ -439,10 +441,3 @@ def denied_to_deployer(cloud, action):
     finally:
         for account in (R, T):
             cloud.client(account, "iam").delete_role_policy(RoleName=role, PolicyName="older")
-
-
-def test_the_artifact_store_of_the_pipelines_region_counts():
-    here, there = {"location": "here"}, {"location": "there"}
-    assert artifact_store({"artifactStore": here}, REGION) == here
-    assert artifact_store({"artifactStores": {"eu-west-1": there, REGION: here}}, REGION) == here
-    assert artifact_store({"artifactStores": {"eu-west-1": there}}, REGION) == {}

@@ -54,6 +54,44 @@ def test_lists_of_accounts_and_regions_lead_to_each_combination():
     assert routes_to("222222222222", "us-east-1", text, "ap-northeast-1") == []
 
 
+def test_the_targets_of_waves_have_the_settings_of_their_wave():
+    text = """
+        [[route]]
+        name = "shop"
+        repository = "shop"
+        branches = ["main"]
+        [[route.wave]]
+        name = "one-box"
+        bake = "30m"
+        alarms = ["shop-*"]
+        [[route.wave.target]]
+        account = "222222222222"
+        region = "us-east-1"
+        pipeline = "shop"
+        action = "Source"
+        [[route.wave]]
+        name = "tokyo"
+        [[route.wave.target]]
+        accounts = ["333333333333"]
+        regions = ["ap-northeast-1", "us-east-1"]
+        pipeline = "shop"
+        action = "Source"
+    """
+    (first,) = routes_to("222222222222", "us-east-1", text)
+    assert (first.wave, first.bake, first.alarms) == ("one-box", "30m", ("shop-*",))
+    assert "wave one-box; bake 30m; alarms shop-*" in str(first)
+    (second,) = routes_to("333333333333", "ap-northeast-1", text)
+    assert (second.wave, second.bake, second.alarms) == ("tokyo", None, ())
+
+
+def test_the_name_of_an_alarm_has_no_folders():
+    for glob in ("shop-*", "shop?a/b"):
+        assert matches(glob, "shop-a/b", folders=False)
+    assert not matches("shop-*", "shop-a/b")
+    assert includes(("shop-*", "!shop-slow*"), "shop-a/b", folders=False)
+    assert not includes(("shop-*", "!shop-slow*"), "shop-slow/b", folders=False)
+
+
 def test_a_glob_with_alternatives_is_unclear():
     with pytest.raises(Unclear, match="whether it matches main"):
         matches("{main,next}", "main")

@@ -7,12 +7,12 @@ from typing import NamedTuple
 from botocore.exceptions import ClientError
 
 from tools.layout import BUS, CONFIG
-from tools.operations.account import Broken, need
+from tools.operations.account import Account, Broken, need
 from tools.operations.path import DeliveryPath
 from tools.operations.pipelines import builds_use_key, pipelines_are_correct, pipelines_exist
 from tools.operations.policy import Unclear
 from tools.operations.roles import no_other_role_is_admitted
-from tools.operations.routes import routes_to
+from tools.operations.routes import Route, includes, routes_to
 
 READ_HEADS = [
     "codecommit:GetBranch",
@@ -34,7 +34,12 @@ START_PIPELINE = [
     "codepipeline:GetPipelineExecution",
     "codepipeline:ListPipelineExecutions",
     "codepipeline:ListActionExecutions",
+    "codepipeline:GetPipeline",
+    "codepipeline:StopPipelineExecution",
 ]
+READ_ALARMS = ["cloudwatch:DescribeAlarms", "cloudwatch:DescribeAlarmHistory"]
+# pipeline-starter judges a bake by at most this many alarms.
+MOST_ALARMS = 100
 HAND_ON_ARTIFACTS = ["s3:GetObject", "s3:GetObjectVersion", "s3:PutObject"]
 
 
@@ -219,6 +224,48 @@ def report_bus_admits_starter(path: DeliveryPath) -> None:
     path.repositories.need_rule("sekisho-order-report", report, path.relay, BUS)
 
 
+def starter_watches_alarms(path: DeliveryPath) -> None:
+    """Checks that pipeline-starter hears of alarms and may read them, and that each wave has alarms here."""
+    rings = {
+        "source": ["aws.cloudwatch"],
+        "detail-type": ["CloudWatch Alarm State Change"],
+        "detail": {"state": {"value": ["ALARM"]}},
+    }
+    path.pipelines.need_rule("sekisho-alarm-state", rings, path.starter)
+    role = path.pipelines.role(path.starter_role)
+    path.need_permission(role, READ_ALARMS, "*", "read the alarms", path.pipelines.deploy)
+    baking = [route for route in path.routes if route.alarms]
+    try:
+        names = alarm_names(path.pipelines) if baking else []
+    except ClientError as error:
+        path.unclear.append(f"whether the waves of the routes have alarms in account {path.pipelines.id} ({error})")
+        return
+    for route in baking:
+        need_alarms(path, route, names)
+
+
+def alarm_names(account: Account) -> list[str]:
+    """The names of the account's metric alarms and composite alarms."""
+    kinds = ["MetricAlarm", "CompositeAlarm"]
+    pages = account.client("cloudwatch").get_paginator("describe_alarms").paginate(AlarmTypes=kinds)
+    return [alarm["AlarmName"] for page in pages for kind in kinds for alarm in page.get(f"{kind}s", [])]
+
+
+def need_alarms(path: DeliveryPath, route: Route, names: list[str]) -> None:
+    """Raises `Broken` unless some alarms judge the bake of the route's wave, but not too many."""
+    globs = ", ".join(route.alarms)
+    wave = f"wave {route.wave} of {route.repository} bakes on the alarms {globs}"
+    try:
+        count = sum(includes(route.alarms, name, folders=False) for name in names)
+    except Unclear as unclear:
+        path.unclear.append(f"whether account {path.pipelines.id} has alarms: {wave}, {unclear}")
+        return
+    fix = f"create an alarm of such a name there, or correct `alarms` in {CONFIG.name} and deploy to both accounts"
+    need(count > 0, f"{wave}, of which account {path.pipelines.id} has none, so each change ends as unknown", fix)
+    most = f"{wave}, of which account {path.pipelines.id} has {count}: more than {MOST_ALARMS} end as unknown"
+    need(count <= MOST_ALARMS, most, f"name fewer alarms in `alarms` of {CONFIG.name}, and deploy to both accounts")
+
+
 class Hop(NamedTuple):
     """One hop: the statement that has to hold, and its check."""
 
@@ -261,5 +308,9 @@ HOPS = [
     Hop(
         "the policies of the buses, the source role, the bucket and the key admit no other role by its name or path",
         no_other_role_is_admitted,
+    ),
+    Hop(
+        "pipeline-starter is invoked when an alarm rings, may read the alarms, and has some for each wave that bakes",
+        starter_watches_alarms,
     ),
 ]

@@ -93,18 +93,22 @@ def _one_or_more(target: dict[str, Any], singular: str, plural: str) -> Sequence
     return [target[singular]] if more is None else more
 
 
-def includes(globs: Sequence[str], name: str) -> bool:
+def includes(globs: Sequence[str], name: str, *, folders: bool = True) -> bool:
     """Whether the last of the globs that matches the name includes it. A glob with `!` in front excludes."""
     for glob in reversed(globs):
-        if matches(glob.removeprefix("!"), name):
+        if matches(glob.removeprefix("!"), name, folders=folders):
             return not glob.startswith("!")
     return False
 
 
-def matches(glob: str, name: str) -> bool:
-    """Whether the glob matches the name, by the functions' rules: `**` matches `/`, but `*` and `?` do not."""
+def matches(glob: str, name: str, *, folders: bool = True) -> bool:
+    """Whether the glob matches the name, by the functions' rules: `**` matches `/`, but `*` and `?` do not.
+
+    Without `folders`, as in the names of alarms, `*` and `?` match `/` as well.
+    """
     if set(glob) & set("[]{}\\"):
         raise Unclear(f"the glob {glob} in {CONFIG.name}: check yourself whether it matches {name}")
-    parts = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    pattern = "".join(parts.get(one, re.escape(one)) for one in re.findall(r"\*\*/|\*\*|.", glob))
+    one = "[^/]" if folders else "."
+    parts = {"**/": "(?:.*/)?", "**": ".*", "*": f"{one}*", "?": one}
+    pattern = "".join(parts.get(part, re.escape(part)) for part in re.findall(r"\*\*/|\*\*|.", glob))
     return re.fullmatch(pattern, name) is not None

@@ -403,6 +403,14 @@ may(
 )
 CHANNELS = "chatbot:DescribeSlackChannelConfigurations chatbot:DescribeSlackWorkspaces"
 may("looks at the channels", BY_DEPLOYERS, CHANNELS, None)
+may(
+    "looks at the alarms",
+    BY_DEPLOYERS,
+    "cloudwatch:DescribeAlarms",
+    arn("cloudwatch", T, "alarm:shop-errors"),
+    but("and silences one", "identity", does="cloudwatch:SetAlarmState"),
+    anywhere=NOT_ELSE,
+)
 may("looks at the logs", BY_DEPLOYERS, "logs:DescribeLogGroups", None)
 never(
     "changes no log without CloudFormation",

@@ -39,37 +39,10 @@ for account, _, _ in WAYS:
         shop,
         anywhere=["name"],
     )
-    may(
-        "looks for the deploy actions of a pipeline, and stops an execution that waits",
-        starter,
-        "codepipeline:GetPipeline codepipeline:StopPipelineExecution",
-        shop,
-        anywhere=["name"],
-    )
-    # With a narrower resource, CloudWatch shows no composite alarms.
-    may(
-        "reads any alarm and its history",
-        starter,
-        "cloudwatch:DescribeAlarms cloudwatch:DescribeAlarmHistory",
-        arn("cloudwatch", account, "alarm:shop-errors"),
-        anywhere=["account", "region", "name"],
-    )
-    never(
-        "does not change an alarm or its state",
-        starter,
-        "cloudwatch:DeleteAlarms cloudwatch:DisableAlarmActions cloudwatch:PutMetricAlarm cloudwatch:SetAlarmState",
-        arn("cloudwatch", account, "alarm:shop-errors"),
-    )
     never(
         "does not change a pipeline",
         starter,
         "codepipeline:UpdatePipeline codepipeline:DeletePipeline codepipeline:PutApprovalResult",
-    )
-    never(
-        "does not stop an execution of a pipeline",
-        checker,
-        "codepipeline:StopPipelineExecution codepipeline:StartPipelineExecution",
-        shop,
     )
 
     for who, service, source, other in [
@@ -302,24 +275,6 @@ for account, _, _ in WAYS:
         cloudformation,
         "logs:DescribeIndexPolicies logs:DescribeLogGroups logs:DescribeResourcePolicies",
         None,
-    )
-    alarm = arn("cloudwatch", account, "alarm:shop-errors")
-    may(
-        "creates the alarms of the application",
-        cloudformation,
-        "cloudwatch:DeleteAlarms cloudwatch:ListTagsForResource cloudwatch:PutMetricAlarm cloudwatch:TagResource "
-        "cloudwatch:UntagResource",
-        alarm,
-        but("of this stack", "identity", to=arn("cloudwatch", account, "alarm:sekisho-pipeline-starter-errors")),
-        but("of another application", "identity", to=arn("cloudwatch", account, "alarm:shopkeeper")),
-        but("and silences them", "identity", does="cloudwatch:SetAlarmState"),
-    )
-    may(
-        "finds alarms",
-        cloudformation,
-        "cloudwatch:DescribeAlarms",
-        alarm,
-        anywhere=["account", "region", "name"],
     )
     grantable = [
         but("one that is eligible for temp-access", "MakeNobodyGrantable", context={"aws:TagKeys": ["team", key]})
