@@ -77,3 +77,6 @@ impl Windows {
         Ok(Self { open: open.collect::<Result<_, _>>()?, closed: closed.collect::<Result<_, _>>()? })
     }
 }
+
+#[cfg(test)]
+mod tests;

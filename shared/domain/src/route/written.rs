@@ -144,8 +144,8 @@ fn expand(
 pub(super) struct Expansion<'k> {
     /// The route's path, such as `route[0]`.
     route: &'k str,
-    /// For each target, the entry that it comes from first, and whether that entry has lists. Outside of waves, two
-    /// source actions of one pipeline are not the same target.
+    /// For each target, the entry that it comes from, and whether that entry has no lists. Outside of waves, two source
+    /// actions of one pipeline are two targets.
     seen: BTreeMap<(TargetId, Option<ActionName>), (String, bool)>,
     targets: Vec<Target>,
     /// For each target, the path of its entry after the route's.
@@ -171,25 +171,23 @@ impl Expansion<'_> {
         let mut added = Vec::with_capacity(written.len());
         for (i, entry) in written.into_iter().enumerate() {
             let place = format!("{list}[{i}]");
-            let has_lists = entry.accounts.is_some() || entry.regions.is_some();
+            let is_single = entry.accounts.is_none() && entry.regions.is_none();
             for target in entry.targets(&self.key(&place))? {
                 let action = wave.is_none().then(|| target.action.clone());
-                let first = self.seen.insert((target.id(), action), (place.clone(), has_lists));
-                match first {
-                    // A repeated target without waves and lists was always accepted, and has no effect.
-                    Some((_, had_lists)) if wave.is_none() && !has_lists && !had_lists => {}
-                    Some((first, _)) => {
-                        let reason = format!(
-                            "leads to pipeline {} of account {} in {}, and so does {}, another target of this route: \
-                             remove one of them",
-                            target.pipeline,
-                            target.account,
-                            target.region,
-                            self.key(&first)
-                        );
-                        return Err(Mistake::new(self.key(&place), reason));
-                    }
-                    None => {}
+                let first = self.seen.insert((target.id(), action), (place.clone(), is_single));
+                // A target that is repeated outside of waves and without lists was always accepted, and has no effect.
+                if let Some((first, was_single)) = first
+                    && !(wave.is_none() && is_single && was_single)
+                {
+                    let reason = format!(
+                        "leads to pipeline {} of account {} in {}, and so does {}, another target of this route: \
+                         remove one of them",
+                        target.pipeline,
+                        target.account,
+                        target.region,
+                        self.key(&first)
+                    );
+                    return Err(Mistake::new(self.key(&place), reason));
                 }
                 self.targets.push(target.clone());
                 self.entries.push(place.clone());

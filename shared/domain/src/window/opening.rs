@@ -13,7 +13,8 @@ const HORIZON: Duration = Duration::days(3_653);
 const STEP: Duration = Duration::days(8);
 
 /// Windows and closed dates with the rules of their zones.
-struct Calendar<'w> {
+#[derive(Debug)]
+pub(super) struct Calendar<'w> {
     open: Vec<(&'w Window, Zone)>,
     closed: Vec<(&'w Closed, Zone)>,
 }
@@ -53,7 +54,7 @@ impl Windows {
         self.open.is_empty() && self.closed.is_empty()
     }
 
-    fn calendar(&self) -> Result<Calendar<'_>, (String, String)> {
+    pub(super) fn calendar(&self) -> Result<Calendar<'_>, (String, String)> {
         let find = |key: &str, i: usize, name| Zone::find(name).map_err(|reason| (format!("{key}[{i}]"), reason));
         let open = self.open.iter().enumerate();
         let open = open.map(|(i, window)| find("windows", i, &window.zone).map(|zone| (window, zone)));
@@ -64,7 +65,7 @@ impl Windows {
 }
 
 impl Calendar<'_> {
-    fn is_open(&self, at: OffsetDateTime) -> bool {
+    pub(super) fn is_open(&self, at: OffsetDateTime) -> bool {
         let is_closed = self.closed.iter().any(|(closed, zone)| {
             // A time that has no date in the zone is outside of the calendar.
             local(zone, at).is_none_or(|local| (closed.first..=closed.last).contains(&local.date()))
@@ -77,7 +78,8 @@ impl Calendar<'_> {
         let mut start = from;
         while start < end {
             let next = start.checked_add(STEP)?;
-            let opening = self.candidates(start, next).into_iter().find(|at| *at >= start && self.is_open(*at));
+            let opening =
+                self.candidates(start, next).into_iter().find(|at| (start..next).contains(at) && self.is_open(*at));
             if let Some(opening) = opening {
                 return Some(self.in_zone_of_window(opening));
             }
@@ -86,7 +88,7 @@ impl Calendar<'_> {
         None
     }
 
-    /// A superset of the times between `start` and `end` at which something opens. A window opens when its local time
+    /// Every time from `start` to `end` at which something opens, among others. A window opens when its local time
     /// begins, when a closed day ends, or when a change of the offset skips the time before or repeats the time after.
     fn candidates(&self, start: OffsetDateTime, end: OffsetDateTime) -> BTreeSet<OffsetDateTime> {
         let mut found = BTreeSet::from([start]);
@@ -135,9 +137,10 @@ fn local(zone: &Zone, at: OffsetDateTime) -> Option<PrimitiveDateTime> {
 /// the minute, none of them is.
 fn instants(zone: &Zone, day: Date, minute: u16) -> BTreeSet<OffsetDateTime> {
     let local = PrimitiveDateTime::new(day, Time::MIDNIGHT).checked_add(Duration::minutes(minute.into()));
-    let offset = |shift: Duration| zone.offset_at(local?.assume_utc().checked_add(shift)?);
-    let offsets = [-Duration::DAY, Duration::DAY].into_iter().filter_map(offset);
-    offsets
-        .filter_map(|offset| Some(local?.assume_utc().checked_sub(Duration::seconds(offset.whole_seconds().into()))?))
-        .collect()
+    let instant = |around: Duration| {
+        let utc = local?.assume_utc();
+        let offset = zone.offset_at(utc.checked_add(around)?)?;
+        utc.checked_sub(Duration::seconds(offset.whole_seconds().into()))
+    };
+    [-Duration::DAY, Duration::DAY].into_iter().filter_map(instant).collect()
 }

@@ -6,8 +6,9 @@ use time::{OffsetDateTime, UtcOffset};
 
 use super::ZoneName;
 
-/// The largest number of edits between a mistyped name and the name that a message suggests.
-const MOST_EDITS: usize = 2;
+/// For so many characters of a name, one may be mistyped. Short names such as `JST` and `EST` resemble each other without
+/// meaning the same.
+const CHARACTERS_PER_EDIT: usize = 5;
 
 /// The rules of a time zone.
 #[derive(Debug, Clone)]
@@ -55,7 +56,9 @@ fn nearest(database: &TimeZoneDatabase, name: &str) -> Option<String> {
     let rank = |known: &str| match known.to_lowercase() {
         same if same == lower => Some(0),
         _ if city(known) == city(name) => Some(1),
-        other => Some(2 + edits(&other, &lower)).filter(|rank| *rank <= 2 + MOST_EDITS),
+        other => Some(edits(&other, &lower))
+            .filter(|edits| edits * CHARACTERS_PER_EDIT <= lower.len())
+            .map(|edits| 2 + edits),
     };
     let known = database.available().map(|known| known.to_string());
     known.filter_map(|known| Some((rank(&known)?, known))).min().map(|(_, known)| known)
@@ -100,6 +103,7 @@ mod tests {
             ("Europe/Brelin", "write `Europe/Berlin`"),
             ("America/NewYork", "write `America/New_York`"),
             ("utc", "write `UTC`"),
+            ("JST", "such as `Asia/Tokyo`"),
             ("Mars/Olympus_Mons", "such as `Asia/Tokyo`"),
         ];
         for (name, part) in cases {
