@@ -2,16 +2,26 @@
 //! train's row, the rows of targets and the time. Whoever changes the row of the train or of a target calls it
 //! afterwards, and so does every reconcile.
 
-use std::collections::BTreeSet;
+mod back;
+mod enter;
+mod newcomers;
+mod verdict;
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use sekisho_domain::bake::BakeTime;
+use sekisho_domain::change::Change;
 use sekisho_domain::decision::Decision;
-use sekisho_domain::route::{Route, Routes, TargetId};
+use sekisho_domain::order::OrderKind;
+use sekisho_domain::route::{Route, Routes, Target, TargetId, Wave};
 use time::OffsetDateTime;
 
 use crate::ordering::Placed;
-use crate::outcome::Outcome;
-use crate::snapshot::TargetRows;
-use crate::train::TrainRow;
+use crate::outcome::{Outcome, about_change};
+use crate::snapshot::{Snapshot, TargetRows};
+use crate::target::{TargetRow, TrainOrder};
+use crate::train::{Hold, TrainRow, WaveRow};
+use crate::wave::{Observer, WaveState};
 
 /// The facts about a train.
 #[derive(Debug)]
@@ -50,10 +60,241 @@ pub(crate) struct Next {
     pub(crate) decisions: Vec<Decision<Outcome>>,
 }
 
+/// Why a change may not enter a wave now, although the wave is free.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Gate<'a> {
+    /// A person holds the wave or the train.
+    Hold(&'a Hold),
+    /// No window is open.
+    Window,
+}
+
 /// Decides what a train does next. A second call with the result does nothing more.
 ///
 /// # Errors
 /// A row on which the decision depends has not been read. The caller reads it and asks again.
-pub(crate) fn next(facts: &TrainFacts<'_>, _now: OffsetDateTime) -> Result<Next, Missing> {
-    Ok(Next { row: facts.row.clone(), orders: vec![], decisions: vec![] })
+pub(crate) fn next(facts: &TrainFacts<'_>, now: OffsetDateTime) -> Result<Next, Missing> {
+    Step::new(facts, now).take()
 }
+
+/// What keeps a change out of a wave.
+pub(crate) fn gate<'a>(row: &'a TrainRow, wave: &Wave, change: &Change, now: OffsetDateTime) -> Option<Gate<'a>> {
+    match row.hold_on(&wave.name, &change.git_ref, now) {
+        Some(hold) => Some(Gate::Hold(hold)),
+        None => (!wave.windows.is_open(now)).then_some(Gate::Window),
+    }
+}
+
+/// How urgent it is to write an order, if one transaction cannot write all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Urgency {
+    /// The train's row does not show that this order is still to be placed.
+    Newcomer,
+    Rollback,
+    Deploy,
+}
+
+/// A wave of the configuration and its place in the train.
+#[derive(Debug, Clone, Copy)]
+struct At<'a> {
+    index: usize,
+    wave: &'a Wave,
+}
+
+/// A step of the train, as far as it is decided.
+#[derive(Debug)]
+struct Step<'a> {
+    facts: &'a TrainFacts<'a>,
+    observer: Observer<'a>,
+    now: OffsetDateTime,
+    /// The targets of each wave.
+    targets: Vec<Vec<TargetId>>,
+    row: TrainRow,
+    orders: BTreeMap<TargetId, (Urgency, Placed)>,
+    decisions: Vec<Decision<Outcome>>,
+    /// The waves that are looked at.
+    examined: BTreeSet<usize>,
+    /// The waves that a change entered in this step.
+    entered: BTreeSet<usize>,
+    has_changed: bool,
+}
+
+impl<'a> Step<'a> {
+    fn new(facts: &'a TrainFacts<'a>, now: OffsetDateTime) -> Self {
+        let observer = Observer { routes: facts.routes, route: facts.route.name(), now };
+        let targets = facts.route.waves().iter().map(|wave| wave.targets.iter().map(Target::id).collect()).collect();
+        Self {
+            facts,
+            observer,
+            now,
+            targets,
+            row: TrainRow::default(),
+            orders: BTreeMap::new(),
+            decisions: vec![],
+            examined: BTreeSet::new(),
+            entered: BTreeSet::new(),
+            has_changed: false,
+        }
+    }
+
+    fn take(mut self) -> Result<Next, Missing> {
+        self.configure();
+        self.end_holds();
+        self.examine();
+        // Each repetition moves at least one change, and no change enters a wave twice.
+        for _ in 0..=4 * (self.waves().len() + 1) {
+            self.check_rows()?;
+            self.has_changed = false;
+            let examined: Vec<At<'a>> = self.waves().filter(|at| self.examined.contains(&at.index)).collect();
+            examined.iter().for_each(|at| self.judge(*at));
+            examined.iter().for_each(|at| self.send_back(*at));
+            examined.iter().for_each(|at| self.enter(*at));
+            examined.iter().for_each(|at| self.admit(*at));
+            examined.iter().for_each(|at| self.order(*at));
+            let before = self.examined.len();
+            self.examine_waiting();
+            if !self.has_changed && self.examined.len() == before {
+                break;
+            }
+        }
+        let mut orders: Vec<(Urgency, Placed)> = self.orders.into_values().collect();
+        orders.sort_by_key(|(urgency, _)| *urgency);
+        let orders = orders.into_iter().map(|(_, placed)| placed).collect();
+        Ok(Next { row: self.row, orders, decisions: self.decisions })
+    }
+
+    fn waves(&self) -> impl ExactSizeIterator<Item = At<'a>> + use<'a> {
+        self.facts.route.waves().iter().enumerate().map(|(index, wave)| At { index, wave })
+    }
+
+    /// Takes over the waves of the configuration.
+    fn configure(&mut self) {
+        let (row, left) = self.facts.row.configured(self.facts.route);
+        self.row = row;
+        for target in left {
+            let reason = format!("the target left the route `{}`: its order is closed", self.facts.route.name());
+            self.decide(Decision::new(Outcome::Filtered, reason).about("target", target.to_string()));
+        }
+    }
+
+    fn end_holds(&mut self) {
+        let (active, ended): (Vec<Hold>, Vec<Hold>) =
+            std::mem::take(&mut self.row.holds).into_iter().partition(|hold| hold.is_active(self.now));
+        self.row.holds = active;
+        for hold in ended {
+            let decision = Decision::new(Outcome::Resumed, "the time of the hold is over");
+            self.decide(decision.about_some("wave", hold.wave).about_some("ref", hold.git_ref.map(String::from)));
+        }
+    }
+
+    /// Selects the waves that the scope names.
+    fn examine(&mut self) {
+        let is_new = self.row.waves != self.facts.row.waves;
+        let selected: BTreeSet<usize> = match &self.facts.scope {
+            _ if is_new => self.waves().map(|at| at.index).collect(),
+            Scope::All => self.waves().map(|at| at.index).collect(),
+            Scope::Arrival => BTreeSet::from([0]),
+            Scope::Target(target) => self.place_of(target).into_iter().collect(),
+        };
+        self.examined = selected;
+        self.examine_waiting();
+    }
+
+    fn place_of(&self, target: &TargetId) -> Option<usize> {
+        self.targets.iter().position(|targets| targets.contains(target))
+    }
+
+    /// Selects the waves for which a change or a newcomer waits, as far as the train's row shows that.
+    fn examine_waiting(&mut self) {
+        let waiting = self.waves().filter(|at| {
+            let Some(wave) = self.row.waves.get(at.index) else { return false };
+            let has_newcomers = self.targets.get(at.index).is_some_and(|targets| targets.len() > wave.members.len());
+            has_newcomers || wave.promotion.is_some() || wave.open().is_none() && self.candidate(*at).is_some()
+        });
+        let waiting: Vec<usize> = waiting.map(|at| at.index).collect();
+        self.examined.extend(waiting);
+    }
+
+    fn check_rows(&self) -> Result<(), Missing> {
+        let examined = self.examined.iter().filter_map(|index| self.targets.get(*index)).flatten();
+        let missing: BTreeSet<TargetId> = examined.filter(|target| !self.facts.targets.has(target)).cloned().collect();
+        if missing.is_empty() { Ok(()) } else { Err(Missing(missing)) }
+    }
+
+    /// The row of a target, with the order that it got in this step. `None` if it cannot be read.
+    fn target(&self, target: &TargetId) -> Option<&TargetRow> {
+        match self.orders.get(target) {
+            Some((_, placed)) => Some(&placed.row),
+            None => self.facts.targets.read.get(target).map(|snapshot| &snapshot.row),
+        }
+    }
+
+    fn wave(&self, at: At<'_>) -> Option<&WaveRow> {
+        self.row.waves.get(at.index)
+    }
+
+    fn wave_mut(&mut self, at: At<'_>) -> Option<&mut WaveRow> {
+        self.has_changed = true;
+        self.row.waves.get_mut(at.index)
+    }
+
+    /// The targets of a wave, each with its row.
+    fn targets_of(&self, at: At<'_>) -> impl Iterator<Item = (&TargetId, Option<&TargetRow>)> {
+        self.targets.get(at.index).into_iter().flatten().map(|target| (target, self.target(target)))
+    }
+
+    fn state(&self, at: At<'_>) -> WaveState {
+        match self.wave(at) {
+            Some(wave) => self.observer.observe(&self.row, wave, self.targets_of(at)),
+            None => WaveState { places: vec![] },
+        }
+    }
+
+    /// How many more targets of a wave may deploy now.
+    fn free_slots(at: At<'_>, in_flight: usize) -> usize {
+        let limit = at.wave.at_once.and_then(|limit| usize::try_from(limit.get()).ok());
+        limit.map_or(usize::MAX, |limit| limit.saturating_sub(in_flight))
+    }
+
+    /// Places an order in the row of a target.
+    fn place(&mut self, target: &TargetId, change: &Change, kind: OrderKind, train: TrainOrder) {
+        let urgency = match kind {
+            _ if train.joined => Urgency::Newcomer,
+            OrderKind::Rollback => Urgency::Rollback,
+            OrderKind::Deploy => Urgency::Deploy,
+        };
+        let Some(row) = self.target(target).map(|row| row.ordered(change, kind, train, self.now)) else { return };
+        let replaces = self.facts.targets.read.get(target).and_then(|Snapshot { revision, .. }| *revision);
+        self.orders.insert(target.clone(), (urgency, Placed { target: target.clone(), row, replaces }));
+        self.has_changed = true;
+    }
+
+    fn deploy(&self, at: At<'_>, seen: u64) -> TrainOrder {
+        TrainOrder {
+            route: self.facts.route.name().to_owned(),
+            wave: at.wave.name.clone(),
+            seen,
+            bake: at.wave.bake,
+            promoted: false,
+            accepted: false,
+            joined: false,
+        }
+    }
+
+    fn rollback(&self, at: At<'_>, seen: u64, joined: bool) -> TrainOrder {
+        TrainOrder { bake: BakeTime::NONE, joined, ..self.deploy(at, seen) }
+    }
+
+    fn decide(&mut self, decision: Decision<Outcome>) {
+        let decision = decision.about("route", self.facts.route.name());
+        self.decisions.push(decision);
+    }
+
+    /// Makes a decision about a change in a wave.
+    fn decide_about(&mut self, at: At<'_>, change: &Change, outcome: Outcome, reason: impl Into<String>) {
+        self.decide(about_change(change, Decision::new(outcome, reason)).about("wave", at.wave.name.as_str()));
+    }
+}
+
+#[cfg(test)]
+mod tests;

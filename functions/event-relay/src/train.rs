@@ -1,5 +1,7 @@
 //! The ledger's row of a train: the changes that a route has seen, and how far each wave of the route is.
 
+mod layout;
+
 use sekisho_domain::change::{Change, CommitId, GitRef, RepositoryArn};
 use sekisho_domain::route::TargetId;
 use sekisho_domain::timestamp::epoch_millis;
@@ -255,17 +257,12 @@ impl TrainRow {
         }
     }
 
-    /// Condemns the revision of a change. A revision that is condemned already stays as it is, unless a person
-    /// condemns it.
+    /// Condemns the revision of a change. Several waves and persons may condemn one revision.
     pub fn condemn(&mut self, seen: u64, by: Judge, reason: &str, now: OffsetDateTime) {
         let Some(one) = self.change_mut(seen) else { return };
         one.pardoned = false;
-        let change = one.change.clone();
-        let is_by_wave = matches!(by, Judge::Wave(_));
-        if is_by_wave && self.condemnation(&change).is_some() {
-            return;
-        }
-        let Change { repository, commit: revision, .. } = change;
+        let Change { repository, commit: revision, .. } = one.change.clone();
+        self.condemned.retain(|one| one.seen != seen || one.by != by);
         let reason = reason.to_owned();
         self.condemned.push(Condemned { repository, revision, seen, at: epoch_millis(now), reason, by });
         let old = self.condemned.len().saturating_sub(CONDEMNED_KEPT);
@@ -286,6 +283,13 @@ impl TrainRow {
         let seen = one.seen;
         self.order_again(seen, now);
         Some(seen)
+    }
+
+    /// Lets each wave that has not found a change healthy take it once more.
+    pub(crate) fn try_again(&mut self, seen: u64) {
+        if let Some(one) = self.change_mut(seen) {
+            one.pardoned = true;
+        }
     }
 
     /// Lets a change enter a wave as soon as the wave is free, or starts it at once where it waits in the wave already.

@@ -1,16 +1,116 @@
-//! Carries out what a train does next.
+//! Carries out what a train does next: writes the train's row together with the rows of targets, and then offers the
+//! orders.
 
-use sekisho_domain::route::Route;
+use std::collections::BTreeSet;
+
+use sekisho_domain::route::{Route, TargetId};
+use sekisho_ledger::{MAX_TRANSACTION, Row, Store, Write};
 
 use crate::decision_log::DecisionLog;
 use crate::error::Error;
-use crate::next::Scope;
+use crate::next::{Missing, Next, Scope, TrainFacts, next};
+use crate::ordering::Placed;
+use crate::outcome::Outcome;
+use crate::relay::examine;
+use crate::relay::offer::{Offered, offer};
+use crate::relay::order::orders;
 use crate::run::Run;
+use crate::snapshot::{Snapshot, TargetRows};
+use crate::train::{self, TrainRow};
 use crate::world::World;
+
+/// The most times that one call decides anew. The next reconcile does the rest.
+const MOST_STEPS: usize = 20;
 
 /// Moves a train on: lets changes enter waves, orders targets, judges waves and sends targets back, until nothing is
 /// left to do. The rows are read here, so the caller writes its own change of the train's row first.
+///
+/// # Errors
+/// A row could not be read or written, or other invocations wrote the rows again and again.
 pub(crate) async fn advance<W: World>(run: &Run<'_, W>, route: &Route, scope: Scope) -> Result<DecisionLog, Error> {
-    let _ = (run, route, scope);
-    Ok(DecisionLog::default())
+    let mut log = DecisionLog::default();
+    let mut offered = Offered::default();
+    for _ in 0..MOST_STEPS {
+        let has_changed =
+            run.until_unchanged(async || step(run, route, scope.clone(), &mut log, &mut offered).await).await?;
+        if !has_changed || !run.has_time() {
+            break;
+        }
+    }
+    log.extend(offered.not_accepted.first().map(|first| {
+        let count = offered.not_accepted.len();
+        let reason = format!(
+            "{count} of {} buses did not accept the orders; the reconcile offers them again, the first: {}",
+            offered.all(),
+            first.reason
+        );
+        sekisho_domain::decision::Decision::new(Outcome::Ignored, reason).about("route", route.name())
+    }));
+    Ok(log)
+}
+
+/// Decides once, writes and offers. Returns whether anything changed.
+async fn step<W: World>(
+    run: &Run<'_, W>,
+    route: &Route,
+    scope: Scope,
+    log: &mut DecisionLog,
+    offered: &mut Offered,
+) -> Result<bool, Error> {
+    let stored = read(run, route).await?;
+    let Snapshot { row, mut revision } = stored.clone();
+    let Next { row, orders: placed, decisions } = decide(run, route, row, scope).await?;
+    if row == stored.row && placed.is_empty() {
+        return Ok(false);
+    }
+    // Another invocation may work on the train. The train's row is in each transaction, so only one of them goes on.
+    let mut parts: Vec<&[Placed]> = placed.chunks(MAX_TRANSACTION - 1).collect();
+    if parts.is_empty() {
+        parts.push(&[]);
+    }
+    let mut decisions = Some(decisions);
+    for part in parts {
+        let mut writes = vec![Write::new(train::key(route.name()), &row, revision)?];
+        for one in part {
+            writes.push(one.write()?);
+        }
+        run.write_all(&writes).await?;
+        revision = Some(revision.unwrap_or(0) + 1);
+        log.extend(decisions.take().into_iter().flatten());
+        offered.extend(offer(run, &orders(part)).await);
+    }
+    Ok(true)
+}
+
+/// Reads the row of a train.
+pub(crate) async fn read<W: World>(run: &Run<'_, W>, route: &Route) -> Result<Snapshot<TrainRow>, Error> {
+    let row: Option<Row<TrainRow>> = run.world.ledger().read(&train::key(route.name())).await?;
+    Ok(Snapshot::from(row))
+}
+
+/// Decides what a train with this row does next. Reads the rows of targets, and writes nothing.
+pub(crate) async fn decide<W: World>(
+    run: &Run<'_, W>,
+    route: &Route,
+    row: TrainRow,
+    scope: Scope,
+) -> Result<Next, Error> {
+    let mut facts = TrainFacts { routes: run.routes, route, row, targets: TargetRows::default(), scope };
+    loop {
+        match next(&facts, run.now()) {
+            Ok(next) => return Ok(next),
+            Err(Missing(targets)) => add_rows(run, &mut facts.targets, &targets).await?,
+        }
+    }
+}
+
+async fn add_rows<W: World>(
+    run: &Run<'_, W>,
+    rows: &mut TargetRows,
+    missing: &BTreeSet<TargetId>,
+) -> Result<(), Error> {
+    let read = examine::target_rows(run, missing).await?;
+    rows.read.extend(read.read);
+    rows.unreadable.extend(read.unreadable);
+    Ok(())
 }

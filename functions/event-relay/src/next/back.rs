@@ -1,0 +1,134 @@
+//! Sending targets back.
+
+use sekisho_domain::change::Change;
+use sekisho_domain::decision::Decision;
+use sekisho_domain::order::OrderKind;
+use sekisho_domain::report::ReportState;
+use sekisho_domain::route::{Retreat, TargetId};
+
+use super::{At, Step};
+use crate::outcome::{Outcome, about_change};
+use crate::target::{FinishedState, Progress, TargetRow};
+use crate::train::Verdict;
+use crate::wave::{is_same_revision, runs};
+
+/// How far the targets of a wave go back from a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Extent {
+    /// The targets that have not started the change.
+    Waiting,
+    /// The targets that have the change, except those that failed: they judge themselves.
+    Wave,
+    /// All targets that have or had the change, because a person says so.
+    All,
+}
+
+/// A change from which targets of a wave go back.
+#[derive(Debug)]
+struct Recall {
+    seen: u64,
+    extent: Extent,
+    /// The targets that failed, and may have been retried since.
+    failed: Vec<TargetId>,
+}
+
+impl<'a> Step<'a> {
+    /// Sends the targets of a wave back from changes that failed here or, with `retreat = "train"`, in a later wave.
+    /// Nothing blocks a rollback.
+    pub(super) fn send_back(&mut self, at: At<'a>) {
+        for recall in self.recalls(at) {
+            let Some(change) = self.row.change(recall.seen).map(|one| one.change.clone()) else { continue };
+            let targets: Vec<(TargetId, Change, bool)> = self
+                .targets_of(at)
+                .filter_map(|(target, row)| {
+                    let (before, joined) = self.goes_back(target, row?, &recall, &change)?;
+                    let before = before.filter(|before| !is_same_revision(before, &change))?;
+                    Some((target.clone(), before, joined))
+                })
+                .collect();
+            if targets.is_empty() {
+                continue;
+            }
+            let count = targets.len();
+            for (target, before, joined) in targets {
+                let before = Change { sequence: self.row.next_sequence(self.now), ..before };
+                let order = self.rollback(at, recall.seen, joined);
+                self.place(&target, &before, OrderKind::Rollback, order);
+            }
+            let reason = format!("{count} targets of the wave `{}` are sent back from this change", at.wave.name);
+            let decision = about_change(&change, Decision::new(Outcome::Ordered, reason));
+            self.decide(decision.about("wave", at.wave.name.as_str()).about("count", count.to_string()));
+        }
+    }
+
+    fn recalls(&self, at: At<'a>) -> Vec<Recall> {
+        let mut recalls = Vec::new();
+        for later in self.waves().skip(at.index) {
+            let Some(passage) = self.wave(later).and_then(|wave| wave.passage.as_ref()) else { continue };
+            // Nobody goes back from a change that a person pardoned.
+            if !self.is_condemned(passage.seen) {
+                continue;
+            }
+            let (seen, failed) = (passage.seen, passage.failed.clone());
+            if later.index > at.index {
+                let has_failed = passage.verdict == Verdict::Failed && !failed.is_empty();
+                if later.wave.retreat == Retreat::Train && has_failed {
+                    recalls.push(Recall { seen, extent: Extent::Wave, failed: vec![] });
+                }
+            } else if passage.recalled {
+                recalls.push(Recall { seen, extent: Extent::All, failed });
+            } else {
+                let is_wave = later.wave.retreat != Retreat::Target && !failed.is_empty();
+                let extent = if is_wave { Extent::Wave } else { Extent::Waiting };
+                recalls.push(Recall { seen, extent, failed });
+            }
+        }
+        recalls
+    }
+
+    /// What the target goes back to, and whether its order was that of a newcomer. `None` if the target stays. The
+    /// change to go back to is `None` if nothing was healthy before.
+    fn goes_back(
+        &self,
+        target: &TargetId,
+        row: &TargetRow,
+        recall: &Recall,
+        change: &Change,
+    ) -> Option<(Option<Change>, bool)> {
+        if let Some((order, of)) = self.observer.own(row).filter(|(_, of)| of.seen == recall.seen) {
+            let progress = row.progress(self.now)?;
+            let is_deploy = order.kind == OrderKind::Deploy;
+            let goes = is_deploy && goes_back(progress, recall, target, || has_failed(row));
+            return goes.then(|| (order.before.clone(), of.joined));
+        }
+        if recall.extent == Extent::Waiting {
+            return None;
+        }
+        let finished = row.finished.get(self.observer.route).filter(|one| one.seen == recall.seen);
+        if let Some(finished) = finished.filter(|one| one.state == FinishedState::Healthy) {
+            return Some((finished.before.clone(), finished.joined));
+        }
+        let order = row.standing_order()?;
+        runs(row, change, self.now).then(|| (order.before.clone(), false))
+    }
+}
+
+/// Whether a target goes back that has an order for the change.
+fn goes_back(progress: Progress, recall: &Recall, target: &TargetId, has_failed: impl FnOnce() -> bool) -> bool {
+    match progress {
+        Progress::Healthy => recall.extent >= Extent::Wave,
+        // A target that failed before works on the change again because a stage was retried: the new end counts.
+        Progress::Running => {
+            recall.extent == Extent::All || recall.extent == Extent::Wave && !recall.failed.contains(target)
+        }
+        Progress::Waiting => recall.extent == Extent::All || !recall.failed.contains(target),
+        Progress::Unknown => recall.extent == Extent::All,
+        Progress::Failed => recall.extent == Extent::All && has_failed(),
+        Progress::GoingBack | Progress::SentBack => false,
+    }
+}
+
+/// Whether the target failed and did not go back by itself.
+fn has_failed(row: &TargetRow) -> bool {
+    row.current_report().is_some_and(|report| report.state == ReportState::Failed)
+}

@@ -1,0 +1,156 @@
+//! The verdict of a wave on its change.
+
+use sekisho_domain::route::{Retreat, TargetId};
+use sekisho_domain::slack;
+
+use super::{At, Step};
+use crate::outcome::Outcome;
+use crate::target::TargetRow;
+use crate::train::{Judge, Passage, Verdict};
+use crate::wave::{Judgment, Standing, WaveState};
+
+/// The most targets that a reason names.
+const MOST_NAMED: usize = 3;
+
+impl<'a> Step<'a> {
+    /// Judges the change in a wave by the reports of its targets.
+    pub(super) fn judge(&mut self, at: At<'a>) {
+        let Some(passage) = self.wave(at).and_then(|wave| wave.passage.clone()) else { return };
+        let state = self.state(at);
+        match passage.verdict {
+            Verdict::Failed => self.judge_failed(at, &passage, &state),
+            Verdict::Open | Verdict::Passed => {
+                let is_condemned = self.is_condemned(passage.seen);
+                match state.judge(at.wave.tolerate, is_condemned) {
+                    // An unknown target that was accepted may fail later.
+                    Judgment::Failed if passage.verdict == Verdict::Open || self.has_too_many(at, &state) => {
+                        self.fail(at, &passage, &state);
+                    }
+                    Judgment::Passed if passage.verdict == Verdict::Open => self.pass(at, &passage),
+                    Judgment::Abandoned if passage.verdict == Verdict::Open => self.set_verdict(at, Verdict::Failed),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    pub(super) fn is_condemned(&self, seen: u64) -> bool {
+        self.row.change(seen).is_some_and(|one| self.row.condemnation(&one.change).is_some())
+    }
+
+    fn has_too_many(&self, at: At<'a>, state: &WaveState) -> bool {
+        state.failures() > usize::try_from(at.wave.tolerate).unwrap_or(usize::MAX)
+    }
+
+    fn set_verdict(&mut self, at: At<'a>, verdict: Verdict) {
+        if let Some(passage) = self.wave_mut(at).and_then(|wave| wave.passage.as_mut()) {
+            passage.verdict = verdict;
+        }
+    }
+
+    fn pass(&mut self, at: At<'a>, passage: &Passage) {
+        self.set_verdict(at, Verdict::Passed);
+        if let Some(wave) = self.wave_mut(at) {
+            wave.add_healthy(passage.seen);
+        }
+        // The next wave may have a change that no target has started yet.
+        self.examined.extend(self.waves().nth(at.index + 1).map(|next| next.index));
+    }
+
+    /// Fails a wave: its change is condemned.
+    fn fail(&mut self, at: At<'a>, passage: &Passage, state: &WaveState) {
+        let failed = self.failed_targets(at, state);
+        let reason = self.reason(&failed);
+        self.forget_healthy(at, passage.seen);
+        if let Some(passage) = self.wave_mut(at).and_then(|wave| wave.passage.as_mut()) {
+            passage.verdict = Verdict::Failed;
+            passage.failed = failed;
+        }
+        if at.wave.retreat == Retreat::Train {
+            self.fail_earlier(at, passage.seen);
+        }
+        let is_condemned = self.is_condemned(passage.seen);
+        self.row.condemn(passage.seen, Judge::Wave(at.wave.name.clone()), &reason, self.now);
+        if let Some(change) = self.row.change(passage.seen).map(|one| one.change.clone()).filter(|_| !is_condemned) {
+            self.decide_about(at, &change, Outcome::Condemned, reason);
+        }
+    }
+
+    /// The waves before this one take back what they said about the change.
+    fn fail_earlier(&mut self, at: At<'a>, seen: u64) {
+        for earlier in self.waves().take(at.index) {
+            self.forget_healthy(earlier, seen);
+            let passage = self.wave_mut(earlier).and_then(|wave| wave.passage.as_mut());
+            if let Some(passage) = passage.filter(|passage| passage.seen == seen) {
+                passage.verdict = Verdict::Failed;
+            }
+            self.examined.insert(earlier.index);
+        }
+    }
+
+    fn forget_healthy(&mut self, at: At<'a>, seen: u64) {
+        if let Some(wave) = self.wave_mut(at) {
+            wave.healthy.retain(|healthy| *healthy != seen);
+        }
+    }
+
+    fn failed_targets(&self, at: At<'a>, state: &WaveState) -> Vec<TargetId> {
+        let places = self.targets_of(at).zip(&state.places);
+        places.filter(|(_, place)| place.standing == Standing::Failed).map(|((target, _), _)| target.clone()).collect()
+    }
+
+    fn reason(&self, failed: &[TargetId]) -> String {
+        let named: Vec<String> = failed.iter().take(MOST_NAMED).map(|target| self.named(target)).collect();
+        let more = failed.len().saturating_sub(MOST_NAMED);
+        let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+        format!("{}{more}", named.join("; "))
+    }
+
+    fn named(&self, target: &TargetId) -> String {
+        let report = self.target(target).and_then(TargetRow::current_report);
+        match report {
+            Some(report) => format!("{target} reported {}: {}", report.state.as_str(), slack::shown(&report.reason)),
+            None => format!("{target} failed"),
+        }
+    }
+
+    /// A failed wave: notes further failures, and lifts the condemnation if a stage was retried and ended healthy.
+    fn judge_failed(&mut self, at: At<'a>, passage: &Passage, state: &WaveState) {
+        if passage.failed.is_empty() {
+            return;
+        }
+        let mut failed = passage.failed.clone();
+        failed.extend(self.failed_targets(at, state).into_iter().filter(|target| !passage.failed.contains(target)));
+        let is_healed = |target: &&TargetId| self.standing_of(at, state, target) == Some(Standing::Healthy);
+        let healed = failed.iter().filter(is_healed).count();
+        let tolerated = usize::try_from(at.wave.tolerate).unwrap_or(usize::MAX);
+        let by_wave = Judge::Wave(at.wave.name.clone());
+        let is_liftable = !passage.recalled && healed > 0 && failed.len() - healed <= tolerated;
+        if !is_liftable {
+            if failed != passage.failed
+                && let Some(passage) = self.wave_mut(at).and_then(|wave| wave.passage.as_mut())
+            {
+                passage.failed = failed;
+            }
+            return;
+        }
+        self.row.condemned.retain(|one| one.seen != passage.seen || one.by != by_wave);
+        self.row.order_again(passage.seen, self.now);
+        if at.wave.retreat == Retreat::Train {
+            self.row.try_again(passage.seen);
+        }
+        if let Some(passage) = self.wave_mut(at).and_then(|wave| wave.passage.as_mut()) {
+            passage.verdict = Verdict::Open;
+            passage.failed.clear();
+        }
+        if let Some(change) = self.row.change(passage.seen).map(|one| one.change.clone()) {
+            let reason = "a stage was retried and ended healthy: the change is not condemned any more";
+            self.decide_about(at, &change, Outcome::Pardoned, reason);
+        }
+    }
+
+    fn standing_of(&self, at: At<'a>, state: &WaveState, target: &TargetId) -> Option<Standing> {
+        let index = self.targets.get(at.index)?.iter().position(|one| one == target)?;
+        state.places.get(index).map(|place| place.standing)
+    }
+}
