@@ -32,6 +32,8 @@
 //! | a target's report (`source` is `sekisho.starter`) | stores the report if it is about the target's current order |
 //! | `{"action":"where"}` | returns a text that shows which revision runs in each target |
 //! | `{"action":"resend","route":…,"account":…}` | sends the latest order of these targets again; returns a text |
+//! | `{"action":"train","route":…}` | returns a text that shows where every change is, and what each wave waits for |
+//! | `hold`, `resume`, `accept`, `promote`, `pardon`, `rollback` | changes a train as a person asks; returns a text |
 //! | `{"action":"redeliver",…}` | a message of an earlier version: offers the order, or orders the newest change |
 //!
 //! The function returns `{"decisions":[…]}`, or a text where the table says so. Each decision has an [`Outcome`] and a
@@ -40,6 +42,7 @@
 mod answer;
 pub mod aws;
 pub mod branch;
+mod code;
 mod decision_log;
 pub mod delivery;
 mod error;
@@ -50,6 +53,7 @@ mod hint;
 mod joining;
 mod newest;
 mod next;
+mod notice;
 mod ordering;
 mod outcome;
 mod plan;
@@ -66,6 +70,10 @@ pub mod target;
 mod target_report;
 mod target_request;
 pub mod train;
+mod train_effect;
+mod train_request;
+mod train_text;
+mod wave;
 mod worklist;
 pub mod world;
 

@@ -5,6 +5,7 @@ mod examine;
 mod explain;
 mod join;
 mod look;
+mod notify;
 pub(crate) mod offer;
 mod order;
 mod reconcile;
@@ -13,6 +14,7 @@ mod reoffer;
 mod report;
 mod resend;
 mod settle;
+mod train_request;
 pub(crate) mod train;
 mod whereabouts;
 
@@ -66,6 +68,7 @@ impl<W: World> Relay<W> {
             Request::Explain(event) => return explain::explain(run, event.get()).await,
             Request::Where(request) => return whereabouts::show(run, &request).await.map(Answer::Text),
             Request::Resend(request) => return resend::resend(run, &request).await.map(Answer::Text),
+            Request::Train(request) => return train_request::answer(run, &request).await.map(Answer::Text),
             Request::Ignored(reason) => about_payload(payload, Decision::new(Outcome::Ignored, reason)).into(),
             Request::Refused(reason) => about_payload(payload, Decision::new(Outcome::Refused, reason)).into(),
             Request::Invalid(reason) => return Err(Error::InvalidRequest(reason)),

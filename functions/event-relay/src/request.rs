@@ -14,6 +14,7 @@ use crate::redelivery::Redelivery;
 use crate::selection::routes_here;
 use crate::target_report::TargetReport;
 use crate::target_request::{ResendRequest, WhereRequest};
+use crate::train_request::{TrainAction, TrainRequest, is_short_form};
 
 const CODECOMMIT: &str = "aws.codecommit";
 
@@ -34,6 +35,8 @@ pub(crate) enum Request {
     Where(WhereRequest),
     /// Send the latest orders of some targets again.
     Resend(ResendRequest),
+    /// Show or change a train.
+    Train(Box<TrainRequest>),
     /// The event needs no action, for this reason.
     Ignored(String),
     /// The event is not trusted, for this reason.
@@ -70,6 +73,9 @@ struct PullRequest {
 pub(crate) fn read(payload: &str, own: &Invocation, routes: &Routes) -> Request {
     if let Some(action) = Action::parse(payload) {
         return request(payload, action);
+    }
+    if is_short_form(payload) {
+        return train_request(payload);
     }
     let envelope = match Envelope::parse(payload) {
         Ok(envelope) => envelope,
@@ -145,10 +151,22 @@ fn request(payload: &str, action: Action) -> Request {
         },
         ("where", _) => WhereRequest::parse(payload).map_or_else(Request::Invalid, Request::Where),
         ("resend", _) => ResendRequest::parse(payload).map_or_else(Request::Invalid, Request::Resend),
+        (name, _) if TrainAction::named(name).is_some() => train_request(payload),
         (other, _) => {
             let other = slack::quoted(other);
-            Request::Invalid(format!("`{other}` is not an action: send `where`, `resend`, `explain` or `redeliver`"))
+            let trains: Vec<String> = TrainAction::ALL.iter().map(|action| format!("`{}`", action.as_str())).collect();
+            Request::Invalid(format!(
+                "`{other}` is not an action: send `where`, `resend`, {}, `explain` or `redeliver`",
+                trains.join(", ")
+            ))
         }
+    }
+}
+
+fn train_request(payload: &str) -> Request {
+    match TrainRequest::parse(payload) {
+        Ok(request) => Request::Train(Box::new(request)),
+        Err(reason) => Request::Invalid(reason),
     }
 }
 

@@ -98,7 +98,7 @@ pub(crate) fn targets(
 }
 
 /// Different names, sorted and separated by commas. A long list is cut.
-fn listed<'n>(names: impl Iterator<Item = &'n str>) -> String {
+pub(crate) fn listed<'n>(names: impl Iterator<Item = &'n str>) -> String {
     let names: BTreeSet<String> = names.map(slack::shown).collect();
     let more = names.len().saturating_sub(MOST_LISTED);
     let first: Vec<String> = names.into_iter().take(MOST_LISTED).collect();

@@ -83,7 +83,7 @@ fn needs_reason(state: ReportState) -> bool {
 }
 
 /// The report's reason on one line. The text comes from another account.
-fn reason(report: &OrderReport) -> String {
+pub(crate) fn reason(report: &OrderReport) -> String {
     let start: String = report.reason.chars().take(REASON_SHOWN).collect();
     let more = if start.len() < report.reason.len() { "…" } else { "" };
     slack::shown(&start) + more

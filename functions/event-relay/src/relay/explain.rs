@@ -25,7 +25,7 @@ pub(crate) async fn explain<W: World>(run: &Run<'_, W>, payload: &str) -> Result
         Request::Reconcile => about_payload(payload, Decision::new(Outcome::Ignored, reconcile_reason(run))),
         Request::Redeliver(redelivery) => explain_redelivery(run, &redelivery).await?,
         Request::Report(report) => report::examine_report(run, &report).await?.0.decision,
-        Request::Where(_) | Request::Resend(_) => {
+        Request::Where(_) | Request::Resend(_) | Request::Train(_) => {
             return Err(Error::InvalidRequest("`event` is a person's request: explain an event".to_owned()));
         }
         Request::Ignored(reason) => about_payload(payload, Decision::new(Outcome::Ignored, reason)),

@@ -272,7 +272,7 @@ fn counted(targets: &[&TargetId]) -> String {
 }
 
 /// Cuts a long answer, so that Slack shows it completely.
-fn cut(text: &str) -> String {
+pub(crate) fn cut(text: &str) -> String {
     match text.char_indices().nth(LONGEST_ANSWER) {
         None => text.to_owned(),
         Some(_) => text.chars().take(LONGEST_ANSWER - 1).chain(['…']).collect(),

@@ -1,0 +1,139 @@
+//! The notices about trains: when people get one, and its text.
+//!
+//! A notice has a code. The buttons below the notice send the code back, and so may a person who types a request.
+
+use std::time::Duration;
+
+use sekisho_domain::change::Change;
+use sekisho_domain::notice::Notice;
+use sekisho_domain::route::{Target, TargetId, Wave};
+use sekisho_domain::timestamp::{self, epoch_millis};
+use time::OffsetDateTime;
+
+use crate::code::{CodeRow, Event, Revision};
+use crate::status::revision;
+use crate::target::TargetRow;
+use crate::train::{Condemned, Hold, Judge};
+use crate::train_text::{TrainView, why};
+use crate::wave::Standing;
+
+/// A notice about a condemnation or a hold is sent within this time. Within it, every reconcile tries again if SNS did
+/// not accept the notice.
+const SENT_WITHIN: Duration = Duration::from_hours(24);
+/// The most unknown targets that a notice lists.
+const MOST_LISTED: usize = 20;
+
+/// A notice, and what its code stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TrainNotice {
+    pub(crate) notice: Notice,
+    pub(crate) code: CodeRow,
+}
+
+/// An unknown target and its row.
+type UnknownTarget<'a> = (TargetId, &'a TargetRow);
+
+/// The notices that people should have. Those that were sent already are among them.
+pub(crate) fn due(view: &TrainView<'_>) -> Vec<TrainNotice> {
+    let (route, row, now) = (view.route.name(), view.row, view.now);
+    let is_recent = |at: u64| epoch_millis(now) < at + u64::try_from(SENT_WITHIN.as_millis()).unwrap_or(u64::MAX);
+    let condemned = row.condemned.iter().filter(|one| is_recent(one.at));
+    let condemned =
+        condemned.map(|one| about_condemnation(route, one, row.change(one.seen).map(|one| &one.change), now));
+    let holds = row.holds.iter().filter(|hold| hold.is_active(now) && is_recent(hold.since));
+    let holds = holds.map(|hold| about_hold(route, hold, now));
+    let unknown = view.route.waves().iter().filter_map(|wave| about_unknown(view, wave));
+    condemned.chain(holds).chain(unknown).collect()
+}
+
+fn about_condemnation(route: &str, condemned: &Condemned, change: Option<&Change>, now: OffsetDateTime) -> TrainNotice {
+    let Condemned { repository, revision, at, reason, by, .. } = condemned;
+    let (wave, judge) = match by {
+        Judge::Wave(wave) => (Some(wave.as_str()), format!("wave {wave}")),
+        Judge::Person(by) => (None, by.clone().unwrap_or_else(|| "a person".to_owned())),
+    };
+    let event =
+        Event::Condemned { revision: Revision { repository: repository.clone(), commit: revision.clone() }, at: *at };
+    let code = CodeRow::new(route, wave, event, now);
+    let of = change.map_or_else(String::new, |change| format!("{}, ", change.git_ref));
+    let short: String = revision.as_str().chars().take(8).collect();
+    let lines = vec![
+        format!("Change: {revision}, {of}{}", repository.name()),
+        format!("Why: {reason}"),
+        format!("By: {judge}"),
+        "The revision enters no wave of this route any more, whatever its branch or tag. Push a new commit, or let \
+         this one be tried again:"
+            .to_owned(),
+        format!(r#"{{"pardon":"{}","reason":"…"}}"#, code.code()),
+    ];
+    train_notice(format!("{route}: {short} is condemned"), lines, "condemned", code)
+}
+
+fn about_hold(route: &str, hold: &Hold, now: OffsetDateTime) -> TrainNotice {
+    let Hold { wave, git_ref, reason, since, by, .. } = hold;
+    let event = Event::Held { git_ref: git_ref.clone(), since: *since };
+    let code = CodeRow::new(route, wave.as_deref(), event, now);
+    let (title, what) = match wave {
+        Some(wave) => (format!("{route}: wave {wave} is held"), "the wave"),
+        None => (format!("{route}: the train is held"), "any wave"),
+    };
+    let changes = git_ref.as_ref().map_or_else(|| "no change".to_owned(), |git_ref| format!("no change of {git_ref}"));
+    let lines = vec![
+        format!("Until {}, {changes} enters {what}. Rollbacks go on.", end(hold)),
+        format!("Why: {reason}"),
+        format!("By: {}", by.as_deref().unwrap_or("a person")),
+        format!(r#"To end the hold: {{"resume":"{}"}}"#, code.code()),
+    ];
+    train_notice(title, lines, "held", code)
+}
+
+/// When a hold ends.
+pub(crate) fn end(hold: &Hold) -> String {
+    let until = hold.until.and_then(|until| i64::try_from(until).ok()).and_then(timestamp::from_epoch_millis);
+    until.map_or_else(|| "`resume`".to_owned(), timestamp::seconds)
+}
+
+/// The notice that a wave waits because of unknown targets, if it does.
+fn about_unknown(view: &TrainView<'_>, wave: &Wave) -> Option<TrainNotice> {
+    let row = view.row.wave(&wave.name)?;
+    // A report concerns one wave, so the rows of the others may not have been read.
+    let ids: Vec<TargetId> = wave.targets.iter().map(Target::id).filter(|id| view.targets.has(id)).collect();
+    let places = view.observe(row, &ids).places;
+    let unknown: Vec<UnknownTarget> = ids
+        .iter()
+        .zip(places)
+        .filter(|(_, place)| place.standing == Standing::Unknown)
+        .filter_map(|(id, _)| Some((id.clone(), &view.targets.read.get(id)?.row)))
+        .collect();
+    let (_, first) = unknown.first()?;
+    let sequence = row.passage.as_ref().map_or(0, |passage| passage.sequence);
+    let change = row.passage.as_ref().and_then(|passage| view.row.change(passage.seen)).map(|one| &one.change);
+    let change = change.or_else(|| first.order.as_ref().map(|order| &order.change))?;
+    let is_accepted = |id: &&TargetId| {
+        let order = view.targets.read.get(id).and_then(|one| one.row.order.as_ref());
+        order.and_then(|order| order.train.as_ref()).is_some_and(|train| train.accepted)
+    };
+    let accepted = ids.iter().filter(is_accepted).count();
+    let named = Revision { repository: change.repository.clone(), commit: change.commit.clone() };
+    let event = Event::Unknown { revision: named, sequence, accepted };
+    let code = CodeRow::new(view.route.name(), Some(&wave.name), event, view.now);
+    let targets = if unknown.len() == 1 { "target is" } else { "targets are" };
+    let mut lines = vec![format!("Change: {} of {}", revision(change), change.repository.name())];
+    let line =
+        |(target, row): &UnknownTarget| format!("{target}: {}", why(Standing::Unknown, Some(row)).unwrap_or_default());
+    lines.extend(unknown.iter().take(MOST_LISTED).map(line));
+    if unknown.len() > MOST_LISTED {
+        lines.push(format!("… and {} more", unknown.len() - MOST_LISTED));
+    }
+    lines.push("The wave neither goes on nor goes back until a person decides, or the targets report.".to_owned());
+    lines.push(format!(r#"To take them for healthy: {{"accept":"{}","reason":"…"}}"#, code.code()));
+    lines.push(format!(r#"To send the wave back: {{"rollback":"{}","reason":"…"}}"#, code.code()));
+    let title = format!("{}: wave {} waits, {} {targets} unknown", view.route.name(), wave.name, unknown.len());
+    Some(train_notice(title, lines, "unknown", code))
+}
+
+/// `train` says which buttons the notice has: the conditions of the buttons in the template compare it.
+fn train_notice(title: String, lines: Vec<String>, train: &str, code: CodeRow) -> TrainNotice {
+    let context = [("train", train.to_owned()), ("code", code.code().to_string())].into();
+    TrainNotice { notice: Notice { title, lines, link: None, context }, code }
+}

@@ -1,0 +1,412 @@
+//! What a person's request does to the rows of a train. The functions are pure: a dry run calls them, too.
+
+use std::collections::BTreeSet;
+
+use sekisho_domain::change::{Change, CommitId, GitRef};
+use sekisho_domain::decision::Decision;
+use sekisho_domain::route::{Target, TargetId};
+use sekisho_domain::slack;
+use sekisho_domain::timestamp::epoch_millis;
+use time::OffsetDateTime;
+
+use crate::code::{Event, Revision};
+use crate::error::Error;
+use crate::notice::end;
+use crate::ordering::Placed;
+use crate::outcome::{Outcome, about_change};
+use crate::selection::listed;
+use crate::status::revision;
+use crate::train::{Hold, Promotion, TrainChange, TrainRow};
+use crate::train_request::{Prefix, TrainAction};
+use crate::train_text::{TrainView, held, shortened};
+use crate::wave::Standing;
+
+/// A request whose names were found in the configuration.
+#[derive(Debug)]
+pub(crate) struct Ask<'a> {
+    pub(crate) action: TrainAction,
+    /// The train before the request.
+    pub(crate) view: TrainView<'a>,
+    /// The wave's name.
+    pub(crate) wave: Option<&'a str>,
+    /// The branch or tag that narrows the request.
+    pub(crate) git_ref: Option<&'a GitRef>,
+    pub(crate) revision: Option<&'a Named>,
+    /// The event of the notice whose code the request has.
+    pub(crate) event: Option<&'a Event>,
+    pub(crate) reason: &'a str,
+    /// When a hold ends by itself, in epoch milliseconds.
+    pub(crate) until: Option<u64>,
+    /// Who asks, as far as that is known.
+    pub(crate) by: Option<&'a str>,
+}
+
+/// The revision that a request names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Named {
+    /// By its first digits.
+    Prefix(Prefix),
+    /// By the code of a notice.
+    Exact(Revision),
+}
+
+impl Named {
+    fn matches(&self, commit: &CommitId) -> bool {
+        match self {
+            Self::Prefix(prefix) => prefix.matches(commit),
+            Self::Exact(revision) => revision.commit == *commit,
+        }
+    }
+
+    fn shown(&self) -> String {
+        match self {
+            Self::Prefix(prefix) => prefix.to_string(),
+            Self::Exact(revision) => short(&revision.commit),
+        }
+    }
+}
+
+/// What a request does. A request that changes nothing has no decision.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Effect {
+    /// The train's row afterwards.
+    pub(crate) row: TrainRow,
+    /// The rows of targets that change.
+    pub(crate) targets: Vec<Placed>,
+    pub(crate) decision: Option<Decision<Outcome>>,
+    /// What the person reads.
+    pub(crate) answer: String,
+}
+
+type Answer = Result<Effect, Error>;
+
+/// Decides what a request does.
+///
+/// # Errors
+/// [`Error::NotFound`] if the train does not know the revision, [`Error::InvalidRequest`] if several revisions begin
+/// with the digits, and [`Error::Refused`] if a rule forbids the request.
+pub(crate) fn effect(ask: &Ask<'_>) -> Answer {
+    match ask.action {
+        TrainAction::Train => Ok(ask.nothing(ask.view.text(ask.git_ref))),
+        TrainAction::Hold => Ok(ask.hold()),
+        TrainAction::Resume => ask.resume(),
+        TrainAction::Accept => ask.accept(),
+        TrainAction::Promote => ask.promote(),
+        TrainAction::Pardon => ask.pardon(),
+        TrainAction::Rollback => ask.rollback(),
+    }
+}
+
+impl Ask<'_> {
+    fn now(&self) -> OffsetDateTime {
+        self.view.now
+    }
+
+    fn nothing(&self, answer: String) -> Effect {
+        Effect { row: self.view.row.clone(), targets: vec![], decision: None, answer }
+    }
+
+    /// The train or wave that the request names.
+    fn place(&self) -> String {
+        let route = slack::shown(self.view.route.name());
+        self.wave.map_or_else(|| route.clone(), |wave| format!("{} of {route}", slack::shown(wave)))
+    }
+
+    fn decision(&self, outcome: Outcome, reason: String) -> Decision<Outcome> {
+        Decision::new(outcome, reason)
+            .about("route", self.view.route.name())
+            .about_some("wave", self.wave)
+            .about_some("ref", self.git_ref.map(GitRef::as_str))
+            .about_some("by", self.by)
+    }
+
+    fn decision_about(&self, change: &Change, outcome: Outcome, reason: String) -> Decision<Outcome> {
+        let decision = about_change(change, Decision::new(outcome, reason)).about("route", self.view.route.name());
+        decision.about_some("wave", self.wave).about_some("by", self.by)
+    }
+
+    fn new_hold(&self) -> Hold {
+        Hold {
+            wave: self.wave.map(ToOwned::to_owned),
+            git_ref: self.git_ref.cloned(),
+            reason: self.reason.to_owned(),
+            until: self.until,
+            by: self.by.map(ToOwned::to_owned),
+            since: epoch_millis(self.now()),
+        }
+    }
+
+    fn hold(&self) -> Effect {
+        let mut row = self.view.row.clone();
+        let hold = self.new_hold();
+        let what = self.git_ref.map_or_else(String::new, |git_ref| format!(" of {}", slack::shown(git_ref.name())));
+        let answer = format!("Until {}, no change{what} enters {}. Rollbacks go on.", end(&hold), self.place());
+        let reason = format!("a person holds {} until {}: {}", self.place(), end(&hold), self.reason);
+        row.hold(hold);
+        Effect { row, targets: vec![], decision: Some(self.decision(Outcome::Held, reason)), answer }
+    }
+
+    fn resume(&self) -> Answer {
+        let mut row = self.view.row.clone();
+        if let Some(Event::Held { since, .. }) = self.event
+            && let Some(newer) = row.holds.iter().find(|hold| hold.wave.as_deref() == self.wave && hold.since > *since)
+        {
+            return Err(Error::Refused(format!(
+                "{} was held again after this notice{}: use the button of the newer notice, or `resume` with the names",
+                self.place(),
+                held(newer)
+            )));
+        }
+        let (ended, others) = row
+            .resume(self.wave)
+            .into_iter()
+            .partition::<Vec<_>, _>(|hold| self.git_ref.is_none_or(|git_ref| hold.git_ref.as_ref() == Some(git_ref)));
+        others.into_iter().for_each(|hold| row.hold(hold));
+        let active: Vec<&Hold> = ended.iter().filter(|hold| hold.is_active(self.now())).collect();
+        let mut lines = vec![match active.as_slice() {
+            [] => format!("No hold of {} was found.", self.place()),
+            several => {
+                let reasons: Vec<String> = several.iter().map(|hold| shortened(&hold.reason)).collect();
+                format!("{} is no longer held: {}.", self.place(), reasons.join("; "))
+            }
+        }];
+        for hold in row.holds.iter().filter(|hold| hold.is_active(self.now())) {
+            if row.holds_train(hold) {
+                lines.push(format!("The whole train is still held{}.", held(hold)));
+            } else if let Some(wave) = hold.wave.as_deref().filter(|wave| self.wave.is_none_or(|named| named == *wave))
+            {
+                lines.push(format!("{} is still held{}.", slack::shown(wave), held(hold)));
+            }
+        }
+        let why = if self.reason.is_empty() { String::new() } else { format!(": {}", self.reason) };
+        let reason = format!("a person ended the hold of {}{why}", self.place());
+        let decision = (!active.is_empty()).then(|| self.decision(Outcome::Resumed, reason));
+        Ok(Effect { row, targets: vec![], decision, answer: lines.join("\n") })
+    }
+
+    fn accept(&self) -> Answer {
+        self.check_notice()?;
+        let mut targets = Vec::new();
+        for (target, standing) in self.standings() {
+            let Some(snapshot) = self.view.targets.read.get(&target).filter(|_| standing == Standing::Unknown) else {
+                continue;
+            };
+            let order = snapshot.row.order.as_ref();
+            let is_named = order.is_some_and(|order| {
+                let is_own = order.train.as_ref().is_some_and(|train| train.route == self.view.route.name());
+                is_own && self.git_ref.is_none_or(|git_ref| order.change.git_ref == *git_ref)
+            });
+            if let Some(row) = snapshot.row.accepted(self.now()).filter(|_| is_named) {
+                targets.push(Placed { target, row, replaces: snapshot.revision });
+            }
+        }
+        let unreadable = self
+            .view
+            .targets
+            .unreadable
+            .keys()
+            .map(|id| format!("\nThe ledger's row of {id} cannot be read: fix or delete it."));
+        let unreadable: String = unreadable.collect();
+        if targets.is_empty() {
+            return Ok(
+                self.nothing(format!("No target of {} is unknown: nothing to accept.{unreadable}", self.place()))
+            );
+        }
+        let ids =
+            listed(targets.iter().map(|one| one.target.to_string()).collect::<Vec<_>>().iter().map(String::as_str));
+        let answer = format!("{} now counts as healthy in {}.{unreadable}", ids, self.place());
+        let reason = format!("a person takes {ids} for healthy: {}", self.reason);
+        let change = targets.first().and_then(|one| Some(one.row.order.as_ref()?.change.clone()));
+        let decision = match change {
+            Some(change) => self.decision_about(&change, Outcome::Accepted, reason),
+            None => self.decision(Outcome::Accepted, reason),
+        };
+        Ok(Effect { row: self.view.row.clone(), targets, decision: Some(decision), answer })
+    }
+
+    fn promote(&self) -> Answer {
+        let row = self.view.row;
+        let wave = self.wave.unwrap_or_default();
+        let one = self.newest_named(&row.changes.iter().collect::<Vec<_>>())?.ok_or_else(|| self.unknown_revision())?;
+        let change = &one.change;
+        if row.condemnation(change).is_some() {
+            let pardon = TrainAction::Pardon.example(self.view.route.name(), wave);
+            return Err(Error::Refused(format!(
+                "{} is condemned: send {} first, with this revision",
+                revision(change),
+                pardon
+            )));
+        }
+        let promotion = Promotion {
+            seen: one.seen,
+            reason: self.reason.to_owned(),
+            by: self.by.map(ToOwned::to_owned),
+            since: epoch_millis(self.now()),
+        };
+        let replaced = row.wave(wave).and_then(|wave| wave.promotion.as_ref()).filter(|old| old.seen != one.seen);
+        let replaced = replaced.and_then(|old| row.change(old.seen)).map(|old| revision(&old.change));
+        let instead = replaced.map_or_else(String::new, |old| format!(", instead of {old}"));
+        let mut after = row.clone();
+        if !after.promote(wave, promotion, self.now()) {
+            return Err(self.unknown_revision());
+        }
+        let answer = format!("{} enters {} as soon as the wave is free{instead}.", revision(change), self.place());
+        let reason = format!("a person promoted the change: {}", self.reason);
+        let decision = Some(self.decision_about(change, Outcome::Promoted, reason));
+        Ok(Effect { row: after, targets: vec![], decision, answer })
+    }
+
+    fn pardon(&self) -> Answer {
+        let row = self.view.row;
+        let is_of = |commit: &CommitId, git_ref: &GitRef| {
+            row.changes.iter().any(|one| one.change.commit == *commit && one.change.git_ref == *git_ref)
+        };
+        let condemned = row.condemned.iter().map(|one| &one.revision);
+        let commits: BTreeSet<&CommitId> =
+            condemned.filter(|commit| self.git_ref.is_none_or(|git_ref| is_of(commit, git_ref))).collect();
+        let Some(commit) = self.one_of(&commits)? else {
+            let known = self.newest_named(&row.changes.iter().collect::<Vec<_>>())?;
+            let known = known.ok_or_else(|| self.unknown_revision())?;
+            return Ok(self.nothing(format!("{} is not condemned: nothing to pardon.", revision(&known.change))));
+        };
+        let mut after = row.clone();
+        let repositories: BTreeSet<_> =
+            row.condemned.iter().filter(|one| one.revision == *commit).map(|one| &one.repository).collect();
+        let mut pardoned = None;
+        for repository in repositories {
+            pardoned = after.pardon(repository, commit, self.now()).or(pardoned);
+        }
+        let change = pardoned.and_then(|seen| after.change(seen)).map(|one| one.change.clone());
+        let reason = format!("a person pardoned the revision: {}", self.reason);
+        let (decision, answer) = match change {
+            Some(change) => {
+                let answer = format!(
+                    "{} is no longer condemned. Each wave that has not taken a newer change may take it once more.",
+                    revision(&change)
+                );
+                (self.decision_about(&change, Outcome::Pardoned, reason), answer)
+            }
+            None => {
+                let answer = format!(
+                    "{} is no longer condemned. Push it again: the train has forgotten the change.",
+                    short(commit)
+                );
+                (self.decision(Outcome::Pardoned, reason).about("commit", commit.as_str()), answer)
+            }
+        };
+        Ok(Effect { row: after, targets: vec![], decision: Some(decision), answer })
+    }
+
+    fn rollback(&self) -> Answer {
+        self.check_notice()?;
+        let row = self.view.row;
+        let wave = self.wave.unwrap_or_default();
+        let passage = row.wave(wave).and_then(|wave| wave.passage.as_ref());
+        let Some((passage, one)) = passage.and_then(|passage| Some((passage, row.change(passage.seen)?))) else {
+            return Ok(self.nothing(format!("Nothing to send back: no change entered {} yet.", self.place())));
+        };
+        let change = &one.change;
+        if let Some(git_ref) = self.git_ref.filter(|git_ref| change.git_ref != **git_ref) {
+            return Ok(self.nothing(format!(
+                "Nothing to send back: the last change of {} is {}, and not of {}.",
+                self.place(),
+                revision(change),
+                slack::shown(git_ref.name())
+            )));
+        }
+        let has_change = |standing: Standing| {
+            matches!(standing, Standing::Waiting | Standing::Running | Standing::Healthy | Standing::Unknown)
+        };
+        if passage.recalled && !self.standings().iter().any(|(_, standing)| has_change(*standing)) {
+            return Ok(self.nothing(format!(
+                "Nothing is left to send back: {} was sent back from {} already.",
+                revision(change),
+                self.place()
+            )));
+        }
+        let mut after = row.clone();
+        after.recall(wave, self.by.map(ToOwned::to_owned), self.reason, self.now());
+        let hold = Hold { reason: format!("sent back: {}", self.reason), ..self.new_hold() };
+        after.hold(hold);
+        let answer = format!(
+            "{} is condemned, and each target of {} that has it goes back to what was healthy there before. The wave \
+             is held until `resume`.",
+            revision(change),
+            self.place()
+        );
+        let reason = format!("a person sent the change back: {}", self.reason);
+        let decision = Some(self.decision_about(change, Outcome::Condemned, reason));
+        Ok(Effect { row: after, targets: vec![], decision, answer })
+    }
+
+    /// Refuses a button of a notice about a change that is not in the wave any more.
+    fn check_notice(&self) -> Result<(), Error> {
+        let row = self.view.row;
+        let passage = self.wave.and_then(|wave| row.wave(wave)).and_then(|wave| wave.passage.as_ref());
+        let change = passage.and_then(|passage| row.change(passage.seen)).map(|one| &one.change);
+        let is_same = match self.event {
+            None | Some(Event::Held { .. }) => true,
+            Some(Event::Unknown { sequence, .. }) => passage.map_or(0, |passage| passage.sequence) == *sequence,
+            Some(Event::Condemned { revision, .. }) => change.is_some_and(|change| change.commit == revision.commit),
+        };
+        if is_same {
+            return Ok(());
+        }
+        let now = change.map_or_else(|| "no change".to_owned(), revision);
+        let example = self.action.example(self.view.route.name(), self.wave.unwrap_or_default());
+        Err(Error::Refused(format!(
+            "the notice is about an earlier change: {} has {now} by now. To mean that one, send {example}",
+            self.place()
+        )))
+    }
+
+    /// Each target of the wave, and where it is with the wave's change.
+    fn standings(&self) -> Vec<(TargetId, Standing)> {
+        let configured = self.view.route.waves().iter().find(|wave| Some(wave.name.as_str()) == self.wave);
+        let row = self.wave.and_then(|wave| self.view.row.wave(wave));
+        let Some((wave, row)) = configured.zip(row) else { return vec![] };
+        let ids: Vec<TargetId> = wave.targets.iter().map(Target::id).collect();
+        let state = self.view.observe(row, &ids);
+        ids.into_iter().zip(state.places).map(|(id, place)| (id, place.standing)).collect()
+    }
+
+    /// The newest of these changes that the request names.
+    fn newest_named<'c>(&self, changes: &[&'c TrainChange]) -> Result<Option<&'c TrainChange>, Error> {
+        let is_named = |one: &&&TrainChange| self.git_ref.is_none_or(|git_ref| one.change.git_ref == *git_ref);
+        let named: Vec<&'c TrainChange> = changes.iter().filter(is_named).copied().collect();
+        let commits: BTreeSet<&CommitId> = named.iter().map(|one| &one.change.commit).collect();
+        let Some(commit) = self.one_of(&commits)? else { return Ok(None) };
+        Ok(named.into_iter().rfind(|one| one.change.commit == *commit))
+    }
+
+    /// The commit that the request names, of these.
+    fn one_of<'c>(&self, commits: &BTreeSet<&'c CommitId>) -> Result<Option<&'c CommitId>, Error> {
+        let Some(named) = self.revision else { return Ok(None) };
+        let matching: Vec<&CommitId> = commits.iter().copied().filter(|commit| named.matches(commit)).collect();
+        match matching.as_slice() {
+            [] => Ok(None),
+            [one] => Ok(Some(one)),
+            several => Err(Error::InvalidRequest(format!(
+                "{} commits begin with {}: write more digits of one of {}",
+                several.len(),
+                named.shown(),
+                listed(several.iter().map(|commit| commit.as_str()))
+            ))),
+        }
+    }
+
+    fn unknown_revision(&self) -> Error {
+        let named = self.revision.map_or_else(String::new, Named::shown);
+        let of = self.git_ref.map_or_else(String::new, |git_ref| format!(" of {}", slack::shown(git_ref.name())));
+        let known: Vec<String> = self.view.row.changes.iter().rev().take(3).map(|one| revision(&one.change)).collect();
+        let known = if known.is_empty() { "none yet".to_owned() } else { known.join(", ") };
+        Error::NotFound(format!(
+            "{} knows no change{of} whose commit begins with {named}; its newest changes are {known}",
+            slack::shown(self.view.route.name()),
+        ))
+    }
+}
+
+fn short(commit: &CommitId) -> String {
+    commit.as_str().chars().take(8).collect()
+}

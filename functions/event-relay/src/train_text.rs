@@ -1,0 +1,325 @@
+//! The text that shows where every change of a train is, and what each wave waits for.
+
+use std::collections::BTreeMap;
+
+use sekisho_domain::change::{Change, GitRef};
+use sekisho_domain::report::ReportState;
+use sekisho_domain::route::{Route, Routes, Target, TargetId, Wave};
+use sekisho_domain::slack;
+use sekisho_domain::timestamp;
+use time::OffsetDateTime;
+
+use crate::notice::end;
+use crate::snapshot::TargetRows;
+use crate::status::{reason, revision};
+use crate::target::TargetRow;
+use crate::train::{Condemned, Hold, Judge, TrainChange, TrainRow, Verdict, WaveRow};
+use crate::wave::{Observer, Standing, WaveState};
+
+/// The longest text that Slack shows completely, in characters.
+const LONGEST: usize = 999;
+/// The most condemned revisions that the text shows.
+const CONDEMNED_SHOWN: usize = 3;
+
+/// The rows of a train at one time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TrainView<'a> {
+    pub(crate) routes: &'a Routes,
+    pub(crate) route: &'a Route,
+    /// The train's row with the waves of the configuration.
+    pub(crate) row: &'a TrainRow,
+    /// The rows of all targets of the route.
+    pub(crate) targets: &'a TargetRows,
+    pub(crate) now: OffsetDateTime,
+}
+
+/// A line of the text. If the text is too long, the least important lines are left out.
+#[derive(Debug)]
+struct Line {
+    rank: Rank,
+    text: String,
+}
+
+/// How important a line is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    /// A target for which nobody has to do anything.
+    Quiet,
+    /// A target that needs attention, or a condemned revision.
+    Detail,
+    /// The state of a wave.
+    Main,
+}
+
+impl TrainView<'_> {
+    /// The whole train. `git_ref` leaves out the changes of other references.
+    pub(crate) fn text(&self, git_ref: Option<&GitRef>) -> String {
+        let mut lines = vec![main(self.head(git_ref))];
+        lines.extend(self.row.holds.iter().filter(|hold| hold.is_active(self.now)).filter_map(|hold| {
+            let text = format!("The train is held{}", held(hold));
+            self.row.holds_train(hold).then(|| main(text))
+        }));
+        if self.route.waves().is_empty() {
+            lines.extend(self.route.targets().iter().map(|target| self.plain_target(&target.id())));
+        }
+        for wave in self.route.waves() {
+            lines.extend(self.wave(wave, git_ref));
+        }
+        let is_shown = |one: &&Condemned| {
+            git_ref.is_none_or(|git_ref| self.row.change(one.seen).is_some_and(|of| of.change.git_ref == *git_ref))
+        };
+        let condemned = self.row.condemned.iter().rev().filter(is_shown).take(CONDEMNED_SHOWN);
+        lines.extend(condemned.map(|one| detail(self.condemned(one))));
+        fit(lines)
+    }
+
+    /// The state of one wave, for the answer to a request about it.
+    pub(crate) fn wave_text(&self, name: &str) -> String {
+        let wave = self.route.waves().iter().find(|wave| wave.name == name);
+        wave.map_or_else(String::new, |wave| fit(self.wave(wave, None)))
+    }
+
+    fn head(&self, git_ref: Option<&GitRef>) -> String {
+        let route = slack::shown(self.route.name());
+        if self.route.waves().is_empty() {
+            return format!("{route} has no waves: its targets get every new head at once.");
+        }
+        let is_shown = |one: &&TrainChange| git_ref.is_none_or(|git_ref| one.change.git_ref == *git_ref);
+        match self.row.changes.iter().rfind(is_shown) {
+            None => format!("{route}: no change yet."),
+            Some(newest) => format!("{route}: the newest change is {}.", revision(&newest.change)),
+        }
+    }
+
+    fn plain_target(&self, target: &TargetId) -> Line {
+        let Some(row) = self.targets.read.get(target).map(|one| &one.row) else {
+            return detail(format!("{target}: the ledger's row cannot be read: fix or delete it"));
+        };
+        let Some(order) = &row.order else { return quiet(format!("{target}: no order yet")) };
+        let state = row.current_report().map_or("no report", |report| report.state.as_str());
+        let why = row.current_report().map_or_else(String::new, |report| format!(": {}", reason(report)));
+        detail(format!("{target}: {} {state}{why}", revision(&order.change)))
+    }
+
+    fn wave(&self, wave: &Wave, git_ref: Option<&GitRef>) -> Vec<Line> {
+        let name = slack::shown(&wave.name);
+        let Some(row) = self.row.wave(&wave.name) else { return vec![main(format!("{name}: no change yet"))] };
+        let ids: Vec<TargetId> = wave.targets.iter().map(Target::id).collect();
+        let state = self.observe(row, &ids);
+        let change = row.passage.as_ref().and_then(|passage| self.row.change(passage.seen)).map(|one| &one.change);
+        let is_shown = |change: &&Change| git_ref.is_none_or(|git_ref| change.git_ref == *git_ref);
+        let what = match (change, change.filter(is_shown)) {
+            (None, _) => "no change yet".to_owned(),
+            (Some(_), None) => "a change of another branch or tag".to_owned(),
+            (Some(_), Some(change)) => self.change(row, change, &ids, &state),
+        };
+        let waits = self.waits(wave, row, &state).into_iter().map(|wait| format!("; {wait}"));
+        let mut lines = vec![main(format!("{name}: {what}{}", waits.collect::<String>()))];
+        lines.extend(ids.iter().zip(&state.places).filter_map(|(id, place)| self.target(id, place.standing)));
+        lines
+    }
+
+    /// The targets of a wave. A target whose row was not read counts as unreadable.
+    pub(crate) fn observe(&self, row: &WaveRow, ids: &[TargetId]) -> WaveState {
+        let observer = Observer { routes: self.routes, route: self.route.name(), now: self.now };
+        let rows = ids.iter().map(|id| (id, self.targets.read.get(id).map(|one| &one.row)));
+        observer.observe(self.row, row, rows)
+    }
+
+    /// The change in a wave, with the number of targets in each state.
+    fn change(&self, row: &WaveRow, change: &Change, ids: &[TargetId], state: &WaveState) -> String {
+        let mut counts: Vec<(&str, usize)> = Vec::new();
+        for (id, place) in ids.iter().zip(&state.places) {
+            let label = label(place.standing, self.targets.read.get(id).map(|one| &one.row));
+            match counts.iter_mut().find(|(known, _)| *known == label) {
+                Some((_, count)) => *count += 1,
+                None => counts.push((label, 1)),
+            }
+        }
+        let promoted = if row.open().is_some_and(|passage| passage.promoted) { " (promoted)" } else { "" };
+        let counts = match counts.as_slice() {
+            [(label, _)] if ids.len() == 1 => (*label).to_owned(),
+            [(label, count)] => format!("all {count} {label}"),
+            several => several.iter().map(|(label, count)| format!("{count} {label}")).collect::<Vec<_>>().join(", "),
+        };
+        let verdict = row.passage.as_ref().map(|passage| passage.verdict);
+        let failed = if verdict == Some(Verdict::Failed) { " failed;" } else { "" };
+        format!("{}{promoted}{failed} {counts}", revision(change))
+    }
+
+    /// What a wave waits for, besides the reports of its targets.
+    fn waits(&self, wave: &Wave, row: &WaveRow, state: &WaveState) -> Vec<String> {
+        let mut waits = Vec::new();
+        match state.count(Standing::Unknown) {
+            0 => {}
+            1 => waits.push("waits for `accept` or `rollback` of the unknown target".to_owned()),
+            count => waits.push(format!("waits for `accept` or `rollback` of the {count} unknown targets")),
+        }
+        if state.count(Standing::GoingBack) > 0 {
+            waits.push("waits for the rollback to end".to_owned());
+        }
+        if let Some(promotion) = &row.promotion {
+            let change = self.row.change(promotion.seen).map(|one| revision(&one.change));
+            waits.push(format!("{} was promoted and enters next", change.unwrap_or_default()));
+        }
+        let holds = self.row.holds.iter().filter(|hold| hold.wave.as_ref() == Some(&wave.name));
+        waits.extend(holds.filter(|hold| hold.is_active(self.now)).map(|hold| format!("held{}", held(hold))));
+        let next = self.candidate(wave, row);
+        if let Some(next) = next {
+            waits.push(format!("next is {}", revision(&next.change)));
+        }
+        let has_rest = row.open().is_some_and(|passage| !passage.promoted) && state.count(Standing::Todo) > 0;
+        if (has_rest || next.is_some()) && !wave.windows.is_open(self.now) {
+            waits.push(match wave.windows.opens(self.now) {
+                Some(opens) => format!("closed until {}", local(opens)),
+                None => "its windows never open: correct the configuration".to_owned(),
+            });
+        }
+        waits
+    }
+
+    /// The change that enters the wave next if nothing newer comes.
+    fn candidate(&self, wave: &Wave, row: &WaveRow) -> Option<&TrainChange> {
+        let place = self.route.waves().iter().position(|one| one.name == wave.name)?;
+        let before = place.checked_sub(1).and_then(|before| self.route.waves().get(before));
+        let is_ready = |one: &&TrainChange| {
+            let was_healthy = before.is_none_or(|before| {
+                self.row.wave(&before.name).is_some_and(|before| before.healthy.contains(&one.seen))
+            });
+            let is_again = one.pardoned && one.seen == row.newest && row.open().is_none();
+            was_healthy
+                && (one.seen > row.newest || is_again && !row.healthy.contains(&one.seen))
+                && self.row.condemnation(&one.change).is_none()
+        };
+        self.row.changes.iter().rfind(is_ready)
+    }
+
+    fn target(&self, id: &TargetId, standing: Standing) -> Option<Line> {
+        if matches!(standing, Standing::Idle | Standing::Todo) {
+            return None;
+        }
+        let row = self.targets.read.get(id).map(|one| &one.row);
+        let label = label(standing, row);
+        let report = row.and_then(TargetRow::current_report);
+        let mut text = format!("- {id} {label}");
+        if let Some(until) = report.filter(|one| one.state == ReportState::Baking).and_then(|one| one.until) {
+            text += &format!(" until {}", clock(until.millis()));
+        }
+        text += &why(standing, row).map_or_else(String::new, |why| format!(": {why}"));
+        let is_quiet = matches!(standing, Standing::Healthy | Standing::Running | Standing::Ahead);
+        Some(if is_quiet { quiet(text) } else { detail(text) })
+    }
+
+    fn condemned(&self, condemned: &Condemned) -> String {
+        let by = match &condemned.by {
+            Judge::Wave(wave) => format!("in {}", slack::shown(wave)),
+            Judge::Person(_) => "by a person".to_owned(),
+        };
+        let short: String = condemned.revision.as_str().chars().take(8).collect();
+        let change = self.row.change(condemned.seen).map_or(short, |one| revision(&one.change));
+        format!("{change} is condemned {by}: {}", shortened(&condemned.reason))
+    }
+}
+
+/// Why a target has its state: its last report, if it is about the current order.
+pub(crate) fn why(standing: Standing, row: Option<&TargetRow>) -> Option<String> {
+    let Some(row) = row else { return Some("the ledger's row cannot be read: fix or delete it".to_owned()) };
+    match row.current_report() {
+        _ if matches!(standing, Standing::OtherTrain | Standing::Ahead) => None,
+        Some(report) if standing == Standing::Unknown && !report.state.is_final() => {
+            Some(format!("silent for two hours; the last report was `{}`: {}", report.state.as_str(), reason(report)))
+        }
+        Some(report) => Some(reason(report)),
+        None if standing == Standing::Unknown => Some("no report for two hours".to_owned()),
+        None => None,
+    }
+}
+
+fn label(standing: Standing, row: Option<&TargetRow>) -> &'static str {
+    let report = row.and_then(TargetRow::current_report).map(|report| report.state);
+    let order = row.and_then(TargetRow::standing_order).and_then(|order| order.train.as_ref());
+    match standing {
+        Standing::Idle => "without a change",
+        Standing::Todo => "to come",
+        Standing::OtherChange => "with an earlier change",
+        Standing::OtherTrain => "busy with another route",
+        Standing::Ahead => "with a newer change",
+        Standing::Waiting | Standing::Running => report.map_or("without a report", ReportState::as_str),
+        Standing::GoingBack => "rolling back",
+        Standing::Healthy if report == Some(ReportState::Healthy) => "healthy",
+        Standing::Healthy if order.is_some_and(|order| order.accepted) => "accepted",
+        Standing::Healthy => "healthy",
+        Standing::Failed if report == Some(ReportState::RolledBack) => "rolled back",
+        Standing::Failed => "failed",
+        Standing::SentBack if report == Some(ReportState::Failed) => "not sent back",
+        Standing::SentBack => "sent back",
+        Standing::Unknown => "unknown",
+    }
+}
+
+/// The end of a hold and its reason, after the word “held”.
+pub(crate) fn held(hold: &Hold) -> String {
+    let changes =
+        hold.git_ref.as_ref().map_or_else(String::new, |git_ref| format!(" for {}", slack::shown(git_ref.name())));
+    format!("{changes} until {}: {}", end(hold), shortened(&hold.reason))
+}
+
+/// A reason on one line, safe to show in Slack.
+pub(crate) fn shortened(reason: &str) -> String {
+    const SHOWN: usize = 100;
+    let start: String = reason.chars().take(SHOWN).collect();
+    slack::shown(&start) + if start.len() < reason.len() { "…" } else { "" }
+}
+
+/// The time of day in UTC.
+fn clock(millis: u64) -> String {
+    let at = i64::try_from(millis).ok().and_then(timestamp::from_epoch_millis);
+    at.map_or_else(String::new, |at| format!("{:02}:{:02}Z", at.hour(), at.minute()))
+}
+
+/// A time with the offset of its zone.
+fn local(at: OffsetDateTime) -> String {
+    let (hours, minutes, _) = at.offset().as_hms();
+    format!(
+        "{} {:02}:{:02} UTC{}{:02}:{:02}",
+        at.date(),
+        at.hour(),
+        at.minute(),
+        if at.offset().is_negative() { '-' } else { '+' },
+        hours.abs(),
+        minutes.abs()
+    )
+}
+
+fn main(text: String) -> Line {
+    Line { rank: Rank::Main, text }
+}
+
+fn detail(text: String) -> Line {
+    Line { rank: Rank::Detail, text }
+}
+
+fn quiet(text: String) -> Line {
+    Line { rank: Rank::Quiet, text }
+}
+
+/// The lines as one text. If Slack would not show it completely, the least important lines are left out, the last ones
+/// first, and counted.
+fn fit(mut lines: Vec<Line>) -> String {
+    let mut left_out: BTreeMap<Rank, usize> = BTreeMap::new();
+    loop {
+        let mut text = lines.iter().map(|line| line.text.as_str()).collect::<Vec<_>>().join("\n");
+        let count: usize = left_out.values().sum();
+        if count > 0 {
+            text += &format!("\n… and {count} more lines: `where` shows every target.");
+        }
+        let least = lines.iter().map(|line| line.rank).min().filter(|rank| *rank < Rank::Main);
+        let last = least.and_then(|least| lines.iter().rposition(|line| line.rank == least));
+        match last {
+            Some(last) if text.chars().count() > LONGEST => {
+                *left_out.entry(lines.remove(last).rank).or_default() += 1;
+            }
+            _ => return text,
+        }
+    }
+}
