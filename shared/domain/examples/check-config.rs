@@ -18,7 +18,7 @@ fn main() -> ExitCode {
         }
     };
     let mistakes = match Document::parse(&file, &text) {
-        Ok(document) => [document.routes().err(), document.access().err(), document.artifacts().err()],
+        Ok(document) => [document.routes_and_windows().err(), document.access().err(), document.artifacts().err()],
         Err(mistake) => [Some(mistake), None, None],
     };
     let mut code = ExitCode::SUCCESS;
