@@ -70,6 +70,9 @@ def inventory(cloud):
         "users": sorted(one["UserName"] for one in cloud.client(T, "iam").list_users()["Users"]),
         "pipelines": sorted(one["name"] for one in cloud.client(T, "codepipeline").list_pipelines()["pipelines"]),
         "rules": sorted((one["Name"], one["State"]) for one in rules),
+        "alarms": sorted(
+            one["AlarmName"] for one in cloud.client(T, "cloudwatch").describe_alarms(MaxRecords=100)["MetricAlarms"]
+        ),
         "change sets": cloud.client(T, "cloudformation").list_change_sets(StackName="sekisho")["Summaries"],
         "keys": sum(
             cloud.client(T, "kms").describe_key(KeyId=one["KeyId"])["KeyMetadata"]["KeyState"] == "Enabled"
@@ -124,6 +127,7 @@ def test_with_write_each_check_runs_and_cleans_up(cloud, administrators, samconf
     # The local CodePipeline shows revisions only after the source action has run.
     assert found["revisions_are_shown_from_the_start"] == "DOES NOT HOLD", output
     assert found["removed_grant_stops"] == "holds", output
+    assert found["flap_stays_in_history"] == "holds", output
     assert found["deny_lets_encryption_be_updated"] == "holds", output
     # The local CloudFormation has no drift-aware change sets, so this fact does not hold there.
     assert found["change_set_reverts_drift"] == "DOES NOT HOLD", output

@@ -2,6 +2,7 @@
 
 import json
 import re
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -11,6 +12,8 @@ from tools.operations.facts import Place, Seen, fails, hidden, holds, unique_nam
 DENIED = re.compile(r"not authorized|access ?denied|unauthorized|forbidden", re.IGNORECASE)
 STARTS = ("CREATE_IN_PROGRESS", "UPDATE_IN_PROGRESS", "DELETE_IN_PROGRESS")
 SAM_STACK = "aws-sam-cli-managed-default"
+# A stopped execution that abandons its action ends within this time.
+STOPPING = timedelta(minutes=5)
 # The outcomes that pipeline-starter can record for an event that it trusts.
 TRUSTED = {"started", "duplicate", "stale", "filtered"}
 
@@ -136,6 +139,28 @@ def reports_arrive(place: Place) -> Seen:
 def buttons_appear(_place: Place) -> Seen:
     """Always returns `hidden`, because no API shows what Slack displays."""
     return hidden("only the channel shows it: grant access, wait until it ends, and look at both notices")
+
+
+def buttons_of_trains_appear(place: Place) -> Seen:
+    """Always returns `hidden`, because no API shows what Slack displays."""
+    if not place.target.parameters.get("SlackChannelId"):
+        return hidden("the environment has no Slack channel")
+    return hidden("only the channel shows it: hold a train with make hold, and look at the notice")
+
+
+def abandoned_executions_stop(place: Place) -> Seen:
+    """Looks for executions of the routed pipelines that were stopped, or that have been stopping for minutes."""
+    stopped, stopping, client, now = 0, [], place.client("codepipeline"), datetime.now(UTC)
+    for name in [route.pipeline for route in place.routes]:
+        for one in client.list_pipeline_executions(pipelineName=name, maxResults=100)["pipelineExecutionSummaries"]:
+            stopped += one["status"] == "Stopped"
+            if one["status"] == "Stopping" and now - one["lastUpdateTime"] > STOPPING:
+                stopping.append(f"{name}/{one['pipelineExecutionId']}")
+    if stopping:
+        return fails(f"stopping for more than {STOPPING}: {', '.join(stopping)}")
+    if stopped:
+        return holds(f"{stopped} executions of the routed pipelines were stopped, and none is stopping")
+    return hidden("no execution of a routed pipeline was stopped: let one wait for an approval, and roll the wave back")
 
 
 def card_shows_graph(place: Place) -> Seen:

@@ -14,7 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
 from tools.failure import Failure
-from tools.operations import evidence, experiments, tags
+from tools.operations import evidence, experiments, flaps, tags
 from tools.operations.environment import environment
 from tools.operations.facts import Fact, Place, Seen, State, end_in_order, hidden
 
@@ -76,6 +76,20 @@ FACTS = [
         evidence.buttons_appear,
     ),
     Fact(
+        "the buttons of a train appear below the notices about it, and Chatbot asks for the reason",
+        "repositories",
+        False,
+        "people have to type the command, or use `make hold`, `make pardon` and others",
+        evidence.buttons_of_trains_appear,
+    ),
+    Fact(
+        "an execution that waits for an approval stops at once if it is abandoned",
+        "pipelines",
+        False,
+        "a rollback waits until somebody answers the approval",
+        evidence.abandoned_executions_stop,
+    ),
+    Fact(
         "the card of an alarm shows its graph and its logs",
         "each",
         False,
@@ -130,6 +144,13 @@ FACTS = [
         True,
         "nothing; pipeline-starter recognizes a start whose answer was lost only after the source action has run",
         experiments.revisions_are_shown_from_the_start,
+    ),
+    Fact(
+        "an alarm that rang for a moment stays in its history, and shows when it changed its state",
+        "pipelines",
+        True,
+        "a change that made an alarm ring between two readings of a bake counts as healthy",
+        flaps.flap_stays_in_history,
     ),
     Fact(
         "GetFolder with `refs/tags/…` reads the commit of a tag, also of an annotated tag",
