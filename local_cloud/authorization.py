@@ -7,6 +7,7 @@ Authorization Reference, so a policy that is right on AWS would be refused.
 import json
 import re
 
+import cbor2
 from ministack.core import iam_actions
 
 from local_cloud.services import Json
@@ -31,9 +32,20 @@ def _layer_version(service: str, method: str, path: str) -> str | None:
     return f"{found[1]}:{found[2]}" if service == "lambda" and method == "GET" and found else None
 
 
+def _in_cbor(service: str, path: str) -> str | None:
+    """The operation of a request to CloudWatch in CBOR. The AWS SDK for Rust sends such requests.
+
+    The emulator finds no action in the path, and would allow the request.
+    """
+    found = re.fullmatch(r"/service/\w+/operation/(\w+)", path)
+    return found[1] if service == "monitoring" and found else None
+
+
 def _action(service: str, method: str, path: str, headers: Json, body: bytes, query: Json) -> str | None:
     if _layer_version(service, method, path):
         return "lambda:GetLayerVersion"
+    if operation := _in_cbor(service, path):
+        return f"cloudwatch:{operation}"
     action: str | None = _emulator_action(service, method, path, headers, body, query)
     return action
 
@@ -43,6 +55,10 @@ def _resource(
 ) -> str:
     if version := _layer_version(service, method, path):
         return f"arn:aws:lambda:{region}:{account}:layer:{version}"
+    if _in_cbor(service, path):
+        # The emulator reads the name of an alarm in a document of JSON.
+        name = (cbor2.loads(body) if body else {}).get("AlarmName")
+        return f"arn:aws:cloudwatch:{region}:{account}:alarm:{name}" if name else "*"
     operation = headers.get("x-amz-target", "").rpartition(".")[2]
     if service == "events" and operation != "PutEvents":
         arn = _of_events(operation, _document(body), f"arn:aws:events:{region}:{account}")

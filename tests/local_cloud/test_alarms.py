@@ -1,9 +1,15 @@
 """Alarms: the events about their states, their history, and what an alarm shows about itself."""
 
 import json
+import urllib.error
+import urllib.request
 from datetime import UTC, datetime, timedelta
 
+import cbor2
 import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
 from tests.local_cloud.accounts import PRODUCTION, TEST, allow, code
@@ -182,3 +188,43 @@ def test_reading_alarms_needs_the_permission(cloud, alarms):
     with pytest.raises(ClientError) as caught:
         history(reader, "shop-errors")
     assert code(caught) == "AccessDeniedException"
+
+
+def answer(cloud, user, operation, **request):
+    """Calls CloudWatch in CBOR, as the AWS SDK for Rust does, and returns the status and the answer."""
+    url = f"{cloud.url}/service/GraniteServiceVersion20100801/operation/{operation}"
+    headers = {"Content-Type": "application/cbor", "Accept": "application/cbor", "smithy-protocol": "rpc-v2-cbor"}
+    signed = AWSRequest("POST", url, headers, cbor2.dumps(request))
+    keys = Credentials(user["aws_access_key_id"], user["aws_secret_access_key"])
+    SigV4Auth(keys, "monitoring", REGION).add_auth(signed)
+    sent = urllib.request.Request(url, signed.body, dict(signed.headers.items()))
+    try:
+        with urllib.request.urlopen(sent) as received:
+            return received.status, cbor2.loads(received.read())
+    except urllib.error.HTTPError as error:
+        return error.code, cbor2.loads(error.read())
+
+
+def test_the_protocol_of_the_sdk_for_rust_has_exact_times_and_permissions(cloud, alarms):
+    reads = ["cloudwatch:DescribeAlarms", "cloudwatch:DescribeAlarmHistory"]
+    reader, stranger = (cloud.user(TEST, f"cbor-{name}", [allow(may)]) for name, may in (("r", reads), ("s", "sns:*")))
+    since = datetime.now(UTC)
+    alarms.put_metric_alarm(AlarmName="cbor-errors", **SETTINGS)
+    ring(alarms, "cbor-errors")
+    ring(alarms, "cbor-errors", "OK")
+    types = ["MetricAlarm", "CompositeAlarm"]
+    status, found = answer(cloud, reader, "DescribeAlarms", AlarmNamePrefix="cbor-", AlarmTypes=types)
+    (alarm,) = found["MetricAlarms"]
+    assert (status, alarm["StateValue"], found["CompositeAlarms"]) == (200, "OK", [])
+    for time in ("StateTransitionedTimestamp", "StateUpdatedTimestamp", "AlarmConfigurationUpdatedTimestamp"):
+        assert since < alarm[time] < datetime.now(UTC)
+    window = {"StartDate": cbor2.CBORTag(1, since.timestamp()), "EndDate": cbor2.CBORTag(1, since.timestamp() + 60)}
+    wanted = {"AlarmName": "cbor-errors", "HistoryItemType": "StateUpdate", "AlarmTypes": types}
+    status, found = answer(cloud, reader, "DescribeAlarmHistory", **wanted, **window)
+    assert status == 200
+    times = [item["Timestamp"] for item in found["AlarmHistoryItems"] if "ALARM" in item["HistorySummary"]]
+    # The newest comes first.
+    assert len(times) == 2 and since < times[1] < times[0] == alarm["StateTransitionedTimestamp"]
+    for operation in ("DescribeAlarms", "DescribeAlarmHistory"):
+        status, refusal = answer(cloud, stranger, operation)
+        assert (status, refusal["__type"].rpartition("#")[2]) == (403, "AccessDeniedException"), refusal
