@@ -194,10 +194,11 @@ def answer(cloud, user, operation, **request):
     """Calls CloudWatch in CBOR, as the AWS SDK for Rust does, and returns the status and the answer."""
     url = f"{cloud.url}/service/GraniteServiceVersion20100801/operation/{operation}"
     headers = {"Content-Type": "application/cbor", "Accept": "application/cbor", "smithy-protocol": "rpc-v2-cbor"}
-    signed = AWSRequest("POST", url, headers, cbor2.dumps(request))
+    body = cbor2.dumps(request)
+    signed = AWSRequest("POST", url, headers, body)
     keys = Credentials(user["aws_access_key_id"], user["aws_secret_access_key"])
     SigV4Auth(keys, "monitoring", REGION).add_auth(signed)
-    sent = urllib.request.Request(url, signed.body, dict(signed.headers.items()))
+    sent = urllib.request.Request(url, body, dict(signed.headers.items()))
     try:
         with urllib.request.urlopen(sent) as received:
             return received.status, cbor2.loads(received.read())

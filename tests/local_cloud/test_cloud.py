@@ -33,14 +33,14 @@ while True:
 FAILING = BOOTSTRAP.replace("/response", "/error")
 
 
-def make(cloud, folder, name, bootstrap, **settings):
-    """Creates a native function from a script."""
+def make(cloud, folder, name, bootstrap, statements=(), **settings):
+    """Creates a native function from a script. Its role has these statements, and may send messages to queues."""
     package = folder / f"{name}.zip"
     with zipfile.ZipFile(package, "w") as archive:
         entry = zipfile.ZipInfo("bootstrap")
         entry.external_attr = 0o755 << 16
         archive.writestr(entry, bootstrap)
-    role = cloud.role(PRODUCTION, name, {"Service": "lambda.amazonaws.com"}, [allow("sqs:SendMessage")])
+    role = cloud.role(PRODUCTION, name, {"Service": "lambda.amazonaws.com"}, [allow("sqs:SendMessage"), *statements])
     client = cloud.client("lambda", PRODUCTION)
     client.create_function(
         FunctionName=name,
