@@ -13,6 +13,7 @@ use sekisho_domain::timestamp::epoch_millis;
 use time::OffsetDateTime;
 
 use crate::newest::leads_to;
+use crate::selection::routes_to;
 use crate::target::{PlacedOrder, TargetRow};
 use crate::worklist::Reference;
 
@@ -46,6 +47,10 @@ impl<'r> Heads<'r> {
         if self.lead(target, order, now) {
             return Some(row.offered_again(now));
         }
+        // A train decides what the targets of its waves run.
+        if self.is_in_wave(target) {
+            return None;
+        }
         let head = self.other_head(target, order)?;
         let is_taken = row.current_report().is_some_and(|report| report.state != ReportState::Refused);
         // The target would refuse the order for ever, because its reference is not routed there. A target that has
@@ -53,13 +58,20 @@ impl<'r> Heads<'r> {
         Some(if is_taken { row.offered_again(now) } else { row.placed(&head, now) })
     }
 
+    fn is_in_wave(&self, target: &TargetId) -> bool {
+        self.routes.waves_of(target).next().is_some()
+    }
+
     /// Whether a route still leads the order's change to the target. A rollback runs a change that was healthy before;
     /// its reference need not be routed any more.
     fn lead(&self, target: &TargetId, order: &PlacedOrder, now: OffsetDateTime) -> bool {
-        if order.kind == OrderKind::Rollback {
-            return true;
-        }
         let change = &order.change;
+        if order.kind == OrderKind::Rollback {
+            return routes_to(self.routes, self.here, target).any(|route| route.covers_repository(&change.repository));
+        }
+        if let Some(train) = &order.train {
+            return routes_to(self.routes, self.here, target).any(|route| route.name() == train.route);
+        }
         let limit = u64::try_from(FORGOTTEN.as_millis()).unwrap_or(u64::MAX);
         let is_recent = epoch_millis(now) < order.offered.saturating_add(limit);
         let is_head = || self.with_commit(change).iter().any(|head| head.git_ref == change.git_ref);
@@ -85,7 +97,7 @@ impl<'r> Heads<'r> {
     /// The row of a target that reported on an order which the ledger does not have, in step with the heads. Returns
     /// `None` if the row need not change.
     pub(crate) fn in_step(&self, target: &TargetId, row: &TargetRow, now: OffsetDateTime) -> Option<TargetRow> {
-        let report = row.unplaced_report()?;
+        let report = row.unplaced_report().filter(|_| !self.is_in_wave(target))?;
         let newest = self.newest(target)?;
         if newest.id() == report.id {
             // The number of an event without an order is the sequence of its change.

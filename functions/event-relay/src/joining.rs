@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sekisho_domain::route::{Route, Routes, Target, TargetId};
+use sekisho_domain::route::{Routes, TargetId};
 
 use crate::branch::BranchRow;
+use crate::route::plain_targets;
 use crate::worklist::Reference;
 
 /// A reference that targets have joined, or that targets have left.
@@ -91,10 +92,9 @@ fn newest<'c, 'r>(changed: &'c [Changed<'r>], undecided: &BTreeSet<TargetId>) ->
     newest
 }
 
-/// The targets of the routes that match the reference.
+/// The targets of the routes without waves that match the reference.
 fn targets_of(routes: &Routes, reference: &Reference) -> BTreeSet<TargetId> {
-    let routes = routes.concerning(&reference.repository, &reference.git_ref);
-    routes.flat_map(Route::targets).map(Target::id).collect()
+    plain_targets(routes.concerning(&reference.repository, &reference.git_ref))
 }
 
 #[cfg(test)]

@@ -9,9 +9,10 @@ use sekisho_ledger::{MAX_TRANSACTION, Write};
 use time::OffsetDateTime;
 
 use crate::branch::BranchRow;
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, about_change};
 use crate::snapshot::{Snapshot, TargetRows};
 use crate::target::{self, Placement, TargetRow};
+use crate::train::{self, Arrival, TrainRow};
 
 /// An order to several targets to run one change.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +26,42 @@ pub(crate) struct Ordering {
     pub(crate) part: Part,
     /// The decisions about targets that get no order because no route leads to them any more.
     pub(crate) notes: Vec<Decision<Outcome>>,
+    /// The trains that the change arrives at.
+    pub(crate) trains: Vec<TrainArrival>,
+}
+
+/// The arrival of a change at a train.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TrainArrival {
+    /// The name of the train's route.
+    pub(crate) route: String,
+    pub(crate) arrival: Arrival,
+    /// The train's row with the change, and the revision that the row replaces.
+    pub(crate) row: Snapshot<TrainRow>,
+}
+
+impl TrainArrival {
+    /// Lets a change arrive at a train with this row.
+    pub(crate) fn new(route: &str, stored: &Snapshot<TrainRow>, change: &Change) -> Self {
+        let mut row = stored.clone();
+        let arrival = row.row.arrive(change);
+        Self { route: route.to_owned(), arrival, row }
+    }
+
+    /// The write of the row.
+    pub(crate) fn write(&self) -> Result<Write, sekisho_ledger::Error> {
+        Write::new(train::key(&self.route), &self.row.row, self.row.revision)
+    }
+
+    /// The decision about the change.
+    pub(crate) fn decision(&self, change: &Change) -> Decision<Outcome> {
+        let (outcome, reason) = match self.arrival {
+            Arrival::Joined => (Outcome::Relayed, "the change joined the train of its route"),
+            Arrival::Condemned => (Outcome::Condemned, "this revision is condemned: it enters no wave of the route"),
+            Arrival::Duplicate => (Outcome::Duplicate, "the train's newest change has this revision"),
+        };
+        about_change(change, Decision::new(outcome, reason)).about("route", self.route.as_str())
+    }
 }
 
 /// What a change means for some targets.
@@ -68,7 +105,7 @@ impl Ordering {
     ) -> Self {
         let part = Part::new(&change, targets, rows, now);
         let finished = without(finished, part.unreadable.keys());
-        Self { change, finished, pending: None, part, notes: vec![] }
+        Self { change, finished, pending: None, part, notes: vec![], trains: vec![] }
     }
 
     /// The outcome and the reason if no target gets an order.
@@ -76,9 +113,19 @@ impl Ordering {
         self.part.unplaced()
     }
 
-    /// Whether one transaction can write the rows of the targets and the row of the reference.
+    /// Whether nothing is ordered and no train gets the change.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.part.placed.is_empty() && self.trains.iter().all(|train| train.arrival == Arrival::Duplicate)
+    }
+
+    /// Whether the decision about the targets says anything: an arrival at trains alone concerns no target yet.
+    pub(crate) fn concerns_targets(&self) -> bool {
+        self.trains.is_empty() || self.part != Part::default()
+    }
+
+    /// Whether one transaction can write the rows of the targets and trains and the row of the reference.
     pub(crate) fn fits_transaction(&self) -> bool {
-        self.part.placed.len() < MAX_TRANSACTION
+        self.part.placed.len() + self.trains.len() < MAX_TRANSACTION
     }
 }
 

@@ -2,7 +2,7 @@
 //! rows, the head, the touched routes and the time. The real path carries the plan out, and `explain` describes the
 //! same plan.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sekisho_domain::change::{Change, CommitId};
 use sekisho_domain::decision::Decision;
@@ -14,10 +14,11 @@ use crate::branch::{BranchRow, Pending, Untouched};
 use crate::delivery::{self, Delivery, deliveries};
 use crate::error::Error;
 use crate::hint::{Hint, Trigger};
-use crate::ordering::Ordering;
+use crate::ordering::{Ordering, TrainArrival};
 use crate::outcome::{Outcome, about_hint, no_longer_routed};
 use crate::route::TouchedRoutes;
 use crate::snapshot::{Snapshot, TargetRows};
+use crate::train::TrainRow;
 use crate::world::Head;
 
 /// The facts about a reference. A fact is read only when the plan depends on it.
@@ -35,6 +36,8 @@ pub(crate) struct Facts<'a> {
     /// The lower bound of the sequence, which an expired row of the reference left behind; `None` until it is read.
     pub(crate) floor: Option<u64>,
     pub(crate) targets: TargetRows,
+    /// The rows of trains that were read, by the names of their routes.
+    pub(crate) trains: BTreeMap<String, Snapshot<TrainRow>>,
 }
 
 impl<'a> Facts<'a> {
@@ -42,7 +45,8 @@ impl<'a> Facts<'a> {
     pub(crate) fn new(routes: &'a Routes, hint: &'a Hint, trigger: Trigger, row: Option<Snapshot<BranchRow>>) -> Self {
         let touched = TouchedRoutes::new(routes, &hint.repository, &hint.git_ref);
         let targets = TargetRows::default();
-        Self { hint, trigger, row, head: None, touched, paths_error: None, floor: None, targets }
+        let trains = BTreeMap::new();
+        Self { hint, trigger, row, head: None, touched, paths_error: None, floor: None, targets, trains }
     }
 }
 
@@ -59,6 +63,8 @@ pub(crate) enum Missing {
     Floor,
     /// The ledger's rows of these targets.
     Targets(BTreeSet<TargetId>),
+    /// The ledger's rows of the trains of these routes.
+    Trains(BTreeSet<String>),
 }
 
 /// The plan for a reference.
@@ -189,10 +195,11 @@ fn plan_for_paths(facts: &Facts<'_>, head: &CommitId, now: OffsetDateTime) -> Re
         return Err(Missing::Paths { previous, head: head.clone() });
     }
     let wanted = wanted(facts, row, facts.touched.targets());
-    if wanted.is_empty() && facts.paths_error.is_some() {
+    let is_wanted = !wanted.is_empty() || facts.touched.trains().next().is_some();
+    if !is_wanted && facts.paths_error.is_some() {
         return Ok(Plan::Nothing);
     }
-    if wanted.is_empty() {
+    if !is_wanted {
         // The head is stored only after a reconcile. An event comes once, but a reconcile runs every five minutes and
         // would compare the same commits each time.
         let is_stored = facts.trigger == Trigger::Reconcile && revision.is_some();
@@ -203,13 +210,15 @@ fn plan_for_paths(facts: &Facts<'_>, head: &CommitId, now: OffsetDateTime) -> Re
     // The row of a head that could not be read has no sequence yet.
     let floor = if row.newest_sequence() > 0 { 0 } else { facts.floor.ok_or(Missing::Floor)? };
     read_targets(facts, &wanted)?;
+    read_trains(facts)?;
     let change = Change { previous, ..new_change(facts, row, head, &wanted, floor, now) };
     let mut ordering = ordering(facts, row, change, &wanted, now);
+    ordering.trains = arrivals(facts, &ordering.change);
     if facts.paths_error.is_some() {
         // The head is not decided yet, so the row stays as it is. The next plan orders the head again, and the targets
         // that have it by then are duplicates.
         ordering.finished.row = row.clone();
-        return Ok(if ordering.part.placed.is_empty() { Plan::Nothing } else { Plan::Order(Box::new(ordering)) });
+        return Ok(if ordering.is_empty() { Plan::Nothing } else { Plan::Order(Box::new(ordering)) });
     }
     ordering.notes.extend(row.pending.iter().flat_map(|pending| unrouted(facts, pending)));
     let all = ordering.finished.row.targets.as_deref().unwrap_or_default();
@@ -233,7 +242,8 @@ fn new_change(
 ) -> Change {
     let hint = facts.hint;
     let seen = wanted.iter().filter_map(|target| facts.targets.read.get(target)).map(|target| target.row.sequence());
-    let largest = seen.chain([row.newest_sequence(), floor]).max().unwrap_or(0);
+    let trains = facts.trains.values().map(|train| train.row.sequence);
+    let largest = seen.chain(trains).chain([row.newest_sequence(), floor]).max().unwrap_or(0);
     Change {
         kind: hint.git_ref.kind(),
         repository: hint.repository.clone(),
@@ -267,6 +277,18 @@ fn wanted(facts: &Facts<'_>, row: &BranchRow, touched: BTreeSet<TargetId>) -> BT
 fn read_targets(facts: &Facts<'_>, wanted: &BTreeSet<TargetId>) -> Result<(), Missing> {
     let is_read = wanted.iter().all(|target| facts.targets.has(target));
     if is_read { Ok(()) } else { Err(Missing::Targets(wanted.clone())) }
+}
+
+fn read_trains(facts: &Facts<'_>) -> Result<(), Missing> {
+    let names: BTreeSet<String> = facts.touched.trains().map(|route| route.name().to_owned()).collect();
+    let is_read = names.iter().all(|name| facts.trains.contains_key(name));
+    if is_read { Ok(()) } else { Err(Missing::Trains(names)) }
+}
+
+/// The arrivals of a change at the touched trains.
+fn arrivals(facts: &Facts<'_>, change: &Change) -> Vec<TrainArrival> {
+    let rows = facts.touched.trains().filter_map(|route| facts.trains.get_key_value(route.name()));
+    rows.map(|(route, row)| TrainArrival::new(route, row, change)).collect()
 }
 
 fn ordering(

@@ -66,19 +66,25 @@ impl<'r> TouchedRoutes<'r> {
         self
     }
 
-    /// The targets of the touched routes.
+    /// The targets of the touched routes without waves.
     pub(crate) fn targets(&self) -> BTreeSet<TargetId> {
-        targets(&self.touched)
+        plain_targets(self.touched.iter().copied())
     }
 
-    /// The targets of all routes that match the reference, touched or not.
+    /// The targets of all routes without waves that match the reference, touched or not.
     pub(crate) fn all_targets(&self) -> BTreeSet<TargetId> {
-        targets(&self.all)
+        plain_targets(self.all.iter().copied())
+    }
+
+    /// The touched routes with waves. Their trains decide when a target gets the change.
+    pub(crate) fn trains(&self) -> impl Iterator<Item = &'r Route> {
+        self.touched.iter().copied().filter(|route| !route.waves().is_empty())
     }
 }
 
-fn targets(routes: &[&Route]) -> BTreeSet<TargetId> {
-    routes.iter().flat_map(|route| route.targets()).map(Target::id).collect()
+/// The targets that get every change at once. A target in a wave is never among them.
+pub(crate) fn plain_targets<'r>(routes: impl IntoIterator<Item = &'r Route>) -> BTreeSet<TargetId> {
+    routes.into_iter().filter(|route| route.waves().is_empty()).flat_map(Route::targets).map(Target::id).collect()
 }
 
 #[cfg(test)]

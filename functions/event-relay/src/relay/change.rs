@@ -2,13 +2,22 @@
 
 use crate::decision_log::Report;
 use crate::hint::{Hint, Trigger};
+use crate::next::Scope;
 use crate::outcome::{about_hint, needs_repair};
-use crate::relay::settle::settle;
+use crate::relay::settle::{Settled, settle};
+use crate::relay::train::advance;
 use crate::run::Run;
 use crate::world::World;
 
 pub(crate) async fn relay_change<W: World>(run: &Run<'_, W>, hint: &Hint) -> Report {
-    let report = settle(run, hint, Trigger::Event, None).await.report;
+    let Settled { mut report, trains, .. } = settle(run, hint, Trigger::Event, None).await;
+    for route in run.routes.iter().filter(|route| trains.iter().any(|name| name == route.name())) {
+        // The change is in the ledger. If this fails, the next reconcile lets it enter.
+        match advance(run, route, Scope::Arrival).await {
+            Ok(log) => report.log.extend(log.into_decisions()),
+            Err(error) => drop(report.failure.get_or_insert(error)),
+        }
+    }
     match report.failure {
         // The next reconcile reads the head again: the ledger has a row of every reference that it must examine.
         Some(error) if error.is_final() => {

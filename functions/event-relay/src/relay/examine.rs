@@ -19,6 +19,7 @@ use crate::route::TouchedRoutes;
 use crate::run::{RESERVE, Run, TargetLocks};
 use crate::snapshot::{Snapshot, TargetRows};
 use crate::target;
+use crate::train::{self, TrainRow};
 use crate::world::World;
 
 /// The function reads at most this many pages of changed paths. If there are more pages, the change goes to every
@@ -46,6 +47,12 @@ pub(crate) async fn reference<W: World>(run: &Run<'_, W>, facts: &mut Facts<'_>)
             Err(Missing::Floor) => {
                 let row = run.world.ledger().read::<RepositoryRow>(&repository::key(&hint.repository)).await?;
                 facts.floor = Some(row.map_or(0, |row| row.state.floor));
+            }
+            Err(Missing::Trains(names)) => {
+                for name in names {
+                    let row = run.world.ledger().read::<TrainRow>(&train::key(&name)).await?;
+                    facts.trains.insert(name, Snapshot::from(row));
+                }
             }
             Err(Missing::Targets(targets)) => {
                 locks = run.lock(&targets).await;

@@ -60,13 +60,18 @@ fn explain_ordering(ordering: &Ordering) -> Decision<Outcome> {
         format!("{}/{}: {}", delivery.account, delivery.region, pipelines.join(", "))
     };
     let deliveries = deliveries(ordering.part.placed.iter().map(|placed| &placed.target));
+    if let Some(train) = ordering.trains.first().filter(|_| !ordering.concerns_targets()) {
+        return train.decision(&ordering.change);
+    }
     let (outcome, reason) = match ordering.unplaced() {
         Some((outcome, reason)) => (outcome, reason.to_owned()),
         None => (Outcome::Relayed, format!("would be relayed to {} buses", deliveries.len())),
     };
     let targets: Vec<String> = deliveries.iter().map(place).collect();
     let targets = (!targets.is_empty()).then(|| targets.join("; "));
-    about_change(&ordering.change, Decision::new(outcome, reason)).about_some("targets", targets)
+    let decision = about_change(&ordering.change, Decision::new(outcome, reason)).about_some("targets", targets);
+    let trains: Vec<&str> = ordering.trains.iter().map(|train| train.route.as_str()).collect();
+    decision.about_some("trains", (!trains.is_empty()).then(|| trains.join(", ")))
 }
 
 async fn explain_redelivery<W: World>(run: &Run<'_, W>, redelivery: &Redelivery) -> Result<Decision<Outcome>, Error> {

@@ -6,7 +6,7 @@ use futures_util::future::join;
 use futures_util::{StreamExt, stream};
 use sekisho_domain::change::{CommitId, RepositoryArn};
 use sekisho_domain::decision::Decision;
-use sekisho_domain::route::{Route, Target, TargetId};
+use sekisho_domain::route::TargetId;
 use sekisho_domain::timestamp::epoch_millis;
 use sekisho_ledger::{MAX_TRANSACTION, Store, Write};
 use tokio::sync::Semaphore;
@@ -19,6 +19,7 @@ use crate::hint::{Hint, Trigger};
 use crate::outcome::{Outcome, about_hint, needs_repair};
 use crate::relay::settle::{Settled, settle};
 use crate::repository::{self, Globs, RepositoryRow};
+use crate::route::plain_targets;
 use crate::run::Run;
 use crate::snapshot::Snapshot;
 use crate::worklist::{Reference, Task, Worklist};
@@ -154,8 +155,7 @@ impl<W: World> Look<'_, W> {
     /// The row with a head that is not ordered.
     fn record(&self, Reference { repository, git_ref, snapshot }: &Reference, head: CommitId, floor: u64) -> BranchRow {
         let routes = self.run.routes.concerning(repository, git_ref);
-        let targets: BTreeSet<TargetId> = routes.flat_map(Route::targets).map(Target::id).collect();
-        let targets = targets.into_iter().collect();
+        let targets = plain_targets(routes).into_iter().collect();
         if snapshot.revision.is_some() {
             // Earlier versions relayed a tag with a row, so the head is not new to its targets.
             return BranchRow { commit: Some(head), expires: None, ..snapshot.row.covering(targets) };
@@ -277,7 +277,7 @@ impl Looked {
                 let revision = reference.snapshot.revision;
                 findings.recorded.push(Reference { snapshot: Snapshot { row, revision }, ..reference });
             }
-            Found::Settled(Settled { report, unmoved, is_deleted }) => {
+            Found::Settled(Settled { report, unmoved, is_deleted, .. }) => {
                 self.add_decisions(report.log, is_deleted);
                 let failure = report.failure.map(|error| match error {
                     Error::NoTime { .. } => self.run_out_of_time(),
@@ -290,7 +290,7 @@ impl Looked {
                     None if failure.is_some() => self.unmoved.push(reference),
                     None => {
                         let routes = run.routes.concerning(&reference.repository, &reference.git_ref);
-                        self.moved.extend(routes.flat_map(Route::targets).map(Target::id));
+                        self.moved.extend(plain_targets(routes));
                     }
                 }
             }

@@ -15,13 +15,14 @@ use tokio::sync::Semaphore;
 use crate::branch::{self, BranchRow};
 use crate::decision_log::Report;
 use crate::error::Error;
-use crate::ordering::{Ordering, Part, Placed, without};
+use crate::ordering::{Ordering, Part, Placed, TrainArrival, without};
 use crate::outcome::{Outcome, about_change};
 use crate::relay::examine;
 use crate::relay::offer::{Offered, offer};
 use crate::run::Run;
 use crate::snapshot::Snapshot;
 use crate::target::{PlacedOrder, is_target};
+use crate::train::Arrival;
 use crate::world::World;
 
 /// Whether the ordered change is a new head. The outcome of the decision depends on this.
@@ -53,7 +54,7 @@ pub(crate) async fn carry_out<W: World>(
 ) -> Result<Report, Error> {
     let Ordering { change, finished, notes, .. } = &ordering;
     let (part, offered) = if ordering.fits_transaction() {
-        write_all(run, change, &ordering.part.placed, Some(finished)).await?;
+        write_all(run, change, &ordering.part.placed, Some(finished), &ordering.trains).await?;
         let offered = offer(run, &orders(&ordering.part.placed)).await;
         (ordering.part.clone(), offered)
     } else {
@@ -61,7 +62,11 @@ pub(crate) async fn carry_out<W: World>(
     };
     let mut report = Report::default();
     report.log.extend(notes.iter().chain(part.unreadable.values()).cloned());
-    Ok(report.with(decision(change, &part, &offered, new_head)))
+    if ordering.concerns_targets() {
+        report.log.push(decision(change, &part, &offered, new_head));
+    }
+    report.log.extend(ordering.trains.iter().map(|train| train.decision(change)));
+    Ok(report)
 }
 
 fn decision(change: &Change, part: &Part, offered: &Offered, new_head: NewHead) -> Decision<Outcome> {
@@ -95,8 +100,12 @@ pub(crate) async fn write_all<W: World>(
     change: &Change,
     placed: &[Placed],
     finished: Option<&Snapshot<BranchRow>>,
+    trains: &[TrainArrival],
 ) -> Result<(), sekisho_ledger::Error> {
-    let mut writes = Vec::with_capacity(placed.len() + 1);
+    let mut writes = Vec::with_capacity(placed.len() + trains.len() + 1);
+    for train in trains.iter().filter(|train| train.arrival != Arrival::Duplicate) {
+        writes.push(train.write()?);
+    }
     for one in placed {
         writes.push(one.write()?);
     }
@@ -112,8 +121,10 @@ async fn carry_out_many<W: World>(run: &Run<'_, W>, ordering: &Ordering) -> Resu
     let Ordering { change, part: Part { placed, duplicates, superseded, unreadable }, .. } = ordering;
     let mut finished = ordering.finished.clone();
     if let Some(pending) = &ordering.pending {
-        let revision = run.write_row(&change.repository, &change.git_ref, pending, finished.revision).await?;
-        finished.revision = Some(revision);
+        // The trains are written now: whoever continues the change does not know which trains it touches.
+        let row = Snapshot { row: pending.clone(), revision: finished.revision };
+        write_all(run, change, &[], Some(&row), &ordering.trains).await?;
+        finished.revision = Some(finished.revision.unwrap_or(0) + 1);
     }
     let mut parts: Vec<&[Placed]> = placed.chunks(MAX_TRANSACTION - 1).collect();
     let last = parts.pop().unwrap_or_default();
@@ -175,7 +186,7 @@ async fn place<W: World>(
         // The last transaction takes no permit, because offers may hold all permits.
         let permit = if finished.is_none() { run.calls.acquire().await.ok() } else { None };
         let row = finished.map(|row| without(row.clone(), part.unreadable.keys()));
-        let written = write_all(run, change, &part.placed, row.as_ref()).await;
+        let written = write_all(run, change, &part.placed, row.as_ref(), &[]).await;
         drop(permit);
         match written {
             Ok(()) => return Ok(part),

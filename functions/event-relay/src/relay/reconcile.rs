@@ -19,12 +19,14 @@ use tokio::sync::{Semaphore, mpsc};
 use crate::decision_log::{DecisionLog, Report};
 use crate::error::Error;
 use crate::heads::Heads;
+use crate::next::Scope;
 use crate::outcome::{Outcome, needs_repair};
 use crate::relay::join::order_joined;
 use crate::relay::look::{Look, Looked};
 use crate::relay::reoffer::offer_again;
+use crate::relay::train::advance;
 use crate::repository::{self, Globs, RepositoryRow};
-use crate::run::Run;
+use crate::run::{CONCURRENT_CALLS, Run};
 use crate::selection::routes_here;
 use crate::snapshot::Snapshot;
 use crate::worklist::{Branches, Reference, unmatched_globs};
@@ -137,6 +139,7 @@ impl<'r, W: World> Pass<'r, W> {
         undecided.append(&mut self.moved);
         let joined = order_joined(self.run, &self.references, &undecided).await;
         self.add(joined);
+        self.advance_trains().await;
         // The metric, the row and the decisions come before the offers, which may take the rest of the time.
         self.measure(is_complete);
         self.write_row(row, &mut stored.pass).await;
@@ -144,6 +147,23 @@ impl<'r, W: World> Pass<'r, W> {
         let heads = Heads::new(self.run.routes, &self.run.invocation.region, &self.references);
         let offered = offer_again(self.run, &heads, &undecided).await;
         self.add(offered);
+    }
+
+    /// Moves all trains on: the time may have come for a change, and a report may have been lost halfway.
+    async fn advance_trains(&mut self) {
+        let run = self.run;
+        let trains = routes_here(run.routes, &run.invocation.region).filter(|route| !route.waves().is_empty());
+        let mut advanced = stream::iter(trains)
+            .map(async |route| if run.has_time() { Some(advance(run, route, Scope::All).await) } else { None })
+            .buffer_unordered(CONCURRENT_CALLS);
+        while let Some(result) = advanced.next().await {
+            match result {
+                Some(Ok(log)) => self.log.extend(log.into_decisions()),
+                Some(Err(error)) if error.is_final() => self.log.push(needs_repair(&error)),
+                Some(Err(error)) => self.add(error.into()),
+                None => self.add(Report::from(Decision::new(Outcome::Ignored, "no time was left for a train"))),
+            }
+        }
     }
 
     fn measure(&self, is_complete: bool) {

@@ -1,13 +1,16 @@
 //! The use case of a target's report: stores what the target answered to its order.
 
 use sekisho_domain::decision::Decision;
+use sekisho_domain::report::ReportState;
 use sekisho_domain::route::Routes;
 use sekisho_ledger::{Row, Store};
 use time::OffsetDateTime;
 
 use crate::decision_log::Report;
 use crate::error::Error;
+use crate::next::Scope;
 use crate::outcome::{Outcome, needs_repair};
+use crate::relay::train::advance;
 use crate::run::Run;
 use crate::selection::routes_to;
 use crate::target::{self, Reception, TargetRow};
@@ -24,24 +27,42 @@ pub(crate) struct Received {
     pub(crate) decision: Decision<Outcome>,
     /// The row to write, if the row changes.
     pub(crate) row: Option<TargetRow>,
+    /// Whether the target's trains may move on.
+    pub(crate) moves_trains: bool,
 }
 
 pub(crate) async fn receive_report<W: World>(run: &Run<'_, W>, report: &TargetReport) -> Report {
     match run.until_unchanged(async || try_receive(run, report).await).await {
-        Ok(decision) => decision.into(),
+        Ok((decision, false)) => decision.into(),
+        Ok((decision, true)) => advance_trains(run, report, decision.into()).await,
         // The target repeats a report that is never stored, but no retry makes the row readable.
         Err(error) if error.is_final() => about_report(report, needs_repair(&error)).into(),
         Err(error) => error.into(),
     }
 }
 
-async fn try_receive<W: World>(run: &Run<'_, W>, report: &TargetReport) -> Result<Decision<Outcome>, Error> {
+/// Moves the trains on that wait for the target. A report that cannot do so is in the ledger all the same, and the
+/// reconcile moves the trains on.
+async fn advance_trains<W: World>(run: &Run<'_, W>, report: &TargetReport, mut whole: Report) -> Report {
+    let routes = routes_to(run.routes, &run.invocation.region, &report.target);
+    for route in routes.filter(|route| route.wave_of(&report.target).is_some()) {
+        match advance(run, route, Scope::Target(report.target.clone())).await {
+            Ok(log) => whole.log.extend(log.into_decisions()),
+            Err(error) if error.is_final() => whole.log.push(about_report(report, needs_repair(&error))),
+            Err(error) => drop(whole.failure.get_or_insert(error)),
+        }
+    }
+    whole
+}
+
+/// Stores a report. Returns the decision and whether trains may move on.
+async fn try_receive<W: World>(run: &Run<'_, W>, report: &TargetReport) -> Result<(Decision<Outcome>, bool), Error> {
     let (received, revision) = examine_report(run, report).await?;
     if let Some(row) = &received.row {
         let key = target::key(&report.target);
         run.world.ledger().write(&key, row, revision, &run.invocation.request_id).await?;
     }
-    Ok(received.decision)
+    Ok((received.decision, received.moves_trains))
 }
 
 /// Reads the row of the report's target and decides what the report means. Returns the decision together with the row's
@@ -51,7 +72,7 @@ pub(crate) async fn examine_report<W: World>(
     report: &TargetReport,
 ) -> Result<(Received, Option<u64>), Error> {
     if let Some(decision) = unrouted(run.routes, run, report) {
-        return Ok((Received { decision, row: None }, None));
+        return Ok((Received { decision, row: None, moves_trains: false }, None));
     }
     let row: Option<Row<TargetRow>> = run.world.ledger().read(&target::key(&report.target)).await?;
     let (row, revision) = row.map_or_else(Default::default, |row| (row.state, Some(row.revision)));
@@ -67,6 +88,7 @@ fn unrouted<W>(routes: &Routes, run: &Run<'_, W>, report: &TargetReport) -> Opti
 
 /// Decides what a report means for the row of its target.
 fn receive(row: &TargetRow, report: &TargetReport, now: OffsetDateTime) -> Received {
+    let moves_trains = moves_trains(row, report);
     let (outcome, reason, row) = match row.receive(&report.report, now) {
         Reception::Stored { row, is_refusal: true } => {
             let reason = format!(
@@ -91,5 +113,16 @@ fn receive(row: &TargetRow, report: &TargetReport, now: OffsetDateTime) -> Recei
             (Outcome::Refused, reason.to_owned(), None)
         }
     };
-    Received { decision: about_report(report, Decision::new(outcome, reason)), row }
+    Received { decision: about_report(report, Decision::new(outcome, reason)), row, moves_trains }
+}
+
+/// Whether a report may move the target's trains on: the order of a wave ended, did not start, or ended differently
+/// than before. If it is repeated, the invocation that stored it may have failed afterwards.
+fn moves_trains(row: &TargetRow, report: &TargetReport) -> bool {
+    let is_of_wave =
+        row.order.as_ref().is_some_and(|order| order.train.is_some() && order.number == report.report.number);
+    let before = row.current_report().map(|report| report.state);
+    let state = report.report.state;
+    let is_unstarted = matches!(state, ReportState::Waiting | ReportState::Refused) && before != Some(state);
+    is_of_wave && (state.is_final() || is_unstarted || before.is_some_and(ReportState::is_final))
 }

@@ -28,6 +28,8 @@ use crate::world::World;
 
 /// The reason if a target has no order, and the ledger knows no change that could be ordered.
 const NO_CHANGE: &str = "no change for this target is known yet: push, or wait for the next reconcile";
+/// The reason if a target of a wave has no order.
+const IN_WAVE: &str = "the target is in a wave and has no order yet: it gets the next change that enters the wave";
 /// The most characters of an answer. Slack shows a text completely only if it has fewer than 1,000 characters.
 const LONGEST_ANSWER: usize = 999;
 
@@ -174,6 +176,7 @@ fn plan<W: World>(
             "the latest order is {}, which no route leads to this target any more: push a branch or tag that is routed",
             revision(&order.change)
         )),
+        None if routes.waves_of(target).next().is_some() => Err(IN_WAVE.to_owned()),
         None => match newest(routes, here, target, candidates) {
             Some(change) => Ok((row.placed(change, run.now()), true)),
             None => Err(NO_CHANGE.to_owned()),

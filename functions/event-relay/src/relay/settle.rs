@@ -10,6 +10,7 @@ use crate::relay::examine;
 use crate::relay::order::{self, NewHead};
 use crate::run::Run;
 use crate::snapshot::Snapshot;
+use crate::train::Arrival;
 use crate::world::{Head, World};
 
 /// What became of a reference.
@@ -20,6 +21,8 @@ pub(crate) struct Settled {
     pub(crate) unmoved: Option<Snapshot<BranchRow>>,
     /// Whether the reference does not exist.
     pub(crate) is_deleted: bool,
+    /// The names of the routes whose trains got the change.
+    pub(crate) trains: Vec<String>,
 }
 
 /// Settles the reference of `hint`. `row` is the row of the reference if the caller has read it.
@@ -60,8 +63,10 @@ async fn plan_and_carry_out<W: World>(run: &Run<'_, W>, facts: &mut Facts<'_>) -
         Plan::Nothing => return Ok(Settled { report: Report { failure, ..Report::default() }, ..Settled::default() }),
         Plan::Order(_) if !run.has_time() => return Err(Error::no_time(hint)),
         Plan::Order(ordering) => {
+            let joined = ordering.trains.iter().filter(|train| train.arrival == Arrival::Joined);
+            let trains = joined.map(|train| train.route.clone()).collect();
             let report = order::carry_out(run, *ordering, NewHead::Yes).await?;
-            return Ok(Settled { report: Report { failure, ..report }, ..Settled::default() });
+            return Ok(Settled { report: Report { failure, ..report }, trains, ..Settled::default() });
         }
         Plan::Decide(verdict) => verdict,
     };
@@ -73,7 +78,7 @@ async fn plan_and_carry_out<W: World>(run: &Run<'_, W>, facts: &mut Facts<'_>) -
         let revision = run.write_row(&hint.repository, &hint.git_ref, &row, replaces).await?;
         unmoved = Some(Snapshot { row, revision: Some(revision) });
     }
-    Ok(Settled { report, unmoved, is_deleted: facts.head == Some(Head::NoRef) })
+    Ok(Settled { report, unmoved, is_deleted: facts.head == Some(Head::NoRef), trains: vec![] })
 }
 
 /// Writes a row without a commit if a new reference could not be settled. CodeCommit lists no tags, so the row is all
