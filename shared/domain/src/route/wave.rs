@@ -179,3 +179,6 @@ impl WrittenWave {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;
