@@ -1,5 +1,6 @@
 //! The AWS adapter of [`World`].
 
+pub mod cloudwatch;
 pub mod codepipeline;
 
 use std::cell::LazyCell;
@@ -17,13 +18,15 @@ use sekisho_ledger::Ledger;
 use time::OffsetDateTime;
 
 use crate::world::{
-    Entry, EntryResult, ExecutionPage, ExecutionStatus, FailureDetails, PipelineStart, StartAnswer, World,
+    ActionCategory, Alarm, AlarmEvent, BegunAction, Entry, EntryResult, ExecutionPage, ExecutionStatus, Extent,
+    FailureDetails, PipelineStart, StartAnswer, Stop, World,
 };
 
 /// The clients of all services that the function calls.
 #[derive(Debug)]
 pub struct Aws {
     ledger: Ledger,
+    cloudwatch: Later<aws_sdk_cloudwatch::Client>,
     codepipeline: Later<aws_sdk_codepipeline::Client>,
     buses: Buses,
     topic: Topic,
@@ -40,6 +43,7 @@ impl Aws {
         ledger.make_client();
         Ok(Self {
             ledger,
+            cloudwatch: later(aws, aws_sdk_cloudwatch::Client::new),
             codepipeline: later(aws, aws_sdk_codepipeline::Client::new),
             buses: Buses::new(aws),
             topic: Topic::new(later(aws, aws_sdk_sns::Client::new), environment.required(NOTICE_TOPIC_ARN)?),
@@ -91,6 +95,31 @@ impl World for Aws {
 
     async fn execution_commit(&self, pipeline: &str, execution: &str) -> Result<Option<String>, ServiceError> {
         codepipeline::execution_commit(&self.codepipeline, pipeline, execution).await
+    }
+
+    async fn begun_actions(&self, pipeline: &PipelineName, execution: &str) -> Result<Vec<BegunAction>, ServiceError> {
+        codepipeline::begun_actions(&self.codepipeline, pipeline, execution).await
+    }
+
+    async fn categories(&self, pipeline: &PipelineName) -> Result<Vec<ActionCategory>, ServiceError> {
+        codepipeline::categories(&self.codepipeline, pipeline).await
+    }
+
+    async fn stop(&self, pipeline: &PipelineName, execution: &str, how: Stop) -> Result<(), ServiceError> {
+        codepipeline::stop(&self.codepipeline, pipeline, execution, how).await
+    }
+
+    async fn alarms(&self, prefix: &str, extent: Extent) -> Result<Vec<Alarm>, ServiceError> {
+        cloudwatch::alarms(&self.cloudwatch, prefix, extent).await
+    }
+
+    async fn alarm_history(
+        &self,
+        alarm: &str,
+        since: OffsetDateTime,
+        until: OffsetDateTime,
+    ) -> Result<Vec<AlarmEvent>, ServiceError> {
+        cloudwatch::alarm_history(&self.cloudwatch, alarm, since, until).await
     }
 
     async fn put_event(&self, region: &Region, event: &Entry) -> EntryResult {

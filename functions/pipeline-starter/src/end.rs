@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 
 use crate::order::{Cause, FIRST_CHECK, OrderRow, Progress};
 use crate::report::{FIRST_PAUSE, Place};
+use crate::retreat::{go_back, succeeded};
 use crate::world::ExecutionStatus;
 
 /// The most times that an order is started again after CodePipeline canceled its execution.
@@ -29,6 +30,8 @@ pub(crate) enum End {
     Failed {
         /// Whether the action is a source action. Nothing of the revision has run in this case.
         is_in_source: bool,
+        /// Whether a deploy action had begun. `false` if that does not matter, because the order does not go back.
+        has_deployed: bool,
         /// The error message of the action.
         reason: String,
     },
@@ -55,15 +58,29 @@ impl End {
     }
 }
 
-/// The row after the end of a run of the order's execution, with the report that follows. `run` is the number of the
-/// run, if it is known. Returns `None` if the end changes nothing, for example because the event about it came late.
+/// When an execution ended, and which of its runs that was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ending {
+    /// The number of the run, if it is known.
+    pub(crate) run: Option<u32>,
+    /// The time, if it is known.
+    pub(crate) at: Option<OffsetDateTime>,
+}
+
+/// The row after the end of a run of the order's execution, with the report that follows. Returns `None` if the end
+/// changes nothing, for example because the event about it came late.
 pub(crate) fn after_end(
     row: &OrderRow,
     end: &End,
-    run: Option<u32>,
+    ending: Ending,
     place: &Place<'_>,
     now: OffsetDateTime,
 ) -> Option<OrderRow> {
+    // The execution has succeeded already.
+    if row.window().is_some() {
+        return None;
+    }
+    let Ending { run, at } = ending;
     let is_running = matches!(row.progress, Progress::Running { .. });
     let is_unknown = row.progress == Progress::Ended(ReportState::Unknown);
     // A retried stage can change these two verdicts. Nothing can follow a success.
@@ -73,17 +90,14 @@ pub(crate) fn after_end(
     let is_new_run = run.is_some_and(|run| run > row.run);
     let row = &OrderRow { run: run.unwrap_or(row.run).max(row.run), ..row.clone() };
     match end {
-        End::Succeeded if is_running || is_open => {
-            let healthy = OrderRow { good: Some(row.change.commit.clone()), ..row.clone() };
-            Some(ended(&healthy, ReportState::Healthy, "the execution succeeded", place, now))
-        }
+        End::Succeeded if is_running || is_open => Some(succeeded(row, at.unwrap_or(now), place, now)),
         _ if is_late => None,
-        End::Failed { is_in_source: true, reason } if is_running => Some(
+        End::Failed { is_in_source: true, reason, .. } if is_running => Some(
             start_again_after_source(row, reason, place, now)
                 .unwrap_or_else(|| ended(row, ReportState::Failed, reason, place, now)),
         ),
-        End::Failed { reason, .. } if is_running || is_unknown || (is_open && is_new_run) => {
-            Some(ended(row, ReportState::Failed, reason, place, now))
+        End::Failed { has_deployed, reason, .. } if is_running || is_unknown || (is_open && is_new_run) => {
+            Some(failed(row, *has_deployed, reason, place, now))
         }
         End::Canceled if is_running => Some(start_again_after_cancellation(row, place, now)),
         End::Unknown(reason) if is_running || (is_open && is_new_run) => {
@@ -94,7 +108,26 @@ pub(crate) fn after_end(
     }
 }
 
-fn ended(row: &OrderRow, state: ReportState, reason: &str, place: &Place<'_>, now: OffsetDateTime) -> OrderRow {
+/// The row after an execution has failed, and not in a source action.
+fn failed(row: &OrderRow, has_deployed: bool, reason: &str, place: &Place<'_>, now: OffsetDateTime) -> OrderRow {
+    if row.bake.is_none() {
+        return ended(row, ReportState::Failed, reason, place, now);
+    }
+    if has_deployed {
+        return go_back(row, reason, place, now);
+    }
+    let reason = format!("{reason}; the target stays as it is, because no deploy action has begun");
+    ended(row, ReportState::Failed, &reason, place, now)
+}
+
+/// The row of an order that has ended in this state.
+pub(crate) fn ended(
+    row: &OrderRow,
+    state: ReportState,
+    reason: &str,
+    place: &Place<'_>,
+    now: OffsetDateTime,
+) -> OrderRow {
     let ended = OrderRow { progress: Progress::Ended(state), ..row.clone() };
     ended.report_at(row.next_at(now), state, reason, place)
 }
@@ -158,7 +191,7 @@ mod tests {
     use crate::sample::{NOW, at_shop, row, running, waiting, with};
 
     fn failed(is_in_source: bool) -> End {
-        End::Failed { is_in_source, reason: "exit status 1".to_owned() }
+        End::Failed { is_in_source, has_deployed: true, reason: "exit status 1".to_owned() }
     }
 
     fn after(row: &OrderRow, end: &End) -> Option<OrderRow> {
@@ -166,7 +199,7 @@ mod tests {
     }
 
     fn after_run(row: &OrderRow, end: &End, run: u32) -> Option<OrderRow> {
-        at_shop(|place| after_end(row, end, Some(run), place, NOW))
+        at_shop(|place| after_end(row, end, Ending { run: Some(run), at: None }, place, NOW))
     }
 
     fn ended(state: ReportState) -> OrderRow {
@@ -232,7 +265,7 @@ mod tests {
             (ended(Failed), End::Resumed, None, Some((Running, 1))),
         ];
         for (row, end, run, expected) in cases {
-            let after = at_shop(|place| after_end(&row, &end, run, place, NOW));
+            let after = at_shop(|place| after_end(&row, &end, Ending { run, at: None }, place, NOW));
             let found = after.map(|after| (after.report.unwrap().report.state, after.run));
             assert_eq!(found, expected, "{:?} {end:?} {run:?}", row.progress);
         }

@@ -14,8 +14,8 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 
 use crate::world::{
-    Entry, EntryResult, ExecutionPage, ExecutionStatus, FailureDetails, ListedExecution, PipelineStart, StartAnswer,
-    World,
+    ActionCategory, Alarm, AlarmChange, AlarmEvent, AlarmState, BegunAction, Entry, EntryResult, ExecutionPage,
+    ExecutionStatus, Extent, FailureDetails, ListedExecution, PipelineStart, StartAnswer, Stop, World,
 };
 
 type AnswerStart = Box<dyn FnMut(&PipelineStart) -> StartAnswer>;
@@ -50,6 +50,16 @@ pub struct FakeAccount {
     pub removed: RefCell<Vec<String>>,
     /// What CodePipeline reports about every failed execution.
     pub failure: RefCell<FailureDetails>,
+    /// The actions that each execution has begun.
+    pub begun: RefCell<BTreeMap<String, Vec<BegunAction>>>,
+    /// The categories of the actions of every pipeline.
+    pub categories: RefCell<Vec<ActionCategory>>,
+    /// The alarms by name.
+    pub alarms: RefCell<BTreeMap<String, Alarm>>,
+    /// The history of each alarm.
+    pub alarm_histories: RefCell<BTreeMap<String, Vec<AlarmEvent>>>,
+    /// The error of every reading of alarms and their history.
+    pub alarms_fail: Cell<Option<Kind>>,
     /// The regions and the events of all accepted events, in order.
     pub events: RefCell<Vec<(Region, Entry)>>,
     /// The answer of the bus to every event.
@@ -87,6 +97,11 @@ impl FakeAccount {
             statuses: RefCell::default(),
             removed: RefCell::default(),
             failure: RefCell::default(),
+            begun: RefCell::default(),
+            categories: RefCell::default(),
+            alarms: RefCell::default(),
+            alarm_histories: RefCell::default(),
+            alarms_fail: Cell::default(),
             events: RefCell::default(),
             bus_answer: RefCell::new(EntryResult::Accepted),
             notices: RefCell::default(),
@@ -98,6 +113,33 @@ impl FakeAccount {
     async fn take_time(&self) {
         if !self.start_takes.get().is_zero() {
             tokio::time::sleep(self.start_takes.get()).await;
+        }
+    }
+
+    fn alarm_failure(&self, operation: &'static str) -> Result<(), ServiceError> {
+        match self.alarms_fail.get() {
+            Some(kind) => Err(ServiceError::unexpected(operation, "the alarms cannot be read").with_kind(kind)),
+            None => Ok(()),
+        }
+    }
+
+    /// Gives an alarm a state at the present time, as CloudWatch does, and creates the alarm if it does not exist.
+    pub fn set_alarm(&self, name: &str, state: AlarmState) {
+        let now = self.now();
+        let mut alarms = self.alarms.borrow_mut();
+        let new = || Alarm {
+            name: name.to_owned(),
+            state,
+            changed: Some(now),
+            edited: Some(now),
+            is_evaluated: true,
+            takes: Some(Duration::from_mins(1)),
+        };
+        let alarm = alarms.entry(name.to_owned()).or_insert_with(new);
+        if alarm.state != state {
+            let what = AlarmChange::State { from: alarm.state, to: state };
+            self.alarm_histories.borrow_mut().entry(name.to_owned()).or_default().push(AlarmEvent { at: now, what });
+            (alarm.state, alarm.changed) = (state, Some(now));
         }
     }
 
@@ -179,6 +221,52 @@ impl World for FakeAccount {
     async fn execution_commit(&self, pipeline: &str, execution: &str) -> Result<Option<String>, ServiceError> {
         self.record(format!("GetPipelineExecution {pipeline} {execution}"));
         Ok(self.failure.borrow().commit.clone())
+    }
+
+    async fn begun_actions(&self, pipeline: &PipelineName, execution: &str) -> Result<Vec<BegunAction>, ServiceError> {
+        self.record(format!("ListActionExecutions {pipeline} {execution}"));
+        if self.reads_are_refused.get() {
+            return Err(refused("codepipeline:ListActionExecutions"));
+        }
+        Ok(self.begun.borrow().get(execution).cloned().unwrap_or_default())
+    }
+
+    async fn categories(&self, pipeline: &PipelineName) -> Result<Vec<ActionCategory>, ServiceError> {
+        self.record(format!("GetPipeline {pipeline}"));
+        Ok(self.categories.borrow().clone())
+    }
+
+    async fn stop(&self, pipeline: &PipelineName, execution: &str, how: Stop) -> Result<(), ServiceError> {
+        self.record(format!("StopPipelineExecution {pipeline} {execution} {how:?}"));
+        self.statuses.borrow_mut().insert(execution.to_owned(), ExecutionStatus::Stopped);
+        let mut listed = self.listed.borrow_mut();
+        for execution in listed.iter_mut().filter(|listed| listed.id == execution) {
+            execution.status = ExecutionStatus::Stopped;
+        }
+        Ok(())
+    }
+
+    async fn alarms(&self, prefix: &str, extent: Extent) -> Result<Vec<Alarm>, ServiceError> {
+        self.record(format!("DescribeAlarms {prefix}* {extent:?}"));
+        self.alarm_failure("cloudwatch:DescribeAlarms")?;
+        let alarms = self.alarms.borrow();
+        let listed = alarms.values().filter(|alarm| {
+            alarm.name.starts_with(prefix) && (extent == Extent::All || alarm.state == AlarmState::Ringing)
+        });
+        Ok(listed.cloned().collect())
+    }
+
+    async fn alarm_history(
+        &self,
+        alarm: &str,
+        since: OffsetDateTime,
+        until: OffsetDateTime,
+    ) -> Result<Vec<AlarmEvent>, ServiceError> {
+        self.record(format!("DescribeAlarmHistory {alarm}"));
+        self.alarm_failure("cloudwatch:DescribeAlarmHistory")?;
+        let histories = self.alarm_histories.borrow();
+        let events = histories.get(alarm).into_iter().flatten();
+        Ok(events.filter(|event| since <= event.at && event.at <= until).copied().collect())
     }
 
     async fn put_event(&self, region: &Region, event: &Entry) -> EntryResult {

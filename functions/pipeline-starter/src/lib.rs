@@ -66,11 +66,13 @@
 //! first order of a pipeline takes seven calls because of the claims; every later one takes six.
 
 pub mod aws;
+pub mod bake;
 pub mod claim;
 mod end;
 mod error;
 #[cfg(feature = "testing")]
 pub mod fake;
+mod judge;
 mod notice;
 pub mod order;
 mod outcome;
@@ -78,6 +80,7 @@ mod plan;
 pub mod report;
 mod request;
 mod results;
+pub mod retreat;
 mod routing;
 mod run;
 #[cfg(test)]

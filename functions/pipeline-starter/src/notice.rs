@@ -3,13 +3,15 @@
 use sekisho_domain::account::{AccountId, Region};
 use sekisho_domain::decision::Decision;
 use sekisho_domain::notice::Notice;
+use sekisho_domain::report::ReportState;
 use sekisho_domain::route::PipelineName;
 use sekisho_ledger::{Key, SentNotice};
 use time::Duration;
 
-use crate::order::OrderRow;
+use crate::order::{OrderRow, Progress};
 use crate::outcome::Outcome;
 use crate::request::{ActionState, EndedExecution};
+use crate::retreat::Announcement;
 use crate::world::FailureDetails;
 
 /// The time for which the ledger remembers that a notice was sent. The dead-letter queue keeps an event for at most 14
@@ -57,19 +59,81 @@ impl NoticePlan {
     }
 }
 
-/// The notice about a failed execution. It names the place and the reason of the failure and the commit, and has a link
-/// to the execution.
-pub(crate) fn about(ended: &EndedExecution, account: &AccountId, region: &Region, details: &FailureDetails) -> Notice {
+/// The notice about a failed execution. It names the place and the reason of the failure, the commit and, if the
+/// execution is an order's that may go back, what happens next. It has a link to the execution.
+pub(crate) fn about(
+    ended: &EndedExecution,
+    account: &AccountId,
+    region: &Region,
+    details: &FailureDetails,
+    next: Option<String>,
+) -> Notice {
     let EndedExecution { pipeline, id, .. } = ended;
     let line = |label: &str, value: &Option<String>| format!("{label}: {}", value.as_deref().unwrap_or("not known"));
-    let address = format!(
-        "https://{region}.console.aws.amazon.com/codesuite/codepipeline/pipelines/{pipeline}\
-         /executions/{id}/timeline?region={region}"
-    );
+    let mut lines = vec![line("Where", &details.place), line("Why", &details.reason), line("Commit", &details.commit)];
+    lines.extend(next);
     Notice {
         title: format!("Pipeline {pipeline} failed in {account}, {region}"),
-        lines: vec![line("Where", &details.place), line("Why", &details.reason), line("Commit", &details.commit)],
-        link: Some(("Execution".to_owned(), address)),
+        lines,
+        link: Some(execution_link(pipeline, id, region)),
+        ..Notice::default()
+    }
+}
+
+fn execution_link(pipeline: &str, execution: &str, region: &Region) -> (String, String) {
+    let address = format!(
+        "https://{region}.console.aws.amazon.com/codesuite/codepipeline/pipelines/{pipeline}\
+         /executions/{execution}/timeline?region={region}"
+    );
+    ("Execution".to_owned(), address)
+}
+
+/// What happens after an execution of the row's order has failed. Returns `None` if the order does not go back in any
+/// case.
+pub(crate) fn next_step(row: &OrderRow, ended: &EndedExecution) -> Option<String> {
+    if row.concerns_retreat_of(&ended.id) {
+        return Some(format!("Next: {}", goes_back_to(row)));
+    }
+    let is_own = row.execution.as_deref() == Some(ended.id.as_str());
+    if !is_own || row.progress != Progress::Ended(ReportState::Failed) {
+        return None;
+    }
+    if row.retreat.is_some() {
+        let commit = row.change.commit.as_str();
+        return Some(format!("Next: {STAYS} This was the way back to commit {commit}."));
+    }
+    row.bake.as_ref().map(|_| format!("Next: {STAYS} {}", row.reason()))
+}
+
+const STAYS: &str = "the target stays as it is, and the next change may enter.";
+
+fn goes_back_to(row: &OrderRow) -> String {
+    format!("the target goes back to commit {}.", row.change.commit)
+}
+
+/// The notice about a bake that failed. It names the alarm, the commit, the execution and what happens next.
+pub(crate) fn about_bake(
+    announcement: Announcement,
+    row: &OrderRow,
+    pipeline: &str,
+    account: &AccountId,
+    region: &Region,
+) -> Notice {
+    let change = row.ordered();
+    let execution = row.retreat.as_ref().map_or(&row.execution, |retreat| &retreat.execution);
+    let (why, next) = match (announcement, &row.retreat) {
+        (Announcement::GoesBack, Some(retreat)) => (retreat.reason.as_str(), goes_back_to(row)),
+        _ => (row.reason(), STAYS.to_owned()),
+    };
+    Notice {
+        title: format!("Pipeline {pipeline} deployed an unhealthy change in {account}, {region}"),
+        lines: vec![
+            format!("Why: {why}"),
+            format!("Change: {} of {}", change.git_ref, change.repository),
+            format!("Commit: {}", change.commit),
+            format!("Next: {next}"),
+        ],
+        link: execution.as_ref().map(|execution| execution_link(pipeline, execution, region)),
         ..Notice::default()
     }
 }
@@ -87,7 +151,7 @@ pub(crate) fn about_rejection(
         title: format!("Pipeline {pipeline} cannot be started in {account}, {region}"),
         lines: vec![
             format!("Why: {reason}"),
-            format!("Change: {} of {}", row.change.git_ref, row.change.repository),
+            format!("Change: {} of {}", row.ordered().git_ref, row.ordered().repository),
             format!("Commit: {}", row.change.commit),
             "Sekisho tries again at least once an hour.".to_owned(),
         ],

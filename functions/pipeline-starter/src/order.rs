@@ -1,21 +1,24 @@
-//! Orders: the row of a pipeline's newest order, and how the row changes when a start is attempted. [`crate::end`] says
-//! how the row changes when the execution ends.
+//! Orders: the row of a pipeline's newest order. The module `attempt` says how the row changes when a start is
+//! attempted, and [`crate::end`] how it changes when the execution ends.
+
+mod attempt;
 
 use std::time::Duration;
 
-use sekisho_domain::change::{Change, CommitId};
+use sekisho_domain::bake::BakeTime;
+use sekisho_domain::change::{Change, CommitId, GitRef};
 use sekisho_domain::order::{Order, OrderKind};
-use sekisho_domain::pause::doubled;
 use sekisho_domain::report::{ReportState, ReportTime};
 use sekisho_domain::route::PipelineName;
-use sekisho_domain::timestamp::epoch_millis;
+use sekisho_domain::timestamp::{epoch_millis, from_epoch_millis};
 use sekisho_ledger::{Key, Lease};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 
-use crate::report::{FIRST_PAUSE, LastReport, Place, report};
-use crate::world::StartAnswer;
+use crate::bake::{Bake, Window};
+use crate::report::{LastReport, Place, report};
+use crate::retreat::{Announcement, Retreat};
 
 /// The partition key of all rows of orders.
 pub const PARTITION: &str = "order";
@@ -24,11 +27,6 @@ pub const PARTITION: &str = "order";
 /// and the lag of CodePipeline's list: when the lease ends by any clock, the invocation has ended too, and the list
 /// shows the execution that it may have started.
 pub const LEASE_TERM: Duration = Duration::from_mins(3);
-/// The pause after a start without an answer. Within this time, the call takes effect or is lost, and CodePipeline's
-/// list shows the execution, also if the clock of the next invocation is 40 s ahead.
-const UNANSWERED_PAUSE: Duration = Duration::from_mins(2);
-/// The longest pause between two attempts that CodePipeline rejects.
-const LONGEST_PAUSE: Duration = Duration::from_hours(1);
 /// The pause before the first look at an execution whose end may have been missed.
 pub(crate) const FIRST_CHECK: Duration = Duration::from_mins(2);
 /// The longest actor and the longest event id that a row stores, in characters. event-relay copies both from an event,
@@ -44,16 +42,18 @@ pub fn key(pipeline: &PipelineName) -> Key {
 }
 
 /// The newest order of a pipeline.
+#[expect(clippy::struct_excessive_bools, reason = "the ledger stores each of them, and earlier versions read three")]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderRow {
     /// The order's number.
     pub number: u64,
-    /// The order's purpose.
+    /// The purpose of the next or present execution. An order of kind `deploy` goes on as `rollback` when the target
+    /// goes back by itself.
     pub kind: OrderKind,
     /// Whether the event had no order, so that the number is the change's sequence.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_implicit: bool,
-    /// The change to run.
+    /// The change to run. When the target goes back by itself, it is the change to go back to.
     pub change: Change,
     /// The progress of the order.
     pub progress: Progress,
@@ -97,6 +97,31 @@ pub struct OrderRow {
     /// Why the order waits, if the last report says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reported_cause: Option<Cause>,
+    /// The bake that the order has, if it is an order of a wave.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ordered_bake: Option<BakeTime>,
+    /// Whether the order starts although an alarm rings.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub promoted: bool,
+    /// The settings with which the order started. `None` if the order neither bakes nor goes back by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bake: Option<Bake>,
+    /// The way back, if the target goes back by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retreat: Option<Retreat>,
+    /// Whether the order waits for the target's alarms. Its cause is then [`Cause::Busy`], because versions without
+    /// bakes could not read the row with another cause.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub awaits_alarms: bool,
+    /// The branch or tag of the commit that was last healthy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub good_ref: Option<GitRef>,
+    /// Whether CodePipeline's list was searched for the commit that ran before the first order.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_past_known: bool,
+    /// A notice that the topic has not accepted yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub announcement: Option<Announcement>,
 }
 
 /// The progress of an order.
@@ -174,6 +199,14 @@ impl OrderRow {
             at: earlier.map_or_else(|| ReportTime::next(OffsetDateTime::UNIX_EPOCH, None), |earlier| earlier.at),
             report: None,
             reported_cause: None,
+            ordered_bake: order.bake,
+            promoted: order.promoted,
+            bake: None,
+            retreat: None,
+            awaits_alarms: false,
+            good_ref: earlier.and_then(|earlier| earlier.good_ref.clone()),
+            is_past_known: earlier.is_some_and(|earlier| earlier.is_past_known),
+            announcement: None,
         }
     }
 
@@ -196,7 +229,34 @@ impl OrderRow {
     }
 
     pub(crate) fn order(&self) -> Order {
-        Order::outside_waves(self.number, self.kind)
+        Order { number: self.number, kind: self.kind, bake: self.ordered_bake, promoted: self.promoted }
+    }
+
+    /// The change of the order, also while the target goes back to another one.
+    pub(crate) fn ordered(&self) -> &Change {
+        self.retreat.as_ref().map_or(&self.change, |retreat| &retreat.change)
+    }
+
+    /// Whether the branch or tag of the change to run is known. A target that goes back by itself may know only the
+    /// commit.
+    pub(crate) fn knows_ref(&self) -> bool {
+        self.retreat.is_none() || self.good_ref.is_some()
+    }
+
+    /// Whether the target goes back from this execution.
+    pub(crate) fn concerns_retreat_of(&self, execution: &str) -> bool {
+        self.retreat.as_ref().is_some_and(|retreat| retreat.execution.as_deref() == Some(execution))
+    }
+
+    /// Whether the execution has succeeded and the target bakes.
+    #[must_use]
+    pub fn is_baking(&self) -> bool {
+        matches!(self.progress, Progress::Running { .. }) && self.window().is_some()
+    }
+
+    /// The time of the bake. `None` until the execution has succeeded.
+    pub(crate) fn window(&self) -> Option<&Window> {
+        self.bake.as_ref()?.window.as_ref()
     }
 
     /// Whether an attempt to start the execution may begin now. `has_room` says that an execution of the pipeline has
@@ -234,117 +294,6 @@ impl OrderRow {
         ReportTime::next(now, Some(self.at))
     }
 
-    /// The claimed row after CodePipeline's answer to the attempt. If an earlier attempt may have started an execution,
-    /// a search has shown before the attempt that there is none.
-    pub(crate) fn after_start(&self, answer: &StartAnswer, place: &Place, now: OffsetDateTime) -> Self {
-        match answer {
-            StartAnswer::Started(execution) => self.started(execution, place, now),
-            StartAnswer::Deferred(reason) => {
-                Self { may_run: false, ..self.clone() }.waiting(Cause::Busy, now, reason, place)
-            }
-            StartAnswer::Unanswered(reason) => {
-                Self { may_run: true, ..self.clone() }.waiting(Cause::Unanswered, now + UNANSWERED_PAUSE, reason, place)
-            }
-            StartAnswer::Rejected(reason) => Self { may_run: false, ..self.clone() }.rejected(reason, place, now),
-        }
-    }
-
-    /// The claimed row after CodePipeline has rejected the start, or has refused the search before the start.
-    pub(crate) fn rejected(&self, reason: &str, place: &Place, now: OffsetDateTime) -> Self {
-        let failed = Self { failures: self.failures + 1, ..self.clone() };
-        failed.waiting(Cause::Rejected, now + doubled(FIRST_PAUSE, failed.failures, LONGEST_PAUSE), reason, place)
-    }
-
-    /// The row when an earlier version of this function has started this execution for the order's change.
-    pub(crate) fn adopted(&self, execution: &str, since: u64, now: OffsetDateTime) -> Self {
-        Self {
-            execution: Some(execution.to_owned()),
-            executions: self.executions.iter().filter(|earlier| *earlier != execution).cloned().collect(),
-            since,
-            // The follow-up looks at the execution soon, because it may have ended before the upgrade.
-            progress: Progress::Running { check: epoch_millis(now) },
-            ..self.clone()
-        }
-    }
-
-    /// The claimed row when this execution of the order runs.
-    pub(crate) fn started(&self, execution: &str, place: &Place, now: OffsetDateTime) -> Self {
-        let running = Self {
-            progress: Progress::Running { check: epoch_millis(now + FIRST_CHECK) },
-            execution: Some(execution.to_owned()),
-            run: 1,
-            may_run: false,
-            failures: 0,
-            ..self.clone()
-        };
-        running.report_now(ReportState::Running, "the execution runs", place)
-    }
-
-    /// The row when the order waits for this reason until `next`.
-    pub(crate) fn waiting(&self, cause: Cause, next: OffsetDateTime, reason: &str, place: &Place) -> Self {
-        let wait = Wait { cause, next: epoch_millis(next) };
-        let waiting = Self { progress: Progress::Waiting(wait), ..self.clone() };
-        // Every attempt of a busy pipeline would otherwise be reported, which is one report a minute. The reason is not
-        // compared, because CodePipeline's text may differ from attempt to attempt.
-        if self.reported_cause == Some(cause) {
-            return waiting;
-        }
-        Self { reported_cause: Some(cause), ..waiting.report_now(ReportState::Waiting, reason, place) }
-    }
-
-    /// The row when the order must be started again, with another token.
-    pub(crate) fn restarted(&self, pipeline: &PipelineName, now: OffsetDateTime) -> Self {
-        Self {
-            executions: self.all_executions(),
-            execution: None,
-            run: 1,
-            restarts: self.restarts + 1,
-            token: token(&self.change, pipeline, self.number, self.restarts + 1),
-            since: epoch_millis(now),
-            may_run: false,
-            ..self.clone()
-        }
-    }
-
-    /// The row when no route leads from the change to the pipeline any more. A waiting order is never started then,
-    /// unless event-relay offers the order again after the route has come back.
-    pub(crate) fn closed(&self, place: &Place, now: OffsetDateTime) -> Self {
-        // An order is closed only after a search has found no execution of the order.
-        let closed = Self { progress: Progress::Ended(ReportState::Refused), may_run: false, ..self.clone() };
-        closed.report_at(self.next_at(now), ReportState::Refused, NO_LONGER_ROUTED, place)
-    }
-
-    /// The row after another invocation, which was starting the older order `older`, has finished with the result
-    /// `after`. A call of the older order that got no answer keeps the fence closed.
-    pub(crate) fn unblocked(&self, older: &Self, after: &Self, now: OffsetDateTime) -> Self {
-        let executions = self.executions.iter().chain(&after.execution).cloned().collect();
-        let rest = after.blocker(now);
-        let is_own = matches!(older.progress, Progress::Claimed(lease) if lease == self.fence);
-        Self { executions, fence: if is_own { rest } else { self.fence.max(rest) }, ..self.clone() }
-    }
-
-    /// The row of a closed order, which begins again with another token.
-    pub(crate) fn reopened(&self, pipeline: &PipelineName, now: OffsetDateTime) -> Self {
-        let restarts = self.restarts + 1;
-        Self {
-            restarts,
-            token: token(&self.change, pipeline, self.number, restarts),
-            is_implicit: self.is_implicit,
-            ..Self::new(self.order(), &self.change, pipeline, Some(self), now)
-        }
-    }
-
-    /// The row with a rejected start that is tried again at once.
-    pub(crate) fn hurried(&self, now: OffsetDateTime) -> Self {
-        match &self.progress {
-            Progress::Waiting(wait) if wait.cause == Cause::Rejected && wait.next > epoch_millis(now) => {
-                let progress = Progress::Waiting(Wait { next: epoch_millis(now), ..wait.clone() });
-                Self { progress, ..self.clone() }
-            }
-            _ => self.clone(),
-        }
-    }
-
     /// Whether no report waits to be sent.
     pub(crate) fn is_answered(&self) -> bool {
         self.report.as_ref().is_none_or(|last| last.is_sent)
@@ -357,9 +306,15 @@ impl OrderRow {
 
     /// The row with a report at this time.
     pub(crate) fn report_at(&self, at: ReportTime, state: ReportState, reason: &str, place: &Place<'_>) -> Self {
-        let mut report = report(self.order(), &self.change, place, state, reason, at);
+        let state = match state {
+            // A rollback is to follow, whatever it waits for.
+            ReportState::Waiting if self.retreat.is_some() => ReportState::RollingBack,
+            state => state,
+        };
+        let mut report = report(self.order(), self.ordered(), place, state, reason, at);
         report.execution.clone_from(&self.execution);
         report.good.clone_from(&self.good);
+        report.until = self.window().and_then(|window| report_time(window.until));
         Self { at, report: Some(LastReport::new(report)), reported_cause: None, ..self.clone() }
     }
 
@@ -375,9 +330,19 @@ fn bounded(change: &Change) -> Change {
     Change { actor: short(&change.actor), event: short(&change.event), ..change.clone() }
 }
 
+/// A time in epoch milliseconds, as reports have it.
+fn report_time(millis: u64) -> Option<ReportTime> {
+    let time = i64::try_from(millis).ok().and_then(from_epoch_millis)?;
+    Some(ReportTime::next(time, None))
+}
+
 /// The reason of an order that is closed.
 pub(crate) const NO_LONGER_ROUTED: &str =
     "no route of this account's configuration leads from the reference to this pipeline any more";
+
+/// The reason if a target should go back, and no route leads to its pipeline any more.
+pub(crate) const CANNOT_GO_BACK_WITHOUT_ROUTE: &str = "no route of this account's configuration leads from the \
+    repository to this pipeline any more: add one, because without a route the source action is not known";
 
 /// The client request token: the SHA-256 digest of the change's id, the pipeline and the number, in hexadecimal, and
 /// the number of the restart. CodePipeline accepts up to 128 characters of `[a-zA-Z0-9-]`.

@@ -7,7 +7,7 @@ use sekisho_lambda::event;
 use serde::Serialize;
 
 use crate::order::OrderRow;
-use crate::request::{ActionState, EndedExecution};
+use crate::request::{ActionState, ChangedAlarm, EndedExecution};
 
 /// The outcome of a decision about an event and one pipeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -30,12 +30,17 @@ pub enum Outcome {
     Failed,
     /// CodePipeline reported a failed execution, and the function sent the notice about the failure.
     ExecutionFailed,
-    /// An order waits for its start, or an execution waits for the approval of a person, and the function sent the
-    /// notice about the approval.
+    /// An order waits for its start or for the end of its bake, or an execution waits for the approval of a person, and
+    /// the function sent the notice about the approval.
     Waiting,
-    /// The execution of an order succeeded.
+    /// The execution of an order succeeded, and its bake ended well.
     Healthy,
-    /// The execution of an order ended without a verdict: somebody stopped it, or another execution superseded it.
+    /// The bake of an order failed.
+    Unhealthy,
+    /// The target went back.
+    RolledBack,
+    /// An order ended without a verdict: somebody stopped its execution, another execution superseded it, or the alarms
+    /// do not tell whether the revision is healthy.
     Unknown,
 }
 
@@ -66,7 +71,7 @@ pub(crate) fn about_change(change: &Change, pipeline: &PipelineName, decision: D
 /// change's sequence.
 pub(crate) fn about_order(row: &OrderRow, pipeline: &PipelineName, decision: Decision<Outcome>) -> Decision<Outcome> {
     let number = (!row.is_implicit).then(|| row.number.to_string());
-    about_change(&row.change, pipeline, decision).about_some("order", number)
+    about_change(row.ordered(), pipeline, decision).about_some("order", number)
 }
 
 /// Adds the pipeline to a decision. Also adds the execution that ended, unless the decision names the execution that
@@ -75,6 +80,11 @@ pub(crate) fn about_execution(ended: &EndedExecution, decision: Decision<Outcome
     let names_execution = decision.concerns.contains_key("execution");
     let decision = decision.about("pipeline", &ended.pipeline);
     if names_execution { decision } else { decision.about("execution", &ended.id) }
+}
+
+/// The decision about an alarm that no order watches.
+pub(crate) fn nothing_bakes(alarm: &ChangedAlarm) -> Decision<Outcome> {
+    Decision::new(Outcome::Ignored, "no order that bakes watches this alarm").about("alarm", &alarm.name)
 }
 
 /// Adds the pipeline, the execution and the place to a decision about an action.

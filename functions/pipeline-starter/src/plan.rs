@@ -60,7 +60,7 @@ impl Plan {
             let reopened = || Self::take(row.reopened(place.pipeline, now), is_implicit, place, now);
             return if is_open_again { reopened() } else { Self::Repeated };
         }
-        if row.is_implicit && !is_implicit && row.change.id() == change.id() {
+        if row.is_implicit && !is_implicit && row.ordered().id() == change.id() {
             return Self::continued(row, order, place, now);
         }
         let new = OrderRow::new(order, change, place.pipeline, Some(row), now);
@@ -103,9 +103,18 @@ impl Plan {
 
     /// The plan for an order about a change that has arrived before without an order.
     fn continued(row: &OrderRow, order: Order, place: &Place<'_>, now: OffsetDateTime) -> Self {
-        let row = OrderRow { number: order.number, kind: order.kind, is_implicit: false, ..row.clone() };
+        let row = OrderRow {
+            number: order.number,
+            // A target that goes back by itself goes on with that.
+            kind: if row.retreat.is_some() { row.kind } else { order.kind },
+            is_implicit: false,
+            ordered_bake: order.bake,
+            promoted: order.promoted,
+            ..row.clone()
+        };
         let at = row.next_at(now);
         let (state, reason) = match &row.progress {
+            Progress::Running { .. } if row.is_baking() => (ReportState::Baking, "the alarms are watched"),
             Progress::Running { .. } => (ReportState::Running, "the execution runs"),
             Progress::Ended(ReportState::Refused) => {
                 return Self::take(row.reopened(place.pipeline, now), false, place, now);
@@ -141,7 +150,9 @@ pub(crate) enum Due {
     Close,
     /// Look whether this execution has ended.
     Check(String),
-    /// Send the last report, which no bus has accepted yet.
+    /// Read the alarms of the order, which bakes.
+    Watch,
+    /// Send the last report, which no bus has accepted yet, or a notice, which the topic has not accepted yet.
     Send,
     /// Nothing.
     Nothing,
@@ -151,7 +162,9 @@ impl Due {
     pub(crate) fn new(row: &OrderRow, is_routed: bool, now: OffsetDateTime) -> Self {
         if row.is_startable(false, now) {
             // An execution may run already. Its end must be reported, so the search comes before the order is closed.
-            return if is_routed || row.claimed(now).may_run { Self::Start } else { Self::Close };
+            // A target that goes back keeps trying.
+            let is_kept = is_routed || row.retreat.is_some() || row.claimed(now).may_run;
+            return if is_kept { Self::Start } else { Self::Close };
         }
         // A write would keep the invocation that holds the claim from recording its result.
         if matches!(row.progress, Progress::Claimed(_)) {
@@ -160,16 +173,17 @@ impl Due {
         if let (Progress::Running { check }, Some(execution)) = (&row.progress, &row.execution)
             && *check <= epoch_millis(now)
         {
-            return Self::Check(execution.clone());
+            return if row.is_baking() { Self::Watch } else { Self::Check(execution.clone()) };
         }
-        if row.report.as_ref().is_some_and(|last| last.is_due(now)) { Self::Send } else { Self::Nothing }
+        let is_unsent = row.announcement.is_some() || row.report.as_ref().is_some_and(|last| last.is_due(now));
+        if is_unsent { Self::Send } else { Self::Nothing }
     }
 
     /// The time since which this is due for the order, in epoch milliseconds. An expired claim comes first.
     pub(crate) fn since(&self, row: &OrderRow) -> u64 {
         match (self, &row.progress) {
             (Self::Start | Self::Close, Progress::Waiting(wait)) => wait.next,
-            (Self::Check(_), Progress::Running { check }) => *check,
+            (Self::Check(_) | Self::Watch, Progress::Running { check }) => *check,
             (Self::Send, _) => row.report.as_ref().map_or(0, |last| last.next),
             _ => 0,
         }

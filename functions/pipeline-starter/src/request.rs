@@ -6,11 +6,14 @@ use sekisho_domain::route::PipelineName;
 use sekisho_lambda::event::{Action, EXPLAIN_WITHOUT_EVENT, Envelope, SCHEDULE_SOURCE, short};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use time::OffsetDateTime;
 
-use crate::end::End;
+use crate::end::{End, Ending};
 use crate::world::ExecutionStatus;
 
 const CODEPIPELINE_SOURCE: &str = "aws.codepipeline";
+const CLOUDWATCH_SOURCE: &str = "aws.cloudwatch";
+const ALARM_DETAIL_TYPE: &str = "CloudWatch Alarm State Change";
 const EXECUTION_DETAIL_TYPE: &str = "CodePipeline Pipeline Execution State Change";
 const ACTION_DETAIL_TYPE: &str = "CodePipeline Action Execution State Change";
 
@@ -25,6 +28,8 @@ pub(crate) enum Request {
     FollowUp,
     /// Send a notice if this action waits for an approval.
     ActionChanged(Box<ActionState>),
+    /// Read the alarms of the orders that bake, because this alarm changed.
+    AlarmChanged(ChangedAlarm),
     /// Explain what this event would lead to.
     Explain(Box<RawValue>),
     /// An event that is not trusted, with the reason.
@@ -56,6 +61,17 @@ pub(crate) struct EndedExecution {
     /// The number of the execution's run, such as `1.0`. A retried stage begins another run.
     #[serde(rename = "pipeline-execution-attempt")]
     attempt: Option<f64>,
+    /// When the state was reached, if that is known.
+    #[serde(skip)]
+    at: Option<OffsetDateTime>,
+}
+
+/// An alarm whose state has changed. The event is only a hint, so the state in it does not matter.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(crate) struct ChangedAlarm {
+    /// The alarm's name.
+    #[serde(rename = "alarmName")]
+    pub(crate) name: String,
 }
 
 impl EndedExecution {
@@ -63,18 +79,30 @@ impl EndedExecution {
     ///
     /// CodePipeline's status does not name the run, so `run` is the run that the row had before the status was read. If
     /// a stage was retried in the meantime, the end counts as late.
-    pub(crate) fn found(pipeline: &PipelineName, id: &str, status: Option<ExecutionStatus>, run: u32) -> Self {
+    pub(crate) fn found(
+        pipeline: &PipelineName,
+        id: &str,
+        status: Option<ExecutionStatus>,
+        run: u32,
+        at: Option<OffsetDateTime>,
+    ) -> Self {
         let state = if status == Some(ExecutionStatus::Failed) { "FAILED" } else { "ENDED" };
         Self {
             pipeline: pipeline.to_string(),
             id: id.to_owned(),
             state: state.to_owned(),
             attempt: Some(f64::from(run)),
+            at,
         }
     }
 
     pub(crate) fn has_failed(&self) -> bool {
         self.state == "FAILED"
+    }
+
+    /// When the execution ended, and which of its runs that was.
+    pub(crate) fn ending(&self) -> Ending {
+        Ending { run: self.run(), at: self.at }
     }
 
     /// The number of the execution's run, if the event has it.
@@ -153,11 +181,13 @@ pub(crate) fn parse(payload: &str, source: &Source<'_>) -> Request {
     match (envelope.source.as_str(), envelope.detail_type.as_str()) {
         (RELAY_SOURCE, RELAY_DETAIL_TYPE) => parse_change(&envelope, source.repository_account),
         (CODEPIPELINE_SOURCE, EXECUTION_DETAIL_TYPE) => {
-            parse_own(&envelope, source.own_account, Request::ExecutionEnded)
+            let at = envelope.time;
+            parse_own(&envelope, source.own_account, |ended| Request::ExecutionEnded(EndedExecution { at, ..ended }))
         }
         (CODEPIPELINE_SOURCE, ACTION_DETAIL_TYPE) => {
             parse_own(&envelope, source.own_account, |action| Request::ActionChanged(Box::new(action)))
         }
+        (CLOUDWATCH_SOURCE, ALARM_DETAIL_TYPE) => parse_own(&envelope, source.own_account, Request::AlarmChanged),
         (SCHEDULE_SOURCE, _) => match untrusted_account(&envelope, source.own_account) {
             Some(reason) => Request::Refused(reason),
             None => Request::FollowUp,

@@ -6,8 +6,8 @@ use std::time::Duration;
 use sekisho_domain::account::{AccountId, Region};
 use sekisho_domain::change::{Change, SourceChange};
 use sekisho_domain::decision::Decision;
-use sekisho_domain::order::Order;
-use sekisho_domain::route::{ActionName, PipelineName, Route, Routes, Target};
+use sekisho_domain::order::{Order, OrderKind};
+use sekisho_domain::route::{ActionName, PipelineName, Route, Routes, Target, TargetId, Wave};
 use sekisho_domain::timestamp::epoch_millis;
 use time::OffsetDateTime;
 
@@ -78,8 +78,8 @@ pub(crate) struct LocalRoutes<'a> {
 impl<'a> LocalRoutes<'a> {
     /// The pipelines that the event names, as far as the routes or an order in the event concern them.
     pub(crate) fn select(&self, event: &SourceChange, now: OffsetDateTime) -> Selection {
-        let routed = self.pipelines(&event.change);
-        let reason = if routed.is_empty() {
+        let routed = Routed { now: self.pipelines(&event.change), by_repository: self.of_repository(&event.change) };
+        let reason = if routed.now.is_empty() {
             NOT_ROUTED
         } else {
             "the event names none of the pipelines to which this account's configuration routes the change"
@@ -98,15 +98,33 @@ impl<'a> LocalRoutes<'a> {
         )
     }
 
-    /// What the routes say about a start of this pipeline for the change. Returns `None` if no route leads to it.
-    pub(crate) fn pins(&self, change: &Change, pipeline: &PipelineName) -> Option<Pins> {
-        self.pipelines(change).remove(pipeline)
+    /// What the routes say about a start of this pipeline for the change. Returns `None` if no route leads to it. For a
+    /// rollback, the branch or tag need not be routed any more.
+    pub(crate) fn pins(&self, kind: OrderKind, change: &Change, pipeline: &PipelineName) -> Option<Pins> {
+        let routed = self.pipelines(change).remove(pipeline);
+        routed.or_else(|| (kind == OrderKind::Rollback).then(|| self.of_repository(change).remove(pipeline))?)
+    }
+
+    /// The waves that the change reaches this pipeline by.
+    pub(crate) fn waves(&self, change: &'a Change, pipeline: &PipelineName) -> Vec<&'a Wave> {
+        let (account, region, pipeline) = (self.account.clone(), self.region.clone(), pipeline.clone());
+        let target = TargetId { account, region, pipeline };
+        let routes = self.routes.concerning(&change.repository, &change.git_ref);
+        routes.filter_map(|route| route.wave_of(&target)).collect()
     }
 
     /// The pipelines that the routes name for a change.
     fn pipelines(&self, change: &Change) -> BTreeMap<PipelineName, Pins> {
+        self.pins_by(self.routes.concerning(&change.repository, &change.git_ref))
+    }
+
+    /// The pipelines that the routes name for any branch or tag of a change's repository.
+    fn of_repository(&self, change: &Change) -> BTreeMap<PipelineName, Pins> {
+        self.pins_by(self.routes.iter().filter(|route| route.covers_repository(&change.repository)))
+    }
+
+    fn pins_by<'r>(&self, routes: impl Iterator<Item = &'r Route>) -> BTreeMap<PipelineName, Pins> {
         let mut pipelines: BTreeMap<PipelineName, Pins> = BTreeMap::new();
-        let routes = self.routes.concerning(&change.repository, &change.git_ref);
         for target in routes.flat_map(Route::targets).filter(|target| self.is_local(target)) {
             let pins = pipelines.entry(target.pipeline.clone()).or_default();
             pins.actions.insert(target.action.clone());
@@ -126,18 +144,28 @@ impl<'a> LocalRoutes<'a> {
     }
 }
 
+/// The pipelines to which the routes lead.
+struct Routed {
+    /// From the change.
+    now: BTreeMap<PipelineName, Pins>,
+    /// From any branch or tag of the change's repository.
+    by_repository: BTreeMap<PipelineName, Pins>,
+}
+
+impl Routed {
+    /// Whether an order of this kind is routed to the pipeline.
+    fn includes(&self, pipeline: &PipelineName, kind: OrderKind) -> bool {
+        self.now.contains_key(pipeline) || (kind == OrderKind::Rollback && self.by_repository.contains_key(pipeline))
+    }
+}
+
 /// What the event means for a pipeline. Returns `None` if neither a route nor an order concerns the pipeline.
-fn address(
-    event: &SourceChange,
-    pipeline: &PipelineName,
-    routed: &BTreeMap<PipelineName, Pins>,
-    now: OffsetDateTime,
-) -> Option<Address> {
+fn address(event: &SourceChange, pipeline: &PipelineName, routed: &Routed, now: OffsetDateTime) -> Option<Address> {
     let written = event.orders.get(pipeline.as_str());
-    let is_routed = routed.contains_key(pipeline);
+    let is_routed = |order: Order| routed.includes(pipeline, order.kind);
     let latest = epoch_millis(now + LONGEST_AHEAD);
     Some(match event.order(pipeline) {
-        Ok(_) if written.is_none() && !is_routed => return None,
+        Ok(order) if written.is_none() && !is_routed(order) => return None,
         Ok(order) if order.number > latest => Address::Malformed(Malformed {
             number: Some(order.number),
             is_reported: false,
@@ -146,7 +174,7 @@ fn address(
                 None => format!("detail.change.sequence: {} is {TOO_FAR_AHEAD}", order.number),
             },
         }),
-        Ok(order) if is_routed => Address::Order { order, is_implicit: written.is_none() },
+        Ok(order) if is_routed(order) => Address::Order { order, is_implicit: written.is_none() },
         Ok(order) => Address::Unrouted(order),
         Err(reason) => {
             let number = written.and_then(Order::number_of);

@@ -85,6 +85,7 @@ mod tests {
             id: id.to_owned(),
             status: ExecutionStatus::Running,
             started: Some(NOW + time::Duration::seconds(seconds)),
+            updated: None,
             revisions: revision.map(|sequence| source("Source", sequence)).into_iter().collect(),
             is_by_call: true,
         }

@@ -2,12 +2,15 @@
 
 mod approval;
 mod attempt;
+mod bake;
+mod entry;
 mod execution;
 mod explain;
 mod facts;
 mod follow_up;
 mod order;
 mod send;
+mod way_back;
 
 use sekisho_domain::account::AccountId;
 use sekisho_domain::config::Misconfigured;
@@ -73,6 +76,7 @@ impl<W: World> Starter<W> {
             Request::Change(event) => order::take_all(&run, &event).await,
             Request::ExecutionEnded(ended) => execution::follow_up(&run, &ended).await,
             Request::FollowUp => follow_up::follow_up(&run).await,
+            Request::AlarmChanged(alarm) => bake::alarm_changed(&run, &alarm).await,
             Request::ActionChanged(action) => approval::notify(&run, &action).await,
         };
         record(&run, results).await

@@ -7,10 +7,15 @@ use sekisho_domain::change::{Change, CommitId, RefKind};
 /// The value of a placeholder that the change has no value for. A variable of CodePipeline cannot be empty.
 const NONE: &str = "none";
 
-/// Replaces the placeholders in the values of variables.
-pub(crate) fn resolve(variables: &BTreeMap<String, String>, change: &Change, number: u64) -> BTreeMap<String, String> {
+/// Replaces the placeholders in the values of variables. `knows_ref` says whether the change's branch or tag is known.
+pub(crate) fn resolve(
+    variables: &BTreeMap<String, String>,
+    change: &Change,
+    knows_ref: bool,
+    number: u64,
+) -> BTreeMap<String, String> {
     let number = number.to_string();
-    let name = |kind| Some(change.git_ref.name()).filter(|_| change.kind == kind);
+    let name = |kind| Some(change.git_ref.name()).filter(|_| knows_ref && change.kind == kind);
     let values = [
         ("tag", name(RefKind::Tag)),
         ("branch", name(RefKind::Branch)),
@@ -75,8 +80,17 @@ mod tests {
         ];
         for (git_ref, previous, text, expected) in cases {
             let variables = BTreeMap::from([("V".to_owned(), text.to_owned())]);
-            let resolved = resolve(&variables, &change(git_ref, previous), 7);
+            let resolved = resolve(&variables, &change(git_ref, previous), true, 7);
             assert_eq!(resolved["V"], expected, "{text}");
+        }
+    }
+
+    /// The tag of the change that is taken back would be wrong.
+    #[test]
+    fn a_reference_that_is_not_known_is_none() {
+        let variables = BTreeMap::from([("V".to_owned(), "{tag}{branch}".to_owned())]);
+        for git_ref in ["refs/tags/v2", "refs/heads/main"] {
+            assert_eq!(resolve(&variables, &change(git_ref, None), false, 7)["V"], "nonenone");
         }
     }
 }

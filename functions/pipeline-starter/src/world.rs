@@ -68,6 +68,8 @@ pub struct ListedExecution {
     pub status: ExecutionStatus,
     /// The time of the start, by CodePipeline's clock.
     pub started: Option<OffsetDateTime>,
+    /// The time of the last change, by CodePipeline's clock. For an execution that has ended, it is the end.
+    pub updated: Option<OffsetDateTime>,
     /// The source revisions. A revision is missing until its source action has run.
     pub revisions: Vec<ListedRevision>,
     /// Whether a StartPipelineExecution call may have started the execution. `false` if CodePipeline reports another
@@ -106,7 +108,105 @@ pub struct FailureDetails {
     pub is_in_source: bool,
 }
 
-/// The ledger, the clock, CodePipeline, the report buses and the notice topic.
+/// The category of an action of a pipeline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ActionCategory {
+    /// Fetches a revision.
+    Source,
+    /// Builds, or runs commands. CodePipeline's categories Build and Compute.
+    Build,
+    /// Calls a function or another service.
+    Invoke,
+    /// Deploys.
+    Deploy,
+    /// Waits for a person.
+    Approval,
+    /// Another category, such as Test.
+    Other,
+}
+
+/// An action that an execution has begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BegunAction {
+    /// The category.
+    pub category: ActionCategory,
+    /// Whether the action has not ended.
+    pub is_in_progress: bool,
+}
+
+/// The state of an alarm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AlarmState {
+    /// The alarm is quiet.
+    Quiet,
+    /// The alarm rings. CloudWatch calls the state `ALARM`.
+    Ringing,
+    /// The alarm has no data. CloudWatch calls the state `INSUFFICIENT_DATA`. A state that this code does not know
+    /// counts as this state.
+    NoData,
+}
+
+/// A metric alarm or a composite alarm of CloudWatch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Alarm {
+    /// The name.
+    pub name: String,
+    /// The state.
+    pub state: AlarmState,
+    /// When the state became what it is.
+    pub changed: Option<OffsetDateTime>,
+    /// When somebody last edited or created the alarm.
+    pub edited: Option<OffsetDateTime>,
+    /// Whether CloudWatch can evaluate the alarm. Otherwise, the state may be old.
+    pub is_evaluated: bool,
+    /// How long bad data must come in until the alarm rings: its period times its evaluation periods. `None` for a
+    /// composite alarm.
+    pub takes: Option<Duration>,
+}
+
+/// An entry in the history of an alarm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AlarmEvent {
+    /// The time, by CloudWatch's clock.
+    pub at: OffsetDateTime,
+    /// What happened.
+    pub what: AlarmChange,
+}
+
+/// What happened to an alarm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AlarmChange {
+    /// The state changed.
+    State {
+        /// The state before.
+        from: AlarmState,
+        /// The state after.
+        to: AlarmState,
+    },
+    /// Somebody created, edited or deleted the alarm.
+    Edited,
+}
+
+/// How much of the alarms a reading lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// Only the alarms that ring.
+    Ringing,
+    /// All alarms.
+    All,
+}
+
+/// How to stop an execution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// Start no further action. An action that is in progress ends first.
+    BeforeNextAction,
+    /// Give up the approval for which the execution waits. An execution with such an approval would otherwise go on
+    /// waiting for a person.
+    AbandonApproval,
+}
+
+/// The ledger, the clock, CodePipeline, CloudWatch, the report buses and the notice topic.
 #[expect(async_fn_in_trait, reason = "futures need not be Send: the runtime has one thread")]
 pub trait World {
     /// The type of the ledger.
@@ -134,6 +234,21 @@ pub trait World {
     /// Reads the source revision of an execution. Returns `None` if the revision is not a commit, or if CodePipeline
     /// refuses to report the revision.
     async fn execution_commit(&self, pipeline: &str, execution: &str) -> Result<Option<String>, ServiceError>;
+    /// Reads the actions that an execution has begun. An execution that does not exist has none.
+    async fn begun_actions(&self, pipeline: &PipelineName, execution: &str) -> Result<Vec<BegunAction>, ServiceError>;
+    /// Reads the categories of all actions of a pipeline. A pipeline that does not exist has none.
+    async fn categories(&self, pipeline: &PipelineName) -> Result<Vec<ActionCategory>, ServiceError>;
+    /// Stops an execution. It is no error if the execution has ended or is being stopped.
+    async fn stop(&self, pipeline: &PipelineName, execution: &str, how: Stop) -> Result<(), ServiceError>;
+    /// Reads the metric alarms and the composite alarms whose names begin with this prefix.
+    async fn alarms(&self, prefix: &str, extent: Extent) -> Result<Vec<Alarm>, ServiceError>;
+    /// Reads the history of the alarm of this name between two times. The history of a deleted alarm can be read.
+    async fn alarm_history(
+        &self,
+        alarm: &str,
+        since: OffsetDateTime,
+        until: OffsetDateTime,
+    ) -> Result<Vec<AlarmEvent>, ServiceError>;
     /// Puts an event on a bus in this region.
     async fn put_event(&self, region: &Region, event: &Entry) -> EntryResult;
     /// Publishes a notice.

@@ -219,6 +219,7 @@ impl CodePipeline {
             id: execution.id.clone(),
             status: execution.status,
             started: Some(execution.started + self.skew),
+            updated: execution.ended.map(|ended| ended + self.skew),
             revisions: if has_source { vec![revision(execution)] } else { Vec::new() },
             is_by_call: execution.token.is_some(),
         }

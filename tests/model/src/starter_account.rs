@@ -4,7 +4,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use pipeline_starter::world::{
-    Entry, EntryResult, ExecutionPage, ExecutionStatus, FailureDetails, PipelineStart, StartAnswer, World,
+    ActionCategory, Alarm, AlarmEvent, BegunAction, Entry, EntryResult, ExecutionPage, ExecutionStatus, Extent,
+    FailureDetails, PipelineStart, StartAnswer, Stop, World,
 };
 use sekisho_domain::account::Region;
 use sekisho_domain::notice::Notice;
@@ -97,6 +98,39 @@ impl World for StarterAccount {
         self.cloud.begin("GetPipelineExecution").await?;
         let execution = self.place().codepipeline.execution(pipeline, execution);
         Ok(execution.map(|execution| execution.commit.to_string()))
+    }
+
+    async fn begun_actions(
+        &self,
+        _pipeline: &PipelineName,
+        _execution: &str,
+    ) -> Result<Vec<BegunAction>, ServiceError> {
+        self.cloud.begin("ListActionExecutions").await?;
+        Ok(Vec::new())
+    }
+
+    async fn categories(&self, _pipeline: &PipelineName) -> Result<Vec<ActionCategory>, ServiceError> {
+        self.cloud.begin("GetPipeline").await?;
+        Ok(Vec::new())
+    }
+
+    async fn stop(&self, _pipeline: &PipelineName, _execution: &str, _how: Stop) -> Result<(), ServiceError> {
+        self.cloud.begin("StopPipelineExecution").await
+    }
+
+    async fn alarms(&self, _prefix: &str, _extent: Extent) -> Result<Vec<Alarm>, ServiceError> {
+        self.cloud.begin("DescribeAlarms").await?;
+        Ok(Vec::new())
+    }
+
+    async fn alarm_history(
+        &self,
+        _alarm: &str,
+        _since: OffsetDateTime,
+        _until: OffsetDateTime,
+    ) -> Result<Vec<AlarmEvent>, ServiceError> {
+        self.cloud.begin("DescribeAlarmHistory").await?;
+        Ok(Vec::new())
     }
 
     async fn put_event(&self, _region: &Region, event: &Entry) -> EntryResult {

@@ -1,4 +1,4 @@
-//! CodePipeline: starts executions, lists them, and reads their status and why they failed.
+//! CodePipeline: starts, lists and stops executions, and reads their status, their actions and why they failed.
 
 use aws_sdk_codepipeline::Client;
 use aws_sdk_codepipeline::config::Config;
@@ -6,9 +6,9 @@ use aws_sdk_codepipeline::config::retry::RetryConfig;
 use aws_sdk_codepipeline::error::BuildError;
 use aws_sdk_codepipeline::operation::start_pipeline_execution::builders::StartPipelineExecutionFluentBuilder;
 use aws_sdk_codepipeline::types::{
-    ActionCategory, ActionExecutionDetail, ActionExecutionFilter, ActionExecutionStatus, ArtifactRevision,
-    PipelineExecutionStatus, PipelineExecutionSummary, PipelineVariable, SourceRevisionOverride, SourceRevisionType,
-    TriggerType,
+    ActionCategory as Category, ActionExecutionDetail, ActionExecutionFilter, ActionExecutionStatus, ActionTypeId,
+    ArtifactRevision, PipelineExecutionStatus, PipelineExecutionSummary, PipelineVariable, SourceRevisionOverride,
+    SourceRevisionType, StageDeclaration, TriggerType,
 };
 use sekisho_domain::change::CommitId;
 use sekisho_domain::route::PipelineName;
@@ -17,13 +17,17 @@ use sekisho_lambda::service_error::Kind;
 use time::OffsetDateTime;
 
 use crate::world::{
-    ExecutionPage, ExecutionStatus, FailureDetails, ListedExecution, ListedRevision, PipelineStart, StartAnswer,
+    ActionCategory, BegunAction, ExecutionPage, ExecutionStatus, FailureDetails, ListedExecution, ListedRevision,
+    PipelineStart, StartAnswer, Stop,
 };
 
 /// The errors of CodePipeline after which a later attempt may succeed, in addition to throttling. A `ConflictException`
 /// means that the pipeline is busy.
 const PASSING: [&str; 3] =
     ["ConflictException", "ConcurrentPipelineExecutionsLimitExceededException", "ConcurrentModificationException"];
+
+/// The errors that say that an execution or its pipeline does not exist.
+const MISSING: [&str; 2] = ["PipelineExecutionNotFoundException", "PipelineNotFoundException"];
 
 /// The most executions that one page of the list may have.
 const PAGE: i32 = 100;
@@ -105,6 +109,9 @@ fn listed(execution: PipelineExecutionSummary) -> Option<ListedExecution> {
         started: execution
             .start_time
             .and_then(|start| OffsetDateTime::from_unix_timestamp_nanos(start.as_nanos()).ok()),
+        updated: execution
+            .last_update_time
+            .and_then(|update| OffsetDateTime::from_unix_timestamp_nanos(update.as_nanos()).ok()),
         revisions: revisions.collect(),
         // If CodePipeline does not report the trigger, a call may have started the execution.
         is_by_call: trigger.is_none_or(|trigger| *trigger == TriggerType::StartPipelineExecution),
@@ -132,13 +139,12 @@ pub async fn execution_status(
     pipeline: &PipelineName,
     execution: &str,
 ) -> Result<Option<ExecutionStatus>, ServiceError> {
-    const MISSING: [&str; 2] = ["PipelineExecutionNotFoundException", "PipelineNotFoundException"];
     let details =
         client.get_pipeline_execution().pipeline_name(pipeline.as_str()).pipeline_execution_id(execution).send().await;
     let operation = || format!("codepipeline:GetPipelineExecution of execution {execution} of {pipeline}");
     match details.map_err(|error| ServiceError::new(operation(), error)) {
         Ok(details) => Ok(Some(status(details.pipeline_execution.as_ref().and_then(|execution| execution.status())))),
-        Err(error) if error.code().is_some_and(|code| MISSING.contains(&code)) => Ok(None),
+        Err(error) if is_missing(&error) => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -199,6 +205,97 @@ pub async fn execution_commit(
     }
 }
 
+/// Reads the actions that an execution has begun. An execution that does not exist has none.
+///
+/// # Errors
+/// CodePipeline does not answer, or refuses the call.
+pub async fn begun_actions(
+    client: &Client,
+    pipeline: &PipelineName,
+    execution: &str,
+) -> Result<Vec<BegunAction>, ServiceError> {
+    let operation = || format!("codepipeline:ListActionExecutions of execution {execution} of {pipeline}");
+    let filter = ActionExecutionFilter::builder().pipeline_execution_id(execution).build();
+    let mut actions = Vec::new();
+    let mut page = None;
+    loop {
+        let request = client.list_action_executions().pipeline_name(pipeline.as_str()).filter(filter.clone());
+        let answer = match request.set_next_token(page).send().await {
+            Ok(answer) => answer,
+            Err(error) => {
+                let error = ServiceError::new(operation(), error);
+                return if is_missing(&error) { Ok(actions) } else { Err(error) };
+            }
+        };
+        actions.extend(answer.action_execution_details().iter().map(|action| BegunAction {
+            category: category(action_category(action)),
+            is_in_progress: action.status == Some(ActionExecutionStatus::InProgress),
+        }));
+        page = answer.next_token;
+        if page.is_none() {
+            return Ok(actions);
+        }
+    }
+}
+
+/// Reads the categories of all actions of a pipeline. A pipeline that does not exist has none.
+///
+/// # Errors
+/// CodePipeline does not answer, or refuses the call.
+pub async fn categories(client: &Client, pipeline: &PipelineName) -> Result<Vec<ActionCategory>, ServiceError> {
+    let operation = || format!("codepipeline:GetPipeline of {pipeline}");
+    let answer = client.get_pipeline().name(pipeline.as_str()).send().await;
+    match answer.map_err(|error| ServiceError::new(operation(), error)) {
+        Ok(answer) => {
+            let stages = answer.pipeline.map(|pipeline| pipeline.stages).unwrap_or_default();
+            let actions = stages.iter().flat_map(StageDeclaration::actions);
+            Ok(actions.map(|action| category(action.action_type_id().map(ActionTypeId::category))).collect())
+        }
+        Err(error) if is_missing(&error) => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+fn action_category(action: &ActionExecutionDetail) -> Option<&Category> {
+    action.input()?.action_type_id().map(ActionTypeId::category)
+}
+
+fn category(category: Option<&Category>) -> ActionCategory {
+    match category {
+        Some(Category::Source) => ActionCategory::Source,
+        Some(Category::Build | Category::Compute) => ActionCategory::Build,
+        Some(Category::Invoke) => ActionCategory::Invoke,
+        Some(Category::Deploy) => ActionCategory::Deploy,
+        Some(Category::Approval) => ActionCategory::Approval,
+        _ => ActionCategory::Other,
+    }
+}
+
+/// Stops an execution. It is no error if the execution has ended or is being stopped.
+///
+/// # Errors
+/// CodePipeline does not answer, or refuses the call.
+pub async fn stop(client: &Client, pipeline: &PipelineName, execution: &str, how: Stop) -> Result<(), ServiceError> {
+    const STOPPED: [&str; 2] = ["PipelineExecutionNotStoppableException", "DuplicatedStopRequestException"];
+    let request = client
+        .stop_pipeline_execution()
+        .pipeline_name(pipeline.as_str())
+        .pipeline_execution_id(execution)
+        .abandon(how == Stop::AbandonApproval)
+        .reason("Sekisho takes the change back");
+    let operation = || format!("codepipeline:StopPipelineExecution of execution {execution} of {pipeline}");
+    match request.send().await.map_err(|error| ServiceError::new(operation(), error)) {
+        Ok(_) => Ok(()),
+        Err(error) if error.code().is_some_and(|code| STOPPED.contains(&code)) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether the error says that the execution or its pipeline does not exist.
+fn is_missing(error: &ServiceError) -> bool {
+    error.code().is_some_and(|code| MISSING.contains(&code))
+}
+
 fn place(action: &ActionExecutionDetail) -> String {
     let stage = action.stage_name().unwrap_or("unknown stage");
     format!("{stage} / {}", action.action_name().unwrap_or("unknown action"))
@@ -212,14 +309,14 @@ fn failure_message(action: &ActionExecutionDetail) -> Option<String> {
 
 fn is_source(action: &ActionExecutionDetail) -> bool {
     let kind = action.input().and_then(|input| input.action_type_id());
-    kind.is_some_and(|kind| *kind.category() == ActionCategory::Source)
+    kind.is_some_and(|kind| *kind.category() == Category::Source)
 }
 
 /// The commit that the CodeCommit source action fetched.
 fn codecommit_revision(actions: &[ActionExecutionDetail]) -> Option<String> {
     let is_codecommit_source = |action: &&ActionExecutionDetail| {
         let kind = action.input().and_then(|input| input.action_type_id());
-        kind.is_some_and(|kind| *kind.category() == ActionCategory::Source && kind.provider() == "CodeCommit")
+        kind.is_some_and(|kind| *kind.category() == Category::Source && kind.provider() == "CodeCommit")
     };
     let mut sources = actions.iter().filter(is_codecommit_source);
     let revision = sources.find_map(|action| action.output()?.execution_result()?.external_execution_id())?;

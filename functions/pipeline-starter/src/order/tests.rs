@@ -1,5 +1,6 @@
 use super::*;
 use crate::sample::{NOW, at_shop, claimed, pipeline, row, running, waiting};
+use crate::world::StartAnswer;
 
 fn after(row: &OrderRow, answer: &StartAnswer) -> OrderRow {
     at_shop(|place| row.claimed(NOW).after_start(answer, place, NOW))

@@ -5,19 +5,23 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use sekisho_domain::decision::Decision;
+use sekisho_domain::report::ReportState;
 use sekisho_domain::route::PipelineName;
 use sekisho_lambda::ServiceError;
 use sekisho_lambda::failure::chain;
 use sekisho_ledger::{Key, Row, Store, Write};
 
+use crate::bake::Bake;
 use crate::claim::{self, ClaimRow, Claims};
 use crate::error::Error;
 use crate::notice;
 use crate::order::{self, Cause, OrderRow, Progress};
 use crate::outcome::{Outcome, about_order};
+use crate::report::Place;
 use crate::routing::Pins;
 use crate::run::{Run, Written};
 use crate::search::{Found, Search};
+use crate::starter::entry::{self, Entry};
 use crate::starter::{facts, send};
 use crate::variables;
 use crate::world::{PipelineStart, StartAnswer, World};
@@ -133,13 +137,14 @@ impl<'a> Attempt<'a> {
         candidate: Candidate,
     ) -> Result<Option<Self>, Error> {
         let Candidate { row, revision, claims } = candidate;
+        let row = with_settings(run, pipeline, row);
         let key = order::key(pipeline);
         let replaced = replaced_claims(run, pipeline, revision, &claims)?;
         let claim = claims.of(&row.change).cloned().map(|claim| {
             let is_replaced = replaced.iter().any(|write| write.key().sk == claim.sk);
             Row { revision: claim.revision + u64::from(is_replaced), ..claim }
         });
-        let pins = run.routes.pins(&row.change, pipeline);
+        let pins = run.routes.pins(row.kind, &row.change, pipeline);
         Ok(match run.write_with(&key, &row, revision, replaced).await? {
             Written::Revision(revision) => Some(Self { pipeline, pins, key, row, revision, claim }),
             Written::ChangedByAnother => None,
@@ -200,13 +205,23 @@ impl<'a> Attempt<'a> {
                 Err(error) => return self.row.waiting(Cause::Unanswered, run.now(), &error.to_string(), &place),
             }
         }
-        match &self.pins {
-            Some(pins) => {
+        let Some(pins) = &self.pins else { return self.unrouted(&place, run) };
+        match entry::prepare(run, self.pipeline, &self.row, pins).await {
+            Entry::Start(row) => {
                 let answer = self.start_with_retries(run, pins, retries).await;
-                self.row.after_start(&answer, &place, run.now())
+                row.after_start(&answer, &place, run.now())
             }
-            None => self.row.closed(&place, run.now()),
+            Entry::Stay(row) => row,
         }
+    }
+
+    /// The row if no route leads to the pipeline any more. A target that goes back keeps trying.
+    fn unrouted<W: World>(&self, place: &Place<'_>, run: &Run<'_, W>) -> OrderRow {
+        if self.row.retreat.is_some() {
+            let row = OrderRow { may_run: false, ..self.row.clone() };
+            return row.rejected(order::CANNOT_GO_BACK_WITHOUT_ROUTE, place, run.now());
+        }
+        self.row.closed(place, run.now())
     }
 
     /// Searches for an execution that an earlier attempt may have started. Returns `None` if the time does not suffice.
@@ -230,7 +245,7 @@ impl<'a> Attempt<'a> {
             pipeline: self.pipeline.clone(),
             actions: pins.actions.iter().cloned().collect(),
             commit: self.row.change.commit.clone(),
-            variables: variables::resolve(&pins.variables, &self.row.change, self.row.number),
+            variables: variables::resolve(&pins.variables, &self.row.change, self.row.knows_ref(), self.row.number),
             token: self.row.token.clone(),
         };
         let mut pauses = ExponentialBuilder::default()
@@ -280,14 +295,28 @@ impl<'a> Attempt<'a> {
     }
 }
 
+/// The claimed row with the settings of its bake. The settings stay as they are if an execution may have started.
+fn with_settings<W: World>(run: &Run<'_, W>, pipeline: &PipelineName, row: OrderRow) -> OrderRow {
+    if row.may_run && row.bake.is_some() {
+        return row;
+    }
+    let waves = run.routes.waves(&row.change, pipeline);
+    let bake = Bake::new(row.order(), waves.into_iter());
+    OrderRow { bake, ..row }
+}
+
 /// The decision about an attempt that led to this row.
 fn decision(row: &OrderRow) -> Decision<Outcome> {
     let reason = row.reason();
     match (&row.progress, &row.execution) {
         (Progress::Running { .. }, Some(execution)) => {
-            Decision::new(Outcome::Started, format!("execution {execution} runs at this commit"))
-                .about("execution", execution)
+            let text = match row.retreat {
+                Some(_) => format!("execution {execution} takes the target back to commit {}", row.change.commit),
+                None => format!("execution {execution} runs at this commit"),
+            };
+            Decision::new(Outcome::Started, text).about("execution", execution)
         }
+        (Progress::Ended(ReportState::Healthy), _) => Decision::new(Outcome::RolledBack, reason),
         (Progress::Ended(_), _) => Decision::new(Outcome::Filtered, reason),
         _ => Decision::new(Outcome::Waiting, reason),
     }

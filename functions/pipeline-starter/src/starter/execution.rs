@@ -2,6 +2,7 @@
 //! failure, and starts an order that waits for the pipeline.
 
 use sekisho_domain::decision::Decision;
+use sekisho_domain::order::OrderKind;
 use sekisho_domain::report::ReportState;
 use sekisho_domain::route::PipelineName;
 use sekisho_lambda::failure::chain;
@@ -14,10 +15,11 @@ use crate::order::{self, Cause, OrderRow, Progress};
 use crate::outcome::{Outcome, about_execution, about_order, not_routed, nothing_waits};
 use crate::request::EndedExecution;
 use crate::results::Results;
+use crate::retreat::resumable;
 use crate::run::Run;
 use crate::starter::attempt::{self, Candidate, MAX_RETRIES};
 use crate::starter::facts::{self, Facts, claims_of};
-use crate::starter::send;
+use crate::starter::{bake, send, way_back};
 use crate::world::{FailureDetails, World};
 
 /// The most times that one invocation plans again because other invocations write the row at the same time.
@@ -57,7 +59,7 @@ pub(crate) async fn conclude<W: World>(
         }
         (Err(error), _) | (_, Err(error)) => return vec![Err(error)],
     };
-    let concerns_order = facts.state().is_some_and(|row| row.execution.as_deref() == Some(ended.id.as_str()));
+    let concerns_order = facts.state().is_some_and(|row| own_row(row, ended).is_some());
     let details = if ended.has_failed() && (concerns_order || matches!(notice, NoticePlan::Send(_))) {
         match run.world.failure_details(&ended.pipeline, &ended.id).await {
             Ok(details) => Some(details),
@@ -66,10 +68,19 @@ pub(crate) async fn conclude<W: World>(
     } else {
         None
     };
-    let end = end.or_else(|| details.as_ref().map(failed));
+    let has_deployed = match (&details, facts.state()) {
+        (Some(details), Some(row)) if concerns_order && row.bake.is_some() && !details.is_in_source => {
+            match way_back::has_deployed(run, pipeline, &ended.id).await {
+                Ok(has_deployed) => has_deployed,
+                Err(error) => return vec![Err(error.into())],
+            }
+        }
+        _ => false,
+    };
+    let end = end.or_else(|| details.as_ref().map(|details| failed(details, has_deployed)));
     if let Some(end) = end.filter(|_| concerns_order) {
         match record_end(run, pipeline, ended, &end, &mut facts).await {
-            Ok(row) => results.extend(row.and_then(|row| end_decision(&row, pipeline, ended)).map(Ok)),
+            Ok(row) => results.extend(row.as_ref().and_then(|row| end_decision(row, pipeline, ended)).map(Ok)),
             Err(error) => results.push(Err(error)),
         }
     }
@@ -78,7 +89,12 @@ pub(crate) async fn conclude<W: World>(
     if is_in_source && facts.state().is_some_and(|row| is_repeated_source_failure(row, ended)) {
         results.extend(suppress_notice(run, notice).await.err().map(Err));
     } else {
-        results.extend(send_notice(run, ended, notice, details).await.transpose());
+        let next = facts.state().and_then(|row| notice::next_step(row, ended));
+        results.extend(send_notice(run, ended, notice, details, next).await.transpose());
+    }
+    if let Some(row) = facts.row.clone().filter(|row| row.state.is_baking() && concerns_order) {
+        results.extend(bake::watch(run, pipeline, row, retries).await);
+        return results;
     }
     if ended.leaves_room() {
         results.extend(start_waiting(run, pipeline, facts, retries).await);
@@ -99,11 +115,18 @@ async fn suppress_notice<W: World>(run: &Run<'_, W>, plan: NoticePlan) -> Result
     Ok(sent.record(run.ledger(), run.now() + notice::REMEMBERED, &run.invocation.request_id).await?)
 }
 
-fn failed(details: &FailureDetails) -> End {
+fn failed(details: &FailureDetails, has_deployed: bool) -> End {
     let place = details.place.as_deref().unwrap_or("an action that is not known");
     let reason = details.reason.as_deref().unwrap_or("the reason is not known");
     let reason = format!("the execution failed in {place}: {reason}");
-    End::Failed { is_in_source: details.is_in_source, reason }
+    End::Failed { is_in_source: details.is_in_source, has_deployed, reason }
+}
+
+/// The row if the execution is its order's. If a stage was retried before the rollback has started, the failed
+/// execution is the order's again.
+pub(crate) fn own_row(row: &OrderRow, ended: &EndedExecution) -> Option<OrderRow> {
+    let is_own = row.execution.as_deref() == Some(ended.id.as_str());
+    if is_own { Some(row.clone()) } else { resumable(row, &ended.id) }
 }
 
 /// Writes and reports what the end means for the order, and updates the facts. Returns the new row, or `None` if the
@@ -118,8 +141,8 @@ async fn record_end<W: World>(
     let key = order::key(pipeline);
     for _ in 0..MAX_CONFLICTS {
         let Some(Row { sk, revision, state }) = facts.row.clone() else { return Ok(None) };
-        let is_own = state.execution.as_deref() == Some(ended.id.as_str());
-        let after = is_own.then(|| after_end(&state, end, ended.run(), &run.place(pipeline), run.now())).flatten();
+        let own = own_row(&state, ended);
+        let after = own.and_then(|row| after_end(&row, end, ended.ending(), &run.place(pipeline), run.now()));
         let Some(after) = after else { return Ok(None) };
         match send::write_and_send(run, &key, &after, Some(revision), Vec::new()).await? {
             Some((state, revision)) => {
@@ -140,9 +163,13 @@ pub(crate) fn end_decision(
     ended: &EndedExecution,
 ) -> Option<Decision<Outcome>> {
     let outcome = match row.progress {
+        Progress::Ended(ReportState::Healthy) if row.kind == OrderKind::Rollback => Outcome::RolledBack,
         Progress::Ended(ReportState::Healthy) => Outcome::Healthy,
         Progress::Ended(ReportState::Failed) => return None,
+        // The decision about the notice tells the failure, and the decision about the start tells the way back.
+        Progress::Waiting(_) if row.concerns_retreat_of(&ended.id) => return None,
         Progress::Ended(_) => Outcome::Unknown,
+        Progress::Running { .. } if row.is_baking() => Outcome::Waiting,
         Progress::Running { .. } => Outcome::Started,
         Progress::Claimed(_) | Progress::Waiting(_) => Outcome::Waiting,
     };
@@ -154,10 +181,11 @@ async fn send_notice<W: World>(
     ended: &EndedExecution,
     plan: NoticePlan,
     details: Option<FailureDetails>,
+    next: Option<String>,
 ) -> Result<Option<Decision<Outcome>>, Error> {
     let NoticePlan::Send(sent) = plan else { return Ok(plan.decision()) };
     let details = details.unwrap_or_default();
-    let notice = notice::about(ended, &run.invocation.account, &run.invocation.region, &details);
+    let notice = notice::about(ended, &run.invocation.account, &run.invocation.region, &details, next);
     run.world.publish(&notice).await?;
     sent.record(run.ledger(), run.now() + notice::REMEMBERED, &run.invocation.request_id).await?;
     let reason = details.reason.as_deref().unwrap_or("the reason is not known");

@@ -11,16 +11,16 @@ use sekisho_ledger::{Error as LedgerError, Store};
 use crate::end::after_end;
 use crate::error::Error;
 use crate::order::{self, OrderRow};
-use crate::outcome::{Outcome, about_execution, about_order, about_payload, not_routed, nothing_waits};
+use crate::outcome::{Outcome, about_execution, about_order, about_payload, not_routed, nothing_bakes, nothing_waits};
 use crate::plan::{Arrival, Due, Plan};
-use crate::request::{self, EndedExecution, Request, Source};
+use crate::request::{self, ChangedAlarm, EndedExecution, Request, Source};
 use crate::routing::{Address, Selection};
 use crate::run::Run;
-use crate::starter::approval;
-use crate::starter::execution::end_decision;
+use crate::starter::execution::{end_decision, own_row};
 use crate::starter::facts::{self, Facts};
 use crate::starter::follow_up::{due, nothing_due};
 use crate::starter::order::{about_arrival, malformed_decision, plan_decision, unrouted_decision};
+use crate::starter::{approval, bake};
 use crate::world::World;
 
 /// Explains the event in `payload`.
@@ -33,6 +33,7 @@ pub(crate) async fn explain<W: World>(
         Request::Change(event) => explain_change(run, &event).await?,
         Request::ExecutionEnded(ended) => explain_end(run, &ended).await?,
         Request::FollowUp => explain_follow_up(run).await?,
+        Request::AlarmChanged(alarm) => explain_alarm(run, &alarm).await?,
         Request::ActionChanged(action) => vec![approval::explain(run, &action).await?],
         Request::Refused(reason) => vec![about_payload(payload, Decision::new(Outcome::Refused, reason))],
         Request::Invalid(reason) => return Err(Error::InvalidRequest(reason)),
@@ -87,8 +88,8 @@ async fn explain_end<W: World>(run: &Run<'_, W>, ended: &EndedExecution) -> Resu
     let mut facts = Facts::read(run, pipeline).await?;
     let mut decisions = Vec::new();
     if let (Some(row), Some(end)) = (&mut facts.row, ended.end())
-        && row.state.execution.as_deref() == Some(ended.id.as_str())
-        && let Some(after) = after_end(&row.state, &end, ended.run(), &run.place(pipeline), run.now())
+        && let Some(own) = own_row(&row.state, ended)
+        && let Some(after) = after_end(&own, &end, ended.ending(), &run.place(pipeline), run.now())
     {
         decisions.extend(end_decision(&after, pipeline, ended));
         row.state = after;
@@ -96,14 +97,24 @@ async fn explain_end<W: World>(run: &Run<'_, W>, ended: &EndedExecution) -> Resu
     decisions.extend(facts::notice_plan(run, ended).await?.decision());
     decisions.extend(facts.claims.unreadable.iter().map(|error| Decision::new(Outcome::Failed, chain(error))));
     let waiting = facts.waiting(pipeline, run.now()).filter(|_| ended.leaves_room());
-    decisions.extend(
-        waiting
-            .map(|row| about_order(&row, pipeline, start_decision(run.routes.pins(&row.change, pipeline).is_some()))),
-    );
+    decisions.extend(waiting.map(|row| {
+        about_order(&row, pipeline, start_decision(run.routes.pins(row.kind, &row.change, pipeline).is_some()))
+    }));
     if decisions.is_empty() {
         return Ok(vec![nothing_waits(ended)]);
     }
     Ok(decisions.into_iter().map(|decision| about_execution(ended, decision)).collect())
+}
+
+async fn explain_alarm<W: World>(run: &Run<'_, W>, alarm: &ChangedAlarm) -> Result<Vec<Decision<Outcome>>, Error> {
+    let mut decisions = Vec::new();
+    for (pipeline, row) in bake::baking(run, alarm).await? {
+        decisions.extend(bake::explain(run, &pipeline, &row.state).await);
+    }
+    if decisions.is_empty() {
+        decisions.push(nothing_bakes(alarm));
+    }
+    Ok(decisions)
 }
 
 fn start_decision(is_routed: bool) -> Decision<Outcome> {
@@ -120,7 +131,11 @@ async fn explain_follow_up<W: World>(run: &Run<'_, W>) -> Result<Vec<Decision<Ou
         match row {
             Ok(row) => {
                 if let Some((pipeline, due)) = due(run, &row) {
-                    let is_routed = run.routes.pins(&row.state.change, &pipeline).is_some();
+                    if due == Due::Watch {
+                        decisions.extend(bake::explain(run, &pipeline, &row.state).await);
+                        continue;
+                    }
+                    let is_routed = run.routes.pins(row.state.kind, &row.state.change, &pipeline).is_some();
                     let decision = due_decision(&due, is_routed);
                     decisions.extend(decision.map(|decision| about_order(&row.state, &pipeline, decision)));
                 }
@@ -147,7 +162,7 @@ fn due_decision(due: &Due, is_routed: bool) -> Option<Decision<Outcome>> {
             let reason = format!("would look whether execution {execution} has ended");
             Some(Decision::new(Outcome::Ignored, reason).about("execution", execution))
         }
-        Due::Send => Some(Decision::new(Outcome::Ignored, "the last report would be sent again")),
-        Due::Nothing => None,
+        Due::Send => Some(Decision::new(Outcome::Ignored, "the last report or notice would be sent again")),
+        Due::Watch | Due::Nothing => None,
     }
 }

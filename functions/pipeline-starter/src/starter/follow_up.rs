@@ -9,6 +9,7 @@ use sekisho_domain::decision::Decision;
 use sekisho_domain::route::PipelineName;
 use sekisho_lambda::failure::chain;
 use sekisho_ledger::{Row, Store};
+use time::OffsetDateTime;
 
 use crate::end::{End, still_runs};
 use crate::error::Error;
@@ -21,7 +22,7 @@ use crate::run::{Run, Written};
 use crate::starter::attempt::{Candidate, MAX_CONCURRENT};
 use crate::starter::execution::{self, Decided};
 use crate::starter::facts::claims_of;
-use crate::starter::send;
+use crate::starter::{bake, send};
 use crate::world::{ExecutionStatus, World};
 
 /// Handles the event of the schedule. An order whose follow-up fails does not fail the invocation, because the schedule
@@ -102,21 +103,26 @@ pub(crate) fn nothing_due() -> Decision<Outcome> {
 /// The row's pipeline, and what is due for its order. Returns `None` if the row's key is not the name of a pipeline.
 pub(crate) fn due<W: World>(run: &Run<'_, W>, row: &Row<OrderRow>) -> Option<(PipelineName, Due)> {
     let pipeline: PipelineName = row.sk.parse().ok()?;
-    let is_routed = run.routes.pins(&row.state.change, &pipeline).is_some();
+    let is_routed = run.routes.pins(row.state.kind, &row.state.change, &pipeline).is_some();
     let due = Due::new(&row.state, is_routed, run.now());
     Some((pipeline, due))
 }
 
 async fn carry_out<W: World>(run: &Run<'_, W>, pipeline: &PipelineName, row: Row<OrderRow>, due: Due) -> Vec<Decided> {
+    if due == Due::Watch {
+        return bake::watch(run, pipeline, row, 0).await;
+    }
     let Row { state, revision, .. } = row;
     let decided = match due {
-        Due::Nothing => Ok(Vec::new()),
+        Due::Nothing | Due::Watch => Ok(Vec::new()),
         Due::Start => start(run, pipeline, &state, revision).await,
         Due::Close => close(run, pipeline, &state, revision).await,
         Due::Check(execution) => check(run, pipeline, &state, revision, &execution).await,
         Due::Send => {
-            let sent = send::send(run, &state).await;
-            run.write(&order::key(pipeline), &sent, Some(revision)).await.map(|_| Vec::new())
+            let key = order::key(pipeline);
+            let sent = send::announce(run, &key, &send::send_if_due(run, &state).await).await;
+            let written = if sent == state { Ok(()) } else { run.write(&key, &sent, Some(revision)).await.map(drop) };
+            written.map(|()| Vec::new())
         }
     };
     decided.unwrap_or_else(|error| vec![Err(error)])
@@ -174,7 +180,22 @@ async fn check<W: World>(
         write_next_look(row).await?;
         return Ok(Vec::new());
     }
-    let ended = EndedExecution::found(pipeline, execution, status, row.run);
+    let at = if row.bake.is_some() { end_time(run, pipeline, execution, status).await? } else { None };
+    let ended = EndedExecution::found(pipeline, execution, status, row.run, at);
     let results = execution::conclude(run, pipeline, &ended, End::of(status), 0).await;
     Ok(results.into_iter().map(|result| result.map(|decision| about_execution(&ended, decision))).collect())
+}
+
+/// When a successful execution ended, because its bake began then. Returns `None` if CodePipeline does not list it.
+async fn end_time<W: World>(
+    run: &Run<'_, W>,
+    pipeline: &PipelineName,
+    execution: &str,
+    status: Option<ExecutionStatus>,
+) -> Result<Option<OffsetDateTime>, Error> {
+    if status != Some(ExecutionStatus::Succeeded) {
+        return Ok(None);
+    }
+    let page = run.world.executions(pipeline, None).await?;
+    Ok(page.executions.iter().find(|listed| listed.id == execution).and_then(|listed| listed.updated))
 }

@@ -7,6 +7,7 @@ use sekisho_lambda::eventbridge::{Entry, EntryResult, bus_arn};
 use sekisho_ledger::{Key, Write};
 
 use crate::error::Error;
+use crate::notice;
 use crate::order::{OrderRow, Progress};
 use crate::run::{Run, Written};
 use crate::world::World;
@@ -47,6 +48,16 @@ pub(crate) async fn send_if_due<W: World>(run: &Run<'_, W>, row: &OrderRow) -> O
     if is_due { send(run, row).await } else { row.clone() }
 }
 
+/// Publishes the notice that the row holds, if it holds one, and returns the row with the result. The follow-up
+/// publishes a notice that the topic does not accept.
+pub(crate) async fn announce<W: World>(run: &Run<'_, W>, key: &Key, row: &OrderRow) -> OrderRow {
+    let Some(announcement) = row.announcement else { return row.clone() };
+    let (account, region) = (&run.invocation.account, &run.invocation.region);
+    let notice = notice::about_bake(announcement, row, &key.sk, account, region);
+    let rest = run.world.publish(&notice).await.is_err().then_some(announcement);
+    OrderRow { announcement: rest, ..row.clone() }
+}
+
 /// Writes a row whose report is new, together with other rows, sends the report, and writes that it was sent. Returns
 /// the row and its revision, or `None` if another invocation has written the row first.
 pub(crate) async fn write_and_send<W: World>(
@@ -57,10 +68,10 @@ pub(crate) async fn write_and_send<W: World>(
     others: Vec<Write>,
 ) -> Result<Option<(OrderRow, u64)>, Error> {
     let Written::Revision(revision) = run.write_with(key, row, revision, others).await? else { return Ok(None) };
-    if row.is_answered() {
+    if row.is_answered() && row.announcement.is_none() {
         return Ok(Some((row.clone(), revision)));
     }
-    let sent = send(run, row).await;
+    let sent = announce(run, key, &send(run, row).await).await;
     // If another invocation has written the row in the meantime, this write changes nothing, and no later write with
     // this revision does. The follow-up then sends the report again, with the same time.
     Ok(match run.write(key, &sent, Some(revision)).await? {

@@ -103,6 +103,7 @@ async fn executions_are_listed_page_by_page() {
     let summaries = json!([
         {"pipelineExecutionId": "new", "status": "InProgress", "startTime": start_time},
         {"pipelineExecutionId": "old", "status": "Cancelled", "startTime": start_time,
+         "lastUpdateTime": start_time + 540,
          "sourceRevisions": [{"actionName": "Source", "revisionId": COMMIT}],
          "trigger": {"triggerType": "Webhook"}},
     ]);
@@ -115,6 +116,7 @@ async fn executions_are_listed_page_by_page() {
         id: id.to_owned(),
         status,
         started: Some(SINCE),
+        updated: (id == "old").then_some(SINCE + time::Duration::minutes(9)),
         revisions: revisions
             .iter()
             .map(|revision| ListedRevision { action: "Source".to_owned(), revision: (*revision).to_owned() })

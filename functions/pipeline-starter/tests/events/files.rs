@@ -35,6 +35,7 @@ const FOREIGN: (&str, &str) = ("account", "444444444444");
 const ORDER: (&str, &str) = ("order", "1795312345999");
 const ORDERED: &[(&str, &str)] = &[SHOP, MAIN, PIPELINE, ORDER, ("execution", "e1"), COMMIT];
 const START_SHOP: &[&str] = &["StartPipelineExecution shop", REPORT];
+const GO_BACK: &[&str] = &["ListPipelineExecutions shop", "StartPipelineExecution shop", REPORT];
 const REFUSE: &[&str] = &[REPORT];
 const NOTIFY: &[&str] = &["ListActionExecutions shop a6c6b8f2-0f0f-4f53-9c1e-1d2c3b4a5968", "Publish"];
 const APPROVAL: (&str, &str) = ("place", "Deploy / Approval");
@@ -45,6 +46,10 @@ const ASK_BILLING: &[&str] = &["GetPipelineExecution billing a6c6b8f2-0f0f-4f53-
 #[rustfmt::skip]
 const CASES: &[(&str, Expected, &[&str])] = &[
     ("action-started", Decided(Ignored, "approval", &[PIPELINE, EXECUTION, ("place", "Build / Build")]), &[]),
+    ("alarm-quiet", Idle, &[]),
+    ("alarm-rings", Idle, &[]),
+    ("alarm-rings-foreign", Decided(Refused, "only account 222222222222", &[FOREIGN]), &[]),
+    ("alarm-without-name", Decided(Refused, "`alarmName`", &[]), &[]),
     ("approval-answered", Decided(Ignored, "approval", &[PIPELINE, EXECUTION, APPROVAL]), &[]),
     ("approval-waits", Decided(Waiting, "was sent", &[PIPELINE, EXECUTION, APPROVAL, COMMIT]), ASK),
     ("approval-waits-foreign", Decided(Refused, "only account 222222222222", &[FOREIGN]), &[]),
@@ -76,7 +81,7 @@ const CASES: &[(&str, Expected, &[&str])] = &[
     ("order", Decided(Started, "e1", ORDERED), START_SHOP),
     ("order-for-an-unrouted-pipeline", Decided(Filtered, NOT_ROUTED, &[("pipeline", "billing"), ORDER]), REFUSE),
     ("order-for-another-pipeline-only", Decided(Started, "e1", &[PIPELINE, ("sequence", "1795312345678")]), START_SHOP),
-    ("order-of-a-rollback", Decided(Started, "e1", ORDERED), START_SHOP),
+    ("order-of-a-rollback", Decided(Started, "e1", ORDERED), GO_BACK),
     ("order-of-no-route", Decided(Filtered, NOT_ROUTED, &[ORDER, ("ref", "refs/heads/feature/search")]), REFUSE),
     ("order-of-unknown-kind", Decided(Refused, "detail.orders.shop.kind", &[PIPELINE, ORDER]), REFUSE),
     ("order-with-unknown-fields", Decided(Started, "e1", ORDERED), START_SHOP),
@@ -133,7 +138,7 @@ async fn every_file_leads_to_its_decision() {
                 // row.
                 let other_rows = match *calls {
                     [] | REFUSE => 0,
-                    START_SHOP => 2,
+                    START_SHOP | GO_BACK => 2,
                     _ => 1,
                 };
                 assert_eq!(rows.len(), 1 + other_rows, "{name}: {rows:?}");

@@ -202,6 +202,7 @@ pub fn listed(id: &str, started: OffsetDateTime, commit: Option<&str>) -> Listed
         id: id.to_owned(),
         status: ExecutionStatus::Running,
         started: Some(started),
+        updated: None,
         revisions: commit.into_iter().map(|commit| revision("Source", commit)).collect(),
         is_by_call: true,
     }

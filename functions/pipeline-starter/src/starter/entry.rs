@@ -1,0 +1,95 @@
+//! What comes before the start of an execution: the target's alarms must be quiet, the commit to go back to must be
+//! known, and a rollback clears its way.
+
+use sekisho_domain::order::OrderKind;
+use sekisho_domain::route::PipelineName;
+use sekisho_lambda::ServiceError;
+
+use crate::bake::Bake;
+use crate::order::OrderRow;
+use crate::retreat::healthy;
+use crate::routing::Pins;
+use crate::run::Run;
+use crate::starter::bake::matching;
+use crate::starter::way_back::{self, WayBack};
+use crate::world::{ExecutionStatus, Extent, StartAnswer, World};
+
+/// Whether the execution of a claimed row can be started.
+#[derive(Debug)]
+pub(crate) enum Entry {
+    /// Start the execution.
+    Start(OrderRow),
+    /// Start nothing now, and write this row.
+    Stay(OrderRow),
+}
+
+/// Prepares the start of the execution of a claimed row.
+pub(crate) async fn prepare<W: World>(run: &Run<'_, W>, pipeline: &PipelineName, row: &OrderRow, pins: &Pins) -> Entry {
+    let prepared = match (row.kind, &row.bake) {
+        (OrderKind::Rollback, _) => go_back(run, pipeline, row).await,
+        (OrderKind::Deploy, Some(bake)) => enter(run, pipeline, row, bake, pins).await,
+        (OrderKind::Deploy, None) => Ok(Entry::Start(row.clone())),
+    };
+    prepared.unwrap_or_else(|error| {
+        let answer = StartAnswer::Deferred(format!("{error}: {}", error.description()));
+        Entry::Stay(row.after_start(&answer, &run.place(pipeline), run.now()))
+    })
+}
+
+async fn go_back<W: World>(run: &Run<'_, W>, pipeline: &PipelineName, row: &OrderRow) -> Result<Entry, ServiceError> {
+    Ok(match way_back::prepare(run, pipeline, row).await? {
+        WayBack::Start => Entry::Start(row.clone()),
+        WayBack::AlreadyThere => {
+            let reason = "the target still runs this commit: no deploy action has begun since it was healthy";
+            Entry::Stay(healthy(row, reason, &run.place(pipeline), run.now()))
+        }
+    })
+}
+
+async fn enter<W: World>(
+    run: &Run<'_, W>,
+    pipeline: &PipelineName,
+    row: &OrderRow,
+    bake: &Bake,
+    pins: &Pins,
+) -> Result<Entry, ServiceError> {
+    let place = run.place(pipeline);
+    let rang = match (matching(run, bake, Extent::Ringing).await, bake.promoted) {
+        (Ok(ringing), true) => ringing.into_keys().collect(),
+        (Ok(ringing), false) if ringing.is_empty() => Vec::new(),
+        (Ok(ringing), false) => {
+            let names: Vec<String> = ringing.into_keys().collect();
+            let reason = format!("the order starts when these alarms are quiet: {}", names.join(", "));
+            return Ok(Entry::Stay(row.waiting_for_alarms(&reason, &place, run.now())));
+        }
+        // A person asked for the start.
+        (Err(error), true) if error.is_refused() => Vec::new(),
+        (Err(error), true) => return Err(error),
+        (Err(error), false) => {
+            let reason = format!("the alarms cannot be read: {error}: {}", error.description());
+            return Ok(Entry::Stay(row.waiting_for_alarms(&reason, &place, run.now())));
+        }
+    };
+    let row = OrderRow { bake: Some(Bake { rang, ..bake.clone() }), ..row.clone() };
+    Ok(Entry::Start(with_past(run, pipeline, row, pins).await?))
+}
+
+/// The row with the commit to go back to. Before the first order, it is the commit of the last successful execution.
+async fn with_past<W: World>(
+    run: &Run<'_, W>,
+    pipeline: &PipelineName,
+    row: OrderRow,
+    pins: &Pins,
+) -> Result<OrderRow, ServiceError> {
+    if row.good.is_some() || row.is_past_known {
+        return Ok(row);
+    }
+    let page = run.world.executions(pipeline, None).await?;
+    let last = page.executions.iter().find(|execution| execution.status == ExecutionStatus::Succeeded);
+    let revision = last.and_then(|last| {
+        let is_pinned = |action: &str| pins.actions.iter().any(|pinned| pinned.as_str() == action);
+        last.revisions.iter().find(|listed| is_pinned(&listed.action))
+    });
+    let good = revision.and_then(|listed| listed.revision.parse().ok());
+    Ok(OrderRow { good, is_past_known: true, ..row })
+}
