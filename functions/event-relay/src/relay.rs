@@ -14,8 +14,8 @@ mod reoffer;
 mod report;
 mod resend;
 mod settle;
-mod train_request;
 pub(crate) mod train;
+mod train_request;
 mod whereabouts;
 
 use sekisho_domain::config::Misconfigured;
@@ -48,7 +48,7 @@ impl Relay<Aws> {
     /// # Errors
     /// The configuration cannot be read, a route in the configuration is wrong, or an environment variable is missing.
     pub fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, Misconfigured> {
-        Ok(Self { routes: environment.configuration()?.routes()?, world: Aws::new(environment, aws)? })
+        Ok(Self { routes: environment.configuration()?.routes_and_windows()?, world: Aws::new(environment, aws)? })
     }
 }
 
