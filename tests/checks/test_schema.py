@@ -2,6 +2,7 @@
 
 import json
 import tomllib
+from typing import Any
 
 import jsonschema
 import pytest
@@ -151,6 +152,95 @@ def test_every_new_key_is_valid():
     variables = {"TAG": "v-{tag}", "a@b-c_1": "{image} {previous}"}
     route["target"] = [{**lists, "pipeline": "shop", "action": "Source", "variables": variables}]
     SCHEMA.validate(document)
+
+
+def with_wave(**keys: Any) -> dict[str, Any]:
+    """The committed file with one wave instead of its targets. A key that is `None` is left out of the wave."""
+    document = tomllib.loads(COMMITTED)
+    route = document["route"][0]
+    targets = route.pop("target")
+    route["name"] = "shop"
+    wave = {"name": "one-box", "target": targets[:1]} | keys
+    route["wave"] = [{key: value for key, value in wave.items() if value is not None}]
+    return document
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {},
+        {"bake": "90m", "alarms": ["shop-*", "!shop-noise"], "missing": "healthy", "retreat": "train"},
+        {"at_once": 5, "tolerate": 0, "retreat": "target", "missing": "unknown"},
+        {"bake": "0s"},
+        {"bake": "168h", "alarms": ["*"]},
+        {"bake": "10080m", "alarms": ["TargetTracking-service/shop/*"]},
+        {"bake": "604800s", "alarms": ["shop errors"]},
+        {"windows": ["Mon-Thu 10:00-16:00 Asia/Tokyo", "Mon,Wed 22:00-04:00 America/Argentina/Buenos_Aires"]},
+        {"windows": ["Fri-Mon,Wed 00:00-24:00 Etc/GMT+9"]},
+        {"closed": ["2026-12-24/2027-01-04 Asia/Tokyo"]},
+    ],
+)
+def test_every_key_of_a_wave_is_valid(keys):
+    SCHEMA.validate(with_wave(**keys))
+
+
+@pytest.mark.parametrize(
+    ("keys", "where"),
+    [
+        ({"name": None}, []),
+        ({"name": "one box"}, ["name"]),
+        ({"target": []}, ["target"]),
+        ({"bake": "30m"}, []),
+        ({"bake": "30m", "alarms": []}, []),
+        *[
+            ({"bake": bake, "alarms": ["a"]}, ["bake"])
+            for bake in ("30", "169h", "604801s", "10081m", "1h30m", "1d", 30)
+        ],
+        ({"alarms": ["!shop-noise"]}, ["alarms"]),
+        ({"alarms": ["arn:aws:cloudwatch:us-east-1:222222222222:alarm:shop"]}, ["alarms", 0]),
+        ({"alarms": [""]}, ["alarms", 0]),
+        ({"missing": "ignore"}, ["missing"]),
+        ({"at_once": 0}, ["at_once"]),
+        ({"tolerate": -1}, ["tolerate"]),
+        ({"retreat": "all"}, ["retreat"]),
+        ({"windows": []}, ["windows"]),
+        *[
+            ({"windows": [window]}, ["windows", 0])
+            for window in (
+                "",
+                "10:00-16:00 Asia/Tokyo",
+                "Mon 10:00-16:00",
+                "Mon, Wed 10:00-16:00 UTC",
+                "monday 10:00-16:00 UTC",
+                "Mon-Mon 10:00-16:00 UTC",
+                "Mon-Tue-Wed 10:00-16:00 UTC",
+                "Mon- 10:00-16:00 UTC",
+                "Mon 9:00-17:00 UTC",
+                "Mon 24:00-10:00 UTC",
+                "Mon 10:00-24:01 UTC",
+                "Mon 10:00-10:00 UTC",
+                "Mon 10:00-16:00 +09:00",
+            )
+        ],
+        *[
+            ({"closed": [closed]}, ["closed", 0])
+            for closed in ("2026-12-24 UTC", "2026-12-24/2027-01-04", "24.12.2026/2027-01-04 UTC")
+        ],
+        ({"window": []}, []),
+    ],
+)
+def test_a_mistake_in_a_wave_is_found_at_its_place(keys, where):
+    errors = list(SCHEMA.iter_errors(with_wave(**keys)))
+    assert ["route", 0, "wave", 0, *where] in [list(error.absolute_path) for error in errors]
+
+
+def test_a_route_has_waves_with_a_name_or_targets():
+    document = with_wave()
+    route = document["route"][0]
+    for key, value in (("name", None), ("target", route["wave"][0]["target"]), ("wave", None)):
+        changed = {**route, key: value}
+        document["route"][0] = {key: value for key, value in changed.items() if value is not None}
+        assert [list(error.absolute_path) for error in SCHEMA.iter_errors(document)] == [["route", 0]]
 
 
 @pytest.mark.parametrize(
