@@ -32,13 +32,8 @@ def configure(stack):
     changed: dict[tuple[str, str], dict[str, str]] = {}
 
     def configure(profile, function, text):
-        client = stack.client(profile, "lambda")
-        variables = client.get_function_configuration(FunctionName=function)["Environment"]["Variables"]
+        variables = job.configure(stack, profile, function, text)
         changed.setdefault((profile, function), variables)
-        file = stack.places.folder / f"{profile}-{function}.toml"
-        file.write_text(text)
-        environment = {"Variables": {**variables, "SEKISHO_CONFIG": str(file)}}
-        client.update_function_configuration(FunctionName=function, Environment=environment)
 
     yield configure
     for (profile, function), variables in changed.items():
@@ -69,28 +64,12 @@ def deny(stack):
         iam.delete_role_policy(RoleName=role, PolicyName="outage")
 
 
-def schedule(stack, profile, function):
-    """Sends the event of the function's schedule."""
-    event = {
-        "version": "0",
-        "id": "00000000-0000-4000-8000-000000000001",
-        "detail-type": "Scheduled Event",
-        "source": "aws.events",
-        "account": ACCOUNTS[profile],
-        "time": "2026-11-28T00:00:00Z",
-        "region": REGION,
-        "resources": [],
-        "detail": {},
-    }
-    return job.invoke(stack, profile, f"sekisho-{function}", event)["decisions"]
-
-
 def reconcile(stack):
-    return schedule(stack, "repository", "event-relay")
+    return job.schedule(stack, "repository", "event-relay")
 
 
 def follow_up(stack, profile):
-    return schedule(stack, profile, "pipeline-starter")
+    return job.schedule(stack, profile, "pipeline-starter")
 
 
 def let_an_hour_pass(stack, profile):

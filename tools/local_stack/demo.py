@@ -7,9 +7,9 @@ from tools.console import Waiting, print_table
 from tools.failure import Failure
 from tools.git import Clone
 from tools.layout import ACCOUNTS, LOCAL, PERSON, REPOSITORY
-from tools.local_stack import job
+from tools.local_stack import job, train
 from tools.local_stack.job import PIPELINE_ACCOUNTS
-from tools.local_stack.observed import decisions, error_code, executions, grants, timed_decisions
+from tools.local_stack.observed import decisions, error_code, execution_of, executions, grants, timed_decisions
 from tools.local_stack.stack import Stack, temporary_stack
 
 GRANT_MINUTES = 1
@@ -40,7 +40,9 @@ def demo() -> None:
         clone, commit = push_and_deploy(stack)
         repeats_and_filters(stack, clone, commit)
         artifacts(stack)
+        bad, good = train_with_a_bad_commit(stack, clone)
         access(stack)
+        arrival(stack, bad, good)
         ledgers(stack)
         print("\nEvery line above was checked in the accounts.")
 
@@ -123,9 +125,60 @@ def artifacts(stack: Stack) -> None:
     say("test", f"artifact-checker: under key {key[:8]}… now, every byte as before", "repaired")
 
 
+def train_with_a_bad_commit(stack: Stack, clone: Clone) -> tuple[str, str]:
+    """Shows that a commit which sets off an alarm in the one-box is rolled back, and never gets to production.
+
+    Returns this commit and the next one, which bakes in the one-box.
+    """
+    head("5  A train: the one-box first, then production")
+    train.configure(stack, train.route())
+    for profile in PIPELINE_ACCOUNTS:
+        train.set_alarms(stack, profile, "OK")
+    say("repository", "the route gets two waves: test is the one-box, then production", "configured")
+
+    bad = clone.commit(train.application(train.BAD_LINE), "Sell pears")
+    clone.push("main")
+    entered = job.wait_for_decision(stack, "repository", "event-relay", 0, "entered")
+    must(entered["commit"] == bad, f"{entered['commit']} entered the one-box instead of {bad}")
+    say("repository", f"git push origin main at {bad[:8]}: {entered['reason']}", entered["outcome"])
+    job.wait_for_deployment(stack, "test", bad)
+    failed = job.failure_of(stack, "test", job.APPLICATION_FUNCTION)
+    say("test", f"pipeline {REPOSITORY} at {bad[:8]}, but its function fails: {failed}", "deployed")
+    train.set_alarms(stack, "test", "ALARM", train.ALARMS[:1])
+    unhealthy = train.wait_for_state(stack, "test", "unhealthy", bad, job.EVENT_SECONDS)
+    say("test", f"pipeline-starter: {train.ALARMS[0]} rings in the bake", unhealthy["outcome"])
+    back = train.wait_for_state(stack, "test", "rolled-back", bad, job.PIPELINE_SECONDS)
+    prices = job.invoke(stack, "test", job.APPLICATION_FUNCTION, {})
+    must(prices == {"apple": 120, "melon": 980}, f"after the rollback the application answers {prices}")
+    say("test", f"went back by itself: its function answers {prices}", back["outcome"])
+    train.set_alarms(stack, "test", "OK", train.ALARMS[:1])
+    condemned = job.wait_for_decision(stack, "repository", "event-relay", 0, "condemned")
+    must(condemned["commit"] == bad, f"{condemned['commit']} was condemned instead of {bad}")
+    say("repository", f"event-relay: {bad[:8]} enters no further wave", condemned["outcome"])
+    must(execution_of(stack, "production", bad) is None, "production ran the commit that failed in the one-box")
+    say("production", f"pipeline {REPOSITORY} at {bad[:8]}", "never ran")
+
+    good = clone.commit(train.application(train.GOOD_LINE) | {"api/pears.txt": "later\n"}, "Sell no pears yet")
+    clone.push("main")
+    job.wait_for_deployment(stack, "test", good)
+    say("test", f"git push origin main at {good[:8]}: the next commit bakes in the one-box", "baking")
+    return bad, good
+
+
+def arrival(stack: Stack, bad: str, good: str) -> None:
+    """Shows that the next commit gets to production after its bake."""
+    head("7  The train arrives")
+    healthy = train.wait_for_state(stack, "test", "healthy", good, 2 * job.EVENT_SECONDS)
+    say("test", f"pipeline-starter: {healthy['reason']}", healthy["outcome"])
+    ended = job.wait_for_deployment(stack, "production", good)
+    say("production", f"pipeline {REPOSITORY} at {good[:8]}", ended["status"])
+    must(execution_of(stack, "production", bad) is None, "production ran the commit that failed in the one-box")
+    print(f"\n{train.ask(stack, action='train')}")
+
+
 def access(stack: Stack) -> None:
     """Shows that a person gets access for a minute, and that the access ends by itself."""
-    head("5  A person, in and out again")
+    head("6  A person, in and out again")
     code = error_code(lambda: job.list_functions_as_person(stack))
     must(code in DENIED, f"{PERSON} got the answer {code or 'yes'} before access was granted")
     say("production", f"{PERSON} lists functions", "denied")
@@ -158,7 +211,7 @@ def access(stack: Stack) -> None:
 
 def ledgers(stack: Stack) -> None:
     """Prints the ledger of each account."""
-    head("6  The ledgers")
+    head("8  The ledgers")
     for profile, account in ACCOUNTS.items():
         print(f"\n{profile} ({account})")
         rows = []

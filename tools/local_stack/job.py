@@ -22,6 +22,7 @@ APPLICATION_FUNCTION = "shop-prices"
 PIPELINE_ACCOUNTS = ("test", "production")
 EVENT_SECONDS = 60
 PIPELINE_SECONDS = 120
+STARTER = "sekisho-pipeline-starter"
 NO_COMMIT = "0" * 40
 README_CHANGE = {"README.md": "# Shop\nOpen from nine to five.\n"}
 
@@ -92,6 +93,43 @@ def invoke(stack: Stack, profile: str, function: str, payload: object) -> Any:
     if "FunctionError" in response:
         raise Failure(f"{function} in {profile} failed with {answer}")
     return answer
+
+
+def schedule(stack: Stack, profile: str, function: str) -> list[Row]:
+    """Sends the event of the function's schedule now, and returns the decisions."""
+    event = {
+        "version": "0",
+        "id": "00000000-0000-4000-8000-000000000001",
+        "detail-type": "Scheduled Event",
+        "source": "aws.events",
+        "account": ACCOUNTS[profile],
+        "time": "2026-11-28T00:00:00Z",
+        "region": REGION,
+        "resources": [],
+        "detail": {},
+    }
+    found: list[Row] = invoke(stack, profile, f"sekisho-{function}", event)["decisions"]
+    return found
+
+
+def failure_of(stack: Stack, profile: str, function: str) -> str:
+    """Invokes a function that must fail, and returns its error."""
+    response = stack.client(profile, "lambda").invoke(FunctionName=function, Payload=b"{}")
+    answer = json.loads(response["Payload"].read())
+    if "FunctionError" not in response:
+        raise Failure(f"{function} in {profile} answered {answer}; it should fail")
+    return str(answer.get("errorMessage", answer))
+
+
+def configure(stack: Stack, profile: str, function: str, text: str) -> dict[str, str]:
+    """Gives a function another configuration, and returns the variables that it had before."""
+    client = stack.client(profile, "lambda")
+    variables: dict[str, str] = client.get_function_configuration(FunctionName=function)["Environment"]["Variables"]
+    file = stack.places.folder / f"{profile}-{function}.toml"
+    file.write_text(text)
+    environment = {"Variables": {**variables, "SEKISHO_CONFIG": str(file)}}
+    client.update_function_configuration(FunctionName=function, Environment=environment)
+    return variables
 
 
 def end_of_grant(answer: str) -> datetime:
