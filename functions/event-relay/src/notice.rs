@@ -42,8 +42,7 @@ pub(crate) fn due(view: &TrainView<'_>) -> Vec<TrainNotice> {
         condemned.map(|one| about_condemnation(route, one, row.change(one.seen).map(|one| &one.change), now));
     let holds = row.holds.iter().filter(|hold| hold.is_active(now) && is_recent(hold.since));
     let holds = holds.map(|hold| about_hold(route, hold, now));
-    let unknown = view.route.waves().iter().filter_map(|wave| about_unknown(view, wave));
-    condemned.chain(holds).chain(unknown).collect()
+    condemned.chain(holds).chain(about_unknown(view)).collect()
 }
 
 fn about_condemnation(route: &str, condemned: &Condemned, change: Option<&Change>, now: OffsetDateTime) -> TrainNotice {
@@ -93,8 +92,12 @@ pub(crate) fn end(hold: &Hold) -> String {
     until.map_or_else(|| "`resume`".to_owned(), timestamp::seconds)
 }
 
-/// The notice that a wave waits because of unknown targets, if it does.
-fn about_unknown(view: &TrainView<'_>, wave: &Wave) -> Option<TrainNotice> {
+/// The notices about waves that wait because of unknown targets.
+pub(crate) fn about_unknown(view: &TrainView<'_>) -> Vec<TrainNotice> {
+    view.route.waves().iter().filter_map(|wave| about_unknown_in(view, wave)).collect()
+}
+
+fn about_unknown_in(view: &TrainView<'_>, wave: &Wave) -> Option<TrainNotice> {
     let row = view.row.wave(&wave.name)?;
     // A report concerns one wave, so the rows of the others may not have been read.
     let ids: Vec<TargetId> = wave.targets.iter().map(Target::id).filter(|id| view.targets.has(id)).collect();

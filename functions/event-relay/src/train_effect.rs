@@ -269,9 +269,19 @@ impl Ask<'_> {
             let known = known.ok_or_else(|| self.unknown_revision())?;
             return Ok(self.nothing(format!("{} is not condemned: nothing to pardon.", revision(&known.change))));
         };
+        let condemned = || row.condemned.iter().filter(|one| one.revision == *commit);
+        if let Some(Event::Condemned { at, .. }) = self.event
+            && let Some(again) = condemned().find(|one| one.at > *at)
+        {
+            return Err(Error::Refused(format!(
+                "{} was condemned again after this notice: {}. Use the button of the newer notice, or `pardon` with \
+                 the revision",
+                short(commit),
+                shortened(&again.reason)
+            )));
+        }
         let mut after = row.clone();
-        let repositories: BTreeSet<_> =
-            row.condemned.iter().filter(|one| one.revision == *commit).map(|one| &one.repository).collect();
+        let repositories: BTreeSet<_> = condemned().map(|one| &one.repository).collect();
         let mut pardoned = None;
         for repository in repositories {
             pardoned = after.pardon(repository, commit, self.now()).or(pardoned);

@@ -1,33 +1,37 @@
 //! Sends the notices about a train, each of them once.
 
 use sekisho_domain::decision::Decision;
+use sekisho_domain::route::Route;
 use sekisho_lambda::failure::chain;
 use sekisho_ledger::{Key, SentNotice, Store};
 use time::Duration;
 
 use crate::code;
 use crate::error::Error;
-use crate::notice::{TrainNotice, due};
+use crate::notice::TrainNotice;
 use crate::outcome::Outcome;
 use crate::run::Run;
-use crate::train_text::TrainView;
 use crate::world::World;
 
 /// The time for which the ledger remembers that a notice was sent. No notice is due for as long.
 const REMEMBERED: Duration = Duration::days(14);
 
-/// Sends the notices that people have not got yet. A notice that cannot be sent is a decision, and the next reconcile
+/// Sends those of the notices that people have not got yet. A notice that cannot be sent is a decision, and the next reconcile
 /// sends it.
-pub(crate) async fn notify<W: World>(run: &Run<'_, W>, view: &TrainView<'_>) -> Vec<Decision<Outcome>> {
+pub(crate) async fn notify<W: World>(
+    run: &Run<'_, W>,
+    route: &Route,
+    notices: Vec<TrainNotice>,
+) -> Vec<Decision<Outcome>> {
     let mut decisions = Vec::new();
-    for notice in due(view) {
+    for notice in notices {
         if let Err(error) = send(run, &notice).await {
             let reason = format!(
                 "the notice `{}` was not sent: {}. The next reconcile sends it",
                 notice.notice.title,
                 chain(&error)
             );
-            decisions.push(Decision::new(Outcome::Failed, reason).about("route", view.route.name()));
+            decisions.push(Decision::new(Outcome::Failed, reason).about("route", route.name()));
         }
     }
     decisions

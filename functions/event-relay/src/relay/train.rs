@@ -9,21 +9,25 @@ use sekisho_ledger::{MAX_TRANSACTION, Row, Store, Write};
 use crate::decision_log::DecisionLog;
 use crate::error::Error;
 use crate::next::{Missing, Next, Scope, TrainFacts, next};
+use crate::notice::{about_unknown, due};
 use crate::ordering::Placed;
 use crate::outcome::Outcome;
 use crate::relay::examine;
+use crate::relay::notify::notify;
 use crate::relay::offer::{Offered, offer};
 use crate::relay::order::orders;
 use crate::run::Run;
 use crate::snapshot::{Snapshot, TargetRows};
 use crate::train::{self, TrainRow};
+use crate::train_text::TrainView;
 use crate::world::World;
 
 /// The most times that one call decides anew. The next reconcile does the rest.
 const MOST_STEPS: usize = 20;
 
 /// Moves a train on: lets changes enter waves, orders targets, judges waves and sends targets back, until nothing is
-/// left to do. The rows are read here, so the caller writes its own change of the train's row first.
+/// left to do. Then it sends the notices that people should have. The rows are read here, so the caller writes its own
+/// change of the train's row first.
 ///
 /// # Errors
 /// A row could not be read or written, or other invocations wrote the rows again and again.
@@ -31,9 +35,15 @@ pub(crate) async fn advance<W: World>(run: &Run<'_, W>, route: &Route, scope: Sc
     let mut log = DecisionLog::default();
     let mut offered = Offered::default();
     for _ in 0..MOST_STEPS {
-        let has_changed =
+        let settled =
             run.until_unchanged(async || step(run, route, scope.clone(), &mut log, &mut offered).await).await?;
-        if !has_changed || !run.has_time() {
+        if let Some((row, targets)) = &settled {
+            let view = TrainView { routes: run.routes, route, row, targets, now: run.now() };
+            // Most reports lead to no decision, so they do not read which notices were sent.
+            let notices = if scope == Scope::All || !log.is_empty() { due(&view) } else { about_unknown(&view) };
+            log.extend(notify(run, route, notices).await);
+        }
+        if settled.is_some() || !run.has_time() {
             break;
         }
     }
@@ -49,19 +59,19 @@ pub(crate) async fn advance<W: World>(run: &Run<'_, W>, route: &Route, scope: Sc
     Ok(log)
 }
 
-/// Decides once, writes and offers. Returns whether anything changed.
+/// Decides once, writes and offers. If there is nothing to do, returns the rows that show it.
 async fn step<W: World>(
     run: &Run<'_, W>,
     route: &Route,
     scope: Scope,
     log: &mut DecisionLog,
     offered: &mut Offered,
-) -> Result<bool, Error> {
+) -> Result<Option<(TrainRow, TargetRows)>, Error> {
     let stored = read(run, route).await?;
     let Snapshot { row, mut revision } = stored.clone();
-    let Next { row, orders: placed, decisions } = decide(run, route, row, scope).await?;
+    let (Next { row, orders: placed, decisions }, targets) = decide(run, route, row, scope).await?;
     if row == stored.row && placed.is_empty() {
-        return Ok(false);
+        return Ok(Some((row, targets)));
     }
     // Another invocation may work on the train. The train's row is in each transaction, so only one of them goes on.
     let mut parts: Vec<&[Placed]> = placed.chunks(MAX_TRANSACTION - 1).collect();
@@ -79,7 +89,7 @@ async fn step<W: World>(
         log.extend(decisions.take().into_iter().flatten());
         offered.extend(offer(run, &orders(part)).await);
     }
-    Ok(true)
+    Ok(None)
 }
 
 /// Reads the row of a train.
@@ -88,17 +98,17 @@ pub(crate) async fn read<W: World>(run: &Run<'_, W>, route: &Route) -> Result<Sn
     Ok(Snapshot::from(row))
 }
 
-/// Decides what a train with this row does next. Reads the rows of targets, and writes nothing.
+/// Decides what a train with this row does next, and returns the rows of targets that it had to read. Writes nothing.
 pub(crate) async fn decide<W: World>(
     run: &Run<'_, W>,
     route: &Route,
     row: TrainRow,
     scope: Scope,
-) -> Result<Next, Error> {
+) -> Result<(Next, TargetRows), Error> {
     let mut facts = TrainFacts { routes: run.routes, route, row, targets: TargetRows::default(), scope };
     loop {
         match next(&facts, run.now()) {
-            Ok(next) => return Ok(next),
+            Ok(next) => return Ok((next, facts.targets)),
             Err(Missing(targets)) => add_rows(run, &mut facts.targets, &targets).await?,
         }
     }

@@ -5,6 +5,7 @@ mod names;
 use std::collections::BTreeSet;
 
 use sekisho_domain::route::{Route, Target, TargetId};
+use sekisho_domain::slack;
 use sekisho_domain::timestamp::epoch_millis;
 use sekisho_lambda::failure::chain;
 use sekisho_ledger::{MAX_TRANSACTION, Store, Write};
@@ -12,7 +13,7 @@ use sekisho_ledger::{MAX_TRANSACTION, Store, Write};
 use self::names::{Names, find};
 use crate::decision_log::DecisionLog;
 use crate::error::Error;
-use crate::next::Scope;
+use crate::next::{Scope, TrainFacts, next};
 use crate::ordering::Placed;
 use crate::relay::examine::target_rows;
 use crate::relay::resend::cut;
@@ -31,8 +32,7 @@ pub(crate) async fn answer<W: World>(run: &Run<'_, W>, request: &TrainRequest) -
     if request.is_dry_run || request.action == TrainAction::Train {
         let facts = Facts::read(run, &names).await?;
         let effect = facts.effect(run, request, &names)?;
-        let note = if request.is_dry_run { "Nothing was changed. Without `dry_run`, the answer is:\n" } else { "" };
-        return Ok(cut(&format!("{note}{}", effect.answer)));
+        return Ok(cut(&if request.is_dry_run { facts.preview(run, &names, effect) } else { effect.answer }));
     }
     let effect = run.until_unchanged(async || change(run, request, &names).await).await?;
     let Some(decision) = effect.decision else { return Ok(cut(&effect.answer)) };
@@ -107,6 +107,20 @@ impl Facts {
             names::Rows::OfWave => of_wave.flat_map(|wave| &wave.targets).map(Target::id).collect(),
         };
         Ok(Self { row, revision, has_left: !left.is_empty(), targets: target_rows(run, &ids).await? })
+    }
+
+    /// What a request would do, and what the train would do next.
+    fn preview<W: World>(self, run: &Run<'_, W>, names: &Names<'_>, effect: Effect) -> String {
+        let mut lines = vec!["Nothing was changed. Without `dry_run`, the answer is:".to_owned(), effect.answer];
+        let mut targets = self.targets;
+        for Placed { target, row, replaces } in effect.targets {
+            targets.read.insert(target, Snapshot { row, revision: replaces });
+        }
+        let (routes, route) = (run.routes, names.route);
+        let facts = TrainFacts { routes, route, row: effect.row, targets, scope: Scope::All };
+        let next = next(&facts, run.now()).map(|next| next.decisions).unwrap_or_default();
+        lines.extend(next.into_iter().map(|decision| format!("Then {}.", slack::shown(&decision.reason))));
+        lines.join("\n")
     }
 
     fn view<'a, W: World>(&'a self, run: &Run<'a, W>, names: &Names<'a>) -> TrainView<'a> {

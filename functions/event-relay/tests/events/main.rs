@@ -26,5 +26,8 @@ mod repositories;
 mod resend;
 mod tags;
 mod targets;
+mod train_notices;
+mod train_requests;
+mod trains;
 mod upgrade;
 mod whereabouts;

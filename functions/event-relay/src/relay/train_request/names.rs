@@ -48,13 +48,13 @@ pub(super) async fn find<'r, W: World>(run: &Run<'r, W>, request: &TrainRequest)
         }
         Subject::Short(short) => match short_names(run, short)? {
             Some((route, wave)) => names_of(route, wave, None),
-            None => by_code(run, action, short).await?,
+            None => by_code(run, short).await?,
         },
     };
     if let Some(text) = &request.git_ref {
         names.git_ref = Some(git_ref(names.route, text)?);
     }
-    if action == TrainAction::Train {
+    if action == TrainAction::Train || request.is_dry_run {
         names.needs_rows = Rows::All;
     }
     if action == TrainAction::Pardon && names.revision.is_none() {
@@ -84,7 +84,7 @@ fn short_names<'r, W>(run: &Run<'r, W>, short: &str) -> Result<Option<(&'r Route
     }
 }
 
-async fn by_code<'r, W: World>(run: &Run<'r, W>, action: TrainAction, text: &str) -> Result<Names<'r>, Error> {
+async fn by_code<'r, W: World>(run: &Run<'r, W>, text: &str) -> Result<Names<'r>, Error> {
     let here = &run.invocation.region;
     let shown = slack::quoted(text);
     let row = match text.parse::<Code>() {
@@ -109,7 +109,6 @@ async fn by_code<'r, W: World>(run: &Run<'r, W>, action: TrainAction, text: &str
         _ => None,
     };
     let event = Some(row.event);
-    let _ = action;
     Ok(Names { git_ref, event, by, ..names_of(route, row.wave, revision) })
 }
 

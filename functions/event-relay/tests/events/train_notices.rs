@@ -1,0 +1,167 @@
+//! The notices about trains, and the buttons below them.
+
+use std::time::Duration;
+
+use sekisho_domain::order::OrderKind::{Deploy, Rollback};
+use serde_json::{Value, json};
+
+use crate::function::commit;
+use crate::trains::{ONE_BOX, TOKYO, Train, about, request};
+
+/// The request of a button.
+fn press(action: &str, code: &str) -> Value {
+    json!({action: code, "reason": "pressed"})
+}
+
+fn kinds(train: &Train) -> Vec<String> {
+    train.codes().into_iter().map(|(kind, _)| kind).collect()
+}
+
+fn last_code(train: &Train) -> String {
+    train.codes().pop().unwrap().1
+}
+
+#[tokio::test(start_paused = true)]
+async fn people_get_one_notice_about_a_condemned_change_and_can_pardon_it() {
+    let train = Train::new();
+    train.push(1).await;
+    train.report(ONE_BOX, "failed").await;
+    train.reconcile().await;
+    train.reconcile().await;
+    assert_eq!(kinds(&train), ["condemned"]);
+    let notice = train.function.account().notices.borrow()[0].clone();
+    assert_eq!(notice.title, "shop: 00000000 is condemned");
+    let code = last_code(&train);
+    let text = notice.lines.join("\n");
+    for words in [commit(1).as_str(), "refs/heads/main, shop", "reason failed", "By: wave one-box", code.as_str()] {
+        assert!(text.contains(words), "{text} should contain {words}");
+    }
+    let answer = train.answer(press("pardon", &code.to_lowercase())).await;
+    assert!(answer.starts_with("00000000 main is no longer condemned."), "{answer}");
+    assert_eq!(train.row().condemned, []);
+    let decision = train.function.stored_decisions().into_iter().find(|one| one["outcome"] == "pardoned").unwrap();
+    assert_eq!((&decision["by"], &decision["commit"]), (&json!(format!("the code {code}")), &json!(commit(1))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_old_button_does_not_pardon_what_was_condemned_again() {
+    let train = Train::new();
+    train.push(1).await;
+    train.report(ONE_BOX, "failed").await;
+    let first = last_code(&train);
+    train.answer(press("pardon", &first)).await;
+    train.report(ONE_BOX, "failed").await;
+    assert_eq!(kinds(&train), ["condemned", "condemned"]);
+    let (error, message) = train.error(press("pardon", &first)).await;
+    assert_eq!(error, "Refused", "{message}");
+    assert!(message.contains("condemned again after this notice"), "{message}");
+    train.answer(press("pardon", &last_code(&train))).await;
+    assert_eq!(train.row().condemned, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_hold_button_holds_the_wave_that_failed() {
+    let train = Train::new();
+    train.push(1).await;
+    train.report(ONE_BOX, "failed").await;
+    train.answer(press("hold", &last_code(&train))).await;
+    assert_eq!(train.row().holds[0].wave.as_deref(), Some("one-box"));
+    assert_eq!(kinds(&train), ["condemned", "held"]);
+    train.push(2).await;
+    assert_eq!(train.order(ONE_BOX), Some((1, Deploy)));
+    train.answer(json!({"resume": last_code(&train)})).await;
+    assert_eq!(train.order(ONE_BOX), Some((2, Deploy)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_old_resume_button_does_not_end_a_newer_hold() {
+    let train = Train::new();
+    train.answer(about("hold", "tokyo")).await;
+    let first = last_code(&train);
+    train.answer(request("hold", json!({"wave": "tokyo", "reason": "incident 7"}))).await;
+    let (error, message) = train.error(json!({"resume": first})).await;
+    assert_eq!(error, "Refused", "{message}");
+    assert!(message.contains("incident 7"), "{message}");
+    train.answer(json!({"resume": last_code(&train)})).await;
+    assert_eq!(train.row().holds, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unknown_target_leads_to_one_notice_with_an_accept_button() {
+    let train = Train::new();
+    train.healthy_everywhere(1).await;
+    train.push(2).await;
+    train.report(ONE_BOX, "healthy").await;
+    train.report(TOKYO[0], "unknown").await;
+    train.reconcile().await;
+    assert_eq!(kinds(&train), ["unknown"]);
+    let notice = train.function.account().notices.borrow()[0].clone();
+    assert_eq!(notice.title, "shop: wave tokyo waits, 1 target is unknown");
+    assert!(notice.lines.contains(&format!("{}: reason unknown", TOKYO[0])), "{notice:?}");
+    let code = last_code(&train);
+    train.answer(press("accept", &code)).await;
+    // Another target that becomes unknown after that needs another answer.
+    train.report(TOKYO[1], "unknown").await;
+    assert_eq!(kinds(&train), ["unknown", "unknown"]);
+    train.answer(press("rollback", &last_code(&train))).await;
+    for target in TOKYO {
+        assert_eq!(train.order(target), Some((1, Rollback)));
+    }
+    let answer = train.answer(press("rollback", &code)).await;
+    assert!(answer.starts_with("Nothing is left to send back"), "{answer}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_target_leads_to_a_notice_after_two_hours() {
+    let train = Train::new();
+    train.push(1).await;
+    train.wait(Duration::from_mins(119)).await;
+    train.reconcile().await;
+    assert_eq!(kinds(&train), [""; 0]);
+    train.wait(Duration::from_mins(2)).await;
+    train.reconcile().await;
+    assert_eq!(kinds(&train), ["unknown"]);
+    let notice = train.function.account().notices.borrow()[0].clone();
+    assert!(notice.lines.contains(&format!("{ONE_BOX}: no report for two hours")), "{notice:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_button_about_a_change_that_left_the_wave_is_refused() {
+    let train = Train::new();
+    train.healthy_everywhere(1).await;
+    train.push(2).await;
+    train.report(ONE_BOX, "unknown").await;
+    let code = last_code(&train);
+    train.answer(press("accept", &code)).await;
+    train.push(3).await;
+    train.report(ONE_BOX, "unknown").await;
+    for action in ["accept", "rollback"] {
+        let (error, message) = train.error(press(action, &code)).await;
+        assert_eq!(error, "Refused", "{action}: {message}");
+        assert!(message.contains("the notice is about an earlier change"), "{message}");
+    }
+    assert_eq!(train.order(ONE_BOX), Some((3, Deploy)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_code_ends_after_two_weeks() {
+    let train = Train::new();
+    train.answer(about("hold", "tokyo")).await;
+    let code = last_code(&train);
+    train.wait(Duration::from_hours(14 * 24)).await;
+    let (error, message) = train.error(json!({"resume": code})).await;
+    assert_eq!(error, "NotFound", "{message}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_notice_that_the_topic_does_not_take_is_sent_by_a_later_reconcile() {
+    let train = Train::new();
+    train.function.account().topic_is_down.set(true);
+    train.answer(about("hold", "tokyo")).await;
+    assert!(train.outcomes().contains(&"failed".to_owned()));
+    assert_eq!(kinds(&train), [""; 0]);
+    train.function.account().topic_is_down.set(false);
+    train.reconcile().await;
+    train.reconcile().await;
+    assert_eq!(kinds(&train), ["held"]);
+}
