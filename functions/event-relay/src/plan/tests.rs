@@ -72,6 +72,7 @@ fn summary(plan: Result<Plan, Missing>) -> String {
         Err(Missing::Head) => "read the head".to_owned(),
         Err(Missing::Floor) => "read the floor".to_owned(),
         Err(Missing::Paths { previous, .. }) => format!("read the paths since {}", previous.is_some()),
+        Err(Missing::Trains(names)) => format!("read the rows of {} trains", names.len()),
         Err(Missing::Targets(targets)) => format!("read the rows of {} targets", targets.len()),
         Ok(Plan::Order(ordering)) => {
             let to: Vec<&str> = ordering.part.placed.iter().map(|placed| placed.target.pipeline.as_str()).collect();

@@ -121,10 +121,7 @@ async fn carry_out_many<W: World>(run: &Run<'_, W>, ordering: &Ordering) -> Resu
     let Ordering { change, part: Part { placed, duplicates, superseded, unreadable }, .. } = ordering;
     let mut finished = ordering.finished.clone();
     if let Some(pending) = &ordering.pending {
-        // The trains are written now: whoever continues the change does not know which trains it touches.
-        let row = Snapshot { row: pending.clone(), revision: finished.revision };
-        write_all(run, change, &[], Some(&row), &ordering.trains).await?;
-        finished.revision = Some(finished.revision.unwrap_or(0) + 1);
+        finished.revision = Some(write_pending(run, ordering, pending).await?);
     }
     let mut parts: Vec<&[Placed]> = placed.chunks(MAX_TRANSACTION - 1).collect();
     let last = parts.pop().unwrap_or_default();
@@ -161,6 +158,21 @@ async fn carry_out_many<W: World>(run: &Run<'_, W>, ordering: &Ordering) -> Resu
         offered.extend(part_offered);
     }
     Ok((whole, offered))
+}
+
+/// Writes the row of the reference with the pending change, and returns the row's revision. The trains are written with
+/// it, because an invocation that continues the change does not know which trains it touches.
+async fn write_pending<W: World>(
+    run: &Run<'_, W>,
+    Ordering { change, finished, trains, .. }: &Ordering,
+    pending: &BranchRow,
+) -> Result<u64, sekisho_ledger::Error> {
+    if trains.is_empty() {
+        return run.write_row(&change.repository, &change.git_ref, pending, finished.revision).await;
+    }
+    let row = Snapshot { row: pending.clone(), revision: finished.revision };
+    write_all(run, change, &[], Some(&row), trains).await?;
+    Ok(finished.revision.unwrap_or(0) + 1)
 }
 
 async fn offer_part<W: World>(run: &Run<'_, W>, part: Part) -> Result<(Part, Offered), Error> {
