@@ -1,0 +1,305 @@
+//! A train and its targets, without AWS.
+
+use std::collections::BTreeMap;
+
+use sekisho_domain::change::Change;
+use sekisho_domain::config::Document;
+use sekisho_domain::order::OrderKind;
+use sekisho_domain::report::{OrderReport, ReportState, ReportTime};
+use time::Duration;
+use time::macros::datetime;
+
+use super::super::*;
+use crate::target::{PlacedOrder, Reception};
+use crate::train::{Arrival, Judge, Promotion};
+use crate::wave::Standing;
+
+pub(super) const START: OffsetDateTime = datetime!(2026-11-23 12:00 UTC);
+
+/// The waves `a`, `b` and `c`, with the pipelines `a1`, `a2`, `b1`, `b2`, `c1` and `c2`.
+pub(super) const CONFIG: &str = r#"
+[[route]]
+name = "shop"
+repository = "shop"
+branches = ["**"]
+[[route.wave]]
+name = "a"
+#a
+[[route.wave.target]]
+account = "222222222222"
+region = "ap-northeast-1"
+pipeline = "a1"
+action = "Source"
+[[route.wave.target]]
+account = "222222222222"
+region = "ap-northeast-1"
+pipeline = "a2"
+action = "Source"
+[[route.wave]]
+name = "b"
+#b
+[[route.wave.target]]
+account = "222222222222"
+region = "ap-northeast-1"
+pipeline = "b1"
+action = "Source"
+[[route.wave.target]]
+account = "222222222222"
+region = "ap-northeast-1"
+pipeline = "b2"
+action = "Source"
+[[route.wave]]
+name = "c"
+#c
+[[route.wave.target]]
+account = "222222222222"
+region = "ap-northeast-1"
+pipeline = "c1"
+action = "Source"
+[[route.wave.target]]
+account = "222222222222"
+region = "ap-northeast-1"
+pipeline = "c2"
+action = "Source"
+"#;
+
+pub(super) fn routes(config: &str) -> Routes {
+    Document::parse("t", config).unwrap().routes().unwrap()
+}
+
+/// The configuration with more keys in one of the waves.
+pub(super) fn with(wave: &str, keys: &str) -> String {
+    CONFIG.replace(&format!("#{wave}\n"), &format!("{keys}\n#{wave}\n"))
+}
+
+pub(super) fn id(pipeline: &str) -> TargetId {
+    format!("222222222222/ap-northeast-1/{pipeline}").parse().unwrap()
+}
+
+/// A train in memory. Each method does what an invocation would do, and then moves the train on.
+#[derive(Debug, Clone)]
+pub(super) struct World {
+    pub(super) routes: Routes,
+    pub(super) now: OffsetDateTime,
+    pub(super) row: TrainRow,
+    pub(super) targets: BTreeMap<TargetId, TargetRow>,
+    pub(super) decisions: Vec<Decision<Outcome>>,
+    /// Each order that was placed.
+    pub(super) placed: Vec<(TargetId, PlacedOrder)>,
+}
+
+impl World {
+    pub(super) fn new(config: &str) -> Self {
+        let (row, targets) = (TrainRow::default(), BTreeMap::new());
+        Self { routes: routes(config), now: START, row, targets, decisions: vec![], placed: vec![] }
+    }
+
+    pub(super) fn route(&self) -> &Route {
+        self.routes.iter().find(|route| !route.waves().is_empty()).unwrap()
+    }
+
+    /// The decision with the rows that it asks for.
+    pub(super) fn decide(&self, scope: &Scope) -> Next {
+        let mut targets = TargetRows::default();
+        let (routes, route) = (&self.routes, self.route());
+        loop {
+            let facts = TrainFacts { routes, route, row: self.row.clone(), targets, scope: scope.clone() };
+            match next(&facts, self.now) {
+                Ok(next) => return next,
+                Err(Missing(missing)) => {
+                    assert!(missing.iter().all(|target| !facts.targets.has(target)), "rows are asked for once");
+                    targets = facts.targets;
+                    for target in missing {
+                        let row = self.targets.get(&target).cloned().unwrap_or_default();
+                        targets.read.insert(target, Snapshot { row, revision: Some(1) });
+                    }
+                }
+            }
+        }
+    }
+
+    /// Moves the train on until nothing is left to do.
+    pub(super) fn advance(&mut self, scope: &Scope) {
+        for _ in 0..10 {
+            let next = self.decide(scope);
+            if next.row == self.row && next.orders.is_empty() {
+                return;
+            }
+            self.row = next.row;
+            self.decisions.extend(next.decisions);
+            for placed in next.orders {
+                self.placed.push((placed.target.clone(), placed.row.order.clone().unwrap()));
+                self.targets.insert(placed.target, placed.row);
+            }
+        }
+        panic!("the train never rests: {:?}", self.decide(scope));
+    }
+
+    pub(super) fn wait(&mut self, minutes: i64) {
+        self.now += Duration::minutes(minutes);
+        self.advance(&Scope::All);
+    }
+
+    pub(super) fn change(n: u64, branch: &str, sequence: u64) -> Change {
+        let change = serde_json::json!({
+            "kind": "branch", "repository": "arn:aws:codecommit:ap-northeast-1:111111111111:shop",
+            "ref": format!("refs/heads/{branch}"), "commit": format!("{n:040x}"), "previous": null,
+            "sequence": sequence, "actor": null, "event": null,
+        });
+        serde_json::from_value(change).unwrap()
+    }
+
+    pub(super) fn push_to(&mut self, branch: &str, n: u64) -> Arrival {
+        self.now += Duration::seconds(1);
+        let mut row = self.row.clone();
+        let change = Self::change(n, branch, row.next_sequence(self.now));
+        let arrival = self.row.arrive(&change);
+        if arrival == Arrival::Joined {
+            self.advance(&Scope::Arrival);
+        }
+        arrival
+    }
+
+    /// Moves `main` to the n-th commit.
+    pub(super) fn push(&mut self, n: u64) {
+        self.push_to("main", n);
+    }
+
+    /// A target reports on its current order.
+    pub(super) fn report(&mut self, pipeline: &str, state: ReportState) {
+        self.now += Duration::seconds(1);
+        let target = id(pipeline);
+        let row = self.targets[&target].clone();
+        let order = row.order.clone().unwrap();
+        let last = row.report.as_ref().map(|report| report.at);
+        let healthy = row.last_healthy().map(|change| change.commit);
+        let good = if state == ReportState::Healthy { Some(order.change.commit.clone()) } else { healthy };
+        let report = OrderReport {
+            version: OrderReport::VERSION,
+            pipeline: target.pipeline.clone(),
+            number: order.number,
+            id: order.change.id(),
+            revision: order.change.commit.clone(),
+            state,
+            region: target.region.clone(),
+            execution: None,
+            reason: "an alarm rang".to_owned(),
+            at: ReportTime::next(self.now, last),
+            until: None,
+            good,
+        };
+        match row.receive(&report, self.now) {
+            Reception::Stored { row, .. } => drop(self.targets.insert(target.clone(), row)),
+            other => panic!("{other:?}"),
+        }
+        self.advance(&Scope::Target(target));
+    }
+
+    pub(super) fn all(&mut self, pipelines: &[&str], state: ReportState) {
+        pipelines.iter().for_each(|pipeline| self.report(pipeline, state));
+    }
+
+    /// The commit that a target was ordered to run last, with `<` for a rollback; 0 if it has no order.
+    pub(super) fn ordered(&self, pipeline: &str) -> String {
+        let order = self.targets.get(&id(pipeline)).and_then(|row| row.order.as_ref());
+        order.map_or("0".to_owned(), |order| {
+            let back = if order.kind == OrderKind::Rollback { "<" } else { "" };
+            format!("{back}{}", number(&order.change))
+        })
+    }
+
+    pub(super) fn orders(&self) -> String {
+        ["a1", "a2", "b1", "b2", "c1", "c2"].map(|pipeline| self.ordered(pipeline)).join(" ")
+    }
+
+    pub(super) fn state(&self, wave: usize) -> WaveState {
+        let observer = Observer { routes: &self.routes, route: self.route().name(), now: self.now };
+        let wave_targets: Vec<TargetId> = self.route().waves()[wave].targets.iter().map(Target::id).collect();
+        let none = TargetRow::default();
+        let rows = wave_targets.iter().map(|target| (target, Some(self.targets.get(target).unwrap_or(&none))));
+        observer.observe(&self.row, &self.row.waves[wave], rows)
+    }
+
+    pub(super) fn standings(&self, wave: usize) -> Vec<Standing> {
+        self.state(wave).places.iter().map(|place| place.standing).collect()
+    }
+
+    pub(super) fn hold(&mut self, wave: Option<&str>) {
+        self.row.hold(Hold {
+            wave: wave.map(ToOwned::to_owned),
+            git_ref: None,
+            reason: "r".to_owned(),
+            until: None,
+            by: None,
+            since: 0,
+        });
+        self.advance(&Scope::All);
+    }
+
+    pub(super) fn resume(&mut self, wave: Option<&str>) -> usize {
+        let ended = self.row.resume(wave).len();
+        self.advance(&Scope::All);
+        ended
+    }
+
+    pub(super) fn accept(&mut self, wave: usize) {
+        let targets: Vec<TargetId> = self.route().waves()[wave].targets.iter().map(Target::id).collect();
+        for target in targets {
+            if let Some(row) = self.targets.get(&target).and_then(|row| row.accepted(self.now)) {
+                self.targets.insert(target, row);
+            }
+        }
+        self.advance(&Scope::All);
+    }
+
+    /// The change with the n-th commit that was seen last.
+    pub(super) fn seen(&self, n: u64) -> Option<u64> {
+        self.row.changes.iter().rfind(|one| number(&one.change) == n).map(|one| one.seen)
+    }
+
+    pub(super) fn promote(&mut self, wave: &str, n: u64) {
+        let seen = self.seen(n).unwrap();
+        let promotion = Promotion { seen, reason: "r".to_owned(), by: None, since: 0 };
+        assert!(self.row.promote(wave, promotion, self.now));
+        self.advance(&Scope::All);
+    }
+
+    pub(super) fn pardon(&mut self, n: u64) -> bool {
+        let change = Self::change(n, "main", 0);
+        let pardoned = self.row.pardon(&change.repository, &change.commit, self.now);
+        self.advance(&Scope::All);
+        pardoned.is_some()
+    }
+
+    pub(super) fn recall(&mut self, wave: &str) -> bool {
+        let recalled = self.row.recall(wave, None, "r", self.now).is_some();
+        self.hold(Some(wave));
+        recalled
+    }
+
+    pub(super) fn is_condemned(&self, n: u64) -> bool {
+        self.row.condemnation(&Self::change(n, "main", 0)).is_some()
+    }
+
+    /// The outcomes of all decisions so far, with the commits.
+    pub(super) fn outcomes(&mut self) -> Vec<String> {
+        let text = |decision: Decision<Outcome>| {
+            let commit = decision.concerns.get("commit").map_or("", |commit| commit.trim_start_matches('0'));
+            let wave = decision.concerns.get("wave").map_or("", String::as_str);
+            let outcome = serde_json::to_value(decision.outcome).unwrap();
+            format!("{} {commit} {wave}", outcome.as_str().unwrap())
+        };
+        std::mem::take(&mut self.decisions).into_iter().map(text).collect()
+    }
+}
+
+/// The number of a commit.
+pub(super) fn number(change: &Change) -> u64 {
+    u64::from_str_radix(change.commit.as_str(), 16).unwrap()
+}
+
+/// Whether a wave condemned the commit.
+pub(super) fn is_by_wave(world: &World, n: u64) -> bool {
+    let condemned = world.row.condemnation(&World::change(n, "main", 0));
+    condemned.is_some_and(|one| matches!(one.by, Judge::Wave(_)))
+}
