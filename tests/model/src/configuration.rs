@@ -5,6 +5,8 @@ use sekisho_domain::config::Document;
 use sekisho_domain::route::{Routes, TargetId};
 
 use crate::cloud::PLACES;
+use crate::developer;
+use crate::repository::PATHS;
 
 /// The optional parts of a configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,7 +79,19 @@ impl Features {
 
 fn parse(text: &str) -> Routes {
     let routes = Document::parse("model", text).and_then(|document| document.routes());
-    routes.unwrap_or_else(|error| unreachable!("the model's configuration is wrong: {error}"))
+    let routes = routes.unwrap_or_else(|error| unreachable!("the model's configuration is wrong: {error}"));
+    compile(&routes);
+    routes
+}
+
+/// Matches every name once. Otherwise, each clone of the routes would compile its globs anew.
+fn compile(routes: &Routes) {
+    for reference in developer::references() {
+        let (repository, git_ref) = (reference.arn(), &reference.git_ref);
+        for route in routes.concerning(&repository, git_ref) {
+            let _ = PATHS.map(|path| route.touched_by([path]));
+        }
+    }
 }
 
 /// The target with this pipeline at this place.
