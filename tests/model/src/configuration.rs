@@ -16,7 +16,8 @@ pub(crate) struct Features(u8);
 pub(crate) const SECOND_TARGET: u8 = 1;
 /// The pipeline `api` follows only some paths of `main`: a route that is removed and comes back.
 pub(crate) const PATH_ROUTE: u8 = 2;
-/// The pipeline `both` follows `release/*` of both repositories as well as `main`: a glob that covers branches which already exist.
+/// The pipeline `both` follows `release/*` of both repositories as well as `main`: a glob that covers branches which
+/// already exist.
 pub(crate) const RELEASE_GLOB: u8 = 4;
 
 /// The number of different configurations.

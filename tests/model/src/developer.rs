@@ -64,8 +64,8 @@ pub(crate) fn push(cloud: &Cloud, in_flight: &mut InFlight) -> Deed {
     point(cloud, in_flight, &branch, &commit)
 }
 
-/// Points a random branch at an older commit of any branch of its repository: a force-push, or a merge that moves two branches to the
-/// same commit.
+/// Points a random branch at an older commit of any branch of its repository: a force-push, or a merge that moves two
+/// branches to the same commit.
 pub(crate) fn force_push(cloud: &Cloud, in_flight: &mut InFlight) -> Deed {
     let Some(branch) = any_of(cloud, any_repository(cloud), RefKind::Branch) else { return Deed::Nothing };
     point_at_any(cloud, in_flight, &branch)

@@ -70,8 +70,9 @@ impl Upgrade {
 /// Writes the rows that an earlier version leaves behind when it has relayed and started every head.
 pub(crate) fn prepare(cloud: &Cloud) -> Result<Upgrade, Broken> {
     let mut upgrade = Upgrade::default();
-    let relayed_at = cloud.clock.now.get() - Duration::hours(1);
+    let mut relayed_at = cloud.clock.now.get() - Duration::hours(1);
     for (repository, name, pipelines) in RELAYED {
+        relayed_at += Duration::minutes(1);
         let reference = Reference::new(repository, name);
         let commit = cloud.repositories[repository].commit(None, PATHS[0]);
         cloud.repositories[repository].point(&reference.git_ref, &commit);

@@ -8,8 +8,8 @@ use super::{Broken, Target};
 use crate::cloud::{Cloud, Placing};
 use crate::history::History;
 
-/// The orders that the target's bus accepted, each with its number and its change. If event-relay's ledger was lost, two
-/// orders may have the same number.
+/// The orders that the target's bus accepted, each with its number and its change. If event-relay's ledger was lost,
+/// two orders may have the same number.
 pub(crate) type Orders = Vec<(u64, Change)>;
 
 /// The orders that the target's bus accepted, without repetitions.
@@ -68,8 +68,8 @@ pub(crate) fn rise(history: &History, accepted: &Orders, target: &Target) -> Res
 
 /// Checks that an order has a larger number than the one before, and that it is about a change that was seen later and
 /// about another commit. An order whose reference lost its route is replaced by one about another reference at the same
-/// commit, which may have been seen earlier. If a target calls an order stale because event-relay's ledger was lost, the
-/// same change is ordered with a larger number. A person may order any head.
+/// commit, which may have been seen earlier. If a target calls an order stale because event-relay's ledger was lost,
+/// the same change is ordered with a larger number. A person may order any head.
 fn follows(history: &History, placing: &Placing, next: &Placing) -> Result<(), &'static str> {
     if placing.order.number >= next.order.number {
         return Err("the numbers do not rise");
