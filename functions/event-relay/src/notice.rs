@@ -11,7 +11,7 @@ use sekisho_domain::timestamp::{self, epoch_millis};
 use time::OffsetDateTime;
 
 use crate::code::{CodeRow, Event, Revision};
-use crate::status::revision;
+use crate::status::{revision, short};
 use crate::target::TargetRow;
 use crate::train::{Condemned, Hold, Judge};
 use crate::train_text::{TrainView, why};
@@ -55,7 +55,6 @@ fn about_condemnation(route: &str, condemned: &Condemned, change: Option<&Change
         Event::Condemned { revision: Revision { repository: repository.clone(), commit: revision.clone() }, at: *at };
     let code = CodeRow::new(route, wave, event, now);
     let of = change.map_or_else(String::new, |change| format!("{}, ", change.git_ref));
-    let short: String = revision.as_str().chars().take(8).collect();
     let lines = vec![
         format!("Change: {revision}, {of}{}", repository.name()),
         format!("Why: {reason}"),
@@ -65,7 +64,7 @@ fn about_condemnation(route: &str, condemned: &Condemned, change: Option<&Change
             .to_owned(),
         format!(r#"{{"pardon":"{}","reason":"…"}}"#, code.code()),
     ];
-    train_notice(format!("{route}: {short} is condemned"), lines, "condemned", code)
+    train_notice(format!("{route}: {} is condemned", short(revision)), lines, "condemned", code)
 }
 
 fn about_hold(route: &str, hold: &Hold, now: OffsetDateTime) -> TrainNotice {

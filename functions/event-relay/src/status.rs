@@ -84,8 +84,13 @@ fn needs_reason(state: ReportState) -> bool {
 
 /// The report's reason on one line. The text comes from another account.
 pub(crate) fn reason(report: &OrderReport) -> String {
-    let start: String = report.reason.chars().take(REASON_SHOWN).collect();
-    let more = if start.len() < report.reason.len() { "…" } else { "" };
+    shortened(&report.reason)
+}
+
+/// The start of a reason on one line, safe to show in Slack.
+pub(crate) fn shortened(reason: &str) -> String {
+    let start: String = reason.chars().take(REASON_SHOWN).collect();
+    let more = if start.len() < reason.len() { "…" } else { "" };
     slack::shown(&start) + more
 }
 
@@ -94,7 +99,8 @@ pub(crate) fn revision(change: &Change) -> String {
     format!("{} {}", short(&change.commit), slack::shown(change.git_ref.name()))
 }
 
-fn short(commit: &CommitId) -> String {
+/// The first digits of a commit.
+pub(crate) fn short(commit: &CommitId) -> String {
     commit.as_str().chars().take(COMMIT_DIGITS).collect()
 }
 

@@ -1,5 +1,6 @@
 //! The ledger's row of a train: the changes that a route has seen, and how far each wave of the route is.
 
+mod candidates;
 mod layout;
 
 use sekisho_domain::change::{Change, CommitId, GitRef, RepositoryArn};

@@ -15,10 +15,10 @@ use crate::notice::end;
 use crate::ordering::Placed;
 use crate::outcome::{Outcome, about_change};
 use crate::selection::listed;
-use crate::status::revision;
+use crate::status::{revision, short, shortened};
 use crate::train::{Hold, Promotion, TrainChange, TrainRow};
 use crate::train_request::{Prefix, TrainAction};
-use crate::train_text::{TrainView, held, shortened};
+use crate::train_text::{TrainView, held};
 use crate::wave::Standing;
 
 /// A request whose names were found in the configuration.
@@ -161,7 +161,9 @@ impl Ask<'_> {
             .resume(self.wave)
             .into_iter()
             .partition::<Vec<_>, _>(|hold| self.git_ref.is_none_or(|git_ref| hold.git_ref.as_ref() == Some(git_ref)));
-        others.into_iter().for_each(|hold| row.hold(hold));
+        for hold in others {
+            row.hold(hold);
+        }
         let active: Vec<&Hold> = ended.iter().filter(|hold| hold.is_active(self.now())).collect();
         let mut lines = vec![match active.as_slice() {
             [] => format!("No hold of {} was found.", self.place()),
@@ -288,21 +290,16 @@ impl Ask<'_> {
         }
         let change = pardoned.and_then(|seen| after.change(seen)).map(|one| one.change.clone());
         let reason = format!("a person pardoned the revision: {}", self.reason);
-        let (decision, answer) = match change {
-            Some(change) => {
-                let answer = format!(
-                    "{} is no longer condemned. Each wave that has not taken a newer change may take it once more.",
-                    revision(&change)
-                );
-                (self.decision_about(&change, Outcome::Pardoned, reason), answer)
-            }
-            None => {
-                let answer = format!(
-                    "{} is no longer condemned. Push it again: the train has forgotten the change.",
-                    short(commit)
-                );
-                (self.decision(Outcome::Pardoned, reason).about("commit", commit.as_str()), answer)
-            }
+        let (decision, answer) = if let Some(change) = change {
+            let answer = format!(
+                "{} is no longer condemned. Each wave that has not taken a newer change may take it once more.",
+                revision(&change)
+            );
+            (self.decision_about(&change, Outcome::Pardoned, reason), answer)
+        } else {
+            let answer =
+                format!("{} is no longer condemned. Push it again: the train has forgotten the change.", short(commit));
+            (self.decision(Outcome::Pardoned, reason).about("commit", commit.as_str()), answer)
         };
         Ok(Effect { row: after, targets: vec![], decision: Some(decision), answer })
     }
@@ -415,8 +412,4 @@ impl Ask<'_> {
             slack::shown(self.view.route.name()),
         ))
     }
-}
-
-fn short(commit: &CommitId) -> String {
-    commit.as_str().chars().take(8).collect()
 }

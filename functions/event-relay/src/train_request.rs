@@ -88,17 +88,17 @@ impl TrainAction {
 
     /// A request of this action with these names, for error messages.
     pub(crate) fn example(self, route: &str, wave: &str) -> String {
-        let mut fields = format!(r#""action":"{}","route":"{}""#, self.as_str(), slack::quoted(route));
+        let mut fields = vec![format!(r#""action":"{}","route":"{}""#, self.as_str(), slack::quoted(route))];
         if self.needs_wave() {
-            fields += &format!(r#","wave":"{}""#, slack::quoted(wave));
+            fields.push(format!(r#""wave":"{}""#, slack::quoted(wave)));
         }
         if self.needs_revision() {
-            fields += r#","revision":"0123abc""#;
+            fields.push(r#""revision":"0123abc""#.to_owned());
         }
         if self.needs_reason() {
-            fields += r#","reason":"…""#;
+            fields.push(r#""reason":"…""#.to_owned());
         }
-        format!("{{{fields}}}")
+        format!("{{{}}}", fields.join(","))
     }
 }
 
@@ -257,7 +257,7 @@ impl Written {
             [one] => Ok(one.clone()),
             [] => Err("no action is given: write `action`".to_owned()),
             [(first, _), ..] => {
-                Err(format!("several actions are given: write one, as in {}", first.example("shop", "tokyo"),))
+                Err(format!("several actions are given: write one, as in {}", first.example("shop", "tokyo")))
             }
         }
     }

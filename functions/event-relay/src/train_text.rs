@@ -1,6 +1,6 @@
 //! The text that shows where every change of a train is, and what each wave waits for.
 
-use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use sekisho_domain::change::{Change, GitRef};
 use sekisho_domain::report::ReportState;
@@ -9,9 +9,10 @@ use sekisho_domain::slack;
 use sekisho_domain::timestamp;
 use time::OffsetDateTime;
 
+use crate::next::gate;
 use crate::notice::end;
 use crate::snapshot::TargetRows;
-use crate::status::{reason, revision};
+use crate::status::{reason, revision, short, shortened};
 use crate::target::TargetRow;
 use crate::train::{Condemned, Hold, Judge, TrainChange, TrainRow, Verdict, WaveRow};
 use crate::wave::{Observer, Standing, WaveState};
@@ -164,7 +165,7 @@ impl TrainView<'_> {
         }
         let holds = self.row.holds.iter().filter(|hold| hold.wave.as_ref() == Some(&wave.name));
         waits.extend(holds.filter(|hold| hold.is_active(self.now)).map(|hold| format!("held{}", held(hold))));
-        let next = self.candidate(wave, row);
+        let next = self.candidate(wave);
         if let Some(next) = next {
             waits.push(format!("next is {}", revision(&next.change)));
         }
@@ -179,19 +180,11 @@ impl TrainView<'_> {
     }
 
     /// The change that enters the wave next if nothing newer comes.
-    fn candidate(&self, wave: &Wave, row: &WaveRow) -> Option<&TrainChange> {
-        let place = self.route.waves().iter().position(|one| one.name == wave.name)?;
-        let before = place.checked_sub(1).and_then(|before| self.route.waves().get(before));
-        let is_ready = |one: &&TrainChange| {
-            let was_healthy = before.is_none_or(|before| {
-                self.row.wave(&before.name).is_some_and(|before| before.healthy.contains(&one.seen))
-            });
-            let is_again = one.pardoned && one.seen == row.newest && row.open().is_none();
-            was_healthy
-                && (one.seen > row.newest || is_again && !row.healthy.contains(&one.seen))
-                && self.row.condemnation(&one.change).is_none()
-        };
-        self.row.changes.iter().rfind(is_ready)
+    fn candidate(&self, wave: &Wave) -> Option<&TrainChange> {
+        let index = self.route.waves().iter().position(|one| one.name == wave.name)?;
+        let is_open = |one: &&TrainChange| gate(self.row, wave, &one.change, self.now).is_none();
+        let newest = self.row.candidates(index).next_back();
+        self.row.candidates(index).rfind(is_open).or(newest)
     }
 
     fn target(&self, id: &TargetId, standing: Standing) -> Option<Line> {
@@ -203,9 +196,11 @@ impl TrainView<'_> {
         let report = row.and_then(TargetRow::current_report);
         let mut text = format!("- {id} {label}");
         if let Some(until) = report.filter(|one| one.state == ReportState::Baking).and_then(|one| one.until) {
-            text += &format!(" until {}", clock(until.millis()));
+            let _ = write!(text, " until {}", clock(until.millis()));
         }
-        text += &why(standing, row).map_or_else(String::new, |why| format!(": {why}"));
+        if let Some(why) = why(standing, row) {
+            let _ = write!(text, ": {why}");
+        }
         let is_quiet = matches!(standing, Standing::Healthy | Standing::Running | Standing::Ahead);
         Some(if is_quiet { quiet(text) } else { detail(text) })
     }
@@ -215,8 +210,8 @@ impl TrainView<'_> {
             Judge::Wave(wave) => format!("in {}", slack::shown(wave)),
             Judge::Person(_) => "by a person".to_owned(),
         };
-        let short: String = condemned.revision.as_str().chars().take(8).collect();
-        let change = self.row.change(condemned.seen).map_or(short, |one| revision(&one.change));
+        let change = self.row.change(condemned.seen);
+        let change = change.map_or_else(|| short(&condemned.revision), |one| revision(&one.change));
         format!("{change} is condemned {by}: {}", shortened(&condemned.reason))
     }
 }
@@ -264,13 +259,6 @@ pub(crate) fn held(hold: &Hold) -> String {
     format!("{changes} until {}: {}", end(hold), shortened(&hold.reason))
 }
 
-/// A reason on one line, safe to show in Slack.
-pub(crate) fn shortened(reason: &str) -> String {
-    const SHOWN: usize = 100;
-    let start: String = reason.chars().take(SHOWN).collect();
-    slack::shown(&start) + if start.len() < reason.len() { "…" } else { "" }
-}
-
 /// The time of day in UTC.
 fn clock(millis: u64) -> String {
     let at = i64::try_from(millis).ok().and_then(timestamp::from_epoch_millis);
@@ -306,20 +294,17 @@ fn quiet(text: String) -> Line {
 /// The lines as one text. If Slack would not show it completely, the least important lines are left out, the last ones
 /// first, and counted.
 fn fit(mut lines: Vec<Line>) -> String {
-    let mut left_out: BTreeMap<Rank, usize> = BTreeMap::new();
+    let mut left_out = 0;
     loop {
         let mut text = lines.iter().map(|line| line.text.as_str()).collect::<Vec<_>>().join("\n");
-        let count: usize = left_out.values().sum();
-        if count > 0 {
-            text += &format!("\n… and {count} more lines: `where` shows every target.");
+        if left_out > 0 {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "\n… and {left_out} more lines: `where` shows every target.");
         }
-        let least = lines.iter().map(|line| line.rank).min().filter(|rank| *rank < Rank::Main);
-        let last = least.and_then(|least| lines.iter().rposition(|line| line.rank == least));
-        match last {
-            Some(last) if text.chars().count() > LONGEST => {
-                *left_out.entry(lines.remove(last).rank).or_default() += 1;
-            }
-            _ => return text,
-        }
+        let rank = lines.iter().map(|line| line.rank).min().filter(|rank| *rank < Rank::Main);
+        let place = rank.and_then(|rank| lines.iter().rposition(|line| line.rank == rank));
+        let Some(place) = place.filter(|_| text.chars().count() > LONGEST) else { return text };
+        lines.remove(place);
+        left_out += 1;
     }
 }

@@ -16,22 +16,7 @@ impl<'a> Step<'a> {
     /// The newest change that may enter a wave by itself, as far as the train's row shows that.
     pub(super) fn candidate(&self, at: At<'_>) -> Option<&TrainChange> {
         let is_open = |one: &&TrainChange| gate(&self.row, at.wave, &one.change, self.now).is_none();
-        self.candidates(at).filter(is_open).last()
-    }
-
-    /// The changes that may enter a wave, apart from holds and windows, in the order in which they were seen.
-    fn candidates(&self, at: At<'_>) -> impl DoubleEndedIterator<Item = &TrainChange> {
-        let wave = self.wave(at);
-        let before = at.index.checked_sub(1).map(|index| self.row.waves.get(index));
-        self.row.changes.iter().filter(move |one| {
-            let was_healthy = before.is_none_or(|before| before.is_some_and(|wave| wave.healthy.contains(&one.seen)));
-            let is_newer = wave.is_some_and(|wave| {
-                let is_inside = wave.open().is_some_and(|passage| passage.seen == one.seen);
-                let is_retry = one.pardoned && one.seen == wave.newest && !wave.healthy.contains(&one.seen);
-                one.seen > wave.newest || is_retry && !is_inside
-            });
-            was_healthy && is_newer && self.row.condemnation(&one.change).is_none()
-        })
+        self.row.candidates(at.index).rfind(is_open)
     }
 
     /// Lets a change enter a wave, if the wave is free or no target has started the change in it yet.
@@ -100,7 +85,7 @@ impl<'a> Step<'a> {
         let passed_over: Vec<Change> = if promoted {
             vec![]
         } else {
-            self.candidates(at).filter(|one| one.seen < change.seen).map(|one| one.change.clone()).collect()
+            self.row.candidates(at.index).filter(|one| one.seen < change.seen).map(|one| one.change.clone()).collect()
         };
         let replaced = self.wave(at).and_then(|wave| wave.open()).map(|passage| passage.seen);
         let replaced = replaced.and_then(|seen| self.row.change(seen)).map(|one| one.change.clone());
@@ -191,7 +176,8 @@ impl<'a> Step<'a> {
             .collect();
         // An older change that is still waiting must not start any more.
         todo.sort_by_key(|(has_ended, ..)| *has_ended);
-        todo.truncate(slots);
+        let waiting = todo.iter().filter(|(has_ended, ..)| !has_ended).count();
+        todo.truncate(slots.max(waiting));
         if todo.is_empty() {
             return;
         }

@@ -3,17 +3,16 @@
 use std::cell::Cell;
 use std::time::Duration;
 
+use event_relay::Error;
 use event_relay::train::{self, TrainRow};
 use event_relay::world::World;
-use event_relay::{Error, Outcome};
 use futures_util::FutureExt;
 use sekisho_domain::order::OrderKind;
-use sekisho_domain::timestamp::epoch_millis;
 use sekisho_lambda::Failure;
 use sekisho_ledger::{Memory, Store};
 use serde_json::{Value, json};
 
-use crate::function::{Function, SHOP, commit, file};
+use crate::function::{Function, commit, file};
 use crate::targets::{report, target_row};
 
 /// The targets of the route, in the order of the waves.
@@ -156,12 +155,9 @@ impl Train {
 }
 
 /// A request about the route `shop`.
-pub fn request(action: &str, more: Value) -> Value {
-    let mut request = json!({"action": action, "route": "shop"});
-    for (name, value) in more.as_object().unwrap() {
-        request[name] = value.clone();
-    }
-    request
+pub fn request(action: &str, mut more: Value) -> Value {
+    (more["action"], more["route"]) = (json!(action), json!("shop"));
+    more
 }
 
 /// A request about a wave, with a reason.
