@@ -91,9 +91,10 @@ impl Calendar<'_> {
     /// Every time from `start` to `end` at which something opens, among others. A window opens when its local time
     /// begins, when a closed day ends, or when a change of the offset skips the time before or repeats the time after.
     fn candidates(&self, start: OffsetDateTime, end: OffsetDateTime) -> BTreeSet<OffsetDateTime> {
-        let mut found = BTreeSet::from([start]);
+        let zones = self.open.iter().map(|(_, zone)| zone).chain(self.closed.iter().map(|(_, zone)| zone));
+        let mut found: BTreeSet<OffsetDateTime> = zones.flat_map(|zone| zone.changes(start, end)).collect();
+        found.insert(start);
         for (window, zone) in &self.open {
-            found.extend(zone.changes(start, end));
             let first = start.date().checked_sub(Duration::DAY).unwrap_or(start.date());
             let days = std::iter::successors(Some(first), |day| day.next_day());
             for day in days.take_while(|day| (*day - end.date()) <= Duration::DAY) {
@@ -101,7 +102,6 @@ impl Calendar<'_> {
             }
         }
         for (closed, zone) in &self.closed {
-            found.extend(zone.changes(start, end));
             found.extend(closed.last.next_day().map(|day| instants(zone, day, 0)).unwrap_or_default());
         }
         found

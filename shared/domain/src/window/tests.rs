@@ -127,6 +127,14 @@ fn the_next_opening_has_the_offset_of_its_window() {
 }
 
 #[test]
+fn a_change_of_the_offset_can_open_a_window() {
+    let skipped = windows(&["Sun 02:30-04:00 Europe/Berlin"], &[]);
+    assert_eq!(skipped.opens(datetime!(2026-03-28 12:00 UTC)), Some(datetime!(2026-03-29 03:00 +2)));
+    let repeated = windows(&["Sun 01:30-02:30 Europe/Berlin"], &[]);
+    assert_eq!(repeated.opens(datetime!(2026-10-25 00:45 UTC)), Some(datetime!(2026-10-25 02:00 +1)));
+}
+
+#[test]
 fn closed_dates_delay_the_next_opening() {
     let now = datetime!(2026-12-23 12:00 UTC);
     let holidays = &["2026-12-24/2027-01-04 Asia/Tokyo"];

@@ -87,7 +87,8 @@ fn the_targets_of_a_route_include_those_of_its_waves_in_order() {
 fn a_mistake_in_the_waves_of_a_route_is_named() {
     let named = |rest: &str| route("name = \"shop\"", rest);
     let first = wave("name = \"a\"", &['2']);
-    let twice = wave("name = \"a\"", &['2']) + &format!("[[route.wave.target]]\naccount = \"222222222222\"\n{PLACE}");
+    let single = format!("[[route.wave.target]]\naccount = \"222222222222\"\n{PLACE}");
+    let twice = format!("[[route.wave]]\nname = \"a\"\n{single}{single}");
     let other_action = twice.clone() + "#";
     let other_action = other_action.replacen("action = \"Source\"\n#", "action = \"Image\"", 1);
     let inside = named(&first);
