@@ -110,7 +110,7 @@ pub(crate) fn judge(bake: &Bake, window: &Window, reading: &Reading, now: Offset
     if reading.alarms.len() > MOST_ALARMS {
         let count = reading.alarms.len();
         return Verdict::Unknown(format!(
-            "{count} alarms match {}, and a bake can watch {MOST_ALARMS}: write narrower globs, or use a composite alarm",
+            "{count} alarms match {}, and a bake can watch {MOST_ALARMS}: narrow the globs, or use a composite alarm",
             patterns(bake)
         ));
     }

@@ -33,29 +33,47 @@
 //! another run of the execution and reopens a failure; events about earlier runs change nothing, except a success. An
 //! execution that no order started changes no order.
 //!
+//! **Bakes.** An order of a wave has the field `bake`. A target bakes if the order or the target's wave in the own
+//! configuration says so, for the longer time of the two, with the alarms of the own wave, and with the settings that
+//! were in force when the order started ([`bake::Bake`]). Before the start, these alarms must be quiet, or the order
+//! waits; an order that a person promoted starts all the same. After the execution has succeeded, the alarms are read
+//! once a minute and whenever an event says that one of them rings. An alarm that rings fails the bake at once. At the
+//! end, the history of the whole time decides, so that no ringing is missed. If the alarms cannot tell, for example
+//! because one of them was edited or deleted, the result is not known. A reading that CloudWatch throttles is repeated
+//! for an hour.
+//!
+//! **Ways back.** If the bake fails, or if the execution fails after a deploy action has begun, the target goes back to
+//! the commit that was last healthy, under the same order ([`retreat::Retreat`]). People get one notice. If there is
+//! nothing to go back to, or if the rollback fails, the target stays as it is. A rollback is never rolled back, does
+//! not bake, and does not wait for alarms; an order of kind `rollback` needs only its repository to be routed. Before a
+//! rollback, the function stops executions of its orders that wait for their turn or for an approval. If nothing has
+//! been deployed since the commit was healthy, an order of kind `rollback` starts nothing.
+//!
 //! **Reports.** The row holds each report before it is sent, with a time that is later than those of all earlier
 //! reports about the pipeline. A report that the bus does not accept is sent again with the same time.
 //!
 //! **Follow-up.** Once a minute, the function reads all orders of the account with one query. It starts orders that
-//! wait, takes up starts that a crash left behind, looks at executions whose end it may have missed, and sends reports
-//! that the bus has not accepted. What has been due for the longest time comes first. If nothing is due, the follow-up
-//! writes nothing. A failure is logged every minute. If it will not pass by itself, it is also the decision `failed`:
-//! once for each order if CodePipeline refuses to return the status of an execution, and once an hour if a row cannot
-//! be read or the ledger fails. The follow-up never fails the invocation, because the schedule repeats it.
+//! wait, takes up starts that a crash left behind, looks at executions whose end it may have missed, reads the alarms
+//! of orders that bake, and sends reports that the bus has not accepted. What has been due for the longest time comes
+//! first. If nothing is due, the follow-up writes nothing. A failure is logged every minute. If it will not pass by
+//! itself, it is also the decision `failed`: once for each order if CodePipeline refuses to return the status of an
+//! execution, and once an hour if a row cannot be read or the ledger fails. The follow-up never fails the invocation,
+//! because the schedule repeats it.
 //!
 //! | input | action |
 //! | --- | --- |
 //! | `Source Change` from the repository account | start the pipelines, and report |
 //! | `CodePipeline Pipeline Execution State Change` of this account | report; notify about a failure; start an order |
 //! | `CodePipeline Action Execution State Change` of this account | send a notice if the action waits for an approval |
+//! | `CloudWatch Alarm State Change` of this account | read the alarms of the orders that bake |
 //! | an event of the schedule (`aws.events`) of this account | follow up |
 //! | `{"action":"explain","event":{…}}` | explain what would happen and why; nothing is written, sent or started |
 //!
 //! The function returns `{"decisions":[…]}` with the outcomes `started`, `duplicate`, `stale`, `filtered`, `ignored`,
-//! `refused`, `failed`, `waiting` (for a start or for an approval), `execution-failed`, `healthy` and `unknown`. A
-//! decision about an order has the field `order`, unless the event had no order. An order whose row or whose claim
-//! cannot be read is `failed`, and reported as waiting. Only a problem with the ledger, or a notice that could not be
-//! sent, fails the invocation.
+//! `refused`, `failed`, `waiting` (for a start, for an approval or for the end of a bake), `execution-failed`,
+//! `healthy`, `unhealthy` (the bake failed), `rolled-back` and `unknown`. A decision about an order has the field
+//! `order`, unless the event had no order. An order whose row or whose claim cannot be read is `failed`, and reported
+//! as waiting. Only a problem with the ledger, or a notice that could not be sent, fails the invocation.
 //!
 //! **Earlier versions.** Versions without orders kept a claim for each pipeline and reference ([`claim::ClaimRow`]). As
 //! long as a pipeline has no order, all its claims are read; later, an order reads the claim of its reference in the
@@ -63,7 +81,8 @@
 //! such a version left waiting starts only through its event or the end of an execution. CloudFormation may bring such
 //! a version back. Therefore the claims that wait are closed when the pipeline gets its first order, and each start is
 //! written into the claim of its reference: the earlier version then starts nothing twice, and no older change. The
-//! first order of a pipeline takes seven calls because of the claims; every later one takes six.
+//! first order of a pipeline takes seven calls because of the claims; every later one takes six, unless it bakes or
+//! goes back. A version without bakes that comes back finishes a bake as healthy, and goes on with a way back.
 
 pub mod aws;
 pub mod bake;

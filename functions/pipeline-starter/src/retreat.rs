@@ -117,7 +117,8 @@ pub(crate) fn resumable(row: &OrderRow, execution: &str) -> Option<OrderRow> {
     let retreat = row.retreat.as_ref().filter(|retreat| retreat.execution.as_deref() == Some(execution))?;
     let bakes = retreat.bake.as_ref().is_some_and(|bake| bake.window.is_some());
     let waits = matches!(row.progress, Progress::Waiting(_));
-    if bakes || !waits || row.may_run || row.execution.is_some() {
+    let has_started = row.may_run || row.execution.is_some() || row.executions.last() != retreat.execution.as_ref();
+    if bakes || !waits || has_started {
         return None;
     }
     Some(OrderRow {
@@ -144,3 +145,6 @@ pub(crate) fn succeeded(row: &OrderRow, at: OffsetDateTime, place: &Place<'_>, n
     let baking = OrderRow { bake: Some(bake), progress, ..row.clone() };
     baking.report_at(row.next_at(now), ReportState::Baking, &reason, place)
 }
+
+#[cfg(test)]
+mod tests;

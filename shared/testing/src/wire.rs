@@ -21,10 +21,12 @@ use serde_json::{Value, json};
 pub struct Request {
     /// The host of the request's URL.
     pub host: String,
-    /// The operation in the header `x-amz-target`, or an empty text if the protocol has no such header.
+    /// The operation in the header `x-amz-target`. Without the header, the last part of the path.
     pub operation: String,
-    /// The body.
+    /// The body as text. Bytes that are no text are replaced.
     pub body: String,
+    /// The body, for a protocol whose messages are not text.
+    pub bytes: Vec<u8>,
 }
 
 impl Request {
@@ -40,6 +42,8 @@ impl Request {
 pub enum Answer {
     /// A status and a body.
     Http(u16, String),
+    /// A status and a body in CBOR.
+    Cbor(u16, Vec<u8>),
     /// No answer within the client's timeout.
     TimedOut,
 }
@@ -100,14 +104,21 @@ impl Wire {
 impl HttpConnector for Wire {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let host = request.uri().split('/').nth(2).unwrap_or_default().to_owned();
-        let target = request.headers().get("x-amz-target").unwrap_or_default();
-        let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
-        let body = String::from_utf8(request.body().bytes().unwrap().to_vec()).unwrap();
+        let target = request.headers().get("x-amz-target").map(|target| target.rsplit('.').next());
+        let target = target.unwrap_or_else(|| request.uri().split('/').next_back());
+        let operation = target.unwrap_or_default().to_owned();
+        let bytes = request.body().bytes().unwrap().to_vec();
+        let body = String::from_utf8_lossy(&bytes).into_owned();
         let answer = self.answers.lock().unwrap().pop_front();
         let answer = answer.unwrap_or_else(|| panic!("no answer is prepared for {operation} {body}"));
-        self.requests.lock().unwrap().push(Request { host, operation, body });
+        self.requests.lock().unwrap().push(Request { host, operation, body, bytes });
         HttpConnectorFuture::ready(match answer {
             Answer::Http(status, body) => Ok(HttpResponse::new(status.try_into().unwrap(), SdkBody::from(body))),
+            Answer::Cbor(status, body) => {
+                let mut answer = HttpResponse::new(status.try_into().unwrap(), SdkBody::from(body));
+                answer.headers_mut().insert("smithy-protocol", "rpc-v2-cbor");
+                Ok(answer)
+            }
             Answer::TimedOut => Err(ConnectorError::timeout("no answer in time".into())),
         })
     }

@@ -10,6 +10,7 @@ use sekisho_domain::route::PipelineName;
 use sekisho_domain::timestamp::{epoch_millis, from_epoch_millis, seconds};
 use sekisho_lambda::ServiceError;
 use sekisho_ledger::{Row, Store};
+use time::OffsetDateTime;
 
 use crate::bake::{Bake, Window};
 use crate::error::Error;
@@ -26,8 +27,9 @@ use crate::starter::facts::claims_of;
 use crate::starter::send;
 use crate::world::{Alarm, AlarmEvent, Extent, World};
 
-/// The pause between two readings of the alarms.
-const PAUSE: Duration = Duration::from_mins(1);
+/// The shortest pause between two readings of the alarms by the follow-up, which runs once a minute, but not to the
+/// second.
+const PAUSE: Duration = Duration::from_secs(40);
 /// The most histories that one invocation reads at the same time. CloudWatch throttles at 20 calls a second.
 const MAX_HISTORIES: usize = 4;
 /// How long before the window a history begins, so that it shows the state at the beginning.
@@ -90,26 +92,20 @@ async fn watch_once<W: World>(
     row: &Row<OrderRow>,
 ) -> Result<Option<(OrderRow, u64)>, Error> {
     let Some((bake, window)) = row.state.bake.as_ref().zip(row.state.window()) else { return Ok(None) };
-    let reading = read(run, bake, window).await;
     let now = run.now();
+    let reading = read(run, bake, window, now).await;
     let verdict = judge(bake, window, &reading, now);
     let after = after_verdict(&row.state, &verdict, &run.place(pipeline), now);
-    let after = after.unwrap_or_else(|| still_bakes(&row.state, bake, window, &reading, run));
+    let after = after.unwrap_or_else(|| still_bakes(&row.state, bake, window, &reading, now));
     send::write_and_send(run, &order::key(pipeline), &after, Some(row.revision), Vec::new()).await
 }
 
 /// The row after a reading without a verdict: the next reading comes later.
-fn still_bakes<W: World>(
-    row: &OrderRow,
-    bake: &Bake,
-    window: &Window,
-    reading: &Reading,
-    run: &Run<'_, W>,
-) -> OrderRow {
+fn still_bakes(row: &OrderRow, bake: &Bake, window: &Window, reading: &Reading, now: OffsetDateTime) -> OrderRow {
     let names = || reading.alarms.iter().map(|observed| observed.name.clone()).take(MOST_ALARMS).collect();
     let watched = window.watched.clone().or_else(|| reading.gap.is_none().then(names));
     let bake = Bake { window: Some(Window { watched, ..window.clone() }), ..bake.clone() };
-    let progress = Progress::Running { check: epoch_millis(run.now() + PAUSE) };
+    let progress = Progress::Running { check: epoch_millis(now + PAUSE) };
     OrderRow { bake: Some(bake), progress, ..row.clone() }
 }
 
@@ -144,8 +140,8 @@ async fn start_back<W: World>(
 }
 
 /// Reads the alarms of a bake and, after the window, also their history.
-pub(crate) async fn read<W: World>(run: &Run<'_, W>, bake: &Bake, window: &Window) -> Reading {
-    let is_over = is_over(window, run.now());
+async fn read<W: World>(run: &Run<'_, W>, bake: &Bake, window: &Window, now: OffsetDateTime) -> Reading {
+    let is_over = is_over(window, now);
     // The first reading lists all alarms, because an alarm that is deleted later must be missed.
     let extent = if is_over || window.watched.is_none() { Extent::All } else { Extent::Ringing };
     let alarms = match matching(run, bake, extent).await {
@@ -163,7 +159,7 @@ pub(crate) async fn read<W: World>(run: &Run<'_, W>, bake: &Bake, window: &Windo
         if alarm.as_ref().is_some_and(|alarm| !needs_history(window, alarm)) {
             return (ObservedAlarm { name, alarm, history: Vec::new() }, None);
         }
-        match history(run, window, &name).await {
+        match history(run, window, &name, now).await {
             Ok(history) => (ObservedAlarm { name, alarm, history }, None),
             Err(gap) => (ObservedAlarm { name, alarm, history: Vec::new() }, Some(gap)),
         }
@@ -173,12 +169,17 @@ pub(crate) async fn read<W: World>(run: &Run<'_, W>, bake: &Bake, window: &Windo
     Reading { alarms: observed.into_iter().map(|(observed, _)| observed).collect(), gap }
 }
 
-async fn history<W: World>(run: &Run<'_, W>, window: &Window, name: &str) -> Result<Vec<AlarmEvent>, Gap> {
+async fn history<W: World>(
+    run: &Run<'_, W>,
+    window: &Window,
+    name: &str,
+    now: OffsetDateTime,
+) -> Result<Vec<AlarmEvent>, Gap> {
     if !run.has_time_after(Duration::ZERO) {
         return Err(Gap::Passing("the time does not suffice for the history of all alarms".to_owned()));
     }
-    let since = i64::try_from(window.since).ok().and_then(from_epoch_millis).unwrap_or(run.now());
-    run.world.alarm_history(name, since - BEFORE, run.now()).await.map_err(|error| gap(&error))
+    let since = i64::try_from(window.since).ok().and_then(from_epoch_millis).unwrap_or(now);
+    run.world.alarm_history(name, since - BEFORE, now).await.map_err(|error| gap(&error))
 }
 
 /// The alarms that a bake watches, by name.
@@ -207,8 +208,8 @@ pub(crate) async fn explain<W: World>(
     row: &OrderRow,
 ) -> Option<Decision<Outcome>> {
     let (bake, window) = row.bake.as_ref().zip(row.window())?;
-    let reading = read(run, bake, window).await;
     let now = run.now();
+    let reading = read(run, bake, window, now).await;
     let verdict = judge(bake, window, &reading, now);
     let after = after_verdict(row, &verdict, &run.place(pipeline), now);
     let decision = after.and_then(|after| verdict_decision(&after, pipeline));

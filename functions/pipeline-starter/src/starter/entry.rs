@@ -1,6 +1,8 @@
 //! What comes before the start of an execution: the target's alarms must be quiet, the commit to go back to must be
 //! known, and a rollback clears its way.
 
+use std::collections::BTreeMap;
+
 use sekisho_domain::order::OrderKind;
 use sekisho_domain::route::PipelineName;
 use sekisho_lambda::ServiceError;
@@ -12,7 +14,7 @@ use crate::routing::Pins;
 use crate::run::Run;
 use crate::starter::bake::matching;
 use crate::starter::way_back::{self, WayBack};
-use crate::world::{ExecutionStatus, Extent, StartAnswer, World};
+use crate::world::{Alarm, ExecutionStatus, Extent, StartAnswer, World};
 
 /// Whether the execution of a claimed row can be started.
 #[derive(Debug)]
@@ -53,25 +55,39 @@ async fn enter<W: World>(
     bake: &Bake,
     pins: &Pins,
 ) -> Result<Entry, ServiceError> {
-    let place = run.place(pipeline);
-    let rang = match (matching(run, bake, Extent::Ringing).await, bake.promoted) {
-        (Ok(ringing), true) => ringing.into_keys().collect(),
-        (Ok(ringing), false) if ringing.is_empty() => Vec::new(),
-        (Ok(ringing), false) => {
-            let names: Vec<String> = ringing.into_keys().collect();
-            let reason = format!("the order starts when these alarms are quiet: {}", names.join(", "));
-            return Ok(Entry::Stay(row.waiting_for_alarms(&reason, &place, run.now())));
-        }
+    let rang = match matching(run, bake, Extent::Ringing).await {
+        Ok(ringing) if bake.promoted => ringing.into_keys().collect(),
         // A person asked for the start.
-        (Err(error), true) if error.is_refused() => Vec::new(),
-        (Err(error), true) => return Err(error),
-        (Err(error), false) => {
-            let reason = format!("the alarms cannot be read: {error}: {}", error.description());
-            return Ok(Entry::Stay(row.waiting_for_alarms(&reason, &place, run.now())));
-        }
+        Err(error) if bake.promoted && error.is_refused() => Vec::new(),
+        Err(error) if bake.promoted => return Err(error),
+        reading => match closed_by(reading) {
+            Some(reason) => {
+                return Ok(Entry::Stay(row.waiting_for_alarms(&reason, &run.place(pipeline), run.now())));
+            }
+            None => Vec::new(),
+        },
     };
     let row = OrderRow { bake: Some(Bake { rang, ..bake.clone() }), ..row.clone() };
     Ok(Entry::Start(with_past(run, pipeline, row, pins).await?))
+}
+
+/// Why the alarms keep an order from starting. `reading` holds the alarms that ring.
+fn closed_by(reading: Result<BTreeMap<String, Alarm>, ServiceError>) -> Option<String> {
+    match reading {
+        Ok(ringing) if ringing.is_empty() => None,
+        Ok(ringing) => {
+            let names: Vec<String> = ringing.into_keys().collect();
+            Some(format!("the order starts when these alarms are quiet: {}", names.join(", ")))
+        }
+        Err(error) => Some(format!("the alarms cannot be read: {error}: {}", error.description())),
+    }
+}
+
+/// Why the alarms would keep this order from starting, for `explain`.
+pub(crate) async fn explain<W: World>(run: &Run<'_, W>, pipeline: &PipelineName, row: &OrderRow) -> Option<String> {
+    let waves = run.routes.waves(&row.change, pipeline);
+    let bake = Bake::new(row.order(), waves.into_iter()).filter(|bake| !bake.promoted)?;
+    closed_by(matching(run, &bake, Extent::Ringing).await)
 }
 
 /// The row with the commit to go back to. Before the first order, it is the commit of the last successful execution.

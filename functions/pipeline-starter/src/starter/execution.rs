@@ -59,24 +59,15 @@ pub(crate) async fn conclude<W: World>(
         }
         (Err(error), _) | (_, Err(error)) => return vec![Err(error)],
     };
-    let concerns_order = facts.state().is_some_and(|row| own_row(row, ended).is_some());
-    let details = if ended.has_failed() && (concerns_order || matches!(notice, NoticePlan::Send(_))) {
-        match run.world.failure_details(&ended.pipeline, &ended.id).await {
-            Ok(details) => Some(details),
-            Err(error) => return vec![Err(error.into())],
-        }
-    } else {
-        None
+    let own = facts.state().and_then(|row| own_row(row, ended));
+    let concerns_order = own.is_some();
+    let is_asked = ended.has_failed() && (concerns_order || matches!(notice, NoticePlan::Send(_)));
+    let failure = if is_asked { failure_of(run, pipeline, ended, own.as_ref()).await.map(Some) } else { Ok(None) };
+    let (details, has_deployed) = match failure {
+        Ok(failure) => failure.unzip(),
+        Err(error) => return vec![Err(error)],
     };
-    let has_deployed = match (&details, facts.state()) {
-        (Some(details), Some(row)) if concerns_order && row.bake.is_some() && !details.is_in_source => {
-            match way_back::has_deployed(run, pipeline, &ended.id).await {
-                Ok(has_deployed) => has_deployed,
-                Err(error) => return vec![Err(error.into())],
-            }
-        }
-        _ => false,
-    };
+    let has_deployed = has_deployed.unwrap_or_default();
     let end = end.or_else(|| details.as_ref().map(|details| failed(details, has_deployed)));
     if let Some(end) = end.filter(|_| concerns_order) {
         match record_end(run, pipeline, ended, &end, &mut facts).await {
@@ -100,6 +91,20 @@ pub(crate) async fn conclude<W: World>(
         results.extend(start_waiting(run, pipeline, facts, retries).await);
     }
     results
+}
+
+/// Reads why an execution failed, and whether a deploy action had begun. If the order does not go back in any case, the
+/// actions are not read.
+async fn failure_of<W: World>(
+    run: &Run<'_, W>,
+    pipeline: &PipelineName,
+    ended: &EndedExecution,
+    own: Option<&OrderRow>,
+) -> Result<(FailureDetails, bool), Error> {
+    let details = run.world.failure_details(&ended.pipeline, &ended.id).await?;
+    let may_go_back = own.is_some_and(|row| row.bake.is_some()) && !details.is_in_source;
+    let has_deployed = may_go_back && way_back::has_deployed(run, pipeline, &ended.id).await?;
+    Ok((details, has_deployed))
 }
 
 /// Whether an execution failed in a source action, as an earlier execution of the order did. The order is started again

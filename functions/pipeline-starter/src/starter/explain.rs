@@ -20,7 +20,7 @@ use crate::starter::execution::{end_decision, own_row};
 use crate::starter::facts::{self, Facts};
 use crate::starter::follow_up::{due, nothing_due};
 use crate::starter::order::{about_arrival, malformed_decision, plan_decision, unrouted_decision};
-use crate::starter::{approval, bake};
+use crate::starter::{approval, bake, entry};
 use crate::world::World;
 
 /// Explains the event in `payload`.
@@ -78,6 +78,11 @@ async fn explain_arrival<W: World>(
         return Ok(Decision::new(Outcome::Failed, chain(error)));
     }
     let plan = Plan::new(facts.state(), &facts.claims, arrival, &run.place(pipeline), run.now());
+    if let Plan::Start(row) = &plan
+        && let Some(reason) = entry::explain(run, pipeline, row).await
+    {
+        return Ok(Decision::new(Outcome::Waiting, reason));
+    }
     Ok(plan_decision(&plan, &facts))
 }
 
@@ -136,7 +141,10 @@ async fn explain_follow_up<W: World>(run: &Run<'_, W>) -> Result<Vec<Decision<Ou
                         continue;
                     }
                     let is_routed = run.routes.pins(row.state.kind, &row.state.change, &pipeline).is_some();
-                    let decision = due_decision(&due, is_routed);
+                    let alarms =
+                        if due == Due::Start { entry::explain(run, &pipeline, &row.state).await } else { None };
+                    let waits = alarms.map(|reason| Decision::new(Outcome::Waiting, reason));
+                    let decision = waits.or_else(|| due_decision(&due, is_routed));
                     decisions.extend(decision.map(|decision| about_order(&row.state, &pipeline, decision)));
                 }
             }

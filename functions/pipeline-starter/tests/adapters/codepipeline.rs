@@ -1,8 +1,11 @@
 use aws_sdk_codepipeline::Client;
 use aws_sdk_codepipeline::config::retry::RetryConfig;
-use pipeline_starter::aws::codepipeline::{execution_commit, execution_status, executions, failure_details, start};
+use pipeline_starter::aws::codepipeline::{
+    begun_actions, categories, execution_commit, execution_status, executions, failure_details, start, stop,
+};
 use pipeline_starter::world::{
-    ExecutionPage, ExecutionStatus, FailureDetails, ListedExecution, ListedRevision, PipelineStart, StartAnswer,
+    ActionCategory, ExecutionPage, ExecutionStatus, FailureDetails, ListedExecution, ListedRevision, PipelineStart,
+    StartAnswer, Stop,
 };
 use sekisho_domain::route::PipelineName;
 use sekisho_testing::wire::{Answer, Wire, ok, refused};
@@ -272,4 +275,82 @@ async fn the_commit_of_an_execution_is_the_first_revision_that_is_one() {
     }
     let wire = Wire::answering([refused("ThrottlingException")]);
     assert!(execution_commit(&Client::new(&wire.config()), "shop", "e").await.unwrap_err().is_throttled());
+}
+
+/// An action of an execution with a category, as `ListActionExecutions` lists it.
+fn begun(category: &str, status: &str) -> Value {
+    let kind = json!({"category": category, "owner": "AWS", "provider": "P", "version": "1"});
+    json!({"pipelineExecutionId": "e", "actionExecutionId": "a", "status": status, "input": {"actionTypeId": kind}})
+}
+
+#[tokio::test]
+async fn the_actions_of_an_execution_are_read_page_by_page_with_their_categories() {
+    let wire = Wire::answering([
+        ok(&json!({"actionExecutionDetails": [begun("Approval", "InProgress"), begun("Compute", "Succeeded")],
+                   "nextToken": "more"})),
+        ok(&json!({"actionExecutionDetails": [begun("Deploy", "Failed"), begun("Test", "Abandoned")]})),
+    ]);
+    let actions = begun_actions(&Client::new(&wire.config()), &shop(), "e").await.unwrap();
+    let found: Vec<_> = actions.iter().map(|action| (action.category, action.is_in_progress)).collect();
+    let expected = [
+        (ActionCategory::Approval, true),
+        (ActionCategory::Build, false),
+        (ActionCategory::Deploy, false),
+        (ActionCategory::Other, false),
+    ];
+    assert_eq!(found, expected);
+    let filter = json!({"pipelineExecutionId": "e"});
+    let requests = wire.requests();
+    assert_eq!(requests[0].json(), json!({"pipelineName": "shop", "filter": filter}));
+    assert_eq!(requests[1].json(), json!({"pipelineName": "shop", "filter": filter, "nextToken": "more"}));
+}
+
+#[tokio::test]
+async fn the_categories_of_a_pipeline_are_those_of_all_its_stages() {
+    let action = |name: &str, category: &str| {
+        let kind = json!({"category": category, "owner": "AWS", "provider": "P", "version": "1"});
+        json!({"name": name, "actionTypeId": kind})
+    };
+    let stages = json!([
+        {"name": "Source", "actions": [action("Source", "Source")]},
+        {"name": "Run", "actions": [action("Build", "Build"), action("Call", "Invoke"), action("Ask", "Approval")]},
+    ]);
+    let wire = Wire::answering([ok(&json!({"pipeline": {"name": "shop", "roleArn": "r", "stages": stages}}))]);
+    let found = categories(&Client::new(&wire.config()), &shop()).await.unwrap();
+    let expected = [ActionCategory::Source, ActionCategory::Build, ActionCategory::Invoke, ActionCategory::Approval];
+    assert_eq!(found, expected);
+    assert_eq!(wire.requests()[0].json(), json!({"name": "shop"}));
+}
+
+#[tokio::test]
+async fn a_stop_abandons_only_an_approval_and_an_execution_that_has_ended_is_no_error() {
+    for (how, abandon) in [(Stop::AbandonApproval, true), (Stop::BeforeNextAction, false)] {
+        let wire = Wire::answering([ok(&json!({"pipelineExecutionId": "e"}))]);
+        stop(&Client::new(&wire.config()), &shop(), "e", how).await.unwrap();
+        let request = &wire.requests()[0];
+        assert_eq!(request.operation, "StopPipelineExecution");
+        let expected = json!({"pipelineName": "shop", "pipelineExecutionId": "e", "abandon": abandon,
+                              "reason": "Sekisho takes the change back"});
+        assert_eq!(request.json(), expected);
+    }
+    for code in ["PipelineExecutionNotStoppableException", "DuplicatedStopRequestException"] {
+        let wire = Wire::answering([refused(code)]);
+        assert!(stop(&Client::new(&wire.config()), &shop(), "e", Stop::BeforeNextAction).await.is_ok(), "{code}");
+    }
+    let wire = Wire::answering([refused("AccessDeniedException")]);
+    assert!(stop(&Client::new(&wire.config()), &shop(), "e", Stop::BeforeNextAction).await.unwrap_err().is_refused());
+}
+
+#[tokio::test]
+async fn what_does_not_exist_has_no_actions_and_a_call_without_an_answer_is_an_error() {
+    let wire = Wire::answering([
+        refused("PipelineExecutionNotFoundException"),
+        refused("PipelineNotFoundException"),
+        Answer::TimedOut,
+        Answer::TimedOut,
+    ]);
+    let client = Client::new(&wire.config());
+    assert_eq!(begun_actions(&client, &shop(), "e").await.unwrap(), []);
+    assert_eq!(categories(&client, &shop()).await.unwrap(), []);
+    assert!(begun_actions(&client, &shop(), "e").await.is_err() && categories(&client, &shop()).await.is_err());
 }

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, unreachable_pub, reason = "a test may panic")]
 
 mod calls;
+mod cbor;
+mod cloudwatch;
 mod codepipeline;
 mod eventbridge;
 mod sns;

@@ -17,7 +17,7 @@ use sekisho_domain::decision::{Decision, Decisions};
 use sekisho_domain::order::Order;
 use sekisho_domain::report::{OrderReport, ReportState};
 use sekisho_domain::route::PipelineName;
-use sekisho_domain::timestamp::epoch_millis;
+use sekisho_domain::timestamp::{self, epoch_millis};
 use sekisho_lambda::Invocation;
 use sekisho_ledger::{Row, Store};
 use sekisho_testing::cases;
@@ -28,6 +28,22 @@ use time::OffsetDateTime;
 use time::macros::datetime;
 
 pub const COMMITTED_CONFIG: &str = include_str!("../../../../config/sekisho.toml");
+/// A configuration in which the pipeline `shop` is a wave that bakes for 30 minutes.
+pub const WAVE: &str = r#"
+[[route]]
+name = "shop"
+repository = "shop"
+branches = ["main"]
+[[route.wave]]
+name = "one-box"
+bake = "30m"
+alarms = ["shop-*", "!shop-noise"]
+[[route.wave.target]]
+account = "222222222222"
+region = "ap-northeast-1"
+pipeline = "shop"
+action = "Source"
+"#;
 pub const START: OffsetDateTime = datetime!(2026-11-21 12:00 UTC);
 /// The function's timeout in the template.
 pub const TIMEOUT: Duration = Duration::from_secs(45);
@@ -159,6 +175,24 @@ impl Function {
         self.take_reports().into_iter().map(|report| (report.number, report.state)).collect()
     }
 
+    /// Handles the event about the end of an execution that ends now, and returns the outcomes.
+    pub async fn end(&self, name: &str, execution: &str) -> Vec<Outcome> {
+        let mut event: Value = serde_json::from_str(&end_of(name, execution)).unwrap();
+        event["time"] = json!(timestamp::seconds(self.world().now()));
+        self.outcomes(&event.to_string()).await
+    }
+
+    /// Handles an event, and returns the outcomes.
+    pub async fn outcomes(&self, payload: &str) -> Vec<Outcome> {
+        self.handle(payload).await.unwrap().decisions.into_iter().map(|decision| decision.outcome).collect()
+    }
+
+    /// Runs the follow-up after these minutes, and returns the outcomes.
+    pub async fn after(&self, minutes: u64) -> Vec<Outcome> {
+        let decisions = self.follow_up_after(Duration::from_mins(minutes)).await;
+        decisions.into_iter().map(|decision| decision.outcome).collect()
+    }
+
     /// Lets time pass, and then runs the follow-up of the schedule.
     pub async fn follow_up_after(&self, time: Duration) -> Vec<Decision<Outcome>> {
         tokio::time::advance(time).await;
@@ -217,6 +251,17 @@ pub fn revision(action: &str, revision: &str) -> ListedRevision {
 pub fn order_event(later: u64) -> String {
     let orders = [(shop(), Order::deploy(NUMBER + later))].into();
     with_detail(&SourceChange::with_orders(change(later), &orders))
+}
+
+/// The event that orders the change [`change`] for the pipeline `shop`, with the number [`NUMBER`] plus `later`.
+pub fn ordered(later: u64, order: Order) -> String {
+    let orders = [(shop(), Order { number: NUMBER + later, ..order })].into();
+    with_detail(&SourceChange::with_orders(change(later), &orders))
+}
+
+/// An order of a wave that bakes for 30 minutes.
+pub fn of_wave() -> Order {
+    Order { bake: Some("30m".parse().unwrap()), ..Order::deploy(NUMBER) }
 }
 
 /// The event about the end of the execution of [`EXECUTION`], for another execution.

@@ -10,6 +10,7 @@
 )]
 
 mod approvals;
+mod bakes;
 mod changes;
 mod executions;
 mod explain;
@@ -18,4 +19,5 @@ mod follow_up;
 mod function;
 mod orders;
 mod upgrades;
+mod ways_back;
 mod wiring;

@@ -1,0 +1,257 @@
+use std::time::Duration;
+
+use proptest::prelude::*;
+use sekisho_domain::order::Order;
+use sekisho_domain::route::{AlarmGlobs, Missing};
+
+use super::*;
+use crate::end::{End, Ending, after_end};
+use crate::order::token;
+use crate::sample::{NOW, at_shop, change, pipeline, row, running};
+use crate::world::StartAnswer;
+
+fn bake() -> Bake {
+    Bake {
+        length: "30m".parse().unwrap(),
+        alarms: vec![AlarmGlobs::try_from(vec!["shop-*".to_owned()]).unwrap()],
+        missing: Missing::Unknown,
+        promoted: false,
+        rang: Vec::new(),
+        window: None,
+    }
+}
+
+/// An order of a wave whose execution `e` runs, at a target where the change 3 was healthy.
+fn deploying() -> OrderRow {
+    OrderRow {
+        bake: Some(bake()),
+        ordered_bake: Some("30m".parse().unwrap()),
+        good: Some(change(3).commit),
+        good_ref: Some("refs/heads/main".parse().unwrap()),
+        is_past_known: true,
+        ..running(&row(5))
+    }
+}
+
+fn failed(has_deployed: bool) -> End {
+    End::Failed { is_in_source: false, has_deployed, reason: "exit status 1".to_owned() }
+}
+
+fn after(row: &OrderRow, end: &End, run: u32) -> Option<OrderRow> {
+    at_shop(|place| after_end(row, end, Ending { run: Some(run), at: None }, place, NOW))
+}
+
+fn state(row: &OrderRow) -> ReportState {
+    row.report.as_ref().unwrap().report.state
+}
+
+fn judged(row: &OrderRow, verdict: &Verdict) -> OrderRow {
+    at_shop(|place| after_verdict(row, verdict, place, NOW)).unwrap()
+}
+
+fn baking() -> OrderRow {
+    after(&deploying(), &End::Succeeded, 1).unwrap()
+}
+
+#[test]
+fn a_success_begins_the_bake() {
+    let baking = baking();
+    assert!(baking.is_baking());
+    assert_eq!((state(&baking), baking.good.as_ref()), (ReportState::Baking, Some(&change(3).commit)));
+    let until = baking.report.as_ref().unwrap().report.until.unwrap();
+    assert_eq!(until.millis(), epoch_millis(NOW + Duration::from_mins(30)));
+    for end in [End::Succeeded, failed(true), End::Canceled, End::Unknown("stopped"), End::Resumed] {
+        assert_eq!(after(&baking, &end, 2), None, "the execution has ended already: {end:?}");
+    }
+    let healthy = judged(&baking, &Verdict::Healthy("quiet".to_owned()));
+    assert_eq!((state(&healthy), healthy.good.as_ref()), (ReportState::Healthy, Some(&change(5).commit)));
+    assert_eq!(after(&judged(&baking, &Verdict::Unknown("why".to_owned())), &End::Succeeded, 1), None);
+}
+
+#[test]
+fn a_bake_begins_when_the_execution_ended_and_no_later_than_now() {
+    for (at, since) in [(Some(NOW - Duration::from_mins(9)), 9), (Some(NOW + Duration::from_mins(9)), 0), (None, 0)] {
+        let after = at_shop(|place| after_end(&deploying(), &End::Succeeded, Ending { run: Some(1), at }, place, NOW));
+        let window = after.unwrap().bake.unwrap().window.unwrap();
+        assert_eq!(window.since, epoch_millis(NOW - Duration::from_mins(since)));
+    }
+}
+
+#[test]
+fn an_order_with_a_bake_of_no_length_is_healthy_at_once() {
+    let none = Bake { length: "0s".parse().unwrap(), ..bake() };
+    let healthy = after(&OrderRow { bake: Some(none), ..deploying() }, &End::Succeeded, 1).unwrap();
+    assert_eq!((state(&healthy), healthy.good), (ReportState::Healthy, Some(change(5).commit)));
+}
+
+#[test]
+fn a_failed_bake_goes_back_under_the_same_order() {
+    let back = judged(&baking(), &Verdict::Failed("alarm shop-a rang".to_owned()));
+    assert_eq!((back.number, back.kind, &back.change.commit), (5, OrderKind::Rollback, &change(3).commit));
+    assert_eq!((back.ordered(), back.is_startable(false, NOW)), (&change(5), true));
+    assert_eq!(back.announcement, Some(Announcement::GoesBack));
+    assert!(back.executions.contains(&"e".to_owned()) && back.execution.is_none());
+    assert!(back.token != token(&change(5), &pipeline(), 5, 0));
+    let report = &back.report.as_ref().unwrap().report;
+    assert_eq!((report.state, &report.revision), (ReportState::RollingBack, &change(5).commit));
+    assert!(report.reason.contains("shop-a") && report.reason.contains(change(3).commit.as_str()), "{}", report.reason);
+    let started = at_shop(|place| back.claimed(NOW).after_start(&StartAnswer::Started("r".to_owned()), place, NOW));
+    assert_eq!(state(&started), ReportState::RollingBack);
+    let done = after(&started, &End::Succeeded, 1).unwrap();
+    assert_eq!((state(&done), done.good), (ReportState::RolledBack, Some(change(3).commit)));
+    let stuck = after(&started, &failed(true), 1).unwrap();
+    assert_eq!((state(&stuck), stuck.kind), (ReportState::Failed, OrderKind::Rollback));
+    assert_eq!(state(&after(&stuck, &End::Resumed, 2).unwrap()), ReportState::RollingBack, "a stage is retried");
+}
+
+/// Everything that a rollback waits for is reported as the rollback.
+#[test]
+fn a_rollback_that_waits_is_reported_as_rolling_back() {
+    let back = judged(&baking(), &Verdict::Failed("alarm shop-a rang".to_owned()));
+    for answer in [StartAnswer::Deferred("busy".to_owned()), StartAnswer::Rejected("gone".to_owned())] {
+        let waiting = at_shop(|place| back.claimed(NOW).after_start(&answer, place, NOW));
+        assert_eq!(state(&waiting), ReportState::RollingBack, "{answer:?}");
+    }
+}
+
+#[test]
+fn only_a_failure_in_or_after_a_deploy_action_goes_back() {
+    let back = after(&deploying(), &failed(true), 1).unwrap();
+    assert_eq!((state(&back), back.announcement), (ReportState::RollingBack, None));
+    let before = after(&deploying(), &failed(false), 1).unwrap();
+    assert_eq!((state(&before), before.retreat.is_some()), (ReportState::Failed, false));
+    let plain = after(&OrderRow { bake: None, ..deploying() }, &failed(true), 1).unwrap();
+    assert_eq!((state(&plain), plain.retreat.is_some()), (ReportState::Failed, false));
+}
+
+#[test]
+fn a_target_that_has_nothing_to_go_back_to_stays_as_it_is() {
+    for good in [None, Some(change(5).commit)] {
+        let row = OrderRow { good, ..baking() };
+        let stays = judged(&row, &Verdict::Failed("alarm shop-a rang".to_owned()));
+        assert_eq!((state(&stays), &stays.retreat), (ReportState::Failed, &None));
+        assert_eq!((stays.announcement, stays.good), (Some(Announcement::CannotGoBack), row.good));
+    }
+}
+
+#[test]
+fn a_stage_that_is_retried_before_the_rollback_begins_continues_the_order() {
+    let back = after(&deploying(), &failed(true), 1).unwrap();
+    let again = resumable(&back, "e").unwrap();
+    let resumed = after(&again, &End::Resumed, 2).unwrap();
+    assert_eq!((state(&resumed), resumed.kind, &resumed.change), (ReportState::Running, OrderKind::Deploy, &change(5)));
+    assert_eq!((resumed.execution.as_deref(), resumed.bake.as_ref()), (Some("e"), Some(&bake())));
+    assert_eq!(state(&after(&again, &End::Succeeded, 2).unwrap()), ReportState::Baking);
+    assert_eq!(after(&again, &failed(true), 1), None, "the first failure, again");
+    let claimed = back.claimed(NOW);
+    let started = at_shop(|place| claimed.after_start(&StartAnswer::Started("r".to_owned()), place, NOW));
+    let unanswered = at_shop(|place| claimed.after_start(&StartAnswer::Unanswered("late".to_owned()), place, NOW));
+    for too_late in [claimed, started, unanswered] {
+        assert_eq!(resumable(&too_late, "e"), None, "{:?}", too_late.progress);
+    }
+    assert_eq!(resumable(&back, "another"), None);
+    let after_bake = judged(&baking(), &Verdict::Failed("alarm shop-a rang".to_owned()));
+    assert_eq!(resumable(&after_bake, "e"), None, "no stage of a successful execution can be retried");
+}
+
+/// A version without bakes reads the row, and goes on with the rollback.
+#[test]
+fn a_row_without_the_new_fields_can_be_read_and_written_back() {
+    let old = row(5);
+    let written = serde_json::to_value(&old).unwrap();
+    for field in ["ordered_bake", "promoted", "bake", "retreat", "awaits_alarms", "good_ref", "announcement"] {
+        assert!(written.get(field).is_none(), "{field}");
+    }
+    assert_eq!(serde_json::from_value::<OrderRow>(written).unwrap(), old);
+    let back = judged(&baking(), &Verdict::Failed("alarm shop-a rang".to_owned()));
+    let written = serde_json::to_value(&back).unwrap();
+    assert_eq!((written["kind"].as_str(), written["number"].as_u64()), (Some("rollback"), Some(5)));
+    assert_eq!(written["change"]["commit"].as_str(), Some(change(3).commit.as_str()));
+    assert_eq!(serde_json::from_value::<OrderRow>(written).unwrap(), back);
+}
+
+/// What can happen to an order.
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    Start,
+    Busy,
+    Succeeds,
+    FailsInSource,
+    FailsBeforeDeploy,
+    FailsInDeploy,
+    Canceled,
+    Stopped,
+    Resumed,
+    Rings,
+    Quiet,
+    Blind,
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    use Step::{
+        Blind, Busy, Canceled, FailsBeforeDeploy, FailsInDeploy, FailsInSource, Quiet, Resumed, Rings, Start, Stopped,
+        Succeeds,
+    };
+    prop_oneof![
+        4 => Just(Start), 4 => Just(Succeeds), 3 => Just(Rings), 3 => Just(FailsInDeploy), 1 => Just(Busy),
+        1 => Just(FailsInSource), 1 => Just(FailsBeforeDeploy), 1 => Just(Canceled), 1 => Just(Stopped),
+        2 => Just(Resumed), 1 => Just(Quiet), 1 => Just(Blind),
+    ]
+}
+
+/// The row after a step, or `None` if the step changes nothing.
+fn take(row: &OrderRow, step: Step, executions: usize) -> Option<OrderRow> {
+    let start = |answer: &StartAnswer| {
+        let can = row.is_startable(true, NOW);
+        can.then(|| at_shop(|place| row.claimed(NOW).after_start(answer, place, NOW)))
+    };
+    let in_source = End::Failed { is_in_source: true, has_deployed: false, reason: "no image".to_owned() };
+    let verdict = |verdict: &Verdict| row.is_baking().then(|| judged(row, verdict));
+    match step {
+        Step::Start => start(&StartAnswer::Started(format!("e{executions}"))),
+        Step::Busy => start(&StartAnswer::Deferred("busy".to_owned())),
+        Step::Succeeds => after(row, &End::Succeeded, row.run),
+        Step::FailsInSource => after(row, &in_source, row.run),
+        Step::FailsBeforeDeploy => after(row, &failed(false), row.run),
+        Step::FailsInDeploy => after(row, &failed(true), row.run),
+        Step::Canceled => after(row, &End::Canceled, row.run),
+        Step::Stopped => after(row, &End::Unknown("somebody stopped the execution"), row.run),
+        Step::Resumed => after(row, &End::Resumed, row.run + 1),
+        Step::Rings => verdict(&Verdict::Failed("alarm shop-a rang".to_owned())),
+        Step::Quiet => verdict(&Verdict::Healthy("quiet".to_owned())),
+        Step::Blind => verdict(&Verdict::Unknown("no data".to_owned())),
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_rollback_is_never_rolled_back_and_the_times_of_reports_rise(
+        steps in proptest::collection::vec(any_step(), 1..30),
+    ) {
+        let order = Order { bake: Some("30m".parse().unwrap()), ..Order::deploy(5) };
+        let first = OrderRow::new(order, &change(5), &pipeline(), None, NOW);
+        let mut row = OrderRow { bake: Some(bake()), good: Some(change(3).commit), ..first };
+        let mut tokens = vec![row.token.clone()];
+        for (executions, step) in steps.into_iter().enumerate() {
+            let Some(next) = take(&row, step, executions) else { continue };
+            prop_assert_eq!(next.number, 5);
+            prop_assert_eq!(next.ordered(), &change(5));
+            prop_assert!(next.at >= row.at);
+            if next.token != tokens[tokens.len() - 1] {
+                prop_assert!(!tokens.contains(&next.token), "each start has its token");
+                tokens.push(next.token.clone());
+            }
+            if row.retreat.is_some() {
+                prop_assert_eq!(&next.retreat, &row.retreat, "{:?} leads to another way back", step);
+                prop_assert_eq!(&next.change.commit, &change(3).commit);
+                prop_assert!(next.bake.is_none() && !next.is_baking());
+                let reported = state(&next);
+                let expected = [
+                    ReportState::RollingBack, ReportState::RolledBack, ReportState::Failed, ReportState::Unknown,
+                ];
+                prop_assert!(expected.contains(&reported), "{:?}", reported);
+            }
+            row = next;
+        }
+    }
+}
