@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use sekisho_domain::decision::Decision;
 use sekisho_domain::route::{Route, TargetId};
 use sekisho_ledger::{MAX_TRANSACTION, Row, Store, Write};
 
@@ -22,9 +23,6 @@ use crate::train::{self, TrainRow};
 use crate::train_text::TrainView;
 use crate::world::World;
 
-/// The most times that one call decides anew. The next reconcile does the rest.
-const MOST_STEPS: usize = 20;
-
 /// Moves a train on: lets changes enter waves, orders targets, judges waves and sends targets back, until nothing is
 /// left to do. Then it sends the notices that people should have. The rows are read here, so the caller writes its own
 /// change of the train's row first.
@@ -34,19 +32,12 @@ const MOST_STEPS: usize = 20;
 pub(crate) async fn advance<W: World>(run: &Run<'_, W>, route: &Route, scope: Scope) -> Result<DecisionLog, Error> {
     let mut log = DecisionLog::default();
     let mut offered = Offered::default();
-    for _ in 0..MOST_STEPS {
-        let settled =
-            run.until_unchanged(async || step(run, route, scope.clone(), &mut log, &mut offered).await).await?;
-        if let Some((row, targets)) = &settled {
-            let view = TrainView { routes: run.routes, route, row, targets, now: run.now() };
-            // Most reports lead to no decision, so they do not read which notices were sent.
-            let notices = if scope == Scope::All || !log.is_empty() { due(&view) } else { about_unknown(&view) };
-            log.extend(notify(run, route, notices).await);
-        }
-        if settled.is_some() || !run.has_time() {
-            break;
-        }
-    }
+    let step = async || step(run, route, scope.clone(), &mut log, &mut offered).await;
+    let (row, targets) = run.until_unchanged(step).await?;
+    let view = TrainView { routes: run.routes, route, row: &row, targets: &targets, now: run.now() };
+    // Most reports lead to no decision, so they do not read which notices were sent.
+    let notices = if scope == Scope::All || !log.is_empty() { due(&view) } else { about_unknown(&view) };
+    log.extend(notify(run, route, notices).await);
     log.extend(offered.not_accepted.first().map(|first| {
         let count = offered.not_accepted.len();
         let reason = format!(
@@ -54,24 +45,24 @@ pub(crate) async fn advance<W: World>(run: &Run<'_, W>, route: &Route, scope: Sc
             offered.all(),
             first.reason
         );
-        sekisho_domain::decision::Decision::new(Outcome::Ignored, reason).about("route", route.name())
+        Decision::new(Outcome::Ignored, reason).about("route", route.name())
     }));
     Ok(log)
 }
 
-/// Decides once, writes and offers. If there is nothing to do, returns the rows that show it.
+/// Decides, writes and offers. Returns the rows afterwards, as far as they were read.
 async fn step<W: World>(
     run: &Run<'_, W>,
     route: &Route,
     scope: Scope,
     log: &mut DecisionLog,
     offered: &mut Offered,
-) -> Result<Option<(TrainRow, TargetRows)>, Error> {
+) -> Result<(TrainRow, TargetRows), Error> {
     let stored = read(run, route).await?;
     let Snapshot { row, mut revision } = stored.clone();
-    let (Next { row, orders: placed, decisions }, targets) = decide(run, route, row, scope).await?;
+    let (Next { row, orders: placed, decisions }, mut targets) = decide(run, route, row, scope).await?;
     if row == stored.row && placed.is_empty() {
-        return Ok(Some((row, targets)));
+        return Ok((row, targets));
     }
     // Another invocation may work on the train. The train's row is in each transaction, so only one of them goes on.
     let mut parts: Vec<&[Placed]> = placed.chunks(MAX_TRANSACTION - 1).collect();
@@ -89,7 +80,10 @@ async fn step<W: World>(
         log.extend(decisions.take().into_iter().flatten());
         offered.extend(offer(run, &orders(part)).await);
     }
-    Ok(None)
+    for Placed { target, row, replaces } in placed {
+        targets.read.insert(target, Snapshot { row, revision: Some(replaces.unwrap_or(0) + 1) });
+    }
+    Ok((row, targets))
 }
 
 /// Reads the row of a train.

@@ -11,7 +11,8 @@ use crate::target::Progress;
 use crate::train::{Passage, Verdict};
 use crate::wave::{Standing, is_same_revision};
 
-const HISTORIES: u64 = 400;
+/// `SEKISHO_HISTORIES` sets another number.
+const HISTORIES: u64 = 60;
 const STEPS: usize = 120;
 const PIPELINES: [&str; 6] = ["a1", "a2", "b1", "b2", "c1", "c2"];
 const WAVES: [&str; 3] = ["a", "b", "c"];
@@ -83,8 +84,7 @@ impl History {
             }
             18 | 19 => {
                 self.log.push("resume".to_owned());
-                WAVES.iter().for_each(|wave| drop(self.world.resume(Some(wave))));
-                self.world.resume(None);
+                self.resume();
             }
             20 => self.accept(index),
             21 => self.promote(wave),
@@ -98,6 +98,13 @@ impl History {
                 self.world.recall(wave);
             }
         }
+    }
+
+    fn resume(&mut self) {
+        for wave in WAVES {
+            self.world.resume(Some(wave));
+        }
+        self.world.resume(None);
     }
 
     fn push(&mut self) {
@@ -262,8 +269,7 @@ impl History {
     /// Every target answers and nobody holds anything. Then the newest change gets everywhere.
     fn finish(&mut self) {
         self.log.push("finish".to_owned());
-        WAVES.iter().for_each(|wave| drop(self.world.resume(Some(wave))));
-        self.world.resume(None);
+        self.resume();
         self.settle();
         for wave in &self.world.row.waves {
             assert!(wave.open().is_none(), "a change stays in the wave {}", wave.name);
@@ -320,8 +326,10 @@ fn run(seed: u64) {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "a person sets the number of histories")]
 fn random_histories_keep_the_promises() {
-    (1..=HISTORIES).for_each(run);
+    let count = std::env::var("SEKISHO_HISTORIES").ok().and_then(|count| count.parse().ok());
+    (1..=count.unwrap_or(HISTORIES)).for_each(run);
 }
 
 /// The configuration really has the keys that it should have.
