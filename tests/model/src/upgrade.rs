@@ -15,8 +15,11 @@ use crate::cloud::Cloud;
 use crate::ledger::at_once;
 use crate::repository::{PATHS, Reference, SHELF, SHOP};
 
+/// Pipelines, each with its place.
+type Pipelines = &'static [(usize, &'static str)];
+
 /// The branches and tags that an earlier version relayed, and the pipelines that follow each of them.
-const RELAYED: [(usize, &str, &[(usize, &str)]); 4] = [
+const RELAYED: [(usize, &str, Pipelines); 4] = [
     (SHOP, "refs/heads/main", &[(0, "all"), (0, "api"), (1, "all"), (1, "both")]),
     (SHOP, "refs/heads/release/1", &[(1, "both")]),
     (SHOP, "refs/tags/live", &[(1, "tags")]),
