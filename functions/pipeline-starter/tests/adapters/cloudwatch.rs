@@ -12,7 +12,7 @@ use time::macros::datetime;
 
 use crate::cbor;
 
-const CHANGED: OffsetDateTime = datetime!(2026-11-21 12:00:00.25 UTC);
+const CHANGED: OffsetDateTime = datetime!(2026-11-21 12:00 UTC);
 const EDITED: OffsetDateTime = datetime!(2026-11-20 08:00 UTC);
 
 fn answer(body: &Value) -> Answer {

@@ -174,7 +174,7 @@ async fn an_alarm_without_data_or_without_an_answer_leaves_the_result_unknown() 
 
     let function = baking_again().await;
     function.world().alarms_fail.set(Some(Kind::Throttled));
-    for minutes in [5, 26, 30, 29] {
+    for minutes in [5, 26, 30, 28] {
         assert_eq!(function.after(minutes).await, [Ignored], "a throttled reading is repeated");
     }
     assert_eq!(function.after(1).await, [Unknown]);

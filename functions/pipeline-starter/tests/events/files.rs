@@ -35,7 +35,7 @@ const FOREIGN: (&str, &str) = ("account", "444444444444");
 const ORDER: (&str, &str) = ("order", "1795312345999");
 const ORDERED: &[(&str, &str)] = &[SHOP, MAIN, PIPELINE, ORDER, ("execution", "e1"), COMMIT];
 const START_SHOP: &[&str] = &["StartPipelineExecution shop", REPORT];
-const GO_BACK: &[&str] = &["ListPipelineExecutions shop", "StartPipelineExecution shop", REPORT];
+const LIST_AND_START: &[&str] = &["ListPipelineExecutions shop", "StartPipelineExecution shop", REPORT];
 const REFUSE: &[&str] = &[REPORT];
 const NOTIFY: &[&str] = &["ListActionExecutions shop a6c6b8f2-0f0f-4f53-9c1e-1d2c3b4a5968", "Publish"];
 const APPROVAL: (&str, &str) = ("place", "Deploy / Approval");
@@ -81,10 +81,10 @@ const CASES: &[(&str, Expected, &[&str])] = &[
     ("order", Decided(Started, "e1", ORDERED), START_SHOP),
     ("order-for-an-unrouted-pipeline", Decided(Filtered, NOT_ROUTED, &[("pipeline", "billing"), ORDER]), REFUSE),
     ("order-for-another-pipeline-only", Decided(Started, "e1", &[PIPELINE, ("sequence", "1795312345678")]), START_SHOP),
-    ("order-of-a-rollback", Decided(Started, "e1", ORDERED), GO_BACK),
+    ("order-of-a-rollback", Decided(Started, "e1", ORDERED), LIST_AND_START),
     ("order-of-no-route", Decided(Filtered, NOT_ROUTED, &[ORDER, ("ref", "refs/heads/feature/search")]), REFUSE),
     ("order-of-unknown-kind", Decided(Refused, "detail.orders.shop.kind", &[PIPELINE, ORDER]), REFUSE),
-    ("order-with-unknown-fields", Decided(Started, "e1", ORDERED), START_SHOP),
+    ("order-with-unknown-fields", Decided(Started, "e1", ORDERED), LIST_AND_START),
     ("order-without-kind", Decided(Refused, "detail.orders.shop", &[PIPELINE, ORDER]), REFUSE),
     ("order-without-number", Decided(Refused, "detail.orders.shop", &[PIPELINE, COMMIT]), &[]),
     ("other-detail-type", Decided(Refused, "`Source Changed`", &[SHOP, MAIN]), &[]),
@@ -138,7 +138,7 @@ async fn every_file_leads_to_its_decision() {
                 // row.
                 let other_rows = match *calls {
                     [] | REFUSE => 0,
-                    START_SHOP | GO_BACK => 2,
+                    START_SHOP | LIST_AND_START => 2,
                     _ => 1,
                 };
                 assert_eq!(rows.len(), 1 + other_rows, "{name}: {rows:?}");

@@ -173,8 +173,8 @@ async fn a_stage_that_is_retried_before_the_rollback_has_started_counts() {
     let function = deploying().await;
     function.world().begun.borrow_mut().insert("e2".to_owned(), actions(&[Source, Deploy], false));
     function.answer_starts(|_| StartAnswer::Deferred(PIPELINE_IS_FULL.to_owned()));
-    assert_eq!(function.end("pipeline-failed", "e2").await, [ExecutionFailed, Waiting]);
-    assert_eq!(states(&function), [RollingBack, RollingBack]);
+    assert_eq!(function.end("pipeline-failed", "e2").await, [ExecutionFailed]);
+    assert_eq!(states(&function), [RollingBack]);
     assert_eq!(function.end("pipeline-resumed", "e2").await, [Started]);
     assert_eq!(states(&function), [Running]);
     assert_eq!(function.after(1).await, [Ignored], "no rollback waits any more");
@@ -190,8 +190,8 @@ async fn a_second_failure_before_the_rollback_has_started_goes_back_as_the_first
     let function = deploying().await;
     function.world().begun.borrow_mut().insert("e2".to_owned(), actions(&[Source, Deploy], false));
     function.answer_starts(|_| StartAnswer::Deferred(PIPELINE_IS_FULL.to_owned()));
-    assert_eq!(function.end("pipeline-failed", "e2").await, [ExecutionFailed, Waiting]);
-    assert_eq!(function.end("pipeline-failed-again", "e2").await, [ExecutionFailed, Waiting]);
+    assert_eq!(function.end("pipeline-failed", "e2").await, [ExecutionFailed]);
+    assert_eq!(function.end("pipeline-failed-again", "e2").await, [ExecutionFailed]);
     function.answer_starts(|_| StartAnswer::Started("back".to_owned()));
     assert_eq!(function.after(1).await, [Started]);
     assert_eq!(function.shop().change.commit, change(0).commit);
@@ -305,7 +305,7 @@ async fn a_target_that_goes_back_keeps_trying_although_no_route_leads_to_it() {
     let function = baking_again().await;
     function.answer_starts(|_| StartAnswer::Deferred(PIPELINE_IS_FULL.to_owned()));
     function.world().set_alarm("shop-errors", Ringing);
-    assert_eq!(function.after(1).await, [Unhealthy, Waiting]);
+    assert_eq!(function.after(1).await, [Unhealthy]);
     let row = function.shop();
     let repository = "arn:aws:codecommit:ap-northeast-1:111111111111:other".parse().unwrap();
     function.write_row(&OrderRow { change: Change { repository, ..row.change.clone() }, ..row.clone() });
@@ -322,7 +322,7 @@ async fn a_throttled_list_delays_a_rollback_and_a_refused_one_does_not() {
     let function = baking_again().await;
     function.world().list_is_down.set(true);
     function.world().set_alarm("shop-errors", Ringing);
-    assert_eq!(function.after(1).await, [Unhealthy, Waiting]);
+    assert_eq!(function.after(1).await, [Unhealthy]);
     function.world().list_is_down.set(false);
     function.world().reads_are_refused.set(true);
     assert_eq!(function.after(1).await, [Started]);
