@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::pin::pin;
 use std::time::Duration;
 
-use futures_util::future::{Either, join, select};
-use sekisho_domain::change::CommitId;
+use futures_util::future::{Either, join3, select};
+use sekisho_domain::change::{CommitId, RepositoryArn};
 use sekisho_domain::route::TargetId;
 use sekisho_ledger::{Key, MAX_TRANSACTION, Store};
 
@@ -44,10 +44,7 @@ pub(crate) async fn reference<W: World>(run: &Run<'_, W>, facts: &mut Facts<'_>)
                     Err(error) => facts.paths_error = Some(error),
                 }
             }
-            Err(Missing::Floor) => {
-                let row = run.world.ledger().read::<RepositoryRow>(&repository::key(&hint.repository)).await?;
-                facts.floor = Some(row.map_or(0, |row| row.state.floor));
-            }
+            Err(Missing::Floor) => facts.floor = Some(floor(run, &hint.repository).await?),
             Err(Missing::Trains(names)) => {
                 for name in names {
                     let row = run.world.ledger().read::<TrainRow>(&train::key(&name)).await?;
@@ -62,8 +59,8 @@ pub(crate) async fn reference<W: World>(run: &Run<'_, W>, facts: &mut Facts<'_>)
     }
 }
 
-/// Reads the head. If the head of an event may go to many targets, their rows are read at the same time. In a reconcile,
-/// nearly every head was relayed before and needs no row of a target.
+/// Reads the head. If the head of an event may go to many targets, their rows and the lower bound of the sequence are read
+/// at the same time. In a reconcile, nearly every head was relayed before and needs neither.
 async fn read_head<W: World>(run: &Run<'_, W>, facts: &mut Facts<'_>) -> Result<(), Error> {
     let hint = facts.hint;
     let head = run.world.head(hint.repository.name(), &hint.git_ref);
@@ -72,9 +69,17 @@ async fn read_head<W: World>(run: &Run<'_, W>, facts: &mut Facts<'_>) -> Result<
         facts.head = Some(head.await?);
         return Ok(());
     }
-    let (head, rows) = join(head, target_rows(run, &targets)).await;
-    (facts.head, facts.targets) = (Some(head?), rows?);
+    let is_new = facts.row.as_ref().is_some_and(|snapshot| snapshot.row.newest_sequence() == 0);
+    let floor = async { if is_new { floor(run, &hint.repository).await.map(Some) } else { Ok(None) } };
+    let (head, rows, floor) = join3(head, target_rows(run, &targets), floor).await;
+    (facts.head, facts.targets, facts.floor) = (Some(head?), rows?, floor?);
     Ok(())
+}
+
+/// Reads the lower bound for the sequences of references whose rows have expired.
+async fn floor<W: World>(run: &Run<'_, W>, repository: &RepositoryArn) -> Result<u64, sekisho_ledger::Error> {
+    let row = run.world.ledger().read::<RepositoryRow>(&repository::key(repository)).await?;
+    Ok(row.map_or(0, |row| row.state.floor))
 }
 
 /// Reads the rows of targets. A row that cannot be read does not keep the other targets from their orders.
