@@ -146,11 +146,12 @@ impl<'a> Step<'a> {
             self.check_rows()?;
             self.has_changed = false;
             let examined: Vec<At<'a>> = self.waves().filter(|at| self.examined.contains(&at.index)).collect();
-            examined.iter().for_each(|at| self.judge(*at));
-            examined.iter().for_each(|at| self.send_back(*at));
-            examined.iter().for_each(|at| self.enter(*at));
-            examined.iter().for_each(|at| self.admit(*at));
-            examined.iter().for_each(|at| self.order(*at));
+            // Verdicts come first, because entries depend on them, and nothing comes before a rollback.
+            for part in [Self::judge, Self::send_back, Self::enter, Self::admit, Self::order] {
+                for at in &examined {
+                    part(&mut self, *at);
+                }
+            }
             let before = self.examined.len();
             self.examine_waiting();
             if !self.has_changed && self.examined.len() == before {

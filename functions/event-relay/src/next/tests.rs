@@ -1,5 +1,6 @@
 //! A train of three waves with two targets each, in memory.
 
+mod edited;
 mod named;
 mod random;
 mod world;

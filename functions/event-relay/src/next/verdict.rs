@@ -23,7 +23,7 @@ impl<'a> Step<'a> {
                 let is_condemned = self.is_condemned(passage.seen);
                 match state.judge(at.wave.tolerate, is_condemned) {
                     // An unknown target that was accepted may fail later.
-                    Judgment::Failed if passage.verdict == Verdict::Open || self.has_too_many(at, &state) => {
+                    Judgment::Failed if passage.verdict == Verdict::Open || has_too_many(at, &state) => {
                         self.fail(at, &passage, &state);
                     }
                     Judgment::Passed if passage.verdict == Verdict::Open => self.pass(at, &passage),
@@ -36,10 +36,6 @@ impl<'a> Step<'a> {
 
     pub(super) fn is_condemned(&self, seen: u64) -> bool {
         self.row.change(seen).is_some_and(|one| self.row.condemnation(&one.change).is_some())
-    }
-
-    fn has_too_many(&self, at: At<'a>, state: &WaveState) -> bool {
-        state.failures() > usize::try_from(at.wave.tolerate).unwrap_or(usize::MAX)
     }
 
     fn set_verdict(&mut self, at: At<'a>, verdict: Verdict) {
@@ -153,4 +149,9 @@ impl<'a> Step<'a> {
         let index = self.targets.get(at.index)?.iter().position(|one| one == target)?;
         state.places.get(index).map(|place| place.standing)
     }
+}
+
+/// Whether more targets failed than the wave tolerates.
+fn has_too_many(at: At<'_>, state: &WaveState) -> bool {
+    state.failures() > usize::try_from(at.wave.tolerate).unwrap_or(usize::MAX)
 }

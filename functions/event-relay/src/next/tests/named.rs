@@ -4,16 +4,16 @@ use sekisho_domain::report::ReportState::{
     Baking, Failed, Healthy, RolledBack, RollingBack, Running, Unknown, Waiting,
 };
 
-use super::world::{CONFIG, World, id, is_by_wave, routes, with};
+use super::world::{CONFIG, World, id, is_by_wave, with};
 use crate::train::{Arrival, Verdict};
 use crate::wave::Standing;
 
-const A: [&str; 2] = ["a1", "a2"];
-const B: [&str; 2] = ["b1", "b2"];
+pub(super) const A: [&str; 2] = ["a1", "a2"];
+pub(super) const B: [&str; 2] = ["b1", "b2"];
 const C: [&str; 2] = ["c1", "c2"];
 
 /// A train in which commit 1 is healthy everywhere.
-fn settled(config: &str) -> World {
+pub(super) fn settled(config: &str) -> World {
     let mut world = World::new(config);
     world.push(1);
     for wave in [A, B, C] {
@@ -382,87 +382,6 @@ fn a_target_that_waits_for_a_condemned_change_does_not_start_it() {
     world.report("a2", Waiting);
     world.report("a1", RolledBack);
     assert_eq!(world.orders(), "2 <1 1 1 1 1");
-}
-
-fn edit(world: &mut World, config: &str) {
-    world.routes = routes(config);
-    world.wait(5);
-}
-
-#[test]
-fn targets_that_leave_and_join_mid_change() {
-    let mut world = settled(CONFIG);
-    world.push(2);
-    world.report("a1", Healthy);
-    world.outcomes();
-    edit(&mut world, &CONFIG.replace("\"a2\"", "\"a3\"").replace("\"c2\"", "\"c3\""));
-    assert_eq!((world.ordered("a3"), world.ordered("c3")), ("2".to_owned(), "1".to_owned()));
-    let outcomes = world.outcomes();
-    assert_eq!(outcomes.iter().filter(|outcome| outcome.starts_with("filtered")).count(), 2, "{outcomes:?}");
-    assert_eq!(world.orders(), "2 2 2 2 1 1", "a newcomer has no say about the change");
-    world.report("a3", RolledBack);
-    assert!(!world.is_condemned(2));
-    world.report("c3", Healthy);
-    world.all(&B, Healthy);
-    assert_eq!((world.ordered("c1"), world.ordered("c3")), ("2".to_owned(), "2".to_owned()));
-}
-
-#[test]
-fn a_newcomer_waits_for_the_end_of_a_hold() {
-    let mut world = settled(CONFIG);
-    world.hold(Some("c"));
-    edit(&mut world, &CONFIG.replace("\"c2\"", "\"c3\""));
-    assert_eq!(world.ordered("c3"), "0");
-    world.resume(Some("c"));
-    assert_eq!(world.ordered("c3"), "1");
-}
-
-#[test]
-fn a_target_that_moves_takes_its_order_along() {
-    let mut world = settled(CONFIG);
-    world.push(2);
-    world.all(&A, Running);
-    // The targets `a2` and `c2` change places.
-    let moved = CONFIG.replace("\"a2\"", "\"x\"").replace("\"c2\"", "\"a2\"").replace("\"x\"", "\"c2\"");
-    edit(&mut world, &moved);
-    assert_eq!(world.orders(), "2 2 1 1 1 2", "the change in the wave a goes to the newcomer");
-    world.report("a1", Healthy);
-    assert_eq!(world.orders(), "2 2 2 2 1 2");
-    world.report("c2", Healthy);
-    world.all(&B, Healthy);
-    assert_eq!(world.ordered("c1"), "1", "the wave c works on the order that the target `a2` brought");
-    world.report("a2", Healthy);
-    assert_eq!(world.ordered("c1"), "2");
-    world.report("c1", Healthy);
-    assert_eq!(world.row.waves[2].healthy.last(), world.seen(2).as_ref());
-}
-
-#[test]
-fn renaming_a_wave_erases_no_verdict_and_no_hold() {
-    let mut world = settled(CONFIG);
-    world.push(2);
-    world.all(&A, Healthy);
-    world.hold(Some("b"));
-    edit(&mut world, &CONFIG.replace("name = \"b\"", "name = \"tokyo\""));
-    assert_eq!(world.row.waves[1].newest, world.seen(2).unwrap());
-    world.push(3);
-    world.all(&A, Healthy);
-    world.all(&B, Healthy);
-    assert_eq!(world.orders(), "3 3 2 2 2 2");
-    assert_eq!(world.resume(Some("tokyo")), 1);
-    assert_eq!(world.orders(), "3 3 3 3 2 2");
-}
-
-#[test]
-fn the_hold_of_a_wave_that_is_gone_holds_the_train() {
-    let mut world = settled(CONFIG);
-    world.hold(Some("c"));
-    let (without, _) = CONFIG.split_once("[[route.wave]]\nname = \"c\"").unwrap();
-    edit(&mut world, without);
-    world.push(2);
-    assert_eq!(world.ordered("a1"), "1");
-    assert_eq!(world.resume(Some("c")), 1);
-    assert_eq!(world.ordered("a1"), "2");
 }
 
 #[test]

@@ -192,7 +192,9 @@ impl World {
     }
 
     pub(super) fn all(&mut self, pipelines: &[&str], state: ReportState) {
-        pipelines.iter().for_each(|pipeline| self.report(pipeline, state));
+        for pipeline in pipelines {
+            self.report(pipeline, state);
+        }
     }
 
     /// The commit that a target was ordered to run last, with `<` for a rollback; 0 if it has no order.
