@@ -24,8 +24,10 @@ enum Expected {
     Invalid(&'static str),
     /// The error `NotFound`, whose message contains this text.
     NotFound(&'static str),
+    /// The error `Refused`, whose message contains this text.
+    Forbidden(&'static str),
 }
-use Expected::{Answered, Decided, Explained, Invalid, NotFound};
+use Expected::{Answered, Decided, Explained, Forbidden, Invalid, NotFound};
 
 const MAIN: Concern = ("ref", "refs/heads/main");
 const SHOP: Concern = ("repository", SHOP_ARN);
@@ -36,6 +38,7 @@ const RELAY_RELEASE: &[&str] = &["GetBranch shop release/1.2", "PutEvents ap-nor
 /// The name of a file, the expected answer, and the expected calls to CodeCommit and the buses.
 #[rustfmt::skip]
 const CASES: &[(&str, Expected, &[&str])] = &[
+    ("accept-and-rollback", Invalid("several actions"), &[]),
     ("branch-created", Decided(&[Relayed], "", &[SHOP, MAIN, ("targets", "2")]), RELAY_MAIN),
     ("branch-created-release",
      Decided(&[Relayed], "", &[("ref", "refs/heads/release/1.2"), ("targets", "2")]),
@@ -60,6 +63,8 @@ const CASES: &[(&str, Expected, &[&str])] = &[
      Decided(&[Refused], "account 444444444444", &[("account", "444444444444"), ("repository", "shop")]),
      &[]),
     ("foreign-region", Decided(&[Refused], "region us-east-1", &[MAIN]), &[]),
+    ("hold-of-a-route-without-waves", Forbidden("has no waves"), &[]),
+    ("hold-without-reason", Invalid(r#"{"action":"hold","route":"shop","reason":"…"}"#), &[]),
     ("malformed-commit-of-a-tag", Decided(&[Filtered], "no route", &[("ref", "refs/tags/v1.0.0")]), &[]),
     ("malformed-detail", Decided(&[Refused], "event.detail", &[]), &[]),
     ("malformed-reference", Decided(&[Refused], "event.detail.referenceFullName: `main`", &[("ref", "main")]), &[]),
@@ -81,6 +86,8 @@ const CASES: &[(&str, Expected, &[&str])] = &[
     ("other-event-of-a-starter", Decided(&[Refused], "`Source Change`", &[("account", "222222222222")]), &[]),
     ("other-source", Decided(&[Refused], "`shop.codecommit`", &[MAIN]), &[]),
     ("oversized-reference", Decided(&[Refused], "event.detail.referenceFullName", &[("repository", "shop")]), &[]),
+    ("pardon-of-an-unknown-code", NotFound("a code of the last 14 days"), &[]),
+    ("promote-without-revision", Invalid("`revision` is missing"), &[]),
     ("pull-request-created", Decided(&[Ignored], "has not been merged", &[]), &[]),
     ("pull-request-merged", Decided(&[Relayed], "", &[SHOP, MAIN, ("targets", "2")]), RELAY_MAIN),
     ("pull-request-merged-spelled-together", Decided(&[Relayed], "", &[SHOP, MAIN, ("targets", "2")]), RELAY_MAIN),
@@ -96,6 +103,7 @@ const CASES: &[(&str, Expected, &[&str])] = &[
     ("resend-of-no-route", NotFound("write one of shop"), &[]),
     ("resend-to-unknown-account", Invalid("write one of 222222222222, 333333333333"), &[]),
     ("resend-without-account", Invalid("missing field `account`"), &[]),
+    ("resume-short", Answered("No hold of shop was found"), &[]),
     ("schedule",
      Decided(&[Relayed, Baseline], "", &[SHOP, MAIN, ("targets", "2")]),
      &["ListBranches shop", "GetBranch shop release/1.2", "GetBranch shop main", "PutEvents ap-northeast-1 2"]),
@@ -106,6 +114,9 @@ const CASES: &[(&str, Expected, &[&str])] = &[
     ("tag-deleted", Decided(&[Ignored], "deleted", &[("ref", "refs/tags/v1.0.0")]), &[]),
     ("tag-moved", Decided(&[Filtered], "no route", &[("ref", "refs/tags/v1.0.0")]), &[]),
     ("tag-without-commit", Decided(&[Filtered], "no route", &[("ref", "refs/tags/v1.0.0")]), &[]),
+    ("train", Answered("shop has no waves"), &[]),
+    ("train-of-no-route", NotFound("write one of shop"), &[]),
+    ("train-short", Answered("shop has no waves"), &[]),
     ("unknown-action", Invalid("`retry`"), &[]),
     ("unknown-change", Decided(&[Ignored], "`referenceRenamed`", &[MAIN]), &[]),
     ("unknown-fields", Decided(&[Relayed], "", &[SHOP, MAIN, ("targets", "2")]), RELAY_MAIN),
@@ -164,6 +175,7 @@ async fn every_file_leads_to_the_expected_answer() {
             }
             Invalid(words) => assert_error(name, &answer.unwrap_err(), ("InvalidRequest", words), &rows),
             NotFound(words) => assert_error(name, &answer.unwrap_err(), ("NotFound", words), &rows),
+            Forbidden(words) => assert_error(name, &answer.unwrap_err(), ("Refused", words), &rows),
         }
     }
 }
