@@ -254,7 +254,10 @@ class Crate:
         return (self._origin(self.modules[resolved], rest[0]) if rest else None) or self.modules[resolved]
 
     def _methods_elsewhere(self, module: Module, head: str) -> Iterator[Edge]:
-        """A type whose methods are in another file needs that file, even if the type's file does not import it."""
+        """A type whose methods are in another file needs that file, even if the type's file does not import it.
+
+        A submodule of the type's own module is a part of that module, so its methods are no such need.
+        """
         head = _without_generics(head)
         if re.search(r"\bfor\b", head):
             return
@@ -271,7 +274,8 @@ class Crate:
             return
         rest = self._rest(module, path, resolved)
         owner = (self._origin(self.modules[resolved], rest[0]) if rest else None) or self.modules[resolved]
-        yield Edge(str(owner), str(module), f"impl {path[-1]} in {module}")
+        if not (owner.path and module.path[: len(owner.path)] == owner.path):
+            yield Edge(str(owner), str(module), f"impl {path[-1]} in {module}")
 
 
 def module_path(file: Path) -> ModulePath:

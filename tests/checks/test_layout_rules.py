@@ -196,6 +196,13 @@ ALLOWED = [
         },
     ),
     (
+        "methods in a submodule of the type's module",
+        {
+            "src/head.rs": "mod seconds;\npub(crate) struct Head;\n",
+            "src/head/seconds.rs": "use super::Head;\nimpl Head { fn seconds(&self) {} }\n",
+        },
+    ),
+    (
         "a part of an adapter",
         {"src/aws/sqs.rs": "mod send;\nfn f() { send::g() }\n", "src/aws/sqs/send.rs": "use aws_sdk_sqs::Client;\n"},
     ),
