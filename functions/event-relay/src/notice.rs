@@ -7,14 +7,14 @@ use std::time::Duration;
 use sekisho_domain::change::Change;
 use sekisho_domain::notice::Notice;
 use sekisho_domain::route::{Target, TargetId, Wave};
-use sekisho_domain::timestamp::{self, epoch_millis};
+use sekisho_domain::timestamp::epoch_millis;
 use time::OffsetDateTime;
 
 use crate::code::{CodeRow, Event, Revision};
 use crate::status::{revision, short};
 use crate::target::TargetRow;
 use crate::train::{Condemned, Hold, Judge};
-use crate::train_text::{TrainView, why};
+use crate::train_text::{TrainView, end, why};
 use crate::wave::Standing;
 
 /// A notice about a condemnation or a hold is sent within this time. Within it, every reconcile tries again if SNS did
@@ -83,12 +83,6 @@ fn about_hold(route: &str, hold: &Hold, now: OffsetDateTime) -> TrainNotice {
         format!(r#"To end the hold: {{"resume":"{}"}}"#, code.code()),
     ];
     train_notice(title, lines, "held", code)
-}
-
-/// When a hold ends.
-pub(crate) fn end(hold: &Hold) -> String {
-    let until = hold.until.and_then(|until| i64::try_from(until).ok()).and_then(timestamp::from_epoch_millis);
-    until.map_or_else(|| "`resume`".to_owned(), timestamp::seconds)
 }
 
 /// The notices about waves that wait because of unknown targets.

@@ -11,14 +11,13 @@ use time::OffsetDateTime;
 
 use crate::code::{Event, Revision};
 use crate::error::Error;
-use crate::notice::end;
 use crate::ordering::Placed;
 use crate::outcome::{Outcome, about_change};
 use crate::selection::listed;
 use crate::status::{revision, short, shortened};
 use crate::train::{Hold, Promotion, TrainChange, TrainRow};
 use crate::train_request::{Prefix, TrainAction};
-use crate::train_text::{TrainView, held};
+use crate::train_text::{TrainView, end, held};
 use crate::wave::Standing;
 
 /// A request whose names were found in the configuration.

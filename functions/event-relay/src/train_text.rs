@@ -10,7 +10,6 @@ use sekisho_domain::timestamp;
 use time::OffsetDateTime;
 
 use crate::next::gate;
-use crate::notice::end;
 use crate::snapshot::TargetRows;
 use crate::status::{reason, revision, short, shortened};
 use crate::target::TargetRow;
@@ -214,6 +213,12 @@ impl TrainView<'_> {
         let change = change.map_or_else(|| short(&condemned.revision), |one| revision(&one.change));
         format!("{change} is condemned {by}: {}", shortened(&condemned.reason))
     }
+}
+
+/// When a hold ends.
+pub(crate) fn end(hold: &Hold) -> String {
+    let until = hold.until.and_then(|until| i64::try_from(until).ok()).and_then(timestamp::from_epoch_millis);
+    until.map_or_else(|| "`resume`".to_owned(), timestamp::seconds)
 }
 
 /// Why a target has its state: its last report, if it is about the current order.
