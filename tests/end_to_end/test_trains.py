@@ -1,7 +1,7 @@
 """Trains, as people meet them: waves, bakes, rollbacks, holds and promotions, in three accounts.
 
-The route gets two waves, test and then production. The bakes last a second here; their ends are followed up by hand,
-instead of a minute later.
+The route gets two waves: test, which bakes for some seconds, and then production. The end of a bake is followed up by
+hand, instead of a minute later.
 """
 
 import json
@@ -15,9 +15,10 @@ from tools.local_stack import job, train
 from tools.local_stack.observed import decisions, execution_of, executions, ledger
 from tools.local_stack.stack import eventually
 
+BAKE_SECONDS = 5
 # pipeline-starter judges a bake this time after its end, because the history of alarms may be late.
 SETTLING_SECONDS = 20
-WAVES = (("one-box", "test", "1s"), ("production", "production", "1s"))
+WAVES = (("one-box", "test", f"{BAKE_SECONDS}s"), ("production", "production", "0s"))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -55,17 +56,23 @@ def push(clone, what, answer=train.GOOD_LINE):
     return commit
 
 
-def bake(stack, profile, commit, outcome="healthy"):
-    """Waits for the end of the bake and follows up; returns the decision about the commit."""
-    job.wait_for_deployment(stack, profile, commit)
-    time.sleep(SETTLING_SECONDS + 2)
+def bake(stack, commit, outcome="healthy"):
+    """Waits for the end of the bake in test and follows up; returns the decision about the commit."""
+    job.wait_for_deployment(stack, "test", commit)
+    time.sleep(BAKE_SECONDS + SETTLING_SECONDS + 2)
 
     def probe():
-        job.schedule(stack, profile, "pipeline-starter")
-        found = decisions(stack, profile, "pipeline-starter", outcome)
+        job.schedule(stack, "test", "pipeline-starter")
+        found = decisions(stack, "test", "pipeline-starter", outcome)
         return [one for one in found if commit in json.dumps(one)]
 
-    return eventually(f"the bake of {commit[:8]} in {profile} ends as {outcome}", probe, job.PIPELINE_SECONDS)[-1]
+    return eventually(f"the bake of {commit[:8]} ends as {outcome}", probe, job.PIPELINE_SECONDS)[-1]
+
+
+def arrive(stack, commit):
+    """Waits until production is healthy at the commit."""
+    job.wait_for_deployment(stack, "production", commit)
+    train.wait_for_state(stack, "production", "healthy", commit, job.EVENT_SECONDS)
 
 
 def ran(stack, profile, commit):
@@ -99,8 +106,8 @@ def test_a_commit_that_sets_off_an_alarm_is_rolled_back_and_the_next_one_goes_al
     train.set_alarms(stack, "test", "OK", train.ALARMS[:1])
 
     good = push(clone, "The correction")
-    bake(stack, "test", good)
-    bake(stack, "production", good)
+    bake(stack, good)
+    arrive(stack, good)
     assert not ran(stack, "production", bad)
     where = job.invoke(stack, "repository", "sekisho-event-relay", {"action": "where"})
     assert where.count(good[:7]) >= 2
@@ -116,7 +123,7 @@ def test_an_alarm_that_was_quiet_again_when_it_was_read_fails_the_bake(stack, cl
         eventually("the bake begins", lambda: baking(stack, "test", commit), job.EVENT_SECONDS)
         train.set_alarms(stack, "test", "ALARM", train.ALARMS[:1])
         train.set_alarms(stack, "test", "OK", train.ALARMS[:1])
-        bake(stack, "test", commit, "unhealthy")
+        bake(stack, commit, "unhealthy")
     finally:
         events.enable_rule(Name="sekisho-alarm-state")
     train.wait_for_state(stack, "test", "rolled-back", commit, job.PIPELINE_SECONDS)
@@ -156,27 +163,27 @@ def test_a_held_wave_takes_nothing_until_it_is_resumed_and_a_promotion_ignores_t
     answer = train.ask(stack, action="hold", wave="production", reason="the sale on Friday")
     assert "production" in answer
     first = push(clone, "Held before production")
-    bake(stack, "test", first)
+    bake(stack, first)
     job.schedule(stack, "repository", "event-relay")
     assert not ran(stack, "production", first)
     assert "the sale on Friday" in train.ask(stack, action="train")
 
     train.ask(stack, action="promote", wave="production", revision=first, reason="the customer waits")
-    bake(stack, "production", first)
+    arrive(stack, first)
     second = push(clone, "Held as well")
-    bake(stack, "test", second)
+    bake(stack, second)
     assert not ran(stack, "production", second)
     train.ask(stack, action="resume", wave="production")
-    bake(stack, "production", second)
+    arrive(stack, second)
 
 
 def test_a_person_sends_a_wave_back_after_its_bake_was_over(stack, clone):
     good = push(clone, "The one before")
-    bake(stack, "test", good)
-    bake(stack, "production", good)
+    bake(stack, good)
+    arrive(stack, good)
     late = push(clone, "A fault that no alarm shows")
-    bake(stack, "test", late)
-    bake(stack, "production", late)
+    bake(stack, late)
+    arrive(stack, late)
     answer = train.ask(stack, action="rollback", wave="production", reason="customers complain")
     assert late[:7] in answer
     wait_for_relay(stack, "condemned", late)
