@@ -20,6 +20,8 @@ pub(crate) const MOST_ALARMS: usize = 100;
 const SETTLING: Duration = Duration::from_secs(20);
 /// The time after the window for which a reading that fails is repeated.
 const PATIENCE: Duration = Duration::from_hours(1);
+/// How much later than the window's beginning the execution may have ended.
+const PRECISION: Duration = Duration::from_secs(1);
 /// The largest difference between the two times that CloudWatch gives for one change of a state.
 const SAME_CHANGE: Duration = Duration::from_secs(2);
 
@@ -203,12 +205,7 @@ impl ObservedAlarm {
     fn doubt(&self, bake: &Bake, window: &Window) -> Option<Doubt> {
         let is_of_the_beginning = window.watched.as_ref().is_none_or(|watched| watched.contains(&self.name));
         let Some(alarm) = &self.alarm else { return Some(Doubt::Lasting("does not exist any more")) };
-        let was_edited = alarm.edited.is_some_and(|at| is_in(window, epoch_millis(at)))
-            || self
-                .history
-                .iter()
-                .any(|event| event.what == AlarmChange::Edited && is_in(window, epoch_millis(event.at)));
-        if is_of_the_beginning && was_edited {
+        if is_of_the_beginning && self.was_edited(alarm, window) {
             return Some(Doubt::Lasting("was edited during the bake"));
         }
         if !alarm.is_evaluated {
@@ -220,13 +217,18 @@ impl ObservedAlarm {
                 Some(Doubt::Lasting("had no data at the end of the bake"))
             }
             // A state at the beginning that is not shown may have been ringing.
-            Some(_)
-                if is_of_the_beginning && !bake.rang.contains(&self.name) && self.state_at(window.since).is_none() =>
-            {
-                Some(Doubt::NotShownYet)
+            Some(_) if is_of_the_beginning && !bake.rang.contains(&self.name) => {
+                self.state_at(settled(window)).is_none().then_some(Doubt::NotShownYet)
             }
             Some(_) => None,
         }
+    }
+
+    /// Whether somebody edited the alarm in the window. The deployment itself may have edited it just before.
+    fn was_edited(&self, alarm: &Alarm, window: &Window) -> bool {
+        let edits = self.history.iter().filter(|event| event.what == AlarmChange::Edited).map(|event| event.at);
+        let mut edits = edits.chain(alarm.edited).map(epoch_millis);
+        edits.any(|at| is_in(window, at) && at > settled(window))
     }
 }
 
@@ -246,6 +248,12 @@ fn too_short(bake: &Bake, reading: &Reading) -> String {
 fn patterns(bake: &Bake) -> String {
     let patterns: Vec<String> = bake.alarms.iter().flat_map(AlarmGlobs::patterns).collect();
     patterns.join(", ")
+}
+
+/// When the execution has certainly ended. The time in an event has whole seconds, and another service has another
+/// clock.
+fn settled(window: &Window) -> u64 {
+    window.since.saturating_add(millis(PRECISION))
 }
 
 fn is_in(window: &Window, at: u64) -> bool {

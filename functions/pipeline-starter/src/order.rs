@@ -108,7 +108,7 @@ pub struct OrderRow {
     pub bake: Option<Bake>,
     /// The way back, if the target goes back by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub retreat: Option<Retreat>,
+    pub retreat: Option<Box<Retreat>>,
     /// Whether the order waits for the target's alarms. Its cause is then [`Cause::Busy`], because versions without
     /// bakes could not read the row with another cause.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

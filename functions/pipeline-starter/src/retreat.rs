@@ -104,7 +104,7 @@ pub(crate) fn go_back(row: &OrderRow, reason: &str, place: &Place<'_>, now: Offs
         source_failed: None,
         at: row.next_at(now),
         bake: None,
-        retreat: Some(retreat),
+        retreat: Some(Box::new(retreat)),
         ..OrderRow { change, ..row.clone() }.restarted(place.pipeline, now)
     };
     let reason = format!("{reason}; the target goes back to commit {}", going.change.commit);

@@ -76,7 +76,7 @@ impl<W: World> Starter<W> {
             Request::Change(event) => order::take_all(&run, &event).await,
             Request::ExecutionEnded(ended) => execution::follow_up(&run, &ended).await,
             Request::FollowUp => follow_up::follow_up(&run).await,
-            Request::AlarmChanged(alarm) => bake::alarm_changed(&run, &alarm).await,
+            Request::AlarmChanged(alarm) => Box::pin(bake::alarm_changed(&run, &alarm)).await,
             Request::ActionChanged(action) => approval::notify(&run, &action).await,
         };
         record(&run, results).await

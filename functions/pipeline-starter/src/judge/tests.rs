@@ -78,7 +78,8 @@ fn name(verdict: &Verdict) -> &'static str {
 
 #[test]
 fn the_whole_window_is_judged_and_nothing_else() {
-    let cases: [(AlarmState, &[(i64, AlarmState)], &str); 12] = [
+    type Changes = &'static [(i64, AlarmState)];
+    let cases: [(AlarmState, Changes, &str); 12] = [
         (QUIET, &[], "healthy"),
         (QUIET, &[(10, RINGING), (11, QUIET)], "failed"),
         (RINGING, &[(1, QUIET)], "failed"),
@@ -133,7 +134,7 @@ fn an_edited_alarm_leaves_the_result_unknown() {
         observed.alarm.as_mut().unwrap().edited = Some(at(minutes));
         observed
     };
-    for (minutes, expected) in [(-1, "healthy"), (0, "unknown"), (30, "unknown"), (31, "healthy")] {
+    for (minutes, expected) in [(-1, "healthy"), (0, "healthy"), (1, "unknown"), (30, "unknown"), (31, "healthy")] {
         assert_eq!(name(&verdict(&bake(), vec![edited(minutes)], now)), expected, "{minutes}");
     }
     // A later edit hides the one during the bake from the alarm itself, but not from its history.
@@ -145,6 +146,24 @@ fn an_edited_alarm_leaves_the_result_unknown() {
     // The deployment may create alarms.
     let new = ObservedAlarm { name: "shop-new".to_owned(), ..edited(9) };
     assert_eq!(name(&verdict(&bake(), vec![observed("shop-a", QUIET, &[], now), new], now)), "healthy");
+}
+
+/// The event about the end of the execution has whole seconds, and the deployment has created the alarm in the same
+/// second.
+#[test]
+fn an_alarm_that_the_deployment_created_in_its_last_second_was_not_edited_during_the_bake() {
+    let now = at(LENGTH + 1);
+    let created = |after: Duration| {
+        let mut observed = observed("shop-a", QUIET, &[], now);
+        let alarm = observed.alarm.as_mut().unwrap();
+        (alarm.edited, alarm.changed) = (Some(at(0) + after), Some(at(0) + after));
+        observed.history = vec![AlarmEvent { at: at(0) + after, what: AlarmChange::Edited }];
+        observed
+    };
+    for (milliseconds, expected) in [(300, "healthy"), (1_000, "healthy"), (1_001, "unknown")] {
+        let alarm = created(Duration::from_millis(milliseconds));
+        assert_eq!(name(&verdict(&bake(), vec![alarm], now)), expected, "{milliseconds}");
+    }
 }
 
 #[test]

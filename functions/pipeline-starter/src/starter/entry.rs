@@ -28,8 +28,9 @@ pub(crate) enum Entry {
 /// Prepares the start of the execution of a claimed row.
 pub(crate) async fn prepare<W: World>(run: &Run<'_, W>, pipeline: &PipelineName, row: &OrderRow, pins: &Pins) -> Entry {
     let prepared = match (row.kind, &row.bake) {
-        (OrderKind::Rollback, _) => go_back(run, pipeline, row).await,
-        (OrderKind::Deploy, Some(bake)) => enter(run, pipeline, row, bake, pins).await,
+        // `Box::pin` keeps the future of every other order small.
+        (OrderKind::Rollback, _) => Box::pin(go_back(run, pipeline, row)).await,
+        (OrderKind::Deploy, Some(bake)) => Box::pin(enter(run, pipeline, row, bake, pins)).await,
         (OrderKind::Deploy, None) => Ok(Entry::Start(row.clone())),
     };
     prepared.unwrap_or_else(|error| {

@@ -84,7 +84,7 @@ pub(crate) async fn conclude<W: World>(
         results.extend(send_notice(run, ended, notice, details, next).await.transpose());
     }
     if let Some(row) = facts.row.clone().filter(|row| row.state.is_baking() && concerns_order) {
-        results.extend(bake::watch(run, pipeline, row, retries).await);
+        results.extend(Box::pin(bake::watch(run, pipeline, row, retries)).await);
         return results;
     }
     if ended.leaves_room() {
@@ -103,7 +103,7 @@ async fn failure_of<W: World>(
 ) -> Result<(FailureDetails, bool), Error> {
     let details = run.world.failure_details(&ended.pipeline, &ended.id).await?;
     let may_go_back = own.is_some_and(|row| row.bake.is_some()) && !details.is_in_source;
-    let has_deployed = may_go_back && way_back::has_deployed(run, pipeline, &ended.id).await?;
+    let has_deployed = may_go_back && Box::pin(way_back::has_deployed(run, pipeline, &ended.id)).await?;
     Ok((details, has_deployed))
 }
 

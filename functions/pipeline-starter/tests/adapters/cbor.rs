@@ -22,7 +22,9 @@ fn write(value: &Value, bytes: &mut Vec<u8>) {
         }
         Value::Array(values) => {
             head(4, values.len() as u64, bytes);
-            values.iter().for_each(|value| write(value, bytes));
+            for value in values {
+                write(value, bytes);
+            }
         }
         Value::Object(fields) if fields.contains_key(TIME) => {
             head(6, 1, bytes);
@@ -42,9 +44,9 @@ fn write(value: &Value, bytes: &mut Vec<u8>) {
 
 fn head(major: u8, number: u64, bytes: &mut Vec<u8>) {
     match u8::try_from(number) {
-        Ok(small) if small < 24 => bytes.push(major << 5 | small),
+        Ok(small) if small < 24 => bytes.push((major << 5) + small),
         _ => {
-            bytes.push(major << 5 | 27);
+            bytes.push((major << 5) + 27);
             bytes.extend(number.to_be_bytes());
         }
     }
@@ -74,7 +76,7 @@ fn read(rest: &mut &[u8]) -> Option<Value> {
     }
     let number = match minor {
         0..24 => Some(u64::from(minor)),
-        24..28 => Some(take(rest, 1 << (minor - 24)).iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte))),
+        24..28 => Some(take(rest, 1 << (minor - 24)).iter().fold(0, |sum, byte| sum * 256 + u64::from(*byte))),
         _ => None,
     };
     let mut items = std::iter::from_fn({

@@ -31,7 +31,7 @@ fn body(request: &Request) -> Value {
 }
 
 fn time(time: OffsetDateTime) -> Value {
-    json!({"$time": time.unix_timestamp_nanos() as f64 / 1e9})
+    json!({"$time": f64::from(u32::try_from(time.unix_timestamp()).unwrap())})
 }
 
 fn metric_alarm(name: &str, state: &str) -> Value {

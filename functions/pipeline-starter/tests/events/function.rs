@@ -98,7 +98,7 @@ impl Function {
             request_id: format!("request-{}", self.requests.get()),
             ..invocation("sekisho-pipeline-starter", "222222222222", deadline)
         };
-        self.starter.handle(payload, &invocation).await
+        Box::pin(self.starter.handle(payload, &invocation)).await
     }
 
     /// Handles a payload that leads to exactly one decision, and returns the decision.
