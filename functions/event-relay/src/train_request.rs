@@ -394,7 +394,7 @@ mod tests {
             (r#"{"action":"pardon","route":"shop","revision":"0123abc","wave":"w","reason":"r"}"#, "`wave`"),
             (r#"{"action":"hold","route":"shop","waves":"w","reason":"r"}"#, "unknown field `waves`"),
             (r#"{"hold":"ABCD2345"}"#, r#"{"hold":"<code>","reason":"…"}"#),
-            (r#"{"hold":"ABCD2345","wave":"w","reason":"r"}"#, "leave out `wave`"),
+            (r#"{"hold":"ABCD2345","wave":"w","reason":"r"}"#, "`wave` does not belong to the short form"),
             (r#"{"hold":7,"reason":"r"}"#, "request.hold"),
             (r#"{"hold":"ABCD2345","pardon":"ABCD2345","reason":"r"}"#, "several actions"),
             (r#"{"action":"hold","hold":"ABCD2345","reason":"r"}"#, "several actions"),

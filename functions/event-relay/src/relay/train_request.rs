@@ -34,18 +34,23 @@ pub(crate) async fn answer<W: World>(run: &Run<'_, W>, request: &TrainRequest) -
         let effect = facts.effect(run, request, &names)?;
         return Ok(cut(&if request.is_dry_run { facts.preview(run, &names, effect) } else { effect.answer }));
     }
-    let effect = run.until_unchanged(async || change(run, request, &names).await).await?;
-    let Some(decision) = effect.decision else { return Ok(cut(&effect.answer)) };
     let mut log = DecisionLog::default();
-    log.push(decision);
-    let mut lines = vec![effect.answer];
-    // The request is in the ledger, so it must not fail any more.
-    match advance(run, names.route, Scope::All).await {
-        Ok(advanced) => log.extend(advanced.into_decisions()),
-        Err(error) => lines.push(format!("The next reconcile goes on with it: {}.", chain(&error))),
+    if Facts::read(run, &names).await?.has_left {
+        // The configuration was changed. The targets that left the route are closed first.
+        log.extend(advance(run, names.route, Scope::All).await?.into_decisions());
     }
-    if let (Some(wave), Ok(facts)) = (names.wave.as_deref(), Facts::read(run, &names).await) {
-        lines.push(facts.view(run, &names).wave_text(wave));
+    let Effect { decision, answer, .. } = run.until_unchanged(async || change(run, request, &names).await).await?;
+    let mut lines = vec![answer];
+    if let Some(decision) = decision {
+        log.push(decision);
+        // The request is in the ledger, so it must not fail any more.
+        match advance(run, names.route, Scope::All).await {
+            Ok(advanced) => log.extend(advanced.into_decisions()),
+            Err(error) => lines.push(format!("The next reconcile goes on with it: {}.", chain(&error))),
+        }
+        if let (Some(wave), Ok(facts)) = (names.wave.as_deref(), Facts::read(run, &names).await) {
+            lines.push(facts.view(run, &names).wave_text(wave));
+        }
     }
     if run.record(&mut log).await.is_err() {
         lines.insert(0, "The ledger did not record this request; the function's log did.".to_owned());
@@ -55,12 +60,7 @@ pub(crate) async fn answer<W: World>(run: &Run<'_, W>, request: &TrainRequest) -
 
 /// Changes the rows as the request asks for. [`sekisho_ledger::Error::Changed`] means that the caller must try again.
 async fn change<W: World>(run: &Run<'_, W>, request: &TrainRequest, names: &Names<'_>) -> Result<Effect, Error> {
-    let mut facts = Facts::read(run, names).await?;
-    if facts.has_left {
-        // The configuration was changed. The targets that left the route are closed first.
-        advance(run, names.route, Scope::All).await?;
-        facts = Facts::read(run, names).await?;
-    }
+    let facts = Facts::read(run, names).await?;
     let effect = facts.effect(run, request, names)?;
     if effect.decision.is_some() {
         write(run, names.route, &effect, facts.revision).await?;

@@ -147,6 +147,20 @@ async fn the_hold_of_a_wave_that_is_gone_is_ended_by_its_old_name_or_without_a_n
     }
 }
 
+/// The request is the first to see the new configuration.
+#[tokio::test(start_paused = true)]
+async fn a_request_after_the_train_was_edited_closes_the_targets_that_left() {
+    let mut train = Train::new();
+    train.healthy_everywhere(1).await;
+    let without = TRAIN.replace("\"333333333333\", \"444444444444\"", "\"333333333333\"");
+    train.function.relay.routes = crate::function::routes(&without);
+    train.answer(hold("tokyo")).await;
+    let decisions = train.function.stored_decisions();
+    let closed = decisions.iter().filter(|one| one["outcome"] == "filtered" && one["target"] == TOKYO[1]).count();
+    assert_eq!(closed, 1, "{decisions:?}");
+    assert_eq!(train.row().holds[0].wave.as_deref(), Some("tokyo"));
+}
+
 #[tokio::test(start_paused = true)]
 async fn accepting_takes_the_unknown_targets_of_a_wave_for_healthy() {
     let train = Train::new();
