@@ -7,9 +7,10 @@ use sekisho_domain::report::ReportState;
 use sekisho_domain::timestamp::epoch_millis;
 use time::OffsetDateTime;
 
+use crate::conclusion::{ended, go_back, succeeded};
 use crate::order::{Cause, FIRST_CHECK, OrderRow, Progress};
 use crate::report::{FIRST_PAUSE, Place};
-use crate::retreat::{go_back, succeeded};
+
 use crate::world::ExecutionStatus;
 
 /// The most times that an order is started again after CodePipeline canceled its execution.
@@ -118,18 +119,6 @@ fn failed(row: &OrderRow, has_deployed: bool, reason: &str, place: &Place<'_>, n
     }
     let reason = format!("{reason}; the target stays as it is, because no deploy action has begun");
     ended(row, ReportState::Failed, &reason, place, now)
-}
-
-/// The row of an order that has ended in this state.
-pub(crate) fn ended(
-    row: &OrderRow,
-    state: ReportState,
-    reason: &str,
-    place: &Place<'_>,
-    now: OffsetDateTime,
-) -> OrderRow {
-    let ended = OrderRow { progress: Progress::Ended(state), ..row.clone() };
-    ended.report_at(row.next_at(now), state, reason, place)
 }
 
 /// The row when a stage is retried, or `None` if that changes nothing.

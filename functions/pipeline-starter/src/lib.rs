@@ -87,6 +87,7 @@
 pub mod aws;
 pub mod bake;
 pub mod claim;
+mod conclusion;
 mod end;
 mod error;
 #[cfg(feature = "testing")]

@@ -1,5 +1,6 @@
 //! Dispatches a request to its use case, and records the decisions once.
 
+mod alarms;
 mod approval;
 mod attempt;
 mod bake;
@@ -10,6 +11,7 @@ mod facts;
 mod follow_up;
 mod order;
 mod send;
+mod watch;
 mod way_back;
 
 use sekisho_domain::account::AccountId;

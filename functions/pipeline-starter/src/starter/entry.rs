@@ -8,11 +8,11 @@ use sekisho_domain::route::PipelineName;
 use sekisho_lambda::ServiceError;
 
 use crate::bake::Bake;
+use crate::conclusion::healthy;
 use crate::order::OrderRow;
-use crate::retreat::healthy;
 use crate::routing::Pins;
 use crate::run::Run;
-use crate::starter::bake::matching;
+use crate::starter::alarms::matching;
 use crate::starter::way_back::{self, WayBack};
 use crate::world::{Alarm, ExecutionStatus, Extent, StartAnswer, World};
 

@@ -8,6 +8,7 @@ use sekisho_domain::route::PipelineName;
 use sekisho_lambda::failure::chain;
 use sekisho_ledger::{Error as LedgerError, Row};
 
+use crate::conclusion::resumable;
 use crate::end::{End, after_end};
 use crate::error::Error;
 use crate::notice::{self, NoticePlan};
@@ -15,11 +16,10 @@ use crate::order::{self, Cause, OrderRow, Progress};
 use crate::outcome::{Outcome, about_execution, about_order, not_routed, nothing_waits};
 use crate::request::EndedExecution;
 use crate::results::Results;
-use crate::retreat::resumable;
 use crate::run::Run;
 use crate::starter::attempt::{self, Candidate, MAX_RETRIES};
 use crate::starter::facts::{self, Facts, claims_of};
-use crate::starter::{bake, send, way_back};
+use crate::starter::{send, watch, way_back};
 use crate::world::{FailureDetails, World};
 
 /// The most times that one invocation plans again because other invocations write the row at the same time.
@@ -84,8 +84,14 @@ pub(crate) async fn conclude<W: World>(
         results.extend(send_notice(run, ended, notice, details, next).await.transpose());
     }
     if let Some(row) = facts.row.clone().filter(|row| row.state.is_baking() && concerns_order) {
-        results.extend(Box::pin(bake::watch(run, pipeline, row, retries)).await);
-        return results;
+        match Box::pin(watch::watch(run, pipeline, &row)).await {
+            Ok(Some(watched)) => {
+                results.extend(watch::verdict_decision(&watched.state, pipeline).map(Ok));
+                facts.row = Some(watched);
+            }
+            Ok(None) => return results,
+            Err(error) => results.push(Err(error)),
+        }
     }
     if ended.leaves_room() {
         results.extend(start_waiting(run, pipeline, facts, retries).await);

@@ -20,7 +20,7 @@ use crate::starter::execution::{end_decision, own_row};
 use crate::starter::facts::{self, Facts};
 use crate::starter::follow_up::{due, nothing_due};
 use crate::starter::order::{about_arrival, malformed_decision, plan_decision, unrouted_decision};
-use crate::starter::{approval, bake, entry};
+use crate::starter::{approval, bake, entry, watch};
 use crate::world::World;
 
 /// Explains the event in `payload`.
@@ -114,7 +114,7 @@ async fn explain_end<W: World>(run: &Run<'_, W>, ended: &EndedExecution) -> Resu
 async fn explain_alarm<W: World>(run: &Run<'_, W>, alarm: &ChangedAlarm) -> Result<Vec<Decision<Outcome>>, Error> {
     let mut decisions = Vec::new();
     for (pipeline, row) in bake::baking(run, alarm).await? {
-        decisions.extend(bake::explain(run, &pipeline, &row.state).await);
+        decisions.extend(watch::explain(run, &pipeline, &row.state).await);
     }
     if decisions.is_empty() {
         decisions.push(nothing_bakes(alarm));
@@ -137,7 +137,7 @@ async fn explain_follow_up<W: World>(run: &Run<'_, W>) -> Result<Vec<Decision<Ou
             Ok(row) => {
                 if let Some((pipeline, due)) = due(run, &row) {
                     if due == Due::Watch {
-                        decisions.extend(bake::explain(run, &pipeline, &row.state).await);
+                        decisions.extend(watch::explain(run, &pipeline, &row.state).await);
                         continue;
                     }
                     let is_routed = run.routes.pins(row.state.kind, &row.state.change, &pipeline).is_some();

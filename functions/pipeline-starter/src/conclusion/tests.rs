@@ -5,6 +5,7 @@ use sekisho_domain::order::Order;
 use sekisho_domain::route::{AlarmGlobs, Missing};
 
 use super::*;
+use crate::bake::Bake;
 use crate::end::{End, Ending, after_end};
 use crate::order::token;
 use crate::sample::{NOW, at_shop, change, pipeline, row, running};

@@ -1,0 +1,131 @@
+//! How an order goes on when its execution or its bake has ended: it bakes, has ended, or goes back.
+
+use sekisho_domain::change::Change;
+use sekisho_domain::order::OrderKind;
+use sekisho_domain::report::ReportState;
+use sekisho_domain::timestamp::epoch_millis;
+use time::OffsetDateTime;
+
+use crate::judge::Verdict;
+use crate::order::{Cause, OrderRow, Progress};
+use crate::report::Place;
+use crate::retreat::{Announcement, Retreat};
+
+/// The row after a verdict on its bake, or `None` if there is no verdict yet.
+pub(crate) fn after_verdict(
+    row: &OrderRow,
+    verdict: &Verdict,
+    place: &Place<'_>,
+    now: OffsetDateTime,
+) -> Option<OrderRow> {
+    match verdict {
+        Verdict::Open => None,
+        Verdict::Healthy(reason) => Some(healthy(row, reason, place, now)),
+        Verdict::Unknown(reason) => Some(ended(row, ReportState::Unknown, reason, place, now)),
+        Verdict::Failed(reason) => {
+            let after = go_back(row, reason, place, now);
+            let announcement =
+                if after.retreat.is_some() { Announcement::GoesBack } else { Announcement::CannotGoBack };
+            Some(OrderRow { announcement: Some(announcement), ..after })
+        }
+    }
+}
+
+/// The row of an order that has ended in this state.
+pub(crate) fn ended(
+    row: &OrderRow,
+    state: ReportState,
+    reason: &str,
+    place: &Place<'_>,
+    now: OffsetDateTime,
+) -> OrderRow {
+    let ended = OrderRow { progress: Progress::Ended(state), ..row.clone() };
+    ended.report_at(row.next_at(now), state, reason, place)
+}
+
+/// The row of an order whose change is healthy.
+pub(crate) fn healthy(row: &OrderRow, reason: &str, place: &Place<'_>, now: OffsetDateTime) -> OrderRow {
+    // The branch or tag of the change to go back to may not be known.
+    let good_ref = if row.retreat.is_some() { row.good_ref.clone() } else { Some(row.change.git_ref.clone()) };
+    let good = OrderRow { good: Some(row.change.commit.clone()), good_ref, is_past_known: true, ..row.clone() };
+    ended(&good, ReportState::Healthy, reason, place, now)
+}
+
+/// The row of an order whose change is not healthy: the target goes back if it can.
+pub(crate) fn go_back(row: &OrderRow, reason: &str, place: &Place<'_>, now: OffsetDateTime) -> OrderRow {
+    let cannot = |why: &str| ended(row, ReportState::Failed, &format!("{reason}; {why}"), place, now);
+    let Some(good) = &row.good else {
+        return cannot("the target cannot go back, because nothing was healthy here before, and stays as it is");
+    };
+    if *good == row.change.commit {
+        return cannot("the target stays as it is, because this commit is the one that was last healthy here");
+    }
+    let git_ref = row.good_ref.clone().unwrap_or_else(|| row.change.git_ref.clone());
+    let change = Change {
+        kind: git_ref.kind(),
+        git_ref,
+        commit: good.clone(),
+        previous: Some(row.change.commit.clone()),
+        ..row.change.clone()
+    };
+    let retreat = Retreat {
+        reason: reason.to_owned(),
+        change: row.change.clone(),
+        execution: row.execution.clone(),
+        run: row.run,
+        bake: row.bake.clone(),
+    };
+    let going = OrderRow {
+        kind: OrderKind::Rollback,
+        reported_cause: None,
+        is_announced: false,
+        failures: 0,
+        cancellations: 0,
+        source_failures: 0,
+        source_failed: None,
+        at: row.next_at(now),
+        bake: None,
+        retreat: Some(Box::new(retreat)),
+        ..OrderRow { change, ..row.clone() }.restarted(place.pipeline, now)
+    };
+    let reason = format!("{reason}; the target goes back to commit {}", going.change.commit);
+    going.waiting(Cause::Busy, now, &reason, place)
+}
+
+/// The row of an order whose failed execution goes on, because a stage was retried before the rollback has started.
+/// Returns `None` if the execution is another one, or if the rollback may have started.
+pub(crate) fn resumable(row: &OrderRow, execution: &str) -> Option<OrderRow> {
+    let retreat = row.retreat.as_ref().filter(|retreat| retreat.execution.as_deref() == Some(execution))?;
+    let bakes = retreat.bake.as_ref().is_some_and(|bake| bake.window.is_some());
+    let waits = matches!(row.progress, Progress::Waiting(_));
+    let has_started = row.may_run || row.execution.is_some() || row.executions.last() != retreat.execution.as_ref();
+    if bakes || !waits || has_started {
+        return None;
+    }
+    Some(OrderRow {
+        kind: OrderKind::Deploy,
+        change: retreat.change.clone(),
+        execution: retreat.execution.clone(),
+        executions: row.executions.iter().filter(|earlier| *earlier != execution).cloned().collect(),
+        run: retreat.run,
+        bake: retreat.bake.clone(),
+        retreat: None,
+        announcement: None,
+        progress: Progress::Ended(ReportState::Failed),
+        ..row.clone()
+    })
+}
+
+/// The row when the execution has succeeded at this time: the target bakes, or nothing bakes and the change is healthy.
+pub(crate) fn succeeded(row: &OrderRow, at: OffsetDateTime, place: &Place<'_>, now: OffsetDateTime) -> OrderRow {
+    let Some(bake) = row.bake.as_ref().and_then(|bake| bake.begun(epoch_millis(at.min(now)))) else {
+        return healthy(row, "the execution succeeded", place, now);
+    };
+    let reason = format!("the execution succeeded, and the alarms are watched for {}", bake.length);
+    let progress = Progress::Running { check: epoch_millis(now) };
+    let baking = OrderRow { bake: Some(bake), progress, ..row.clone() };
+    baking.report_at(row.next_at(now), ReportState::Baking, &reason, place)
+}
+
+#[cfg(test)]
+mod tests;

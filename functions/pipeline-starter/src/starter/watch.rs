@@ -1,0 +1,85 @@
+//! Watches the alarms of an order that bakes: reads the alarms, judges and reports.
+
+use std::time::Duration;
+
+use sekisho_domain::decision::Decision;
+use sekisho_domain::report::ReportState;
+use sekisho_domain::route::PipelineName;
+use sekisho_domain::timestamp::{epoch_millis, from_epoch_millis, seconds};
+use sekisho_ledger::Row;
+use time::OffsetDateTime;
+
+use crate::bake::{Bake, Window};
+use crate::conclusion::after_verdict;
+use crate::error::Error;
+use crate::judge::{MOST_ALARMS, Reading, Verdict, judge};
+use crate::order::{self, OrderRow, Progress};
+use crate::outcome::{Outcome, about_order};
+use crate::run::Run;
+use crate::starter::alarms::read;
+use crate::starter::send;
+use crate::world::World;
+
+/// The shortest pause between two readings of the alarms by the follow-up, which runs once a minute, but not to the
+/// second.
+const PAUSE: Duration = Duration::from_secs(40);
+
+/// Reads the alarms of an order that bakes, and writes and reports what follows. Returns the new row, or `None` if
+/// another invocation has written the row.
+pub(crate) async fn watch<W: World>(
+    run: &Run<'_, W>,
+    pipeline: &PipelineName,
+    row: &Row<OrderRow>,
+) -> Result<Option<Row<OrderRow>>, Error> {
+    let Some((bake, window)) = row.state.bake.as_ref().zip(row.state.window()) else { return Ok(None) };
+    let now = run.now();
+    let reading = read(run, bake, window, now).await;
+    let verdict = judge(bake, window, &reading, now);
+    let after = after_verdict(&row.state, &verdict, &run.place(pipeline), now);
+    let after = after.unwrap_or_else(|| still_bakes(&row.state, bake, window, &reading, now));
+    let written = send::write_and_send(run, &order::key(pipeline), &after, Some(row.revision), Vec::new()).await?;
+    Ok(written.map(|(state, revision)| Row { sk: row.sk.clone(), revision, state }))
+}
+
+/// The row after a reading without a verdict: the next reading comes later.
+fn still_bakes(row: &OrderRow, bake: &Bake, window: &Window, reading: &Reading, now: OffsetDateTime) -> OrderRow {
+    let names = || reading.alarms.iter().map(|observed| observed.name.clone()).take(MOST_ALARMS).collect();
+    let watched = window.watched.clone().or_else(|| reading.gap.is_none().then(names));
+    let bake = Bake { window: Some(Window { watched, ..window.clone() }), ..bake.clone() };
+    let progress = Progress::Running { check: epoch_millis(now + PAUSE) };
+    OrderRow { bake: Some(bake), progress, ..row.clone() }
+}
+
+/// The decision about an order whose bake has ended.
+pub(crate) fn verdict_decision(after: &OrderRow, pipeline: &PipelineName) -> Option<Decision<Outcome>> {
+    let outcome = match after.progress {
+        Progress::Ended(ReportState::Healthy) => Outcome::Healthy,
+        Progress::Ended(ReportState::Unknown) => Outcome::Unknown,
+        Progress::Ended(_) | Progress::Waiting(_) => Outcome::Unhealthy,
+        Progress::Running { .. } | Progress::Claimed(_) => return None,
+    };
+    let execution = after.retreat.as_ref().map_or(&after.execution, |retreat| &retreat.execution).clone();
+    let decision = Decision::new(outcome, after.reason()).about_some("execution", execution);
+    Some(about_order(after, pipeline, decision))
+}
+
+/// The decision that the next reading would lead to, for `explain`.
+pub(crate) async fn explain<W: World>(
+    run: &Run<'_, W>,
+    pipeline: &PipelineName,
+    row: &OrderRow,
+) -> Option<Decision<Outcome>> {
+    let (bake, window) = row.bake.as_ref().zip(row.window())?;
+    let now = run.now();
+    let reading = read(run, bake, window, now).await;
+    let verdict = judge(bake, window, &reading, now);
+    let after = after_verdict(row, &verdict, &run.place(pipeline), now);
+    let decision = after.and_then(|after| verdict_decision(&after, pipeline));
+    decision.or_else(|| (verdict == Verdict::Open).then(|| about_order(row, pipeline, still_open(window))))
+}
+
+fn still_open(window: &Window) -> Decision<Outcome> {
+    let until = i64::try_from(window.until).ok().and_then(from_epoch_millis);
+    let until = until.map(seconds).unwrap_or_default();
+    Decision::new(Outcome::Waiting, format!("no alarm rings, and the bake lasts until {until}"))
+}
