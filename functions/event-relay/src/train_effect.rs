@@ -15,10 +15,10 @@ use crate::ordering::Placed;
 use crate::outcome::{Outcome, about_change};
 use crate::selection::listed;
 use crate::status::{revision, short, shortened};
-use crate::train::{Hold, Promotion, TrainChange, TrainRow};
+use crate::train::{Hold, Promotion, TrainChange, TrainRow, WaveRow};
 use crate::train_request::{Prefix, TrainAction};
 use crate::train_text::{TrainView, end, held};
-use crate::wave::Standing;
+use crate::wave::{Standing, is_same_revision};
 
 /// A request whose names were found in the configuration.
 #[derive(Debug)]
@@ -229,6 +229,9 @@ impl Ask<'_> {
         let row = self.view.row;
         let wave = self.wave.unwrap_or_default();
         let one = self.newest_named(&row.changes.iter().collect::<Vec<_>>())?.ok_or_else(|| self.unknown_revision())?;
+        // The revision may have come back from another reference, while the wave still works on the earlier change.
+        let inside = row.wave(wave).and_then(WaveRow::open).and_then(|passage| row.change(passage.seen));
+        let one = inside.filter(|inside| is_same_revision(&inside.change, &one.change)).unwrap_or(one);
         let change = &one.change;
         if row.condemnation(change).is_some() {
             let pardon = TrainAction::Pardon.example(self.view.route.name(), wave);

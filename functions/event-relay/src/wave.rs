@@ -22,7 +22,7 @@ pub(crate) enum Standing {
     OtherChange,
     /// The target works on an order of another train.
     OtherTrain,
-    /// The target took a newer change before it moved to this wave.
+    /// The target took a newer change before it moved to this wave, or while the route had no waves.
     Ahead,
     /// The target said that it has not started the change.
     Waiting,
@@ -140,6 +140,8 @@ impl Observer<'_> {
                     }
                 }
                 Some(of) if !progress.is_settled() && self.is_train(&of.route, target) => return Standing::OtherTrain,
+                // The route had no waves for a while, and a newer head was ordered.
+                None if order.change.sequence > passage.sequence => return Standing::Ahead,
                 _ => {}
             }
         }

@@ -112,14 +112,25 @@ impl<'a> Step<'a> {
         let Some(seen) = wave.promotion.as_ref().map(|promotion| promotion.seen) else { return false };
         let open = wave.open().map(|passage| passage.seen);
         let change = self.row.change(seen).cloned();
-        let is_condemned = self.is_condemned(seen);
-        let Some(change) = change.filter(|_| !is_condemned) else {
+        let newest = self.newest_elsewhere(at);
+        let obstacle = change.as_ref().and_then(|one| match one.change.sequence {
+            _ if self.is_condemned(seen) => Some((
+                Outcome::Condemned,
+                "the change was condemned before it could enter the wave: pardon it first",
+            )),
+            sequence if sequence < newest => Some((
+                Outcome::Superseded,
+                "a newer change was ordered while the route had no waves: promote the change again if it is still wanted",
+            )),
+            _ => None,
+        });
+        let Some(change) = change.filter(|_| obstacle.is_none()) else {
             if let Some(wave) = self.wave_mut(at) {
                 wave.promotion = None;
             }
-            if let Some(change) = self.row.change(seen).map(|one| one.change.clone()) {
-                let reason = "the change was condemned before it could enter the wave: pardon it first";
-                self.decide_about(at, &change, Outcome::Condemned, reason);
+            if let Some((change, (outcome, reason))) = self.row.change(seen).map(|one| one.change.clone()).zip(obstacle)
+            {
+                self.decide_about(at, &change, outcome, reason);
             }
             return false;
         };

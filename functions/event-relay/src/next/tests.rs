@@ -1,6 +1,7 @@
 //! A train of three waves with two targets each, in memory.
 
 mod edited;
+mod late;
 mod named;
 mod random;
 mod world;

@@ -1,0 +1,46 @@
+//! What happens to a train if reports, requests and edits come late or overtake each other.
+
+use sekisho_domain::report::ReportState::{Healthy, Unknown};
+
+use super::named::{A, settled};
+use super::world::{CONFIG, World, id, with};
+
+/// The waves are taken out of the file, the targets of the wave `a` run the n-th commit, and the waves are put back.
+fn deploy_without_waves(world: &mut World, n: u64) {
+    world.wait(1);
+    let change = World::change(n, "main", sekisho_domain::timestamp::epoch_millis(world.now));
+    for pipeline in A {
+        let row = world.targets.get(&id(pipeline)).cloned().unwrap_or_default();
+        world.targets.insert(id(pipeline), row.placed(&change, world.now));
+    }
+}
+
+#[test]
+fn an_open_change_does_not_replace_a_newer_one_that_was_ordered_without_waves() {
+    let mut world = settled(&with("a", "at_once = 1"));
+    world.push(2);
+    world.report("a1", Healthy);
+    deploy_without_waves(&mut world, 3);
+    world.wait(5);
+    assert_eq!(world.orders(), "3 3 1 1 1 1");
+    world.all(&A, Healthy);
+    world.wait(5);
+    assert_eq!(world.orders(), "3 3 1 1 1 1");
+    assert_eq!(world.row.waves[0].open(), None);
+    world.push(4);
+    assert_eq!(world.ordered("a1"), "4");
+}
+
+#[test]
+fn a_promotion_does_not_replace_a_newer_change_that_was_ordered_without_waves() {
+    let mut world = settled(CONFIG);
+    world.push(2);
+    world.report("a1", Unknown);
+    world.promote("a", 1);
+    deploy_without_waves(&mut world, 3);
+    world.all(&A, Healthy);
+    world.wait(5);
+    assert_eq!((world.orders(), world.row.waves[0].promotion.is_none()), ("3 3 1 1 1 1".into(), true));
+    world.push(4);
+    assert_eq!(world.ordered("a1"), "4");
+}
