@@ -196,6 +196,21 @@ async fn a_promoted_change_enters_a_wave_although_it_is_held_and_older() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_change_in_the_wave_is_promoted_also_if_its_revision_came_back_from_another_branch() {
+    let train = Train::new();
+    train.push(1).await;
+    train.report(ONE_BOX, "healthy").await;
+    train.report(TOKYO[0], "healthy").await;
+    train.report(TOKYO[1], "waiting").await;
+    train.push(2).await;
+    train.push_to("hotfix", 1).await;
+    train.answer(request("promote", json!({"wave": "tokyo", "revision": commit(1), "reason": "urgent"}))).await;
+    let tokyo = train.row().wave("tokyo").cloned().unwrap();
+    assert_eq!(tokyo.promotion, None);
+    assert!(tokyo.passage.is_some_and(|passage| passage.promoted));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_condemned_change_is_refused_by_promote_until_it_is_pardoned() {
     let train = Train::new();
     train.push(1).await;
