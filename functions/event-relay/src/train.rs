@@ -13,7 +13,9 @@ use time::OffsetDateTime;
 /// The number of changes that a row keeps, besides those to which a wave refers.
 const CHANGES_KEPT: usize = 50;
 /// The number of condemnations that a row keeps. A row of the ledger holds 400 KB.
-const CONDEMNED_KEPT: usize = 500;
+const CONDEMNED_KEPT: usize = 150;
+/// The longest reason that a row keeps, in characters. Every transaction of a train writes the whole row.
+const LONGEST_REASON: usize = 300;
 
 /// The key of a train's row.
 #[must_use]
@@ -264,7 +266,7 @@ impl TrainRow {
         one.pardoned = false;
         let Change { repository, commit: revision, .. } = one.change.clone();
         self.condemned.retain(|one| one.seen != seen || one.by != by);
-        let reason = reason.to_owned();
+        let reason = bounded(reason);
         self.condemned.push(Condemned { repository, revision, seen, at: epoch_millis(now), reason, by });
         let old = self.condemned.len().saturating_sub(CONDEMNED_KEPT);
         self.condemned.drain(..old);
@@ -319,10 +321,22 @@ impl TrainRow {
         Some(seen)
     }
 
-    /// Adds a hold. It replaces a hold of the same wave and reference.
-    pub fn hold(&mut self, hold: Hold) {
-        self.holds.retain(|one| one.wave != hold.wave || one.git_ref != hold.git_ref);
-        self.holds.push(hold);
+    /// Adds a hold. If the same wave and reference are held already, the later end counts and both reasons are kept, so
+    /// that a short hold never ends a long one. Returns the earlier hold.
+    pub fn hold(&mut self, hold: Hold) -> Option<Hold> {
+        let is_same = |one: &mut Hold| one.wave == hold.wave && one.git_ref == hold.git_ref;
+        let earlier = self.holds.extract_if(.., is_same).last();
+        let earlier = earlier.filter(|one| one.until.is_none_or(|until| hold.since < until));
+        let merged = match &earlier {
+            None => hold,
+            Some(earlier) => Hold {
+                until: earlier.until.zip(hold.until).map(|(one, other)| one.max(other)),
+                reason: joined(&hold.reason, &earlier.reason),
+                ..hold
+            },
+        };
+        self.holds.push(merged);
+        earlier
     }
 
     /// Ends the holds of a wave, with every reference, or those of the train if `wave` is `None`. Holds of waves that
@@ -375,6 +389,19 @@ impl WaveRow {
     pub fn open(&self) -> Option<&Passage> {
         self.passage.as_ref().filter(|passage| passage.verdict == Verdict::Open)
     }
+}
+
+/// A reason, cut to the longest one that a row keeps.
+fn bounded(reason: &str) -> String {
+    match reason.char_indices().nth(LONGEST_REASON) {
+        Some((end, _)) => format!("{}…", reason.get(..end).unwrap_or_default()),
+        None => reason.to_owned(),
+    }
+}
+
+/// The reasons of two holds, the newer one first.
+fn joined(newer: &str, earlier: &str) -> String {
+    if earlier.contains(newer) { earlier.to_owned() } else { bounded(&format!("{newer}; before: {earlier}")) }
 }
 
 impl Hold {

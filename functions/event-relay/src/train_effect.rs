@@ -139,9 +139,12 @@ impl Ask<'_> {
         let mut row = self.view.row.clone();
         let hold = self.new_hold();
         let what = self.git_ref.map_or_else(String::new, |git_ref| format!(" of {}", slack::shown(git_ref.name())));
-        let answer = format!("Until {}, no change{what} enters {}. Rollbacks go on.", end(&hold), self.place());
-        let reason = format!("a person holds {} until {}: {}", self.place(), end(&hold), self.reason);
-        row.hold(hold);
+        let earlier = row.hold(hold);
+        // The hold that was added is the last one. It has the later end of the two.
+        let until = row.holds.last().map_or_else(String::new, end);
+        let before = earlier.map_or("", |_| " It was held already: the later end counts.");
+        let answer = format!("Until {until}, no change{what} enters {}. Rollbacks go on.{before}", self.place());
+        let reason = format!("a person holds {} until {until}: {}", self.place(), self.reason);
         Effect { row, targets: vec![], decision: Some(self.decision(Outcome::Held, reason)), answer }
     }
 

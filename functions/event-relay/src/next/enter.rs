@@ -137,7 +137,9 @@ impl<'a> Step<'a> {
         let is_inside = open == Some(seen);
         let takes = if open.is_some() { self.is_replaceable(at) } else { self.is_free(at) };
         if is_inside {
-            self.start_now(at, &change);
+            if let Some(passage) = self.wave_mut(at).and_then(|wave| wave.passage.as_mut()) {
+                passage.promoted = true;
+            }
         } else if takes && self.has_work(at, &change, true) {
             self.let_in(at, &change, true);
         } else {
@@ -147,26 +149,6 @@ impl<'a> Step<'a> {
             wave.promotion = None;
         }
         true
-    }
-
-    /// Promotes the change in the wave: the targets that wait get a new order, which starts although an alarm rings.
-    fn start_now(&mut self, at: At<'a>, change: &TrainChange) {
-        if let Some(passage) = self.wave_mut(at).and_then(|wave| wave.passage.as_mut()) {
-            passage.promoted = true;
-        }
-        let state = self.state(at);
-        let waiting: Vec<(TargetId, bool)> = self
-            .targets_of(at)
-            .zip(&state.places)
-            .filter(|(_, place)| place.standing == Standing::Waiting)
-            .map(|((target, _), place)| (target.clone(), place.has_joined))
-            .collect();
-        for (target, joined) in waiting {
-            let order = TrainOrder { promoted: true, joined, ..self.deploy(at, change.seen) };
-            self.place(&target, &change.change, OrderKind::Deploy, order);
-        }
-        let reason = format!("the change in the wave `{}` was promoted: it starts at once", at.wave.name);
-        self.decide_about(at, &change.change, Outcome::Ordered, reason);
     }
 
     /// Orders the change in a wave to the targets that are still to come.
@@ -182,8 +164,13 @@ impl<'a> Step<'a> {
         let mut todo: Vec<(bool, TargetId, bool)> = self
             .targets_of(at)
             .zip(&state.places)
-            .filter(|(_, place)| place.standing == Standing::Todo)
-            .map(|((target, row), place)| (!self.waits(row), target.clone(), !place.is_member))
+            .filter(|((_, row), place)| match place.standing {
+                Standing::Todo => true,
+                // The change was promoted after this order was placed. A promoted order starts although an alarm rings.
+                Standing::Waiting => passage.promoted && !self.is_promoted(*row),
+                _ => false,
+            })
+            .map(|((target, row), place)| (!self.waits(row), target.clone(), place.has_joined || !place.is_member))
             .collect();
         // An older change that is still waiting must not start any more.
         todo.sort_by_key(|(has_ended, ..)| *has_ended);
@@ -196,7 +183,10 @@ impl<'a> Step<'a> {
         for (_, target, joined) in todo {
             let order = TrainOrder { promoted: passage.promoted, joined, ..self.deploy(at, passage.seen) };
             self.place(&target, &change, OrderKind::Deploy, order);
-            if joined && let Some(wave) = self.wave_mut(at) {
+            if joined
+                && let Some(wave) = self.wave_mut(at)
+                && !wave.members.contains(&target)
+            {
                 wave.members.push(target);
             }
         }
@@ -212,6 +202,11 @@ impl<'a> Step<'a> {
     fn waits(&self, row: Option<&TargetRow>) -> bool {
         let own = row.filter(|row| self.observer.own(row).is_some());
         own.and_then(|row| row.progress(self.now)) == Some(Progress::Waiting)
+    }
+
+    /// Whether the target's order of this train is promoted.
+    fn is_promoted(&self, row: Option<&TargetRow>) -> bool {
+        row.and_then(|row| self.observer.own(row)).is_some_and(|(_, of)| of.promoted)
     }
 
     /// Whether further targets of a wave may get its change. An unknown target and too many failures stop the wave.

@@ -8,6 +8,7 @@ use sekisho_domain::route::TargetId;
 use super::{At, Step, gate};
 use crate::outcome::{Outcome, about_change};
 use crate::target::{Progress, TargetRow, TrainOrder};
+use crate::train::Verdict;
 use crate::wave::{Standing, WaveState, is_same_revision};
 
 impl<'a> Step<'a> {
@@ -68,17 +69,22 @@ impl<'a> Step<'a> {
         }
     }
 
-    /// The newest change that was healthy in a wave and, if the train knows none, what its members had healthy last.
+    /// The change that was healthy in a wave last and, if the train knows none, what its members had healthy last. A
+    /// condemned revision is neither.
     fn desired(&self, at: At<'a>) -> Option<(u64, Change)> {
         let wave = self.wave(at)?;
-        let known = wave.healthy.iter().rev().filter_map(|seen| self.row.change(*seen));
-        let newest =
-            known.filter(|one| self.row.condemnation(&one.change).is_none()).map(|one| (one.seen, &one.change));
-        if let Some((seen, change)) = newest.take(1).next() {
-            return Some((seen, change.clone()));
+        // A promoted change may have been seen before the changes that were healthy here earlier.
+        let passed = wave.passage.as_ref().filter(|passage| passage.verdict == Verdict::Passed);
+        let known = passed.map(|passage| passage.seen).into_iter().chain(wave.healthy.iter().rev().copied());
+        let mut sound =
+            known.filter_map(|seen| self.row.change(seen)).filter(|one| self.row.condemnation(&one.change).is_none());
+        if let Some(newest) = sound.next() {
+            return Some((newest.seen, newest.change.clone()));
         }
         let members = self.targets_of(at).filter(|(target, _)| wave.members.contains(target));
-        let last = members.filter_map(|(_, row)| row?.last_healthy()).max_by_key(|change| change.sequence)?;
+        let healthy = members.filter_map(|(_, row)| row?.last_healthy());
+        let sound = healthy.filter(|change| self.row.condemnation(change).is_none());
+        let last = sound.max_by_key(|change| change.sequence)?;
         Some((last.sequence, last))
     }
 

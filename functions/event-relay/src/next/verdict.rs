@@ -1,10 +1,10 @@
 //! The verdict of a wave on its change.
 
 use sekisho_domain::route::{Retreat, TargetId};
-use sekisho_domain::slack;
 
 use super::{At, Step};
 use crate::outcome::Outcome;
+use crate::status::shortened;
 use crate::target::TargetRow;
 use crate::train::{Judge, Passage, Verdict};
 use crate::wave::{Judgment, Standing, WaveState};
@@ -105,7 +105,7 @@ impl<'a> Step<'a> {
     fn named(&self, target: &TargetId) -> String {
         let report = self.target(target).and_then(TargetRow::current_report);
         match report {
-            Some(report) => format!("{target} reported {}: {}", report.state.as_str(), slack::shown(&report.reason)),
+            Some(report) => format!("{target} reported {}: {}", report.state.as_str(), shortened(&report.reason)),
             None => format!("{target} failed"),
         }
     }

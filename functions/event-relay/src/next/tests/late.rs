@@ -1,6 +1,6 @@
 //! What happens to a train if reports, requests and edits come late or overtake each other.
 
-use sekisho_domain::report::ReportState::{Healthy, Unknown};
+use sekisho_domain::report::ReportState::{Healthy, Running, Unknown, Waiting};
 
 use super::named::{A, settled};
 use super::world::{CONFIG, World, id, with};
@@ -43,4 +43,15 @@ fn a_promotion_does_not_replace_a_newer_change_that_was_ordered_without_waves() 
     assert_eq!((world.orders(), world.row.waves[0].promotion.is_none()), ("3 3 1 1 1 1".into(), true));
     world.push(4);
     assert_eq!(world.ordered("a1"), "4");
+}
+
+#[test]
+fn a_target_that_says_after_the_promotion_that_it_waits_gets_the_promoted_order() {
+    let mut world = settled(CONFIG);
+    world.push(2);
+    world.promote("a", 2);
+    world.report("a1", Waiting);
+    world.report("a2", Running);
+    let promoted = |pipeline| world.targets[&id(pipeline)].order.clone().unwrap().order().promoted;
+    assert_eq!((promoted("a1"), promoted("a2")), (true, false));
 }
