@@ -411,3 +411,6 @@ impl Hold {
         self.until.is_none_or(|until| epoch_millis(now) < until)
     }
 }
+
+#[cfg(test)]
+mod tests;

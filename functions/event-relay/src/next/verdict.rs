@@ -5,7 +5,7 @@ use sekisho_domain::route::{Retreat, TargetId};
 use super::{At, Step};
 use crate::outcome::Outcome;
 use crate::status::shortened;
-use crate::target::TargetRow;
+use crate::target::{Progress, TargetRow};
 use crate::train::{Judge, Passage, Verdict};
 use crate::wave::{Judgment, Standing, WaveState};
 
@@ -16,6 +16,7 @@ impl<'a> Step<'a> {
     /// Judges the change in a wave by the reports of its targets.
     pub(super) fn judge(&mut self, at: At<'a>) {
         let Some(passage) = self.wave(at).and_then(|wave| wave.passage.clone()) else { return };
+        self.judge_accepted(at, &passage);
         let state = self.state(at);
         match passage.verdict {
             Verdict::Failed => self.judge_failed(at, &passage, &state),
@@ -31,6 +32,28 @@ impl<'a> Step<'a> {
                     _ => {}
                 }
             }
+        }
+    }
+
+    /// Condemns earlier changes of the wave that failed in a target which a person had taken for healthy.
+    fn judge_accepted(&mut self, at: At<'a>, passage: &Passage) {
+        let earlier = self.targets_of(at).filter_map(|(target, row)| {
+            let (_, of) = self.observer.own(row?)?;
+            let has_failed = row?.progress(self.now) == Some(Progress::Failed);
+            (of.accepted && !of.joined && of.seen != passage.seen && has_failed).then(|| (of.seen, target.clone()))
+        });
+        let earlier: Vec<(u64, TargetId)> = earlier.collect();
+        for (seen, target) in earlier {
+            // A person who pardoned the change knew the report.
+            let Some(one) = self.row.change(seen).filter(|one| !one.pardoned) else { continue };
+            let change = one.change.clone();
+            if self.is_condemned(seen) {
+                continue;
+            }
+            let reason = self.reason(&[target]);
+            self.forget_healthy(at, seen);
+            self.row.condemn(seen, Judge::Wave(at.wave.name.clone()), &reason, self.now);
+            self.decide_about(at, &change, Outcome::Condemned, reason);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use sekisho_domain::report::ReportState::{Healthy, RolledBack, Running};
 
-use super::named::{A, B, settled};
+use super::named::{A, B, C, settled};
 use super::world::{CONFIG, World, routes};
 
 fn edit(world: &mut World, config: &str) {
@@ -84,4 +84,31 @@ fn the_hold_of_a_wave_that_is_gone_holds_the_train() {
     assert_eq!(world.ordered("a1"), "1");
     assert_eq!(world.resume(Some("c")), 1);
     assert_eq!(world.ordered("a1"), "2");
+}
+
+/// A newcomer of the first wave after the change that it had healthy was condemned by the second wave.
+#[test]
+fn a_newcomer_never_gets_a_condemned_revision() {
+    let mut world = World::new(CONFIG);
+    world.push(1);
+    world.all(&A, Healthy);
+    world.all(&B, Running);
+    world.report("b1", RolledBack);
+    assert!(world.is_condemned(1));
+    edit(&mut world, &CONFIG.replace("\"a2\"", "\"a3\""));
+    assert_eq!(world.ordered("a3"), "0");
+}
+
+#[test]
+fn a_newcomer_gets_the_promoted_change_that_was_healthy_last() {
+    let mut world = settled(CONFIG);
+    world.push(2);
+    world.all(&A, Healthy);
+    world.all(&B, Healthy);
+    world.all(&C, Healthy);
+    world.promote("c", 1);
+    world.all(&C, Healthy);
+    assert_eq!(world.orders(), "2 2 2 2 1 1");
+    edit(&mut world, &CONFIG.replace("\"c2\"", "\"c3\""));
+    assert_eq!(world.ordered("c3"), "1");
 }

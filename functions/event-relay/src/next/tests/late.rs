@@ -1,9 +1,9 @@
 //! What happens to a train if reports, requests and edits come late or overtake each other.
 
-use sekisho_domain::report::ReportState::{Healthy, Running, Unknown, Waiting};
+use sekisho_domain::report::ReportState::{Healthy, RolledBack, Running, Unknown, Waiting};
 
-use super::named::{A, settled};
-use super::world::{CONFIG, World, id, with};
+use super::named::{A, B, settled};
+use super::world::{CONFIG, World, id, is_by_wave, with};
 
 /// The waves are taken out of the file, the targets of the wave `a` run the n-th commit, and the waves are put back.
 fn deploy_without_waves(world: &mut World, n: u64) {
@@ -54,4 +54,22 @@ fn a_target_that_says_after_the_promotion_that_it_waits_gets_the_promoted_order(
     world.report("a2", Running);
     let promoted = |pipeline| world.targets[&id(pipeline)].order.clone().unwrap().order().promoted;
     assert_eq!((promoted("a1"), promoted("a2")), (true, false));
+}
+
+#[test]
+fn an_accepted_target_that_fails_after_its_wave_took_the_next_change_condemns_its_own_change() {
+    let mut world = settled(&with("a", "at_once = 1"));
+    world.push(2);
+    world.report("a1", Healthy);
+    world.report("a2", Unknown);
+    world.accept(0);
+    world.push(3);
+    assert_eq!(world.orders(), "3 2 2 2 1 1");
+    world.report("a2", RolledBack);
+    assert!(is_by_wave(&world, 2));
+    assert_eq!(world.ordered("b1"), "2", "the wave b judges the change by its own alarms");
+    world.all(&B, Healthy);
+    assert_eq!(world.ordered("c1"), "1");
+    assert!(world.pardon(2));
+    assert_eq!(world.ordered("c1"), "2", "the report condemns the change once");
 }

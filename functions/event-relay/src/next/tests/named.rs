@@ -10,7 +10,7 @@ use crate::wave::Standing;
 
 pub(super) const A: [&str; 2] = ["a1", "a2"];
 pub(super) const B: [&str; 2] = ["b1", "b2"];
-const C: [&str; 2] = ["c1", "c2"];
+pub(super) const C: [&str; 2] = ["c1", "c2"];
 
 /// A train in which commit 1 is healthy everywhere.
 pub(super) fn settled(config: &str) -> World {
