@@ -1,7 +1,10 @@
 //! The ledger's rows of codes: what a notice is about, so that a button below the notice can name it.
 
+use std::collections::BTreeMap;
+
 use sekisho_domain::change::{CommitId, GitRef, RepositoryArn};
 use sekisho_domain::code::Code;
+use sekisho_domain::route::TargetId;
 use sekisho_ledger::Key;
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
@@ -22,7 +25,7 @@ pub(crate) struct CodeRow {
     expires: i64,
 }
 
-/// The event that a notice reports. Its time or sequence tells it from a later event of the same kind, so that an old
+/// The event that a notice reports. Its time or its orders tell it from a later event of the same kind, so that an old
 /// button never acts on something that its notice did not mention.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -48,8 +51,8 @@ pub(crate) enum Event {
         revision: Revision,
         /// The sequence that the change had when it entered the wave.
         sequence: u64,
-        /// The number of targets in the wave that a person had taken for healthy before.
-        accepted: usize,
+        /// The unknown targets, each with the number of its order. The code accepts only these orders.
+        orders: BTreeMap<TargetId, u64>,
     },
 }
 
@@ -78,8 +81,10 @@ impl CodeRow {
                 let git_ref = git_ref.as_ref().map_or("", GitRef::as_str);
                 Code::of(&["held", &self.route, wave, git_ref, &since.to_string()])
             }
-            Event::Unknown { sequence, accepted, .. } => {
-                Code::of(&["unknown", &self.route, wave, &sequence.to_string(), &accepted.to_string()])
+            Event::Unknown { orders, .. } => {
+                let orders: Vec<String> = orders.iter().map(|(target, number)| format!("{target} {number}")).collect();
+                let parts = ["unknown", &self.route, wave].into_iter().chain(orders.iter().map(String::as_str));
+                Code::of(&parts.collect::<Vec<_>>())
             }
         }
     }

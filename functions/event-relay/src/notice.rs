@@ -105,13 +105,9 @@ fn about_unknown_in(view: &TrainView<'_>, wave: &Wave) -> Option<TrainNotice> {
     let sequence = row.passage.as_ref().map_or(0, |passage| passage.sequence);
     let change = row.passage.as_ref().and_then(|passage| view.row.change(passage.seen)).map(|one| &one.change);
     let change = change.or_else(|| first.order.as_ref().map(|order| &order.change))?;
-    let is_accepted = |id: &&TargetId| {
-        let order = view.targets.read.get(id).and_then(|one| one.row.order.as_ref());
-        order.and_then(|order| order.train.as_ref()).is_some_and(|train| train.accepted)
-    };
-    let accepted = ids.iter().filter(is_accepted).count();
+    let orders = unknown.iter().filter_map(|(id, row)| Some((id.clone(), row.order.as_ref()?.number))).collect();
     let named = Revision { repository: change.repository.clone(), commit: change.commit.clone() };
-    let event = Event::Unknown { revision: named, sequence, accepted };
+    let event = Event::Unknown { revision: named, sequence, orders };
     let code = CodeRow::new(view.route.name(), Some(&wave.name), event, view.now);
     let targets = if unknown.len() == 1 { "target is" } else { "targets are" };
     let mut lines = vec![format!("Change: {} of {}", revision(change), change.repository.name())];

@@ -197,8 +197,12 @@ impl Ask<'_> {
             };
             let order = snapshot.row.order.as_ref();
             let is_named = order.is_some_and(|order| {
+                let is_noticed = match self.event {
+                    Some(Event::Unknown { orders, .. }) => orders.get(&target) == Some(&order.number),
+                    _ => true,
+                };
                 let is_own = order.train.as_ref().is_some_and(|train| train.route == self.view.route.name());
-                is_own && self.git_ref.is_none_or(|git_ref| order.change.git_ref == *git_ref)
+                is_noticed && is_own && self.git_ref.is_none_or(|git_ref| order.change.git_ref == *git_ref)
             });
             if let Some(row) = snapshot.row.accepted(self.now()).filter(|_| is_named) {
                 targets.push(Placed { target, row, replaces: snapshot.revision });
@@ -212,9 +216,8 @@ impl Ask<'_> {
             .map(|id| format!("\nThe ledger's row of {id} cannot be read: fix or delete it."));
         let unreadable: String = unreadable.collect();
         if targets.is_empty() {
-            return Ok(
-                self.nothing(format!("No target of {} is unknown: nothing to accept.{unreadable}", self.place()))
-            );
+            let of = if self.event.is_some() { "the notice".to_owned() } else { self.place() };
+            return Ok(self.nothing(format!("No target of {of} is unknown: nothing to accept.{unreadable}")));
         }
         let ids =
             listed(targets.iter().map(|one| one.target.to_string()).collect::<Vec<_>>().iter().map(String::as_str));

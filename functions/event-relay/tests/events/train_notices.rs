@@ -6,7 +6,7 @@ use sekisho_domain::order::OrderKind::{Deploy, Rollback};
 use serde_json::{Value, json};
 
 use crate::function::commit;
-use crate::trains::{ONE_BOX, TOKYO, Train, about, request};
+use crate::trains::{ONE_BOX, TOKYO, Train, WORLD, about, request};
 
 /// The request of a button.
 fn press(action: &str, code: &str) -> Value {
@@ -109,6 +109,38 @@ async fn an_unknown_target_leads_to_one_notice_with_an_accept_button() {
     }
     let answer = train.answer(press("rollback", &code)).await;
     assert!(answer.starts_with("Nothing is left to send back"), "{answer}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_unknown_target_is_announced_and_a_button_accepts_only_the_targets_of_its_notice() {
+    let train = Train::new();
+    train.healthy_everywhere(1).await;
+    train.push(2).await;
+    train.report(ONE_BOX, "healthy").await;
+    train.report(TOKYO[0], "unknown").await;
+    let first = last_code(&train);
+    train.report(TOKYO[1], "unknown").await;
+    assert_eq!(kinds(&train), ["unknown", "unknown"], "the second notice names both targets");
+    let answer = train.answer(press("accept", &first)).await;
+    assert!(answer.starts_with(&format!("{} now counts as healthy", TOKYO[0])), "{answer}");
+    assert_eq!(train.order(WORLD), Some((1, Deploy)), "the other target is still unknown");
+    let answer = train.answer(press("accept", &first)).await;
+    assert!(answer.starts_with("No target of the notice is unknown"), "{answer}");
+    train.answer(press("accept", &last_code(&train))).await;
+    assert_eq!(train.order(WORLD), Some((2, Deploy)));
+}
+
+/// The first target answers after all, and then the second one becomes unknown.
+#[tokio::test(start_paused = true)]
+async fn a_target_that_becomes_unknown_after_another_one_answered_leads_to_a_notice() {
+    let train = Train::new();
+    train.healthy_everywhere(1).await;
+    train.push(2).await;
+    train.report(ONE_BOX, "healthy").await;
+    train.report(TOKYO[0], "unknown").await;
+    train.report(TOKYO[0], "healthy").await;
+    train.report(TOKYO[1], "unknown").await;
+    assert_eq!(kinds(&train), ["unknown", "unknown"]);
 }
 
 #[tokio::test(start_paused = true)]
