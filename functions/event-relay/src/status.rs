@@ -160,6 +160,7 @@ mod tests {
             at: ReportTime::next(at, None),
             until: None,
             good: Some(commit(if state == ReportState::Healthy { 2 } else { 1 })),
+            in_source: false,
         };
         TargetRow { report: Some(report), ..row }
     }

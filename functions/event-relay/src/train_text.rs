@@ -229,6 +229,9 @@ pub(crate) fn why(standing: Standing, row: Option<&TargetRow>) -> Option<String>
         Some(report) if standing == Standing::Unknown && !report.state.is_final() => {
             Some(format!("silent for two hours; the last report was `{}`: {}", report.state.as_str(), reason(report)))
         }
+        Some(report) if standing == Standing::Unknown && report.in_source => {
+            Some(format!("failed in a source action, which says nothing about the change: {}", reason(report)))
+        }
         Some(report) => Some(reason(report)),
         None if standing == Standing::Unknown => Some("no report for two hours".to_owned()),
         None => None,

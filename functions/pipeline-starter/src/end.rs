@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use sekisho_domain::order::OrderKind;
 use sekisho_domain::pause::doubled;
 use sekisho_domain::report::ReportState;
 use sekisho_domain::timestamp::epoch_millis;
@@ -95,8 +96,11 @@ pub(crate) fn after_end(
         _ if is_late => None,
         End::Failed { is_in_source: true, reason, .. } if is_running => Some(
             start_again_after_source(row, reason, place, now)
-                .unwrap_or_else(|| ended(row, ReportState::Failed, reason, place, now)),
+                .unwrap_or_else(|| failed_in_source(row, reason, place, now)),
         ),
+        End::Failed { is_in_source: true, reason, .. } if is_unknown || (is_open && is_new_run) => {
+            Some(failed_in_source(row, reason, place, now))
+        }
         End::Failed { has_deployed, reason, .. } if is_running || is_unknown || (is_open && is_new_run) => {
             Some(failed(row, *has_deployed, reason, place, now))
         }
@@ -107,6 +111,16 @@ pub(crate) fn after_end(
         End::Resumed if is_new_run || (is_open && run.is_none()) => resumed(row, is_running, is_open, place, now),
         _ => None,
     }
+}
+
+/// The row of an order that has ended because its execution failed in a source action. A failed rollback is a failed
+/// rollback, wherever it failed.
+fn failed_in_source(row: &OrderRow, reason: &str, place: &Place<'_>, now: OffsetDateTime) -> OrderRow {
+    let mut after = ended(row, ReportState::Failed, reason, place, now);
+    if let Some(last) = &mut after.report {
+        last.report.in_source = row.kind == OrderKind::Deploy;
+    }
+    after
 }
 
 /// The row after an execution has failed, and not in a source action.
@@ -286,6 +300,24 @@ mod tests {
         let failing = OrderRow { source_failed: since(SOURCE_PATIENCE), ..failing };
         let ended = after(&failing, &failed(true)).unwrap();
         assert_eq!((ended.progress, ended.execution.as_deref()), (Progress::Ended(ReportState::Failed), Some("e")));
+    }
+
+    #[test]
+    fn the_report_says_that_an_order_failed_in_a_source_action() {
+        let failing = OrderRow { source_failed: Some(epoch_millis(NOW - SOURCE_PATIENCE)), ..running(&row(5)) };
+        let back = OrderRow { kind: OrderKind::Rollback, ..failing.clone() };
+        let retried = |row: OrderRow| OrderRow { run: 1, ..row };
+        let cases = [
+            (failing.clone(), failed(true), 1, true),
+            (failing, failed(false), 1, false),
+            (back, failed(true), 1, false),
+            (retried(ended(ReportState::Failed)), failed(true), 2, true),
+            (retried(ended(ReportState::Unknown)), failed(true), 2, true),
+        ];
+        for (row, end, run, expected) in cases {
+            let report = after_run(&row, &end, run).unwrap().report.unwrap().report;
+            assert_eq!((report.state, report.in_source), (ReportState::Failed, expected), "{row:?} {end:?}");
+        }
     }
 
     #[test]

@@ -109,6 +109,7 @@ pub(crate) fn report(
         at,
         until: None,
         good: None,
+        in_source: false,
     }
 }
 

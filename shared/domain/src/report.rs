@@ -127,6 +127,9 @@ pub struct OrderReport {
     pub until: Option<ReportTime>,
     /// The commit that was last healthy at the target, or `None`.
     pub good: Option<CommitId>,
+    /// Whether the execution failed in a source action, which says nothing about the revision. Only `failed` has it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub in_source: bool,
 }
 
 impl OrderReport {
@@ -165,7 +168,9 @@ mod tests {
         let report = OrderReport::parse(&example().to_string()).unwrap();
         assert_eq!(report.state, ReportState::RollingBack);
         assert_eq!(report.at, ReportTime::next(datetime!(2026-12-01 03:00 UTC), None));
-        assert_eq!(serde_json::to_value(&report).unwrap(), example());
+        assert_eq!((report.in_source, serde_json::to_value(&report).unwrap()), (false, example()));
+        let in_source = OrderReport { in_source: true, ..report };
+        assert_eq!(OrderReport::parse(&serde_json::to_string(&in_source).unwrap()).unwrap(), in_source);
     }
 
     #[test]

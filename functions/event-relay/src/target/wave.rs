@@ -163,6 +163,8 @@ impl TargetRow {
             ReportState::Unknown => unknown,
             ReportState::Healthy | ReportState::RolledBack | ReportState::Failed if is_rollback => Progress::SentBack,
             ReportState::Healthy => Progress::Healthy,
+            // Nothing of the change has run.
+            ReportState::Failed if report.in_source => unknown,
             ReportState::Failed | ReportState::RolledBack => Progress::Failed,
             _ if self.is_silent(order, now) => unknown,
             _ if is_rollback => Progress::GoingBack,

@@ -73,3 +73,24 @@ fn an_accepted_target_that_fails_after_its_wave_took_the_next_change_condemns_it
     assert!(world.pardon(2));
     assert_eq!(world.ordered("c1"), "2", "the report condemns the change once");
 }
+
+#[test]
+fn a_failure_in_a_source_action_condemns_nothing_and_holds_the_wave() {
+    let mut world = settled(CONFIG);
+    world.push(2);
+    world.report("a1", Healthy);
+    world.fail_in_source("a2");
+    world.push(3);
+    world.wait(600);
+    assert_eq!((world.orders(), world.is_condemned(2)), ("2 2 1 1 1 1".into(), false));
+    let mut accepted = world.clone();
+    accepted.accept(0);
+    assert_eq!(accepted.orders(), "3 3 2 2 1 1");
+    let mut recalled = world.clone();
+    assert!(recalled.recall("a"));
+    assert_eq!(recalled.orders(), "<1 <1 1 1 1 1");
+    // Somebody retries the stage.
+    world.report("a2", Running);
+    world.report("a2", Healthy);
+    assert_eq!(world.orders(), "3 3 2 2 1 1");
+}

@@ -163,6 +163,15 @@ impl World {
 
     /// A target reports on its current order.
     pub(super) fn report(&mut self, pipeline: &str, state: ReportState) {
+        self.send_report(pipeline, state, false);
+    }
+
+    /// A target reports that its execution failed in a source action.
+    pub(super) fn fail_in_source(&mut self, pipeline: &str) {
+        self.send_report(pipeline, ReportState::Failed, true);
+    }
+
+    fn send_report(&mut self, pipeline: &str, state: ReportState, in_source: bool) {
         self.now += Duration::seconds(1);
         let target = id(pipeline);
         let row = self.targets[&target].clone();
@@ -183,6 +192,7 @@ impl World {
             at: ReportTime::next(self.now, last),
             until: None,
             good,
+            in_source,
         };
         match row.receive(&report, self.now) {
             Reception::Stored { row, .. } => drop(self.targets.insert(target.clone(), row)),
