@@ -5,7 +5,7 @@ mod wave;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use sekisho_domain::change::Change;
+use sekisho_domain::change::{Change, RepositoryArn};
 use sekisho_domain::order::{Order, OrderKind};
 use sekisho_domain::pause::doubled;
 use sekisho_domain::report::{OrderReport, ReportState};
@@ -49,9 +49,9 @@ pub struct TargetRow {
     pub order: Option<PlacedOrder>,
     /// The target's last report.
     pub report: Option<OrderReport>,
-    /// The change of the last order of a wave that was healthy, or to which the target went back.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub healthy: Option<Change>,
+    /// For each repository, the change of the last order of a wave that was healthy, or to which the target went back.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub healthy: BTreeMap<RepositoryArn, Change>,
     /// When the last report on the current order arrived that does not refuse it, in epoch milliseconds. Only the
     /// orders of waves have this time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -208,7 +208,8 @@ impl TargetRow {
             train: None,
             before: None,
         };
-        let healthy = self.healthy.as_ref().and_then(|_| self.last_healthy());
+        // Only the orders of waves use the changes.
+        let healthy = if self.healthy.is_empty() { BTreeMap::new() } else { self.healthy_changes() };
         Self { number, order: Some(order), healthy, heard: None, ..self.clone() }
     }
 

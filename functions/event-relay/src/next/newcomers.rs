@@ -82,8 +82,9 @@ impl<'a> Step<'a> {
             return Some((newest.seen, newest.change.clone()));
         }
         let members = self.targets_of(at).filter(|(target, _)| wave.members.contains(target));
-        let healthy = members.filter_map(|(_, row)| row?.last_healthy());
-        let sound = healthy.filter(|change| self.row.condemnation(change).is_none());
+        let healthy = members.filter_map(|(_, row)| row).flat_map(|row| row.healthy_changes().into_values());
+        let own = healthy.filter(|change| self.facts.route.covers_repository(&change.repository));
+        let sound = own.filter(|change| self.row.condemnation(change).is_none());
         let last = sound.max_by_key(|change| change.sequence)?;
         Some((last.sequence, last))
     }
@@ -94,7 +95,7 @@ impl<'a> Step<'a> {
         let is_settled = progress.is_none_or(Progress::is_settled);
         let has_newer =
             self.observer.own(row).is_some_and(|(_, of)| of.seen > seen && progress == Some(Progress::Healthy));
-        let runs = || row.last_healthy().is_some_and(|last| is_same_revision(&last, change));
+        let runs = || row.last_healthy(&change.repository).is_some_and(|last| is_same_revision(&last, change));
         is_settled && (has_newer || runs())
     }
 

@@ -4,4 +4,5 @@ mod edited;
 mod late;
 mod named;
 mod random;
+mod shared;
 mod world;

@@ -1,9 +1,10 @@
 //! The part of a target's row that only the orders of waves use.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use sekisho_domain::bake::BakeTime;
-use sekisho_domain::change::Change;
+use sekisho_domain::change::{Change, RepositoryArn};
 use sekisho_domain::order::{Order, OrderKind};
 use sekisho_domain::report::ReportState;
 use sekisho_domain::timestamp::epoch_millis;
@@ -101,28 +102,33 @@ pub(crate) fn order_of_wave(number: u64, kind: OrderKind, train: &TrainOrder) ->
 }
 
 impl TargetRow {
-    /// The change to which the target goes back: the one that was healthy last.
+    /// The change of a repository that was healthy last. The target goes back to it from another change of the
+    /// repository.
     #[must_use]
-    pub fn last_healthy(&self) -> Option<Change> {
-        let report = self.current_report();
-        let healthy = self.order.as_ref().filter(|_| report.is_some_and(|one| one.state == ReportState::Healthy));
-        if let Some(order) = healthy {
-            return Some(order.change.clone());
+    pub fn last_healthy(&self, repository: &RepositoryArn) -> Option<Change> {
+        self.healthy_changes().remove(repository)
+    }
+
+    /// For each repository, the change that was healthy last.
+    pub(crate) fn healthy_changes(&self) -> BTreeMap<RepositoryArn, Change> {
+        let mut healthy = self.healthy.clone();
+        let Some((order, report)) = self.order.as_ref().zip(self.current_report()) else { return healthy };
+        let of = &order.change;
+        if report.state == ReportState::Healthy {
+            healthy.insert(of.repository.clone(), of.clone());
+        } else if let Some(commit) = report.good.clone().filter(|_| !healthy.contains_key(&of.repository)) {
+            // The target was ordered by a route without waves. Its report names the commit.
+            let good = Change { commit, previous: None, actor: None, event: None, ..of.clone() };
+            healthy.insert(of.repository.clone(), good);
         }
-        if let Some(healthy) = &self.healthy {
-            return Some(healthy.clone());
-        }
-        // The target was ordered by a route without waves. Its report names the commit.
-        let commit = self.report.as_ref()?.good.clone()?;
-        let of = &self.order.as_ref()?.change;
-        Some(Change { commit, previous: None, actor: None, event: None, ..of.clone() })
+        healthy
     }
 
     /// The row with an order of a wave. What became of the current order is noted if it is another route's.
     #[must_use]
     pub(crate) fn ordered(&self, change: &Change, kind: OrderKind, train: TrainOrder, now: OffsetDateTime) -> Self {
         let mut row = self.placed(change, now);
-        row.healthy = self.last_healthy();
+        row.healthy = self.healthy_changes();
         row.finished.remove(&train.route);
         if let Some(old) = self.order.as_ref()
             && let Some(of) = old.train.as_ref().filter(|of| of.route != train.route)
@@ -133,7 +139,7 @@ impl TargetRow {
             row.finished.insert(of.route.clone(), finished);
         }
         if let Some(order) = &mut row.order {
-            order.before = row.healthy.clone().filter(|_| kind == OrderKind::Deploy);
+            order.before = row.healthy.get(&change.repository).filter(|_| kind == OrderKind::Deploy).cloned();
             (order.kind, order.train) = (kind, Some(train));
         }
         row
@@ -195,7 +201,7 @@ impl TargetRow {
         let state = self.report.as_ref().map(|report| report.state);
         let went_back = order.kind == OrderKind::Rollback && state == Some(ReportState::RolledBack);
         if state == Some(ReportState::Healthy) || went_back {
-            self.healthy = Some(order.change.clone());
+            self.healthy.insert(order.change.repository.clone(), order.change.clone());
         }
         if state != Some(ReportState::Refused) {
             self.heard = Some(epoch_millis(now));

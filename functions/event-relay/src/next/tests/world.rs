@@ -177,7 +177,7 @@ impl World {
         let row = self.targets[&target].clone();
         let order = row.order.clone().unwrap();
         let last = row.report.as_ref().map(|report| report.at);
-        let healthy = row.last_healthy().map(|change| change.commit);
+        let healthy = row.last_healthy(&order.change.repository).map(|change| change.commit);
         let good = if state == ReportState::Healthy { Some(order.change.commit.clone()) } else { healthy };
         let report = OrderReport {
             version: OrderReport::VERSION,
