@@ -43,12 +43,15 @@ pub(crate) fn ended(
     ended.report_at(row.next_at(now), state, reason, place)
 }
 
-/// The row of an order whose change is healthy.
+/// The row of an order whose change is healthy, or whose target went back. For a target that went back by itself, the
+/// reason says why.
 pub(crate) fn healthy(row: &OrderRow, reason: &str, place: &Place<'_>, now: OffsetDateTime) -> OrderRow {
+    let why = |retreat: &Retreat| format!("{}; the target went back to commit {}", retreat.reason, row.change.commit);
+    let reason = row.retreat.as_deref().map_or_else(|| reason.to_owned(), why);
     // The branch or tag of the change to go back to may not be known.
     let good_ref = if row.retreat.is_some() { row.good_ref.clone() } else { Some(row.change.git_ref.clone()) };
     let good = OrderRow { good: Some(row.change.commit.clone()), good_ref, is_past_known: true, ..row.clone() };
-    ended(&good, ReportState::Healthy, reason, place, now)
+    ended(&good, ReportState::Healthy, &reason, place, now)
 }
 
 /// The row of an order whose change is not healthy: the target goes back if it can.

@@ -66,9 +66,14 @@ pub(crate) enum Verdict {
     Unknown(String),
 }
 
+/// The time from which the whole window is judged, in epoch milliseconds.
+pub(crate) fn judged_from(window: &Window) -> u64 {
+    window.until.saturating_add(millis(SETTLING))
+}
+
 /// Whether the window is over, so that the history must be read as well.
 pub(crate) fn is_over(window: &Window, now: OffsetDateTime) -> bool {
-    epoch_millis(now) >= window.until.saturating_add(millis(SETTLING))
+    epoch_millis(now) >= judged_from(window)
 }
 
 /// Whether the history of an alarm can change the verdict. The state and the configuration of any other alarm have been

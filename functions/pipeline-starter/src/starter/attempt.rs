@@ -295,9 +295,10 @@ impl<'a> Attempt<'a> {
     }
 }
 
-/// The claimed row with the settings of its bake. The settings stay as they are if an execution may have started.
+/// The claimed row with the settings of its bake. The settings stay as they are if an execution has started or may have
+/// started: an order is judged by the settings with which it started.
 fn with_settings<W: World>(run: &Run<'_, W>, pipeline: &PipelineName, row: OrderRow) -> OrderRow {
-    if row.may_run && row.bake.is_some() {
+    if (row.may_run || row.restarts > 0) && row.bake.is_some() {
         return row;
     }
     let waves = run.routes.waves(&row.change, pipeline);

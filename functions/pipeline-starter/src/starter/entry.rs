@@ -56,6 +56,10 @@ async fn enter<W: World>(
     bake: &Bake,
     pins: &Pins,
 ) -> Result<Entry, ServiceError> {
+    // The alarm may ring because of the canceled execution. The bake judges the alarm, and the target can go back.
+    if row.cancellations > 0 {
+        return Ok(Entry::Start(with_past(run, pipeline, row.clone(), pins).await?));
+    }
     let rang = match matching(run, bake, Extent::Ringing).await {
         Ok(ringing) if bake.promoted => ringing.into_keys().collect(),
         // A person asked for the start.

@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 use crate::bake::{Bake, Window};
 use crate::conclusion::after_verdict;
 use crate::error::Error;
-use crate::judge::{MOST_ALARMS, Reading, Verdict, judge};
+use crate::judge::{MOST_ALARMS, Reading, Verdict, is_over, judge, judged_from};
 use crate::order::{self, OrderRow, Progress};
 use crate::outcome::{Outcome, about_order};
 use crate::run::Run;
@@ -41,12 +41,14 @@ pub(crate) async fn watch<W: World>(
     Ok(written.map(|(state, revision)| Row { sk: row.sk.clone(), revision, state }))
 }
 
-/// The row after a reading without a verdict: the next reading comes later.
+/// The row after a reading without a verdict: the next reading comes later, and at the latest when the bake can be judged.
 fn still_bakes(row: &OrderRow, bake: &Bake, window: &Window, reading: &Reading, now: OffsetDateTime) -> OrderRow {
     let names = || reading.alarms.iter().map(|observed| observed.name.clone()).take(MOST_ALARMS).collect();
     let watched = window.watched.clone().or_else(|| reading.gap.is_none().then(names));
     let bake = Bake { window: Some(Window { watched, ..window.clone() }), ..bake.clone() };
-    let progress = Progress::Running { check: epoch_millis(now + PAUSE) };
+    let pause = epoch_millis(now + PAUSE);
+    let check = if is_over(window, now) { pause } else { pause.min(judged_from(window)) };
+    let progress = Progress::Running { check };
     OrderRow { bake: Some(bake), progress, ..row.clone() }
 }
 

@@ -304,3 +304,22 @@ async fn a_bake_is_explained_with_what_the_judge_says() {
         }
     }
 }
+
+/// The follow-up runs once a minute, but not to the second: the reading that judges must not wait for one minute more.
+#[tokio::test(start_paused = true)]
+async fn a_bake_is_judged_by_the_first_follow_up_after_its_end() {
+    let function = baking().await;
+    assert_eq!(function.after(30).await, [Ignored]);
+    let decided = function.follow_up_after(Duration::from_secs(20)).await;
+    assert_eq!(decided.iter().map(|decision| decision.outcome).collect::<Vec<_>>(), [Healthy]);
+}
+
+/// The alarm rings because of the canceled execution, so an order that waited for the alarm would wait for ever.
+#[tokio::test(start_paused = true)]
+async fn a_canceled_deployment_starts_again_although_it_made_an_alarm_ring() {
+    let function = quiet().await;
+    assert_eq!(function.outcomes(&ordered(0, of_wave())).await, [Started]);
+    function.world().set_alarm("shop-errors", Ringing);
+    assert_eq!(function.end("pipeline-canceled", "e1").await, [Waiting, Started]);
+    assert_eq!(states(&function).last(), Some(&Running));
+}

@@ -66,6 +66,7 @@ async fn a_failed_bake_goes_back_and_people_get_one_notice() {
     assert_eq!(function.end("pipeline-succeeded", "e3").await, [RolledBack]);
     let report = function.take_reports().pop().unwrap();
     assert_eq!((report.state, report.good), (ReportState::RolledBack, Some(change(0).commit)));
+    assert!(report.reason.contains("alarm shop-errors rang"), "the report says why: {}", report.reason);
     assert_eq!(function.after(60).await, [Ignored]);
 }
 
