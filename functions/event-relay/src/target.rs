@@ -1,5 +1,6 @@
 //! The ledger's row of a target: the order that the target got last, and its last report on that order.
 
+mod train_order;
 mod wave;
 
 use std::collections::BTreeMap;
@@ -15,8 +16,8 @@ use sekisho_ledger::Key;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-pub use self::wave::{Finished, FinishedState, TrainOrder};
-pub(crate) use self::wave::{Progress, order_of_wave};
+pub use self::train_order::{Finished, FinishedState, TrainOrder};
+pub(crate) use self::train_order::{Progress, order_of_wave};
 
 /// The time from the first offer of an order to the second one. Each further pause is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_mins(5);
