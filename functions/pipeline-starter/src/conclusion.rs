@@ -50,14 +50,24 @@ pub(crate) fn healthy(row: &OrderRow, reason: &str, place: &Place<'_>, now: Offs
     let reason = row.retreat.as_deref().map_or_else(|| reason.to_owned(), why);
     // The branch or tag of the change to go back to may not be known.
     let good_ref = if row.retreat.is_some() { row.good_ref.clone() } else { Some(row.change.git_ref.clone()) };
-    let good = OrderRow { good: Some(row.change.commit.clone()), good_ref, is_past_known: true, ..row.clone() };
+    let good = OrderRow {
+        good: Some(row.change.commit.clone()),
+        good_ref,
+        good_repository: Some(row.change.repository.clone()),
+        is_past_known: true,
+        ..row.clone()
+    };
     ended(&good, ReportState::Healthy, &reason, place, now)
 }
 
 /// The row of an order whose change is not healthy: the target goes back if it can.
 pub(crate) fn go_back(row: &OrderRow, reason: &str, place: &Place<'_>, now: OffsetDateTime) -> OrderRow {
     let cannot = |why: &str| ended(row, ReportState::Failed, &format!("{reason}; {why}"), place, now);
-    let Some(good) = &row.good else {
+    let Some(good) = row.good_of(&row.change.repository) else {
+        if let Some((good, repository)) = row.good.as_ref().zip(row.good_repository.as_ref()) {
+            let why = format!("because the commit that was last healthy here, {good}, is one of {repository}");
+            return cannot(&format!("the target cannot go back, {why}, and stays as it is"));
+        }
         return cannot("the target cannot go back, because nothing was healthy here before, and stays as it is");
     };
     if *good == row.change.commit {

@@ -6,7 +6,7 @@ mod attempt;
 use std::time::Duration;
 
 use sekisho_domain::bake::BakeTime;
-use sekisho_domain::change::{Change, CommitId, GitRef};
+use sekisho_domain::change::{Change, CommitId, GitRef, RepositoryArn};
 use sekisho_domain::order::{Order, OrderKind};
 use sekisho_domain::report::{ReportState, ReportTime};
 use sekisho_domain::route::PipelineName;
@@ -116,6 +116,9 @@ pub struct OrderRow {
     /// The branch or tag of the commit that was last healthy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub good_ref: Option<GitRef>,
+    /// The repository of the commit that was last healthy. `None` if an earlier version recorded the commit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub good_repository: Option<RepositoryArn>,
     /// Whether CodePipeline's list was searched for the commit that ran before the first order.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_past_known: bool,
@@ -205,6 +208,7 @@ impl OrderRow {
             retreat: None,
             awaits_alarms: false,
             good_ref: earlier.and_then(|earlier| earlier.good_ref.clone()),
+            good_repository: earlier.and_then(|earlier| earlier.good_repository.clone()),
             is_past_known: earlier.is_some_and(|earlier| earlier.is_past_known),
             announcement: None,
         }
@@ -235,6 +239,12 @@ impl OrderRow {
     /// The change of the order, also while the target goes back to another one.
     pub(crate) fn ordered(&self) -> &Change {
         self.retreat.as_ref().map_or(&self.change, |retreat| &retreat.change)
+    }
+
+    /// The commit that was last healthy, if it is one of this repository. A target may get orders from several
+    /// repositories, and a commit of one repository means nothing in another.
+    pub(crate) fn good_of(&self, repository: &RepositoryArn) -> Option<&CommitId> {
+        self.good.as_ref().filter(|_| self.good_repository.as_ref().is_none_or(|good| good == repository))
     }
 
     /// Whether the branch or tag of the change to run is known. A target that goes back by itself may know only the
@@ -313,7 +323,7 @@ impl OrderRow {
         };
         let mut report = report(self.order(), self.ordered(), place, state, reason, at);
         report.execution.clone_from(&self.execution);
-        report.good.clone_from(&self.good);
+        report.good = self.good_of(&self.change.repository).cloned();
         report.until = self.window().and_then(|window| report_time(window.until));
         Self { at, report: Some(LastReport::new(report)), reported_cause: None, ..self.clone() }
     }

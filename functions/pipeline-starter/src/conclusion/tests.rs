@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
+use sekisho_domain::change::RepositoryArn;
 use sekisho_domain::order::Order;
 use sekisho_domain::route::{AlarmGlobs, Missing};
 
@@ -135,6 +136,32 @@ fn a_target_that_has_nothing_to_go_back_to_stays_as_it_is() {
     }
 }
 
+/// The pipeline has two source actions. Its commit of one repository does not exist in the other.
+#[test]
+fn a_target_does_not_go_back_to_a_commit_of_another_repository() {
+    let templates: RepositoryArn = "arn:aws:codecommit:ap-northeast-1:111111111111:templates".parse().unwrap();
+    let of_templates = |row: &OrderRow| {
+        let change = Change { repository: templates.clone(), ..row.change.clone() };
+        OrderRow { change, ..row.clone() }
+    };
+    let healthy = judged(&baking(), &Verdict::Healthy("quiet".to_owned()));
+    let order = Order { bake: Some("30m".parse().unwrap()), ..Order::deploy(6) };
+    let next = OrderRow::new(order, &of_templates(&row(6)).change, &pipeline(), Some(&healthy), NOW);
+    let next = after(&OrderRow { bake: Some(bake()), ..running(&next) }, &End::Succeeded, 1).unwrap();
+    assert_eq!(
+        next.report.as_ref().unwrap().report.good,
+        None,
+        "event-relay takes it for one of the order's repository"
+    );
+    let stays = judged(&next, &Verdict::Failed("alarm shop-a rang".to_owned()));
+    assert_eq!((state(&stays), &stays.retreat), (ReportState::Failed, &None));
+    assert_eq!((stays.announcement, &stays.good), (Some(Announcement::CannotGoBack), &Some(change(5).commit)));
+    assert!(stays.reason().contains(":shop, and stays as it is"), "{}", stays.reason());
+    let other = judged(&next, &Verdict::Healthy("quiet".to_owned()));
+    assert_eq!(other.good_of(&templates), Some(&change(6).commit));
+    assert_eq!(other.good_of(&change(5).repository), None);
+}
+
 #[test]
 fn a_stage_that_is_retried_before_the_rollback_begins_continues_the_order() {
     let back = after(&deploying(), &failed(true), 1).unwrap();
@@ -160,7 +187,9 @@ fn a_stage_that_is_retried_before_the_rollback_begins_continues_the_order() {
 fn a_row_without_the_new_fields_can_be_read_and_written_back() {
     let old = row(5);
     let written = serde_json::to_value(&old).unwrap();
-    for field in ["ordered_bake", "promoted", "bake", "retreat", "awaits_alarms", "good_ref", "announcement"] {
+    for field in
+        ["ordered_bake", "promoted", "bake", "retreat", "awaits_alarms", "good_ref", "good_repository", "announcement"]
+    {
         assert!(written.get(field).is_none(), "{field}");
     }
     assert_eq!(serde_json::from_value::<OrderRow>(written).unwrap(), old);

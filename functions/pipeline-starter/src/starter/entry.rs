@@ -112,5 +112,6 @@ async fn with_past<W: World>(
         last.revisions.iter().find(|listed| is_pinned(&listed.action))
     });
     let good = revision.and_then(|listed| listed.revision.parse().ok());
-    Ok(OrderRow { good, is_past_known: true, ..row })
+    let good_repository = good.as_ref().map(|_| row.change.repository.clone());
+    Ok(OrderRow { good, good_repository, is_past_known: true, ..row })
 }

@@ -206,7 +206,7 @@ async fn report_unstored<W: World>(
     (state, reason): (ReportState, &str),
 ) {
     let at = unstored_at(row.map(|row| row.at), run.now());
-    let good = row.and_then(|row| row.good.clone());
+    let good = row.and_then(|row| row.good_of(&change.repository).cloned());
     let report = OrderReport { good, ..report(order, change, &run.place(pipeline), state, reason, at) };
     send::put(run, &report, change).await;
 }
