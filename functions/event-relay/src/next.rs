@@ -88,8 +88,6 @@ pub(crate) fn gate<'a>(row: &'a TrainRow, wave: &Wave, change: &Change, now: Off
 /// How urgent it is to write an order, if one transaction cannot write all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Urgency {
-    /// The train's row does not show that this order is still to be placed.
-    Newcomer,
     Rollback,
     Deploy,
 }
@@ -260,7 +258,6 @@ impl<'a> Step<'a> {
     /// Places an order in the row of a target.
     fn place(&mut self, target: &TargetId, change: &Change, kind: OrderKind, train: TrainOrder) {
         let urgency = match kind {
-            _ if train.joined => Urgency::Newcomer,
             OrderKind::Rollback => Urgency::Rollback,
             OrderKind::Deploy => Urgency::Deploy,
         };

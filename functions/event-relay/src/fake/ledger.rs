@@ -23,6 +23,8 @@ pub struct FakeLedger {
     pub calls: RefCell<Vec<&'static str>>,
     /// The row whose writes in a transaction are throttled.
     pub throttled_row: RefCell<Option<Key>>,
+    /// The row that another invocation writes just before the next transaction with the row.
+    pub changed_row: RefCell<Option<Key>>,
     in_flight: Cell<usize>,
     max_in_flight: Cell<usize>,
 }
@@ -92,6 +94,11 @@ impl Store for FakeLedger {
         if let Some(key) = throttled.filter(|key| rows.iter().any(|write| write.key() == key)) {
             return Err(Error::Unavailable { key, throttled: true, source: "the test throttles this row".into() });
         }
+        let mut changed = self.changed_row.borrow_mut();
+        if let Some(key) = changed.take_if(|key| rows.iter().any(|write| write.key() == key)) {
+            return Err(Error::Changed(key));
+        }
+        drop(changed);
         self.memory.write_all(rows, writer).await
     }
 

@@ -32,8 +32,8 @@ use crate::world::World;
 pub(crate) async fn advance<W: World>(run: &Run<'_, W>, route: &Route, scope: Scope) -> Result<DecisionLog, Error> {
     let mut log = DecisionLog::default();
     let mut offered = Offered::default();
-    let step = async || step(run, route, scope.clone(), &mut log, &mut offered).await;
-    let (row, targets) = run.until_unchanged(step).await?;
+    let mut progress = Progress { scope: scope.clone(), log: &mut log, offered: &mut offered };
+    let (row, targets) = run.until_unchanged(async || step(run, route, &mut progress).await).await?;
     let view = TrainView { routes: run.routes, route, row: &row, targets: &targets, now: run.now() };
     // Most reports lead to no decision, so they do not read which notices were sent.
     let notices = if scope == Scope::All || !log.is_empty() { due(&view) } else { about_unknown(&view) };
@@ -50,40 +50,63 @@ pub(crate) async fn advance<W: World>(run: &Run<'_, W>, route: &Route, scope: Sc
     Ok(log)
 }
 
+/// What an invocation has done for a train so far.
+struct Progress<'a> {
+    scope: Scope,
+    log: &'a mut DecisionLog,
+    offered: &'a mut Offered,
+}
+
 /// Decides, writes and offers. Returns the rows afterwards, as far as they were read.
 async fn step<W: World>(
     run: &Run<'_, W>,
     route: &Route,
-    scope: Scope,
-    log: &mut DecisionLog,
-    offered: &mut Offered,
+    progress: &mut Progress<'_>,
 ) -> Result<(TrainRow, TargetRows), Error> {
     let stored = read(run, route).await?;
     let Snapshot { row, mut revision } = stored.clone();
-    let (Next { row, orders: placed, decisions }, mut targets) = decide(run, route, row, scope).await?;
+    let (Next { row, orders: placed, decisions }, mut targets) =
+        decide(run, route, row, progress.scope.clone()).await?;
     if row == stored.row && placed.is_empty() {
         return Ok((row, targets));
     }
     // Another invocation may work on the train. The train's row is in each transaction, so only one of them goes on.
-    let mut parts: Vec<&[Placed]> = placed.chunks(MAX_TRANSACTION - 1).collect();
-    if parts.is_empty() {
-        parts.push(&[]);
-    }
     let mut decisions = Some(decisions);
-    for part in parts {
-        let mut writes = vec![Write::new(train::key(route.name()), &row, revision)?];
+    let mut rest = placed.as_slice();
+    loop {
+        let (part, later) = rest.split_at(rest.len().min(MAX_TRANSACTION - 1));
+        let mut writes = vec![Write::new(train::key(route.name()), &without_newcomers(&row, later), revision)?];
         for one in part {
             writes.push(one.write()?);
         }
         run.write_all(&writes).await?;
         revision = Some(revision.unwrap_or(0) + 1);
-        log.extend(decisions.take().into_iter().flatten());
-        offered.extend(offer(run, &orders(part)).await);
+        progress.log.extend(decisions.take().into_iter().flatten());
+        progress.offered.extend(offer(run, &orders(part)).await);
+        if later.is_empty() {
+            break;
+        }
+        // If the next part cannot be written, only a look at all waves finds what is left of it.
+        progress.scope = Scope::All;
+        rest = later;
     }
     for Placed { target, row, replaces } in placed {
         targets.read.insert(target, Snapshot { row, revision: Some(replaces.unwrap_or(0) + 1) });
     }
     Ok((row, targets))
+}
+
+/// The row of a train before these orders are written. A newcomer is no member before it has its order, so that another
+/// invocation places the order if this one does not get so far.
+fn without_newcomers(row: &TrainRow, later: &[Placed]) -> TrainRow {
+    let has_joined =
+        |one: &&Placed| one.row.order.as_ref().and_then(|order| order.train.as_ref()).is_some_and(|train| train.joined);
+    let newcomers: BTreeSet<&TargetId> = later.iter().filter(has_joined).map(|one| &one.target).collect();
+    let mut row = row.clone();
+    for wave in &mut row.waves {
+        wave.members.retain(|member| !newcomers.contains(member));
+    }
+    row
 }
 
 /// Reads the row of a train.

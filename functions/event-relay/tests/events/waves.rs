@@ -199,6 +199,53 @@ async fn a_wave_that_was_ordered_in_part_is_completed_by_the_next_reconcile() {
     assert_eq!(train.order(last), Some((1, OrderKind::Deploy)));
 }
 
+/// The targets of [`wide`], and one of a second wave with this key.
+fn wide_and_narrow(count: usize, key: &str) -> String {
+    let wave = "[[route.wave]]\nname = \"world\"\n#key\n[[route.wave.target]]\naccount = \"333333333333\"\n\
+                region = \"us-east-1\"\npipeline = \"shop\"\naction = \"Source\"\n";
+    wide(count) + &wave.replace("#key", key)
+}
+
+fn wide_target(n: usize) -> String {
+    format!("{:012}/ap-northeast-1/shop", 500_000_000_000_usize + n)
+}
+
+/// The invocation ends between two transactions.
+#[tokio::test(start_paused = true)]
+async fn newcomers_that_did_not_fit_into_the_first_transaction_are_ordered_by_the_next_reconcile() {
+    let mut train = Train::with(&wide(1));
+    train.push(1).await;
+    train.report(&wide_target(0), "healthy").await;
+    train.function.relay.routes = crate::function::routes(&wide(121));
+    let last = target::key(&wide_target(120).parse().unwrap());
+    train.function.account().ledger.throttled_row.replace(Some(last));
+    train.reconcile().await;
+    assert_eq!((train.order(&wide_target(1)), train.order(&wide_target(120))), (Some((1, OrderKind::Deploy)), None));
+    train.function.account().ledger.throttled_row.replace(None);
+    train.reconcile().await;
+    for n in 1..121 {
+        assert_eq!(train.order(&wide_target(n)), Some((1, OrderKind::Deploy)), "{n}");
+    }
+}
+
+/// Another invocation writes the row of a target before the second transaction.
+#[tokio::test(start_paused = true)]
+async fn earlier_waves_go_back_completely_although_another_invocation_interferes() {
+    let train = Train::with(&wide_and_narrow(120, "retreat = \"train\""));
+    for commit in [1, 2] {
+        train.push(commit).await;
+        for n in 0..120 {
+            train.report(&wide_target(n), "healthy").await;
+        }
+        train.report(WORLD, if commit == 1 { "healthy" } else { "running" }).await;
+    }
+    train.function.account().ledger.changed_row.replace(Some(target::key(&wide_target(119).parse().unwrap())));
+    train.report(WORLD, "rolled-back").await;
+    for n in 0..120 {
+        assert_eq!(train.order(&wide_target(n)), Some((1, OrderKind::Rollback)), "{n}");
+    }
+}
+
 /// Two targets finish at the same time. Only one of the invocations lets the change enter the next wave.
 #[tokio::test(start_paused = true)]
 async fn the_last_two_reports_of_a_wave_arrive_at_once() {
