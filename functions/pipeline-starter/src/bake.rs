@@ -37,6 +37,9 @@ pub struct Window {
     /// The alarms that matched at the beginning. `None` until the alarms could be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watched: Option<Vec<String>>,
+    /// When a reading after the end failed for the first time. `None` until one has failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failing_since: Option<u64>,
 }
 
 impl Bake {
@@ -75,7 +78,7 @@ impl Bake {
     /// bakes.
     pub(crate) fn begun(&self, since: u64) -> Option<Self> {
         let millis = u64::from(self.length.seconds()) * 1_000;
-        let window = Window { since, until: since.saturating_add(millis), watched: None };
+        let window = Window { since, until: since.saturating_add(millis), watched: None, failing_since: None };
         (millis > 0).then(|| Self { window: Some(window), ..self.clone() })
     }
 }

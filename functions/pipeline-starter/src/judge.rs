@@ -18,7 +18,7 @@ pub(crate) const MOST_ALARMS: usize = 100;
 /// The time after the window in which it is not judged yet. The clock of CloudWatch may be behind ours, and its history
 /// may show a change some seconds late.
 const SETTLING: Duration = Duration::from_secs(20);
-/// The time after the window for which a reading that fails is repeated.
+/// The time for which a reading after the window is repeated if it fails.
 const PATIENCE: Duration = Duration::from_hours(1);
 /// How much later than the window's beginning the execution may have ended.
 const PRECISION: Duration = Duration::from_secs(1);
@@ -98,7 +98,7 @@ pub(crate) fn judge(bake: &Bake, window: &Window, reading: &Reading, now: Offset
     if !is_over {
         return Verdict::Open;
     }
-    let is_late = epoch_millis(now) >= window.until.saturating_add(millis(PATIENCE));
+    let is_late = window.failing_since.is_some_and(|since| epoch_millis(now) >= since.saturating_add(millis(PATIENCE)));
     match &reading.gap {
         Some(Gap::Passing(_)) if !is_late => return Verdict::Open,
         Some(Gap::Passing(reason)) => {

@@ -32,7 +32,13 @@ fn window(watched: &[&str]) -> Window {
         since: epoch_millis(at(0)),
         until: epoch_millis(at(LENGTH)),
         watched: Some(watched.iter().map(ToString::to_string).collect()),
+        failing_since: None,
     }
+}
+
+/// The window of a bake whose alarms could not be read a minute after its end.
+fn failing(watched: &[&str]) -> Window {
+    Window { failing_since: Some(epoch_millis(at(LENGTH + 1))), ..window(watched) }
 }
 
 /// An alarm that had the first state since an hour before the bake, and then changed at these minutes, as CloudWatch
@@ -202,12 +208,12 @@ fn a_throttled_reading_is_repeated_for_an_hour_and_a_refused_one_is_not() {
         (passing(), 15, "open"),
         (lasting(), 15, "open"),
         (passing(), LENGTH + 1, "open"),
-        (passing(), LENGTH + 59, "open"),
-        (passing(), LENGTH + 60, "unknown"),
+        (passing(), LENGTH + 60, "open"),
+        (passing(), LENGTH + 61, "unknown"),
         (lasting(), LENGTH + 1, "unknown"),
     ] {
         let reading = Reading { alarms: quiet(at(minutes)), gap: gap.clone() };
-        let verdict = judge(&bake(), &window(&["shop-a"]), &reading, at(minutes));
+        let verdict = judge(&bake(), &failing(&["shop-a"]), &reading, at(minutes));
         assert_eq!(name(&verdict), expected, "{gap:?} {minutes}");
     }
 }
@@ -230,8 +236,9 @@ fn an_alarm_that_rang_when_a_promoted_order_started_counts_only_at_the_end() {
 fn a_state_that_the_history_does_not_show_is_waited_for() {
     let mut lagging = observed("shop-a", QUIET, &[], at(LENGTH + 1));
     lagging.alarm.as_mut().unwrap().changed = Some(at(12));
-    let verdict_at = |minutes| name(&verdict(&bake(), vec![lagging.clone()], at(minutes)));
-    assert_eq!((verdict_at(LENGTH + 1), verdict_at(LENGTH + 60)), ("open", "unknown"));
+    let reading = Reading { alarms: vec![lagging], gap: None };
+    let verdict_at = |minutes| name(&judge(&bake(), &failing(&["shop-a"]), &reading, at(minutes)));
+    assert_eq!((verdict_at(LENGTH + 1), verdict_at(LENGTH + 61)), ("open", "unknown"));
 }
 
 #[test]
@@ -280,13 +287,13 @@ proptest! {
         let shown = alarms.iter().enumerate();
         let shown = shown.map(|(i, (first, changes))| observed(&format!("shop-{i}"), *first, changes, now)).collect();
         let reading = Reading { alarms: shown, gap };
-        let verdict = judge(&bake, &window(&["shop-0"]), &reading, now);
-        prop_assert_eq!(&verdict, &judge(&bake, &window(&["shop-0"]), &reading, now));
+        let verdict = judge(&bake, &failing(&["shop-0"]), &reading, now);
+        prop_assert_eq!(&verdict, &judge(&bake, &failing(&["shop-0"]), &reading, now));
         let rang = alarms.iter().any(|alarm| states(alarm).contains(&RINGING));
         let lacks_data = alarms.iter().any(|alarm| states(alarm).last() == Some(&NO_DATA));
         let expected = match &reading.gap {
             _ if rang => "failed",
-            Some(Gap::Passing(_)) if minutes < LENGTH + 60 => "open",
+            Some(Gap::Passing(_)) if minutes < LENGTH + 61 => "open",
             Some(_) => "unknown",
             None if lacks_data && missing == Missing::Unknown => "unknown",
             None => "healthy",
@@ -303,7 +310,7 @@ proptest! {
         is_deleted in any::<bool>(),
         is_watched in any::<bool>(),
     ) {
-        let now = at(LENGTH + 60);
+        let now = at(LENGTH + 61);
         let mut shown = observed("shop-a", alarm.0, &alarm.1, now);
         let mut keep = kept.into_iter();
         shown.history.retain(|_| keep.next().unwrap_or(true));
@@ -314,7 +321,7 @@ proptest! {
             matches!(event.what, AlarmChange::State { to, .. } if to == RINGING) && event.at <= at(LENGTH)
         });
         let watched: &[&str] = if is_watched { &["shop-a"] } else { &[] };
-        let verdict = judge(&bake(), &window(watched), &Reading { alarms: vec![shown], gap: None }, now);
+        let verdict = judge(&bake(), &failing(watched), &Reading { alarms: vec![shown], gap: None }, now);
         prop_assert!(verdict != Verdict::Open);
         prop_assert!(!is_seen || name(&verdict) == "failed", "{:?}", verdict);
     }

@@ -41,15 +41,18 @@ pub(crate) async fn watch<W: World>(
     Ok(written.map(|(state, revision)| Row { sk: row.sk.clone(), revision, state }))
 }
 
-/// The row after a reading without a verdict: the next reading comes later, and at the latest when the bake can be judged.
+/// The row after a reading without a verdict: the next reading comes later, and at the latest when the bake can be
+/// judged. After the bake, a reading without a verdict has failed.
 fn still_bakes(row: &OrderRow, bake: &Bake, window: &Window, reading: &Reading, now: OffsetDateTime) -> OrderRow {
     let names = || reading.alarms.iter().map(|observed| observed.name.clone()).take(MOST_ALARMS).collect();
     let watched = window.watched.clone().or_else(|| reading.gap.is_none().then(names));
-    let bake = Bake { window: Some(Window { watched, ..window.clone() }), ..bake.clone() };
+    let is_over = is_over(window, now);
+    let failing_since = window.failing_since.or_else(|| is_over.then(|| epoch_millis(now)));
     let pause = epoch_millis(now + PAUSE);
-    let check = if is_over(window, now) { pause } else { pause.min(judged_from(window)) };
-    let progress = Progress::Running { check };
-    OrderRow { bake: Some(bake), progress, ..row.clone() }
+    let check = if is_over { pause } else { pause.min(judged_from(window)) };
+    let window = Window { watched, failing_since, ..window.clone() };
+    let bake = Bake { window: Some(window), ..bake.clone() };
+    OrderRow { bake: Some(bake), progress: Progress::Running { check }, ..row.clone() }
 }
 
 /// The decision about an order whose bake has ended.

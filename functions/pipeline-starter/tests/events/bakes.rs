@@ -129,6 +129,16 @@ async fn a_dead_starter_over_the_end_of_a_bake_judges_the_window_and_nothing_els
     }
 }
 
+/// The hour for which a reading is repeated begins with the first reading, not with the end of the bake.
+#[tokio::test(start_paused = true)]
+async fn one_throttled_reading_after_a_dead_starter_is_repeated() {
+    let function = baking_again().await;
+    function.world().alarms_fail.set(Some(Kind::Throttled));
+    assert_eq!(function.after(180).await, [Ignored]);
+    function.world().alarms_fail.set(None);
+    assert_eq!(function.after(1).await, [Healthy]);
+}
+
 /// The bake began when the execution ended, although nobody saw that.
 #[tokio::test(start_paused = true)]
 async fn a_dead_starter_over_the_end_of_the_execution_bakes_from_that_end() {
@@ -174,7 +184,7 @@ async fn an_alarm_without_data_or_without_an_answer_leaves_the_result_unknown() 
 
     let function = baking_again().await;
     function.world().alarms_fail.set(Some(Kind::Throttled));
-    for minutes in [5, 26, 30, 28] {
+    for minutes in [5, 26, 30, 29] {
         assert_eq!(function.after(minutes).await, [Ignored], "a throttled reading is repeated");
     }
     assert_eq!(function.after(1).await, [Unknown]);
