@@ -15,6 +15,8 @@ pub(crate) struct Bus {
     accepted: RefCell<Vec<Message>>,
     /// Whether the bus refuses every event at the moment: it does not exist, or denies access.
     is_closed: Cell<bool>,
+    /// An account whose events the bus refuses at the moment.
+    pub(crate) refused_sender: Cell<Option<&'static str>>,
     /// The number of events that the bus did not accept.
     pub(crate) not_accepted: Cell<usize>,
 }
@@ -44,7 +46,7 @@ impl Bus {
 
     /// Puts one event on the bus.
     pub(crate) fn put(&self, sender: &'static str, entry: &Entry, chance: &Chance) -> EntryResult {
-        let refused = if self.is_closed.get() {
+        let refused = if self.is_closed.get() || self.refused_sender.get() == Some(sender) {
             Some(EntryResult::Refused("AccessDeniedException".to_owned()))
         } else if chance.fails(8) {
             Some(EntryResult::Retryable("ThrottlingException".to_owned()))

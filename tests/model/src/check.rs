@@ -1,6 +1,6 @@
 //! The promises of the functions, which must hold after every history.
 
-mod decisions;
+pub(crate) mod decisions;
 mod executions;
 mod heads;
 mod notices;
@@ -43,7 +43,7 @@ pub(crate) struct Target {
     /// The repositories that the pipeline follows.
     repositories: &'static [usize],
     /// The feature without which no route leads to the pipeline.
-    feature: Option<u8>,
+    feature: Option<u16>,
     /// Whether the pipeline follows `main`.
     follows_main: bool,
     /// Whether the pipeline follows `release/*` if the configuration has the feature.

@@ -11,8 +11,11 @@ use sekisho_ledger::{Key, Memory};
 use time::{Duration, OffsetDateTime};
 
 use crate::bus::Bus;
+use crate::check::Broken;
+use crate::cloudwatch::CloudWatch;
 use crate::codepipeline::CodePipeline;
 use crate::repository::{Reference, Repository};
+use crate::train::witness::Witness;
 
 pub(crate) const REPOSITORY_ACCOUNT: &str = "111111111111";
 pub(crate) const REPOSITORY_REGION: &str = "ap-northeast-1";
@@ -37,6 +40,10 @@ pub(crate) struct Cloud {
     /// The bus of the repository account, which gets the reports.
     pub(crate) report_bus: Bus,
     pub(crate) places: [Place; 2],
+    /// What went wrong while a history ran. Only the first entry is reported.
+    pub(crate) broken: RefCell<Vec<Broken>>,
+    /// What the model knows about its train, if it has one.
+    pub(crate) train: RefCell<Option<Witness>>,
 }
 
 /// An order that event-relay wrote into the row of a target.
@@ -59,6 +66,7 @@ pub(crate) struct Place {
     /// The bus of the account, which gets the orders.
     pub(crate) bus: Bus,
     pub(crate) codepipeline: CodePipeline,
+    pub(crate) cloudwatch: CloudWatch,
     /// The links of the notices that were published.
     pub(crate) notices: RefCell<Vec<String>>,
 }
@@ -71,6 +79,7 @@ impl Cloud {
             ledger: Memory::default(),
             bus: Bus::default(),
             codepipeline: CodePipeline::new(&chance),
+            cloudwatch: CloudWatch::default(),
             notices: RefCell::default(),
         };
         Self {
@@ -81,6 +90,8 @@ impl Cloud {
             placed: RefCell::default(),
             report_bus: Bus::default(),
             places: PLACES.map(place),
+            broken: RefCell::default(),
+            train: RefCell::default(),
             chance,
         }
     }

@@ -4,7 +4,8 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
 use pipeline_starter::world::{
-    ExecutionPage, ExecutionStatus, ListedExecution, ListedRevision, PipelineStart, StartAnswer,
+    ActionCategory, BegunAction, ExecutionPage, ExecutionStatus, ListedExecution, ListedRevision, PipelineStart,
+    StartAnswer,
 };
 use sekisho_domain::change::CommitId;
 use time::{Duration, OffsetDateTime};
@@ -62,6 +63,10 @@ pub(crate) struct Execution {
     pub(crate) ended: Option<OffsetDateTime>,
     /// When the source action has run, or `None` if it failed or was stopped before.
     source_ran: Option<OffsetDateTime>,
+    /// Whether the deploy action has begun.
+    pub(crate) has_deployed: bool,
+    /// Whether the execution waits for an approval.
+    pub(crate) awaits_approval: bool,
     /// How often a stage was retried.
     pub(crate) retries: usize,
 }
@@ -97,6 +102,11 @@ impl CodePipeline {
             late: RefCell::default(),
             late_count: Cell::new(0),
         }
+    }
+
+    /// A time by CodePipeline's clock.
+    pub(crate) fn seen(&self, time: OffsetDateTime) -> OffsetDateTime {
+        time + self.skew
     }
 
     /// Ends everything that keeps a start from succeeding.
@@ -190,6 +200,8 @@ impl CodePipeline {
             started,
             ended: Some(started + Duration::minutes(5)),
             source_ran: Some(started),
+            has_deployed: true,
+            awaits_approval: false,
             retries: 0,
         });
         id
@@ -248,6 +260,33 @@ impl CodePipeline {
         found.map(|(name, execution)| (name.clone(), execution.id.clone())).collect()
     }
 
+    /// Lets an execution begin its deploy action, or wait for an approval. Returns whether its state allows that.
+    pub(crate) fn advance(&self, pipeline: &str, id: &str, is_approval: bool, now: OffsetDateTime) -> bool {
+        let mut pipelines = self.executions.borrow_mut();
+        let mut executions = pipelines.get_mut(pipeline).into_iter().flatten();
+        let Some(execution) = executions.find(|execution| execution.id == id) else { return false };
+        if !execution.is_running() || execution.has_deployed || execution.source_ran.is_none_or(|ran| ran > now) {
+            return false;
+        }
+        (execution.awaits_approval, execution.has_deployed) = (is_approval, !is_approval);
+        true
+    }
+
+    /// The actions that an execution has begun.
+    pub(crate) fn begun_actions(&self, pipeline: &str, id: &str, now: OffsetDateTime) -> Vec<BegunAction> {
+        let Some(execution) = self.execution(pipeline, id) else { return Vec::new() };
+        let is_running = execution.is_running();
+        let is_in_source = is_running && execution.source_ran.is_none_or(|ran| ran > now);
+        let mut actions = vec![BegunAction { category: ActionCategory::Source, is_in_progress: is_in_source }];
+        if execution.awaits_approval {
+            actions.push(BegunAction { category: ActionCategory::Approval, is_in_progress: is_running });
+        }
+        if execution.has_deployed {
+            actions.push(BegunAction { category: ActionCategory::Deploy, is_in_progress: is_running });
+        }
+        actions
+    }
+
     /// Ends an execution, or continues it if the new status is `Running`. A person has then retried the failed stage.
     pub(crate) fn set_status(&self, pipeline: &str, id: &str, status: ExecutionStatus, now: OffsetDateTime) {
         let mut pipelines = self.executions.borrow_mut();
@@ -292,6 +331,8 @@ fn new(
         started: now,
         ended: None,
         source_ran: Some(now + Duration::seconds(seconds)),
+        has_deployed: false,
+        awaits_approval: false,
         retries: 0,
     }
 }

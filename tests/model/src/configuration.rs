@@ -10,31 +10,36 @@ use crate::repository::PATHS;
 
 /// The optional parts of a configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Features(u8);
+pub(crate) struct Features(u16);
 
 /// The second place also runs the pipeline `all`: a target that joins a route or leaves it.
-pub(crate) const SECOND_TARGET: u8 = 1;
+pub(crate) const SECOND_TARGET: u16 = 1;
 /// The pipeline `api` follows only some paths of `main`: a route that is removed and comes back.
-pub(crate) const PATH_ROUTE: u8 = 2;
+pub(crate) const PATH_ROUTE: u16 = 2;
 /// The pipeline `both` follows `release/*` of both repositories as well as `main`: a glob that covers branches which
 /// already exist.
-pub(crate) const RELEASE_GLOB: u8 = 4;
+pub(crate) const RELEASE_GLOB: u16 = 4;
 
 /// The number of different configurations.
-const CONFIGURATIONS: u8 = 8;
+pub(crate) const CONFIGURATIONS: u16 = 8;
 
 impl Features {
     /// The features with these bits.
     pub(crate) fn new(bits: usize) -> Self {
-        Self(u8::try_from(bits % usize::from(CONFIGURATIONS)).unwrap_or_default())
+        Self(u16::try_from(bits).unwrap_or_default())
     }
 
     /// Adds or removes one feature.
     pub(crate) fn toggled(self, feature: usize) -> Self {
-        Self(self.0 ^ (1 << (feature % 3)))
+        Self(self.0 ^ (1 << feature))
     }
 
-    pub(crate) fn has(self, feature: u8) -> bool {
+    /// The features as a number.
+    pub(crate) fn bits(self) -> u16 {
+        self.0
+    }
+
+    pub(crate) fn has(self, feature: u16) -> bool {
         self.0 & feature != 0
     }
 
@@ -78,8 +83,8 @@ impl Features {
     }
 }
 
-fn parse(text: &str) -> Routes {
-    let routes = Document::parse("model", text).and_then(|document| document.routes());
+pub(crate) fn parse(text: &str) -> Routes {
+    let routes = Document::parse("model", text).and_then(|document| document.routes_and_windows());
     let routes = routes.unwrap_or_else(|error| unreachable!("the model's configuration is wrong: {error}"));
     compile(&routes);
     routes

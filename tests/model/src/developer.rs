@@ -99,7 +99,7 @@ fn point_at_any(cloud: &Cloud, in_flight: &mut InFlight, reference: &Reference) 
 }
 
 /// Points a branch or tag at a commit.
-fn point(cloud: &Cloud, in_flight: &mut InFlight, reference: &Reference, commit: &CommitId) -> Deed {
+pub(crate) fn point(cloud: &Cloud, in_flight: &mut InFlight, reference: &Reference, commit: &CommitId) -> Deed {
     let before = cloud.repositories[reference.repository].point(&reference.git_ref, commit);
     let kind = if before.is_some() { "referenceUpdated" } else { "referenceCreated" };
     notify(cloud, in_flight, reference, kind, Some(commit));

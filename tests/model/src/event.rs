@@ -2,7 +2,9 @@
 
 use pipeline_starter::world::ExecutionStatus;
 use sekisho_domain::change::{CommitId, RefKind};
+use sekisho_domain::timestamp;
 use serde_json::{Value, json};
+use time::OffsetDateTime;
 
 use crate::bus::Message;
 use crate::cloud::{PLACES, REPOSITORY_ACCOUNT, REPOSITORY_REGION};
@@ -39,7 +41,7 @@ pub(crate) fn execution_changed(
     place: usize,
     pipeline: &str,
     execution: (&str, usize),
-    status: ExecutionStatus,
+    (status, at): (ExecutionStatus, OffsetDateTime),
 ) -> String {
     let (id, retries) = execution;
     let detail = json!({
@@ -47,7 +49,15 @@ pub(crate) fn execution_changed(
         "pipeline-execution-attempt": retries + 1,
     });
     let detail_type = "CodePipeline Pipeline Execution State Change";
-    envelope(&format!("end-{number}"), "aws.codepipeline", detail_type, PLACES[place], &detail)
+    // The time has whole seconds.
+    let time = timestamp::seconds(at);
+    envelope_at(&time, &format!("end-{number}"), "aws.codepipeline", detail_type, PLACES[place], &detail)
+}
+
+/// CloudWatch's event about the new state of an alarm.
+pub(crate) fn alarm_changed(number: u64, place: usize, name: &str) -> String {
+    let detail = json!({"alarmName": name, "state": {"value": "ALARM"}});
+    envelope(&format!("alarm-{number}"), "aws.cloudwatch", "CloudWatch Alarm State Change", PLACES[place], &detail)
 }
 
 /// A person's request to send the orders of these targets again.
@@ -56,10 +66,14 @@ pub(crate) fn resend(route: &str, account: &str) -> String {
 }
 
 fn envelope(id: &str, source: &str, detail_type: &str, sender: (&str, &str), detail: &Value) -> String {
+    envelope_at("2026-11-21T12:00:00Z", id, source, detail_type, sender, detail)
+}
+
+fn envelope_at(time: &str, id: &str, source: &str, detail_type: &str, sender: (&str, &str), detail: &Value) -> String {
     let (account, region) = sender;
     json!({
         "version": "0", "id": id, "source": source, "detail-type": detail_type, "account": account, "region": region,
-        "time": "2026-11-21T12:00:00Z", "resources": [], "detail": detail,
+        "time": time, "resources": [], "detail": detail,
     })
     .to_string()
 }

@@ -10,12 +10,12 @@ use crate::bus::Message;
 use crate::check::{self, Broken, Traffic};
 use crate::cloud::{Cloud, PLACES, REPOSITORY_ACCOUNT, REPOSITORY_REGION};
 use crate::codepipeline::CodePipeline;
-use crate::configuration::{Features, RELEASE_GLOB};
+use crate::configuration::{CONFIGURATIONS, Features, RELEASE_GLOB};
 use crate::deployment::{Deployment, FUNCTIONS};
 use crate::developer::{self, Deed};
 use crate::event;
 use crate::in_flight::InFlight;
-use crate::lambda::{Function, Lambda};
+use crate::lambda::{Event, Function, Lambda};
 use crate::ledger;
 use crate::operator::{self, Deeds};
 use crate::report::Report;
@@ -44,6 +44,8 @@ pub(crate) struct History {
     pub(crate) upgrade: Upgrade,
     /// The branches that existed when event-relay first got a glob that covers them, and did not move since then.
     pub(crate) baselines: BTreeSet<Reference>,
+    /// Functions that cannot run at the moment.
+    pub(crate) dead: Vec<Function>,
     /// Whether event-relay's ledger may be lost. It is lost at most once.
     may_lose_ledger: bool,
     /// Whether time passes rarely, so that many things happen within one millisecond.
@@ -83,16 +85,23 @@ impl History {
             // pipeline-starter gives up its quick retries only if CodePipeline defers nearly every start.
             cloud.places.iter().for_each(|place| place.codepipeline.busy.set(80));
         }
-        let features = Features::new(cloud.chance.below(8));
+        let features = Features::new(cloud.chance.below(usize::from(CONFIGURATIONS)));
+        let deployment = Deployment::new(&cloud, features, Features::routes);
+        Self::begin(seed, cloud, deployment)
+    }
+
+    /// A history in which nothing has happened.
+    pub(crate) fn begin(seed: u64, cloud: Rc<Cloud>, deployment: Deployment) -> Self {
         Self {
             lambda: Lambda::new(&cloud),
-            deployment: Deployment::new(&cloud, features),
+            deployment,
             in_flight: InFlight::default(),
             deeds: Deeds::default(),
             report: Report::default(),
             has_redrive: seed % 2 == 1,
             upgrade: Upgrade::default(),
             baselines: BTreeSet::new(),
+            dead: Vec::new(),
             may_lose_ledger: matches!(seed % 8, 3 | 5),
             is_crowded: seed.is_multiple_of(4),
             max_running: if cloud.chance.percent(50) { usize::MAX } else { 2 },
@@ -213,19 +222,30 @@ impl History {
     /// Lets a person send orders again.
     fn resend(&mut self) {
         self.report.resends += 1;
-        let payload = operator::resend(&self.cloud);
-        let event = self.lambda.request(Function::Relay, payload);
-        self.lambda.start(event, |event, invocation| self.deployment.handle(event, invocation));
+        self.request(operator::resend(&self.cloud));
     }
 
     fn invoke(&mut self, function: Function, payload: String) {
         let event = self.lambda.event(function, payload);
+        self.start(event);
+    }
+
+    fn start(&mut self, event: Event) {
+        if self.dead.contains(&event.function) {
+            return self.lambda.fail(event);
+        }
         self.lambda.start(event, |event, invocation| self.deployment.handle(event, invocation));
+    }
+
+    /// Sends the request of a person to event-relay.
+    pub(crate) fn request(&mut self, payload: String) {
+        let event = self.lambda.request(Function::Relay, payload);
+        self.start(event);
     }
 
     pub(crate) fn retry(&mut self) {
         if let Some(event) = self.lambda.due_retry() {
-            self.lambda.start(event, |event, invocation| self.deployment.handle(event, invocation));
+            self.start(event);
         }
     }
 
@@ -278,7 +298,7 @@ impl History {
 
     /// Lets a long time pass. The invocations that still run exceed their time limit, so most of the times they finish
     /// before.
-    fn pass_long(&mut self, time: Duration) {
+    pub(crate) fn pass_long(&mut self, time: Duration) {
         if self.cloud.chance.percent(75) {
             for _ in 0..MAX_FINISHING_STEPS {
                 self.lambda.poll();
@@ -293,8 +313,13 @@ impl History {
         let before = minute(self);
         self.cloud.clock.now.set(self.cloud.clock.now.get() + time);
         self.lambda.end_late_invocations();
-        for place in &self.cloud.places {
-            place.codepipeline.run_late_starts(self.cloud.clock.now.get(), &self.cloud.chance);
+        for (index, place) in self.cloud.places.iter().enumerate() {
+            let now = self.cloud.clock.now.get();
+            place.codepipeline.run_late_starts(now, &self.cloud.chance);
+            for alarm in place.cloudwatch.advance(now) {
+                let payload = event::alarm_changed(self.in_flight.number(), index, &alarm);
+                self.in_flight.send(Function::Starter(index), payload, &self.cloud.chance);
+            }
         }
         if minute(self) > before {
             self.invoke_starter_schedules();

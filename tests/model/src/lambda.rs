@@ -169,6 +169,11 @@ impl Lambda {
         }
     }
 
+    /// Fails an event for a function that cannot run at the moment.
+    pub(crate) fn fail(&mut self, event: Event) {
+        self.retry(event);
+    }
+
     /// Ends the invocations that have run past their time limit. A lease lasts longer than this limit, so no other
     /// invocation can take the lease of a running invocation.
     pub(crate) fn end_late_invocations(&mut self) {

@@ -14,6 +14,7 @@ use time::OffsetDateTime;
 use crate::check::Broken;
 use crate::cloud::{Cloud, Placing, give_way};
 use crate::lambda::Function;
+use crate::train::witness;
 
 /// The ledger of one function.
 #[derive(Debug, Clone)]
@@ -48,7 +49,10 @@ impl Ledger {
             let last = placed.iter().rfind(|placing| placing.key == *key).map(|placing| &placing.order);
             if last.is_none_or(|last| last.number != order.number || last.change != order.change) {
                 let is_after_loss = self.cloud.is_ledger_lost.get();
-                placed.push(Placing { key: key.clone(), order, request: request_id.to_owned(), is_after_loss });
+                let request = request_id.to_owned();
+                placed.push(Placing { key: key.clone(), order: order.clone(), request, is_after_loss });
+                drop(placed);
+                witness::see_order(&self.cloud, key, &order);
             }
         }
         Ok(())

@@ -14,6 +14,7 @@
 //! | `relay_account`, `starter_account` | the services as each function sees them |
 //! | `lambda`, `deployment`, `configuration` | invocations, and the functions with their configurations |
 //! | `developer`, `operator`, `in_flight`, `event` | what people and services do, and the events about it |
+//! | `cloudwatch`, `train` | alarms, and a history of a train with three waves |
 //! | `upgrade` | the ledgers of an earlier version |
 //! | `history`, `settle`, `report` | one history: random steps, and then the time without faults |
 //! | `check` | the promises |
@@ -23,6 +24,7 @@
 mod bus;
 mod check;
 mod cloud;
+mod cloudwatch;
 mod codepipeline;
 mod configuration;
 mod deployment;
@@ -38,8 +40,10 @@ mod report;
 mod repository;
 mod settle;
 mod starter_account;
+mod train;
 mod upgrade;
 
 pub use check::Broken;
 pub use history::run;
-pub use report::Report;
+pub use report::{Report, TrainReport};
+pub use train::run as run_train;

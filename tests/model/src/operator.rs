@@ -121,7 +121,7 @@ fn any_pipeline(cloud: &Cloud) -> (usize, &'static str) {
     (place, names[cloud.chance.below(names.len())])
 }
 
-fn set_status(
+pub(crate) fn set_status(
     cloud: &Cloud,
     in_flight: &mut InFlight,
     place: usize,
@@ -132,6 +132,7 @@ fn set_status(
     codepipeline.set_status(pipeline, id, status, cloud.clock.now.get());
     let retries = codepipeline.execution(pipeline, id).map_or(0, |execution| execution.retries);
     let number = in_flight.number();
-    let payload = event::execution_changed(number, place, pipeline, (id, retries), status);
+    let at = codepipeline.seen(cloud.clock.now.get());
+    let payload = event::execution_changed(number, place, pipeline, (id, retries), (status, at));
     in_flight.send(Function::Starter(place), payload, &cloud.chance);
 }

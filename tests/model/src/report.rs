@@ -3,14 +3,14 @@
 use std::ops::AddAssign;
 
 macro_rules! counts {
-    ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {
-        /// The number of times that each kind of thing happened in a history.
+    ($(#[$about:meta])* $report:ident: $($(#[$doc:meta])* $name:ident),+ $(,)?) => {
+        $(#[$about])*
         #[derive(Debug, Clone, Default, PartialEq, Eq)]
-        pub struct Report {
+        pub struct $report {
             $($(#[$doc])* pub $name: usize,)+
         }
 
-        impl Report {
+        impl $report {
             /// The name of each kind of thing, and its number.
             #[must_use]
             pub fn counts(&self) -> Vec<(&'static str, usize)> {
@@ -18,8 +18,8 @@ macro_rules! counts {
             }
         }
 
-        impl AddAssign<&Report> for Report {
-            fn add_assign(&mut self, other: &Report) {
+        impl AddAssign<&$report> for $report {
+            fn add_assign(&mut self, other: &$report) {
                 $(self.$name += other.$name;)+
             }
         }
@@ -27,6 +27,8 @@ macro_rules! counts {
 }
 
 counts! {
+    /// The number of times that each kind of thing happened in a history.
+    Report:
     /// Moves of branches and tags.
     moves,
     /// Deleted branches and tags.
@@ -77,4 +79,33 @@ counts! {
     lost_ledgers,
     /// Histories that begin with the ledgers of an earlier version.
     upgrades,
+}
+
+counts! {
+    /// The number of times that each kind of thing happened in a history of a train.
+    TrainReport:
+    /// Moves of branches.
+    pushes,
+    /// Invocations that crashed between two calls.
+    crashes,
+    /// Functions that could not run for a while.
+    outages,
+    /// Changes of the configuration.
+    edits,
+    /// Alarms that rang, had no data, were edited or deleted for no reason that lies in a commit.
+    disturbed_alarms,
+    /// Deployments of a commit that makes an alarm ring.
+    bad_deployments,
+    /// Requests of people.
+    requests,
+    /// Orders that event-relay placed.
+    orders,
+    /// Orders of kind `rollback`.
+    rollbacks,
+    /// Reports of targets that went back.
+    failed_bakes,
+    /// Histories in which the last change reached every target.
+    arrivals,
+    /// Histories in which something kept the last change, and `train` says what.
+    held_ends,
 }

@@ -123,7 +123,7 @@ fn has_dead(history: &History) -> bool {
 }
 
 /// Lets a minute pass, then delivers all events and runs all invocations.
-fn run_minute(history: &mut History) -> Result<(), Broken> {
+pub(crate) fn run_minute(history: &mut History) -> Result<(), Broken> {
     history.pass(Duration::minutes(1));
     for _ in 0..MAX_STEPS {
         history.retry();

@@ -16,6 +16,7 @@ use time::OffsetDateTime;
 use crate::cloud::{Cloud, Place, give_way};
 use crate::lambda::Function;
 use crate::ledger::Ledger;
+use crate::train::witness;
 
 /// The outside world of one pipeline-starter.
 #[derive(Debug, Clone)]
@@ -100,41 +101,53 @@ impl World for StarterAccount {
         Ok(execution.map(|execution| execution.commit.to_string()))
     }
 
-    async fn begun_actions(
-        &self,
-        _pipeline: &PipelineName,
-        _execution: &str,
-    ) -> Result<Vec<BegunAction>, ServiceError> {
+    async fn begun_actions(&self, pipeline: &PipelineName, execution: &str) -> Result<Vec<BegunAction>, ServiceError> {
         self.cloud.begin("ListActionExecutions").await?;
-        Ok(Vec::new())
+        let now = self.cloud.clock.now.get();
+        Ok(self.place().codepipeline.begun_actions(pipeline.as_str(), execution, now))
     }
 
     async fn categories(&self, _pipeline: &PipelineName) -> Result<Vec<ActionCategory>, ServiceError> {
         self.cloud.begin("GetPipeline").await?;
-        Ok(Vec::new())
+        Ok(vec![ActionCategory::Source, ActionCategory::Deploy])
     }
 
-    async fn stop(&self, _pipeline: &PipelineName, _execution: &str, _how: Stop) -> Result<(), ServiceError> {
-        self.cloud.begin("StopPipelineExecution").await
+    async fn stop(&self, pipeline: &PipelineName, execution: &str, how: Stop) -> Result<(), ServiceError> {
+        self.cloud.begin("StopPipelineExecution").await?;
+        let now = self.cloud.clock.now.get();
+        let codepipeline = &self.place().codepipeline;
+        let actions = codepipeline.begun_actions(pipeline.as_str(), execution, now);
+        let in_progress = || actions.iter().filter(|action| action.is_in_progress);
+        let stops = match how {
+            Stop::BeforeNextAction => in_progress().next().is_none(),
+            Stop::AbandonApproval => in_progress().all(|action| action.category == ActionCategory::Approval),
+        };
+        let is_running = codepipeline.execution(pipeline.as_str(), execution).is_some_and(|one| one.is_running());
+        if stops && is_running {
+            // The event is lost, so the next look at the execution finds it.
+            codepipeline.set_status(pipeline.as_str(), execution, ExecutionStatus::Stopped, now);
+        }
+        Ok(())
     }
 
-    async fn alarms(&self, _prefix: &str, _extent: Extent) -> Result<Vec<Alarm>, ServiceError> {
+    async fn alarms(&self, prefix: &str, extent: Extent) -> Result<Vec<Alarm>, ServiceError> {
         self.cloud.begin("DescribeAlarms").await?;
-        Ok(Vec::new())
+        Ok(self.place().cloudwatch.alarms(prefix, extent))
     }
 
     async fn alarm_history(
         &self,
-        _alarm: &str,
-        _since: OffsetDateTime,
-        _until: OffsetDateTime,
+        alarm: &str,
+        since: OffsetDateTime,
+        until: OffsetDateTime,
     ) -> Result<Vec<AlarmEvent>, ServiceError> {
         self.cloud.begin("DescribeAlarmHistory").await?;
-        Ok(Vec::new())
+        Ok(self.place().cloudwatch.history(alarm, (since, until), self.cloud.clock.now.get()))
     }
 
     async fn put_event(&self, _region: &Region, event: &Entry) -> EntryResult {
         give_way().await;
+        witness::see_report(&self.cloud, self.place, event);
         let result = self.cloud.report_bus.put(self.place().account, event, &self.cloud.chance);
         give_way().await;
         result

@@ -1,0 +1,265 @@
+//! The time after the faults: the train must come to rest, and a good change must then reach every target, or `train`
+//! must name what keeps it.
+
+use event_relay::target::{self, TargetRow};
+use event_relay::train::{self, TrainRow};
+use pipeline_starter::order::{self, OrderRow, Progress};
+use pipeline_starter::world::ExecutionStatus;
+use sekisho_domain::change::CommitId;
+use sekisho_domain::report::ReportState;
+use sekisho_testing::invocation::invocation;
+use time::Duration;
+
+use crate::check::Broken;
+use crate::cloud::{PLACES, REPOSITORY_ACCOUNT};
+use crate::configuration;
+use crate::deployment::FUNCTIONS;
+use crate::history::History;
+use crate::repository::SHOP;
+use crate::settle::run_minute;
+use crate::train::TrainHistory;
+use crate::train::configuration::{ROUTE, TARGETS, TOLERANT, alarm, wave_names, waves};
+use crate::train::people::{self, Action, Request};
+use crate::train::witness::read;
+
+/// The train must have come to rest after this many minutes without faults.
+const MAX_MINUTES: usize = 14 * 60;
+/// The train rests if nothing happens for this many minutes.
+const QUIET_MINUTES: usize = 25;
+/// A person who helps looks at the train after this many minutes.
+const LOOK_MINUTES: usize = 15;
+
+/// Ends all faults, and lets the train come to rest. Then a good change arrives.
+pub(crate) fn settle(train: &mut TrainHistory) -> Result<(), Broken> {
+    end_faults(train)?;
+    rest(train, None)?;
+    let fix = {
+        let History { cloud, in_flight, .. } = &mut train.history;
+        people::push_fix(cloud, in_flight)
+    };
+    // In half of the histories, a person does what `train` asks for. Then the change must reach every target.
+    let helps = train.history.has_redrive;
+    rest(train, helps.then_some(&fix))?;
+    check_end(train, &fix, helps)
+}
+
+fn end_faults(train: &mut TrainHistory) -> Result<(), Broken> {
+    let history = &mut train.history;
+    history.cloud.chance.faults.set(false);
+    let now = history.cloud.clock.now.get();
+    for place in &history.cloud.places {
+        place.codepipeline.repair();
+        place.bus.open();
+        place.cloudwatch.repair(now);
+    }
+    history.cloud.report_bus.open();
+    history.cloud.report_bus.refused_sender.set(None);
+    for function in FUNCTIONS {
+        history.deployment.deploy(function);
+        run_minute(history)?;
+    }
+    // Nobody orders anything any more for a target that left the route, so a person repairs it.
+    let routed = waves(history.deployment.newest).concat();
+    for (place, pipeline) in TARGETS.into_iter().filter(|target| !routed.contains(target)) {
+        history.cloud.places[place].cloudwatch.deployed(&alarm(pipeline), now, Duration::ZERO, None);
+    }
+    train.good_from = history.cloud.repositories[SHOP].commits().len() as u64 + 1;
+    Ok(())
+}
+
+/// Runs until nothing happens any more. A person who helps lets the change `fix` through.
+fn rest(train: &mut TrainHistory, fix: Option<&CommitId>) -> Result<(), Broken> {
+    let mut quiet = 0;
+    let mut before = traces(&train.history);
+    for minute in 0..MAX_MINUTES {
+        work(train);
+        run_minute(&mut train.history)?;
+        train.watch()?;
+        if train.history.has_redrive && minute % 4 == 3 {
+            train.history.redrive();
+        }
+        if let Some(fix) = fix.filter(|_| minute % LOOK_MINUTES == LOOK_MINUTES - 1) {
+            if unreached(train, fix)?.is_empty() {
+                return Ok(());
+            }
+            help(train, fix)?;
+        }
+        let after = traces(&train.history);
+        quiet = if after == before { quiet + 1 } else { 0 };
+        before = after;
+        if fix.is_none() && quiet >= QUIET_MINUTES && unsettled(train)?.is_none() {
+            return Ok(());
+        }
+    }
+    let what = match fix {
+        Some(fix) => Some(format!("{:?} do not run {fix}: {}", unreached(train, fix)?, text(train)?)),
+        None => unsettled(train)?,
+    };
+    Err(Broken(format!("after {MAX_MINUTES} minutes without faults, {}", what.unwrap_or("events go on".to_owned()))))
+}
+
+/// Lets executions go on, and approves what waits.
+fn work(train: &mut TrainHistory) {
+    for place in 0..PLACES.len() {
+        let running = train.history.cloud.places[place].codepipeline.with_status(ExecutionStatus::Running);
+        for (pipeline, id) in running {
+            if train.history.cloud.chance.percent(40) {
+                train.end(place, &pipeline, &id);
+            }
+        }
+    }
+}
+
+/// The number of orders and reports, and the number of executions.
+fn traces(history: &History) -> Vec<usize> {
+    let places = history.cloud.places.iter();
+    let mut traces: Vec<usize> =
+        places.flat_map(|place| [place.bus.accepted_count(), place.codepipeline.ordered_count()]).collect();
+    traces.push(history.cloud.report_bus.accepted_count());
+    traces
+}
+
+/// What is still going on.
+fn unsettled(train: &TrainHistory) -> Result<Option<String>, Broken> {
+    let history = &train.history;
+    if !history.lambda.is_idle() || !history.in_flight.is_empty() {
+        return Ok(Some("events are on their way".to_owned()));
+    }
+    if history.cloud.places.iter().any(|place| !place.codepipeline.with_status(ExecutionStatus::Running).is_empty()) {
+        return Ok(Some("executions run".to_owned()));
+    }
+    for (place, pipeline) in targets(train) {
+        let name = format!("{place}/{pipeline}");
+        if let Some(row) = starter_row(train, place, pipeline)? {
+            let is_ended = matches!(row.progress, Progress::Ended(_)) || row.awaits_alarms;
+            if !is_ended {
+                return Ok(Some(format!("{name}: order {} has progress {:?}", row.number, row.progress)));
+            }
+        }
+        let row = relay_row(train, place, pipeline)?;
+        let Some(order) = &row.order else { continue };
+        let state = row.current_report().map(|report| report.state);
+        if !state.is_some_and(|state| state.is_final() || state == ReportState::Waiting) {
+            return Ok(Some(format!("{name}: the last report on order {} is {state:?}", order.number)));
+        }
+    }
+    Ok(None)
+}
+
+/// The targets of the last configuration.
+fn targets(train: &TrainHistory) -> Vec<(usize, &'static str)> {
+    waves(train.history.deployment.newest).concat()
+}
+
+fn starter_row(train: &TrainHistory, place: usize, pipeline: &str) -> Result<Option<OrderRow>, Broken> {
+    let id = configuration::target(place, pipeline);
+    read(&train.history.cloud.places[place].ledger, &order::key(&id.pipeline))
+}
+
+fn relay_row(train: &TrainHistory, place: usize, pipeline: &str) -> Result<TargetRow, Broken> {
+    let key = target::key(&configuration::target(place, pipeline));
+    Ok(read(&train.history.cloud.relay_ledger, &key)?.unwrap_or_default())
+}
+
+fn train_row(train: &TrainHistory) -> Result<TrainRow, Broken> {
+    Ok(read(&train.history.cloud.relay_ledger, &train::key(ROUTE))?.unwrap_or_default())
+}
+
+/// The targets that are not healthy at a commit.
+fn unreached(train: &TrainHistory, commit: &CommitId) -> Result<Vec<(usize, &'static str)>, Broken> {
+    let features = train.history.deployment.newest;
+    let tolerant = if features.has(TOLERANT) { waves(features)[2].clone() } else { Vec::new() };
+    let mut unreached = Vec::new();
+    for (place, pipeline) in targets(train) {
+        let row = relay_row(train, place, pipeline)?;
+        let report = row.current_report();
+        let is_healthy = report.is_some_and(|report| match report.state {
+            ReportState::Healthy => true,
+            // A wave may tolerate that one of its targets stays as it is until the next change.
+            ReportState::Failed | ReportState::RolledBack => tolerant.contains(&(place, pipeline)),
+            _ => false,
+        });
+        if !is_healthy || row.order.is_none_or(|order| order.change.commit != *commit) {
+            unreached.push((place, pipeline));
+        }
+    }
+    Ok(unreached)
+}
+
+/// Does what the train waits for: ends holds, accepts unknown targets, pardons the good change, and promotes what waits
+/// for alarms.
+fn help(train: &mut TrainHistory, fix: &CommitId) -> Result<(), Broken> {
+    for hold in train_row(train)?.holds {
+        send(train, &Request::new(Action::Resume, hold.wave.as_deref(), None));
+        send(train, &Request::new(Action::Resume, None, None));
+    }
+    if train_row(train)?.condemned.iter().any(|one| one.revision == *fix) {
+        send(train, &Request::new(Action::Pardon, None, Some(fix)));
+    }
+    let features = train.history.deployment.newest;
+    for (name, targets) in wave_names(features).into_iter().zip(waves(features)) {
+        let (mut is_unknown, mut waiting) = (false, None);
+        for (place, pipeline) in targets {
+            let row = relay_row(train, place, pipeline)?;
+            is_unknown |= row.current_report().is_some_and(|report| report.state == ReportState::Unknown);
+            let awaits = starter_row(train, place, pipeline)?.is_some_and(|row| row.awaits_alarms);
+            waiting = row.order.map(|order| order.change.commit).filter(|_| awaits).or(waiting);
+        }
+        if is_unknown {
+            send(train, &Request::new(Action::Accept, Some(name), None));
+        }
+        if let Some(waiting) = waiting {
+            send(train, &Request::new(Action::Promote, Some(name), Some(&waiting)));
+        }
+    }
+    Ok(())
+}
+
+/// Sends a request whose invocation runs at once. It may be refused, because the train went on in the meantime.
+fn send(train: &mut TrainHistory, request: &Request) {
+    train.note(request);
+    let _ = ask(train, request);
+}
+
+/// The answer to a request whose invocation runs at once.
+fn ask(train: &TrainHistory, request: &Request) -> Result<String, String> {
+    let deadline = train.history.cloud.clock.now.get() + Duration::minutes(1);
+    let invocation = invocation("model", REPOSITORY_ACCOUNT, deadline);
+    train.history.deployment.ask(&request.payload(), &invocation)
+}
+
+/// The answer to the request `train`.
+fn text(train: &TrainHistory) -> Result<String, Broken> {
+    ask(train, &Request::new(Action::Train, None, None)).map_err(Broken)
+}
+
+/// Checks that every target runs the good change, or that `train` names what keeps it.
+fn check_end(train: &mut TrainHistory, fix: &CommitId, is_helped: bool) -> Result<(), Broken> {
+    let unreached = unreached(train, fix)?;
+    if unreached.is_empty() {
+        train.report.arrivals += 1;
+        return Ok(());
+    }
+    let text = text(train)?;
+    let names_reason = ["held", "unknown", "closed until", "these alarms are quiet", "condemned"]
+        .iter()
+        .any(|word| text.contains(word));
+    if is_helped || !names_reason {
+        return Err(Broken(format!("{unreached:?} do not run {fix}, and `train` says: {text}")));
+    }
+    train.report.held_ends += 1;
+    Ok(())
+}
+
+/// Checks that the numbers of the orders to each target rise.
+pub(crate) fn check_numbers(history: &History) -> Result<(), Broken> {
+    for (place, pipeline) in TARGETS {
+        let key = target::key(&configuration::target(place, pipeline));
+        let placed = history.cloud.placed.borrow();
+        let numbers: Vec<u64> = placed.iter().filter(|one| one.key == key).map(|one| one.order.number).collect();
+        if !numbers.is_sorted_by(|one, next| one < next) {
+            return Err(Broken(format!("{place}/{pipeline}: the numbers {numbers:?} do not rise")));
+        }
+    }
+    Ok(())
+}

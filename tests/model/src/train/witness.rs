@@ -1,0 +1,165 @@
+//! The promises of a train that are checked at the moment when event-relay places an order, and when pipeline-starter
+//! sends a report.
+
+use std::collections::BTreeSet;
+
+use event_relay::target::{self, PlacedOrder, TargetRow};
+use event_relay::train::{self, TrainRow};
+use pipeline_starter::order::{self, OrderRow};
+use pipeline_starter::world::Entry;
+use sekisho_domain::change::CommitId;
+use sekisho_domain::order::OrderKind;
+use sekisho_domain::report::{OrderReport, ReportState};
+use sekisho_domain::timestamp::from_epoch_millis;
+use sekisho_ledger::{Key, Memory, Row, Store};
+use serde::de::DeserializeOwned;
+use time::{Duration, OffsetDateTime};
+
+use crate::check::Broken;
+use crate::cloud::Cloud;
+use crate::configuration;
+use crate::ledger::at_once;
+use crate::train::configuration::{ROUTE, TARGETS, alarm};
+
+/// The largest difference between a time in a row and the true time: a clock is up to 20 seconds off, and so is
+/// CodePipeline's.
+const TOLERANCE: Duration = Duration::seconds(45);
+
+/// What the model knows about its train.
+#[derive(Debug, Default)]
+pub(crate) struct Witness {
+    /// The commits that a target called healthy, each with the target's place and pipeline.
+    pub(crate) healthy: BTreeSet<(usize, String, CommitId)>,
+    /// The targets of the waves, unless the configuration changes in the history.
+    pub(crate) waves: Option<[Vec<(usize, &'static str)>; 3]>,
+    /// Whether a person accepted unknown targets. A change may then go on without a target that called it healthy.
+    pub(crate) has_accepted: bool,
+    /// The number of orders of kind `rollback`.
+    pub(crate) rollbacks: usize,
+    /// The number of bakes that failed.
+    pub(crate) failed_bakes: usize,
+}
+
+/// Checks an order that event-relay has just placed.
+pub(crate) fn see_order(cloud: &Cloud, key: &Key, placed: &PlacedOrder) {
+    let mut train = cloud.train.borrow_mut();
+    let Some(witness) = train.as_mut() else { return };
+    let target = TARGETS.into_iter().find(|(place, name)| target::key(&configuration::target(*place, name)) == *key);
+    let Some(target) = target else { return };
+    if placed.kind == OrderKind::Rollback {
+        witness.rollbacks += 1;
+    }
+    let result = check_order(cloud, witness, target, placed);
+    if let Err(broken) = result {
+        let (place, pipeline) = target;
+        let what = format!("order {} to {place}/{pipeline}: {}", placed.number, broken.0);
+        cloud.broken.borrow_mut().push(Broken(what));
+    }
+}
+
+fn check_order(
+    cloud: &Cloud,
+    witness: &Witness,
+    (place, pipeline): (usize, &'static str),
+    placed: &PlacedOrder,
+) -> Result<(), Broken> {
+    let Some(order) = &placed.train else { return Err(Broken("the order is no order of a wave".to_owned())) };
+    if placed.kind == OrderKind::Rollback {
+        return Ok(());
+    }
+    let row: TrainRow = read(&cloud.relay_ledger, &train::key(ROUTE))?.unwrap_or_default();
+    let commit = &placed.change.commit;
+    if row.condemnation(&placed.change).is_some() {
+        return Err(Broken(format!("commit {commit} is condemned")));
+    }
+    let was_healthy = |name: &str| {
+        let in_place = |place| witness.healthy.contains(&(place, name.to_owned(), commit.clone()));
+        in_place(0) || in_place(1)
+    };
+    // One target of the second wave may move to the third one.
+    let earlier: &[&str] = match (place, pipeline) {
+        (_, "one") => &[],
+        (1, "two") => &["one", "two"],
+        (_, "two") => &["one"],
+        _ => &["two"],
+    };
+    let is_free = order.promoted || order.joined || witness.has_accepted;
+    if !is_free && !earlier.is_empty() && !earlier.iter().any(|name| was_healthy(name)) {
+        return Err(Broken(format!("commit {commit} was never healthy in the wave before")));
+    }
+    let wave = witness.waves.iter().flatten().find(|wave| wave.contains(&(place, pipeline)));
+    let others = wave.into_iter().flatten().filter(|other| **other != (place, pipeline));
+    for (place, pipeline) in others {
+        let row: Option<TargetRow> = read(&cloud.relay_ledger, &target::key(&configuration::target(*place, pipeline)))?;
+        if let Some(what) = row.as_ref().and_then(|row| works_on_another(row, order.seen)) {
+            return Err(Broken(format!("{place}/{pipeline} of the same wave {what}")));
+        }
+    }
+    Ok(())
+}
+
+/// What a target of the wave still does with another change than this one.
+fn works_on_another(row: &TargetRow, seen: u64) -> Option<String> {
+    let order = row.order.as_ref()?;
+    let train = order.train.as_ref().filter(|train| train.seen != seen && !train.accepted)?;
+    let state = row.current_report().map(|report| report.state);
+    let is_over = match state {
+        Some(ReportState::Healthy | ReportState::Failed | ReportState::RolledBack) => true,
+        Some(ReportState::Waiting | ReportState::Refused) => order.kind == OrderKind::Deploy,
+        _ => false,
+    };
+    (!is_over).then(|| format!("has reported {state:?} on order {} of the change {}", order.number, train.seen))
+}
+
+/// Checks a report that pipeline-starter is about to send.
+pub(crate) fn see_report(cloud: &Cloud, place: usize, event: &Entry) {
+    let mut train = cloud.train.borrow_mut();
+    let Some(witness) = train.as_mut() else { return };
+    let Ok(report) = OrderReport::parse(&event.detail) else { return };
+    let key = order::key(&report.pipeline);
+    let row = read::<OrderRow>(&cloud.places[place].ledger, &key);
+    let checked = row.and_then(|row| check_report(cloud, place, &report, row.as_ref()));
+    if report.state == ReportState::Healthy {
+        witness.healthy.insert((place, report.pipeline.to_string(), report.revision.clone()));
+    }
+    if report.state == ReportState::RolledBack {
+        let good = report.good.clone();
+        witness.healthy.extend(good.map(|good| (place, report.pipeline.to_string(), good)));
+        witness.failed_bakes += 1;
+    }
+    if let Err(broken) = checked {
+        let what = format!("report on order {} of {place}/{}: {}", report.number, report.pipeline, broken.0);
+        cloud.broken.borrow_mut().push(Broken(what));
+    }
+}
+
+fn check_report(cloud: &Cloud, place: usize, report: &OrderReport, row: Option<&OrderRow>) -> Result<(), Broken> {
+    let Some(row) = row.filter(|row| row.number == report.number) else { return Ok(()) };
+    if row.kind == OrderKind::Rollback && row.awaits_alarms {
+        return Err(Broken("a rollback waits for alarms".to_owned()));
+    }
+    let has_bake = row.ordered_bake.is_some_and(|bake| !bake.duration().is_zero());
+    if report.state != ReportState::Healthy || row.kind == OrderKind::Rollback || !has_bake {
+        return Ok(());
+    }
+    let window = row.bake.as_ref().and_then(|bake| bake.window.as_ref());
+    let times = window.and_then(|window| Some((time(window.since)?, time(window.until)?)));
+    let Some((since, until)) = times else { return Err(Broken("healthy without a bake".to_owned())) };
+    if cloud.clock.now.get() + TOLERANCE < until {
+        return Err(Broken("healthy before the end of the bake".to_owned()));
+    }
+    let name = alarm(report.pipeline.as_str());
+    if !row.promoted && cloud.places[place].cloudwatch.rang(&name, since + TOLERANCE, until - TOLERANCE) {
+        return Err(Broken(format!("healthy, and alarm {name} rang between {since} and {until}")));
+    }
+    Ok(())
+}
+
+fn time(millis: u64) -> Option<OffsetDateTime> {
+    i64::try_from(millis).ok().and_then(from_epoch_millis)
+}
+
+/// Reads a row of a ledger in memory.
+pub(crate) fn read<T: DeserializeOwned>(ledger: &Memory, key: &Key) -> Result<Option<T>, Broken> {
+    Ok(at_once(ledger.read::<T>(key))?.map(|row: Row<T>| row.state))
+}
