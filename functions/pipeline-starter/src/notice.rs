@@ -105,7 +105,8 @@ pub(crate) fn next_step(row: &OrderRow, ended: &EndedExecution) -> Option<String
     row.bake.as_ref().map(|_| format!("Next: {STAYS} {}", row.reason()))
 }
 
-const STAYS: &str = "the target stays as it is, and the next change may enter. While an alarm rings, the next change has to be promoted.";
+const STAYS: &str =
+    "the target stays as it is, and the next change may enter; while an alarm rings, it has to be promoted.";
 
 fn goes_back_to(row: &OrderRow) -> String {
     format!("the target goes back to commit {}.", row.change.commit)

@@ -94,11 +94,10 @@ impl Store for FakeLedger {
         if let Some(key) = throttled.filter(|key| rows.iter().any(|write| write.key() == key)) {
             return Err(Error::Unavailable { key, throttled: true, source: "the test throttles this row".into() });
         }
-        let mut changed = self.changed_row.borrow_mut();
-        if let Some(key) = changed.take_if(|key| rows.iter().any(|write| write.key() == key)) {
+        let changed = self.changed_row.borrow_mut().take_if(|key| rows.iter().any(|write| write.key() == key));
+        if let Some(key) = changed {
             return Err(Error::Changed(key));
         }
-        drop(changed);
         self.memory.write_all(rows, writer).await
     }
 

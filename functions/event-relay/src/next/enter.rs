@@ -120,7 +120,7 @@ impl<'a> Step<'a> {
             )),
             sequence if sequence < newest => Some((
                 Outcome::Superseded,
-                "a newer change was ordered while the route had no waves: promote the change again if it is still wanted",
+                "a newer change was ordered while the route had no waves: promote this one again if it is still wanted",
             )),
             _ => None,
         });

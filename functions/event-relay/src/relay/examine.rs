@@ -59,8 +59,8 @@ pub(crate) async fn reference<W: World>(run: &Run<'_, W>, facts: &mut Facts<'_>)
     }
 }
 
-/// Reads the head. If the head of an event may go to many targets, their rows and the lower bound of the sequence are read
-/// at the same time. In a reconcile, nearly every head was relayed before and needs neither.
+/// Reads the head. If the head of an event may go to many targets, their rows and the lower bound of the sequence are
+/// read at the same time. In a reconcile, nearly every head was relayed before and needs neither.
 async fn read_head<W: World>(run: &Run<'_, W>, facts: &mut Facts<'_>) -> Result<(), Error> {
     let hint = facts.hint;
     let head = run.world.head(hint.repository.name(), &hint.git_ref);
