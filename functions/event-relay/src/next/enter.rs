@@ -114,10 +114,9 @@ impl<'a> Step<'a> {
         let change = self.row.change(seen).cloned();
         let newest = self.newest_elsewhere(at);
         let obstacle = change.as_ref().and_then(|one| match one.change.sequence {
-            _ if self.is_condemned(seen) => Some((
-                Outcome::Condemned,
-                "the change was condemned before it could enter the wave: pardon it first",
-            )),
+            _ if self.is_condemned(seen) => {
+                Some((Outcome::Condemned, "the change was condemned before it could enter the wave: pardon it first"))
+            }
             sequence if sequence < newest => Some((
                 Outcome::Superseded,
                 "a newer change was ordered while the route had no waves: promote this one again if it is still wanted",
