@@ -5,7 +5,7 @@ use std::task::{Context, Poll, Waker};
 
 use event_relay::Relay;
 use pipeline_starter::Starter;
-use sekisho_domain::route::Routes;
+use sekisho_domain::route::{Retreat, Routes};
 use sekisho_lambda::Invocation;
 
 use crate::cloud::{Cloud, PLACES, REPOSITORY_ACCOUNT};
@@ -87,6 +87,12 @@ impl Deployment {
             }
         }
         Err("the request does not end".to_owned())
+    }
+
+    /// What goes back if a wave fails, for each wave of a route of event-relay's configuration.
+    pub(crate) fn relay_waves(&self, route: &str) -> Vec<Retreat> {
+        let route = self.relay.routes.iter().find(|one| one.name() == route);
+        route.map(|route| route.waves().iter().map(|wave| wave.retreat).collect()).unwrap_or_default()
     }
 
     /// The future of an invocation.

@@ -1,12 +1,14 @@
 //! The time after the faults: the train must come to rest, and a good change must then reach every target, or `train`
 //! must name what keeps it.
 
-use event_relay::target::{self, TargetRow};
-use event_relay::train::{self, TrainRow};
+use event_relay::target::{self, PlacedOrder, TargetRow};
+use event_relay::train::{self, TrainRow, Verdict};
 use pipeline_starter::order::{self, OrderRow, Progress};
 use pipeline_starter::world::ExecutionStatus;
 use sekisho_domain::change::CommitId;
-use sekisho_domain::report::ReportState;
+use sekisho_domain::order::OrderKind;
+use sekisho_domain::report::{OrderReport, ReportState};
+use sekisho_domain::route::Retreat;
 use sekisho_testing::invocation::invocation;
 use time::Duration;
 
@@ -33,6 +35,7 @@ const LOOK_MINUTES: usize = 15;
 pub(crate) fn settle(train: &mut TrainHistory) -> Result<(), Broken> {
     end_faults(train)?;
     rest(train, None)?;
+    check_way_back(train)?;
     let fix = {
         let History { cloud, in_flight, .. } = &mut train.history;
         people::push_fix(cloud, in_flight)
@@ -201,7 +204,8 @@ fn help(train: &mut TrainHistory, fix: &CommitId) -> Result<(), Broken> {
         let (mut is_unknown, mut waiting) = (false, None);
         for (place, pipeline) in targets {
             let row = relay_row(train, place, pipeline)?;
-            is_unknown |= row.current_report().is_some_and(|report| report.state == ReportState::Unknown);
+            let is_open = |report: &OrderReport| report.state == ReportState::Unknown || report.in_source;
+            is_unknown |= row.current_report().is_some_and(is_open);
             let awaits = starter_row(train, place, pipeline)?.is_some_and(|row| row.awaits_alarms);
             waiting = row.order.map(|order| order.change.commit).filter(|_| awaits).or(waiting);
         }
@@ -231,6 +235,33 @@ fn ask(train: &TrainHistory, request: &Request) -> Result<String, String> {
 /// The answer to the request `train`.
 fn text(train: &TrainHistory) -> Result<String, Broken> {
     ask(train, &Request::new(Action::Train, None, None)).map_err(Broken)
+}
+
+/// Checks that no target of a wave that failed still has the change, if something was healthy there before and the wave
+/// goes back.
+fn check_way_back(train: &TrainHistory) -> Result<(), Broken> {
+    let row = train_row(train)?;
+    let route_waves = train.history.deployment.relay_waves(ROUTE);
+    for ((wave, retreat), targets) in row.waves.iter().zip(route_waves).zip(waves(train.history.deployment.newest)) {
+        let failed = wave.passage.as_ref().filter(|passage| passage.verdict == Verdict::Failed);
+        let failed = failed.filter(|passage| !passage.failed.is_empty() && retreat != Retreat::Target);
+        let condemned = failed
+            .filter(|passage| row.change(passage.seen).is_some_and(|one| row.condemnation(&one.change).is_some()));
+        let Some(passage) = condemned else { continue };
+        for (place, pipeline) in targets {
+            let target = relay_row(train, place, pipeline)?;
+            let is_healthy = target.current_report().is_some_and(|report| report.state == ReportState::Healthy);
+            let has_change = |order: &PlacedOrder| {
+                order.kind == OrderKind::Deploy
+                    && order.train.as_ref().is_some_and(|of| of.seen == passage.seen)
+                    && order.before.as_ref().is_some_and(|before| before.commit != order.change.commit)
+            };
+            if is_healthy && target.order.as_ref().is_some_and(has_change) {
+                return Err(Broken(format!("{place}/{pipeline} keeps a change that failed in its wave")));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Checks that every target runs the good change, or that `train` names what keeps it.

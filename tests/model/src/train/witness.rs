@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use event_relay::target::{self, PlacedOrder, TargetRow};
-use event_relay::train::{self, TrainRow};
+use event_relay::train::{self, Hold, TrainRow};
 use pipeline_starter::order::{self, OrderRow};
 use pipeline_starter::world::Entry;
 use sekisho_domain::change::CommitId;
@@ -72,6 +72,12 @@ fn check_order(
     if row.condemnation(&placed.change).is_some() {
         return Err(Broken(format!("commit {commit} is condemned")));
     }
+    let now = u64::try_from((cloud.clock.now.get() + TOLERANCE).unix_timestamp()).unwrap_or_default() * 1_000;
+    let is_held =
+        |hold: &Hold| hold.wave.is_none() && hold.git_ref.is_none() && hold.until.is_none_or(|until| until > now);
+    if !order.promoted && row.holds.iter().any(is_held) {
+        return Err(Broken("the train is held".to_owned()));
+    }
     let was_healthy = |name: &str| {
         let in_place = |place| witness.healthy.contains(&(place, name.to_owned(), commit.clone()));
         in_place(0) || in_place(1)
@@ -103,7 +109,9 @@ fn works_on_another(row: &TargetRow, seen: u64) -> Option<String> {
     let order = row.order.as_ref()?;
     let train = order.train.as_ref().filter(|train| train.seen != seen && !train.accepted)?;
     let state = row.current_report().map(|report| report.state);
+    let is_in_source = row.current_report().is_some_and(|report| report.in_source);
     let is_over = match state {
+        _ if is_in_source => false,
         Some(ReportState::Healthy | ReportState::Failed | ReportState::RolledBack) => true,
         Some(ReportState::Waiting | ReportState::Refused) => order.kind == OrderKind::Deploy,
         _ => false,
