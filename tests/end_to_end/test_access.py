@@ -325,7 +325,7 @@ def buttons(notice):
     for one in deployed.source()["Resources"].values():
         if one["Type"] != "AWS::Chatbot::CustomAction":
             continue
-        for attached in one["Properties"]["Attachments"]:
+        for attached in one["Properties"].get("Attachments", []):  # an alias needs none
             if attached["NotificationType"] != "Custom":
                 continue
             values = {name: value_at(notice, path) for name, path in attached["Variables"].items()}
