@@ -15,7 +15,8 @@ from tools.local_stack import job, train
 from tools.local_stack.observed import decisions, execution_of, executions, ledger
 from tools.local_stack.stack import eventually
 
-BAKE_SECONDS = 5
+# Long enough for a slow machine to see the deployment and let the alarm ring within the bake.
+BAKE_SECONDS = 15
 # pipeline-starter judges a bake this time after its end, because the history of alarms may be late.
 SETTLING_SECONDS = 20
 WAVES = (("one-box", "test", f"{BAKE_SECONDS}s"), ("production", "production", "0s"))
