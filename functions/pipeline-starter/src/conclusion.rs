@@ -131,7 +131,10 @@ pub(crate) fn resumable(row: &OrderRow, execution: &str) -> Option<OrderRow> {
 
 /// The row when the execution has succeeded at this time: the target bakes, or nothing bakes and the change is healthy.
 pub(crate) fn succeeded(row: &OrderRow, at: OffsetDateTime, place: &Place<'_>, now: OffsetDateTime) -> OrderRow {
-    let Some(bake) = row.bake.as_ref().and_then(|bake| bake.begun(epoch_millis(at.min(now)))) else {
+    // CodePipeline's event has the end in whole seconds, so a short execution seems to end before its start, when an alarm
+    // may still have rung.
+    let end = epoch_millis(at).max(row.since).min(epoch_millis(now));
+    let Some(bake) = row.bake.as_ref().and_then(|bake| bake.begun(end)) else {
         return healthy(row, "the execution succeeded", place, now);
     };
     let reason = format!("the execution succeeded, and the alarms are watched for {}", bake.length);

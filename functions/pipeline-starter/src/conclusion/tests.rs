@@ -285,3 +285,17 @@ proptest! {
         }
     }
 }
+
+/// The event has the end in whole seconds. An alarm may have rung until shortly before the start.
+#[test]
+fn a_bake_never_begins_before_the_start_of_its_execution() {
+    let start = epoch_millis(NOW) - 300;
+    let row = OrderRow { since: start, ..deploying() };
+    let begin = |at| {
+        let baking = at_shop(|place| succeeded(&row, at, place, NOW));
+        baking.bake.unwrap().window.unwrap().since
+    };
+    assert_eq!(begin(NOW - Duration::from_millis(900)), start);
+    assert_eq!(begin(NOW - Duration::from_millis(100)), epoch_millis(NOW) - 100);
+    assert_eq!(begin(NOW + Duration::from_secs(5)), epoch_millis(NOW));
+}
