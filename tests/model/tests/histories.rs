@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use sekisho_model::{Broken, Report, TrainReport, run, run_train};
 
 const HISTORIES: u64 = 10_000;
-const TRAINS: u64 = 300;
+const TRAINS: u64 = 600;
 const THREADS: u64 = 2;
 
 #[test]

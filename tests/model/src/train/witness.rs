@@ -93,12 +93,34 @@ fn check_order(
     if !is_free && !earlier.is_empty() && !earlier.iter().any(|name| was_healthy(name)) {
         return Err(Broken(format!("commit {commit} was never healthy in the wave before")));
     }
+    if !is_free {
+        check_wave_before(cloud, witness, (place, pipeline), order.seen)?;
+    }
     let wave = witness.waves.iter().flatten().find(|wave| wave.contains(&(place, pipeline)));
     let others = wave.into_iter().flatten().filter(|other| **other != (place, pipeline));
     for (place, pipeline) in others {
         let row: Option<TargetRow> = read(&cloud.relay_ledger, &target::key(&configuration::target(*place, pipeline)))?;
         if let Some(what) = row.as_ref().and_then(|row| works_on_another(row, order.seen)) {
             return Err(Broken(format!("{place}/{pipeline} of the same wave {what}")));
+        }
+    }
+    Ok(())
+}
+
+/// Checks that no target of the wave before is unknown with the change. A target that has taken another change since does
+/// not count.
+fn check_wave_before(cloud: &Cloud, witness: &Witness, target: (usize, &'static str), seen: u64) -> Result<(), Broken> {
+    let waves = witness.waves.iter().flatten();
+    let Some((before, _)) = waves.clone().zip(waves.skip(1)).find(|(_, wave)| wave.contains(&target)) else {
+        return Ok(());
+    };
+    for (place, pipeline) in before {
+        let row: Option<TargetRow> = read(&cloud.relay_ledger, &target::key(&configuration::target(*place, pipeline)))?;
+        let order = row.as_ref().and_then(|row| row.order.as_ref()?.train.as_ref());
+        let report = row.as_ref().and_then(TargetRow::current_report);
+        let is_unknown = report.is_some_and(|report| report.state == ReportState::Unknown || report.in_source);
+        if is_unknown && order.is_some_and(|order| order.seen == seen && !order.joined) {
+            return Err(Broken(format!("{place}/{pipeline} of the wave before is unknown")));
         }
     }
     Ok(())
