@@ -59,10 +59,6 @@ pub(super) fn never_matches(pattern: &str, kind: NameKind) -> Option<&'static st
     if is_ref && ["refs/heads/", "refs/tags/"].iter().any(|prefix| pattern.starts_with(prefix)) {
         return Some("names of branches and tags are written without `refs/heads/` and `refs/tags/`");
     }
-    // globset treats a pattern of nothing but `**/` as `**`.
-    if pattern.trim_start_matches("**/").is_empty() {
-        return None;
-    }
     // A `**/` at the start of an alternative need not match a `/`, which expanding the braces would not show.
     if ["{**/", ",**/"].iter().any(|start| pattern.contains(start)) {
         return None;
@@ -162,6 +158,12 @@ enum Part {
     Braces(Vec<Vec<Part>>),
 }
 
+/// Why a pattern is not a glob, if the crate that compares globs does not refuse it itself.
+pub(super) fn invalid(pattern: &str) -> Option<&'static str> {
+    let is_glob = tokens_and_braces(pattern).is_some();
+    (!is_glob).then_some("a `}` without a `{`, or a range such as `[z-a]` that ends before it begins")
+}
+
 /// Parses a glob. Returns `None` if the pattern is not a glob.
 fn tokens_and_braces(pattern: &str) -> Option<Vec<Part>> {
     // Each open brace has its list of alternatives. The first list is the whole pattern.
@@ -191,16 +193,26 @@ fn tokens_and_braces(pattern: &str) -> Option<Vec<Part>> {
     open.is_empty().then_some(whole)
 }
 
-/// Skips the rest of a class such as `[ab]`, `[!ab]` or `[]a]`. A `]` directly after the start is a character.
+/// Skips the rest of a class such as `[ab]`, `[!ab]` or `[]a]`. A `]` directly after the start is a character. Returns
+/// `None` if the class does not end, or if a range in it ends before it begins.
 fn skip_class(rest: &mut std::str::Chars<'_>) -> Option<Token> {
-    if matches!(rest.next()?, '!' | '^') {
-        rest.next()?;
+    let mut class = Vec::new();
+    let mut c = rest.next()?;
+    if matches!(c, '!' | '^') {
+        c = rest.next()?;
     }
-    rest.any(|c| c == ']').then_some(Token::Character)
+    loop {
+        class.push(c);
+        c = rest.next()?;
+        if c == ']' {
+            break;
+        }
+    }
+    let is_reversed = |range: &[char]| matches!(range, [first, '-', last] if first > last);
+    (!class.windows(3).any(is_reversed)).then_some(Token::Character)
 }
 
-/// The alternatives of a glob, without braces. Returns `None` if there are too many. globset skips empty alternatives,
-/// unless all of them are empty.
+/// The alternatives of a glob, without braces. Returns `None` if there are too many.
 fn alternatives(parts: &[Part]) -> Option<Vec<Vec<Token>>> {
     let mut found: Vec<Vec<Token>> = vec![Vec::new()];
     for part in parts {
@@ -208,11 +220,8 @@ fn alternatives(parts: &[Part]) -> Option<Vec<Vec<Token>>> {
             Part::Token(token) => found.iter_mut().for_each(|alternative| alternative.push(*token)),
             Part::Braces(branches) => {
                 let mut inner = Vec::new();
-                for branch in branches.iter().filter(|branch| !branch.is_empty()) {
+                for branch in branches {
                     inner.extend(alternatives(branch)?);
-                }
-                if inner.is_empty() {
-                    inner.push(Vec::new());
                 }
                 if found.len() * inner.len() > MOST_ALTERNATIVES {
                     return None;
