@@ -14,7 +14,7 @@ from tools.processes import Command, started_at
 
 # The parent waits for its child, the child has its own session, and nobody waits for the grandchild.
 FAMILY = "echo $$; setsid sh -c 'echo $$; sleep 300' & (sleep 300 & echo $!) ; wait"
-SECONDS = 20
+SECONDS = 60
 
 
 def until(probe):
