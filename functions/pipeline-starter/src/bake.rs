@@ -11,14 +11,11 @@ use serde::{Deserialize, Serialize};
 pub struct Bake {
     /// The length: the longer one of the order's bake and that of the target's own wave.
     pub length: BakeTime,
-    /// The globs for the names of the alarms, from each wave of the own configuration that the change reaches the
-    /// target by. Without globs, the result of a bake is unknown.
+    /// The globs for the names of the alarms. They come from each wave of this account's configuration through which
+    /// the change reaches the target. Without globs, the result of a bake is unknown.
     pub alarms: Vec<AlarmGlobs>,
     /// What an alarm without data means at the end.
     pub missing: Missing,
-    /// Whether the order starts although an alarm rings.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub promoted: bool,
     /// The alarms that rang when a promoted order started. Such an alarm counts only if it still rings at the end.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rang: Vec<String>,
@@ -43,8 +40,8 @@ pub struct Window {
 }
 
 impl Bake {
-    /// The settings for an order that starts now. `waves` are the waves of the own configuration that the change
-    /// reaches the target by. Returns `None` for an order that neither bakes nor goes back by itself.
+    /// The settings for an order that starts now. `waves` are the waves of this account's configuration through which
+    /// the change reaches the target. Returns `None` for an order that neither bakes nor goes back by itself.
     pub(crate) fn new<'w>(order: Order, waves: impl Iterator<Item = &'w Wave>) -> Option<Self> {
         let waves: Vec<&Wave> = waves.collect();
         if order.kind == OrderKind::Rollback || (order.bake.is_none() && waves.is_empty()) {
@@ -55,7 +52,6 @@ impl Bake {
             length: waves.iter().map(|wave| wave.bake).chain(order.bake).max().unwrap_or_default(),
             alarms: waves.iter().map(|wave| wave.alarms.clone()).filter(|globs| !globs.is_empty()).collect(),
             missing: if is_strict { Missing::Unknown } else { Missing::Healthy },
-            promoted: order.promoted,
             rang: Vec::new(),
             window: None,
         })
@@ -69,6 +65,7 @@ impl Bake {
     /// The texts with which the names of the alarms begin. No name begins with two of them.
     pub(crate) fn prefixes(&self) -> Vec<&str> {
         let mut prefixes: Vec<&str> = self.alarms.iter().flat_map(AlarmGlobs::prefixes).collect();
+        // A prefix sorts directly before the texts that begin with it.
         prefixes.sort_unstable();
         prefixes.dedup_by(|longer, shorter| longer.starts_with(*shorter));
         prefixes
@@ -80,5 +77,37 @@ impl Bake {
         let millis = u64::from(self.length.seconds()) * 1_000;
         let window = Window { since, until: since.saturating_add(millis), watched: None, failing_since: None };
         (millis > 0).then(|| Self { window: Some(window), ..self.clone() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_prefixes_of_alarms_are_as_few_and_as_long_as_possible() {
+        let cases: [(&[&[&str]], &[&str]); 8] = [
+            (&[&["shop-*", "shop-errors", "shop-?"]], &["shop-"]),
+            (&[&["b/**", "a", "ab"]], &["a", "b/"]),
+            (&[&["shop-*", "!shop-noise-*"]], &["shop-"]),
+            (&[&["{a,b}-*", "shop"]], &[""]),
+            (&[&["shop\\*", "shop[12]"]], &["shop"]),
+            (&[&["*", "shop"]], &[""]),
+            (&[&["shop-errors", "all-*"], &["shop-*"]], &["all-", "shop-"]),
+            (&[], &[]),
+        ];
+        for (waves, expected) in cases {
+            let globs = |patterns: &&[&str]| {
+                AlarmGlobs::try_from(patterns.iter().map(ToString::to_string).collect::<Vec<_>>()).unwrap()
+            };
+            let bake = Bake {
+                length: BakeTime::default(),
+                alarms: waves.iter().map(globs).collect(),
+                missing: Missing::Unknown,
+                rang: Vec::new(),
+                window: None,
+            };
+            assert_eq!(bake.prefixes(), expected, "{waves:?}");
+        }
     }
 }

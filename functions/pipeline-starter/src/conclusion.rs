@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use crate::judge::Verdict;
 use crate::order::{Cause, OrderRow, Progress};
 use crate::report::Place;
-use crate::retreat::{Announcement, Retreat};
+use crate::way_back::WayBack;
 
 /// The row after a verdict on its bake, or `None` if there is no verdict yet.
 pub(crate) fn after_verdict(
@@ -22,12 +22,7 @@ pub(crate) fn after_verdict(
         Verdict::Open => None,
         Verdict::Healthy(reason) => Some(healthy(row, reason, place, now)),
         Verdict::Unknown(reason) => Some(ended(row, ReportState::Unknown, reason, place, now)),
-        Verdict::Failed(reason) => {
-            let after = go_back(row, reason, place, now);
-            let announcement =
-                if after.retreat.is_some() { Announcement::GoesBack } else { Announcement::CannotGoBack };
-            Some(OrderRow { announcement: Some(announcement), ..after })
-        }
+        Verdict::Failed(reason) => Some(OrderRow { owes_notice: true, ..go_back(row, reason, place, now) }),
     }
 }
 
@@ -46,10 +41,10 @@ pub(crate) fn ended(
 /// The row of an order whose change is healthy, or whose target went back. For a target that went back by itself, the
 /// reason says why.
 pub(crate) fn healthy(row: &OrderRow, reason: &str, place: &Place<'_>, now: OffsetDateTime) -> OrderRow {
-    let why = |retreat: &Retreat| format!("{}; the target went back to commit {}", retreat.reason, row.change.commit);
-    let reason = row.retreat.as_deref().map_or_else(|| reason.to_owned(), why);
+    let why = |way_back: &WayBack| format!("{}; the target went back to commit {}", way_back.reason, row.change.commit);
+    let reason = row.way_back.as_deref().map_or_else(|| reason.to_owned(), why);
     // The branch or tag of the change to go back to may not be known.
-    let good_ref = if row.retreat.is_some() { row.good_ref.clone() } else { Some(row.change.git_ref.clone()) };
+    let good_ref = if row.way_back.is_some() { row.good_ref.clone() } else { Some(row.change.git_ref.clone()) };
     let good = OrderRow {
         good: Some(row.change.commit.clone()),
         good_ref,
@@ -81,12 +76,12 @@ pub(crate) fn go_back(row: &OrderRow, reason: &str, place: &Place<'_>, now: Offs
         previous: Some(row.change.commit.clone()),
         ..row.change.clone()
     };
-    let retreat = Retreat {
+    let way_back = WayBack {
         reason: reason.to_owned(),
         change: row.change.clone(),
         execution: row.execution.clone(),
         run: row.run,
-        bake: row.bake.clone(),
+        bake: row.bake.clone().filter(|bake| bake.window.is_none()),
     };
     let going = OrderRow {
         kind: OrderKind::Rollback,
@@ -98,7 +93,7 @@ pub(crate) fn go_back(row: &OrderRow, reason: &str, place: &Place<'_>, now: Offs
         source_failed: None,
         at: row.next_at(now),
         bake: None,
-        retreat: Some(Box::new(retreat)),
+        way_back: Some(Box::new(way_back)),
         ..OrderRow { change, ..row.clone() }.restarted(place.pipeline, now)
     };
     let reason = format!("{reason}; the target goes back to commit {}", going.change.commit);
@@ -106,24 +101,24 @@ pub(crate) fn go_back(row: &OrderRow, reason: &str, place: &Place<'_>, now: Offs
 }
 
 /// The row of an order whose failed execution goes on, because a stage was retried before the rollback has started.
-/// Returns `None` if the execution is another one, or if the rollback may have started.
+/// Returns `None` if the execution is another one, if the bake after it failed, or if the rollback may have started.
 pub(crate) fn resumable(row: &OrderRow, execution: &str) -> Option<OrderRow> {
-    let retreat = row.retreat.as_ref().filter(|retreat| retreat.execution.as_deref() == Some(execution))?;
-    let bakes = retreat.bake.as_ref().is_some_and(|bake| bake.window.is_some());
+    let way_back = row.way_back.as_ref().filter(|way_back| way_back.execution.as_deref() == Some(execution))?;
+    let bake = way_back.bake.clone()?;
     let waits = matches!(row.progress, Progress::Waiting(_));
-    let has_started = row.may_run || row.execution.is_some() || row.executions.last() != retreat.execution.as_ref();
-    if bakes || !waits || has_started {
+    let has_started = row.may_run || row.execution.is_some() || row.executions.last() != way_back.execution.as_ref();
+    if !waits || has_started {
         return None;
     }
     Some(OrderRow {
         kind: OrderKind::Deploy,
-        change: retreat.change.clone(),
-        execution: retreat.execution.clone(),
+        change: way_back.change.clone(),
+        execution: way_back.execution.clone(),
         executions: row.executions.iter().filter(|earlier| *earlier != execution).cloned().collect(),
-        run: retreat.run,
-        bake: retreat.bake.clone(),
-        retreat: None,
-        announcement: None,
+        run: way_back.run,
+        bake: Some(bake),
+        way_back: None,
+        owes_notice: false,
         progress: Progress::Ended(ReportState::Failed),
         ..row.clone()
     })
@@ -131,8 +126,8 @@ pub(crate) fn resumable(row: &OrderRow, execution: &str) -> Option<OrderRow> {
 
 /// The row when the execution has succeeded at this time: the target bakes, or nothing bakes and the change is healthy.
 pub(crate) fn succeeded(row: &OrderRow, at: OffsetDateTime, place: &Place<'_>, now: OffsetDateTime) -> OrderRow {
-    // CodePipeline's event has the end in whole seconds, so a short execution seems to end before its start, when an alarm
-    // may still have rung.
+    // CodePipeline's event has the end in whole seconds, so a short execution seems to end before its start, when an
+    // alarm may still have rung.
     let end = epoch_millis(at).max(row.since).min(epoch_millis(now));
     let Some(bake) = row.bake.as_ref().and_then(|bake| bake.begun(end)) else {
         return healthy(row, "the execution succeeded", place, now);

@@ -38,9 +38,10 @@ pub(crate) struct Reading {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ObservedAlarm {
     pub(crate) name: String,
-    /// The alarm as it is now. `None` if it was deleted.
+    /// The alarm as it is now. `None` if it was deleted, or if the window is open and the alarm does not ring.
     pub(crate) alarm: Option<Alarm>,
-    /// The history from the beginning of the window until now. Empty as long as the window is open.
+    /// The history from the beginning of the window until now. As long as the window is open, only an alarm that an
+    /// event is about has one.
     pub(crate) history: Vec<AlarmEvent>,
 }
 
@@ -76,8 +77,8 @@ pub(crate) fn is_over(window: &Window, now: OffsetDateTime) -> bool {
     epoch_millis(now) >= judged_from(window)
 }
 
-/// Whether the history of an alarm can change the verdict. The state and the configuration of any other alarm have been
-/// what they are since before the window.
+/// Whether the history of an alarm can change the verdict. It cannot if the alarm has neither changed its state nor
+/// been edited since the beginning of the window.
 pub(crate) fn needs_history(window: &Window, alarm: &Alarm) -> bool {
     [alarm.changed, alarm.edited].iter().any(|time| time.is_none_or(|time| epoch_millis(time) >= window.since))
 }
@@ -85,13 +86,9 @@ pub(crate) fn needs_history(window: &Window, alarm: &Alarm) -> bool {
 /// The verdict on a bake.
 pub(crate) fn judge(bake: &Bake, window: &Window, reading: &Reading, now: OffsetDateTime) -> Verdict {
     let is_over = is_over(window, now);
-    let rings = |observed: &&ObservedAlarm| {
-        if is_over {
-            observed.rang(bake, window)
-        } else {
-            observed.rings(window) && !bake.rang.contains(&observed.name)
-        }
-    };
+    // An alarm that rang when a promoted order started is judged at the end.
+    let counts = |observed: &ObservedAlarm| is_over || !bake.rang.contains(&observed.name);
+    let rings = |observed: &&ObservedAlarm| counts(observed) && observed.rang(bake, window);
     if let Some(observed) = reading.alarms.iter().find(rings) {
         return Verdict::Failed(format!("alarm {} rang during the bake{}", observed.name, observed.time_in(window)));
     }
@@ -107,21 +104,11 @@ pub(crate) fn judge(bake: &Bake, window: &Window, reading: &Reading, now: Offset
         Some(Gap::Lasting(reason)) => return Verdict::Unknown(format!("the alarms cannot be read: {reason}")),
         None => {}
     }
-    if bake.alarms.is_empty() {
-        let reason = "this account's own configuration has no alarms for the bake: give the target's wave `alarms`";
-        return Verdict::Unknown(reason.to_owned());
+    let alarms: Vec<&ObservedAlarm> = reading.alarms.iter().filter(|observed| !observed.is_later(window)).collect();
+    if let Some(reason) = cannot_tell(bake, alarms.len()) {
+        return Verdict::Unknown(reason);
     }
-    if reading.alarms.is_empty() {
-        return Verdict::Unknown(format!("no alarm matches {}", patterns(bake)));
-    }
-    if reading.alarms.len() > MOST_ALARMS {
-        let count = reading.alarms.len();
-        return Verdict::Unknown(format!(
-            "{count} alarms match {}, and a bake can watch {MOST_ALARMS}: narrow the globs, or use a composite alarm",
-            patterns(bake)
-        ));
-    }
-    for observed in &reading.alarms {
+    for observed in &alarms {
         match observed.doubt(bake, window) {
             Some(Doubt::NotShownYet) if !is_late => return Verdict::Open,
             Some(Doubt::NotShownYet) => {
@@ -134,12 +121,31 @@ pub(crate) fn judge(bake: &Bake, window: &Window, reading: &Reading, now: Offset
             None => {}
         }
     }
-    let count = reading.alarms.len();
-    let alarms = if count == 1 { "1 alarm".to_owned() } else { format!("{count} alarms") };
-    Verdict::Healthy(format!("{alarms} stayed quiet for {}{}", bake.length, too_short(bake, reading)))
+    let count = if alarms.len() == 1 { "1 alarm".to_owned() } else { format!("{} alarms", alarms.len()) };
+    Verdict::Healthy(format!("{count} stayed quiet for {}{}", bake.length, too_short(bake, &alarms)))
+}
+
+/// Why the alarms cannot tell whether the revision is healthy, whatever they do. `count` is the number of alarms that
+/// match.
+pub(crate) fn cannot_tell(bake: &Bake, count: usize) -> Option<String> {
+    if bake.alarms.is_empty() {
+        let reason = "this account's own configuration has no alarms for the bake: give the target's wave `alarms`";
+        return Some(reason.to_owned());
+    }
+    if count == 0 {
+        return Some(format!("no alarm matches {}", patterns(bake)));
+    }
+    (count > MOST_ALARMS).then(|| {
+        let patterns = patterns(bake);
+        format!(
+            "{count} alarms match {patterns}, and a bake can watch {MOST_ALARMS}: narrow the globs, or use a composite \
+             alarm"
+        )
+    })
 }
 
 /// Why an alarm leaves the result unknown.
+#[derive(Clone, Copy)]
 enum Doubt {
     /// The history does not show yet which state the alarm had.
     NotShownYet,
@@ -209,37 +215,57 @@ impl ObservedAlarm {
     /// Why the alarm leaves the result unknown.
     fn doubt(&self, bake: &Bake, window: &Window) -> Option<Doubt> {
         let is_of_the_beginning = window.watched.as_ref().is_none_or(|watched| watched.contains(&self.name));
-        let Some(alarm) = &self.alarm else { return Some(Doubt::Lasting("does not exist any more")) };
-        if is_of_the_beginning && self.was_edited(alarm, window) {
+        let deleted = Doubt::Lasting("does not exist any more");
+        if self.alarm.is_none() && !self.was_deleted_later(window) {
+            return Some(deleted);
+        }
+        if is_of_the_beginning && self.was_edited(window) {
             return Some(Doubt::Lasting("was edited during the bake"));
         }
-        if !alarm.is_evaluated {
+        if self.alarm.as_ref().is_some_and(|alarm| !alarm.is_evaluated) {
             return Some(Doubt::Lasting("cannot be evaluated by CloudWatch"));
         }
+        let not_shown = if self.alarm.is_some() { Doubt::NotShownYet } else { deleted };
         match self.state_at(window.until) {
-            None => Some(Doubt::NotShownYet),
+            None => Some(not_shown),
             Some(AlarmState::NoData) if bake.missing == Missing::Unknown => {
                 Some(Doubt::Lasting("had no data at the end of the bake"))
             }
             // A state at the beginning that is not shown may have been ringing.
             Some(_) if is_of_the_beginning && !bake.rang.contains(&self.name) => {
-                self.state_at(settled(window)).is_none().then_some(Doubt::NotShownYet)
+                self.state_at(settled(window)).is_none().then_some(not_shown)
             }
             Some(_) => None,
         }
     }
 
     /// Whether somebody edited the alarm in the window. The deployment itself may have edited it just before.
-    fn was_edited(&self, alarm: &Alarm, window: &Window) -> bool {
+    fn was_edited(&self, window: &Window) -> bool {
+        self.edits().any(|at| is_in(window, at) && at > settled(window))
+    }
+
+    /// Whether the alarm, which does not exist any more, existed to the end of the window.
+    fn was_deleted_later(&self, window: &Window) -> bool {
+        !self.was_edited(window) && self.edits().any(|at| at > window.until)
+    }
+
+    /// Whether the alarm was created after the window.
+    fn is_later(&self, window: &Window) -> bool {
+        let is_new = window.watched.as_ref().is_some_and(|watched| !watched.contains(&self.name));
+        let first = self.history.iter().map(|event| epoch_millis(event.at)).min();
+        is_new && first.is_some_and(|first| first > window.until)
+    }
+
+    /// The times at which somebody created, edited or deleted the alarm, in epoch milliseconds.
+    fn edits(&self) -> impl Iterator<Item = u64> {
         let edits = self.history.iter().filter(|event| event.what == AlarmChange::Edited).map(|event| event.at);
-        let mut edits = edits.chain(alarm.edited).map(epoch_millis);
-        edits.any(|at| is_in(window, at) && at > settled(window))
+        edits.chain(self.alarm.as_ref().and_then(|alarm| alarm.edited)).map(epoch_millis)
     }
 }
 
 /// A remark if the bake is too short for one of its alarms to ring.
-fn too_short(bake: &Bake, reading: &Reading) -> String {
-    let alarms = reading.alarms.iter().filter_map(|observed| observed.alarm.as_ref());
+fn too_short(bake: &Bake, alarms: &[&ObservedAlarm]) -> String {
+    let alarms = alarms.iter().filter_map(|observed| observed.alarm.as_ref());
     let slowest = alarms.filter_map(|alarm| Some((alarm.takes?, &alarm.name))).max();
     match slowest {
         Some((takes, name)) if takes > bake.length.duration() => {

@@ -31,23 +31,25 @@
 //! action: then the order is started again for two hours. An execution that CodePipeline canceled is started again up
 //! to three times. If somebody stopped or superseded the execution, the result is not known. A retried stage begins
 //! another run of the execution and reopens a failure; events about earlier runs change nothing, except a success. An
-//! execution that no order started changes no order.
+//! execution that no order started changes no order. If it ends after the order's execution, reports mention it.
 //!
 //! **Bakes.** An order of a wave has the field `bake`. A target bakes if the order or the target's wave in the own
 //! configuration says so, for the longer time of the two, with the alarms of the own wave, and with the settings that
 //! were in force when the order started ([`bake::Bake`]). Before the start, these alarms must be quiet, or the order
 //! waits; an order that a person promoted starts all the same. After the execution has succeeded, the alarms are read
-//! once a minute and whenever an event says that one of them rings. An alarm that rings fails the bake at once. At the
-//! end, the history of the whole time decides, so that no ringing is missed. If the alarms cannot tell, for example
-//! because one of them was edited or deleted, the result is not known. A reading that CloudWatch throttles is repeated
-//! for an hour.
+//! once a minute and whenever an event says that one of them rings. An alarm that rings fails the bake at once, also if
+//! it is quiet again when the event arrives. At the end, the history of the whole time decides, so that no ringing is
+//! missed. If the alarms cannot tell, for example because one of them was edited or deleted, the result is not known.
+//! If no alarm matches, a report says so when the bake begins. A reading that CloudWatch throttles is repeated for an
+//! hour. An invocation lists the alarms of each prefix once, whatever number of orders bakes on them.
 //!
 //! **Ways back.** If the bake fails, or if the execution fails after a deploy action has begun, the target goes back to
-//! the commit that was last healthy, under the same order ([`retreat::Retreat`]). People get one notice. If there is
-//! nothing to go back to, or if the rollback fails, the target stays as it is. A rollback is never rolled back, does
-//! not bake, and does not wait for alarms; an order of kind `rollback` needs only its repository to be routed. Before a
-//! rollback, the function stops executions of its orders that wait for their turn or for an approval. If nothing has
-//! been deployed since the commit was healthy, an order of kind `rollback` starts nothing.
+//! the commit that was last healthy, under the same order ([`way_back::WayBack`]). The rollback starts before the
+//! report and the notice about it are sent, because the repository account may not answer. If there is nothing to go
+//! back to, or if the rollback fails, the target stays as it is. A rollback is never rolled back, does not bake, and does not
+//! wait for alarms; an order of kind `rollback` needs only its repository to be routed. Before a rollback, the function
+//! stops executions of its orders that wait for their turn or for an approval. If nothing has been deployed since the
+//! commit was healthy, an order of kind `rollback` starts nothing.
 //!
 //! **Reports.** The row holds each report before it is sent, with a time that is later than those of all earlier
 //! reports about the pipeline. A report that the bus does not accept is sent again with the same time.
@@ -82,7 +84,8 @@
 //! a version back. Therefore the claims that wait are closed when the pipeline gets its first order, and each start is
 //! written into the claim of its reference: the earlier version then starts nothing twice, and no older change. The
 //! first order of a pipeline takes seven calls because of the claims; every later one takes six, unless it bakes or
-//! goes back. A version without bakes that comes back finishes a bake as healthy, and goes on with a way back.
+//! goes back. As long as such a version is back, nobody judges a bake and no target goes back. The next deployment of
+//! this version judges each bake to its end, and continues each way back.
 
 pub mod aws;
 pub mod bake;
@@ -100,7 +103,6 @@ mod plan;
 pub mod report;
 mod request;
 mod results;
-pub mod retreat;
 mod routing;
 mod run;
 #[cfg(test)]
@@ -108,6 +110,7 @@ mod sample;
 mod search;
 mod starter;
 mod variables;
+pub mod way_back;
 pub mod world;
 
 pub use error::Error;

@@ -3,6 +3,7 @@
 use sekisho_domain::account::{AccountId, Region};
 use sekisho_domain::decision::Decision;
 use sekisho_domain::notice::Notice;
+use sekisho_domain::order::OrderKind;
 use sekisho_domain::report::ReportState;
 use sekisho_domain::route::PipelineName;
 use sekisho_ledger::{Key, SentNotice};
@@ -11,7 +12,6 @@ use time::Duration;
 use crate::order::{OrderRow, Progress};
 use crate::outcome::Outcome;
 use crate::request::{ActionState, EndedExecution};
-use crate::retreat::Announcement;
 use crate::world::FailureDetails;
 
 /// The time for which the ledger remembers that a notice was sent. The dead-letter queue keeps an event for at most 14
@@ -91,14 +91,14 @@ fn execution_link(pipeline: &str, execution: &str, region: &Region) -> (String, 
 /// What happens after an execution of the row's order has failed. Returns `None` if the order does not go back in any
 /// case.
 pub(crate) fn next_step(row: &OrderRow, ended: &EndedExecution) -> Option<String> {
-    if row.concerns_retreat_of(&ended.id) {
+    if row.goes_back_from(&ended.id) {
         return Some(format!("Next: {}", goes_back_to(row)));
     }
     let is_own = row.execution.as_deref() == Some(ended.id.as_str());
     if !is_own || row.progress != Progress::Ended(ReportState::Failed) {
         return None;
     }
-    if row.retreat.is_some() {
+    if row.kind == OrderKind::Rollback {
         let commit = row.change.commit.as_str();
         return Some(format!("Next: {STAYS} This was the way back to commit {commit}."));
     }
@@ -113,18 +113,12 @@ fn goes_back_to(row: &OrderRow) -> String {
 }
 
 /// The notice about a bake that failed. It names the alarm, the commit, the execution and what happens next.
-pub(crate) fn about_bake(
-    announcement: Announcement,
-    row: &OrderRow,
-    pipeline: &str,
-    account: &AccountId,
-    region: &Region,
-) -> Notice {
+pub(crate) fn about_bake(row: &OrderRow, pipeline: &str, account: &AccountId, region: &Region) -> Notice {
     let change = row.ordered();
-    let execution = row.retreat.as_ref().map_or(&row.execution, |retreat| &retreat.execution);
-    let (why, next) = match (announcement, &row.retreat) {
-        (Announcement::GoesBack, Some(retreat)) => (retreat.reason.as_str(), goes_back_to(row)),
-        _ => (row.reason(), STAYS.to_owned()),
+    let execution = row.way_back.as_ref().map_or(&row.execution, |way_back| &way_back.execution);
+    let (why, next) = match &row.way_back {
+        Some(way_back) => (way_back.reason.as_str(), goes_back_to(row)),
+        None => (row.reason(), STAYS.to_owned()),
     };
     Notice {
         title: format!("Pipeline {pipeline} deployed an unhealthy change in {account}, {region}"),

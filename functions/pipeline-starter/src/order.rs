@@ -8,7 +8,7 @@ use std::time::Duration;
 use sekisho_domain::bake::BakeTime;
 use sekisho_domain::change::{Change, CommitId, GitRef, RepositoryArn};
 use sekisho_domain::order::{Order, OrderKind};
-use sekisho_domain::report::{ReportState, ReportTime};
+use sekisho_domain::report::{OrderReport, ReportState, ReportTime};
 use sekisho_domain::route::PipelineName;
 use sekisho_domain::timestamp::{epoch_millis, from_epoch_millis};
 use sekisho_ledger::{Key, Lease};
@@ -18,7 +18,7 @@ use time::OffsetDateTime;
 
 use crate::bake::{Bake, Window};
 use crate::report::{LastReport, Place, report};
-use crate::retreat::{Announcement, Retreat};
+use crate::way_back::WayBack;
 
 /// The partition key of all rows of orders.
 pub const PARTITION: &str = "order";
@@ -47,8 +47,8 @@ pub fn key(pipeline: &PipelineName) -> Key {
 pub struct OrderRow {
     /// The order's number.
     pub number: u64,
-    /// The purpose of the next or present execution. An order of kind `deploy` goes on as `rollback` when the target
-    /// goes back by itself.
+    /// What the order's execution is for. An order of kind `deploy` becomes `rollback` when the target goes back by
+    /// itself.
     pub kind: OrderKind,
     /// Whether the event had no order, so that the number is the change's sequence.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -108,7 +108,7 @@ pub struct OrderRow {
     pub bake: Option<Bake>,
     /// The way back, if the target goes back by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub retreat: Option<Box<Retreat>>,
+    pub way_back: Option<Box<WayBack>>,
     /// Whether the order waits for the target's alarms. Its cause is then [`Cause::Busy`], because versions without
     /// bakes could not read the row with another cause.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -122,9 +122,13 @@ pub struct OrderRow {
     /// Whether CodePipeline's list was searched for the commit that ran before the first order.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_past_known: bool,
-    /// A notice that the topic has not accepted yet.
+    /// Whether the bake has failed and the topic has not accepted the notice about that yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub owes_notice: bool,
+    /// The last execution that no order started and whose end became known after the end of the order's execution.
+    /// Reports mention it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub announcement: Option<Announcement>,
+    pub foreign_execution: Option<String>,
 }
 
 /// The progress of an order.
@@ -205,12 +209,13 @@ impl OrderRow {
             ordered_bake: order.bake,
             promoted: order.promoted,
             bake: None,
-            retreat: None,
+            way_back: None,
             awaits_alarms: false,
             good_ref: earlier.and_then(|earlier| earlier.good_ref.clone()),
             good_repository: earlier.and_then(|earlier| earlier.good_repository.clone()),
             is_past_known: earlier.is_some_and(|earlier| earlier.is_past_known),
-            announcement: None,
+            owes_notice: false,
+            foreign_execution: None,
         }
     }
 
@@ -238,7 +243,7 @@ impl OrderRow {
 
     /// The change of the order, also while the target goes back to another one.
     pub(crate) fn ordered(&self) -> &Change {
-        self.retreat.as_ref().map_or(&self.change, |retreat| &retreat.change)
+        self.way_back.as_ref().map_or(&self.change, |way_back| &way_back.change)
     }
 
     /// The commit that was last healthy, if it is one of this repository. A target may get orders from several
@@ -250,12 +255,12 @@ impl OrderRow {
     /// Whether the branch or tag of the change to run is known. A target that goes back by itself may know only the
     /// commit.
     pub(crate) fn knows_ref(&self) -> bool {
-        self.retreat.is_none() || self.good_ref.is_some()
+        self.way_back.is_none() || self.good_ref.is_some()
     }
 
     /// Whether the target goes back from this execution.
-    pub(crate) fn concerns_retreat_of(&self, execution: &str) -> bool {
-        self.retreat.as_ref().is_some_and(|retreat| retreat.execution.as_deref() == Some(execution))
+    pub(crate) fn goes_back_from(&self, execution: &str) -> bool {
+        self.way_back.as_ref().is_some_and(|way_back| way_back.execution.as_deref() == Some(execution))
     }
 
     /// Whether the execution has succeeded and the target bakes.
@@ -318,20 +323,47 @@ impl OrderRow {
     pub(crate) fn report_at(&self, at: ReportTime, state: ReportState, reason: &str, place: &Place<'_>) -> Self {
         let state = match state {
             // A rollback is to follow, whatever it waits for.
-            ReportState::Waiting if self.retreat.is_some() => ReportState::RollingBack,
+            ReportState::Waiting if self.way_back.is_some() => ReportState::RollingBack,
             state => state,
         };
-        let mut report = report(self.order(), self.ordered(), place, state, reason, at);
+        let reason = match &self.foreign_execution {
+            Some(execution) => format!("{reason}{}", mention(execution)),
+            None => reason.to_owned(),
+        };
+        let mut report = report(self.order(), self.ordered(), place, state, &reason, at);
         report.execution.clone_from(&self.execution);
         report.good = self.good_of(&self.change.repository).cloned();
         report.until = self.window().and_then(|window| report_time(window.until));
         Self { at, report: Some(LastReport::new(report)), reported_cause: None, ..self.clone() }
     }
 
+    /// The row with its last report again, which mentions an execution that has ended and that no order started.
+    /// Returns `None` if the report mentions that execution already, or if the order's execution has not ended.
+    pub(crate) fn mentioning(&self, execution: &str, now: OffsetDateTime) -> Option<Self> {
+        let has_ended = match &self.progress {
+            Progress::Ended(state) => *state != ReportState::Refused,
+            _ => self.is_baking(),
+        };
+        let is_known = self.executions.iter().chain(&self.foreign_execution).any(|known| known == execution);
+        let last = self.report.as_ref().filter(|_| has_ended && !is_known)?;
+        let before = self.foreign_execution.as_deref().map(mention).unwrap_or_default();
+        let reason = last.report.reason.strip_suffix(&before).unwrap_or(&last.report.reason);
+        let reason = format!("{reason}{}", mention(execution));
+        let at = self.next_at(now);
+        let report = OrderReport { at, reason, ..last.report.clone() };
+        let foreign_execution = Some(execution.to_owned());
+        Some(Self { at, report: Some(LastReport::new(report)), foreign_execution, ..self.clone() })
+    }
+
     /// The reason that the last report gives, or an empty text.
     pub(crate) fn reason(&self) -> &str {
         self.report.as_ref().map_or("", |last| last.report.reason.as_str())
     }
+}
+
+/// What the reason of a report says about an execution that no order started.
+fn mention(execution: &str) -> String {
+    format!("; execution {execution}, which no order started, ran as well")
 }
 
 /// The change without an actor and an event id that are too long to store. Neither belongs to the change's id.

@@ -106,7 +106,7 @@ impl Plan {
         let row = OrderRow {
             number: order.number,
             // A target that goes back by itself goes on with that.
-            kind: if row.retreat.is_some() { row.kind } else { order.kind },
+            kind: if row.way_back.is_some() { row.kind } else { order.kind },
             is_implicit: false,
             ordered_bake: order.bake,
             promoted: order.promoted,
@@ -163,7 +163,7 @@ impl Due {
         if row.is_startable(false, now) {
             // An execution may run already. Its end must be reported, so the search comes before the order is closed.
             // A target that goes back keeps trying.
-            let is_kept = is_routed || row.retreat.is_some() || row.claimed(now).may_run;
+            let is_kept = is_routed || row.way_back.is_some() || row.claimed(now).may_run;
             return if is_kept { Self::Start } else { Self::Close };
         }
         // A write would keep the invocation that holds the claim from recording its result.
@@ -175,7 +175,7 @@ impl Due {
         {
             return if row.is_baking() { Self::Watch } else { Self::Check(execution.clone()) };
         }
-        let is_unsent = row.announcement.is_some() || row.report.as_ref().is_some_and(|last| last.is_due(now));
+        let is_unsent = row.owes_notice || row.report.as_ref().is_some_and(|last| last.is_due(now));
         if is_unsent { Self::Send } else { Self::Nothing }
     }
 

@@ -11,6 +11,7 @@ use time::OffsetDateTime;
 use crate::error::Error;
 use crate::report::Place;
 use crate::routing::LocalRoutes;
+use crate::starter::AlarmLists;
 use crate::world::World;
 
 /// The time that is reserved at the end of an invocation. A call that has begun (three attempts of 5 s), the write that
@@ -23,6 +24,7 @@ pub(crate) struct Run<'a, W> {
     pub(crate) world: &'a W,
     pub(crate) routes: LocalRoutes<'a>,
     pub(crate) invocation: &'a Invocation,
+    pub(crate) alarms: AlarmLists,
 }
 
 impl<'a, W: World> Run<'a, W> {

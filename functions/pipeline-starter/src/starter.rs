@@ -30,6 +30,7 @@ use crate::request::{self, Request, Source};
 use crate::results::{Recording, Results};
 use crate::routing::LocalRoutes;
 use crate::run::Run;
+pub(crate) use crate::starter::alarms::AlarmLists;
 use crate::world::World;
 
 /// The function's name in the keys of the ledger's decisions.
@@ -70,7 +71,8 @@ impl<W: World> Starter<W> {
     pub async fn handle(&self, payload: &str, invocation: &Invocation) -> Result<Decisions<Outcome>, Error> {
         let source = Source { repository_account: &self.repository_account, own_account: &invocation.account };
         let routes = LocalRoutes { routes: &self.routes, account: &invocation.account, region: &invocation.region };
-        let run = Run { world: &self.world, routes, invocation };
+        let alarms = AlarmLists::new(self.world.now());
+        let run = Run { world: &self.world, routes, invocation, alarms };
         let results = match request::parse(payload, &source) {
             Request::Explain(event) => return explain::explain(&run, event.get(), &source).await,
             Request::Invalid(reason) => return Err(Error::InvalidRequest(reason)),

@@ -159,8 +159,8 @@ pub struct Alarm {
     pub edited: Option<OffsetDateTime>,
     /// Whether CloudWatch can evaluate the alarm. Otherwise, the state may be old.
     pub is_evaluated: bool,
-    /// How long bad data must come in until the alarm rings: its period times its evaluation periods. `None` for a
-    /// composite alarm.
+    /// How long bad data must come in until the alarm rings: its period times the number of periods that must be bad.
+    /// `None` for a composite alarm.
     pub takes: Option<Duration>,
 }
 
@@ -188,7 +188,7 @@ pub enum AlarmChange {
 }
 
 /// How much of the alarms a reading lists.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Extent {
     /// Only the alarms that ring.
     Ringing,

@@ -51,7 +51,9 @@ fn metric_alarm(alarm: &MetricAlarm) -> Option<Alarm> {
         query.period().max(of_metric)
     });
     let period = alarm.period().or(of_metrics.max());
-    let takes = period.zip(alarm.evaluation_periods()).and_then(|(period, periods)| {
+    // An alarm such as “1 out of 15 datapoints” rings after one period.
+    let periods = alarm.datapoints_to_alarm().or(alarm.evaluation_periods());
+    let takes = period.zip(periods).and_then(|(period, periods)| {
         Some(Duration::from_secs(u64::try_from(period).ok()?) * u32::try_from(periods).ok()?)
     });
     Some(Alarm {

@@ -17,7 +17,6 @@ fn bake() -> Bake {
         length: "30m".parse().unwrap(),
         alarms: vec![AlarmGlobs::try_from(vec!["shop-*".to_owned()]).unwrap()],
         missing: Missing::Unknown,
-        promoted: false,
         rang: Vec::new(),
         window: None,
     }
@@ -91,7 +90,7 @@ fn a_failed_bake_goes_back_under_the_same_order() {
     let back = judged(&baking(), &Verdict::Failed("alarm shop-a rang".to_owned()));
     assert_eq!((back.number, back.kind, &back.change.commit), (5, OrderKind::Rollback, &change(3).commit));
     assert_eq!((back.ordered(), back.is_startable(false, NOW)), (&change(5), true));
-    assert_eq!(back.announcement, Some(Announcement::GoesBack));
+    assert!(back.owes_notice);
     assert!(back.executions.contains(&"e".to_owned()) && back.execution.is_none());
     assert!(back.token != token(&change(5), &pipeline(), 5, 0));
     let report = &back.report.as_ref().unwrap().report;
@@ -119,11 +118,11 @@ fn a_rollback_that_waits_is_reported_as_rolling_back() {
 #[test]
 fn only_a_failure_in_or_after_a_deploy_action_goes_back() {
     let back = after(&deploying(), &failed(true), 1).unwrap();
-    assert_eq!((state(&back), back.announcement), (ReportState::RollingBack, None));
+    assert_eq!((state(&back), back.owes_notice), (ReportState::RollingBack, false));
     let before = after(&deploying(), &failed(false), 1).unwrap();
-    assert_eq!((state(&before), before.retreat.is_some()), (ReportState::Failed, false));
+    assert_eq!((state(&before), before.way_back.is_some()), (ReportState::Failed, false));
     let plain = after(&OrderRow { bake: None, ..deploying() }, &failed(true), 1).unwrap();
-    assert_eq!((state(&plain), plain.retreat.is_some()), (ReportState::Failed, false));
+    assert_eq!((state(&plain), plain.way_back.is_some()), (ReportState::Failed, false));
 }
 
 #[test]
@@ -131,8 +130,8 @@ fn a_target_that_has_nothing_to_go_back_to_stays_as_it_is() {
     for good in [None, Some(change(5).commit)] {
         let row = OrderRow { good, ..baking() };
         let stays = judged(&row, &Verdict::Failed("alarm shop-a rang".to_owned()));
-        assert_eq!((state(&stays), &stays.retreat), (ReportState::Failed, &None));
-        assert_eq!((stays.announcement, stays.good), (Some(Announcement::CannotGoBack), row.good));
+        assert_eq!((state(&stays), &stays.way_back), (ReportState::Failed, &None));
+        assert_eq!((stays.owes_notice, stays.good), (true, row.good));
     }
 }
 
@@ -154,8 +153,8 @@ fn a_target_does_not_go_back_to_a_commit_of_another_repository() {
         "event-relay takes it for one of the order's repository"
     );
     let stays = judged(&next, &Verdict::Failed("alarm shop-a rang".to_owned()));
-    assert_eq!((state(&stays), &stays.retreat), (ReportState::Failed, &None));
-    assert_eq!((stays.announcement, &stays.good), (Some(Announcement::CannotGoBack), &Some(change(5).commit)));
+    assert_eq!((state(&stays), &stays.way_back), (ReportState::Failed, &None));
+    assert_eq!((stays.owes_notice, &stays.good), (true, &Some(change(5).commit)));
     assert!(stays.reason().contains(":shop, and stays as it is"), "{}", stays.reason());
     let other = judged(&next, &Verdict::Healthy("quiet".to_owned()));
     assert_eq!(other.good_of(&templates), Some(&change(6).commit));
@@ -180,6 +179,7 @@ fn a_stage_that_is_retried_before_the_rollback_begins_continues_the_order() {
     assert_eq!(resumable(&back, "another"), None);
     let after_bake = judged(&baking(), &Verdict::Failed("alarm shop-a rang".to_owned()));
     assert_eq!(resumable(&after_bake, "e"), None, "no stage of a successful execution can be retried");
+    assert_eq!(after_bake.way_back.unwrap().bake, None, "the row is read every minute");
 }
 
 /// A version without bakes reads the row, and goes on with the rollback.
@@ -187,9 +187,8 @@ fn a_stage_that_is_retried_before_the_rollback_begins_continues_the_order() {
 fn a_row_without_the_new_fields_can_be_read_and_written_back() {
     let old = row(5);
     let written = serde_json::to_value(&old).unwrap();
-    for field in
-        ["ordered_bake", "promoted", "bake", "retreat", "awaits_alarms", "good_ref", "good_repository", "announcement"]
-    {
+    let of_waves = ["ordered_bake", "promoted", "bake", "way_back", "awaits_alarms", "good_ref", "good_repository"];
+    for field in of_waves.into_iter().chain(["owes_notice", "foreign_execution"]) {
         assert!(written.get(field).is_none(), "{field}");
     }
     assert_eq!(serde_json::from_value::<OrderRow>(written).unwrap(), old);
@@ -271,8 +270,8 @@ proptest! {
                 prop_assert!(!tokens.contains(&next.token), "each start has its token");
                 tokens.push(next.token.clone());
             }
-            if row.retreat.is_some() {
-                prop_assert_eq!(&next.retreat, &row.retreat, "{:?} leads to another way back", step);
+            if row.way_back.is_some() {
+                prop_assert_eq!(&next.way_back, &row.way_back, "{:?} leads to another way back", step);
                 prop_assert_eq!(&next.change.commit, &change(3).commit);
                 prop_assert!(next.bake.is_none() && !next.is_baking());
                 let reported = state(&next);

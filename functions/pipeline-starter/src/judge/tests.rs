@@ -21,7 +21,6 @@ fn bake() -> Bake {
         length: "30m".parse().unwrap(),
         alarms: vec![AlarmGlobs::try_from(vec!["shop-*".to_owned()]).unwrap()],
         missing: Missing::Unknown,
-        promoted: false,
         rang: Vec::new(),
         window: None,
     }
@@ -117,6 +116,32 @@ fn during_the_bake_a_ringing_alarm_fails_at_once() {
     assert_eq!(name(&verdict(&bake(), vec![late], soon)), "open");
 }
 
+/// An event about an alarm may arrive when the alarm is quiet again, so that a list of the ringing alarms does not
+/// have it.
+#[test]
+fn during_the_bake_a_history_fails_the_bake_at_once() {
+    let rang = |minutes: i64| vec![(minutes, RINGING), (minutes + 1, QUIET)];
+    let promoted = Bake { rang: vec!["shop-a".to_owned()], ..bake() };
+    for (bake, changes, expected) in [
+        (bake(), rang(5), "failed"),
+        (bake(), Vec::new(), "open"),
+        (bake(), vec![(5, NO_DATA)], "open"),
+        (promoted, rang(5), "open"),
+    ] {
+        let listed = observed("shop-a", QUIET, &changes, at(8));
+        let unlisted = ObservedAlarm { alarm: None, ..listed.clone() };
+        for alarm in [listed, unlisted] {
+            assert_eq!(name(&verdict(&bake, vec![alarm.clone()], at(8))), expected, "{alarm:?}");
+        }
+    }
+    let history = [(-3, RINGING), (-2, QUIET)].map(|(minutes, to)| AlarmEvent {
+        at: at(minutes),
+        what: AlarmChange::State { from: if to == QUIET { RINGING } else { QUIET }, to },
+    });
+    let before = ObservedAlarm { name: "shop-a".to_owned(), alarm: None, history: history.to_vec() };
+    assert_eq!(name(&verdict(&bake(), vec![before], at(8))), "open", "it was quiet when the bake began");
+}
+
 #[test]
 fn the_reason_names_the_alarm_and_the_time() {
     let now = at(LENGTH + 1);
@@ -181,6 +206,48 @@ fn a_deleted_alarm_leaves_the_result_unknown_unless_it_rang_before() {
     assert_eq!(name(&verdict(&bake(), vec![deleted(vec![rang])], now)), "failed");
 }
 
+/// The bake may be judged an hour after its end, because CloudWatch throttles.
+#[test]
+fn an_alarm_that_was_deleted_after_the_bake_is_judged_by_its_history() {
+    let edited = |minutes| AlarmEvent { at: at(minutes), what: AlarmChange::Edited };
+    let changed = |minutes, from, to| AlarmEvent { at: at(minutes), what: AlarmChange::State { from, to } };
+    let created = || vec![edited(-90), changed(-80, NO_DATA, QUIET)];
+    let cases = [
+        (vec![edited(LENGTH + 15)], "healthy"),
+        (vec![changed(8, QUIET, RINGING), changed(9, RINGING, QUIET), edited(LENGTH + 15)], "failed"),
+        (vec![changed(LENGTH + 2, QUIET, RINGING), edited(LENGTH + 15)], "healthy"),
+        (vec![changed(8, QUIET, NO_DATA), edited(LENGTH + 15)], "unknown"),
+        (vec![edited(LENGTH - 1)], "unknown"),
+        (vec![edited(LENGTH - 1), edited(LENGTH + 15)], "unknown"),
+        (Vec::new(), "unknown"),
+    ];
+    for (later, expected) in cases {
+        let history = created().into_iter().chain(later).collect();
+        let deleted = ObservedAlarm { name: "shop-a".to_owned(), alarm: None, history };
+        assert_eq!(name(&verdict(&bake(), vec![deleted.clone()], at(LENGTH + 30))), expected, "{deleted:?}");
+    }
+    let of_no_state = ObservedAlarm { name: "shop-a".to_owned(), alarm: None, history: vec![edited(LENGTH + 15)] };
+    assert_eq!(name(&verdict(&bake(), vec![of_no_state], at(LENGTH + 30))), "unknown", "nothing shows its state");
+}
+
+#[test]
+fn an_alarm_that_was_created_after_the_bake_does_not_count() {
+    let now = at(LENGTH + 30);
+    let new = |name: &str, minutes: i64| {
+        let mut new = observed(name, NO_DATA, &[], now);
+        let alarm = new.alarm.as_mut().unwrap();
+        (alarm.changed, alarm.edited) = (Some(at(minutes)), Some(at(minutes)));
+        new.history = vec![AlarmEvent { at: at(minutes), what: AlarmChange::Edited }];
+        new
+    };
+    let quiet = || observed("shop-a", QUIET, &[], now);
+    let Verdict::Healthy(reason) = verdict(&bake(), vec![quiet(), new("shop-new", LENGTH + 10)], now) else { panic!() };
+    assert_eq!(reason, "1 alarm stayed quiet for 30m");
+    assert_eq!(name(&verdict(&bake(), vec![quiet(), new("shop-new", LENGTH - 10)], now)), "unknown");
+    assert_eq!(name(&verdict(&bake(), vec![new("shop-new", LENGTH + 10)], now)), "unknown", "no alarm of the bake");
+    assert_eq!(name(&verdict(&bake(), vec![new("shop-a", LENGTH + 10)], now)), "open", "it was watched");
+}
+
 #[test]
 fn what_cannot_be_read_or_matched_is_unknown_at_the_end() {
     let now = at(LENGTH + 1);
@@ -220,7 +287,7 @@ fn a_throttled_reading_is_repeated_for_an_hour_and_a_refused_one_is_not() {
 
 #[test]
 fn an_alarm_that_rang_when_a_promoted_order_started_counts_only_at_the_end() {
-    let promoted = Bake { promoted: true, rang: vec!["shop-a".to_owned()], ..bake() };
+    let promoted = Bake { rang: vec!["shop-a".to_owned()], ..bake() };
     let verdict_at = |first, changes: &[(i64, AlarmState)], minutes| {
         name(&verdict(&promoted, vec![observed("shop-a", first, changes, at(minutes))], at(minutes)))
     };

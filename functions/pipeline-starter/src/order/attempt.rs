@@ -61,10 +61,11 @@ impl OrderRow {
             may_run: false,
             failures: 0,
             awaits_alarms: false,
+            foreign_execution: None,
             ..self.clone()
         };
-        let reason = match &self.retreat {
-            Some(retreat) => format!("{}; the target goes back to commit {}", retreat.reason, self.change.commit),
+        let reason = match &self.way_back {
+            Some(way_back) => format!("{}; the target goes back to commit {}", way_back.reason, self.change.commit),
             None => "the execution runs".to_owned(),
         };
         running.report_now(ReportState::Running, &reason, place)

@@ -134,6 +134,33 @@ fn a_row_remembers_the_last_ten_executions() {
 }
 
 #[test]
+fn a_report_mentions_the_last_execution_that_no_order_started() {
+    let ended = OrderRow { executions: vec!["d".to_owned()], ..running(&row(5)) };
+    let ended = at_shop(|place| crate::conclusion::ended(&ended, ReportState::Failed, "no image", place, NOW));
+    let mut last = ended.report.clone().unwrap();
+    (last.report.in_source, last.is_sent) = (true, true);
+    let ended = OrderRow { report: Some(last.clone()), ..ended };
+    let mentioned = ended.mentioning("x", NOW).unwrap();
+    let report = &mentioned.report.as_ref().unwrap().report;
+    assert_eq!(report.reason, "no image; execution x, which no order started, ran as well");
+    assert_eq!(OrderReport { reason: last.report.reason.clone(), at: last.report.at, ..report.clone() }, last.report);
+    assert!(report.at > last.report.at && report.at == mentioned.at && !mentioned.is_answered());
+    let again = mentioned.mentioning("y", NOW).unwrap();
+    assert_eq!(again.reason(), "no image; execution y, which no order started, ran as well");
+    for (row, execution) in [
+        (&again, "y"),
+        (&ended, "d"),
+        (&running(&ended), "x"),
+        (&waiting(&ended, Cause::Busy, NOW), "x"),
+        (&OrderRow { progress: Progress::Ended(ReportState::Refused), ..ended.clone() }, "x"),
+    ] {
+        assert_eq!(row.mentioning(execution, NOW), None, "{execution} {:?}", row.progress);
+    }
+    let started = after(&again, &StartAnswer::Started("f".to_owned()));
+    assert_eq!((started.reason(), started.foreign_execution.as_ref()), ("the execution runs", None));
+}
+
+#[test]
 fn each_order_and_each_restart_has_its_token() {
     let change = &row(5).change;
     let tokens = [token(change, &pipeline(), 5, 0), token(change, &pipeline(), 6, 0), token(change, &pipeline(), 5, 1)];

@@ -1,44 +1,125 @@
-//! Reads the alarms of a bake.
+//! Reads the alarms of bakes. Many pipelines may watch the same alarms, and CloudWatch throttles at about 20 calls a
+//! second, so an invocation makes each call once.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
 use sekisho_domain::timestamp::from_epoch_millis;
 use sekisho_lambda::ServiceError;
 use time::OffsetDateTime;
+use tokio::sync::OnceCell;
 
 use crate::bake::{Bake, Window};
 use crate::judge::{Gap, MOST_ALARMS, ObservedAlarm, Reading, is_over, needs_history};
 use crate::run::Run;
-use crate::world::{Alarm, AlarmEvent, Extent, World};
+use crate::world::{Alarm, AlarmEvent, AlarmState, Extent, World};
 
-/// The most histories that one invocation reads at the same time. CloudWatch throttles at 20 calls a second.
+/// The most histories that one order reads at the same time.
 const MAX_HISTORIES: usize = 4;
 /// How long before the window a history begins, so that it shows the state at the beginning.
 const BEFORE: Duration = Duration::from_mins(1);
+/// How long before the window the history of a deleted alarm begins, because nothing else shows the alarm's state.
+/// CloudWatch keeps a history for at least this time.
+const BEFORE_DELETION: Duration = Duration::from_hours(14 * 24);
 
-/// Reads the alarms of a bake and, after the window, also their history.
-pub(crate) async fn read<W: World>(run: &Run<'_, W>, bake: &Bake, window: &Window, now: OffsetDateTime) -> Reading {
-    let is_over = is_over(window, now);
+/// The lists of alarms that an invocation has read.
+#[derive(Debug)]
+pub(crate) struct AlarmLists {
+    /// A time before all readings. Every bake is judged at this time, so that a list which was read before the end of a
+    /// bake is never taken for one after the end.
+    pub(crate) at: OffsetDateTime,
+    by_prefix: RefCell<BTreeMap<(String, Extent), Shared<Alarm>>>,
+}
+
+/// The answer of CloudWatch, which several orders share.
+type Shared<T> = Rc<OnceCell<Result<Rc<[T]>, Gap>>>;
+
+impl AlarmLists {
+    pub(crate) fn new(now: OffsetDateTime) -> Self {
+        Self { at: now, by_prefix: RefCell::default() }
+    }
+
+    /// The alarms whose names begin with this prefix, from the first call of the invocation. A call that failed is not
+    /// repeated, because the next follow-up comes within a minute.
+    async fn read<W: World>(&self, world: &W, prefix: &str, extent: Extent) -> Result<Rc<[Alarm]>, Gap> {
+        let list = Rc::clone(self.by_prefix.borrow_mut().entry((prefix.to_owned(), extent)).or_default());
+        let read = || async { world.alarms(prefix, extent).await.map(Rc::from).map_err(|error| gap(&error)) };
+        list.get_or_init(read).await.clone()
+    }
+}
+
+/// An alarm that has changed its state, according to an event.
+#[derive(Debug)]
+pub(crate) struct Hint {
+    alarm: String,
+    /// The beginning of the history, before the bakes of all orders that watch the alarm.
+    since: OffsetDateTime,
+    history: Shared<AlarmEvent>,
+}
+
+impl Hint {
+    /// The hint for bakes with these windows.
+    pub(crate) fn new<'w>(alarm: &str, windows: impl Iterator<Item = &'w Window>, now: OffsetDateTime) -> Self {
+        let since = windows.map(|window| beginning(window, now)).min().unwrap_or(now);
+        Self { alarm: alarm.to_owned(), since: since - BEFORE, history: Shared::default() }
+    }
+
+    /// The history of the alarm, from the first call of the invocation.
+    async fn history<W: World>(&self, run: &Run<'_, W>) -> Result<Rc<[AlarmEvent]>, Gap> {
+        let read = || async { history(run, &self.alarm, self.since).await.map(Rc::from) };
+        self.history.get_or_init(read).await.clone()
+    }
+}
+
+/// Reads the alarms of a bake and, after the window, also their history. During the window, the history of the alarm
+/// that an event is about shows whether it rang, although it may be quiet again.
+pub(crate) async fn read<W: World>(run: &Run<'_, W>, bake: &Bake, window: &Window, hint: Option<&Hint>) -> Reading {
+    let is_over = is_over(window, run.alarms.at);
     // The first reading lists all alarms, because an alarm that is deleted later must be missed.
     let extent = if is_over || window.watched.is_none() { Extent::All } else { Extent::Ringing };
     let alarms = match matching(run, bake, extent).await {
         Ok(alarms) => alarms,
-        Err(error) => return Reading { alarms: Vec::new(), gap: Some(gap(&error)) },
+        Err(gap) => return Reading { alarms: Vec::new(), gap: Some(gap) },
     };
-    if !is_over || alarms.len() > MOST_ALARMS {
-        let observed = |(name, alarm)| ObservedAlarm { name, alarm: Some(alarm), history: Vec::new() };
-        return Reading { alarms: alarms.into_iter().map(observed).collect(), gap: None };
+    if is_over && alarms.len() <= MOST_ALARMS {
+        return with_histories(run, window, alarms).await;
     }
+    let rings = |name: &str| alarms.get(name).is_some_and(|alarm| alarm.state == AlarmState::Ringing);
+    let flapping = match hint.filter(|hint| !is_over && !rings(&hint.alarm)) {
+        Some(hint) => Some((hint, hint.history(run).await)),
+        None => None,
+    };
+    let observed = |(name, alarm)| ObservedAlarm { name, alarm: Some(alarm), history: Vec::new() };
+    let mut reading = Reading { alarms: alarms.into_iter().map(observed).collect(), gap: None };
+    match flapping {
+        Some((hint, Ok(history))) => {
+            let (name, history) = (hint.alarm.clone(), history.to_vec());
+            match reading.alarms.iter_mut().find(|observed| observed.name == name) {
+                Some(observed) => observed.history = history,
+                None => reading.alarms.push(ObservedAlarm { name, alarm: None, history }),
+            }
+        }
+        Some((_, Err(gap))) => reading.gap = Some(gap),
+        None => {}
+    }
+    reading
+}
+
+/// The alarms with their histories, after the window.
+async fn with_histories<W: World>(run: &Run<'_, W>, window: &Window, alarms: BTreeMap<String, Alarm>) -> Reading {
     let watched = window.watched.iter().flatten().cloned();
     let names: BTreeSet<String> = alarms.keys().cloned().chain(watched).collect();
+    let since = beginning(window, run.alarms.at);
     let observed = names.into_iter().map(async |name| {
         let alarm = alarms.get(&name).cloned();
         if alarm.as_ref().is_some_and(|alarm| !needs_history(window, alarm)) {
             return (ObservedAlarm { name, alarm, history: Vec::new() }, None);
         }
-        match history(run, window, &name, now).await {
+        let before = if alarm.is_some() { BEFORE } else { BEFORE_DELETION };
+        match history(run, &name, since - before).await {
             Ok(history) => (ObservedAlarm { name, alarm, history }, None),
             Err(gap) => (ObservedAlarm { name, alarm, history: Vec::new() }, Some(gap)),
         }
@@ -48,17 +129,16 @@ pub(crate) async fn read<W: World>(run: &Run<'_, W>, bake: &Bake, window: &Windo
     Reading { alarms: observed.into_iter().map(|(observed, _)| observed).collect(), gap }
 }
 
-async fn history<W: World>(
-    run: &Run<'_, W>,
-    window: &Window,
-    name: &str,
-    now: OffsetDateTime,
-) -> Result<Vec<AlarmEvent>, Gap> {
+/// When the window begins.
+fn beginning(window: &Window, now: OffsetDateTime) -> OffsetDateTime {
+    i64::try_from(window.since).ok().and_then(from_epoch_millis).unwrap_or(now)
+}
+
+async fn history<W: World>(run: &Run<'_, W>, name: &str, since: OffsetDateTime) -> Result<Vec<AlarmEvent>, Gap> {
     if !run.has_time_after(Duration::ZERO) {
         return Err(Gap::Passing("the time does not suffice for the history of all alarms".to_owned()));
     }
-    let since = i64::try_from(window.since).ok().and_then(from_epoch_millis).unwrap_or(now);
-    run.world.alarm_history(name, since - BEFORE, now).await.map_err(|error| gap(&error))
+    run.world.alarm_history(name, since, run.now()).await.map_err(|error| gap(&error))
 }
 
 /// The alarms that a bake watches, by name.
@@ -66,11 +146,12 @@ pub(crate) async fn matching<W: World>(
     run: &Run<'_, W>,
     bake: &Bake,
     extent: Extent,
-) -> Result<BTreeMap<String, Alarm>, ServiceError> {
+) -> Result<BTreeMap<String, Alarm>, Gap> {
     let mut matching = BTreeMap::new();
     for prefix in bake.prefixes() {
-        let listed = run.world.alarms(prefix, extent).await?.into_iter();
-        matching.extend(listed.filter(|alarm| bake.watches(&alarm.name)).map(|alarm| (alarm.name.clone(), alarm)));
+        let list = run.alarms.read(run.world, prefix, extent).await?;
+        let watched = list.iter().filter(|alarm| bake.watches(&alarm.name));
+        matching.extend(watched.map(|alarm| (alarm.name.clone(), alarm.clone())));
     }
     Ok(matching)
 }

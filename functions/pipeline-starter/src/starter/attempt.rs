@@ -160,7 +160,7 @@ impl<'a> Attempt<'a> {
         let after = self.attempt(run, retries).await;
         let is_unchanged = after.report == self.row.report;
         let after = self.announce(run, after).await;
-        let after = send::send_if_due(run, &after).await;
+        let after = send::announce(run, &self.key, &send::send_if_due(run, &after).await).await;
         let newer = match self.record(run, &after).await? {
             Written::Revision(_) => None,
             Written::ChangedByAnother => self.unblock(run, &after).await?,
@@ -217,7 +217,7 @@ impl<'a> Attempt<'a> {
 
     /// The row if no route leads to the pipeline any more. A target that goes back keeps trying.
     fn unrouted<W: World>(&self, place: &Place<'_>, run: &Run<'_, W>) -> OrderRow {
-        if self.row.retreat.is_some() {
+        if self.row.way_back.is_some() {
             let row = OrderRow { may_run: false, ..self.row.clone() };
             return row.rejected(order::CANNOT_GO_BACK_WITHOUT_ROUTE, place, run.now());
         }
@@ -311,7 +311,7 @@ fn decision(row: &OrderRow) -> Decision<Outcome> {
     let reason = row.reason();
     match (&row.progress, &row.execution) {
         (Progress::Running { .. }, Some(execution)) => {
-            let text = match row.retreat {
+            let text = match row.way_back {
                 Some(_) => format!("execution {execution} takes the target back to commit {}", row.change.commit),
                 None => format!("execution {execution} runs at this commit"),
             };

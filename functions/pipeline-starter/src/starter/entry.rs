@@ -9,11 +9,12 @@ use sekisho_lambda::ServiceError;
 
 use crate::bake::Bake;
 use crate::conclusion::healthy;
+use crate::judge::Gap;
 use crate::order::OrderRow;
 use crate::routing::Pins;
 use crate::run::Run;
 use crate::starter::alarms::matching;
-use crate::starter::way_back::{self, WayBack};
+use crate::starter::way_back;
 use crate::world::{Alarm, ExecutionStatus, Extent, StartAnswer, World};
 
 /// Whether the execution of a claimed row can be started.
@@ -34,19 +35,18 @@ pub(crate) async fn prepare<W: World>(run: &Run<'_, W>, pipeline: &PipelineName,
         (OrderKind::Deploy, None) => Ok(Entry::Start(row.clone())),
     };
     prepared.unwrap_or_else(|error| {
-        let answer = StartAnswer::Deferred(format!("{error}: {}", error.description()));
+        let reason = format!("{error}: {}", error.description());
+        let answer = if error.is_refused() { StartAnswer::Rejected(reason) } else { StartAnswer::Deferred(reason) };
         Entry::Stay(row.after_start(&answer, &run.place(pipeline), run.now()))
     })
 }
 
 async fn go_back<W: World>(run: &Run<'_, W>, pipeline: &PipelineName, row: &OrderRow) -> Result<Entry, ServiceError> {
-    Ok(match way_back::prepare(run, pipeline, row).await? {
-        WayBack::Start => Entry::Start(row.clone()),
-        WayBack::AlreadyThere => {
-            let reason = "the target still runs this commit: no deploy action has begun since it was healthy";
-            Entry::Stay(healthy(row, reason, &run.place(pipeline), run.now()))
-        }
-    })
+    if !way_back::prepare(run, pipeline, row).await? {
+        return Ok(Entry::Start(row.clone()));
+    }
+    let reason = "the target still runs this commit: no deploy action has begun since it was healthy";
+    Ok(Entry::Stay(healthy(row, reason, &run.place(pipeline), run.now())))
 }
 
 async fn enter<W: World>(
@@ -60,15 +60,16 @@ async fn enter<W: World>(
     if row.cancellations > 0 {
         return Ok(Entry::Start(with_past(run, pipeline, row.clone(), pins).await?));
     }
+    let (place, now) = (run.place(pipeline), run.now());
     let rang = match matching(run, bake, Extent::Ringing).await {
-        Ok(ringing) if bake.promoted => ringing.into_keys().collect(),
-        // A person asked for the start.
-        Err(error) if bake.promoted && error.is_refused() => Vec::new(),
-        Err(error) if bake.promoted => return Err(error),
+        Ok(ringing) if row.promoted => ringing.into_keys().collect(),
+        // A person asked for the start, so alarms that cannot be read do not prevent it.
+        Err(Gap::Lasting(_)) if row.promoted => Vec::new(),
+        Err(Gap::Passing(reason)) if row.promoted => {
+            return Ok(Entry::Stay(row.after_start(&StartAnswer::Deferred(reason), &place, now)));
+        }
         reading => match closed_by(reading) {
-            Some(reason) => {
-                return Ok(Entry::Stay(row.waiting_for_alarms(&reason, &run.place(pipeline), run.now())));
-            }
+            Some(reason) => return Ok(Entry::Stay(row.waiting_for_alarms(&reason, &place, now))),
             None => Vec::new(),
         },
     };
@@ -77,21 +78,21 @@ async fn enter<W: World>(
 }
 
 /// Why the alarms keep an order from starting. `reading` holds the alarms that ring.
-fn closed_by(reading: Result<BTreeMap<String, Alarm>, ServiceError>) -> Option<String> {
+fn closed_by(reading: Result<BTreeMap<String, Alarm>, Gap>) -> Option<String> {
     match reading {
         Ok(ringing) if ringing.is_empty() => None,
         Ok(ringing) => {
             let names: Vec<String> = ringing.into_keys().collect();
             Some(format!("the order starts when these alarms are quiet: {}", names.join(", ")))
         }
-        Err(error) => Some(format!("the alarms cannot be read: {error}: {}", error.description())),
+        Err(Gap::Passing(reason) | Gap::Lasting(reason)) => Some(format!("the alarms cannot be read: {reason}")),
     }
 }
 
 /// Why the alarms would keep this order from starting, for `explain`.
 pub(crate) async fn explain<W: World>(run: &Run<'_, W>, pipeline: &PipelineName, row: &OrderRow) -> Option<String> {
     let waves = run.routes.waves(&row.change, pipeline);
-    let bake = Bake::new(row.order(), waves.into_iter()).filter(|bake| !bake.promoted)?;
+    let bake = Bake::new(row.order(), waves.into_iter()).filter(|_| !row.promoted)?;
     closed_by(matching(run, &bake, Extent::Ringing).await)
 }
 

@@ -7,6 +7,7 @@ use sekisho_domain::report::ReportState;
 use sekisho_domain::route::PipelineName;
 use sekisho_lambda::failure::chain;
 use sekisho_ledger::{Error as LedgerError, Row};
+use time::OffsetDateTime;
 
 use crate::conclusion::resumable;
 use crate::end::{End, after_end};
@@ -14,6 +15,7 @@ use crate::error::Error;
 use crate::notice::{self, NoticePlan};
 use crate::order::{self, Cause, OrderRow, Progress};
 use crate::outcome::{Outcome, about_execution, about_order, not_routed, nothing_waits};
+use crate::report::Place;
 use crate::request::EndedExecution;
 use crate::results::Results;
 use crate::run::Run;
@@ -40,7 +42,8 @@ pub(crate) async fn follow_up<W: World>(run: &Run<'_, W>, ended: &EndedExecution
 
 /// Takes the three steps that follow from the end of an execution. `end` is `None` for a failure, whose details are
 /// read here. If CodePipeline does not tell why the execution failed, nothing is recorded and the event is retried. A
-/// start that CodePipeline defers is repeated at most `retries` times.
+/// start that CodePipeline defers is repeated at most `retries` times. The notice comes last, because it must not delay
+/// a rollback.
 pub(crate) async fn conclude<W: World>(
     run: &Run<'_, W>,
     pipeline: &PipelineName,
@@ -69,7 +72,7 @@ pub(crate) async fn conclude<W: World>(
     };
     let has_deployed = has_deployed.unwrap_or_default();
     let end = end.or_else(|| details.as_ref().map(|details| failed(details, has_deployed)));
-    if let Some(end) = end.filter(|_| concerns_order) {
+    if let Some(end) = end {
         match record_end(run, pipeline, ended, &end, &mut facts).await {
             Ok(row) => results.extend(row.as_ref().and_then(|row| end_decision(row, pipeline, ended)).map(Ok)),
             Err(error) => results.push(Err(error)),
@@ -77,25 +80,26 @@ pub(crate) async fn conclude<W: World>(
     }
     // An execution of an earlier order may have failed elsewhere, and its event may come late.
     let is_in_source = details.as_ref().is_some_and(|details| details.is_in_source);
-    if is_in_source && facts.state().is_some_and(|row| is_repeated_source_failure(row, ended)) {
-        results.extend(suppress_notice(run, notice).await.err().map(Err));
-    } else {
-        let next = facts.state().and_then(|row| notice::next_step(row, ended));
-        results.extend(send_notice(run, ended, notice, details, next).await.transpose());
-    }
+    let is_repeated = is_in_source && facts.state().is_some_and(|row| is_repeated_source_failure(row, ended));
+    let next = facts.state().and_then(|row| notice::next_step(row, ended));
     if let Some(row) = facts.row.clone().filter(|row| row.state.is_baking() && concerns_order) {
-        match Box::pin(watch::watch(run, pipeline, &row)).await {
+        match Box::pin(watch::watch(run, pipeline, &row, None)).await {
             Ok(Some(watched)) => {
                 results.extend(watch::verdict_decision(&watched.state, pipeline).map(Ok));
                 facts.row = Some(watched);
             }
-            Ok(None) => return results,
+            // Another invocation goes on with the order.
+            Ok(None) => facts = Facts::default(),
             Err(error) => results.push(Err(error)),
         }
     }
-    if ended.leaves_room() {
-        results.extend(start_waiting(run, pipeline, facts, retries).await);
+    let started = if ended.leaves_room() { start_waiting(run, pipeline, facts, retries).await } else { Vec::new() };
+    if is_repeated {
+        results.extend(suppress_notice(run, notice).await.err().map(Err));
+    } else {
+        results.extend(send_notice(run, ended, notice, details, next).await.transpose());
     }
+    results.extend(started);
     results
 }
 
@@ -135,9 +139,25 @@ fn failed(details: &FailureDetails, has_deployed: bool) -> End {
 
 /// The row if the execution is its order's. If a stage was retried before the rollback has started, the failed
 /// execution is the order's again.
-pub(crate) fn own_row(row: &OrderRow, ended: &EndedExecution) -> Option<OrderRow> {
+fn own_row(row: &OrderRow, ended: &EndedExecution) -> Option<OrderRow> {
     let is_own = row.execution.as_deref() == Some(ended.id.as_str());
     if is_own { Some(row.clone()) } else { resumable(row, &ended.id) }
+}
+
+/// The row after the end of an execution, with the report that follows. Returns `None` if the end changes nothing. An
+/// execution that no order started changes only the reason of the report.
+pub(crate) fn after_execution(
+    row: &OrderRow,
+    end: &End,
+    ended: &EndedExecution,
+    place: &Place<'_>,
+    now: OffsetDateTime,
+) -> Option<OrderRow> {
+    match own_row(row, ended) {
+        Some(own) => after_end(&own, end, ended.ending(), place, now),
+        None if ended.leaves_room() => row.mentioning(&ended.id, now),
+        None => None,
+    }
 }
 
 /// Writes and reports what the end means for the order, and updates the facts. Returns the new row, or `None` if the
@@ -152,8 +172,7 @@ async fn record_end<W: World>(
     let key = order::key(pipeline);
     for _ in 0..MAX_CONFLICTS {
         let Some(Row { sk, revision, state }) = facts.row.clone() else { return Ok(None) };
-        let own = own_row(&state, ended);
-        let after = own.and_then(|row| after_end(&row, end, ended.ending(), &run.place(pipeline), run.now()));
+        let after = after_execution(&state, end, ended, &run.place(pipeline), run.now());
         let Some(after) = after else { return Ok(None) };
         match send::write_and_send(run, &key, &after, Some(revision), Vec::new()).await? {
             Some((state, revision)) => {
@@ -173,12 +192,17 @@ pub(crate) fn end_decision(
     pipeline: &PipelineName,
     ended: &EndedExecution,
 ) -> Option<Decision<Outcome>> {
+    if row.foreign_execution.as_deref() == Some(ended.id.as_str()) {
+        let reason = "no order started this execution; the reports on the newest order mention it";
+        let decision = Decision::new(Outcome::Ignored, reason);
+        return Some(about_order(row, pipeline, decision).about("execution", &ended.id));
+    }
     let outcome = match row.progress {
         Progress::Ended(ReportState::Healthy) if row.kind == OrderKind::Rollback => Outcome::RolledBack,
         Progress::Ended(ReportState::Healthy) => Outcome::Healthy,
         Progress::Ended(ReportState::Failed) => return None,
         // The decision about the notice tells the failure, and the decision about the start tells the way back.
-        Progress::Waiting(_) if row.concerns_retreat_of(&ended.id) => return None,
+        Progress::Waiting(_) if row.goes_back_from(&ended.id) => return None,
         Progress::Ended(_) => Outcome::Unknown,
         Progress::Running { .. } if row.is_baking() => Outcome::Waiting,
         Progress::Running { .. } => Outcome::Started,

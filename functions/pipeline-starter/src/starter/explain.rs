@@ -8,7 +8,6 @@ use sekisho_lambda::event::EXPLAIN_OF_EXPLAIN;
 use sekisho_lambda::failure::chain;
 use sekisho_ledger::{Error as LedgerError, Store};
 
-use crate::end::after_end;
 use crate::error::Error;
 use crate::order::{self, OrderRow};
 use crate::outcome::{Outcome, about_execution, about_order, about_payload, not_routed, nothing_bakes, nothing_waits};
@@ -16,7 +15,7 @@ use crate::plan::{Arrival, Due, Plan};
 use crate::request::{self, ChangedAlarm, EndedExecution, Request, Source};
 use crate::routing::{Address, Selection};
 use crate::run::Run;
-use crate::starter::execution::{end_decision, own_row};
+use crate::starter::execution::{after_execution, end_decision};
 use crate::starter::facts::{self, Facts};
 use crate::starter::follow_up::{due, nothing_due};
 use crate::starter::order::{about_arrival, malformed_decision, plan_decision, unrouted_decision};
@@ -93,8 +92,7 @@ async fn explain_end<W: World>(run: &Run<'_, W>, ended: &EndedExecution) -> Resu
     let mut facts = Facts::read(run, pipeline).await?;
     let mut decisions = Vec::new();
     if let (Some(row), Some(end)) = (&mut facts.row, ended.end())
-        && let Some(own) = own_row(&row.state, ended)
-        && let Some(after) = after_end(&own, &end, ended.ending(), &run.place(pipeline), run.now())
+        && let Some(after) = after_execution(&row.state, &end, ended, &run.place(pipeline), run.now())
     {
         decisions.extend(end_decision(&after, pipeline, ended));
         row.state = after;
@@ -113,8 +111,10 @@ async fn explain_end<W: World>(run: &Run<'_, W>, ended: &EndedExecution) -> Resu
 
 async fn explain_alarm<W: World>(run: &Run<'_, W>, alarm: &ChangedAlarm) -> Result<Vec<Decision<Outcome>>, Error> {
     let mut decisions = Vec::new();
-    for (pipeline, row) in bake::baking(run, alarm).await? {
-        decisions.extend(watch::explain(run, &pipeline, &row.state).await);
+    let rows = bake::baking(run, alarm).await?;
+    let hint = bake::hint(run, alarm, &rows);
+    for (pipeline, row) in rows {
+        decisions.extend(watch::explain(run, &pipeline, &row.state, Some(&hint)).await);
     }
     if decisions.is_empty() {
         decisions.push(nothing_bakes(alarm));
@@ -137,7 +137,7 @@ async fn explain_follow_up<W: World>(run: &Run<'_, W>) -> Result<Vec<Decision<Ou
             Ok(row) => {
                 if let Some((pipeline, due)) = due(run, &row) {
                     if due == Due::Watch {
-                        decisions.extend(watch::explain(run, &pipeline, &row.state).await);
+                        decisions.extend(watch::explain(run, &pipeline, &row.state, None).await);
                         continue;
                     }
                     let is_routed = run.routes.pins(row.state.kind, &row.state.change, &pipeline).is_some();

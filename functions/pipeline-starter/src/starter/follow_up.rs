@@ -110,7 +110,7 @@ pub(crate) fn due<W: World>(run: &Run<'_, W>, row: &Row<OrderRow>) -> Option<(Pi
 
 async fn carry_out<W: World>(run: &Run<'_, W>, pipeline: &PipelineName, row: Row<OrderRow>, due: Due) -> Vec<Decided> {
     if due == Due::Watch {
-        return Box::pin(bake::watch(run, pipeline, &row)).await;
+        return Box::pin(bake::watch(run, pipeline, &row, None)).await;
     }
     let Row { state, revision, .. } = row;
     let decided = match due {

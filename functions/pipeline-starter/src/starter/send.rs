@@ -1,5 +1,7 @@
 //! Sends reports to the bus of the repository account.
 
+use std::time::Duration;
+
 use sekisho_domain::account::{AccountId, Region};
 use sekisho_domain::change::Change;
 use sekisho_domain::report::{OrderReport, REPORT_DETAIL_TYPE, REPORT_SOURCE};
@@ -48,18 +50,19 @@ pub(crate) async fn send_if_due<W: World>(run: &Run<'_, W>, row: &OrderRow) -> O
     if is_due { send(run, row).await } else { row.clone() }
 }
 
-/// Publishes the notice that the row holds, if it holds one, and returns the row with the result. The follow-up
-/// publishes a notice that the topic does not accept.
+/// Publishes the notice about a failed bake, if the row owes it, and returns the row with the result. If the topic does
+/// not accept the notice, or if the time does not suffice, the follow-up publishes it.
 pub(crate) async fn announce<W: World>(run: &Run<'_, W>, key: &Key, row: &OrderRow) -> OrderRow {
-    let Some(announcement) = row.announcement else { return row.clone() };
-    let (account, region) = (&run.invocation.account, &run.invocation.region);
-    let notice = notice::about_bake(announcement, row, &key.sk, account, region);
-    let rest = run.world.publish(&notice).await.is_err().then_some(announcement);
-    OrderRow { announcement: rest, ..row.clone() }
+    if !row.owes_notice || !run.has_time_after(Duration::ZERO) {
+        return row.clone();
+    }
+    let notice = notice::about_bake(row, &key.sk, &run.invocation.account, &run.invocation.region);
+    OrderRow { owes_notice: run.world.publish(&notice).await.is_err(), ..row.clone() }
 }
 
-/// Writes a row whose report is new, together with other rows, sends the report, and writes that it was sent. Returns
-/// the row and its revision, or `None` if another invocation has written the row first.
+/// Writes a row, which may have a new report, together with other rows. Then sends the report if it is due, and writes
+/// that it was sent. If the target goes back, the rollback comes first: its start sends the report and the notice.
+/// Returns the row and its revision, or `None` if another invocation has written the row first.
 pub(crate) async fn write_and_send<W: World>(
     run: &Run<'_, W>,
     key: &Key,
@@ -68,10 +71,14 @@ pub(crate) async fn write_and_send<W: World>(
     others: Vec<Write>,
 ) -> Result<Option<(OrderRow, u64)>, Error> {
     let Written::Revision(revision) = run.write_with(key, row, revision, others).await? else { return Ok(None) };
-    if row.is_answered() && row.announcement.is_none() {
+    let goes_back = row.way_back.is_some() && row.is_startable(true, run.now());
+    if goes_back {
         return Ok(Some((row.clone(), revision)));
     }
-    let sent = announce(run, key, &send(run, row).await).await;
+    let sent = announce(run, key, &send_if_due(run, row).await).await;
+    if sent == *row {
+        return Ok(Some((sent, revision)));
+    }
     // If another invocation has written the row in the meantime, this write changes nothing, and no later write with
     // this revision does. The follow-up then sends the report again, with the same time.
     Ok(match run.write(key, &sent, Some(revision)).await? {

@@ -14,17 +14,8 @@ use crate::world::{ActionCategory, BegunAction, ExecutionStatus, ListedExecution
 /// The most executions whose actions are read to find out what the target runs.
 const MOST_LOOKS: usize = 5;
 
-/// What a rollback finds.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum WayBack {
-    /// The rollback needs an execution.
-    Start,
-    /// No deploy action has begun since the revision to go back to was deployed.
-    AlreadyThere,
-}
-
-/// Stops the executions of orders that wait for their turn or for an approval, and finds out whether the target still
-/// runs the revision to go back to.
+/// Stops the executions of orders that wait for their turn or for an approval. Returns whether the target still runs
+/// the revision to go back to, so that the rollback needs no execution.
 ///
 /// If CodePipeline refuses a call, the rollback goes on without it.
 ///
@@ -34,17 +25,16 @@ pub(crate) async fn prepare<W: World>(
     run: &Run<'_, W>,
     pipeline: &PipelineName,
     row: &OrderRow,
-) -> Result<WayBack, ServiceError> {
-    let Some(page) = passing(run.world.executions(pipeline, None).await)? else { return Ok(WayBack::Start) };
+) -> Result<bool, ServiceError> {
+    let Some(page) = passing(run.world.executions(pipeline, None).await)? else { return Ok(false) };
     let mut stopped = BTreeSet::new();
     for execution in page.executions.iter().filter(|execution| execution.status == ExecutionStatus::Running) {
         if row.executions.contains(&execution.id) && stop_waiting(run, pipeline, execution).await? {
             stopped.insert(execution.id.as_str());
         }
     }
-    let is_good = row.retreat.is_none() && row.good.as_ref() == Some(&row.change.commit);
-    let is_there = is_good && still_runs(run, pipeline, row, &page.executions, &stopped).await?;
-    Ok(if is_there { WayBack::AlreadyThere } else { WayBack::Start })
+    let is_good = row.way_back.is_none() && row.good.as_ref() == Some(&row.change.commit);
+    Ok(is_good && still_runs(run, pipeline, row, &page.executions, &stopped).await?)
 }
 
 /// Stops an execution if no action works on it at the moment. Returns whether it was stopped.

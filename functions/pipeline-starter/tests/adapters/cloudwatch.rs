@@ -92,6 +92,20 @@ async fn an_alarm_of_a_formula_has_the_longest_period_and_an_error_of_its_evalua
 }
 
 #[tokio::test]
+async fn an_alarm_rings_after_as_many_periods_as_must_be_bad() {
+    let mut alarm = metric_alarm("shop-a", "OK");
+    for (datapoints, minutes) in [(Some(1), 1), (Some(3), 3), (None, 5)] {
+        alarm["DatapointsToAlarm"] = json!(datapoints);
+        if datapoints.is_none() {
+            alarm.as_object_mut().unwrap().remove("DatapointsToAlarm");
+        }
+        let wire = Wire::answering([answer(&json!({"MetricAlarms": [alarm]}))]);
+        let found = alarms(&Client::new(&wire.config()), "shop-", Extent::All).await.unwrap();
+        assert_eq!(found[0].takes, Some(Duration::from_mins(minutes)), "{datapoints:?}");
+    }
+}
+
+#[tokio::test]
 async fn the_history_of_an_alarm_has_its_states_and_its_edits() {
     let states = r#"{"version":"1.0","oldState":{"stateValue":"OK"},"newState":{"stateValue":"ALARM"}}"#;
     let item = |kind: &str, data: &str| json!({"AlarmName": "shop-a", "HistoryItemType": kind, "HistoryData": data, "Timestamp": time(CHANGED)});

@@ -10,10 +10,12 @@ use sekisho_domain::report::ReportState::{self, Baking, RollingBack, Running};
 use sekisho_lambda::service_error::Kind;
 use time::OffsetDateTime;
 
-use crate::function::{COMMITTED_CONFIG, Function, NUMBER, REPORT, WAVE, change, file, listed, of_wave, ordered};
+use crate::function::{
+    COMMITTED_CONFIG, Function, NUMBER, REPORT, WAVE, change, file, listed, of_wave, ordered, routes,
+};
 
 /// The function of a target whose alarm `shop-errors` has been quiet for ten minutes.
-async fn quiet() -> Function {
+pub(crate) async fn quiet() -> Function {
     let function = Function::with_config(WAVE);
     function.world().set_alarm("shop-errors", Quiet);
     tokio::time::advance(Duration::from_mins(10)).await;
@@ -56,7 +58,7 @@ pub(crate) fn states(function: &Function) -> Vec<ReportState> {
 }
 
 /// Gives the alarm `shop-errors` these states, a minute each.
-async fn flap(function: &Function, flapping: &[AlarmState]) {
+pub(crate) async fn flap(function: &Function, flapping: &[AlarmState]) {
     for state in flapping {
         function.world().set_alarm("shop-errors", *state);
         tokio::time::advance(Duration::from_mins(1)).await;
@@ -101,7 +103,7 @@ async fn a_flap_between_two_readings_fails_the_bake_at_its_end() {
     flap(&function, &[Ringing, Quiet]).await;
     assert_eq!(function.after(1).await, [Ignored]);
     assert_eq!(function.after(25).await, [Unhealthy, Started]);
-    assert_eq!(states(&function), [RollingBack, RollingBack]);
+    assert_eq!(states(&function), [RollingBack]);
     assert_eq!(function.world().starts.borrow()[2].commit, change(0).commit);
 }
 
@@ -114,7 +116,7 @@ async fn an_event_about_an_alarm_fails_the_bake_at_once() {
     assert_eq!(function.after(1).await, [Ignored], "the configuration excludes this alarm");
     function.world().set_alarm("shop-errors", Ringing);
     assert_eq!(function.outcomes(&file("alarm-rings")).await, [Unhealthy, Started]);
-    assert_eq!(states(&function), [RollingBack, RollingBack]);
+    assert_eq!(states(&function), [RollingBack]);
     assert_eq!(function.outcomes(&file("alarm-rings")).await, [Ignored]);
 }
 
@@ -234,6 +236,33 @@ async fn an_order_is_judged_by_the_settings_with_which_it_started() {
     assert_eq!(after.after(26).await, [Healthy]);
 }
 
+/// One deployment may change the wave and edit the pipeline, and CodePipeline then cancels the execution.
+#[tokio::test(start_paused = true)]
+async fn an_order_that_starts_again_is_judged_by_the_settings_with_which_it_started_first() {
+    let mut function = quiet().await;
+    assert_eq!(function.outcomes(&ordered(0, Order::deploy(NUMBER))).await, [Started]);
+    function.starter.routes = routes(&WAVE.replace("30m", "10m"));
+    assert_eq!(function.end("pipeline-canceled", "e1").await, [Waiting, Started]);
+    assert_eq!(function.end("pipeline-succeeded", "e2").await, [Waiting]);
+    assert_eq!(function.after(11).await, [Ignored]);
+    assert_eq!(function.after(20).await, [Healthy]);
+}
+
+/// Without the list, nobody knows what to go back to, and people must correct the cause.
+#[tokio::test(start_paused = true)]
+async fn a_refused_look_at_the_past_sends_one_notice_and_starts_nothing() {
+    let function = quiet().await;
+    function.world().reads_are_refused.set(true);
+    assert_eq!(function.outcomes(&ordered(0, of_wave())).await, [Waiting]);
+    for minutes in [1, 2, 4] {
+        assert_eq!(function.after(minutes).await, [Ignored]);
+    }
+    assert_eq!((function.world().notices.borrow().len(), function.world().starts.borrow().len()), (1, 0));
+    assert_eq!(states(&function), [ReportState::Waiting]);
+    function.world().reads_are_refused.set(false);
+    assert_eq!(function.after(8).await, [Started]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_ringing_alarm_keeps_an_order_waiting_and_is_reported_once() {
     let function = healthy().await;
@@ -309,7 +338,9 @@ async fn a_bake_is_explained_with_what_the_judge_says() {
             let decision = function.decide(&payload).await;
             assert_eq!(decision.outcome, outcome, "{name}: {decision:?}");
             assert!(decision.reason.contains(detail), "{decision:?}");
-            assert_eq!(function.take_calls(), ["DescribeAlarms shop-* Ringing"], "{name}");
+            let mut calls = vec!["DescribeAlarms shop-* Ringing"];
+            calls.extend((name == "alarm-rings" && state == Quiet).then_some("DescribeAlarmHistory shop-errors"));
+            assert_eq!(function.take_calls(), calls, "{name}");
             assert_eq!(function.world().ledger.rows(), before);
         }
     }

@@ -9,13 +9,15 @@ use pipeline_starter::Outcome::{
 use pipeline_starter::order;
 use pipeline_starter::world::{ExecutionStatus, FailureDetails, StartAnswer, World};
 use sekisho_domain::notice::Notice;
-use sekisho_domain::report::ReportState;
+use sekisho_domain::report::{OrderReport, ReportState};
 use sekisho_lambda::Failure;
 use sekisho_ledger::Store;
 use serde_json::json;
 
+use crate::bakes::baking;
 use crate::function::{
-    Function, NUMBER, PIPELINE_IS_FULL, REPORT, START, change, claimed, end_of, file, order_event, shop,
+    EXECUTION, Function, NUMBER, PIPELINE_IS_FULL, REPORT, START, change, claimed, end_of, file, of_wave, order_event,
+    ordered, shop,
 };
 
 /// The function after the order [`NUMBER`] has started the execution `e1`.
@@ -113,6 +115,32 @@ async fn an_execution_that_no_order_started_changes_no_order() {
         function.handle(&file(name)).await.unwrap();
         assert_eq!(function.row("shop"), before, "{name}");
         assert!(!function.take_calls().contains(&REPORT.to_owned()), "{name}");
+    }
+}
+
+/// Somebody has pressed the button. Another commit may run in the target, so the reports mention it.
+#[tokio::test(start_paused = true)]
+async fn an_execution_that_no_order_started_is_mentioned_if_it_ends_later() {
+    const MENTION: &str = "; execution a6c6b8f2-0f0f-4f53-9c1e-1d2c3b4a5968, which no order started, ran as well";
+    for (name, outcomes) in [("pipeline-succeeded", vec![Ignored]), ("pipeline-failed", vec![Ignored, ExecutionFailed])]
+    {
+        let function = baking().await;
+        let before = function.shop();
+        assert_eq!(function.end(name, EXECUTION).await, outcomes, "{name}");
+        let report = function.take_reports().pop().unwrap();
+        let last = before.report.as_ref().unwrap().report.clone();
+        assert!(report.at > last.at && report.reason.ends_with(MENTION), "{report:?}");
+        assert_eq!(OrderReport { at: last.at, reason: last.reason.clone(), ..report }, last, "nothing else changes");
+        assert_eq!((function.shop().progress, function.shop().good), (before.progress, before.good));
+        function.end(name, EXECUTION).await;
+        assert_eq!(function.take_reports(), [], "the event arrives again");
+        assert_eq!(function.after(31).await, [Healthy]);
+        assert!(function.take_reports().pop().unwrap().reason.ends_with(MENTION), "the verdict counts all the same");
+        assert_eq!(function.end("pipeline-stopped", "another").await, [Ignored]);
+        let report = function.take_reports().pop().unwrap();
+        assert_eq!((report.state, report.reason.matches("which no order started").count()), (ReportState::Healthy, 1));
+        assert_eq!(function.outcomes(&ordered(1, of_wave())).await, [Started]);
+        assert!(!function.take_reports()[0].reason.contains("no order"), "the next order starts an execution later");
     }
 }
 

@@ -16,7 +16,7 @@ use sekisho_domain::config::Document;
 use sekisho_domain::decision::{Decision, Decisions};
 use sekisho_domain::order::Order;
 use sekisho_domain::report::{OrderReport, ReportState};
-use sekisho_domain::route::PipelineName;
+use sekisho_domain::route::{PipelineName, Routes};
 use sekisho_domain::timestamp::{self, epoch_millis};
 use sekisho_lambda::Invocation;
 use sekisho_ledger::{Row, Store};
@@ -75,7 +75,7 @@ impl Function {
     }
 
     pub fn with_config(config: &str) -> Self {
-        let routes = Document::parse("sekisho.toml", config).unwrap().routes().unwrap();
+        let routes = routes(config);
         let repository_account = "111111111111".parse().unwrap();
         let world = FakeAccount::new(START);
         world.failure.replace(FailureDetails {
@@ -208,6 +208,11 @@ impl Function {
         let rows = self.world().ledger.list::<DecisionRow>("decision#pipeline-starter#2026-11-21", "");
         rows.now_or_never().unwrap().unwrap().into_iter().flat_map(|row| row.state.decisions).collect()
     }
+}
+
+/// The routes of a configuration.
+pub fn routes(config: &str) -> Routes {
+    Document::parse("sekisho.toml", config).unwrap().routes().unwrap()
 }
 
 pub fn shop() -> PipelineName {

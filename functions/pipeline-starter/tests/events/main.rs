@@ -18,6 +18,7 @@ mod files;
 mod follow_up;
 mod function;
 mod orders;
+mod readings;
 mod upgrades;
 mod ways_back;
 mod wiring;

@@ -92,15 +92,23 @@ pub(super) struct ListedGlob {
 
 impl ListedGlob {
     fn parse(text: &str, kind: NameKind) -> Result<Self, String> {
-        let (mark, pattern) = match text.strip_prefix('!') {
-            Some(rest) => ("!", rest),
-            None => ("", text),
-        };
-        let glob = Glob::new(pattern, kind)?;
-        if let Some(reason) = spelling::never_matches(pattern, kind) {
-            return Err(spelling::advise(pattern, kind, mark, reason));
+        let listed = Self::stored(text, kind)?;
+        match spelling::never_matches(listed.glob.pattern(), kind) {
+            Some(reason) => {
+                let mark = if listed.excludes { "!" } else { "" };
+                Err(spelling::advise(listed.glob.pattern(), kind, mark, reason))
+            }
+            None => Ok(listed),
         }
-        Ok(Self { glob, excludes: !mark.is_empty(), full: format!("{}{pattern}", kind.prefix()) })
+    }
+
+    /// Parses a glob without the check that it can match a name.
+    fn stored(text: &str, kind: NameKind) -> Result<Self, String> {
+        let (excludes, pattern) = match text.strip_prefix('!') {
+            Some(rest) => (true, rest),
+            None => (false, text),
+        };
+        Ok(Self { glob: Glob::new(pattern, kind)?, excludes, full: format!("{}{pattern}", kind.prefix()) })
     }
 }
 
@@ -120,6 +128,12 @@ impl GlobList {
             return Err((None, reason.to_owned()));
         }
         Ok(Self(globs))
+    }
+
+    /// Parses a list that a row of the ledger stores. The configuration was checked when the list was stored, and a row
+    /// must stay readable if a later version checks more.
+    pub(super) fn stored(texts: &[String], kind: NameKind) -> Result<Self, String> {
+        Ok(Self(texts.iter().map(|text| ListedGlob::stored(text, kind)).collect::<Result<_, _>>()?))
     }
 
     pub(super) fn is_empty(&self) -> bool {

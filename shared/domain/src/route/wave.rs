@@ -78,16 +78,10 @@ impl AlarmGlobs {
         self.0.includes(name)
     }
 
-    /// Texts such that the name of each matching alarm begins with exactly one of them. An empty text means that all
-    /// alarms have to be listed.
-    #[must_use]
-    pub fn prefixes(&self) -> Vec<&str> {
-        let mut prefixes: Vec<&str> =
-            self.0.iter().filter(|one| !one.excludes).map(|one| one.glob.literal_prefix()).collect();
-        // A prefix sorts directly before the texts that begin with it.
-        prefixes.sort_unstable();
-        prefixes.dedup_by(|longer, shorter| longer.starts_with(*shorter));
-        prefixes
+    /// The literal beginning of each glob that includes names. The name of each matching alarm begins with at least one
+    /// of these texts. An empty text means that all alarms must be listed.
+    pub fn prefixes(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter(|one| !one.excludes).map(|one| one.glob.literal_prefix())
     }
 
     /// The globs as they are written in the configuration.
@@ -99,7 +93,7 @@ impl AlarmGlobs {
 impl TryFrom<Vec<String>> for AlarmGlobs {
     type Error = String;
     fn try_from(written: Vec<String>) -> Result<Self, String> {
-        GlobList::parse(&written, NameKind::Alarm).map(Self).map_err(|(_, reason)| reason)
+        GlobList::stored(&written, NameKind::Alarm).map(Self)
     }
 }
 

@@ -24,14 +24,16 @@ pub(crate) fn of(traffic: &Traffic, target: &Target) -> Result<Reports, Broken> 
     Ok(reports)
 }
 
-/// Checks that later reports are never about an older order, and that nothing follows a healthy end.
+/// Checks that later reports are never about an older order, and that no other state follows a healthy end. The end is
+/// reported again if an execution that no order started has run since.
 pub(crate) fn rise(reports: &Reports, target: &Target) -> Result<(), Broken> {
     for (report, next) in reports.values().zip(reports.values().skip(1)) {
         if next.number < report.number {
             let numbers = format!("{} and then {}", report.number, next.number);
             return Err(Broken(format!("{}: reports on order {numbers}", target.id())));
         }
-        if next.number == report.number && report.state == ReportState::Healthy {
+        let is_reopened = report.state == ReportState::Healthy && next.state != ReportState::Healthy;
+        if next.number == report.number && is_reopened {
             let states = format!("{:?} after {:?}", next.state, report.state);
             return Err(Broken(format!("{}: order {} is {states}", target.id(), report.number)));
         }

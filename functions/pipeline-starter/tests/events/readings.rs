@@ -1,0 +1,130 @@
+//! How often the alarms of bakes are read, and what the first reading, an event and a late reading show.
+
+use std::time::Duration;
+
+use pipeline_starter::Outcome::{Healthy, Ignored, Started, Unhealthy, Unknown, Waiting};
+use pipeline_starter::order::Progress;
+use pipeline_starter::world::AlarmState::{NoData, Quiet, Ringing};
+use pipeline_starter::world::{AlarmChange, AlarmEvent, EntryResult, World};
+use sekisho_domain::report::ReportState::{Baking, RollingBack};
+use sekisho_domain::route::PipelineName;
+
+use crate::bakes::{baking_again, flap, healthy, quiet, states};
+use crate::function::{COMMITTED_CONFIG, Function, REPORT, TIMEOUT, WAVE, file, of_wave, ordered, routes};
+
+/// The function while this number of pipelines bakes, all of them on the same alarms.
+async fn all_baking(count: usize) -> (Function, Vec<PipelineName>) {
+    let mut function = baking_again().await;
+    let others = (1..count).map(|index| format!("shop-{index:02}"));
+    let pipelines: Vec<PipelineName> =
+        std::iter::once("shop".to_owned()).chain(others).map(|name| name.parse().unwrap()).collect();
+    let (wave, target) = WAVE.split_once("[[route.wave.target]]").unwrap();
+    let target = |name: &PipelineName| {
+        let target = target.replace("pipeline = \"shop\"", &format!("pipeline = \"{name}\""));
+        format!("[[route.wave.target]]{target}")
+    };
+    function.starter.routes = routes(&(wave.to_owned() + &pipelines.iter().map(target).collect::<String>()));
+    let row = function.shop();
+    for pipeline in &pipelines {
+        function.write_row_of(pipeline, &row);
+    }
+    (function, pipelines)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_invocation_reads_the_alarms_of_many_orders_once() {
+    let (function, _) = all_baking(20).await;
+    assert_eq!(function.outcomes(&file("alarm-rings")).await, [Ignored]);
+    assert_eq!(function.take_calls(), ["DescribeAlarms shop-* Ringing", "DescribeAlarmHistory shop-errors"]);
+    assert_eq!(function.after(1).await, [Ignored]);
+    assert_eq!(function.take_calls(), ["DescribeAlarms shop-* Ringing"]);
+    assert_eq!(function.after(30).await, [Healthy; 20]);
+    let reads: Vec<String> = function.take_calls().into_iter().filter(|call| call != REPORT).collect();
+    assert_eq!(reads, ["DescribeAlarms shop-* All"]);
+}
+
+/// Each rollback takes ten seconds, and an invocation starts eight of them at the same time. An invocation that Lambda
+/// stops would leave claims behind, which block their orders for minutes.
+#[tokio::test(start_paused = true)]
+async fn an_event_leaves_orders_to_the_follow_up_if_the_time_does_not_suffice() {
+    let (function, pipelines) = all_baking(40).await;
+    function.world().start_takes.set(Duration::from_secs(5));
+    function.world().set_alarm("shop-errors", Ringing);
+    let before = function.world().now();
+    let decided = function.outcomes(&file("alarm-rings")).await;
+    assert!(function.world().now() - before < TIMEOUT);
+    let count = |outcome| decided.iter().filter(|one| **one == outcome).count();
+    assert_eq!((count(Unhealthy), count(Started)), (24, 24));
+    let rows = || pipelines.iter().map(|pipeline| function.row(pipeline.as_str()).unwrap().state);
+    assert!(!rows().any(|row| matches!(row.progress, Progress::Claimed(_))));
+    assert_eq!(function.after(1).await.len(), 32);
+    assert!(rows().all(|row| row.execution.is_some() && row.way_back.is_some()));
+}
+
+/// EventBridge may be late, or Lambda may throttle the function.
+#[tokio::test(start_paused = true)]
+async fn an_event_that_arrives_when_the_alarm_is_quiet_again_fails_the_bake_at_once() {
+    let function = baking_again().await;
+    tokio::time::advance(Duration::from_mins(3)).await;
+    flap(&function, &[Ringing, Quiet]).await;
+    assert_eq!(function.outcomes(&file("alarm-rings")).await, [Unhealthy, Started]);
+    assert_eq!(states(&function), [RollingBack]);
+    assert!(function.shop().way_back.unwrap().reason.contains("shop-errors rang during the bake, since"));
+
+    let function = healthy().await;
+    flap(&function, &[Ringing, Quiet]).await;
+    assert_eq!(function.outcomes(&ordered(1, of_wave())).await, [Started]);
+    assert_eq!(function.end("pipeline-succeeded", "e2").await, [Waiting]);
+    assert_eq!(function.outcomes(&file("alarm-rings")).await, [Ignored], "it rang before the bake");
+}
+
+/// A mistake in the globs, or an account with an older configuration.
+#[tokio::test(start_paused = true)]
+async fn a_bake_without_an_alarm_is_reported_when_it_begins() {
+    for (config, expected) in [(WAVE, "no alarm matches shop-*"), (COMMITTED_CONFIG, "has no alarms for the bake")] {
+        let function = Function::with_config(config);
+        assert_eq!(function.outcomes(&ordered(0, of_wave())).await, [Started]);
+        function.take_reports();
+        assert_eq!(function.end("pipeline-succeeded", "e1").await, [Waiting]);
+        let reports = function.take_reports();
+        assert_eq!(reports.iter().map(|report| report.state).collect::<Vec<_>>(), [Baking, Baking]);
+        let reason = &reports[1].reason;
+        assert!(reason.contains("cannot end healthy") && reason.contains(expected), "{reason}");
+        assert!(reports[1].at > reports[0].at && reports[1].until == reports[0].until);
+        assert_eq!(function.after(1).await, [Ignored]);
+        assert_eq!(states(&function), [], "it is reported once");
+        assert_eq!(function.after(30).await, [Unknown]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_report_that_no_bus_accepts_is_not_sent_with_every_reading() {
+    let function = quiet().await;
+    function.world().bus_answer.replace(EntryResult::Retryable("no answer".to_owned()));
+    assert_eq!(function.outcomes(&ordered(0, of_wave())).await, [Started]);
+    assert_eq!(function.end("pipeline-succeeded", "e1").await, [Waiting]);
+    function.take_calls();
+    for _ in 0..30 {
+        assert_eq!(function.after(1).await, [Ignored]);
+    }
+    let calls = function.take_calls();
+    let count = |call: &str| calls.iter().filter(|one| *one == call).count();
+    assert_eq!((count("DescribeAlarms shop-* Ringing"), count(REPORT)), (30, 4));
+    function.world().bus_answer.replace(EntryResult::Accepted);
+    assert_eq!(function.after(1).await, [Healthy]);
+}
+
+/// The last known state of a deleted alarm may be days old.
+#[tokio::test(start_paused = true)]
+async fn an_alarm_that_is_deleted_after_the_bake_is_judged_by_its_history() {
+    let function = quiet().await;
+    flap(&function, &[NoData, Quiet]).await;
+    tokio::time::advance(Duration::from_hours(100)).await;
+    assert_eq!(function.outcomes(&ordered(0, of_wave())).await, [Started]);
+    assert_eq!(function.end("pipeline-succeeded", "e1").await, [Waiting]);
+    tokio::time::advance(Duration::from_mins(40)).await;
+    function.world().alarms.borrow_mut().remove("shop-errors");
+    let deleted = AlarmEvent { at: function.world().now(), what: AlarmChange::Edited };
+    function.world().alarm_histories.borrow_mut().get_mut("shop-errors").unwrap().push(deleted);
+    assert_eq!(function.after(1).await, [Healthy]);
+}
