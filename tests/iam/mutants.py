@@ -42,8 +42,14 @@ def of(policy, document):
             changed["Statement"][index : index + 1] = [mutated] if mutated else []
             # A policy needs at least one statement. This statement applies to no request.
             changed["Statement"] = changed["Statement"] or [{**statement, "Effect": "Deny", "Action": "a4b:Nothing"}]
-            actions = listed(statement["Action"]) + listed((mutated or {}).get("Action", []))
-            yield Mutant(policy, f"{name} {broken}", changed, tuple(actions))
+            yield Mutant(policy, f"{name} {broken}", changed, tuple(_changed_actions(statement, mutated or {})))
+
+
+def _changed_actions(statement, mutated):
+    """Returns the patterns of actions about which the two statements differ."""
+    before, after = set(listed(statement["Action"])), set(listed(mutated.get("Action", [])))
+    same = {**statement, "Action": None} == {**mutated, "Action": None}
+    return sorted(before ^ after if same else before | after)
 
 
 def _without_one(statement):

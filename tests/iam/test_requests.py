@@ -7,7 +7,7 @@ import pytest
 
 from tests.iam import mutants
 from tests.iam.requests import KEY, REQUESTS
-from tests.iam.table import bakes, crossing, deployment, functions, pipelines  # noqa: F401 (each adds its requests)
+from tests.iam.table import bakes, boundary, crossing, deployment, functions, pipelines  # noqa: F401 (requests)
 from tests.iam.table.access import USERS
 from tools.layout import REGION, ROOT
 

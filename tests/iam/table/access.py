@@ -139,103 +139,6 @@ for account, user in USERS.items():
         but("after it", "identity", context={"aws:CurrentTime": "2026-11-21T16:00:00Z"}),
         context=NOW,
     )
-    never(
-        "does not stay through an identity",
-        user,
-        why="Identities",
-        context=NOW,
-        does=(
-            "account:PutAlternateContact iam:AddUserToGroup iam:AttachUserPolicy iam:ChangePassword "
-            "iam:CreateAccessKey iam:CreateLoginProfile iam:CreateUser iam:DeleteUserPermissionsBoundary "
-            "iam:DeleteUserPolicy iam:EnableMFADevice iam:PassRole iam:PutUserPolicy iam:PutUserPermissionsBoundary "
-            "iam:RemoveRoleFromInstanceProfile iam:SetDefaultPolicyVersion iam:TagUser iam:UntagUser "
-            "iam:UpdateAssumeRolePolicy iam:UpdateLoginProfile identitystore:CreateUser "
-            "organizations:LeaveOrganization ram:CreateResourceShare rolesanywhere:CreateTrustAnchor "
-            "sso:CreateAccountAssignment sso-directory:CreateUser sts:AssumeRoot sts:GetFederationToken"
-        ),
-    )
-    never(
-        "does not stay through code under another role",
-        user,
-        why="CodeUnderOtherRoles",
-        context=NOW,
-        does=(
-            "apprunner:StartDeployment appstream:CreateStreamingURL athena:CreatePresignedNotebookUrl "
-            "athena:StartCalculationExecution athena:StartSession codecommit:DeleteFile "
-            "elasticmapreduce:CreateStudioPresignedUrl elasticmapreduce:GetOnClusterAppUIPresignedURL "
-            "elasticmapreduce:StartNotebookExecution elasticmapreduce:StartSession events:PutResourcePolicy "
-            "greengrass:CreateDeployment imagebuilder:PutImagePolicy sagemaker:StartNotebookInstance "
-            "sagemaker:StartSession amplify:CreateDeployment amplify:StartJob amplify:UpdateApp "
-            "apprunner:CreateService apprunner:UpdateService appsync:CreateApiKey appsync:UpdateResolver "
-            "autoscaling:CreateLaunchConfiguration batch:RegisterJobDefinition batch:SubmitJob "
-            "chatbot:CreateSlackChannelConfiguration chatbot:UpdateSlackChannelConfiguration "
-            "cloud9:CreateEnvironmentEC2 cloud9:UpdateEnvironment cloudformation:ActivateType "
-            "cloudformation:CreateChangeSet cloudformation:CreateStack cloudformation:ExecuteChangeSet "
-            "cloudformation:ImportStacksToStackSet cloudformation:RegisterType cloudformation:SetStackPolicy "
-            "cloudformation:UpdateStack codebuild:CreateWebhook codebuild:UpdateWebhook codebuild:DeleteWebhook "
-            "codebuild:CreateProject codebuild:PutResourcePolicy codebuild:RetryBuild codebuild:StartBuild "
-            "codebuild:UpdateProject codecommit:CreateCommit codecommit:GitPush "
-            "codecommit:MergePullRequestByFastForward codecommit:PutFile config:PutRemediationConfigurations "
-            "config:StartRemediationExecution codedeploy:CreateDeployment codedeploy:UpdateDeploymentGroup "
-            "codepipeline:CreatePipeline codepipeline:EnableStageTransition codepipeline:OverrideStageCondition "
-            "codepipeline:PutApprovalResult codepipeline:RetryStageExecution codepipeline:StartPipelineExecution "
-            "codepipeline:UpdatePipeline datapipeline:ActivatePipeline datapipeline:CreatePipeline "
-            "datapipeline:PutPipelineDefinition ec2:AssociateIamInstanceProfile ec2:CreateLaunchTemplateVersion "
-            "ec2:ModifyInstanceAttribute ecr:PutImage emr-containers:StartJobRun ec2:ModifyLaunchTemplate "
-            "ec2:ReplaceIamInstanceProfileAssociation ecs:RegisterTaskDefinition ecs:RunTask ecs:StartTask "
-            "elasticbeanstalk:CreateApplicationVersion airflow:CreateCliToken airflow:UpdateEnvironment "
-            "chatbot:AssociateToConfiguration chatbot:RedeemSlackOauthCode ec2:CreateReplaceRootVolumeTask "
-            "kinesisanalytics:CreateApplication kinesisanalytics:UpdateApplication lightsail:CreateInstances "
-            "ssm:CreateMaintenanceWindow ssm:RegisterTaskWithMaintenanceWindow ssm:UpdateMaintenanceWindowTask "
-            "elasticbeanstalk:UpdateEnvironment elasticmapreduce:AddJobFlowSteps events:PutRule events:PutTargets "
-            "glue:CreateJob glue:RunStatement glue:StartJobRun glue:UpdateJob imagebuilder:CreateImage "
-            "imagebuilder:StartImagePipelineExecution imagebuilder:UpdateImagePipeline lambda:AddPermission "
-            "lambda:CreateFunction lambda:PublishLayerVersion lambda:PutFunctionConcurrency lambda:UpdateFunctionCode "
-            "lambda:UpdateFunctionConfiguration pipes:CreatePipe pipes:UpdatePipe "
-            "sagemaker:CreatePresignedNotebookInstanceUrl sagemaker:UpdateNotebookInstance scheduler:CreateSchedule "
-            "scheduler:UpdateSchedule ssm:CreateActivation ssm:CreateAssociation ssm:CreateDocument "
-            "ssm:StartAutomationExecution ssm:StartChangeRequestExecution ssm:UpdateAssociation ssm:UpdateDocument "
-            "servicecatalog:CreateProduct servicecatalog:ExecuteProvisionedProductServiceAction "
-            "servicecatalog:ProvisionProduct servicecatalog:UpdateProvisionedProduct synthetics:CreateCanary "
-            "synthetics:StartCanary synthetics:UpdateCanary states:CreateStateMachine "
-            "states:PublishStateMachineVersion states:UpdateStateMachine"
-        ),
-    )
-    never(
-        "does not come back through a door from outside",
-        user,
-        why="DoorsFromOutside",
-        context=NOW,
-        does=(
-            "apigateway:UpdateDomainNamePolicy backup:PutBackupVaultSharingPolicy "
-            "cognito-identity:GetOpenIdTokenForDeveloperIdentity datazone:GetEnvironmentCredentials "
-            "deadline:AssumeQueueRoleForUser elasticmapreduce:GetClusterSessionCredentials "
-            "emr-containers:GetManagedEndpointSessionCredentials gamelift:GetComputeAccess "
-            "lakeformation:GetTemporaryGlueTableCredentials quicksight:RegisterUser s3express:PutAccessPointPolicy "
-            "s3files:PutFileSystemPolicy s3vectors:PutVectorBucketPolicy sso-oauth:CreateTokenWithIAM "
-            "sts:GetWebIdentityToken codeartifact:PutDomainPermissionsPolicy eks:AssociateIdentityProviderConfig "
-            "glacier:SetVaultAccessPolicy grafana:CreateWorkspaceApiKey grafana:UpdatePermissions iot:AttachPolicy "
-            "iot:CreateCertificateFromCsr iot:CreateKeysAndCertificate iot:CreatePolicyVersion iot:RegisterCertificate "
-            "kafka:PutClusterPolicy lightsail:SetResourceAccessForBucket redshift-serverless:PutResourcePolicy "
-            "redshift:PutResourcePolicy s3-object-lambda:PutObjectAcl s3-outposts:PutBucketPolicy "
-            "s3:PutAccessPointConfigurationForObjectLambda s3express:PutBucketPolicy s3tables:PutTableBucketPolicy "
-            "sagemaker:PutModelPackageGroupPolicy vpc-lattice:PutResourcePolicy acm-pca:IssueCertificate "
-            "acm-pca:PutPolicy aoss:CreateAccessPolicy cognito-identity:CreateIdentityPool "
-            "cognito-identity:SetIdentityPoolRoles cognito-identity:UpdateIdentityPool eks:AssociateAccessPolicy "
-            "eks:CreateAccessEntry eks:UpdateAccessEntry es:AuthorizeVpcEndpointAccess es:UpdateDomainConfig "
-            "events:PutPermission transfer:CreateUser transfer:ImportSshPublicKey transfer:UpdateUser "
-            "apigateway:UpdateRestApiPolicy backup:PutBackupVaultAccessPolicy dynamodb:PutResourcePolicy "
-            "ec2:ModifyImageAttribute ec2:ModifySnapshotAttribute ec2:ModifyVpcEndpointServicePermissions "
-            "ecr:PutRegistryPolicy ecr:SetRepositoryPolicy elasticfilesystem:PutFileSystemPolicy "
-            "glue:PutResourcePolicy kinesis:PutResourcePolicy kms:PutKeyPolicy kms:ReplicateKey "
-            "lakeformation:GrantPermissions lakeformation:PutDataLakeSettings logs:PutResourcePolicy "
-            "rds:ModifyDBSnapshotAttribute redshift:AuthorizeDataShare s3:PutReplicationConfiguration "
-            "s3:CreateAccessPoint s3:PutBucketAcl s3:PutBucketPublicAccessBlock s3:PutBucketOwnershipControls "
-            "s3:PutBucketPolicy secretsmanager:PutResourcePolicy ses:CreateEmailIdentityPolicy ses:PutIdentityPolicy "
-            "ses:UpdateEmailIdentityPolicy sns:AddPermission sns:SetTopicAttributes sqs:AddPermission "
-            "sqs:SetQueueAttributes ssm:ModifyDocumentPermission ssm:PutResourcePolicy"
-        ),
-    )
     may(
         "lets AWS use a key for a volume",
         user,
@@ -245,16 +148,6 @@ for account, user in USERS.items():
         but("grants the key without naming a resource", "GrantsOfKeys", context={"kms:GrantIsForAWSResource": None}),
         context=NOW | {"kms:GrantIsForAWSResource": "true"},
     )
-    never(
-        "does not remove traces",
-        user,
-        (
-            "chatbot:DeleteSlackChannelConfiguration cloudtrail:DeleteTrail cloudtrail:PutEventSelectors "
-            "cloudtrail:StopLogging cloudtrail:UpdateTrail cloudwatch:PutAlarmMuteRule"
-        ),
-        why="Traces",
-        context=NOW,
-    )
     for action, resource in [
         ("cloudformation:DeleteStack", arn("cloudformation", account, "stack/sekisho/1")),
         ("cloudwatch:DeleteAlarms", arn("cloudwatch", account, "alarm:sekisho-temp-access-errors")),
@@ -262,11 +155,9 @@ for account, user in USERS.items():
         ("dynamodb:PutItem", arn("dynamodb", account, "table/sekisho-ledger")),
         ("events:DeleteEventBus", arn("events", account, "event-bus/sekisho")),
         ("events:DisableRule", arn("events", account, "rule/sekisho-access-sweep")),
-        ("iam:GetPolicy", f"arn:aws:iam::{account}:policy/sekisho-access-boundary"),
         ("iam:GetRole", role(account, "temp-access")),
         ("lambda:InvokeFunction", arn("lambda", account, "function:sekisho-pipeline-starter")),
         ("lambda:InvokeFunction", arn("lambda", account, "function:temp-access")),
-        ("lambda:DeleteLayerVersion", arn("lambda", account, "layer:sekisho-config:1")),
         ("logs:DeleteLogGroup", arn("logs", account, "log-group:/aws/lambda/sekisho-pipeline-starter")),
         ("logs:DeleteLogGroup", arn("logs", account, "log-group:/aws/lambda/temp-access")),
         ("s3:PutObject", "arn:aws:s3:::aws-sam-cli-managed-default-samclisourcebucket-1a2b3c/one.zip"),
