@@ -59,8 +59,8 @@ pub(super) fn never_matches(pattern: &str, kind: NameKind) -> Option<&'static st
     if is_ref && ["refs/heads/", "refs/tags/"].iter().any(|prefix| pattern.starts_with(prefix)) {
         return Some("names of branches and tags are written without `refs/heads/` and `refs/tags/`");
     }
-    // A `**/` at the start of an alternative need not match a `/`, which expanding the braces would not show.
-    if ["{**/", ",**/"].iter().any(|start| pattern.contains(start)) {
+    // A `**/` at the start of an alternative or before another `**` need not match a `/`, which the tokens do not show.
+    if ["{**/", ",**/", "**/**"].iter().any(|start| pattern.contains(start)) {
         return None;
     }
     let mut first = None;
