@@ -3,14 +3,17 @@
 use std::time::Duration;
 
 use pipeline_starter::Outcome::{Healthy, Ignored, Started, Unhealthy, Unknown, Waiting};
-use pipeline_starter::order::Progress;
+use pipeline_starter::order::{OrderRow, Progress};
 use pipeline_starter::world::AlarmState::{NoData, Quiet, Ringing};
 use pipeline_starter::world::{AlarmChange, AlarmEvent, EntryResult, World};
 use sekisho_domain::report::ReportState::{Baking, RollingBack};
 use sekisho_domain::route::PipelineName;
+use sekisho_domain::timestamp::{epoch_millis, from_epoch_millis};
 
 use crate::bakes::{baking_again, flap, healthy, quiet, states};
-use crate::function::{COMMITTED_CONFIG, Function, REPORT, TIMEOUT, WAVE, file, of_wave, ordered, routes};
+use crate::function::{
+    COMMITTED_CONFIG, Function, REPORT, START, TIMEOUT, WAVE, change, file, of_wave, ordered, routes,
+};
 
 /// The function while this number of pipelines bakes, all of them on the same alarms.
 async fn all_baking(count: usize) -> (Function, Vec<PipelineName>) {
@@ -59,6 +62,40 @@ async fn an_event_leaves_orders_to_the_follow_up_if_the_time_does_not_suffice() 
     assert!(!rows().any(|row| matches!(row.progress, Progress::Claimed(_))));
     assert_eq!(function.after(1).await.len(), 32);
     assert!(rows().all(|row| row.execution.is_some() && row.way_back.is_some()));
+}
+
+/// The bake ends while the invocation starts other orders, and an alarm rings just before the end.
+#[tokio::test(start_paused = true)]
+async fn a_list_from_before_the_end_of_a_bake_does_not_judge_the_bake() {
+    let (function, pipelines) = all_baking(42).await;
+    tokio::time::advance(Duration::from_mins(20)).await;
+    let now = epoch_millis(function.world().now());
+    let baking = |until: u64, check: u64| {
+        let mut row = function.shop();
+        row.bake.as_mut().unwrap().window.as_mut().unwrap().until = until;
+        OrderRow { progress: Progress::Running { check }, ..row }
+    };
+    let (over, not_over) = (baking(now - 60_000, 0), baking(now + 1_000, now));
+    function.write_row_of(&pipelines[0], &over);
+    function.write_row_of(&pipelines[1], &not_over);
+    for pipeline in &pipelines[2..] {
+        let waiting = OrderRow::new(of_wave(), &change(0), pipeline, None, START);
+        function.write_row_of(pipeline, &OrderRow { is_past_known: true, ..waiting });
+    }
+    function.world().start_takes.set(Duration::from_secs(5));
+    let ring = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        function.world().set_alarm("shop-errors", Ringing);
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        function.world().set_alarm("shop-errors", Quiet);
+    };
+    let schedule = file("schedule");
+    let (decided, ()) = futures_util::join!(function.outcomes(&schedule), ring);
+    let count = |outcome| decided.iter().filter(|one| **one == outcome).count();
+    assert_eq!((decided.len(), count(Healthy), count(Started)), (41, 1, 40));
+    assert!(function.world().now() > from_epoch_millis(i64::try_from(now).unwrap()).unwrap() + Duration::from_secs(21));
+    function.world().start_takes.set(Duration::ZERO);
+    assert_eq!(function.after(1).await, [Unhealthy, Started]);
 }
 
 /// EventBridge may be late, or Lambda may throttle the function.
