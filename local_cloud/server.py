@@ -11,7 +11,7 @@ from hypercorn.asyncio import serve as hypercorn_serve
 from hypercorn.config import Config
 from ministack import app as ministack
 
-from local_cloud import alarms, authorization, buses, chatbot, codecommit, functions, iam, metadata, s3
+from local_cloud import alarms, authorization, buses, chatbot, codecommit, functions, iam, metadata, s3, sessions
 from local_cloud.codepipeline import api as codepipeline
 from local_cloud.codepipeline import state
 from tools.layout import ACCOUNTS, REGION
@@ -34,6 +34,7 @@ def serve(listener: int, port: int, data: Path) -> int:
     buses.install()
     alarms.install()
     chatbot.install()
+    sessions.install()
     metadata.install()
     codecommit.install(data / "repositories", ACCOUNTS["repository"], REGION, port)
     codepipeline.install()
