@@ -52,7 +52,6 @@ UNUSED = {
     "AWS::IAM::Role": {"no boundary": "iam:DeleteRolePermissionsBoundary iam:PutRolePermissionsBoundary"},
     "AWS::KMS::Key": {"always enabled, always rotated": "kms:DisableKey kms:DisableKeyRotation kms:EnableKey"},
     "AWS::Lambda::Function": {
-        "no concurrency": "lambda:PutFunctionConcurrency lambda:DeleteFunctionConcurrency",
         "no network": "ec2:DescribeSecurityGroups ec2:DescribeSubnets ec2:DescribeVpcs ec2:DescribeNetworkInterfaces",
         "no file system": "elasticfilesystem:DescribeMountTargets s3files:ListMountTargets",
         "no key of its own": "kms:CreateGrant kms:Decrypt kms:DescribeKey kms:Encrypt kms:GenerateDataKey",
