@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 
+use ipnet::IpNet;
+use regex_lite::Regex;
 use serde::{Deserialize, Serialize};
 
 use crate::account::Malformed;
@@ -33,6 +36,9 @@ impl From<Minutes> for i64 {
 }
 
 impl Minutes {
+    /// The longest grant that any configuration may allow.
+    pub const LONGEST: Self = Self(LONGEST_MINUTES);
+
     /// The number of minutes.
     #[must_use]
     pub fn get(self) -> u32 {
@@ -134,6 +140,16 @@ policy_text!(
 pub struct Profile {
     /// The permissions, at least one.
     pub statements: Vec<Statement>,
+    /// The longest grant, and the longest chain of grants. Default: that of `[access]`.
+    max_minutes: Option<Minutes>,
+    /// The length of a grant whose request has no field `minutes`. Default: that of `[access]`, or `max_minutes` if that
+    /// is less.
+    default_minutes: Option<Minutes>,
+    /// Whether a request needs a reason.
+    #[serde(default)]
+    pub require_reason: ReasonRule,
+    /// The maximum age of the sign-in with a second factor, in minutes.
+    pub mfa_minutes: Option<Minutes>,
     /// Whether the permissions hold only in sessions that were opened with a second factor.
     #[serde(default)]
     pub require_mfa: bool,
@@ -150,31 +166,139 @@ pub struct SourceIp(String);
 impl TryFrom<String> for SourceIp {
     type Error = Malformed;
     fn try_from(value: String) -> Result<Self, Malformed> {
-        let is_range = value.parse::<ipnet::IpNet>().is_ok() || value.parse::<std::net::IpAddr>().is_ok();
-        if is_range {
-            Ok(Self(value))
-        } else {
-            Err(Malformed::new(&value, "an address range: write a CIDR block such as `203.0.113.0/24`"))
+        let range = value.parse::<IpNet>().ok().or_else(|| value.parse::<IpAddr>().ok().map(IpNet::from));
+        match range {
+            None => Err(Malformed::new(&value, "an address range: write a CIDR block such as `203.0.113.0/24`")),
+            Some(range) if is_private(range) => Err(Malformed::new(
+                &value,
+                "a public address range, and AWS sees only the public address of a call: write the range that your \
+                 network has on the internet, such as `203.0.113.0/24`",
+            )),
+            Some(_) => Ok(Self(value)),
         }
     }
 }
 crate::account::string_newtype!(SourceIp);
 
+/// The ranges from which no call reaches AWS's public endpoints: private networks, shared addresses of carriers,
+/// loopback and link-local addresses. A condition on such a range would only deny.
+const PRIVATE: [&str; 9] = [
+    "10.0.0.0/8",
+    "100.64.0.0/10",
+    "127.0.0.0/8",
+    "169.254.0.0/16",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "::1/128",
+    "fc00::/7",
+    "fe80::/10",
+];
+
+/// Whether every address of the range is private.
+fn is_private(range: IpNet) -> bool {
+    PRIVATE.iter().any(|outer| outer.parse::<IpNet>().is_ok_and(|outer| outer.contains(&range)))
+}
+
+/// Whether a request for a profile needs a reason.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "WrittenRule")]
+pub enum ReasonRule {
+    /// No reason is needed.
+    #[default]
+    None,
+    /// Any text except white space.
+    Any,
+    /// A text that matches a regular expression anywhere.
+    Matching(Pattern),
+}
+
+/// The key `require_reason`, as it is written.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "expected true, false, or a regular expression in quotes")]
+enum WrittenRule {
+    Flag(bool),
+    Pattern(String),
+}
+
+impl TryFrom<WrittenRule> for ReasonRule {
+    type Error = Malformed;
+    fn try_from(value: WrittenRule) -> Result<Self, Malformed> {
+        Ok(match value {
+            WrittenRule::Flag(false) => Self::None,
+            WrittenRule::Flag(true) => Self::Any,
+            WrittenRule::Pattern(pattern) => Self::Matching(pattern.parse()?),
+        })
+    }
+}
+
+impl ReasonRule {
+    /// Whether the reason is enough. A missing reason is an empty one.
+    #[must_use]
+    pub fn accepts(&self, reason: Option<&str>) -> bool {
+        let reason = reason.unwrap_or_default();
+        match self {
+            Self::None => true,
+            Self::Any => !reason.trim().is_empty(),
+            // The expression was compiled when the configuration was checked.
+            Self::Matching(pattern) => Regex::new(pattern.as_str()).is_ok_and(|regex| regex.is_match(reason)),
+        }
+    }
+}
+
+/// A regular expression of the crate `regex-lite`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pattern(String);
+
+impl TryFrom<String> for Pattern {
+    type Error = Malformed;
+    fn try_from(value: String) -> Result<Self, Malformed> {
+        match Regex::new(&value) {
+            Ok(_) => Ok(Self(value)),
+            Err(_) => Err(Malformed::new(&value, "a regular expression: write one such as `^OPS-[0-9]+`, or true")),
+        }
+    }
+}
+crate::account::string_newtype!(Pattern);
+
 /// The `[access]` section.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Access {
-    /// The length of a grant whose request has no field `minutes`.
+    /// The length of a grant, for profiles without one of their own.
     pub default_minutes: Minutes,
-    /// The longest grant, and the longest chain of extensions, counted from the start of the first grant.
+    /// The longest grant, and the longest chain of grants, counted from the start of the first grant, for profiles
+    /// without a limit of their own.
     pub max_minutes: Minutes,
+    /// A grant within this time after a chain ended continues the chain, in minutes.
+    #[serde(default = "half_an_hour")]
+    pub rest_minutes: u32,
     /// The profile of a grant whose request has no field `profile`.
     pub default_profile: ProfileName,
     /// All profiles by name.
     pub profiles: BTreeMap<ProfileName, Profile>,
 }
 
+fn half_an_hour() -> u32 {
+    30
+}
+
 impl Access {
+    /// The longest grant of a profile, and its longest chain of grants. For a profile that the configuration does not
+    /// have, this is the limit of `[access]`.
+    #[must_use]
+    pub fn longest(&self, profile: &str) -> Minutes {
+        let profile = self.profiles.iter().find(|(name, _)| name.as_str() == profile);
+        profile.and_then(|(_, profile)| profile.max_minutes).unwrap_or(self.max_minutes)
+    }
+
+    /// The length of a grant of a profile whose request has no field `minutes`.
+    #[must_use]
+    pub fn usual(&self, profile: &str) -> Minutes {
+        let found = self.profiles.iter().find(|(name, _)| name.as_str() == profile);
+        let own = found.and_then(|(_, profile)| profile.default_minutes);
+        own.unwrap_or_else(|| self.default_minutes.min(self.longest(profile)))
+    }
+
     /// Checks the rules that concern more than one value.
     pub(crate) fn check(&self) -> Result<(), Mistake> {
         if self.default_minutes > self.max_minutes {
@@ -184,12 +308,21 @@ impl Access {
             );
             return Err(Mistake::new("access.default_minutes", reason));
         }
+        if self.rest_minutes > LONGEST_MINUTES {
+            let reason = format!("{} is more than a week: write at most {LONGEST_MINUTES}", self.rest_minutes);
+            return Err(Mistake::new("access.rest_minutes", reason));
+        }
         if !self.profiles.contains_key(&self.default_profile) {
             let known: Vec<&str> = self.profiles.keys().map(ProfileName::as_str).collect();
             let reason = format!("no profile `{}`: write one of {}", self.default_profile, known.join(", "));
             return Err(Mistake::new("access.default_profile", reason));
         }
         for (name, profile) in &self.profiles {
+            let (usual, longest) = (self.usual(name.as_str()), self.longest(name.as_str()));
+            if usual > longest {
+                let reason = format!("{usual} is more than max_minutes of this profile, {longest}: lower it");
+                return Err(Mistake::new(format!("access.profiles.{name}.default_minutes"), reason));
+            }
             let key = format!("access.profiles.{name}.statements");
             if profile.statements.is_empty() {
                 return Err(Mistake::new(key, "empty: add at least one statement"));
@@ -207,3 +340,6 @@ impl Access {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

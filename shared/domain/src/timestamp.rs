@@ -2,9 +2,11 @@
 
 use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
+use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
 
 const SECONDS: &[BorrowedFormatItem<'_>] = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
+const DATE: &[BorrowedFormatItem<'_>] = format_description!("[year]-[month]-[day]");
 const MILLIS: &[BorrowedFormatItem<'_>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
 
@@ -45,6 +47,20 @@ pub fn parse_seconds(text: &str) -> Option<OffsetDateTime> {
     time::PrimitiveDateTime::parse(text, SECONDS).ok().map(time::PrimitiveDateTime::assume_utc)
 }
 
+/// Parses a time in any spelling of ISO 8601 that IAM understands: with an offset, with fractions of a second, without
+/// seconds, or a date alone, which means its midnight in UTC. Returns `None` for any other text.
+#[must_use]
+pub fn parse_any(text: &str) -> Option<OffsetDateTime> {
+    let in_full = |text: &str| OffsetDateTime::parse(text, &Rfc3339).ok();
+    let with_seconds = || {
+        let (minutes, offset) = text.split_at_checked("2026-11-21T23:45".len())?;
+        in_full(&format!("{minutes}:00{offset}"))
+    };
+    let date = || time::Date::parse(text, DATE).ok().map(|date| date.midnight().assume_utc());
+    let parsed = in_full(text).or_else(with_seconds).or_else(date)?;
+    Some(parsed.to_offset(time::UtcOffset::UTC))
+}
+
 /// Parses `2026-11-21T23:45:00.123Z`, the format in which reports hold times. Returns `None` for any other format.
 #[must_use]
 pub fn parse_millis(text: &str) -> Option<OffsetDateTime> {
@@ -55,6 +71,22 @@ pub fn parse_millis(text: &str) -> Option<OffsetDateTime> {
 mod tests {
     use super::*;
     use time::macros::datetime;
+
+    #[test]
+    fn a_time_is_read_in_every_spelling() {
+        let at = datetime!(2026-11-21 23:45 UTC);
+        for text in ["2026-11-21T23:45:00Z", "2026-11-22T08:45:00+09:00", "2026-11-21T23:45:00.0Z", "2026-11-21T23:45Z"]
+        {
+            assert_eq!(parse_any(text), Some(at), "{text}");
+        }
+        assert_eq!(parse_any("2026-11-21T23:45:00.5Z"), Some(datetime!(2026-11-21 23:45:00.5 UTC)));
+        assert_eq!(parse_any("2026-11-21"), Some(datetime!(2026-11-21 00:00 UTC)));
+        for text in
+            ["", "soon", "2026-11-21T23:45:00", "2026-11-21 23:45:00", "2026-11-21T23:45", "関数2026-11-21T23:4"]
+        {
+            assert_eq!(parse_any(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn times_are_written_in_utc_and_can_be_read_again() {
