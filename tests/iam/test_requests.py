@@ -1,7 +1,9 @@
 """The deployed policies decide each request in the table as expected, and a broken statement changes some outcome."""
 
 import json
+import os
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -125,22 +127,38 @@ def prepared(accounts, deployer):
     return policies, simulated
 
 
-def simulate(policies, requests, broken=()):
+def run_simulator(policies, requests, **more):
+    """Returns the output of simulate.mjs, which describes its input."""
+    given = {"policies": policies, "requests": requests, "region": REGION}
     done = subprocess.run(
         ["node", ROOT / "tests" / "iam" / "simulate.mjs"],
         capture_output=True,
         text=True,
         check=False,
-        input=json.dumps({"policies": policies, "requests": requests, "mutants": broken, "region": REGION}),
+        input=json.dumps(given | more),
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 
+def simulate(policies, requests):
+    """Returns the result of each request."""
+    return run_simulator(policies, requests)["results"]
+
+
+def noticed(policies, requests, broken):
+    """Returns for each broken policy the index of a request whose outcome changes, or None."""
+    processes = os.cpu_count() or 1
+    parts = [broken[number::processes] for number in range(processes)]
+    with ThreadPoolExecutor(processes) as pool:
+        found = list(pool.map(lambda part: run_simulator(policies, requests, mutants=part)["noticed"], parts))
+    return [found[index % processes][index // processes] for index in range(len(broken))]
+
+
 @pytest.fixture(scope="session")
 def table(accounts, deployer, service_deployer):
     policies, requests = prepared(accounts, [*deployer, *service_deployer])
-    return policies, requests, simulate(policies, requests)["results"]
+    return policies, requests, simulate(policies, requests)
 
 
 def test_every_policy_is_in_the_table(table):
@@ -201,8 +219,8 @@ def test_every_broken_statement_is_noticed(table):
         }
         for mutant in broken
     ]
-    noticed = simulate(policies, requests, sent)["noticed"]
-    unnoticed = [str(mutant) for mutant, by in zip(broken, noticed, strict=True) if by is None]
+    by_request = noticed(policies, requests, sent)
+    unnoticed = [str(mutant) for mutant, by in zip(broken, by_request, strict=True) if by is None]
     excused = {part: [one for one in unnoticed if part in one] for part, _ in UNNOTICED}
     print(f"{len(broken)} broken statements, {len(broken) - len(unnoticed)} noticed")
     left = [one for one in unnoticed if not any(one in found for found in excused.values())]
