@@ -4,7 +4,7 @@
 
 ENV is an environment in samconfig.toml. PROFILE names an administrator's credentials, because the environment's own
 role is for deployment and may not change users. If the user or role can't be prepared, the command changes nothing.
-A second run changes nothing, either.
+A second run changes nothing, either. The command warns about whatever makes the user or role stronger than a profile.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
 from tools.failure import Failure
+from tools.operations import strength
 from tools.operations.environment import Environment, environment
 
 TAG = {"Key": "sekisho:access", "Value": "grantable"}
@@ -73,6 +74,8 @@ def prepare(target: Environment, kind: str, name: str) -> None:
     )
     if present is None:
         print(f"From now on, the boundary always limits all permissions of the {kind.lower()}.")
+    for warning in strength.warnings(session, kind, name, found["Arn"], account):
+        print(f"Warning: {warning}")
 
 
 def main(arguments: list[str]) -> None:
