@@ -27,7 +27,7 @@ COUNTED = {
             "unknown",
         },
     ),
-    "TempAccessRefusals": ("temp-access", {"refused", "failed", "open-ended"}),
+    "TempAccessRefusals": ("temp-access", {"refused", "failed", "foreign", "open-ended"}),
 }
 # These properties are the same for all alarms, which ring at the first occurrence in five minutes and publish a notice.
 FIRST_OCCURRENCE = {

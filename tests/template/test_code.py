@@ -123,6 +123,9 @@ NAMED = {
         ("iam", "arn:aws:iam::{account}:user/*", r"put_user_policy\(\)\s*\.user_name\((?!\")"),
         ("iam", "arn:aws:iam::{account}:role/*", r"put_role_policy\(\)\s*\.role_name\((?!\")"),
         ("iam", "*", r"get_account_authorization_details\(\)"),
+        # SSM lists the sessions of everybody, and the list names the session.
+        ("ssm", "*", r"describe_sessions\(\)"),
+        ("ssm", "arn:aws:ssm:{region}:{account}:session/*", r"terminate_session\(\)\s*\.session_id\((?!\")"),
     ],
 }
 # Services whose name in the SDK differs from their name in botocore and IAM.

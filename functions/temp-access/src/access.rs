@@ -1,5 +1,6 @@
 //! The function dispatches each invocation to a use case, and then records the decisions.
 
+mod follow_up;
 mod grant;
 mod help;
 mod list;
@@ -26,11 +27,12 @@ use tracing::error;
 
 use crate::answer::{self, Answer};
 use crate::aws::iam::Iam;
+use crate::aws::ssm::Sessions;
 use crate::error::Error;
 use crate::policy;
 use crate::report::{Report, Settlement};
 use crate::request::{self, Request};
-use crate::run::{ATTEMPT_TIMEOUT, LEDGER_TIMEOUT, RECORD_LIMIT, Run, SWEEP_MARGIN};
+use crate::run::{ATTEMPT_TIMEOUT, LEDGER_TIMEOUT, RECORD_LIMIT, Run, SETTLE_LIMIT, SWEEP_MARGIN};
 
 /// The function and everything that it keeps between invocations.
 pub struct TempAccess<S> {
@@ -42,6 +44,8 @@ pub struct TempAccess<S> {
     pub ledger: S,
     /// IAM of this account.
     pub iam: Iam,
+    /// Session Manager of this account and region.
+    pub sessions: Sessions,
     /// The topic for notices.
     pub topic: Topic,
     /// Returns the current time.
@@ -71,6 +75,7 @@ impl TempAccess<Ledger> {
             boundary: boundary.to_owned(),
             ledger: Ledger::new(later(&shared, aws_sdk_dynamodb::Client::new), table),
             iam: Iam::new(iam),
+            sessions: Sessions::new(later(&shared, aws_sdk_ssm::Client::new)),
             topic: Topic::new(later(&shared, aws_sdk_sns::Client::new), topic),
             clock: Box::new(sekisho_lambda::now),
         })
@@ -97,7 +102,7 @@ impl<S: Store> TempAccess<S> {
         let request = request::parse(payload);
         let principal = request.as_ref().ok().and_then(Request::principal).cloned();
         let is_dry_run = request.as_ref().is_ok_and(Request::is_dry_run);
-        let is_sweep = matches!(request, Ok(Request::Sweep));
+        let is_sweep = matches!(request, Ok(Request::Sweep | Request::FollowUp));
         // The answers to a revoke and to a real grant are cut to the length that Slack shows completely. A list or the
         // dry run of a grant may be longer.
         let is_cut =
@@ -111,7 +116,7 @@ impl<S: Store> TempAccess<S> {
         let mut warnings = Vec::new();
         if !is_dry_run {
             let deadline = if is_sweep { run.sweep_deadline() + SWEEP_MARGIN / 2 } else { run.deadline(RECORD_LIMIT) };
-            warnings = record(&report, &run, deadline).await;
+            warnings = record(&mut report, &run, deadline).await;
         }
         if let Ok(Answer::Text(text)) = &mut report.answer {
             for warning in warnings {
@@ -131,6 +136,7 @@ impl<S: Store> TempAccess<S> {
             boundary: &self.boundary,
             ledger: &self.ledger,
             iam: &self.iam,
+            sessions: &self.sessions,
             topic: &self.topic,
             clock: &*self.clock,
             invocation,
@@ -149,26 +155,37 @@ async fn dispatch<S: Store>(request: &Request, run: &Run<'_, S>) -> Result<Repor
         Request::List => Box::pin(list::list(run)).await,
         Request::Help => help::help(run),
         Request::Sweep => Box::pin(sweep::sweep(run)).await,
+        Request::FollowUp => Box::pin(follow_up::report(run)).await,
     }
 }
 
-/// Settles the grant's row, records the decisions and sends the notices. Returns a warning for the caller about each
-/// step that failed. None of these failures is an error, because the access itself is already changed.
-async fn record<S: Store>(report: &Report, run: &Run<'_, S>, deadline: Instant) -> Vec<&'static str> {
+/// Records the decisions, sends the notices, and then settles the grant's row, which says whether its notice was sent.
+/// Returns a warning for the caller about each step that failed. None of these failures is an error, because the access
+/// itself is already changed.
+async fn record<S: Store>(report: &mut Report, run: &Run<'_, S>, deadline: Instant) -> Vec<&'static str> {
     let now = run.now();
     let ledger_deadline =
         if run.is_ledger_lost.get() { deadline.min(Instant::now() + LEDGER_TIMEOUT) } else { deadline };
-    // The writes run one after the other, because opening a second connection to DynamoDB takes longer than a call.
     let write = async {
-        let settled = timeout_at(ledger_deadline, settle(report.settlement.as_ref(), run)).await;
-        let record = run.ledger.record(&run.invocation.function, run.request_id(), now, &report.decisions);
-        (settled, timeout_at(ledger_deadline, record).await)
+        // A follow-up that had nothing to do leaves no trace.
+        if report.decisions.is_empty() {
+            return Ok(());
+        }
+        run.ledger.record(&run.invocation.function, run.request_id(), now, &report.decisions).await
     };
     let publish = async {
         let published = join_all(report.notices.iter().map(|notice| run.topic.publish(notice))).await;
         published.into_iter().collect::<Result<(), _>>()
     };
-    let ((settled, recorded), published) = join!(write, timeout_at(deadline, publish));
+    let (recorded, published) = join!(timeout_at(ledger_deadline, write), timeout_at(deadline, publish));
+    let published = failure(published);
+    if let Some(settlement) = &mut report.settlement
+        && !report.notices.is_empty()
+    {
+        settlement.row.owes_notice = published.is_some();
+    }
+    // If the invocation dies before this write, the row keeps the intent, and a follow-up sends the notice again.
+    let settled = timeout_at(run.deadline(SETTLE_LIMIT), settle(report.settlement.as_ref(), run)).await;
     let mut warnings = Vec::new();
     if let Some(error) = failure(settled) {
         error!(error, "a grant was not settled in the ledger");
@@ -178,7 +195,7 @@ async fn record<S: Store>(report: &Report, run: &Run<'_, S>, deadline: Instant) 
         error!(error, "decisions were not recorded");
         warnings.push("The ledger did not record this request; the function's log did.");
     }
-    if let Some(error) = failure(published) {
+    if let Some(error) = published {
         error!(error, "a notice was not sent");
         warnings.push("The notice about this request could not be sent: tell your colleagues.");
     }

@@ -10,12 +10,19 @@ use time::OffsetDateTime;
 
 use crate::outcome::Outcome;
 use crate::plan::{Effect, Plan};
+use crate::policy::Reading;
 use crate::principal::Principal;
 use crate::revocation::Revocation;
+use crate::session::SessionsEnd;
 use crate::window::Window;
 
 /// The largest number of characters of a reason that an answer shows. The ledger keeps the whole reason.
 const REASON_SHOWN: usize = 100;
+
+/// What to do so that a role's session shows the second factor. AWS does not pass on a code that was given to `AssumeRole`.
+const MFA_OF_A_ROLE: &str = "It works only in sessions that show MFA: call sts get-session-token with the MFA code, and \
+                             assume the role with these keys. A code given to assume-role does not count, and neither \
+                             does one of a sign-in through SAML or Identity Center.";
 
 /// The largest number of characters of an answer. Slack shows a text completely only if it has fewer than 1,000.
 const LONGEST: usize = 999;
@@ -57,10 +64,16 @@ pub(crate) fn granted(plan: &Plan<'_>, confirmation: Confirmation, reason: Optio
         Effect::Extends { from } => {
             format!("{principal} keeps {profile}, which would have ended at {}.", timestamp::seconds(from))
         }
+        Effect::Widens { .. } => format!(
+            "{principal} keeps {profile}, which now allows more: the profile was widened since the access was given."
+        ),
         Effect::Keeps => format!("{principal} already has {profile} until then, and a grant never shortens access."),
     });
     if plan.capped {
         lines.push(capped(plan));
+    }
+    if plan.terms.needs_mfa_of_a_role() {
+        lines.push(MFA_OF_A_ROLE.to_owned());
     }
     match confirmation {
         Confirmation::Confirmed(_) => {}
@@ -90,6 +103,10 @@ pub(crate) fn grant_preview(plan: &Plan<'_>) -> String {
         Effect::Extends { from } => {
             format!("It would replace the live policy, which ends at {}.", timestamp::seconds(from))
         }
+        Effect::Widens { from } => format!(
+            "It would replace the live policy, which ends at {}, and allow more: the profile was widened.",
+            timestamp::seconds(from)
+        ),
         Effect::Keeps if plan.puts => {
             "It would replace the live policy with the profile as it is configured now; the end would stay.".to_owned()
         }
@@ -97,6 +114,9 @@ pub(crate) fn grant_preview(plan: &Plan<'_>) -> String {
     });
     if plan.capped {
         lines.push(capped(plan));
+    }
+    if plan.terms.needs_mfa_of_a_role() {
+        lines.push(MFA_OF_A_ROLE.to_owned());
     }
     if !plan.remove.is_empty() {
         lines.push(format!("To make room, these ended policies would be removed: {}.", plan.remove.join(", ")));
@@ -119,14 +139,25 @@ fn capped(plan: &Plan<'_>) -> String {
 }
 
 /// The answer to a revoke in which no call to IAM failed.
-pub(crate) fn revoked(principal: &Principal, revocation: &Revocation) -> String {
-    let Revocation { removed, foreign, held, is_unrecorded, failed: _ } = revocation;
+pub(crate) fn revoked(principal: &Principal, revocation: &Revocation, invocation: &Invocation) -> String {
+    let Revocation { removed, expired, open_ended, held, is_unrecorded, sessions, .. } = revocation;
     let mut lines = Vec::new();
     if removed.is_empty() {
         lines.push(format!("{principal} had no access that could be ended."));
     } else {
         lines.push(format!("Access of {principal} is ended: {} removed.", removed.join(", ")));
         lines.push("It may take seconds or minutes until this takes effect everywhere.".to_owned());
+    }
+    for (policy, end) in expired {
+        lines.push(format!("{policy} had already ended at {}, and is removed.", timestamp::seconds(*end)));
+    }
+    if let Some(sessions) = sessions {
+        lines.push(ended_sessions(sessions, invocation));
+        lines.push(
+            "This ends no connection that is open already (SSH, databases), no job that runs, and no session in \
+             another region."
+                .to_owned(),
+        );
     }
     if !held.is_empty() {
         let held = held.join(", ");
@@ -142,7 +173,7 @@ pub(crate) fn revoked(principal: &Principal, revocation: &Revocation) -> String 
                 .to_owned(),
         );
     }
-    for (policy, why) in foreign {
+    for (policy, why) in open_ended {
         lines.push(format!(
             "Not removed, because Sekisho did not write it ({why}): {policy}. Find out who wrote it, and delete it."
         ));
@@ -150,12 +181,42 @@ pub(crate) fn revoked(principal: &Principal, revocation: &Revocation) -> String 
     lines.join("\n")
 }
 
-/// The answer to a dry run of a revoke.
-pub(crate) fn revoke_preview(principal: &Principal, policies: &[String]) -> String {
-    if policies.is_empty() {
-        return format!("Dry run, nothing is written. {principal} has no policy of Sekisho's.");
+/// The line about the sessions of Session Manager.
+fn ended_sessions(sessions: &SessionsEnd, invocation: &Invocation) -> String {
+    let region = &invocation.region;
+    match sessions {
+        SessionsEnd::Ended(0) => format!("No session of Session Manager was open in {region}."),
+        SessionsEnd::Ended(1) => format!("One open session of Session Manager in {region} is ended."),
+        SessionsEnd::Ended(count) => format!("{count} open sessions of Session Manager in {region} are ended."),
+        SessionsEnd::Failed { ended, why } => format!(
+            "Sessions of Session Manager in {region} may still be open ({ended} ended): {}. The function tries again \
+             every minute; end them in the console if it is urgent.",
+            slack::shown(why)
+        ),
     }
-    format!("Dry run, nothing is written. {principal} would lose {}.", policies.join(", "))
+}
+
+/// The answer to a dry run of a revoke.
+pub(crate) fn revoke_preview(principal: &Principal, policies: &[(String, Reading)], now: OffsetDateTime) -> String {
+    let mut lines = vec!["Dry run, nothing is written.".to_owned()];
+    for (policy, reading) in policies {
+        lines.push(match reading {
+            Reading::Grant(window) if window.is_live(now) => {
+                format!("{principal} would lose {policy}, which ends at {}.", timestamp::seconds(window.end))
+            }
+            Reading::Grant(window) => {
+                format!("{policy} has already ended, at {}, and would be removed.", timestamp::seconds(window.end))
+            }
+            Reading::OpenEnded(why) => {
+                format!("{policy} would stay, because Sekisho did not write it ({why}): delete it by hand.")
+            }
+            Reading::DenyOnly => format!("{policy} would stay, because it only denies."),
+        });
+    }
+    if policies.is_empty() {
+        lines.push(format!("{principal} has no policy of Sekisho's."));
+    }
+    lines.join("\n")
 }
 
 /// The beginning of a reason, safe to show in Slack.
@@ -222,7 +283,11 @@ pub(crate) fn help(access: &Access, invocation: &Invocation) -> String {
          \"dry_run\":true only shows the policy\n\
          A second grant extends the access. Type straight quotes.\n\
          No answer in a channel? /invite @Amazon Q",
-        invocation.function, invocation.region, access.default_minutes, access.max_minutes, access.default_profile,
+        invocation.function,
+        invocation.region,
+        access.usual(access.default_profile.as_str()),
+        access.longest(access.default_profile.as_str()),
+        access.default_profile,
     )
 }
 

@@ -1,3 +1,4 @@
-//! Adapters, one for each AWS service. The adapters for DynamoDB and SNS are in the shared crates.
+//! Adapters for AWS services.
 
 pub mod iam;
+pub mod ssm;

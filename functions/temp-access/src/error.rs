@@ -1,8 +1,10 @@
 //! The errors of an invocation, and the stable type of each.
 
-use sekisho_domain::access::Minutes;
+use sekisho_domain::access::{Minutes, ProfileName};
 use sekisho_domain::config::Misconfigured;
+use sekisho_domain::timestamp;
 use sekisho_lambda::{ErrorType, Failure};
+use time::OffsetDateTime;
 
 use crate::aws::iam::{ErrorKind, IamError};
 use crate::principal::{Kind, Principal};
@@ -40,6 +42,22 @@ pub enum Error {
         /// The largest size that IAM accepts.
         limit: usize,
     },
+    /// The chain of grants has reached its maximum length, and ended only recently.
+    #[error(
+        "grants of {profile} to {principal} that follow each other last at most {longest} min from the first start, and \
+         that is over: a new one can begin at {} (`rest_minutes`). Nothing was granted",
+        timestamp::seconds(*.again)
+    )]
+    ChainOver {
+        /// The principal that had access.
+        principal: Principal,
+        /// The profile of the chain.
+        profile: ProfileName,
+        /// `max_minutes` of the profile.
+        longest: Minutes,
+        /// When a new chain can begin.
+        again: OffsetDateTime,
+    },
     /// The configuration or the environment is wrong.
     #[error(transparent)]
     Misconfigured(#[from] Misconfigured),
@@ -55,9 +73,7 @@ pub enum Error {
         source: IamError,
     },
     /// A call to the ledger failed.
-    #[error(
-        "{outcome}: the ledger could not be read or written; try again, and read the function's log if it happens again"
-    )]
+    #[error("{outcome}: {}", ledger_problem(.source))]
     Ledger {
         /// What the failure means for access.
         outcome: &'static str,
@@ -67,6 +83,17 @@ pub enum Error {
     /// AWS took longer than Slack waits. The field says what the error means for access.
     #[error("{0}: AWS answers too slowly; try again in a minute")]
     TooSlow(&'static str),
+}
+
+/// What is wrong with the ledger, and what to do.
+fn ledger_problem(error: &sekisho_ledger::Error) -> String {
+    match error {
+        sekisho_ledger::Error::Unreadable { .. } => error.to_string(),
+        sekisho_ledger::Error::Changed(_) | sekisho_ledger::Error::Unavailable { .. } => {
+            "the ledger could not be read or written; try again, and read the function's log if it happens again"
+                .to_owned()
+        }
+    }
 }
 
 fn role_hint(principal: &Principal) -> &'static str {
@@ -82,7 +109,7 @@ impl Failure for Error {
             Self::Invalid(_) | Self::TooLong { .. } => ErrorType::InvalidRequest,
             Self::Refused(_) => ErrorType::Refused,
             Self::NotFound(_) => ErrorType::NotFound,
-            Self::TooLarge { .. } => ErrorType::LimitExceeded,
+            Self::TooLarge { .. } | Self::ChainOver { .. } => ErrorType::LimitExceeded,
             Self::Misconfigured(_) => ErrorType::Misconfigured,
             Self::Busy(_) => ErrorType::Throttled,
             Self::Iam { source, .. } => match source.kind {

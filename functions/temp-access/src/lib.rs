@@ -10,19 +10,23 @@
 //!   the access boundary. The function checks both, so that its answer can name what is missing. The permissions of the
 //!   function's role enforce both.
 //! - **A grant never shortens access.** Grants that follow each other form a chain, which ends at most `max_minutes`
-//!   after its first start. The policy itself contains the chain's first start.
+//!   after its first start, also across a revoke and a new grant within `rest_minutes`. The policy itself contains the
+//!   chain's first start.
 //! - **The ledger comes first.** A grant writes its intent to the ledger, puts the policy, reads it back, and sends a
 //!   notice. If the intent cannot be written, nothing is granted. The ledger's row is also a lease, under which one
 //!   invocation at a time changes a policy, because IAM has no conditional write.
-//! - **A foreign policy is never touched.** If a policy's name begins with `sekisho-` but an Allow in the policy has no
-//!   end, the policy is only reported.
-//! - **A revoke needs neither the ledger nor the lease.** It deletes first, tries every policy, and then reports what
-//!   it removed and what it could not remove. No guarantee depends on the sweep.
+//! - **A policy that Sekisho did not write is never replaced.** It is one with an Allow without an end, or with an end
+//!   that Sekisho never writes and that the ledger does not have. It is reported. A revoke removes it if it has an end.
+//! - **A revoke needs neither the ledger nor the lease, and waits for no read.** It deletes first, tries every policy,
+//!   and then reports what it removed and what it could not remove. No guarantee depends on the sweep.
+//! - **Sessions end, too.** A revoke ends the open sessions of Session Manager of the principal, and a follow-up does so
+//!   within a minute after the end of the window.
+//! - **Each grant has a notice.** The row says whether it was sent, and a follow-up sends a notice that is missing.
 //! - **IAM decides who has access.** A list shows what IAM has; the ledger adds the reasons.
 //!
-//! Outcomes: `granted`, `extended`, `unchanged`, `revoked`, `previewed`, `listed`, `helped`, `swept`, `idle`,
-//! `open-ended`, `refused` (nothing changed), `failed`. A sweep answers with decisions, a person's request with text. A
-//! dry run writes nothing; not even its decision goes to the ledger.
+//! Outcomes: `granted`, `extended`, `widened`, `unchanged`, `revoked`, `session-ended`, `previewed`, `listed`, `helped`,
+//! `swept`, `idle`, `open-ended`, `foreign`, `refused` (nothing changed), `failed`. A sweep and a follow-up answer with
+//! decisions, a person's request with text. A dry run writes nothing; not even its decision goes to the ledger.
 //!
 //! Calls that a common grant makes: `GetUser`, `ListUserPolicies`, `PutUserPolicy` and `GetUserPolicy` to IAM, one read
 //! and three writes of the ledger, one `Publish` to SNS. Each inline policy that already exists adds one
@@ -31,6 +35,7 @@
 pub mod access;
 pub mod answer;
 pub mod aws;
+mod chat;
 pub mod error;
 mod notice;
 pub mod outcome;
@@ -42,4 +47,5 @@ pub mod request;
 mod revocation;
 pub mod row;
 mod run;
+mod session;
 pub mod window;

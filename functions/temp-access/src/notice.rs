@@ -7,6 +7,7 @@ use sekisho_domain::notice::Notice;
 use sekisho_domain::timestamp;
 use sekisho_lambda::Invocation;
 use serde_json::json;
+use time::OffsetDateTime;
 
 use crate::plan::{Effect, Plan};
 use crate::policy;
@@ -14,15 +15,41 @@ use crate::principal::{Kind, Principal};
 
 const IN_URL: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.');
 
-/// The notice that a principal was given access, or keeps access for longer.
-pub(crate) fn let_in(plan: &Plan<'_>, reason: Option<&str>, invocation: &Invocation) -> Notice {
-    let (principal, profile, account) = (plan.terms.principal, plan.terms.profile, &invocation.account);
-    let end = timestamp::seconds(plan.window.end);
-    let verb = match plan.effect {
-        Effect::Extends { .. } => "keeps",
-        Effect::Grants | Effect::Keeps => "has",
-    };
+/// What the notice about a grant says.
+pub(crate) struct LetIn<'a> {
+    pub(crate) principal: &'a Principal,
+    pub(crate) profile: &'a str,
+    pub(crate) end: OffsetDateTime,
+    pub(crate) reason: Option<&'a str>,
+    /// Whether the principal already had this access, which now ends later.
+    pub(crate) is_longer: bool,
+    /// Whether the principal already had this access, which now allows more.
+    pub(crate) is_wider: bool,
+}
+
+impl<'a> LetIn<'a> {
+    /// The notice about a plan that was carried out.
+    pub(crate) fn of(plan: &'a Plan<'_>, reason: Option<&'a str>) -> Self {
+        Self {
+            principal: plan.terms.principal,
+            profile: plan.terms.profile.as_str(),
+            end: plan.window.end,
+            reason,
+            is_longer: matches!(plan.effect, Effect::Extends { .. } | Effect::Widens { .. }),
+            is_wider: matches!(plan.effect, Effect::Widens { .. }),
+        }
+    }
+}
+
+/// The notice that a principal was given access, or keeps access for longer, or that its access now allows more.
+pub(crate) fn let_in(let_in: &LetIn<'_>, invocation: &Invocation) -> Notice {
+    let LetIn { principal, profile, reason, .. } = *let_in;
+    let (end, account) = (timestamp::seconds(let_in.end), &invocation.account);
+    let verb = if let_in.is_longer { "keeps" } else { "has" };
     let mut lines = vec![format!("{principal} {verb} access to account {account} as {profile} until {end}.")];
+    if let_in.is_wider {
+        lines.push(format!("The access now allows more than before, because the profile {profile} was widened."));
+    }
     lines.push(match reason.filter(|reason| !reason.is_empty()) {
         Some(reason) => format!("Reason: {reason}"),
         None => "No reason was given.".to_owned(),
@@ -33,18 +60,19 @@ pub(crate) fn let_in(plan: &Plan<'_>, reason: Option<&str>, invocation: &Invocat
         "To end it: @Amazon Q lambda invoke --function-name {} --region {} --payload {revoke}",
         invocation.function, invocation.region
     ));
+    let what = if let_in.is_wider { "Access widened" } else { "Let in" };
     Notice {
-        title: format!("Let in: {principal} until {end}"),
+        title: format!("{what}: {principal} until {end}"),
         lines,
         link: Some(event_history(principal, invocation)),
-        context: context(principal, "open", Some(profile.as_str())),
+        context: context(principal, "open", Some(profile)),
     }
 }
 
 /// The notice that IAM did not answer the write of a grant, so it is unknown whether there is access.
-pub(crate) fn perhaps_let_in(plan: &Plan<'_>, reason: Option<&str>, invocation: &Invocation) -> Notice {
-    let mut notice = let_in(plan, reason, invocation);
-    notice.title = format!("Possibly let in: {}", plan.terms.principal);
+pub(crate) fn perhaps_let_in(let_in: &LetIn<'_>, invocation: &Invocation) -> Notice {
+    let mut notice = self::let_in(let_in, invocation);
+    notice.title = format!("Possibly let in: {}", let_in.principal);
     notice.lines.insert(0, "IAM did not answer: it is unknown whether this grant took effect.".to_owned());
     notice
 }
@@ -74,7 +102,23 @@ pub(crate) fn open_ended(principal: &Principal, policy: &str, why: &str) -> Noti
         title: format!("Access without an end: {principal}"),
         lines: vec![
             format!("{principal} has a policy {policy} that Sekisho did not write: {why}."),
-            "Sekisho does not touch the policy. Find out who wrote it, and delete it.".to_owned(),
+            "Sekisho does not touch the policy, not even by a revoke. Find out who wrote it, and delete it.".to_owned(),
+        ],
+        ..Notice::default()
+    }
+}
+
+/// The notice that a policy whose name begins with `sekisho-` ends later than any that Sekisho writes.
+pub(crate) fn foreign(principal: &Principal, policy: &str, end: OffsetDateTime) -> Notice {
+    Notice {
+        title: format!("Access that Sekisho did not give: {principal}"),
+        lines: vec![
+            format!(
+                "{principal} has a policy {policy} that ends only at {}. Sekisho never writes such an end, and the \
+                 ledger has no such grant.",
+                timestamp::seconds(end)
+            ),
+            "Find out who wrote the policy. A revoke removes it.".to_owned(),
         ],
         ..Notice::default()
     }

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::error::Error;
 use crate::principal::Principal;
+use crate::session::SessionsEnd;
 
 /// What an invocation decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -29,8 +30,14 @@ pub enum Outcome {
     Swept,
     /// A sweep found nothing to do.
     Idle,
+    /// The principal's access now allows more than before, because its profile was widened.
+    Widened,
+    /// Open sessions of a principal were ended, because its access ended.
+    SessionEnded,
     /// A policy with our name contains an Allow without an end; a person has to check the policy.
     OpenEnded,
+    /// A policy with our name ends later than any that Sekisho writes; a person has to check the policy.
+    Foreign,
     /// The request was not granted, and nothing changed.
     Refused,
     /// The request could not be carried out, or it is unknown whether it was.
@@ -40,6 +47,18 @@ pub enum Outcome {
 /// Adds the principal to a decision.
 pub(crate) fn about(decision: Decision<Outcome>, principal: &Principal) -> Decision<Outcome> {
     decision.about(principal.kind().as_str(), principal.name())
+}
+
+/// The decision about the open sessions of a principal whose access ended; `None` if there were none.
+pub(crate) fn of_sessions(sessions: &SessionsEnd, principal: &Principal) -> Option<Decision<Outcome>> {
+    let (decision, ended) = match sessions {
+        SessionsEnd::Ended(0) => return None,
+        SessionsEnd::Ended(ended) => (Decision::new(Outcome::SessionEnded, "open sessions were ended"), ended),
+        SessionsEnd::Failed { ended, why } => {
+            (Decision::new(Outcome::Failed, format!("sessions may still be open: {why}")), ended)
+        }
+    };
+    Some(about(decision, principal).about("sessions", ended.to_string()))
 }
 
 /// The decision about a request that ended with an error.

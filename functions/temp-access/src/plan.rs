@@ -1,14 +1,15 @@
 //! Pure functions that make the plan of a request from facts. A dry run shows the plan that a real run would execute.
 
-use sekisho_domain::access::{Access, Minutes, Profile, ProfileName};
+use sekisho_domain::access::{Access, Minutes, Profile, ProfileName, ReasonRule};
 use sekisho_domain::slack;
-use time::OffsetDateTime;
+use sekisho_domain::timestamp;
+use time::{Duration, OffsetDateTime};
 
 use crate::error::Error;
 use crate::policy::{self, Reading};
-use crate::principal::Principal;
+use crate::principal::{Kind, Principal};
 use crate::request::Grant;
-use crate::window::{Window, later, reach};
+use crate::window::{Window, later, latest_end, reach};
 
 /// The terms of a grant: the request, completed and checked with the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,8 +18,10 @@ pub struct Terms<'a> {
     pub principal: &'a Principal,
     /// How many minutes were requested, at most `longest`.
     pub minutes: Minutes,
-    /// The longest chain of grants that the configuration allows.
+    /// The longest chain of grants that the configuration allows for the profile.
     pub longest: Minutes,
+    /// How long after its end a chain of grants may be continued.
+    pub rest: Duration,
     /// The profile's name.
     pub profile: &'a ProfileName,
     /// The statements and conditions of the profile.
@@ -32,20 +35,55 @@ impl<'a> Terms<'a> {
     /// # Errors
     /// [`Error::Invalid`] or [`Error::TooLong`], with the values that are allowed.
     pub fn of(grant: &'a Grant, access: &'a Access) -> Result<Self, Error> {
-        let minutes = match grant.minutes {
-            None => access.default_minutes,
-            Some(requested) => i64::try_from(requested)
-                .ok()
-                .and_then(|requested| Minutes::try_from(requested).ok())
-                .filter(|minutes| *minutes <= access.max_minutes)
-                .ok_or(Error::TooLong { most: access.max_minutes })?,
-        };
         let name = grant.profile.as_deref().unwrap_or(access.default_profile.as_str());
         let (profile, allows) = access.profiles.iter().find(|(known, _)| known.as_str() == name).ok_or_else(|| {
             let known: Vec<&str> = access.profiles.keys().map(ProfileName::as_str).collect();
             Error::Invalid(format!("`profile` is `{}`: write one of {}", slack::quoted(name), known.join(", ")))
         })?;
-        Ok(Self { principal: &grant.principal, minutes, longest: access.max_minutes, profile, allows })
+        let longest = access.longest(name);
+        let minutes = match grant.minutes {
+            None => access.usual(name),
+            Some(requested) => i64::try_from(requested)
+                .ok()
+                .and_then(|requested| Minutes::try_from(requested).ok())
+                .filter(|minutes| *minutes <= longest)
+                .ok_or(Error::TooLong { most: longest })?,
+        };
+        let rest = Duration::minutes(i64::from(access.rest_minutes));
+        let terms = Self { principal: &grant.principal, minutes, longest, rest, profile, allows };
+        if grant.reason.is_some() {
+            terms.check_reason(grant.reason.as_deref())?;
+        }
+        Ok(terms)
+    }
+
+    /// Checks that the reason is enough for the profile.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`], with what to write.
+    pub fn check_reason(&self, reason: Option<&str>) -> Result<(), Error> {
+        let rule = &self.allows.require_reason;
+        if rule.accepts(reason) {
+            return Ok(());
+        }
+        let problem =
+            if reason.is_some_and(|reason| !reason.trim().is_empty()) { "does not match" } else { "is missing" };
+        Err(Error::Invalid(match rule {
+            ReasonRule::Matching(pattern) => format!(
+                "`reason` {problem}: {} needs one that matches {}",
+                self.profile,
+                slack::quoted(pattern.as_str())
+            ),
+            ReasonRule::None | ReasonRule::Any => {
+                format!("`reason` {problem}: {} needs one, so add \"reason\":\"why\"", self.profile)
+            }
+        }))
+    }
+
+    /// Whether the access works only in sessions of a role that show a second factor.
+    #[must_use]
+    pub fn needs_mfa_of_a_role(&self) -> bool {
+        self.principal.kind() == Kind::Role && (self.allows.require_mfa || self.allows.mfa_minutes.is_some())
     }
 
     /// The name of the policy that the grant puts.
@@ -64,10 +102,24 @@ pub struct InlinePolicy {
     pub document: String,
 }
 
+/// What the ledger records about the grants of the principal and the profile.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Recorded {
+    /// The window of a very recent grant that IAM may not show yet.
+    pub granted: Option<Window>,
+    /// The last chain of grants, with the time at which it ended or will end.
+    pub chain: Option<Window>,
+    /// The end of the last grant. A policy with this end is ours, whatever the end is.
+    pub end: Option<OffsetDateTime>,
+    /// What an earlier attempt of the same request did.
+    pub earlier: EarlierAttempt,
+}
+
 /// What an earlier attempt of the same Lambda request did. Lambda repeats an asynchronous invocation that failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum EarlierAttempt {
     /// There was no earlier attempt.
+    #[default]
     None,
     /// An earlier attempt wrote its intent to the ledger, and perhaps put the policy.
     Intended(Window),
@@ -85,7 +137,12 @@ pub enum Effect {
         /// The end before this grant.
         from: OffsetDateTime,
     },
-    /// The end stays the same.
+    /// The profile was widened since the access was given, and the policy now allows what the profile allows today.
+    Widens {
+        /// The end before this grant. The end after this grant is the same, or later.
+        from: OffsetDateTime,
+    },
+    /// The end stays the same, and the policy allows no more than before.
     Keeps,
 }
 
@@ -116,38 +173,44 @@ pub struct Plan<'a> {
 
 /// Plans a grant.
 ///
-/// `inline` has every inline policy that IAM shows for the principal. `granted` is the window of a very recent grant
-/// that the ledger records and IAM may not show yet.
+/// `inline` has every inline policy that IAM shows for the principal.
 ///
 /// # Errors
-/// If the existing policy is not ours, if the policies do not fit, or if the request was carried out before and its
-/// access is over.
+/// If the existing policy is not ours, if the policies do not fit, if the chain of grants has reached its maximum
+/// length, or if the request was carried out before and its access is over.
 pub fn plan<'a>(
     terms: &Terms<'a>,
     inline: &[InlinePolicy],
-    granted: Option<Window>,
-    earlier: EarlierAttempt,
+    recorded: &Recorded,
     now: OffsetDateTime,
 ) -> Result<Plan<'a>, Error> {
     let policy = terms.policy();
     let existing = inline.iter().find(|one| one.name == policy);
+    let shown = shown_window(terms, &policy, existing, recorded, now)?;
     // Sekisho never writes a window that is longer than the longest chain. If the ledger nevertheless has such a
     // window, the window is ignored. A window that IAM shows is never ignored.
     let within = |window: &Window| window.is_live(now) && window.end - window.start <= terms.longest.duration();
-    let live = later(live_window(terms, &policy, existing, now)?, granted.filter(within));
-    let (window, capped) = window(terms, live, earlier, now)?;
-    let effect = match live {
-        None => Effect::Grants,
-        Some(live) if live.end < window.end => Effect::Extends { from: live.end },
-        Some(_) => Effect::Keeps,
-    };
+    let live = later(shown.filter(|shown| shown.is_live(now)), recorded.granted.filter(within));
+    // An ended policy that is still in IAM counts, too. A chain that should still be live, but is not, ended by a revoke
+    // that could not be recorded, or by hand.
+    let ended = later(recorded.chain, shown).map(|chain| Window { end: chain.end.min(now), ..chain });
+    let resting = ended.filter(|chain| now < chain.end.saturating_add(terms.rest));
+    let (window, capped) = window(terms, live, resting, recorded.earlier, now)?;
 
     let document = policy::document(terms.allows, window);
     let is_same = existing.is_some_and(|one| is_same_json(&one.document, &document));
     // Access that lasts longer than the configuration allows is left as it is: a grant neither shortens it nor writes
     // its policy again.
     let is_beyond = window.end - window.start > terms.longest.duration();
-    let puts = earlier != EarlierAttempt::CarriedOut && !is_same && !is_beyond;
+    let puts = recorded.earlier != EarlierAttempt::CarriedOut && !is_same && !is_beyond;
+    let shows_live = shown.is_some_and(|shown| shown.is_live(now));
+    let is_wider = puts && shows_live && existing.is_some_and(|one| !policy::covers(&one.document, &document));
+    let effect = match live {
+        None => Effect::Grants,
+        Some(live) if is_wider => Effect::Widens { from: live.end },
+        Some(live) if live.end < window.end => Effect::Extends { from: live.end },
+        Some(_) => Effect::Keeps,
+    };
 
     let own = if puts { policy::size(&document) } else { existing.map_or(0, |one| policy::size(&one.document)) };
     let others: Vec<&InlinePolicy> = inline.iter().filter(|one| one.name != policy).collect();
@@ -168,18 +231,21 @@ pub fn plan<'a>(
     Ok(Plan { terms: *terms, policy, window, effect, capped, document, puts, remove, size, limit })
 }
 
-/// The window of the existing policy, if it still gives access.
-fn live_window(
+/// The window of the existing policy, which may have ended.
+fn shown_window(
     terms: &Terms<'_>,
     policy: &str,
     existing: Option<&InlinePolicy>,
+    recorded: &Recorded,
     now: OffsetDateTime,
 ) -> Result<Option<Window>, Error> {
     let why = match existing.map(|one| policy::read(&one.document)) {
         None => return Ok(None),
-        Some(Reading::Grant(window)) => return Ok(Some(window).filter(|window| window.is_live(now))),
-        Some(Reading::Foreign(why)) => why,
-        Some(Reading::DenyOnly) => "it has only Deny statements",
+        Some(Reading::Grant(window)) if recorded.end == Some(window.end) => return Ok(Some(window)),
+        Some(Reading::Grant(window)) if window.end <= latest_end(now, terms.longest) => return Ok(Some(window)),
+        Some(Reading::Grant(window)) => format!("it ends only at {}", timestamp::seconds(window.end)),
+        Some(Reading::OpenEnded(why)) => why.to_owned(),
+        Some(Reading::DenyOnly) => "it has only Deny statements".to_owned(),
     };
     Err(Error::Refused(format!(
         "{} has a policy {policy} that Sekisho did not write ({why}), and a grant does not replace it: find out who \
@@ -192,14 +258,20 @@ fn live_window(
 fn window(
     terms: &Terms<'_>,
     live: Option<Window>,
+    resting: Option<Window>,
     earlier: EarlierAttempt,
     now: OffsetDateTime,
 ) -> Result<(Window, bool), Error> {
     match (earlier, live) {
-        (EarlierAttempt::None, _) => {
-            let reach = reach(now, terms.minutes, terms.longest, live);
-            Ok((reach.window, reach.capped))
-        }
+        (EarlierAttempt::None, _) => match reach(now, terms.minutes, terms.longest, live, resting) {
+            Some(reach) => Ok((reach.window, reach.capped)),
+            None => Err(Error::ChainOver {
+                principal: terms.principal.clone(),
+                profile: terms.profile.clone(),
+                longest: terms.longest,
+                again: resting.map_or(now, |chain| chain.end.saturating_add(terms.rest)),
+            }),
+        },
         (EarlierAttempt::Intended(intended), live) if live.is_some() || intended.is_live(now) => {
             let live = live.unwrap_or(intended);
             let start = live.start.min(intended.start);

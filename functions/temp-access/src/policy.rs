@@ -1,10 +1,15 @@
 //! The inline policy of a grant: its text, its size, and the meaning of an existing policy.
 
+mod coverage;
+mod reading;
+
 use sekisho_domain::access::{Access, Profile, ProfileName, Statement};
 use sekisho_domain::timestamp;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
+pub(crate) use self::coverage::covers;
+pub use self::reading::{Reading, read};
 use crate::principal::Kind;
 use crate::window::{LEEWAY, Window};
 
@@ -12,6 +17,7 @@ use crate::window::{LEEWAY, Window};
 pub(crate) const PREFIX: &str = "sekisho-";
 
 const CURRENT_TIME: &str = "aws:CurrentTime";
+const MFA_AGE: &str = "aws:MultiFactorAuthAge";
 const AFTER: &str = "DateGreaterThan";
 const BEFORE: &str = "DateLessThan";
 
@@ -35,6 +41,11 @@ fn allow(profile: &Profile, statement: &Statement, window: Window) -> Value {
     if let Some(condition) = condition.as_object_mut() {
         if profile.require_mfa {
             condition.insert("Bool".to_owned(), json!({"aws:MultiFactorAuthPresent": "true"}));
+        }
+        // A session that was opened without MFA has no age, so this condition requires MFA, too.
+        if let Some(minutes) = profile.mfa_minutes {
+            let seconds = (minutes.get() * 60).to_string();
+            condition.insert("NumericLessThan".to_owned(), json!({MFA_AGE: seconds}));
         }
         if !profile.source_ips.is_empty() {
             let ranges = one_or_many(profile.source_ips.iter().map(sekisho_domain::access::SourceIp::as_str));
@@ -62,49 +73,6 @@ fn one_or_many<'a>(values: impl Iterator<Item = &'a str>) -> Value {
 #[must_use]
 pub fn size(document: &str) -> usize {
     document.chars().filter(|c| !c.is_ascii_whitespace()).count()
-}
-
-/// The meaning of an existing policy whose name begins with `sekisho-`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reading {
-    /// A grant: every Allow in it has an end.
-    Grant(Window),
-    /// A policy that somebody else wrote, with the reason: an Allow has no end, or an end that Sekisho would not write.
-    Foreign(&'static str),
-    /// A policy that somebody else wrote and that gives no access, because it only denies.
-    DenyOnly,
-}
-
-/// Reads a policy whose name begins with `sekisho-`. A policy that cannot be read is treated as foreign, so it is left
-/// unchanged and reported.
-#[must_use]
-pub fn read(document: &str) -> Reading {
-    let Ok(document) = serde_json::from_str::<Value>(document) else {
-        return Reading::Foreign("it is not JSON");
-    };
-    let statements = match document.get("Statement") {
-        Some(Value::Array(statements)) => statements.as_slice(),
-        Some(one @ Value::Object(_)) => std::slice::from_ref(one),
-        _ => return Reading::Foreign("it has no statements"),
-    };
-    let mut whole: Option<Window> = None;
-    for statement in statements.iter().filter(|one| one.get("Effect").and_then(Value::as_str) != Some("Deny")) {
-        let Some(end) = limit(statement, BEFORE) else {
-            return Reading::Foreign("it has an Allow without DateLessThan on aws:CurrentTime");
-        };
-        // A policy without a start is read as if its chain had begun in 1970. The chain is then longer than any
-        // configuration allows, so no grant can extend the access.
-        let start = limit(statement, AFTER).map_or(OffsetDateTime::UNIX_EPOCH, |start| start.saturating_add(LEEWAY));
-        whole = Some(whole.map_or(Window { start, end }, |so_far| Window {
-            start: so_far.start.min(start),
-            end: so_far.end.max(end),
-        }));
-    }
-    whole.map_or(Reading::DenyOnly, Reading::Grant)
-}
-
-fn limit(statement: &Value, operator: &str) -> Option<OffsetDateTime> {
-    timestamp::parse_seconds(statement.get("Condition")?.get(operator)?.get(CURRENT_TIME)?.as_str()?)
 }
 
 /// Checks that the policy of each profile is small enough for a role, for which IAM has the larger limit.
@@ -137,8 +105,22 @@ mod tests {
 
     const WINDOW: Window = Window { start: datetime!(2026-11-21 20:45 UTC), end: datetime!(2026-11-21 23:45 UTC) };
 
+    const CONFIG: &str = r#"
+        [access]
+        default_minutes = 180
+        max_minutes     = 480
+        default_profile = "admin"
+        [access.profiles.admin]
+        statements = [{ actions = ["*"], resources = ["*"] }]
+        [access.profiles.strict]
+        statements  = [{ actions = ["ec2:Describe*", "logs:Get*"], resources = ["*"] }]
+        require_mfa = true
+        mfa_minutes = 90
+        source_ips  = ["203.0.113.0/24"]
+    "#;
+
     fn access() -> Access {
-        Document::parse("sekisho.toml", include_str!("../../../config/sekisho.toml")).unwrap().access().unwrap()
+        Document::parse("sekisho.toml", CONFIG).unwrap().access().unwrap()
     }
 
     fn written(profile: &str) -> Value {
@@ -163,50 +145,12 @@ mod tests {
 
     #[test]
     fn mfa_and_source_addresses_are_conditions_of_every_statement() {
-        let statement = &written("read-only")["Statement"][0];
+        let statement = &written("strict")["Statement"][0];
         assert_eq!(statement["Action"], json!(["ec2:Describe*", "logs:Get*"]));
         assert_eq!(statement["Condition"]["Bool"], json!({"aws:MultiFactorAuthPresent": "true"}));
+        assert_eq!(statement["Condition"]["NumericLessThan"], json!({"aws:MultiFactorAuthAge": "5400"}));
         assert_eq!(statement["Condition"]["IpAddress"], json!({"aws:SourceIp": "203.0.113.0/24"}));
         assert_eq!(statement["Condition"]["DateLessThan"], json!({"aws:CurrentTime": "2026-11-21T23:45:00Z"}));
-    }
-
-    #[test]
-    fn a_written_policy_is_read_back_with_its_window() {
-        for profile in access().profiles.values() {
-            assert_eq!(read(&document(profile, WINDOW)), Reading::Grant(WINDOW));
-        }
-    }
-
-    #[test]
-    fn a_policy_that_never_ends_is_foreign() {
-        let end = r#""DateLessThan":{"aws:CurrentTime":"2026-11-21T23:45:00Z"}"#;
-        let cases = [
-            "",
-            "{}",
-            r#"{"Statement":{"Effect":"Allow","Action":"*","Resource":"*"}}"#,
-            r#"{"Statement":[{"Effect":"Allow","Condition":{"DateLessThan":{"aws:CurrentTime":"soon"}}}]}"#,
-            &format!(
-                r#"{{"Statement":[{{"Effect":"Allow","Condition":{{{}}}}}]}}"#,
-                end.replace("Than", "ThanIfExists")
-            ),
-            &format!(
-                r#"{{"Statement":[{{"Effect":"Allow","Condition":{{{}}}}}]}}"#,
-                end.replace("Current", "TokenIssue")
-            ),
-            &format!(r#"{{"Statement":[{{"Effect":"Allow","Condition":{{{end}}}}},{{"Effect":"Allow"}}]}}"#),
-        ];
-        for document in cases {
-            assert!(matches!(read(document), Reading::Foreign(_)), "{document}");
-        }
-        let without_start = format!(r#"{{"Statement":{{"Effect":"Allow","Condition":{{{end}}}}}}}"#);
-        assert_eq!(read(&without_start), Reading::Grant(Window { start: OffsetDateTime::UNIX_EPOCH, end: WINDOW.end }));
-    }
-
-    #[test]
-    fn a_policy_that_only_denies_is_not_foreign() {
-        for document in [r#"{"Statement":[]}"#, r#"{"Statement":[{"Effect":"Deny","Action":"*","Resource":"*"}]}"#] {
-            assert_eq!(read(document), Reading::DenyOnly, "{document}");
-        }
     }
 
     #[test]

@@ -11,11 +11,15 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use crate::chat;
 use crate::error::Error;
 use crate::principal::{Kind, Principal};
 
 /// Longest reason, in characters.
 const LONGEST_REASON: usize = 500;
+
+/// The end of the ARN of the rule for follow-ups.
+const FOLLOW_UP_RULE: &str = ":rule/sekisho-access-follow-up";
 
 const EXAMPLE: &str = r#"{"user":"prd-user"}"#;
 const REQUEST_FIELDS: [&str; 7] = ["action", "user", "role", "minutes", "profile", "reason", "dry_run"];
@@ -34,8 +38,11 @@ pub(crate) enum Request {
     List,
     /// Show the help text.
     Help,
-    /// Remove policies that have ended (the schedule's event).
+    /// Remove policies that have ended, after a follow-up (the event of the schedule every 15 minutes).
     Sweep,
+    /// End the sessions of grants that have ended, and send notices that are missing (the event of the schedule every
+    /// minute).
+    FollowUp,
 }
 
 /// A request to give a principal access. The configuration supplies the values that the request leaves out.
@@ -70,7 +77,7 @@ impl Request {
         match self {
             Self::Grant(grant) => Some(&grant.principal),
             Self::Revoke(revoke) => Some(&revoke.principal),
-            Self::List | Self::Help | Self::Sweep => None,
+            Self::List | Self::Help | Self::Sweep | Self::FollowUp => None,
         }
     }
 
@@ -79,7 +86,7 @@ impl Request {
         match self {
             Self::Grant(grant) => grant.dry_run,
             Self::Revoke(revoke) => revoke.dry_run,
-            Self::List | Self::Help | Self::Sweep => false,
+            Self::List | Self::Help | Self::Sweep | Self::FollowUp => false,
         }
     }
 }
@@ -89,7 +96,8 @@ impl Request {
 /// # Errors
 /// [`Error::Invalid`] if the payload is not a request. The error's text says what to write instead.
 pub(crate) fn parse(payload: &str) -> Result<Request, Error> {
-    let fields = Fields::read(payload)?;
+    let payload = chat::with_plain_spaces(payload);
+    let fields = Fields::read(&payload)?;
     if fields.get("source").is_some() {
         return schedule(&fields);
     }
@@ -121,7 +129,12 @@ pub(crate) fn parse(payload: &str) -> Result<Request, Error> {
 fn schedule(fields: &Fields) -> Result<Request, Error> {
     fields.only(&SCHEDULE_FIELDS, "not a field of a schedule's event")?;
     match fields.text("source")?.as_deref() {
-        Some(SCHEDULE_SOURCE) => Ok(Request::Sweep),
+        Some(SCHEDULE_SOURCE) => {
+            // The two schedules differ only in their rules. The event of an unknown rule asks for the larger task.
+            let rules = fields.get("resources").and_then(|rules| serde_json::from_str::<Vec<String>>(rules).ok());
+            let is_follow_up = rules.is_some_and(|rules| rules.iter().any(|rule| rule.ends_with(FOLLOW_UP_RULE)));
+            Ok(if is_follow_up { Request::FollowUp } else { Request::Sweep })
+        }
         _ => invalid(format!(
             "the event's source is not {SCHEDULE_SOURCE}: send a schedule's event, or a request such as {EXAMPLE}"
         )),
@@ -149,10 +162,7 @@ impl<'p> Fields<'p> {
         }
         let fields: Self = match serde_json::from_str(payload) {
             Ok(fields) => fields,
-            Err(_)
-                if payload
-                    .contains(['\u{201c}', '\u{201d}', '\u{201e}', '\u{2018}', '\u{2019}', '\u{ff02}', '\u{ff07}']) =>
-            {
+            Err(_) if chat::has_curly_quotes(payload) => {
                 return invalid(format!("the payload has curly or wide quotes: type straight ones, as in {EXAMPLE}"));
             }
             Err(error) => {
@@ -187,7 +197,7 @@ impl<'p> Fields<'p> {
         let Some(value) = self.get(key) else { return Ok(None) };
         // A JSON string may be invalid text: `"\ud800"` is half a character.
         match serde_json::from_str::<String>(value) {
-            Ok(text) => Ok(Some(text)),
+            Ok(text) => Ok(Some(chat::as_typed(&text))),
             Err(_) if value.starts_with('"') => invalid(format!("`{key}` contains half a character: type it again")),
             Err(_) => invalid(format!("`{key}` is {}: write a text in quotes, or leave it out", type_of(value))),
         }
@@ -296,6 +306,19 @@ mod tests {
     }
 
     #[test]
+    fn what_chat_mangles_is_understood() {
+        let mailto = r#"{"user":"<mailto:hana@example.com|hana@example.com>"}"#;
+        assert_eq!(grant(mailto).principal.name(), "hana@example.com");
+        let spaces = "{\u{a0}\"user\":\u{a0}\"prd-user\",\u{2003}\"minutes\":\u{3000}30}";
+        assert_eq!(grant(spaces).minutes, Some(30));
+        let reason = grant(r#"{"user":"a","reason":"the “shop” isn’t up &amp; <http://api.example|api.example> is"}"#);
+        assert_eq!(reason.reason.as_deref(), Some("the “shop” isn’t up & api.example is"));
+        // The quotes inside the reason are not the problem.
+        let Err(Error::Invalid(message)) = parse(r#"{"user":"a","reason":"isn’t up""#) else { panic!("accepted") };
+        assert!(message.contains("not JSON"), "{message}");
+    }
+
+    #[test]
     fn all_fields_are_read() {
         let grant = grant(
             r##" {"action":"grant","role":"ops","minutes":30,"profile":"read-only",
@@ -307,11 +330,14 @@ mod tests {
     }
 
     #[test]
-    fn a_schedules_event_asks_for_a_sweep() {
+    fn a_schedules_event_asks_for_a_sweep_or_a_follow_up() {
         let event = r#"{"version":"0","id":"x","detail-type":"Scheduled Event","source":"aws.events",
             "account":"333333333333","time":"2026-11-21T00:00:00Z","region":"ap-northeast-1","resources":["arn"],
             "detail":{}}"#;
         assert_eq!(parse(event).unwrap(), Request::Sweep);
+        assert_eq!(parse(r#"{"source":"aws.events"}"#).unwrap(), Request::Sweep);
+        let rule = "arn:aws:events:ap-northeast-1:333333333333:rule/sekisho-access-follow-up";
+        assert_eq!(parse(&event.replace("arn", rule)).unwrap(), Request::FollowUp);
     }
 
     #[test]
@@ -379,7 +405,7 @@ mod tests {
         #[test]
         fn any_reason_arrives_as_it_was_typed(reason in "\\PC{0,500}|[\u{0}-\u{1f}]{0,20}|.{0,500}") {
             let payload = serde_json::json!({"user": "prd-user", "reason": reason}).to_string();
-            prop_assert_eq!(grant(&payload).reason, Some(reason));
+            prop_assert_eq!(grant(&payload).reason, Some(chat::as_typed(&reason)));
         }
 
         #[test]

@@ -68,6 +68,16 @@ pub struct GrantRow {
     /// The lease of the request that is working on the policy.
     #[serde(rename = "held_until")]
     pub lease: Lease,
+    /// When the access was ended by request.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "moment::optional")]
+    pub ended: Option<OffsetDateTime>,
+    /// Sessions that began after this time, and before the end of access, still have to be ended. `None` if there are
+    /// none, or if an earlier version wrote the row.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "moment::optional")]
+    pub sessions_from: Option<OffsetDateTime>,
+    /// Whether the notice about the grant could not be sent yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub owes_notice: bool,
     /// When DynamoDB may delete the row, in epoch seconds.
     pub expires: i64,
 }
@@ -86,6 +96,31 @@ mod moment {
             serde::de::Error::custom(format!("`{text}` is not a time: write it like 2026-11-21T23:45:00Z"))
         })
     }
+
+    /// The same format for a time that may be missing.
+    pub(super) mod optional {
+        use super::{Deserialize, Deserializer, OffsetDateTime, Serializer};
+
+        #[derive(Deserialize)]
+        struct Moment(#[serde(with = "super")] OffsetDateTime);
+
+        #[expect(clippy::ref_option, reason = "serde passes a reference to the field")]
+        pub(in super::super) fn serialize<S: Serializer>(
+            at: &Option<OffsetDateTime>,
+            serializer: S,
+        ) -> Result<S::Ok, S::Error> {
+            match at {
+                Some(at) => super::serialize(at, serializer),
+                None => serializer.serialize_none(),
+            }
+        }
+
+        pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
+            deserializer: D,
+        ) -> Result<Option<OffsetDateTime>, D::Error> {
+            Ok(Option::<Moment>::deserialize(deserializer)?.map(|Moment(at)| at))
+        }
+    }
 }
 
 impl GrantRow {
@@ -97,6 +132,11 @@ impl GrantRow {
         before: Option<&Self>,
         now: OffsetDateTime,
     ) -> Self {
+        let due = before.and_then(|row| row.sessions_from);
+        let sessions_from = match state {
+            State::Intent | State::Revoked => Some(due.map_or(window.start, |due| due.min(window.start))),
+            State::Granted | State::Expired => due,
+        };
         Self {
             state,
             start: window.start,
@@ -109,8 +149,28 @@ impl GrantRow {
                 State::Granted | State::Revoked | State::Expired => before.map_or(0, |row| row.claimed),
             },
             lease: Lease::new(now, LEASE_TERM),
+            ended: match state {
+                State::Revoked => Some(now),
+                State::Intent => None,
+                State::Granted | State::Expired => before.and_then(|row| row.ended),
+            },
+            sessions_from,
+            owes_notice: before.is_some_and(|row| row.owes_notice) && state == State::Intent,
             expires: window.end.saturating_add(RETENTION).unix_timestamp(),
         }
+    }
+
+    /// The chain of grants that the row records, with the time at which it ended or will end. A row of an earlier version
+    /// does not show when a revoke ended the access, so such a chain counts as ended when it was last extended.
+    pub(crate) fn chain(&self) -> Window {
+        let end = match self.ended {
+            None if self.state == State::Revoked => {
+                let claimed = i64::try_from(self.claimed).ok().and_then(timestamp::from_epoch_millis);
+                claimed.unwrap_or(self.start).min(self.end)
+            }
+            ended => ended.unwrap_or(self.end).min(self.end),
+        };
+        Window { start: self.start, end }
     }
 
     /// The row after its holder has finished: with a new state and without a lease.
@@ -204,6 +264,33 @@ mod tests {
             row = GrantRow::held(State::Intent, WINDOW, &i.to_string(), Some(&row), NOW).settled(State::Granted);
         }
         assert_eq!(row.requests, ["12", "13", "14", "15", "16", "17", "18", "19"]);
+    }
+
+    #[test]
+    fn a_row_of_an_earlier_version_is_read_and_new_fields_are_optional() {
+        let old = serde_json::json!({
+            "state": "revoked", "start": "2026-11-21T20:45:00Z", "end": "2026-11-21T23:45:00Z", "request": "one",
+            "requests": ["one"], "claimed": 1_795_295_700_000_u64, "held_until": 0, "expires": 1_797_896_700,
+        });
+        let row: GrantRow = serde_json::from_value(old.clone()).unwrap();
+        assert_eq!((row.ended, row.sessions_from, row.owes_notice), (None, None, false));
+        assert_eq!(row.chain(), Window { start: NOW, end: datetime!(2026-11-21 21:15 UTC) });
+        assert_eq!(serde_json::to_value(&row).unwrap(), old);
+        let new = GrantRow::held(State::Revoked, WINDOW, "two", Some(&row), NOW + Duration::HOUR).free();
+        let read: GrantRow = serde_json::from_value(serde_json::to_value(&new).unwrap()).unwrap();
+        assert_eq!(read, new);
+        assert_eq!(read.chain(), Window { start: NOW, end: NOW + Duration::HOUR });
+        assert_eq!(read.sessions_from, Some(NOW));
+    }
+
+    #[test]
+    fn sessions_of_all_windows_since_the_last_end_are_due() {
+        let first = GrantRow::held(State::Intent, WINDOW, "one", None, NOW).settled(State::Granted);
+        let later = Window { start: WINDOW.end, end: WINDOW.end + Duration::HOUR };
+        let second = GrantRow::held(State::Intent, later, "two", Some(&first), WINDOW.end);
+        assert_eq!(second.sessions_from, Some(WINDOW.start));
+        let ended = GrantRow { sessions_from: None, ..first };
+        assert_eq!(GrantRow::held(State::Intent, later, "two", Some(&ended), NOW).sessions_from, Some(later.start));
     }
 
     #[test]

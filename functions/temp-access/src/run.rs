@@ -3,7 +3,8 @@
 use std::cell::Cell;
 use std::future::Future;
 
-use sekisho_domain::access::Access;
+use futures_util::future::join_all;
+use sekisho_domain::access::{Access, Minutes};
 use sekisho_domain::config::Misconfigured;
 use sekisho_lambda::failure::chain;
 use sekisho_lambda::{Invocation, Topic};
@@ -13,11 +14,15 @@ use tokio::time::{Duration, Instant, sleep, timeout, timeout_at};
 use tracing::{error, warn};
 
 use crate::aws::iam::{Iam, PrincipalDetails};
+use crate::aws::ssm::{Sessions, SsmError};
 use crate::error::Error;
+use crate::policy;
 use crate::principal::Principal;
 use crate::row::GrantRow;
+use crate::session::SessionsEnd;
+use crate::window::{Window, latest_end};
 
-// Chatbot waits 15 s for an answer, so a request ends after 12 s. The following limits are measured from the start of
+// Chatbot waits 15 s for an answer, so a request ends after 12.5 s. The following limits are measured from the start of
 // the request.
 
 /// Until this limit, IAM is read again if it shows less than the ledger records.
@@ -30,11 +35,15 @@ pub(crate) const WRITE_LIMIT: Duration = Duration::from_millis(9_500);
 pub(crate) const CONFIRM_LIMIT: Duration = Duration::from_millis(10_500);
 /// Until this limit, the decisions are written to the ledger and the notices are sent to the topic.
 pub(crate) const RECORD_LIMIT: Duration = Duration::from_secs(12);
+/// Until this limit, a grant's row is settled, which records whether the notice was sent.
+pub(crate) const SETTLE_LIMIT: Duration = Duration::from_millis(12_500);
 
 /// Timeout of one attempt of an AWS call. Each call has three attempts.
 pub(crate) const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(2_500);
 /// Timeout of one ledger call in a revoke. It is short, because a revoke also works without the ledger.
 pub(crate) const LEDGER_TIMEOUT: Duration = Duration::from_millis(1_500);
+/// Timeout of one read of IAM in a revoke, which goes on without the answer.
+pub(crate) const READ_TIMEOUT: Duration = Duration::from_secs(2);
 /// Pause between two reads of a state that is about to change.
 pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(250);
 /// Safety margin of a sweep before Lambda's timeout.
@@ -47,6 +56,7 @@ pub(crate) struct Run<'a, S> {
     pub(crate) boundary: &'a str,
     pub(crate) ledger: &'a S,
     pub(crate) iam: &'a Iam,
+    pub(crate) sessions: &'a Sessions,
     pub(crate) topic: &'a Topic,
     pub(crate) clock: &'a dyn Fn() -> OffsetDateTime,
     pub(crate) invocation: &'a Invocation,
@@ -87,6 +97,51 @@ impl<S: Store> Run<'_, S> {
     /// The `[access]` section of the configuration.
     pub(crate) fn access(&self) -> Result<&Access, Error> {
         self.access.as_ref().map_err(|misconfigured| Error::Misconfigured(misconfigured.clone()))
+    }
+
+    /// The longest grant of a profile. Without a valid configuration, it is the longest that any configuration allows.
+    pub(crate) fn longest(&self, profile: &str) -> Minutes {
+        self.access.as_ref().map_or(Minutes::LONGEST, |access| access.longest(profile))
+    }
+
+    /// Whether Sekisho may have written the policy: the ledger records its end, or no version would write a later end.
+    pub(crate) fn is_ours(&self, policy: &str, window: Window, row: Option<&GrantRow>) -> bool {
+        let profile = policy.strip_prefix(policy::PREFIX).unwrap_or(policy);
+        window.end <= latest_end(self.now(), self.longest(profile)) || row.is_some_and(|row| row.end == window.end)
+    }
+
+    /// Ends the open sessions of a principal that began after `from`.
+    pub(crate) async fn end_sessions(
+        &self,
+        principal: &Principal,
+        from: OffsetDateTime,
+        deadline: Instant,
+    ) -> SessionsEnd {
+        let late = |_| Err(SsmError::unanswered("DescribeSessions"));
+        let open = match timeout_at(deadline, self.sessions.open()).await.unwrap_or_else(late) {
+            Ok(open) => open,
+            Err(error) => return SessionsEnd::Failed { ended: 0, why: error.to_string() },
+        };
+        let account = self.invocation.account.as_str();
+        let theirs = open.iter().filter(|session| session.belongs_to(principal, account, from));
+        let ends = join_all(theirs.map(async |session| {
+            let ended = timeout_at(deadline, self.sessions.terminate(&session.id)).await;
+            ended.unwrap_or_else(|_| Err(SsmError::unanswered("TerminateSession")))
+        }));
+        let (mut ended, mut failure) = (0, None);
+        for end in ends.await {
+            match end {
+                Ok(()) => ended += 1,
+                Err(error) => failure = Some(error),
+            }
+        }
+        match failure {
+            None => SessionsEnd::Ended(ended),
+            Some(error) => {
+                warn!(error = chain(&error), "a session was not ended");
+                SessionsEnd::Failed { ended, why: error.to_string() }
+            }
+        }
     }
 
     /// Reads the principal's details. A name that IAM spells differently, for example in upper case, is refused.

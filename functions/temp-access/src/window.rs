@@ -24,6 +24,14 @@ impl Window {
     }
 }
 
+/// How far ahead a grant may be scheduled. No version of Sekisho writes a window that begins later.
+const FURTHEST_START: Duration = Duration::days(14);
+
+/// The latest end that Sekisho writes. A policy with a later end is not ours, unless the ledger records that end.
+pub(crate) fn latest_end(now: OffsetDateTime, longest: Minutes) -> OffsetDateTime {
+    now.saturating_add(FURTHEST_START).saturating_add(longest.duration())
+}
+
 /// The window that ends later.
 pub(crate) fn later(one: Option<Window>, other: Option<Window>) -> Option<Window> {
     one.into_iter().chain(other).max_by_key(|window| window.end)
@@ -39,16 +47,23 @@ pub(crate) struct Reach {
 }
 
 /// Returns the window of a grant. The window ends `minutes` from now, but not later than `longest` after the chain's
-/// first start, and never earlier than the live window. A grant continues the chain only while the policy is live;
-/// otherwise it begins a new chain.
-pub(crate) fn reach(now: OffsetDateTime, minutes: Minutes, longest: Minutes, live: Option<Window>) -> Reach {
+/// first start, and never earlier than the live window. A grant continues the chain while the policy is live, and
+/// otherwise the chain `resting`, which ended only recently; without either, it begins a new chain. Returns `None` if
+/// the resting chain has reached its maximum length.
+pub(crate) fn reach(
+    now: OffsetDateTime,
+    minutes: Minutes,
+    longest: Minutes,
+    live: Option<Window>,
+    resting: Option<Window>,
+) -> Option<Reach> {
     let now = now.replace_nanosecond(0).unwrap_or(now);
     let live = live.filter(|window| window.is_live(now));
-    let start = live.map_or(now, |window| window.start.min(now));
+    let start = live.or(resting).map_or(now, |window| window.start.min(now));
     let requested = now + minutes.duration();
     let last = start.saturating_add(longest.duration());
     let end = live.map_or(requested.min(last), |window| window.end.max(requested.min(last)));
-    Reach { window: Window { start, end }, capped: requested > end }
+    Some(Reach { window: Window { start, end }, capped: requested > end }).filter(|reach| reach.window.is_live(now))
 }
 
 #[cfg(test)]
@@ -65,7 +80,7 @@ mod tests {
 
     #[test]
     fn a_first_grant_lasts_as_long_as_requested_in_whole_seconds() {
-        let reach = reach(NOW, minutes(180), minutes(480), None);
+        let reach = reach(NOW, minutes(180), minutes(480), None, None).unwrap();
         assert_eq!(
             reach.window,
             Window { start: datetime!(2026-11-21 20:45 UTC), end: datetime!(2026-11-21 23:45 UTC) }
@@ -76,7 +91,7 @@ mod tests {
     #[test]
     fn a_chain_ends_at_most_longest_after_its_first_start() {
         let live = Window { start: datetime!(2026-11-21 14:00 UTC), end: datetime!(2026-11-21 21:00 UTC) };
-        let reach = reach(NOW, minutes(180), minutes(480), Some(live));
+        let reach = reach(NOW, minutes(180), minutes(480), Some(live), None).unwrap();
         assert_eq!(reach.window, Window { start: live.start, end: datetime!(2026-11-21 22:00 UTC) });
         assert!(reach.capped);
     }
@@ -84,7 +99,18 @@ mod tests {
     #[test]
     fn a_window_that_has_ended_starts_no_chain() {
         let ended = Window { start: datetime!(2026-11-21 14:00 UTC), end: datetime!(2026-11-21 20:45 UTC) };
-        assert_eq!(reach(NOW, minutes(1), minutes(480), Some(ended)).window.start, datetime!(2026-11-21 20:45 UTC));
+        let reach = reach(NOW, minutes(1), minutes(480), Some(ended), None).unwrap();
+        assert_eq!(reach.window.start, datetime!(2026-11-21 20:45 UTC));
+    }
+
+    #[test]
+    fn a_chain_that_rests_is_continued_up_to_its_maximum_length() {
+        let resting = Window { start: datetime!(2026-11-21 14:00 UTC), end: datetime!(2026-11-21 20:30 UTC) };
+        let continued = reach(NOW, minutes(180), minutes(480), None, Some(resting)).unwrap();
+        assert_eq!(continued.window, Window { start: resting.start, end: datetime!(2026-11-21 22:00 UTC) });
+        assert!(continued.capped);
+        assert_eq!(reach(NOW, minutes(1), minutes(405), None, Some(resting)), None);
+        assert!(reach(NOW, minutes(1), minutes(406), None, Some(resting)).is_some());
     }
 
     proptest! {
@@ -94,7 +120,7 @@ mod tests {
         ) {
             let start = NOW.replace_nanosecond(0).unwrap() - Duration::seconds(started);
             let live = Window { start, end: start + Duration::seconds(lasts) };
-            let reach = reach(NOW, minutes(asked), minutes(longest), Some(live));
+            let reach = reach(NOW, minutes(asked), minutes(longest), Some(live), None).unwrap();
             prop_assert!(reach.window.is_live(NOW));
             if live.is_live(NOW) {
                 prop_assert_eq!(reach.window.start, live.start);

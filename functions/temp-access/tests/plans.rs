@@ -10,7 +10,7 @@ use sekisho_domain::config::Document;
 use sekisho_domain::timestamp;
 use serde_json::{Value, json};
 use temp_access::error::Error;
-use temp_access::plan::{EarlierAttempt, Effect, InlinePolicy, Plan, Terms, has_ended, plan};
+use temp_access::plan::{EarlierAttempt, Effect, InlinePolicy, Plan, Recorded, Terms, has_ended, plan};
 use temp_access::policy::{self, Reading};
 use temp_access::principal::{Kind, Principal};
 use temp_access::request::Grant;
@@ -139,7 +139,7 @@ proptest! {
                 return Ok(());
             }
         };
-        match plan(&terms, inline, None, *earlier, *now) {
+        match plan(&terms, inline, &Recorded { earlier: *earlier, ..Recorded::default() }, *now) {
             Ok(plan) => {
                 check_access(&plan, &input)?;
                 if plan.puts {
@@ -164,9 +164,16 @@ fn check_error(error: &Error, terms: &Terms<'_>, input: &Input) -> Result<(), Te
             let others: usize = others.map(|one| policy::size(&one.document)).sum();
             prop_assert!(*size > terms.principal.kind().policy_limit() && *size > others);
         }
+        Error::ChainOver { again, .. } => {
+            // The last chain is still in IAM, ended less than rest_minutes ago, and is as long as it may be.
+            let existing = input.inline.iter().find(|one| one.name == terms.policy()).unwrap();
+            let Reading::Grant(ended) = policy::read(&existing.document) else { panic!("foreign") };
+            prop_assert!(!ended.is_live(input.now) && ended.start + terms.longest.duration() <= input.now);
+            prop_assert!(*again == ended.end + Duration::minutes(30) && input.now < *again);
+        }
         Error::Refused(_) => {
             let existing = input.inline.iter().find(|one| one.name == terms.policy());
-            let foreign = existing.is_some_and(|one| matches!(policy::read(&one.document), Reading::Foreign(_)));
+            let foreign = existing.is_some_and(|one| matches!(policy::read(&one.document), Reading::OpenEnded(_)));
             prop_assert!(foreign || input.earlier != EarlierAttempt::None);
         }
         other => return Err(TestCaseError::fail(other.to_string())),
@@ -241,9 +248,36 @@ fn a_changed_profile_is_written_with_the_same_end() {
     let document = policy::document(&old.profiles[&"b".parse().unwrap()], window);
     let inline = [InlinePolicy { name: "sekisho-b".to_owned(), document }];
     let (old, new) = (Terms::of(&grant, &old).unwrap(), Terms::of(&grant, &new).unwrap());
-    let kept = plan(&old, &inline, None, EarlierAttempt::None, now).unwrap();
+    let kept = plan(&old, &inline, &Recorded::default(), now).unwrap();
     assert_eq!((kept.effect, kept.puts, kept.window), (Effect::Keeps, false, window));
-    let changed = plan(&new, &inline, None, EarlierAttempt::None, now).unwrap();
+    let changed = plan(&new, &inline, &Recorded::default(), now).unwrap();
     assert_eq!((changed.effect, changed.puts, changed.window), (Effect::Keeps, true, window));
     assert!(changed.document.contains("aws:MultiFactorAuthPresent"));
+    // Without MFA, the policy would allow more than the live one.
+    let inline = [InlinePolicy { name: "sekisho-b".to_owned(), document: changed.document }];
+    let widened = plan(&old, &inline, &Recorded::default(), now).unwrap();
+    assert_eq!((widened.effect, widened.puts, widened.window), (Effect::Widens { from: window.end }, true, window));
+}
+
+/// An end that Sekisho never writes is ours only if the ledger has it.
+#[test]
+fn a_live_policy_with_an_end_in_the_distant_future_is_not_replaced() {
+    let now = OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap();
+    let access = access(60, 480, &["s3:List*".to_owned()], false, false);
+    let grant = Grant {
+        principal: Principal::new(Kind::User, "a").unwrap(),
+        minutes: Some(1),
+        profile: None,
+        reason: None,
+        dry_run: false,
+    };
+    let terms = Terms::of(&grant, &access).unwrap();
+    let furthest = now + Duration::days(14) + Duration::minutes(480);
+    for (end, is_ours) in [(furthest, true), (furthest + Duration::SECOND, false)] {
+        let document = policy::document(terms.allows, Window { start: now, end });
+        let inline = [InlinePolicy { name: "sekisho-a".to_owned(), document }];
+        assert_eq!(plan(&terms, &inline, &Recorded::default(), now).is_ok(), is_ours, "{end}");
+        let recorded = Recorded { end: Some(end), ..Recorded::default() };
+        assert_eq!(plan(&terms, &inline, &recorded, now).unwrap().window.end, end);
+    }
 }

@@ -44,6 +44,16 @@ for account, user in USERS.items():
             context={},
         )
     may("lists grants", access, "iam:GetAccountAuthorizationDetails", None)
+    may("finds open sessions", access, "ssm:DescribeSessions", None)
+    may(
+        "ends an open session",
+        access,
+        "ssm:TerminateSession",
+        arn("ssm", account, "session/prd-user-0123456789abcdef0"),
+        but("of another account's people", "identity", to=arn("ssm", STRANGER, "session/prd-user-0123456789abcdef0")),
+        anywhere=["name"],
+    )
+    never("neither begins a session nor runs a command", access, "ssm:StartSession ssm:SendCommand")
 
 for account in (P, UNIT_ACCOUNT):
     channel = f"arn:aws:chatbot::{account}:chat-configuration/slack-channel/sekisho-{account}-{REGION}"

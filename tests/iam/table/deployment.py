@@ -218,6 +218,7 @@ for account, (DEPLOY, CALLER) in DEPLOYED_BY.items():
     may("manages the bus's policy", DEPLOY, PERMISSION, None)
     for rule in (
         "sekisho-access-sweep",
+        "sekisho-access-follow-up",
         "sekisho-follow-up",
         "sekisho-alarm-state",
         "sekisho/sekisho-source-change",

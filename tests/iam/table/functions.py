@@ -76,7 +76,7 @@ PIPELINE_RULES = {
     ],
     "sekisho-artifact-checker": ["sekisho-artifact-write", "sekisho-artifact-sweep"],
 }
-ACCESS_RULES = {"temp-access": ["sekisho-access-sweep"]}
+ACCESS_RULES = {"temp-access": ["sekisho-access-sweep", "sekisho-access-follow-up"]}
 RULES = {
     R: RELAY_RULES,
     T: PIPELINE_RULES,

@@ -5,17 +5,19 @@ use futures_util::join;
 use sekisho_domain::decision::Decision;
 use sekisho_domain::timestamp;
 use sekisho_lambda::Failure;
+use sekisho_lambda::failure::chain;
 use sekisho_ledger::{Error as LedgerError, Row, Store};
 use time::OffsetDateTime;
 use tokio::time::{Instant, sleep, timeout_at};
+use tracing::warn;
 
 use crate::access::removal::remove_ended;
 use crate::answer::{self, Confirmation};
-use crate::aws::iam::{ErrorKind, IamError};
+use crate::aws::iam::IamError;
 use crate::error::Error;
-use crate::notice;
+use crate::notice::{self, LetIn};
 use crate::outcome::{self, Outcome};
-use crate::plan::{EarlierAttempt, Effect, InlinePolicy, Plan, Terms, plan};
+use crate::plan::{EarlierAttempt, Effect, InlinePolicy, Plan, Recorded, Terms, plan};
 use crate::policy::{self, Reading};
 use crate::principal::Principal;
 use crate::report::{Report, Settlement};
@@ -89,8 +91,13 @@ async fn prepare<'a, S: Store>(terms: &Terms<'a>, grant: &Grant, run: &Run<'_, S
             sleep(POLL_INTERVAL).await;
             continue;
         }
-        let earlier = row.as_ref().map_or(EarlierAttempt::None, |row| earlier(&row.state, run.request_id()));
-        let plan = plan(terms, &inline, granted, earlier, now)?;
+        let recorded = row.as_ref().map_or(Recorded::default(), |row| recorded(&row.state, granted, run));
+        let plan = plan(terms, &inline, &recorded, now)?;
+        // A request that goes on with live access may leave out the reason, if the row has one that is enough.
+        if grant.reason.is_none() {
+            let known = row.as_ref().filter(|_| plan.effect != Effect::Grants);
+            terms.check_reason(known.and_then(|row| row.state.reason.as_deref()))?;
+        }
         if grant.dry_run {
             return Ok(Prepared { plan, claim: None });
         }
@@ -216,26 +223,22 @@ async fn execute<S: Store>(plan: &Plan<'_>, run: &Run<'_, S>) -> Execution {
         Ok(()) => return Execution::Accepted(read_back(plan, run).await),
         Err(error) => error,
     };
-    // After a timeout or throttling, an earlier attempt of the same call may have taken effect.
-    let confirmation = if matches!(error.kind, ErrorKind::Unanswered | ErrorKind::Throttled) {
-        read_back(plan, run).await
-    } else {
-        Confirmation::NotYet
-    };
-    match confirmation {
-        Confirmation::Confirmed(_) => Execution::Accepted(confirmation),
-        Confirmation::Unknown => Execution::Unknown(error),
-        Confirmation::NotYet if error.kind == ErrorKind::Unanswered => Execution::Unknown(error),
-        Confirmation::NotYet => Execution::Failed(error),
+    if !error.may_have_taken_effect() {
+        return Execution::Failed(error);
+    }
+    match read_back(plan, run).await {
+        confirmation @ Confirmation::Confirmed(_) => Execution::Accepted(confirmation),
+        // What IAM does not show yet may still have taken effect.
+        Confirmation::NotYet | Confirmation::Unknown => Execution::Unknown(error),
     }
 }
 
 async fn write<S: Store>(plan: &Plan<'_>, run: &Run<'_, S>) -> Result<(), IamError> {
     for ended in &plan.remove {
-        // Only an error of IAM ends the grant. An ended policy may also stay because it is live again or because
-        // another request is working on it. If the new policy then does not fit, IAM refuses it.
-        if let Err(Error::Iam { source, .. }) = remove_ended(plan.terms.principal, ended, run).await {
-            return Err(source);
+        // A failure does not end the grant. An ended policy may also stay because it is live again or because another
+        // request is working on it. If the new policy then does not fit, IAM refuses it.
+        if let Err(error) = remove_ended(plan.terms.principal, ended, run).await {
+            warn!(error = chain(&error), "an ended policy was not removed");
         }
     }
     if plan.puts { run.iam.put(plan.terms.principal, &plan.policy, &plan.document).await } else { Ok(()) }
@@ -278,9 +281,15 @@ fn shows(inline: &[InlinePolicy], policy: &str, granted: Window) -> bool {
     let shown = inline.iter().find(|one| one.name == policy).map(|one| policy::read(&one.document));
     match shown {
         Some(Reading::Grant(window)) => window.end >= granted.end,
-        Some(Reading::Foreign(_) | Reading::DenyOnly) => true,
+        Some(Reading::OpenEnded(_) | Reading::DenyOnly) => true,
         None => false,
     }
+}
+
+/// What the row records, for the plan. `granted` is the window of a very recent grant.
+fn recorded<S: Store>(row: &GrantRow, granted: Option<Window>, run: &Run<'_, S>) -> Recorded {
+    let earlier = earlier(row, run.request_id());
+    Recorded { granted, chain: Some(row.chain()), end: Some(row.end), earlier }
 }
 
 /// Finds in the row what an earlier attempt of this request did.
@@ -310,18 +319,20 @@ fn granted<S: Store>(
     grant: &Grant,
     run: &Run<'_, S>,
 ) -> Report {
-    let reason = grant.reason.as_deref();
+    let claim_reason = claim.row.reason.clone();
     let (outcome, why) = match plan.effect {
         Effect::Grants => (Outcome::Granted, "access was given"),
         Effect::Extends { .. } => (Outcome::Extended, "the access now ends later than before"),
+        Effect::Widens { .. } => (Outcome::Widened, "the access now allows more, because its profile was widened"),
         Effect::Keeps => (Outcome::Unchanged, "the existing access already lasts as long as requested, or longer"),
     };
     let decision = about(Decision::new(outcome, why), plan, grant);
-    let mut report = Report::text(answer::granted(plan, confirmation, reason), decision);
+    let mut report = Report::text(answer::granted(plan, confirmation, grant.reason.as_deref()), decision);
     let key = row::key(plan.terms.principal, &plan.policy);
     report.settlement = Some(Settlement { key, row: claim.row.settled(State::Granted), revision: claim.revision });
     if outcome != Outcome::Unchanged {
-        report.notices.push(notice::let_in(plan, reason, run.invocation));
+        let reason = claim_reason.as_deref();
+        report.notices.push(notice::let_in(&LetIn::of(plan, reason), run.invocation));
     }
     report
 }
@@ -337,14 +348,14 @@ fn unknown<S: Store>(plan: &Plan<'_>, error: IamError, grant: &Grant, run: &Run<
     let error = Error::Iam { outcome, source: error };
     let decision = Decision::new(Outcome::Failed, error.to_string()).about("error", error.error_type().name());
     let decisions = vec![about(decision, plan, grant)];
-    let notices = vec![notice::perhaps_let_in(plan, grant.reason.as_deref(), run.invocation)];
+    let notices = vec![notice::perhaps_let_in(&LetIn::of(plan, grant.reason.as_deref()), run.invocation)];
     Report { answer: Err(error), decisions, notices, settlement: None }
 }
 
 fn nothing_granted(plan: &Plan<'_>) -> String {
     match plan.effect {
         Effect::Grants => "Nothing was granted".to_owned(),
-        Effect::Extends { from } => {
+        Effect::Extends { from } | Effect::Widens { from } => {
             format!("Nothing was granted, and access ends at {} as before", timestamp::seconds(from))
         }
         Effect::Keeps => format!("Nothing was changed, and access ends at {}", timestamp::seconds(plan.window.end)),

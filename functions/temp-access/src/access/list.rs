@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use futures_util::future::join_all;
 use futures_util::join;
 use sekisho_domain::decision::Decision;
+use sekisho_domain::{slack, timestamp};
 use sekisho_lambda::failure::chain;
 use sekisho_ledger::Store;
 use time::OffsetDateTime;
 use tokio::time::{Instant, timeout_at};
-use tracing::error;
+use tracing::{error, warn};
 
 use crate::answer;
 use crate::aws::iam::{IamError, NamedPolicy};
@@ -36,6 +37,8 @@ struct Found {
 /// The ledger's rows of all grants.
 struct Recorded {
     rows: BTreeMap<PolicyId, GrantRow>,
+    /// A line for each row that cannot be read.
+    unreadable: Vec<String>,
     /// Why the rows are missing; `None` if they were read.
     failure: Option<String>,
 }
@@ -53,6 +56,7 @@ pub(crate) async fn list<S: Store>(run: &Run<'_, S>) -> Result<Report, Error> {
     if lines.is_empty() && failure.is_none() {
         lines.push("Nobody has access now.".to_owned());
     }
+    lines.extend(recorded.unreadable);
     if let Some(failure) = failure {
         error!(error = chain(&failure), "the list is incomplete");
         lines.push(
@@ -85,17 +89,26 @@ async fn find_policies<S: Store>(run: &Run<'_, S>) -> Found {
 }
 
 async fn read_rows<S: Store>(run: &Run<'_, S>) -> Recorded {
-    let read = timeout_at(run.deadline(WRITE_LIMIT), run.ledger.list::<GrantRow>(row::PARTITION, "")).await;
+    let read = timeout_at(run.deadline(WRITE_LIMIT), run.ledger.each::<GrantRow>(row::PARTITION, "")).await;
+    let mut recorded = Recorded { rows: BTreeMap::new(), unreadable: Vec::new(), failure: None };
     let rows = match read {
         Ok(Ok(rows)) => rows,
-        Ok(Err(error)) => return Recorded { rows: BTreeMap::new(), failure: Some(chain(&error)) },
-        Err(_) => return Recorded { rows: BTreeMap::new(), failure: Some("no answer in time".to_owned()) },
+        Ok(Err(error)) => return Recorded { failure: Some(chain(&error)), ..recorded },
+        Err(_) => return Recorded { failure: Some("no answer in time".to_owned()), ..recorded },
     };
-    let rows = rows.into_iter().filter_map(|row| {
-        let (principal, profile) = row::subject(&row.sk)?;
-        Some(((principal, format!("{}{profile}", policy::PREFIX)), row.state))
-    });
-    Recorded { rows: rows.collect(), failure: None }
+    for row in rows {
+        match row {
+            Ok(row) => {
+                let Some((principal, profile)) = row::subject(&row.sk) else { continue };
+                recorded.rows.insert((principal, format!("{}{profile}", policy::PREFIX)), row.state);
+            }
+            Err(error) => {
+                warn!(error = chain(&error), "a row of the ledger is unreadable");
+                recorded.unreadable.push(slack::shown(&error.to_string()));
+            }
+        }
+    }
+    recorded
 }
 
 async fn lines<S: Store>(
@@ -137,7 +150,7 @@ async fn lines<S: Store>(
         unread: unread.get(id),
         is_ledger_read: recorded.failure.is_none(),
     });
-    entries.filter_map(|entry| entry.line(now)).collect()
+    entries.filter_map(|entry| entry.line(run)).collect()
 }
 
 /// Everything that is known about one policy.
@@ -153,17 +166,21 @@ struct Entry<'a> {
 
 impl Entry<'_> {
     /// The policy's line in the list; `None` if the policy gives no access.
-    fn line(&self, now: OffsetDateTime) -> Option<String> {
-        let (principal, policy) = self.id;
+    fn line<S: Store>(&self, run: &Run<'_, S>) -> Option<String> {
+        let (now, (principal, policy)) = (run.now(), self.id);
         let profile = policy.strip_prefix(policy::PREFIX).unwrap_or(policy);
         let reason = self.row.and_then(|row| row.reason.as_deref());
         let listed = |end| answer::listed(principal, profile, end, reason, now);
         match (self.shown, self.row) {
+            (Some(Reading::Grant(window)), row) if window.is_live(now) && !run.is_ours(policy, *window, row) => {
+                let end = timestamp::seconds(window.end);
+                Some(format!("{principal}: {policy} is not Sekisho's: it ends only at {end}"))
+            }
             (Some(Reading::Grant(window)), None) if window.is_live(now) && self.is_ledger_read => {
                 Some(format!("{} (the ledger does not know of it)", listed(window.end)))
             }
             (Some(Reading::Grant(window)), _) if window.is_live(now) => Some(listed(window.end)),
-            (Some(Reading::Foreign(why)), _) => Some(format!("{principal}: {policy} is not Sekisho's: {why}")),
+            (Some(Reading::OpenEnded(why)), _) => Some(format!("{principal}: {policy} is not Sekisho's: {why}")),
             (_, Some(row)) if row.gives_access(now) => self.recorded_line(row, &listed(row.end), now),
             _ => None,
         }

@@ -20,8 +20,8 @@ pub(crate) enum Removal {
     AlreadyGone,
     /// The policy still gives access.
     StillLive,
-    /// Sekisho did not write the policy. The text says how this was recognized.
-    Foreign(&'static str),
+    /// The policy has an Allow that never ends. The text says how this was recognized.
+    OpenEnded(&'static str),
     /// Another invocation is working on the policy.
     Held,
 }
@@ -49,7 +49,7 @@ pub(crate) async fn remove_ended<S: Store>(
     }
     // IAM is read after the row. If a grant is made after the row was read, the claim below fails.
     let window = match run.iam.policy(principal, policy).await.map_err(iam_error)?.as_deref().map(policy::read) {
-        Some(Reading::Foreign(why)) => return Ok(Removal::Foreign(why)),
+        Some(Reading::OpenEnded(why)) => return Ok(Removal::OpenEnded(why)),
         Some(Reading::Grant(window)) => window,
         Some(Reading::DenyOnly) | None => return Ok(Removal::AlreadyGone),
     };
@@ -58,8 +58,12 @@ pub(crate) async fn remove_ended<S: Store>(
         return Ok(Removal::StillLive);
     }
     let (revision, before) = row.map_or((None, None), |row| (Some(row.revision), Some(row.state)));
-    let state = before.as_ref().map_or(State::Expired, |row| row.state);
-    let claim = GrantRow::held(state, window, run.request_id(), before.as_ref(), now);
+    // The claim keeps what the row says about the chain, because the next grant may continue it.
+    let claim = GrantRow::held(State::Expired, window, run.request_id(), before.as_ref(), now);
+    let claim = match &before {
+        Some(row) => GrantRow { request: claim.request, lease: claim.lease, ..row.clone() },
+        None => claim,
+    };
     let revision = match run.ledger.write(&key, &claim, revision, run.request_id()).await {
         Ok(revision) => revision,
         Err(LedgerError::Changed(_)) => return Ok(Removal::Held),

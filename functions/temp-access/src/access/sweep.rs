@@ -9,6 +9,7 @@ use time::Duration;
 use tokio::time::{Instant, timeout_at};
 use tracing::error;
 
+use crate::access::follow_up;
 use crate::access::removal::{Removal, remove_ended};
 use crate::answer::Answer;
 use crate::aws::iam::{ErrorKind, NamedPolicy};
@@ -17,6 +18,7 @@ use crate::notice;
 use crate::outcome::{self, Outcome};
 use crate::policy::{self, Reading};
 use crate::report::Report;
+use crate::row::{self, GrantRow};
 use crate::run::Run;
 use crate::window::Window;
 
@@ -31,11 +33,11 @@ enum Finding {
     Decided(Decision<Outcome>),
 }
 
-/// Removes every policy of ours that has ended. The sweep goes page by page, so if a large account takes too long, only
+/// Follows up on grants, and removes every policy of ours that has ended. The sweep goes page by page, so if a large account takes too long, only
 /// the last pages are left for the next sweep.
 pub(crate) async fn sweep<S: Store>(run: &Run<'_, S>) -> Result<Report, Error> {
     let deadline = run.sweep_deadline();
-    let mut decisions = Vec::new();
+    let mut decisions = follow_up::follow_up(run, deadline).await;
     let (mut live, mut known_faults) = (0_usize, 0_usize);
     let (mut marker, mut pages) = (None, 0_usize);
     loop {
@@ -79,10 +81,24 @@ pub(crate) async fn sweep<S: Store>(run: &Run<'_, S>) -> Result<Report, Error> {
 
 async fn check<S: Store>(policy: &NamedPolicy, deadline: Instant, run: &Run<'_, S>) -> Finding {
     match policy::read(&policy.document) {
-        Reading::Grant(window) if window.is_live(run.now()) => Finding::Live,
-        Reading::Grant(window) => remove(policy, window, deadline, run).await,
-        Reading::Foreign(why) => report_foreign(policy, why, deadline, run).await,
+        Reading::Grant(window) if !window.is_live(run.now()) => remove(policy, window, deadline, run).await,
+        Reading::Grant(window) if is_ours(policy, window, deadline, run).await => Finding::Live,
+        Reading::Grant(window) => report_foreign(policy, window, deadline, run).await,
+        Reading::OpenEnded(why) => report_open_ended(policy, why, deadline, run).await,
         Reading::DenyOnly => Finding::Nothing,
+    }
+}
+
+/// Whether Sekisho wrote a live policy. The ledger is read only for an end that no version of Sekisho would write. If
+/// the ledger cannot be read, the policy counts as ours.
+async fn is_ours<S: Store>(policy: &NamedPolicy, window: Window, deadline: Instant, run: &Run<'_, S>) -> bool {
+    if run.is_ours(&policy.name, window, None) {
+        return true;
+    }
+    let key = row::key(&policy.principal, &policy.name);
+    match timeout_at(deadline, run.ledger.read::<GrantRow>(&key)).await {
+        Ok(Ok(row)) => run.is_ours(&policy.name, window, row.as_ref().map(|row| &row.state)),
+        Ok(Err(_)) | Err(_) => true,
     }
 }
 
@@ -94,7 +110,7 @@ async fn remove<S: Store>(policy: &NamedPolicy, window: Window, deadline: Instan
         Ok(Ok(Removal::Removed)) => return decided(Outcome::Swept, "the access had ended"),
         Ok(Ok(Removal::StillLive | Removal::Held)) => return Finding::Live,
         Ok(Ok(Removal::AlreadyGone)) => return Finding::Nothing,
-        Ok(Ok(Removal::Foreign(why))) => return report_foreign(policy, why, deadline, run).await,
+        Ok(Ok(Removal::OpenEnded(why))) => return report_open_ended(policy, why, deadline, run).await,
         Ok(Err(error)) => error,
         Err(_) => return decided(Outcome::Failed, "no time was left to remove the policy; the next sweep tries again"),
     };
@@ -109,6 +125,21 @@ async fn remove<S: Store>(policy: &NamedPolicy, window: Window, deadline: Instan
 }
 
 async fn report_foreign<S: Store>(
+    policy: &NamedPolicy,
+    window: Window,
+    deadline: Instant,
+    run: &Run<'_, S>,
+) -> Finding {
+    let notice = notice::foreign(&policy.principal, &policy.name, window.end);
+    if notify(policy, "foreign", &notice, deadline, run).await {
+        let decision = decide(policy, Outcome::Foreign, "it ends later than any policy that Sekisho writes");
+        Finding::Decided(decision.about("until", timestamp::seconds(window.end)))
+    } else {
+        Finding::KnownFault
+    }
+}
+
+async fn report_open_ended<S: Store>(
     policy: &NamedPolicy,
     why: &'static str,
     deadline: Instant,

@@ -3,12 +3,14 @@
 use std::fmt;
 
 use aws_sdk_iam::Client;
+use aws_sdk_iam::config::retry::RetryConfig;
 use aws_sdk_iam::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_iam::types::{AttachedPermissionsBoundary, EntityType, PolicyDetail, Tag};
 use percent_encoding::percent_decode_str;
 use sekisho_lambda::ServiceError;
 use sekisho_lambda::aws::Later;
 use sekisho_lambda::service_error;
+use tokio::time::{Duration, sleep};
 
 use crate::policy;
 use crate::principal::{Kind, Principal};
@@ -18,6 +20,9 @@ const TAG: (&str, &str) = ("sekisho:access", "grantable");
 
 /// The number of users and roles that one page has. IAM allows at most 1,000; its default is 100.
 const PAGE_SIZE: i32 = 1_000;
+
+/// The pauses between the attempts to put a policy.
+const PUT_PAUSES: [Duration; 2] = [Duration::from_millis(300), Duration::from_millis(900)];
 
 /// The kind of failure of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,8 +49,10 @@ pub enum ErrorKind {
 pub struct IamError {
     /// The name of the call, such as `PutUserPolicy`.
     pub operation: &'static str,
-    /// The kind of failure.
+    /// The kind of failure of the last attempt.
     pub kind: ErrorKind,
+    /// Whether IAM left an earlier attempt of the same call unanswered.
+    is_doubtful: bool,
     #[source]
     source: Box<ServiceError>,
 }
@@ -54,7 +61,12 @@ impl IamError {
     /// The error of a call that IAM did not answer before the deadline.
     pub(crate) fn unanswered(operation: &'static str) -> Self {
         let source = ServiceError::unexpected(operation, "no answer in time");
-        Self { operation, kind: ErrorKind::Unanswered, source: Box::new(source) }
+        Self { operation, kind: ErrorKind::Unanswered, is_doubtful: true, source: Box::new(source) }
+    }
+
+    /// Whether the call may have taken effect, although it failed.
+    pub(crate) fn may_have_taken_effect(&self) -> bool {
+        self.is_doubtful || self.kind == ErrorKind::Unanswered
     }
 
     fn new<E>(operation: &'static str, error: SdkError<E>) -> Self
@@ -73,7 +85,7 @@ impl IamError {
             (None, service_error::Kind::Throttled) | (_, service_error::Kind::Unavailable) => ErrorKind::Unanswered,
             (_, service_error::Kind::Refused) => ErrorKind::Other,
         };
-        Self { operation, kind, source: Box::new(source) }
+        Self { operation, kind, is_doubtful: false, source: Box::new(source) }
     }
 }
 
@@ -199,34 +211,56 @@ impl Iam {
     }
 
     /// Puts an inline policy. An existing policy of the same name is replaced.
+    ///
+    /// The SDK would not show whether an earlier attempt was left unanswered, and may thus have taken effect. Therefore
+    /// the attempts are made here.
     pub(crate) async fn put(&self, principal: &Principal, policy: &str, document: &str) -> Result<(), IamError> {
+        let mut is_doubtful = false;
+        for pause in PUT_PAUSES {
+            match self.put_once(principal, policy, document).await {
+                Err(error) if matches!(error.kind, ErrorKind::Throttled | ErrorKind::Unanswered) => {
+                    is_doubtful |= error.kind == ErrorKind::Unanswered;
+                    sleep(pause).await;
+                }
+                Err(error) => return Err(IamError { is_doubtful, ..error }),
+                Ok(()) => return Ok(()),
+            }
+        }
+        let last = self.put_once(principal, policy, document).await;
+        last.map_err(|error| IamError { is_doubtful, ..error })
+    }
+
+    async fn put_once(&self, principal: &Principal, policy: &str, document: &str) -> Result<(), IamError> {
         let name = principal.name();
+        let once = aws_sdk_iam::Config::builder().retry_config(RetryConfig::disabled());
         match principal.kind() {
             Kind::User => {
                 let put = self.client.put_user_policy().user_name(name).policy_name(policy).policy_document(document);
-                put.send().await.map(drop).map_err(|error| IamError::new("PutUserPolicy", error))
+                let sent = put.customize().config_override(once).send().await;
+                sent.map(drop).map_err(|error| IamError::new("PutUserPolicy", error))
             }
             Kind::Role => {
                 let put = self.client.put_role_policy().role_name(name).policy_name(policy).policy_document(document);
-                put.send().await.map(drop).map_err(|error| IamError::new("PutRolePolicy", error))
+                let sent = put.customize().config_override(once).send().await;
+                sent.map(drop).map_err(|error| IamError::new("PutRolePolicy", error))
             }
         }
     }
 
-    /// Deletes an inline policy. It is no error if the policy does not exist.
-    pub(crate) async fn delete(&self, principal: &Principal, policy: &str) -> Result<(), IamError> {
+    /// Deletes an inline policy. Returns whether the policy existed.
+    pub(crate) async fn delete(&self, principal: &Principal, policy: &str) -> Result<bool, IamError> {
         let name = principal.name();
         let deleted = match principal.kind() {
             Kind::User => {
                 let delete = self.client.delete_user_policy().user_name(name).policy_name(policy);
-                delete.send().await.map(|_| None).map_err(|error| IamError::new("DeleteUserPolicy", error))
+                delete.send().await.map(|_| Some(())).map_err(|error| IamError::new("DeleteUserPolicy", error))
             }
             Kind::Role => {
                 let delete = self.client.delete_role_policy().role_name(name).policy_name(policy);
-                delete.send().await.map(|_| None).map_err(|error| IamError::new("DeleteRolePolicy", error))
+                delete.send().await.map(|_| Some(())).map_err(|error| IamError::new("DeleteRolePolicy", error))
             }
         };
-        found(deleted).map(|_: Option<()>| ())
+        Ok(found(deleted)?.is_some())
     }
 
     /// One page of the users and roles, with those of their inline policies whose names begin with `sekisho-`. `marker`

@@ -18,6 +18,7 @@ use serde_json::Value;
 use temp_access::access::TempAccess;
 use temp_access::answer::Answer;
 use temp_access::aws::iam::Iam;
+use temp_access::aws::ssm::Sessions;
 use temp_access::error::Error;
 use temp_access::principal::Kind;
 use temp_access::row::GrantRow;
@@ -35,6 +36,22 @@ const TOPIC: &str = "arn:aws:sns:ap-northeast-1:333333333333:sekisho-notices";
 pub const BEGIN: OffsetDateTime = datetime!(2026-11-21 20:45:00 UTC);
 /// The payload of the schedule.
 pub const SWEEP: &str = include_str!("../../../../events/temp-access/sweep.json");
+/// The payload of the schedule that runs every minute.
+pub const FOLLOW_UP: &str = include_str!("../../../../events/temp-access/follow-up.json");
+
+/// The configuration of most tests: `admin` is the default, and both profiles may be granted for eight hours.
+pub const CONFIG: &str = r#"
+[access]
+default_minutes = 180
+max_minutes     = 480
+default_profile = "admin"
+[access.profiles.admin]
+statements = [{ actions = ["*"], resources = ["*"] }]
+[access.profiles.read-only]
+statements = [{ actions = ["ec2:Describe*", "logs:Get*"], resources = ["*"] }]
+require_mfa = true
+source_ips  = ["203.0.113.0/24"]
+"#;
 
 /// A grant of 30 minutes.
 pub const GRANT: &str = r#"{"user":"prd-user","minutes":30}"#;
@@ -55,6 +72,11 @@ pub struct Account {
 
 impl Account {
     pub fn new() -> Self {
+        Self::with(CONFIG)
+    }
+
+    /// An account with the configuration that this repository ships.
+    pub fn shipped() -> Self {
         Self::with(include_str!("../../../../config/sekisho.toml"))
     }
 
@@ -79,11 +101,19 @@ impl Account {
             .retry_config(aws_sdk_sns::config::retry::RetryConfig::standard().with_max_attempts(3))
             .http_client(cloud.clone())
             .build();
+        let ssm = aws_sdk_ssm::Config::builder()
+            .behavior_version(aws_sdk_ssm::config::BehaviorVersion::latest())
+            .region(aws_sdk_ssm::config::Region::new("ap-northeast-1"))
+            .credentials_provider(aws_sdk_ssm::config::Credentials::new("AKID", "secret", None, None, "test"))
+            .retry_config(aws_sdk_ssm::config::retry::RetryConfig::standard().with_max_attempts(3))
+            .http_client(cloud.clone())
+            .build();
         let function = TempAccess {
             access: Document::parse("sekisho.toml", config).and_then(|document| document.access()),
             boundary: BOUNDARY.to_owned(),
             ledger: FaultyLedger::new(),
             iam: Iam::new(Later::new(Box::new(|| aws_sdk_iam::Client::from_conf(iam)))),
+            sessions: Sessions::new(Later::new(Box::new(|| aws_sdk_ssm::Client::from_conf(ssm)))),
             topic: Topic::new(Later::new(Box::new(|| aws_sdk_sns::Client::from_conf(sns))), TOPIC),
             clock: Box::new(move || BEGIN + (Instant::now() - begin)),
         };
@@ -117,6 +147,11 @@ impl Account {
         outcomes(self.invoke(SWEEP).await)
     }
 
+    /// Invokes a follow-up, and returns the outcomes in its answer.
+    pub async fn follow_up(&self) -> Vec<String> {
+        outcomes(self.invoke(FOLLOW_UP).await)
+    }
+
     /// All decisions in the ledger, in the order in which they were recorded.
     pub fn decisions(&self) -> Vec<Value> {
         let rows = self.function.ledger.memory.rows();
@@ -138,6 +173,14 @@ impl Account {
     pub async fn row(&self, sk: &str) -> Option<Row<GrantRow>> {
         let key = Key { pk: "grant".to_owned(), sk: sk.to_owned() };
         self.function.ledger.memory.read(&key).await.unwrap()
+    }
+
+    /// Replaces a grant's row by one that cannot be read.
+    pub async fn spoil(&self, sk: &str) {
+        let key = Key { pk: "grant".to_owned(), sk: sk.to_owned() };
+        let memory = &self.function.ledger.memory;
+        let revision = memory.read::<Value>(&key).await.unwrap().map(|row| row.revision);
+        memory.write(&key, &serde_json::json!({"state": "lost"}), revision, "somebody").await.unwrap();
     }
 
     /// The end of prd-user's access as `admin`.

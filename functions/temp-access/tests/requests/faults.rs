@@ -67,6 +67,21 @@ async fn an_unanswered_write_that_took_effect_is_a_grant() {
     assert_eq!(account.outcomes(), ["granted"]);
 }
 
+/// An attempt that is throttled or denied says nothing about an earlier one that was not answered.
+#[tokio::test(start_paused = true)]
+async fn a_refusal_after_a_lost_answer_is_reported_as_unknown() {
+    for (code, status) in [("Throttling", 400), ("AccessDenied", 403)] {
+        let account = Account::new();
+        account.cloud.fail("PutUserPolicy", 1, Fault::DoneUnanswered);
+        account.cloud.fail("PutUserPolicy", 9, Fault::Code(code, status));
+        account.cloud.fail("GetUserPolicy", 999, Fault::Stale);
+        let error = account.invoke(GRANT).await.unwrap_err();
+        assert!(error.to_string().starts_with("It is not known whether user prd-user was given admin"), "{error}");
+        assert!(account.admin_end().is_some());
+        assert_eq!(account.row("user/prd-user/admin").await.unwrap().state.state, State::Intent);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_lost_write_is_reported_as_unknown() {
     let account = Account::new();

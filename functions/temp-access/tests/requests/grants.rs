@@ -42,7 +42,7 @@ async fn a_grant_makes_four_calls_to_iam_and_an_extension_five_in_three_stages()
     let mut first = account.cloud.calls();
     first.sort();
     assert_eq!(first, ["GetUser", "GetUserPolicy", "ListUserPolicies", "Publish", "PutUserPolicy"]);
-    assert_eq!(*account.function.ledger.operations.borrow(), ["read", "write", "write", "record"]);
+    assert_eq!(*account.function.ledger.operations.borrow(), ["read", "write", "record", "write"]);
     account.cloud.set_delays(vec![100]);
     let start = Instant::now();
     account.text(r#"{"user":"prd-user","minutes":20}"#).await;
@@ -67,7 +67,7 @@ async fn a_second_grant_after_a_sweep_makes_as_many_calls_as_the_first() {
     let mut calls = account.cloud.calls().split_off(before);
     calls.sort();
     assert_eq!(calls, ["GetUser", "GetUserPolicy", "ListUserPolicies", "Publish", "PutUserPolicy"]);
-    assert_eq!(account.function.ledger.operations.borrow()[operations..], ["read", "write", "write", "record"]);
+    assert_eq!(account.function.ledger.operations.borrow()[operations..], ["read", "write", "record", "write"]);
 }
 
 /// A window that is computed once per process would be wrong in every later invocation.
@@ -118,10 +118,14 @@ async fn a_chain_of_grants_ends_max_minutes_after_its_first_start() {
     // A grant of another profile begins its own chain.
     let answer = account.text(r#"{"user":"prd-user","minutes":480,"profile":"read-only"}"#).await;
     assert!(answer.starts_with("End time is 2026-11-22T08:45:00Z"), "{answer}");
-    // After the end of access, the next grant begins a new chain.
+    // After the end of the chain, it rests for half an hour.
     advance(minutes(240)).await;
+    let error = account.invoke(r#"{"user":"prd-user","minutes":1}"#).await.unwrap_err();
+    assert_eq!(error.error_type().name(), "LimitExceeded");
+    assert!(error.to_string().contains("a new one can begin at 2026-11-22T05:15:00Z"), "{error}");
+    advance(minutes(30)).await;
     let answer = account.text(r#"{"user":"prd-user","minutes":480}"#).await;
-    assert!(answer.starts_with("End time is 2026-11-22T12:45:00Z"), "{answer}");
+    assert!(answer.starts_with("End time is 2026-11-22T13:15:00Z"), "{answer}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -273,10 +277,10 @@ async fn only_ended_policies_are_removed_to_make_room() {
 #[tokio::test(start_paused = true)]
 async fn access_beyond_max_minutes_is_neither_shortened_nor_written_again() {
     let account = Account::new();
-    let long = windowed("2026-11-21T20:43:00Z", "2027-01-01T00:00:00Z");
+    let long = windowed("2026-11-21T20:43:00Z", "2026-12-01T00:00:00Z");
     account.cloud.put(User, "prd-user", "sekisho-admin", &long);
     let answer = account.text(r#"{"user":"prd-user"}"#).await;
-    assert!(answer.starts_with("End time is 2027-01-01T00:00:00Z"), "{answer}");
+    assert!(answer.starts_with("End time is 2026-12-01T00:00:00Z"), "{answer}");
     assert_eq!(account.cloud.policies(User, "prd-user")["sekisho-admin"], long);
     assert!(!account.cloud.wrote());
 }

@@ -7,6 +7,7 @@ mod account;
 mod concurrency;
 mod contract;
 mod faults;
+mod follow_ups;
 mod grants;
 mod lists;
 mod revokes;

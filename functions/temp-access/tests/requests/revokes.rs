@@ -6,7 +6,7 @@ use temp_access::principal::Kind::{Role, User};
 use temp_access::row::State;
 use tokio::time::{Duration, Instant, advance, sleep};
 
-use crate::account::{Account, END, Fault, GRANT, REVOKE, SLACK_LIMIT, minutes, text};
+use crate::account::{Account, CONFIG, END, Fault, GRANT, LIST, REVOKE, SLACK_LIMIT, minutes, text, windowed};
 
 #[tokio::test(start_paused = true)]
 async fn a_revoke_ends_every_profile_and_sends_a_notice() {
@@ -22,9 +22,152 @@ async fn a_revoke_ends_every_profile_and_sends_a_notice() {
     assert_eq!(account.outcomes().last().unwrap(), "revoked");
     assert!(account.cloud.published().last().unwrap().contains("完了"));
     assert!(account.text(REVOKE).await.contains("no access that could be ended"));
-    // The access is over, so the next grant begins a new chain.
+    // The access is over, so the next grant is short, although it continues the chain.
     let answer = account.text(r#"{"user":"prd-user","minutes":1}"#).await;
     assert!(answer.starts_with("End time is 2026-11-21T20:46:00Z"), "{answer}");
+}
+
+/// Whatever cannot be read is deleted without being read.
+#[tokio::test(start_paused = true)]
+async fn a_revoke_does_not_wait_for_a_read() {
+    for fault in [Fault::Code("Throttling", 400), Fault::Lost, Fault::Code("AccessDenied", 403)] {
+        let account = Account::new();
+        account.text(GRANT).await;
+        for call in ["GetUser", "GetUserPolicy"] {
+            account.cloud.fail(call, 999, fault);
+        }
+        let ended = async {
+            sleep(Duration::from_secs(5)).await;
+            account.admin_end()
+        };
+        let (answer, after_five_seconds) = join(account.invoke(REVOKE), ended).await;
+        assert_eq!(after_five_seconds, None, "{fault:?}");
+        assert!(text(answer).contains("is ended: sekisho-admin removed"), "{fault:?}");
+        assert_eq!(account.row("user/prd-user/admin").await.unwrap().state.state, State::Revoked);
+    }
+}
+
+/// Without a list of the policies, the revoke deletes those of all profiles that the ledger or the configuration has.
+#[tokio::test(start_paused = true)]
+async fn a_revoke_without_a_list_of_policies_ends_those_of_all_known_profiles() {
+    let account = Account::new();
+    account.text(GRANT).await;
+    account.cloud.put(User, "prd-user", "sekisho-read-only", &windowed("2026-11-21T20:43:00Z", "2026-11-21T21:45:00Z"));
+    account.cloud.fail("ListUserPolicies", 999, Fault::Code("Throttling", 400));
+    account.fail_ledger(|_| true);
+    let error = account.invoke(REVOKE).await.unwrap_err();
+    assert_eq!(error.error_type().name(), "Throttled");
+    assert!(error.to_string().contains("sekisho-admin, sekisho-read-only removed"), "{error}");
+    assert!(account.cloud.policies(User, "prd-user").is_empty());
+}
+
+/// A name that IAM spells differently, and a user that does not exist, still stop a revoke.
+#[tokio::test(start_paused = true)]
+async fn a_revoke_of_nobody_deletes_nothing() {
+    let account = Account::new();
+    for (user, error_type) in [("nobody", "NotFound"), ("PRD-User", "Refused")] {
+        let error = account.invoke(&format!(r#"{{"action":"revoke","user":"{user}"}}"#)).await.unwrap_err();
+        assert_eq!(error.error_type().name(), error_type);
+    }
+    assert!(!account.cloud.wrote());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_revoke_removes_a_policy_with_any_end_and_leaves_one_without() {
+    let account = Account::new();
+    for (policy, end) in [
+        ("sekisho-2099", r#""2099-01-01T00:00:00Z""#),
+        ("sekisho-epoch", "1795304700"),
+        ("sekisho-offset", r#""2026-11-22T08:45:00+09:00""#),
+        ("sekisho-list", r#"["2026-11-21T23:45:00Z"]"#),
+        ("sekisho-soon", r#""soon""#),
+    ] {
+        let condition = format!(r#"{{"DateLessThan":{{"aws:CurrentTime":{end}}}}}"#);
+        let document =
+            format!(r#"{{"Statement":{{"Effect":"Allow","Action":"*","Resource":"*","Condition":{condition}}}}}"#);
+        account.cloud.put(User, "prd-user", policy, &document);
+    }
+    let listed = account.text(LIST).await;
+    assert!(listed.contains("sekisho-2099 is not Sekisho's: it ends only at 2099-01-01T00:00:00Z"), "{listed}");
+    let preview = account.text(r#"{"action":"revoke","user":"prd-user","dry_run":true}"#).await;
+    assert!(preview.contains("would lose sekisho-epoch, which ends at 2026-11-21T23:45:00Z"), "{preview}");
+    assert!(preview.contains("sekisho-soon would stay"), "{preview}");
+    let answer = account.text(REVOKE).await;
+    let removed = "sekisho-2099, sekisho-epoch, sekisho-list, sekisho-offset removed";
+    assert!(answer.contains(removed) && answer.contains("Not removed"), "{answer}");
+    assert_eq!(account.cloud.policy_names(User, "prd-user"), ["sekisho-soon"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn access_that_had_already_ended_is_not_said_to_be_ended() {
+    let account = Account::new();
+    account.text(GRANT).await;
+    let sent = account.cloud.published().len();
+    advance(minutes(31)).await;
+    let preview = account.text(r#"{"action":"revoke","user":"prd-user","dry_run":true}"#).await;
+    assert!(preview.contains("sekisho-admin has already ended, at 2026-11-21T21:15:00Z"), "{preview}");
+    let answer = account.text(REVOKE).await;
+    assert!(answer.starts_with("user prd-user had no access that could be ended."), "{answer}");
+    assert!(answer.contains("sekisho-admin had already ended at 2026-11-21T21:15:00Z, and is removed."), "{answer}");
+    assert_eq!(account.admin_end(), None);
+    assert_eq!(account.outcomes(), ["granted", "unchanged", "swept"]);
+    assert_eq!(account.cloud.published().len(), sent);
+    assert_eq!(account.row("user/prd-user/admin").await.unwrap().state.state, State::Expired);
+}
+
+/// A row that cannot be read is left out, but its policy is ended.
+#[tokio::test(start_paused = true)]
+async fn an_unreadable_row_costs_one_line() {
+    let account = Account::new();
+    account.text(GRANT).await;
+    account.text(r#"{"role":"ops","minutes":30,"reason":"release"}"#).await;
+    account.spoil("user/prd-user/admin").await;
+    let listed = account.text(LIST).await;
+    assert!(listed.contains("role ops: admin until") && listed.contains("release"), "{listed}");
+    assert!(
+        listed.contains("the ledger's row grant / user/prd-user/admin cannot be read: fix or delete it"),
+        "{listed}"
+    );
+    let error = account.invoke(GRANT).await.unwrap_err();
+    assert!(error.to_string().contains("user/prd-user/admin cannot be read"), "{error}");
+    let answer = account.text(REVOKE).await;
+    assert!(answer.contains("sekisho-admin removed"), "{answer}");
+    assert_eq!(account.admin_end(), None);
+}
+
+/// Revoking and granting again does not renew `max_minutes`.
+#[tokio::test(start_paused = true)]
+async fn a_chain_continues_across_a_revoke_for_rest_minutes() {
+    let account = Account::new();
+    account.text(r#"{"user":"prd-user","minutes":480}"#).await;
+    advance(minutes(470)).await;
+    account.text(REVOKE).await;
+    advance(minutes(5)).await;
+    let answer = account.text(r#"{"user":"prd-user","minutes":60}"#).await;
+    assert!(answer.starts_with("End time is 2026-11-22T04:45:00Z"), "{answer}");
+    assert!(answer.contains("at most 480 min from the first start, 2026-11-21T20:45:00Z"), "{answer}");
+    account.text(REVOKE).await;
+    advance(minutes(29)).await;
+    let error = account.invoke(r#"{"user":"prd-user","minutes":60}"#).await.unwrap_err();
+    assert_eq!(error.error_type().name(), "LimitExceeded", "{error}");
+    // A role is another principal, and another profile another chain.
+    assert!(account.text(r#"{"user":"prd-user","profile":"read-only"}"#).await.starts_with("End time"));
+    advance(minutes(2)).await;
+    let answer = account.text(r#"{"user":"prd-user","minutes":60}"#).await;
+    assert!(answer.starts_with("End time is 2026-11-22T06:11:0"), "{answer}");
+}
+
+/// With `rest_minutes = 0`, a revoke ends the chain.
+#[tokio::test(start_paused = true)]
+async fn without_rest_minutes_a_grant_after_a_revoke_begins_a_new_chain() {
+    let config = CONFIG.replacen("[access]", "[access]\nrest_minutes = 0", 1);
+    let account = Account::with(&config);
+    account.text(r#"{"user":"prd-user","minutes":480}"#).await;
+    advance(minutes(470)).await;
+    account.text(REVOKE).await;
+    advance(minutes(1)).await;
+    let answer = account.text(r#"{"user":"prd-user","minutes":60}"#).await;
+    assert!(answer.starts_with("End time is 2026-11-22T05:36:00Z"), "{answer}");
 }
 
 #[tokio::test(start_paused = true)]

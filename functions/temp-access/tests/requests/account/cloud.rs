@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use temp_access::principal::Kind;
+use time::OffsetDateTime;
 
 use super::BOUNDARY;
 use super::iam::{Answer, Iam, Principal};
@@ -22,7 +23,16 @@ pub enum Fault {
     Stale,
 }
 
-/// IAM and SNS of the account.
+/// An open session of Session Manager.
+#[derive(Debug, Clone)]
+struct Session {
+    id: String,
+    owner: String,
+    /// When the session began, in seconds since 1970.
+    start: i64,
+}
+
+/// IAM, SNS and Session Manager of the account.
 #[derive(Debug, Clone, Default)]
 pub struct Cloud(Arc<Mutex<State>>);
 
@@ -33,6 +43,8 @@ struct State {
     calls: Vec<String>,
     /// The messages of all notices.
     published: Vec<String>,
+    /// The open sessions of Session Manager.
+    sessions: Vec<Session>,
     /// The name of a call, the number of times that it still fails, and the fault.
     faults: Vec<(&'static str, usize, Fault)>,
     /// How many milliseconds the calls take. Each call takes the next delay; the first delay follows the last one.
@@ -156,6 +168,38 @@ impl Cloud {
         state.iam.act(fields, outdated)
     }
 
+    /// Opens a session. `owner` is the end of the ARN of whoever opens it.
+    pub fn open_session(&self, id: &str, owner: &str, start: OffsetDateTime) {
+        let service = if owner.starts_with("user/") { "iam" } else { "sts" };
+        let owner = format!("arn:aws:{service}::333333333333:{owner}");
+        self.state().sessions.push(Session { id: id.to_owned(), owner, start: start.unix_timestamp() });
+    }
+
+    /// The ids of the open sessions.
+    pub fn open_sessions(&self) -> Vec<String> {
+        self.state().sessions.iter().map(|session| session.id.clone()).collect()
+    }
+
+    /// Carries out a call to Session Manager. Each page has one session.
+    pub fn act_on_sessions(&self, action: &str, request: &Value) -> Value {
+        let mut state = self.state();
+        match action {
+            "DescribeSessions" => {
+                assert_eq!(request["State"], "Active");
+                let begin: usize = request["NextToken"].as_str().map_or(0, |token| token.parse().unwrap());
+                let shown: Vec<Value> = state.sessions.iter().skip(begin).take(1).map(shown).collect();
+                let next = (begin + 1 < state.sessions.len()).then(|| (begin + 1).to_string());
+                json!({"Sessions": shown, "NextToken": next})
+            }
+            "TerminateSession" => {
+                let id = request["SessionId"].as_str().unwrap();
+                state.sessions.retain(|session| session.id != id);
+                json!({"SessionId": id})
+            }
+            other => panic!("unknown call: {other}"),
+        }
+    }
+
     fn change(&self, kind: Kind, name: &str, change: impl FnOnce(&mut Principal)) {
         change(self.state().iam.principal_or_new(kind, name));
     }
@@ -163,4 +207,8 @@ impl Cloud {
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap()
     }
+}
+
+fn shown(session: &Session) -> Value {
+    json!({"SessionId": session.id, "Owner": session.owner, "StartDate": session.start, "Status": "Connected"})
 }

@@ -1,4 +1,4 @@
-//! The HTTP side of the test account, which answers the SDK's requests to IAM and SNS.
+//! The HTTP side of the test account, which answers the SDK's requests to IAM, SNS and Session Manager.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
 use percent_encoding::percent_decode_str;
+use serde_json::json;
 use tokio::time::sleep;
 
 use super::cloud::{Cloud, Fault};
@@ -18,7 +19,13 @@ impl HttpConnector for Cloud {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let body = String::from_utf8(request.body().bytes().unwrap().to_vec()).unwrap();
         let cloud = self.clone();
-        HttpConnectorFuture::new(async move { Ok(answer(&cloud, &body).await) })
+        let target = request.headers().get("x-amz-target").map(str::to_owned);
+        HttpConnectorFuture::new(async move {
+            Ok(match target {
+                Some(target) => answer_on_sessions(&cloud, target.rsplit('.').next().unwrap(), &body).await,
+                None => answer(&cloud, &body).await,
+            })
+        })
     }
 }
 
@@ -58,6 +65,21 @@ async fn answer(cloud: &Cloud, body: &str) -> HttpResponse {
         }
     };
     HttpResponse::new(status.try_into().unwrap(), SdkBody::from(xml))
+}
+
+/// Answers a call to Session Manager, whose protocol is JSON.
+async fn answer_on_sessions(cloud: &Cloud, action: &str, body: &str) -> HttpResponse {
+    let (fault, delay) = cloud.begin_call(action);
+    sleep(Duration::from_millis(delay)).await;
+    let (status, answer) = match fault {
+        Some(Fault::Code(code, status)) => (status, json!({"__type": code, "message": "it is so"})),
+        Some(Fault::Lost | Fault::DoneUnanswered) => {
+            sleep(Duration::from_mins(10)).await;
+            (503, json!({}))
+        }
+        Some(Fault::Stale) | None => (200, cloud.act_on_sessions(action, &serde_json::from_str(body).unwrap())),
+    };
+    HttpResponse::new(status.try_into().unwrap(), SdkBody::from(answer.to_string()))
 }
 
 /// The fields of a form, decoded.

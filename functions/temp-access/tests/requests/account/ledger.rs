@@ -75,6 +75,11 @@ impl Store for FaultyLedger {
         self.memory.list(pk, sk_prefix).await
     }
 
+    async fn each<T: DeserializeOwned>(&self, pk: &str, sk_prefix: &str) -> Result<Vec<Result<Row<T>, Error>>, Error> {
+        self.step("list", &Key { pk: pk.to_owned(), sk: sk_prefix.to_owned() }).await?;
+        self.memory.each(pk, sk_prefix).await
+    }
+
     async fn write<T: Serialize>(
         &self,
         key: &Key,
