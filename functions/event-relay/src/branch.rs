@@ -50,8 +50,8 @@ pub struct BranchRow {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub untouched: Option<Untouched>,
     /// The routed targets for which nothing is left to decide about `commit`: it was ordered, its paths do not touch
-    /// them, or it was recorded as a baseline. A routed target that is missing here has joined since. `None` in a row of an earlier version. While a change is pending,
-    /// the field has the targets that the change does not go to.
+    /// them, or it was recorded as a baseline. A routed target that is missing here has joined since. `None` in a row
+    /// of an earlier version. While a change is pending, the field has the targets that the change does not go to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub targets: Option<Vec<TargetId>>,
     /// Whether `commit` was recorded without an order, because it existed before a route covered the reference.

@@ -73,9 +73,10 @@ impl CodeRow {
     pub(crate) fn code(&self) -> Code {
         let wave = self.wave.as_deref().unwrap_or_default();
         match &self.event {
+            // The wave may get another name as long as the notice is due.
             Event::Condemned { revision, at } => {
                 let repository = revision.repository.as_str();
-                Code::of(&["condemned", &self.route, wave, repository, revision.commit.as_str(), &at.to_string()])
+                Code::of(&["condemned", &self.route, repository, revision.commit.as_str(), &at.to_string()])
             }
             Event::Held { git_ref, since } => {
                 let git_ref = git_ref.as_ref().map_or("", GitRef::as_str);

@@ -6,13 +6,12 @@ use std::time::Duration;
 
 use sekisho_domain::account::Region;
 use sekisho_domain::change::{Change, CommitId, RepositoryArn};
-use sekisho_domain::order::OrderKind;
 use sekisho_domain::report::ReportState;
 use sekisho_domain::route::{Routes, TargetId};
 use sekisho_domain::timestamp::epoch_millis;
 use time::OffsetDateTime;
 
-use crate::newest::leads_to;
+use crate::newest::{leads_order, leads_to};
 use crate::selection::routes_to;
 use crate::target::{PlacedOrder, TargetRow};
 use crate::worklist::Reference;
@@ -62,20 +61,14 @@ impl<'r> Heads<'r> {
         self.routes.waves_of(target).next().is_some()
     }
 
-    /// Whether a route still leads the order's change to the target. A rollback runs a change that was healthy before;
-    /// its reference need not be routed any more.
+    /// Whether a route still leads the order's change to the target, and the order is not too old.
     fn lead(&self, target: &TargetId, order: &PlacedOrder, now: OffsetDateTime) -> bool {
         let change = &order.change;
-        if order.kind == OrderKind::Rollback {
-            return routes_to(self.routes, self.here, target).any(|route| route.covers_repository(&change.repository));
-        }
-        if let Some(train) = &order.train {
-            return routes_to(self.routes, self.here, target).any(|route| route.name() == train.route);
-        }
         let limit = u64::try_from(FORGOTTEN.as_millis()).unwrap_or(u64::MAX);
         let is_recent = epoch_millis(now) < order.offered.saturating_add(limit);
         let is_head = || self.with_commit(change).iter().any(|head| head.git_ref == change.git_ref);
-        leads_to(self.routes, self.here, change, target) && (is_recent || is_head())
+        let is_current = order.train.is_some() || is_recent || is_head();
+        is_current && leads_order(self.routes, self.here, target, order)
     }
 
     /// The change of another reference that a route leads to the target, at the order's commit. That change was a
@@ -95,9 +88,12 @@ impl<'r> Heads<'r> {
     }
 
     /// The row of a target that reported on an order which the ledger does not have, in step with the heads. Returns
-    /// `None` if the row need not change.
+    /// `None` if the row need not change, or may not change as long as a person holds a route to the target.
     pub(crate) fn in_step(&self, target: &TargetId, row: &TargetRow, now: OffsetDateTime) -> Option<TargetRow> {
         let report = row.unplaced_report().filter(|_| !self.is_in_wave(target))?;
+        if row.is_held(routes_to(self.routes, self.here, target), now) {
+            return None;
+        }
         let newest = self.newest(target)?;
         if newest.id() == report.id {
             // The number of an event without an order is the sequence of its change.

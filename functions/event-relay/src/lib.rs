@@ -6,23 +6,23 @@
 //! becomes a change with a new sequence, and each target of its routes gets an order. Late, repeated and lost events,
 //! several pushes within a second and force-pushes therefore all lead to the current head.
 //!
-//! **Orders.** The ledger has one row for each target, with the order that the target got last. The number of an order is
-//! larger than the number of every earlier order to the same target, whatever the branches or tags of the orders are. A
-//! target that should already run the commit gets no order, and neither does a target that should run a change that was
-//! seen later. One transaction writes the rows of the targets together with the row of the branch or tag; only then are
-//! the orders sent to the buses. If more targets get the change than one transaction can hold, the change is *pending*
-//! until the last transaction. If the invocation ends before that, the next invocation continues the change with the
-//! same sequence and id.
+//! **Orders.** The ledger has one row for each target, with the order that the target got last. The number of an order
+//! is larger than the number of every earlier order to the same target, whatever the branches or tags of the orders
+//! are. A target that should already run the commit gets no order, and neither does a target that should run a change
+//! that was seen later. One transaction writes the rows of the targets together with the row of the branch or tag; only
+//! then are the orders sent to the buses. If more targets get the change than one transaction can hold, the change is
+//! *pending* until the last transaction. If the invocation ends before that, the next invocation continues the change
+//! with the same sequence and id.
 //!
 //! **Offers.** A bus that does not accept an order fails nothing. Every reconcile offers the open orders again: those
 //! that their targets did not answer or refused, after five minutes at first and after an hour at most, and those that
 //! have not finished for an hour. No redrive and no person is necessary for that.
 //!
-//! **The reconcile** finds changes without an event: heads whose event was lost, targets that a route leads to only now,
-//! and references that no longer exist, whose rows expire after 90 days. A reference that existed before a route covered
-//! it is recorded as a *baseline* and not ordered, unless the route names it literally or has `existing = "relay"`. If
-//! an event about a recorded head arrives later, the head is new after all and is ordered. A repository that fails, or
-//! for which no time is left, comes first in the next reconcile.
+//! **The reconcile** finds changes without an event: heads whose event was lost, targets that a route leads to only
+//! now, and references that no longer exist, whose rows expire after 90 days. A reference that existed before a route
+//! covered it is recorded as a *baseline* and not ordered, unless the route names it literally or has
+//! `existing = "relay"`. If an event about a recorded head arrives later, the head is new after all and is ordered. A
+//! repository that fails, or for which no time is left, comes first in the next reconcile.
 //!
 //! | input | effect |
 //! | --- | --- |
@@ -50,6 +50,7 @@ mod error;
 pub mod fake;
 mod heads;
 mod hint;
+mod holds;
 mod joining;
 mod newest;
 mod next;

@@ -2,11 +2,13 @@
 
 use sekisho_domain::account::Region;
 use sekisho_domain::change::{Change, RepositoryArn};
+use sekisho_domain::order::OrderKind;
 use sekisho_domain::route::{Route, Routes, TargetId};
 use sekisho_ledger::Row;
 
 use crate::branch::BranchRow;
 use crate::selection::routes_to;
+use crate::target::PlacedOrder;
 
 /// The head of a reference, as the ledger has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +41,19 @@ pub(crate) fn newest<'c>(
 ) -> Option<&'c Change> {
     let fed = candidates.iter().filter(|candidate| leads_to(routes, here, &candidate.change, target));
     fed.max_by_key(|candidate| (!candidate.is_baseline, candidate.change.sequence)).map(|candidate| &candidate.change)
+}
+
+/// Whether a route still leads an order to its target. The order of a wave belongs to its train, wherever the branch or
+/// tag is routed by now. A rollback runs a change that was healthy before, so its branch or tag need not be routed.
+pub(crate) fn leads_order(routes: &Routes, here: &Region, target: &TargetId, order: &PlacedOrder) -> bool {
+    let mut leading = routes_to(routes, here, target);
+    match &order.train {
+        _ if order.kind == OrderKind::Rollback => {
+            leading.any(|route| route.covers_repository(&order.change.repository))
+        }
+        Some(train) => leading.any(|route| route.name() == train.route),
+        None => leads_to(routes, here, &order.change, target),
+    }
 }
 
 /// Whether a route leads a change to a target, without regard to changed paths.

@@ -16,6 +16,7 @@ use sekisho_domain::order::OrderKind;
 use sekisho_domain::route::{Route, Routes, Target, TargetId, Wave};
 use time::OffsetDateTime;
 
+use crate::holds::holds_of;
 use crate::ordering::Placed;
 use crate::outcome::{Outcome, about_change};
 use crate::snapshot::{Snapshot, TargetRows};
@@ -55,7 +56,7 @@ pub(crate) struct Missing(pub(crate) BTreeSet<TargetId>);
 pub(crate) struct Next {
     /// The train's row afterwards.
     pub(crate) row: TrainRow,
-    /// The rows of targets with new orders, the most urgent ones first.
+    /// The rows of targets with new or withdrawn orders, the most urgent ones first.
     pub(crate) orders: Vec<Placed>,
     pub(crate) decisions: Vec<Decision<Outcome>>,
 }
@@ -83,6 +84,11 @@ pub(crate) fn gate<'a>(row: &'a TrainRow, wave: &Wave, change: &Change, now: Off
         Some(hold) => Some(Gate::Hold(hold)),
         None => (!wave.windows.is_open(now)).then_some(Gate::Window),
     }
+}
+
+/// Whether a target never got an order.
+fn is_new(rows: &TargetRows, target: &TargetId) -> bool {
+    rows.read.get(target).is_some_and(|one| one.row.order.is_none() && one.row.report.is_none())
 }
 
 /// How urgent it is to write an order, if one transaction cannot write all of them.
@@ -139,6 +145,8 @@ impl<'a> Step<'a> {
         self.configure();
         self.end_holds();
         self.examine();
+        self.check_rows()?;
+        self.found();
         // Each repetition moves at least one change, and no change enters a wave twice.
         for _ in 0..=4 * (self.waves().len() + 1) {
             self.check_rows()?;
@@ -173,6 +181,22 @@ impl<'a> Step<'a> {
         for target in left {
             let reason = format!("the target left the route `{}`: its order is closed", self.facts.route.name());
             self.decide(Decision::new(Outcome::Filtered, reason).about("target", target.to_string()));
+        }
+    }
+
+    /// A route got waves. What its targets ran last counts as healthy, and its holds become holds of the train. A
+    /// target that never got an order came together with the waves: it is a newcomer. The row of a target has only the
+    /// newest order, which may be another route's, so any order counts.
+    fn found(&mut self) {
+        if !self.facts.row.waves.is_empty() {
+            return;
+        }
+        let facts = self.facts;
+        for wave in &mut self.row.waves {
+            wave.members.retain(|target| !is_new(&facts.targets, target));
+        }
+        for hold in holds_of(facts.route.name(), &facts.targets, self.now) {
+            self.row.hold(hold);
         }
     }
 
@@ -261,16 +285,21 @@ impl<'a> Step<'a> {
             OrderKind::Rollback => Urgency::Rollback,
             OrderKind::Deploy => Urgency::Deploy,
         };
-        let Some(row) = self.target(target).map(|row| row.ordered(change, kind, train, self.now)) else { return };
-        let replaces = self.facts.targets.read.get(target).and_then(|Snapshot { revision, .. }| *revision);
-        self.orders.insert(target.clone(), (urgency, Placed { target: target.clone(), row, replaces }));
+        if let Some(row) = self.target(target).map(|row| row.ordered(change, kind, train, self.now)) {
+            self.write(target.clone(), row, urgency);
+        }
+    }
+
+    /// Notes that the row of a target is to be written.
+    fn write(&mut self, target: TargetId, row: TargetRow, urgency: Urgency) {
+        let replaces = self.facts.targets.read.get(&target).and_then(|Snapshot { revision, .. }| *revision);
+        self.orders.insert(target.clone(), (urgency, Placed { target, row, replaces }));
         self.has_changed = true;
     }
 
     fn deploy(&self, at: At<'_>, seen: u64) -> TrainOrder {
         TrainOrder {
             route: self.facts.route.name().to_owned(),
-            wave: at.wave.name.clone(),
             seen,
             bake: at.wave.bake,
             promoted: false,

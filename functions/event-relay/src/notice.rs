@@ -4,16 +4,16 @@
 
 use std::time::Duration;
 
-use sekisho_domain::change::Change;
+use sekisho_domain::code::Code;
 use sekisho_domain::notice::Notice;
+use sekisho_domain::report::OrderReport;
 use sekisho_domain::route::{Target, TargetId, Wave};
 use sekisho_domain::timestamp::epoch_millis;
-use time::OffsetDateTime;
 
 use crate::code::{CodeRow, Event, Revision};
-use crate::status::{revision, short};
+use crate::status::{reason, revision, short};
 use crate::target::TargetRow;
-use crate::train::{Condemned, Hold, Judge};
+use crate::train::{Condemned, Hold, Judge, WaveRow};
 use crate::train_text::{TrainView, end, why};
 use crate::wave::Standing;
 
@@ -28,6 +28,8 @@ const MOST_LISTED: usize = 20;
 pub(crate) struct TrainNotice {
     pub(crate) notice: Notice,
     pub(crate) code: CodeRow,
+    /// What the notices about unknown targets of one change in a wave have in common. `None` for other notices.
+    pub(crate) series: Option<Code>,
 }
 
 /// An unknown target and its row.
@@ -35,49 +37,71 @@ type UnknownTarget<'a> = (TargetId, &'a TargetRow);
 
 /// The notices that people should have. Those that were sent already are among them.
 pub(crate) fn due(view: &TrainView<'_>) -> Vec<TrainNotice> {
-    let (route, row, now) = (view.route.name(), view.row, view.now);
+    let (row, now) = (view.row, view.now);
     let is_recent = |at: u64| epoch_millis(now) < at + u64::try_from(SENT_WITHIN.as_millis()).unwrap_or(u64::MAX);
     let condemned = row.condemned.iter().filter(|one| is_recent(one.at));
-    let condemned =
-        condemned.map(|one| about_condemnation(route, one, row.change(one.seen).map(|one| &one.change), now));
+    let condemned = condemned.map(|one| about_condemnation(view, one));
     let holds = row.holds.iter().filter(|hold| hold.is_active(now) && is_recent(hold.since));
-    let holds = holds.map(|hold| about_hold(route, hold, now));
+    let holds = holds.map(|hold| about_hold(view, hold));
     condemned.chain(holds).chain(about_unknown(view)).collect()
 }
 
-fn about_condemnation(route: &str, condemned: &Condemned, change: Option<&Change>, now: OffsetDateTime) -> TrainNotice {
-    let Condemned { repository, revision, at, reason, by, .. } = condemned;
+fn about_condemnation(view: &TrainView<'_>, condemned: &Condemned) -> TrainNotice {
+    let route = view.route.name();
+    let Condemned { repository, revision, seen, at, reason, by } = condemned;
+    let change = view.row.change(*seen).map(|one| &one.change);
     let (wave, judge) = match by {
         Judge::Wave(wave) => (Some(wave.as_str()), format!("wave {wave}")),
         Judge::Person(by) => (None, by.clone().unwrap_or_else(|| "a person".to_owned())),
     };
     let event =
         Event::Condemned { revision: Revision { repository: repository.clone(), commit: revision.clone() }, at: *at };
-    let code = CodeRow::new(route, wave, event, now);
+    let code = CodeRow::new(route, wave, event, view.now);
     let of = change.map_or_else(String::new, |change| format!("{}, ", change.git_ref));
-    let lines = vec![
+    let mut lines = vec![
         format!("Change: {revision}, {of}{}", repository.name()),
         format!("Why: {reason}"),
         format!("By: {judge}"),
+    ];
+    lines.extend(still_waiting(view, *seen));
+    lines.push(
         "The revision enters no wave of this route any more, whatever its branch or tag. Push a new commit, or let \
          this one be tried again:"
             .to_owned(),
-        format!(r#"{{"pardon":"{}","reason":"…"}}"#, code.code()),
-    ];
+    );
+    lines.push(format!(r#"{{"pardon":"{}","reason":"…"}}"#, code.code()));
     train_notice(format!("{route}: {} is condemned", short(revision)), lines, "condemned", code)
 }
 
-fn about_hold(route: &str, hold: &Hold, now: OffsetDateTime) -> TrainNotice {
+/// The targets that wait for a condemned change and start it when they can.
+fn still_waiting(view: &TrainView<'_>, seen: u64) -> Vec<String> {
+    let has_change = |wave: &&WaveRow| wave.passage.as_ref().is_some_and(|passage| passage.seen == seen);
+    let waves = view.row.waves.iter().filter(has_change);
+    let waiting: Vec<_> = waves.flat_map(|wave| view.waiting_without_way_back(&wave.name)).collect();
+    let line = |(target, report): &(TargetId, &OrderReport)| {
+        format!(
+            "{target} still waits for this change and starts it when it can ({}): push a newer change to end that",
+            reason(report)
+        )
+    };
+    let more = waiting.len().saturating_sub(MOST_LISTED);
+    let more = (more > 0).then(|| format!("… and {more} more targets wait"));
+    waiting.iter().take(MOST_LISTED).map(line).chain(more).collect()
+}
+
+fn about_hold(view: &TrainView<'_>, hold: &Hold) -> TrainNotice {
+    let route = view.route.name();
     let Hold { wave, git_ref, reason, since, by, .. } = hold;
     let event = Event::Held { git_ref: git_ref.clone(), since: *since };
-    let code = CodeRow::new(route, wave.as_deref(), event, now);
-    let (title, what) = match wave {
-        Some(wave) => (format!("{route}: wave {wave} is held"), "the wave"),
-        None => (format!("{route}: the train is held"), "any wave"),
+    let code = CodeRow::new(route, wave.as_deref(), event, view.now);
+    let (title, effect) = match wave {
+        Some(wave) => (format!("{route}: wave {wave} is held"), "enters the wave. Rollbacks go on."),
+        None if view.route.waves().is_empty() => (format!("{route} is held"), "is ordered to its targets."),
+        None => (format!("{route}: the train is held"), "enters any wave. Rollbacks go on."),
     };
     let changes = git_ref.as_ref().map_or_else(|| "no change".to_owned(), |git_ref| format!("no change of {git_ref}"));
     let lines = vec![
-        format!("Until {}, {changes} enters {what}. Rollbacks go on.", end(hold)),
+        format!("Until {}, {changes} {effect}", end(hold)),
         format!("Why: {reason}"),
         format!("By: {}", by.as_deref().unwrap_or("a person")),
         format!(r#"To end the hold: {{"resume":"{}"}}"#, code.code()),
@@ -121,11 +145,12 @@ fn about_unknown_in(view: &TrainView<'_>, wave: &Wave) -> Option<TrainNotice> {
     lines.push(format!(r#"To take them for healthy: {{"accept":"{}","reason":"…"}}"#, code.code()));
     lines.push(format!(r#"To send the wave back: {{"rollback":"{}","reason":"…"}}"#, code.code()));
     let title = format!("{}: wave {} waits, {} {targets} unknown", view.route.name(), wave.name, unknown.len());
-    Some(train_notice(title, lines, "unknown", code))
+    let series = Code::of(&["unknown", view.route.name(), &wave.name, &sequence.to_string()]);
+    Some(TrainNotice { series: Some(series), ..train_notice(title, lines, "unknown", code) })
 }
 
 /// `train` says which buttons the notice has: the conditions of the buttons in the template compare it.
 fn train_notice(title: String, lines: Vec<String>, train: &str, code: CodeRow) -> TrainNotice {
     let context = [("train", train.to_owned()), ("code", code.code().to_string())].into();
-    TrainNotice { notice: Notice { title, lines, link: None, context }, code }
+    TrainNotice { notice: Notice { title, lines, link: None, context }, code, series: None }
 }

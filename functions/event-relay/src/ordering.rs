@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sekisho_domain::change::Change;
 use sekisho_domain::decision::Decision;
-use sekisho_domain::route::TargetId;
+use sekisho_domain::route::{Route, TargetId};
 use sekisho_ledger::{MAX_TRANSACTION, Write};
 use time::OffsetDateTime;
 
 use crate::branch::BranchRow;
+use crate::holds::held_targets;
 use crate::outcome::{Outcome, about_change};
 use crate::snapshot::{Snapshot, TargetRows};
 use crate::target::{self, Placement, TargetRow};
@@ -73,6 +74,8 @@ pub(crate) struct Part {
     pub(crate) duplicates: usize,
     /// The number of targets that should run a change that was seen later.
     pub(crate) superseded: usize,
+    /// The targets that do not get the change now, because a person holds their route.
+    pub(crate) held: BTreeSet<TargetId>,
     /// The decisions about targets whose rows cannot be read.
     pub(crate) unreadable: BTreeMap<TargetId, Decision<Outcome>>,
 }
@@ -94,17 +97,19 @@ impl Placed {
 }
 
 impl Ordering {
-    /// Orders `targets` to run `change`. `finished` is the row of the reference to write afterwards. Targets whose rows
-    /// cannot be read are removed from it, so that they join as soon as their rows can be read.
-    pub(crate) fn new(
+    /// Orders `targets` to run `change`, which `routes` lead to them. `finished` is the row of the reference to write
+    /// afterwards. Targets that are held or whose rows cannot be read are removed from it, so that they join as soon as
+    /// the hold ends or their rows can be read.
+    pub(crate) fn new<'r>(
         change: Change,
         finished: Snapshot<BranchRow>,
+        routes: impl Iterator<Item = &'r Route>,
         targets: &BTreeSet<TargetId>,
         rows: &TargetRows,
         now: OffsetDateTime,
     ) -> Self {
-        let part = Part::new(&change, targets, rows, now);
-        let finished = without(finished, part.unreadable.keys());
+        let part = Part::new(&change, routes, targets, rows, now);
+        let finished = without(finished, part.left_out());
         Self { change, finished, pending: None, part, notes: vec![], trains: vec![] }
     }
 
@@ -132,24 +137,32 @@ impl Ordering {
 /// The row of a reference without some of its targets.
 pub(crate) fn without<'t>(
     mut finished: Snapshot<BranchRow>,
-    unreadable: impl IntoIterator<Item = &'t TargetId>,
+    left_out: impl IntoIterator<Item = &'t TargetId>,
 ) -> Snapshot<BranchRow> {
-    let unreadable: BTreeSet<&TargetId> = unreadable.into_iter().collect();
+    let left_out: BTreeSet<&TargetId> = left_out.into_iter().collect();
     if let Some(covered) = &mut finished.row.targets {
-        covered.retain(|target| !unreadable.contains(target));
+        covered.retain(|target| !left_out.contains(target));
     }
     finished
 }
 
 impl Part {
-    /// Places an order to run `change` in the rows of `targets`.
-    pub(crate) fn new(change: &Change, targets: &BTreeSet<TargetId>, rows: &TargetRows, now: OffsetDateTime) -> Self {
+    /// Places an order to run `change` in the rows of `targets`. `routes` lead the change to them.
+    pub(crate) fn new<'r>(
+        change: &Change,
+        routes: impl Iterator<Item = &'r Route>,
+        targets: &BTreeSet<TargetId>,
+        rows: &TargetRows,
+        now: OffsetDateTime,
+    ) -> Self {
+        let held = held_targets(routes, &change.git_ref, rows, now);
         let mut part = Self::default();
         for target in targets {
             if let Some(unreadable) = rows.unreadable.get(target) {
                 part.unreadable.insert(target.clone(), unreadable.clone());
             } else if let Some(Snapshot { row, revision }) = rows.read.get(target) {
                 match row.place(change, now) {
+                    Placement::Placed(_) if held.contains(target) => drop(part.held.insert(target.clone())),
                     Placement::Placed(row) => {
                         part.placed.push(Placed { target: target.clone(), row: *row, replaces: *revision });
                     }
@@ -166,13 +179,22 @@ impl Part {
         self.placed.extend(part.placed);
         self.duplicates += part.duplicates;
         self.superseded += part.superseded;
+        self.held.extend(part.held);
         self.unreadable.extend(part.unreadable);
+    }
+
+    /// The targets for which the change is not decided yet.
+    pub(crate) fn left_out(&self) -> impl Iterator<Item = &TargetId> {
+        self.unreadable.keys().chain(&self.held)
     }
 
     /// The outcome and the reason if no target gets an order.
     pub(crate) fn unplaced(&self) -> Option<(Outcome, &'static str)> {
         match (self.placed.is_empty(), self.superseded) {
             (false, _) => None,
+            (true, _) if !self.held.is_empty() => {
+                Some((Outcome::Held, "a person holds the route: its targets get the newest head after the hold"))
+            }
             (true, 0) => Some((Outcome::Duplicate, "every target should already run this commit")),
             (true, _) => Some((Outcome::Superseded, "every target should run a change that was seen later")),
         }

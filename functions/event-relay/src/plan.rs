@@ -300,7 +300,7 @@ fn ordering(
 ) -> Ordering {
     let finished = row.relayed(&change, facts.touched.all_targets().into_iter().collect());
     let revision = facts.row.as_ref().and_then(|snapshot| snapshot.revision);
-    Ordering::new(change, Snapshot { row: finished, revision }, wanted, &facts.targets, now)
+    Ordering::new(change, Snapshot { row: finished, revision }, facts.touched.all(), wanted, &facts.targets, now)
 }
 
 /// The plan for more targets than one transaction can write: the change is pending until all targets have the order.

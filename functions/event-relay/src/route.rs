@@ -29,6 +29,11 @@ impl<'r> TouchedRoutes<'r> {
         Self { all, touched, undecided, paths_digest: format!("{:016x}", digest.finish()) }
     }
 
+    /// The routes that match the reference, whatever paths a change touches.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &'r Route> {
+        self.all.iter().copied()
+    }
+
     /// Whether any route matches the reference, whatever paths a change touches.
     pub(crate) fn has_route(&self) -> bool {
         !self.all.is_empty()

@@ -16,6 +16,9 @@ use sekisho_ledger::Key;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
+use crate::train::Hold;
+use crate::wave::is_same_revision;
+
 pub use self::train_order::{Finished, FinishedState, TrainOrder};
 pub(crate) use self::train_order::{Progress, order_of_wave};
 
@@ -60,6 +63,10 @@ pub struct TargetRow {
     /// For each route whose order was replaced by another route's order, what became of that order.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub finished: BTreeMap<String, Finished>,
+    /// For each route without waves that leads to the target and is held, its holds. A route with waves has its holds
+    /// in its own row.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub holds: BTreeMap<String, Vec<Hold>>,
 }
 
 /// An order that a target got.
@@ -83,6 +90,9 @@ pub struct PlacedOrder {
     /// Whether people were alerted that the target's bus does not accept the order.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub alerted: bool,
+    /// Whether the order is not offered any more: the target refused the change, and then the change was condemned.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub withdrawn: bool,
     /// The wave that ordered the change. `None` if the route has no waves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub train: Option<TrainOrder>,
@@ -99,6 +109,11 @@ impl PlacedOrder {
             None => Order::outside_waves(self.number, self.kind),
             Some(train) => order_of_wave(self.number, self.kind, train),
         }
+    }
+
+    /// Whether the target could go back from the order's change: another revision was healthy there before.
+    pub(crate) fn has_way_back(&self) -> bool {
+        self.before.as_ref().is_some_and(|before| !is_same_revision(before, &self.change))
     }
 
     /// Whether a report is about this order. An event of an earlier version may have had the same number.
@@ -165,7 +180,7 @@ impl TargetRow {
     /// Orders the target to run a change, unless the target should already run this commit or a change that was seen
     /// later.
     pub(crate) fn place(&self, change: &Change, now: OffsetDateTime) -> Placement {
-        let Some(PlacedOrder { change: desired, .. }) = self.standing_order() else {
+        let Some(PlacedOrder { change: desired, train, .. }) = self.standing_order() else {
             let is_later = self.sequence() < change.sequence;
             return if is_later {
                 Placement::Placed(Box::new(self.placed(change, now)))
@@ -176,7 +191,13 @@ impl TargetRow {
         if desired.repository == change.repository && desired.commit == change.commit {
             return Placement::Duplicate;
         }
-        if desired.sequence > change.sequence {
+        let is_older = match train {
+            // The change got a new sequence if it was ordered again. If the target was sent back from a change, `seen`
+            // is that change.
+            Some(of) => of.seen >= change.sequence,
+            None => desired.sequence > change.sequence,
+        };
+        if is_older {
             return Placement::Superseded;
         }
         Placement::Placed(Box::new(self.placed(change, now)))
@@ -206,6 +227,7 @@ impl TargetRow {
             offers: 1,
             refused: false,
             alerted: false,
+            withdrawn: false,
             train: None,
             before: None,
         };
@@ -230,6 +252,7 @@ impl TargetRow {
         let is_paused = now < order.offered + millis(doubled(FIRST_PAUSE, order.offers, LONGEST_PAUSE));
         match self.current_report() {
             None => !is_paused,
+            Some(report) if report.state == ReportState::Refused && order.withdrawn => false,
             Some(report) if report.state == ReportState::Refused => !is_paused,
             Some(report) if report.state.is_final() => false,
             // The target works on the order, but its last report is old: the next report may be lost.

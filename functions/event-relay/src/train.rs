@@ -51,9 +51,9 @@ pub struct TrainChange {
     pub seen: u64,
     /// The change. If it is ordered again, it gets a new sequence.
     pub change: Change,
-    /// Whether a person pardoned the change, so that each wave that has not found it healthy may take it once more.
+    /// Whether each wave that has not found the change healthy may take it once more, because its condemnation ended.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub pardoned: bool,
+    pub again: bool,
 }
 
 /// The state of a wave.
@@ -61,7 +61,7 @@ pub struct TrainChange {
 pub struct WaveRow {
     /// The wave's name.
     pub name: String,
-    /// The targets for which nothing is left to do because they joined the wave.
+    /// The targets of the wave, without the newcomers that the wave still has to bring to what is healthy here.
     #[serde(default)]
     pub members: Vec<TargetId>,
     /// The change that entered the wave last.
@@ -73,9 +73,9 @@ pub struct WaveRow {
     /// The `seen` of the changes that were healthy in the wave, sorted.
     #[serde(default)]
     pub healthy: Vec<u64>,
-    /// The change that a person lets enter the wave next.
+    /// The `seen` of the change that a person lets enter the wave next, ahead of the train.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub promotion: Option<Promotion>,
+    pub promotion: Option<u64>,
 }
 
 /// A change's stay in a wave.
@@ -85,8 +85,6 @@ pub struct Passage {
     pub seen: u64,
     /// The sequence that the change had when it entered. An order with a smaller one is from an earlier stay.
     pub sequence: u64,
-    /// When the change entered, in epoch milliseconds.
-    pub entered: u64,
     /// Whether a person promoted the change, so that holds, windows and ringing alarms do not stop it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub promoted: bool,
@@ -110,19 +108,6 @@ pub enum Verdict {
     Passed,
     /// The change failed, or was sent back.
     Failed,
-}
-
-/// A person's request to let a change enter a wave ahead of the train.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Promotion {
-    /// Which change may enter.
-    pub seen: u64,
-    /// The reason that the person gave.
-    pub reason: String,
-    /// Who asked, as far as that is known.
-    pub by: Option<String>,
-    /// When the person asked, in epoch milliseconds.
-    pub since: u64,
 }
 
 /// A revision that enters no wave.
@@ -233,7 +218,7 @@ impl TrainRow {
         let seen = change.sequence.max(self.sequence + 1);
         self.sequence = seen;
         let change = Change { sequence: seen, ..change.clone() };
-        self.changes.push(TrainChange { seen, change, pardoned: false });
+        self.changes.push(TrainChange { seen, change, again: false });
         self.prune();
         if is_condemned { Arrival::Condemned } else { Arrival::Joined }
     }
@@ -263,7 +248,7 @@ impl TrainRow {
     /// Condemns the revision of a change. Several waves and persons may condemn one revision.
     pub fn condemn(&mut self, seen: u64, by: Judge, reason: &str, now: OffsetDateTime) {
         let Some(one) = self.change_mut(seen) else { return };
-        one.pardoned = false;
+        one.again = false;
         let Change { repository, commit: revision, .. } = one.change.clone();
         self.condemned.retain(|one| one.seen != seen || one.by != by);
         let reason = bounded(reason);
@@ -282,7 +267,7 @@ impl TrainRow {
             return None;
         }
         let one = self.changes.iter_mut().rfind(|one| is_same(&one.change.repository, &one.change.commit))?;
-        one.pardoned = true;
+        one.again = true;
         let seen = one.seen;
         self.order_again(seen, now);
         Some(seen)
@@ -291,17 +276,16 @@ impl TrainRow {
     /// Lets each wave that has not found a change healthy take it once more.
     pub(crate) fn try_again(&mut self, seen: u64) {
         if let Some(one) = self.change_mut(seen) {
-            one.pardoned = true;
+            one.again = true;
         }
     }
 
     /// Lets a change enter a wave as soon as the wave is free, or starts it at once where it waits in the wave already.
     /// The change gets a new sequence. Returns false if there is no such wave or change.
-    pub fn promote(&mut self, wave: &str, promotion: Promotion, now: OffsetDateTime) -> bool {
-        let seen = promotion.seen;
+    pub fn promote(&mut self, wave: &str, seen: u64, now: OffsetDateTime) -> bool {
         let has_change = self.change(seen).is_some();
         let Some(wave) = self.wave_mut(wave).filter(|_| has_change) else { return false };
-        wave.promotion = Some(promotion);
+        wave.promotion = Some(seen);
         self.order_again(seen, now);
         true
     }
@@ -314,7 +298,7 @@ impl TrainRow {
         (passage.verdict, passage.recalled) = (Verdict::Failed, true);
         let seen = passage.seen;
         wave.healthy.retain(|healthy| *healthy != seen);
-        if wave.promotion.as_ref().is_some_and(|promotion| promotion.seen == seen) {
+        if wave.promotion == Some(seen) {
             wave.promotion = None;
         }
         self.condemn(seen, Judge::Person(by), reason, now);
@@ -373,8 +357,7 @@ impl WaveRow {
     /// The changes to which the wave refers.
     fn referred(&self) -> impl Iterator<Item = u64> {
         let passage = self.passage.as_ref().map(|passage| passage.seen);
-        let promotion = self.promotion.as_ref().map(|promotion| promotion.seen);
-        passage.into_iter().chain(promotion).chain(self.healthy.last().copied())
+        passage.into_iter().chain(self.promotion).chain(self.healthy.last().copied())
     }
 
     /// Notes that a change was healthy in the wave.

@@ -1,5 +1,7 @@
 //! What a person's request does to the rows of a train. The functions are pure: a dry run calls them, too.
 
+mod rollback;
+
 use std::collections::BTreeSet;
 
 use sekisho_domain::change::{Change, CommitId, GitRef};
@@ -15,7 +17,7 @@ use crate::ordering::Placed;
 use crate::outcome::{Outcome, about_change};
 use crate::selection::listed;
 use crate::status::{revision, short, shortened};
-use crate::train::{Hold, Promotion, TrainChange, TrainRow, WaveRow};
+use crate::train::{Hold, TrainChange, TrainRow, WaveRow};
 use crate::train_request::{Prefix, TrainAction};
 use crate::train_text::{TrainView, end, held};
 use crate::wave::{Standing, is_same_revision};
@@ -105,6 +107,11 @@ impl Ask<'_> {
         Effect { row: self.view.row.clone(), targets: vec![], decision: None, answer }
     }
 
+    /// Whether the route has no waves.
+    fn is_plain(&self) -> bool {
+        self.view.route.waves().is_empty()
+    }
+
     /// The train or wave that the request names.
     fn place(&self) -> String {
         let route = slack::shown(self.view.route.name());
@@ -143,7 +150,13 @@ impl Ask<'_> {
         // The hold that was added is the last one. It has the later end of the two.
         let until = row.holds.last().map_or_else(String::new, end);
         let before = earlier.map_or("", |_| " It was held already: the later end counts.");
-        let answer = format!("Until {until}, no change{what} enters {}. Rollbacks go on.{before}", self.place());
+        let place = self.place();
+        let answer = if self.is_plain() {
+            let rest = "The first reconcile after that orders the newest one.";
+            format!("Until {until}, no change{what} is ordered to the targets of {place}. {rest}{before}")
+        } else {
+            format!("Until {until}, no change{what} enters {place}. Rollbacks go on.{before}")
+        };
         let reason = format!("a person holds {} until {until}: {}", self.place(), self.reason);
         Effect { row, targets: vec![], decision: Some(self.decision(Outcome::Held, reason)), answer }
     }
@@ -174,9 +187,13 @@ impl Ask<'_> {
                 format!("{} is no longer held: {}.", self.place(), reasons.join("; "))
             }
         }];
+        if self.is_plain() && !active.is_empty() {
+            lines.push("The next reconcile orders what was kept, within five minutes.".to_owned());
+        }
         for hold in row.holds.iter().filter(|hold| hold.is_active(self.now())) {
             if row.holds_train(hold) {
-                lines.push(format!("The whole train is still held{}.", held(hold)));
+                let what = if self.is_plain() { "The route" } else { "The whole train" };
+                lines.push(format!("{what} is still held{}.", held(hold)));
             } else if let Some(wave) = hold.wave.as_deref().filter(|wave| self.wave.is_none_or(|named| named == *wave))
             {
                 lines.push(format!("{} is still held{}.", slack::shown(wave), held(hold)));
@@ -247,17 +264,11 @@ impl Ask<'_> {
                 pardon
             )));
         }
-        let promotion = Promotion {
-            seen: one.seen,
-            reason: self.reason.to_owned(),
-            by: self.by.map(ToOwned::to_owned),
-            since: epoch_millis(self.now()),
-        };
-        let replaced = row.wave(wave).and_then(|wave| wave.promotion.as_ref()).filter(|old| old.seen != one.seen);
-        let replaced = replaced.and_then(|old| row.change(old.seen)).map(|old| revision(&old.change));
+        let replaced = row.wave(wave).and_then(|wave| wave.promotion).filter(|old| *old != one.seen);
+        let replaced = replaced.and_then(|old| row.change(old)).map(|old| revision(&old.change));
         let instead = replaced.map_or_else(String::new, |old| format!(", instead of {old}"));
         let mut after = row.clone();
-        if !after.promote(wave, promotion, self.now()) {
+        if !after.promote(wave, one.seen, self.now()) {
             return Err(self.unknown_revision());
         }
         let answer = format!("{} enters {} as soon as the wave is free{instead}.", revision(change), self.place());
@@ -310,48 +321,6 @@ impl Ask<'_> {
             (self.decision(Outcome::Pardoned, reason).about("commit", commit.as_str()), answer)
         };
         Ok(Effect { row: after, targets: vec![], decision: Some(decision), answer })
-    }
-
-    fn rollback(&self) -> Answer {
-        self.check_notice()?;
-        let row = self.view.row;
-        let wave = self.wave.unwrap_or_default();
-        let passage = row.wave(wave).and_then(|wave| wave.passage.as_ref());
-        let Some((passage, one)) = passage.and_then(|passage| Some((passage, row.change(passage.seen)?))) else {
-            return Ok(self.nothing(format!("Nothing to send back: no change entered {} yet.", self.place())));
-        };
-        let change = &one.change;
-        if let Some(git_ref) = self.git_ref.filter(|git_ref| change.git_ref != **git_ref) {
-            return Ok(self.nothing(format!(
-                "Nothing to send back: the last change of {} is {}, and not of {}.",
-                self.place(),
-                revision(change),
-                slack::shown(git_ref.name())
-            )));
-        }
-        let has_change = |standing: Standing| {
-            matches!(standing, Standing::Waiting | Standing::Running | Standing::Healthy | Standing::Unknown)
-        };
-        if passage.recalled && !self.standings().iter().any(|(_, standing)| has_change(*standing)) {
-            return Ok(self.nothing(format!(
-                "Nothing is left to send back: {} was sent back from {} already.",
-                revision(change),
-                self.place()
-            )));
-        }
-        let mut after = row.clone();
-        after.recall(wave, self.by.map(ToOwned::to_owned), self.reason, self.now());
-        let hold = Hold { reason: format!("sent back: {}", self.reason), ..self.new_hold() };
-        after.hold(hold);
-        let answer = format!(
-            "{} is condemned, and each target of {} that has it goes back to what was healthy there before. The wave \
-             is held until `resume`.",
-            revision(change),
-            self.place()
-        );
-        let reason = format!("a person sent the change back: {}", self.reason);
-        let decision = Some(self.decision_about(change, Outcome::Condemned, reason));
-        Ok(Effect { row: after, targets: vec![], decision, answer })
     }
 
     /// Refuses a button of a notice about a change that is not in the wave any more.

@@ -314,7 +314,8 @@ impl Written {
             None => Ok(None),
             Some(minutes @ 1..=LONGEST_HOLD) => Ok(Some(Duration::from_mins(minutes))),
             Some(minutes) => Err(format!(
-                "`minutes` is {minutes}: write a number from 1 to {LONGEST_HOLD}, or leave it out to hold until `resume`"
+                "`minutes` is {minutes}: write a number from 1 to {LONGEST_HOLD}, or leave it out to hold until \
+                 `resume`"
             )),
         }
     }

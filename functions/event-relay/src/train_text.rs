@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use sekisho_domain::change::{Change, GitRef};
-use sekisho_domain::report::ReportState;
+use sekisho_domain::report::{OrderReport, ReportState};
 use sekisho_domain::route::{Route, Routes, Target, TargetId, Wave};
 use sekisho_domain::slack;
 use sekisho_domain::timestamp;
@@ -56,7 +56,8 @@ impl TrainView<'_> {
     pub(crate) fn text(&self, git_ref: Option<&GitRef>) -> String {
         let mut lines = vec![main(self.head(git_ref))];
         lines.extend(self.row.holds.iter().filter(|hold| hold.is_active(self.now)).filter_map(|hold| {
-            let text = format!("The train is held{}", held(hold));
+            let what = if self.route.waves().is_empty() { "route" } else { "train" };
+            let text = format!("The {what} is held{}", held(hold));
             self.row.holds_train(hold).then(|| main(text))
         }));
         if self.route.waves().is_empty() {
@@ -126,6 +127,22 @@ impl TrainView<'_> {
         observer.observe(self.row, row, rows)
     }
 
+    /// The targets of a wave that wait for its change and cannot be sent back from it, because nothing else was healthy
+    /// there before. Only a newer order ends the one that such a target has taken.
+    pub(crate) fn waiting_without_way_back(&self, wave: &str) -> impl Iterator<Item = (TargetId, &OrderReport)> {
+        let wave = self.route.waves().iter().find(|one| one.name == wave);
+        let ids: Vec<TargetId> = wave.into_iter().flat_map(|wave| &wave.targets).map(Target::id).collect();
+        let row = wave.and_then(|wave| self.row.wave(&wave.name));
+        let places = row.map_or_else(Vec::new, |row| self.observe(row, &ids).places);
+        let waiting = ids.into_iter().zip(places).filter(|(_, place)| place.standing == Standing::Waiting);
+        waiting.filter_map(|(id, _)| {
+            let row = &self.targets.read.get(&id)?.row;
+            let report = row.current_report().filter(|report| report.state == ReportState::Waiting)?;
+            let is_stuck = row.order.as_ref().is_some_and(|order| !order.has_way_back());
+            is_stuck.then_some((id, report))
+        })
+    }
+
     /// The change in a wave, with the number of targets in each state.
     fn change(&self, row: &WaveRow, change: &Change, ids: &[TargetId], state: &WaveState) -> String {
         let mut counts: Vec<(&str, usize)> = Vec::new();
@@ -158,8 +175,8 @@ impl TrainView<'_> {
         if state.count(Standing::GoingBack) > 0 {
             waits.push("waits for the rollback to end".to_owned());
         }
-        if let Some(promotion) = &row.promotion {
-            let change = self.row.change(promotion.seen).map(|one| revision(&one.change));
+        if let Some(promoted) = row.promotion {
+            let change = self.row.change(promoted).map(|one| revision(&one.change));
             waits.push(format!("{} was promoted and enters next", change.unwrap_or_default()));
         }
         let holds = self.row.holds.iter().filter(|hold| hold.wave.as_ref() == Some(&wave.name));
@@ -255,6 +272,7 @@ fn label(standing: Standing, row: Option<&TargetRow>) -> &'static str {
         Standing::Failed if report == Some(ReportState::RolledBack) => "rolled back",
         Standing::Failed => "failed",
         Standing::SentBack if report == Some(ReportState::Failed) => "not sent back",
+        Standing::SentBack if report == Some(ReportState::Refused) => "refused it",
         Standing::SentBack => "sent back",
         Standing::Unknown => "unknown",
     }

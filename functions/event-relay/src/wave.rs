@@ -51,9 +51,9 @@ impl Standing {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) standing: Standing,
-    /// Whether the target is no newcomer, for which something is left to do.
+    /// Whether the wave's row has the target as a member. A newcomer is none until it has its order.
     pub(crate) is_member: bool,
-    /// Whether the target got the change because it joined the wave.
+    /// Whether the target got the change as a newcomer of the wave.
     pub(crate) has_joined: bool,
 }
 
@@ -173,8 +173,8 @@ impl Observer<'_> {
         finished || self.own(row).is_some_and(|(_, of)| of.seen == passage.seen && of.joined)
     }
 
-    /// Whether no order of this train keeps the target from a newer change. The target has not started an order for
-    /// which it waits, so the newer change replaces that order.
+    /// Whether no order of this train keeps the target from a newer change. An order that the target has not started
+    /// keeps it from nothing, because a newer order replaces it.
     pub(crate) fn is_free(&self, row: &TargetRow) -> bool {
         let Some((order, _)) = self.own(row) else { return true };
         match row.progress(self.now) {
@@ -235,7 +235,7 @@ impl WaveState {
         self.places.iter().filter(|place| place.standing.is_in_flight()).count()
     }
 
-    /// The targets that decide about the change: those that did not join later, if there are any.
+    /// The targets that decide about the change. Those that got it as newcomers decide only if no other target is left.
     pub(crate) fn counted(&self) -> impl Iterator<Item = (usize, Standing)> {
         let has_old = self.places.iter().any(|place| place.is_member && !place.has_joined);
         let places = self.places.iter().enumerate();

@@ -6,7 +6,7 @@ use sekisho_domain::order::OrderKind;
 use sekisho_domain::report::ReportState;
 use sekisho_domain::route::{Retreat, TargetId};
 
-use super::{At, Step};
+use super::{At, Step, Urgency};
 use crate::outcome::{Outcome, about_change};
 use crate::target::{FinishedState, Progress, TargetRow};
 use crate::train::Verdict;
@@ -38,14 +38,18 @@ impl<'a> Step<'a> {
     pub(super) fn send_back(&mut self, at: At<'a>) {
         for recall in self.recalls(at) {
             let Some(change) = self.row.change(recall.seen).map(|one| one.change.clone()) else { continue };
-            let targets: Vec<(TargetId, Change, bool)> = self
-                .targets_of(at)
-                .filter_map(|(target, row)| {
-                    let (before, joined) = self.goes_back(target, row?, &recall, &change)?;
-                    let before = before.filter(|before| !is_same_revision(before, &change))?;
-                    Some((target.clone(), before, joined))
-                })
-                .collect();
+            let mut targets: Vec<(TargetId, Change, bool)> = vec![];
+            let mut without_way_back: Vec<TargetId> = vec![];
+            for (target, row) in self.targets_of(at) {
+                let Some((before, joined)) = row.and_then(|row| self.goes_back(target, row, &recall, &change)) else {
+                    continue;
+                };
+                match before.filter(|before| !is_same_revision(before, &change)) {
+                    Some(before) => targets.push((target.clone(), before, joined)),
+                    None => without_way_back.push(target.clone()),
+                }
+            }
+            self.withdraw(at, recall.seen, &change, &without_way_back);
             if targets.is_empty() {
                 continue;
             }
@@ -59,6 +63,30 @@ impl<'a> Step<'a> {
             let decision = about_change(&change, Decision::new(Outcome::Ordered, reason));
             self.decide(decision.about("wave", at.wave.name.as_str()).about("count", count.to_string()));
         }
+    }
+
+    /// Ends the offers of a condemned change to those of the targets that refused it. An order that its target has
+    /// taken can only be ended by a newer one.
+    fn withdraw(&mut self, at: At<'a>, seen: u64, change: &Change, targets: &[TargetId]) {
+        let refused = |target: &TargetId| {
+            let row = self.target(target)?;
+            self.observer.own(row).filter(|(_, of)| of.seen == seen)?;
+            Some((target.clone(), row.withdrawn()?))
+        };
+        let refused: Vec<(TargetId, TargetRow)> = targets.iter().filter_map(refused).collect();
+        if refused.is_empty() {
+            return;
+        }
+        let count = refused.len();
+        for (target, row) in refused {
+            self.write(target, row, Urgency::Rollback);
+        }
+        let reason = format!(
+            "{count} targets of the wave `{}` refused this change before it was condemned: it is not offered any more",
+            at.wave.name
+        );
+        let decision = about_change(change, Decision::new(Outcome::Filtered, reason));
+        self.decide(decision.about("wave", at.wave.name.as_str()).about("count", count.to_string()));
     }
 
     fn recalls(&self, at: At<'a>) -> Vec<Recall> {

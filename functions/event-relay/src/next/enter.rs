@@ -4,7 +4,6 @@ use sekisho_domain::change::Change;
 use sekisho_domain::decision::Decision;
 use sekisho_domain::order::OrderKind;
 use sekisho_domain::route::TargetId;
-use sekisho_domain::timestamp::epoch_millis;
 
 use super::{At, Step, gate};
 use crate::outcome::{Outcome, about_change};
@@ -26,7 +25,7 @@ impl<'a> Step<'a> {
         }
         let Some(wave) = self.wave(at) else { return };
         let newest = self.newest_elsewhere(at);
-        let candidate = self.candidate(at).filter(|one| one.pardoned || one.seen > newest);
+        let candidate = self.candidate(at).filter(|one| one.again || one.seen > newest);
         let Some(change) = candidate.cloned() else { return };
         let takes = match wave.open() {
             Some(passage) => !passage.promoted && self.is_replaceable(at),
@@ -61,7 +60,7 @@ impl<'a> Step<'a> {
 
     /// Whether a change that enters now would be ordered somewhere, or is healthy everywhere already.
     fn has_work(&self, at: At<'a>, change: &TrainChange, promoted: bool) -> bool {
-        let passage = self.passage(change, promoted);
+        let passage = Self::passage(change, promoted);
         let standings = self.targets_of(at).map(|(target, row)| {
             row.map_or(Standing::Unknown, |row| self.observer.standing(target, row, &passage, &change.change))
         });
@@ -69,11 +68,10 @@ impl<'a> Step<'a> {
         standings.contains(&Standing::Todo) || standings.iter().all(|one| *one == Standing::Healthy)
     }
 
-    fn passage(&self, change: &TrainChange, promoted: bool) -> Passage {
+    fn passage(change: &TrainChange, promoted: bool) -> Passage {
         Passage {
             seen: change.seen,
             sequence: change.change.sequence,
-            entered: epoch_millis(self.now),
             promoted,
             verdict: Verdict::Open,
             failed: vec![],
@@ -89,7 +87,7 @@ impl<'a> Step<'a> {
         };
         let replaced = self.wave(at).and_then(|wave| wave.open()).map(|passage| passage.seen);
         let replaced = replaced.and_then(|seen| self.row.change(seen)).map(|one| one.change.clone());
-        let passage = self.passage(change, promoted);
+        let passage = Self::passage(change, promoted);
         let members = self.targets.get(at.index).cloned().unwrap_or_default();
         if let Some(wave) = self.wave_mut(at) {
             wave.passage = Some(passage);
@@ -109,7 +107,7 @@ impl<'a> Step<'a> {
     /// Carries out a person's request to let a change enter the wave. Returns whether there is such a request.
     fn promote(&mut self, at: At<'a>) -> bool {
         let Some(wave) = self.wave(at) else { return false };
-        let Some(seen) = wave.promotion.as_ref().map(|promotion| promotion.seen) else { return false };
+        let Some(seen) = wave.promotion else { return false };
         let open = wave.open().map(|passage| passage.seen);
         let change = self.row.change(seen).cloned();
         let newest = self.newest_elsewhere(at);

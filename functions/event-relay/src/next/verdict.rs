@@ -45,7 +45,7 @@ impl<'a> Step<'a> {
         let earlier: Vec<(u64, TargetId)> = earlier.collect();
         for (seen, target) in earlier {
             // A person who pardoned the change knew the report.
-            let Some(one) = self.row.change(seen).filter(|one| !one.pardoned) else { continue };
+            let Some(one) = self.row.change(seen).filter(|one| !one.again) else { continue };
             let change = one.change.clone();
             if self.is_condemned(seen) {
                 continue;
@@ -113,9 +113,11 @@ impl<'a> Step<'a> {
         }
     }
 
+    /// The targets that failed, of those that decide about the change.
     fn failed_targets(&self, at: At<'a>, state: &WaveState) -> Vec<TargetId> {
-        let places = self.targets_of(at).zip(&state.places);
-        places.filter(|(_, place)| place.standing == Standing::Failed).map(|((target, _), _)| target.clone()).collect()
+        let targets: &[TargetId] = self.targets.get(at.index).map(Vec::as_slice).unwrap_or_default();
+        let failed = state.counted().filter(|(_, standing)| *standing == Standing::Failed);
+        failed.filter_map(|(index, _)| targets.get(index).cloned()).collect()
     }
 
     fn reason(&self, failed: &[TargetId]) -> String {

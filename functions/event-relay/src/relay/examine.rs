@@ -127,8 +127,8 @@ async fn touched_routes<'r, W: World>(
     Ok(touched.unwrap_or_else(|| routes.clone().touch_all()))
 }
 
-/// Adds changed paths to the routes, page by page, and sets `has_page` after the first one. Returns `None` if the changed
-/// paths cannot be known.
+/// Adds changed paths to the routes, page by page, and sets `has_page` after the first one. Returns `None` if the
+/// changed paths cannot be known.
 async fn read_paths<'r, W: World>(
     run: &Run<'_, W>,
     hint: &Hint,

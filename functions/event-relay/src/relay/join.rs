@@ -14,6 +14,7 @@ use crate::outcome::needs_repair;
 use crate::relay::examine;
 use crate::relay::look::write_part;
 use crate::relay::order::{self, NewHead};
+use crate::route::plain_targets;
 use crate::run::{CONCURRENT_CALLS, Run};
 use crate::snapshot::Snapshot;
 use crate::worklist::Reference;
@@ -55,12 +56,14 @@ async fn order_one<W: World>(run: &Run<'_, W>, joining: Joining<'_>) -> Result<R
     let Reference { repository, git_ref, snapshot } = joining.reference;
     let change = snapshot.row.change(repository, git_ref).filter(|_| run.has_time());
     let Some(change) = change else { return Ok(Report::default()) };
-    let rows = examine::target_rows(run, &joining.targets).await?;
+    // The rows of the other targets say whether the route is held.
+    let routes = || run.routes.concerning(repository, git_ref);
+    let rows = examine::target_rows(run, &plain_targets(routes())).await?;
     let has_no_order = |target: &TargetId| rows.read.get(target).is_some_and(|one| one.row.order.is_none());
     let runs_later = |target: &&TargetId| joining.fed_later.contains(*target) && has_no_order(target);
     let targets = joining.targets.iter().filter(|target| !runs_later(target)).cloned().collect();
     let finished = Snapshot { row: joining.row, revision: snapshot.revision };
-    let ordering = Ordering::new(change, finished, &targets, &rows, run.now());
+    let ordering = Ordering::new(change, finished, routes(), &targets, &rows, run.now());
     if ordering.unplaced().is_none() {
         return order::carry_out(run, ordering, NewHead::No).await;
     }

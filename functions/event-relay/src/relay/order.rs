@@ -76,8 +76,8 @@ fn decision(change: &Change, part: &Part, offered: &Offered, new_head: NewHead) 
         (None, None) => (new_head.outcome(), format!("{accepted} of {all} buses accepted the change")),
         (None, Some(first)) => {
             let reason = format!(
-                "{accepted} of {all} buses accepted the change; the reconcile offers it to the others again, the first: \
-                 {}",
+                "{accepted} of {all} buses accepted the change; the reconcile offers it to the others again, the \
+                 first: {}",
                 first.reason
             );
             (new_head.outcome(), reason)
@@ -88,10 +88,13 @@ fn decision(change: &Change, part: &Part, offered: &Offered, new_head: NewHead) 
         .about_some("targets", (!part.placed.is_empty()).then(|| accepted.to_string()))
         .about_some("duplicates", counted(part.duplicates))
         .about_some("superseded", counted(part.superseded))
+        .about_some("held", counted(part.held.len()))
 }
 
+/// The orders in the rows that are to be offered.
 pub(crate) fn orders(placed: &[Placed]) -> Vec<(TargetId, PlacedOrder)> {
-    placed.iter().filter_map(|one| Some((one.target.clone(), one.row.order.clone()?))).collect()
+    let order = |one: &Placed| one.row.order.clone().filter(|order| !order.withdrawn);
+    placed.iter().filter_map(|one| Some((one.target.clone(), order(one)?))).collect()
 }
 
 /// Writes the rows of targets in one transaction, together with the finished row of the reference if there is one.
@@ -118,7 +121,7 @@ pub(crate) async fn write_all<W: World>(
 /// Carries out an ordering in several transactions. The row of the reference is finished in the last one. Orders are
 /// offered as soon as their transaction is written.
 async fn carry_out_many<W: World>(run: &Run<'_, W>, ordering: &Ordering) -> Result<(Part, Offered), Error> {
-    let Ordering { change, part: Part { placed, duplicates, superseded, unreadable }, .. } = ordering;
+    let Ordering { change, part: Part { placed, duplicates, superseded, held, unreadable }, .. } = ordering;
     let mut finished = ordering.finished.clone();
     if let Some(pending) = &ordering.pending {
         finished.revision = Some(write_pending(run, ordering, pending).await?);
@@ -127,13 +130,13 @@ async fn carry_out_many<W: World>(run: &Run<'_, W>, ordering: &Ordering) -> Resu
     let last = parts.pop().unwrap_or_default();
     let written = Semaphore::new(0);
     let count = u32::try_from(parts.len()).unwrap_or(u32::MAX);
-    // The targets whose rows became unreadable.
+    // The targets that were held or whose rows became unreadable in the meantime.
     let excluded = RefCell::new(BTreeSet::new());
     let first = parts.into_iter().map(async |placed| {
         let part = place(run, change, placed, None).await;
         match &part {
             Ok(part) => {
-                excluded.borrow_mut().extend(part.unreadable.keys().cloned());
+                excluded.borrow_mut().extend(part.left_out().cloned());
                 written.add_permits(1);
             }
             Err(_) => written.close(),
@@ -149,8 +152,8 @@ async fn carry_out_many<W: World>(run: &Run<'_, W>, ordering: &Ordering) -> Resu
         offer_part(run, place(run, change, last, Some(&finished)).await?).await
     };
     let (first, last) = join(join_all(first), last).await;
-    let (duplicates, superseded, unreadable) = (*duplicates, *superseded, unreadable.clone());
-    let mut whole = Part { placed: vec![], duplicates, superseded, unreadable };
+    let (held, unreadable) = (held.clone(), unreadable.clone());
+    let mut whole = Part { placed: vec![], duplicates: *duplicates, superseded: *superseded, held, unreadable };
     let mut offered = Offered::default();
     for part in first.into_iter().chain([last]) {
         let (part, part_offered) = part?;
@@ -197,7 +200,7 @@ async fn place<W: World>(
         }
         // The last transaction takes no permit, because offers may hold all permits.
         let permit = if finished.is_none() { run.calls.acquire().await.ok() } else { None };
-        let row = finished.map(|row| without(row.clone(), part.unreadable.keys()));
+        let row = finished.map(|row| without(row.clone(), part.left_out()));
         let written = write_all(run, change, &part.placed, row.as_ref(), &[]).await;
         drop(permit);
         match written {
@@ -208,6 +211,7 @@ async fn place<W: World>(
         run.world.sleep(pauses.next().unwrap_or_default()).await;
         let targets: BTreeSet<TargetId> = placed.iter().map(|one| one.target.clone()).collect();
         let rows = examine::target_rows(run, &targets).await?;
-        part = Part::new(change, &targets, &rows, run.now());
+        let routes = run.routes.concerning(&change.repository, &change.git_ref);
+        part = Part::new(change, routes, &targets, &rows, run.now());
     }
 }

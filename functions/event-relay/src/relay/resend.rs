@@ -6,7 +6,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures_util::{StreamExt, stream};
 use sekisho_domain::change::{Change, RepositoryArn};
 use sekisho_domain::decision::Decision;
-use sekisho_domain::order::OrderKind;
 use sekisho_domain::report::ReportState;
 use sekisho_domain::route::{Route, TargetId};
 use sekisho_domain::slack;
@@ -16,7 +15,7 @@ use sekisho_ledger::{Row, Store};
 use crate::branch::{self, BranchRow};
 use crate::decision_log::DecisionLog;
 use crate::error::Error;
-use crate::newest::{Candidate, leads_to, newest};
+use crate::newest::{Candidate, leads_order, newest};
 use crate::outcome::{Outcome, about_change};
 use crate::relay::offer::{NotAccepted, offer};
 use crate::run::{CONCURRENT_CALLS, Run};
@@ -30,6 +29,8 @@ use crate::world::World;
 const NO_CHANGE: &str = "no change for this target is known yet: push, or wait for the next reconcile";
 /// The reason if a target of a wave has no order.
 const IN_WAVE: &str = "the target is in a wave and has no order yet: it gets the next change that enters the wave";
+/// The reason if a target has no order, and a person holds a route to it.
+const HELD: &str = "the target has no order yet, and a route to it is held: send `resume` first";
 /// The most characters of an answer. Slack shows a text completely only if it has fewer than 1,000 characters.
 const LONGEST_ANSWER: usize = 999;
 
@@ -78,8 +79,8 @@ async fn send<W: World>(run: &Run<'_, W>, request: &ResendRequest) -> Result<(St
     Ok((resending.text(&not_accepted), log))
 }
 
-/// Writes an order of each target into the ledger: the target's latest order or, if the target has none, an order to run
-/// the newest change of its references.
+/// Writes an order of each target into the ledger: the target's latest order or, if the target has none, an order to
+/// run the newest change of its references.
 pub(crate) async fn place_all<W: World>(run: &Run<'_, W>, targets: Vec<TargetId>) -> Result<Resending, Error> {
     let candidates = candidates(run, &targets).await?;
     let results: Vec<(TargetId, Result<Resent, Error>)> = stream::iter(targets)
@@ -168,15 +169,17 @@ fn plan<W: World>(
 ) -> Result<(TargetRow, bool), String> {
     let (routes, here) = (run.routes, &run.invocation.region);
     match row.standing_order() {
-        // A rollback runs a change that was healthy. Its branch or tag need not be routed any more.
-        Some(order) if order.kind == OrderKind::Rollback || leads_to(routes, here, &order.change, target) => {
-            Ok((row.offered_again(run.now()), false))
-        }
+        Some(order) if order.withdrawn => Err(format!(
+            "the target refused {}, which was condemned since: pardon it, or push a newer commit",
+            revision(&order.change)
+        )),
+        Some(order) if leads_order(routes, here, target, order) => Ok((row.offered_again(run.now()), false)),
         Some(order) => Err(format!(
             "the latest order is {}, which no route leads to this target any more: push a branch or tag that is routed",
             revision(&order.change)
         )),
         None if routes.waves_of(target).next().is_some() => Err(IN_WAVE.to_owned()),
+        None if row.is_held(routes_to(routes, here, target), run.now()) => Err(HELD.to_owned()),
         None => match newest(routes, here, target, candidates) {
             Some(change) => Ok((row.placed(change, run.now()), true)),
             None => Err(NO_CHANGE.to_owned()),

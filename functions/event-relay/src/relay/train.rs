@@ -14,7 +14,7 @@ use crate::notice::{about_unknown, due};
 use crate::ordering::Placed;
 use crate::outcome::Outcome;
 use crate::relay::examine;
-use crate::relay::notify::notify;
+use crate::relay::notify::{Occasion, notify};
 use crate::relay::offer::{Offered, offer};
 use crate::relay::order::orders;
 use crate::run::Run;
@@ -37,7 +37,8 @@ pub(crate) async fn advance<W: World>(run: &Run<'_, W>, route: &Route, scope: Sc
     let view = TrainView { routes: run.routes, route, row: &row, targets: &targets, now: run.now() };
     // Most reports lead to no decision, so they do not read which notices were sent.
     let notices = if scope == Scope::All || !log.is_empty() { due(&view) } else { about_unknown(&view) };
-    log.extend(notify(run, route, notices).await);
+    let occasion = if scope == Scope::All { Occasion::Pass } else { Occasion::Event };
+    log.extend(notify(run, route, notices, occasion).await);
     log.extend(offered.not_accepted.first().map(|first| {
         let count = offered.not_accepted.len();
         let reason = format!(
@@ -65,8 +66,9 @@ async fn step<W: World>(
 ) -> Result<(TrainRow, TargetRows), Error> {
     let stored = read(run, route).await?;
     let Snapshot { row, mut revision } = stored.clone();
-    let (Next { row, orders: placed, decisions }, mut targets) =
-        decide(run, route, row, progress.scope.clone()).await?;
+    let facts =
+        TrainFacts { routes: run.routes, route, row, targets: TargetRows::default(), scope: progress.scope.clone() };
+    let (Next { row, orders: placed, decisions }, mut targets) = decide(run, facts).await?;
     if row == stored.row && placed.is_empty() {
         return Ok((row, targets));
     }
@@ -110,19 +112,13 @@ fn without_newcomers(row: &TrainRow, later: &[Placed]) -> TrainRow {
 }
 
 /// Reads the row of a train.
-pub(crate) async fn read<W: World>(run: &Run<'_, W>, route: &Route) -> Result<Snapshot<TrainRow>, Error> {
+async fn read<W: World>(run: &Run<'_, W>, route: &Route) -> Result<Snapshot<TrainRow>, Error> {
     let row: Option<Row<TrainRow>> = run.world.ledger().read(&train::key(route.name())).await?;
     Ok(Snapshot::from(row))
 }
 
-/// Decides what a train with this row does next, and returns the rows of targets that it had to read. Writes nothing.
-pub(crate) async fn decide<W: World>(
-    run: &Run<'_, W>,
-    route: &Route,
-    row: TrainRow,
-    scope: Scope,
-) -> Result<(Next, TargetRows), Error> {
-    let mut facts = TrainFacts { routes: run.routes, route, row, targets: TargetRows::default(), scope };
+/// Decides what a train does next, and returns the rows of targets that it had to read. Writes nothing.
+async fn decide<W: World>(run: &Run<'_, W>, mut facts: TrainFacts<'_>) -> Result<(Next, TargetRows), Error> {
     loop {
         match next(&facts, run.now()) {
             Ok(next) => return Ok((next, facts.targets)),

@@ -13,14 +13,20 @@ use sekisho_ledger::{MAX_TRANSACTION, Store, Write};
 use self::names::{Names, find};
 use crate::decision_log::DecisionLog;
 use crate::error::Error;
+use crate::holds::holds_of;
 use crate::next::{Scope, TrainFacts, next};
+use crate::notice::due;
 use crate::ordering::Placed;
 use crate::relay::examine::target_rows;
+use crate::relay::notify::{Occasion, notify};
+use crate::relay::offer::offer;
+use crate::relay::order::orders;
 use crate::relay::resend::cut;
 use crate::relay::train::advance;
+use crate::route::plain_targets;
 use crate::run::Run;
 use crate::snapshot::{Snapshot, TargetRows};
-use crate::train::{self, TrainRow};
+use crate::train::{self, Hold, TrainRow};
 use crate::train_effect::{Ask, Effect, effect};
 use crate::train_request::{TrainAction, TrainRequest};
 use crate::train_text::TrainView;
@@ -35,16 +41,23 @@ pub(crate) async fn answer<W: World>(run: &Run<'_, W>, request: &TrainRequest) -
         return Ok(cut(&if request.is_dry_run { facts.preview(run, &names, effect) } else { effect.answer }));
     }
     let mut log = DecisionLog::default();
-    if Facts::read(run, &names).await?.has_left {
+    let is_plain = names.route.waves().is_empty();
+    if !is_plain && Facts::read(run, &names).await?.has_left {
         // The configuration was changed. The targets that left the route are closed first.
         log.extend(advance(run, names.route, Scope::All).await?.into_decisions());
     }
-    let Effect { decision, answer, .. } = run.until_unchanged(async || change(run, request, &names).await).await?;
+    let Effect { decision, answer, targets, .. } =
+        run.until_unchanged(async || change(run, request, &names).await).await?;
     let mut lines = vec![answer];
     if let Some(decision) = decision {
         log.push(decision);
+        if request.action == TrainAction::Rollback {
+            // If a bus does not accept an order, the reconcile offers the order again.
+            offer(run, &orders(&targets)).await;
+        }
         // The request is in the ledger, so it must not fail any more.
-        match advance(run, names.route, Scope::All).await {
+        let advanced = if is_plain { announce(run, &names).await } else { advance(run, names.route, Scope::All).await };
+        match advanced {
             Ok(advanced) => log.extend(advanced.into_decisions()),
             Err(error) => lines.push(format!("The next reconcile goes on with it: {}.", chain(&error))),
         }
@@ -58,14 +71,64 @@ pub(crate) async fn answer<W: World>(run: &Run<'_, W>, request: &TrainRequest) -
     Ok(cut(&lines.join("\n")))
 }
 
+/// Sends the notice about a hold of a route without waves.
+async fn announce<W: World>(run: &Run<'_, W>, names: &Names<'_>) -> Result<DecisionLog, Error> {
+    let facts = Facts::read(run, names).await?;
+    let mut log = DecisionLog::default();
+    log.extend(notify(run, names.route, due(&facts.view(run, names)), Occasion::Pass).await);
+    Ok(log)
+}
+
 /// Changes the rows as the request asks for. [`sekisho_ledger::Error::Changed`] means that the caller must try again.
 async fn change<W: World>(run: &Run<'_, W>, request: &TrainRequest, names: &Names<'_>) -> Result<Effect, Error> {
     let facts = Facts::read(run, names).await?;
     let effect = facts.effect(run, request, names)?;
-    if effect.decision.is_some() {
+    if effect.decision.is_none() {
+        return Ok(effect);
+    }
+    if names.route.waves().is_empty() {
+        write_holds(run, names.route, &effect.row.holds).await?;
+    } else {
         write(run, names.route, &effect, facts.revision).await?;
     }
     Ok(effect)
+}
+
+/// Writes the holds of a route without waves into the rows of its targets. If the invocation ends before the last row,
+/// the route is held as long as one row has a hold, and the person sends the request again.
+async fn write_holds<W: World>(run: &Run<'_, W>, route: &Route, holds: &[Hold]) -> Result<(), Error> {
+    let targets: Vec<TargetId> = plain_targets([route]).into_iter().collect();
+    let mut readable = 0;
+    for part in targets.chunks(MAX_TRANSACTION) {
+        let part: BTreeSet<TargetId> = part.iter().cloned().collect();
+        readable += run.until_unchanged(async || write_part(run, route.name(), holds, &part).await).await?;
+    }
+    if readable > 0 {
+        return Ok(());
+    }
+    let route = slack::shown(route.name());
+    Err(Error::Refused(format!("the ledger's rows of the targets of `{route}` cannot be read: fix or delete them")))
+}
+
+/// Writes the holds into the rows of some targets. Returns the number of rows that could be read.
+async fn write_part<W: World>(
+    run: &Run<'_, W>,
+    route: &str,
+    holds: &[Hold],
+    targets: &BTreeSet<TargetId>,
+) -> Result<usize, Error> {
+    let rows = target_rows(run, targets).await?.read;
+    let readable = rows.len();
+    let mut writes = Vec::new();
+    for (target, Snapshot { row, revision }) in rows {
+        if let Some(row) = row.with_holds(route, holds) {
+            writes.push(Placed { target, row, replaces: revision }.write()?);
+        }
+    }
+    if !writes.is_empty() {
+        run.write_all(&writes).await?;
+    }
+    Ok(readable)
 }
 
 /// Writes the rows. The train's row is in every transaction, because its revision keeps invocations apart.
@@ -100,13 +163,17 @@ impl Facts {
     async fn read<W: World>(run: &Run<'_, W>, names: &Names<'_>) -> Result<Self, Error> {
         let row = run.world.ledger().read::<TrainRow>(&train::key(names.route.name())).await?;
         let Snapshot { row, revision } = Snapshot::from(row);
-        let (row, left) = row.configured(names.route);
+        let (mut row, left) = row.configured(names.route);
         let of_wave = names.route.waves().iter().filter(|wave| names.wave.as_ref() == Some(&wave.name));
         let ids: BTreeSet<TargetId> = match names.needs_rows {
             names::Rows::All => names.route.targets().iter().map(Target::id).collect(),
             names::Rows::OfWave => of_wave.flat_map(|wave| &wave.targets).map(Target::id).collect(),
         };
-        Ok(Self { row, revision, has_left: !left.is_empty(), targets: target_rows(run, &ids).await? })
+        let targets = target_rows(run, &ids).await?;
+        if names.route.waves().is_empty() {
+            row.holds = holds_of(names.route.name(), &targets, run.now());
+        }
+        Ok(Self { row, revision, has_left: !left.is_empty(), targets })
     }
 
     /// What a request would do, and what the train would do next.

@@ -171,3 +171,16 @@ fn people_are_alerted_once_about_an_order_that_no_bus_accepts() {
     assert!(!row.alerted().needs_alert(NOW + Duration::from_hours(2)));
     assert!(!reported(&row, ReportState::Running, NOW).needs_alert(NOW + Duration::from_hours(2)));
 }
+
+/// The waves of a route are taken out after its targets were sent back from the second commit, or got it once more.
+#[test]
+fn a_new_sequence_of_a_change_of_a_wave_does_not_keep_later_heads_out() {
+    let of =
+        |seen| serde_json::from_value::<TrainOrder>(serde_json::json!({"route": "shop", "seen": seen, "bake": "0s"}));
+    for (kind, ordered) in [(OrderKind::Rollback, change(1, 90)), (OrderKind::Deploy, change(2, 90))] {
+        let row = TargetRow::default().ordered(&ordered, kind, of(20).unwrap(), NOW);
+        assert!(matches!(row.place(&change(3, 30), NOW), Placement::Placed(_)), "{kind:?}");
+        assert_eq!(row.place(&change(4, 20), NOW), Placement::Superseded, "{kind:?}");
+        assert_eq!(row.place(&change(4, 10), NOW), Placement::Superseded, "{kind:?}");
+    }
+}

@@ -10,8 +10,6 @@ use serde::{Deserialize, Serialize};
 pub struct TrainOrder {
     /// The route's name.
     pub route: String,
-    /// The wave's name when the order was placed.
-    pub wave: String,
     /// Which change of the train is deployed or, for an order of kind `rollback`, taken back.
     pub seen: u64,
     /// The time for which the target bakes.
@@ -69,7 +67,8 @@ pub(crate) enum Progress {
     Healthy,
     /// The change failed, or the target went back by itself.
     Failed,
-    /// The target went back because the order said so. A rollback that failed counts, too: nothing follows it.
+    /// The target went back because the order said so, or refused an order that is withdrawn. A rollback that failed
+    /// counts, too: nothing follows it.
     SentBack,
     /// Nobody can tell how the order ended, or the target has been silent for too long.
     Unknown,

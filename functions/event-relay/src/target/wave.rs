@@ -47,6 +47,8 @@ impl TargetRow {
         let mut row = self.placed(change, now);
         row.healthy = self.healthy_changes();
         row.finished.remove(&train.route);
+        // The route has waves now, so its holds are in the row of its train.
+        row.holds.remove(&train.route);
         if let Some(old) = self.order.as_ref()
             && let Some(of) = old.train.as_ref().filter(|of| of.route != train.route)
             && let Some(state) = self.finished_state(now)
@@ -88,6 +90,7 @@ impl TargetRow {
             ReportState::Healthy => Progress::Healthy,
             // Nothing of the change has run.
             ReportState::Failed if report.in_source => unknown,
+            ReportState::Refused if order.withdrawn => Progress::SentBack,
             ReportState::Failed | ReportState::RolledBack => Progress::Failed,
             _ if self.is_silent(order, now) => unknown,
             _ if is_rollback => Progress::GoingBack,
@@ -110,6 +113,14 @@ impl TargetRow {
         let train = row.order.as_mut()?.train.as_mut()?;
         train.accepted = true;
         (self.progress(now) == Some(Progress::Unknown)).then_some(row)
+    }
+
+    /// The row in which the current order is not offered any more, if the target refused it.
+    pub(crate) fn withdrawn(&self) -> Option<Self> {
+        self.current_report().filter(|report| report.state == ReportState::Refused)?;
+        let mut row = self.clone();
+        row.order.as_mut()?.withdrawn = true;
+        Some(row)
     }
 
     /// The row after a new report on its order was stored.

@@ -12,7 +12,7 @@ impl TrainRow {
             let was_healthy = before.is_none_or(|before| before.is_some_and(|wave| wave.healthy.contains(&one.seen)));
             let is_newer = wave.is_some_and(|wave| {
                 let is_inside = wave.open().is_some_and(|passage| passage.seen == one.seen);
-                let is_retry = one.pardoned && one.seen == wave.newest && !wave.healthy.contains(&one.seen);
+                let is_retry = one.again && one.seen == wave.newest && !wave.healthy.contains(&one.seen);
                 one.seen > wave.newest || is_retry && !is_inside
             });
             was_healthy && is_newer && self.condemnation(&one.change).is_none()

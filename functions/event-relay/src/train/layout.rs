@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use sekisho_domain::route::{Route, Target, TargetId};
 
-use super::{TrainRow, WaveRow};
+use super::{Judge, TrainRow, WaveRow};
 
 impl TrainRow {
     /// The row with the waves of the configuration, and the targets that left the route. A wave keeps its state under
@@ -27,12 +27,16 @@ impl TrainRow {
         for ((wave, targets), found) in route.waves().iter().zip(&configured).zip(waves) {
             let mut found = found.unwrap_or_default();
             if self.waves.is_empty() {
-                // The route got waves. What its targets ran last counts as healthy.
+                // The route got waves. `next` removes the targets that came together with them.
                 found.members = wave.targets.iter().map(Target::id).collect();
             }
             found.members.retain(|target| targets.contains(target));
             for hold in row.holds.iter_mut().filter(|hold| hold.wave.as_ref() == Some(&found.name)) {
                 hold.wave = Some(wave.name.clone());
+            }
+            let old = Judge::Wave(found.name.clone());
+            for condemned in row.condemned.iter_mut().filter(|one| one.by == old) {
+                condemned.by = Judge::Wave(wave.name.clone());
             }
             found.name.clone_from(&wave.name);
             row.waves.push(found);

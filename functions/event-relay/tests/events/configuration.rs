@@ -25,8 +25,8 @@ fn build(config: &str, without: &str) -> Result<(), Error> {
 fn a_mistake_in_the_file_or_the_environment_is_misconfigured_and_named() {
     assert!(build(CONFIG, "").is_ok());
     let routes = CONFIG.replacen("branches ", "branchs ", 1);
-    let wave = "[[route]]\nname = \"shop\"\nrepository = \"shop\"\nbranches = [\"main\"]\n[[route.wave]]\nname = \"one\"\n\
-                windows = [\"Mon 10:00-16:00 Tokyo\"]\n[[route.wave.target]]\naccount = \"222222222222\"\n\
+    let wave = "[[route]]\nname = \"shop\"\nrepository = \"shop\"\nbranches = [\"main\"]\n[[route.wave]]\n\
+                name = \"one\"\nwindows = [\"Mon 10:00-16:00 Tokyo\"]\n[[route.wave.target]]\naccount = \"222222222222\"\n\
                 region = \"us-east-1\"\npipeline = \"shop\"\naction = \"Source\"\n";
     let cases = [
         (build(&routes, ""), "route[0].branchs"),

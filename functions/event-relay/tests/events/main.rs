@@ -16,6 +16,7 @@ mod existing;
 mod explain;
 mod files;
 mod function;
+mod holds;
 mod joined;
 mod offers;
 mod pending;

@@ -32,6 +32,7 @@ pub fn ordered(n: u64) -> TargetRow {
         offers: 1,
         refused: false,
         alerted: false,
+        withdrawn: false,
         train: None,
         before: None,
     };

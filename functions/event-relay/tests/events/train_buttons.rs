@@ -1,5 +1,5 @@
-//! People who press every button at the wrong time: every request in every state of a train is answered sensibly, breaks
-//! no rule, and leaves a train that a person can bring to its end.
+//! People who press every button at the wrong time: every request in every state of a train is answered sensibly,
+//! breaks no rule, and leaves a train that a person can bring to its end.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

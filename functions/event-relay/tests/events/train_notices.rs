@@ -6,7 +6,7 @@ use sekisho_domain::order::OrderKind::{Deploy, Rollback};
 use serde_json::{Value, json};
 
 use crate::function::commit;
-use crate::trains::{ONE_BOX, TOKYO, Train, WORLD, about, request};
+use crate::trains::{ONE_BOX, TOKYO, TRAIN, Train, WORLD, about, request};
 
 /// The request of a button.
 fn press(action: &str, code: &str) -> Value {
@@ -102,6 +102,7 @@ async fn an_unknown_target_leads_to_one_notice_with_an_accept_button() {
     train.answer(press("accept", &code)).await;
     // Another target that becomes unknown after that needs another answer.
     train.report(TOKYO[1], "unknown").await;
+    train.reconcile().await;
     assert_eq!(kinds(&train), ["unknown", "unknown"]);
     train.answer(press("rollback", &last_code(&train))).await;
     for target in TOKYO {
@@ -120,6 +121,7 @@ async fn each_unknown_target_is_announced_and_a_button_accepts_only_the_targets_
     train.report(TOKYO[0], "unknown").await;
     let first = last_code(&train);
     train.report(TOKYO[1], "unknown").await;
+    train.reconcile().await;
     assert_eq!(kinds(&train), ["unknown", "unknown"], "the second notice names both targets");
     let answer = train.answer(press("accept", &first)).await;
     assert!(answer.starts_with(&format!("{} now counts as healthy", TOKYO[0])), "{answer}");
@@ -140,7 +142,33 @@ async fn a_target_that_becomes_unknown_after_another_one_answered_leads_to_a_not
     train.report(TOKYO[0], "unknown").await;
     train.report(TOKYO[0], "healthy").await;
     train.report(TOKYO[1], "unknown").await;
+    train.reconcile().await;
     assert_eq!(kinds(&train), ["unknown", "unknown"]);
+}
+
+/// The alarm that a wave of many accounts shares is deleted.
+#[tokio::test(start_paused = true)]
+async fn targets_that_become_unknown_one_after_the_other_lead_to_one_notice_and_one_in_the_next_reconcile() {
+    let accounts: Vec<String> = (0..8).map(|n| format!("\"{:012}\"", 500_000_000_000_u64 + n)).collect();
+    let accounts = accounts.join(", ");
+    let train = Train::with(&TRAIN.replace("\"333333333333\", \"444444444444\"", &accounts));
+    let target = |n: u64| format!("{:012}/ap-northeast-1/shop", 500_000_000_000 + n);
+    train.push(1).await;
+    train.report(ONE_BOX, "healthy").await;
+    for n in 0..7 {
+        train.report(&target(n), "unknown").await;
+    }
+    assert_eq!(kinds(&train), ["unknown"]);
+    train.reconcile().await;
+    train.report(&target(7), "unknown").await;
+    train.report(ONE_BOX, "unknown").await;
+    assert_eq!(kinds(&train), ["unknown", "unknown", "unknown"], "the other wave has a notice of its own");
+    let titles: Vec<String> =
+        train.function.account().notices.borrow().iter().map(|notice| notice.title.clone()).collect();
+    assert!(titles[1].contains("7 targets are unknown") && titles[2].contains("wave one-box"), "{titles:?}");
+    train.reconcile().await;
+    train.reconcile().await;
+    assert_eq!(kinds(&train).len(), 4);
 }
 
 #[tokio::test(start_paused = true)]

@@ -252,6 +252,86 @@ async fn a_rollback_after_the_bake_was_over() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_rollback_that_became_unknown_is_ordered_again() {
+    let train = Train::new();
+    train.healthy_everywhere(1).await;
+    train.push(2).await;
+    train.report(ONE_BOX, "healthy").await;
+    train.report(TOKYO[0], "running").await;
+    train.report(TOKYO[1], "rolled-back").await;
+    train.report(TOKYO[0], "unknown").await;
+    train.function.account().accepted.take();
+    let answer = train.answer(about("rollback", "tokyo")).await;
+    assert!(answer.contains(&format!("The unknown rollback of {} is ordered again.", TOKYO[0])), "{answer}");
+    let offered = train.function.account().accepted.take();
+    assert_eq!(offered.len(), 1, "{offered:?}");
+    assert!(offered[0].detail.contains("rollback") && offered[0].account.as_str() == "333333333333", "{offered:?}");
+    assert_eq!(train.order(TOKYO[0]), Some((1, Rollback)));
+    train.report(TOKYO[0], "rolled-back").await;
+    let shown = train.answer(json!({"train": "shop"})).await;
+    assert!(shown.contains("sent back") && !shown.contains("unknown"), "{shown}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rollback_names_the_targets_that_cannot_go_back() {
+    let train = Train::new();
+    train.push(1).await;
+    train.report(ONE_BOX, "healthy").await;
+    train.report(TOKYO[0], "running").await;
+    train.report(TOKYO[1], "waiting").await;
+    let answer = train.answer(about("rollback", "tokyo")).await;
+    for words in [
+        format!("Nothing was healthy before in {}: it still waits for this change", TOKYO[1]),
+        format!("Nothing was healthy before in {}: it stays as it is.", TOKYO[0]),
+        format!("- {} waiting: reason waiting", TOKYO[1]),
+    ] {
+        assert!(answer.contains(&words), "{answer}");
+    }
+    let notice = train.function.account().notices.borrow()[0].clone();
+    let line = format!("{} still waits for this change and starts it when it can (reason waiting)", TOKYO[1]);
+    assert!(notice.lines.iter().any(|one| one.starts_with(&line)), "{notice:?}");
+    // A newer change ends the order, as soon as the wave is not held any more.
+    train.report(TOKYO[0], "healthy").await;
+    train.push(2).await;
+    train.report(ONE_BOX, "healthy").await;
+    train.answer(json!({"resume": "shop/tokyo"})).await;
+    assert_eq!(train.order(TOKYO[1]), Some((2, Deploy)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn resend_and_the_reconcile_offer_an_order_of_a_wave_whose_branch_is_not_routed_any_more() {
+    let mut train = Train::new();
+    train.push(1).await;
+    train.function.relay.routes = crate::function::routes(&TRAIN.replace("\"main\", ", ""));
+    train.function.account().accepted.take();
+    train.answer(request("resend", json!({"account": "222222222222"}))).await;
+    train.wait(Duration::from_mins(11)).await;
+    train.reconcile().await;
+    assert_eq!(train.function.account().accepted.take().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn resend_sends_no_condemned_change_to_a_target_that_refused_it() {
+    let train = Train::new();
+    train.push(1).await;
+    train.report(ONE_BOX, "healthy").await;
+    train.report(TOKYO[1], "refused").await;
+    train.report(TOKYO[0], "failed").await;
+    train.function.account().accepted.take();
+    train.wait(Duration::from_hours(1)).await;
+    train.reconcile().await;
+    assert_eq!(train.function.account().accepted.take().len(), 0);
+    let (error, message) = train.error(request("resend", json!({"account": "444444444444"}))).await;
+    assert_eq!(error, "NotFound", "{message}");
+    assert!(message.contains("the target refused 00000000 main, which was condemned since"), "{message}");
+    let shown = train.answer(json!({"train": "shop"})).await;
+    assert!(shown.contains(&format!("- {} refused it: reason refused", TOKYO[1])), "{shown}");
+    train.answer(request("pardon", json!({"revision": commit(1), "reason": "r"}))).await;
+    let accounts: Vec<String> = train.function.accepted().into_iter().map(|(account, _)| account).collect();
+    assert_eq!(accounts, ["333333333333", "444444444444"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_rollback_with_nothing_left_to_send_back_says_so() {
     let train = Train::new();
     let answer = train.answer(about("rollback", "tokyo")).await;

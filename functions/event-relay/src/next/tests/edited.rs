@@ -1,9 +1,12 @@
 //! What happens to a train whose route is edited while a change is under way.
 
-use sekisho_domain::report::ReportState::{Healthy, RolledBack, Running};
+use sekisho_domain::report::ReportState::{Failed, Healthy, RolledBack, Running};
+use sekisho_domain::timestamp::epoch_millis;
 
 use super::named::{A, B, C, settled};
-use super::world::{CONFIG, World, routes};
+use super::world::{CONFIG, World, id, routes, with};
+use crate::target::TargetRow;
+use crate::train::Hold;
 
 fn edit(world: &mut World, config: &str) {
     world.routes = routes(config);
@@ -111,4 +114,76 @@ fn a_newcomer_gets_the_promoted_change_that_was_healthy_last() {
     assert_eq!(world.orders(), "2 2 2 2 1 1");
     edit(&mut world, &CONFIG.replace("\"c2\"", "\"c3\""));
     assert_eq!(world.ordered("c3"), "1");
+}
+
+/// The configuration with the target `a3` as the last one of the first wave.
+fn with_a3() -> String {
+    let (head, rest) = CONFIG.split_once("[[route.wave]]\nname = \"b\"").unwrap();
+    let target = "[[route.wave.target]]\naccount = \"222222222222\"\nregion = \"ap-northeast-1\"\npipeline = \"a3\"\n";
+    format!("{head}{target}action = \"Source\"\n[[route.wave]]\nname = \"b\"{rest}")
+}
+
+#[test]
+fn a_newcomer_that_fails_is_no_reason_for_the_verdict() {
+    let mut world = settled(CONFIG);
+    world.push(2);
+    world.all(&A, Running);
+    edit(&mut world, &with_a3());
+    world.report("a3", RolledBack);
+    world.report("a1", RolledBack);
+    let condemned = world.row.condemned[0].clone();
+    assert!(condemned.reason.contains("/a1 ") && !condemned.reason.contains("/a3 "), "{}", condemned.reason);
+    assert_eq!(world.row.waves[0].passage.as_ref().unwrap().failed, [id("a1")]);
+}
+
+#[test]
+fn a_retried_stage_lifts_the_condemnation_of_a_wave_that_was_renamed() {
+    let mut world = settled(&with("a", r#"retreat = "target""#));
+    world.push(2);
+    world.report("a2", Healthy);
+    world.report("a1", Failed);
+    let codes = |world: &World| world.row.condemned.iter().map(|one| (one.seen, one.at)).collect::<Vec<_>>();
+    let before = codes(&world);
+    edit(&mut world, &with("a", r#"retreat = "target""#).replace("name = \"a\"", "name = \"first\""));
+    assert_eq!(codes(&world), before);
+    world.report("a1", Running);
+    world.report("a1", Healthy);
+    assert!(!world.is_condemned(2));
+    assert_eq!(world.orders(), "2 2 2 2 1 1");
+}
+
+/// A route without waves whose targets, except one, have the first commit.
+fn without_waves(missing: &str) -> World {
+    let mut world = World::new(CONFIG);
+    let change = World::change(1, "main", epoch_millis(world.now));
+    for pipeline in [A, B, C].concat().into_iter().filter(|one| *one != missing) {
+        world.targets.insert(id(pipeline), TargetRow::default().placed(&change, world.now));
+        world.receive(pipeline, if pipeline == "a2" { Failed } else { Healthy }, false);
+    }
+    world
+}
+
+#[test]
+fn a_target_that_comes_together_with_the_waves_is_a_newcomer() {
+    let mut world = without_waves("b2");
+    world.wait(5);
+    assert_eq!((world.ordered("b2"), world.placed.len()), ("1".to_owned(), 1), "the others get nothing");
+    world.report("b2", Healthy);
+    assert!(world.row.waves.iter().all(|wave| wave.members.len() == 2));
+    world.push(2);
+    assert_eq!(world.orders(), "2 2 1 1 1 1");
+}
+
+#[test]
+fn a_held_route_that_gets_waves_is_a_held_train() {
+    let mut world = without_waves("");
+    let hold = Hold { wave: None, git_ref: None, reason: "r".to_owned(), until: None, by: None, since: 7 };
+    let row = world.targets[&id("b1")].with_holds("shop", std::slice::from_ref(&hold)).unwrap();
+    world.targets.insert(id("b1"), row);
+    world.push(2);
+    assert_eq!((world.orders(), &world.row.holds), ("1 1 1 1 1 1".to_owned(), &vec![hold]));
+    world.resume(None);
+    assert_eq!(world.orders(), "2 2 1 1 1 1");
+    world.all(&A, Healthy);
+    assert!(world.targets[&id("b1")].holds.is_empty(), "the order of the wave ends the hold in the row");
 }

@@ -410,7 +410,7 @@ action = "Image"
     let mut world = settled(&format!("{CONFIG}{other}"));
     let shop = world.targets[&id("a1")].clone();
     let mut of = shop.order.clone().unwrap().train.unwrap();
-    (of.route, of.wave) = ("image".to_owned(), "only".to_owned());
+    of.route = "image".to_owned();
     let foreign = shop.ordered(&World::change(9, "main", 0), sekisho_domain::order::OrderKind::Deploy, of, world.now);
     assert_eq!(foreign.finished.len(), 1, "the row remembers what became of the train's own order");
     world.targets.insert(id("a1"), foreign);

@@ -11,7 +11,7 @@ use time::macros::datetime;
 
 use super::super::*;
 use crate::target::{PlacedOrder, Reception};
-use crate::train::{Arrival, Judge, Promotion};
+use crate::train::{Arrival, Judge};
 use crate::wave::Standing;
 
 pub(super) const START: OffsetDateTime = datetime!(2026-11-23 12:00 UTC);
@@ -124,7 +124,10 @@ impl World {
         self.row = next.row;
         self.decisions.extend(next.decisions);
         for placed in next.orders {
-            self.placed.push((placed.target.clone(), placed.row.order.clone().unwrap()));
+            let order = placed.row.order.clone().unwrap();
+            if !order.withdrawn {
+                self.placed.push((placed.target.clone(), order));
+            }
             self.targets.insert(placed.target, placed.row);
         }
         let rest = self.decide(scope);
@@ -172,6 +175,12 @@ impl World {
     }
 
     fn send_report(&mut self, pipeline: &str, state: ReportState, in_source: bool) {
+        self.receive(pipeline, state, in_source);
+        self.advance(&Scope::Target(id(pipeline)));
+    }
+
+    /// Stores the report of a target on its current order.
+    pub(super) fn receive(&mut self, pipeline: &str, state: ReportState, in_source: bool) {
         self.now += Duration::seconds(1);
         let target = id(pipeline);
         let row = self.targets[&target].clone();
@@ -195,10 +204,9 @@ impl World {
             in_source,
         };
         match row.receive(&report, self.now) {
-            Reception::Stored { row, .. } => drop(self.targets.insert(target.clone(), row)),
+            Reception::Stored { row, .. } => drop(self.targets.insert(target, row)),
             other => panic!("{other:?}"),
         }
-        self.advance(&Scope::Target(target));
     }
 
     pub(super) fn all(&mut self, pipelines: &[&str], state: ReportState) {
@@ -267,8 +275,7 @@ impl World {
 
     pub(super) fn promote(&mut self, wave: &str, n: u64) {
         let seen = self.seen(n).unwrap();
-        let promotion = Promotion { seen, reason: "r".to_owned(), by: None, since: 0 };
-        assert!(self.row.promote(wave, promotion, self.now));
+        assert!(self.row.promote(wave, seen, self.now));
         self.advance(&Scope::All);
     }
 

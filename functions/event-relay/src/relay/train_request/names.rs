@@ -54,7 +54,7 @@ pub(super) async fn find<'r, W: World>(run: &Run<'r, W>, request: &TrainRequest)
     if let Some(text) = &request.git_ref {
         names.git_ref = Some(git_ref(names.route, text)?);
     }
-    if action == TrainAction::Train || request.is_dry_run {
+    if action == TrainAction::Train || request.is_dry_run || names.route.waves().is_empty() {
         names.needs_rows = Rows::All;
     }
     if action == TrainAction::Pardon && names.revision.is_none() {
@@ -138,16 +138,14 @@ fn git_ref(route: &Route, text: &str) -> Result<GitRef, Error> {
 impl Names<'_> {
     /// Refuses what a route without waves does not have.
     fn check_plain(&self, action: TrainAction) -> Result<(), Error> {
-        if !self.route.waves().is_empty() || matches!(action, TrainAction::Train | TrainAction::Resume) {
+        let is_for_all = matches!(action, TrainAction::Train | TrainAction::Hold | TrainAction::Resume);
+        if !self.route.waves().is_empty() || is_for_all {
             return Ok(());
         }
         let route = slack::shown(self.route.name());
-        Err(Error::Refused(match action {
-            TrainAction::Hold => {
-                format!("the route `{route}` has no waves, so it cannot be held: use `[[route.wave]]`")
-            }
-            _ => format!("the route `{route}` has no waves: nothing bakes, rolls back or is condemned there"),
-        }))
+        Err(Error::Refused(format!(
+            "the route `{route}` has no waves: nothing bakes, rolls back or is condemned there"
+        )))
     }
 
     /// Checks the wave's name. `resume` also takes the old name of a wave that is gone.
@@ -169,11 +167,12 @@ impl Names<'_> {
         if is_known || matches!(action, TrainAction::Pardon | TrainAction::Train) || is_held() {
             return Ok(());
         }
-        Err(Error::NotFound(format!(
-            "the route `{}` has no wave `{}`: write one of {}",
-            slack::shown(route),
-            slack::quoted(wave),
-            waves()
-        )))
+        let instead = if self.route.waves().is_empty() {
+            "it has no waves, so leave out `wave`".to_owned()
+        } else {
+            format!("write one of {}", waves())
+        };
+        let (route, wave) = (slack::shown(route), slack::quoted(wave));
+        Err(Error::NotFound(format!("the route `{route}` has no wave `{wave}`: {instead}")))
     }
 }

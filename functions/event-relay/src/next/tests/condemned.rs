@@ -1,0 +1,78 @@
+//! Targets that have an order for a condemned change and nothing to go back to.
+
+use sekisho_domain::report::ReportState::{Failed, Healthy, Refused, RolledBack, Running, Waiting};
+
+use super::named::{A, settled};
+use super::world::{CONFIG, World, id};
+use crate::wave::Standing;
+
+fn is_offered(world: &World, pipeline: &str) -> bool {
+    world.targets[&id(pipeline)].is_due(world.now + time::Duration::hours(2))
+}
+
+/// A train whose first change failed in `a1` after `a2` reported this state.
+fn condemned(state: sekisho_domain::report::ReportState) -> World {
+    let mut world = World::new(CONFIG);
+    world.push(1);
+    world.report("a2", state);
+    world.report("a1", Failed);
+    assert!(world.is_condemned(1));
+    world
+}
+
+#[test]
+fn a_condemned_change_is_not_offered_again_to_a_target_that_refused_it() {
+    let mut world = condemned(Refused);
+    assert!(!is_offered(&world, "a2"));
+    world.wait(180);
+    assert_eq!(world.standings(0), [Standing::Failed, Standing::SentBack], "nobody has to decide about the target");
+    world.push(2);
+    assert_eq!(world.orders(), "2 2 0 0 0 0");
+    assert!(is_offered(&world, "a2"));
+}
+
+#[test]
+fn a_pardoned_change_is_ordered_again_to_a_target_that_refused_it() {
+    let mut world = condemned(Refused);
+    let number = world.targets[&id("a2")].number;
+    assert!(world.pardon(1));
+    assert!(world.targets[&id("a2")].number > number && is_offered(&world, "a2"));
+    world.all(&A, Healthy);
+    assert_eq!(world.orders(), "1 1 1 1 0 0");
+}
+
+#[test]
+fn a_target_that_refused_the_change_gets_it_if_a_retried_stage_ends_healthy() {
+    let mut world = condemned(Refused);
+    world.report("a1", Running);
+    world.report("a1", Healthy);
+    assert!(!world.is_condemned(1) && is_offered(&world, "a2"));
+    assert_eq!(world.standings(0), [Standing::Healthy, Standing::Running]);
+}
+
+/// The offer was under way when the change was condemned.
+#[test]
+fn a_target_that_takes_the_change_after_all_counts_by_its_reports() {
+    let mut world = condemned(Refused);
+    world.report("a2", Running);
+    assert_eq!(world.standings(0), [Standing::Failed, Standing::Running]);
+    assert!(is_offered(&world, "a2"), "the target is asked for its report");
+}
+
+#[test]
+fn a_target_that_waits_for_a_condemned_change_is_asked_for_its_report_until_a_newer_change_comes() {
+    let mut world = condemned(Waiting);
+    assert_eq!(world.standings(0), [Standing::Failed, Standing::Waiting]);
+    assert!(is_offered(&world, "a2"), "the target has taken the order, so the offer starts nothing");
+    world.push(2);
+    assert_eq!(world.orders(), "2 2 0 0 0 0");
+}
+
+#[test]
+fn a_target_that_refused_the_change_and_can_go_back_goes_back() {
+    let mut world = settled(CONFIG);
+    world.push(2);
+    world.report("a2", Refused);
+    world.report("a1", RolledBack);
+    assert_eq!(world.orders(), "2 <1 1 1 1 1");
+}
