@@ -53,7 +53,10 @@ def test_the_source_is_clean():
 
 def test_the_expanded_template_is_clean(tmp_path):
     file = tmp_path / "expanded.json"
-    file.write_text(json.dumps(deployed.expanded()))
+    template = deployed.expanded()
+    # tests/iam/test_boundary.py checks the boundary's actions against a newer list.
+    template["Resources"]["AccessBoundary"]["Metadata"] = {"cfn-lint": {"config": {"ignore_checks": ["W3037"]}}}
+    file.write_text(json.dumps(template))
     lint(str(file))
 
 
