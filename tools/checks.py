@@ -1,5 +1,6 @@
 """Runs `make test`: every check and test in order. The first failure ends the run."""
 
+import time
 from collections.abc import Sequence
 
 from tools import machine
@@ -33,6 +34,7 @@ def run_checks() -> None:
 
 def _step(title: str, words: Sequence[Word]) -> None:
     print(f"\n── {title}", flush=True)
+    began = time.monotonic()
     command = Command(words, cwd=ROOT, env=environment())
     try:
         code = command.wait(None)
@@ -40,3 +42,4 @@ def _step(title: str, words: Sequence[Word]) -> None:
         command.end()
     if code:
         raise Failure(f"{title}: failed ({' '.join(map(str, words))})")
+    print(f"── {title}: {time.monotonic() - began:.0f} s", flush=True)
