@@ -4,6 +4,7 @@ use sekisho_domain::access::{Access, ProfileName};
 use sekisho_domain::decision::Decisions;
 use sekisho_domain::slack;
 use sekisho_domain::timestamp;
+use sekisho_domain::window::ZoneName;
 use sekisho_lambda::Invocation;
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -55,7 +56,7 @@ pub(crate) fn granted(plan: &Plan<'_>, confirmation: Confirmation, reason: Optio
         Confirmation::Confirmed(window) => window.end,
         Confirmation::NotYet | Confirmation::Unknown => plan.window.end,
     };
-    let mut lines = vec![format!("End time is {}", timestamp::seconds(end))];
+    let mut lines = vec![format!("End time is {}", shown(end, plan.terms.zone))];
     lines.push(match plan.effect {
         Effect::Grants => {
             let minutes = plan.terms.minutes;
@@ -96,7 +97,7 @@ pub(crate) fn granted(plan: &Plan<'_>, confirmation: Confirmation, reason: Optio
 /// The answer to a dry run of a grant: the plan, and the policy's text.
 pub(crate) fn grant_preview(plan: &Plan<'_>) -> String {
     let (principal, profile) = (plan.terms.principal, plan.terms.profile);
-    let end = timestamp::seconds(plan.window.end);
+    let end = shown(plan.window.end, plan.terms.zone);
     let mut lines = vec![format!("Dry run, nothing is written. End time would be {end}")];
     lines.push(match plan.effect {
         Effect::Grants => format!("{principal} would get {profile} for {} min.", plan.terms.minutes),
@@ -127,6 +128,15 @@ pub(crate) fn grant_preview(plan: &Plan<'_>) -> String {
         .and_then(|document| serde_json::to_string_pretty(&document));
     lines.push(pretty.unwrap_or_else(|_| plan.document.clone()));
     lines.join("\n")
+}
+
+/// A time in UTC and, if the configuration has a time zone, in the reader's time.
+fn shown(at: OffsetDateTime, zone: Option<&ZoneName>) -> String {
+    let utc = timestamp::seconds(at);
+    match zone.and_then(|zone| Some((zone.local(at)?, zone))) {
+        Some((local, zone)) => format!("{utc} ({} {zone})", timestamp::local_minutes(local)),
+        None => utc,
+    }
 }
 
 /// The line that says why a grant ends earlier than requested.
@@ -252,6 +262,7 @@ pub(crate) fn listed(
     end: OffsetDateTime,
     reason: Option<&str>,
     now: OffsetDateTime,
+    zone: Option<&ZoneName>,
 ) -> String {
     let left = end - now;
     let left = match (left.whole_hours(), left.whole_minutes() % 60) {
@@ -259,7 +270,7 @@ pub(crate) fn listed(
         (0, minutes) => format!("{minutes} min"),
         (hours, minutes) => format!("{hours} h {minutes} min"),
     };
-    let end = timestamp::seconds(end);
+    let end = shown(end, zone);
     let reason = reason.filter(|reason| !reason.is_empty()).map_or("no reason given".to_owned(), short);
     format!("{principal}: {profile} until {end} ({left} left): {reason}")
 }

@@ -3,6 +3,7 @@
 use sekisho_domain::access::{Access, Minutes, Profile, ProfileName, ReasonRule};
 use sekisho_domain::slack;
 use sekisho_domain::timestamp;
+use sekisho_domain::window::ZoneName;
 use time::{Duration, OffsetDateTime};
 
 use crate::error::Error;
@@ -22,6 +23,8 @@ pub struct Terms<'a> {
     pub longest: Minutes,
     /// How long after its end a chain of grants may be continued.
     pub rest: Duration,
+    /// The time zone in which the answer shows times, beside UTC.
+    pub zone: Option<&'a ZoneName>,
     /// The profile's name.
     pub profile: &'a ProfileName,
     /// The statements and conditions of the profile.
@@ -50,7 +53,8 @@ impl<'a> Terms<'a> {
                 .ok_or(Error::TooLong { most: longest })?,
         };
         let rest = Duration::minutes(i64::from(access.rest_minutes));
-        let terms = Self { principal: &grant.principal, minutes, longest, rest, profile, allows };
+        let zone = access.time_zone.as_ref();
+        let terms = Self { principal: &grant.principal, minutes, longest, rest, zone, profile, allows };
         if grant.reason.is_some() {
             terms.check_reason(grant.reason.as_deref())?;
         }

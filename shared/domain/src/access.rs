@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::account::Malformed;
 use crate::mistake::Mistake;
+use crate::window::ZoneName;
 
 /// A whole number of minutes, at least 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -272,6 +273,8 @@ pub struct Access {
     /// A grant within this time after a chain ended continues the chain, in minutes.
     #[serde(default = "half_an_hour")]
     pub rest_minutes: u32,
+    /// The time zone in which answers show times, beside UTC.
+    pub time_zone: Option<ZoneName>,
     /// The profile of a grant whose request has no field `profile`.
     pub default_profile: ProfileName,
     /// All profiles by name.
@@ -311,6 +314,9 @@ impl Access {
         if self.rest_minutes > LONGEST_MINUTES {
             let reason = format!("{} is more than a week: write at most {LONGEST_MINUTES}", self.rest_minutes);
             return Err(Mistake::new("access.rest_minutes", reason));
+        }
+        if let Some(Err(reason)) = self.time_zone.as_ref().map(ZoneName::check) {
+            return Err(Mistake::new("access.time_zone", reason));
         }
         if !self.profiles.contains_key(&self.default_profile) {
             let known: Vec<&str> = self.profiles.keys().map(ProfileName::as_str).collect();

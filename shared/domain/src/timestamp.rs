@@ -7,6 +7,7 @@ use time::macros::format_description;
 
 const SECONDS: &[BorrowedFormatItem<'_>] = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
 const DATE: &[BorrowedFormatItem<'_>] = format_description!("[year]-[month]-[day]");
+const MINUTES: &[BorrowedFormatItem<'_>] = format_description!("[year]-[month]-[day] [hour]:[minute]");
 const MILLIS: &[BorrowedFormatItem<'_>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
 
@@ -21,6 +22,13 @@ pub fn seconds(at: OffsetDateTime) -> String {
 #[must_use]
 pub fn millis(at: OffsetDateTime) -> String {
     write(at, MILLIS)
+}
+
+/// Formats a time as `2026-11-22 08:45`, in the time's own offset, which the text does not show.
+#[must_use]
+pub fn local_minutes(at: OffsetDateTime) -> String {
+    // The formatting cannot fail, as in `write`.
+    at.format(MINUTES).unwrap_or_else(|_| at.to_string())
 }
 
 /// Milliseconds since 1970, the unit of sequences and leases. Times before 1970 become 0.

@@ -4,9 +4,11 @@ mod opening;
 mod written;
 mod zone;
 
-use time::Date;
+use serde::Deserialize;
+use time::{Date, OffsetDateTime};
 
 use self::written::{parse_closed, parse_window};
+use self::zone::Zone;
 use crate::account::{Malformed, string_newtype};
 
 /// When a change may enter a wave. Without windows, it may at any time that is not closed.
@@ -20,7 +22,8 @@ pub struct Windows {
 }
 
 /// The name of a time zone, of the form that IANA's names have. The form does not show whether the zone exists.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "String")]
 pub struct ZoneName(String);
 
 impl TryFrom<String> for ZoneName {
@@ -38,6 +41,20 @@ impl TryFrom<String> for ZoneName {
     }
 }
 string_newtype!(ZoneName);
+
+impl ZoneName {
+    /// The local time of the zone; `None` if there is no such zone. A binary that calls this contains the time zone
+    /// database.
+    #[must_use]
+    pub fn local(&self, at: OffsetDateTime) -> Option<OffsetDateTime> {
+        Some(at.to_offset(Zone::find(self).ok()?.offset_at(at)?))
+    }
+
+    /// Checks that the zone exists. The error says what to write instead.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        Zone::find(self).map(drop)
+    }
+}
 
 /// A time of day on some days of the week.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -170,7 +170,8 @@ impl Entry<'_> {
         let (now, (principal, policy)) = (run.now(), self.id);
         let profile = policy.strip_prefix(policy::PREFIX).unwrap_or(policy);
         let reason = self.row.and_then(|row| row.reason.as_deref());
-        let listed = |end| answer::listed(principal, profile, end, reason, now);
+        let zone = run.access.as_ref().ok().and_then(|access| access.time_zone.as_ref());
+        let listed = |end| answer::listed(principal, profile, end, reason, now, zone);
         match (self.shown, self.row) {
             (Some(Reading::Grant(window)), row) if window.is_live(now) && !run.is_ours(policy, *window, row) => {
                 let end = timestamp::seconds(window.end);

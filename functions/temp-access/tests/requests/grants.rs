@@ -7,7 +7,7 @@ use temp_access::principal::Kind::{Role, User};
 use temp_access::row::State;
 use tokio::time::{Duration, Instant, advance};
 
-use crate::account::{Account, Fault, minutes, windowed};
+use crate::account::{Account, CONFIG, Fault, minutes, windowed};
 
 #[tokio::test(start_paused = true)]
 async fn a_request_with_only_a_user_grants_and_answers_with_the_end_time() {
@@ -32,6 +32,20 @@ async fn a_request_with_only_a_user_grants_and_answers_with_the_end_time() {
     assert_eq!(decision["until"], "2026-11-21T23:45:00Z");
     let row = account.row("user/prd-user/admin").await.unwrap().state;
     assert_eq!((row.state, row.lease), (State::Granted, Lease::FREE));
+}
+
+#[tokio::test(start_paused = true)]
+async fn times_are_shown_in_the_readers_time_zone_beside_utc() {
+    let account = Account::with(&CONFIG.replacen("[access]", "[access]\ntime_zone = \"Asia/Tokyo\"", 1));
+    let answer = account.text(r#"{"user":"prd-user","dry_run":true}"#).await;
+    assert!(answer.contains("End time would be 2026-11-21T23:45:00Z (2026-11-22 08:45 Asia/Tokyo)"), "{answer}");
+    let answer = account.text(r#"{"user":"prd-user"}"#).await;
+    assert!(answer.starts_with("End time is 2026-11-21T23:45:00Z (2026-11-22 08:45 Asia/Tokyo)\n"), "{answer}");
+    let listed = account.text(r#"{"action":"list"}"#).await;
+    assert!(
+        listed.contains("admin until 2026-11-21T23:45:00Z (2026-11-22 08:45 Asia/Tokyo) (2 h 59 min left)"),
+        "{listed}"
+    );
 }
 
 /// Each call is a round trip, and Chatbot waits only 15 s.

@@ -56,8 +56,11 @@ async fn a_revoke_without_a_list_of_policies_ends_those_of_all_known_profiles() 
     account.cloud.fail("ListUserPolicies", 999, Fault::Code("Throttling", 400));
     account.fail_ledger(|_| true);
     let error = account.invoke(REVOKE).await.unwrap_err();
-    assert_eq!(error.error_type().name(), "Throttled");
-    assert!(error.to_string().contains("sekisho-admin, sekisho-read-only removed"), "{error}");
+    // The pauses between the attempts are random, so the list is either throttled or late.
+    assert!(matches!(error.error_type().name(), "Throttled" | "Internal"), "{error}");
+    let others = "user prd-user may still have policies that neither the ledger nor the configuration has";
+    let expected = format!("{others}; sekisho-admin, sekisho-read-only removed");
+    assert!(error.to_string().starts_with(&expected), "{error}");
     assert!(account.cloud.policies(User, "prd-user").is_empty());
 }
 

@@ -47,6 +47,8 @@ fn a_mistake_in_a_profile_is_named_with_the_fix() {
         ("", "require_reason = 1", "access.profiles.a.require_reason: expected true, false, or a regular expression"),
         ("", "require_reason = '^OPS-['", "access.profiles.a.require_reason: `^OPS-[` is not a regular expression"),
         ("rest_minutes = -1", "", "access.rest_minutes: "),
+        ("time_zone = 'asia/tokyo'", "", "access.time_zone: `asia/tokyo` is not a known time zone: write `Asia/Tokyo`"),
+        ("time_zone = '+09:00'", "", "access.time_zone: `+09:00` is not a time zone"),
         ("rest_minutes = 10081", "", "access.rest_minutes: 10081 is more than a week"),
         (
             "",
@@ -59,6 +61,9 @@ fn a_mistake_in_a_profile_is_named_with_the_fix() {
         assert!(error.starts_with(expected), "{error}");
     }
     assert_eq!(read("rest_minutes = 0", "").unwrap().rest_minutes, 0);
+    let zone = read("time_zone = 'Asia/Tokyo'", "").unwrap().time_zone.unwrap();
+    let local = zone.local(time::macros::datetime!(2026-11-21 23:45 UTC)).unwrap();
+    assert_eq!(crate::timestamp::local_minutes(local), "2026-11-22 08:45");
 }
 
 #[test]
