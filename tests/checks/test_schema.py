@@ -58,16 +58,35 @@ def test_the_committed_file_is_valid():
             ["route", 0, "target", 0, "variables"],
         ),
         ("default_minutes = 180", "default_minutes = 0", ["access", "default_minutes"]),
-        ("require_mfa = true", 'require_mfa = "yes"', ["access", "profiles", "read-only", "require_mfa"]),
-        ('"logs:Get*"', '"logs"', ["access", "profiles", "read-only", "statements", 0, "actions", 1]),
-        ('"203.0.113.0/24"', '"203.0.113.0/33"', ["access", "profiles", "read-only", "source_ips", 0]),
-        ('"203.0.113.0/24"', '"203.0.113/24"', ["access", "profiles", "read-only", "source_ips", 0]),
-        ('"203.0.113.0/24"', '"2001:db8::/129"', ["access", "profiles", "read-only", "source_ips", 0]),
-        ('"203.0.113.0/24"', '"office"', ["access", "profiles", "read-only", "source_ips", 0]),
+        ("default_minutes = 180", "rest_minutes = 10081", ["access", "rest_minutes"]),
+        ("default_minutes = 180", 'time_zone = "+09:00"', ["access", "time_zone"]),
+        ("require_mfa    = true", 'require_mfa = "yes"', ["access", "profiles", "admin", "require_mfa"]),
+        ("require_reason = true", "require_reason = 1", ["access", "profiles", "admin", "require_reason"]),
+        ("max_minutes    = 60", "max_minutes = 0", ["access", "profiles", "admin", "max_minutes"]),
+        ("mfa_minutes    = 60", 'mfa_minutes = "60"', ["access", "profiles", "admin", "mfa_minutes"]),
+        ('"logs:Get*"', '"logs"', ["access", "profiles", "read-only", "statements", 0, "actions", 9]),
+        *(
+            ("mfa_minutes    = 60", f'source_ips = ["{value}"]', ["access", "profiles", "admin", "source_ips", 0])
+            for value in (
+                "203.0.113.0/33",
+                "203.0.113/24",
+                "2001:db8::/129",
+                "office",
+                "10.1.0.0/16",
+                "100.64.0.0/10",
+                "127.0.0.1",
+                "169.254.0.0/16",
+                "172.16.0.0/12",
+                "192.168.0.0/24",
+                "::1",
+                "fd12:3456::/32",
+                "fe80::1",
+            )
+        ),
         (
             'resources = ["*"]',
             'resources = ["arn:aws:s3"]',
-            ["access", "profiles", "admin", "statements", 0, "resources", 0],
+            ["access", "profiles", "read-only", "statements", 0, "resources", 0],
         ),
         ('repair = "update"', 'repair = "mend"', ["artifacts", "repair"]),
         (
@@ -244,10 +263,24 @@ def test_a_route_has_waves_with_a_name_or_targets():
 
 
 @pytest.mark.parametrize(
-    "value", ["203.0.113.0/24", "203.0.113.7", "0.0.0.0/0", "2001:db8::/32", "::1", "::ffff:203.0.113.7"]
+    "value",
+    [
+        "203.0.113.0/24",
+        "203.0.113.7",
+        "172.32.0.0/16",
+        "100.128.0.1",
+        "0.0.0.0/0",
+        "2001:db8::/32",
+        "::ffff:203.0.113.7",
+    ],
 )
 def test_every_range_that_the_functions_accept_is_valid(value):
-    SCHEMA.validate(tomllib.loads(COMMITTED.replace("203.0.113.0/24", value)))
+    SCHEMA.validate(tomllib.loads(COMMITTED.replace("mfa_minutes    = 60", f'source_ips = ["{value}"]')))
+
+
+@pytest.mark.parametrize("rule", ["true", "false", "'^OPS-[0-9]+'"])
+def test_every_rule_for_reasons_is_valid(rule):
+    SCHEMA.validate(tomllib.loads(COMMITTED.replace("require_reason = true", f"require_reason = {rule}")))
 
 
 @pytest.mark.parametrize("value", ["arn:aws:s3:::shop/*", "arn:aws:logs:*:*:log-group:/aws/*", "*"])

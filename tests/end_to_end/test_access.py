@@ -4,9 +4,9 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
-import boto3
 import pytest
 
+from tests.end_to_end.people import TAGS, ask, clients, grant, scheduled
 from tests.template import deployed
 from tools.layout import ACCOUNTS, REGION
 from tools.local_stack import job
@@ -15,7 +15,6 @@ from tools.local_stack.stack import eventually
 
 DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthorizationError"}
 ACCOUNT = ACCOUNTS["production"]
-TAGS = [{"Key": "sekisho:access", "Value": "grantable"}]
 ANYBODY = json.dumps(
     {
         "Version": "2012-10-17",
@@ -25,34 +24,6 @@ ANYBODY = json.dumps(
     }
 )
 EVERYTHING = json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]})
-
-
-def clients(stack, key):
-    """Returns a function that makes a client for a service with these credentials."""
-    return lambda service: boto3.client(
-        service,
-        region_name=REGION,
-        endpoint_url=stack.endpoint,
-        aws_access_key_id=key["AccessKeyId"],
-        aws_secret_access_key=key["SecretAccessKey"],
-        aws_session_token=key.get("SessionToken"),
-    )
-
-
-def grant(stack, **request):
-    return job.invoke(stack, "production", "temp-access", request)
-
-
-@pytest.fixture(scope="module")
-def user(stack):
-    """A function that creates a prepared user, and returns another function, which makes the clients of that user."""
-    iam, boundary = stack.client("production", "iam"), stack.outputs("production")["AccessBoundaryArn"]
-
-    def make(name):
-        iam.create_user(UserName=name, PermissionsBoundary=boundary, Tags=TAGS)
-        return clients(stack, iam.create_access_key(UserName=name)["AccessKey"])
-
-    return make
 
 
 @pytest.fixture(scope="module")
@@ -198,18 +169,34 @@ def test_a_roles_sessions_have_access_until_it_is_revoked(stack):
     assert "障害" not in json.dumps(
         iam.get_role_policy(RoleName="operators", PolicyName="sekisho-admin")["PolicyDocument"]
     )
-    grant(stack, action="revoke", role="operators")
+    ask(stack, action="revoke", role="operators")
     assert error_code(session("lambda").list_functions) in DENIED
     assert iam.list_role_policies(RoleName="operators")["PolicyNames"] == []
 
 
+@pytest.fixture
+def strict(stack):
+    """Gives temp-access a profile `strict` with MFA and an address range. The emulator has no MFA."""
+    profile = (
+        '\n[access.profiles.strict]\nstatements = [{ actions = ["ec2:*"], resources = ["*"] }]\n'
+        'require_mfa = true\nmfa_minutes = 60\nsource_ips = ["203.0.113.0/24"]\n'
+    )
+    before = job.configure(stack, "production", "temp-access", stack.places.sekisho.read_text() + profile)
+    yield
+    stack.client("production", "lambda").update_function_configuration(
+        FunctionName="temp-access", Environment={"Variables": before}
+    )
+
+
+@pytest.mark.usefixtures("strict")
 def test_a_profile_with_mfa_denies_a_session_without_mfa(stack, user):
     acts, iam = user("without-mfa"), stack.client("production", "iam")
-    grant(stack, user="without-mfa", profile="read-only", minutes=5)
-    policy = {"UserName": "without-mfa", "PolicyName": "sekisho-read-only"}
+    grant(stack, user="without-mfa", profile="strict", minutes=5)
+    policy = {"UserName": "without-mfa", "PolicyName": "sekisho-strict"}
     document = iam.get_user_policy(**policy)["PolicyDocument"]
     (condition,) = [statement["Condition"] for statement in document["Statement"]]
     assert condition["Bool"] == {"aws:MultiFactorAuthPresent": "true"}
+    assert condition["NumericLessThan"] == {"aws:MultiFactorAuthAge": "3600"}
 
     def with_out(what):
         del condition[what]
@@ -217,9 +204,11 @@ def test_a_profile_with_mfa_denies_a_session_without_mfa(stack, user):
         return error_code(acts("ec2").describe_vpcs)
 
     assert error_code(acts("ec2").describe_vpcs) in DENIED
-    # The call is denied for two reasons: the session has no MFA, and the test's address is not in the profile's ranges.
+    # The call is denied for three reasons: the session has no MFA, so its MFA has no age either, and the test's address
+    # is not in the profile's ranges.
     assert with_out("IpAddress") in DENIED
-    assert with_out("Bool") is None
+    assert with_out("Bool") in DENIED
+    assert with_out("NumericLessThan") is None
 
 
 def test_the_sweep_removes_ended_grants_only(stack, user):
@@ -233,18 +222,7 @@ def test_the_sweep_removes_ended_grants_only(stack, user):
     iam.put_user_policy(UserName="ended", PolicyName="sekisho-admin", PolicyDocument=json.dumps(ended))
     iam.put_user_policy(UserName="ended", PolicyName="another", PolicyDocument=json.dumps(ended))
     iam.put_user_policy(UserName="open-ended", PolicyName="sekisho-admin", PolicyDocument=EVERYTHING)
-    schedule = {
-        "version": "0",
-        "id": "1",
-        "source": "aws.events",
-        "detail-type": "Scheduled Event",
-        "account": ACCOUNT,
-        "region": REGION,
-        "time": "2026-11-21T00:00:00Z",
-        "resources": [],
-        "detail": {},
-    }
-    swept = {one["user"]: one["outcome"] for one in grant(stack, **schedule)["decisions"] if "user" in one}
+    swept = {one["user"]: one["outcome"] for one in scheduled(stack, "sekisho-access-sweep") if "user" in one}
     assert (swept["ended"], swept["open-ended"]) == ("swept", "open-ended") and "inside" not in swept
     left = {name: iam.list_user_policies(UserName=name)["PolicyNames"] for name in ("ended", "open-ended", "inside")}
     assert left == {"ended": ["another"], "open-ended": ["sekisho-admin"], "inside": ["sekisho-admin"]}
@@ -350,12 +328,12 @@ def test_the_buttons_of_a_notice_extend_and_end_access(stack, user, notice_of):
     first = job.end_of_grant(grant(stack, user="pressed", profile="read-only", minutes=5))
     below = buttons(notice_of("Let in", "pressed"))
     assert set(below) == {"Let in for longer", "End access"}
-    assert job.end_of_grant(grant(stack, **below["Let in for longer"])) > first
-    assert grant(stack, **below["End access"]).startswith("Access of user pressed is ended")
+    assert job.end_of_grant(ask(stack, **below["Let in for longer"])) > first
+    assert ask(stack, **below["End access"]).startswith("Access of user pressed is ended")
     assert iam.list_user_policies(UserName="pressed")["PolicyNames"] == []
     below = buttons(notice_of("Ended", "pressed"))
     assert set(below) == {"Let in again"}
-    grant(stack, **below["Let in again"])
+    ask(stack, **below["Let in again"])
     assert iam.list_user_policies(UserName="pressed")["PolicyNames"] == ["sekisho-read-only"]
 
 

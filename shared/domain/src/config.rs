@@ -171,23 +171,18 @@ mod tests {
             ("default_minutes = 180", "default_minutes = 0", "access.default_minutes", "1"),
             ("default_minutes = 180", "default_minutes = 481", "access.default_minutes", "max_minutes"),
             ("default_minutes = 180", "default_minute = 180", "access.default_minute", "unknown field"),
-            (r#"default_profile = "admin""#, r#"default_profile = "root""#, "access.default_profile", "admin"),
+            (r#"default_profile = "read-only""#, r#"default_profile = "root""#, "access.default_profile", "admin"),
             (
-                r#"source_ips  = ["203.0.113.0/24"]"#,
+                "mfa_minutes    = 60",
                 r#"source_ips = ["203.0.113.0/33"]"#,
-                "access.profiles.read-only.source_ips[0]",
+                "access.profiles.admin.source_ips[0]",
                 "CIDR",
             ),
-            (
-                r#"actions = ["ec2:Describe*", "logs:Get*"]"#,
-                "actions = []",
-                "access.profiles.read-only.statements[0].actions",
-                "empty",
-            ),
-            (r#""logs:Get*""#, r#""logs""#, "access.profiles.read-only.statements[0].actions[1]", "service:Action"),
+            (r#"actions = ["*"]"#, "actions = []", "access.profiles.admin.statements[0].actions", "empty"),
+            (r#""logs:Get*""#, r#""logs""#, "access.profiles.read-only.statements[0].actions[9]", "service:Action"),
             (r"[access.profiles.admin]", r#"[access.profiles."ad min"]"#, "access.profiles", "name"),
-            ("require_mfa = true", "require_mfa = \"yes\"", "access.profiles.read-only.require_mfa", "boolean"),
-            ("require_mfa = true", "require_mfs = true", "access.profiles.read-only.require_mfs", "unknown field"),
+            ("require_mfa    = true", "require_mfa = \"yes\"", "access.profiles.admin.require_mfa", "boolean"),
+            ("require_mfa    = true", "require_mfs = true", "access.profiles.admin.require_mfs", "unknown field"),
         ];
         for (from, to, key, text) in cases {
             let config = COMMITTED.replacen(from, to, 1);
