@@ -132,6 +132,13 @@ def test_a_small_quota_of_lambda_is_noted_and_does_not_block(limit, noted):
     assert [blocks for blocks, _, _ in problems(checks.quotas_suffice, deployment)] == ([False] if noted else [])
 
 
+@pytest.mark.parametrize(("limit", "reserved", "blocked"), [(104, "5", True), (105, "5", False), (105, "0", False)])
+def test_a_reservation_that_lambda_would_refuse_blocks(limit, reserved, blocked):
+    answer = {"AccountLimit": {"ConcurrentExecutions": limit}}
+    deployment = Stubbed(target(AccessConcurrency=reserved), **{"lambda": [("get_account_settings", answer)]})
+    assert [blocks for blocks, _, _ in problems(checks.quotas_suffice, deployment)] == ([True] if blocked else [])
+
+
 @pytest.mark.parametrize(
     ("kind", "number", "noted"), [("ARM/Small", 0.0, True), ("ARM/Small", 1.0, False), ("Linux/Small", 0.0, None)]
 )

@@ -30,6 +30,8 @@ BOOTSTRAP = ROOT / "bootstrap" / "deploy-role.yaml"
 BOOTSTRAP_STACK = "sekisho-deploy"
 # A new account may run only this many functions at a time, until AWS raises the limit.
 LOW_CONCURRENCY = 10
+# Lambda keeps so much of the quota for functions without a reservation.
+UNRESERVED_CONCURRENCY = 100
 
 
 Found = Iterator[Problem]
@@ -351,6 +353,13 @@ def quotas_suffice(deployment: Deployment) -> Found:
             f"Account {target.account} may run {limit} functions at a time, which all its functions share",
             "ask AWS for more: Service Quotas, AWS Lambda, Concurrent executions",
             blocks=False,
+        )
+    reserved = int(value(target, "AccessConcurrency"))
+    if target.does("GrantsAccess") and reserved and limit - reserved < UNRESERVED_CONCURRENCY:
+        yield Problem(
+            f"AccessConcurrency={reserved} leaves less than {UNRESERVED_CONCURRENCY} of the {limit} functions that "
+            f"account {target.account} may run at a time, which Lambda does not allow",
+            "remove the parameter, or ask AWS for more: Service Quotas, AWS Lambda, Concurrent executions",
         )
 
 

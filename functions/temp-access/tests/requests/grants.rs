@@ -1,5 +1,6 @@
 //! Grants, with a working IAM and ledger.
 
+use sekisho_domain::config::Document;
 use sekisho_lambda::Failure;
 use sekisho_ledger::Lease;
 use serde_json::{Value, json};
@@ -46,6 +47,69 @@ async fn times_are_shown_in_the_readers_time_zone_beside_utc() {
         listed.contains("admin until 2026-11-21T23:45:00Z (2026-11-22 08:45 Asia/Tokyo) (2 h 59 min left)"),
         "{listed}"
     );
+}
+
+/// The answer says how a role's session must be opened so that MFA counts.
+#[tokio::test(start_paused = true)]
+async fn a_grant_with_mfa_to_a_role_says_how_mfa_counts() {
+    let account = Account::new();
+    let hint = "call sts get-session-token with the MFA code";
+    for dry_run in [true, false] {
+        let request =
+            |kind: &str, name: &str| json!({kind: name, "profile": "read-only", "dry_run": dry_run}).to_string();
+        let answer = account.text(&request("role", "ops")).await;
+        assert!(answer.contains(hint) && (dry_run || answer.chars().count() < 1_000), "{answer}");
+        let answer = account.text(&request("user", "prd-user")).await;
+        assert!(!answer.contains(hint), "{answer}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_profile_that_was_widened_is_an_effect_of_its_own_with_a_notice() {
+    let mut account = Account::new();
+    account.text(r#"{"role":"ops","minutes":60,"profile":"read-only"}"#).await;
+    let wider = CONFIG.replacen("\"logs:Get*\"", "\"logs:*\"", 1);
+    account.function.access = Document::parse("sekisho.toml", &wider).unwrap().access();
+    let preview = account.text(r#"{"role":"ops","minutes":1,"profile":"read-only","dry_run":true}"#).await;
+    assert!(preview.contains("allow more: the profile was widened"), "{preview}");
+    let answer = account.text(r#"{"role":"ops","minutes":1,"profile":"read-only"}"#).await;
+    assert!(answer.starts_with("End time is 2026-11-21T21:45:00Z\n"), "{answer}");
+    assert!(answer.contains("the profile was widened since the access was given"), "{answer}");
+    assert_eq!(account.outcomes(), ["granted", "widened"]);
+    assert!(account.cloud.published()[1].contains("Access widened: role ops"), "{:?}", account.cloud.published());
+    assert!(account.cloud.policies(Role, "ops")["sekisho-read-only"].contains("logs:*"));
+    // A narrower profile is written without a notice.
+    account.function.access = Document::parse("sekisho.toml", CONFIG).unwrap().access();
+    account.text(r#"{"role":"ops","minutes":1,"profile":"read-only"}"#).await;
+    assert_eq!(account.outcomes().last().unwrap(), "unchanged");
+    assert_eq!(account.cloud.published().len(), 2);
+    assert!(account.cloud.policies(Role, "ops")["sekisho-read-only"].contains("logs:Get*"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_profile_has_limits_and_a_rule_for_reasons_of_its_own() {
+    let account = Account::shipped();
+    let refused = async |payload: &str, text: &str| {
+        let error = account.invoke(payload).await.unwrap_err();
+        assert_eq!(error.error_type().name(), "InvalidRequest", "{error}");
+        assert!(error.to_string().contains(text), "{error}");
+    };
+    refused(r#"{"user":"prd-user","profile":"admin"}"#, r#"`reason` is missing: admin needs one"#).await;
+    refused(r#"{"user":"prd-user","profile":"admin","reason":" "}"#, "`reason` is missing").await;
+    refused(r#"{"user":"prd-user","profile":"admin","reason":"fire","minutes":61}"#, "from 1 to 60").await;
+    assert!(!account.cloud.wrote());
+    let answer = account.text(r#"{"user":"prd-user","profile":"admin","reason":"fire"}"#).await;
+    assert!(answer.starts_with("End time is 2026-11-21T21:45:00Z\n"), "{answer}");
+    let policy = &account.cloud.policies(User, "prd-user")["sekisho-admin"];
+    assert!(policy.contains(r#""NumericLessThan":{"aws:MultiFactorAuthAge":"3600"}"#), "{policy}");
+    // An extension keeps the reason, and so does its notice.
+    advance(minutes(10)).await;
+    account.text(r#"{"user":"prd-user","profile":"admin","minutes":60}"#).await;
+    assert_eq!(account.row("user/prd-user/admin").await.unwrap().state.reason.as_deref(), Some("fire"));
+    assert!(account.text(r#"{"user":"prd-user"}"#).await.starts_with("End time is 2026-11-21T23:55:00Z"));
+    // After the end, a new grant needs a new reason.
+    advance(minutes(120)).await;
+    refused(r#"{"user":"prd-user","profile":"admin"}"#, "`reason` is missing").await;
 }
 
 /// Each call is a round trip, and Chatbot waits only 15 s.

@@ -45,6 +45,23 @@ async fn a_policy_without_an_end_is_reported_once_a_day_and_not_by_every_sweep()
     assert_eq!(account.cloud.published().len(), 5);
 }
 
+/// Sekisho never writes such an end, so somebody else wrote the policy, unless the ledger has it.
+#[tokio::test(start_paused = true)]
+async fn a_policy_with_an_end_in_the_distant_future_is_reported_once_a_day_and_not_replaced() {
+    let account = Account::new();
+    account.text(GRANT).await;
+    let foreign = windowed("2026-11-21T20:43:00Z", "2099-01-01T00:00:00Z");
+    account.cloud.put(User, "prd-user", "sekisho-admin", &foreign);
+    let sent = account.cloud.published().len();
+    assert_eq!(account.sweep().await, ["foreign"]);
+    assert_eq!(account.sweep().await, ["idle"]);
+    assert_eq!(account.cloud.published().len(), sent + 1);
+    assert!(account.cloud.published()[sent].contains("Access that Sekisho did not give: user prd-user"));
+    let error = account.invoke(GRANT).await.unwrap_err();
+    assert!(error.to_string().contains("did not write (it ends only at 2099-01-01T00:00:00Z)"), "{error}");
+    assert_eq!(account.cloud.policies(User, "prd-user")["sekisho-admin"], foreign);
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_extension_during_a_sweep_is_not_removed() {
     // The grants begin at many points of the sweep, and end before, during and after the sweep.
