@@ -94,7 +94,7 @@ async fn a_profile_has_limits_and_a_rule_for_reasons_of_its_own() {
         assert_eq!(error.error_type().name(), "InvalidRequest", "{error}");
         assert!(error.to_string().contains(text), "{error}");
     };
-    refused(r#"{"user":"prd-user","profile":"admin"}"#, r#"`reason` is missing: admin needs one"#).await;
+    refused(r#"{"user":"prd-user","profile":"admin"}"#, "`reason` is missing: admin needs one").await;
     refused(r#"{"user":"prd-user","profile":"admin","reason":" "}"#, "`reason` is missing").await;
     refused(r#"{"user":"prd-user","profile":"admin","reason":"fire","minutes":61}"#, "from 1 to 60").await;
     assert!(!account.cloud.wrote());
