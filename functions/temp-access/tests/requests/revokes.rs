@@ -6,7 +6,7 @@ use temp_access::principal::Kind::{Role, User};
 use temp_access::row::State;
 use tokio::time::{Duration, Instant, advance, sleep};
 
-use crate::account::{Account, CONFIG, END, Fault, GRANT, LIST, REVOKE, SLACK_LIMIT, minutes, text, windowed};
+use crate::account::{Account, BEGIN, CONFIG, END, Fault, GRANT, LIST, REVOKE, SLACK_LIMIT, minutes, text, windowed};
 
 #[tokio::test(start_paused = true)]
 async fn a_revoke_ends_every_profile_and_sends_a_notice() {
@@ -45,6 +45,25 @@ async fn a_revoke_does_not_wait_for_a_read() {
         assert!(text(answer).contains("is ended: sekisho-admin removed"), "{fault:?}");
         assert_eq!(account.row("user/prd-user/admin").await.unwrap().state.state, State::Revoked);
     }
+}
+
+/// Without any read, it is not known when the access began, so all sessions of the principal end.
+#[tokio::test(start_paused = true)]
+async fn a_revoke_without_any_read_ends_access_and_all_sessions() {
+    let account = Account::new();
+    account.cloud.open_session("early", "user/prd-user", BEGIN - time::Duration::DAY);
+    account.text(GRANT).await;
+    account.fail_ledger(|_| true);
+    for call in ["GetUser", "GetUserPolicy"] {
+        account.cloud.fail(call, 999, Fault::Code("AccessDenied", 403));
+    }
+    let answer = account.text(REVOKE).await;
+    assert!(answer.contains("is ended: sekisho-admin removed"), "{answer}");
+    assert!(answer.contains("One open session of Session Manager in ap-northeast-1 is ended."), "{answer}");
+    assert_eq!(account.admin_end(), None);
+    assert!(account.cloud.open_sessions().is_empty());
+    // There is nothing left to end.
+    assert!(account.text(REVOKE).await.contains("had no access that could be ended"));
 }
 
 /// Without a list of the policies, the revoke deletes those of all profiles that the ledger or the configuration has.
