@@ -41,15 +41,16 @@
 //! it is quiet again when the event arrives. At the end, the history of the whole time decides, so that no ringing is
 //! missed. If the alarms cannot tell, for example because one of them was edited or deleted, the result is not known.
 //! If no alarm matches, a report says so when the bake begins. A reading that CloudWatch throttles is repeated for an
-//! hour. An invocation lists the alarms of each prefix once, whatever number of orders bakes on them.
+//! hour. The orders of an invocation share the lists of alarms. A list from before the beginning of a bake is read
+//! again for that bake, and one that is older than five seconds is read again before a start.
 //!
 //! **Ways back.** If the bake fails, or if the execution fails after a deploy action has begun, the target goes back to
 //! the commit that was last healthy, under the same order ([`way_back::WayBack`]). The rollback starts before the
 //! report and the notice about it are sent, because the repository account may not answer. If there is nothing to go
-//! back to, or if the rollback fails, the target stays as it is. A rollback is never rolled back, does not bake, and does not
-//! wait for alarms; an order of kind `rollback` needs only its repository to be routed. Before a rollback, the function
-//! stops executions of its orders that wait for their turn or for an approval. If nothing has been deployed since the
-//! commit was healthy, an order of kind `rollback` starts nothing.
+//! back to, or if the rollback fails, the target stays as it is. A rollback is never rolled back, does not bake, and
+//! does not wait for alarms; an order of kind `rollback` needs only its repository to be routed. Before a rollback, the
+//! function stops executions of its orders that wait for their turn or for an approval. If nothing has been deployed
+//! since the commit was healthy, an order of kind `rollback` starts nothing.
 //!
 //! **Reports.** The row holds each report before it is sent, with a time that is later than those of all earlier
 //! reports about the pipeline. A report that the bus does not accept is sent again with the same time.
@@ -84,8 +85,8 @@
 //! a version back. Therefore the claims that wait are closed when the pipeline gets its first order, and each start is
 //! written into the claim of its reference: the earlier version then starts nothing twice, and no older change. The
 //! first order of a pipeline takes seven calls because of the claims; every later one takes six, unless it bakes or
-//! goes back. As long as such a version is back, nobody judges a bake and no target goes back. The next deployment of
-//! this version judges each bake to its end, and continues each way back.
+//! goes back. While CloudFormation has brought back a version without bakes, no bake is judged, and no target goes back
+//! by itself. The next deployment of this version judges each bake to its end, and continues each way back.
 
 pub mod aws;
 pub mod bake;

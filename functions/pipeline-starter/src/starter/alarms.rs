@@ -1,5 +1,5 @@
 //! Reads the alarms of bakes. Many pipelines may watch the same alarms, and CloudWatch throttles at about 20 calls a
-//! second, so an invocation makes each call once.
+//! second, so the orders of an invocation share the answers.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,13 +25,21 @@ const BEFORE: Duration = Duration::from_mins(1);
 /// CloudWatch keeps a history for at least this time.
 const BEFORE_DELETION: Duration = Duration::from_hours(14 * 24);
 
-/// The lists of alarms that an invocation has read.
+/// The newest lists of alarms that an invocation has read.
 #[derive(Debug)]
 pub(crate) struct AlarmLists {
     /// A time before all readings. Every bake is judged at this time, so that a list which was read before the end of a
     /// bake is never taken for one after the end.
     pub(crate) at: OffsetDateTime,
-    by_prefix: RefCell<BTreeMap<(String, Extent), Shared<Alarm>>>,
+    by_prefix: RefCell<BTreeMap<(String, Extent), AlarmList>>,
+}
+
+/// A list of alarms.
+#[derive(Debug)]
+struct AlarmList {
+    /// A time before the call.
+    at: OffsetDateTime,
+    alarms: Shared<Alarm>,
 }
 
 /// The answer of CloudWatch, which several orders share.
@@ -42,10 +50,25 @@ impl AlarmLists {
         Self { at: now, by_prefix: RefCell::default() }
     }
 
-    /// The alarms whose names begin with this prefix, from the first call of the invocation. A call that failed is not
-    /// repeated, because the next follow-up comes within a minute.
-    async fn read<W: World>(&self, world: &W, prefix: &str, extent: Extent) -> Result<Rc<[Alarm]>, Gap> {
-        let list = Rc::clone(self.by_prefix.borrow_mut().entry((prefix.to_owned(), extent)).or_default());
+    /// The alarms whose names begin with this prefix, as they were at `since` or later. An older list is read again. A
+    /// call that failed is not repeated, because the next follow-up comes within a minute.
+    async fn read<W: World>(
+        &self,
+        world: &W,
+        prefix: &str,
+        extent: Extent,
+        since: OffsetDateTime,
+    ) -> Result<Rc<[Alarm]>, Gap> {
+        let new = || AlarmList { at: world.now(), alarms: Rc::default() };
+        let list = {
+            let mut lists = self.by_prefix.borrow_mut();
+            let list = lists.entry((prefix.to_owned(), extent)).or_insert_with(new);
+            let has_failed = list.alarms.get().is_some_and(Result::is_err);
+            if list.at < since && !has_failed {
+                *list = new();
+            }
+            Rc::clone(&list.alarms)
+        };
         let read = || async { world.alarms(prefix, extent).await.map(Rc::from).map_err(|error| gap(&error)) };
         list.get_or_init(read).await.clone()
     }
@@ -80,7 +103,7 @@ pub(crate) async fn read<W: World>(run: &Run<'_, W>, bake: &Bake, window: &Windo
     let is_over = is_over(window, run.alarms.at);
     // The first reading lists all alarms, because an alarm that is deleted later must be missed.
     let extent = if is_over || window.watched.is_none() { Extent::All } else { Extent::Ringing };
-    let alarms = match matching(run, bake, extent).await {
+    let alarms = match matching(run, bake, extent, beginning(window, run.alarms.at)).await {
         Ok(alarms) => alarms,
         Err(gap) => return Reading { alarms: Vec::new(), gap: Some(gap) },
     };
@@ -141,15 +164,16 @@ async fn history<W: World>(run: &Run<'_, W>, name: &str, since: OffsetDateTime) 
     run.world.alarm_history(name, since, run.now()).await.map_err(|error| gap(&error))
 }
 
-/// The alarms that a bake watches, by name.
+/// The alarms that a bake watches, by name, as they were at `since` or later.
 pub(crate) async fn matching<W: World>(
     run: &Run<'_, W>,
     bake: &Bake,
     extent: Extent,
+    since: OffsetDateTime,
 ) -> Result<BTreeMap<String, Alarm>, Gap> {
     let mut matching = BTreeMap::new();
     for prefix in bake.prefixes() {
-        let list = run.alarms.read(run.world, prefix, extent).await?;
+        let list = run.alarms.read(run.world, prefix, extent, since).await?;
         let watched = list.iter().filter(|alarm| bake.watches(&alarm.name));
         matching.extend(watched.map(|alarm| (alarm.name.clone(), alarm.clone())));
     }

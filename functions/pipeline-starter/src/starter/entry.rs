@@ -2,6 +2,7 @@
 //! known, and a rollback clears its way.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use sekisho_domain::order::OrderKind;
 use sekisho_domain::route::PipelineName;
@@ -16,6 +17,10 @@ use crate::run::Run;
 use crate::starter::alarms::matching;
 use crate::starter::way_back;
 use crate::world::{Alarm, ExecutionStatus, Extent, StartAnswer, World};
+
+/// The greatest age of a list of alarms that lets an order start. An alarm that rings before the start and is not in
+/// the list would fail the bake. One follow-up may start orders for half a minute.
+const MOST_AGE: Duration = Duration::from_secs(5);
 
 /// Whether the execution of a claimed row can be started.
 #[derive(Debug)]
@@ -61,7 +66,7 @@ async fn enter<W: World>(
         return Ok(Entry::Start(with_past(run, pipeline, row.clone(), pins).await?));
     }
     let (place, now) = (run.place(pipeline), run.now());
-    let rang = match matching(run, bake, Extent::Ringing).await {
+    let rang = match matching(run, bake, Extent::Ringing, now - MOST_AGE).await {
         Ok(ringing) if row.promoted => ringing.into_keys().collect(),
         // A person asked for the start, so alarms that cannot be read do not prevent it.
         Err(Gap::Lasting(_)) if row.promoted => Vec::new(),
@@ -93,7 +98,7 @@ fn closed_by(reading: Result<BTreeMap<String, Alarm>, Gap>) -> Option<String> {
 pub(crate) async fn explain<W: World>(run: &Run<'_, W>, pipeline: &PipelineName, row: &OrderRow) -> Option<String> {
     let waves = run.routes.waves(&row.change, pipeline);
     let bake = Bake::new(row.order(), waves.into_iter()).filter(|_| !row.promoted)?;
-    closed_by(matching(run, &bake, Extent::Ringing).await)
+    closed_by(matching(run, &bake, Extent::Ringing, run.now() - MOST_AGE).await)
 }
 
 /// The row with the commit to go back to. Before the first order, it is the commit of the last successful execution.

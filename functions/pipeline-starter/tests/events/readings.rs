@@ -5,14 +5,15 @@ use std::time::Duration;
 use pipeline_starter::Outcome::{Healthy, Ignored, Started, Unhealthy, Unknown, Waiting};
 use pipeline_starter::order::{OrderRow, Progress};
 use pipeline_starter::world::AlarmState::{NoData, Quiet, Ringing};
-use pipeline_starter::world::{AlarmChange, AlarmEvent, EntryResult, World};
+use pipeline_starter::world::{AlarmChange, AlarmEvent, EntryResult, ExecutionStatus, World};
+use sekisho_domain::order::Order;
 use sekisho_domain::report::ReportState::{Baking, RollingBack};
 use sekisho_domain::route::PipelineName;
 use sekisho_domain::timestamp::{epoch_millis, from_epoch_millis};
 
 use crate::bakes::{baking_again, flap, healthy, quiet, states};
 use crate::function::{
-    COMMITTED_CONFIG, Function, REPORT, START, TIMEOUT, WAVE, change, file, of_wave, ordered, routes,
+    COMMITTED_CONFIG, Function, REPORT, START, TIMEOUT, WAVE, change, file, listed, of_wave, ordered, routes,
 };
 
 /// The function while this number of pipelines bakes, all of them on the same alarms.
@@ -32,6 +33,14 @@ async fn all_baking(count: usize) -> (Function, Vec<PipelineName>) {
         function.write_row_of(pipeline, &row);
     }
     (function, pipelines)
+}
+
+/// Gives each of these pipelines an order that waits and that a person promoted.
+fn promoted(function: &Function, pipelines: &[PipelineName]) {
+    for pipeline in pipelines {
+        let waiting = OrderRow::new(Order { promoted: true, ..of_wave() }, &change(0), pipeline, None, START);
+        function.write_row_of(pipeline, &OrderRow { is_past_known: true, ..waiting });
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -96,6 +105,62 @@ async fn a_list_from_before_the_end_of_a_bake_does_not_judge_the_bake() {
     assert!(function.world().now() > from_epoch_millis(i64::try_from(now).unwrap()).unwrap() + Duration::from_secs(21));
     function.world().start_takes.set(Duration::ZERO);
     assert_eq!(function.after(1).await, [Unhealthy, Started]);
+}
+
+/// An execution ends while the invocation starts other orders. Before its end, an alarm rang that is quiet since.
+#[tokio::test(start_paused = true)]
+async fn a_list_from_before_the_beginning_of_a_bake_does_not_judge_the_bake() {
+    let (function, pipelines) = all_baking(42).await;
+    tokio::time::advance(Duration::from_mins(20)).await;
+    let now = function.world().now();
+    let row = function.shop();
+    let mut over = OrderRow { progress: Progress::Running { check: 0 }, ..row.clone() };
+    over.bake.as_mut().unwrap().window.as_mut().unwrap().until = epoch_millis(now) - 60_000;
+    let mut running = OrderRow { progress: Progress::Running { check: epoch_millis(now) }, ..row };
+    running.bake.as_mut().unwrap().window = None;
+    function.write_row_of(&pipelines[0], &over);
+    function.write_row_of(&pipelines[1], &running);
+    promoted(&function, &pipelines[2..]);
+    function.world().set_alarm("shop-errors", Ringing);
+    function.world().start_takes.set(Duration::from_secs(5));
+    let end = async {
+        tokio::time::sleep(Duration::from_secs(15)).await;
+        function.world().set_alarm("shop-errors", Quiet);
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let mut execution = listed("e2", now, Some(change(1).commit.as_str()));
+        (execution.status, execution.updated) = (ExecutionStatus::Succeeded, Some(function.world().now()));
+        function.world().listed.replace(vec![execution]);
+        function.world().statuses.borrow_mut().insert("e2".to_owned(), ExecutionStatus::Succeeded);
+    };
+    let schedule = file("schedule");
+    let (decided, ()) = futures_util::join!(function.outcomes(&schedule), end);
+    let count = |outcome| decided.iter().filter(|one| **one == outcome).count();
+    assert_eq!((decided.len(), count(Healthy), count(Started), count(Waiting)), (42, 1, 40, 1), "{decided:?}");
+    let window = function.row(pipelines[1].as_str()).unwrap().state.bake.unwrap().window.unwrap();
+    assert_eq!((window.since, window.watched.map(|names| names.len())), (epoch_millis(now) + 18_000, Some(1)));
+}
+
+/// Eight orders start at the same time, and each start takes five seconds.
+#[tokio::test(start_paused = true)]
+async fn an_order_does_not_start_if_an_alarm_has_begun_to_ring_while_others_started() {
+    for (rings, started) in [(false, 40), (true, 16)] {
+        let (function, pipelines) = all_baking(40).await;
+        for pipeline in &pipelines {
+            let waiting = OrderRow::new(of_wave(), &change(0), pipeline, None, START);
+            function.write_row_of(pipeline, &OrderRow { is_past_known: true, ..waiting });
+        }
+        function.world().start_takes.set(Duration::from_secs(5));
+        let ring = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            function.world().set_alarm("shop-errors", if rings { Ringing } else { Quiet });
+        };
+        let schedule = file("schedule");
+        let (decided, ()) = futures_util::join!(function.outcomes(&schedule), ring);
+        let count = |outcome| decided.iter().filter(|one| **one == outcome).count();
+        assert_eq!((count(Started), count(Waiting)), (started, 40 - started));
+        let lists = function.take_calls().into_iter().filter(|call| call.starts_with("DescribeAlarms")).count();
+        assert!(lists <= 8, "{lists}");
+    }
 }
 
 /// EventBridge may be late, or Lambda may throttle the function.
