@@ -91,6 +91,12 @@ impl<'a> Step<'a> {
 
     /// Whether nothing is left to do for a newcomer: it runs the change, or a newer one.
     fn is_done(&self, row: &TargetRow, seen: u64, change: &Change) -> bool {
+        // The target was in a route without waves before, or this route had no waves for a while. However the target is
+        // with its head, an older change must not replace it.
+        let plain = row.standing_order().filter(|order| order.train.is_none()).map(|order| &order.change);
+        if plain.is_some_and(|head| head.repository == change.repository && head.sequence > change.sequence) {
+            return true;
+        }
         let progress = row.progress(self.now);
         let is_settled = progress.is_none_or(Progress::is_settled);
         let has_newer =

@@ -187,3 +187,37 @@ fn a_held_route_that_gets_waves_is_a_held_train() {
     world.all(&A, Healthy);
     assert!(world.targets[&id("b1")].holds.is_empty(), "the order of the wave ends the hold in the row");
 }
+
+/// While the waves of the route were taken out of the file, a target was added and got the head.
+#[test]
+fn a_newcomer_that_has_a_newer_head_is_not_moved_back() {
+    for state in [None, Some(Running), Some(Healthy), Some(Failed)] {
+        let mut world = settled(CONFIG);
+        world.wait(5);
+        let head = World::change(2, "main", epoch_millis(world.now));
+        world.targets.insert(id("c3"), TargetRow::default().placed(&head, world.now));
+        if let Some(state) = state {
+            world.receive("c3", state, false);
+        }
+        edit(&mut world, &CONFIG.replace("\"c2\"", "\"c3\""));
+        assert_eq!((world.ordered("c3"), world.placed.len()), ("2".to_owned(), 6), "{state:?}");
+        assert!(world.row.waves[2].members.contains(&id("c3")), "{state:?}");
+        world.push(3);
+        for wave in [&A, &B] {
+            world.all(wave, Healthy);
+        }
+        assert_eq!((world.ordered("c1"), world.ordered("c3")), ("3".to_owned(), "3".to_owned()), "{state:?}");
+    }
+}
+
+/// The target has a head of another repository, to which the change does not compare.
+#[test]
+fn a_newcomer_with_a_head_of_another_repository_gets_what_was_healthy_last() {
+    let mut world = settled(CONFIG);
+    world.wait(5);
+    let mut head = World::change(2, "main", epoch_millis(world.now));
+    head.repository = "arn:aws:codecommit:ap-northeast-1:111111111111:lib".parse().unwrap();
+    world.targets.insert(id("c3"), TargetRow::default().placed(&head, world.now));
+    edit(&mut world, &CONFIG.replace("\"c2\"", "\"c3\""));
+    assert_eq!(world.ordered("c3"), "1");
+}
