@@ -1,12 +1,12 @@
 //! What chat does to the text that people type, and how it is undone.
 //!
-//! Phones and web pages put no-break spaces between the parts of a payload. Slack turns a word with a dot or an `@` into
-//! a link, such as `<mailto:hana@example.com|hana@example.com>`, and escapes `&`, `<` and `>`.
+//! Phones and web pages put no-break spaces between the parts of a payload. Slack turns a word with a dot or an `@`
+//! into a link, such as `<mailto:hana@example.com|hana@example.com>`, and escapes `&`, `<` and `>`.
 
 use std::borrow::Cow;
 
-/// The payload with plain spaces between its parts. Characters without a width are left out. The texts in quotes stay as
-/// they are.
+/// The payload with plain spaces between its parts. Characters without a width are left out. The texts in quotes stay
+/// as they are.
 pub(crate) fn with_plain_spaces(payload: &str) -> Cow<'_, str> {
     if payload.is_ascii() {
         return Cow::Borrowed(payload);

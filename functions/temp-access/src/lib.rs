@@ -19,13 +19,13 @@
 //!   that Sekisho never writes and that the ledger does not have. It is reported. A revoke removes it if it has an end.
 //! - **A revoke needs neither the ledger nor the lease, and waits for no read.** It deletes first, tries every policy,
 //!   and then reports what it removed and what it could not remove. No guarantee depends on the sweep.
-//! - **Sessions end, too.** A revoke ends the open sessions of Session Manager of the principal, and a follow-up does so
-//!   within a minute after the end of the window.
+//! - **Sessions end, too.** A revoke ends the open sessions of Session Manager of the principal, and a follow-up does
+//!   so within a minute after the end of the window.
 //! - **Each grant has a notice.** The row says whether it was sent, and a follow-up sends a notice that is missing.
 //! - **IAM decides who has access.** A list shows what IAM has; the ledger adds the reasons.
 //!
-//! Outcomes: `granted`, `extended`, `widened`, `unchanged`, `revoked`, `session-ended`, `previewed`, `listed`, `helped`,
-//! `swept`, `idle`, `open-ended`, `foreign`, `refused` (nothing changed), `failed`. A sweep and a follow-up answer with
+//! Outcomes: `granted`, `extended`, `widened`, `unchanged`, `revoked`, `session-ended`, `previewed`, `listed`,
+//! `helped`, `swept`, `idle`, `open-ended`, `foreign`, `refused` (nothing changed), `failed`. A sweep and a follow-up answer with
 //! decisions, a person's request with text. A dry run writes nothing; not even its decision goes to the ledger.
 //!
 //! Calls that a common grant makes: `GetUser`, `ListUserPolicies`, `PutUserPolicy` and `GetUserPolicy` to IAM, one read

@@ -33,8 +33,8 @@ enum Finding {
     Decided(Decision<Outcome>),
 }
 
-/// Follows up on grants, and removes every policy of ours that has ended. The sweep goes page by page, so if a large account takes too long, only
-/// the last pages are left for the next sweep.
+/// Follows up on grants, and removes every policy of ours that has ended. The sweep goes page by page, so if a large
+/// account takes too long, only the last pages are left for the next sweep.
 pub(crate) async fn sweep<S: Store>(run: &Run<'_, S>) -> Result<Report, Error> {
     let deadline = run.sweep_deadline();
     let mut decisions = follow_up::follow_up(run, deadline).await;

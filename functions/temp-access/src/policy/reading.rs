@@ -47,7 +47,8 @@ pub fn read(document: &str) -> Reading {
 }
 
 /// The times to which a statement compares the current time. IAM ignores the case of a key, and the condition holds if
-/// it holds for one of several values. Returns `None` if there is no such condition, or if one of its values is no time.
+/// it holds for one of several values. Returns `None` if there is no such condition, or if one of its values is no
+/// time.
 fn times(statement: &Value, operator: &str) -> Option<Vec<OffsetDateTime>> {
     let keys = statement.get("Condition")?.get(operator)?.as_object()?;
     let (_, value) = keys.iter().find(|(key, _)| key.eq_ignore_ascii_case(CURRENT_TIME))?;
