@@ -132,8 +132,11 @@ def test_a_small_quota_of_lambda_is_noted_and_does_not_block(limit, noted):
     assert [blocks for blocks, _, _ in problems(checks.quotas_suffice, deployment)] == ([False] if noted else [])
 
 
-@pytest.mark.parametrize(("limit", "reserved", "blocked"), [(104, "5", True), (105, "5", False), (105, "0", False)])
-def test_a_reservation_that_lambda_would_refuse_blocks(limit, reserved, blocked):
+@pytest.mark.parametrize(
+    ("limit", "reserved", "blocked"),
+    [(104, "5", True), (105, "5", False), (105, "0", False), (1000, "4", True), (1000, "1", True)],
+)
+def test_a_reservation_that_lambda_would_refuse_or_that_is_too_small_blocks(limit, reserved, blocked):
     answer = {"AccountLimit": {"ConcurrentExecutions": limit}}
     deployment = Stubbed(target(AccessConcurrency=reserved), **{"lambda": [("get_account_settings", answer)]})
     assert [blocks for blocks, _, _ in problems(checks.quotas_suffice, deployment)] == ([True] if blocked else [])

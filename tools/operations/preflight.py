@@ -32,7 +32,8 @@ BOOTSTRAP_STACK = "sekisho-deploy"
 LOW_CONCURRENCY = 10
 # Lambda keeps so much of the quota for functions without a reservation.
 UNRESERVED_CONCURRENCY = 100
-
+# A sweep and a follow-up of temp-access run beside the requests.
+LEAST_RESERVED = 5
 
 Found = Iterator[Problem]
 
@@ -355,6 +356,11 @@ def quotas_suffice(deployment: Deployment) -> Found:
             blocks=False,
         )
     reserved = int(value(target, "AccessConcurrency"))
+    if target.does("GrantsAccess") and 0 < reserved < LEAST_RESERVED:
+        yield Problem(
+            f"AccessConcurrency={reserved} is also the most that runs, so a sweep may keep people from revoking",
+            f"write at least {LEAST_RESERVED}, or 0 to reserve nothing",
+        )
     if target.does("GrantsAccess") and reserved and limit - reserved < UNRESERVED_CONCURRENCY:
         yield Problem(
             f"AccessConcurrency={reserved} leaves less than {UNRESERVED_CONCURRENCY} of the {limit} functions that "
