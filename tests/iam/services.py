@@ -23,12 +23,14 @@ OTHER_NAMES = {"CloudFormation", "CloudFront", "CodeArtifact"}
 class Row:
     """What is decided about a service.
 
-    The denied patterns with their reasons, the reads that these patterns deny as well, and a remark about the rest.
+    The denied patterns with their reasons, the reads and the writes that these patterns deny by the way, and a remark
+    about the rest.
     """
 
     seen: str
     denied: dict[str, str]
     reads: str
+    writes: str
     remark: str
 
 
@@ -55,14 +57,14 @@ def rows():
     for file in sorted(TABLES.glob("denied_*.toml")):
         for service, row in tomllib.loads(file.read_text()).items():
             assert service not in found, f"{service} has two rows"
-            patterns = row.keys() - {"seen", "reads", "open"}
-            denied = {pattern: one_line(row[pattern]) for pattern in row if pattern in patterns}
-            found[service] = Row(row["seen"], denied, row.get("reads", ""), one_line(row.get("open", "")))
+            texts = {key: one_line(text) for key, text in row.items()}
+            seen, reads, writes, remark = (texts.pop(key, "") for key in ("seen", "reads", "writes", "open"))
+            found[service] = Row(seen, texts, reads, writes, remark)
     for group in tomllib.loads((TABLES / "open.toml").read_text()).values():
         for service, text in group["services"].items():
             assert service not in found, f"{service} has two rows"
             number, mark, *remark = text.split(" ", 2)
-            found[service] = Row(f"{number} {mark}", {}, "", one_line(" ".join([*remark, group["why"]])))
+            found[service] = Row(f"{number} {mark}", {}, "", "", one_line(" ".join([*remark, group["why"]])))
     return found
 
 
