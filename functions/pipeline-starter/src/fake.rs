@@ -60,6 +60,8 @@ pub struct FakeAccount {
     pub alarm_histories: RefCell<BTreeMap<String, Vec<AlarmEvent>>>,
     /// The error of every reading of alarms and their history.
     pub alarms_fail: Cell<Option<Kind>>,
+    /// The error of every reading of a history, while alarms can be listed.
+    pub histories_fail: Cell<Option<Kind>>,
     /// The regions and the events of all accepted events, in order.
     pub events: RefCell<Vec<(Region, Entry)>>,
     /// The answer of the bus to every event.
@@ -102,6 +104,7 @@ impl FakeAccount {
             alarms: RefCell::default(),
             alarm_histories: RefCell::default(),
             alarms_fail: Cell::default(),
+            histories_fail: Cell::default(),
             events: RefCell::default(),
             bus_answer: RefCell::new(EntryResult::Accepted),
             notices: RefCell::default(),
@@ -113,13 +116,6 @@ impl FakeAccount {
     async fn take_time(&self) {
         if !self.start_takes.get().is_zero() {
             tokio::time::sleep(self.start_takes.get()).await;
-        }
-    }
-
-    fn alarm_failure(&self, operation: &'static str) -> Result<(), ServiceError> {
-        match self.alarms_fail.get() {
-            Some(kind) => Err(ServiceError::unexpected(operation, "the alarms cannot be read").with_kind(kind)),
-            None => Ok(()),
         }
     }
 
@@ -145,6 +141,13 @@ impl FakeAccount {
 
     fn record(&self, call: impl Into<String>) {
         self.calls.borrow_mut().push(call.into());
+    }
+}
+
+fn alarm_failure(kind: Option<Kind>, operation: &'static str) -> Result<(), ServiceError> {
+    match kind {
+        Some(kind) => Err(ServiceError::unexpected(operation, "the alarms cannot be read").with_kind(kind)),
+        None => Ok(()),
     }
 }
 
@@ -248,7 +251,7 @@ impl World for FakeAccount {
 
     async fn alarms(&self, prefix: &str, extent: Extent) -> Result<Vec<Alarm>, ServiceError> {
         self.record(format!("DescribeAlarms {prefix}* {extent:?}"));
-        self.alarm_failure("cloudwatch:DescribeAlarms")?;
+        alarm_failure(self.alarms_fail.get(), "cloudwatch:DescribeAlarms")?;
         let alarms = self.alarms.borrow();
         let listed = alarms.values().filter(|alarm| {
             alarm.name.starts_with(prefix) && (extent == Extent::All || alarm.state == AlarmState::Ringing)
@@ -263,7 +266,8 @@ impl World for FakeAccount {
         until: OffsetDateTime,
     ) -> Result<Vec<AlarmEvent>, ServiceError> {
         self.record(format!("DescribeAlarmHistory {alarm}"));
-        self.alarm_failure("cloudwatch:DescribeAlarmHistory")?;
+        let failure = self.alarms_fail.get().or(self.histories_fail.get());
+        alarm_failure(failure, "cloudwatch:DescribeAlarmHistory")?;
         let histories = self.alarm_histories.borrow();
         let events = histories.get(alarm).into_iter().flatten();
         Ok(events.filter(|event| since <= event.at && event.at <= until).copied().collect())

@@ -38,10 +38,11 @@ pub(crate) struct Reading {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ObservedAlarm {
     pub(crate) name: String,
-    /// The alarm as it is now. `None` if it was deleted, or if the window is open and the alarm does not ring.
+    /// The alarm as the list shows it. `None` if the list does not have the alarm. The first list and the one after the
+    /// window have all alarms that exist; the others have only those that ring.
     pub(crate) alarm: Option<Alarm>,
     /// The history from the beginning of the window until now. As long as the window is open, only an alarm that an
-    /// event is about has one.
+    /// event is about has one and, at the first reading, an alarm that has changed since the beginning.
     pub(crate) history: Vec<AlarmEvent>,
 }
 

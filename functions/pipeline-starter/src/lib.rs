@@ -38,11 +38,12 @@
 //! were in force when the order started ([`bake::Bake`]). Before the start, these alarms must be quiet, or the order
 //! waits; an order that a person promoted starts all the same. After the execution has succeeded, the alarms are read
 //! once a minute and whenever an event says that one of them rings. An alarm that rings fails the bake at once, also if
-//! it is quiet again when the event arrives. At the end, the history of the whole time decides, so that no ringing is
-//! missed. If the alarms cannot tell, for example because one of them was edited or deleted, the result is not known.
-//! If no alarm matches, a report says so when the bake begins. A reading that CloudWatch throttles is repeated for an
-//! hour. The orders of an invocation share the lists of alarms. A list from before the beginning of a bake is read
-//! again for that bake, and one that is older than five seconds is read again before a start.
+//! it is quiet again when the event arrives, or when the function learns late that the execution has ended. At the
+//! end, the history of the whole time decides, so that no ringing is missed. If the alarms cannot tell, for example
+//! because one of them was edited or deleted, the result is not known. If no alarm matches, a report says so when the
+//! bake begins. A reading that CloudWatch throttles is repeated for an hour. The orders of an invocation share the
+//! lists of alarms. A list from before the beginning of a bake is read again for that bake, and one that is older than
+//! five seconds is read again before a start.
 //!
 //! **Ways back.** If the bake fails, or if the execution fails after a deploy action has begun, the target goes back to
 //! the commit that was last healthy, under the same order ([`way_back::WayBack`]). The rollback starts before the

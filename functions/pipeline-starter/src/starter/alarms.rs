@@ -98,16 +98,18 @@ impl Hint {
 }
 
 /// Reads the alarms of a bake and, after the window, also their history. During the window, the history of the alarm
-/// that an event is about shows whether it rang, although it may be quiet again.
+/// that an event is about shows whether it rang, although it may be quiet again. The first reading may come late, when
+/// events about alarms have been ignored, so it reads the history of each alarm that has changed.
 pub(crate) async fn read<W: World>(run: &Run<'_, W>, bake: &Bake, window: &Window, hint: Option<&Hint>) -> Reading {
     let is_over = is_over(window, run.alarms.at);
     // The first reading lists all alarms, because an alarm that is deleted later must be missed.
-    let extent = if is_over || window.watched.is_none() { Extent::All } else { Extent::Ringing };
+    let lists_all = is_over || window.watched.is_none();
+    let extent = if lists_all { Extent::All } else { Extent::Ringing };
     let alarms = match matching(run, bake, extent, beginning(window, run.alarms.at)).await {
         Ok(alarms) => alarms,
         Err(gap) => return Reading { alarms: Vec::new(), gap: Some(gap) },
     };
-    if is_over && alarms.len() <= MOST_ALARMS {
+    if lists_all && alarms.len() <= MOST_ALARMS {
         return with_histories(run, window, alarms).await;
     }
     let rings = |name: &str| alarms.get(name).is_some_and(|alarm| alarm.state == AlarmState::Ringing);
@@ -131,14 +133,17 @@ pub(crate) async fn read<W: World>(run: &Run<'_, W>, bake: &Bake, window: &Windo
     reading
 }
 
-/// The alarms with their histories, after the window.
+/// All alarms, with the histories that can change the verdict.
 async fn with_histories<W: World>(run: &Run<'_, W>, window: &Window, alarms: BTreeMap<String, Alarm>) -> Reading {
     let watched = window.watched.iter().flatten().cloned();
     let names: BTreeSet<String> = alarms.keys().cloned().chain(watched).collect();
     let since = beginning(window, run.alarms.at);
+    // An alarm that rings during the window fails the bake without its history.
+    let is_open = !is_over(window, run.alarms.at);
+    let is_clear = |alarm: &Alarm| !needs_history(window, alarm) || (is_open && alarm.state == AlarmState::Ringing);
     let observed = names.into_iter().map(async |name| {
         let alarm = alarms.get(&name).cloned();
-        if alarm.as_ref().is_some_and(|alarm| !needs_history(window, alarm)) {
+        if alarm.as_ref().is_some_and(is_clear) {
             return (ObservedAlarm { name, alarm, history: Vec::new() }, None);
         }
         let before = if alarm.is_some() { BEFORE } else { BEFORE_DELETION };

@@ -10,8 +10,9 @@ use sekisho_domain::order::Order;
 use sekisho_domain::report::ReportState::{Baking, RollingBack};
 use sekisho_domain::route::PipelineName;
 use sekisho_domain::timestamp::{epoch_millis, from_epoch_millis};
+use sekisho_lambda::service_error::Kind;
 
-use crate::bakes::{baking_again, flap, healthy, quiet, states};
+use crate::bakes::{baking, baking_again, flap, healthy, quiet, states};
 use crate::function::{
     COMMITTED_CONFIG, Function, REPORT, START, TIMEOUT, WAVE, change, file, listed, of_wave, ordered, routes,
 };
@@ -178,6 +179,41 @@ async fn an_event_that_arrives_when_the_alarm_is_quiet_again_fails_the_bake_at_o
     assert_eq!(function.outcomes(&ordered(1, of_wave())).await, [Started]);
     assert_eq!(function.end("pipeline-succeeded", "e2").await, [Waiting]);
     assert_eq!(function.outcomes(&file("alarm-rings")).await, [Ignored], "it rang before the bake");
+}
+
+/// The event about the end of the execution is lost, and the follow-up finds the end some minutes later.
+#[tokio::test(start_paused = true)]
+async fn a_flap_between_the_end_of_the_execution_and_the_first_reading_fails_the_bake_at_once() {
+    for (before, expected) in [(0, vec![Waiting, Unhealthy, Started]), (3, vec![Waiting])] {
+        let function = healthy().await;
+        assert_eq!(function.outcomes(&ordered(1, of_wave())).await, [Started]);
+        tokio::time::advance(Duration::from_mins(1)).await;
+        let mut execution = listed("e2", function.world().now(), Some(change(1).commit.as_str()));
+        let ended = function.world().now() + Duration::from_mins(before);
+        (execution.status, execution.updated) = (ExecutionStatus::Succeeded, Some(ended));
+        function.world().listed.replace(vec![execution]);
+        function.world().statuses.borrow_mut().insert("e2".to_owned(), ExecutionStatus::Succeeded);
+        tokio::time::advance(Duration::from_mins(1)).await;
+        flap(&function, &[Ringing, Quiet]).await;
+        function.take_calls();
+        assert_eq!(function.after(1).await, expected, "{before}");
+        let histories = function.take_calls().iter().filter(|call| call.starts_with("DescribeAlarmHistory")).count();
+        assert_eq!(histories, usize::from(before == 0), "an alarm that has not changed in the window has no history");
+    }
+}
+
+/// The first reading is complete only with the histories.
+#[tokio::test(start_paused = true)]
+async fn a_first_reading_without_a_history_is_repeated() {
+    let function = baking().await;
+    let mut row = function.shop();
+    row.bake.as_mut().unwrap().window.as_mut().unwrap().watched = None;
+    function.write_row(&row);
+    flap(&function, &[Ringing, Quiet]).await;
+    function.world().histories_fail.set(Some(Kind::Throttled));
+    assert_eq!(function.after(1).await, [Ignored]);
+    function.world().histories_fail.set(None);
+    assert_eq!(function.after(1).await, [Unhealthy]);
 }
 
 /// A mistake in the globs, or an account with an older configuration.
