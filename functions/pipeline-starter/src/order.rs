@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 
 use crate::bake::{Bake, Window};
-use crate::report::{LastReport, Place, report};
+use crate::report::{LastReport, Place, bounded, report};
 use crate::way_back::WayBack;
 
 /// The partition key of all rows of orders.
@@ -32,6 +32,8 @@ pub(crate) const FIRST_CHECK: Duration = Duration::from_mins(2);
 /// The longest actor and the longest event id that a row stores, in characters. event-relay copies both from an event,
 /// and the follow-up reads all rows every minute.
 const LONGEST_DETAIL: usize = 300;
+/// The precision of the time in an event of CodePipeline.
+const EVENT_PRECISION: Duration = Duration::from_secs(1);
 /// The number of executions of earlier orders that a row remembers. A search must not take them for its own.
 pub(crate) const REMEMBERED: usize = 10;
 
@@ -186,7 +188,7 @@ impl OrderRow {
             number: order.number,
             kind: order.kind,
             is_implicit: false,
-            change: bounded(change),
+            change: without_long_details(change),
             progress: Progress::Waiting(Wait { cause: Cause::Busy, next: epoch_millis(now) }),
             token: token(change, pipeline, order.number, 0),
             since: epoch_millis(now),
@@ -326,10 +328,8 @@ impl OrderRow {
             ReportState::Waiting if self.way_back.is_some() => ReportState::RollingBack,
             state => state,
         };
-        let reason = match &self.foreign_execution {
-            Some(execution) => format!("{reason}{}", mention(execution)),
-            None => reason.to_owned(),
-        };
+        let mention = self.foreign_execution.as_deref().map(mention).unwrap_or_default();
+        let reason = bounded(reason, &mention);
         let mut report = report(self.order(), self.ordered(), place, state, &reason, at);
         report.execution.clone_from(&self.execution);
         report.good = self.good_of(&self.change.repository).cloned();
@@ -337,18 +337,26 @@ impl OrderRow {
         Self { at, report: Some(LastReport::new(report)), reported_cause: None, ..self.clone() }
     }
 
-    /// The row with its last report again, which mentions an execution that has ended and that no order started.
-    /// Returns `None` if the report mentions that execution already, or if the order's execution has not ended.
-    pub(crate) fn mentioning(&self, execution: &str, now: OffsetDateTime) -> Option<Self> {
+    /// The row with its last report again, which mentions an execution that ended at this time and that no order is
+    /// known to have started. Returns `None` if the report mentions that execution already, if the order's execution
+    /// has not ended, or if that execution ended before the order's began.
+    pub(crate) fn mentioning(
+        &self,
+        execution: &str,
+        ended_at: Option<OffsetDateTime>,
+        now: OffsetDateTime,
+    ) -> Option<Self> {
         let has_ended = match &self.progress {
             Progress::Ended(state) => *state != ReportState::Refused,
             _ => self.is_baking(),
         };
         let is_known = self.executions.iter().chain(&self.foreign_execution).any(|known| known == execution);
-        let last = self.report.as_ref().filter(|_| has_ended && !is_known)?;
+        // EventBridge may deliver the event about an old execution of an order that the row does not remember.
+        let is_old = ended_at.is_some_and(|at| epoch_millis(at + EVENT_PRECISION) <= self.since);
+        let last = self.report.as_ref().filter(|_| has_ended && !is_known && !is_old)?;
         let before = self.foreign_execution.as_deref().map(mention).unwrap_or_default();
         let reason = last.report.reason.strip_suffix(&before).unwrap_or(&last.report.reason);
-        let reason = format!("{reason}{}", mention(execution));
+        let reason = bounded(reason, &mention(execution));
         let at = self.next_at(now);
         let report = OrderReport { at, reason, ..last.report.clone() };
         let foreign_execution = Some(execution.to_owned());
@@ -361,13 +369,14 @@ impl OrderRow {
     }
 }
 
-/// What the reason of a report says about an execution that no order started.
+/// What the reason of a report says about an execution that no order is known to have started: a start may have got no
+/// answer. The execution may have been superseded or canceled before it ran anything.
 fn mention(execution: &str) -> String {
-    format!("; execution {execution}, which no order started, ran as well")
+    format!("; execution {execution}, which no order is known to have started, ended later")
 }
 
 /// The change without an actor and an event id that are too long to store. Neither belongs to the change's id.
-fn bounded(change: &Change) -> Change {
+fn without_long_details(change: &Change) -> Change {
     let short = |text: &Option<String>| text.clone().filter(|text| text.chars().count() <= LONGEST_DETAIL);
     Change { actor: short(&change.actor), event: short(&change.event), ..change.clone() }
 }

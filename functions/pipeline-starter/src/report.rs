@@ -13,7 +13,8 @@ use sekisho_lambda::eventbridge::EntryResult;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-/// The longest reason of a report, in characters. A reason may quote text from outside.
+/// The longest reason of a report, in characters. A reason may quote text from outside, and event-relay cuts a longer
+/// one.
 const LONGEST_REASON: usize = 1_000;
 /// The pause after the first attempt that fails: to start an order, or to send a report. The follow-up runs as often.
 pub(crate) const FIRST_PAUSE: Duration = Duration::from_mins(1);
@@ -73,12 +74,14 @@ pub(crate) fn unstored_at(last: Option<ReportTime>, now: OffsetDateTime) -> Repo
     ReportTime::next(now - CLOCK_TOLERANCE, last)
 }
 
-/// The reason, cut to the longest one that is sent and stored.
-fn bounded(reason: &str) -> String {
-    match reason.char_indices().nth(LONGEST_REASON) {
-        Some((end, _)) => format!("{}…", reason.get(..end).unwrap_or_default()),
-        None => reason.to_owned(),
+/// The reason with an addition. A long reason is cut in front of the addition, because event-relay would cut the end.
+pub(crate) fn bounded(reason: &str, addition: &str) -> String {
+    let length = LONGEST_REASON.saturating_sub(addition.chars().count());
+    if reason.chars().nth(length).is_none() {
+        return format!("{reason}{addition}");
     }
+    let beginning: String = reason.chars().take(length.saturating_sub(1)).collect();
+    format!("{beginning}…{addition}")
 }
 
 /// A report without an execution.
@@ -105,7 +108,7 @@ pub(crate) fn report(
         state,
         region: place.region.clone(),
         execution: None,
-        reason: bounded(reason),
+        reason: bounded(reason, ""),
         at,
         until: None,
         good: None,
@@ -168,6 +171,6 @@ mod tests {
         let at = ReportTime::next(NOW, None);
         let long = "é".repeat(200_000);
         let report = at_shop(|place| report(Order::deploy(5), &change(5), place, ReportState::Refused, &long, at));
-        assert_eq!(report.reason.chars().count(), LONGEST_REASON + 1);
+        assert_eq!((report.reason.chars().count(), report.reason.ends_with("é…")), (LONGEST_REASON, true));
     }
 }

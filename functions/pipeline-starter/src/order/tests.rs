@@ -140,13 +140,13 @@ fn a_report_mentions_the_last_execution_that_no_order_started() {
     let mut last = ended.report.clone().unwrap();
     (last.report.in_source, last.is_sent) = (true, true);
     let ended = OrderRow { report: Some(last.clone()), ..ended };
-    let mentioned = ended.mentioning("x", NOW).unwrap();
+    let mentioned = ended.mentioning("x", None, NOW).unwrap();
     let report = &mentioned.report.as_ref().unwrap().report;
-    assert_eq!(report.reason, "no image; execution x, which no order started, ran as well");
+    assert_eq!(report.reason, "no image; execution x, which no order is known to have started, ended later");
     assert_eq!(OrderReport { reason: last.report.reason.clone(), at: last.report.at, ..report.clone() }, last.report);
     assert!(report.at > last.report.at && report.at == mentioned.at && !mentioned.is_answered());
-    let again = mentioned.mentioning("y", NOW).unwrap();
-    assert_eq!(again.reason(), "no image; execution y, which no order started, ran as well");
+    let again = mentioned.mentioning("y", None, NOW).unwrap();
+    assert_eq!(again.reason(), "no image; execution y, which no order is known to have started, ended later");
     for (row, execution) in [
         (&again, "y"),
         (&ended, "d"),
@@ -154,10 +154,35 @@ fn a_report_mentions_the_last_execution_that_no_order_started() {
         (&waiting(&ended, Cause::Busy, NOW), "x"),
         (&OrderRow { progress: Progress::Ended(ReportState::Refused), ..ended.clone() }, "x"),
     ] {
-        assert_eq!(row.mentioning(execution, NOW), None, "{execution} {:?}", row.progress);
+        assert_eq!(row.mentioning(execution, None, NOW), None, "{execution} {:?}", row.progress);
     }
     let started = after(&again, &StartAnswer::Started("f".to_owned()));
     assert_eq!((started.reason(), started.foreign_execution.as_ref()), ("the execution runs", None));
+}
+
+/// The row remembers only some of the executions of its orders, and an event may come days late.
+#[test]
+fn a_report_does_not_mention_an_execution_that_ended_before_the_order_started() {
+    let ended = at_shop(|place| crate::conclusion::ended(&running(&row(5)), ReportState::Healthy, "ok", place, NOW));
+    let started = from_epoch_millis(i64::try_from(ended.since).unwrap()).unwrap();
+    let mentioned = |at: OffsetDateTime| ended.mentioning("x", Some(at), NOW).is_some();
+    // An event has whole seconds.
+    assert!(!mentioned(started - Duration::from_secs(1)));
+    assert!(mentioned(started - Duration::from_millis(999)) && mentioned(NOW));
+}
+
+/// event-relay cuts a longer reason at its end.
+#[test]
+fn a_long_reason_is_cut_in_front_of_the_mention() {
+    let long = "é".repeat(5_000);
+    let ended = at_shop(|place| crate::conclusion::ended(&running(&row(5)), ReportState::Failed, &long, place, NOW));
+    let mentioned = ended.mentioning("x", None, NOW).unwrap();
+    let later = at_shop(|place| mentioned.report_at(mentioned.next_at(NOW), ReportState::Unknown, &long, place));
+    for row in [&mentioned, &mentioned.mentioning("y", None, NOW).unwrap(), &later] {
+        let execution = row.foreign_execution.as_ref().unwrap();
+        let end = format!("é…; execution {execution}, which no order is known to have started, ended later");
+        assert!(row.reason().ends_with(&end) && row.reason().chars().count() == 1_000, "{}", row.reason());
+    }
 }
 
 #[test]

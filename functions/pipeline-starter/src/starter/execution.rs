@@ -155,7 +155,7 @@ pub(crate) fn after_execution(
 ) -> Option<OrderRow> {
     match own_row(row, ended) {
         Some(own) => after_end(&own, end, ended.ending(), place, now),
-        None if ended.leaves_room() => row.mentioning(&ended.id, now),
+        None if ended.leaves_room() => row.mentioning(&ended.id, ended.ending().at, now),
         None => None,
     }
 }
@@ -193,7 +193,7 @@ pub(crate) fn end_decision(
     ended: &EndedExecution,
 ) -> Option<Decision<Outcome>> {
     if row.foreign_execution.as_deref() == Some(ended.id.as_str()) {
-        let reason = "no order started this execution; the reports on the newest order mention it";
+        let reason = "no order is known to have started this execution; the reports on the newest order mention it";
         let decision = Decision::new(Outcome::Ignored, reason);
         return Some(about_order(row, pipeline, decision).about("execution", &ended.id));
     }

@@ -12,7 +12,7 @@ use sekisho_domain::notice::Notice;
 use sekisho_domain::report::{OrderReport, ReportState};
 use sekisho_lambda::Failure;
 use sekisho_ledger::Store;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::bakes::baking;
 use crate::function::{
@@ -121,9 +121,15 @@ async fn an_execution_that_no_order_started_changes_no_order() {
 /// Somebody has pressed the button. Another commit may run in the target, so the reports mention it.
 #[tokio::test(start_paused = true)]
 async fn an_execution_that_no_order_started_is_mentioned_if_it_ends_later() {
-    const MENTION: &str = "; execution a6c6b8f2-0f0f-4f53-9c1e-1d2c3b4a5968, which no order started, ran as well";
-    for (name, outcomes) in [("pipeline-succeeded", vec![Ignored]), ("pipeline-failed", vec![Ignored, ExecutionFailed])]
-    {
+    const MENTION: &str =
+        "; execution a6c6b8f2-0f0f-4f53-9c1e-1d2c3b4a5968, which no order is known to have started, ended later";
+    // An execution that was superseded or canceled may have run nothing, and the mention does not say that it has.
+    for (name, outcomes) in [
+        ("pipeline-succeeded", vec![Ignored]),
+        ("pipeline-failed", vec![Ignored, ExecutionFailed]),
+        ("pipeline-superseded", vec![Ignored]),
+        ("pipeline-canceled", vec![Ignored]),
+    ] {
         let function = baking().await;
         let before = function.shop();
         assert_eq!(function.end(name, EXECUTION).await, outcomes, "{name}");
@@ -138,10 +144,21 @@ async fn an_execution_that_no_order_started_is_mentioned_if_it_ends_later() {
         assert!(function.take_reports().pop().unwrap().reason.ends_with(MENTION), "the verdict counts all the same");
         assert_eq!(function.end("pipeline-stopped", "another").await, [Ignored]);
         let report = function.take_reports().pop().unwrap();
-        assert_eq!((report.state, report.reason.matches("which no order started").count()), (ReportState::Healthy, 1));
+        assert_eq!((report.state, report.reason.matches("which no order").count()), (ReportState::Healthy, 1));
         assert_eq!(function.outcomes(&ordered(1, of_wave())).await, [Started]);
         assert!(!function.take_reports()[0].reason.contains("no order"), "the next order starts an execution later");
     }
+}
+
+/// A redriven event about an execution of an order that the row does not remember any more.
+#[tokio::test(start_paused = true)]
+async fn an_execution_that_ended_before_the_order_started_is_not_mentioned() {
+    let function = baking().await;
+    let before = function.row("shop");
+    let mut event: Value = serde_json::from_str(&end_of("pipeline-succeeded", "old")).unwrap();
+    event["time"] = json!("2026-11-21T12:01:00Z");
+    assert_eq!(function.outcomes(&event.to_string()).await, [Ignored]);
+    assert_eq!((function.take_reports(), function.row("shop")), (vec![], before));
 }
 
 #[tokio::test(start_paused = true)]
