@@ -19,15 +19,15 @@ def warnings(session: boto3.Session, kind: str, name: str, arn: str, account: st
     """One sentence for each thing that makes the principal stronger, or that could not be checked."""
     checks: list[tuple[str, Callable[[], Iterator[str]]]] = [
         ("its policies", lambda: _policies(session.client("iam"), kind, name)),
-        ("roles that trust it", lambda: _roles(session.client("iam"), arn)),
-        ("access entries of EKS", lambda: _access_entries(session.client("eks"), arn)),
-        ("the organization", lambda: _management_account(session.client("organizations"), account)),
+        ("the roles that trust it", lambda: _roles(session.client("iam"), arn)),
+        ("the access entries of EKS", lambda: _access_entries(session.client("eks"), arn)),
+        ("the settings of the organization", lambda: _management_account(session.client("organizations"), account)),
     ]
     for what, check in checks:
         try:
             yield from check()
         except (ClientError, BotoCoreError) as error:
-            yield f"It is not known whether {what} make it stronger: {error}"
+            yield f"This could not be checked: {what}. They may make it stronger: {error}"
 
 
 def _policies(iam: Any, kind: str, name: str) -> Iterator[str]:
@@ -70,7 +70,10 @@ def _access_entries(eks: Any, arn: str) -> Iterator[str]:
     for cluster in clusters:
         pages = eks.get_paginator("list_access_entries").paginate(clusterName=cluster)
         if arn in [one for page in pages for one in page["accessEntries"]]:
-            yield f"The EKS cluster {cluster} has an access entry for it, and no policy of IAM limits what that allows."
+            yield (
+                f"The EKS cluster {cluster} has an access entry for it, and no policy of IAM limits what that allows. "
+                f"Clusters of other regions than {eks.meta.region_name} are not checked."
+            )
 
 
 def _management_account(organizations: Any, account: str) -> Iterator[str]:
