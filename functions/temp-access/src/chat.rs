@@ -74,6 +74,8 @@ fn unlinked(link: &str) -> Option<&str> {
     let shown = word.or_else(|| address.strip_prefix("http://")).or_else(|| address.strip_prefix("https://"))?;
     let is_link = !shown.is_empty() && !address.contains(char::is_whitespace);
     is_link.then(|| match label {
+        // Slack makes a number of its own from a telephone number that was typed.
+        Some(label) if address.starts_with("tel:") => label,
         Some(label) if label == shown || label == shown.trim_end_matches('/') => label,
         _ => word.unwrap_or(address),
     })
@@ -108,6 +110,8 @@ mod tests {
         let cases = [
             ("<mailto:hana@example.com|hana@example.com>", "hana@example.com"),
             ("<mailto:hana@example.com>", "hana@example.com"),
+            ("<tel:+819012345678|090-1234-5678>", "090-1234-5678"),
+            ("<tel:0312345678>", "0312345678"),
             ("<http://prd.example.com|prd.example.com>", "prd.example.com"),
             ("see <https://example.com/a?b=c> now", "see https://example.com/a?b=c now"),
             ("see <https://example.com/a|the page>", "see https://example.com/a"),

@@ -57,6 +57,7 @@ impl Principal {
         }
         if let Some(invalid) = invalid {
             let why = match invalid {
+                '<' if name.starts_with("<@") || name.starts_with("<#") => "type the name, not a mention",
                 ':' | '/' => "write the name alone, without ARN or path",
                 '\u{201c}' | '\u{201d}' | '\u{2018}' | '\u{2019}' | '\u{ff02}' => {
                     "type straight quotes, and only around the name"
@@ -110,6 +111,8 @@ mod tests {
             ("ｐrd-user", "ASCII"),
             ("prd_üser", "ASCII"),
             ("prd-user*", "ASCII"),
+            ("<@U123>", "not a mention"),
+            ("<#C1|prd-user>", "not a mention"),
             ("prd\0user", "ASCII"),
             ("/ops/prd-user", "without ARN or path"),
             ("arn:aws:iam::333333333333:user/prd-user", "without ARN or path"),

@@ -4,7 +4,7 @@ use sekisho_domain::timestamp;
 use serde_json::Value;
 use time::OffsetDateTime;
 
-use super::{AFTER, BEFORE, CURRENT_TIME};
+use super::{AFTER, BEFORE, CURRENT_TIME, EPOCH_TIME};
 use crate::window::{LEEWAY, Window};
 
 /// The meaning of an existing policy whose name begins with `sekisho-`.
@@ -31,12 +31,13 @@ pub fn read(document: &str) -> Reading {
     };
     let mut whole: Option<Window> = None;
     for statement in statements.iter().filter(|one| one.get("Effect").and_then(Value::as_str) != Some("Deny")) {
-        let Some(end) = times(statement, BEFORE).and_then(|times| times.into_iter().max()) else {
+        // All conditions of a statement must hold, so the earliest end counts.
+        let Some(end) = times(statement, BEFORE).into_iter().filter_map(|times| times.into_iter().max()).min() else {
             return Reading::OpenEnded("it has an Allow without DateLessThan on aws:CurrentTime");
         };
         // A policy without a start is read as if its chain had begun in 1970. The chain is then longer than any
         // configuration allows, so no grant can extend the access.
-        let start = times(statement, AFTER).and_then(|times| times.into_iter().min());
+        let start = times(statement, AFTER).into_iter().filter_map(|times| times.into_iter().min()).max();
         let start = start.map_or(OffsetDateTime::UNIX_EPOCH, |start| start.saturating_add(LEEWAY));
         whole = Some(whole.map_or(Window { start, end }, |so_far| Window {
             start: so_far.start.min(start),
@@ -46,31 +47,79 @@ pub fn read(document: &str) -> Reading {
     whole.map_or(Reading::DenyOnly, Reading::Grant)
 }
 
-/// The times to which a statement compares the current time. IAM ignores the case of a key, and the condition holds if
-/// it holds for one of several values. Returns `None` if there is no such condition, or if one of its values is no
-/// time.
-fn times(statement: &Value, operator: &str) -> Option<Vec<OffsetDateTime>> {
-    let keys = statement.get("Condition")?.get(operator)?.as_object()?;
-    let (_, value) = keys.iter().find(|(key, _)| key.eq_ignore_ascii_case(CURRENT_TIME))?;
-    match value {
+/// The times to which each condition of a statement compares the current time. IAM ignores the case of a key, and a
+/// condition holds if it holds for one of several values. A condition with a value that is no time is left out.
+fn times(statement: &Value, operator: &str) -> Vec<Vec<OffsetDateTime>> {
+    let operators = statement.get("Condition").and_then(Value::as_object).into_iter().flatten();
+    let conditions = operators.filter_map(|(written, keys)| Some((comparison(written, operator)?, keys.as_object()?)));
+    let values = conditions.flat_map(|(is_date, keys)| keys.iter().map(move |(key, value)| (is_date, key, value)));
+    let compared = values.filter(|(is_date, key, _)| {
+        *is_date && key.eq_ignore_ascii_case(CURRENT_TIME) || key.eq_ignore_ascii_case(EPOCH_TIME)
+    });
+    let times = compared.filter_map(|(_, _, value)| match value {
         Value::Array(values) => values.iter().map(time).collect(),
         one => Some(vec![time(one)?]),
-    }
+    });
+    times.collect()
 }
 
-/// Reads a time in one of the spellings that IAM understands: RFC 3339, a date alone, or seconds since 1970.
+/// Whether an operator compares like `operator`, which compares dates: `Some(true)` if it compares dates, and
+/// `Some(false)` if it compares numbers. The current time always exists and has one value, so `IfExists`, `ForAnyValue`
+/// and `ForAllValues` change nothing.
+fn comparison(written: &str, operator: &str) -> Option<bool> {
+    let plain = written.strip_prefix("ForAnyValue:").or_else(|| written.strip_prefix("ForAllValues:"));
+    let plain = plain.unwrap_or(written);
+    let plain = plain.strip_suffix("IfExists").unwrap_or(plain);
+    let plain = plain.strip_suffix("Equals").unwrap_or(plain);
+    let (date, number) = (plain.strip_prefix("Date"), plain.strip_prefix("Numeric"));
+    let wanted = operator.strip_prefix("Date");
+    (date.or(number) == wanted).then_some(date.is_some())
+}
+
+/// Reads a time in one of the spellings that IAM understands: ISO 8601, from a year alone to fractions of a second, or
+/// seconds since 1970.
 fn time(value: &Value) -> Option<OffsetDateTime> {
     let text = match value {
         Value::String(text) => text.clone(),
         Value::Number(number) => number.to_string(),
         _ => return None,
     };
-    let is_number = text.bytes().all(|b| b.is_ascii_digit());
-    let seconds = is_number.then(|| text.parse().ok()).flatten().map(OffsetDateTime::from_unix_timestamp);
-    match seconds {
-        Some(time) => time.ok(),
-        None => timestamp::parse_any(&text),
+    let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
+    let is_number = !whole.is_empty() && [whole, fraction].iter().all(|part| part.bytes().all(|b| b.is_ascii_digit()));
+    match (is_number, whole.len()) {
+        // A few digits are a date rather than a second of the year 1970. Read as a second, it would seem to have passed.
+        (true, 4) => timestamp::parse_any(&format!("{whole}-01-01")),
+        (true, 8) => timestamp::parse_any(&dashed(whole)?),
+        (true, _) => OffsetDateTime::from_unix_timestamp(whole.parse().ok()?).ok(),
+        (false, _) => timestamp::parse_any(&text).or_else(|| timestamp::parse_any(&extended(&text)?)),
     }
+}
+
+/// `20991231` as `2099-12-31`.
+fn dashed(date: &str) -> Option<String> {
+    Some(format!("{}-{}-{}", date.get(..4)?, date.get(4..6)?, date.get(6..)?))
+}
+
+/// A time of ISO 8601 in its full form: `2099-12` gets a day, `20991231T235900Z` its separators, and `+0900` its colon.
+fn extended(text: &str) -> Option<String> {
+    let Some((date, time)) = text.split_once('T') else {
+        return (text.len() == "2099-12".len()).then(|| format!("{text}-01"));
+    };
+    let date = if date.contains('-') { date.to_owned() } else { dashed(date)? };
+    let zone = time.find(['Z', '+', '-'])?;
+    let (time, zone) = time.split_at_checked(zone)?;
+    let time = match (time.contains(':'), time.split_at_checked(4)) {
+        (false, Some((minutes, "" | "00"))) => format!("{}:{}:00", minutes.get(..2)?, minutes.get(2..)?),
+        (false, Some((minutes, seconds))) => format!("{}:{}:{seconds}", minutes.get(..2)?, minutes.get(2..)?),
+        (true, _) if time.len() == "23:59".len() => format!("{time}:00"),
+        _ => time.to_owned(),
+    };
+    let zone = match (zone.len(), zone.split_at_checked(3)) {
+        (3, _) => format!("{zone}:00"),
+        (5, Some((hours, minutes))) => format!("{hours}:{minutes}"),
+        _ => zone.to_owned(),
+    };
+    Some(format!("{date}T{time}{zone}"))
 }
 
 #[cfg(test)]
@@ -106,6 +155,12 @@ mod tests {
             r#""2026-11-21T23:45Z""#,
             r#""1795304700""#,
             "1795304700",
+            r#""1795304700.5""#,
+            "1795304700.5",
+            r#""2026-11-22T08:45:00+0900""#,
+            r#""2026-11-22T08:45+09""#,
+            r#""20261121T234500Z""#,
+            r#""20261121T2345Z""#,
             r#"["2026-11-21T23:45:00Z"]"#,
             r#"["2026-11-21T23:45:00Z","2026-11-21T20:00:00Z"]"#,
         ];
@@ -113,10 +168,46 @@ mod tests {
             let expected = Window { start: OffsetDateTime::UNIX_EPOCH, end: WINDOW.end };
             assert_eq!(read(&ending(end)), Reading::Grant(expected), "{end}");
         }
-        let midnight = Window { start: OffsetDateTime::UNIX_EPOCH, end: datetime!(2026-11-21 00:00 UTC) };
-        assert_eq!(read(&ending(r#""2026-11-21""#)), Reading::Grant(midnight));
+        let days = [
+            ("2026-11-21", datetime!(2026-11-21 00:00 UTC)),
+            ("20261121", datetime!(2026-11-21 00:00 UTC)),
+            ("2099-12", datetime!(2099-12-01 00:00 UTC)),
+            ("2099", datetime!(2099-01-01 00:00 UTC)),
+        ];
+        for (text, end) in days {
+            let expected = Window { start: OffsetDateTime::UNIX_EPOCH, end };
+            assert_eq!(read(&ending(&format!("\"{text}\""))), Reading::Grant(expected), "{text}");
+        }
         let lower = ending(r#""2026-11-21T23:45:00Z""#).replace("CurrentTime", "currenttime");
         assert!(matches!(read(&lower), Reading::Grant(_)));
+    }
+
+    /// Each of these conditions limits the access, whoever wrote it.
+    #[test]
+    fn an_end_is_read_with_every_operator_and_key() {
+        let document =
+            |condition: &str| read(&format!(r#"{{"Statement":{{"Effect":"Allow","Condition":{{{condition}}}}}}}"#));
+        let expected = Reading::Grant(Window { start: OffsetDateTime::UNIX_EPOCH, end: WINDOW.end });
+        for condition in [
+            r#""DateLessThanEquals":{"aws:CurrentTime":"2026-11-21T23:45:00Z"}"#,
+            r#""DateLessThanIfExists":{"aws:CurrentTime":"2026-11-21T23:45:00Z"}"#,
+            r#""ForAnyValue:DateLessThan":{"aws:CurrentTime":"2026-11-21T23:45:00Z"}"#,
+            r#""DateLessThan":{"aws:EpochTime":"1795304700"}"#,
+            r#""NumericLessThan":{"aws:MultiFactorAuthAge":"60","aws:EpochTime":1795304700}"#,
+            r#""NumericLessThanEquals":{"aws:epochtime":"1795304700"}"#,
+            r#""DateLessThan":{"aws:CurrentTime":"2099"},"NumericLessThan":{"aws:EpochTime":1795304700}"#,
+        ] {
+            assert_eq!(document(condition), expected, "{condition}");
+        }
+        for condition in [
+            r#""NumericLessThan":{"aws:MultiFactorAuthAge":"1795304700"}"#,
+            r#""NumericLessThan":{"aws:CurrentTime":"1795304700"}"#,
+            r#""DateGreaterThan":{"aws:CurrentTime":"2026-11-21T23:45:00Z"}"#,
+            r#""DateNotEquals":{"aws:CurrentTime":"2026-11-21T23:45:00Z"}"#,
+            r#""Equals":{"aws:CurrentTime":"2026-11-21T23:45:00Z"}"#,
+        ] {
+            assert!(matches!(document(condition), Reading::OpenEnded(_)), "{condition}");
+        }
     }
 
     #[test]
@@ -131,10 +222,6 @@ mod tests {
             &ending("[]"),
             &ending(r#"["2026-11-21T23:45:00Z","soon"]"#),
             &ending("99999999999999999"),
-            &format!(
-                r#"{{"Statement":[{{"Effect":"Allow","Condition":{{{}}}}}]}}"#,
-                end.replace("Than", "ThanIfExists")
-            ),
             &format!(
                 r#"{{"Statement":[{{"Effect":"Allow","Condition":{{{}}}}}]}}"#,
                 end.replace("Current", "TokenIssue")
