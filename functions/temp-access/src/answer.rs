@@ -59,7 +59,7 @@ pub(crate) fn granted(plan: &Plan<'_>, confirmation: Confirmation, reason: Optio
     let mut lines = vec![format!("End time is {}", shown(end, plan.terms.zone))];
     lines.push(match plan.effect {
         Effect::Grants => {
-            let minutes = plan.terms.minutes;
+            let minutes = plan.minutes;
             format!("{principal} has {profile} for {minutes} min; it takes effect everywhere within some seconds.")
         }
         Effect::Extends { from } => {
@@ -100,7 +100,7 @@ pub(crate) fn grant_preview(plan: &Plan<'_>) -> String {
     let end = shown(plan.window.end, plan.terms.zone);
     let mut lines = vec![format!("Dry run, nothing is written. End time would be {end}")];
     lines.push(match plan.effect {
-        Effect::Grants => format!("{principal} would get {profile} for {} min.", plan.terms.minutes),
+        Effect::Grants => format!("{principal} would get {profile} for {} min.", plan.minutes),
         Effect::Extends { from } => {
             format!("It would replace the live policy, which ends at {}.", timestamp::seconds(from))
         }
@@ -148,9 +148,8 @@ fn capped(plan: &Plan<'_>) -> String {
     )
 }
 
-/// The answer to a revoke in which no call to IAM failed.
-pub(crate) fn revoked(principal: &Principal, revocation: &Revocation, invocation: &Invocation) -> String {
-    let Revocation { removed, expired, open_ended, held, is_unrecorded, sessions, .. } = revocation;
+/// The answer to a revoke in which no call to IAM failed. `besides` has the lines of [`revoked_besides`].
+pub(crate) fn revoked(principal: &Principal, removed: &[String], besides: &[String]) -> String {
     let mut lines = Vec::new();
     if removed.is_empty() {
         lines.push(format!("{principal} had no access that could be ended."));
@@ -158,11 +157,22 @@ pub(crate) fn revoked(principal: &Principal, revocation: &Revocation, invocation
         lines.push(format!("Access of {principal} is ended: {} removed.", removed.join(", ")));
         lines.push("It may take seconds or minutes until this takes effect everywhere.".to_owned());
     }
+    lines.extend_from_slice(besides);
+    lines.join("\n")
+}
+
+/// The lines of a revoke's answer about everything but the policies whose access was ended by it, or was to be ended.
+pub(crate) fn revoked_besides(revocation: &Revocation, invocation: &Invocation) -> Vec<String> {
+    let Revocation { expired, open_ended, held, is_unrecorded, is_owed, sessions, .. } = revocation;
+    let mut lines = Vec::new();
+    if *is_owed {
+        lines.push("The function tries again every minute.".to_owned());
+    }
     for (policy, end) in expired {
         lines.push(format!("{policy} had already ended at {}, and is removed.", timestamp::seconds(*end)));
     }
     if let Some(sessions) = sessions {
-        lines.push(ended_sessions(sessions, invocation));
+        lines.push(ended_sessions(sessions, *is_unrecorded, invocation));
         lines.push(
             "This ends no connection that is open already (SSH, databases), no job that runs, and no session in \
              another region."
@@ -188,19 +198,20 @@ pub(crate) fn revoked(principal: &Principal, revocation: &Revocation, invocation
             "Not removed, because Sekisho did not write it ({why}): {policy}. Find out who wrote it, and delete it."
         ));
     }
-    lines.join("\n")
+    lines
 }
 
-/// The line about the sessions of Session Manager.
-fn ended_sessions(sessions: &SessionsEnd, invocation: &Invocation) -> String {
+/// The line about the sessions of Session Manager. A follow-up tries again only if the ledger records the end of access.
+fn ended_sessions(sessions: &SessionsEnd, is_unrecorded: bool, invocation: &Invocation) -> String {
     let region = &invocation.region;
+    let again = if is_unrecorded { "Revoke again" } else { "The function tries again every minute" };
     match sessions {
         SessionsEnd::Ended(0) => format!("No session of Session Manager was open in {region}."),
         SessionsEnd::Ended(1) => format!("One open session of Session Manager in {region} is ended."),
         SessionsEnd::Ended(count) => format!("{count} open sessions of Session Manager in {region} are ended."),
         SessionsEnd::Failed { ended, why } => format!(
-            "Sessions of Session Manager in {region} may still be open ({ended} ended): {}. The function tries again \
-             every minute; end them in the console if it is urgent.",
+            "Sessions of Session Manager in {region} may still be open ({ended} ended): {}. {again}; end them in \
+             the console if it is urgent.",
             slack::shown(why)
         ),
     }

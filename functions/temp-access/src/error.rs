@@ -72,6 +72,16 @@ pub enum Error {
         /// The error of the call to IAM.
         source: IamError,
     },
+    /// A call to IAM failed in a revoke.
+    #[error("{outcome}: {source}{besides}")]
+    Revoke {
+        /// What the failure means for access.
+        outcome: String,
+        /// The error of the call to IAM.
+        source: IamError,
+        /// What else happened, as further lines.
+        besides: String,
+    },
     /// A call to the ledger failed.
     #[error("{outcome}: {}", ledger_problem(.source))]
     Ledger {
@@ -112,7 +122,7 @@ impl Failure for Error {
             Self::TooLarge { .. } | Self::ChainOver { .. } => ErrorType::LimitExceeded,
             Self::Misconfigured(_) => ErrorType::Misconfigured,
             Self::Busy(_) => ErrorType::Throttled,
-            Self::Iam { source, .. } => match source.kind {
+            Self::Iam { source, .. } | Self::Revoke { source, .. } => match source.kind {
                 ErrorKind::NotFound => ErrorType::NotFound,
                 ErrorKind::TooLarge => ErrorType::LimitExceeded,
                 ErrorKind::Throttled => ErrorType::Throttled,

@@ -18,7 +18,8 @@
 //! - **A policy that Sekisho did not write is never replaced.** It is one with an Allow without an end, or with an end
 //!   that Sekisho never writes and that the ledger does not have. It is reported. A revoke removes it if it has an end.
 //! - **A revoke needs neither the ledger nor the lease, and waits for no read.** It deletes first, tries every policy,
-//!   and then reports what it removed and what it could not remove. No guarantee depends on the sweep.
+//!   and then reports what it removed and what it could not remove. A follow-up makes a delete that IAM throttled. No
+//!   guarantee depends on the sweep.
 //! - **Sessions end, too.** A revoke ends the open sessions of Session Manager of the principal, and a follow-up does
 //!   so within a minute after the end of the window.
 //! - **Each grant has a notice.** The row says whether it was sent, and a follow-up sends a notice that is missing.

@@ -25,6 +25,8 @@ pub(crate) struct LetIn<'a> {
     pub(crate) is_longer: bool,
     /// Whether the principal already had this access, which now allows more.
     pub(crate) is_wider: bool,
+    /// Whether the access has ended already.
+    pub(crate) is_over: bool,
 }
 
 impl<'a> LetIn<'a> {
@@ -37,6 +39,7 @@ impl<'a> LetIn<'a> {
             reason,
             is_longer: matches!(plan.effect, Effect::Extends { .. } | Effect::Widens { .. }),
             is_wider: matches!(plan.effect, Effect::Widens { .. }),
+            is_over: false,
         }
     }
 }
@@ -45,7 +48,11 @@ impl<'a> LetIn<'a> {
 pub(crate) fn let_in(let_in: &LetIn<'_>, invocation: &Invocation) -> Notice {
     let LetIn { principal, profile, reason, .. } = *let_in;
     let (end, account) = (timestamp::seconds(let_in.end), &invocation.account);
-    let verb = if let_in.is_longer { "keeps" } else { "has" };
+    let verb = match (let_in.is_over, let_in.is_longer) {
+        (true, _) => "had",
+        (false, true) => "keeps",
+        (false, false) => "has",
+    };
     let mut lines = vec![format!("{principal} {verb} access to account {account} as {profile} until {end}.")];
     if let_in.is_wider {
         lines.push(format!("The access now allows more than before, because the profile {profile} was widened."));
@@ -54,18 +61,24 @@ pub(crate) fn let_in(let_in: &LetIn<'_>, invocation: &Invocation) -> Notice {
         Some(reason) => format!("Reason: {reason}"),
         None => "No reason was given.".to_owned(),
     });
-    let revoke = json!({"action": "revoke", principal.kind().as_str(): principal.name()});
-    // Without the region, Amazon Q may look for the function in another region.
-    lines.push(format!(
-        "To end it: @Amazon Q lambda invoke --function-name {} --region {} --payload {revoke}",
-        invocation.function, invocation.region
-    ));
-    let what = if let_in.is_wider { "Access widened" } else { "Let in" };
+    if !let_in.is_over {
+        let revoke = json!({"action": "revoke", principal.kind().as_str(): principal.name()});
+        // Without the region, Amazon Q may look for the function in another region.
+        lines.push(format!(
+            "To end it: @Amazon Q lambda invoke --function-name {} --region {} --payload {revoke}",
+            invocation.function, invocation.region
+        ));
+    }
+    let what = match (let_in.is_over, let_in.is_wider) {
+        (true, _) => "Was let in",
+        (false, true) => "Access widened",
+        (false, false) => "Let in",
+    };
     Notice {
         title: format!("{what}: {principal} until {end}"),
         lines,
         link: Some(event_history(principal, invocation)),
-        context: context(principal, "open", Some(profile)),
+        context: context(principal, if let_in.is_over { "ended" } else { "open" }, Some(profile)),
     }
 }
 

@@ -113,7 +113,7 @@ pub struct Recorded {
     pub granted: Option<Window>,
     /// The last chain of grants, with the time at which it ended or will end.
     pub chain: Option<Window>,
-    /// The end of the last grant. A policy with this end is ours, whatever the end is.
+    /// The end of a grant that nothing has ended. A policy with this end is ours, whatever the end is.
     pub end: Option<OffsetDateTime>,
     /// What an earlier attempt of the same request did.
     pub earlier: EarlierAttempt,
@@ -159,6 +159,8 @@ pub struct Plan<'a> {
     pub policy: String,
     /// The window of the access after the grant.
     pub window: Window,
+    /// How many minutes the access lasts from now on, rounded up.
+    pub minutes: i64,
     /// How access changes.
     pub effect: Effect,
     /// Whether the end is earlier than requested, because the chain has reached its maximum length.
@@ -232,7 +234,8 @@ pub fn plan<'a>(
             return Err(Error::TooLarge { principal: terms.principal.clone(), size, limit });
         }
     }
-    Ok(Plan { terms: *terms, policy, window, effect, capped, document, puts, remove, size, limit })
+    let minutes = (window.end - now.replace_nanosecond(0).unwrap_or(now)).whole_seconds().saturating_add(59) / 60;
+    Ok(Plan { terms: *terms, policy, window, minutes, effect, capped, document, puts, remove, size, limit })
 }
 
 /// The window of the existing policy, which may have ended.
@@ -298,7 +301,7 @@ pub fn has_ended(inline: &InlinePolicy, now: OffsetDateTime) -> bool {
 }
 
 /// Compares parsed JSON, because IAM keeps the meaning of a policy, but not necessarily its spelling.
-fn is_same_json(one: &str, other: &str) -> bool {
+pub(crate) fn is_same_json(one: &str, other: &str) -> bool {
     let parse = |text| serde_json::from_str::<serde_json::Value>(text).ok();
     parse(one).is_some_and(|one| Some(one) == parse(other))
 }

@@ -8,7 +8,7 @@ use sekisho_domain::timestamp;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
-pub(crate) use self::coverage::covers;
+pub(crate) use self::coverage::{covers, opens_sessions};
 pub use self::reading::{Reading, read};
 use crate::principal::Kind;
 use crate::window::{LEEWAY, Window};
@@ -17,6 +17,7 @@ use crate::window::{LEEWAY, Window};
 pub(crate) const PREFIX: &str = "sekisho-";
 
 const CURRENT_TIME: &str = "aws:CurrentTime";
+const EPOCH_TIME: &str = "aws:EpochTime";
 const MFA_AGE: &str = "aws:MultiFactorAuthAge";
 const AFTER: &str = "DateGreaterThan";
 const BEFORE: &str = "DateLessThan";

@@ -38,7 +38,7 @@ pub(crate) enum Request {
     List,
     /// Show the help text.
     Help,
-    /// Remove policies that have ended, after a follow-up (the event of the schedule every 15 minutes).
+    /// Remove policies that have ended, and then follow up (the event of the schedule every 15 minutes).
     Sweep,
     /// End the sessions of grants that have ended, and send notices that are missing (the event of the schedule every
     /// minute).

@@ -1,18 +1,48 @@
 //! The result of a revoke: what happened to each policy of the principal, and to its open sessions.
 
+use std::cell::Cell;
+
 use time::OffsetDateTime;
+use tokio::sync::Notify;
 
 use crate::aws::iam::{ErrorKind, IamError};
 use crate::error::Error;
 use crate::principal::Principal;
 use crate::session::SessionsEnd;
 
+/// The policies of a revoke that were not deleted yet, not even for the first time, and the sessions of their access.
+pub(crate) struct FirstDeletes {
+    left: Cell<usize>,
+    /// The time from which the sessions of the principal belong to the access; `None` if there was no access.
+    pub(crate) from: Cell<Option<OffsetDateTime>>,
+    done: Notify,
+}
+
+impl FirstDeletes {
+    pub(crate) fn of(policies: usize, due: Option<OffsetDateTime>) -> Self {
+        Self { left: Cell::new(policies), from: Cell::new(due), done: Notify::new() }
+    }
+
+    /// Notes that `count` policies were deleted, and that access had begun at `start`.
+    pub(crate) fn count(&self, count: usize, start: Option<OffsetDateTime>) {
+        self.from.set(self.from.get().into_iter().chain(start).min());
+        self.left.set(self.left.get().saturating_sub(count));
+        if self.left.get() == 0 {
+            self.done.notify_one();
+        }
+    }
+
+    pub(crate) async fn all(&self) {
+        if self.left.get() > 0 {
+            self.done.notified().await;
+        }
+    }
+}
+
 /// What happened to one policy.
 pub(crate) enum PolicyEnd {
     /// The policy was deleted, and access ended.
     Removed {
-        /// When the access began. It is early if this is not known.
-        start: OffsetDateTime,
         /// Whether the ledger's row records the end.
         recorded: bool,
         /// Whether another request was working on the policy at the same time.
@@ -28,6 +58,8 @@ pub(crate) enum PolicyEnd {
     Failed {
         /// Whether the policy had been deleted at least once before the failure.
         removed: bool,
+        /// Whether a follow-up deletes the policy.
+        is_owed: bool,
         error: IamError,
     },
 }
@@ -47,8 +79,8 @@ pub(crate) struct Revocation {
     pub(crate) held: Vec<String>,
     /// Whether the end of a deleted policy is missing in the ledger.
     pub(crate) is_unrecorded: bool,
-    /// The time from which the sessions of the principal belong to the access; `None` if there was no access.
-    pub(crate) sessions_from: Option<OffsetDateTime>,
+    /// Whether a follow-up deletes a policy that could not be deleted.
+    pub(crate) is_owed: bool,
     /// What happened to the open sessions; `None` if there was no access.
     pub(crate) sessions: Option<SessionsEnd>,
 }
@@ -60,31 +92,27 @@ impl Revocation {
             PolicyEnd::Nothing => {}
             PolicyEnd::Expired(end) => self.expired.push((policy, end)),
             PolicyEnd::OpenEnded(why) => self.open_ended.push((policy, why)),
-            PolicyEnd::Failed { removed, error } => {
+            PolicyEnd::Failed { removed, is_owed, error } => {
+                self.is_owed |= is_owed;
                 if removed {
                     self.removed.push(policy.clone());
                 }
                 self.failed.push((policy, error));
             }
-            PolicyEnd::Removed { start, recorded, held } => {
+            PolicyEnd::Removed { recorded, held } => {
                 self.is_unrecorded |= !recorded;
                 if held {
                     self.held.push(policy.clone());
                 }
                 self.removed.push(policy);
-                self.owes_sessions_from(start);
             }
         }
         self
     }
 
-    /// Notes that the sessions that began after this time have to be ended.
-    pub(crate) fn owes_sessions_from(&mut self, start: OffsetDateTime) {
-        self.sessions_from = Some(self.sessions_from.map_or(start, |from| from.min(start)));
-    }
-
-    /// The error about the policies that were not removed. It also names the removed policies.
-    pub(crate) fn into_error(self, principal: &Principal) -> Option<Error> {
+    /// The error about the policies that were not removed. It also names the removed policies, and ends with `besides`, the
+    /// other lines of the answer.
+    pub(crate) fn into_error(self, principal: &Principal, besides: &[String]) -> Option<Error> {
         let is_unknown = |error: &IamError| matches!(error.kind, ErrorKind::Unanswered | ErrorKind::Throttled);
         let has = if self.failed.iter().any(|(_, error)| is_unknown(error)) { "may still have" } else { "still has" };
         let names: Vec<&str> = self.failed.iter().map(|(policy, _)| policy.as_str()).collect();
@@ -92,6 +120,7 @@ impl Revocation {
             if self.removed.is_empty() { String::new() } else { format!("; {} removed", self.removed.join(", ")) };
         let outcome = format!("{principal} {has} {}{removed}", names.join(", "));
         let (_, source) = self.failed.into_iter().next()?;
-        Some(Error::Iam { outcome, source })
+        let besides = besides.iter().fold(String::new(), |all, line| all + "\n" + line);
+        Some(Error::Revoke { outcome, source, besides })
     }
 }

@@ -44,6 +44,7 @@ pub enum State {
 
 /// The row of one principal and profile.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a field of the ledger's row, which is optional there")]
 pub struct GrantRow {
     /// The state of the grant.
     pub state: State,
@@ -75,6 +76,15 @@ pub struct GrantRow {
     /// none, or if an earlier version wrote the row.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "moment::optional")]
     pub sessions_from: Option<OffsetDateTime>,
+    /// Whether the intent changes nothing about the access, so that no notice is due.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_unchanged: bool,
+    /// Whether a failure to end the sessions was reported already.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sessions_failed: bool,
+    /// Whether a revoke could not delete the policy, so that a follow-up has to delete it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub owes_delete: bool,
     /// Whether the notice about the grant could not be sent yet.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub owes_notice: bool,
@@ -155,22 +165,23 @@ impl GrantRow {
                 State::Granted | State::Expired => before.and_then(|row| row.ended),
             },
             sessions_from,
-            owes_notice: before.is_some_and(|row| row.owes_notice) && state == State::Intent,
+            is_unchanged: false,
+            sessions_failed: false,
+            owes_delete: false,
+            owes_notice: before.is_some_and(|row| row.owes_notice),
             expires: window.end.saturating_add(RETENTION).unix_timestamp(),
         }
     }
 
     /// The chain of grants that the row records, with the time at which it ended or will end. A row of an earlier version
-    /// does not show when a revoke ended the access, so such a chain counts as ended when it was last extended.
+    /// does not show when a revoke ended the access, so such a chain counts until the end that it had.
     pub(crate) fn chain(&self) -> Window {
-        let end = match self.ended {
-            None if self.state == State::Revoked => {
-                let claimed = i64::try_from(self.claimed).ok().and_then(timestamp::from_epoch_millis);
-                claimed.unwrap_or(self.start).min(self.end)
-            }
-            ended => ended.unwrap_or(self.end).min(self.end),
-        };
-        Window { start: self.start, end }
+        Window { start: self.start, end: self.ended.unwrap_or(self.end).min(self.end) }
+    }
+
+    /// When the access ended or will end. It is the time of the revoke, although the chain may have ended before.
+    pub(crate) fn over_at(&self) -> OffsetDateTime {
+        self.ended.unwrap_or(self.chain().end)
     }
 
     /// The row after its holder has finished: with a new state and without a lease.
@@ -195,9 +206,25 @@ impl GrantRow {
         self.request != request && self.lease.is_held(now, LEASE_TERM)
     }
 
+    /// Whether an invocation is working on the policy.
+    pub(crate) fn is_held(&self, now: OffsetDateTime) -> bool {
+        self.lease.is_held(now, LEASE_TERM)
+    }
+
+    /// Whether the row is that of a grant, which vouches for the end of the policy.
+    pub(crate) fn is_granted(&self) -> bool {
+        matches!(self.state, State::Intent | State::Granted)
+    }
+
+    /// Whether a revoke deleted the policy so recently that IAM may still show it. The row of an earlier version does not
+    /// say when that was.
+    pub(crate) fn is_deleted(&self, now: OffsetDateTime) -> bool {
+        self.state == State::Revoked && self.ended.is_none_or(|ended| now < ended.saturating_add(PROPAGATION))
+    }
+
     /// Whether the row says that access exists or may exist.
     pub(crate) fn gives_access(&self, now: OffsetDateTime) -> bool {
-        matches!(self.state, State::Intent | State::Granted) && self.window().is_live(now)
+        self.is_granted() && self.window().is_live(now)
     }
 
     /// Whether a grant claimed the row so recently that IAM may still show the state before the grant.
@@ -274,7 +301,7 @@ mod tests {
         });
         let row: GrantRow = serde_json::from_value(old.clone()).unwrap();
         assert_eq!((row.ended, row.sessions_from, row.owes_notice), (None, None, false));
-        assert_eq!(row.chain(), Window { start: NOW, end: datetime!(2026-11-21 21:15 UTC) });
+        assert_eq!(row.chain(), WINDOW);
         assert_eq!(serde_json::to_value(&row).unwrap(), old);
         let new = GrantRow::held(State::Revoked, WINDOW, "two", Some(&row), NOW + Duration::HOUR).free();
         let read: GrantRow = serde_json::from_value(serde_json::to_value(&new).unwrap()).unwrap();

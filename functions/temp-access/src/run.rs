@@ -107,28 +107,35 @@ impl<S: Store> Run<'_, S> {
     /// Whether Sekisho may have written the policy: the ledger records its end, or no version would write a later end.
     pub(crate) fn is_ours(&self, policy: &str, window: Window, row: Option<&GrantRow>) -> bool {
         let profile = policy.strip_prefix(policy::PREFIX).unwrap_or(policy);
-        window.end <= latest_end(self.now(), self.longest(profile)) || row.is_some_and(|row| row.end == window.end)
+        window.end <= latest_end(self.now(), self.longest(profile))
+            || row.is_some_and(|row| row.is_granted() && row.end == window.end)
     }
 
-    /// Ends the open sessions of a principal that began after `from`.
+    /// Whether a grant of the profile allows to open sessions. A profile that is not configured counts.
+    pub(crate) fn opens_sessions(&self, profile: &str) -> bool {
+        let profiles = self.access.iter().flat_map(|access| &access.profiles);
+        let configured = profiles.into_iter().find(|(name, _)| name.as_str() == profile);
+        configured.is_none_or(|(_, profile)| policy::opens_sessions(profile))
+    }
+
+    /// Ends the open sessions of a principal that began within the window; without an end of the window, also those that
+    /// begin until now.
     pub(crate) async fn end_sessions(
         &self,
         principal: &Principal,
-        from: OffsetDateTime,
+        began: (OffsetDateTime, Option<OffsetDateTime>),
         deadline: Instant,
     ) -> SessionsEnd {
-        let late = |_| Err(SsmError::unanswered("DescribeSessions"));
-        let open = match timeout_at(deadline, self.sessions.open()).await.unwrap_or_else(late) {
-            Ok(open) => open,
-            Err(error) => return SessionsEnd::Failed { ended: 0, why: error.to_string() },
-        };
+        // A third of the time is kept free to end the sessions.
+        let left = deadline.saturating_duration_since(Instant::now());
+        let (open, mut failure) = self.sessions.open(deadline - left / 3).await;
         let account = self.invocation.account.as_str();
-        let theirs = open.iter().filter(|session| session.belongs_to(principal, account, from));
+        let theirs = open.iter().filter(|session| session.belongs_to(principal, account, began));
         let ends = join_all(theirs.map(async |session| {
             let ended = timeout_at(deadline, self.sessions.terminate(&session.id)).await;
             ended.unwrap_or_else(|_| Err(SsmError::unanswered("TerminateSession")))
         }));
-        let (mut ended, mut failure) = (0, None);
+        let mut ended = 0;
         for end in ends.await {
             match end {
                 Ok(()) => ended += 1,

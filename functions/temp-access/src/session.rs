@@ -17,10 +17,17 @@ pub(crate) struct OpenSession {
 }
 
 impl OpenSession {
-    /// Whether the principal opened the session, and not before `from`. A session without a start counts.
-    pub(crate) fn belongs_to(&self, principal: &Principal, account: &str, from: OffsetDateTime) -> bool {
-        // A policy begins to give access a little before its window.
-        let began_inside = self.start.is_none_or(|start| from.saturating_sub(LEEWAY) <= start);
+    /// Whether the principal opened the session, and between the two times. A session without a start counts.
+    pub(crate) fn belongs_to(
+        &self,
+        principal: &Principal,
+        account: &str,
+        (from, until): (OffsetDateTime, Option<OffsetDateTime>),
+    ) -> bool {
+        // A policy begins to give access a little before its window, and clocks disagree about its end as well.
+        let began_inside = self.start.is_none_or(|start| {
+            from.saturating_sub(LEEWAY) <= start && until.is_none_or(|until| start <= until.saturating_add(LEEWAY))
+        });
         began_inside && is_opened_by(&self.owner, principal, account)
     }
 }
@@ -89,17 +96,24 @@ mod tests {
         ];
         for (owner, of_user, of_role) in cases {
             let session = session(owner, Some(FROM));
-            assert_eq!(session.belongs_to(&user, "333333333333", FROM), of_user, "{owner}");
-            assert_eq!(session.belongs_to(&role, "333333333333", FROM), of_role, "{owner}");
+            assert_eq!(session.belongs_to(&user, "333333333333", (FROM, None)), of_user, "{owner}");
+            assert_eq!(session.belongs_to(&role, "333333333333", (FROM, None)), of_role, "{owner}");
         }
     }
 
     #[test]
-    fn a_session_that_began_before_the_window_is_left() {
+    fn a_session_that_began_outside_the_window_is_left() {
         let user = Principal::new(Kind::User, "prd-user").unwrap();
-        let belongs =
-            |start| session("arn:aws:iam::333333333333:user/prd-user", start).belongs_to(&user, "333333333333", FROM);
-        assert!(belongs(Some(FROM - LEEWAY)) && belongs(Some(FROM + Duration::HOUR)) && belongs(None));
-        assert!(!belongs(Some(FROM - LEEWAY - Duration::SECOND)));
+        let until = FROM + Duration::HOUR;
+        let belongs = |start, until| {
+            let session = session("arn:aws:iam::333333333333:user/prd-user", start);
+            session.belongs_to(&user, "333333333333", (FROM, until))
+        };
+        for start in [Some(FROM - LEEWAY), Some(until + LEEWAY), None] {
+            assert!(belongs(start, Some(until)), "{start:?}");
+        }
+        let late = Some(until + LEEWAY + Duration::SECOND);
+        assert!(!belongs(Some(FROM - LEEWAY - Duration::SECOND), None) && !belongs(late, Some(until)));
+        assert!(belongs(late, None));
     }
 }

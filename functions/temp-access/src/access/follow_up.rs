@@ -1,14 +1,16 @@
-//! In a follow-up, the schedule invokes the function every minute to finish what the ledger's rows still owe: to end the
-//! sessions of grants that have ended, and to send the notice of a grant whose invocation died before that.
+//! In a follow-up, the schedule invokes the function every minute to finish what the ledger's rows still owe: to send the
+//! notice of a grant whose invocation died before that, to delete a policy that a revoke could not delete, and to end the
+//! sessions of grants that have ended.
 
 use sekisho_domain::decision::{Decision, Decisions};
 use sekisho_domain::timestamp;
 use sekisho_lambda::failure::chain;
-use sekisho_ledger::{Error as LedgerError, Row, Store};
-use time::Duration;
+use sekisho_ledger::{Error as LedgerError, Lease, Row, Store};
+use time::{Duration, OffsetDateTime};
 use tokio::time::{Instant, timeout_at};
 use tracing::{error, warn};
 
+use crate::access::removal;
 use crate::answer::Answer;
 use crate::error::Error;
 use crate::notice::{self, LetIn};
@@ -23,58 +25,77 @@ use crate::session::SessionsEnd;
 /// How long after a grant was begun a follow-up looks for its policy. A grant that IAM does not show by then was not
 /// carried out.
 const SEARCHED: Duration = Duration::hours(1);
-/// A revoke takes effect everywhere within this time. A session that begins until then is ended as well.
+/// The end of access takes effect everywhere within this time, and Session Manager lists a session that began until then.
 const SETTLING: Duration = Duration::minutes(2);
-/// Sessions that could not be ended within this time are left. No session of Session Manager lasts longer.
+/// What still fails this long after it could be done first is left.
 const TRIED: Duration = Duration::days(1);
 
 /// Carries out a follow-up alone.
 pub(crate) async fn report<S: Store>(run: &Run<'_, S>) -> Result<Report, Error> {
-    let decisions = follow_up(run, run.sweep_deadline()).await;
+    let decisions = follow_up(run, run.sweep_deadline()).await?;
     let answer = Ok(Answer::Decisions(Decisions { decisions: decisions.clone() }));
     Ok(Report { answer, decisions, notices: Vec::new(), settlement: None })
 }
 
-/// Finishes what the rows owe, and returns a decision about each thing that was done. If the ledger cannot be read, the
-/// next follow-up does it.
-pub(crate) async fn follow_up<S: Store>(run: &Run<'_, S>, deadline: Instant) -> Vec<Decision<Outcome>> {
+/// Finishes what the rows owe, and returns a decision about each thing that was done.
+///
+/// # Errors
+/// If the ledger cannot be read. The next follow-up tries again, but a role that may not read would never end a session,
+/// so the invocation fails.
+pub(crate) async fn follow_up<S: Store>(run: &Run<'_, S>, deadline: Instant) -> Result<Vec<Decision<Outcome>>, Error> {
+    const OUTCOME: &str = "Neither sessions were ended nor notices sent";
     let rows = match timeout_at(deadline, run.ledger.each::<GrantRow>(row::PARTITION, "")).await {
         Ok(Ok(rows)) => rows,
-        Ok(Err(error)) => {
-            error!(error = chain(&error), "the follow-up could not read the grants");
-            return Vec::new();
-        }
-        Err(_) => return Vec::new(),
+        Ok(Err(source)) => return Err(Error::Ledger { outcome: OUTCOME, source }),
+        Err(_) => return Err(Error::TooSlow(OUTCOME)),
     };
     let readable = rows
         .into_iter()
         .filter_map(|row| row.inspect_err(|error| warn!(error = chain(error), "the follow-up leaves a row out")).ok());
-    let rows: Vec<Row<GrantRow>> = readable.collect();
+    let mut rows: Vec<Row<GrantRow>> = readable.collect();
     let mut decisions = Vec::new();
-    for row in &rows {
-        let Some((principal, profile)) = row::subject(&row.sk) else { continue };
-        let now = run.now();
-        if row.state.is_held_by_another(run.request_id(), now) {
-            continue;
+    // The notices come first, because they find out which intents were carried out.
+    for row in &mut rows {
+        let Some((principal, profile)) = subject(row, run) else { continue };
+        if owes_notice(&row.state, run)
+            && let Some(decision) = send_notice(row, &principal, &profile, deadline, run).await
+        {
+            if row.state.state == State::Intent {
+                row.state.state = State::Granted;
+            }
+            decisions.push(decision);
         }
-        if owes_notice(&row.state, run) {
-            decisions.extend(send_notice(row, &principal, profile, deadline, run).await);
-        } else if owes_sessions(&row.state, run) && !is_let_in(&principal, &rows, run) {
+    }
+    for row in &rows {
+        let Some((principal, profile)) = subject(row, run) else { continue };
+        if row.state.owes_delete && run.now() < row.state.over_at().saturating_add(TRIED) {
+            decisions.extend(removal::finish_revoke(row, &principal, &profile, deadline, run).await);
+        } else if owes_sessions(row, (&principal, &profile), &rows, run)
+            && !is_let_in(&principal, &rows, deadline, run).await
+        {
             decisions.extend(end_sessions(row, &principal, deadline, run).await);
         }
     }
-    decisions
+    Ok(decisions)
 }
 
-/// Whether a grant that may give access has no notice. An intent without a lease belongs to an invocation that died, or
-/// to one that IAM did not answer.
+/// The principal and the profile of a row on which no other invocation is working.
+fn subject<S: Store>(row: &Row<GrantRow>, run: &Run<'_, S>) -> Option<(Principal, String)> {
+    let (principal, profile) = row::subject(&row.sk)?;
+    let is_held = row.state.is_held_by_another(run.request_id(), run.now());
+    (!is_held).then(|| (principal, profile.to_owned()))
+}
+
+/// Whether a grant has no notice, although it gave access or may have given it. An intent without a lease belongs to an
+/// invocation that died, or to one that IAM did not answer.
 fn owes_notice<S: Store>(row: &GrantRow, run: &Run<'_, S>) -> bool {
     let now = run.now();
     let is_new = timestamp::epoch_millis(now - SEARCHED) < row.claimed;
-    row.gives_access(now) && (row.owes_notice || row.state == State::Intent && is_new)
+    row.owes_notice && now < row.over_at().saturating_add(TRIED)
+        || row.state == State::Intent && is_new && !row.is_unchanged
 }
 
-/// Sends the notice of a grant, if IAM shows the access.
+/// Sends the notice of a grant, also after its end. An intent has a notice only if IAM shows the access.
 async fn send_notice<S: Store>(
     row: &Row<GrantRow>,
     principal: &Principal,
@@ -82,35 +103,93 @@ async fn send_notice<S: Store>(
     deadline: Instant,
     run: &Run<'_, S>,
 ) -> Option<Decision<Outcome>> {
-    let name = format!("{}{profile}", policy::PREFIX);
-    let document = timeout_at(deadline, run.iam.policy(principal, &name)).await.ok()?.ok()??;
-    let end = row.state.end;
-    if !matches!(policy::read(&document), Reading::Grant(window) if window.end == end) {
-        return None;
+    let end = row.state.over_at();
+    let is_over = end <= run.now();
+    if row.state.state == State::Intent || !is_over {
+        let name = format!("{}{profile}", policy::PREFIX);
+        let document = timeout_at(deadline, run.iam.policy(principal, &name)).await.ok()?.ok()??;
+        if !matches!(policy::read(&document), Reading::Grant(window) if window.end == end) {
+            return None;
+        }
     }
+    // The row is claimed first, so that a sweep at the same time does not send the notice as well.
+    let claim = GrantRow { lease: Lease::new(run.now(), row::LEASE_TERM), ..row.state.clone() };
+    let revision = write(row, &claim, deadline, run).await?;
+    let row = Row { revision, ..row.clone() };
     let reason = row.state.reason.as_deref();
-    let let_in = LetIn { principal, profile, end, reason, is_longer: false, is_wider: false };
-    if let Err(error) = timeout_at(deadline, run.topic.publish(&notice::let_in(&let_in, run.invocation))).await.ok()? {
+    let let_in = LetIn { principal, profile, end, reason, is_longer: false, is_wider: false, is_over };
+    let published = timeout_at(deadline, run.topic.publish(&notice::let_in(&let_in, run.invocation))).await.ok()?;
+    if let Err(error) = published {
         error!(error = chain(&error), "a notice was not sent");
+        write(&row, &row.state.clone().free(), deadline, run).await;
         return None;
     }
-    let settled = GrantRow { owes_notice: false, ..row.state.clone() }.settled(State::Granted);
-    write(row, &settled, deadline, run).await;
+    let state = if row.state.state == State::Intent { State::Granted } else { row.state.state };
+    let settled = GrantRow { owes_notice: false, ..row.state.clone() }.settled(state);
+    write(&row, &settled, deadline, run).await;
     let reason = "access was given earlier, and its notice was missing";
     let decision = outcome::about(Decision::new(Outcome::Granted, reason), principal);
     Some(decision.about("profile", profile).about("until", timestamp::seconds(end)))
 }
 
-/// Whether sessions of the grant still have to be ended.
-fn owes_sessions<S: Store>(row: &GrantRow, run: &Run<'_, S>) -> bool {
+/// Whether sessions of the grant still have to be ended. Nothing is tried for longer than [`TRIED`] after the time at which
+/// the sessions could be ended first: when the last grant of the principal that allows to open sessions had ended.
+fn owes_sessions<S: Store>(
+    row: &Row<GrantRow>,
+    (principal, profile): (&Principal, &str),
+    rows: &[Row<GrantRow>],
+    run: &Run<'_, S>,
+) -> bool {
     let now = run.now();
-    row.sessions_from.is_some() && !row.gives_access(now) && now < row.chain().end.saturating_add(TRIED)
+    let has_failed = row.state.state == State::Intent && !row.state.is_held(now) && run.opens_sessions(profile);
+    let others = of_sessions(principal, rows, run).map(|row| row.state.over_at());
+    let first = others.filter(|over| *over <= now).fold(row.state.over_at(), OffsetDateTime::max);
+    row.state.sessions_from.is_some() && (row.state.over_at() <= now || has_failed) && now < first.saturating_add(TRIED)
 }
 
-/// Whether another grant of the principal is live, so that its sessions may go on.
-fn is_let_in<S: Store>(principal: &Principal, rows: &[Row<GrantRow>], run: &Run<'_, S>) -> bool {
-    let prefix = row::prefix(principal);
-    rows.iter().any(|row| row.sk.starts_with(&prefix) && row.state.gives_access(run.now()))
+/// The rows of the principal's grants that allow to open sessions.
+fn of_sessions<'a, S: Store>(
+    principal: &Principal,
+    rows: &'a [Row<GrantRow>],
+    run: &Run<'_, S>,
+) -> impl Iterator<Item = &'a Row<GrantRow>> {
+    let theirs = rows.iter().filter(move |row| row::subject(&row.sk).is_some_and(|(whose, _)| whose == *principal));
+    theirs.filter(move |row| row::subject(&row.sk).is_some_and(|(_, profile)| run.opens_sessions(profile)))
+}
+
+/// Whether a grant of the principal that allows to open sessions is live, so that the sessions may go on.
+async fn is_let_in<S: Store>(
+    principal: &Principal,
+    rows: &[Row<GrantRow>],
+    deadline: Instant,
+    run: &Run<'_, S>,
+) -> bool {
+    for row in of_sessions(principal, rows, run) {
+        if row.state.gives_access(run.now()) && is_carried_out(row, principal, deadline, run).await {
+            return true;
+        }
+    }
+    false
+}
+
+/// Whether a grant was carried out, or still may be. An intent without a lease is one that failed, unless IAM shows live
+/// access, which may be that of an earlier grant.
+async fn is_carried_out<S: Store>(
+    row: &Row<GrantRow>,
+    principal: &Principal,
+    deadline: Instant,
+    run: &Run<'_, S>,
+) -> bool {
+    let Some((_, profile)) = row::subject(&row.sk) else { return false };
+    if row.state.state == State::Granted || row.state.is_held(run.now()) {
+        return true;
+    }
+    let policy = format!("{}{profile}", policy::PREFIX);
+    match timeout_at(deadline, run.iam.policy(principal, &policy)).await {
+        Ok(Ok(Some(document))) => !matches!(policy::read(&document), Reading::Grant(end) if !end.is_live(run.now())),
+        Ok(Ok(None)) => false,
+        Ok(Err(_)) | Err(_) => true,
+    }
 }
 
 /// Ends the sessions that began inside the grant's window.
@@ -120,24 +199,34 @@ async fn end_sessions<S: Store>(
     deadline: Instant,
     run: &Run<'_, S>,
 ) -> Option<Decision<Outcome>> {
-    let end = run.end_sessions(principal, row.state.sessions_from?, deadline).await;
-    let is_settled = row.state.state != State::Revoked || row.state.chain().end.saturating_add(SETTLING) <= run.now();
-    if matches!(end, SessionsEnd::Ended(_)) && is_settled {
-        write(row, &GrantRow { sessions_from: None, ..row.state.clone() }, deadline, run).await;
+    let over = row.state.over_at();
+    let end = run.end_sessions(principal, (row.state.sessions_from?, Some(over.min(run.now()))), deadline).await;
+    match end {
+        // Session Manager may not list a session yet that began at the last moment.
+        SessionsEnd::Ended(_) if over.saturating_add(SETTLING) <= run.now() => {
+            let settled = GrantRow { sessions_from: None, sessions_failed: false, ..row.state.clone() };
+            write(row, &settled, deadline, run).await;
+        }
+        SessionsEnd::Ended(_) => {}
+        // A failure is logged each time, but becomes a decision, and thus an alarm, only once.
+        SessionsEnd::Failed { .. } if row.state.sessions_failed => return None,
+        SessionsEnd::Failed { .. } => {
+            write(row, &GrantRow { sessions_failed: true, ..row.state.clone() }, deadline, run).await;
+        }
     }
-    // A failure is logged each time, but becomes a decision, and thus an alarm, only once.
-    let is_first = run.now() < row.state.chain().end.saturating_add(SETTLING);
-    outcome::of_sessions(&end, principal).filter(|_| is_first || matches!(end, SessionsEnd::Ended(_)))
+    outcome::of_sessions(&end, principal)
 }
 
-/// Writes a row that has not changed since it was read. If it has changed, or the ledger fails, the next follow-up finds
-/// the same row again, or what the other invocation made of it.
-async fn write<S: Store>(row: &Row<GrantRow>, state: &GrantRow, deadline: Instant, run: &Run<'_, S>) {
+/// Writes a row that has not changed since it was read, and returns its new revision. If it has changed, or the ledger
+/// fails, the next follow-up finds the same row again, or what the other invocation made of it.
+async fn write<S: Store>(row: &Row<GrantRow>, state: &GrantRow, deadline: Instant, run: &Run<'_, S>) -> Option<u64> {
     let key = sekisho_ledger::Key { pk: row::PARTITION.to_owned(), sk: row.sk.clone() };
-    let written = timeout_at(deadline, run.ledger.write(&key, state, Some(row.revision), run.request_id())).await;
-    if let Ok(Err(error)) = written
-        && !matches!(error, LedgerError::Changed(_))
-    {
-        warn!(error = chain(&error), "a follow-up was not recorded");
+    match timeout_at(deadline, run.ledger.write(&key, state, Some(row.revision), run.request_id())).await {
+        Ok(Ok(revision)) => Some(revision),
+        Ok(Err(LedgerError::Changed(_))) | Err(_) => None,
+        Ok(Err(error)) => {
+            warn!(error = chain(&error), "a follow-up was not recorded");
+            None
+        }
     }
 }

@@ -17,7 +17,7 @@ use crate::aws::iam::IamError;
 use crate::error::Error;
 use crate::notice::{self, LetIn};
 use crate::outcome::{self, Outcome};
-use crate::plan::{EarlierAttempt, Effect, InlinePolicy, Plan, Recorded, Terms, plan};
+use crate::plan::{EarlierAttempt, Effect, InlinePolicy, Plan, Recorded, Terms, is_same_json, plan};
 use crate::policy::{self, Reading};
 use crate::principal::Principal;
 use crate::report::{Report, Settlement};
@@ -148,10 +148,10 @@ async fn read_facts<S: Store>(
     }
     let mut inline = read_inline(principal, names, run).await?;
     inline.extend(own.map(|document| InlinePolicy { name: policy.to_owned(), document }));
-    // IAM may still show a policy that a revoke has deleted. Such a policy is left out. A row is in the state `Revoked`
-    // only after the policy was deleted, so this state proves the deletion.
-    let revoked = row.as_ref().map(|row| &row.state).filter(|row| row.state == State::Revoked);
-    inline.retain(|one| one.name != policy || !revoked.is_some_and(|row| ends_no_later_than(one, row)));
+    // IAM may still show a policy that a revoke has deleted. Such a policy is left out. A later one was put again.
+    let revoked = row.as_ref().map(|row| &row.state).filter(|row| row.is_deleted(now) || row.owes_delete);
+    let is_past = |one: &InlinePolicy| revoked.is_some_and(|row| ends_no_later_than(one, row, run));
+    inline.retain(|one| one.name != policy || !is_past(one));
     Ok(Some(Facts { row, inline }))
 }
 
@@ -165,9 +165,11 @@ async fn claim<S: Store>(
 ) -> Result<Option<Claim>, Error> {
     let (revision, before) = row.map_or((None, None), |row| (Some(row.revision), Some(row.state)));
     let mut row = GrantRow::held(State::Intent, plan.window, run.request_id(), before.as_ref(), now);
-    if grant.reason.is_some() || plan.effect == Effect::Grants {
+    // An empty reason does not replace the one that live access has.
+    if grant.reason.as_ref().is_some_and(|reason| !reason.is_empty()) || plan.effect == Effect::Grants {
         row.reason.clone_from(&grant.reason);
     }
+    row.is_unchanged = plan.effect == Effect::Keeps;
     let key = row::key(plan.terms.principal, &plan.policy);
     match run.ledger.write(&key, &row, revision, run.request_id()).await {
         Ok(revision) => Ok(Some(Claim { row, revision, before })),
@@ -256,6 +258,14 @@ async fn read_back<S: Store>(plan: &Plan<'_>, run: &Run<'_, S>) -> Confirmation 
                 Some(Reading::Grant(window)) if plan.effect == Effect::Grants && window != plan.window => {
                     Confirmation::NotYet
                 }
+                // If the end stays the same, only the text shows whether the write took effect.
+                Some(Reading::Grant(window))
+                    if window.end == plan.window.end
+                        && plan.puts
+                        && !document.as_deref().is_some_and(|shown| is_same_json(shown, &plan.document)) =>
+                {
+                    Confirmation::NotYet
+                }
                 Some(Reading::Grant(window)) if window.end >= plan.window.end => {
                     return Confirmation::Confirmed(window);
                 }
@@ -271,9 +281,13 @@ async fn read_back<S: Store>(plan: &Plan<'_>, run: &Run<'_, S>) -> Confirmation 
     }
 }
 
-/// Whether the policy's access ends no later than the access that the row records.
-fn ends_no_later_than(one: &InlinePolicy, row: &GrantRow) -> bool {
-    matches!(policy::read(&one.document), Reading::Grant(window) if window.end <= row.end)
+/// Whether the policy's access ends no later than the access that the row records, and Sekisho may have given it.
+fn ends_no_later_than<S: Store>(one: &InlinePolicy, row: &GrantRow, run: &Run<'_, S>) -> bool {
+    let window = match policy::read(&one.document) {
+        Reading::Grant(window) => window,
+        Reading::OpenEnded(_) | Reading::DenyOnly => return false,
+    };
+    window.end <= row.end && run.is_ours(&one.name, window, None)
 }
 
 /// Whether IAM shows the granted window, a window that ends later, or a policy that is not ours.
@@ -289,7 +303,8 @@ fn shows(inline: &[InlinePolicy], policy: &str, granted: Window) -> bool {
 /// What the row records, for the plan. `granted` is the window of a very recent grant.
 fn recorded<S: Store>(row: &GrantRow, granted: Option<Window>, run: &Run<'_, S>) -> Recorded {
     let earlier = earlier(row, run.request_id());
-    Recorded { granted, chain: Some(row.chain()), end: Some(row.end), earlier }
+    let end = row.is_granted().then_some(row.end);
+    Recorded { granted, chain: Some(row.chain()), end, earlier }
 }
 
 /// Finds in the row what an earlier attempt of this request did.

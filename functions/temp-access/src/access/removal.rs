@@ -1,13 +1,19 @@
-//! The removal of a policy whose access has ended. A sweep removes such policies, and so does a grant that needs room.
+//! The removal of a policy whose access has ended. A sweep removes such policies, and so does a grant that needs room. A
+//! follow-up removes a policy that a revoke could not delete.
 
-use sekisho_ledger::{Error as LedgerError, Store};
+use sekisho_domain::decision::Decision;
+use sekisho_lambda::failure::chain;
+use sekisho_ledger::{Error as LedgerError, Key, Lease, Row, Store};
 use tokio::time::{Instant, timeout_at};
+use tracing::{error, warn};
 
 use crate::aws::iam::{ErrorKind, IamError};
 use crate::error::Error;
+use crate::notice;
+use crate::outcome::{self, Outcome};
 use crate::policy::{self, Reading};
 use crate::principal::Principal;
-use crate::row::{self, GrantRow, State};
+use crate::row::{self, GrantRow, LEASE_TERM, State};
 use crate::run::{ATTEMPT_TIMEOUT, Run};
 
 const NOT_REMOVED: &str = "An ended policy was not removed";
@@ -84,4 +90,58 @@ pub(crate) async fn remove_ended<S: Store>(
     // A failure of this write is ignored. In this case, other requests wait until the lease ends.
     let _ = run.ledger.write(&key, &claim.settled(State::Expired), Some(revision), run.request_id()).await;
     Ok(Removal::Removed)
+}
+
+/// Deletes a policy that a revoke could not delete. The row is claimed first, so that the delete cannot remove the policy
+/// of a later grant.
+pub(crate) async fn finish_revoke<S: Store>(
+    row: &Row<GrantRow>,
+    principal: &Principal,
+    profile: &str,
+    deadline: Instant,
+    run: &Run<'_, S>,
+) -> Option<Decision<Outcome>> {
+    let (key, policy) =
+        (Key { pk: row::PARTITION.to_owned(), sk: row.sk.clone() }, format!("{}{profile}", policy::PREFIX));
+    let lease = Lease::new(run.now(), LEASE_TERM);
+    let claim = GrantRow { request: run.request_id().to_owned(), lease, ..row.state.clone() };
+    let claimed = timeout_at(deadline, run.ledger.write(&key, &claim, Some(row.revision), run.request_id())).await;
+    let revision =
+        claimed.ok()?.inspect_err(|error| warn!(error = chain(error), "a policy is not deleted yet")).ok()?;
+    let settle = async |row: GrantRow| {
+        let written = run.ledger.write(&key, &row.free(), Some(revision), run.request_id()).await;
+        if let Err(error) = written {
+            warn!(error = chain(&error), "a follow-up was not recorded");
+        }
+    };
+    // A delete ends before the lease, as in `remove_ended`.
+    let limit = deadline.min(Instant::now() + lease.time_left(run.now()).saturating_sub(ATTEMPT_TIMEOUT));
+    let read = timeout_at(limit, run.iam.policy(principal, &policy)).await;
+    if let Ok(Ok(Some(document))) = read
+        && !matches!(policy::read(&document), Reading::Grant(_))
+    {
+        settle(GrantRow { owes_delete: false, ..claim.clone() }).await;
+        return None;
+    }
+    let deleted = timeout_at(limit, run.iam.delete(principal, &policy)).await;
+    let existed = match deleted.unwrap_or_else(|_| Err(IamError::unanswered("policy delete"))) {
+        Ok(existed) => existed,
+        Err(error) => {
+            error!(error = chain(&error), "a policy is not deleted yet");
+            if error.kind != ErrorKind::Unanswered {
+                settle(claim.clone()).await;
+            }
+            return None;
+        }
+    };
+    settle(GrantRow { owes_delete: false, ended: Some(run.now()), ..claim.clone() }).await;
+    if !existed {
+        return None;
+    }
+    let notice = notice::ended(principal, std::slice::from_ref(&policy), None, run.invocation);
+    if let Err(error) = run.topic.publish(&notice).await {
+        error!(error = chain(&error), "a notice was not sent");
+    }
+    let reason = "access was ended, which an earlier revoke could not do";
+    Some(outcome::about(Decision::new(Outcome::Revoked, reason), principal).about("policies", policy))
 }

@@ -1,6 +1,8 @@
 //! A revoke ends all access of a principal. A revoke needs only IAM. If the ledger answers, its rows show policies that
 //! IAM may not show yet, and the revoke records the end of access in the ledger after the delete.
 
+use std::cell::Cell;
+
 use futures_util::future::{join_all, try_join_all};
 use futures_util::join;
 use sekisho_domain::decision::Decision;
@@ -9,11 +11,11 @@ use sekisho_lambda::Invocation;
 use sekisho_lambda::failure::chain;
 use sekisho_ledger::{Error as LedgerError, Key, Row, Store};
 use time::OffsetDateTime;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Duration, Instant, sleep, timeout, timeout_at};
 use tracing::warn;
 
 use crate::answer::{self, Answer};
-use crate::aws::iam::IamError;
+use crate::aws::iam::{ErrorKind, IamError};
 use crate::error::Error;
 use crate::notice;
 use crate::outcome::{self, Outcome};
@@ -22,9 +24,9 @@ use crate::policy::{self, Reading};
 use crate::principal::Principal;
 use crate::report::Report;
 use crate::request::Revoke;
-use crate::revocation::{PolicyEnd, Revocation};
+use crate::revocation::{FirstDeletes, PolicyEnd, Revocation};
 use crate::row::{self, GrantRow, State};
-use crate::run::{CONFIRM_LIMIT, LedgerAnswer, PLAN_LIMIT, POLL_INTERVAL, READ_TIMEOUT, Run};
+use crate::run::{CONFIRM_LIMIT, LedgerAnswer, PLAN_LIMIT, POLL_INTERVAL, READ_TIMEOUT, RECHECK_LIMIT, Run};
 use crate::window::{Window, later};
 
 /// Ends all access of a principal, or shows what a revoke would end.
@@ -39,33 +41,48 @@ pub(crate) async fn revoke<S: Store>(revoke: &Revoke, run: &Run<'_, S>) -> Resul
     let describe = timeout(READ_TIMEOUT, run.describe(principal));
     let names = timeout(READ_TIMEOUT, run.iam.policy_names(principal));
     let (details, names, rows) = join!(describe, names, read_rows(principal, run));
-    if let Ok(Err(error @ (Error::NotFound(_) | Error::Refused(_)))) = details {
-        return Err(error);
+    match details {
+        Ok(Err(error @ Error::Refused(_))) => return Err(error),
+        // The sessions of a user who was deleted go on, so a revoke ends them.
+        Ok(Err(error @ Error::NotFound(_))) if !rows.owes(run.now()) => return Err(error),
+        Ok(_) | Err(_) => {}
     }
 
     let mut revocation = Revocation::default();
     // Without IAM's list, the revoke ends the policies that the ledger records, and those of all configured profiles.
-    let names = names.unwrap_or_else(|_| Err(IamError::unanswered("policy list"))).unwrap_or_else(|error| {
-        revocation.failed.push(("policies that neither the ledger nor the configuration has".to_owned(), error));
-        let profiles = run.access.iter().flat_map(|access| access.profiles.keys());
-        profiles.map(policy::name).collect()
-    });
-    let policies = plan::revocation(names, rows.profiles.iter().map(String::as_str));
+    let names = match names.unwrap_or_else(|_| Err(IamError::unanswered("policy list"))) {
+        Ok(names) => names,
+        Err(error) if error.kind == ErrorKind::NotFound => Vec::new(),
+        Err(error) => {
+            revocation.failed.push(("policies that neither the ledger nor the configuration has".to_owned(), error));
+            run.access.iter().flat_map(|access| access.profiles.keys()).map(policy::name).collect()
+        }
+    };
+    let policies = plan::revocation(names.clone(), rows.profiles.iter().map(String::as_str));
+    let due = rows.readable.iter().filter_map(|row| row.state.sessions_from).min();
+    let first = FirstDeletes::of(policies.len(), due);
     // All policies are ended at the same time, so that a policy that cannot be deleted does not delay the others.
     let ends = join_all(policies.iter().map(async |policy| {
         let key = row::key(principal, policy);
         let row = rows.readable.iter().find(|row| row.sk == key.sk).cloned();
         let is_recordable = !rows.unreadable.contains(&key.sk);
-        Ending { run, principal, policy, key, is_recordable }.end(row).await
+        let is_named = names.contains(policy) || !is_recordable;
+        let count = Cell::new(1);
+        let ending = Ending { run, principal, policy, key, is_recordable, is_named, first: &first, count: &count };
+        let end = ending.end(row).await;
+        first.count(count.take(), None);
+        end
     }));
-    let ends = policies.iter().cloned().zip(ends.await);
+    // The sessions are ended beside the waiting for other requests, which may take all the time that a revoke has.
+    let sessions = async {
+        let _ = timeout_at(run.deadline(RECHECK_LIMIT), first.all()).await;
+        let from = first.from.get()?;
+        Some(run.end_sessions(principal, (from, None), run.deadline(CONFIRM_LIMIT)).await)
+    };
+    let (ends, sessions) = join!(ends, sessions);
+    let ends = policies.iter().cloned().zip(ends);
     let mut revocation = ends.fold(revocation, |all, (policy, end)| all.with(policy, end));
-    for due in rows.readable.iter().filter_map(|row| row.state.sessions_from) {
-        revocation.owes_sessions_from(due);
-    }
-    if let Some(from) = revocation.sessions_from {
-        revocation.sessions = Some(run.end_sessions(principal, from, run.deadline(CONFIRM_LIMIT)).await);
-    }
+    revocation.sessions = sessions;
     Ok(report(revocation, revoke, run.invocation))
 }
 
@@ -77,6 +94,13 @@ struct Rows {
     profiles: Vec<String>,
     /// The sort keys of the rows that cannot be read.
     unreadable: Vec<String>,
+}
+
+impl Rows {
+    /// Whether a row says that there is access, or that sessions have to be ended.
+    fn owes(&self, now: OffsetDateTime) -> bool {
+        self.readable.iter().any(|row| row.state.gives_access(now) || row.state.sessions_from.is_some())
+    }
 }
 
 async fn read_rows<S: Store>(principal: &Principal, run: &Run<'_, S>) -> Rows {
@@ -137,6 +161,11 @@ struct Ending<'a, S> {
     key: Key,
     /// Whether the end of access can be recorded. A row that cannot be read is not overwritten.
     is_recordable: bool,
+    /// Whether IAM listed the policy, or its row cannot be read. Such a policy is deleted even if a read does not find it.
+    is_named: bool,
+    first: &'a FirstDeletes,
+    /// 1 until the policy was deleted for the first time, and 0 afterwards.
+    count: &'a Cell<usize>,
 }
 
 /// The result of writing the end of access to the ledger's row.
@@ -166,7 +195,10 @@ enum Shown {
 /// The access that a revoke has ended.
 #[derive(Clone, Copy)]
 struct Access {
+    /// The window that the ledger gets.
     window: Window,
+    /// The end that the policy had.
+    end: OffsetDateTime,
     /// Whether the access would have gone on.
     was_live: bool,
     /// When the access began. It is early if this is not known.
@@ -175,11 +207,7 @@ struct Access {
 
 impl Access {
     fn end(self, recorded: bool, held: bool) -> PolicyEnd {
-        if self.was_live {
-            PolicyEnd::Removed { start: self.start, recorded, held }
-        } else {
-            PolicyEnd::Expired(self.window.end)
-        }
+        if self.was_live { PolicyEnd::Removed { recorded, held } } else { PolicyEnd::Expired(self.end) }
     }
 }
 
@@ -193,36 +221,35 @@ impl<S: Store> Ending<'_, S> {
         loop {
             let now = self.run.now();
             // Reads of the ledger are consistent, but reads of IAM are not: IAM may not show a recent grant yet. A
-            // policy that only the ledger records is deleted too, because deleting a policy that does not exist does no
-            // harm.
+            // policy that only the ledger or a list has is deleted too, because deleting a policy that does not exist
+            // does no harm.
             let recorded = row.as_ref().filter(|row| row.state.gives_access(now)).map(|row| row.state.window());
-            let (window, is_unread) = match self.read().await {
+            let (shown, is_unread) = match self.read().await {
                 Shown::Policy(Reading::OpenEnded(why)) => return PolicyEnd::OpenEnded(why),
                 Shown::Policy(Reading::DenyOnly) => return PolicyEnd::Nothing,
-                Shown::Policy(Reading::Grant(window)) => (later(Some(window), recorded), false),
-                Shown::Nothing => (recorded, false),
-                Shown::Unread => (recorded, true),
+                Shown::Policy(Reading::Grant(window)) => (Some(window), false),
+                Shown::Nothing => (None, self.is_named && removed.is_none()),
+                Shown::Unread => (None, true),
             };
-            if window.is_none() && !is_unread {
+            let is_known = shown.is_some() || recorded.is_some();
+            if !is_known && !is_unread {
                 return done(removed);
             }
+            let access = self.access(shown, recorded, row.as_ref().map(|row| &row.state), now);
             match self.delete().await {
-                Ok(false) if window.is_none() => return done(removed),
+                Ok(false) if !is_known => return done(removed),
                 Ok(_) => {}
-                Err(error) => return PolicyEnd::Failed { removed: removed.is_some(), error },
+                Err(error) => {
+                    // A follow-up goes on with a delete that could not be made in time.
+                    let is_late = matches!(error.kind, ErrorKind::Throttled | ErrorKind::Unanswered);
+                    let is_owed = is_late && matches!(self.record(row.as_ref(), access, true).await, Recorded::Yes);
+                    return PolicyEnd::Failed { removed: removed.is_some(), is_owed, error };
+                }
             }
-            let access = match window {
-                Some(window) => Access { window, was_live: window.is_live(now), start: window.start },
-                // It is not known when the access began, so all sessions of the principal may belong to it.
-                None => Access {
-                    window: row.as_ref().map_or(Window { start: now, end: now }, |row| row.state.window()),
-                    was_live: true,
-                    start: OffsetDateTime::UNIX_EPOCH,
-                },
-            };
             let access = removed.filter(|removed| removed.was_live && !access.was_live).unwrap_or(access);
             removed = Some(access);
-            match self.record(row.as_ref(), access).await {
+            self.first.count(self.count.take(), access.was_live.then_some(access.start));
+            match self.record(row.as_ref(), access, false).await {
                 Recorded::Yes => return access.end(true, false),
                 Recorded::Lost => return access.end(false, false),
                 Recorded::Changed => {}
@@ -231,6 +258,34 @@ impl<S: Store> Ending<'_, S> {
                 Next::Again(changed) => row = changed,
                 Next::Finished(end) => return end,
             }
+        }
+    }
+
+    /// What is known about the access before the delete. `shown` is IAM's window, and `recorded` is the live window of the
+    /// row.
+    fn access(
+        &self,
+        shown: Option<Window>,
+        recorded: Option<Window>,
+        row: Option<&GrantRow>,
+        now: OffsetDateTime,
+    ) -> Access {
+        // A window that Sekisho did not write is no part of a chain, so the ledger does not get it.
+        let is_ours =
+            |window: &Window| window.start > OffsetDateTime::UNIX_EPOCH && self.run.is_ours(self.policy, *window, row);
+        let now = now.replace_nanosecond(0).unwrap_or(now);
+        let unknown = || row.map_or(Window { start: now, end: now }, GrantRow::chain);
+        let window = later(shown.filter(is_ours), recorded).unwrap_or_else(unknown);
+        match later(shown, recorded) {
+            Some(Window { start, end }) => Access { window, end, was_live: now < end, start },
+            // It is not known when the access began, so all sessions of the principal may belong to it. Unless the row
+            // says otherwise, the access would have gone on.
+            None => Access {
+                window,
+                end: window.end,
+                was_live: row.is_none_or(|row| row.window().is_live(now)),
+                start: OffsetDateTime::UNIX_EPOCH,
+            },
         }
     }
 
@@ -247,14 +302,34 @@ impl<S: Store> Ending<'_, S> {
         }
     }
 
+    /// Deletes the policy, and goes on as long as there is time: IAM's limits are those of the whole account, so somebody
+    /// who has access could exhaust them.
     async fn delete(&self) -> Result<bool, IamError> {
-        let delete = self.run.iam.delete(self.principal, self.policy);
-        let deleted = timeout_at(self.run.deadline(CONFIRM_LIMIT), delete).await;
-        deleted.unwrap_or_else(|_| Err(IamError::unanswered("policy delete")))
+        let limit = self.run.deadline(CONFIRM_LIMIT);
+        let (mut is_doubtful, mut last) = (false, None);
+        loop {
+            let deleted = timeout_at(limit, self.run.iam.delete(self.principal, self.policy)).await;
+            let error = match deleted {
+                // If the answer to an earlier attempt was lost, that attempt may have deleted the policy.
+                Ok(Ok(existed)) => return Ok(existed || is_doubtful),
+                Ok(Err(error)) => error,
+                Err(_) => return Err(last.unwrap_or_else(|| IamError::unanswered("policy delete"))),
+            };
+            // The pauses differ, so that several revokes do not get in each other's way.
+            let pause = POLL_INTERVAL + Duration::from_nanos(u64::from(self.run.now().nanosecond() / 4));
+            let is_final = !matches!(error.kind, ErrorKind::Throttled | ErrorKind::Unanswered);
+            if is_final || Instant::now() + pause >= limit {
+                return Err(error);
+            }
+            is_doubtful |= error.kind == ErrorKind::Unanswered;
+            last = Some(error);
+            sleep(pause).await;
+        }
     }
 
-    /// Records the end of access in the row, unless another request holds the row.
-    async fn record(&self, row: Option<&Row<GrantRow>>, access: Access) -> Recorded {
+    /// Records the end of access in the row, unless another request holds the row. With `owes_delete`, a follow-up deletes
+    /// the policy.
+    async fn record(&self, row: Option<&Row<GrantRow>>, access: Access, owes_delete: bool) -> Recorded {
         if self.run.is_ledger_lost.get() || !self.is_recordable {
             return Recorded::Lost;
         }
@@ -263,7 +338,8 @@ impl<S: Store> Ending<'_, S> {
             return Recorded::Changed;
         }
         let state = if access.was_live { State::Revoked } else { State::Expired };
-        let state = GrantRow::held(state, access.window, request, row.map(|row| &row.state), now).free();
+        let mut state = GrantRow::held(state, access.window, request, row.map(|row| &row.state), now).free();
+        state.owes_delete = owes_delete;
         let write = self.run.ledger.write(&self.key, &state, row.map(|row| row.revision), request);
         match self.run.try_ledger(write).await {
             LedgerAnswer::Done(_) => Recorded::Yes,
@@ -325,7 +401,8 @@ impl<S: Store> Ending<'_, S> {
 /// Reports which policies were removed and which could not be removed, and what happened to the open sessions.
 fn report(revocation: Revocation, revoke: &Revoke, invocation: &Invocation) -> Report {
     let principal = &revoke.principal;
-    let text = answer::revoked(principal, &revocation, invocation);
+    let besides = answer::revoked_besides(&revocation, invocation);
+    let text = answer::revoked(principal, &revocation.removed, &besides);
     let (mut decisions, mut notices) = (Vec::new(), Vec::new());
     let decide = |outcome, reason: &str| outcome::about(Decision::new(outcome, reason), principal);
     let removed = revocation.removed.join(" ");
@@ -349,7 +426,7 @@ fn report(revocation: Revocation, revoke: &Revoke, invocation: &Invocation) -> R
     decisions.extend(revocation.sessions.as_ref().and_then(|sessions| outcome::of_sessions(sessions, principal)));
     let failed: Vec<&str> = revocation.failed.iter().map(|(policy, _)| policy.as_str()).collect();
     let failed = failed.join(" ");
-    let answer = match revocation.into_error(principal) {
+    let answer = match revocation.into_error(principal, &besides) {
         Some(error) => {
             decisions.push(outcome::of_error(&error, Some(principal)).about("policies", failed));
             Err(error)

@@ -33,11 +33,11 @@ enum Finding {
     Decided(Decision<Outcome>),
 }
 
-/// Follows up on grants, and removes every policy of ours that has ended. The sweep goes page by page, so if a large
+/// Removes every policy of ours that has ended, and then follows up on grants. The sweep goes page by page, so if a large
 /// account takes too long, only the last pages are left for the next sweep.
 pub(crate) async fn sweep<S: Store>(run: &Run<'_, S>) -> Result<Report, Error> {
     let deadline = run.sweep_deadline();
-    let mut decisions = follow_up::follow_up(run, deadline).await;
+    let (mut decisions, mut failure) = (Vec::new(), None);
     let (mut live, mut known_faults) = (0_usize, 0_usize);
     let (mut marker, mut pages) = (None, 0_usize);
     loop {
@@ -62,11 +62,18 @@ pub(crate) async fn sweep<S: Store>(run: &Run<'_, S>) -> Result<Report, Error> {
             Err(_) => Error::TooSlow("Nothing was swept"),
         };
         if pages == 0 {
-            return Err(error);
+            decisions.push(outcome::of_error(&error, None));
+            failure = Some(error);
+        } else {
+            let reason = format!("the sweep ended after {pages} pages of users and roles: {}", chain(&error));
+            decisions.push(Decision::new(Outcome::Failed, reason));
         }
-        let reason = format!("the sweep ended after {pages} pages of users and roles: {}", chain(&error));
-        decisions.push(Decision::new(Outcome::Failed, reason));
         break;
+    }
+    // The rule that runs every minute reports a follow-up that fails.
+    match follow_up::follow_up(run, deadline).await {
+        Ok(followed) => decisions.extend(followed),
+        Err(error) => error!(error = chain(&error), "the sweep could not follow up on grants"),
     }
     if decisions.is_empty() {
         let reason = format!(
@@ -75,7 +82,10 @@ pub(crate) async fn sweep<S: Store>(run: &Run<'_, S>) -> Result<Report, Error> {
         );
         decisions.push(Decision::new(Outcome::Idle, reason));
     }
-    let answer = Ok(Answer::Decisions(Decisions { decisions: decisions.clone() }));
+    let answer = match failure {
+        Some(error) => Err(error),
+        None => Ok(Answer::Decisions(Decisions { decisions: decisions.clone() })),
+    };
     Ok(Report { answer, decisions, notices: Vec::new(), settlement: None })
 }
 

@@ -7,6 +7,7 @@ use sekisho_lambda::ServiceError;
 use sekisho_lambda::aws::Later;
 use sekisho_lambda::service_error;
 use time::OffsetDateTime;
+use tokio::time::{Instant, timeout_at};
 
 use crate::session::OpenSession;
 
@@ -56,17 +57,21 @@ impl Sessions {
         Self { client }
     }
 
-    /// All sessions that are open.
-    pub(crate) async fn open(&self) -> Result<Vec<OpenSession>, SsmError> {
+    /// The sessions that are open. If a page fails or comes too late, those of the earlier pages are returned with the
+    /// error, so that nobody keeps a session by opening thousands.
+    pub(crate) async fn open(&self, deadline: Instant) -> (Vec<OpenSession>, Option<SsmError>) {
         let (mut sessions, mut token) = (Vec::new(), None);
         loop {
             let page = self.client.describe_sessions().state(SessionState::Active).max_results(PAGE_SIZE);
-            let page = page.set_next_token(token).send().await;
-            let page = page.map_err(|error| SsmError::new("DescribeSessions", error))?;
+            let page = match timeout_at(deadline, page.set_next_token(token).send()).await {
+                Ok(Ok(page)) => page,
+                Ok(Err(error)) => return (sessions, Some(SsmError::new("DescribeSessions", error))),
+                Err(_) => return (sessions, Some(SsmError::unanswered("DescribeSessions"))),
+            };
             sessions.extend(page.sessions.unwrap_or_default().into_iter().filter_map(open_session));
             token = page.next_token.filter(|token| !token.is_empty());
             if token.is_none() {
-                return Ok(sessions);
+                return (sessions, None);
             }
         }
     }

@@ -1,5 +1,6 @@
 //! Whether a live policy already allows what the profile allows today.
 
+use sekisho_domain::access::Profile;
 use serde_json::Value;
 
 use super::{AFTER, BEFORE};
@@ -9,6 +10,12 @@ use super::{AFTER, BEFORE};
 pub(crate) fn covers(existing: &str, new: &str) -> bool {
     let (Some(existing), Some(new)) = (allows(existing), allows(new)) else { return false };
     new.iter().all(|new| existing.iter().any(|existing| lies_within(new, existing)))
+}
+
+/// Whether the profile allows to open sessions of Session Manager, of whatever instance.
+pub(crate) fn opens_sessions(profile: &Profile) -> bool {
+    let mut actions = profile.statements.iter().flat_map(|statement| &statement.actions);
+    actions.any(|action| glob_covers(&action.as_str().to_lowercase(), "ssm:startsession"))
 }
 
 /// The Allow statements of a policy.

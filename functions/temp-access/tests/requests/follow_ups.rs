@@ -5,7 +5,7 @@ use temp_access::row::State;
 use time::Duration as Span;
 use tokio::time::{Duration, advance, timeout};
 
-use crate::account::{Account, BEGIN, FOLLOW_UP, Fault, GRANT, REVOKE, minutes};
+use crate::account::{Account, BEGIN, CONFIG, FOLLOW_UP, Fault, GRANT, REVOKE, minutes};
 
 /// The principal's sessions, one of another user and one of another role, all of which begin in a grant's window.
 fn open_sessions(account: &Account) {
@@ -34,7 +34,9 @@ async fn a_follow_up_ends_the_sessions_of_a_grant_that_has_ended() {
     assert_eq!(account.cloud.open_sessions(), ["before", "hana-1", "prd-user-2"]);
     let decision = account.decisions().pop().unwrap();
     assert_eq!((&decision["user"], &decision["sessions"]), (&"prd-user".into(), &"2".into()));
-    // Afterwards, nothing is left to do, and nothing is recorded.
+    // Two minutes after the end, nothing is left to do, and nothing is recorded.
+    advance(minutes(1)).await;
+    assert!(account.follow_up().await.is_empty());
     let (calls, rows) = (account.cloud.calls().len(), account.function.ledger.memory.rows().len());
     assert!(account.follow_up().await.is_empty());
     assert_eq!((account.cloud.calls().len(), account.function.ledger.memory.rows().len()), (calls, rows));
@@ -42,7 +44,7 @@ async fn a_follow_up_ends_the_sessions_of_a_grant_that_has_ended() {
 
 #[tokio::test(start_paused = true)]
 async fn sessions_go_on_while_another_grant_of_the_principal_is_live() {
-    let account = Account::new();
+    let account = Account::with(&CONFIG.replace("logs:Get*", "ssm:Start*"));
     account.text(r#"{"user":"prd-user","minutes":10}"#).await;
     open_sessions(&account);
     advance(minutes(5)).await;
@@ -146,13 +148,14 @@ async fn an_intent_that_was_not_carried_out_gets_no_notice() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_follow_up_without_the_ledger_does_nothing() {
+async fn a_follow_up_without_the_ledger_fails_and_one_with_an_unreadable_row_goes_on() {
     let account = Account::new();
     account.text(GRANT).await;
     open_sessions(&account);
     advance(minutes(31)).await;
     account.fail_ledger(|_| true);
-    assert!(account.follow_up().await.is_empty());
+    let error = account.invoke(FOLLOW_UP).await.unwrap_err();
+    assert!(error.to_string().starts_with("Neither sessions were ended nor notices sent: "), "{error}");
     account.fail_ledger(|_| false);
     account.spoil("user/aaa/admin").await;
     assert_eq!(account.follow_up().await, ["session-ended"]);

@@ -6,6 +6,7 @@
 mod account;
 mod concurrency;
 mod contract;
+mod ends;
 mod faults;
 mod follow_ups;
 mod grants;
