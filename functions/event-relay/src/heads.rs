@@ -12,8 +12,9 @@ use sekisho_domain::timestamp::epoch_millis;
 use time::OffsetDateTime;
 
 use crate::newest::{leads_order, leads_to};
-use crate::selection::routes_to;
+use crate::snapshot::TrainRows;
 use crate::target::{PlacedOrder, TargetRow};
+use crate::train::held_targets;
 use crate::worklist::Reference;
 
 /// An order that was not offered for this time was not routed in between. It may be months old, so it is offered only
@@ -88,13 +89,21 @@ impl<'r> Heads<'r> {
     }
 
     /// The row of a target that reported on an order which the ledger does not have, in step with the heads. Returns
-    /// `None` if the row need not change, or may not change as long as a person holds a route to the target.
-    pub(crate) fn in_step(&self, target: &TargetId, row: &TargetRow, now: OffsetDateTime) -> Option<TargetRow> {
+    /// `None` if the row need not change, or may not change as long as a person holds a route to the target. `trains`
+    /// has the rows of the routes without waves that lead to such a target.
+    pub(crate) fn in_step(
+        &self,
+        target: &TargetId,
+        row: &TargetRow,
+        trains: &TrainRows,
+        now: OffsetDateTime,
+    ) -> Option<TargetRow> {
         let report = row.unplaced_report().filter(|_| !self.is_in_wave(target))?;
-        if row.is_held(routes_to(self.routes, self.here, target), now) {
+        let newest = self.newest(target)?;
+        let leading = self.routes.concerning(&newest.repository, &newest.git_ref);
+        if held_targets(leading, trains, &newest.git_ref, now).contains(target) {
             return None;
         }
-        let newest = self.newest(target)?;
         if newest.id() == report.id {
             // The number of an event without an order is the sequence of its change.
             return Some(row.adopted(&newest, now));

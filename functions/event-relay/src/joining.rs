@@ -3,9 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sekisho_domain::route::{Routes, TargetId};
+use time::OffsetDateTime;
 
 use crate::branch::BranchRow;
-use crate::route::plain_targets;
+use crate::route::{plain_routes_to, plain_targets};
+use crate::snapshot::TrainRows;
+use crate::train::held_targets;
 use crate::worklist::Reference;
 
 /// A reference that targets have joined, or that targets have left.
@@ -27,15 +30,22 @@ struct Changed<'r> {
     current: BTreeSet<TargetId>,
     /// The routed targets that the row does not have.
     missing: BTreeSet<TargetId>,
+    /// The targets that do not get the head now, because a person holds their route.
+    held: BTreeSet<TargetId>,
 }
 
 /// Compares the targets in the rows with the routes. `undecided` has the targets whose newest head is not known yet:
 /// targets of repositories that were not examined, and targets of heads that were ordered in this reconcile.
+///
+/// # Errors
+/// The names of the routes whose rows of trains must be read first. They say whether a person holds the route.
 pub(crate) fn joining<'r>(
     routes: &Routes,
     references: &'r [Reference],
     undecided: &BTreeSet<TargetId>,
-) -> Vec<Joining<'r>> {
+    trains: &TrainRows,
+    now: OffsetDateTime,
+) -> Result<Vec<Joining<'r>>, BTreeSet<String>> {
     let mut fed: BTreeMap<TargetId, u64> = BTreeMap::new();
     let mut changed: Vec<Changed<'_>> = Vec::new();
     for reference in references {
@@ -52,11 +62,20 @@ pub(crate) fn joining<'r>(
         }
         let missing: BTreeSet<TargetId> = current.iter().filter(|target| !known.contains(target)).cloned().collect();
         if !missing.is_empty() || known.len() > current.len() - missing.len() {
-            changed.push(Changed { reference, current, missing });
+            changed.push(Changed { reference, current, missing, held: BTreeSet::new() });
         }
     }
+    let holding = changed.iter().flat_map(|one| one.holding(routes, undecided));
+    let unread: BTreeSet<String> = holding.filter(|name| !trains.contains_key(name)).collect();
+    if !unread.is_empty() {
+        return Err(unread);
+    }
+    for one in changed.iter_mut().filter(|one| one.has_head()) {
+        let Reference { repository, git_ref, .. } = one.reference;
+        one.held = held_targets(routes.concerning(repository, git_ref), trains, git_ref, now);
+    }
     let newest = newest(&changed, undecided);
-    let join = |Changed { reference, current, missing }: &Changed<'r>| {
+    let join = |Changed { reference, current, missing, held }: &Changed<'r>| {
         let row = &reference.snapshot.row;
         let is_newest = |target: &TargetId| newest.get(target).is_some_and(|newest| std::ptr::eq(*newest, *reference));
         let targets: BTreeSet<TargetId> = missing.iter().filter(|target| is_newest(target)).cloned().collect();
@@ -65,24 +84,40 @@ pub(crate) fn joining<'r>(
         // The target is not recorded here before it is recorded in the row of its newest head. The order may fail, and
         // a target that is recorded everywhere would not get it in the next reconcile.
         let waits = |target: &TargetId| {
-            missing.contains(target)
-                && (undecided.contains(target) || newest.contains_key(target) && !is_newest(target))
+            let is_elsewhere = || newest.contains_key(target) && !is_newest(target);
+            missing.contains(target) && (undecided.contains(target) || held.contains(target) || is_elsewhere())
         };
         let row = row.covering(current.iter().filter(|target| !waits(target)).cloned().collect());
         Joining { reference, targets, fed_later, row }
     };
-    changed.iter().map(join).filter(|joining| joining.row != joining.reference.snapshot.row).collect()
+    let joined = changed.iter().map(join);
+    Ok(joined.filter(|one| one.row != one.reference.snapshot.row).collect())
 }
 
-/// The reference with the newest head for each target that has joined a reference.
+impl Changed<'_> {
+    /// Whether the row has a head that may be ordered.
+    fn has_head(&self) -> bool {
+        let row = &self.reference.snapshot.row;
+        !row.baseline && row.commit.is_some()
+    }
+
+    /// The names of the routes that may be held for the missing targets.
+    fn holding(&self, routes: &Routes, undecided: &BTreeSet<TargetId>) -> BTreeSet<String> {
+        if !self.has_head() {
+            return BTreeSet::new();
+        }
+        let Reference { repository, git_ref, .. } = self.reference;
+        plain_routes_to(routes.concerning(repository, git_ref), &(&self.missing - undecided))
+    }
+}
+
+/// The reference with the newest head for each target that has joined a reference. The held heads do not count, so that
+/// the hold of one reference does not keep the targets from the head of another one.
 fn newest<'c, 'r>(changed: &'c [Changed<'r>], undecided: &BTreeSet<TargetId>) -> BTreeMap<&'c TargetId, &'r Reference> {
     let mut newest: BTreeMap<&TargetId, &Reference> = BTreeMap::new();
-    for Changed { reference, missing, .. } in changed {
+    for Changed { reference, missing, held, .. } in changed.iter().filter(|one| one.has_head()) {
         let row = &reference.snapshot.row;
-        if row.baseline || row.commit.is_none() {
-            continue;
-        }
-        for target in missing.iter().filter(|target| !undecided.contains(target)) {
+        for target in missing.iter().filter(|target| !undecided.contains(target) && !held.contains(target)) {
             let known = newest.entry(target).or_insert(reference);
             if known.snapshot.row.sequence < row.sequence {
                 *known = reference;
@@ -100,9 +135,13 @@ fn targets_of(routes: &Routes, reference: &Reference) -> BTreeSet<TargetId> {
 #[cfg(test)]
 mod tests {
     use sekisho_domain::config::Document;
+    use time::macros::datetime;
 
     use super::*;
     use crate::snapshot::Snapshot;
+    use crate::train::{Hold, TrainRow};
+
+    const NOW: OffsetDateTime = datetime!(2026-11-28 12:00 UTC);
 
     fn routes(pipelines: &[&str]) -> Routes {
         let target = |pipeline: &&str| {
@@ -147,7 +186,27 @@ mod tests {
             let branch = joining.reference.git_ref.name().to_owned();
             (branch, names(joining.targets.into_iter().collect()), names(joining.row.targets.unwrap()))
         };
-        joining(&routes(routed), references, &undecided).into_iter().map(summary).collect()
+        joined_with(&routes(routed), references, &undecided, &[]).into_iter().map(summary).collect()
+    }
+
+    /// The references, while the changes of these branches are held.
+    fn joined_with<'r>(
+        routes: &Routes,
+        references: &'r [Reference],
+        undecided: &BTreeSet<TargetId>,
+        held: &[&str],
+    ) -> Vec<Joining<'r>> {
+        let mut row = TrainRow::default();
+        for branch in held {
+            let git_ref = Some(format!("refs/heads/{branch}").parse().unwrap());
+            row.hold(Hold { wave: None, git_ref, reason: "r".to_owned(), until: None, by: None, since: 1 });
+        }
+        let mut trains = TrainRows::new();
+        if let Err(names) = joining(routes, references, undecided, &trains, NOW) {
+            assert_eq!(names, BTreeSet::from(["shop".to_owned()]));
+            trains.insert("shop".to_owned(), Snapshot { row, revision: Some(1) });
+        }
+        joining(routes, references, undecided, &trains, NOW).unwrap()
     }
 
     fn owned(texts: &[&str]) -> Vec<String> {
@@ -173,7 +232,7 @@ mod tests {
         for (sequence, expected) in [(1, false), (3, true)] {
             let references = [reference("a", sequence, &["p"], false), reference("b", 2, &[], false)];
             let routes = routes(&["p"]);
-            let joining = joining(&routes, &references, &BTreeSet::new());
+            let joining = joined_with(&routes, &references, &BTreeSet::new(), &[]);
             assert_eq!((joining.len(), joining[0].targets.contains(&id("p"))), (1, true));
             assert_eq!(joining[0].fed_later.contains(&id("p")), expected);
         }
@@ -186,6 +245,22 @@ mod tests {
             [("a".to_owned(), owned(&["q"]), owned(&["p", "q"])), ("old".to_owned(), vec![], owned(&["p", "q"]))];
         assert_eq!(joined(&["p", "q"], &references, &[]), expected);
         assert_eq!(joined(&["p", "q"], &references[1..], &[]), expected[1..]);
+    }
+
+    #[test]
+    fn a_held_head_does_not_keep_the_head_of_another_reference() {
+        let references = [reference("a", 1, &[], false), reference("b", 2, &[], false)];
+        let summary = |held: &[&str]| -> Vec<(String, bool, bool)> {
+            let routes = routes(&["p"]);
+            let joining = joined_with(&routes, &references, &BTreeSet::new(), held);
+            let known = |one: &Joining<'_>| one.row.targets.as_ref().unwrap().contains(&id("p"));
+            let one =
+                |one: &Joining<'_>| (one.reference.git_ref.name().to_owned(), !one.targets.is_empty(), known(one));
+            joining.iter().map(one).collect()
+        };
+        let ordered = |branch: &str| vec![(branch.to_owned(), true, true)];
+        assert_eq!((summary(&[]), summary(&["a"])), (ordered("b"), ordered("b")));
+        assert_eq!((summary(&["b"]), summary(&["a", "b"])), (ordered("a"), vec![]));
     }
 
     #[test]

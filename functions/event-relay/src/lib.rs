@@ -50,7 +50,6 @@ mod error;
 pub mod fake;
 mod heads;
 mod hint;
-mod holds;
 mod joining;
 mod newest;
 mod next;

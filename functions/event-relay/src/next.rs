@@ -16,7 +16,6 @@ use sekisho_domain::order::OrderKind;
 use sekisho_domain::route::{Route, Routes, Target, TargetId, Wave};
 use time::OffsetDateTime;
 
-use crate::holds::holds_of;
 use crate::ordering::Placed;
 use crate::outcome::{Outcome, about_change};
 use crate::snapshot::{Snapshot, TargetRows};
@@ -184,9 +183,9 @@ impl<'a> Step<'a> {
         }
     }
 
-    /// A route got waves. What its targets ran last counts as healthy, and its holds become holds of the train. A
-    /// target that never got an order came together with the waves: it is a newcomer. The row of a target has only the
-    /// newest order, which may be another route's, so any order counts.
+    /// A route got waves. What its targets ran last counts as healthy. A target that never got an order came together
+    /// with the waves: it is a newcomer. An order of any route counts, because the row of a target has only the newest
+    /// order, and another route may have replaced the one of this route.
     fn found(&mut self) {
         if !self.facts.row.waves.is_empty() {
             return;
@@ -194,9 +193,6 @@ impl<'a> Step<'a> {
         let facts = self.facts;
         for wave in &mut self.row.waves {
             wave.members.retain(|target| !is_new(&facts.targets, target));
-        }
-        for hold in holds_of(facts.route.name(), &facts.targets, self.now) {
-            self.row.hold(hold);
         }
     }
 

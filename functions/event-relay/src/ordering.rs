@@ -4,12 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sekisho_domain::change::Change;
 use sekisho_domain::decision::Decision;
-use sekisho_domain::route::{Route, TargetId};
+use sekisho_domain::route::TargetId;
 use sekisho_ledger::{MAX_TRANSACTION, Write};
 use time::OffsetDateTime;
 
 use crate::branch::BranchRow;
-use crate::holds::held_targets;
 use crate::outcome::{Outcome, about_change};
 use crate::snapshot::{Snapshot, TargetRows};
 use crate::target::{self, Placement, TargetRow};
@@ -97,18 +96,18 @@ impl Placed {
 }
 
 impl Ordering {
-    /// Orders `targets` to run `change`, which `routes` lead to them. `finished` is the row of the reference to write
-    /// afterwards. Targets that are held or whose rows cannot be read are removed from it, so that they join as soon as
-    /// the hold ends or their rows can be read.
-    pub(crate) fn new<'r>(
+    /// Orders `targets` to run `change`, except those that are `held`. `finished` is the row of the reference to write
+    /// afterwards. Targets that are held or whose rows cannot be read are removed from it, so that they join as
+    /// soon as the hold ends or their rows can be read.
+    pub(crate) fn new(
         change: Change,
         finished: Snapshot<BranchRow>,
-        routes: impl Iterator<Item = &'r Route>,
+        held: &BTreeSet<TargetId>,
         targets: &BTreeSet<TargetId>,
         rows: &TargetRows,
         now: OffsetDateTime,
     ) -> Self {
-        let part = Part::new(&change, routes, targets, rows, now);
+        let part = Part::new(&change, held, targets, rows, now);
         let finished = without(finished, part.left_out());
         Self { change, finished, pending: None, part, notes: vec![], trains: vec![] }
     }
@@ -147,15 +146,14 @@ pub(crate) fn without<'t>(
 }
 
 impl Part {
-    /// Places an order to run `change` in the rows of `targets`. `routes` lead the change to them.
-    pub(crate) fn new<'r>(
+    /// Places an order to run `change` in the rows of `targets`, except those of them that are `held`.
+    pub(crate) fn new(
         change: &Change,
-        routes: impl Iterator<Item = &'r Route>,
+        held: &BTreeSet<TargetId>,
         targets: &BTreeSet<TargetId>,
         rows: &TargetRows,
         now: OffsetDateTime,
     ) -> Self {
-        let held = held_targets(routes, &change.git_ref, rows, now);
         let mut part = Self::default();
         for target in targets {
             if let Some(unreadable) = rows.unreadable.get(target) {

@@ -2,11 +2,11 @@
 //! rows, the head, the touched routes and the time. The real path carries the plan out, and `explain` describes the
 //! same plan.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use sekisho_domain::change::{Change, CommitId};
 use sekisho_domain::decision::Decision;
-use sekisho_domain::route::{Routes, TargetId};
+use sekisho_domain::route::{Route, Routes, TargetId};
 use sekisho_domain::timestamp::epoch_millis;
 use time::OffsetDateTime;
 
@@ -16,9 +16,9 @@ use crate::error::Error;
 use crate::hint::{Hint, Trigger};
 use crate::ordering::{Ordering, TrainArrival};
 use crate::outcome::{Outcome, about_hint, no_longer_routed};
-use crate::route::TouchedRoutes;
-use crate::snapshot::{Snapshot, TargetRows};
-use crate::train::TrainRow;
+use crate::route::{TouchedRoutes, plain_routes_to};
+use crate::snapshot::{Snapshot, TargetRows, TrainRows};
+use crate::train::held_targets;
 use crate::world::Head;
 
 /// The facts about a reference. A fact is read only when the plan depends on it.
@@ -36,8 +36,9 @@ pub(crate) struct Facts<'a> {
     /// The lower bound of the sequence, which an expired row of the reference left behind; `None` until it is read.
     pub(crate) floor: Option<u64>,
     pub(crate) targets: TargetRows,
-    /// The rows of trains that were read, by the names of their routes.
-    pub(crate) trains: BTreeMap<String, Snapshot<TrainRow>>,
+    /// The rows that were read of the touched trains and of routes without waves. The latter say whether a person holds
+    /// the route.
+    pub(crate) trains: TrainRows,
 }
 
 impl<'a> Facts<'a> {
@@ -45,7 +46,7 @@ impl<'a> Facts<'a> {
     pub(crate) fn new(routes: &'a Routes, hint: &'a Hint, trigger: Trigger, row: Option<Snapshot<BranchRow>>) -> Self {
         let touched = TouchedRoutes::new(routes, &hint.repository, &hint.git_ref);
         let targets = TargetRows::default();
-        let trains = BTreeMap::new();
+        let trains = TrainRows::new();
         Self { hint, trigger, row, head: None, touched, paths_error: None, floor: None, targets, trains }
     }
 }
@@ -61,10 +62,8 @@ pub(crate) enum Missing {
     Paths { previous: Option<CommitId>, head: CommitId },
     /// The lower bound of the sequence, in the row of the repository.
     Floor,
-    /// The ledger's rows of these targets.
-    Targets(BTreeSet<TargetId>),
-    /// The ledger's rows of the trains of these routes.
-    Trains(BTreeSet<String>),
+    /// The ledger's rows of these targets, and of the trains of these routes.
+    Rows { targets: BTreeSet<TargetId>, trains: BTreeSet<String> },
 }
 
 /// The plan for a reference.
@@ -169,7 +168,7 @@ fn continue_pending(
     now: OffsetDateTime,
 ) -> Result<Plan, Missing> {
     let wanted = wanted(facts, row, BTreeSet::new());
-    read_targets(facts, &wanted)?;
+    read_rows(facts, &wanted, std::iter::empty())?;
     let mut ordering = ordering(facts, row, pending.change.clone(), &wanted, now);
     ordering.notes.extend(unrouted(facts, pending));
     Ok(Plan::Order(Box::new(ordering)))
@@ -209,8 +208,7 @@ fn plan_for_paths(facts: &Facts<'_>, head: &CommitId, now: OffsetDateTime) -> Re
     }
     // The row of a head that could not be read has no sequence yet.
     let floor = if row.newest_sequence() > 0 { 0 } else { facts.floor.ok_or(Missing::Floor)? };
-    read_targets(facts, &wanted)?;
-    read_trains(facts)?;
+    read_rows(facts, &wanted, facts.touched.trains())?;
     let change = Change { previous, ..new_change(facts, row, head, &wanted, floor, now) };
     let mut ordering = ordering(facts, row, change, &wanted, now);
     ordering.trains = arrivals(facts, &ordering.change);
@@ -274,15 +272,19 @@ fn wanted(facts: &Facts<'_>, row: &BranchRow, touched: BTreeSet<TargetId>) -> BT
     wanted.intersection(&routed).cloned().collect()
 }
 
-fn read_targets(facts: &Facts<'_>, wanted: &BTreeSet<TargetId>) -> Result<(), Missing> {
+/// Asks for the rows of the wanted targets, of the routes that may be held for them, and of the trains at which the
+/// change arrives.
+fn read_rows<'r>(
+    facts: &Facts<'r>,
+    wanted: &BTreeSet<TargetId>,
+    arriving: impl Iterator<Item = &'r Route>,
+) -> Result<(), Missing> {
+    let names = plain_routes_to(facts.touched.all(), wanted).into_iter();
+    let names = names.chain(arriving.map(|route| route.name().to_owned()));
+    let trains: BTreeSet<String> = names.filter(|name| !facts.trains.contains_key(name)).collect();
     let is_read = wanted.iter().all(|target| facts.targets.has(target));
-    if is_read { Ok(()) } else { Err(Missing::Targets(wanted.clone())) }
-}
-
-fn read_trains(facts: &Facts<'_>) -> Result<(), Missing> {
-    let names: BTreeSet<String> = facts.touched.trains().map(|route| route.name().to_owned()).collect();
-    let is_read = names.iter().all(|name| facts.trains.contains_key(name));
-    if is_read { Ok(()) } else { Err(Missing::Trains(names)) }
+    let targets = if is_read { BTreeSet::new() } else { wanted.clone() };
+    if is_read && trains.is_empty() { Ok(()) } else { Err(Missing::Rows { targets, trains }) }
 }
 
 /// The arrivals of a change at the touched trains.
@@ -300,7 +302,8 @@ fn ordering(
 ) -> Ordering {
     let finished = row.relayed(&change, facts.touched.all_targets().into_iter().collect());
     let revision = facts.row.as_ref().and_then(|snapshot| snapshot.revision);
-    Ordering::new(change, Snapshot { row: finished, revision }, facts.touched.all(), wanted, &facts.targets, now)
+    let held = held_targets(facts.touched.all(), &facts.trains, &change.git_ref, now);
+    Ordering::new(change, Snapshot { row: finished, revision }, &held, wanted, &facts.targets, now)
 }
 
 /// The plan for more targets than one transaction can write: the change is pending until all targets have the order.

@@ -87,6 +87,17 @@ impl<'r> TouchedRoutes<'r> {
     }
 }
 
+/// The names of the routes without waves that lead to one of these targets. If such a route is held, the target gets no
+/// change.
+pub(crate) fn plain_routes_to<'r>(
+    routes: impl IntoIterator<Item = &'r Route>,
+    targets: &BTreeSet<TargetId>,
+) -> BTreeSet<String> {
+    let leads = |route: &&Route| route.targets().iter().any(|target| targets.contains(&target.id()));
+    let plain = routes.into_iter().filter(|route| route.waves().is_empty());
+    plain.filter(leads).map(|route| route.name().to_owned()).collect()
+}
+
 /// The targets that get every change at once. A target in a wave is never among them.
 pub(crate) fn plain_targets<'r>(routes: impl IntoIterator<Item = &'r Route>) -> BTreeSet<TargetId> {
     routes.into_iter().filter(|route| route.waves().is_empty()).flat_map(Route::targets).map(Target::id).collect()

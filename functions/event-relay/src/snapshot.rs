@@ -8,6 +8,7 @@ use sekisho_ledger::Row;
 
 use crate::outcome::Outcome;
 use crate::target::TargetRow;
+use crate::train::TrainRow;
 
 /// The content of a row at the time when the ledger was read. If the ledger has no row, the snapshot has an empty row.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -22,6 +23,9 @@ impl<T: Default> From<Option<Row<T>>> for Snapshot<T> {
         row.map(|row| Self { row: row.state, revision: Some(row.revision) }).unwrap_or_default()
     }
 }
+
+/// The rows of trains, by the names of their routes.
+pub(crate) type TrainRows = BTreeMap<String, Snapshot<TrainRow>>;
 
 /// The rows of targets.
 #[derive(Debug, Default)]

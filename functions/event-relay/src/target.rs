@@ -16,7 +16,6 @@ use sekisho_ledger::Key;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use crate::train::Hold;
 use crate::wave::is_same_revision;
 
 pub use self::train_order::{Finished, FinishedState, TrainOrder};
@@ -63,10 +62,6 @@ pub struct TargetRow {
     /// For each route whose order was replaced by another route's order, what became of that order.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub finished: BTreeMap<String, Finished>,
-    /// For each route without waves that leads to the target and is held, its holds. A route with waves has its holds
-    /// in its own row.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub holds: BTreeMap<String, Vec<Hold>>,
 }
 
 /// An order that a target got.

@@ -2,6 +2,7 @@
 
 mod candidates;
 mod layout;
+mod plain;
 
 use sekisho_domain::change::{Change, CommitId, GitRef, RepositoryArn};
 use sekisho_domain::route::TargetId;
@@ -9,6 +10,8 @@ use sekisho_domain::timestamp::epoch_millis;
 use sekisho_ledger::Key;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
+
+pub(crate) use self::plain::held_targets;
 
 /// The number of changes that a row keeps, besides those to which a wave refers.
 const CHANGES_KEPT: usize = 50;
@@ -23,7 +26,7 @@ pub fn key(route: &str) -> Key {
     Key::state(format!("train#{route}"))
 }
 
-/// The row of a train.
+/// The row of a train. A route without waves has a row only if a person held the route, or if it had waves before.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrainRow {
     /// The largest sequence that the train gave to a change.
@@ -61,7 +64,8 @@ pub struct TrainChange {
 pub struct WaveRow {
     /// The wave's name.
     pub name: String,
-    /// The targets of the wave, without the newcomers that the wave still has to bring to what is healthy here.
+    /// The targets of the wave. A target that joins the wave becomes a member when it is ordered to run what was
+    /// healthy last in the wave, or at once if it needs no order.
     #[serde(default)]
     pub members: Vec<TargetId>,
     /// The change that entered the wave last.

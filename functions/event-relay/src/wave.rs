@@ -51,7 +51,7 @@ impl Standing {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) standing: Standing,
-    /// Whether the wave's row has the target as a member. A newcomer is none until it has its order.
+    /// Whether the wave's row has the target as a member. A target that joins the wave becomes a member with its order.
     pub(crate) is_member: bool,
     /// Whether the target got the change as a newcomer of the wave.
     pub(crate) has_joined: bool,

@@ -72,8 +72,9 @@ fn summary(plan: Result<Plan, Missing>) -> String {
         Err(Missing::Head) => "read the head".to_owned(),
         Err(Missing::Floor) => "read the floor".to_owned(),
         Err(Missing::Paths { previous, .. }) => format!("read the paths since {}", previous.is_some()),
-        Err(Missing::Trains(names)) => format!("read the rows of {} trains", names.len()),
-        Err(Missing::Targets(targets)) => format!("read the rows of {} targets", targets.len()),
+        Err(Missing::Rows { targets, trains }) => {
+            format!("read the rows of {} targets and {} trains", targets.len(), trains.len())
+        }
         Ok(Plan::Order(ordering)) => {
             let to: Vec<&str> = ordering.part.placed.iter().map(|placed| placed.target.pipeline.as_str()).collect();
             let covered: Vec<TargetId> = ordering.finished.row.targets.unwrap();
@@ -158,6 +159,7 @@ impl Case {
             for target in routes.target_ids() {
                 facts.targets.read.insert(target, Snapshot::default());
             }
+            facts.trains.insert("shop".to_owned(), Snapshot::default());
             facts.targets.read.insert(id(pipeline), Snapshot { row, revision: Some(5) });
         }
         summary(plan(&facts, now))
@@ -185,10 +187,10 @@ fn facts_are_read_only_when_the_plan_depends_on_them() {
             (case(), "read the row".into()),
             (Case::row(relayed()), "read the head".into()),
             (Case::row(relayed()).at(2), "read the paths since true".into()),
-            (Case::row(relayed()).at(2).touching("api/x"), "read the rows of 1 targets".into()),
+            (Case::row(relayed()).at(2).touching("api/x"), "read the rows of 1 targets and 1 trains".into()),
             (new.clone().at(2), "read the paths since false".into()),
             (new.at(2).touching("api/x"), "read the floor".into()),
-            (floor, "read the rows of 1 targets".into()),
+            (floor, "read the rows of 1 targets and 1 trains".into()),
         ],
         NOW,
     );

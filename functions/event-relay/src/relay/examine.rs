@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::pin::pin;
 use std::time::Duration;
 
-use futures_util::future::{Either, join3, select};
+use futures_util::future::{Either, join4, select, try_join, try_join_all};
 use sekisho_domain::change::{CommitId, RepositoryArn};
 use sekisho_domain::route::TargetId;
 use sekisho_ledger::{Key, MAX_TRANSACTION, Store};
@@ -15,11 +15,11 @@ use crate::hint::{Hint, Trigger};
 use crate::outcome::needs_repair;
 use crate::plan::{Facts, Missing, Plan, plan};
 use crate::repository::{self, RepositoryRow};
-use crate::route::TouchedRoutes;
+use crate::route::{TouchedRoutes, plain_routes_to};
 use crate::run::{RESERVE, Run, TargetLocks};
-use crate::snapshot::{Snapshot, TargetRows};
+use crate::snapshot::{Snapshot, TargetRows, TrainRows};
 use crate::target;
-use crate::train::{self, TrainRow};
+use crate::train::{self, Hold, TrainRow};
 use crate::world::World;
 
 /// The function reads at most this many pages of changed paths. If there are more pages, the change goes to every
@@ -45,22 +45,22 @@ pub(crate) async fn reference<W: World>(run: &Run<'_, W>, facts: &mut Facts<'_>)
                 }
             }
             Err(Missing::Floor) => facts.floor = Some(floor(run, &hint.repository).await?),
-            Err(Missing::Trains(names)) => {
-                for name in names {
-                    let row = run.world.ledger().read::<TrainRow>(&train::key(&name)).await?;
-                    facts.trains.insert(name, Snapshot::from(row));
-                }
+            Err(Missing::Rows { targets, trains }) if targets.is_empty() => {
+                facts.trains.extend(train_rows(run, trains).await?);
             }
-            Err(Missing::Targets(targets)) => {
+            Err(Missing::Rows { targets, trains }) => {
                 locks = run.lock(&targets).await;
-                facts.targets = target_rows(run, &targets).await?;
+                let (targets, trains) = try_join(target_rows(run, &targets), train_rows(run, trains)).await?;
+                facts.targets = targets;
+                facts.trains.extend(trains);
             }
         }
     }
 }
 
-/// Reads the head. If the head of an event may go to many targets, their rows and the lower bound of the sequence are
-/// read at the same time. In a reconcile, nearly every head was relayed before and needs neither.
+/// Reads the head. If the head of an event may go to many targets, their rows, those of their routes and the lower
+/// bound of the sequence are read at the same time. In a reconcile, nearly every head was relayed before and needs none
+/// of them.
 async fn read_head<W: World>(run: &Run<'_, W>, facts: &mut Facts<'_>) -> Result<(), Error> {
     let hint = facts.hint;
     let head = run.world.head(hint.repository.name(), &hint.git_ref);
@@ -71,8 +71,9 @@ async fn read_head<W: World>(run: &Run<'_, W>, facts: &mut Facts<'_>) -> Result<
     }
     let is_new = facts.row.as_ref().is_some_and(|snapshot| snapshot.row.newest_sequence() == 0);
     let floor = async { if is_new { floor(run, &hint.repository).await.map(Some) } else { Ok(None) } };
-    let (head, rows, floor) = join3(head, target_rows(run, &targets), floor).await;
-    (facts.head, facts.targets, facts.floor) = (Some(head?), rows?, floor?);
+    let trains = train_rows(run, plain_routes_to(facts.touched.all(), &targets));
+    let (head, rows, trains, floor) = join4(head, target_rows(run, &targets), trains, floor).await;
+    (facts.head, facts.targets, facts.trains, facts.floor) = (Some(head?), rows?, trains?, floor?);
     Ok(())
 }
 
@@ -99,6 +100,34 @@ pub(crate) async fn target_rows<W: World>(
         }
     }
     Ok(rows)
+}
+
+/// Reads the rows of the trains of these routes.
+pub(crate) async fn train_rows<W: World>(
+    run: &Run<'_, W>,
+    routes: BTreeSet<String>,
+) -> Result<TrainRows, sekisho_ledger::Error> {
+    let read = async |route: String| {
+        let row = run.world.ledger().read::<TrainRow>(&train::key(&route)).await?;
+        Ok((route, Snapshot::from(row)))
+    };
+    Ok(try_join_all(routes.into_iter().map(read)).await?.into_iter().collect())
+}
+
+/// Reads the rows that say whether these routes without waves are held. A row that cannot be read counts as a hold, so
+/// that it keeps only the targets of its route from their orders.
+pub(crate) async fn rows_of_holds<W: World>(
+    run: &Run<'_, W>,
+    routes: BTreeSet<String>,
+) -> Result<TrainRows, sekisho_ledger::Error> {
+    let read = async |route: String| match train_rows(run, [route.clone()].into()).await {
+        Err(sekisho_ledger::Error::Unreadable { .. }) => {
+            let row = TrainRow { holds: vec![Hold::of_unreadable_row()], ..TrainRow::default() };
+            Ok(TrainRows::from([(route, Snapshot { row, revision: None })]))
+        }
+        rows => rows,
+    };
+    Ok(try_join_all(routes.into_iter().map(read)).await?.into_iter().flatten().collect())
 }
 
 /// Reads changed paths as long as they can touch another route and time is left to send the change afterwards. If there

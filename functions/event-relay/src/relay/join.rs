@@ -14,9 +14,8 @@ use crate::outcome::needs_repair;
 use crate::relay::examine;
 use crate::relay::look::write_part;
 use crate::relay::order::{self, NewHead};
-use crate::route::plain_targets;
 use crate::run::{CONCURRENT_CALLS, Run};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Snapshot, TrainRows};
 use crate::worklist::Reference;
 use crate::world::World;
 
@@ -28,7 +27,21 @@ pub(crate) async fn order_joined<W: World>(
     references: &[Reference],
     undecided: &BTreeSet<TargetId>,
 ) -> Report {
-    let all = joining(run.routes, references, undecided);
+    let mut trains = TrainRows::new();
+    let all = loop {
+        let routes = match joining(run.routes, references, undecided, &trains, run.now()) {
+            Ok(all) => break all,
+            Err(routes) => routes,
+        };
+        match examine::rows_of_holds(run, routes).await {
+            Ok(rows) => trains.extend(rows),
+            Err(error) => {
+                let mut report = Report::default();
+                fail(&mut report, error.into());
+                return report;
+            }
+        }
+    };
     let (joined, noted): (Vec<Joining<'_>>, Vec<Joining<'_>>) =
         all.into_iter().partition(|one| !one.targets.is_empty());
     let reports: Vec<Result<Report, Error>> =
@@ -56,14 +69,12 @@ async fn order_one<W: World>(run: &Run<'_, W>, joining: Joining<'_>) -> Result<R
     let Reference { repository, git_ref, snapshot } = joining.reference;
     let change = snapshot.row.change(repository, git_ref).filter(|_| run.has_time());
     let Some(change) = change else { return Ok(Report::default()) };
-    // The rows of the other targets say whether the route is held.
-    let routes = || run.routes.concerning(repository, git_ref);
-    let rows = examine::target_rows(run, &plain_targets(routes())).await?;
+    let rows = examine::target_rows(run, &joining.targets).await?;
     let has_no_order = |target: &TargetId| rows.read.get(target).is_some_and(|one| one.row.order.is_none());
     let runs_later = |target: &&TargetId| joining.fed_later.contains(*target) && has_no_order(target);
     let targets = joining.targets.iter().filter(|target| !runs_later(target)).cloned().collect();
     let finished = Snapshot { row: joining.row, revision: snapshot.revision };
-    let ordering = Ordering::new(change, finished, routes(), &targets, &rows, run.now());
+    let ordering = Ordering::new(change, finished, &BTreeSet::new(), &targets, &rows, run.now());
     if ordering.unplaced().is_none() {
         return order::carry_out(run, ordering, NewHead::No).await;
     }

@@ -5,7 +5,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
-use futures_util::future::{join, join_all};
+use futures_util::future::{join, join_all, try_join};
 use sekisho_domain::change::Change;
 use sekisho_domain::decision::Decision;
 use sekisho_domain::route::TargetId;
@@ -19,10 +19,11 @@ use crate::ordering::{Ordering, Part, Placed, TrainArrival, without};
 use crate::outcome::{Outcome, about_change};
 use crate::relay::examine;
 use crate::relay::offer::{Offered, offer};
+use crate::route::plain_routes_to;
 use crate::run::Run;
 use crate::snapshot::Snapshot;
 use crate::target::{PlacedOrder, is_target};
-use crate::train::Arrival;
+use crate::train::{Arrival, held_targets};
 use crate::world::World;
 
 /// Whether the ordered change is a new head. The outcome of the decision depends on this.
@@ -210,8 +211,10 @@ async fn place<W: World>(
         }
         run.world.sleep(pauses.next().unwrap_or_default()).await;
         let targets: BTreeSet<TargetId> = placed.iter().map(|one| one.target.clone()).collect();
-        let rows = examine::target_rows(run, &targets).await?;
-        let routes = run.routes.concerning(&change.repository, &change.git_ref);
-        part = Part::new(change, routes, &targets, &rows, run.now());
+        let routes = || run.routes.concerning(&change.repository, &change.git_ref);
+        let trains = examine::rows_of_holds(run, plain_routes_to(routes(), &targets));
+        let (rows, trains) = try_join(examine::target_rows(run, &targets), trains).await?;
+        let held = held_targets(routes(), &trains, &change.git_ref, run.now());
+        part = Part::new(change, &held, &targets, &rows, run.now());
     }
 }

@@ -17,8 +17,9 @@ use crate::outcome::{Outcome, about_change};
 use crate::relay::examine;
 use crate::relay::offer::{NotAccepted, offer};
 use crate::relay::order::orders;
+use crate::route::plain_routes_to;
 use crate::run::{CONCURRENT_CALLS, Run};
-use crate::selection::all_targets;
+use crate::selection::{all_targets, routes_here};
 use crate::snapshot::Snapshot;
 use crate::world::World;
 
@@ -80,10 +81,14 @@ async fn due<W: World>(
 ) -> Result<Due, sekisho_ledger::Error> {
     let rows = examine::target_rows(run, targets).await?;
     report.log.extend(rows.unreadable.into_values());
+    let unplaced = rows.read.iter().filter(|(_, one)| one.row.unplaced_report().is_some());
+    let unplaced = unplaced.map(|(target, _)| target.clone()).collect();
+    let routes = routes_here(run.routes, &run.invocation.region);
+    let trains = examine::rows_of_holds(run, plain_routes_to(routes, &unplaced)).await?;
     let now = run.now();
     let mut due = Due::default();
     for (target, Snapshot { row, revision }) in rows.read {
-        let in_step = if waiting.contains(&target) { None } else { heads.in_step(&target, &row, now) };
+        let in_step = if waiting.contains(&target) { None } else { heads.in_step(&target, &row, &trains, now) };
         let (list, row) = match in_step {
             Some(row) if row.current_report().is_some() => (&mut due.adopted, row),
             Some(row) => (&mut due.offered, row),

@@ -17,12 +17,16 @@ use crate::decision_log::DecisionLog;
 use crate::error::Error;
 use crate::newest::{Candidate, leads_order, newest};
 use crate::outcome::{Outcome, about_change};
+use crate::relay::examine::rows_of_holds;
 use crate::relay::offer::{NotAccepted, offer};
+use crate::route::plain_routes_to;
 use crate::run::{CONCURRENT_CALLS, Run};
 use crate::selection::{route, routes_to, targets};
+use crate::snapshot::TrainRows;
 use crate::status::revision;
 use crate::target::{self, PlacedOrder, TargetRow};
 use crate::target_request::ResendRequest;
+use crate::train::held_targets;
 use crate::world::World;
 
 /// The reason if a target has no order, and the ledger knows no change that could be ordered.
@@ -148,7 +152,13 @@ async fn place<W: World>(run: &Run<'_, W>, target: &TargetId, candidates: &[Cand
         let key = target::key(target);
         let read: Option<Row<TargetRow>> = run.world.ledger().read(&key).await?;
         let (row, revision) = read.map_or_else(Default::default, |row| (row.state, Some(row.revision)));
-        let (row, is_new) = match plan(run, target, &row, candidates) {
+        let trains = if row.standing_order().is_some() {
+            TrainRows::new()
+        } else {
+            let routes = routes_to(run.routes, &run.invocation.region, target);
+            rows_of_holds(run, plain_routes_to(routes, &BTreeSet::from([target.clone()]))).await?
+        };
+        let (row, is_new) = match plan(run, target, &row, candidates, &trains) {
             Ok(plan) => plan,
             Err(reason) => return Ok(Resent::Nothing(reason)),
         };
@@ -166,6 +176,7 @@ fn plan<W: World>(
     target: &TargetId,
     row: &TargetRow,
     candidates: &[Candidate],
+    trains: &TrainRows,
 ) -> Result<(TargetRow, bool), String> {
     let (routes, here) = (run.routes, &run.invocation.region);
     match row.standing_order() {
@@ -179,11 +190,14 @@ fn plan<W: World>(
             revision(&order.change)
         )),
         None if routes.waves_of(target).next().is_some() => Err(IN_WAVE.to_owned()),
-        None if row.is_held(routes_to(routes, here, target), run.now()) => Err(HELD.to_owned()),
-        None => match newest(routes, here, target, candidates) {
-            Some(change) => Ok((row.placed(change, run.now()), true)),
-            None => Err(NO_CHANGE.to_owned()),
-        },
+        None => {
+            let change = newest(routes, here, target, candidates).ok_or(NO_CHANGE)?;
+            let leading = routes.concerning(&change.repository, &change.git_ref);
+            if held_targets(leading, trains, &change.git_ref, run.now()).contains(target) {
+                return Err(HELD.to_owned());
+            }
+            Ok((row.placed(change, run.now()), true))
+        }
     }
 }
 

@@ -13,7 +13,6 @@ use sekisho_ledger::{MAX_TRANSACTION, Store, Write};
 use self::names::{Names, find};
 use crate::decision_log::DecisionLog;
 use crate::error::Error;
-use crate::holds::holds_of;
 use crate::next::{Scope, TrainFacts, next};
 use crate::notice::due;
 use crate::ordering::Placed;
@@ -23,10 +22,9 @@ use crate::relay::offer::offer;
 use crate::relay::order::orders;
 use crate::relay::resend::cut;
 use crate::relay::train::advance;
-use crate::route::plain_targets;
 use crate::run::Run;
 use crate::snapshot::{Snapshot, TargetRows};
-use crate::train::{self, Hold, TrainRow};
+use crate::train::{self, TrainRow, WaveRow};
 use crate::train_effect::{Ask, Effect, effect};
 use crate::train_request::{TrainAction, TrainRequest};
 use crate::train_text::TrainView;
@@ -42,9 +40,14 @@ pub(crate) async fn answer<W: World>(run: &Run<'_, W>, request: &TrainRequest) -
     }
     let mut log = DecisionLog::default();
     let is_plain = names.route.waves().is_empty();
-    if !is_plain && Facts::read(run, &names).await?.has_left {
-        // The configuration was changed. The targets that left the route are closed first.
-        log.extend(advance(run, names.route, Scope::All).await?.into_decisions());
+    if !is_plain {
+        let facts = Facts::read(run, &names).await?;
+        if facts.is_outdated {
+            // A request that is refused writes nothing.
+            facts.effect(run, request, &names)?;
+            // The configuration was changed. The targets that left the route are closed, and newcomers are found first.
+            log.extend(advance(run, names.route, Scope::All).await?.into_decisions());
+        }
     }
     let Effect { decision, answer, targets, .. } =
         run.until_unchanged(async || change(run, request, &names).await).await?;
@@ -82,53 +85,17 @@ async fn announce<W: World>(run: &Run<'_, W>, names: &Names<'_>) -> Result<Decis
 /// Changes the rows as the request asks for. [`sekisho_ledger::Error::Changed`] means that the caller must try again.
 async fn change<W: World>(run: &Run<'_, W>, request: &TrainRequest, names: &Names<'_>) -> Result<Effect, Error> {
     let facts = Facts::read(run, names).await?;
-    let effect = facts.effect(run, request, names)?;
+    let mut effect = facts.effect(run, request, names)?;
     if effect.decision.is_none() {
         return Ok(effect);
     }
     if names.route.waves().is_empty() {
-        write_holds(run, names.route, &effect.row.holds).await?;
-    } else {
-        write(run, names.route, &effect, facts.revision).await?;
+        // If the route gets its waves back, they have their state again.
+        effect.row.waves.clone_from(&facts.stored_waves);
+        effect.row.holds.retain(|hold| hold.is_active(run.now()));
     }
+    write(run, names.route, &effect, facts.revision).await?;
     Ok(effect)
-}
-
-/// Writes the holds of a route without waves into the rows of its targets. If the invocation ends before the last row,
-/// the route is held as long as one row has a hold, and the person sends the request again.
-async fn write_holds<W: World>(run: &Run<'_, W>, route: &Route, holds: &[Hold]) -> Result<(), Error> {
-    let targets: Vec<TargetId> = plain_targets([route]).into_iter().collect();
-    let mut readable = 0;
-    for part in targets.chunks(MAX_TRANSACTION) {
-        let part: BTreeSet<TargetId> = part.iter().cloned().collect();
-        readable += run.until_unchanged(async || write_part(run, route.name(), holds, &part).await).await?;
-    }
-    if readable > 0 {
-        return Ok(());
-    }
-    let route = slack::shown(route.name());
-    Err(Error::Refused(format!("the ledger's rows of the targets of `{route}` cannot be read: fix or delete them")))
-}
-
-/// Writes the holds into the rows of some targets. Returns the number of rows that could be read.
-async fn write_part<W: World>(
-    run: &Run<'_, W>,
-    route: &str,
-    holds: &[Hold],
-    targets: &BTreeSet<TargetId>,
-) -> Result<usize, Error> {
-    let rows = target_rows(run, targets).await?.read;
-    let readable = rows.len();
-    let mut writes = Vec::new();
-    for (target, Snapshot { row, revision }) in rows {
-        if let Some(row) = row.with_holds(route, holds) {
-            writes.push(Placed { target, row, replaces: revision }.write()?);
-        }
-    }
-    if !writes.is_empty() {
-        run.write_all(&writes).await?;
-    }
-    Ok(readable)
 }
 
 /// Writes the rows. The train's row is in every transaction, because its revision keeps invocations apart.
@@ -154,8 +121,10 @@ async fn write<W: World>(
 struct Facts {
     row: TrainRow,
     revision: Option<u64>,
-    /// Whether targets left the route since the train was looked at last.
-    has_left: bool,
+    /// The waves in the ledger.
+    stored_waves: Vec<WaveRow>,
+    /// Whether targets left the route, or the route got its waves, since the train was looked at last.
+    is_outdated: bool,
     targets: TargetRows,
 }
 
@@ -163,17 +132,16 @@ impl Facts {
     async fn read<W: World>(run: &Run<'_, W>, names: &Names<'_>) -> Result<Self, Error> {
         let row = run.world.ledger().read::<TrainRow>(&train::key(names.route.name())).await?;
         let Snapshot { row, revision } = Snapshot::from(row);
-        let (mut row, left) = row.configured(names.route);
+        let stored_waves = row.waves.clone();
+        let (row, left) = row.configured(names.route);
         let of_wave = names.route.waves().iter().filter(|wave| names.wave.as_ref() == Some(&wave.name));
         let ids: BTreeSet<TargetId> = match names.needs_rows {
             names::Rows::All => names.route.targets().iter().map(Target::id).collect(),
             names::Rows::OfWave => of_wave.flat_map(|wave| &wave.targets).map(Target::id).collect(),
         };
         let targets = target_rows(run, &ids).await?;
-        if names.route.waves().is_empty() {
-            row.holds = holds_of(names.route.name(), &targets, run.now());
-        }
-        Ok(Self { row, revision, has_left: !left.is_empty(), targets })
+        let is_outdated = !left.is_empty() || stored_waves.is_empty();
+        Ok(Self { row, revision, stored_waves, is_outdated, targets })
     }
 
     /// What a request would do, and what the train would do next.

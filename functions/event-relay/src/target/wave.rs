@@ -47,8 +47,6 @@ impl TargetRow {
         let mut row = self.placed(change, now);
         row.healthy = self.healthy_changes();
         row.finished.remove(&train.route);
-        // The route has waves now, so its holds are in the row of its train.
-        row.holds.remove(&train.route);
         if let Some(old) = self.order.as_ref()
             && let Some(of) = old.train.as_ref().filter(|of| of.route != train.route)
             && let Some(state) = self.finished_state(now)

@@ -1,15 +1,18 @@
 //! A person holds a route without waves.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use event_relay::Outcome::{Held, Relayed};
-use event_relay::target::TargetRow;
+use event_relay::Outcome::{Failed, Held, Relayed};
+use event_relay::target::{self, TargetRow};
+use event_relay::train;
+use futures_util::future::join;
 use sekisho_lambda::Failure;
 use sekisho_ledger::{Memory, Store};
 use serde_json::{Value, json};
 
-use crate::function::{Function, MAIN, commit, file, only_main, only_tags, relayed, routes};
-use crate::targets::{SHOP_2, SHOP_3, target_row, write_target};
+use crate::function::{CONFIG, Function, MAIN, commit, file, only_main, only_tags, relayed, routes};
+use crate::targets::{SHOP_2, SHOP_3, ordered, report, target_row, write_target, write_unreadable};
 
 const HOLD: &str = r#"{"action":"hold","route":"shop","reason":"incident 7"}"#;
 const RESUME: &str = r#"{"action":"resume","route":"shop"}"#;
@@ -18,6 +21,10 @@ const RESUME: &str = r#"{"action":"resume","route":"shop"}"#;
 const DOCS: &str = "[[route]]\nname = \"docs\"\nrepository = \"shop\"\nbranches = [\"main\"]\n[[route.target]]\n\
                     account = \"444444444444\"\nregion = \"ap-northeast-1\"\npipeline = \"docs\"\n\
                     action = \"Source\"\n";
+
+/// A third target of the route `shop`.
+const THIRD: &str = "[[route.target]]\naccount = \"555555555555\"\nregion = \"us-east-1\"\npipeline = \"shop\"\n\
+                     action = \"Source\"\n";
 
 fn with_docs() -> String {
     only_main().replacen("[access]", &format!("{DOCS}[access]"), 1)
@@ -67,7 +74,6 @@ async fn a_held_route_orders_nothing_and_the_reconcile_after_resume_orders_the_n
     assert_eq!(accepted(&function), both(3));
     reconcile(&function).await;
     assert_eq!((accepted(&function), push(&function, 4).await), (vec![], vec![Relayed]));
-    assert!(target_row(function.account(), SHOP_2).unwrap().holds.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -103,15 +109,12 @@ async fn the_other_route_of_a_branch_goes_on() {
     assert_eq!(accepted(&function), both(2));
 }
 
-/// The row of the new target does not have the hold.
 #[tokio::test(start_paused = true)]
 async fn a_target_that_joins_a_held_route_gets_its_head_after_the_hold() {
     let mut function = relayed().await;
     reconcile(&function).await;
     function.ask(HOLD).await.unwrap();
-    let third = "[[route.target]]\naccount = \"555555555555\"\nregion = \"us-east-1\"\npipeline = \"shop\"\naction = \
-                 \"Source\"\n[access]";
-    function.relay.routes = routes(&crate::function::CONFIG.replacen("[access]", third, 1));
+    function.relay.routes = routes(&CONFIG.replacen("[access]", &format!("{THIRD}[access]"), 1));
     reconcile(&function).await;
     assert_eq!(accepted(&function), [], "the branch did not move since the hold began");
     assert_eq!(push(&function, 2).await, [Held]);
@@ -163,20 +166,6 @@ async fn a_held_tag_is_ordered_after_the_hold() {
     assert_eq!(accepted(&function), both(2));
 }
 
-/// A version that knows no holds writes rows without them.
-#[tokio::test(start_paused = true)]
-async fn one_row_with_the_hold_is_enough() {
-    let function = relayed().await;
-    function.ask(HOLD).await.unwrap();
-    let row = target_row(function.account(), SHOP_2).unwrap();
-    write_target(function.account(), SHOP_2, &TargetRow { holds: [].into(), ..row });
-    assert_eq!(push(&function, 2).await, [Held]);
-    assert!(function.ask(r#"{"train":"shop"}"#).await.unwrap().contains("The route is held"));
-    function.ask(RESUME).await.unwrap();
-    reconcile(&function).await;
-    assert_eq!(accepted(&function), both(2));
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_lost_ledger_has_lost_the_hold_and_orders_nothing_twice() {
     let function = relayed().await;
@@ -189,11 +178,13 @@ async fn a_lost_ledger_has_lost_the_hold_and_orders_nothing_twice() {
     }
     reconcile(&function).await;
     assert_eq!(accepted(&function), both(2));
+    reconcile(&function).await;
+    assert_eq!(accepted(&function), []);
     assert!(!function.ask(r#"{"train":"shop"}"#).await.unwrap().contains("held"));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hold_of_many_targets_is_written_in_several_transactions() {
+async fn a_hold_of_many_targets_is_one_row() {
     let accounts: Vec<String> = (0..250).map(|n| format!("\"{:012}\"", 500_000_000_000_u64 + n)).collect();
     let config = format!(
         "[[route]]\nrepository = \"shop\"\nbranches = [\"main\"]\n[[route.target]]\naccounts = [{}]\n\
@@ -203,25 +194,39 @@ async fn a_hold_of_many_targets_is_written_in_several_transactions() {
     let function = Function::with(&config);
     function.ledger_calls();
     function.ask(HOLD).await.unwrap();
-    let transactions = function.ledger_calls().into_iter().filter(|call| *call == "TransactWriteItems").count();
-    assert_eq!((transactions, push(&function, 1).await), (3, vec![Held]));
+    let calls = function.ledger_calls();
+    assert_eq!(
+        (calls.iter().filter(|call| **call == "TransactWriteItems").count(), calls.contains(&"BatchGetItem")),
+        (1, false)
+    );
+    assert_eq!(push(&function, 1).await, [Held]);
     function.ask(RESUME).await.unwrap();
     reconcile(&function).await;
     assert_eq!(accepted(&function).len(), 250);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hold_costs_a_push_no_call() {
+async fn a_push_reads_the_row_of_its_route_and_a_held_target_is_not_read_by_the_reconcile() {
     let function = relayed().await;
-    push(&function, 2).await;
-    let free = function.ledger_calls();
     function.ask(HOLD).await.unwrap();
     function.ledger_calls();
     push(&function, 3).await;
-    assert_eq!(function.ledger_calls(), ["GetItem", "BatchGetItem", "TransactWriteItems", "PutItem"]);
-    assert_eq!(free.len(), 4, "{free:?}");
+    assert_eq!(function.ledger_calls(), ["GetItem", "BatchGetItem", "GetItem", "TransactWriteItems", "PutItem"]);
+    reconcile(&function).await;
+    function.ledger_calls();
+    reconcile(&function).await;
+    let held = function.ledger_calls();
+    function.ask(RESUME).await.unwrap();
+    reconcile(&function).await;
+    function.ledger_calls();
+    reconcile(&function).await;
+    let free = function.ledger_calls();
+    let count = |calls: &[&str], operation| calls.iter().filter(|call| **call == operation).count();
+    assert_eq!(count(&held, "GetItem"), count(&free, "GetItem") + 1, "{held:?}");
+    assert_eq!(count(&held, "BatchGetItem"), count(&free, "BatchGetItem"), "{held:?}");
 }
 
+/// The row of the target is lost. What the target may get is then the newest head, which is held.
 #[tokio::test(start_paused = true)]
 async fn resend_offers_the_latest_order_and_never_orders_what_is_held() {
     let resend = r#"{"action":"resend","route":"shop","account":"333333333333"}"#;
@@ -232,11 +237,135 @@ async fn resend_offers_the_latest_order_and_never_orders_what_is_held() {
     push(&function, 2).await;
     function.ask(resend).await.unwrap();
     assert_eq!(accepted(&function), [("333333333333".to_owned(), 1)], "the order was placed before the hold");
-    let row = target_row(function.account(), SHOP_3).unwrap();
-    write_target(function.account(), SHOP_3, &TargetRow { order: None, ..row });
+    write_target(function.account(), SHOP_3, &TargetRow::default());
     let error = function.ask(resend).await.unwrap_err();
     assert_eq!(error.error_type().name(), "NotFound");
     assert!(error.to_string().contains("is held: send `resume` first"), "{error}");
+    function.ask(RESUME).await.unwrap();
+    function.ask(resend).await.unwrap();
+    assert_eq!(accepted(&function), [("333333333333".to_owned(), 2)]);
+}
+
+/// The ledger has lost the target's order. The target reports on it, and the reconcile compares that with the heads.
+#[tokio::test(start_paused = true)]
+async fn a_report_on_a_lost_order_never_leads_to_an_order_while_the_route_is_held() {
+    let function = Function::with(&only_main());
+    push(&function, 1).await;
+    accepted(&function);
+    let lost = target_row(function.account(), SHOP_3).unwrap();
+    let behind = TargetRow { number: 1, order: ordered(1).order, ..TargetRow::default() };
+    write_target(function.account(), SHOP_3, &behind);
+    function.ask(HOLD).await.unwrap();
+    push(&function, 2).await;
+    function.handle(&report(SHOP_3, &lost, "healthy", 1).to_string()).await.unwrap();
+    reconcile(&function).await;
+    assert_eq!(accepted(&function), []);
+    function.ask(RESUME).await.unwrap();
+    reconcile(&function).await;
+    assert_eq!(accepted(&function), both(2));
+}
+
+/// The push touches only the paths of the other route, so of the held route only the new target wants the head.
+#[tokio::test(start_paused = true)]
+async fn a_push_that_touches_only_another_route_orders_nothing_to_a_target_that_joined_a_held_route() {
+    let mut function = Function::with(&with_docs());
+    push(&function, 1).await;
+    accepted(&function);
+    function.ask(HOLD).await.unwrap();
+    function.relay.routes = routes(&with_docs().replacen("[[route.target]]", &format!("{THIRD}[[route.target]]"), 1));
+    function.set_changed_paths(&[&["README.md"]]);
+    assert_eq!(push(&function, 2).await, [Relayed]);
+    assert_eq!(accepted(&function), [("444444444444".to_owned(), 2)]);
+    function.ask(RESUME).await.unwrap();
+    reconcile(&function).await;
+    assert_eq!(accepted(&function), [("555555555555".to_owned(), 2)]);
+}
+
+/// The target misses the heads of both branches, and the newer one stays held.
+#[tokio::test(start_paused = true)]
+async fn a_held_branch_does_not_keep_the_head_of_another_branch() {
+    let function = relayed().await;
+    function.ask(r#"{"action":"hold","route":"shop","ref":"main","reason":"broken"}"#).await.unwrap();
+    function.ask(r#"{"action":"hold","route":"shop","ref":"release/1.2","reason":"broken"}"#).await.unwrap();
+    push(&function, 2).await;
+    tokio::time::advance(Duration::from_secs(1)).await;
+    function.point("release/1.2", Some(commit(9)));
+    assert_eq!(function.file("branch-created-release").await.unwrap().decisions[0].outcome, Held);
+    let answer = function.ask(r#"{"action":"resume","route":"shop","ref":"main"}"#).await.unwrap();
+    assert!(answer.contains("The next reconcile orders what was kept"), "{answer}");
+    reconcile(&function).await;
+    assert_eq!(accepted(&function), both(2));
+    function.ask(RESUME).await.unwrap();
+    reconcile(&function).await;
+    assert_eq!(accepted(&function), both(9), "the head of the release was seen last");
+}
+
+/// A push to a branch that the route leads says that the row must be repaired, and is ordered afterwards.
+#[tokio::test(start_paused = true)]
+async fn an_unreadable_row_of_a_route_keeps_no_target_of_another_route_from_joining() {
+    let mut function = Function::with(&with_docs());
+    push(&function, 1).await;
+    accepted(&function);
+    let memory: &Memory = &function.account().ledger;
+    memory.write(&train::key("shop"), &json!({"holds": "many"}), None, "a person").await.unwrap();
+    let added = |from: &str, to: &str| {
+        with_docs().replace(&format!("account = \"{from}\""), &format!("accounts = [\"{from}\", \"{to}\"]"))
+    };
+    let config =
+        added("444444444444", "666666666666").replacen("[[route.target]]", &format!("{THIRD}[[route.target]]"), 1);
+    function.relay.routes = routes(&config);
+    reconcile(&function).await;
+    assert_eq!(accepted(&function), [("666666666666".to_owned(), 1)]);
+    assert_eq!(push(&function, 2).await, [Failed]);
+    let memory: &Memory = &function.account().ledger;
+    memory.write(&train::key("shop"), &json!({}), Some(1), "a person").await.unwrap();
+    reconcile(&function).await;
+    let all: BTreeSet<(String, u64)> = accepted(&function).into_iter().collect();
+    assert_eq!((all.len(), all.iter().all(|(_, n)| *n == 2)), (5, true), "{all:?}");
+}
+
+/// Both requests read the row before one of them writes it.
+#[tokio::test(start_paused = true)]
+async fn two_requests_at_the_same_time_lose_no_hold() {
+    let function = relayed().await;
+    function.set_call_time(Duration::from_millis(30));
+    let hold = |branch: &str| format!(r#"{{"action":"hold","route":"shop","ref":"{branch}","reason":"r"}}"#);
+    let (main, release) = (hold("main"), hold("release/1.2"));
+    let (first, second) = Box::pin(join(function.ask(&main), function.ask(&release))).await;
+    assert!(first.is_ok() && second.is_ok(), "{first:?} {second:?}");
+    let shown = function.ask(r#"{"train":"shop"}"#).await.unwrap();
+    assert_eq!(shown.matches("The route is held").count(), 2, "{shown}");
+    let (first, second) = Box::pin(join(function.ask(RESUME), function.ask(HOLD))).await;
+    assert!(first.is_ok() && second.is_ok(), "{first:?} {second:?}");
+    let shown = function.ask(r#"{"train":"shop"}"#).await.unwrap();
+    let is_held = shown.contains("The route is held until `resume`: incident 7");
+    assert_eq!((is_held, push(&function, 2).await), (true, vec![Held]), "{shown}");
+}
+
+/// A target leaves the file while its route is held, and comes back after `resume`.
+#[tokio::test(start_paused = true)]
+async fn an_ended_hold_does_not_come_back_with_a_target_or_a_row() {
+    let mut function = Function::with(&only_main());
+    push(&function, 1).await;
+    let before = function.ask(HOLD).await.map(|_| only_main()).unwrap();
+    let (head, rest) = before.split_once("[[route.target]]\naccount  = \"333333333333\"").unwrap();
+    let (_, rest) = rest.split_once("[access]").unwrap();
+    function.relay.routes = routes(&format!("{head}[access]{rest}"));
+    let row = target_row(function.account(), SHOP_2).unwrap();
+    write_unreadable(function.account(), SHOP_2);
+    function.ask(RESUME).await.unwrap();
+    repair(&function, &row).await;
+    function.relay.routes = routes(&before);
+    accepted(&function);
+    assert_eq!((push(&function, 2).await, accepted(&function)), (vec![Relayed], both(2)));
+}
+
+/// Replaces the row that cannot be read.
+async fn repair(function: &Function, row: &TargetRow) {
+    let memory: &Memory = &function.account().ledger;
+    let key = target::key(&SHOP_2.parse().unwrap());
+    let revision = memory.read::<Value>(&key).await.unwrap().unwrap().revision;
+    memory.write(&key, row, Some(revision), "a person").await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

@@ -16,6 +16,7 @@ mod existing;
 mod explain;
 mod files;
 mod function;
+mod held_waves;
 mod holds;
 mod joined;
 mod offers;

@@ -178,14 +178,12 @@ fn a_target_that_comes_together_with_the_waves_is_a_newcomer() {
 fn a_held_route_that_gets_waves_is_a_held_train() {
     let mut world = without_waves("");
     let hold = Hold { wave: None, git_ref: None, reason: "r".to_owned(), until: None, by: None, since: 7 };
-    let row = world.targets[&id("b1")].with_holds("shop", std::slice::from_ref(&hold)).unwrap();
-    world.targets.insert(id("b1"), row);
+    world.row.hold(hold.clone());
     world.push(2);
     assert_eq!((world.orders(), &world.row.holds), ("1 1 1 1 1 1".to_owned(), &vec![hold]));
+    assert!(world.row.waves.iter().all(|wave| wave.members.len() == 2), "the route got its waves all the same");
     world.resume(None);
     assert_eq!(world.orders(), "2 2 1 1 1 1");
-    world.all(&A, Healthy);
-    assert!(world.targets[&id("b1")].holds.is_empty(), "the order of the wave ends the hold in the row");
 }
 
 /// While the waves of the route were taken out of the file, a target was added and got the head.

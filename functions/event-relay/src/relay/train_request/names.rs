@@ -54,7 +54,7 @@ pub(super) async fn find<'r, W: World>(run: &Run<'r, W>, request: &TrainRequest)
     if let Some(text) = &request.git_ref {
         names.git_ref = Some(git_ref(names.route, text)?);
     }
-    if action == TrainAction::Train || request.is_dry_run || names.route.waves().is_empty() {
+    if action == TrainAction::Train || request.is_dry_run {
         names.needs_rows = Rows::All;
     }
     if action == TrainAction::Pardon && names.revision.is_none() {

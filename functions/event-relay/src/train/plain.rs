@@ -1,0 +1,41 @@
+//! The holds of routes without waves. They are in the row of the route's train, so a route keeps its holds when it gets
+//! waves or loses them.
+
+use std::collections::BTreeSet;
+
+use sekisho_domain::change::GitRef;
+use sekisho_domain::route::{Route, TargetId};
+use time::OffsetDateTime;
+
+use super::{Hold, TrainRow};
+use crate::route::plain_targets;
+use crate::snapshot::TrainRows;
+
+/// The targets to which held routes without waves lead a change of a reference. `routes` are the routes that lead the
+/// change, and `trains` has their rows.
+pub(crate) fn held_targets<'r>(
+    routes: impl Iterator<Item = &'r Route>,
+    trains: &TrainRows,
+    git_ref: &GitRef,
+    now: OffsetDateTime,
+) -> BTreeSet<TargetId> {
+    let is_held =
+        |route: &&Route| trains.get(route.name()).is_some_and(|train| train.row.holds_without_waves(git_ref, now));
+    plain_targets(routes.filter(is_held))
+}
+
+impl Hold {
+    /// The hold that stands for a row that cannot be read. It is never written.
+    pub(crate) fn of_unreadable_row() -> Self {
+        let reason = "the row of the route cannot be read".to_owned();
+        Self { wave: None, git_ref: None, reason, until: None, by: None, since: 0 }
+    }
+}
+
+impl TrainRow {
+    /// Whether the changes of a reference are held if the route has no waves. If the route had waves before, the holds
+    /// of these waves count, too.
+    fn holds_without_waves(&self, git_ref: &GitRef, now: OffsetDateTime) -> bool {
+        self.holds.iter().any(|hold| hold.is_active(now) && hold.git_ref.as_ref().is_none_or(|held| held == git_ref))
+    }
+}
