@@ -20,10 +20,11 @@ use crate::window::Window;
 /// The largest number of characters of a reason that an answer shows. The ledger keeps the whole reason.
 const REASON_SHOWN: usize = 100;
 
-/// What to do so that a role's session shows the second factor. AWS does not pass on a code that was given to `AssumeRole`.
-const MFA_OF_A_ROLE: &str = "It works only in sessions that show MFA: call sts get-session-token with the MFA code, and \
-                             assume the role with these keys. A code given to assume-role does not count, and neither \
-                             does one of a sign-in through SAML or Identity Center.";
+/// What to do so that a role's session shows the second factor. AWS does not pass on a code that was given to
+/// `AssumeRole`.
+const MFA_OF_A_ROLE: &str = "It works only in sessions that show MFA: call sts get-session-token with the MFA code, \
+                             and assume the role with these keys. A code given to assume-role does not count, and \
+                             neither does one of a sign-in through SAML or Identity Center.";
 
 /// The largest number of characters of an answer. Slack shows a text completely only if it has fewer than 1,000.
 const LONGEST: usize = 999;
@@ -201,7 +202,8 @@ pub(crate) fn revoked_besides(revocation: &Revocation, invocation: &Invocation) 
     lines
 }
 
-/// The line about the sessions of Session Manager. A follow-up tries again only if the ledger records the end of access.
+/// The line about the sessions of Session Manager. A follow-up tries again only if the ledger records the end of
+/// access.
 fn ended_sessions(sessions: &SessionsEnd, is_unrecorded: bool, invocation: &Invocation) -> String {
     let region = &invocation.region;
     let again = if is_unrecorded { "Revoke again" } else { "The function tries again every minute" };

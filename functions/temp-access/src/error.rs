@@ -44,8 +44,8 @@ pub enum Error {
     },
     /// The chain of grants has reached its maximum length, and ended only recently.
     #[error(
-        "grants of {profile} to {principal} that follow each other last at most {longest} min from the first start, and \
-         that is over: a new one can begin at {} (`rest_minutes`). Nothing was granted",
+        "grants of {profile} to {principal} that follow each other last at most {longest} min from the first start, \
+         and that is over: a new one can begin at {} (`rest_minutes`). Nothing was granted",
         timestamp::seconds(*.again)
     )]
     ChainOver {

@@ -197,8 +197,8 @@ pub fn plan<'a>(
     // window, the window is ignored. A window that IAM shows is never ignored.
     let within = |window: &Window| window.is_live(now) && window.end - window.start <= terms.longest.duration();
     let live = later(shown.filter(|shown| shown.is_live(now)), recorded.granted.filter(within));
-    // An ended policy that is still in IAM counts, too. A chain that should still be live, but is not, ended by a revoke
-    // that could not be recorded, or by hand.
+    // An ended policy that is still in IAM counts, too. A chain that should still be live, but is not, ended by a
+    // revoke that could not be recorded, or by hand.
     let ended = later(recorded.chain, shown).map(|chain| Window { end: chain.end.min(now), ..chain });
     let resting = ended.filter(|chain| now < chain.end.saturating_add(terms.rest));
     let (window, capped) = window(terms, live, resting, recorded.earlier, now)?;

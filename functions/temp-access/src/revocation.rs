@@ -110,8 +110,8 @@ impl Revocation {
         self
     }
 
-    /// The error about the policies that were not removed. It also names the removed policies, and ends with `besides`, the
-    /// other lines of the answer.
+    /// The error about the policies that were not removed. It also names the removed policies, and ends with `besides`,
+    /// the other lines of the answer.
     pub(crate) fn into_error(self, principal: &Principal, besides: &[String]) -> Option<Error> {
         let is_unknown = |error: &IamError| matches!(error.kind, ErrorKind::Unanswered | ErrorKind::Throttled);
         let has = if self.failed.iter().any(|(_, error)| is_unknown(error)) { "may still have" } else { "still has" };

@@ -173,8 +173,8 @@ impl GrantRow {
         }
     }
 
-    /// The chain of grants that the row records, with the time at which it ended or will end. A row of an earlier version
-    /// does not show when a revoke ended the access, so such a chain counts until the end that it had.
+    /// The chain of grants that the row records, with the time at which it ended or will end. A row of an earlier
+    /// version does not show when a revoke ended the access, so such a chain counts until the end that it had.
     pub(crate) fn chain(&self) -> Window {
         Window { start: self.start, end: self.ended.unwrap_or(self.end).min(self.end) }
     }
@@ -216,8 +216,8 @@ impl GrantRow {
         matches!(self.state, State::Intent | State::Granted)
     }
 
-    /// Whether a revoke deleted the policy so recently that IAM may still show it. The row of an earlier version does not
-    /// say when that was.
+    /// Whether a revoke deleted the policy so recently that IAM may still show it. The row of an earlier version does
+    /// not say when that was.
     pub(crate) fn is_deleted(&self, now: OffsetDateTime) -> bool {
         self.state == State::Revoked && self.ended.is_none_or(|ended| now < ended.saturating_add(PROPAGATION))
     }

@@ -118,8 +118,8 @@ impl<S: Store> Run<'_, S> {
         configured.is_none_or(|(_, profile)| policy::opens_sessions(profile))
     }
 
-    /// Ends the open sessions of a principal that began within the window; without an end of the window, also those that
-    /// begin until now.
+    /// Ends the open sessions of a principal that began within the window; without an end of the window, also those
+    /// that begin until now.
     pub(crate) async fn end_sessions(
         &self,
         principal: &Principal,

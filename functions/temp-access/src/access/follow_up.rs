@@ -1,6 +1,6 @@
-//! In a follow-up, the schedule invokes the function every minute to finish what the ledger's rows still owe: to send the
-//! notice of a grant whose invocation died before that, to delete a policy that a revoke could not delete, and to end the
-//! sessions of grants that have ended.
+//! In a follow-up, the schedule invokes the function every minute to finish what the ledger's rows still owe: to send
+//! the notice of a grant whose invocation died before that, to delete a policy that a revoke could not delete, and to
+//! end the sessions of grants that have ended.
 
 use sekisho_domain::decision::{Decision, Decisions};
 use sekisho_domain::timestamp;
@@ -25,7 +25,8 @@ use crate::session::SessionsEnd;
 /// How long after a grant was begun a follow-up looks for its policy. A grant that IAM does not show by then was not
 /// carried out.
 const SEARCHED: Duration = Duration::hours(1);
-/// The end of access takes effect everywhere within this time, and Session Manager lists a session that began until then.
+/// The end of access takes effect everywhere within this time, and Session Manager lists a session that began until
+/// then.
 const SETTLING: Duration = Duration::minutes(2);
 /// What still fails this long after it could be done first is left.
 const TRIED: Duration = Duration::days(1);
@@ -40,8 +41,8 @@ pub(crate) async fn report<S: Store>(run: &Run<'_, S>) -> Result<Report, Error> 
 /// Finishes what the rows owe, and returns a decision about each thing that was done.
 ///
 /// # Errors
-/// If the ledger cannot be read. The next follow-up tries again, but a role that may not read would never end a session,
-/// so the invocation fails.
+/// If the ledger cannot be read. The next follow-up tries again, but a role that may not read would never end a
+/// session, so the invocation fails.
 pub(crate) async fn follow_up<S: Store>(run: &Run<'_, S>, deadline: Instant) -> Result<Vec<Decision<Outcome>>, Error> {
     const OUTCOME: &str = "Neither sessions were ended nor notices sent";
     let rows = match timeout_at(deadline, run.ledger.each::<GrantRow>(row::PARTITION, "")).await {
@@ -132,8 +133,9 @@ async fn send_notice<S: Store>(
     Some(decision.about("profile", profile).about("until", timestamp::seconds(end)))
 }
 
-/// Whether sessions of the grant still have to be ended. Nothing is tried for longer than [`TRIED`] after the time at which
-/// the sessions could be ended first: when the last grant of the principal that allows to open sessions had ended.
+/// Whether sessions of the grant still have to be ended. Nothing is tried for longer than [`TRIED`] after the time at
+/// which the sessions could be ended first: when the last grant of the principal that allows to open sessions had
+/// ended.
 fn owes_sessions<S: Store>(
     row: &Row<GrantRow>,
     (principal, profile): (&Principal, &str),
@@ -172,8 +174,8 @@ async fn is_let_in<S: Store>(
     false
 }
 
-/// Whether a grant was carried out, or still may be. An intent without a lease is one that failed, unless IAM shows live
-/// access, which may be that of an earlier grant.
+/// Whether a grant was carried out, or still may be. An intent without a lease is one that failed, unless IAM shows
+/// live access, which may be that of an earlier grant.
 async fn is_carried_out<S: Store>(
     row: &Row<GrantRow>,
     principal: &Principal,

@@ -1,5 +1,5 @@
-//! The removal of a policy whose access has ended. A sweep removes such policies, and so does a grant that needs room. A
-//! follow-up removes a policy that a revoke could not delete.
+//! The removal of a policy whose access has ended. A sweep removes such policies, and so does a grant that needs room.
+//! A follow-up removes a policy that a revoke could not delete.
 
 use sekisho_domain::decision::Decision;
 use sekisho_lambda::failure::chain;
@@ -92,8 +92,8 @@ pub(crate) async fn remove_ended<S: Store>(
     Ok(Removal::Removed)
 }
 
-/// Deletes a policy that a revoke could not delete. The row is claimed first, so that the delete cannot remove the policy
-/// of a later grant.
+/// Deletes a policy that a revoke could not delete. The row is claimed first, so that the delete cannot remove the
+/// policy of a later grant.
 pub(crate) async fn finish_revoke<S: Store>(
     row: &Row<GrantRow>,
     principal: &Principal,

@@ -161,7 +161,8 @@ struct Ending<'a, S> {
     key: Key,
     /// Whether the end of access can be recorded. A row that cannot be read is not overwritten.
     is_recordable: bool,
-    /// Whether IAM listed the policy, or its row cannot be read. Such a policy is deleted even if a read does not find it.
+    /// Whether IAM listed the policy, or its row cannot be read. Such a policy is deleted even if a read does not find
+    /// it.
     is_named: bool,
     first: &'a FirstDeletes,
     /// 1 until the policy was deleted for the first time, and 0 afterwards.
@@ -261,8 +262,8 @@ impl<S: Store> Ending<'_, S> {
         }
     }
 
-    /// What is known about the access before the delete. `shown` is IAM's window, and `recorded` is the live window of the
-    /// row.
+    /// What is known about the access before the delete. `shown` is IAM's window, and `recorded` is the live window of
+    /// the row.
     fn access(
         &self,
         shown: Option<Window>,
@@ -302,8 +303,8 @@ impl<S: Store> Ending<'_, S> {
         }
     }
 
-    /// Deletes the policy, and goes on as long as there is time: IAM's limits are those of the whole account, so somebody
-    /// who has access could exhaust them.
+    /// Deletes the policy, and goes on as long as there is time: IAM's limits are those of the whole account, so
+    /// somebody who has access could exhaust them.
     async fn delete(&self) -> Result<bool, IamError> {
         let limit = self.run.deadline(CONFIRM_LIMIT);
         let (mut is_doubtful, mut last) = (false, None);
@@ -327,8 +328,8 @@ impl<S: Store> Ending<'_, S> {
         }
     }
 
-    /// Records the end of access in the row, unless another request holds the row. With `owes_delete`, a follow-up deletes
-    /// the policy.
+    /// Records the end of access in the row, unless another request holds the row. With `owes_delete`, a follow-up
+    /// deletes the policy.
     async fn record(&self, row: Option<&Row<GrantRow>>, access: Access, owes_delete: bool) -> Recorded {
         if self.run.is_ledger_lost.get() || !self.is_recordable {
             return Recorded::Lost;

@@ -33,8 +33,8 @@ enum Finding {
     Decided(Decision<Outcome>),
 }
 
-/// Removes every policy of ours that has ended, and then follows up on grants. The sweep goes page by page, so if a large
-/// account takes too long, only the last pages are left for the next sweep.
+/// Removes every policy of ours that has ended, and then follows up on grants. The sweep goes page by page, so if a
+/// large account takes too long, only the last pages are left for the next sweep.
 pub(crate) async fn sweep<S: Store>(run: &Run<'_, S>) -> Result<Report, Error> {
     let deadline = run.sweep_deadline();
     let (mut decisions, mut failure) = (Vec::new(), None);

@@ -87,7 +87,8 @@ fn time(value: &Value) -> Option<OffsetDateTime> {
     let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
     let is_number = !whole.is_empty() && [whole, fraction].iter().all(|part| part.bytes().all(|b| b.is_ascii_digit()));
     match (is_number, whole.len()) {
-        // A few digits are a date rather than a second of the year 1970. Read as a second, it would seem to have passed.
+        // A few digits are a date rather than a second of the year 1970. Read as a second, it would seem to have
+        // passed.
         (true, 4) => timestamp::parse_any(&format!("{whole}-01-01")),
         (true, 8) => timestamp::parse_any(&dashed(whole)?),
         (true, _) => OffsetDateTime::from_unix_timestamp(whole.parse().ok()?).ok(),
