@@ -62,7 +62,8 @@ def test_sessions_of_a_role_end_with_the_window(stack):
     assert all(one["outcome"] == "session-ended" for one in decided)
     assert "night" not in open_sessions(stack)
     (row,) = [one for one in grants(stack, "production") if one["sk"] == "role/shells/admin"]
-    assert "sessions_from" not in row
+    # Session Manager may list a session of the last moment late, so the row keeps the debt for two minutes.
+    assert "sessions_from" in row
 
 
 def test_a_policy_with_an_end_that_sekisho_never_writes_is_reported_and_can_be_revoked(stack, user):
