@@ -110,7 +110,7 @@ pub(crate) fn check(history: &History, traffic: &Traffic) -> Result<(), Broken> 
         let reports = reports::of(traffic, target)?;
         orders::rise(history, &orders, target)?;
         executions::start_once_and_in_order(history, target, &orders)?;
-        reports::rise(&reports, target)?;
+        reports::rise(history, &reports, target)?;
         if target.is_routed(history.deployment.newest) {
             executions::run_the_last_order(history, target, &reports)?;
             heads::are_ordered(history, target)?;
