@@ -85,7 +85,8 @@ pub struct PlacedOrder {
     /// Whether people were alerted that the target's bus does not accept the order.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub alerted: bool,
-    /// Whether the order is not offered any more: the target refused the change, and then the change was condemned.
+    /// Whether the order is not offered any more: the change was condemned, and the target refused it or never
+    /// answered.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub withdrawn: bool,
     /// The wave that ordered the change. `None` if the route has no waves.
@@ -175,7 +176,7 @@ impl TargetRow {
     /// Orders the target to run a change, unless the target should already run this commit or a change that was seen
     /// later.
     pub(crate) fn place(&self, change: &Change, now: OffsetDateTime) -> Placement {
-        let Some(PlacedOrder { change: desired, train, .. }) = self.standing_order() else {
+        let Some(PlacedOrder { change: desired, train, withdrawn, .. }) = self.standing_order() else {
             let is_later = self.sequence() < change.sequence;
             return if is_later {
                 Placement::Placed(Box::new(self.placed(change, now)))
@@ -183,8 +184,10 @@ impl TargetRow {
                 Placement::Superseded
             };
         };
-        if desired.repository == change.repository && desired.commit == change.commit {
-            return Placement::Duplicate;
+        if is_same_revision(desired, change) {
+            // A withdrawn order is not offered, so the target gets the commit only with a new one.
+            let is_there = !withdrawn;
+            return if is_there { Placement::Duplicate } else { Placement::Placed(Box::new(self.placed(change, now))) };
         }
         let is_older = match train {
             // The change got a new sequence if it was ordered again. If the target was sent back from a change, `seen`
@@ -246,7 +249,7 @@ impl TargetRow {
         let now = epoch_millis(now);
         let is_paused = now < order.offered + millis(doubled(FIRST_PAUSE, order.offers, LONGEST_PAUSE));
         match self.current_report() {
-            None => !is_paused,
+            None => !is_paused && !order.withdrawn,
             Some(report) if report.state == ReportState::Refused && order.withdrawn => false,
             Some(report) if report.state == ReportState::Refused => !is_paused,
             Some(report) if report.state.is_final() => false,
@@ -265,7 +268,9 @@ impl TargetRow {
     /// that reported on the order has it.
     #[must_use]
     pub fn needs_alert(&self, now: OffsetDateTime) -> bool {
-        let is_overdue = |order: &PlacedOrder| !order.alerted && epoch_millis(now) >= order.placed + millis(ALERT_AGE);
+        let is_overdue = |order: &PlacedOrder| {
+            !order.alerted && !order.withdrawn && epoch_millis(now) >= order.placed + millis(ALERT_AGE)
+        };
         self.order.as_ref().is_some_and(is_overdue) && self.current_report().is_none()
     }
 

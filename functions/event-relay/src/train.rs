@@ -97,6 +97,9 @@ pub struct Passage {
     /// The targets that failed, once the wave has failed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failed: Vec<TargetId>,
+    /// The newcomers that failed, too. They are no reason for the verdict.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failed_newcomers: Vec<TargetId>,
     /// Whether a person sends all targets of the wave back.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub recalled: bool,

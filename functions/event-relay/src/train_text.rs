@@ -257,7 +257,8 @@ pub(crate) fn why(standing: Standing, row: Option<&TargetRow>) -> Option<String>
 
 fn label(standing: Standing, row: Option<&TargetRow>) -> &'static str {
     let report = row.and_then(TargetRow::current_report).map(|report| report.state);
-    let order = row.and_then(TargetRow::standing_order).and_then(|order| order.train.as_ref());
+    let placed = row.and_then(TargetRow::standing_order);
+    let order = placed.and_then(|order| order.train.as_ref());
     match standing {
         Standing::Idle => "without a change",
         Standing::Todo => "to come",
@@ -273,6 +274,7 @@ fn label(standing: Standing, row: Option<&TargetRow>) -> &'static str {
         Standing::Failed => "failed",
         Standing::SentBack if report == Some(ReportState::Failed) => "not sent back",
         Standing::SentBack if report == Some(ReportState::Refused) => "refused it",
+        Standing::SentBack if report.is_none() && placed.is_some_and(|order| order.withdrawn) => "never answered",
         Standing::SentBack => "sent back",
         Standing::Unknown => "unknown",
     }

@@ -28,7 +28,7 @@ enum Extent {
 struct Recall {
     seen: u64,
     extent: Extent,
-    /// The targets that failed, and may have been retried since.
+    /// The targets that failed, newcomers included, and may have been retried since.
     failed: Vec<TargetId>,
 }
 
@@ -39,17 +39,16 @@ impl<'a> Step<'a> {
         for recall in self.recalls(at) {
             let Some(change) = self.row.change(recall.seen).map(|one| one.change.clone()) else { continue };
             let mut targets: Vec<(TargetId, Change, bool)> = vec![];
-            let mut without_way_back: Vec<TargetId> = vec![];
+            let mut others: Vec<TargetId> = vec![];
             for (target, row) in self.targets_of(at) {
-                let Some((before, joined)) = row.and_then(|row| self.goes_back(target, row, &recall, &change)) else {
-                    continue;
-                };
-                match before.filter(|before| !is_same_revision(before, &change)) {
-                    Some(before) => targets.push((target.clone(), before, joined)),
-                    None => without_way_back.push(target.clone()),
+                let back = row.and_then(|row| self.goes_back(target, row, &recall, &change));
+                let way = back.and_then(|(before, joined)| Some((before?, joined)));
+                match way.filter(|(before, _)| !is_same_revision(before, &change)) {
+                    Some((before, joined)) => targets.push((target.clone(), before, joined)),
+                    None => others.push(target.clone()),
                 }
             }
-            self.withdraw(at, recall.seen, &change, &without_way_back);
+            self.withdraw(at, recall.seen, &change, &others);
             if targets.is_empty() {
                 continue;
             }
@@ -65,24 +64,30 @@ impl<'a> Step<'a> {
         }
     }
 
-    /// Ends the offers of a condemned change to those of the targets that refused it. An order that its target has
-    /// taken can only be ended by a newer one.
+    /// Ends the offers of a condemned change to those of the targets that refused it or never answered. An order that
+    /// its target has taken can only be ended by a newer one.
     fn withdraw(&mut self, at: At<'a>, seen: u64, change: &Change, targets: &[TargetId]) {
-        let refused = |target: &TargetId| {
+        let withdrawn = |target: &TargetId| {
             let row = self.target(target)?;
-            self.observer.own(row).filter(|(_, of)| of.seen == seen)?;
-            Some((target.clone(), row.withdrawn()?))
+            self.observer.own(row).filter(|(order, of)| of.seen == seen && order.kind == OrderKind::Deploy)?;
+            Some((target.clone(), row.withdrawn(self.now)?))
         };
-        let refused: Vec<(TargetId, TargetRow)> = targets.iter().filter_map(refused).collect();
-        if refused.is_empty() {
+        let withdrawn: Vec<(TargetId, TargetRow)> = targets.iter().filter_map(withdrawn).collect();
+        if withdrawn.is_empty() {
             return;
         }
-        let count = refused.len();
-        for (target, row) in refused {
+        let count = withdrawn.len();
+        for (target, row) in withdrawn {
+            // The wave still has to bring a newcomer to what is healthy here.
+            if self.observer.own(&row).is_some_and(|(_, of)| of.joined)
+                && let Some(wave) = self.wave_mut(at)
+            {
+                wave.members.retain(|member| *member != target);
+            }
             self.write(target, row, Urgency::Rollback);
         }
         let reason = format!(
-            "{count} targets of the wave `{}` refused this change before it was condemned: it is not offered any more",
+            "{count} targets of the wave `{}` refused this condemned change or never answered: it is not offered any more",
             at.wave.name
         );
         let decision = about_change(change, Decision::new(Outcome::Filtered, reason));
@@ -97,16 +102,17 @@ impl<'a> Step<'a> {
             if !self.is_condemned(passage.seen) {
                 continue;
             }
-            let (seen, failed) = (passage.seen, passage.failed.clone());
+            let (seen, has_failed) = (passage.seen, !passage.failed.is_empty());
+            let failed = passage.failed.iter().chain(&passage.failed_newcomers).cloned().collect();
             if later.index > at.index {
-                let has_failed = passage.verdict == Verdict::Failed && !failed.is_empty();
+                let has_failed = passage.verdict == Verdict::Failed && has_failed;
                 if later.wave.retreat == Retreat::Train && has_failed {
                     recalls.push(Recall { seen, extent: Extent::Wave, failed: vec![] });
                 }
             } else if passage.recalled {
                 recalls.push(Recall { seen, extent: Extent::All, failed });
             } else {
-                let is_wave = later.wave.retreat != Retreat::Target && !failed.is_empty();
+                let is_wave = later.wave.retreat != Retreat::Target && has_failed;
                 let extent = if is_wave { Extent::Wave } else { Extent::Waiting };
                 recalls.push(Recall { seen, extent, failed });
             }
@@ -126,6 +132,9 @@ impl<'a> Step<'a> {
         if let Some((order, of)) = self.observer.own(row).filter(|(_, of)| of.seen == recall.seen) {
             let progress = row.progress(self.now)?;
             let is_deploy = order.kind == OrderKind::Deploy;
+            // Nobody knows whether a target works on the order that never answered.
+            let is_unanswered = row.current_report().is_none() && progress == Progress::Unknown;
+            let progress = if is_unanswered { Progress::Running } else { progress };
             let goes = is_deploy && goes_back(progress, recall, target, || has_failed(row));
             return goes.then(|| (order.before.clone(), of.joined));
         }

@@ -75,6 +75,7 @@ impl<'a> Step<'a> {
             promoted,
             verdict: Verdict::Open,
             failed: vec![],
+            failed_newcomers: vec![],
             recalled: false,
         }
     }

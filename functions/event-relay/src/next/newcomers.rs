@@ -43,7 +43,11 @@ impl<'a> Step<'a> {
         for target in newcomers {
             let Some(row) = self.target(&target) else { continue };
             let is_done = match &desired {
-                None => self.observer.own(row).is_none() || row.progress(self.now).is_none_or(Progress::is_settled),
+                // An order that was withdrawn brought the target nothing.
+                None => match self.observer.own(row) {
+                    Some((order, _)) => !order.withdrawn && row.progress(self.now).is_none_or(Progress::is_settled),
+                    None => true,
+                },
                 Some((seen, change)) => self.is_done(row, *seen, change),
             };
             if is_done {

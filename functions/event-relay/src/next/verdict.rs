@@ -79,11 +79,12 @@ impl<'a> Step<'a> {
     /// Fails a wave: its change is condemned.
     fn fail(&mut self, at: At<'a>, passage: &Passage, state: &WaveState) {
         let failed = self.failed_targets(at, state);
+        let failed_newcomers = self.failed_newcomers(at, state, &failed);
         let reason = self.reason(&failed);
         self.forget_healthy(at, passage.seen);
         if let Some(passage) = self.wave_mut(at).and_then(|wave| wave.passage.as_mut()) {
             passage.verdict = Verdict::Failed;
-            passage.failed = failed;
+            (passage.failed, passage.failed_newcomers) = (failed, failed_newcomers);
         }
         if at.wave.retreat == Retreat::Train {
             self.fail_earlier(at, passage.seen);
@@ -120,6 +121,13 @@ impl<'a> Step<'a> {
         failed.filter_map(|(index, _)| targets.get(index).cloned()).collect()
     }
 
+    /// The other targets that failed.
+    fn failed_newcomers(&self, at: At<'a>, state: &WaveState, failed: &[TargetId]) -> Vec<TargetId> {
+        let targets = self.targets.get(at.index).into_iter().flatten().zip(&state.places);
+        let others = targets.filter(|(target, place)| place.standing == Standing::Failed && !failed.contains(target));
+        others.map(|(target, _)| target.clone()).collect()
+    }
+
     fn reason(&self, failed: &[TargetId]) -> String {
         let named: Vec<String> = failed.iter().take(MOST_NAMED).map(|target| self.named(target)).collect();
         let more = failed.len().saturating_sub(MOST_NAMED);
@@ -142,16 +150,19 @@ impl<'a> Step<'a> {
         }
         let mut failed = passage.failed.clone();
         failed.extend(self.failed_targets(at, state).into_iter().filter(|target| !passage.failed.contains(target)));
+        let mut failed_newcomers = passage.failed_newcomers.clone();
+        let others = self.failed_newcomers(at, state, &failed).into_iter();
+        failed_newcomers.extend(others.filter(|target| !passage.failed_newcomers.contains(target)));
         let is_healed = |target: &&TargetId| self.standing_of(at, state, target) == Some(Standing::Healthy);
         let healed = failed.iter().filter(is_healed).count();
         let tolerated = usize::try_from(at.wave.tolerate).unwrap_or(usize::MAX);
         let by_wave = Judge::Wave(at.wave.name.clone());
         let is_liftable = !passage.recalled && healed > 0 && failed.len() - healed <= tolerated;
         if !is_liftable {
-            if failed != passage.failed
+            if (&failed, &failed_newcomers) != (&passage.failed, &passage.failed_newcomers)
                 && let Some(passage) = self.wave_mut(at).and_then(|wave| wave.passage.as_mut())
             {
-                passage.failed = failed;
+                (passage.failed, passage.failed_newcomers) = (failed, failed_newcomers);
             }
             return;
         }
@@ -163,6 +174,7 @@ impl<'a> Step<'a> {
         if let Some(passage) = self.wave_mut(at).and_then(|wave| wave.passage.as_mut()) {
             passage.verdict = Verdict::Open;
             passage.failed.clear();
+            passage.failed_newcomers.clear();
         }
         if let Some(change) = self.row.change(passage.seen).map(|one| one.change.clone()) {
             let reason = "a stage was retried and ended healthy: the change is not condemned any more";

@@ -181,7 +181,8 @@ fn plan<W: World>(
     let (routes, here) = (run.routes, &run.invocation.region);
     match row.standing_order() {
         Some(order) if order.withdrawn => Err(format!(
-            "the target refused {}, which was condemned since: pardon it, or push a newer commit",
+            "{} is condemned and not offered any more: pardon it, or push a newer commit. If the route has no waves any \
+             more, the next reconcile orders the newest head",
             revision(&order.change)
         )),
         Some(order) if leads_order(routes, here, target, order) => Ok((row.offered_again(run.now()), false)),

@@ -184,3 +184,19 @@ fn a_new_sequence_of_a_change_of_a_wave_does_not_keep_later_heads_out() {
         assert_eq!(row.place(&change(4, 10), NOW), Placement::Superseded, "{kind:?}");
     }
 }
+
+/// The waves of a route are taken out after its newest change was condemned.
+#[test]
+fn a_withdrawn_order_keeps_no_head_out() {
+    let of = serde_json::from_value(serde_json::json!({"route": "shop", "seen": 21, "bake": "0s"})).unwrap();
+    let row = TargetRow::default().ordered(&change(2, 21), OrderKind::Deploy, of, NOW);
+    let later = NOW + Duration::from_mins(5);
+    assert_eq!(row.place(&change(2, 20), later), Placement::Duplicate);
+    let withdrawn = row.withdrawn(later).unwrap();
+    assert_eq!(withdrawn.withdrawn(later), None, "it is withdrawn once");
+    // The train may have given the head a larger sequence.
+    let Placement::Placed(next) = withdrawn.place(&change(2, 20), later) else { panic!() };
+    assert!(next.number > row.number && next.is_due(later + Duration::from_mins(5)));
+    assert_eq!(withdrawn.place(&change(3, 20), later), Placement::Superseded);
+    assert!(matches!(withdrawn.place(&change(3, 22), later), Placement::Placed(_)));
+}

@@ -67,7 +67,7 @@ pub(crate) enum Progress {
     Healthy,
     /// The change failed, or the target went back by itself.
     Failed,
-    /// The target went back because the order said so, or refused an order that is withdrawn. A rollback that failed
+    /// The target went back because the order said so, or the order is withdrawn. A rollback that failed
     /// counts, too: nothing follows it.
     SentBack,
     /// Nobody can tell how the order ended, or the target has been silent for too long.

@@ -10,7 +10,7 @@ use sekisho_domain::timestamp::epoch_millis;
 use time::OffsetDateTime;
 
 use super::train_order::{Finished, FinishedState, Progress, TrainOrder};
-use super::{PlacedOrder, TargetRow, millis};
+use super::{FIRST_PAUSE, PlacedOrder, TargetRow, millis};
 
 /// A target without a report for this time, or with nothing but refusals, is treated as unknown.
 const SILENCE: Duration = Duration::from_hours(2);
@@ -79,6 +79,9 @@ impl TargetRow {
         let settled = if is_rollback { Progress::SentBack } else { Progress::Healthy };
         let unknown = if is_accepted { settled } else { Progress::Unknown };
         let Some(report) = self.current_report() else {
+            if order.withdrawn {
+                return Some(Progress::SentBack);
+            }
             let working = if is_rollback { Progress::GoingBack } else { Progress::Running };
             return Some(if self.is_silent(order, now) { unknown } else { working });
         };
@@ -113,9 +116,17 @@ impl TargetRow {
         (self.progress(now) == Some(Progress::Unknown)).then_some(row)
     }
 
-    /// The row in which the current order is not offered any more, if the target refused it.
-    pub(crate) fn withdrawn(&self) -> Option<Self> {
-        self.current_report().filter(|report| report.state == ReportState::Refused)?;
+    /// The row in which the current order is not offered any more, if the target refused it, or has not answered until
+    /// the time of the next offer. A target that got the order all the same reports by itself.
+    pub(crate) fn withdrawn(&self, now: OffsetDateTime) -> Option<Self> {
+        let order = self.standing_order().filter(|order| !order.withdrawn)?;
+        let is_without_answer = match self.current_report() {
+            Some(report) => report.state == ReportState::Refused,
+            None => epoch_millis(now) >= order.offered + millis(FIRST_PAUSE),
+        };
+        if !is_without_answer {
+            return None;
+        }
         let mut row = self.clone();
         row.order.as_mut()?.withdrawn = true;
         Some(row)

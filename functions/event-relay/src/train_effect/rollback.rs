@@ -80,12 +80,13 @@ impl Ask<'_> {
     fn without_way_back(&self, wave: &str) -> String {
         let waiting: Vec<TargetId> = self.view.waiting_without_way_back(wave).map(|(target, _)| target).collect();
         let has_it = |standing| matches!(standing, Standing::Running | Standing::Healthy | Standing::Unknown);
-        let stays = self.standings().into_iter().filter(|(target, standing)| {
-            let row = self.view.targets.read.get(target).map(|snapshot| &snapshot.row);
-            let order = row.and_then(TargetRow::standing_order).filter(|order| order.kind == OrderKind::Deploy);
+        let row = |target: &TargetId| self.view.targets.read.get(target).map(|snapshot| &snapshot.row);
+        let others = self.standings().into_iter().filter(|(target, standing)| {
+            let order = row(target).and_then(TargetRow::standing_order).filter(|order| order.kind == OrderKind::Deploy);
             has_it(*standing) && order.is_some_and(|order| !order.has_way_back())
         });
-        let stays: Vec<TargetId> = stays.map(|(target, _)| target).collect();
+        let has_answered = |target: &TargetId| row(target).is_some_and(|row| row.current_report().is_some());
+        let (stays, silent): (Vec<TargetId>, Vec<TargetId>) = others.map(|(target, _)| target).partition(has_answered);
         let lines = [
             (
                 waiting,
@@ -93,6 +94,11 @@ impl Ask<'_> {
                        send `resume`",
             ),
             (stays, "it stays as it is"),
+            (
+                silent,
+                "it has not answered to the order, which is soon not offered any more. If it got the order all the \
+                 same, it starts the change and reports that",
+            ),
         ];
         let line = |(targets, what): &(Vec<TargetId>, &str)| {
             let is_some = !targets.is_empty();

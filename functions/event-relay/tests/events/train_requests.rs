@@ -273,6 +273,25 @@ async fn a_rollback_that_became_unknown_is_ordered_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_rollback_ends_the_offers_to_a_target_that_never_answered() {
+    let train = Train::new();
+    train.push(1).await;
+    train.report(ONE_BOX, "healthy").await;
+    train.report(TOKYO[1], "running").await;
+    train.wait(Duration::from_mins(5)).await;
+    let answer = train.answer(about("rollback", "tokyo")).await;
+    let words = format!("Nothing was healthy before in {}: it has not answered to the order", TOKYO[0]);
+    assert!(answer.contains(&words), "{answer}");
+    train.function.account().accepted.take();
+    train.wait(Duration::from_hours(3)).await;
+    train.reconcile().await;
+    let offered = train.function.account().accepted.take();
+    assert!(offered.iter().all(|event| event.account.as_str() != "333333333333"), "{offered:?}");
+    let shown = train.answer(json!({"train": "shop"})).await;
+    assert!(shown.contains(&format!("- {} never answered", TOKYO[0])), "{shown}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_rollback_names_the_targets_that_cannot_go_back() {
     let train = Train::new();
     train.push(1).await;
@@ -323,7 +342,7 @@ async fn resend_sends_no_condemned_change_to_a_target_that_refused_it() {
     assert_eq!(train.function.account().accepted.take().len(), 0);
     let (error, message) = train.error(request("resend", json!({"account": "444444444444"}))).await;
     assert_eq!(error, "NotFound", "{message}");
-    assert!(message.contains("the target refused 00000000 main, which was condemned since"), "{message}");
+    assert!(message.contains("00000000 main is condemned and not offered any more"), "{message}");
     let shown = train.answer(json!({"train": "shop"})).await;
     assert!(shown.contains(&format!("- {} refused it: reason refused", TOKYO[1])), "{shown}");
     train.answer(request("pardon", json!({"revision": commit(1), "reason": "r"}))).await;

@@ -142,6 +142,10 @@ fn unsettled(train: &TrainHistory) -> Result<Option<String>, Broken> {
         let row = relay_row(train, place, pipeline)?;
         let Some(order) = &row.order else { continue };
         let state = row.current_report().map(|report| report.state);
+        // A condemned change is not offered any more to a target that refused it or never answered.
+        if order.withdrawn && state.is_none_or(|state| state == ReportState::Refused) {
+            continue;
+        }
         if !state.is_some_and(|state| state.is_final() || state == ReportState::Waiting) {
             return Ok(Some(format!("{name}: the last report on order {} is {state:?}", order.number)));
         }

@@ -2,8 +2,8 @@
 
 use sekisho_domain::report::ReportState::{Failed, Healthy, Refused, RolledBack, Running, Waiting};
 
-use super::named::{A, settled};
-use super::world::{CONFIG, World, id};
+use super::named::{A, B, settled};
+use super::world::{CONFIG, World, id, routes, with};
 use crate::wave::Standing;
 
 fn is_offered(world: &World, pipeline: &str) -> bool {
@@ -75,4 +75,81 @@ fn a_target_that_refused_the_change_and_can_go_back_goes_back() {
     world.report("a2", Refused);
     world.report("a1", RolledBack);
     assert_eq!(world.orders(), "2 <1 1 1 1 1");
+}
+
+/// The account of the target is not deployed yet, so its bus accepts nothing.
+#[test]
+fn a_condemned_change_is_not_offered_again_to_a_target_that_never_answered() {
+    for silent in [1, 180] {
+        let mut world = World::new(CONFIG);
+        world.push(1);
+        world.wait(silent);
+        world.report("a1", Failed);
+        world.wait(3);
+        assert!(world.is_condemned(1));
+        assert_eq!(is_offered(&world, "a2"), silent == 1, "the target may still answer the first offer");
+        world.wait(2);
+        let row = &world.targets[&id("a2")];
+        assert!(!is_offered(&world, "a2") && !row.needs_alert(world.now + time::Duration::hours(3)));
+        assert_eq!(world.standings(0), [Standing::Failed, Standing::SentBack], "nobody has to decide about the target");
+        let mut late = world.clone();
+        late.report("a2", Running);
+        assert_eq!(late.standings(0), [Standing::Failed, Standing::Running], "it had the order all the same");
+        world.push(2);
+        assert_eq!(world.orders(), "2 2 0 0 0 0");
+        assert!(is_offered(&world, "a2"));
+    }
+}
+
+#[test]
+fn a_target_that_never_answered_and_can_go_back_goes_back() {
+    let mut world = settled(CONFIG);
+    world.push(2);
+    world.wait(180);
+    assert_eq!(world.standings(0), [Standing::Unknown, Standing::Unknown]);
+    world.report("a1", RolledBack);
+    assert_eq!(world.orders(), "2 <1 1 1 1 1");
+}
+
+/// The wave sends back only the targets that failed, and this one may have started the change.
+#[test]
+fn a_target_that_never_answered_gets_no_more_offers_if_nothing_else_goes_back() {
+    let mut world = settled(&with("a", r#"retreat = "target""#));
+    world.push(2);
+    world.report("a1", RolledBack);
+    world.wait(5);
+    assert_eq!(world.orders(), "2 2 1 1 1 1");
+    assert!(!is_offered(&world, "a2"));
+}
+
+/// A train whose first wave has passed its only change, or its second one after another one, when a newcomer refused
+/// that change and the second wave condemned it.
+fn refused_by_a_newcomer(mut world: World, change: u64) -> World {
+    world.push(change);
+    world.all(&A, Healthy);
+    world.routes = routes(&CONFIG.replace("\"a2\"", "\"a3\""));
+    world.wait(5);
+    world.report("a3", Refused);
+    assert_eq!(world.ordered("a3"), change.to_string());
+    world.all(&B, RolledBack);
+    assert!(world.is_condemned(change));
+    world.wait(5);
+    world
+}
+
+#[test]
+fn a_newcomer_that_refused_a_condemned_change_gets_what_was_healthy_before() {
+    let world = refused_by_a_newcomer(settled(CONFIG), 2);
+    assert_eq!(world.ordered("a3"), "1");
+}
+
+#[test]
+fn a_newcomer_that_refused_the_change_gets_it_if_the_change_is_pardoned() {
+    let mut world = refused_by_a_newcomer(World::new(CONFIG), 1);
+    assert!(!is_offered(&world, "a3") && !world.row.waves[0].members.contains(&id("a3")));
+    let number = world.targets[&id("a3")].number;
+    assert!(world.pardon(1));
+    assert!(world.targets[&id("a3")].number > number && is_offered(&world, "a3"));
+    world.report("a3", Healthy);
+    assert!(world.row.waves[0].members.contains(&id("a3")));
 }

@@ -136,6 +136,28 @@ fn a_newcomer_that_fails_is_no_reason_for_the_verdict() {
     assert_eq!(world.row.waves[0].passage.as_ref().unwrap().failed, [id("a1")]);
 }
 
+/// The target had something healthy before it moved to this wave.
+#[test]
+fn a_newcomer_whose_stage_is_retried_is_not_sent_back_before_it_ends() {
+    let mut world = settled(CONFIG);
+    world.targets.insert(id("a3"), world.targets[&id("a1")].clone());
+    world.push(2);
+    world.all(&A, Running);
+    edit(&mut world, &with_a3());
+    assert_eq!(world.ordered("a3"), "2");
+    world.report("a3", Failed);
+    world.report("a1", RolledBack);
+    assert_eq!((world.orders(), world.ordered("a3")), ("2 <1 1 1 1 1".to_owned(), "2".to_owned()));
+    world.report("a3", Running);
+    assert_eq!(world.ordered("a3"), "2", "the new end counts");
+    let mut failed = world.clone();
+    failed.report("a3", Failed);
+    failed.report("a3", Running);
+    assert_eq!(failed.ordered("a3"), "2");
+    world.report("a3", Healthy);
+    assert_eq!(world.ordered("a3"), "<1");
+}
+
 #[test]
 fn a_retried_stage_lifts_the_condemnation_of_a_wave_that_was_renamed() {
     let mut world = settled(&with("a", r#"retreat = "target""#));
