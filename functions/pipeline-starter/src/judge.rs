@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use sekisho_domain::route::{AlarmGlobs, Missing};
 use sekisho_domain::timestamp::{epoch_millis, from_epoch_millis, seconds};
+use sekisho_lambda::ServiceError;
 use time::OffsetDateTime;
 
 use crate::bake::{Bake, Window};
@@ -53,6 +54,14 @@ pub(crate) enum Gap {
     Passing(String),
     /// CloudWatch refused the call.
     Lasting(String),
+}
+
+impl Gap {
+    /// The gap that a failed call leaves.
+    pub(crate) fn of(error: &ServiceError) -> Self {
+        let reason = format!("{error}: {}", error.description());
+        if error.is_refused() { Self::Lasting(reason) } else { Self::Passing(reason) }
+    }
 }
 
 /// The result of a reading.

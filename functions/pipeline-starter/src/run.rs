@@ -1,5 +1,7 @@
 //! The context of one invocation.
 
+mod alarm_lists;
+
 use std::time::Duration;
 
 use sekisho_domain::route::PipelineName;
@@ -11,7 +13,7 @@ use time::OffsetDateTime;
 use crate::error::Error;
 use crate::report::Place;
 use crate::routing::LocalRoutes;
-use crate::starter::AlarmLists;
+pub(crate) use crate::run::alarm_lists::AlarmLists;
 use crate::world::World;
 
 /// The time that is reserved at the end of an invocation. A call that has begun (three attempts of 5 s), the write that

@@ -29,8 +29,7 @@ use crate::outcome::{Outcome, about_payload};
 use crate::request::{self, Request, Source};
 use crate::results::{Recording, Results};
 use crate::routing::LocalRoutes;
-use crate::run::Run;
-pub(crate) use crate::starter::alarms::AlarmLists;
+use crate::run::{AlarmLists, Run};
 use crate::world::World;
 
 /// The function's name in the keys of the ledger's decisions.

@@ -1,5 +1,6 @@
 //! The function dispatches each invocation to a use case, and then records the decisions.
 
+mod first_deletes;
 mod follow_up;
 mod grant;
 mod help;

@@ -1,14 +1,12 @@
 //! Reads the alarms of bakes. Many pipelines may watch the same alarms, and CloudWatch throttles at about 20 calls a
 //! second, so the orders of an invocation share the answers.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
 use sekisho_domain::timestamp::from_epoch_millis;
-use sekisho_lambda::ServiceError;
 use time::OffsetDateTime;
 use tokio::sync::OnceCell;
 
@@ -25,54 +23,8 @@ const BEFORE: Duration = Duration::from_mins(1);
 /// CloudWatch keeps a history for at least this time.
 const BEFORE_DELETION: Duration = Duration::from_hours(14 * 24);
 
-/// The newest lists of alarms that an invocation has read.
-#[derive(Debug)]
-pub(crate) struct AlarmLists {
-    /// A time before all readings. Every bake is judged at this time, so that a list which was read before the end of a
-    /// bake is never taken for one after the end.
-    pub(crate) at: OffsetDateTime,
-    by_prefix: RefCell<BTreeMap<(String, Extent), AlarmList>>,
-}
-
-/// A list of alarms.
-#[derive(Debug)]
-struct AlarmList {
-    /// A time before the call.
-    at: OffsetDateTime,
-    alarms: Shared<Alarm>,
-}
-
 /// The answer of CloudWatch, which several orders share.
 type Shared<T> = Rc<OnceCell<Result<Rc<[T]>, Gap>>>;
-
-impl AlarmLists {
-    pub(crate) fn new(now: OffsetDateTime) -> Self {
-        Self { at: now, by_prefix: RefCell::default() }
-    }
-
-    /// The alarms whose names begin with this prefix, as they were at `since` or later. An older list is read again. A
-    /// call that failed is not repeated, because the next follow-up comes within a minute.
-    async fn read<W: World>(
-        &self,
-        world: &W,
-        prefix: &str,
-        extent: Extent,
-        since: OffsetDateTime,
-    ) -> Result<Rc<[Alarm]>, Gap> {
-        let new = || AlarmList { at: world.now(), alarms: Rc::default() };
-        let list = {
-            let mut lists = self.by_prefix.borrow_mut();
-            let list = lists.entry((prefix.to_owned(), extent)).or_insert_with(new);
-            let has_failed = list.alarms.get().is_some_and(Result::is_err);
-            if list.at < since && !has_failed {
-                *list = new();
-            }
-            Rc::clone(&list.alarms)
-        };
-        let read = || async { world.alarms(prefix, extent).await.map(Rc::from).map_err(|error| gap(&error)) };
-        list.get_or_init(read).await.clone()
-    }
-}
 
 /// An alarm that has changed its state, according to an event.
 #[derive(Debug)]
@@ -166,7 +118,7 @@ async fn history<W: World>(run: &Run<'_, W>, name: &str, since: OffsetDateTime) 
     if !run.has_time_after(Duration::ZERO) {
         return Err(Gap::Passing("the time does not suffice for the history of all alarms".to_owned()));
     }
-    run.world.alarm_history(name, since, run.now()).await.map_err(|error| gap(&error))
+    run.world.alarm_history(name, since, run.now()).await.map_err(|error| Gap::of(&error))
 }
 
 /// The alarms that a bake watches, by name, as they were at `since` or later.
@@ -183,9 +135,4 @@ pub(crate) async fn matching<W: World>(
         matching.extend(watched.map(|alarm| (alarm.name.clone(), alarm.clone())));
     }
     Ok(matching)
-}
-
-fn gap(error: &ServiceError) -> Gap {
-    let reason = format!("{error}: {}", error.description());
-    if error.is_refused() { Gap::Lasting(reason) } else { Gap::Passing(reason) }
 }

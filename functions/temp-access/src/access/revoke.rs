@@ -14,6 +14,7 @@ use time::OffsetDateTime;
 use tokio::time::{Duration, Instant, sleep, timeout, timeout_at};
 use tracing::warn;
 
+use crate::access::first_deletes::FirstDeletes;
 use crate::answer::{self, Answer};
 use crate::aws::iam::{ErrorKind, IamError};
 use crate::error::Error;
@@ -24,7 +25,7 @@ use crate::policy::{self, Reading};
 use crate::principal::Principal;
 use crate::report::Report;
 use crate::request::Revoke;
-use crate::revocation::{FirstDeletes, PolicyEnd, Revocation};
+use crate::revocation::{PolicyEnd, Revocation};
 use crate::row::{self, GrantRow, State};
 use crate::run::{CONFIRM_LIMIT, LedgerAnswer, PLAN_LIMIT, POLL_INTERVAL, READ_TIMEOUT, RECHECK_LIMIT, Run};
 use crate::window::{Window, later};
