@@ -16,8 +16,6 @@ use sekisho_ledger::Key;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use crate::wave::is_same_revision;
-
 pub use self::train_order::{Finished, FinishedState, TrainOrder};
 pub(crate) use self::train_order::{Progress, order_of_wave};
 
@@ -309,6 +307,11 @@ impl TargetRow {
 
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Whether two changes lead to the same commit.
+pub(crate) fn is_same_revision(one: &Change, other: &Change) -> bool {
+    one.repository == other.repository && one.commit == other.commit
 }
 
 #[cfg(test)]

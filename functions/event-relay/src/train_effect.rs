@@ -17,10 +17,11 @@ use crate::ordering::Placed;
 use crate::outcome::{Outcome, about_change};
 use crate::selection::listed;
 use crate::status::{revision, short, shortened};
+use crate::target::is_same_revision;
 use crate::train::{Hold, TrainChange, TrainRow, WaveRow};
 use crate::train_request::{Prefix, TrainAction};
 use crate::train_text::{TrainView, end, held};
-use crate::wave::{Standing, is_same_revision};
+use crate::wave::Standing;
 
 /// A request whose names were found in the configuration.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use sekisho_domain::report::ReportState;
 use sekisho_domain::route::{Routes, TargetId};
 use time::OffsetDateTime;
 
-use crate::target::{FinishedState, PlacedOrder, Progress, TargetRow, TrainOrder};
+use crate::target::{FinishedState, PlacedOrder, Progress, TargetRow, TrainOrder, is_same_revision};
 use crate::train::{Passage, TrainRow, Verdict, WaveRow};
 
 /// Where a target is with the change in its wave.
@@ -212,11 +212,6 @@ pub(crate) fn runs(row: &TargetRow, change: &Change, now: OffsetDateTime) -> boo
             .is_some_and(|report| matches!(report.state, ReportState::Healthy | ReportState::RolledBack)),
     };
     is_there && is_same_revision(&order.change, change)
-}
-
-/// Whether two changes lead to the same commit.
-pub(crate) fn is_same_revision(one: &Change, other: &Change) -> bool {
-    one.repository == other.repository && one.commit == other.commit
 }
 
 impl WaveState {

@@ -8,9 +8,9 @@ use sekisho_domain::route::{Retreat, TargetId};
 
 use super::{At, Step, Urgency};
 use crate::outcome::{Outcome, about_change};
-use crate::target::{FinishedState, Progress, TargetRow};
+use crate::target::{FinishedState, Progress, TargetRow, is_same_revision};
 use crate::train::Verdict;
-use crate::wave::{is_same_revision, runs};
+use crate::wave::runs;
 
 /// How far the targets of a wave go back from a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

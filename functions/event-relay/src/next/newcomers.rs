@@ -7,9 +7,9 @@ use sekisho_domain::route::TargetId;
 
 use super::{At, Step, gate};
 use crate::outcome::{Outcome, about_change};
-use crate::target::{Progress, TargetRow, TrainOrder};
+use crate::target::{Progress, TargetRow, TrainOrder, is_same_revision};
 use crate::train::Verdict;
-use crate::wave::{Standing, WaveState, is_same_revision};
+use crate::wave::{Standing, WaveState};
 
 impl<'a> Step<'a> {
     /// The newcomers that have the wave's change already become members.

@@ -8,8 +8,9 @@ use sekisho_domain::report::ReportState;
 use super::super::*;
 use super::world::{CONFIG, World, id, number, with};
 use crate::target::Progress;
+use crate::target::is_same_revision;
 use crate::train::{Passage, Verdict};
-use crate::wave::{Standing, is_same_revision};
+use crate::wave::Standing;
 
 /// `SEKISHO_HISTORIES` sets another number.
 const HISTORIES: u64 = 60;
