@@ -87,7 +87,8 @@ impl<'a> Step<'a> {
             self.write(target, row, Urgency::Rollback);
         }
         let reason = format!(
-            "{count} targets of the wave `{}` refused this condemned change or never answered: it is not offered any more",
+            "{count} targets of the wave `{}` refused this condemned change or never answered: it is not offered any \
+             more",
             at.wave.name
         );
         let decision = about_change(change, Decision::new(Outcome::Filtered, reason));
