@@ -128,7 +128,8 @@ fn check_wave_before(cloud: &Cloud, witness: &Witness, target: (usize, &'static 
 
 /// What a target of the wave still does with another change than this one.
 fn works_on_another(row: &TargetRow, seen: u64) -> Option<String> {
-    let order = row.order.as_ref()?;
+    // A withdrawn order is not offered any more, because the target refused it or never answered.
+    let order = row.order.as_ref().filter(|order| !order.withdrawn)?;
     let train = order.train.as_ref().filter(|train| train.seen != seen && !train.accepted)?;
     let state = row.current_report().map(|report| report.state);
     let is_in_source = row.current_report().is_some_and(|report| report.in_source);
