@@ -38,7 +38,7 @@ struct Changed<'r> {
 /// targets of repositories that were not examined, and targets of heads that were ordered in this reconcile.
 ///
 /// # Errors
-/// The names of the routes whose rows of trains must be read first. They say whether a person holds the route.
+/// The names of routes without waves whose train rows the caller has to read first: a hold of the route is in that row.
 pub(crate) fn joining<'r>(
     routes: &Routes,
     references: &'r [Reference],

@@ -174,18 +174,13 @@ impl TargetRow {
     /// Orders the target to run a change, unless the target should already run this commit or a change that was seen
     /// later.
     pub(crate) fn place(&self, change: &Change, now: OffsetDateTime) -> Placement {
+        let placed = || Placement::Placed(Box::new(self.placed(change, now)));
         let Some(PlacedOrder { change: desired, train, withdrawn, .. }) = self.standing_order() else {
-            let is_later = self.sequence() < change.sequence;
-            return if is_later {
-                Placement::Placed(Box::new(self.placed(change, now)))
-            } else {
-                Placement::Superseded
-            };
+            return if self.sequence() < change.sequence { placed() } else { Placement::Superseded };
         };
         if is_same_revision(desired, change) {
             // A withdrawn order is not offered, so the target gets the commit only with a new one.
-            let is_there = !withdrawn;
-            return if is_there { Placement::Duplicate } else { Placement::Placed(Box::new(self.placed(change, now))) };
+            return if *withdrawn { placed() } else { Placement::Duplicate };
         }
         let is_older = match train {
             // The change got a new sequence if it was ordered again. If the target was sent back from a change, `seen`
@@ -193,10 +188,7 @@ impl TargetRow {
             Some(of) => of.seen >= change.sequence,
             None => desired.sequence > change.sequence,
         };
-        if is_older {
-            return Placement::Superseded;
-        }
-        Placement::Placed(Box::new(self.placed(change, now)))
+        if is_older { Placement::Superseded } else { placed() }
     }
 
     /// The row with a new order, whatever the target should run now.

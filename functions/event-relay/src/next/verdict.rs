@@ -121,7 +121,7 @@ impl<'a> Step<'a> {
         failed.filter_map(|(index, _)| targets.get(index).cloned()).collect()
     }
 
-    /// The other targets that failed.
+    /// The newcomers that failed. `failed` has the other targets.
     fn failed_newcomers(&self, at: At<'a>, state: &WaveState, failed: &[TargetId]) -> Vec<TargetId> {
         let targets = self.targets.get(at.index).into_iter().flatten().zip(&state.places);
         let others = targets.filter(|(target, place)| place.standing == Standing::Failed && !failed.contains(target));

@@ -67,8 +67,8 @@ pub(crate) enum Progress {
     Healthy,
     /// The change failed, or the target went back by itself.
     Failed,
-    /// The target went back because the order said so, or the order is withdrawn. A rollback that failed
-    /// counts, too: nothing follows it.
+    /// The target went back because the order said so, or it refused an order that is withdrawn or did not answer it for
+    /// two hours. A rollback that failed counts, too: nothing follows it.
     SentBack,
     /// Nobody can tell how the order ended, or the target has been silent for too long.
     Unknown,

@@ -79,11 +79,13 @@ impl TargetRow {
         let settled = if is_rollback { Progress::SentBack } else { Progress::Healthy };
         let unknown = if is_accepted { settled } else { Progress::Unknown };
         let Some(report) = self.current_report() else {
-            if order.withdrawn {
-                return Some(Progress::SentBack);
-            }
-            let working = if is_rollback { Progress::GoingBack } else { Progress::Running };
-            return Some(if self.is_silent(order, now) { unknown } else { working });
+            // The bus may have accepted an offer, so a target without an answer may still start a withdrawn order.
+            return Some(match self.is_silent(order, now) {
+                true if order.withdrawn => Progress::SentBack,
+                true => unknown,
+                false if is_rollback => Progress::GoingBack,
+                false => Progress::Running,
+            });
         };
         Some(match report.state {
             ReportState::Unknown => unknown,

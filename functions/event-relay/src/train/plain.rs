@@ -11,8 +11,8 @@ use super::{Hold, TrainRow};
 use crate::route::plain_targets;
 use crate::snapshot::TrainRows;
 
-/// The targets to which held routes without waves lead a change of a reference. `routes` are the routes that lead the
-/// change, and `trains` has their rows.
+/// The targets of those of the `routes` that have no waves and that a person holds for changes of this reference.
+/// `trains` has the rows of the routes.
 pub(crate) fn held_targets<'r>(
     routes: impl Iterator<Item = &'r Route>,
     trains: &TrainRows,

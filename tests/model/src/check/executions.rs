@@ -36,8 +36,10 @@ pub(crate) fn start_once_and_in_order(history: &History, target: &Target, orders
         if change.commit != execution.commit {
             return Err(Broken(format!("{}: {} does not run the commit of its order", target.id(), execution.id)));
         }
-        // An order may lead back to what an earlier version ran, once another order ran in between.
-        if last.is_none() && history.upgrade.has_started(target.place, target.pipeline, change) {
+        // A later order may lead back to what an earlier version ran, if another commit ran in between.
+        let is_first = last.is_none_or(|(earlier, _)| earlier != number);
+        let leads_back = last.is_some_and(|(_, ran)| ran.commit != change.commit);
+        if is_first && !leads_back && history.upgrade.has_started(target.place, target.pipeline, change) {
             return Err(Broken(format!("{}: {} repeats an earlier version's", target.id(), execution.id)));
         }
         match last {

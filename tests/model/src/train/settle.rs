@@ -9,6 +9,7 @@ use sekisho_domain::change::CommitId;
 use sekisho_domain::order::OrderKind;
 use sekisho_domain::report::{OrderReport, ReportState};
 use sekisho_domain::route::Retreat;
+use sekisho_domain::timestamp::epoch_millis;
 use sekisho_testing::invocation::invocation;
 use time::Duration;
 
@@ -22,7 +23,7 @@ use crate::settle::run_minute;
 use crate::train::TrainHistory;
 use crate::train::configuration::{ROUTE, TARGETS, TOLERANT, alarm, wave_names, waves};
 use crate::train::people::{self, Action, Request};
-use crate::train::witness::read;
+use crate::train::witness::{is_given_up, read};
 
 /// The train must have come to rest after this many minutes without faults.
 const MAX_MINUTES: usize = 14 * 60;
@@ -143,7 +144,8 @@ fn unsettled(train: &TrainHistory) -> Result<Option<String>, Broken> {
         let Some(order) = &row.order else { continue };
         let state = row.current_report().map(|report| report.state);
         // A condemned change is not offered any more to a target that refused it or never answered.
-        if order.withdrawn && state.is_none_or(|state| state == ReportState::Refused) {
+        let has_refused = order.withdrawn && state == Some(ReportState::Refused);
+        if has_refused || is_given_up(&row, epoch_millis(history.cloud.clock.now.get())) {
             continue;
         }
         if !state.is_some_and(|state| state.is_final() || state == ReportState::Waiting) {

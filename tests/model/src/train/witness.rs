@@ -10,7 +10,7 @@ use pipeline_starter::world::Entry;
 use sekisho_domain::change::CommitId;
 use sekisho_domain::order::OrderKind;
 use sekisho_domain::report::{OrderReport, ReportState};
-use sekisho_domain::timestamp::from_epoch_millis;
+use sekisho_domain::timestamp::{epoch_millis, from_epoch_millis};
 use sekisho_ledger::{Key, Memory, Row, Store};
 use serde::de::DeserializeOwned;
 use time::{Duration, OffsetDateTime};
@@ -24,6 +24,9 @@ use crate::train::configuration::{ROUTE, TARGETS, alarm};
 /// The largest difference between a time in a row and the true time: a clock is up to 20 seconds off, and so is
 /// CodePipeline's.
 const TOLERANCE: Duration = Duration::seconds(45);
+
+/// After this time in milliseconds, a target without an answer counts as silent.
+const LONGEST_SILENCE: u64 = 2 * 60 * 60 * 1_000;
 
 /// What the model knows about its train.
 #[derive(Debug, Default)]
@@ -72,7 +75,7 @@ fn check_order(
     if row.condemnation(&placed.change).is_some() {
         return Err(Broken(format!("commit {commit} is condemned")));
     }
-    let now = u64::try_from((cloud.clock.now.get() + TOLERANCE).unix_timestamp()).unwrap_or_default() * 1_000;
+    let now = epoch_millis(cloud.clock.now.get() + TOLERANCE);
     let is_held =
         |hold: &Hold| hold.wave.is_none() && hold.git_ref.is_none() && hold.until.is_none_or(|until| until > now);
     if !order.promoted && row.holds.iter().any(is_held) {
@@ -100,7 +103,7 @@ fn check_order(
     let others = wave.into_iter().flatten().filter(|other| **other != (place, pipeline));
     for (place, pipeline) in others {
         let row: Option<TargetRow> = read(&cloud.relay_ledger, &target::key(&configuration::target(*place, pipeline)))?;
-        if let Some(what) = row.as_ref().and_then(|row| works_on_another(row, order.seen)) {
+        if let Some(what) = row.as_ref().and_then(|row| works_on_another(row, order.seen, now)) {
             return Err(Broken(format!("{place}/{pipeline} of the same wave {what}")));
         }
     }
@@ -127,9 +130,8 @@ fn check_wave_before(cloud: &Cloud, witness: &Witness, target: (usize, &'static 
 }
 
 /// What a target of the wave still does with another change than this one.
-fn works_on_another(row: &TargetRow, seen: u64) -> Option<String> {
-    // A withdrawn order is not offered any more, because the target refused it or never answered.
-    let order = row.order.as_ref().filter(|order| !order.withdrawn)?;
+fn works_on_another(row: &TargetRow, seen: u64, now: u64) -> Option<String> {
+    let order = row.order.as_ref().filter(|_| !is_given_up(row, now))?;
     let train = order.train.as_ref().filter(|train| train.seen != seen && !train.accepted)?;
     let state = row.current_report().map(|report| report.state);
     let is_in_source = row.current_report().is_some_and(|report| report.in_source);
@@ -140,6 +142,13 @@ fn works_on_another(row: &TargetRow, seen: u64) -> Option<String> {
         _ => false,
     };
     (!is_over).then(|| format!("has reported {state:?} on order {} of the change {}", order.number, train.seen))
+}
+
+/// Whether nobody waits for the target's answer any more, because the change is not offered any more, and the target has
+/// not answered for two hours.
+pub(crate) fn is_given_up(row: &TargetRow, now: u64) -> bool {
+    let is_silent = |order: &PlacedOrder| order.withdrawn && now >= order.placed + LONGEST_SILENCE;
+    row.order.as_ref().is_some_and(is_silent) && row.current_report().is_none()
 }
 
 /// Checks a report that pipeline-starter is about to send.

@@ -91,6 +91,17 @@ fn a_condemned_change_is_not_offered_again_to_a_target_that_never_answered() {
         world.wait(2);
         let row = &world.targets[&id("a2")];
         assert!(!is_offered(&world, "a2") && !row.needs_alert(world.now + time::Duration::hours(3)));
+        if silent == 1 {
+            assert_eq!(
+                world.standings(0),
+                [Standing::Failed, Standing::Running],
+                "its bus may have accepted the offer"
+            );
+            let mut early = world.clone();
+            early.push(2);
+            assert_eq!(early.orders(), "1 1 0 0 0 0", "the next change waits for the target");
+            world.wait(120);
+        }
         assert_eq!(world.standings(0), [Standing::Failed, Standing::SentBack], "nobody has to decide about the target");
         let mut late = world.clone();
         late.report("a2", Running);
