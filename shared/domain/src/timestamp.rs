@@ -1,12 +1,11 @@
 //! The text and number formats of points in time.
 
-use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
-use time::format_description::well_known::Rfc3339;
+use time::format_description::well_known::Iso8601;
 use time::macros::format_description;
+use time::{Date, OffsetDateTime};
 
 const SECONDS: &[BorrowedFormatItem<'_>] = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
-const DATE: &[BorrowedFormatItem<'_>] = format_description!("[year]-[month]-[day]");
 const MINUTES: &[BorrowedFormatItem<'_>] = format_description!("[year]-[month]-[day] [hour]:[minute]");
 const MILLIS: &[BorrowedFormatItem<'_>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
@@ -55,18 +54,15 @@ pub fn parse_seconds(text: &str) -> Option<OffsetDateTime> {
     time::PrimitiveDateTime::parse(text, SECONDS).ok().map(time::PrimitiveDateTime::assume_utc)
 }
 
-/// Parses a time in any spelling of ISO 8601 that IAM understands: with an offset, with fractions of a second, without
-/// seconds, or a date alone, which means its midnight in UTC. Returns `None` for any other text.
+/// Parses a time in any form of ISO 8601 that has a date and an offset, or a date alone, which means its midnight in UTC.
+/// Returns `None` for any other text.
 #[must_use]
 pub fn parse_any(text: &str) -> Option<OffsetDateTime> {
-    let in_full = |text: &str| OffsetDateTime::parse(text, &Rfc3339).ok();
-    let with_seconds = || {
-        let (minutes, offset) = text.split_at_checked("2026-11-21T23:45".len())?;
-        in_full(&format!("{minutes}:00{offset}"))
-    };
-    let date = || time::Date::parse(text, DATE).ok().map(|date| date.midnight().assume_utc());
-    let parsed = in_full(text).or_else(with_seconds).or_else(date)?;
-    Some(parsed.to_offset(time::UtcOffset::UTC))
+    let at = OffsetDateTime::parse(text, &Iso8601::PARSING).ok();
+    // The parser of dates ignores a time that follows.
+    let date = || Date::parse(text, &Iso8601::PARSING).ok().filter(|_| !text.contains('T'));
+    let at = at.or_else(|| Some(date()?.midnight().assume_utc()))?;
+    Some(at.to_offset(time::UtcOffset::UTC))
 }
 
 /// Parses `2026-11-21T23:45:00.123Z`, the format in which reports hold times. Returns `None` for any other format.

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use time::OffsetDateTime;
 use tokio::sync::Notify;
 
-/// The policies of a revoke that were not deleted yet, not even for the first time, and the sessions of their access.
+/// How many policies a revoke still has to delete for the first time, and which sessions belong to their access.
 pub(crate) struct FirstDeletes {
     left: Cell<usize>,
     /// The time from which the sessions of the principal belong to the access; `None` if there was no access.

@@ -3,7 +3,7 @@
 
 use sekisho_domain::decision::Decision;
 use sekisho_lambda::failure::chain;
-use sekisho_ledger::{Error as LedgerError, Key, Lease, Row, Store};
+use sekisho_ledger::{Error as LedgerError, Lease, Row, Store};
 use tokio::time::{Instant, timeout_at};
 use tracing::{error, warn};
 
@@ -101,8 +101,8 @@ pub(crate) async fn finish_revoke<S: Store>(
     deadline: Instant,
     run: &Run<'_, S>,
 ) -> Option<Decision<Outcome>> {
-    let (key, policy) =
-        (Key { pk: row::PARTITION.to_owned(), sk: row.sk.clone() }, format!("{}{profile}", policy::PREFIX));
+    let policy = format!("{}{profile}", policy::PREFIX);
+    let key = row::key(principal, &policy);
     let lease = Lease::new(run.now(), LEASE_TERM);
     let claim = GrantRow { request: run.request_id().to_owned(), lease, ..row.state.clone() };
     let claimed = timeout_at(deadline, run.ledger.write(&key, &claim, Some(row.revision), run.request_id())).await;

@@ -3,6 +3,7 @@
 
 use std::cell::Cell;
 
+use backon::{BackoffBuilder, ConstantBuilder};
 use futures_util::future::{join_all, try_join_all};
 use futures_util::join;
 use sekisho_domain::decision::Decision;
@@ -11,7 +12,7 @@ use sekisho_lambda::Invocation;
 use sekisho_lambda::failure::chain;
 use sekisho_ledger::{Error as LedgerError, Key, Row, Store};
 use time::OffsetDateTime;
-use tokio::time::{Duration, Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::warn;
 
 use crate::access::first_deletes::FirstDeletes;
@@ -308,6 +309,13 @@ impl<S: Store> Ending<'_, S> {
     /// somebody who has access could exhaust them.
     async fn delete(&self) -> Result<bool, IamError> {
         let limit = self.run.deadline(CONFIRM_LIMIT);
+        // The pauses have a random part, so that several revokes do not get in each other's way.
+        let mut pauses = ConstantBuilder::default()
+            .with_delay(POLL_INTERVAL)
+            .without_max_times()
+            .with_jitter()
+            .with_jitter_seed(self.run.invocation.jitter_seed())
+            .build();
         let (mut is_doubtful, mut last) = (false, None);
         loop {
             let deleted = timeout_at(limit, self.run.iam.delete(self.principal, self.policy)).await;
@@ -317,8 +325,7 @@ impl<S: Store> Ending<'_, S> {
                 Ok(Err(error)) => error,
                 Err(_) => return Err(last.unwrap_or_else(|| IamError::unanswered("policy delete"))),
             };
-            // The pauses differ, so that several revokes do not get in each other's way.
-            let pause = POLL_INTERVAL + Duration::from_nanos(u64::from(self.run.now().nanosecond() / 4));
+            let pause = pauses.next().unwrap_or(POLL_INTERVAL);
             let is_final = !matches!(error.kind, ErrorKind::Throttled | ErrorKind::Unanswered);
             if is_final || Instant::now() + pause >= limit {
                 return Err(error);

@@ -90,37 +90,10 @@ fn time(value: &Value) -> Option<OffsetDateTime> {
         // A few digits are a date rather than a second of the year 1970. Read as a second, it would seem to have
         // passed.
         (true, 4) => timestamp::parse_any(&format!("{whole}-01-01")),
-        (true, 8) => timestamp::parse_any(&dashed(whole)?),
+        (true, 8) => timestamp::parse_any(whole),
         (true, _) => OffsetDateTime::from_unix_timestamp(whole.parse().ok()?).ok(),
-        (false, _) => timestamp::parse_any(&text).or_else(|| timestamp::parse_any(&extended(&text)?)),
+        (false, _) => timestamp::parse_any(&text).or_else(|| timestamp::parse_any(&format!("{text}-01"))),
     }
-}
-
-/// `20991231` as `2099-12-31`.
-fn dashed(date: &str) -> Option<String> {
-    Some(format!("{}-{}-{}", date.get(..4)?, date.get(4..6)?, date.get(6..)?))
-}
-
-/// A time of ISO 8601 in its full form: `2099-12` gets a day, `20991231T235900Z` its separators, and `+0900` its colon.
-fn extended(text: &str) -> Option<String> {
-    let Some((date, time)) = text.split_once('T') else {
-        return (text.len() == "2099-12".len()).then(|| format!("{text}-01"));
-    };
-    let date = if date.contains('-') { date.to_owned() } else { dashed(date)? };
-    let zone = time.find(['Z', '+', '-'])?;
-    let (time, zone) = time.split_at_checked(zone)?;
-    let time = match (time.contains(':'), time.split_at_checked(4)) {
-        (false, Some((minutes, "" | "00"))) => format!("{}:{}:00", minutes.get(..2)?, minutes.get(2..)?),
-        (false, Some((minutes, seconds))) => format!("{}:{}:{seconds}", minutes.get(..2)?, minutes.get(2..)?),
-        (true, _) if time.len() == "23:59".len() => format!("{time}:00"),
-        _ => time.to_owned(),
-    };
-    let zone = match (zone.len(), zone.split_at_checked(3)) {
-        (3, _) => format!("{zone}:00"),
-        (5, Some((hours, minutes))) => format!("{hours}:{minutes}"),
-        _ => zone.to_owned(),
-    };
-    Some(format!("{date}T{time}{zone}"))
 }
 
 #[cfg(test)]
