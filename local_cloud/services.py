@@ -41,7 +41,7 @@ def register(
     """
 
     async def handle(_method: str, _path: str, headers: Json, body: bytes, _query: Json) -> Any:
-        operation = operations.get(headers.get("x-amz-target", "").rpartition(".")[2])
+        operation = operations.get(operation_of(headers))
         if operation is None:
             return error_response_json("UnknownOperationException", f"the local {name} does not know this operation")
         try:
@@ -57,6 +57,18 @@ def register(
     }
     iam_actions.SERVICE_TO_IAM_NAMESPACE[name] = name
     app.SERVICE_HANDLERS[name] = handle
+
+    def resource(_operation: str, request: Json, region: str, account: str) -> str:
+        return resource_arn(request, region, account)
+
+    name_resources(name, resource)
+
+
+def name_resources(name: str, resource: Callable[[str, Json, str, str], str | None]) -> None:
+    """Adds the resources for which IAM checks the requests to the JSON service `name`.
+
+    `resource(operation, request, region, account)` returns an ARN, or `None` for an operation that the emulator knows.
+    """
     others = iam_actions.extract_resource_arn
 
     def extract_resource_arn(
@@ -69,14 +81,21 @@ def register(
         region: str,
         account: str,
     ) -> Any:
-        if service != name:
-            return others(service, method, path, headers, body, query, region, account)
-        try:
-            return resource_arn(json.loads(body or b"{}"), region, account)
-        except (ValueError, AttributeError):
-            return "*"
+        if service == name:
+            try:
+                found = resource(operation_of(headers), json.loads(body or b"{}"), region, account)
+            except (ValueError, AttributeError):
+                return "*"
+            if found is not None:
+                return found
+        return others(service, method, path, headers, body, query, region, account)
 
     iam_actions.extract_resource_arn = extract_resource_arn
+
+
+def operation_of(headers: Json) -> str:
+    """Returns the name of the operation of a JSON service that a request calls."""
+    return str(headers.get("x-amz-target", "")).rpartition(".")[2]
 
 
 def client(service: str, region: str, credentials: Credentials) -> Any:

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from typing import Any
 
 from ministack import app
-from ministack.core import iam_actions, iam_evaluator
+from ministack.core import iam_evaluator
 from ministack.core.responses import error_response_json, get_account_id, get_region, json_response
 from ministack.services import ssm
 
-from local_cloud.services import JSON, Json, Refused, page
+from local_cloud.services import JSON, Json, Refused, name_resources, operation_of, page
 
 PAGE = 50
 MOST = 200
@@ -29,33 +29,17 @@ _emulator_handle = ssm.handle_request
 def install() -> None:
     """Adds the operations to the emulator's SSM, and the resources for which IAM checks their requests."""
     app.SERVICE_HANDLERS["ssm"] = _handle
-    others = iam_actions.extract_resource_arn
-
-    def extract_resource_arn(
-        service: str,
-        method: str,
-        path: str,
-        headers: Json,
-        body: bytes,
-        query: Json,
-        region: str,
-        account: str,
-    ) -> Any:
-        action = _action(headers)
-        if service != "ssm" or action not in _OPERATIONS:
-            return others(service, method, path, headers, body, query, region, account)
-        request = json.loads(body or b"{}")
-        if action == "TerminateSession":
-            return f"arn:aws:ssm:{region}:{account}:session/{request.get('SessionId', '')}"
-        if action == "StartSession":
-            return f"arn:aws:ec2:{region}:{account}:instance/{request.get('Target', '')}"
-        return "*"
-
-    iam_actions.extract_resource_arn = extract_resource_arn
+    name_resources("ssm", _resource)
 
 
-def _action(headers: Json) -> str:
-    return str(headers.get("x-amz-target", "")).rpartition(".")[2]
+def _resource(operation: str, request: Json, region: str, account: str) -> str | None:
+    if operation not in _OPERATIONS:
+        return None
+    if operation == "TerminateSession":
+        return f"arn:aws:ssm:{region}:{account}:session/{request.get('SessionId', '')}"
+    if operation == "StartSession":
+        return f"arn:aws:ec2:{region}:{account}:instance/{request.get('Target', '')}"
+    return "*"
 
 
 def _here() -> dict[str, Json]:
@@ -99,7 +83,7 @@ _OPERATIONS: dict[str, Callable[[Json], Json]] = {
 
 
 async def _handle(method: str, path: str, headers: Json, body: bytes, query: Json) -> Any:
-    operation = _OPERATIONS.get(_action(headers))
+    operation = _OPERATIONS.get(operation_of(headers))
     if operation is None:
         return await _emulator_handle(method, path, headers, body, query)
     try:

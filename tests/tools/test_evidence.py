@@ -149,6 +149,38 @@ def test_the_names_of_chatbots_sessions(sessions, state):
     assert evidence.chat_sessions_name_nobody(place).state is state
 
 
+USER = "arn:aws:iam::222222222222:user/prd-user"
+ROLE = "arn:aws:sts::222222222222:assumed-role/ops/hana"
+
+
+@pytest.mark.parametrize(
+    ("owners", "ends", "state"),
+    [
+        ([USER, ROLE], [("sekisho-temp-access-ap-northeast-1", None)], HOLDS),
+        ([USER, "hana"], [("sekisho-temp-access-ap-northeast-1", None)], FAILS),
+        ([USER, None], [], FAILS),
+        ([USER], [("sekisho-temp-access-ap-northeast-1", "AccessDenied")], FAILS),
+        ([USER], [("administrator", None)], HIDDEN),
+        ([], [("sekisho-temp-access-ap-northeast-1", None)], HIDDEN),
+    ],
+)
+def test_temp_access_ends_the_sessions_that_it_recognizes(owners, ends, state):
+    events = [
+        {
+            "CloudTrailEvent": json.dumps(
+                {"userIdentity": {"arn": f"arn:aws:sts::222222222222:assumed-role/{role}/x"}}
+                | ({"errorCode": error} if error else {})
+            )
+        }
+        for role, error in ends
+    ]
+    sessions = [{"SessionId": "one"} | ({"Owner": owner} if owner else {}) for owner in owners]
+    place = Account(
+        ssm=paged("describe_sessions", {"Sessions": sessions}), cloudtrail=paged("lookup_events", {"Events": events})
+    )
+    assert evidence.sessions_are_ended(place).state is state
+
+
 @pytest.mark.parametrize(
     ("error", "decisions", "state"),
     [

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,6 +15,9 @@ STARTS = ("CREATE_IN_PROGRESS", "UPDATE_IN_PROGRESS", "DELETE_IN_PROGRESS")
 SAM_STACK = "aws-sam-cli-managed-default"
 # A stopped execution that abandons its action ends within this time.
 STOPPING = timedelta(minutes=5)
+# Who opened a session of Session Manager: the ARN of a user, or of a role's session.
+OWNER = re.compile(r"arn:aws[a-z-]*:(iam::\d{12}:user/.+|sts::\d{12}:assumed-role/[^/]+/[^/]+)")
+TEMP_ACCESS = "assumed-role/sekisho-temp-access-"
 # The outcomes that pipeline-starter can record for an event that it trusts.
 TRUSTED = {"started", "duplicate", "stale", "filtered"}
 
@@ -204,18 +208,9 @@ def only_the_checker_repairs(place: Place) -> Seen:
 
 def chat_sessions_name_nobody(place: Place) -> Seen:
     """Reads the session names under which Chatbot assumed the channel's role."""
-    pages = (
-        place.client("cloudtrail")
-        .get_paginator("lookup_events")
-        .paginate(
-            LookupAttributes=[{"AttributeKey": "EventName", "AttributeValue": "AssumeRole"}],
-            # CloudTrail answers only two calls a second, each with 50 events at most, so MaxItems limits the time.
-            PaginationConfig={"MaxItems": 1000, "PageSize": 50},
-        )
-    )
     names = set()
-    for event in (event for page in pages for event in page.get("Events", [])):
-        request: dict[str, Any] = json.loads(event["CloudTrailEvent"]).get("requestParameters") or {}
+    for event in recorded(place, "AssumeRole"):
+        request: dict[str, Any] = event.get("requestParameters") or {}
         if "role/sekisho-chat-" in request.get("roleArn", ""):
             names.add(str(request.get("roleSessionName")))
     if not names:
@@ -223,6 +218,34 @@ def chat_sessions_name_nobody(place: Place) -> Seen:
     if len(names) == 1:
         return holds(f"all sessions have the name {names.pop()}")
     return fails(f"the sessions have several names: {', '.join(sorted(names))}")
+
+
+def sessions_are_ended(place: Place) -> Seen:
+    """Reads who opened the sessions of Session Manager that have ended, and what temp-access got for ending them."""
+    pages = place.client("ssm").get_paginator("describe_sessions").paginate(State="History")
+    owners = [str(session.get("Owner")) for page in pages for session in page.get("Sessions", [])]
+    if strange := [owner for owner in owners if not OWNER.fullmatch(owner)]:
+        return fails(f"a session shows {strange[0]} as its owner")
+    ends = [event for event in recorded(place, "TerminateSession") if TEMP_ACCESS in json.dumps(event["userIdentity"])]
+    if failed := [event["errorCode"] for event in ends if event.get("errorCode")]:
+        return fails(f"temp-access could not end {len(failed)} of {len(ends)} sessions: {failed[0]}")
+    if not ends or not owners:
+        return hidden("temp-access has ended no session: open one while a grant is live, revoke, and wait 15 minutes")
+    return holds(f"temp-access ended {len(ends)} sessions, and {len(owners)} sessions show who opened them")
+
+
+def recorded(place: Place, name: str) -> Iterator[dict[str, Any]]:
+    """The events of this name in CloudTrail, the newest ones first."""
+    pages = (
+        place.client("cloudtrail")
+        .get_paginator("lookup_events")
+        .paginate(
+            LookupAttributes=[{"AttributeKey": "EventName", "AttributeValue": name}],
+            # CloudTrail answers only two calls a second, each with 50 events at most, so MaxItems limits the time.
+            PaginationConfig={"MaxItems": 1000, "PageSize": 50},
+        )
+    )
+    return (json.loads(event["CloudTrailEvent"]) for page in pages for event in page.get("Events", []))
 
 
 def because_of(error: Exception) -> Seen:

@@ -167,6 +167,14 @@ FACTS = [
         experiments.change_set_reverts_drift,
     ),
     Fact(
+        "DescribeSessions shows the ARN of the user or of the role's session as `Owner`, and TerminateSession of "
+        "somebody else's session ends its shell",
+        "access",
+        False,
+        "a revoke says that no session was open, and the shell goes on",
+        evidence.sessions_are_ended,
+    ),
+    Fact(
         "a removed grant stops working within two minutes",
         "access",
         True,
