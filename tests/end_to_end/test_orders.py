@@ -232,8 +232,11 @@ def test_a_codepipeline_that_was_down_starts_the_order_without_anybodys_help(sta
 
 
 def test_every_pipeline_reports_what_it_runs(stack):
-    reports = [
-        row["report"] for row in ledger(stack, "repository") if row["pk"].startswith("target#") and row.get("report")
-    ]
-    assert {report["state"] for report in reports} == {"healthy"}
+    def healthy_reports():
+        rows = [row for row in ledger(stack, "repository") if row["pk"].startswith("target#")]
+        reports = [row["report"] for row in rows if row.get("report")]
+        return reports if reports and all(report["state"] == "healthy" for report in reports) else None
+
+    # The deployment ends before its report arrives.
+    reports = eventually("every target reports that it is healthy", healthy_reports, job.PIPELINE_SECONDS)
     assert {report["good"] for report in reports} == {report["revision"] for report in reports}
