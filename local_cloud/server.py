@@ -11,7 +11,20 @@ from hypercorn.asyncio import serve as hypercorn_serve
 from hypercorn.config import Config
 from ministack import app as ministack
 
-from local_cloud import alarms, authorization, buses, chatbot, codecommit, functions, iam, metadata, s3, sessions
+from local_cloud import (
+    alarms,
+    authorization,
+    buses,
+    chatbot,
+    codecommit,
+    ecr,
+    functions,
+    iam,
+    metadata,
+    organization,
+    s3,
+    sessions,
+)
 from local_cloud.codepipeline import api as codepipeline
 from local_cloud.codepipeline import state
 from tools.layout import ACCOUNTS, REGION
@@ -29,11 +42,13 @@ def serve(listener: int, port: int, data: Path) -> int:
         return 1
     functions.install()
     iam.install()
+    organization.install()
     authorization.install()
     s3.install()
     buses.install()
     alarms.install()
     chatbot.install()
+    ecr.install()
     sessions.install()
     metadata.install()
     codecommit.install(data / "repositories", ACCOUNTS["repository"], REGION, port)

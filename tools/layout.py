@@ -14,6 +14,11 @@ LOCAL_CLOUD = ROOT / "local_cloud"
 
 REGION = "ap-northeast-1"
 ACCOUNTS = {"repository": "111111111111", "test": "222222222222", "production": "333333333333"}
+# An account of the same organization, but outside the organizational unit of the test and production accounts.
+OUTSIDE_ACCOUNT = "444444444444"
+# The ids of the local cloud's organization, of its root and of its unit, as condition keys spell the unit's path.
+ORGANIZATION, ORGANIZATION_ROOT, WORKLOADS_UNIT = "o-sekisholocal", "r-seki", "ou-seki-workloads"
+WORKLOADS = f"{ORGANIZATION}/{ORGANIZATION_ROOT}/{WORKLOADS_UNIT}/"
 FUNCTIONS = {
     "EventRelay": "event-relay",
     "PipelineStarter": "pipeline-starter",

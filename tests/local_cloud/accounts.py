@@ -14,9 +14,10 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from tools.git import Clone
-from tools.layout import ACCOUNTS, LOCAL_CLOUD, REGION
+from tools.layout import ACCOUNTS, LOCAL_CLOUD, OUTSIDE_ACCOUNT, REGION
 
 REPOSITORY, TEST, PRODUCTION = ACCOUNTS.values()
+OUTSIDE = OUTSIDE_ACCOUNT
 
 
 def start(
@@ -43,7 +44,7 @@ class Cloud:
     def __init__(self, data: Path, port: int):
         self.data, self.port, self.url = data, port, f"http://127.0.0.1:{port}"
         self.administrators = {
-            account: self.user(account, "administrator", [allow("*")]) for account in ACCOUNTS.values()
+            account: self.user(account, "administrator", [allow("*")]) for account in (*ACCOUNTS.values(), OUTSIDE)
         }
 
     def client(

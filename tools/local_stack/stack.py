@@ -21,6 +21,7 @@ from tools.layout import (
     BUILD,
     CONFIG,
     LOCAL,
+    OUTSIDE_ACCOUNT,
     PERSON,
     PIPELINE,
     REGION,
@@ -104,9 +105,12 @@ def eventually(what: str, probe: Callable[[], Found | None], seconds: float) -> 
 
 
 def _create_administrators(stack: Stack) -> None:
-    """Creates an IAM user as administrator in each account, because policies do not limit an account's root."""
+    """Creates an IAM user as administrator in each account, because policies do not limit an account's root.
+
+    In the fourth account, which is outside the unit of the other accounts, nothing is deployed.
+    """
     sections = []
-    for profile, account in ACCOUNTS.items():
+    for profile, account in {**ACCOUNTS, "outside": OUTSIDE_ACCOUNT}.items():
         iam = stack.root(account, "iam")
         iam.create_user(UserName=ADMINISTRATOR)
         iam.attach_user_policy(UserName=ADMINISTRATOR, PolicyArn="arn:aws:iam::aws:policy/AdministratorAccess")
