@@ -12,13 +12,23 @@ from typing import Any
 
 from ministack import app
 from ministack.core import iam_evaluator
-from ministack.core.responses import error_response_json, get_account_id, get_region, json_response, request_scope
+from ministack.core.responses import (
+    AccountRegionScopedDict,
+    error_response_json,
+    get_account_id,
+    get_region,
+    json_response,
+    request_scope,
+)
 from ministack.services import ecr
 
 from local_cloud import buses
-from local_cloud.services import JSON, Json, Operation, Refused, name_resources, page
+from local_cloud.services import JSON, Json, Operation, Refused, name_resources, operation_of, page
 
 PAGE, MOST = 100, 1000
+
+# The pull-through cache rules of each account and region, by their prefixes. A rule caches nothing.
+_cache_rules = AccountRegionScopedDict()
 
 _emulator_handle = ecr.handle_request
 _emulator_put_manifest = ecr._v2_put_manifest
@@ -58,7 +68,10 @@ async def _handle(method: str, path: str, headers: Json, body: bytes, query: Jso
         owner = json.loads(body or b"{}").get("registryId") or get_account_id()
     except (ValueError, AttributeError):
         owner = get_account_id()
+    added = _ADDED.get(operation_of(headers))
     with request_scope(owner, get_region()):
+        if added is not None:
+            return _answering(added)(json.loads(body or b"{}"))
         return await _emulator_handle(method, path, headers, body, query)
 
 
@@ -250,3 +263,34 @@ def _manifest(image: Json) -> Json:
     except ValueError:
         return {}
     return manifest if isinstance(manifest, dict) else {}
+
+
+def _create_cache_rule(request: Json) -> Json:
+    prefix = request["ecrRepositoryPrefix"]
+    if prefix in _cache_rules:
+        raise Refused("PullThroughCacheRuleAlreadyExistsException", f"A rule with the prefix '{prefix}' already exists")
+    rule = {"ecrRepositoryPrefix": prefix, "upstreamRegistryUrl": request["upstreamRegistryUrl"]}
+    _cache_rules[prefix] = rule | {"registryId": get_account_id(), "createdAt": time.time()}
+    return dict(_cache_rules[prefix])
+
+
+def _describe_cache_rules(request: Json) -> Json:
+    names = request.get("ecrRepositoryPrefixes") or sorted(_cache_rules)
+    if missing := [name for name in names if name not in _cache_rules]:
+        raise Refused("PullThroughCacheRuleNotFoundException", f"No rule has the prefix '{missing[0]}'")
+    return _page([_cache_rules[name] for name in names], "pullThroughCacheRules", request)
+
+
+def _delete_cache_rule(request: Json) -> Json:
+    prefix = request.get("ecrRepositoryPrefix")
+    if prefix not in _cache_rules:
+        raise Refused("PullThroughCacheRuleNotFoundException", f"No rule has the prefix '{prefix}'")
+    return dict(_cache_rules.pop(prefix))
+
+
+# The operations that the emulator lacks.
+_ADDED: dict[str, Operation] = {
+    "CreatePullThroughCacheRule": _create_cache_rule,
+    "DescribePullThroughCacheRules": _describe_cache_rules,
+    "DeletePullThroughCacheRule": _delete_cache_rule,
+}

@@ -1,8 +1,10 @@
-"""A stand-in for CodePipeline that keeps pipelines and runs three kinds of actions.
+"""A stand-in for CodePipeline that keeps pipelines and runs four kinds of actions.
 
 - Source/CodeCommit assumes the action's role through the pipeline's role, and archives the pinned commit. If the
   execution has no pin, the action archives the commit that is the branch's head at that time, as on AWS. The archive
   goes into the artifact bucket under the artifact store's key.
+- Source/ECR describes the pinned image with the action's role, which belongs to the registry's account. If the
+  execution has no pin, the action looks up its tag, and fails if there is no such tag.
 - Deploy/CloudFormation reads the artifact and creates or updates a stack, directly or by a change set.
 - Approval/Manual publishes the request to the action's topic, and waits until somebody approves or rejects it.
 

@@ -2,7 +2,6 @@
 
 import io
 import json
-import secrets
 import time
 import uuid
 import zipfile
@@ -10,109 +9,21 @@ from collections.abc import Callable
 from typing import Any
 
 from botocore.exceptions import ClientError
-from ministack.core import iam_evaluator
-from ministack.core.responses import request_scope
 
-from local_cloud import codecommit, iam
-from local_cloud.codepipeline.state import changed, pipeline_arn
+from local_cloud.codepipeline import sources
+from local_cloud.codepipeline.permissions import Failed, need_permission, session
+from local_cloud.codepipeline.state import changed
 from local_cloud.services import Credentials, Json, client
 
 POLL_SECONDS = 0.1
-
-
-class Failed(Exception):
-    """An action failed; `code` is CodePipeline's error code."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
 
 
 class Stopped(Exception):
     """The execution was stopped or cancelled."""
 
 
-def _session(execution: Json, action: Json) -> tuple[Credentials, str]:
-    """The action's credentials and its role. The pipeline's role assumes the action's own role if there is one."""
-    role: str = execution["structure"]["roleArn"]
-    arn = pipeline_arn(execution["structure"]["name"])
-    try:
-        credentials = iam.service_session(
-            role, "codepipeline.amazonaws.com", arn, execution["account"], execution["id"]
-        )
-    except PermissionError as error:
-        raise Failed("PermissionError", str(error)) from None
-    if action.get("roleArn"):
-        role = action["roleArn"]
-        sts = client("sts", execution["region"], credentials)
-        given = sts.assume_role(RoleArn=role, RoleSessionName=execution["id"])["Credentials"]
-        credentials = {
-            "aws_access_key_id": given["AccessKeyId"],
-            "aws_secret_access_key": given["SecretAccessKey"],
-            "aws_session_token": given["SessionToken"],
-        }
-    return credentials, role
-
-
-def _need_permission(
-    credentials: Credentials, role: str, region: str, action: str, resource: str, **context: str
-) -> None:
-    """Raises `Failed` unless the role has the permission.
-
-    Some permissions are checked by no API call of the local cloud: the SDKs lack the operation
-    `codecommit:UploadArchive`, and AWS checks `iam:PassRole` within another call.
-    """
-    with request_scope(role.split(":")[4], region):
-        key, service = credentials["aws_access_key_id"], action.split(":", maxsplit=1)[0]
-        denied = iam_evaluator.enforce(key, action, service, region, resource, context)
-    if denied is not None:
-        raise Failed("PermissionError", f"{role} is not authorized to perform: {action} on resource: {resource}")
-
-
-def _source(execution: Json, action: Json, configuration: Json, detail: Json) -> str:
-    credentials, role = _session(execution, action)
-    account, region = role.split(":")[4], detail["input"]["region"]
-    name, branch = configuration["RepositoryName"], configuration["BranchName"]
-    repositories = client("codecommit", region, credentials)
-    if pin := execution["pins"].get(action["name"]):
-        commit = pin["revisionValue"]
-    else:
-        commit = repositories.get_branch(repositoryName=name, branchName=branch)["branch"]["commitId"]
-    about = repositories.get_commit(repositoryName=name, commitId=commit)["commit"]
-    resource = f"arn:aws:codecommit:{region}:{account}:{name}"
-    _need_permission(credentials, role, region, "codecommit:UploadArchive", resource)
-    message: str = about["message"].strip()
-    execution["revisions"][action["name"]] = {"name": action["name"], "revisionId": commit, "revisionSummary": message}
-    for artifact in action.get("outputArtifacts", []):
-        archive = codecommit.archive(name, commit)
-        detail["output"]["outputArtifacts"].append(_put_artifact(execution, artifact["name"], archive, credentials))
-    detail["output"]["outputVariables"] = {
-        "RepositoryName": name,
-        "BranchName": branch,
-        "CommitId": commit,
-        "CommitMessage": message,
-        "AuthorDate": about["author"]["date"],
-        "CommitterDate": about["committer"]["date"],
-    }
-    execution["variables"][action.get("namespace", "")] = detail["output"]["outputVariables"]
-    return message
-
-
-def _put_artifact(execution: Json, artifact: str, content: bytes, credentials: Credentials) -> Json:
-    store = execution["structure"]["artifactStore"]
-    key = f"{execution['structure']['name'][:20]}/{artifact[:10]}/{secrets.token_urlsafe(8)[:7]}"
-    encryption = {"ServerSideEncryption": "aws:kms"}
-    if "encryptionKey" in store:
-        encryption["SSEKMSKeyId"] = store["encryptionKey"]["id"]
-    client("s3", execution["region"], credentials).put_object(
-        Bucket=store["location"], Key=key, Body=content, ContentType="application/zip", **encryption
-    )
-    execution["artifacts"][artifact] = {"bucket": store["location"], "key": key}
-    return {"name": artifact, "s3location": execution["artifacts"][artifact]}
-
-
 def _deploy(execution: Json, action: Json, configuration: Json, detail: Json) -> str:
-    credentials, role = _session(execution, action)
+    credentials, role = session(execution, action)
     region, stack, mode = detail["input"]["region"], configuration["StackName"], configuration["ActionMode"]
     cloudformation = client("cloudformation", region, credentials)
     if mode == "CHANGE_SET_EXECUTE":
@@ -128,7 +39,7 @@ def _deploy(execution: Json, action: Json, configuration: Json, detail: Json) ->
     }
     if configuration.get("RoleArn"):
         service = {"iam:PassedToService": "cloudformation.amazonaws.com"}
-        _need_permission(credentials, role, region, "iam:PassRole", configuration["RoleArn"], **service)
+        need_permission(credentials, role, region, "iam:PassRole", configuration["RoleArn"], **service)
         request["RoleARN"] = configuration["RoleArn"]
     exists = _status(cloudformation, stack) not in (None, "REVIEW_IN_PROGRESS")
     if mode == "CHANGE_SET_REPLACE":
@@ -205,7 +116,7 @@ def _approve(execution: Json, action: Json, configuration: Json, detail: Json) -
     detail["token"] = str(uuid.uuid4())
     pipeline = execution["structure"]["name"]
     if configuration.get("NotificationArn"):
-        credentials, _ = _session(execution, action)
+        credentials, _ = session(execution, action)
         approval = {
             "pipelineName": pipeline,
             "stageName": detail["stageName"],
@@ -232,7 +143,8 @@ def _approve(execution: Json, action: Json, configuration: Json, detail: Json) -
 
 # The functions that run the supported actions, by the action's category and provider.
 ACTIONS: dict[tuple[str, str], Callable[[Json, Json, Json, Json], str]] = {
-    ("Source", "CodeCommit"): _source,
+    ("Source", "CodeCommit"): sources.take_commit,
+    ("Source", "ECR"): sources.take_image,
     ("Deploy", "CloudFormation"): _deploy,
     ("Approval", "Manual"): _approve,
 }

@@ -9,6 +9,7 @@ from ministack.core import iam_evaluator
 from ministack.core.responses import get_account_id, get_region
 
 from local_cloud.codepipeline import roles, runs, templates
+from local_cloud.codepipeline.sources import REVISION_TYPES
 from local_cloud.codepipeline.state import (
     ENDED,
     changed,
@@ -173,11 +174,14 @@ def _start_pipeline_execution(request: Json) -> Json:
     if pins and structure["pipelineType"] == "V1":
         # AWS documents that V1 pipelines accept no source revision overrides. The error code is a guess.
         raise Refused("ValidationException", f"{name} is a V1 pipeline: sourceRevisions can only be used with V2")
-    sources = {action["name"] for action in structure["stages"][0]["actions"]}
-    if unknown := set(pins) - sources:
+    providers = {action["name"]: action["actionTypeId"]["provider"] for action in structure["stages"][0]["actions"]}
+    if unknown := set(pins) - set(providers):
         raise Refused("ValidationException", f"{name} has no source action {', '.join(sorted(unknown))}")
-    if any(pin["revisionType"] != "COMMIT_ID" for pin in pins.values()):
-        raise Refused("ValidationException", "the local cloud pins COMMIT_ID only")
+    for action, pin in pins.items():
+        if pin["revisionType"] != REVISION_TYPES.get(providers[action]):
+            # The error code is a guess.
+            message = f"{pin['revisionType']} does not pin the {providers[action]} action {action}"
+            raise Refused("ValidationException", message)
     variables = _resolved_variables(structure, request.get("variables") or [])
     with changed:
         if token in pipeline["tokens"]:

@@ -8,8 +8,9 @@ import uuid
 from botocore.exceptions import ClientError
 from ministack.core.responses import request_scope
 
-from local_cloud.codepipeline.actions import ACTIONS, Failed, Stopped
+from local_cloud.codepipeline.actions import ACTIONS, Stopped
 from local_cloud.codepipeline.events import emit
+from local_cloud.codepipeline.permissions import Failed
 from local_cloud.codepipeline.state import ENDED, changed, is_halted
 from local_cloud.services import Json
 
@@ -161,8 +162,7 @@ def _new_detail(execution: Json, stage: Json, action: Json) -> Json:
         },
         "output": {"outputArtifacts": [], "outputVariables": {}},
     }
-    if action.get("roleArn"):
-        detail["input"]["roleArn"] = action["roleArn"]
+    detail["input"] |= {key: action[key] for key in ("roleArn", "namespace") if action.get(key)}
     return detail
 
 

@@ -274,6 +274,24 @@ def test_the_permission_to_list_repositories_is_not_about_one_of_them(cloud):
     assert refused(ecr.describe_repositories, repositoryNames=["nowhere"]) == "RepositoryNotFoundException"
 
 
+def test_pull_through_cache_rules_are_kept_by_prefix(cloud):
+    ecr = cloud.client("ecr", TEST)
+    for prefix in ("quay", "docker-hub"):
+        ecr.create_pull_through_cache_rule(ecrRepositoryPrefix=prefix, upstreamRegistryUrl=f"{prefix}.example.com")
+    given = {"ecrRepositoryPrefix": "quay", "upstreamRegistryUrl": "quay.example.com"}
+    assert refused(ecr.create_pull_through_cache_rule, **given) == "PullThroughCacheRuleAlreadyExistsException"
+    pages = ecr.get_paginator("describe_pull_through_cache_rules").paginate(PaginationConfig={"PageSize": 1})
+    rules = [rule for page in pages for rule in page["pullThroughCacheRules"]]
+    assert [(rule["ecrRepositoryPrefix"], rule["registryId"]) for rule in rules] == [
+        ("docker-hub", TEST),
+        ("quay", TEST),
+    ]
+    assert cloud.client("ecr").describe_pull_through_cache_rules()["pullThroughCacheRules"] == []
+    ecr.delete_pull_through_cache_rule(ecrRepositoryPrefix="quay")
+    missing = {"ecrRepositoryPrefixes": ["quay"]}
+    assert refused(ecr.describe_pull_through_cache_rules, **missing) == "PullThroughCacheRuleNotFoundException"
+
+
 @pytest.mark.parametrize(
     ("name", "path", "admits"),
     [
