@@ -18,6 +18,7 @@ from local_cloud import (
     chatbot,
     codecommit,
     ecr,
+    function_images,
     functions,
     iam,
     metadata,
@@ -49,6 +50,7 @@ def serve(listener: int, port: int, data: Path) -> int:
     alarms.install()
     chatbot.install()
     ecr.install()
+    function_images.install()
     sessions.install()
     metadata.install()
     codecommit.install(data / "repositories", ACCOUNTS["repository"], REGION, port)
