@@ -29,8 +29,11 @@ def template(file):
     return yaml_parse((EXAMPLE / file).read_text())
 
 
-def with_numbers(file):
-    """Returns the template with its default numbers, because the emulator reads a number in a parameter as text."""
+def for_the_emulator(file):
+    """Returns a template as the emulator takes it, which reads a number in a parameter as text and has no metric math.
+
+    The numbers are the defaults of their parameters, and an alarm with metric math watches the first of its metrics.
+    """
     numbers = {name: one["Default"] for name, one in template(file)["Parameters"].items() if one["Type"] == "Number"}
 
     def resolved(value):
@@ -40,7 +43,12 @@ def with_numbers(file):
             return {key: resolved(one) for key, one in value.items()}
         return [resolved(one) for one in value] if isinstance(value, list) else value
 
-    return json.dumps(resolved(template(file)))
+    plain = resolved(template(file))
+    for one in plain["Resources"].values():
+        if metrics := one["Properties"].pop("Metrics", None):
+            first = next(metric["MetricStat"] for metric in metrics if "MetricStat" in metric)
+            one["Properties"] |= first["Metric"] | {"Statistic": first["Stat"], "Period": first["Period"]}
+    return json.dumps(plain)
 
 
 class Shop:
@@ -70,7 +78,7 @@ class Shop:
         cloudformation = self.client("cloudformation")
         getattr(cloudformation, f"{how}_stack")(
             StackName=stack,
-            TemplateBody=with_numbers(file),
+            TemplateBody=for_the_emulator(file),
             Capabilities=["CAPABILITY_NAMED_IAM"],
             Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
         )

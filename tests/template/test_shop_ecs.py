@@ -1,9 +1,11 @@
 """examples/shop-ecs: the pipeline's stack owns no part of the load balancer, and no deployment moves the weights."""
 
 import copy
+import json
 import re
 import subprocess
 import sys
+import tomllib
 import urllib.error
 import urllib.request
 
@@ -11,6 +13,7 @@ import botocore.exceptions
 import pytest
 import yaml
 
+from tests.template import deployed
 from tests.template.shop_ecs import ACCOUNT, EXAMPLE, FILES, FOR_THE_PIPELINE, IMAGE, running, template
 from tests.template.test_template import lint
 from tools.layout import REGION
@@ -226,3 +229,48 @@ def test_the_image_takes_the_color_as_an_argument_and_needs_no_emulation():
     words = [line.split()[0] for line in lines if line and not line.startswith("#")]
     assert {"ARG COLOR=blue", "ENV COLOR=$COLOR FAILING=$FAILING", "COPY server.py /server.py"} <= set(lines)
     assert "RUN" not in words and "USER" in words
+
+
+README = (EXAMPLE / "README.md").read_text()
+
+
+def blocks(language):
+    """Returns the code blocks of the README in a language, without their indentation and their line continuations."""
+    found = re.findall(rf"(?ms)^ *```{language}\n(.*?)^ *```$", README)
+    return [re.sub(r" *\\\n *", " ", block) for block in found]
+
+
+def test_the_commands_name_the_templates_and_all_parameters_that_have_no_default():
+    lines = [line for block in blocks("sh") for line in block.splitlines() if "aws cloudformation deploy" in line]
+    files = []
+    for line in lines:
+        files += re.findall(r"--template-file examples/shop-ecs/(\S+)", line)
+        given = set(re.findall(r" ([A-Za-z0-9]+)=", line))
+        parameters = template(files[-1])["Parameters"]
+        assert given <= set(parameters), line
+        assert {name for name, one in parameters.items() if "Default" not in one} <= given, line
+        kinds = {one["Type"] for one in template(files[-1])["Resources"].values()}
+        assert ("--capabilities" in line) == any(kind.startswith("AWS::IAM::") for kind in kinds), line
+    assert sorted(files) == sorted(FILES)
+
+
+def test_the_stack_policy_protects_the_rules_that_ecs_changes():
+    (text,) = re.findall(r"(?s)--stack-policy-body '(.*?)'", "".join(blocks("sh")))
+    allowed, denied = json.loads(text)["Statement"]
+    assert (allowed["Effect"], allowed["Resource"], denied["Effect"]) == ("Allow", "*", "Deny")
+    kinds = {name: one["Type"] for name, one in template("platform.yaml")["Resources"].items()}
+    rules = {name for name, kind in kinds.items() if kind == "AWS::ElasticLoadBalancingV2::ListenerRule"}
+    assert set(denied["Resource"]) == {f"LogicalResourceId/{name}" for name in rules}
+
+
+def test_the_parameters_for_the_stack_sekisho_exist_and_the_routes_name_their_actions():
+    parameters, routes = blocks("toml")[0] + blocks("toml")[1], tomllib.loads(blocks("toml")[2])["route"]
+    assert set(re.findall(r'"([A-Za-z]+)=', parameters)) <= set(deployed.source()["Parameters"])
+    (stage,) = [
+        one for one in deployed.source()["Resources"]["Pipeline"]["Properties"]["Stages"] if one["Name"] == "Source"
+    ]
+    actions = re.findall(r"'Name': '(\w+)', 'Namespace'", str(stage))
+    assert [one["target"][0]["action"] for one in routes] == actions == ["Source", "Image"]
+    name = template("deployer-policy.yaml")["Resources"]["DeployerPolicy"]["Properties"]["ManagedPolicyName"]["Fn::Sub"]
+    policy = name.replace("${Application}", "shop").replace("${AWS::Region}", REGION)
+    assert f"arn:aws:iam::{ACCOUNT}:policy/{policy}" in parameters

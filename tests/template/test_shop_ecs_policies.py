@@ -2,11 +2,14 @@
 
 import json
 import re
+from dataclasses import dataclass, field
 
 import parliament
 import pytest
 
-from tests.iam.test_requests import simulate
+from tests.iam import mutants
+from tests.iam.requests import renamed
+from tests.iam.test_requests import noticed, simulate
 from tests.template import handlers, policies
 from tests.template.policies import listed
 from tests.template.shop_ecs import ACCOUNT, FOR_THE_PIPELINE, OTHER, REPOSITORY, running, template
@@ -101,91 +104,223 @@ def arn(service, rest, account=ACCOUNT, region=REGION):
     return f"arn:aws:{service}:{region}:{account}:{rest}"
 
 
+@dataclass(frozen=True)
+class May:
+    """What a role may do with a resource, in which `{…}` is an output of the platform, and requests that miss it.
+
+    Each request with another account, region or name is a miss as well, except those that `anywhere` names. `misses`
+    are pairs of a resource (None: the same one) and a context. None of the actions in `other` is allowed.
+    """
+
+    actions: str
+    resource: str | None
+    context: dict[str, str] = field(default_factory=dict)
+    misses: tuple[tuple[str | None, dict[str, str]], ...] = ()
+    other: str = ""
+    anywhere: str = ""
+
+    def requests(self, platform):
+        """Yields the action, the resource, the context and the expected outcome of each request."""
+        resource = self.resource and self.resource.format(**platform)
+        for action in self.actions.split():
+            yield action, resource, self.context, True
+            for near in self.nearby(resource):
+                yield action, near, self.context, False
+            for near, context in self.misses:
+                yield action, near.format(**platform) if near else resource, context, False
+        for action in self.other.split():
+            yield action, resource, self.context, False
+
+    def nearby(self, resource):
+        if resource is None:
+            return
+        *head, region, account, rest = resource.split(":", 5)
+        # The first part of a load balancer's name is its kind, so only the id at the end is changed.
+        other_name = f"{rest}0" if "elasticloadbalancing" in head else renamed(rest)
+        changed = {"account": (region, OTHER, rest), "name": (region, account, other_name)}
+        if region:
+            changed["region"] = ("eu-west-1", account, rest)
+        yield from (":".join([*head, *parts]) for what, parts in changed.items() if what not in self.anywhere)
+
+
+def passed_to(service):
+    return {"iam:PassedToService": f"{service}.amazonaws.com"}
+
+
 SERVICE, GROUP = arn("ecs", "service/platform-shop/shop"), arn("ec2", "security-group/sg-0123456789abcdef0")
-TAGGED, FOREIGN = {"aws:ResourceTag/application": "shop"}, {"aws:ResourceTag/application": "bank"}
-# Requests of CloudFormation's role: an action, its resource (`{…}` is an output of the platform), the context, and
-# whether the request is allowed. Each miss differs in one point from an allowed request.
-Rows = list[tuple[str, str, dict[str, str], bool]]
-DEPLOYER: Rows = [
-    ("ecs:UpdateService", SERVICE, {}, True),
-    ("ecs:UpdateService", arn("ecs", "service/platform-shop/shop-two"), {}, False),
-    ("ecs:UpdateService", arn("ecs", "service/platform-bank/shop"), {}, False),
-    ("ecs:UpdateService", arn("ecs", "service/platform-shop/shop", account=OTHER), {}, False),
-    ("ecs:UpdateService", arn("ecs", "service/platform-shop/shop", region="eu-west-1"), {}, False),
-    ("ecs:StopServiceDeployment", arn("ecs", "service-deployment/platform-shop/shop/x1"), {}, True),
-    ("ecs:StopServiceDeployment", arn("ecs", "service-deployment/platform-shop/bank/x1"), {}, False),
-    ("ecs:RegisterTaskDefinition", arn("ecs", "task-definition/shop:7"), {}, True),
-    ("ecs:RegisterTaskDefinition", arn("ecs", "task-definition/shop-two:7"), {}, False),
-    ("ecs:RunTask", arn("ecs", "task-definition/shop:7"), {}, False),
-    ("ecs:ExecuteCommand", arn("ecs", "task/platform-shop/x1"), {}, False),
-    ("ecs:DeleteCluster", arn("ecs", "cluster/platform-shop"), {}, False),
-    ("iam:PassRole", "{ExecutionRoleArn}", {"iam:PassedToService": "ecs-tasks.amazonaws.com"}, True),
-    ("iam:PassRole", "{ExecutionRoleArn}", {"iam:PassedToService": "lambda.amazonaws.com"}, False),
-    ("iam:PassRole", "{InfrastructureRoleArn}", {"iam:PassedToService": "ecs.amazonaws.com"}, True),
-    ("iam:PassRole", "{InfrastructureRoleArn}", {"iam:PassedToService": "ecs-tasks.amazonaws.com"}, False),
-    ("iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/admin", {"iam:PassedToService": "ecs-tasks.amazonaws.com"}, False),
-    ("iam:DeleteRole", "{ExecutionRoleArn}", {}, False),
-    ("iam:PutRolePolicy", "{ExecutionRoleArn}", {}, False),
-    ("elasticloadbalancing:ModifyRule", "{ProductionRule}", {}, False),
-    ("elasticloadbalancing:DeleteRule", "{TestRule}", {}, False),
-    ("elasticloadbalancing:DeleteTargetGroup", "{Blue}", {}, False),
-    ("ec2:CreateSecurityGroup", GROUP, {"aws:RequestTag/application": "shop"}, True),
-    ("ec2:CreateSecurityGroup", GROUP, {"aws:RequestTag/application": "bank"}, False),
-    ("ec2:CreateSecurityGroup", GROUP, {}, False),
-    ("ec2:CreateSecurityGroup", arn("ec2", "vpc/{VPC}"), {}, True),
-    ("ec2:CreateSecurityGroup", arn("ec2", "vpc/vpc-0123456789abcdef0"), {}, False),
-    ("ec2:CreateTags", GROUP, {"ec2:CreateAction": "CreateSecurityGroup"}, True),
-    ("ec2:CreateTags", GROUP, {"ec2:CreateAction": "RunInstances"}, False),
-    ("ec2:CreateTags", GROUP, {}, False),
-    ("ec2:AuthorizeSecurityGroupIngress", GROUP, TAGGED, True),
-    ("ec2:AuthorizeSecurityGroupIngress", GROUP, FOREIGN, False),
-    ("ec2:AuthorizeSecurityGroupIngress", GROUP, {}, False),
-    ("cloudwatch:PutMetricAlarm", arn("cloudwatch", "alarm:shop-errors"), {}, True),
-    ("cloudwatch:PutMetricAlarm", arn("cloudwatch", "alarm:bank-errors"), {}, False),
-]
-EXECUTION: Rows = [
-    ("ecr:BatchGetImage", REPOSITORY, {}, True),
-    ("ecr:GetDownloadUrlForLayer", REPOSITORY, {}, True),
-    ("ecr:BatchGetImage", REPOSITORY + "-two", {}, False),
-    ("ecr:PutImage", REPOSITORY, {}, False),
-    ("logs:PutLogEvents", arn("logs", "log-group:/ecs/platform-shop:log-stream:page/x1"), {}, True),
-    ("logs:PutLogEvents", arn("logs", "log-group:/ecs/platform-bank:log-stream:page/x1"), {}, False),
-]
-INFRASTRUCTURE: Rows = [
-    ("elasticloadbalancing:ModifyRule", "{ProductionRule}", {}, True),
-    ("elasticloadbalancing:ModifyRule", "{TestRule}", {}, True),
-    ("elasticloadbalancing:ModifyRule", "{ProductionRule}0", {}, False),
-    ("elasticloadbalancing:DeleteRule", "{ProductionRule}", {}, False),
-    ("elasticloadbalancing:RegisterTargets", "{Blue}", {}, True),
-    ("elasticloadbalancing:RegisterTargets", "{Green}", {}, True),
-    ("elasticloadbalancing:RegisterTargets", "{Blue}0", {}, False),
+TAG, REQUEST_TAG = "aws:ResourceTag/application", "aws:RequestTag/application"
+MAY = {
+    "deployer": [
+        May(
+            "ecs:CreateService ecs:DeleteService ecs:DescribeServices ecs:ListServiceDeployments "
+            "ecs:ListTagsForResource ecs:TagResource ecs:UntagResource ecs:UpdateService",
+            SERVICE,
+            # These are another service on the shop's cluster, and a service of the same name on another cluster.
+            misses=((SERVICE + "-two", {}), (arn("ecs", "service/platform-bank/shop"), {})),
+            other="ecs:UpdateServicePrimaryTaskSet",
+        ),
+        May("ecs:DescribeServiceDeployments ecs:StopServiceDeployment", SERVICE),
+        May(
+            "ecs:DescribeServiceDeployments ecs:StopServiceDeployment",
+            arn("ecs", "service-deployment/platform-shop/shop/x1"),
+            misses=((arn("ecs", "service-deployment/platform-shop/bank/x1"), {}),),
+            other="ecs:ContinueServiceDeployment",
+        ),
+        May(
+            "ecs:ListTagsForResource ecs:RegisterTaskDefinition ecs:TagResource ecs:UntagResource",
+            arn("ecs", "task-definition/shop:7"),
+            misses=((arn("ecs", "task-definition/shop-two:7"), {}),),
+            other="ecs:RunTask ecs:DeleteTaskDefinitions",
+        ),
+        May("ecs:DeregisterTaskDefinition ecs:DescribeTaskDefinition", None),
+        May("iam:GetRole", "{ExecutionRoleArn}", other="iam:DeleteRole iam:PutRolePolicy iam:UpdateAssumeRolePolicy"),
+        May(
+            "iam:PassRole",
+            "{ExecutionRoleArn}",
+            passed_to("ecs-tasks"),
+            misses=((None, passed_to("lambda")), (None, passed_to("ecs"))),
+        ),
+        May("iam:PassRole", "{InfrastructureRoleArn}", passed_to("ecs"), misses=((None, passed_to("ecs-tasks")),)),
+        May(
+            "ec2:CreateSecurityGroup",
+            GROUP,
+            {REQUEST_TAG: "shop"},
+            misses=((None, {REQUEST_TAG: "bank"}), (None, {})),
+            other="ec2:CreateTags",
+            anywhere="name",
+        ),
+        May("ec2:CreateSecurityGroup", arn("ec2", "vpc/{VPC}"), other="ec2:DeleteVpc"),
+        May(
+            "ec2:CreateTags",
+            GROUP,
+            {"ec2:CreateAction": "CreateSecurityGroup"},
+            misses=((None, {"ec2:CreateAction": "RunInstances"}), (None, {})),
+            anywhere="name",
+        ),
+        May(
+            "ec2:AuthorizeSecurityGroupEgress ec2:AuthorizeSecurityGroupIngress ec2:DeleteSecurityGroup "
+            "ec2:RevokeSecurityGroupEgress ec2:RevokeSecurityGroupIngress "
+            "ec2:UpdateSecurityGroupRuleDescriptionsEgress ec2:UpdateSecurityGroupRuleDescriptionsIngress",
+            GROUP,
+            {TAG: "shop"},
+            misses=((None, {TAG: "bank"}), (None, {})),
+            other="ec2:DeleteTags",
+            anywhere="name",
+        ),
+        May("ec2:DescribeInstances ec2:DescribeSecurityGroups", None),
+        # CloudFormation's role may do this for every application. Nothing lets it touch the load balancer.
+        May("cloudwatch:PutMetricAlarm", arn("cloudwatch", "alarm:shop-errors")),
+        *(
+            May("", f"{{{name}}}", other="elasticloadbalancing:ModifyRule elasticloadbalancing:DeleteRule")
+            for name in ("ProductionRule", "TestRule")
+        ),
+        *(
+            May("", f"{{{name}}}", other="elasticloadbalancing:RegisterTargets elasticloadbalancing:DeleteTargetGroup")
+            for name in ("Blue", "Green")
+        ),
+    ],
+    "ExecutionRole": [
+        May("ecr:GetAuthorizationToken", None),
+        May(
+            "ecr:BatchCheckLayerAvailability ecr:BatchGetImage ecr:GetDownloadUrlForLayer",
+            REPOSITORY,
+            misses=((REPOSITORY + "-two", {}),),
+            other="ecr:PutImage ecr:InitiateLayerUpload",
+        ),
+        May(
+            "logs:CreateLogStream logs:PutLogEvents",
+            arn("logs", "log-group:/ecs/platform-shop:log-stream:page/x1"),
+            other="logs:DeleteLogStream",
+        ),
+    ],
+    "InfrastructureRole": [
+        May(
+            "elasticloadbalancing:DescribeListeners elasticloadbalancing:DescribeRules "
+            "elasticloadbalancing:DescribeTargetGroups elasticloadbalancing:DescribeTargetHealth",
+            None,
+        ),
+        *(
+            May(
+                "elasticloadbalancing:DeregisterTargets elasticloadbalancing:RegisterTargets",
+                f"{{{name}}}",
+                other="elasticloadbalancing:DeleteTargetGroup",
+            )
+            for name in ("Blue", "Green")
+        ),
+        *(
+            May("elasticloadbalancing:ModifyRule", f"{{{name}}}", other="elasticloadbalancing:DeleteRule")
+            for name in ("ProductionRule", "TestRule")
+        ),
+        May("elasticloadbalancing:ModifyListener", "{Listener}", other="elasticloadbalancing:DeleteListener"),
+    ],
+}
+# Broken statements that change no outcome: a part of the mutant's name, and the reason.
+UNNOTICED = [
+    ("GiveTheExecutionRole for iam:*", "only PassRole has iam:PassedToService"),
+    ("GiveTheInfrastructureRole for iam:*", "only PassRole has iam:PassedToService"),
+    ("TagThemAtOnce for ec2:*", "only CreateTags has ec2:CreateAction"),
 ]
 
 
-@pytest.mark.parametrize(
-    ("who", "rows"), [("deployer", DEPLOYER), ("ExecutionRole", EXECUTION), ("InfrastructureRole", INFRASTRUCTURE)]
-)
-def test_each_role_may_do_what_it_must_and_nothing_near_it(shop, found, deployer, who, rows):
-    own = deployer if who == "deployer" else [one for one in found if one.kind == "identity" and f"-{who}-" in one.on]
-    assert own
-    requests = []
-    for action, resource, context, _ in rows:
-        named = resource.format(**shop.platform)
-        requests.append(
-            {
-                "principal": f"arn:aws:sts::{ACCOUNT}:assumed-role/{who}/session",
-                "action": action,
-                "resource": named,
-                "account": named.split(":")[4],
-                "context": {"aws:PrincipalArn": f"arn:aws:iam::{ACCOUNT}:role/{who}"} | context,
-                "identity": [str(one) for one in own],
-                # The policy of a resource in another account admits this account, so only the role's policies decide.
-                "resourcePolicy": None if named.split(":")[4] == ACCOUNT else "open",
-            }
-        )
-    results = simulate({str(one): one.document for one in own}, requests)
-    errors = [one["why"] for one in results if one["result"] == "error"]
-    assert errors == []
-    assert [one["result"] == "Allowed" for one in results] == [row[3] for row in rows], [
-        (row, one) for row, one in zip(rows, results, strict=True) if (one["result"] == "Allowed") != row[3]
+@pytest.fixture(scope="module")
+def table(shop, found, deployer):
+    """The documents by their names, and the requests with their expected outcomes."""
+    listeners = shop.client("elbv2").describe_rules(RuleArns=[shop.platform["ProductionRule"]])["Rules"]
+    listener = listeners[0]["RuleArn"].replace(":listener-rule/", ":listener/").rpartition("/")[0]
+    documents: dict[str, dict] = {}
+    requests: list[tuple[dict, bool]] = []
+    for who, entries in MAY.items():
+        own = [one for one in found if one.kind == "identity" and f"-{who}-" in one.on]
+        own = deployer if who == "deployer" else own
+        assert own, who
+        documents |= {str(one): one.document for one in own}
+        for entry in entries:
+            for action, resource, context, allowed in entry.requests(shop.platform | {"Listener": listener}):
+                account = resource.split(":")[4] if resource else ACCOUNT
+                request = {
+                    "principal": f"arn:aws:sts::{ACCOUNT}:assumed-role/{who}/session",
+                    "action": action,
+                    "resource": resource,
+                    "account": account,
+                    "context": {"aws:PrincipalArn": f"arn:aws:iam::{ACCOUNT}:role/{who}"} | context,
+                    "identity": [str(one) for one in own],
+                    # A resource of another account admits this account, so only the role's own policies decide.
+                    "resourcePolicy": None if account == ACCOUNT else "open",
+                }
+                requests.append((request, allowed))
+    return documents, requests
+
+
+def test_each_role_may_do_what_it_must_and_nothing_near_it(table):
+    documents, requests = table
+    results = simulate(documents, [request for request, _ in requests])
+    wrong = [
+        (request["action"], request["resource"], request["context"], allowed, one["result"], one["why"])
+        for (request, allowed), one in zip(requests, results, strict=True)
+        if one["result"] == "error" or (one["result"] == "Allowed") != allowed
     ]
+    assert not wrong, "\n".join(map(str, wrong))
+    assert {allowed for _, allowed in requests} == {True, False}
+
+
+def test_every_broken_statement_is_noticed(table, found):
+    documents, requests = table
+    mutated = {str(one) for one in found if one.kind != "trust"}
+    broken = [one for name in mutated for one in mutants.of(name, documents[name])]
+    sent = [
+        {
+            "policy": mutant.policy,
+            "document": mutant.document,
+            "requests": [
+                index
+                for index, (request, _) in enumerate(requests)
+                if mutant.policy in request["identity"] and mutant.concerns(request["action"])
+            ],
+        }
+        for mutant in broken
+    ]
+    by_request = noticed(documents, [request for request, _ in requests], sent)
+    unnoticed = [str(mutant) for mutant, by in zip(broken, by_request, strict=True) if by is None]
+    left = [one for one in unnoticed if not any(one.endswith(f": {part}") for part, _ in UNNOTICED)]
+    assert not left, "\n".join(left)
+    assert len(unnoticed) == len(UNNOTICED), "excused for nothing"
