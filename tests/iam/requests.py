@@ -94,6 +94,7 @@ ELSE = {
     "codecommit:": "PutFile",
     "codepipeline:": "ListRuleExecutions",
     "dynamodb:table": "DeleteTable",
+    "ecr:repository": "DeleteRepository",
     "events:event-bus": "DeleteEventBus",
     "events:rule": "DisableRule",
     "iam:policy": "SetDefaultPolicyVersion",

@@ -9,7 +9,15 @@ import pytest
 
 from tests.iam import mutants
 from tests.iam.requests import KEY, REQUESTS
-from tests.iam.table import bakes, boundary, crossing, deployment, functions, pipelines  # noqa: F401 (requests)
+from tests.iam.table import (  # noqa: F401 (requests)
+    bakes,
+    boundary,
+    crossing,
+    deployment,
+    functions,
+    images,
+    pipelines,
+)
 from tests.iam.table.access import USERS
 from tools.layout import REGION, ROOT
 

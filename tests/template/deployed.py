@@ -19,6 +19,7 @@ from tools.ports import free_port
 
 TEMPLATE = ROOT / "template.yaml"
 BOOTSTRAP, BOOTSTRAP_STACK = ROOT / "bootstrap" / "deploy-role.yaml", "sekisho-deploy"
+IMAGES, IMAGES_STACK = ROOT / "bootstrap" / "image-repository.yaml", "sekisho-image-repository"
 WORKSTATION, WORKSTATION_STACK = ROOT / "bootstrap" / "workstation.yaml", "sekisho-workstation"
 CODE = "placeholder"
 
@@ -26,8 +27,14 @@ CODE = "placeholder"
 # of the template, and so have other policies.
 PARTNERS = {"RepositoryAccountId": "111111111111", "PipelineAccountIds": "222222222222,333333333333"}
 ORG_UNIT = "o-a1b2c3d4e5/r-ab12/ou-ab12-11111111/"
+OTHER_UNIT = "o-a1b2c3d4e5/*/ou-ab12-33333333/"
 ACCOUNTS = {
-    "111111111111": PARTNERS | {"HostsRepositories": "true"},
+    "111111111111": PARTNERS
+    | {
+        "HostsRepositories": "true",
+        "ImageRepositoryName": "shop",
+        "ImageReaderOrgPaths": f"{ORG_UNIT},{OTHER_UNIT}",
+    },
     "222222222222": PARTNERS | {"HostsPipelines": "true", "ArtifactWrites": "repair"},
     "333333333333": PARTNERS
     | {
@@ -35,6 +42,7 @@ ACCOUNTS = {
         "GrantsAccess": "true",
         "ManagesPipeline": "true",
         "RequiresApproval": "true",
+        "ImageRepositoryName": "shop",
         "AssumableRoleArns": "arn:aws:iam::999999999999:role/support",
         "ArtifactConsumerRoleArn": "arn:aws:iam::333333333333:role/consumer",
         "SlackWorkspaceId": "T07EA123LEP",
@@ -127,6 +135,10 @@ class Deployed:
     def bootstrap_with(self, account, parameters):
         """Deploys the role for deployment with these parameters; returns the stack's outputs."""
         return self._create(account, BOOTSTRAP_STACK, parameters, TemplateBody=BOOTSTRAP.read_text())
+
+    def image_repository(self, account, **parameters):
+        """Deploys a further repository of images; returns the stack's outputs."""
+        return self._create(account, IMAGES_STACK, parameters, TemplateBody=IMAGES.read_text())
 
     def workstation(self, account, **parameters):
         """Deploys the role of the instances from which people deploy; returns the stack's outputs."""

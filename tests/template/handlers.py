@@ -36,6 +36,10 @@ UNUSED = {
         "no key of its own": "kms:CreateGrant kms:Decrypt kms:DescribeKey kms:Encrypt kms:ListAliases kms:RevokeGrant",
         "kept, and protected": "dynamodb:DeleteTable",
     },
+    "AWS::ECR::Repository": {
+        "no key of its own": "kms:CreateGrant kms:DescribeKey kms:RetireGrant",
+        "kept": "ecr:DeleteRepository",
+    },
     "AWS::Events::EventBus": {
         "no key of its own": (
             "kms:DescribeKey kms:GenerateDataKey kms:Decrypt kms:GenerateDataKeyWithoutPlaintext kms:ReEncrypt "

@@ -11,7 +11,7 @@ from tools.layout import BUS, REGION, STACK
 class Policy:
     """One policy document; `on` is the ARN of the role or resource to which the policy belongs."""
 
-    kind: str  # identity, trust, boundary, managed, people's, bus, key, bucket, queue, topic, function
+    kind: str  # identity, trust, boundary, managed, people's, bus, key, bucket, queue, topic, function, images
     on: str
     document: dict = field(hash=False)
     roles: tuple = ()  # the roles to which a managed policy is attached
@@ -83,6 +83,11 @@ def of(deployed, account, stack=STACK):
                 add("queue", queue["QueueArn"], queue["Policy"])
             case "AWS::SNS::Topic":
                 add("topic", physical, client("sns").get_topic_attributes(TopicArn=physical)["Attributes"]["Policy"])
+            case "AWS::ECR::Repository":
+                ecr = client("ecr")
+                (repository,) = ecr.describe_repositories(repositoryNames=[physical])["repositories"]
+                policy = ecr.get_repository_policy(repositoryName=physical)["policyText"]
+                add("images", repository["repositoryArn"], policy)
             case "AWS::Lambda::Function":
                 arn = f"arn:aws:lambda:{REGION}:{account}:function:{physical}"
                 add("function", arn, client("lambda").get_policy(FunctionName=physical)["Policy"])

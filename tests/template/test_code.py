@@ -72,6 +72,8 @@ NAMED = {
         # An event or a route names the repository.
         ("codecommit", "arn:aws:codecommit:{region}:{account}:*", r"get_branch\(\)\s*\.repository_name\((?!\")"),
         ("codecommit", "*", r"list_repositories\(\)"),
+        ("ecr", "arn:aws:ecr:{region}:{account}:repository/*", r"describe_images\(\)\s*\.repository_name\((?!\")"),
+        ("ecr", "*", r"describe_pull_through_cache_rules\(\)"),
         # A route names the account and the region of the bus.
         *(
             (

@@ -15,6 +15,7 @@ from tests.template.policies import listed
 # resources, or because the statement is in the policy of a key, where `*` means that key.
 ANY_RESOURCE = {
     "ListRepositories",
+    "FindCachesOfOtherRegistries",
     "ListPipelines",
     "FindGrants",
     "FindSessions",
@@ -30,6 +31,7 @@ ANY_RESOURCE = {
 # Findings of the linter parliament that are accepted on purpose: kind of policy, finding, and a part of its text.
 MEANT = [
     ("trust", "MALFORMED", "neither Resource nor NotResource"),  # a trust policy has neither
+    ("images", "MALFORMED", "neither Resource nor NotResource"),  # nor has the policy of a repository of images
     ("key", "RESOURCE_STAR", ""),  # in a key's own policy, * means the key
     ("function", "INVALID_SID", "Permission-"),  # the emulator generates these Sids
     ("identity", "INVALID_ARN", "aws:transform/Serverless-2016-10-31"),  # the transform belongs to AWS
@@ -45,6 +47,8 @@ MEANT = [
     ("identity", "RESOURCE_STAR", "cloudwatch:DescribeAlarms"),
     ("bucket", "MISMATCHED_TYPE_BUT_USABLE", "StringNotEquals"),  # the header must be compared exactly as sent
 ]
+# The units that share the repository of images, each with the units below it.
+READERS = [f"{deployed.ORG_UNIT}*", f"{deployed.OTHER_UNIT}*"]
 # The permissions that AWS documents as necessary to show alarms in chat.
 READS_IN_CHAT = {"cloudwatch:Describe*", "cloudwatch:Get*", "cloudwatch:List*"}
 MANAGED_POLICY_LIMIT, ROLE_INLINE_LIMIT, TRUST_LIMIT = 6144, 10240, 2048
@@ -57,12 +61,13 @@ def every(accounts):
 
 def test_each_account_has_what_its_duties_need(accounts):
     kinds = {account: sorted({policy.kind for policy in found}) for account, found in accounts.items()}
-    assert kinds["111111111111"] == ["bus", "function", "identity", "queue", "topic", "trust"]
+    repositories = ["bus", "function", "identity", "queue", "topic", "trust"]
+    assert kinds["111111111111"] == sorted([*repositories, "images"])
     assert kinds["222222222222"] == ["bucket", "bus", "function", "identity", "key", "queue", "topic", "trust"]
     assert kinds["333333333333"] == sorted([*kinds["222222222222"], "boundary", "managed"])
     assert kinds["444444444444"] == sorted([*kinds["222222222222"], "boundary"])
     assert kinds["555555555555"] == sorted([*kinds["222222222222"], "people's"])
-    assert kinds["666666666666"] == sorted([*kinds["111111111111"], "managed"])
+    assert kinds["666666666666"] == sorted([*repositories, "managed"])
 
 
 def test_parliament_finds_nothing_unintended(accounts):
@@ -105,7 +110,9 @@ def test_another_account_is_limited_to_one_role(accounts):
 
 
 def test_a_principal_of_everybody_is_only_denied(accounts):
-    """The only exceptions: an account that names an organizational unit admits two roles of its accounts."""
+    """The only exceptions: an account that names an organizational unit admits two roles of its accounts, and a
+    repository of images admits whoever is in the organizational units that share it.
+    """
     everybody = ("*", {"AWS": "*"})
     unit = [
         (account, policy.kind, statement["Condition"])
@@ -119,7 +126,9 @@ def test_a_principal_of_everybody_is_only_denied(accounts):
         "ForAllValues:StringEquals": {"events:source": "sekisho.starter", "events:detail-type": "Order Report"},
         "Null": {"events:source": "false", "events:detail-type": "false"},
     }
+    readers = {"ForAnyValue:StringLike": {"aws:PrincipalOrgPaths": READERS}}
     assert unit == [
+        ("111111111111", "images", readers),
         (
             "666666666666",
             "bus",
@@ -141,6 +150,8 @@ def test_a_bus_admits_only_what_its_account_needs(accounts):
 def test_services_are_limited_to_this_account(accounts):
     """The trust in Lambda is an exception, because Lambda sends no source when it assumes a role.
 
+    Lambda pulls images for functions of the organizational units that share the repository.
+
     The ARN of a rule in a condition is limit enough, because it contains the account.
     """
     for account, policy in every(accounts):
@@ -150,7 +161,11 @@ def test_services_are_limited_to_this_account(accounts):
                 if isinstance(statement.get("Principal"), dict)
                 else []
             )
-            if not services or services == ["lambda.amazonaws.com"]:
+            if policy.kind == "images" and services:
+                assert services == ["lambda.amazonaws.com"]
+                assert statement["Condition"] == {"ForAnyValue:StringLike": {"aws:SourceOrgPaths": READERS}}
+                continue
+            if not services or (policy.kind == "trust" and services == ["lambda.amazonaws.com"]):
                 continue
             held = json.dumps(statement.get("Condition", {})).lower()
             assert "aws:sourcearn" in held, f"{account} {policy}: {statement}"

@@ -198,6 +198,33 @@ def test_properties_that_would_replace_key_bucket_or_ledger_are_unchanged():
     }
 
 
+# Wrong combinations and values of the parameters for images.
+READERS = {"HostsRepositories": "true", "ImageRepositoryName": "shop", "ImageReaderOrgPaths": deployed.ORG_UNIT}
+WRONG_IMAGES = [
+    ({"ImageRepositoryName": "shop", "HostsPipelines": "true"}, "ImagesNeedTheirAccount", 0),
+    (
+        {"ImageRepositoryName": "shop", "HostsRepositories": "true", "HostsPipelines": "true"}
+        | {"ManagesPipeline": "true", "RepositoryAccountId": "111111111111"},
+        "ImagesNeedTheirAccount",
+        1,
+    ),
+    (READERS | {"ImageRepositoryName": ""}, "ImageReadersNeedTheRepository", 0),
+    (
+        READERS
+        | {"HostsRepositories": "false", "HostsPipelines": "true", "ManagesPipeline": "true"}
+        | {"RepositoryAccountId": "111111111111"},
+        "ImageReadersNeedTheRepository",
+        1,
+    ),
+    (READERS | {"ImageRepositoryName": "Shop"}, "ImageRepositoryName", None),
+    (READERS | {"ImageRepositoryName": "shop/"}, "ImageRepositoryName", None),
+    # Without the last slash, the pattern would match another unit whose id begins the same.
+    (READERS | {"ImageReaderOrgPaths": deployed.ORG_UNIT.rstrip("/")}, "ImageReaderOrgPaths", None),
+    (READERS | {"ImageReaderOrgPaths": f"{deployed.ORG_UNIT}*"}, "ImageReaderOrgPaths", None),
+    (READERS | {"ImageReaderOrgPaths": f"{deployed.ORG_UNIT},"}, "ImageReaderOrgPaths", None),
+    (READERS | {"ImageReaderOrgPaths": "o-a1b2c3d4e5/r-ab12/*/"}, "ImageReaderOrgPaths", None),
+    (READERS | {"ImageReaderOrgPaths": "*/r-ab12/ou-ab12-11111111/"}, "ImageReaderOrgPaths", None),
+]
 PIPELINE = {"HostsPipelines": "true", "ManagesPipeline": "true", "RepositoryAccountId": "111111111111"}
 
 
@@ -229,6 +256,7 @@ PIPELINE = {"HostsPipelines": "true", "ManagesPipeline": "true", "RepositoryAcco
             0,
         ),
         ({"PipelineOrgPath": "ou-ab12-11111111"}, "PipelineOrgPath", None),
+        *WRONG_IMAGES,
         ({"TemplatePath": "template.yaml; id"}, "TemplatePath", None),
         ({"TemplatePath": "../template.yaml"}, "TemplatePath", None),
     ],
@@ -296,8 +324,9 @@ def test_a_longer_pipeline_name_that_is_deployed_keeps_its_resources(cloud):
 def test_the_source_role_is_created_before_the_managed_pipeline(cloud):
     """CodePipeline creates a pipeline only if its role can assume the role of its source action."""
     expanded = deployed.expanded()["Resources"]
-    (source,) = expanded["Pipeline"]["Properties"]["Stages"][0]["Actions"]
-    assert source["RoleArn"]["Fn::If"][:2] == ["OwnRepositories", {"Fn::GetAtt": ["SourceActionRole", "Arn"]}]
+    source, image = expanded["Pipeline"]["Properties"]["Stages"][0]["Actions"]
+    for action in (source, image["Fn::If"][1]):
+        assert action["RoleArn"]["Fn::If"][:2] == ["OwnRepositories", {"Fn::GetAtt": ["SourceActionRole", "Arn"]}]
     # The policy is a part of the role, so it exists as soon as the role does.
     assert expanded["SourceActionRole"]["Properties"]["Policies"]
     account = "400000000004"

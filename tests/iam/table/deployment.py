@@ -221,6 +221,7 @@ for account, (DEPLOY, CALLER) in DEPLOYED_BY.items():
         "sekisho-access-follow-up",
         "sekisho-follow-up",
         "sekisho-alarm-state",
+        "sekisho-image-change",
         "sekisho/sekisho-source-change",
         "sekisho/sekisho-order-report",
     ):
@@ -299,6 +300,15 @@ for account, (DEPLOY, CALLER) in DEPLOYED_BY.items():
         REPOSITORY,
         anywhere=["name"],
     )
+    IMAGES = arn("ecr", account, "repository/shop")
+    may("manages a repository of images", DEPLOY, called("ecr"), IMAGES, anywhere=["name"])
+    for who in {DEPLOY, CALLER}:
+        never(
+            "neither pulls nor writes nor deletes an image",
+            who,
+            "ecr:BatchDeleteImage ecr:BatchGetImage ecr:GetDownloadUrlForLayer ecr:PutImage ecr:StartImageScan",
+            IMAGES,
+        )
     LOOK_AROUND = (
         "access-analyzer:ValidatePolicy codecommit:ListRepositories events:ListEventBuses "
         "events:ListRuleNamesByTarget iam:ListRoles"
@@ -365,6 +375,12 @@ never(
     "codecommit:CreateRepository codecommit:DeleteRepository",
     arn("codecommit", T, "shop"),
 )
+never(
+    "changes no repository of images without CloudFormation",
+    BY_DEPLOYERS,
+    "ecr:CreateRepository ecr:PutLifecyclePolicy ecr:SetRepositoryPolicy",
+    arn("ecr", T, "repository/shop"),
+)
 never("does not change the service role", SERVICE, "iam:PutRolePolicy iam:AttachRolePolicy", SERVICE, "NotItself")
 # Calls of `make doctor`, which reads these resources. In account P, other policies of the role allow these calls.
 for does, target, anywhere in [
@@ -391,6 +407,7 @@ for does, target, anywhere in [
     ("codepipeline:GetPipeline", arn("codepipeline", T, "shop"), ["name"]),
     ("codebuild:BatchGetProjects", arn("codebuild", T, "project/shop"), ["name"]),
     ("codecommit:GetRepository", arn("codecommit", T, "shop"), ["name"]),
+    ("ecr:DescribeRepositories ecr:GetRepositoryPolicy", arn("ecr", T, "repository/shop"), ["name"]),
     ("dynamodb:DescribeTable", arn("dynamodb", T, "table/sekisho-ledger"), []),
     ("sqs:GetQueueUrl", arn("sqs", T, "sekisho-pipeline-starter-dead-letters"), []),
 ]:

@@ -62,6 +62,7 @@ RELAY_RULES = {
     "sekisho-event-relay": [
         "sekisho-repository-change",
         "sekisho-pull-request-merge",
+        "sekisho-image-change",
         "sekisho-reconcile",
         "sekisho/sekisho-order-report",
     ]
