@@ -1,12 +1,14 @@
 //! The real [`World`]: DynamoDB, CodeCommit, EventBridge, SNS and the clock.
 
 pub mod codecommit;
+pub mod ecr;
 
 use std::cell::LazyCell;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use sekisho_domain::account::Region;
-use sekisho_domain::change::{CommitId, GitRef};
+use sekisho_domain::change::{Revision, SourceRef};
 use sekisho_domain::config::Misconfigured;
 use sekisho_domain::notice::Notice;
 use sekisho_lambda::aws::{Later, SdkConfig, later};
@@ -16,13 +18,16 @@ use sekisho_lambda::{Environment, ServiceError, Topic};
 use sekisho_ledger::Ledger;
 use time::OffsetDateTime;
 
-use crate::world::{Differences, Entry, EntryResult, Head, World};
+use crate::image::Image;
+use crate::world::{Differences, Entry, EntryResult, FoundImage, Head, ImageId, World};
 
 /// The clients of all services that the function calls.
 #[derive(Debug)]
 pub struct Aws {
     ledger: Ledger,
     codecommit: Later<aws_sdk_codecommit::Client>,
+    /// Few changes are changes of images, so the client is made only when it is used.
+    ecr: Later<aws_sdk_ecr::Client>,
     buses: Buses,
     /// Few invocations publish a notice, so the client is made only when it is used.
     topic: Topic,
@@ -40,6 +45,7 @@ impl Aws {
         Ok(Self {
             ledger,
             codecommit: later(aws, aws_sdk_codecommit::Client::new),
+            ecr: later(aws, aws_sdk_ecr::Client::new),
             buses: Buses::new(aws),
             topic: Topic::new(later(aws, aws_sdk_sns::Client::new), environment.required(NOTICE_TOPIC_ARN)?),
         })
@@ -67,15 +73,15 @@ impl World for Aws {
         tokio::time::sleep(time).await;
     }
 
-    async fn head(&self, repository: &str, git_ref: &GitRef) -> Result<Head, ServiceError> {
-        codecommit::head(&self.codecommit, repository, git_ref).await
+    async fn head(&self, repository: &str, source_ref: &SourceRef) -> Result<Head, ServiceError> {
+        codecommit::head(&self.codecommit, repository, source_ref).await
     }
 
     async fn differences(
         &self,
         repository: &str,
-        before: &CommitId,
-        after: &CommitId,
+        before: &Revision,
+        after: &Revision,
         page: Option<String>,
     ) -> Result<Option<Differences>, ServiceError> {
         codecommit::differences(&self.codecommit, repository, before, after, page).await
@@ -87,6 +93,22 @@ impl World for Aws {
 
     async fn repositories(&self) -> Result<Vec<String>, ServiceError> {
         codecommit::repositories(&self.codecommit).await
+    }
+
+    async fn image(&self, repository: &str, id: &ImageId<'_>) -> Result<FoundImage, ServiceError> {
+        ecr::image(&self.ecr, repository, id).await
+    }
+
+    async fn images(&self, repository: &str) -> Result<Option<Vec<Image>>, ServiceError> {
+        ecr::images(&self.ecr, repository).await
+    }
+
+    async fn image_repositories(&self) -> Result<Vec<String>, ServiceError> {
+        ecr::repositories(&self.ecr).await
+    }
+
+    async fn cache_prefixes(&self) -> Result<BTreeSet<String>, ServiceError> {
+        ecr::cache_prefixes(&self.ecr).await
     }
 
     async fn put_events(&self, region: &Region, entries: &[Entry]) -> Vec<EntryResult> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sekisho_domain::change::{Change, CommitId, GitRef, RepositoryArn};
+use sekisho_domain::change::{Change, RepositoryArn, Revision, SourceRef};
 use sekisho_domain::route::TargetId;
 use sekisho_domain::timestamp::epoch_millis;
 use sekisho_ledger::{Key, Lease};
@@ -19,8 +19,8 @@ const PENDING_TERM: Duration = Duration::from_hours(24);
 
 /// The key of a reference's row.
 #[must_use]
-pub fn key(repository: &RepositoryArn, git_ref: &GitRef) -> Key {
-    Key { pk: partition(repository), sk: git_ref.to_string() }
+pub fn key(repository: &RepositoryArn, source_ref: &SourceRef) -> Key {
+    Key { pk: partition(repository), sk: source_ref.to_string() }
 }
 
 /// The partition key that the rows of all references in a repository share.
@@ -33,7 +33,7 @@ pub(crate) fn partition(repository: &RepositoryArn) -> String {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BranchRow {
     /// The last commit that was relayed, or recorded as a baseline.
-    pub commit: Option<CommitId>,
+    pub commit: Option<Revision>,
     /// The sequence of the change that was relayed last.
     pub sequence: u64,
     /// The change that some targets do not have yet, if there is such a change. Only a change to more targets than one
@@ -66,7 +66,7 @@ pub struct BranchRow {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Untouched {
     /// The commit of the head.
-    pub commit: CommitId,
+    pub commit: Revision,
     /// A digest of the routes' path globs. If the globs change, the head is compared again.
     pub paths: String,
 }
@@ -107,7 +107,7 @@ impl Pending {
 impl BranchRow {
     /// The row of a reference that existed before a route covered it.
     #[must_use]
-    pub fn recorded(commit: CommitId, sequence: u64, targets: Vec<TargetId>) -> Self {
+    pub fn recorded(commit: Revision, sequence: u64, targets: Vec<TargetId>) -> Self {
         Self { commit: Some(commit), sequence, targets: Some(targets), baseline: true, ..Self::default() }
     }
 
@@ -126,12 +126,12 @@ impl BranchRow {
     /// The change that was relayed last. It has the id of the relayed change, because the id depends only on the
     /// repository, the reference, the sequence and the commit. Returns `None` if no commit is recorded.
     #[must_use]
-    pub fn change(&self, repository: &RepositoryArn, git_ref: &GitRef) -> Option<Change> {
+    pub fn change(&self, repository: &RepositoryArn, source_ref: &SourceRef) -> Option<Change> {
         Some(Change {
-            kind: git_ref.kind(),
+            kind: source_ref.kind(),
             repository: repository.clone(),
-            git_ref: git_ref.clone(),
-            commit: self.commit.clone()?,
+            source_ref: source_ref.clone(),
+            revision: self.commit.clone()?,
             previous: None,
             sequence: self.sequence,
             actor: None,
@@ -167,7 +167,7 @@ impl BranchRow {
     #[must_use]
     pub fn relayed(&self, change: &Change, targets: Vec<TargetId>) -> Self {
         Self {
-            commit: Some(change.commit.clone()),
+            commit: Some(change.revision.clone()),
             sequence: change.sequence,
             pending: None,
             events: self.events.clone(),
@@ -207,7 +207,7 @@ mod tests {
     #[derive(Debug, Deserialize)]
     #[expect(dead_code, reason = "the test only reads the row")]
     struct EarlierRow {
-        commit: Option<CommitId>,
+        commit: Option<Revision>,
         sequence: u64,
         pending: Option<EarlierPending>,
         #[serde(default)]
@@ -286,8 +286,8 @@ mod tests {
     fn the_change_of_a_row_has_the_id_of_the_relayed_change() {
         let relayed = Change { previous: None, actor: Some("arn".to_owned()), event: Some("e".to_owned()), ..change() };
         let row = BranchRow::default().relayed(&relayed, vec![]);
-        assert_eq!(row.change(&relayed.repository, &relayed.git_ref).unwrap().id(), relayed.id());
-        assert_eq!(row.dropped().change(&relayed.repository, &relayed.git_ref), None);
+        assert_eq!(row.change(&relayed.repository, &relayed.source_ref).unwrap().id(), relayed.id());
+        assert_eq!(row.dropped().change(&relayed.repository, &relayed.source_ref), None);
         assert_eq!(row.with_pending(Change { sequence: 9, ..change() }, vec![], vec![], NOW).dropped().sequence, 9);
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use sekisho_domain::change::{CommitId, GitRef, RepositoryArn};
+use sekisho_domain::change::{RepositoryArn, Revision, SourceRef};
 use sekisho_domain::code::Code;
 use sekisho_domain::route::TargetId;
 use sekisho_ledger::Key;
@@ -33,7 +33,7 @@ pub(crate) enum Event {
     /// A revision was condemned.
     Condemned {
         /// The revision.
-        revision: Revision,
+        revision: RepositoryRevision,
         /// When it was condemned, in epoch milliseconds.
         at: u64,
     },
@@ -41,14 +41,14 @@ pub(crate) enum Event {
     Held {
         /// The only reference whose changes are held.
         #[serde(rename = "ref")]
-        git_ref: Option<GitRef>,
+        source_ref: Option<SourceRef>,
         /// When the hold began, in epoch milliseconds.
         since: u64,
     },
     /// Targets of a wave are unknown.
     Unknown {
         /// The revision of the change in the wave.
-        revision: Revision,
+        revision: RepositoryRevision,
         /// The sequence that the change had when it entered the wave.
         sequence: u64,
         /// The unknown targets, each with the number of its order. The code accepts only these orders.
@@ -58,9 +58,9 @@ pub(crate) enum Event {
 
 /// A commit of a repository.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Revision {
+pub(crate) struct RepositoryRevision {
     pub(crate) repository: RepositoryArn,
-    pub(crate) commit: CommitId,
+    pub(crate) commit: Revision,
 }
 
 impl CodeRow {
@@ -78,9 +78,9 @@ impl CodeRow {
                 let repository = revision.repository.as_str();
                 Code::of(&["condemned", &self.route, repository, revision.commit.as_str(), &at.to_string()])
             }
-            Event::Held { git_ref, since } => {
-                let git_ref = git_ref.as_ref().map_or("", GitRef::as_str);
-                Code::of(&["held", &self.route, wave, git_ref, &since.to_string()])
+            Event::Held { source_ref, since } => {
+                let source_ref = source_ref.as_ref().map_or("", SourceRef::as_str);
+                Code::of(&["held", &self.route, wave, source_ref, &since.to_string()])
             }
             Event::Unknown { orders, .. } => {
                 let orders: Vec<String> = orders.iter().map(|(target, number)| format!("{target} {number}")).collect();
@@ -110,7 +110,7 @@ mod tests {
     const NOW: OffsetDateTime = datetime!(2026-11-28 12:00 UTC);
 
     fn held(wave: Option<&str>, since: u64) -> CodeRow {
-        CodeRow::new("shop", wave, Event::Held { git_ref: None, since }, NOW)
+        CodeRow::new("shop", wave, Event::Held { source_ref: None, since }, NOW)
     }
 
     #[test]

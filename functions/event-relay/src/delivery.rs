@@ -114,7 +114,7 @@ pub(crate) fn group(orders: &[(TargetId, PlacedOrder)]) -> Vec<OrderEvent<'_>> {
     let mut events: BTreeMap<_, OrderEvent<'_>> = BTreeMap::new();
     for (TargetId { account, region, pipeline }, placed) in orders {
         let change = &placed.change;
-        let key = (region, account, &change.repository, &change.git_ref, change.sequence, &change.commit);
+        let key = (region, account, &change.repository, &change.source_ref, change.sequence, &change.revision);
         let new = || OrderEvent { account, region, change, orders: BTreeMap::new() };
         events.entry(key).or_insert_with(new).orders.insert(pipeline.clone(), placed.order());
     }

@@ -1,6 +1,6 @@
 //! Errors that end an invocation.
 
-use sekisho_domain::change::{GitRef, RepositoryArn};
+use sekisho_domain::change::{RepositoryArn, SourceRef};
 use sekisho_domain::config::Misconfigured;
 use sekisho_lambda::{ErrorType, Failure, ServiceError};
 
@@ -29,18 +29,18 @@ pub enum Error {
     #[error(transparent)]
     Service(#[from] ServiceError),
     /// Other invocations wrote the rows of the reference again and again.
-    #[error("other invocations are relaying {git_ref} of {repository}: Lambda retries this event")]
+    #[error("other invocations are relaying {source_ref} of {repository}: Lambda retries this event")]
     Busy {
         /// The reference.
-        git_ref: GitRef,
+        source_ref: SourceRef,
         /// The reference's repository.
         repository: RepositoryArn,
     },
     /// The invocation would time out before it could order the change.
-    #[error("no time is left to relay {git_ref} of {repository}: Lambda retries this event")]
+    #[error("no time is left to relay {source_ref} of {repository}: Lambda retries this event")]
     NoTime {
         /// The reference.
-        git_ref: GitRef,
+        source_ref: SourceRef,
         /// The reference's repository.
         repository: RepositoryArn,
     },
@@ -63,12 +63,12 @@ impl Failure for Error {
 impl Error {
     /// The error that other invocations wrote the rows of the reference of `hint` again and again.
     pub(crate) fn busy(hint: &Hint) -> Self {
-        Self::Busy { git_ref: hint.git_ref.clone(), repository: hint.repository.clone() }
+        Self::Busy { source_ref: hint.source_ref.clone(), repository: hint.repository.clone() }
     }
 
     /// The error that the invocation has no time left for the reference of `hint`.
     pub(crate) fn no_time(hint: &Hint) -> Self {
-        Self::NoTime { git_ref: hint.git_ref.clone(), repository: hint.repository.clone() }
+        Self::NoTime { source_ref: hint.source_ref.clone(), repository: hint.repository.clone() }
     }
 
     /// Whether every retry fails in the same way until a person fixes the cause.

@@ -3,12 +3,12 @@
 mod ledger;
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::time::Duration;
 
 use sekisho_domain::account::Region;
-use sekisho_domain::change::{CommitId, GitRef, RefKind};
+use sekisho_domain::change::{RefKind, Revision, SourceRef};
 use sekisho_domain::notice::Notice;
 use sekisho_lambda::ServiceError;
 use sekisho_lambda::service_error::Kind;
@@ -17,7 +17,8 @@ use time::macros::datetime;
 use tokio::time::Instant;
 
 pub use self::ledger::FakeLedger;
-use crate::world::{Differences, Entry, EntryResult, Head, World};
+use crate::image::Image;
+use crate::world::{Differences, Entry, EntryResult, FoundImage, Head, ImageId, World};
 
 /// The time at which a new account's clock starts. From then on, the clock follows tokio's clock, which a test may
 /// pause.
@@ -35,9 +36,9 @@ pub struct FakeAccount {
     pub ledger: FakeLedger,
     began: Instant,
     /// The head of each branch; `None` if the repository does not exist.
-    pub branches: RefCell<Option<BTreeMap<String, CommitId>>>,
+    pub branches: RefCell<Option<BTreeMap<String, Revision>>>,
     /// The commit of each tag.
-    pub tags: RefCell<BTreeMap<String, CommitId>>,
+    pub tags: RefCell<BTreeMap<String, Revision>>,
     /// The branches for which CodeCommit throttles every read of the head.
     pub throttled_branches: RefCell<Vec<String>>,
     /// The repositories for which CodeCommit throttles the list of branches.
@@ -49,6 +50,12 @@ pub struct FakeAccount {
     /// The names of all repositories. If the value is `None`, CodeCommit throttles the call that lists the
     /// repositories.
     pub repositories: RefCell<Option<Vec<String>>>,
+    /// The images of each ECR repository.
+    pub images: RefCell<BTreeMap<String, Vec<Image>>>,
+    /// The prefixes of the names of ECR repositories that are caches of other registries.
+    pub cache_prefixes: RefCell<BTreeSet<String>>,
+    /// Whether ECR throttles every call.
+    pub ecr_is_down: Cell<bool>,
     /// The pages of changed paths between any two commits; `None` if one of the commits is gone.
     pub changed_paths: RefCell<Option<Vec<Vec<String>>>>,
     /// The function that answers for all buses. The buses of a new account accept every entry.
@@ -84,6 +91,9 @@ impl Default for FakeAccount {
             differences_fail: Cell::new(false),
             heads_denied: Cell::new(false),
             repositories: RefCell::new(Some(Vec::new())),
+            images: RefCell::default(),
+            cache_prefixes: RefCell::default(),
+            ecr_is_down: Cell::new(false),
             changed_paths: RefCell::new(Some(vec![Vec::new()])),
             bus: RefCell::new(Box::new(|_| EntryResult::Accepted)),
             accepted: RefCell::default(),
@@ -117,6 +127,11 @@ impl FakeAccount {
         tokio::time::sleep(self.read_time.get()).await;
     }
 
+    async fn read_ecr(&self, call: String) -> Result<(), ServiceError> {
+        self.read(call).await;
+        if self.ecr_is_down.get() { Err(failed("a call to ECR", Kind::Throttled)) } else { Ok(()) }
+    }
+
     async fn send(&self, call: String) {
         self.calls.borrow_mut().push(call);
         self.in_flight.set(self.in_flight.get() + 1);
@@ -145,11 +160,11 @@ impl World for FakeAccount {
         tokio::time::sleep(time).await;
     }
 
-    async fn head(&self, repository: &str, git_ref: &GitRef) -> Result<Head, ServiceError> {
-        let name = git_ref.name();
-        match git_ref.kind() {
+    async fn head(&self, repository: &str, source_ref: &SourceRef) -> Result<Head, ServiceError> {
+        let name = source_ref.name();
+        match source_ref.kind() {
             RefKind::Branch => self.read(format!("GetBranch {repository} {name}")).await,
-            RefKind::Tag => self.read(format!("GetFolder {repository} {git_ref}")).await,
+            RefKind::Tag | RefKind::Image => self.read(format!("GetFolder {repository} {source_ref}")).await,
         }
         if self.throttled_branches.borrow().iter().any(|throttled| throttled == name) {
             return Err(failed("CodeCommit's GetBranch", Kind::Throttled));
@@ -161,7 +176,7 @@ impl World for FakeAccount {
             None => Head::NoRepository,
             Some(branches) => {
                 let tags = self.tags.borrow();
-                let heads = if git_ref.kind() == RefKind::Branch { branches } else { &*tags };
+                let heads = if source_ref.kind() == RefKind::Branch { branches } else { &*tags };
                 heads.get(name).cloned().map_or(Head::NoRef, Head::At)
             }
         };
@@ -175,8 +190,8 @@ impl World for FakeAccount {
     async fn differences(
         &self,
         repository: &str,
-        before: &CommitId,
-        after: &CommitId,
+        before: &Revision,
+        after: &Revision,
         page: Option<String>,
     ) -> Result<Option<Differences>, ServiceError> {
         self.read(format!("GetDifferences {repository} {before}..{after}")).await;
@@ -202,6 +217,38 @@ impl World for FakeAccount {
     async fn repositories(&self) -> Result<Vec<String>, ServiceError> {
         self.read("ListRepositories".to_owned()).await;
         self.repositories.borrow().clone().ok_or_else(|| failed("CodeCommit's ListRepositories", Kind::Throttled))
+    }
+
+    async fn image(&self, repository: &str, id: &ImageId<'_>) -> Result<FoundImage, ServiceError> {
+        self.read_ecr(format!("DescribeImages {repository} {id}")).await?;
+        let images = self.images.borrow();
+        let Some(images) = images.get(repository) else { return Ok(FoundImage::NoRepository) };
+        let is_meant = |image: &&Image| match id {
+            ImageId::Tag(tag) => image.tags.iter().any(|one| one == tag),
+            ImageId::Digest(digest) => image.digest == **digest,
+        };
+        Ok(images
+            .iter()
+            .filter(|image| !image.is_archived)
+            .find(is_meant)
+            .cloned()
+            .map_or(FoundImage::NoImage, FoundImage::At))
+    }
+
+    async fn images(&self, repository: &str) -> Result<Option<Vec<Image>>, ServiceError> {
+        self.read_ecr(format!("DescribeImages {repository}")).await?;
+        let tagged = |image: &&Image| !image.tags.is_empty() && !image.is_archived;
+        Ok(self.images.borrow().get(repository).map(|images| images.iter().filter(tagged).cloned().collect()))
+    }
+
+    async fn image_repositories(&self) -> Result<Vec<String>, ServiceError> {
+        self.read_ecr("DescribeRepositories".to_owned()).await?;
+        Ok(self.images.borrow().keys().cloned().collect())
+    }
+
+    async fn cache_prefixes(&self) -> Result<BTreeSet<String>, ServiceError> {
+        self.read_ecr("DescribePullThroughCacheRules".to_owned()).await?;
+        Ok(self.cache_prefixes.borrow().clone())
     }
 
     async fn put_events(&self, region: &Region, entries: &[Entry]) -> Vec<EntryResult> {

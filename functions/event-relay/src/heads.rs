@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use sekisho_domain::account::Region;
-use sekisho_domain::change::{Change, CommitId, RepositoryArn};
+use sekisho_domain::change::{Change, RepositoryArn, Revision};
 use sekisho_domain::report::ReportState;
 use sekisho_domain::route::{Routes, TargetId};
 use sekisho_domain::timestamp::epoch_millis;
@@ -26,7 +26,7 @@ const FORGOTTEN: Duration = Duration::from_hours(24);
 pub(crate) struct Heads<'r> {
     routes: &'r Routes,
     here: &'r Region,
-    at: HashMap<(&'r RepositoryArn, &'r CommitId), Vec<&'r Reference>>,
+    at: HashMap<(&'r RepositoryArn, &'r Revision), Vec<&'r Reference>>,
 }
 
 impl<'r> Heads<'r> {
@@ -67,7 +67,7 @@ impl<'r> Heads<'r> {
         let change = &order.change;
         let limit = u64::try_from(FORGOTTEN.as_millis()).unwrap_or(u64::MAX);
         let is_recent = epoch_millis(now) < order.offered.saturating_add(limit);
-        let is_head = || self.with_commit(change).iter().any(|head| head.git_ref == change.git_ref);
+        let is_head = || self.with_commit(change).iter().any(|head| head.source_ref == change.source_ref);
         let is_current = order.train.is_some() || is_recent || is_head();
         is_current && leads_order(self.routes, self.here, target, order)
     }
@@ -80,12 +80,12 @@ impl<'r> Heads<'r> {
             !row.baseline && row.targets.as_ref().is_some_and(|targets| targets.contains(target))
         };
         let heads = self.with_commit(&order.change).iter().filter(is_ordered);
-        let changes = heads.filter_map(|head| head.snapshot.row.change(&head.repository, &head.git_ref));
+        let changes = heads.filter_map(|head| head.snapshot.row.change(&head.repository, &head.source_ref));
         self.last_leading(target, changes)
     }
 
     fn with_commit<'a>(&'a self, change: &'a Change) -> &'a [&'a Reference] {
-        self.at.get(&(&change.repository, &change.commit)).map(Vec::as_slice).unwrap_or_default()
+        self.at.get(&(&change.repository, &change.revision)).map(Vec::as_slice).unwrap_or_default()
     }
 
     /// The row of a target that reported on an order which the ledger does not have, in step with the heads. Returns
@@ -100,8 +100,8 @@ impl<'r> Heads<'r> {
     ) -> Option<TargetRow> {
         let report = row.unplaced_report().filter(|_| !self.is_in_wave(target))?;
         let newest = self.newest(target)?;
-        let leading = self.routes.concerning(&newest.repository, &newest.git_ref);
-        if held_targets(leading, trains, &newest.git_ref, now).contains(target) {
+        let leading = self.routes.concerning(&newest.repository, &newest.source_ref);
+        if held_targets(leading, trains, &newest.source_ref, now).contains(target) {
             return None;
         }
         if newest.id() == report.id {
@@ -117,7 +117,7 @@ impl<'r> Heads<'r> {
     /// The newest change that a route leads to the target, and that was not only recorded.
     fn newest(&self, target: &TargetId) -> Option<Change> {
         let relayed = self.at.values().flatten().filter(|head| !head.snapshot.row.baseline);
-        let changes = relayed.filter_map(|head| head.snapshot.row.change(&head.repository, &head.git_ref));
+        let changes = relayed.filter_map(|head| head.snapshot.row.change(&head.repository, &head.source_ref));
         self.last_leading(target, changes)
     }
 
@@ -125,6 +125,6 @@ impl<'r> Heads<'r> {
     fn last_leading(&self, target: &TargetId, changes: impl Iterator<Item = Change>) -> Option<Change> {
         changes
             .filter(|change| leads_to(self.routes, self.here, change, target))
-            .max_by(|one, other| (one.sequence, &one.git_ref).cmp(&(other.sequence, &other.git_ref)))
+            .max_by(|one, other| (one.sequence, &one.source_ref).cmp(&(other.sequence, &other.source_ref)))
     }
 }

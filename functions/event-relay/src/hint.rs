@@ -1,12 +1,12 @@
 //! Hints: a branch or tag that may have moved, and the event or reconcile that gave the hint.
 
-use sekisho_domain::change::{GitRef, RepositoryArn};
+use sekisho_domain::change::{RepositoryArn, SourceRef};
 
 /// A branch or tag that may have moved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Hint {
     pub(crate) repository: RepositoryArn,
-    pub(crate) git_ref: GitRef,
+    pub(crate) source_ref: SourceRef,
     /// The ARN of the principal that moved the reference, if the event names a principal.
     pub(crate) actor: Option<String>,
     /// The id of the event that reported the move. A reconcile's hint has no event.
@@ -15,8 +15,8 @@ pub(crate) struct Hint {
 
 impl Hint {
     /// The hint that a reconcile makes for a reference, without an event.
-    pub(crate) fn without_event(repository: &RepositoryArn, git_ref: GitRef) -> Self {
-        Self { repository: repository.clone(), git_ref, actor: None, event: None }
+    pub(crate) fn without_event(repository: &RepositoryArn, source_ref: SourceRef) -> Self {
+        Self { repository: repository.clone(), source_ref, actor: None, event: None }
     }
 }
 

@@ -71,8 +71,8 @@ pub(crate) fn joining<'r>(
         return Err(unread);
     }
     for one in changed.iter_mut().filter(|one| one.has_head()) {
-        let Reference { repository, git_ref, .. } = one.reference;
-        one.held = held_targets(routes.concerning(repository, git_ref), trains, git_ref, now);
+        let Reference { repository, source_ref, .. } = one.reference;
+        one.held = held_targets(routes.concerning(repository, source_ref), trains, source_ref, now);
     }
     let newest = newest(&changed, undecided);
     let join = |Changed { reference, current, missing, held }: &Changed<'r>| {
@@ -106,8 +106,8 @@ impl Changed<'_> {
         if !self.has_head() {
             return BTreeSet::new();
         }
-        let Reference { repository, git_ref, .. } = self.reference;
-        plain_routes_to(routes.concerning(repository, git_ref), &(&self.missing - undecided))
+        let Reference { repository, source_ref, .. } = self.reference;
+        plain_routes_to(routes.concerning(repository, source_ref), &(&self.missing - undecided))
     }
 }
 
@@ -129,7 +129,7 @@ fn newest<'c, 'r>(changed: &'c [Changed<'r>], undecided: &BTreeSet<TargetId>) ->
 
 /// The targets of the routes without waves that match the reference.
 fn targets_of(routes: &Routes, reference: &Reference) -> BTreeSet<TargetId> {
-    plain_targets(routes.concerning(&reference.repository, &reference.git_ref))
+    plain_targets(routes.concerning(&reference.repository, &reference.source_ref))
 }
 
 #[cfg(test)]
@@ -169,7 +169,7 @@ mod tests {
         };
         Reference {
             repository: "arn:aws:codecommit:ap-northeast-1:111111111111:shop".parse().unwrap(),
-            git_ref: format!("refs/heads/{branch}").parse().unwrap(),
+            source_ref: format!("refs/heads/{branch}").parse().unwrap(),
             snapshot: Snapshot { row, revision: Some(1) },
         }
     }
@@ -183,7 +183,7 @@ mod tests {
         let undecided = undecided.iter().map(|pipeline| id(pipeline)).collect();
         let names = |targets: Vec<TargetId>| targets.into_iter().map(|target| target.pipeline.to_string()).collect();
         let summary = |joining: Joining<'_>| {
-            let branch = joining.reference.git_ref.name().to_owned();
+            let branch = joining.reference.source_ref.name().to_owned();
             (branch, names(joining.targets.into_iter().collect()), names(joining.row.targets.unwrap()))
         };
         joined_with(&routes(routed), references, &undecided, &[]).into_iter().map(summary).collect()
@@ -198,8 +198,8 @@ mod tests {
     ) -> Vec<Joining<'r>> {
         let mut row = TrainRow::default();
         for branch in held {
-            let git_ref = Some(format!("refs/heads/{branch}").parse().unwrap());
-            row.hold(Hold { wave: None, git_ref, reason: "r".to_owned(), until: None, by: None, since: 1 });
+            let source_ref = Some(format!("refs/heads/{branch}").parse().unwrap());
+            row.hold(Hold { wave: None, source_ref, reason: "r".to_owned(), until: None, by: None, since: 1 });
         }
         let mut trains = TrainRows::new();
         if let Err(names) = joining(routes, references, undecided, &trains, NOW) {
@@ -255,7 +255,7 @@ mod tests {
             let joining = joined_with(&routes, &references, &BTreeSet::new(), held);
             let known = |one: &Joining<'_>| one.row.targets.as_ref().unwrap().contains(&id("p"));
             let one =
-                |one: &Joining<'_>| (one.reference.git_ref.name().to_owned(), !one.targets.is_empty(), known(one));
+                |one: &Joining<'_>| (one.reference.source_ref.name().to_owned(), !one.targets.is_empty(), known(one));
             joining.iter().map(one).collect()
         };
         let ordered = |branch: &str| vec![(branch.to_owned(), true, true)];

@@ -50,6 +50,7 @@ mod error;
 pub mod fake;
 mod heads;
 mod hint;
+pub mod image;
 mod joining;
 mod newest;
 mod next;

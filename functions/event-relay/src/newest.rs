@@ -59,6 +59,6 @@ pub(crate) fn leads_order(routes: &Routes, here: &Region, target: &TargetId, ord
 /// Whether a route leads a change to a target, without regard to changed paths.
 pub(crate) fn leads_to(routes: &Routes, here: &Region, change: &Change, target: &TargetId) -> bool {
     let leads =
-        |route: &Route| route.covers_repository(&change.repository) && route.coverage(&change.git_ref).is_some();
+        |route: &Route| route.covers_repository(&change.repository) && route.coverage(&change.source_ref).is_some();
     routes_to(routes, here, target).any(leads)
 }

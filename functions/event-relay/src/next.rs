@@ -79,7 +79,7 @@ pub(crate) fn next(facts: &TrainFacts<'_>, now: OffsetDateTime) -> Result<Next, 
 
 /// What keeps a change out of a wave.
 pub(crate) fn gate<'a>(row: &'a TrainRow, wave: &Wave, change: &Change, now: OffsetDateTime) -> Option<Gate<'a>> {
-    match row.hold_on(&wave.name, &change.git_ref, now) {
+    match row.hold_on(&wave.name, &change.source_ref, now) {
         Some(hold) => Some(Gate::Hold(hold)),
         None => (!wave.windows.is_open(now)).then_some(Gate::Window),
     }
@@ -202,7 +202,7 @@ impl<'a> Step<'a> {
         self.row.holds = active;
         for hold in ended {
             let decision = Decision::new(Outcome::Resumed, "the time of the hold is over");
-            self.decide(decision.about_some("wave", hold.wave).about_some("ref", hold.git_ref.map(String::from)));
+            self.decide(decision.about_some("wave", hold.wave).about_some("ref", hold.source_ref.map(String::from)));
         }
     }
 

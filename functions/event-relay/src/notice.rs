@@ -10,7 +10,7 @@ use sekisho_domain::report::OrderReport;
 use sekisho_domain::route::{Target, TargetId, Wave};
 use sekisho_domain::timestamp::epoch_millis;
 
-use crate::code::{CodeRow, Event, Revision};
+use crate::code::{CodeRow, Event, RepositoryRevision};
 use crate::status::{reason, revision, short};
 use crate::target::TargetRow;
 use crate::train::{Condemned, Hold, Judge, WaveRow};
@@ -54,10 +54,12 @@ fn about_condemnation(view: &TrainView<'_>, condemned: &Condemned) -> TrainNotic
         Judge::Wave(wave) => (Some(wave.as_str()), format!("wave {wave}")),
         Judge::Person(by) => (None, by.clone().unwrap_or_else(|| "a person".to_owned())),
     };
-    let event =
-        Event::Condemned { revision: Revision { repository: repository.clone(), commit: revision.clone() }, at: *at };
+    let event = Event::Condemned {
+        revision: RepositoryRevision { repository: repository.clone(), commit: revision.clone() },
+        at: *at,
+    };
     let code = CodeRow::new(route, wave, event, view.now);
-    let of = change.map_or_else(String::new, |change| format!("{}, ", change.git_ref));
+    let of = change.map_or_else(String::new, |change| format!("{}, ", change.source_ref));
     let mut lines = vec![
         format!("Change: {revision}, {of}{}", repository.name()),
         format!("Why: {reason}"),
@@ -91,15 +93,16 @@ fn still_waiting(view: &TrainView<'_>, seen: u64) -> Vec<String> {
 
 fn about_hold(view: &TrainView<'_>, hold: &Hold) -> TrainNotice {
     let route = view.route.name();
-    let Hold { wave, git_ref, reason, since, by, .. } = hold;
-    let event = Event::Held { git_ref: git_ref.clone(), since: *since };
+    let Hold { wave, source_ref, reason, since, by, .. } = hold;
+    let event = Event::Held { source_ref: source_ref.clone(), since: *since };
     let code = CodeRow::new(route, wave.as_deref(), event, view.now);
     let (title, effect) = match wave {
         Some(wave) => (format!("{route}: wave {wave} is held"), "enters the wave. Rollbacks go on."),
         None if view.route.waves().is_empty() => (format!("{route} is held"), "is ordered to its targets."),
         None => (format!("{route}: the train is held"), "enters any wave. Rollbacks go on."),
     };
-    let changes = git_ref.as_ref().map_or_else(|| "no change".to_owned(), |git_ref| format!("no change of {git_ref}"));
+    let changes =
+        source_ref.as_ref().map_or_else(|| "no change".to_owned(), |source_ref| format!("no change of {source_ref}"));
     let lines = vec![
         format!("Until {}, {changes} {effect}", end(hold)),
         format!("Why: {reason}"),
@@ -130,7 +133,7 @@ fn about_unknown_in(view: &TrainView<'_>, wave: &Wave) -> Option<TrainNotice> {
     let change = row.passage.as_ref().and_then(|passage| view.row.change(passage.seen)).map(|one| &one.change);
     let change = change.or_else(|| first.order.as_ref().map(|order| &order.change))?;
     let orders = unknown.iter().filter_map(|(id, row)| Some((id.clone(), row.order.as_ref()?.number))).collect();
-    let named = Revision { repository: change.repository.clone(), commit: change.commit.clone() };
+    let named = RepositoryRevision { repository: change.repository.clone(), commit: change.revision.clone() };
     let event = Event::Unknown { revision: named, sequence, orders };
     let code = CodeRow::new(view.route.name(), Some(&wave.name), event, view.now);
     let targets = if unknown.len() == 1 { "target is" } else { "targets are" };

@@ -57,7 +57,7 @@ pub enum Outcome {
 pub(crate) fn about_hint(hint: &Hint, decision: Decision<Outcome>) -> Decision<Outcome> {
     decision
         .about("repository", hint.repository.as_str())
-        .about("ref", hint.git_ref.as_str())
+        .about("ref", hint.source_ref.as_str())
         .about_some("event", hint.event.as_deref())
 }
 
@@ -65,8 +65,8 @@ pub(crate) fn about_hint(hint: &Hint, decision: Decision<Outcome>) -> Decision<O
 pub(crate) fn about_change(change: &Change, decision: Decision<Outcome>) -> Decision<Outcome> {
     let concerns = BTreeMap::from([
         ("repository", change.repository.to_string()),
-        ("ref", change.git_ref.to_string()),
-        ("commit", change.commit.to_string()),
+        ("ref", change.source_ref.to_string()),
+        ("commit", change.revision.to_string()),
         ("sequence", change.sequence.to_string()),
         ("id", change.id()),
     ]);

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use sekisho_domain::change::{Change, CommitId};
+use sekisho_domain::change::{Change, Revision};
 use sekisho_domain::decision::Decision;
 use sekisho_domain::route::{Route, Routes, TargetId};
 use sekisho_domain::timestamp::epoch_millis;
@@ -44,7 +44,7 @@ pub(crate) struct Facts<'a> {
 impl<'a> Facts<'a> {
     /// The facts about the reference of `hint`. None of them has been read, except the row if the caller has it.
     pub(crate) fn new(routes: &'a Routes, hint: &'a Hint, trigger: Trigger, row: Option<Snapshot<BranchRow>>) -> Self {
-        let touched = TouchedRoutes::new(routes, &hint.repository, &hint.git_ref);
+        let touched = TouchedRoutes::new(routes, &hint.repository, &hint.source_ref);
         let targets = TargetRows::default();
         let trains = TrainRows::new();
         Self { hint, trigger, row, head: None, touched, paths_error: None, floor: None, targets, trains }
@@ -59,7 +59,7 @@ pub(crate) enum Missing {
     /// The reference's head.
     Head,
     /// The paths that differ between `previous` and `head`. `previous` is the commit that was relayed last, or `None`.
-    Paths { previous: Option<CommitId>, head: CommitId },
+    Paths { previous: Option<Revision>, head: Revision },
     /// The lower bound of the sequence, in the row of the repository.
     Floor,
     /// The ledger's rows of these targets, and of the trains of these routes.
@@ -106,7 +106,7 @@ pub(crate) fn plan(facts: &Facts<'_>, now: OffsetDateTime) -> Result<Plan, Missi
         }
     };
     match &row.pending {
-        Some(pending) if pending.change.commit == *head => continue_pending(facts, row, pending, now),
+        Some(pending) if pending.change.revision == *head => continue_pending(facts, row, pending, now),
         None if row.commit.as_ref() == Some(head) && !is_missed(facts, row) => Ok(already_relayed(facts, row, head)),
         // A version before orders relayed this event, and may have recorded the id of the tag instead of the commit.
         None if row.targets.is_none() && facts.hint.event.iter().any(|event| row.events.contains(event)) => {
@@ -148,7 +148,7 @@ fn plan_for_deleted(facts: &Facts<'_>, row: &BranchRow, now: OffsetDateTime) -> 
 
 /// Decides about a head that was relayed or recorded before. The row of an earlier version gets the targets that are
 /// routed now: they have the head already. A reference that was deleted and came back loses its time to live.
-fn already_relayed(facts: &Facts<'_>, row: &BranchRow, head: &CommitId) -> Plan {
+fn already_relayed(facts: &Facts<'_>, row: &BranchRow, head: &Revision) -> Plan {
     let is_stored = facts.row.as_ref().is_some_and(|stored| stored.row.commit.as_ref() == Some(head));
     let targets = row.targets.clone().unwrap_or_else(|| facts.touched.all_targets().into_iter().collect());
     let remember = (row.targets.is_none() || row.expires.is_some() || !is_stored).then(|| BranchRow {
@@ -175,7 +175,7 @@ fn continue_pending(
 }
 
 /// Decides about a head that was not relayed before. The changed paths decide which targets get the head.
-fn plan_for_paths(facts: &Facts<'_>, head: &CommitId, now: OffsetDateTime) -> Result<Plan, Missing> {
+fn plan_for_paths(facts: &Facts<'_>, head: &Revision, now: OffsetDateTime) -> Result<Plan, Missing> {
     let hint = facts.hint;
     let Snapshot { row, revision } = facts.row.as_ref().ok_or(Missing::Row)?;
     let no_path = decision(hint, Some(head), Outcome::Filtered, "the change touches no path of its routes");
@@ -233,7 +233,7 @@ fn plan_for_paths(facts: &Facts<'_>, head: &CommitId, now: OffsetDateTime) -> Re
 fn new_change(
     facts: &Facts<'_>,
     row: &BranchRow,
-    head: &CommitId,
+    head: &Revision,
     wanted: &BTreeSet<TargetId>,
     floor: u64,
     now: OffsetDateTime,
@@ -243,10 +243,10 @@ fn new_change(
     let trains = facts.trains.values().map(|train| train.row.sequence);
     let largest = seen.chain(trains).chain([row.newest_sequence(), floor]).max().unwrap_or(0);
     Change {
-        kind: hint.git_ref.kind(),
+        kind: hint.source_ref.kind(),
         repository: hint.repository.clone(),
-        git_ref: hint.git_ref.clone(),
-        commit: head.clone(),
+        source_ref: hint.source_ref.clone(),
+        revision: head.clone(),
         previous: None,
         // The sequence is larger than that of every change that one of the targets should run, even if clocks differ.
         sequence: epoch_millis(now).max(largest + 1),
@@ -302,7 +302,7 @@ fn ordering(
 ) -> Ordering {
     let finished = row.relayed(&change, facts.touched.all_targets().into_iter().collect());
     let revision = facts.row.as_ref().and_then(|snapshot| snapshot.revision);
-    let held = held_targets(facts.touched.all(), &facts.trains, &change.git_ref, now);
+    let held = held_targets(facts.touched.all(), &facts.trains, &change.source_ref, now);
     Ordering::new(change, Snapshot { row: finished, revision }, &held, wanted, &facts.targets, now)
 }
 
@@ -327,7 +327,7 @@ fn too_many_targets(facts: &Facts<'_>, ordering: &Ordering) -> Plan {
          sent to none: configure fewer targets",
         deliveries(all).len()
     );
-    decided(facts, Some(&ordering.change.commit), Outcome::Failed, &reason)
+    decided(facts, Some(&ordering.change.revision), Outcome::Failed, &reason)
 }
 
 /// The decisions about targets of a pending change that no route leads to any more.
@@ -337,11 +337,11 @@ fn unrouted(facts: &Facts<'_>, pending: &Pending) -> Vec<Decision<Outcome>> {
     deliveries(&gone).iter().map(|delivery: &Delivery| no_longer_routed(&pending.change, delivery)).collect()
 }
 
-fn decision(hint: &Hint, head: Option<&CommitId>, outcome: Outcome, reason: &str) -> Decision<Outcome> {
-    about_hint(hint, Decision::new(outcome, reason)).about_some("commit", head.map(CommitId::as_str))
+fn decision(hint: &Hint, head: Option<&Revision>, outcome: Outcome, reason: &str) -> Decision<Outcome> {
+    about_hint(hint, Decision::new(outcome, reason)).about_some("commit", head.map(Revision::as_str))
 }
 
-fn decided(facts: &Facts<'_>, head: Option<&CommitId>, outcome: Outcome, reason: &str) -> Plan {
+fn decided(facts: &Facts<'_>, head: Option<&Revision>, outcome: Outcome, reason: &str) -> Plan {
     Plan::Decide(Box::new(Verdict { decisions: vec![decision(facts.hint, head, outcome, reason)], remember: None }))
 }
 

@@ -50,7 +50,7 @@ pub(crate) fn plan_redelivery(
             format!("the change belongs to {}: only changes of account {account} are relayed", change.repository);
         return Some(RedeliveryPlan::Decide(Decision::new(Outcome::Refused, reason)));
     }
-    let current = TouchedRoutes::new(routes, &change.repository, &change.git_ref).all_targets();
+    let current = TouchedRoutes::new(routes, &change.repository, &change.source_ref).all_targets();
     let targets: BTreeSet<TargetId> = delivery.targets().filter(|target| current.contains(target)).collect();
     if targets.is_empty() {
         let reason = "no route leads to this target now";

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sekisho_domain::account::Region;
-use sekisho_domain::change::{GitRef, RefKind, RepositoryArn};
+use sekisho_domain::change::{RefKind, RepositoryArn, SourceRef};
 use sekisho_domain::route::{Coverage, Existing, Route, Routes};
 use sekisho_ledger::Key;
 use serde::{Deserialize, Serialize};
@@ -100,23 +100,23 @@ impl RepositoryRow {
         &self,
         covering: Covering<'_>,
         repository: &RepositoryArn,
-        git_ref: &GitRef,
+        source_ref: &SourceRef,
         row: Option<&BranchRow>,
     ) -> bool {
         let Covering { routes, globs, is_upgrade } = covering;
         if row.is_some_and(|row| row.targets.is_some()) {
             return false;
         }
-        let routes = routes.concerning(repository, git_ref);
+        let routes = routes.concerning(repository, source_ref);
         let covering: Vec<(&Route, Coverage<'_>)> =
-            routes.filter_map(|route| Some((route, route.coverage(git_ref)?))).collect();
-        if git_ref.kind() == RefKind::Tag && !self.tags_seen && is_upgrade {
+            routes.filter_map(|route| Some((route, route.coverage(source_ref)?))).collect();
+        if source_ref.kind() == RefKind::Tag && !self.tags_seen && is_upgrade {
             // Earlier versions relayed events of tags and could not read tags. The commit in an event of an annotated
             // tag may differ from the commit that the tag leads to, so even a tag with their row is recorded.
             return !covering.iter().any(|(_, one)| one.explicit && one.existing == Existing::Relay);
         }
         let is_seen = |(route, one): &(&Route, Coverage<'_>)| {
-            globs.since(route, one.glob) <= self.looked_at && self.has_covered(route, git_ref.kind(), one.glob)
+            globs.since(route, one.glob) <= self.looked_at && self.has_covered(route, source_ref.kind(), one.glob)
         };
         if row.is_some() || covering.iter().any(is_seen) {
             return false;
@@ -172,22 +172,22 @@ mod tests {
         row.looked(routes, &Globs::default(), &shop(), 1)
     }
 
-    fn is_baseline(row: &RepositoryRow, routes: &Routes, git_ref: &str) -> bool {
-        row.is_baseline(covering(routes, &Globs::default(), false), &shop(), &git_ref.parse().unwrap(), None)
+    fn is_baseline(row: &RepositoryRow, routes: &Routes, source_ref: &str) -> bool {
+        row.is_baseline(covering(routes, &Globs::default(), false), &shop(), &source_ref.parse().unwrap(), None)
     }
 
     #[test]
     fn the_first_look_records_what_a_glob_covers_and_relays_what_a_literal_name_covers() {
         let new = RepositoryRow::default();
         let routes = |keys: &str| routes(&[keys]);
-        for (keys, git_ref, expected) in [
+        for (keys, source_ref, expected) in [
             (r#"branches = ["main", "release/*"]"#, "refs/heads/main", false),
             (r#"branches = ["main", "release/*"]"#, "refs/heads/release/1", true),
             ("branches = [\"main\", \"release/*\"]\nexisting = \"relay\"", "refs/heads/release/1", false),
             ("branches = [\"main\", \"release/*\"]\nexisting = \"baseline\"", "refs/heads/main", true),
             (r#"branches = ["main", "*"]"#, "refs/heads/main", false),
         ] {
-            assert_eq!(is_baseline(&new, &routes(keys), git_ref), expected, "{keys} {git_ref}");
+            assert_eq!(is_baseline(&new, &routes(keys), source_ref), expected, "{keys} {source_ref}");
         }
     }
 

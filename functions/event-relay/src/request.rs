@@ -1,6 +1,6 @@
 //! Parses a payload, which is an event of EventBridge or a person's request.
 
-use sekisho_domain::change::{GitRef, RepositoryArn};
+use sekisho_domain::change::{RepositoryArn, SourceRef};
 use sekisho_domain::report::{REPORT_DETAIL_TYPE, REPORT_SOURCE};
 use sekisho_domain::route::{Route, Routes};
 use sekisho_domain::slack;
@@ -51,7 +51,7 @@ struct StateChange {
     #[serde(rename = "repositoryName")]
     repository: String,
     #[serde(rename = "referenceFullName")]
-    git_ref: Option<String>,
+    source_ref: Option<String>,
     #[serde(rename = "callerUserArn")]
     actor: Option<String>,
 }
@@ -138,7 +138,7 @@ fn request(payload: &str, action: Action) -> Request {
         ("explain", Some(event)) => Request::Explain(event),
         ("explain", None) => Request::Invalid(EXPLAIN_WITHOUT_EVENT.to_owned()),
         ("redeliver", _) => match serde_json::from_str::<Redelivery>(payload) {
-            Ok(redelivery) if redelivery.change.kind != redelivery.change.git_ref.kind() => Request::Invalid(
+            Ok(redelivery) if redelivery.change.kind != redelivery.change.source_ref.kind() => Request::Invalid(
                 "the payload is not a message of the dead-letter queue: change.kind does not match \
                  change.ref"
                     .to_owned(),
@@ -185,10 +185,10 @@ fn state_change(envelope: &Envelope, own: &Invocation) -> Request {
         }
         other => return Request::Ignored(format!("`{}` does not move a branch or tag", short(other))),
     }
-    let Some(git_ref) = detail.git_ref else {
+    let Some(source_ref) = detail.source_ref else {
         return Request::Refused("event.detail: missing field `referenceFullName`".to_owned());
     };
-    change(envelope, own, Moved { repository: &detail.repository, git_ref: &git_ref, actor: detail.actor })
+    change(envelope, own, Moved { repository: &detail.repository, source_ref: &source_ref, actor: detail.actor })
 }
 
 fn pull_request(envelope: &Envelope, own: &Invocation) -> Request {
@@ -204,8 +204,8 @@ fn pull_request(envelope: &Envelope, own: &Invocation) -> Request {
     // invocation for the later event finds that the head was already relayed.
     let repository = detail.repositories.as_deref().and_then(<[String]>::first);
     match (repository, detail.destination) {
-        (Some(repository), Some(git_ref)) => {
-            change(envelope, own, Moved { repository, git_ref: &git_ref, actor: detail.actor })
+        (Some(repository), Some(source_ref)) => {
+            change(envelope, own, Moved { repository, source_ref: &source_ref, actor: detail.actor })
         }
         (None, _) => Request::Refused("event.detail: missing field `repositoryNames`".to_owned()),
         (_, None) => Request::Refused("event.detail: missing field `destinationReference`".to_owned()),
@@ -215,21 +215,22 @@ fn pull_request(envelope: &Envelope, own: &Invocation) -> Request {
 /// The fields of an event about a reference, before they are checked.
 struct Moved<'e> {
     repository: &'e str,
-    git_ref: &'e str,
+    source_ref: &'e str,
     actor: Option<String>,
 }
 
 fn change(envelope: &Envelope, own: &Invocation, moved: Moved<'_>) -> Request {
-    let repository = match RepositoryArn::new(&own.partition, own.region.as_str(), &own.account, moved.repository) {
-        Ok(arn) => arn,
-        Err(reason) => return Request::Refused(format!("event.detail.repositoryName: {reason}")),
-    };
+    let repository =
+        match RepositoryArn::codecommit(&own.partition, own.region.as_str(), &own.account, moved.repository) {
+            Ok(arn) => arn,
+            Err(reason) => return Request::Refused(format!("event.detail.repositoryName: {reason}")),
+        };
     if envelope.resources.iter().any(|resource| resource != repository.as_str()) {
         return Request::Refused(format!("event.resources names a repository other than {repository}"));
     }
-    let git_ref: GitRef = match moved.git_ref.parse() {
-        Ok(git_ref) => git_ref,
+    let source_ref: SourceRef = match moved.source_ref.parse() {
+        Ok(source_ref) => source_ref,
         Err(reason) => return Request::Refused(format!("event.detail.referenceFullName: {reason}")),
     };
-    Request::Change(Hint { repository, git_ref, actor: moved.actor, event: Some(envelope.id.clone()) })
+    Request::Change(Hint { repository, source_ref, actor: moved.actor, event: Some(envelope.id.clone()) })
 }

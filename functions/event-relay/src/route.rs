@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use sekisho_domain::change::{GitRef, RepositoryArn};
+use sekisho_domain::change::{RepositoryArn, SourceRef};
 use sekisho_domain::route::{Route, Routes, Target, TargetId};
 
 /// The routes that match a reference, divided into touched and undecided routes. A route is undecided as long as no
@@ -19,8 +19,8 @@ pub(crate) struct TouchedRoutes<'r> {
 
 impl<'r> TouchedRoutes<'r> {
     /// The routes that match the reference, before any changed path is known.
-    pub(crate) fn new(routes: &'r Routes, repository: &'r RepositoryArn, git_ref: &'r GitRef) -> Self {
-        let all: Vec<&Route> = routes.concerning(repository, git_ref).collect();
+    pub(crate) fn new(routes: &'r Routes, repository: &'r RepositoryArn, source_ref: &'r SourceRef) -> Self {
+        let all: Vec<&Route> = routes.concerning(repository, source_ref).collect();
         let (undecided, touched): (Vec<&Route>, Vec<&Route>) = all.iter().partition(|route| route.looks_at_paths());
         let mut digest = DefaultHasher::new();
         for route in &undecided {

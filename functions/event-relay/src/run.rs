@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
-use sekisho_domain::change::{GitRef, RepositoryArn};
+use sekisho_domain::change::{RepositoryArn, SourceRef};
 use sekisho_domain::route::{Routes, TargetId};
 use sekisho_lambda::{Invocation, telemetry};
 use sekisho_ledger::{Store, Write};
@@ -85,20 +85,20 @@ impl<W: World> Run<'_, W> {
     pub(crate) async fn read_row(
         &self,
         repository: &RepositoryArn,
-        git_ref: &GitRef,
+        source_ref: &SourceRef,
     ) -> Result<Snapshot<BranchRow>, sekisho_ledger::Error> {
-        self.world.ledger().read::<BranchRow>(&branch::key(repository, git_ref)).await.map(Snapshot::from)
+        self.world.ledger().read::<BranchRow>(&branch::key(repository, source_ref)).await.map(Snapshot::from)
     }
 
     /// Writes the row of a reference if the ledger still has the revision `replaces`, and returns the new revision.
     pub(crate) async fn write_row(
         &self,
         repository: &RepositoryArn,
-        git_ref: &GitRef,
+        source_ref: &SourceRef,
         row: &BranchRow,
         replaces: Option<u64>,
     ) -> Result<u64, sekisho_ledger::Error> {
-        let key = branch::key(repository, git_ref);
+        let key = branch::key(repository, source_ref);
         self.world.ledger().write(&key, row, replaces, &self.invocation.request_id).await
     }
 

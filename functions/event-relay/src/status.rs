@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use sekisho_domain::change::{Change, CommitId};
+use sekisho_domain::change::{Change, Revision};
 use sekisho_domain::report::{OrderReport, ReportState};
 use sekisho_domain::route::TargetId;
 use sekisho_domain::slack;
@@ -96,11 +96,11 @@ pub(crate) fn shortened(reason: &str) -> String {
 
 /// The commit and the branch or tag of a change.
 pub(crate) fn revision(change: &Change) -> String {
-    format!("{} {}", short(&change.commit), slack::shown(change.git_ref.name()))
+    format!("{} {}", short(&change.revision), slack::shown(change.source_ref.name()))
 }
 
 /// The first digits of a commit.
-pub(crate) fn short(commit: &CommitId) -> String {
+pub(crate) fn short(commit: &Revision) -> String {
     commit.as_str().chars().take(COMMIT_DIGITS).collect()
 }
 
@@ -125,7 +125,7 @@ mod tests {
 
     const NOW: OffsetDateTime = datetime!(2026-11-21 12:00 UTC);
 
-    fn commit(n: u64) -> CommitId {
+    fn commit(n: u64) -> Revision {
         format!("{n:08x}{n:032x}").parse().unwrap()
     }
 
@@ -133,8 +133,8 @@ mod tests {
         Change {
             kind: RefKind::Branch,
             repository: "arn:aws:codecommit:ap-northeast-1:111111111111:shop".parse().unwrap(),
-            git_ref: "refs/heads/main".parse().unwrap(),
-            commit: commit(n),
+            source_ref: "refs/heads/main".parse().unwrap(),
+            revision: commit(n),
             previous: None,
             sequence: n,
             actor: None,
@@ -152,7 +152,7 @@ mod tests {
             pipeline: "shop".parse().unwrap(),
             number: order.number,
             id: order.change.id(),
-            revision: order.change.commit,
+            revision: order.change.revision,
             state,
             region: "ap-northeast-1".parse().unwrap(),
             execution: None,

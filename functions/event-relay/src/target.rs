@@ -301,9 +301,9 @@ fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Whether two changes lead to the same commit.
+/// Whether two changes lead to the same revision.
 pub(crate) fn is_same_revision(one: &Change, other: &Change) -> bool {
-    one.repository == other.repository && one.commit == other.commit
+    one.repository == other.repository && one.revision == other.revision
 }
 
 #[cfg(test)]

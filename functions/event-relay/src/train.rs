@@ -4,7 +4,7 @@ mod candidates;
 mod layout;
 mod plain;
 
-use sekisho_domain::change::{Change, CommitId, GitRef, RepositoryArn};
+use sekisho_domain::change::{Change, RepositoryArn, Revision, SourceRef};
 use sekisho_domain::route::TargetId;
 use sekisho_domain::timestamp::epoch_millis;
 use sekisho_ledger::Key;
@@ -123,7 +123,7 @@ pub struct Condemned {
     /// The repository.
     pub repository: RepositoryArn,
     /// The revision.
-    pub revision: CommitId,
+    pub revision: Revision,
     /// The change that failed.
     pub seen: u64,
     /// When the revision was condemned, in epoch milliseconds.
@@ -151,7 +151,7 @@ pub struct Hold {
     pub wave: Option<String>,
     /// The only reference whose changes are held; `None` holds all changes.
     #[serde(rename = "ref", default, skip_serializing_if = "Option::is_none")]
-    pub git_ref: Option<GitRef>,
+    pub source_ref: Option<SourceRef>,
     /// The reason that the person gave.
     pub reason: String,
     /// When the hold ends by itself, in epoch milliseconds.
@@ -204,7 +204,7 @@ impl TrainRow {
     /// The condemnation of a change's revision, from whichever reference the revision comes.
     #[must_use]
     pub fn condemnation(&self, change: &Change) -> Option<&Condemned> {
-        self.condemned.iter().rfind(|one| one.repository == change.repository && one.revision == change.commit)
+        self.condemned.iter().rfind(|one| one.repository == change.repository && one.revision == change.revision)
     }
 
     /// A sequence that is larger than every sequence of the train.
@@ -218,7 +218,7 @@ impl TrainRow {
     pub fn arrive(&mut self, change: &Change) -> Arrival {
         let is_condemned = self.condemnation(change).is_some();
         let is_newest =
-            |one: &TrainChange| one.change.repository == change.repository && one.change.commit == change.commit;
+            |one: &TrainChange| one.change.repository == change.repository && one.change.revision == change.revision;
         if self.newest().is_some_and(is_newest) {
             return if is_condemned { Arrival::Condemned } else { Arrival::Duplicate };
         }
@@ -256,7 +256,7 @@ impl TrainRow {
     pub fn condemn(&mut self, seen: u64, by: Judge, reason: &str, now: OffsetDateTime) {
         let Some(one) = self.change_mut(seen) else { return };
         one.again = false;
-        let Change { repository, commit: revision, .. } = one.change.clone();
+        let Change { repository, revision, .. } = one.change.clone();
         self.condemned.retain(|one| one.seen != seen || one.by != by);
         let reason = bounded(reason);
         self.condemned.push(Condemned { repository, revision, seen, at: epoch_millis(now), reason, by });
@@ -266,14 +266,14 @@ impl TrainRow {
 
     /// Lets a condemned revision be tried again. The change is the newest one with this revision; it gets a new
     /// sequence. Returns the change, or `None` if the revision is not condemned or the train forgot its changes.
-    pub fn pardon(&mut self, repository: &RepositoryArn, revision: &CommitId, now: OffsetDateTime) -> Option<u64> {
-        let is_same = |of: &RepositoryArn, one: &CommitId| of == repository && one == revision;
+    pub fn pardon(&mut self, repository: &RepositoryArn, revision: &Revision, now: OffsetDateTime) -> Option<u64> {
+        let is_same = |of: &RepositoryArn, one: &Revision| of == repository && one == revision;
         let count = self.condemned.len();
         self.condemned.retain(|one| !is_same(&one.repository, &one.revision));
         if self.condemned.len() == count {
             return None;
         }
-        let one = self.changes.iter_mut().rfind(|one| is_same(&one.change.repository, &one.change.commit))?;
+        let one = self.changes.iter_mut().rfind(|one| is_same(&one.change.repository, &one.change.revision))?;
         one.again = true;
         let seen = one.seen;
         self.order_again(seen, now);
@@ -315,7 +315,7 @@ impl TrainRow {
     /// Adds a hold. If the same wave and reference are held already, the later end counts and both reasons are kept, so
     /// that a short hold never ends a long one. Returns the earlier hold.
     pub fn hold(&mut self, hold: Hold) -> Option<Hold> {
-        let is_same = |one: &mut Hold| one.wave == hold.wave && one.git_ref == hold.git_ref;
+        let is_same = |one: &mut Hold| one.wave == hold.wave && one.source_ref == hold.source_ref;
         let earlier = self.holds.extract_if(.., is_same).last();
         let earlier = earlier.filter(|one| one.until.is_none_or(|until| hold.since < until));
         let merged = match &earlier {
@@ -351,10 +351,10 @@ impl TrainRow {
 
     /// The hold that keeps a reference's changes out of a wave, if there is one.
     #[must_use]
-    pub fn hold_on(&self, wave: &str, git_ref: &GitRef, now: OffsetDateTime) -> Option<&Hold> {
+    pub fn hold_on(&self, wave: &str, source_ref: &SourceRef, now: OffsetDateTime) -> Option<&Hold> {
         self.holds.iter().find(|hold| {
             hold.is_active(now)
-                && hold.git_ref.as_ref().is_none_or(|held| held == git_ref)
+                && hold.source_ref.as_ref().is_none_or(|held| held == source_ref)
                 && (hold.wave.as_deref() == Some(wave) || self.holds_train(hold))
         })
     }

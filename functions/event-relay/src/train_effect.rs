@@ -4,14 +4,14 @@ mod rollback;
 
 use std::collections::BTreeSet;
 
-use sekisho_domain::change::{Change, CommitId, GitRef};
+use sekisho_domain::change::{Change, Revision, SourceRef};
 use sekisho_domain::decision::Decision;
 use sekisho_domain::route::{Target, TargetId};
 use sekisho_domain::slack;
 use sekisho_domain::timestamp::epoch_millis;
 use time::OffsetDateTime;
 
-use crate::code::{Event, Revision};
+use crate::code::{Event, RepositoryRevision};
 use crate::error::Error;
 use crate::ordering::Placed;
 use crate::outcome::{Outcome, about_change};
@@ -32,7 +32,7 @@ pub(crate) struct Ask<'a> {
     /// The wave's name.
     pub(crate) wave: Option<&'a str>,
     /// The branch or tag that narrows the request.
-    pub(crate) git_ref: Option<&'a GitRef>,
+    pub(crate) source_ref: Option<&'a SourceRef>,
     pub(crate) revision: Option<&'a Named>,
     /// The event of the notice whose code the request has.
     pub(crate) event: Option<&'a Event>,
@@ -49,11 +49,11 @@ pub(crate) enum Named {
     /// By its first digits.
     Prefix(Prefix),
     /// By the code of a notice.
-    Exact(Revision),
+    Exact(RepositoryRevision),
 }
 
 impl Named {
-    fn matches(&self, commit: &CommitId) -> bool {
+    fn matches(&self, commit: &Revision) -> bool {
         match self {
             Self::Prefix(prefix) => prefix.matches(commit),
             Self::Exact(revision) => revision.commit == *commit,
@@ -89,7 +89,7 @@ type Answer = Result<Effect, Error>;
 /// with the digits, and [`Error::Refused`] if a rule forbids the request.
 pub(crate) fn effect(ask: &Ask<'_>) -> Answer {
     match ask.action {
-        TrainAction::Train => Ok(ask.nothing(ask.view.text(ask.git_ref))),
+        TrainAction::Train => Ok(ask.nothing(ask.view.text(ask.source_ref))),
         TrainAction::Hold => Ok(ask.hold()),
         TrainAction::Resume => ask.resume(),
         TrainAction::Accept => ask.accept(),
@@ -123,7 +123,7 @@ impl Ask<'_> {
         Decision::new(outcome, reason)
             .about("route", self.view.route.name())
             .about_some("wave", self.wave)
-            .about_some("ref", self.git_ref.map(GitRef::as_str))
+            .about_some("ref", self.source_ref.map(SourceRef::as_str))
             .about_some("by", self.by)
     }
 
@@ -135,7 +135,7 @@ impl Ask<'_> {
     fn new_hold(&self) -> Hold {
         Hold {
             wave: self.wave.map(ToOwned::to_owned),
-            git_ref: self.git_ref.cloned(),
+            source_ref: self.source_ref.cloned(),
             reason: self.reason.to_owned(),
             until: self.until,
             by: self.by.map(ToOwned::to_owned),
@@ -146,7 +146,8 @@ impl Ask<'_> {
     fn hold(&self) -> Effect {
         let mut row = self.view.row.clone();
         let hold = self.new_hold();
-        let what = self.git_ref.map_or_else(String::new, |git_ref| format!(" of {}", slack::shown(git_ref.name())));
+        let what =
+            self.source_ref.map_or_else(String::new, |source_ref| format!(" of {}", slack::shown(source_ref.name())));
         let earlier = row.hold(hold);
         // The hold that was added is the last one. It has the later end of the two.
         let until = row.holds.last().map_or_else(String::new, end);
@@ -173,10 +174,9 @@ impl Ask<'_> {
                 held(newer)
             )));
         }
-        let (ended, others) = row
-            .resume(self.wave)
-            .into_iter()
-            .partition::<Vec<_>, _>(|hold| self.git_ref.is_none_or(|git_ref| hold.git_ref.as_ref() == Some(git_ref)));
+        let (ended, others) = row.resume(self.wave).into_iter().partition::<Vec<_>, _>(|hold| {
+            self.source_ref.is_none_or(|source_ref| hold.source_ref.as_ref() == Some(source_ref))
+        });
         for hold in others {
             row.hold(hold);
         }
@@ -220,7 +220,7 @@ impl Ask<'_> {
                     _ => true,
                 };
                 let is_own = order.train.as_ref().is_some_and(|train| train.route == self.view.route.name());
-                is_noticed && is_own && self.git_ref.is_none_or(|git_ref| order.change.git_ref == *git_ref)
+                is_noticed && is_own && self.source_ref.is_none_or(|source_ref| order.change.source_ref == *source_ref)
             });
             if let Some(row) = snapshot.row.accepted(self.now()).filter(|_| is_named) {
                 targets.push(Placed { target, row, replaces: snapshot.revision });
@@ -280,12 +280,12 @@ impl Ask<'_> {
 
     fn pardon(&self) -> Answer {
         let row = self.view.row;
-        let is_of = |commit: &CommitId, git_ref: &GitRef| {
-            row.changes.iter().any(|one| one.change.commit == *commit && one.change.git_ref == *git_ref)
+        let is_of = |commit: &Revision, source_ref: &SourceRef| {
+            row.changes.iter().any(|one| one.change.revision == *commit && one.change.source_ref == *source_ref)
         };
         let condemned = row.condemned.iter().map(|one| &one.revision);
-        let commits: BTreeSet<&CommitId> =
-            condemned.filter(|commit| self.git_ref.is_none_or(|git_ref| is_of(commit, git_ref))).collect();
+        let commits: BTreeSet<&Revision> =
+            condemned.filter(|commit| self.source_ref.is_none_or(|source_ref| is_of(commit, source_ref))).collect();
         let Some(commit) = self.one_of(&commits)? else {
             let known = self.newest_named(&row.changes.iter().collect::<Vec<_>>())?;
             let known = known.ok_or_else(|| self.unknown_revision())?;
@@ -332,7 +332,7 @@ impl Ask<'_> {
         let is_same = match self.event {
             None | Some(Event::Held { .. }) => true,
             Some(Event::Unknown { sequence, .. }) => passage.map_or(0, |passage| passage.sequence) == *sequence,
-            Some(Event::Condemned { revision, .. }) => change.is_some_and(|change| change.commit == revision.commit),
+            Some(Event::Condemned { revision, .. }) => change.is_some_and(|change| change.revision == revision.commit),
         };
         if is_same {
             return Ok(());
@@ -357,17 +357,18 @@ impl Ask<'_> {
 
     /// The newest of these changes that the request names.
     fn newest_named<'c>(&self, changes: &[&'c TrainChange]) -> Result<Option<&'c TrainChange>, Error> {
-        let is_named = |one: &&&TrainChange| self.git_ref.is_none_or(|git_ref| one.change.git_ref == *git_ref);
+        let is_named =
+            |one: &&&TrainChange| self.source_ref.is_none_or(|source_ref| one.change.source_ref == *source_ref);
         let named: Vec<&'c TrainChange> = changes.iter().filter(is_named).copied().collect();
-        let commits: BTreeSet<&CommitId> = named.iter().map(|one| &one.change.commit).collect();
+        let commits: BTreeSet<&Revision> = named.iter().map(|one| &one.change.revision).collect();
         let Some(commit) = self.one_of(&commits)? else { return Ok(None) };
-        Ok(named.into_iter().rfind(|one| one.change.commit == *commit))
+        Ok(named.into_iter().rfind(|one| one.change.revision == *commit))
     }
 
     /// The commit that the request names, of these.
-    fn one_of<'c>(&self, commits: &BTreeSet<&'c CommitId>) -> Result<Option<&'c CommitId>, Error> {
+    fn one_of<'c>(&self, commits: &BTreeSet<&'c Revision>) -> Result<Option<&'c Revision>, Error> {
         let Some(named) = self.revision else { return Ok(None) };
-        let matching: Vec<&CommitId> = commits.iter().copied().filter(|commit| named.matches(commit)).collect();
+        let matching: Vec<&Revision> = commits.iter().copied().filter(|commit| named.matches(commit)).collect();
         match matching.as_slice() {
             [] => Ok(None),
             [one] => Ok(Some(one)),
@@ -382,7 +383,8 @@ impl Ask<'_> {
 
     fn unknown_revision(&self) -> Error {
         let named = self.revision.map_or_else(String::new, Named::shown);
-        let of = self.git_ref.map_or_else(String::new, |git_ref| format!(" of {}", slack::shown(git_ref.name())));
+        let of =
+            self.source_ref.map_or_else(String::new, |source_ref| format!(" of {}", slack::shown(source_ref.name())));
         let known: Vec<String> = self.view.row.changes.iter().rev().take(3).map(|one| revision(&one.change)).collect();
         let known = if known.is_empty() { "none yet".to_owned() } else { known.join(", ") };
         Error::NotFound(format!(

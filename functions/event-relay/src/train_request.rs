@@ -7,7 +7,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use sekisho_domain::change::CommitId;
+use sekisho_domain::change::Revision;
 use sekisho_domain::slack;
 use sekisho_lambda::event;
 use serde::Deserialize;
@@ -135,7 +135,7 @@ impl Prefix {
     }
 
     /// Whether the commit's id begins with these digits.
-    pub(crate) fn matches(&self, commit: &CommitId) -> bool {
+    pub(crate) fn matches(&self, commit: &Revision) -> bool {
         commit.as_str().starts_with(&self.0)
     }
 }
@@ -154,7 +154,7 @@ pub(crate) struct TrainRequest {
     /// What the request is about.
     pub(crate) subject: Subject,
     /// The branch or tag that narrows the request, as it was typed.
-    pub(crate) git_ref: Option<String>,
+    pub(crate) source_ref: Option<String>,
     /// The reason. It is present if the action needs one.
     pub(crate) reason: Option<String>,
     /// How long a hold lasts. `None` means until `resume`.
@@ -178,7 +178,7 @@ struct Written {
     wave: Option<String>,
     revision: Option<String>,
     #[serde(rename = "ref")]
-    git_ref: Option<String>,
+    source_ref: Option<String>,
     reason: Option<String>,
     minutes: Option<u64>,
     #[serde(default)]
@@ -233,7 +233,7 @@ impl TrainRequest {
             subject,
             reason: written.reason(action)?,
             length: written.length()?,
-            git_ref: written.git_ref,
+            source_ref: written.source_ref,
             is_dry_run: written.dry_run,
         })
     }
@@ -264,7 +264,7 @@ impl Written {
 
     fn short_subject(&self, short: String) -> Result<Subject, String> {
         let given =
-            [("route", &self.route), ("wave", &self.wave), ("revision", &self.revision), ("ref", &self.git_ref)];
+            [("route", &self.route), ("wave", &self.wave), ("revision", &self.revision), ("ref", &self.source_ref)];
         match given.into_iter().find(|(_, value)| value.is_some()) {
             None => Ok(Subject::Short(short)),
             Some((field, _)) => Err(format!(
@@ -339,14 +339,14 @@ mod tests {
         let expected = TrainRequest {
             action: TrainAction::Hold,
             subject,
-            git_ref: Some("main".to_owned()),
+            source_ref: Some("main".to_owned()),
             reason: Some("a sale".to_owned()),
             length: Some(Duration::from_hours(2)),
             is_dry_run: true,
         };
         assert_eq!(hold, expected);
         let whole = parse(r#"{"action":"hold","route":"shop","reason":"a sale"}"#);
-        assert_eq!((whole.length, whole.is_dry_run, whole.git_ref), (None, false, None));
+        assert_eq!((whole.length, whole.is_dry_run, whole.source_ref), (None, false, None));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use sekisho_domain::change::{Change, GitRef};
+use sekisho_domain::change::{Change, SourceRef};
 use sekisho_domain::report::{OrderReport, ReportState};
 use sekisho_domain::route::{Route, Routes, Target, TargetId, Wave};
 use sekisho_domain::slack;
@@ -52,9 +52,9 @@ enum Rank {
 }
 
 impl TrainView<'_> {
-    /// The whole train. `git_ref` leaves out the changes of other references.
-    pub(crate) fn text(&self, git_ref: Option<&GitRef>) -> String {
-        let mut lines = vec![main(self.head(git_ref))];
+    /// The whole train. `source_ref` leaves out the changes of other references.
+    pub(crate) fn text(&self, source_ref: Option<&SourceRef>) -> String {
+        let mut lines = vec![main(self.head(source_ref))];
         lines.extend(self.row.holds.iter().filter(|hold| hold.is_active(self.now)).filter_map(|hold| {
             let what = if self.route.waves().is_empty() { "route" } else { "train" };
             let text = format!("The {what} is held{}", held(hold));
@@ -64,10 +64,12 @@ impl TrainView<'_> {
             lines.extend(self.route.targets().iter().map(|target| self.plain_target(&target.id())));
         }
         for wave in self.route.waves() {
-            lines.extend(self.wave(wave, git_ref));
+            lines.extend(self.wave(wave, source_ref));
         }
         let is_shown = |one: &&Condemned| {
-            git_ref.is_none_or(|git_ref| self.row.change(one.seen).is_some_and(|of| of.change.git_ref == *git_ref))
+            source_ref.is_none_or(|source_ref| {
+                self.row.change(one.seen).is_some_and(|of| of.change.source_ref == *source_ref)
+            })
         };
         let condemned = self.row.condemned.iter().rev().filter(is_shown).take(CONDEMNED_SHOWN);
         lines.extend(condemned.map(|one| detail(self.condemned(one))));
@@ -80,12 +82,12 @@ impl TrainView<'_> {
         wave.map_or_else(String::new, |wave| fit(self.wave(wave, None)))
     }
 
-    fn head(&self, git_ref: Option<&GitRef>) -> String {
+    fn head(&self, source_ref: Option<&SourceRef>) -> String {
         let route = slack::shown(self.route.name());
         if self.route.waves().is_empty() {
             return format!("{route} has no waves: its targets get every new head at once.");
         }
-        let is_shown = |one: &&TrainChange| git_ref.is_none_or(|git_ref| one.change.git_ref == *git_ref);
+        let is_shown = |one: &&TrainChange| source_ref.is_none_or(|source_ref| one.change.source_ref == *source_ref);
         match self.row.changes.iter().rfind(is_shown) {
             None => format!("{route}: no change yet."),
             Some(newest) => format!("{route}: the newest change is {}.", revision(&newest.change)),
@@ -102,13 +104,13 @@ impl TrainView<'_> {
         detail(format!("{target}: {} {state}{why}", revision(&order.change)))
     }
 
-    fn wave(&self, wave: &Wave, git_ref: Option<&GitRef>) -> Vec<Line> {
+    fn wave(&self, wave: &Wave, source_ref: Option<&SourceRef>) -> Vec<Line> {
         let name = slack::shown(&wave.name);
         let Some(row) = self.row.wave(&wave.name) else { return vec![main(format!("{name}: no change yet"))] };
         let ids: Vec<TargetId> = wave.targets.iter().map(Target::id).collect();
         let state = self.observe(row, &ids);
         let change = row.passage.as_ref().and_then(|passage| self.row.change(passage.seen)).map(|one| &one.change);
-        let is_shown = |change: &&Change| git_ref.is_none_or(|git_ref| change.git_ref == *git_ref);
+        let is_shown = |change: &&Change| source_ref.is_none_or(|source_ref| change.source_ref == *source_ref);
         let what = match (change, change.filter(is_shown)) {
             (None, _) => "no change yet".to_owned(),
             (Some(_), None) => "a change of another branch or tag".to_owned(),
@@ -282,8 +284,10 @@ fn label(standing: Standing, row: Option<&TargetRow>) -> &'static str {
 
 /// The end of a hold and its reason, after the word “held”.
 pub(crate) fn held(hold: &Hold) -> String {
-    let changes =
-        hold.git_ref.as_ref().map_or_else(String::new, |git_ref| format!(" for {}", slack::shown(git_ref.name())));
+    let changes = hold
+        .source_ref
+        .as_ref()
+        .map_or_else(String::new, |source_ref| format!(" for {}", slack::shown(source_ref.name())));
     format!("{changes} until {}: {}", end(hold), shortened(&hold.reason))
 }
 

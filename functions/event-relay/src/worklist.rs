@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sekisho_domain::account::Region;
-use sekisho_domain::change::{GitRef, RefKind, RepositoryArn};
+use sekisho_domain::change::{RefKind, RepositoryArn, SourceRef};
 use sekisho_domain::decision::Decision;
 use sekisho_domain::route::{Route, Routes};
 use sekisho_domain::timestamp::epoch_millis;
@@ -40,7 +40,7 @@ pub(crate) struct Branches {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Reference {
     pub(crate) repository: RepositoryArn,
-    pub(crate) git_ref: GitRef,
+    pub(crate) source_ref: SourceRef,
     pub(crate) snapshot: Snapshot<BranchRow>,
 }
 
@@ -81,22 +81,24 @@ impl Worklist {
         let is_upgrade = rows.iter().flatten().any(|row| row.state.targets.is_none());
         let covering = Covering { routes, globs, is_upgrade };
         let mut rows = worklist.readable(repository, rows);
-        let existing: BTreeSet<GitRef> =
-            branches.unwrap_or_default().iter().filter_map(|branch| GitRef::branch(branch).ok()).collect();
+        let existing: BTreeSet<SourceRef> =
+            branches.unwrap_or_default().iter().filter_map(|branch| SourceRef::branch(branch).ok()).collect();
         match branches {
             Some(branches) => worklist.mistakes.extend(missing_branches(repository, branches, routes)),
             None => worklist.mistakes.extend(missing_repository(repository, routes)),
         }
         // CodeCommit lists no tags. The known tags are those with a row and those that a route names.
         let named = routes.iter().filter(|route| route.covers_repository(repository));
-        let tags = named.flat_map(|route| route.literal_names(RefKind::Tag)).filter_map(|tag| GitRef::tag(tag).ok());
-        let mut known: BTreeSet<GitRef> = rows.keys().cloned().collect();
+        let tags = named.flat_map(|route| route.literal_names(RefKind::Tag)).filter_map(|tag| SourceRef::tag(tag).ok());
+        let mut known: BTreeSet<SourceRef> = rows.keys().cloned().collect();
         known.extend(existing.iter().cloned());
         known.extend(tags.filter(|_| branches.is_some()));
-        for git_ref in known {
-            let Some(snapshot) = rows.remove(&git_ref).unwrap_or_else(|| Some(Snapshot::default())) else { continue };
-            let may_exist = branches.is_some() && git_ref.kind() == RefKind::Tag || existing.contains(&git_ref);
-            let reference = Reference { repository: repository.clone(), git_ref, snapshot };
+        for source_ref in known {
+            let Some(snapshot) = rows.remove(&source_ref).unwrap_or_else(|| Some(Snapshot::default())) else {
+                continue;
+            };
+            let may_exist = branches.is_some() && source_ref.kind() == RefKind::Tag || existing.contains(&source_ref);
+            let reference = Reference { repository: repository.clone(), source_ref, snapshot };
             worklist.add(reference, may_exist, stored, covering, now);
         }
         rotate(&mut worklist.resting, now);
@@ -113,7 +115,7 @@ impl Worklist {
         &mut self,
         repository: &RepositoryArn,
         rows: Vec<RowResult>,
-    ) -> BTreeMap<GitRef, Option<Snapshot<BranchRow>>> {
+    ) -> BTreeMap<SourceRef, Option<Snapshot<BranchRow>>> {
         let mut readable = BTreeMap::new();
         for row in rows {
             let (sk, snapshot) = match row {
@@ -128,8 +130,8 @@ impl Worklist {
                     (sk, None)
                 }
             };
-            if let Ok(git_ref) = sk.parse() {
-                readable.insert(git_ref, snapshot);
+            if let Ok(source_ref) = sk.parse() {
+                readable.insert(source_ref, snapshot);
             }
         }
         readable
@@ -143,8 +145,8 @@ impl Worklist {
         covering: Covering<'_>,
         now: OffsetDateTime,
     ) {
-        let Reference { repository, git_ref, snapshot } = &reference;
-        let is_routed = covering.routes.concerning(repository, git_ref).next().is_some();
+        let Reference { repository, source_ref, snapshot } = &reference;
+        let is_routed = covering.routes.concerning(repository, source_ref).next().is_some();
         let row = snapshot.revision.map(|_| &snapshot.row);
         if snapshot.row.pending.is_some() {
             self.tasks.push((reference, Task::Settle));
@@ -153,7 +155,7 @@ impl Worklist {
                 self.deleted.push(reference);
             }
         } else if is_routed {
-            if stored.is_baseline(covering, repository, git_ref, row) {
+            if stored.is_baseline(covering, repository, source_ref, row) {
                 self.tasks.push((reference, Task::Record));
             } else if rests(&reference, now) {
                 self.resting.push(reference);
@@ -165,8 +167,8 @@ impl Worklist {
 }
 
 /// Whether the reference is a tag that has not moved for a while.
-fn rests(Reference { git_ref, snapshot: Snapshot { row, .. }, .. }: &Reference, now: OffsetDateTime) -> bool {
-    git_ref.kind() == RefKind::Tag
+fn rests(Reference { source_ref, snapshot: Snapshot { row, .. }, .. }: &Reference, now: OffsetDateTime) -> bool {
+    source_ref.kind() == RefKind::Tag
         && row.commit.is_some()
         && row.targets.is_some()
         && row.sequence.saturating_add(RESTS_AFTER) < epoch_millis(now)
@@ -257,8 +259,8 @@ mod tests {
         action = "Source"
     "#;
 
-    fn row(git_ref: &str, row: BranchRow) -> Row<BranchRow> {
-        Row { sk: git_ref.to_owned(), revision: 1, state: row }
+    fn row(source_ref: &str, row: BranchRow) -> Row<BranchRow> {
+        Row { sk: source_ref.to_owned(), revision: 1, state: row }
     }
 
     fn shop() -> RepositoryArn {
@@ -269,14 +271,14 @@ mod tests {
         BranchRow { commit: Some("0123456789abcdef0123456789abcdef01234567".parse().unwrap()), ..BranchRow::default() }
     }
 
-    fn pending(git_ref: &str) -> BranchRow {
-        let change = relayed().change(&shop(), &git_ref.parse().unwrap()).unwrap();
+    fn pending(source_ref: &str) -> BranchRow {
+        let change = relayed().change(&shop(), &source_ref.parse().unwrap()).unwrap();
         relayed().with_pending(change, vec![], vec![], NOW)
     }
 
     /// The references of a worklist and their tasks, sorted.
     fn tasks(worklist: &Worklist) -> Vec<(&str, Task)> {
-        let mut tasks: Vec<_> = worklist.tasks.iter().map(|(one, task)| (one.git_ref.as_str(), *task)).collect();
+        let mut tasks: Vec<_> = worklist.tasks.iter().map(|(one, task)| (one.source_ref.as_str(), *task)).collect();
         tasks.sort_unstable();
         tasks
     }
@@ -317,7 +319,7 @@ mod tests {
     fn the_row_of_a_deleted_branch_expires_once() {
         let rows =
             || vec![Ok(row("refs/heads/release/1", relayed())), Ok(row("refs/heads/old", relayed().expiring(NOW)))];
-        let deleted = |worklist: Worklist| worklist.deleted.into_iter().map(|one| one.git_ref.to_string()).collect();
+        let deleted = |worklist: Worklist| worklist.deleted.into_iter().map(|one| one.source_ref.to_string()).collect();
         let refs: Vec<String> = deleted(worklist(&["main"], rows(), &RepositoryRow::default()));
         assert_eq!(refs, ["refs/heads/release/1"]);
         let routes = Document::parse("t", CONFIG).unwrap().routes().unwrap();
@@ -339,7 +341,7 @@ mod tests {
         for tick in 0..50_u32 {
             let now = NOW + time::Duration::minutes(5) * tick;
             let worklist = Worklist::new(&shop(), Some(&[]), rows(), &stored, (&routes, &Globs::default()), now);
-            let read: BTreeSet<String> = worklist.tasks.iter().map(|(one, _)| one.git_ref.to_string()).collect();
+            let read: BTreeSet<String> = worklist.tasks.iter().map(|(one, _)| one.source_ref.to_string()).collect();
             assert_eq!(read.len(), RESTING_TAGS + 2, "the moved tag and the named one are always read");
             assert!(read.contains("refs/tags/v100") && read.contains("refs/tags/named"));
             let gone = usize::from(!read.contains("refs/tags/v99"));

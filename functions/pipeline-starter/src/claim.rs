@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use sekisho_domain::change::{Change, CommitId, GitRef, RepositoryArn};
+use sekisho_domain::change::{Change, RepositoryArn, Revision, SourceRef};
 use sekisho_domain::order::Order;
 use sekisho_domain::route::PipelineName;
 use sekisho_domain::timestamp::epoch_millis;
@@ -21,8 +21,8 @@ const LEASE_TERM: Duration = Duration::from_secs(55);
 
 /// The key of the claim of a pipeline and reference.
 #[must_use]
-pub fn key(pipeline: &PipelineName, repository: &RepositoryArn, git_ref: &GitRef) -> Key {
-    Key { pk: partition(pipeline), sk: format!("{repository}#{git_ref}") }
+pub fn key(pipeline: &PipelineName, repository: &RepositoryArn, source_ref: &SourceRef) -> Key {
+    Key { pk: partition(pipeline), sk: format!("{repository}#{source_ref}") }
 }
 
 /// The partition key of a pipeline's claims.
@@ -32,9 +32,9 @@ pub fn partition(pipeline: &PipelineName) -> String {
 }
 
 /// The repository and the reference of the claim with this sort key. Returns `None` if the key has another format.
-fn reference(sk: &str) -> Option<(RepositoryArn, GitRef)> {
-    let (repository, git_ref) = sk.split_once('#')?;
-    Some((repository.parse().ok()?, git_ref.parse().ok()?))
+fn reference(sk: &str) -> Option<(RepositoryArn, SourceRef)> {
+    let (repository, source_ref) = sk.split_once('#')?;
+    Some((repository.parse().ok()?, source_ref.parse().ok()?))
 }
 
 /// The claim of a pipeline and reference: the newest change of the reference that the pipeline has received.
@@ -43,7 +43,7 @@ pub struct ClaimRow {
     /// The change's sequence.
     pub sequence: u64,
     /// The change's commit.
-    pub commit: CommitId,
+    pub commit: Revision,
     /// The client request token of every attempt to start the change.
     pub token: String,
     /// The time when the change was first claimed, in epoch milliseconds.
@@ -95,14 +95,15 @@ impl Claims {
 
     /// The claim of the change's reference.
     pub(crate) fn of(&self, change: &Change) -> Option<&Row<ClaimRow>> {
-        let is_of = |claimed: &Change| claimed.repository == change.repository && claimed.git_ref == change.git_ref;
+        let is_of =
+            |claimed: &Change| claimed.repository == change.repository && claimed.source_ref == change.source_ref;
         self.claims.iter().find(|(claimed, _)| is_of(claimed)).map(|(_, row)| row)
     }
 
     /// The claim of exactly this change.
     fn own(&self, change: &Change) -> Option<&ClaimRow> {
         let claim = self.of(change).map(|row| &row.state);
-        claim.filter(|claim| claim.sequence == change.sequence && claim.commit == change.commit)
+        claim.filter(|claim| claim.sequence == change.sequence && claim.commit == change.revision)
     }
 
     /// The execution that was started for this change, and the time of its first claim in epoch milliseconds.
@@ -190,7 +191,7 @@ pub(crate) fn started(
     }
     let started = ClaimRow {
         sequence: change.sequence,
-        commit: change.commit.clone(),
+        commit: change.revision.clone(),
         token: token.clone(),
         since: *since,
         progress: Progress::Started(execution.clone()?),
@@ -198,17 +199,17 @@ pub(crate) fn started(
     if claim.is_some_and(|claim| claim.state == started) {
         return None;
     }
-    let key = key(pipeline, &change.repository, &change.git_ref);
+    let key = key(pipeline, &change.repository, &change.source_ref);
     Some(Write::new(key, &started, claim.map(|claim| claim.revision)))
 }
 
 fn change_of(row: &Row<ClaimRow>) -> Option<Change> {
-    let (repository, git_ref) = reference(&row.sk)?;
+    let (repository, source_ref) = reference(&row.sk)?;
     Some(Change {
-        kind: git_ref.kind(),
+        kind: source_ref.kind(),
         repository,
-        git_ref,
-        commit: row.state.commit.clone(),
+        source_ref,
+        revision: row.state.commit.clone(),
         previous: None,
         sequence: row.state.sequence,
         actor: None,

@@ -41,12 +41,13 @@ pub(crate) fn ended(
 /// The row of an order whose change is healthy, or whose target went back. For a target that went back by itself, the
 /// reason says why.
 pub(crate) fn healthy(row: &OrderRow, reason: &str, place: &Place<'_>, now: OffsetDateTime) -> OrderRow {
-    let why = |way_back: &WayBack| format!("{}; the target went back to commit {}", way_back.reason, row.change.commit);
+    let why =
+        |way_back: &WayBack| format!("{}; the target went back to commit {}", way_back.reason, row.change.revision);
     let reason = row.way_back.as_deref().map_or_else(|| reason.to_owned(), why);
     // The branch or tag of the change to go back to may not be known.
-    let good_ref = if row.way_back.is_some() { row.good_ref.clone() } else { Some(row.change.git_ref.clone()) };
+    let good_ref = if row.way_back.is_some() { row.good_ref.clone() } else { Some(row.change.source_ref.clone()) };
     let good = OrderRow {
-        good: Some(row.change.commit.clone()),
+        good: Some(row.change.revision.clone()),
         good_ref,
         good_repository: Some(row.change.repository.clone()),
         is_past_known: true,
@@ -65,15 +66,15 @@ pub(crate) fn go_back(row: &OrderRow, reason: &str, place: &Place<'_>, now: Offs
         }
         return cannot("the target cannot go back, because nothing was healthy here before, and stays as it is");
     };
-    if *good == row.change.commit {
+    if *good == row.change.revision {
         return cannot("the target stays as it is, because this commit is the one that was last healthy here");
     }
-    let git_ref = row.good_ref.clone().unwrap_or_else(|| row.change.git_ref.clone());
+    let source_ref = row.good_ref.clone().unwrap_or_else(|| row.change.source_ref.clone());
     let change = Change {
-        kind: git_ref.kind(),
-        git_ref,
-        commit: good.clone(),
-        previous: Some(row.change.commit.clone()),
+        kind: source_ref.kind(),
+        source_ref,
+        revision: good.clone(),
+        previous: Some(row.change.revision.clone()),
         ..row.change.clone()
     };
     let way_back = WayBack {
@@ -96,7 +97,7 @@ pub(crate) fn go_back(row: &OrderRow, reason: &str, place: &Place<'_>, now: Offs
         way_back: Some(Box::new(way_back)),
         ..OrderRow { change, ..row.clone() }.restarted(place.pipeline, now)
     };
-    let reason = format!("{reason}; the target goes back to commit {}", going.change.commit);
+    let reason = format!("{reason}; the target goes back to commit {}", going.change.revision);
     going.waiting(Cause::Busy, now, &reason, place)
 }
 

@@ -242,7 +242,7 @@ mod tests {
     #[test]
     fn only_a_success_makes_a_commit_good() {
         let row = running(&row(5));
-        assert_eq!(after(&row, &End::Succeeded).unwrap().good, Some(row.change.commit.clone()));
+        assert_eq!(after(&row, &End::Succeeded).unwrap().good, Some(row.change.revision.clone()));
         assert_eq!(after(&row, &failed(false)).unwrap().good, None);
     }
 

@@ -99,7 +99,7 @@ pub(crate) fn next_step(row: &OrderRow, ended: &EndedExecution) -> Option<String
         return None;
     }
     if row.kind == OrderKind::Rollback {
-        let commit = row.change.commit.as_str();
+        let commit = row.change.revision.as_str();
         return Some(format!("Next: {STAYS} This was the way back to commit {commit}."));
     }
     row.bake.as_ref().map(|_| format!("Next: {STAYS} {}", row.reason()))
@@ -109,7 +109,7 @@ const STAYS: &str =
     "the target stays as it is, and the next change may enter; while an alarm rings, it has to be promoted.";
 
 fn goes_back_to(row: &OrderRow) -> String {
-    format!("the target goes back to commit {}.", row.change.commit)
+    format!("the target goes back to commit {}.", row.change.revision)
 }
 
 /// The notice about a bake that failed. It names the alarm, the commit, the execution and what happens next.
@@ -124,8 +124,8 @@ pub(crate) fn about_bake(row: &OrderRow, pipeline: &str, account: &AccountId, re
         title: format!("Pipeline {pipeline} deployed an unhealthy change in {account}, {region}"),
         lines: vec![
             format!("Why: {why}"),
-            format!("Change: {} of {}", change.git_ref, change.repository),
-            format!("Commit: {}", change.commit),
+            format!("Change: {} of {}", change.source_ref, change.repository),
+            format!("Commit: {}", change.revision),
             format!("Next: {next}"),
         ],
         link: execution.as_ref().map(|execution| execution_link(pipeline, execution, region)),
@@ -146,8 +146,8 @@ pub(crate) fn about_rejection(
         title: format!("Pipeline {pipeline} cannot be started in {account}, {region}"),
         lines: vec![
             format!("Why: {reason}"),
-            format!("Change: {} of {}", row.ordered().git_ref, row.ordered().repository),
-            format!("Commit: {}", row.change.commit),
+            format!("Change: {} of {}", row.ordered().source_ref, row.ordered().repository),
+            format!("Commit: {}", row.change.revision),
             "Sekisho tries again at least once an hour.".to_owned(),
         ],
         ..Notice::default()

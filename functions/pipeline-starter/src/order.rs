@@ -6,7 +6,7 @@ mod attempt;
 use std::time::Duration;
 
 use sekisho_domain::bake::BakeTime;
-use sekisho_domain::change::{Change, CommitId, GitRef, RepositoryArn};
+use sekisho_domain::change::{Change, RepositoryArn, Revision, SourceRef};
 use sekisho_domain::order::{Order, OrderKind};
 use sekisho_domain::report::{OrderReport, ReportState, ReportTime};
 use sekisho_domain::route::PipelineName;
@@ -74,7 +74,7 @@ pub struct OrderRow {
     /// The executions of earlier orders, and earlier executions of this order, from the oldest to the newest.
     pub executions: Vec<String>,
     /// The commit that was last healthy.
-    pub good: Option<CommitId>,
+    pub good: Option<Revision>,
     /// The number of times that the order has begun again with another token.
     pub restarts: u32,
     /// The number of executions that CodePipeline canceled.
@@ -117,7 +117,7 @@ pub struct OrderRow {
     pub awaits_alarms: bool,
     /// The branch or tag of the commit that was last healthy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub good_ref: Option<GitRef>,
+    pub good_ref: Option<SourceRef>,
     /// The repository of the commit that was last healthy. `None` if an earlier version recorded the commit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub good_repository: Option<RepositoryArn>,
@@ -250,7 +250,7 @@ impl OrderRow {
 
     /// The commit that was last healthy, if it is one of this repository. A target may get orders from several
     /// repositories, and a commit of one repository means nothing in another.
-    pub(crate) fn good_of(&self, repository: &RepositoryArn) -> Option<&CommitId> {
+    pub(crate) fn good_of(&self, repository: &RepositoryArn) -> Option<&Revision> {
         self.good.as_ref().filter(|_| self.good_repository.as_ref().is_none_or(|good| good == repository))
     }
 

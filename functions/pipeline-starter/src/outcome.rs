@@ -60,8 +60,8 @@ pub(crate) fn about_payload(payload: &str, decision: Decision<Outcome>) -> Decis
 pub(crate) fn about_change(change: &Change, pipeline: &PipelineName, decision: Decision<Outcome>) -> Decision<Outcome> {
     decision
         .about("repository", change.repository.as_str())
-        .about("ref", change.git_ref.as_str())
-        .about("commit", change.commit.as_str())
+        .about("ref", change.source_ref.as_str())
+        .about("commit", change.revision.as_str())
         .about("sequence", change.sequence.to_string())
         .about("id", change.id())
         .about("pipeline", pipeline.as_str())

@@ -242,9 +242,9 @@ mod tests {
 
     #[test]
     fn a_newer_order_knows_the_executions_and_the_good_commit_of_the_older_one() {
-        let older = OrderRow { good: Some(change(3).commit), executions: vec!["d".to_owned()], ..running(&row(5)) };
+        let older = OrderRow { good: Some(change(3).revision), executions: vec!["d".to_owned()], ..running(&row(5)) };
         let Plan::Start(newer) = plan(&older, 6) else { panic!() };
-        assert_eq!((newer.number, &newer.good), (6, &Some(change(3).commit)));
+        assert_eq!((newer.number, &newer.good), (6, &Some(change(3).revision)));
         assert_eq!(newer.executions, ["d", "e"]);
         assert_eq!((newer.may_run, newer.report.is_none(), newer.fence), (false, true, Lease::FREE));
         assert!(newer.token != older.token);
@@ -293,8 +293,8 @@ mod tests {
     fn a_new_order_adopts_the_execution_in_the_claim_of_its_change() {
         let claims = |sequence, progress| {
             let change = change(sequence);
-            let sk = claim::key(&"shop".parse().unwrap(), &change.repository, &change.git_ref).sk;
-            let state = ClaimRow { sequence, commit: change.commit, token: "t".to_owned(), since: 7, progress };
+            let sk = claim::key(&"shop".parse().unwrap(), &change.repository, &change.source_ref).sk;
+            let state = ClaimRow { sequence, commit: change.revision, token: "t".to_owned(), since: 7, progress };
             Claims::new(vec![Ok(Row { sk, revision: 1, state })])
         };
         let started = || ClaimProgress::Started("theirs".to_owned());

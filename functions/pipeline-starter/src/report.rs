@@ -104,7 +104,7 @@ pub(crate) fn report(
         pipeline: place.pipeline.clone(),
         number: order.number,
         id: change.id(),
-        revision: change.commit.clone(),
+        revision: change.revision.clone(),
         state,
         region: place.region.clone(),
         execution: None,

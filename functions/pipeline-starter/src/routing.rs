@@ -93,7 +93,7 @@ impl<'a> LocalRoutes<'a> {
         Selection::Filtered(
             Decision::new(Outcome::Filtered, reason)
                 .about("repository", event.change.repository.as_str())
-                .about("ref", event.change.git_ref.as_str())
+                .about("ref", event.change.source_ref.as_str())
                 .about("id", &event.id),
         )
     }
@@ -109,13 +109,13 @@ impl<'a> LocalRoutes<'a> {
     pub(crate) fn waves(&self, change: &'a Change, pipeline: &PipelineName) -> Vec<&'a Wave> {
         let (account, region, pipeline) = (self.account.clone(), self.region.clone(), pipeline.clone());
         let target = TargetId { account, region, pipeline };
-        let routes = self.routes.concerning(&change.repository, &change.git_ref);
+        let routes = self.routes.concerning(&change.repository, &change.source_ref);
         routes.filter_map(|route| route.wave_of(&target)).collect()
     }
 
     /// The pipelines that the routes name for a change.
     fn pipelines(&self, change: &Change) -> BTreeMap<PipelineName, Pins> {
-        self.pins_by(self.routes.concerning(&change.repository, &change.git_ref))
+        self.pins_by(self.routes.concerning(&change.repository, &change.source_ref))
     }
 
     /// The pipelines that the routes name for any branch or tag of a change's repository.

@@ -30,8 +30,8 @@ pub(crate) fn change(sequence: u64) -> Change {
     Change {
         kind: RefKind::Branch,
         repository: "arn:aws:codecommit:ap-northeast-1:111111111111:shop".parse().unwrap(),
-        git_ref: "refs/heads/main".parse().unwrap(),
-        commit: format!("{sequence:040x}").parse().unwrap(),
+        source_ref: "refs/heads/main".parse().unwrap(),
+        revision: format!("{sequence:040x}").parse().unwrap(),
         previous: None,
         sequence,
         actor: None,

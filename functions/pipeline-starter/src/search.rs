@@ -46,7 +46,7 @@ impl<'a> Search<'a> {
             if !execution.is_by_call {
                 continue;
             }
-            if execution.revisions.iter().any(|listed| listed.revision == self.row.change.commit.as_str()) {
+            if execution.revisions.iter().any(|listed| listed.revision == self.row.change.revision.as_str()) {
                 return Some(Found::Execution(execution.id.clone()));
             }
             if execution.status == ExecutionStatus::Running && !self.has_pinned_revision(execution) {
@@ -92,7 +92,7 @@ mod tests {
     }
 
     fn source(action: &str, sequence: u64) -> ListedRevision {
-        ListedRevision { action: action.to_owned(), revision: change(sequence).commit.to_string() }
+        ListedRevision { action: action.to_owned(), revision: change(sequence).revision.to_string() }
     }
 
     fn pins() -> Pins {

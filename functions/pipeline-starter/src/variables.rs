@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use sekisho_domain::change::{Change, CommitId, RefKind};
+use sekisho_domain::change::{Change, RefKind, Revision};
 
 /// The value of a placeholder that the change has no value for. A variable of CodePipeline cannot be empty.
 const NONE: &str = "none";
@@ -15,15 +15,15 @@ pub(crate) fn resolve(
     number: u64,
 ) -> BTreeMap<String, String> {
     let number = number.to_string();
-    let name = |kind| Some(change.git_ref.name()).filter(|_| knows_ref && change.kind == kind);
+    let name = |kind| Some(change.source_ref.name()).filter(|_| knows_ref && change.kind == kind);
     let values = [
         ("tag", name(RefKind::Tag)),
         ("branch", name(RefKind::Branch)),
-        ("commit", Some(change.commit.as_str())),
+        ("commit", Some(change.revision.as_str())),
         ("digest", None),
         ("image", None),
         ("order", Some(number.as_str())),
-        ("previous", change.previous.as_ref().map(CommitId::as_str)),
+        ("previous", change.previous.as_ref().map(Revision::as_str)),
     ];
     let resolved = |text: &String| replace(text, &values);
     variables.iter().map(|(name, text)| (name.clone(), resolved(text))).collect()
@@ -52,13 +52,13 @@ fn replace(text: &str, values: &[(&str, Option<&str>)]) -> String {
 mod tests {
     use super::*;
 
-    fn change(git_ref: &str, previous: Option<&str>) -> Change {
-        let git_ref: sekisho_domain::change::GitRef = git_ref.parse().unwrap();
+    fn change(source_ref: &str, previous: Option<&str>) -> Change {
+        let source_ref: sekisho_domain::change::SourceRef = source_ref.parse().unwrap();
         Change {
-            kind: git_ref.kind(),
+            kind: source_ref.kind(),
             repository: "arn:aws:codecommit:ap-northeast-1:111111111111:shop".parse().unwrap(),
-            git_ref,
-            commit: "0123456789abcdef0123456789abcdef01234567".parse().unwrap(),
+            source_ref,
+            revision: "0123456789abcdef0123456789abcdef01234567".parse().unwrap(),
             previous: previous.map(|commit| commit.parse().unwrap()),
             sequence: 5,
             actor: None,
@@ -78,9 +78,9 @@ mod tests {
             ("refs/heads/{tag}", None, "{branch}", "{tag}".to_owned()),
             ("refs/heads/main", None, "{unknown} {branch", "{unknown} {branch".to_owned()),
         ];
-        for (git_ref, previous, text, expected) in cases {
+        for (source_ref, previous, text, expected) in cases {
             let variables = BTreeMap::from([("V".to_owned(), text.to_owned())]);
-            let resolved = resolve(&variables, &change(git_ref, previous), true, 7);
+            let resolved = resolve(&variables, &change(source_ref, previous), true, 7);
             assert_eq!(resolved["V"], expected, "{text}");
         }
     }
@@ -89,8 +89,8 @@ mod tests {
     #[test]
     fn a_reference_that_is_not_known_is_none() {
         let variables = BTreeMap::from([("V".to_owned(), "{tag}{branch}".to_owned())]);
-        for git_ref in ["refs/tags/v2", "refs/heads/main"] {
-            assert_eq!(resolve(&variables, &change(git_ref, None), false, 7)["V"], "nonenone");
+        for source_ref in ["refs/tags/v2", "refs/heads/main"] {
+            assert_eq!(resolve(&variables, &change(source_ref, None), false, 7)["V"], "nonenone");
         }
     }
 }

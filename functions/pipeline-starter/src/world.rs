@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use sekisho_domain::account::Region;
-use sekisho_domain::change::CommitId;
+use sekisho_domain::change::Revision;
 use sekisho_domain::notice::Notice;
 use sekisho_domain::route::{ActionName, PipelineName};
 use sekisho_lambda::ServiceError;
@@ -21,7 +21,7 @@ pub struct PipelineStart {
     /// The source actions whose revision is pinned to the commit.
     pub actions: Vec<ActionName>,
     /// The commit to run.
-    pub commit: CommitId,
+    pub commit: Revision,
     /// The names and values of the pipeline variables.
     pub variables: BTreeMap<String, String>,
     /// The client request token, 64 characters of `[0-9a-f]`. Every attempt of one start sends the same token,

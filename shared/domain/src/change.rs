@@ -1,4 +1,7 @@
-//! A change of a branch or tag, and the event that relays it to another account.
+//! A change of a branch, a git tag or an image tag, and the event that relays it to another account.
+
+mod source;
+mod written;
 
 use std::collections::BTreeMap;
 
@@ -6,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::account::{AccountId, Arn, Malformed, string_newtype};
+pub use self::source::{RefKind, RepositoryArn, Revision, SourceKind, SourceRef};
 use crate::order::Order;
 use crate::route::PipelineName;
 
@@ -17,179 +20,34 @@ pub const RELAY_DETAIL_TYPE: &str = "Source Change";
 /// The version of the relayed event that this code writes and reads.
 const RELAY_VERSION: u64 = 1;
 
-/// A commit id: 40 hexadecimal digits in lower case.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct CommitId(String);
-
-impl TryFrom<String> for CommitId {
-    type Error = Malformed;
-    fn try_from(value: String) -> Result<Self, Malformed> {
-        if value.len() == 40 && value.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
-            Ok(Self(value))
-        } else {
-            Err(Malformed::new(&value, "a commit id: 40 hexadecimal digits in lower case"))
-        }
-    }
-}
-string_newtype!(CommitId);
-
-/// The ARN of a CodeCommit repository: `arn:<partition>:codecommit:<region>:<account>:<name>`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct RepositoryArn(String);
-
-impl TryFrom<String> for RepositoryArn {
-    type Error = Malformed;
-    fn try_from(value: String) -> Result<Self, Malformed> {
-        let is_valid = Arn::parse(&value).is_some_and(|arn| {
-            arn.service == "codecommit"
-                && !arn.region.is_empty()
-                && arn.account.parse::<AccountId>().is_ok()
-                && is_repository_name(arn.resource)
-        });
-        if is_valid { Ok(Self(value)) } else { Err(Malformed::new(&value, "the ARN of a CodeCommit repository")) }
-    }
-}
-string_newtype!(RepositoryArn);
-
-/// CodeCommit allows 1 to 100 letters, digits, `.`, `_` and `-`.
-fn is_repository_name(name: &str) -> bool {
-    (1..=100).contains(&name.len())
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
-}
-
-impl RepositoryArn {
-    /// The repository `name` of `account` in `region`.
-    ///
-    /// # Errors
-    /// If CodeCommit does not allow the name.
-    pub fn new(partition: &str, region: &str, account: &AccountId, name: &str) -> Result<Self, Malformed> {
-        Self::try_from(format!("arn:{partition}:codecommit:{region}:{account}:{name}"))
-    }
-
-    fn part(&self, index: usize) -> &str {
-        // A `RepositoryArn` always has six parts.
-        self.0.splitn(6, ':').nth(index).unwrap_or_default()
-    }
-
-    /// The region of the repository.
-    #[must_use]
-    pub fn region(&self) -> &str {
-        self.part(3)
-    }
-
-    /// The id of the account that owns the repository.
-    #[must_use]
-    pub fn account(&self) -> &str {
-        self.part(4)
-    }
-
-    /// The repository's name.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        self.part(5)
-    }
-}
-
-/// The kind of a reference. A route has globs for each kind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum RefKind {
-    /// `refs/heads/…`. CodeCommit's API can read the commit of a branch.
-    Branch,
-    /// `refs/tags/…`. CodeCommit's API can read the commit of a tag, but it cannot list tags.
-    Tag,
-}
-
-/// A full reference: `refs/heads/<branch>` or `refs/tags/<tag>`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct GitRef(String);
-
-/// The longest name of a branch or tag, in bytes. The sort key of a pipeline's row holds the repository's ARN and the
-/// reference, and DynamoDB allows 1,024 bytes for the key. A name with the 256 characters that CodeCommit allows could
-/// fill the whole key by itself.
-const NAME_BYTES: usize = 800;
-
-impl TryFrom<String> for GitRef {
-    type Error = Malformed;
-    fn try_from(value: String) -> Result<Self, Malformed> {
-        let name = value.strip_prefix("refs/heads/").or_else(|| value.strip_prefix("refs/tags/"));
-        if name.is_some_and(|name| name.len() > NAME_BYTES) {
-            Err(Malformed::new(
-                &value,
-                "a reference that the ledger can hold: use a name with at most 800 bytes of UTF-8",
-            ))
-        // git forbids control characters and spaces in references. CodeCommit allows at most 256 characters.
-        } else if name.is_some_and(|n| {
-            !n.is_empty() && n.chars().count() <= 256 && !n.chars().any(|c| c.is_control() || c == ' ')
-        }) {
-            Ok(Self(value))
-        } else {
-            Err(Malformed::new(&value, "a full reference: write `refs/heads/<branch>` or `refs/tags/<tag>`"))
-        }
-    }
-}
-string_newtype!(GitRef);
-
-impl GitRef {
-    /// The reference of a branch.
-    ///
-    /// # Errors
-    /// If git or CodeCommit does not allow the name, or the ledger cannot hold it.
-    pub fn branch(name: &str) -> Result<Self, Malformed> {
-        Self::try_from(format!("refs/heads/{name}"))
-    }
-
-    /// The reference of a tag.
-    ///
-    /// # Errors
-    /// If git or CodeCommit does not allow the name, or the ledger cannot hold it.
-    pub fn tag(name: &str) -> Result<Self, Malformed> {
-        Self::try_from(format!("refs/tags/{name}"))
-    }
-
-    /// The kind, according to the prefix.
-    #[must_use]
-    pub fn kind(&self) -> RefKind {
-        if self.0.starts_with("refs/heads/") { RefKind::Branch } else { RefKind::Tag }
-    }
-
-    /// The name of the branch or tag, without the prefix.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        self.0.strip_prefix("refs/heads/").or_else(|| self.0.strip_prefix("refs/tags/")).unwrap_or(&self.0)
-    }
-}
-
-/// A change: the reference points at a new commit.
+/// A change: the reference points at another commit or image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "written::Change", into = "written::Change")]
 pub struct Change {
-    /// The kind of the reference. It must agree with `ref`.
+    /// The kind of the reference. It agrees with the reference, the repository and the revision, or the change cannot be
+    /// read.
     pub kind: RefKind,
     /// The ARN of the repository.
     pub repository: RepositoryArn,
     /// The full reference.
-    #[serde(rename = "ref")]
-    pub git_ref: GitRef,
-    /// The commit that the reference points at.
-    pub commit: CommitId,
-    /// The commit of the last relayed change of this reference, if there was one.
-    pub previous: Option<CommitId>,
+    pub source_ref: SourceRef,
+    /// The commit or image that the reference points at. As JSON, it is `commit` or `digest`.
+    pub revision: Revision,
+    /// The revision of the last relayed change of this reference, if there was one.
+    pub previous: Option<Revision>,
     /// A number that grows with every change of this reference, so that a receiver recognizes a late event.
     pub sequence: u64,
     /// The ARN of the user or role that made the change, if the event names one.
     pub actor: Option<String>,
-    /// The id of CodeCommit's event. `None` if the reconcile found the change.
+    /// The id of the event of CodeCommit or ECR. `None` if the reconcile found the change.
     pub event: Option<String>,
 }
 
 impl Change {
-    /// The change's id: the hex SHA-256 of repository ARN, full reference, sequence and commit, joined by newlines.
+    /// The change's id: the hex SHA-256 of repository ARN, full reference, sequence and revision, joined by newlines.
     #[must_use]
     pub fn id(&self) -> String {
-        let text = format!("{}\n{}\n{}\n{}", self.repository, self.git_ref, self.sequence, self.commit);
+        let text = format!("{}\n{}\n{}\n{}", self.repository, self.source_ref, self.sequence, self.revision);
         hex::encode(Sha256::digest(text))
     }
 }
@@ -219,7 +77,7 @@ pub enum Untrusted {
     /// The detail is not an object, or a field is missing or malformed.
     #[error("detail.{path}: {reason}")]
     Shape {
-        /// The path of the field, such as `change.commit`.
+        /// The path of the field, such as `change.revision`.
         path: String,
         /// What is wrong with the field.
         reason: String,
@@ -238,9 +96,6 @@ pub enum Untrusted {
     /// The id was not computed from this change.
     #[error("detail.id does not belong to detail.change")]
     Id,
-    /// `kind` and `ref` contradict each other.
-    #[error("detail.change.kind contradicts detail.change.ref")]
-    Kind,
 }
 
 impl SourceChange {
@@ -279,9 +134,6 @@ impl SourceChange {
     pub fn parse(detail: &str) -> Result<Self, Untrusted> {
         read_version(detail, RELAY_VERSION)?;
         let event: Self = from_json(detail)?;
-        if event.change.kind != event.change.git_ref.kind() {
-            return Err(Untrusted::Kind);
-        }
         if event.id != event.change.id() {
             return Err(Untrusted::Id);
         }
@@ -320,8 +172,8 @@ mod tests {
         Change {
             kind: RefKind::Branch,
             repository: "arn:aws:codecommit:ap-northeast-1:111111111111:shop".parse().unwrap(),
-            git_ref: "refs/heads/main".parse().unwrap(),
-            commit: "0123456789abcdef0123456789abcdef01234567".parse().unwrap(),
+            source_ref: "refs/heads/main".parse().unwrap(),
+            revision: "0123456789abcdef0123456789abcdef01234567".parse().unwrap(),
             previous: None,
             sequence: 1_795_312_345_678,
             actor: None,
@@ -343,6 +195,35 @@ mod tests {
         let json: serde_json::Value = serde_json::from_str(&wire).unwrap();
         assert_eq!(json["change"]["kind"], "branch");
         assert_eq!(json["change"]["previous"], serde_json::Value::Null);
+    }
+
+    #[test]
+    fn the_change_of_an_image_has_a_digest_instead_of_a_commit() {
+        let digest = format!("sha256:{}", "ab".repeat(32));
+        let image = Change {
+            kind: RefKind::Image,
+            repository: "arn:aws:ecr:ap-northeast-1:111111111111:repository/shop".parse().unwrap(),
+            source_ref: "refs/images/v1".parse().unwrap(),
+            revision: digest.parse().unwrap(),
+            ..change()
+        };
+        let event = SourceChange::new(image, vec!["shop".into()]);
+        let json = serde_json::to_value(&event).unwrap();
+        assert_eq!((&json["change"]["kind"], &json["change"]["digest"]), (&"image".into(), &digest.clone().into()));
+        assert!(json["change"].get("commit").is_none());
+        assert_eq!(SourceChange::parse(&json.to_string()).unwrap(), event);
+
+        let commit = change().revision.to_string();
+        for (field, value, named) in [
+            ("digest", commit.as_str(), "`digest` contradicts `kind`"),
+            ("previous", &commit, "`previous` contradicts `kind`"),
+            ("repository", change().repository.as_str(), "`kind` contradicts `repository`"),
+        ] {
+            let mut wrong = json.clone();
+            wrong["change"][field] = value.into();
+            let error = SourceChange::parse(&wrong.to_string()).unwrap_err().to_string();
+            assert!(error.contains("detail.change") && error.contains(named), "{error}");
+        }
     }
 
     #[test]
@@ -370,13 +251,14 @@ mod tests {
     fn a_wrong_field_is_refused_and_named() {
         type Spoil = fn(&mut serde_json::Value);
         let valid = serde_json::to_value(SourceChange::new(change(), vec![])).unwrap();
-        let cases: [(Spoil, &str); 8] = [
+        let cases: [(Spoil, &str); 9] = [
             (|j| j["version"] = 2.into(), "version is 2"),
             (|j| j["version"] = "1".into(), "version is \"1\""),
             (|j| j["id"] = "00".into(), "detail.id"),
             (|j| j["change"]["sequence"] = 1.into(), "detail.id"),
-            (|j| j["change"]["kind"] = "tag".into(), "kind"),
-            (|j| j["change"]["commit"] = "HEAD".into(), "detail.change.commit"),
+            (|j| j["change"]["kind"] = "tag".into(), "`kind` contradicts `ref`"),
+            (|j| drop(j["change"].as_object_mut().unwrap().remove("commit")), "`commit`"),
+            (|j| j["change"]["commit"] = "HEAD".into(), "detail.change.revision"),
             (|j| j["change"]["ref"] = "main".into(), "detail.change.ref"),
             (|j| drop(j["change"].as_object_mut().unwrap().remove("repository")), "repository"),
         ];
@@ -389,23 +271,5 @@ mod tests {
         assert!(SourceChange::parse("[]").is_err());
         assert!(SourceChange::parse("[1]").unwrap_err().to_string().contains("not an object"));
         assert!(SourceChange::parse("").is_err());
-    }
-
-    #[test]
-    fn a_reference_has_its_prefix_and_a_valid_name() {
-        assert_eq!("refs/heads/release/1".parse::<GitRef>().unwrap().name(), "release/1");
-        assert_eq!("refs/tags/v1".parse::<GitRef>().unwrap().kind(), RefKind::Tag);
-        for malformed in ["main", "refs/heads/", "refs/notes/x", "refs/heads/a b", "refs/heads/a\nb"] {
-            assert!(malformed.parse::<GitRef>().is_err(), "{malformed:?}");
-        }
-    }
-
-    /// With a longer name, the sort key would be too long for DynamoDB, so every retry would fail.
-    #[test]
-    fn a_reference_with_too_many_bytes_for_a_sort_key_is_refused() {
-        let long = format!("refs/heads/{}", "\u{20000}".repeat(256));
-        assert!(long.parse::<GitRef>().unwrap_err().to_string().contains("800 bytes"));
-        assert!(format!("refs/heads/{}", "\u{20000}".repeat(200)).parse::<GitRef>().is_ok());
-        assert!(format!("refs/heads/{}", "a".repeat(256)).parse::<GitRef>().is_ok());
     }
 }

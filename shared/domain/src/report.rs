@@ -4,7 +4,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use time::OffsetDateTime;
 
 use crate::account::Region;
-use crate::change::{CommitId, Untrusted, from_json, read_version};
+use crate::change::{Revision, Untrusted, from_json, read_version};
 use crate::route::PipelineName;
 use crate::timestamp;
 
@@ -112,7 +112,7 @@ pub struct OrderReport {
     /// The id of the order's change.
     pub id: String,
     /// The order's commit, also while the target goes back to another one.
-    pub revision: CommitId,
+    pub revision: Revision,
     /// The state of the order.
     pub state: ReportState,
     /// The target's region. The event's outer region is that of the bus.
@@ -126,7 +126,7 @@ pub struct OrderReport {
     /// The end of the bake, or `None`.
     pub until: Option<ReportTime>,
     /// The commit that was last healthy at the target, or `None`.
-    pub good: Option<CommitId>,
+    pub good: Option<Revision>,
     /// Whether the execution failed in a source action, which says nothing about the revision. Only `failed` has it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub in_source: bool,

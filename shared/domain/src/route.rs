@@ -19,7 +19,7 @@ pub use self::variable::PLACEHOLDERS;
 pub use self::wave::{AlarmGlobs, Missing, Retreat, Wave};
 pub(crate) use self::written::WrittenRoute;
 use crate::account::Region;
-use crate::change::{GitRef, RefKind, RepositoryArn};
+use crate::change::{RefKind, RepositoryArn, SourceKind, SourceRef};
 use crate::mistake::Mistake;
 
 /// What happens to references that already exist when a glob covers their repository for the first time.
@@ -50,10 +50,12 @@ pub struct Coverage<'r> {
 #[derive(Debug, Clone)]
 pub struct Route {
     name: Option<String>,
+    source: SourceKind,
     repository: Glob,
     region: Option<Region>,
     branches: GlobList,
     tags: GlobList,
+    image_tags: GlobList,
     paths: Option<GlobList>,
     existing: Option<Existing>,
     targets: Vec<Target>,
@@ -65,15 +67,22 @@ pub struct Route {
 
 impl Route {
     /// Whether the route matches this repository and reference, without regard to changed paths.
-    fn concerns(&self, repository: &RepositoryArn, git_ref: &GitRef) -> bool {
-        self.covers_repository(repository) && self.globs(git_ref.kind()).includes(git_ref.name())
+    fn concerns(&self, repository: &RepositoryArn, source_ref: &SourceRef) -> bool {
+        self.covers_repository(repository) && self.globs(source_ref.kind()).includes(source_ref.name())
     }
 
     fn globs(&self, kind: RefKind) -> &GlobList {
         match kind {
             RefKind::Branch => &self.branches,
             RefKind::Tag => &self.tags,
+            RefKind::Image => &self.image_tags,
         }
+    }
+
+    /// The kind of the route's repositories: the route has either the key `repository` or the key `image`.
+    #[must_use]
+    pub fn source(&self) -> SourceKind {
+        self.source
     }
 
     /// The route's name, by which requests go: the key `name`, or the repository as it is written.
@@ -100,17 +109,19 @@ impl Route {
         self.region.as_ref().is_none_or(|own| own.as_str() == region)
     }
 
-    /// Whether the route matches this repository, by its region and its name.
+    /// Whether the route matches this repository, by its kind, its region and its name.
     #[must_use]
     pub fn covers_repository(&self, repository: &RepositoryArn) -> bool {
-        self.is_for_region(repository.region()) && self.repository.matches(repository.name())
+        self.source == repository.kind()
+            && self.is_for_region(repository.region())
+            && self.repository.matches(repository.name())
     }
 
     /// How the route covers the reference. Returns `None` if the route does not include it. The repository is not
     /// compared.
     #[must_use]
-    pub fn coverage(&self, git_ref: &GitRef) -> Option<Coverage<'_>> {
-        let covering = self.globs(git_ref.kind()).covering(git_ref.name())?;
+    pub fn coverage(&self, source_ref: &SourceRef) -> Option<Coverage<'_>> {
+        let covering = self.globs(source_ref.kind()).covering(source_ref.name())?;
         let is_literal = covering.glob.literal().is_some();
         let default = if is_literal { Existing::Relay } else { Existing::Baseline };
         Some(Coverage {
@@ -131,7 +142,7 @@ impl Route {
         self.globs(kind).iter().filter(|one| one.excludes).map(|one| one.glob.pattern())
     }
 
-    /// The branches or tags that the route includes by their literal names.
+    /// The branches, tags or image tags that the route includes by their literal names.
     pub fn literal_names(&self, kind: RefKind) -> impl Iterator<Item = &str> {
         self.globs(kind).names()
     }
@@ -155,7 +166,7 @@ impl Route {
         self.paths.iter().flat_map(GlobList::iter).map(|path| (path.excludes, path.glob.pattern()))
     }
 
-    /// The glob for the repository's name.
+    /// The glob for the name of the CodeCommit or ECR repository.
     #[must_use]
     pub fn repository(&self) -> &Glob {
         &self.repository
@@ -219,9 +230,9 @@ impl Routes {
     pub fn concerning<'a>(
         &'a self,
         repository: &'a RepositoryArn,
-        git_ref: &'a GitRef,
+        source_ref: &'a SourceRef,
     ) -> impl Iterator<Item = &'a Route> {
-        self.iter().filter(move |route| route.concerns(repository, git_ref))
+        self.iter().filter(move |route| route.concerns(repository, source_ref))
     }
 
     /// The waves that the target is in: at most one of each route.

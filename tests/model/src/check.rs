@@ -88,8 +88,9 @@ impl Target {
     }
 
     /// Whether the target follows a branch or tag in this configuration.
-    fn follows(&self, Reference { repository, git_ref }: &Reference, features: Features) -> bool {
-        let is_followed = match (git_ref.kind(), git_ref.name()) {
+    fn follows(&self, Reference { repository, source_ref }: &Reference, features: Features) -> bool {
+        let is_followed = match (source_ref.kind(), source_ref.name()) {
+            (RefKind::Image, _) => false,
             (RefKind::Tag, _) => self.follows_tags,
             (RefKind::Branch, "main") => self.follows_main,
             (RefKind::Branch, name) => {
@@ -148,7 +149,7 @@ pub(crate) fn is_waiting(cloud: &Cloud, target: &Target) -> Result<bool, Broken>
 /// another one that is at the same commit.
 pub(crate) fn is_led(history: &History, target: &Target, change: &Change) -> bool {
     let features = history.deployment.newest;
-    let is_at_commit = |reference: &Reference| history.cloud.head(reference).as_ref() == Some(&change.commit);
+    let is_at_commit = |reference: &Reference| history.cloud.head(reference).as_ref() == Some(&change.revision);
     let is_followed = |reference: &Reference| target.follows(reference, features);
     is_followed(&Reference::of(change)) || developer::references().any(|one| is_followed(&one) && is_at_commit(&one))
 }

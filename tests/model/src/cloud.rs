@@ -4,7 +4,7 @@
 use std::cell::{Cell, RefCell};
 
 use event_relay::target::PlacedOrder;
-use sekisho_domain::change::CommitId;
+use sekisho_domain::change::Revision;
 use sekisho_lambda::ServiceError;
 use sekisho_lambda::service_error::Kind;
 use sekisho_ledger::{Key, Memory};
@@ -97,8 +97,8 @@ impl Cloud {
     }
 
     /// The head of a branch or tag.
-    pub(crate) fn head(&self, reference: &Reference) -> Option<CommitId> {
-        self.repositories[reference.repository].head(&reference.git_ref)
+    pub(crate) fn head(&self, reference: &Reference) -> Option<Revision> {
+        self.repositories[reference.repository].head(&reference.source_ref)
     }
 
     /// Begins a call to a service. The call may fail before it takes effect.

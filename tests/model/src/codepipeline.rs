@@ -7,7 +7,7 @@ use pipeline_starter::world::{
     ActionCategory, BegunAction, ExecutionPage, ExecutionStatus, ListedExecution, ListedRevision, PipelineStart,
     StartAnswer,
 };
-use sekisho_domain::change::CommitId;
+use sekisho_domain::change::Revision;
 use time::{Duration, OffsetDateTime};
 
 use crate::cloud::Chance;
@@ -55,7 +55,7 @@ pub(crate) struct CodePipeline {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Execution {
     pub(crate) id: String,
-    pub(crate) commit: CommitId,
+    pub(crate) commit: Revision,
     /// The client request token. `None` if a person or a rule of the account started the execution.
     pub(crate) token: Option<String>,
     pub(crate) status: ExecutionStatus,
@@ -174,7 +174,7 @@ impl CodePipeline {
     }
 
     /// Starts an execution that no order asked for: a person pressed the button, or a rule of the account matched.
-    pub(crate) fn start_by_other(&self, pipeline: &str, commit: &CommitId, now: OffsetDateTime, chance: &Chance) {
+    pub(crate) fn start_by_other(&self, pipeline: &str, commit: &Revision, now: OffsetDateTime, chance: &Chance) {
         let mut pipelines = self.executions.borrow_mut();
         let executions = pipelines.entry(pipeline.to_owned()).or_default();
         let execution = new(pipeline, executions.len(), commit, None, now, chance);
@@ -185,7 +185,7 @@ impl CodePipeline {
     pub(crate) fn add_ended(
         &self,
         pipeline: &str,
-        commit: &CommitId,
+        commit: &Revision,
         token: String,
         started: OffsetDateTime,
     ) -> String {
@@ -316,7 +316,7 @@ fn revision(execution: &Execution) -> ListedRevision {
 fn new(
     pipeline: &str,
     number: usize,
-    commit: &CommitId,
+    commit: &Revision,
     token: Option<String>,
     now: OffsetDateTime,
     chance: &Chance,

@@ -93,8 +93,8 @@ pub(crate) fn parse(text: &str) -> Routes {
 /// Matches every name once. Otherwise, each clone of the routes would compile its globs anew.
 fn compile(routes: &Routes) {
     for reference in developer::references() {
-        let (repository, git_ref) = (reference.arn(), &reference.git_ref);
-        for route in routes.concerning(&repository, git_ref) {
+        let (repository, source_ref) = (reference.arn(), &reference.source_ref);
+        for route in routes.concerning(&repository, source_ref) {
             let _ = PATHS.map(|path| route.touched_by([path]));
         }
     }

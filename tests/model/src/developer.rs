@@ -1,6 +1,6 @@
 //! The people who push to the repositories: commits, force-pushes, moved tags and deletions.
 
-use sekisho_domain::change::{CommitId, RefKind};
+use sekisho_domain::change::{RefKind, Revision};
 
 use crate::cloud::Cloud;
 use crate::event;
@@ -25,9 +25,9 @@ const REFERENCES: [&[&str]; 2] = [
 
 /// All branches and tags.
 pub(crate) fn references() -> impl Iterator<Item = Reference> {
-    [SHOP, SHELF]
-        .into_iter()
-        .flat_map(|repository| REFERENCES[repository].iter().map(move |git_ref| Reference::new(repository, git_ref)))
+    [SHOP, SHELF].into_iter().flat_map(|repository| {
+        REFERENCES[repository].iter().map(move |source_ref| Reference::new(repository, source_ref))
+    })
 }
 
 /// A random repository. Most targets follow the first one.
@@ -37,7 +37,7 @@ fn any_repository(cloud: &Cloud) -> usize {
 
 /// A random branch or tag of this kind in a repository. `None` if the repository has none.
 fn any_of(cloud: &Cloud, repository: usize, kind: RefKind) -> Option<Reference> {
-    let all = || references().filter(|one| one.repository == repository && one.git_ref.kind() == kind);
+    let all = || references().filter(|one| one.repository == repository && one.source_ref.kind() == kind);
     all().nth(cloud.chance.below(all().count()))
 }
 
@@ -83,7 +83,7 @@ pub(crate) fn tag(cloud: &Cloud, in_flight: &mut InFlight) -> Deed {
 /// Deletes a random branch or tag.
 pub(crate) fn delete(cloud: &Cloud, in_flight: &mut InFlight) -> Deed {
     let Some(reference) = references().nth(cloud.chance.below(references().count())) else { return Deed::Nothing };
-    if !cloud.repositories[reference.repository].delete(&reference.git_ref) {
+    if !cloud.repositories[reference.repository].delete(&reference.source_ref) {
         return Deed::Nothing;
     }
     notify(cloud, in_flight, &reference, "referenceDeleted", None);
@@ -99,14 +99,14 @@ fn point_at_any(cloud: &Cloud, in_flight: &mut InFlight, reference: &Reference) 
 }
 
 /// Points a branch or tag at a commit.
-pub(crate) fn point(cloud: &Cloud, in_flight: &mut InFlight, reference: &Reference, commit: &CommitId) -> Deed {
-    let before = cloud.repositories[reference.repository].point(&reference.git_ref, commit);
+pub(crate) fn point(cloud: &Cloud, in_flight: &mut InFlight, reference: &Reference, commit: &Revision) -> Deed {
+    let before = cloud.repositories[reference.repository].point(&reference.source_ref, commit);
     let kind = if before.is_some() { "referenceUpdated" } else { "referenceCreated" };
     notify(cloud, in_flight, reference, kind, Some(commit));
     Deed::Moved(reference.clone())
 }
 
-fn notify(cloud: &Cloud, in_flight: &mut InFlight, reference: &Reference, kind: &str, commit: Option<&CommitId>) {
+fn notify(cloud: &Cloud, in_flight: &mut InFlight, reference: &Reference, kind: &str, commit: Option<&Revision>) {
     let number = in_flight.number();
     let payload = event::reference_changed(number, reference, kind, commit);
     in_flight.send(Function::Relay, payload, &cloud.chance);

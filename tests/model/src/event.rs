@@ -1,7 +1,7 @@
 //! The events of the model, as EventBridge delivers them.
 
 use pipeline_starter::world::ExecutionStatus;
-use sekisho_domain::change::{CommitId, RefKind};
+use sekisho_domain::change::{RefKind, Revision};
 use sekisho_domain::timestamp;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -12,12 +12,12 @@ use crate::codepipeline::event_state;
 use crate::repository::{NAMES, Reference};
 
 /// CodeCommit's event about a branch or tag. `kind` is the kind of event, such as `referenceUpdated`.
-pub(crate) fn reference_changed(number: u64, reference: &Reference, kind: &str, commit: Option<&CommitId>) -> String {
-    let Reference { repository, git_ref } = reference;
-    let reference_type = if git_ref.kind() == RefKind::Tag { "tag" } else { "branch" };
+pub(crate) fn reference_changed(number: u64, reference: &Reference, kind: &str, commit: Option<&Revision>) -> String {
+    let Reference { repository, source_ref } = reference;
+    let reference_type = if source_ref.kind() == RefKind::Tag { "tag" } else { "branch" };
     let detail = json!({
         "event": kind, "repositoryName": NAMES[*repository], "referenceType": reference_type,
-        "referenceName": git_ref.name(), "referenceFullName": git_ref, "commitId": commit,
+        "referenceName": source_ref.name(), "referenceFullName": source_ref, "commitId": commit,
         "callerUserArn": "arn:aws:iam::111111111111:user/dev",
     });
     let sender = (REPOSITORY_ACCOUNT, REPOSITORY_REGION);

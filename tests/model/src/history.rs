@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use sekisho_domain::change::{GitRef, RefKind};
+use sekisho_domain::change::{RefKind, SourceRef};
 use time::Duration;
 
 use crate::bus::Message;
@@ -205,7 +205,7 @@ impl History {
         names
             .filter(|(_, name)| name.starts_with("release/"))
             .filter(|(_, name)| !self.in_flight.mentions(name) && !self.lambda.mentions(name))
-            .filter_map(|(repository, name)| Some(Reference { repository, git_ref: GitRef::branch(&name).ok()? }))
+            .filter_map(|(repository, name)| Some(Reference { repository, source_ref: SourceRef::branch(&name).ok()? }))
     }
 
     /// Loses event-relay's ledger. Invocations that read it before do not survive, because what they write afterwards

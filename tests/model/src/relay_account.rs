@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
-use event_relay::world::{Differences, Entry, EntryResult, Head, World};
+use event_relay::image::Image;
+use event_relay::world::{Differences, Entry, EntryResult, FoundImage, Head, ImageId, World};
 use sekisho_domain::account::Region;
-use sekisho_domain::change::{CommitId, GitRef, RefKind};
+use sekisho_domain::change::{RefKind, Revision, SourceRef};
 use sekisho_domain::notice::Notice;
 use sekisho_lambda::ServiceError;
 use time::OffsetDateTime;
@@ -48,9 +49,9 @@ impl World for RelayAccount {
         self.cloud.clock.sleep(time).await;
     }
 
-    async fn head(&self, repository: &str, git_ref: &GitRef) -> Result<Head, ServiceError> {
+    async fn head(&self, repository: &str, source_ref: &SourceRef) -> Result<Head, ServiceError> {
         self.cloud.begin("GetBranch or GetFolder").await?;
-        let head = self.repository(repository).head(git_ref);
+        let head = self.repository(repository).head(source_ref);
         // The branch or tag may move before the answer arrives.
         give_way().await;
         Ok(head.map_or(Head::NoRef, Head::At))
@@ -59,8 +60,8 @@ impl World for RelayAccount {
     async fn differences(
         &self,
         repository: &str,
-        before: &CommitId,
-        after: &CommitId,
+        before: &Revision,
+        after: &Revision,
         page: Option<String>,
     ) -> Result<Option<Differences>, ServiceError> {
         let repository = self.repository(repository);
@@ -89,6 +90,22 @@ impl World for RelayAccount {
     async fn repositories(&self) -> Result<Vec<String>, ServiceError> {
         self.cloud.begin("ListRepositories").await?;
         Ok(NAMES.map(ToOwned::to_owned).to_vec())
+    }
+
+    async fn image(&self, _repository: &str, _id: &ImageId<'_>) -> Result<FoundImage, ServiceError> {
+        Ok(FoundImage::NoRepository)
+    }
+
+    async fn images(&self, _repository: &str) -> Result<Option<Vec<Image>>, ServiceError> {
+        Ok(None)
+    }
+
+    async fn image_repositories(&self) -> Result<Vec<String>, ServiceError> {
+        Ok(Vec::new())
+    }
+
+    async fn cache_prefixes(&self) -> Result<BTreeSet<String>, ServiceError> {
+        Ok(BTreeSet::new())
     }
 
     async fn put_events(&self, _region: &Region, entries: &[Entry]) -> Vec<EntryResult> {

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 
 use event_relay::branch;
-use sekisho_domain::change::{Change, CommitId, GitRef, RefKind, RepositoryArn};
+use sekisho_domain::change::{Change, RefKind, RepositoryArn, Revision, SourceRef};
 use sekisho_ledger::Key;
 
 use crate::cloud::{REPOSITORY_ACCOUNT, REPOSITORY_REGION};
@@ -30,17 +30,17 @@ pub(crate) type Tree = BTreeMap<&'static str, u64>;
 pub(crate) struct Reference {
     /// The index of the repository.
     pub(crate) repository: usize,
-    pub(crate) git_ref: GitRef,
+    pub(crate) source_ref: SourceRef,
 }
 
 impl Reference {
-    pub(crate) fn new(repository: usize, git_ref: &str) -> Self {
-        Self { repository, git_ref: git_ref.parse().unwrap_or_else(|error| unreachable!("{error}")) }
+    pub(crate) fn new(repository: usize, source_ref: &str) -> Self {
+        Self { repository, source_ref: source_ref.parse().unwrap_or_else(|error| unreachable!("{error}")) }
     }
 
     /// The branch or tag of a change.
     pub(crate) fn of(change: &Change) -> Self {
-        Self { repository: index(change.repository.name()), git_ref: change.git_ref.clone() }
+        Self { repository: index(change.repository.name()), source_ref: change.source_ref.clone() }
     }
 
     pub(crate) fn arn(&self) -> RepositoryArn {
@@ -50,13 +50,13 @@ impl Reference {
 
     /// The key of event-relay's row.
     pub(crate) fn key(&self) -> Key {
-        branch::key(&self.arn(), &self.git_ref)
+        branch::key(&self.arn(), &self.source_ref)
     }
 }
 
 impl std::fmt::Display for Reference {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "{} {}", NAMES[self.repository], self.git_ref)
+        write!(formatter, "{} {}", NAMES[self.repository], self.source_ref)
     }
 }
 
@@ -70,10 +70,10 @@ pub(crate) fn index(name: &str) -> usize {
 pub(crate) struct Repository {
     /// The repository's index, with which the ids of its commits begin.
     index: usize,
-    heads: RefCell<BTreeMap<GitRef, CommitId>>,
+    heads: RefCell<BTreeMap<SourceRef, Revision>>,
     /// All heads of each branch and tag so far, in order.
-    past_heads: RefCell<BTreeMap<GitRef, Vec<CommitId>>>,
-    trees: RefCell<BTreeMap<CommitId, Tree>>,
+    past_heads: RefCell<BTreeMap<SourceRef, Vec<Revision>>>,
+    trees: RefCell<BTreeMap<Revision, Tree>>,
     /// The number of comparisons of two commits that gave no paths: CodeCommit answered that it cannot compare the
     /// commits, or the caller did not wait for the answer.
     pub(crate) without_paths: Cell<usize>,
@@ -90,49 +90,53 @@ impl Repository {
         }
     }
 
-    pub(crate) fn head(&self, git_ref: &GitRef) -> Option<CommitId> {
-        self.heads.borrow().get(git_ref).cloned()
+    pub(crate) fn head(&self, source_ref: &SourceRef) -> Option<Revision> {
+        self.heads.borrow().get(source_ref).cloned()
     }
 
     /// The names of all branches and tags of this kind.
     pub(crate) fn names(&self, kind: RefKind) -> Vec<String> {
         let heads = self.heads.borrow();
-        heads.keys().filter(|git_ref| git_ref.kind() == kind).map(|git_ref| git_ref.name().to_owned()).collect()
+        heads
+            .keys()
+            .filter(|source_ref| source_ref.kind() == kind)
+            .map(|source_ref| source_ref.name().to_owned())
+            .collect()
     }
 
-    pub(crate) fn past_heads(&self, git_ref: &GitRef) -> Vec<CommitId> {
-        self.past_heads.borrow().get(git_ref).cloned().unwrap_or_default()
+    pub(crate) fn past_heads(&self, source_ref: &SourceRef) -> Vec<Revision> {
+        self.past_heads.borrow().get(source_ref).cloned().unwrap_or_default()
     }
 
     /// Makes a commit on top of `before` that changes one path.
-    pub(crate) fn commit(&self, before: Option<&CommitId>, path: &'static str) -> CommitId {
+    pub(crate) fn commit(&self, before: Option<&Revision>, path: &'static str) -> Revision {
         let mut trees = self.trees.borrow_mut();
         let mut tree = before.and_then(|before| trees.get(before).cloned()).unwrap_or_default();
         let number = trees.len() as u64 + 1;
         tree.insert(path, number);
         let id = format!("{}{number:039x}", self.index);
-        let commit: CommitId = id.parse().unwrap_or_else(|error| unreachable!("{error}"));
+        let commit: Revision = id.parse().unwrap_or_else(|error| unreachable!("{error}"));
         trees.insert(commit.clone(), tree);
         commit
     }
 
-    pub(crate) fn commits(&self) -> Vec<CommitId> {
+    pub(crate) fn commits(&self) -> Vec<Revision> {
         self.trees.borrow().keys().cloned().collect()
     }
 
     /// Points a branch or tag at a commit. Returns the head before.
-    pub(crate) fn point(&self, git_ref: &GitRef, commit: &CommitId) -> Option<CommitId> {
-        self.past_heads.borrow_mut().entry(git_ref.clone()).or_default().push(commit.clone());
-        self.heads.borrow_mut().insert(git_ref.clone(), commit.clone())
+    pub(crate) fn point(&self, source_ref: &SourceRef, commit: &Revision) -> Option<Revision> {
+        self.past_heads.borrow_mut().entry(source_ref.clone()).or_default().push(commit.clone());
+        self.heads.borrow_mut().insert(source_ref.clone(), commit.clone())
     }
 
     /// Deletes a branch or tag. Returns whether it existed.
-    pub(crate) fn delete(&self, git_ref: &GitRef) -> bool {
-        self.heads.borrow_mut().remove(git_ref).is_some()
+    pub(crate) fn delete(&self, source_ref: &SourceRef) -> bool {
+        self.heads.borrow_mut().remove(source_ref).is_some()
     }
 
     /// The paths that differ between two commits. Returns `None` if one of the commits does not exist.
-    pub(crate) fn differences(&self, before: &CommitId, after: &CommitId) -> Option<BTreeSet<&'static str>> {
+    pub(crate) fn differences(&self, before: &Revision, after: &Revision) -> Option<BTreeSet<&'static str>> {
         let trees = self.trees.borrow();
         let (before, after) = (trees.get(before)?, trees.get(after)?);
         Some(PATHS.into_iter().filter(|path| before.get(path) != after.get(path)).collect())

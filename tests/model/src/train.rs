@@ -12,7 +12,7 @@ pub(crate) mod witness;
 use std::rc::Rc;
 
 use pipeline_starter::world::{AlarmState, ExecutionStatus};
-use sekisho_domain::change::CommitId;
+use sekisho_domain::change::Revision;
 use time::Duration;
 
 use self::configuration::{CONFIGURATIONS, EDITS, TARGETS, alarm, routes, waves};
@@ -206,7 +206,7 @@ impl TrainHistory {
     }
 
     /// How long after its deployment a commit makes the alarm of a pipeline ring.
-    fn fault(&self, commit: &CommitId, pipeline: &str) -> Option<Duration> {
+    fn fault(&self, commit: &Revision, pipeline: &str) -> Option<Duration> {
         let number = u64::from_str_radix(&commit.as_str()[1..], 16).unwrap_or_default();
         let mut dice = fastrand::Rng::with_seed(self.seed.wrapping_mul(0x9E37_79B9).wrapping_add(number));
         let is_bad = dice.u32(0..100) < 35 && number < self.good_from;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use pipeline_starter::claim;
-use sekisho_domain::change::{Change, CommitId};
+use sekisho_domain::change::{Change, Revision};
 use sekisho_domain::route::PipelineName;
 use sekisho_domain::timestamp::epoch_millis;
 use sekisho_ledger::Store;
@@ -33,7 +33,7 @@ const WRITER: &str = "an earlier version";
 #[derive(Debug, Default)]
 pub(crate) struct Upgrade {
     /// The commit and the sequence of each branch and tag that was relayed.
-    relayed: BTreeMap<Reference, (CommitId, u64)>,
+    relayed: BTreeMap<Reference, (Revision, u64)>,
     /// The executions that were started: the place, the id, and the sequence of the change.
     executions: Vec<(usize, String, u64)>,
 }
@@ -44,7 +44,7 @@ impl Upgrade {
     }
 
     /// The commit that an earlier version relayed last.
-    pub(crate) fn commit(&self, reference: &Reference) -> Option<&CommitId> {
+    pub(crate) fn commit(&self, reference: &Reference) -> Option<&Revision> {
         self.relayed.get(reference).map(|(commit, _)| commit)
     }
 
@@ -61,7 +61,7 @@ impl Upgrade {
     /// Whether an earlier version started this change in a pipeline.
     pub(crate) fn has_started(&self, place: usize, pipeline: &str, change: &Change) -> bool {
         let is_own = |id: &str| id.strip_prefix(pipeline).is_some_and(|rest| rest.starts_with('-'));
-        let is_same = self.relayed.get(&Reference::of(change)).is_some_and(|(commit, _)| *commit == change.commit);
+        let is_same = self.relayed.get(&Reference::of(change)).is_some_and(|(commit, _)| *commit == change.revision);
         is_same
             && self
                 .executions
@@ -78,15 +78,15 @@ pub(crate) fn prepare(cloud: &Cloud) -> Result<Upgrade, Broken> {
         relayed_at += Duration::minutes(1);
         let reference = Reference::new(repository, name);
         let commit = cloud.repositories[repository].commit(None, PATHS[0]);
-        cloud.repositories[repository].point(&reference.git_ref, &commit);
+        cloud.repositories[repository].point(&reference.source_ref, &commit);
         let sequence = epoch_millis(relayed_at);
         let row = json!({"commit": commit, "sequence": sequence, "pending": null, "events": []});
         at_once(cloud.relay_ledger.write(&reference.key(), &row, None, WRITER))?;
         let change = Change {
-            kind: reference.git_ref.kind(),
+            kind: reference.source_ref.kind(),
             repository: reference.arn(),
-            git_ref: reference.git_ref.clone(),
-            commit: commit.clone(),
+            source_ref: reference.source_ref.clone(),
+            revision: commit.clone(),
             previous: None,
             sequence,
             actor: None,
@@ -101,7 +101,7 @@ pub(crate) fn prepare(cloud: &Cloud) -> Result<Upgrade, Broken> {
                 "progress": {"started": id},
             });
             let name: PipelineName = pipeline.parse().map_err(|error| Broken::of(&error))?;
-            let key = claim::key(&name, &change.repository, &change.git_ref);
+            let key = claim::key(&name, &change.repository, &change.source_ref);
             at_once(place_state.ledger.write(&key, &claim, None, WRITER))?;
             upgrade.executions.push((*place, id, sequence));
         }

@@ -6,7 +6,7 @@ use aws_sdk_codecommit::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_codecommit::operation::get_branch::GetBranchError;
 use aws_sdk_codecommit::operation::get_folder::GetFolderError;
 use aws_sdk_codecommit::operation::list_branches::ListBranchesError;
-use sekisho_domain::change::{CommitId, GitRef, RefKind};
+use sekisho_domain::change::{RefKind, Revision, SourceRef};
 use sekisho_lambda::ServiceError;
 use sekisho_lambda::service_error::Kind;
 
@@ -32,10 +32,12 @@ const INCOMPARABLE: [&str; 4] =
 ///
 /// # Errors
 /// CodeCommit did not answer, or the answer has no commit id.
-pub async fn head(client: &Client, repository: &str, git_ref: &GitRef) -> Result<Head, ServiceError> {
-    match git_ref.kind() {
-        RefKind::Branch => branch_head(client, repository, git_ref.name()).await,
-        RefKind::Tag => tag_head(client, repository, git_ref).await,
+pub async fn head(client: &Client, repository: &str, source_ref: &SourceRef) -> Result<Head, ServiceError> {
+    match source_ref.kind() {
+        RefKind::Branch => branch_head(client, repository, source_ref.name()).await,
+        RefKind::Tag => tag_head(client, repository, source_ref).await,
+        // CodeCommit has no images.
+        RefKind::Image => Ok(Head::NoRef),
     }
 }
 
@@ -44,7 +46,7 @@ async fn branch_head(client: &Client, repository: &str, branch: &str) -> Result<
     match client.get_branch().repository_name(repository).branch_name(branch).send().await {
         Ok(answer) => {
             let commit = answer.branch.and_then(|branch| branch.commit_id).unwrap_or_default();
-            CommitId::try_from(commit).map(Head::At).map_err(|error| ServiceError::unexpected(operation(), error))
+            Revision::try_from(commit).map(Head::At).map_err(|error| ServiceError::unexpected(operation(), error))
         }
         Err(error) => match error.as_service_error() {
             Some(GetBranchError::BranchDoesNotExistException(_) | GetBranchError::InvalidBranchNameException(_)) => {
@@ -58,12 +60,12 @@ async fn branch_head(client: &Client, repository: &str, branch: &str) -> Result<
 
 /// CodeCommit has no operation that reads a tag. `GetFolder` accepts the full reference and returns the commit that the
 /// tag leads to, also for an annotated tag.
-async fn tag_head(client: &Client, repository: &str, tag: &GitRef) -> Result<Head, ServiceError> {
+async fn tag_head(client: &Client, repository: &str, tag: &SourceRef) -> Result<Head, ServiceError> {
     let operation = || format!("CodeCommit's GetFolder for {tag} of {repository}");
     let folder = client.get_folder().repository_name(repository).commit_specifier(tag.as_str()).folder_path("/");
     match folder.send().await {
         Ok(answer) => {
-            let commit = CommitId::try_from(answer.commit_id);
+            let commit = Revision::try_from(answer.commit_id);
             commit.map(Head::At).map_err(|error| ServiceError::unexpected(operation(), error))
         }
         Err(error) => match error.as_service_error() {
@@ -86,8 +88,8 @@ async fn tag_head(client: &Client, repository: &str, tag: &GitRef) -> Result<Hea
 pub async fn differences(
     client: &Client,
     repository: &str,
-    before: &CommitId,
-    after: &CommitId,
+    before: &Revision,
+    after: &Revision,
     page: Option<String>,
 ) -> Result<Option<Differences>, ServiceError> {
     let answer = client

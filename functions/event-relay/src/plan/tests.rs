@@ -34,19 +34,19 @@ fn id(pipeline: &str) -> TargetId {
     format!("222222222222/ap-northeast-1/{pipeline}").parse().unwrap()
 }
 
-fn commit(n: u64) -> CommitId {
+fn commit(n: u64) -> Revision {
     format!("{n:040x}").parse().unwrap()
 }
 
-fn hint(git_ref: &str) -> Hint {
+fn hint(source_ref: &str) -> Hint {
     let repository = "arn:aws:codecommit:ap-northeast-1:111111111111:shop".parse().unwrap();
-    Hint { event: Some("event".to_owned()), ..Hint::without_event(&repository, git_ref.parse().unwrap()) }
+    Hint { event: Some("event".to_owned()), ..Hint::without_event(&repository, source_ref.parse().unwrap()) }
 }
 
 fn change(n: u64, sequence: u64) -> Change {
     let hint = hint("refs/heads/main");
     let row = BranchRow { commit: Some(commit(n)), sequence, ..BranchRow::default() };
-    row.change(&hint.repository, &hint.git_ref).unwrap()
+    row.change(&hint.repository, &hint.source_ref).unwrap()
 }
 
 /// A row whose first commit was relayed to the pipeline `api`.
@@ -79,7 +79,7 @@ fn summary(plan: Result<Plan, Missing>) -> String {
             let to: Vec<&str> = ordering.part.placed.iter().map(|placed| placed.target.pipeline.as_str()).collect();
             let covered: Vec<TargetId> = ordering.finished.row.targets.unwrap();
             let covered: Vec<&str> = covered.iter().map(|target| target.pipeline.as_str()).collect();
-            let commit = ordering.change.commit.as_str().trim_start_matches('0');
+            let commit = ordering.change.revision.as_str().trim_start_matches('0');
             format!(
                 "order {commit} with {} to [{}], {} duplicates, {} superseded, {} notes, covers [{}]",
                 ordering.change.sequence,
@@ -105,7 +105,7 @@ fn summary(plan: Result<Plan, Missing>) -> String {
 /// The input of a plan. What is `None` has not been read.
 #[derive(Clone)]
 struct Case {
-    git_ref: &'static str,
+    source_ref: &'static str,
     trigger: Trigger,
     pipelines: &'static [&'static str],
     row: Option<Snapshot<BranchRow>>,
@@ -118,7 +118,7 @@ struct Case {
 
 fn case() -> Case {
     Case {
-        git_ref: "refs/heads/main",
+        source_ref: "refs/heads/main",
         trigger: Trigger::Event,
         pipelines: &["api"],
         row: None,
@@ -148,7 +148,7 @@ impl Case {
     }
 
     fn plan(self, now: OffsetDateTime) -> String {
-        let (routes, hint) = (routes(self.pipelines), hint(self.git_ref));
+        let (routes, hint) = (routes(self.pipelines), hint(self.source_ref));
         let mut facts = Facts::new(&routes, &hint, self.trigger, self.row);
         (facts.head, facts.floor) = (self.head, self.floor);
         if let Some(path) = self.changed {
@@ -174,7 +174,7 @@ fn assert_plans(cases: impl IntoIterator<Item = (Case, String)>, now: OffsetDate
 
 fn digest() -> String {
     let (routes, hint) = (routes(&["api"]), hint("refs/heads/main"));
-    TouchedRoutes::new(&routes, &hint.repository, &hint.git_ref).paths_digest().to_owned()
+    TouchedRoutes::new(&routes, &hint.repository, &hint.source_ref).paths_digest().to_owned()
 }
 
 #[test]
@@ -183,7 +183,7 @@ fn facts_are_read_only_when_the_plan_depends_on_them() {
     let floor = Case { floor: Some(0), ..new.clone().at(2).touching("api/x") };
     assert_plans(
         [
-            (Case { git_ref: "refs/heads/other", ..case() }, "Filtered, remember nothing".into()),
+            (Case { source_ref: "refs/heads/other", ..case() }, "Filtered, remember nothing".into()),
             (case(), "read the row".into()),
             (Case::row(relayed()), "read the head".into()),
             (Case::row(relayed()).at(2), "read the paths since true".into()),
@@ -218,7 +218,7 @@ fn a_head_that_needs_no_order() {
                 Case::row(relayed().expiring(NOW)).at(1),
                 "Duplicate, remember pending false, untouched false, 1 targets".into(),
             ),
-            (reconcile(Case { git_ref: "refs/heads/other", ..Case::row(relayed()) }), "nothing".into()),
+            (reconcile(Case { source_ref: "refs/heads/other", ..Case::row(relayed()) }), "nothing".into()),
         ],
         NOW,
     );
@@ -337,7 +337,8 @@ fn a_pending_change_whose_route_was_corrected_goes_to_the_new_target() {
 /// A pending change must not come back months later, together with its route.
 #[test]
 fn a_pending_change_without_a_route_is_dropped() {
-    let unrouted = Case { git_ref: "refs/heads/other", trigger: Trigger::Reconcile, ..Case::row(pending(&relayed())) };
+    let unrouted =
+        Case { source_ref: "refs/heads/other", trigger: Trigger::Reconcile, ..Case::row(pending(&relayed())) };
     assert_eq!(unrouted.plan(NOW), "Filtered, remember pending false, untouched false, 0 targets");
     let deleted = Case { head: Some(Head::NoRef), ..Case::row(pending(&relayed())) };
     let expected = "Ignored, remember pending false, untouched false, 0 targets";
@@ -347,7 +348,7 @@ fn a_pending_change_without_a_route_is_dropped() {
 #[test]
 fn an_event_of_a_tag_that_an_earlier_version_relayed_is_a_duplicate() {
     let row = BranchRow { events: vec!["event".to_owned()], ..earlier() };
-    let tag = |row: BranchRow| Case { git_ref: "refs/tags/v1", ..Case::row(row).at(2) };
+    let tag = |row: BranchRow| Case { source_ref: "refs/tags/v1", ..Case::row(row).at(2) };
     assert_eq!(tag(row).plan(NOW), "Duplicate, remember pending false, untouched false, 1 targets");
     assert_eq!(tag(earlier()).plan(NOW), "read the paths since true");
 }

@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::future::{Either, join4, select, try_join, try_join_all};
-use sekisho_domain::change::{CommitId, RepositoryArn};
+use sekisho_domain::change::{RepositoryArn, Revision};
 use sekisho_domain::route::TargetId;
 use sekisho_ledger::{Key, MAX_TRANSACTION, Store};
 
@@ -36,7 +36,7 @@ pub(crate) async fn reference<W: World>(run: &Run<'_, W>, facts: &mut Facts<'_>)
     loop {
         match plan(facts, run.now()) {
             Ok(plan) => return Ok((plan, locks)),
-            Err(Missing::Row) => facts.row = Some(run.read_row(&hint.repository, &hint.git_ref).await?),
+            Err(Missing::Row) => facts.row = Some(run.read_row(&hint.repository, &hint.source_ref).await?),
             Err(Missing::Head) => read_head(run, facts).await?,
             Err(Missing::Paths { previous, head }) => {
                 match touched_routes(run, hint, &facts.touched, previous.as_ref(), &head).await {
@@ -63,7 +63,7 @@ pub(crate) async fn reference<W: World>(run: &Run<'_, W>, facts: &mut Facts<'_>)
 /// of them.
 async fn read_head<W: World>(run: &Run<'_, W>, facts: &mut Facts<'_>) -> Result<(), Error> {
     let hint = facts.hint;
-    let head = run.world.head(hint.repository.name(), &hint.git_ref);
+    let head = run.world.head(hint.repository.name(), &hint.source_ref);
     let targets = facts.touched.all_targets();
     if facts.trigger == Trigger::Reconcile || targets.len() < MAX_TRANSACTION {
         facts.head = Some(head.await?);
@@ -137,8 +137,8 @@ async fn touched_routes<'r, W: World>(
     run: &Run<'_, W>,
     hint: &Hint,
     routes: &TouchedRoutes<'r>,
-    previous: Option<&CommitId>,
-    head: &CommitId,
+    previous: Option<&Revision>,
+    head: &Revision,
 ) -> Result<TouchedRoutes<'r>, Error> {
     let time = run.time_left().saturating_sub(RESERVE + OFFER_TIME);
     let has_page = Cell::new(false);
@@ -162,8 +162,8 @@ async fn read_paths<'r, W: World>(
     run: &Run<'_, W>,
     hint: &Hint,
     mut routes: TouchedRoutes<'r>,
-    previous: &CommitId,
-    head: &CommitId,
+    previous: &Revision,
+    head: &Revision,
     has_page: &Cell<bool>,
 ) -> Result<Option<TouchedRoutes<'r>>, Error> {
     let mut page = None;

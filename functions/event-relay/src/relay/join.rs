@@ -66,8 +66,8 @@ pub(crate) async fn order_joined<W: World>(
 }
 
 async fn order_one<W: World>(run: &Run<'_, W>, joining: Joining<'_>) -> Result<Report, Error> {
-    let Reference { repository, git_ref, snapshot } = joining.reference;
-    let change = snapshot.row.change(repository, git_ref).filter(|_| run.has_time());
+    let Reference { repository, source_ref, snapshot } = joining.reference;
+    let change = snapshot.row.change(repository, source_ref).filter(|_| run.has_time());
     let Some(change) = change else { return Ok(Report::default()) };
     let rows = examine::target_rows(run, &joining.targets).await?;
     let has_no_order = |target: &TargetId| rows.read.get(target).is_some_and(|one| one.row.order.is_none());

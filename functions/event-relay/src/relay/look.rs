@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use futures_util::future::join;
 use futures_util::{StreamExt, stream};
-use sekisho_domain::change::{CommitId, RepositoryArn};
+use sekisho_domain::change::{RepositoryArn, Revision};
 use sekisho_domain::decision::Decision;
 use sekisho_domain::route::TargetId;
 use sekisho_domain::timestamp::epoch_millis;
@@ -137,13 +137,13 @@ impl<W: World> Look<'_, W> {
         if !run.has_time() {
             return (reference, task, Found::NoTime);
         }
-        let Reference { repository, git_ref, snapshot } = &reference;
+        let Reference { repository, source_ref, snapshot } = &reference;
         let found = match task {
             Task::Settle => {
-                let hint = Hint::without_event(repository, git_ref.clone());
+                let hint = Hint::without_event(repository, source_ref.clone());
                 Found::Settled(settle(run, &hint, Trigger::Reconcile, Some(snapshot.clone())).await)
             }
-            Task::Record => match run.world.head(repository.name(), git_ref).await {
+            Task::Record => match run.world.head(repository.name(), source_ref).await {
                 Ok(Head::At(head)) => Found::Recorded(self.record(&reference, head, floor)),
                 Ok(Head::NoRef | Head::NoRepository) => Found::Deleted,
                 Err(error) => Found::Failed(error.into()),
@@ -153,8 +153,13 @@ impl<W: World> Look<'_, W> {
     }
 
     /// The row with a head that is not ordered.
-    fn record(&self, Reference { repository, git_ref, snapshot }: &Reference, head: CommitId, floor: u64) -> BranchRow {
-        let routes = self.run.routes.concerning(repository, git_ref);
+    fn record(
+        &self,
+        Reference { repository, source_ref, snapshot }: &Reference,
+        head: Revision,
+        floor: u64,
+    ) -> BranchRow {
+        let routes = self.run.routes.concerning(repository, source_ref);
         let targets = plain_targets(routes).into_iter().collect();
         if snapshot.revision.is_some() {
             // Earlier versions relayed a tag with a row, so the head is not new to its targets.
@@ -235,8 +240,8 @@ pub(crate) async fn write_part<W: World>(
     references: &[Reference],
 ) -> Result<bool, sekisho_ledger::Error> {
     let mut writes = Vec::with_capacity(references.len());
-    for Reference { repository, git_ref, snapshot } in references {
-        writes.push(Write::new(branch::key(repository, git_ref), &snapshot.row, snapshot.revision)?);
+    for Reference { repository, source_ref, snapshot } in references {
+        writes.push(Write::new(branch::key(repository, source_ref), &snapshot.row, snapshot.revision)?);
     }
     run.write_all_unless_changed(&writes).await
 }
@@ -262,7 +267,7 @@ impl Looked {
         found: Found,
         findings: &mut Findings,
     ) {
-        let hint = Hint::without_event(&reference.repository, reference.git_ref.clone());
+        let hint = Hint::without_event(&reference.repository, reference.source_ref.clone());
         match found {
             Found::NoTime => {
                 findings.is_unrecorded |= task == Task::Record;
@@ -289,7 +294,7 @@ impl Looked {
                     Some(snapshot) => self.unmoved.push(Reference { snapshot, ..reference }),
                     None if failure.is_some() => self.unmoved.push(reference),
                     None => {
-                        let routes = run.routes.concerning(&reference.repository, &reference.git_ref);
+                        let routes = run.routes.concerning(&reference.repository, &reference.source_ref);
                         self.moved.extend(plain_targets(routes));
                     }
                 }

@@ -114,7 +114,7 @@ pub(crate) async fn write_all<W: World>(
         writes.push(one.write()?);
     }
     if let Some(Snapshot { row, revision }) = finished {
-        writes.push(Write::new(branch::key(&change.repository, &change.git_ref), row, *revision)?);
+        writes.push(Write::new(branch::key(&change.repository, &change.source_ref), row, *revision)?);
     }
     run.write_all(&writes).await
 }
@@ -172,7 +172,7 @@ async fn write_pending<W: World>(
     pending: &BranchRow,
 ) -> Result<u64, sekisho_ledger::Error> {
     if trains.is_empty() {
-        return run.write_row(&change.repository, &change.git_ref, pending, finished.revision).await;
+        return run.write_row(&change.repository, &change.source_ref, pending, finished.revision).await;
     }
     let row = Snapshot { row: pending.clone(), revision: finished.revision };
     write_all(run, change, &[], Some(&row), trains).await?;
@@ -196,8 +196,8 @@ async fn place<W: World>(
     let mut pauses = run.pauses();
     loop {
         if !run.has_time() {
-            let (git_ref, repository) = (change.git_ref.clone(), change.repository.clone());
-            return Err(Error::NoTime { git_ref, repository });
+            let (source_ref, repository) = (change.source_ref.clone(), change.repository.clone());
+            return Err(Error::NoTime { source_ref, repository });
         }
         // The last transaction takes no permit, because offers may hold all permits.
         let permit = if finished.is_none() { run.calls.acquire().await.ok() } else { None };
@@ -211,10 +211,10 @@ async fn place<W: World>(
         }
         run.world.sleep(pauses.next().unwrap_or_default()).await;
         let targets: BTreeSet<TargetId> = placed.iter().map(|one| one.target.clone()).collect();
-        let routes = || run.routes.concerning(&change.repository, &change.git_ref);
+        let routes = || run.routes.concerning(&change.repository, &change.source_ref);
         let trains = examine::rows_of_holds(run, plain_routes_to(routes(), &targets));
         let (rows, trains) = try_join(examine::target_rows(run, &targets), trains).await?;
-        let held = held_targets(routes(), &trains, &change.git_ref, run.now());
+        let held = held_targets(routes(), &trains, &change.source_ref, run.now());
         part = Part::new(change, &held, &targets, &rows, run.now());
     }
 }

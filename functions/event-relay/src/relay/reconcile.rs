@@ -205,7 +205,7 @@ impl<'r, W: World> Pass<'r, W> {
 
     fn arn(&self, name: &str) -> Option<RepositoryArn> {
         let own = self.run.invocation;
-        RepositoryArn::new(&own.partition, own.region.as_str(), &own.account, name).ok()
+        RepositoryArn::codecommit(&own.partition, own.region.as_str(), &own.account, name).ok()
     }
 
     /// Reads the rows, and removes repositories that cannot be examined from the names.

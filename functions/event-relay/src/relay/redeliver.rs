@@ -20,7 +20,7 @@ pub(crate) async fn examine_redelivery<W: World>(
     loop {
         match plan_redelivery(redelivery, &run.invocation.account, run.routes, row.as_ref()) {
             Some(plan) => return Ok(plan),
-            None => row = Some(run.read_row(&redelivery.change.repository, &redelivery.change.git_ref).await?),
+            None => row = Some(run.read_row(&redelivery.change.repository, &redelivery.change.source_ref).await?),
         }
     }
 }

@@ -142,7 +142,7 @@ async fn repositories<W: World>(run: &Run<'_, W>, targets: &[&TargetId]) -> Resu
         names.extend(all.into_iter().filter(|name| routes.iter().any(|route| route.repository().matches(name))));
     }
     // A name that CodeCommit does not allow is a mistake that the reconcile reports.
-    let arn = |name: &String| RepositoryArn::new(&own.partition, own.region.as_str(), &own.account, name).ok();
+    let arn = |name: &String| RepositoryArn::codecommit(&own.partition, own.region.as_str(), &own.account, name).ok();
     Ok(names.iter().filter_map(arn).collect())
 }
 
@@ -193,8 +193,8 @@ fn plan<W: World>(
         None if routes.waves_of(target).next().is_some() => Err(IN_WAVE.to_owned()),
         None => {
             let change = newest(routes, here, target, candidates).ok_or(NO_CHANGE)?;
-            let leading = routes.concerning(&change.repository, &change.git_ref);
-            if held_targets(leading, trains, &change.git_ref, run.now()).contains(target) {
+            let leading = routes.concerning(&change.repository, &change.source_ref);
+            if held_targets(leading, trains, &change.source_ref, run.now()).contains(target) {
                 return Err(HELD.to_owned());
             }
             Ok((row.placed(change, run.now()), true))

@@ -75,7 +75,7 @@ async fn plan_and_carry_out<W: World>(run: &Run<'_, W>, facts: &mut Facts<'_>) -
     let mut unmoved = facts.row.take();
     if let Some(row) = verdict.remember {
         let replaces = unmoved.as_ref().and_then(|snapshot| snapshot.revision);
-        let revision = run.write_row(&hint.repository, &hint.git_ref, &row, replaces).await?;
+        let revision = run.write_row(&hint.repository, &hint.source_ref, &row, replaces).await?;
         unmoved = Some(Snapshot { row, revision: Some(revision) });
     }
     Ok(Settled { report, unmoved, is_deleted: facts.head == Some(Head::NoRef), trains: vec![] })
@@ -88,7 +88,7 @@ async fn note_unread<W: World>(run: &Run<'_, W>, facts: &Facts<'_>) -> Result<()
     if facts.trigger == Trigger::Reconcile || !is_new {
         return Ok(());
     }
-    match run.write_row(&facts.hint.repository, &facts.hint.git_ref, &BranchRow::unread(), None).await {
+    match run.write_row(&facts.hint.repository, &facts.hint.source_ref, &BranchRow::unread(), None).await {
         Ok(_) | Err(sekisho_ledger::Error::Changed(_)) => Ok(()),
         Err(error) => Err(error.into()),
     }

@@ -168,7 +168,7 @@ impl Facts {
             action: request.action,
             view: self.view(run, names),
             wave: names.wave.as_deref(),
-            git_ref: names.git_ref.as_ref(),
+            source_ref: names.source_ref.as_ref(),
             revision: names.revision.as_ref(),
             event: names.event.as_ref(),
             reason: request.reason.as_deref().unwrap_or_default(),

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use sekisho_domain::change::GitRef;
+use sekisho_domain::change::SourceRef;
 use sekisho_domain::route::{Route, TargetId};
 use time::OffsetDateTime;
 
@@ -16,11 +16,11 @@ use crate::snapshot::TrainRows;
 pub(crate) fn held_targets<'r>(
     routes: impl Iterator<Item = &'r Route>,
     trains: &TrainRows,
-    git_ref: &GitRef,
+    source_ref: &SourceRef,
     now: OffsetDateTime,
 ) -> BTreeSet<TargetId> {
     let is_held =
-        |route: &&Route| trains.get(route.name()).is_some_and(|train| train.row.holds_without_waves(git_ref, now));
+        |route: &&Route| trains.get(route.name()).is_some_and(|train| train.row.holds_without_waves(source_ref, now));
     plain_targets(routes.filter(is_held))
 }
 
@@ -28,14 +28,16 @@ impl Hold {
     /// The hold that stands for a row that cannot be read. It is never written.
     pub(crate) fn of_unreadable_row() -> Self {
         let reason = "the row of the route cannot be read".to_owned();
-        Self { wave: None, git_ref: None, reason, until: None, by: None, since: 0 }
+        Self { wave: None, source_ref: None, reason, until: None, by: None, since: 0 }
     }
 }
 
 impl TrainRow {
     /// Whether the changes of a reference are held if the route has no waves. If the route had waves before, the holds
     /// of these waves count, too.
-    fn holds_without_waves(&self, git_ref: &GitRef, now: OffsetDateTime) -> bool {
-        self.holds.iter().any(|hold| hold.is_active(now) && hold.git_ref.as_ref().is_none_or(|held| held == git_ref))
+    fn holds_without_waves(&self, source_ref: &SourceRef, now: OffsetDateTime) -> bool {
+        self.holds
+            .iter()
+            .any(|hold| hold.is_active(now) && hold.source_ref.as_ref().is_none_or(|held| held == source_ref))
     }
 }

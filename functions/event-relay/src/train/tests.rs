@@ -20,7 +20,7 @@ fn change(number: u64) -> Change {
 
 fn hold(reason: &str, until: Option<u64>) -> Hold {
     let wave = Some("tokyo".to_owned());
-    Hold { wave, git_ref: None, reason: reason.to_owned(), until, by: None, since: 10 }
+    Hold { wave, source_ref: None, reason: reason.to_owned(), until, by: None, since: 10 }
 }
 
 #[test]

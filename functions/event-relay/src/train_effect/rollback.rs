@@ -24,12 +24,12 @@ impl Ask<'_> {
             return Ok(self.nothing(format!("Nothing to send back: no change entered {} yet.", self.place())));
         };
         let change = &one.change;
-        if let Some(git_ref) = self.git_ref.filter(|git_ref| change.git_ref != **git_ref) {
+        if let Some(source_ref) = self.source_ref.filter(|source_ref| change.source_ref != **source_ref) {
             return Ok(self.nothing(format!(
                 "Nothing to send back: the last change of {} is {}, and not of {}.",
                 self.place(),
                 revision(change),
-                slack::shown(git_ref.name())
+                slack::shown(source_ref.name())
             )));
         }
         let has_change = |standing: Standing| {

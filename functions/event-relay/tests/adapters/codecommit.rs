@@ -1,22 +1,22 @@
 use aws_sdk_codecommit::Client;
 use event_relay::aws::codecommit::{branches, differences, head, repositories};
 use event_relay::world::Head;
-use sekisho_domain::change::{CommitId, GitRef};
+use sekisho_domain::change::{Revision, SourceRef};
 use serde_json::json;
 
 use sekisho_testing::wire::{Answer, Wire, ok, refused};
 
 const COMMIT: &str = "1f0c2a9be4d5760f8c3b7a6e5d4c3b2a19080706";
 
-fn commit() -> CommitId {
+fn commit() -> Revision {
     COMMIT.parse().unwrap()
 }
 
-fn main() -> GitRef {
+fn main() -> SourceRef {
     "refs/heads/main".parse().unwrap()
 }
 
-fn tag() -> GitRef {
+fn tag() -> SourceRef {
     "refs/tags/v1".parse().unwrap()
 }
 

@@ -42,7 +42,7 @@ async fn a_late_event_relays_the_head_and_not_its_own_commit() {
     let accounts: Vec<&str> = accepted.iter().map(|(account, _)| account.as_str()).collect();
     assert_eq!(accounts, ["222222222222", "333333333333"]);
     for (_, event) in accepted {
-        assert_eq!((event.change.commit, event.change.previous), (commit(3), Some(commit(1))));
+        assert_eq!((event.change.revision, event.change.previous), (commit(3), Some(commit(1))));
         assert_eq!(event.pipelines, ["shop"]);
         assert_eq!(event.change.actor.as_deref(), Some("arn:aws:iam::111111111111:user/dev"));
     }
@@ -92,7 +92,7 @@ async fn an_old_head_gets_no_newer_sequence() {
     function.point("main", Some(commit(2)));
     function.account().interruptions.borrow_mut().push_back(Box::new(|account| {
         let mut change = change_to_second_commit(&row(account, MAIN).unwrap().state);
-        change.commit = commit(3);
+        change.revision = commit(3);
         let relayed = row(account, MAIN).unwrap().state.relayed(&change, vec![]);
         write(account, MAIN, &relayed);
         account.branches.borrow_mut().as_mut().unwrap().insert("main".to_owned(), commit(3));
@@ -196,7 +196,7 @@ async fn a_route_without_paths_gets_the_head_while_codecommit_fails_to_compare_c
         assert!(matches!(error, event_relay::Error::Service(_)), "{error}");
         let accepted = function.accepted();
         assert_eq!(accepted.len(), sent, "{accepted:?}");
-        assert!(accepted.iter().all(|(_, event)| event.pipelines == ["all"] && event.change.commit == commit(2)));
+        assert!(accepted.iter().all(|(_, event)| event.pipelines == ["all"] && event.change.revision == commit(2)));
     }
     assert_eq!(function.stored_decisions().last().unwrap()["outcome"], "relayed");
     assert_eq!(function.row(MAIN).unwrap().state.commit, Some(commit(1)), "the other route is not decided");

@@ -58,7 +58,7 @@ async fn a_bus_that_does_not_exist_neither_fails_the_invocation_nor_keeps_the_ch
     function.point("main", Some(commit(77)));
     assert_eq!(function.decide("branch-updated").await.outcome, Relayed);
     let accepted = function.accepted();
-    assert_eq!((accepted[0].0.as_str(), accepted[0].1.change.commit.clone()), ("222222222222", commit(77)));
+    assert_eq!((accepted[0].0.as_str(), accepted[0].1.change.revision.clone()), ("222222222222", commit(77)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -105,7 +105,7 @@ async fn each_target_has_its_own_order_number() {
         let row = target_row(function.account(), target).unwrap();
         let order = event.order(&"shop".parse().unwrap()).unwrap();
         assert!(target.starts_with(account.as_str()));
-        assert_eq!((order.number, event.change.commit.clone()), (row.number, commit(2)));
+        assert_eq!((order.number, event.change.revision.clone()), (row.number, commit(2)));
         assert!(order.number > first[0] && order.number > first[1]);
         assert_eq!(event.pipelines, ["shop"]);
     }

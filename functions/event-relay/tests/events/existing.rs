@@ -63,7 +63,7 @@ async fn a_lost_ledger_starts_no_old_branch() {
     }
     let decisions = function.file("schedule").await.unwrap().decisions;
     assert_eq!((of(&decisions, Relayed).len(), of(&decisions, Baseline).len()), (1, 1), "{decisions:?}");
-    assert!(function.accepted().iter().all(|(_, event)| event.change.git_ref.name() == "main"));
+    assert!(function.accepted().iter().all(|(_, event)| event.change.source_ref.name() == "main"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -148,7 +148,7 @@ async fn a_new_branch_whose_head_could_not_be_read_is_no_baseline() {
     function.account().throttled_branches.borrow_mut().clear();
     function.file("schedule").await.unwrap();
     let accepted = function.accepted();
-    assert!(accepted.iter().any(|(_, event)| event.change.git_ref.name() == "release/1.2"), "{accepted:?}");
+    assert!(accepted.iter().any(|(_, event)| event.change.source_ref.name() == "release/1.2"), "{accepted:?}");
 }
 
 /// Nobody looks at a repository without a route, so its row still has the glob.

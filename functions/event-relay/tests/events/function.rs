@@ -9,7 +9,7 @@ use event_relay::fake::FakeAccount;
 use event_relay::world::{Entry, EntryResult, World};
 use event_relay::{Answer, Error, Outcome, Relay};
 use futures_util::FutureExt;
-use sekisho_domain::change::{Change, CommitId, GitRef, RepositoryArn, SourceChange};
+use sekisho_domain::change::{Change, RepositoryArn, Revision, SourceChange, SourceRef};
 use sekisho_domain::config::Document;
 use sekisho_domain::decision::{Decision, Decisions};
 use sekisho_domain::route::Routes;
@@ -30,7 +30,7 @@ pub const MAIN: &str = "refs/heads/main";
 pub const TIMEOUT: Duration = Duration::from_secs(45);
 
 /// The n-th commit.
-pub fn commit(n: u64) -> CommitId {
+pub fn commit(n: u64) -> Revision {
     format!("{n:040x}").parse().unwrap()
 }
 
@@ -115,7 +115,7 @@ impl Function {
     }
 
     /// Moves or creates the branch, or deletes the branch if `to` is `None`.
-    pub fn point(&self, branch: &str, to: Option<CommitId>) {
+    pub fn point(&self, branch: &str, to: Option<Revision>) {
         let mut branches = self.account().branches.borrow_mut();
         let branches = branches.as_mut().unwrap();
         match to {
@@ -125,7 +125,7 @@ impl Function {
     }
 
     /// Moves or creates the tag, or deletes the tag if `to` is `None`.
-    pub fn point_tag(&self, tag: &str, to: Option<CommitId>) {
+    pub fn point_tag(&self, tag: &str, to: Option<Revision>) {
         let mut tags = self.account().tags.borrow_mut();
         match to {
             Some(to) => drop(tags.insert(tag.to_owned(), to)),
@@ -167,8 +167,8 @@ impl Function {
         accepted.iter().map(|entry| (entry.account.to_string(), SourceChange::parse(&entry.detail).unwrap())).collect()
     }
 
-    pub fn row(&self, git_ref: &str) -> Option<Row<BranchRow>> {
-        row(self.account(), git_ref)
+    pub fn row(&self, source_ref: &str) -> Option<Row<BranchRow>> {
+        row(self.account(), source_ref)
     }
 
     /// The decisions in the ledger, as JSON.
@@ -184,21 +184,21 @@ impl Function {
 }
 
 /// The ledger's row of a reference of `shop`.
-pub fn row(account: &FakeAccount, git_ref: &str) -> Option<Row<BranchRow>> {
+pub fn row(account: &FakeAccount, source_ref: &str) -> Option<Row<BranchRow>> {
     let memory: &Memory = &account.ledger;
-    memory.read(&key(git_ref)).now_or_never().unwrap().unwrap()
+    memory.read(&key(source_ref)).now_or_never().unwrap().unwrap()
 }
 
 /// Writes the row of a reference of `shop`, as another invocation would.
-pub fn write(account: &FakeAccount, git_ref: &str, new: &BranchRow) {
-    let revision = row(account, git_ref).map(|row| row.revision);
+pub fn write(account: &FakeAccount, source_ref: &str, new: &BranchRow) {
+    let revision = row(account, source_ref).map(|row| row.revision);
     let memory: &Memory = &account.ledger;
-    memory.write(&key(git_ref), new, revision, "another").now_or_never().unwrap().unwrap();
+    memory.write(&key(source_ref), new, revision, "another").now_or_never().unwrap().unwrap();
 }
 
-fn key(git_ref: &str) -> sekisho_ledger::Key {
-    let (repository, git_ref): (RepositoryArn, GitRef) = (SHOP.parse().unwrap(), git_ref.parse().unwrap());
-    branch::key(&repository, &git_ref)
+fn key(source_ref: &str) -> sekisho_ledger::Key {
+    let (repository, source_ref): (RepositoryArn, SourceRef) = (SHOP.parse().unwrap(), source_ref.parse().unwrap());
+    branch::key(&repository, &source_ref)
 }
 
 /// The text of a file of `events/event-relay`.

@@ -45,7 +45,7 @@ async fn reconcile(function: &Function) {
 fn accepted(function: &Function) -> Vec<(String, u64)> {
     let number = |commit: &str| u64::from_str_radix(commit, 16).unwrap();
     let accepted = function.accepted();
-    accepted.iter().map(|(account, event)| (account.clone(), number(event.change.commit.as_str()))).collect()
+    accepted.iter().map(|(account, event)| (account.clone(), number(event.change.revision.as_str()))).collect()
 }
 
 fn both(n: u64) -> Vec<(String, u64)> {

@@ -34,7 +34,7 @@ async fn a_target_added_to_a_route_runs_the_head_within_one_reconcile() {
     assert_eq!((count(&decisions, Ordered), count(&decisions, Relayed)), (1, 0), "{decisions:?}");
     let accepted = function.accepted();
     assert_eq!((accepted.len(), accepted[0].0.as_str()), (1, "444444444444"));
-    assert_eq!(accepted[0].1.change.commit, commit(1));
+    assert_eq!(accepted[0].1.change.revision, commit(1));
     // The change has the id that the other targets know, so a target that ran it under an earlier version adopts it.
     let first = target_row(function.account(), SHOP_2).unwrap().order.unwrap().change;
     assert_eq!(accepted[0].1.id, first.id());
@@ -55,7 +55,7 @@ async fn a_target_of_two_branches_joins_with_the_newest_head_only() {
     function.relay.routes = routes(&with_third(&two));
     function.file("schedule").await.unwrap();
     let accepted = function.accepted();
-    assert_eq!((accepted.len(), accepted[0].1.change.commit.clone()), (1, commit(9)));
+    assert_eq!((accepted.len(), accepted[0].1.change.revision.clone()), (1, commit(9)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -72,7 +72,7 @@ async fn a_target_that_left_and_came_back_gets_what_it_missed() {
     function.file("schedule").await.unwrap();
     let accepted = function.accepted();
     assert_eq!((accepted.len(), accepted[0].0.as_str()), (1, "444444444444"));
-    assert_eq!(accepted[0].1.change.commit, commit(2));
+    assert_eq!(accepted[0].1.change.revision, commit(2));
 }
 
 /// The repository account has the new route, and the pipeline account does not have it yet: its starter refuses the
@@ -137,7 +137,7 @@ async fn a_target_whose_first_order_fails_gets_it_from_the_next_reconcile() {
     function.account().ledger.throttled_row.replace(None);
     function.file("schedule").await.unwrap();
     let accepted = function.accepted();
-    assert_eq!((accepted.len(), accepted[0].1.change.commit.clone()), (1, commit(9)));
+    assert_eq!((accepted.len(), accepted[0].1.change.revision.clone()), (1, commit(9)));
     function.file("schedule").await.unwrap();
     let third = THIRD.parse().unwrap();
     assert!(function.row(MAIN).unwrap().state.targets.unwrap().contains(&third));
@@ -163,7 +163,7 @@ async fn a_target_joins_a_second_branch_only_if_its_head_was_seen_later() {
         }
         assert_eq!(function.accepted().len(), expected, "{joined_later}");
         let order = target_row(function.account(), THIRD).unwrap().order.unwrap();
-        assert_eq!(order.change.commit, commit(9));
+        assert_eq!(order.change.revision, commit(9));
     }
 }
 

@@ -46,7 +46,7 @@ async fn a_bus_that_was_down_for_an_hour_gets_its_order_by_itself() {
     reconcile_for(&function, Duration::from_hours(1)).await;
     let accepted = function.accepted();
     assert!(accepted.iter().any(|(account, _)| account == "333333333333"), "{accepted:?}");
-    assert!(accepted.iter().all(|(account, event)| account == "333333333333" && event.change.commit == commit(1)));
+    assert!(accepted.iter().all(|(account, event)| account == "333333333333" && event.change.revision == commit(1)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -163,7 +163,7 @@ async fn a_target_gets_the_order_of_another_routed_branch_with_the_same_commit()
     let accepted = function.accepted();
     assert!(!accepted.is_empty() && number(&function) > first);
     for (_, event) in accepted {
-        assert_eq!((event.change.git_ref.as_str(), event.change.commit), ("refs/heads/release/1.2", commit(1)));
+        assert_eq!((event.change.source_ref.as_str(), event.change.revision), ("refs/heads/release/1.2", commit(1)));
     }
 }
 
@@ -186,13 +186,13 @@ async fn an_order_that_its_target_calls_stale_is_replaced_by_the_change_that_the
     reconcile_for(&function, Duration::from_hours(3)).await;
     assert_eq!(function.accepted(), [], "the target runs the head");
     let order = target_row(function.account(), SHOP_2).unwrap().order.unwrap();
-    assert_eq!((order.number, order.change.commit), (sequence, commit(2)));
+    assert_eq!((order.number, order.change.revision), (sequence, commit(2)));
     // The branch goes back to the first commit, which is a change like every other one.
     function.point("main", Some(commit(1)));
     function.file("branch-updated").await.unwrap();
     let accepted = function.accepted();
     let (_, event) = accepted.iter().find(|(account, _)| account == "222222222222").unwrap();
-    assert_eq!(event.change.commit, commit(1));
+    assert_eq!(event.change.revision, commit(1));
     assert!(event.order(&"shop".parse().unwrap()).unwrap().number > sequence);
 }
 
@@ -208,7 +208,7 @@ async fn an_order_that_its_target_calls_stale_gets_a_larger_number() {
     function.accepted();
     function.file("schedule").await.unwrap();
     let accepted = function.accepted();
-    assert_eq!((accepted.len(), accepted[0].1.change.commit.clone()), (1, commit(1)));
+    assert_eq!((accepted.len(), accepted[0].1.change.revision.clone()), (1, commit(1)));
     assert!(accepted[0].1.order(&"shop".parse().unwrap()).unwrap().number > row.number + 30_000);
 }
 

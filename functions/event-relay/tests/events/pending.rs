@@ -51,7 +51,7 @@ async fn a_pending_change_that_is_no_longer_the_head_is_replaced_by_the_head() {
     assert_eq!(function.decide("branch-updated").await.outcome, Relayed);
     let accepted = function.accepted();
     assert_eq!(accepted.len(), 2);
-    assert!(accepted.iter().all(|(_, event)| event.change.commit == commit(3)));
+    assert!(accepted.iter().all(|(_, event)| event.change.revision == commit(3)));
     assert!(accepted.iter().all(|(_, event)| event.change.sequence > change.sequence));
 }
 
@@ -64,7 +64,7 @@ async fn a_pipeline_whose_name_is_corrected_while_a_change_is_pending_gets_the_h
     assert!(decisions[0].reason.contains("no longer routed to shpo"), "{decisions:?}");
     let accepted = function.accepted();
     assert_eq!(accepted.len(), 2);
-    assert!(accepted.iter().all(|(_, event)| event.pipelines == ["shop"] && event.change.commit == commit(2)));
+    assert!(accepted.iter().all(|(_, event)| event.pipelines == ["shop"] && event.change.revision == commit(2)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -93,7 +93,10 @@ async fn a_pending_change_does_not_come_back_months_later_with_its_route() {
     function.point("main", Some(commit(7)));
     function.file("schedule").await.unwrap();
     let accepted = function.accepted();
-    assert!(!accepted.is_empty() && accepted.iter().all(|(_, event)| event.change.commit == commit(7)), "{accepted:?}");
+    assert!(
+        !accepted.is_empty() && accepted.iter().all(|(_, event)| event.change.revision == commit(7)),
+        "{accepted:?}"
+    );
 
     // Without a reconcile in between, the pending row is still there when the route comes back.
     let (function, _) = with_earlier_pending("shop").await;

@@ -17,7 +17,7 @@ async fn a_branch_whose_event_was_lost_is_relayed() {
     assert_eq!(outcomes(&decisions), [Relayed, Duplicate]);
     assert!(decisions[1].reason.starts_with("for 1 routed references"), "{decisions:?}");
     let accepted = function.accepted();
-    assert_eq!((&accepted[0].1.change.commit, &accepted[0].1.change.event), (&commit(2), &None));
+    assert_eq!((&accepted[0].1.change.revision, &accepted[0].1.change.event), (&commit(2), &None));
 }
 
 #[tokio::test(start_paused = true)]
@@ -150,7 +150,7 @@ async fn a_head_that_touched_no_path_is_compared_again_after_another_was_relayed
     }
     let accepted = function.accepted();
     let change = &accepted.last().unwrap().1.change;
-    assert_eq!((&change.commit, &change.previous), (&commit(2), &Some(commit(3))));
+    assert_eq!((&change.revision, &change.previous), (&commit(2), &Some(commit(3))));
 }
 
 #[tokio::test(start_paused = true)]

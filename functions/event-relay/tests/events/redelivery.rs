@@ -30,7 +30,7 @@ async fn a_target_with_an_order_is_offered_that_order() {
     assert_eq!((decisions.len(), decisions[0].outcome), (1, Ordered));
     let accepted = function.accepted();
     assert_eq!((accepted.len(), accepted[0].0.as_str()), (1, "333333333333"));
-    assert_eq!(accepted[0].1.change.commit, commit(2), "the current order, and not the change of the message");
+    assert_eq!(accepted[0].1.change.revision, commit(2), "the current order, and not the change of the message");
     assert_eq!(target_row(function.account(), SHOP_3).unwrap().order.unwrap().offers, 2);
 }
 
@@ -40,7 +40,7 @@ async fn a_target_without_an_order_is_ordered_to_run_the_change() {
     write_target(function.account(), SHOP_3, &TargetRow::default());
     assert_eq!(function.handle(&message).await.unwrap().decisions[0].outcome, Ordered);
     let accepted = function.accepted();
-    assert_eq!((accepted.len(), accepted[0].1.change.commit.clone()), (1, commit(1)));
+    assert_eq!((accepted.len(), accepted[0].1.change.revision.clone()), (1, commit(1)));
 }
 
 /// Before the upgrade, the earlier version put the first commit into the queue and relayed the second one. The starter
@@ -55,7 +55,7 @@ async fn a_redrive_after_the_upgrade_does_not_go_back_to_an_older_commit() {
     assert_eq!(function.handle(&message).await.unwrap().decisions[0].outcome, Ordered);
     let accepted = function.accepted();
     let relayed = earlier.change(&SHOP.parse().unwrap(), &MAIN.parse().unwrap()).unwrap();
-    assert_eq!((accepted.len(), &accepted[0].1.change.commit, &accepted[0].1.id), (1, &commit(2), &relayed.id()));
+    assert_eq!((accepted.len(), &accepted[0].1.change.revision, &accepted[0].1.id), (1, &commit(2), &relayed.id()));
 }
 
 /// Nothing is known that the target should run, because the branch is gone.

@@ -20,7 +20,7 @@ fn relayed(n: u64, sequence: u64) -> BranchRow {
 fn accepted(function: &Function) -> Vec<(String, u64, String)> {
     let order = |event: &sekisho_domain::change::SourceChange| event.order(&"shop".parse().unwrap()).unwrap().number;
     let accepted = function.accepted();
-    accepted.iter().map(|(account, event)| (account.clone(), order(event), event.change.commit.to_string())).collect()
+    accepted.iter().map(|(account, event)| (account.clone(), order(event), event.change.revision.to_string())).collect()
 }
 
 #[tokio::test(start_paused = true)]
@@ -66,7 +66,7 @@ async fn a_target_without_an_order_gets_one_for_the_newest_head_in_the_ledger() 
     let answer = function.ask(RESEND).await.unwrap();
     assert!(answer.contains("release/1.2"), "{answer}");
     let order = target_row(function.account(), SHOP_3).unwrap().order.unwrap();
-    assert_eq!((order.change.commit.clone(), order.change.sequence), (commit(2), 20));
+    assert_eq!((order.change.revision.clone(), order.change.sequence), (commit(2), 20));
     assert_eq!(accepted(&function), [("333333333333".to_owned(), order.number, commit(2).to_string())]);
     assert_eq!(target_row(function.account(), SHOP_2), None);
 }

@@ -21,7 +21,7 @@ async fn the_commit_that_a_tag_leads_to_is_relayed_once() {
     assert!(calls.contains(&format!("GetFolder shop {TAG}")), "{calls:?}");
     let accepted = function.accepted();
     assert_eq!(accepted.len(), 2);
-    assert!(accepted.iter().all(|(_, event)| event.change.commit == commit(2)));
+    assert!(accepted.iter().all(|(_, event)| event.change.revision == commit(2)));
 }
 
 /// The events of the two moves arrive in the wrong order, or the first one arrives late.
@@ -34,7 +34,7 @@ async fn a_tag_that_moves_twice_within_a_second_ends_at_the_newer_commit() {
     }
     assert_eq!(function.row(TAG).unwrap().state.commit, Some(commit(3)));
     let accepted = function.accepted();
-    assert!(accepted.iter().all(|(_, event)| event.change.commit == commit(3)), "{accepted:?}");
+    assert!(accepted.iter().all(|(_, event)| event.change.revision == commit(3)), "{accepted:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -60,7 +60,7 @@ async fn an_older_tag_never_replaces_a_newer_one() {
         .map(|(_, event)| event.order(&"shop".parse().unwrap()).unwrap().number)
         .collect();
     assert!(numbers[0] < numbers[1], "{numbers:?}");
-    assert_eq!(target_row(function.account(), SHOP_2).unwrap().order.unwrap().change.commit, commit(3));
+    assert_eq!(target_row(function.account(), SHOP_2).unwrap().order.unwrap().change.revision, commit(3));
 
     // An invocation for v1.0.0 crashed before it finished, and its retry comes after v1.1.0 was ordered.
     let row = function.row(TAG).unwrap().state;
@@ -73,7 +73,7 @@ async fn an_older_tag_never_replaces_a_newer_one() {
     let pending = BranchRow::default().with_pending(change, deliveries, vec![], crate::function::START);
     write(function.account(), TAG, &pending);
     assert_eq!(function.decide("tag-created").await.outcome, Superseded);
-    assert_eq!(target_row(function.account(), SHOP_2).unwrap().order.unwrap().change.commit, commit(3));
+    assert_eq!(target_row(function.account(), SHOP_2).unwrap().order.unwrap().change.revision, commit(3));
     assert_eq!(function.accepted(), []);
 }
 
@@ -87,7 +87,10 @@ async fn the_first_look_at_tags_finds_a_move_of_a_tag_that_was_relayed_before() 
     function.point_tag("v1.0.0", Some(commit(3)));
     assert_eq!(function.decide("schedule").await.outcome, Relayed);
     let accepted = function.accepted();
-    assert!(accepted.len() == 2 && accepted.iter().all(|(_, event)| event.change.commit == commit(3)), "{accepted:?}");
+    assert!(
+        accepted.len() == 2 && accepted.iter().all(|(_, event)| event.change.revision == commit(3)),
+        "{accepted:?}"
+    );
 }
 
 /// Earlier versions recorded the commit of an event, which for an annotated tag may be the id of the tag itself.

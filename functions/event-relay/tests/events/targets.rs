@@ -44,13 +44,13 @@ pub fn report(target: &str, row: &TargetRow, state: &str, minute: u64) -> Value 
     let parts: Vec<&str> = target.split('/').collect();
     let order = row.order.as_ref().unwrap();
     let at = sekisho_domain::timestamp::millis(START + Duration::from_mins(minute));
-    let good = (state == "healthy").then_some(&order.change.commit);
+    let good = (state == "healthy").then_some(&order.change.revision);
     json!({
         "version": "0", "id": format!("{state}-{minute}"), "detail-type": "Order Report", "source": "sekisho.starter",
         "account": parts[0], "time": "2026-11-21T12:00:00Z", "region": "ap-northeast-1", "resources": [SHOP],
         "detail": {
             "version": 1, "pipeline": parts[2], "number": order.number, "id": order.change.id(),
-            "revision": order.change.commit, "state": state, "region": parts[1], "execution": null,
+            "revision": order.change.revision, "state": state, "region": parts[1], "execution": null,
             "reason": "the pipeline is busy", "at": at, "until": null, "good": good,
         },
     })

@@ -10,7 +10,7 @@ use aws_sdk_codepipeline::types::{
     ArtifactRevision, PipelineExecutionStatus, PipelineExecutionSummary, PipelineVariable, SourceRevisionOverride,
     SourceRevisionType, StageDeclaration, TriggerType,
 };
-use sekisho_domain::change::CommitId;
+use sekisho_domain::change::Revision;
 use sekisho_domain::route::PipelineName;
 use sekisho_lambda::ServiceError;
 use sekisho_lambda::service_error::Kind;
@@ -331,7 +331,7 @@ fn artifact_commit(revisions: &[ArtifactRevision]) -> Option<String> {
 }
 
 fn is_commit(revision: &str) -> bool {
-    revision.parse::<CommitId>().is_ok()
+    revision.parse::<Revision>().is_ok()
 }
 
 /// Whether the same call may succeed later.

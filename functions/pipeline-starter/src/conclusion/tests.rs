@@ -27,7 +27,7 @@ fn deploying() -> OrderRow {
     OrderRow {
         bake: Some(bake()),
         ordered_bake: Some("30m".parse().unwrap()),
-        good: Some(change(3).commit),
+        good: Some(change(3).revision),
         good_ref: Some("refs/heads/main".parse().unwrap()),
         is_past_known: true,
         ..running(&row(5))
@@ -58,14 +58,14 @@ fn baking() -> OrderRow {
 fn a_success_begins_the_bake() {
     let baking = baking();
     assert!(baking.is_baking());
-    assert_eq!((state(&baking), baking.good.as_ref()), (ReportState::Baking, Some(&change(3).commit)));
+    assert_eq!((state(&baking), baking.good.as_ref()), (ReportState::Baking, Some(&change(3).revision)));
     let until = baking.report.as_ref().unwrap().report.until.unwrap();
     assert_eq!(until.millis(), epoch_millis(NOW + Duration::from_mins(30)));
     for end in [End::Succeeded, failed(true), End::Canceled, End::Unknown("stopped"), End::Resumed] {
         assert_eq!(after(&baking, &end, 2), None, "the execution has ended already: {end:?}");
     }
     let healthy = judged(&baking, &Verdict::Healthy("quiet".to_owned()));
-    assert_eq!((state(&healthy), healthy.good.as_ref()), (ReportState::Healthy, Some(&change(5).commit)));
+    assert_eq!((state(&healthy), healthy.good.as_ref()), (ReportState::Healthy, Some(&change(5).revision)));
     assert_eq!(after(&judged(&baking, &Verdict::Unknown("why".to_owned())), &End::Succeeded, 1), None);
 }
 
@@ -82,24 +82,28 @@ fn a_bake_begins_when_the_execution_ended_and_no_later_than_now() {
 fn an_order_with_a_bake_of_no_length_is_healthy_at_once() {
     let none = Bake { length: "0s".parse().unwrap(), ..bake() };
     let healthy = after(&OrderRow { bake: Some(none), ..deploying() }, &End::Succeeded, 1).unwrap();
-    assert_eq!((state(&healthy), healthy.good), (ReportState::Healthy, Some(change(5).commit)));
+    assert_eq!((state(&healthy), healthy.good), (ReportState::Healthy, Some(change(5).revision)));
 }
 
 #[test]
 fn a_failed_bake_goes_back_under_the_same_order() {
     let back = judged(&baking(), &Verdict::Failed("alarm shop-a rang".to_owned()));
-    assert_eq!((back.number, back.kind, &back.change.commit), (5, OrderKind::Rollback, &change(3).commit));
+    assert_eq!((back.number, back.kind, &back.change.revision), (5, OrderKind::Rollback, &change(3).revision));
     assert_eq!((back.ordered(), back.is_startable(false, NOW)), (&change(5), true));
     assert!(back.owes_notice);
     assert!(back.executions.contains(&"e".to_owned()) && back.execution.is_none());
     assert!(back.token != token(&change(5), &pipeline(), 5, 0));
     let report = &back.report.as_ref().unwrap().report;
-    assert_eq!((report.state, &report.revision), (ReportState::RollingBack, &change(5).commit));
-    assert!(report.reason.contains("shop-a") && report.reason.contains(change(3).commit.as_str()), "{}", report.reason);
+    assert_eq!((report.state, &report.revision), (ReportState::RollingBack, &change(5).revision));
+    assert!(
+        report.reason.contains("shop-a") && report.reason.contains(change(3).revision.as_str()),
+        "{}",
+        report.reason
+    );
     let started = at_shop(|place| back.claimed(NOW).after_start(&StartAnswer::Started("r".to_owned()), place, NOW));
     assert_eq!(state(&started), ReportState::RollingBack);
     let done = after(&started, &End::Succeeded, 1).unwrap();
-    assert_eq!((state(&done), done.good), (ReportState::RolledBack, Some(change(3).commit)));
+    assert_eq!((state(&done), done.good), (ReportState::RolledBack, Some(change(3).revision)));
     let stuck = after(&started, &failed(true), 1).unwrap();
     assert_eq!((state(&stuck), stuck.kind), (ReportState::Failed, OrderKind::Rollback));
     assert_eq!(state(&after(&stuck, &End::Resumed, 2).unwrap()), ReportState::RollingBack, "a stage is retried");
@@ -127,7 +131,7 @@ fn only_a_failure_in_or_after_a_deploy_action_goes_back() {
 
 #[test]
 fn a_target_that_has_nothing_to_go_back_to_stays_as_it_is() {
-    for good in [None, Some(change(5).commit)] {
+    for good in [None, Some(change(5).revision)] {
         let row = OrderRow { good, ..baking() };
         let stays = judged(&row, &Verdict::Failed("alarm shop-a rang".to_owned()));
         assert_eq!((state(&stays), &stays.way_back), (ReportState::Failed, &None));
@@ -154,10 +158,10 @@ fn a_target_does_not_go_back_to_a_commit_of_another_repository() {
     );
     let stays = judged(&next, &Verdict::Failed("alarm shop-a rang".to_owned()));
     assert_eq!((state(&stays), &stays.way_back), (ReportState::Failed, &None));
-    assert_eq!((stays.owes_notice, &stays.good), (true, &Some(change(5).commit)));
+    assert_eq!((stays.owes_notice, &stays.good), (true, &Some(change(5).revision)));
     assert!(stays.reason().contains(":shop, and stays as it is"), "{}", stays.reason());
     let other = judged(&next, &Verdict::Healthy("quiet".to_owned()));
-    assert_eq!(other.good_of(&templates), Some(&change(6).commit));
+    assert_eq!(other.good_of(&templates), Some(&change(6).revision));
     assert_eq!(other.good_of(&change(5).repository), None);
 }
 
@@ -195,7 +199,7 @@ fn a_row_without_the_new_fields_can_be_read_and_written_back() {
     let back = judged(&baking(), &Verdict::Failed("alarm shop-a rang".to_owned()));
     let written = serde_json::to_value(&back).unwrap();
     assert_eq!((written["kind"].as_str(), written["number"].as_u64()), (Some("rollback"), Some(5)));
-    assert_eq!(written["change"]["commit"].as_str(), Some(change(3).commit.as_str()));
+    assert_eq!(written["change"]["commit"].as_str(), Some(change(3).revision.as_str()));
     assert_eq!(serde_json::from_value::<OrderRow>(written).unwrap(), back);
 }
 
@@ -259,7 +263,7 @@ proptest! {
     ) {
         let order = Order { bake: Some("30m".parse().unwrap()), ..Order::deploy(5) };
         let first = OrderRow::new(order, &change(5), &pipeline(), None, NOW);
-        let mut row = OrderRow { bake: Some(bake()), good: Some(change(3).commit), ..first };
+        let mut row = OrderRow { bake: Some(bake()), good: Some(change(3).revision), ..first };
         let mut tokens = vec![row.token.clone()];
         for (executions, step) in steps.into_iter().enumerate() {
             let Some(next) = take(&row, step, executions) else { continue };
@@ -272,7 +276,7 @@ proptest! {
             }
             if row.way_back.is_some() {
                 prop_assert_eq!(&next.way_back, &row.way_back, "{:?} leads to another way back", step);
-                prop_assert_eq!(&next.change.commit, &change(3).commit);
+                prop_assert_eq!(&next.change.revision, &change(3).revision);
                 prop_assert!(next.bake.is_none() && !next.is_baking());
                 let reported = state(&next);
                 let expected = [

@@ -65,7 +65,7 @@ impl OrderRow {
             ..self.clone()
         };
         let reason = match &self.way_back {
-            Some(way_back) => format!("{}; the target goes back to commit {}", way_back.reason, self.change.commit),
+            Some(way_back) => format!("{}; the target goes back to commit {}", way_back.reason, self.change.revision),
             None => "the execution runs".to_owned(),
         };
         running.report_now(ReportState::Running, &reason, place)

@@ -244,7 +244,7 @@ impl<'a> Attempt<'a> {
         let start = PipelineStart {
             pipeline: self.pipeline.clone(),
             actions: pins.actions.iter().cloned().collect(),
-            commit: self.row.change.commit.clone(),
+            commit: self.row.change.revision.clone(),
             variables: variables::resolve(&pins.variables, &self.row.change, self.row.knows_ref(), self.row.number),
             token: self.row.token.clone(),
         };
@@ -312,7 +312,7 @@ fn decision(row: &OrderRow) -> Decision<Outcome> {
     match (&row.progress, &row.execution) {
         (Progress::Running { .. }, Some(execution)) => {
             let text = match row.way_back {
-                Some(_) => format!("execution {execution} takes the target back to commit {}", row.change.commit),
+                Some(_) => format!("execution {execution} takes the target back to commit {}", row.change.revision),
                 None => format!("execution {execution} runs at this commit"),
             };
             Decision::new(Outcome::Started, text).about("execution", execution)

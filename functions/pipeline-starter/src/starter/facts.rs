@@ -35,7 +35,7 @@ impl Facts {
         pipeline: &PipelineName,
         change: &Change,
     ) -> Result<Self, Error> {
-        let keys = [order::key(pipeline), claim::key(pipeline, &change.repository, &change.git_ref)];
+        let keys = [order::key(pipeline), claim::key(pipeline, &change.repository, &change.source_ref)];
         let mut rows = run.ledger().read_many::<Value>(&keys).await?.into_iter().zip(&keys);
         let (row, claim) = (rows.next(), rows.next());
         let Some(row) = row.map(|(row, key)| typed(row, key)).transpose()?.flatten() else {
@@ -92,7 +92,7 @@ pub(crate) async fn claims_of<W: World>(
     pipeline: &PipelineName,
     change: &Change,
 ) -> Result<Claims, Error> {
-    let claim = run.ledger().read(&claim::key(pipeline, &change.repository, &change.git_ref)).await?;
+    let claim = run.ledger().read(&claim::key(pipeline, &change.repository, &change.source_ref)).await?;
     Ok(Claims::new(claim.into_iter().map(Ok).collect()))
 }
 

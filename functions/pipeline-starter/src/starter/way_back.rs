@@ -33,7 +33,7 @@ pub(crate) async fn prepare<W: World>(
             stopped.insert(execution.id.as_str());
         }
     }
-    let is_good = row.way_back.is_none() && row.good.as_ref() == Some(&row.change.commit);
+    let is_good = row.way_back.is_none() && row.good.as_ref() == Some(&row.change.revision);
     Ok(is_good && still_runs(run, pipeline, row, &page.executions, &stopped).await?)
 }
 
@@ -67,7 +67,7 @@ async fn still_runs<W: World>(
         return Ok(false);
     }
     for execution in newest_first.iter().take(MOST_LOOKS) {
-        let is_at_commit = execution.revisions.iter().any(|listed| listed.revision == row.change.commit.as_str());
+        let is_at_commit = execution.revisions.iter().any(|listed| listed.revision == row.change.revision.as_str());
         if is_at_commit && execution.status == ExecutionStatus::Succeeded {
             return Ok(true);
         }

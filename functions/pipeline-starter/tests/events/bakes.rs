@@ -91,7 +91,10 @@ async fn an_order_of_a_wave_bakes_and_is_healthy_at_the_end() {
         "no alarm has changed, so no history is read"
     );
     let report = function.take_reports().pop().unwrap();
-    assert_eq!((report.state, report.good, report.until), (ReportState::Healthy, Some(change(0).commit), Some(until)));
+    assert_eq!(
+        (report.state, report.good, report.until),
+        (ReportState::Healthy, Some(change(0).revision), Some(until))
+    );
     assert_eq!(function.after(1).await, [Ignored]);
     assert_eq!(function.take_calls(), Vec::<String>::new());
 }
@@ -104,7 +107,7 @@ async fn a_flap_between_two_readings_fails_the_bake_at_its_end() {
     assert_eq!(function.after(1).await, [Ignored]);
     assert_eq!(function.after(25).await, [Unhealthy, Started]);
     assert_eq!(states(&function), [RollingBack]);
-    assert_eq!(function.world().starts.borrow()[2].commit, change(0).commit);
+    assert_eq!(function.world().starts.borrow()[2].commit, change(0).revision);
 }
 
 #[tokio::test(start_paused = true)]
@@ -149,7 +152,7 @@ async fn a_dead_starter_over_the_end_of_the_execution_bakes_from_that_end() {
     for (minutes, expected) in [(170, vec![Waiting]), (10, vec![Waiting, Healthy])] {
         let function = healthy().await;
         assert_eq!(function.outcomes(&ordered(1, of_wave())).await, [Started]);
-        let mut execution = listed("e2", function.world().now(), Some(change(1).commit.as_str()));
+        let mut execution = listed("e2", function.world().now(), Some(change(1).revision.as_str()));
         (execution.status, execution.updated) = (ExecutionStatus::Succeeded, Some(end(&function, minutes)));
         function.world().listed.replace(vec![execution]);
         function.world().statuses.borrow_mut().insert("e2".to_owned(), ExecutionStatus::Succeeded);
@@ -172,7 +175,7 @@ async fn an_edited_alarm_and_a_deleted_alarm_leave_the_result_unknown() {
         assert_eq!(function.after(10).await, [Ignored]);
         assert_eq!(function.after(11).await, [Unknown]);
         let report = function.take_reports().pop().unwrap();
-        assert_eq!((report.state, report.good), (ReportState::Unknown, Some(change(0).commit)));
+        assert_eq!((report.state, report.good), (ReportState::Unknown, Some(change(0).revision)));
         assert!(report.reason.contains("shop-errors"), "{}", report.reason);
         assert_eq!(function.world().starts.borrow().len(), 2, "an unknown result rolls nothing back");
     }
@@ -322,7 +325,7 @@ async fn a_newer_order_ends_a_bake_without_a_verdict() {
     assert_eq!(function.after(31).await, [Ignored]);
     let reports = function.take_reports();
     assert!(reports.iter().all(|report| report.number == NUMBER + 2), "{reports:?}");
-    assert_eq!(reports[0].good, Some(change(0).commit));
+    assert_eq!(reports[0].good, Some(change(0).revision));
 }
 
 /// `explain` reads the alarms, and writes and reports nothing.

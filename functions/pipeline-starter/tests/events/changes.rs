@@ -41,7 +41,7 @@ async fn a_change_starts_at_its_commit_and_a_repetition_names_the_execution() {
     assert_eq!(function.decide(&file("change")).await.outcome, Started);
     let starts = function.world().starts.take();
     assert_eq!(starts.len(), 1);
-    assert_eq!((starts[0].pipeline.as_str(), &starts[0].commit), ("shop", &change(0).commit));
+    assert_eq!((starts[0].pipeline.as_str(), &starts[0].commit), ("shop", &change(0).revision));
     assert_eq!(starts[0].actions, ["Source".parse().unwrap()]);
     assert!(starts[0].token.len() == 64 && starts[0].token.bytes().all(|b| b.is_ascii_hexdigit()));
     assert_eq!(function.shop().execution.as_deref(), Some("e1"));
@@ -69,7 +69,7 @@ async fn a_change_that_comes_late_is_stale_and_rolls_nothing_back() {
 #[tokio::test(start_paused = true)]
 async fn the_changes_of_all_references_have_one_order() {
     let function = Function::new();
-    let release = sekisho_domain::change::Change { git_ref: "refs/heads/release/1.2".parse().unwrap(), ..change(4) };
+    let release = sekisho_domain::change::Change { source_ref: "refs/heads/release/1.2".parse().unwrap(), ..change(4) };
     assert_eq!(function.decide(&event(change(5), &["shop"])).await.outcome, Started);
     assert_eq!(function.decide(&event(release.clone(), &["shop"])).await.outcome, Stale);
     let newer = sekisho_domain::change::Change { sequence: SEQUENCE + 6, ..release };

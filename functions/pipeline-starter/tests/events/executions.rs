@@ -86,10 +86,10 @@ async fn a_success_makes_the_order_healthy_and_its_commit_good() {
     assert_eq!(function.take_calls(), [REPORT]);
     let report = &function.take_reports()[0];
     assert_eq!((report.state, report.execution.as_deref()), (ReportState::Healthy, Some("e1")));
-    assert_eq!(report.good, Some(change(0).commit));
+    assert_eq!(report.good, Some(change(0).revision));
     assert_eq!(function.decide(&end_of("pipeline-succeeded", "e1")).await.outcome, Ignored);
     function.decide(&order_event(1)).await;
-    assert_eq!(function.take_reports()[0].good, Some(change(0).commit), "the next order keeps it");
+    assert_eq!(function.take_reports()[0].good, Some(change(0).revision), "the next order keeps it");
 }
 
 #[tokio::test(start_paused = true)]
@@ -242,7 +242,7 @@ async fn a_full_pipeline_gets_its_order_when_an_execution_ends() {
     function.take_calls();
     let decision = function.decide(&file("pipeline-succeeded")).await;
     assert_eq!((decision.outcome, decision.concerns["execution"].as_str()), (Started, "e"));
-    assert_eq!(decision.concerns["commit"], change(2).commit.as_str());
+    assert_eq!(decision.concerns["commit"], change(2).revision.as_str());
     assert_eq!(function.take_calls(), ["StartPipelineExecution shop", REPORT]);
     assert_eq!(function.decide(&order_event(1)).await.outcome, Outcome::Stale);
 }

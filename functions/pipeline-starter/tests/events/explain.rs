@@ -98,7 +98,7 @@ async fn the_claims_of_an_earlier_version_are_explained() {
     let unreadable = Key { pk: claim::partition(&shop()), sk: "unreadable".to_owned() };
     function.world().ledger.write(&unreadable, &json!({"sequence": "many"}), None, "another request").await.unwrap();
     for (branch, later) in [("refs/heads/main", 2), ("refs/heads/release/1", 1)] {
-        let change = Change { git_ref: branch.parse().unwrap(), ..change(later) };
+        let change = Change { source_ref: branch.parse().unwrap(), ..change(later) };
         function.write_claim(&change, ClaimProgress::Waiting(PIPELINE_IS_FULL.to_owned()));
     }
     let explained = explain(&function, &file("pipeline-failed")).await;
@@ -109,7 +109,7 @@ async fn the_claims_of_an_earlier_version_are_explained() {
 
 #[tokio::test(start_paused = true)]
 async fn the_follow_up_is_explained() {
-    let gone = Change { git_ref: "refs/heads/routed-before".parse().unwrap(), ..change(0) };
+    let gone = Change { source_ref: "refs/heads/routed-before".parse().unwrap(), ..change(0) };
     let cases = [
         (running(0), Duration::ZERO, Ignored, "nothing is due"),
         (running(0), Duration::from_mins(3), Ignored, "execution e"),

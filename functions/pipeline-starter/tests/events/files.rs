@@ -75,7 +75,7 @@ const CASES: &[(&str, Expected, &[&str])] = &[
     ("foreign-account", Decided(Refused, "account 444444444444: only account 111111111111", &[FOREIGN, MAIN]), &[]),
     ("foreign-repository", Decided(Refused, FOREIGN_SHOP, &[("repository", FOREIGN_SHOP)]), &[]),
     ("kind-against-reference", Decided(Refused, "detail.change.kind", &[SHOP, MAIN]), &[]),
-    ("malformed-commit", Decided(Refused, "detail.change.commit: `main`", &[SHOP, MAIN]), &[]),
+    ("malformed-commit", Decided(Refused, "detail.change.revision: `main`", &[SHOP, MAIN]), &[]),
     ("malformed-repository", Decided(Refused, "detail.change.repository: `shop`", &[("repository", "shop")]), &[]),
     ("not-an-event", Decided(Refused, "EventBridge", &[]), &[]),
     ("order", Decided(Started, "e1", ORDERED), START_SHOP),

@@ -83,7 +83,7 @@ async fn a_waiting_order_that_is_no_longer_routed_is_closed() {
     let function = Function::new();
     function.answer_starts(|_| StartAnswer::Deferred(PIPELINE_IS_FULL.to_owned()));
     function.decide(&file("order")).await;
-    let gone = Change { git_ref: "refs/heads/routed-before".parse().unwrap(), ..change(0) };
+    let gone = Change { source_ref: "refs/heads/routed-before".parse().unwrap(), ..change(0) };
     function.write_row(&OrderRow { change: gone, ..function.shop() });
     function.take_reports();
     assert_eq!(function.follow_up_after(Duration::from_mins(1)).await[0].outcome, Filtered);

@@ -143,10 +143,10 @@ impl Function {
 
     /// Writes the claim of the pipeline `shop` for the reference of a change, as an earlier version did.
     pub fn write_claim(&self, change: &Change, progress: ClaimProgress) {
-        let key = claim::key(&shop(), &change.repository, &change.git_ref);
+        let key = claim::key(&shop(), &change.repository, &change.source_ref);
         let claim = ClaimRow {
             sequence: change.sequence,
-            commit: change.commit.clone(),
+            commit: change.revision.clone(),
             token: "0f".repeat(32),
             since: epoch_millis(self.world().now()),
             progress,
@@ -159,7 +159,7 @@ impl Function {
 
     /// The claim of the pipeline `shop` for the reference of a change.
     pub fn claim(&self, change: &Change) -> Option<ClaimRow> {
-        let key = claim::key(&shop(), &change.repository, &change.git_ref);
+        let key = claim::key(&shop(), &change.repository, &change.source_ref);
         let row = self.world().ledger.read(&key).now_or_never().unwrap().unwrap();
         row.map(|row: Row<ClaimRow>| row.state)
     }
@@ -225,7 +225,7 @@ pub fn change(later: u64) -> Change {
     let mut change: Change = serde_json::from_value(event["detail"]["change"].clone()).unwrap();
     change.sequence += later;
     if later > 0 {
-        change.commit = format!("{later:040x}").parse().unwrap();
+        change.revision = format!("{later:040x}").parse().unwrap();
     }
     change
 }

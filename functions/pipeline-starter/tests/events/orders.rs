@@ -67,8 +67,8 @@ async fn a_newer_order_ends_the_older_one() {
     assert_eq!(function.decide(&order_event(1)).await.outcome, Started);
     assert_eq!(function.follow_up_after(Duration::from_hours(1)).await[0].outcome, pipeline_starter::Outcome::Ignored);
     let commits: Vec<_> = function.world().starts.borrow().iter().map(|start| start.commit.clone()).collect();
-    assert_eq!(commits.iter().filter(|commit| **commit == change(1).commit).count(), 1);
-    assert_eq!(commits.last(), Some(&change(1).commit));
+    assert_eq!(commits.iter().filter(|commit| **commit == change(1).revision).count(), 1);
+    assert_eq!(commits.last(), Some(&change(1).revision));
 }
 
 /// The older order's invocation may start its execution at any time until its lease ends.
@@ -86,7 +86,7 @@ async fn a_newer_order_waits_while_another_invocation_may_start_an_older_one() {
     function.follow_up_after(Duration::from_secs(179)).await;
     assert_eq!(function.take_calls(), NO_CALLS);
     assert_eq!(function.follow_up_after(Duration::from_secs(2)).await[0].outcome, Started);
-    assert_eq!(function.world().starts.borrow()[0].commit, change(1).commit);
+    assert_eq!(function.world().starts.borrow()[0].commit, change(1).revision);
 }
 
 #[tokio::test(start_paused = true)]
@@ -244,7 +244,7 @@ async fn a_newer_order_waits_after_a_start_without_an_answer() {
     assert_eq!(function.decide(&order_event(1)).await.outcome, Waiting);
     assert_eq!(function.follow_up_after(Duration::from_secs(121)).await[0].outcome, Started);
     let commits: Vec<_> = function.world().starts.borrow().iter().map(|start| start.commit.clone()).collect();
-    assert_eq!(commits, [change(0).commit, change(1).commit]);
+    assert_eq!(commits, [change(0).revision, change(1).revision]);
 }
 
 /// Right after a start, CodePipeline may list an execution without its revision.

@@ -128,7 +128,7 @@ async fn a_list_from_before_the_beginning_of_a_bake_does_not_judge_the_bake() {
         tokio::time::sleep(Duration::from_secs(15)).await;
         function.world().set_alarm("shop-errors", Quiet);
         tokio::time::sleep(Duration::from_secs(3)).await;
-        let mut execution = listed("e2", now, Some(change(1).commit.as_str()));
+        let mut execution = listed("e2", now, Some(change(1).revision.as_str()));
         (execution.status, execution.updated) = (ExecutionStatus::Succeeded, Some(function.world().now()));
         function.world().listed.replace(vec![execution]);
         function.world().statuses.borrow_mut().insert("e2".to_owned(), ExecutionStatus::Succeeded);
@@ -188,7 +188,7 @@ async fn a_flap_between_the_end_of_the_execution_and_the_first_reading_fails_the
         let function = healthy().await;
         assert_eq!(function.outcomes(&ordered(1, of_wave())).await, [Started]);
         tokio::time::advance(Duration::from_mins(1)).await;
-        let mut execution = listed("e2", function.world().now(), Some(change(1).commit.as_str()));
+        let mut execution = listed("e2", function.world().now(), Some(change(1).revision.as_str()));
         let ended = function.world().now() + Duration::from_mins(before);
         (execution.status, execution.updated) = (ExecutionStatus::Succeeded, Some(ended));
         function.world().listed.replace(vec![execution]);

@@ -55,7 +55,7 @@ async fn an_order_continues_with_the_execution_of_an_event_without_an_order() {
 #[tokio::test(start_paused = true)]
 async fn a_change_that_is_older_than_the_newest_claim_is_stale() {
     let function = Function::new();
-    let release = Change { git_ref: "refs/heads/release/1.2".parse().unwrap(), ..change(3) };
+    let release = Change { source_ref: "refs/heads/release/1.2".parse().unwrap(), ..change(3) };
     function.write_claim(&release, Progress::Started("e".to_owned()));
     assert_eq!(function.decide(&file("change")).await.outcome, Stale);
     assert_eq!(function.take_calls(), NO_CALLS);
@@ -99,13 +99,13 @@ async fn an_order_waits_while_an_invocation_of_an_earlier_version_may_start_a_ch
 #[tokio::test(start_paused = true)]
 async fn the_claims_tell_an_earlier_version_what_the_orders_have_started() {
     let function = Function::new();
-    let release = Change { git_ref: "refs/heads/release/1.2".parse().unwrap(), ..change(0) };
+    let release = Change { source_ref: "refs/heads/release/1.2".parse().unwrap(), ..change(0) };
     function.write_claim(&release, waiting());
     function.write_claim(&change(0), waiting());
     assert_eq!(function.decide(&order_event(1)).await.outcome, Started);
     assert!(matches!(function.claim(&release).unwrap().progress, Progress::Failed(_)));
     let claim = function.claim(&change(1)).unwrap();
-    assert_eq!((claim.sequence, claim.commit, claim.progress), (SEQUENCE + 1, change(1).commit, started("e1")));
+    assert_eq!((claim.sequence, claim.commit, claim.progress), (SEQUENCE + 1, change(1).revision, started("e1")));
     // Every later start is in the claim too: of another order, after a cancellation, and from the follow-up.
     assert_eq!(function.decide(&order_event(2)).await.outcome, Started);
     assert_eq!(function.claim(&change(2)).unwrap().progress, started("e2"));
@@ -160,7 +160,7 @@ async fn a_claim_that_changes_during_a_start_does_not_lose_the_result() {
 #[tokio::test(start_paused = true)]
 async fn an_order_does_not_start_while_a_claim_is_unreadable() {
     let function = Function::new();
-    let own = claim::key(&shop(), &change(0).repository, &change(0).git_ref);
+    let own = claim::key(&shop(), &change(0).repository, &change(0).source_ref);
     let other = Key { pk: claim::partition(&shop()), sk: "broken".to_owned() };
     for key in [own, other] {
         let function = Function::new();
@@ -178,10 +178,10 @@ async fn an_order_does_not_start_while_a_claim_is_unreadable() {
 async fn the_end_of_an_execution_starts_the_newest_waiting_change() {
     let function = Function::new();
     for (branch, later) in [("refs/heads/main", 2), ("refs/heads/release/1", 1)] {
-        function.write_claim(&Change { git_ref: branch.parse().unwrap(), ..change(later) }, waiting());
+        function.write_claim(&Change { source_ref: branch.parse().unwrap(), ..change(later) }, waiting());
     }
     let decision = function.decide(&file("pipeline-succeeded")).await;
-    assert_eq!((decision.outcome, decision.concerns["commit"].as_str()), (Started, change(2).commit.as_str()));
+    assert_eq!((decision.outcome, decision.concerns["commit"].as_str()), (Started, change(2).revision.as_str()));
     let calls = ["ListPipelineExecutions shop", "StartPipelineExecution shop", REPORT];
     assert_eq!(function.take_calls(), calls);
     assert_eq!(function.decide(&file("pipeline-succeeded")).await.outcome, Ignored);
@@ -199,10 +199,10 @@ async fn the_end_of_an_execution_takes_up_a_start_that_a_crash_left_behind() {
 #[tokio::test(start_paused = true)]
 async fn a_waiting_change_that_is_no_longer_routed_is_closed() {
     let function = Function::new();
-    let gone = Change { git_ref: "refs/heads/routed-before".parse().unwrap(), ..change(0) };
+    let gone = Change { source_ref: "refs/heads/routed-before".parse().unwrap(), ..change(0) };
     function.write_claim(&gone, waiting());
     let decision = function.decide(&file("pipeline-succeeded")).await;
-    assert_eq!((decision.outcome, decision.concerns["commit"].as_str()), (Filtered, gone.commit.as_str()));
+    assert_eq!((decision.outcome, decision.concerns["commit"].as_str()), (Filtered, gone.revision.as_str()));
     // If the route comes back later, the old commit is not started.
     assert_eq!(function.decide(&file("pipeline-succeeded")).await.outcome, Ignored);
     assert!(function.world().starts.borrow().is_empty());

@@ -49,11 +49,11 @@ async fn a_failed_bake_goes_back_and_people_get_one_notice() {
     function.world().set_alarm("shop-errors", Ringing);
     assert_eq!(function.after(1).await, [Unhealthy, Started]);
     let start = function.world().starts.borrow()[2].clone();
-    assert_eq!((start.commit, start.token.len()), (change(0).commit, 66));
+    assert_eq!((start.commit, start.token.len()), (change(0).revision, 66));
     let reports = function.take_reports();
     for report in &reports {
-        assert_eq!((report.state, report.number, &report.revision), (RollingBack, NUMBER + 1, &change(1).commit));
-        assert_eq!((report.good.as_ref(), report.id.as_str()), (Some(&change(0).commit), change(1).id().as_str()));
+        assert_eq!((report.state, report.number, &report.revision), (RollingBack, NUMBER + 1, &change(1).revision));
+        assert_eq!((report.good.as_ref(), report.id.as_str()), (Some(&change(0).revision), change(1).id().as_str()));
     }
     assert_eq!(reports.iter().map(|report| report.execution.as_deref()).collect::<Vec<_>>(), [Some("e3")]);
     let notices = function.world().notices.take();
@@ -61,13 +61,13 @@ async fn a_failed_bake_goes_back_and_people_get_one_notice() {
     let text = notices[0].lines.join("\n");
     assert!(text.contains("alarm shop-errors rang"), "{text}");
     assert!(
-        text.contains(change(1).commit.as_str()) && text.contains(&format!("goes back to commit {COMMIT}")),
+        text.contains(change(1).revision.as_str()) && text.contains(&format!("goes back to commit {COMMIT}")),
         "{text}"
     );
     assert!(notices[0].link.as_ref().unwrap().1.contains("/executions/e2/"), "{notices:?}");
     assert_eq!(function.end("pipeline-succeeded", "e3").await, [RolledBack]);
     let report = function.take_reports().pop().unwrap();
-    assert_eq!((report.state, report.good), (ReportState::RolledBack, Some(change(0).commit)));
+    assert_eq!((report.state, report.good), (ReportState::RolledBack, Some(change(0).revision)));
     assert!(report.reason.contains("alarm shop-errors rang"), "the report says why: {}", report.reason);
     assert_eq!(function.after(60).await, [Ignored]);
 }
@@ -100,7 +100,7 @@ async fn a_rollback_that_fails_leaves_the_target_as_it_is_and_the_next_change_ma
     assert_eq!(function.after(60).await, [Ignored], "a rollback is never rolled back");
     function.world().set_alarm("shop-errors", Quiet);
     assert_eq!(function.outcomes(&ordered(2, of_wave())).await, [Started]);
-    assert_eq!(function.take_reports()[0].good, Some(change(0).commit));
+    assert_eq!(function.take_reports()[0].good, Some(change(0).revision));
 }
 
 #[tokio::test(start_paused = true)]
@@ -130,17 +130,18 @@ fn listed_as(execution: ListedExecution, status: ExecutionStatus) -> ListedExecu
 async fn before_the_first_order_the_last_successful_execution_is_what_to_go_back_to() {
     let function = Function::with_config(WAVE);
     let now = function.world().now();
-    let execution = |id, commit: u64, status| listed_as(listed(id, now, Some(change(commit).commit.as_str())), status);
+    let execution =
+        |id, commit: u64, status| listed_as(listed(id, now, Some(change(commit).revision.as_str())), status);
     function.world().listed.replace(vec![
         execution("failed", 8, ExecutionStatus::Failed),
         execution("last", 7, ExecutionStatus::Succeeded),
         execution("older", 6, ExecutionStatus::Succeeded),
     ]);
     assert_eq!(function.outcomes(&ordered(0, of_wave())).await, [Started]);
-    assert_eq!(function.take_reports()[0].good, Some(change(7).commit));
+    assert_eq!(function.take_reports()[0].good, Some(change(7).revision));
     function.world().begun.borrow_mut().insert("e1".to_owned(), actions(&[Source, Build, Deploy], false));
     assert_eq!(function.end("pipeline-failed", "e1").await, [ExecutionFailed, Started]);
-    assert_eq!(function.world().starts.borrow()[1].commit, change(7).commit);
+    assert_eq!(function.world().starts.borrow()[1].commit, change(7).revision);
 }
 
 #[tokio::test(start_paused = true)]
@@ -171,7 +172,7 @@ async fn an_execution_whose_actions_cannot_be_read_is_taken_back() {
     let function = deploying().await;
     function.world().reads_are_refused.set(true);
     assert_eq!(function.end("pipeline-failed", "e2").await, [ExecutionFailed, Started]);
-    assert_eq!(function.world().starts.borrow()[2].commit, change(0).commit);
+    assert_eq!(function.world().starts.borrow()[2].commit, change(0).revision);
 }
 
 #[tokio::test(start_paused = true)]
@@ -187,7 +188,7 @@ async fn a_stage_that_is_retried_before_the_rollback_has_started_counts() {
     assert_eq!(function.end("pipeline-succeeded", "e2").await, [Waiting]);
     assert_eq!(states(&function), [Baking]);
     assert_eq!(function.after(31).await, [Healthy]);
-    assert_eq!(function.take_reports()[0].good, Some(change(1).commit));
+    assert_eq!(function.take_reports()[0].good, Some(change(1).revision));
 }
 
 /// The event about the retry is lost, and the retried stage fails, too.
@@ -200,7 +201,7 @@ async fn a_second_failure_before_the_rollback_has_started_goes_back_as_the_first
     assert_eq!(function.end("pipeline-failed-again", "e2").await, [ExecutionFailed]);
     function.answer_starts(|_| StartAnswer::Started("back".to_owned()));
     assert_eq!(function.after(1).await, [Started]);
-    assert_eq!(function.shop().change.commit, change(0).commit);
+    assert_eq!(function.shop().change.revision, change(0).revision);
     assert_eq!(states(&function).last(), Some(&RollingBack));
 }
 
@@ -234,21 +235,21 @@ async fn an_order_back_stops_an_execution_that_waits_for_an_approval_and_starts_
     let function = deploying().await;
     let now = function.world().now();
     let first = listed_as(listed("e1", now, Some(COMMIT)), ExecutionStatus::Succeeded);
-    function.world().listed.replace(vec![listed("e2", now, Some(change(1).commit.as_str())), first]);
+    function.world().listed.replace(vec![listed("e2", now, Some(change(1).revision.as_str())), first]);
     function.world().begun.borrow_mut().insert("e2".to_owned(), actions(&[Source, Approval], true));
     assert_eq!(function.outcomes(&order_back(2, 0)).await, [RolledBack]);
     let calls = function.take_calls();
     assert!(calls.contains(&"StopPipelineExecution shop e2 AbandonApproval".to_owned()), "{calls:?}");
     let report = function.take_reports().pop().unwrap();
     assert_eq!((report.state, report.execution), (ReportState::RolledBack, None));
-    assert_eq!((report.number, report.good), (NUMBER + 2, Some(change(0).commit)));
+    assert_eq!((report.number, report.good), (NUMBER + 2, Some(change(0).revision)));
     assert_eq!(function.world().starts.borrow().len(), 2);
     assert_eq!(function.after(1).await, [Ignored]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_order_back_starts_an_execution_if_anything_may_have_been_deployed() {
-    let commit = change(1).commit;
+    let commit = change(1).revision;
     let cases = [
         ("it deploys at the moment", ExecutionStatus::Running, vec![Source, Deploy], true, false),
         ("it has deployed and waits for its next stage", ExecutionStatus::Running, vec![Source, Deploy], false, true),
@@ -267,7 +268,7 @@ async fn an_order_back_starts_an_execution_if_anything_may_have_been_deployed() 
         let calls = function.take_calls();
         let stops = calls.iter().filter(|call| *call == "StopPipelineExecution shop e2 BeforeNextAction").count();
         assert_eq!(stops, usize::from(is_stopped), "{what}: {calls:?}");
-        assert_eq!(function.world().starts.borrow()[2].commit, change(0).commit);
+        assert_eq!(function.world().starts.borrow()[2].commit, change(0).revision);
         assert_eq!(states(&function), [RollingBack]);
         assert_eq!(function.end("pipeline-succeeded", "e3").await, [RolledBack]);
         assert_eq!(states(&function), [ReportState::RolledBack]);
@@ -287,7 +288,7 @@ async fn an_order_back_after_the_bake_was_over_makes_its_commit_good() {
     assert!(!function.take_calls().iter().any(|call| call.starts_with("Describe")));
     let reports = function.take_reports();
     let found: Vec<_> = reports.iter().map(|report| (report.state, report.good.clone())).collect();
-    let good = |later| Some(change(later).commit);
+    let good = |later| Some(change(later).revision);
     assert_eq!(found, [(RollingBack, good(1)), (ReportState::RolledBack, good(0))]);
     assert_eq!(function.after(60).await, [Ignored]);
 }
@@ -327,7 +328,7 @@ async fn a_rollback_starts_before_its_report_and_its_notice_are_sent() {
 async fn an_order_back_needs_only_the_repository_to_be_routed() {
     let function = healthy().await;
     let gone = order_back(2, 0).replace("refs/heads/main", "refs/heads/gone");
-    let id = Change { git_ref: "refs/heads/gone".parse().unwrap(), sequence: change(2).sequence, ..change(0) }.id();
+    let id = Change { source_ref: "refs/heads/gone".parse().unwrap(), sequence: change(2).sequence, ..change(0) }.id();
     let mut event: Value = serde_json::from_str(&gone).unwrap();
     event["detail"]["id"] = json!(id);
     assert_eq!(function.outcomes(&event.to_string()).await, [Started]);
@@ -363,7 +364,7 @@ async fn a_throttled_list_delays_a_rollback_and_a_refused_one_does_not() {
     function.world().list_is_down.set(false);
     function.world().reads_are_refused.set(true);
     assert_eq!(function.after(1).await, [Started]);
-    assert_eq!(function.world().starts.borrow()[2].commit, change(0).commit);
+    assert_eq!(function.world().starts.borrow()[2].commit, change(0).revision);
 }
 
 /// A crash between the verdict and the rollback leaves the rollback to the follow-up.
@@ -374,7 +375,7 @@ async fn a_rollback_whose_start_got_no_answer_is_searched_for() {
     function.world().set_alarm("shop-errors", Ringing);
     assert_eq!(function.after(1).await, [Unhealthy, Waiting]);
     let now = function.world().now();
-    let second = listed_as(listed("e2", now, Some(change(1).commit.as_str())), ExecutionStatus::Succeeded);
+    let second = listed_as(listed("e2", now, Some(change(1).revision.as_str())), ExecutionStatus::Succeeded);
     function.world().listed.replace(vec![listed("back", now, Some(COMMIT)), second]);
     tokio::time::advance(Duration::from_mins(1)).await;
     let decision = &function.follow_up_after(Duration::from_mins(2)).await[0];

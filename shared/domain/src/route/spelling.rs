@@ -3,16 +3,21 @@
 //! A glob is refused only if no name can match: a glob with alternatives is refused only if every alternative is wrong.
 
 use super::glob::Glob;
+use crate::change::RefKind;
 
 /// What a glob matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NameKind {
     /// The name of a CodeCommit repository.
     Repository,
+    /// The name of an ECR repository.
+    ImageRepository,
     /// The name of a branch, without `refs/heads/`.
     Branch,
     /// The name of a tag, without `refs/tags/`.
     Tag,
+    /// The tag of an image.
+    ImageTag,
     /// A changed path, from the root of the repository.
     Path,
     /// The name of a CloudWatch alarm.
@@ -23,9 +28,10 @@ impl NameKind {
     /// What precedes a name of this kind in a full reference.
     pub(super) fn prefix(self) -> &'static str {
         match self {
-            Self::Branch => "refs/heads/",
-            Self::Tag => "refs/tags/",
-            Self::Repository | Self::Path | Self::Alarm => "",
+            Self::Branch => RefKind::Branch.prefix(),
+            Self::Tag => RefKind::Tag.prefix(),
+            Self::ImageTag => RefKind::Image.prefix(),
+            Self::Repository | Self::ImageRepository | Self::Path | Self::Alarm => "",
         }
     }
 
@@ -42,6 +48,9 @@ const MOST_ALTERNATIVES: usize = 64;
 /// CloudWatch's limit for the name of an alarm, in characters.
 const LONGEST_ALARM_NAME: usize = 255;
 
+/// The registry protocol's limit for a tag, in characters.
+const LONGEST_IMAGE_TAG: usize = 128;
+
 /// A part of a glob without braces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Token {
@@ -55,9 +64,9 @@ enum Token {
 
 /// Why no name of this kind can match the pattern. Returns `None` if a name may match.
 pub(super) fn never_matches(pattern: &str, kind: NameKind) -> Option<&'static str> {
-    let is_ref = matches!(kind, NameKind::Branch | NameKind::Tag);
-    if is_ref && ["refs/heads/", "refs/tags/"].iter().any(|prefix| pattern.starts_with(prefix)) {
-        return Some("names of branches and tags are written without `refs/heads/` and `refs/tags/`");
+    let is_ref = matches!(kind, NameKind::Branch | NameKind::Tag | NameKind::ImageTag);
+    if is_ref && ["refs/heads/", "refs/tags/", "refs/images/"].iter().any(|prefix| pattern.starts_with(prefix)) {
+        return Some("names of branches and tags are written without `refs/heads/`, `refs/tags/` and `refs/images/`");
     }
     // A `**/` at the start of an alternative or before another `**` need not match a `/`, which the tokens do not show.
     if ["{**/", ",**/", "**/**"].iter().any(|start| pattern.contains(start)) {
@@ -74,6 +83,8 @@ pub(super) fn never_matches(pattern: &str, kind: NameKind) -> Option<&'static st
 fn reason_of(tokens: &[Token], kind: NameKind) -> Option<&'static str> {
     match kind {
         NameKind::Repository => reason_of_repository(tokens),
+        NameKind::ImageRepository => reason_of_image_repository(tokens),
+        NameKind::ImageTag => reason_of_image_tag(tokens),
         NameKind::Branch | NameKind::Tag => reason_of_ref(tokens).or_else(|| reason_of_slashes(tokens)),
         NameKind::Path => reason_of_path(tokens).or_else(|| reason_of_slashes(tokens)),
         NameKind::Alarm => reason_of_alarm(tokens),
@@ -95,6 +106,35 @@ fn reason_of_repository(tokens: &[Token]) -> Option<&'static str> {
     }
     let git: Vec<Token> = ".git".chars().map(Token::Literal).collect();
     tokens.ends_with(&git).then_some("the name of a CodeCommit repository does not end with `.git`")
+}
+
+fn reason_of_image_repository(tokens: &[Token]) -> Option<&'static str> {
+    let is_wrong = |token: &Token| match token {
+        Token::Literal(c) => !(c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '_' | '-' | '/')),
+        Token::Character | Token::Star => false,
+    };
+    if tokens.contains(&Token::Literal(':')) {
+        return Some("the name of an ECR repository is written without a registry and without a tag");
+    }
+    if tokens.iter().any(is_wrong) {
+        return Some("the name of an ECR repository has only lower-case letters, digits, `.`, `_`, `-` and `/`");
+    }
+    reason_of_slashes(tokens)
+}
+
+fn reason_of_image_tag(tokens: &[Token]) -> Option<&'static str> {
+    let is_wrong = |token: &Token| match token {
+        Token::Literal(c) => !(c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')),
+        Token::Character | Token::Star => false,
+    };
+    if tokens.is_empty() || tokens.iter().any(is_wrong) {
+        return Some("the tag of an image has only letters, digits, `.`, `_` and `-`");
+    }
+    if matches!(tokens.first(), Some(Token::Literal('.' | '-'))) {
+        return Some("the tag of an image begins with a letter, a digit or `_`");
+    }
+    let shortest = tokens.iter().filter(|token| **token != Token::Star).count();
+    (shortest > LONGEST_IMAGE_TAG).then_some("the tag of an image has at most 128 characters")
 }
 
 fn reason_of_ref(tokens: &[Token]) -> Option<&'static str> {
@@ -139,12 +179,12 @@ fn reason_of_slashes(tokens: &[Token]) -> Option<&'static str> {
         return Some("it matches only an empty name");
     }
     if tokens.first() == Some(&slash) {
-        return Some("no path, branch or tag begins with `/`");
+        return Some("no name or path begins with `/`");
     }
     if tokens.last() == Some(&slash) {
-        return Some("no path, branch or tag ends with `/`, because only files and references are compared");
+        return Some("no name or path ends with `/`, because only whole names and files are compared");
     }
-    tokens.windows(2).any(|pair| pair == [slash; 2]).then_some("no path, branch or tag has two `/` in a row")
+    tokens.windows(2).any(|pair| pair == [slash; 2]).then_some("no name or path has two `/` in a row")
 }
 
 fn components(tokens: &[Token]) -> impl Iterator<Item = &[Token]> {
@@ -252,6 +292,8 @@ pub(super) fn advise(pattern: &str, kind: NameKind, mark: &str, reason: &str) ->
 fn spelling(pattern: &str, kind: NameKind) -> Option<(NameKind, String)> {
     let (kind, text) = match kind {
         NameKind::Repository => (kind, repository_spelling(pattern)),
+        NameKind::ImageRepository => (kind, image_spelling(pattern)),
+        NameKind::ImageTag => (kind, image_tag_spelling(pattern)),
         NameKind::Branch | NameKind::Tag => ref_spelling(pattern, kind),
         NameKind::Path => (kind, pattern.to_owned()),
         // In the ARN of an alarm, the name follows the last part that the ARN's own syntax needs.
@@ -268,6 +310,21 @@ fn repository_spelling(pattern: &str) -> String {
     // The last part of an ARN or of a URL is the name.
     let name = text.trim_end_matches('/').rsplit(['/', ':']).next().unwrap_or_default();
     name.strip_suffix(".git").unwrap_or(name).to_owned()
+}
+
+/// The name in an ARN, or in the URI by which an image is pulled: `<registry>/<name>:<tag>`.
+fn image_spelling(pattern: &str) -> String {
+    let text = without_anchors(pattern);
+    let after = |mark: &str| text.split_once(mark).map(|(_, name)| name);
+    let name = after(":repository/").or_else(|| after(".amazonaws.com/")).unwrap_or(text);
+    let name = name.split([':', '@']).next().unwrap_or_default();
+    name.trim_matches('/').to_lowercase()
+}
+
+fn image_tag_spelling(pattern: &str) -> String {
+    let text = without_anchors(pattern);
+    let name = ["refs/images/", "refs/tags/"].iter().find_map(|prefix| text.strip_prefix(prefix)).unwrap_or(text);
+    if name == ".*" { "**".to_owned() } else { name.to_owned() }
 }
 
 fn ref_spelling(pattern: &str, kind: NameKind) -> (NameKind, String) {

@@ -37,6 +37,45 @@ fn branch_globs_never_match_tags() {
 }
 
 #[test]
+fn a_route_is_for_images_or_for_git() {
+    let shop: RepositoryArn = "arn:aws:ecr:ap-northeast-1:111111111111:repository/team/shop".parse().unwrap();
+    let concerns_image = |head: &str, tag: &str| {
+        let tag = SourceRef::new(RefKind::Image, tag).unwrap();
+        routes(head).concerning(&shop, &tag).next().is_some()
+    };
+    assert!(concerns_image("image = \"team/*\"\ntags = [\"v*\", \"!v0*\"]", "v1"));
+    assert!(!concerns_image("image = \"team/*\"\ntags = [\"v*\", \"!v0*\"]", "v0"));
+    assert!(!concerns_image("image = \"*\"\ntags = [\"**\"]", "v1"));
+    assert!(!concerns_image("repository = \"**\"\ntags = [\"**\"]", "v1"));
+    assert!(!concerns("image = \"shop\"\ntags = [\"**\"]", "shop", "refs/tags/v1"));
+
+    let route = &routes("image = \"shop\"\ntags = [\"v1\", \"v*\"]")[0];
+    assert_eq!((route.name(), route.source()), ("shop", SourceKind::Image));
+    let existing = |tag: &str| route.coverage(&tag.parse().unwrap()).map(|one| one.existing);
+    assert_eq!(existing("refs/images/v1"), Some(Existing::Relay));
+    assert_eq!(existing("refs/images/v2"), Some(Existing::Baseline));
+    assert_eq!(existing("refs/tags/v1"), None);
+}
+
+#[test]
+fn a_mistake_in_a_route_for_images_is_named() {
+    for (head, key, text) in [
+        ("image = \"shop\"", "route[0]", "`tags = "),
+        ("image = \"shop\"\ntags = [\"v*\"]\nrepository = \"shop\"", "route[0]", "both `repository` and `image`"),
+        ("tags = [\"v*\"]", "route[0]", "`image`"),
+        ("image = \"shop\"\nbranches = [\"main\"]", "route[0].branches", "`tags`"),
+        ("image = \"shop\"\ntags = [\"v*\"]\npaths = [\"api/**\"]", "route[0].paths", "remove the key"),
+        ("image = \"Shop\"\ntags = [\"v*\"]", "route[0].image", "write `shop`"),
+        ("image = \"shop\"\ntags = [\"a/b\"]", "route[0].tags[0]", "can never match"),
+    ] {
+        let text_of_file = format!("[[route]]\n{head}\n{TARGET}");
+        let mistake = Document::parse("t", &text_of_file).unwrap().routes().unwrap_err();
+        assert_eq!(mistake.key, key, "{mistake}");
+        assert!(mistake.reason.contains(text), "{mistake} should contain {text}");
+    }
+}
+
+#[test]
 fn the_last_matching_path_glob_decides() {
     let all = routes("repository = \"s\"\nbranches = [\"m\"]\npaths = [\"api/**\", \"!**/*.md\", \"api/docs/**\"]");
     let route = &all[0];

@@ -10,6 +10,7 @@ use super::target::{ActionName, PipelineName, Target, TargetId};
 use super::wave::{Wave, WrittenWave};
 use super::{Existing, Route, variable};
 use crate::account::{AccountId, Region};
+use crate::change::SourceKind;
 use crate::mistake::Mistake;
 
 /// One `[[route]]`.
@@ -17,7 +18,8 @@ use crate::mistake::Mistake;
 #[serde(deny_unknown_fields)]
 pub(crate) struct WrittenRoute {
     name: Option<String>,
-    repository: String,
+    repository: Option<String>,
+    image: Option<String>,
     region: Option<Region>,
     #[serde(default)]
     branches: Vec<String>,
@@ -51,8 +53,7 @@ impl WrittenRoute {
         if let Some(name) = &self.name {
             check_name(name, "route").map_err(|reason| Mistake::new(format!("{key}.name"), reason))?;
         }
-        let repository = Glob::parse(&self.repository, NameKind::Repository)
-            .map_err(|reason| Mistake::new(format!("{key}.repository"), reason))?;
+        let (source, repository) = self.source(key)?;
         let list = |name: &str, globs: &[String], kind| {
             GlobList::parse(globs, kind).map_err(|(index, reason)| {
                 let place = index.map_or_else(String::new, |i| format!("[{i}]"));
@@ -60,9 +61,15 @@ impl WrittenRoute {
             })
         };
         let branches = list("branches", &self.branches, NameKind::Branch)?;
-        let tags = list("tags", &self.tags, NameKind::Tag)?;
-        if branches.is_empty() && tags.is_empty() {
-            let reason = "matches nothing: add `branches` or `tags`, such as `branches = [\"main\"]`";
+        let (tags, image_tags) = match source {
+            SourceKind::Git => (list("tags", &self.tags, NameKind::Tag)?, GlobList::default()),
+            SourceKind::Image => (GlobList::default(), list("tags", &self.tags, NameKind::ImageTag)?),
+        };
+        if branches.is_empty() && tags.is_empty() && image_tags.is_empty() {
+            let reason = match source {
+                SourceKind::Git => "matches nothing: add `branches` or `tags`, such as `branches = [\"main\"]`",
+                SourceKind::Image => "matches nothing: add `tags`, such as `tags = [\"v*\"]`",
+            };
             return Err(Mistake::new(key, reason));
         }
         let paths = self.paths.map(|paths| list("paths", &paths, NameKind::Path)).transpose()?;
@@ -74,16 +81,46 @@ impl WrittenRoute {
         let (Expansion { targets, entries, .. }, waves) = expand(self.targets, self.waves, is_named, key)?;
         Ok(Route {
             name: self.name,
+            source,
             repository,
             region: self.region,
             branches,
             tags,
+            image_tags,
             paths,
             existing: self.existing,
             targets,
             entries,
             waves,
         })
+    }
+
+    /// The kind of the route's repositories, and the glob for their names.
+    fn source(&self, key: &str) -> Result<(SourceKind, Glob), Mistake> {
+        let (source, name, pattern, kind) = match (&self.repository, &self.image) {
+            (Some(repository), None) => (SourceKind::Git, "repository", repository, NameKind::Repository),
+            (None, Some(image)) => (SourceKind::Image, "image", image, NameKind::ImageRepository),
+            (None, None) => {
+                let reason = "missing field `repository`: add it for a repository of CodeCommit, or `image` for one of \
+                              ECR";
+                return Err(Mistake::new(key, reason));
+            }
+            (Some(_), Some(_)) => {
+                let reason = "has both `repository` and `image`: keep one of the two, and write a route of its own for \
+                              the other";
+                return Err(Mistake::new(key, reason));
+            }
+        };
+        let glob = Glob::parse(pattern, kind).map_err(|reason| Mistake::new(format!("{key}.{name}"), reason))?;
+        if source == SourceKind::Image {
+            for (name, is_written) in [("branches", !self.branches.is_empty()), ("paths", self.paths.is_some())] {
+                if is_written {
+                    let reason = "an image has none: remove the key, and name the image tags in `tags`";
+                    return Err(Mistake::new(format!("{key}.{name}"), reason));
+                }
+            }
+        }
+        Ok((source, glob))
     }
 }
 

@@ -33,12 +33,12 @@ pub(crate) fn start_once_and_in_order(history: &History, target: &Target, orders
             }
             return Err(Broken(format!("{}: {} belongs to no order", target.id(), execution.id)));
         };
-        if change.commit != execution.commit {
+        if change.revision != execution.commit {
             return Err(Broken(format!("{}: {} does not run the commit of its order", target.id(), execution.id)));
         }
         // A later order may lead back to what an earlier version ran, if another commit ran in between.
         let is_first = last.is_none_or(|(earlier, _)| earlier != number);
-        let leads_back = last.is_some_and(|(_, ran)| ran.commit != change.commit);
+        let leads_back = last.is_some_and(|(_, ran)| ran.commit != change.revision);
         if is_first && !leads_back && history.upgrade.has_started(target.place, target.pipeline, change) {
             return Err(Broken(format!("{}: {} repeats an earlier version's", target.id(), execution.id)));
         }
@@ -100,14 +100,14 @@ pub(crate) fn run_the_last_order(history: &History, target: &Target, reports: &R
     if reports.values().rfind(|sent| sent.number == order.number).is_none_or(|last| last.at != report.at) {
         return wrong("event-relay does not have the last report");
     }
-    if report.revision != order.change.commit {
+    if report.revision != order.change.revision {
         return wrong("the report is about another commit");
     }
     let executions = history.cloud.places[target.place].codepipeline.executions(target.pipeline);
     let Some(last) = executions.iter().rfind(|execution| execution.token.is_some()) else {
         return wrong("nothing was started");
     };
-    if last.commit != order.change.commit {
+    if last.commit != order.change.revision {
         return wrong(&format!("the last execution {} runs another commit", last.id));
     }
     if report.execution.as_ref() != Some(&last.id) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use event_relay::branch::BranchRow;
 use event_relay::target::PlacedOrder;
-use sekisho_domain::change::{CommitId, RefKind};
+use sekisho_domain::change::{RefKind, Revision};
 
 use super::{Broken, TARGETS, Target, orders, read, target_row};
 use crate::cloud::Placing;
@@ -27,7 +27,7 @@ pub(crate) fn are_followed(history: &History) -> Result<(), Broken> {
         let Some(head) = history.cloud.head(&reference) else { continue };
         let is_followed = TARGETS.iter().any(|target| target.follows(&reference, history.deployment.newest));
         // CodeCommit does not list tags, so a tag whose events were lost is not known, unless a route names the tag.
-        let must_be_known = reference.git_ref.kind() == RefKind::Branch || reference.git_ref.name() == "live";
+        let must_be_known = reference.source_ref.kind() == RefKind::Branch || reference.source_ref.name() == "live";
         match row {
             None if is_followed && must_be_known => return Err(Broken(format!("{reference} has no row"))),
             Some(row) if is_followed && row.commit.as_ref() != Some(&head) => {
@@ -41,7 +41,7 @@ pub(crate) fn are_followed(history: &History) -> Result<(), Broken> {
 
 /// Checks that the changes that were ordered before or after the loss of event-relay's ledger follow the heads.
 fn follow(history: &History, reference: &Reference, is_after_loss: bool) -> Result<(), Broken> {
-    let heads = history.cloud.repositories[reference.repository].past_heads(&reference.git_ref);
+    let heads = history.cloud.repositories[reference.repository].past_heads(&reference.source_ref);
     let mut heads = heads.iter();
     let mut last = None;
     for (sequence, commit) in &changes(history, reference, is_after_loss)? {
@@ -91,16 +91,16 @@ pub(crate) fn are_ordered(history: &History, target: &Target) -> Result<(), Brok
         let is_placed =
             |one: &PlacedOrder| Reference::of(&one.change) == reference && one.change.sequence == row.sequence;
         let was_placed = placed.iter().any(is_placed);
-        let had_head = || placed.iter().any(|one| !differs(history, target, &one.change.commit, &head));
+        let had_head = || placed.iter().any(|one| !differs(history, target, &one.change.revision, &head));
         // An order whose reference lost its route is replaced by one about another reference at the same commit.
-        let alike = placed.iter().rev().take_while(|one| one.change.commit == order.commit);
+        let alike = placed.iter().rev().take_while(|one| one.change.revision == order.revision);
         let newest = alike.map(|one| one.change.sequence).max().unwrap_or(order.sequence);
-        let is_older = newest < row.sequence && differs(history, target, &order.commit, &head);
+        let is_older = newest < row.sequence && differs(history, target, &order.revision, &head);
         if is_older && (was_placed || !had_head()) {
-            let commit = &order.commit;
+            let commit = &order.revision;
             return Err(Broken(format!("{}: {reference} is at {head}, and the order at {commit}", target.id())));
         }
-        if Reference::of(order) == reference && order.sequence == row.sequence && order.commit != head {
+        if Reference::of(order) == reference && order.sequence == row.sequence && order.revision != head {
             return Err(Broken(format!("{}: the order is not at the head of {reference}", target.id())));
         }
     }
@@ -119,7 +119,7 @@ pub(crate) fn touch_the_path(history: &History, target: &Target) -> Result<(), B
     }
     let placed = orders::since_loss(&history.cloud, target);
     for (order, next) in placed.iter().zip(placed.iter().skip(1)) {
-        if !differs(history, target, &order.change.commit, &next.change.commit) {
+        if !differs(history, target, &order.change.revision, &next.change.revision) {
             return Err(Broken(format!("{}: order {} does not touch its path", target.id(), next.number)));
         }
     }
@@ -127,7 +127,7 @@ pub(crate) fn touch_the_path(history: &History, target: &Target) -> Result<(), B
 }
 
 /// Whether two commits differ for a target.
-fn differs(history: &History, target: &Target, one: &CommitId, other: &CommitId) -> bool {
+fn differs(history: &History, target: &Target, one: &Revision, other: &Revision) -> bool {
     let Some(path) = target.path else { return one != other };
     let mut repositories = target.repositories.iter().map(|index| &history.cloud.repositories[*index]);
     repositories.all(|one_of| one_of.differences(one, other).is_none_or(|paths| paths.contains(path)))
@@ -135,14 +135,14 @@ fn differs(history: &History, target: &Target, one: &CommitId, other: &CommitId)
 
 /// The sequences and commits of the changes of a branch or tag that were ordered before or after the loss of
 /// event-relay's ledger.
-fn changes(history: &History, reference: &Reference, is_after_loss: bool) -> Result<BTreeMap<u64, CommitId>, Broken> {
+fn changes(history: &History, reference: &Reference, is_after_loss: bool) -> Result<BTreeMap<u64, Revision>, Broken> {
     let mut changes = BTreeMap::new();
     let placed = history.cloud.placed.borrow();
     for placing in placed.iter().filter(|placing| placing.is_after_loss == is_after_loss) {
         let change = &placing.order.change;
         if Reference::of(change) == *reference {
-            let earlier = changes.insert(change.sequence, change.commit.clone());
-            if earlier.is_some_and(|earlier| earlier != change.commit) {
+            let earlier = changes.insert(change.sequence, change.revision.clone());
+            if earlier.is_some_and(|earlier| earlier != change.revision) {
                 return Err(Broken(format!("{reference}: sequence {} has two heads", change.sequence)));
             }
         }

@@ -31,7 +31,7 @@ pub(crate) fn of(cloud: &Cloud, traffic: &Traffic, target: &Target) -> Result<Or
 /// Whether two changes have the same id. A target that joins gets the change without `previous`, `actor` and `event`,
 /// which are not part of the id.
 fn is_same(one: &Change, other: &Change) -> bool {
-    (one.sequence, &one.git_ref, &one.commit) == (other.sequence, &other.git_ref, &other.commit)
+    (one.sequence, &one.source_ref, &one.revision) == (other.sequence, &other.source_ref, &other.revision)
 }
 
 /// The orders that event-relay placed in the target's row, in the order of the writes.
@@ -75,8 +75,8 @@ fn follows(history: &History, placing: &Placing, next: &Placing) -> Result<(), &
         return Err("the numbers do not rise");
     }
     let (change, newer) = (&placing.order.change, &next.order.change);
-    if (&change.repository, &change.commit) == (&newer.repository, &newer.commit) {
-        let is_repeated = change.git_ref == newer.git_ref && !next.is_after_loss;
+    if (&change.repository, &change.revision) == (&newer.repository, &newer.revision) {
+        let is_repeated = change.source_ref == newer.source_ref && !next.is_after_loss;
         return if is_repeated { Err("both are about the same commit") } else { Ok(()) };
     }
     let is_by_person = history.lambda.by_people.contains(&next.request);

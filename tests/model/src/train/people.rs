@@ -1,6 +1,6 @@
 //! The people who send requests about the train, most of them at the wrong time.
 
-use sekisho_domain::change::CommitId;
+use sekisho_domain::change::Revision;
 use serde_json::json;
 
 use crate::cloud::Cloud;
@@ -35,7 +35,7 @@ pub(crate) fn push(cloud: &Cloud, in_flight: &mut InFlight) {
 }
 
 /// Pushes a new commit to the main branch.
-pub(crate) fn push_fix(cloud: &Cloud, in_flight: &mut InFlight) -> CommitId {
+pub(crate) fn push_fix(cloud: &Cloud, in_flight: &mut InFlight) -> Revision {
     let branch = main_branch();
     let commit = cloud.repositories[SHOP].commit(cloud.head(&branch).as_ref(), PATH);
     developer::point(cloud, in_flight, &branch, &commit);
@@ -88,7 +88,7 @@ pub(crate) enum Action {
 }
 
 impl Request {
-    pub(crate) fn new(action: Action, wave: Option<&str>, revision: Option<&CommitId>) -> Self {
+    pub(crate) fn new(action: Action, wave: Option<&str>, revision: Option<&Revision>) -> Self {
         let revision = revision.map(ToString::to_string);
         Self { action, wave: wave.map(ToOwned::to_owned), revision, minutes: None }
     }

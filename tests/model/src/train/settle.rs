@@ -5,7 +5,7 @@ use event_relay::target::{self, PlacedOrder, TargetRow};
 use event_relay::train::{self, TrainRow, Verdict};
 use pipeline_starter::order::{self, OrderRow, Progress};
 use pipeline_starter::world::ExecutionStatus;
-use sekisho_domain::change::CommitId;
+use sekisho_domain::change::Revision;
 use sekisho_domain::order::OrderKind;
 use sekisho_domain::report::{OrderReport, ReportState};
 use sekisho_domain::route::Retreat;
@@ -72,7 +72,7 @@ fn end_faults(train: &mut TrainHistory) -> Result<(), Broken> {
 }
 
 /// Runs until nothing happens any more. A person who helps lets the change `fix` through.
-fn rest(train: &mut TrainHistory, fix: Option<&CommitId>) -> Result<(), Broken> {
+fn rest(train: &mut TrainHistory, fix: Option<&Revision>) -> Result<(), Broken> {
     let mut quiet = 0;
     let mut before = traces(&train.history);
     for minute in 0..MAX_MINUTES {
@@ -175,7 +175,7 @@ fn train_row(train: &TrainHistory) -> Result<TrainRow, Broken> {
 }
 
 /// The targets that are not healthy at a commit.
-fn unreached(train: &TrainHistory, commit: &CommitId) -> Result<Vec<(usize, &'static str)>, Broken> {
+fn unreached(train: &TrainHistory, commit: &Revision) -> Result<Vec<(usize, &'static str)>, Broken> {
     let features = train.history.deployment.newest;
     let tolerant = if features.has(TOLERANT) { waves(features)[2].clone() } else { Vec::new() };
     let mut unreached = Vec::new();
@@ -188,7 +188,7 @@ fn unreached(train: &TrainHistory, commit: &CommitId) -> Result<Vec<(usize, &'st
             ReportState::Failed | ReportState::RolledBack => tolerant.contains(&(place, pipeline)),
             _ => false,
         });
-        if !is_healthy || row.order.is_none_or(|order| order.change.commit != *commit) {
+        if !is_healthy || row.order.is_none_or(|order| order.change.revision != *commit) {
             unreached.push((place, pipeline));
         }
     }
@@ -197,7 +197,7 @@ fn unreached(train: &TrainHistory, commit: &CommitId) -> Result<Vec<(usize, &'st
 
 /// Does what the train waits for: ends holds, accepts unknown targets, pardons the good change, and promotes what waits
 /// for alarms.
-fn help(train: &mut TrainHistory, fix: &CommitId) -> Result<(), Broken> {
+fn help(train: &mut TrainHistory, fix: &Revision) -> Result<(), Broken> {
     for hold in train_row(train)?.holds {
         send(train, &Request::new(Action::Resume, hold.wave.as_deref(), None));
         send(train, &Request::new(Action::Resume, None, None));
@@ -213,7 +213,7 @@ fn help(train: &mut TrainHistory, fix: &CommitId) -> Result<(), Broken> {
             let is_open = |report: &OrderReport| report.state == ReportState::Unknown || report.in_source;
             is_unknown |= row.current_report().is_some_and(is_open);
             let awaits = starter_row(train, place, pipeline)?.is_some_and(|row| row.awaits_alarms);
-            waiting = row.order.map(|order| order.change.commit).filter(|_| awaits).or(waiting);
+            waiting = row.order.map(|order| order.change.revision).filter(|_| awaits).or(waiting);
         }
         if is_unknown {
             send(train, &Request::new(Action::Accept, Some(name), None));
@@ -260,7 +260,7 @@ fn check_way_back(train: &TrainHistory) -> Result<(), Broken> {
             let has_change = |order: &PlacedOrder| {
                 order.kind == OrderKind::Deploy
                     && order.train.as_ref().is_some_and(|of| of.seen == passage.seen)
-                    && order.before.as_ref().is_some_and(|before| before.commit != order.change.commit)
+                    && order.before.as_ref().is_some_and(|before| before.revision != order.change.revision)
             };
             if is_healthy && target.order.as_ref().is_some_and(has_change) {
                 return Err(Broken(format!("{place}/{pipeline} keeps a change that failed in its wave")));
@@ -271,7 +271,7 @@ fn check_way_back(train: &TrainHistory) -> Result<(), Broken> {
 }
 
 /// Checks that every target runs the good change, or that `train` names what keeps it.
-fn check_end(train: &mut TrainHistory, fix: &CommitId, is_helped: bool) -> Result<(), Broken> {
+fn check_end(train: &mut TrainHistory, fix: &Revision, is_helped: bool) -> Result<(), Broken> {
     let unreached = unreached(train, fix)?;
     if unreached.is_empty() {
         train.report.arrivals += 1;

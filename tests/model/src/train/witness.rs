@@ -7,7 +7,7 @@ use event_relay::target::{self, PlacedOrder, TargetRow};
 use event_relay::train::{self, Hold, TrainRow};
 use pipeline_starter::order::{self, OrderRow};
 use pipeline_starter::world::Entry;
-use sekisho_domain::change::CommitId;
+use sekisho_domain::change::Revision;
 use sekisho_domain::order::OrderKind;
 use sekisho_domain::report::{OrderReport, ReportState};
 use sekisho_domain::timestamp::{epoch_millis, from_epoch_millis};
@@ -32,7 +32,7 @@ const LONGEST_SILENCE: u64 = 2 * 60 * 60 * 1_000;
 #[derive(Debug, Default)]
 pub(crate) struct Witness {
     /// The commits that a target called healthy, each with the target's place and pipeline.
-    pub(crate) healthy: BTreeSet<(usize, String, CommitId)>,
+    pub(crate) healthy: BTreeSet<(usize, String, Revision)>,
     /// The targets of the waves, unless the configuration changes in the history.
     pub(crate) waves: Option<[Vec<(usize, &'static str)>; 3]>,
     /// Whether a person accepted unknown targets. A change may then go on without a target that called it healthy.
@@ -71,13 +71,13 @@ fn check_order(
         return Ok(());
     }
     let row: TrainRow = read(&cloud.relay_ledger, &train::key(ROUTE))?.unwrap_or_default();
-    let commit = &placed.change.commit;
+    let commit = &placed.change.revision;
     if row.condemnation(&placed.change).is_some() {
         return Err(Broken(format!("commit {commit} is condemned")));
     }
     let now = epoch_millis(cloud.clock.now.get() + TOLERANCE);
     let is_held =
-        |hold: &Hold| hold.wave.is_none() && hold.git_ref.is_none() && hold.until.is_none_or(|until| until > now);
+        |hold: &Hold| hold.wave.is_none() && hold.source_ref.is_none() && hold.until.is_none_or(|until| until > now);
     if !order.promoted && row.holds.iter().any(is_held) {
         return Err(Broken("the train is held".to_owned()));
     }

@@ -199,7 +199,7 @@ fn a_target_that_comes_together_with_the_waves_is_a_newcomer() {
 #[test]
 fn a_held_route_that_gets_waves_is_a_held_train() {
     let mut world = without_waves("");
-    let hold = Hold { wave: None, git_ref: None, reason: "r".to_owned(), until: None, by: None, since: 7 };
+    let hold = Hold { wave: None, source_ref: None, reason: "r".to_owned(), until: None, by: None, since: 7 };
     world.row.hold(hold.clone());
     world.push(2);
     assert_eq!((world.orders(), &world.row.holds), ("1 1 1 1 1 1".to_owned(), &vec![hold]));

@@ -186,14 +186,14 @@ impl World {
         let row = self.targets[&target].clone();
         let order = row.order.clone().unwrap();
         let last = row.report.as_ref().map(|report| report.at);
-        let healthy = row.last_healthy(&order.change.repository).map(|change| change.commit);
-        let good = if state == ReportState::Healthy { Some(order.change.commit.clone()) } else { healthy };
+        let healthy = row.last_healthy(&order.change.repository).map(|change| change.revision);
+        let good = if state == ReportState::Healthy { Some(order.change.revision.clone()) } else { healthy };
         let report = OrderReport {
             version: OrderReport::VERSION,
             pipeline: target.pipeline.clone(),
             number: order.number,
             id: order.change.id(),
-            revision: order.change.commit.clone(),
+            revision: order.change.revision.clone(),
             state,
             region: target.region.clone(),
             execution: None,
@@ -243,7 +243,7 @@ impl World {
     pub(super) fn hold(&mut self, wave: Option<&str>) {
         self.row.hold(Hold {
             wave: wave.map(ToOwned::to_owned),
-            git_ref: None,
+            source_ref: None,
             reason: "r".to_owned(),
             until: None,
             by: None,
@@ -281,7 +281,7 @@ impl World {
 
     pub(super) fn pardon(&mut self, n: u64) -> bool {
         let change = Self::change(n, "main", 0);
-        let pardoned = self.row.pardon(&change.repository, &change.commit, self.now);
+        let pardoned = self.row.pardon(&change.repository, &change.revision, self.now);
         self.advance(&Scope::All);
         pardoned.is_some()
     }
@@ -310,7 +310,7 @@ impl World {
 
 /// The number of a commit.
 pub(super) fn number(change: &Change) -> u64 {
-    u64::from_str_radix(change.commit.as_str(), 16).unwrap()
+    u64::from_str_radix(change.revision.as_str(), 16).unwrap()
 }
 
 /// Whether a wave condemned the commit.

@@ -1,6 +1,6 @@
 //! Finds what a request names: its route, wave, branch or tag, and revision.
 
-use sekisho_domain::change::GitRef;
+use sekisho_domain::change::SourceRef;
 use sekisho_domain::code::Code;
 use sekisho_domain::route::Route;
 use sekisho_domain::slack;
@@ -19,7 +19,7 @@ use crate::world::World;
 pub(super) struct Names<'r> {
     pub(super) route: &'r Route,
     pub(super) wave: Option<String>,
-    pub(super) git_ref: Option<GitRef>,
+    pub(super) source_ref: Option<SourceRef>,
     pub(super) revision: Option<Named>,
     /// The event of the notice whose code the request has.
     pub(super) event: Option<Event>,
@@ -51,8 +51,8 @@ pub(super) async fn find<'r, W: World>(run: &Run<'r, W>, request: &TrainRequest)
             None => by_code(run, short).await?,
         },
     };
-    if let Some(text) = &request.git_ref {
-        names.git_ref = Some(git_ref(names.route, text)?);
+    if let Some(text) = &request.source_ref {
+        names.source_ref = Some(source_ref(names.route, text)?);
     }
     if action == TrainAction::Train || request.is_dry_run {
         names.needs_rows = Rows::All;
@@ -68,7 +68,7 @@ pub(super) async fn find<'r, W: World>(run: &Run<'r, W>, request: &TrainRequest)
 }
 
 fn names_of(route: &Route, wave: Option<String>, revision: Option<Named>) -> Names<'_> {
-    Names { route, wave, git_ref: None, revision, event: None, by: None, needs_rows: Rows::OfWave }
+    Names { route, wave, source_ref: None, revision, event: None, by: None, needs_rows: Rows::OfWave }
 }
 
 /// The route and the wave of `route` or `route/wave`, if a route has the name. Names win over codes.
@@ -104,23 +104,23 @@ async fn by_code<'r, W: World>(run: &Run<'r, W>, text: &str) -> Result<Names<'r>
     };
     let route = route(run.routes, here, &row.route)?;
     let by = Some(format!("the code {}", text.to_ascii_uppercase()));
-    let git_ref = match &row.event {
-        Event::Held { git_ref, .. } => git_ref.clone(),
+    let source_ref = match &row.event {
+        Event::Held { source_ref, .. } => source_ref.clone(),
         _ => None,
     };
     let event = Some(row.event);
-    Ok(Names { git_ref, event, by, ..names_of(route, row.wave, revision) })
+    Ok(Names { source_ref, event, by, ..names_of(route, row.wave, revision) })
 }
 
 /// The branch or tag that a person names: `main` or `refs/heads/main`.
-fn git_ref(route: &Route, text: &str) -> Result<GitRef, Error> {
+fn source_ref(route: &Route, text: &str) -> Result<SourceRef, Error> {
     if text.starts_with("refs/") {
         return text
             .parse()
             .map_err(|reason| Error::InvalidRequest(format!("`ref`: {}", slack::shown(&format!("{reason}")))));
     }
-    let refs = [GitRef::branch(text), GitRef::tag(text)].into_iter().flatten();
-    let covered: Vec<GitRef> = refs.filter(|git_ref| route.coverage(git_ref).is_some()).collect();
+    let refs = [SourceRef::branch(text), SourceRef::tag(text)].into_iter().flatten();
+    let covered: Vec<SourceRef> = refs.filter(|source_ref| route.coverage(source_ref).is_some()).collect();
     let shown = slack::quoted(text);
     match covered.as_slice() {
         [one] => Ok(one.clone()),

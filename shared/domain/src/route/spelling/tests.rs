@@ -9,7 +9,7 @@ fn refusal(pattern: &str, kind: NameKind) -> Option<String> {
 
 #[test]
 fn a_glob_that_can_never_match_is_refused_with_the_spelling_that_works() {
-    use NameKind::{Branch, Path, Repository, Tag};
+    use NameKind::{Branch, ImageRepository, ImageTag, Path, Repository, Tag};
     let cases = [
         (Path, "./api/**", "`api/**`"),
         (Path, "/api/**", "`api/**`"),
@@ -41,6 +41,16 @@ fn a_glob_that_can_never_match_is_refused_with_the_spelling_that_works() {
         (Repository, "^shop-*$", "`shop-*`"),
         (Repository, "team/shop", "`shop`"),
         (Repository, "./shop/", "`shop`"),
+        (ImageRepository, "arn:aws:ecr:ap-northeast-1:111111111111:repository/team/shop", "`team/shop`"),
+        (ImageRepository, "111111111111.dkr.ecr.ap-northeast-1.amazonaws.com/team/shop:v1", "`team/shop`"),
+        (ImageRepository, "shop:latest", "`shop`"),
+        (ImageRepository, "shop@sha256:ab", "`shop`"),
+        (ImageRepository, "Team/Shop", "`team/shop`"),
+        (ImageRepository, "/team/", "`team`"),
+        (ImageTag, "refs/images/v1", "`v1`"),
+        (ImageTag, "refs/tags/v*", "`v*`"),
+        (ImageTag, "^v[0-9]*$", "`v[0-9]*`"),
+        (ImageTag, ".*", "`**`"),
     ];
     for (kind, pattern, spelling) in cases {
         let message = refusal(pattern, kind).unwrap_or_else(|| panic!("{kind:?} {pattern} was accepted"));
@@ -51,7 +61,7 @@ fn a_glob_that_can_never_match_is_refused_with_the_spelling_that_works() {
 
 #[test]
 fn a_refusal_without_a_certain_spelling_says_why() {
-    use NameKind::{Branch, Path, Repository};
+    use NameKind::{Branch, ImageRepository, ImageTag, Path, Repository};
     for (kind, pattern) in [
         (Path, "../web/**"),
         (Path, "api/../web"),
@@ -60,6 +70,10 @@ fn a_refusal_without_a_certain_spelling_says_why() {
         (Branch, "{/a,b/}"),
         (Repository, "!shop"),
         (Repository, "{a:b,c d}"),
+        (ImageRepository, "team//shop"),
+        (ImageTag, "feature/x"),
+        (ImageTag, "-v1"),
+        (ImageTag, &"a".repeat(129)),
     ] {
         assert!(refusal(pattern, kind).unwrap().contains("can never match, because"), "{pattern}");
     }
@@ -67,8 +81,13 @@ fn a_refusal_without_a_certain_spelling_says_why() {
 
 #[test]
 fn a_glob_that_may_match_is_accepted() {
-    use NameKind::{Branch, Path, Repository, Tag};
+    use NameKind::{Branch, ImageRepository, ImageTag, Path, Repository, Tag};
     let cases = [
+        (ImageRepository, "team/*"),
+        (ImageRepository, "**"),
+        (ImageTag, "**"),
+        (ImageTag, "v[0-9]*.[0-9]*"),
+        (ImageTag, "_x"),
         (Path, "^api$"),
         (Path, "api/**"),
         (Path, "**/api/*.rs"),
@@ -102,6 +121,12 @@ fn may_be_a_name(name: &str, kind: NameKind) -> bool {
     let slashes = !name.is_empty() && name.split('/').all(|part| !part.is_empty());
     match kind {
         NameKind::Alarm => !name.is_empty(),
+        NameKind::ImageRepository => slashes && name.bytes().all(|b| b.is_ascii_lowercase() || b".-_/".contains(&b)),
+        NameKind::ImageTag => {
+            !name.is_empty()
+                && !name.starts_with(['.', '-'])
+                && name.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_".contains(&b))
+        }
         NameKind::Repository => name.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_".contains(&b)),
         NameKind::Path => slashes && name.split('/').all(|part| part != "." && part != ".."),
         NameKind::Branch | NameKind::Tag => {
@@ -115,8 +140,9 @@ fn may_be_a_name(name: &str, kind: NameKind) -> bool {
 }
 
 fn kinds() -> impl Strategy<Value = NameKind> {
-    use NameKind::{Alarm, Branch, Path, Repository, Tag};
-    prop_oneof![Just(Repository), Just(Branch), Just(Tag), Just(Path), Just(Alarm)]
+    use NameKind::{Alarm, Branch, ImageRepository, ImageTag, Path, Repository, Tag};
+    let of_git = prop_oneof![Just(Repository), Just(Branch), Just(Tag), Just(Path)];
+    prop_oneof![4 => of_git, 1 => Just(Alarm), 2 => prop_oneof![Just(ImageRepository), Just(ImageTag)]]
 }
 
 proptest! {

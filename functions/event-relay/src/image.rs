@@ -1,0 +1,54 @@
+//! Images of an ECR repository, and which of them are routed.
+
+use sekisho_domain::change::Revision;
+
+/// What ECR says about one manifest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Image {
+    /// The digest of the manifest.
+    pub digest: Revision,
+    /// The tags that point at the manifest.
+    pub tags: Vec<String>,
+    /// When the manifest was pushed, in milliseconds since 1970.
+    pub pushed: i64,
+    /// The media type of the manifest.
+    pub manifest: Option<String>,
+    /// The media type of what the manifest is about.
+    pub artifact: Option<String>,
+    /// Whether the manifest refers to another one, as a signature does.
+    pub has_subject: bool,
+    /// Whether the image is archived, so that nobody can pull it.
+    pub is_archived: bool,
+}
+
+/// The media types of the manifests of container images and of their indexes.
+const MANIFESTS: [&str; 4] = [
+    "application/vnd.docker.distribution.manifest.v2+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.oci.image.index.v1+json",
+];
+/// The media types of the configurations of container images.
+const CONFIGURATIONS: [&str; 2] =
+    ["application/vnd.docker.container.image.v1+json", "application/vnd.oci.image.config.v1+json"];
+
+impl Image {
+    /// Why no pipeline starts for the image; `None` if it is a container image, or an index of them, that can be pulled.
+    #[must_use]
+    pub fn unroutable(&self) -> Option<String> {
+        if self.is_archived {
+            return Some("the image is archived, so nobody can pull it".to_owned());
+        }
+        if self.has_subject {
+            return Some("the manifest refers to another image, as signatures and attestations do".to_owned());
+        }
+        let is_container = |artifact: &str| CONFIGURATIONS.contains(&artifact);
+        let manifest = self.manifest.as_deref().filter(|manifest| !MANIFESTS.contains(manifest));
+        let artifact = self.artifact.as_deref().filter(|artifact| !is_container(artifact));
+        // An index has no configuration, so ECR may give it no media type of an artifact, or the one of the index.
+        let artifact = artifact.filter(|artifact| !MANIFESTS.contains(artifact));
+        let other = manifest.or(artifact)?;
+        let shown: String = other.chars().take(100).collect();
+        Some(format!("`{shown}` is the media type of no container image"))
+    }
+}
