@@ -1,4 +1,4 @@
-"""The local cloud: one loopback endpoint that serves AWS to three accounts, with IAM enforced.
+"""The local cloud: one loopback endpoint that serves AWS to several accounts, with IAM enforced.
 
     .venv/bin/python local_cloud --port 4566 --data .local
 
@@ -40,7 +40,7 @@ START_SECONDS = 60
 def main() -> int:
     """Parses the command line, and runs the watching process or the server."""
     parser = argparse.ArgumentParser(
-        prog="local_cloud", description="The local cloud: AWS for three accounts on one loopback endpoint"
+        prog="local_cloud", description="The local cloud: AWS for several accounts on one loopback endpoint"
     )
     parser.add_argument("--port", type=int, required=True, help="loopback port to serve on")
     parser.add_argument("--data", type=Path, required=True, help="folder for repositories, log and scratch")

@@ -68,46 +68,52 @@ def refused(call, **request) -> str:
     return code(caught)
 
 
-def put_by_protocol(cloud, name: str, reference: str, manifest) -> None:
+def by_protocol(cloud, method: str, name: str, reference: str, manifest) -> None:
+    """Puts or deletes a manifest by the protocol of registries."""
     request = urllib.request.Request(
         f"{cloud.url}/v2/{name}/manifests/{reference}",
         data=manifest.body.encode(),
         headers={"Content-Type": manifest.media_type},
-        method="PUT",
+        method=method,
     )
     urllib.request.urlopen(request).close()
 
 
-def test_each_push_and_each_deleted_tag_is_one_event(cloud):
-    ecr = create(cloud, "pushed")
-    url, queue = cloud.queue(REPOSITORY, "images")
+def watched(cloud, name: str):
+    """Returns a function that waits for some events about the repository, and returns their details."""
+    url, queue = cloud.queue(REPOSITORY, f"{name}-events")
     events = cloud.client("events")
-    pattern = {"source": ["aws.ecr"], "detail": {"repository-name": ["pushed"]}}
-    events.put_rule(Name="images", EventPattern=json.dumps(pattern))
-    events.put_targets(Rule="images", Targets=[{"Id": "queue", "Arn": queue}])
+    pattern = {"source": ["aws.ecr"], "detail": {"repository-name": [name]}}
+    events.put_rule(Name=f"{name}-events", EventPattern=json.dumps(pattern))
+    events.put_targets(Rule=f"{name}-events", Targets=[{"Id": "queue", "Arn": queue}])
 
     def received(count: int) -> list:
         found = cloud.messages(REPOSITORY, url, count)
-        assert {(one["detail-type"], one["account"], one["region"]) for one in found} == {
-            ("ECR Image Action", REPOSITORY, REGION)
-        }
+        about = {(one["detail-type"], one["account"], one["region"]) for one in found}
+        assert about == {("ECR Image Action", REPOSITORY, REGION)}
         assert all(one["resources"] == [] for one in found)
         return [one["detail"] for one in found]
 
-    def detail(action: str, digest: str, **tag: str) -> dict:
-        about = {"result": "SUCCESS", "repository-name": "pushed", "image-digest": digest, "action-type": action}
-        return about | {key.replace("_", "-"): value for key, value in tag.items()}
+    return received
 
+
+def detail(name: str, action: str, digest: str, tag: str | None = None) -> dict:
+    about = {"result": "SUCCESS", "repository-name": name, "image-digest": digest, "action-type": action}
+    return about | ({"image-tag": tag} if tag else {})
+
+
+def test_each_push_and_each_deleted_tag_is_one_event(cloud):
+    ecr, received = create(cloud, "pushed"), watched(cloud, "pushed")
     one, other = image("one"), image("other")
     push(ecr, "pushed", one, "v1")
-    put_by_protocol(cloud, "pushed", "v2", one)
+    by_protocol(cloud, "PUT", "pushed", "v2", one)
     push(ecr, "pushed", other)
-    put_by_protocol(cloud, "pushed", signature(one).digest, signature(one))
+    by_protocol(cloud, "PUT", "pushed", signature(one).digest, signature(one))
     assert received(4) == [
-        detail("PUSH", one.digest, image_tag="v1"),
-        detail("PUSH", one.digest, image_tag="v2"),
-        detail("PUSH", other.digest),
-        detail("PUSH", signature(one).digest),
+        detail("pushed", "PUSH", one.digest, "v1"),
+        detail("pushed", "PUSH", one.digest, "v2"),
+        detail("pushed", "PUSH", other.digest),
+        detail("pushed", "PUSH", signature(one).digest),
     ]
     # A push that changes nothing is refused, so it makes no event.
     assert refused(push, ecr=ecr, repository="pushed", manifest=one, tag="v1") == "ImageAlreadyExistsException"
@@ -117,14 +123,27 @@ def test_each_push_and_each_deleted_tag_is_one_event(cloud):
     answer = ecr.batch_delete_image(repositoryName="pushed", imageIds=ids)
     assert answer["imageIds"] == [{"imageDigest": one.digest, "imageTag": "v1"}, {"imageDigest": other.digest}]
     assert [failure["failureCode"] for failure in answer["failures"]] == ["ImageNotFound"]
-    assert received(2) == [detail("DELETE", one.digest, image_tag="v1"), detail("DELETE", other.digest)]
+    assert received(2) == [detail("pushed", "DELETE", one.digest, "v1"), detail("pushed", "DELETE", other.digest)]
     # The image stays until its last tag is deleted.
     (left,) = ecr.describe_images(repositoryName="pushed", imageIds=[{"imageDigest": one.digest}])["imageDetails"]
     assert left["imageTags"] == ["v2"]
     ecr.batch_delete_image(repositoryName="pushed", imageIds=[{"imageTag": "v2"}])
     gone = {"repositoryName": "pushed", "imageIds": [{"imageDigest": one.digest}]}
     assert refused(ecr.describe_images, **gone) == "ImageNotFoundException"
-    assert received(1) == [detail("DELETE", one.digest, image_tag="v2")]
+    assert received(1) == [detail("pushed", "DELETE", one.digest, "v2")]
+
+
+def test_an_image_that_is_deleted_by_its_digest_loses_all_tags(cloud):
+    ecr, received, one = create(cloud, "deleted"), watched(cloud, "deleted"), image("one")
+    for delete in (
+        lambda: ecr.batch_delete_image(repositoryName="deleted", imageIds=[{"imageDigest": one.digest}]),
+        lambda: by_protocol(cloud, "DELETE", "deleted", one.digest, one),
+    ):
+        for tag in ("v1", "v2"):
+            by_protocol(cloud, "PUT", "deleted", tag, one)
+        delete()
+        assert received(4)[2:] == [detail("deleted", "DELETE", one.digest, tag) for tag in ("v1", "v2")]
+        assert ecr.describe_images(repositoryName="deleted")["imageDetails"] == []
 
 
 def test_describe_images_tells_images_from_what_else_is_in_a_repository(cloud):
@@ -258,6 +277,35 @@ def test_a_pull_needs_the_permission_of_both_sides(cloud):
     assert refused(puller.batch_get_image, **calls["batch_get_image"]) == "AccessDeniedException"
     assert refused(ecr.batch_get_image, **calls["batch_get_image"]) == "AccessDeniedException"
     assert puller.describe_images(**calls["describe_images"])["imageDetails"]
+
+
+def test_a_template_shares_its_repository_and_a_changed_policy_counts_at_once(cloud):
+    elsewhere = of_organization(f"{ORGANIZATION}/{ORGANIZATION_ROOT}/ou-seki-elsewhere/")
+    properties = {
+        "RepositoryName": "templated",
+        "ImageTagMutability": "IMMUTABLE",
+        "LifecyclePolicy": {"LifecyclePolicyText": json.dumps({"rules": []})},
+    }
+    cloudformation, request = (
+        cloud.client("cloudformation"),
+        {"registryId": REPOSITORY, "repositoryName": "templated"},
+    )
+
+    def deploy(apply, statement: dict, waiter: str) -> None:
+        policy = {"RepositoryPolicyText": json.loads(document([statement]))}
+        resource = {"Type": "AWS::ECR::Repository", "Properties": properties | policy}
+        apply(StackName="images", TemplateBody=json.dumps({"Resources": {"Images": resource}}))
+        cloudformation.get_waiter(waiter).wait(StackName="images", WaiterConfig={"Delay": 1})
+
+    deploy(cloudformation.create_stack, elsewhere, "stack_create_complete")
+    push(cloud.client("ecr"), "templated", image("one"), "v1")
+    reader = cloud.client("ecr", TEST)
+    assert refused(reader.describe_images, **request) == "AccessDeniedException"
+    deploy(cloudformation.update_stack, of_organization(WORKLOADS), "stack_update_complete")
+    (found,) = reader.describe_images(**request)["imageDetails"]
+    assert found["imageTags"] == ["v1"]
+    (repository,) = cloud.client("ecr").describe_repositories(repositoryNames=["templated"])["repositories"]
+    assert repository["imageTagMutability"] == "IMMUTABLE"
 
 
 def test_the_permission_to_list_repositories_is_not_about_one_of_them(cloud):

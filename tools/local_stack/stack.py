@@ -370,7 +370,7 @@ def up(port: int | None, empty: bool = False) -> None:
 def _explain(places: Places) -> None:
     config = places.config.relative_to(ROOT)
     print()
-    for profile, account in {**ACCOUNTS, PERSON: ACCOUNTS["production"]}.items():
+    for profile, account in {**ACCOUNTS, PERSON: ACCOUNTS["production"], "outside": OUTSIDE_ACCOUNT}.items():
         print(f"  profile {profile:<12} account {account}")
     print(
         f"""
