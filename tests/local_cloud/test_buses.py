@@ -2,8 +2,8 @@
 
 import json
 
-from tests.local_cloud.accounts import PRODUCTION, REPOSITORY, TEST, allow
-from tools.layout import REGION
+from tests.local_cloud.accounts import OUTSIDE, PRODUCTION, REPOSITORY, TEST, allow
+from tools.layout import REGION, WORKLOADS
 
 BUS = f"arn:aws:events:{REGION}:{PRODUCTION}:event-bus/sekisho"
 RELAY = f"arn:aws:iam::{REPOSITORY}:role/relay"
@@ -96,6 +96,23 @@ def test_only_a_role_that_the_policy_names_reaches_another_accounts_bus(cloud):
     deploy(cloud, PRODUCTION, "bus", template(policy("somebody.else")))
     assert relay.put_events(Entries=[entry()])["FailedEntryCount"] == 1
     assert cloud.messages(PRODUCTION, url, seconds=0.5) == []
+
+
+def test_an_organizational_unit_can_be_the_principal_of_a_bus(cloud):
+    bus = BUS.replace(PRODUCTION, REPOSITORY).replace("sekisho", "of-the-unit")
+    statement = {
+        "Sid": "Unit",
+        "Effect": "Allow",
+        "Principal": "*",
+        "Action": "events:PutEvents",
+        "Resource": bus,
+        "Condition": {"ForAnyValue:StringLike": {"aws:PrincipalOrgPaths": f"{WORKLOADS}*"}},
+    }
+    body = template({"Version": "2012-10-17", "Statement": [statement]}).replace('"sekisho"', '"of-the-unit"')
+    deploy(cloud, REPOSITORY, "bus-of-the-unit", body)
+    for account, code in ((TEST, None), (PRODUCTION, None), (OUTSIDE, "AccessDeniedException")):
+        put = cloud.client("events", account).put_events(Entries=[entry(EventBusName=bus)])
+        assert put["Entries"][0].get("ErrorCode") == code, account
 
 
 REPORTS = f"arn:aws:events:{REGION}:{REPOSITORY}:event-bus/reports"
