@@ -138,6 +138,9 @@ def test_the_deployment_goes_back_on_every_alarm_of_the_template():
     assert watched == {"AlarmNames": [{"Ref": name} for name in alarms], "Enable": True, "Rollback": True}
     # One glob, such as shop-*, selects the alarms for the bake of a wave, and the pipeline may only make these alarms.
     assert all(one["AlarmName"]["Fn::Sub"].startswith("${AWS::StackName}-") for one in alarms.values())
+    # An alarm that takes longer than the bake could not bring the old version back in time.
+    slowest = max(one["EvaluationPeriods"] * one.get("Period", 60) for one in alarms.values())
+    assert template("template.yaml")["Parameters"]["BakeMinutes"]["Default"] * 60 > slowest
     assert "DeploymentCircuitBreaker" not in resources["Service"]["Properties"]["DeploymentConfiguration"]
 
 
