@@ -196,6 +196,8 @@ def cargo_deny() -> Path:
                 "--root",
                 TOOLS,
             ]
+            # An unoptimized build takes a fraction of the time, and the program runs for a second.
+            command.append("--debug")
             # The default features would also fetch advisories, which are not in the package registries.
             run("Building cargo-deny", [*command, "--no-default-features"], LOGS / "cargo-deny.log", hint=NETWORK)
     return program
