@@ -4,7 +4,7 @@ import os
 
 from tools.failure import Failure
 from tools.layout import ARCHITECTURE, BUILD, CONFIG, FUNCTIONS, LOCAL, ROOT, VENV, tool
-from tools.machine import locked
+from tools.machine import TOOLS, locked
 from tools.processes import Word, run
 from tools.surroundings import clean_environment
 
@@ -24,8 +24,12 @@ def environment(**extra: str) -> dict[str, str]:
 
 
 def check_config_command(config: str) -> list[Word]:
-    """The command that checks a sekisho.toml with the functions' own parser."""
-    return ["cargo", "run", "--quiet", "-p", "sekisho-domain", "--example", "check-config", "--", config]
+    """The command that checks a sekisho.toml with the functions' own parser.
+
+    It has a target directory of its own, so that it never waits for another build.
+    """
+    example: list[Word] = ["-p", "sekisho-domain", "--example", "check-config"]
+    return ["cargo", "run", "--quiet", "--target-dir", TOOLS, *example, "--", config]
 
 
 def make_layer_readable() -> None:

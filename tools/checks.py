@@ -1,16 +1,24 @@
-"""Runs `make test`: every check and test in order. The first failure ends the run."""
+"""Runs `make test`: every check and test. The first failure ends the run."""
 
+import shlex
+import subprocess
 import time
 from collections.abc import Sequence
 
 from tools import machine
 from tools.build import build, environment
 from tools.failure import Failure
-from tools.layout import ROOT, tool
+from tools.layout import LOCAL, ROOT, tool
 from tools.processes import Command, Word
 
 # The folders and packages whose Python code is linted, formatted and type-checked.
 PYTHON = ["tools", "local_cloud", "tests", "bench"]
+CRATES = "Lints and tests of the crates"
+# The lints compile the examples, so the tests need not. No documentation has code to run.
+CRATES_COMMANDS: list[list[Word]] = [
+    ["cargo", "clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"],
+    ["cargo", "test", "--workspace", "--tests", "--locked"],
+]
 
 
 def run_checks() -> None:
@@ -20,25 +28,68 @@ def run_checks() -> None:
     _step("Format of the Python code", [tool("ruff"), "format", "--check", "--quiet", *PYTHON])
     _step("Lints of the Python code", [tool("ruff"), "check", "--quiet", *PYTHON])
     _step("Types of the Python code", [tool("mypy"), *PYTHON])
-    _step("Lints", ["cargo", "clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])
-    # The lints have compiled the examples, and no documentation has code to run.
-    _step("Tests of the crates", ["cargo", "test", "--workspace", "--tests", "--locked"])
     deny = machine.cargo_deny()
     _step("Licences, bans and sources of the dependencies", [deny, "--locked", "check", "licenses", "bans", "sources"])
     build()
-    # The end-to-end tests come last, because the tests of a single part find its defects sooner and name them better.
-    folders = {file.parent.name for file in (ROOT / "tests").glob("*/test_*.py")}
-    for folder in sorted(folders, key=lambda name: (name == "end_to_end", name)):
-        _step(f"Tests in tests/{folder}", [*pytest, f"tests/{folder}"])
+    crates = Crates()
+    try:
+        # The end-to-end tests come last, because the tests of a single part find its defects sooner and name them
+        # better.
+        folders = {file.parent.name for file in (ROOT / "tests").glob("*/test_*.py")}
+        for folder in sorted(folders, key=lambda name: (name == "end_to_end", name)):
+            _step(f"Tests in tests/{folder}", [*pytest, f"tests/{folder}"], crates)
+        crates.wait()
+    finally:
+        crates.end()
     print("\nEverything holds.", flush=True)
 
 
-def _step(title: str, words: Sequence[Word]) -> None:
+class Crates:
+    """The lints and tests of the crates, which run beside the tests in Python.
+
+    The tests in Python wait most of the time, and the compiler uses the cores meanwhile, at a lower priority.
+    """
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._log = LOCAL / "logs" / "crates.log"
+        print(f"\n── {CRATES}: running beside the next steps (output: {self._log.relative_to(ROOT)})", flush=True)
+        script = " && ".join(shlex.join(map(str, command)) for command in CRATES_COMMANDS)
+        self._command = Command(["nice", "sh", "-c", script], self._log, cwd=ROOT, env=environment())
+
+    def check(self) -> None:
+        """Raises `Failure` if the command has failed."""
+        code = self._command.code()
+        if code:
+            raise Failure(f"{self._command.last_lines(200)}\n{CRATES}: failed (all of its output: {self._log})")
+
+    def wait(self) -> None:
+        """Waits until the command has ended, and prints its results."""
+        self._command.wait(None)
+        self.check()
+        for line in self._command.text().splitlines():
+            if line.startswith(("test result:", "     Running")):
+                print(line.strip(), flush=True)
+        print(f"── {CRATES}: {time.monotonic() - self._began:.0f} s", flush=True)
+
+    def end(self) -> None:
+        """Ends the command if it still runs."""
+        self._command.end()
+
+
+def _step(title: str, words: Sequence[Word], crates: Crates | None = None) -> None:
+    """Runs a command to its end, or until the lints or tests of the crates have failed beside it."""
     print(f"\n── {title}", flush=True)
     began = time.monotonic()
     command = Command(words, cwd=ROOT, env=environment())
     try:
-        code = command.wait(None)
+        while True:
+            try:
+                code = command.wait(1)
+                break
+            except subprocess.TimeoutExpired:
+                if crates:
+                    crates.check()
     finally:
         command.end()
     if code:
