@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from tools.console import Waiting, print_table
 from tools.failure import Failure
 from tools.git import Clone
-from tools.layout import ACCOUNTS, LOCAL, PERSON, REPOSITORY
-from tools.local_stack import job, train
+from tools.layout import ACCOUNTS, LOCAL, OUTSIDE_ACCOUNT, PERSON, PIPELINE, REPOSITORY
+from tools.local_stack import image_route, images, job, train
 from tools.local_stack.job import PIPELINE_ACCOUNTS
 from tools.local_stack.observed import decisions, error_code, execution_of, executions, grants, timed_decisions
 from tools.local_stack.stack import Stack, temporary_stack
@@ -43,6 +43,7 @@ def demo() -> None:
         bad, good = train_with_a_bad_commit(stack, clone)
         access(stack)
         arrival(stack, bad, good)
+        image(stack, clone)
         ledgers(stack)
         print("\nEvery line above was checked in the accounts.")
 
@@ -209,9 +210,38 @@ def access(stack: Stack) -> None:
     say("production", f"policy {name} is still attached: its own dates end the access", "untouched")
 
 
+def image(stack: Stack, clone: Clone) -> None:
+    """Shows that both accounts deploy an image by its digest, and that an account outside the unit may not pull it."""
+    head("8  An image, beside the code")
+    image_route.configure(stack)
+    say("repository", "the pipelines get an image as their second source", "configured")
+    before = {profile: len(decisions(stack, profile, "pipeline-starter")) for profile in PIPELINE_ACCOUNTS}
+    commit = clone.commit(image_route.application(), "Show the image")
+    clone.push("main")
+    for profile in PIPELINE_ACCOUNTS:
+        waiting = job.wait_for_decision(stack, profile, "pipeline-starter", before[profile], "waiting")
+        say(profile, f"git push origin main at {commit[:8]}: {waiting['reason']}", waiting["outcome"])
+
+    before = {"repository": len(decisions(stack, "repository", "event-relay"))}
+    digest = image_route.publish(stack, images.image("the first"), "v1")
+    relayed = job.wait_for_decision(stack, "repository", "event-relay", before["repository"], "relayed")
+    must(relayed["digest"] == digest, f"event-relay relayed {relayed.get('digest')} instead of {digest}")
+    say("repository", f"push of {REPOSITORY}:v1 at {digest[7:19]}: {relayed['reason']}", relayed["outcome"])
+    for profile in PIPELINE_ACCOUNTS:
+        ended = image_route.wait_for_pins(stack, profile, commit, digest)
+        must(ended["status"] == "Succeeded", f"pipeline {PIPELINE} in {profile} ended as {ended['status']}")
+        answer = job.invoke(stack, profile, job.APPLICATION_FUNCTION, {})
+        must(answer == image_route.uri(digest), f"the application in {profile} has the image {answer}")
+        say(profile, f"pipeline {PIPELINE} at {commit[:8]} with …/{REPOSITORY}@sha256:{digest[7:19]}…", ended["status"])
+        must(bool(image_route.pull(stack, profile, digest)["images"]), f"{profile} may not pull the image")
+    code = error_code(lambda: image_route.pull(stack, "outside", digest))
+    must(code in DENIED, f"an account outside the unit got the answer {code or 'yes'} to its pull")
+    say("outside", f"pull of the image from {OUTSIDE_ACCOUNT}, an account outside the unit", "denied")
+
+
 def ledgers(stack: Stack) -> None:
     """Prints the ledger of each account."""
-    head("8  The ledgers")
+    head("9  The ledgers")
     for profile, account in ACCOUNTS.items():
         print(f"\n{profile} ({account})")
         rows = []

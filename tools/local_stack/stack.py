@@ -250,7 +250,8 @@ def _change_set(account: str, order: int, mode: str) -> dict[str, Any]:
     }
 
 
-def _create_pipelines(stack: Stack) -> None:
+def create_pipelines(stack: Stack) -> None:
+    """Creates the pipelines of the test and production accounts, or gives them their first form back."""
     source_role = stack.outputs("repository")["SourceActionRoleArn"]
     for profile in ("test", "production"):
         client = stack.client(profile, "codepipeline")
@@ -285,7 +286,7 @@ def deploy(stack: Stack) -> None:
         _deploy(stack, profile)
     with Step("Making the repository, the pipelines and the person"):
         _create_repository(stack)
-        _create_pipelines(stack)
+        create_pipelines(stack)
         _create_person(stack)
 
 
