@@ -8,7 +8,7 @@ import pytest
 from tests.local_cloud.accounts import document
 from tests.template import deployed
 from tests.template.deployed import BOOTSTRAP
-from tests.tools.faults import PARAMETERS, R, T, layer
+from tests.tools.faults import PARAMETERS, PARAMETERS_OF_REPOSITORY, R, T, layer
 from tests.tools.runner import write_config
 from tools.layout import CONFIG, REGION
 from tools.operations.environment import Environment
@@ -22,7 +22,7 @@ def cloud():
         for one in (one for one in template["Resources"].values() if one["Type"] == "AWS::Lambda::LayerVersion"):
             one["Properties"]["Content"] = {"S3Bucket": {"Fn::Sub": "layers-${AWS::AccountId}"}, "S3Key": "config"}
         # The repository account comes first, because the pipeline account has a managed pipeline.
-        for account, parameters in ((R, {"HostsRepositories": "true"}), (T, PARAMETERS)):
+        for account, parameters in ((R, PARAMETERS_OF_REPOSITORY), (T, PARAMETERS)):
             s3 = cloud.client(account, "s3")
             location = {"LocationConstraint": REGION}
             s3.create_bucket(Bucket=f"layers-{account}", CreateBucketConfiguration=location)

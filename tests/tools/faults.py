@@ -13,11 +13,21 @@ from typing import Any
 from tests.local_cloud.accounts import document
 from tests.template import deployed
 from tests.template.deployed import Deployed
-from tools.layout import ACCOUNTS, CONFIG, REGION, STACK
+from tools.layout import ACCOUNTS, CONFIG, REGION, STACK, WORKLOADS
 
 R, T = ACCOUNTS["repository"], ACCOUNTS["test"]
 OTHER_ACCOUNT = "444444444444"
-PARAMETERS = {"HostsPipelines": "true", "ManagesPipeline": "true", "GrantsAccess": "true"}
+PARAMETERS = {
+    "HostsPipelines": "true",
+    "ManagesPipeline": "true",
+    "GrantsAccess": "true",
+    "ImageRepositoryName": "shop",
+}
+PARAMETERS_OF_REPOSITORY = {
+    "HostsRepositories": "true",
+    "ImageRepositoryName": "shop",
+    "ImageReaderOrgPaths": WORKLOADS,
+}
 RELAY, SOURCE = f"sekisho-event-relay-{REGION}", f"sekisho-source-action-{REGION}"
 STARTER, PIPELINE = f"sekisho-pipeline-starter-{REGION}", f"sekisho-pipeline-{REGION}"
 BUCKET = f"sekisho-artifacts-{T}-{REGION}"
@@ -168,9 +178,9 @@ def pipeline_with(change: Callable[[Any], object]) -> Fault:
     return fault
 
 
-def source_with(change: Callable[[Any], object]) -> Fault:
-    """Somebody has changed the pipeline's source action."""
-    return pipeline_with(lambda pipeline: change(pipeline["stages"][0]["actions"][0]))
+def source_with(change: Callable[[Any], object], action: int = 0) -> Fault:
+    """Somebody has changed one of the pipeline's source actions: 0 is the template's, and 1 is the image's."""
+    return pipeline_with(lambda pipeline: change(pipeline["stages"][0]["actions"][action]))
 
 
 def source_role_trusts_another_account(cloud: Deployed) -> Undo:
@@ -305,14 +315,14 @@ def limited_by_boundary(account: str, role: str, actions: list[str]) -> Fault:
     return fault
 
 
-def rule_starts_pipeline(bus: str) -> Fault:
+def rule_starts_pipeline(bus: str, source: str = "aws.codecommit") -> Fault:
     """An older rule also starts the pipeline. The rule dates from the time before the pipeline had a route."""
 
     def fault(cloud: Deployed) -> Undo:
         events, name = cloud.client(T, "events"), "codepipeline-shop-main"
         if bus != "default":
             events.create_event_bus(Name=bus)
-        events.put_rule(Name=name, EventBusName=bus, EventPattern=json.dumps({"source": ["aws.codecommit"]}))
+        events.put_rule(Name=name, EventBusName=bus, EventPattern=json.dumps({"source": [source]}))
         target = {"Id": "pipeline", "Arn": f"arn:aws:codepipeline:{REGION}:{T}:shop"}
         events.put_targets(Rule=name, EventBusName=bus, Targets=[target])
 

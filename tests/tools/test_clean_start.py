@@ -19,6 +19,7 @@ from tests.tools.faults import PARAMETERS, R, T
 from tests.tools.runner import run, write_config
 from tools.git import Clone
 from tools.layout import LEDGER, REGION, ROOT, STACK
+from tools.local_stack import images
 from tools.operations import clean_start, stack_history
 from tools.operations.leftovers import Leftover
 
@@ -44,7 +45,8 @@ class Place:
         self.samconfig.write_text(
             f'[mine.sekisho]\naccount = "{account}"\nrepositories = "mine"\n'
             f'[mine.global.parameters]\nstack_name = "{STACK}"\nregion = "{REGION}"\nprofile = "mine"\n'
-            '[mine.deploy.parameters]\nparameter_overrides = ["HostsPipelines=true", "RepositoryName=code"]\n'
+            '[mine.deploy.parameters]\nparameter_overrides = ["HostsPipelines=true", "RepositoryName=code", '
+            '"ImageRepositoryName=images"]\n'
         )
 
     def client(self, service):
@@ -61,6 +63,7 @@ class Place:
             "ArtifactBucket": kept("AWS::S3::Bucket", BucketName=self.bucket),
             "ArtifactKey": kept("AWS::KMS::Key", KeyPolicy={}),
             "Repository": kept("AWS::CodeCommit::Repository", RepositoryName="code"),
+            "ImageRepository": kept("AWS::ECR::Repository", RepositoryName="images"),
             "TempAccessLogs": {"Type": "AWS::Logs::LogGroup", "Properties": {"LogGroupName": LOGS}},
         }
         failing = {"Fails": FAILS | {"DependsOn": list(resources)}} if fails else {}
@@ -91,6 +94,7 @@ class Place:
             "table": LEDGER in self.client("dynamodb").list_tables()["TableNames"],
             "bucket": self.bucket in [one["Name"] for one in self.client("s3").list_buckets()["Buckets"]],
             "repository": "code" in names,
+            "images": bool(self.client("ecr").describe_repositories()["repositories"]),
             "key": "Enabled" in states,
         }
 
@@ -98,7 +102,7 @@ class Place:
         return run(self.config, "clean-start", "mine", *more, SAMCONFIG=str(self.samconfig))
 
 
-ALL = dict.fromkeys(("table", "bucket", "repository", "key"), True)
+ALL = dict.fromkeys(("table", "bucket", "repository", "images", "key"), True)
 NOTHING = dict.fromkeys(ALL, False)
 
 
@@ -127,6 +131,8 @@ def place(cloud, tmp_path):
         found.delete()
     if found.left()["repository"]:
         found.client("codecommit").delete_repository(repositoryName="code")
+    if found.left()["images"]:
+        found.client("ecr").delete_repository(repositoryName="images", force=True)
     if found.left()["table"]:
         found.client("dynamodb").update_table(TableName=LEDGER, DeletionProtectionEnabled=False)
         found.client("dynamodb").delete_table(TableName=LEDGER)
@@ -146,7 +152,14 @@ def test_a_failed_first_deployment_is_shown_and_then_removed(place):
     place.client("cloudformation").update_termination_protection(StackName=STACK, EnableTerminationProtection=True)
     code, output = place.clean_start()
     assert (code, place.status(), place.left()) == (0, "ROLLBACK_COMPLETE", ALL), output
-    for what in (f"stack {STACK}", f"table {LEDGER}", f"bucket {place.bucket}", "repository code", "key "):
+    for what in (
+        f"stack {STACK}",
+        f"table {LEDGER}",
+        f"bucket {place.bucket}",
+        "repository code",
+        "repository of images images",
+        "key ",
+    ):
         assert f"remove  {what}" in output, output
     assert "WRITE=1" in output
 
@@ -260,6 +273,14 @@ def test_a_stack_counts_as_deployed_whatever_came_later(later):
     assert not stack(*FAILED).was_deployed
     assert stack(FAILED[0], event(later), event("DELETE_FAILED"), status="DELETE_FAILED").was_deployed
     assert stack(*FAILED, status=later).was_deployed
+
+
+def test_a_repository_with_images_stays(place):
+    place.create("ROLLBACK_COMPLETE")
+    images.push(place.client("ecr"), "images", images.image("one"), tag="v1")
+    code, output = place.clean_start("--write")
+    assert (code, place.left()) == (0, NOTHING | {"images": True}), output
+    assert "leave   repository of images images: it has images" in output
 
 
 def test_a_repository_with_branches_stays(place):

@@ -315,8 +315,9 @@ def test_the_deploy_role_may_read_the_whole_path(config_of_deployer):
 
 
 def test_each_hop_has_a_fault():
-    assert {link.hop for link in LINKS} == set(range(1, len(HOPS) + 1))
-    assert len(HOPS) == 19
+    # tests/tools/test_doctor_images.py has the faults of the last hop.
+    assert {link.hop for link in LINKS} == set(range(1, len(HOPS)))
+    assert len(HOPS) == 20
 
 
 @pytest.mark.parametrize("link", LINKS, ids=[f"{link.hop}-{link.problem}" for link in LINKS])

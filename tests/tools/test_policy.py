@@ -54,6 +54,14 @@ def test_lists_of_accounts_and_regions_lead_to_each_combination():
     assert routes_to("222222222222", "us-east-1", text, "ap-northeast-1") == []
 
 
+def test_a_route_of_an_image_is_another_route():
+    target = '[[route.target]]\naccount = "222222222222"\nregion = "us-east-1"\npipeline = "shop"\naction = "Image"\n'
+    routes = [f'[[route]]\n{kind} = "shop"\ntags = ["v*"]\n{target}' for kind in ("image", "repository")]
+    of_image, of_code = routes_to("222222222222", "us-east-1", "\n".join(routes))
+    assert (of_image.repository, of_image.is_image, of_code.is_image) == ("shop", True, False)
+    assert of_image != of_code and str(of_image).startswith("image shop (tags v*) to action Image")
+
+
 def test_the_targets_of_waves_have_the_settings_of_their_wave():
     text = """
         [[route]]

@@ -59,6 +59,22 @@ class Account:
         """A client for the service, with the environment's credentials."""
         return self.session.client(service)  # type: ignore[call-overload] # the stubs know only literal names
 
+    @cache  # noqa: B019 (an account lives as long as the program)
+    def organization_path(self, account: str) -> str | None:
+        """The account's path in the organization, such as `o-…/r-…/ou-…/`; None if these credentials can't see it.
+
+        Only the organization's management account can see it, and accounts to which it has delegated that.
+        """
+        organizations, path, child = self.client("organizations"), "", account
+        try:
+            while not child.startswith("r-"):
+                (parent,) = organizations.list_parents(ChildId=child)["Parents"]
+                child = parent["Id"]
+                path = f"{child}/{path}"
+            return f"{organizations.describe_organization()['Organization']['Id']}/{path}"
+        except ClientError:
+            return None
+
     def administrator(self, command: str) -> str:
         """A fix for an administrator, because the role sekisho-deploy may not make it."""
         return f"as an administrator of account {self.id}: aws {command} --region {self.region}"

@@ -27,7 +27,7 @@ def check(path: DeliveryPath) -> bool:
     """Prints the hops up to the first broken one; returns whether every hop holds and none is unclear."""
     whole = True
     for number, hop in enumerate(HOPS, 1):
-        path.unclear = []
+        path.unclear, path.advice = [], []
         try:
             hop.check(path)
         except Broken as broken:
@@ -40,6 +40,8 @@ def check(path: DeliveryPath) -> bool:
         print(f"{number:>2}. {'UNCLEAR' if path.unclear else 'holds  '} {hop.statement}")
         for question in dict.fromkeys(path.unclear):
             print(f"    Can't tell {question}")
+        for advice in dict.fromkeys(path.advice):
+            print(f"    Advice: {advice}")
         whole = whole and not path.unclear
     return whole
 

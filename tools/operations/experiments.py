@@ -162,15 +162,15 @@ def _pipeline(place: Place, kind: str) -> Iterator[Pipeline | None]:
     bucket gets no artifact. This is also true for the execution that CodePipeline starts when it creates a pipeline.
     Yields None if no routed pipeline exists here, whose source could be used.
     """
-    client = place.client("codepipeline")
+    client, name = place.client("codepipeline"), unique_name()
     try:
         model = client.get_pipeline(name=place.routes[0].pipeline)["pipeline"]
-    except (IndexError, client.exceptions.PipelineNotFoundException):
+        source = model["stages"][0]
+        action = next(one for one in source["actions"] if one["actionTypeId"]["provider"] == "CodeCommit")
+    except (IndexError, StopIteration, client.exceptions.PipelineNotFoundException):
         yield None
         return
-    name, source = unique_name(), model["stages"][0]
-    for action in source["actions"]:
-        action["configuration"] |= {"BranchName": name}
+    action["configuration"] |= {"BranchName": name}
     approval = {
         "name": "Wait",
         "actionTypeId": {"category": "Approval", "owner": "AWS", "provider": "Manual", "version": "1"},
@@ -180,14 +180,14 @@ def _pipeline(place: Place, kind: str) -> Iterator[Pipeline | None]:
         "pipelineType": kind,
         "roleArn": model["roleArn"],
         "artifactStore": model["artifactStore"],
-        "stages": [source, {"name": "Wait", "actions": [approval]}],
+        "stages": [source | {"actions": [action]}, {"name": "Wait", "actions": [approval]}],
     }
     with ExitStack() as stack:
         with uninterrupted():
             made = client.create_pipeline(pipeline=structure)["pipeline"].get("pipelineType")
             stack.callback(place.remove, f"pipeline {name}", client.delete_pipeline, name=name)
-        action = source["actions"][0]["name"]
-        yield Pipeline(name, made, {"actionName": action, "revisionType": "COMMIT_ID", "revisionValue": "0" * 40})
+        pin = {"actionName": action["name"], "revisionType": "COMMIT_ID", "revisionValue": "0" * 40}
+        yield Pipeline(name, made, pin)
 
 
 NO_PIPELINE = "no routed pipeline exists here, whose source could be used"

@@ -8,6 +8,7 @@ from botocore.exceptions import ClientError
 
 from tools.layout import BUS, CONFIG
 from tools.operations.account import Account, Broken, need
+from tools.operations.images import IMAGE_CHANGE, READ_IMAGE, images_can_be_pulled
 from tools.operations.path import DeliveryPath
 from tools.operations.pipelines import builds_use_key, pipelines_are_correct, pipelines_exist
 from tools.operations.policy import Unclear
@@ -65,6 +66,8 @@ def relay_is_invoked(path: DeliveryPath) -> None:
     """Checks the rules that invoke event-relay about the repositories."""
     change = {"source": ["aws.codecommit"], "detail-type": ["CodeCommit Repository State Change"]}
     path.repositories.need_rule("sekisho-repository-change", change, path.relay)
+    if any(route.is_image for route in path.routes):
+        path.repositories.need_rule("sekisho-image-change", IMAGE_CHANGE, path.relay)
     path.repositories.need_rule("sekisho-reconcile", "rate(5 minutes)", path.relay)
 
 
@@ -73,8 +76,14 @@ def relay_runs(path: DeliveryPath) -> None:
     role = path.need_function(path.repositories, path.relay, path.relay_role, "dynamodb:BatchGetItem")
     for route in path.routes:
         name, fix = route.repository, path.repositories.deploy
-        path.need_permission(role, READ_HEADS, path.repository_arn(name), f"read {name}", fix)
-        if not route.names_one_repository:
+        read, arn = (READ_IMAGE, path.image_arn(name)) if route.is_image else (READ_HEADS, path.repository_arn(name))
+        path.need_permission(role, read, arn, f"read {name}", fix)
+        if route.names_one_repository:
+            continue
+        if route.is_image:
+            path.need_permission(role, ["ecr:DescribeRepositories"], path.image_arn("*"), f"look for {name}", fix)
+            path.need_permission(role, ["ecr:DescribePullThroughCacheRules"], "*", "look for caches", fix)
+        else:
             path.need_permission(role, ["codecommit:ListRepositories"], "*", f"look for {name}", fix)
 
 
@@ -133,7 +142,7 @@ def repositories_exist(path: DeliveryPath) -> None:
     role, codecommit = path.repositories.role(path.source_role), path.repositories.client("codecommit")
     pages = codecommit.get_paginator("list_repositories").paginate()
     names = [one["repositoryName"] for page in pages for one in page["repositories"]]
-    for name in [route.repository for route in path.routes if route.names_one_repository]:
+    for name in [route.repository for route in path.routes if route.names_one_repository and not route.is_image]:
         problem = f"account {path.repositories.id} has no repository {name}"
         need(name in names, problem, f"create it there, or correct `repository` in {CONFIG.name}")
         arn = path.repository_arn(name)
@@ -281,7 +290,10 @@ HOPS = [
     Hop("the bus admits event-relay", bus_admits_relay),
     Hop("pipeline-starter is invoked by events of the repository account, and accepts them", starter_is_invoked),
     Hop("pipeline-starter runs, keeps its ledger and may start each routed pipeline", starter_runs),
-    Hop("each routed pipeline exists, and its source action is of a routed repository and branch", pipelines_exist),
+    Hop(
+        "each routed pipeline exists, and its source action is of a routed repository and branch, or of a routed image",
+        pipelines_exist,
+    ),
     Hop(
         "each pipeline takes pins one at a time, its source action takes the repository account's role, nothing else "
         "starts the pipeline, and its artifacts go into the artifact bucket under the artifact key",
@@ -312,5 +324,10 @@ HOPS = [
     Hop(
         "pipeline-starter is invoked when an alarm rings, may read the alarms, and has some for each wave that bakes",
         starter_watches_alarms,
+    ),
+    Hop(
+        "each routed repository of images exists, the source role may read it, and the pipeline account may pull from "
+        "it",
+        images_can_be_pulled,
     ),
 ]

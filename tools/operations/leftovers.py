@@ -22,6 +22,8 @@ GONE = {
     "NotFoundException",
     "PipelineNotFoundException",
     "RepositoryDoesNotExistException",
+    "RepositoryNotFoundException",
+    "RepositoryPolicyNotFoundException",
     "ResourceNotFoundException",
 }
 # For each duty, the functions that an account with this duty has: the logical id and the name.
@@ -49,7 +51,7 @@ class Leftover:
     obstacle: str | None = None
 
 
-def found(call: Callable[..., Any], **arguments: str) -> dict[str, Any] | None:
+def found(call: Callable[..., Any], **arguments: Any) -> dict[str, Any] | None:
     """The answer of a call about a resource, or None if the resource does not exist."""
     try:
         answer: dict[str, Any] = call(**arguments)
@@ -70,6 +72,8 @@ def leftovers(session: boto3.Session, target: Environment, stacks: Iterable[Stac
     yield from _ledger(session)
     yield from _bucket(session, bucket_name(target))
     yield from _repository(session, value(target, "RepositoryName"))
+    if name := value(target, "ImageRepositoryName"):
+        yield from _image_repository(session, name)
     for functions in FUNCTIONS_OF.values():
         for function, name in functions.items():
             yield from _log_group(session, f"{function}Logs", f"/aws/lambda/{name}")
@@ -139,6 +143,27 @@ def _repository(session: boto3.Session, name: str) -> Iterator[Leftover]:
         metadata["creationDate"],
         lambda: codecommit.delete_repository(repositoryName=name),
         obstacle=obstacle if branches else None,
+    )
+
+
+def _image_repository(session: boto3.Session, name: str) -> Iterator[Leftover]:
+    ecr = session.client("ecr")
+    described = found(ecr.describe_repositories, repositoryNames=[name])
+    if described is None:
+        return
+    (repository,) = described["repositories"]
+    images = ecr.list_images(repositoryName=name)["imageIds"]
+    obstacle = (
+        "it has images. If nobody needs them: "
+        f"aws ecr delete-repository --force --repository-name {name} --region {session.region_name}"
+    )
+    yield Leftover(
+        "ImageRepository",
+        name,
+        f"repository of images {name}",
+        repository["createdAt"],
+        lambda: ecr.delete_repository(repositoryName=name),
+        obstacle=obstacle if images else None,
     )
 
 

@@ -21,6 +21,8 @@ class DeliveryPath:
         self.repositories, self.pipelines = repositories, pipelines
         # The questions about the current hop that could not be answered.
         self.unclear: list[str] = []
+        # What could be better at the current hop, although it holds.
+        self.advice: list[str] = []
 
     @property
     def relay(self) -> str:
@@ -87,6 +89,16 @@ class DeliveryPath:
         """The ARN of a repository."""
         return f"arn:aws:codecommit:{self.repositories.region}:{self.repositories.id}:{name}"
 
+    def image_arn(self, name: str) -> str:
+        """The ARN of a repository of images."""
+        return f"arn:aws:ecr:{self.repositories.region}:{self.repositories.id}:repository/{name}"
+
+    def place_of(self, account: str, document: Document) -> dict[str, str]:
+        """The account's place in the organization as a condition key, if the policy asks for it and it can be seen."""
+        key = "aws:PrincipalOrgPaths"
+        found = self.repositories.organization_path(account) if key in json.dumps(document) else None
+        return {key: found} if found else {}
+
     def pipeline_arn(self, name: str) -> str:
         """The ARN of a pipeline."""
         return f"arn:aws:codepipeline:{self.pipelines.region}:{self.pipelines.id}:{name}"
@@ -125,9 +137,11 @@ class DeliveryPath:
         context: Context | None = None,
     ) -> None:
         """Raises `Broken` unless the resource's policy admits the role, which may belong to another account."""
+        account = role.split(":")[4]
         facts = {**(context or {}), "aws:PrincipalArn": role, "aws:SecureTransport": "true"}
+        facts |= self.place_of(account, document)
         self.need_allowed(
-            lambda: allows(document, action, resource, facts, role.split(":")[4]),
+            lambda: allows(document, action, resource, facts, account),
             f"{owner} does not let {role} in ({action})",
             fix,
         )

@@ -10,6 +10,9 @@ from tools.operations.account import need
 from tools.operations.path import DeliveryPath
 from tools.operations.routes import Route, includes, matches
 
+# The tag of the managed pipeline's image action, which never exists.
+NO_TAG = "sekisho-pins-the-digest"
+
 
 def pipelines_exist(path: DeliveryPath) -> None:
     """Checks that each routed pipeline exists, and that its source action matches the routes."""
@@ -27,14 +30,17 @@ def _check_source(path: DeliveryPath, route: Route, lists: list[tuple[str, ...]]
     settings, kind = source.get("configuration", {}), source["actionTypeId"]
     where = f"source action {route.action} of pipeline {route.pipeline}"
     fix = f"correct the route in {CONFIG.name} and deploy to both accounts, or {path.fix_of_pipeline(route.pipeline)}"
+    provider = "ECR" if route.is_image else "CodeCommit"
     need(
-        (kind["category"], kind["provider"]) == ("Source", "CodeCommit"),
-        f"{where} takes its source from {kind['provider']}, not from CodeCommit",
+        (kind["category"], kind["provider"]) == ("Source", provider),
+        f"{where} takes its source from {kind['provider']}, not from {provider}",
         fix,
     )
     region, expected = source.get("region", path.pipelines.region), path.repositories.region
     problem = f"{where} takes its source in {region}, but the repositories are in {expected}"
     need(region == expected, problem, fix)
+    if route.is_image:
+        _advise_on_tag(path, settings, where)
     _need_whole_source(settings, where, fix)
     repository, branch = settings.get("RepositoryName"), settings.get("BranchName")
     path.need_allowed(
@@ -48,6 +54,16 @@ def _check_source(path: DeliveryPath, route: Route, lists: list[tuple[str, ...]]
             lambda: any(includes(globs, branch) for globs in lists),
             f"{where} takes branch {branch}, and its routes are of {', '.join(glob for one in lists for glob in one)}",
             fix,
+        )
+
+
+def _advise_on_tag(path: DeliveryPath, settings: dict[str, str], where: str) -> None:
+    """Advises to name a tag that never exists, so that an execution that no order started deploys nothing."""
+    tag = settings.get("ImageTag", "latest")
+    if tag != NO_TAG:
+        path.advice.append(
+            f"{where} has the tag {tag}. If somebody starts the pipeline by hand, it deploys that image, which may be "
+            f"old. With a tag that never exists, such as {NO_TAG}, it deploys nothing"
         )
 
 
@@ -118,7 +134,8 @@ def pipelines_are_correct(path: DeliveryPath) -> None:
             fix,
         )
         polls = source["configuration"].get("PollForSourceChanges")
-        need(polls == "false", f"{name} polls and would run twice", fix)
+        # The source action of ECR never polls.
+        need(route.is_image or polls == "false", f"{name} polls and would run twice", fix)
         need(not pipeline.get("triggers"), f"{name} has a trigger of its own and would run twice", fix)
         _need_no_rule(path, route.pipeline)
         store = artifact_store(pipeline, path.pipelines.region)

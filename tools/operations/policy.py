@@ -86,10 +86,10 @@ def _holds(operator: str, values: Any, value: str | None) -> bool:
             return (value is None) == (wanted == ["true"])
         case "ForAllValues:StringEquals":
             return value is None or value in wanted
-        case "ForAnyValue:StringLike":
+        case "ForAnyValue:StringLike" if value is None:
             units = ", ".join(wanted)
             raise Unclear(f"the other account's place in the organization ({units}): check that it is in that unit")
-        case "StringEquals" | "ArnEquals" | "ArnLike" | "StringLike":
+        case "StringEquals" | "ArnEquals" | "ArnLike" | "StringLike" | "ForAnyValue:StringLike":
             return value is not None and any(_matches(pattern, value) for pattern in wanted)
         case "Bool":
             return value in wanted

@@ -8,19 +8,21 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
 from samtranslator.yaml_helper import yaml_parse
 
 from tools.failure import Failure
-from tools.layout import BUS, LEDGER, ROOT, RUST_TARGETS
+from tools.layout import BUS, ROOT, RUST_TARGETS
 from tools.machine import has_rust_target
 from tools.operations import stack_history
+from tools.operations.account import Account
 from tools.operations.deployment import Deployment, Problem, Unknown
 from tools.operations.environment import SAMCONFIG, Environment
-from tools.operations.leftovers import FUNCTIONS_OF, bucket_name, found, log_group
+from tools.operations.free_names import names_are_free
+from tools.operations.images import PULL_FOR_FUNCTION, lets_in
+from tools.operations.leftovers import found
 from tools.operations.policy import Unclear, allows
 from tools.operations.template import declared, value
 
@@ -28,6 +30,7 @@ from tools.operations.template import declared, value
 CHATBOT_REGION = "us-east-2"
 BOOTSTRAP = ROOT / "bootstrap" / "deploy-role.yaml"
 BOOTSTRAP_STACK = "sekisho-deploy"
+FURTHER = "bootstrap/image-repository.yaml there"
 # A new account may run only this many functions at a time, until AWS raises the limit.
 LOW_CONCURRENCY = 10
 # Lambda keeps so much of the quota for functions without a reservation.
@@ -204,62 +207,6 @@ def stack_accepts_a_deployment(deployment: Deployment) -> Found:
         yield Problem(text, "as an administrator, finish the deletion: docs/deploy.md, Take it down")
 
 
-def names_are_free(deployment: Deployment) -> Found:
-    """A resource that the stack is about to create must not exist yet under its name."""
-    target = deployment.target
-    if deployment.stack and deployment.stack["StackStatus"] in stack_history.FAILED_FIRST:
-        return  # make clean-start removes the resources of such a stack, too
-    present = set()
-    if deployment.stack:
-        pages = (
-            deployment.client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=target.stack)
-        )
-        present = {
-            one["LogicalResourceId"]
-            for page in pages
-            for one in page["StackResourceSummaries"]
-            if one["ResourceStatus"] != "DELETE_COMPLETE"
-        }
-    for logical, text, exists in fixed_names(deployment):
-        if logical not in present and exists():
-            yield Problem(
-                f"Account {target.account} already has {text}, and stack {target.stack} does not own it",
-                f"if a failed first deployment left it: make clean-start ENV={target.name} PROFILE=… as an "
-                "administrator; if an earlier stack left it: docs/deploy.md, Take it down; else rename or delete it",
-            )
-
-
-def fixed_names(deployment: Deployment) -> Iterator[tuple[str, str, Callable[[], object]]]:
-    """The resources with fixed names: the logical id, the description, and a function that looks for the resource."""
-    target = deployment.target
-
-    def exists(service: str, operation: str, **arguments: str) -> Callable[[], object]:
-        return lambda: found(getattr(deployment.client(service), operation), **arguments)
-
-    yield "Ledger", f"a table {LEDGER}", exists("dynamodb", "describe_table", TableName=LEDGER)
-    logs = deployment.client("logs")
-    for duty, functions in FUNCTIONS_OF.items():
-        for function, name in functions.items() if deployment.has(duty) else ():
-            yield function, f"a function {name}", exists("lambda", "get_function_configuration", FunctionName=name)
-            group = f"/aws/lambda/{name}"
-            yield f"{function}Logs", f"a log group {group}", partial(log_group, logs, group)
-    if deployment.has("HostsRepositories") or deployment.has("HostsPipelines"):
-        yield "Bus", f"an event bus {BUS}", exists("events", "describe_event_bus", Name=BUS)
-    if deployment.has("HostsPipelines"):
-        bucket = bucket_name(target)
-        yield "ArtifactBucket", f"a bucket {bucket}", exists("s3", "head_bucket", Bucket=bucket)
-    if deployment.has("ManagesPipeline"):
-        name = value(target, "LongPipelineName") or value(target, "PipelineName")
-        yield "Pipeline", f"a pipeline {name}", exists("codepipeline", "get_pipeline", name=name)
-    if deployment.has("ManagesRepository"):
-        name = value(target, "RepositoryName")
-        yield "Repository", f"a repository {name}", exists("codecommit", "get_repository", repositoryName=name)
-    if deployment.has("GrantsAccess"):
-        arn = f"arn:{deployment.partition}:iam::{target.account}:policy/sekisho-access-boundary"
-        text = "a policy sekisho-access-boundary (GrantsAccess can be set in one region of an account only)"
-        yield "AccessBoundary", text, exists("iam", "get_policy", PolicyArn=arn)
-
-
 def source_role_trusts_the_pipeline(deployment: Deployment) -> Found:
     """CodePipeline refuses a managed pipeline whose role may not assume the source role of the repository account."""
     target, repositories = deployment.target, deployment.repositories
@@ -310,6 +257,26 @@ def report_bus_admits_the_starter(deployment: Deployment) -> Found:
             f"make deploy ENV={repositories.name}, with {target.account} in its PipelineAccountIds",
             blocks=False,
         )
+
+
+def image_is_shared(deployment: Deployment) -> Found:
+    """Without the repository of images, or the permission to pull from it, the managed pipeline deploys no image."""
+    target, repositories = deployment.target, deployment.repositories
+    name = value(target, "ImageRepositoryName")
+    if not name or not deployment.has("ManagesPipeline") or target.name == repositories.name:
+        return
+    ecr, where = deployment.client_of_repositories("ecr"), f"account {repositories.account} (ENV={repositories.name})"
+    fix = f"set ImageRepositoryName={name} and ImageReaderOrgPaths for {repositories.name}, or deploy " + FURTHER
+    if found(ecr.describe_repositories, repositoryNames=[name]) is None:
+        yield Problem(f"There is no repository of images {name} in {where}", fix, blocks=False)
+        return
+    policy = json.loads((found(ecr.get_repository_policy, repositoryName=name) or {}).get("policyText", "{}"))
+    place = Account(repositories).organization_path(target.account)
+    arn = f"arn:{deployment.partition}:ecr:{repositories.region}:{repositories.account}:repository/{name}"
+    context = {"aws:PrincipalOrgPaths": place} if place else {}
+    if not all(lets_in(policy, action, arn, context, target.account) for action in PULL_FOR_FUNCTION):
+        text = f"The repository of images {name} in {where} does not let account {target.account} pull"
+        yield Problem(text, fix, blocks=False)
 
 
 def channel_is_free(deployment: Deployment) -> Found:
@@ -410,6 +377,7 @@ REMOTE = [
     Check("the names of what the stack creates are free", names_are_free),
     Check("the source role of the repository account trusts the pipelines", source_role_trusts_the_pipeline),
     Check("the bus of the repository account admits the reports", report_bus_admits_the_starter),
+    Check("the account may pull the image of its managed pipeline", image_is_shared),
     Check("the Slack channel is not configured elsewhere in the account", channel_is_free),
     Check("the account is authorized for the Slack workspace", workspace_is_authorized),
     Check("the quota of Lambda suffices", quotas_suffice),

@@ -13,7 +13,10 @@ from tools.operations.policy import Unclear
 
 @dataclass(frozen=True)
 class Route:
-    """A route with one of its targets, and the settings of the target's wave if the route has waves."""
+    """A route with one of its targets, and the settings of the target's wave if the route has waves.
+
+    `repository` is of CodeCommit, or of ECR if `is_image` is set.
+    """
 
     repository: str
     branches: tuple[str, ...]
@@ -28,6 +31,7 @@ class Route:
     wave: str | None = None
     bake: str | None = None
     alarms: tuple[str, ...] = ()
+    is_image: bool = False
 
     def __str__(self) -> str:
         parts = [
@@ -36,7 +40,8 @@ class Route:
         parts += [f"{key} {value}" for key in ("region", "existing", "wave", "bake") if (value := getattr(self, key))]
         parts += [f"alarms {', '.join(self.alarms)}"] if self.alarms else []
         parts += [f"variable {name} {value}" for name, value in self.variables]
-        return f"{self.repository} ({'; '.join(parts)}) to action {self.action} of pipeline {self.pipeline}"
+        kind = "image " if self.is_image else ""
+        return f"{kind}{self.repository} ({'; '.join(parts)}) to action {self.action} of pipeline {self.pipeline}"
 
     @property
     def names_one_repository(self) -> bool:
@@ -52,7 +57,7 @@ def routes_to(account: str, region: str, text: str, source_region: str | None = 
     try:
         return [
             Route(
-                repository=route["repository"],
+                repository=route["image"] if "image" in route else route["repository"],
                 branches=tuple(route.get("branches", ())),
                 tags=tuple(route.get("tags", ())),
                 paths=tuple(route.get("paths", ())),
@@ -64,6 +69,7 @@ def routes_to(account: str, region: str, text: str, source_region: str | None = 
                 wave=wave.get("name"),
                 bake=wave.get("bake"),
                 alarms=tuple(wave.get("alarms", ())),
+                is_image="image" in route,
             )
             for route in tomllib.loads(text).get("route", [])
             if source_region is None or route.get("region", source_region) == source_region

@@ -14,11 +14,18 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
 from tools.failure import Failure
-from tools.operations import evidence, experiments, flaps, tags
+from tools.operations import evidence, experiments, flaps, image_pins, tags
 from tools.operations.environment import environment
 from tools.operations.facts import Fact, Place, Seen, State, end_in_order, hidden
 
 FACTS = [
+    Fact(
+        "a pin works although the action's tag does not exist",
+        "pipelines",
+        True,
+        "no image is deployed: each execution fails at its source; give the image action a tag that exists",
+        image_pins.pin_needs_no_tag,
+    ),
     Fact(
         "CloudFormation may do everything that the stack needs",
         "each",

@@ -311,10 +311,15 @@ for account, (DEPLOY, CALLER) in DEPLOYED_BY.items():
         )
     LOOK_AROUND = (
         "access-analyzer:ValidatePolicy codecommit:ListRepositories events:ListEventBuses "
-        "events:ListRuleNamesByTarget iam:ListRoles"
+        "events:ListRuleNamesByTarget iam:ListRoles organizations:DescribeOrganization organizations:ListParents"
     )
     may("looks around", CALLER, LOOK_AROUND, None)
-    never("changes nothing there", CALLER, "access-analyzer:CreateAnalyzer iam:CreateUser events:CreateArchive", None)
+    never(
+        "changes nothing there",
+        CALLER,
+        "access-analyzer:CreateAnalyzer iam:CreateUser events:CreateArchive organizations:MoveAccount",
+        None,
+    )
     MAKE_CHAT = (
         "chatbot:CreateCustomAction chatbot:CreateSlackChannelConfiguration "
         "chatbot:DescribeSlackChannelConfigurations chatbot:DescribeSlackWorkspaces chatbot:ListTagsForResource"

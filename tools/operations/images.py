@@ -1,0 +1,107 @@
+"""The hop that looks at routed repositories of images, and at who may read them and pull from them."""
+
+import json
+from functools import partial
+
+from botocore.exceptions import ClientError
+
+from tools.layout import CONFIG
+from tools.operations.account import Broken
+from tools.operations.path import DeliveryPath
+from tools.operations.policy import Context, Document, Unclear, allows
+from tools.operations.routes import Route
+
+IMAGE_CHANGE = {
+    "source": ["aws.ecr"],
+    "detail-type": ["ECR Image Action", "ECR Replication Action"],
+    "detail": {"action-type": ["PUSH", "REPLICATE"], "result": ["SUCCESS"]},
+}
+READ_IMAGE = ["ecr:DescribeImages"]
+PULL = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]
+# What Lambda asks of whoever creates a function from an image.
+PULL_FOR_FUNCTION = ["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]
+
+
+def images_can_be_pulled(path: DeliveryPath) -> None:
+    """Checks each routed repository of images, the source role's access to it, and the policy for those who pull."""
+    role, ecr = path.repositories.role(path.source_role), path.repositories.client("ecr")
+    for route in (route for route in path.routes if route.is_image and route.names_one_repository):
+        name = route.repository
+        try:
+            (repository,) = ecr.describe_repositories(repositoryNames=[name])["repositories"]
+            policy = _policy(path, name)
+        except ecr.exceptions.RepositoryNotFoundException:
+            raise Broken(
+                f"account {path.repositories.id} has no repository of images {name} in {path.repositories.region}",
+                f"create it (ImageRepositoryName of {path.repositories.target.name} in samconfig.toml, or "
+                f"bootstrap/image-repository.yaml), or correct `image` in {CONFIG.name}",
+            ) from None
+        except ClientError as error:
+            path.unclear.append(f"whether account {path.pipelines.id} may pull from {name} ({error})")
+            continue
+        path.need_permission(role, READ_IMAGE, path.image_arn(name), f"read {name}", path.repositories.deploy)
+        if path.repositories.id != path.pipelines.id:
+            _need_pull(path, name, policy)
+        if repository["imageTagMutability"] != "IMMUTABLE":
+            path.advice.append(f"the tags of {name} can be moved, and each move is a new change: make them immutable")
+        _advise_on_functions(path, route)
+
+
+def _policy(path: DeliveryPath, name: str) -> Document:
+    """The policy of the repository; empty if it has none."""
+    ecr = path.repositories.client("ecr")
+    try:
+        document: Document = json.loads(ecr.get_repository_policy(repositoryName=name)["policyText"])
+    except ecr.exceptions.RepositoryPolicyNotFoundException:
+        return {}
+    return document
+
+
+def _need_pull(path: DeliveryPath, name: str, document: Document) -> None:
+    """Raises `Broken` unless the repository's policy lets the pipeline account pull."""
+    account = path.pipelines.id
+    place = path.place_of(account, document)
+    fix = (
+        f"add an organizational unit of account {account} to ImageReaderOrgPaths of "
+        f"{path.repositories.target.name} in samconfig.toml, then {path.repositories.deploy}; for another repository, "
+        "deploy bootstrap/image-repository.yaml again"
+    )
+
+    for action in PULL:
+        ask = partial(lets_in, document, action, path.image_arn(name), place, account)
+        path.need_allowed(ask, f"{name} does not let account {account} in ({action})", fix)
+
+
+def lets_in(document: Document, action: str, arn: str, place: Context, account: str) -> bool:
+    """Whether the policy of a repository of images lets whoever has permission in the account do the action."""
+    if allows(document, action, arn, place, account):
+        return True
+    if account in json.dumps(document):
+        raise Unclear("its policy names some principals of that account: check that whoever pulls is among them")
+    return False
+
+
+def _advise_on_functions(path: DeliveryPath, route: Route) -> None:
+    """Advises if a role with which CloudFormation deploys may not pull, which a function from the image would need."""
+    pipeline, _ = path.source_action(route)
+    roles = {
+        role
+        for stage in pipeline["stages"]
+        for action in stage["actions"]
+        if action["actionTypeId"]["provider"] == "CloudFormation"
+        if (role := action.get("configuration", {}).get("RoleArn", "")).startswith(
+            f"arn:aws:iam::{path.pipelines.id}:role/"
+        )
+    }
+    arn, place = path.image_arn(route.repository), {"aws:ResourceAccount": path.repositories.id}
+    for one in sorted(roles):
+        try:
+            may = all(path.pipelines.role(one).may(action, arn, place) for action in PULL_FOR_FUNCTION)
+        except (Unclear, ClientError) as error:
+            path.advice.append(f"check whether {one} may pull from {route.repository} ({error})")
+            continue
+        if not may:
+            path.advice.append(
+                f"{one} may not pull from {route.repository}. A function from an image needs that; a service of ECS "
+                "does not"
+            )
