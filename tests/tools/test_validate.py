@@ -123,6 +123,11 @@ def test_the_expanded_policies_are_those_that_are_deployed(cloud):
     found = policies(environment("local-repository"), session)
     (trust,) = [one.document for one in found if one.name == "SourceActionRole (trust)"]
     assert trust == cloud.client("111111111111", "iam").get_role(RoleName=role)["Role"]["AssumeRolePolicyDocument"]
+    (images,) = [one for one in found if one.name == "ImageRepository"]
+    deployed_there = cloud.client("111111111111", "ecr").get_repository_policy(repositoryName="shop")["policyText"]
+    without = [{key: value for key, value in one.items() if key != "Resource"} for one in images.document["Statement"]]
+    assert (images.kind, without) == ("RESOURCE_POLICY", json.loads(deployed_there)["Statement"])
+    assert {one["Resource"] for one in images.document["Statement"]} == {"*"}
 
 
 def test_an_error_in_a_policy_fails_the_command(config):

@@ -113,6 +113,11 @@ def _documents(kind: str, given: dict[str, Any]) -> list[tuple[str, str, str | N
             return [("", resource, None, given["KeyPolicy"])]
         case "AWS::Events::EventBus":
             return [("", resource, None, given["Policy"])] if "Policy" in given else []
+        case "AWS::ECR::Repository" if "RepositoryPolicyText" in given:
+            policy = given["RepositoryPolicyText"]
+            # The policy of a repository names no resource, and Access Analyzer asks for one.
+            statements = [{"Resource": "*"} | statement for statement in policy["Statement"]]
+            return [("", resource, None, policy | {"Statement": statements})]
         case "AWS::SNS::TopicPolicy" | "AWS::SQS::QueuePolicy":
             return [("", resource, None, given["PolicyDocument"])]
     return []
