@@ -1,6 +1,8 @@
 """Images: the repository and its policy, and the managed pipeline with an image."""
 
 import json
+import pathlib
+import time
 import zlib
 
 import pytest
@@ -9,6 +11,8 @@ from samtranslator.yaml_helper import yaml_parse
 from tests.template import deployed, policies
 from tests.template.test_aliases import aliases
 from tests.template.test_template import READERS, lint
+from tools.git import Clone
+from tools.local_stack import images
 
 PRODUCTION = "333333333333"
 URI = f"#{{Image.RegistryId}}.dkr.ecr.{deployed.REGION}.amazonaws.com/#{{Image.RepositoryName}}@#{{Image.ImageDigest}}"
@@ -142,3 +146,47 @@ def test_without_an_image_the_managed_pipeline_is_as_before(cloud_of_all):
     )
     with_image = structure(cloud_of_all, PRODUCTION)
     assert structure(cloud_of_all, account).keys() == with_image.keys()
+
+
+@pytest.fixture
+def sources(cloud_of_all, tmp_path):
+    """A commit and an image for the managed pipeline; yields the pins of both."""
+    codecommit, ecr = (cloud_of_all.client("111111111111", service) for service in ("codecommit", "ecr"))
+    address = codecommit.create_repository(repositoryName="shop")["repositoryMetadata"]["cloneUrlHttp"]
+    clone = Clone(pathlib.Path(address), tmp_path / "clone")
+    commit = clone.commit({"template.yaml": "Resources: {}"})
+    clone.push("main")
+    digest = images.push(ecr, "shop", images.image("one"), tag="v1")
+    yield [
+        {"actionName": "Source", "revisionType": "COMMIT_ID", "revisionValue": commit},
+        {"actionName": "Image", "revisionType": "IMAGE_DIGEST", "revisionValue": digest},
+    ]
+    codecommit.delete_repository(repositoryName="shop")
+    ecr.batch_delete_image(repositoryName="shop", imageIds=[{"imageDigest": digest}])
+
+
+def ran(cloud, **pins):
+    """Runs the managed pipeline, and returns what each action did, by its name."""
+    client = cloud.client(PRODUCTION, "codepipeline")
+    execution = client.start_pipeline_execution(name="shop", **pins)["pipelineExecutionId"]
+    which, deadline = {"pipelineName": "shop", "pipelineExecutionId": execution}, time.monotonic() + 30
+    while client.get_pipeline_execution(**which)["pipelineExecution"]["status"] == "InProgress":
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    found = client.list_action_executions(pipelineName="shop", filter={"pipelineExecutionId": execution})
+    return {one["actionName"]: one for one in found["actionExecutionDetails"]}
+
+
+def test_an_execution_that_no_order_started_deploys_nothing(cloud_of_all, sources):
+    """Somebody presses "Release change" in the console, although there are a commit and an image."""
+    found = ran(cloud_of_all)
+    assert {name: one["status"] for name, one in found.items()} == {"Source": "Succeeded", "Image": "Failed"}
+    assert "sekisho-pins-the-digest" in json.dumps(found["Image"]["output"]["executionResult"])
+    found = ran(cloud_of_all, sourceRevisions=sources)
+    # The local cloud does not run CodeBuild, so the pinned execution goes no further than the action Build.
+    assert {name: one["status"] for name, one in found.items()} == {
+        "Source": "Succeeded",
+        "Image": "Succeeded",
+        "Build": "Failed",
+    }
+    assert found["Image"]["output"]["outputVariables"]["ImageDigest"] == sources[1]["revisionValue"]
