@@ -18,15 +18,17 @@ const REASON_LENGTH: usize = 250;
 /// The name of the concern that marks a finding about a bucket that this function may not read.
 const CLOSED: &str = "closed";
 
-/// The ledger key of the notice about a finding. `None` if the decision is not a finding, or concerns an object or a
-/// whole sweep.
+/// The ledger key of the notice about a finding. `None` if the decision is not a finding, or concerns neither a bucket
+/// nor a pipeline but an object, a whole sweep or a malformed event.
 pub(crate) fn notice_key(decision: &Decision<Outcome>) -> Option<Key> {
     let about = |name| decision.concerns.get(name).map(String::as_str);
     if !decision.outcome.is_finding() || about("object").is_some() || about("sweep").is_some() {
         return None;
     }
-    let bucket = about("bucket")?;
-    let pipeline = about("pipeline").unwrap_or_default();
+    let (bucket, pipeline) = match (about("bucket"), about("pipeline")) {
+        (None, None) => return None,
+        (bucket, pipeline) => (bucket.unwrap_or_default(), pipeline.unwrap_or_default()),
+    };
     // S3's message about a closed bucket varies, so the message cannot be part of the key.
     let reason: String =
         if is_closed(decision) { CLOSED.to_owned() } else { decision.reason.chars().take(REASON_LENGTH).collect() };

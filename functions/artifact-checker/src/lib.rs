@@ -22,6 +22,7 @@
 //! after the previous one.
 
 mod answer;
+mod artifact_stores;
 mod aws;
 mod bucket_finding;
 mod cache;

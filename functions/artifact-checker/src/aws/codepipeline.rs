@@ -1,43 +1,79 @@
 //! CodePipeline: the artifact stores of the account's pipelines, and the executions that wrote their artifacts.
 
 use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::Duration;
 
 use aws_sdk_codepipeline::Client;
 use aws_sdk_codepipeline::types::{ActionExecutionDetail, ArtifactStore as StoreDeclaration};
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{StreamExt, stream};
 use sekisho_lambda::ServiceError;
 use tokio::sync::OnceCell;
+use tokio::time::sleep;
 
+use crate::artifact_stores::{ArtifactStores, HiddenPipelines};
 use crate::aws::service_error;
 use crate::right_key::ArtifactStore;
 
 /// How many calls are in flight at the same time. The number is small, because CodePipeline's request limits are low
 /// and AWS does not publish them.
 const CONCURRENT_CALLS: usize = 4;
+/// The pauses before a call is repeated, after the SDK's own retries.
+const PAUSES: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(5)];
 /// How many pages of action executions are read for each pipeline. The latest executions come first.
 const PAGES: usize = 5;
 const PAGE_SIZE: i32 = 100;
 /// The error code for a pipeline that was deleted after it was listed.
 const NOT_FOUND: &str = "PipelineNotFoundException";
 
-/// The artifact stores of all pipelines in `region`.
-pub(crate) async fn artifact_stores(client: &Client, region: &str) -> Result<Vec<ArtifactStore>, ServiceError> {
+/// The artifact stores of all pipelines in `region`. A pipeline that CodePipeline does not show hides no other one.
+pub(crate) async fn artifact_stores(client: &Client, region: &str) -> ArtifactStores {
+    let names = match until_answered(|| pipeline_names(client)).await {
+        Ok(names) => names,
+        Err(error) => {
+            let hidden = vec![HiddenPipelines { name: None, error }];
+            return ArtifactStores { hidden, ..ArtifactStores::default() };
+        }
+    };
+    let read = |name: String| async move {
+        let stores = until_answered(|| stores_of_pipeline(client, &name, region)).await;
+        stores.map_err(|error| HiddenPipelines { name: Some(name), error })
+    };
+    let mut answers = stream::iter(names.into_iter().map(read)).buffered(CONCURRENT_CALLS);
+    let mut shown = Vec::new();
+    let mut hidden = Vec::new();
+    while let Some(answer) = answers.next().await {
+        match answer {
+            Ok(stores) => shown.extend(stores),
+            Err(pipeline) => hidden.push(pipeline),
+        }
+    }
+    ArtifactStores { shown: Rc::new(shown), hidden }
+}
+
+/// Repeats a call that CodePipeline throttled or did not answer.
+async fn until_answered<T>(call: impl AsyncFn() -> Result<T, ServiceError>) -> Result<T, ServiceError> {
+    for pause in PAUSES {
+        match call().await {
+            Err(error) if !error.is_refused() => sleep(pause).await,
+            answer => return answer,
+        }
+    }
+    call().await
+}
+
+async fn pipeline_names(client: &Client) -> Result<Vec<String>, ServiceError> {
     let mut names = Vec::new();
     let mut pages = client.list_pipelines().into_paginator().send();
     while let Some(page) = pages.next().await {
         let page = page.map_err(|error| service_error("codepipeline:ListPipelines", error))?;
         names.extend(page.pipelines.unwrap_or_default().into_iter().filter_map(|pipeline| pipeline.name));
     }
-    let stores: Vec<Vec<ArtifactStore>> =
-        stream::iter(names.into_iter().map(|name| stores_of_pipeline(client, name, region)))
-            .buffered(CONCURRENT_CALLS)
-            .try_collect()
-            .await?;
-    Ok(stores.into_iter().flatten().collect())
+    Ok(names)
 }
 
-async fn stores_of_pipeline(client: &Client, name: String, region: &str) -> Result<Vec<ArtifactStore>, ServiceError> {
-    let declaration = match client.get_pipeline().name(&name).send().await {
+async fn stores_of_pipeline(client: &Client, name: &str, region: &str) -> Result<Vec<ArtifactStore>, ServiceError> {
+    let declaration = match client.get_pipeline().name(name).send().await {
         Ok(answer) => answer.pipeline,
         Err(error) => {
             let error = service_error("codepipeline:GetPipeline", error);
@@ -46,7 +82,7 @@ async fn stores_of_pipeline(client: &Client, name: String, region: &str) -> Resu
     };
     let Some(declaration) = declaration else { return Ok(Vec::new()) };
     let store = |store: StoreDeclaration| ArtifactStore {
-        pipeline: name.clone(),
+        pipeline: name.to_owned(),
         bucket: store.location,
         key: store.encryption_key.map(|key| key.id),
     };

@@ -9,6 +9,7 @@ use sekisho_lambda::failure::chain;
 use sekisho_ledger::Store;
 use tracing::warn;
 
+use crate::artifact_stores::{ArtifactStores, HiddenPipelines};
 use crate::aws::codepipeline;
 use crate::aws::s3::{S3, list};
 use crate::bucket_finding;
@@ -17,24 +18,20 @@ use crate::right_key::{self, ArtifactStore, DefaultEncryption, KeyAssessment, St
 use crate::run::Run;
 use crate::verdict::in_words;
 
-/// Returns the artifact stores of the account's pipelines, from the cache if it has them.
-pub(crate) async fn artifact_stores<L: Store>(run: &Run<'_, L>) -> Result<Rc<Vec<ArtifactStore>>, ServiceError> {
-    if let Some(stores) = run.cache.stores(run.now()) {
-        return Ok(stores);
+/// Returns the artifact stores of the account's pipelines, from the cache if it has all of them.
+pub(crate) async fn artifact_stores<L: Store>(run: &Run<'_, L>) -> ArtifactStores {
+    if let Some(shown) = run.cache.stores(run.now()) {
+        return ArtifactStores { shown, ..ArtifactStores::default() };
     }
     let region = run.invocation.region.as_str();
-    let stores = Rc::new(codepipeline::artifact_stores(&run.clients.codepipeline, region).await?);
-    run.cache.set_stores(Rc::clone(&stores), run.now());
-    Ok(stores)
-}
-
-/// Returns the artifact stores, or an empty list if CodePipeline does not show them. The bucket that was deployed with
-/// this function can be checked without the list, because the settings contain the right key of that bucket.
-pub(crate) async fn artifact_stores_if_shown<L: Store>(run: &Run<'_, L>) -> Rc<Vec<ArtifactStore>> {
-    artifact_stores(run).await.unwrap_or_else(|error| {
-        warn!(error = chain(&error), "the keys of pipelines are not checked, because CodePipeline does not show them");
-        Rc::default()
-    })
+    let stores = codepipeline::artifact_stores(&run.clients.codepipeline, region).await;
+    if stores.is_complete() {
+        run.cache.set_stores(Rc::clone(&stores.shown), run.now());
+    }
+    for HiddenPipelines { name, error } in &stores.hidden {
+        warn!(pipeline = name, error = chain(error), "the key of a pipeline is not checked");
+    }
+    stores
 }
 
 /// Determines the right key of a bucket, and the findings about pipelines and the bucket that do not name that key.

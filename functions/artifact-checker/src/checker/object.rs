@@ -9,7 +9,7 @@ use tracing::warn;
 
 use crate::aws::codepipeline::ArtifactWriters;
 use crate::aws::s3::S3;
-use crate::checker::bucket::{artifact_stores, artifact_stores_if_shown, assess_key};
+use crate::checker::bucket::{artifact_stores, assess_key};
 use crate::checker::check::{CheckMode, CheckRequest, ObjectChecker};
 use crate::checker::foreign_key::explained;
 use crate::checker::reader::Reader;
@@ -50,7 +50,7 @@ async fn check_in_own_bucket<L: Store>(
         return Ok(vec![decision]);
     }
     let bucket = &written.id.bucket;
-    let stores = artifact_stores_if_shown(run).await;
+    let stores = artifact_stores(run).await.shown;
     let mut decisions = match assess_key(run, &s3, bucket, &stores).await {
         Ok(assessment) => assessment.findings,
         Err(error) => {
@@ -75,11 +75,16 @@ async fn check_in_other_bucket<L: Store>(
     };
     let bucket = &written.id.bucket;
     let s3 = run.s3();
-    let stores = artifact_stores(run).await?;
-    if !stores.iter().any(|store| store.bucket == *bucket) {
+    let stores = artifact_stores(run).await;
+    if !stores.has_bucket(bucket) {
+        // A pipeline that CodePipeline does not show may store artifacts in the bucket.
+        if let Some(error) = stores.into_error() {
+            return Err(error.into());
+        }
         let reason = "no pipeline of this account stores artifacts in the bucket".to_owned();
         return Ok(vec![decision(Outcome::Ignored, reason)]);
     }
+    let stores = stores.shown;
     let assessment = assess_key(run, &s3, bucket, &stores).await?;
     let mut decisions = assessment.findings;
     decisions.push(match assessment.right_key {

@@ -8,7 +8,7 @@ use sekisho_ledger::Store;
 
 use crate::answer::Answer;
 use crate::aws::lambda;
-use crate::checker::bucket::artifact_stores_if_shown;
+use crate::checker::bucket::artifact_stores;
 use crate::checker::sweep::sweep;
 use crate::error::Error;
 use crate::request::SweepRequest;
@@ -19,9 +19,9 @@ const SHORTEST_SWEEP: Duration = Duration::from_mins(2);
 
 /// Sweeps the bucket that was deployed with this function, and the buckets of the account's pipelines.
 pub(crate) async fn sweep_all<L: Store>(run: &Run<'_, L>) -> Result<Answer, Error> {
-    let stores = artifact_stores_if_shown(run).await;
+    let stores = artifact_stores(run).await;
     let own = run.settings.bucket.as_str();
-    let buckets: BTreeSet<&str> = stores.iter().map(|store| store.bucket.as_str()).collect();
+    let buckets: BTreeSet<&str> = stores.shown.iter().map(|store| store.bucket.as_str()).collect();
     let others = buckets.into_iter().filter(|bucket| *bucket != own);
     let mut answer = Answer::default();
     for bucket in once(own).chain(others) {

@@ -10,10 +10,11 @@ use sekisho_ledger::Store;
 use tracing::{error, info};
 
 use crate::answer::Answer;
+use crate::artifact_stores::ArtifactStores;
 use crate::aws::codepipeline::ArtifactWriters;
 use crate::aws::lambda;
 use crate::aws::s3::S3;
-use crate::checker::bucket::{artifact_stores, artifact_stores_if_shown, assess_key, closed_finding};
+use crate::checker::bucket::{artifact_stores, assess_key, closed_finding};
 use crate::checker::notices::{self, News};
 use crate::checker::reader::Reader;
 use crate::checker::walk::{Walk, WalkEnd};
@@ -28,9 +29,12 @@ use crate::sweep_report::SweepReport;
 /// Sweeps a bucket at the request of a person, or continues a sweep.
 pub(crate) async fn requested<L: Store>(run: &Run<'_, L>, request: &SweepRequest) -> Result<Answer, Error> {
     let own = &run.settings.bucket;
-    let is_own = request.bucket == *own;
-    let stores = if is_own { artifact_stores_if_shown(run).await } else { artifact_stores(run).await? };
-    if !is_own && !stores.iter().any(|store| store.bucket == request.bucket) {
+    let stores = artifact_stores(run).await;
+    if request.bucket != *own && !stores.has_bucket(&request.bucket) {
+        // A pipeline that CodePipeline does not show may store artifacts in the bucket.
+        if let Some(error) = stores.into_error() {
+            return Err(error.into());
+        }
         return Err(Error::Refused(format!(
             "bucket {} is not {own}, and no pipeline of account {} in {} stores artifacts in it: sweep {own}, or a \
              bucket in which such a pipeline stores artifacts",
@@ -44,7 +48,7 @@ pub(crate) async fn requested<L: Store>(run: &Run<'_, L>, request: &SweepRequest
 pub(crate) async fn sweep<L: Store>(
     run: &Run<'_, L>,
     request: &SweepRequest,
-    stores: &[ArtifactStore],
+    stores: &ArtifactStores,
 ) -> Result<Answer, Error> {
     let bucket = request.bucket.as_str();
     let s3_without_retries = run.s3_without_retries();
@@ -55,12 +59,13 @@ pub(crate) async fn sweep<L: Store>(
     {
         return finish_without_report(run, request, vec![closed]).await;
     }
-    let assessment = assess_key(run, &s3, bucket, stores).await?;
-    let mut decisions = assessment.findings;
+    let assessment = assess_key(run, &s3, bucket, &stores.shown).await?;
+    let mut decisions = stores.findings();
+    decisions.extend(assessment.findings);
     let RightKey::Known(right_key) = assessment.right_key else {
         return finish_without_report(run, request, decisions).await;
     };
-    match walk(run, request, stores, &s3_without_retries, &right_key).await? {
+    match walk(run, request, &stores.shown, &s3_without_retries, &right_key).await? {
         WalkEnd::NotStarted(why) => {
             decisions.push(Decision::new(Outcome::Ignored, why).about("bucket", bucket));
             finish_without_report(run, request, decisions).await

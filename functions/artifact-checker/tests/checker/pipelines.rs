@@ -1,0 +1,63 @@
+//! Tests of what a sweep does if CodePipeline does not show every pipeline.
+
+use artifact_checker::Outcome;
+use sekisho_domain::artifacts::Repair;
+
+use crate::sweeps::{SCHEDULE, filled};
+use crate::world::s3::{Bucket, Sse, Version};
+use crate::world::{ACCOUNT, BUCKET, Response, World, handle, key, under};
+
+/// A world with two pipelines, `one` and `two`, that have a bucket of the same name.
+fn world_with_two_pipelines() -> World {
+    let world = filled(10, &[(3, under("right"))]);
+    for name in ["one", "two"] {
+        world.state().buckets.insert(name.to_owned(), Bucket::new(ACCOUNT));
+        world.state().put(name, "object", Version::new("hello", Sse::S3));
+    }
+    world.declare_pipelines(&[("one", "one", Some(&key("other"))), ("two", "two", Some(&key("other")))]);
+    world
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pipeline_that_is_not_shown_hides_no_other_bucket_and_is_a_finding() {
+    for (code, expected) in [("ThrottlingException", Outcome::Unknown), ("AccessDenied", Outcome::Unverifiable)] {
+        let world = world_with_two_pipelines();
+        world.script(move |request| {
+            let is_hidden = request.operation == "GetPipeline" && request.body.contains("two");
+            is_hidden.then(|| Response::json_error(code, "no"))
+        });
+        let answer = handle(&world.checker(Repair::Update), "r", SCHEDULE).await.unwrap();
+        let swept: Vec<&str> = answer.sweeps.iter().map(|sweep| sweep.bucket.as_str()).collect();
+        assert_eq!(swept, [BUCKET, "one"], "{code}");
+        let of_two = |pipeline: &String| pipeline == "two";
+        let finding = answer.decisions.iter().find(|one| one.concerns.get("pipeline").is_some_and(of_two)).unwrap();
+        assert_eq!(finding.outcome, expected, "{code}");
+        assert!(finding.reason.contains(code), "{}", finding.reason);
+        assert_eq!(answer.decisions[0].outcome, Outcome::Reported, "{code}");
+        assert!(world.state().published.concat().contains(code), "{code}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_throttled_call_to_codepipeline_is_repeated() {
+    let world = world_with_two_pipelines();
+    let mut throttled = 0;
+    world.script(move |request| {
+        throttled += usize::from(request.service == "codepipeline");
+        (request.service == "codepipeline" && throttled <= 6)
+            .then(|| Response::json_error("ThrottlingException", "Rate exceeded"))
+    });
+    let answer = handle(&world.checker(Repair::Update), "r", SCHEDULE).await.unwrap();
+    assert_eq!(answer.sweeps.len(), 3, "{:?}", answer.decisions);
+}
+
+#[tokio::test(start_paused = true)]
+async fn if_no_pipeline_is_listed_the_sweep_of_the_own_bucket_says_so() {
+    let world = world_with_two_pipelines();
+    world.answer_operation("ListPipelines", || Response::json_error("ThrottlingException", "Rate exceeded"));
+    let answer = handle(&world.checker(Repair::Update), "r", SCHEDULE).await.unwrap();
+    assert_eq!(answer.sweeps.len(), 1);
+    assert_eq!(answer.decisions[0].outcome, Outcome::Reported, "{:?}", answer.decisions);
+    assert!(answer.decisions.iter().any(|decision| decision.outcome == Outcome::Unknown));
+    assert_eq!(world.state().published.len(), 1);
+}
