@@ -33,6 +33,11 @@ def test_the_committed_file_is_valid():
         ('repository = "shop"', 'region = "tokyo"\nrepository = "shop"', ["route", 0, "region"]),
         ('repository = "shop"', 'existing = "ignore"\nrepository = "shop"', ["route", 0, "existing"]),
         ('repository = "shop"', 'wave = []\nrepository = "shop"', ["route", 0]),
+        ('repository = "shop"', "", ["route", 0]),
+        ('repository = "shop"', 'image = "shop"', ["route", 0]),
+        ('repository = "shop"', 'image = "shop"', ["route", 0, "branches"]),
+        ('repository = "shop"', 'image = "shop"', ["route", 0, "paths"]),
+        ('repository = "shop"', 'image = "shop"\nrepository = "shop"', ["route", 0, "repository"]),
         ('account  = "222222222222"', "", ["route", 0, "target", 0]),
         (
             'account  = "222222222222"',
@@ -161,6 +166,45 @@ def test_a_glob_that_can_never_match_is_refused(keys, value):
 )
 def test_a_glob_that_the_functions_accept_is_valid(keys, value):
     assert valid(keys, value)
+
+
+def with_image(image: str, tag: str) -> dict[str, Any]:
+    """The committed file with a route for images instead of its own."""
+    document = tomllib.loads(COMMITTED)
+    document["route"] = [{"image": image, "tags": ["**", tag], "target": document["route"][0]["target"]}]
+    return document
+
+
+@pytest.mark.parametrize(
+    ("image", "tag"),
+    [
+        ("shop", "v1.2.0"),
+        ("team/shop-*", "!v0*"),
+        ("**", "[!a]*"),
+        ("{team/api,web}", "_1"),
+        ("**/shop", "{v,w}*"),
+    ],
+)
+def test_a_route_for_images_is_valid(image, tag):
+    SCHEMA.validate(with_image(image, tag))
+
+
+@pytest.mark.parametrize(
+    ("image", "tag"),
+    [
+        ("Shop", "v1"),
+        ("111111111111.dkr.ecr.ap-northeast-1.amazonaws.com/shop:v1", "v1"),
+        ("team//shop", "v1"),
+        ("team/", "v1"),
+        ("shop", "a/b"),
+        ("shop", ".v1"),
+        ("shop", "refs/images/v1"),
+        ("shop", "!"),
+        ("shop", "a b"),
+    ],
+)
+def test_a_glob_for_images_that_can_never_match_is_refused(image, tag):
+    assert not SCHEMA.is_valid(with_image(image, tag))
 
 
 def test_every_new_key_is_valid():

@@ -66,6 +66,7 @@ mod route;
 mod run;
 mod selection;
 mod snapshot;
+mod source;
 mod status;
 pub mod target;
 mod target_report;

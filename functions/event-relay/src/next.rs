@@ -33,6 +33,8 @@ pub(crate) struct TrainFacts<'a> {
     /// The rows of targets that were read so far.
     pub(crate) targets: TargetRows,
     pub(crate) scope: Scope,
+    /// The changes whose images were read and are gone.
+    pub(crate) gone: Vec<Change>,
 }
 
 /// What may have changed since the train was looked at last. The other waves need not be read.
@@ -45,6 +47,10 @@ pub(crate) enum Scope {
     /// This target reported.
     Target(TargetId),
 }
+
+/// The reason not to order a change whose image is gone.
+const GONE: &str = "the image was deleted or archived, so no target is ordered to run it or to go back to it; that \
+                    condemns nothing. Push it again under another tag, or restore it and send `promote`";
 
 /// The targets whose rows must be read before the decision is known.
 #[derive(Debug, PartialEq, Eq)]
@@ -142,6 +148,7 @@ impl<'a> Step<'a> {
 
     fn take(mut self) -> Result<Next, Missing> {
         self.configure();
+        self.note_gone();
         self.end_holds();
         self.examine();
         self.check_rows()?;
@@ -193,6 +200,16 @@ impl<'a> Step<'a> {
         let facts = self.facts;
         for wave in &mut self.row.waves {
             wave.members.retain(|target| !is_new(&facts.targets, target));
+        }
+    }
+
+    /// Notes the images that are gone. They are not ordered any more.
+    fn note_gone(&mut self) {
+        for change in &self.facts.gone {
+            if !self.row.is_gone(change) {
+                self.row.add_gone(change);
+                self.decide(about_change(change, Decision::new(Outcome::Failed, GONE)));
+            }
         }
     }
 

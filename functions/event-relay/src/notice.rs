@@ -4,8 +4,10 @@
 
 use std::time::Duration;
 
+use sekisho_domain::change::Change;
 use sekisho_domain::code::Code;
 use sekisho_domain::notice::Notice;
+use sekisho_domain::order::OrderKind;
 use sekisho_domain::report::OrderReport;
 use sekisho_domain::route::{Target, TargetId, Wave};
 use sekisho_domain::timestamp::epoch_millis;
@@ -66,9 +68,10 @@ fn about_condemnation(view: &TrainView<'_>, condemned: &Condemned) -> TrainNotic
         format!("By: {judge}"),
     ];
     lines.extend(still_waiting(view, *seen));
+    lines.extend(without_image(view, *seen));
     lines.push(
-        "The revision enters no wave of this route any more, whatever its branch or tag. Push a new commit, or let \
-         this one be tried again:"
+        "The revision enters no wave of this route any more, whatever its branch or tag. Push a new one, or let this \
+         one be tried again:"
             .to_owned(),
     );
     lines.push(format!(r#"{{"pardon":"{}","reason":"…"}}"#, code.code()));
@@ -89,6 +92,26 @@ fn still_waiting(view: &TrainView<'_>, seen: u64) -> Vec<String> {
     let more = waiting.len().saturating_sub(MOST_LISTED);
     let more = (more > 0).then(|| format!("… and {more} more targets wait"));
     waiting.iter().take(MOST_LISTED).map(line).chain(more).collect()
+}
+
+/// The targets that stay with a condemned change, because the image that was healthy there before is gone.
+fn without_image(view: &TrainView<'_>, seen: u64) -> Vec<String> {
+    let before = |row: &TargetRow| {
+        let order = row.standing_order().filter(|order| order.kind == OrderKind::Deploy)?;
+        let is_own = order.train.as_ref().is_some_and(|of| of.seen == seen && of.route == view.route.name());
+        order.before.clone().filter(|before| is_own && view.row.is_gone(before))
+    };
+    let rows = view.targets.read.iter();
+    let stays: Vec<_> = rows.filter_map(|(target, one)| Some((target, before(&one.row)?))).collect();
+    let line = |(target, before): &(&TargetId, Change)| {
+        format!(
+            "{target} stays as it is: {}, which was healthy there before, was deleted or archived",
+            revision(before)
+        )
+    };
+    let more = stays.len().saturating_sub(MOST_LISTED);
+    let more = (more > 0).then(|| format!("… and {more} more targets stay"));
+    stays.iter().take(MOST_LISTED).map(line).chain(more).collect()
 }
 
 fn about_hold(view: &TrainView<'_>, hold: &Hold) -> TrainNotice {

@@ -69,7 +69,7 @@ impl TrainArrival {
 pub(crate) struct Part {
     /// The rows of the targets with the order, and the revision that each row replaces.
     pub(crate) placed: Vec<Placed>,
-    /// The number of targets that should already run the commit.
+    /// The number of targets that should already run the revision.
     pub(crate) duplicates: usize,
     /// The number of targets that should run a change that was seen later.
     pub(crate) superseded: usize,
@@ -193,7 +193,7 @@ impl Part {
             (true, _) if !self.held.is_empty() => {
                 Some((Outcome::Held, "a person holds the route: its targets get the newest head after the hold"))
             }
-            (true, 0) => Some((Outcome::Duplicate, "every target should already run this commit")),
+            (true, 0) => Some((Outcome::Duplicate, "every target should already run this revision")),
             (true, _) => Some((Outcome::Superseded, "every target should run a change that was seen later")),
         }
     }

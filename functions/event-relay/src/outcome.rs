@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use sekisho_domain::change::Change;
+use sekisho_domain::change::{Change, Revision};
 use sekisho_domain::decision::Decision;
 use sekisho_domain::route::PipelineName;
 use sekisho_lambda::event;
@@ -61,12 +61,17 @@ pub(crate) fn about_hint(hint: &Hint, decision: Decision<Outcome>) -> Decision<O
         .about_some("event", hint.event.as_deref())
 }
 
+/// The name under which a decision has a revision.
+pub(crate) fn revision_key(revision: &Revision) -> &'static str {
+    if revision.is_digest() { "digest" } else { "commit" }
+}
+
 /// Makes `change` the subject of a decision. The fields of the change replace the subject that the decision had before.
 pub(crate) fn about_change(change: &Change, decision: Decision<Outcome>) -> Decision<Outcome> {
     let concerns = BTreeMap::from([
         ("repository", change.repository.to_string()),
         ("ref", change.source_ref.to_string()),
-        ("commit", change.revision.to_string()),
+        (revision_key(&change.revision), change.revision.to_string()),
         ("sequence", change.sequence.to_string()),
         ("id", change.id()),
     ]);
@@ -75,11 +80,13 @@ pub(crate) fn about_change(change: &Change, decision: Decision<Outcome>) -> Deci
 
 /// Adds the fields that identify an event to the decision that ignores or refuses the event.
 pub(crate) fn about_payload(payload: &str, decision: Decision<Outcome>) -> Decision<Outcome> {
-    const FIELDS: [(&str, &str); 6] = [
+    const FIELDS: [(&str, &str); 8] = [
         ("event", "/id"),
         ("account", "/account"),
         ("repository", "/detail/repositoryName"),
         ("ref", "/detail/referenceFullName"),
+        ("repository", "/detail/repository-name"),
+        ("tag", "/detail/image-tag"),
         ("region", "/detail/region"),
         ("pipeline", "/detail/pipeline"),
     ];

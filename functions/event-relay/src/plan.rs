@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use sekisho_domain::change::{Change, Revision};
+use sekisho_domain::change::{Change, RefKind, Revision, SourceKind};
 use sekisho_domain::decision::Decision;
 use sekisho_domain::route::{Route, Routes, TargetId};
 use sekisho_domain::timestamp::epoch_millis;
@@ -15,11 +15,15 @@ use crate::delivery::{self, Delivery, deliveries};
 use crate::error::Error;
 use crate::hint::{Hint, Trigger};
 use crate::ordering::{Ordering, TrainArrival};
-use crate::outcome::{Outcome, about_hint, no_longer_routed};
+use crate::outcome::{Outcome, about_change, about_hint, no_longer_routed, revision_key};
 use crate::route::{TouchedRoutes, plain_routes_to};
 use crate::snapshot::{Snapshot, TargetRows, TrainRows};
 use crate::train::held_targets;
 use crate::world::Head;
+
+/// The reason not to order an image that was deleted or archived after it was seen.
+pub(crate) const GONE: &str =
+    "the image was deleted or archived, so it is not ordered: push it again under another tag";
 
 /// The facts about a reference. A fact is read only when the plan depends on it.
 #[derive(Debug)]
@@ -30,6 +34,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) row: Option<Snapshot<BranchRow>>,
     /// The reference's head; `None` until it is read.
     pub(crate) head: Option<Head>,
+    /// Whether the image of the pending change is gone; `None` until it is read.
+    pub(crate) is_gone: Option<bool>,
     pub(crate) touched: TouchedRoutes<'a>,
     /// The error with which the changed paths could not be read. The routes without paths do not wait for the others.
     pub(crate) paths_error: Option<Error>,
@@ -47,7 +53,7 @@ impl<'a> Facts<'a> {
         let touched = TouchedRoutes::new(routes, &hint.repository, &hint.source_ref);
         let targets = TargetRows::default();
         let trains = TrainRows::new();
-        Self { hint, trigger, row, head: None, touched, paths_error: None, floor: None, targets, trains }
+        Self { hint, trigger, row, head: None, is_gone: None, touched, paths_error: None, floor: None, targets, trains }
     }
 }
 
@@ -58,6 +64,8 @@ pub(crate) enum Missing {
     Row,
     /// The reference's head.
     Head,
+    /// Whether the image of this pending change still exists.
+    Image(Box<Change>),
     /// The paths that differ between `previous` and `head`. `previous` is the commit that was relayed last, or `None`.
     Paths { previous: Option<Revision>, head: Revision },
     /// The lower bound of the sequence, in the row of the repository.
@@ -100,7 +108,14 @@ pub(crate) fn plan(facts: &Facts<'_>, now: OffsetDateTime) -> Result<Plan, Missi
     }
     let head = match facts.head.as_ref().ok_or(Missing::Head)? {
         Head::At(commit) => commit,
-        Head::NoRef => return plan_for_deleted(facts, row, now),
+        Head::Unroutable(reason) => return plan_without_head(facts, row, reason, now),
+        Head::NoRef => {
+            let reason = match facts.hint.source_ref.kind() {
+                RefKind::Branch | RefKind::Tag => "the branch or tag does not exist, or no longer exists",
+                RefKind::Image => "no image has this tag, or no image has it any longer",
+            };
+            return plan_without_head(facts, row, reason, now);
+        }
         Head::NoRepository => {
             return Ok(decided(facts, None, Outcome::Ignored, "the repository does not exist, or no longer exists"));
         }
@@ -130,20 +145,22 @@ fn drop_pending(row: &BranchRow, pending: &Pending) -> Plan {
     Plan::Decide(Box::new(Verdict { decisions, remember: Some(row.dropped()) }))
 }
 
-/// Decides about a reference that does not exist. Deleting a reference orders nothing and stops nothing, so a change
-/// that was pending shortly before is continued.
-fn plan_for_deleted(facts: &Facts<'_>, row: &BranchRow, now: OffsetDateTime) -> Result<Plan, Missing> {
-    match &row.pending {
-        Some(pending) if !pending.is_over(now) => continue_pending(facts, row, pending, now),
-        pending => {
-            let reason = "the branch or tag does not exist, or no longer exists";
-            let remember = pending.as_ref().map(|_| row.dropped());
-            Ok(Plan::Decide(Box::new(Verdict {
-                decisions: vec![decision(facts.hint, None, Outcome::Ignored, reason)],
-                remember,
-            })))
+/// Decides about a reference that does not exist or points at nothing that can be deployed. Deleting a reference orders
+/// nothing and stops nothing, so a change that was pending shortly before is continued, as long as its image exists.
+fn plan_without_head(facts: &Facts<'_>, row: &BranchRow, reason: &str, now: OffsetDateTime) -> Result<Plan, Missing> {
+    let mut decisions = vec![decision(facts.hint, None, Outcome::Ignored, reason)];
+    if let Some(pending) = row.pending.as_ref().filter(|pending| !pending.is_over(now)) {
+        let is_image = pending.change.repository.kind() == SourceKind::Image;
+        if is_image && facts.is_gone.is_none() {
+            return Err(Missing::Image(Box::new(pending.change.clone())));
         }
+        if facts.is_gone != Some(true) {
+            return continue_pending(facts, row, pending, now);
+        }
+        decisions = vec![about_change(&pending.change, Decision::new(Outcome::Failed, GONE))];
     }
+    let remember = row.pending.as_ref().map(|_| row.dropped());
+    Ok(Plan::Decide(Box::new(Verdict { decisions, remember })))
 }
 
 /// Decides about a head that was relayed or recorded before. The row of an earlier version gets the targets that are
@@ -206,8 +223,7 @@ fn plan_for_paths(facts: &Facts<'_>, head: &Revision, now: OffsetDateTime) -> Re
             is_stored.then(|| BranchRow { untouched: Some(untouched), expires: None, ..row.covering(known()) });
         return Ok(Plan::Decide(Box::new(Verdict { decisions: vec![no_path], remember })));
     }
-    // The row of a head that could not be read has no sequence yet.
-    let floor = if row.newest_sequence() > 0 { 0 } else { facts.floor.ok_or(Missing::Floor)? };
+    let floor = if needs_floor(hint, row) { facts.floor.ok_or(Missing::Floor)? } else { 0 };
     read_rows(facts, &wanted, facts.touched.trains())?;
     let change = Change { previous, ..new_change(facts, row, head, &wanted, floor, now) };
     let mut ordering = ordering(facts, row, change, &wanted, now);
@@ -227,6 +243,12 @@ fn plan_for_paths(facts: &Facts<'_>, head: &Revision, now: OffsetDateTime) -> Re
         return Ok(Plan::Order(Box::new(ordering)));
     }
     Ok(with_pending(facts, row, ordering, now))
+}
+
+/// Whether the sequence of a change needs the lower bound that an expired row of its reference left behind. The row of a
+/// head that could not be read has no sequence yet. The receivers of images compare only the numbers of orders.
+pub(crate) fn needs_floor(hint: &Hint, row: &BranchRow) -> bool {
+    row.newest_sequence() == 0 && hint.repository.kind() == SourceKind::Git
 }
 
 /// The change of a reference to a new head.
@@ -338,7 +360,8 @@ fn unrouted(facts: &Facts<'_>, pending: &Pending) -> Vec<Decision<Outcome>> {
 }
 
 fn decision(hint: &Hint, head: Option<&Revision>, outcome: Outcome, reason: &str) -> Decision<Outcome> {
-    about_hint(hint, Decision::new(outcome, reason)).about_some("commit", head.map(Revision::as_str))
+    let decision = about_hint(hint, Decision::new(outcome, reason));
+    head.into_iter().fold(decision, |decision, head| decision.about(revision_key(head), head.as_str()))
 }
 
 fn decided(facts: &Facts<'_>, head: Option<&Revision>, outcome: Outcome, reason: &str) -> Plan {

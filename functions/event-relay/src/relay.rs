@@ -7,7 +7,7 @@ mod join;
 mod look;
 mod notify;
 pub(crate) mod offer;
-mod order;
+pub(crate) mod order;
 mod reconcile;
 mod redeliver;
 mod reoffer;

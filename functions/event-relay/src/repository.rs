@@ -63,7 +63,8 @@ impl Globs {
 
 /// The globs of a route that include references, each with its kind.
 fn globs(route: &Route) -> impl Iterator<Item = (RefKind, &str)> {
-    [RefKind::Branch, RefKind::Tag].into_iter().flat_map(|kind| route.including(kind).map(move |glob| (kind, glob)))
+    let kinds = [RefKind::Branch, RefKind::Tag, RefKind::Image].into_iter();
+    kinds.flat_map(|kind| route.including(kind).map(move |glob| (kind, glob)))
 }
 
 /// What decides, besides a repository's row, whether its references are old.

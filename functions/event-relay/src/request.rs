@@ -1,6 +1,6 @@
 //! Parses a payload, which is an event of EventBridge or a person's request.
 
-use sekisho_domain::change::{RepositoryArn, SourceRef};
+use sekisho_domain::change::{RefKind, RepositoryArn, SourceRef};
 use sekisho_domain::report::{REPORT_DETAIL_TYPE, REPORT_SOURCE};
 use sekisho_domain::route::{Route, Routes};
 use sekisho_domain::slack;
@@ -17,13 +17,14 @@ use crate::target_request::{ResendRequest, WhereRequest};
 use crate::train_request::{TrainAction, TrainRequest, is_short_form};
 
 const CODECOMMIT: &str = "aws.codecommit";
+const ECR: &str = "aws.ecr";
 
 /// The request that a payload contains.
 #[derive(Debug)]
 pub(crate) enum Request {
-    /// A branch or tag may have moved: relay the head.
+    /// A branch, a tag or the tag of an image may have moved: relay the head.
     Change(Hint),
-    /// Compare every routed branch and tag with the ledger, and offer open orders again.
+    /// Compare every routed reference with the ledger, and offer open orders again.
     Reconcile,
     /// Describe the plan for the event.
     Explain(Box<RawValue>),
@@ -67,6 +68,18 @@ struct PullRequest {
     destination: Option<String>,
     #[serde(rename = "callerUserArn")]
     actor: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct ImageAction {
+    result: String,
+    #[serde(rename = "repository-name")]
+    repository: String,
+    #[serde(rename = "action-type")]
+    action: String,
+    /// ECR sends one event for each tag. An image that was pushed by its digest has no tag.
+    #[serde(rename = "image-tag")]
+    tag: Option<String>,
 }
 
 /// Reads a payload. `own` has the account and region whose events are trusted.
@@ -115,8 +128,10 @@ pub(crate) fn read(payload: &str, own: &Invocation, routes: &Routes) -> Request 
             pull_request(&envelope, own)
         }
         (CODECOMMIT, other) => Request::Ignored(format!("`{}` does not move a branch or tag", short(other))),
+        (ECR, "ECR Image Action" | "ECR Replication Action") => image_action(&envelope, own),
+        (ECR, other) => Request::Ignored(format!("`{}` does not move the tag of an image", short(other))),
         (other, _) => Request::Refused(format!(
-            "the event's source is `{}`: only `{CODECOMMIT}`, `{REPORT_SOURCE}` and schedules are trusted",
+            "the event's source is `{}`: only `{CODECOMMIT}`, `{ECR}`, `{REPORT_SOURCE}` and schedules are trusted",
             short(other)
         )),
     }
@@ -138,11 +153,6 @@ fn request(payload: &str, action: Action) -> Request {
         ("explain", Some(event)) => Request::Explain(event),
         ("explain", None) => Request::Invalid(EXPLAIN_WITHOUT_EVENT.to_owned()),
         ("redeliver", _) => match serde_json::from_str::<Redelivery>(payload) {
-            Ok(redelivery) if redelivery.change.kind != redelivery.change.source_ref.kind() => Request::Invalid(
-                "the payload is not a message of the dead-letter queue: change.kind does not match \
-                 change.ref"
-                    .to_owned(),
-            ),
             Ok(redelivery) => Request::Redeliver(Box::new(redelivery)),
             Err(error) => {
                 let error = slack::shown(&error.to_string());
@@ -209,6 +219,42 @@ fn pull_request(envelope: &Envelope, own: &Invocation) -> Request {
         }
         (None, _) => Request::Refused("event.detail: missing field `repositoryNames`".to_owned()),
         (_, None) => Request::Refused("event.detail: missing field `destinationReference`".to_owned()),
+    }
+}
+
+/// An image was pushed or deleted, or the registry of another region or account replicated it. The digest in the event is
+/// not used: the function reads the digest that the tag has now.
+fn image_action(envelope: &Envelope, own: &Invocation) -> Request {
+    let detail: ImageAction = match envelope.detail() {
+        Ok(detail) => detail,
+        Err(reason) => return Request::Refused(reason),
+    };
+    match (detail.action.as_str(), detail.result.as_str()) {
+        ("PUSH" | "REPLICATE", "SUCCESS") => {}
+        ("PUSH" | "REPLICATE", other) => {
+            return Request::Ignored(format!("the push ended with `{}`: it moved no tag", short(other)));
+        }
+        ("DELETE", _) => {
+            return Request::Ignored("the image or its tag was deleted: there is nothing to relay".to_owned());
+        }
+        (other, _) => return Request::Ignored(format!("`{}` does not move the tag of an image", short(other))),
+    }
+    let Some(tag) = detail.tag else {
+        return Request::Ignored("the image was pushed without a tag: a route selects images by their tags".to_owned());
+    };
+    let repository = match RepositoryArn::ecr(&own.partition, own.region.as_str(), &own.account, &detail.repository) {
+        Ok(arn) => arn,
+        Err(reason) => return Request::Refused(format!("event.detail.repository-name: {reason}")),
+    };
+    // ECR leaves the resources of a push empty. A replication may name the repository of the other registry.
+    if detail.action == "PUSH" && envelope.resources.iter().any(|resource| resource != repository.as_str()) {
+        return Request::Refused(format!("event.resources names a repository other than {repository}"));
+    }
+    match SourceRef::new(RefKind::Image, &tag) {
+        Ok(source_ref) => {
+            Request::Change(Hint { repository, source_ref, actor: None, event: Some(envelope.id.clone()) })
+        }
+        Err(reason) => Request::Refused(format!("event.detail.image-tag: {reason}")),
     }
 }
 

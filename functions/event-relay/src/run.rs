@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
-use sekisho_domain::change::{RepositoryArn, SourceRef};
+use sekisho_domain::change::{Change, RepositoryArn, Revision, SourceKind, SourceRef};
 use sekisho_domain::route::{Routes, TargetId};
 use sekisho_lambda::{Invocation, telemetry};
 use sekisho_ledger::{Store, Write};
@@ -37,6 +37,8 @@ pub(crate) struct Run<'r, W> {
     pub(crate) invocation: &'r Invocation,
     /// Limits the calls that run at once when an ordering goes to many targets.
     pub(crate) calls: Semaphore,
+    /// For the images that this invocation has read as heads or by their digests, whether they are gone.
+    pub(crate) gone_images: RefCell<BTreeMap<(RepositoryArn, Revision), bool>>,
     locks: RefCell<BTreeMap<TargetId, Arc<Semaphore>>>,
 }
 
@@ -49,7 +51,21 @@ pub(crate) struct TargetLocks {
 
 impl<'r, W> Run<'r, W> {
     pub(crate) fn new(world: &'r W, routes: &'r Routes, invocation: &'r Invocation) -> Self {
-        Self { world, routes, invocation, calls: Semaphore::new(CONCURRENT_CALLS), locks: RefCell::default() }
+        let calls = Semaphore::new(CONCURRENT_CALLS);
+        Self { world, routes, invocation, calls, gone_images: RefCell::default(), locks: RefCell::default() }
+    }
+
+    /// The same invocation with other routes.
+    pub(crate) fn with_routes<'o>(&'o self, routes: &'o Routes) -> Run<'o, W> {
+        Run::new(self.world, routes, self.invocation)
+    }
+
+    /// Notes that a change was read as the head of its reference, so that its image need not be read again.
+    pub(crate) fn note_head(&self, change: &Change) {
+        if change.repository.kind() == SourceKind::Image {
+            let key = (change.repository.clone(), change.revision.clone());
+            self.gone_images.borrow_mut().insert(key, false);
+        }
     }
 }
 

@@ -12,8 +12,6 @@ use time::OffsetDateTime;
 
 use crate::target::TargetRow;
 
-/// The number of digits of a commit id that the table shows.
-const COMMIT_DIGITS: usize = 8;
 /// The most characters of a reason that the table shows.
 const REASON_SHOWN: usize = 100;
 /// The first line of the table. `RUNS` is the revision that runs, `FOR` is the age of the state, and `ORDER` is the
@@ -94,14 +92,14 @@ pub(crate) fn shortened(reason: &str) -> String {
     slack::shown(&start) + more
 }
 
-/// The commit and the branch or tag of a change.
+/// The revision and the reference of a change.
 pub(crate) fn revision(change: &Change) -> String {
     format!("{} {}", short(&change.revision), slack::shown(change.source_ref.name()))
 }
 
-/// The first digits of a commit.
-pub(crate) fn short(commit: &Revision) -> String {
-    commit.as_str().chars().take(COMMIT_DIGITS).collect()
+/// The first digits of a commit or digest.
+pub(crate) fn short(revision: &Revision) -> String {
+    revision.short().to_owned()
 }
 
 /// The time since a point in time in its largest unit. A time in the future is 0 seconds ago, because clocks differ.

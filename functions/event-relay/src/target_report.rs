@@ -5,7 +5,7 @@ use sekisho_domain::report::OrderReport;
 use sekisho_domain::route::TargetId;
 use sekisho_lambda::event::Envelope;
 
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, revision_key};
 
 /// The longest reason that the ledger stores, in characters. The rest of a longer reason is cut off.
 const LONGEST_REASON: usize = 1_000;
@@ -49,7 +49,7 @@ pub(crate) fn about_report(report: &TargetReport, decision: Decision<Outcome>) -
         .about("target", target.to_string())
         .about("order", report.number.to_string())
         .about("state", report.state.as_str())
-        .about("commit", report.revision.as_str())
+        .about(revision_key(&report.revision), report.revision.as_str())
         .about("event", event)
         .about_some("execution", report.execution.as_deref())
 }

@@ -1,6 +1,7 @@
 //! The ledger's row of a train: the changes that a route has seen, and how far each wave of the route is.
 
 mod candidates;
+mod gone;
 mod layout;
 mod plain;
 
@@ -11,6 +12,7 @@ use sekisho_ledger::Key;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
+pub use self::gone::Gone;
 pub(crate) use self::plain::held_targets;
 
 /// The number of changes that a row keeps, besides those to which a wave refers.
@@ -44,6 +46,9 @@ pub struct TrainRow {
     /// The holds, oldest first. A hold whose wave is gone applies to the whole train.
     #[serde(default)]
     pub holds: Vec<Hold>,
+    /// The images that are not ordered any more, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gone: Vec<Gone>,
 }
 
 /// A change that the train saw.
@@ -219,9 +224,10 @@ impl TrainRow {
         let is_condemned = self.condemnation(change).is_some();
         let is_newest =
             |one: &TrainChange| one.change.repository == change.repository && one.change.revision == change.revision;
-        if self.newest().is_some_and(is_newest) {
+        if self.newest().is_some_and(is_newest) && !self.is_gone(change) {
             return if is_condemned { Arrival::Condemned } else { Arrival::Duplicate };
         }
+        self.forget_gone(change);
         let seen = change.sequence.max(self.sequence + 1);
         self.sequence = seen;
         let change = Change { sequence: seen, ..change.clone() };
@@ -275,7 +281,8 @@ impl TrainRow {
         }
         let one = self.changes.iter_mut().rfind(|one| is_same(&one.change.repository, &one.change.revision))?;
         one.again = true;
-        let seen = one.seen;
+        let (seen, change) = (one.seen, one.change.clone());
+        self.forget_gone(&change);
         self.order_again(seen, now);
         Some(seen)
     }
@@ -290,9 +297,10 @@ impl TrainRow {
     /// Lets a change enter a wave as soon as the wave is free, or starts it at once where it waits in the wave already.
     /// The change gets a new sequence. Returns false if there is no such wave or change.
     pub fn promote(&mut self, wave: &str, seen: u64, now: OffsetDateTime) -> bool {
-        let has_change = self.change(seen).is_some();
-        let Some(wave) = self.wave_mut(wave).filter(|_| has_change) else { return false };
+        let Some(change) = self.change(seen).map(|one| one.change.clone()) else { return false };
+        let Some(wave) = self.wave_mut(wave) else { return false };
         wave.promotion = Some(seen);
+        self.forget_gone(&change);
         self.order_again(seen, now);
         true
     }
@@ -308,6 +316,8 @@ impl TrainRow {
         if wave.promotion == Some(seen) {
             wave.promotion = None;
         }
+        // A person may have restored an image.
+        self.gone.clear();
         self.condemn(seen, Judge::Person(by), reason, now);
         Some(seen)
     }

@@ -14,10 +14,10 @@ use time::OffsetDateTime;
 use crate::code::{Event, RepositoryRevision};
 use crate::error::Error;
 use crate::ordering::Placed;
-use crate::outcome::{Outcome, about_change};
+use crate::outcome::{Outcome, about_change, revision_key};
 use crate::selection::listed;
 use crate::status::{revision, short, shortened};
-use crate::target::is_same_revision;
+use crate::target::{TargetRow, is_same_revision};
 use crate::train::{Hold, TrainChange, TrainRow, WaveRow};
 use crate::train_request::{Prefix, TrainAction};
 use crate::train_text::{TrainView, end, held};
@@ -78,6 +78,22 @@ pub(crate) struct Effect {
     pub(crate) decision: Option<Decision<Outcome>>,
     /// What the person reads.
     pub(crate) answer: String,
+}
+
+impl Effect {
+    /// Leaves out the orders of a change whose image is gone.
+    pub(crate) fn without_gone(&mut self, change: &Change) {
+        let runs = |row: &TargetRow| row.order.as_ref().is_some_and(|order| is_same_revision(&order.change, change));
+        let stays: Vec<Placed> = self.targets.extract_if(.., |placed| runs(&placed.row)).collect();
+        if stays.is_empty() {
+            return;
+        }
+        let ids: Vec<String> = stays.iter().map(|placed| placed.target.to_string()).collect();
+        let ids = listed(ids.iter().map(String::as_str));
+        let line = format!(" {} was deleted or archived, so nothing is ordered again in {ids}.", revision(change));
+        self.answer.push_str(&line);
+        self.row.add_gone(change);
+    }
 }
 
 type Answer = Result<Effect, Error>;
@@ -319,7 +335,7 @@ impl Ask<'_> {
         } else {
             let answer =
                 format!("{} is no longer condemned. Push it again: the train has forgotten the change.", short(commit));
-            (self.decision(Outcome::Pardoned, reason).about("commit", commit.as_str()), answer)
+            (self.decision(Outcome::Pardoned, reason).about(revision_key(commit), commit.as_str()), answer)
         };
         Ok(Effect { row: after, targets: vec![], decision: Some(decision), answer })
     }
@@ -373,7 +389,7 @@ impl Ask<'_> {
             [] => Ok(None),
             [one] => Ok(Some(one)),
             several => Err(Error::InvalidRequest(format!(
-                "{} commits begin with {}: write more digits of one of {}",
+                "{} revisions begin with {}: write more digits of one of {}",
                 several.len(),
                 named.shown(),
                 listed(several.iter().map(|commit| commit.as_str()))
@@ -388,7 +404,7 @@ impl Ask<'_> {
         let known: Vec<String> = self.view.row.changes.iter().rev().take(3).map(|one| revision(&one.change)).collect();
         let known = if known.is_empty() { "none yet".to_owned() } else { known.join(", ") };
         Error::NotFound(format!(
-            "{} knows no change{of} whose commit begins with {named}; its newest changes are {known}",
+            "{} knows no change{of} whose revision begins with {named}; its newest changes are {known}",
             slack::shown(self.view.route.name()),
         ))
     }

@@ -17,10 +17,12 @@ use serde::de::IgnoredAny;
 const LONGEST_REASON: usize = 500;
 /// The longest hold with an end, in minutes: two weeks.
 const LONGEST_HOLD: u64 = 20_160;
-/// The fewest digits by which a person may name a commit.
+/// The fewest digits by which a person may name a commit or an image.
 const FEWEST_DIGITS: usize = 7;
-/// The digits of a complete commit id.
-const ALL_DIGITS: usize = 40;
+/// The digits of a complete digest. A commit id has fewer.
+const ALL_DIGITS: usize = 64;
+/// What precedes the digits of a digest.
+const DIGEST: &str = "sha256:";
 
 /// The actions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,32 +113,35 @@ pub(crate) enum Subject {
         route: String,
         /// The wave.
         wave: Option<String>,
-        /// The commit. It is present if the action needs one.
+        /// The commit or image. It is present if the action needs one.
         revision: Option<Prefix>,
     },
     /// The value of a request in its short form: a route, `route/wave`, or the code of a notice.
     Short(String),
 }
 
-/// The first digits of a commit id, at least seven.
+/// The first digits of a commit id or a digest, at least seven.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Prefix(String);
 
 impl Prefix {
     fn new(text: &str) -> Result<Self, String> {
         let digits = text.to_ascii_lowercase();
+        let digits = digits.strip_prefix(DIGEST).unwrap_or(&digits);
         let is_valid = (FEWEST_DIGITS..=ALL_DIGITS).contains(&digits.len())
             && digits.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
         if is_valid {
-            return Ok(Self(digits));
+            return Ok(Self(digits.to_owned()));
         }
         let text = slack::quoted(text);
-        Err(format!("`revision` is `{text}`: write the commit's id, or its first {FEWEST_DIGITS} digits or more"))
+        Err(format!(
+            "`revision` is `{text}`: write the commit's id or the image's digest, or the first {FEWEST_DIGITS} digits or more"
+        ))
     }
 
-    /// Whether the commit's id begins with these digits.
-    pub(crate) fn matches(&self, commit: &Revision) -> bool {
-        commit.as_str().starts_with(&self.0)
+    /// Whether the commit's id or the digest begins with these digits.
+    pub(crate) fn matches(&self, revision: &Revision) -> bool {
+        revision.digits().starts_with(&self.0)
     }
 }
 
@@ -282,7 +287,9 @@ impl Written {
             Some(revision) => Some(Prefix::new(revision)?),
             None if action.needs_revision() => {
                 let example = action.example(&route, self.wave.as_deref().unwrap_or("tokyo"));
-                return Err(format!("`revision` is missing: write the commit's id, as in {example}"));
+                return Err(format!(
+                    "`revision` is missing: write the commit's id or the image's digest, as in {example}"
+                ));
             }
             None => None,
         };

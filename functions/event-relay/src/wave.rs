@@ -64,7 +64,7 @@ pub(crate) enum Judgment {
     Passed,
     /// More targets failed than the wave tolerates, or none is healthy.
     Failed,
-    /// The change is condemned elsewhere, and some targets never got it.
+    /// The change is condemned elsewhere or its image is gone, and some targets never got it.
     Abandoned,
 }
 
@@ -244,12 +244,12 @@ impl WaveState {
         self.counted().filter(|(_, standing)| *standing == Standing::Failed).count()
     }
 
-    /// What the wave says about its change. `is_condemned` is true if the change may not be ordered any more.
-    pub(crate) fn judge(&self, tolerate: u32, is_condemned: bool) -> Judgment {
+    /// What the wave says about its change. `is_ended` is true if the change may not be ordered any more.
+    pub(crate) fn judge(&self, tolerate: u32, is_ended: bool) -> Judgment {
         let is = |standing| self.counted().any(|(_, one)| one == standing);
         let is_final = |standing| match standing {
             Standing::Healthy | Standing::Failed | Standing::Ahead => true,
-            Standing::Todo => is_condemned,
+            Standing::Todo => is_ended,
             _ => false,
         };
         if self.counted().next().is_none() {

@@ -16,13 +16,15 @@ use crate::outcome::{Outcome, needs_repair};
 use crate::repository::{Covering, Globs, RepositoryRow};
 use crate::selection::routes_here;
 use crate::snapshot::Snapshot;
+use crate::source::Listed;
+use crate::world::Head;
 
 /// The default interval of the schedule, in milliseconds.
 const INTERVAL: u64 = 300_000;
 
-/// A tag whose commit was relayed longer ago than this, in milliseconds, rests: tags seldom move.
+/// A git tag whose commit was relayed longer ago than this, in milliseconds, rests: tags seldom move.
 const RESTS_AFTER: u64 = 24 * 3_600_000;
-/// The most resting tags of one repository that a reconcile reads. Reading each tag that was ever seen would take
+/// The most resting git tags of one repository that a reconcile reads. Reading each tag that was ever seen would take
 /// longer with every release.
 const RESTING_TAGS: usize = 10;
 
@@ -32,7 +34,7 @@ pub(crate) type RowResult = Result<Row<BranchRow>, sekisho_ledger::Error>;
 /// A repository and the names of its branches.
 #[derive(Debug)]
 pub(crate) struct Branches {
-    pub(crate) repository: String,
+    pub(crate) repository: RepositoryArn,
     pub(crate) names: Vec<String>,
 }
 
@@ -53,12 +55,24 @@ pub(crate) enum Task {
     Record,
 }
 
+/// A reference to examine.
+#[derive(Debug)]
+pub(crate) struct Examination {
+    pub(crate) reference: Reference,
+    pub(crate) task: Task,
+    /// The head, if the list of the references has it.
+    pub(crate) head: Option<Head>,
+}
+
 /// The references of one repository that a reconcile must examine.
 #[derive(Debug, Default)]
 pub(crate) struct Worklist {
-    /// The references to examine. Each reconcile begins with another one.
-    pub(crate) tasks: Vec<(Reference, Task)>,
-    /// The tags that rest in this reconcile.
+    /// The references to examine, several at a time. Each reconcile begins with another one.
+    pub(crate) tasks: Vec<Examination>,
+    /// The references to examine one after the other: those with new images, in the order in which the images were
+    /// pushed, so that the image that was pushed last is the newest change.
+    pub(crate) in_turn: Vec<Examination>,
+    /// The git tags that rest in this reconcile.
     pub(crate) resting: Vec<Reference>,
     /// The references that no longer exist and whose rows do not expire yet.
     pub(crate) deleted: Vec<Reference>,
@@ -67,11 +81,11 @@ pub(crate) struct Worklist {
 }
 
 impl Worklist {
-    /// The worklist of a repository that has these branches and rows. `branches` is `None` if the repository does not
-    /// exist.
+    /// The worklist of a repository that lists these references and has these rows. `listed` is `None` if the repository
+    /// does not exist.
     pub(crate) fn new(
         repository: &RepositoryArn,
-        branches: Option<&[String]>,
+        listed: Option<Vec<Listed>>,
         rows: Vec<RowResult>,
         stored: &RepositoryRow,
         (routes, globs): (&Routes, &Globs),
@@ -81,29 +95,44 @@ impl Worklist {
         let is_upgrade = rows.iter().flatten().any(|row| row.state.targets.is_none());
         let covering = Covering { routes, globs, is_upgrade };
         let mut rows = worklist.readable(repository, rows);
-        let existing: BTreeSet<SourceRef> =
-            branches.unwrap_or_default().iter().filter_map(|branch| SourceRef::branch(branch).ok()).collect();
-        match branches {
-            Some(branches) => worklist.mistakes.extend(missing_branches(repository, branches, routes)),
-            None => worklist.mistakes.extend(missing_repository(repository, routes)),
+        let exists = listed.is_some();
+        let mut existing: BTreeMap<SourceRef, Listed> =
+            listed.unwrap_or_default().into_iter().map(|one| (one.source_ref.clone(), one)).collect();
+        if exists {
+            worklist.mistakes.extend(missing_branches(repository, &existing, routes));
+        } else {
+            worklist.mistakes.extend(missing_repository(repository, routes));
         }
-        // CodeCommit lists no tags. The known tags are those with a row and those that a route names.
+        // CodeCommit lists no git tags. The known ones are those with a row and those that a route names.
         let named = routes.iter().filter(|route| route.covers_repository(repository));
         let tags = named.flat_map(|route| route.literal_names(RefKind::Tag)).filter_map(|tag| SourceRef::tag(tag).ok());
         let mut known: BTreeSet<SourceRef> = rows.keys().cloned().collect();
-        known.extend(existing.iter().cloned());
-        known.extend(tags.filter(|_| branches.is_some()));
+        known.extend(existing.keys().cloned());
+        known.extend(tags.filter(|_| exists));
+        let mut pushed = Vec::new();
         for source_ref in known {
             let Some(snapshot) = rows.remove(&source_ref).unwrap_or_else(|| Some(Snapshot::default())) else {
                 continue;
             };
-            let may_exist = branches.is_some() && source_ref.kind() == RefKind::Tag || existing.contains(&source_ref);
+            let found = match existing.remove(&source_ref) {
+                Some(listed) => Found::Listed(listed),
+                None if exists && source_ref.kind() == RefKind::Tag => Found::Unlisted,
+                None => Found::No,
+            };
             let reference = Reference { repository: repository.clone(), source_ref, snapshot };
-            worklist.add(reference, may_exist, stored, covering, now);
+            worklist.add(reference, found, stored, covering, now, &mut pushed);
         }
+        pushed.sort_by(|(one, first), (other, second)| {
+            (one, &first.reference.source_ref).cmp(&(other, &second.reference.source_ref))
+        });
+        worklist.in_turn = pushed.into_iter().map(|(_, examination)| examination).collect();
         rotate(&mut worklist.resting, now);
         let read: Vec<Reference> = worklist.resting.drain(..RESTING_TAGS.min(worklist.resting.len())).collect();
-        worklist.tasks.extend(read.into_iter().map(|tag| (tag, Task::Settle)));
+        worklist.tasks.extend(read.into_iter().map(|tag| Examination {
+            reference: tag,
+            task: Task::Settle,
+            head: None,
+        }));
         worklist.resting.retain(|tag| tag.snapshot.row.expires.is_none());
         rotate(&mut worklist.tasks, now);
         worklist
@@ -140,33 +169,54 @@ impl Worklist {
     fn add(
         &mut self,
         reference: Reference,
-        may_exist: bool,
+        found: Found,
         stored: &RepositoryRow,
         covering: Covering<'_>,
         now: OffsetDateTime,
+        pushed: &mut Vec<(i64, Examination)>,
     ) {
         let Reference { repository, source_ref, snapshot } = &reference;
         let is_routed = covering.routes.concerning(repository, source_ref).next().is_some();
         let row = snapshot.revision.map(|_| &snapshot.row);
-        if snapshot.row.pending.is_some() {
-            self.tasks.push((reference, Task::Settle));
-        } else if !may_exist {
-            if snapshot.row.expires.is_none() {
-                self.deleted.push(reference);
+        let is_pending = snapshot.row.pending.is_some();
+        let (head, at) = match found {
+            Found::No if is_pending => (None, 0),
+            Found::No => {
+                if snapshot.row.expires.is_none() {
+                    self.deleted.push(reference);
+                }
+                return;
             }
+            // Nothing is recorded about a signature, so that an image that gets the tag later is new.
+            Found::Listed(Listed { head: Some(Head::Unroutable(_)), .. }) if !is_pending => return,
+            Found::Listed(Listed { head, pushed, .. }) => (head, pushed),
+            Found::Unlisted => (None, 0),
+        };
+        if is_pending {
+            self.tasks.push(Examination { reference, task: Task::Settle, head });
+        } else if is_routed && stored.is_baseline(covering, repository, source_ref, row) {
+            self.tasks.push(Examination { reference, task: Task::Record, head });
+        } else if is_routed && rests(&reference, now) {
+            self.resting.push(reference);
         } else if is_routed {
-            if stored.is_baseline(covering, repository, source_ref, row) {
-                self.tasks.push((reference, Task::Record));
-            } else if rests(&reference, now) {
-                self.resting.push(reference);
-            } else {
-                self.tasks.push((reference, Task::Settle));
-            }
+            let is_new = matches!(&head, Some(Head::At(digest)) if snapshot.row.commit.as_ref() != Some(digest));
+            let examination = Examination { reference, task: Task::Settle, head };
+            if is_new { pushed.push((at, examination)) } else { self.tasks.push(examination) }
         }
     }
 }
 
-/// Whether the reference is a tag that has not moved for a while.
+/// Whether a repository has a reference.
+enum Found {
+    /// The list of the references has it.
+    Listed(Listed),
+    /// The list has no references of this kind: the head must be read.
+    Unlisted,
+    /// The reference does not exist.
+    No,
+}
+
+/// Whether the reference is a git tag that has not moved for a while.
 fn rests(Reference { source_ref, snapshot: Snapshot { row, .. }, .. }: &Reference, now: OffsetDateTime) -> bool {
     source_ref.kind() == RefKind::Tag
         && row.commit.is_some()
@@ -182,13 +232,13 @@ fn missing_repository(repository: &RepositoryArn, routes: &Routes) -> Option<Dec
 }
 
 fn is_named(route: &Route, repository: &RepositoryArn) -> bool {
-    route.is_for_region(repository.region()) && route.repository().literal() == Some(repository.name())
+    route.covers_repository(repository) && route.repository().literal().is_some()
 }
 
 /// The decisions about branches that a route of this repository names without a glob and that do not exist.
 fn missing_branches(
     repository: &RepositoryArn,
-    branches: &[String],
+    existing: &BTreeMap<SourceRef, Listed>,
     routes: &Routes,
 ) -> impl Iterator<Item = Decision<Outcome>> {
     let named: BTreeSet<&str> = routes
@@ -196,7 +246,8 @@ fn missing_branches(
         .filter(|route| is_named(route, repository))
         .flat_map(|route| route.literal_names(RefKind::Branch))
         .collect();
-    named.into_iter().filter(|branch| !branches.iter().any(|existing| existing == branch)).map(|branch| {
+    let exists = |branch: &str| SourceRef::branch(branch).is_ok_and(|branch| existing.contains_key(&branch));
+    named.into_iter().filter(move |branch| !exists(branch)).map(|branch| {
         let reason = "a route names this branch, but it does not exist: create it, or correct the route";
         Decision::new(Outcome::Failed, reason).about("repository", repository.as_str()).about("ref", branch)
     })
@@ -212,7 +263,7 @@ pub(crate) fn unmatched_globs(routes: &Routes, here: &Region, found: &[Branches]
 
 fn unmatched_by(route: &Route, found: &[Branches]) -> Vec<Decision<Outcome>> {
     let pattern = route.repository().pattern();
-    let matching: Vec<&Branches> = found.iter().filter(|one| route.repository().matches(&one.repository)).collect();
+    let matching: Vec<&Branches> = found.iter().filter(|one| route.covers_repository(&one.repository)).collect();
     if matching.is_empty() {
         let reason = format!("no repository matches `{pattern}` in a route: create one, or correct the route");
         return vec![Decision::new(Outcome::Failed, reason)];
@@ -278,15 +329,17 @@ mod tests {
 
     /// The references of a worklist and their tasks, sorted.
     fn tasks(worklist: &Worklist) -> Vec<(&str, Task)> {
-        let mut tasks: Vec<_> = worklist.tasks.iter().map(|(one, task)| (one.source_ref.as_str(), *task)).collect();
+        let tasks = worklist.tasks.iter();
+        let mut tasks: Vec<_> = tasks.map(|one| (one.reference.source_ref.as_str(), one.task)).collect();
         tasks.sort_unstable();
         tasks
     }
 
     fn worklist(branches: &[&str], rows: Vec<RowResult>, stored: &RepositoryRow) -> Worklist {
         let routes = Document::parse("t", CONFIG).unwrap().routes().unwrap();
-        let branches: Vec<String> = branches.iter().map(ToString::to_string).collect();
-        Worklist::new(&shop(), Some(&branches), rows, stored, (&routes, &Globs::default()), NOW)
+        let branch = |name: &&str| Listed { source_ref: SourceRef::branch(name).unwrap(), head: None, pushed: 0 };
+        let branches = branches.iter().map(branch).collect();
+        Worklist::new(&shop(), Some(branches), rows, stored, (&routes, &Globs::default()), NOW)
     }
 
     #[test]
@@ -340,8 +393,9 @@ mod tests {
         let mut reached = BTreeSet::new();
         for tick in 0..50_u32 {
             let now = NOW + time::Duration::minutes(5) * tick;
-            let worklist = Worklist::new(&shop(), Some(&[]), rows(), &stored, (&routes, &Globs::default()), now);
-            let read: BTreeSet<String> = worklist.tasks.iter().map(|(one, _)| one.source_ref.to_string()).collect();
+            let worklist = Worklist::new(&shop(), Some(vec![]), rows(), &stored, (&routes, &Globs::default()), now);
+            let read: BTreeSet<String> =
+                worklist.tasks.iter().map(|one| one.reference.source_ref.to_string()).collect();
             assert_eq!(read.len(), RESTING_TAGS + 2, "the moved tag and the named one are always read");
             assert!(read.contains("refs/tags/v100") && read.contains("refs/tags/named"));
             let gone = usize::from(!read.contains("refs/tags/v99"));

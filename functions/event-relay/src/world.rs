@@ -13,12 +13,14 @@ use time::OffsetDateTime;
 
 use crate::image::Image;
 
-/// CodeCommit's answer about the head of a branch or tag.
+/// The answer of CodeCommit or ECR about the head of a reference.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Head {
-    /// The branch or tag points at this commit.
+    /// The reference points at this commit or image.
     At(Revision),
-    /// The repository has no such branch or tag.
+    /// The tag points at something for which no pipeline starts, such as a signature, for this reason.
+    Unroutable(String),
+    /// The repository has no such reference.
     NoRef,
     /// The account has no such repository.
     NoRepository,

@@ -46,12 +46,17 @@ pub struct Coverage<'r> {
     pub explicit: bool,
 }
 
+/// The prefix of a pull-through cache rule for all repositories to which no other rule applies.
+const ROOT: &str = "ROOT";
+
 /// A route: a change of a matching reference in a matching repository starts the targets.
 #[derive(Debug, Clone)]
 pub struct Route {
     name: Option<String>,
     source: SourceKind,
     repository: Glob,
+    /// The prefixes of the repositories that the route's glob does not match. Empty as the configuration has it.
+    caches: BTreeSet<String>,
     region: Option<Region>,
     branches: GlobList,
     tags: GlobList,
@@ -115,6 +120,14 @@ impl Route {
         self.source == repository.kind()
             && self.is_for_region(repository.region())
             && self.repository.matches(repository.name())
+            && !self.is_cache(repository.name())
+    }
+
+    /// Whether a repository is a cache of another registry. ECR puts a `/` behind the prefix. A rule without a prefix has
+    /// [`ROOT`], and any repository may be its cache.
+    fn is_cache(&self, name: &str) -> bool {
+        let is_below = |prefix: &String| name.strip_prefix(prefix.as_str()).is_some_and(|rest| rest.starts_with('/'));
+        self.caches.iter().any(|prefix| prefix == ROOT || is_below(prefix))
     }
 
     /// How the route covers the reference. Returns `None` if the route does not include it. The repository is not
@@ -213,6 +226,18 @@ impl Routes {
         let mut routes = written.into_iter().enumerate().map(check).collect::<Result<Vec<_>, _>>()?;
         agreement::agree(&mut routes)?;
         Ok(Self(routes))
+    }
+
+    /// The routes, in which no glob matches an image repository whose name begins with one of these prefixes and `/`. A
+    /// route that has the literal name of such a repository matches it.
+    #[must_use]
+    pub fn without_caches(&self, prefixes: &BTreeSet<String>) -> Self {
+        let mut routes = self.clone();
+        let is_glob = |route: &&mut Route| route.source == SourceKind::Image && route.repository.literal().is_none();
+        for route in routes.0.iter_mut().filter(is_glob) {
+            route.caches.clone_from(prefixes);
+        }
+        routes
     }
 
     /// Checks the windows of all waves against the time zone database.

@@ -43,7 +43,7 @@ impl<'a> Step<'a> {
             for (target, row) in self.targets_of(at) {
                 let back = row.and_then(|row| self.goes_back(target, row, &recall, &change));
                 let way = back.and_then(|(before, joined)| Some((before?, joined)));
-                match way.filter(|(before, _)| !is_same_revision(before, &change)) {
+                match way.filter(|(before, _)| !is_same_revision(before, &change) && !self.row.is_gone(before)) {
                     Some((before, joined)) => targets.push((target.clone(), before, joined)),
                     None => others.push(target.clone()),
                 }

@@ -110,7 +110,7 @@ impl<'a> Step<'a> {
         let Some(wave) = self.wave(at) else { return false };
         let Some(seen) = wave.promotion else { return false };
         let open = wave.open().map(|passage| passage.seen);
-        let change = self.row.change(seen).cloned();
+        let change = self.row.change(seen).filter(|one| !self.row.is_gone(&one.change)).cloned();
         let newest = self.newest_elsewhere(at);
         let obstacle = change.as_ref().and_then(|one| match one.change.sequence {
             _ if self.is_condemned(seen) => {
@@ -212,7 +212,8 @@ impl<'a> Step<'a> {
         let bad = state.failures() + state.count(Standing::GoingBack);
         let is_stopped = state.has_unknown()
             || bad > usize::try_from(at.wave.tolerate).unwrap_or(usize::MAX)
-            || self.row.condemnation(change).is_some();
+            || self.row.condemnation(change).is_some()
+            || self.row.is_gone(change);
         !is_stopped && (passage.promoted || gate(&self.row, at.wave, change, self.now).is_none())
     }
 }

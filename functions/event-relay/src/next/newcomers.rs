@@ -74,21 +74,21 @@ impl<'a> Step<'a> {
     }
 
     /// The change that was healthy in a wave last and, if the train knows none, what its members had healthy last. A
-    /// condemned revision is neither.
+    /// condemned revision is neither, and nor is an image that is gone.
     fn desired(&self, at: At<'a>) -> Option<(u64, Change)> {
         let wave = self.wave(at)?;
         // A promoted change may have been seen before the changes that were healthy here earlier.
         let passed = wave.passage.as_ref().filter(|passage| passage.verdict == Verdict::Passed);
         let known = passed.map(|passage| passage.seen).into_iter().chain(wave.healthy.iter().rev().copied());
-        let mut sound =
-            known.filter_map(|seen| self.row.change(seen)).filter(|one| self.row.condemnation(&one.change).is_none());
+        let is_sound = |change: &Change| self.row.condemnation(change).is_none() && !self.row.is_gone(change);
+        let mut sound = known.filter_map(|seen| self.row.change(seen)).filter(|one| is_sound(&one.change));
         if let Some(newest) = sound.next() {
             return Some((newest.seen, newest.change.clone()));
         }
         let members = self.targets_of(at).filter(|(target, _)| wave.members.contains(target));
         let healthy = members.filter_map(|(_, row)| row).flat_map(|row| row.healthy_changes().into_values());
         let own = healthy.filter(|change| self.facts.route.covers_repository(&change.repository));
-        let sound = own.filter(|change| self.row.condemnation(change).is_none());
+        let sound = own.filter(is_sound);
         let last = sound.max_by_key(|change| change.sequence)?;
         Some((last.sequence, last))
     }

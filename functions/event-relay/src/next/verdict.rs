@@ -21,8 +21,9 @@ impl<'a> Step<'a> {
         match passage.verdict {
             Verdict::Failed => self.judge_failed(at, &passage, &state),
             Verdict::Open | Verdict::Passed => {
-                let is_condemned = self.is_condemned(passage.seen);
-                match state.judge(at.wave.tolerate, is_condemned) {
+                let is_gone = self.row.change(passage.seen).is_some_and(|one| self.row.is_gone(&one.change));
+                let is_ended = self.is_condemned(passage.seen) || is_gone;
+                match state.judge(at.wave.tolerate, is_ended) {
                     // An unknown target that was accepted may fail later.
                     Judgment::Failed if passage.verdict == Verdict::Open || has_too_many(at, &state) => {
                         self.fail(at, &passage, &state);

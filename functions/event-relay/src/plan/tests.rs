@@ -70,6 +70,7 @@ fn summary(plan: Result<Plan, Missing>) -> String {
     match plan {
         Err(Missing::Row) => "read the row".to_owned(),
         Err(Missing::Head) => "read the head".to_owned(),
+        Err(Missing::Image(_)) => "read the image".to_owned(),
         Err(Missing::Floor) => "read the floor".to_owned(),
         Err(Missing::Paths { previous, .. }) => format!("read the paths since {}", previous.is_some()),
         Err(Missing::Rows { targets, trains }) => {

@@ -13,11 +13,12 @@ use sekisho_ledger::{Key, MAX_TRANSACTION, Store};
 use crate::error::Error;
 use crate::hint::{Hint, Trigger};
 use crate::outcome::needs_repair;
-use crate::plan::{Facts, Missing, Plan, plan};
+use crate::plan::{Facts, Missing, Plan, needs_floor, plan};
 use crate::repository::{self, RepositoryRow};
 use crate::route::{TouchedRoutes, plain_routes_to};
 use crate::run::{RESERVE, Run, TargetLocks};
 use crate::snapshot::{Snapshot, TargetRows, TrainRows};
+use crate::source;
 use crate::target;
 use crate::train::{self, Hold, TrainRow};
 use crate::world::World;
@@ -38,6 +39,7 @@ pub(crate) async fn reference<W: World>(run: &Run<'_, W>, facts: &mut Facts<'_>)
             Ok(plan) => return Ok((plan, locks)),
             Err(Missing::Row) => facts.row = Some(run.read_row(&hint.repository, &hint.source_ref).await?),
             Err(Missing::Head) => read_head(run, facts).await?,
+            Err(Missing::Image(change)) => facts.is_gone = Some(source::is_gone(run, &change).await),
             Err(Missing::Paths { previous, head }) => {
                 match touched_routes(run, hint, &facts.touched, previous.as_ref(), &head).await {
                     Ok(touched) => facts.touched = touched,
@@ -63,14 +65,14 @@ pub(crate) async fn reference<W: World>(run: &Run<'_, W>, facts: &mut Facts<'_>)
 /// of them.
 async fn read_head<W: World>(run: &Run<'_, W>, facts: &mut Facts<'_>) -> Result<(), Error> {
     let hint = facts.hint;
-    let head = run.world.head(hint.repository.name(), &hint.source_ref);
+    let head = source::head(run.world, &hint.repository, &hint.source_ref);
     let targets = facts.touched.all_targets();
     if facts.trigger == Trigger::Reconcile || targets.len() < MAX_TRANSACTION {
         facts.head = Some(head.await?);
         return Ok(());
     }
-    let is_new = facts.row.as_ref().is_some_and(|snapshot| snapshot.row.newest_sequence() == 0);
-    let floor = async { if is_new { floor(run, &hint.repository).await.map(Some) } else { Ok(None) } };
+    let needs_floor = facts.row.as_ref().is_some_and(|snapshot| needs_floor(hint, &snapshot.row));
+    let floor = async { if needs_floor { floor(run, &hint.repository).await.map(Some) } else { Ok(None) } };
     let trains = train_rows(run, plain_routes_to(facts.touched.all(), &targets));
     let (head, rows, trains, floor) = join4(head, target_rows(run, &targets), trains, floor).await;
     (facts.head, facts.targets, facts.trains, facts.floor) = (Some(head?), rows?, trains?, floor?);

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use sekisho_domain::change::SourceKind;
 use sekisho_domain::decision::Decision;
-use sekisho_domain::route::PipelineName;
+use sekisho_domain::route::{PipelineName, Route};
 use sekisho_lambda::event::EXPLAIN_OF_EXPLAIN;
 
 use crate::answer::Answer;
@@ -17,6 +18,7 @@ use crate::redelivery::{Redelivery, RedeliveryPlan};
 use crate::relay::{examine, redeliver, report};
 use crate::request::{self, Request};
 use crate::run::Run;
+use crate::source;
 use crate::world::World;
 
 pub(crate) async fn explain<W: World>(run: &Run<'_, W>, payload: &str) -> Result<Answer, Error> {
@@ -38,6 +40,9 @@ pub(crate) async fn explain<W: World>(run: &Run<'_, W>, payload: &str) -> Result
 
 /// Describes the plan for a reference. `pending` is the sequence of a change that is not finished yet.
 async fn explain_change<W: World>(run: &Run<'_, W>, hint: &Hint) -> Result<Decision<Outcome>, Error> {
+    let is_concerned = |route: &Route| route.covers_repository(&hint.repository);
+    let routes = source::without_caches(run.world, run.routes, is_concerned).await?;
+    let run = &run.with_routes(&routes);
     let mut facts = Facts::new(run.routes, hint, Trigger::Event, None);
     let (plan, _locks) = examine::reference(run, &mut facts).await?;
     if let Some(error) = facts.paths_error {
@@ -89,11 +94,16 @@ async fn explain_redelivery<W: World>(run: &Run<'_, W>, redelivery: &Redelivery)
 /// The reason for the event of the schedule. A reconcile makes one plan for each reference, so this text describes no
 /// plan. To see the plan for a reference, a person explains an event about the reference.
 fn reconcile_reason<W>(run: &Run<'_, W>) -> String {
-    let globs: BTreeSet<&str> = run.routes.iter().map(|route| route.repository().pattern()).collect();
-    let globs: Vec<&str> = globs.into_iter().collect();
+    let examined = [(SourceKind::Git, "branch", " and its known tags"), (SourceKind::Image, "image tag", "")];
+    let examined = examined.into_iter().filter_map(|(kind, what, more)| {
+        let routes = run.routes.iter().filter(|route| route.source() == kind);
+        let globs: BTreeSet<&str> = routes.map(|route| route.repository().pattern()).collect();
+        let globs: Vec<&str> = globs.into_iter().collect();
+        (!globs.is_empty()).then(|| format!("every routed {what} of {}{more}", globs.join(", ")))
+    });
     format!(
-        "a schedule's event: the reconcile would examine every routed branch of {} and its known tags, and offer open \
-         orders again; explain an event of a branch to see the plan for that branch",
-        globs.join(", ")
+        "a schedule's event: the reconcile would examine {}, and offer open orders again; explain an event of a \
+         reference to see the plan for it",
+        examined.collect::<Vec<String>>().join(" and ")
     )
 }

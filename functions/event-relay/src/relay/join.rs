@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use futures_util::{StreamExt, stream};
+use sekisho_domain::decision::Decision;
 use sekisho_domain::route::TargetId;
 use sekisho_ledger::MAX_TRANSACTION;
 
@@ -10,12 +11,14 @@ use crate::decision_log::Report;
 use crate::error::Error;
 use crate::joining::{Joining, joining};
 use crate::ordering::Ordering;
-use crate::outcome::needs_repair;
+use crate::outcome::{Outcome, about_change, needs_repair};
+use crate::plan::GONE;
 use crate::relay::examine;
 use crate::relay::look::write_part;
 use crate::relay::order::{self, NewHead};
 use crate::run::{CONCURRENT_CALLS, Run};
 use crate::snapshot::{Snapshot, TrainRows};
+use crate::source;
 use crate::worklist::Reference;
 use crate::world::World;
 
@@ -69,6 +72,9 @@ async fn order_one<W: World>(run: &Run<'_, W>, joining: Joining<'_>) -> Result<R
     let Reference { repository, source_ref, snapshot } = joining.reference;
     let change = snapshot.row.change(repository, source_ref).filter(|_| run.has_time());
     let Some(change) = change else { return Ok(Report::default()) };
+    if source::is_gone(run, &change).await {
+        return Ok(about_change(&change, Decision::new(Outcome::Failed, GONE)).into());
+    }
     let rows = examine::target_rows(run, &joining.targets).await?;
     let has_no_order = |target: &TargetId| rows.read.get(target).is_some_and(|one| one.row.order.is_none());
     let runs_later = |target: &&TargetId| joining.fed_later.contains(*target) && has_no_order(target);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use futures_util::future::join;
 use futures_util::{StreamExt, stream};
-use sekisho_domain::change::{RepositoryArn, Revision};
+use sekisho_domain::change::{RefKind, RepositoryArn, Revision, SourceKind};
 use sekisho_domain::decision::Decision;
 use sekisho_domain::route::TargetId;
 use sekisho_domain::timestamp::epoch_millis;
@@ -22,7 +22,8 @@ use crate::repository::{self, Globs, RepositoryRow};
 use crate::route::plain_targets;
 use crate::run::Run;
 use crate::snapshot::Snapshot;
-use crate::worklist::{Reference, Task, Worklist};
+use crate::source::{self, Listed};
+use crate::worklist::{Examination, Reference, Task, Worklist};
 use crate::world::{Head, World};
 
 /// The number of references of one repository that are examined at the same time.
@@ -91,8 +92,9 @@ impl<W: World> Look<'_, W> {
         looked.unmoved.extend(worklist.resting);
         let mut findings = Findings { deleted: worklist.deleted, ..Findings::default() };
         let mut results = stream::iter(worklist.tasks)
-            .map(|(reference, task)| self.examine(reference, task, stored.row.floor))
-            .buffer_unordered(CONCURRENT_TASKS);
+            .map(|one| self.examine(one, stored.row.floor))
+            .buffer_unordered(CONCURRENT_TASKS)
+            .chain(stream::iter(worklist.in_turn).map(|one| self.examine(one, stored.row.floor)).buffered(1));
         while let Some((reference, task, found)) = results.next().await {
             looked.add(self.run, reference, task, found, &mut findings);
             self.send(&mut looked);
@@ -122,16 +124,24 @@ impl<W: World> Look<'_, W> {
         let world = self.run.world;
         let partition = branch::partition(repository);
         let rows = world.ledger().each::<BranchRow>(&partition, "");
-        let (branches, rows) = join(world.branches(repository.name()), rows).await;
-        let (branches, rows) = (branches?, rows?);
+        let (listed, rows) = match repository.kind() {
+            SourceKind::Git => join(source::list(world, repository), rows).await,
+            // The list has the heads. They are read after the rows, so that an old head cannot get a newer sequence.
+            SourceKind::Image => {
+                let rows = rows.await;
+                (source::list(world, repository).await, rows)
+            }
+        };
+        let (listed, rows) = (listed?, rows?);
+        looked.is_missing = listed.is_none();
+        let branches = listed.iter().flatten().filter(|one| one.source_ref.kind() == RefKind::Branch);
+        looked.branches = Some(branches.map(|one: &Listed| one.source_ref.name().to_owned()).collect());
         let configured = (self.run.routes, self.globs);
-        let worklist = Worklist::new(repository, branches.as_deref(), rows, stored, configured, self.run.now());
-        looked.is_missing = branches.is_none();
-        looked.branches = Some(branches.unwrap_or_default());
-        Ok(worklist)
+        Ok(Worklist::new(repository, listed, rows, stored, configured, self.run.now()))
     }
 
-    async fn examine(&self, reference: Reference, task: Task, floor: u64) -> (Reference, Task, Found) {
+    async fn examine(&self, examination: Examination, floor: u64) -> (Reference, Task, Found) {
+        let Examination { reference, task, head } = examination;
         let _permit = self.permits.acquire().await;
         let run = self.run;
         if !run.has_time() {
@@ -141,13 +151,19 @@ impl<W: World> Look<'_, W> {
         let found = match task {
             Task::Settle => {
                 let hint = Hint::without_event(repository, source_ref.clone());
-                Found::Settled(settle(run, &hint, Trigger::Reconcile, Some(snapshot.clone())).await)
+                Found::Settled(settle(run, &hint, Trigger::Reconcile, Some(snapshot.clone()), head).await)
             }
-            Task::Record => match run.world.head(repository.name(), source_ref).await {
-                Ok(Head::At(head)) => Found::Recorded(self.record(&reference, head, floor)),
-                Ok(Head::NoRef | Head::NoRepository) => Found::Deleted,
-                Err(error) => Found::Failed(error.into()),
-            },
+            Task::Record => {
+                let head = match head {
+                    Some(head) => Ok(head),
+                    None => source::head(run.world, repository, source_ref).await,
+                };
+                match head {
+                    Ok(Head::At(head)) => Found::Recorded(self.record(&reference, head, floor)),
+                    Ok(Head::Unroutable(_) | Head::NoRef | Head::NoRepository) => Found::Deleted,
+                    Err(error) => Found::Failed(error.into()),
+                }
+            }
         };
         (reference, task, found)
     }

@@ -1,17 +1,18 @@
 //! The use case of the schedule's event: compares every routed reference with the ledger, orders what is new, and
-//! offers open orders again. CodeCommit's events are best effort, so the reconcile finds the changes whose event was
-//! lost.
+//! offers open orders again. The events of CodeCommit and ECR are best effort, so the reconcile finds the changes whose
+//! event was lost.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures_util::future::join;
 use futures_util::{StreamExt, stream};
-use sekisho_domain::change::RepositoryArn;
+use sekisho_domain::change::{RepositoryArn, SourceKind};
 use sekisho_domain::decision::Decision;
 use sekisho_domain::route::{Route, Target, TargetId};
 use sekisho_domain::timestamp::epoch_millis;
-use sekisho_lambda::metrics;
+use sekisho_lambda::{ServiceError, metrics};
 use sekisho_ledger::{Key, Row, Store};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, mpsc};
@@ -29,6 +30,7 @@ use crate::repository::{self, Globs, RepositoryRow};
 use crate::run::{CONCURRENT_CALLS, Run};
 use crate::selection::routes_here;
 use crate::snapshot::Snapshot;
+use crate::source;
 use crate::worklist::{Branches, Reference, unmatched_globs};
 use crate::world::World;
 
@@ -49,7 +51,8 @@ const NOT_REACHED: &str = "RepositoriesNotReached";
 /// The ledger's row of the reconcile.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ReconcileRow {
-    /// The first repository that the last reconcile did not reach. The next one begins there.
+    /// The first repository that the last reconcile did not reach, as the end of its ARN has it. The next one begins
+    /// there.
     #[serde(default)]
     pub(crate) next: Option<String>,
     /// The time since when every reconcile left some repositories unexamined, in epoch milliseconds.
@@ -63,8 +66,14 @@ pub(crate) struct ReconcileRow {
 /// Examines every routed reference. A repository that fails never fails the reconcile: it is counted, and the next
 /// reconcile begins with it.
 pub(crate) async fn reconcile<W: World>(run: &Run<'_, W>) -> Report {
-    let mut pass = Pass::new(run);
-    pass.look_everywhere().await;
+    let is_here = |route: &Route| route.is_for_region(run.invocation.region.as_str());
+    let (routes, unknown_caches) = match source::without_caches(run.world, run.routes, is_here).await {
+        Ok(routes) => (routes, None),
+        Err(error) => (Cow::Borrowed(run.routes), Some(error)),
+    };
+    let run = run.with_routes(&routes);
+    let mut pass = Pass::new(&run);
+    pass.look_everywhere(unknown_caches).await;
     pass.finish()
 }
 
@@ -75,9 +84,9 @@ struct Pass<'r, W> {
     /// The number of references whose head was relayed before or touches no routed path.
     unchanged: usize,
     /// The repositories that were not examined completely.
-    not_reached: BTreeSet<String>,
+    not_reached: BTreeSet<RepositoryArn>,
     /// The repositories for which no time was left.
-    out_of_time: BTreeSet<String>,
+    out_of_time: BTreeSet<RepositoryArn>,
     /// Why the first of these repositories was not examined completely, unless no time was left.
     first_failure: Option<Error>,
     references: Vec<Reference>,
@@ -89,15 +98,16 @@ struct Pass<'r, W> {
 
 /// The repositories that routes match.
 struct Repositories {
-    names: Vec<String>,
-    /// Whether the names include every repository that a glob matches.
+    /// The repositories, sorted by the ends of their ARNs.
+    all: Vec<RepositoryArn>,
+    /// Whether every repository that a glob matches is among them.
     is_complete: bool,
 }
 
 /// The rows that a reconcile needs before it examines repositories.
 struct Stored {
     pass: Snapshot<ReconcileRow>,
-    repositories: BTreeMap<String, Snapshot<RepositoryRow>>,
+    repositories: BTreeMap<RepositoryArn, Snapshot<RepositoryRow>>,
 }
 
 impl<'r, W: World> Pass<'r, W> {
@@ -115,26 +125,27 @@ impl<'r, W: World> Pass<'r, W> {
         }
     }
 
-    async fn look_everywhere(&mut self) {
-        let Repositories { mut names, is_complete } = self.routed_repositories().await;
-        let mut stored = match self.read_rows(&mut names).await {
+    /// Examines all repositories. `unknown_caches` is the error if nobody knows which repositories are caches.
+    async fn look_everywhere(&mut self, unknown_caches: Option<ServiceError>) {
+        let Repositories { mut all, is_complete } = self.routed_repositories(unknown_caches).await;
+        let mut stored = match self.read_rows(&all).await {
             Ok(stored) => stored,
             Err(error) => {
-                self.not_reached.extend(names);
+                self.not_reached.extend(all);
                 self.first_failure = Some(error.into());
                 return self.measure(is_complete);
             }
         };
         self.write_globs(&mut stored.pass).await;
         if let Some(next) = &stored.pass.row.next {
-            let first = names.iter().position(|name| name >= next).unwrap_or(0);
-            names.rotate_left(first);
+            let first = all.iter().position(|one| one.resource() >= next.as_str()).unwrap_or(0);
+            all.rotate_left(first);
         }
-        self.look_at_all(&names, &stored).await;
-        if is_complete && self.found.len() == names.len() {
+        self.look_at_all(&all, &stored).await;
+        if is_complete && self.found.len() == all.len() {
             self.log.extend(unmatched_globs(self.run.routes, &self.run.invocation.region, &self.found));
         }
-        let row = self.next_row(&names, is_complete, &stored.pass.row);
+        let row = self.next_row(&all, is_complete, &stored.pass.row);
         let mut undecided = self.unexamined(is_complete, &row);
         undecided.append(&mut self.moved);
         let joined = order_joined(self.run, &self.references, &undecided).await;
@@ -177,52 +188,84 @@ impl<'r, W: World> Pass<'r, W> {
         let _ = self.run.record(&mut self.log).await;
     }
 
-    /// The repository names in routes, and the names of the repositories that the routes' globs match.
-    async fn routed_repositories(&mut self) -> Repositories {
-        let routes: Vec<_> = routes_here(self.run.routes, &self.run.invocation.region).collect();
-        let literal = routes.iter().filter_map(|route| route.repository().literal());
-        let mut names: Vec<String> = literal.map(ToOwned::to_owned).collect();
-        let mut is_complete = true;
-        if routes.iter().any(|route| route.repository().literal().is_none()) {
-            let is_routed = |name: &String| routes.iter().any(|route| route.repository().matches(name));
-            match self.run.world.repositories().await {
-                Ok(all) => names.extend(all.into_iter().filter(is_routed)),
-                // The reconcile continues with the repositories that a route names without a glob.
-                Err(error) => {
-                    is_complete = false;
-                    if error.is_refused() {
-                        self.log.push(needs_repair(&error.into()));
-                    } else {
-                        self.first_failure = Some(error.into());
-                    }
-                }
+    /// The repositories that routes name, and those that the routes' globs match.
+    async fn routed_repositories(&mut self, unknown_caches: Option<ServiceError>) -> Repositories {
+        let mut all = self.named_repositories(SourceKind::Git);
+        let mut is_complete = self.add_matching(&mut all, SourceKind::Git, None).await;
+        let mut images = self.named_repositories(SourceKind::Image);
+        is_complete &= self.add_matching(&mut images, SourceKind::Image, unknown_caches).await;
+        all.append(&mut images);
+        all.sort_by(|one, other| one.resource().cmp(other.resource()));
+        all.dedup();
+        Repositories { all, is_complete }
+    }
+
+    /// The repositories of a kind that routes name.
+    fn named_repositories(&mut self, kind: SourceKind) -> Vec<RepositoryArn> {
+        let Run { routes, invocation, .. } = self.run;
+        let routes = routes_here(routes, &invocation.region).filter(|route| route.source() == kind);
+        let names: BTreeSet<&str> = routes.filter_map(|route| route.repository().literal()).collect();
+        let mut all = Vec::with_capacity(names.len());
+        for name in names {
+            if let Ok(arn) = source::arn(invocation, kind, name) {
+                all.push(arn);
+            } else {
+                let reason = format!("a route names `{name}`, which is not a repository name: correct the route");
+                self.log.push(Decision::new(Outcome::Failed, reason));
             }
         }
-        names.sort();
-        names.dedup();
-        Repositories { names, is_complete }
+        all
     }
 
-    fn arn(&self, name: &str) -> Option<RepositoryArn> {
-        let own = self.run.invocation;
-        RepositoryArn::codecommit(&own.partition, own.region.as_str(), &own.account, name).ok()
-    }
-
-    /// Reads the rows, and removes repositories that cannot be examined from the names.
-    async fn read_rows(&mut self, names: &mut Vec<String>) -> Result<Stored, sekisho_ledger::Error> {
-        let mistaken: Vec<String> = names.extract_if(.., |name| self.arn(name).is_none()).collect();
-        for name in mistaken {
-            let reason = format!("a route names `{name}`, which is not a repository name: correct the route");
-            self.log.push(Decision::new(Outcome::Failed, reason));
+    /// Adds the repositories of a kind that globs match. Returns false if they are not known. The reconcile then continues
+    /// with those that a route names without a glob.
+    async fn add_matching(
+        &mut self,
+        all: &mut Vec<RepositoryArn>,
+        kind: SourceKind,
+        unknown_caches: Option<ServiceError>,
+    ) -> bool {
+        let Run { world, routes, invocation, .. } = self.run;
+        let routes = || routes_here(routes, &invocation.region).filter(|route| route.source() == kind);
+        let globs: Vec<&Route> = routes().filter(|route| route.repository().literal().is_none()).collect();
+        if globs.is_empty() {
+            return true;
         }
-        let keys: Vec<Key> = names.iter().filter_map(|name| self.arn(name)).map(|arn| repository::key(&arn)).collect();
+        let is_matched = |arn: &RepositoryArn| globs.iter().any(|route| route.covers_repository(arn));
+        let listed = match unknown_caches {
+            Some(error) => {
+                // A glob may match one of these only because nobody knows that it is a cache.
+                all.retain(|arn| !is_matched(arn));
+                Err(error)
+            }
+            None => source::repositories(*world, kind).await,
+        };
+        match listed {
+            Ok(names) => {
+                let found = names.iter().filter_map(|name| source::arn(invocation, kind, name).ok());
+                all.extend(found.filter(is_matched));
+                true
+            }
+            Err(error) => {
+                if error.is_refused() {
+                    self.log.push(needs_repair(&error.into()));
+                } else {
+                    self.first_failure.get_or_insert(error.into());
+                }
+                false
+            }
+        }
+    }
+
+    async fn read_rows(&mut self, all: &[RepositoryArn]) -> Result<Stored, sekisho_ledger::Error> {
+        let keys: Vec<Key> = all.iter().map(repository::key).collect();
         let ledger = self.run.world.ledger();
         let (pass, rows) = join(ledger.read(&key()), ledger.read_many::<RepositoryRow>(&keys)).await;
         let pass: Option<Row<ReconcileRow>> = pass?;
         let mut repositories = BTreeMap::new();
-        for (name, row) in names.iter().zip(rows?) {
+        for (repository, row) in all.iter().zip(rows?) {
             match row {
-                Ok(row) => drop(repositories.insert(name.clone(), Snapshot::from(row))),
+                Ok(row) => drop(repositories.insert(repository.clone(), Snapshot::from(row))),
                 Err(error) => self.log.push(needs_repair(&error.into())),
             }
         }
@@ -230,22 +273,21 @@ impl<'r, W: World> Pass<'r, W> {
     }
 
     /// Examines the repositories, several at a time.
-    async fn look_at_all(&mut self, names: &[String], stored: &Stored) {
+    async fn look_at_all(&mut self, all: &[RepositoryArn], stored: &Stored) {
         let permits = Semaphore::new(CONCURRENT_READS);
         let (decisions, mut received) = mpsc::unbounded_channel();
         let look = Look { run: self.run, permits: &permits, globs: &stored.pass.row.globs, decisions };
         let rows = &stored.repositories;
-        let readable = names.iter().filter_map(|name| Some((name, self.arn(name)?, rows.get(name)?)));
-        let readable: Vec<_> = readable.collect();
+        let readable: Vec<_> = all.iter().filter_map(|repository| Some((repository, rows.get(repository)?))).collect();
         let mut answers = stream::iter(readable)
-            .map(async |(name, repository, row)| (name, look.at(&repository, row).await))
+            .map(async |(repository, row)| (repository, look.at(repository, row).await))
             .buffer_unordered(CONCURRENT_REPOSITORIES);
         loop {
             tokio::select! {
                 // A seed of the model test must always lead to the same history.
                 biased;
                 answer = answers.next() => match answer {
-                    Some((name, looked)) => self.add_looked(name, looked),
+                    Some((repository, looked)) => self.add_looked(repository, looked),
                     None => break,
                 },
                 Some(decision) = received.recv() => self.log.push(decision),
@@ -259,21 +301,21 @@ impl<'r, W: World> Pass<'r, W> {
         }
     }
 
-    fn add_looked(&mut self, name: &str, looked: Looked) {
+    fn add_looked(&mut self, repository: &RepositoryArn, looked: Looked) {
         self.unchanged += looked.unchanged;
         self.references.extend(looked.unmoved);
         self.moved.extend(looked.moved);
         if looked.is_incomplete {
-            self.not_reached.insert(name.to_owned());
+            self.not_reached.insert(repository.clone());
         }
         if looked.is_out_of_time {
-            self.out_of_time.insert(name.to_owned());
+            self.out_of_time.insert(repository.clone());
         }
         if self.first_failure.is_none() {
             self.first_failure = looked.failure;
         }
         if let Some(names) = looked.branches {
-            self.found.push(Branches { repository: name.to_owned(), names });
+            self.found.push(Branches { repository: repository.clone(), names });
         }
     }
 
@@ -287,9 +329,8 @@ impl<'r, W: World> Pass<'r, W> {
             return BTreeSet::new();
         }
         let is_open = |route: &&Route| {
-            let repository = route.repository();
-            self.not_reached.iter().any(|name| repository.matches(name))
-                || !is_complete && repository.literal().is_none()
+            self.not_reached.iter().any(|repository| route.covers_repository(repository))
+                || !is_complete && route.repository().literal().is_none()
         };
         routes_here(self.run.routes, &self.run.invocation.region)
             .filter(is_open)
@@ -310,11 +351,12 @@ impl<'r, W: World> Pass<'r, W> {
     /// The row after this reconcile. The next one begins with the first repository for which no time was left, and
     /// otherwise with the first one that failed. If a reconcile cannot even finish its first repository, the next one
     /// begins with another one.
-    fn next_row(&self, names: &[String], is_complete: bool, stored: &ReconcileRow) -> ReconcileRow {
-        let first = |open: &BTreeSet<String>| {
-            let mut open = names.iter().filter(|name| open.contains(*name));
+    fn next_row(&self, all: &[RepositoryArn], is_complete: bool, stored: &ReconcileRow) -> ReconcileRow {
+        let first = |open: &BTreeSet<RepositoryArn>| {
+            let mut open = all.iter().filter(|one| open.contains(*one));
             let first = open.next();
-            if first == names.first() { open.next().or(first).cloned() } else { first.cloned() }
+            let next = if first == all.first() { open.next().or(first) } else { first };
+            next.map(|repository| repository.resource().to_owned())
         };
         let next = first(&self.out_of_time).or_else(|| first(&self.not_reached));
         // Without the list of all repositories, the stored repository may be one that was not examined.
@@ -361,8 +403,9 @@ impl<'r, W: World> Pass<'r, W> {
             };
             let count = self.not_reached.len();
             let reason = format!(
-                "{count} repositories were not reached, the first: {first}: {why}; the next reconcile begins with \
-                 one of them"
+                "{count} repositories were not reached, the first: {}: {why}; the next reconcile begins with one of \
+                 them",
+                first.name()
             );
             self.log.push(Decision::new(Outcome::Ignored, reason).about("count", count.to_string()));
         } else if let Some(error) = &self.first_failure {
@@ -370,7 +413,7 @@ impl<'r, W: World> Pass<'r, W> {
             self.log.push(Decision::new(Outcome::Ignored, format!("some repositories are not known: {why}")));
         }
         if self.log.is_empty() {
-            let reason = "no existing branch or known tag matches a route, and no order is open";
+            let reason = "no existing branch, known tag or image tag matches a route, and no order is open";
             self.log.push(Decision::new(Outcome::Ignored, reason));
         }
         Report { log: self.log, failure: None }

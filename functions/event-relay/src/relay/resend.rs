@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{StreamExt, stream};
-use sekisho_domain::change::{Change, RepositoryArn};
+use sekisho_domain::change::{Change, RepositoryArn, SourceKind};
 use sekisho_domain::decision::Decision;
 use sekisho_domain::report::ReportState;
 use sekisho_domain::route::{Route, TargetId};
@@ -17,12 +17,14 @@ use crate::decision_log::DecisionLog;
 use crate::error::Error;
 use crate::newest::{Candidate, leads_order, newest};
 use crate::outcome::{Outcome, about_change};
+use crate::plan::GONE;
 use crate::relay::examine::rows_of_holds;
 use crate::relay::offer::{NotAccepted, offer};
 use crate::route::plain_routes_to;
 use crate::run::{CONCURRENT_CALLS, Run};
 use crate::selection::{route, routes_to, targets};
 use crate::snapshot::TrainRows;
+use crate::source;
 use crate::status::revision;
 use crate::target::{self, PlacedOrder, TargetRow};
 use crate::target_request::ResendRequest;
@@ -133,17 +135,23 @@ async fn candidates<W: World>(run: &Run<'_, W>, selected: &[TargetId]) -> Result
 
 /// The repositories of the routes that lead to one of the targets.
 async fn repositories<W: World>(run: &Run<'_, W>, targets: &[&TargetId]) -> Result<Vec<RepositoryArn>, Error> {
-    let own = run.invocation;
-    let routes: Vec<&Route> = targets.iter().flat_map(|target| routes_to(run.routes, &own.region, target)).collect();
-    let mut names: BTreeSet<String> =
-        routes.iter().filter_map(|route| route.repository().literal()).map(ToOwned::to_owned).collect();
-    if routes.iter().any(|route| route.repository().literal().is_none()) {
-        let all = run.world.repositories().await?;
-        names.extend(all.into_iter().filter(|name| routes.iter().any(|route| route.repository().matches(name))));
+    let here = &run.invocation.region;
+    let routes: Vec<&Route> = targets.iter().flat_map(|target| routes_to(run.routes, here, target)).collect();
+    let mut all = Vec::new();
+    for kind in [SourceKind::Git, SourceKind::Image] {
+        let routes = || routes.iter().filter(|route| route.source() == kind);
+        // A name that the service does not allow is a mistake that the reconcile reports.
+        let arn = |name: &str| source::arn(run.invocation, kind, name).ok();
+        all.extend(routes().filter_map(|route| arn(route.repository().literal()?)));
+        if routes().any(|route| route.repository().literal().is_none()) {
+            let found = source::repositories(run.world, kind).await?;
+            let found = found.iter().filter_map(|name| arn(name));
+            all.extend(found.filter(|arn| routes().any(|route| route.covers_repository(arn))));
+        }
     }
-    // A name that CodeCommit does not allow is a mistake that the reconcile reports.
-    let arn = |name: &String| RepositoryArn::codecommit(&own.partition, own.region.as_str(), &own.account, name).ok();
-    Ok(names.iter().filter_map(arn).collect())
+    all.sort();
+    all.dedup();
+    Ok(all)
 }
 
 /// Writes the order into the target's row, so that the order counts as offered now.
@@ -163,6 +171,9 @@ async fn place<W: World>(run: &Run<'_, W>, target: &TargetId, candidates: &[Cand
             Err(reason) => return Ok(Resent::Nothing(reason)),
         };
         let Some(order) = row.order.clone() else { return Ok(Resent::Nothing(NO_CHANGE.to_owned())) };
+        if source::is_gone(run, &order.change).await {
+            return Ok(Resent::Nothing(format!("{}: {GONE}", revision_of(&order.change))));
+        }
         let finished = row.current_report().map(|report| report.state).filter(|state| state.is_final());
         run.world.ledger().write(&key, &row, revision, &run.invocation.request_id).await?;
         Ok(Resent::Placed(Box::new(Placed { target: target.clone(), order, is_new, finished })))
@@ -181,13 +192,13 @@ fn plan<W: World>(
     let (routes, here) = (run.routes, &run.invocation.region);
     match row.standing_order() {
         Some(order) if order.withdrawn => Err(format!(
-            "{} is condemned and not offered any more: pardon it, or push a newer commit. If the route has no waves any \
+            "{} is condemned and not offered any more: pardon it, or push a newer change. If the route has no waves any \
              more, the next reconcile orders the newest head",
             revision(&order.change)
         )),
         Some(order) if leads_order(routes, here, target, order) => Ok((row.offered_again(run.now()), false)),
         Some(order) => Err(format!(
-            "the latest order is {}, which no route leads to this target any more: push a branch or tag that is routed",
+            "the latest order is {}, which no route leads to this target any more: push to a branch or tag that is routed",
             revision(&order.change)
         )),
         None if routes.waves_of(target).next().is_some() => Err(IN_WAVE.to_owned()),
@@ -257,7 +268,7 @@ impl Resending {
             lines.push(format!("{what}, {revision}, was sent to {}.", counted(&targets)));
             if let Some(state) = finished {
                 lines.push(format!(
-                    "The order already ended there ({state}), so it starts nothing: push a commit to deploy again."
+                    "The order already ended there ({state}), so it starts nothing: push a change to deploy again."
                 ));
             }
         }

@@ -25,14 +25,18 @@ pub(crate) struct Settled {
     pub(crate) trains: Vec<String>,
 }
 
-/// Settles the reference of `hint`. `row` is the row of the reference if the caller has read it.
+/// Settles the reference of `hint`. `row` and `head` are the row and the head of the reference if the caller has read
+/// them, the row before the head.
 pub(crate) async fn settle<W: World>(
     run: &Run<'_, W>,
     hint: &Hint,
     trigger: Trigger,
-    mut row: Option<Snapshot<BranchRow>>,
+    row: Option<Snapshot<BranchRow>>,
+    head: Option<Head>,
 ) -> Settled {
-    let error = match run.until_unchanged(async || settle_once(run, hint, trigger, row.take()).await).await {
+    let mut known = (row, head);
+    let settled = run.until_unchanged(async || settle_once(run, hint, trigger, std::mem::take(&mut known)).await).await;
+    let error = match settled {
         Ok(settled) => return settled,
         Err(Error::Ledger(sekisho_ledger::Error::Changed(_))) => Error::busy(hint),
         Err(error) => error,
@@ -44,9 +48,9 @@ async fn settle_once<W: World>(
     run: &Run<'_, W>,
     hint: &Hint,
     trigger: Trigger,
-    row: Option<Snapshot<BranchRow>>,
+    (row, head): (Option<Snapshot<BranchRow>>, Option<Head>),
 ) -> Result<Settled, Error> {
-    let mut facts = Facts::new(run.routes, hint, trigger, row);
+    let mut facts = Facts { head, ..Facts::new(run.routes, hint, trigger, row) };
     let settled = plan_and_carry_out(run, &mut facts).await;
     match &settled {
         Ok(_) | Err(Error::Ledger(sekisho_ledger::Error::Changed(_))) => {}
@@ -63,6 +67,9 @@ async fn plan_and_carry_out<W: World>(run: &Run<'_, W>, facts: &mut Facts<'_>) -
         Plan::Nothing => return Ok(Settled { report: Report { failure, ..Report::default() }, ..Settled::default() }),
         Plan::Order(_) if !run.has_time() => return Err(Error::no_time(hint)),
         Plan::Order(ordering) => {
+            if facts.head == Some(Head::At(ordering.change.revision.clone())) {
+                run.note_head(&ordering.change);
+            }
             let joined = ordering.trains.iter().filter(|train| train.arrival == Arrival::Joined);
             let trains = joined.map(|train| train.route.clone()).collect();
             let report = order::carry_out(run, *ordering, NewHead::Yes).await?;

@@ -19,6 +19,7 @@ use crate::relay::offer::{Offered, offer};
 use crate::relay::order::orders;
 use crate::run::Run;
 use crate::snapshot::{Snapshot, TargetRows};
+use crate::source;
 use crate::train::{self, TrainRow};
 use crate::train_text::TrainView;
 use crate::world::World;
@@ -66,8 +67,8 @@ async fn step<W: World>(
 ) -> Result<(TrainRow, TargetRows), Error> {
     let stored = read(run, route).await?;
     let Snapshot { row, mut revision } = stored.clone();
-    let facts =
-        TrainFacts { routes: run.routes, route, row, targets: TargetRows::default(), scope: progress.scope.clone() };
+    let (targets, scope) = (TargetRows::default(), progress.scope.clone());
+    let facts = TrainFacts { routes: run.routes, route, row, targets, scope, gone: vec![] };
     let (Next { row, orders: placed, decisions }, mut targets) = decide(run, facts).await?;
     if row == stored.row && placed.is_empty() {
         return Ok((row, targets));
@@ -117,11 +118,19 @@ async fn read<W: World>(run: &Run<'_, W>, route: &Route) -> Result<Snapshot<Trai
     Ok(Snapshot::from(row))
 }
 
-/// Decides what a train does next, and returns the rows of targets that it had to read. Writes nothing.
+/// Decides what a train does next, and returns the rows of targets that it had to read. The images to order are read, too.
+/// Writes nothing.
 async fn decide<W: World>(run: &Run<'_, W>, mut facts: TrainFacts<'_>) -> Result<(Next, TargetRows), Error> {
     loop {
         match next(&facts, run.now()) {
-            Ok(next) => return Ok((next, facts.targets)),
+            Ok(next) => {
+                let mut gone = source::gone(run, &next.orders).await;
+                gone.retain(|change| !facts.gone.contains(change));
+                if gone.is_empty() {
+                    return Ok((next, facts.targets));
+                }
+                facts.gone.append(&mut gone);
+            }
             Err(Missing(targets)) => add_rows(run, &mut facts.targets, &targets).await?,
         }
     }

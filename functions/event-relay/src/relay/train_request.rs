@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::next::{Scope, TrainFacts, next};
 use crate::notice::due;
 use crate::ordering::Placed;
+use crate::outcome::Outcome;
 use crate::relay::examine::target_rows;
 use crate::relay::notify::{Occasion, notify};
 use crate::relay::offer::offer;
@@ -24,6 +25,7 @@ use crate::relay::resend::cut;
 use crate::relay::train::advance;
 use crate::run::Run;
 use crate::snapshot::{Snapshot, TargetRows};
+use crate::source;
 use crate::train::{self, TrainRow, WaveRow};
 use crate::train_effect::{Ask, Effect, effect};
 use crate::train_request::{TrainAction, TrainRequest};
@@ -61,7 +63,12 @@ pub(crate) async fn answer<W: World>(run: &Run<'_, W>, request: &TrainRequest) -
         // The request is in the ledger, so it must not fail any more.
         let advanced = if is_plain { announce(run, &names).await } else { advance(run, names.route, Scope::All).await };
         match advanced {
-            Ok(advanced) => log.extend(advanced.into_decisions()),
+            Ok(advanced) => {
+                let advanced = advanced.into_decisions();
+                let failed = advanced.iter().filter(|decision| decision.outcome == Outcome::Failed);
+                lines.extend(failed.map(|decision| slack::shown(&format!("{}.", decision.reason))));
+                log.extend(advanced);
+            }
             Err(error) => lines.push(format!("The next reconcile goes on with it: {}.", chain(&error))),
         }
         if let (Some(wave), Ok(facts)) = (names.wave.as_deref(), Facts::read(run, &names).await) {
@@ -88,6 +95,12 @@ async fn change<W: World>(run: &Run<'_, W>, request: &TrainRequest, names: &Name
     let mut effect = facts.effect(run, request, names)?;
     if effect.decision.is_none() {
         return Ok(effect);
+    }
+    if request.action == TrainAction::Rollback {
+        // The other requests place no orders.
+        for gone in source::gone(run, &effect.targets).await {
+            effect.without_gone(&gone);
+        }
     }
     if names.route.waves().is_empty() {
         // If the route gets its waves back, they have their state again.
@@ -152,7 +165,7 @@ impl Facts {
             targets.read.insert(target, Snapshot { row, revision: replaces });
         }
         let (routes, route) = (run.routes, names.route);
-        let facts = TrainFacts { routes, route, row: effect.row, targets, scope: Scope::All };
+        let facts = TrainFacts { routes, route, row: effect.row, targets, scope: Scope::All, gone: vec![] };
         let next = next(&facts, run.now()).map(|next| next.decisions).unwrap_or_default();
         lines.extend(next.into_iter().map(|decision| format!("Then {}.", slack::shown(&decision.reason))));
         lines.join("\n")

@@ -33,7 +33,9 @@ impl TargetRow {
         let of = &order.change;
         if report.state == ReportState::Healthy {
             healthy.insert(of.repository.clone(), of.clone());
-        } else if let Some(revision) = report.good.clone().filter(|_| !healthy.contains_key(&of.repository)) {
+        } else if let Some(revision) = report.good.clone().filter(|_| !healthy.contains_key(&of.repository))
+            && revision.is_digest() == of.revision.is_digest()
+        {
             // The target was ordered by a route without waves. Its report names the revision.
             let good = Change { revision, previous: None, actor: None, event: None, ..of.clone() };
             healthy.insert(of.repository.clone(), good);

@@ -15,7 +15,7 @@ impl TrainRow {
                 let is_retry = one.again && one.seen == wave.newest && !wave.healthy.contains(&one.seen);
                 one.seen > wave.newest || is_retry && !is_inside
             });
-            was_healthy && is_newer && self.condemnation(&one.change).is_none()
+            was_healthy && is_newer && self.condemnation(&one.change).is_none() && !self.is_gone(&one.change)
         })
     }
 }

@@ -33,6 +33,8 @@ const MAIN: Concern = ("ref", "refs/heads/main");
 const SHOP: Concern = ("repository", SHOP_ARN);
 const REPORTER: Concern = ("target", "222222222222/ap-northeast-1/shop");
 const RELAY_MAIN: &[&str] = &["GetBranch shop main", "PutEvents ap-northeast-1 2"];
+const IMAGE: &[Concern] =
+    &[("repository", "arn:aws:ecr:ap-northeast-1:111111111111:repository/shop"), ("ref", "refs/images/v1.2.0")];
 const RELAY_RELEASE: &[&str] = &["GetBranch shop release/1.2", "PutEvents ap-northeast-1 2"];
 
 /// The name of a file, the expected answer, and the expected calls to CodeCommit and the buses.
@@ -56,6 +58,7 @@ const CASES: &[(&str, Expected, &[&str])] = &[
      &["GetBranch shop main"]),
     ("explain-deleted", Explained(Ignored, "deleted", &[MAIN]), &[]),
     ("explain-foreign-account", Explained(Refused, "account 444444444444", &[("account", "444444444444")]), &[]),
+    ("explain-image", Explained(Filtered, "no route", IMAGE), &[]),
     ("explain-order-report", Explained(Ignored, "", &[REPORTER, ("order", "1795312345999")]), &[]),
     ("explain-schedule", Explained(Ignored, "every routed branch of shop", &[]), &[]),
     ("explain-without-event", Invalid("`event` is missing"), &[]),
@@ -65,6 +68,21 @@ const CASES: &[(&str, Expected, &[&str])] = &[
     ("foreign-region", Decided(&[Refused], "region us-east-1", &[MAIN]), &[]),
     ("hold-of-a-wave-that-does-not-exist", NotFound("it has no waves, so leave out `wave`"), &[]),
     ("hold-without-reason", Invalid(r#"{"action":"hold","route":"shop","reason":"…"}"#), &[]),
+    ("image-deleted", Decided(&[Ignored], "deleted", &[("repository", "shop"), ("tag", "v1.2.0")]), &[]),
+    ("image-of-a-malformed-repository", Decided(&[Refused], "event.detail.repository-name", &[]), &[]),
+    ("image-of-a-spoofed-repository",
+     Decided(&[Refused], "event.resources names a repository other than", &[("repository", "shop")]),
+     &[]),
+    ("image-of-another-region", Decided(&[Refused], "region us-east-1", &[("tag", "v1.2.0")]), &[]),
+    ("image-of-another-registry", Decided(&[Refused], "account 444444444444", &[("account", "444444444444")]), &[]),
+    ("image-push-failed", Decided(&[Ignored], "`FAILURE`", &[("repository", "shop")]), &[]),
+    ("image-pushed", Decided(&[Filtered], "no route", IMAGE), &[]),
+    ("image-pushed-without-tag", Decided(&[Ignored], "without a tag", &[("repository", "shop")]), &[]),
+    ("image-replicated", Decided(&[Filtered], "no route", IMAGE), &[]),
+    ("image-scanned", Decided(&[Ignored], "`ECR Image Scan`", &[("repository", "shop")]), &[]),
+    ("image-with-odd-tag", Decided(&[Refused], "event.detail.image-tag", &[("tag", "../v1 .2")]), &[]),
+    ("image-with-spoofed-digest", Decided(&[Filtered], "no route", IMAGE), &[]),
+    ("image-without-repository", Decided(&[Refused], "missing field `repository-name`", &[]), &[]),
     ("malformed-commit-of-a-tag", Decided(&[Filtered], "no route", &[("ref", "refs/tags/v1.0.0")]), &[]),
     ("malformed-detail", Decided(&[Refused], "event.detail", &[]), &[]),
     ("malformed-reference", Decided(&[Refused], "event.detail.referenceFullName: `main`", &[("ref", "main")]), &[]),

@@ -18,6 +18,8 @@ mod files;
 mod function;
 mod held_waves;
 mod holds;
+mod image_trains;
+mod images;
 mod joined;
 mod offers;
 mod pending;

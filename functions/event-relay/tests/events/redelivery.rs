@@ -101,5 +101,5 @@ async fn a_message_whose_kind_contradicts_its_reference_is_invalid() {
     let (function, message) = with_message().await;
     let error = function.handle(&message.replace(r#""kind":"branch""#, r#""kind":"tag""#)).await.unwrap_err();
     assert_eq!(error.error_type().name(), "InvalidRequest");
-    assert!(error.to_string().contains("change.kind"), "{error}");
+    assert!(error.to_string().contains("`kind` contradicts `ref`"), "{error}");
 }

@@ -113,7 +113,7 @@ impl Train {
     /// The number of the commit and the kind of a target's current order.
     pub fn order(&self, target: &str) -> Option<(u64, OrderKind)> {
         let order = target_row(self.function.account(), target)?.order?;
-        let number = u64::from_str_radix(order.change.revision.as_str(), 16).unwrap();
+        let number = u64::from_str_radix(order.change.revision.digits(), 16).unwrap();
         Some((number, order.kind))
     }
 

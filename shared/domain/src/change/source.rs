@@ -13,7 +13,7 @@ pub struct Revision(String);
 impl TryFrom<String> for Revision {
     type Error = Malformed;
     fn try_from(value: String) -> Result<Self, Malformed> {
-        let (digits, count) = value.strip_prefix("sha256:").map_or((value.as_str(), 40), |digits| (digits, 64));
+        let (digits, count) = value.strip_prefix(DIGEST).map_or((value.as_str(), 40), |digits| (digits, 64));
         if digits.len() == count && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
             Ok(Self(value))
         } else {
@@ -25,11 +25,30 @@ impl TryFrom<String> for Revision {
 }
 string_newtype!(Revision);
 
+/// What precedes the digits of a digest.
+const DIGEST: &str = "sha256:";
+/// The number of digits with which people recognize a commit or an image, as git and Docker show them.
+const SHORT_COMMIT: usize = 8;
+const SHORT_DIGEST: usize = 12;
+
 impl Revision {
+    /// The hexadecimal digits.
+    #[must_use]
+    pub fn digits(&self) -> &str {
+        self.0.strip_prefix(DIGEST).unwrap_or(&self.0)
+    }
+
+    /// The first digits, for people.
+    #[must_use]
+    pub fn short(&self) -> &str {
+        let count = if self.is_digest() { SHORT_DIGEST } else { SHORT_COMMIT };
+        self.digits().get(..count).unwrap_or_default()
+    }
+
     /// Whether this is the digest of an image, and not the id of a commit.
     #[must_use]
     pub fn is_digest(&self) -> bool {
-        self.0.starts_with("sha256:")
+        self.0.starts_with(DIGEST)
     }
 }
 
@@ -119,11 +138,16 @@ impl RepositoryArn {
         self.part(4)
     }
 
+    /// The end of the ARN. It tells an ECR repository from a CodeCommit repository of the same name.
+    #[must_use]
+    pub fn resource(&self) -> &str {
+        self.part(5)
+    }
+
     /// The repository's name.
     #[must_use]
     pub fn name(&self) -> &str {
-        let resource = self.part(5);
-        resource.strip_prefix(ECR_PREFIX).unwrap_or(resource)
+        self.resource().strip_prefix(ECR_PREFIX).unwrap_or(self.resource())
     }
 }
 
@@ -327,7 +351,9 @@ mod tests {
     #[test]
     fn a_revision_is_a_commit_or_a_digest() {
         assert!(!"0123456789abcdef0123456789abcdef01234567".parse::<Revision>().unwrap().is_digest());
-        assert!(format!("sha256:{}", "ab".repeat(32)).parse::<Revision>().unwrap().is_digest());
+        let digest = format!("sha256:{}", "ab".repeat(32)).parse::<Revision>().unwrap();
+        assert_eq!((digest.is_digest(), digest.short()), (true, "abababababab"));
+        assert_eq!("0123456789abcdef0123456789abcdef01234567".parse::<Revision>().unwrap().short(), "01234567");
         let digests = ["ab".repeat(32), format!("sha256:{}", "ab".repeat(20)), format!("sha256:{}", "AB".repeat(32))];
         for malformed in digests.iter().map(String::as_str).chain(["HEAD", "", "sha512:ab"]) {
             assert!(malformed.parse::<Revision>().is_err(), "{malformed}");

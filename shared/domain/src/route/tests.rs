@@ -58,6 +58,22 @@ fn a_route_is_for_images_or_for_git() {
 }
 
 #[test]
+fn a_cache_of_another_registry_is_routed_only_by_its_literal_name() {
+    let arn = |name: &str| format!("arn:aws:ecr:ap-northeast-1:111111111111:repository/{name}").parse().unwrap();
+    let covers = |image: &str, name: &str, prefixes: &[&str]| {
+        let all = routes(&format!("image = \"{image}\"\ntags = [\"**\"]"));
+        let prefixes = prefixes.iter().map(ToString::to_string).collect();
+        let without = all.without_caches(&prefixes);
+        assert!(all[0].covers_repository(&arn(name)));
+        without[0].covers_repository(&arn(name))
+    };
+    assert!(!covers("**", "hub/library/nginx", &["quay", "hub"]));
+    assert!(covers("hub/library/nginx", "hub/library/nginx", &["hub"]));
+    assert!(covers("**", "hubble/api", &["hub"]) && covers("**", "hub", &["hub"]));
+    assert!(covers("**", "shop", &[]) && !covers("**", "shop", &["ROOT"]) && covers("shop", "shop", &["ROOT"]));
+}
+
+#[test]
 fn a_mistake_in_a_route_for_images_is_named() {
     for (head, key, text) in [
         ("image = \"shop\"", "route[0]", "`tags = "),

@@ -83,6 +83,7 @@ impl WrittenRoute {
             name: self.name,
             source,
             repository,
+            caches: BTreeSet::new(),
             region: self.region,
             branches,
             tags,

@@ -103,7 +103,8 @@ impl World {
         let mut targets = TargetRows::default();
         let (routes, route) = (&self.routes, self.route());
         loop {
-            let facts = TrainFacts { routes, route, row: self.row.clone(), targets, scope: scope.clone() };
+            let facts =
+                TrainFacts { routes, route, row: self.row.clone(), targets, scope: scope.clone(), gone: vec![] };
             match next(&facts, self.now) {
                 Ok(next) => return next,
                 Err(Missing(missing)) => {

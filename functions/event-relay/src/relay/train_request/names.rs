@@ -1,6 +1,6 @@
 //! Finds what a request names: its route, wave, branch or tag, and revision.
 
-use sekisho_domain::change::SourceRef;
+use sekisho_domain::change::{RefKind, SourceRef};
 use sekisho_domain::code::Code;
 use sekisho_domain::route::Route;
 use sekisho_domain::slack;
@@ -119,7 +119,8 @@ fn source_ref(route: &Route, text: &str) -> Result<SourceRef, Error> {
             .parse()
             .map_err(|reason| Error::InvalidRequest(format!("`ref`: {}", slack::shown(&format!("{reason}")))));
     }
-    let refs = [SourceRef::branch(text), SourceRef::tag(text)].into_iter().flatten();
+    let kinds = [RefKind::Branch, RefKind::Tag, RefKind::Image].into_iter();
+    let refs = kinds.filter_map(|kind| SourceRef::new(kind, text).ok());
     let covered: Vec<SourceRef> = refs.filter(|source_ref| route.coverage(source_ref).is_some()).collect();
     let shown = slack::quoted(text);
     match covered.as_slice() {
