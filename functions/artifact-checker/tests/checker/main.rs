@@ -16,6 +16,7 @@ mod any_bucket;
 mod concurrency;
 mod findings;
 mod objects;
+mod obstacles;
 mod pipelines;
 mod repairs;
 mod requests;

@@ -73,6 +73,13 @@ pub(crate) struct Key {
     pub(crate) shown: bool,
 }
 
+impl Key {
+    /// Whether the key encrypts and decrypts.
+    pub(crate) fn works(&self) -> bool {
+        matches!(self.state.as_str(), "Enabled" | "Updating")
+    }
+}
+
 type Script = Box<dyn FnMut(&Request) -> Option<Response> + Send>;
 
 /// Everything outside the function.

@@ -8,6 +8,9 @@ use crate::aws::s3::S3;
 use crate::aws::service_error;
 use crate::object::{ListPage, ListPosition, ListedObject};
 
+const LIST_LATEST: &str = "s3:ListObjectsV2";
+const LIST_VERSIONS: &str = "s3:ListObjectVersions";
+
 /// Lists the page after a position, with all versions if `versions` is `true`, or with only the latest versions.
 pub(crate) async fn page(
     s3: &S3,
@@ -19,24 +22,34 @@ pub(crate) async fn page(
 }
 
 async fn latest_versions(s3: &S3, bucket: &str, after: Option<&ListPosition>) -> Result<ListPage, ServiceError> {
-    let output = s3
-        .client
-        .list_objects_v2()
-        .bucket(bucket)
-        // A key may contain characters that XML cannot represent, so S3 encodes the keys.
-        .encoding_type(EncodingType::Url)
-        .set_start_after(after.map(|position| position.key.clone()))
-        .expected_bucket_owner(&s3.owner)
-        .send()
-        .await
-        .map_err(|error| service_error("s3:ListObjectsV2", error))?;
-    let keys = output.contents.unwrap_or_default().into_iter().filter_map(|object| object.key);
-    let listed = |key: String| ListedObject { key: decoded(&key), version: None, is_latest: true };
-    let objects: Vec<ListedObject> = keys.map(listed).collect();
-    let is_truncated = output.is_truncated.unwrap_or(false);
-    let end = objects.last().filter(|_| is_truncated);
-    let end = end.map(|last| ListPosition { key: last.key.clone(), version: None });
-    Ok(ListPage { objects, end })
+    let mut token = None;
+    loop {
+        let output = s3
+            .client
+            .list_objects_v2()
+            .bucket(bucket)
+            // A key may contain characters that XML cannot represent, so S3 encodes the keys.
+            .encoding_type(EncodingType::Url)
+            .set_start_after(after.map(|position| position.key.clone()))
+            .set_continuation_token(token)
+            .expected_bucket_owner(&s3.owner)
+            .send()
+            .await
+            .map_err(|error| service_error(LIST_LATEST, error))?;
+        let keys = output.contents.unwrap_or_default().into_iter().filter_map(|object| object.key);
+        let listed = |key: String| ListedObject { key: decoded(&key), version: None, is_latest: true };
+        let objects: Vec<ListedObject> = keys.map(listed).collect();
+        let is_truncated = output.is_truncated.unwrap_or(false);
+        match objects.last() {
+            Some(last) if is_truncated => {
+                let end = Some(ListPosition { key: last.key.clone(), version: None });
+                return Ok(ListPage { objects, end });
+            }
+            // S3 may answer with an empty page that is not the last, for example in a bucket with many deleted objects.
+            None if is_truncated => token = Some(output.next_continuation_token.ok_or_else(|| no_marker(LIST_LATEST))?),
+            Some(_) | None => return Ok(ListPage { objects, end: None }),
+        }
+    }
 }
 
 async fn all_versions(s3: &S3, bucket: &str, after: Option<&ListPosition>) -> Result<ListPage, ServiceError> {
@@ -50,7 +63,7 @@ async fn all_versions(s3: &S3, bucket: &str, after: Option<&ListPosition>) -> Re
         .expected_bucket_owner(&s3.owner)
         .send()
         .await
-        .map_err(|error| service_error("s3:ListObjectVersions", error))?;
+        .map_err(|error| service_error(LIST_VERSIONS, error))?;
     let listed = |version: ObjectVersion| {
         Some(ListedObject {
             key: decoded(version.key.as_deref()?),
@@ -59,10 +72,17 @@ async fn all_versions(s3: &S3, bucket: &str, after: Option<&ListPosition>) -> Re
         })
     };
     let objects = output.versions.unwrap_or_default().into_iter().filter_map(listed).collect();
-    let is_truncated = output.is_truncated.unwrap_or(false);
-    let end = output.next_key_marker.filter(|_| is_truncated);
-    let end = end.map(|key| ListPosition { key: decoded(&key), version: output.next_version_id_marker });
+    if !output.is_truncated.unwrap_or(false) {
+        return Ok(ListPage { objects, end: None });
+    }
+    let key = output.next_key_marker.ok_or_else(|| no_marker(LIST_VERSIONS))?;
+    let end = Some(ListPosition { key: decoded(&key), version: output.next_version_id_marker });
     Ok(ListPage { objects, end })
+}
+
+/// The error about a page that is not the last, but does not say where the next page begins.
+fn no_marker(operation: &'static str) -> ServiceError {
+    ServiceError::unexpected(operation, "the answer is not the last page, and has no marker of the next")
 }
 
 /// Decodes a key from an answer with `encoding-type=url`, which encodes a space as a plus sign.

@@ -7,7 +7,9 @@ mod write;
 
 use std::collections::BTreeMap;
 
-use crate::world::{Request, Response, State};
+pub(crate) use list::encoded;
+
+use crate::world::{Key, Request, Response, State};
 
 /// A bucket with its objects.
 #[derive(Debug, Clone)]
@@ -155,13 +157,13 @@ impl State {
 
     /// Whether the key works.
     fn works(&self, arn: &str) -> bool {
-        self.keys.get(arn).is_some_and(|key| key.state == "Enabled")
+        self.keys.get(arn).is_some_and(Key::works)
     }
 
     fn decrypts(&self, version: &Version) -> Result<(), Response> {
         match &version.sse {
             Sse::Kms(arn) | Sse::Dsse(arn) => match self.keys.get(arn) {
-                Some(key) if key.state == "Enabled" => Ok(()),
+                Some(key) if key.works() => Ok(()),
                 Some(key) => Err(Response::error(400, "KMS.DisabledException", &format!("{arn} is {}.", key.state))),
                 None => Err(Response::error(
                     403,

@@ -8,7 +8,7 @@ use crate::world::s3::Bucket;
 use crate::world::{Request, Response};
 
 /// Encodes a key for a listing with `encoding-type=url`.
-fn encoded(text: &str) -> String {
+pub(crate) fn encoded(text: &str) -> String {
     const KEPT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'/').remove(b' ');
     utf8_percent_encode(text, KEPT).to_string().replace(' ', "+")
 }
