@@ -47,7 +47,8 @@ impl<'c> Keys<'c> {
         };
         let key = answer.key_metadata.and_then(|key| Some((KeyArn::parse(key.arn.as_deref()?)?, key.key_state)));
         Ok(match key {
-            Some((arn, Some(KeyState::Enabled))) => KeyStatus::Usable(arn),
+            // A multi-Region key is `Updating` while its primary Region changes, and works meanwhile.
+            Some((arn, Some(KeyState::Enabled | KeyState::Updating))) => KeyStatus::Usable(arn),
             Some((arn, Some(state))) => KeyStatus::Unusable(arn, state.as_str().to_owned()),
             _ => KeyStatus::NotShown("the answer contains no key or no state".to_owned()),
         })

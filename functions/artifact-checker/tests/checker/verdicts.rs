@@ -153,6 +153,20 @@ async fn an_object_that_s3_does_not_show_or_repair_has_a_verdict() {
     }
 }
 
+/// KMS moves a multi-Region key to this state for some seconds, in which the key works.
+#[tokio::test(start_paused = true)]
+async fn a_key_that_is_being_updated_works() {
+    let updating = |id| set_key_state(id, "Updating");
+    let cases = [
+        case("right key", hello(under("right")), Outcome::Compliant, "").after(updating("right")),
+        case("to the right key", hello(Sse::S3), Outcome::Repaired, "").after(updating("right")),
+        case("from a wrong key", hello(under("other")), Outcome::Repaired, "").after(updating("other")),
+    ];
+    for case in cases {
+        case.assert().await;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_400_without_a_reason_is_explained_by_a_get_and_not_taken_for_sse_c() {
     let world = world_with(hello(under("other")));
