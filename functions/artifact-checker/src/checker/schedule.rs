@@ -9,7 +9,7 @@ use sekisho_ledger::Store;
 use crate::answer::Answer;
 use crate::aws::lambda;
 use crate::checker::bucket::artifact_stores;
-use crate::checker::sweep::sweep;
+use crate::checker::sweep::sweep_or_report;
 use crate::error::Error;
 use crate::request::SweepRequest;
 use crate::run::Run;
@@ -29,7 +29,7 @@ pub(crate) async fn sweep_all<L: Store>(run: &Run<'_, L>) -> Result<Answer, Erro
         if run.invocation.time_left(run.now()) < SHORTEST_SWEEP {
             lambda::invoke(&run.clients.lambda, &run.invocation.function, request.payload()).await?;
         } else {
-            answer = answer.followed_by(sweep(run, &request, &stores).await?);
+            answer = answer.followed_by(sweep_or_report(run, &request, &stores).await?);
         }
     }
     Ok(answer)

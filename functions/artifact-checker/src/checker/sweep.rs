@@ -18,13 +18,14 @@ use crate::checker::bucket::{artifact_stores, assess_key, closed_finding};
 use crate::checker::notices::{self, News};
 use crate::checker::reader::Reader;
 use crate::checker::walk::{Walk, WalkEnd};
-use crate::error::Error;
+use crate::error::{Error, SweepError};
 use crate::key::KeyArn;
 use crate::outcome::Outcome;
 use crate::request::SweepRequest;
 use crate::right_key::{ArtifactStore, RightKey};
 use crate::run::{FUNCTION, Run};
 use crate::sweep_report::SweepReport;
+use crate::verdict::in_words;
 
 /// Sweeps a bucket at the request of a person, or continues a sweep.
 pub(crate) async fn requested<L: Store>(run: &Run<'_, L>, request: &SweepRequest) -> Result<Answer, Error> {
@@ -44,12 +45,27 @@ pub(crate) async fn requested<L: Store>(run: &Run<'_, L>, request: &SweepRequest
     Box::pin(sweep(run, request, &stores)).await
 }
 
-/// Sweeps an artifact bucket. `stores` are the artifact stores of all pipelines.
-pub(crate) async fn sweep<L: Store>(
+/// Sweeps an artifact bucket, and reports the bucket if S3 or KMS does not let the sweep continue. The next scheduled
+/// sweep continues it.
+pub(crate) async fn sweep_or_report<L: Store>(
     run: &Run<'_, L>,
     request: &SweepRequest,
     stores: &ArtifactStores,
 ) -> Result<Answer, Error> {
+    let answer = match Box::pin(sweep(run, request, stores)).await {
+        Err(Error::Service(error) | Error::Sweep(SweepError::Service(error))) => {
+            format!("{} failed: {}", error.operation, in_words(&error))
+        }
+        Err(Error::Sweep(error @ SweepError::NoProgress(_))) => error.to_string(),
+        answer => return answer,
+    };
+    let reason = format!("the bucket could not be swept to its end ({answer}): the next scheduled sweep continues");
+    let finding = Decision::new(Outcome::Unknown, reason).about("bucket", &request.bucket);
+    finish_without_report(run, request, vec![finding]).await
+}
+
+/// Sweeps an artifact bucket.
+async fn sweep<L: Store>(run: &Run<'_, L>, request: &SweepRequest, stores: &ArtifactStores) -> Result<Answer, Error> {
     let bucket = request.bucket.as_str();
     let s3_without_retries = run.s3_without_retries();
     let s3 = run.s3();

@@ -3,9 +3,9 @@
 use artifact_checker::Outcome;
 use sekisho_domain::artifacts::Repair;
 
-use crate::sweeps::{SWEEP, SWEEP_VERSIONS, count, filled};
-use crate::world::s3::Sse;
-use crate::world::{Response, handle, under};
+use crate::sweeps::{SCHEDULE, SWEEP, SWEEP_VERSIONS, count, filled};
+use crate::world::s3::{Bucket, Sse, Version};
+use crate::world::{ACCOUNT, BUCKET, Response, World, handle, key, under};
 
 #[tokio::test(start_paused = true)]
 async fn an_empty_page_that_is_not_the_last_does_not_end_a_sweep() {
@@ -38,5 +38,38 @@ async fn an_empty_page_that_is_not_the_last_does_not_end_a_sweep() {
         let answer = handle(&world.checker(Repair::Update), "r", payload).await.unwrap();
         assert!(answer.sweeps[0].complete);
         assert_eq!((answer.sweeps[0].objects, count(&answer, Outcome::Repaired)), (35, 5));
+    }
+}
+
+/// A world with three buckets beside the function's own: `a`, `b` and `c`.
+fn world_with_other_buckets() -> World {
+    let world = filled(10, &[(3, under("right"))]);
+    for name in ["a", "b", "c"] {
+        world.state().buckets.insert(name.to_owned(), Bucket::new(ACCOUNT));
+        world.state().put(name, "object", Version::new("hello", under("other")));
+    }
+    let other = key("other");
+    world.declare_pipelines(&[("one", "a", Some(&other)), ("two", "b", Some(&other)), ("three", "c", Some(&other))]);
+    world
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bucket_that_cannot_be_swept_does_not_keep_the_others_from_being_swept() {
+    for operation in ["ListObjectsV2", "GetBucketEncryption"] {
+        for broken in [BUCKET, "b"] {
+            let world = world_with_other_buckets();
+            world.script(move |request| {
+                let is_broken = request.operation == operation && request.path.trim_end_matches('/') == broken;
+                is_broken.then(|| Response::error(500, "InternalError", "We encountered an error."))
+            });
+            let answer = handle(&world.checker(Repair::Update), "r", SCHEDULE).await.unwrap();
+            let swept: Vec<&str> = answer.sweeps.iter().map(|sweep| sweep.bucket.as_str()).collect();
+            let expected: Vec<&str> = [BUCKET, "a", "b", "c"].into_iter().filter(|name| *name != broken).collect();
+            assert_eq!(swept, expected, "{operation}");
+            let finding = answer.decisions.iter().find(|one| one.outcome == Outcome::Unknown).unwrap();
+            assert_eq!(finding.concerns["bucket"], broken);
+            assert!(finding.reason.contains("InternalError"), "{}", finding.reason);
+            assert_eq!(world.state().published.len(), 1);
+        }
     }
 }
