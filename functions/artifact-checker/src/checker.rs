@@ -13,6 +13,7 @@ mod repair;
 mod schedule;
 mod sweep;
 mod sweep_state;
+mod turns;
 mod walk;
 
 use sekisho_domain::config::Misconfigured;

@@ -11,6 +11,7 @@ use crate::checker::claim::{Take, take};
 use crate::checker::inspect::{Inspector, Look, Proof};
 use crate::checker::reader::Reader;
 use crate::checker::repair::{Repaired, Repairer};
+use crate::checker::turns::Turns;
 use crate::error::CheckError;
 use crate::key::KeyArn;
 use crate::object::ObjectId;
@@ -53,6 +54,7 @@ pub(crate) struct CheckMode {
 pub(crate) struct ObjectChecker<'a, L> {
     repairer: Repairer<'a, L>,
     mode: CheckMode,
+    turns: Turns,
 }
 
 /// The result of a check, before it becomes a decision.
@@ -80,7 +82,7 @@ impl<'a, L: Store> ObjectChecker<'a, L> {
             follow_latest: mode.follow_latest,
             clock: run.clock,
         };
-        Self { repairer, mode }
+        Self { repairer, mode, turns: Turns::default() }
     }
 
     /// Checks an object that was just written. Almost every such object is compliant, and a single read of the object
@@ -137,7 +139,9 @@ impl<'a, L: Store> ObjectChecker<'a, L> {
                 let planned_requests = planned_requests(&plan, &head);
                 return Ok(self.checked(Conclusion { planned_requests, ..conclusion(verdict, false) }));
             }
-            if let Some(Repaired { object, verdict, was_read }) = self.repair(object).await? {
+            if let Some(Repaired { object, verdict, was_read }) =
+                self.turns.take(&object.key, self.repair(object)).await?
+            {
                 return Ok(self.checked(Conclusion { object, ..conclusion(verdict, was_read) }));
             }
         }

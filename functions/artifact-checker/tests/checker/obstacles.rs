@@ -1,5 +1,7 @@
 //! Tests of sweeps that meet a bucket or an object that cannot be finished, and of what they do with everything else.
 
+use std::time::Duration;
+
 use artifact_checker::Outcome;
 use sekisho_domain::artifacts::Repair;
 
@@ -39,6 +41,18 @@ async fn an_empty_page_that_is_not_the_last_does_not_end_a_sweep() {
         assert!(answer.sweeps[0].complete);
         assert_eq!((answer.sweeps[0].objects, count(&answer, Outcome::Repaired)), (35, 5));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_versions_of_one_key_are_repaired_one_after_the_other() {
+    let world = filled(1000, &[]);
+    for n in 0..300 {
+        world.state().put(BUCKET, "object", Version::new(&format!("content {n}"), Sse::S3));
+    }
+    world.state().latency = Duration::from_millis(20);
+    let answer = handle(&world.checker(Repair::Update), "r", SWEEP_VERSIONS).await.unwrap();
+    assert_eq!(count(&answer, Outcome::Repaired), 300, "{:?}", answer.sweeps[0].outcomes);
+    assert_eq!(world.state().bucket(BUCKET).writes, 300);
 }
 
 /// A world with three buckets beside the function's own: `a`, `b` and `c`.
