@@ -127,7 +127,9 @@ def _dispatch_to_lambda(arn: str, payload: str) -> None:
     if not function or not config:
         eventbridge.logger.warning("EventBridge: no function %s", arn)
         return
-    lambda_svc.invoke_async_with_retry(lambda_svc._execution_record_for_config(function, config), json.loads(payload))
+    # The rule names the function, a version or an alias, and that is the ARN that the function is invoked by.
+    invoked = {**config, "FunctionArn": arn}
+    lambda_svc.invoke_async_with_retry(lambda_svc._execution_record_for_config(function, invoked), json.loads(payload))
 
 
 def _store_policies_of_templates() -> None:

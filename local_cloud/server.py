@@ -13,6 +13,7 @@ from ministack import app as ministack
 
 from local_cloud import (
     alarms,
+    aliases,
     authorization,
     buses,
     chatbot,
@@ -51,6 +52,7 @@ def serve(listener: int, port: int, data: Path) -> int:
     chatbot.install()
     ecr.install()
     function_images.install()
+    aliases.install()
     sessions.install()
     metadata.install()
     codecommit.install(data / "repositories", ACCOUNTS["repository"], REGION, port)
