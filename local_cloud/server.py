@@ -24,6 +24,7 @@ from local_cloud import (
     iam,
     metadata,
     organization,
+    policy_versions,
     s3,
     sessions,
 )
@@ -32,7 +33,7 @@ from local_cloud.codepipeline import state
 from tools.layout import ACCOUNTS, REGION
 
 PR_SET_PDEATHSIG = 1
-OWN_PATHS = codecommit.PATHS | metadata.PATHS | state.PATHS
+OWN_PATHS = codecommit.PATHS | metadata.PATHS | policy_versions.PATHS | state.PATHS
 
 
 def serve(listener: int, port: int, data: Path) -> int:
@@ -44,6 +45,7 @@ def serve(listener: int, port: int, data: Path) -> int:
         return 1
     functions.install()
     iam.install()
+    policy_versions.install()
     organization.install()
     authorization.install()
     s3.install()
