@@ -22,18 +22,21 @@ from local_cloud import (
     function_images,
     functions,
     iam,
+    identity_store,
     metadata,
     organization,
+    permission_sets,
     policy_versions,
     s3,
     sessions,
 )
 from local_cloud.codepipeline import api as codepipeline
 from local_cloud.codepipeline import state
+from local_cloud.services import Refused
 from tools.layout import ACCOUNTS, REGION
 
 PR_SET_PDEATHSIG = 1
-OWN_PATHS = codecommit.PATHS | metadata.PATHS | policy_versions.PATHS | state.PATHS
+OWN_PATHS = codecommit.PATHS | metadata.PATHS | permission_sets.PATHS | policy_versions.PATHS | state.PATHS
 
 
 def serve(listener: int, port: int, data: Path) -> int:
@@ -56,6 +59,8 @@ def serve(listener: int, port: int, data: Path) -> int:
     function_images.install()
     aliases.install()
     sessions.install()
+    identity_store.install()
+    permission_sets.install()
     metadata.install()
     codecommit.install(data / "repositories", ACCOUNTS["repository"], REGION, port)
     codepipeline.install()
@@ -84,7 +89,7 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
             break
     try:
         status, answer = await asyncio.to_thread(OWN_PATHS[kind], rest, body)
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, Refused) as error:
         status, answer = 400, f"{type(error).__name__}: {error}\n"
     await send({"type": "http.response.start", "status": status, "headers": [(b"content-type", b"text/plain")]})
     await send({"type": "http.response.body", "body": answer.encode()})

@@ -19,6 +19,8 @@ OUTSIDE_ACCOUNT = "444444444444"
 # The ids of the local cloud's organization, of its root and of its unit, as condition keys spell the unit's path.
 ORGANIZATION, ORGANIZATION_ROOT, WORKLOADS_UNIT = "o-sekisholocal", "r-seki", "ou-seki-workloads"
 WORKLOADS = f"{ORGANIZATION}/{ORGANIZATION_ROOT}/{WORKLOADS_UNIT}/"
+# The local cloud's IAM Identity Center: its instance, and the store of its users.
+IDENTITY_CENTER, IDENTITY_STORE = "arn:aws:sso:::instance/ssoins-0123456789abcdef", "d-0123456789"
 FUNCTIONS = {
     "EventRelay": "event-relay",
     "PipelineStarter": "pipeline-starter",

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,32 @@ class Cloud:
                 sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
             time.sleep(0.05)
         return found
+
+    def stack(self, account: str, name: str, resources: dict) -> str:
+        """Creates or updates a stack, and returns its status when it is complete."""
+        cloudformation, template = self.client("cloudformation", account), json.dumps({"Resources": resources})
+        try:
+            cloudformation.create_stack(StackName=name, TemplateBody=template)
+        except cloudformation.exceptions.AlreadyExistsException:
+            cloudformation.update_stack(StackName=name, TemplateBody=template)
+        while True:
+            status: str = cloudformation.describe_stacks(StackName=name)["Stacks"][0]["StackStatus"]
+            if not status.endswith("_IN_PROGRESS"):
+                return status
+            time.sleep(0.1)
+
+    def post(self, path: str, body: str = "") -> str:
+        """Posts to one of the local cloud's own paths."""
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        request = urllib.request.Request(f"{self.url}/_local-cloud/{path}", body.encode(), method="POST")
+        with direct.open(request) as answer:
+            text: str = answer.read().decode()
+        return text
+
+    def sign_in(self, account: str, permissions: str, user: str) -> dict:
+        """The keys of a session that a user of Identity Center has by a permission set."""
+        keys: dict = json.loads(self.post(f"sign-in/{account}/{permissions}", user))
+        return keys
 
     def repository(self, name: str, work: Path) -> Clone:
         self.client("codecommit").create_repository(repositoryName=name)

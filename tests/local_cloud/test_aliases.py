@@ -110,21 +110,6 @@ def test_each_operation_on_an_alias_has_its_own_action(cloud):
         assert refusal(functions.create_alias, **request) == expected, name
 
 
-def stack(cloud, name: str, resources: dict) -> str:
-    """Creates a stack, and returns its status when it is complete."""
-    cloudformation = cloud.client("cloudformation", PRODUCTION)
-    cloudformation.create_stack(StackName=name, TemplateBody=json.dumps({"Resources": resources}))
-    return settled(cloudformation, name)
-
-
-def settled(cloudformation, name: str) -> str:
-    while True:
-        status: str = cloudformation.describe_stacks(StackName=name)["Stacks"][0]["StackStatus"]
-        if not status.endswith("_IN_PROGRESS"):
-            return status
-        time.sleep(0.1)
-
-
 def test_a_template_creates_an_alias_of_latest(cloud):
     door = make(cloud, PRODUCTION, "templated")
     properties = {"FunctionName": "templated", "Name": "board", "FunctionVersion": "$LATEST"}
@@ -133,14 +118,14 @@ def test_a_template_creates_an_alias_of_latest(cloud):
         "Board": {"Type": "AWS::Lambda::Alias", "Properties": properties},
         "Age": {"Type": "AWS::Lambda::EventInvokeConfig", "Properties": age, "DependsOn": "Board"},
     }
-    assert stack(cloud, "board", resources) == "CREATE_COMPLETE"
+    assert cloud.stack(PRODUCTION, "board", resources) == "CREATE_COMPLETE"
     functions = cloud.client("lambda", PRODUCTION)
     assert invoked(functions, "templated:board") == f"{door}:board"
     config = functions.get_function_event_invoke_config(FunctionName="templated", Qualifier="board")
     assert config["MaximumEventAgeInSeconds"] == 60
     for name, wrong in (("no-function", {"FunctionName": "none"}), ("no-version", {"FunctionVersion": "9"})):
         resources = {"Board": {"Type": "AWS::Lambda::Alias", "Properties": properties | {"Name": "other"} | wrong}}
-        assert stack(cloud, name, resources) == "ROLLBACK_COMPLETE"
+        assert cloud.stack(PRODUCTION, name, resources) == "ROLLBACK_COMPLETE"
     cloud.client("cloudformation", PRODUCTION).delete_stack(StackName="board")
     end = time.monotonic() + 20
     while functions.list_aliases(FunctionName="templated")["Aliases"] and time.monotonic() < end:

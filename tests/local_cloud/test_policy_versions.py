@@ -2,7 +2,6 @@
 
 import json
 import time
-import urllib.request
 
 import pytest
 
@@ -17,13 +16,6 @@ def policy(cloud, request):
     name = request.node.name.replace("[", "-").replace("]", "")
     arn: str = iam.create_policy(PolicyName=name, PolicyDocument=document([allow("iam:GetUser")]))["Policy"]["Arn"]
     return arn
-
-
-def post(cloud, path: str, body: bytes = b"") -> str:
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with direct.open(urllib.request.Request(f"{cloud.url}/_local-cloud/{path}", body, method="POST")) as answer:
-        text: str = answer.read().decode()
-    return text
 
 
 def versions(iam, policy: str) -> list[str]:
@@ -108,7 +100,7 @@ def test_a_read_can_lag_behind_what_is_in_force(cloud, policy):
     iam.attach_role_policy(RoleName="lagging", PolicyArn=policy)
     text = document([allow("lambda:ListFunctions")])
     time.sleep(1.1)
-    post(cloud, "stale-policies/1")
+    cloud.post("stale-policies/1")
     try:
         made = iam.create_policy_version(PolicyArn=policy, PolicyDocument=text, SetAsDefault=True)["PolicyVersion"]
         written = time.monotonic()
@@ -123,6 +115,6 @@ def test_a_read_can_lag_behind_what_is_in_force(cloud, policy):
         iam.delete_policy_version(PolicyArn=policy, VersionId="v1")
         assert versions(iam, policy) == ["v1", "v2"]
     finally:
-        post(cloud, "stale-policies/0")
+        cloud.post("stale-policies/0")
     assert versions(iam, policy) == ["v2"]
     assert iam.get_policy_version(PolicyArn=policy, VersionId="v2")["PolicyVersion"]["Document"] == json.loads(text)
