@@ -1,7 +1,7 @@
 """Lambda's pull of a function's image: the image exists, its repository admits Lambda, and its kind is supported.
 
 The emulator accepts any image URI. On AWS, Lambda pulls the image as a service, when a function is created and when its
-code changes. A repository of another account must admit Lambda by its policy.
+code changes. The repository must admit Lambda by its policy, also a repository of the function's own account.
 """
 
 import re
@@ -74,7 +74,7 @@ def _pull(uri: str | None, function: str) -> None:
         return
     if found["region"] != get_region():
         raise Refused("InvalidParameterValueException", f"Source image {uri} is not in the function's region.")
-    if found["account"] != get_account_id() and not _admits_lambda(found["account"], found["name"], function):
+    if not _admits_lambda(found["account"], found["name"], function):
         message = "Lambda does not have permission to access the ECR image. Check the ECR permissions."
         raise Refused("AccessDeniedException", message, 403)
     image_id = {"imageDigest": found["digest"]} if found["digest"] else {"imageTag": found["tag"] or "latest"}
@@ -89,7 +89,11 @@ def _pull(uri: str | None, function: str) -> None:
 
 
 def _admits_lambda(owner: str, name: str, function: str) -> bool:
-    """Whether the policy of another account's repository lets Lambda pull for a function of the current account."""
+    """Whether the policy of the repository lets Lambda pull for a function of the current account.
+
+    If the caller may change the policy of a repository in the own account, AWS's Lambda adds the statement that it
+    needs. This stand-in never does.
+    """
     account, region = get_account_id(), get_region()
     with request_scope(owner, region):
         policy = ecr._repo_policies.get(name)

@@ -114,7 +114,11 @@ def prepared(accounts, deployer):
         )
         policy = resources.get(on) if not on or ":role/" not in on or request.does.startswith("sts:") else None
         asks_resource = request.does.startswith(("sts:", "kms:"))
-        if (request.why == "identity" and policy) or (not policy and (asks_resource or caller != request.account)):
+        # Within one account, either side may be enough. The policy of a repository of images must not be.
+        within = caller == request.account and request.does.startswith("ecr:")
+        if (request.why == "identity" and policy and not within) or (
+            not policy and (asks_resource or caller != request.account)
+        ):
             policy = "open"
         identity = ["administrator"] if request.why == "resource" else roles.get(who, ["administrator"])
         simulated.append(
@@ -124,7 +128,7 @@ def prepared(accounts, deployer):
                 "resource": resource,
                 "account": request.account,
                 "context": {
-                    **({"aws:PrincipalArn": who} if caller else {}),
+                    **({"aws:PrincipalArn": who, "aws:PrincipalAccount": caller} if caller else {}),
                     **json.loads(with_key_ids(accounts, json.dumps(request.context))),
                 },
                 "identity": identity if caller else [],

@@ -47,9 +47,18 @@ def test_lambda_pulls_for_the_accounts_of_the_unit_only(cloud):
         assert functions.create_function(**request)["PackageType"] == "Image"
     functions, request = create(cloud, OUTSIDE, "pulled", uri)
     assert refused(functions.create_function, **request) == "AccessDeniedException"
-    # The owner needs no policy.
-    functions, request = create(cloud, REPOSITORY, "pulled", uri)
+
+
+def test_the_account_of_the_repository_needs_a_statement_too(cloud):
+    """The owner is outside the unit. On AWS, too, Lambda pulls as a service, even in the account of the repository."""
+    of_unit = of_services("aws:SourceOrgPaths")
+    own = of_unit | {"Condition": {"ArnLike": {"aws:SourceArn": f"arn:aws:lambda:{REGION}:{REPOSITORY}:function:*"}}}
+    functions, request = create(cloud, REPOSITORY, "refused", shared(cloud, "of-unit-only", of_unit))
+    assert refused(functions.create_function, **request) == "AccessDeniedException"
+    functions, request = create(cloud, REPOSITORY, "own", shared(cloud, "of-owner", own))
     assert functions.create_function(**request)["PackageType"] == "Image"
+    functions, request = create(cloud, TEST, "foreign", request["Code"]["ImageUri"])
+    assert refused(functions.create_function, **request) == "AccessDeniedException"
 
 
 def test_a_service_is_no_principal_of_the_organization(cloud):

@@ -1,7 +1,10 @@
 """Images: the repository and its policy, and the managed pipeline with an image."""
 
+import hashlib
 import json
+import os
 import pathlib
+import subprocess
 import time
 import zlib
 
@@ -12,6 +15,7 @@ from tests.template import deployed, policies
 from tests.template.test_aliases import aliases
 from tests.template.test_template import READERS, lint
 from tools.git import Clone
+from tools.layout import ROOT
 from tools.local_stack import images
 
 PRODUCTION = "333333333333"
@@ -41,8 +45,12 @@ def test_a_further_repository_outlives_its_stack(cloud_of_all):
     cloud_of_all.image_repository(account, ImageRepositoryName="team/cart", ImageReaderOrgPaths=deployed.ORG_UNIT)
     ecr, cloudformation = (cloud_of_all.client(account, service) for service in ("ecr", "cloudformation"))
     (found,) = policies.of(cloud_of_all, account, deployed.IMAGES_STACK)
-    (pull, for_functions) = found.statements
-    assert pull["Condition"] == {"ForAnyValue:StringLike": {"aws:PrincipalOrgPaths": [f"{deployed.ORG_UNIT}*"]}}
+    own, pull, for_functions = found.statements
+    assert own["Condition"] == {"ArnLike": {"aws:SourceArn": f"arn:aws:lambda:{deployed.REGION}:{account}:function:*"}}
+    assert pull["Condition"] == {
+        "ForAnyValue:StringLike": {"aws:PrincipalOrgPaths": [f"{deployed.ORG_UNIT}*"]},
+        "StringNotEquals": {"aws:PrincipalAccount": account},
+    }
     assert for_functions["Condition"] == {"ForAnyValue:StringLike": {"aws:SourceOrgPaths": [f"{deployed.ORG_UNIT}*"]}}
     cloudformation.delete_stack(StackName=deployed.IMAGES_STACK)
     cloudformation.get_waiter("stack_delete_complete").wait(
@@ -64,8 +72,10 @@ def test_only_untagged_manifests_expire():
 
 
 def test_the_repository_lets_nobody_write():
-    policy = bootstrap()["Resources"]["ImageRepository"]["Properties"]["RepositoryPolicyText"]["Fn::If"][1]
-    allowed = {action for statement in policy["Statement"] for action in statement["Action"]}
+    policy = bootstrap()["Resources"]["ImageRepository"]["Properties"]["RepositoryPolicyText"]
+    own, *with_readers = policy["Statement"]
+    statements = [own, *(one["Fn::If"][1] for one in with_readers)]
+    allowed = {action for statement in statements for action in statement["Action"]}
     assert allowed == {
         "ecr:BatchCheckLayerAvailability",
         "ecr:BatchGetImage",
@@ -93,15 +103,16 @@ def test_lists_of_readers(cloud_of_all, paths):
     outputs = cloud_of_all.deploy(account, READERS | {"ImageReaderOrgPaths": paths})
     assert outputs["ImageRepositoryUri"] == f"{account}.dkr.ecr.{deployed.REGION}.amazonaws.com/shop"
     ecr = cloud_of_all.client(account, "ecr")
-    if not paths:
-        with pytest.raises(ecr.exceptions.RepositoryPolicyNotFoundException):
-            ecr.get_repository_policy(repositoryName="shop")
-        return
     policy = json.loads(ecr.get_repository_policy(repositoryName="shop")["policyText"])
-    found = [statement["Condition"]["ForAnyValue:StringLike"] for statement in policy["Statement"]]
+    own, *for_readers = policy["Statement"]
+    assert own["Principal"] == {"Service": "lambda.amazonaws.com"}
+    if not paths:
+        assert for_readers == []
+        return
+    found = [statement["Condition"]["ForAnyValue:StringLike"] for statement in for_readers]
     expected = [f"{path}*" for path in paths.split(",")]
     assert found == [{"aws:PrincipalOrgPaths": expected}, {"aws:SourceOrgPaths": expected}]
-    assert len(json.dumps(policy, separators=(",", ":"))) <= 10_240
+    assert len(json.dumps(policy)) <= 10_240
 
 
 def structure(cloud, account):
@@ -125,11 +136,16 @@ def test_the_managed_pipeline_deploys_the_image_by_digest(cloud_of_all):
     assert "commit #{Source.CommitId} of shop (main) and image #{Image.ImageDigest} of shop in 333333333333" in about
 
 
-def test_without_an_image_the_managed_pipeline_is_as_before(cloud_of_all):
-    """To change a property, CloudFormation updates a deployed pipeline, and CodePipeline cancels what runs."""
-    account = "888888888888"
-    duties = dict.fromkeys(["HostsRepositories", "HostsPipelines", "ManagesPipeline", "RequiresApproval"], "true")
-    cloud_of_all.deploy(account, duties)
+@pytest.fixture(scope="module")
+def without_image(cloud_of_all):
+    """An account with a managed pipeline that has no image."""
+    account, duties = "888888888888", ["HostsRepositories", "HostsPipelines", "ManagesPipeline", "RequiresApproval"]
+    cloud_of_all.deploy(account, dict.fromkeys(duties, "true"))
+    return account
+
+
+def test_without_an_image_the_managed_pipeline_is_as_before(cloud_of_all, without_image):
+    account = without_image
     found = actions(structure(cloud_of_all, account))
     assert list(found) == ["Source", "Build", "ChangeSet", "Approval", "Execute"]
     assert found["ChangeSet"]["configuration"] == {
@@ -146,6 +162,79 @@ def test_without_an_image_the_managed_pipeline_is_as_before(cloud_of_all):
     )
     with_image = structure(cloud_of_all, PRODUCTION)
     assert structure(cloud_of_all, account).keys() == with_image.keys()
+
+
+def properties_of_the_pipeline(cloud, account):
+    """Returns a managed pipeline as CodePipeline, CodeBuild and IAM have it, without ids that differ by deployment."""
+    project = cloud.client(account, "codebuild").batch_get_projects(names=["shop"])["projects"][0]
+    (policy,) = (
+        one.document
+        for one in policies.of(cloud, account)
+        if one.kind == "identity" and one.on.endswith(f"/sekisho-cloudformation-{deployed.REGION}")
+    )
+    found = {"pipeline": structure(cloud, account), "build": project["source"], "role": policy}
+    keys = cloud.client(account, "kms").list_keys()["Keys"]
+    text = json.dumps(found, sort_keys=True)
+    for key in keys:
+        text = text.replace(key["KeyId"], "KEY")
+    return text
+
+
+# The SHA-256 of these properties before the template knew images. Whoever changes a property on purpose writes the new
+# value here, and into the changelog that the deployment cancels what runs in a managed pipeline.
+BEFORE_IMAGES = "77076adde29171a0b38ef2067e23f48e17b124fe673835f3f1da0613f479c5d1"
+
+
+def test_without_an_image_no_property_changes(cloud_of_all, without_image):
+    """To change a property, CloudFormation updates a deployed pipeline, and CodePipeline cancels what runs."""
+    text = properties_of_the_pipeline(cloud_of_all, without_image)
+    assert hashlib.sha256(text.encode()).hexdigest() == BEFORE_IMAGES, text
+
+
+APPLICATION = """
+Transform: AWS::Serverless-2016-10-31
+Parameters: {ImageUri: {Type: String}}
+Resources:
+  Hello:
+    Type: AWS::Serverless::Function
+    Properties: {FunctionName: shop-hello, PackageType: Image, ImageUri: !Ref ImageUri}
+"""
+
+
+def packaged(cloud, account, directory, template):
+    """Runs the build commands of the account's managed pipeline for an application with this template.
+
+    Returns the packaged template, or the error of sam.
+    """
+    source = cloud.client(account, "codebuild").batch_get_projects(names=["shop"])["projects"][0]["source"]
+    (directory / "template.yaml").write_text(template)
+    environment = {
+        "PATH": f"{ROOT / '.venv' / 'bin'}:{os.environ['PATH']}",
+        "HOME": str(directory),
+        "SAM_CLI_TELEMETRY": "0",
+        "AWS_DEFAULT_REGION": deployed.REGION,
+        "ARTIFACT_BUCKET": "artifacts",
+        "ARTIFACT_KEY_ARN": f"arn:aws:kms:{deployed.REGION}:{account}:key/artifacts",
+    }
+    for command in yaml_parse(source["buildspec"])["phases"]["build"]["commands"]:
+        done = subprocess.run(
+            ["sh", "-c", command], cwd=directory, env=environment, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            return done.stderr
+    return yaml_parse((directory / "packaged.yaml").read_text())["Resources"]
+
+
+def test_the_build_packages_an_application_from_an_image(cloud_of_all, tmp_path):
+    """sam packages a function from an image only with an option that names a repository; it pushes nothing to it."""
+    hello = packaged(cloud_of_all, PRODUCTION, tmp_path, APPLICATION)["Hello"]
+    assert hello["Properties"]["ImageUri"] == {"Ref": "ImageUri"}
+    service = packaged(cloud_of_all, PRODUCTION, tmp_path, (ROOT / "examples/shop-ecs/template.yaml").read_text())
+    assert "AWS::ECS::Service" in {one["Type"] for one in service.values()}
+
+
+def test_without_an_image_the_build_packages_no_function_from_an_image(cloud_of_all, without_image, tmp_path):
+    assert "Missing option '--image-repositories'" in packaged(cloud_of_all, without_image, tmp_path, APPLICATION)
 
 
 @pytest.fixture

@@ -126,7 +126,10 @@ def test_a_principal_of_everybody_is_only_denied(accounts):
         "ForAllValues:StringEquals": {"events:source": "sekisho.starter", "events:detail-type": "Order Report"},
         "Null": {"events:source": "false", "events:detail-type": "false"},
     }
-    readers = {"ForAnyValue:StringLike": {"aws:PrincipalOrgPaths": READERS}}
+    readers = {
+        "ForAnyValue:StringLike": {"aws:PrincipalOrgPaths": READERS},
+        "StringNotEquals": {"aws:PrincipalAccount": "111111111111"},
+    }
     assert unit == [
         ("111111111111", "images", readers),
         (
@@ -161,7 +164,7 @@ def test_services_are_limited_to_this_account(accounts):
                 if isinstance(statement.get("Principal"), dict)
                 else []
             )
-            if policy.kind == "images" and services:
+            if policy.kind == "images" and statement["Sid"] == "PullForFunctions":
                 assert services == ["lambda.amazonaws.com"]
                 assert statement["Condition"] == {"ForAnyValue:StringLike": {"aws:SourceOrgPaths": READERS}}
                 continue

@@ -353,7 +353,7 @@ def test_every_parameter_has_a_label_and_is_in_one_group():
 
 def test_the_build_uses_options_that_sam_has():
     spec = deployed.source()["Resources"]["Build"]["Properties"]["Source"]["BuildSpec"]["Fn::Sub"][0]
-    commands = yaml_parse(spec)["phases"]["build"]["commands"]
+    commands = yaml_parse(spec.replace("${Image}", " --image-repository"))["phases"]["build"]["commands"]
     used = {command.split()[1]: [word for word in command.split() if word.startswith("--")] for command in commands}
     assert list(used) == ["build", "package"]
     for command, options in used.items():

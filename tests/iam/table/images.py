@@ -65,6 +65,17 @@ may(
     but("as a role, and no service", "resource", who=TASK),
     context={"aws:SourceOrgPaths": [ORG_UNIT]},
 )
+may(
+    "pulls an image for a function of the repository's own account",
+    "lambda.amazonaws.com",
+    FOR_FUNCTION,
+    SHOP,
+    but("of another account", "resource", context={"aws:SourceArn": arn("lambda", T, "function:shop-hello")}),
+    but("without a source", "resource", context={"aws:SourceArn": None}),
+    but("as another service", "resource", who="ecs-tasks.amazonaws.com"),
+    but("as a role, and no service", "resource", who=TASK),
+    context={"aws:SourceArn": arn("lambda", R, "function:shop-hello")},
+)
 # These roles are in the unit, and the policy of the repository admits them. They have no permission of their own.
 for who in (role(T, "pipeline-starter"), role(P, "pipeline-starter"), role(T, "pipeline"), role(P, "pipeline")):
     never(
@@ -96,8 +107,15 @@ for account in (R, ALL, UNIT_ACCOUNT):
     )
     may("looks for caches of other registries", relay, "ecr:DescribePullThroughCacheRules", None)
     never("changes no registry", relay, "ecr:CreatePullThroughCacheRule ecr:PutRegistryPolicy")
+    # Even if this account is in the unit, too, its roles need a permission of their own.
     for who in (relay, source):
-        never("neither pulls nor writes an image", who, f"{PULL} {WRITE}", shop)
+        never(
+            "neither pulls nor writes an image",
+            who,
+            f"{PULL} {WRITE}",
+            shop,
+            context={"aws:PrincipalOrgPaths": [ORG_UNIT]},
+        )
 
 # In the pipeline account: CloudFormation creates functions from the managed pipeline's image.
 may(
