@@ -7,6 +7,7 @@ use std::cell::LazyCell;
 use std::time::Duration;
 
 use sekisho_domain::account::Region;
+use sekisho_domain::change::Revision;
 use sekisho_domain::config::Misconfigured;
 use sekisho_domain::notice::Notice;
 use sekisho_domain::route::PipelineName;
@@ -93,8 +94,8 @@ impl World for Aws {
         codepipeline::failure_details(&self.codepipeline, pipeline, execution).await
     }
 
-    async fn execution_commit(&self, pipeline: &str, execution: &str) -> Result<Option<String>, ServiceError> {
-        codepipeline::execution_commit(&self.codepipeline, pipeline, execution).await
+    async fn execution_revisions(&self, pipeline: &str, execution: &str) -> Result<Vec<Revision>, ServiceError> {
+        codepipeline::execution_revisions(&self.codepipeline, pipeline, execution).await
     }
 
     async fn begun_actions(&self, pipeline: &PipelineName, execution: &str) -> Result<Vec<BegunAction>, ServiceError> {

@@ -179,14 +179,15 @@ impl ClaimRow {
 }
 
 /// The write that records the execution of an order in the claim of the change's reference. `claim` is the claim as it
-/// was read. Returns `None` if the claim is about a newer change, or has the execution already.
+/// was read. Returns `None` if the claim is about a newer change, or has the execution already. Images have no claims,
+/// because earlier versions refuse them and could not read the claim.
 pub(crate) fn started(
     pipeline: &PipelineName,
     row: &OrderRow,
     claim: Option<&Row<ClaimRow>>,
 ) -> Option<Result<Write, LedgerError>> {
     let OrderRow { change, token, since, execution, .. } = row;
-    if claim.is_some_and(|claim| claim.state.sequence > change.sequence) {
+    if change.revision.is_digest() || claim.is_some_and(|claim| claim.state.sequence > change.sequence) {
         return None;
     }
     let started = ClaimRow {

@@ -6,6 +6,7 @@ use sekisho_domain::report::ReportState;
 use sekisho_domain::timestamp::epoch_millis;
 use time::OffsetDateTime;
 
+use crate::destination::Destination;
 use crate::judge::Verdict;
 use crate::order::{Cause, OrderRow, Progress};
 use crate::report::Place;
@@ -41,8 +42,7 @@ pub(crate) fn ended(
 /// The row of an order whose change is healthy, or whose target went back. For a target that went back by itself, the
 /// reason says why.
 pub(crate) fn healthy(row: &OrderRow, reason: &str, place: &Place<'_>, now: OffsetDateTime) -> OrderRow {
-    let why =
-        |way_back: &WayBack| format!("{}; the target went back to commit {}", way_back.reason, row.change.revision);
+    let why = |way_back: &WayBack| format!("{}; the target went back to {}", way_back.reason, row.destination_text());
     let reason = row.way_back.as_deref().map_or_else(|| reason.to_owned(), why);
     // The branch or tag of the change to go back to may not be known.
     let good_ref = if row.way_back.is_some() { row.good_ref.clone() } else { Some(row.change.source_ref.clone()) };
@@ -51,6 +51,7 @@ pub(crate) fn healthy(row: &OrderRow, reason: &str, place: &Place<'_>, now: Offs
         good_ref,
         good_repository: Some(row.change.repository.clone()),
         is_past_known: true,
+        sources: row.sources.after_success(),
         ..row.clone()
     };
     ended(&good, ReportState::Healthy, &reason, place, now)
@@ -58,22 +59,15 @@ pub(crate) fn healthy(row: &OrderRow, reason: &str, place: &Place<'_>, now: Offs
 
 /// The row of an order whose change is not healthy: the target goes back if it can.
 pub(crate) fn go_back(row: &OrderRow, reason: &str, place: &Place<'_>, now: OffsetDateTime) -> OrderRow {
-    let cannot = |why: &str| ended(row, ReportState::Failed, &format!("{reason}; {why}"), place, now);
-    let Some(good) = row.good_of(&row.change.repository) else {
-        if let Some((good, repository)) = row.good.as_ref().zip(row.good_repository.as_ref()) {
-            let why = format!("because the commit that was last healthy here, {good}, is one of {repository}");
-            return cannot(&format!("the target cannot go back, {why}, and stays as it is"));
-        }
-        return cannot("the target cannot go back, because nothing was healthy here before, and stays as it is");
+    let destination = match Destination::of(row) {
+        Ok(destination) => destination,
+        Err(why) => return ended(row, ReportState::Failed, &format!("{reason}; {why}"), place, now),
     };
-    if *good == row.change.revision {
-        return cannot("the target stays as it is, because this commit is the one that was last healthy here");
-    }
-    let source_ref = row.good_ref.clone().unwrap_or_else(|| row.change.source_ref.clone());
+    let source_ref = destination.source_ref.clone().unwrap_or_else(|| row.change.source_ref.clone());
     let change = Change {
         kind: source_ref.kind(),
         source_ref,
-        revision: good.clone(),
+        revision: destination.revision.clone(),
         previous: Some(row.change.revision.clone()),
         ..row.change.clone()
     };
@@ -83,6 +77,7 @@ pub(crate) fn go_back(row: &OrderRow, reason: &str, place: &Place<'_>, now: Offs
         execution: row.execution.clone(),
         run: row.run,
         bake: row.bake.clone().filter(|bake| bake.window.is_none()),
+        pins: row.sources.pins.clone(),
     };
     let going = OrderRow {
         kind: OrderKind::Rollback,
@@ -95,9 +90,13 @@ pub(crate) fn go_back(row: &OrderRow, reason: &str, place: &Place<'_>, now: Offs
         at: row.next_at(now),
         bake: None,
         way_back: Some(Box::new(way_back)),
+        good: Some(destination.revision),
+        good_ref: destination.source_ref,
+        good_repository: Some(row.change.repository.clone()),
+        sources: row.sources.going_back_to(&destination.pins),
         ..OrderRow { change, ..row.clone() }.restarted(place.pipeline, now)
     };
-    let reason = format!("{reason}; the target goes back to commit {}", going.change.revision);
+    let reason = format!("{reason}; the target goes back to {}", going.destination_text());
     going.waiting(Cause::Busy, now, &reason, place)
 }
 
@@ -118,6 +117,7 @@ pub(crate) fn resumable(row: &OrderRow, execution: &str) -> Option<OrderRow> {
         executions: row.executions.iter().filter(|earlier| *earlier != execution).cloned().collect(),
         run: way_back.run,
         bake: Some(bake),
+        sources: row.sources.resumed_at(&way_back.pins),
         way_back: None,
         owes_notice: false,
         progress: Progress::Ended(ReportState::Failed),

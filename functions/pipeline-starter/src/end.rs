@@ -10,6 +10,7 @@ use time::OffsetDateTime;
 
 use crate::conclusion::{ended, go_back, succeeded};
 use crate::order::{Cause, FIRST_CHECK, OrderRow, Progress};
+use crate::pins::Verdict;
 use crate::report::{FIRST_PAUSE, Place};
 
 use crate::world::ExecutionStatus;
@@ -111,6 +112,23 @@ pub(crate) fn after_end(
         End::Resumed if is_new_run || (is_open && run.is_none()) => resumed(row, is_running, is_open, place, now),
         _ => None,
     }
+}
+
+/// The row after an execution of an earlier order has ended. The end changes nothing but what later orders are pinned to.
+/// Returns `None` if it changes nothing.
+pub(crate) fn after_earlier_end(row: &OrderRow, execution: &str, end: &End) -> Option<OrderRow> {
+    let verdict = match end {
+        End::Failed { is_in_source: false, .. } => Verdict::Failed,
+        End::Resumed => Verdict::Open,
+        End::Failed { .. } | End::Succeeded | End::Canceled | End::Unknown(_) => Verdict::Passed,
+    };
+    let mut after = row.clone();
+    let order = after.sources.earlier.iter_mut().find(|order| order.execution.as_deref() == Some(execution))?;
+    if order.verdict == verdict {
+        return None;
+    }
+    order.verdict = verdict;
+    Some(after)
 }
 
 /// The row of an order that has ended because its execution failed in a source action. A failed rollback is a failed

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use sekisho_domain::account::Region;
+use sekisho_domain::change::Revision;
 use sekisho_domain::notice::Notice;
 use sekisho_domain::route::PipelineName;
 use sekisho_lambda::ServiceError;
@@ -221,9 +222,9 @@ impl World for FakeAccount {
         Ok(self.failure.borrow().clone())
     }
 
-    async fn execution_commit(&self, pipeline: &str, execution: &str) -> Result<Option<String>, ServiceError> {
+    async fn execution_revisions(&self, pipeline: &str, execution: &str) -> Result<Vec<Revision>, ServiceError> {
         self.record(format!("GetPipelineExecution {pipeline} {execution}"));
-        Ok(self.failure.borrow().commit.clone())
+        Ok(self.failure.borrow().revisions.clone())
     }
 
     async fn begun_actions(&self, pipeline: &PipelineName, execution: &str) -> Result<Vec<BegunAction>, ServiceError> {

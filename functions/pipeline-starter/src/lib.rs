@@ -93,6 +93,7 @@ pub mod aws;
 pub mod bake;
 pub mod claim;
 mod conclusion;
+mod destination;
 mod end;
 mod error;
 #[cfg(feature = "testing")]
@@ -101,6 +102,7 @@ mod judge;
 mod notice;
 pub mod order;
 mod outcome;
+pub mod pins;
 mod plan;
 pub mod report;
 mod request;
@@ -110,6 +112,7 @@ mod run;
 #[cfg(test)]
 mod sample;
 mod search;
+pub mod sources;
 mod starter;
 mod variables;
 pub mod way_back;

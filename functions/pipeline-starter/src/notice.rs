@@ -1,6 +1,7 @@
 //! The notices about failed executions and about approvals: whether to send them, and their texts.
 
 use sekisho_domain::account::{AccountId, Region};
+use sekisho_domain::change::Revision;
 use sekisho_domain::decision::Decision;
 use sekisho_domain::notice::Notice;
 use sekisho_domain::order::OrderKind;
@@ -59,7 +60,7 @@ impl NoticePlan {
     }
 }
 
-/// The notice about a failed execution. It names the place and the reason of the failure, the commit and, if the
+/// The notice about a failed execution. It names the place and the reason of the failure, the revisions and, if the
 /// execution is an order's that may go back, what happens next. It has a link to the execution.
 pub(crate) fn about(
     ended: &EndedExecution,
@@ -70,7 +71,8 @@ pub(crate) fn about(
 ) -> Notice {
     let EndedExecution { pipeline, id, .. } = ended;
     let line = |label: &str, value: &Option<String>| format!("{label}: {}", value.as_deref().unwrap_or("not known"));
-    let mut lines = vec![line("Where", &details.place), line("Why", &details.reason), line("Commit", &details.commit)];
+    let mut lines = vec![line("Where", &details.place), line("Why", &details.reason)];
+    lines.extend(revision_lines(&details.revisions));
     lines.extend(next);
     Notice {
         title: format!("Pipeline {pipeline} failed in {account}, {region}"),
@@ -78,6 +80,19 @@ pub(crate) fn about(
         link: Some(execution_link(pipeline, id, region)),
         ..Notice::default()
     }
+}
+
+/// A line for each revision that an execution runs at.
+fn revision_lines(revisions: &[Revision]) -> Vec<String> {
+    if revisions.is_empty() {
+        return vec!["Commit: not known".to_owned()];
+    }
+    revisions.iter().map(revision_line).collect()
+}
+
+fn revision_line(revision: &Revision) -> String {
+    let label = if revision.is_digest() { "Image" } else { "Commit" };
+    format!("{label}: {revision}")
 }
 
 fn execution_link(pipeline: &str, execution: &str, region: &Region) -> (String, String) {
@@ -99,8 +114,7 @@ pub(crate) fn next_step(row: &OrderRow, ended: &EndedExecution) -> Option<String
         return None;
     }
     if row.kind == OrderKind::Rollback {
-        let commit = row.change.revision.as_str();
-        return Some(format!("Next: {STAYS} This was the way back to commit {commit}."));
+        return Some(format!("Next: {STAYS} This was the way back to {}.", row.destination_text()));
     }
     row.bake.as_ref().map(|_| format!("Next: {STAYS} {}", row.reason()))
 }
@@ -109,10 +123,10 @@ const STAYS: &str =
     "the target stays as it is, and the next change may enter; while an alarm rings, it has to be promoted.";
 
 fn goes_back_to(row: &OrderRow) -> String {
-    format!("the target goes back to commit {}.", row.change.revision)
+    format!("the target goes back to {}.", row.destination_text())
 }
 
-/// The notice about a bake that failed. It names the alarm, the commit, the execution and what happens next.
+/// The notice about a bake that failed. It names the alarm, the revision, the execution and what happens next.
 pub(crate) fn about_bake(row: &OrderRow, pipeline: &str, account: &AccountId, region: &Region) -> Notice {
     let change = row.ordered();
     let execution = row.way_back.as_ref().map_or(&row.execution, |way_back| &way_back.execution);
@@ -125,7 +139,7 @@ pub(crate) fn about_bake(row: &OrderRow, pipeline: &str, account: &AccountId, re
         lines: vec![
             format!("Why: {why}"),
             format!("Change: {} of {}", change.source_ref, change.repository),
-            format!("Commit: {}", change.revision),
+            revision_line(&change.revision),
             format!("Next: {next}"),
         ],
         link: execution.as_ref().map(|execution| execution_link(pipeline, execution, region)),
@@ -147,20 +161,20 @@ pub(crate) fn about_rejection(
         lines: vec![
             format!("Why: {reason}"),
             format!("Change: {} of {}", row.ordered().source_ref, row.ordered().repository),
-            format!("Commit: {}", row.change.revision),
+            revision_line(&row.change.revision),
             "Sekisho tries again at least once an hour.".to_owned(),
         ],
         ..Notice::default()
     }
 }
 
-/// The notice about an approval. It names the action that waits and the commit, and has a link to the page where a
+/// The notice about an approval. It names the action that waits and the revisions, and has a link to the page where a
 /// person approves or rejects.
 pub(crate) fn about_approval(
     action: &ActionState,
     account: &AccountId,
     region: &Region,
-    commit: Option<&str>,
+    revisions: &[Revision],
 ) -> Notice {
     let pipeline = &action.pipeline;
     let address = format!(
@@ -168,7 +182,7 @@ pub(crate) fn about_approval(
     );
     Notice {
         title: format!("Pipeline {pipeline} waits for approval in {account}, {region}"),
-        lines: vec![format!("Where: {}", action.place()), format!("Commit: {}", commit.unwrap_or("not known"))],
+        lines: std::iter::once(format!("Where: {}", action.place())).chain(revision_lines(revisions)).collect(),
         link: Some(("Review and answer".to_owned(), address)),
         ..Notice::default()
     }

@@ -2,6 +2,7 @@
 //! attempted, and [`crate::end`] how it changes when the execution ends.
 
 mod attempt;
+mod sources;
 
 use std::time::Duration;
 
@@ -16,8 +17,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 
+pub(crate) use self::sources::Agreement;
 use crate::bake::{Bake, Window};
 use crate::report::{LastReport, Place, bounded, report};
+use crate::sources::RowSources;
 use crate::way_back::WayBack;
 
 /// The partition key of all rows of orders.
@@ -73,7 +76,7 @@ pub struct OrderRow {
     pub run: u32,
     /// The executions of earlier orders, and earlier executions of this order, from the oldest to the newest.
     pub executions: Vec<String>,
-    /// The commit that was last healthy.
+    /// The revision that was last healthy.
     pub good: Option<Revision>,
     /// The number of times that the order has begun again with another token.
     pub restarts: u32,
@@ -115,13 +118,13 @@ pub struct OrderRow {
     /// bakes could not read the row with another cause.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub awaits_alarms: bool,
-    /// The branch or tag of the commit that was last healthy.
+    /// The branch or tag of the revision that was last healthy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub good_ref: Option<SourceRef>,
-    /// The repository of the commit that was last healthy. `None` if an earlier version recorded the commit.
+    /// The repository of the revision that was last healthy. `None` if an earlier version recorded the revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub good_repository: Option<RepositoryArn>,
-    /// Whether CodePipeline's list was searched for the commit that ran before the first order.
+    /// Whether CodePipeline's list was searched for the revision that ran before the first order.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_past_known: bool,
     /// Whether the bake has failed and the topic has not accepted the notice about that yet.
@@ -131,6 +134,9 @@ pub struct OrderRow {
     /// Reports mention it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub foreign_execution: Option<String>,
+    /// What is known about the sources of a pipeline with several of them.
+    #[serde(default, skip_serializing_if = "RowSources::is_empty")]
+    pub sources: RowSources,
 }
 
 /// The progress of an order.
@@ -218,6 +224,7 @@ impl OrderRow {
             is_past_known: earlier.is_some_and(|earlier| earlier.is_past_known),
             owes_notice: false,
             foreign_execution: None,
+            sources: earlier.map(Self::sources_of_next).unwrap_or_default(),
         }
     }
 
@@ -246,18 +253,6 @@ impl OrderRow {
     /// The change of the order, also while the target goes back to another one.
     pub(crate) fn ordered(&self) -> &Change {
         self.way_back.as_ref().map_or(&self.change, |way_back| &way_back.change)
-    }
-
-    /// The commit that was last healthy, if it is one of this repository. A target may get orders from several
-    /// repositories, and a commit of one repository means nothing in another.
-    pub(crate) fn good_of(&self, repository: &RepositoryArn) -> Option<&Revision> {
-        self.good.as_ref().filter(|_| self.good_repository.as_ref().is_none_or(|good| good == repository))
-    }
-
-    /// Whether the branch or tag of the change to run is known. A target that goes back by itself may know only the
-    /// commit.
-    pub(crate) fn knows_ref(&self) -> bool {
-        self.way_back.is_none() || self.good_ref.is_some()
     }
 
     /// Whether the target goes back from this execution.

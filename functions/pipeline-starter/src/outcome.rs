@@ -1,6 +1,6 @@
 //! Outcomes, and the subjects of decisions.
 
-use sekisho_domain::change::Change;
+use sekisho_domain::change::{Change, Revision};
 use sekisho_domain::decision::Decision;
 use sekisho_domain::route::PipelineName;
 use sekisho_lambda::event;
@@ -13,7 +13,7 @@ use crate::request::{ActionState, ChangedAlarm, EndedExecution};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
-    /// An execution runs at the change's commit.
+    /// An execution runs at the change's revision.
     Started,
     /// The order arrived before, the change was started before, or the notice was sent before.
     Duplicate,
@@ -61,10 +61,16 @@ pub(crate) fn about_change(change: &Change, pipeline: &PipelineName, decision: D
     decision
         .about("repository", change.repository.as_str())
         .about("ref", change.source_ref.as_str())
-        .about("commit", change.revision.as_str())
+        .about(if change.revision.is_digest() { "digest" } else { "commit" }, change.revision.as_str())
         .about("sequence", change.sequence.to_string())
         .about("id", change.id())
         .about("pipeline", pipeline.as_str())
+}
+
+/// Adds the first commit and the first image of an execution to a decision about it.
+pub(crate) fn about_revisions(revisions: &[Revision], decision: Decision<Outcome>) -> Decision<Outcome> {
+    let first = |is_digest| revisions.iter().find(|revision| revision.is_digest() == is_digest).map(Revision::as_str);
+    decision.about_some("commit", first(false)).about_some("digest", first(true))
 }
 
 /// Adds an order to a decision about the order. An event without orders gives an implicit order, whose number is the

@@ -11,6 +11,7 @@ use time::OffsetDateTime;
 use crate::claim::Claims;
 use crate::order::{Cause, OrderRow, Progress};
 use crate::outcome::Outcome;
+use crate::pins::noun;
 use crate::report::Place;
 
 /// An order that has arrived for a pipeline.
@@ -131,7 +132,9 @@ impl Plan {
     /// The decision that the plan leads to if CodePipeline accepts the start.
     pub(crate) fn decision(&self) -> Decision<Outcome> {
         match self {
-            Self::Start(_) => Decision::new(Outcome::Started, "would be started at this commit"),
+            Self::Start(row) => {
+                Decision::new(Outcome::Started, format!("would be started at this {}", noun(&row.change.revision)))
+            }
             Self::Write(_, decision) => decision.clone(),
             Self::Repeated => Decision::new(Outcome::Duplicate, "this order has arrived before"),
             Self::Stale(newer) => {

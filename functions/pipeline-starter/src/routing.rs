@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use sekisho_domain::account::{AccountId, Region};
-use sekisho_domain::change::{Change, SourceChange};
+use sekisho_domain::change::{Change, RepositoryArn, Revision, SourceChange, SourceKind};
 use sekisho_domain::decision::Decision;
 use sekisho_domain::order::{Order, OrderKind};
 use sekisho_domain::route::{ActionName, PipelineName, Route, Routes, Target, TargetId, Wave};
@@ -12,11 +12,12 @@ use sekisho_domain::timestamp::epoch_millis;
 use time::OffsetDateTime;
 
 use crate::outcome::Outcome;
+use crate::pins::Pin;
 
 /// What a start of a pipeline gets from the configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Pins {
-    /// The source actions that are pinned to the commit.
+    /// The source actions that are pinned to the change's revision.
     pub(crate) actions: BTreeSet<ActionName>,
     /// The pipeline variables, whose values may contain placeholders.
     pub(crate) variables: BTreeMap<String, String>,
@@ -105,6 +106,41 @@ impl<'a> LocalRoutes<'a> {
         routed.or_else(|| (kind == OrderKind::Rollback).then(|| self.of_repository(change).remove(pipeline))?)
     }
 
+    /// The source actions of the pipeline that any route leads to.
+    pub(crate) fn sources(&self, pipeline: &PipelineName) -> BTreeSet<ActionName> {
+        let targets = self.routes.iter().flat_map(Route::targets).filter(|target| self.is_local(target));
+        targets.filter(|target| target.pipeline == *pipeline).map(|target| target.action.clone()).collect()
+    }
+
+    /// The source actions of the pipeline that get the revision of this pin. If its branch or tag is not routed any more,
+    /// they are those of its repository.
+    pub(crate) fn sources_of(&self, pin: &Pin, pipeline: &PipelineName) -> BTreeSet<ActionName> {
+        let Some(repository) = &pin.repository else { return BTreeSet::new() };
+        let by_ref = pin.source_ref.as_ref().map(|one| self.pins_by(self.routes.concerning(repository, one)));
+        let pins = by_ref.and_then(|mut routed| routed.remove(pipeline));
+        let of_repository = || self.pins_by(self.routes.iter().filter(|route| route.covers_repository(repository)));
+        pins.or_else(|| of_repository().remove(pipeline)).unwrap_or_default().actions
+    }
+
+    /// The pin of a source action that ran at this revision, if a route to the action has repositories of the revision's
+    /// kind. The repository is one of the account and region of `like`. It is known if the route has its literal name.
+    pub(crate) fn pin(
+        &self,
+        revision: &Revision,
+        action: &ActionName,
+        pipeline: &PipelineName,
+        like: &RepositoryArn,
+    ) -> Option<Pin> {
+        let kind = if revision.is_digest() { SourceKind::Image } else { SourceKind::Git };
+        let leads_there =
+            |target: &Target| self.is_local(target) && target.pipeline == *pipeline && target.action == *action;
+        let mut routes = self.routes.iter().filter(|route| route.targets().iter().any(leads_there));
+        let route = routes.find(|route| route.source() == kind)?;
+        let name = route.repository().literal();
+        let repository = name.and_then(|name| sibling(like, kind, name));
+        Some(Pin { revision: revision.clone(), repository, source_ref: None })
+    }
+
     /// The waves that the change reaches this pipeline by.
     pub(crate) fn waves(&self, change: &'a Change, pipeline: &PipelineName) -> Vec<&'a Wave> {
         let (account, region, pipeline) = (self.account.clone(), self.region.clone(), pipeline.clone());
@@ -142,6 +178,17 @@ impl<'a> LocalRoutes<'a> {
     fn is_local(&self, target: &Target) -> bool {
         target.account == *self.account && target.region == *self.region
     }
+}
+
+/// The repository of this kind and name in the same account and region.
+fn sibling(repository: &RepositoryArn, kind: SourceKind, name: &str) -> Option<RepositoryArn> {
+    let partition = repository.as_str().split(':').nth(1)?;
+    let account: AccountId = repository.account().parse().ok()?;
+    let new = match kind {
+        SourceKind::Git => RepositoryArn::codecommit,
+        SourceKind::Image => RepositoryArn::ecr,
+    };
+    new(partition, repository.region(), &account, name).ok()
 }
 
 /// The pipelines to which the routes lead.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sekisho_domain::timestamp::epoch_millis;
 
-use crate::order::OrderRow;
+use crate::order::{Agreement, OrderRow};
 use crate::routing::Pins;
 use crate::world::{ExecutionPage, ExecutionStatus, ListedExecution};
 
@@ -46,11 +46,12 @@ impl<'a> Search<'a> {
             if !execution.is_by_call {
                 continue;
             }
-            if execution.revisions.iter().any(|listed| listed.revision == self.row.change.revision.as_str()) {
-                return Some(Found::Execution(execution.id.clone()));
-            }
-            if execution.status == ExecutionStatus::Running && !self.has_pinned_revision(execution) {
-                self.undecided.get_or_insert_with(|| execution.id.clone());
+            match self.row.runs_at(execution) {
+                Agreement::Whole => return Some(Found::Execution(execution.id.clone())),
+                Agreement::Partial if execution.status == ExecutionStatus::Running && !self.is_decided(execution) => {
+                    self.undecided.get_or_insert_with(|| execution.id.clone());
+                }
+                Agreement::Partial | Agreement::None => {}
             }
         }
         page.next.is_none().then(|| self.result())
@@ -60,11 +61,12 @@ impl<'a> Search<'a> {
         self.undecided.take().map_or(Found::Nothing, Found::Undecided)
     }
 
-    /// Whether a source action that the order pins has run. Another source action of the pipeline may finish earlier.
-    fn has_pinned_revision(&self, execution: &ListedExecution) -> bool {
-        execution.revisions.iter().any(|listed| {
-            self.pins.is_none_or(|pins| pins.actions.iter().any(|action| action.as_str() == listed.action))
-        })
+    /// Whether a source action that the order pins has run at another revision, in a pipeline with one source. Another
+    /// source action of the pipeline may finish earlier.
+    fn is_decided(&self, execution: &ListedExecution) -> bool {
+        let is_pinned =
+            |action: &str| self.pins.is_none_or(|pins| pins.actions.iter().any(|pinned| pinned.as_str() == action));
+        self.row.sources.pins.is_empty() && execution.revisions.iter().any(|listed| is_pinned(&listed.action))
     }
 }
 

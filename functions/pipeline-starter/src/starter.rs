@@ -11,6 +11,7 @@ mod facts;
 mod follow_up;
 mod order;
 mod send;
+mod sources;
 mod watch;
 mod way_back;
 

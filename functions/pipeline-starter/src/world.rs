@@ -18,10 +18,8 @@ use time::OffsetDateTime;
 pub struct PipelineStart {
     /// The pipeline to start.
     pub pipeline: PipelineName,
-    /// The source actions whose revision is pinned to the commit.
-    pub actions: Vec<ActionName>,
-    /// The commit to run.
-    pub commit: Revision,
+    /// The commit or the image that each source action is pinned to.
+    pub pins: BTreeMap<ActionName, Revision>,
     /// The names and values of the pipeline variables.
     pub variables: BTreeMap<String, String>,
     /// The client request token, 64 characters of `[0-9a-f]`. Every attempt of one start sends the same token,
@@ -82,8 +80,17 @@ pub struct ListedExecution {
 pub struct ListedRevision {
     /// The name of the source action.
     pub action: String,
-    /// The revision. It is a commit if the source is a repository.
+    /// The revision. It is a commit if the source is a repository of CodeCommit, and the digest of an image if it is one
+    /// of ECR.
     pub revision: String,
+}
+
+impl ListedExecution {
+    /// The revision that the source action ran at, if it has run.
+    pub(crate) fn revision_of(&self, action: &ActionName) -> Option<&str> {
+        let listed = self.revisions.iter().find(|listed| listed.action == action.as_str());
+        listed.map(|listed| listed.revision.as_str())
+    }
 }
 
 /// A page of the list of executions, from the newest to the oldest.
@@ -102,8 +109,8 @@ pub struct FailureDetails {
     pub place: Option<String>,
     /// The error message of that action.
     pub reason: Option<String>,
-    /// The source revision that the execution ran at.
-    pub commit: Option<String>,
+    /// The commits and images that the execution ran at, as far as its source actions have run.
+    pub revisions: Vec<Revision>,
     /// Whether the failed action is a source action. The revision itself was not run in this case.
     pub is_in_source: bool,
 }
@@ -231,9 +238,8 @@ pub trait World {
     /// Reads why an execution failed. If CodePipeline refuses to report the reason, the field `reason` names the
     /// refusal.
     async fn failure_details(&self, pipeline: &str, execution: &str) -> Result<FailureDetails, ServiceError>;
-    /// Reads the source revision of an execution. Returns `None` if the revision is not a commit, or if CodePipeline
-    /// refuses to report the revision.
-    async fn execution_commit(&self, pipeline: &str, execution: &str) -> Result<Option<String>, ServiceError>;
+    /// Reads the commits and images that an execution runs at. There are none if CodePipeline refuses to report them.
+    async fn execution_revisions(&self, pipeline: &str, execution: &str) -> Result<Vec<Revision>, ServiceError>;
     /// Reads the actions that an execution has begun. An execution that does not exist has none.
     async fn begun_actions(&self, pipeline: &PipelineName, execution: &str) -> Result<Vec<BegunAction>, ServiceError>;
     /// Reads the categories of all actions of a pipeline. A pipeline that does not exist has none.

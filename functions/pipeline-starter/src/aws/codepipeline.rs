@@ -32,7 +32,7 @@ const MISSING: [&str; 2] = ["PipelineExecutionNotFoundException", "PipelineNotFo
 /// The most executions that one page of the list may have.
 const PAGE: i32 = 100;
 
-/// Makes one attempt to start an execution at the pinned commit.
+/// Makes one attempt to start an execution at the pinned revisions.
 ///
 /// The SDK must not repeat the call: if a repetition is throttled after an attempt without an answer, the last answer
 /// would say that nothing has started, although the first attempt may have started the execution.
@@ -61,11 +61,12 @@ pub async fn start(client: &Client, start: &PipelineStart) -> StartAnswer {
 fn start_request(client: &Client, start: &PipelineStart) -> Result<StartPipelineExecutionFluentBuilder, BuildError> {
     let mut request =
         client.start_pipeline_execution().name(start.pipeline.as_str()).client_request_token(&start.token);
-    for action in &start.actions {
+    for (action, revision) in &start.pins {
+        let kind = if revision.is_digest() { SourceRevisionType::ImageDigest } else { SourceRevisionType::CommitId };
         let pin = SourceRevisionOverride::builder()
             .action_name(action.as_str())
-            .revision_type(SourceRevisionType::CommitId)
-            .revision_value(start.commit.as_str());
+            .revision_type(kind)
+            .revision_value(revision.as_str());
         request = request.source_revisions(pin.build()?);
     }
     for (name, value) in &start.variables {
@@ -169,7 +170,7 @@ pub async fn failure_details(client: &Client, pipeline: &str, execution: &str) -
             Vec::new()
         }
     };
-    let revisions = match details.map_err(|error| ServiceError::new(operation("GetPipelineExecution"), error)) {
+    let artifacts = match details.map_err(|error| ServiceError::new(operation("GetPipelineExecution"), error)) {
         Ok(details) => details.pipeline_execution.and_then(|execution| execution.artifact_revisions),
         Err(error) if may_pass(&error) => return Err(error),
         Err(_) => None,
@@ -178,30 +179,30 @@ pub async fn failure_details(client: &Client, pipeline: &str, execution: &str) -
     Ok(FailureDetails {
         place: failed.map(place),
         reason: failed.and_then(failure_message).or(refusal),
-        commit: codecommit_revision(&actions).or_else(|| artifact_commit(&revisions.unwrap_or_default())),
+        revisions: revisions(&actions, &artifacts.unwrap_or_default()),
         is_in_source: failed.is_some_and(is_source),
     })
 }
 
-/// Reads the source revision of an execution. Returns `None` if the revision is not a commit. Also returns `None` if
-/// CodePipeline refuses to report the revision, because a notice without a commit is better than no notice.
+/// Reads the commits and images that an execution runs at. Returns none if CodePipeline refuses to report them, because
+/// a notice without a commit is better than no notice.
 ///
 /// # Errors
 /// A call failed, and the same call may succeed later.
-pub async fn execution_commit(
+pub async fn execution_revisions(
     client: &Client,
     pipeline: &str,
     execution: &str,
-) -> Result<Option<String>, ServiceError> {
+) -> Result<Vec<Revision>, ServiceError> {
     let details = client.get_pipeline_execution().pipeline_name(pipeline).pipeline_execution_id(execution).send().await;
     let operation = || format!("codepipeline:GetPipelineExecution of execution {execution} of {pipeline}");
     match details.map_err(|error| ServiceError::new(operation(), error)) {
         Ok(details) => {
-            let revisions = details.pipeline_execution.and_then(|execution| execution.artifact_revisions);
-            Ok(artifact_commit(&revisions.unwrap_or_default()))
+            let artifacts = details.pipeline_execution.and_then(|execution| execution.artifact_revisions);
+            Ok(revisions(&[], &artifacts.unwrap_or_default()))
         }
         Err(error) if may_pass(&error) => Err(error),
-        Err(_) => Ok(None),
+        Err(_) => Ok(Vec::new()),
     }
 }
 
@@ -312,26 +313,27 @@ fn is_source(action: &ActionExecutionDetail) -> bool {
     kind.is_some_and(|kind| *kind.category() == Category::Source)
 }
 
-/// The commit that the CodeCommit source action fetched.
-fn codecommit_revision(actions: &[ActionExecutionDetail]) -> Option<String> {
-    let is_codecommit_source = |action: &&ActionExecutionDetail| {
-        let kind = action.input().and_then(|input| input.action_type_id());
-        kind.is_some_and(|kind| *kind.category() == Category::Source && kind.provider() == "CodeCommit")
-    };
-    let mut sources = actions.iter().filter(is_codecommit_source);
-    let revision = sources.find_map(|action| action.output()?.execution_result()?.external_execution_id())?;
-    is_commit(revision).then(|| revision.to_owned())
+/// The commits and images that the source actions fetched, and those of the artifacts. The revision of an S3 source is the
+/// version of an object, and not named.
+fn revisions(actions: &[ActionExecutionDetail], artifacts: &[ArtifactRevision]) -> Vec<Revision> {
+    let fetched = actions.iter().filter(|action| has_revision(action)).filter_map(|action| {
+        let result = action.output()?.execution_result()?;
+        result.external_execution_id()
+    });
+    let of_artifacts = artifacts.iter().filter_map(ArtifactRevision::revision_id);
+    let mut revisions: Vec<Revision> = Vec::new();
+    for revision in fetched.chain(of_artifacts).filter_map(|revision| revision.parse().ok()) {
+        if !revisions.contains(&revision) {
+            revisions.push(revision);
+        }
+    }
+    revisions
 }
 
-/// The first artifact revision that is a commit. The revision of an S3 source is the version of an object, and not a
-/// commit.
-fn artifact_commit(revisions: &[ArtifactRevision]) -> Option<String> {
-    let mut revisions = revisions.iter().filter_map(|revision| revision.revision_id());
-    revisions.find(|revision| is_commit(revision)).map(ToOwned::to_owned)
-}
-
-fn is_commit(revision: &str) -> bool {
-    revision.parse::<Revision>().is_ok()
+/// Whether the action fetches a commit or an image.
+fn has_revision(action: &ActionExecutionDetail) -> bool {
+    let kind = action.input().and_then(|input| input.action_type_id());
+    kind.is_some_and(|kind| *kind.category() == Category::Source && matches!(kind.provider(), "CodeCommit" | "ECR"))
 }
 
 /// Whether the same call may succeed later.

@@ -65,7 +65,7 @@ impl OrderRow {
             ..self.clone()
         };
         let reason = match &self.way_back {
-            Some(way_back) => format!("{}; the target goes back to commit {}", way_back.reason, self.change.revision),
+            Some(way_back) => format!("{}; the target goes back to {}", way_back.reason, self.destination_text()),
             None => "the execution runs".to_owned(),
         };
         running.report_now(ReportState::Running, &reason, place)
@@ -119,7 +119,8 @@ impl OrderRow {
         let executions = self.executions.iter().chain(&after.execution).cloned().collect();
         let rest = after.blocker(now);
         let is_own = matches!(older.progress, Progress::Claimed(lease) if lease == self.fence);
-        Self { executions, fence: if is_own { rest } else { self.fence.max(rest) }, ..self.clone() }
+        let sources = self.sources.started_late(older.ordered(), after.execution.as_ref());
+        Self { executions, fence: if is_own { rest } else { self.fence.max(rest) }, sources, ..self.clone() }
     }
 
     /// The row of a closed order, which begins again with another token.

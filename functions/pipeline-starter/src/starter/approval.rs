@@ -8,7 +8,7 @@ use sekisho_ledger::SentNotice;
 
 use crate::error::Error;
 use crate::notice;
-use crate::outcome::{Outcome, about_action};
+use crate::outcome::{Outcome, about_action, about_revisions};
 use crate::request::ActionState;
 use crate::results::Results;
 use crate::run::Run;
@@ -54,13 +54,13 @@ pub(crate) async fn notify<W: World>(run: &Run<'_, W>, action: &ActionState) -> 
 async fn send_notice<W: World>(run: &Run<'_, W>, action: &ActionState) -> Result<Decision<Outcome>, Error> {
     let plan = ApprovalPlan::new(run, action).await?;
     let ApprovalPlan::Send(sent) = plan else { return Ok(plan.decision()) };
-    let commit = run.world.execution_commit(&action.pipeline, &action.execution).await?;
+    let revisions = run.world.execution_revisions(&action.pipeline, &action.execution).await?;
     let invocation = run.invocation;
-    let notice = notice::about_approval(action, &invocation.account, &invocation.region, commit.as_deref());
+    let notice = notice::about_approval(action, &invocation.account, &invocation.region, &revisions);
     run.world.publish(&notice).await?;
     sent.record(run.ledger(), run.now() + notice::REMEMBERED, &invocation.request_id).await?;
     let decision = Decision::new(Outcome::Waiting, "the action waits for an approval; the notice about it was sent");
-    Ok(decision.about_some("commit", commit))
+    Ok(about_revisions(&revisions, decision))
 }
 
 /// The decision that [`notify`] would make.

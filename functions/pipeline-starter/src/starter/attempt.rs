@@ -17,13 +17,14 @@ use crate::error::Error;
 use crate::notice;
 use crate::order::{self, Cause, OrderRow, Progress};
 use crate::outcome::{Outcome, about_order};
+use crate::pins::noun;
 use crate::report::Place;
 use crate::routing::Pins;
 use crate::run::{Run, Written};
 use crate::search::{Found, Search};
 use crate::starter::entry::{self, Entry};
+use crate::starter::sources::{self, Choice};
 use crate::starter::{facts, send};
-use crate::variables;
 use crate::world::{PipelineStart, StartAnswer, World};
 
 /// The most times that one invocation repeats a start that CodePipeline defers. After that, the follow-up tries again
@@ -52,6 +53,8 @@ struct Attempt<'a> {
     /// What the routes say about the start. `None` if no route leads to the pipeline any more: an execution that may
     /// have started is still searched for, but nothing is started.
     pins: Option<Pins>,
+    /// The revisions of all source actions, if the pipeline has several sources.
+    choice: Choice,
     key: Key,
     row: OrderRow,
     revision: u64,
@@ -137,7 +140,7 @@ impl<'a> Attempt<'a> {
         candidate: Candidate,
     ) -> Result<Option<Self>, Error> {
         let Candidate { row, revision, claims } = candidate;
-        let row = with_settings(run, pipeline, row);
+        let (row, choice) = sources::choose(run, pipeline, with_settings(run, pipeline, row)).await;
         let key = order::key(pipeline);
         let replaced = replaced_claims(run, pipeline, revision, &claims)?;
         let claim = claims.of(&row.change).cloned().map(|claim| {
@@ -146,7 +149,7 @@ impl<'a> Attempt<'a> {
         });
         let pins = run.routes.pins(row.kind, &row.change, pipeline);
         Ok(match run.write_with(&key, &row, revision, replaced).await? {
-            Written::Revision(revision) => Some(Self { pipeline, pins, key, row, revision, claim }),
+            Written::Revision(revision) => Some(Self { pipeline, pins, choice, key, row, revision, claim }),
             Written::ChangedByAnother => None,
         })
     }
@@ -190,7 +193,7 @@ impl<'a> Attempt<'a> {
                 Ok(Some(Found::Nothing)) => {}
                 Ok(Some(Found::Execution(execution))) => return self.row.started(&execution, &place, run.now()),
                 Ok(Some(Found::Undecided(execution))) => {
-                    let reason = format!("CodePipeline does not show yet at which commit execution {execution} runs");
+                    let reason = format!("CodePipeline does not show yet at which revision execution {execution} runs");
                     return self.row.waiting(Cause::Unanswered, run.now(), &reason, &place);
                 }
                 Ok(None) => {
@@ -206,12 +209,33 @@ impl<'a> Attempt<'a> {
             }
         }
         let Some(pins) = &self.pins else { return self.unrouted(&place, run) };
+        if let Some(row) = self.lacks_pins(&place, run) {
+            return row;
+        }
         match entry::prepare(run, self.pipeline, &self.row, pins).await {
             Entry::Start(row) => {
                 let answer = self.start_with_retries(run, pins, retries).await;
                 row.after_start(&answer, &place, run.now())
             }
             Entry::Stay(row) => row,
+        }
+    }
+
+    /// The row if the execution cannot start at its pins now.
+    fn lacks_pins<W: World>(&self, place: &Place<'_>, run: &Run<'_, W>) -> Option<OrderRow> {
+        let row = OrderRow { may_run: false, ..self.row.clone() };
+        match &self.choice {
+            Choice::Pins(pins) if *pins == self.row.sources.pins => None,
+            // The execution of an earlier attempt, which has not started, had other pins. The ledger must have the pins
+            // before the start.
+            Choice::Pins(_) => Some(row.waiting(Cause::Busy, run.now(), "the other sources have new revisions", place)),
+            Choice::Missing(reason) => Some(row.waiting(Cause::Busy, run.now() + sources::PAUSE, reason, place)),
+            Choice::Unread(error) => {
+                let reason = format!("{error}: {}", error.description());
+                let is_refused = error.is_refused();
+                let answer = if is_refused { StartAnswer::Rejected(reason) } else { StartAnswer::Deferred(reason) };
+                Some(row.after_start(&answer, place, run.now()))
+            }
         }
     }
 
@@ -243,9 +267,8 @@ impl<'a> Attempt<'a> {
     async fn start_with_retries<W: World>(&self, run: &Run<'_, W>, pins: &Pins, retries: usize) -> StartAnswer {
         let start = PipelineStart {
             pipeline: self.pipeline.clone(),
-            actions: pins.actions.iter().cloned().collect(),
-            commit: self.row.change.revision.clone(),
-            variables: variables::resolve(&pins.variables, &self.row.change, self.row.knows_ref(), self.row.number),
+            pins: self.row.revisions(&pins.actions),
+            variables: self.row.variables(&pins.variables),
             token: self.row.token.clone(),
         };
         let mut pauses = ExponentialBuilder::default()
@@ -312,8 +335,10 @@ fn decision(row: &OrderRow) -> Decision<Outcome> {
     match (&row.progress, &row.execution) {
         (Progress::Running { .. }, Some(execution)) => {
             let text = match row.way_back {
-                Some(_) => format!("execution {execution} takes the target back to commit {}", row.change.revision),
-                None => format!("execution {execution} runs at this commit"),
+                Some(_) => format!("execution {execution} takes the target back to {}", row.destination_text()),
+                None => {
+                    format!("execution {execution} runs at this {}{}", noun(&row.change.revision), row.others_text())
+                }
             };
             Decision::new(Outcome::Started, text).about("execution", execution)
         }

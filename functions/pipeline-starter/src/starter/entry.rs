@@ -1,9 +1,10 @@
-//! What comes before the start of an execution: the target's alarms must be quiet, the commit to go back to must be
+//! What comes before the start of an execution: the target's alarms must be quiet, the revision to go back to must be
 //! known, and a rollback clears its way.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use sekisho_domain::change::Revision;
 use sekisho_domain::order::OrderKind;
 use sekisho_domain::route::PipelineName;
 use sekisho_lambda::ServiceError;
@@ -12,9 +13,11 @@ use crate::bake::Bake;
 use crate::conclusion::healthy;
 use crate::judge::Gap;
 use crate::order::OrderRow;
+use crate::pins::noun;
 use crate::routing::Pins;
 use crate::run::Run;
 use crate::starter::alarms::matching;
+use crate::starter::sources::{self, Choice};
 use crate::starter::way_back;
 use crate::world::{Alarm, ExecutionStatus, Extent, StartAnswer, World};
 
@@ -50,8 +53,9 @@ async fn go_back<W: World>(run: &Run<'_, W>, pipeline: &PipelineName, row: &Orde
     if !way_back::prepare(run, pipeline, row).await? {
         return Ok(Entry::Start(row.clone()));
     }
-    let reason = "the target still runs this commit: no deploy action has begun since it was healthy";
-    Ok(Entry::Stay(healthy(row, reason, &run.place(pipeline), run.now())))
+    let noun = noun(&row.change.revision);
+    let reason = format!("the target still runs this {noun}: no deploy action has begun since it was healthy");
+    Ok(Entry::Stay(healthy(row, &reason, &run.place(pipeline), run.now())))
 }
 
 async fn enter<W: World>(
@@ -94,21 +98,25 @@ fn closed_by(reading: Result<BTreeMap<String, Alarm>, Gap>) -> Option<String> {
     }
 }
 
-/// Why the alarms would keep this order from starting, for `explain`.
+/// Why a source without a revision or the alarms would keep this order from starting, for `explain`.
 pub(crate) async fn explain<W: World>(run: &Run<'_, W>, pipeline: &PipelineName, row: &OrderRow) -> Option<String> {
+    if let (_, Choice::Missing(reason)) = sources::choose(run, pipeline, row.clone()).await {
+        return Some(reason);
+    }
     let waves = run.routes.waves(&row.change, pipeline);
     let bake = Bake::new(row.order(), waves.into_iter()).filter(|_| !row.promoted)?;
     closed_by(matching(run, &bake, Extent::Ringing, run.now() - MOST_AGE).await)
 }
 
-/// The row with the commit to go back to. Before the first order, it is the commit of the last successful execution.
+/// The row with the revision to go back to. Before the first order, it is that of the last successful execution. With
+/// several sources, the choice of the pins has found the whole set.
 async fn with_past<W: World>(
     run: &Run<'_, W>,
     pipeline: &PipelineName,
     row: OrderRow,
     pins: &Pins,
 ) -> Result<OrderRow, ServiceError> {
-    if row.good.is_some() || row.is_past_known {
+    if row.good.is_some() || row.is_past_known || !row.sources.pins.is_empty() {
         return Ok(row);
     }
     let page = run.world.executions(pipeline, None).await?;
@@ -117,7 +125,9 @@ async fn with_past<W: World>(
         let is_pinned = |action: &str| pins.actions.iter().any(|pinned| pinned.as_str() == action);
         last.revisions.iter().find(|listed| is_pinned(&listed.action))
     });
+    let is_digest = row.change.revision.is_digest();
     let good = revision.and_then(|listed| listed.revision.parse().ok());
+    let good = good.filter(|good: &Revision| good.is_digest() == is_digest);
     let good_repository = good.as_ref().map(|_| row.change.repository.clone());
     Ok(OrderRow { good, good_repository, is_past_known: true, ..row })
 }

@@ -10,11 +10,11 @@ use sekisho_ledger::{Error as LedgerError, Row};
 use time::OffsetDateTime;
 
 use crate::conclusion::resumable;
-use crate::end::{End, after_end};
+use crate::end::{End, after_earlier_end, after_end};
 use crate::error::Error;
 use crate::notice::{self, NoticePlan};
 use crate::order::{self, Cause, OrderRow, Progress};
-use crate::outcome::{Outcome, about_execution, about_order, not_routed, nothing_waits};
+use crate::outcome::{Outcome, about_execution, about_order, about_revisions, not_routed, nothing_waits};
 use crate::report::Place;
 use crate::request::EndedExecution;
 use crate::results::Results;
@@ -64,7 +64,8 @@ pub(crate) async fn conclude<W: World>(
     };
     let own = facts.state().and_then(|row| own_row(row, ended));
     let concerns_order = own.is_some();
-    let is_asked = ended.has_failed() && (concerns_order || matches!(notice, NoticePlan::Send(_)));
+    let concerns_pins = facts.state().is_some_and(|row| row.pins_depend_on(&ended.id));
+    let is_asked = ended.has_failed() && (concerns_order || concerns_pins || matches!(notice, NoticePlan::Send(_)));
     let failure = if is_asked { failure_of(run, pipeline, ended, own.as_ref()).await.map(Some) } else { Ok(None) };
     let (details, has_deployed) = match failure {
         Ok(failure) => failure.unzip(),
@@ -155,6 +156,7 @@ pub(crate) fn after_execution(
 ) -> Option<OrderRow> {
     match own_row(row, ended) {
         Some(own) => after_end(&own, end, ended.ending(), place, now),
+        None if row.pins_depend_on(&ended.id) => after_earlier_end(row, &ended.id, end),
         None if ended.leaves_room() => row.mentioning(&ended.id, ended.ending().at, now),
         None => None,
     }
@@ -174,6 +176,10 @@ async fn record_end<W: World>(
         let Some(Row { sk, revision, state }) = facts.row.clone() else { return Ok(None) };
         let after = after_execution(&state, end, ended, &run.place(pipeline), run.now());
         let Some(after) = after else { return Ok(None) };
+        // A write would keep the invocation that holds the claim from recording its result.
+        if matches!(state.progress, Progress::Claimed(_)) {
+            return Err(Error::Busy(pipeline.clone()));
+        }
         match send::write_and_send(run, &key, &after, Some(revision), Vec::new()).await? {
             Some((state, revision)) => {
                 facts.row = Some(Row { sk, revision, state: state.clone() });
@@ -192,6 +198,10 @@ pub(crate) fn end_decision(
     pipeline: &PipelineName,
     ended: &EndedExecution,
 ) -> Option<Decision<Outcome>> {
+    // The end of an earlier order's execution is no verdict on this order.
+    if row.pins_depend_on(&ended.id) {
+        return None;
+    }
     if row.foreign_execution.as_deref() == Some(ended.id.as_str()) {
         let reason = "no order is known to have started this execution; the reports on the newest order mention it";
         let decision = Decision::new(Outcome::Ignored, reason);
@@ -225,7 +235,7 @@ async fn send_notice<W: World>(
     sent.record(run.ledger(), run.now() + notice::REMEMBERED, &run.invocation.request_id).await?;
     let reason = details.reason.as_deref().unwrap_or("the reason is not known");
     let decision = Decision::new(Outcome::ExecutionFailed, format!("the execution failed: {reason}"));
-    Ok(Some(decision.about_some("commit", details.commit).about_some("place", details.place)))
+    Ok(Some(about_revisions(&details.revisions, decision).about_some("place", details.place)))
 }
 
 /// Starts the order that waits for the pipeline, because the pipeline may have room now. Without an order, the newest

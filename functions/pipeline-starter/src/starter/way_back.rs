@@ -7,7 +7,8 @@ use sekisho_domain::route::PipelineName;
 use sekisho_lambda::ServiceError;
 use sekisho_lambda::failure::chain;
 
-use crate::order::OrderRow;
+use crate::order::{Agreement, OrderRow};
+use crate::pins::is_same;
 use crate::run::Run;
 use crate::world::{ActionCategory, BegunAction, ExecutionStatus, ListedExecution, Stop, World};
 
@@ -33,8 +34,11 @@ pub(crate) async fn prepare<W: World>(
             stopped.insert(execution.id.as_str());
         }
     }
-    let is_good = row.way_back.is_none() && row.good.as_ref() == Some(&row.change.revision);
-    Ok(is_good && still_runs(run, pipeline, row, &page.executions, &stopped).await?)
+    let is_good = match row.sources.good.last() {
+        Some(set) if !row.sources.pins.is_empty() => is_same(set, &row.sources.pins),
+        _ => row.good.as_ref() == Some(&row.change.revision),
+    };
+    Ok(row.way_back.is_none() && is_good && still_runs(run, pipeline, row, &page.executions, &stopped).await?)
 }
 
 /// Stops an execution if no action works on it at the moment. Returns whether it was stopped.
@@ -52,8 +56,8 @@ async fn stop_waiting<W: World>(
     Ok(passing(run.world.stop(pipeline, &execution.id, how).await)?.is_some())
 }
 
-/// Whether the newest execution that has begun a deploy action is a successful one at the commit to go back to. If that
-/// is not certain, the answer is no.
+/// Whether the newest execution that has begun a deploy action is a successful one at the revisions to go back to. If
+/// that is not certain, the answer is no.
 async fn still_runs<W: World>(
     run: &Run<'_, W>,
     pipeline: &PipelineName,
@@ -67,8 +71,7 @@ async fn still_runs<W: World>(
         return Ok(false);
     }
     for execution in newest_first.iter().take(MOST_LOOKS) {
-        let is_at_commit = execution.revisions.iter().any(|listed| listed.revision == row.change.revision.as_str());
-        if is_at_commit && execution.status == ExecutionStatus::Succeeded {
+        if row.runs_at(execution) == Agreement::Whole && execution.status == ExecutionStatus::Succeeded {
             return Ok(true);
         }
         let goes_on = execution.status == ExecutionStatus::Running && !stopped.contains(execution.id.as_str());

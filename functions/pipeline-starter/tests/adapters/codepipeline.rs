@@ -1,12 +1,13 @@
 use aws_sdk_codepipeline::Client;
 use aws_sdk_codepipeline::config::retry::RetryConfig;
 use pipeline_starter::aws::codepipeline::{
-    begun_actions, categories, execution_commit, execution_status, executions, failure_details, start, stop,
+    begun_actions, categories, execution_revisions, execution_status, executions, failure_details, start, stop,
 };
 use pipeline_starter::world::{
     ActionCategory, ExecutionPage, ExecutionStatus, FailureDetails, ListedExecution, ListedRevision, PipelineStart,
     StartAnswer, Stop,
 };
+use sekisho_domain::change::Revision;
 use sekisho_domain::route::PipelineName;
 use sekisho_testing::wire::{Answer, Wire, ok, refused};
 use serde_json::{Value, json};
@@ -14,6 +15,7 @@ use time::OffsetDateTime;
 use time::macros::datetime;
 
 const COMMIT: &str = "1f0c2a9be4d5760f8c3b7a6e5d4c3b2a19080706";
+const DIGEST: &str = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 const OTHER_COMMIT: &str = "0a1b2c3d4e5f60718293a4b5c6d7e8f901234567";
 const SINCE: OffsetDateTime = datetime!(2026-11-21 12:00 UTC);
 
@@ -24,8 +26,9 @@ fn shop() -> PipelineName {
 fn start_of_shop() -> PipelineStart {
     PipelineStart {
         pipeline: shop(),
-        actions: vec!["Source".parse().unwrap(), "Templates".parse().unwrap()],
-        commit: COMMIT.parse().unwrap(),
+        pins: [("Image", DIGEST), ("Source", COMMIT)]
+            .map(|(action, revision)| (action.parse().unwrap(), revision.parse().unwrap()))
+            .into(),
         variables: [("BRANCH", "main"), ("TAG", "none")].map(|(name, value)| (name.into(), value.into())).into(),
         token: "0f".repeat(32),
     }
@@ -39,8 +42,9 @@ async fn a_start_and_its_answer_byte_for_byte() {
     assert_eq!(answer, StartAnswer::Started("a6c6b8f2-0f0f-4f53-9c1e-1d2c3b4a5968".to_owned()));
     let requests = wire.requests();
     assert_eq!(requests[0].operation, "StartPipelineExecution");
-    let revision =
-        |action: &str| format!(r#"{{"actionName":"{action}","revisionType":"COMMIT_ID","revisionValue":"{COMMIT}"}}"#);
+    let revision = |action: &str, kind: &str, value: &str| {
+        format!(r#"{{"actionName":"{action}","revisionType":"{kind}","revisionValue":"{value}"}}"#)
+    };
     assert_eq!(
         requests[0].body,
         format!(
@@ -48,8 +52,8 @@ async fn a_start_and_its_answer_byte_for_byte() {
             r#"{"name":"BRANCH","value":"main"}"#,
             r#"{"name":"TAG","value":"none"}"#,
             "0f".repeat(32),
-            revision("Source"),
-            revision("Templates")
+            revision("Image", "IMAGE_DIGEST", DIGEST),
+            revision("Source", "COMMIT_ID", COMMIT)
         )
     );
 }
@@ -184,6 +188,10 @@ fn action(status: &str, result: &Value) -> Value {
            "status": status, "output": {"executionResult": result}})
 }
 
+fn texts(revisions: &[Revision]) -> Vec<&str> {
+    revisions.iter().map(Revision::as_str).collect()
+}
+
 /// An execution as `GetPipelineExecution` describes it, with these source revisions.
 fn revisions(revisions: &[(&str, &str)]) -> Answer {
     let revisions = revisions.iter().map(|(name, id)| json!({"name": name, "revisionId": id}));
@@ -193,7 +201,7 @@ fn revisions(revisions: &[(&str, &str)]) -> Answer {
 #[tokio::test]
 async fn the_details_of_a_failure_are_the_failed_actions() {
     let place = Some("Build / Compile".to_owned());
-    let commit = Some(COMMIT.to_owned());
+    let commits = vec![COMMIT.parse().unwrap()];
     let error = json!({"errorDetails": {"code": "JobFailed", "message": "exit status 1"},
                        "externalExecutionSummary": "summary"});
     let cases = [
@@ -207,7 +215,7 @@ async fn the_details_of_a_failure_are_the_failed_actions() {
         let wire = Wire::answering([ok(&json!({"actionExecutionDetails": actions})), revisions(&[("Source", COMMIT)])]);
         let details = failure_details(&Client::new(&wire.config()), "shop", "e").await.unwrap();
         let reason = reason.map(ToOwned::to_owned);
-        assert_eq!(details, FailureDetails { place, reason, commit: commit.clone(), is_in_source: false });
+        assert_eq!(details, FailureDetails { place, reason, revisions: commits.clone(), is_in_source: false });
         let requests = wire.requests();
         assert_eq!(requests[0].json(), json!({"pipelineName": "shop", "filter": {"pipelineExecutionId": "e"}}));
         assert_eq!(requests[1].json(), json!({"pipelineName": "shop", "pipelineExecutionId": "e"}));
@@ -227,21 +235,23 @@ async fn a_refused_call_leaves_its_details_out() {
     let both = [("Templates", "an-object-version"), ("Source", COMMIT)];
     let wire = Wire::answering([refused("AccessDeniedException"), revisions(&both)]);
     let details = failure_details(&Client::new(&wire.config()), "shop", "e").await.unwrap();
-    assert_eq!((details.place, details.commit.as_deref()), (None, Some(COMMIT)));
+    assert_eq!((details.place, texts(&details.revisions)), (None, vec![COMMIT]));
     assert!(details.reason.unwrap().contains("AccessDeniedException"));
     let wire = Wire::answering([
         ok(&json!({"actionExecutionDetails": [action("Failed", &json!({}))]})),
         refused("AccessDeniedException"),
     ]);
     let details = failure_details(&Client::new(&wire.config()), "shop", "e").await.unwrap();
-    assert_eq!((details.place.as_deref(), details.commit), (Some("Build / Compile"), None));
+    assert_eq!((details.place.as_deref(), texts(&details.revisions)), (Some("Build / Compile"), vec![]));
 }
 
 #[tokio::test]
 async fn a_failure_of_a_source_action_is_told_apart() {
-    for (category, is_in_source) in [("Source", true), ("Build", false)] {
+    for (category, provider, is_in_source) in
+        [("Source", "CodeCommit", true), ("Source", "ECR", true), ("Build", "CodeBuild", false)]
+    {
         let mut failed = action("Failed", &json!({}));
-        let kind = json!({"category": category, "owner": "AWS", "provider": "CodeCommit", "version": "1"});
+        let kind = json!({"category": category, "owner": "AWS", "provider": provider, "version": "1"});
         failed["input"] = json!({"actionTypeId": kind});
         let wire = Wire::answering([ok(&json!({"actionExecutionDetails": [failed]})), revisions(&[])]);
         let details = failure_details(&Client::new(&wire.config()), "shop", "e").await.unwrap();
@@ -257,24 +267,24 @@ async fn the_commit_of_a_codecommit_source_comes_before_other_revisions() {
     let actions = ok(&json!({"actionExecutionDetails": [action("Failed", &json!({})), source]}));
     let wire = Wire::answering([actions, revisions(&[("Other", OTHER_COMMIT)])]);
     let details = failure_details(&Client::new(&wire.config()), "shop", "e").await.unwrap();
-    assert_eq!(details.commit.as_deref(), Some(COMMIT));
+    assert_eq!(texts(&details.revisions), [COMMIT, OTHER_COMMIT]);
 }
 
 #[tokio::test]
-async fn the_commit_of_an_execution_is_the_first_revision_that_is_one() {
+async fn the_revisions_of_an_execution_are_its_commits_and_images() {
     let cases = [
-        (revisions(&[("Templates", "an-object-version"), ("Source", COMMIT)]), Some(COMMIT)),
-        (revisions(&[]), None),
-        (refused("AccessDeniedException"), None),
+        (revisions(&[("Files", "an-object-version"), ("Source", COMMIT), ("Image", DIGEST)]), vec![COMMIT, DIGEST]),
+        (revisions(&[]), vec![]),
+        (refused("AccessDeniedException"), vec![]),
     ];
-    for (answer, commit) in cases {
+    for (answer, expected) in cases {
         let wire = Wire::answering([answer]);
-        let found = execution_commit(&Client::new(&wire.config()), "shop", "e").await.unwrap();
-        assert_eq!(found.as_deref(), commit);
+        let found = execution_revisions(&Client::new(&wire.config()), "shop", "e").await.unwrap();
+        assert_eq!(texts(&found), expected);
         assert_eq!(wire.requests()[0].json(), json!({"pipelineName": "shop", "pipelineExecutionId": "e"}));
     }
     let wire = Wire::answering([refused("ThrottlingException")]);
-    assert!(execution_commit(&Client::new(&wire.config()), "shop", "e").await.unwrap_err().is_throttled());
+    assert!(execution_revisions(&Client::new(&wire.config()), "shop", "e").await.unwrap_err().is_throttled());
 }
 
 /// An action of an execution with a category, as `ListActionExecutions` lists it.

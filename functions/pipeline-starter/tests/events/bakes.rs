@@ -11,7 +11,7 @@ use sekisho_lambda::service_error::Kind;
 use time::OffsetDateTime;
 
 use crate::function::{
-    COMMITTED_CONFIG, Function, NUMBER, REPORT, WAVE, change, file, listed, of_wave, ordered, routes,
+    COMMITTED_CONFIG, Function, NUMBER, REPORT, WAVE, change, file, listed, of_wave, ordered, pinned, routes,
 };
 
 /// The function of a target whose alarm `shop-errors` has been quiet for ten minutes.
@@ -107,7 +107,7 @@ async fn a_flap_between_two_readings_fails_the_bake_at_its_end() {
     assert_eq!(function.after(1).await, [Ignored]);
     assert_eq!(function.after(25).await, [Unhealthy, Started]);
     assert_eq!(states(&function), [RollingBack]);
-    assert_eq!(function.world().starts.borrow()[2].commit, change(0).revision);
+    assert_eq!(pinned(&function.world().starts.borrow()[2], "Source"), change(0).revision);
 }
 
 #[tokio::test(start_paused = true)]

@@ -13,7 +13,7 @@ use sekisho_domain::route::ActionName;
 use sekisho_lambda::Failure;
 
 use crate::function::{
-    COMMITTED_CONFIG, Function, NO_CALLS, PIPELINE_IS_FULL, REPORT, SEQUENCE, START, change, event, file,
+    COMMITTED_CONFIG, Function, NO_CALLS, PIPELINE_IS_FULL, REPORT, SEQUENCE, START, change, event, file, pinned,
 };
 
 const NO_SUCH_PIPELINE: &str = "PipelineNotFoundException: create it";
@@ -41,8 +41,8 @@ async fn a_change_starts_at_its_commit_and_a_repetition_names_the_execution() {
     assert_eq!(function.decide(&file("change")).await.outcome, Started);
     let starts = function.world().starts.take();
     assert_eq!(starts.len(), 1);
-    assert_eq!((starts[0].pipeline.as_str(), &starts[0].commit), ("shop", &change(0).revision));
-    assert_eq!(starts[0].actions, ["Source".parse().unwrap()]);
+    assert_eq!((starts[0].pipeline.as_str(), &pinned(&starts[0], "Source")), ("shop", &change(0).revision));
+    assert_eq!(starts[0].pins.len(), 1);
     assert!(starts[0].token.len() == 64 && starts[0].token.bytes().all(|b| b.is_ascii_hexdigit()));
     assert_eq!(function.shop().execution.as_deref(), Some("e1"));
     function.take_calls();
@@ -81,7 +81,7 @@ async fn every_source_action_that_the_routes_name_is_pinned() {
     let function = two_pipelines();
     function.handle(&event(change(0), &["shop"])).await.unwrap();
     let starts = function.world().starts.take();
-    let actions: Vec<&str> = starts[0].actions.iter().map(ActionName::as_str).collect();
+    let actions: Vec<&str> = starts[0].pins.keys().map(ActionName::as_str).collect();
     assert_eq!((starts.len(), actions), (1, vec!["Source", "Templates"]));
 }
 

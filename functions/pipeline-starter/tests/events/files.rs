@@ -5,7 +5,8 @@ use pipeline_starter::Outcome::{self, ExecutionFailed, Filtered, Ignored, Refuse
 use sekisho_lambda::Failure;
 use serde_json::Value;
 
-use crate::function::{Function, REPORT, file};
+use crate::function::{COMMITTED_CONFIG, Function, REPORT, file};
+use crate::sources::IMAGE_ROUTE;
 
 /// The expected result of a file.
 enum Expected {
@@ -34,6 +35,13 @@ const COMMIT: (&str, &str) = ("commit", "1f0c2a9be4d5760f8c3b7a6e5d4c3b2a1908070
 const FOREIGN: (&str, &str) = ("account", "444444444444");
 const ORDER: (&str, &str) = ("order", "1795312345999");
 const ORDERED: &[(&str, &str)] = &[SHOP, MAIN, PIPELINE, ORDER, ("execution", "e1"), COMMIT];
+const ECR: (&str, &str) = ("repository", "arn:aws:ecr:ap-northeast-1:111111111111:repository/shop");
+const TAG: (&str, &str) = ("ref", "refs/images/v1.2.0");
+const IMAGE_PIPELINE: (&str, &str) = ("pipeline", "shop-image");
+const DIGEST: (&str, &str) = ("digest", "sha256:4f4f4f4f4f4f4f4f4f4f4f4f4f4f4f4f4f4f4f4f4f4f4f4f4f4f4f4f4f4f4f4f");
+const START_IMAGE: &[&str] = &["StartPipelineExecution shop-image", REPORT];
+const LIST_AND_START_IMAGE: &[&str] =
+    &["ListPipelineExecutions shop-image", "StartPipelineExecution shop-image", REPORT];
 const START_SHOP: &[&str] = &["StartPipelineExecution shop", REPORT];
 const LIST_AND_START: &[&str] = &["ListPipelineExecutions shop", "StartPipelineExecution shop", REPORT];
 const REFUSE: &[&str] = &[REPORT];
@@ -61,6 +69,7 @@ const CASES: &[(&str, Expected, &[&str])] = &[
     ("change-found-by-reconcile", Decided(Started, "e1", &[PIPELINE, MAIN]), START_SHOP),
     ("change-of-a-new-branch", Decided(Started, "e1", &[PIPELINE, ("ref", "refs/heads/release/1.2")]), START_SHOP),
     ("change-of-a-tag", Decided(Filtered, NOT_ROUTED, &[("ref", "refs/tags/v1.0.0")]), &[]),
+    ("change-of-an-image", Decided(Started, "runs at this image", &[ECR, TAG, IMAGE_PIPELINE, DIGEST]), START_IMAGE),
     ("change-of-another-repository", Decided(Filtered, NOT_ROUTED, &[LEGACY]), &[]),
     ("change-of-no-route", Decided(Filtered, NOT_ROUTED, &[("ref", "refs/heads/feature/search")]), &[]),
     ("event-of-codecommit", Decided(Refused, "`aws.codecommit`", &[("account", "111111111111")]), &[]),
@@ -69,19 +78,26 @@ const CASES: &[(&str, Expected, &[&str])] = &[
     ("explain-foreign-account", Explained(Refused, "only account 111111111111", &[FOREIGN]), &[]),
     ("explain-of-no-route", Explained(Filtered, NOT_ROUTED, &[]), &[]),
     ("explain-order", Explained(Started, "would be started", &[SHOP, MAIN, PIPELINE, ORDER]), &[]),
+    ("explain-order-of-an-image", Explained(Started, "at this image", &[ECR, TAG, IMAGE_PIPELINE, ORDER, DIGEST]), &[]),
     ("explain-pipeline-failed", Explained(ExecutionFailed, "would be sent", &[PIPELINE, EXECUTION]), &[]),
     ("explain-schedule", Explained(Ignored, "nothing is due", &[]), &[]),
     ("explain-without-event", Invalid("`event`"), &[]),
     ("foreign-account", Decided(Refused, "account 444444444444: only account 111111111111", &[FOREIGN, MAIN]), &[]),
     ("foreign-repository", Decided(Refused, FOREIGN_SHOP, &[("repository", FOREIGN_SHOP)]), &[]),
-    ("kind-against-reference", Decided(Refused, "detail.change.kind", &[SHOP, MAIN]), &[]),
-    ("malformed-commit", Decided(Refused, "detail.change.revision: `main`", &[SHOP, MAIN]), &[]),
+    ("image-of-a-foreign-registry", Decided(Refused, "does not belong to the account", &[TAG]), &[]),
+    ("image-of-no-route", Decided(Filtered, NOT_ROUTED, &[("ref", "refs/images/latest")]), REFUSE),
+    ("image-with-a-commit", Decided(Refused, "missing field `digest`", &[ECR, TAG]), &[]),
+    ("image-with-an-odd-tag", Decided(Refused, "the tag of an image", &[ECR]), &[]),
+    ("kind-against-reference", Decided(Refused, "`kind` contradicts `ref`", &[SHOP, MAIN]), &[]),
+    ("malformed-commit", Decided(Refused, "detail.change.commit: `main`", &[SHOP, MAIN]), &[]),
     ("malformed-repository", Decided(Refused, "detail.change.repository: `shop`", &[("repository", "shop")]), &[]),
     ("not-an-event", Decided(Refused, "EventBridge", &[]), &[]),
     ("order", Decided(Started, "e1", ORDERED), START_SHOP),
     ("order-for-an-unrouted-pipeline", Decided(Filtered, NOT_ROUTED, &[("pipeline", "billing"), ORDER]), REFUSE),
     ("order-for-another-pipeline-only", Decided(Started, "e1", &[PIPELINE, ("sequence", "1795312345678")]), START_SHOP),
     ("order-of-a-rollback", Decided(Started, "e1", ORDERED), LIST_AND_START),
+    ("order-of-a-rollback-to-an-image", Decided(Started, "e1", &[ECR, DIGEST, ORDER]), LIST_AND_START_IMAGE),
+    ("order-of-an-image", Decided(Started, "runs at this image", &[ECR, TAG, IMAGE_PIPELINE, ORDER, DIGEST]), START_IMAGE),
     ("order-of-no-route", Decided(Filtered, NOT_ROUTED, &[ORDER, ("ref", "refs/heads/feature/search")]), REFUSE),
     ("order-of-unknown-kind", Decided(Refused, "detail.orders.shop.kind", &[PIPELINE, ORDER]), REFUSE),
     ("order-with-unknown-fields", Decided(Started, "e1", ORDERED), LIST_AND_START),
@@ -103,6 +119,7 @@ const CASES: &[(&str, Expected, &[&str])] = &[
     ("schedule", Idle, &[]),
     ("schedule-foreign", Decided(Refused, "only account 222222222222", &[FOREIGN]), &[]),
     ("spoofed-commit", Decided(Refused, "detail.id", &[SHOP, MAIN]), &[]),
+    ("spoofed-digest", Decided(Refused, "detail.id", &[ECR, TAG]), &[]),
     ("spoofed-id", Decided(Refused, "detail.id", &[SHOP, MAIN]), &[]),
     ("spoofed-sequence", Decided(Refused, "detail.id", &[SHOP, MAIN]), &[]),
     ("unknown-action", Invalid("`start`"), &[]),
@@ -123,7 +140,7 @@ fn every_file_has_a_case_and_every_case_has_a_file() {
 #[tokio::test(start_paused = true)]
 async fn every_file_leads_to_its_decision() {
     for (name, expected, calls) in CASES {
-        let function = Function::new();
+        let function = Function::with_config(&format!("{COMMITTED_CONFIG}{IMAGE_ROUTE}"));
         let result = function.handle(&file(name)).await;
         assert_eq!(function.take_calls(), *calls, "{name}");
         let rows = function.world().ledger.rows();

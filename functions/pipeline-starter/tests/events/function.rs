@@ -11,7 +11,7 @@ use pipeline_starter::world::{
     ExecutionStatus, FailureDetails, ListedExecution, ListedRevision, PipelineStart, StartAnswer, World,
 };
 use pipeline_starter::{Error, Outcome, Starter};
-use sekisho_domain::change::{Change, SourceChange};
+use sekisho_domain::change::{Change, Revision, SourceChange};
 use sekisho_domain::config::Document;
 use sekisho_domain::decision::{Decision, Decisions};
 use sekisho_domain::order::Order;
@@ -81,7 +81,7 @@ impl Function {
         world.failure.replace(FailureDetails {
             place: Some("Build / Build".to_owned()),
             reason: Some("exit status 1".to_owned()),
-            commit: Some(COMMIT.to_owned()),
+            revisions: vec![COMMIT.parse().unwrap()],
             is_in_source: false,
         });
         Self { starter: Starter { world, routes, repository_account }, requests: Cell::new(0) }
@@ -247,6 +247,11 @@ pub fn listed(id: &str, started: OffsetDateTime, commit: Option<&str>) -> Listed
     }
 }
 
+/// The revision that a start pins a source action to.
+pub fn pinned(start: &PipelineStart, action: &str) -> Revision {
+    start.pins[&action.parse().unwrap()].clone()
+}
+
 /// A source revision, as CodePipeline lists it.
 pub fn revision(action: &str, revision: &str) -> ListedRevision {
     ListedRevision { action: action.to_owned(), revision: revision.to_owned() }
@@ -279,7 +284,7 @@ pub fn event(change: Change, pipelines: &[&str]) -> String {
     with_detail(&SourceChange::new(change, pipelines.iter().map(ToString::to_string).collect()))
 }
 
-fn with_detail(detail: &SourceChange) -> String {
+pub fn with_detail(detail: &SourceChange) -> String {
     let mut event: Value = serde_json::from_str(&file("change")).unwrap();
     event["detail"] = json!(detail);
     event.to_string()

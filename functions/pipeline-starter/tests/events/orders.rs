@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::function::{
     COMMIT, COMMITTED_CONFIG, Function, NO_CALLS, NUMBER, PIPELINE_IS_FULL, REPORT, START, change, claimed, event,
-    file, listed, order_event,
+    file, listed, order_event, pinned,
 };
 
 #[tokio::test(start_paused = true)]
@@ -66,7 +66,7 @@ async fn a_newer_order_ends_the_older_one() {
     function.answer_starts(|_| StartAnswer::Started("e".to_owned()));
     assert_eq!(function.decide(&order_event(1)).await.outcome, Started);
     assert_eq!(function.follow_up_after(Duration::from_hours(1)).await[0].outcome, pipeline_starter::Outcome::Ignored);
-    let commits: Vec<_> = function.world().starts.borrow().iter().map(|start| start.commit.clone()).collect();
+    let commits: Vec<_> = function.world().starts.borrow().iter().map(|start| pinned(start, "Source")).collect();
     assert_eq!(commits.iter().filter(|commit| **commit == change(1).revision).count(), 1);
     assert_eq!(commits.last(), Some(&change(1).revision));
 }
@@ -86,7 +86,7 @@ async fn a_newer_order_waits_while_another_invocation_may_start_an_older_one() {
     function.follow_up_after(Duration::from_secs(179)).await;
     assert_eq!(function.take_calls(), NO_CALLS);
     assert_eq!(function.follow_up_after(Duration::from_secs(2)).await[0].outcome, Started);
-    assert_eq!(function.world().starts.borrow()[0].commit, change(1).revision);
+    assert_eq!(pinned(&function.world().starts.borrow()[0], "Source"), change(1).revision);
 }
 
 #[tokio::test(start_paused = true)]
@@ -243,7 +243,7 @@ async fn a_newer_order_waits_after_a_start_without_an_answer() {
     function.answer_starts(|_| StartAnswer::Started("e".to_owned()));
     assert_eq!(function.decide(&order_event(1)).await.outcome, Waiting);
     assert_eq!(function.follow_up_after(Duration::from_secs(121)).await[0].outcome, Started);
-    let commits: Vec<_> = function.world().starts.borrow().iter().map(|start| start.commit.clone()).collect();
+    let commits: Vec<_> = function.world().starts.borrow().iter().map(|start| pinned(start, "Source")).collect();
     assert_eq!(commits, [change(0).revision, change(1).revision]);
 }
 

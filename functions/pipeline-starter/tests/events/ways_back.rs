@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::bakes::{baking, baking_again, healthy, states};
 use crate::function::{
-    COMMIT, Function, NUMBER, PIPELINE_IS_FULL, REPORT, WAVE, change, file, listed, of_wave, ordered, shop,
+    COMMIT, Function, NUMBER, PIPELINE_IS_FULL, REPORT, WAVE, change, file, listed, of_wave, ordered, pinned, shop,
 };
 
 /// The actions that an execution has begun. The last one may still be in progress.
@@ -49,7 +49,7 @@ async fn a_failed_bake_goes_back_and_people_get_one_notice() {
     function.world().set_alarm("shop-errors", Ringing);
     assert_eq!(function.after(1).await, [Unhealthy, Started]);
     let start = function.world().starts.borrow()[2].clone();
-    assert_eq!((start.commit, start.token.len()), (change(0).revision, 66));
+    assert_eq!((pinned(&start, "Source"), start.token.len()), (change(0).revision, 66));
     let reports = function.take_reports();
     for report in &reports {
         assert_eq!((report.state, report.number, &report.revision), (RollingBack, NUMBER + 1, &change(1).revision));
@@ -141,7 +141,7 @@ async fn before_the_first_order_the_last_successful_execution_is_what_to_go_back
     assert_eq!(function.take_reports()[0].good, Some(change(7).revision));
     function.world().begun.borrow_mut().insert("e1".to_owned(), actions(&[Source, Build, Deploy], false));
     assert_eq!(function.end("pipeline-failed", "e1").await, [ExecutionFailed, Started]);
-    assert_eq!(function.world().starts.borrow()[1].commit, change(7).revision);
+    assert_eq!(pinned(&function.world().starts.borrow()[1], "Source"), change(7).revision);
 }
 
 #[tokio::test(start_paused = true)]
@@ -172,7 +172,7 @@ async fn an_execution_whose_actions_cannot_be_read_is_taken_back() {
     let function = deploying().await;
     function.world().reads_are_refused.set(true);
     assert_eq!(function.end("pipeline-failed", "e2").await, [ExecutionFailed, Started]);
-    assert_eq!(function.world().starts.borrow()[2].commit, change(0).revision);
+    assert_eq!(pinned(&function.world().starts.borrow()[2], "Source"), change(0).revision);
 }
 
 #[tokio::test(start_paused = true)]
@@ -268,7 +268,7 @@ async fn an_order_back_starts_an_execution_if_anything_may_have_been_deployed() 
         let calls = function.take_calls();
         let stops = calls.iter().filter(|call| *call == "StopPipelineExecution shop e2 BeforeNextAction").count();
         assert_eq!(stops, usize::from(is_stopped), "{what}: {calls:?}");
-        assert_eq!(function.world().starts.borrow()[2].commit, change(0).revision);
+        assert_eq!(pinned(&function.world().starts.borrow()[2], "Source"), change(0).revision);
         assert_eq!(states(&function), [RollingBack]);
         assert_eq!(function.end("pipeline-succeeded", "e3").await, [RolledBack]);
         assert_eq!(states(&function), [ReportState::RolledBack]);
@@ -364,7 +364,7 @@ async fn a_throttled_list_delays_a_rollback_and_a_refused_one_does_not() {
     function.world().list_is_down.set(false);
     function.world().reads_are_refused.set(true);
     assert_eq!(function.after(1).await, [Started]);
-    assert_eq!(function.world().starts.borrow()[2].commit, change(0).revision);
+    assert_eq!(pinned(&function.world().starts.borrow()[2], "Source"), change(0).revision);
 }
 
 /// A crash between the verdict and the rollback leaves the rollback to the follow-up.
