@@ -29,6 +29,7 @@ from local_cloud import (
     policy_versions,
     s3,
     sessions,
+    trail,
 )
 from local_cloud.codepipeline import api as codepipeline
 from local_cloud.codepipeline import state
@@ -61,6 +62,7 @@ def serve(listener: int, port: int, data: Path) -> int:
     sessions.install()
     identity_store.install()
     permission_sets.install()
+    trail.install()
     metadata.install()
     codecommit.install(data / "repositories", ACCOUNTS["repository"], REGION, port)
     codepipeline.install()
