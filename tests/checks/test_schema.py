@@ -99,6 +99,16 @@ def test_the_committed_file_is_valid():
             'repair = "update"\nconsumer_role = "arn:aws:iam:::role/build"',
             ["artifacts", "consumer_role"],
         ),
+        (
+            'repair = "update"',
+            'repair = "update-only"\nbuckets.Shared.repair = "copy"',
+            ["artifacts", "buckets"],
+        ),
+        (
+            'repair = "update"',
+            'repair = "update"\nbuckets.shared.repair = "mend"',
+            ["artifacts", "buckets", "shared", "repair"],
+        ),
     ],
 )
 def test_a_mistake_is_found_at_its_place(right, wrong, where):

@@ -13,6 +13,7 @@
     reason = "a benchmark fails by a panic, and reads its environment"
 )]
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -72,7 +73,7 @@ fn sweep(port: u16, objects: usize, id: &str) -> (f64, u64) {
         let checker = Checker {
             ledger: Memory::default(),
             settings: Settings {
-                artifacts: Artifacts { repair: Repair::Report, consumer_role: None },
+                artifacts: Artifacts { repair: Repair::Report, consumer_role: None, buckets: BTreeMap::new() },
                 bucket: bucket.clone(),
                 key: KeyArn::parse(KEY).unwrap(),
             },

@@ -1,12 +1,15 @@
 //! The artifact stores of the account's pipelines, and the pipelines that CodePipeline did not show.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 
 use sekisho_domain::decision::Decision;
 use sekisho_lambda::ServiceError;
 
 use crate::outcome::Outcome;
+use crate::repair::RepairRule;
 use crate::right_key::ArtifactStore;
+use crate::settings::Settings;
 use crate::verdict::in_words;
 
 /// The artifact stores of the account's pipelines.
@@ -34,6 +37,17 @@ impl ArtifactStores {
     /// Whether the stores of every pipeline are known.
     pub(crate) fn is_complete(&self) -> bool {
         self.hidden.is_empty()
+    }
+
+    /// How objects of a bucket may be repaired. A hidden pipeline may store artifacts in the bucket under another key,
+    /// so the bucket is then only reported on. The right key of the function's own bucket depends on no pipeline.
+    pub(crate) fn repair_rule(&self, settings: &Settings, bucket: &str) -> RepairRule {
+        match settings.repair_rule(bucket) {
+            RepairRule::Update { .. } | RepairRule::Copy if bucket != settings.bucket && !self.is_complete() => {
+                RepairRule::Report(Cow::Borrowed("CodePipeline does not show every pipeline that may use the bucket"))
+            }
+            rule => rule,
+        }
     }
 
     /// The answer that hid the first hidden pipeline.

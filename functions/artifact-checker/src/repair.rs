@@ -1,5 +1,6 @@
 //! Decides how to repair an object that is under a wrong key of this account, or why to leave the object unchanged.
 
+use std::borrow::Cow;
 use std::ops::AddAssign;
 
 use sekisho_domain::artifacts::Repair;
@@ -33,14 +34,39 @@ pub(crate) enum RepairPlan {
     /// Ask people to restore the object, because S3 does not copy an object from the archive.
     Restore,
     /// Leave the object, for this reason.
-    Leave(&'static str),
+    Leave(Cow<'static, str>),
+}
+
+/// How the objects of a bucket may be repaired.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum RepairRule {
+    /// Change the key in place.
+    Update {
+        /// Whether to copy an object if S3 cannot change its key in place.
+        or_copy: bool,
+    },
+    /// Copy the object.
+    Copy,
+    /// Change nothing, for this reason.
+    Report(Cow<'static, str>),
+}
+
+impl RepairRule {
+    /// The rule of a bucket for which this repair is configured.
+    pub(crate) fn of(repair: Repair) -> Self {
+        match repair {
+            Repair::Update => Self::Update { or_copy: true },
+            Repair::UpdateOnly => Self::Update { or_copy: false },
+            Repair::Copy => Self::Copy,
+            Repair::Report => Self::Report(Cow::Borrowed("the configuration says `repair = \"report\"`")),
+        }
+    }
 }
 
 /// The conditions of a plan that are not facts about the object.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct RepairConditions {
-    /// The configured repair.
-    pub(crate) repair: Repair,
+pub(crate) struct RepairConditions<'a> {
+    pub(crate) rule: &'a RepairRule,
     /// Whether the right key belongs to the bucket's account, as `UpdateObjectEncryption` requires.
     pub(crate) key_is_own: bool,
     /// `false` if the object is known to be an older version.
@@ -50,22 +76,28 @@ pub(crate) struct RepairConditions {
 }
 
 /// Decides what to do with an object under a wrong encryption of this account.
-pub(crate) fn plan(facts: &ObjectFacts, conditions: RepairConditions) -> RepairPlan {
-    let RepairConditions { repair, key_is_own, is_latest, update_refused } = conditions;
-    if repair == Repair::Report {
-        return RepairPlan::Leave("the configuration says `repair = \"report\"`");
+pub(crate) fn plan(facts: &ObjectFacts, conditions: RepairConditions<'_>) -> RepairPlan {
+    let RepairConditions { rule, key_is_own, is_latest, update_refused } = conditions;
+    let leave = |reason: &'static str| RepairPlan::Leave(Cow::Borrowed(reason));
+    if let RepairRule::Report(reason) = rule {
+        return RepairPlan::Leave(reason.clone());
     }
     // S3 refuses an update of a locked object. A copy would look like a repair, but the locked version would stay under
     // the wrong key.
     if facts.is_locked {
-        return RepairPlan::Leave("it has an object lock");
+        return leave("it has an object lock");
     }
-    let can_update = repair == Repair::Update && key_is_own && !matches!(facts.encryption, Encryption::DualLayer(_));
-    if can_update && !update_refused {
-        return RepairPlan::Step(Step::Update);
+    if let RepairRule::Update { or_copy } = rule {
+        let can_update = key_is_own && !matches!(facts.encryption, Encryption::DualLayer(_));
+        if can_update && !update_refused {
+            return RepairPlan::Step(Step::Update);
+        }
+        if !or_copy {
+            return leave("S3 cannot change its key in place, and the configuration says `repair = \"update-only\"`");
+        }
     }
     if !is_latest {
-        return RepairPlan::Leave("it is not the latest version, and a copy would make it the latest");
+        return leave("it is not the latest version, and a copy would make it the latest");
     }
     if facts.is_archived {
         return RepairPlan::Restore;
@@ -152,15 +184,19 @@ mod tests {
     }
 
     /// Conditions for the latest version and a key of the bucket's account.
-    fn conditions(repair: Repair) -> RepairConditions {
-        RepairConditions { repair, key_is_own: true, is_latest: true, update_refused: false }
+    fn conditions(rule: &RepairRule) -> RepairConditions<'_> {
+        RepairConditions { rule, key_is_own: true, is_latest: true, update_refused: false }
     }
+
+    const UPDATE: RepairRule = RepairRule::Update { or_copy: true };
+    const UPDATE_ONLY: RepairRule = RepairRule::Update { or_copy: false };
 
     #[test]
     fn an_object_is_updated_if_s3_can_do_so_and_copied_if_that_is_safe() {
-        let update = conditions(Repair::Update);
+        let update = conditions(&UPDATE);
         let refused = RepairConditions { update_refused: true, ..update };
-        let copy = conditions(Repair::Copy);
+        let copy = conditions(&RepairRule::Copy);
+        let update_only = conditions(&UPDATE_ONLY);
         let cases = [
             (facts(), update, RepairPlan::Step(Step::Update)),
             (facts(), RepairConditions { is_latest: false, ..update }, RepairPlan::Step(Step::Update)),
@@ -173,6 +209,7 @@ mod tests {
             (archived(), copy, RepairPlan::Restore),
             (large(), update, RepairPlan::Step(Step::Update)),
             (large(), copy, RepairPlan::Step(Step::CopyInParts(PART))),
+            (facts(), update_only, RepairPlan::Step(Step::Update)),
         ];
         for (facts, conditions, expected) in cases {
             assert_eq!(plan(&facts, conditions), expected, "{facts:?} {conditions:?}");
@@ -181,12 +218,17 @@ mod tests {
 
     #[test]
     fn an_object_is_left_unchanged_if_every_repair_is_unsafe() {
-        let update = conditions(Repair::Update);
+        let update = conditions(&UPDATE);
         let refused = RepairConditions { update_refused: true, ..update };
-        let copy = conditions(Repair::Copy);
+        let copy = conditions(&RepairRule::Copy);
+        let update_only = conditions(&UPDATE_ONLY);
+        let report = RepairRule::of(Repair::Report);
         let older = |conditions| RepairConditions { is_latest: false, ..conditions };
         let cases = [
-            (facts(), conditions(Repair::Report)),
+            (facts(), conditions(&report)),
+            (facts(), RepairConditions { update_refused: true, ..update_only }),
+            (facts(), RepairConditions { key_is_own: false, ..update_only }),
+            (dual_layer(), update_only),
             (facts(), older(copy)),
             (facts(), older(refused)),
             (dual_layer(), older(update)),
@@ -204,7 +246,7 @@ mod tests {
         #[test]
         fn parts_cover_every_byte_once_within_s3s_limits(size in LARGEST_COPY + 1..50_000_000_000_000u64) {
             let large = ObjectFacts { size, ..facts() };
-            let RepairPlan::Step(Step::CopyInParts(part)) = plan(&large, conditions(Repair::Copy)) else {
+            let RepairPlan::Step(Step::CopyInParts(part)) = plan(&large, conditions(&RepairRule::Copy)) else {
                 panic!("the plan is not a multipart copy")
             };
             prop_assert!(part <= 5 * 1024 * 1024 * 1024);

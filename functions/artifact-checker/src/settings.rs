@@ -1,11 +1,14 @@
 //! The values that the environment and the configuration file set for this function.
 
+use std::borrow::Cow;
+
 use sekisho_domain::artifacts::Artifacts;
 use sekisho_domain::config::Misconfigured;
 use sekisho_lambda::Environment;
 use sekisho_lambda::environment::{ARTIFACT_BUCKET, ARTIFACT_KEY_ARN};
 
 use crate::key::KeyArn;
+use crate::repair::RepairRule;
 
 /// The function's settings.
 #[derive(Debug, Clone)]
@@ -19,6 +22,17 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// How objects of a bucket may be repaired.
+    pub(crate) fn repair_rule(&self, bucket: &str) -> RepairRule {
+        match self.artifacts.buckets.get(bucket) {
+            Some(entry) => RepairRule::of(entry.repair),
+            None if bucket == self.bucket => RepairRule::of(self.artifacts.repair),
+            None => RepairRule::Report(Cow::Owned(format!(
+                "the bucket is not the stack's own, and the configuration has no section `[artifacts.buckets.{bucket}]`"
+            ))),
+        }
+    }
+
     /// Reads the settings.
     ///
     /// # Errors

@@ -156,9 +156,11 @@ pub(crate) fn archived() -> Verdict {
     Verdict::new(Outcome::NeedsRestore, "it is under the right key, and archived: restore it to read it")
 }
 
-/// `encryption` is the encryption before the repair.
-pub(crate) fn repaired(encryption: &str) -> Verdict {
-    Verdict::new(Outcome::Repaired, format!("it was under {encryption}; now it is under the right key and can be read"))
+/// `encryption` is the encryption before the repair. `is_copy` says whether the repair made a new version.
+pub(crate) fn repaired(encryption: &str, is_copy: bool) -> Verdict {
+    let now = if is_copy { "a copy of it, as the latest version," } else { "it" };
+    let reason = format!("it was under {encryption}; now {now} is under the right key and can be read");
+    Verdict::new(Outcome::Repaired, reason)
 }
 
 /// The verdict on an object under a wrong key, if the plan for it is not executed.

@@ -1,5 +1,7 @@
 //! `[artifacts]`: the repair of artifacts that are encrypted with a wrong key.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Deserializer};
 
 use crate::account::{AccountId, Arn};
@@ -7,11 +9,13 @@ use crate::account::{AccountId, Arn};
 /// How artifact-checker repairs an artifact that is encrypted with a wrong key, if this key belongs to the function's
 /// own account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Repair {
     /// Changes the key in place with `UpdateObjectEncryption`. If S3 refuses the change and a copy is safe, copies the
     /// object.
     Update,
+    /// Changes the key in place with `UpdateObjectEncryption`. If S3 refuses the change, reports the artifact.
+    UpdateOnly,
     /// Copies the object onto itself with the right key, which makes a new version.
     Copy,
     /// Reports the artifact and does not change it.
@@ -28,6 +32,46 @@ pub struct Artifacts {
     /// whether its own role can read the artifact.
     #[serde(default, deserialize_with = "role_arn")]
     pub consumer_role: Option<String>,
+    /// The buckets other than the stack's own in which artifacts may be repaired, by name. Other buckets are only
+    /// reported on.
+    #[serde(default, deserialize_with = "bucket_names")]
+    pub buckets: BTreeMap<String, BucketArtifacts>,
+}
+
+/// The section of one bucket, `[artifacts.buckets.<name>]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BucketArtifacts {
+    /// How a wrongly encrypted artifact of the bucket is repaired.
+    pub repair: Repair,
+    /// The ARN of the role that must be able to read the bucket's artifacts. If no role is configured, the role of the
+    /// section `[artifacts]` is used.
+    #[serde(default, deserialize_with = "role_arn")]
+    pub consumer_role: Option<String>,
+}
+
+impl Artifacts {
+    /// The role that must be able to read the artifacts of this bucket, if one is configured.
+    #[must_use]
+    pub fn consumer_role(&self, bucket: &str) -> Option<&str> {
+        let of_bucket = self.buckets.get(bucket).and_then(|entry| entry.consumer_role.as_deref());
+        of_bucket.or(self.consumer_role.as_deref())
+    }
+}
+
+fn bucket_names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, BucketArtifacts>, D::Error> {
+    let buckets = BTreeMap::<String, BucketArtifacts>::deserialize(deserializer)?;
+    match buckets.keys().find(|name| !is_bucket_name(name)) {
+        None => Ok(buckets),
+        Some(name) => Err(serde::de::Error::custom(format!(
+            "`{name}` is not the name of a bucket: write 3 to 63 lowercase letters, digits, hyphens and dots"
+        ))),
+    }
+}
+
+fn is_bucket_name(name: &str) -> bool {
+    let is_allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
+    (3..=63).contains(&name.len()) && name.chars().all(is_allowed)
 }
 
 fn role_arn<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
@@ -47,6 +91,34 @@ fn role_arn<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_bucket_has_a_repair_and_a_consumer_of_its_own() {
+        let role = |account: &str| format!("arn:aws:iam::{account}:role/reader");
+        let read = |buckets: &str| {
+            let own = role("222222222222");
+            toml::from_str::<Artifacts>(&format!("repair = \"update-only\"\nconsumer_role = \"{own}\"\n{buckets}"))
+        };
+        let artifacts = read(&format!(
+            "[buckets.shared-store]\nrepair = \"copy\"\nconsumer_role = \"{}\"\n[buckets.\"a.b\"]\nrepair = \"report\"",
+            role("444444444444")
+        ))
+        .unwrap();
+        assert_eq!(artifacts.repair, Repair::UpdateOnly);
+        assert_eq!(artifacts.buckets["shared-store"].repair, Repair::Copy);
+        assert_eq!(artifacts.consumer_role("shared-store"), Some(role("444444444444").as_str()));
+        for other in ["a.b", "sekisho-artifacts"] {
+            assert_eq!(artifacts.consumer_role(other), Some(role("222222222222").as_str()), "{other}");
+        }
+        for (wrong, part) in [
+            ("[buckets.Shared]\nrepair = \"copy\"", "lowercase"),
+            ("[buckets.shared]\nrepairs = \"copy\"", "repairs"),
+            ("[buckets.a.b]\nrepair = \"copy\"", "unknown field"),
+            ("[buckets.shared]", "repair"),
+        ] {
+            assert!(read(wrong).unwrap_err().to_string().contains(part), "{wrong}");
+        }
+    }
 
     #[test]
     fn a_consumer_role_is_the_arn_of_a_role_with_an_account() {

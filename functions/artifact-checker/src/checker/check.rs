@@ -16,7 +16,7 @@ use crate::error::CheckError;
 use crate::key::KeyArn;
 use crate::object::ObjectId;
 use crate::outcome::Outcome;
-use crate::repair::{RepairPlan, RequestCount};
+use crate::repair::{RepairPlan, RepairRule, RequestCount};
 use crate::run::Run;
 use crate::sweep_row::CheckedObject;
 use crate::verdict::{self, Verdict};
@@ -73,12 +73,13 @@ impl<'a, L: Store> ObjectChecker<'a, L> {
         s3: &'a S3,
         reader: &'a Reader,
         right_key: &'a KeyArn,
+        rule: RepairRule,
         mode: CheckMode,
     ) -> Self {
         let repairer = Repairer {
             inspector: Inspector { s3, keys: &run.keys, reader, account: run.account(), right_key },
             ledger: run.ledger,
-            repair: run.settings.artifacts.repair,
+            rule,
             follow_latest: mode.follow_latest,
             clock: run.clock,
         };

@@ -16,6 +16,7 @@ use crate::checker::reader::Reader;
 use crate::error::Error;
 use crate::key::KeyArn;
 use crate::outcome::Outcome;
+use crate::repair::RepairRule;
 use crate::request::WrittenObject;
 use crate::right_key::RightKey;
 use crate::run::Run;
@@ -45,7 +46,7 @@ async fn check_in_own_bucket<L: Store>(
 ) -> Result<Vec<Decision<Outcome>>, Error> {
     let s3 = run.s3();
     let right_key = &run.settings.key;
-    let decision = check_object(run, &s3, written, right_key).await?;
+    let decision = check_object(run, &s3, written, right_key, run.settings.repair_rule(&run.settings.bucket)).await?;
     if matches!(decision.outcome, Outcome::Compliant | Outcome::Gone) {
         return Ok(vec![decision]);
     }
@@ -84,12 +85,13 @@ async fn check_in_other_bucket<L: Store>(
         let reason = "no pipeline of this account stores artifacts in the bucket".to_owned();
         return Ok(vec![decision(Outcome::Ignored, reason)]);
     }
+    let rule = stores.repair_rule(run.settings, bucket);
     let stores = stores.shown;
     let assessment = assess_key(run, &s3, bucket, &stores).await?;
     let mut decisions = assessment.findings;
     decisions.push(match assessment.right_key {
         RightKey::Known(right_key) => {
-            let decision = check_object(run, &s3, written, &right_key).await?;
+            let decision = check_object(run, &s3, written, &right_key, rule).await?;
             let writers = ArtifactWriters::new(&run.clients.codepipeline, &stores, bucket);
             explained(decision, &writers, &right_key).await
         }
@@ -105,15 +107,16 @@ async fn check_object<L: Store>(
     s3: &S3,
     written: &WrittenObject,
     right_key: &KeyArn,
+    rule: RepairRule,
 ) -> Result<Decision<Outcome>, Error> {
-    let reader = Reader::configured(run).await?;
+    let reader = Reader::configured(run, &written.id.bucket).await?;
     let mode = CheckMode {
         dry_run: false,
         follow_latest: true,
         holder: run.request_id().to_owned(),
         wait_until: run.invocation.deadline - RESERVE,
     };
-    let checker = ObjectChecker::new(run, s3, &reader, right_key, mode);
+    let checker = ObjectChecker::new(run, s3, &reader, right_key, rule, mode);
     let request = CheckRequest { object: written.id.clone(), is_latest: true, read: true };
     let decision = Box::pin(checker.check_written(&request)).await?.decision;
     Ok(decision.about("event", &written.event).about_some("writer", written.writer.as_deref()))

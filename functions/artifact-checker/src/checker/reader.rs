@@ -21,9 +21,9 @@ pub(crate) enum Reader {
 }
 
 impl Reader {
-    /// The configured reader: a session of the consumer's role, or this function if no role is configured.
-    pub(crate) async fn configured<L: Store>(run: &Run<'_, L>) -> Result<Self, ServiceError> {
-        let Some(role) = run.settings.artifacts.consumer_role.as_deref() else {
+    /// The configured reader of a bucket: a session of the consumer's role, or this function if no role is configured.
+    pub(crate) async fn configured<L: Store>(run: &Run<'_, L>, bucket: &str) -> Result<Self, ServiceError> {
+        let Some(role) = run.settings.artifacts.consumer_role(bucket) else {
             return Ok(Self::Client { s3: run.s3(), name: "this function".to_owned() });
         };
         let why = match sts::assume_role(&run.clients.sts, role).await {

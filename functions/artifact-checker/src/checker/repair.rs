@@ -1,6 +1,5 @@
 //! Repairs an object under a wrong key. The invocation must have the claim on the object's repair.
 
-use sekisho_domain::artifacts::Repair;
 use sekisho_ledger::Store;
 use time::OffsetDateTime;
 
@@ -11,7 +10,7 @@ use crate::checker::inspect::{Inspector, Latest, Look, Proof};
 use crate::claim::RepairWrite;
 use crate::error::CheckError;
 use crate::object::{ObjectFacts, ObjectId};
-use crate::repair::{self, RepairConditions, RepairPlan, Step};
+use crate::repair::{self, RepairConditions, RepairPlan, RepairRule, Step};
 use crate::verdict::{self, Verdict};
 
 /// The most times that a repair reads the object's metadata. Three updates and three copies need six reads, and six
@@ -22,8 +21,7 @@ const ROUNDS: usize = 12;
 pub(crate) struct Repairer<'a, L> {
     pub(crate) inspector: Inspector<'a>,
     pub(crate) ledger: &'a L,
-    /// The configured repair.
-    pub(crate) repair: Repair,
+    pub(crate) rule: RepairRule,
     /// Whether to check the latest version in place of a version that is no longer the latest. The value is `true` in
     /// the check for an event, and `false` in a sweep, because a sweep checks each version.
     pub(crate) follow_latest: bool,
@@ -59,7 +57,7 @@ impl<L: Store> Repairer<'_, L> {
     /// The plan for an object under a wrong key.
     pub(crate) fn plan(&self, facts: &ObjectFacts, is_latest: bool, update_refused: bool) -> RepairPlan {
         let key_is_own = self.inspector.right_key.account() == self.inspector.account;
-        repair::plan(facts, RepairConditions { repair: self.repair, key_is_own, is_latest, update_refused })
+        repair::plan(facts, RepairConditions { rule: &self.rule, key_is_own, is_latest, update_refused })
     }
 
     /// Repairs an object. Every round begins with a HEAD request, because another invocation may have repaired the
@@ -67,6 +65,7 @@ impl<L: Store> Repairer<'_, L> {
     pub(crate) async fn repair(&self, object: &ObjectId, claim: &mut Claim) -> Result<Repaired, CheckError> {
         let mut object = object.clone();
         let mut update_refused = false;
+        let mut was_copied = false;
         // The object's encryption before the first write, in words.
         let mut encryption_before: Option<String> = None;
         for _ in 0..ROUNDS {
@@ -75,7 +74,8 @@ impl<L: Store> Repairer<'_, L> {
                 Look::Right(head) => match self.inspector.prove(&object, &head).await? {
                     Proof::Read => {
                         let compliant = verdict::compliant_and_read;
-                        let verdict = encryption_before.map_or_else(compliant, |before| verdict::repaired(&before));
+                        let repaired = |before: String| verdict::repaired(&before, was_copied);
+                        let verdict = encryption_before.map_or_else(compliant, repaired);
                         return Ok(Repaired { object, verdict, was_read: true });
                     }
                     Proof::Failed(verdict) => return Ok(unread(object, verdict)),
@@ -97,6 +97,7 @@ impl<L: Store> Repairer<'_, L> {
                 None => return Ok(unread(object, verdict::not_converging(&encryption))),
                 Some(WriteResult::Written(version)) => {
                     encryption_before.get_or_insert(encryption);
+                    was_copied |= !is_update;
                     object.version = version;
                 }
                 Some(WriteResult::ObjectChanged) if is_update => {}

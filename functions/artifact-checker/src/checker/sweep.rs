@@ -22,7 +22,7 @@ use crate::error::{Error, SweepError};
 use crate::key::KeyArn;
 use crate::outcome::Outcome;
 use crate::request::SweepRequest;
-use crate::right_key::{ArtifactStore, RightKey};
+use crate::right_key::RightKey;
 use crate::run::{FUNCTION, Run};
 use crate::sweep_report::SweepReport;
 use crate::verdict::in_words;
@@ -81,7 +81,7 @@ async fn sweep<L: Store>(run: &Run<'_, L>, request: &SweepRequest, stores: &Arti
     let RightKey::Known(right_key) = assessment.right_key else {
         return finish_without_report(run, request, decisions).await;
     };
-    match walk(run, request, &stores.shown, &s3_without_retries, &right_key).await? {
+    match walk(run, request, stores, &s3_without_retries, &right_key).await? {
         WalkEnd::NotStarted(why) => {
             decisions.push(Decision::new(Outcome::Ignored, why).about("bucket", bucket));
             finish_without_report(run, request, decisions).await
@@ -97,18 +97,19 @@ async fn sweep<L: Store>(run: &Run<'_, L>, request: &SweepRequest, stores: &Arti
 async fn walk<L: Store>(
     run: &Run<'_, L>,
     request: &SweepRequest,
-    stores: &[ArtifactStore],
+    stores: &ArtifactStores,
     s3: &S3,
     right_key: &KeyArn,
 ) -> Result<WalkEnd, Error> {
-    let reader = Reader::configured(run).await?;
+    let reader = Reader::configured(run, &request.bucket).await?;
     let walk = Walk {
         run,
         s3,
         request,
         right_key,
+        rule: stores.repair_rule(run.settings, &request.bucket),
         reader: &reader,
-        writers: &ArtifactWriters::new(&run.clients.codepipeline, stores, &request.bucket),
+        writers: &ArtifactWriters::new(&run.clients.codepipeline, &stores.shown, &request.bucket),
     };
     Ok(Box::pin(walk.run()).await?)
 }

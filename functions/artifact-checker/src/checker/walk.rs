@@ -31,6 +31,7 @@ use crate::limit::ConcurrencyLimit;
 use crate::object::{ListPage, ListPosition, ObjectId};
 use crate::open_pages::{OpenPages, WaitingObject};
 use crate::outcome::Outcome;
+use crate::repair::RepairRule;
 use crate::request::SweepRequest;
 use crate::run::Run;
 use crate::sweep_report::SweepReport;
@@ -57,6 +58,8 @@ pub(crate) struct Walk<'a, L> {
     pub(crate) s3: &'a S3,
     pub(crate) request: &'a SweepRequest,
     pub(crate) right_key: &'a KeyArn,
+    /// How objects of the bucket may be repaired.
+    pub(crate) rule: RepairRule,
     pub(crate) reader: &'a Reader,
     pub(crate) writers: &'a ArtifactWriters<'a>,
 }
@@ -101,7 +104,7 @@ impl<L: Store> Walk<'_, L> {
             // A check does not wait for another invocation, because the walk repeats the check later.
             wait_until: self.run.now(),
         };
-        let checker = ObjectChecker::new(self.run, self.s3, self.reader, self.right_key, mode);
+        let checker = ObjectChecker::new(self.run, self.s3, self.reader, self.right_key, self.rule.clone(), mode);
         let first_position = sweep.row.position.clone();
         match self.check_pages(&checker, &mut sweep).await {
             Ok(()) => {}

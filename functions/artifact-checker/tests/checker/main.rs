@@ -17,6 +17,7 @@ mod concurrency;
 mod findings;
 mod objects;
 mod obstacles;
+mod other_buckets;
 mod pipelines;
 mod repairs;
 mod requests;

@@ -54,12 +54,13 @@ async fn the_bucket_of_a_pipeline_is_checked_too() {
     let version = Version { id: VERSION.to_owned(), ..Version::new("hello", Sse::S3) };
     world.state().put(OTHER_BUCKET, OBJECT, version);
     world.declare_pipelines(&[("shop", OTHER_BUCKET, Some(&key("other")))]);
-    let decision = decide(&world, Repair::Copy, "object-created-in-another-bucket").await;
+    let event = event("object-created-in-another-bucket");
+    let checker = world.checker_of(Repair::Copy, &[OTHER_BUCKET]);
+    let decision = only(handle(&checker, "r", &event).await.unwrap());
     assert_eq!(decision.outcome, Outcome::Repaired, "{}", decision.reason);
     assert_eq!(world.state().bucket(OTHER_BUCKET).latest(OBJECT).unwrap().sse, under("other"));
     // If CodePipeline does not show the pipelines, the event may concern one of them and is not ignored.
     world.state().pipelines = None;
-    let event = event("object-created-in-another-bucket");
     let error = handle(&world.checker(Repair::Copy), "r", &event).await.unwrap_err();
     let Error::Service(error) = error else { panic!("{error}") };
     assert_eq!(error.operation, "codepipeline:ListPipelines");

@@ -39,7 +39,7 @@ async fn a_schedule_sweeps_the_buckets_of_all_pipelines() {
         ("two", "unclear", None),
         ("three", BUCKET, Some(&right)),
     ]);
-    let answer = handle(&world.checker(Repair::Update), "r", SCHEDULE).await.unwrap();
+    let answer = handle(&world.checker_of(Repair::Update, &["clear", "unclear"]), "r", SCHEDULE).await.unwrap();
     let swept: Vec<&str> = answer.sweeps.iter().map(|sweep| sweep.bucket.as_str()).collect();
     assert_eq!(swept, [BUCKET, "clear"]);
     assert_eq!(world.state().bucket("clear").latest("object").unwrap().sse, under("other"));
@@ -57,7 +57,7 @@ async fn people_get_one_notice_a_month_about_a_bucket_that_the_function_may_not_
     add_buckets(&world, ["closed", "open"]);
     world.state().buckets.get_mut("closed").unwrap().closed = true;
     world.declare_pipelines(&[("one", "closed", None), ("two", "open", Some(&key("other")))]);
-    let checker = world.checker(Repair::Update);
+    let checker = world.checker_of(Repair::Update, &["closed", "open"]);
     let mut findings = Vec::new();
     for day in 0..29 {
         let answer = handle(&checker, &format!("day{day}"), SCHEDULE).await.unwrap();

@@ -137,6 +137,9 @@ async fn an_object_that_s3_does_not_show_or_repair_has_a_verdict() {
             .after(|world| world.state().buckets.get_mut(BUCKET).unwrap().reads_denied = true),
         case("update refused", hello(Sse::S3), Outcome::Repaired, "")
             .after(|world| world.state().buckets.get_mut(BUCKET).unwrap().updates_denied = true),
+        case("update refused, and no copy wanted", hello(Sse::S3), Outcome::Reported, "update-only")
+            .repair(Repair::UpdateOnly)
+            .after(|world| world.state().buckets.get_mut(BUCKET).unwrap().updates_denied = true),
         case("copy refused", hello(Sse::S3), Outcome::Reported, "AccessDenied: explicit deny")
             .repair(Repair::Copy)
             .after(move |world| world.answer_operation("CopyObject", denied)),

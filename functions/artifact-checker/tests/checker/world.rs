@@ -21,7 +21,7 @@ use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorFuture, S
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::retry::RetryConfig;
-use sekisho_domain::artifacts::{Artifacts, Repair};
+use sekisho_domain::artifacts::{Artifacts, BucketArtifacts, Repair};
 use sekisho_lambda::Invocation;
 use sekisho_lambda::aws::SdkConfig;
 use sekisho_ledger::Memory;
@@ -173,7 +173,7 @@ impl World {
         Checker {
             ledger: Memory::default(),
             settings: Settings {
-                artifacts: Artifacts { repair, consumer_role: None },
+                artifacts: Artifacts { repair, consumer_role: None, buckets: BTreeMap::new() },
                 bucket: BUCKET.to_owned(),
                 key: KeyArn::parse(&key("right")).unwrap(),
             },
@@ -181,6 +181,16 @@ impl World {
             clock: now,
             cache: Cache::default(),
         }
+    }
+
+    /// The function after a cold start, with entries in the configuration that allow the repair in these buckets too.
+    pub(crate) fn checker_of(&self, repair: Repair, buckets: &[&str]) -> Checker<Memory> {
+        let mut checker = self.checker(repair);
+        for bucket in buckets {
+            let entry = BucketArtifacts { repair, consumer_role: None };
+            checker.settings.artifacts.buckets.insert((*bucket).to_owned(), entry);
+        }
+        checker
     }
 
     /// Declares pipelines with their artifact stores: name, bucket and key.

@@ -1,0 +1,72 @@
+//! Tests of buckets other than the function's own, which the configuration has to name before anything in them changes.
+
+use artifact_checker::Outcome;
+use sekisho_domain::artifacts::{BucketArtifacts, Repair};
+
+use crate::objects::{OBJECT, VERSION, decide, event, only};
+use crate::sweeps::{SCHEDULE, count};
+use crate::world::s3::{Bucket, Sse, Version};
+use crate::world::{ACCOUNT, BUCKET, Response, World, handle, key, under};
+
+/// The bucket of the example event `object-created-in-another-bucket`.
+const OTHER_BUCKET: &str = "somebody-elses-bucket";
+
+/// A world in which a pipeline stores artifacts in another bucket, under the key `other`. The bucket also has an object
+/// of another team, under that team's own key.
+fn world_with_another_bucket() -> World {
+    let world = World::new();
+    world.state().buckets.insert(OTHER_BUCKET.to_owned(), Bucket::new(ACCOUNT));
+    let version = Version { id: VERSION.to_owned(), ..Version::new("hello", Sse::S3) };
+    world.state().put(OTHER_BUCKET, OBJECT, version);
+    world.state().put(OTHER_BUCKET, "data/of/another/team", Version::new("data", under("right")));
+    world.declare_pipelines(&[("shop", OTHER_BUCKET, Some(&key("other")))]);
+    world
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_an_entry_in_the_configuration_another_bucket_is_only_reported_on() {
+    for repair in [Repair::Update, Repair::Copy] {
+        let world = world_with_another_bucket();
+        let decision = decide(&world, repair, "object-created-in-another-bucket").await;
+        assert_eq!(decision.outcome, Outcome::Reported, "{}", decision.reason);
+        assert!(decision.reason.contains("[artifacts.buckets.somebody-elses-bucket]"), "{}", decision.reason);
+        let answer = handle(&world.checker(repair), "r", SCHEDULE).await.unwrap();
+        assert_eq!(count(&answer, Outcome::Reported), 2, "{:?}", answer.decisions);
+        assert_eq!(world.state().bucket(OTHER_BUCKET).writes, 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_entry_in_the_configuration_decides_how_its_bucket_is_repaired_and_who_reads_it() {
+    const ROLE: &str = "arn:aws:iam::444444444444:role/reader";
+    let world = world_with_another_bucket();
+    world.state().put(BUCKET, OBJECT, Version { id: VERSION.to_owned(), ..Version::new("hello", Sse::S3) });
+    let mut checker = world.checker(Repair::Report);
+    let entry = BucketArtifacts { repair: Repair::Copy, consumer_role: Some(ROLE.to_owned()) };
+    checker.settings.artifacts.buckets.insert(OTHER_BUCKET.to_owned(), entry);
+    let other = event("object-created-in-another-bucket");
+    let decision = only(handle(&checker, "r", &other).await.unwrap());
+    assert_eq!(decision.outcome, Outcome::Repaired, "{}", decision.reason);
+    assert_eq!(world.state().bucket(OTHER_BUCKET).latest(OBJECT).unwrap().sse, under("other"));
+    world.state().not_for_consumer.insert(key("other"));
+    let decision = only(handle(&checker, "r2", &other).await.unwrap());
+    assert_eq!(decision.outcome, Outcome::Unverifiable);
+    assert!(decision.reason.contains(ROLE), "{}", decision.reason);
+    // The section `[artifacts]` decides about the function's own bucket.
+    let decision = only(handle(&checker, "r3", &event("object-created")).await.unwrap());
+    assert_eq!((decision.outcome, world.state().bucket(BUCKET).writes), (Outcome::Reported, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn if_a_pipeline_is_hidden_another_bucket_is_only_reported_on() {
+    let world = world_with_another_bucket();
+    let pipeline = crate::world::pipeline("hidden", OTHER_BUCKET, Some(&key("right")));
+    world.state().pipelines.as_mut().unwrap().insert("hidden".to_owned(), pipeline);
+    world.script(|request| {
+        let is_hidden = request.operation == "GetPipeline" && request.body.contains("hidden");
+        is_hidden.then(|| Response::json_error("AccessDenied", "no"))
+    });
+    let answer = handle(&world.checker_of(Repair::Update, &[OTHER_BUCKET]), "r", SCHEDULE).await.unwrap();
+    assert_eq!(count(&answer, Outcome::Reported), 2, "{:?}", answer.decisions);
+    assert_eq!(world.state().bucket(OTHER_BUCKET).writes, 0);
+}
