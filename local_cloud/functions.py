@@ -1,7 +1,7 @@
-"""Adds two features of Lambda that the emulator lacks.
+"""Adds three features of Lambda that the emulator lacks.
 
 A function gets its logging configuration in environment variables. An event that failed is sent, unchanged, to the
-function's dead-letter queue, with the permissions of the function's role.
+function's dead-letter queue, with the permissions of the function's role. IAM knows which function a call comes from.
 """
 
 import json
@@ -10,10 +10,11 @@ from typing import Any
 from botocore.exceptions import ClientError
 from ministack.core import lambda_runtime
 from ministack.core.responses import get_region
-from ministack.services import lambda_svc
+from ministack.services import lambda_svc, sts
 
 from local_cloud.services import Json, client
 
+_emulator_credentials = lambda_runtime.execution_credentials
 _emulator_environment = lambda_svc._provided_worker_env
 _emulator_route_async_failure = lambda_svc._route_async_failure
 
@@ -22,6 +23,14 @@ def install() -> None:
     """Patches the emulator."""
     lambda_svc._provided_worker_env = _environment
     lambda_svc._route_async_failure = _route_async_failure
+    lambda_runtime.execution_credentials = lambda_svc.execution_credentials = _credentials
+
+
+def _credentials(config: Json) -> dict[str, str]:
+    """The credentials of a function, whose session also has the function's ARN, without a qualifier."""
+    keys: dict[str, str] = _emulator_credentials(config)
+    sts._sessions[keys["AWS_ACCESS_KEY_ID"]]["FunctionArn"] = ":".join(config["FunctionArn"].split(":")[:7])
+    return keys
 
 
 def _environment(config: Json, code_dir: str, port: int) -> Json:

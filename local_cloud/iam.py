@@ -1,6 +1,7 @@
 """Adds parts of IAM that the emulator lacks: some condition keys, policy limits, and roles that services assume."""
 
 import contextvars
+import dataclasses
 import json
 import re
 import time
@@ -17,12 +18,17 @@ from local_cloud.services import Credentials, Json
 # AWS's limits for the total size of a principal's inline policies, in characters without white space.
 INLINE_LIMITS = {"user": 2048, "role": 10240}
 
+# The fields of a session that this package adds, and the condition keys that have their values.
+SESSION_KEYS = {"FunctionArn": "lambda:sourcefunctionarn", "IdentityStoreUser": "identitystore:userid"}
+
 _request_keys: contextvars.ContextVar[Json] = contextvars.ContextVar("condition_keys_of_the_request")
 
 
 def install() -> None:
     """Patches the emulator."""
     iam_evaluator._resolve_condition_key = _resolve_condition_key
+    iam_evaluator._principal_keys = _principal_keys
+    iam_evaluator.evaluate_resource_policy = _evaluate_resource_policy
     iam_actions.request_tag_context = _request_context
     app.pin_request_origin = _pin_request_origin
     iam._IAM_HANDLERS["PutUserPolicy"] = _within_limit("user", iam._put_user_policy)
@@ -55,6 +61,23 @@ def _resolve_condition_key(key: str, context: Any) -> Any:
         return s3._bucket_owner_account(context.resource_arn[13:].partition("/")[0])
     value = _emulator_resolve_condition_key(key, context)
     return _request_keys.get({}).get(name) if value is None else value
+
+
+_emulator_principal_keys = iam_evaluator._principal_keys
+_emulator_evaluate_resource_policy = iam_evaluator.evaluate_resource_policy
+
+
+def _principal_keys(credential: Any) -> Json:
+    keys: Json = _emulator_principal_keys(credential)
+    session = sts._sessions.get(credential.access_key_id) or {}
+    return keys | {key: session[field] for field, key in SESSION_KEYS.items() if field in session}
+
+
+def _evaluate_resource_policy(policy: Any, context: Any, *more: Any, **named: Any) -> Any:
+    # AWS has this key in identity policies only, so a resource policy that needs it allows nothing.
+    keys = {key: value for key, value in context.principal_keys.items() if key != SESSION_KEYS["FunctionArn"]}
+    without = dataclasses.replace(context, principal_keys=keys)
+    return _emulator_evaluate_resource_policy(policy, without, *more, **named)
 
 
 _emulator_request_context = iam_actions.request_tag_context

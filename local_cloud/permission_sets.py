@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from ministack.core import iam_evaluator
 from ministack.core.responses import request_scope
 from ministack.services import iam, sts
 from ministack.services.cloudformation import provisioners
@@ -44,26 +43,14 @@ _assignments: set[str] = set()
 
 
 def install() -> None:
-    """Adds the resource types to CloudFormation, ListInstances to SSO, and the user to a session's condition keys."""
+    """Adds the resource types to CloudFormation, and ListInstances to SSO."""
     handlers = provisioners._RESOURCE_HANDLERS
     handlers["AWS::SSO::PermissionSet"] = {"create": _create, "update": _update, "delete": _delete}
     handlers["AWS::SSO::Assignment"] = {"create": _assign, "update": _reassign, "delete": _withdraw}
     instance = {"InstanceArn": IDENTITY_CENTER, "IdentityStoreId": IDENTITY_STORE, "Status": "ACTIVE"}
     register("sso", "SWBExternalService", {"ListInstances": lambda _: {"Instances": [instance]}}, lambda *_: "*")
-    iam_evaluator._principal_keys = _principal_keys
     for name in EDITS:
         iam._IAM_HANDLERS[name] = _unless_reserved(iam._IAM_HANDLERS[name])
-
-
-_emulator_principal_keys = iam_evaluator._principal_keys
-
-
-def _principal_keys(credential: Any) -> Json:
-    keys: Json = _emulator_principal_keys(credential)
-    session = sts._sessions.get(credential.access_key_id) or {}
-    if "IdentityStoreUser" in session:
-        keys["identitystore:userid"] = session["IdentityStoreUser"]
-    return keys
 
 
 def _unless_reserved(edit: Callable[[Json], Any]) -> Callable[[Json], Any]:

@@ -24,17 +24,7 @@ CALLS_PER_SECOND = 2
 GLOBAL, GLOBAL_REGION = {"iam", "organizations"}, "us-east-1"
 # How the names of data events begin, which LookupEvents does not have. All of S3's requests for objects are others.
 DATA = {
-    "dynamodb": (
-        "Batch",
-        "DeleteItem",
-        "GetItem",
-        "PutItem",
-        "Query",
-        "Scan",
-        "TransactGet",
-        "TransactWrite",
-        "Update",
-    ),
+    "dynamodb": ("Batch", "DeleteItem", "GetItem", "PutItem", "Query", "Scan", "Transact", "UpdateItem"),
     "events": ("PutEvents",),
     "lambda": ("Invoke",),
     "logs": ("PutLogEvents",),

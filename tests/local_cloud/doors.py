@@ -11,7 +11,8 @@ from botocore.exceptions import ClientError
 from tests.local_cloud.accounts import PRODUCTION, allow
 from tools.layout import REGION
 
-# A request with `fail` fails. A request with `to` is also sent to that queue.
+# A request with `fail` fails. A request with `to` is also sent to that queue. A request with `call` invokes that
+# function, and answers with the error code, if there is one.
 BOOTSTRAP = f"""#!{sys.executable}
 import json, os, urllib.request
 api = "http://" + os.environ["AWS_LAMBDA_RUNTIME_API"] + "/2018-06-01/runtime/invocation/"
@@ -20,6 +21,12 @@ while True:
         request, body = event.headers["Lambda-Runtime-Aws-Request-Id"], json.load(event)
         invoked = event.headers["Lambda-Runtime-Invoked-Function-Arn"]
     answer = json.dumps({{"invoked": invoked, "event": body}})
+    if body.get("call"):
+        import boto3, botocore.exceptions
+        try:
+            boto3.client("lambda").invoke(FunctionName=body["call"], Payload=b"{{}}")
+        except botocore.exceptions.ClientError as error:
+            answer = json.dumps(error.response["Error"]["Code"])
     if body.get("to"):
         import boto3
         boto3.client("sqs").send_message(QueueUrl=body["to"], MessageBody=answer)
@@ -27,8 +34,8 @@ while True:
 """
 
 
-def make(cloud, account: str, name: str, *aliases: str, **settings) -> str:
-    """Creates the function with aliases of `$LATEST`, and returns its ARN."""
+def make(cloud, account: str, name: str, *aliases: str, role: str = "", **settings) -> str:
+    """Creates the function with aliases of `$LATEST`, and returns its ARN. Without a role, it gets one."""
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as package:
         entry = zipfile.ZipInfo("bootstrap")
@@ -39,7 +46,7 @@ def make(cloud, account: str, name: str, *aliases: str, **settings) -> str:
         FunctionName=name,
         Runtime="provided.al2023",
         Handler="bootstrap",
-        Role=cloud.role(account, name, {"Service": "lambda.amazonaws.com"}, [allow("sqs:SendMessage")]),
+        Role=role or cloud.role(account, name, {"Service": "lambda.amazonaws.com"}, [allow("sqs:SendMessage")]),
         Code={"ZipFile": archive.getvalue()},
         Timeout=10,
         **settings,

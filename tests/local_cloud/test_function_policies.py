@@ -212,3 +212,33 @@ def test_writing_a_policy_needs_its_own_permission_for_the_door(cloud):
         assert refusal(getattr(weak, name), **request) == "AccessDeniedException"
         exact = visitor(cloud, f"{action}-door", allow(f"lambda:{action}", f"{door}:hana"))
         assert getattr(exact, name)(**request)["ResponseMetadata"]["HTTPStatusCode"] < 300
+
+
+def called_by(functions, caller: str, function: str):
+    """What a function gets if it calls another one: its answer, or the code of the error."""
+    answer = functions.invoke(FunctionName=caller, Payload=json.dumps({"call": function}).encode())
+    return json.loads(answer["Payload"].read())
+
+
+def test_a_statement_can_be_for_one_function_with_the_role(cloud):
+    """The key lambda:SourceFunctionArn is in identity policies only."""
+    target, source = make(cloud, PRODUCTION, "source-target", "hub"), arn_of(PRODUCTION, "source-one")
+    condition = {"ArnEquals": {"lambda:SourceFunctionArn": source}}
+    role_arn = cloud.role(
+        PRODUCTION,
+        "source-shared",
+        {"Service": "lambda.amazonaws.com"},
+        [allow(INVOKE, f"{target}:hub", Condition=condition)],
+    )
+    for name in ("source-one", "source-two"):
+        make(cloud, PRODUCTION, name, "hana", role=role_arn)
+    functions = cloud.client("lambda", PRODUCTION)
+    for caller in ("source-one", "source-one:hana"):
+        assert called_by(functions, caller, f"{target}:hub")["invoked"] == arn_of(PRODUCTION, caller)
+    assert called_by(functions, "source-two", f"{target}:hub") == "AccessDeniedException"
+    # A resource policy does not see the key.
+    put(cloud, PRODUCTION, target, admit(target, role_arn, **condition))
+    for caller in ("source-one", "source-two"):
+        assert called_by(functions, caller, target) == "AccessDeniedException"
+    put(cloud, PRODUCTION, target, admit(target, role_arn))
+    assert called_by(functions, "source-two", target)["invoked"] == arn_of(PRODUCTION, "source-two")
