@@ -20,6 +20,8 @@ from local_cloud.services import Json, Refused
 
 # AWS's limit for a policy, in bytes.
 SIZE = 20480
+# Each statement has one of each of these.
+REQUIRED = ({"Effect"}, {"Principal"}, {"Action", "NotAction"}, {"Resource", "NotResource"})
 EVERYBODY: list[Any] = ["*", {"AWS": "*"}, {"AWS": ["*"]}]
 
 
@@ -141,10 +143,10 @@ def _checked(text: str, arn: str) -> Json:
         raise Refused("InvalidParameterValueException", "The policy is not a valid policy document.") from None
     statements = statements if isinstance(statements, list) else [statements]
     for statement in statements:
-        missing = [name for name in ("Effect", "Principal", "Action", "Resource") if name not in statement]
+        missing = [name for name in REQUIRED if not name & statement.keys()]
         if missing:
-            # NotPrincipal and the like are possible on AWS, but the emulator would ignore such a statement.
-            message = f"A statement of the policy for {arn} has no {missing[0]}."
+            # AWS also takes NotPrincipal, but the emulator would ignore such a statement.
+            message = f"A statement of the policy for {arn} has no {min(missing[0])}."
             raise Refused("InvalidParameterValueException", message)
         if statement["Effect"] == "Allow" and statement["Principal"] in EVERYBODY and not statement.get("Condition"):
             raise Refused("PublicPolicyException", f"The policy would grant public access to {arn}.")

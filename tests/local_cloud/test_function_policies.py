@@ -178,7 +178,11 @@ def test_a_policy_is_read_replaced_and_deleted_by_its_revision(cloud):
     [
         ("{", "InvalidParameterValueException"),
         ("[]", "InvalidParameterValueException"),
-        (document([{"Effect": "Deny", "NotPrincipal": {"AWS": PRODUCTION}}]), "InvalidParameterValueException"),
+        (
+            document([{"Effect": "Deny", "NotPrincipal": {"AWS": PRODUCTION}, "Action": INVOKE, "Resource": "*"}]),
+            "InvalidParameterValueException",
+        ),
+        (document([{"Effect": "Allow", "Principal": PRODUCTION, "Action": "*"}]), "InvalidParameterValueException"),
         (document([admit("*", {"AWS": "*"})]), "PublicPolicyException"),
         (document([admit("*", PRODUCTION)]) + " " * 20480, "PolicyLengthExceededException"),
     ],
