@@ -17,6 +17,7 @@ from tests.template.test_template import READERS, lint
 from tools.git import Clone
 from tools.layout import ROOT
 from tools.local_stack import images
+from tools.operations.pipelines import NO_TAG
 
 PRODUCTION = "333333333333"
 URI = f"#{{Image.RegistryId}}.dkr.ecr.{deployed.REGION}.amazonaws.com/#{{Image.RepositoryName}}@#{{Image.ImageDigest}}"
@@ -29,7 +30,10 @@ def bootstrap():
 def test_a_further_repository_is_the_same():
     source = deployed.source()
     (here,), there = bootstrap()["Resources"].items(), source["Resources"]["ImageRepository"]
-    assert here == ("ImageRepository", {key: value for key, value in there.items() if key != "Condition"})
+    # If the first deployment of the stack sekisho fails, its deployer may not delete the repository. An administrator,
+    # who deploys a further one, may.
+    del there["Condition"]
+    assert here == ("ImageRepository", there | {"DeletionPolicy": "RetainExceptOnCreate"})
     assert bootstrap()["Conditions"]["ImageReaders"] == source["Conditions"]["ImageReaders"]
     paths = "ImageReaderOrgPaths"
     assert bootstrap()["Parameters"][paths] == source["Parameters"][paths]
@@ -128,7 +132,7 @@ def test_the_managed_pipeline_deploys_the_image_by_digest(cloud_of_all):
     assert list(found)[:2] == ["Source", "Image"]
     image, change_set = found["Image"], found["ChangeSet"]
     assert image["actionTypeId"] == {"category": "Source", "owner": "AWS", "provider": "ECR", "version": "1"}
-    assert image["configuration"] == {"RepositoryName": "shop", "ImageTag": "sekisho-pins-the-digest"}
+    assert image["configuration"] == {"RepositoryName": "shop", "ImageTag": NO_TAG}
     assert image["roleArn"] == found["Source"]["roleArn"]
     assert json.loads(change_set["configuration"]["ParameterOverrides"]) == {"ImageUri": URI}
     assert image["namespace"] == "Image"
@@ -270,7 +274,7 @@ def test_an_execution_that_no_order_started_deploys_nothing(cloud_of_all, source
     """Somebody presses "Release change" in the console, although there are a commit and an image."""
     found = ran(cloud_of_all)
     assert {name: one["status"] for name, one in found.items()} == {"Source": "Succeeded", "Image": "Failed"}
-    assert "sekisho-pins-the-digest" in json.dumps(found["Image"]["output"]["executionResult"])
+    assert NO_TAG in json.dumps(found["Image"]["output"]["executionResult"])
     found = ran(cloud_of_all, sourceRevisions=sources)
     # The local cloud does not run CodeBuild, so the pinned execution goes no further than the action Build.
     assert {name: one["status"] for name, one in found.items()} == {

@@ -46,7 +46,7 @@ class Place:
             f'[mine.sekisho]\naccount = "{account}"\nrepositories = "mine"\n'
             f'[mine.global.parameters]\nstack_name = "{STACK}"\nregion = "{REGION}"\nprofile = "mine"\n'
             '[mine.deploy.parameters]\nparameter_overrides = ["HostsPipelines=true", "RepositoryName=code", '
-            '"ImageRepositoryName=images"]\n'
+            '"HostsRepositories=true", "ImageRepositoryName=images"]\n'
         )
 
     def client(self, service):
@@ -273,6 +273,17 @@ def test_a_stack_counts_as_deployed_whatever_came_later(later):
     assert not stack(*FAILED).was_deployed
     assert stack(FAILED[0], event(later), event("DELETE_FAILED"), status="DELETE_FAILED").was_deployed
     assert stack(*FAILED, status=later).was_deployed
+
+
+def test_a_pipeline_account_has_no_repository_of_images_to_leave(place):
+    """There, the parameter names a repository of another account."""
+    place.client("ecr").create_repository(repositoryName="images")
+    named = place.samconfig.read_text()
+    _, output = place.clean_start()
+    assert "repository of images images" in output
+    place.samconfig.write_text(named.replace('"HostsRepositories=true", ', ""))
+    _, output = place.clean_start()
+    assert "repository of images" not in output
 
 
 def test_a_repository_with_images_stays(place):

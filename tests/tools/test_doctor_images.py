@@ -156,7 +156,7 @@ LINKS = [
             account_leaves_the_unit,
             policy_with(lambda text: text.replace(WORKLOADS, f"{ORGANIZATION}/*/ou-seki-otherunit/")),
             policy_with(lambda text: text.replace(ORGANIZATION, "o-zzzzzzzzzz")),
-            policy_with(lambda text: text.replace('"ecr:BatchGetImage",', "", 1)),
+            policy_with(lambda text: text.replace('"ecr:BatchGetImage",', "")),
             policy_with(lambda _: None),
         )
     ),
@@ -183,12 +183,17 @@ def test_a_broken_link_is_named(cloud, path, link):
             f"sekisho-cloudformation-{REGION} may not pull from shop",
         ),
         (
+            images.images_can_be_pulled,
+            policy_with(lambda text: text.replace("aws:SourceOrgPaths", "aws:PrincipalOrgPaths")),
+            f"shop does not let Lambda pull for account {T}",
+        ),
+        (
             pipelines.pipelines_exist,
             source_with(lambda action: action["configuration"].pop("ImageTag"), action=1),
             "source action Image of pipeline shop has the tag latest",
         ),
     ],
-    ids=["mutable tags", "no function", "a tag that may exist"],
+    ids=["mutable tags", "no function", "Lambda not admitted", "a tag that may exist"],
 )
 def test_what_could_be_better_is_only_advice(cloud, path, check, fault, advice):
     with contextlib.ExitStack() as stack:

@@ -42,7 +42,16 @@ def test_an_image_that_the_account_may_not_pull_is_noted(cloud, fault):
     finally:
         undo()
     assert not blocks and f"does not let account {T} pull" in text
-    assert "ImageReaderOrgPaths for repository" in fix
+    assert "ImageReaderOrgPaths of ENV=repository" in fix
+
+
+def test_a_policy_that_forgets_lambda_is_noted(cloud):
+    undo = policy_with(lambda text: text.replace("lambda.amazonaws.com", "ecs-tasks.amazonaws.com"))(cloud)
+    try:
+        ((blocks, text, _),) = problems(preflight.image_is_shared, "test", **IMAGE)
+    finally:
+        undo()
+    assert not blocks and f"does not let Lambda pull for account {T}" in text
 
 
 def test_a_missing_repository_of_images_is_noted(cloud):
@@ -65,8 +74,8 @@ def test_the_name_of_the_repository_of_images_must_be_free(cloud):
     assert problems(names_are_free, "repository", **IMAGE) == []
     cloud.client(R, "ecr").create_repository(repositoryName="cart")
     try:
-        # The stack owns its ImageRepository, so the name counts only where there is no stack yet.
-        found = problems(names_are_free, "repository", ImageRepositoryName="cart")
+        # The stack owns a repository of images, but not this one.
+        ((blocks, text, fix),) = problems(names_are_free, "repository", ImageRepositoryName="cart")
         elsewhere = Deployment(environment("repository"))
         elsewhere.target = dataclasses.replace(
             elsewhere.target, stack="other", parameters={"HostsRepositories": "true", "ImageRepositoryName": "cart"}
@@ -74,5 +83,6 @@ def test_the_name_of_the_repository_of_images_must_be_free(cloud):
         texts = [one.text for one in names_are_free(elsewhere)]
     finally:
         cloud.client(R, "ecr").delete_repository(repositoryName="cart")
-    assert found == []
+    assert blocks and "already has a repository of images cart" in text
+    assert "leave ImageRepositoryName empty" in fix and "rename" not in fix
     assert any("already has a repository of images cart, and stack other does not own it" in one for one in texts)

@@ -63,7 +63,7 @@ class Account:
     def organization_path(self, account: str) -> str | None:
         """The account's path in the organization, such as `o-…/r-…/ou-…/`; None if these credentials can't see it.
 
-        Only the organization's management account can see it, and accounts to which it has delegated that.
+        Only the organization's management account and delegated administrators can see it.
         """
         organizations, path, child = self.client("organizations"), "", account
         try:

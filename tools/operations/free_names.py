@@ -10,29 +10,40 @@ from tools.operations.deployment import Deployment, Problem
 from tools.operations.leftovers import FUNCTIONS_OF, bucket_name, found, log_group
 from tools.operations.template import value
 
+OF_AN_EARLIER_STACK = "if an earlier stack left it: docs/deploy.md, Take it down; else rename or delete it"
+# A repository of images can't be renamed, and to delete it would take the images away from all accounts.
+OF_IMAGES = (
+    "else do not delete it, because other accounts may run its images: leave ImageRepositoryName empty, and the "
+    "repository goes on working with the policy that it has (docs/images.md, The repository), or choose another name"
+)
+
 
 def names_are_free(deployment: Deployment) -> Iterator[Problem]:
     """A resource that the stack is about to create must not exist yet under its name."""
     target = deployment.target
     if deployment.stack and deployment.stack["StackStatus"] in stack_history.FAILED_FIRST:
         return  # make clean-start removes the resources of such a stack, too
-    present = set()
+    present: dict[str, str] = {}
     if deployment.stack:
         pages = (
             deployment.client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=target.stack)
         )
         present = {
-            one["LogicalResourceId"]
+            one["LogicalResourceId"]: one.get("PhysicalResourceId", "")
             for page in pages
             for one in page["StackResourceSummaries"]
             if one["ResourceStatus"] != "DELETE_COMPLETE"
         }
+    # The stack owns a repository of images, but not the one with the new name.
+    if present.get("ImageRepository") != value(target, "ImageRepositoryName"):
+        present.pop("ImageRepository", None)
     for logical, text, exists in fixed_names(deployment):
         if logical not in present and exists():
+            left = OF_IMAGES if logical == "ImageRepository" else OF_AN_EARLIER_STACK
             yield Problem(
                 f"Account {target.account} already has {text}, and stack {target.stack} does not own it",
                 f"if a failed first deployment left it: make clean-start ENV={target.name} PROFILE=… as an "
-                "administrator; if an earlier stack left it: docs/deploy.md, Take it down; else rename or delete it",
+                f"administrator; {left}",
             )
 
 

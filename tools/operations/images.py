@@ -1,6 +1,7 @@
 """The hop that looks at routed repositories of images, and at who may read them and pull from them."""
 
 import json
+from contextlib import suppress
 from functools import partial
 
 from botocore.exceptions import ClientError
@@ -18,7 +19,7 @@ IMAGE_CHANGE = {
 }
 READ_IMAGE = ["ecr:DescribeImages"]
 PULL = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]
-# What Lambda asks of whoever creates a function from an image.
+# Lambda needs these, and so does whoever creates a function from an image.
 PULL_FOR_FUNCTION = ["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]
 
 
@@ -43,8 +44,11 @@ def images_can_be_pulled(path: DeliveryPath) -> None:
         if path.repositories.id != path.pipelines.id:
             _need_pull(path, name, policy)
         if repository["imageTagMutability"] != "IMMUTABLE":
-            path.advice.append(f"the tags of {name} can be moved, and each move is a new change: make them immutable")
-        _advise_on_functions(path, route)
+            path.advice.append(
+                f"the tags of {name} can be moved, and each move is a new change: make them immutable "
+                f"(aws ecr put-image-tag-mutability --repository-name {name} --image-tag-mutability IMMUTABLE)"
+            )
+        _advise_on_functions(path, route, policy)
 
 
 def _policy(path: DeliveryPath, name: str) -> Document:
@@ -81,9 +85,35 @@ def lets_in(document: Document, action: str, arn: str, place: Context, account: 
     return False
 
 
-def _advise_on_functions(path: DeliveryPath, route: Route) -> None:
-    """Advises if a role with which CloudFormation deploys may not pull, which a function from the image would need."""
+def lets_functions_in(document: Document, arn: str, place: str | None, account: str, pipeline: str) -> bool:
+    """Whether the policy of a repository of images lets Lambda pull for the functions of a pipeline's stack.
+
+    Raises `Unclear` if that depends on the account's place in the organization, and the place is None.
+    """
+    source = {
+        "aws:PrincipalOrgPaths": "",  # Lambda's service principal belongs to no organization.
+        "aws:SourceAccount": account,
+        "aws:SourceArn": f"arn:aws:lambda:{arn.split(':')[3]}:{account}:function:{pipeline}-function",
+    }
+    if place:
+        source["aws:SourceOrgPaths"] = place
+    return all(allows(document, action, arn, source, "lambda.amazonaws.com") for action in PULL_FOR_FUNCTION)
+
+
+def _advise_on_functions(path: DeliveryPath, route: Route, policy: Document) -> None:
+    """Advises if Lambda or a role with which CloudFormation deploys may not pull; a function from the image needs both.
+
+    If nothing shows the account's place in the organization, `_need_pull` has reported that already.
+    """
     pipeline, _ = path.source_action(route)
+    account = path.pipelines.id
+    seen_from = path.repositories.organization_path(account)
+    with suppress(Unclear):
+        if not lets_functions_in(policy, path.image_arn(route.repository), seen_from, account, pipeline["name"]):
+            path.advice.append(
+                f"{route.repository} does not let Lambda pull for account {account}. A function from an image needs "
+                "that; a service of ECS does not"
+            )
     roles = {
         role
         for stage in pipeline["stages"]

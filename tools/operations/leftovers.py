@@ -72,7 +72,8 @@ def leftovers(session: boto3.Session, target: Environment, stacks: Iterable[Stac
     yield from _ledger(session)
     yield from _bucket(session, bucket_name(target))
     yield from _repository(session, value(target, "RepositoryName"))
-    if name := value(target, "ImageRepositoryName"):
+    # In a pipeline account, the parameter names a repository of the repository account.
+    if target.does("HostsRepositories") and (name := value(target, "ImageRepositoryName")):
         yield from _image_repository(session, name)
     for functions in FUNCTIONS_OF.values():
         for function, name in functions.items():

@@ -21,7 +21,7 @@ from tools.operations.account import Account
 from tools.operations.deployment import Deployment, Problem, Unknown
 from tools.operations.environment import SAMCONFIG, Environment
 from tools.operations.free_names import names_are_free
-from tools.operations.images import PULL_FOR_FUNCTION, lets_in
+from tools.operations.images import PULL, lets_functions_in, lets_in
 from tools.operations.leftovers import found
 from tools.operations.policy import Unclear, allows
 from tools.operations.template import declared, value
@@ -30,7 +30,6 @@ from tools.operations.template import declared, value
 CHATBOT_REGION = "us-east-2"
 BOOTSTRAP = ROOT / "bootstrap" / "deploy-role.yaml"
 BOOTSTRAP_STACK = "sekisho-deploy"
-FURTHER = "bootstrap/image-repository.yaml there"
 # A new account may run only this many functions at a time, until AWS raises the limit.
 LOW_CONCURRENCY = 10
 # Lambda keeps so much of the quota for functions without a reservation.
@@ -266,7 +265,10 @@ def image_is_shared(deployment: Deployment) -> Found:
     if not name or not deployment.has("ManagesPipeline") or target.name == repositories.name:
         return
     ecr, where = deployment.client_of_repositories("ecr"), f"account {repositories.account} (ENV={repositories.name})"
-    fix = f"set ImageRepositoryName={name} and ImageReaderOrgPaths for {repositories.name}, or deploy " + FURTHER
+    fix = (
+        f"in {SAMCONFIG.name}, set ImageRepositoryName={name} and ImageReaderOrgPaths of ENV={repositories.name} and "
+        "deploy it, or deploy bootstrap/image-repository.yaml in that account"
+    )
     if found(ecr.describe_repositories, repositoryNames=[name]) is None:
         yield Problem(f"There is no repository of images {name} in {where}", fix, blocks=False)
         return
@@ -274,9 +276,12 @@ def image_is_shared(deployment: Deployment) -> Found:
     place = Account(repositories).organization_path(target.account)
     arn = f"arn:{deployment.partition}:ecr:{repositories.region}:{repositories.account}:repository/{name}"
     context = {"aws:PrincipalOrgPaths": place} if place else {}
-    if not all(lets_in(policy, action, arn, context, target.account) for action in PULL_FOR_FUNCTION):
-        text = f"The repository of images {name} in {where} does not let account {target.account} pull"
+    text = f"The repository of images {name} in {where} does not let account {target.account} pull"
+    if not all(lets_in(policy, action, arn, context, target.account) for action in PULL):
         yield Problem(text, fix, blocks=False)
+    elif not lets_functions_in(policy, arn, place, target.account, value(target, "PipelineName")):
+        text = f"The repository of images {name} in {where} does not let Lambda pull for account {target.account}"
+        yield Problem(f"{text}. Only functions from an image need that", fix, blocks=False)
 
 
 def channel_is_free(deployment: Deployment) -> Found:
