@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 
 use crate::newest::{leads_order, leads_to};
 use crate::snapshot::TrainRows;
-use crate::target::{PlacedOrder, TargetRow};
+use crate::target::{PlacedOrder, TargetRow, is_same_kind};
 use crate::train::held_targets;
 use crate::worklist::Reference;
 
@@ -99,26 +99,51 @@ impl<'r> Heads<'r> {
         now: OffsetDateTime,
     ) -> Option<TargetRow> {
         let report = row.unplaced_report().filter(|_| !self.is_in_wave(target))?;
-        let newest = self.newest(target)?;
-        let leading = self.routes.concerning(&newest.repository, &newest.source_ref);
-        if held_targets(leading, trains, &newest.source_ref, now).contains(target) {
+        let newest = self.newest(target, |_| true)?;
+        // The newest head of the pipeline's other source.
+        let other = self.newest(target, |change| !is_same_kind(change, &newest));
+        let (newest, other) = match other {
+            Some(other) if other.id() == report.id => (other, Some(newest)),
+            other => (newest, other),
+        };
+        if self.is_held(target, &newest, trains, now) {
             return None;
         }
         if newest.id() == report.id {
             // The number of an event without an order is the sequence of its change.
-            return Some(row.adopted(&newest, now));
+            return Some(row.adopted(&newest, now).before_other(other));
         }
         // The target does not run the order, and calls it stale. Without an order, the report may be about a change
         // that an earlier version relayed, and later heads may touch none of the target's paths.
         let order = row.order.as_ref()?;
-        (newest.sequence >= order.change.sequence).then(|| row.placed(&newest, now))
+        (newest.sequence >= order.change.sequence).then(|| row.placed(&newest, now).before_other(other))
     }
 
-    /// The newest change that a route leads to the target, and that was not only recorded.
-    fn newest(&self, target: &TargetId) -> Option<Change> {
+    /// The row of a target that has not taken the order of its pipeline's other source, with that change in a new
+    /// order. Returns `None` if there is no such change, or if it may not be ordered as long as a person holds a route
+    /// to the target. `trains` has the rows of the routes without waves that lead to such a target.
+    pub(crate) fn with_other_source(
+        &self,
+        target: &TargetId,
+        row: &TargetRow,
+        trains: &TrainRows,
+        now: OffsetDateTime,
+    ) -> Option<TargetRow> {
+        let change = row.untaken_change(now).filter(|_| !self.is_in_wave(target))?;
+        let is_led = leads_to(self.routes, self.here, &change, target);
+        (is_led && !self.is_held(target, &change, trains, now)).then(|| row.placed(&change, now))
+    }
+
+    fn is_held(&self, target: &TargetId, change: &Change, trains: &TrainRows, now: OffsetDateTime) -> bool {
+        let leading = self.routes.concerning(&change.repository, &change.source_ref);
+        held_targets(leading, trains, &change.source_ref, now).contains(target)
+    }
+
+    /// The newest of the selected changes that a route leads to the target, and that were not only recorded.
+    fn newest(&self, target: &TargetId, is_selected: impl Fn(&Change) -> bool) -> Option<Change> {
         let relayed = self.at.values().flatten().filter(|head| !head.snapshot.row.baseline);
         let changes = relayed.filter_map(|head| head.snapshot.row.change(&head.repository, &head.source_ref));
-        self.last_leading(target, changes)
+        self.last_leading(target, changes.filter(is_selected))
     }
 
     /// The change that was seen last, of those that a route leads to the target.

@@ -32,8 +32,9 @@ const MANIFESTS: [&str; 4] = [
 const CONFIGURATIONS: [&str; 2] =
     ["application/vnd.docker.container.image.v1+json", "application/vnd.oci.image.config.v1+json"];
 
-/// Why no pipeline starts for images with this tag; `None` if one may. The tools that sign images push a signature like an
-/// image, under a tag that names the digest of the signed image. ECR's description does not tell such a signature apart.
+/// Why no pipeline starts for images with this tag; `None` if one may. The tools that sign images push a signature like
+/// an image, under a tag that names the digest of the signed image. ECR's description does not tell such a signature
+/// apart.
 pub(crate) fn unroutable_tag(tag: &str) -> Option<String> {
     let rest = tag.strip_prefix("sha256-")?;
     let (digits, kind) = rest.split_once('.').map_or((rest, None), |(digits, kind)| (digits, Some(kind)));
@@ -44,7 +45,8 @@ pub(crate) fn unroutable_tag(tag: &str) -> Option<String> {
 }
 
 impl Image {
-    /// Why no pipeline starts for the image; `None` if it is a container image, or an index of them, that can be pulled.
+    /// Why no pipeline starts for the image; `None` if it is a container image, or an index of them, that can be
+    /// pulled.
     #[must_use]
     pub fn unroutable(&self) -> Option<String> {
         if self.is_archived {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use sekisho_domain::change::SourceKind;
 use sekisho_domain::route::{Routes, TargetId};
 use time::OffsetDateTime;
 
@@ -15,7 +16,8 @@ use crate::worklist::Reference;
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Joining<'r> {
     pub(crate) reference: &'r Reference,
-    /// The targets that may have to run the head. A target that joins several references gets only the newest head.
+    /// The targets that may have to run the head. A target that joins several references gets only the newest head of
+    /// each source.
     pub(crate) targets: BTreeSet<TargetId>,
     /// The targets among `targets` that another reference feeds whose head was seen later. If the row of such a target
     /// has no order, an earlier version relayed that later head, so the target gets no order.
@@ -46,7 +48,7 @@ pub(crate) fn joining<'r>(
     trains: &TrainRows,
     now: OffsetDateTime,
 ) -> Result<Vec<Joining<'r>>, BTreeSet<String>> {
-    let mut fed: BTreeMap<TargetId, u64> = BTreeMap::new();
+    let mut fed: BTreeMap<(TargetId, SourceKind), u64> = BTreeMap::new();
     let mut changed: Vec<Changed<'_>> = Vec::new();
     for reference in references {
         let row = &reference.snapshot.row;
@@ -56,7 +58,7 @@ pub(crate) fn joining<'r>(
         // A head that was only recorded was not ordered, so its row does not say that a target runs any head.
         if !row.baseline {
             for target in known.iter().filter(|target| current.contains(**target)) {
-                let latest = fed.entry((*target).clone()).or_default();
+                let latest = fed.entry(((*target).clone(), reference.repository.kind())).or_default();
                 *latest = row.sequence.max(*latest);
             }
         }
@@ -77,14 +79,16 @@ pub(crate) fn joining<'r>(
     let newest = newest(&changed, undecided);
     let join = |Changed { reference, current, missing, held }: &Changed<'r>| {
         let row = &reference.snapshot.row;
-        let is_newest = |target: &TargetId| newest.get(target).is_some_and(|newest| std::ptr::eq(*newest, *reference));
+        let source = |target: &TargetId| (target.clone(), reference.repository.kind());
+        let is_newest =
+            |target: &TargetId| newest.get(&source(target)).is_some_and(|newest| std::ptr::eq(*newest, *reference));
         let targets: BTreeSet<TargetId> = missing.iter().filter(|target| is_newest(target)).cloned().collect();
-        let is_fed_later = |target: &&TargetId| fed.get(*target).is_some_and(|latest| *latest > row.sequence);
+        let is_fed_later = |target: &&TargetId| fed.get(&source(target)).is_some_and(|latest| *latest > row.sequence);
         let fed_later = targets.iter().filter(is_fed_later).cloned().collect();
         // The target is not recorded here before it is recorded in the row of its newest head. The order may fail, and
         // a target that is recorded everywhere would not get it in the next reconcile.
         let waits = |target: &TargetId| {
-            let is_elsewhere = || newest.contains_key(target) && !is_newest(target);
+            let is_elsewhere = || newest.contains_key(&source(target)) && !is_newest(target);
             missing.contains(target) && (undecided.contains(target) || held.contains(target) || is_elsewhere())
         };
         let row = row.covering(current.iter().filter(|target| !waits(target)).cloned().collect());
@@ -111,14 +115,17 @@ impl Changed<'_> {
     }
 }
 
-/// The reference with the newest head for each target that has joined a reference. The held heads do not count, so that
-/// the hold of one reference does not keep the targets from the head of another one.
-fn newest<'c, 'r>(changed: &'c [Changed<'r>], undecided: &BTreeSet<TargetId>) -> BTreeMap<&'c TargetId, &'r Reference> {
-    let mut newest: BTreeMap<&TargetId, &Reference> = BTreeMap::new();
+/// The reference with the newest head for each target that has joined a reference, and for each kind of source. The
+/// held heads do not count, so that the hold of one reference does not keep the targets from the head of another one.
+fn newest<'r>(
+    changed: &[Changed<'r>],
+    undecided: &BTreeSet<TargetId>,
+) -> BTreeMap<(TargetId, SourceKind), &'r Reference> {
+    let mut newest: BTreeMap<(TargetId, SourceKind), &Reference> = BTreeMap::new();
     for Changed { reference, missing, held, .. } in changed.iter().filter(|one| one.has_head()) {
         let row = &reference.snapshot.row;
         for target in missing.iter().filter(|target| !undecided.contains(target) && !held.contains(target)) {
-            let known = newest.entry(target).or_insert(reference);
+            let known = newest.entry((target.clone(), reference.repository.kind())).or_insert(reference);
             if known.snapshot.row.sequence < row.sequence {
                 *known = reference;
             }

@@ -1,18 +1,25 @@
 //! event-relay orders every target to run the newest head that a route leads to it, and repeats each order until its
 //! target has reported on it. A target is a pipeline of an account and region.
 //!
-//! The function runs in the repository account and is **level-triggered**: an event is only a hint that a branch or tag
-//! may have moved. The function reads the head. If that head was already relayed, nothing happens; otherwise the head
-//! becomes a change with a new sequence, and each target of its routes gets an order. Late, repeated and lost events,
-//! several pushes within a second and force-pushes therefore all lead to the current head.
+//! The function runs in the repository account and is **level-triggered**: an event is only a hint that a branch, a tag
+//! or the tag of an image may have moved. The function reads the head, which is a commit of CodeCommit or the digest of
+//! an image of ECR. If that head was already relayed, nothing happens; otherwise the head becomes a change with a new
+//! sequence, and each target of its routes gets an order. Late, repeated and lost events, several pushes within a
+//! second and force-pushes therefore all lead to the current head.
+//!
+//! **Images.** Only container images and their indexes are relayed: a tag that points at a signature or at anything
+//! else is ignored and leaves no row. Of several new images that a reconcile finds, the one that was pushed last is the
+//! newest change. An image that was deleted or archived is not ordered: before an order for a digest that was not just
+//! read as the head of its tag, the digest is read.
 //!
 //! **Orders.** The ledger has one row for each target, with the order that the target got last. The number of an order
 //! is larger than the number of every earlier order to the same target, whatever the branches or tags of the orders
-//! are. A target that should already run the commit gets no order, and neither does a target that should run a change
-//! that was seen later. One transaction writes the rows of the targets together with the row of the branch or tag; only
-//! then are the orders sent to the buses. If more targets get the change than one transaction can hold, the change is
-//! *pending* until the last transaction. If the invocation ends before that, the next invocation continues the change
-//! with the same sequence and id.
+//! are. A target that should already run the revision gets no order, and neither does a target that should run a change
+//! that was seen later. If a pipeline has two sources, code and an image, each source has its own newest change. One
+//! transaction writes the rows of the targets together with the row of the branch or tag; only then are the orders sent
+//! to the buses. If more targets get the change than one transaction can hold, the change is *pending* until the last
+//! transaction. If the invocation ends before that, the next invocation continues the change with the same sequence and
+//! id.
 //!
 //! **Offers.** A bus that does not accept an order fails nothing. Every reconcile offers the open orders again: those
 //! that their targets did not answer or refused, after five minutes at first and after an hour at most, and those that
@@ -26,8 +33,8 @@
 //!
 //! | input | effect |
 //! | --- | --- |
-//! | an event about a moved reference or a merged pull request | orders the head of that branch or tag |
-//! | schedule (`source` is `aws.events`) | compares every routed branch and known tag, and offers open orders again |
+//! | an event about a moved reference, a merged pull request or a pushed image | orders the head of the branch or tag |
+//! | schedule (`source` is `aws.events`) | compares all routed references, and offers open orders again |
 //! | `{"action":"explain","event":{…}}` | returns the plan for the event and its reason; writes and sends nothing |
 //! | a target's report (`source` is `sekisho.starter`) | stores the report if it is about the target's current order |
 //! | `{"action":"where"}` | returns a text that shows which revision runs in each target |

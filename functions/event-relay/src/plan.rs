@@ -245,8 +245,8 @@ fn plan_for_paths(facts: &Facts<'_>, head: &Revision, now: OffsetDateTime) -> Re
     Ok(with_pending(facts, row, ordering, now))
 }
 
-/// Whether the sequence of a change needs the lower bound that an expired row of its reference left behind. The row of a
-/// head that could not be read has no sequence yet. The receivers of images compare only the numbers of orders.
+/// Whether the sequence of a change needs the lower bound that an expired row of its reference left behind. The row of
+/// a head that could not be read has no sequence yet. The receivers of images compare only the numbers of orders.
 pub(crate) fn needs_floor(hint: &Hint, row: &BranchRow) -> bool {
     row.newest_sequence() == 0 && hint.repository.kind() == SourceKind::Git
 }

@@ -222,8 +222,8 @@ fn pull_request(envelope: &Envelope, own: &Invocation) -> Request {
     }
 }
 
-/// An image was pushed or deleted, or the registry of another region or account replicated it. The digest in the event is
-/// not used: the function reads the digest that the tag has now.
+/// An image was pushed or deleted, or the registry of another region or account replicated it. The digest in the event
+/// is not used: the function reads the digest that the tag has now.
 fn image_action(envelope: &Envelope, own: &Invocation) -> Request {
     let detail: ImageAction = match envelope.detail() {
         Ok(detail) => detail,

@@ -1,5 +1,6 @@
 //! The ledger's row of a target: the order that the target got last, and its last report on that order.
 
+mod other;
 mod train_order;
 mod wave;
 
@@ -16,6 +17,8 @@ use sekisho_ledger::Key;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
+pub use self::other::OtherSource;
+pub(crate) use self::other::is_same_kind;
 pub use self::train_order::{Finished, FinishedState, TrainOrder};
 pub(crate) use self::train_order::{Progress, order_of_wave};
 
@@ -60,6 +63,9 @@ pub struct TargetRow {
     /// For each route whose order was replaced by another route's order, what became of that order.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub finished: BTreeMap<String, Finished>,
+    /// What was ordered last of the pipeline's other source, if the current order is about one of two sources.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub other: Option<OtherSource>,
 }
 
 /// An order that a target got.
@@ -143,6 +149,9 @@ pub(crate) enum Reception {
     Heard(TargetRow),
     /// The report is about an earlier order.
     Older,
+    /// The report is about an earlier order of the pipeline's other source, which the target has taken. This row notes
+    /// it.
+    OfOther(TargetRow),
     /// The ledger has lost the order with this number. Later orders get larger numbers.
     Unplaced(TargetRow),
     /// The report's number is too far ahead of the clock.
@@ -178,6 +187,9 @@ impl TargetRow {
         let Some(PlacedOrder { change: desired, train, withdrawn, .. }) = self.standing_order() else {
             return if self.sequence() < change.sequence { placed() } else { Placement::Superseded };
         };
+        if !is_same_kind(desired, change) {
+            return self.place_beside(change, now);
+        }
         if is_same_revision(desired, change) {
             // A withdrawn order is not offered, so the target gets the commit only with a new one.
             return if *withdrawn { placed() } else { Placement::Duplicate };
@@ -221,7 +233,8 @@ impl TargetRow {
         };
         // Only the orders of waves use the changes.
         let healthy = if self.healthy.is_empty() { BTreeMap::new() } else { self.healthy_changes() };
-        Self { number, order: Some(order), healthy, heard: None, ..self.clone() }
+        let other = self.other_beside(change);
+        Self { number, order: Some(order), healthy, heard: None, other, ..self.clone() }
     }
 
     /// The last report, if it is about the current order.
@@ -277,7 +290,7 @@ impl TargetRow {
             return Reception::TooFarAhead;
         }
         if report.number < self.number {
-            return Reception::Older;
+            return self.heard_of_other(report).map_or(Reception::Older, Reception::OfOther);
         }
         let Some(order) = self.order.as_ref().filter(|order| order.is_subject_of(report)) else {
             // An earlier version relayed the change, or the ledger lost the order. The next reconcile compares the

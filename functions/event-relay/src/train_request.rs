@@ -135,7 +135,8 @@ impl Prefix {
         }
         let text = slack::quoted(text);
         Err(format!(
-            "`revision` is `{text}`: write the commit's id or the image's digest, or the first {FEWEST_DIGITS} digits or more"
+            "`revision` is `{text}`: write the commit's id or the image's digest, or the first {FEWEST_DIGITS} digits \
+             or more"
         ))
     }
 

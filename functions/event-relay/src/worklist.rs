@@ -81,8 +81,8 @@ pub(crate) struct Worklist {
 }
 
 impl Worklist {
-    /// The worklist of a repository that lists these references and has these rows. `listed` is `None` if the repository
-    /// does not exist.
+    /// The worklist of a repository that lists these references and has these rows. `listed` is `None` if the
+    /// repository does not exist.
     pub(crate) fn new(
         repository: &RepositoryArn,
         listed: Option<Vec<Listed>>,

@@ -123,8 +123,8 @@ impl Route {
             && !self.is_cache(repository.name())
     }
 
-    /// Whether a repository is a cache of another registry. ECR puts a `/` behind the prefix. A rule without a prefix has
-    /// [`ROOT`], and any repository may be its cache.
+    /// Whether a repository is a cache of another registry. ECR puts a `/` behind the prefix. A rule without a prefix
+    /// has [`ROOT`], and any repository may be its cache.
     fn is_cache(&self, name: &str) -> bool {
         let is_below = |prefix: &String| name.strip_prefix(prefix.as_str()).is_some_and(|rest| rest.starts_with('/'));
         self.caches.iter().any(|prefix| prefix == ROOT || is_below(prefix))

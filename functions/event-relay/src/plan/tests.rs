@@ -1,3 +1,4 @@
+use sekisho_domain::change::RepositoryArn;
 use sekisho_domain::config::Document;
 use time::Duration;
 use time::macros::datetime;
@@ -352,4 +353,45 @@ fn an_event_of_a_tag_that_an_earlier_version_relayed_is_a_duplicate() {
     let tag = |row: BranchRow| Case { source_ref: "refs/tags/v1", ..Case::row(row).at(2) };
     assert_eq!(tag(row).plan(NOW), "Duplicate, remember pending false, untouched false, 1 targets");
     assert_eq!(tag(earlier()).plan(NOW), "read the paths since true");
+}
+
+/// The plan for a tag of an image.
+fn image_plan(row: BranchRow, head: Head, is_gone: Option<bool>, now: OffsetDateTime) -> String {
+    let config = CONFIG.replace("repository =", "image =").replace("branches = [\"main\"]", "");
+    let routes = Document::parse("t", &config.replace("paths = [\"api/**\"]", "")).unwrap().routes().unwrap();
+    let hint = Hint { repository: image_repository(), ..hint("refs/images/v1") };
+    let revision = (row != BranchRow::default()).then_some(3);
+    let facts = Facts { head: Some(head), is_gone, ..Facts::new(&routes, &hint, Trigger::Event, None) };
+    summary(plan(&Facts { row: Some(Snapshot { row, revision }), ..facts }, now))
+}
+
+fn image_repository() -> RepositoryArn {
+    "arn:aws:ecr:ap-northeast-1:111111111111:repository/shop".parse().unwrap()
+}
+
+#[test]
+fn a_tag_without_a_container_image_leaves_no_row() {
+    let signature = Head::Unroutable("a signature".to_owned());
+    assert_eq!(image_plan(BranchRow::default(), signature.clone(), None, NOW), "Ignored, remember nothing");
+    assert_eq!(image_plan(relayed(), signature, None, NOW), "Ignored, remember nothing");
+    // A new tag needs no lower bound for its sequence: the receivers of images compare only the numbers of orders.
+    let digest = format!("sha256:{}", "ab".repeat(32)).parse().unwrap();
+    let expected = "read the rows of 1 targets and 1 trains";
+    assert_eq!(image_plan(BranchRow::default(), Head::At(digest), None, NOW), expected);
+}
+
+#[test]
+fn a_pending_image_is_continued_only_as_long_as_it_exists() {
+    let digest: Revision = format!("sha256:{}", "ab".repeat(32)).parse().unwrap();
+    let row = BranchRow { commit: Some(digest), sequence: 8, ..BranchRow::default() };
+    let change = row.change(&image_repository(), &"refs/images/v1".parse().unwrap()).unwrap();
+    let pending = || BranchRow::default().with_pending(change.clone(), deliveries(&[id("api")]), vec![], NOW);
+    let dropped = "remember pending false, untouched false, 0 targets";
+    for head in [Head::NoRef, Head::Unroutable("a signature".to_owned())] {
+        let plan = |is_gone, now| image_plan(pending(), head.clone(), is_gone, now);
+        assert_eq!(plan(None, NOW), "read the image");
+        assert_eq!(plan(Some(true), NOW), format!("Failed, {dropped}"));
+        assert_eq!(plan(Some(false), NOW), "read the rows of 1 targets and 1 trains");
+        assert_eq!(plan(None, NOW + Duration::days(2)), format!("Ignored, {dropped}"));
+    }
 }

@@ -217,8 +217,8 @@ impl<'r, W: World> Pass<'r, W> {
         all
     }
 
-    /// Adds the repositories of a kind that globs match. Returns false if they are not known. The reconcile then continues
-    /// with those that a route names without a glob.
+    /// Adds the repositories of a kind that globs match. Returns false if they are not known. The reconcile then
+    /// continues with those that a route names without a glob.
     async fn add_matching(
         &mut self,
         all: &mut Vec<RepositoryArn>,

@@ -1,5 +1,6 @@
 //! The part of a reconcile that offers open orders again: orders that their targets did not answer, refused, or have
-//! not finished for a long time. It also brings orders in step with targets that took another order.
+//! not finished for a long time. It also brings orders in step with targets that took another order, and orders again
+//! what a target never took of the other source of its pipeline.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -14,6 +15,7 @@ use crate::error::Error;
 use crate::heads::Heads;
 use crate::ordering::Placed;
 use crate::outcome::{Outcome, about_change};
+use crate::plan::GONE;
 use crate::relay::examine;
 use crate::relay::offer::{NotAccepted, offer};
 use crate::relay::order::orders;
@@ -21,6 +23,8 @@ use crate::route::plain_routes_to;
 use crate::run::{CONCURRENT_CALLS, Run};
 use crate::selection::{all_targets, routes_here};
 use crate::snapshot::Snapshot;
+use crate::source;
+use crate::target::TargetRow;
 use crate::world::World;
 
 /// No offers begin when only this time is left: the rows of the orders would be written, and nothing could be sent.
@@ -81,15 +85,25 @@ async fn due<W: World>(
 ) -> Result<Due, sekisho_ledger::Error> {
     let rows = examine::target_rows(run, targets).await?;
     report.log.extend(rows.unreadable.into_values());
-    let unplaced = rows.read.iter().filter(|(_, one)| one.row.unplaced_report().is_some());
+    let now = run.now();
+    let has_unplaced = |row: &TargetRow| row.unplaced_report().is_some() || row.untaken_change(now).is_some();
+    let unplaced = rows.read.iter().filter(|(_, one)| has_unplaced(&one.row));
     let unplaced = unplaced.map(|(target, _)| target.clone()).collect();
     let routes = routes_here(run.routes, &run.invocation.region);
     let trains = examine::rows_of_holds(run, plain_routes_to(routes, &unplaced)).await?;
-    let now = run.now();
     let mut due = Due::default();
     for (target, Snapshot { row, revision }) in rows.read {
-        let in_step = if waiting.contains(&target) { None } else { heads.in_step(&target, &row, &trains, now) };
-        let (list, row) = match in_step {
+        let is_waiting = waiting.contains(&target);
+        let in_step = if is_waiting { None } else { heads.in_step(&target, &row, &trains, now) };
+        let other = if is_waiting { None } else { heads.with_other_source(&target, &row, &trains, now) };
+        if let Some(change) = other.as_ref().and_then(|row| Some(&row.order.as_ref()?.change))
+            && source::is_gone(run, change).await
+        {
+            report.log.push(about_change(change, Decision::new(Outcome::Failed, GONE)));
+            due.adopted.push(Placed { target, row: row.without_open_change(), replaces: revision });
+            continue;
+        }
+        let (list, row) = match in_step.or(other) {
             Some(row) if row.current_report().is_some() => (&mut due.adopted, row),
             Some(row) => (&mut due.offered, row),
             None => match heads.next_offer(&target, &row, now) {

@@ -20,6 +20,9 @@ use crate::world::World;
 /// The reason for a report that arrives again.
 const REPEATED: &str = "the ledger has this report or a later one on the order";
 
+/// The reason for a report on an order that a newer one replaced.
+const EARLIER: &str = "the report is about an earlier order";
+
 /// What a report leads to.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Received {
@@ -103,7 +106,8 @@ fn receive(row: &TargetRow, report: &TargetReport, now: OffsetDateTime) -> Recei
         }
         Reception::Repeated => (Outcome::Duplicate, REPEATED.to_owned(), None),
         Reception::Heard(row) => (Outcome::Duplicate, REPEATED.to_owned(), Some(row)),
-        Reception::Older => (Outcome::Ignored, "the report is about an earlier order".to_owned(), None),
+        Reception::Older => (Outcome::Ignored, EARLIER.to_owned(), None),
+        Reception::OfOther(row) => (Outcome::Ignored, EARLIER.to_owned(), Some(row)),
         Reception::Unplaced(row) => {
             let reason = "the ledger has no order with this number: later orders to this target get larger numbers";
             (Outcome::Ignored, reason.to_owned(), Some(row))

@@ -192,23 +192,24 @@ fn plan<W: World>(
     let (routes, here) = (run.routes, &run.invocation.region);
     match row.standing_order() {
         Some(order) if order.withdrawn => Err(format!(
-            "{} is condemned and not offered any more: pardon it, or push a newer change. If the route has no waves any \
-             more, the next reconcile orders the newest head",
+            "{} is condemned and not offered any more: pardon it, or push a newer change. If the route has no waves \
+             any more, the next reconcile orders the newest head",
             revision(&order.change)
         )),
         Some(order) if leads_order(routes, here, target, order) => Ok((row.offered_again(run.now()), false)),
         Some(order) => Err(format!(
-            "the latest order is {}, which no route leads to this target any more: push to a branch or tag that is routed",
+            "the latest order is {}, which no route leads to this target any more: push to a branch or tag that is \
+             routed",
             revision(&order.change)
         )),
         None if routes.waves_of(target).next().is_some() => Err(IN_WAVE.to_owned()),
         None => {
-            let change = newest(routes, here, target, candidates).ok_or(NO_CHANGE)?;
+            let (change, other) = newest(routes, here, target, candidates).ok_or(NO_CHANGE)?;
             let leading = routes.concerning(&change.repository, &change.source_ref);
             if held_targets(leading, trains, &change.source_ref, run.now()).contains(target) {
                 return Err(HELD.to_owned());
             }
-            Ok((row.placed(change, run.now()), true))
+            Ok((row.placed(change, run.now()).before_other(other.cloned()), true))
         }
     }
 }

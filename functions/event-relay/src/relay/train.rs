@@ -118,8 +118,8 @@ async fn read<W: World>(run: &Run<'_, W>, route: &Route) -> Result<Snapshot<Trai
     Ok(Snapshot::from(row))
 }
 
-/// Decides what a train does next, and returns the rows of targets that it had to read. The images to order are read, too.
-/// Writes nothing.
+/// Decides what a train does next, and returns the rows of targets that it had to read. The images to order are read,
+/// too. Writes nothing.
 async fn decide<W: World>(run: &Run<'_, W>, mut facts: TrainFacts<'_>) -> Result<(Next, TargetRows), Error> {
     loop {
         match next(&facts, run.now()) {

@@ -17,8 +17,8 @@ fn digest(n: u64) -> Revision {
 /// The n-th image as ECR describes it.
 fn detail(n: u64) -> Value {
     json!({
-        "registryId": "111111111111", "repositoryName": "shop", "imageDigest": digest(n), "imageTags": [format!("v{n}")],
-        "imageSizeInBytes": 1024, "imagePushedAt": 1_795_262_400.5, "imageManifestMediaType": OCI,
+        "registryId": "111111111111", "repositoryName": "shop", "imageDigest": digest(n),
+        "imageTags": [format!("v{n}")], "imageSizeInBytes": 1024, "imagePushedAt": 1_795_262_400.5, "imageManifestMediaType": OCI,
         "artifactMediaType": "application/vnd.oci.image.config.v1+json", "imageStatus": "ACTIVE",
     })
 }

@@ -35,6 +35,7 @@ mod train_notices;
 mod train_requests;
 mod train_texts;
 mod trains;
+mod two_sources;
 mod upgrade;
 mod waves;
 mod whereabouts;

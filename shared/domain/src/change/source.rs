@@ -17,8 +17,8 @@ impl TryFrom<String> for Revision {
         if digits.len() == count && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
             Ok(Self(value))
         } else {
-            let expected = "a commit id of 40 hexadecimal digits in lower case, or the digest of an image: `sha256:` and \
-                            64 of them";
+            let expected = "a commit id of 40 hexadecimal digits in lower case, or the digest of an image: `sha256:` \
+                            and 64 of them";
             Err(Malformed::new(&value, expected))
         }
     }

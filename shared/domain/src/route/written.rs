@@ -196,8 +196,8 @@ impl Expansion<'_> {
         format!("{}.{place}", self.route)
     }
 
-    /// Adds the targets of a wave, such as `wave[0]`, or those outside of waves if `wave` is `None`. Each combination of
-    /// an account and a region is a target. Returns the targets that were added.
+    /// Adds the targets of a wave, such as `wave[0]`, or those outside of waves if `wave` is `None`. Each combination
+    /// of an account and a region is a target. Returns the targets that were added.
     pub(super) fn add(&mut self, written: Vec<WrittenTarget>, wave: Option<&str>) -> Result<Vec<Target>, Mistake> {
         let (list, table) = match wave {
             None => ("target".to_owned(), "[[route.target]]"),

@@ -70,7 +70,12 @@ impl History {
     fn step(&mut self) {
         let wave = self.dice.pick(&WAVES);
         let index = WAVES.iter().position(|one| *one == wave).unwrap();
-        match self.dice.roll(24) {
+        match self.dice.roll(25) {
+            24 => {
+                let commit = self.dice.roll(self.commits.max(1)) + 1;
+                self.log.push(format!("delete {commit}"));
+                self.world.deleted.insert(commit);
+            }
             0..=2 => self.push(),
             3..=15 => self.report(),
             16 => {
@@ -196,6 +201,8 @@ impl History {
         for (target, order) in &self.world.placed[before.placed.len()..] {
             let is_condemned = self.world.row.condemnation(&order.change).is_some();
             assert!(order.kind == OrderKind::Rollback || !is_condemned, "{target} gets a condemned change");
+            let is_deleted = self.world.deleted.contains(&number(&order.change));
+            assert!(!is_deleted, "{target} gets an image that was deleted");
         }
     }
 
@@ -261,7 +268,8 @@ impl History {
             let Some(row) = self.world.targets.get(&id(pipeline)) else { continue };
             let Some(order) = row.order.as_ref().filter(|order| order.kind == OrderKind::Deploy) else { continue };
             let has_change = order.train.as_ref().unwrap().seen == passage.seen;
-            let can_go = order.before.as_ref().is_some_and(|before| !is_same_revision(before, change));
+            let may_go = |before: &Change| !is_same_revision(before, change) && !self.world.row.is_gone(before);
+            let can_go = order.before.as_ref().is_some_and(may_go);
             let is_there = row.progress(self.world.now) == Some(Progress::Healthy);
             assert!(!(has_change && can_go && is_there), "{pipeline} keeps a change that failed");
         }

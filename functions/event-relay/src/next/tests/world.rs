@@ -1,6 +1,6 @@
 //! A train and its targets, without AWS.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sekisho_domain::change::Change;
 use sekisho_domain::config::Document;
@@ -86,27 +86,44 @@ pub(super) struct World {
     pub(super) decisions: Vec<Decision<Outcome>>,
     /// Each order that was placed.
     pub(super) placed: Vec<(TargetId, PlacedOrder)>,
+    /// The commits that nobody can deploy any more, as images that were deleted.
+    pub(super) deleted: BTreeSet<u64>,
 }
 
 impl World {
     pub(super) fn new(config: &str) -> Self {
         let (row, targets) = (TrainRow::default(), BTreeMap::new());
-        Self { routes: routes(config), now: START, row, targets, decisions: vec![], placed: vec![] }
+        let (decisions, placed, deleted) = (vec![], vec![], BTreeSet::new());
+        Self { routes: routes(config), now: START, row, targets, decisions, placed, deleted }
     }
 
     pub(super) fn route(&self) -> &Route {
         self.routes.iter().find(|route| !route.waves().is_empty()).unwrap()
     }
 
-    /// The decision with the rows that it asks for.
+    /// The changes of these new orders that were deleted.
+    fn deleted_in(&self, next: &Next) -> Vec<Change> {
+        let orders = next.orders.iter().filter_map(|placed| placed.row.order.as_ref()).filter(|order| !order.withdrawn);
+        orders.map(|order| order.change.clone()).filter(|change| self.deleted.contains(&number(change))).collect()
+    }
+
+    /// The decision with the rows that it asks for, and without the orders of changes that were deleted.
     pub(super) fn decide(&self, scope: &Scope) -> Next {
         let mut targets = TargetRows::default();
+        let mut gone: Vec<Change> = vec![];
         let (routes, route) = (&self.routes, self.route());
         loop {
-            let facts =
-                TrainFacts { routes, route, row: self.row.clone(), targets, scope: scope.clone(), gone: vec![] };
+            let row = self.row.clone();
+            let facts = TrainFacts { routes, route, row, targets, scope: scope.clone(), gone: gone.clone() };
             match next(&facts, self.now) {
-                Ok(next) => return next,
+                Ok(next) => {
+                    let deleted = self.deleted_in(&next);
+                    assert!(deleted.iter().all(|change| !gone.contains(change)), "an image that is gone is ordered");
+                    if deleted.is_empty() {
+                        return next;
+                    }
+                    (gone, targets) = ([gone, deleted].concat(), facts.targets);
+                }
                 Err(Missing(missing)) => {
                     assert!(missing.iter().all(|target| !facts.targets.has(target)), "rows are asked for once");
                     targets = facts.targets;
@@ -151,6 +168,7 @@ impl World {
 
     pub(super) fn push_to(&mut self, branch: &str, n: u64) -> Arrival {
         self.now += Duration::seconds(1);
+        self.deleted.remove(&n);
         let mut row = self.row.clone();
         let change = Self::change(n, branch, row.next_sequence(self.now));
         let arrival = self.row.arrive(&change);

@@ -1,0 +1,170 @@
+//! A pipeline with two sources: a commit and an image. Each source has its own newest change.
+
+use std::time::Duration;
+
+use event_relay::Outcome::{self, Duplicate, Failed, Ignored, Ordered, Relayed};
+use event_relay::target::TargetRow;
+use event_relay::world::World;
+use sekisho_domain::change::Revision;
+
+use crate::function::{Function, commit, outcomes, routes};
+use crate::images::{delete, digest, image, push, pushed};
+use crate::targets::{SHOP_2, SHOP_3, report, target_row};
+
+/// Two routes to one pipeline of each account.
+fn config(accounts: &str) -> String {
+    let route = |keys: &str, action: &str| {
+        format!(
+            "[[route]]\n{keys}\nexisting = \"relay\"\n[[route.target]]\naccounts = [{accounts}]\n\
+             region = \"ap-northeast-1\"\npipeline = \"shop\"\naction = \"{action}\"\n"
+        )
+    };
+    route("name = \"code\"\nrepository = \"shop\"\nbranches = [\"main\", \"release/*\"]", "Source")
+        + &route("name = \"image\"\nimage = \"shop\"\ntags = [\"**\"]", "Image")
+}
+
+/// A function that has ordered the first commit and then the first image. `state` is the report on the commit, if there
+/// was one.
+async fn ordered_both(state: Option<&str>) -> (Function, TargetRow) {
+    let function = Function::with(&config("\"222222222222\""));
+    function.point("release/1.2", None);
+    function.account().images.borrow_mut().insert("shop".to_owned(), vec![]);
+    assert_eq!(function.decide("branch-created").await.outcome, Relayed);
+    let of_commit = row(&function);
+    if let Some(state) = state {
+        send(&function, &of_commit, state, 1).await;
+    }
+    function.account().sleep(Duration::from_secs(1)).await;
+    push(&function, image(1, &["v1"]));
+    assert_eq!(outcomes(&function.handle(&pushed("v1")).await.unwrap().decisions), [Relayed]);
+    assert_eq!(desired(&function), digest(1));
+    function.accepted();
+    (function, of_commit)
+}
+
+fn row(function: &Function) -> TargetRow {
+    target_row(function.account(), SHOP_2).unwrap()
+}
+
+/// The revision of the target's current order.
+fn desired(function: &Function) -> Revision {
+    row(function).order.unwrap().change.revision
+}
+
+/// Lets the target report on the order in `row`.
+async fn send(function: &Function, row: &TargetRow, state: &str, minute: u64) -> Vec<Outcome> {
+    let event = report(SHOP_2, row, state, minute).to_string();
+    outcomes(&function.handle(&event).await.unwrap().decisions)
+}
+
+/// The revisions that a reconcile orders.
+async fn reconcile(function: &Function) -> Vec<Revision> {
+    function.file("schedule").await.unwrap();
+    function.accepted().into_iter().map(|(_, event)| event.change.revision).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_commit_that_never_reached_its_target_is_ordered_again_after_the_image() {
+    for refused in [None, Some("refused")] {
+        let (function, of_commit) = ordered_both(refused).await;
+        assert_eq!(reconcile(&function).await, [], "the target has not taken the image yet");
+        let of_image = row(&function);
+        send(&function, &of_image, "running", 2).await;
+        assert_eq!(reconcile(&function).await, [commit(1)]);
+        let again = row(&function);
+        let (first, order) = (of_commit.order.unwrap(), again.order.clone().unwrap());
+        assert!(order.number > of_image.number && order.change.sequence > first.change.sequence);
+        assert_eq!(again.other.as_ref().map(|other| (&other.change.revision, other.open)), Some((&digest(1), false)));
+        send(&function, &again, "healthy", 3).await;
+        assert_eq!(reconcile(&function).await, []);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_commit_that_its_target_has_taken_is_not_ordered_again() {
+    for is_late in [false, true] {
+        let (function, of_commit) = ordered_both((!is_late).then_some("running")).await;
+        if is_late {
+            assert_eq!(send(&function, &of_commit, "running", 1).await, [Ignored]);
+        }
+        let of_image = row(&function);
+        assert!(of_image.other.as_ref().is_some_and(|other| !other.open));
+        send(&function, &of_image, "healthy", 2).await;
+        assert_eq!(reconcile(&function).await, []);
+        assert_eq!(desired(&function), digest(1));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_newer_commit_replaces_the_one_that_never_arrived() {
+    let (function, _) = ordered_both(None).await;
+    function.point("main", Some(commit(2)));
+    assert_eq!(function.decide("branch-updated").await.outcome, Relayed);
+    send(&function, &row(&function), "running", 2).await;
+    function.accepted();
+    // The target has not reported on the image either.
+    assert_eq!(reconcile(&function).await, [digest(1)]);
+    send(&function, &row(&function), "running", 3).await;
+    assert_eq!(reconcile(&function).await, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_that_was_deleted_is_not_ordered_again() {
+    let (function, _) = ordered_both(None).await;
+    function.point("main", Some(commit(2)));
+    function.decide("branch-updated").await;
+    send(&function, &row(&function), "running", 2).await;
+    function.accepted();
+    delete(&function, 1);
+    let decisions = function.file("schedule").await.unwrap().decisions;
+    assert!(outcomes(&decisions).contains(&Failed), "{decisions:?}");
+    let decisions = function.file("schedule").await.unwrap().decisions;
+    assert!(!outcomes(&decisions).contains(&Failed), "{decisions:?}");
+    assert_eq!((function.accepted(), desired(&function)), (vec![], commit(2)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_source_has_its_own_duplicates() {
+    let (function, _) = ordered_both(Some("running")).await;
+    function.point("release/1.2", Some(commit(1)));
+    assert_eq!(function.decide("branch-created-release").await.outcome, Duplicate);
+    push(&function, image(2, &["v2"]));
+    function.handle(&pushed("v2")).await.unwrap();
+    function.point("main", Some(commit(2)));
+    assert_eq!(function.decide("branch-updated").await.outcome, Relayed);
+    // A further tag of the second image, while the current order is about a commit.
+    function.account().images.borrow_mut().get_mut("shop").unwrap()[1].tags.push("latest".to_owned());
+    assert_eq!(outcomes(&function.handle(&pushed("latest")).await.unwrap().decisions), [Duplicate]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_joins_gets_the_newest_head_of_each_source() {
+    let (mut function, _) = ordered_both(Some("healthy")).await;
+    send(&function, &row(&function), "healthy", 2).await;
+    function.file("schedule").await.unwrap();
+    function.accepted();
+    function.relay.routes = routes(&config("\"222222222222\", \"333333333333\""));
+    let mut revisions = reconcile(&function).await;
+    revisions.extend(reconcile(&function).await);
+    revisions.sort();
+    assert_eq!(revisions, [commit(1), digest(1)]);
+    let row = target_row(function.account(), SHOP_3).unwrap();
+    assert!(row.other.is_some());
+    assert_eq!(reconcile(&function).await, []);
+}
+
+/// The ledger lost the rows of its targets.
+#[tokio::test(start_paused = true)]
+async fn a_target_without_an_order_gets_both_sources_by_resend() {
+    let (function, _) = ordered_both(Some("healthy")).await;
+    let lost = TargetRow::default();
+    crate::targets::write_target(function.account(), SHOP_2, &lost);
+    let resend = r#"{"action":"resend","route":"code","account":"222222222222"}"#;
+    let answer = function.ask(resend).await.unwrap();
+    assert!(answer.contains("000000000000 v1 of shop"), "{answer}");
+    function.accepted();
+    send(&function, &row(&function), "running", 2).await;
+    let decisions = function.file("schedule").await.unwrap().decisions;
+    assert!(outcomes(&decisions).contains(&Ordered), "{decisions:?}");
+    assert_eq!(desired(&function), commit(1));
+}
