@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
+import botocore.session
 from ministack import app
 from ministack.core import iam_actions
 from ministack.core.responses import error_response_json, get_account_id, get_region, request_scope
@@ -28,18 +29,8 @@ REFERENCE = re.compile(
     re.ASCII,
 )
 ALIAS = re.compile(r"(?!\d+$)[\w-]{1,128}", re.ASCII)
-# The emulator's own action would be another one. The key is the part of the path behind the function's name.
-ACTIONS = {
-    "aliases": {"POST": "CreateAlias", "GET": "ListAliases"},
-    "aliases/": {"GET": "GetAlias", "PUT": "UpdateAlias", "DELETE": "DeleteAlias"},
-    "event-invoke-config": {
-        "PUT": "PutFunctionEventInvokeConfig",
-        "POST": "UpdateFunctionEventInvokeConfig",
-        "GET": "GetFunctionEventInvokeConfig",
-        "DELETE": "DeleteFunctionEventInvokeConfig",
-    },
-    "event-invoke-config/": {"GET": "ListFunctionEventInvokeConfigs"},
-}
+# The operations whose permission has another name.
+PERMISSIONS = {"Invoke": "InvokeFunction", "InvokeWithResponseStream": "InvokeFunction"}
 
 
 class Function(NamedTuple):
@@ -106,14 +97,29 @@ def _named(path: str, query: Json) -> Function | None:
     return function_of(reference, qualifier or "")
 
 
+@functools.cache
+def _actions() -> list[tuple[str, re.Pattern[str], str]]:
+    """The method, the path behind the version, and the IAM action of each of Lambda's operations on functions.
+
+    The emulator takes several operations for others, and lets InvokeWithResponseStream pass without a permission.
+    """
+    model = botocore.session.get_session().get_service_model("lambda")
+    found = []
+    for name in model.operation_names:
+        http = model.operation_model(name).http
+        _, _, path = http["requestUri"].partition("?")[0].split("/", 2)
+        if path.startswith(("functions/", "resource-policy/")):
+            pattern = re.compile(re.sub(r"\{\w+\}", "[^/]+", path))
+            found.append((http["method"], pattern, f"lambda:{PERMISSIONS.get(name, name)}"))
+    return found
+
+
 def _action(service: str, method: str, path: str, headers: Json, body: bytes, query: Json) -> str | None:
     if service == "lambda":
-        _, kind, _, sub, more = [*_parts(path), "", "", "", ""][:5]
-        if kind == "resource-policy":
-            return f"lambda:{method.title()}ResourcePolicy"
-        action = ACTIONS.get(f"{sub}/" if more else sub, {}).get(method) if kind == "functions" else None
-        if action:
-            return f"lambda:{action}"
+        rest = path.rstrip("/").split("/", 2)[-1]
+        for wanted, pattern, action in _actions():
+            if method == wanted and pattern.fullmatch(rest):
+                return action
     others: str | None = _emulator_action(service, method, path, headers, body, query)
     return others
 

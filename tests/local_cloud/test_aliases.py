@@ -80,6 +80,14 @@ def test_no_header_chooses_an_alias(cloud, door):
         assert json.load(answer)["invoked"] == door
 
 
+def test_a_streamed_answer_needs_the_same_permission(cloud, door):
+    request = {"FunctionName": "door", "Qualifier": "hana", "Payload": b"{}"}
+    near = visitor(cloud, "streams-near", allow(INVOKE, door))
+    assert refusal(near.invoke_with_response_stream, **request) == "AccessDeniedException"
+    exact = visitor(cloud, "streams", allow(INVOKE, f"{door}:hana"))
+    assert exact.invoke_with_response_stream(**request)["StatusCode"] == 200
+
+
 def test_each_operation_on_an_alias_has_its_own_action(cloud):
     door = make(cloud, PRODUCTION, "managed", "hana")
     calls = {
