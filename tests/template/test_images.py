@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import subprocess
 import time
 import zlib
@@ -37,6 +38,12 @@ def test_a_further_repository_is_the_same():
     assert bootstrap()["Conditions"]["ImageReaders"] == source["Conditions"]["ImageReaders"]
     paths = "ImageReaderOrgPaths"
     assert bootstrap()["Parameters"][paths] == source["Parameters"][paths]
+
+
+@pytest.mark.parametrize("name", ["s1", "shop", "a__b", "a---b", "team/cart.page_2"])
+def test_names_that_ecr_allows(name):
+    for template in (deployed.source(), bootstrap()):
+        assert re.search(template["Parameters"]["ImageRepositoryName"]["AllowedPattern"], name)
 
 
 def test_the_template_of_a_further_repository_is_clean():

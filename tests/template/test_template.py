@@ -218,6 +218,8 @@ WRONG_IMAGES = [
     ),
     (READERS | {"ImageRepositoryName": "Shop"}, "ImageRepositoryName", None),
     (READERS | {"ImageRepositoryName": "shop/"}, "ImageRepositoryName", None),
+    (READERS | {"ImageRepositoryName": "s"}, "ImageRepositoryName", None),
+    (READERS | {"ImageRepositoryName": "sh___op"}, "ImageRepositoryName", None),
     # Without the last slash, the pattern would match another unit whose id begins the same.
     (READERS | {"ImageReaderOrgPaths": deployed.ORG_UNIT.rstrip("/")}, "ImageReaderOrgPaths", None),
     (READERS | {"ImageReaderOrgPaths": f"{deployed.ORG_UNIT}*"}, "ImageReaderOrgPaths", None),
