@@ -67,7 +67,7 @@ const NOTHING_HEALTHY: &str = "the target cannot go back, because nothing was he
 fn of_another(good: &Revision, repository: &RepositoryArn) -> String {
     let good = named(good);
     format!(
-        "the target cannot go back, because the {good}, which was last healthy here, is one of {repository}, and stays as \
-         it is"
+        "the target cannot go back, because the {good}, which was last healthy here, is one of {repository}, and stays \
+         as it is"
     )
 }

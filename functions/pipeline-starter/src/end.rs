@@ -114,7 +114,7 @@ pub(crate) fn after_end(
     }
 }
 
-/// The row after an execution of an earlier order has ended. The end changes nothing but what later orders are pinned to.
+/// The row after an execution of an earlier order has ended. The end only changes what later orders are pinned to.
 /// Returns `None` if it changes nothing.
 pub(crate) fn after_earlier_end(row: &OrderRow, execution: &str, end: &End) -> Option<OrderRow> {
     let verdict = match end {

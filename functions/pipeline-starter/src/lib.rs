@@ -1,5 +1,5 @@
-//! pipeline-starter turns an order into one execution of a pipeline, at exactly the commit of the order's change, and
-//! answers event-relay with reports on the order.
+//! pipeline-starter turns an order into one execution of a pipeline, at exactly the commit or image of the order's
+//! change, and answers event-relay with reports on the order.
 //!
 //! The function runs in every pipeline account. A rule on the bus `sekisho` invokes the function. The function trusts
 //! only the event's outer `account`, which EventBridge sets. The function starts only the pipelines to which this
@@ -22,12 +22,23 @@
 //! that CodePipeline defers or rejects leaves the order waiting. People get one notice about a rejection, also if
 //! CodePipeline refuses the list; no person has to send the order again.
 //!
-//! **Variables.** The values of a target's variables may contain `{tag}`, `{branch}`, `{commit}`, `{previous}` and
-//! `{order}`. The names of branches and tags are inserted as they are, and git allows `$(…)`, `;` and quotes in these
-//! names. A build command must therefore read such a variable from its environment, in double quotes, and must never be
-//! composed of its text.
+//! **Sources.** Routes may feed several source actions of one pipeline, such as code and an image. No execution starts
+//! with an unpinned source. The order's own source is pinned at its revision, and every other source at the revision of
+//! its own newest order here ([`pins`]). If that order failed or was taken back, its last healthy revision is pinned. If
+//! there is none, the order waits. The row holds what this needs ([`sources::RowSources`]): the newest order of each
+//! other source, and the sets of pins that were healthy. What is healthy is the whole set, and a way back restores the
+//! whole set: an order of kind `rollback` pins the newest healthy set with its revision. Before the first order, the
+//! last successful execution counts as healthy. The pins are in the row before the start, so a search for a lost start
+//! goes by the whole set. If an earlier order's execution had not ended when the newer order came, the list of
+//! executions is read before the start, because the event about a failure may be late or lost.
 //!
-//! **Ends.** A success makes the order healthy, and its commit good. A failure ends the order, except in a source
+//! **Variables.** The values of a target's variables may contain `{tag}`, `{branch}`, `{commit}`, `{digest}`,
+//! `{image}`, `{previous}` and `{order}`. With several sources, a placeholder takes its value from the first source that
+//! has one, and the order's own source comes first. The names of branches and tags are inserted as they are, and git
+//! allows `$(…)`, `;` and quotes in these names. A build command must therefore read such a variable from its
+//! environment, in double quotes, and must never be composed of its text.
+//!
+//! **Ends.** A success makes the order healthy, and its revision good. A failure ends the order, except in a source
 //! action: then the order is started again for two hours. An execution that CodePipeline canceled is started again up
 //! to three times. If somebody stopped or superseded the execution, the result is not known. A retried stage begins
 //! another run of the execution and reopens a failure; events about earlier runs change nothing, except a success. An

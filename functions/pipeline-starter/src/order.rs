@@ -190,6 +190,7 @@ impl OrderRow {
         earlier: Option<&Self>,
         now: OffsetDateTime,
     ) -> Self {
+        let (good, good_ref, good_repository) = earlier.map(|earlier| earlier.good_for(change)).unwrap_or_default();
         Self {
             number: order.number,
             kind: order.kind,
@@ -202,7 +203,7 @@ impl OrderRow {
             execution: None,
             run: 1,
             executions: earlier.map(Self::all_executions).unwrap_or_default(),
-            good: earlier.and_then(|earlier| earlier.good.clone()),
+            good,
             restarts: 0,
             cancellations: 0,
             source_failures: 0,
@@ -219,8 +220,8 @@ impl OrderRow {
             bake: None,
             way_back: None,
             awaits_alarms: false,
-            good_ref: earlier.and_then(|earlier| earlier.good_ref.clone()),
-            good_repository: earlier.and_then(|earlier| earlier.good_repository.clone()),
+            good_ref,
+            good_repository,
             is_past_known: earlier.is_some_and(|earlier| earlier.is_past_known),
             owes_notice: false,
             foreign_execution: None,

@@ -63,8 +63,9 @@ pub(crate) fn has(set: &PinSet, action: &ActionName, pin: &Pin) -> bool {
     set.get(action).is_some_and(|own| own.revision == pin.revision)
 }
 
-/// The healthy sets, from the oldest to the newest, after this set has proved healthy. Of each source action, the newest
-/// sets with each of its last revisions stay, so that many new images do not push out the set with the last commit.
+/// The healthy sets, from the oldest to the newest, after this set has proved healthy. For each source action, the
+/// newest set with each of its last revisions stays, so that many new images do not push out
+/// the set with the last commit.
 pub(crate) fn with_healthy(sets: &[PinSet], newest: &PinSet) -> Vec<PinSet> {
     let mut seen: BTreeMap<&ActionName, BTreeSet<&Revision>> = BTreeMap::new();
     let mut kept = Vec::new();

@@ -35,8 +35,8 @@ impl RowSources {
         *self == Self::default()
     }
 
-    /// The sources after the order has proved healthy. Without pins, it is not known at which revisions the other source
-    /// actions ran, so what was healthy before says nothing any more.
+    /// The sources after the order has proved healthy. Without pins, nobody knows at which revisions the other source
+    /// actions ran, so the sets that were healthy before are forgotten.
     pub(crate) fn after_success(&self) -> Self {
         if self.pins.is_empty() {
             return Self { earlier: self.earlier.clone(), ..Self::default() };

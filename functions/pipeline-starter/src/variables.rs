@@ -9,8 +9,9 @@ use crate::pins::{Pin, PinSet};
 /// The value of a placeholder that no source has a value for. A variable of CodePipeline cannot be empty.
 const NONE: &str = "none";
 
-/// Replaces the placeholders in the values of variables. A placeholder takes its value from the change or, if the change
-/// has none, from the first of the other pins that has one. `knows_ref` says whether the change's branch or tag is known.
+/// Replaces the placeholders in the values of variables. A placeholder takes its value from the change or, if the
+/// change has none, from the first of the other pins that has one. `knows_ref` says whether the change's branch or tag
+/// is known.
 pub(crate) fn resolve(
     variables: &BTreeMap<String, String>,
     change: &Change,

@@ -80,8 +80,8 @@ pub struct ListedExecution {
 pub struct ListedRevision {
     /// The name of the source action.
     pub action: String,
-    /// The revision. It is a commit if the source is a repository of CodeCommit, and the digest of an image if it is one
-    /// of ECR.
+    /// The revision. It is a commit if the source is a repository of CodeCommit, and the digest of an image if the
+    /// source is one of ECR.
     pub revision: String,
 }
 

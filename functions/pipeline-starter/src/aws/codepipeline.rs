@@ -313,8 +313,8 @@ fn is_source(action: &ActionExecutionDetail) -> bool {
     kind.is_some_and(|kind| *kind.category() == Category::Source)
 }
 
-/// The commits and images that the source actions fetched, and those of the artifacts. The revision of an S3 source is the
-/// version of an object, and not named.
+/// The commits and images that the source actions fetched, and those of the artifacts. The revision of an S3 source is
+/// the version of an object, and left out.
 fn revisions(actions: &[ActionExecutionDetail], artifacts: &[ArtifactRevision]) -> Vec<Revision> {
     let fetched = actions.iter().filter(|action| has_revision(action)).filter_map(|action| {
         let result = action.output()?.execution_result()?;

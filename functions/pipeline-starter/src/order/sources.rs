@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sekisho_domain::change::{RepositoryArn, Revision, SourceKind};
+use sekisho_domain::change::{Change, RepositoryArn, Revision, SourceKind, SourceRef};
 use sekisho_domain::report::ReportState;
 use sekisho_domain::route::ActionName;
 
@@ -77,6 +77,19 @@ impl OrderRow {
             }
         };
         Some(EarlierOrder { pin: Pin::of(self.ordered()), execution, verdict })
+    }
+
+    /// The revision that was last healthy, its reference and its repository, for the row of an order for this change. With
+    /// several sources, it is a revision of the change's own repository, so that an earlier version, which does not know
+    /// images, can read the row of an order for a commit.
+    pub(super) fn good_for(&self, change: &Change) -> (Option<Revision>, Option<SourceRef>, Option<RepositoryArn>) {
+        let Some(set) = self.sources.good.last() else {
+            return (self.good.clone(), self.good_ref.clone(), self.good_repository.clone());
+        };
+        match set.values().find(|pin| pin.repository.as_ref() == Some(&change.repository)) {
+            Some(pin) => (Some(pin.revision.clone()), pin.source_ref.clone(), pin.repository.clone()),
+            None => (None, None, None),
+        }
     }
 
     /// Whether the end of this execution can change what later orders are pinned to.

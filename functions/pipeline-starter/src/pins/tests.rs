@@ -87,7 +87,7 @@ impl History {
 
 proptest! {
     #[test]
-    fn no_execution_has_an_unpinned_source_and_failed_code_never_rides_along(steps in prop::collection::vec(step(), 1..60)) {
+    fn every_source_is_pinned_and_failed_code_never_rides_along(steps in prop::collection::vec(step(), 1..60)) {
         let mut history = History::default();
         for step in steps {
             history.check(step)?;

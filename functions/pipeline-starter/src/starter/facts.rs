@@ -92,6 +92,10 @@ pub(crate) async fn claims_of<W: World>(
     pipeline: &PipelineName,
     change: &Change,
 ) -> Result<Claims, Error> {
+    // Earlier versions refuse images, so that no image has a claim.
+    if change.revision.is_digest() {
+        return Ok(Claims::default());
+    }
     let claim = run.ledger().read(&claim::key(pipeline, &change.repository, &change.source_ref)).await?;
     Ok(Claims::new(claim.into_iter().map(Ok).collect()))
 }

@@ -13,8 +13,8 @@ use crate::run::Run;
 use crate::sources::RowSources;
 use crate::world::{ExecutionStatus, ListedExecution, World};
 
-/// The pause before the next attempt to start an order that lacks a revision for a source action. The next order, and the
-/// end of an execution, come first.
+/// The pause before the next attempt to start an order that lacks a revision for a source action. The next order and the
+/// end of an execution do not wait for it.
 pub(crate) const PAUSE: Duration = Duration::from_mins(10);
 
 /// The pins of an order.
@@ -112,8 +112,8 @@ fn recorded_good<W: World>(run: &Run<'_, W>, pipeline: &PipelineName, row: &Orde
     vec![actions.into_iter().map(|action| (action, pin.clone())).collect()]
 }
 
-/// The row of a rollback that event-relay orders, without the healthy sets that it takes back: those with the revision of
-/// the source's last order.
+/// The row of a rollback that event-relay orders, without the healthy sets that the rollback takes back. These are the
+/// sets with the revision of the source's last order.
 fn without_taken_back<W: World>(
     run: &Run<'_, W>,
     pipeline: &PipelineName,
@@ -186,8 +186,8 @@ fn past<W: World>(
 fn reason(missing: &BTreeSet<ActionName>) -> String {
     let names: Vec<&str> = missing.iter().map(ActionName::as_str).collect();
     format!(
-        "the order starts when source action {} has a revision: no order for it has come or the last one failed, and no \
-         execution has succeeded with one",
+        "the order starts when source action {} has a revision: no order for it has come or the last one failed, and \
+         nothing was healthy with it before",
         names.join(" and ")
     )
 }

@@ -97,7 +97,7 @@ const CASES: &[(&str, Expected, &[&str])] = &[
     ("order-for-another-pipeline-only", Decided(Started, "e1", &[PIPELINE, ("sequence", "1795312345678")]), START_SHOP),
     ("order-of-a-rollback", Decided(Started, "e1", ORDERED), LIST_AND_START),
     ("order-of-a-rollback-to-an-image", Decided(Started, "e1", &[ECR, DIGEST, ORDER]), LIST_AND_START_IMAGE),
-    ("order-of-an-image", Decided(Started, "runs at this image", &[ECR, TAG, IMAGE_PIPELINE, ORDER, DIGEST]), START_IMAGE),
+    ("order-of-an-image", Decided(Started, "runs at this image", &[ECR, TAG, IMAGE_PIPELINE, ORDER]), START_IMAGE),
     ("order-of-no-route", Decided(Filtered, NOT_ROUTED, &[ORDER, ("ref", "refs/heads/feature/search")]), REFUSE),
     ("order-of-unknown-kind", Decided(Refused, "detail.orders.shop.kind", &[PIPELINE, ORDER]), REFUSE),
     ("order-with-unknown-fields", Decided(Started, "e1", ORDERED), LIST_AND_START),

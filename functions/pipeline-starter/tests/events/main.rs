@@ -19,6 +19,7 @@ mod follow_up;
 mod function;
 mod orders;
 mod readings;
+mod source_rows;
 mod sources;
 mod upgrades;
 mod ways_back;

@@ -5,17 +5,14 @@ use std::time::Duration;
 use pipeline_starter::Outcome::{
     Duplicate, ExecutionFailed, Healthy, Ignored, RolledBack, Started, Unhealthy, Waiting,
 };
-use pipeline_starter::order::OrderRow;
 use pipeline_starter::world::AlarmState::{Quiet, Ringing};
 use pipeline_starter::world::{ExecutionStatus, ListedExecution, StartAnswer, World};
 use sekisho_domain::change::{Change, RefKind, Revision, SourceChange};
 use sekisho_domain::order::{Order, OrderKind};
 use sekisho_domain::report::ReportState;
-use serde_json::json;
 
 use crate::function::{
-    Function, NUMBER, REPORT, WAVE, change, claimed, file, listed, of_wave, order_event, pinned, revision, shop,
-    with_detail,
+    Function, NUMBER, REPORT, WAVE, change, listed, of_wave, order_event, pinned, revision, shop, with_detail,
 };
 
 /// A route of images to a pipeline of their own.
@@ -31,7 +28,7 @@ pipeline = "shop-image"
 action = "Image"
 "#;
 /// Code and images of the pipeline `shop`, outside of waves.
-const CODE_AND_IMAGE: &str = r#"
+pub const CODE_AND_IMAGE: &str = r#"
 [[route]]
 name = "code"
 repository = "shop"
@@ -70,14 +67,14 @@ action = "Image"
 "#;
 const LIST: &str = "ListPipelineExecutions shop";
 const START: &str = "StartPipelineExecution shop";
-const MISSING: &str = "source action Image has a revision";
+pub const MISSING: &str = "source action Image has a revision";
 
 /// The commit of [`change`].
-fn code(later: u64) -> Revision {
+pub fn code(later: u64) -> Revision {
     change(later).revision
 }
 
-fn image(later: u64) -> Revision {
+pub fn image(later: u64) -> Revision {
     format!("sha256:{later:064x}").parse().unwrap()
 }
 
@@ -99,21 +96,21 @@ fn order(change: Change, later: u64, order: Order) -> String {
     with_detail(&SourceChange::with_orders(change, &orders))
 }
 
-fn order_of_code(later: u64) -> String {
+pub fn order_of_code(later: u64) -> String {
     order_event(later)
 }
 
-fn order_of_image(later: u64) -> String {
+pub fn order_of_image(later: u64) -> String {
     order(image_change(later), later, Order::deploy(0))
 }
 
 /// The commit and the image of each start, in order.
-fn starts(function: &Function) -> Vec<(Revision, Revision)> {
+pub fn starts(function: &Function) -> Vec<(Revision, Revision)> {
     let starts = function.world().starts.borrow();
     starts.iter().map(|start| (pinned(start, "Source"), pinned(start, "Image"))).collect()
 }
 
-fn last_start(function: &Function) -> (Revision, Revision) {
+pub fn last_start(function: &Function) -> (Revision, Revision) {
     starts(function).pop().unwrap()
 }
 
@@ -125,7 +122,7 @@ fn execution(id: &str, status: ExecutionStatus, function: &Function, source: u64
 }
 
 /// The function after the commit 0 and the image 1 have proved healthy, by the execution `e1`.
-async fn with_both() -> Function {
+pub async fn with_both() -> Function {
     let function = Function::with_config(CODE_AND_IMAGE);
     assert_eq!(function.outcomes(&order_of_code(0)).await, [Waiting]);
     assert_eq!(function.outcomes(&order_of_image(1)).await, [Started]);
@@ -385,48 +382,4 @@ async fn an_image_that_cannot_be_pulled_is_waited_for_and_condemns_nothing() {
         assert_eq!(function.outcomes(&order_of_code(3)).await, [Started]);
         assert_eq!(last_start(&function), (code(3), image(1)));
     }
-}
-
-/// The row of a pipeline that had one source, as an earlier version wrote it.
-#[tokio::test(start_paused = true)]
-async fn the_row_of_one_source_gives_the_pins_of_the_second_ones_first_order() {
-    let function = Function::with_config(CODE_AND_IMAGE);
-    let row = claimed(2, function.world().now());
-    for (state, good, expected) in [("healthy", 2, 2), ("unknown", 1, 2), ("failed", 1, 1)] {
-        let mut old = serde_json::to_value(&row).unwrap();
-        assert!(old.get("sources").is_none());
-        old["progress"] = json!({"ended": state});
-        old["good"] = json!(code(good));
-        old["good_repository"] = json!(change(0).repository);
-        let old: OrderRow = serde_json::from_value(old).unwrap();
-        let function = Function::with_config(CODE_AND_IMAGE);
-        function.write_row(&old);
-        assert_eq!(function.outcomes(&order_of_image(3)).await, [Started]);
-        assert_eq!(last_start(&function), (code(expected), image(3)), "{state}");
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_pipeline_with_one_source_has_a_row_as_before() {
-    let function = Function::new();
-    for later in [0, 1] {
-        function.outcomes(&order_event(later)).await;
-        let row = serde_json::to_value(function.shop()).unwrap();
-        assert!(row.get("sources").is_none(), "{row}");
-    }
-    let image = Function::with_config(IMAGE_ROUTE);
-    assert_eq!(image.outcomes(&file("order-of-an-image")).await, [Started]);
-    let start = image.world().starts.borrow()[0].clone();
-    assert!(pinned(&start, "Image").is_digest());
-    let rows = image.world().ledger.rows();
-    assert!(!rows.iter().any(|row| format!("{row:?}").contains("pipeline#shop-image")), "{rows:?}");
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_explanation_names_the_source_action_without_a_revision() {
-    let function = Function::with_config(CODE_AND_IMAGE);
-    let event: serde_json::Value = serde_json::from_str(&order_of_code(0)).unwrap();
-    let explain = json!({"action": "explain", "event": event}).to_string();
-    let decision = function.decide(&explain).await;
-    assert_eq!((decision.outcome, decision.reason.contains(MISSING)), (Waiting, true), "{}", decision.reason);
 }

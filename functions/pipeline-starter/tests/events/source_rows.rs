@@ -1,0 +1,83 @@
+//! The rows of pipelines with one and with several sources, and of pipelines that get a second source.
+
+use pipeline_starter::Outcome::{ExecutionFailed, Started, Waiting};
+use pipeline_starter::order::OrderRow;
+use pipeline_starter::world::{StartAnswer, World};
+use serde_json::json;
+
+use crate::function::{Function, change, claimed, file, order_event, pinned};
+use crate::sources::{
+    CODE_AND_IMAGE, IMAGE_ROUTE, MISSING, code, image, last_start, order_of_code, order_of_image, starts, with_both,
+};
+
+/// The row of a pipeline that had one source, as an earlier version wrote it.
+#[tokio::test(start_paused = true)]
+async fn the_row_of_one_source_gives_the_pins_of_the_second_ones_first_order() {
+    let function = Function::with_config(CODE_AND_IMAGE);
+    let row = claimed(2, function.world().now());
+    for (state, good, expected) in [("healthy", 2, 2), ("unknown", 1, 2), ("failed", 1, 1)] {
+        let mut old = serde_json::to_value(&row).unwrap();
+        assert!(old.get("sources").is_none());
+        old["progress"] = json!({"ended": state});
+        old["good"] = json!(code(good));
+        old["good_repository"] = json!(change(0).repository);
+        let old: OrderRow = serde_json::from_value(old).unwrap();
+        let function = Function::with_config(CODE_AND_IMAGE);
+        function.write_row(&old);
+        assert_eq!(function.outcomes(&order_of_image(3)).await, [Started]);
+        assert_eq!(last_start(&function), (code(expected), image(3)), "{state}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pipeline_with_one_source_has_a_row_as_before() {
+    let function = Function::new();
+    for later in [0, 1] {
+        function.outcomes(&order_event(later)).await;
+        let row = serde_json::to_value(function.shop()).unwrap();
+        assert!(row.get("sources").is_none(), "{row}");
+    }
+    let image = Function::with_config(IMAGE_ROUTE);
+    assert_eq!(image.outcomes(&file("order-of-an-image")).await, [Started]);
+    let start = image.world().starts.borrow()[0].clone();
+    assert!(pinned(&start, "Image").is_digest());
+    let rows = image.world().ledger.rows();
+    assert!(!rows.iter().any(|row| format!("{row:?}").contains("pipeline#shop-image")), "{rows:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_explanation_names_the_source_action_without_a_revision() {
+    let function = Function::with_config(CODE_AND_IMAGE);
+    let event: serde_json::Value = serde_json::from_str(&order_of_code(0)).unwrap();
+    let explain = json!({"action": "explain", "event": event}).to_string();
+    let decision = function.decide(&explain).await;
+    assert_eq!((decision.outcome, decision.reason.contains(MISSING)), (Waiting, true), "{}", decision.reason);
+}
+
+/// A start got no answer, and CodePipeline has not started it. In the meantime, the code in its pins has failed.
+#[tokio::test(start_paused = true)]
+async fn a_lost_start_is_not_repeated_with_code_that_has_failed_since() {
+    let function = with_both().await;
+    function.outcomes(&order_of_code(2)).await;
+    function.answer_starts(|_| StartAnswer::Unanswered("timeout".to_owned()));
+    assert_eq!(function.outcomes(&order_of_image(3)).await, [Waiting]);
+    assert_eq!(last_start(&function), (code(2), image(3)));
+    function.answer_starts(|_| StartAnswer::Started("later".to_owned()));
+    assert_eq!(function.end("pipeline-failed", "e2").await, [ExecutionFailed]);
+    let attempts = starts(&function).len();
+    // The ledger must have the new pins before the start.
+    assert_eq!(function.after(3).await, [Waiting]);
+    assert_eq!(function.after(1).await, [Started]);
+    assert_eq!(starts(&function)[attempts..], [(code(0), image(3))]);
+}
+
+/// An earlier version, which CloudFormation may bring back, does not know images.
+#[tokio::test(start_paused = true)]
+async fn the_row_of_an_order_for_a_commit_names_a_commit_as_healthy() {
+    let function = with_both().await;
+    assert_eq!(function.shop().good, Some(image(1)));
+    function.outcomes(&order_of_code(2)).await;
+    let row = function.shop();
+    assert_eq!((row.good, row.good_repository), (Some(code(0)), Some(change(0).repository)));
+    assert_eq!(function.take_reports()[0].good, Some(code(0)));
+}
