@@ -73,7 +73,6 @@ mod route;
 mod run;
 mod selection;
 mod snapshot;
-mod source;
 mod status;
 pub mod target;
 mod target_report;

@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 use crate::branch::BranchRow;
 use crate::outcome::{Outcome, about_change};
 use crate::snapshot::{Snapshot, TargetRows};
-use crate::target::{self, Placement, TargetRow};
+use crate::target::{self, PlacedOrder, Placement, TargetRow};
 use crate::train::{self, Arrival, TrainRow};
 
 /// An order to several targets to run one change.
@@ -93,6 +93,12 @@ impl Placed {
     pub(crate) fn write(&self) -> Result<Write, sekisho_ledger::Error> {
         Write::new(target::key(&self.target), &self.row, self.replaces)
     }
+}
+
+/// The orders in the rows that are to be offered.
+pub(crate) fn orders(placed: &[Placed]) -> Vec<(TargetId, PlacedOrder)> {
+    let order = |one: &Placed| one.row.order.clone().filter(|order| !order.withdrawn);
+    placed.iter().filter_map(|one| Some((one.target.clone(), order(one)?))).collect()
 }
 
 impl Ordering {

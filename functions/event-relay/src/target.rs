@@ -1,6 +1,7 @@
 //! The ledger's row of a target: the order that the target got last, and its last report on that order.
 
 mod other;
+mod other_source;
 mod train_order;
 mod wave;
 
@@ -17,8 +18,8 @@ use sekisho_ledger::Key;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-pub use self::other::OtherSource;
-pub(crate) use self::other::is_same_kind;
+pub use self::other_source::OtherSource;
+pub(crate) use self::other_source::is_same_kind;
 pub use self::train_order::{Finished, FinishedState, TrainOrder};
 pub(crate) use self::train_order::{Progress, order_of_wave};
 

@@ -12,7 +12,6 @@ use sekisho_ledger::Key;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-pub use self::gone::Gone;
 pub(crate) use self::plain::held_targets;
 
 /// The number of changes that a row keeps, besides those to which a wave refers.
@@ -137,6 +136,15 @@ pub struct Condemned {
     pub reason: String,
     /// The wave or the person that condemned it.
     pub by: Judge,
+}
+
+/// An image that was deleted or archived after the train saw it, or after it was healthy in a target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gone {
+    /// The repository.
+    pub repository: RepositoryArn,
+    /// The digest.
+    pub revision: Revision,
 }
 
 /// Who condemned a revision.

@@ -16,7 +16,6 @@ use crate::outcome::{Outcome, needs_repair};
 use crate::repository::{Covering, Globs, RepositoryRow};
 use crate::selection::routes_here;
 use crate::snapshot::Snapshot;
-use crate::source::Listed;
 use crate::world::Head;
 
 /// The default interval of the schedule, in milliseconds.
@@ -36,6 +35,16 @@ pub(crate) type RowResult = Result<Row<BranchRow>, sekisho_ledger::Error>;
 pub(crate) struct Branches {
     pub(crate) repository: RepositoryArn,
     pub(crate) names: Vec<String>,
+}
+
+/// A reference that its repository's service lists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Listed {
+    pub(crate) source_ref: SourceRef,
+    /// The head. `None` if it must be read: CodeCommit lists branches without their commits.
+    pub(crate) head: Option<Head>,
+    /// When the image was pushed, in milliseconds since 1970. 0 if the head is `None`.
+    pub(crate) pushed: i64,
 }
 
 /// A reference and its row.

@@ -8,9 +8,9 @@ use crate::hint::{Hint, Trigger};
 use crate::next::Scope;
 use crate::outcome::{about_hint, needs_repair};
 use crate::relay::settle::{Settled, settle};
+use crate::relay::source;
 use crate::relay::train::advance;
 use crate::run::Run;
-use crate::source;
 use crate::world::World;
 
 pub(crate) async fn relay_change<W: World>(run: &Run<'_, W>, hint: &Hint) -> Report {

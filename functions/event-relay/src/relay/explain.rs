@@ -15,10 +15,10 @@ use crate::ordering::Ordering;
 use crate::outcome::{Outcome, about_change, about_hint, about_payload};
 use crate::plan::{Facts, Plan};
 use crate::redelivery::{Redelivery, RedeliveryPlan};
+use crate::relay::source;
 use crate::relay::{examine, redeliver, report};
 use crate::request::{self, Request};
 use crate::run::Run;
-use crate::source;
 use crate::world::World;
 
 pub(crate) async fn explain<W: World>(run: &Run<'_, W>, payload: &str) -> Result<Answer, Error> {

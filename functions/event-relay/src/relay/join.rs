@@ -16,9 +16,9 @@ use crate::plan::GONE;
 use crate::relay::examine;
 use crate::relay::look::write_part;
 use crate::relay::order::{self, NewHead};
+use crate::relay::source;
 use crate::run::{CONCURRENT_CALLS, Run};
 use crate::snapshot::{Snapshot, TrainRows};
-use crate::source;
 use crate::worklist::Reference;
 use crate::world::World;
 

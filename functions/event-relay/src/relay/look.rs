@@ -18,11 +18,11 @@ use crate::error::Error;
 use crate::hint::{Hint, Trigger};
 use crate::outcome::{Outcome, about_hint, needs_repair};
 use crate::relay::settle::{Settled, settle};
+use crate::relay::source;
 use crate::repository::{self, Globs, RepositoryRow};
 use crate::route::plain_targets;
 use crate::run::Run;
 use crate::snapshot::Snapshot;
-use crate::source::{self, Listed};
 use crate::worklist::{Examination, Reference, Task, Worklist};
 use crate::world::{Head, World};
 
@@ -135,7 +135,7 @@ impl<W: World> Look<'_, W> {
         let (listed, rows) = (listed?, rows?);
         looked.is_missing = listed.is_none();
         let branches = listed.iter().flatten().filter(|one| one.source_ref.kind() == RefKind::Branch);
-        looked.branches = Some(branches.map(|one: &Listed| one.source_ref.name().to_owned()).collect());
+        looked.branches = Some(branches.map(|one| one.source_ref.name().to_owned()).collect());
         let configured = (self.run.routes, self.globs);
         Ok(Worklist::new(repository, listed, rows, stored, configured, self.run.now()))
     }

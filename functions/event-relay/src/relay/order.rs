@@ -15,14 +15,14 @@ use tokio::sync::Semaphore;
 use crate::branch::{self, BranchRow};
 use crate::decision_log::Report;
 use crate::error::Error;
-use crate::ordering::{Ordering, Part, Placed, TrainArrival, without};
+use crate::ordering::{Ordering, Part, Placed, TrainArrival, orders, without};
 use crate::outcome::{Outcome, about_change};
 use crate::relay::examine;
 use crate::relay::offer::{Offered, offer};
 use crate::route::plain_routes_to;
 use crate::run::Run;
 use crate::snapshot::Snapshot;
-use crate::target::{PlacedOrder, is_target};
+use crate::target::is_target;
 use crate::train::{Arrival, held_targets};
 use crate::world::World;
 
@@ -90,12 +90,6 @@ fn decision(change: &Change, part: &Part, offered: &Offered, new_head: NewHead) 
         .about_some("duplicates", counted(part.duplicates))
         .about_some("superseded", counted(part.superseded))
         .about_some("held", counted(part.held.len()))
-}
-
-/// The orders in the rows that are to be offered.
-pub(crate) fn orders(placed: &[Placed]) -> Vec<(TargetId, PlacedOrder)> {
-    let order = |one: &Placed| one.row.order.clone().filter(|order| !order.withdrawn);
-    placed.iter().filter_map(|one| Some((one.target.clone(), order(one)?))).collect()
 }
 
 /// Writes the rows of targets in one transaction, together with the finished row of the reference if there is one.

@@ -25,12 +25,12 @@ use crate::outcome::{Outcome, needs_repair};
 use crate::relay::join::order_joined;
 use crate::relay::look::{Look, Looked};
 use crate::relay::reoffer::offer_again;
+use crate::relay::source;
 use crate::relay::train::advance;
 use crate::repository::{self, Globs, RepositoryRow};
 use crate::run::{CONCURRENT_CALLS, Run};
 use crate::selection::routes_here;
 use crate::snapshot::Snapshot;
-use crate::source;
 use crate::worklist::{Branches, Reference, unmatched_globs};
 use crate::world::World;
 

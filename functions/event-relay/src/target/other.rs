@@ -4,24 +4,10 @@
 use sekisho_domain::change::Change;
 use sekisho_domain::report::{OrderReport, ReportState};
 use sekisho_domain::timestamp::epoch_millis;
-use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
+use super::other_source::{OtherSource, is_same_kind};
 use super::{Placement, TargetRow, is_same_revision};
-
-/// The change of the other source that was ordered last.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OtherSource {
-    /// The change.
-    pub change: Change,
-    /// The number of its order; 0 if the change had no order.
-    #[serde(default)]
-    pub number: u64,
-    /// Whether the target has not taken the order. An order that arrives after a newer one starts nothing, so the
-    /// change is ordered again.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub open: bool,
-}
 
 impl TargetRow {
     /// What a change means for a target whose current order is about the other source.
@@ -76,9 +62,4 @@ impl TargetRow {
         let is_taken = other.change.id() == report.id && report.state != ReportState::Refused;
         is_taken.then(|| self.without_open_change())
     }
-}
-
-/// Whether two changes come from the same source of a pipeline: one source action cannot have commits and images.
-pub(crate) fn is_same_kind(one: &Change, other: &Change) -> bool {
-    one.repository.kind() == other.repository.kind()
 }

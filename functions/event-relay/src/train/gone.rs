@@ -1,21 +1,11 @@
 //! The images that a train does not order any more, because they were deleted or archived.
 
-use sekisho_domain::change::{Change, RepositoryArn, Revision};
-use serde::{Deserialize, Serialize};
+use sekisho_domain::change::Change;
 
-use super::TrainRow;
+use super::{Gone, TrainRow};
 
 /// The number of images that a row keeps.
 const KEPT: usize = 50;
-
-/// An image that was deleted or archived after the train saw it, or after it was healthy in a target.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Gone {
-    /// The repository.
-    pub repository: RepositoryArn,
-    /// The digest.
-    pub revision: Revision,
-}
 
 impl Gone {
     fn is(&self, change: &Change) -> bool {

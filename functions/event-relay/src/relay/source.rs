@@ -9,20 +9,10 @@ use sekisho_domain::route::{Route, Routes};
 use sekisho_lambda::{Invocation, ServiceError};
 
 use crate::image::{Image, unroutable_tag};
-use crate::ordering::Placed;
-use crate::relay::order::orders;
+use crate::ordering::{Placed, orders};
 use crate::run::Run;
+use crate::worklist::Listed;
 use crate::world::{FoundImage, Head, ImageId, World};
-
-/// A reference that its repository's service lists.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Listed {
-    pub(crate) source_ref: SourceRef,
-    /// The head. `None` if it must be read: CodeCommit lists branches without their commits.
-    pub(crate) head: Option<Head>,
-    /// When the image was pushed, in milliseconds since 1970. 0 if the head is `None`.
-    pub(crate) pushed: i64,
-}
 
 /// Reads the head of a reference.
 pub(crate) async fn head<W: World>(
