@@ -4,7 +4,8 @@ pub(crate) mod decisions;
 mod executions;
 mod heads;
 mod notices;
-mod orders;
+pub(crate) mod orders;
+pub(crate) mod pins;
 mod reports;
 mod traffic;
 
@@ -18,12 +19,12 @@ use serde::de::DeserializeOwned;
 
 pub(crate) use self::traffic::Traffic;
 use crate::cloud::Cloud;
-use crate::configuration::{self, Features, PATH_ROUTE, RELEASE_GLOB, SECOND_TARGET};
-use crate::developer;
+use crate::configuration::{self, Features, IMAGE_GLOB, IMAGES, PATH_ROUTE, RELEASE_GLOB, SECOND_TARGET};
 use crate::history::History;
 use crate::ledger::at_once;
 use crate::report::Report;
-use crate::repository::{Reference, SHELF, SHOP};
+use crate::repository::{self, Reference, SHELF, SHOP};
+use crate::{developer, operator, publisher};
 
 /// A sentence that describes a broken promise.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,18 +51,33 @@ pub(crate) struct Target {
     follows_releases: bool,
     /// Whether the pipeline follows the tags.
     follows_tags: bool,
+    /// The tags of images that the pipeline follows. Only `live` is followed in every configuration.
+    images: &'static [&'static str],
     /// The only path that the pipeline follows, or `None` for all paths.
     path: Option<&'static str>,
 }
 
 /// All targets of the model's configurations.
-pub(crate) const TARGETS: [Target; 6] = [
+pub(crate) const TARGETS: [Target; 8] = [
     Target { follows_main: true, ..Target::new(0, "all") },
     Target { follows_main: true, feature: Some(SECOND_TARGET), ..Target::new(1, "all") },
     Target { follows_main: true, feature: Some(PATH_ROUTE), path: Some("api/main.rs"), ..Target::new(0, "api") },
     Target { follows_main: true, follows_releases: true, repositories: &[SHOP, SHELF], ..Target::new(1, "both") },
     Target { follows_tags: true, ..Target::new(1, "tags") },
     Target { follows_main: true, repositories: &[SHELF], ..Target::new(0, "shelf") },
+    Target {
+        images: &["live", "v1", "v2"],
+        repositories: &[repository::IMAGES],
+        feature: Some(IMAGES),
+        ..Target::new(0, operator::IMAGES)
+    },
+    Target {
+        follows_main: true,
+        images: &["live"],
+        repositories: &[SHOP, repository::IMAGES],
+        feature: Some(IMAGES),
+        ..Target::new(1, operator::PAIR)
+    },
 ];
 
 impl Target {
@@ -74,6 +90,7 @@ impl Target {
             follows_main: false,
             follows_releases: false,
             follows_tags: false,
+            images: &[],
             path: None,
         }
     }
@@ -83,14 +100,14 @@ impl Target {
     }
 
     /// Whether a route of the configuration leads to the target.
-    fn is_routed(&self, features: Features) -> bool {
+    pub(crate) fn is_routed(&self, features: Features) -> bool {
         self.feature.is_none_or(|feature| features.has(feature))
     }
 
     /// Whether the target follows a branch or tag in this configuration.
     fn follows(&self, Reference { repository, source_ref }: &Reference, features: Features) -> bool {
         let is_followed = match (source_ref.kind(), source_ref.name()) {
-            (RefKind::Image, _) => false,
+            (RefKind::Image, tag) => self.images.contains(&tag) && (tag == "live" || features.has(IMAGE_GLOB)),
             (RefKind::Tag, _) => self.follows_tags,
             (RefKind::Branch, "main") => self.follows_main,
             (RefKind::Branch, name) => {
@@ -111,11 +128,13 @@ pub(crate) fn check(history: &History, traffic: &Traffic) -> Result<(), Broken> 
         let reports = reports::of(traffic, target)?;
         orders::rise(history, &orders, target)?;
         executions::start_once_and_in_order(history, target, &orders)?;
+        pins::are_right(history, target, &orders)?;
         reports::rise(history, &reports, target)?;
         if target.is_routed(history.deployment.newest) {
             executions::run_the_last_order(history, target, &reports)?;
             heads::are_ordered(history, target)?;
             heads::touch_the_path(history, target)?;
+            pins::are_desired(history, target, &orders)?;
         }
     }
     Ok(())
@@ -126,9 +145,10 @@ pub(crate) fn count(cloud: &Cloud, traffic: &Traffic, report: &mut Report) -> Re
     report.reports = traffic.report_count();
     for target in &TARGETS {
         let offers = traffic.offers(target)?.len();
-        let orders = orders::of(cloud, traffic, target)?.len();
-        report.orders += orders;
-        report.repeated_offers += offers - orders;
+        let orders = orders::of(cloud, traffic, target)?;
+        report.orders += orders.len();
+        report.repeated_offers += offers - orders.len();
+        report.passed_over += pins::passed_over(cloud, target, &orders);
         report.refusals += traffic.reports(target).filter(|report| report.state == ReportState::Refused).count();
     }
     Ok(())
@@ -139,10 +159,21 @@ pub(crate) fn target_row(cloud: &Cloud, target: &Target) -> Result<TargetRow, Br
     Ok(read(&cloud.relay_ledger, &target::key(&target.id()))?.unwrap_or_default())
 }
 
+/// Whether the target's last order is about an image that was deleted before the target took the order.
+pub(crate) fn is_not_offered(history: &History, row: &TargetRow) -> bool {
+    let is_gone = |change: &Change| history.cloud.registry.gone_since(&change.revision).is_some();
+    row.current_report().is_none() && row.order.as_ref().is_some_and(|order| is_gone(&order.change))
+}
+
 /// Whether an order of the target's pipeline waits for its start, according to pipeline-starter's row.
 pub(crate) fn is_waiting(cloud: &Cloud, target: &Target) -> Result<bool, Broken> {
     let row = read::<OrderRow>(&cloud.places[target.place].ledger, &order::key(&target.id().pipeline))?;
     Ok(row.is_some_and(|row| matches!(row.progress, Progress::Waiting(_) | Progress::Claimed(_))))
+}
+
+/// All branches, tags, and tags of images.
+pub(crate) fn references() -> impl Iterator<Item = Reference> {
+    developer::references().chain(publisher::references())
 }
 
 /// Whether the last configuration leads a change to the target: the target follows the branch or tag of the change, or
@@ -151,7 +182,7 @@ pub(crate) fn is_led(history: &History, target: &Target, change: &Change) -> boo
     let features = history.deployment.newest;
     let is_at_commit = |reference: &Reference| history.cloud.head(reference).as_ref() == Some(&change.revision);
     let is_followed = |reference: &Reference| target.follows(reference, features);
-    is_followed(&Reference::of(change)) || developer::references().any(|one| is_followed(&one) && is_at_commit(&one))
+    is_followed(&Reference::of(change)) || references().any(|one| is_followed(&one) && is_at_commit(&one))
 }
 
 /// Reads a row of a ledger in memory.

@@ -14,6 +14,7 @@ use crate::bus::Bus;
 use crate::check::Broken;
 use crate::cloudwatch::CloudWatch;
 use crate::codepipeline::CodePipeline;
+use crate::registry::Registry;
 use crate::repository::{Reference, Repository};
 use crate::train::witness::Witness;
 
@@ -31,7 +32,11 @@ const LARGEST_SKEW: i64 = 20_000;
 pub(crate) struct Cloud {
     pub(crate) chance: Chance,
     pub(crate) clock: Clock,
-    pub(crate) repositories: [Repository; 2],
+    /// The repositories. The last one has the tags of images that a route may lead to a pipeline.
+    pub(crate) repositories: [Repository; 3],
+    pub(crate) registry: Registry,
+    /// Whether somebody pushes images in the history.
+    pub(crate) has_images: Cell<bool>,
     pub(crate) relay_ledger: Memory,
     /// Whether event-relay's ledger was lost.
     pub(crate) is_ledger_lost: Cell<bool>,
@@ -84,7 +89,9 @@ impl Cloud {
         };
         Self {
             clock: Clock::default(),
-            repositories: [Repository::new(0), Repository::new(1)],
+            repositories: [Repository::new(0), Repository::new(1), Repository::new(2)],
+            registry: Registry::default(),
+            has_images: Cell::default(),
             relay_ledger: Memory::default(),
             is_ledger_lost: Cell::default(),
             placed: RefCell::default(),

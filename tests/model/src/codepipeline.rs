@@ -1,7 +1,7 @@
 //! CodePipeline in one account and region: its pipelines, and the ways in which an execution ends.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pipeline_starter::world::{
     ActionCategory, BegunAction, ExecutionPage, ExecutionStatus, ListedExecution, ListedRevision, PipelineStart,
@@ -28,6 +28,13 @@ const SOURCE_SECONDS: [usize; 5] = [30, 30, 60, 60, 400];
 /// The number of executions on a page of the list.
 const PAGE: usize = 3;
 
+/// The names of the source actions.
+pub(crate) const SOURCE: &str = "Source";
+pub(crate) const IMAGE: &str = "Image";
+
+/// The revision of each source action of an execution.
+pub(crate) type Pins = BTreeMap<String, Revision>;
+
 /// The pipelines of an account and region.
 #[derive(Debug)]
 pub(crate) struct CodePipeline {
@@ -49,13 +56,17 @@ pub(crate) struct CodePipeline {
     late: RefCell<Vec<(OffsetDateTime, PipelineStart)>>,
     /// The number of such starts.
     pub(crate) late_count: Cell<usize>,
+    /// When each client request token was sent first with a start that may have taken effect.
+    first_sent: RefCell<BTreeMap<String, OffsetDateTime>>,
+    /// The images that were deleted. A source action cannot fetch them.
+    lost_images: RefCell<BTreeSet<Revision>>,
 }
 
 /// An execution of a pipeline. The times are true times.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Execution {
     pub(crate) id: String,
-    pub(crate) commit: Revision,
+    pub(crate) pins: Pins,
     /// The client request token. `None` if a person or a rule of the account started the execution.
     pub(crate) token: Option<String>,
     pub(crate) status: ExecutionStatus,
@@ -82,6 +93,16 @@ impl Execution {
         !self.is_running() && (self.status == ExecutionStatus::Canceled || self.source_ran.is_none())
     }
 
+    /// Whether a source action runs at this revision.
+    pub(crate) fn runs(&self, revision: &Revision) -> bool {
+        self.pins.values().any(|pin| pin == revision)
+    }
+
+    /// Whether a source action cannot fetch its revision. The execution can only fail.
+    pub(crate) fn lacks_source(&self) -> bool {
+        self.is_running() && self.source_ran.is_none()
+    }
+
     /// Whether the execution failed in its source action.
     pub(crate) fn failed_in_source(&self) -> bool {
         self.status == ExecutionStatus::Failed && self.source_ran.is_none()
@@ -101,6 +122,8 @@ impl CodePipeline {
             lost_answers: Cell::new(0),
             late: RefCell::default(),
             late_count: Cell::new(0),
+            first_sent: RefCell::default(),
+            lost_images: RefCell::default(),
         }
     }
 
@@ -124,9 +147,31 @@ impl CodePipeline {
         }
     }
 
+    /// Deletes an image. The executions that have not fetched it yet cannot fetch it any more.
+    pub(crate) fn lose(&self, image: &Revision, now: OffsetDateTime) {
+        self.lost_images.borrow_mut().insert(image.clone());
+        for execution in self.executions.borrow_mut().values_mut().flatten() {
+            if execution.is_running() && execution.runs(image) {
+                execution.source_ran = execution.source_ran.filter(|ran| *ran <= now);
+            }
+        }
+    }
+
+    /// Notes that a start was sent which may have taken effect.
+    fn note_sent(&self, start: &PipelineStart, now: OffsetDateTime) {
+        self.first_sent.borrow_mut().entry(start.token.clone()).or_insert(now);
+    }
+
+    /// When a start of this execution was sent first.
+    pub(crate) fn first_sent(&self, execution: &Execution) -> OffsetDateTime {
+        let sent = execution.token.as_ref().and_then(|token| self.first_sent.borrow().get(token).copied());
+        sent.unwrap_or(execution.started)
+    }
+
     /// Accepts a start that takes effect only after its caller has seen a timeout.
     pub(crate) fn start_late(&self, start: &PipelineStart, now: OffsetDateTime, chance: &Chance) {
         let seconds = i64::try_from(chance.below(LATEST_EFFECT)).unwrap_or_default();
+        self.note_sent(start, now);
         self.late.borrow_mut().push((now + Duration::seconds(seconds), start.clone()));
         self.late_count.set(self.late_count.get() + 1);
     }
@@ -147,9 +192,14 @@ impl CodePipeline {
             return StartAnswer::Deferred("ThrottlingException".to_owned());
         }
         if chance.fails(2) {
+            self.note_sent(start, now);
             return StartAnswer::Unanswered("connection refused".to_owned());
         }
-        self.take_effect(start, now, chance)
+        let answer = self.take_effect(start, now, chance);
+        if matches!(answer, StartAnswer::Started(_)) {
+            self.note_sent(start, now);
+        }
+        answer
     }
 
     fn take_effect(&self, start: &PipelineStart, now: OffsetDateTime, chance: &Chance) -> StartAnswer {
@@ -167,26 +217,53 @@ impl CodePipeline {
             return StartAnswer::Deferred("ConcurrentPipelineExecutionsLimitExceededException".to_owned());
         }
         let token = Some(start.token.clone());
-        let execution = new(start.pipeline.as_str(), executions.len(), &start.commit, token, now, chance);
+        let pins: Pins = start.pins.iter().map(|(action, pin)| (action.to_string(), pin.clone())).collect();
+        let execution = self.new_execution((start.pipeline.as_str(), executions.len()), pins, token, now, chance);
         let id = execution.id.clone();
         executions.push(execution);
         StartAnswer::Started(id)
     }
 
     /// Starts an execution that no order asked for: a person pressed the button, or a rule of the account matched.
-    pub(crate) fn start_by_other(&self, pipeline: &str, commit: &Revision, now: OffsetDateTime, chance: &Chance) {
+    pub(crate) fn start_by_other(&self, pipeline: &str, pins: Pins, now: OffsetDateTime, chance: &Chance) {
         let mut pipelines = self.executions.borrow_mut();
         let executions = pipelines.entry(pipeline.to_owned()).or_default();
-        let execution = new(pipeline, executions.len(), commit, None, now, chance);
+        let execution = self.new_execution((pipeline, executions.len()), pins, None, now, chance);
         executions.push(execution);
+    }
+
+    fn new_execution(
+        &self,
+        (pipeline, number): (&str, usize),
+        pins: Pins,
+        token: Option<String>,
+        now: OffsetDateTime,
+        chance: &Chance,
+    ) -> Execution {
+        let most = SOURCE_SECONDS[chance.below(SOURCE_SECONDS.len())];
+        let seconds = i64::try_from(chance.below(most)).unwrap_or_default();
+        let lost = self.lost_images.borrow();
+        let is_fetchable = pins.values().all(|pin| !lost.contains(pin));
+        Execution {
+            id: format!("{pipeline}-{number}"),
+            pins,
+            token,
+            status: ExecutionStatus::Running,
+            started: now,
+            ended: None,
+            source_ran: Some(now + Duration::seconds(seconds)).filter(|_| is_fetchable),
+            has_deployed: false,
+            awaits_approval: false,
+            retries: 0,
+        }
     }
 
     /// Adds an execution that ended before the history began.
     pub(crate) fn add_ended(
         &self,
         pipeline: &str,
-        commit: &Revision,
-        token: String,
+        pins: Pins,
+        token: Option<String>,
         started: OffsetDateTime,
     ) -> String {
         let mut pipelines = self.executions.borrow_mut();
@@ -194,8 +271,8 @@ impl CodePipeline {
         let id = format!("{pipeline}-{}", executions.len());
         executions.push(Execution {
             id: id.clone(),
-            commit: commit.clone(),
-            token: Some(token),
+            pins,
+            token,
             status: ExecutionStatus::Succeeded,
             started,
             ended: Some(started + Duration::minutes(5)),
@@ -232,7 +309,7 @@ impl CodePipeline {
             status: execution.status,
             started: Some(execution.started + self.skew),
             updated: execution.ended.map(|ended| ended + self.skew),
-            revisions: if has_source { vec![revision(execution)] } else { Vec::new() },
+            revisions: if has_source { revisions(execution) } else { Vec::new() },
             is_by_call: execution.token.is_some(),
         }
     }
@@ -309,32 +386,15 @@ impl CodePipeline {
     }
 }
 
-fn revision(execution: &Execution) -> ListedRevision {
-    ListedRevision { action: "Source".to_owned(), revision: execution.commit.to_string() }
+fn revisions(execution: &Execution) -> Vec<ListedRevision> {
+    let listed =
+        |(action, pin): (&String, &Revision)| ListedRevision { action: action.clone(), revision: pin.to_string() };
+    execution.pins.iter().map(listed).collect()
 }
 
-fn new(
-    pipeline: &str,
-    number: usize,
-    commit: &Revision,
-    token: Option<String>,
-    now: OffsetDateTime,
-    chance: &Chance,
-) -> Execution {
-    let most = SOURCE_SECONDS[chance.below(SOURCE_SECONDS.len())];
-    let seconds = i64::try_from(chance.below(most)).unwrap_or_default();
-    Execution {
-        id: format!("{pipeline}-{number}"),
-        commit: commit.clone(),
-        token,
-        status: ExecutionStatus::Running,
-        started: now,
-        ended: None,
-        source_ran: Some(now + Duration::seconds(seconds)),
-        has_deployed: false,
-        awaits_approval: false,
-        retries: 0,
-    }
+/// The pins of a pipeline whose only source is a repository of commits.
+pub(crate) fn at_commit(commit: &Revision) -> Pins {
+    Pins::from([(SOURCE.to_owned(), commit.clone())])
 }
 
 /// The name of a status in CodePipeline's events.

@@ -1,12 +1,16 @@
 //! The configurations that the accounts of a history deploy. They differ in a few features, and each account deploys a
 //! new configuration at its own moment.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
 use sekisho_domain::config::Document;
 use sekisho_domain::route::{Routes, TargetId};
 
 use crate::cloud::PLACES;
-use crate::developer;
+use crate::codepipeline::{IMAGE, SOURCE};
 use crate::repository::PATHS;
+use crate::{developer, publisher};
 
 /// The optional parts of a configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,8 +24,17 @@ pub(crate) const PATH_ROUTE: u16 = 2;
 /// already exist.
 pub(crate) const RELEASE_GLOB: u16 = 4;
 
-/// The number of different configurations.
+/// The pipeline `images` follows `v*` besides `live`: a glob that covers tags of images which already exist.
+pub(crate) const IMAGE_GLOB: u16 = 8;
+/// The pipelines `images` and `pair` follow tags of images. `pair` also follows `main`, with another source action. The
+/// configurations of a history have this feature, or none of them has it.
+pub(crate) const IMAGES: u16 = 16;
+
+/// The number of different configurations without images. The features with smaller bits may change in any history.
 pub(crate) const CONFIGURATIONS: u16 = 8;
+
+/// The number of features that change in a history, without and with images.
+pub(crate) const TOGGLED: [usize; 2] = [3, 4];
 
 impl Features {
     /// The features with these bits.
@@ -45,13 +58,7 @@ impl Features {
 
     /// The configuration file.
     fn text(self) -> String {
-        let target = |place: usize, pipeline: &str| {
-            let (account, region) = PLACES[place];
-            format!(
-                "[[route.target]]\naccount = \"{account}\"\nregion = \"{region}\"\npipeline = \"{pipeline}\"\n\
-                 action = \"Source\"\n"
-            )
-        };
+        let target = |place: usize, pipeline: &str| target_text(place, pipeline, SOURCE);
         let route = |keys: &str, targets: &[String]| format!("[[route]]\n{keys}\n{}", targets.concat());
         let mut all = vec![target(0, "all")];
         if self.has(SECOND_TARGET) {
@@ -71,16 +78,34 @@ impl Features {
         // The glob matches both repositories.
         let keys = format!("repository = \"sh*\"\nname = \"both\"\nbranches = {branches}");
         routes.push(route(&keys, &[target(1, "both")]));
+        if self.has(IMAGES) {
+            let tags = if self.has(IMAGE_GLOB) { "[\"live\", \"v*\"]" } else { "[\"live\"]" };
+            // The glob of the repository does not include the cache of another registry.
+            let keys = format!("image = \"sh**\"\nname = \"images\"\ntags = {tags}");
+            routes.push(route(&keys, &[target_text(0, "images", IMAGE)]));
+            routes.push(route("repository = \"shop\"\nname = \"pair\"\nbranches = [\"main\"]", &[target(1, "pair")]));
+            let keys = "image = \"shop\"\nname = \"pair-image\"\ntags = [\"live\"]";
+            routes.push(route(keys, &[target_text(1, "pair", IMAGE)]));
+        }
         routes.concat()
     }
 
     /// The routes. They are parsed once.
     pub(crate) fn routes(self) -> Routes {
         thread_local! {
-            static ROUTES: Vec<Routes> = (0..CONFIGURATIONS).map(|bits| parse(&Features(bits).text())).collect();
+            static ROUTES: RefCell<BTreeMap<u16, Routes>> = const { RefCell::new(BTreeMap::new()) };
         }
-        ROUTES.with(|routes| routes[usize::from(self.0)].clone())
+        let parsed = || parse(&self.text());
+        ROUTES.with(|routes| routes.borrow_mut().entry(self.0).or_insert_with(parsed).clone())
     }
+}
+
+fn target_text(place: usize, pipeline: &str, action: &str) -> String {
+    let (account, region) = PLACES[place];
+    format!(
+        "[[route.target]]\naccount = \"{account}\"\nregion = \"{region}\"\npipeline = \"{pipeline}\"\n\
+         action = \"{action}\"\n"
+    )
 }
 
 pub(crate) fn parse(text: &str) -> Routes {
@@ -92,7 +117,7 @@ pub(crate) fn parse(text: &str) -> Routes {
 
 /// Matches every name once. Otherwise, each clone of the routes would compile its globs anew.
 fn compile(routes: &Routes) {
-    for reference in developer::references() {
+    for reference in developer::references().chain(publisher::references()) {
         let (repository, source_ref) = (reference.arn(), &reference.source_ref);
         for route in routes.concerning(&repository, source_ref) {
             let _ = PATHS.map(|path| route.touched_by([path]));

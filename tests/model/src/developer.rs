@@ -23,7 +23,7 @@ const REFERENCES: [&[&str]; 2] = [
     &["refs/heads/main", "refs/heads/release/1"],
 ];
 
-/// All branches and tags.
+/// All branches and git tags.
 pub(crate) fn references() -> impl Iterator<Item = Reference> {
     [SHOP, SHELF].into_iter().flat_map(|repository| {
         REFERENCES[repository].iter().map(move |source_ref| Reference::new(repository, source_ref))
@@ -62,6 +62,13 @@ pub(crate) fn push(cloud: &Cloud, in_flight: &mut InFlight) -> Deed {
     let before = cloud.head(&branch);
     let commit = cloud.repositories[repository].commit(before.as_ref(), PATHS[cloud.chance.below(PATHS.len())]);
     point(cloud, in_flight, &branch, &commit)
+}
+
+/// Pushes a new commit to `main` of the repository that most targets follow.
+pub(crate) fn push_main(cloud: &Cloud, in_flight: &mut InFlight) -> Deed {
+    let main = Reference::new(SHOP, "refs/heads/main");
+    let commit = cloud.repositories[SHOP].commit(cloud.head(&main).as_ref(), PATHS[0]);
+    point(cloud, in_flight, &main, &commit)
 }
 
 /// Points a random branch at an older commit of any branch of its repository: a force-push, or a merge that moves two

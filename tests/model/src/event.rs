@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use crate::bus::Message;
 use crate::cloud::{PLACES, REPOSITORY_ACCOUNT, REPOSITORY_REGION};
 use crate::codepipeline::event_state;
-use crate::repository::{NAMES, Reference};
+use crate::repository::{NAMES, Reference, SHOP};
 
 /// CodeCommit's event about a branch or tag. `kind` is the kind of event, such as `referenceUpdated`.
 pub(crate) fn reference_changed(number: u64, reference: &Reference, kind: &str, commit: Option<&Revision>) -> String {
@@ -22,6 +22,29 @@ pub(crate) fn reference_changed(number: u64, reference: &Reference, kind: &str, 
     });
     let sender = (REPOSITORY_ACCOUNT, REPOSITORY_REGION);
     envelope(&format!("hint-{number}"), "aws.codecommit", "CodeCommit Repository State Change", sender, &detail)
+}
+
+/// What somebody did with an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ImageAction {
+    Push,
+    Delete,
+}
+
+/// ECR's event about a manifest. There is one event for each tag, and one without a tag for an untagged manifest.
+pub(crate) fn image_action(number: u64, action: ImageAction, tag: Option<&str>, digest: &Revision) -> String {
+    let action = match action {
+        ImageAction::Push => "PUSH",
+        ImageAction::Delete => "DELETE",
+    };
+    let mut detail = json!({
+        "result": "SUCCESS", "action-type": action, "repository-name": NAMES[SHOP], "image-digest": digest,
+    });
+    if let Some(tag) = tag {
+        detail["image-tag"] = json!(tag);
+    }
+    let sender = (REPOSITORY_ACCOUNT, REPOSITORY_REGION);
+    envelope(&format!("image-{number}"), "aws.ecr", "ECR Image Action", sender, &detail)
 }
 
 /// The event of a schedule. The repository account's schedule starts a reconcile.

@@ -10,16 +10,17 @@ use crate::bus::Message;
 use crate::check::{self, Broken, Traffic};
 use crate::cloud::{Cloud, PLACES, REPOSITORY_ACCOUNT, REPOSITORY_REGION};
 use crate::codepipeline::CodePipeline;
-use crate::configuration::{CONFIGURATIONS, Features, RELEASE_GLOB};
+use crate::configuration::{CONFIGURATIONS, Features, IMAGE_GLOB, IMAGES, RELEASE_GLOB, TOGGLED};
 use crate::deployment::{Deployment, FUNCTIONS};
 use crate::developer::{self, Deed};
 use crate::event;
 use crate::in_flight::InFlight;
 use crate::lambda::{Event, Function, Lambda};
 use crate::ledger;
-use crate::operator::{self, Deeds};
+use crate::operator::{self, Deeds, PAIR};
+use crate::publisher;
 use crate::report::Report;
-use crate::repository::{NAMES, Reference};
+use crate::repository::{IMAGES as IMAGE_TAGS, Reference, SHELF, SHOP};
 use crate::settle;
 use crate::upgrade::{self, Upgrade};
 
@@ -28,6 +29,10 @@ const STEPS: usize = 260;
 
 /// The most steps in which the running invocations finish before a long time passes.
 const MAX_FINISHING_STEPS: usize = 200;
+
+/// The features that add a glob, each with the references that the glob covers.
+const GLOBS: [(u16, RefKind, &str, &[usize]); 2] =
+    [(RELEASE_GLOB, RefKind::Branch, "release/", &[SHOP, SHELF]), (IMAGE_GLOB, RefKind::Image, "v", &[IMAGE_TAGS])];
 
 /// The state of a history.
 pub(crate) struct History {
@@ -72,6 +77,9 @@ pub fn run(seed: u64) -> Result<Report, Broken> {
         history.step();
     }
     settle::settle(&mut history)?;
+    if let Some(broken) = history.cloud.broken.borrow().first() {
+        return Err(broken.clone());
+    }
     let traffic = Traffic::read(&history.cloud)?;
     check::check(&history, &traffic)?;
     check::count(&history.cloud, &traffic, &mut history.report)?;
@@ -85,7 +93,15 @@ impl History {
             // pipeline-starter gives up its quick retries only if CodePipeline defers nearly every start.
             cloud.places.iter().for_each(|place| place.codepipeline.busy.set(80));
         }
-        let features = Features::new(cloud.chance.below(usize::from(CONFIGURATIONS)));
+        let features = cloud.chance.below(usize::from(CONFIGURATIONS));
+        cloud.has_images.set(seed % 3 == 2);
+        let features = if cloud.has_images.get() {
+            publisher::begin(&cloud);
+            let glob = usize::from(IMAGE_GLOB) * cloud.chance.below(2);
+            Features::new(features + glob + usize::from(IMAGES))
+        } else {
+            Features::new(features)
+        };
         let deployment = Deployment::new(&cloud, features, Features::routes);
         Self::begin(seed, cloud, deployment)
     }
@@ -127,6 +143,8 @@ impl History {
             failed_sources: self.deeds.failed_in_source,
             baselines: self.baselines.len(),
             lost_ledgers: usize::from(self.cloud.is_ledger_lost.get()),
+            lost_images: self.cloud.registry.gone_count(),
+            pairs: self.cloud.places[1].codepipeline.executions(PAIR).iter().filter(|one| one.token.is_some()).count(),
             upgrades: usize::from(self.upgrade.is_upgrade()),
             ..self.report
         }
@@ -134,6 +152,10 @@ impl History {
 
     /// Makes one random thing happen.
     fn step(&mut self) {
+        // Histories without images draw the same numbers as they did before the model had images.
+        if self.cloud.has_images.get() && self.cloud.chance.percent(6) {
+            return self.publish(publisher::act);
+        }
         match self.cloud.chance.below(200) {
             0..=85 if self.lambda.running() >= self.max_running => drop(self.lambda.poll()),
             90..=115 if self.is_crowded && self.cloud.chance.below(20) > 0 => drop(self.lambda.poll()),
@@ -151,7 +173,10 @@ impl History {
             81 => operator::start_by_other(&self.cloud, &mut self.deeds),
             82 => operator::toggle_pipeline(&self.cloud),
             83 => operator::toggle_bus(&self.cloud),
-            84 => self.deployment.newest = self.deployment.newest.toggled(self.cloud.chance.below(3)),
+            84 => {
+                let count = TOGGLED[usize::from(self.cloud.has_images.get())];
+                self.deployment.newest = self.deployment.newest.toggled(self.cloud.chance.below(count));
+            }
             85 => self.deploy(FUNCTIONS[self.cloud.chance.below(FUNCTIONS.len())]),
             86..=89 => self.retry(),
             90..=101 => self.pass(Duration::milliseconds(1)),
@@ -168,7 +193,7 @@ impl History {
     }
 
     /// Lets a developer act.
-    fn develop(&mut self, act: fn(&Cloud, &mut InFlight) -> Deed) {
+    pub(crate) fn develop(&mut self, act: fn(&Cloud, &mut InFlight) -> Deed) {
         match act(&self.cloud, &mut self.in_flight) {
             Deed::Nothing => {}
             Deed::Moved(reference) => {
@@ -182,30 +207,49 @@ impl History {
         }
     }
 
+    /// Lets somebody push, tag or delete an image.
+    pub(crate) fn publish(&mut self, act: impl FnOnce(&Cloud, &mut InFlight) -> Vec<Deed>) {
+        for deed in act(&self.cloud, &mut self.in_flight) {
+            match deed {
+                Deed::Nothing => {}
+                Deed::Moved(reference) => {
+                    self.report.image_moves += 1;
+                    self.baselines.remove(&reference);
+                }
+                Deed::Deleted(reference) => drop(self.baselines.remove(&reference)),
+            }
+        }
+    }
+
     /// Deploys the newest configuration to the account of one function.
     pub(crate) fn deploy(&mut self, function: Function) {
         self.report.deployments += 1;
-        let had_release_glob = self.deployment.relay_has_had(RELEASE_GLOB);
+        let had = GLOBS.map(|(glob, ..)| self.deployment.relay_has_had(glob));
         self.deployment.deploy(function);
-        if had_release_glob || !self.deployment.relay_has_had(RELEASE_GLOB) {
-            return;
+        for ((glob, ..), had) in GLOBS.iter().zip(had) {
+            if !had && self.deployment.relay_has_had(*glob) {
+                // A branch that an earlier version relayed is no baseline.
+                let is_new = |one: &Reference| self.cloud.is_ledger_lost.get() || self.upgrade.commit(one).is_none();
+                let new: Vec<Reference> = self.quiet(*glob).filter(is_new).collect();
+                self.baselines.extend(new);
+            }
         }
-        // A branch that an earlier version relayed is no baseline.
-        let is_new = |branch: &Reference| self.cloud.is_ledger_lost.get() || self.upgrade.commit(branch).is_none();
-        self.baselines = self.quiet_releases().filter(is_new).collect();
     }
 
-    /// The branches that the first reconcile with `release/*` must record. An event about a branch that is still on its
-    /// way would make the branch look as if it had moved later.
-    fn quiet_releases(&self) -> impl Iterator<Item = Reference> {
-        let names = (0..NAMES.len()).flat_map(|repository| {
-            let names = self.cloud.repositories[repository].names(RefKind::Branch);
-            names.into_iter().map(move |name| (repository, name))
+    /// The references that the first reconcile with a glob must record. An event about a reference that is still on its
+    /// way would make the reference look as if it had moved later.
+    fn quiet(&self, glob: u16) -> impl Iterator<Item = Reference> {
+        let of_glob = GLOBS.iter().filter(move |(feature, ..)| *feature == glob);
+        let references = of_glob.flat_map(|(_, kind, prefix, repositories)| {
+            let all = repositories.iter().flat_map(|repository| {
+                let names = self.cloud.repositories[*repository].names(*kind);
+                names.into_iter().map(|name| (*repository, *kind, name))
+            });
+            all.filter(move |(.., name)| name.starts_with(prefix))
         });
-        names
-            .filter(|(_, name)| name.starts_with("release/"))
-            .filter(|(_, name)| !self.in_flight.mentions(name) && !self.lambda.mentions(name))
-            .filter_map(|(repository, name)| Some(Reference { repository, source_ref: SourceRef::branch(&name).ok()? }))
+        references.filter(|(.., name)| !self.in_flight.mentions(name) && !self.lambda.mentions(name)).filter_map(
+            |(repository, kind, name)| Some(Reference { repository, source_ref: SourceRef::new(kind, &name).ok()? }),
+        )
     }
 
     /// Loses event-relay's ledger. Invocations that read it before do not survive, because what they write afterwards
@@ -215,8 +259,8 @@ impl History {
         ledger::lose(&self.cloud.relay_ledger).unwrap_or_else(|broken| unreachable!("{}", broken.0));
         self.cloud.is_ledger_lost.set(true);
         self.deployment.forget();
-        let has_glob = self.deployment.relay_has_had(RELEASE_GLOB);
-        self.baselines = self.quiet_releases().filter(|_| has_glob).collect();
+        let globs = GLOBS.iter().map(|(glob, ..)| *glob).filter(|glob| self.deployment.relay_has_had(*glob));
+        self.baselines = globs.flat_map(|glob| self.quiet(glob)).collect();
     }
 
     /// Lets a person send orders again.

@@ -5,16 +5,20 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use event_relay::target::TargetRow;
+use sekisho_domain::change::Change;
 use sekisho_domain::decision::Decision;
 use sekisho_ledger::{Error, Key, Memory, Row, Store, Write};
 use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 
 use crate::check::Broken;
 use crate::cloud::{Cloud, Placing, give_way};
 use crate::lambda::Function;
 use crate::train::witness;
+
+/// An invocation that orders an image has read it, and lasts at most this long.
+const LONGEST_INVOCATION: Duration = Duration::seconds(45);
 
 /// The ledger of one function.
 #[derive(Debug, Clone)]
@@ -53,6 +57,7 @@ impl Ledger {
                 placed.push(Placing { key: key.clone(), order: order.clone(), request, is_after_loss });
                 drop(placed);
                 witness::see_order(&self.cloud, key, &order);
+                see_image(&self.cloud, &order.change);
             }
         }
         Ok(())
@@ -125,6 +130,15 @@ impl Store for Ledger {
         decisions: &[Decision<O>],
     ) -> Result<(), Error> {
         self.call(&Key::state(function), self.memory().record(function, request_id, now, decisions)).await
+    }
+}
+
+/// Checks that the image of an order that was just placed existed when event-relay last read it.
+fn see_image(cloud: &Cloud, change: &Change) {
+    let read = cloud.clock.now.get() - LONGEST_INVOCATION;
+    if cloud.registry.gone_since(&change.revision).is_some_and(|gone| gone < read) {
+        let what = format!("{} was ordered after it had been deleted", change.revision);
+        cloud.broken.borrow_mut().push(Broken(what));
     }
 }
 

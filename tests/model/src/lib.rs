@@ -10,10 +10,11 @@
 //! | module | content |
 //! | --- | --- |
 //! | `cloud` | everything outside the functions: chance, clocks, and the accounts |
-//! | `repository`, `bus`, `codepipeline`, `ledger` | the services, with their faults |
+//! | `repository`, `registry`, `bus`, `codepipeline`, `ledger` | the services, with their faults |
 //! | `relay_account`, `starter_account` | the services as each function sees them |
 //! | `lambda`, `deployment`, `configuration` | invocations, and the functions with their configurations |
-//! | `developer`, `operator`, `in_flight`, `event` | what people and services do, and the events about it |
+//! | `developer`, `publisher`, `operator` | what people do, and what becomes of executions |
+//! | `in_flight`, `event` | the events about it |
 //! | `cloudwatch`, `train` | alarms, and a history of a train with three waves |
 //! | `upgrade` | the ledgers of an earlier version |
 //! | `history`, `settle`, `report` | one history: random steps, and then the time without faults |
@@ -35,6 +36,8 @@ mod in_flight;
 mod lambda;
 mod ledger;
 mod operator;
+mod publisher;
+mod registry;
 mod relay_account;
 mod report;
 mod repository;

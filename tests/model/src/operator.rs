@@ -4,13 +4,21 @@
 use pipeline_starter::world::ExecutionStatus::{self, Canceled, Failed, Running, Stopped, Succeeded, Superseded};
 
 use crate::cloud::{Cloud, PLACES};
+use crate::codepipeline::{IMAGE, Pins, SOURCE};
 use crate::event;
 use crate::in_flight::InFlight;
 use crate::lambda::Function;
 use crate::repository::NAMES;
 
-/// The pipelines of each place.
-pub(crate) const PIPELINES: [&[&str]; PLACES.len()] = [&["all", "api", "shelf"], &["all", "both", "tags"]];
+/// The pipeline whose only source is an image.
+pub(crate) const IMAGES: &str = "images";
+
+/// The pipeline with two sources: code and an image.
+pub(crate) const PAIR: &str = "pair";
+
+/// The pipelines of each place. The last one of each runs only in histories with images.
+pub(crate) const PIPELINES: [&[&str]; PLACES.len()] =
+    [&["all", "api", "shelf", IMAGES], &["all", "both", "tags", PAIR]];
 
 /// The number of times that each kind of thing happened to executions.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -34,7 +42,7 @@ pub(crate) fn end_any(cloud: &Cloud, in_flight: &mut InFlight, deeds: &mut Deeds
     }
 }
 
-/// Ends an execution in a random way.
+/// Ends an execution in a random way. An execution that cannot fetch its source does not succeed.
 pub(crate) fn end(
     cloud: &Cloud,
     in_flight: &mut InFlight,
@@ -42,7 +50,10 @@ pub(crate) fn end(
     place: usize,
     (pipeline, id): (&str, &str),
 ) {
+    let execution = cloud.places[place].codepipeline.execution(pipeline, id);
+    let lacks_source = execution.is_some_and(|execution| execution.lacks_source());
     let status = match cloud.chance.below(100) {
+        0..=59 if lacks_source => Failed,
         0..=59 => Succeeded,
         60..=84 => Failed,
         85..=91 => Stopped,
@@ -86,12 +97,18 @@ pub(crate) fn retry_stage(cloud: &Cloud, in_flight: &mut InFlight, deeds: &mut D
 /// Starts an execution that no order asked for, at a random commit.
 pub(crate) fn start_by_other(cloud: &Cloud, deeds: &mut Deeds) {
     let (place, pipeline) = any_pipeline(cloud);
-    let commits = cloud.repositories[cloud.chance.below(NAMES.len())].commits();
-    if let Some(commit) = commits.get(cloud.chance.below(commits.len())) {
-        deeds.by_others += 1;
-        let now = cloud.clock.now.get();
-        cloud.places[place].codepipeline.start_by_other(pipeline, commit, now, &cloud.chance);
+    let mut pins = Pins::new();
+    for action in actions(pipeline) {
+        let revisions = match *action {
+            IMAGE => cloud.registry.images(),
+            _ => cloud.repositories[cloud.chance.below(NAMES.len())].commits(),
+        };
+        let Some(revision) = revisions.get(cloud.chance.below(revisions.len())) else { return };
+        pins.insert((*action).to_owned(), revision.clone());
     }
+    deeds.by_others += 1;
+    let now = cloud.clock.now.get();
+    cloud.places[place].codepipeline.start_by_other(pipeline, pins, now, &cloud.chance);
 }
 
 /// Deletes a random pipeline, or creates it again.
@@ -118,7 +135,18 @@ pub(crate) fn resend(cloud: &Cloud) -> String {
 fn any_pipeline(cloud: &Cloud) -> (usize, &'static str) {
     let place = cloud.chance.below(PLACES.len());
     let names = PIPELINES[place];
-    (place, names[cloud.chance.below(names.len())])
+    // The last pipeline is for images.
+    let count = names.len() - usize::from(!cloud.has_images.get());
+    (place, names[cloud.chance.below(count)])
+}
+
+/// The source actions of a pipeline.
+pub(crate) fn actions(pipeline: &str) -> &'static [&'static str] {
+    match pipeline {
+        IMAGES => &[IMAGE],
+        PAIR => &[IMAGE, SOURCE],
+        _ => &[SOURCE],
+    }
 }
 
 pub(crate) fn set_status(

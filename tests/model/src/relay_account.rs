@@ -15,7 +15,7 @@ use time::OffsetDateTime;
 use crate::cloud::{Cloud, PLACES, REPOSITORY_ACCOUNT, give_way};
 use crate::lambda::Function;
 use crate::ledger::Ledger;
-use crate::repository::{self, NAMES, Repository};
+use crate::repository::{self, NAMES, Repository, SHOP};
 
 /// The outside world of event-relay.
 #[derive(Debug, Clone)]
@@ -92,20 +92,36 @@ impl World for RelayAccount {
         Ok(NAMES.map(ToOwned::to_owned).to_vec())
     }
 
-    async fn image(&self, _repository: &str, _id: &ImageId<'_>) -> Result<FoundImage, ServiceError> {
-        Ok(FoundImage::NoRepository)
+    async fn image(&self, repository: &str, id: &ImageId<'_>) -> Result<FoundImage, ServiceError> {
+        self.cloud.begin("DescribeImages").await?;
+        if repository != NAMES[SHOP] {
+            return Ok(FoundImage::NoRepository);
+        }
+        let registry = &self.cloud.registry;
+        let image = match id {
+            ImageId::Tag(tag) => registry.at(tag).and_then(|digest| registry.describe(&digest)),
+            ImageId::Digest(digest) => registry.describe(digest),
+        };
+        // The tag may move, and the image may be deleted, before the answer arrives.
+        give_way().await;
+        Ok(image.map_or(FoundImage::NoImage, FoundImage::At))
     }
 
-    async fn images(&self, _repository: &str) -> Result<Option<Vec<Image>>, ServiceError> {
-        Ok(None)
+    async fn images(&self, repository: &str) -> Result<Option<Vec<Image>>, ServiceError> {
+        self.cloud.begin("DescribeImages").await?;
+        let images = (repository == NAMES[SHOP]).then(|| self.cloud.registry.describe_tagged());
+        give_way().await;
+        Ok(images)
     }
 
     async fn image_repositories(&self) -> Result<Vec<String>, ServiceError> {
-        Ok(Vec::new())
+        self.cloud.begin("DescribeRepositories").await?;
+        Ok(vec![NAMES[SHOP].to_owned(), "shared/cache/shop".to_owned()])
     }
 
     async fn cache_prefixes(&self) -> Result<BTreeSet<String>, ServiceError> {
-        Ok(BTreeSet::new())
+        self.cloud.begin("DescribePullThroughCacheRules").await?;
+        Ok(BTreeSet::from(["shared/cache".to_owned()]))
     }
 
     async fn put_events(&self, _region: &Region, entries: &[Entry]) -> Vec<EntryResult> {

@@ -75,6 +75,14 @@ counts! {
     baselines,
     /// Requests of people to send orders again.
     resends,
+    /// Moves of the tags of images.
+    image_moves,
+    /// Images and other manifests that were deleted.
+    lost_images,
+    /// Executions of the pipeline with two sources that orders started.
+    pairs,
+    /// Executions with another revision than that of the newest order of their other source, because that order failed.
+    passed_over,
     /// Ledgers of event-relay that were lost.
     lost_ledgers,
     /// Histories that begin with the ledgers of an earlier version.
@@ -102,6 +110,8 @@ counts! {
     orders,
     /// Orders of kind `rollback`.
     rollbacks,
+    /// Starts of the pipeline with two sources that lead back to a set of revisions.
+    whole_sets,
     /// Reports of targets that went back.
     failed_bakes,
     /// Histories in which the last change reached every target.

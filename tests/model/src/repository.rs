@@ -1,10 +1,10 @@
-//! The repositories in CodeCommit: branches, tags and the content of commits.
+//! The repositories: branches, tags and the content of commits, and the tags of images.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 
 use event_relay::branch;
-use sekisho_domain::change::{Change, RefKind, RepositoryArn, Revision, SourceRef};
+use sekisho_domain::change::{Change, RefKind, RepositoryArn, Revision, SourceKind, SourceRef};
 use sekisho_ledger::Key;
 
 use crate::cloud::{REPOSITORY_ACCOUNT, REPOSITORY_REGION};
@@ -13,7 +13,7 @@ use crate::cloud::{REPOSITORY_ACCOUNT, REPOSITORY_REGION};
 /// the last path.
 pub(crate) const PATHS: [&str; 3] = ["README.md", "web/index.html", "api/main.rs"];
 
-/// The names of the repositories, by their index. One target follows both.
+/// The names of the repositories in CodeCommit, by their index. One target follows both.
 pub(crate) const NAMES: [&str; 2] = ["shop", "shelf"];
 
 /// The index of the repository that most targets follow.
@@ -22,10 +22,13 @@ pub(crate) const SHOP: usize = 0;
 /// The index of the other repository.
 pub(crate) const SHELF: usize = 1;
 
+/// The index of the repository of images, which [`crate::registry`] has. Its name is that of the first repository.
+pub(crate) const IMAGES: usize = 2;
+
 /// The content of a commit: for each path, the number of the commit that changed the path last.
 pub(crate) type Tree = BTreeMap<&'static str, u64>;
 
-/// A branch or tag of a repository.
+/// A branch, a tag, or the tag of an image.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Reference {
     /// The index of the repository.
@@ -40,11 +43,17 @@ impl Reference {
 
     /// The branch or tag of a change.
     pub(crate) fn of(change: &Change) -> Self {
-        Self { repository: index(change.repository.name()), source_ref: change.source_ref.clone() }
+        let repository = match change.repository.kind() {
+            SourceKind::Git => index(change.repository.name()),
+            SourceKind::Image => IMAGES,
+        };
+        Self { repository, source_ref: change.source_ref.clone() }
     }
 
     pub(crate) fn arn(&self) -> RepositoryArn {
-        let arn = format!("arn:aws:codecommit:{REPOSITORY_REGION}:{REPOSITORY_ACCOUNT}:{}", NAMES[self.repository]);
+        let service = if self.repository == IMAGES { "ecr" } else { "codecommit" };
+        let resource = if self.repository == IMAGES { "repository/shop" } else { NAMES[self.repository] };
+        let arn = format!("arn:aws:{service}:{REPOSITORY_REGION}:{REPOSITORY_ACCOUNT}:{resource}");
         arn.parse().unwrap_or_else(|error| unreachable!("{error}"))
     }
 
@@ -56,11 +65,12 @@ impl Reference {
 
 impl std::fmt::Display for Reference {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "{} {}", NAMES[self.repository], self.source_ref)
+        let name = NAMES.get(self.repository).unwrap_or(&NAMES[SHOP]);
+        write!(formatter, "{name} {}", self.source_ref)
     }
 }
 
-/// The index of the repository with this name.
+/// The index of the repository in CodeCommit with this name.
 pub(crate) fn index(name: &str) -> usize {
     NAMES.iter().position(|one| *one == name).unwrap_or_else(|| unreachable!("no repository is named {name}"))
 }

@@ -4,11 +4,12 @@ use sekisho_domain::report::ReportState;
 use time::Duration;
 
 use crate::bus::Bus;
-use crate::check::{self, Broken, TARGETS, is_waiting, target_row};
+use crate::check::{self, Broken, TARGETS, Traffic, is_waiting, pins, target_row};
 use crate::cloud::PLACES;
+use crate::codepipeline::IMAGE;
 use crate::deployment::FUNCTIONS;
 use crate::history::History;
-use crate::operator;
+use crate::{developer, operator, publisher};
 use pipeline_starter::world::ExecutionStatus::Running;
 
 /// All orders must have been carried out after this many minutes without faults.
@@ -17,6 +18,8 @@ const MAX_MINUTES: usize = 12 * 60;
 const MIN_MINUTES: usize = 11;
 /// The time for which nothing may happen after all orders have been carried out.
 const QUIET_MINUTES: usize = 7;
+/// After this many minutes, somebody looks whether the pipeline with two sources has both of them.
+const HELP_MINUTES: usize = 30;
 /// After this many steps, no invocation that began within a minute may still run.
 const MAX_STEPS: usize = 100_000;
 
@@ -52,6 +55,9 @@ pub(crate) fn settle(history: &mut History) -> Result<(), Broken> {
         if history.has_redrive && minute % 4 == 3 {
             history.redrive();
         }
+        if minute % HELP_MINUTES == HELP_MINUTES - 1 {
+            help_pair(history)?;
+        }
         if minute >= MIN_MINUTES && unsettled(history)?.is_none() {
             history.report.dropped += history.lambda.dead.len();
             return stay_quiet(history);
@@ -59,6 +65,22 @@ pub(crate) fn settle(history: &mut History) -> Result<(), Broken> {
     }
     let what = unsettled(history)?.unwrap_or_default();
     Err(Broken(format!("after {MAX_MINUTES} minutes without faults, {what}")))
+}
+
+/// Pushes code or an image if the pipeline with two sources waits for it.
+fn help_pair(history: &mut History) -> Result<(), Broken> {
+    for target in &TARGETS {
+        if !target.is_routed(history.deployment.newest) || !is_waiting(&history.cloud, target)? {
+            continue;
+        }
+        let orders = check::orders::of(&history.cloud, &Traffic::read(&history.cloud)?, target)?;
+        match pins::lacking(history, target, &orders) {
+            Some(IMAGE) => history.publish(|cloud, in_flight| publisher::push(cloud, in_flight, "live")),
+            Some(_) => history.develop(developer::push_main),
+            None => {}
+        }
+    }
+    Ok(())
 }
 
 /// Checks that nothing happens once all orders have been carried out.
@@ -107,7 +129,7 @@ fn unsettled(history: &History) -> Result<Option<String>, Broken> {
         }
         let row = target_row(&history.cloud, target)?;
         let Some(order) = &row.order else { continue };
-        if !check::is_led(history, target, &order.change) {
+        if !check::is_led(history, target, &order.change) || check::is_not_offered(history, &row) {
             continue;
         }
         let state = row.current_report().map(|report| report.state);

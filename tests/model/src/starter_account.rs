@@ -8,6 +8,7 @@ use pipeline_starter::world::{
     FailureDetails, PipelineStart, StartAnswer, Stop, World,
 };
 use sekisho_domain::account::Region;
+use sekisho_domain::change::Revision;
 use sekisho_domain::notice::Notice;
 use sekisho_domain::route::PipelineName;
 use sekisho_lambda::ServiceError;
@@ -16,7 +17,7 @@ use time::OffsetDateTime;
 use crate::cloud::{Cloud, Place, give_way};
 use crate::lambda::Function;
 use crate::ledger::Ledger;
-use crate::train::witness;
+use crate::train::{pair, witness};
 
 /// The outside world of one pipeline-starter.
 #[derive(Debug, Clone)]
@@ -53,6 +54,7 @@ impl World for StarterAccount {
     }
 
     async fn start(&self, start: &PipelineStart) -> StartAnswer {
+        pair::see_start(&self.cloud, self.place, start);
         let chance = &self.cloud.chance;
         let codepipeline = &self.place().codepipeline;
         if chance.fails(3) {
@@ -95,10 +97,10 @@ impl World for StarterAccount {
         Ok(FailureDetails { is_in_source, ..FailureDetails::default() })
     }
 
-    async fn execution_commit(&self, pipeline: &str, execution: &str) -> Result<Option<String>, ServiceError> {
+    async fn execution_revisions(&self, pipeline: &str, execution: &str) -> Result<Vec<Revision>, ServiceError> {
         self.cloud.begin("GetPipelineExecution").await?;
         let execution = self.place().codepipeline.execution(pipeline, execution);
-        Ok(execution.map(|execution| execution.commit.to_string()))
+        Ok(execution.map(|execution| execution.pins.into_values().collect()).unwrap_or_default())
     }
 
     async fn begun_actions(&self, pipeline: &PipelineName, execution: &str) -> Result<Vec<BegunAction>, ServiceError> {

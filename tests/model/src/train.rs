@@ -5,6 +5,7 @@
 //! and people send requests at any time.
 
 pub(crate) mod configuration;
+pub(crate) mod pair;
 pub(crate) mod people;
 pub(crate) mod settle;
 pub(crate) mod witness;
@@ -15,15 +16,17 @@ use pipeline_starter::world::{AlarmState, ExecutionStatus};
 use sekisho_domain::change::Revision;
 use time::Duration;
 
-use self::configuration::{CONFIGURATIONS, EDITS, TARGETS, alarm, routes, waves};
+use self::configuration::{CONFIGURATIONS, EDITS, PAIR as PAIR_ROUTES, TARGETS, alarm, routes, waves};
 use self::people::Action;
 use self::witness::Witness;
 use crate::check::{Broken, decisions};
 use crate::cloud::{Cloud, PLACES};
+use crate::codepipeline::at_commit;
 use crate::configuration::Features;
 use crate::deployment::{Deployment, FUNCTIONS};
 use crate::history::History;
-use crate::operator;
+use crate::operator::{self, PAIR};
+use crate::publisher;
 use crate::report::TrainReport;
 use crate::settle::run_minute;
 
@@ -36,6 +39,8 @@ pub(crate) struct TrainHistory {
     seed: u64,
     /// Commits with this number and later ones are good.
     good_from: u64,
+    /// Images with this number and later ones are good.
+    good_images_from: u64,
     /// Whether the configuration changes.
     is_edited: bool,
     pub(crate) report: TrainReport,
@@ -62,7 +67,9 @@ pub fn run(seed: u64) -> Result<TrainReport, Broken> {
 impl TrainHistory {
     fn new(seed: u64) -> Self {
         let cloud = Rc::new(Cloud::new(seed));
-        let features = Features::new(cloud.chance.below(CONFIGURATIONS));
+        cloud.has_images.set(seed % 3 == 1);
+        let images = if cloud.has_images.get() { PAIR_ROUTES } else { 0 };
+        let features = Features::new(cloud.chance.below(CONFIGURATIONS) + images);
         let is_edited = cloud.chance.percent(50);
         for place in &cloud.places {
             place.cloudwatch.skew.set(cloud.chance.skew() / 10);
@@ -71,6 +78,11 @@ impl TrainHistory {
         for (place, pipeline) in TARGETS {
             cloud.places[place].cloudwatch.create(&alarm(pipeline), cloud.clock.now.get() - Duration::days(1));
         }
+        if cloud.has_images.get() {
+            publisher::begin(&cloud);
+            let created = cloud.clock.now.get() - Duration::days(1);
+            cloud.places[pair::PLACE].cloudwatch.create(&alarm(PAIR), created);
+        }
         let waves = (!is_edited).then(|| waves(features));
         *cloud.train.borrow_mut() = Some(Witness { waves, ..Witness::default() });
         let deployment = Deployment::new(&cloud, features, routes);
@@ -78,6 +90,7 @@ impl TrainHistory {
             history: History::begin(seed, cloud, deployment),
             seed,
             good_from: u64::MAX,
+            good_images_from: u64::MAX,
             is_edited,
             report: TrainReport::default(),
         }
@@ -90,6 +103,7 @@ impl TrainHistory {
             crashes: self.history.lambda.crashes,
             orders: self.history.cloud.placed.borrow().len(),
             rollbacks: witness.map_or(0, |witness| witness.rollbacks),
+            whole_sets: witness.map_or(0, |witness| witness.pair.rollbacks),
             failed_bakes: witness.map_or(0, |witness| witness.failed_bakes),
             ..self.report.clone()
         }
@@ -103,6 +117,11 @@ impl TrainHistory {
     /// Makes one random thing happen.
     fn step(&mut self) -> Result<(), Broken> {
         let cloud = self.history.cloud.clone();
+        // Histories without images draw the same numbers as they did before the model had images.
+        if cloud.has_images.get() && cloud.chance.percent(3) {
+            self.act_on_pair();
+            return Ok(());
+        }
         let History { in_flight, deeds, .. } = &mut self.history;
         match cloud.chance.below(200) {
             0..=5 => self.push(),
@@ -135,6 +154,18 @@ impl TrainHistory {
     fn push(&mut self) {
         self.report.pushes += 1;
         people::push(&self.history.cloud, &mut self.history.in_flight);
+    }
+
+    /// Pushes, tags or deletes an image, or lets a person send a request about the pipeline with two sources.
+    fn act_on_pair(&mut self) {
+        let History { cloud, in_flight, .. } = &mut self.history;
+        if cloud.chance.percent(80) {
+            publisher::act(cloud, in_flight);
+        } else if !self.seed.is_multiple_of(4) {
+            self.report.requests += 1;
+            let request = pair::request(cloud);
+            self.history.request(request);
+        }
     }
 
     /// Lets minutes pass, in which executions go on.
@@ -178,7 +209,7 @@ impl TrainHistory {
         }
         let Some(execution) = state.codepipeline.execution(pipeline, id) else { return };
         let rest = Duration::seconds(i64::try_from(cloud.chance.below(120)).unwrap_or_default());
-        let rings = self.fault(&execution.commit, pipeline);
+        let rings = execution.pins.values().filter_map(|pin| self.fault(pin, pipeline)).min();
         self.report.bad_deployments += usize::from(rings.is_some());
         state.cloudwatch.deployed(&alarm(pipeline), now, rest, rings);
     }
@@ -187,7 +218,10 @@ impl TrainHistory {
     fn end(&mut self, place: usize, pipeline: &str, id: &str) {
         let cloud = self.history.cloud.clone();
         let chance = &cloud.chance;
+        let execution = cloud.places[place].codepipeline.execution(pipeline, id);
+        let lacks_source = execution.is_some_and(|execution| execution.lacks_source());
         let status = match chance.below(100) {
+            _ if lacks_source => ExecutionStatus::Failed,
             _ if !chance.faults.get() => ExecutionStatus::Succeeded,
             0..=79 => ExecutionStatus::Succeeded,
             80..=93 => ExecutionStatus::Failed,
@@ -205,11 +239,14 @@ impl TrainHistory {
         operator::set_status(cloud, in_flight, place, (pipeline, id), status);
     }
 
-    /// How long after its deployment a commit makes the alarm of a pipeline ring.
-    fn fault(&self, commit: &Revision, pipeline: &str) -> Option<Duration> {
-        let number = u64::from_str_radix(&commit.as_str()[1..], 16).unwrap_or_default();
-        let mut dice = fastrand::Rng::with_seed(self.seed.wrapping_mul(0x9E37_79B9).wrapping_add(number));
-        let is_bad = dice.u32(0..100) < 35 && number < self.good_from;
+    /// How long after its deployment a commit or image makes the alarm of a pipeline ring.
+    fn fault(&self, revision: &Revision, pipeline: &str) -> Option<Duration> {
+        // The first digit of a commit is the index of its repository.
+        let number = u64::from_str_radix(&revision.digits()[1..], 16).unwrap_or_default();
+        let (good_from, salt) =
+            if revision.is_digest() { (self.good_images_from, 1 << 32) } else { (self.good_from, 0) };
+        let mut dice = fastrand::Rng::with_seed(self.seed.wrapping_mul(0x9E37_79B9).wrapping_add(number + salt));
+        let is_bad = dice.u32(0..100) < 35 && number < good_from;
         let index = TARGETS.iter().position(|(_, name)| *name == pipeline).unwrap_or_default();
         let rings = (0..=index).map(|_| dice.u32(0..100) < 70).last().unwrap_or_default();
         (is_bad && rings).then(|| Duration::seconds(dice.i64(0..420)))
@@ -221,7 +258,7 @@ impl TrainHistory {
         let commits = cloud.repositories[0].commits();
         if let Some(commit) = commits.get(cloud.chance.below(commits.len())) {
             let now = cloud.clock.now.get();
-            cloud.places[place].codepipeline.start_by_other(pipeline, commit, now, &cloud.chance);
+            cloud.places[place].codepipeline.start_by_other(pipeline, at_commit(commit), now, &cloud.chance);
         }
     }
 

@@ -12,6 +12,7 @@ use time::Duration;
 
 use crate::check::Broken;
 use crate::cloud::Cloud;
+use crate::codepipeline::at_commit;
 use crate::ledger::at_once;
 use crate::repository::{PATHS, Reference, SHELF, SHOP};
 
@@ -95,7 +96,7 @@ pub(crate) fn prepare(cloud: &Cloud) -> Result<Upgrade, Broken> {
         for (place, pipeline) in pipelines {
             let token = format!("{}-{pipeline}", change.id());
             let place_state = &cloud.places[*place];
-            let id = place_state.codepipeline.add_ended(pipeline, &commit, token.clone(), relayed_at);
+            let id = place_state.codepipeline.add_ended(pipeline, at_commit(&commit), Some(token.clone()), relayed_at);
             let claim = json!({
                 "sequence": sequence, "commit": commit, "token": token, "since": epoch_millis(relayed_at),
                 "progress": {"started": id},

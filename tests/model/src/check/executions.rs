@@ -10,8 +10,9 @@ use sekisho_domain::report::ReportState;
 use time::Duration;
 
 use super::orders::Orders;
+use super::pins::action_of;
 use super::reports::Reports;
-use super::{Broken, Target, is_led, target_row};
+use super::{Broken, Target, is_led, is_not_offered, target_row};
 use crate::codepipeline::Execution;
 use crate::history::History;
 
@@ -33,12 +34,12 @@ pub(crate) fn start_once_and_in_order(history: &History, target: &Target, orders
             }
             return Err(Broken(format!("{}: {} belongs to no order", target.id(), execution.id)));
         };
-        if change.revision != execution.commit {
-            return Err(Broken(format!("{}: {} does not run the commit of its order", target.id(), execution.id)));
+        if execution.pins.get(action_of(change)) != Some(&change.revision) {
+            return Err(Broken(format!("{}: {} does not run the revision of its order", target.id(), execution.id)));
         }
         // A later order may lead back to what an earlier version ran, if another commit ran in between.
         let is_first = last.is_none_or(|(earlier, _)| earlier != number);
-        let leads_back = last.is_some_and(|(_, ran)| ran.commit != change.revision);
+        let leads_back = last.is_some_and(|(_, ran)| !ran.runs(&change.revision));
         if is_first && !leads_back && history.upgrade.has_started(target.place, target.pipeline, change) {
             return Err(Broken(format!("{}: {} repeats an earlier version's", target.id(), execution.id)));
         }
@@ -72,7 +73,7 @@ fn of_same_order<'e>(executions: &'e [Execution], last: &'e Execution) -> impl I
 }
 
 /// The token of the first start of the execution's order. The token of a restart is the same with a suffix.
-fn first_token(execution: &Execution) -> Option<&str> {
+pub(crate) fn first_token(execution: &Execution) -> Option<&str> {
     execution.token.as_deref().and_then(|token| token.split('-').next())
 }
 
@@ -93,6 +94,9 @@ pub(crate) fn run_the_last_order(history: &History, target: &Target, reports: &R
     let row = target_row(&history.cloud, target)?;
     let is_led = |order: &&PlacedOrder| is_led(history, target, &order.change);
     let Some(order) = row.order.as_ref().filter(is_led) else { return Ok(()) };
+    if is_not_offered(history, &row) {
+        return Ok(());
+    }
     let wrong = |what: &str| Err(Broken(format!("{}: order {}: {what}", target.id(), order.number)));
     let Some(report) = row.current_report().filter(|report| report.state.is_final()) else {
         return wrong("the target has not reported the end");
@@ -101,14 +105,14 @@ pub(crate) fn run_the_last_order(history: &History, target: &Target, reports: &R
         return wrong("event-relay does not have the last report");
     }
     if report.revision != order.change.revision {
-        return wrong("the report is about another commit");
+        return wrong("the report is about another revision");
     }
     let executions = history.cloud.places[target.place].codepipeline.executions(target.pipeline);
     let Some(last) = executions.iter().rfind(|execution| execution.token.is_some()) else {
         return wrong("nothing was started");
     };
-    if last.commit != order.change.revision {
-        return wrong(&format!("the last execution {} runs another commit", last.id));
+    if !last.runs(&order.change.revision) {
+        return wrong(&format!("the last execution {} runs another revision", last.id));
     }
     if report.execution.as_ref() != Some(&last.id) {
         return wrong(&format!("the report names {:?}, and the last execution is {}", report.execution, last.id));

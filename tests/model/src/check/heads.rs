@@ -4,19 +4,18 @@ use std::collections::BTreeMap;
 
 use event_relay::branch::BranchRow;
 use event_relay::target::PlacedOrder;
-use sekisho_domain::change::{RefKind, Revision};
+use sekisho_domain::change::{Change, RefKind, Revision};
 
-use super::{Broken, TARGETS, Target, orders, read, target_row};
+use super::{Broken, TARGETS, Target, orders, read, references, target_row};
 use crate::cloud::Placing;
 use crate::configuration::PATH_ROUTE;
-use crate::developer;
 use crate::history::History;
 use crate::repository::Reference;
 
 /// Checks that the changes of a branch or tag, in the order of their sequences, follow its heads, that the ledger has
 /// the last head, and that nothing was ordered for a baseline.
 pub(crate) fn are_followed(history: &History) -> Result<(), Broken> {
-    for reference in developer::references() {
+    for reference in references() {
         for is_after_loss in [false, true] {
             follow(history, &reference, is_after_loss)?;
         }
@@ -27,7 +26,7 @@ pub(crate) fn are_followed(history: &History) -> Result<(), Broken> {
         let Some(head) = history.cloud.head(&reference) else { continue };
         let is_followed = TARGETS.iter().any(|target| target.follows(&reference, history.deployment.newest));
         // CodeCommit does not list tags, so a tag whose events were lost is not known, unless a route names the tag.
-        let must_be_known = reference.source_ref.kind() == RefKind::Branch || reference.source_ref.name() == "live";
+        let must_be_known = reference.source_ref.kind() != RefKind::Tag || reference.source_ref.name() == "live";
         match row {
             None if is_followed && must_be_known => return Err(Broken(format!("{reference} has no row"))),
             Some(row) if is_followed && row.commit.as_ref() != Some(&head) => {
@@ -68,14 +67,21 @@ fn is_not_ordered(history: &History, reference: &Reference) -> Result<(), Broken
 
 /// Checks that the target's last order is the newest of the heads that the target follows.
 pub(crate) fn are_ordered(history: &History, target: &Target) -> Result<(), Broken> {
-    let order = target_row(&history.cloud, target)?.order.map(|order| order.change);
-    for reference in developer::references().filter(|one| target.follows(one, history.deployment.newest)) {
+    let last = target_row(&history.cloud, target)?.order.map(|order| order.change);
+    for reference in references().filter(|one| target.follows(one, history.deployment.newest)) {
         let Some(head) = history.cloud.head(&reference) else { continue };
         let Some(row) = row(history, &reference)? else { continue };
         let is_old = history.upgrade.sequence(&reference) == Some(row.sequence);
         if row.baseline || is_old {
             continue;
         }
+        // With two sources, the last order may be about the other one.
+        let own =
+            || orders::since_loss(&history.cloud, target).into_iter().rfind(|one| is_alike(&one.change, &reference));
+        let order = match &last {
+            Some(last) if !is_alike(last, &reference) => own().map(|order| order.change),
+            last => last.clone(),
+        };
         let Some(order) = &order else {
             let is_untouched =
                 history.upgrade.commit(&reference).is_some_and(|old| !differs(history, target, old, &head));
@@ -124,6 +130,11 @@ pub(crate) fn touch_the_path(history: &History, target: &Target) -> Result<(), B
         }
     }
     Ok(())
+}
+
+/// Whether a change gives its revision to the same source action as a reference does.
+fn is_alike(change: &Change, reference: &Reference) -> bool {
+    change.kind.source() == reference.source_ref.kind().source()
 }
 
 /// Whether two commits differ for a target.

@@ -7,10 +7,11 @@ use serde_json::Value;
 use super::Broken;
 use crate::history::History;
 use crate::lambda::Function;
+use crate::operator::{IMAGES, PAIR};
 
 /// The pipelines to which every configuration has a route, each with its place. For the other pipelines, the account may
 /// not have had a route when the event arrived.
-const ALWAYS_ROUTED: [(usize, &str); 4] = [(0, "all"), (0, "shelf"), (1, "both"), (1, "tags")];
+const ALWAYS_ROUTED: [(usize, &str); 6] = [(0, "all"), (0, "shelf"), (0, IMAGES), (1, "both"), (1, "tags"), (1, PAIR)];
 
 /// Checks that at least as many notices about an execution were sent as failures were reported to pipeline-starter.
 pub(crate) fn are_sent(history: &History) -> Result<(), Broken> {

@@ -8,6 +8,7 @@ use sekisho_domain::route::Routes;
 
 use crate::cloud::PLACES;
 use crate::configuration::{Features, parse};
+use crate::train::pair;
 
 /// The name of the route.
 pub(crate) const ROUTE: &str = "shop";
@@ -37,8 +38,10 @@ pub(crate) const TOLERANT: u16 = 256;
 const WINDOW: u16 = 512;
 /// An alarm without data is no reason to hold the third wave.
 const MISSING: u16 = 1024;
-/// The number of configurations.
+/// The number of configurations without images.
 pub(crate) const CONFIGURATIONS: usize = 2048;
+/// Two more routes lead to a pipeline with two sources.
+pub(crate) const PAIR: usize = 2048;
 
 /// The factor of the index.
 const RETREAT_UNIT: usize = 32;
@@ -86,6 +89,9 @@ fn text(features: Features) -> String {
                  action = \"Source\"\n"
             );
         }
+    }
+    if usize::from(features.bits()) >= PAIR {
+        pair::write_routes(&mut text);
     }
     text
 }

@@ -67,6 +67,7 @@ fn end_faults(train: &mut TrainHistory) -> Result<(), Broken> {
     for (place, pipeline) in TARGETS.into_iter().filter(|target| !routed.contains(target)) {
         history.cloud.places[place].cloudwatch.deployed(&alarm(pipeline), now, Duration::ZERO, None);
     }
+    train.good_images_from = history.cloud.registry.pushed_count() + 1;
     train.good_from = history.cloud.repositories[SHOP].commits().len() as u64 + 1;
     Ok(())
 }

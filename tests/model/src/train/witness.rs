@@ -20,6 +20,7 @@ use crate::cloud::Cloud;
 use crate::configuration;
 use crate::ledger::at_once;
 use crate::train::configuration::{ROUTE, TARGETS, alarm};
+use crate::train::pair::PairWitness;
 
 /// The largest difference between a time in a row and the true time: a clock is up to 20 seconds off, and so is
 /// CodePipeline's.
@@ -37,6 +38,8 @@ pub(crate) struct Witness {
     pub(crate) waves: Option<[Vec<(usize, &'static str)>; 3]>,
     /// Whether a person accepted unknown targets. A change may then go on without a target that called it healthy.
     pub(crate) has_accepted: bool,
+    /// What the model knows about the pipeline with two sources.
+    pub(crate) pair: PairWitness,
     /// The number of orders of kind `rollback`.
     pub(crate) rollbacks: usize,
     /// The number of bakes that failed.
@@ -159,6 +162,7 @@ pub(crate) fn see_report(cloud: &Cloud, place: usize, event: &Entry) {
     let key = order::key(&report.pipeline);
     let row = read::<OrderRow>(&cloud.places[place].ledger, &key);
     let checked = row.and_then(|row| check_report(cloud, place, &report, row.as_ref()));
+    witness.pair.see_report(cloud, &report);
     if report.state == ReportState::Healthy {
         witness.healthy.insert((place, report.pipeline.to_string(), report.revision.clone()));
     }

@@ -1,0 +1,126 @@
+//! A pipeline with two sources, code and an image. Each of them comes from a route with a wave. The target goes back by
+//! itself, and a rollback must restore the whole set of revisions.
+
+use std::fmt::Write as _;
+
+use pipeline_starter::order::{self, OrderRow};
+use pipeline_starter::world::{ExecutionStatus, PipelineStart};
+use sekisho_domain::change::Revision;
+use sekisho_domain::order::OrderKind;
+use sekisho_domain::report::{OrderReport, ReportState};
+use serde_json::json;
+
+use super::witness::read;
+use crate::check::Broken;
+use crate::cloud::{Cloud, PLACES};
+use crate::codepipeline::{Execution, IMAGE, Pins, SOURCE};
+use crate::operator::PAIR;
+
+/// The place of the pipeline.
+pub(crate) const PLACE: usize = 1;
+/// The routes that lead to the pipeline, each with its source and its source action.
+const ROUTES: [(&str, &str, &str); 2] = [
+    ("pair", "repository = \"shop\"\nbranches = [\"main\"]\nexisting = \"relay\"", SOURCE),
+    ("pair-image", "image = \"shop\"\ntags = [\"live\"]", IMAGE),
+];
+
+/// What the model knows about the pipeline.
+#[derive(Debug, Default)]
+pub(crate) struct PairWitness {
+    /// The sets of revisions that the target called healthy, from the oldest to the newest.
+    healthy: Vec<Pins>,
+    /// The revisions of orders that failed or that the target took back.
+    failed: Vec<Revision>,
+    /// The number of starts that go back.
+    pub(crate) rollbacks: usize,
+}
+
+/// Adds the routes to a configuration.
+pub(crate) fn write_routes(text: &mut String) {
+    let (account, region) = PLACES[PLACE];
+    for (name, source, action) in ROUTES {
+        let _ = write!(
+            text,
+            "[[route]]\nname = \"{name}\"\n{source}\n[[route.wave]]\nname = \"pair\"\nbake = \"5m\"\n\
+             alarms = [\"pair-*\"]\n[[route.wave.target]]\naccount = \"{account}\"\nregion = \"{region}\"\n\
+             pipeline = \"{PAIR}\"\naction = \"{action}\"\n"
+        );
+    }
+}
+
+/// The request of a person about one of the routes.
+pub(crate) fn request(cloud: &Cloud) -> String {
+    let (route, ..) = ROUTES[cloud.chance.below(ROUTES.len())];
+    let action = ["rollback", "resume", "resume", "accept"][cloud.chance.below(4)];
+    let mut request = json!({"action": action, "route": route, "wave": "pair"});
+    if action != "resume" {
+        request["reason"] = json!("the model");
+    }
+    request.to_string()
+}
+
+/// Checks a start that pipeline-starter is about to make.
+pub(crate) fn see_start(cloud: &Cloud, place: usize, start: &PipelineStart) {
+    let mut train = cloud.train.borrow_mut();
+    let Some(witness) = train.as_mut().map(|train| &mut train.pair) else { return };
+    if start.pipeline.as_str() != PAIR {
+        return;
+    }
+    let pins: Pins = start.pins.iter().map(|(action, pin)| (action.to_string(), pin.clone())).collect();
+    let row = read::<OrderRow>(&cloud.places[place].ledger, &order::key(&start.pipeline));
+    let checked = row.and_then(|row| check_start(cloud, witness, &pins, row.filter(|row| row.token == start.token)));
+    if let Err(broken) = checked {
+        cloud.broken.borrow_mut().push(Broken(format!("a start of {PAIR} at {pins:?}: {}", broken.0)));
+    }
+}
+
+fn check_start(cloud: &Cloud, witness: &mut PairWitness, pins: &Pins, row: Option<OrderRow>) -> Result<(), Broken> {
+    if !pins.keys().map(String::as_str).eq([IMAGE, SOURCE]) {
+        return Err(Broken("a source has no pin".to_owned()));
+    }
+    let is_bad = |pin: &&Revision| witness.failed.contains(pin) && !witness.was_healthy(pin);
+    if let Some(pin) = pins.values().find(is_bad) {
+        return Err(Broken(format!("{pin} failed here")));
+    }
+    let Some(row) = row.filter(|row| row.kind == OrderKind::Rollback) else { return Ok(()) };
+    witness.rollbacks += 1;
+    let executions = cloud.places[PLACE].codepipeline.executions(PAIR);
+    let ran = |one: &Execution| one.status == ExecutionStatus::Succeeded && one.pins == *pins;
+    if !executions.iter().any(ran) {
+        return Err(Broken("a rollback leads to revisions that never ran together".to_owned()));
+    }
+    let last = |is_it: &dyn Fn(&Pins) -> bool| witness.healthy.iter().rposition(is_it);
+    let newest = last(&|set| set.values().any(|pin| *pin == row.change.revision));
+    match last(&|set| set == pins) {
+        Some(own) if newest.is_some_and(|newest| newest > own) => {
+            Err(Broken(format!("a newer healthy set has {}", row.change.revision)))
+        }
+        _ => Ok(()),
+    }
+}
+
+impl PairWitness {
+    fn was_healthy(&self, revision: &Revision) -> bool {
+        self.healthy.iter().any(|set| set.values().any(|pin| pin == revision))
+    }
+
+    /// Notes a report of the target.
+    pub(crate) fn see_report(&mut self, cloud: &Cloud, report: &OrderReport) {
+        if report.pipeline.as_str() != PAIR || report.in_source {
+            return;
+        }
+        let id = report.execution.as_deref().unwrap_or_default();
+        let execution = cloud.places[PLACE].codepipeline.execution(PAIR, id);
+        let succeeded = execution.filter(|execution| execution.status == ExecutionStatus::Succeeded);
+        match report.state {
+            ReportState::Healthy => self.healthy.extend(succeeded.map(|execution| execution.pins)),
+            ReportState::RolledBack => {
+                let restored = succeeded.filter(|execution| !execution.runs(&report.revision));
+                self.healthy.extend(restored.map(|execution| execution.pins));
+                self.failed.push(report.revision.clone());
+            }
+            ReportState::Failed => self.failed.push(report.revision.clone()),
+            _ => {}
+        }
+    }
+}
