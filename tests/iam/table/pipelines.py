@@ -351,8 +351,9 @@ for account, _, _ in WAYS:
         "reads and repairs an artifact",
         checker,
         (
-            "s3:AbortMultipartUpload s3:GetObjectLegalHold s3:GetObjectRetention s3:GetObjectTagging "
-            "s3:GetObjectVersionTagging s3:PutObjectTagging s3:UpdateObjectEncryption"
+            "s3:AbortMultipartUpload s3:GetObjectAcl s3:GetObjectAnnotation s3:GetObjectLegalHold "
+            "s3:GetObjectRetention s3:GetObjectTagging s3:GetObjectVersionTagging "
+            "s3:ListObjectAnnotations s3:PutObjectAnnotation s3:PutObjectTagging s3:UpdateObjectEncryption"
         ),
         artifacts + "/shop/one.zip",
         elsewhere,

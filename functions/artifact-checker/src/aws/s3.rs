@@ -12,8 +12,8 @@ use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::types::{
-    ArchiveStatus, ChecksumMode, ObjectEncryption, ObjectLockEventHold, ObjectLockLegalHoldStatus,
-    ServerSideEncryption, SsekmsEncryption, StorageClass,
+    ArchiveStatus, ChecksumMode, Grant, ObjectEncryption, ObjectLockEventHold, ObjectLockLegalHoldStatus, Permission,
+    ServerSideEncryption, ServerSideEncryptionRule, SsekmsEncryption, StorageClass,
 };
 use sekisho_lambda::ServiceError;
 
@@ -125,18 +125,19 @@ impl S3 {
         }
     }
 
-    /// Puts a version under another key, in place. S3 supports no precondition for this request, so the request always
+    /// Puts a version under another key, in place, with or without the S3 Bucket Key. S3 supports no precondition for this request, so the request always
     /// names the version.
     pub(crate) async fn update(
         &self,
         object: &ObjectId,
         head: &Head,
         key: &KeyArn,
+        bucket_key: Option<bool>,
     ) -> Result<WriteResult, ServiceError> {
         let version = head.facts.version.clone().or_else(|| object.version.clone());
         let kms = SsekmsEncryption::builder()
             .kms_key_arn(key.as_str())
-            .set_bucket_key_enabled(bucket_key(head))
+            .set_bucket_key_enabled(bucket_key)
             .build()
             .map_err(|error| ServiceError::unexpected(UPDATE, error))?;
         let answer = self
@@ -157,18 +158,62 @@ impl S3 {
 
     /// The name of the key in the bucket's default encryption; `None` if the default is S3's own key or `aws/s3`.
     pub(crate) async fn default_key(&self, bucket: &str) -> Result<Option<String>, ServiceError> {
+        let rules = self.default_encryption(bucket).await?;
+        Ok(rules.into_iter().find_map(|rule| rule.apply_server_side_encryption_by_default?.kms_master_key_id))
+    }
+
+    /// Whether S3 uses the S3 Bucket Key for a write that does not say so.
+    pub(crate) async fn default_bucket_key(&self, bucket: &str) -> Result<bool, ServiceError> {
+        let rules = self.default_encryption(bucket).await?;
+        Ok(rules.into_iter().any(|rule| rule.bucket_key_enabled == Some(true)))
+    }
+
+    async fn default_encryption(&self, bucket: &str) -> Result<Vec<ServerSideEncryptionRule>, ServiceError> {
         let answer = self.client.get_bucket_encryption().bucket(bucket).expected_bucket_owner(&self.owner).send().await;
-        let rules = match answer {
-            Ok(output) => output.server_side_encryption_configuration.map(|found| found.rules).unwrap_or_default(),
+        match answer {
+            Ok(output) => Ok(output.server_side_encryption_configuration.map(|found| found.rules).unwrap_or_default()),
             Err(error) => {
                 let error = service_error("s3:GetBucketEncryption", error);
-                if error.code() != Some("ServerSideEncryptionConfigurationNotFoundError") {
-                    return Err(error);
+                match error.code() {
+                    Some("ServerSideEncryptionConfigurationNotFoundError") => Ok(Vec::new()),
+                    _ => Err(error),
                 }
-                Vec::new()
             }
+        }
+    }
+
+    /// Whether a version has annotations.
+    pub(crate) async fn has_annotations(&self, object: &ObjectId, facts: &ObjectFacts) -> Result<bool, ServiceError> {
+        let answer = self
+            .client
+            .list_object_annotations()
+            .bucket(&object.bucket)
+            .key(&object.key)
+            .set_version_id(facts.version.clone())
+            .expected_bucket_owner(&self.owner)
+            .send()
+            .await;
+        Ok(!answer.map_err(|error| service_error("s3:ListObjectAnnotations", error))?.annotations().is_empty())
+    }
+
+    /// Whether a version's ACL says anything but that its owner may do everything.
+    pub(crate) async fn has_grants(&self, object: &ObjectId, facts: &ObjectFacts) -> Result<bool, ServiceError> {
+        let answer = self
+            .client
+            .get_object_acl()
+            .bucket(&object.bucket)
+            .key(&object.key)
+            .set_version_id(facts.version.clone())
+            .expected_bucket_owner(&self.owner)
+            .send()
+            .await
+            .map_err(|error| service_error("s3:GetObjectAcl", error))?;
+        let owner = answer.owner.and_then(|owner| owner.id);
+        let is_of_owner = |grant: &Grant| {
+            grant.permission == Some(Permission::FullControl)
+                && grant.grantee.as_ref().is_some_and(|grantee| grantee.id == owner)
         };
-        Ok(rules.into_iter().find_map(|rule| rule.apply_server_side_encryption_by_default?.kms_master_key_id))
+        Ok(!answer.grants.unwrap_or_default().iter().all(is_of_owner))
     }
 }
 
@@ -199,9 +244,9 @@ fn facts(output: &HeadObjectOutput) -> ObjectFacts {
     }
 }
 
-/// Whether to enable the S3 Bucket Key. An object under a KMS key keeps its setting, an object under S3's own key gets
-/// the bucket's setting, and dual-layer encryption has no S3 Bucket Key.
-fn bucket_key(head: &Head) -> Option<bool> {
+/// Whether a copy enables the S3 Bucket Key. An object under a KMS key keeps its setting, an object under S3's own key
+/// gets the bucket's setting, and dual-layer encryption has no S3 Bucket Key.
+pub(crate) fn bucket_key(head: &Head) -> Option<bool> {
     match head.facts.encryption {
         Encryption::Kms(_) => Some(head.output.bucket_key_enabled.unwrap_or(false)),
         Encryption::S3Managed | Encryption::DualLayer(_) | Encryption::Other(_) => None,

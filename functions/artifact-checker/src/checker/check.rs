@@ -5,6 +5,7 @@ use std::time::Duration;
 use sekisho_domain::decision::Decision;
 use sekisho_ledger::Store;
 use time::OffsetDateTime;
+use tokio::sync::OnceCell;
 
 use crate::aws::s3::{Head, S3};
 use crate::checker::claim::{Take, take};
@@ -77,7 +78,15 @@ impl<'a, L: Store> ObjectChecker<'a, L> {
         mode: CheckMode,
     ) -> Self {
         let repairer = Repairer {
-            inspector: Inspector { s3, keys: &run.keys, reader, account: run.account(), right_key },
+            inspector: Inspector {
+                s3,
+                keys: &run.keys,
+                reader,
+                account: run.account(),
+                right_key,
+                own_bucket: &run.settings.bucket,
+                default_bucket_key: OnceCell::new(),
+            },
             ledger: run.ledger,
             rule,
             follow_latest: mode.follow_latest,

@@ -2,13 +2,14 @@
 
 use futures_util::join;
 use sekisho_lambda::ServiceError;
+use tokio::sync::OnceCell;
 
 use crate::aws::kms::Keys;
-use crate::aws::s3::{Head, S3};
+use crate::aws::s3::{Head, S3, bucket_key, copy};
 use crate::checker::reader::Reader;
 use crate::key::{KeyArn, account_in_name};
 use crate::object::{Encryption, ObjectId};
-use crate::verdict::{self, Standing, Verdict, standing};
+use crate::verdict::{self, Standing, Verdict, in_words, standing};
 
 /// Inspects objects of one bucket.
 pub(crate) struct Inspector<'a> {
@@ -19,6 +20,10 @@ pub(crate) struct Inspector<'a> {
     pub(crate) account: &'a str,
     /// The right key of the bucket.
     pub(crate) right_key: &'a KeyArn,
+    /// The bucket that was deployed with this function.
+    pub(crate) own_bucket: &'a str,
+    /// Whether the bucket uses the S3 Bucket Key by default, once it was read.
+    pub(crate) default_bucket_key: OnceCell<bool>,
 }
 
 /// What an object's metadata shows.
@@ -121,6 +126,41 @@ impl Inspector<'_> {
         Ok((standing == Standing::Right).then_some(encryption))
     }
 
+    /// Whether an update in place enables the S3 Bucket Key. Without a value, `UpdateObjectEncryption` disables it.
+    pub(crate) async fn bucket_key(&self, object: &ObjectId, head: &Head) -> Result<Option<bool>, ServiceError> {
+        if let Some(of_object) = bucket_key(head) {
+            return Ok(Some(of_object));
+        }
+        let of_bucket = self.default_bucket_key.get_or_try_init(|| self.s3.default_bucket_key(&object.bucket)).await;
+        match of_bucket {
+            Ok(of_bucket) => Ok(Some(*of_bucket)),
+            Err(error) if error.is_refused() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The property that a copy of the object would lose, or that S3 does not show. `None` if a copy loses nothing.
+    pub(crate) async fn loss(
+        &self,
+        object: &ObjectId,
+        head: &Head,
+        in_parts: bool,
+    ) -> Result<Option<String>, ServiceError> {
+        // The stack's own bucket has no ACLs.
+        if object.bucket != self.own_bucket
+            && let Some(loss) = answer("an ACL", self.s3.has_grants(object, &head.facts).await)?
+        {
+            return Ok(Some(loss));
+        }
+        if !in_parts {
+            return Ok(None);
+        }
+        match copy::loss_in_parts(head) {
+            Some(loss) => Ok(Some(loss.to_owned())),
+            None => answer("annotations", self.s3.has_annotations(object, &head.facts).await),
+        }
+    }
+
     /// Reads the metadata of the object's latest version, with the checksum if S3 shows the checksum.
     pub(crate) async fn latest(&self, object: &ObjectId) -> Result<Latest, ServiceError> {
         let latest = ObjectId { version: None, ..object.clone() };
@@ -137,5 +177,17 @@ impl Inspector<'_> {
             Err(error) if error.is_refused() => Ok(Latest::NotShown(verdict::not_shown(&error))),
             Err(error) => Err(error),
         }
+    }
+}
+
+/// The loss if a copy drops `what`. S3's answer says whether the object has it.
+fn answer(what: &str, has: Result<bool, ServiceError>) -> Result<Option<String>, ServiceError> {
+    match has {
+        Ok(false) => Ok(None),
+        Ok(true) => Ok(Some(format!("it has {what}, and a copy would lose this"))),
+        Err(error) if error.is_refused() => {
+            Ok(Some(format!("S3 does not show whether it has {what}, which a copy would lose ({})", in_words(&error))))
+        }
+        Err(error) => Err(error),
     }
 }

@@ -1,5 +1,7 @@
 //! Repairs an object under a wrong key. The invocation must have the claim on the object's repair.
 
+use std::borrow::Cow;
+
 use sekisho_ledger::Store;
 use time::OffsetDateTime;
 
@@ -125,6 +127,11 @@ impl<L: Store> Repairer<'_, L> {
             Latest::Found(latest) => latest,
             Latest::NotShown(verdict) => return Ok(Next::Stop(verdict)),
         };
+        if latest.facts.is_same_version(&head.facts)
+            && let Some(loss) = self.inspector.loss(object, &latest, matches!(step, Step::CopyInParts(_))).await?
+        {
+            return Ok(leave(&RepairPlan::Leave(Cow::Owned(loss))));
+        }
         Ok(match step {
             _ if !latest.facts.is_same_version(&head.facts) && self.follow_latest => Next::FollowLatest,
             _ if !latest.facts.is_same_version(&head.facts) => leave(&self.plan(&head.facts, false, update_refused)),
@@ -142,6 +149,10 @@ impl<L: Store> Repairer<'_, L> {
         claim: &mut Claim,
     ) -> Result<Option<WriteResult>, CheckError> {
         let version = head.facts.version.clone().unwrap_or_default();
+        let bucket_key = match write {
+            Write::Update => self.inspector.bucket_key(object, head).await?,
+            Write::Copy(_) | Write::CopyInParts(..) => None,
+        };
         let counted = if matches!(write, Write::Update) { RepairWrite::Update(&version) } else { RepairWrite::Copy };
         if !claim.count(self.ledger, counted, (self.clock)()).await? {
             return Ok(None);
@@ -150,7 +161,7 @@ impl<L: Store> Repairer<'_, L> {
         let result = match &write {
             Write::Copy(head) => SelfCopy { s3, object, head, key }.whole().await,
             Write::CopyInParts(head, part) => SelfCopy { s3, object, head, key }.in_parts(*part).await,
-            Write::Update => s3.update(object, head, key).await,
+            Write::Update => s3.update(object, head, key, bucket_key).await,
         };
         if !matches!(result, Ok(WriteResult::Written(_) | WriteResult::ObjectChanged)) {
             claim.discount(counted);

@@ -15,6 +15,7 @@
 mod any_bucket;
 mod concurrency;
 mod findings;
+mod losses;
 mod objects;
 mod obstacles;
 mod other_buckets;

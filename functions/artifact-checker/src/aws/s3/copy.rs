@@ -1,5 +1,7 @@
 //! Copies the latest version of an object onto itself under another key.
 //!
+//! S3 does not show an additional encryption context of an object, so that a copy cannot repeat it.
+//!
 //! S3 drops the storage class and the website redirect of a copy, so the request repeats both. The request names the
 //! source without a version, and S3 refuses it unless the destination still has the entity tag of the source. Therefore
 //! an older version never becomes the latest, even if somebody writes the object during the copy.
@@ -162,6 +164,11 @@ impl SelfCopy<'_> {
             .set_checksum_crc64_nvme(copied.checksum_crc64_nvme)
             .set_checksum_sha1(copied.checksum_sha1)
             .set_checksum_sha256(copied.checksum_sha256)
+            .set_checksum_sha512(copied.checksum_sha512)
+            .set_checksum_md5(copied.checksum_md5)
+            .set_checksum_xxhash64(copied.checksum_xxhash64)
+            .set_checksum_xxhash3(copied.checksum_xxhash3)
+            .set_checksum_xxhash128(copied.checksum_xxhash128)
             .build())
     }
 
@@ -216,6 +223,23 @@ fn layers(head: &Head) -> ServerSideEncryption {
     }
 }
 
+/// The property of an object that a copy in parts would lose, because a HEAD does not show its value. `None` if the
+/// request for the upload can repeat everything.
+pub(crate) fn loss_in_parts(head: &Head) -> Option<&'static str> {
+    let output = &head.output;
+    // S3 encodes a value that is not ASCII as in e-mail headers, and would store the encoded text as the new value.
+    let is_encoded = |value: &String| value.starts_with("=?");
+    if output.missing_meta.unwrap_or(0) > 0 || output.metadata.iter().flat_map(|map| map.values()).any(is_encoded) {
+        return Some("it has metadata that S3 does not show in full, and a copy in parts would lose it");
+    }
+    match output.expires_string.as_deref() {
+        Some(text) if http_date(text).is_none() => {
+            Some("its header `Expires` holds no date, and a copy in parts would lose it")
+        }
+        _ => None,
+    }
+}
+
 /// How the checksum of an upload covers its parts. SHA checksums support only one type, and S3 refuses a request that
 /// names a type for a SHA checksum.
 fn checksum_type(output: &HeadObjectOutput) -> Option<ChecksumType> {
@@ -235,6 +259,11 @@ fn checksum(output: &HeadObjectOutput) -> Option<ChecksumAlgorithm> {
         (&output.checksum_crc64_nvme, ChecksumAlgorithm::Crc64Nvme),
         (&output.checksum_sha1, ChecksumAlgorithm::Sha1),
         (&output.checksum_sha256, ChecksumAlgorithm::Sha256),
+        (&output.checksum_sha512, ChecksumAlgorithm::Sha512),
+        (&output.checksum_md5, ChecksumAlgorithm::Md5),
+        (&output.checksum_xxhash64, ChecksumAlgorithm::Xxhash64),
+        (&output.checksum_xxhash3, ChecksumAlgorithm::Xxhash3),
+        (&output.checksum_xxhash128, ChecksumAlgorithm::Xxhash128),
     ];
     values.into_iter().find_map(|(value, algorithm)| value.as_ref().map(|_| algorithm))
 }

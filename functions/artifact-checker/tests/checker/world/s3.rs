@@ -18,6 +18,8 @@ pub(crate) struct Bucket {
     pub(crate) versioned: bool,
     /// The key of the default encryption.
     pub(crate) default_key: Option<String>,
+    /// Whether the default encryption uses the S3 Bucket Key.
+    pub(crate) defaults_to_bucket_key: bool,
     /// Whether a Deny statement refuses `UpdateObjectEncryption`.
     pub(crate) updates_denied: bool,
     /// Whether this function may not read objects.
@@ -63,6 +65,11 @@ pub(crate) struct Version {
     pub(crate) checksum: Option<String>,
     pub(crate) locked: bool,
     pub(crate) delete_marker: bool,
+    pub(crate) has_annotations: bool,
+    /// Whether the ACL grants anything to others than the owner.
+    pub(crate) has_grants: bool,
+    /// The number of metadata values that S3 does not show.
+    pub(crate) missing_metadata: u32,
 }
 
 impl Version {
@@ -81,6 +88,9 @@ impl Version {
             checksum: None,
             locked: false,
             delete_marker: false,
+            has_annotations: false,
+            has_grants: false,
+            missing_metadata: 0,
         }
     }
 
@@ -95,6 +105,7 @@ impl Bucket {
             owner: owner.to_owned(),
             versioned: true,
             default_key: None,
+            defaults_to_bucket_key: false,
             updates_denied: false,
             reads_denied: false,
             closed: false,
@@ -186,6 +197,8 @@ pub(crate) fn operation(request: &Request) -> &'static str {
         "GET" if in_bucket && has("encryption") => "GetBucketEncryption",
         "GET" if in_bucket && has("list-type") => "ListObjectsV2",
         "GET" if has("tagging") => "GetObjectTagging",
+        "GET" if has("annotation") => "ListObjectAnnotations",
+        "GET" if has("acl") => "GetObjectAcl",
         "GET" if !in_bucket => "GetObject",
         "PUT" if has("encryption") => "UpdateObjectEncryption",
         "PUT" if has("partNumber") && copies => "UploadPartCopy",
@@ -213,6 +226,8 @@ pub(crate) fn answer(state: &mut State, request: &Request) -> Response {
         "ListObjectVersions" => list::versions(found, request),
         "GetBucketEncryption" => read::default_encryption(found),
         "GetObjectTagging" => read::tagging(found, request, key),
+        "ListObjectAnnotations" => read::annotations(found, request, key),
+        "GetObjectAcl" => read::acl(found, request, key),
         "UpdateObjectEncryption" => write::update(state, request, bucket, key),
         "CopyObject" => write::copy(state, request, bucket, key),
         "CreateMultipartUpload" => upload::create(state, request, bucket),

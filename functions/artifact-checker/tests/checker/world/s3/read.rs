@@ -101,6 +101,9 @@ fn headers(bucket: &Bucket, found: &Version, with_checksum: bool) -> Response {
     if let Some(redirect) = &found.redirect {
         response = response.with("x-amz-website-redirect-location", redirect);
     }
+    if found.missing_metadata > 0 {
+        response = response.with("x-amz-missing-meta", found.missing_metadata.to_string());
+    }
     if !found.tags.is_empty() {
         response = response.with("x-amz-tagging-count", found.tags.len().to_string());
     }
@@ -122,7 +125,9 @@ pub(super) fn default_encryption(bucket: &Bucket) -> Response {
     };
     Response::new(200).body(format!(
         "<ServerSideEncryptionConfiguration><Rule><ApplyServerSideEncryptionByDefault>{rule}\
-         </ApplyServerSideEncryptionByDefault></Rule></ServerSideEncryptionConfiguration>"
+         </ApplyServerSideEncryptionByDefault><BucketKeyEnabled>{}</BucketKeyEnabled></Rule>\
+         </ServerSideEncryptionConfiguration>",
+        bucket.defaults_to_bucket_key
     ))
 }
 
@@ -135,4 +140,34 @@ pub(super) fn tagging(bucket: &Bucket, request: &Request, key: &str) -> Response
         let _ = write!(body, "<Tag><Key>{name}</Key><Value>{}</Value></Tag>", value.replace('&', "&amp;"));
     }
     Response::new(200).body(body + "</TagSet></Tagging>")
+}
+
+/// Answers `ListObjectAnnotations`.
+pub(super) fn annotations(bucket: &Bucket, request: &Request, key: &str) -> Response {
+    let version = request.query.get("versionId").map(String::as_str);
+    let Some(found) = bucket.find(key, version) else { return no_such_key(request) };
+    let annotation = if found.has_annotations {
+        "<Annotations><AnnotationEntry><AnnotationName>review</AnnotationName></AnnotationEntry></Annotations>"
+    } else {
+        ""
+    };
+    Response::new(200).body(format!("<ListObjectAnnotationsOutput>{annotation}</ListObjectAnnotationsOutput>"))
+}
+
+/// Answers `GetObjectAcl`.
+pub(super) fn acl(bucket: &Bucket, request: &Request, key: &str) -> Response {
+    let version = request.query.get("versionId").map(String::as_str);
+    let Some(found) = bucket.find(key, version) else { return no_such_key(request) };
+    let grant = |id: &str, permission: &str| {
+        format!(
+            "<Grant><Grantee xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\" xsi:type=\"CanonicalUser\">\
+             <ID>{id}</ID></Grantee><Permission>{permission}</Permission></Grant>"
+        )
+    };
+    let others = if found.has_grants { grant("other", "READ") } else { String::new() };
+    Response::new(200).body(format!(
+        "<AccessControlPolicy><Owner><ID>owner</ID></Owner><AccessControlList>{}{others}</AccessControlList>\
+         </AccessControlPolicy>",
+        grant("owner", "FULL_CONTROL")
+    ))
 }

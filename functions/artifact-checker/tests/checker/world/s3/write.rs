@@ -124,7 +124,11 @@ pub(super) fn requested(
         }
         _ => state.bucket(bucket).default_key.clone().map_or(Sse::S3, Sse::Kms),
     };
-    version.bucket_key = header("x-amz-server-side-encryption-bucket-key-enabled").as_deref() == Some("true");
+    version.bucket_key = match header("x-amz-server-side-encryption-bucket-key-enabled").as_deref() {
+        Some(setting) => setting == "true",
+        None => state.bucket(bucket).defaults_to_bucket_key && matches!(version.sse, Sse::Kms(_)),
+    };
+    version.has_grants = false;
     version.storage_class = header("x-amz-storage-class");
     version.redirect = header("x-amz-website-redirect-location");
     version.locked = false;
