@@ -24,8 +24,8 @@
 //!
 //! **Sources.** Routes may feed several source actions of one pipeline, such as code and an image. No execution starts
 //! with an unpinned source. The order's own source is pinned at its revision, and every other source at the revision of
-//! its own newest order here ([`pins`]). If that order failed or was taken back, its last healthy revision is pinned. If
-//! there is none, the order waits. The row holds what this needs ([`sources::RowSources`]): the newest order of each
+//! its own newest order here ([`pins`]). If that order failed or was taken back, its last healthy revision is pinned.
+//! If there is none, the order waits. The row holds what this needs ([`sources::RowSources`]): the newest order of each
 //! other source, and the sets of pins that were healthy. What is healthy is the whole set, and a way back restores the
 //! whole set: an order of kind `rollback` pins the newest healthy set with its revision. Before the first order, the
 //! last successful execution counts as healthy. The pins are in the row before the start, so a search for a lost start
@@ -33,9 +33,9 @@
 //! executions is read before the start, because the event about a failure may be late or lost.
 //!
 //! **Variables.** The values of a target's variables may contain `{tag}`, `{branch}`, `{commit}`, `{digest}`,
-//! `{image}`, `{previous}` and `{order}`. With several sources, a placeholder takes its value from the first source that
-//! has one, and the order's own source comes first. The names of branches and tags are inserted as they are, and git
-//! allows `$(…)`, `;` and quotes in these names. A build command must therefore read such a variable from its
+//! `{image}`, `{previous}` and `{order}`. With several sources, a placeholder takes its value from the first source
+//! that has one, and the order's own source comes first. The names of branches and tags are inserted as they are, and
+//! git allows `$(…)`, `;` and quotes in these names. A build command must therefore read such a variable from its
 //! environment, in double quotes, and must never be composed of its text.
 //!
 //! **Ends.** A success makes the order healthy, and its revision good. A failure ends the order, except in a source

@@ -112,8 +112,8 @@ impl<'a> LocalRoutes<'a> {
         targets.filter(|target| target.pipeline == *pipeline).map(|target| target.action.clone()).collect()
     }
 
-    /// The source actions of the pipeline that get the revision of this pin. If the pin's branch or tag is not routed any
-    /// more, they are those of its repository.
+    /// The source actions of the pipeline that get the revision of this pin. If the pin's branch or tag is not routed
+    /// any more, they are those of its repository.
     pub(crate) fn sources_of(&self, pin: &Pin, pipeline: &PipelineName) -> BTreeSet<ActionName> {
         let Some(repository) = &pin.repository else { return BTreeSet::new() };
         let by_ref = pin.source_ref.as_ref().map(|one| self.pins_by(self.routes.concerning(repository, one)));
@@ -122,9 +122,9 @@ impl<'a> LocalRoutes<'a> {
         pins.or_else(|| of_repository().remove(pipeline)).unwrap_or_default().actions
     }
 
-    /// The pin of a source action that ran at this revision, if a route to the action has repositories of the kind of the
-    /// revision. The repository belongs to the account and region of `like`. It is known if the route has its literal
-    /// name.
+    /// The pin of a source action that ran at this revision, if a route to the action has repositories of the kind of
+    /// the revision. The repository belongs to the account and region of `like`. It is known if the route has its
+    /// literal name.
     pub(crate) fn pin(
         &self,
         revision: &Revision,

@@ -79,9 +79,9 @@ impl OrderRow {
         Some(EarlierOrder { pin: Pin::of(self.ordered()), execution, verdict })
     }
 
-    /// The revision that was last healthy, its reference and its repository, for the row of an order for this change. With
-    /// several sources, it is a revision of the change's own repository, so that an earlier version, which does not know
-    /// images, can read the row of an order for a commit.
+    /// The revision that was last healthy, its reference and its repository, for the row of an order for this change.
+    /// With several sources, it is a revision of the change's own repository, so that an earlier version, which does
+    /// not know images, can read the row of an order for a commit.
     pub(super) fn good_for(&self, change: &Change) -> (Option<Revision>, Option<SourceRef>, Option<RepositoryArn>) {
         let Some(set) = self.sources.good.last() else {
             return (self.good.clone(), self.good_ref.clone(), self.good_repository.clone());

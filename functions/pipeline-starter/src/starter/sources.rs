@@ -13,8 +13,8 @@ use crate::run::Run;
 use crate::sources::RowSources;
 use crate::world::{ExecutionStatus, ListedExecution, World};
 
-/// The pause before the next attempt to start an order that lacks a revision for a source action. The next order and the
-/// end of an execution do not wait for it.
+/// The pause before the next attempt to start an order that lacks a revision for a source action. The next order and
+/// the end of an execution do not wait for it.
 pub(crate) const PAUSE: Duration = Duration::from_mins(10);
 
 /// The pins of an order.

@@ -1,13 +1,15 @@
 //! The rows of pipelines with one and with several sources, and of pipelines that get a second source.
 
-use pipeline_starter::Outcome::{ExecutionFailed, Started, Waiting};
+use pipeline_starter::Outcome::{ExecutionFailed, Healthy, RolledBack, Started, Unhealthy, Unknown, Waiting};
 use pipeline_starter::order::OrderRow;
-use pipeline_starter::world::{StartAnswer, World};
+use pipeline_starter::world::AlarmState::{Quiet, Ringing};
+use pipeline_starter::world::{ActionCategory, BegunAction, StartAnswer, World};
 use serde_json::json;
 
-use crate::function::{Function, change, claimed, file, order_event, pinned};
+use crate::function::{Function, PIPELINE_IS_FULL, change, claimed, file, order_event, pinned};
 use crate::sources::{
-    CODE_AND_IMAGE, IMAGE_ROUTE, MISSING, code, image, last_start, order_of_code, order_of_image, starts, with_both,
+    CODE_AND_IMAGE, IMAGE_ROUTE, MISSING, bake, code, image, image_change, in_wave, last_start, order_of_code,
+    order_of_image, starts, waves, with_both,
 };
 
 /// The row of a pipeline that had one source, as an earlier version wrote it.
@@ -80,4 +82,44 @@ async fn the_row_of_an_order_for_a_commit_names_a_commit_as_healthy() {
     let row = function.shop();
     assert_eq!((row.good, row.good_repository), (Some(code(0)), Some(change(0).repository)));
     assert_eq!(function.take_reports()[0].good, Some(code(0)));
+}
+
+/// Nobody can tell about commit 2. The set of commit 2 and image 3 fails, and the target leaves both.
+#[tokio::test(start_paused = true)]
+async fn code_that_was_taken_back_with_an_image_does_not_ride_along_with_the_next_one() {
+    let function = waves();
+    function.outcomes(&in_wave(change(0), 0)).await;
+    bake(&function, &in_wave(image_change(1), 1), "e1").await;
+    assert_eq!(function.outcomes(&in_wave(change(2), 2)).await, [Started]);
+    assert_eq!(function.end("pipeline-stopped", "e2").await, [Unknown]);
+    assert_eq!(function.outcomes(&in_wave(image_change(3), 3)).await, [Started]);
+    assert_eq!(last_start(&function), (code(2), image(3)));
+    assert_eq!(function.end("pipeline-succeeded", "e3").await, [Waiting]);
+    function.world().set_alarm("shop-errors", Ringing);
+    assert_eq!(function.after(1).await, [Unhealthy, Started]);
+    assert_eq!(last_start(&function), (code(0), image(1)));
+    assert_eq!(function.end("pipeline-succeeded", "e4").await, [RolledBack]);
+    function.world().set_alarm("shop-errors", Quiet);
+    function.outcomes(&in_wave(image_change(5), 5)).await;
+    assert_eq!(last_start(&function), (code(0), image(5)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stage_that_is_retried_before_the_rollback_has_started_keeps_the_pins() {
+    let function = waves();
+    function.outcomes(&in_wave(change(0), 0)).await;
+    bake(&function, &in_wave(image_change(1), 1), "e1").await;
+    function.outcomes(&in_wave(image_change(2), 2)).await;
+    let deploys = BegunAction { category: ActionCategory::Deploy, is_in_progress: false };
+    function.world().begun.borrow_mut().insert("e2".to_owned(), vec![deploys]);
+    function.answer_starts(|_| StartAnswer::Deferred(PIPELINE_IS_FULL.to_owned()));
+    assert_eq!(function.end("pipeline-failed", "e2").await, [ExecutionFailed]);
+    assert_eq!(last_start(&function), (code(0), image(1)));
+    assert_eq!(function.end("pipeline-resumed", "e2").await, [Started]);
+    function.answer_starts(|_| StartAnswer::Started("later".to_owned()));
+    assert_eq!(function.end("pipeline-succeeded", "e2").await, [Waiting]);
+    assert_eq!(function.after(31).await, [Healthy]);
+    assert_eq!(function.take_reports().pop().unwrap().good, Some(image(2)));
+    function.outcomes(&in_wave(change(3), 3)).await;
+    assert_eq!(last_start(&function), (code(3), image(2)));
 }

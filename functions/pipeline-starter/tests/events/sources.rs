@@ -78,7 +78,7 @@ pub fn image(later: u64) -> Revision {
     format!("sha256:{later:064x}").parse().unwrap()
 }
 
-fn image_change(later: u64) -> Change {
+pub fn image_change(later: u64) -> Change {
     Change {
         kind: RefKind::Image,
         repository: "arn:aws:ecr:ap-northeast-1:111111111111:repository/shop".parse().unwrap(),
@@ -253,20 +253,20 @@ async fn code_that_fails_while_the_image_waits_does_not_ride_along() {
     assert_eq!(starts(&function)[attempts..], [(code(0), image(3))]);
 }
 
-fn waves() -> Function {
+pub fn waves() -> Function {
     let function = Function::with_config(&format!("{WAVE}{IMAGE_WAVE}"));
     function.world().set_alarm("shop-errors", Quiet);
     function
 }
 
 /// The function after an order of a wave has proved healthy.
-async fn bake(function: &Function, event: &str, execution: &str) {
+pub async fn bake(function: &Function, event: &str, execution: &str) {
     assert_eq!(function.outcomes(event).await, [Started]);
     assert_eq!(function.end("pipeline-succeeded", execution).await, [Waiting]);
     assert_eq!(function.after(31).await, [Healthy]);
 }
 
-fn in_wave(change: Change, later: u64) -> String {
+pub fn in_wave(change: Change, later: u64) -> String {
     order(change, later, of_wave())
 }
 
