@@ -258,7 +258,7 @@ mod tests {
             (|j| j["change"]["sequence"] = 1.into(), "detail.id"),
             (|j| j["change"]["kind"] = "tag".into(), "`kind` contradicts `ref`"),
             (|j| drop(j["change"].as_object_mut().unwrap().remove("commit")), "`commit`"),
-            (|j| j["change"]["commit"] = "HEAD".into(), "detail.change.revision"),
+            (|j| j["change"]["commit"] = "HEAD".into(), "detail.change.commit"),
             (|j| j["change"]["ref"] = "main".into(), "detail.change.ref"),
             (|j| drop(j["change"].as_object_mut().unwrap().remove("repository")), "repository"),
         ];

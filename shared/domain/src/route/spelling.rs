@@ -91,12 +91,16 @@ fn reason_of(tokens: &[Token], kind: NameKind) -> Option<&'static str> {
     }
 }
 
-fn reason_of_repository(tokens: &[Token]) -> Option<&'static str> {
-    let mut tokens = tokens;
-    // `**/` at the start also matches no folder at all.
+/// The tokens after each `**/` at the start, which also matches no folder at all.
+fn below_folders(mut tokens: &[Token]) -> &[Token] {
     while let [Token::Star, Token::Star, Token::Literal('/'), rest @ ..] = tokens {
         tokens = rest;
     }
+    tokens
+}
+
+fn reason_of_repository(tokens: &[Token]) -> Option<&'static str> {
+    let tokens = below_folders(tokens);
     let is_wrong = |token: &Token| match token {
         Token::Literal(c) => !(c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')),
         Token::Character | Token::Star => false,
@@ -123,6 +127,7 @@ fn reason_of_image_repository(tokens: &[Token]) -> Option<&'static str> {
 }
 
 fn reason_of_image_tag(tokens: &[Token]) -> Option<&'static str> {
+    let tokens = below_folders(tokens);
     let is_wrong = |token: &Token| match token {
         Token::Literal(c) => !(c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')),
         Token::Character | Token::Star => false,
