@@ -125,8 +125,8 @@ impl S3 {
         }
     }
 
-    /// Puts a version under another key, in place, with or without the S3 Bucket Key. S3 supports no precondition for this request, so the request always
-    /// names the version.
+    /// Puts a version under another key, in place, with or without the S3 Bucket Key. S3 supports no precondition for
+    /// this request, so the request always names the version.
     pub(crate) async fn update(
         &self,
         object: &ObjectId,

@@ -1,4 +1,5 @@
-//! Tests of what a repair must not lose: it carries a property over, or leaves the object as it is and gives the reason.
+//! Tests of what a repair must not lose: it carries a property over, or leaves the object as it is and gives the
+//! reason.
 
 use artifact_checker::Outcome;
 use sekisho_domain::artifacts::Repair;
