@@ -44,13 +44,9 @@ def running(stack, clone):
     return commit, digest
 
 
-def shown_image(stack, profile):
-    return job.invoke(stack, profile, job.APPLICATION_FUNCTION, {})
-
-
 def test_both_accounts_deploy_the_image_by_its_digest(stack, running):
     for profile in job.PIPELINE_ACCOUNTS:
-        assert shown_image(stack, profile) == image_route.uri(running[1])
+        assert image_route.wait_for_image(stack, profile, running[1])
 
 
 def test_only_the_accounts_of_the_unit_may_pull(stack, running):
@@ -71,7 +67,7 @@ def test_an_execution_that_no_order_started_deploys_nothing(stack, running):
         return status if status != "InProgress" else None
 
     assert eventually("the execution ends", ended, job.PIPELINE_SECONDS) == "Failed"
-    assert shown_image(stack, "test") == image_route.uri(running[1])
+    assert image_route.wait_for_image(stack, "test", running[1])
 
 
 def test_a_signature_starts_nothing_and_an_index_is_deployed(stack, running):
@@ -85,7 +81,7 @@ def test_a_signature_starts_nothing_and_an_index_is_deployed(stack, running):
     digest = image_route.publish(stack, index, "v2")
     for profile in job.PIPELINE_ACCOUNTS:
         image_route.wait_for_pins(stack, profile, running[0], digest)
-        assert shown_image(stack, profile) == image_route.uri(digest)
+        assert image_route.wait_for_image(stack, profile, digest)
     assert len(executions(stack, "test")) == ran + 1
 
 

@@ -6,6 +6,7 @@ ECS runs on AWS only. Here the application is a function, which answers with the
 import json
 from typing import Any
 
+from tools.failure import Failure
 from tools.layout import ACCOUNTS, PIPELINE, REGION, REPOSITORY, SOURCE_ACTION
 from tools.local_stack import job, train
 from tools.local_stack.images import Manifest, push
@@ -109,3 +110,19 @@ def wait_for_pins(stack: Stack, profile: str, commit: str, digest: str) -> Row:
 
     what = f"pipeline {PIPELINE} in {profile} has run {commit[:8]} with {digest[7:19]}"
     return eventually(what, probe, job.PIPELINE_SECONDS)
+
+
+def wait_for_image(stack: Stack, profile: str, digest: str) -> str:
+    """Waits until the application answers with this image, and returns the answer.
+
+    Right after the update of a function, the emulator may end the process that an invocation has just got.
+    """
+
+    def probe() -> str | None:
+        try:
+            answer = str(job.invoke(stack, profile, job.APPLICATION_FUNCTION, {}))
+        except Failure:
+            return None
+        return answer if answer == uri(digest) else None
+
+    return eventually(f"the application in {profile} has the image {digest[7:19]}", probe, job.EVENT_SECONDS)
