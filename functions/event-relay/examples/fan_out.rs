@@ -11,7 +11,13 @@
 //! cargo run --release -p event-relay --example fan_out -- 5000
 //! ```
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a measurement may panic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a measurement may panic"
+)]
 #![expect(clippy::cast_precision_loss, reason = "figures for people")]
 
 use std::collections::{BTreeMap, BTreeSet};
