@@ -8,8 +8,8 @@ from tools.local_stack.observed import decisions, error_code, executions
 from tools.local_stack.stack import create_pipelines, eventually
 
 RULE = "sekisho-image-change"
-# A template that CloudFormation refuses, so that the execution fails in its deploy action.
-BROKEN = {train.TEMPLATE: "Resources: {}\n"}
+# A template that cannot be read, so that the execution fails in its deploy action.
+BROKEN = {train.TEMPLATE: "Resources: [\n"}
 
 
 @pytest.fixture(scope="module", autouse=True)
