@@ -119,7 +119,8 @@ pub(crate) fn after_end(
 pub(crate) fn after_earlier_end(row: &OrderRow, execution: &str, end: &End) -> Option<OrderRow> {
     let verdict = match end {
         End::Failed { is_in_source: false, .. } => Verdict::Failed,
-        End::Resumed => Verdict::Open,
+        // Until the retried stage succeeds, the revision has failed.
+        End::Resumed => return None,
         End::Failed { .. } | End::Succeeded | End::Canceled | End::Unknown(_) => Verdict::Passed,
     };
     let mut after = row.clone();

@@ -72,6 +72,8 @@ impl OrderRow {
             Progress::Ended(ReportState::Failed) => (Verdict::Failed, None),
             Progress::Ended(_) => (Verdict::Passed, None),
             Progress::Running { .. } if self.is_baking() => (Verdict::Passed, None),
+            // A stage is retried after the execution has failed. Until it succeeds, the revision has failed.
+            Progress::Running { .. } if self.run > 1 => (Verdict::Failed, self.execution.clone()),
             Progress::Running { .. } | Progress::Waiting(_) | Progress::Claimed(_) => {
                 (Verdict::Open, self.execution.clone())
             }

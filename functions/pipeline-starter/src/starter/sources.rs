@@ -54,13 +54,15 @@ async fn choose_several<W: World>(
 ) -> (OrderRow, Choice) {
     let mut row = without_taken_back(run, pipeline, row, own);
     row.sources.earlier = newest(run, pipeline, &row, own);
-    let needs_past = row.sources.good.is_empty() && !row.sources.is_past_known;
+    let is_first = row.sources.good.is_empty() && !row.sources.is_past_known;
+    let needs_past = is_first || pins(run, pipeline, &row, own, all).is_err();
     if needs_past || row.sources.earlier.iter().any(EarlierOrder::is_open) {
         match run.world.executions(pipeline, None).await {
             Ok(page) => {
                 row.sources.learn(&page.executions, all);
-                let past = needs_past.then(|| past(run, pipeline, &row, own, all, &page.executions)).flatten();
-                row.sources.good.extend(past);
+                if let Some(past) = past(run, pipeline, &row, own, all, &page.executions).filter(|_| needs_past) {
+                    row.sources.good.insert(0, past);
+                }
             }
             Err(error) => return (row, Choice::Unread(error)),
         }
@@ -153,7 +155,8 @@ fn newest<W: World>(
 }
 
 /// The pins of the last successful execution, which ran before the first order with several sources. They count as
-/// healthy. An execution of an order counts only if the order was healthy.
+/// healthy. In a wave, an execution of an order counts only if the order was healthy, because its bake may have failed.
+/// Outside of waves, a success is healthy, also if a newer order came before it.
 fn past<W: World>(
     run: &Run<'_, W>,
     pipeline: &PipelineName,
@@ -166,9 +169,10 @@ fn past<W: World>(
         let good = row.good.as_ref().map(sekisho_domain::change::Revision::as_str);
         execution.revisions.iter().any(|listed| Some(listed.revision.as_str()) == good)
     };
+    let is_in_wave = row.ordered_bake.is_some() || !run.routes.waves(&row.change, pipeline).is_empty();
     let counts = |execution: &&ListedExecution| {
         let is_ordered = row.executions.contains(&execution.id);
-        execution.status == ExecutionStatus::Succeeded && (!is_ordered || is_good(execution))
+        execution.status == ExecutionStatus::Succeeded && (!is_ordered || !is_in_wave || is_good(execution))
     };
     let execution = listed.iter().find(counts)?;
     let pin = |action: &ActionName| {
