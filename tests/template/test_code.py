@@ -41,6 +41,7 @@ NEEDS = {
         "s3:GetObjectAnnotation",
         "s3:GetObjectVersion",
     ],
+    "s3:ListParts": ["s3:ListMultipartUploadParts"],
     "s3:CreateMultipartUpload": ["s3:PutObject", "s3:PutObjectTagging"],
     "s3:CompleteMultipartUpload": ["s3:PutObject"],
     "s3:UploadPartCopy": ["s3:PutObject", "s3:GetObjectVersion"],

@@ -10,10 +10,12 @@ mod notices;
 mod object;
 mod reader;
 mod repair;
+mod running_checks;
 mod schedule;
 mod sweep;
 mod sweep_state;
 mod turns;
+mod upload;
 mod walk;
 
 use sekisho_domain::config::Misconfigured;

@@ -16,6 +16,8 @@ use crate::object::ObjectId;
 const SERIES_GAP: Duration = Duration::from_mins(10);
 /// How long a claim lasts if its invocation dies: the time of the longest copy, and a margin.
 const TERM: Duration = Duration::from_mins(5);
+/// How long a row with an unfinished upload is kept. The bucket's lifecycle rule removes the parts after this time.
+const UPLOAD_RETENTION: Duration = Duration::from_hours(24 * 7);
 /// How many repairs a series may have.
 const MOST_REPAIRS: u32 = 3;
 
@@ -43,8 +45,23 @@ pub(crate) struct ClaimRow {
     until: Lease,
     /// The id of the request or sweep that has the claim.
     holder: String,
+    /// The upload of a copy in parts that has not ended.
+    #[serde(default)]
+    upload: Option<Box<UnfinishedUpload>>,
     /// When DynamoDB may delete the row, in seconds since 1970.
     expires: u64,
+}
+
+/// A multipart upload that a repair has begun. The next invocation with the claim continues it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct UnfinishedUpload {
+    pub(crate) id: String,
+    /// The entity tag of the copied version.
+    pub(crate) etag: String,
+    /// The ARN of the copy's key.
+    pub(crate) key: String,
+    /// The size of a part in bytes.
+    pub(crate) part: u64,
 }
 
 impl ClaimRow {
@@ -108,9 +125,18 @@ impl ClaimRow {
         }
     }
 
-    fn extend(&mut self, now: OffsetDateTime) {
+    pub(crate) fn extend(&mut self, now: OffsetDateTime) {
+        let retention = if self.upload.is_some() { UPLOAD_RETENTION } else { SERIES_GAP + TERM };
         self.until = Lease::new(now, TERM);
-        self.expires = (epoch_millis(now) + millis(SERIES_GAP) + millis(TERM)) / 1000;
+        self.expires = (epoch_millis(now) + millis(retention)) / 1000;
+    }
+
+    pub(crate) fn upload(&self) -> Option<&UnfinishedUpload> {
+        self.upload.as_deref()
+    }
+
+    pub(crate) fn set_upload(&mut self, upload: Option<UnfinishedUpload>) {
+        self.upload = upload.map(Box::new);
     }
 }
 

@@ -7,12 +7,15 @@
 //!
 //! **Check of one object.** The function finds out which key the object is under and whether that key works, and reads
 //! one byte of the object. If the object is under a wrong key of this account, the function repairs it in the way that
-//! the section `[artifacts]` of the configuration file sets, and checks it again. A copy by the function causes a
-//! further S3 event, and the check for that event ends as `compliant`.
+//! the section `[artifacts]` of the configuration file sets, and checks it again. In a bucket other than the one that
+//! was deployed with it, the function repairs only if the configuration has a section for that bucket. A copy by the
+//! function causes a further S3 event, and the check for that event ends as `compliant`.
 //!
 //! **Sweep.** A sweep sends one HEAD request for each object, and reads one object of each page of the listing. After a
 //! failed read, the sweep reads every further object. If the invocation's time runs out, the function invokes itself to
-//! continue the sweep.
+//! continue the sweep. An object whose check takes longer than an invocation, such as a very large copy, does not hold
+//! up the others: the next invocation continues its upload. A bucket or pipeline that AWS does not show is a finding,
+//! and the other buckets are swept.
 //!
 //! **Outcomes.** See [`Outcome`]. The function returns, logs and records each decision with its reason, and sends a
 //! notice about findings.

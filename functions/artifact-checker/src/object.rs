@@ -21,7 +21,7 @@ pub(crate) struct ListPosition {
 }
 
 /// An object in a listing. Listings do not contain encryption keys.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ListedObject {
     pub(crate) key: String,
     /// The version, in a listing of all versions.

@@ -82,6 +82,14 @@ impl OpenPages {
         }
     }
 
+    /// Lets page `number` finish without an object whose check takes long.
+    pub(crate) fn object_left(&mut self, number: u64) {
+        let index = usize::try_from(number - self.first).unwrap_or(usize::MAX);
+        if let Some(page) = self.pages.get_mut(index) {
+            page.unchecked -= 1;
+        }
+    }
+
     /// Removes the first page if it is finished.
     pub(crate) fn pop_finished(&mut self) -> Option<FinishedPage> {
         let page = self.pages.pop_front_if(|page| page.unchecked == 0)?;

@@ -9,7 +9,7 @@ use sekisho_ledger::{Key, Lease};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use crate::object::ListPosition;
+use crate::object::{ListPosition, ListedObject};
 use crate::outcome::Outcome;
 use crate::repair::RequestCount;
 use crate::request::SweepRequest;
@@ -18,10 +18,15 @@ use crate::request::SweepRequest;
 const NAMED_FINDINGS: usize = 100;
 /// The time after a checkpoint in which only the invocation that saved the checkpoint may continue the sweep.
 pub(crate) const TERM: Duration = Duration::from_mins(1);
+/// The most objects whose checks take long that a row remembers.
+const MOST_SLOW: usize = 100;
+/// How many invocations work on one object before the sweep gives it up. Twelve invocations copy about 8 TB.
+const MOST_RUNS: u32 = 12;
 /// How long the row of a finished or abandoned sweep is kept.
 const RETENTION: Duration = Duration::from_hours(24 * 30);
 
 /// The row of one bucket.
+#[expect(clippy::struct_excessive_bools, reason = "each is an attribute of its own in the ledger")]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct SweepRow {
     /// The sweep's id, which is the id of the request that began the sweep.
@@ -34,6 +39,12 @@ pub(crate) struct SweepRow {
     pub(crate) started: String,
     /// The end of a page of the listing. Every object of this page and of all earlier pages is checked.
     pub(crate) position: Option<ListPosition>,
+    /// Whether the last page of the listing is checked.
+    #[serde(default)]
+    pub(crate) listed: bool,
+    /// The objects up to `position` that are not checked yet, because their checks take long.
+    #[serde(default)]
+    slow: Vec<SlowObject>,
     /// Whether the sweep is done.
     pub(crate) complete: bool,
     /// What the sweep has found up to `position`.
@@ -94,6 +105,8 @@ impl SweepRow {
             dry_run: request.dry_run,
             started: seconds(now),
             position: None,
+            listed: false,
+            slow: Vec::new(),
             complete: false,
             totals: SweepTotals::default(),
             holder: request_id.to_owned(),
@@ -104,9 +117,56 @@ impl SweepRow {
 
     /// Moves the position past a finished page. `end` is `None` for the last page.
     pub(crate) fn advance(&mut self, end: Option<ListPosition>, totals: SweepTotals) {
-        self.complete = end.is_none();
+        self.listed = end.is_none();
         self.position = end;
         self.totals.add_page(totals);
+        self.settle();
+    }
+
+    /// Whether an object has left its page because its check takes long.
+    pub(crate) fn has_slow(&self) -> bool {
+        !self.slow.is_empty()
+    }
+
+    /// The objects whose checks an earlier invocation did not finish.
+    pub(crate) fn slow_objects(&self) -> Vec<ListedObject> {
+        self.slow.iter().map(|slow| slow.object.clone()).collect()
+    }
+
+    /// Remembers an object whose check takes long. Returns `false` if the row already has the allowed number.
+    pub(crate) fn set_aside(&mut self, object: &ListedObject) -> bool {
+        let has_room = self.slow.len() < MOST_SLOW;
+        if has_room {
+            self.slow.push(SlowObject { object: object.clone(), runs: 0 });
+        }
+        has_room
+    }
+
+    /// Adds the result of a check that took long.
+    pub(crate) fn end_slow(&mut self, object: &ListedObject, checked: CheckedObject) {
+        self.slow.retain(|slow| slow.object != *object);
+        self.totals.add_object(checked);
+        self.settle();
+    }
+
+    /// Counts this invocation for the checks that it did not finish. Returns the objects that no earlier invocation has
+    /// worked on, and those that too many invocations have worked on; the latter leave the row.
+    pub(crate) fn end_run(&mut self) -> UnfinishedChecks {
+        let mut unfinished = UnfinishedChecks::default();
+        for slow in &mut self.slow {
+            slow.runs += 1;
+            match slow.runs {
+                1 => unfinished.new.push(slow.object.clone()),
+                MOST_RUNS => unfinished.given_up.push(slow.object.clone()),
+                _ => {}
+            }
+        }
+        self.slow.retain(|slow| slow.runs < MOST_RUNS);
+        unfinished
+    }
+
+    pub(crate) fn settle(&mut self) {
+        self.complete = self.listed && self.slow.is_empty();
     }
 
     /// Sets the time after `now` in which only the holder may continue the sweep.
@@ -114,6 +174,23 @@ impl SweepRow {
         self.until = Lease::new(now, term);
         self.expires = epoch_millis(now + RETENTION) / 1000;
     }
+}
+
+/// An object whose check takes long.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct SlowObject {
+    object: ListedObject,
+    /// How many invocations have worked on the object and did not finish.
+    runs: u32,
+}
+
+/// The objects whose checks an invocation did not finish.
+#[derive(Debug, Default)]
+pub(crate) struct UnfinishedChecks {
+    /// Objects that no earlier invocation has worked on.
+    pub(crate) new: Vec<ListedObject>,
+    /// Objects that too many invocations have worked on.
+    pub(crate) given_up: Vec<ListedObject>,
 }
 
 /// What a sweep, or one page of it, has found.

@@ -353,7 +353,8 @@ for account, _, _ in WAYS:
         (
             "s3:AbortMultipartUpload s3:GetObjectAcl s3:GetObjectAnnotation s3:GetObjectLegalHold "
             "s3:GetObjectRetention s3:GetObjectTagging s3:GetObjectVersionTagging "
-            "s3:ListObjectAnnotations s3:PutObjectAnnotation s3:PutObjectTagging s3:UpdateObjectEncryption"
+            "s3:ListMultipartUploadParts s3:ListObjectAnnotations s3:PutObjectAnnotation s3:PutObjectTagging "
+            "s3:UpdateObjectEncryption"
         ),
         artifacts + "/shop/one.zip",
         elsewhere,

@@ -46,7 +46,7 @@ pub(crate) enum WriteResult {
 impl WriteResult {
     /// Converts the error of a failed write into a result, if the error is final. A temporary error stays an error,
     /// because S3 may have written the object.
-    fn of_error(error: ServiceError) -> Result<Self, ServiceError> {
+    pub(crate) fn of_error(error: ServiceError) -> Result<Self, ServiceError> {
         match error.status {
             _ if !error.is_refused() => Err(error),
             // If the object was deleted, S3 answers a conditional write with 404.

@@ -1,9 +1,11 @@
 //! Takes, keeps and releases the claim on an object's repair in the ledger.
 
+use std::time::Duration;
+
 use sekisho_ledger::{Error, Key, Store};
 use time::OffsetDateTime;
 
-use crate::claim::{ClaimRow, RepairWrite};
+use crate::claim::{ClaimRow, RepairWrite, UnfinishedUpload};
 use crate::object::ObjectId;
 
 /// The right of this invocation to repair one object.
@@ -12,7 +14,12 @@ pub(crate) struct Claim {
     key: Key,
     row: ClaimRow,
     revision: Option<u64>,
+    /// When the claim was last extended.
+    extended: OffsetDateTime,
 }
+
+/// The interval between extensions of a claim during a copy in parts.
+const EXTENSION: Duration = Duration::from_mins(1);
 
 /// The result of taking a claim.
 #[derive(Debug)]
@@ -37,7 +44,7 @@ pub(crate) async fn take(
     if row.is_held_by_other(holder, now) {
         return Ok(Take::HeldByOther);
     }
-    let mut claim = Claim { key, row: row.claimed(holder, now), revision };
+    let mut claim = Claim { key, row: row.claimed(holder, now), revision, extended: now };
     match claim.save(ledger).await {
         Ok(()) => Ok(Take::Taken(claim)),
         Err(Error::Changed(_)) => Ok(Take::HeldByOther),
@@ -56,8 +63,41 @@ impl Claim {
         let is_allowed = self.row.count(write, now);
         if is_allowed {
             self.save(ledger).await?;
+            self.extended = now;
         }
         Ok(is_allowed)
+    }
+
+    /// The upload that a copy has begun under this claim or an earlier one.
+    pub(crate) fn upload(&self) -> Option<&UnfinishedUpload> {
+        self.row.upload()
+    }
+
+    /// Remembers an upload before its parts are copied.
+    pub(crate) async fn begin_upload(
+        &mut self,
+        ledger: &impl Store,
+        upload: UnfinishedUpload,
+        now: OffsetDateTime,
+    ) -> Result<(), Error> {
+        self.row.set_upload(Some(upload));
+        self.extend(ledger, now).await
+    }
+
+    /// Forgets the upload, which is completed or aborted. The release of the claim saves this.
+    pub(crate) fn end_upload(&mut self) {
+        self.row.set_upload(None);
+    }
+
+    /// Extends the claim if the last extension is some time ago.
+    pub(crate) async fn keep(&mut self, ledger: &impl Store, now: OffsetDateTime) -> Result<(), Error> {
+        if now - self.extended < EXTENSION { Ok(()) } else { self.extend(ledger, now).await }
+    }
+
+    async fn extend(&mut self, ledger: &impl Store, now: OffsetDateTime) -> Result<(), Error> {
+        self.row.extend(now);
+        self.extended = now;
+        self.save(ledger).await
     }
 
     /// Subtracts a write that S3 refused or did not answer from the count.

@@ -9,6 +9,7 @@ use crate::aws::s3::copy::SelfCopy;
 use crate::aws::s3::{Head, WriteResult};
 use crate::checker::claim::Claim;
 use crate::checker::inspect::{Inspector, Latest, Look, Proof};
+use crate::checker::upload::Upload;
 use crate::claim::RepairWrite;
 use crate::error::CheckError;
 use crate::object::{ObjectFacts, ObjectId};
@@ -148,25 +149,45 @@ impl<L: Store> Repairer<'_, L> {
         write: Write,
         claim: &mut Claim,
     ) -> Result<Option<WriteResult>, CheckError> {
+        let Inspector { s3, right_key: key, .. } = self.inspector;
         let version = head.facts.version.clone().unwrap_or_default();
-        let bucket_key = match write {
-            Write::Update => self.inspector.bucket_key(object, head).await?,
-            Write::Copy(_) | Write::CopyInParts(..) => None,
+        let (counted, bucket_key) = match write {
+            Write::Update => (RepairWrite::Update(&version), self.inspector.bucket_key(object, head).await?),
+            Write::Copy(_) | Write::CopyInParts(..) => (RepairWrite::Copy, None),
         };
-        let counted = if matches!(write, Write::Update) { RepairWrite::Update(&version) } else { RepairWrite::Copy };
+        if let Write::CopyInParts(head, part) = &write {
+            let copy = SelfCopy { s3, object, head, key };
+            let upload = Upload { copy, part: *part, ledger: self.ledger, clock: self.clock };
+            // An upload that another invocation has begun was counted there.
+            if upload.continues(claim) {
+                return upload.run(claim).await.map(Some);
+            }
+            return self.count_and(counted, claim, async |claim: &mut Claim| upload.run(claim).await).await;
+        }
+        self.count_and(counted, claim, async |_: &mut Claim| {
+            Ok(match &write {
+                Write::Update => s3.update(object, head, key, bucket_key).await?,
+                Write::Copy(head) | Write::CopyInParts(head, _) => SelfCopy { s3, object, head, key }.whole().await?,
+            })
+        })
+        .await
+    }
+
+    /// Counts a write before it is made, and subtracts it again if S3 refused it or did not answer.
+    async fn count_and(
+        &self,
+        counted: RepairWrite<'_>,
+        claim: &mut Claim,
+        write: impl AsyncFnOnce(&mut Claim) -> Result<WriteResult, CheckError>,
+    ) -> Result<Option<WriteResult>, CheckError> {
         if !claim.count(self.ledger, counted, (self.clock)()).await? {
             return Ok(None);
         }
-        let Inspector { s3, right_key: key, .. } = self.inspector;
-        let result = match &write {
-            Write::Copy(head) => SelfCopy { s3, object, head, key }.whole().await,
-            Write::CopyInParts(head, part) => SelfCopy { s3, object, head, key }.in_parts(*part).await,
-            Write::Update => s3.update(object, head, key, bucket_key).await,
-        };
+        let result = write(claim).await;
         if !matches!(result, Ok(WriteResult::Written(_) | WriteResult::ObjectChanged)) {
             claim.discount(counted);
         }
-        Ok(Some(result?))
+        result.map(Some)
     }
 }
 

@@ -86,7 +86,9 @@ async fn sweep<L: Store>(run: &Run<'_, L>, request: &SweepRequest, stores: &Arti
             decisions.push(Decision::new(Outcome::Ignored, why).about("bucket", bucket));
             finish_without_report(run, request, decisions).await
         }
-        WalkEnd::Stopped(report, findings) => {
+        WalkEnd::Stopped { report, findings, delayed } => {
+            send_delayed(run, request, &delayed).await;
+            decisions.extend(delayed);
             decisions.extend(findings);
             finish(run, request, *report, decisions).await
         }
@@ -127,6 +129,19 @@ async fn finish_without_report<L: Store>(
     let news = notices::without_repeats(run, decisions).await;
     publish(run, request, &news, BTreeMap::new(), 0).await?;
     Ok(Answer::of(news.decisions))
+}
+
+/// Sends a notice about objects whose checks take longer than an invocation. An error is only logged, because the sweep
+/// continues.
+async fn send_delayed<L: Store>(run: &Run<'_, L>, request: &SweepRequest, delayed: &[Decision<Outcome>]) {
+    if request.dry_run || delayed.is_empty() {
+        return;
+    }
+    let title = run.notice_title(&format!("sweep of {}", request.bucket));
+    let news = News::unfiltered(delayed.to_vec());
+    if let Err(error) = notices::send(run, &title, &news, 0).await {
+        error!(error = chain(&error), "the notice about objects that take long could not be sent");
+    }
 }
 
 /// Ends this invocation's part of a sweep. If the sweep is not done, the function invokes itself to continue the sweep.

@@ -24,18 +24,19 @@ use crate::aws::s3::{S3, list};
 use crate::checker::check::{CheckMode, CheckRequest, ObjectChecker, about_object};
 use crate::checker::foreign_key::explained;
 use crate::checker::reader::Reader;
+use crate::checker::running_checks::RunningChecks;
 use crate::checker::sweep_state::{Take, TakenSweep, take};
 use crate::error::{CheckError, SweepError};
 use crate::key::KeyArn;
 use crate::limit::ConcurrencyLimit;
-use crate::object::{ListPage, ListPosition, ObjectId};
-use crate::open_pages::{OpenPages, WaitingObject};
+use crate::object::{ListPage, ListPosition, ListedObject, ObjectId};
+use crate::open_pages::OpenPages;
 use crate::outcome::Outcome;
 use crate::repair::RepairRule;
 use crate::request::SweepRequest;
 use crate::run::Run;
 use crate::sweep_report::SweepReport;
-use crate::sweep_row::CheckedObject;
+use crate::sweep_row::{CheckedObject, SweepRow};
 use crate::verdict::{in_words, not_shown};
 
 /// The interval between saves of the position. After a crash, the work since the last save is repeated.
@@ -66,8 +67,13 @@ pub(crate) struct Walk<'a, L> {
 
 /// How a walk ended.
 pub(crate) enum WalkEnd {
-    /// The walk reached the end of the listing or ran out of time, with these findings.
-    Stopped(Box<SweepReport>, Vec<Decision<Outcome>>),
+    /// The walk reached the end of the listing or ran out of time.
+    Stopped {
+        report: Box<SweepReport>,
+        findings: Vec<Decision<Outcome>>,
+        /// The objects that a later invocation has to finish, and about which no notice was sent.
+        delayed: Vec<Decision<Outcome>>,
+    },
     /// There was nothing to do for this invocation, for this reason.
     NotStarted(String),
 }
@@ -106,8 +112,8 @@ impl<L: Store> Walk<'_, L> {
         };
         let checker = ObjectChecker::new(self.run, self.s3, self.reader, self.right_key, self.rule.clone(), mode);
         let first_position = sweep.row.position.clone();
-        match self.check_pages(&checker, &mut sweep).await {
-            Ok(()) => {}
+        let delayed = match self.check_pages(&checker, &mut sweep).await {
+            Ok(delayed) => delayed,
             Err(SweepError::Ledger(sekisho_ledger::Error::Changed(_))) => {
                 return Ok(WalkEnd::NotStarted("another invocation has taken over the sweep".to_owned()));
             }
@@ -116,34 +122,45 @@ impl<L: Store> Walk<'_, L> {
                 let _ = sweep.release(ledger, self.run.now()).await;
                 return Err(error);
             }
-        }
-        if !sweep.row.complete && sweep.row.position == first_position {
+        };
+        // The row counts the invocations that work on slow objects, so these objects cannot continue a sweep for ever.
+        if !sweep.row.complete && sweep.row.position == first_position && !sweep.row.has_slow() {
             return Err(SweepError::NoProgress(self.request.bucket.clone()));
         }
         let report = SweepReport::new(self.request, &sweep.row);
-        Ok(WalkEnd::Stopped(Box::new(report), sweep.row.totals.findings()))
+        Ok(WalkEnd::Stopped { report: Box::new(report), findings: sweep.row.totals.findings(), delayed })
     }
 
     fn time_left(&self) -> Duration {
         self.run.invocation.time_left(self.run.now())
     }
 
-    async fn check_pages(&self, checker: &ObjectChecker<'_, L>, sweep: &mut TakenSweep) -> Result<(), SweepError> {
+    /// Checks pages until the listing or the time ends. Returns the objects that take longer than this invocation.
+    async fn check_pages(
+        &self,
+        checker: &ObjectChecker<'_, L>,
+        sweep: &mut TakenSweep,
+    ) -> Result<Vec<Decision<Outcome>>, SweepError> {
         let shared = Shared::default();
         let mut pages = OpenPages::default();
+        let mut running = RunningChecks::default();
         let mut in_flight = FuturesUnordered::new();
+        for object in sweep.row.slow_objects() {
+            in_flight.push(self.check_object(checker, running.begin_slow(&object), object, true, &shared));
+        }
         // The inner option is the position before the next page, and `None` for the first page. The outer option is
         // `None` while a page is being listed, and after the last page.
-        let mut next_page = Some(sweep.row.position.clone());
+        let mut next_page = (!sweep.row.listed).then(|| sweep.row.position.clone());
         let mut listing = OptionFuture::from(None);
         let mut is_listing = false;
         let mut last_save = Instant::now();
         let mut tick = interval(CHECKPOINT);
         loop {
-            while in_flight.len() < shared.limit.borrow().requests()
+            while running.in_pages() < shared.limit.borrow().requests()
                 && let Some(waiting) = pages.next_object()
             {
-                in_flight.push(self.check_object(checker, waiting, &shared));
+                let number = running.begin(&waiting);
+                in_flight.push(self.check_object(checker, number, waiting.object, waiting.is_sample, &shared));
             }
             let time_left = self.time_left();
             if time_left < TIME_TO_RECORD {
@@ -161,7 +178,7 @@ impl<L: Store> Walk<'_, L> {
                 break;
             }
             tokio::select! {
-                Some((page, object)) = in_flight.next() => pages.object_checked(page, object),
+                Some((number, object)) = in_flight.next() => running.end(number, object, &mut pages, &mut sweep.row),
                 Some(listed) = &mut listing, if is_listing => {
                     listing = None.into();
                     is_listing = false;
@@ -175,7 +192,7 @@ impl<L: Store> Walk<'_, L> {
                     next_page = page.end.clone().map(Some);
                     pages.add(page);
                 }
-                _ = tick.tick() => {}
+                _ = tick.tick() => running.set_slow_aside(&mut pages, &mut sweep.row),
             }
             while let Some(page) = pages.pop_finished() {
                 sweep.row.advance(page.end, page.totals);
@@ -185,7 +202,26 @@ impl<L: Store> Walk<'_, L> {
                 last_save = Instant::now();
             }
         }
-        Ok(sweep.release(self.run.ledger, self.run.now()).await?)
+        let delayed = self.end_run(&mut sweep.row);
+        sweep.release(self.run.ledger, self.run.now()).await?;
+        Ok(delayed)
+    }
+
+    /// Gives up objects that too many invocations have worked on. Returns a decision about each object that takes
+    /// longer than an invocation for the first time.
+    fn end_run(&self, row: &mut SweepRow) -> Vec<Decision<Outcome>> {
+        let decision = |object: ListedObject, reason: &str| {
+            let id = ObjectId { bucket: self.request.bucket.clone(), key: object.key, version: object.version };
+            about_object(Decision::new(Outcome::Unknown, reason), &id)
+        };
+        let unfinished = row.end_run();
+        for object in unfinished.given_up {
+            let decision = decision(object, "its check did not end in many invocations");
+            row.totals.add_object(CheckedObject { decision, planned_requests: None, was_read: false });
+        }
+        row.settle();
+        let reason = "its check takes longer than an invocation: the sweep continues it, and checks the other objects";
+        unfinished.new.into_iter().map(|object| decision(object, reason)).collect()
     }
 
     async fn list_page(&self, after: Option<ListPosition>) -> Result<Listing, ServiceError> {
@@ -208,14 +244,15 @@ impl<L: Store> Walk<'_, L> {
         }
     }
 
-    /// Checks an object, and returns the result with the number of the object's page.
+    /// Checks an object, and returns the result with the number of the check.
     async fn check_object(
         &self,
         checker: &ObjectChecker<'_, L>,
-        waiting: WaitingObject,
+        number: u64,
+        object: ListedObject,
+        is_sample: bool,
         shared: &Shared,
     ) -> (u64, CheckedObject) {
-        let WaitingObject { page, object, is_sample } = waiting;
         let request = CheckRequest {
             object: ObjectId { bucket: self.request.bucket.clone(), key: object.key, version: object.version },
             is_latest: object.is_latest,
@@ -235,7 +272,7 @@ impl<L: Store> Walk<'_, L> {
                 telemetry::decision(&decision);
             }
         }
-        (page, CheckedObject { decision, ..result })
+        (number, CheckedObject { decision, ..result })
     }
 
     /// Repeats a check until S3 answers. During a pause, the check still uses up one place of the concurrency limit,

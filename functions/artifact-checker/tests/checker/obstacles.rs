@@ -5,9 +5,11 @@ use std::time::Duration;
 use artifact_checker::Outcome;
 use sekisho_domain::artifacts::Repair;
 
+use crate::objects::{LARGE, LARGE_OBJECT, event, only, world_with_object};
+use crate::sweep_progress::to_the_end;
 use crate::sweeps::{SCHEDULE, SWEEP, SWEEP_VERSIONS, count, filled};
 use crate::world::s3::{Bucket, Sse, Version};
-use crate::world::{ACCOUNT, BUCKET, Response, World, handle, key, under};
+use crate::world::{ACCOUNT, BUCKET, Response, World, handle, invocation, key, under};
 
 #[tokio::test(start_paused = true)]
 async fn an_empty_page_that_is_not_the_last_does_not_end_a_sweep() {
@@ -86,4 +88,56 @@ async fn a_bucket_that_cannot_be_swept_does_not_keep_the_others_from_being_swept
             assert_eq!(world.state().published.len(), 1);
         }
     }
+}
+
+/// How many requests for this operation were answered.
+fn answered(world: &World, operation: &str) -> usize {
+    world.state().operations("s3").iter().filter(|name| *name == operation).count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_that_takes_longer_than_an_invocation_is_continued_and_keeps_nothing_unchecked() {
+    let world = filled(10, &[(400, under("right"))]);
+    world.state().put(BUCKET, "a-large-object", Version { size: LARGE, ..Version::new("large", Sse::S3) });
+    // Two rounds of parts take longer than an invocation.
+    world.state().slow_operation = Some(("UploadPartCopy", Duration::from_secs(100)));
+    let checker = world.checker(Repair::Copy);
+    let time = Duration::from_mins(3);
+    let answer = Box::pin(checker.handle(SWEEP, &invocation("r0", time))).await.unwrap();
+    let report = &answer.sweeps[0];
+    assert!(!report.complete);
+    assert_eq!((report.objects, count(&answer, Outcome::Compliant)), (400, 400));
+    assert_eq!(world.state().published.len(), 1);
+    assert!(world.state().published[0].contains("a-large-object"), "{}", world.state().published[0]);
+    let next = world.state().invoked.pop().unwrap();
+    let (answer, invocations) = to_the_end(&world, &checker, &next, time).await;
+    assert!(answer.sweeps[0].complete);
+    assert_eq!((invocations, count(&answer, Outcome::Repaired)), (1, 1));
+    assert_eq!((answered(&world, "CreateMultipartUpload"), answered(&world, "UploadPartCopy")), (1, 12));
+    let bucket = world.state().bucket(BUCKET).clone();
+    assert_eq!((bucket.writes, bucket.open_uploads()), (1, 0));
+    assert_eq!(world.state().published.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_continues_the_upload_of_its_dead_attempt() {
+    let world = world_with_object(LARGE_OBJECT, Version { size: LARGE, ..Version::new("hello", Sse::S3) });
+    world.state().slow_operation = Some(("UploadPartCopy", Duration::from_secs(100)));
+    let checker = world.checker(Repair::Copy);
+    let payload = event("object-created-large");
+    let killed = tokio::time::timeout(Duration::from_secs(150), handle(&checker, "r", &payload)).await;
+    assert!(killed.is_err());
+    let decision = only(handle(&checker, "r", &payload).await.unwrap());
+    assert_eq!(decision.outcome, Outcome::Repaired, "{}", decision.reason);
+    assert_eq!((answered(&world, "CreateMultipartUpload"), answered(&world, "UploadPartCopy")), (1, 12));
+    // The upload of an object that has changed meanwhile is aborted.
+    world.state().put(BUCKET, LARGE_OBJECT, Version { size: LARGE, ..Version::new("second", under("other")) });
+    let event = crate::world::created(BUCKET, LARGE_OBJECT, None);
+    let killed = tokio::time::timeout(Duration::from_secs(150), handle(&checker, "r2", &event)).await;
+    assert!(killed.is_err());
+    world.state().put(BUCKET, LARGE_OBJECT, Version { size: LARGE, ..Version::new("third", under("other")) });
+    let decision = only(handle(&checker, "r2", &event).await.unwrap());
+    assert_eq!(decision.outcome, Outcome::Repaired, "{}", decision.reason);
+    assert_eq!(world.state().bucket(BUCKET).latest(LARGE_OBJECT).unwrap().content, "third");
+    assert_eq!(world.state().bucket(BUCKET).open_uploads(), 0);
 }

@@ -13,7 +13,12 @@ use crate::world::{BUCKET, World, foreign, handle, invocation, now, under};
 
 /// Handles a sweep, and each payload with which the function invokes itself. Returns the last answer and the number of
 /// invocations.
-async fn to_the_end(world: &World, checker: &Checker<Memory>, payload: &str, time: Duration) -> (Answer, usize) {
+pub(crate) async fn to_the_end(
+    world: &World,
+    checker: &Checker<Memory>,
+    payload: &str,
+    time: Duration,
+) -> (Answer, usize) {
     let mut payload = payload.to_owned();
     for n in 1..1000 {
         let invocation = invocation(&format!("r{n}"), time);

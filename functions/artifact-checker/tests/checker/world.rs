@@ -107,6 +107,8 @@ pub(crate) struct State {
     s3_requests: usize,
     /// How long every service takes to answer.
     pub(crate) latency: Duration,
+    /// An operation that takes longer to answer, and how long.
+    pub(crate) slow_operation: Option<(&'static str, Duration)>,
     serial: u64,
 }
 
@@ -215,6 +217,14 @@ impl World {
         self.script(move |request| (request.operation == operation).then(answer));
     }
 
+    fn latency_of(&self, request: &HttpRequest) -> Duration {
+        let state = self.state();
+        match state.slow_operation {
+            Some((operation, latency)) if request::read(request).operation == operation => latency,
+            _ => state.latency,
+        }
+    }
+
     fn answer(&self, request: &HttpRequest) -> Response {
         let request = request::read(request);
         let mut state = self.state();
@@ -259,7 +269,7 @@ impl HttpConnector for World {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let world = self.clone();
         HttpConnectorFuture::new(async move {
-            let latency = world.state().latency;
+            let latency = world.latency_of(&request);
             if latency > Duration::ZERO {
                 tokio::time::sleep(latency).await;
             }

@@ -8,14 +8,15 @@
 
 use std::time::Duration;
 
+pub(crate) use aws_sdk_s3::types::CompletedPart;
+
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::operation::create_multipart_upload::builders::CreateMultipartUploadFluentBuilder;
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::primitives::{DateTime, DateTimeFormat};
 use aws_sdk_s3::types::{
-    ChecksumAlgorithm, ChecksumType, CompletedMultipartUpload, CompletedPart, CopyPartResult, ServerSideEncryption,
+    ChecksumAlgorithm, ChecksumType, CompletedMultipartUpload, CopyPartResult, Part, ServerSideEncryption,
 };
-use futures_util::{StreamExt, TryStreamExt, stream};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use sekisho_lambda::ServiceError;
 
@@ -23,7 +24,6 @@ use crate::aws::s3::{Head, S3, WriteResult, bucket_key};
 use crate::aws::service_error;
 use crate::key::KeyArn;
 use crate::object::{Encryption, ObjectId};
-use crate::repair::part_ranges;
 
 /// The characters to encode in `x-amz-copy-source`: all except RFC 3986's unreserved characters, and the slash between
 /// bucket, folders and name.
@@ -32,8 +32,6 @@ const TAG: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').
 /// The time to wait for a copy. S3 ends its answer only when the copy is done, and it copies up to 5 GiB at about 100
 /// MB a second.
 const COPY_TIMEOUT: Duration = Duration::from_mins(4);
-/// How many parts of one object are copied at the same time.
-const CONCURRENT_PARTS: usize = 8;
 
 /// A copy of an object onto itself.
 pub(crate) struct SelfCopy<'a> {
@@ -77,30 +75,35 @@ impl SelfCopy<'_> {
         }
     }
 
-    /// Copies in parts of `part` bytes. After a temporary error, it is unknown whether S3 wrote the copy.
-    pub(crate) async fn in_parts(&self, part: u64) -> Result<WriteResult, ServiceError> {
-        let tagging = match self.tagging().await {
-            Ok(tagging) => tagging,
-            Err(error) => return WriteResult::of_error(error),
-        };
-        let upload = match self.create_upload(tagging).send().await {
-            Ok(output) => output.upload_id.unwrap_or_default(),
-            Err(error) => return WriteResult::of_sdk_error("s3:CreateMultipartUpload", error),
-        };
-        let done = match self.copy_parts(&upload, part).await {
-            Ok(parts) => self.complete(&upload, parts).await,
-            Err(error) => Err(error),
-        };
-        match done {
-            Ok(version) => Ok(WriteResult::Written(version)),
-            Err(error) => {
-                // If the abort fails, the bucket's lifecycle rule removes the parts after a week.
-                let Self { s3, object, .. } = self;
-                let abort = s3.client.abort_multipart_upload().bucket(&object.bucket).key(&object.key);
-                let _ = abort.upload_id(upload).expected_bucket_owner(&s3.owner).send().await;
-                WriteResult::of_error(error)
+    /// Begins an upload of the copy, and returns the upload's id.
+    pub(crate) async fn begin_upload(&self) -> Result<String, ServiceError> {
+        let tagging = self.tagging().await?;
+        let output = self.create_upload(tagging).send().await;
+        let output = output.map_err(|error| service_error("s3:CreateMultipartUpload", error))?;
+        Ok(output.upload_id.unwrap_or_default())
+    }
+
+    /// The parts of an upload; `None` if the upload does not exist any more.
+    pub(crate) async fn parts(&self, upload: &str) -> Result<Option<Vec<CompletedPart>>, ServiceError> {
+        let Self { s3, object, .. } = self;
+        let parts = s3.client.list_parts().bucket(&object.bucket).key(&object.key).upload_id(upload);
+        let mut pages = parts.expected_bucket_owner(&s3.owner).into_paginator().send();
+        let mut parts = Vec::new();
+        while let Some(page) = pages.next().await {
+            match page.map_err(|error| service_error("s3:ListParts", error)) {
+                Ok(page) => parts.extend(page.parts.unwrap_or_default().into_iter().map(completed)),
+                Err(error) if error.is_refused() && error.status == Some(404) => return Ok(None),
+                Err(error) => return Err(error),
             }
         }
+        Ok(Some(parts))
+    }
+
+    /// Removes the parts of an upload. If the call fails, the bucket's lifecycle rule removes the parts after a week.
+    pub(crate) async fn abort_upload(&self, upload: &str) {
+        let Self { s3, object, .. } = self;
+        let abort = s3.client.abort_multipart_upload().bucket(&object.bucket).key(&object.key);
+        let _ = abort.upload_id(upload).expected_bucket_owner(&s3.owner).send().await;
     }
 
     /// Makes the request for a new upload. An upload inherits nothing from the source, so the request repeats all
@@ -130,13 +133,14 @@ impl SelfCopy<'_> {
             .expected_bucket_owner(&s3.owner)
     }
 
-    async fn copy_parts(&self, upload: &str, part: u64) -> Result<Vec<CompletedPart>, ServiceError> {
-        let ranges = (1..).zip(part_ranges(self.head.facts.size, part));
-        let copies = ranges.map(|(number, (first, last))| self.copy_part(upload, number, first, last));
-        stream::iter(copies).buffered(CONCURRENT_PARTS).try_collect().await
-    }
-
-    async fn copy_part(&self, upload: &str, number: i32, first: u64, last: u64) -> Result<CompletedPart, ServiceError> {
+    /// Copies a range of bytes, with both ends included, as one part of an upload.
+    pub(crate) async fn copy_part(
+        &self,
+        upload: &str,
+        number: i32,
+        first: u64,
+        last: u64,
+    ) -> Result<CompletedPart, ServiceError> {
         let Self { s3, object, head, .. } = self;
         let output = s3
             .client
@@ -173,7 +177,11 @@ impl SelfCopy<'_> {
     }
 
     /// Completes the upload and returns the new version.
-    async fn complete(&self, upload: &str, parts: Vec<CompletedPart>) -> Result<Option<String>, ServiceError> {
+    pub(crate) async fn complete_upload(
+        &self,
+        upload: &str,
+        parts: Vec<CompletedPart>,
+    ) -> Result<Option<String>, ServiceError> {
         let Self { s3, object, head, .. } = self;
         let output = s3
             .client
@@ -213,6 +221,24 @@ impl SelfCopy<'_> {
             answer.tag_set.iter().map(|tag| format!("{}={}", encode(&tag.key), encode(&tag.value))).collect();
         Ok(Some(pairs.join("&")))
     }
+}
+
+/// A part of an upload in the form in which the request for its completion names it.
+fn completed(part: Part) -> CompletedPart {
+    CompletedPart::builder()
+        .set_part_number(part.part_number)
+        .set_e_tag(part.e_tag)
+        .set_checksum_crc32(part.checksum_crc32)
+        .set_checksum_crc32_c(part.checksum_crc32_c)
+        .set_checksum_crc64_nvme(part.checksum_crc64_nvme)
+        .set_checksum_sha1(part.checksum_sha1)
+        .set_checksum_sha256(part.checksum_sha256)
+        .set_checksum_sha512(part.checksum_sha512)
+        .set_checksum_md5(part.checksum_md5)
+        .set_checksum_xxhash64(part.checksum_xxhash64)
+        .set_checksum_xxhash3(part.checksum_xxhash3)
+        .set_checksum_xxhash128(part.checksum_xxhash128)
+        .build()
 }
 
 /// The encryption of the copy, which has two layers if the source has two.

@@ -127,6 +127,11 @@ impl Bucket {
         self.objects.get(key)?.last().filter(|version| !version.delete_marker)
     }
 
+    /// The number of uploads that are neither completed nor aborted.
+    pub(crate) fn open_uploads(&self) -> usize {
+        self.uploads.len()
+    }
+
     pub(crate) fn find(&self, key: &str, version: Option<&str>) -> Option<&Version> {
         match version {
             None => self.objects.get(key)?.last(),
@@ -199,6 +204,7 @@ pub(crate) fn operation(request: &Request) -> &'static str {
         "GET" if has("tagging") => "GetObjectTagging",
         "GET" if has("annotation") => "ListObjectAnnotations",
         "GET" if has("acl") => "GetObjectAcl",
+        "GET" if has("uploadId") => "ListParts",
         "GET" if !in_bucket => "GetObject",
         "PUT" if has("encryption") => "UpdateObjectEncryption",
         "PUT" if has("partNumber") && copies => "UploadPartCopy",
@@ -228,6 +234,7 @@ pub(crate) fn answer(state: &mut State, request: &Request) -> Response {
         "GetObjectTagging" => read::tagging(found, request, key),
         "ListObjectAnnotations" => read::annotations(found, request, key),
         "GetObjectAcl" => read::acl(found, request, key),
+        "ListParts" => upload::parts(found, request),
         "UpdateObjectEncryption" => write::update(state, request, bucket, key),
         "CopyObject" => write::copy(state, request, bucket, key),
         "CreateMultipartUpload" => upload::create(state, request, bucket),

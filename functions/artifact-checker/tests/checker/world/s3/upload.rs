@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::world::request::form;
 use crate::world::s3::write::{can_write, requested, source, write};
-use crate::world::s3::{Sse, Version};
+use crate::world::s3::{Bucket, Sse, Version};
 use crate::world::{Request, Response, State};
 
 /// An upload that is not completed.
@@ -44,6 +44,17 @@ pub(super) fn copy_part(state: &mut State, request: &Request, bucket: &str) -> R
     upload.parts.insert(number, (first, last));
     upload.content = source.content;
     Response::new(200).body(format!("<CopyPartResult><ETag>&quot;part{number}&quot;</ETag></CopyPartResult>"))
+}
+
+/// Answers `ListParts`.
+pub(super) fn parts(bucket: &Bucket, request: &Request) -> Response {
+    let Some(upload) = bucket.uploads.get(&request.query["uploadId"]) else {
+        return Response::error(404, "NoSuchUpload", "The specified upload does not exist.");
+    };
+    let part =
+        |number: &u32| format!("<Part><PartNumber>{number}</PartNumber><ETag>&quot;part{number}&quot;</ETag></Part>");
+    let parts: String = upload.parts.keys().map(part).collect();
+    Response::new(200).body(format!("<ListPartsResult><IsTruncated>false</IsTruncated>{parts}</ListPartsResult>"))
 }
 
 /// Answers `CompleteMultipartUpload`.
