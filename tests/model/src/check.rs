@@ -4,7 +4,7 @@ pub(crate) mod decisions;
 mod executions;
 mod heads;
 mod notices;
-pub(crate) mod orders;
+mod orders;
 pub(crate) mod pins;
 mod reports;
 mod traffic;

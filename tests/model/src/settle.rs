@@ -73,8 +73,7 @@ fn help_pair(history: &mut History) -> Result<(), Broken> {
         if !target.is_routed(history.deployment.newest) || !is_waiting(&history.cloud, target)? {
             continue;
         }
-        let orders = check::orders::of(&history.cloud, &Traffic::read(&history.cloud)?, target)?;
-        match pins::lacking(history, target, &orders) {
+        match pins::lacking(history, target, &Traffic::read(&history.cloud)?)? {
             Some(IMAGE) => history.publish(|cloud, in_flight| publisher::push(cloud, in_flight, "live")),
             Some(_) => history.develop(developer::push_main),
             None => {}

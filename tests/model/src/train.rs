@@ -17,6 +17,7 @@ use sekisho_domain::change::Revision;
 use time::Duration;
 
 use self::configuration::{CONFIGURATIONS, EDITS, PAIR as PAIR_ROUTES, TARGETS, alarm, routes, waves};
+use self::pair::PairWitness;
 use self::people::Action;
 use self::witness::Witness;
 use crate::check::{Broken, decisions};
@@ -84,7 +85,7 @@ impl TrainHistory {
             cloud.places[pair::PLACE].cloudwatch.create(&alarm(PAIR), created);
         }
         let waves = (!is_edited).then(|| waves(features));
-        *cloud.train.borrow_mut() = Some(Witness { waves, ..Witness::default() });
+        *cloud.train.borrow_mut() = Some(Witness { waves, pair: PairWitness::new(&cloud), ..Witness::default() });
         let deployment = Deployment::new(&cloud, features, routes);
         Self {
             history: History::begin(seed, cloud, deployment),

@@ -4,11 +4,12 @@
 use pipeline_starter::order::token;
 use pipeline_starter::world::ExecutionStatus;
 use sekisho_domain::change::{Change, Revision, SourceKind};
+use sekisho_domain::report::ReportState;
 use time::Duration;
 
 use super::executions::first_token;
 use super::orders::{self, Orders};
-use super::{Broken, Target, is_waiting};
+use super::{Broken, Target, Traffic, is_waiting};
 use crate::cloud::Cloud;
 use crate::codepipeline::{Execution, IMAGE, SOURCE};
 use crate::history::History;
@@ -159,19 +160,22 @@ pub(crate) fn passed_over(cloud: &Cloud, target: &Target, orders: &Orders) -> us
 
 /// The source action without a revision for which the last order of a target may wait: nothing was healthy yet, and the
 /// newest order of that action failed or was not taken, or there was none.
-pub(crate) fn lacking(history: &History, target: &Target, orders: &Orders) -> Option<&'static str> {
+pub(crate) fn lacking(history: &History, target: &Target, traffic: &Traffic) -> Result<Option<&'static str>, Broken> {
     let actions = operator::actions(target.pipeline);
     let executions = history.cloud.places[target.place].codepipeline.executions(target.pipeline);
-    let was_healthy =
-        |execution: &Execution| execution.status == ExecutionStatus::Succeeded && execution.pins.len() == actions.len();
-    if actions.len() < 2 || executions.iter().any(was_healthy) {
-        return None;
+    let is_first = |execution: &Execution| execution.token.is_none() && execution.status == ExecutionStatus::Succeeded;
+    // If a newer order came first, the success of an execution was not judged.
+    let was_healthy = executions.first().is_some_and(is_first)
+        || traffic.reports(target).any(|report| report.state == ReportState::Healthy);
+    if actions.len() < 2 || was_healthy {
+        return Ok(None);
     }
-    let (_, newest) = orders.iter().max_by_key(|(number, _)| *number)?;
-    let other = actions.iter().find(|action| **action != action_of(newest))?;
-    let all = ordered(&executions, target, orders);
+    let orders = orders::of(&history.cloud, traffic, target)?;
+    let Some((_, newest)) = orders.iter().max_by_key(|(number, _)| *number) else { return Ok(None) };
+    let other = actions.iter().find(|action| **action != action_of(newest));
+    let all = ordered(&executions, target, &orders);
     let is_lacking = |(number, change): &(u64, Change)| {
         has_ever_failed(&all, *number) || is_forgotten(history, target, *number, change)
     };
-    Some(*other).filter(|other| newest_of(orders, other).is_none_or(is_lacking))
+    Ok(other.copied().filter(|other| newest_of(&orders, other).is_none_or(is_lacking)))
 }

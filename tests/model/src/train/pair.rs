@@ -78,7 +78,9 @@ fn check_start(cloud: &Cloud, witness: &mut PairWitness, pins: &Pins, row: Optio
     if !pins.keys().map(String::as_str).eq([IMAGE, SOURCE]) {
         return Err(Broken("a source has no pin".to_owned()));
     }
-    let is_bad = |pin: &&Revision| witness.failed.contains(pin) && !witness.was_healthy(pin);
+    // The order's own revision may run again, because somebody ordered it anew or retried a stage.
+    let is_other = |pin: &Revision| row.as_ref().is_some_and(|row| row.change.revision != *pin);
+    let is_bad = |pin: &&Revision| is_other(pin) && witness.failed.contains(pin) && !witness.was_healthy(pin);
     if let Some(pin) = pins.values().find(is_bad) {
         return Err(Broken(format!("{pin} failed here")));
     }
@@ -100,6 +102,12 @@ fn check_start(cloud: &Cloud, witness: &mut PairWitness, pins: &Pins, row: Optio
 }
 
 impl PairWitness {
+    /// What the model knows before the first order: what ran before counts as healthy.
+    pub(crate) fn new(cloud: &Cloud) -> Self {
+        let executions = cloud.places[PLACE].codepipeline.executions(PAIR);
+        Self { healthy: executions.into_iter().map(|execution| execution.pins).collect(), ..Self::default() }
+    }
+
     fn was_healthy(&self, revision: &Revision) -> bool {
         self.healthy.iter().any(|set| set.values().any(|pin| pin == revision))
     }
@@ -120,6 +128,8 @@ impl PairWitness {
                 self.failed.push(report.revision.clone());
             }
             ReportState::Failed => self.failed.push(report.revision.clone()),
+            // Somebody retried a stage, or ordered the revision anew.
+            ReportState::Running => self.failed.retain(|failed| *failed != report.revision),
             _ => {}
         }
     }
