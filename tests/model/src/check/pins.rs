@@ -115,7 +115,10 @@ pub(crate) fn are_desired(history: &History, target: &Target, orders: &Orders) -
     let all = ordered(&executions, target, orders);
     let Some(last) = all.last() else { return Ok(()) };
     for (action, revision) in last.execution.pins.iter().filter(|(action, _)| *action != action_of(last.change)) {
-        let Some((number, desired)) = newest_of(orders, action) else { continue };
+        // event-relay may have placed a newer order that no bus accepted. If that order's image is gone, nothing is ordered.
+        let placed = orders::since_loss(&history.cloud, target).into_iter().map(|order| (order.number, order.change));
+        let placed: Orders = placed.collect();
+        let Some((number, desired)) = newest_of(&placed, action) else { continue };
         let is_right = desired.revision == *revision || has_ever_failed(&all, *number);
         if !is_right && !is_forgotten(history, target, *number, desired) {
             let (id, desired) = (&last.execution.id, &desired.revision);
