@@ -114,10 +114,8 @@ pub(crate) fn are_desired(history: &History, target: &Target, orders: &Orders) -
     let executions = history.cloud.places[target.place].codepipeline.executions(target.pipeline);
     let all = ordered(&executions, target, orders);
     let Some(last) = all.last() else { return Ok(()) };
+    let placed = placed(history, target);
     for (action, revision) in last.execution.pins.iter().filter(|(action, _)| *action != action_of(last.change)) {
-        // event-relay may have placed a newer order that no bus accepted. If that order's image is gone, nothing is ordered.
-        let placed = orders::since_loss(&history.cloud, target).into_iter().map(|order| (order.number, order.change));
-        let placed: Orders = placed.collect();
         let Some((number, desired)) = newest_of(&placed, action) else { continue };
         let is_right = desired.revision == *revision || has_ever_failed(&all, *number);
         if !is_right && !is_forgotten(history, target, *number, desired) {
@@ -133,6 +131,12 @@ pub(crate) fn are_desired(history: &History, target: &Target, orders: &Orders) -
 fn is_forgotten(history: &History, target: &Target, number: u64, change: &Change) -> bool {
     let is_gone = history.cloud.registry.gone_since(&change.revision).is_some();
     is_gone || !orders::since_loss(&history.cloud, target).iter().any(|order| order.number == number)
+}
+
+/// The orders that event-relay placed since its ledger exists, also those that no bus accepted. Nothing is ordered if the
+/// image of the newest one is gone.
+fn placed(history: &History, target: &Target) -> Orders {
+    orders::since_loss(&history.cloud, target).into_iter().map(|order| (order.number, order.change)).collect()
 }
 
 /// The newest order for a source action.
@@ -180,5 +184,6 @@ pub(crate) fn lacking(history: &History, target: &Target, traffic: &Traffic) -> 
     let is_lacking = |(number, change): &(u64, Change)| {
         has_ever_failed(&all, *number) || is_forgotten(history, target, *number, change)
     };
-    Ok(other.copied().filter(|other| newest_of(&orders, other).is_none_or(is_lacking)))
+    let placed = placed(history, target);
+    Ok(other.copied().filter(|other| newest_of(&placed, other).is_none_or(is_lacking)))
 }
