@@ -133,8 +133,8 @@ fn is_forgotten(history: &History, target: &Target, number: u64, change: &Change
     is_gone || !orders::since_loss(&history.cloud, target).iter().any(|order| order.number == number)
 }
 
-/// The orders that event-relay placed since its ledger exists, also those that no bus accepted. Nothing is ordered if the
-/// image of the newest one is gone.
+/// The orders that event-relay placed since its ledger exists, also those that no bus accepted. If the image of the
+/// newest one is gone, nothing is ordered.
 fn placed(history: &History, target: &Target) -> Orders {
     orders::since_loss(&history.cloud, target).into_iter().map(|order| (order.number, order.change)).collect()
 }
