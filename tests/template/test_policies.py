@@ -37,6 +37,9 @@ MEANT = [
     ("identity", "INVALID_ARN", "aws:transform/Serverless-2016-10-31"),  # the transform belongs to AWS
     # The actions and services in the next rows are newer than parliament's list.
     ("identity", "UNKNOWN_ACTION", "s3:UpdateObjectEncryption"),
+    ("identity", "UNKNOWN_ACTION", "s3:GetObjectAnnotation"),
+    ("identity", "UNKNOWN_ACTION", "s3:ListObjectAnnotations"),
+    ("identity", "UNKNOWN_ACTION", "s3:PutObjectAnnotation"),
     ("identity", "UNKNOWN_ACTION", "lambda:GetFunctionScalingConfig"),
     ("bucket", "UNKNOWN_ACTION", "s3:UpdateObjectEncryption"),
     # tests/iam/test_boundary.py checks the boundary's actions against a newer list.
