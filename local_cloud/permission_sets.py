@@ -139,7 +139,7 @@ def _provision(permissions: Json, account: str) -> None:
 
 
 def _existing(account: str, reference: Json) -> str:
-    """The ARN of a policy that a permission set refers to."""
+    """The ARN of the customer managed policy that a permission set names."""
     arn = f"arn:aws:iam::{account}:policy{reference.get('Path', '/')}{reference['Name']}"
     if iam._policies.get_scoped(account, None, arn) is None:
         raise ValueError(f"account {account} has no policy {arn}, to which the permission set refers")

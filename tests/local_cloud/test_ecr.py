@@ -69,7 +69,7 @@ def refused(call, **request) -> str:
 
 
 def by_protocol(cloud, method: str, name: str, reference: str, manifest) -> None:
-    """Puts or deletes a manifest by the protocol of registries."""
+    """Puts or deletes a manifest through the registry's own HTTP API, `/v2/`."""
     request = urllib.request.Request(
         f"{cloud.url}/v2/{name}/manifests/{reference}",
         data=manifest.body.encode(),

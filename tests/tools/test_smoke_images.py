@@ -15,7 +15,7 @@ from tools.operations.facts import Place, State
 
 @pytest.fixture
 def place(config, monkeypatch):
-    """The test account, whose managed pipeline takes an image."""
+    """A cloud in which the test account has a managed pipeline with an image as its second source."""
     monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
     return Place(environment("local-test"))

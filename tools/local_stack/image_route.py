@@ -17,8 +17,6 @@ IMAGE_ACTION = "Image"
 # No image has this tag, so an execution that no order started fails at its source.
 NO_TAG = "sekisho-pins-the-digest"
 REGISTRY = ACCOUNTS["repository"]
-# In the pull of an image, ECR is asked for the manifest first.
-PULL = "batch_get_image"
 
 
 def uri(digest: str) -> str:
@@ -48,7 +46,7 @@ def configure(stack: Stack) -> None:
 
 
 def with_image(structure: dict[str, Any], source_role: str) -> dict[str, Any]:
-    """The pipeline with an image as its second source, which the stack gets by its digest."""
+    """Adds an image as the second source of the pipeline. The stack gets the image's digest as a parameter."""
     source, deploy = structure["stages"]
     source["actions"].append(
         {
@@ -89,7 +87,7 @@ def publish(stack: Stack, manifest: Manifest, tag: str | None) -> str:
 
 def pull(stack: Stack, profile: str, digest: str) -> Row:
     """Asks for the image's manifest as the administrator of an account."""
-    answer: Row = getattr(stack.client(profile, "ecr"), PULL)(
+    answer: Row = stack.client(profile, "ecr").batch_get_image(
         registryId=REGISTRY, repositoryName=REPOSITORY, imageIds=[{"imageDigest": digest}]
     )
     return answer

@@ -52,7 +52,7 @@ enum Rank {
 }
 
 impl TrainView<'_> {
-    /// The whole train. `source_ref` leaves out the changes of other references.
+    /// The text about the whole train. With `source_ref`, it names only the changes of that reference.
     pub(crate) fn text(&self, source_ref: Option<&SourceRef>) -> String {
         let mut lines = vec![main(self.head(source_ref))];
         lines.extend(self.row.holds.iter().filter(|hold| hold.is_active(self.now)).filter_map(|hold| {

@@ -26,7 +26,7 @@ fn reference(tag: &str) -> Reference {
     Reference::new(IMAGES, &format!("refs/images/{tag}"))
 }
 
-/// A random tag. Half of all pushes go to `live`, because most targets follow it.
+/// A random tag. Half of the pushes move `live`, the tag that most targets follow.
 fn any_tag(cloud: &Cloud) -> &'static str {
     if cloud.chance.percent(50) { TAGS[0] } else { TAGS[cloud.chance.below(TAGS.len())] }
 }

@@ -22,7 +22,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// Whether a route may lead the manifest to a pipeline.
+    /// Whether the manifest is a container image or an index. Only these start pipelines.
     pub(crate) fn is_routable(self) -> bool {
         matches!(self, Self::Image | Self::Index)
     }

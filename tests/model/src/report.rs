@@ -81,7 +81,7 @@ counts! {
     lost_images,
     /// Executions of the pipeline with two sources that orders started.
     pairs,
-    /// Executions with another revision than that of the newest order of their other source, because that order failed.
+    /// Executions whose other source is pinned at an older revision, because its newest order failed.
     passed_over,
     /// Ledgers of event-relay that were lost.
     lost_ledgers,

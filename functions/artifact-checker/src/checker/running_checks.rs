@@ -50,7 +50,7 @@ impl RunningChecks {
         self.next
     }
 
-    /// The number of running checks, without those of slow objects.
+    /// The number of running checks whose object still belongs to a page. A slow object has left its page.
     pub(crate) fn in_pages(&self) -> usize {
         self.by_number.len() - self.slow
     }

@@ -96,7 +96,7 @@ async fn change<W: World>(run: &Run<'_, W>, request: &TrainRequest, names: &Name
         return Ok(effect);
     }
     if request.action == TrainAction::Rollback {
-        // The other requests place no orders.
+        // Only a rollback places orders itself, so its images must still exist.
         for gone in source::gone(run, &effect.targets).await {
             effect.without_gone(&gone);
         }

@@ -1,5 +1,5 @@
-//! What comes before the start of an execution: the target's alarms must be quiet, the revision to go back to must be
-//! known, and a rollback clears its way.
+//! The checks before an execution starts: no alarm of the target rings, and the revision to go back to is known. Before
+//! a rollback, the target's waiting executions are stopped.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -128,7 +128,7 @@ impl PairWitness {
                 self.failed.push(report.revision.clone());
             }
             ReportState::Failed => self.failed.push(report.revision.clone()),
-            // Somebody retried a stage, or ordered the revision anew.
+            // The revision runs again, because somebody retried a stage or sent a new order, so it may still succeed.
             ReportState::Running => self.failed.retain(|failed| *failed != report.revision),
             _ => {}
         }
