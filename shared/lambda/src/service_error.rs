@@ -87,6 +87,18 @@ impl ServiceError {
         Self { kind, ..self }
     }
 
+    /// The same error, [`Kind::Refused`] only for these codes: after any other refusal, a retry may succeed. An answer
+    /// without a code does not prove that the service throttled the call, so such an error is [`Kind::Unavailable`].
+    #[must_use]
+    pub fn refused_only_for(self, codes: &[&str]) -> Self {
+        let kind = match self.code() {
+            Some(code) if codes.contains(&code) => Kind::Refused,
+            Some(_) if self.is_throttled() => Kind::Throttled,
+            _ => Kind::Unavailable,
+        };
+        self.with_kind(kind)
+    }
+
     /// The service's error code.
     #[must_use]
     pub fn code(&self) -> Option<&str> {

@@ -8,7 +8,6 @@ use aws_sdk_codecommit::operation::get_folder::GetFolderError;
 use aws_sdk_codecommit::operation::list_branches::ListBranchesError;
 use sekisho_domain::change::{RefKind, Revision, SourceRef};
 use sekisho_lambda::ServiceError;
-use sekisho_lambda::service_error::Kind;
 
 use crate::world::{Differences, Head};
 
@@ -147,18 +146,10 @@ pub async fn repositories(client: &Client) -> Result<Vec<String>, ServiceError> 
     Ok(names)
 }
 
-/// Sets the kind of an error. The kind is `Refused` only for the codes in [`FINAL`], because a retry may succeed after
-/// any other refusal. The kind is `Throttled` only for an answer with an error code, because an answer without a code
-/// does not prove that CodeCommit throttled the call.
+/// An error of a call. A retry may succeed after every refusal whose code is not in [`FINAL`].
 fn failed<E>(operation: String, error: SdkError<E, HttpResponse>) -> ServiceError
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {
-    let error = ServiceError::new(operation, error);
-    let kind = match error.code() {
-        Some(code) if FINAL.contains(&code) => Kind::Refused,
-        Some(_) if error.is_throttled() => Kind::Throttled,
-        _ => Kind::Unavailable,
-    };
-    error.with_kind(kind)
+    ServiceError::new(operation, error).refused_only_for(&FINAL)
 }

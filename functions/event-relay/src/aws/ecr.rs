@@ -9,7 +9,6 @@ use aws_sdk_ecr::operation::describe_images::DescribeImagesError;
 use aws_sdk_ecr::types::{DescribeImagesFilter, ImageDetail, ImageIdentifier, ImageStatus, TagStatus};
 use sekisho_domain::change::Revision;
 use sekisho_lambda::ServiceError;
-use sekisho_lambda::service_error::Kind;
 
 use crate::image::Image;
 use crate::world::{FoundImage, ImageId};
@@ -121,16 +120,10 @@ fn read(detail: ImageDetail) -> Result<Image, sekisho_domain::account::Malformed
     })
 }
 
-/// Sets the kind of an error. A retry may succeed after every refusal whose code is not in [`FINAL`].
+/// An error of a call. A retry may succeed after every refusal whose code is not in [`FINAL`].
 fn failed<E>(operation: String, error: SdkError<E, HttpResponse>) -> ServiceError
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {
-    let error = ServiceError::new(operation, error);
-    let kind = match error.code() {
-        Some(code) if FINAL.contains(&code) => Kind::Refused,
-        Some(_) if error.is_throttled() => Kind::Throttled,
-        _ => Kind::Unavailable,
-    };
-    error.with_kind(kind)
+    ServiceError::new(operation, error).refused_only_for(&FINAL)
 }
