@@ -34,6 +34,9 @@ REPOSITORY = "shop"
 PIPELINE = "shop"
 PERSON = "prd-user"
 SOURCE_ACTION = "Source"
+# The tag of the managed pipeline's image action. No image has this tag, so an execution that no order started fails at
+# its source.
+NO_TAG = "sekisho-pins-the-digest"
 
 # Lambda's name for this machine's architecture. Locally, the functions run on the machine that builds them.
 ARCHITECTURE = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}.get(platform.machine())

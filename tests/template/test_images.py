@@ -16,9 +16,8 @@ from tests.template import deployed, policies
 from tests.template.test_aliases import aliases
 from tests.template.test_template import READERS, lint
 from tools.git import Clone
-from tools.layout import ROOT
+from tools.layout import NO_TAG, ROOT
 from tools.local_stack import images
-from tools.operations.pipelines import NO_TAG
 
 PRODUCTION = "333333333333"
 URI = f"#{{Image.RegistryId}}.dkr.ecr.{deployed.REGION}.amazonaws.com/#{{Image.RepositoryName}}@#{{Image.ImageDigest}}"

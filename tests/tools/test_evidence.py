@@ -149,6 +149,33 @@ def test_the_names_of_chatbots_sessions(sessions, state):
     assert evidence.chat_sessions_name_nobody(place).state is state
 
 
+ABROAD = "111111111111.dkr.ecr.ap-northeast-1.amazonaws.com/shop@sha256:1"
+
+
+@pytest.mark.parametrize(
+    ("functions", "state"),
+    [
+        ({"web": (ABROAD, None)}, HOLDS),
+        ({"web": (ABROAD, "Idle"), "api": (ABROAD, "ImageAccessDenied")}, FAILS),
+        # In its own account, Lambda is admitted by the function's ARN.
+        ({"web": (ABROAD.replace("1" * 12, "2" * 12), None)}, HIDDEN),
+        ({"web": (None, None)}, HIDDEN),
+        ({}, HIDDEN),
+    ],
+)
+def test_lambda_pulls_from_another_account(functions, state):
+    listed = [
+        {"FunctionName": name, "PackageType": "Image" if image else "Zip"} for name, (image, _) in functions.items()
+    ]
+    client = paged("list_functions", {"Functions": listed})
+    client.get_function.side_effect = lambda FunctionName: {  # noqa: N803 (boto3's name)
+        "Code": {"ImageUri": functions[FunctionName][0]},
+        "Configuration": {"StateReasonCode": functions[FunctionName][1]} if functions[FunctionName][1] else {},
+    }
+    place = Account(**{"lambda": client})
+    assert evidence.lambda_pulls_from_another_account(place).state is state
+
+
 USER = "arn:aws:iam::222222222222:user/prd-user"
 ROLE = "arn:aws:sts::222222222222:assumed-role/ops/hana"
 

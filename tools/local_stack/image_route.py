@@ -7,15 +7,13 @@ import json
 from typing import Any
 
 from tools.failure import Failure
-from tools.layout import ACCOUNTS, PIPELINE, REGION, REPOSITORY, SOURCE_ACTION
+from tools.layout import ACCOUNTS, NO_TAG, PIPELINE, REGION, REPOSITORY, SOURCE_ACTION
 from tools.local_stack import job, train
 from tools.local_stack.images import Manifest, push
 from tools.local_stack.observed import Row, executions
 from tools.local_stack.stack import Stack, eventually, pipeline
 
 IMAGE_ACTION = "Image"
-# No image has this tag, so an execution that no order started fails at its source.
-NO_TAG = "sekisho-pins-the-digest"
 REGISTRY = ACCOUNTS["repository"]
 
 

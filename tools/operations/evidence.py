@@ -234,6 +234,23 @@ def sessions_are_ended(place: Place) -> Seen:
     return holds(f"temp-access ended {len(ends)} sessions, and {len(owners)} sessions show who opened them")
 
 
+def lambda_pulls_from_another_account(place: Place) -> Seen:
+    """Looks for functions that run from an image in another account's repository, and for those that Lambda refused."""
+    running, functions = [], place.client("lambda")
+    found = [one for page in functions.get_paginator("list_functions").paginate() for one in page["Functions"]]
+    for name in [one["FunctionName"] for one in found if one.get("PackageType") == "Image"]:
+        one = functions.get_function(FunctionName=name)
+        image, settings = one["Code"]["ImageUri"], one["Configuration"]
+        if image.startswith(place.id):
+            continue
+        if settings.get("StateReasonCode") == "ImageAccessDenied":
+            return fails(f"Lambda could not pull {image} for function {name}: {settings.get('StateReason')}")
+        running.append(name)
+    if running:
+        return holds(f"functions run from images in another account: {', '.join(running)}")
+    return hidden("no function here has an image of another account: create one from an image that is shared by unit")
+
+
 def recorded(place: Place, name: str) -> Iterator[dict[str, Any]]:
     """The events of this name in CloudTrail, the newest ones first."""
     pages = (

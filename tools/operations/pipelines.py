@@ -5,13 +5,10 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from tools.layout import CONFIG
+from tools.layout import CONFIG, NO_TAG
 from tools.operations.account import need
 from tools.operations.path import DeliveryPath
 from tools.operations.routes import Route, includes, matches
-
-# The tag of the managed pipeline's image action, which never exists.
-NO_TAG = "sekisho-pins-the-digest"
 
 
 def pipelines_exist(path: DeliveryPath) -> None:

@@ -62,6 +62,13 @@ FACTS = [
         evidence.channel_gets_messages,
     ),
     Fact(
+        "Lambda sends `aws:SourceOrgPaths` when it pulls an image from another account",
+        "pipelines",
+        False,
+        "Lambda creates no function from an image that is shared by unit; admit Lambda by `aws:SourceArn`",
+        evidence.lambda_pulls_from_another_account,
+    ),
+    Fact(
         "an organizational unit is enough (`PipelineOrgPath`)",
         "repositories",
         False,
