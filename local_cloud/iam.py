@@ -5,7 +5,7 @@ import dataclasses
 import json
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ministack import app
@@ -133,10 +133,13 @@ def _within_limit(kind: str, put: Callable[[Json], Any]) -> Callable[[Json], Any
     return put_within_limit
 
 
-def service_session(role_arn: str, service: str, source_arn: str, source_account: str, name: str) -> Credentials:
+def service_session(
+    role_arn: str, service: str, source_arn: str, source_account: str, name: str, ceiling: Sequence[str] = ()
+) -> Credentials:
     """Returns credentials of a role that an AWS service assumes for one of the service's resources.
 
-    Raises PermissionError unless the role's trust policy lets the service assume the role.
+    `ceiling` has the ARNs of managed policies that limit the session. Raises PermissionError unless the role's trust
+    policy lets the service assume the role.
     """
     account, role_name = role_arn.split(":")[4], role_arn.rsplit("/", 1)[-1]
     role = iam._roles.get_scoped(account, None, role_name)
@@ -172,6 +175,7 @@ def service_session(role_arn: str, service: str, source_arn: str, source_account
             "Expiration": time.time() + 3600,
             "AccountId": account,
             "PrincipalType": "AssumedRole",
+            "SessionPolicies": {"PolicyArns": list(ceiling)} if ceiling else None,
         },
     )
     return {"aws_access_key_id": key, "aws_secret_access_key": secret, "aws_session_token": token}

@@ -16,6 +16,7 @@ from local_cloud import (
     aliases,
     authorization,
     buses,
+    chat_sessions,
     chatbot,
     codecommit,
     ecr,
@@ -37,7 +38,15 @@ from local_cloud.services import Refused
 from tools.layout import ACCOUNTS, REGION
 
 PR_SET_PDEATHSIG = 1
-OWN_PATHS = codecommit.PATHS | metadata.PATHS | permission_sets.PATHS | policy_versions.PATHS | state.PATHS
+OWN_PATHS = (
+    chatbot.PATHS
+    | chat_sessions.PATHS
+    | codecommit.PATHS
+    | metadata.PATHS
+    | permission_sets.PATHS
+    | policy_versions.PATHS
+    | state.PATHS
+)
 
 
 def serve(listener: int, port: int, data: Path) -> int:
@@ -56,6 +65,7 @@ def serve(listener: int, port: int, data: Path) -> int:
     buses.install()
     alarms.install()
     chatbot.install()
+    chat_sessions.install()
     ecr.install()
     function_images.install()
     aliases.install()
