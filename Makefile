@@ -50,7 +50,7 @@ deploy: ## deploy the stack to the account of ENV=…, an environment in samconf
 	@$(TOOLS) deploy $(ENVIRONMENT)
 
 .PHONY: doctor
-doctor: ## find the first broken link between the repositories and the account of ENV=…
+doctor: ## find the first broken link between the repositories and the account of ENV=…, and list the doors of temp-access
 	@$(TOOLS) doctor $(ENVIRONMENT)
 
 .PHONY: validate
@@ -64,6 +64,20 @@ smoke: ## check on AWS what the local stack cannot show of ENV=… (WRITE=1 for 
 .PHONY: prepare
 prepare: ## let temp-access grant access to an IAM user (USER=…) or role (ROLE=…) of ENV=… (PROFILE=… of an administrator)
 	@$(TOOLS) prepare $(PROFILED) $(if $(call given,USER),--user "$(USER)") $(if $(call given,ROLE),--role "$(ROLE)")
+
+.PHONY: person
+person: ## make a door of temp-access for NAME=… in ENV=… (PROFILE=… of an administrator; PREPARE=user/…; REMOVE=1)
+	@$(TOOLS) person $(PROFILED) $(if $(call given,NAME),--name "$(NAME)") \
+		$(if $(call given,PREPARE),--prepare "$(PREPARE)") $(if $(filter 1,$(call given,REMOVE)),--remove)
+
+.PHONY: people
+people: ## list the doors of temp-access in ENV=…, whoever could come through them, and who is mapped in Slack
+	@$(TOOLS) people $(PROFILED)
+
+.PHONY: hub
+hub: ## let the temp-access of ACCOUNT=… hand requests on to ENV=… (PROFILE=… of an administrator; REGION=…; REMOVE=1)
+	@$(TOOLS) hub $(PROFILED) $(if $(call given,ACCOUNT),--account "$(ACCOUNT)") \
+		$(if $(call given,REGION),--region "$(REGION)") $(if $(filter 1,$(call given,REMOVE)),--remove)
 
 .PHONY: where
 where: ## show which revision runs in each target (ENV=… with the repositories; ROUTE=… for one route)

@@ -31,7 +31,20 @@ LOCAL = {
     "bench": ("tools.bench.driver", "bench"),
 }
 # These commands act on real accounts and parse their arguments themselves.
-OPERATIONS = ("deploy", "doctor", "validate", "smoke", "prepare", "where", "resend", "redrive", "clean-start")
+OPERATIONS = (
+    "deploy",
+    "doctor",
+    "validate",
+    "smoke",
+    "prepare",
+    "person",
+    "people",
+    "hub",
+    "where",
+    "resend",
+    "redrive",
+    "clean-start",
+)
 # The operations on trains, which share one module. The module gets the operation as its first argument.
 TRAINS = ("train", "hold", "resume", "accept", "promote", "pardon", "rollback")
 

@@ -1,5 +1,7 @@
 """A delivery path that is deployed to two accounts, and credentials for these accounts."""
 
+import contextlib
+import dataclasses
 import io
 import json
 
@@ -8,10 +10,11 @@ import pytest
 from tests.local_cloud.accounts import document
 from tests.template import deployed
 from tests.template.deployed import BOOTSTRAP
-from tests.tools.faults import PARAMETERS, PARAMETERS_OF_REPOSITORY, R, T, layer
+from tests.tools.faults import PARAMETERS, PARAMETERS_OF_REPOSITORY, R, T, layer, with_layers
 from tests.tools.runner import write_config
 from tools.layout import CONFIG, REGION
-from tools.operations.environment import Environment
+from tools.operations import door_report, person
+from tools.operations.environment import Environment, environment
 
 
 @pytest.fixture(scope="session")
@@ -109,3 +112,42 @@ class SessionOf:
     def client(self, service, **_settings):
         assert service == "lambda"
         return self.functions
+
+
+@pytest.fixture
+def access(cloud, tmp_path, monkeypatch):
+    """The environment `test`, whose account grants access. Its profile belongs to an administrator."""
+    config = tmp_path / "config"
+    write_config(cloud, config, repository=R, test=T)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+    found = environment("test")
+    return dataclasses.replace(found, parameters=found.parameters | {"GrantsAccess": "true"})
+
+
+@pytest.fixture
+def configured(cloud, tmp_path, monkeypatch):
+    """Returns a function that adds a text to the configuration, here and in the account."""
+    with contextlib.ExitStack() as stack:
+
+        def configure(text):
+            whole = CONFIG.read_text() + text
+            file = tmp_path / "sekisho.toml"
+            file.write_text(whole)
+            for module in (person, door_report):
+                monkeypatch.setattr(module, "CONFIG", file)
+            content = {"ZipFile": layer(whole)}
+            functions = cloud.client(T, "lambda")
+            version = functions.publish_layer_version(LayerName="sekisho-config", Content=content)["LayerVersionArn"]
+            stack.callback(with_layers("temp-access", T, [version])(cloud))
+
+        yield configure
+
+
+@pytest.fixture
+def hana(access, capsys):
+    """Hana's door, which exists while the test runs."""
+    person.make_person(access, "hana", None)
+    capsys.readouterr()
+    yield access
+    person.remove_person(access, "hana")

@@ -1,8 +1,10 @@
-"""Checks the delivery path hop by hop, and names the first broken link and its fix.
+"""Checks the delivery path hop by hop, names the first broken link and its fix, and lists the doors of temp-access.
 
     make doctor ENV=production
 
 The command only reads the deployed resources of the two accounts. A hop that can't be judged is reported as unclear.
+An account that grants access is also asked for its doors, and for everybody who could come through one that lacks its
+policy.
 """
 
 import argparse
@@ -13,6 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from tools.failure import Failure
 from tools.layout import CONFIG, ROOT
 from tools.operations.account import Account, Broken
+from tools.operations.door_report import DoorReport
 from tools.operations.environment import environment
 from tools.operations.hops import HOPS
 from tools.operations.path import DeliveryPath
@@ -47,23 +50,31 @@ def check(path: DeliveryPath) -> bool:
 
 
 def doctor(name: str) -> bool:
-    """Checks the path from the repositories to the environment's pipelines; returns whether every hop holds."""
+    """Checks the path to the environment's pipelines and its doors; returns whether all of that is in order."""
     target = environment(name)
-    if not target.does("HostsPipelines"):
-        raise Failure(f"Environment {name} hosts no pipelines: use an environment with HostsPipelines=true.")
-    repositories, pipelines = Account(environment(target.repositories)), Account(target)
-    print(
-        f"From the repositories in account {repositories.id} to the pipelines in account {pipelines.id}, "
-        f"for the routes of {CONFIG.relative_to(ROOT)}:"
-    )
-    return check(DeliveryPath(repositories, pipelines))
+    if not target.does("HostsPipelines") and not target.does("GrantsAccess"):
+        raise Failure(
+            f"Environment {name} hosts no pipelines and grants no access: use an environment with HostsPipelines=true "
+            "or GrantsAccess=true."
+        )
+    account, whole = Account(target), True
+    if target.does("HostsPipelines"):
+        repositories = Account(environment(target.repositories))
+        print(
+            f"From the repositories in account {repositories.id} to the pipelines in account {account.id}, "
+            f"for the routes of {CONFIG.relative_to(ROOT)}:"
+        )
+        whole = check(DeliveryPath(repositories, account))
+    if target.does("GrantsAccess"):
+        whole = DoorReport(account).show() and whole
+    return whole
 
 
 def main(arguments: list[str]) -> None:
     """Parses the command line, and runs the command."""
     parser = argparse.ArgumentParser(
         prog="make doctor",
-        description="Names the first broken link between the repositories and an account's pipelines",
+        description="Names the first broken link between the repositories and an account's pipelines, and open doors",
     )
     parser.add_argument("--env", required=True, metavar="ENV")
     try:

@@ -19,6 +19,7 @@ from tools.machine import has_rust_target
 from tools.operations import stack_history
 from tools.operations.account import Account
 from tools.operations.deployment import Deployment, Problem, Unknown
+from tools.operations.door_preflight import approvers_are_configured, doors_exist
 from tools.operations.environment import SAMCONFIG, Environment
 from tools.operations.free_names import names_are_free
 from tools.operations.images import PULL, lets_functions_in, lets_in
@@ -373,6 +374,7 @@ LOCAL = [
     Check("the parameters are valid", parameters_are_valid),
     Check("the parameters name the account and region of the repositories", partners_are_the_environments),
     Check("the pipeline accounts include the account itself", own_pipelines_are_named),
+    Check("the group of approvers is configured", approvers_are_configured),
 ]
 ACCOUNT = Check("the profile leads to the account", profile_leads_to_the_account)
 REMOTE = [
@@ -383,6 +385,7 @@ REMOTE = [
     Check("the source role of the repository account trusts the pipelines", source_role_trusts_the_pipeline),
     Check("the bus of the repository account admits the reports", report_bus_admits_the_starter),
     Check("the account may pull the image of its managed pipeline", image_is_shared),
+    Check("the doors of temp-access exist and have their policies", doors_exist),
     Check("the Slack channel is not configured elsewhere in the account", channel_is_free),
     Check("the account is authorized for the Slack workspace", workspace_is_authorized),
     Check("the quota of Lambda suffices", quotas_suffice),

@@ -19,7 +19,7 @@ NAMES = "event-relay|source-action|pipeline-starter|pipeline|build|cloudformatio
 OWN = re.compile(rf"arn:aws[\w-]*:iam::\d{{12}}:role/sekisho-({NAMES})-[a-z]{{2}}(-[a-z]+)+-\d")
 
 
-class Door(NamedTuple):
+class Admission(NamedTuple):
     """A policy that admits roles by a pattern, and a request for which the policy is evaluated."""
 
     name: str
@@ -31,7 +31,7 @@ class Door(NamedTuple):
 
 def no_other_role_is_admitted(path: DeliveryPath) -> None:
     """Checks every role of both accounts against the policies that admit roles by a pattern."""
-    doors = _doors(path)
+    admissions = _admissions(path)
     for account in {one.id: one for one in (path.repositories, path.pipelines)}.values():
         try:
             roles = _roles(account)
@@ -40,7 +40,7 @@ def no_other_role_is_admitted(path: DeliveryPath) -> None:
             continue
         for arn in roles:
             if not OWN.fullmatch(arn):
-                _need_refusal(path, account, arn, doors)
+                _need_refusal(path, account, arn, admissions)
 
 
 def _roles(account: Account) -> list[str]:
@@ -48,7 +48,7 @@ def _roles(account: Account) -> list[str]:
     return [role["Arn"] for page in pages for role in page["Roles"]]
 
 
-def _doors(path: DeliveryPath) -> list[Door]:
+def _admissions(path: DeliveryPath) -> list[Admission]:
     pipelines = path.pipelines
     bus = pipelines.output("EventBusArn", "HostsPipelines")
     partition = path.key.split(":")[1]
@@ -64,25 +64,25 @@ def _doors(path: DeliveryPath) -> list[Door]:
     key_policy = pipelines.client("kms").get_key_policy(KeyId=path.key, PolicyName="default")["Policy"]
     trust = path.repositories.role(path.source_role).trust
     return [
-        Door(f"bus {bus}", pipelines.policy_of_bus(), "events:PutEvents", bus, relayed),
-        Door(
+        Admission(f"bus {bus}", pipelines.policy_of_bus(), "events:PutEvents", bus, relayed),
+        Admission(
             f"bus {path.report_bus}", path.repositories.policy_of_bus(), "events:PutEvents", path.report_bus, reported
         ),
-        Door(f"role {path.source_role}", trust, "sts:AssumeRole", "*", {}),
-        Door(f"bucket {path.bucket}", json.loads(bucket_policy), "s3:PutObject", objects, under_key),
-        Door(f"key {path.key}", json.loads(key_policy), "kms:GenerateDataKey", path.key, through_s3),
+        Admission(f"role {path.source_role}", trust, "sts:AssumeRole", "*", {}),
+        Admission(f"bucket {path.bucket}", json.loads(bucket_policy), "s3:PutObject", objects, under_key),
+        Admission(f"key {path.key}", json.loads(key_policy), "kms:GenerateDataKey", path.key, through_s3),
     ]
 
 
-def _need_refusal(path: DeliveryPath, account: Account, arn: str, doors: list[Door]) -> None:
+def _need_refusal(path: DeliveryPath, account: Account, arn: str, admissions: list[Admission]) -> None:
     name = arn.rpartition("/")[2]
     fix = account.administrator(f"iam delete-role --role-name {name}") + ", or create it with another name and path"
-    for door in doors:
-        facts = {**door.context, "aws:PrincipalArn": arn, "aws:SecureTransport": "true"}
+    for one in admissions:
+        facts = {**one.context, "aws:PrincipalArn": arn, "aws:SecureTransport": "true"}
         try:
-            admitted = allows(door.document, door.action, door.resource, facts, account.id)
+            admitted = allows(one.document, one.action, one.resource, facts, account.id)
         except Unclear as unclear:
-            path.unclear.append(f"whether {door.name} admits only the stack's roles: {unclear}")
+            path.unclear.append(f"whether {one.name} admits only the stack's roles: {unclear}")
             continue
         if admitted:
-            raise Broken(f"{door.name} admits {arn}, which is no role of the stack", fix)
+            raise Broken(f"{one.name} admits {arn}, which is no role of the stack", fix)

@@ -1,0 +1,142 @@
+"""`make people` and `make doctor` list the doors and whoever could come through, and `make hub` lets one account in."""
+
+import dataclasses
+import json
+
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.local_cloud.accounts import document
+from tests.tools.door_helpers import FUNCTION, GROUP, HANA, PEOPLE, choose, delete_users, doors, users
+from tests.tools.faults import R, T
+from tools.failure import Failure
+from tools.layout import REGION
+from tools.operations import hub, person
+from tools.operations.account import Account
+from tools.operations.door_report import DoorReport
+from tools.operations.doors import Doors, hub_role, policy, same
+from tools.operations.environment import environment
+
+
+def shown(access, capsys):
+    """Whether all doors are in order, and the text about them."""
+    capsys.readouterr()
+    return DoorReport(Account(access)).show(), capsys.readouterr().out
+
+
+def test_a_door_in_order_is_listed_with_its_configuration_and_its_members(cloud, hana, configured, capsys):
+    assert shown(hana, capsys)[0], "an alias that is not configured is refused by temp-access"
+    configured(PEOPLE)
+    right, output = shown(hana, capsys)
+    assert right, output
+    assert "holds   hana: may ask admin; for user/prd-hana; may approve admin" in output
+    assert "Nobody is mapped to its role in Slack" in output
+    choose(cloud, "U0HANA", HANA)
+    choose(cloud, "U0ADMIN", f"arn:aws:iam::{T}:role/admin")
+    right, output = shown(hana, capsys)
+    assert right and f"Mapped in Slack: U0HANA of workspace T0LOCAL in sekisho-{T}-{REGION}" in output
+    assert f"Mapped in Slack to arn:aws:iam::{T}:role/admin: U0ADMIN" in output
+
+
+def test_a_door_without_its_policy_is_named_with_everybody_who_could_come_through(cloud, hana, configured, capsys):
+    configured(PEOPLE)
+    all_but_iam = {"Effect": "Allow", "NotAction": "iam:*", "Resource": "*"}
+    only_the_channel = {"Effect": "Allow", "Action": "lambda:InvokeFunction", "Resource": FUNCTION}
+    users(cloud, power=all_but_iam, near=only_the_channel)
+    functions = cloud.client(T, "lambda")
+    try:
+        functions.delete_resource_policy(ResourceArn=f"{FUNCTION}:hana")
+        right, output = shown(hana, capsys)
+        assert not right
+        assert "BROKEN  hana:" in output and "Problem: alias hana has no resource policy" in output
+        assert f"Could come through: arn:aws:iam::{T}:user/power" in output
+        assert "user/near" not in output and f"Could come through: {HANA}" not in output
+        assert "Fix: make person NAME=hana ENV=test PROFILE=…" in output
+        # Another policy: a whole account may come through, and the users of this account may not.
+        other = policy(f"{FUNCTION}:hana", HANA)
+        other["Statement"][0] |= {"Principal": {"AWS": f"arn:aws:iam::{R}:root"}}
+        del other["Statement"][0]["Condition"]
+        other["Statement"][1]["Condition"] = {"StringNotEquals": {"aws:PrincipalAccount": R}}
+        functions.put_resource_policy(ResourceArn=f"{FUNCTION}:hana", Policy=json.dumps(other))
+        right, output = shown(hana, capsys)
+        assert not right and f"Could come through: arn:aws:iam::{R}:root" in output
+        assert "user/power" not in output
+    finally:
+        delete_users(cloud, "power", "near")
+
+
+def test_whoever_may_assume_the_role_besides_chatbot_is_named(cloud, hana, configured, capsys):
+    configured(PEOPLE)
+    trust = {"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{R}:root"}, "Action": "sts:AssumeRole"}
+    cloud.client(T, "iam").update_assume_role_policy(
+        RoleName=f"sekisho-door-hana-{REGION}", PolicyDocument=document([trust])
+    )
+    right, output = shown(hana, capsys)
+    assert not right
+    assert f"Could come through: arn:aws:iam::{R}:root, which may assume sekisho-door-hana-{REGION}" in output
+
+
+def test_a_configured_door_that_is_missing_and_a_group_without_its_channel_are_named(access, configured, capsys):
+    configured(PEOPLE + GROUP)
+    person.make_person(access, "approvers", None)
+    output = capsys.readouterr().out
+    assert "created  alias approvers" in output and "stack" not in output.split("Next:")[0]
+    right, output = shown(access, capsys)
+    assert not right
+    assert "Problem: temp-access has no alias hana" in output and f"Problem: role {HANA} does not exist" in output
+    assert f"sekisho-door-approvers-{REGION} does not exist until ApproverSlackChannelId is set" in output
+    person.remove_person(access, "approvers")
+
+
+def test_a_denied_question_is_reported_as_open(access, capsys, monkeypatch):
+    def deny(*_):
+        raise ClientError({"Error": {"Code": "AccessDenied", "Message": "no"}}, "ListAliases")
+
+    monkeypatch.setattr(Doors, "names", property(deny))
+    right, output = shown(access, capsys)
+    assert not right and "UNCLEAR which doors there are" in output
+
+
+def test_the_hub_lets_in_only_the_other_accounts_temp_access(cloud, access, capsys):
+    hub.make_hub(access, "333333333333", None)
+    output = capsys.readouterr().out
+    role = hub_role("333333333333", REGION)
+    assert f"lets in only {role}" in output and '"HubAccountId=333333333333"' in output
+    assert f'test = "{T}/{REGION}"' in output
+    assert same(doors(cloud, access).policy("hub"), policy(f"{FUNCTION}:hub", role))
+    hub.make_hub(access, "333333333333", None)
+    assert "Nothing to change" in capsys.readouterr().out
+    set_up = dataclasses.replace(access, parameters=access.parameters | {"HubAccountId": "333333333333"})
+    right, output = shown(set_up, capsys)
+    assert right and "holds   hub: hands on the requests of account 333333333333" in output
+    right, output = shown(access, capsys)
+    assert right and "unused  hub: HubAccountId is not set" in output
+    # The hub account may grant access in another region than samconfig.toml says.
+    hub.make_hub(set_up, None, "eu-west-1")
+    assert same(doors(cloud, access).policy("hub"), policy(f"{FUNCTION}:hub", hub_role("333333333333", "eu-west-1")))
+    assert shown(set_up, capsys)[0]
+    functions, wide = cloud.client(T, "lambda"), policy(f"{FUNCTION}:hub", hub_role("333333333333", "*"))
+    wide["Statement"][0]["Condition"] = {"StringLike": wide["Statement"][0]["Condition"]["StringEquals"]}
+    functions.put_resource_policy(ResourceArn=f"{FUNCTION}:hub", Policy=json.dumps(wide))
+    right, output = shown(set_up, capsys)
+    assert not right and "Fix: make hub ENV=test PROFILE=…" in output
+    hub.remove_hub(set_up)
+    assert "remove HubAccountId of test" in capsys.readouterr().out
+    assert "hub" not in doors(cloud, access).versions
+
+
+@pytest.mark.parametrize(
+    ("account", "configured_account", "part"),
+    [
+        (None, None, "name it with ACCOUNT=…"),
+        ("33333333333", None, "not an account id of 12 digits"),
+        (T, None, "answers its own requests"),
+        ("333333333333", "444444444444", "contradicts HubAccountId=444444444444"),
+    ],
+)
+def test_a_hub_that_can_not_be_is_refused(account, configured_account, part):
+    found = environment("test")
+    parameters = found.parameters | ({"HubAccountId": configured_account} if configured_account else {})
+    with pytest.raises(Failure) as failure:
+        hub.hub_of(dataclasses.replace(found, parameters=parameters), account)
+    assert part in str(failure.value)
