@@ -79,6 +79,10 @@ hub: ## let the temp-access of ACCOUNT=… hand requests on to ENV=… (PROFILE=
 	@$(TOOLS) hub $(PROFILED) $(if $(call given,ACCOUNT),--account "$(ACCOUNT)") \
 		$(if $(call given,REGION),--region "$(REGION)") $(if $(filter 1,$(call given,REMOVE)),--remove)
 
+.PHONY: audit
+audit: ## write who had access from FROM=… to TO=…, who asked and who approved, in all accounts or in ENV=… (PROFILE=…)
+	@$(TOOLS) audit $(PROFILED) $(if $(call given,FROM),--from "$(FROM)") $(if $(call given,TO),--to "$(TO)")
+
 .PHONY: where
 where: ## show which revision runs in each target (ENV=… with the repositories; ROUTE=… for one route)
 	@$(TOOLS) where $(PROFILED) $(if $(call given,ROUTE),--route "$(ROUTE)")

@@ -40,6 +40,7 @@ OPERATIONS = (
     "person",
     "people",
     "hub",
+    "audit",
     "where",
     "resend",
     "redrive",

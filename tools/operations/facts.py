@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from tools.layout import CONFIG, LEDGER
+from tools.operations.decision_log import decisions
 from tools.operations.environment import Environment
 from tools.operations.routes import Route, routes_to
 
@@ -111,16 +112,8 @@ class Place:
     def decisions(self, function: str) -> Iterator[dict[str, Any]]:
         """The function's decisions of yesterday and today (in UTC) from the ledger."""
         now = datetime.now(UTC)
-        paginator = self.client("dynamodb").get_paginator("query")
-        for day in (now - PERIOD, now):
-            pages = paginator.paginate(
-                TableName=self.outputs.get("LedgerTableName", LEDGER),
-                KeyConditionExpression="pk = :decisions",
-                ExpressionAttributeValues={":decisions": {"S": f"decision#{function}#{day:%Y-%m-%d}"}},
-            )
-            for page in pages:
-                for row in page["Items"]:
-                    yield from [_plain(one) for one in row.get("decisions", {}).get("L", [])]
+        found = decisions(self.session, self.outputs.get("LedgerTableName", LEDGER), function, (now - PERIOD, now))
+        return (one.decision for one in found)
 
     def remove(self, what: str, operation: Callable[..., Any], **request: Any) -> None:
         """Removes a resource that a check created. If the removal fails, the report names the resource."""
@@ -129,12 +122,6 @@ class Place:
                 operation(**request)
         except Exception as error:  # whatever the error is, the other removals must follow
             self.left.append(f"{what} ({error})")
-
-
-def _plain(value: dict[str, Any]) -> Any:
-    """Converts a value of DynamoDB to a plain value. A decision contains only maps and texts."""
-    ((kind, content),) = value.items()
-    return {name: _plain(one) for name, one in content.items()} if kind == "M" else content
 
 
 class Fact(NamedTuple):
