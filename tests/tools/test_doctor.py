@@ -47,7 +47,7 @@ from tests.tools.runner import run, write_config
 from tools.layout import REGION
 from tools.operations.hops import HOPS
 
-DEPLOY_REPOSITORY, DEPLOY_TEST = "make deploy ENV=local-repository", "make deploy ENV=local-test"
+DEPLOY_REPOSITORY, DEPLOY_TEST = "make deploy ENV=repository", "make deploy ENV=test"
 NAME_PIPELINES, NAME_REPOSITORIES = f"add {T} to PipelineAccountIds", f"set RepositoryAccountId={R}"
 ROUTE = f"""[[route]]
 repository = "more"
@@ -305,12 +305,12 @@ LINKS = [
 
 
 def test_each_hop_of_a_whole_path_holds(config):
-    code, output = run(config, "doctor", "local-test")
+    code, output = run(config, "doctor", "test")
     assert (code, output.count(" holds ")) == (0, len(HOPS)), output
 
 
 def test_the_deploy_role_may_read_the_whole_path(config_of_deployer):
-    code, output = run(config_of_deployer, "doctor", "local-test")
+    code, output = run(config_of_deployer, "doctor", "test")
     assert (code, output.count(" holds ")) == (0, len(HOPS)), output
 
 
@@ -324,7 +324,7 @@ def test_each_hop_has_a_fault():
 def test_the_first_broken_link_is_named(cloud, config, link):
     with contextlib.ExitStack() as stack:
         stack.callback(link.fault(cloud))
-        code, output = run(config, "doctor", "local-test")
+        code, output = run(config, "doctor", "test")
     assert (code, output.count(" holds ")) == (1, link.hop - 1), output
     assert f"{link.hop:>2}. BROKEN" in output
     assert link.problem in output
@@ -356,7 +356,7 @@ def test_a_policy_that_cannot_be_judged_is_reported_and_the_check_continues(clou
     guardrail = document([{"Effect": "Deny", **UNKNOWN_ELEMENTS[reason]}])
     iam.put_role_policy(RoleName=RELAY, PolicyName="guardrail", PolicyDocument=guardrail)
     try:
-        code, output = run(config, "doctor", "local-test")
+        code, output = run(config, "doctor", "test")
     finally:
         iam.delete_role_policy(RoleName=RELAY, PolicyName="guardrail")
     assert (code, output.count(" holds "), output.count(" UNCLEAR ")) == (1, len(HOPS) - 2, 2), output
@@ -374,7 +374,7 @@ def test_a_policy_that_the_deploy_role_may_not_read_is_reported(cloud, config_of
     else:
         iam.put_role_permissions_boundary(RoleName=RELAY, PermissionsBoundary=arn)
     try:
-        code, output = run(config_of_deployer, "doctor", "local-test")
+        code, output = run(config_of_deployer, "doctor", "test")
     finally:
         if attached:
             iam.detach_role_policy(RoleName=RELAY, PolicyArn=arn)
@@ -390,7 +390,7 @@ def test_a_layer_that_the_profile_may_not_read_is_reported(cloud, config_of_depl
     denial = {"Effect": "Deny", "Action": "lambda:GetLayerVersion", "Resource": "*"}
     iam.put_role_policy(RoleName=role, PolicyName="closed", PolicyDocument=document([denial]))
     try:
-        code, output = run(config_of_deployer, "doctor", "local-test")
+        code, output = run(config_of_deployer, "doctor", "test")
     finally:
         iam.delete_role_policy(RoleName=role, PolicyName="closed")
     assert (code, output.count(" holds "), output.count(" UNCLEAR ")) == (1, len(HOPS) - 1, 1), output
@@ -402,7 +402,7 @@ def test_roles_of_the_stack_in_another_region_are_no_other_roles(cloud, config):
         stack.callback(role_created(R, "/", "sekisho-event-relay-us-east-1")(cloud))
         # Because of its path, the ARN of this role matches no pattern in the policies.
         stack.callback(role_created(R, "/team/", "sekisho-event-relay-us-west-2")(cloud))
-        code, output = run(config, "doctor", "local-test")
+        code, output = run(config, "doctor", "test")
     assert (code, output.count(" holds ")) == (0, len(HOPS)), output
 
 
@@ -410,14 +410,14 @@ def test_a_disabled_rule_starts_no_pipeline(cloud, config):
     with contextlib.ExitStack() as stack:
         stack.callback(rule_starts_pipeline("default")(cloud))
         cloud.client(T, "events").disable_rule(Name="codepipeline-shop-main")
-        code, output = run(config, "doctor", "local-test")
+        code, output = run(config, "doctor", "test")
     assert (code, output.count(" holds ")) == (0, len(HOPS)), output
 
 
 def test_a_rule_that_the_deploy_role_may_not_read_is_named(cloud, config_of_deployer):
     with contextlib.ExitStack() as stack:
         stack.callback(rule_starts_pipeline("default")(cloud))
-        code, output = run(config_of_deployer, "doctor", "local-test")
+        code, output = run(config_of_deployer, "doctor", "test")
     assert (code, output.count(" holds "), output.count(" UNCLEAR ")) == (1, len(HOPS) - 1, 1), output
     assert "Can't tell whether rule codepipeline-shop-main (bus default) starts pipeline shop as well" in output
 
@@ -425,7 +425,7 @@ def test_a_rule_that_the_deploy_role_may_not_read_is_named(cloud, config_of_depl
 @pytest.mark.parametrize("missing", ["iam:ListRoles", "events:ListRuleNamesByTarget"])
 def test_an_older_deploy_role_leaves_the_new_questions_open(cloud, config_of_deployer, missing):
     with denied_to_deployer(cloud, missing):
-        code, output = run(config_of_deployer, "doctor", "local-test")
+        code, output = run(config_of_deployer, "doctor", "test")
     assert (code, output.count(" UNCLEAR "), output.count(" BROKEN ")) == (1, 1, 0), output
     assert f"not authorized to perform: {missing}" in output
 

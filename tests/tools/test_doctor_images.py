@@ -41,7 +41,7 @@ def path(config, monkeypatch):
 def path_with(config, monkeypatch, *routes):
     monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
-    path = DeliveryPath(Account(environment("local-repository")), Account(environment("local-test")))
+    path = DeliveryPath(Account(environment("repository")), Account(environment("test")))
     path.routes = [*(routes or (CODE, IMAGE))]
     return path
 
@@ -142,7 +142,7 @@ LINKS = [
         images.images_can_be_pulled,
         repository_of_images_deleted,
         f"account {R} has no repository of images shop in {REGION}",
-        "ImageRepositoryName of local-repository",
+        "ImageRepositoryName of repository",
     ),
     Link(
         images.images_can_be_pulled,

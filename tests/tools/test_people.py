@@ -7,11 +7,11 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests.local_cloud.accounts import document
-from tests.tools.door_helpers import FUNCTION, GROUP, HANA, PEOPLE, choose, delete_users, doors, users
+from tests.tools.door_helpers import ANYTHING, FUNCTION, GROUP, HANA, PEOPLE, choose, delete_users, doors, users
 from tests.tools.faults import R, T
 from tools.failure import Failure
 from tools.layout import REGION
-from tools.operations import hub, person
+from tools.operations import doctor, hub, person
 from tools.operations.account import Account
 from tools.operations.door_report import DoorReport
 from tools.operations.doors import Doors, hub_role, policy, same
@@ -63,6 +63,39 @@ def test_a_door_without_its_policy_is_named_with_everybody_who_could_come_throug
         assert "user/power" not in output
     finally:
         delete_users(cloud, "power", "near")
+
+
+def test_the_deploy_role_sees_all_of_that(cloud, hana, configured, config_of_deployer, capsys, monkeypatch):
+    configured(PEOPLE)
+    with monkeypatch.context() as patch:
+        patch.setenv("AWS_CONFIG_FILE", str(config_of_deployer))
+        right, output = shown(hana, capsys)
+        assert right, output
+        users(cloud, power=ANYTHING)
+        cloud.client(T, "lambda").delete_resource_policy(ResourceArn=f"{FUNCTION}:hana")
+        right, output = shown(hana, capsys)
+        delete_users(cloud, "power")
+    assert not right and f"Could come through: arn:aws:iam::{T}:user/power" in output
+    assert "Can't tell" not in output and "UNCLEAR" not in output
+
+
+def test_doctor_checks_the_doors_after_the_path(hana, configured, capsys, monkeypatch):
+    configured(PEOPLE)
+    monkeypatch.setattr(doctor, "environment", lambda name: hana if name == "test" else environment(name))
+    assert doctor.doctor("test")
+    path, _, door = capsys.readouterr().out.partition(f"The doors of temp-access in account {T}:")
+    assert "10. holds" in path and "holds   hana:" in door
+    monkeypatch.setattr(doctor, "check", lambda _: False)
+    assert not doctor.doctor("test")
+    assert "holds   hana:" in capsys.readouterr().out
+    alone = dataclasses.replace(hana, parameters={"GrantsAccess": "true"})
+    monkeypatch.setattr(doctor, "environment", lambda _: alone)
+    assert doctor.doctor("test")
+    assert capsys.readouterr().out.startswith("The doors of temp-access")
+    neither = dataclasses.replace(hana, parameters={})
+    monkeypatch.setattr(doctor, "environment", lambda _: neither)
+    with pytest.raises(Failure, match="hosts no pipelines and grants no access"):
+        doctor.doctor("test")
 
 
 def test_whoever_may_assume_the_role_besides_chatbot_is_named(cloud, hana, configured, capsys):

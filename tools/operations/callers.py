@@ -107,7 +107,8 @@ def _others(document: Document, alias: str, account: str) -> Iterator[str]:
             for one in as_list(values):
                 name = str(one)
                 if kind == "AWS" and name == "*":
-                    yield "everybody, also in other accounts"
+                    if not _denies(document, alias, "arn:aws:iam::000000000000:role/any", account):
+                        yield "everybody, also in other accounts"
                 elif kind != "AWS" and not _denies(document, alias, f"arn:aws:iam::{kind}:service/{name}", account):
                     yield name
                 elif kind == "AWS" and account not in name:
