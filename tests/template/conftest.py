@@ -10,6 +10,7 @@ OF_DEPLOYERS = "444444444444"  # the account of the people who deploy to product
 PRODUCTION = "333333333333"
 TEST = "222222222222"
 MANAGED = "ManagesPipeline"
+DOOR, PREPARED = "hana", "prd-hana"  # a door of temp-access in production, and a user whom its stack prepares
 
 
 @pytest.fixture(scope="session")
@@ -33,6 +34,7 @@ def cloud_of_all():
             cloud.deploy(account, deployed.ACCOUNTS[account], template)
         cloud.bootstrap(PRODUCTION, OF_DEPLOYERS)
         cloud.bootstrap(TEST, OF_DEPLOYERS, UsesServiceRole="true")
+        cloud.person(PRODUCTION, DOOR, PreparedUser=PREPARED)
         yield cloud
 
 
@@ -46,6 +48,12 @@ def accounts(cloud_of_all):
 def deployer(cloud_of_all):
     """The policies of the role for deployment in the account PRODUCTION."""
     return policies.of(cloud_of_all, PRODUCTION, deployed.BOOTSTRAP_STACK)
+
+
+@pytest.fixture(scope="session")
+def person(cloud_of_all):
+    """The policies of the role for the door DOOR, in the account PRODUCTION."""
+    return policies.of(cloud_of_all, PRODUCTION, deployed.PERSON_STACK.format(DOOR))
 
 
 @pytest.fixture(scope="session")

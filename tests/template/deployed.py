@@ -14,13 +14,14 @@ from samtranslator.translator.translator import Translator
 from samtranslator.yaml_helper import yaml_parse
 
 from tests.local_cloud.accounts import start
-from tools.layout import REGION, ROOT, STACK
+from tools.layout import IDENTITY_STORE, REGION, ROOT, STACK
 from tools.ports import free_port
 
 TEMPLATE = ROOT / "template.yaml"
 BOOTSTRAP, BOOTSTRAP_STACK = ROOT / "bootstrap" / "deploy-role.yaml", "sekisho-deploy"
 IMAGES, IMAGES_STACK = ROOT / "bootstrap" / "image-repository.yaml", "sekisho-image-repository"
 WORKSTATION, WORKSTATION_STACK = ROOT / "bootstrap" / "workstation.yaml", "sekisho-workstation"
+PERSON, PERSON_STACK = ROOT / "bootstrap" / "person.yaml", "sekisho-door-{}"
 CODE = "placeholder"
 
 # The accounts of samconfig.toml, with every parameter that adds a policy. The further accounts satisfy other conditions
@@ -47,8 +48,12 @@ ACCOUNTS = {
         "ArtifactConsumerRoleArn": "arn:aws:iam::333333333333:role/consumer",
         "SlackWorkspaceId": "T07EA123LEP",
         "SlackChannelId": "C07EZ1ABC23",
+        "ApproverSlackChannelId": "C07EZ1ABC24",
+        "IdentityStoreId": IDENTITY_STORE,
+        "IdentityCenterRegion": REGION,
+        "HubAccountId": "444444444444",
     },
-    # An account with all duties, which works with no other account and has no AssumableRoleArns.
+    # An account with all duties, which has no AssumableRoleArns. Its people ask for access to production, too.
     "444444444444": {"HostsRepositories": "true", "HostsPipelines": "true", "GrantsAccess": "true"},
     # A pipeline account whose repositories are in another region, and whose application needs more than functions.
     "555555555555": {
@@ -143,6 +148,11 @@ class Deployed:
     def workstation(self, account, **parameters):
         """Deploys the role of the instances from which people deploy; returns the stack's outputs."""
         return self._create(account, WORKSTATION_STACK, parameters, TemplateBody=WORKSTATION.read_text())
+
+    def person(self, account, name, **parameters):
+        """Deploys the role of whoever may use a door; returns the stack's outputs."""
+        parameters = {"DoorName": name} | parameters
+        return self._create(account, PERSON_STACK.format(name), parameters, TemplateBody=PERSON.read_text())
 
     def _create(self, account, stack, parameters, **template):
         cloudformation = self.client(account, "cloudformation")

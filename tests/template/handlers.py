@@ -55,6 +55,16 @@ UNUSED = {
     },
     "AWS::IAM::Role": {"no boundary": "iam:DeleteRolePermissionsBoundary iam:PutRolePermissionsBoundary"},
     "AWS::KMS::Key": {"always enabled, always rotated": "kms:DisableKey kms:DisableKeyRotation kms:EnableKey"},
+    "AWS::Lambda::Alias": {
+        "never moved step by step": (
+            "codedeploy:CreateDeployment codedeploy:GetDeployment codedeploy:GetDeploymentConfig "
+            "codedeploy:GetDeploymentGroup codedeploy:StopDeployment"
+        ),
+        "no provisioned concurrency": (
+            "lambda:DeleteProvisionedConcurrencyConfig lambda:GetProvisionedConcurrencyConfig "
+            "lambda:PutProvisionedConcurrencyConfig"
+        ),
+    },
     "AWS::Lambda::Function": {
         "no network": "ec2:DescribeSecurityGroups ec2:DescribeSubnets ec2:DescribeVpcs ec2:DescribeNetworkInterfaces",
         "no file system": "elasticfilesystem:DescribeMountTargets s3files:ListMountTargets",

@@ -11,7 +11,8 @@ from tools.layout import BUS, REGION, STACK
 class Policy:
     """One policy document; `on` is the ARN of the role or resource to which the policy belongs."""
 
-    kind: str  # identity, trust, boundary, managed, people's, bus, key, bucket, queue, topic, function, images
+    # identity, trust, boundary, guardrail, managed, people's, bus, key, bucket, queue, topic, function, images
+    kind: str
     on: str
     document: dict = field(hash=False)
     roles: tuple = ()  # the roles to which a managed policy is attached
@@ -64,7 +65,7 @@ def of(deployed, account, stack=STACK):
                     )
             case "AWS::IAM::ManagedPolicy":
                 add(
-                    "boundary" if logical == "AccessBoundary" else "managed",
+                    CEILINGS.get(logical, "managed"),
                     physical,
                     managed(physical),
                     tuple(attached.get(physical, [])),
@@ -96,6 +97,8 @@ def of(deployed, account, stack=STACK):
     return found
 
 
+# The managed policies that no role has: they limit what other policies allow.
+CEILINGS = {"AccessBoundary": "boundary", "ChatGuardrail": "guardrail"}
 READ_WITH_THEIR_RESOURCE = ["AWS::S3::BucketPolicy", "AWS::SQS::QueuePolicy", "AWS::SNS::TopicPolicy"]
 
 

@@ -26,6 +26,7 @@ MEANT = [
     ("RESOURCE_STAR", "cloudwatch:DescribeAlarms"),  # CloudFormation describes all alarms
     ("UNKNOWN_ACTION", "s3:"),  # CloudFormation's handlers have these actions, and parliament's list does not
     ("UNKNOWN_ACTION", "lambda:GetFunctionScalingConfig"),
+    ("UNKNOWN_ACTION", "lambda:GetResourcePolicy"),
 ]
 
 
@@ -47,7 +48,8 @@ def role(deployer):
 
 
 def test_the_template_is_clean():
-    lint(str(deployed.BOOTSTRAP))
+    # The IAM table checks each action against a newer list than cfn-lint's.
+    lint(str(deployed.BOOTSTRAP), "--ignore-checks", "W3037")
 
 
 def test_only_the_named_principals_may_assume_the_role(role):
@@ -96,7 +98,7 @@ def test_the_arn_of_a_session_is_refused_with_the_form_to_write(cloud_of_all):
 
 # If you change the role, raise Version in the template, and write the new digest here. The digest leaves out the parts
 # that need no new version: descriptions of parameters, comments, and outputs.
-VERSION, DIGEST = "5", "0a3a930697d880d1"
+VERSION, DIGEST = "6", "466ca5c6a6fa7dec"
 
 
 def test_a_changed_role_has_a_new_version():

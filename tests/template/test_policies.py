@@ -19,6 +19,7 @@ ANY_RESOURCE = {
     "ListPipelines",
     "FindGrants",
     "FindSessions",
+    "FindWhatWasDone",
     "FindLogGroups",
     "FindLogs",
     "FindAlarms",
@@ -42,10 +43,13 @@ MEANT = [
     ("identity", "UNKNOWN_ACTION", "s3:PutObjectAnnotation"),
     ("identity", "UNKNOWN_ACTION", "lambda:GetFunctionScalingConfig"),
     ("bucket", "UNKNOWN_ACTION", "s3:UpdateObjectEncryption"),
+    # Lambda adds this key to every request of a function, whatever the action.
+    ("identity", "UNKNOWN_CONDITION_FOR_ACTION", "lambda:SourceFunctionArn"),
     # tests/iam/test_boundary.py checks the boundary's actions against a newer list.
     ("boundary", "UNKNOWN_ACTION", ""),
     ("boundary", "UNKNOWN_PREFIX", ""),
     ("managed", "RESOURCE_STAR", "cloudwatch:DescribeAlarms"),  # chat shows the graph of any alarm
+    ("guardrail", "RESOURCE_STAR", "cloudwatch:DescribeAlarms"),
     # With a narrower resource, CloudWatch shows no composite alarms, and refuses a call that names no alarm exactly.
     ("identity", "RESOURCE_STAR", "cloudwatch:DescribeAlarms"),
     ("bucket", "MISMATCHED_TYPE_BUT_USABLE", "StringNotEquals"),  # the header must be compared exactly as sent
@@ -67,10 +71,10 @@ def test_each_account_has_what_its_duties_need(accounts):
     repositories = ["bus", "function", "identity", "queue", "topic", "trust"]
     assert kinds["111111111111"] == sorted([*repositories, "images"])
     assert kinds["222222222222"] == ["bucket", "bus", "function", "identity", "key", "queue", "topic", "trust"]
-    assert kinds["333333333333"] == sorted([*kinds["222222222222"], "boundary", "managed"])
+    assert kinds["333333333333"] == sorted([*kinds["222222222222"], "boundary", "guardrail", "managed"])
     assert kinds["444444444444"] == sorted([*kinds["222222222222"], "boundary"])
     assert kinds["555555555555"] == sorted([*kinds["222222222222"], "people's"])
-    assert kinds["666666666666"] == sorted([*repositories, "managed"])
+    assert kinds["666666666666"] == sorted([*repositories, "guardrail", "managed"])
 
 
 def test_parliament_finds_nothing_unintended(accounts):
@@ -235,6 +239,7 @@ def test_the_boundary_denies_by_action_and_arn(accounts):
 
 LIMITS = {
     "boundary": MANAGED_POLICY_LIMIT,
+    "guardrail": MANAGED_POLICY_LIMIT,
     "managed": MANAGED_POLICY_LIMIT,
     "identity": ROLE_INLINE_LIMIT,
     "trust": TRUST_LIMIT,

@@ -228,6 +228,24 @@ WRONG_IMAGES = [
     (READERS | {"ImageReaderOrgPaths": "*/r-ab12/ou-ab12-11111111/"}, "ImageReaderOrgPaths", None),
 ]
 PIPELINE = {"HostsPipelines": "true", "ManagesPipeline": "true", "RepositoryAccountId": "111111111111"}
+# Wrong combinations and values of the parameters for approvals, for people of Identity Center, and for the hub.
+ACCESS = {"GrantsAccess": "true"}
+SLACK = {"SlackWorkspaceId": "T07EA123LEP", "SlackChannelId": "C07EZ1ABC23"}
+APPROVERS = SLACK | {"ApproverSlackChannelId": "C07EZ1ABC24"}
+CENTER = {"IdentityStoreId": "d-1234567890", "IdentityCenterRegion": "us-east-1"}
+WRONG_ACCESS = [
+    (APPROVERS, "ApproversNeedTheirAccount", 0),
+    (ACCESS | {"ApproverSlackChannelId": "C07EZ1ABC24"}, "ApproversNeedTheirAccount", 1),
+    (ACCESS | APPROVERS | {"ApproverSlackChannelId": "C07EZ1ABC23"}, "ApproversNeedTheirAccount", 2),
+    (ACCESS | APPROVERS | {"ApproverSlackChannelId": "approvers"}, "ApproverSlackChannelId", None),
+    (ACCESS | CENTER | {"IdentityCenterRegion": ""}, "IdentityCenterIsNamedWhole", 0),
+    (ACCESS | CENTER | {"IdentityStoreId": ""}, "IdentityCenterIsNamedWhole", 0),
+    (CENTER, "IdentityCenterIsNamedWhole", 1),
+    (ACCESS | CENTER | {"IdentityStoreId": "ssoins-1234567890abcdef"}, "IdentityStoreId", None),
+    (ACCESS | CENTER | {"IdentityCenterRegion": "Tokyo"}, "IdentityCenterRegion", None),
+    ({"HubAccountId": "222222222222"}, "HubNeedsAccess", 0),
+    (ACCESS | {"HubAccountId": "222222222222,333333333333"}, "HubAccountId", None),
+]
 
 
 @pytest.mark.parametrize(
@@ -259,6 +277,7 @@ PIPELINE = {"HostsPipelines": "true", "ManagesPipeline": "true", "RepositoryAcco
         ),
         ({"PipelineOrgPath": "ou-ab12-11111111"}, "PipelineOrgPath", None),
         *WRONG_IMAGES,
+        *WRONG_ACCESS,
         ({"TemplatePath": "template.yaml; id"}, "TemplatePath", None),
         ({"TemplatePath": "../template.yaml"}, "TemplatePath", None),
     ],
@@ -379,7 +398,10 @@ ASKED = {
     "AcceptTargets": {"why"},
 }
 # The values of a variable that decide which button appears, by the function that sends the notices.
-SHOWN_BY = {"temp-access": ("access", {"open", "ended"}), "event-relay": ("train", {"condemned", "held", "unknown"})}
+SHOWN_BY = {
+    "temp-access": ("access", {"open", "ended", "scheduled", "pending", "break-glass"}),
+    "event-relay": ("train", {"condemned", "held", "unknown"}),
+}
 ACTIONS = {
     name: one["Properties"] | {"Condition": one["Condition"]}
     for name, one in deployed.source()["Resources"].items()
@@ -394,7 +416,7 @@ def test_the_commands_of_custom_actions_fit():
     chatbot = botocore.session.get_session().get_service_model("chatbot")
     shape: Any = chatbot.shape_for("CustomActionDefinition")
     most = shape.members["CommandText"].metadata["max"]
-    assert most == 100 and len(REGIONS) > 30 and len(ACTIONS) == 8
+    assert most == 100 and len(REGIONS) > 30 and len(ACTIONS) == 10
     for name, action in ACTIONS.items():
         for region in REGIONS:
             command = action["Definition"]["CommandText"]["Fn::Sub"].replace("${AWS::Region}", region)
@@ -407,7 +429,8 @@ def test_every_variable_of_a_custom_action_is_given_or_asked_for(name):
         re.findall(r"\$(\w+)", ACTIONS[name]["Definition"]["CommandText"]["Fn::Sub"].replace("${AWS::Region}", ""))
     )
     binary = "event-relay" if ACTIONS[name]["Condition"] == "TrainsBySlack" else "temp-access"
-    source = (deployed.ROOT / "functions" / binary / "src" / "notice.rs").read_text()
+    notices = deployed.ROOT / "functions" / binary / "src"
+    source = "\n".join(file.read_text() for file in [notices / "notice.rs", *notices.glob("notice/*.rs")])
     additional = re.findall(r'\("(\w+)", ', source)
     shown_by, values = SHOWN_BY[binary]
     assert "AliasName" in ACTIONS[name] or "Attachments" in ACTIONS[name]

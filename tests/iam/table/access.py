@@ -75,6 +75,7 @@ may(
     "lambda:InvokeFunction",
     arn("lambda", P, "function:temp-access"),
     but("for another function", "identity", to=arn("lambda", P, "function:shop-api")),
+    but("a function whose name begins the same", "identity", to=arn("lambda", P, "function:temp-access-x")),
 )
 for account in (P, UNIT_ACCOUNT):
     chat = role(account, "chat")

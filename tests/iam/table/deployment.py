@@ -114,7 +114,7 @@ for account, (DEPLOY, CALLER) in DEPLOYED_BY.items():
 
     # Identities
 
-    ROLE, POLICIES = role(account, "pipeline"), ("sekisho-access-boundary", f"sekisho-chat-{REGION}")
+    ROLE, POLICIES = role(account, "pipeline"), ("sekisho-access-boundary", f"sekisho-chat-{REGION}", "sekisho-window")
     OF_POLICIES = called("iam", "AWS::IAM::ManagedPolicy")
     PASSED = {"iam:PassedToService": "lambda.amazonaws.com"}
     own_role = but("its own role", "NotItself", to=DEPLOY)
@@ -165,13 +165,16 @@ for account, (DEPLOY, CALLER) in DEPLOYED_BY.items():
     # Functions and the resources around them
 
     LAYER = "lambda:DeleteLayerVersion lambda:GetLayerVersion lambda:PublishLayerVersion"
+    ASYNCHRONOUS = called("lambda", "AWS::Lambda::EventInvokeConfig")
     for function in ("sekisho-pipeline-starter", "temp-access"):
         may(
-            "manages a function",
+            "manages a function and its alias",
             DEPLOY,
-            called("lambda", but_not=LAYER) + " lambda:GetFunctionConfiguration lambda:ListTags",
+            called("lambda", but_not=f"{LAYER} {ASYNCHRONOUS}") + " lambda:GetFunctionConfiguration lambda:ListTags",
             arn("lambda", account, f"function:{function}"),
         )
+    for function in ("function:temp-access", "function:temp-access:$LATEST"):
+        may("limits asynchronous invocations", DEPLOY, ASYNCHRONOUS, arn("lambda", account, function))
     may(
         "manages the config layer",
         DEPLOY,
@@ -310,8 +313,9 @@ for account, (DEPLOY, CALLER) in DEPLOYED_BY.items():
             IMAGES,
         )
     LOOK_AROUND = (
-        "access-analyzer:ValidatePolicy codecommit:ListRepositories events:ListEventBuses "
-        "events:ListRuleNamesByTarget iam:ListRoles organizations:DescribeOrganization organizations:ListParents"
+        "access-analyzer:ValidatePolicy chatbot:DescribeSlackUserIdentities codecommit:ListRepositories "
+        "events:ListEventBuses events:ListRuleNamesByTarget iam:GetAccountAuthorizationDetails iam:ListRoles "
+        "organizations:DescribeOrganization organizations:ListParents"
     )
     may("looks around", CALLER, LOOK_AROUND, None)
     never(
