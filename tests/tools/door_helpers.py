@@ -29,9 +29,9 @@ def doors(cloud, target):
     return Doors(target, lambda service: cloud.client(T, service))
 
 
-def choose(cloud, member, role):
+def choose(cloud, member, role, channel=f"sekisho-{T}-{REGION}"):
     """A member of the channel chooses a role in Slack."""
-    path = f"/_local-cloud/slack-role/{T}/sekisho-{T}-{REGION}/{member}"
+    path = f"/_local-cloud/slack-role/{T}/{channel}/{member}"
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with direct.open(urllib.request.Request(cloud.endpoint + path, role.encode(), method="POST")) as answer:
         assert answer.read() == b"chosen\n"

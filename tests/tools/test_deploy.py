@@ -45,7 +45,7 @@ def test_the_shells_settings_of_cargo_and_python_do_not_reach_the_build(config, 
         (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
         (tmp_path / name).chmod(0o755)
     variables = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "CARGO_TARGET_DIR": str(tmp_path), "RUSTFLAGS": "--theirs"}
-    code, output = run(config, "deploy", "local-test", **variables)
+    code, output = run(config, "deploy", "local-repository", **variables)
     assert code == 1
     assert f"to={ROOT / 'target'} with=." in output
 

@@ -38,6 +38,28 @@ def test_a_door_in_order_is_listed_with_its_configuration_and_its_members(cloud,
     assert f"Mapped in Slack to arn:aws:iam::{T}:role/admin: U0ADMIN" in output
 
 
+def test_a_member_with_two_doors_and_a_door_with_two_members_are_reported(cloud, hana, configured, capsys):
+    configured(PEOPLE + PEOPLE.replace("hana", "taro") + PEOPLE.replace(".hana", ".team") + 'members = ["hana"]\n')
+    taro, team = (doors(cloud, hana).role(name) for name in ("taro", "team"))
+    for name in ("taro", "team"):
+        person.make_person(hana, name, None)
+    try:
+        choose(cloud, "U0HANA", HANA)
+        choose(cloud, "U0TARO", taro)
+        choose(cloud, "U0HANA", team, channel="other")
+        choose(cloud, "U0TARO", team, channel="other")
+        right, output = shown(hana, capsys)
+        assert right, output
+        choose(cloud, "U0HANA", taro, channel="third")
+        right, output = shown(hana, capsys)
+    finally:
+        for name in ("taro", "team"):
+            person.remove_person(hana, name)
+    assert not right
+    assert "U0HANA of workspace T0LOCAL is mapped to the doors of hana and taro, and could approve alone" in output
+    assert "the door of taro is mapped by U0HANA of workspace T0LOCAL and U0TARO of workspace T0LOCAL" in output
+
+
 def test_a_door_without_its_policy_is_named_with_everybody_who_could_come_through(cloud, hana, configured, capsys):
     configured(PEOPLE)
     all_but_iam = {"Effect": "Allow", "NotAction": "iam:*", "Resource": "*"}

@@ -1,6 +1,7 @@
 """Prints every door of an account: what is wrong with it, who could come through, and who is mapped to its role."""
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import Any
 
@@ -42,9 +43,12 @@ class DoorReport:
             return True
         right = [self._show_one(name) for name in sorted({*expected, *aliases})]
         self._show_other_mappings(sorted({*expected, *aliases}))
+        doubts = list(self._doubtful_mappings())
+        for doubt in doubts:
+            print(f"BROKEN  {doubt}")
         for question in dict.fromkeys(self.unclear):
             print(f"    Can't tell {question}")
-        return all(right) and not self.unclear
+        return all(right) and not doubts and not self.unclear
 
     @cached_property
     def entries(self) -> dict[str, dict[str, Any]]:
@@ -120,7 +124,7 @@ class DoorReport:
         parts = [f"{text} {', '.join(entry[key])}" for key, text in texts.items() if entry.get(key)]
         return "; ".join(parts) or "may revoke only"
 
-    def _others(self, name: str, role: str, flaws: Iterable[Flaw]) -> Iterable[str]:
+    def _others(self, name: str, role: str, flaws: Iterable[Flaw]) -> Iterator[str]:
         """Everybody but the door's role who could come through, and whoever may assume that role besides Chatbot."""
         if any(flaw.opens for flaw in flaws) and self.principals:
             found = self.principals.who_could_invoke(self.doors.arn(name), self.doors.policy(name))
@@ -132,7 +136,7 @@ class DoorReport:
                 return
             yield from (f"{one}, which may assume {role.rpartition('/')[2]}" for one in trusted(trust))
 
-    def _problems_of_role(self, name: str, role: str) -> Iterable[str]:
+    def _problems_of_role(self, name: str, role: str) -> Iterator[str]:
         """What keeps the door's role from coming through. The role of the hub is in another account."""
         if name == HUB:
             return
@@ -158,3 +162,18 @@ class DoorReport:
         for one in self.mappings:
             if one.role not in roles:
                 print(f"        Mapped in Slack to {one.role}: {one}")
+
+    def _doubtful_mappings(self) -> Iterator[str]:
+        """Members who have the doors of two persons, and doors of one person that two members have."""
+        own = {self.doors.role(name): name for name, entry in self.entries.items() if not entry.get("members")}
+        pairs = {(f"{one.user} of workspace {one.team}", own[one.role]) for one in self.mappings if one.role in own}
+        by_member, by_door = defaultdict(set), defaultdict(set)
+        for member, door in pairs:
+            by_member[member].add(door)
+            by_door[door].add(member)
+        for member, found in sorted(by_member.items()):
+            if len(found) > 1:
+                yield f"{member} is mapped to the doors of {' and '.join(sorted(found))}, and could approve alone"
+        for door, members in sorted(by_door.items()):
+            if len(members) > 1:
+                yield f"the door of {door} is mapped by {' and '.join(sorted(members))}: it belongs to one person"
