@@ -34,6 +34,9 @@ pub struct Invocation {
     pub region: Region,
     /// The function's name.
     pub function: String,
+    /// The alias or version that was invoked, also `$LATEST` if the caller named it. `None` if the caller named only
+    /// the function.
+    pub qualifier: Option<String>,
     /// The time at which Lambda ends the invocation.
     pub deadline: OffsetDateTime,
 }
@@ -48,12 +51,14 @@ impl Invocation {
         };
         let arn = Arn::parse(text).filter(|arn| arn.service == "lambda").ok_or_else(unusable)?;
         let name = arn.resource.strip_prefix("function:").ok_or_else(unusable)?;
+        let (function, qualifier) = name.split_once(':').map_or((name, None), |(name, alias)| (name, Some(alias)));
         Ok(Self {
             request_id: context.request_id.clone(),
             partition: arn.partition.to_owned(),
             account: arn.account.parse().map_err(|_| unusable())?,
             region: arn.region.parse().map_err(|_| unusable())?,
-            function: name.split(':').next().unwrap_or(name).to_owned(),
+            function: function.to_owned(),
+            qualifier: qualifier.map(str::to_owned),
             deadline: OffsetDateTime::UNIX_EPOCH + Duration::from_millis(context.deadline),
         })
     }
@@ -132,13 +137,24 @@ mod tests {
 
     #[test]
     fn account_region_and_name_come_from_the_arn() {
-        let arn = "arn:aws:lambda:ap-northeast-1:012345678901:function:temp-access:live";
+        let arn = "arn:aws:lambda:ap-northeast-1:012345678901:function:temp-access";
         let invocation = Invocation::of(&context(arn)).unwrap();
         assert_eq!(invocation.account.as_str(), "012345678901");
         assert_eq!(invocation.region.as_str(), "ap-northeast-1");
         assert_eq!(invocation.function, "temp-access");
         assert_eq!(invocation.time_left(OffsetDateTime::UNIX_EPOCH), Duration::from_secs(10));
         assert_eq!(invocation.time_left(OffsetDateTime::UNIX_EPOCH + Duration::from_secs(11)), Duration::ZERO);
+    }
+
+    #[test]
+    fn the_qualifier_is_the_alias_or_version_that_was_invoked() {
+        for (suffix, expected) in
+            [("", None), (":hana", Some("hana")), (":$LATEST", Some("$LATEST")), (":7", Some("7"))]
+        {
+            let arn = format!("arn:aws:lambda:ap-northeast-1:012345678901:function:temp-access{suffix}");
+            let invocation = Invocation::of(&context(&arn)).unwrap();
+            assert_eq!((invocation.function.as_str(), invocation.qualifier.as_deref()), ("temp-access", expected));
+        }
     }
 
     #[test]

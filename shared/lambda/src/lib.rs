@@ -2,6 +2,7 @@
 //! the loop that answers invocations.
 
 pub mod aws;
+pub mod board;
 pub mod environment;
 pub mod event;
 pub mod eventbridge;
@@ -9,6 +10,7 @@ pub mod failure;
 pub mod invocation;
 pub mod metrics;
 pub mod service_error;
+pub mod signed;
 pub mod telemetry;
 pub mod topic;
 

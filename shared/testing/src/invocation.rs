@@ -6,7 +6,8 @@ use time::OffsetDateTime;
 /// The region of every invocation.
 pub const REGION: &str = "ap-northeast-1";
 
-/// An invocation of `function` in `account`, with the request id `request-1`, that Lambda ends at `deadline`.
+/// An invocation of `function` without an alias in `account`, with the request id `request-1`, that Lambda ends at
+/// `deadline`.
 #[must_use]
 pub fn invocation(function: &str, account: &str, deadline: OffsetDateTime) -> Invocation {
     Invocation {
@@ -15,6 +16,7 @@ pub fn invocation(function: &str, account: &str, deadline: OffsetDateTime) -> In
         account: account.parse().unwrap(),
         region: REGION.parse().unwrap(),
         function: function.to_owned(),
+        qualifier: None,
         deadline,
     }
 }
