@@ -69,6 +69,27 @@ def test_the_committed_file_is_valid():
         ("require_reason = true", "require_reason = 1", ["access", "profiles", "admin", "require_reason"]),
         ("max_minutes    = 60", "max_minutes = 0", ["access", "profiles", "admin", "max_minutes"]),
         ("mfa_minutes    = 60", 'mfa_minutes = "60"', ["access", "profiles", "admin", "mfa_minutes"]),
+        ("mfa_minutes    = 60", 'approval = "two"', ["access", "profiles", "admin", "approval"]),
+        ("mfa_minutes    = 60", "break_glass = 1", ["access", "profiles", "admin", "break_glass"]),
+        ("mfa_minutes    = 60", 'approval = "another"\nbreak_glass = true', ["access", "profiles", "admin"]),
+        *(
+            ("[access.profiles.admin]", f"[access.{lines}]\n[access.profiles.admin]", ["access", *where])
+            for lines, where in (
+                ("people.board", ["people"]),
+                ("people.hub", ["people"]),
+                ("people.Hana", ["people"]),
+                (f"people.{'a' * 33}", ["people"]),
+                ("people.hana]\nmay_ask = ['ad min']\n[access.people.taro", ["people", "hana", "may_ask", 0]),
+                ("people.hana]\nmay_approve = 'admin'\n[access.people.taro", ["people", "hana", "may_approve"]),
+                ("people.hana]\nfor = ['prd-hana']\n[access.people.taro", ["people", "hana", "for", 0]),
+                ("people.hana]\nfor = ['person/hana']\n[access.people.taro", ["people", "hana", "for", 0]),
+                ("people.hana]\nmembers = []\n[access.people.taro", ["people", "hana", "members"]),
+                ("people.hana]\nmay_aks = []\n[access.people.taro", ["people", "hana"]),
+                ("accounts]\nproduction = '3333'\n[access.people.taro", ["accounts", "production"]),
+                ("accounts]\nproduction = '333333333333/x'\n[access.people.taro", ["accounts", "production"]),
+                ("accounts]\n'the prod' = '333333333333'\n[access.people.taro", ["accounts"]),
+            )
+        ),
         ('"logs:Get*"', '"logs"', ["access", "profiles", "read-only", "statements", 0, "actions", 9]),
         *(
             ("mfa_minutes    = 60", f'source_ips = ["{value}"]', ["access", "profiles", "admin", "source_ips", 0])
@@ -224,6 +245,20 @@ def test_every_new_key_is_valid():
     lists = {"accounts": ["222222222222", "333333333333"], "regions": ["ap-northeast-1", "us-east-1"]}
     variables = {"TAG": "v-{tag}", "a@b-c_1": "{image} {previous}"}
     route["target"] = [{**lists, "pipeline": "shop", "action": "Source", "variables": variables}]
+    SCHEMA.validate(document)
+
+
+def test_every_key_of_a_person_is_valid():
+    document = tomllib.loads(COMMITTED)
+    access = document["access"]
+    access["profiles"]["admin"]["approval"] = "another"
+    access["profiles"]["read-only"] |= {"approval": "none", "break_glass": True}
+    principals = ["user/prd-hana", "role/ops", "person/hana@example.com"]
+    access["people"] = {
+        "hana": {"may_ask": ["admin"], "for": principals, "may_approve": ["admin"]},
+        "approvers": {"members": ["hana"]},
+    }
+    access["accounts"] = {"production": "333333333333", "old.one": "222222222222/us-gov-west-1"}
     SCHEMA.validate(document)
 
 

@@ -1,4 +1,7 @@
-//! `[access]`: the profiles that people can request, and the time limits of a grant.
+//! `[access]`: the profiles that people can request, the time limits of a grant, and the doors of people.
+
+mod accounts;
+mod people;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,6 +14,9 @@ use serde::{Deserialize, Serialize};
 use crate::account::Malformed;
 use crate::mistake::Mistake;
 use crate::window::ZoneName;
+
+pub use self::accounts::{AccountName, TempAccessPlace};
+pub use self::people::{Approval, DoorName, Person, Subject, Warning};
 
 /// A whole number of minutes, at least 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -157,6 +163,13 @@ pub struct Profile {
     /// The address ranges from which the permissions hold. An empty list means all addresses.
     #[serde(default)]
     pub source_ips: Vec<SourceIp>,
+    /// Whether a grant needs an approval.
+    #[serde(default)]
+    pub approval: Approval,
+    /// Whether the profile is for emergencies: granted only through a person's own door, with a reason, and the notice
+    /// mentions everybody.
+    #[serde(default)]
+    pub break_glass: bool,
 }
 
 /// An address range in CIDR notation, or one address.
@@ -279,6 +292,12 @@ pub struct Access {
     pub default_profile: ProfileName,
     /// All profiles by name.
     pub profiles: BTreeMap<ProfileName, Profile>,
+    /// The rules for whoever comes through a door, by the name of the door.
+    #[serde(default)]
+    pub people: BTreeMap<DoorName, Person>,
+    /// The accounts that a request may name.
+    #[serde(default)]
+    pub accounts: BTreeMap<AccountName, TempAccessPlace>,
 }
 
 fn half_an_hour() -> u32 {
@@ -343,7 +362,7 @@ impl Access {
                 }
             }
         }
-        Ok(())
+        people::check(self)
     }
 }
 
