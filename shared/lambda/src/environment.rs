@@ -14,6 +14,14 @@ pub const NOTICE_TOPIC_ARN: &str = "NOTICE_TOPIC_ARN";
 pub const REPOSITORY_ACCOUNT_ID: &str = "REPOSITORY_ACCOUNT_ID";
 /// The ARN of the permissions boundary that a principal must have to get access from temp-access.
 pub const ACCESS_BOUNDARY_ARN: &str = "ACCESS_BOUNDARY_ARN";
+/// The account whose temp-access may hand requests on to this one. Empty without a hub.
+pub const HUB_ACCOUNT_ID: &str = "HUB_ACCOUNT_ID";
+/// The identity store in which temp-access looks up people of Identity Center.
+pub const IDENTITY_STORE_ID: &str = "IDENTITY_STORE_ID";
+/// The region of that identity store.
+pub const IDENTITY_CENTER_REGION: &str = "IDENTITY_CENTER_REGION";
+/// The ARN of the policy `sekisho-window`, through which people of Identity Center get access.
+pub const WINDOW_POLICY_ARN: &str = "WINDOW_POLICY_ARN";
 /// The name of the artifact bucket that artifact-checker checks.
 pub const ARTIFACT_BUCKET: &str = "ARTIFACT_BUCKET";
 /// The full ARN of the KMS key with which artifact-checker expects artifacts to be encrypted.

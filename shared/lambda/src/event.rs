@@ -1,9 +1,12 @@
 //! The outer event that EventBridge delivers.
 
+use std::collections::BTreeMap;
+
 use aws_lambda_events::eventbridge::EventBridgeEvent;
 use sekisho_domain::decision::Decision;
 use sekisho_domain::timestamp::from_epoch_millis;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use time::OffsetDateTime;
 
@@ -94,6 +97,20 @@ impl Action {
     }
 }
 
+/// Whether a payload is an object that has one of these fields, with whatever value.
+#[must_use]
+pub fn has_field(payload: &str, names: &[&str]) -> bool {
+    // A map accepts a field that is given twice.
+    let fields = serde_json::from_str::<BTreeMap<String, IgnoredAny>>(payload);
+    fields.is_ok_and(|fields| names.iter().any(|name| fields.contains_key(*name)))
+}
+
+/// The answer to a request of an action that has no dry run.
+#[must_use]
+pub fn no_dry_run(action: &str) -> String {
+    format!("`dry_run` is not a field of {}: leave it out", short(action))
+}
+
 /// Adds text fields of an event to the decision not to act on the event, so that people see which event was meant.
 ///
 /// `fields` has pairs of a name and a JSON pointer. A field that is missing or is not text is left out. Every other
@@ -129,8 +146,6 @@ pub fn parse<'a, T: Deserialize<'a>>(whole: &str, text: &'a str) -> Result<T, St
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
     use time::macros::datetime;
 

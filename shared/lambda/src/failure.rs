@@ -22,6 +22,22 @@ pub enum ErrorType {
 }
 
 impl ErrorType {
+    const ALL: [Self; 7] = [
+        Self::InvalidRequest,
+        Self::Refused,
+        Self::NotFound,
+        Self::LimitExceeded,
+        Self::Throttled,
+        Self::Misconfigured,
+        Self::Internal,
+    ];
+
+    /// The type with this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|error_type| error_type.name() == name)
+    }
+
     /// The name as it appears in `errorType`.
     #[must_use]
     pub fn name(self) -> &'static str {
