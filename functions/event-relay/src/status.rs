@@ -159,6 +159,7 @@ mod tests {
             until: None,
             good: Some(commit(if state == ReportState::Healthy { 2 } else { 1 })),
             in_source: false,
+            lacks: std::collections::BTreeSet::new(),
         };
         TargetRow { report: Some(report), ..row }
     }

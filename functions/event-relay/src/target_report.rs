@@ -12,6 +12,9 @@ const LONGEST_REASON: usize = 1_000;
 /// The longest id of a change or an execution, in bytes. The ids of all real changes and executions are shorter. The
 /// limit keeps a wrong report from filling the target's row.
 const LONGEST_ID: usize = 200;
+/// The most source actions without a revision that the ledger stores. A pipeline has at most 100 actions, and real ones
+/// have few sources.
+const MOST_SOURCES: usize = 20;
 
 /// A report and the target that sent it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,7 +41,8 @@ impl TargetReport {
         }
         let target = TargetId { account, region: report.region.clone(), pipeline: report.pipeline.clone() };
         let reason = report.reason.chars().take(LONGEST_REASON).collect();
-        Ok(Self { target, report: OrderReport { reason, ..report }, event: envelope.id.clone() })
+        let lacks = report.lacks.into_iter().take(MOST_SOURCES).collect();
+        Ok(Self { target, report: OrderReport { reason, lacks, ..report }, event: envelope.id.clone() })
     }
 }
 

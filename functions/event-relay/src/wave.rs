@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use sekisho_domain::change::Change;
 use sekisho_domain::order::OrderKind;
 use sekisho_domain::report::ReportState;
-use sekisho_domain::route::{Routes, TargetId};
+use sekisho_domain::route::{Route, Routes, TargetId};
 use time::OffsetDateTime;
 
 use crate::target::{FinishedState, PlacedOrder, Progress, TargetRow, TrainOrder, is_same_revision};
@@ -139,7 +139,7 @@ impl Observer<'_> {
                         return Standing::Ahead;
                     }
                 }
-                Some(of) if !progress.is_settled() && self.is_train(&of.route, target) => return Standing::OtherTrain,
+                Some(_) if self.is_busy_elsewhere(target, row) => return Standing::OtherTrain,
                 // The route had no waves for a while, and a newer head was ordered.
                 None if order.change.sequence > passage.sequence => return Standing::Ahead,
                 _ => {}
@@ -165,7 +165,19 @@ impl Observer<'_> {
     pub(crate) fn is_busy_elsewhere(&self, target: &TargetId, row: &TargetRow) -> bool {
         let of = row.standing_order().and_then(|order| order.train.as_ref()).filter(|of| of.route != self.route);
         let is_open = row.progress(self.now).is_some_and(|progress| !progress.is_settled());
-        is_open && of.is_some_and(|of| self.is_train(&of.route, target))
+        is_open && of.is_some_and(|of| self.is_train(&of.route, target)) && !self.is_awaited(target, row)
+    }
+
+    /// Whether the target says that it has not started its order because a source action of this train's route has no
+    /// revision yet. An order of this train brings the revision, and the other train orders its change again after it.
+    fn is_awaited(&self, target: &TargetId, row: &TargetRow) -> bool {
+        let waits = row.progress(self.now) == Some(Progress::Waiting);
+        let Some(report) = row.current_report().filter(|report| waits && !report.lacks.is_empty()) else {
+            return false;
+        };
+        let own = self.routes.iter().filter(|route| route.name() == self.route).flat_map(Route::targets);
+        let mut own = own.filter(|one| one.id() == *target);
+        own.any(|one| report.lacks.contains(&one.action))
     }
 
     fn has_joined(&self, row: &TargetRow, passage: &Passage) -> bool {

@@ -1,5 +1,6 @@
 //! Reports: what the function answers to an order, and when an answer is sent again.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use sekisho_domain::account::Region;
@@ -113,6 +114,7 @@ pub(crate) fn report(
         until: None,
         good: None,
         in_source: false,
+        lacks: BTreeSet::new(),
     }
 }
 

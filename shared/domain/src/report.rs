@@ -1,11 +1,13 @@
 //! Reports: what a target answers to an order.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use time::OffsetDateTime;
 
 use crate::account::Region;
 use crate::change::{Revision, Untrusted, from_json, read_version};
-use crate::route::PipelineName;
+use crate::route::{ActionName, PipelineName};
 use crate::timestamp;
 
 /// The `source` of the event that carries a report.
@@ -130,6 +132,9 @@ pub struct OrderReport {
     /// Whether the execution failed in a source action, which says nothing about the revision. Only `failed` has it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub in_source: bool,
+    /// The source actions whose first revision the order waits for. Only `waiting` has any.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub lacks: BTreeSet<ActionName>,
 }
 
 impl OrderReport {
@@ -171,6 +176,8 @@ mod tests {
         assert_eq!((report.in_source, serde_json::to_value(&report).unwrap()), (false, example()));
         let in_source = OrderReport { in_source: true, ..report };
         assert_eq!(OrderReport::parse(&serde_json::to_string(&in_source).unwrap()).unwrap(), in_source);
+        let lacks = OrderReport { lacks: ["Image".parse().unwrap()].into(), ..in_source };
+        assert_eq!(OrderReport::parse(&serde_json::to_string(&lacks).unwrap()).unwrap(), lacks);
     }
 
     #[test]

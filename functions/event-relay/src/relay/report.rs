@@ -120,13 +120,15 @@ fn receive(row: &TargetRow, report: &TargetReport, now: OffsetDateTime) -> Recei
     Received { decision: about_report(report, Decision::new(outcome, reason)), row, moves_trains }
 }
 
-/// Whether a report may move the target's trains on: the order of a wave ended, did not start, or ended differently
-/// than before. If it is repeated, the invocation that stored it may have failed afterwards.
+/// Whether a report may move the target's trains on: the order of a wave ended, did not start, waits for other sources
+/// than before, or ended differently than before. If it is repeated, the invocation that stored it may have failed afterwards.
 fn moves_trains(row: &TargetRow, report: &TargetReport) -> bool {
     let is_of_wave =
         row.order.as_ref().is_some_and(|order| order.train.is_some() && order.number == report.report.number);
-    let before = row.current_report().map(|report| report.state);
+    let last = row.current_report();
+    let before = last.map(|report| report.state);
     let state = report.report.state;
-    let is_unstarted = matches!(state, ReportState::Waiting | ReportState::Refused) && before != Some(state);
+    let is_news = before != Some(state) || last.is_some_and(|last| last.lacks != report.report.lacks);
+    let is_unstarted = matches!(state, ReportState::Waiting | ReportState::Refused) && is_news;
     is_of_wave && (state.is_final() || is_unstarted || before.is_some_and(ReportState::is_final))
 }

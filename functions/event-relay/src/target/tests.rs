@@ -40,6 +40,7 @@ fn report(row: &TargetRow, state: ReportState, at: OffsetDateTime) -> OrderRepor
         until: None,
         good: None,
         in_source: false,
+        lacks: std::collections::BTreeSet::new(),
     }
 }
 

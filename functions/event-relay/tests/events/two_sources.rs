@@ -168,3 +168,61 @@ async fn a_target_without_an_order_gets_both_sources_by_resend() {
     assert!(outcomes(&decisions).contains(&Ordered), "{decisions:?}");
     assert_eq!(desired(&function), commit(1));
 }
+
+/// Two routes with waves to one pipeline, at which neither source has a revision yet.
+fn trains() -> Function {
+    let function = Function::with(
+        &config("\"222222222222\"").replace("[[route.target]]", "[[route.wave]]\nname = \"w\"\n[[route.wave.target]]"),
+    );
+    function.point("main", None);
+    function.point("release/1.2", None);
+    function.account().images.borrow_mut().insert("shop".to_owned(), vec![]);
+    function
+}
+
+/// Lets the target report that its order waits for the source action `action`, or for something else.
+async fn wait_for(function: &Function, action: Option<&str>, minute: u64) {
+    let mut event = report(SHOP_2, &row(function), "waiting", minute);
+    if let Some(action) = action {
+        event["detail"]["lacks"] = serde_json::json!([action]);
+    }
+    function.handle(&event.to_string()).await.unwrap();
+}
+
+async fn push_commit(function: &Function) {
+    function.point("main", Some(commit(1)));
+    function.file("branch-created").await.unwrap();
+}
+
+async fn push_image(function: &Function) {
+    push(function, image(1, &["v1"]));
+    function.handle(&pushed("v1")).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_trains_from_nothing_bring_both_sources_to_their_target() {
+    for is_image_first in [false, true] {
+        let function = trains();
+        let (lacking, revisions) =
+            if is_image_first { ("Source", [digest(1), commit(1)]) } else { ("Image", [commit(1), digest(1)]) };
+        if is_image_first {
+            push_image(&function).await;
+            push_commit(&function).await;
+        } else {
+            push_commit(&function).await;
+            push_image(&function).await;
+        }
+        assert_eq!(desired(&function), revisions[0], "the target has not answered yet");
+        wait_for(&function, None, 1).await;
+        assert_eq!(reconcile(&function).await, revisions[..1], "the target may wait for an alarm");
+        wait_for(&function, Some(lacking), 2).await;
+        assert_eq!(desired(&function), revisions[1]);
+        send(&function, &row(&function), "running", 3).await;
+        assert_eq!(desired(&function), revisions[1]);
+        send(&function, &row(&function), "healthy", 4).await;
+        assert_eq!(desired(&function), revisions[0], "its own train judges the change");
+        send(&function, &row(&function), "healthy", 5).await;
+        function.accepted();
+        assert_eq!(reconcile(&function).await, []);
+    }
+}

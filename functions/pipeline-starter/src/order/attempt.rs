@@ -1,10 +1,11 @@
 //! How the row of an order changes when its execution is started.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use sekisho_domain::pause::doubled;
 use sekisho_domain::report::ReportState;
-use sekisho_domain::route::PipelineName;
+use sekisho_domain::route::{ActionName, PipelineName};
 use sekisho_domain::timestamp::epoch_millis;
 use time::OffsetDateTime;
 
@@ -74,7 +75,8 @@ impl OrderRow {
     /// The row when the order waits for this reason until `next`.
     pub(crate) fn waiting(&self, cause: Cause, next: OffsetDateTime, reason: &str, place: &Place) -> Self {
         let wait = Wait { cause, next: epoch_millis(next) };
-        let reported_cause = self.reported_cause.filter(|_| !self.awaits_alarms);
+        let is_other_cause = self.awaits_alarms || !self.lacks().is_empty();
+        let reported_cause = self.reported_cause.filter(|_| !is_other_cause);
         let waiting = Self { progress: Progress::Waiting(wait), reported_cause, awaits_alarms: false, ..self.clone() };
         // Every attempt of a busy pipeline would otherwise be reported, which is one report a minute. The reason is not
         // compared, because CodePipeline's text may differ from attempt to attempt.
@@ -89,6 +91,30 @@ impl OrderRow {
         let reported_cause = self.reported_cause.filter(|_| self.awaits_alarms);
         let row = Self { may_run: false, reported_cause, awaits_alarms: false, ..self.clone() };
         Self { awaits_alarms: true, ..row.waiting(Cause::Busy, now, reason, place) }
+    }
+
+    /// The claimed row when these source actions have no revision, and the next attempt is at `next`.
+    pub(crate) fn waiting_for_sources(
+        &self,
+        lacks: &BTreeSet<ActionName>,
+        reason: &str,
+        next: OffsetDateTime,
+        place: &Place<'_>,
+    ) -> Self {
+        if self.reported_cause == Some(Cause::Busy) && self.lacks() == *lacks {
+            let wait = Wait { cause: Cause::Busy, next: epoch_millis(next) };
+            return Self { progress: Progress::Waiting(wait), ..self.clone() };
+        }
+        let mut row = Self { reported_cause: None, ..self.clone() }.waiting(Cause::Busy, next, reason, place);
+        if let Some(last) = row.report.as_mut().filter(|last| last.report.state == ReportState::Waiting) {
+            last.report.lacks.clone_from(lacks);
+        }
+        row
+    }
+
+    /// The source actions whose first revision the order waits for, as its last report says.
+    fn lacks(&self) -> BTreeSet<ActionName> {
+        self.report.as_ref().map(|last| last.report.lacks.clone()).unwrap_or_default()
     }
 
     /// The row when the order must be started again, with another token.

@@ -229,7 +229,9 @@ impl<'a> Attempt<'a> {
             // The execution of an earlier attempt, which has not started, had other pins. The ledger must have the pins
             // before the start.
             Choice::Pins(_) => Some(row.waiting(Cause::Busy, run.now(), "the other sources have new revisions", place)),
-            Choice::Missing(reason) => Some(row.waiting(Cause::Busy, run.now() + sources::PAUSE, reason, place)),
+            Choice::Missing(missing) => {
+                Some(row.waiting_for_sources(missing, &sources::reason(missing), run.now() + sources::PAUSE, place))
+            }
             Choice::Unread(error) => {
                 let reason = format!("{error}: {}", error.description());
                 let is_refused = error.is_refused();

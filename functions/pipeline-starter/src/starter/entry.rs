@@ -100,8 +100,8 @@ fn closed_by(reading: Result<BTreeMap<String, Alarm>, Gap>) -> Option<String> {
 
 /// Why a source without a revision or the alarms would keep this order from starting, for `explain`.
 pub(crate) async fn explain<W: World>(run: &Run<'_, W>, pipeline: &PipelineName, row: &OrderRow) -> Option<String> {
-    if let (_, Choice::Missing(reason)) = sources::choose(run, pipeline, row.clone()).await {
-        return Some(reason);
+    if let (_, Choice::Missing(missing)) = sources::choose(run, pipeline, row.clone()).await {
+        return Some(sources::reason(&missing));
     }
     let waves = run.routes.waves(&row.change, pipeline);
     let bake = Bake::new(row.order(), waves.into_iter()).filter(|_| !row.promoted)?;

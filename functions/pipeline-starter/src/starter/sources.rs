@@ -22,8 +22,8 @@ pub(crate) const PAUSE: Duration = Duration::from_mins(10);
 pub(crate) enum Choice {
     /// The pins of all source actions. Empty in a pipeline with one source.
     Pins(PinSet),
-    /// A source action has no revision, for this reason.
-    Missing(String),
+    /// These source actions have no revision.
+    Missing(BTreeSet<ActionName>),
     /// CodePipeline's list of executions could not be read.
     Unread(ServiceError),
 }
@@ -76,7 +76,7 @@ async fn choose_several<W: World>(
             }
             Choice::Pins(pins)
         }
-        Err(missing) => Choice::Missing(reason(&missing)),
+        Err(missing) => Choice::Missing(missing),
     };
     (row, choice)
 }
@@ -187,7 +187,8 @@ fn past<W: World>(
     (!pins.is_empty()).then_some(pins)
 }
 
-fn reason(missing: &BTreeSet<ActionName>) -> String {
+/// Why an order that lacks a revision waits.
+pub(crate) fn reason(missing: &BTreeSet<ActionName>) -> String {
     let names: Vec<&str> = missing.iter().map(ActionName::as_str).collect();
     format!(
         "the order starts when source action {} has a revision: no order for it has come or the last one failed, and \

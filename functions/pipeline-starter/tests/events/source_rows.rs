@@ -123,3 +123,23 @@ async fn a_stage_that_is_retried_before_the_rollback_has_started_keeps_the_pins(
     function.outcomes(&in_wave(change(3), 3)).await;
     assert_eq!(last_start(&function), (code(3), image(2)));
 }
+
+/// Another train may replace an order that lacks a source, but not one that waits for an alarm.
+#[tokio::test(start_paused = true)]
+async fn a_report_names_the_missing_source_only_as_long_as_the_order_waits_for_it() {
+    let function = waves();
+    function.world().set_alarm("shop-errors", Ringing);
+    assert_eq!(function.outcomes(&in_wave(change(0), 0)).await, [Waiting]);
+    let lacks = |function: &Function| {
+        let reports = function.take_reports().into_iter();
+        reports.map(|report| report.lacks.iter().map(ToString::to_string).collect::<Vec<_>>()).collect::<Vec<_>>()
+    };
+    assert_eq!(lacks(&function), [["Image"]]);
+    function.after(11).await;
+    assert_eq!(lacks(&function), [[""; 0]; 0], "another attempt has no news");
+    assert_eq!(function.outcomes(&in_wave(image_change(1), 1)).await, [Waiting]);
+    assert_eq!(lacks(&function), [[""; 0]]);
+    function.world().set_alarm("shop-errors", Quiet);
+    assert_eq!(function.after(1).await, [Started]);
+    assert_eq!(last_start(&function), (code(0), image(1)));
+}

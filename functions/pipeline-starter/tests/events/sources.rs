@@ -140,6 +140,7 @@ async fn no_execution_starts_with_an_unpinned_source() {
     assert_eq!(function.take_calls(), [LIST, REPORT]);
     let report = function.take_reports().pop().unwrap();
     assert_eq!((report.state, report.reason.contains(MISSING)), (ReportState::Waiting, true));
+    assert_eq!(report.lacks, ["Image".parse().unwrap()].into());
     assert_eq!(function.after(1).await, [Ignored]);
     assert_eq!(function.take_calls(), [""; 0]);
     // Another attempt has no news, and says nothing.

@@ -3,6 +3,8 @@
 
 use std::fmt::Write as _;
 
+use event_relay::target::{self, TargetRow};
+use event_relay::train::{self, TrainRow};
 use pipeline_starter::order::{self, OrderRow};
 use pipeline_starter::world::{ExecutionStatus, PipelineStart};
 use sekisho_domain::change::Revision;
@@ -14,10 +16,13 @@ use super::witness::read;
 use crate::check::Broken;
 use crate::cloud::{Cloud, PLACES};
 use crate::codepipeline::{Execution, IMAGE, Pins, SOURCE};
+use crate::configuration;
 use crate::operator::PAIR;
 
 /// The place of the pipeline.
 pub(crate) const PLACE: usize = 1;
+/// The wave of both routes.
+const WAVE: &str = "pair";
 /// The routes that lead to the pipeline, each with its source and its source action.
 const ROUTES: [(&str, &str, &str); 2] = [
     ("pair", "repository = \"shop\"\nbranches = [\"main\"]\nexisting = \"relay\"", SOURCE),
@@ -41,7 +46,7 @@ pub(crate) fn write_routes(text: &mut String) {
     for (name, source, action) in ROUTES {
         let _ = write!(
             text,
-            "[[route]]\nname = \"{name}\"\n{source}\n[[route.wave]]\nname = \"pair\"\nbake = \"5m\"\n\
+            "[[route]]\nname = \"{name}\"\n{source}\n[[route.wave]]\nname = \"{WAVE}\"\nbake = \"5m\"\n\
              alarms = [\"pair-*\"]\n[[route.wave.target]]\naccount = \"{account}\"\nregion = \"{region}\"\n\
              pipeline = \"{PAIR}\"\naction = \"{action}\"\n"
         );
@@ -52,7 +57,7 @@ pub(crate) fn write_routes(text: &mut String) {
 pub(crate) fn request(cloud: &Cloud) -> String {
     let (route, ..) = ROUTES[cloud.chance.below(ROUTES.len())];
     let action = ["rollback", "resume", "resume", "accept"][cloud.chance.below(4)];
-    let mut request = json!({"action": action, "route": route, "wave": "pair"});
+    let mut request = json!({"action": action, "route": route, "wave": WAVE});
     if action != "resume" {
         request["reason"] = json!("the model");
     }
@@ -99,6 +104,27 @@ fn check_start(cloud: &Cloud, witness: &mut PairWitness, pins: &Pins, row: Optio
         }
         _ => Ok(()),
     }
+}
+
+/// Checks, at rest, that the target does not wait for a source whose train has a change for it.
+pub(crate) fn check_sources(cloud: &Cloud) -> Result<(), Broken> {
+    let target = configuration::target(PLACE, PAIR);
+    let row: TargetRow = read(&cloud.relay_ledger, &target::key(&target))?.unwrap_or_default();
+    let Some(report) = row.current_report().filter(|report| report.state == ReportState::Waiting) else {
+        return Ok(());
+    };
+    for (route, _, action) in ROUTES {
+        if !report.lacks.iter().any(|lacking| lacking.as_str() == action) {
+            continue;
+        }
+        let train: TrainRow = read(&cloud.relay_ledger, &train::key(route))?.unwrap_or_default();
+        let Some(change) = train.newest().map(|newest| &newest.change) else { continue };
+        let is_over = train.condemnation(change).is_some() || train.is_gone(change);
+        if !is_over && train.hold_on(WAVE, &change.source_ref, cloud.clock.now.get()).is_none() {
+            return Err(Broken(format!("{PAIR} waits for {action}, and {} is not ordered", change.revision)));
+        }
+    }
+    Ok(())
 }
 
 impl PairWitness {

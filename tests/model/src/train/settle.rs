@@ -22,6 +22,7 @@ use crate::repository::SHOP;
 use crate::settle::run_minute;
 use crate::train::TrainHistory;
 use crate::train::configuration::{ROUTE, TARGETS, TOLERANT, alarm, wave_names, waves};
+use crate::train::pair;
 use crate::train::people::{self, Action, Request};
 use crate::train::witness::{is_given_up, read};
 
@@ -37,6 +38,7 @@ pub(crate) fn settle(train: &mut TrainHistory) -> Result<(), Broken> {
     end_faults(train)?;
     rest(train, None)?;
     check_way_back(train)?;
+    pair::check_sources(&train.history.cloud)?;
     let fix = {
         let History { cloud, in_flight, .. } = &mut train.history;
         people::push_fix(cloud, in_flight)
@@ -44,6 +46,9 @@ pub(crate) fn settle(train: &mut TrainHistory) -> Result<(), Broken> {
     // In half of the histories, a person does what `train` asks for. Then the change must reach every target.
     let helps = train.history.has_redrive;
     rest(train, helps.then_some(&fix))?;
+    if !helps {
+        pair::check_sources(&train.history.cloud)?;
+    }
     check_end(train, &fix, helps)
 }
 

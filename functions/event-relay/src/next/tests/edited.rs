@@ -4,7 +4,7 @@ use sekisho_domain::report::ReportState::{Failed, Healthy, RolledBack, Running};
 use sekisho_domain::timestamp::epoch_millis;
 
 use super::named::{A, B, C, settled};
-use super::world::{CONFIG, World, id, routes, with};
+use super::world::{CONFIG, Details, World, id, routes, with};
 use crate::target::TargetRow;
 use crate::train::Hold;
 
@@ -180,7 +180,7 @@ fn without_waves(missing: &str) -> World {
     let change = World::change(1, "main", epoch_millis(world.now));
     for pipeline in [A, B, C].concat().into_iter().filter(|one| *one != missing) {
         world.targets.insert(id(pipeline), TargetRow::default().placed(&change, world.now));
-        world.receive(pipeline, if pipeline == "a2" { Failed } else { Healthy }, false);
+        world.receive(pipeline, if pipeline == "a2" { Failed } else { Healthy }, Details::default());
     }
     world
 }
@@ -217,7 +217,7 @@ fn a_newcomer_that_has_a_newer_head_is_not_moved_back() {
         let head = World::change(2, "main", epoch_millis(world.now));
         world.targets.insert(id("c3"), TargetRow::default().placed(&head, world.now));
         if let Some(state) = state {
-            world.receive("c3", state, false);
+            world.receive("c3", state, Details::default());
         }
         edit(&mut world, &CONFIG.replace("\"c2\"", "\"c3\""));
         assert_eq!((world.ordered("c3"), world.placed.len()), ("2".to_owned(), 6), "{state:?}");

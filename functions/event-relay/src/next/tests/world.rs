@@ -6,6 +6,7 @@ use sekisho_domain::change::Change;
 use sekisho_domain::config::Document;
 use sekisho_domain::order::OrderKind;
 use sekisho_domain::report::{OrderReport, ReportState, ReportTime};
+use sekisho_domain::route::ActionName;
 use time::Duration;
 use time::macros::datetime;
 
@@ -74,6 +75,13 @@ pub(super) fn with(wave: &str, keys: &str) -> String {
 
 pub(super) fn id(pipeline: &str) -> TargetId {
     format!("222222222222/ap-northeast-1/{pipeline}").parse().unwrap()
+}
+
+/// The parts of a report that few reports have.
+#[derive(Debug, Default)]
+pub(super) struct Details {
+    in_source: bool,
+    lacks: BTreeSet<ActionName>,
 }
 
 /// A train in memory. Each method does what an invocation would do, and then moves the train on.
@@ -185,21 +193,27 @@ impl World {
 
     /// A target reports on its current order.
     pub(super) fn report(&mut self, pipeline: &str, state: ReportState) {
-        self.send_report(pipeline, state, false);
+        self.send_report(pipeline, state, Details::default());
     }
 
     /// A target reports that its execution failed in a source action.
     pub(super) fn fail_in_source(&mut self, pipeline: &str) {
-        self.send_report(pipeline, ReportState::Failed, true);
+        self.send_report(pipeline, ReportState::Failed, Details { in_source: true, ..Details::default() });
     }
 
-    fn send_report(&mut self, pipeline: &str, state: ReportState, in_source: bool) {
-        self.receive(pipeline, state, in_source);
+    /// A target reports that its order waits until this source action has a revision.
+    pub(super) fn lack(&mut self, pipeline: &str, action: &str) {
+        let lacks = [action.parse().unwrap()].into();
+        self.send_report(pipeline, ReportState::Waiting, Details { lacks, ..Details::default() });
+    }
+
+    fn send_report(&mut self, pipeline: &str, state: ReportState, details: Details) {
+        self.receive(pipeline, state, details);
         self.advance(&Scope::Target(id(pipeline)));
     }
 
     /// Stores the report of a target on its current order.
-    pub(super) fn receive(&mut self, pipeline: &str, state: ReportState, in_source: bool) {
+    pub(super) fn receive(&mut self, pipeline: &str, state: ReportState, details: Details) {
         self.now += Duration::seconds(1);
         let target = id(pipeline);
         let row = self.targets[&target].clone();
@@ -220,7 +234,8 @@ impl World {
             at: ReportTime::next(self.now, last),
             until: None,
             good,
-            in_source,
+            in_source: details.in_source,
+            lacks: details.lacks,
         };
         match row.receive(&report, self.now) {
             Reception::Stored { row, .. } => drop(self.targets.insert(target, row)),
