@@ -70,9 +70,12 @@ pub enum Progress {
 /// and later only the claim of a change's reference.
 #[derive(Debug, Default)]
 pub(crate) struct Claims {
-    claims: Vec<(Change, Row<ClaimRow>)>,
+    rows: Vec<(Change, Row<ClaimRow>)>,
     /// The rows that cannot be read.
     pub(crate) unreadable: Vec<LedgerError>,
+    /// The execution that was started for the order's change, if the pipeline has run another revision since then. The
+    /// order does not adopt the execution.
+    pub(crate) outdated: Option<String>,
 }
 
 impl Claims {
@@ -80,24 +83,24 @@ impl Claims {
         let mut claims = Self::default();
         for row in rows {
             match row {
-                Ok(row) => claims.claims.extend(change_of(&row).map(|change| (change, row))),
+                Ok(row) => claims.rows.extend(change_of(&row).map(|change| (change, row))),
                 Err(error) => claims.unreadable.push(error),
             }
         }
-        claims.claims.sort_by_key(|(change, _)| change.sequence);
+        claims.rows.sort_by_key(|(change, _)| change.sequence);
         claims
     }
 
     /// The sequence of the newest change, whatever its reference is.
     pub(crate) fn newest_sequence(&self) -> Option<u64> {
-        self.claims.last().map(|(change, _)| change.sequence)
+        self.rows.last().map(|(change, _)| change.sequence)
     }
 
     /// The claim of the change's reference.
     pub(crate) fn of(&self, change: &Change) -> Option<&Row<ClaimRow>> {
         let is_of =
             |claimed: &Change| claimed.repository == change.repository && claimed.source_ref == change.source_ref;
-        self.claims.iter().find(|(claimed, _)| is_of(claimed)).map(|(_, row)| row)
+        self.rows.iter().find(|(claimed, _)| is_of(claimed)).map(|(_, row)| row)
     }
 
     /// The claim of exactly this change.
@@ -109,14 +112,20 @@ impl Claims {
     /// The execution that was started for this change, and the time of its first claim in epoch milliseconds.
     pub(crate) fn started(&self, change: &Change) -> Option<(&str, u64)> {
         match self.own(change)? {
-            ClaimRow { progress: Progress::Started(execution), since, .. } => Some((execution, *since)),
+            ClaimRow { progress: Progress::Started(execution), since, .. } if !self.is_outdated(execution) => {
+                Some((execution, *since))
+            }
             _ => None,
         }
     }
 
+    fn is_outdated(&self, execution: &str) -> bool {
+        self.outdated.as_deref() == Some(execution)
+    }
+
     /// The claims that a pipeline's first order replaces: no version may start them any more.
     pub(crate) fn replaced(&self, now: OffsetDateTime) -> impl Iterator<Item = Row<ClaimRow>> {
-        let waiting = self.claims.iter().rev().map(|(_, row)| row).filter(move |row| row.state.waits(now));
+        let waiting = self.rows.iter().rev().map(|(_, row)| row).filter(move |row| row.state.waits(now));
         // The newest claims come first. The order's row has a place in the same transaction.
         waiting.take(MAX_TRANSACTION - 1).map(|row| {
             let progress = Progress::Failed("replaced by an order".to_owned());
@@ -134,13 +143,15 @@ impl Claims {
         now: OffsetDateTime,
     ) -> OrderRow {
         let mut row = OrderRow::new(order, change, pipeline, None, now);
-        let leases = self.claims.iter().filter_map(|(_, claim)| match claim.state.progress {
+        let leases = self.rows.iter().filter_map(|(_, claim)| match claim.state.progress {
             Progress::Claimed(lease) if lease.is_held(now, LEASE_TERM) => Some(lease),
             _ => None,
         });
         row.fence = leases.max().unwrap_or(Lease::FREE);
-        let started = self.claims.iter().rev().filter_map(|(claimed, claim)| match &claim.state.progress {
-            Progress::Started(execution) if claimed.id() != change.id() => Some(execution.clone()),
+        let started = self.rows.iter().rev().filter_map(|(claimed, claim)| match &claim.state.progress {
+            Progress::Started(execution) if claimed.id() != change.id() || self.is_outdated(execution) => {
+                Some(execution.clone())
+            }
             _ => None,
         });
         row.executions = started.take(REMEMBERED).collect();
@@ -148,7 +159,7 @@ impl Claims {
         if let Some((execution, since)) = self.started(change) {
             return row.adopted(execution, since, now);
         }
-        if let Some(claim) = self.own(change) {
+        if let Some(claim) = self.own(change).filter(|claim| !matches!(claim.progress, Progress::Started(_))) {
             row.token.clone_from(&claim.token);
             row.since = claim.since;
             row.may_run = true;
@@ -159,7 +170,7 @@ impl Claims {
     /// The row of the newest change, if an earlier version has not finished its start and no invocation works on it.
     /// Older changes are never started, because the pipeline would go backward.
     pub(crate) fn waiting(&self, pipeline: &PipelineName, now: OffsetDateTime) -> Option<OrderRow> {
-        let (change, claim) = self.claims.last()?;
+        let (change, claim) = self.rows.last()?;
         let waits = claim.state.waits(now);
         let row = waits.then(|| self.order_row(Order::deploy(change.sequence), change, pipeline, now))?;
         let progress = OrderProgress::Waiting(Wait { cause: Cause::Busy, next: epoch_millis(now) });

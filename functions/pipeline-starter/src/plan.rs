@@ -64,15 +64,23 @@ impl Plan {
         if row.is_implicit && !is_implicit && row.ordered().id() == change.id() {
             return Self::continued(row, order, place, now);
         }
-        let new = OrderRow::new(order, change, place.pipeline, Some(row), now);
-        // CloudFormation may have brought back an earlier version for some time, which started the change. An execution
-        // of an earlier order is not the last one: the pipeline has run another commit since.
-        let is_earlier = |execution: &str| row.executions.iter().any(|earlier| earlier == execution);
+        let mut new = OrderRow::new(order, change, place.pipeline, Some(row), now);
+        new.executions.extend(claims.outdated.clone());
         let new = match claims.started(change) {
-            Some((execution, since)) if !is_earlier(execution) => new.adopted(execution, since, now),
+            Some((execution, since)) if !is_earlier(row, execution) => new.adopted(execution, since, now),
             _ => new,
         };
         Self::take(new, is_implicit, place, now)
+    }
+
+    /// The execution of an earlier version that the order may adopt, if nothing else has run in the pipeline since.
+    pub(crate) fn adoptable<'c>(row: Option<&OrderRow>, claims: &'c Claims, arrival: &Arrival<'_>) -> Option<&'c str> {
+        let (execution, _) = claims.started(arrival.change)?;
+        let may_adopt = row.is_none_or(|row| {
+            let is_continued = row.is_implicit && !arrival.is_implicit && row.ordered().id() == arrival.change.id();
+            row.number < arrival.order.number && !is_continued && !is_earlier(row, execution)
+        });
+        may_adopt.then_some(execution)
     }
 
     /// The plan for a new row.
@@ -142,6 +150,12 @@ impl Plan {
             }
         }
     }
+}
+
+/// Whether this is the execution of an order before the last one, so that the pipeline has run another commit since.
+/// CloudFormation may have brought back an earlier version for some time, whose executions the row does not have.
+fn is_earlier(row: &OrderRow, execution: &str) -> bool {
+    row.executions.iter().any(|earlier| earlier == execution)
 }
 
 /// What is due for an order that the ledger holds.

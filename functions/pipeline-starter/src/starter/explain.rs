@@ -66,7 +66,7 @@ async fn explain_arrival<W: World>(
     arrival: &Arrival<'_>,
     pipeline: &PipelineName,
 ) -> Result<Decision<Outcome>, Error> {
-    let facts = match Facts::of_change(run, pipeline, arrival.change).await {
+    let facts = match Facts::of_arrival(run, pipeline, arrival).await {
         Ok(facts) => facts,
         Err(Error::Ledger(error @ LedgerError::Unreadable { .. })) => {
             return Ok(Decision::new(Outcome::Failed, chain(&error)));

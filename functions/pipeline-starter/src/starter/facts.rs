@@ -11,9 +11,10 @@ use crate::claim::{self, Claims};
 use crate::error::Error;
 use crate::notice::{self, NoticePlan};
 use crate::order::{self, OrderRow};
+use crate::plan::{Arrival, Plan};
 use crate::request::EndedExecution;
 use crate::run::Run;
-use crate::world::World;
+use crate::world::{ExecutionStatus, World};
 
 /// The row of a pipeline's newest order, and the claims that matter.
 #[derive(Debug, Default)]
@@ -29,12 +30,32 @@ impl Facts {
         if facts.row.is_some() { Ok(facts) } else { Self::without_row(run, pipeline).await }
     }
 
-    /// Reads the row and the claim of the change's reference with one call. Without a row, reads all claims.
-    pub(crate) async fn of_change<W: World>(
+    /// Reads what the plan for an order depends on. CodePipeline's list is read only if an earlier version has started
+    /// the order's change.
+    pub(crate) async fn of_arrival<W: World>(
         run: &Run<'_, W>,
         pipeline: &PipelineName,
-        change: &Change,
+        arrival: &Arrival<'_>,
     ) -> Result<Self, Error> {
+        let mut facts = Self::of_change(run, pipeline, arrival.change).await?;
+        let Some(execution) = Plan::adoptable(facts.state(), &facts.claims, arrival).map(ToOwned::to_owned) else {
+            return Ok(facts);
+        };
+        let is_outdated = match run.world.executions(pipeline, None).await {
+            Ok(page) => {
+                let mut later = page.executions.iter().take_while(|listed| listed.id != execution);
+                later.any(|later| matches!(later.status, ExecutionStatus::Succeeded | ExecutionStatus::Running))
+            }
+            // Nobody knows what the target runs. A start makes sure that it runs what is ordered.
+            Err(error) if error.is_refused() => true,
+            Err(error) => return Err(error.into()),
+        };
+        facts.claims.outdated = is_outdated.then_some(execution);
+        Ok(facts)
+    }
+
+    /// Reads the row and the claim of the change's reference with one call. Without a row, reads all claims.
+    async fn of_change<W: World>(run: &Run<'_, W>, pipeline: &PipelineName, change: &Change) -> Result<Self, Error> {
         let keys = [order::key(pipeline), claim::key(pipeline, &change.repository, &change.source_ref)];
         let mut rows = run.ledger().read_many::<Value>(&keys).await?.into_iter().zip(&keys);
         let (row, claim) = (rows.next(), rows.next());

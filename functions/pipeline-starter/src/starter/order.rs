@@ -80,7 +80,7 @@ async fn take<W: World>(run: &Run<'_, W>, arrival: &Arrival<'_>, pipeline: &Pipe
 async fn take_readable<W: World>(run: &Run<'_, W>, arrival: &Arrival<'_>, pipeline: &PipelineName) -> Decided {
     let key = order::key(pipeline);
     for _ in 0..MAX_CONFLICTS {
-        let mut facts = Facts::of_change(run, pipeline, arrival.change).await?;
+        let mut facts = Facts::of_arrival(run, pipeline, arrival).await?;
         // A claim that cannot be read may be about this very change, or about a newer one.
         if let Some(error) = facts.claims.unreadable.pop() {
             return Err(error.into());

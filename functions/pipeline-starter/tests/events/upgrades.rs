@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use pipeline_starter::Outcome::{Duplicate, Failed, Filtered, Healthy, Ignored, Stale, Started, Waiting};
 use pipeline_starter::claim::{self, Progress};
-use pipeline_starter::world::{ExecutionStatus, StartAnswer};
+use pipeline_starter::world::{ExecutionStatus, ListedExecution, StartAnswer};
 use sekisho_domain::change::Change;
 use sekisho_domain::report::ReportState;
 use sekisho_ledger::{Key, Lease, Store};
@@ -14,6 +14,8 @@ use crate::function::{
     COMMIT, Function, NO_CALLS, NUMBER, PIPELINE_IS_FULL, REPORT, SEQUENCE, START, change, end_of, event, file, listed,
     order_event, shop,
 };
+
+const LIST: &str = "ListPipelineExecutions shop";
 
 fn started(execution: &str) -> Progress {
     Progress::Started(execution.to_owned())
@@ -30,7 +32,7 @@ async fn an_order_adopts_the_execution_that_an_earlier_version_started() {
         function.write_claim(&change(0), Progress::Started("theirs".to_owned()));
         let decision = function.decide(&payload).await;
         assert_eq!((decision.outcome, decision.concerns["execution"].as_str()), (Duplicate, "theirs"));
-        assert_eq!(function.take_calls(), [REPORT]);
+        assert_eq!(function.take_calls(), [LIST, REPORT]);
         let report = &function.take_reports()[0];
         assert_eq!((report.state, report.execution.as_deref()), (ReportState::Running, Some("theirs")));
         // The end may have been before the upgrade.
@@ -128,7 +130,32 @@ async fn an_order_adopts_what_an_earlier_version_started_after_orders() {
     function.take_calls();
     let decision = function.decide(&order_event(1)).await;
     assert_eq!((decision.outcome, decision.concerns["execution"].as_str()), (Duplicate, "theirs"));
-    assert_eq!((function.take_calls(), function.shop().number), (vec![REPORT.to_owned()], NUMBER + 1));
+    assert_eq!(function.take_calls(), [LIST, REPORT]);
+    assert_eq!(function.shop().number, NUMBER + 1);
+}
+
+/// A person sends the change of `main` again, which an earlier version started before that of another branch.
+#[tokio::test(start_paused = true)]
+async fn an_order_starts_anew_if_something_else_has_run_since_an_earlier_version_started_its_change() {
+    use ExecutionStatus::{Failed, Running, Succeeded, Superseded};
+    for (later, is_adopted) in [(Succeeded, false), (Running, false), (Failed, true), (Superseded, true)] {
+        for has_row in [false, true] {
+            let function = Function::new();
+            if has_row {
+                assert_eq!(function.decide(&order_event(0)).await.outcome, Started);
+            }
+            function.write_claim(&change(1), started("theirs"));
+            let theirs = ListedExecution { status: Succeeded, ..listed("theirs", START, Some(COMMIT)) };
+            let other = ListedExecution { status: later, id: "other".to_owned(), ..theirs.clone() };
+            function.world().listed.replace(vec![other, theirs]);
+            let decision = function.decide(&order_event(1)).await;
+            let expected = if is_adopted { Duplicate } else { Started };
+            assert_eq!(decision.outcome, expected, "{later:?}, {has_row}");
+            let row = function.shop();
+            assert_eq!(row.execution.as_deref() == Some("theirs"), is_adopted);
+            assert_eq!(row.executions.iter().any(|known| known == "theirs"), !is_adopted);
+        }
+    }
 }
 
 /// A later change of the same reference, which an earlier version has started, stays in the claim.

@@ -111,11 +111,6 @@ pub(crate) fn run_the_last_order(history: &History, target: &Target, reports: &R
     let Some(last) = executions.iter().rfind(|execution| execution.token.is_some()) else {
         return wrong("nothing was started");
     };
-    // An order for a change that an earlier version started adopts that execution, even if another one followed. Only a
-    // person's `resend` leads back to such a change.
-    if report.execution.as_ref().is_some_and(|id| history.upgrade.has_execution(target.place, id)) {
-        return Ok(());
-    }
     if !last.runs(&order.change.revision) {
         return wrong(&format!("the last execution {} runs another revision", last.id));
     }
