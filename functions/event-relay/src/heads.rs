@@ -13,7 +13,8 @@ use time::OffsetDateTime;
 
 use crate::newest::{leads_order, leads_to};
 use crate::snapshot::TrainRows;
-use crate::target::{PlacedOrder, TargetRow, is_same_kind};
+use crate::sources::Sources;
+use crate::target::{PlacedOrder, TargetRow};
 use crate::train::held_targets;
 use crate::worklist::Reference;
 
@@ -55,7 +56,7 @@ impl<'r> Heads<'r> {
         let is_taken = row.current_report().is_some_and(|report| report.state != ReportState::Refused);
         // The target would refuse the order for ever, because its reference is not routed there. A target that has
         // taken the order answers it with its last report.
-        Some(if is_taken { row.offered_again(now) } else { row.placed(&head, now) })
+        Some(if is_taken { row.offered_again(now) } else { row.placed(&head, self.sources(target), now) })
     }
 
     fn is_in_wave(&self, target: &TargetId) -> bool {
@@ -81,7 +82,8 @@ impl<'r> Heads<'r> {
         };
         let heads = self.with_commit(&order.change).iter().filter(is_ordered);
         let changes = heads.filter_map(|head| head.snapshot.row.change(&head.repository, &head.source_ref));
-        self.last_leading(target, changes)
+        let leading = self.leading(target, changes);
+        leading.max_by(|one, other| (one.sequence, &one.source_ref).cmp(&(other.sequence, &other.source_ref)))
     }
 
     fn with_commit<'a>(&'a self, change: &'a Change) -> &'a [&'a Reference] {
@@ -99,27 +101,27 @@ impl<'r> Heads<'r> {
         now: OffsetDateTime,
     ) -> Option<TargetRow> {
         let report = row.unplaced_report().filter(|_| !self.is_in_wave(target))?;
-        let newest = self.newest(target, |_| true)?;
-        // The newest head of the pipeline's other source.
-        let other = self.newest(target, |change| !is_same_kind(change, &newest));
-        let (newest, other) = match other {
-            Some(other) if other.id() == report.id => (other, Some(newest)),
-            other => (newest, other),
-        };
+        let mut others = self.newest(target);
+        let reported = others.iter().position(|newest| newest.id() == report.id);
+        if others.is_empty() {
+            return None;
+        }
+        let newest = others.remove(reported.unwrap_or(0));
         if self.is_held(target, &newest, trains, now) {
             return None;
         }
         if newest.id() == report.id {
             // The number of an event without an order is the sequence of its change.
-            return Some(row.adopted(&newest, now).before_other(other));
+            return Some(row.adopted(&newest, self.sources(target), now).before_others(others));
         }
         // The target does not run the order, and calls it stale. Without an order, the report may be about a change
         // that an earlier version relayed, and later heads may touch none of the target's paths.
         let order = row.order.as_ref()?;
-        (newest.sequence >= order.change.sequence).then(|| row.placed(&newest, now).before_other(other))
+        let is_newer = newest.sequence >= order.change.sequence;
+        is_newer.then(|| row.placed(&newest, self.sources(target), now).before_others(others))
     }
 
-    /// The row of a target that has not taken the order of its pipeline's other source, with that change in a new
+    /// The row of a target that has not taken an order of another source of its pipeline, with that change in a new
     /// order. Returns `None` if there is no such change, or if it may not be ordered as long as a person holds a route
     /// to the target. `trains` has the rows of the routes without waves that lead to such a target.
     pub(crate) fn with_other_source(
@@ -131,7 +133,7 @@ impl<'r> Heads<'r> {
     ) -> Option<TargetRow> {
         let change = row.untaken_change(now).filter(|_| !self.is_in_wave(target))?;
         let is_led = leads_to(self.routes, self.here, &change, target);
-        (is_led && !self.is_held(target, &change, trains, now)).then(|| row.placed(&change, now))
+        (is_led && !self.is_held(target, &change, trains, now)).then(|| row.placed(&change, self.sources(target), now))
     }
 
     fn is_held(&self, target: &TargetId, change: &Change, trains: &TrainRows, now: OffsetDateTime) -> bool {
@@ -139,17 +141,22 @@ impl<'r> Heads<'r> {
         held_targets(leading, trains, &change.source_ref, now).contains(target)
     }
 
-    /// The newest of the selected changes that a route leads to the target, and that were not only recorded.
-    fn newest(&self, target: &TargetId, is_selected: impl Fn(&Change) -> bool) -> Option<Change> {
-        let relayed = self.at.values().flatten().filter(|head| !head.snapshot.row.baseline);
-        let changes = relayed.filter_map(|head| head.snapshot.row.change(&head.repository, &head.source_ref));
-        self.last_leading(target, changes.filter(is_selected))
+    fn sources<'t>(&'t self, target: &'t TargetId) -> Sources<'t> {
+        Sources::new(self.routes, target)
     }
 
-    /// The change that was seen last, of those that a route leads to the target.
-    fn last_leading(&self, target: &TargetId, changes: impl Iterator<Item = Change>) -> Option<Change> {
-        changes
-            .filter(|change| leads_to(self.routes, self.here, change, target))
-            .max_by(|one, other| (one.sequence, &one.source_ref).cmp(&(other.sequence, &other.source_ref)))
+    /// For each source of the pipeline, the newest of the changes that a route leads to the target, and that were not
+    /// only recorded. The newest of all comes first.
+    fn newest(&self, target: &TargetId) -> Vec<Change> {
+        let relayed = self.at.values().flatten().filter(|head| !head.snapshot.row.baseline);
+        let changes = relayed.filter_map(|head| head.snapshot.row.change(&head.repository, &head.source_ref));
+        let mut changes: Vec<Change> = self.leading(target, changes).collect();
+        changes.sort_by(|one, other| (other.sequence, &other.source_ref).cmp(&(one.sequence, &one.source_ref)));
+        self.sources(target).first_of_each(changes)
+    }
+
+    /// The changes that a route leads to the target.
+    fn leading(&self, target: &TargetId, changes: impl Iterator<Item = Change>) -> impl Iterator<Item = Change> {
+        changes.filter(move |change| leads_to(self.routes, self.here, change, target))
     }
 }

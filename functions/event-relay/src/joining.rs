@@ -2,12 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sekisho_domain::change::SourceKind;
-use sekisho_domain::route::{Routes, TargetId};
+use sekisho_domain::route::{ActionName, Routes, TargetId};
 use time::OffsetDateTime;
 
 use crate::branch::BranchRow;
-use crate::route::{plain_routes_to, plain_targets};
+use crate::route::{plain_routes_to, plain_sources};
 use crate::snapshot::TrainRows;
 use crate::train::held_targets;
 use crate::worklist::Reference;
@@ -29,7 +28,8 @@ pub(crate) struct Joining<'r> {
 /// A reference whose row does not have the targets that are routed now.
 struct Changed<'r> {
     reference: &'r Reference,
-    current: BTreeSet<TargetId>,
+    /// The routed targets, each with the source actions that get the head.
+    current: BTreeMap<TargetId, BTreeSet<&'r ActionName>>,
     /// The routed targets that the row does not have.
     missing: BTreeSet<TargetId>,
     /// The targets that do not get the head now, because a person holds their route.
@@ -42,27 +42,28 @@ struct Changed<'r> {
 /// # Errors
 /// The names of routes without waves whose train rows the caller has to read first: a hold of the route is in that row.
 pub(crate) fn joining<'r>(
-    routes: &Routes,
+    routes: &'r Routes,
     references: &'r [Reference],
     undecided: &BTreeSet<TargetId>,
     trains: &TrainRows,
     now: OffsetDateTime,
 ) -> Result<Vec<Joining<'r>>, BTreeSet<String>> {
-    let mut fed: BTreeMap<(TargetId, SourceKind), u64> = BTreeMap::new();
+    let mut fed: BTreeMap<Source<'_>, u64> = BTreeMap::new();
     let mut changed: Vec<Changed<'_>> = Vec::new();
     for reference in references {
         let row = &reference.snapshot.row;
         let Some(known) = &row.targets else { continue };
         let known: BTreeSet<&TargetId> = known.iter().collect();
-        let current = targets_of(routes, reference);
+        let current = plain_sources(routes.concerning(&reference.repository, &reference.source_ref));
         // A head that was only recorded was not ordered, so its row does not say that a target runs any head.
         if !row.baseline {
-            for target in known.iter().filter(|target| current.contains(**target)) {
-                let latest = fed.entry(((*target).clone(), reference.repository.kind())).or_default();
+            let fed_here = current.iter().filter(|(target, _)| known.contains(target));
+            for source in fed_here.flat_map(|(target, actions)| sources(target, actions)) {
+                let latest = fed.entry(source).or_default();
                 *latest = row.sequence.max(*latest);
             }
         }
-        let missing: BTreeSet<TargetId> = current.iter().filter(|target| !known.contains(target)).cloned().collect();
+        let missing: BTreeSet<TargetId> = current.keys().filter(|target| !known.contains(target)).cloned().collect();
         if !missing.is_empty() || known.len() > current.len() - missing.len() {
             changed.push(Changed { reference, current, missing, held: BTreeSet::new() });
         }
@@ -79,19 +80,26 @@ pub(crate) fn joining<'r>(
     let newest = newest(&changed, undecided);
     let join = |Changed { reference, current, missing, held }: &Changed<'r>| {
         let row = &reference.snapshot.row;
-        let source = |target: &TargetId| (target.clone(), reference.repository.kind());
-        let is_newest =
-            |target: &TargetId| newest.get(&source(target)).is_some_and(|newest| std::ptr::eq(*newest, *reference));
+        let sources =
+            |target: &TargetId| current.get(target).map(|actions| sources(target, actions)).unwrap_or_default();
+        let is_newest = |target: &TargetId| {
+            sources(target)
+                .iter()
+                .any(|source| newest.get(source).is_some_and(|newest| std::ptr::eq(*newest, *reference)))
+        };
         let targets: BTreeSet<TargetId> = missing.iter().filter(|target| is_newest(target)).cloned().collect();
-        let is_fed_later = |target: &&TargetId| fed.get(&source(target)).is_some_and(|latest| *latest > row.sequence);
+        let is_fed_later = |target: &&TargetId| {
+            sources(target).iter().all(|source| fed.get(source).is_some_and(|latest| *latest > row.sequence))
+        };
         let fed_later = targets.iter().filter(is_fed_later).cloned().collect();
         // The target is not recorded here before it is recorded in the row of its newest head. The order may fail, and
         // a target that is recorded everywhere would not get it in the next reconcile.
         let waits = |target: &TargetId| {
-            let is_elsewhere = || newest.contains_key(&source(target)) && !is_newest(target);
+            let is_elsewhere =
+                || sources(target).iter().any(|source| newest.contains_key(source)) && !is_newest(target);
             missing.contains(target) && (undecided.contains(target) || held.contains(target) || is_elsewhere())
         };
-        let row = row.covering(current.iter().filter(|target| !waits(target)).cloned().collect());
+        let row = row.covering(current.keys().filter(|target| !waits(target)).cloned().collect());
         Joining { reference, targets, fed_later, row }
     };
     let joined = changed.iter().map(join);
@@ -115,28 +123,30 @@ impl Changed<'_> {
     }
 }
 
-/// The reference with the newest head for each target that has joined a reference, and for each kind of source. The
+/// A source action of a target's pipeline.
+type Source<'r> = (TargetId, &'r ActionName);
+
+fn sources<'r>(target: &TargetId, actions: &BTreeSet<&'r ActionName>) -> Vec<Source<'r>> {
+    actions.iter().map(|action| (target.clone(), *action)).collect()
+}
+
+/// The reference with the newest head for each target that has joined a reference, and for each source action. The
 /// held heads do not count, so that the hold of one reference does not keep the targets from the head of another one.
-fn newest<'r>(
-    changed: &[Changed<'r>],
-    undecided: &BTreeSet<TargetId>,
-) -> BTreeMap<(TargetId, SourceKind), &'r Reference> {
-    let mut newest: BTreeMap<(TargetId, SourceKind), &Reference> = BTreeMap::new();
-    for Changed { reference, missing, held, .. } in changed.iter().filter(|one| one.has_head()) {
+fn newest<'r>(changed: &[Changed<'r>], undecided: &BTreeSet<TargetId>) -> BTreeMap<Source<'r>, &'r Reference> {
+    let mut newest: BTreeMap<Source<'_>, &Reference> = BTreeMap::new();
+    for Changed { reference, current, missing, held } in changed.iter().filter(|one| one.has_head()) {
         let row = &reference.snapshot.row;
-        for target in missing.iter().filter(|target| !undecided.contains(target) && !held.contains(target)) {
-            let known = newest.entry((target.clone(), reference.repository.kind())).or_insert(reference);
+        let joins =
+            |target: &TargetId| missing.contains(target) && !undecided.contains(target) && !held.contains(target);
+        let joined = current.iter().filter(|(target, _)| joins(target));
+        for source in joined.flat_map(|(target, actions)| sources(target, actions)) {
+            let known = newest.entry(source).or_insert(reference);
             if known.snapshot.row.sequence < row.sequence {
                 *known = reference;
             }
         }
     }
     newest
-}
-
-/// The targets of the routes without waves that match the reference.
-fn targets_of(routes: &Routes, reference: &Reference) -> BTreeSet<TargetId> {
-    plain_targets(routes.concerning(&reference.repository, &reference.source_ref))
 }
 
 #[cfg(test)]
@@ -198,7 +208,7 @@ mod tests {
 
     /// The references, while the changes of these branches are held.
     fn joined_with<'r>(
-        routes: &Routes,
+        routes: &'r Routes,
         references: &'r [Reference],
         undecided: &BTreeSet<TargetId>,
         held: &[&str],

@@ -73,6 +73,7 @@ mod route;
 mod run;
 mod selection;
 mod snapshot;
+mod sources;
 mod status;
 pub mod target;
 mod target_report;

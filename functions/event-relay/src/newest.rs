@@ -1,5 +1,7 @@
 //! Finds the newest change of the references that feed a target.
 
+use std::cmp::Reverse;
+
 use sekisho_domain::account::Region;
 use sekisho_domain::change::{Change, RepositoryArn};
 use sekisho_domain::order::OrderKind;
@@ -8,7 +10,8 @@ use sekisho_ledger::Row;
 
 use crate::branch::BranchRow;
 use crate::selection::routes_to;
-use crate::target::{PlacedOrder, is_same_kind};
+use crate::sources::Sources;
+use crate::target::PlacedOrder;
 
 /// The head of a reference, as the ledger has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,20 +34,21 @@ impl Candidate {
     }
 }
 
-/// The newest of the changes that routes lead to the target, and the newest one of the pipeline's other source. A head
-/// that was relayed is newer than every head that was only recorded, because all heads of a first look have nearly the
-/// same sequence.
+/// The newest of the changes that routes lead to the target, and the newest one of each other source of the pipeline. A
+/// head that was relayed is newer than every head that was only recorded, because all heads of a first look have nearly
+/// the same sequence.
 pub(crate) fn newest<'c>(
     routes: &Routes,
     here: &Region,
     target: &TargetId,
     candidates: &'c [Candidate],
-) -> Option<(&'c Change, Option<&'c Change>)> {
-    let fed = || candidates.iter().filter(|candidate| leads_to(routes, here, &candidate.change, target));
-    let age = |candidate: &&Candidate| (!candidate.is_baseline, candidate.change.sequence);
-    let newest = &fed().max_by_key(age)?.change;
-    let other = fed().filter(|candidate| !is_same_kind(&candidate.change, newest)).max_by_key(age);
-    Some((newest, other.map(|candidate| &candidate.change)))
+) -> Option<(&'c Change, Vec<&'c Change>)> {
+    let fed = candidates.iter().filter(|candidate| leads_to(routes, here, &candidate.change, target));
+    let mut fed: Vec<&Candidate> = fed.collect();
+    fed.sort_by_key(|candidate| Reverse((!candidate.is_baseline, candidate.change.sequence)));
+    let sources = Sources::new(routes, target);
+    let mut newest = sources.first_of_each(fed.into_iter().map(|candidate| &candidate.change)).into_iter();
+    Some((newest.next()?, newest.collect()))
 }
 
 /// Whether a route still leads an order to its target. The order of a wave belongs to its train, wherever the branch or

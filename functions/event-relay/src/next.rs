@@ -19,6 +19,7 @@ use time::OffsetDateTime;
 use crate::ordering::Placed;
 use crate::outcome::{Outcome, about_change};
 use crate::snapshot::{Snapshot, TargetRows};
+use crate::sources::Sources;
 use crate::target::{TargetRow, TrainOrder};
 use crate::train::{Hold, TrainRow, WaveRow};
 use crate::wave::{Observer, WaveState};
@@ -298,7 +299,8 @@ impl<'a> Step<'a> {
             OrderKind::Rollback => Urgency::Rollback,
             OrderKind::Deploy => Urgency::Deploy,
         };
-        if let Some(row) = self.target(target).map(|row| row.ordered(change, kind, train, self.now)) {
+        let sources = Sources::new(self.facts.routes, target);
+        if let Some(row) = self.target(target).map(|row| row.ordered(change, (kind, train), sources, self.now)) {
             self.write(target.clone(), row, urgency);
         }
     }

@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sekisho_domain::change::Change;
 use sekisho_domain::decision::Decision;
-use sekisho_domain::route::TargetId;
+use sekisho_domain::route::{Routes, TargetId};
 use sekisho_ledger::{MAX_TRANSACTION, Write};
 use time::OffsetDateTime;
 
 use crate::branch::BranchRow;
 use crate::outcome::{Outcome, about_change};
 use crate::snapshot::{Snapshot, TargetRows};
+use crate::sources::Sources;
 use crate::target::{self, PlacedOrder, Placement, TargetRow};
 use crate::train::{self, Arrival, TrainRow};
 
@@ -64,6 +65,18 @@ impl TrainArrival {
     }
 }
 
+/// The targets that may get a change.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Recipients<'a> {
+    /// All routes, because other routes may lead to the same targets.
+    pub(crate) routes: &'a Routes,
+    pub(crate) targets: &'a BTreeSet<TargetId>,
+    /// The targets that get nothing now, because a person holds their route.
+    pub(crate) held: &'a BTreeSet<TargetId>,
+    /// The rows of the targets.
+    pub(crate) rows: &'a TargetRows,
+}
+
 /// What a change means for some targets.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Part {
@@ -102,18 +115,16 @@ pub(crate) fn orders(placed: &[Placed]) -> Vec<(TargetId, PlacedOrder)> {
 }
 
 impl Ordering {
-    /// Orders `targets` to run `change`, except those that are `held`. `finished` is the row of the reference to write
+    /// Orders the targets to run `change`, except those that are held. `finished` is the row of the reference to write
     /// afterwards. Targets that are held or whose rows cannot be read are removed from it, so that they join as
     /// soon as the hold ends or their rows can be read.
     pub(crate) fn new(
         change: Change,
         finished: Snapshot<BranchRow>,
-        held: &BTreeSet<TargetId>,
-        targets: &BTreeSet<TargetId>,
-        rows: &TargetRows,
+        recipients: &Recipients<'_>,
         now: OffsetDateTime,
     ) -> Self {
-        let part = Part::new(&change, held, targets, rows, now);
+        let part = Part::new(&change, recipients, now);
         let finished = without(finished, part.left_out());
         Self { change, finished, pending: None, part, notes: vec![], trains: vec![] }
     }
@@ -152,20 +163,15 @@ pub(crate) fn without<'t>(
 }
 
 impl Part {
-    /// Places an order to run `change` in the rows of `targets`, except those of them that are `held`.
-    pub(crate) fn new(
-        change: &Change,
-        held: &BTreeSet<TargetId>,
-        targets: &BTreeSet<TargetId>,
-        rows: &TargetRows,
-        now: OffsetDateTime,
-    ) -> Self {
+    /// Places an order to run `change` in the rows of the targets, except those of them that are held.
+    pub(crate) fn new(change: &Change, recipients: &Recipients<'_>, now: OffsetDateTime) -> Self {
+        let Recipients { routes, targets, held, rows } = *recipients;
         let mut part = Self::default();
         for target in targets {
             if let Some(unreadable) = rows.unreadable.get(target) {
                 part.unreadable.insert(target.clone(), unreadable.clone());
             } else if let Some(Snapshot { row, revision }) = rows.read.get(target) {
-                match row.place(change, now) {
+                match row.place(change, Sources::new(routes, target), now) {
                     Placement::Placed(_) if held.contains(target) => drop(part.held.insert(target.clone())),
                     Placement::Placed(row) => {
                         part.placed.push(Placed { target: target.clone(), row: *row, replaces: *revision });

@@ -14,7 +14,7 @@ use crate::branch::{BranchRow, Pending, Untouched};
 use crate::delivery::{self, Delivery, deliveries};
 use crate::error::Error;
 use crate::hint::{Hint, Trigger};
-use crate::ordering::{Ordering, TrainArrival};
+use crate::ordering::{Ordering, Recipients, TrainArrival};
 use crate::outcome::{Outcome, about_change, about_hint, no_longer_routed, revision_key};
 use crate::route::{TouchedRoutes, plain_routes_to};
 use crate::snapshot::{Snapshot, TargetRows, TrainRows};
@@ -28,6 +28,7 @@ pub(crate) const GONE: &str =
 /// The facts about a reference. A fact is read only when the plan depends on it.
 #[derive(Debug)]
 pub(crate) struct Facts<'a> {
+    pub(crate) routes: &'a Routes,
     pub(crate) hint: &'a Hint,
     pub(crate) trigger: Trigger,
     /// The ledger's row; `None` until it is read.
@@ -53,7 +54,19 @@ impl<'a> Facts<'a> {
         let touched = TouchedRoutes::new(routes, &hint.repository, &hint.source_ref);
         let targets = TargetRows::default();
         let trains = TrainRows::new();
-        Self { hint, trigger, row, head: None, is_gone: None, touched, paths_error: None, floor: None, targets, trains }
+        Self {
+            routes,
+            hint,
+            trigger,
+            row,
+            head: None,
+            is_gone: None,
+            touched,
+            paths_error: None,
+            floor: None,
+            targets,
+            trains,
+        }
     }
 }
 
@@ -325,7 +338,9 @@ fn ordering(
     let finished = row.relayed(&change, facts.touched.all_targets().into_iter().collect());
     let revision = facts.row.as_ref().and_then(|snapshot| snapshot.revision);
     let held = held_targets(facts.touched.all(), &facts.trains, &change.source_ref, now);
-    Ordering::new(change, Snapshot { row: finished, revision }, &held, wanted, &facts.targets, now)
+    let finished = Snapshot { row: finished, revision };
+    let recipients = Recipients { routes: facts.routes, targets: wanted, held: &held, rows: &facts.targets };
+    Ordering::new(change, finished, &recipients, now)
 }
 
 /// The plan for more targets than one transaction can write: the change is pending until all targets have the order.

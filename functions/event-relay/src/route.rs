@@ -1,10 +1,10 @@
 //! The targets that a change goes to.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use sekisho_domain::change::{RepositoryArn, SourceRef};
-use sekisho_domain::route::{Route, Routes, Target, TargetId};
+use sekisho_domain::route::{ActionName, Route, Routes, Target, TargetId};
 
 /// The routes that match a reference, divided into touched and undecided routes. A route is undecided as long as no
 /// changed path has touched it and more pages of changed paths may follow.
@@ -101,6 +101,17 @@ pub(crate) fn plain_routes_to<'r>(
 /// The targets that get every change at once. A target in a wave is never among them.
 pub(crate) fn plain_targets<'r>(routes: impl IntoIterator<Item = &'r Route>) -> BTreeSet<TargetId> {
     routes.into_iter().filter(|route| route.waves().is_empty()).flat_map(Route::targets).map(Target::id).collect()
+}
+
+/// The targets that get every change at once, each with its source actions that do.
+pub(crate) fn plain_sources<'r>(
+    routes: impl IntoIterator<Item = &'r Route>,
+) -> BTreeMap<TargetId, BTreeSet<&'r ActionName>> {
+    let mut sources: BTreeMap<TargetId, BTreeSet<&ActionName>> = BTreeMap::new();
+    for target in routes.into_iter().filter(|route| route.waves().is_empty()).flat_map(Route::targets) {
+        sources.entry(target.id()).or_default().insert(&target.action);
+    }
+    sources
 }
 
 #[cfg(test)]

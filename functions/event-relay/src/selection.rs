@@ -22,10 +22,11 @@ pub(crate) fn routes_to<'r>(
     here: &'r Region,
     target: &'r TargetId,
 ) -> impl Iterator<Item = &'r Route> {
-    routes_here(routes, here).filter(move |route| route.targets().iter().any(|one| is(one, target)))
+    routes_here(routes, here).filter(move |route| route.targets().iter().any(|one| is_target(one, target)))
 }
 
-fn is(target: &Target, id: &TargetId) -> bool {
+/// Whether a target of a route has this id.
+pub(crate) fn is_target(target: &Target, id: &TargetId) -> bool {
     target.account == id.account && target.region == id.region && target.pipeline == id.pipeline
 }
 

@@ -120,6 +120,7 @@ mod tests {
     use time::macros::datetime;
 
     use super::*;
+    use crate::sources::Sources;
 
     const NOW: OffsetDateTime = datetime!(2026-11-21 12:00 UTC);
 
@@ -143,7 +144,7 @@ mod tests {
     /// The row after an order of the second commit and a report. Before, the first commit was healthy.
     fn row(state: ReportState, minutes_ago: u64) -> TargetRow {
         let at = NOW - Duration::from_mins(minutes_ago);
-        let row = TargetRow::default().placed(&change(2), at);
+        let row = TargetRow::default().placed(&change(2), Sources::unrouted(), at);
         let order = row.order.clone().unwrap();
         let report = OrderReport {
             version: OrderReport::VERSION,
@@ -174,7 +175,10 @@ mod tests {
         let lines = shown(vec![
             ("222222222222/ap-northeast-1/shop", Some(row(ReportState::Healthy, 180))),
             ("222222222222/us-east-1/shop", Some(row(ReportState::Waiting, 12))),
-            ("333333333333/ap-northeast-1/shop", Some(TargetRow::default().placed(&change(2), NOW))),
+            (
+                "333333333333/ap-northeast-1/shop",
+                Some(TargetRow::default().placed(&change(2), Sources::unrouted(), NOW)),
+            ),
             ("333333333333/us-east-1/shop", Some(TargetRow::default())),
             ("444444444444/us-east-1/shop", None),
         ]);
@@ -209,7 +213,7 @@ mod tests {
 
     #[test]
     fn a_report_on_an_earlier_order_still_says_what_runs() {
-        let next = row(ReportState::Healthy, 60).placed(&change(3), NOW - Duration::from_secs(30));
+        let next = row(ReportState::Healthy, 60).placed(&change(3), Sources::unrouted(), NOW - Duration::from_secs(30));
         let lines = shown(vec![("222222222222/ap-northeast-1/shop", Some(next))]);
         assert!(lines[1].ends_with("00000002  no report  30s  00000003 main"), "{lines:?}");
     }

@@ -19,9 +19,9 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 pub use self::other_source::OtherSource;
-pub(crate) use self::other_source::is_same_kind;
 pub use self::train_order::{Finished, FinishedState, TrainOrder};
 pub(crate) use self::train_order::{Progress, order_of_wave};
+use crate::sources::Sources;
 
 /// The time from the first offer of an order to the second one. Each further pause is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_mins(5);
@@ -64,9 +64,12 @@ pub struct TargetRow {
     /// For each route whose order was replaced by another route's order, what became of that order.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub finished: BTreeMap<String, Finished>,
-    /// What was ordered last of the pipeline's other source, if the current order is about one of two sources.
+    /// What was ordered last of another source of the pipeline, if the current order is about one of several sources.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub other: Option<OtherSource>,
+    /// The same for the third source and further ones.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub more: Vec<OtherSource>,
 }
 
 /// An order that a target got.
@@ -183,13 +186,13 @@ impl TargetRow {
 
     /// Orders the target to run a change, unless the target should already run this commit or a change that was seen
     /// later.
-    pub(crate) fn place(&self, change: &Change, now: OffsetDateTime) -> Placement {
-        let placed = || Placement::Placed(Box::new(self.placed(change, now)));
+    pub(crate) fn place(&self, change: &Change, sources: Sources<'_>, now: OffsetDateTime) -> Placement {
+        let placed = || Placement::Placed(Box::new(self.placed(change, sources, now)));
         let Some(PlacedOrder { change: desired, train, withdrawn, .. }) = self.standing_order() else {
             return if self.sequence() < change.sequence { placed() } else { Placement::Superseded };
         };
-        if !is_same_kind(desired, change) {
-            return self.place_beside(change, now);
+        if !sources.are_same(desired, change) {
+            return self.place_beside(change, sources, now);
         }
         if is_same_revision(desired, change) {
             // A withdrawn order is not offered, so the target gets the commit only with a new one.
@@ -206,18 +209,18 @@ impl TargetRow {
 
     /// The row with a new order, whatever the target should run now.
     #[must_use]
-    pub(crate) fn placed(&self, change: &Change, now: OffsetDateTime) -> Self {
+    pub(crate) fn placed(&self, change: &Change, sources: Sources<'_>, now: OffsetDateTime) -> Self {
         // A target that ran this reference under an earlier version knows its sequences as numbers.
-        self.with_order(epoch_millis(now).max(self.number + 1).max(change.sequence), change, now)
+        self.with_order(epoch_millis(now).max(self.number + 1).max(change.sequence), change, sources, now)
     }
 
     /// The row with the order on which the target already reported. The order is not offered before its report is old.
     #[must_use]
-    pub(crate) fn adopted(&self, change: &Change, now: OffsetDateTime) -> Self {
-        self.with_order(self.number, change, now)
+    pub(crate) fn adopted(&self, change: &Change, sources: Sources<'_>, now: OffsetDateTime) -> Self {
+        self.with_order(self.number, change, sources, now)
     }
 
-    fn with_order(&self, number: u64, change: &Change, now: OffsetDateTime) -> Self {
+    fn with_order(&self, number: u64, change: &Change, sources: Sources<'_>, now: OffsetDateTime) -> Self {
         let millis = epoch_millis(now);
         let order = PlacedOrder {
             number,
@@ -234,8 +237,7 @@ impl TargetRow {
         };
         // Only the orders of waves use the changes.
         let healthy = if self.healthy.is_empty() { BTreeMap::new() } else { self.healthy_changes() };
-        let other = self.other_beside(change);
-        Self { number, order: Some(order), healthy, heard: None, other, ..self.clone() }
+        Self { number, order: Some(order), healthy, heard: None, ..self.beside(change, sources) }
     }
 
     /// The last report, if it is about the current order.

@@ -4,6 +4,7 @@ use time::Duration;
 use time::macros::datetime;
 
 use super::*;
+use crate::sources::Sources;
 use crate::target::TargetRow;
 
 const NOW: OffsetDateTime = datetime!(2026-11-21 12:00 UTC);
@@ -230,7 +231,8 @@ fn a_head_that_needs_no_order() {
 fn a_new_head_gets_the_largest_sequence_of_its_targets() {
     let clock = epoch_millis(NOW);
     let touched = |row: BranchRow| Case::row(row).at(2).touching("api/x");
-    let desires = |n, sequence| Some(("api", TargetRow::default().placed(&change(n, sequence), NOW)));
+    let desires =
+        |n, sequence| Some(("api", TargetRow::default().placed(&change(n, sequence), Sources::unrouted(), NOW)));
     let order =
         |sequence: u64| format!("order 2 with {sequence} to [api], 0 duplicates, 0 superseded, 0 notes, covers [api]");
     let ahead = BranchRow { sequence: clock + 5, ..relayed() };
@@ -302,8 +304,8 @@ fn an_event_about_a_recorded_head_is_relayed_once() {
 
 #[test]
 fn a_pending_change_is_continued_if_it_is_the_head() {
-    let has = Some(("api", TargetRow::default().placed(&change(2, 8), NOW)));
-    let newer = Some(("api", TargetRow::default().placed(&change(3, 9), NOW)));
+    let has = Some(("api", TargetRow::default().placed(&change(2, 8), Sources::unrouted(), NOW)));
+    let newer = Some(("api", TargetRow::default().placed(&change(3, 9), Sources::unrouted(), NOW)));
     let at_head = |row: &BranchRow| Case::row(pending(row)).at(2).new_targets();
     let order = |to: &str, duplicates, superseded| {
         format!("order 2 with 8 to [{to}], {duplicates} duplicates, {superseded} superseded, 0 notes, covers [api]")

@@ -10,7 +10,7 @@ use sekisho_ledger::MAX_TRANSACTION;
 use crate::decision_log::Report;
 use crate::error::Error;
 use crate::joining::{Joining, joining};
-use crate::ordering::Ordering;
+use crate::ordering::{Ordering, Recipients};
 use crate::outcome::{Outcome, about_change, needs_repair};
 use crate::plan::GONE;
 use crate::relay::examine;
@@ -80,7 +80,8 @@ async fn order_one<W: World>(run: &Run<'_, W>, joining: Joining<'_>) -> Result<R
     let runs_later = |target: &&TargetId| joining.fed_later.contains(*target) && has_no_order(target);
     let targets = joining.targets.iter().filter(|target| !runs_later(target)).cloned().collect();
     let finished = Snapshot { row: joining.row, revision: snapshot.revision };
-    let ordering = Ordering::new(change, finished, &BTreeSet::new(), &targets, &rows, run.now());
+    let recipients = Recipients { routes: run.routes, targets: &targets, held: &BTreeSet::new(), rows: &rows };
+    let ordering = Ordering::new(change, finished, &recipients, run.now());
     if ordering.unplaced().is_none() {
         return order::carry_out(run, ordering, NewHead::No).await;
     }

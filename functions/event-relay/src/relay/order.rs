@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 use crate::branch::{self, BranchRow};
 use crate::decision_log::Report;
 use crate::error::Error;
-use crate::ordering::{Ordering, Part, Placed, TrainArrival, orders, without};
+use crate::ordering::{Ordering, Part, Placed, Recipients, TrainArrival, orders, without};
 use crate::outcome::{Outcome, about_change};
 use crate::relay::examine;
 use crate::relay::offer::{Offered, offer};
@@ -209,6 +209,7 @@ async fn place<W: World>(
         let trains = examine::rows_of_holds(run, plain_routes_to(routes(), &targets));
         let (rows, trains) = try_join(examine::target_rows(run, &targets), trains).await?;
         let held = held_targets(routes(), &trains, &change.source_ref, run.now());
-        part = Part::new(change, &held, &targets, &rows, run.now());
+        let recipients = Recipients { routes: run.routes, targets: &targets, held: &held, rows: &rows };
+        part = Part::new(change, &recipients, run.now());
     }
 }

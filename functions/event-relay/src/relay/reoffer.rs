@@ -99,7 +99,7 @@ async fn due<W: World>(
             && source::is_gone(run, change).await
         {
             report.log.push(about_change(change, Decision::new(Outcome::Failed, GONE)));
-            due.adopted.push(Placed { target, row: row.without_open_change(), replaces: revision });
+            due.adopted.push(Placed { target, row: row.without_open_change(change), replaces: revision });
             continue;
         }
         let (list, row) = match in_step.or(other) {

@@ -25,6 +25,7 @@ use crate::route::plain_routes_to;
 use crate::run::{CONCURRENT_CALLS, Run};
 use crate::selection::{route, routes_to, targets};
 use crate::snapshot::TrainRows;
+use crate::sources::Sources;
 use crate::status::revision;
 use crate::target::{self, PlacedOrder, TargetRow};
 use crate::target_request::ResendRequest;
@@ -204,12 +205,13 @@ fn plan<W: World>(
         )),
         None if routes.waves_of(target).next().is_some() => Err(IN_WAVE.to_owned()),
         None => {
-            let (change, other) = newest(routes, here, target, candidates).ok_or(NO_CHANGE)?;
+            let (change, others) = newest(routes, here, target, candidates).ok_or(NO_CHANGE)?;
             let leading = routes.concerning(&change.repository, &change.source_ref);
             if held_targets(leading, trains, &change.source_ref, run.now()).contains(target) {
                 return Err(HELD.to_owned());
             }
-            Ok((row.placed(change, run.now()).before_other(other.cloned()), true))
+            let row = row.placed(change, Sources::new(routes, target), run.now());
+            Ok((row.before_others(others.into_iter().cloned()), true))
         }
     }
 }

@@ -1,9 +1,9 @@
-//! The change of a pipeline's other source.
+//! The change of another source of a target's pipeline.
 
 use sekisho_domain::change::Change;
 use serde::{Deserialize, Serialize};
 
-/// The change of the other source that was ordered last.
+/// The change of another source that was ordered last.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OtherSource {
     /// The change.
@@ -15,9 +15,4 @@ pub struct OtherSource {
     /// change is ordered again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub open: bool,
-}
-
-/// Whether two changes come from the same source of a pipeline: one source action cannot have commits and images.
-pub(crate) fn is_same_kind(one: &Change, other: &Change) -> bool {
-    one.repository.kind() == other.repository.kind()
 }

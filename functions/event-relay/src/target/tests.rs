@@ -21,7 +21,7 @@ fn change(commit: u64, sequence: u64) -> Change {
 
 /// A target that was ordered at `NOW` to run the second commit.
 fn ordered() -> TargetRow {
-    TargetRow::default().placed(&change(2, 20), NOW)
+    TargetRow::default().placed(&change(2, 20), Sources::unrouted(), NOW)
 }
 
 fn report(row: &TargetRow, state: ReportState, at: OffsetDateTime) -> OrderReport {
@@ -55,19 +55,19 @@ fn reported(row: &TargetRow, state: ReportState, at: OffsetDateTime) -> TargetRo
 fn numbers_rise_even_if_the_clock_goes_back() {
     let first = ordered();
     assert_eq!(first.number, epoch_millis(NOW));
-    let second = first.placed(&change(3, 30), NOW - Duration::from_mins(1));
+    let second = first.placed(&change(3, 30), Sources::unrouted(), NOW - Duration::from_mins(1));
     assert_eq!(second.order.unwrap().number, first.number + 1);
     let ahead = epoch_millis(NOW) + 5;
-    assert_eq!(TargetRow::default().placed(&change(3, ahead), NOW).number, ahead);
+    assert_eq!(TargetRow::default().placed(&change(3, ahead), Sources::unrouted(), NOW).number, ahead);
 }
 
 #[test]
 fn a_target_gets_a_new_commit_unless_it_should_run_the_same_or_a_later_one() {
     let row = ordered();
-    assert!(matches!(row.place(&change(3, 21), NOW), Placement::Placed(_)));
-    assert_eq!(row.place(&change(2, 21), NOW), Placement::Duplicate);
-    assert_eq!(row.place(&change(3, 19), NOW), Placement::Superseded);
-    assert!(matches!(TargetRow::default().place(&change(2, 20), NOW), Placement::Placed(_)));
+    assert!(matches!(row.place(&change(3, 21), Sources::unrouted(), NOW), Placement::Placed(_)));
+    assert_eq!(row.place(&change(2, 21), Sources::unrouted(), NOW), Placement::Duplicate);
+    assert_eq!(row.place(&change(3, 19), Sources::unrouted(), NOW), Placement::Superseded);
+    assert!(matches!(TargetRow::default().place(&change(2, 20), Sources::unrouted(), NOW), Placement::Placed(_)));
 }
 
 #[test]
@@ -97,7 +97,7 @@ fn an_order_is_offered_until_its_target_accepts_and_finishes_it() {
     for finished in [ReportState::Healthy, ReportState::Failed, ReportState::Unknown, ReportState::RolledBack] {
         assert!(!state(finished).is_due(day), "{finished:?}");
     }
-    let next = state(ReportState::Healthy).placed(&change(3, 30), day);
+    let next = state(ReportState::Healthy).placed(&change(3, 30), Sources::unrouted(), day);
     assert!(next.is_due(day + Duration::from_mins(5)), "a report on an earlier order says nothing");
 }
 
@@ -110,7 +110,7 @@ fn the_latest_report_on_the_current_order_counts() {
     assert_eq!(stored.current_report().unwrap().state, ReportState::Healthy);
     assert_eq!(stored.receive(&running, minute), Reception::Repeated);
     assert_eq!(stored.receive(&report(&row, ReportState::Healthy, minute), minute), Reception::Repeated);
-    assert_eq!(stored.placed(&change(3, 30), minute).receive(&running, minute), Reception::Older);
+    assert_eq!(stored.placed(&change(3, 30), Sources::unrouted(), minute).receive(&running, minute), Reception::Older);
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn a_refusal_counts_once_for_each_order() {
     };
     let (row, first) = refuse(&ordered(), 1);
     let (row, second) = refuse(&row, 2);
-    let (_, next_order) = refuse(&row.placed(&change(3, 30), NOW), 3);
+    let (_, next_order) = refuse(&row.placed(&change(3, 30), Sources::unrouted(), NOW), 3);
     assert_eq!([first, second, next_order], [true, false, true]);
 }
 
@@ -134,7 +134,7 @@ fn a_report_on_a_lost_order_only_raises_the_number() {
     let Reception::Unplaced(row) = TargetRow::default().receive(&report, NOW) else { panic!() };
     assert_eq!(row, TargetRow { number: report.number, report: Some(report.clone()), ..TargetRow::default() });
     assert_eq!(row.receive(&report, NOW), Reception::Older);
-    assert!(row.placed(&change(3, 30), NOW - Duration::from_hours(1)).number > report.number);
+    assert!(row.placed(&change(3, 30), Sources::unrouted(), NOW - Duration::from_hours(1)).number > report.number);
 }
 
 /// An event of an earlier version has no order, and counts as one with the sequence as the number.
@@ -143,15 +143,19 @@ fn a_target_that_took_a_change_of_an_earlier_version_calls_the_order_stale() {
     let row = ordered();
     for ahead in [0, 20_000] {
         let theirs = TargetRow { number: row.number + ahead - 1, ..TargetRow::default() };
-        let theirs = theirs.placed(&change(4, 30), NOW);
+        let theirs = theirs.placed(&change(4, 30), Sources::unrouted(), NOW);
         let report = report(&theirs, ReportState::Healthy, NOW);
         let Reception::Unplaced(row) = row.receive(&report, NOW) else { panic!() };
         assert_eq!((row.unplaced_report(), row.current_report()), (Some(&report), None));
         assert!(!row.is_due(NOW + Duration::from_hours(2)), "the target would call the order stale again");
-        assert_eq!(row.place(&change(3, row.number), NOW), Placement::Superseded, "nothing goes back");
-        let Placement::Placed(next) = row.place(&change(2, row.number + 1), NOW) else { panic!() };
+        assert_eq!(
+            row.place(&change(3, row.number), Sources::unrouted(), NOW),
+            Placement::Superseded,
+            "nothing goes back"
+        );
+        let Placement::Placed(next) = row.place(&change(2, row.number + 1), Sources::unrouted(), NOW) else { panic!() };
         assert_eq!((next.number > report.number, next.unplaced_report()), (true, None));
-        let adopted = row.adopted(&change(4, 30), NOW);
+        let adopted = row.adopted(&change(4, 30), Sources::unrouted(), NOW);
         assert_eq!((adopted.number, adopted.current_report()), (report.number, Some(&report)));
     }
 }
@@ -179,10 +183,10 @@ fn a_new_sequence_of_a_change_of_a_wave_does_not_keep_later_heads_out() {
     let of =
         |seen| serde_json::from_value::<TrainOrder>(serde_json::json!({"route": "shop", "seen": seen, "bake": "0s"}));
     for (kind, ordered) in [(OrderKind::Rollback, change(1, 90)), (OrderKind::Deploy, change(2, 90))] {
-        let row = TargetRow::default().ordered(&ordered, kind, of(20).unwrap(), NOW);
-        assert!(matches!(row.place(&change(3, 30), NOW), Placement::Placed(_)), "{kind:?}");
-        assert_eq!(row.place(&change(4, 20), NOW), Placement::Superseded, "{kind:?}");
-        assert_eq!(row.place(&change(4, 10), NOW), Placement::Superseded, "{kind:?}");
+        let row = TargetRow::default().ordered(&ordered, (kind, of(20).unwrap()), Sources::unrouted(), NOW);
+        assert!(matches!(row.place(&change(3, 30), Sources::unrouted(), NOW), Placement::Placed(_)), "{kind:?}");
+        assert_eq!(row.place(&change(4, 20), Sources::unrouted(), NOW), Placement::Superseded, "{kind:?}");
+        assert_eq!(row.place(&change(4, 10), Sources::unrouted(), NOW), Placement::Superseded, "{kind:?}");
     }
 }
 
@@ -190,14 +194,14 @@ fn a_new_sequence_of_a_change_of_a_wave_does_not_keep_later_heads_out() {
 #[test]
 fn a_withdrawn_order_keeps_no_head_out() {
     let of = serde_json::from_value(serde_json::json!({"route": "shop", "seen": 21, "bake": "0s"})).unwrap();
-    let row = TargetRow::default().ordered(&change(2, 21), OrderKind::Deploy, of, NOW);
+    let row = TargetRow::default().ordered(&change(2, 21), (OrderKind::Deploy, of), Sources::unrouted(), NOW);
     let later = NOW + Duration::from_mins(5);
-    assert_eq!(row.place(&change(2, 20), later), Placement::Duplicate);
+    assert_eq!(row.place(&change(2, 20), Sources::unrouted(), later), Placement::Duplicate);
     let withdrawn = row.withdrawn(later).unwrap();
     assert_eq!(withdrawn.withdrawn(later), None, "it is withdrawn once");
     // The train may have given the head a larger sequence.
-    let Placement::Placed(next) = withdrawn.place(&change(2, 20), later) else { panic!() };
+    let Placement::Placed(next) = withdrawn.place(&change(2, 20), Sources::unrouted(), later) else { panic!() };
     assert!(next.number > row.number && next.is_due(later + Duration::from_mins(5)));
-    assert_eq!(withdrawn.place(&change(3, 20), later), Placement::Superseded);
-    assert!(matches!(withdrawn.place(&change(3, 22), later), Placement::Placed(_)));
+    assert_eq!(withdrawn.place(&change(3, 20), Sources::unrouted(), later), Placement::Superseded);
+    assert!(matches!(withdrawn.place(&change(3, 22), Sources::unrouted(), later), Placement::Placed(_)));
 }

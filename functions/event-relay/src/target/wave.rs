@@ -11,6 +11,7 @@ use time::OffsetDateTime;
 
 use super::train_order::{Finished, FinishedState, Progress, TrainOrder};
 use super::{FIRST_PAUSE, PlacedOrder, TargetRow, millis};
+use crate::sources::Sources;
 
 /// A target without a report for this time, or with nothing but refusals, is treated as unknown.
 const SILENCE: Duration = Duration::from_hours(2);
@@ -45,8 +46,14 @@ impl TargetRow {
 
     /// The row with an order of a wave. What became of the current order is noted if it is another route's.
     #[must_use]
-    pub(crate) fn ordered(&self, change: &Change, kind: OrderKind, train: TrainOrder, now: OffsetDateTime) -> Self {
-        let mut row = self.placed(change, now);
+    pub(crate) fn ordered(
+        &self,
+        change: &Change,
+        (kind, train): (OrderKind, TrainOrder),
+        sources: Sources<'_>,
+        now: OffsetDateTime,
+    ) -> Self {
+        let mut row = self.placed(change, sources, now);
         row.healthy = self.healthy_changes();
         row.finished.remove(&train.route);
         if let Some(old) = self.order.as_ref()

@@ -9,6 +9,7 @@ use super::{Answer, Ask, Effect};
 use crate::ordering::Placed;
 use crate::outcome::Outcome;
 use crate::selection::listed;
+use crate::sources::Sources;
 use crate::status::revision;
 use crate::target::{TargetRow, TrainOrder};
 use crate::train::{Hold, TrainRow};
@@ -70,7 +71,8 @@ impl Ask<'_> {
             let Some((order, of)) = own.filter(|(_, of)| of.route == self.view.route.name()) else { continue };
             let change = Change { sequence: row.next_sequence(self.now()), ..order.change.clone() };
             let train = TrainOrder { accepted: false, ..of.clone() };
-            let ordered = snapshot.row.ordered(&change, OrderKind::Rollback, train, self.now());
+            let sources = Sources::new(self.view.routes, &target);
+            let ordered = snapshot.row.ordered(&change, (OrderKind::Rollback, train), sources, self.now());
             again.push(Placed { target, row: ordered, replaces: snapshot.revision });
         }
         again

@@ -7,7 +7,7 @@ use event_relay::target::TargetRow;
 use event_relay::world::World;
 use sekisho_domain::change::Revision;
 
-use crate::function::{Function, commit, outcomes, routes};
+use crate::function::{Function, commit, file, outcomes, routes};
 use crate::images::{delete, digest, image, push, pushed};
 use crate::targets::{SHOP_2, SHOP_3, report, target_row};
 
@@ -225,4 +225,60 @@ async fn two_trains_from_nothing_bring_both_sources_to_their_target() {
         function.accepted();
         assert_eq!(reconcile(&function).await, []);
     }
+}
+
+/// Two repositories to two source actions of one pipeline, and an image to the third.
+fn three_sources() -> Function {
+    let route = |keys: &str, action: &str| {
+        format!(
+            "[[route]]\nname = \"{action}\"\n{keys}\nexisting = \"relay\"\n[[route.target]]\naccount = \"222222222222\"\n\
+             region = \"ap-northeast-1\"\npipeline = \"shop\"\naction = \"{action}\"\n"
+        )
+    };
+    let routes = [
+        route("repository = \"shop\"\nbranches = [\"main\"]", "Source"),
+        route("repository = \"website\"\nbranches = [\"main\"]", "Website"),
+        route("image = \"shop\"\ntags = [\"**\"]", "Image"),
+    ];
+    let function = Function::with(&routes.concat());
+    function.point("release/1.2", None);
+    function.account().images.borrow_mut().insert("shop".to_owned(), vec![]);
+    function
+}
+
+/// Relays the head of `main` of this repository.
+async fn relay(function: &Function, repository: &str) -> Vec<Outcome> {
+    let event = file("branch-created").replace("shop", repository);
+    outcomes(&function.handle(&event).await.unwrap().decisions)
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_repositories_of_two_source_actions_are_two_sources() {
+    let function = three_sources();
+    // Both repositories of the fake account have the same commits.
+    assert_eq!(relay(&function, "shop").await, [Relayed]);
+    let of_shop = row(&function);
+    assert_eq!(relay(&function, "website").await, [Relayed]);
+    push_image(&function).await;
+    let (of_image, repository) =
+        (row(&function), |row: &TargetRow| row.order.as_ref().unwrap().change.repository.clone());
+    assert_eq!((of_image.other.is_some(), of_image.more.len()), (true, 1));
+    // The target has taken neither of the commits.
+    send(&function, &of_image, "running", 1).await;
+    function.accepted();
+    reconcile(&function).await;
+    assert_eq!(repository(&row(&function)).name(), "website");
+    send(&function, &row(&function), "running", 2).await;
+    reconcile(&function).await;
+    let again = row(&function);
+    assert_eq!(repository(&again), repository(&of_shop));
+    send(&function, &again, "running", 3).await;
+    assert_eq!(reconcile(&function).await, []);
+    // A new commit of one repository replaces nothing of the other one.
+    function.point("main", Some(commit(2)));
+    assert_eq!(relay(&function, "website").await, [Relayed]);
+    assert_eq!(relay(&function, "website").await, [Duplicate]);
+    let others = |row: &TargetRow| row.other.iter().chain(&row.more).map(|one| one.change.clone()).collect::<Vec<_>>();
+    let names: Vec<String> = others(&row(&function)).iter().map(|one| one.repository.to_string()).collect();
+    assert_eq!(names, [repository(&again).to_string(), repository(&of_image).to_string()]);
 }

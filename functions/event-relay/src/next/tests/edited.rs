@@ -5,6 +5,7 @@ use sekisho_domain::timestamp::epoch_millis;
 
 use super::named::{A, B, C, settled};
 use super::world::{CONFIG, Details, World, id, routes, with};
+use crate::sources::Sources;
 use crate::target::TargetRow;
 use crate::train::Hold;
 
@@ -179,7 +180,7 @@ fn without_waves(missing: &str) -> World {
     let mut world = World::new(CONFIG);
     let change = World::change(1, "main", epoch_millis(world.now));
     for pipeline in [A, B, C].concat().into_iter().filter(|one| *one != missing) {
-        world.targets.insert(id(pipeline), TargetRow::default().placed(&change, world.now));
+        world.targets.insert(id(pipeline), TargetRow::default().placed(&change, Sources::unrouted(), world.now));
         world.receive(pipeline, if pipeline == "a2" { Failed } else { Healthy }, Details::default());
     }
     world
@@ -215,7 +216,7 @@ fn a_newcomer_that_has_a_newer_head_is_not_moved_back() {
         let mut world = settled(CONFIG);
         world.wait(5);
         let head = World::change(2, "main", epoch_millis(world.now));
-        world.targets.insert(id("c3"), TargetRow::default().placed(&head, world.now));
+        world.targets.insert(id("c3"), TargetRow::default().placed(&head, Sources::unrouted(), world.now));
         if let Some(state) = state {
             world.receive("c3", state, Details::default());
         }
@@ -237,7 +238,7 @@ fn a_newcomer_with_a_head_of_another_repository_gets_what_was_healthy_last() {
     world.wait(5);
     let mut head = World::change(2, "main", epoch_millis(world.now));
     head.repository = "arn:aws:codecommit:ap-northeast-1:111111111111:lib".parse().unwrap();
-    world.targets.insert(id("c3"), TargetRow::default().placed(&head, world.now));
+    world.targets.insert(id("c3"), TargetRow::default().placed(&head, Sources::unrouted(), world.now));
     edit(&mut world, &CONFIG.replace("\"c2\"", "\"c3\""));
     assert_eq!(world.ordered("c3"), "1");
 }

@@ -4,6 +4,7 @@ use sekisho_domain::report::ReportState::{Healthy, RolledBack, Running, Unknown,
 
 use super::named::{A, B, settled};
 use super::world::{CONFIG, World, id, is_by_wave, with};
+use crate::sources::Sources;
 
 /// The waves are taken out of the file, the targets of the wave `a` run the n-th commit, and the waves are put back.
 fn deploy_without_waves(world: &mut World, n: u64) {
@@ -11,7 +12,7 @@ fn deploy_without_waves(world: &mut World, n: u64) {
     let change = World::change(n, "main", sekisho_domain::timestamp::epoch_millis(world.now));
     for pipeline in A {
         let row = world.targets.get(&id(pipeline)).cloned().unwrap_or_default();
-        world.targets.insert(id(pipeline), row.placed(&change, world.now));
+        world.targets.insert(id(pipeline), row.placed(&change, Sources::unrouted(), world.now));
     }
 }
 

@@ -411,7 +411,8 @@ action = "Image"
     let shop = world.targets[&id("a1")].clone();
     let mut of = shop.order.clone().unwrap().train.unwrap();
     of.route = "image".to_owned();
-    let foreign = shop.ordered(&World::change(9, "main", 0), sekisho_domain::order::OrderKind::Deploy, of, world.now);
+    let (change, order) = (World::change(9, "main", 0), (sekisho_domain::order::OrderKind::Deploy, of));
+    let foreign = shop.ordered(&change, order, crate::sources::Sources::new(&world.routes, &id("a1")), world.now);
     assert_eq!(foreign.finished.len(), 1, "the row remembers what became of the train's own order");
     world.targets.insert(id("a1"), foreign);
     world.push(2);

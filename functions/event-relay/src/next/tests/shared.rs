@@ -5,6 +5,7 @@ use sekisho_domain::report::ReportState::{Failed, Healthy, RolledBack, Running, 
 
 use super::named::settled;
 use super::world::{CONFIG, World, id, routes};
+use crate::sources::Sources;
 
 /// A second train with the target `a1` in its only wave.
 const LIB: &str = r#"
@@ -33,7 +34,10 @@ fn order_lib(world: &mut World, n: u64) {
     let of = serde_json::from_value(of).unwrap();
     let mut change = World::change(n, "main", sekisho_domain::timestamp::epoch_millis(world.now));
     change.repository = "arn:aws:codecommit:ap-northeast-1:111111111111:lib".parse().unwrap();
-    world.targets.insert(id("a1"), row.ordered(&change, OrderKind::Deploy, of, world.now));
+    world.targets.insert(
+        id("a1"),
+        row.ordered(&change, (OrderKind::Deploy, of), Sources::new(&world.routes, &id("a1")), world.now),
+    );
 }
 
 #[test]
