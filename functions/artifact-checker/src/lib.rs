@@ -12,10 +12,11 @@
 //! function causes a further S3 event, and the check for that event ends as `compliant`.
 //!
 //! **Sweep.** A sweep sends one HEAD request for each object, and reads one object of each page of the listing. After a
-//! failed read, the sweep reads every further object. If the invocation's time runs out, the function invokes itself to
-//! continue the sweep. An object whose check takes longer than an invocation, such as a very large copy, does not hold
-//! up the others: the next invocation continues its upload. A bucket or pipeline that AWS does not show is a finding,
-//! and the other buckets are swept.
+//! failed read, the sweep reads further objects until a read succeeds. If 20 reads in a row have failed, the other
+//! objects get the same verdict without a read. A sweep uses at most half of the request rates of S3 and KMS. If the
+//! invocation's time runs out, the function invokes itself to continue the sweep. An object whose check takes longer
+//! than an invocation, such as a very large copy, does not hold up the others: the next invocation continues its upload.
+//! A bucket or pipeline that AWS does not show is a finding, and the other buckets are swept.
 //!
 //! **Outcomes.** See [`Outcome`]. The function returns, logs and records each decision with its reason, and sends a
 //! notice about findings.
@@ -38,6 +39,8 @@ mod notice;
 mod object;
 mod open_pages;
 mod outcome;
+mod proofs;
+mod rate;
 mod repair;
 mod request;
 mod right_key;
@@ -54,5 +57,6 @@ pub use checker::Checker;
 pub use error::{CheckError, Error, SweepError};
 pub use key::KeyArn;
 pub use outcome::Outcome;
+pub use rate::Rates;
 pub use settings::Settings;
 pub use sweep_report::{Estimate, SweepReport};

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::object::ObjectId;
+use crate::sweep_row::SweepMode;
 
 const S3: &str = "aws.s3";
 const OBJECT_CREATED: &str = "Object Created";
@@ -59,6 +60,10 @@ impl SweepRequest {
     /// Returns a request to sweep the latest versions of a bucket and to repair them.
     pub(crate) fn of_bucket(bucket: &str) -> Self {
         Self { action: Action::Sweep, bucket: bucket.to_owned(), versions: false, dry_run: false, sweep: None }
+    }
+
+    pub(crate) fn mode(&self) -> SweepMode {
+        SweepMode { versions: self.versions, dry_run: self.dry_run }
     }
 
     /// Returns a request to continue the sweep with the id `sweep`.

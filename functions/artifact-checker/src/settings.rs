@@ -8,6 +8,7 @@ use sekisho_lambda::Environment;
 use sekisho_lambda::environment::{ARTIFACT_BUCKET, ARTIFACT_KEY_ARN};
 
 use crate::key::KeyArn;
+use crate::rate::Rates;
 use crate::repair::RepairRule;
 
 /// The function's settings.
@@ -19,6 +20,8 @@ pub struct Settings {
     pub bucket: String,
     /// The right key of `bucket`.
     pub key: KeyArn,
+    /// The most requests per second that a sweep sends.
+    pub rates: Rates,
 }
 
 impl Settings {
@@ -42,6 +45,7 @@ impl Settings {
             artifacts: environment.configuration()?.artifacts()?,
             bucket: environment.required(ARTIFACT_BUCKET)?.to_owned(),
             key: KeyArn::of_variable(ARTIFACT_KEY_ARN, environment.required(ARTIFACT_KEY_ARN)?)?,
+            rates: Rates::HALF,
         })
     }
 }

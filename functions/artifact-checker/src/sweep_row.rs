@@ -11,8 +11,10 @@ use time::OffsetDateTime;
 
 use crate::object::{ListPosition, ListedObject};
 use crate::outcome::Outcome;
+use crate::proofs::Proofs;
 use crate::repair::RequestCount;
 use crate::request::SweepRequest;
+use crate::verdict::Verdict;
 
 /// The most findings that a row and a report contain. The log contains all findings.
 const NAMED_FINDINGS: usize = 100;
@@ -25,7 +27,30 @@ const MOST_RUNS: u32 = 12;
 /// How long the row of a finished or abandoned sweep is kept.
 const RETENTION: Duration = Duration::from_hours(24 * 30);
 
-/// The row of one bucket.
+/// The mode of a sweep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SweepMode {
+    /// Whether the sweep checks all versions.
+    pub(crate) versions: bool,
+    /// Whether the sweep changes nothing.
+    pub(crate) dry_run: bool,
+}
+
+impl SweepMode {
+    /// The mode of the daily sweep.
+    pub(crate) const ORDINARY: Self = Self { versions: false, dry_run: false };
+
+    fn suffix(self) -> &'static str {
+        match (self.versions, self.dry_run) {
+            (false, false) => "",
+            (true, false) => "#versions",
+            (false, true) => "#dry-run",
+            (true, true) => "#versions#dry-run",
+        }
+    }
+}
+
+/// The row of one bucket and mode.
 #[expect(clippy::struct_excessive_bools, reason = "each is an attribute of its own in the ledger")]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct SweepRow {
@@ -45,6 +70,9 @@ pub(crate) struct SweepRow {
     /// The objects up to `position` that are not checked yet, because their checks take long.
     #[serde(default)]
     slow: Vec<SlowObject>,
+    /// The results of the reads.
+    #[serde(default)]
+    pub(crate) proofs: Proofs,
     /// Whether the sweep is done.
     pub(crate) complete: bool,
     /// What the sweep has found up to `position`.
@@ -67,16 +95,22 @@ pub(crate) enum Start {
 }
 
 impl SweepRow {
-    pub(crate) fn key(bucket: &str) -> Key {
-        Key::state(format!("sweep#{bucket}"))
+    /// The key of the row. Each mode has a row of its own, so that the daily sweep does not replace another sweep of the
+    /// bucket.
+    pub(crate) fn key(bucket: &str, mode: SweepMode) -> Key {
+        Key::state(format!("sweep#{bucket}{}", mode.suffix()))
     }
 
-    /// Decides what a request does with the bucket's row. A request that names a sweep continues only that sweep. Any
-    /// other request continues an unfinished sweep with the same `versions` and `dry_run`, or begins a new sweep.
+    pub(crate) fn mode(&self) -> SweepMode {
+        SweepMode { versions: self.versions, dry_run: self.dry_run }
+    }
+
+    /// Decides what a request does with the row of its mode. A request that names a sweep continues only that sweep. Any
+    /// other request continues an unfinished sweep of the same mode, or begins a new sweep.
     pub(crate) fn start(row: Option<Self>, request: &SweepRequest, request_id: &str, now: OffsetDateTime) -> Start {
         let unfinished = row.filter(|row| !row.complete);
         if let Some(row) = &unfinished
-            && row.until.is_held(now, TERM)
+            && row.is_held(now)
             && row.holder != request_id
         {
             let found = row.totals.summary();
@@ -87,7 +121,7 @@ impl SweepRow {
         }
         let is_same = |row: &Self| match &request.sweep {
             Some(sweep) => row.sweep == *sweep,
-            None => (row.versions, row.dry_run) == (request.versions, request.dry_run),
+            None => row.mode() == request.mode(),
         };
         match unfinished.filter(is_same) {
             Some(row) => Start::Row(Box::new(Self { holder: request_id.to_owned(), ..row })),
@@ -107,6 +141,7 @@ impl SweepRow {
             position: None,
             listed: false,
             slow: Vec::new(),
+            proofs: Proofs::default(),
             complete: false,
             totals: SweepTotals::default(),
             holder: request_id.to_owned(),
@@ -121,6 +156,11 @@ impl SweepRow {
         self.position = end;
         self.totals.add_page(totals);
         self.settle();
+    }
+
+    /// Whether an invocation holds the sweep.
+    pub(crate) fn is_held(&self, now: OffsetDateTime) -> bool {
+        self.until.is_held(now, TERM)
     }
 
     /// Whether an object has left its page because its check takes long.
@@ -242,6 +282,15 @@ pub(crate) struct CheckedObject {
     pub(crate) planned_requests: Option<RequestCount>,
     /// Whether a byte of the object was read.
     pub(crate) was_read: bool,
+    /// The verdict of a read that failed because of the key or the reader.
+    pub(crate) failed_read: Option<Verdict>,
+}
+
+impl CheckedObject {
+    /// An object whose check did not end.
+    pub(crate) fn undecided(decision: Decision<Outcome>) -> Self {
+        Self { decision, planned_requests: None, was_read: false, failed_read: None }
+    }
 }
 
 impl SweepTotals {

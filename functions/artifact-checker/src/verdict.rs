@@ -1,6 +1,7 @@
 //! Derives the verdict on an object from the answers of S3 and KMS.
 
 use sekisho_lambda::ServiceError;
+use serde::{Deserialize, Serialize};
 
 use crate::key::{KeyArn, KeyStatus, account_in_name};
 use crate::object::Encryption;
@@ -8,7 +9,7 @@ use crate::outcome::Outcome;
 use crate::repair::{RepairPlan, Step};
 
 /// An outcome, and its reason in one sentence.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Verdict {
     pub(crate) outcome: Outcome,
     pub(crate) reason: String,
@@ -150,6 +151,13 @@ pub(crate) fn compliant_and_read() -> Verdict {
 
 pub(crate) fn compliant_and_not_read() -> Verdict {
     Verdict::new(Outcome::Compliant, "it is under the right key")
+}
+
+/// The verdict on an object that was not read, because the last `reads` reads of other objects failed. `last` is the
+/// verdict of the last one.
+pub(crate) fn not_read_like_others(last: &Verdict, reads: u32) -> Verdict {
+    let reason = format!("it was not read, because the last {reads} reads had this result: {}", last.reason);
+    Verdict::new(last.outcome, reason)
 }
 
 pub(crate) fn archived() -> Verdict {

@@ -17,6 +17,8 @@ use crate::error::CheckError;
 use crate::key::KeyArn;
 use crate::object::ObjectId;
 use crate::outcome::Outcome;
+use crate::proofs::Reading;
+use crate::rate::{RateLimits, Rates};
 use crate::repair::{RepairPlan, RepairRule, RequestCount};
 use crate::run::Run;
 use crate::sweep_row::CheckedObject;
@@ -27,16 +29,18 @@ const MOST_LOOKS: usize = 5;
 /// The pause between two reads of the metadata while another invocation is repairing the object.
 const PAUSE: Duration = Duration::from_millis(500);
 
+/// S3 sends about this many requests to KMS for the repair of an object and for the read that proves the repair.
+const KMS_REQUESTS_OF_A_REPAIR: u32 = 4;
+
 /// What a check is asked to do.
 #[derive(Debug, Clone)]
 pub(crate) struct CheckRequest {
     pub(crate) object: ObjectId,
     /// `false` if the object is known to be an older version.
     pub(crate) is_latest: bool,
-    /// Whether to read a byte of an object under the right key. A sweep reads only one object of each page, because a
-    /// read needs KMS and a HEAD does not. If the right key decrypts one object, it also decrypts the other objects
-    /// under that key.
-    pub(crate) read: bool,
+    /// Whether to read a byte of an object under the right key. A sweep reads few objects, because a read needs KMS and a
+    /// HEAD does not. If the right key decrypts one object, it also decrypts the other objects under that key.
+    pub(crate) reading: Reading,
 }
 
 /// The differences between the check for an event and the check of a sweep.
@@ -49,12 +53,15 @@ pub(crate) struct CheckMode {
     pub(crate) holder: String,
     /// The time until which a check waits for another invocation that is repairing the object.
     pub(crate) wait_until: OffsetDateTime,
+    /// The most requests per second.
+    pub(crate) rates: Rates,
 }
 
 /// Checks objects of one bucket.
 pub(crate) struct ObjectChecker<'a, L> {
     repairer: Repairer<'a, L>,
     mode: CheckMode,
+    limits: RateLimits,
     turns: Turns,
 }
 
@@ -66,6 +73,7 @@ struct Conclusion {
     encryption: Option<String>,
     planned_requests: Option<RequestCount>,
     was_read: bool,
+    failed_read: Option<Verdict>,
 }
 
 impl<'a, L: Store> ObjectChecker<'a, L> {
@@ -92,7 +100,8 @@ impl<'a, L: Store> ObjectChecker<'a, L> {
             follow_latest: mode.follow_latest,
             clock: run.clock,
         };
-        Self { repairer, mode, turns: Turns::default() }
+        let limits = RateLimits::new(mode.rates);
+        Self { repairer, mode, limits, turns: Turns::default() }
     }
 
     /// Checks an object that was just written. Almost every such object is compliant, and a single read of the object
@@ -107,6 +116,7 @@ impl<'a, L: Store> ObjectChecker<'a, L> {
             encryption: Some(encryption.text()),
             planned_requests: None,
             was_read: true,
+            failed_read: None,
         }))
     }
 
@@ -117,6 +127,7 @@ impl<'a, L: Store> ObjectChecker<'a, L> {
         let mut encryption = None;
         let mut looks = 0;
         while looks < MOST_LOOKS {
+            self.limits.s3.pass(1).await;
             let look = inspector.look(object).await?;
             encryption = encryption.or_else(|| look.encryption());
             let conclusion = |verdict, was_read| Conclusion {
@@ -125,21 +136,27 @@ impl<'a, L: Store> ObjectChecker<'a, L> {
                 encryption: encryption.clone(),
                 planned_requests: None,
                 was_read,
+                failed_read: None,
             };
             let head = match look {
                 Look::NotShown(verdict) | Look::Settled(_, verdict) => {
                     return Ok(self.checked(conclusion(verdict, false)));
                 }
-                Look::Right(head) if !request.read && !head.facts.is_archived => {
-                    return Ok(self.checked(conclusion(verdict::compliant_and_not_read(), false)));
-                }
-                Look::Right(head) => match inspector.prove(object, &head).await? {
-                    Proof::Read => return Ok(self.checked(conclusion(verdict::compliant_and_read(), true))),
-                    Proof::Failed(verdict) => return Ok(self.checked(conclusion(verdict, false))),
-                    Proof::ObjectChanged => {
-                        looks += 1;
-                        continue;
+                Look::Right(head) => match (&request.reading, head.facts.is_archived) {
+                    (Reading::Skip(verdict), false) => {
+                        return Ok(self.checked(conclusion(verdict.clone(), false)));
                     }
+                    _ => match self.prove(object, &head).await? {
+                        Proof::Read => return Ok(self.checked(conclusion(verdict::compliant_and_read(), true))),
+                        Proof::Failed(verdict) => {
+                            let failed_read = Some(verdict.clone()).filter(is_about_key_or_reader);
+                            return Ok(self.checked(Conclusion { failed_read, ..conclusion(verdict, false) }));
+                        }
+                        Proof::ObjectChanged => {
+                            looks += 1;
+                            continue;
+                        }
+                    },
                 },
                 Look::Wrong(head) => head,
             };
@@ -158,10 +175,17 @@ impl<'a, L: Store> ObjectChecker<'a, L> {
         Err(CheckError::ObjectKeepsChanging)
     }
 
+    async fn prove(&self, object: &ObjectId, head: &Head) -> Result<Proof, CheckError> {
+        self.limits.s3.pass(1).await;
+        self.limits.kms.pass(1).await;
+        Ok(self.repairer.inspector.prove(object, head).await?)
+    }
+
     /// Repairs an object under a claim. If another invocation has the claim, this function returns `None` after a
     /// pause, so that the caller tries again.
     async fn repair(&self, object: &ObjectId) -> Result<Option<Repaired>, CheckError> {
         let Repairer { ledger, clock, .. } = self.repairer;
+        self.limits.kms.pass(KMS_REQUESTS_OF_A_REPAIR).await;
         match take(ledger, object, &self.mode.holder, clock()).await? {
             Take::Taken(mut claim) => {
                 let repaired = self.repairer.repair(object, &mut claim).await;
@@ -179,11 +203,11 @@ impl<'a, L: Store> ObjectChecker<'a, L> {
     }
 
     fn checked(&self, conclusion: Conclusion) -> CheckedObject {
-        let Conclusion { object, verdict, encryption, planned_requests, was_read } = conclusion;
+        let Conclusion { object, verdict, encryption, planned_requests, was_read, failed_read } = conclusion;
         let decision = Decision::new(verdict.outcome, verdict.reason)
             .about("right_key", self.repairer.inspector.right_key.as_str())
             .about_some("encryption", encryption);
-        CheckedObject { decision: about_object(decision, &object), planned_requests, was_read }
+        CheckedObject { decision: about_object(decision, &object), planned_requests, was_read, failed_read }
     }
 }
 
@@ -193,6 +217,10 @@ pub(crate) fn about_object(decision: Decision<Outcome>, object: &ObjectId) -> De
         .about("bucket", &object.bucket)
         .about("object", &object.key)
         .about_some("version", object.version.as_deref())
+}
+
+fn is_about_key_or_reader(verdict: &Verdict) -> bool {
+    matches!(verdict.outcome, Outcome::Unverifiable | Outcome::KeyUnusable)
 }
 
 fn planned_requests(plan: &RepairPlan, head: &Head) -> Option<RequestCount> {

@@ -16,6 +16,8 @@ use crate::checker::reader::Reader;
 use crate::error::Error;
 use crate::key::KeyArn;
 use crate::outcome::Outcome;
+use crate::proofs::Reading;
+use crate::rate::Rates;
 use crate::repair::RepairRule;
 use crate::request::WrittenObject;
 use crate::right_key::RightKey;
@@ -115,9 +117,10 @@ async fn check_object<L: Store>(
         follow_latest: true,
         holder: run.request_id().to_owned(),
         wait_until: run.invocation.deadline - RESERVE,
+        rates: Rates::UNLIMITED,
     };
     let checker = ObjectChecker::new(run, s3, &reader, right_key, rule, mode);
-    let request = CheckRequest { object: written.id.clone(), is_latest: true, read: true };
+    let request = CheckRequest { object: written.id.clone(), is_latest: true, reading: Reading::Read };
     let decision = Box::pin(checker.check_written(&request)).await?.decision;
     Ok(decision.about("event", &written.event).about_some("writer", written.writer.as_deref()))
 }

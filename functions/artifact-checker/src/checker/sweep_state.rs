@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use sekisho_ledger::{Error, Key, Store};
+use sekisho_ledger::{Error, Key, Row, Store};
 use time::OffsetDateTime;
 
 use crate::request::SweepRequest;
-use crate::sweep_row::{Start, SweepRow, TERM};
+use crate::sweep_row::{Start, SweepMode, SweepRow, TERM};
 
 /// A sweep that this invocation has taken.
 pub(crate) struct TakenSweep {
@@ -22,17 +22,18 @@ pub(crate) enum Take {
     Refused(String),
 }
 
-/// Takes the bucket's unfinished sweep, or begins a new sweep.
+/// Takes the bucket's unfinished sweep of the request's mode, or begins a new sweep.
 pub(crate) async fn take(
     ledger: &impl Store,
     request: &SweepRequest,
     request_id: &str,
     now: OffsetDateTime,
 ) -> Result<Take, Error> {
-    let key = SweepRow::key(&request.bucket);
+    let key = SweepRow::key(&request.bucket, request.mode());
     let row = ledger.read::<SweepRow>(&key).await?;
     let revision = row.as_ref().map(|row| row.revision);
-    let row = match SweepRow::start(row.map(|row| row.state), request, request_id, now) {
+    let row = with_earlier_versions(ledger, request, row, request_id, now).await?;
+    let row = match SweepRow::start(row, request, request_id, now) {
         Start::Row(row) => *row,
         Start::Refused(why) => return Ok(Take::Refused(why)),
     };
@@ -42,6 +43,37 @@ pub(crate) async fn take(
         Err(Error::Changed(_)) => Ok(Take::Refused("another invocation has begun a sweep of the bucket".to_owned())),
         Err(error) => Err(error),
     }
+}
+
+/// The row with which a request begins. An earlier version of this function kept the sweeps of all modes in the row of
+/// the ordinary mode. From there, a sweep of another mode moves to its own row.
+async fn with_earlier_versions(
+    ledger: &impl Store,
+    request: &SweepRequest,
+    row: Option<Row<SweepRow>>,
+    request_id: &str,
+    now: OffsetDateTime,
+) -> Result<Option<SweepRow>, Error> {
+    let row = row.map(|row| row.state);
+    if request.mode() == SweepMode::ORDINARY {
+        if let Some(row) = &row
+            && row.mode() != SweepMode::ORDINARY
+            && !row.complete
+            && !row.is_held(now)
+        {
+            let key = SweepRow::key(&request.bucket, row.mode());
+            match ledger.write(&key, row, None, request_id).await {
+                Ok(_) | Err(Error::Changed(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        return Ok(row);
+    }
+    if row.is_some() {
+        return Ok(row);
+    }
+    let ordinary = ledger.read::<SweepRow>(&SweepRow::key(&request.bucket, SweepMode::ORDINARY)).await?;
+    Ok(ordinary.map(|row| row.state).filter(|row| row.mode() == request.mode()))
 }
 
 impl TakenSweep {

@@ -4,7 +4,7 @@
 //! continues the walk begins at that position. The walk may therefore check some objects twice, but it leaves out no
 //! object.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -32,6 +32,7 @@ use crate::limit::ConcurrencyLimit;
 use crate::object::{ListPage, ListPosition, ListedObject, ObjectId};
 use crate::open_pages::OpenPages;
 use crate::outcome::Outcome;
+use crate::proofs::{Proofs, Reading};
 use crate::repair::RepairRule;
 use crate::request::SweepRequest;
 use crate::run::Run;
@@ -82,9 +83,8 @@ pub(crate) enum WalkEnd {
 #[derive(Default)]
 struct Shared {
     limit: RefCell<ConcurrencyLimit>,
-    /// Whether to read every object. The value becomes `true` after the first failed read. Until that read, the walk
-    /// reads only samples.
-    read_all: Cell<bool>,
+    /// The results of the reads, from which follows which objects are read.
+    proofs: RefCell<Proofs>,
 }
 
 /// The result of listing a page.
@@ -109,6 +109,7 @@ impl<L: Store> Walk<'_, L> {
             holder: sweep.row.sweep.clone(),
             // A check does not wait for another invocation, because the walk repeats the check later.
             wait_until: self.run.now(),
+            rates: self.run.settings.rates,
         };
         let checker = ObjectChecker::new(self.run, self.s3, self.reader, self.right_key, self.rule.clone(), mode);
         let first_position = sweep.row.position.clone();
@@ -141,7 +142,7 @@ impl<L: Store> Walk<'_, L> {
         checker: &ObjectChecker<'_, L>,
         sweep: &mut TakenSweep,
     ) -> Result<Vec<Decision<Outcome>>, SweepError> {
-        let shared = Shared::default();
+        let shared = Shared { proofs: RefCell::new(sweep.row.proofs.clone()), ..Shared::default() };
         let mut pages = OpenPages::default();
         let mut running = RunningChecks::default();
         let mut in_flight = FuturesUnordered::new();
@@ -198,10 +199,12 @@ impl<L: Store> Walk<'_, L> {
                 sweep.row.advance(page.end, page.totals);
             }
             if last_save.elapsed() >= CHECKPOINT && !sweep.row.complete {
+                sweep.row.proofs = shared.proofs.borrow().clone();
                 sweep.checkpoint(self.run.ledger, self.run.now()).await?;
                 last_save = Instant::now();
             }
         }
+        sweep.row.proofs = shared.proofs.borrow().clone();
         let delayed = self.end_run(&mut sweep.row);
         sweep.release(self.run.ledger, self.run.now()).await?;
         Ok(delayed)
@@ -216,8 +219,8 @@ impl<L: Store> Walk<'_, L> {
         };
         let unfinished = row.end_run();
         for object in unfinished.given_up {
-            let decision = decision(object, "its check did not end in many invocations");
-            row.totals.add_object(CheckedObject { decision, planned_requests: None, was_read: false });
+            row.totals
+                .add_object(CheckedObject::undecided(decision(object, "its check did not end in many invocations")));
         }
         row.settle();
         let reason = "its check takes longer than an invocation: the sweep continues it, and checks the other objects";
@@ -256,11 +259,11 @@ impl<L: Store> Walk<'_, L> {
         let request = CheckRequest {
             object: ObjectId { bucket: self.request.bucket.clone(), key: object.key, version: object.version },
             is_latest: object.is_latest,
-            read: is_sample || shared.read_all.get(),
+            reading: shared.proofs.borrow_mut().begin(is_sample),
         };
         let result = self.check_until_answered(checker, &request, &shared.limit).await;
-        if request.read && matches!(result.decision.outcome, Outcome::Unverifiable | Outcome::KeyUnusable) {
-            shared.read_all.set(true);
+        if request.reading == Reading::Read {
+            shared.proofs.borrow_mut().end(result.was_read, result.failed_read.as_ref());
         }
         let decision = explained(result.decision, self.writers, self.right_key).await;
         if decision.outcome.is_finding() || decision.outcome == Outcome::Repaired {
@@ -283,10 +286,8 @@ impl<L: Store> Walk<'_, L> {
         request: &CheckRequest,
         limit: &RefCell<ConcurrencyLimit>,
     ) -> CheckedObject {
-        let not_checked = |outcome, reason: String| CheckedObject {
-            decision: about_object(Decision::new(outcome, reason), &request.object),
-            planned_requests: None,
-            was_read: false,
+        let not_checked = |outcome, reason: String| {
+            CheckedObject::undecided(about_object(Decision::new(outcome, reason), &request.object))
         };
         let mut pause = FIRST_PAUSE;
         let mut attempts = 1;

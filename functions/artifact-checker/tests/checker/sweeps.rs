@@ -141,11 +141,3 @@ async fn an_object_that_s3_never_answers_about_is_unknown_and_the_others_are_che
     let operations = world.state().requests.iter().filter(|request| request.path.contains("00007")).count();
     assert_eq!(operations, 8);
 }
-
-#[tokio::test(start_paused = true)]
-async fn after_a_failed_read_every_object_is_read() {
-    let world = filled(10, &[(300, under("right"))]);
-    world.state().buckets.get_mut(BUCKET).unwrap().reads_denied = true;
-    let answer = handle(&world.checker(Repair::Update), "r", SWEEP).await.unwrap();
-    assert!(count(&answer, Outcome::Unverifiable) > 200, "{:?}", answer.sweeps[0].outcomes);
-}

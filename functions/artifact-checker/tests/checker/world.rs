@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use artifact_checker::{Answer, Cache, Checker, Clients, Error, KeyArn, Settings};
+use artifact_checker::{Answer, Cache, Checker, Clients, Error, KeyArn, Rates, Settings};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_async::rt::sleep::TokioSleep;
@@ -178,6 +178,7 @@ impl World {
                 artifacts: Artifacts { repair, consumer_role: None, buckets: BTreeMap::new() },
                 bucket: BUCKET.to_owned(),
                 key: KeyArn::parse(&key("right")).unwrap(),
+                rates: Rates::HALF,
             },
             clients: Clients::new(&self.config(), true, TOPIC),
             clock: now,
