@@ -149,6 +149,30 @@ def test_an_account_that_grants_no_access_has_no_doors():
         assert "grants no access" in str(ended.value.code)
 
 
+def test_an_administrator_makes_doors_and_the_deploy_role_is_told_whom_to_ask(
+    access, config_of_deployer, capsys, monkeypatch
+):
+    for command in (person, people, hub):
+        monkeypatch.setattr(command, "environment", lambda *_: access)
+    with monkeypatch.context() as patch:
+        patch.setenv("AWS_CONFIG_FILE", str(config_of_deployer))
+        for command, words, again in (
+            (person, ["--name", "hana"], "make person NAME=hana ENV=test PROFILE=("),
+            (hub, ["--account", "333333333333"], "make hub ENV=test PROFILE=("),
+        ):
+            with pytest.raises(SystemExit) as ended:
+                command.main(["--env", "test", *words])
+            assert "The door is not complete." in ended.value.code and again in ended.value.code
+    capsys.readouterr()
+    person.main(["--env", "test", "--name", "hana"])
+    assert f"Door temp-access:hana in account {T}, {REGION}:\n  created" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as ended:
+        people.main(["--env", "test"])
+    assert ended.value.code == 0 and "unused  hana" in capsys.readouterr().out
+    person.main(["--env", "test", "--name", "hana", "--remove"])
+    assert "removed  alias hana" in capsys.readouterr().out
+
+
 def grant(cloud, key, end, state="granted", **consent):
     """Writes the ledger's row of a grant, and returns the function that deletes it."""
     table, keys = cloud.client(T, "dynamodb"), {"pk": {"S": "grant"}, "sk": {"S": key}}
