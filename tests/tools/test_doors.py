@@ -162,7 +162,8 @@ def test_an_administrator_makes_doors_and_the_deploy_role_is_told_whom_to_ask(
         ):
             with pytest.raises(SystemExit) as ended:
                 command.main(["--env", "test", *words])
-            assert "The door is not complete." in ended.value.code and again in ended.value.code
+            told = str(ended.value.code)
+            assert "The door is not complete." in told and again in told
     capsys.readouterr()
     person.main(["--env", "test", "--name", "hana"])
     assert f"Door temp-access:hana in account {T}, {REGION}:\n  created" in capsys.readouterr().out
