@@ -6,7 +6,6 @@ use aws_lambda_events::eventbridge::EventBridgeEvent;
 use sekisho_domain::decision::Decision;
 use sekisho_domain::timestamp::from_epoch_millis;
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use time::OffsetDateTime;
 
@@ -101,7 +100,7 @@ impl Action {
 #[must_use]
 pub fn has_field(payload: &str, names: &[&str]) -> bool {
     // A map accepts a field that is given twice.
-    let fields = serde_json::from_str::<BTreeMap<String, IgnoredAny>>(payload);
+    let fields = serde_json::from_str::<BTreeMap<String, &RawValue>>(payload);
     fields.is_ok_and(|fields| names.iter().any(|name| fields.contains_key(*name)))
 }
 
