@@ -33,6 +33,8 @@ LEDGER = "sekisho-ledger"
 REPOSITORY = "shop"
 PIPELINE = "shop"
 PERSON = "prd-user"
+# The user of the test account whom temp-access may let in there.
+TEST_PERSON = "test-user"
 SOURCE_ACTION = "Source"
 # The tag of the managed pipeline's image action. No image has this tag, so an execution that no order started fails at
 # its source.

@@ -99,7 +99,7 @@ def test_a_route_that_gets_waves_starts_nothing(stack):
 def test_a_commit_that_sets_off_an_alarm_is_rolled_back_and_the_next_one_goes_all_the_way(stack, clone):
     bad = push(clone, "A bad commit", train.BAD_LINE)
     job.wait_for_deployment(stack, "test", bad)
-    assert "pear" in job.failure_of(stack, "test", job.APPLICATION_FUNCTION)
+    assert "pear" in job.failure_of(stack, "test", job.APPLICATION_FUNCTION, {})["errorMessage"]
     train.set_alarms(stack, "test", "ALARM", train.ALARMS[:1])
     train.wait_for_state(stack, "test", "rolled-back", bad, job.PIPELINE_SECONDS)
     assert job.invoke(stack, "test", job.APPLICATION_FUNCTION, {})["apple"] == 120

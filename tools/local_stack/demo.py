@@ -1,13 +1,14 @@
 """`make demo` does the whole job once, as a timeline. Each line is printed after the accounts have shown its fact."""
 
+import json
 import time
 from datetime import UTC, datetime
 
 from tools.console import Waiting, print_table
 from tools.failure import Failure
 from tools.git import Clone
-from tools.layout import ACCOUNTS, LOCAL, OUTSIDE_ACCOUNT, PERSON, PIPELINE, REPOSITORY
-from tools.local_stack import image_route, images, job, train
+from tools.layout import ACCOUNTS, LOCAL, OUTSIDE_ACCOUNT, PERSON, PIPELINE, REPOSITORY, TEST_PERSON
+from tools.local_stack import doors, image_route, images, job, train
 from tools.local_stack.job import PIPELINE_ACCOUNTS
 from tools.local_stack.observed import decisions, error_code, execution_of, executions, grants, timed_decisions
 from tools.local_stack.stack import Stack, temporary_stack
@@ -42,6 +43,7 @@ def demo() -> None:
         artifacts(stack)
         bad, good = train_with_a_bad_commit(stack, clone)
         access(stack)
+        approval(stack)
         arrival(stack, bad, good)
         image(stack, clone)
         ledgers(stack)
@@ -143,7 +145,7 @@ def train_with_a_bad_commit(stack: Stack, clone: Clone) -> tuple[str, str]:
     must(entered["commit"] == bad, f"{entered['commit']} entered the one-box instead of {bad}")
     say("repository", f"git push origin main at {bad[:8]}: {entered['reason']}", entered["outcome"])
     job.wait_for_deployment(stack, "test", bad)
-    failed = job.failure_of(stack, "test", job.APPLICATION_FUNCTION)
+    failed = job.failure_of(stack, "test", job.APPLICATION_FUNCTION, {})["errorMessage"]
     say("test", f"pipeline {REPOSITORY} at {bad[:8]}, but its function fails: {failed}", "deployed")
     train.set_alarms(stack, "test", "ALARM", train.ALARMS[:1])
     unhealthy = train.wait_for_state(stack, "test", "unhealthy", bad, job.EVENT_SECONDS)
@@ -168,7 +170,7 @@ def train_with_a_bad_commit(stack: Stack, clone: Clone) -> tuple[str, str]:
 
 def arrival(stack: Stack, bad: str, good: str) -> None:
     """Shows that the next commit gets to production after its bake."""
-    head("7  The train arrives")
+    head("8  The train arrives")
     healthy = train.wait_for_state(stack, "test", "healthy", good, 2 * job.EVENT_SECONDS)
     say("test", f"pipeline-starter: {healthy['reason']}", healthy["outcome"])
     ended = job.wait_for_deployment(stack, "production", good)
@@ -210,9 +212,34 @@ def access(stack: Stack) -> None:
     say("production", f"policy {name} is still attached: its own dates end the access", "untouched")
 
 
+def approval(stack: Stack) -> None:
+    """Shows that a person who asks for access to another account gets it only after another person has approved."""
+    head("7  Asked by one person, approved by another, for another account")
+    hana, taro = doors.HANA, doors.TARO
+    request = {"account": doors.TARGET, "user": TEST_PERSON, "profile": doors.OPERATOR, "minutes": 5}
+    answer = job.invoke(stack, hana, f"temp-access:{hana}", request)
+    code = answer.split(" ")[1]
+    say(hana, f"invoke temp-access:{hana} {json.dumps(request, separators=(',', ':'))}"[:66] + "…", f"pending, {code}")
+    invoke = {"FunctionName": f"temp-access:{taro}", "Payload": json.dumps({"approve": code}).encode()}
+    denied = error_code(lambda: stack.client(hana, "lambda").invoke(**invoke))
+    must(denied in DENIED, f"{hana} got the answer {denied or 'yes'} at the door of {taro}")
+    say(hana, f"invoke temp-access:{taro}, the door of somebody else", "denied by IAM")
+    refused = job.failure_of(stack, hana, f"temp-access:{hana}", {"account": doors.TARGET, "approve": code})
+    must(refused["errorType"] == "Refused", f"{hana} approved her own request: {refused}")
+    say(hana, f'invoke temp-access:{hana} {{"approve":"{code}"}}', "refused")
+    answer = job.invoke(stack, taro, f"temp-access:{taro}", {"account": doors.TARGET, "approve": code})
+    job.end_of_grant(answer)
+    say(
+        taro, f'invoke temp-access:{taro} {{"account":"{doors.TARGET}","approve":"{code}"}}', answer.split("\n")[0][:40]
+    )
+    functions = stack.client(TEST_PERSON, "lambda").list_functions()["Functions"]
+    must(bool(functions), "no functions were listed")
+    say(doors.TARGET, f"{TEST_PERSON} lists functions", f"{len(functions)} of them")
+
+
 def image(stack: Stack, clone: Clone) -> None:
     """Shows that both accounts deploy an image by its digest, and that an account outside the unit may not pull it."""
-    head("8  An image, beside the code")
+    head("9  An image, beside the code")
     image_route.configure(stack)
     say("repository", "the pipelines get an image as their second source", "configured")
     before = {profile: len(decisions(stack, profile, "pipeline-starter")) for profile in PIPELINE_ACCOUNTS}
@@ -240,7 +267,7 @@ def image(stack: Stack, clone: Clone) -> None:
 
 def ledgers(stack: Stack) -> None:
     """Prints the ledger of each account."""
-    head("9  The ledgers")
+    head("10  The ledgers")
     for profile, account in ACCOUNTS.items():
         print(f"\n{profile} ({account})")
         rows = []

@@ -112,13 +112,14 @@ def schedule(stack: Stack, profile: str, function: str) -> list[Row]:
     return found
 
 
-def failure_of(stack: Stack, profile: str, function: str) -> str:
+def failure_of(stack: Stack, profile: str, function: str, payload: object) -> dict[str, str]:
     """Invokes a function that must fail, and returns its error."""
-    response = stack.client(profile, "lambda").invoke(FunctionName=function, Payload=b"{}")
+    response = stack.client(profile, "lambda").invoke(FunctionName=function, Payload=json.dumps(payload).encode())
     answer = json.loads(response["Payload"].read())
     if "FunctionError" not in response:
         raise Failure(f"{function} in {profile} answered {answer}; it should fail")
-    return str(answer.get("errorMessage", answer))
+    error: dict[str, str] = answer
+    return error
 
 
 def configure(stack: Stack, profile: str, function: str, text: str) -> dict[str, str]:

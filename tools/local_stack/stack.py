@@ -29,10 +29,11 @@ from tools.layout import (
     ROOT,
     SOURCE_ACTION,
     STACK,
+    TEST_PERSON,
     Places,
     tool,
 )
-from tools.local_stack import server
+from tools.local_stack import doors, server
 from tools.local_stack.guide import explain_guide, write_guide
 from tools.machine import locked
 from tools.ports import free_port
@@ -124,14 +125,14 @@ def _create_administrators(stack: Stack) -> None:
 
 
 def _profile(stack: Stack, name: str, key: dict[str, str]) -> str:
-    return (
-        f"[profile {name}]\n"
-        f"region = {REGION}\n"
-        f"aws_access_key_id = {key['AccessKeyId']}\n"
-        f"aws_secret_access_key = {key['SecretAccessKey']}\n"
-        f"endpoint_url = {stack.endpoint}\n"
-        "services = local\n"
-    )
+    keys = {"aws_access_key_id": key["AccessKeyId"], "aws_secret_access_key": key["SecretAccessKey"]}
+    return _section(stack, name, keys)
+
+
+def _section(stack: Stack, name: str, keys: dict[str, str]) -> str:
+    """A profile of an AWS config file, with its keys as that file spells them."""
+    settings = {"region": REGION, **keys, "endpoint_url": stack.endpoint, "services": "local"}
+    return "\n".join([f"[profile {name}]", *(f"{key} = {value}" for key, value in settings.items()), ""])
 
 
 def _write(path: Path, text: str) -> None:
@@ -140,7 +141,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def _write_config(places: Places) -> None:
-    """Writes the committed configuration, but with `repair = "copy"`, and with profiles that need no MFA.
+    """Writes the committed configuration, but with `repair = "copy"`, with profiles that need no MFA, and with people.
 
     With `update`, a repair would only test our own stand-in for UpdateObjectEncryption. With `copy`, a repair runs the
     emulator's own code. The emulator has no MFA, so a profile that needs it would allow nothing.
@@ -148,7 +149,8 @@ def _write_config(places: Places) -> None:
     text, count = re.subn(r'^repair(\s*)=\s*"\w+"', r'repair\1= "copy"', CONFIG.read_text(), flags=re.MULTILINE)
     if count != 1:
         raise Failure(f"{CONFIG} sets `repair` {count} times; the local stack expects it once.")
-    _write(places.sekisho, re.sub(r"^(require_mfa|mfa_minutes)\s*=.*\n", "", text, flags=re.MULTILINE))
+    text = re.sub(r"^(require_mfa|mfa_minutes)\s*=.*\n", "", text, flags=re.MULTILINE)
+    _write(places.sekisho, text + doors.CONFIGURATION)
 
 
 def _overrides(profile: str) -> list[str]:
@@ -262,32 +264,42 @@ def create_pipelines(stack: Stack) -> None:
             client.create_pipeline(pipeline=wanted)
 
 
-def _create_person(stack: Stack) -> None:
-    """Creates a user without permissions, to whom temp-access may grant access."""
-    iam = stack.client("production", "iam")
+def _create_person(stack: Stack, profile: str, name: str) -> None:
+    """Creates a user without permissions in an account, to whom temp-access may grant access there."""
+    iam = stack.client(profile, "iam")
     try:
-        iam.get_user(UserName=PERSON)
+        iam.get_user(UserName=name)
         return
     except iam.exceptions.NoSuchEntityException:
         pass
     iam.create_user(
-        UserName=PERSON,
-        PermissionsBoundary=stack.outputs("production")["AccessBoundaryArn"],
+        UserName=name,
+        PermissionsBoundary=stack.outputs(profile)["AccessBoundaryArn"],
         Tags=[{"Key": "sekisho:access", "Value": "grantable"}],
     )
-    key = iam.create_access_key(UserName=PERSON)["AccessKey"]
-    _write(stack.places.config, _profile(stack, PERSON, key) + "\n" + stack.places.config.read_text())
+    key = iam.create_access_key(UserName=name)["AccessKey"]
+    _write(stack.places.config, _profile(stack, name, key) + "\n" + stack.places.config.read_text())
+
+
+def _add_profiles(stack: Stack, keys: dict[str, dict[str, str]]) -> None:
+    """Writes each person's profile anew, because the keys of a session end."""
+    config = stack.places.config
+    sections = re.split(r"^(?=\[)", config.read_text(), flags=re.MULTILINE)
+    others = [one for one in sections if one.partition("]")[0] not in {f"[profile {name}" for name in keys}]
+    _write(config, "\n".join(_section(stack, name, key) for name, key in keys.items()) + "\n" + "".join(others))
 
 
 def deploy(stack: Stack) -> None:
-    """Deploys the template to each account, and creates the repository, the pipelines and the person."""
+    """Deploys the template to each account, and creates the repository, the pipelines, the users and the doors."""
     _write_config(stack.places)
     for profile in ACCOUNTS:
         _deploy(stack, profile)
-    with Step("Making the repository, the pipelines and the person"):
+    with Step("Making the repository, the pipelines and the users"):
         _create_repository(stack)
         create_pipelines(stack)
-        _create_person(stack)
+        _create_person(stack, "production", PERSON)
+        _create_person(stack, "test", TEST_PERSON)
+    _add_profiles(stack, doors.open_doors(stack))
 
 
 def _start(places: Places, port: int | None) -> tuple[Command, Stack]:
@@ -371,7 +383,9 @@ def up(port: int | None, empty: bool = False) -> None:
 def _explain(places: Places) -> None:
     config = places.config.relative_to(ROOT)
     print()
-    for profile, account in {**ACCOUNTS, PERSON: ACCOUNTS["production"], "outside": OUTSIDE_ACCOUNT}.items():
+    users = {PERSON: ACCOUNTS["production"], TEST_PERSON: ACCOUNTS["test"]}
+    members = dict.fromkeys(doors.PEOPLE, ACCOUNTS[doors.HUB])
+    for profile, account in {**ACCOUNTS, **users, **members, "outside": OUTSIDE_ACCOUNT}.items():
         print(f"  profile {profile:<12} account {account}")
     print(
         f"""

@@ -1,0 +1,177 @@
+"""Doors of temp-access, with IAM enforced: who asks, who approves, in which account, and through which door."""
+
+import json
+from typing import Any
+
+import boto3
+import pytest
+
+from tools.layout import ACCOUNTS, PERSON, REGION, TEST_PERSON
+from tools.local_stack import doors
+from tools.local_stack.observed import decisions, error_code, ledger
+
+DENIED = "AccessDeniedException"
+FUNCTION = "temp-access"
+OPERATOR = {"user": PERSON, "profile": doors.OPERATOR, "reason": "a test", "minutes": 5}
+TEST, PRODUCTION = ACCOUNTS["test"], ACCOUNTS["production"]
+
+
+def function_of(account, name=FUNCTION):
+    return f"arn:aws:lambda:{REGION}:{account}:function:{name}"
+
+
+@pytest.fixture(scope="module")
+def acts(stack):
+    """A function that makes a client of Lambda for a member of the channel, as Chatbot acts for that member."""
+
+    def make(name):
+        make_client: Any = boto3.client
+        keys = doors.member(stack, name)
+        return make_client("lambda", region_name=REGION, endpoint_url=stack.endpoint, **keys)
+
+    return make
+
+
+def ask(functions, door, **request):
+    """Sends a request to a door. Returns the answer, or the type of the function's error."""
+    answer = functions.invoke(FunctionName=f"{FUNCTION}:{door}" if door else FUNCTION, Payload=json.dumps(request))
+    body = json.loads(answer["Payload"].read())
+    return body["errorType"] if "FunctionError" in answer else body
+
+
+def code_of(answer):
+    """The code in the answer to a request that needs an approval."""
+    first = answer.split("\n")[0].split(" ")
+    assert first[0] == "Request" and first[2:6] == ["waits", "for", "approval", "until"], answer
+    return first[1]
+
+
+@pytest.fixture(scope="module")
+def operator(stack):
+    """The clients of a user of the test account whom temp-access may let in there."""
+    return lambda service: stack.client(TEST_PERSON, service)
+
+
+def test_one_person_asks_and_another_approves_for_another_account(stack, acts, operator):
+    hana, taro = acts(doors.HANA), acts(doors.TARO)
+    assert error_code(operator("lambda").list_functions) is not None
+    there = {**OPERATOR, "user": TEST_PERSON, "account": "test"}
+    code = code_of(ask(hana, "hana", **there))
+    again = code_of(ask(hana, "hana", **there))
+    assert again == code, "the same request has the same code"
+    assert code in ask(hana, "", action="pending", account="test")
+    assert ask(hana, "hana", account="test", approve=code) == "Refused", "nobody approves their own request"
+    assert ask(taro, "taro", approve=code) == "NotFound", "the code belongs to the other account"
+    assert error_code(operator("lambda").list_functions) is not None, "a request gives nothing"
+
+    answer = ask(taro, "taro", account="test", approve=code.lower())
+    assert answer.startswith("End time is ") and "hana" in answer, answer
+    assert operator("lambda").list_functions()["Functions"]
+    assert error_code(operator("s3").list_buckets) is not None, "the profile allows Lambda only"
+    (granted,) = decisions(stack, "test", FUNCTION, "granted")
+    assert (granted["door"], granted["approved_by"]) == ("hana", "taro")
+    assert ask(taro, "taro", account="test", approve=code) == "NotFound", "a code is used once"
+
+    ended = ask(acts("a stranger"), "", action="revoke", user=TEST_PERSON, account="test")
+    assert "is ended" in ended, ended
+    assert error_code(operator("lambda").list_functions) is not None
+
+
+def test_a_request_can_be_withdrawn_or_declined(acts):
+    hana, taro = acts(doors.HANA), acts(doors.TARO)
+    for functions, door in ((hana, "hana"), (taro, "taro")):
+        code = code_of(ask(hana, "hana", **OPERATOR))
+        assert code in ask(functions, door, decline=code)
+        assert ask(taro, "taro", approve=code) == "NotFound"
+
+
+def test_a_profile_with_approval_is_refused_at_the_door_of_the_channel(acts):
+    assert ask(acts("a stranger"), "", **OPERATOR) == "Refused"
+    assert ask(acts(doors.HANA), "", **OPERATOR) == "Refused", "also for somebody who has a door"
+    assert ask(acts(doors.TARO), "taro", **OPERATOR) == "Refused", "the person is not one of Taro's"
+
+
+def test_an_emergency_needs_no_approval_and_stays_pending_until_somebody_else_closes_it(stack, acts):
+    hana, taro = acts(doors.HANA), acts(doors.TARO)
+    emergency = {"user": PERSON, "profile": doors.EMERGENCY}
+    assert ask(hana, "hana", **emergency) == "InvalidRequest", "an emergency needs a reason"
+    assert ask(hana, "", reason="the shop is down", **emergency) == "Refused", "and a person's door"
+    answer = ask(hana, "hana", reason="the shop is down <!channel>", **emergency)
+    assert answer.startswith("End time is "), answer
+    (open_,) = [row for row in ledger(stack, "production") if row["pk"] == "request" and row["sk"] in answer]
+    assert ask(hana, "hana", approve=open_["sk"]) == "Refused"
+    assert open_["sk"] in ask(taro, "taro", action="pending")
+    ask(hana, "", action="revoke", user=PERSON)
+    assert open_["sk"] in ask(taro, "taro", action="pending"), "the review stays"
+    assert open_["sk"] in ask(taro, "taro", approve=open_["sk"])
+    assert open_["sk"] not in ask(taro, "taro", action="pending")
+
+
+# Who tries which door. IAM, and not a message of the function, has to deny each of these.
+WRONG_DOORS = [
+    ("hana", function_of(PRODUCTION, f"{FUNCTION}:taro")),
+    ("hana", function_of(PRODUCTION, f"{FUNCTION}:approvers")),
+    ("hana", function_of(PRODUCTION, f"{FUNCTION}:board")),
+    ("hana", function_of(PRODUCTION, f"{FUNCTION}:$LATEST")),
+    ("hana", function_of(TEST)),
+    ("hana", function_of(TEST, f"{FUNCTION}:hub")),
+    ("taro", function_of(PRODUCTION, f"{FUNCTION}:hana")),
+    ("a stranger", function_of(PRODUCTION, f"{FUNCTION}:hana")),
+    ("a stranger", function_of(PRODUCTION, f"{FUNCTION}:taro")),
+    ("a stranger", function_of(TEST, f"{FUNCTION}:hub")),
+]
+
+
+@pytest.mark.parametrize(("member", "function"), WRONG_DOORS)
+def test_iam_denies_the_wrong_door(acts, member, function):
+    assert error_code(lambda: acts(member).invoke(FunctionName=function, Payload=b'{"action":"list"}')) == DENIED
+
+
+@pytest.mark.parametrize("door", ["hana", "taro", "approvers"])
+def test_a_permission_to_invoke_everything_opens_no_door(stack, door):
+    administrator = stack.client("production", "lambda")
+    assert ask(administrator, "", action="list"), "the administrator may invoke the function itself"
+    invoke = {"FunctionName": f"{FUNCTION}:{door}", "Payload": b'{"action":"list"}'}
+    assert error_code(lambda: administrator.invoke(**invoke)) == DENIED
+    assert error_code(lambda: administrator.invoke(InvocationType="Event", **invoke)) == DENIED
+
+
+@pytest.mark.parametrize("profile", ["test", "production"])
+def test_nobody_but_the_hub_comes_through_the_door_of_the_hub(stack, profile):
+    envelope = {"version": 1, "id": "1", "until": "2036-01-01T00:00:00.000Z", "door": "hana", "request": OPERATOR}
+    administrator = stack.client(profile, "lambda")
+    invoke = {"FunctionName": function_of(TEST, f"{FUNCTION}:hub"), "Payload": json.dumps(envelope).encode()}
+    assert error_code(lambda: administrator.invoke(**invoke)) == DENIED
+
+
+def test_an_account_without_a_door_for_this_hub_is_refused(acts):
+    hana = acts(doors.HANA)
+    assert ask(hana, "hana", account="nowhere", **OPERATOR) == "InvalidRequest"
+    assert ask(hana, "hana", account="outside", **OPERATOR) == "Refused"
+
+
+# Requests that change something, for each function.
+CHANGES: dict[str, list[dict]] = {
+    "temp-access": [{"user": PERSON}, {"action": "revoke", "user": PERSON}, {"approve": "ABCDEFGH"}],
+    "sekisho-event-relay": [
+        {"action": "hold", "route": "shop", "reason": "a test"},
+        {"action": "resend", "route": "shop", "account": TEST},
+    ],
+    "sekisho-pipeline-starter": [{"source": "aws.events", "detail-type": "Scheduled Event"}],
+    "sekisho-artifact-checker": [{"action": "sweep"}, {"action": "sweep", "dry_run": True}],
+}
+
+
+@pytest.mark.parametrize("function", CHANGES)
+def test_the_board_changes_nothing(stack, function):
+    profile = "repository" if function == "sekisho-event-relay" else "production"
+    functions = stack.client(profile, "lambda")
+    name = function.removeprefix("sekisho-")
+    before = decisions(stack, profile, name)
+    for request in CHANGES[function]:
+        answer = functions.invoke(FunctionName=f"{function}:board", Payload=json.dumps(request))
+        assert json.loads(answer["Payload"].read())["errorType"] == "Refused", request
+    assert decisions(stack, profile, name) == before
+    shown = {"action": "help"} if function == FUNCTION else {"describe": True}
+    answer = functions.invoke(FunctionName=f"{function}:board", Payload=json.dumps(shown))
+    assert "FunctionError" not in answer, answer["Payload"].read()
