@@ -17,10 +17,12 @@ from tests.iam.table import (  # noqa: F401 (requests)
     doors,
     functions,
     images,
+    people,
     pipelines,
 )
 from tests.iam.table.access import USERS
 from tests.iam.table.doors import DOORS, MAPPED
+from tests.iam.table.people import PEOPLE
 from tests.template.policies import Policy
 from tools.layout import REGION, ROOT
 
@@ -94,6 +96,8 @@ def indexed(found):
             case "managed" | "people's":
                 for one in policy.roles:
                     roles.setdefault(one, []).append(str(policy))
+            case "window":
+                roles.setdefault(PEOPLE[policy.on.split(":")[4]], []).append(str(policy))
             case "boundary" | "guardrail":
                 limits[limited[policy.kind][policy.on.split(":")[4]]] = str(policy)
             case _:
@@ -229,7 +233,7 @@ def test_every_broken_statement_is_noticed(table):
     broken = [
         mutant
         for name, document in policies.items()
-        if name != "grant" and not name.startswith("people's")
+        if name != "grant" and not name.startswith(("people's", "window"))
         for mutant in mutants.of(name, document)
     ]
     concerned = {

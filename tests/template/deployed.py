@@ -21,6 +21,7 @@ TEMPLATE = ROOT / "template.yaml"
 BOOTSTRAP, BOOTSTRAP_STACK = ROOT / "bootstrap" / "deploy-role.yaml", "sekisho-deploy"
 IMAGES, IMAGES_STACK = ROOT / "bootstrap" / "image-repository.yaml", "sekisho-image-repository"
 WORKSTATION, WORKSTATION_STACK = ROOT / "bootstrap" / "workstation.yaml", "sekisho-workstation"
+CENTER, CENTER_STACK = ROOT / "bootstrap" / "identity-center.yaml", "sekisho-identity-center-{}"
 PERSON, PERSON_STACK = ROOT / "bootstrap" / "person.yaml", "sekisho-door-{}"
 CODE = "placeholder"
 
@@ -153,6 +154,11 @@ class Deployed:
         """Deploys the role of whoever may use a door; returns the stack's outputs."""
         parameters = {"DoorName": name} | parameters
         return self._create(account, PERSON_STACK.format(name), parameters, TemplateBody=PERSON.read_text())
+
+    def identity_center(self, administrator, account, **parameters):
+        """Deploys the permission set for people, and its assignment to an account; returns the stack's outputs."""
+        parameters = {"AccountId": account} | parameters
+        return self._create(administrator, CENTER_STACK.format(account), parameters, TemplateBody=CENTER.read_text())
 
     def _create(self, account, stack, parameters, **template):
         cloudformation = self.client(account, "cloudformation")

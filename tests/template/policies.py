@@ -11,7 +11,7 @@ from tools.layout import BUS, REGION, STACK
 class Policy:
     """One policy document; `on` is the ARN of the role or resource to which the policy belongs."""
 
-    # identity, trust, boundary, guardrail, managed, people's, bus, key, bucket, queue, topic, function, images
+    # identity, trust, boundary, guardrail, window, managed, people's, bus, key, bucket, queue, topic, function, images
     kind: str
     on: str
     document: dict = field(hash=False)
@@ -65,7 +65,7 @@ def of(deployed, account, stack=STACK):
                     )
             case "AWS::IAM::ManagedPolicy":
                 add(
-                    CEILINGS.get(logical, "managed"),
+                    OTHERS.get(logical.rstrip("0123456789"), "managed"),
                     physical,
                     managed(physical),
                     tuple(attached.get(physical, [])),
@@ -97,8 +97,8 @@ def of(deployed, account, stack=STACK):
     return found
 
 
-# The managed policies that no role has: they limit what other policies allow.
-CEILINGS = {"AccessBoundary": "boundary", "ChatGuardrail": "guardrail"}
+# The managed policies that no role of the stack has.
+OTHERS = {"AccessBoundary": "boundary", "ChatGuardrail": "guardrail", "WindowPolicy": "window"}
 READ_WITH_THEIR_RESOURCE = ["AWS::S3::BucketPolicy", "AWS::SQS::QueuePolicy", "AWS::SNS::TopicPolicy"]
 
 

@@ -56,6 +56,14 @@ NEEDS = {
         "kms:ReEncryptTo",
     ],
     "lambda:Invoke": ["lambda:InvokeFunction"],
+    "lambda:invocations": ["lambda:InvokeFunction"],
+}
+# The calls that a function signs without the SDK's crate of the service: a pattern for the call in the code, by the id
+# of the service.
+SIGNED = {
+    "CloudTrail": r"CloudTrail_20131101\.(LookupEvents)\"",
+    "Lambda": r"/2015-03-31/functions/\{\}/(invocations)\"",
+    "identitystore": r"\"AWSIdentityStore\.(GetUserId)\"",
 }
 # For these actions, Lambda itself uses the function's role. The function's code does not contain the calls.
 BY_LAMBDA = {"logs:CreateLogStream", "logs:PutLogEvents"}
@@ -65,9 +73,13 @@ RESOURCES_BY_VARIABLE = {
     "NOTICE_TOPIC_ARN": ("sns", "{value}"),
     "ARTIFACT_BUCKET": ("s3", "arn:aws:s3:::{value}"),
     "ARTIFACT_KEY_ARN": ("kms", "{value}"),
-    # The values of the next two are no resources in a policy: a condition compares the boundary, and pipeline-starter
-    # compares the account.
+    "WINDOW_POLICY_ARN": ("iam", "{value}"),
+    "IDENTITY_STORE_ID": ("identitystore", "arn:aws:identitystore::*:identitystore/{value}"),
+    # The values of the next ones are no resources in a policy: a condition compares the boundary, and the functions
+    # compare the accounts and call the region.
     "ACCESS_BOUNDARY_ARN": None,
+    "HUB_ACCOUNT_ID": None,
+    "IDENTITY_CENTER_REGION": None,
     "REPOSITORY_ACCOUNT_ID": None,
     # The C library's resolver reads these options, which name no resource.
     "RES_OPTIONS": None,
@@ -135,6 +147,15 @@ NAMED = {
         # SSM lists the sessions of everybody, and the list names the session.
         ("ssm", "*", r"describe_sessions\(\)"),
         ("ssm", "arn:aws:ssm:{region}:{account}:session/*", r"terminate_session\(\)\s*\.session_id\((?!\")"),
+        ("cloudtrail", "*", SIGNED["CloudTrail"]),
+        # A request names the person.
+        ("identitystore", "arn:aws:identitystore:::user/*", SIGNED["identitystore"]),
+        # A request names the account, and the configuration has its region.
+        (
+            "lambda",
+            "arn:aws:lambda:*:*:function:temp-access:hub",
+            r"lambda:\{region\}:\{account\}:function:\{function\}:\{HUB\}",
+        ),
     ],
 }
 # Services whose name in the SDK differs from their name in botocore and IAM.
@@ -190,6 +211,11 @@ def test_actions(logical):
         operations = {xform_name(name): name for name in session.get_service_model(service).operation_names}
         for call in set(re.findall(r"\.(\w+)\(\)", source)) & set(operations):
             action = f"{service}:{operations[call]}"
+            needed.update(NEEDS.get(action, [action]))
+    signed = {service: set(re.findall(pattern, source)) for service, pattern in SIGNED.items()}
+    assert {service for service, calls in signed.items() if calls} == set(re.findall(r'Service \{ id: "(\w+)"', source))
+    for service, calls in signed.items():
+        for action in (f"{service.lower()}:{call}" for call in calls):
             needed.update(NEEDS.get(action, [action]))
     if "DeadLetterQueue" in function(logical):
         needed.add("sqs:SendMessage")

@@ -20,6 +20,7 @@ ANY_RESOURCE = {
     "FindGrants",
     "FindSessions",
     "FindWhatWasDone",
+    "Nothing",
     "FindLogGroups",
     "FindLogs",
     "FindAlarms",
@@ -71,8 +72,8 @@ def test_each_account_has_what_its_duties_need(accounts):
     repositories = ["bus", "function", "identity", "queue", "topic", "trust"]
     assert kinds["111111111111"] == sorted([*repositories, "images"])
     assert kinds["222222222222"] == ["bucket", "bus", "function", "identity", "key", "queue", "topic", "trust"]
-    assert kinds["333333333333"] == sorted([*kinds["222222222222"], "boundary", "guardrail", "managed"])
-    assert kinds["444444444444"] == sorted([*kinds["222222222222"], "boundary"])
+    assert kinds["333333333333"] == sorted([*kinds["222222222222"], "boundary", "guardrail", "managed", "window"])
+    assert kinds["444444444444"] == sorted([*kinds["222222222222"], "boundary", "window"])
     assert kinds["555555555555"] == sorted([*kinds["222222222222"], "people's"])
     assert kinds["666666666666"] == sorted([*repositories, "guardrail", "managed"])
 
@@ -241,6 +242,7 @@ LIMITS = {
     "boundary": MANAGED_POLICY_LIMIT,
     "guardrail": MANAGED_POLICY_LIMIT,
     "managed": MANAGED_POLICY_LIMIT,
+    "window": MANAGED_POLICY_LIMIT,
     "identity": ROLE_INLINE_LIMIT,
     "trust": TRUST_LIMIT,
 }

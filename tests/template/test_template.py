@@ -30,7 +30,7 @@ OUTPUTS = {
         "ArtifactCheckerArn",
         "ArtifactCheckerRoleArn",
     },
-    "GrantsAccess": {"TempAccessArn", "TempAccessRoleArn", "AccessBoundaryArn"},
+    "GrantsAccess": {"TempAccessArn", "TempAccessRoleArn", "AccessBoundaryArn", "WindowPolicyArn"},
 }
 NAMES = {
     "EventRelay": ("sekisho-event-relay", "event-relay"),

@@ -114,7 +114,10 @@ for account, (DEPLOY, CALLER) in DEPLOYED_BY.items():
 
     # Identities
 
-    ROLE, POLICIES = role(account, "pipeline"), ("sekisho-access-boundary", f"sekisho-chat-{REGION}", "sekisho-window")
+    ROLE, POLICIES = (
+        role(account, "pipeline"),
+        ("sekisho-access-boundary", f"sekisho-chat-{REGION}", "sekisho-window-2"),
+    )
     OF_POLICIES = called("iam", "AWS::IAM::ManagedPolicy")
     PASSED = {"iam:PassedToService": "lambda.amazonaws.com"}
     own_role = but("its own role", "NotItself", to=DEPLOY)
