@@ -61,6 +61,11 @@ def test_the_new_parameters_add_nothing_by_default(cloud_of_all):
     environment = cloud_of_all.client("700000000000", "lambda").get_function_configuration(FunctionName="temp-access")
     values = environment["Environment"]["Variables"]
     assert [values[name] for name in ("IDENTITY_STORE_ID", "IDENTITY_CENTER_REGION", "HUB_ACCOUNT_ID")] == [""] * 3
+    # The way back leaves nothing behind.
+    cloud_of_all.update("700000000001", ACCESS | SLACK, deployed.expanded())
+    assert of(cloud_of_all, "700000000001") == without
+    with pytest.raises(botocore.exceptions.ClientError, match="NoSuchEntity"):
+        cloud_of_all.client("700000000001", "iam").get_role(RoleName=f"sekisho-door-approvers-{REGION}")
 
 
 def test_the_channels_have_their_own_roles_limits_and_buttons():

@@ -73,6 +73,13 @@ for who, door in ((HANA_ROLE, HANA), (APPROVERS_ROLE, APPROVERS)):
     )
     never("maps nobody in Slack", who, "chatbot:GetSlackOauthParameters chatbot:RedeemSlackOauthCode")
 may("asks in the channel with the role of a door", HANA_ROLE, "lambda:InvokeFunction", FUNCTION)
+never(
+    "asks nothing of the function in another account",
+    f"arn:aws:iam::{ALL}:role/administrator",
+    "lambda:InvokeFunction",
+    FUNCTION,
+    "resource",
+)
 for miss in other_ways(FUNCTION):
     never(f"asks in the channel, but {miss['but']}", CHAT, "lambda:InvokeFunction", miss["to"])
 
