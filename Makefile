@@ -135,3 +135,8 @@ redrive: ## process the messages in the dead-letter queues of ENV=… again
 .PHONY: clean-start
 clean-start: ## remove what a failed first deployment left in ENV=… (PROFILE=… of an administrator; WRITE=1: do not ask)
 	@$(TOOLS) clean-start $(PROFILED) $(if $(filter 1,$(call given,WRITE)),--write)
+
+.PHONY: upgrade-pipeline
+upgrade-pipeline: ## show the change of the V1 pipeline PIPELINE=… of ENV=… to V2 (WRITE=1 makes it; PROFILE=… of an administrator)
+	@$(TOOLS) upgrade-pipeline $(PROFILED) $(if $(call given,PIPELINE),--pipeline "$(PIPELINE)") \
+		$(if $(filter 1,$(call given,WRITE)),--write)

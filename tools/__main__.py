@@ -45,6 +45,7 @@ OPERATIONS = (
     "resend",
     "redrive",
     "clean-start",
+    "upgrade-pipeline",
 )
 # The operations on trains, which share one module. The module gets the operation as its first argument.
 TRAINS = ("train", "hold", "resume", "accept", "promote", "pardon", "rollback")
@@ -67,7 +68,7 @@ def show_help(makefile: Path) -> None:
     """Prints each command of the Makefile with its description."""
     for line in makefile.read_text().splitlines():
         if found := re.match(r"([a-z-]+): ## (.*)", line):
-            print(f"  make {found[1]:<11} {found[2]}")
+            print(f"  make {found[1]:<16} {found[2]}")
 
 
 def in_venv(arguments: list[str]) -> None:

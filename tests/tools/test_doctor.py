@@ -193,7 +193,7 @@ LINKS = [
         9,
         pipeline_with(lambda pipeline: pipeline.update(pipelineType="V1")),
         "pipeline shop is of type V1 and takes no pinned commit",
-        "update-pipeline",
+        "make upgrade-pipeline ENV=test PIPELINE=shop shows the change to V2",
     ),
     Link(
         9,

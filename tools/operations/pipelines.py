@@ -73,10 +73,11 @@ def _need_whole_source(settings: dict[str, str], where: str, fix: str) -> None:
     need(settings.get("OutputArtifactFormat", "CODE_ZIP") == "CODE_ZIP", problem, f"use CODE_ZIP: {fix}")
 
 
-def _need_pins_in_order(pipeline: dict[str, Any], name: str, fix: str) -> None:
+def _need_pins_in_order(path: DeliveryPath, pipeline: dict[str, Any], name: str, fix: str) -> None:
     """Raises `Broken` unless the pipeline accepts a pinned commit and runs one execution at a time."""
+    upgrade = f"make upgrade-pipeline ENV={path.pipelines.target.name} PIPELINE={pipeline['name']}"
     kind, mode = pipeline.get("pipelineType", "V1"), pipeline.get("executionMode", "SUPERSEDED")
-    need(kind == "V2", f"{name} is of type {kind} and takes no pinned commit", f"set pipelineType to V2: {fix}")
+    need(kind == "V2", f"{name} is of type {kind} and takes no pinned commit", f"{upgrade} shows the change to V2")
     problem = f"{name} runs in mode {mode}, so an older change can overtake a newer one"
     need(mode != "PARALLEL", problem, f"set executionMode to QUEUED or SUPERSEDED: {fix}")
 
@@ -123,7 +124,7 @@ def pipelines_are_correct(path: DeliveryPath) -> None:
     for route in path.routes:
         (pipeline, source), name = path.source_action(route), f"pipeline {route.pipeline}"
         fix = path.fix_of_pipeline(route.pipeline)
-        _need_pins_in_order(pipeline, name, fix)
+        _need_pins_in_order(path, pipeline, name, fix)
         role = source.get("roleArn")
         need(
             role == path.source_role,
