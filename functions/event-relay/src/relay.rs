@@ -23,6 +23,7 @@ use sekisho_domain::config::Misconfigured;
 use sekisho_domain::decision::Decision;
 use sekisho_domain::route::Routes;
 use sekisho_lambda::aws::SdkConfig;
+use sekisho_lambda::board::{NO_WIDGET, READ_ONLY, is_widget};
 use sekisho_lambda::{Environment, Invocation};
 
 use crate::answer::Answer;
@@ -61,7 +62,14 @@ impl<W: World> Relay<W> {
     /// Every other problem is a decision in the answer.
     pub async fn handle(&self, payload: &str, invocation: &Invocation) -> Result<Answer, Error> {
         let run = &Run::new(&self.world, &self.routes, invocation);
-        let Report { mut log, failure } = match request::read(payload, invocation, &self.routes) {
+        if is_widget(payload) {
+            return Err(Error::InvalidRequest(NO_WIDGET.to_owned()));
+        }
+        let request = request::read(payload, invocation, &self.routes);
+        if invocation.is_board() && !request.is_read_only() {
+            return Err(Error::Refused(READ_ONLY.to_owned()));
+        }
+        let Report { mut log, failure } = match request {
             Request::Change(hint) => change::relay_change(run, &hint).await,
             Request::Reconcile => reconcile::reconcile(run).await,
             Request::Redeliver(redelivery) => redeliver::redeliver(run, &redelivery).await,

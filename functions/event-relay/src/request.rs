@@ -5,7 +5,7 @@ use sekisho_domain::report::{REPORT_DETAIL_TYPE, REPORT_SOURCE};
 use sekisho_domain::route::{Route, Routes};
 use sekisho_domain::slack;
 use sekisho_lambda::Invocation;
-use sekisho_lambda::event::{Action, EXPLAIN_WITHOUT_EVENT, Envelope, SCHEDULE_SOURCE, short};
+use sekisho_lambda::event::{Action, EXPLAIN_WITHOUT_EVENT, Envelope, SCHEDULE_SOURCE, has_field, no_dry_run, short};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -44,6 +44,23 @@ pub(crate) enum Request {
     Refused(String),
     /// A person's request that cannot be understood; the text says what to send instead.
     Invalid(String),
+}
+
+impl Request {
+    /// Whether the answer changes and records nothing.
+    pub(crate) fn is_read_only(&self) -> bool {
+        match self {
+            Self::Explain(_) | Self::Where(_) | Self::Invalid(_) => true,
+            Self::Train(request) => request.is_read_only(),
+            Self::Change(_)
+            | Self::Reconcile
+            | Self::Redeliver(_)
+            | Self::Report(_)
+            | Self::Resend(_)
+            | Self::Ignored(_)
+            | Self::Refused(_) => false,
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -150,6 +167,7 @@ fn untrusted_report(envelope: &Envelope, own: &Invocation, routes: &Routes, reas
 
 fn request(payload: &str, action: Action) -> Request {
     match (action.action.as_str(), action.event) {
+        (name @ ("explain" | "redeliver"), _) if has_field(payload, &["dry_run"]) => Request::Invalid(no_dry_run(name)),
         ("explain", Some(event)) => Request::Explain(event),
         ("explain", None) => Request::Invalid(EXPLAIN_WITHOUT_EVENT.to_owned()),
         ("redeliver", _) => match serde_json::from_str::<Redelivery>(payload) {

@@ -209,6 +209,11 @@ pub(crate) fn is_short_form(payload: &str) -> bool {
 }
 
 impl TrainRequest {
+    /// Whether the request only shows the train, or what it would do.
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.is_dry_run || self.action == TrainAction::Train
+    }
+
     /// Parses a payload.
     ///
     /// # Errors

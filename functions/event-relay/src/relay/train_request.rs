@@ -34,7 +34,7 @@ use crate::world::World;
 /// Does what a person asks for, records the decisions and returns the answer.
 pub(crate) async fn answer<W: World>(run: &Run<'_, W>, request: &TrainRequest) -> Result<String, Error> {
     let names = find(run, request).await?;
-    if request.is_dry_run || request.action == TrainAction::Train {
+    if request.is_read_only() {
         let facts = Facts::read(run, &names).await?;
         let effect = facts.effect(run, request, &names)?;
         return Ok(cut(&if request.is_dry_run { facts.preview(run, &names, effect) } else { effect.answer }));

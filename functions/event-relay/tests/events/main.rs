@@ -9,6 +9,7 @@
     reason = "a test may panic"
 )]
 
+mod board;
 mod branches;
 mod configuration;
 mod delivery;
