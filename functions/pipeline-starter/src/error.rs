@@ -4,8 +4,8 @@ use sekisho_domain::config::Misconfigured;
 use sekisho_domain::route::PipelineName;
 use sekisho_lambda::{ErrorType, Failure, ServiceError};
 
-/// The reason why an invocation failed. A retry may succeed, except after [`Error::Misconfigured`] and
-/// [`Error::InvalidRequest`].
+/// The reason why an invocation failed. A retry may succeed, except after [`Error::Misconfigured`],
+/// [`Error::InvalidRequest`] and [`Error::Refused`].
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The configuration file or the environment is wrong.
@@ -14,6 +14,9 @@ pub enum Error {
     /// A person's request cannot be understood; the message says what to send instead.
     #[error("{0}")]
     InvalidRequest(String),
+    /// The alias through which the request came does not allow it.
+    #[error("{0}")]
+    Refused(String),
     /// The ledger could not be read or written.
     #[error(transparent)]
     Ledger(#[from] sekisho_ledger::Error),
@@ -32,7 +35,7 @@ impl Error {
             Self::Ledger(error) => error.is_throttled(),
             Self::Service(error) => !error.is_refused(),
             Self::Busy(_) => true,
-            Self::Misconfigured(_) | Self::InvalidRequest(_) => false,
+            Self::Misconfigured(_) | Self::InvalidRequest(_) | Self::Refused(_) => false,
         }
     }
 }
@@ -42,6 +45,7 @@ impl Failure for Error {
         match self {
             Self::Misconfigured(_) => ErrorType::Misconfigured,
             Self::InvalidRequest(_) => ErrorType::InvalidRequest,
+            Self::Refused(_) => ErrorType::Refused,
             Self::Ledger(error) if error.is_throttled() => ErrorType::Throttled,
             Self::Service(error) if error.is_throttled() => ErrorType::Throttled,
             Self::Ledger(_) | Self::Service(_) | Self::Busy(_) => ErrorType::Internal,

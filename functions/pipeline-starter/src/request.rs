@@ -3,7 +3,7 @@
 use sekisho_domain::account::AccountId;
 use sekisho_domain::change::{RELAY_DETAIL_TYPE, RELAY_SOURCE, SourceChange};
 use sekisho_domain::route::PipelineName;
-use sekisho_lambda::event::{Action, EXPLAIN_WITHOUT_EVENT, Envelope, SCHEDULE_SOURCE, short};
+use sekisho_lambda::event::{Action, EXPLAIN_WITHOUT_EVENT, Envelope, SCHEDULE_SOURCE, has_field, no_dry_run, short};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use time::OffsetDateTime;
@@ -172,7 +172,7 @@ impl ActionState {
 /// Reads a payload.
 pub(crate) fn parse(payload: &str, source: &Source<'_>) -> Request {
     if let Some(action) = Action::parse(payload) {
-        return parse_action(action);
+        return parse_action(payload, action);
     }
     let envelope = match Envelope::parse(payload) {
         Ok(envelope) => envelope,
@@ -200,8 +200,9 @@ pub(crate) fn parse(payload: &str, source: &Source<'_>) -> Request {
     }
 }
 
-fn parse_action(Action { action, event }: Action) -> Request {
+fn parse_action(payload: &str, Action { action, event }: Action) -> Request {
     match (action.as_str(), event) {
+        ("explain", _) if has_field(payload, &["dry_run"]) => Request::Invalid(no_dry_run("explain")),
         ("explain", Some(event)) => Request::Explain(event),
         ("explain", None) => Request::Invalid(EXPLAIN_WITHOUT_EVENT.to_owned()),
         (other, _) => Request::Invalid(format!("unknown action `{}`: send `explain`", short(other))),

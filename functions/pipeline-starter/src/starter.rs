@@ -20,6 +20,7 @@ use sekisho_domain::config::Misconfigured;
 use sekisho_domain::decision::{Decision, Decisions};
 use sekisho_domain::route::Routes;
 use sekisho_lambda::aws::SdkConfig;
+use sekisho_lambda::board::{NO_WIDGET, READ_ONLY, is_widget};
 use sekisho_lambda::environment::REPOSITORY_ACCOUNT_ID;
 use sekisho_lambda::{Environment, Invocation, telemetry};
 use sekisho_ledger::Store;
@@ -73,9 +74,13 @@ impl<W: World> Starter<W> {
         let routes = LocalRoutes { routes: &self.routes, account: &invocation.account, region: &invocation.region };
         let alarms = AlarmLists::new(self.world.now());
         let run = Run { world: &self.world, routes, invocation, alarms };
+        if is_widget(payload) {
+            return Err(Error::InvalidRequest(NO_WIDGET.to_owned()));
+        }
         let results = match request::parse(payload, &source) {
             Request::Explain(event) => return explain::explain(&run, event.get(), &source).await,
             Request::Invalid(reason) => return Err(Error::InvalidRequest(reason)),
+            _ if invocation.is_board() => return Err(Error::Refused(READ_ONLY.to_owned())),
             Request::Refused(reason) => about_payload(payload, Decision::new(Outcome::Refused, reason)).into(),
             Request::Change(event) => order::take_all(&run, &event).await,
             Request::ExecutionEnded(ended) => execution::follow_up(&run, &ended).await,

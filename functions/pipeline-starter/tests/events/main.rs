@@ -11,6 +11,7 @@
 
 mod approvals;
 mod bakes;
+mod board;
 mod changes;
 mod executions;
 mod explain;
