@@ -1,13 +1,32 @@
 //! The function dispatches each invocation to a use case, and then records the decisions.
 
+mod approve;
+mod basis;
+mod break_glass;
+mod decline;
+mod entry;
+mod facts;
 mod first_deletes;
 mod follow_up;
 mod grant;
+mod hand_on;
 mod help;
 mod list;
+mod owed;
+mod pending;
+mod person;
+mod policies;
+mod reminder;
 mod removal;
+mod request_approval;
+mod requests;
 mod revoke;
+mod revoke_preview;
+mod scheduled;
+mod summary;
 mod sweep;
+mod tend;
+mod window;
 
 use std::cell::{Cell, LazyCell};
 
@@ -17,8 +36,11 @@ use futures_util::join;
 use sekisho_domain::access::Access;
 use sekisho_domain::config::Misconfigured;
 use sekisho_lambda::aws::later;
-use sekisho_lambda::environment::{ACCESS_BOUNDARY_ARN, CONFIG_FILE, LEDGER_TABLE, NOTICE_TOPIC_ARN, SEKISHO_CONFIG};
+use sekisho_lambda::environment::{
+    ACCESS_BOUNDARY_ARN, CONFIG_FILE, HUB_ACCOUNT_ID, LEDGER_TABLE, NOTICE_TOPIC_ARN, SEKISHO_CONFIG,
+};
 use sekisho_lambda::failure::chain;
+use sekisho_lambda::signed::Signed;
 use sekisho_lambda::{Environment, Invocation, Topic, telemetry};
 use sekisho_ledger::{Error as LedgerError, Ledger, Store};
 use time::OffsetDateTime;
@@ -26,13 +48,18 @@ use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout_at};
 use tracing::error;
 
+use crate::access::entry::{Entry, Task};
 use crate::answer::{self, Answer};
 use crate::aws::iam::Iam;
+use crate::aws::identity_center::IdentityCenter;
+use crate::aws::lambda::Hubs;
 use crate::aws::ssm::Sessions;
+use crate::aws::trail::{CLOUDTRAIL, Trail};
+use crate::door::Door;
 use crate::error::Error;
 use crate::policy;
 use crate::report::{Report, Settlement};
-use crate::request::{self, Request};
+use crate::request::{Grant, Request, Revoke};
 use crate::run::{ATTEMPT_TIMEOUT, LEDGER_TIMEOUT, RECORD_LIMIT, Run, SETTLE_LIMIT, SWEEP_MARGIN};
 
 /// The function and everything that it keeps between invocations.
@@ -47,6 +74,14 @@ pub struct TempAccess<S> {
     pub iam: Iam,
     /// Session Manager of this account and region.
     pub sessions: Sessions,
+    /// CloudTrail of this account and region.
+    pub trail: Trail,
+    /// The temp-access functions of other accounts.
+    pub hubs: Hubs,
+    /// The account whose temp-access may hand requests on to this one.
+    pub hub: Option<String>,
+    /// Identity Center, if its people get access in this account.
+    pub identity_center: Option<IdentityCenter>,
     /// The topic for notices.
     pub topic: Topic,
     /// Returns the current time.
@@ -77,6 +112,10 @@ impl TempAccess<Ledger> {
             ledger: Ledger::new(later(&shared, aws_sdk_dynamodb::Client::new), table),
             iam: Iam::new(iam),
             sessions: Sessions::new(later(&shared, aws_sdk_ssm::Client::new)),
+            trail: Trail::new(later(&shared, |aws| Signed::new(aws, &CLOUDTRAIL, None))),
+            hubs: Hubs::new(&shared),
+            hub: environment.optional(HUB_ACCOUNT_ID).map(str::to_owned),
+            identity_center: IdentityCenter::of_process(environment, &shared),
             topic: Topic::new(later(&shared, aws_sdk_sns::Client::new), topic),
             clock: Box::new(sekisho_lambda::now),
         })
@@ -99,23 +138,36 @@ impl<S: Store> TempAccess<S> {
     /// # Errors
     /// Returns an [`Error`], whose text says what the error means for access and what to do.
     pub async fn handle(&self, payload: &str, invocation: &Invocation) -> Result<Answer, Error> {
-        let run = self.run(invocation);
-        let request = request::parse(payload);
-        let principal = request.as_ref().ok().and_then(Request::principal).cloned();
-        let is_dry_run = request.as_ref().is_ok_and(Request::is_dry_run);
-        let is_sweep = matches!(request, Ok(Request::Sweep | Request::FollowUp));
+        let entry = Entry::of(payload, invocation, &self.access, self.hub.as_deref(), (self.clock)());
+        let Entry { door, sender, invocation, start, task } = entry;
+        let run = self.run(&invocation, door, start);
+        let request = match &task {
+            Ok(Task::CarryOut(request)) => Some(request),
+            Ok(Task::HandOn(..)) | Err(_) => None,
+        };
+        let principal = request.and_then(Request::principal).cloned();
+        let is_dry_run = request.is_some_and(Request::is_dry_run);
+        let is_sweep = request.is_some_and(Request::is_of_schedule);
+        // At the board, and for a widget, nothing is ever written.
+        let is_recorded = !is_dry_run && run.door != Door::Board && request != Some(&Request::Describe);
         // The answers to a revoke and to a real grant are cut to the length that Slack shows completely. A list or the
         // dry run of a grant may be longer.
-        let is_cut =
-            matches!(request, Ok(Request::Revoke(_))) || matches!(&request, Ok(Request::Grant(_)) if !is_dry_run);
-        let report = match request {
-            Ok(request) => dispatch(&request, &run).await,
+        let is_cut = matches!(request, Some(Request::Revoke(_) | Request::Approve(_) | Request::Decline(_)))
+            || matches!(request, Some(Request::Grant(_)) if !is_dry_run);
+        let report = match task {
+            Ok(Task::CarryOut(request)) => dispatch(&request, &run).await,
+            Ok(Task::HandOn(hub, request)) => hand_on::hand_on(&hub, &request, &run).await,
             Err(error) => Err(error),
         };
         let mut report = report.unwrap_or_else(|error| Report::failed(error, principal.as_ref()));
+        if !is_sweep {
+            for decision in &mut report.decisions {
+                decision.concerns.entry("door").or_insert_with(|| sender.clone());
+            }
+        }
         telemetry::decisions(&invocation.function, &report.decisions);
         let mut warnings = Vec::new();
-        if !is_dry_run {
+        if is_recorded {
             let deadline = if is_sweep { run.sweep_deadline() + SWEEP_MARGIN / 2 } else { run.deadline(RECORD_LIMIT) };
             warnings = record(&mut report, &run, deadline).await;
         }
@@ -131,17 +183,21 @@ impl<S: Store> TempAccess<S> {
         report.answer
     }
 
-    fn run<'a>(&'a self, invocation: &'a Invocation) -> Run<'a, S> {
+    fn run<'a>(&'a self, invocation: &'a Invocation, door: Door, start: Instant) -> Run<'a, S> {
         Run {
             access: &self.access,
             boundary: &self.boundary,
             ledger: &self.ledger,
             iam: &self.iam,
             sessions: &self.sessions,
+            trail: &self.trail,
+            identity_center: self.identity_center.as_ref(),
             topic: &self.topic,
             clock: &*self.clock,
+            hubs: &self.hubs,
             invocation,
-            start: Instant::now(),
+            door,
+            start,
             is_ledger_lost: Cell::new(false),
         }
     }
@@ -151,10 +207,20 @@ async fn dispatch<S: Store>(request: &Request, run: &Run<'_, S>) -> Result<Repor
     match request {
         // The futures are boxed. Otherwise one future would contain all of them: it would be nested too deeply for the
         // compiler, and it would be as large as all of them together.
-        Request::Grant(grant) => Box::pin(grant::grant(grant, run)).await,
-        Request::Revoke(revoke) => Box::pin(revoke::revoke(revoke, run)).await,
+        Request::Grant(grant) => {
+            let grant = Grant { principal: person::resolve(&grant.principal, run).await?, ..grant.clone() };
+            Box::pin(grant::grant(&grant, run)).await
+        }
+        Request::Revoke(revoke) => {
+            let revoke =
+                Revoke { principal: person::resolve_for_revoke(&revoke.principal, run).await?, ..revoke.clone() };
+            Box::pin(revoke::revoke(&revoke, run)).await
+        }
+        Request::Approve(code) => Box::pin(approve::approve(code, run)).await,
+        Request::Decline(code) => Box::pin(decline::decline(code, run)).await,
+        Request::Pending => Box::pin(pending::pending(run)).await,
         Request::List => Box::pin(list::list(run)).await,
-        Request::Help => help::help(run),
+        Request::Help | Request::Describe => help::help(run),
         Request::Sweep => Box::pin(sweep::sweep(run)).await,
         Request::FollowUp => Box::pin(follow_up::report(run)).await,
     }

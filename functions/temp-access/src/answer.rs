@@ -1,5 +1,7 @@
 //! The function's answer: the texts that people read in Slack.
 
+pub(crate) mod approval;
+
 use sekisho_domain::access::{Access, ProfileName};
 use sekisho_domain::decision::Decisions;
 use sekisho_domain::slack;
@@ -12,7 +14,7 @@ use time::OffsetDateTime;
 use crate::outcome::Outcome;
 use crate::plan::{Effect, Plan};
 use crate::policy::Reading;
-use crate::principal::Principal;
+use crate::principal::{Kind, Principal};
 use crate::revocation::Revocation;
 use crate::session::SessionsEnd;
 use crate::window::Window;
@@ -61,7 +63,12 @@ pub(crate) fn granted(plan: &Plan<'_>, confirmation: Confirmation, reason: Optio
     lines.push(match plan.effect {
         Effect::Grants => {
             let minutes = plan.minutes;
-            format!("{principal} has {profile} for {minutes} min; it takes effect everywhere within some seconds.")
+            let when = if principal.kind() == Kind::Person { "a minute" } else { "some seconds" };
+            format!("{principal} has {profile} for {minutes} min; it takes effect everywhere within {when}.")
+        }
+        Effect::Schedules => {
+            let (start, minutes) = (shown(plan.window.start, plan.terms.zone), plan.minutes);
+            format!("{principal} will have {profile} for {minutes} min, from {start}. A revoke ends it before that.")
         }
         Effect::Extends { from } => {
             format!("{principal} keeps {profile}, which would have ended at {}.", timestamp::seconds(from))
@@ -102,6 +109,10 @@ pub(crate) fn grant_preview(plan: &Plan<'_>) -> String {
     let mut lines = vec![format!("Dry run, nothing is written. End time would be {end}")];
     lines.push(match plan.effect {
         Effect::Grants => format!("{principal} would get {profile} for {} min.", plan.minutes),
+        Effect::Schedules => {
+            let start = shown(plan.window.start, plan.terms.zone);
+            format!("{principal} would get {profile} for {} min, from {start}.", plan.minutes)
+        }
         Effect::Extends { from } => {
             format!("It would replace the live policy, which ends at {}.", timestamp::seconds(from))
         }
@@ -114,6 +125,9 @@ pub(crate) fn grant_preview(plan: &Plan<'_>) -> String {
         }
         Effect::Keeps => "The live policy would stay as it is.".to_owned(),
     });
+    if plan.terms.needs_approval() && plan.puts {
+        lines.push("Somebody else would have to approve this first.".to_owned());
+    }
     if plan.capped {
         lines.push(capped(plan));
     }
@@ -145,7 +159,7 @@ fn capped(plan: &Plan<'_>) -> String {
     format!(
         "That is earlier than requested: grants that follow each other last at most {} min from the first start, {}.",
         plan.terms.longest,
-        timestamp::seconds(plan.window.start)
+        timestamp::seconds(plan.chain_start)
     )
 }
 
@@ -194,6 +208,12 @@ pub(crate) fn revoked_besides(revocation: &Revocation, invocation: &Invocation) 
                 .to_owned(),
         );
     }
+    if revocation.may_begin_later {
+        lines.push(
+            "The ledger could not be read: if access was to begin later, it still does. Revoke again in a minute."
+                .to_owned(),
+        );
+    }
     for (policy, why) in open_ended {
         lines.push(format!(
             "Not removed, because Sekisho did not write it ({why}): {policy}. Find out who wrote it, and delete it."
@@ -225,7 +245,9 @@ pub(crate) fn revoke_preview(principal: &Principal, policies: &[(String, Reading
     for (policy, reading) in policies {
         lines.push(match reading {
             Reading::Grant(window) if window.is_live(now) => {
-                format!("{principal} would lose {policy}, which ends at {}.", timestamp::seconds(window.end))
+                let is_scheduled = if window.is_scheduled(now) { "is scheduled and " } else { "" };
+                let end = timestamp::seconds(window.end);
+                format!("{principal} would lose {policy}, which {is_scheduled}ends at {end}.")
             }
             Reading::Grant(window) => {
                 format!("{policy} has already ended, at {}, and would be removed.", timestamp::seconds(window.end))
@@ -272,12 +294,12 @@ pub(crate) fn cut(answer: &mut String) {
 pub(crate) fn listed(
     principal: &Principal,
     profile: &str,
-    end: OffsetDateTime,
+    window: Window,
     reason: Option<&str>,
     now: OffsetDateTime,
     zone: Option<&ZoneName>,
 ) -> String {
-    let left = end - now;
+    let (end, left) = (window.end, window.end - now);
     let left = match (left.whole_hours(), left.whole_minutes() % 60) {
         (0, 0) => "less than a minute".to_owned(),
         (0, minutes) => format!("{minutes} min"),
@@ -285,6 +307,10 @@ pub(crate) fn listed(
     };
     let end = shown(end, zone);
     let reason = reason.filter(|reason| !reason.is_empty()).map_or("no reason given".to_owned(), short);
+    if window.is_scheduled(now) {
+        let start = shown(window.start, zone);
+        return format!("{principal}: {profile} from {start} until {end} (scheduled): {reason}");
+    }
     format!("{principal}: {profile} until {end} ({left} left): {reason}")
 }
 
@@ -297,13 +323,15 @@ pub(crate) fn help(access: &Access, invocation: &Invocation) -> String {
          @Amazon Q lambda invoke --function-name {}\n\
          --region {} --payload\n\
          {{\"user\":\"NAME\"}} gives access for {} min\n\
-         {{\"role\":\"NAME\"}} does the same for a role\n\
+         {{\"role\":\"NAME\"}} or {{\"person\":\"E-MAIL\"}} does the same\n\
          {{\"action\":\"revoke\",\"user\":\"NAME\"}}\n\
          {{\"action\":\"list\"}} shows who has access\n\
+         {{\"action\":\"pending\"}} shows what waits for approval\n\
          Add to a grant:\n\
          \"minutes\":30 (1 to {})\n\
          \"profile\":\"{}\" (the default; there are {profiles})\n\
          \"reason\":\"why\"\n\
+         \"from\":\"2026-12-01T22:00:00+09:00\" starts later\n\
          \"dry_run\":true only shows the policy\n\
          A second grant extends the access. Type straight quotes.\n\
          No answer in a channel? /invite @Amazon Q",

@@ -1,12 +1,16 @@
 //! The errors of an invocation, and the stable type of each.
 
 use sekisho_domain::access::{Minutes, ProfileName};
+use sekisho_domain::account::AccountId;
+use sekisho_domain::code::Code;
 use sekisho_domain::config::Misconfigured;
+use sekisho_domain::slack;
 use sekisho_domain::timestamp;
-use sekisho_lambda::{ErrorType, Failure};
+use sekisho_lambda::{ErrorType, Failure, ServiceError};
 use time::OffsetDateTime;
 
 use crate::aws::iam::{ErrorKind, IamError};
+use crate::aws::lambda::{HubError, HubErrorKind};
 use crate::principal::{Kind, Principal};
 
 /// An error that ends an invocation. Its text is all that people see in Slack. The text says what was wrong, what the
@@ -25,9 +29,31 @@ pub enum Error {
     /// The request was understood, but is not granted.
     #[error("{0}")]
     Refused(String),
-    /// There is no such user or role.
-    #[error("there is no IAM {0} in this account: check the name, including upper and lower case")]
+    /// There is no such user, role or person.
+    #[error("{}", unknown(.0))]
     NotFound(Principal),
+    /// Identity Center could not be asked for a person.
+    #[error("{outcome}: Identity Center does not say who this is ({}); try again in a minute", source.description())]
+    People {
+        /// What the failure means for access.
+        outcome: &'static str,
+        /// The error of the call to the identity store.
+        source: Box<ServiceError>,
+    },
+    /// The policy of all people is full.
+    #[error(
+        "sekisho-window is full: all people of Identity Center share its 6,144 characters. {next}Nothing was granted"
+    )]
+    WindowFull {
+        /// Who leaves next and when, as a sentence; empty if nobody else is in.
+        next: String,
+    },
+    /// No open request has the code.
+    #[error(
+        "there is no open request {0}: it was decided, withdrawn or replaced, or it has lapsed; \
+         {{\"action\":\"pending\"}} shows what waits. Nothing was changed"
+    )]
+    NoRequest(Code),
     /// All inline policies of the principal together would be too large.
     #[error(
         "the policy does not fit: {principal} would have {size} of {limit} characters of inline policies, {} too many. \
@@ -57,6 +83,32 @@ pub enum Error {
         longest: Minutes,
         /// When a new chain can begin.
         again: OffsetDateTime,
+    },
+    /// A request could not be handed on to another account.
+    #[error("account {account} {}", hub_problem(.source.kind))]
+    Hub {
+        /// The account that the request names.
+        account: AccountId,
+        /// The error of the call to Lambda.
+        source: HubError,
+    },
+    /// The function of another account ended without an answer of ours.
+    #[error(
+        "temp-access of account {account} ended with {}: the request may have been carried out; send          {{\"action\":\"list\"}} there to see it", slack::quoted(.error_type)
+    )]
+    Died {
+        /// The account that the request names.
+        account: AccountId,
+        /// Lambda's error type, such as `Sandbox.Timedout`.
+        error_type: String,
+    },
+    /// The error of another account's function, which is passed on.
+    #[error("{message}")]
+    PassedOn {
+        /// The other function's error type.
+        error_type: ErrorType,
+        /// The other function's message.
+        message: String,
     },
     /// The configuration or the environment is wrong.
     #[error(transparent)]
@@ -95,6 +147,35 @@ pub enum Error {
     TooSlow(&'static str),
 }
 
+fn unknown(principal: &Principal) -> String {
+    match principal.kind() {
+        Kind::User | Kind::Role => {
+            format!("there is no IAM {principal} in this account: check the name, including upper and lower case")
+        }
+        Kind::Person => format!(
+            "Identity Center has no user with the e-mail address or user name {}: check it",
+            slack::shown(principal.name())
+        ),
+    }
+}
+
+/// Why another account does not answer, and what to do.
+fn hub_problem(kind: HubErrorKind) -> &'static str {
+    match kind {
+        HubErrorKind::Denied => {
+            "does not let this account hand requests on: there, set the parameter HubAccountId to this account, and \
+             run `make hub`. Nothing was changed"
+        }
+        HubErrorKind::Throttled => "is throttled by Lambda: try again in a minute",
+        HubErrorKind::Refused => {
+            "could not be given the request: the function's log has the reason. Nothing was changed"
+        }
+        HubErrorKind::Unanswered => {
+            "did not answer in time: the request may have been carried out; list the access of that account to see it"
+        }
+    }
+}
+
 /// What is wrong with the ledger, and what to do.
 fn ledger_problem(error: &sekisho_ledger::Error) -> String {
     match error {
@@ -109,7 +190,7 @@ fn ledger_problem(error: &sekisho_ledger::Error) -> String {
 fn role_hint(principal: &Principal) -> &'static str {
     match principal.kind() {
         Kind::User => " (a role has room for five times as much)",
-        Kind::Role => "",
+        Kind::Role | Kind::Person => "",
     }
 }
 
@@ -118,8 +199,17 @@ impl Failure for Error {
         match self {
             Self::Invalid(_) | Self::TooLong { .. } => ErrorType::InvalidRequest,
             Self::Refused(_) => ErrorType::Refused,
-            Self::NotFound(_) => ErrorType::NotFound,
-            Self::TooLarge { .. } | Self::ChainOver { .. } => ErrorType::LimitExceeded,
+            Self::NotFound(_) | Self::NoRequest(_) => ErrorType::NotFound,
+            Self::TooLarge { .. } | Self::WindowFull { .. } | Self::ChainOver { .. } => ErrorType::LimitExceeded,
+            Self::People { source, .. } if source.is_throttled() => ErrorType::Throttled,
+            Self::People { source, .. } if source.is_refused() => ErrorType::Refused,
+            Self::People { .. } => ErrorType::Internal,
+            Self::PassedOn { error_type, .. } => *error_type,
+            Self::Hub { source, .. } => match source.kind {
+                HubErrorKind::Denied => ErrorType::Refused,
+                HubErrorKind::Throttled => ErrorType::Throttled,
+                HubErrorKind::Refused | HubErrorKind::Unanswered => ErrorType::Internal,
+            },
             Self::Misconfigured(_) => ErrorType::Misconfigured,
             Self::Busy(_) => ErrorType::Throttled,
             Self::Iam { source, .. } | Self::Revoke { source, .. } => match source.kind {
@@ -131,7 +221,7 @@ impl Failure for Error {
                 ErrorKind::Other | ErrorKind::Unanswered => ErrorType::Internal,
             },
             Self::Ledger { source, .. } if source.is_throttled() => ErrorType::Throttled,
-            Self::Ledger { .. } | Self::TooSlow(_) => ErrorType::Internal,
+            Self::Ledger { .. } | Self::Died { .. } | Self::TooSlow(_) => ErrorType::Internal,
         }
     }
 }

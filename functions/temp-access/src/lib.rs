@@ -23,6 +23,8 @@
 //! - **Sessions end, too.** A revoke ends the open sessions of Session Manager of the principal, and a follow-up does
 //!   so within a minute after the end of the window.
 //! - **Each grant has a notice.** The row says whether it was sent, and a follow-up sends a notice that is missing.
+//! - **The end is announced.** Ten minutes before the end, a follow-up sends a reminder. Some twenty minutes after the
+//!   end, it sends a summary of what CloudTrail shows, which is best effort.
 //! - **IAM decides who has access.** A list shows what IAM has; the ledger adds the reasons.
 //!
 //! Outcomes: `granted`, `extended`, `widened`, `unchanged`, `revoked`, `session-ended`, `previewed`, `listed`,
@@ -38,9 +40,12 @@ pub mod access;
 pub mod answer;
 pub mod aws;
 mod chat;
+pub mod door;
 pub mod error;
+mod hub;
 mod notice;
 pub mod outcome;
+pub mod pending;
 pub mod plan;
 pub mod policy;
 pub mod principal;
@@ -49,5 +54,9 @@ pub mod request;
 mod revocation;
 pub mod row;
 mod run;
+mod scheduled;
 mod session;
+mod trail;
 pub mod window;
+mod window_policy;
+mod window_row;

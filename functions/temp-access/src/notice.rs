@@ -1,5 +1,8 @@
 //! The texts of the notices that the topic sends to people.
 
+pub(crate) mod approval;
+pub(crate) mod ending;
+
 use std::collections::BTreeMap;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -9,9 +12,11 @@ use sekisho_lambda::Invocation;
 use serde_json::json;
 use time::OffsetDateTime;
 
+use crate::door::Door;
 use crate::plan::{Effect, Plan};
 use crate::policy;
 use crate::principal::{Kind, Principal};
+use crate::row::Consent;
 
 const IN_URL: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.');
 
@@ -19,8 +24,12 @@ const IN_URL: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.
 pub(crate) struct LetIn<'a> {
     pub(crate) principal: &'a Principal,
     pub(crate) profile: &'a str,
+    /// When access starts, if it has not started yet.
+    pub(crate) start: Option<OffsetDateTime>,
     pub(crate) end: OffsetDateTime,
     pub(crate) reason: Option<&'a str>,
+    /// Who asked for the grant, and who approved it.
+    pub(crate) consent: &'a Consent,
     /// Whether the principal already had this access, which now ends later.
     pub(crate) is_longer: bool,
     /// Whether the principal already had this access, which now allows more.
@@ -31,12 +40,14 @@ pub(crate) struct LetIn<'a> {
 
 impl<'a> LetIn<'a> {
     /// The notice about a plan that was carried out.
-    pub(crate) fn of(plan: &'a Plan<'_>, reason: Option<&'a str>) -> Self {
+    pub(crate) fn of(plan: &'a Plan<'_>, reason: Option<&'a str>, consent: &'a Consent) -> Self {
         Self {
             principal: plan.terms.principal,
             profile: plan.terms.profile.as_str(),
+            start: (plan.effect == Effect::Schedules).then_some(plan.window.start),
             end: plan.window.end,
             reason,
+            consent,
             is_longer: matches!(plan.effect, Effect::Extends { .. } | Effect::Widens { .. }),
             is_wider: matches!(plan.effect, Effect::Widens { .. }),
             is_over: false,
@@ -48,12 +59,16 @@ impl<'a> LetIn<'a> {
 pub(crate) fn let_in(let_in: &LetIn<'_>, invocation: &Invocation) -> Notice {
     let LetIn { principal, profile, reason, .. } = *let_in;
     let (end, account) = (timestamp::seconds(let_in.end), &invocation.account);
-    let verb = match (let_in.is_over, let_in.is_longer) {
-        (true, _) => "had",
-        (false, true) => "keeps",
-        (false, false) => "has",
+    let start = let_in.start.map(timestamp::seconds);
+    let span = start.map_or_else(|| format!("until {end}"), |start| format!("from {start} until {end}"));
+    let verb = match (let_in.is_over, let_in.is_longer, let_in.start) {
+        (true, _, _) => "had",
+        (false, true, _) => "keeps",
+        (false, false, Some(_)) => "will have",
+        (false, false, None) => "has",
     };
-    let mut lines = vec![format!("{principal} {verb} access to account {account} as {profile} until {end}.")];
+    let mut lines = vec![format!("{principal} {verb} access to account {account} as {profile} {span}.")];
+    lines.extend(consent(let_in.consent));
     if let_in.is_wider {
         lines.push(format!("The access now allows more than before, because the profile {profile} was widened."));
     }
@@ -69,17 +84,51 @@ pub(crate) fn let_in(let_in: &LetIn<'_>, invocation: &Invocation) -> Notice {
             invocation.function, invocation.region
         ));
     }
-    let what = match (let_in.is_over, let_in.is_wider) {
-        (true, _) => "Was let in",
-        (false, true) => "Access widened",
-        (false, false) => "Let in",
+    let what = match (let_in.is_over, let_in.is_wider, let_in.start) {
+        (true, _, _) => "Was let in",
+        (false, true, _) => "Access widened",
+        (false, false, Some(_)) => "Will be let in",
+        (false, false, None) => "Let in",
     };
-    Notice {
-        title: format!("{what}: {principal} until {end}"),
+    let access = match (let_in.is_over, let_in.start) {
+        (true, _) => "ended",
+        (false, Some(_)) => "scheduled",
+        (false, None) => "open",
+    };
+    // A press of a button in the channel cannot grant what needs an approval, or what is for emergencies.
+    let again = let_in.consent.code.is_none().then_some(profile);
+    let notice = Notice {
+        title: format!("{what}: {principal} {span}"),
         lines,
         link: Some(event_history(principal, invocation)),
-        context: context(principal, if let_in.is_over { "ended" } else { "open" }, Some(profile)),
+        context: context(principal, access, again),
+        ..Notice::default()
+    };
+    if let_in.consent.break_glass { break_glass(notice, let_in.consent) } else { notice }
+}
+
+/// The line that says who asked for a grant and who approved it. Everybody in the channel is no news.
+fn consent(consent: &Consent) -> Option<String> {
+    let door = consent.door.as_deref().filter(|door| *door != Door::Channel.as_str())?;
+    Some(match &consent.approved_by {
+        Some(approved_by) => format!("Asked for at the door {door}, approved at the door {approved_by}."),
+        None => format!("Asked for at the door {door}."),
+    })
+}
+
+/// Turns the notice about a grant into one about a break-glass grant.
+fn break_glass(notice: Notice, consent: &Consent) -> Notice {
+    let Notice { title, mut lines, link, mut context, .. } = notice;
+    if let Some(code) = &consent.code {
+        lines.push(review(code.as_str()));
+        context.insert("access", "break-glass".to_owned());
+        context.insert("code", code.to_string());
     }
+    Notice { title: format!("Break-glass: {title}"), lines, link, context, mentions_channel: true }
+}
+
+fn review(code: &str) -> String {
+    format!("The review {code} stays open until another door closes it: {{\"approve\":\"{code}\"}}")
 }
 
 /// The notice that IAM did not answer the write of a grant, so it is unknown whether there is access.
@@ -90,22 +139,26 @@ pub(crate) fn perhaps_let_in(let_in: &LetIn<'_>, invocation: &Invocation) -> Not
     notice
 }
 
-/// The notice that access was ended by request. `removed` has the names of the policies that were deleted.
+/// The notice that access was ended by request. `removed` has the names of the policies that were deleted. `is_open`
+/// says whether everybody may ask for a profile, without an approval.
 pub(crate) fn ended(
     principal: &Principal,
     removed: &[String],
     reason: Option<&str>,
+    is_open: impl Fn(&str) -> bool,
     invocation: &Invocation,
 ) -> Notice {
     let mut lines = vec![format!("Access of {principal} to account {} was ended.", invocation.account)];
     lines.extend(reason.filter(|reason| !reason.is_empty()).map(|reason| format!("Reason: {reason}")));
     // If several profiles were ended, the button "let in again" proposes none of them.
     let again = if let [only] = removed { only.strip_prefix(policy::PREFIX) } else { None };
+    let again = again.filter(|profile| is_open(profile));
     Notice {
         title: format!("Ended: access of {principal}"),
         lines,
         link: Some(event_history(principal, invocation)),
         context: context(principal, "ended", again),
+        ..Notice::default()
     }
 }
 
@@ -173,7 +226,8 @@ fn event_history(principal: &Principal, invocation: &Invocation) -> (String, Str
         _ => "console.aws.amazon.com",
     };
     let attribute = match principal.kind() {
-        Kind::User => "Username",
+        // Identity Center names a session after the user.
+        Kind::User | Kind::Person => "Username",
         Kind::Role => "ResourceName",
     };
     let region = &invocation.region;

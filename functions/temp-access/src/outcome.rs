@@ -1,11 +1,15 @@
 //! The outcomes of an invocation, and decisions about a principal or an error.
 
 use sekisho_domain::decision::Decision;
+use sekisho_domain::timestamp;
 use sekisho_lambda::{ErrorType, Failure};
 use serde::Serialize;
 
+use crate::door::Door;
 use crate::error::Error;
-use crate::principal::Principal;
+use crate::pending::PendingRow;
+use crate::principal::{Kind, Principal};
+use crate::row::Consent;
 use crate::session::SessionsEnd;
 
 /// What an invocation decided.
@@ -14,6 +18,16 @@ use crate::session::SessionsEnd;
 pub enum Outcome {
     /// The principal was given access.
     Granted,
+    /// The principal will be given access at a later time.
+    Scheduled,
+    /// The request waits for an approval, or a break-glass grant still waits for its review.
+    Pending,
+    /// The request was approved, or the review of a break-glass grant was closed.
+    Approved,
+    /// The request was declined or withdrawn.
+    Declined,
+    /// The request lapsed, because nobody approved it in time.
+    Lapsed,
     /// The principal's access now ends later than before.
     Extended,
     /// Access stays as it was.
@@ -46,7 +60,35 @@ pub enum Outcome {
 
 /// Adds the principal to a decision.
 pub(crate) fn about(decision: Decision<Outcome>, principal: &Principal) -> Decision<Outcome> {
-    decision.about(principal.kind().as_str(), principal.name())
+    let id = (principal.kind() == Kind::Person && principal.key() != principal.name()).then_some(principal.key());
+    decision.about(principal.kind().as_str(), principal.name()).about_some("user_id", id)
+}
+
+/// Adds who asked for a grant, and who approved it.
+pub(crate) fn with_consent(decision: Decision<Outcome>, consent: &Consent) -> Decision<Outcome> {
+    decision
+        .about_some("door", consent.door.clone())
+        .about_some("approved_by", consent.approved_by.clone())
+        .about_some("code", consent.code.clone())
+        .about_some("break_glass", consent.break_glass.then_some("true"))
+}
+
+/// The decision about a request that waits, or no longer waits.
+pub(crate) fn about_request(
+    decision: Decision<Outcome>,
+    row: &PendingRow,
+    approved_by: Option<&Door>,
+) -> Decision<Outcome> {
+    let decision = match row.principal() {
+        Some(principal) => about(decision, &principal),
+        None => decision,
+    };
+    let decision = decision
+        .about("profile", row.profile.as_str())
+        .about("minutes", row.minutes.to_string())
+        .about_some("start", row.from.map(timestamp::seconds))
+        .about_some("because", row.reason.clone());
+    with_consent(decision, &row.consent(approved_by))
 }
 
 /// The decision about the open sessions of a principal whose access ended; `None` if there were none.

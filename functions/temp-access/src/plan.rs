@@ -1,6 +1,6 @@
 //! Pure functions that make the plan of a request from facts. A dry run shows the plan that a real run would execute.
 
-use sekisho_domain::access::{Access, Minutes, Profile, ProfileName, ReasonRule};
+use sekisho_domain::access::{Access, Approval, Minutes, Profile, ProfileName, ReasonRule};
 use sekisho_domain::slack;
 use sekisho_domain::timestamp;
 use sekisho_domain::window::ZoneName;
@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::policy::{self, Reading};
 use crate::principal::{Kind, Principal};
 use crate::request::Grant;
-use crate::window::{Window, later, latest_end, reach};
+use crate::window::{FURTHEST_START, Window, later, latest_end, reach};
 
 /// The terms of a grant: the request, completed and checked with the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub struct Terms<'a> {
     pub principal: &'a Principal,
     /// How many minutes were requested, at most `longest`.
     pub minutes: Minutes,
+    /// When access starts; `None` if it starts at once.
+    pub from: Option<OffsetDateTime>,
     /// The longest chain of grants that the configuration allows for the profile.
     pub longest: Minutes,
     /// How long after its end a chain of grants may be continued.
@@ -54,7 +56,14 @@ impl<'a> Terms<'a> {
         };
         let rest = Duration::minutes(i64::from(access.rest_minutes));
         let zone = access.time_zone.as_ref();
-        let terms = Self { principal: &grant.principal, minutes, longest, rest, zone, profile, allows };
+        let from = grant.from;
+        let terms = Self { principal: &grant.principal, minutes, from, longest, rest, zone, profile, allows };
+        if terms.principal.kind() == Kind::Person && (allows.require_mfa || allows.mfa_minutes.is_some()) {
+            return Err(Error::Refused(format!(
+                "{profile} needs a second factor in the session (`require_mfa` or `mfa_minutes`), and sessions of \
+                 Identity Center never show one, because it asks at the sign-in: grant another profile"
+            )));
+        }
         if grant.reason.is_some() {
             terms.check_reason(grant.reason.as_deref())?;
         }
@@ -82,6 +91,12 @@ impl<'a> Terms<'a> {
                 format!("`reason` {problem}: {} needs one, so add \"reason\":\"why\"", self.profile)
             }
         }))
+    }
+
+    /// Whether somebody else has to approve the grant.
+    #[must_use]
+    pub fn needs_approval(&self) -> bool {
+        self.allows.approval == Approval::Another
     }
 
     /// Whether the access works only in sessions of a role that show a second factor.
@@ -136,6 +151,8 @@ pub enum EarlierAttempt {
 pub enum Effect {
     /// The principal did not have this access before.
     Grants,
+    /// The principal does not have this access, and will have it later.
+    Schedules,
     /// The access ends later than before.
     Extends {
         /// The end before this grant.
@@ -150,6 +167,14 @@ pub enum Effect {
     Keeps,
 }
 
+impl Effect {
+    /// Whether the access is new, now or later.
+    #[must_use]
+    pub fn is_new(self) -> bool {
+        matches!(self, Self::Grants | Self::Schedules)
+    }
+}
+
 /// What a grant does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan<'a> {
@@ -159,7 +184,10 @@ pub struct Plan<'a> {
     pub policy: String,
     /// The window of the access after the grant.
     pub window: Window,
-    /// How many minutes the access lasts from now on, rounded up.
+    /// The first start of the chain of grants. It is earlier than the window's start if a scheduled grant continues a
+    /// chain.
+    pub chain_start: OffsetDateTime,
+    /// How many minutes the access lasts from now on, or from its start if that is later, rounded up.
     pub minutes: i64,
     /// How access changes.
     pub effect: Effect,
@@ -197,21 +225,27 @@ pub fn plan<'a>(
     // window, the window is ignored. A window that IAM shows is never ignored.
     let within = |window: &Window| window.is_live(now) && window.end - window.start <= terms.longest.duration();
     let live = later(shown.filter(|shown| shown.is_live(now)), recorded.granted.filter(within));
+    // The policy of a grant that was scheduled begins with the access. Its chain may have begun earlier.
+    let chain_of = |live: Window| recorded.chain.filter(|chain| chain.end == live.end && !live.is_scheduled(now));
+    let live =
+        live.map(|live| chain_of(live).map_or(live, |chain| Window { start: live.start.min(chain.start), ..live }));
     // An ended policy that is still in IAM counts, too. A chain that should still be live, but is not, ended by a
-    // revoke that could not be recorded, or by hand.
+    // revoke that could not be recorded, or by hand. A chain that was revoked before it began does not count.
     let ended = later(recorded.chain, shown).map(|chain| Window { end: chain.end.min(now), ..chain });
-    let resting = ended.filter(|chain| now < chain.end.saturating_add(terms.rest));
-    let (window, capped) = window(terms, live, resting, recorded.earlier, now)?;
+    let start = terms.from.unwrap_or(now);
+    let is_resting = |chain: &Window| chain.start <= chain.end && start < chain.end.saturating_add(terms.rest);
+    let Placed { window, chain_start, capped } = place(terms, live, ended.filter(is_resting), recorded.earlier, now)?;
 
     let document = policy::document(terms.allows, window);
     let is_same = existing.is_some_and(|one| is_same_json(&one.document, &document));
     // Access that lasts longer than the configuration allows is left as it is: a grant neither shortens it nor writes
     // its policy again.
-    let is_beyond = window.end - window.start > terms.longest.duration();
+    let is_beyond = window.end - chain_start > terms.longest.duration();
     let puts = recorded.earlier != EarlierAttempt::CarriedOut && !is_same && !is_beyond;
     let shows_live = shown.is_some_and(|shown| shown.is_live(now));
     let is_wider = puts && shows_live && existing.is_some_and(|one| !policy::covers(&one.document, &document));
     let effect = match live {
+        None if window.is_scheduled(now) => Effect::Schedules,
         None => Effect::Grants,
         Some(live) if is_wider => Effect::Widens { from: live.end },
         Some(live) if live.end < window.end => Effect::Extends { from: live.end },
@@ -234,8 +268,10 @@ pub fn plan<'a>(
             return Err(Error::TooLarge { principal: terms.principal.clone(), size, limit });
         }
     }
-    let minutes = (window.end - now.replace_nanosecond(0).unwrap_or(now)).whole_seconds().saturating_add(59) / 60;
-    Ok(Plan { terms: *terms, policy, window, minutes, effect, capped, document, puts, remove, size, limit })
+    let begin = if window.is_scheduled(now) { window.start } else { now.replace_nanosecond(0).unwrap_or(now) };
+    let minutes = (window.end - begin).whole_seconds().saturating_add(59) / 60;
+    let terms = *terms;
+    Ok(Plan { terms, policy, window, chain_start, minutes, effect, capped, document, puts, remove, size, limit })
 }
 
 /// The window of the existing policy, which may have ended.
@@ -261,36 +297,84 @@ fn shown_window(
     )))
 }
 
-/// The window after the grant, and whether the end of the window is capped.
-fn window(
+/// The window after a grant.
+struct Placed {
+    window: Window,
+    /// The first start of the chain of grants.
+    chain_start: OffsetDateTime,
+    /// Whether the end of the window is earlier than requested.
+    capped: bool,
+}
+
+/// Places the window after the grant.
+fn place(
     terms: &Terms<'_>,
     live: Option<Window>,
     resting: Option<Window>,
     earlier: EarlierAttempt,
     now: OffsetDateTime,
-) -> Result<(Window, bool), Error> {
+) -> Result<Placed, Error> {
+    let placed = |window: Window, capped| Placed { window, chain_start: window.start, capped };
     match (earlier, live) {
-        (EarlierAttempt::None, _) => match reach(now, terms.minutes, terms.longest, live, resting) {
-            Some(reach) => Ok((reach.window, reach.capped)),
-            None => Err(Error::ChainOver {
-                principal: terms.principal.clone(),
-                profile: terms.profile.clone(),
-                longest: terms.longest,
-                again: resting.map_or(now, |chain| chain.end.saturating_add(terms.rest)),
-            }),
-        },
+        (EarlierAttempt::None, _) => {
+            let start = start(terms, live, now)?;
+            let Some(reach) = reach(start, terms.minutes, terms.longest, live, resting) else {
+                return Err(Error::ChainOver {
+                    principal: terms.principal.clone(),
+                    profile: terms.profile.clone(),
+                    longest: terms.longest,
+                    again: resting.map_or(now, |chain| chain.end.saturating_add(terms.rest)),
+                });
+            };
+            let placed = placed(reach.window, reach.capped);
+            // A policy allows every instant of its window, so the window of a later start does not begin earlier.
+            let window = Window { start: terms.from.unwrap_or(placed.window.start), ..placed.window };
+            Ok(Placed { window, ..placed })
+        }
         (EarlierAttempt::Intended(intended), live) if live.is_some() || intended.is_live(now) => {
             let live = live.unwrap_or(intended);
             let start = live.start.min(intended.start);
             let last = start.saturating_add(terms.longest.duration());
-            Ok((Window { start, end: live.end.max(intended.end.min(last)) }, intended.end > last))
+            Ok(placed(Window { start, end: live.end.max(intended.end.min(last)) }, intended.end > last))
         }
-        (EarlierAttempt::CarriedOut, Some(live)) => Ok((live, false)),
+        (EarlierAttempt::CarriedOut, Some(live)) => Ok(placed(live, false)),
         (EarlierAttempt::Intended(_) | EarlierAttempt::CarriedOut, _) => Err(Error::Refused(format!(
             "this request was already carried out, and the access that it gave to {} is over: send a new request",
             terms.principal
         ))),
     }
+}
+
+/// When the access of a new request starts.
+///
+/// A policy has exactly one window, so a start in the future is possible only if there is no access, and there is no
+/// other request beside a scheduled one.
+fn start(terms: &Terms<'_>, live: Option<Window>, now: OffsetDateTime) -> Result<OffsetDateTime, Error> {
+    let Terms { principal, profile, .. } = terms;
+    if let Some(scheduled) = live.filter(|live| live.is_scheduled(now)) {
+        let (start, end) = (timestamp::seconds(scheduled.start), timestamp::seconds(scheduled.end));
+        return Err(Error::Refused(format!(
+            "{profile} for {principal} is scheduled from {start} until {end}: revoke it first. Nothing was granted"
+        )));
+    }
+    let Some(from) = terms.from else { return Ok(now) };
+    if let Some(live) = live {
+        return Err(Error::Refused(format!(
+            "{principal} has {profile} until {}: a start can be set only when that is over, so leave out `from` to \
+             extend the access now. Nothing was granted",
+            timestamp::seconds(live.end)
+        )));
+    }
+    if from <= now {
+        return Err(Error::Invalid("`from` is in the past: leave it out to start now".to_owned()));
+    }
+    if from > now.saturating_add(FURTHEST_START) {
+        return Err(Error::Invalid(format!(
+            "`from` is more than {} days ahead: write an earlier time",
+            FURTHEST_START.whole_days()
+        )));
+    }
+    Ok(from)
 }
 
 /// Whether the policy is a grant of ours that has ended.

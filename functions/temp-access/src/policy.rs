@@ -4,6 +4,7 @@ mod coverage;
 mod reading;
 
 use sekisho_domain::access::{Access, Profile, ProfileName, Statement};
+use sekisho_domain::code::Code;
 use sekisho_domain::timestamp;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -68,6 +69,22 @@ fn one_or_many<'a>(values: impl Iterator<Item = &'a str>) -> Value {
         [one] => json!(one),
         many => json!(many),
     }
+}
+
+/// What a profile allows, as a short text: equal texts mean equal statements, MFA and addresses.
+#[must_use]
+pub(crate) fn fingerprint(profile: &Profile) -> Code {
+    // Each value is preceded by the name of its key, so that no value can be mistaken for one of another key.
+    let mut parts = vec!["require_mfa", if profile.require_mfa { "true" } else { "false" }];
+    let minutes = profile.mfa_minutes.map(|minutes| minutes.to_string());
+    parts.extend(minutes.iter().flat_map(|minutes| ["mfa_minutes", minutes]));
+    for statement in &profile.statements {
+        parts.push("statement");
+        parts.extend(statement.actions.iter().flat_map(|action| ["action", action.as_str()]));
+        parts.extend(statement.resources.iter().flat_map(|resource| ["resource", resource.as_str()]));
+    }
+    parts.extend(profile.source_ips.iter().flat_map(|range| ["source_ip", range.as_str()]));
+    Code::of(&parts)
 }
 
 /// The size of a policy as IAM counts it: characters without white space.

@@ -1,9 +1,13 @@
-//! A principal: the kind and the name of an IAM user or role of this account.
+//! A principal: an IAM user or role of this account, or a person of Identity Center.
 
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 /// Longest name of a user or role that IAM accepts, in characters.
 const LONGEST_NAME: usize = 64;
+/// Longest e-mail address or user name of Identity Center, in characters.
+const LONGEST_ADDRESS: usize = 128;
 
 /// The kind of a principal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -12,34 +16,67 @@ pub enum Kind {
     User,
     /// An IAM role.
     Role,
+    /// A user of Identity Center.
+    Person,
 }
 
 impl Kind {
-    /// The kind as requests and the ledger's rows write it: `user` or `role`.
+    /// The kind as requests and the ledger's rows write it: `user`, `role` or `person`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::User => "user",
             Self::Role => "role",
+            Self::Person => "person",
         }
     }
 
     /// The largest size of all inline policies of one principal together, in characters without white space (IAM's
-    /// quotas).
+    /// quotas). All people of Identity Center share one managed policy.
     #[must_use]
     pub fn policy_limit(self) -> usize {
         match self {
             Self::User => 2_048,
             Self::Role => 10_240,
+            Self::Person => 6_144,
         }
     }
 }
 
-/// A user or role whose name IAM accepts unchanged.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// A user or role whose name IAM accepts unchanged, or a person.
+#[derive(Debug, Clone)]
 pub struct Principal {
     kind: Kind,
     name: String,
+    /// The user id of a person, as soon as it is known.
+    id: Option<String>,
+}
+
+// The id decides who a person is, because an address may lead to another user later.
+impl PartialEq for Principal {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Principal {}
+
+impl PartialOrd for Principal {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Principal {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.kind, self.key()).cmp(&(other.kind, other.key()))
+    }
+}
+
+impl Hash for Principal {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.kind, self.key()).hash(state);
+    }
 }
 
 impl Principal {
@@ -49,6 +86,9 @@ impl Principal {
     /// # Errors
     /// Returns what is wrong with the name. The text completes a sentence that begins with the field's name.
     pub fn new(kind: Kind, name: &str) -> Result<Self, String> {
+        if kind == Kind::Person {
+            return Self::of_address(name);
+        }
         // IAM allows only names that match `[\w+=,.@-]+`, in which `\w` stands for ASCII characters.
         let invalid = name.chars().find(|c| !c.is_ascii_alphanumeric() && !"_+=,.@-".contains(*c));
         let kind_name = kind.as_str();
@@ -70,16 +110,39 @@ impl Principal {
         if name.len() > LONGEST_NAME {
             return Err(format!("is longer than {LONGEST_NAME} characters: write the name of an IAM {kind_name}"));
         }
-        Ok(Self { kind, name: name.to_owned() })
+        Ok(Self { kind, name: name.to_owned(), id: None })
     }
 
-    /// Whether the principal is a user or a role.
+    fn of_address(address: &str) -> Result<Self, String> {
+        const FIX: &str = "write the e-mail address of a user of Identity Center, such as hana@example.com";
+        let invalid = address.chars().find(|c| c.is_whitespace() || c.is_control() || "<>\"'`\\:/&*~|{}".contains(*c));
+        match (address.chars().count(), invalid) {
+            (0, _) => Err(format!("is empty: {FIX}")),
+            (1..=LONGEST_ADDRESS, None) => Ok(Self { kind: Kind::Person, name: address.to_owned(), id: None }),
+            (_, Some(invalid)) => Err(format!("contains {invalid:?}, which addresses cannot have: {FIX}")),
+            _ => Err(format!("is longer than {LONGEST_ADDRESS} characters: {FIX}")),
+        }
+    }
+
+    /// A person whose user id is known. `address` is what people call the person.
+    #[must_use]
+    pub fn person(id: &str, address: Option<&str>) -> Self {
+        Self { kind: Kind::Person, name: address.unwrap_or(id).to_owned(), id: Some(id.to_owned()) }
+    }
+
+    /// What identifies the principal: the user id of a person, and otherwise the name.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        self.id.as_deref().unwrap_or(&self.name)
+    }
+
+    /// Whether the principal is a user, a role or a person.
     #[must_use]
     pub fn kind(&self) -> Kind {
         self.kind
     }
 
-    /// The name, without ARN or path.
+    /// The name, without ARN or path. For a person, it is the e-mail address.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -95,6 +158,27 @@ impl fmt::Display for Principal {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_is_taken_unchanged_or_refused() {
+        for good in ["hana@example.com", "Hana.Sato+ops@example.co.jp", "hana", "花@example.com"] {
+            assert_eq!(Principal::new(Kind::Person, good).unwrap().name(), good);
+        }
+        let long = "x".repeat(129);
+        for (bad, expected) in [("", "empty"), ("hana @x", "' '"), ("<@U1>", "'<'"), ("a/b", "'/'"), (&long, "128")] {
+            let error = Principal::new(Kind::Person, bad).unwrap_err();
+            assert!(error.contains(expected), "{bad:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_user_id_decides_who_a_person_is() {
+        let hana = Principal::person("1", Some("hana@example.com"));
+        assert_eq!(hana, Principal::person("1", Some("sato@example.com")));
+        assert_ne!(hana, Principal::person("2", Some("hana@example.com")));
+        assert_eq!((hana.key(), hana.to_string().as_str()), ("1", "person hana@example.com"));
+        assert_eq!(Principal::person("1", None).name(), "1");
+    }
 
     #[test]
     fn a_name_is_taken_unchanged_or_refused() {

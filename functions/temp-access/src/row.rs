@@ -7,6 +7,7 @@
 //! - the intent, which is written before IAM is called;
 //! - the lease, under which one invocation at a time changes the policy. IAM itself has no conditional write.
 
+use sekisho_domain::code::Code;
 use sekisho_domain::timestamp;
 use sekisho_ledger::{Key, Lease};
 use serde::{Deserialize, Serialize};
@@ -88,19 +89,64 @@ pub struct GrantRow {
     /// Whether the notice about the grant could not be sent yet.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub owes_notice: bool,
+    /// The end about which a reminder was sent.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "moment::optional")]
+    pub reminded: Option<OffsetDateTime>,
+    /// What was done since this time still has to be summarized after the end of access. `None` if that was done, or if
+    /// an earlier version wrote the row.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "moment::optional")]
+    pub summary_from: Option<OffsetDateTime>,
+    /// When access starts, if the grant was made before that.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "moment::optional")]
+    pub from: Option<OffsetDateTime>,
+    /// Who asked for the grant, who approved it, and what the profile allowed.
+    #[serde(default, skip_serializing_if = "Consent::is_unknown")]
+    pub consent: Consent,
+    /// What a person of Identity Center was called in the request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email: Option<String>,
+    /// Whether a follow-up still has to enter the grant of a person into `sekisho-window`, shortly before it begins.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub awaits_entry: bool,
     /// When DynamoDB may delete the row, in epoch seconds.
     pub expires: i64,
 }
 
-mod moment {
+/// Who asked for a grant, and who approved it. A row of an earlier version has none of this.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Consent {
+    /// The door through which the grant was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub door: Option<String>,
+    /// The door through which the grant was approved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approved_by: Option<String>,
+    /// The code of the request that was approved, or of the review of a break-glass grant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<Code>,
+    /// Whether the grant was one of break-glass.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub break_glass: bool,
+    /// What the profile allowed when the grant was made ([`crate::policy::fingerprint`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allows: Option<Code>,
+}
+
+impl Consent {
+    fn is_unknown(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+pub(crate) mod moment {
     use super::{OffsetDateTime, timestamp};
     use serde::{Deserialize, Deserializer, Serializer};
 
-    pub(super) fn serialize<S: Serializer>(at: &OffsetDateTime, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(at: &OffsetDateTime, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&timestamp::seconds(*at))
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<OffsetDateTime, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<OffsetDateTime, D::Error> {
         let text = String::deserialize(deserializer)?;
         timestamp::parse_seconds(&text).ok_or_else(|| {
             serde::de::Error::custom(format!("`{text}` is not a time: write it like 2026-11-21T23:45:00Z"))
@@ -108,24 +154,21 @@ mod moment {
     }
 
     /// The same format for a time that may be missing.
-    pub(super) mod optional {
+    pub(crate) mod optional {
         use super::{Deserialize, Deserializer, OffsetDateTime, Serializer};
 
         #[derive(Deserialize)]
         struct Moment(#[serde(with = "super")] OffsetDateTime);
 
         #[expect(clippy::ref_option, reason = "serde passes a reference to the field")]
-        pub(in super::super) fn serialize<S: Serializer>(
-            at: &Option<OffsetDateTime>,
-            serializer: S,
-        ) -> Result<S::Ok, S::Error> {
+        pub(crate) fn serialize<S: Serializer>(at: &Option<OffsetDateTime>, serializer: S) -> Result<S::Ok, S::Error> {
             match at {
                 Some(at) => super::serialize(at, serializer),
                 None => serializer.serialize_none(),
             }
         }
 
-        pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
+        pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
             deserializer: D,
         ) -> Result<Option<OffsetDateTime>, D::Error> {
             Ok(Option::<Moment>::deserialize(deserializer)?.map(|Moment(at)| at))
@@ -147,9 +190,11 @@ impl GrantRow {
             State::Intent | State::Revoked => Some(due.map_or(window.start, |due| due.min(window.start))),
             State::Granted | State::Expired => due,
         };
+        // The row of the same access keeps the first start of its chain, which a scheduled window does not show.
+        let same = before.filter(|row| row.window() == window);
         Self {
             state,
-            start: window.start,
+            start: same.map_or(window.start, |row| row.start),
             end: window.end,
             reason: before.and_then(|row| row.reason.clone()),
             request: request.to_owned(),
@@ -169,6 +214,15 @@ impl GrantRow {
             sessions_failed: false,
             owes_delete: false,
             owes_notice: before.is_some_and(|row| row.owes_notice),
+            reminded: before.and_then(|row| row.reminded),
+            summary_from: match state {
+                State::Intent => Some(summary_from(window, before, now)),
+                State::Granted | State::Revoked | State::Expired => before.and_then(|row| row.summary_from),
+            },
+            from: same.and_then(|row| row.from),
+            consent: before.map(|row| row.consent.clone()).unwrap_or_default(),
+            email: before.and_then(|row| row.email.clone()),
+            awaits_entry: false,
             expires: window.end.saturating_add(RETENTION).unix_timestamp(),
         }
     }
@@ -240,7 +294,21 @@ impl GrantRow {
     /// The window of the access.
     #[must_use]
     pub fn window(&self) -> Window {
-        Window { start: self.start, end: self.end }
+        Window { start: self.from.unwrap_or(self.start), end: self.end }
+    }
+
+    /// Whether the row says that access exists or may exist, and has begun.
+    pub(crate) fn is_open(&self, now: OffsetDateTime) -> bool {
+        self.gives_access(now) && !self.window().is_scheduled(now)
+    }
+}
+
+/// The time from which the summary after a grant counts. A chain may go on after the summary of its earlier access.
+fn summary_from(window: Window, before: Option<&GrantRow>, now: OffsetDateTime) -> OffsetDateTime {
+    match before {
+        Some(GrantRow { summary_from: Some(due), .. }) => window.start.min(*due),
+        Some(row) if !row.gives_access(now) => window.start.max(now),
+        Some(_) | None => window.start,
     }
 }
 
@@ -252,7 +320,19 @@ pub(crate) fn key(principal: &Principal, policy: &str) -> Key {
 
 /// The beginning of the sort keys of all rows of a principal.
 pub(crate) fn prefix(principal: &Principal) -> String {
-    format!("{}/{}/", principal.kind().as_str(), principal.name())
+    format!("{}/{}/", principal.kind().as_str(), principal.key())
+}
+
+/// The beginning of the sort keys of the rows of all people.
+pub(crate) const PEOPLE: &str = "person/";
+
+/// The principal of a row, with the address that a person had in the request, and the profile.
+pub(crate) fn subject_of<'a>(sk: &'a str, row: &GrantRow) -> Option<(Principal, &'a str)> {
+    let (principal, profile) = subject(sk)?;
+    match (principal.kind(), &row.email) {
+        (Kind::Person, Some(email)) => Some((Principal::person(principal.key(), Some(email)), profile)),
+        _ => Some((principal, profile)),
+    }
 }
 
 /// The principal and the profile in a sort key; `None` if the key has another form.
@@ -261,9 +341,12 @@ pub(crate) fn subject(sk: &str) -> Option<(Principal, &str)> {
     let kind = match parts.next()? {
         "user" => Kind::User,
         "role" => Kind::Role,
+        "person" => Kind::Person,
         _ => return None,
     };
-    let principal = Principal::new(kind, parts.next()?).ok()?;
+    let key = parts.next()?;
+    let principal = Principal::new(kind, key).ok()?;
+    let principal = if kind == Kind::Person { Principal::person(key, None) } else { principal };
     Some((principal, parts.next()?))
 }
 
@@ -321,11 +404,32 @@ mod tests {
     }
 
     #[test]
+    fn a_summary_counts_what_no_earlier_summary_has_counted() {
+        let first = GrantRow::held(State::Intent, WINDOW, "one", None, NOW).settled(State::Granted);
+        assert_eq!(first.summary_from, Some(NOW));
+        let longer = Window { end: WINDOW.end + Duration::HOUR, ..WINDOW };
+        let again =
+            |before: &GrantRow, now| GrantRow::held(State::Intent, longer, "two", Some(before), now).summary_from;
+        assert_eq!(again(&first, WINDOW.end + Duration::MINUTE), Some(NOW), "there was no summary yet");
+        let counted = GrantRow { summary_from: None, ..first.clone() };
+        let later = WINDOW.end + Duration::minutes(25);
+        assert_eq!(again(&counted, later), Some(later), "the chain goes on after a summary");
+        assert_eq!(again(&counted, NOW + Duration::MINUTE), Some(NOW), "an earlier version gave the access");
+        let revoked = GrantRow::held(State::Revoked, WINDOW, "two", Some(&first), later);
+        assert_eq!((revoked.summary_from, revoked.reminded), (Some(NOW), None));
+        assert_eq!(GrantRow::held(State::Revoked, WINDOW, "two", Some(&counted), later).summary_from, None);
+    }
+
+    #[test]
     fn keys_are_read_back() {
         let principal = Principal::new(Kind::Role, "ops+night").unwrap();
         let key = key(&principal, "sekisho-read-only");
         assert_eq!((key.pk.as_str(), key.sk.as_str()), ("grant", "role/ops+night/read-only"));
         assert_eq!(subject(&key.sk), Some((principal, "read-only")));
+        let person = Principal::person("0123456789-a", Some("hana@example.com"));
+        let key = super::key(&person, "sekisho-read-only");
+        assert_eq!(key.sk, "person/0123456789-a/read-only");
+        assert_eq!(subject(&key.sk), Some((person, "read-only")));
         for bad in ["", "user", "user/a", "group/a/b", "user//b"] {
             assert_eq!(subject(bad), None, "{bad}");
         }

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::future::Future;
 
 use futures_util::future::join_all;
-use sekisho_domain::access::{Access, Minutes};
+use sekisho_domain::access::{Access, Approval, Minutes};
 use sekisho_domain::config::Misconfigured;
 use sekisho_lambda::failure::chain;
 use sekisho_lambda::{Invocation, Topic};
@@ -14,10 +14,14 @@ use tokio::time::{Duration, Instant, sleep, timeout, timeout_at};
 use tracing::{error, warn};
 
 use crate::aws::iam::{Iam, PrincipalDetails};
+use crate::aws::identity_center::IdentityCenter;
+use crate::aws::lambda::Hubs;
 use crate::aws::ssm::{Sessions, SsmError};
+use crate::aws::trail::Trail;
+use crate::door::Door;
 use crate::error::Error;
 use crate::policy;
-use crate::principal::Principal;
+use crate::principal::{Kind, Principal};
 use crate::row::GrantRow;
 use crate::session::SessionsEnd;
 use crate::window::{Window, latest_end};
@@ -37,6 +41,8 @@ pub(crate) const CONFIRM_LIMIT: Duration = Duration::from_millis(10_500);
 pub(crate) const RECORD_LIMIT: Duration = Duration::from_secs(12);
 /// Until this limit, a grant's row is settled, which records whether the notice was sent.
 pub(crate) const SETTLE_LIMIT: Duration = Duration::from_millis(12_500);
+/// Until this limit, the hub waits for another account's answer, which it only passes on.
+pub(crate) const HUB_LIMIT: Duration = Duration::from_millis(12_750);
 
 /// Timeout of one attempt of an AWS call. Each call has three attempts.
 pub(crate) const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(2_500);
@@ -57,9 +63,16 @@ pub(crate) struct Run<'a, S> {
     pub(crate) ledger: &'a S,
     pub(crate) iam: &'a Iam,
     pub(crate) sessions: &'a Sessions,
+    pub(crate) trail: &'a Trail,
+    /// Identity Center, if its people get access in this account.
+    pub(crate) identity_center: Option<&'a IdentityCenter>,
     pub(crate) topic: &'a Topic,
     pub(crate) clock: &'a dyn Fn() -> OffsetDateTime,
+    /// The temp-access functions of other accounts.
+    pub(crate) hubs: &'a Hubs,
     pub(crate) invocation: &'a Invocation,
+    /// The door through which the request came.
+    pub(crate) door: Door,
     pub(crate) start: Instant,
     /// Whether a ledger call has failed already. After such a failure, a revoke makes no further ledger calls.
     pub(crate) is_ledger_lost: Cell<bool>,
@@ -102,6 +115,13 @@ impl<S: Store> Run<'_, S> {
     /// The longest grant of a profile. Without a valid configuration, it is the longest that any configuration allows.
     pub(crate) fn longest(&self, profile: &str) -> Minutes {
         self.access.as_ref().map_or(Minutes::LONGEST, |access| access.longest(profile))
+    }
+
+    /// Whether everybody may ask for the profile, without an approval.
+    pub(crate) fn is_open(&self, profile: &str) -> bool {
+        let configured = self.access.iter().flat_map(|access| &access.profiles);
+        let mut found = configured.filter(|(name, _)| name.as_str() == profile);
+        found.all(|(_, profile)| profile.approval == Approval::None && !profile.break_glass)
     }
 
     /// Whether Sekisho may have written the policy: the ledger records its end, or no version would write a later end.
@@ -153,6 +173,15 @@ impl<S: Store> Run<'_, S> {
 
     /// Reads the principal's details. A name that IAM spells differently, for example in upper case, is refused.
     pub(crate) async fn describe(&self, principal: &Principal) -> Result<PrincipalDetails, Error> {
+        if principal.kind() == Kind::Person {
+            // The permission set has the boundary, and whoever it is not assigned to gets nothing.
+            return Ok(PrincipalDetails {
+                name: principal.name().to_owned(),
+                path: "/".to_owned(),
+                is_grantable: true,
+                boundary: Some(self.boundary.to_owned()),
+            });
+        }
         let details = self.iam.describe(principal).await;
         let details = details.map_err(|source| Error::Iam { outcome: "Nothing was changed".to_owned(), source })?;
         let details = details.ok_or_else(|| Error::NotFound(principal.clone()))?;

@@ -5,6 +5,9 @@ use time::OffsetDateTime;
 use crate::principal::{Kind, Principal};
 use crate::window::LEEWAY;
 
+/// What the name of the role of our permission set begins with; its name ends with a random part.
+pub(crate) const WINDOW_ROLE: &str = "AWSReservedSSO_sekisho-window_";
+
 /// A session that is open.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct OpenSession {
@@ -42,6 +45,10 @@ fn is_opened_by(owner: &str, principal: &Principal, account: &str) -> bool {
         (Kind::User, "iam", ["user", .., name]) | (Kind::Role, "sts", ["assumed-role", name, _]) => {
             *name == principal.name()
         }
+        // The role belongs to all people of the permission set. Identity Center names a session after the user.
+        (Kind::Person, "sts", ["assumed-role", role, name]) => {
+            role.starts_with(WINDOW_ROLE) && name.eq_ignore_ascii_case(principal.name())
+        }
         _ => false,
     };
     is_same && *owned_by == account
@@ -77,6 +84,20 @@ mod tests {
     fn a_session_belongs_to_the_user_or_role_that_opened_it() {
         let user = Principal::new(Kind::User, "prd-user").unwrap();
         let role = Principal::new(Kind::Role, "ops").unwrap();
+        let person = Principal::person("0123456789-a", Some("hana@example.com"));
+        let owner =
+            |role: &str, name: &str| format!("arn:aws:sts::333333333333:assumed-role/AWSReservedSSO_{role}/{name}");
+        for (owner, of_person) in [
+            (owner("sekisho-window_0123456789abcdef", "hana@example.com"), true),
+            (owner("sekisho-window_0123456789abcdef", "Hana@example.com"), true),
+            (owner("sekisho-window_0123456789abcdef", "taro@example.com"), false),
+            (owner("ReadOnly_0123456789abcdef", "hana@example.com"), false),
+            ("arn:aws:iam::333333333333:user/hana@example.com".to_owned(), false),
+            ("arn:aws:sts::333333333333:assumed-role/ops/hana@example.com".to_owned(), false),
+        ] {
+            let session = session(&owner, Some(FROM));
+            assert_eq!(session.belongs_to(&person, "333333333333", (FROM, None)), of_person, "{owner}");
+        }
         let cases = [
             ("arn:aws:iam::333333333333:user/prd-user", true, false),
             ("arn:aws:iam::333333333333:user/team/night/prd-user", true, false),

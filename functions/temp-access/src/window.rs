@@ -10,7 +10,7 @@ pub const LEEWAY: Duration = Duration::minutes(2);
 /// A span of access. Its times are whole seconds, like the times in IAM's date conditions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
-    /// The first start of the chain of grants.
+    /// The first start of the chain of grants; in a policy that was written before its access began, the start of access.
     pub start: OffsetDateTime,
     /// The end of access.
     pub end: OffsetDateTime,
@@ -22,10 +22,16 @@ impl Window {
     pub fn is_live(self, now: OffsetDateTime) -> bool {
         now < self.end
     }
+
+    /// Whether a policy with this window gives no access yet.
+    #[must_use]
+    pub fn is_scheduled(self, now: OffsetDateTime) -> bool {
+        now < self.start.saturating_sub(LEEWAY) && self.is_live(now)
+    }
 }
 
 /// How far ahead a grant may be scheduled. No version of Sekisho writes a window that begins later.
-const FURTHEST_START: Duration = Duration::days(14);
+pub(crate) const FURTHEST_START: Duration = Duration::days(14);
 
 /// The latest end that Sekisho writes. A policy with a later end is not ours, unless the ledger records that end.
 pub(crate) fn latest_end(now: OffsetDateTime, longest: Minutes) -> OffsetDateTime {

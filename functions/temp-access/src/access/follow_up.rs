@@ -1,8 +1,9 @@
 //! In a follow-up, the schedule invokes the function every minute to finish what the ledger's rows still owe: to send
-//! the notice of a grant whose invocation died before that, to delete a policy that a revoke could not delete, and to
-//! end the sessions of grants that have ended.
+//! the notice of a grant whose invocation died before that, to delete a policy that a revoke could not delete, to end the
+//! sessions of grants that have ended, to remind of an end, and to summarize what was done.
 
 use sekisho_domain::decision::{Decision, Decisions};
+use sekisho_domain::notice::Notice;
 use sekisho_domain::timestamp;
 use sekisho_lambda::failure::chain;
 use sekisho_ledger::{Error as LedgerError, Lease, Row, Store};
@@ -10,7 +11,8 @@ use time::{Duration, OffsetDateTime};
 use tokio::time::{Instant, timeout_at};
 use tracing::{error, warn};
 
-use crate::access::removal;
+use crate::access::owed::{TRIED, subject, write};
+use crate::access::{policies, reminder, removal, summary, tend};
 use crate::answer::Answer;
 use crate::error::Error;
 use crate::notice::{self, LetIn};
@@ -28,8 +30,6 @@ const SEARCHED: Duration = Duration::hours(1);
 /// The end of access takes effect everywhere within this time, and Session Manager lists a session that began until
 /// then.
 const SETTLING: Duration = Duration::minutes(2);
-/// What still fails this long after it could be done first is left.
-const TRIED: Duration = Duration::days(1);
 
 /// Carries out a follow-up alone.
 pub(crate) async fn report<S: Store>(run: &Run<'_, S>) -> Result<Report, Error> {
@@ -54,7 +54,7 @@ pub(crate) async fn follow_up<S: Store>(run: &Run<'_, S>, deadline: Instant) -> 
         .into_iter()
         .filter_map(|row| row.inspect_err(|error| warn!(error = chain(error), "the follow-up leaves a row out")).ok());
     let mut rows: Vec<Row<GrantRow>> = readable.collect();
-    let mut decisions = Vec::new();
+    let mut decisions = tend::tend(&rows, deadline, run).await;
     // The notices come first, because they find out which intents were carried out.
     for row in &mut rows {
         let Some((principal, profile)) = subject(row, run) else { continue };
@@ -77,14 +77,9 @@ pub(crate) async fn follow_up<S: Store>(run: &Run<'_, S>, deadline: Instant) -> 
             decisions.extend(end_sessions(row, &principal, deadline, run).await);
         }
     }
+    reminder::remind(&rows, deadline, run).await;
+    summary::summarize(&rows, deadline, run).await;
     Ok(decisions)
-}
-
-/// The principal and the profile of a row on which no other invocation is working.
-fn subject<S: Store>(row: &Row<GrantRow>, run: &Run<'_, S>) -> Option<(Principal, String)> {
-    let (principal, profile) = row::subject(&row.sk)?;
-    let is_held = row.state.is_held_by_another(run.request_id(), run.now());
-    (!is_held).then(|| (principal, profile.to_owned()))
 }
 
 /// Whether a grant has no notice, although it gave access or may have given it. An intent without a lease belongs to an
@@ -108,7 +103,7 @@ async fn send_notice<S: Store>(
     let is_over = end <= run.now();
     if row.state.state == State::Intent || !is_over {
         let name = format!("{}{profile}", policy::PREFIX);
-        let document = timeout_at(deadline, run.iam.policy(principal, &name)).await.ok()?.ok()??;
+        let document = timeout_at(deadline, policies::read(principal, &name, run)).await.ok()?.ok()??;
         if !matches!(policy::read(&document), Reading::Grant(window) if window.end == end) {
             return None;
         }
@@ -118,7 +113,10 @@ async fn send_notice<S: Store>(
     let revision = write(row, &claim, deadline, run).await?;
     let row = Row { revision, ..row.clone() };
     let reason = row.state.reason.as_deref();
-    let let_in = LetIn { principal, profile, end, reason, is_longer: false, is_wider: false, is_over };
+    let (window, consent) = (row.state.window(), &row.state.consent);
+    let is_scheduled = !is_over && window.is_scheduled(run.now());
+    let start = is_scheduled.then_some(window.start);
+    let let_in = LetIn { principal, profile, start, end, reason, consent, is_longer: false, is_wider: false, is_over };
     let published = timeout_at(deadline, run.topic.publish(&notice::let_in(&let_in, run.invocation))).await.ok()?;
     if let Err(error) = published {
         error!(error = chain(&error), "a notice was not sent");
@@ -129,8 +127,12 @@ async fn send_notice<S: Store>(
     let settled = GrantRow { owes_notice: false, ..row.state.clone() }.settled(state);
     write(&row, &settled, deadline, run).await;
     let reason = "access was given earlier, and its notice was missing";
-    let decision = outcome::about(Decision::new(Outcome::Granted, reason), principal);
-    Some(decision.about("profile", profile).about("until", timestamp::seconds(end)))
+    let outcome = if is_scheduled { Outcome::Scheduled } else { Outcome::Granted };
+    let decision = outcome::about(Decision::new(outcome, reason), principal)
+        .about("profile", profile)
+        .about("start", timestamp::seconds(window.start))
+        .about("until", timestamp::seconds(end));
+    Some(outcome::with_consent(decision, consent))
 }
 
 /// Whether sessions of the grant still have to be ended. Nothing is tried for longer than [`TRIED`] after the time at
@@ -167,7 +169,7 @@ async fn is_let_in<S: Store>(
     run: &Run<'_, S>,
 ) -> bool {
     for row in of_sessions(principal, rows, run) {
-        if row.state.gives_access(run.now()) && is_carried_out(row, principal, deadline, run).await {
+        if row.state.is_open(run.now()) && is_carried_out(row, principal, deadline, run).await {
             return true;
         }
     }
@@ -187,7 +189,7 @@ async fn is_carried_out<S: Store>(
         return true;
     }
     let policy = format!("{}{profile}", policy::PREFIX);
-    match timeout_at(deadline, run.iam.policy(principal, &policy)).await {
+    match timeout_at(deadline, policies::read(principal, &policy, run)).await {
         Ok(Ok(Some(document))) => !matches!(policy::read(&document), Reading::Grant(end) if !end.is_live(run.now())),
         Ok(Ok(None)) => false,
         Ok(Err(_)) | Err(_) => true,
@@ -217,18 +219,4 @@ async fn end_sessions<S: Store>(
         }
     }
     outcome::of_sessions(&end, principal)
-}
-
-/// Writes a row that has not changed since it was read, and returns its new revision. If it has changed, or the ledger
-/// fails, the next follow-up finds the same row again, or what the other invocation made of it.
-async fn write<S: Store>(row: &Row<GrantRow>, state: &GrantRow, deadline: Instant, run: &Run<'_, S>) -> Option<u64> {
-    let key = sekisho_ledger::Key { pk: row::PARTITION.to_owned(), sk: row.sk.clone() };
-    match timeout_at(deadline, run.ledger.write(&key, state, Some(row.revision), run.request_id())).await {
-        Ok(Ok(revision)) => Some(revision),
-        Ok(Err(LedgerError::Changed(_))) | Err(_) => None,
-        Ok(Err(error)) => {
-            warn!(error = chain(&error), "a follow-up was not recorded");
-            None
-        }
-    }
 }

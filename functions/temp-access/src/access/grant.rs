@@ -1,7 +1,5 @@
 //! A grant reads the facts, makes a plan, claims the ledger's row, puts the policy, and reads the policy back.
 
-use futures_util::future::try_join_all;
-use futures_util::join;
 use sekisho_domain::decision::Decision;
 use sekisho_domain::timestamp;
 use sekisho_lambda::Failure;
@@ -11,41 +9,102 @@ use time::OffsetDateTime;
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::warn;
 
+use crate::access::basis::Basis;
+use crate::access::facts::{Facts, NOTHING_GRANTED, ledger_error, read_facts};
+use crate::access::policies;
 use crate::access::removal::remove_ended;
+use crate::access::{break_glass, request_approval};
 use crate::answer::{self, Confirmation};
 use crate::aws::iam::IamError;
+use crate::door;
 use crate::error::Error;
 use crate::notice::{self, LetIn};
 use crate::outcome::{self, Outcome};
+use crate::pending::{self, PendingRow};
 use crate::plan::{EarlierAttempt, Effect, InlinePolicy, Plan, Recorded, Terms, is_same_json, plan};
 use crate::policy::{self, Reading};
-use crate::principal::Principal;
+use crate::principal::Kind;
 use crate::report::{Report, Settlement};
 use crate::request::Grant;
-use crate::row::{self, GrantRow, State};
+use crate::row::{self, Consent, GrantRow, State};
 use crate::run::{CONFIRM_LIMIT, PLAN_LIMIT, POLL_INTERVAL, RECHECK_LIMIT, Run, WRITE_LIMIT};
 use crate::window::Window;
 
-/// Gives a principal access, or shows what a grant would do.
+const UNCHANGED: &str = "the existing access already lasts as long as requested, or longer";
+
+/// Gives a principal access, asks for the approval that this needs, or shows what a grant would do.
 pub(crate) async fn grant<S: Store>(grant: &Grant, run: &Run<'_, S>) -> Result<Report, Error> {
-    let terms = Terms::of(grant, run.access()?)?;
-    let prepared = timeout_at(run.deadline(PLAN_LIMIT), prepare(&terms, grant, run)).await;
-    let Prepared { plan, claim } = prepared.unwrap_or(Err(Error::TooSlow("Nothing was granted")))?;
-    let Some(claim) = claim else {
+    let access = run.access()?;
+    let terms = Terms::of(grant, access)?;
+    door::check_asking(access, &run.door, terms.profile, terms.principal)?;
+    let consent = Consent { door: Some(run.door.as_str().to_owned()), ..Consent::default() };
+    let mut basis = Basis { grant, consent, approved: None, review: None };
+    if terms.allows.break_glass {
+        break_glass::open(&terms, &mut basis, run)?;
+    }
+    if !grant.dry_run && !terms.needs_approval() {
+        let report = carry_out(&terms, &basis, run).await?;
+        return Ok(break_glass::told(report, &basis));
+    }
+    let prepared = timeout_at(run.deadline(PLAN_LIMIT), prepare(&terms, &basis, true, run)).await;
+    let Prepared { plan, .. } = prepared.unwrap_or(Err(Error::TooSlow(NOTHING_GRANTED)))?;
+    if grant.dry_run {
         let decision = Decision::new(Outcome::Previewed, "dry run: nothing was written");
-        return Ok(Report::text(answer::grant_preview(&plan), about(decision, &plan, grant)));
+        return Ok(Report::text(answer::grant_preview(&plan), about(decision, &plan, &basis)));
+    }
+    if plan.puts {
+        return request_approval::request_approval(&plan, &basis, run).await;
+    }
+    let decision = about(Decision::new(Outcome::Unchanged, UNCHANGED), &plan, &basis);
+    Ok(Report::text(answer::granted(&plan, Confirmation::Confirmed(plan.window), None), decision))
+}
+
+/// Gives a principal access. Everything that the grant needs, such as an approval, is given.
+pub(crate) async fn carry_out<S: Store>(
+    terms: &Terms<'_>,
+    basis: &Basis<'_>,
+    run: &Run<'_, S>,
+) -> Result<Report, Error> {
+    let prepared = timeout_at(run.deadline(PLAN_LIMIT), prepare(terms, basis, false, run)).await;
+    let too_slow = || Error::TooSlow(NOTHING_GRANTED);
+    let Prepared { plan, claim: Some(claim) } = prepared.unwrap_or_else(|_| Err(too_slow()))? else {
+        return Err(too_slow());
     };
+    let key = row::key(terms.principal, &plan.policy);
+    let secured = timeout_at(run.deadline(PLAN_LIMIT), secure(&plan, basis, run)).await;
+    if let Err(error) = secured.unwrap_or_else(|_| Err(too_slow())) {
+        run.release(&key, claim.revision, claim.before).await;
+        return Err(error);
+    }
     match execute(&plan, run).await {
-        Execution::Accepted(confirmation) => Ok(granted(&plan, claim, confirmation, grant, run)),
-        Execution::Unknown(error) => Ok(unknown(&plan, error, grant, run)),
+        Execution::Accepted(confirmation) => Ok(granted(&plan, claim, confirmation, basis, run)),
+        Execution::Unknown(error) => Ok(unknown(&plan, error, basis, run)),
         Execution::Failed(source) => {
-            run.release(&row::key(terms.principal, &plan.policy), claim.revision, claim.before).await;
+            run.release(&key, claim.revision, claim.before).await;
+            break_glass::close(basis, run).await;
             Err(Error::Iam { outcome: nothing_granted(&plan), source })
         }
     }
 }
 
-/// A plan, and the claim under which the plan is executed. A dry run claims nothing.
+/// Makes sure, under the claim on the grant's row, that the grant is still approved, and that its review is open.
+///
+/// A revoke withdraws requests before it reads the rows of grants. So either the revoke finds this claim, or this
+/// function finds the request withdrawn.
+async fn secure<S: Store>(plan: &Plan<'_>, basis: &Basis<'_>, run: &Run<'_, S>) -> Result<(), Error> {
+    if let Some(claim) = basis.approved {
+        let row = run.ledger.read::<PendingRow>(&claim.key).await.map_err(ledger_error)?;
+        if row.is_none_or(|row| row.revision != claim.revision) {
+            return Err(Error::NoRequest(claim.row.code.clone()));
+        }
+    }
+    match &basis.review {
+        Some(review) if plan.puts => break_glass::record(review, run).await.map_err(ledger_error),
+        _ => Ok(()),
+    }
+}
+
+/// A plan, and the claim under which the plan is executed. A preview claims nothing.
 struct Prepared<'a> {
     plan: Plan<'a>,
     claim: Option<Claim>,
@@ -57,12 +116,6 @@ struct Claim {
     revision: u64,
     /// The row as it was before the claim.
     before: Option<GrantRow>,
-}
-
-/// The facts from which a grant is planned.
-struct Facts {
-    row: Option<Row<GrantRow>>,
-    inline: Vec<InlinePolicy>,
 }
 
 /// The result of executing a plan.
@@ -77,17 +130,22 @@ enum Execution {
 
 /// Reads the facts, plans, and claims the row, and repeats these three steps until the claim succeeds. A claim succeeds
 /// only if the row has not changed since it was read.
-async fn prepare<'a, S: Store>(terms: &Terms<'a>, grant: &Grant, run: &Run<'_, S>) -> Result<Prepared<'a>, Error> {
-    let policy = terms.policy();
+async fn prepare<'a, S: Store>(
+    terms: &Terms<'a>,
+    basis: &Basis<'_>,
+    is_preview: bool,
+    run: &Run<'_, S>,
+) -> Result<Prepared<'a>, Error> {
+    let (policy, grant) = (terms.policy(), basis.grant);
     loop {
-        let Some(Facts { row, inline }) = read_facts(terms, &policy, grant.dry_run, run).await? else {
+        let Some(Facts { row, inline }) = read_facts(terms, &policy, is_preview, run).await? else {
             run.wait_for_other(terms.principal).await?;
             continue;
         };
         let now = run.now();
         let granted = row.as_ref().and_then(|row| row.state.recent_grant(now));
         let is_unseen = granted.is_some_and(|granted| !shows(&inline, &policy, granted));
-        if is_unseen && !grant.dry_run && Instant::now() + POLL_INTERVAL < run.deadline(RECHECK_LIMIT) {
+        if is_unseen && !is_preview && Instant::now() + POLL_INTERVAL < run.deadline(RECHECK_LIMIT) {
             sleep(POLL_INTERVAL).await;
             continue;
         }
@@ -95,127 +153,55 @@ async fn prepare<'a, S: Store>(terms: &Terms<'a>, grant: &Grant, run: &Run<'_, S
         let plan = plan(terms, &inline, &recorded, now)?;
         // A request that goes on with live access may leave out the reason, if the row has one that is enough.
         if grant.reason.is_none() {
-            let known = row.as_ref().filter(|_| plan.effect != Effect::Grants);
+            let known = row.as_ref().filter(|_| !plan.effect.is_new());
             terms.check_reason(known.and_then(|row| row.state.reason.as_deref()))?;
         }
-        if grant.dry_run {
+        policies::check_room(&plan, run).await?;
+        if is_preview {
             return Ok(Prepared { plan, claim: None });
         }
-        match claim(&plan, row, grant, now, run).await? {
+        match claim(&plan, row, basis, now, run).await? {
             Some(claim) => return Ok(Prepared { plan, claim: Some(claim) }),
             None => run.wait_for_other(terms.principal).await?,
         }
     }
 }
 
-/// Reads IAM and the ledger. Returns `None` if another request holds the row, so that the caller waits for that
-/// request. A dry run never waits, so it always gets the facts.
-async fn read_facts<S: Store>(
-    terms: &Terms<'_>,
-    policy: &str,
-    dry_run: bool,
-    run: &Run<'_, S>,
-) -> Result<Option<Facts>, Error> {
-    let (principal, request) = (terms.principal, run.request_id());
-    // These calls run at the same time, because no call needs the result of another call. IAM is called first, because
-    // IAM is far away and answers late. The ledger is near and answers early: if its row records live access, the
-    // policy of this access is read while IAM is still listing the names.
-    let recorded = async {
-        let row = run.ledger.read::<GrantRow>(&row::key(principal, policy)).await?;
-        let now = run.now();
-        let is_live = |row: &GrantRow| row.gives_access(now) && !row.is_held_by_another(request, now);
-        let is_read = row.as_ref().is_some_and(|row| is_live(&row.state));
-        let own = if is_read { run.iam.policy(principal, policy).await } else { Ok(None) };
-        Ok((row, is_read, own))
-    };
-    let (prepared, names, recorded) = join!(check_prepared(principal, run), run.iam.policy_names(principal), recorded);
-    prepared?;
-    let (row, is_read, own) = recorded.map_err(ledger_error)?;
-    if !dry_run && row.as_ref().is_some_and(|row| row.state.is_held_by_another(request, run.now())) {
-        return Ok(None);
-    }
-    let iam_error = |source| Error::Iam { outcome: "Nothing was granted".to_owned(), source };
-    let mut names = names.map_err(iam_error)?;
-    let own = own.map_err(iam_error)?;
-    let now = run.now();
-    // The list of names may be older than the row, so a policy of a recent row is read even if its name is not listed.
-    let is_unlisted =
-        row.as_ref().is_some_and(|row| row.state.is_recent(now)) && !names.iter().any(|name| name == policy);
-    if is_read {
-        names.retain(|name| name != policy);
-    } else if is_unlisted {
-        names.push(policy.to_owned());
-    }
-    let mut inline = read_inline(principal, names, run).await?;
-    inline.extend(own.map(|document| InlinePolicy { name: policy.to_owned(), document }));
-    // IAM may still show a policy that a revoke has deleted. Such a policy is left out. A later one was put again.
-    let revoked = row.as_ref().map(|row| &row.state).filter(|row| row.is_deleted(now) || row.owes_delete);
-    let is_past = |one: &InlinePolicy| revoked.is_some_and(|row| ends_no_later_than(one, row, run));
-    inline.retain(|one| one.name != policy || !is_past(one));
-    Ok(Some(Facts { row, inline }))
-}
-
 /// Writes the intent to the row. Returns `None` if the row has changed since it was read.
 async fn claim<S: Store>(
     plan: &Plan<'_>,
     row: Option<Row<GrantRow>>,
-    grant: &Grant,
+    basis: &Basis<'_>,
     now: OffsetDateTime,
     run: &Run<'_, S>,
 ) -> Result<Option<Claim>, Error> {
+    let grant = basis.grant;
     let (revision, before) = row.map_or((None, None), |row| (Some(row.revision), Some(row.state)));
     let mut row = GrantRow::held(State::Intent, plan.window, run.request_id(), before.as_ref(), now);
     // An empty reason does not replace the one that live access has.
-    if grant.reason.as_ref().is_some_and(|reason| !reason.is_empty()) || plan.effect == Effect::Grants {
+    if grant.reason.as_ref().is_some_and(|reason| !reason.is_empty()) || plan.effect.is_new() {
         row.reason.clone_from(&grant.reason);
     }
     row.is_unchanged = plan.effect == Effect::Keeps;
+    row.start = row.start.min(plan.chain_start);
+    let is_scheduled = plan.window.is_scheduled(now);
+    row.from = is_scheduled.then_some(plan.window.start);
+    // A grant that writes nothing needed no consent, and leaves that of the access unchanged.
+    if plan.puts {
+        let allows = is_scheduled.then(|| policy::fingerprint(plan.terms.allows));
+        row.consent = Consent { allows, ..basis.consent.clone() };
+    }
+    if plan.terms.principal.kind() == Kind::Person {
+        row.email = Some(plan.terms.principal.name().to_owned());
+        let is_entered = before.as_ref().is_some_and(|row| row.gives_access(now) && !row.awaits_entry);
+        row.awaits_entry = policies::enters_later(plan.terms.principal, plan.window, now) && !is_entered;
+    }
     let key = row::key(plan.terms.principal, &plan.policy);
     match run.ledger.write(&key, &row, revision, run.request_id()).await {
         Ok(revision) => Ok(Some(Claim { row, revision, before })),
         Err(LedgerError::Changed(_)) => Ok(None),
         Err(error) => Err(ledger_error(error)),
     }
-}
-
-fn ledger_error(source: LedgerError) -> Error {
-    Error::Ledger { outcome: "Nothing was granted", source }
-}
-
-/// Checks that the principal may get access.
-async fn check_prepared<S: Store>(principal: &Principal, run: &Run<'_, S>) -> Result<(), Error> {
-    let details = run.describe(principal).await?;
-    if details.path.starts_with("/aws-reserved/") || details.path.starts_with("/aws-service-role/") {
-        return Err(Error::Refused(format!(
-            "{principal} belongs to AWS (path {}), and IAM lets nobody change it: name a user or role of your own",
-            details.path
-        )));
-    }
-    let lacks = match (details.is_grantable, details.boundary.as_deref() == Some(run.boundary)) {
-        (true, true) => return Ok(()),
-        (false, true) => "the tag sekisho:access=grantable",
-        (true, false) => "the access boundary",
-        (false, false) => "the tag sekisho:access=grantable and the access boundary",
-    };
-    let variable = principal.kind().as_str().to_uppercase();
-    Err(Error::Refused(format!(
-        "{principal} is not prepared: it lacks {lacks}. If it should get access, an administrator prepares it once \
-         with `make prepare {variable}={} ENV=… PROFILE=…`, where PROFILE is the administrator's AWS profile",
-        principal.name()
-    )))
-}
-
-async fn read_inline<S: Store>(
-    principal: &Principal,
-    names: Vec<String>,
-    run: &Run<'_, S>,
-) -> Result<Vec<InlinePolicy>, Error> {
-    let policies = try_join_all(names.into_iter().map(async |name| {
-        let document = run.iam.policy(principal, &name).await?;
-        Ok::<_, IamError>(document.map(|document| InlinePolicy { name, document }))
-    }));
-    let policies = policies.await.map_err(|source| Error::Iam { outcome: "Nothing was changed".to_owned(), source })?;
-    Ok(policies.into_iter().flatten().collect())
 }
 
 /// Executes a plan, and reads the policy back from IAM.
@@ -243,21 +229,20 @@ async fn write<S: Store>(plan: &Plan<'_>, run: &Run<'_, S>) -> Result<(), IamErr
             warn!(error = chain(&error), "an ended policy was not removed");
         }
     }
-    if plan.puts { run.iam.put(plan.terms.principal, &plan.policy, &plan.document).await } else { Ok(()) }
+    if plan.puts { policies::put(plan.terms.principal, &plan.policy, &plan.document, run).await } else { Ok(()) }
 }
 
 /// Reads the policy until IAM shows the plan's window, because IAM may show older states for some time.
 async fn read_back<S: Store>(plan: &Plan<'_>, run: &Run<'_, S>) -> Confirmation {
     let mut confirmation = Confirmation::Unknown;
     loop {
-        let read = timeout_at(run.deadline(CONFIRM_LIMIT), run.iam.policy(plan.terms.principal, &plan.policy)).await;
+        let read =
+            timeout_at(run.deadline(CONFIRM_LIMIT), policies::read(plan.terms.principal, &plan.policy, run)).await;
         confirmation = match read {
             Ok(Ok(document)) => match document.as_deref().map(policy::read) {
                 // If there was no access before, a different window belongs to an older state, even if that window ends
                 // later.
-                Some(Reading::Grant(window)) if plan.effect == Effect::Grants && window != plan.window => {
-                    Confirmation::NotYet
-                }
+                Some(Reading::Grant(window)) if plan.effect.is_new() && window != plan.window => Confirmation::NotYet,
                 // If the end stays the same, only the text shows whether the write took effect.
                 Some(Reading::Grant(window))
                     if window.end == plan.window.end
@@ -279,15 +264,6 @@ async fn read_back<S: Store>(plan: &Plan<'_>, run: &Run<'_, S>) -> Confirmation 
         }
         sleep(POLL_INTERVAL).await;
     }
-}
-
-/// Whether the policy's access ends no later than the access that the row records, and Sekisho may have given it.
-fn ends_no_later_than<S: Store>(one: &InlinePolicy, row: &GrantRow, run: &Run<'_, S>) -> bool {
-    let window = match policy::read(&one.document) {
-        Reading::Grant(window) => window,
-        Reading::OpenEnded(_) | Reading::DenyOnly => return false,
-    };
-    window.end <= row.end && run.is_ours(&one.name, window, None)
 }
 
 /// Whether IAM shows the granted window, a window that ends later, or a policy that is not ours.
@@ -318,42 +294,47 @@ fn earlier(row: &GrantRow, request: &str) -> EarlierAttempt {
     }
 }
 
-fn about(decision: Decision<Outcome>, plan: &Plan<'_>, grant: &Grant) -> Decision<Outcome> {
-    outcome::about(decision, plan.terms.principal)
+pub(crate) fn about(decision: Decision<Outcome>, plan: &Plan<'_>, basis: &Basis<'_>) -> Decision<Outcome> {
+    let decision = outcome::about(decision, plan.terms.principal)
         .about("profile", plan.terms.profile.as_str())
         .about("minutes", plan.terms.minutes.to_string())
         .about("start", timestamp::seconds(plan.window.start))
         .about("until", timestamp::seconds(plan.window.end))
-        .about_some("because", grant.reason.clone())
+        .about_some("because", basis.grant.reason.clone());
+    // A break-glass request that changes nothing opens no review.
+    let has_review = plan.puts || basis.review.is_none();
+    let door = || Consent { door: basis.consent.door.clone(), ..Consent::default() };
+    outcome::with_consent(decision, &if has_review { basis.consent.clone() } else { door() })
 }
 
 fn granted<S: Store>(
     plan: &Plan<'_>,
     claim: Claim,
     confirmation: Confirmation,
-    grant: &Grant,
+    basis: &Basis<'_>,
     run: &Run<'_, S>,
 ) -> Report {
     let claim_reason = claim.row.reason.clone();
     let (outcome, why) = match plan.effect {
         Effect::Grants => (Outcome::Granted, "access was given"),
+        Effect::Schedules => (Outcome::Scheduled, "access will be given at its start"),
         Effect::Extends { .. } => (Outcome::Extended, "the access now ends later than before"),
         Effect::Widens { .. } => (Outcome::Widened, "the access now allows more, because its profile was widened"),
-        Effect::Keeps => (Outcome::Unchanged, "the existing access already lasts as long as requested, or longer"),
+        Effect::Keeps => (Outcome::Unchanged, UNCHANGED),
     };
-    let decision = about(Decision::new(outcome, why), plan, grant);
-    let mut report = Report::text(answer::granted(plan, confirmation, grant.reason.as_deref()), decision);
+    let decision = about(Decision::new(outcome, why), plan, basis);
+    let mut report = Report::text(answer::granted(plan, confirmation, basis.grant.reason.as_deref()), decision);
     let key = row::key(plan.terms.principal, &plan.policy);
     report.settlement = Some(Settlement { key, row: claim.row.settled(State::Granted), revision: claim.revision });
     if outcome != Outcome::Unchanged {
         let reason = claim_reason.as_deref();
-        report.notices.push(notice::let_in(&LetIn::of(plan, reason), run.invocation));
+        report.notices.push(notice::let_in(&LetIn::of(plan, reason, &basis.consent), run.invocation));
     }
     report
 }
 
 /// The report if it is unknown whether the grant took effect. The row keeps the intent and the lease.
-fn unknown<S: Store>(plan: &Plan<'_>, error: IamError, grant: &Grant, run: &Run<'_, S>) -> Report {
+fn unknown<S: Store>(plan: &Plan<'_>, error: IamError, basis: &Basis<'_>, run: &Run<'_, S>) -> Report {
     let end = timestamp::seconds(plan.window.end);
     let outcome = format!(
         "It is not known whether {} was given {}; if so, the access ends at {end} ({{\"action\":\"list\"}} shows it \
@@ -362,14 +343,15 @@ fn unknown<S: Store>(plan: &Plan<'_>, error: IamError, grant: &Grant, run: &Run<
     );
     let error = Error::Iam { outcome, source: error };
     let decision = Decision::new(Outcome::Failed, error.to_string()).about("error", error.error_type().name());
-    let decisions = vec![about(decision, plan, grant)];
-    let notices = vec![notice::perhaps_let_in(&LetIn::of(plan, grant.reason.as_deref()), run.invocation)];
+    let decisions = vec![about(decision, plan, basis)];
+    let let_in = LetIn::of(plan, basis.grant.reason.as_deref(), &basis.consent);
+    let notices = vec![notice::perhaps_let_in(&let_in, run.invocation)];
     Report { answer: Err(error), decisions, notices, settlement: None }
 }
 
 fn nothing_granted(plan: &Plan<'_>) -> String {
     match plan.effect {
-        Effect::Grants => "Nothing was granted".to_owned(),
+        Effect::Grants | Effect::Schedules => NOTHING_GRANTED.to_owned(),
         Effect::Extends { from } | Effect::Widens { from } => {
             format!("Nothing was granted, and access ends at {} as before", timestamp::seconds(from))
         }

@@ -12,6 +12,7 @@ use time::OffsetDateTime;
 use tokio::time::{Instant, timeout_at};
 use tracing::{error, warn};
 
+use crate::access::policies;
 use crate::answer;
 use crate::aws::iam::{IamError, NamedPolicy};
 use crate::error::Error;
@@ -85,6 +86,12 @@ async fn find_policies<S: Store>(run: &Run<'_, S>) -> Found {
             Err(_) => break Some(Error::TooSlow(INCOMPLETE)),
         }
     };
+    let people = timeout_at(run.deadline(WRITE_LIMIT), policies::of_people(run)).await;
+    let people = people.map_err(|_| Error::TooSlow(INCOMPLETE));
+    match people.and_then(|people| people.map_err(|source| Error::Iam { outcome: INCOMPLETE.to_owned(), source })) {
+        Ok(people) => policies.extend(people),
+        Err(error) => return Found { policies, failure: failure.or(Some(error)) },
+    }
     Found { policies, failure }
 }
 
@@ -99,7 +106,7 @@ async fn read_rows<S: Store>(run: &Run<'_, S>) -> Recorded {
     for row in rows {
         match row {
             Ok(row) => {
-                let Some((principal, profile)) = row::subject(&row.sk) else { continue };
+                let Some((principal, profile)) = row::subject_of(&row.sk, &row.state) else { continue };
                 recorded.rows.insert((principal, format!("{}{profile}", policy::PREFIX)), row.state);
             }
             Err(error) => {
@@ -127,7 +134,7 @@ async fn lines<S: Store>(
     let unseen = recorded.rows.iter().filter(|(id, row)| row.gives_access(now) && !is_shown(id, row));
     let read = join_all(unseen.map(async |(id, _)| {
         let (principal, policy) = id;
-        let answer = timeout_at(deadline, run.iam.policy(principal, policy)).await;
+        let answer = timeout_at(deadline, policies::read(principal, policy, run)).await;
         (id, answer.unwrap_or_else(|_| Err(IamError::unanswered("policy read"))))
     }));
     let mut unread = BTreeMap::new();
@@ -171,18 +178,18 @@ impl Entry<'_> {
         let profile = policy.strip_prefix(policy::PREFIX).unwrap_or(policy);
         let reason = self.row.and_then(|row| row.reason.as_deref());
         let zone = run.access.as_ref().ok().and_then(|access| access.time_zone.as_ref());
-        let listed = |end| answer::listed(principal, profile, end, reason, now, zone);
+        let listed = |window| answer::listed(principal, profile, window, reason, now, zone);
         match (self.shown, self.row) {
             (Some(Reading::Grant(window)), row) if window.is_live(now) && !run.is_ours(policy, *window, row) => {
                 let end = timestamp::seconds(window.end);
                 Some(format!("{principal}: {policy} is not Sekisho's: it ends only at {end}"))
             }
             (Some(Reading::Grant(window)), None) if window.is_live(now) && self.is_ledger_read => {
-                Some(format!("{} (the ledger does not know of it)", listed(window.end)))
+                Some(format!("{} (the ledger does not know of it)", listed(*window)))
             }
-            (Some(Reading::Grant(window)), _) if window.is_live(now) => Some(listed(window.end)),
+            (Some(Reading::Grant(window)), _) if window.is_live(now) => Some(listed(*window)),
             (Some(Reading::OpenEnded(why)), _) => Some(format!("{principal}: {policy} is not Sekisho's: {why}")),
-            (_, Some(row)) if row.gives_access(now) => self.recorded_line(row, &listed(row.end), now),
+            (_, Some(row)) if row.gives_access(now) => self.recorded_line(row, &listed(row.window()), now),
             _ => None,
         }
     }

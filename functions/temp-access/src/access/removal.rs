@@ -7,6 +7,7 @@ use sekisho_ledger::{Error as LedgerError, Lease, Row, Store};
 use tokio::time::{Instant, timeout_at};
 use tracing::{error, warn};
 
+use crate::access::policies;
 use crate::aws::iam::{ErrorKind, IamError};
 use crate::error::Error;
 use crate::notice;
@@ -54,7 +55,7 @@ pub(crate) async fn remove_ended<S: Store>(
         }
     }
     // IAM is read after the row. If a grant is made after the row was read, the claim below fails.
-    let window = match run.iam.policy(principal, policy).await.map_err(iam_error)?.as_deref().map(policy::read) {
+    let window = match policies::read(principal, policy, run).await.map_err(iam_error)?.as_deref().map(policy::read) {
         Some(Reading::OpenEnded(why)) => return Ok(Removal::OpenEnded(why)),
         Some(Reading::Grant(window)) => window,
         Some(Reading::DenyOnly) | None => return Ok(Removal::AlreadyGone),
@@ -80,7 +81,7 @@ pub(crate) async fn remove_ended<S: Store>(
     let Some(time_left) = claim.lease.time_left(run.now()).checked_sub(ATTEMPT_TIMEOUT) else {
         return Err(Error::TooSlow(NOT_REMOVED));
     };
-    let deleted = timeout_at(Instant::now() + time_left, run.iam.delete(principal, policy)).await;
+    let deleted = timeout_at(Instant::now() + time_left, policies::delete(principal, policy, run)).await;
     if let Err(error) = deleted.unwrap_or_else(|_| Err(IamError::unanswered("policy delete"))) {
         if error.kind != ErrorKind::Unanswered {
             run.release(&key, revision, before).await;
@@ -116,14 +117,14 @@ pub(crate) async fn finish_revoke<S: Store>(
     };
     // A delete ends before the lease, as in `remove_ended`.
     let limit = deadline.min(Instant::now() + lease.time_left(run.now()).saturating_sub(ATTEMPT_TIMEOUT));
-    let read = timeout_at(limit, run.iam.policy(principal, &policy)).await;
+    let read = timeout_at(limit, policies::read(principal, &policy, run)).await;
     if let Ok(Ok(Some(document))) = read
         && !matches!(policy::read(&document), Reading::Grant(_))
     {
         settle(GrantRow { owes_delete: false, ..claim.clone() }).await;
         return None;
     }
-    let deleted = timeout_at(limit, run.iam.delete(principal, &policy)).await;
+    let deleted = timeout_at(limit, policies::delete(principal, &policy, run)).await;
     let existed = match deleted.unwrap_or_else(|_| Err(IamError::unanswered("policy delete"))) {
         Ok(existed) => existed,
         Err(error) => {
@@ -138,7 +139,7 @@ pub(crate) async fn finish_revoke<S: Store>(
     if !existed {
         return None;
     }
-    let notice = notice::ended(principal, std::slice::from_ref(&policy), None, run.invocation);
+    let notice = notice::ended(principal, std::slice::from_ref(&policy), None, |one| run.is_open(one), run.invocation);
     if let Err(error) = run.topic.publish(&notice).await {
         error!(error = chain(&error), "a notice was not sent");
     }

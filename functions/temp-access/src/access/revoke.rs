@@ -4,18 +4,20 @@
 use std::cell::Cell;
 
 use backon::{BackoffBuilder, ConstantBuilder};
-use futures_util::future::{join_all, try_join_all};
+use futures_util::future::join_all;
 use futures_util::join;
 use sekisho_domain::decision::Decision;
 use sekisho_domain::timestamp;
-use sekisho_lambda::Invocation;
 use sekisho_lambda::failure::chain;
 use sekisho_ledger::{Error as LedgerError, Key, Row, Store};
 use time::OffsetDateTime;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::warn;
 
+use crate::access::decline::{self, Withdrawal};
 use crate::access::first_deletes::FirstDeletes;
+use crate::access::policies;
+use crate::access::revoke_preview;
 use crate::answer::{self, Answer};
 use crate::aws::iam::{ErrorKind, IamError};
 use crate::error::Error;
@@ -23,12 +25,12 @@ use crate::notice;
 use crate::outcome::{self, Outcome};
 use crate::plan;
 use crate::policy::{self, Reading};
-use crate::principal::Principal;
+use crate::principal::{Kind, Principal};
 use crate::report::Report;
 use crate::request::Revoke;
 use crate::revocation::{PolicyEnd, Revocation};
 use crate::row::{self, GrantRow, State};
-use crate::run::{CONFIRM_LIMIT, LedgerAnswer, PLAN_LIMIT, POLL_INTERVAL, READ_TIMEOUT, RECHECK_LIMIT, Run};
+use crate::run::{CONFIRM_LIMIT, LedgerAnswer, POLL_INTERVAL, READ_TIMEOUT, RECHECK_LIMIT, Run};
 use crate::window::{Window, later};
 
 /// Ends all access of a principal, or shows what a revoke would end.
@@ -38,15 +40,23 @@ use crate::window::{Window, later};
 pub(crate) async fn revoke<S: Store>(revoke: &Revoke, run: &Run<'_, S>) -> Result<Report, Error> {
     let principal = &revoke.principal;
     if revoke.dry_run {
-        return preview(principal, run).await;
+        return revoke_preview::preview(principal, run).await;
     }
     let describe = timeout(READ_TIMEOUT, run.describe(principal));
-    let names = timeout(READ_TIMEOUT, run.iam.policy_names(principal));
-    let (details, names, rows) = join!(describe, names, read_rows(principal, run));
+    let names = timeout(READ_TIMEOUT, policies::names(principal, run));
+    // Requests are withdrawn before the rows of grants are read. An approval that is carried out at the same time then
+    // finds its request withdrawn, or its grant is found here.
+    let ledger = async {
+        let withdrawal = decline::withdraw(principal, run).await;
+        (withdrawal, read_rows(principal, run).await)
+    };
+    let (details, names, (withdrawal, rows)) = join!(describe, names, ledger);
     match details {
         Ok(Err(error @ Error::Refused(_))) => return Err(error),
         // The sessions of a user who was deleted go on, so a revoke ends them.
-        Ok(Err(error @ Error::NotFound(_))) if !rows.owes(run.now()) => return Err(error),
+        Ok(Err(error @ Error::NotFound(_))) if !rows.owes(run.now()) && withdrawal.withdrawn.is_empty() => {
+            return Err(error);
+        }
         Ok(_) | Err(_) => {}
     }
 
@@ -85,7 +95,8 @@ pub(crate) async fn revoke<S: Store>(revoke: &Revoke, run: &Run<'_, S>) -> Resul
     let ends = policies.iter().cloned().zip(ends);
     let mut revocation = ends.fold(revocation, |all, (policy, end)| all.with(policy, end));
     revocation.sessions = sessions;
-    Ok(report(revocation, revoke, run.invocation))
+    revocation.may_begin_later = principal.kind() == Kind::Person && run.is_ledger_lost.get();
+    Ok(report(revocation, &withdrawal, revoke, run))
 }
 
 /// The ledger's rows of a principal.
@@ -128,29 +139,6 @@ async fn read_rows<S: Store>(principal: &Principal, run: &Run<'_, S>) -> Rows {
     rows
 }
 
-/// Shows what a revoke would do to each policy.
-async fn preview<S: Store>(principal: &Principal, run: &Run<'_, S>) -> Result<Report, Error> {
-    let facts = async {
-        run.describe(principal).await?;
-        let names = run.iam.policy_names(principal).await.map_err(unknown)?;
-        let policies = plan::revocation(names, std::iter::empty()).into_iter();
-        let read = try_join_all(policies.map(async |name| {
-            let document = run.iam.policy(principal, &name).await?;
-            Ok::<_, IamError>(document.map(|document| (name, policy::read(&document))))
-        }));
-        Ok::<_, Error>(read.await.map_err(unknown)?.into_iter().flatten().collect::<Vec<_>>())
-    };
-    let policies = timeout_at(run.deadline(PLAN_LIMIT), facts).await;
-    let policies = policies.map_err(|_| Error::TooSlow("Nothing was changed"))??;
-    let decision = Decision::new(Outcome::Previewed, "dry run: nothing was written");
-    let text = answer::revoke_preview(principal, &policies, run.now());
-    Ok(Report::text(text, outcome::about(decision, principal)))
-}
-
-fn unknown(source: IamError) -> Error {
-    Error::Iam { outcome: "It is not known which policies a revoke would delete".to_owned(), source }
-}
-
 /// How many times a revoke tries to write the end of access over another request's row. If every try fails, the answer
 /// reports that the end of access is not recorded.
 const RECORD_ATTEMPTS: usize = 3;
@@ -183,7 +171,7 @@ enum Recorded {
 /// What to do after another request has changed or held the row.
 enum Next {
     /// The other request is done. Check once more whether there is access.
-    Again(Option<Row<GrantRow>>),
+    Again(Box<Option<Row<GrantRow>>>),
     Finished(PolicyEnd),
 }
 
@@ -258,7 +246,7 @@ impl<S: Store> Ending<'_, S> {
                 Recorded::Changed => {}
             }
             match self.wait_for_other(row, access).await {
-                Next::Again(changed) => row = changed,
+                Next::Again(changed) => row = *changed,
                 Next::Finished(end) => return end,
             }
         }
@@ -294,7 +282,7 @@ impl<S: Store> Ending<'_, S> {
 
     /// Reads the policy, but does not wait for long.
     async fn read(&self) -> Shown {
-        match timeout(READ_TIMEOUT, self.run.iam.policy(self.principal, self.policy)).await {
+        match timeout(READ_TIMEOUT, policies::read(self.principal, self.policy, self.run)).await {
             Ok(Ok(Some(document))) => Shown::Policy(policy::read(&document)),
             Ok(Ok(None)) => Shown::Nothing,
             Ok(Err(error)) => {
@@ -318,7 +306,7 @@ impl<S: Store> Ending<'_, S> {
             .build();
         let (mut is_doubtful, mut last) = (false, None);
         loop {
-            let deleted = timeout_at(limit, self.run.iam.delete(self.principal, self.policy)).await;
+            let deleted = timeout_at(limit, policies::delete(self.principal, self.policy, self.run)).await;
             let error = match deleted {
                 // If the answer to an earlier attempt was lost, that attempt may have deleted the policy.
                 Ok(Ok(existed)) => return Ok(existed || is_doubtful),
@@ -369,10 +357,10 @@ impl<S: Store> Ending<'_, S> {
             }
             let now = run.now();
             let Some(holder) = row.as_ref().filter(|row| row.state.is_held_by_another(run.request_id(), now)) else {
-                return Next::Again(row);
+                return Next::Again(Box::new(row));
             };
             if Instant::now() + POLL_INTERVAL * 4 >= limit {
-                let _ = timeout_at(limit, run.iam.delete(self.principal, self.policy)).await;
+                let _ = timeout_at(limit, policies::delete(self.principal, self.policy, run)).await;
                 let recorded = self.record_over(holder.clone(), access.window).await;
                 return Next::Finished(Access { was_live: true, ..access }.end(recorded, true));
             }
@@ -408,9 +396,12 @@ impl<S: Store> Ending<'_, S> {
 }
 
 /// Reports which policies were removed and which could not be removed, and what happened to the open sessions.
-fn report(revocation: Revocation, revoke: &Revoke, invocation: &Invocation) -> Report {
-    let principal = &revoke.principal;
-    let besides = answer::revoked_besides(&revocation, invocation);
+fn report<S: Store>(revocation: Revocation, withdrawal: &Withdrawal, revoke: &Revoke, run: &Run<'_, S>) -> Report {
+    let (principal, invocation) = (&revoke.principal, run.invocation);
+    let mut besides = answer::revoked_besides(&revocation, invocation);
+    // Without an approval in the configuration, nobody has to look for requests.
+    let has_approvals = run.access.as_ref().is_ok_and(decline::has_approvals);
+    besides.extend(answer::approval::withdrawn(&withdrawal.withdrawn, withdrawal.is_incomplete && has_approvals));
     let text = answer::revoked(principal, &revocation.removed, &besides);
     let (mut decisions, mut notices) = (Vec::new(), Vec::new());
     let decide = |outcome, reason: &str| outcome::about(Decision::new(outcome, reason), principal);
@@ -419,7 +410,8 @@ fn report(revocation: Revocation, revoke: &Revoke, invocation: &Invocation) -> R
     if !revocation.removed.is_empty() {
         let decision = decide(Outcome::Revoked, "access was ended").about("policies", removed.as_str());
         decisions.push(decision.about_some("because", because()));
-        notices.push(notice::ended(principal, &revocation.removed, revoke.reason.as_deref(), invocation));
+        let reason = revoke.reason.as_deref();
+        notices.push(notice::ended(principal, &revocation.removed, reason, |one| run.is_open(one), invocation));
     } else if revocation.failed.is_empty() {
         let decision = decide(Outcome::Unchanged, "there was no access to end").about("policies", removed.as_str());
         decisions.push(decision.about_some("because", because()));
@@ -432,6 +424,7 @@ fn report(revocation: Revocation, revoke: &Revoke, invocation: &Invocation) -> R
         decisions.push(decide(Outcome::OpenEnded, why).about("policy", policy.clone()));
         notices.push(notice::open_ended(principal, policy, why));
     }
+    decisions.extend(withdrawal.decisions());
     decisions.extend(revocation.sessions.as_ref().and_then(|sessions| outcome::of_sessions(sessions, principal)));
     let failed: Vec<&str> = revocation.failed.iter().map(|(policy, _)| policy.as_str()).collect();
     let failed = failed.join(" ");

@@ -9,8 +9,9 @@ use time::Duration;
 use tokio::time::{Instant, timeout_at};
 use tracing::error;
 
-use crate::access::follow_up;
 use crate::access::removal::{Removal, remove_ended};
+use crate::access::scheduled::{self, Found};
+use crate::access::{follow_up, requests};
 use crate::answer::Answer;
 use crate::aws::iam::{ErrorKind, NamedPolicy};
 use crate::error::Error;
@@ -70,6 +71,8 @@ pub(crate) async fn sweep<S: Store>(run: &Run<'_, S>) -> Result<Report, Error> {
         }
         break;
     }
+    decisions.extend(scheduled::check_people(deadline, run).await);
+    decisions.extend(requests::sweep(deadline, run).await);
     // The rule that runs every minute reports a follow-up that fails.
     match follow_up::follow_up(run, deadline).await {
         Ok(followed) => decisions.extend(followed),
@@ -92,11 +95,26 @@ pub(crate) async fn sweep<S: Store>(run: &Run<'_, S>) -> Result<Report, Error> {
 async fn check<S: Store>(policy: &NamedPolicy, deadline: Instant, run: &Run<'_, S>) -> Finding {
     match policy::read(&policy.document) {
         Reading::Grant(window) if !window.is_live(run.now()) => remove(policy, window, deadline, run).await,
-        Reading::Grant(window) if is_ours(policy, window, deadline, run).await => Finding::Live,
+        Reading::Grant(window) if is_ours(policy, window, deadline, run).await => {
+            let decided = check_scheduled(policy, window, deadline, run).await;
+            decided.map_or(Finding::Live, Finding::Decided)
+        }
         Reading::Grant(window) => report_foreign(policy, window, deadline, run).await,
         Reading::OpenEnded(why) => report_open_ended(policy, why, deadline, run).await,
         Reading::DenyOnly => Finding::Nothing,
     }
+}
+
+/// Compares a policy that gives no access yet with the configuration.
+async fn check_scheduled<S: Store>(
+    policy: &NamedPolicy,
+    window: Window,
+    deadline: Instant,
+    run: &Run<'_, S>,
+) -> Option<Decision<Outcome>> {
+    let profile = policy.name.strip_prefix(policy::PREFIX).filter(|_| window.is_scheduled(run.now()))?;
+    let found = Found { principal: &policy.principal, profile, window, document: Some(&policy.document) };
+    scheduled::check(&found, deadline, run).await
 }
 
 /// Whether Sekisho wrote a live policy. The ledger is read only for an end that no version of Sekisho would write. If

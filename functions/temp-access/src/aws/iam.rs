@@ -1,5 +1,7 @@
 //! IAM: users, roles and their inline policies.
 
+mod versions;
+
 use std::fmt;
 
 use aws_sdk_iam::Client;
@@ -64,6 +66,22 @@ impl IamError {
         Self { operation, kind: ErrorKind::Unanswered, is_doubtful: true, source: Box::new(source) }
     }
 
+    /// The error about `sekisho-window` while another invocation writes it, or while IAM does not show its state.
+    pub(crate) fn busy(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        let source = ServiceError::unexpected("iam:CreatePolicyVersion", cause);
+        Self {
+            operation: "CreatePolicyVersion",
+            kind: ErrorKind::Throttled,
+            is_doubtful: false,
+            source: Box::new(source),
+        }
+    }
+
+    /// The same error, about a `sekisho-window` that is full.
+    pub(crate) fn full(cause: &'static str) -> Self {
+        Self { kind: ErrorKind::TooLarge, ..Self::busy(cause) }
+    }
+
     /// Whether the call may have taken effect, although it failed.
     pub(crate) fn may_have_taken_effect(&self) -> bool {
         self.is_doubtful || self.kind == ErrorKind::Unanswered
@@ -93,7 +111,7 @@ impl fmt::Display for ErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NotFound => "finds no such user, role or policy any more",
-            Self::TooLarge => "reports that the policies are too large in total: remove other inline policies",
+            Self::TooLarge => "reports that the policies are too large in total: remove others, or wait for their end",
             Self::Throttled => "is throttled: try again in a minute",
             Self::Denied => {
                 "is denied to this function: its role acts only on principals with the tag and the boundary"
@@ -146,7 +164,7 @@ pub(crate) struct Page {
     pub(crate) next: Option<String>,
 }
 
-/// IAM of this account.
+/// IAM of this account. It knows no people of Identity Center.
 #[derive(Debug)]
 pub struct Iam {
     client: Later<Client>,
@@ -175,6 +193,7 @@ impl Iam {
                     .map(|role| details(&role.role_name, &role.path, role.tags(), role.permissions_boundary()))),
                 Err(error) => Err(IamError::new("GetRole", error)),
             },
+            Kind::Person => Ok(None),
         };
         found(answer)
     }
@@ -191,6 +210,7 @@ impl Iam {
                 let pages = self.client.list_role_policies().role_name(name).into_paginator().items().send();
                 pages.collect::<Result<_, _>>().await.map_err(|error| IamError::new("ListRolePolicies", error))
             }
+            Kind::Person => Ok(Vec::new()),
         }
     }
 
@@ -206,6 +226,7 @@ impl Iam {
                 Ok(answer) => Ok(Some(decoded(&answer.policy_document))),
                 Err(error) => Err(IamError::new("GetRolePolicy", error)),
             },
+            Kind::Person => Ok(None),
         };
         found(answer)
     }
@@ -244,6 +265,7 @@ impl Iam {
                 let sent = put.customize().config_override(once).send().await;
                 sent.map(drop).map_err(|error| IamError::new("PutRolePolicy", error))
             }
+            Kind::Person => Err(IamError::busy("people have no inline policies")),
         }
     }
 
@@ -259,6 +281,7 @@ impl Iam {
                 let delete = self.client.delete_role_policy().role_name(name).policy_name(policy);
                 delete.send().await.map(|_| Some(())).map_err(|error| IamError::new("DeleteRolePolicy", error))
             }
+            Kind::Person => Ok(None),
         };
         Ok(found(deleted)?.is_some())
     }

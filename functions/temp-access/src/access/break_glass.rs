@@ -1,0 +1,61 @@
+//! Break-glass: access in an emergency, without an approval. Everybody is notified, and somebody else reviews the grant
+//! afterwards.
+
+use sekisho_lambda::failure::chain;
+use sekisho_ledger::{Error as LedgerError, Store};
+use tokio::time::timeout_at;
+use tracing::warn;
+
+use crate::access::basis::Basis;
+use crate::answer::{self, Answer};
+use crate::error::Error;
+use crate::outcome::Outcome;
+use crate::pending::PendingRow;
+use crate::plan::Terms;
+use crate::report::Report;
+use crate::run::{CONFIRM_LIMIT, Run};
+
+/// Checks that there is a reason, and adds the review to the basis of the grant.
+pub(crate) fn open<S: Store>(terms: &Terms<'_>, basis: &mut Basis<'_>, run: &Run<'_, S>) -> Result<(), Error> {
+    let reason = basis.grant.reason.as_deref().filter(|reason| !reason.trim().is_empty());
+    if reason.is_none() {
+        return Err(Error::Invalid(format!(
+            "`reason` is missing: {} is for emergencies and needs one, so add \"reason\":\"why\"",
+            terms.profile
+        )));
+    }
+    let review = PendingRow::review(terms, &run.door, reason, run.request_id(), run.now());
+    basis.consent = review.consent(None);
+    basis.review = Some(review);
+    Ok(())
+}
+
+/// Writes the row of the review. It is written before access is given, so that no grant is without a review.
+pub(crate) async fn record<S: Store>(review: &PendingRow, run: &Run<'_, S>) -> Result<(), LedgerError> {
+    let Some(principal) = review.principal() else { return Ok(()) };
+    match run.ledger.write(&review.key(&principal), review, None, run.request_id()).await {
+        // The row is that of an earlier attempt of this request.
+        Ok(_) | Err(LedgerError::Changed(_)) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Deletes the row of a review whose grant changed nothing. A failure is no error: somebody then closes the review.
+pub(crate) async fn close<S: Store>(basis: &Basis<'_>, run: &Run<'_, S>) {
+    let Some((review, principal)) = basis.review.as_ref().and_then(|review| Some((review, review.principal()?))) else {
+        return;
+    };
+    let deleted = timeout_at(run.deadline(CONFIRM_LIMIT), run.ledger.delete(&review.key(&principal), 1)).await;
+    if let Ok(Err(error)) = deleted {
+        warn!(error = chain(&error), "a review stays open, although nothing was granted");
+    }
+}
+
+/// The report with the code of the review, if one was opened.
+pub(crate) fn told(mut report: Report, basis: &Basis<'_>) -> Report {
+    let is_opened = report.decisions.iter().any(|decision| decision.outcome != Outcome::Unchanged);
+    if let (Some(review), true, Ok(Answer::Text(text))) = (&basis.review, is_opened, &mut report.answer) {
+        text.push_str(&answer::approval::review(review));
+    }
+    report
+}

@@ -1,0 +1,98 @@
+//! Requests that are declined through another door, or withdrawn by whoever made them. A revoke withdraws all requests
+//! for its principal.
+
+use sekisho_domain::access::{Access, Approval};
+use sekisho_domain::code::Code;
+use sekisho_domain::decision::Decision;
+use sekisho_ledger::{Error as LedgerError, Store};
+use tokio::time::timeout_at;
+
+use crate::access::approve::{find, read_requests};
+use crate::answer::approval as answer;
+use crate::error::Error;
+use crate::outcome::{self, Outcome};
+use crate::pending::{self, PendingRow, Stage};
+use crate::principal::Principal;
+use crate::report::Report;
+use crate::run::{LedgerAnswer, PLAN_LIMIT, Run};
+
+const NOTHING_DECLINED: &str = "Nothing was declined";
+/// How many times a revoke tries to withdraw a request that others are changing.
+const WITHDRAWALS: usize = 3;
+
+/// Declines a request, or withdraws it.
+pub(crate) async fn decline<S: Store>(code: &Code, run: &Run<'_, S>) -> Result<Report, Error> {
+    let declined = timeout_at(run.deadline(PLAN_LIMIT), write(code, run)).await;
+    let row = declined.unwrap_or(Err(Error::TooSlow(NOTHING_DECLINED)))?;
+    let is_own = row.door == run.door.as_str();
+    let why = if is_own { "the request was withdrawn" } else { "the request was declined" };
+    let decision = outcome::about_request(Decision::new(Outcome::Declined, why), &row, None);
+    Ok(Report::text(answer::declined(&row, is_own), decision.about("declined_by", run.door.as_str())))
+}
+
+async fn write<S: Store>(code: &Code, run: &Run<'_, S>) -> Result<PendingRow, Error> {
+    loop {
+        let (row, principal) = find(code, NOTHING_DECLINED, run).await?;
+        let now = run.now();
+        pending::check_decline(&row.state, &principal, &run.door, run.access()?, run.request_id(), now)?;
+        let new = row.state.decided(Stage::Declined, Some(&run.door), run.request_id(), now);
+        match run.ledger.write(&pending::key(row.sk), &new, Some(row.revision), run.request_id()).await {
+            Ok(_) => return Ok(new),
+            Err(LedgerError::Changed(_)) => run.wait_for_other(&principal).await?,
+            Err(source) => return Err(Error::Ledger { outcome: NOTHING_DECLINED, source }),
+        }
+    }
+}
+
+/// The requests that a revoke has withdrawn.
+#[derive(Default)]
+pub(crate) struct Withdrawal {
+    pub(crate) withdrawn: Vec<PendingRow>,
+    /// Whether there may be requests that were not withdrawn.
+    pub(crate) is_incomplete: bool,
+}
+
+impl Withdrawal {
+    /// A decision about each request.
+    pub(crate) fn decisions(&self) -> impl Iterator<Item = Decision<Outcome>> {
+        let decide = |row| {
+            let decision = Decision::new(Outcome::Declined, "the request was withdrawn by a revoke");
+            outcome::about_request(decision, row, None)
+        };
+        self.withdrawn.iter().map(decide)
+    }
+}
+
+/// Whether any profile needs an approval.
+pub(crate) fn has_approvals(access: &Access) -> bool {
+    access.profiles.values().any(|profile| profile.approval == Approval::Another)
+}
+
+/// Withdraws every request for a principal, also one whose approval is being carried out: that approval then finds its
+/// claim lost, or has claimed the row of its grant, which the revoke reads afterwards. Reviews stay.
+pub(crate) async fn withdraw<S: Store>(principal: &Principal, run: &Run<'_, S>) -> Withdrawal {
+    let prefix = pending::prefix(principal);
+    let mut withdrawal = Withdrawal::default();
+    for _ in 0..WITHDRAWALS {
+        withdrawal.is_incomplete = false;
+        let LedgerAnswer::Done(rows) = run.try_ledger(read_requests(run, &prefix)).await else {
+            withdrawal.is_incomplete = true;
+            return withdrawal;
+        };
+        for row in rows.into_iter().filter(|row| matches!(row.state.stage, Stage::Waiting | Stage::Approving)) {
+            let was_open = row.state.is_waiting(run.now()) || row.state.stage == Stage::Approving;
+            let new = row.state.decided(Stage::Declined, Some(&run.door), run.request_id(), run.now());
+            let key = pending::key(row.sk);
+            let written = run.ledger.write(&key, &new, Some(row.revision), run.request_id());
+            match run.try_ledger(written).await {
+                LedgerAnswer::Done(_) if was_open => withdrawal.withdrawn.push(new),
+                LedgerAnswer::Done(_) => {}
+                LedgerAnswer::Changed | LedgerAnswer::Lost => withdrawal.is_incomplete = true,
+            }
+        }
+        if !withdrawal.is_incomplete {
+            break;
+        }
+    }
+    withdrawal
+}

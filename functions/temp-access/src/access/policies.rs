@@ -1,0 +1,203 @@
+//! The policies of a principal: inline policies of a user or role, and parts of `sekisho-window` for a person.
+//!
+//! The use cases see no difference: what a person has of a profile in `sekisho-window` looks like an inline policy.
+
+use std::collections::BTreeMap;
+
+use sekisho_ledger::{Error as LedgerError, Row, Store};
+use time::OffsetDateTime;
+use tokio::time::Instant;
+
+use crate::access::window::base::{Base, configured, holders_in, newest};
+use crate::access::window::{self, Turn};
+use crate::aws::iam::{IamError, NamedPolicy};
+use crate::error::Error;
+use crate::plan::Plan;
+use crate::policy;
+use crate::principal::{Kind, Principal};
+use crate::row::{self, GrantRow};
+use crate::run::{CONFIRM_LIMIT, RECHECK_LIMIT, Run, WRITE_LIMIT};
+use crate::window::Window;
+use crate::window_policy::{self, Change, ENTERED, Holder, Share};
+use crate::window_row::{self, WindowRow};
+
+/// The names of all inline policies of a principal.
+pub(crate) async fn names<S: Store>(principal: &Principal, run: &Run<'_, S>) -> Result<Vec<String>, IamError> {
+    match principal.kind() {
+        Kind::User | Kind::Role => run.iam.policy_names(principal).await,
+        Kind::Person => Ok(policies_of_person(principal, run).await?.into_keys().collect()),
+    }
+}
+
+/// The text of an inline policy; `None` if it does not exist.
+pub(crate) async fn read<S: Store>(
+    principal: &Principal,
+    name: &str,
+    run: &Run<'_, S>,
+) -> Result<Option<String>, IamError> {
+    match principal.kind() {
+        Kind::User | Kind::Role => run.iam.policy(principal, name).await,
+        Kind::Person => Ok(policies_of_person(principal, run).await?.remove(name)),
+    }
+}
+
+/// Puts an inline policy. An existing policy of the same name is replaced. The policy of a person that begins much
+/// later stays in the ledger, and a follow-up enters it into `sekisho-window`.
+pub(crate) async fn put<S: Store>(
+    principal: &Principal,
+    name: &str,
+    document: &str,
+    run: &Run<'_, S>,
+) -> Result<(), IamError> {
+    if principal.kind() != Kind::Person {
+        return run.iam.put(principal, name, document).await;
+    }
+    let shares = window_policy::shares(principal.key(), document);
+    if shares.iter().all(|share| enters_later(principal, share.window, run.now())) {
+        return Ok(());
+    }
+    let user = principal.key().to_owned();
+    let change = Change::Put { user, profile: profile(name).to_owned(), shares };
+    window::write(&change, Turn::Waits, deadline(WRITE_LIMIT, run), run).await.map(drop)
+}
+
+/// Deletes an inline policy. Returns whether the policy existed.
+pub(crate) async fn delete<S: Store>(principal: &Principal, name: &str, run: &Run<'_, S>) -> Result<bool, IamError> {
+    if principal.kind() != Kind::Person {
+        return run.iam.delete(principal, name).await;
+    }
+    let change = Change::Remove { user: principal.key().to_owned(), profile: profile(name).to_owned() };
+    window::write(&change, Turn::GoesAhead, deadline(CONFIRM_LIMIT, run), run).await
+}
+
+/// The time limit of a request or, in a sweep that has taken longer than requests do, some seconds from now.
+fn deadline<S: Store>(limit: std::time::Duration, run: &Run<'_, S>) -> Instant {
+    run.deadline(limit).max(Instant::now() + RECHECK_LIMIT)
+}
+
+/// What a person has, by the name that an inline policy would have.
+async fn policies_of_person<S: Store>(
+    principal: &Principal,
+    run: &Run<'_, S>,
+) -> Result<BTreeMap<String, String>, IamError> {
+    if run.identity_center.is_none() {
+        return Ok(BTreeMap::new());
+    }
+    let rows = match run.ledger.each::<GrantRow>(row::PARTITION, &row::prefix(principal)).await {
+        Ok(rows) => rows.into_iter().filter_map(Result::ok).collect(),
+        Err(_) => Vec::new(),
+    };
+    let base = newest_shown(run).await?;
+    let theirs: Vec<Share> = base.shares.into_iter().filter(|share| share.user == principal.key()).collect();
+    let mut policies = by_profile(&theirs, &holders_of(&rows, run), run);
+    // A grant that begins later is only in the ledger.
+    let now = run.now();
+    for row in rows.iter().filter(|row| row.state.awaits_entry && row.state.gives_access(now)) {
+        let Some((_, profile)) = row::subject(&row.sk) else { continue };
+        let document = profile_document(profile, row.state.window(), run);
+        policies.extend(document.map(|document| (format!("{}{profile}", policy::PREFIX), document)));
+    }
+    Ok(policies)
+}
+
+fn holders_of<S: Store>(rows: &[Row<GrantRow>], run: &Run<'_, S>) -> Vec<Holder> {
+    let configured = configured(run.access.as_ref().ok());
+    holders_in(rows, &configured, run.now())
+}
+
+/// The newest state of `sekisho-window`.
+async fn newest_shown<S: Store>(run: &Run<'_, S>) -> Result<Base, IamError> {
+    let row = run.ledger.read::<WindowRow>(&window_row::key()).await.ok().flatten();
+    newest(row.as_ref().map(|row| &row.state), Instant::now(), run).await
+}
+
+/// The shares of one person as inline policies. A share that belongs to no profile counts as one of a profile
+/// `window`.
+fn by_profile<S: Store>(shares: &[Share], holders: &[Holder], run: &Run<'_, S>) -> BTreeMap<String, String> {
+    let configured = configured(run.access.as_ref().ok());
+    let mut profiles: BTreeMap<&str, Vec<Share>> = BTreeMap::new();
+    for share in shares {
+        let profile = window_policy::profile(share, holders, &configured).unwrap_or("window");
+        profiles.entry(profile).or_default().push(share.clone());
+    }
+    let named = |(profile, shares): (&str, Vec<Share>)| {
+        (format!("{}{profile}", policy::PREFIX), window_policy::inline_policy(&shares))
+    };
+    profiles.into_iter().map(named).collect()
+}
+
+/// What all people have in `sekisho-window`, apart from what has ended.
+///
+/// # Errors
+/// If IAM fails.
+pub(crate) async fn of_people<S: Store>(run: &Run<'_, S>) -> Result<Vec<NamedPolicy>, IamError> {
+    if run.identity_center.is_none() {
+        return Ok(Vec::new());
+    }
+    let rows = run.ledger.each::<GrantRow>(row::PARTITION, row::PEOPLE).await.unwrap_or_default();
+    let rows: Vec<Row<GrantRow>> = rows.into_iter().filter_map(Result::ok).collect();
+    let (now, holders) = (run.now(), holders_of(&rows, run));
+    let mut people: BTreeMap<String, Vec<Share>> = BTreeMap::new();
+    for share in newest_shown(run).await?.shares.into_iter().filter(|share| share.window.is_live(now)) {
+        people.entry(share.user.clone()).or_default().push(share);
+    }
+    let policies = people.into_iter().flat_map(|(user, shares)| {
+        let email = rows.iter().filter_map(|row| row::subject_of(&row.sk, &row.state));
+        let known = email.map(|(principal, _)| principal).find(|principal| principal.key() == user);
+        let principal = known.unwrap_or_else(|| Principal::person(&user, None));
+        let policies = by_profile(&shares, &holders, run).into_iter();
+        policies.map(move |(name, document)| NamedPolicy { principal: principal.clone(), name, document })
+    });
+    Ok(policies.collect())
+}
+
+/// Checks that the grant of a person fits into `sekisho-window`, together with the grants that begin before its end.
+///
+/// # Errors
+/// [`Error::WindowFull`], with who leaves next.
+pub(crate) async fn check_room<S: Store>(plan: &Plan<'_>, run: &Run<'_, S>) -> Result<(), Error> {
+    let principal = plan.terms.principal;
+    if principal.kind() != Kind::Person || !plan.puts {
+        return Ok(());
+    }
+    let failed = |source| Error::Iam { outcome: "Nothing was granted".to_owned(), source };
+    let ledger = |source| Error::Ledger { outcome: "Nothing was granted", source };
+    let rows: Vec<Result<Row<GrantRow>, LedgerError>> =
+        run.ledger.each::<GrantRow>(row::PARTITION, row::PEOPLE).await.map_err(ledger)?;
+    let rows: Vec<Row<GrantRow>> = rows.into_iter().filter_map(Result::ok).collect();
+    let base = newest_shown(run).await.map_err(failed)?;
+    let (now, holders) = (run.now(), holders_of(&rows, run));
+    let shares = window_policy::shares(principal.key(), &plan.document);
+    let change = Change::Put { user: principal.key().to_owned(), profile: profile(&plan.policy).to_owned(), shares };
+    let mut shares = window_policy::apply(&base.shares, &change, Some(&holders), now);
+    for row in rows.iter().filter(|row| row.state.awaits_entry && row.state.gives_access(now)) {
+        let Some((whose, profile)) = row::subject(&row.sk) else { continue };
+        let document = profile_document(profile, row.state.window(), run);
+        shares.extend(document.iter().flat_map(|document| window_policy::shares(whose.key(), document)));
+    }
+    let Some(crowd) = window_policy::overfull(&shares, plan.window, now) else { return Ok(()) };
+    let next = window_policy::next_to_leave(&crowd, principal.key()).map(|(user, end)| {
+        let email = rows.iter().filter_map(|row| row::subject_of(&row.sk, &row.state));
+        let known = email.map(|(principal, _)| principal).find(|principal| principal.key() == user);
+        let person = known.unwrap_or_else(|| Principal::person(user, None));
+        format!("The next to leave is {person}, at {}. ", sekisho_domain::timestamp::seconds(end))
+    });
+    Err(Error::WindowFull { next: next.unwrap_or_default() })
+}
+
+/// The policy of a profile as it is configured now; `None` if it is not configured.
+pub(crate) fn profile_document<S: Store>(profile: &str, window: Window, run: &Run<'_, S>) -> Option<String> {
+    let profiles = &run.access.as_ref().ok()?.profiles;
+    let (_, profile) = profiles.iter().find(|(name, _)| name.as_str() == profile)?;
+    Some(policy::document(profile, window))
+}
+
+/// Whether the grant of a person is entered into `sekisho-window` only later.
+pub(crate) fn enters_later(principal: &Principal, window: Window, now: OffsetDateTime) -> bool {
+    principal.kind() == Kind::Person && now + ENTERED < window.start
+}
+
+/// The profile in a policy's name.
+fn profile(policy: &str) -> &str {
+    policy.strip_prefix(policy::PREFIX).unwrap_or(policy)
+}

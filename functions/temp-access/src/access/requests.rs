@@ -1,0 +1,81 @@
+//! In a sweep, requests lapse that nobody approved in time, and break-glass grants are announced again that nobody has
+//! reviewed.
+
+use sekisho_domain::access::DoorName;
+use sekisho_domain::decision::Decision;
+use sekisho_lambda::failure::chain;
+use sekisho_ledger::{Row, Store};
+use tokio::time::{Instant, timeout_at};
+use tracing::{error, warn};
+
+use crate::access::approve::read_requests;
+use crate::notice::approval as notice;
+use crate::outcome::{self, Outcome};
+use crate::pending::{self, Due, PendingRow, Stage};
+use crate::policy;
+use crate::row::{self, GrantRow};
+use crate::run::Run;
+
+/// Goes through all requests, and returns a decision about each one that has lapsed, was withdrawn or is announced again.
+pub(crate) async fn sweep<S: Store>(deadline: Instant, run: &Run<'_, S>) -> Vec<Decision<Outcome>> {
+    let rows = match timeout_at(deadline, read_requests(run, "")).await {
+        Ok(Ok(rows)) => rows,
+        Ok(Err(error)) => {
+            error!(error = chain(&error), "the sweep could not go through the requests");
+            return Vec::new();
+        }
+        Err(_) => return Vec::new(),
+    };
+    let doors = run.access.as_ref().ok().map(|access| access.people.keys().map(DoorName::as_str).collect());
+    let mut decisions = Vec::new();
+    for row in rows {
+        if let Some(due) = pending::due(&row.state, doors.as_ref(), run.now()) {
+            // No time is left, or another invocation has changed the request: the next sweep goes on.
+            decisions.extend(timeout_at(deadline, settle(row, &due, run)).await.ok().flatten());
+        }
+    }
+    decisions
+}
+
+async fn settle<S: Store>(row: Row<PendingRow>, due: &Due, run: &Run<'_, S>) -> Option<Decision<Outcome>> {
+    let now = run.now();
+    let is_granted = row.state.stage == Stage::Approving && was_granted(&row.state, run).await?;
+    let (new, outcome, why) = match due {
+        // The approval was carried out, and died before it settled the request.
+        Due::Lapses | Due::Withdraws if is_granted => {
+            (row.state.decided(Stage::Approved, None, run.request_id(), now), None, "")
+        }
+        Due::Lapses => {
+            let lapsed = row.state.decided(Stage::Lapsed, None, run.request_id(), now);
+            (lapsed, Some(Outcome::Lapsed), "nobody approved the request in time")
+        }
+        Due::Withdraws => {
+            let withdrawn = row.state.decided(Stage::Declined, None, run.request_id(), now);
+            (withdrawn, Some(Outcome::Declined), "the door through which the request came is gone")
+        }
+        Due::Rings => {
+            let announced = now.replace_nanosecond(0).ok();
+            let announced = PendingRow { announced, ..row.state.clone() };
+            (announced, Some(Outcome::Pending), "nobody has reviewed this break-glass grant yet")
+        }
+    };
+    // The row is written first, so that another sweep does not do the same.
+    let written = run.ledger.write(&pending::key(row.sk), &new, Some(row.revision), run.request_id()).await;
+    if let Err(error) = written {
+        warn!(error = chain(&error), "a request was not settled");
+        return None;
+    }
+    if *due == Due::Rings
+        && let Err(error) = run.topic.publish(&notice::still_open(&new, run.invocation)).await
+    {
+        error!(error = chain(&error), "a notice was not sent");
+    }
+    Some(outcome::about_request(Decision::new(outcome?, why), &new, None))
+}
+
+/// Whether the grant of an approval that died was carried out; `None` if that is not known.
+async fn was_granted<S: Store>(request: &PendingRow, run: &Run<'_, S>) -> Option<bool> {
+    let key = row::key(&request.principal()?, &policy::name(&request.profile));
+    let row: Option<Row<GrantRow>> = run.ledger.read(&key).await.ok()?;
+    Some(row.is_some_and(|row| row.state.consent.code.as_ref() == Some(&request.code)))
+}

@@ -1,0 +1,157 @@
+//! What `sekisho-window` says, as far as this invocation can know.
+
+use std::collections::BTreeMap;
+
+use sekisho_domain::access::Access;
+use sekisho_domain::timestamp;
+use sekisho_lambda::failure::chain;
+use sekisho_ledger::{Error as LedgerError, Row, Store};
+use time::{Duration, OffsetDateTime};
+use tokio::time::{Instant, sleep};
+use tracing::warn;
+
+use crate::aws::iam::IamError;
+use crate::policy;
+use crate::row::{self, GrantRow};
+use crate::run::{POLL_INTERVAL, RECHECK_LIMIT, Run};
+use crate::window::Window;
+use crate::window_policy::{self, Holder, Share, Version};
+use crate::window_row::WindowRow;
+
+/// IAM shows every version within this time. What it doesn't show by then doesn't exist any more.
+const SHOWN: Duration = Duration::minutes(2);
+
+/// The state of the policy on which the next version is based.
+#[derive(Debug)]
+pub(crate) struct Base {
+    /// The latest version that is known to exist.
+    pub(super) known: u64,
+    /// The version whose text this is.
+    pub(super) id: u64,
+    pub(super) document: String,
+    /// What that text allows.
+    pub(super) written: Vec<Share>,
+    /// What the text would allow if its writer had overlooked nothing.
+    pub(crate) shares: Vec<Share>,
+    /// Whether all versions could be read that are needed for that.
+    pub(super) is_complete: bool,
+    /// After which version the next one says that it was written.
+    pub(crate) after: u64,
+}
+
+/// The newest state: that which IAM shows or, as long as IAM may lag behind, that of the row.
+///
+/// # Errors
+/// If IAM fails.
+pub(crate) async fn newest<S: Store>(
+    row: Option<&WindowRow>,
+    limit: Instant,
+    run: &Run<'_, S>,
+) -> Result<Base, IamError> {
+    let Some(center) = run.identity_center else { return Err(IamError::busy("there is no Identity Center")) };
+    // Whoever waits sees more often what others have written without the ledger.
+    let limit = limit.min(Instant::now() + RECHECK_LIMIT / 2);
+    loop {
+        let shown = run.iam.default_version(center.policy()).await?;
+        let now = timestamp::epoch_millis(run.now() - SHOWN);
+        let later = row.filter(|row| shown < row.version && now < row.written);
+        let can_wait = Instant::now() + POLL_INTERVAL < limit;
+        match later {
+            Some(_) if can_wait => {}
+            Some(row) => return Ok(Base::of(row.version, row.version, row.document.clone(), None, limit, run).await),
+            None => {
+                let known = row.map_or(shown, |row| row.version.max(shown));
+                match run.iam.version(center.policy(), shown).await? {
+                    Some(text) => return Ok(Base::of(known, shown, text.document, text.created, limit, run).await),
+                    None if can_wait => {}
+                    None => return Err(IamError::busy("IAM shows different states of sekisho-window")),
+                }
+            }
+        }
+        sleep(POLL_INTERVAL).await;
+    }
+}
+
+impl Base {
+    /// The state after a version that this invocation has written, although others had written in the meantime.
+    pub(super) async fn written<S: Store>(id: u64, document: String, limit: Instant, run: &Run<'_, S>) -> Option<Self> {
+        let now = run.now();
+        (Instant::now() < limit).then_some(())?;
+        Some(Self::of(id, id, document, Some(now), limit, run).await)
+    }
+
+    /// `created` is when the version was written; `None` if that was just now.
+    async fn of<S: Store>(
+        known: u64,
+        id: u64,
+        document: String,
+        created: Option<OffsetDateTime>,
+        limit: Instant,
+        run: &Run<'_, S>,
+    ) -> Self {
+        let version = window_policy::read(&document);
+        let (written, after) = (version.shares.clone(), version.after);
+        let mut versions = BTreeMap::from([(id, version)]);
+        let is_old = created.is_some_and(|created| created.saturating_add(SHOWN) < run.now());
+        let is_complete = complete(&mut versions, id, limit, run).await || is_old;
+        let shares = window_policy::effective(&versions, id);
+        // The next version of an incomplete one says the same as that one, so that it can still be repaired.
+        let after = if is_complete { known } else { after.unwrap_or(known) };
+        Self { known, id, document, written, shares, is_complete, after }
+    }
+}
+
+/// Reads the versions that are missing. Returns whether all could be read.
+async fn complete<S: Store>(versions: &mut BTreeMap<u64, Version>, id: u64, limit: Instant, run: &Run<'_, S>) -> bool {
+    let Some(center) = run.identity_center else { return false };
+    while let Some(missing) = window_policy::missing(versions, id) {
+        match run.iam.version(center.policy(), missing).await {
+            Ok(Some(text)) => {
+                versions.insert(missing, window_policy::read(&text.document));
+                continue;
+            }
+            Ok(None) => {}
+            Err(error) => warn!(error = chain(&error), "a version of sekisho-window is not read"),
+        }
+        if Instant::now() + POLL_INTERVAL >= limit {
+            return false;
+        }
+        sleep(POLL_INTERVAL).await;
+    }
+    true
+}
+
+/// The grants of people that the ledger records, and that have not ended.
+pub(crate) async fn holders<S: Store>(run: &Run<'_, S>) -> Result<Vec<Holder>, LedgerError> {
+    let rows = run.ledger.each::<GrantRow>(row::PARTITION, row::PEOPLE).await?;
+    let rows: Vec<Row<GrantRow>> = rows.into_iter().filter_map(Result::ok).collect();
+    Ok(holders_in(&rows, &configured(run.access.as_ref().ok()), run.now()))
+}
+
+/// The grants in these rows that have not ended.
+pub(crate) fn holders_in(rows: &[Row<GrantRow>], configured: &[Holder], now: OffsetDateTime) -> Vec<Holder> {
+    let holders = rows.iter().filter(|row| row.state.gives_access(now)).filter_map(|row| {
+        let (principal, profile) = row::subject(&row.sk)?;
+        let bodies = configured.iter().find(|one| one.profile == profile).map(|one| one.bodies.clone());
+        Some(Holder {
+            user: principal.key().to_owned(),
+            profile: profile.to_owned(),
+            window: row.state.window(),
+            bodies: bodies.unwrap_or_default(),
+        })
+    });
+    holders.collect()
+}
+
+/// The statements of all configured profiles, as those of nobody.
+pub(crate) fn configured(access: Option<&Access>) -> Vec<Holder> {
+    let any = Window { start: OffsetDateTime::UNIX_EPOCH, end: OffsetDateTime::UNIX_EPOCH };
+    let profiles = access.into_iter().flat_map(|access| &access.profiles);
+    let configured = profiles.map(|(name, profile)| Holder {
+        user: String::new(),
+        profile: name.to_string(),
+        window: any,
+        bodies: window_policy::bodies(&policy::document(profile, any)),
+    });
+    configured.collect()
+}

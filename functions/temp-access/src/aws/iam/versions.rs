@@ -1,0 +1,75 @@
+//! The versions of a managed policy.
+
+use time::OffsetDateTime;
+
+use super::{ErrorKind, Iam, IamError, decoded, found};
+
+/// The text of a version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct VersionText {
+    pub(crate) document: String,
+    /// When the version was written, if IAM says it.
+    pub(crate) created: Option<OffsetDateTime>,
+}
+
+impl Iam {
+    /// The number of the version that is in force.
+    pub(crate) async fn default_version(&self, policy: &str) -> Result<u64, IamError> {
+        let answer = self.client.get_policy().policy_arn(policy).send().await;
+        let answer = answer.map_err(|error| IamError::new("GetPolicy", error))?;
+        let version = answer.policy.and_then(|policy| number(policy.default_version_id.as_deref()));
+        version.ok_or_else(|| IamError::unanswered("GetPolicy"))
+    }
+
+    /// The text of a version; `None` if IAM shows no such version.
+    pub(crate) async fn version(&self, policy: &str, version: u64) -> Result<Option<VersionText>, IamError> {
+        let answer = self.client.get_policy_version().policy_arn(policy).version_id(format!("v{version}"));
+        let answer = answer.send().await.map_err(|error| IamError::new("GetPolicyVersion", error));
+        found(answer.map(|answer| {
+            let version = answer.policy_version?;
+            let created = version.create_date.and_then(|at| OffsetDateTime::from_unix_timestamp(at.secs()).ok());
+            Some(VersionText { document: decoded(&version.document?), created })
+        }))
+    }
+
+    /// Writes a version and puts it in force. Returns its number. A policy has at most five versions, so the oldest one
+    /// is deleted if there is no room.
+    pub(crate) async fn write_version(&self, policy: &str, document: &str) -> Result<u64, IamError> {
+        match self.create_version(policy, document).await {
+            Err(error) if error.kind == ErrorKind::TooLarge => {
+                self.delete_oldest_version(policy).await?;
+                self.create_version(policy, document).await
+            }
+            other => other,
+        }
+    }
+
+    async fn create_version(&self, policy: &str, document: &str) -> Result<u64, IamError> {
+        let create = self.client.create_policy_version().policy_arn(policy).policy_document(document);
+        let answer = create.set_as_default(true).send().await;
+        let answer = answer.map_err(|error| IamError::new("CreatePolicyVersion", error))?;
+        let version = answer.policy_version.and_then(|version| number(version.version_id.as_deref()));
+        version.ok_or_else(|| IamError::unanswered("CreatePolicyVersion"))
+    }
+
+    async fn delete_oldest_version(&self, policy: &str) -> Result<(), IamError> {
+        let versions = self.client.list_policy_versions().policy_arn(policy).send().await;
+        let versions = versions.map_err(|error| IamError::new("ListPolicyVersions", error))?.versions;
+        let others = versions.unwrap_or_default().into_iter().filter(|version| !version.is_default_version);
+        match others.filter_map(|version| number(version.version_id.as_deref())).min() {
+            Some(oldest) => self.delete_version(policy, oldest).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Deletes a version that is not in force. It is no error if there is none.
+    pub(crate) async fn delete_version(&self, policy: &str, version: u64) -> Result<(), IamError> {
+        let delete = self.client.delete_policy_version().policy_arn(policy).version_id(format!("v{version}"));
+        let deleted = delete.send().await.map(|_| Some(()));
+        found(deleted.map_err(|error| IamError::new("DeletePolicyVersion", error))).map(drop)
+    }
+}
+
+fn number(version: Option<&str>) -> Option<u64> {
+    version?.strip_prefix('v')?.parse().ok()
+}

@@ -1,0 +1,106 @@
+//! The notices about requests that wait for an approval, about break-glass grants, and about scheduled grants.
+
+use sekisho_domain::access::Access;
+use sekisho_domain::notice::Notice;
+use sekisho_domain::timestamp;
+use sekisho_lambda::Invocation;
+
+use super::{context, review};
+use crate::answer::approval::approvers;
+use crate::door::Door;
+use crate::pending::{self, PendingRow};
+use crate::principal::Principal;
+
+/// The notice about a request that waits for an approval.
+pub(crate) fn waiting(row: &PendingRow, access: &Access, invocation: &Invocation) -> Notice {
+    let PendingRow { code, kind, name, profile, door, .. } = row;
+    let mut lines = vec![
+        format!(
+            "{kind} {name} would get access to account {} as {profile} for {}.",
+            invocation.account,
+            pending::length(row)
+        ),
+        format!("Asked for at the door {door}."),
+        reason(row),
+        format!("{}.", approvers(row, access)),
+    ];
+    lines.extend(row.until.map(|until| format!("The request lapses at {}.", timestamp::seconds(until))));
+    lines.push(format!("To approve it: {{\"approve\":\"{code}\"}}"));
+    lines.push(format!("To decline it: {{\"decline\":\"{code}\"}}"));
+    let context = [("access", "pending".to_owned()), ("code", code.to_string())].into();
+    Notice { title: format!("Approve {code}? {kind} {name} as {profile}"), lines, context, ..Notice::default() }
+}
+
+/// The notice that nobody has closed the review of a break-glass grant yet.
+pub(crate) fn still_open(row: &PendingRow, invocation: &Invocation) -> Notice {
+    let PendingRow { code, kind, name, profile, door, .. } = row;
+    let lines = vec![
+        format!(
+            "{kind} {name} was given access to account {} as {profile} at {}, through the door {door}.",
+            invocation.account,
+            timestamp::seconds(row.asked)
+        ),
+        reason(row),
+        review(code.as_str()),
+    ];
+    let context = [
+        ("access", "break-glass".to_owned()),
+        ("code", code.to_string()),
+        ("kind", kind.clone()),
+        ("name", name.clone()),
+    ];
+    Notice {
+        title: format!("Break-glass, not reviewed yet: {kind} {name}"),
+        lines,
+        context: context.into(),
+        mentions_channel: true,
+        ..Notice::default()
+    }
+}
+
+/// The notice that the review of a break-glass grant was closed.
+pub(crate) fn closed(row: &PendingRow, closing: &Door) -> Notice {
+    let PendingRow { code, kind, name, profile, door, .. } = row;
+    let lines = vec![
+        format!("The review {code} was closed at the door {closing}."),
+        format!("{kind} {name} was given {profile} through the door {door} at {}.", timestamp::seconds(row.asked)),
+        reason(row),
+    ];
+    Notice { title: format!("Reviewed: break-glass of {kind} {name}"), lines, ..Notice::default() }
+}
+
+/// The notice that a scheduled grant was ended before it began.
+pub(crate) fn schedule_ended(principal: &Principal, profile: &str, why: &str, invocation: &Invocation) -> Notice {
+    Notice {
+        title: format!("Ended before its start: access of {principal}"),
+        lines: vec![
+            format!("{principal} does not get access to account {} as {profile}: {why}.", invocation.account),
+            "If it is still needed, ask again.".to_owned(),
+        ],
+        context: context(principal, "ended", None),
+        ..Notice::default()
+    }
+}
+
+/// The notice that a scheduled grant was shortened before it began.
+pub(crate) fn schedule_shortened(
+    principal: &Principal,
+    profile: &str,
+    (start, end): (&str, &str),
+    invocation: &Invocation,
+) -> Notice {
+    Notice {
+        title: format!("Shortened before its start: access of {principal}"),
+        lines: vec![format!(
+            "{principal} will have access to account {} as {profile} from {start} until {end}, which is less than was \
+             granted: `max_minutes` of the profile was lowered.",
+            invocation.account
+        )],
+        context: context(principal, "scheduled", None),
+        ..Notice::default()
+    }
+}
+
+fn reason(row: &PendingRow) -> String {
+    row.reason.as_deref().map_or_else(|| "No reason was given.".to_owned(), |reason| format!("Reason: {reason}"))
+}
