@@ -9,6 +9,8 @@ use crate::slack;
 /// The longest description for Slack, in characters. Chatbot's custom notifications allow 8,000. Lines that do not fit
 /// are only in the mail.
 const LONGEST_DESCRIPTION: usize = 7_500;
+/// Slack's mention of everybody in a channel.
+const CHANNEL_MENTION: &str = "<!channel>";
 
 /// A message that is sent to people without their request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -21,6 +23,8 @@ pub struct Notice {
     pub link: Option<(String, String)>,
     /// The variables for Chatbot's custom actions, which are the buttons below the message.
     pub context: BTreeMap<&'static str, String>,
+    /// Whether everybody in the channel is mentioned, so that Slack notifies them.
+    pub mentions_channel: bool,
 }
 
 impl Notice {
@@ -42,6 +46,9 @@ impl Notice {
         let mut shown: Vec<String> = self.lines.iter().map(|line| slack::shown(line)).take_while(fits).collect();
         if shown.len() < self.lines.len() {
             shown.push(format!("… and {} more lines: see the mail or the ledger.", self.lines.len() - shown.len()));
+        }
+        if self.mentions_channel {
+            shown.insert(0, CHANNEL_MENTION.to_owned());
         }
         let mut mail: Vec<String> = self.lines.iter().map(|line| slack::on_one_line(line)).collect();
         if let Some((label, address)) = &self.link {
@@ -75,6 +82,7 @@ mod tests {
             lines: vec!["Reason: <!channel> & more".into()],
             link: Some(("Where".into(), "https://example.com/?a=b".into())),
             context: BTreeMap::from([("name", "é".to_owned())]),
+            ..Notice::default()
         };
         let (custom, mail) = read(&notice);
         assert_eq!(custom["source"], "custom");
@@ -85,6 +93,15 @@ mod tests {
         );
         assert_eq!(mail, "Reason: <!channel> & more\nWhere: https://example.com/?a=b");
         assert_eq!(notice.subject(), "Let in: ?");
+    }
+
+    #[test]
+    fn only_a_notice_that_says_so_mentions_the_channel() {
+        let lines = vec!["Reason: <!channel>".to_owned()];
+        let notice = Notice { title: "t".into(), lines, mentions_channel: true, ..Notice::default() };
+        let (custom, mail) = read(&notice);
+        assert_eq!(custom["content"]["description"], "<!channel>\nReason: &lt;!channel&gt;");
+        assert_eq!(mail, "Reason: <!channel>");
     }
 
     #[test]
