@@ -32,8 +32,8 @@ use crate::Failure;
 use crate::events::{ARTIFACTS, KEY, PIPELINE_ACCOUNT, REGION};
 
 /// The services, named as in the SDK's variables `AWS_ENDPOINT_URL_…`.
-pub(crate) const SERVICES: [&str; 11] =
-    ["CODECOMMIT", "CODEPIPELINE", "DYNAMODB", "EVENTBRIDGE", "IAM", "KMS", "LAMBDA", "S3", "SNS", "SQS", "STS"];
+pub(crate) const SERVICES: [&str; 12] =
+    ["CODECOMMIT", "CODEPIPELINE", "DYNAMODB", "ECR", "EVENTBRIDGE", "IAM", "KMS", "LAMBDA", "S3", "SNS", "SQS", "STS"];
 
 /// The branches of every repository.
 const BRANCHES: [&str; 3] = ["main", "release/1", "release/2"];
@@ -45,7 +45,7 @@ pub(crate) struct State {
     pub(crate) ledger: BTreeMap<(String, String), Map<String, Value>>,
     /// Inline policies of the one user, by name.
     pub(crate) policies: BTreeMap<String, String>,
-    /// The commit to which every branch points.
+    /// The commit to which every branch points, or the digest of the image to which every tag points.
     pub(crate) head: String,
     /// Number of objects in the artifact bucket.
     pub(crate) objects: usize,
@@ -343,6 +343,15 @@ fn json_service(state: &mut State, service: &str, operation: &str, request: &Val
             "changeType": "M",
             "beforeBlob": {"blobId": state.head, "path": "api/template.yaml", "mode": "100644"},
             "afterBlob": {"blobId": state.head, "path": "api/template.yaml", "mode": "100644"},
+        }]}),
+        "DescribeImages" => json!({"imageDetails": [{
+            "repositoryName": request["repositoryName"],
+            "imageDigest": state.head,
+            "imageTags": [request["imageIds"][0]["imageTag"]],
+            "imagePushedAt": 1_795_262_400,
+            "imageManifestMediaType": "application/vnd.oci.image.manifest.v1+json",
+            "artifactMediaType": "application/vnd.oci.image.config.v1+json",
+            "imageStatus": "ACTIVE",
         }]}),
         "PutEvents" => {
             let taken = request["Entries"].as_array().map_or(0, Vec::len);

@@ -74,3 +74,9 @@ impl Program {
         Ok((event, commit))
     }
 }
+
+/// The event of event-relay about a push of an image, and the digest to which the event's tag then points.
+pub(crate) fn image(number: u64, folder: &str) -> Result<(Value, String), crate::Failure> {
+    let event = serde_json::from_str(&std::fs::read_to_string(format!("{folder}/event-relay/image-pushed.json"))?)?;
+    Ok((event, format!("sha256:{number:064x}")))
+}

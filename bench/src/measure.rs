@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use crate::Failure;
@@ -13,6 +13,9 @@ use crate::events::Program;
 use crate::process::{Process, Start};
 use crate::runtime::{Event, Runtime};
 use crate::throttle::Throttle;
+
+/// What the growth of event-relay counts if the change is an image.
+const IMAGE_TARGETS: &str = "targets of an image";
 
 /// The plan of what to measure, which `tools/bench/driver.py` writes.
 #[derive(Debug, Deserialize)]
@@ -29,8 +32,8 @@ pub(crate) struct Plan {
     host: String,
     /// Path of the folder `events`.
     events: String,
-    /// Paths of configurations, by name: `everyday`, `targets-<count>` and `repositories-<count>` for event-relay,
-    /// `pipelines-<count>` for pipeline-starter.
+    /// Paths of configurations, by name: `everyday`, `targets-<count>`, `images-<count>` and `repositories-<count>` for
+    /// event-relay, `pipelines-<count>` for pipeline-starter.
     configurations: BTreeMap<String, String>,
     /// Number of cold runs of each program.
     runs: usize,
@@ -88,7 +91,8 @@ struct Warm {
 #[derive(Debug, Serialize)]
 struct Growth {
     program: &'static str,
-    /// The kind of things that `count` counts: `targets`, `repositories`, `pipelines` or `objects`.
+    /// The kind of things that `count` counts: `targets`, `targets of an image`, `repositories`, `pipelines` or
+    /// `objects`.
     what: &'static str,
     count: usize,
     wall: f64,
@@ -157,6 +161,7 @@ pub(crate) async fn all(plan: &Plan) -> Result<Figures, Failure> {
             }
             let (program, what) = match what {
                 "targets" => (Program::EventRelay, "targets"),
+                "images" => (Program::EventRelay, IMAGE_TARGETS),
                 _ => (Program::PipelineStarter, "pipelines"),
             };
             figures.growth.push(bench.grown(program, what, count.parse()?, name).await?);
@@ -208,9 +213,13 @@ impl Bench<'_> {
     }
 
     fn event(&self, program: Program, number: u64) -> Result<Event, Failure> {
-        let (event, head) = program.event(number, &self.plan.events)?;
+        Ok(self.event_about(program, program.event(number, &self.plan.events)?, number))
+    }
+
+    /// The event, after its branch or tag has moved to `head`.
+    fn event_about(&self, program: Program, (event, head): (Value, String), number: u64) -> Event {
         self.aws.state().head = head;
-        Ok(request(program, event.to_string(), number))
+        request(program, event.to_string(), number)
     }
 
     /// The state of AWS before an everyday event. For event-relay and pipeline-starter, a first change has already been
@@ -292,7 +301,11 @@ impl Bench<'_> {
         let mut running = self.start(program, name).await?;
         let mut runs = Vec::new();
         for number in 1..=9 {
-            let mut event = self.event(program, number)?;
+            let mut event = if what == IMAGE_TARGETS {
+                self.event_about(program, crate::events::image(number, &self.plan.events)?, number)
+            } else {
+                self.event(program, number)?
+            };
             if program == Program::PipelineStarter {
                 let mut payload: serde_json::Value = serde_json::from_str(&event.payload)?;
                 payload["detail"]["pipelines"] = (0..size).map(|index| format!("shop-{index}")).collect();

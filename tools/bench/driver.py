@@ -23,6 +23,7 @@ BEGIN, END = "<!-- figures: written by `make bench` -->\n", "<!-- end of figures
 
 THROTTLED_RUNS = 15
 TARGETS = [1, 10, 100, 1000]
+IMAGE_TARGETS = [1, 1000]
 PIPELINES = [1, 10, 25, 50]
 REPOSITORIES = [100, 1000]
 # The time of an answer of AWS, in milliseconds, while a reconcile is measured.
@@ -125,17 +126,25 @@ def peer_folder(logs: Path) -> Path:
 
 
 def configurations() -> dict[str, str]:
-    """The paths, by name, of the committed configuration and of larger ones with many targets or pipelines."""
+    """The paths, by name, of the committed configuration and of larger ones with many targets or pipelines.
+
+    The targets of `images-…` are those of an image.
+    """
     found = {"everyday": str(CONFIG)}
     target = (
         '[[route.target]]\naccount = "{account}"\nregion = "'
         + REGION
         + '"\npipeline = "{pipeline}"\naction = "Source"\n'
     )
-    route = '[[route]]\nrepository = "shop"\nbranches = ["main"]\n'
-    for what, counts in (("targets", TARGETS), ("pipelines", PIPELINES)):
+    code = '[[route]]\nrepository = "shop"\nbranches = ["main"]\n'
+    image = '[[route]]\nimage = "shop"\ntags = ["**"]\n'
+    for what, counts, route in (
+        ("targets", TARGETS, code),
+        ("images", IMAGE_TARGETS, image),
+        ("pipelines", PIPELINES, code),
+    ):
         for count in counts:
-            many = what == "targets"
+            many = what != "pipelines"
             targets = (
                 target.format(account=100_000_000_000 + index, pipeline="shop")
                 if many

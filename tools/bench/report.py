@@ -202,10 +202,13 @@ def cost(found: dict[str, Any]) -> float:
 
 
 def growth(runs: Sequence[Run]) -> str:
-    """The table of runs with many targets, pipelines and objects."""
+    """The table of runs with many targets, pipelines and objects. An image may cost no more calls than a commit."""
     rows = []
+    of_a_commit = {each["count"]: sum(each["calls"].values()) for each in runs if each["what"] == "targets"}
     for each in runs:
         made = ", ".join(f"{call} × {count}" for call, count in each["calls"].items())
+        if each["what"] == "targets of an image" and sum(each["calls"].values()) > of_a_commit[each["count"]]:
+            made += " **over**"
         per = each["wall"] / each["count"]
         rows.append(
             [
