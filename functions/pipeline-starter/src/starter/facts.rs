@@ -14,7 +14,7 @@ use crate::order::{self, OrderRow};
 use crate::plan::{Arrival, Plan};
 use crate::request::EndedExecution;
 use crate::run::Run;
-use crate::world::{ExecutionStatus, World};
+use crate::world::{ExecutionStatus, ListedExecution, World};
 
 /// The row of a pipeline's newest order, and the claims that matter.
 #[derive(Debug, Default)]
@@ -43,8 +43,12 @@ impl Facts {
         };
         let is_outdated = match run.world.executions(pipeline, None).await {
             Ok(page) => {
-                let mut later = page.executions.iter().take_while(|listed| listed.id != execution);
-                later.any(|later| matches!(later.status, ExecutionStatus::Succeeded | ExecutionStatus::Running))
+                let later = page.executions.iter().take_while(|listed| listed.id != execution);
+                let is_same = |listed: &ListedExecution| {
+                    listed.revisions.iter().any(|one| one.revision == arrival.change.revision.as_str())
+                };
+                let mut others = later.filter(|listed| !is_same(listed));
+                others.any(|other| matches!(other.status, ExecutionStatus::Succeeded | ExecutionStatus::Running))
             }
             // Nobody knows what the target runs. A start makes sure that it runs what is ordered.
             Err(error) if error.is_refused() => true,

@@ -146,7 +146,8 @@ async fn an_order_starts_anew_if_something_else_has_run_since_an_earlier_version
             }
             function.write_claim(&change(1), started("theirs"));
             let theirs = ListedExecution { status: Succeeded, ..listed("theirs", START, Some(COMMIT)) };
-            let other = ListedExecution { status: later, id: "other".to_owned(), ..theirs.clone() };
+            let other = listed("other", START, Some(change(9).revision.as_str()));
+            let other = ListedExecution { status: later, ..other };
             function.world().listed.replace(vec![other, theirs]);
             let decision = function.decide(&order_event(1)).await;
             let expected = if is_adopted { Duplicate } else { Started };
@@ -156,6 +157,11 @@ async fn an_order_starts_anew_if_something_else_has_run_since_an_earlier_version
             assert_eq!(row.executions.iter().any(|known| known == "theirs"), !is_adopted);
         }
     }
+    // Somebody ran the same commit again.
+    let function = Function::new();
+    function.write_claim(&change(1), started("theirs"));
+    function.world().listed.replace(vec![listed("again", START, Some(change(1).revision.as_str()))]);
+    assert_eq!(function.decide(&order_event(1)).await.outcome, Duplicate);
 }
 
 /// A later change of the same reference, which an earlier version has started, stays in the claim.

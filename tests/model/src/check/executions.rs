@@ -37,9 +37,12 @@ pub(crate) fn start_once_and_in_order(history: &History, target: &Target, orders
         if execution.pins.get(action_of(change)) != Some(&change.revision) {
             return Err(Broken(format!("{}: {} does not run the revision of its order", target.id(), execution.id)));
         }
-        // A later order may lead back to what an earlier version ran, if another commit ran in between.
+        // A later order may lead back to what an earlier version ran, if another execution followed.
         let is_first = last.is_none_or(|(earlier, _)| earlier != number);
-        let leads_back = last.is_some_and(|(_, ran)| !ran.runs(&change.revision));
+        let is_theirs =
+            |one: &&Execution| history.upgrade.has_execution(target.place, &one.id) && one.runs(&change.revision);
+        let before = executions.iter().take_while(|one| one.id != execution.id);
+        let leads_back = before.skip_while(|one| !is_theirs(one)).nth(1).is_some();
         if is_first && !leads_back && history.upgrade.has_started(target.place, target.pipeline, change) {
             return Err(Broken(format!("{}: {} repeats an earlier version's", target.id(), execution.id)));
         }
