@@ -85,13 +85,19 @@ fn check_start(cloud: &Cloud, witness: &mut PairWitness, pins: &Pins, row: Optio
     }
     // The order's own revision may run again, because somebody ordered it anew or retried a stage.
     let is_other = |pin: &Revision| row.as_ref().is_some_and(|row| row.change.revision != *pin);
-    let is_bad = |pin: &&Revision| is_other(pin) && witness.failed.contains(pin) && !witness.was_healthy(pin);
+    let executions = cloud.places[PLACE].codepipeline.executions(PAIR);
+    // Somebody retried a stage after a newer order had come, and the execution has succeeded in the end.
+    let recovered =
+        |one: &Execution, pin: &Revision| one.status == ExecutionStatus::Succeeded && one.retries > 0 && one.runs(pin);
+    let is_bad = |pin: &&Revision| {
+        let has_failed = witness.failed.contains(pin) && !witness.was_healthy(pin);
+        is_other(pin) && has_failed && !executions.iter().any(|one| recovered(one, pin))
+    };
     if let Some(pin) = pins.values().find(is_bad) {
         return Err(Broken(format!("{pin} failed here")));
     }
     let Some(row) = row.filter(|row| row.kind == OrderKind::Rollback) else { return Ok(()) };
     witness.rollbacks += 1;
-    let executions = cloud.places[PLACE].codepipeline.executions(PAIR);
     let ran = |one: &Execution| one.status == ExecutionStatus::Succeeded && one.pins == *pins;
     if !executions.iter().any(ran) {
         return Err(Broken("a rollback leads to revisions that never ran together".to_owned()));
