@@ -117,7 +117,8 @@ impl Store for Memory {
     async fn each<T: DeserializeOwned>(&self, pk: &str, sk_prefix: &str) -> Result<Vec<Result<Row<T>, Error>>, Error> {
         self.reach(&Key { pk: pk.to_owned(), sk: sk_prefix.to_owned() })?;
         let rows = self.rows.borrow();
-        let concerned = rows.iter().filter(|(key, _)| key.pk == pk && key.sk.starts_with(sk_prefix));
+        let first = Key { pk: pk.to_owned(), sk: sk_prefix.to_owned() };
+        let concerned = rows.range(first..).take_while(|(key, _)| key.pk == pk && key.sk.starts_with(sk_prefix));
         Ok(concerned.map(|(key, stored)| row(key, stored)).collect())
     }
 

@@ -1,6 +1,8 @@
 //! Every source action of an execution has a revision, and no revision that failed in a pipeline rides along with a new
 //! one.
 
+use std::collections::BTreeMap;
+
 use pipeline_starter::order::token;
 use pipeline_starter::world::ExecutionStatus;
 use sekisho_domain::change::{Change, Revision, SourceKind};
@@ -41,9 +43,10 @@ impl Ordered<'_> {
 /// The executions that orders started, each with its order.
 fn ordered<'o>(executions: &'o [Execution], target: &Target, orders: &'o Orders) -> Vec<Ordered<'o>> {
     let pipeline = target.id().pipeline;
+    let tokens = orders.iter().map(|order| (token(&order.1, &pipeline, order.0, 0), order));
+    let tokens: BTreeMap<String, &(u64, Change)> = tokens.collect();
     let find = |execution: &'o Execution| {
-        let own = first_token(execution)?;
-        let (number, change) = orders.iter().find(|(number, change)| token(change, &pipeline, *number, 0) == own)?;
+        let (number, change) = *tokens.get(first_token(execution)?)?;
         Some(Ordered { execution, number: *number, change })
     };
     executions.iter().filter_map(find).collect()
