@@ -178,5 +178,5 @@ fn about_unknown_in(view: &TrainView<'_>, wave: &Wave) -> Option<TrainNotice> {
 /// `train` says which buttons the notice has: the conditions of the buttons in the template compare it.
 fn train_notice(title: String, lines: Vec<String>, train: &str, code: CodeRow) -> TrainNotice {
     let context = [("train", train.to_owned()), ("code", code.code().to_string())].into();
-    TrainNotice { notice: Notice { title, lines, link: None, context }, code, series: None }
+    TrainNotice { notice: Notice { title, lines, context, ..Notice::default() }, code, series: None }
 }
