@@ -3,10 +3,9 @@
 //! sessions of grants that have ended, to remind of an end, and to summarize what was done.
 
 use sekisho_domain::decision::{Decision, Decisions};
-use sekisho_domain::notice::Notice;
 use sekisho_domain::timestamp;
 use sekisho_lambda::failure::chain;
-use sekisho_ledger::{Error as LedgerError, Lease, Row, Store};
+use sekisho_ledger::{Lease, Row, Store};
 use time::{Duration, OffsetDateTime};
 use tokio::time::{Instant, timeout_at};
 use tracing::{error, warn};
