@@ -76,6 +76,8 @@ impl HiddenPipelines {
             ),
         };
         // The star keeps this finding apart from a finding about one pipeline.
-        Decision::new(outcome, reason).about("pipeline", self.name.as_deref().unwrap_or("*"))
+        Decision::new(outcome, reason)
+            .about("pipeline", self.name.as_deref().unwrap_or("*"))
+            .about("problem", "hidden-pipeline")
     }
 }

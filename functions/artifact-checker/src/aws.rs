@@ -1,6 +1,7 @@
 //! The AWS services of this function, one module for each.
 
 pub(crate) mod codepipeline;
+pub(crate) mod events;
 pub(crate) mod kms;
 pub(crate) mod lambda;
 pub(crate) mod s3;
@@ -12,6 +13,7 @@ use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use sekisho_lambda::Topic;
 use sekisho_lambda::aws::{Later, SdkConfig, later};
+use sekisho_lambda::eventbridge::Buses;
 use sekisho_lambda::service_error::{Kind, ServiceError};
 
 /// The clients of all services.
@@ -24,6 +26,7 @@ pub struct Clients {
     pub(crate) sts: Later<aws_sdk_sts::Client>,
     pub(crate) lambda: Later<aws_sdk_lambda::Client>,
     pub(crate) topic: Topic,
+    pub(crate) buses: Later<Buses>,
 }
 
 impl Clients {
@@ -43,6 +46,7 @@ impl Clients {
             sts: later(aws, aws_sdk_sts::Client::new),
             lambda: later(aws, aws_sdk_lambda::Client::new),
             topic: Topic::new(later(aws, aws_sdk_sns::Client::new), topic_arn),
+            buses: later(aws, Buses::new),
         }
     }
 }

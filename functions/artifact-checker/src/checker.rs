@@ -1,6 +1,7 @@
 //! The function reads a request and passes it to the right use case. Then it logs and records the decisions about an
 //! event.
 
+mod accept;
 mod bucket;
 mod check;
 mod claim;
@@ -8,23 +9,30 @@ mod foreign_key;
 mod inspect;
 mod notices;
 mod object;
+mod passes;
+mod rate_limit;
 mod reader;
 mod repair;
 mod running_checks;
 mod schedule;
 mod sweep;
 mod sweep_state;
+mod tracker;
 mod turns;
 mod upload;
 mod walk;
 
+use std::mem;
+
 use sekisho_domain::config::Misconfigured;
 use sekisho_domain::decision::Decision;
 use sekisho_lambda::aws::{SdkConfig, later};
+use sekisho_lambda::board::{NO_WIDGET, READ_ONLY, is_widget};
 use sekisho_lambda::environment::{ENDPOINT_URL, LEDGER_TABLE, NOTICE_TOPIC_ARN, S3_ENDPOINT_URL};
 use sekisho_lambda::{Environment, Invocation, telemetry};
 use sekisho_ledger::{Ledger, Store};
 use time::OffsetDateTime;
+use tracing::info;
 
 use crate::answer::Answer;
 use crate::aws::Clients;
@@ -85,25 +93,41 @@ impl<L: Store> Checker<L> {
             invocation,
             keys: Keys::new(&self.clients.kms),
         };
+        if is_widget(payload) {
+            return Err(Error::InvalidRequest(NO_WIDGET.to_owned()));
+        }
         match request::read(payload, &invocation.account) {
+            Request::Invalid(message) => Err(Error::InvalidRequest(message)),
+            _ if invocation.is_board() => Err(Error::Refused(READ_ONLY.to_owned())),
             Request::Object(written) => {
                 let decisions = Box::pin(object::check(&run, &written)).await?;
                 finish(&run, decisions).await
             }
             Request::Sweep(request) => Box::pin(sweep::requested(&run, &request)).await,
+            Request::Accept(request) => {
+                let decision = accept::accept(&run, &request).await?;
+                finish(&run, vec![decision]).await
+            }
             Request::Schedule => Box::pin(schedule::sweep_all(&run)).await,
             Request::Ignored(reason) => finish(&run, vec![Decision::new(Outcome::Ignored, reason)]).await,
             Request::Unreadable(reason) => finish(&run, vec![Decision::new(Outcome::Unknown, reason)]).await,
-            Request::Invalid(message) => Err(Error::InvalidRequest(message)),
         }
     }
 }
 
 /// Logs, counts and records the decisions about an event, and sends a notice about the findings among them.
 async fn finish<L: Store>(run: &Run<'_, L>, decisions: Vec<Decision<Outcome>>) -> Result<Answer, Error> {
-    let news = notices::without_repeats(run, decisions).await;
+    let mut news = notices::compared(run, decisions).await;
     telemetry::decisions(FUNCTION, &news.decisions);
-    run.record(&news.decisions).await?;
-    notices::send(run, &run.notice_title("artifacts"), &news, 0).await?;
-    Ok(Answer::of(news.decisions))
+    // The alarm for findings counts the lines with the message `decision`, and people know of these findings.
+    for known in &news.known {
+        info!(known.json = telemetry::json(known), "known finding");
+    }
+    // A known finding about the bucket or a pipeline would be repeated for each object.
+    let about_object = mem::take(&mut news.known).into_iter().filter(|known| known.concerns.contains_key("object"));
+    let mut decisions = news.decisions.clone();
+    decisions.extend(about_object);
+    run.record(&decisions).await?;
+    notices::send(run, &run.notice_title("artifacts"), &news).await?;
+    Ok(Answer::of(decisions))
 }

@@ -13,6 +13,9 @@ pub enum Error {
     /// The payload is neither an event nor a request.
     #[error("{0}")]
     InvalidRequest(String),
+    /// The request names a finding that does not exist.
+    #[error("{0}")]
+    NotFound(String),
     /// The request names a bucket that is not an artifact bucket of this account.
     #[error("{0}")]
     Refused(String),
@@ -74,6 +77,7 @@ impl Failure for Error {
         match self {
             Self::Misconfigured(_) => ErrorType::Misconfigured,
             Self::InvalidRequest(_) => ErrorType::InvalidRequest,
+            Self::NotFound(_) => ErrorType::NotFound,
             Self::Refused(_) => ErrorType::Refused,
             Self::Check(CheckError::Service(error)) | Self::Service(error) if error.is_throttled() => {
                 ErrorType::Throttled

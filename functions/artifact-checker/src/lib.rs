@@ -3,7 +3,7 @@
 //!
 //! **Input.** An S3 event reports each written object. A person requests a sweep with a payload:
 //! `{"action":"sweep","bucket":"…"}` checks every object of a bucket, `"versions":true` includes every version, and
-//! `"dry_run":true` changes nothing. A schedule sweeps every artifact bucket of the account.
+//! `"dry_run":true` changes nothing. `{"action":"accept","finding":"…","reason":"…"}` accepts a finding. A schedule sweeps every artifact bucket of the account.
 //!
 //! **Check of one object.** The function finds out which key the object is under and whether that key works, and reads
 //! one byte of the object. If the object is under a wrong key of this account, the function repairs it in the way that
@@ -18,8 +18,10 @@
 //! than an invocation, such as a very large copy, does not hold up the others: the next invocation continues its upload.
 //! A bucket or pipeline that AWS does not show is a finding, and the other buckets are swept.
 //!
-//! **Outcomes.** See [`Outcome`]. The function returns, logs and records each decision with its reason, and sends a
-//! notice about findings.
+//! **Outcomes.** See [`Outcome`]. The function returns, logs and records each decision with its reason.
+//!
+//! **Findings.** A finding is new, open, resolved or accepted. Each change is an event on the account's default bus.
+//! People get a notice about new and resolved findings, and once a week a summary of the open ones.
 //!
 //! **Guarantees.** The function never deletes an object, never copies a version that is not the latest, and never
 //! bypasses an object lock. The function gives up on an object after three repairs, if each was made within ten minutes
@@ -33,6 +35,7 @@ mod cache;
 mod checker;
 mod claim;
 mod error;
+mod finding;
 mod key;
 mod limit;
 mod notice;

@@ -12,14 +12,36 @@ use crate::outcome::Outcome;
 /// fit.
 const LARGEST_TEXT: usize = 200_000;
 
-/// Makes the notice about the findings in `decisions`. `more` is the number of further findings that are not in
-/// `decisions`. Returns `None` if `decisions` has no findings.
-pub(crate) fn of_findings(title: &str, decisions: &[Decision<Outcome>], more: u64) -> Option<Notice> {
-    let findings: Vec<_> = decisions.iter().filter(|decision| decision.outcome.is_finding()).collect();
-    if findings.is_empty() {
+/// Findings that changed.
+#[derive(Debug, Default)]
+pub(crate) struct Changes {
+    /// Decisions, of which the notice names the findings.
+    pub(crate) found: Vec<Decision<Outcome>>,
+    /// The number of further findings that are not in `found`.
+    pub(crate) more: u64,
+    /// Findings that were not found again.
+    pub(crate) resolved: Vec<Decision<Outcome>>,
+    /// The number of further findings that are not in `resolved`.
+    pub(crate) more_resolved: u64,
+}
+
+/// Makes the notice about changes. Returns `None` if there are none.
+pub(crate) fn of_changes(title: &str, changes: &Changes) -> Option<Notice> {
+    let findings: Vec<_> = changes.found.iter().filter(|decision| decision.outcome.is_finding()).collect();
+    if findings.is_empty() && changes.resolved.is_empty() {
         return None;
     }
-    let lines = text(title, &findings, more).lines().map(ToOwned::to_owned).collect();
+    let mut text = text(title, &findings, changes.more);
+    if !changes.resolved.is_empty() {
+        text.push_str("\nNot found any more:\n");
+        for finding in &changes.resolved {
+            let _ = writeln!(text, "{}", subject(finding));
+        }
+    }
+    if changes.more_resolved > 0 {
+        let _ = writeln!(text, "… and {} more: the log has them.", changes.more_resolved);
+    }
+    let lines = text.lines().map(ToOwned::to_owned).collect();
     Some(Notice { title: title.to_owned(), lines, ..Notice::default() })
 }
 
@@ -41,20 +63,26 @@ fn text(title: &str, findings: &[&Decision<Outcome>], more: u64) -> String {
     text
 }
 
-fn paragraph(finding: &Decision<Outcome>) -> String {
+/// The outcome and the object or bucket of a finding, on one line.
+fn subject(finding: &Decision<Outcome>) -> String {
     // A key may contain a line break, and the text after the line break must not look like another finding.
     let about = |name| finding.concerns.get(name).map(|value| on_one_line(value));
-    let mut lines = format!("\n{}: ", finding.outcome.name());
+    let mut line = format!("{}: ", finding.outcome.name());
     if let (Some(bucket), Some(object)) = (about("bucket"), about("object")) {
-        let _ = write!(lines, "s3://{bucket}/{object}");
+        let _ = write!(line, "s3://{bucket}/{object}");
         if let Some(version) = about("version") {
-            let _ = write!(lines, " (version {version})");
+            let _ = write!(line, " (version {version})");
         }
     } else if let Some(bucket) = about("bucket") {
-        let _ = write!(lines, "s3://{bucket}");
+        let _ = write!(line, "s3://{bucket}");
     }
-    let _ = write!(lines, "\n{}\n", on_one_line(&finding.reason));
-    for name in ["writer", "pipeline", "execution", "action", "likely_cause"] {
+    line
+}
+
+fn paragraph(finding: &Decision<Outcome>) -> String {
+    let about = |name| finding.concerns.get(name).map(|value| on_one_line(value));
+    let mut lines = format!("\n{}\n{}\n", subject(finding), on_one_line(&finding.reason));
+    for name in ["writer", "pipeline", "execution", "action", "likely_cause", "finding"] {
         if let Some(value) = about(name) {
             let _ = writeln!(lines, "{}: {value}", name.replace('_', " "));
         }

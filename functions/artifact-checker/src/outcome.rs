@@ -27,6 +27,10 @@ pub enum Outcome {
     /// This function could not decide, for example because S3 gave an unknown answer or the bucket's right key is
     /// unclear.
     Unknown,
+    /// A pipeline stage that failed because of the artifact was retried.
+    Retried,
+    /// Somebody accepted a finding.
+    Accepted,
     /// The event concerns no artifact, another invocation handles the object or the sweep, or a notice about the
     /// finding was sent recently.
     Ignored,
@@ -36,7 +40,7 @@ impl Outcome {
     /// Whether a person should act on the outcome.
     #[must_use]
     pub fn is_finding(self) -> bool {
-        !matches!(self, Self::Compliant | Self::Repaired | Self::Gone | Self::Ignored)
+        !matches!(self, Self::Compliant | Self::Repaired | Self::Gone | Self::Retried | Self::Accepted | Self::Ignored)
     }
 
     /// The outcome's name in decisions and metrics.
@@ -53,6 +57,8 @@ impl Outcome {
             Self::Unverifiable => "unverifiable",
             Self::NonConverging => "non-converging",
             Self::Unknown => "unknown",
+            Self::Retried => "retried",
+            Self::Accepted => "accepted",
             Self::Ignored => "ignored",
         }
     }

@@ -1,12 +1,4 @@
-//! Limits the rate of the requests of a sweep, so that pipelines have at least half of the rates that they share with it.
-
-use std::cell::Cell;
-use std::time::Duration;
-
-use tokio::time::{Instant, sleep_until};
-
-/// After a pause, the requests of this time are sent at once.
-const BURST: Duration = Duration::from_millis(100);
+//! The rates of the requests of a sweep, which leave at least half of what AWS allows to pipelines.
 
 /// The most requests per second that a sweep sends. 0 means no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,79 +16,4 @@ impl Rates {
     pub const HALF: Self = Self { s3: 2_750, kms: 2_750 };
     /// No limits, for the check of a single object.
     pub const UNLIMITED: Self = Self { s3: 0, kms: 0 };
-}
-
-/// The limits of one sweep.
-#[derive(Debug)]
-pub(crate) struct RateLimits {
-    pub(crate) s3: RateLimit,
-    pub(crate) kms: RateLimit,
-}
-
-impl RateLimits {
-    pub(crate) fn new(rates: Rates) -> Self {
-        Self { s3: RateLimit::new(rates.s3), kms: RateLimit::new(rates.kms) }
-    }
-}
-
-/// Lets requests pass at a rate.
-#[derive(Debug)]
-pub(crate) struct RateLimit {
-    /// The time between two requests; zero means no limit.
-    interval: Duration,
-    /// When the next request may pass.
-    next: Cell<Option<Instant>>,
-}
-
-impl RateLimit {
-    fn new(per_second: u32) -> Self {
-        let interval = Duration::from_secs(1).checked_div(per_second).unwrap_or(Duration::ZERO);
-        Self { interval, next: Cell::new(None) }
-    }
-
-    /// Waits until this many requests may be sent.
-    pub(crate) async fn pass(&self, requests: u32) {
-        if self.interval.is_zero() {
-            return;
-        }
-        let now = Instant::now();
-        let earliest = now.checked_sub(BURST).unwrap_or(now);
-        let at = self.next.get().map_or(earliest, |next| next.max(earliest));
-        self.next.set(Some(at + self.interval * requests));
-        if at > now {
-            sleep_until(at).await;
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use futures_util::future::join_all;
-
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn requests_pass_at_the_rate_and_a_pause_saves_no_more_than_a_burst() {
-        let limit = RateLimit::new(1_000);
-        let start = Instant::now();
-        join_all((0..2_100).map(|_| limit.pass(1))).await;
-        let took = start.elapsed();
-        assert!((1_990..=2_010).contains(&took.as_millis()), "{took:?}");
-        tokio::time::sleep(Duration::from_mins(1)).await;
-        let start = Instant::now();
-        join_all((0..300).map(|_| limit.pass(4))).await;
-        let took = start.elapsed();
-        assert!((1_090..=1_110).contains(&took.as_millis()), "{took:?}");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn without_a_limit_nothing_waits() {
-        let limits = RateLimits::new(Rates::UNLIMITED);
-        let start = Instant::now();
-        for _ in 0..100_000 {
-            limits.s3.pass(1).await;
-            limits.kms.pass(4).await;
-        }
-        assert_eq!(start.elapsed(), Duration::ZERO);
-    }
 }

@@ -6,10 +6,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::object::ObjectId;
-use crate::sweep_row::SweepMode;
 
 const S3: &str = "aws.s3";
 const OBJECT_CREATED: &str = "Object Created";
+/// The most characters of the reason of a request.
+const LONGEST_REASON: usize = 500;
 
 /// What an invocation is asked to do.
 #[derive(Debug)]
@@ -20,6 +21,8 @@ pub(crate) enum Request {
     Schedule,
     /// Sweep one bucket.
     Sweep(SweepRequest),
+    /// Accept a finding.
+    Accept(AcceptRequest),
     /// Do nothing, because the event concerns no artifact. The text is the reason.
     Ignored(String),
     /// Report the event, because it is malformed. The text says what is wrong.
@@ -56,6 +59,30 @@ pub(crate) struct SweepRequest {
     pub(crate) sweep: Option<String>,
 }
 
+/// The mode of a sweep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SweepMode {
+    /// Whether the sweep checks all versions.
+    pub(crate) versions: bool,
+    /// Whether the sweep changes nothing.
+    pub(crate) dry_run: bool,
+}
+
+impl SweepMode {
+    /// The mode of the daily sweep.
+    pub(crate) const ORDINARY: Self = Self { versions: false, dry_run: false };
+
+    /// The end of the key of the mode's row.
+    pub(crate) fn suffix(self) -> &'static str {
+        match (self.versions, self.dry_run) {
+            (false, false) => "",
+            (true, false) => "#versions",
+            (false, true) => "#dry-run",
+            (true, true) => "#versions#dry-run",
+        }
+    }
+}
+
 impl SweepRequest {
     /// Returns a request to sweep the latest versions of a bucket and to repair them.
     pub(crate) fn of_bucket(bucket: &str) -> Self {
@@ -83,6 +110,23 @@ enum Action {
     Sweep,
 }
 
+/// A request to accept a finding.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AcceptRequest {
+    #[serde(rename = "action")]
+    _action: AcceptAction,
+    /// The finding's code, as it was typed.
+    pub(crate) finding: String,
+    pub(crate) reason: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum AcceptAction {
+    Accept,
+}
+
 #[derive(Deserialize)]
 struct ObjectCreated {
     bucket: Bucket,
@@ -108,14 +152,31 @@ pub(crate) fn read(payload: &str, account: &AccountId) -> Request {
         return Request::Invalid(usage("the payload is not a JSON object"));
     };
     if !object.contains_key("detail-type") {
-        return match serde_json::from_value::<SweepRequest>(Value::Object(object)) {
-            Ok(request) => Request::Sweep(request),
-            Err(error) => Request::Invalid(usage(&error.to_string())),
-        };
+        return read_request(object);
     }
     match Envelope::parse(payload) {
         Ok(event) => read_event(event, account),
         Err(reason) => Request::Unreadable(format!("the payload is not an EventBridge event: {reason}")),
+    }
+}
+
+fn read_request(object: Map<String, Value>) -> Request {
+    let is_accept = object.get("action").is_some_and(|action| action == "accept");
+    let object = Value::Object(object);
+    let request = if is_accept {
+        serde_json::from_value(object).map(Request::Accept)
+    } else {
+        serde_json::from_value(object).map(Request::Sweep)
+    };
+    match request {
+        Ok(Request::Accept(request)) if request.reason.trim().is_empty() => {
+            Request::Invalid(usage("`reason` is empty"))
+        }
+        Ok(Request::Accept(request)) if request.reason.chars().count() > LONGEST_REASON => {
+            Request::Invalid(usage(&format!("`reason` has more than {LONGEST_REASON} characters")))
+        }
+        Ok(request) => request,
+        Err(error) => Request::Invalid(usage(&error.to_string())),
     }
 }
 
@@ -147,6 +208,7 @@ fn read_event(event: Envelope, account: &AccountId) -> Request {
 fn usage(problem: &str) -> String {
     format!(
         "{problem}: write {{\"action\":\"sweep\",\"bucket\":\"<bucket>\"}}, with \"versions\":true for all versions \
-         and \"dry_run\":true to change nothing"
+         and \"dry_run\":true to change nothing, or {{\"action\":\"accept\",\"finding\":\"<code>\",\
+         \"reason\":\"<why>\"}}"
     )
 }

@@ -67,7 +67,8 @@ pub(crate) fn assess(
     }
     problems.extend(default_problem(default, &right_key));
     if let RightKey::Unclear(why) = &right_key {
-        problems.push(Problem::of_bucket(Outcome::Unknown, format!("the bucket's right key is unclear: {why}")));
+        let reason = format!("the bucket's right key is unclear: {why}");
+        problems.push(Problem::of_bucket("unclear-key", Outcome::Unknown, reason));
     }
     let findings = problems.into_iter().map(|problem| problem.into_finding(bucket, &right_key)).collect();
     KeyAssessment { right_key, findings }
@@ -75,23 +76,27 @@ pub(crate) fn assess(
 
 /// A problem in a pipeline, or in the bucket if `pipeline` is `None`.
 struct Problem<'a> {
+    /// A name for programs.
+    name: &'static str,
     outcome: Outcome,
     reason: String,
     pipeline: Option<&'a str>,
 }
 
 impl<'a> Problem<'a> {
-    fn of_bucket(outcome: Outcome, reason: String) -> Self {
-        Self { outcome, reason, pipeline: None }
+    fn of_bucket(name: &'static str, outcome: Outcome, reason: String) -> Self {
+        Self { name, outcome, reason, pipeline: None }
     }
 
-    fn of_pipeline(pipeline: &'a str, outcome: Outcome, reason: String) -> Self {
-        Self { outcome, reason, pipeline: Some(pipeline) }
+    fn of_pipeline(pipeline: &'a str, name: &'static str, outcome: Outcome, reason: String) -> Self {
+        Self { name, outcome, reason, pipeline: Some(pipeline) }
     }
 
     fn into_finding(self, bucket: &str, right_key: &RightKey) -> Decision<Outcome> {
-        let finding =
-            Decision::new(self.outcome, self.reason).about("bucket", bucket).about_some("pipeline", self.pipeline);
+        let finding = Decision::new(self.outcome, self.reason)
+            .about("bucket", bucket)
+            .about("problem", self.name)
+            .about_some("pipeline", self.pipeline);
         match right_key {
             RightKey::Known(key) => finding.about("right_key", key.as_str()),
             RightKey::Unclear(_) => finding,
@@ -101,14 +106,14 @@ impl<'a> Problem<'a> {
 
 fn store_problems<'a>(store_key: &'a StoreKey, right_key: &RightKey) -> Vec<Problem<'a>> {
     let StoreKey { store, status } = store_key;
-    let problem = |outcome, reason| Problem::of_pipeline(&store.pipeline, outcome, reason);
+    let problem = |name, outcome, reason| Problem::of_pipeline(&store.pipeline, name, outcome, reason);
     let expected = expected(right_key);
     let Some(name) = &store.key else {
         let reason = format!(
             "the pipeline names no key, so each action writes under the key aws/s3 of its own account: write \
              {expected} as the artifact store's encryptionKey"
         );
-        return vec![problem(Outcome::Reported, reason)];
+        return vec![problem("no-key", Outcome::Reported, reason)];
     };
     let mut problems = Vec::new();
     if KeyArn::parse(name).is_none() {
@@ -116,7 +121,7 @@ fn store_problems<'a>(store_key: &'a StoreKey, right_key: &RightKey) -> Vec<Prob
             "the pipeline names its key `{name}`, which AWS looks up in the account of each action's role: write \
              {expected} as the artifact store's encryptionKey"
         );
-        problems.push(problem(Outcome::Reported, reason));
+        problems.push(problem("key-name", Outcome::Reported, reason));
     }
     match (arn(name, status.as_ref()), right_key) {
         (Some(arn), RightKey::Known(right)) if arn != *right => {
@@ -124,13 +129,13 @@ fn store_problems<'a>(store_key: &'a StoreKey, right_key: &RightKey) -> Vec<Prob
                 "the pipeline names {arn}, which is not the bucket's right key: write {expected} as the artifact \
                  store's encryptionKey"
             );
-            problems.push(problem(Outcome::Reported, reason));
+            problems.push(problem("wrong-key", Outcome::Reported, reason));
         }
         (None, _) => {
             let reason = format!(
                 "KMS does not show which key `{name}` is: write {expected} as the artifact store's encryptionKey"
             );
-            problems.push(problem(Outcome::Unverifiable, reason));
+            problems.push(problem("unknown-key", Outcome::Unverifiable, reason));
         }
         _ => {}
     }
@@ -144,11 +149,11 @@ fn default_problem<'a>(default: &DefaultEncryption, right_key: &RightKey) -> Opt
         {
             let expected = expected(right_key);
             let reason = format!("the bucket's default encryption is under {name}: set it to {expected}");
-            Some(Problem::of_bucket(Outcome::Reported, reason))
+            Some(Problem::of_bucket("default-key", Outcome::Reported, reason))
         }
         (DefaultEncryption::NotShown(why), _) => {
             let reason = format!("S3 does not show the bucket's default encryption: {why}");
-            Some(Problem::of_bucket(Outcome::Unverifiable, reason))
+            Some(Problem::of_bucket("default-key", Outcome::Unverifiable, reason))
         }
         _ => None,
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use sekisho_domain::decision::Decision;
 use serde::Serialize;
 
+use crate::finding::FindingState;
 use crate::outcome::Outcome;
 use crate::repair::RequestCount;
 use crate::request::SweepRequest;
@@ -31,7 +32,9 @@ pub struct SweepReport {
     pub proven: u64,
     /// The number of objects with each outcome.
     pub outcomes: BTreeMap<Outcome, u64>,
-    /// The number of findings that are not in the answer's `decisions`.
+    /// The number of findings about objects in each state: `new`, `open`, `resolved` and `accepted`.
+    pub findings: BTreeMap<&'static str, u64>,
+    /// The number of findings that people do not know of and that are not in the answer's `decisions`.
     pub more_findings: u64,
     /// Set only for a dry run: the requests of the same sweep with repairs, and their cost.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -69,21 +72,24 @@ impl SweepReport {
             objects: totals.objects,
             proven: totals.proven,
             outcomes: totals.outcomes.clone(),
+            findings: totals.states.iter().map(|(state, count)| (state.name(), *count)).collect(),
             more_findings: totals.more_findings,
             estimate: request.dry_run.then(|| Estimate::of(totals.checks, totals.repairs)),
         }
     }
 
-    /// The decision about the whole sweep. `has_findings` says whether the sweep has findings about objects or the
-    /// bucket.
-    pub(crate) fn summary(&self, has_findings: bool) -> Decision<Outcome> {
-        let outcome = if has_findings { Outcome::Reported } else { Outcome::Compliant };
+    /// The decision about the whole sweep. `has_news` says whether the sweep has findings of which people do not know.
+    pub(crate) fn summary(&self, has_news: bool) -> Decision<Outcome> {
+        let is_open = self.findings.contains_key(FindingState::Open.name());
+        let outcome = if has_news || is_open { Outcome::Reported } else { Outcome::Compliant };
         let state = match (self.complete, self.dry_run) {
             (true, false) => "swept",
             (true, true) => "dry run, nothing changed",
             (false, _) => "swept in part; another invocation continues",
         };
-        Decision::new(outcome, format!("{state}: {}", summary(self.objects, &self.outcomes)))
+        let states: Vec<String> = self.findings.iter().map(|(state, count)| format!("{count} {state}")).collect();
+        let findings = if states.is_empty() { String::new() } else { format!("; findings: {}", states.join(", ")) };
+        Decision::new(outcome, format!("{state}: {}{findings}", summary(self.objects, &self.outcomes)))
             .about("bucket", &self.bucket)
             .about("sweep", &self.sweep)
     }

@@ -9,15 +9,18 @@ use sekisho_ledger::{Key, Lease};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
+use crate::finding::FindingState;
 use crate::object::{ListPosition, ListedObject};
 use crate::outcome::Outcome;
 use crate::proofs::Proofs;
 use crate::repair::RequestCount;
-use crate::request::SweepRequest;
+use crate::request::{SweepMode, SweepRequest};
 use crate::verdict::Verdict;
 
 /// The most findings that a row and a report contain. The log contains all findings.
-const NAMED_FINDINGS: usize = 100;
+pub(crate) const NAMED_FINDINGS: usize = 100;
+/// The most resolved findings that a row and a notice name.
+const NAMED_RESOLVED: usize = 20;
 /// The time after a checkpoint in which only the invocation that saved the checkpoint may continue the sweep.
 pub(crate) const TERM: Duration = Duration::from_mins(1);
 /// The most objects whose checks take long that a row remembers.
@@ -26,29 +29,6 @@ const MOST_SLOW: usize = 100;
 const MOST_RUNS: u32 = 12;
 /// How long the row of a finished or abandoned sweep is kept.
 const RETENTION: Duration = Duration::from_hours(24 * 30);
-
-/// The mode of a sweep.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct SweepMode {
-    /// Whether the sweep checks all versions.
-    pub(crate) versions: bool,
-    /// Whether the sweep changes nothing.
-    pub(crate) dry_run: bool,
-}
-
-impl SweepMode {
-    /// The mode of the daily sweep.
-    pub(crate) const ORDINARY: Self = Self { versions: false, dry_run: false };
-
-    fn suffix(self) -> &'static str {
-        match (self.versions, self.dry_run) {
-            (false, false) => "",
-            (true, false) => "#versions",
-            (false, true) => "#dry-run",
-            (true, true) => "#versions#dry-run",
-        }
-    }
-}
 
 /// The row of one bucket and mode.
 #[expect(clippy::struct_excessive_bools, reason = "each is an attribute of its own in the ledger")]
@@ -246,22 +226,44 @@ pub(crate) struct SweepTotals {
     pub(crate) checks: RequestCount,
     /// In a dry run, the requests that the repairs would need.
     pub(crate) repairs: RequestCount,
-    /// The number of findings that are not in `findings`.
+    /// The number of findings about objects in each state.
+    #[serde(default)]
+    pub(crate) states: BTreeMap<FindingState, u64>,
+    /// The number of findings of which people do not know and that are not in `findings`.
     pub(crate) more_findings: u64,
-    /// The first findings.
-    findings: Vec<FindingRow>,
+    /// The first findings of which people do not know.
+    findings: Vec<NamedFinding>,
+    /// The number of resolved findings that are not in `resolved`.
+    #[serde(default)]
+    pub(crate) more_resolved: u64,
+    /// The first findings that were not found again.
+    #[serde(default)]
+    resolved: Vec<NamedFinding>,
 }
 
-/// A finding in the ledger.
+/// A finding in the row of a sweep.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct FindingRow {
+struct NamedFinding {
     outcome: Outcome,
     reason: String,
     concerns: BTreeMap<String, String>,
 }
 
+impl NamedFinding {
+    fn of(finding: Decision<Outcome>) -> Self {
+        let concerns = finding.concerns.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        Self { outcome: finding.outcome, reason: finding.reason, concerns }
+    }
+
+    fn decision(&self) -> Decision<Outcome> {
+        CONCERNS.iter().fold(Decision::new(self.outcome, self.reason.clone()), |decision, name| {
+            decision.about_some(name, self.concerns.get(*name).cloned())
+        })
+    }
+}
+
 /// The names of everything that a finding can concern.
-const CONCERNS: [&str; 10] = [
+const CONCERNS: [&str; 13] = [
     "bucket",
     "object",
     "version",
@@ -272,6 +274,9 @@ const CONCERNS: [&str; 10] = [
     "execution",
     "action",
     "likely_cause",
+    "problem",
+    "finding",
+    "state",
 ];
 
 /// The result of checking one object of a sweep.
@@ -284,12 +289,27 @@ pub(crate) struct CheckedObject {
     pub(crate) was_read: bool,
     /// The verdict of a read that failed because of the key or the reader.
     pub(crate) failed_read: Option<Verdict>,
+    /// The finding's state. `None` if the object has no finding, and in a dry run.
+    pub(crate) tracked: Option<Tracked>,
+}
+
+/// A finding that was compared with the ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Tracked {
+    pub(crate) state: FindingState,
+    /// Whether people do not know of the finding.
+    pub(crate) is_news: bool,
+}
+
+impl Tracked {
+    /// A finding without a row, because the ledger already has many.
+    pub(crate) const UNTRACKED: Self = Self { state: FindingState::Open, is_news: false };
 }
 
 impl CheckedObject {
     /// An object whose check did not end.
     pub(crate) fn undecided(decision: Decision<Outcome>) -> Self {
-        Self { decision, planned_requests: None, was_read: false, failed_read: None }
+        Self { decision, planned_requests: None, was_read: false, failed_read: None, tracked: None }
     }
 }
 
@@ -302,17 +322,34 @@ impl SweepTotals {
         if let Some(requests) = object.planned_requests {
             self.repairs += requests;
         }
-        if object.decision.outcome.is_finding() {
+        if !object.decision.outcome.is_finding() {
+            return;
+        }
+        if let Some(Tracked { state, .. }) = object.tracked {
+            *self.states.entry(state).or_default() += 1;
+        }
+        if object.tracked.is_none_or(|tracked| tracked.is_news) {
             self.add_finding(object.decision);
         }
     }
 
     pub(crate) fn add_finding(&mut self, finding: Decision<Outcome>) {
         if self.findings.len() < NAMED_FINDINGS {
-            let concerns = finding.concerns.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-            self.findings.push(FindingRow { outcome: finding.outcome, reason: finding.reason, concerns });
+            self.findings.push(NamedFinding::of(finding));
         } else {
             self.more_findings += 1;
+        }
+    }
+
+    /// Adds findings that were not found again.
+    pub(crate) fn add_resolved(&mut self, findings: Vec<Decision<Outcome>>) {
+        for finding in findings {
+            *self.states.entry(FindingState::Resolved).or_default() += 1;
+            if self.resolved.len() < NAMED_RESOLVED {
+                self.resolved.push(NamedFinding::of(finding));
+            } else {
+                self.more_resolved += 1;
+            }
         }
     }
 
@@ -325,6 +362,9 @@ impl SweepTotals {
         }
         self.checks += page.checks;
         self.repairs += page.repairs;
+        for (state, count) in page.states {
+            *self.states.entry(state).or_default() += count;
+        }
         self.more_findings += page.more_findings;
         let room = NAMED_FINDINGS - self.findings.len();
         self.more_findings += u64::try_from(page.findings.len().saturating_sub(room)).unwrap_or(u64::MAX);
@@ -333,12 +373,12 @@ impl SweepTotals {
 
     /// The first findings.
     pub(crate) fn findings(&self) -> Vec<Decision<Outcome>> {
-        let decision = |row: &FindingRow| {
-            CONCERNS.iter().fold(Decision::new(row.outcome, row.reason.clone()), |decision, name| {
-                decision.about_some(name, row.concerns.get(*name).cloned())
-            })
-        };
-        self.findings.iter().map(decision).collect()
+        self.findings.iter().map(NamedFinding::decision).collect()
+    }
+
+    /// The first findings that were not found again.
+    pub(crate) fn resolved(&self) -> Vec<Decision<Outcome>> {
+        self.resolved.iter().map(NamedFinding::decision).collect()
     }
 
     /// The summary, such as `10 objects: 8 compliant, 2 repaired`.

@@ -10,6 +10,7 @@ use tokio::sync::OnceCell;
 use crate::aws::s3::{Head, S3};
 use crate::checker::claim::{Take, take};
 use crate::checker::inspect::{Inspector, Look, Proof};
+use crate::checker::rate_limit::RateLimits;
 use crate::checker::reader::Reader;
 use crate::checker::repair::{Repaired, Repairer};
 use crate::checker::turns::Turns;
@@ -18,7 +19,7 @@ use crate::key::KeyArn;
 use crate::object::ObjectId;
 use crate::outcome::Outcome;
 use crate::proofs::Reading;
-use crate::rate::{RateLimits, Rates};
+use crate::rate::Rates;
 use crate::repair::{RepairPlan, RepairRule, RequestCount};
 use crate::run::Run;
 use crate::sweep_row::CheckedObject;
@@ -207,7 +208,13 @@ impl<'a, L: Store> ObjectChecker<'a, L> {
         let decision = Decision::new(verdict.outcome, verdict.reason)
             .about("right_key", self.repairer.inspector.right_key.as_str())
             .about_some("encryption", encryption);
-        CheckedObject { decision: about_object(decision, &object), planned_requests, was_read, failed_read }
+        CheckedObject {
+            decision: about_object(decision, &object),
+            planned_requests,
+            was_read,
+            failed_read,
+            tracked: None,
+        }
     }
 }
 

@@ -1,75 +1,83 @@
-//! Sends notices about findings, and leaves out findings about which a notice was sent recently.
+//! Compares the findings of an event with the ledger, and sends notices.
 
+use sekisho_domain::code::Code;
 use sekisho_domain::decision::Decision;
 use sekisho_lambda::ServiceError;
 use sekisho_lambda::failure::chain;
-use sekisho_ledger::{SentNotice, Store};
-use time::OffsetDateTime;
+use sekisho_ledger::{Error, Store};
 use tracing::warn;
 
-use crate::bucket_finding::{already_sent, notice_interval, notice_key};
-use crate::notice;
+use crate::aws::events;
+use crate::finding::{self, FindingEvent, FindingRow, FindingState, row_key, with_state};
+use crate::notice::{self, Changes};
 use crate::outcome::Outcome;
 use crate::run::Run;
 
-/// Decisions without the findings about which a notice was sent recently.
+/// The decisions of an invocation, by whether people know of them.
+#[derive(Default)]
 pub(crate) struct News {
+    /// Decisions that are not findings, and findings of which people do not know.
     pub(crate) decisions: Vec<Decision<Outcome>>,
-    /// The rows to record after the notice was sent.
-    unsent: Vec<UnsentNotice>,
+    /// Findings of which people know.
+    pub(crate) known: Vec<Decision<Outcome>>,
+    /// The rows to write after the notice was sent.
+    unsent: Vec<Unsent>,
 }
 
-struct UnsentNotice {
-    row: SentNotice,
-    /// The time after which another notice about the same finding may be sent.
-    expires: OffsetDateTime,
+struct Unsent {
+    id: Code,
+    row: FindingRow,
+    revision: Option<u64>,
 }
 
-impl News {
-    /// Keeps all decisions, without a comparison with earlier notices.
-    pub(crate) fn unfiltered(decisions: Vec<Decision<Outcome>>) -> Self {
-        Self { decisions, unsent: Vec::new() }
-    }
-}
-
-/// Leaves out the findings about which a notice was sent recently. If no decision is left, the result contains one
-/// decision that says that a notice was sent recently.
-pub(crate) async fn without_repeats<L: Store>(run: &Run<'_, L>, decisions: Vec<Decision<Outcome>>) -> News {
-    let mut news = News::unfiltered(Vec::new());
-    let mut first_repeat = None;
+/// Compares findings with the ledger. A finding whose row cannot be read is treated as new, because a second notice is
+/// better than none.
+pub(crate) async fn compared<L: Store>(run: &Run<'_, L>, decisions: Vec<Decision<Outcome>>) -> News {
+    let mut news = News::default();
     for decision in decisions {
-        let Some(key) = notice_key(&decision) else {
+        let Some(id) = finding::id(&decision) else {
             news.decisions.push(decision);
             continue;
         };
-        let row = SentNotice::read(run.ledger, key.clone(), run.now()).await.unwrap_or_else(|error| {
-            warn!(error = chain(&error), "a notice may be sent twice, because the ledger could not be read");
-            SentNotice::unknown(key)
+        let known = run.ledger.read::<FindingRow>(&row_key(&id)).await.unwrap_or_else(|error| {
+            warn!(error = chain(&error), "a finding may be reported twice, because the ledger could not be read");
+            None
         });
-        if row.is_recent() {
-            first_repeat.get_or_insert(decision);
+        let state = FindingRow::state_for(known.as_ref().map(|known| &known.state), run.request_id());
+        if state != FindingState::New {
+            news.known.push(with_state(decision, &id, state));
             continue;
         }
-        let expires = run.now() + notice_interval(&decision, &run.settings.bucket);
-        news.unsent.push(UnsentNotice { row, expires });
-        news.decisions.push(decision);
-    }
-    if news.decisions.is_empty() {
-        news.decisions.extend(first_repeat.as_ref().map(already_sent));
+        let row = FindingRow::new(&decision, run.request_id(), run.now());
+        news.unsent.push(Unsent { id: id.clone(), row, revision: known.map(|known| known.revision) });
+        news.decisions.push(with_state(decision, &id, state));
     }
     news
 }
 
-/// Sends a notice about the findings in `news`, and records that the notice was sent. `more` is the number of further
-/// findings that are not in `news`.
-pub(crate) async fn send<L: Store>(run: &Run<'_, L>, title: &str, news: &News, more: u64) -> Result<(), ServiceError> {
-    if let Some(notice) = notice::of_findings(title, &news.decisions, more) {
-        run.clients.topic.publish(&notice).await?;
-    }
-    for UnsentNotice { row, expires } in &news.unsent {
-        if let Err(error) = row.record(run.ledger, *expires, run.request_id()).await {
-            warn!(error = chain(&error), "a notice may be sent twice, because the ledger could not be written");
+/// Sends a notice and events about the new findings, and records that people know of them.
+pub(crate) async fn send<L: Store>(run: &Run<'_, L>, title: &str, news: &News) -> Result<(), ServiceError> {
+    publish(run, title, &Changes { found: news.decisions.clone(), ..Changes::default() }).await?;
+    let event = |unsent: &Unsent| FindingEvent::new(&unsent.id, &unsent.row, FindingState::New);
+    events::put(run, &news.unsent.iter().map(event).collect::<Vec<_>>()).await;
+    for Unsent { id, row, revision } in &news.unsent {
+        match run.ledger.write(&row_key(id), row, *revision, run.request_id()).await {
+            Ok(_) | Err(Error::Changed(_)) => {}
+            Err(error) => {
+                warn!(
+                    error = chain(&error),
+                    "a finding may be reported twice, because the ledger could not be written"
+                );
+            }
         }
     }
     Ok(())
+}
+
+/// Sends a notice about changes, if there are any.
+pub(crate) async fn publish<L>(run: &Run<'_, L>, title: &str, changes: &Changes) -> Result<(), ServiceError> {
+    match notice::of_changes(title, changes) {
+        Some(notice) => run.clients.topic.publish(&notice).await,
+        None => Ok(()),
+    }
 }

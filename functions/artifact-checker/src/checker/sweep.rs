@@ -15,16 +15,21 @@ use crate::aws::codepipeline::ArtifactWriters;
 use crate::aws::lambda;
 use crate::aws::s3::S3;
 use crate::checker::bucket::{artifact_stores, assess_key, closed_finding};
-use crate::checker::notices::{self, News};
+use crate::checker::notices;
+use crate::checker::passes::Passes;
 use crate::checker::reader::Reader;
+use crate::checker::tracker::Tracker;
 use crate::checker::walk::{Walk, WalkEnd};
 use crate::error::{Error, SweepError};
+use crate::finding::with_id;
 use crate::key::KeyArn;
+use crate::notice::Changes;
 use crate::outcome::Outcome;
 use crate::request::SweepRequest;
 use crate::right_key::RightKey;
 use crate::run::{FUNCTION, Run};
 use crate::sweep_report::SweepReport;
+use crate::sweep_row::NAMED_FINDINGS;
 use crate::verdict::in_words;
 
 /// Sweeps a bucket at the request of a person, or continues a sweep.
@@ -60,7 +65,8 @@ pub(crate) async fn sweep_or_report<L: Store>(
         answer => return answer,
     };
     let reason = format!("the bucket could not be swept to its end ({answer}): the next scheduled sweep continues");
-    let finding = Decision::new(Outcome::Unknown, reason).about("bucket", &request.bucket);
+    let finding =
+        Decision::new(Outcome::Unknown, reason).about("bucket", &request.bucket).about("problem", "not-swept");
     finish_without_report(run, request, vec![finding]).await
 }
 
@@ -81,18 +87,44 @@ async fn sweep<L: Store>(run: &Run<'_, L>, request: &SweepRequest, stores: &Arti
     let RightKey::Known(right_key) = assessment.right_key else {
         return finish_without_report(run, request, decisions).await;
     };
-    match walk(run, request, stores, &s3_without_retries, &right_key).await? {
+    let passes = Passes::read(run, bucket).await?;
+    let tracker = if request.dry_run {
+        None
+    } else {
+        Some(Tracker::load(run, bucket, request.versions, passes.is_first()).await?)
+    };
+    let walked = walk(run, request, stores, &s3_without_retries, &right_key, tracker.as_ref()).await;
+    if let Some(tracker) = &tracker {
+        tracker.flush().await;
+    }
+    let (report, changes, delayed) = match walked? {
         WalkEnd::NotStarted(why) => {
             decisions.push(Decision::new(Outcome::Ignored, why).about("bucket", bucket));
-            finish_without_report(run, request, decisions).await
+            return finish_without_report(run, request, decisions).await;
         }
-        WalkEnd::Stopped { report, findings, delayed } => {
-            send_delayed(run, request, &delayed).await;
-            decisions.extend(delayed);
-            decisions.extend(findings);
-            finish(run, request, *report, decisions).await
-        }
+        WalkEnd::Stopped { report, changes, delayed } => (*report, changes, delayed),
+    };
+    send_delayed(run, request, &delayed).await;
+    let Some(tracker) = tracker else {
+        decisions = decisions.into_iter().map(with_id).collect();
+        decisions.extend(delayed);
+        decisions.extend(changes.found);
+        return finish(run, request, report, decisions).await;
+    };
+    let mut found = tracker.news(decisions).await;
+    found.extend(delayed);
+    found.extend(changes.found);
+    let mut changes = Changes { found, ..changes };
+    if !report.complete {
+        tracker.flush().await;
+        return finish(run, request, report, changes.found).await;
     }
+    // A hidden pipeline may still have the finding.
+    if stores.is_complete() {
+        changes.resolved.extend(tracker.resolve_others().await);
+    }
+    tracker.flush().await;
+    finish_pass(run, request, report, changes, &tracker, &passes).await
 }
 
 /// Checks the objects of the bucket.
@@ -102,6 +134,7 @@ async fn walk<L: Store>(
     stores: &ArtifactStores,
     s3: &S3,
     right_key: &KeyArn,
+    tracker: Option<&Tracker<'_, L>>,
 ) -> Result<WalkEnd, Error> {
     let reader = Reader::configured(run, &request.bucket).await?;
     let walk = Walk {
@@ -112,6 +145,7 @@ async fn walk<L: Store>(
         rule: stores.repair_rule(run.settings, &request.bucket),
         reader: &reader,
         writers: &ArtifactWriters::new(&run.clients.codepipeline, &stores.shown, &request.bucket),
+        tracker,
     };
     Ok(Box::pin(walk.run()).await?)
 }
@@ -126,71 +160,122 @@ async fn finish_without_report<L: Store>(
         run.record(&decisions).await?;
         return Ok(Answer::of(decisions));
     }
-    let news = notices::without_repeats(run, decisions).await;
-    publish(run, request, &news, BTreeMap::new(), 0).await?;
+    let mut news = notices::compared(run, decisions).await;
+    if news.decisions.is_empty() {
+        news.decisions.extend(news.known.first().map(known_already));
+    }
+    record(run, &news.decisions, BTreeMap::new()).await?;
+    if let Err(error) = notices::send(run, &title(run, request), &news).await {
+        error!(error = chain(&error), "the notice about the findings could not be sent");
+    }
     Ok(Answer::of(news.decisions))
+}
+
+/// The decision in place of a finding of which people know.
+fn known_already(finding: &Decision<Outcome>) -> Decision<Outcome> {
+    let reason = format!("a notice about this finding was sent: {}", finding.reason);
+    Decision::new(Outcome::Ignored, reason)
+        .about_some("bucket", finding.concerns.get("bucket").cloned())
+        .about_some("finding", finding.concerns.get("finding").cloned())
 }
 
 /// Sends a notice about objects whose checks take longer than an invocation. An error is only logged, because the sweep
 /// continues.
 async fn send_delayed<L: Store>(run: &Run<'_, L>, request: &SweepRequest, delayed: &[Decision<Outcome>]) {
-    if request.dry_run || delayed.is_empty() {
-        return;
-    }
-    let title = run.notice_title(&format!("sweep of {}", request.bucket));
-    let news = News::unfiltered(delayed.to_vec());
-    if let Err(error) = notices::send(run, &title, &news, 0).await {
-        error!(error = chain(&error), "the notice about objects that take long could not be sent");
+    if !request.dry_run {
+        send(run, &title(run, request), &Changes { found: delayed.to_vec(), ..Changes::default() }).await;
     }
 }
 
-/// Ends this invocation's part of a sweep. If the sweep is not done, the function invokes itself to continue the sweep.
+/// Ends this invocation's part of a sweep that is not done, or a dry run. If the sweep is not done, the function invokes
+/// itself to continue the sweep.
 async fn finish<L: Store>(
     run: &Run<'_, L>,
     request: &SweepRequest,
     report: SweepReport,
-    decisions: Vec<Decision<Outcome>>,
+    mut decisions: Vec<Decision<Outcome>>,
 ) -> Result<Answer, Error> {
-    info!(sweep.json = telemetry::json(&report), "sweep");
-    let is_final = report.complete && !request.dry_run;
-    let mut news = if is_final { notices::without_repeats(run, decisions).await } else { News::unfiltered(decisions) };
-    let has_findings = news.decisions.iter().any(|decision| decision.outcome.is_finding());
-    let summary = report.summary(has_findings);
-    news.decisions.insert(0, summary.clone());
-    if !report.complete {
+    let summary = summarized(&report, &mut decisions);
+    if report.complete {
+        run.record(&decisions).await?;
+    } else {
         run.record(from_ref(&summary)).await?;
         let next = request.continuing(&report.sweep);
         lambda::invoke(&run.clients.lambda, &run.invocation.function, next.payload()).await?;
-    } else if request.dry_run {
-        run.record(&news.decisions).await?;
-    } else {
-        publish(run, request, &news, report.counts(), report.more_findings).await?;
     }
-    Ok(Answer { decisions: news.decisions, sweeps: vec![report] })
+    Ok(Answer { decisions, sweeps: vec![report] })
 }
 
-/// Records, counts and logs the decisions of a sweep that is done, and sends a notice about its findings. An error from
-/// SNS is only logged, because the ledger and the log have the findings, and a retry would repeat the whole sweep.
-async fn publish<L: Store>(
+/// Ends a sweep that is done and was no dry run. An error from SNS is only logged, because the ledger and the log have
+/// the findings, and a retry would repeat the whole sweep; the next sweep then sends a summary.
+async fn finish_pass<L: Store>(
     run: &Run<'_, L>,
     request: &SweepRequest,
-    news: &News,
+    report: SweepReport,
+    mut changes: Changes,
+    tracker: &Tracker<'_, L>,
+    passes: &Passes,
+) -> Result<Answer, Error> {
+    let has_news = changes.found.iter().any(|decision| decision.outcome.is_finding());
+    summarized(&report, &mut changes.found);
+    record(run, &changes.found, report.counts()).await?;
+    let mut was_sent = true;
+    if has_news || !changes.resolved.is_empty() {
+        was_sent = send(run, &title(run, request), &changes).await;
+    }
+    if passes.is_summary_due() {
+        was_sent &= send(run, &run.notice_title(&format!("open findings in {}", request.bucket)), &open(tracker)).await;
+    }
+    passes.end(run, was_sent).await?;
+    Ok(Answer { decisions: changes.found, sweeps: vec![report] })
+}
+
+/// The open findings, as many as a notice names.
+fn open<L: Store>(tracker: &Tracker<'_, L>) -> Changes {
+    let mut found = tracker.open();
+    let more = u64::try_from(found.len().saturating_sub(NAMED_FINDINGS)).unwrap_or(u64::MAX);
+    found.truncate(NAMED_FINDINGS);
+    Changes { found, more, ..Changes::default() }
+}
+
+/// Logs the report, and puts its summary before the decisions.
+fn summarized(report: &SweepReport, decisions: &mut Vec<Decision<Outcome>>) -> Decision<Outcome> {
+    info!(sweep.json = telemetry::json(report), "sweep");
+    let summary = report.summary(decisions.iter().any(|decision| decision.outcome.is_finding()));
+    decisions.insert(0, summary.clone());
+    summary
+}
+
+/// Records, counts and logs the decisions of a sweep.
+async fn record<L: Store>(
+    run: &Run<'_, L>,
+    decisions: &[Decision<Outcome>],
     mut counts: BTreeMap<String, u64>,
-    more_findings: u64,
 ) -> Result<(), Error> {
-    run.record(&news.decisions).await?;
+    run.record(decisions).await?;
     // The walk has already logged and counted the decisions about objects, so they are left out here.
     let is_about_bucket = |decision: &&Decision<Outcome>| {
         !decision.concerns.contains_key("object") && !decision.concerns.contains_key("sweep")
     };
-    for decision in news.decisions.iter().filter(is_about_bucket) {
+    for decision in decisions.iter().filter(is_about_bucket) {
         telemetry::decision(decision);
         *counts.entry(decision.outcome.name().to_owned()).or_default() += 1;
     }
     metrics::count(FUNCTION, &counts);
-    let title = run.notice_title(&format!("sweep of {}", request.bucket));
-    if let Err(error) = notices::send(run, &title, news, more_findings).await {
-        error!(error = chain(&error), "the notice about the findings could not be sent");
-    }
     Ok(())
+}
+
+/// Sends a notice, and returns whether SNS accepted it.
+async fn send<L>(run: &Run<'_, L>, title: &str, changes: &Changes) -> bool {
+    match notices::publish(run, title, changes).await {
+        Ok(()) => true,
+        Err(error) => {
+            error!(error = chain(&error), "a notice about findings could not be sent");
+            false
+        }
+    }
+}
+
+fn title<L: Store>(run: &Run<'_, L>, request: &SweepRequest) -> String {
+    run.notice_title(&format!("sweep of {}", request.bucket))
 }

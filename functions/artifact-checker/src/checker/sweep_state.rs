@@ -5,8 +5,8 @@ use std::time::Duration;
 use sekisho_ledger::{Error, Key, Row, Store};
 use time::OffsetDateTime;
 
-use crate::request::SweepRequest;
-use crate::sweep_row::{Start, SweepMode, SweepRow, TERM};
+use crate::request::{SweepMode, SweepRequest};
+use crate::sweep_row::{Start, SweepRow, TERM};
 
 /// A sweep that this invocation has taken.
 pub(crate) struct TakenSweep {

@@ -26,11 +26,14 @@ use crate::checker::foreign_key::explained;
 use crate::checker::reader::Reader;
 use crate::checker::running_checks::RunningChecks;
 use crate::checker::sweep_state::{Take, TakenSweep, take};
+use crate::checker::tracker::{PageRange, Tracker};
 use crate::error::{CheckError, SweepError};
+use crate::finding::with_id;
 use crate::key::KeyArn;
 use crate::limit::ConcurrencyLimit;
+use crate::notice::Changes;
 use crate::object::{ListPage, ListPosition, ListedObject, ObjectId};
-use crate::open_pages::OpenPages;
+use crate::open_pages::{FinishedPage, OpenPages};
 use crate::outcome::Outcome;
 use crate::proofs::{Proofs, Reading};
 use crate::repair::RepairRule;
@@ -64,6 +67,8 @@ pub(crate) struct Walk<'a, L> {
     pub(crate) rule: RepairRule,
     pub(crate) reader: &'a Reader,
     pub(crate) writers: &'a ArtifactWriters<'a>,
+    /// Compares the findings with the ledger; `None` in a dry run.
+    pub(crate) tracker: Option<&'a Tracker<'a, L>>,
 }
 
 /// How a walk ended.
@@ -71,7 +76,7 @@ pub(crate) enum WalkEnd {
     /// The walk reached the end of the listing or ran out of time.
     Stopped {
         report: Box<SweepReport>,
-        findings: Vec<Decision<Outcome>>,
+        changes: Changes,
         /// The objects that a later invocation has to finish, and about which no notice was sent.
         delayed: Vec<Decision<Outcome>>,
     },
@@ -102,6 +107,9 @@ impl<L: Store> Walk<'_, L> {
             Take::Taken(sweep) => sweep,
             Take::Refused(why) => return Ok(WalkEnd::NotStarted(why)),
         };
+        if let Some(tracker) = self.tracker {
+            tracker.begin(&sweep.row.sweep);
+        }
         let mode = CheckMode {
             dry_run: self.request.dry_run,
             follow_latest: false,
@@ -129,7 +137,14 @@ impl<L: Store> Walk<'_, L> {
             return Err(SweepError::NoProgress(self.request.bucket.clone()));
         }
         let report = SweepReport::new(self.request, &sweep.row);
-        Ok(WalkEnd::Stopped { report: Box::new(report), findings: sweep.row.totals.findings(), delayed })
+        let totals = &sweep.row.totals;
+        let changes = Changes {
+            found: totals.findings(),
+            more: totals.more_findings,
+            resolved: totals.resolved(),
+            more_resolved: totals.more_resolved,
+        };
+        Ok(WalkEnd::Stopped { report: Box::new(report), changes, delayed })
     }
 
     fn time_left(&self) -> Duration {
@@ -154,6 +169,8 @@ impl<L: Store> Walk<'_, L> {
         let mut next_page = (!sweep.row.listed).then(|| sweep.row.position.clone());
         let mut listing = OptionFuture::from(None);
         let mut is_listing = false;
+        let first_position = sweep.row.position.clone();
+        let mut is_refused = false;
         let mut last_save = Instant::now();
         let mut tick = interval(CHECKPOINT);
         loop {
@@ -183,20 +200,15 @@ impl<L: Store> Walk<'_, L> {
                 Some(listed) = &mut listing, if is_listing => {
                     listing = None.into();
                     is_listing = false;
-                    let page = match listed? {
-                        Listing::Page(page) => page,
-                        Listing::Refused(finding) => {
-                            sweep.row.totals.add_finding(finding);
-                            ListPage { objects: Vec::new(), end: None }
-                        }
-                    };
+                    is_refused = matches!(listed, Ok(Listing::Refused(_)));
+                    let page = self.listed_page(listed?, &mut sweep.row).await;
                     next_page = page.end.clone().map(Some);
                     pages.add(page);
                 }
                 _ = tick.tick() => running.set_slow_aside(&mut pages, &mut sweep.row),
             }
             while let Some(page) = pages.pop_finished() {
-                sweep.row.advance(page.end, page.totals);
+                self.end_page(page, &mut sweep.row, first_position.as_ref(), is_refused).await;
             }
             if last_save.elapsed() >= CHECKPOINT && !sweep.row.complete {
                 sweep.row.proofs = shared.proofs.borrow().clone();
@@ -208,6 +220,50 @@ impl<L: Store> Walk<'_, L> {
         let delayed = self.end_run(&mut sweep.row);
         sweep.release(self.run.ledger, self.run.now()).await?;
         Ok(delayed)
+    }
+
+    /// The page of a listing, which is empty if S3 refused to list it.
+    async fn listed_page(&self, listing: Listing, row: &mut SweepRow) -> ListPage {
+        match listing {
+            Listing::Page(page) => page,
+            Listing::Refused(finding) => {
+                self.add_finding(row, finding).await;
+                ListPage { objects: Vec::new(), end: None }
+            }
+        }
+    }
+
+    /// Moves the position past a finished page, and resolves the findings that the page no longer has. If S3 refused to
+    /// list the last page, nobody knows what the page has.
+    async fn end_page(
+        &self,
+        page: FinishedPage,
+        row: &mut SweepRow,
+        first_position: Option<&ListPosition>,
+        is_refused: bool,
+    ) {
+        if !(is_refused && page.end.is_none()) {
+            self.resolve(row, &page, first_position).await;
+        }
+        row.advance(page.end, page.totals);
+    }
+
+    /// Adds a finding about the bucket, if it is news.
+    async fn add_finding(&self, row: &mut SweepRow, finding: Decision<Outcome>) {
+        let Some(tracker) = self.tracker else { return row.totals.add_finding(finding) };
+        for finding in tracker.news(vec![finding]).await {
+            row.totals.add_finding(finding);
+        }
+    }
+
+    /// Resolves the findings about objects of a finished page that were not found again.
+    async fn resolve(&self, row: &mut SweepRow, page: &FinishedPage, first_position: Option<&ListPosition>) {
+        let Some(tracker) = self.tracker else { return };
+        let start = row.position.as_ref();
+        let range = PageRange { start, end: page.end.as_ref(), is_first: start == first_position };
+        let postponed: Vec<String> = row.slow_objects().into_iter().map(|object| object.key).collect();
+        let resolved = tracker.resolve_page(range, &postponed).await;
+        row.totals.add_resolved(resolved);
     }
 
     /// Gives up objects that too many invocations have worked on. Returns a decision about each object that takes
@@ -237,7 +293,7 @@ impl<L: Store> Walk<'_, L> {
                 Err(error) if error.is_refused() => {
                     let reason = format!("S3 does not list the bucket: {}", in_words(&error));
                     let finding = Decision::new(not_shown(&error).outcome, reason);
-                    return Ok(Listing::Refused(finding.about("bucket", bucket)));
+                    return Ok(Listing::Refused(finding.about("bucket", bucket).about("problem", "not-listed")));
                 }
                 Err(error) if attempts == ATTEMPTS => return Err(error),
                 Err(_) => sleep(pause).await,
@@ -256,6 +312,7 @@ impl<L: Store> Walk<'_, L> {
         is_sample: bool,
         shared: &Shared,
     ) -> (u64, CheckedObject) {
+        let is_older_version = !object.is_latest;
         let request = CheckRequest {
             object: ObjectId { bucket: self.request.bucket.clone(), key: object.key, version: object.version },
             is_latest: object.is_latest,
@@ -266,16 +323,29 @@ impl<L: Store> Walk<'_, L> {
             shared.proofs.borrow_mut().end(result.was_read, result.failed_read.as_ref());
         }
         let decision = explained(result.decision, self.writers, self.right_key).await;
-        if decision.outcome.is_finding() || decision.outcome == Outcome::Repaired {
-            if self.request.dry_run {
-                // The alarm for findings counts the lines with the message `decision`, and a dry run must not raise
-                // this alarm.
-                info!(would.json = telemetry::json(&decision), "dry run");
-            } else {
-                telemetry::decision(&decision);
-            }
+        let result = CheckedObject { decision, ..result };
+        let result = match self.tracker {
+            Some(tracker) => tracker.object(result, is_older_version).await,
+            None => CheckedObject { decision: with_id(result.decision), ..result },
+        };
+        self.log(&result);
+        (number, result)
+    }
+
+    /// Logs a finding or a repair. The alarm for findings counts the lines with the message `decision`, and neither a dry
+    /// run nor a finding of which people know must raise this alarm.
+    fn log(&self, checked: &CheckedObject) {
+        let CheckedObject { decision, tracked, .. } = checked;
+        if !decision.outcome.is_finding() && decision.outcome != Outcome::Repaired {
+            return;
         }
-        (number, CheckedObject { decision, ..result })
+        if self.request.dry_run {
+            info!(would.json = telemetry::json(decision), "dry run");
+        } else if tracked.is_some_and(|tracked| !tracked.is_news) {
+            info!(known.json = telemetry::json(decision), "known finding");
+        } else {
+            telemetry::decision(decision);
+        }
     }
 
     /// Repeats a check until S3 answers. During a pause, the check still uses up one place of the concurrency limit,

@@ -30,7 +30,7 @@ async fn a_wrong_key_in_a_pipeline_is_a_finding_of_its_own_and_sent_once() {
 
 /// A cold start must not repeat a notice, and a notice that SNS refuses must not be lost.
 #[tokio::test(start_paused = true)]
-async fn a_wrong_key_in_a_pipeline_is_sent_once_a_day_after_sns_has_accepted_the_notice() {
+async fn a_wrong_key_in_a_pipeline_is_sent_once_after_sns_has_accepted_the_notice() {
     let world = World::new();
     world.declare_pipelines(&[("shop", BUCKET, Some("alias/artifacts"))]);
     let mut checker = world.checker(Repair::Copy);
@@ -47,11 +47,11 @@ async fn a_wrong_key_in_a_pipeline_is_sent_once_a_day_after_sns_has_accepted_the
     let (id, payload) = next(&mut checker);
     handle(&checker, &id, &payload).await.unwrap_err();
     world.state().script = None;
-    for (wait, published) in [(0, 1), (1, 1), (22, 1), (2, 2), (1, 2)] {
+    for wait in [0, 1, 22, 2, 24 * 30] {
         tokio::time::sleep(Duration::from_hours(wait)).await;
         let (id, payload) = next(&mut checker);
         handle(&checker, &id, &payload).await.unwrap();
-        assert_eq!(world.state().published.len(), published, "after {wait} h");
+        assert_eq!(world.state().published.len(), 1, "after {wait} h");
     }
 }
 

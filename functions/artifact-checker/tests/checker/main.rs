@@ -14,6 +14,7 @@
 
 mod any_bucket;
 mod concurrency;
+mod finding_states;
 mod findings;
 mod losses;
 mod objects;

@@ -97,6 +97,8 @@ pub(crate) struct State {
     pub(crate) requests: Vec<Request>,
     /// The messages that were sent to the topic.
     pub(crate) published: Vec<String>,
+    /// The details of the events that were sent to the default bus.
+    pub(crate) events: Vec<serde_json::Value>,
     /// The payloads with which the function invoked itself.
     pub(crate) invoked: Vec<String>,
     /// The faults. The key of a fault is the number of the request to S3 that the fault affects.
@@ -242,6 +244,7 @@ impl World {
             "codepipeline" => services::codepipeline(&state, &request),
             "sts" => services::assume_role(&state),
             "sns" => services::publish(&mut state, &request),
+            "events" => services::put_events(&mut state, &request),
             "lambda" => {
                 state.invoked.push(request.body);
                 Response::new(202)

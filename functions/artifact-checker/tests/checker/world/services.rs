@@ -66,6 +66,22 @@ pub(crate) fn publish(state: &mut State, request: &Request) -> Response {
     Response::new(200).body(body)
 }
 
+pub(crate) fn put_events(state: &mut State, request: &Request) -> Response {
+    let body: serde_json::Value = serde_json::from_str(&request.body).unwrap();
+    let entries = body["Entries"].as_array().unwrap();
+    assert!((1..=10).contains(&entries.len()));
+    for entry in entries {
+        assert_eq!(
+            (entry["Source"].as_str(), entry["DetailType"].as_str()),
+            (Some("sekisho.checker"), Some("Artifact Finding"))
+        );
+        assert!(entry["EventBusName"].as_str().unwrap().ends_with(":222222222222:event-bus/default"));
+        state.events.push(serde_json::from_str(entry["Detail"].as_str().unwrap()).unwrap());
+    }
+    let results: Vec<_> = entries.iter().map(|_| serde_json::json!({"EventId": "1"})).collect();
+    Response::new(200).body(serde_json::json!({"Entries": results, "FailedEntryCount": 0}).to_string())
+}
+
 /// A pipeline in the form in which `GetPipeline` returns it.
 pub(crate) fn pipeline(name: &str, bucket: &str, key: Option<&str>) -> serde_json::Value {
     let mut store = serde_json::json!({"type": "S3", "location": bucket});

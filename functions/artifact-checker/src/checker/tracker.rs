@@ -1,0 +1,267 @@
+//! Compares the findings of a sweep with those that the ledger has, so that people hear of changes only.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::mem;
+
+use sekisho_domain::code::Code;
+use sekisho_domain::decision::Decision;
+use sekisho_lambda::failure::chain;
+use sekisho_lambda::telemetry;
+use sekisho_ledger::{Error, Store};
+use tracing::{info, warn};
+
+use crate::aws::events;
+use crate::finding::{self, FindingEvent, FindingRow, FindingState, PARTITION, row_key, with_state};
+use crate::object::ListPosition;
+use crate::outcome::Outcome;
+use crate::run::Run;
+use crate::sweep_row::{CheckedObject, Tracked};
+
+/// The most findings of an account that have rows. The log and the counts have the others.
+const MOST_ROWS: usize = 10_000;
+/// This many events are sent in one call.
+const EVENTS: usize = 10;
+
+/// The findings of a sweep.
+pub(crate) struct Tracker<'a, L> {
+    run: &'a Run<'a, L>,
+    bucket: &'a str,
+    /// The id of the sweep.
+    sweep: RefCell<String>,
+    /// Whether the sweep checks all versions.
+    versions: bool,
+    /// Whether this is the first pass over the bucket, whose findings are not new: they may be as old as the bucket.
+    is_first_pass: bool,
+    rows: RefCell<HashMap<Code, KnownRow>>,
+    /// The ids of the findings about objects of the bucket that the ledger had at the start, by the object's key.
+    by_key: BTreeMap<String, Vec<Code>>,
+    /// The findings that this invocation has found.
+    seen: RefCell<HashSet<Code>>,
+    /// The keys of the objects about which this invocation could not decide.
+    undecided: RefCell<HashSet<String>>,
+    /// Events that have not been sent.
+    outbox: RefCell<Vec<FindingEvent>>,
+}
+
+#[derive(Clone)]
+struct KnownRow {
+    row: FindingRow,
+    revision: u64,
+}
+
+/// The part of a listing that a page covers.
+pub(crate) struct PageRange<'p> {
+    /// The end of the page before.
+    pub(crate) start: Option<&'p ListPosition>,
+    /// The end of the page; `None` if the page is the last.
+    pub(crate) end: Option<&'p ListPosition>,
+    /// Whether another invocation has checked the page before.
+    pub(crate) is_first: bool,
+}
+
+impl<'a, L: Store> Tracker<'a, L> {
+    /// Reads the findings of the account.
+    pub(crate) async fn load(
+        run: &'a Run<'a, L>,
+        bucket: &'a str,
+        versions: bool,
+        is_first_pass: bool,
+    ) -> Result<Self, Error> {
+        let mut rows = HashMap::new();
+        let mut by_key: BTreeMap<String, Vec<Code>> = BTreeMap::new();
+        for row in run.ledger.each::<FindingRow>(PARTITION, "").await? {
+            let row = match row {
+                Ok(row) => row,
+                Err(error) => {
+                    warn!(error = chain(&error), "a finding is reported again, because its row cannot be read");
+                    continue;
+                }
+            };
+            let Ok(id) = row.sk.parse::<Code>() else { continue };
+            if row.state.bucket.as_deref() == Some(bucket)
+                && let Some(key) = &row.state.key
+            {
+                by_key.entry(key.clone()).or_default().push(id.clone());
+            }
+            rows.insert(id, KnownRow { row: row.state, revision: row.revision });
+        }
+        Ok(Self {
+            run,
+            bucket,
+            sweep: RefCell::default(),
+            versions,
+            is_first_pass,
+            rows: RefCell::new(rows),
+            by_key,
+            seen: RefCell::default(),
+            undecided: RefCell::default(),
+            outbox: RefCell::default(),
+        })
+    }
+
+    /// Sets the id of the sweep, which is known when the sweep's row is taken.
+    pub(crate) fn begin(&self, sweep: &str) {
+        sweep.clone_into(&mut self.sweep.borrow_mut());
+    }
+
+    /// Compares the result of a check. Only the finding about an object that nobody knows of is logged as a decision.
+    pub(crate) async fn object(&self, checked: CheckedObject, is_older_version: bool) -> CheckedObject {
+        let is_undecided = matches!(checked.decision.outcome, Outcome::Unknown | Outcome::Ignored);
+        if is_undecided && let Some(key) = checked.decision.concerns.get("object") {
+            self.undecided.borrow_mut().insert(key.clone());
+        }
+        let (decision, tracked) = self.found(checked.decision, is_older_version).await;
+        CheckedObject { decision, tracked, ..checked }
+    }
+
+    /// Compares a finding. A decision that is not a finding is returned as it is.
+    pub(crate) async fn found(
+        &self,
+        decision: Decision<Outcome>,
+        is_older_version: bool,
+    ) -> (Decision<Outcome>, Option<Tracked>) {
+        let Some(id) = finding::id(&decision) else { return (decision, None) };
+        self.seen.borrow_mut().insert(id.clone());
+        let known = self.rows.borrow().get(&id).cloned();
+        let sweep = self.sweep.borrow().clone();
+        let state = FindingRow::state_for(known.as_ref().map(|known| &known.row), &sweep);
+        let new = match &known {
+            None if self.rows.borrow().len() >= MOST_ROWS => return (decision, Some(Tracked::UNTRACKED)),
+            Some(known) if known.row.state != FindingState::Resolved => (known.row.of_older_version
+                && !is_older_version)
+                .then(|| FindingRow { of_older_version: false, ..known.row.clone() }),
+            _ => {
+                let row = FindingRow::new(&decision, &sweep, self.run.now());
+                Some(FindingRow { of_older_version: is_older_version, ..row })
+            }
+        };
+        // In the first pass, a finding may have been there for long.
+        let shown = if self.is_first_pass && state == FindingState::New { FindingState::Open } else { state };
+        let was_known = known.as_ref().is_some_and(|known| known.row.state != FindingState::Resolved);
+        if let Some(row) = new {
+            match self.write(&id, row, known.map(|known| known.revision)).await {
+                Ok(row) if !was_known => self.announce(FindingEvent::new(&id, &row, shown)).await,
+                Ok(_) => {}
+                Err(Error::Changed(_)) if !was_known => {
+                    // Another invocation has found it at the same time, and reports it.
+                    let tracked = Tracked { state: FindingState::Open, is_news: false };
+                    return (with_state(decision, &id, FindingState::Open), Some(tracked));
+                }
+                Err(error) => warn!(error = chain(&error), "a finding may be reported again: its row was not written"),
+            }
+        }
+        let tracked = Tracked { state: shown, is_news: state == FindingState::New };
+        (with_state(decision, &id, shown), Some(tracked))
+    }
+
+    /// The findings about the bucket and its pipelines that nobody knows of.
+    pub(crate) async fn news(&self, decisions: Vec<Decision<Outcome>>) -> Vec<Decision<Outcome>> {
+        let mut news = Vec::new();
+        for decision in decisions {
+            let (decision, tracked) = self.found(decision, false).await;
+            if tracked.is_none_or(|tracked| tracked.is_news) {
+                news.push(decision);
+            }
+        }
+        news
+    }
+
+    /// Resolves the findings about objects of a finished page that were not found again. `postponed` are the keys of
+    /// objects that have left the page. Returns the resolved findings.
+    pub(crate) async fn resolve_page(&self, page: PageRange<'_>, postponed: &[String]) -> Vec<Decision<Outcome>> {
+        // If a version ends the page before, this page may begin with further versions of the same object.
+        let starts_within = |position: &ListPosition| position.version.is_some() && !page.is_first;
+        let begins_before = |key: &String| {
+            page.start.is_none_or(|start| *key > start.key || (*key == start.key && starts_within(start)))
+        };
+        let ends_after =
+            |key: &String| page.end.is_none_or(|end| *key < end.key || (*key == end.key && end.version.is_none()));
+        let from = page.start.map(|start| start.key.clone()).unwrap_or_default();
+        let ids: Vec<Code> = self
+            .by_key
+            .range(from..)
+            .take_while(|(key, _)| ends_after(key))
+            .filter(|(key, _)| begins_before(key) && !postponed.contains(key))
+            .filter(|(key, _)| !self.undecided.borrow().contains(*key))
+            .flat_map(|(_, ids)| ids.clone())
+            .collect();
+        self.resolve(ids).await
+    }
+
+    /// Resolves the findings about the bucket, or about a pipeline whose bucket is unknown, that were not found again.
+    pub(crate) async fn resolve_others(&self) -> Vec<Decision<Outcome>> {
+        let is_of_bucket = |row: &FindingRow| row.bucket.as_deref().is_none_or(|bucket| bucket == self.bucket);
+        let is_other = |row: &FindingRow| row.key.is_none() && is_of_bucket(row);
+        let ids = self.ids(is_other);
+        self.resolve(ids).await
+    }
+
+    /// The findings of the bucket that are open and of which people are reminded.
+    pub(crate) fn open(&self) -> Vec<Decision<Outcome>> {
+        let rows = self.rows.borrow();
+        let is_open = |row: &FindingRow| {
+            row.state == FindingState::Open
+                && !row.is_quiet
+                && row.bucket.as_deref().is_none_or(|bucket| bucket == self.bucket)
+        };
+        let open = rows.iter().filter(|(_, known)| is_open(&known.row));
+        let mut open: Vec<_> =
+            open.map(|(id, known)| with_state(known.row.decision(), id, FindingState::Open)).collect();
+        open.sort_by(|one, other| one.concerns.get("object").cmp(&other.concerns.get("object")));
+        open
+    }
+
+    fn ids(&self, is_chosen: impl Fn(&FindingRow) -> bool) -> Vec<Code> {
+        let rows = self.rows.borrow();
+        rows.iter().filter(|(_, known)| is_chosen(&known.row)).map(|(id, _)| id.clone()).collect()
+    }
+
+    /// Sends the remaining events.
+    pub(crate) async fn flush(&self) {
+        let events = mem::take(&mut *self.outbox.borrow_mut());
+        events::put(self.run, &events).await;
+    }
+
+    async fn resolve(&self, ids: Vec<Code>) -> Vec<Decision<Outcome>> {
+        let mut resolved = Vec::new();
+        for id in ids {
+            let Some(KnownRow { row, revision }) = self.rows.borrow().get(&id).cloned() else { continue };
+            let is_over = row.state == FindingState::Resolved || self.seen.borrow().contains(&id);
+            if is_over || (row.of_older_version && !self.versions) {
+                continue;
+            }
+            let row = row.changed(FindingState::Resolved, self.run.now());
+            match self.write(&id, row, Some(revision)).await {
+                Ok(row) => {
+                    let decision = with_state(row.decision(), &id, FindingState::Resolved);
+                    info!(finding.json = telemetry::json(&decision), "a finding is resolved");
+                    self.announce(FindingEvent::new(&id, &row, FindingState::Resolved)).await;
+                    resolved.push(decision);
+                }
+                // Another invocation has found it again.
+                Err(Error::Changed(_)) => {}
+                Err(error) => warn!(error = chain(&error), "a finding stays open, because its row was not written"),
+            }
+        }
+        resolved
+    }
+
+    async fn write(&self, id: &Code, row: FindingRow, revision: Option<u64>) -> Result<FindingRow, Error> {
+        let revision = self.run.ledger.write(&row_key(id), &row, revision, self.run.request_id()).await?;
+        self.rows.borrow_mut().insert(id.clone(), KnownRow { row: row.clone(), revision });
+        Ok(row)
+    }
+
+    async fn announce(&self, event: FindingEvent) {
+        let events = {
+            let mut outbox = self.outbox.borrow_mut();
+            outbox.push(event);
+            if outbox.len() < EVENTS {
+                return;
+            }
+            mem::take(&mut *outbox)
+        };
+        events::put(self.run, &events).await;
+    }
+}
