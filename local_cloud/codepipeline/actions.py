@@ -82,11 +82,36 @@ def _changes_nothing(change: Json) -> bool:
     return change["Status"] == "FAILED" and ("didn't contain changes" in reason or "No updates" in reason)
 
 
+def _deploy_files(execution: Json, action: Json, configuration: Json, detail: Json) -> str:
+    """Puts the files of the input artifact, or the artifact itself, into a bucket. Like AWS, it removes no file."""
+    if unknown := set(configuration) - {"BucketName", "Extract", "ObjectKey"}:
+        raise Failed("ConfigurationError", f"The local cloud does not know {', '.join(sorted(unknown))}")
+    credentials, _ = session(execution, action)
+    s3 = client("s3", detail["input"]["region"], credentials)
+    content = _artifact(execution, action["inputArtifacts"][0]["name"], credentials)
+    bucket, key = configuration["BucketName"], configuration.get("ObjectKey", "")
+    if configuration.get("Extract") != "true":
+        if not key:
+            raise Failed("ConfigurationError", "ObjectKey is required if Extract is false")
+        s3.put_object(Bucket=bucket, Key=key, Body=content)
+        return f"Deployed the artifact to {bucket}/{key}"
+    archive = zipfile.ZipFile(io.BytesIO(content))
+    names = [one.filename for one in archive.infolist() if not one.is_dir()]
+    for name in names:
+        s3.put_object(Bucket=bucket, Key=f"{key}/{name}" if key else name, Body=archive.read(name))
+    return f"Deployed {len(names)} files to {bucket}"
+
+
+def _artifact(execution: Json, name: str, credentials: Credentials) -> bytes:
+    place = execution["artifacts"][name]
+    s3 = client("s3", execution["region"], credentials)
+    content: bytes = s3.get_object(Bucket=place["bucket"], Key=place["key"])["Body"].read()
+    return content
+
+
 def _file(execution: Json, path: str, credentials: Credentials) -> str:
     artifact, _, name = path.partition("::")
-    place = execution["artifacts"][artifact]
-    s3 = client("s3", execution["region"], credentials)
-    content = s3.get_object(Bucket=place["bucket"], Key=place["key"])["Body"].read()
+    content = _artifact(execution, artifact, credentials)
     try:
         return zipfile.ZipFile(io.BytesIO(content)).read(name).decode()
     except KeyError:
@@ -146,5 +171,6 @@ ACTIONS: dict[tuple[str, str], Callable[[Json, Json, Json, Json], str]] = {
     ("Source", "CodeCommit"): sources.take_commit,
     ("Source", "ECR"): sources.take_image,
     ("Deploy", "CloudFormation"): _deploy,
+    ("Deploy", "S3"): _deploy_files,
     ("Approval", "Manual"): _approve,
 }

@@ -44,6 +44,7 @@ ACCOUNTS = {
         "GrantsAccess": "true",
         "ManagesPipeline": "true",
         "RequiresApproval": "true",
+        "DeployBucketName": "shop-files",
         "ImageRepositoryName": "shop",
         "AssumableRoleArns": "arn:aws:iam::999999999999:role/support",
         "ArtifactConsumerRoleArn": "arn:aws:iam::333333333333:role/consumer",

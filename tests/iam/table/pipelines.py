@@ -136,8 +136,10 @@ for account, _, _ in WAYS:
         plain,
         context=tls,
     )
+    # The key of the bucket for files may be any key of the account.
+    files = account == P
     for who, actions, anywhere in [
-        (pipeline, "kms:Decrypt kms:GenerateDataKey", []),
+        (pipeline, "kms:Decrypt kms:GenerateDataKey", ["name"] if files else []),
         (build, "kms:Decrypt kms:GenerateDataKey", []),
         (cloudformation, "kms:Decrypt", []),
         (checker, "kms:Encrypt kms:GenerateDataKey kms:ReEncryptTo", []),
@@ -184,8 +186,27 @@ for account, _, _ in WAYS:
         but("from another account", "resource", who=f"arn:aws:iam::{STRANGER}:role/admin"),
     )
     other_key = arn("kms", account, "key/somebodys")
-    for who in (pipeline, build, cloudformation):
+    for who in (build, cloudformation) if files else (pipeline, build, cloudformation):
         never("does not use another key", who, "kms:Decrypt", other_key, context=VIA_S3)
+    released = "arn:aws:s3:::shop-files/release/index.html"
+    if files:
+        may(
+            "deploys files",
+            pipeline,
+            "s3:PutObject",
+            released,
+            but("outside release/", "identity", to="arn:aws:s3:::shop-files/index.html"),
+            but("into another folder", "identity", to="arn:aws:s3:::shop-files/released/index.html"),
+            but("into a stranger's bucket of that name", "identity", context={"aws:ResourceAccount": STRANGER}),
+            context={"aws:ResourceAccount": account},
+        )
+    never(
+        "does not read or remove files, or set their ACL" if files else "does not deploy files",
+        pipeline,
+        "s3:GetObject s3:DeleteObject s3:PutObjectAcl" if files else "s3:PutObject",
+        released,
+        context={"aws:ResourceAccount": account},
+    )
     never(
         "does not write under another key",
         checker,
