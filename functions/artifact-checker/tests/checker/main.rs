@@ -13,6 +13,7 @@
 )]
 
 mod any_bucket;
+mod board;
 mod concurrency;
 mod finding_states;
 mod findings;

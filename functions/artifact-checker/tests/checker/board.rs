@@ -1,0 +1,53 @@
+//! The alias `board`: whatever comes through it, the function calls no service.
+
+use std::time::Duration;
+
+use artifact_checker::Checker;
+use sekisho_domain::artifacts::Repair;
+use sekisho_lambda::{Failure as _, Invocation};
+use sekisho_ledger::Memory;
+use sekisho_testing::cases;
+use serde_json::{Value, json};
+
+use crate::objects::world_with;
+use crate::world::s3::Version;
+use crate::world::{World, invocation, under};
+
+/// Invokes the function through an alias. Returns the type of the error, and asserts that nothing was called or written.
+async fn refusal(world: &World, checker: &Checker<Memory>, alias: Option<&str>, payload: &Value) -> &'static str {
+    let plain = invocation("request-1", Duration::from_mins(15));
+    let invocation = Invocation { qualifier: alias.map(str::to_owned), ..plain };
+    let error = Box::pin(checker.handle(&payload.to_string(), &invocation)).await.unwrap_err();
+    assert!(world.state().requests.is_empty() && checker.ledger.rows().is_empty(), "{payload}");
+    error.error_type().name()
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_that_comes_through_the_board_is_carried_out() {
+    let world = world_with(Version::new("artifact", under("other")));
+    let checker = world.checker(Repair::Update);
+    for name in cases::names("artifact-checker") {
+        let payload: Value = serde_json::from_str(&cases::file("artifact-checker", &name)).unwrap();
+        let with = |key: &str, value: Value| {
+            let mut with = payload.clone();
+            with[key] = value;
+            with
+        };
+        // The dry run of a sweep writes its report to the ledger.
+        for payload in [payload.clone(), with("dry_run", json!(true))] {
+            assert_eq!(refusal(&world, &checker, Some("board"), &payload).await, "Refused", "{name}");
+        }
+        for dry_run in [json!("true"), json!(1)] {
+            let error = refusal(&world, &checker, Some("board"), &with("dry_run", dry_run)).await;
+            let is_sweep = payload["action"] == "sweep";
+            assert_eq!(error, if is_sweep { "InvalidRequest" } else { "Refused" }, "{name}");
+        }
+        // The person who looks at a dashboard did not write the fields of its widgets.
+        for alias in [None, Some("board"), Some("live")] {
+            for key in ["widgetContext", "describe"] {
+                let error = refusal(&world, &checker, alias, &with(key, json!({"params": payload}))).await;
+                assert_eq!(error, "InvalidRequest", "{name}");
+            }
+        }
+    }
+}
