@@ -38,6 +38,7 @@ UNNOTICED = [
     # In most of the next rows, a condition requires a key that no other action has, so other actions stay denied.
     ("Relay for events:*", "only PutEvents has events:source"),
     ("Report for events:*", "only PutEvents has events:source"),
+    ("AnnounceFindings for events:*", "only PutEvents has events:source"),
     ("LetRolesLog for iam:*", "only AttachRolePolicy and DetachRolePolicy have iam:PolicyARN for a role"),
     ("GiveRolesToFunctions for iam:*", "only PassRole has iam:PassedToService"),
     ("DeployAsCloudFormation for iam:*", "only PassRole has iam:PassedToService"),

@@ -135,6 +135,7 @@ NAMED = {
             "arn:aws:lambda:{region}:{account}:function:sekisho-artifact-checker",
             r"invoke\(\)\s*\.function_name\(",
         ),
+        ("events", "arn:aws:events:{region}:{account}:event-bus/default", r"event-bus/default"),
         ("sts", "arn:aws:iam::333333333333:role/consumer", r"assume_role\(\)\s*\.role_arn\("),
         # Lambda itself sends to this queue, so no place in the code names it.
         ("sqs", "arn:aws:sqs:{region}:{account}:sekisho-artifact-checker-dead-letters", ""),

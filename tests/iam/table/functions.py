@@ -24,7 +24,7 @@ for account, what, function in [
         "event-relay": " dynamodb:BatchGetItem dynamodb:Query",
         "pipeline-starter": " dynamodb:BatchGetItem dynamodb:Query",
         "temp-access": " dynamodb:Query dynamodb:DeleteItem",
-        "artifact-checker": "",
+        "artifact-checker": " dynamodb:Query",
     }[what]
     may(
         "uses the ledger",

@@ -21,6 +21,7 @@ from tests.iam.requests import (
 )
 from tools.layout import REGION
 
+FINDING = {"events:source": "sekisho.checker", "events:detail-type": "Artifact Finding"}
 for account, _, _ in WAYS:
     starter, pipeline, build, cloudformation = (
         role(account, what) for what in ("pipeline-starter", "pipeline", "build", "cloudformation")
@@ -416,6 +417,15 @@ for account, _, _ in WAYS:
         "codepipeline:GetPipeline codepipeline:ListActionExecutions",
         shop,
         anywhere=["name"],
+    )
+    may(
+        "announces a finding",
+        checker,
+        "events:PutEvents",
+        arn("events", account, "event-bus/default"),
+        but("on the bus of the orders", "identity", to=arn("events", account, "event-bus/sekisho")),
+        *(but(f"{key} {value}", "identity", context={key: value}) for key in FINDING for value in ("other", None)),
+        context=FINDING,
     )
     may(
         "continues a sweep",
