@@ -105,6 +105,7 @@ prop_compose! {
         let grant = Grant {
             principal: Principal::new(if role { Kind::Role } else { Kind::User }, "somebody").unwrap(),
             minutes,
+            from: None,
             profile: profile.map(str::to_owned),
             reason: Some("must not be in the policy: 障害".to_owned()),
             dry_run: false,
@@ -240,6 +241,7 @@ fn a_changed_profile_is_written_with_the_same_end() {
     let grant = Grant {
         principal: Principal::new(Kind::User, "a").unwrap(),
         minutes: Some(1),
+        from: None,
         profile: Some("b".to_owned()),
         reason: None,
         dry_run: false,
@@ -267,6 +269,7 @@ fn a_live_policy_with_an_end_in_the_distant_future_is_not_replaced() {
     let grant = Grant {
         principal: Principal::new(Kind::User, "a").unwrap(),
         minutes: Some(1),
+        from: None,
         profile: None,
         reason: None,
         dry_run: false,

@@ -5,12 +5,15 @@ mod cloud;
 mod http;
 mod iam;
 mod ledger;
+mod people;
+mod trail;
 
 use std::cell::Cell;
 use std::time::Duration;
 
 use sekisho_domain::config::Document;
-use sekisho_lambda::aws::Later;
+use sekisho_lambda::aws::{Later, later};
+use sekisho_lambda::signed::Signed;
 use sekisho_lambda::{Invocation, Topic};
 use sekisho_ledger::{Key, Row, Store as _};
 use sekisho_testing::invocation::invocation;
@@ -18,7 +21,10 @@ use serde_json::Value;
 use temp_access::access::TempAccess;
 use temp_access::answer::Answer;
 use temp_access::aws::iam::Iam;
+use temp_access::aws::identity_center::{IDENTITY_STORE, IdentityCenter};
+use temp_access::aws::lambda::Hubs;
 use temp_access::aws::ssm::Sessions;
+use temp_access::aws::trail::{CLOUDTRAIL, Trail};
 use temp_access::error::Error;
 use temp_access::principal::Kind;
 use temp_access::row::GrantRow;
@@ -108,16 +114,36 @@ impl Account {
             .retry_config(aws_sdk_ssm::config::retry::RetryConfig::standard().with_max_attempts(3))
             .http_client(cloud.clone())
             .build();
+        let variables =
+            [("AWS_REGION", "ap-northeast-1"), ("AWS_ACCESS_KEY_ID", "AKID"), ("AWS_SECRET_ACCESS_KEY", "s")];
+        let aws = sekisho_lambda::aws::load(&variables.into_iter().collect()).into_builder();
+        let aws = aws.http_client(cloud.clone()).build();
         let function = TempAccess {
             access: Document::parse("sekisho.toml", config).and_then(|document| document.access()),
             boundary: BOUNDARY.to_owned(),
             ledger: FaultyLedger::new(),
             iam: Iam::new(Later::new(Box::new(|| aws_sdk_iam::Client::from_conf(iam)))),
             sessions: Sessions::new(Later::new(Box::new(|| aws_sdk_ssm::Client::from_conf(ssm)))),
+            trail: Trail::new(later(&aws, |aws| Signed::new(aws, &CLOUDTRAIL, None))),
+            hubs: Hubs::new(&aws),
+            hub: None,
+            identity_center: None,
             topic: Topic::new(Later::new(Box::new(|| aws_sdk_sns::Client::from_conf(sns))), TOPIC),
             clock: Box::new(move || BEGIN + (Instant::now() - begin)),
         };
         Self { function, cloud, begin, count: Cell::new(0) }
+    }
+
+    /// An account to whose people of Identity Center access may be given.
+    pub fn of_people() -> Self {
+        let mut account = Self::new();
+        let variables =
+            [("AWS_REGION", "ap-northeast-1"), ("AWS_ACCESS_KEY_ID", "AKID"), ("AWS_SECRET_ACCESS_KEY", "s")];
+        let aws = sekisho_lambda::aws::load(&variables.into_iter().collect()).into_builder();
+        let aws = aws.http_client(account.cloud.clone()).build();
+        let service = later(&aws, |aws| Signed::new(aws, &IDENTITY_STORE, None));
+        account.function.identity_center = Some(IdentityCenter::new(service, "d-0123456789", people::WINDOW));
+        account
     }
 
     pub fn now(&self) -> OffsetDateTime {
@@ -128,6 +154,25 @@ impl Account {
     pub async fn invoke(&self, payload: &str) -> Result<Answer, Error> {
         let count = self.count.replace(self.count.get() + 1);
         self.invoke_as(&format!("request-{count}"), payload).await
+    }
+
+    /// Invokes the function through a door with a new request id.
+    pub async fn invoke_at(&self, door: &str, payload: &str) -> Result<Answer, Error> {
+        let count = self.count.replace(self.count.get() + 1);
+        self.invoke_at_as(door, &format!("request-{count}"), payload).await
+    }
+
+    /// Invokes the function through a door with this request id.
+    pub async fn invoke_at_as(&self, door: &str, request: &str, payload: &str) -> Result<Answer, Error> {
+        let invocation = invocation("temp-access", "333333333333", self.now() + Duration::from_mins(1));
+        let qualifier = (!door.is_empty()).then(|| door.to_owned());
+        let invocation = Invocation { request_id: request.to_owned(), qualifier, ..invocation };
+        self.function.handle(payload, &invocation).await
+    }
+
+    /// Invokes the function through a door, and returns the text of the answer.
+    pub async fn text_at(&self, door: &str, payload: &str) -> String {
+        text(self.invoke_at(door, payload).await)
     }
 
     /// Invokes the function with this request id.

@@ -4,12 +4,22 @@
 #![allow(unreachable_pub, reason = "these modules are one crate, which exports nothing")]
 
 mod account;
+mod approvals;
+mod board;
 mod concurrency;
 mod contract;
+mod doors;
+mod endings;
 mod ends;
 mod faults;
 mod follow_ups;
+mod glass;
 mod grants;
+mod histories;
+mod hub;
 mod lists;
+mod people;
+mod people_faults;
 mod revokes;
+mod schedules;
 mod sweeps;

@@ -9,6 +9,8 @@ use time::OffsetDateTime;
 
 use super::BOUNDARY;
 use super::iam::{Answer, Iam, Principal};
+use super::people::People;
+use super::trail::Trail;
 
 /// A fault of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,12 +41,16 @@ pub struct Cloud(Arc<Mutex<State>>);
 #[derive(Debug, Default)]
 struct State {
     iam: Iam,
+    /// Identity Center, and the policy of its people.
+    people: People,
     /// The names of all calls.
     calls: Vec<String>,
     /// The messages of all notices.
     published: Vec<String>,
     /// The open sessions of Session Manager.
     sessions: Vec<Session>,
+    /// The events of CloudTrail.
+    trail: Trail,
     /// The name of a call, the number of times that it still fails, and the fault.
     faults: Vec<(&'static str, usize, Fault)>,
     /// How many milliseconds the calls take. Each call takes the next delay; the first delay follows the last one.
@@ -120,7 +126,12 @@ impl Cloud {
 
     /// Whether any call so far changed IAM.
     pub fn wrote(&self) -> bool {
-        self.calls().iter().any(|call| call.starts_with("Put") || call.starts_with("Delete"))
+        self.calls().iter().any(|call| ["Put", "Delete", "Create"].iter().any(|writes| call.starts_with(writes)))
+    }
+
+    /// Looks at the people of Identity Center, or changes them.
+    pub fn people<T>(&self, look: impl FnOnce(&mut People) -> T) -> T {
+        look(&mut self.state().people)
     }
 
     /// The messages of all notices so far.
@@ -165,6 +176,9 @@ impl Cloud {
             state.published.push(fields["Message"].clone());
             return Ok("<MessageId>m</MessageId>".to_owned());
         }
+        if let Some(answer) = state.people.act(fields) {
+            return answer;
+        }
         state.iam.act(fields, outdated)
     }
 
@@ -180,7 +194,12 @@ impl Cloud {
         self.state().sessions.iter().map(|session| session.id.clone()).collect()
     }
 
-    /// Carries out a call to Session Manager. Each page has one session.
+    /// Records an event of CloudTrail.
+    pub fn record(&self, caller: &str, event: &str, at: OffsetDateTime) {
+        self.state().trail.record(caller, event, at);
+    }
+
+    /// Carries out a call to Session Manager or to CloudTrail. Each page of sessions has one.
     pub fn act_on_sessions(&self, action: &str, request: &Value) -> Value {
         let mut state = self.state();
         match action {
@@ -196,6 +215,7 @@ impl Cloud {
                 state.sessions.retain(|session| session.id != id);
                 json!({"SessionId": id})
             }
+            "LookupEvents" => state.trail.look_up(request),
             other => panic!("unknown call: {other}"),
         }
     }

@@ -158,6 +158,7 @@ fn type_name(kind: Kind) -> &'static str {
     match kind {
         Kind::User => "User",
         Kind::Role => "Role",
+        Kind::Person => panic!("IAM has no people"),
     }
 }
 

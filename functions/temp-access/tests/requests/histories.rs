@@ -1,0 +1,208 @@
+//! Any sequence of requests, approvals, revokes, changes of the configuration, and sweeps.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use sekisho_domain::access::{Access, Approval, DoorName};
+use sekisho_domain::config::Document;
+use sekisho_domain::timestamp;
+use serde_json::{Value, json};
+use temp_access::answer::Answer;
+use temp_access::principal::Kind::User;
+use temp_access::window::LEEWAY;
+use time::{Duration, OffsetDateTime};
+use tokio::time::advance;
+
+use crate::account::{Account, FOLLOW_UP, SWEEP};
+use crate::approvals::DOORS;
+
+const DOOR_NAMES: [&str; 5] = ["hana", "taro", "jun", "approvers", ""];
+const PROFILES: [&str; 3] = ["admin", "read-only", "glass"];
+
+/// What happens next.
+#[derive(Debug, Clone)]
+enum Step {
+    Ask { door: usize, profile: usize, minutes: u64, from: Option<i64> },
+    Approve { door: usize, code: usize },
+    Decline { door: usize, code: usize },
+    Revoke,
+    Configure(usize),
+    Sweep,
+    FollowUp,
+    Wait(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let door = 0..DOOR_NAMES.len();
+    let from = prop::option::weighted(0.3, -5..200_i64);
+    prop_oneof![
+        6 => (door.clone(), 0..PROFILES.len(), 1..400_u64, from)
+            .prop_map(|(door, profile, minutes, from)| Step::Ask { door, profile, minutes, from }),
+        6 => (door.clone(), 0..3_usize).prop_map(|(door, code)| Step::Approve { door, code }),
+        1 => (door, 0..3_usize).prop_map(|(door, code)| Step::Decline { door, code }),
+        1 => Just(Step::Revoke),
+        2 => (0..6_usize).prop_map(Step::Configure),
+        2 => Just(Step::Sweep),
+        1 => Just(Step::FollowUp),
+        4 => (0..200_u64).prop_map(Step::Wait),
+    ]
+}
+
+/// One of six configurations.
+fn configuration(number: usize) -> Access {
+    let needs = "approval   = \"another\"";
+    let changed = match number {
+        0 => DOORS.to_owned(),
+        1 => DOORS.replacen(needs, "approval = \"another\"\nmax_minutes = 90", 1),
+        2 => DOORS.replacen(needs, "", 1),
+        3 => DOORS.replacen(
+            "[\"ec2:Describe*\"], resources = [\"*\"] }]",
+            "[\"ec2:*\"], resources = [\"*\"] }]\napproval = \"another\"",
+            1,
+        ),
+        4 => DOORS.replacen("actions = [\"*\"]", "actions = [\"s3:*\"]", 1),
+        _ => DOORS.replace("people.taro", "people.jiro").replace("[\"hana\", \"taro\"]", "[\"hana\"]"),
+    };
+    Document::parse("sekisho.toml", &changed).unwrap().access().unwrap()
+}
+
+/// A span in which an answer promised access.
+#[derive(Debug)]
+struct Promise {
+    profile: String,
+    from: OffsetDateTime,
+    until: OffsetDateTime,
+}
+
+/// An account with everything that was promised and written so far.
+struct History {
+    account: Account,
+    codes: Vec<String>,
+    promises: Vec<Promise>,
+    decisions: Vec<Value>,
+    policies: BTreeMap<String, String>,
+}
+
+impl History {
+    fn new() -> Self {
+        Self {
+            account: Account::with(DOORS),
+            codes: Vec::new(),
+            promises: Vec::new(),
+            decisions: Vec::new(),
+            policies: BTreeMap::new(),
+        }
+    }
+
+    /// Carries out a step. The answer may be a refusal.
+    async fn take(&mut self, step: &Step) {
+        let code = |index: usize| self.codes.iter().rev().nth(index).cloned().unwrap_or("ABCDEFGH".to_owned());
+        let (door, payload) = match step {
+            Step::Ask { door, profile, minutes, from } => {
+                let mut request = json!({
+                    "user": "prd-user", "minutes": minutes, "profile": PROFILES[*profile], "reason": "why",
+                });
+                if let Some(from) = from {
+                    request["from"] = timestamp::seconds(self.account.now() + Duration::minutes(*from)).into();
+                }
+                (*door, request)
+            }
+            Step::Approve { door, code: index } => (*door, json!({"approve": code(*index)})),
+            Step::Decline { door, code: index } => (*door, json!({"decline": code(*index)})),
+            Step::Revoke => (4, json!({"action": "revoke", "user": "prd-user"})),
+            Step::Sweep => (4, serde_json::from_str(SWEEP).unwrap()),
+            Step::FollowUp => (4, serde_json::from_str(FOLLOW_UP).unwrap()),
+            Step::Configure(number) => {
+                self.account.function.access = Ok(configuration(*number));
+                return;
+            }
+            Step::Wait(minutes) => {
+                advance(std::time::Duration::from_mins(*minutes)).await;
+                return;
+            }
+        };
+        if let Ok(Answer::Text(text)) = self.account.invoke_at(DOOR_NAMES[door], &payload.to_string()).await {
+            let code = text.strip_prefix("Request ").and_then(|rest| rest.split_once(' '));
+            self.codes.extend(code.map(|(code, _)| code.to_owned()));
+        }
+    }
+
+    /// Checks everything that was written since the last check, and what is allowed now.
+    async fn check(&mut self) {
+        let now = self.account.now();
+        let decisions = self.account.decisions();
+        for decision in decisions.iter().filter(|decision| !self.decisions.contains(decision)) {
+            let outcome = decision["outcome"].as_str().unwrap();
+            if ["granted", "extended", "widened", "scheduled", "unchanged"].contains(&outcome) {
+                let time = |field: &str| timestamp::parse_seconds(decision[field].as_str().unwrap()).unwrap();
+                let profile = decision["profile"].as_str().unwrap().to_owned();
+                // The start is that of the chain. The access begins with the grant, unless it is scheduled.
+                let from = time("start").max(now - Duration::minutes(1));
+                self.promises.push(Promise { profile, from, until: time("until") });
+            }
+        }
+        self.decisions = decisions;
+        let policies = self.account.cloud.policies(User, "prd-user");
+        for (name, document) in &policies {
+            let profile = name.strip_prefix("sekisho-").unwrap();
+            let (after, end) = window(document);
+            if self.policies.get(name) != Some(document) {
+                self.check_written(profile, after, end).await;
+            }
+            if after < now && now < end {
+                let is_promised = |promise: &Promise| {
+                    promise.profile == profile && promise.from - LEEWAY <= now && now <= promise.until
+                };
+                assert!(self.promises.iter().any(is_promised), "{now}: {name} {document}: {:?}", self.promises);
+            }
+        }
+        self.policies = policies;
+    }
+
+    /// No window exceeds `max_minutes`, and a profile that needs an approval has one of somebody else on record.
+    async fn check_written(&self, profile: &str, after: OffsetDateTime, end: OffsetDateTime) {
+        let access = self.account.function.access.as_ref().unwrap();
+        let longest = access.longest(profile).duration();
+        assert!(end - after <= longest + LEEWAY, "{profile}: {after} to {end} is more than {longest}");
+        let (_, configured) = access.profiles.iter().find(|(name, _)| name.as_str() == profile).unwrap();
+        let row = self.account.row(&format!("user/prd-user/{profile}")).await.unwrap().state;
+        assert!(end - row.start <= longest, "{profile}: the chain from {} to {end} exceeds {longest}", row.start);
+        if configured.approval == Approval::Another {
+            let door = |name: &Option<String>| name.as_deref().unwrap().parse::<DoorName>().unwrap();
+            let (asked, approved) = (door(&row.consent.door), door(&row.consent.approved_by));
+            assert!(access.people_behind(&asked).is_disjoint(&access.people_behind(&approved)));
+            let code = row.consent.code.clone().unwrap();
+            let is_approval =
+                |decision: &&Value| decision["outcome"] == "approved" && decision["code"] == code.as_str();
+            let approval = self.decisions.iter().find(is_approval).unwrap();
+            assert_eq!(approval["approved_by"], approved.as_str());
+        }
+        if configured.break_glass {
+            assert!(row.consent.code.is_some() && row.consent.door.as_deref() == Some("hana"));
+        }
+    }
+}
+
+/// The time after which a policy allows, and its end.
+fn window(document: &str) -> (OffsetDateTime, OffsetDateTime) {
+    let document: Value = serde_json::from_str(document).unwrap();
+    let condition = &document["Statement"][0]["Condition"];
+    let time = |operator: &str| timestamp::parse_seconds(condition[operator]["aws:CurrentTime"].as_str().unwrap());
+    (time("DateGreaterThan").unwrap(), time("DateLessThan").unwrap())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn every_window_is_limited_promised_and_approved(steps in prop::collection::vec(step(), 1..40)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let mut history = History::new();
+            for step in &steps {
+                history.take(step).await;
+                history.check().await;
+            }
+        });
+    }
+}

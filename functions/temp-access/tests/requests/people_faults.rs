@@ -1,0 +1,156 @@
+//! `sekisho-window` with several writers, stale reads, an unreachable ledger, and invocations that die.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use proptest::prelude::*;
+use temp_access::answer::Answer;
+use temp_access::error::Error;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use crate::account::{Account, minutes};
+
+const PEOPLE: usize = 4;
+
+/// A request about one person.
+#[derive(Debug, Clone)]
+struct Step {
+    person: usize,
+    is_grant: bool,
+    /// When the invocation begins, in milliseconds.
+    start: u64,
+    /// After how many milliseconds the invocation dies; `None` if it doesn't.
+    dies: Option<u64>,
+}
+
+/// What came of a request.
+#[derive(Debug)]
+struct Done {
+    step: Step,
+    start: Instant,
+    end: Instant,
+    /// Whether the caller was told that it was done.
+    is_answered: bool,
+}
+
+fn user(person: usize) -> String {
+    format!("0123456789-11111111-2222-3333-4444-{person:012}")
+}
+
+async fn carry_out(account: &Account, step: Step, begin: Instant) -> Done {
+    sleep_until(begin + Duration::from_millis(step.start)).await;
+    let person = format!("p{}@example.com", step.person);
+    let payload = if step.is_grant {
+        format!(r#"{{"person":"{person}","minutes":300}}"#)
+    } else {
+        format!(r#"{{"action":"revoke","person":"{person}"}}"#)
+    };
+    let start = Instant::now();
+    let limit = step.dies.map_or(minutes(1), Duration::from_millis);
+    let answer: Option<Result<Answer, Error>> = timeout(limit, account.invoke(&payload)).await.ok();
+    Done { step, start, end: Instant::now(), is_answered: matches!(answer, Some(Ok(_))) }
+}
+
+/// Who must be in and who must be out: a person whose last request was answered, and began after all others had ended.
+fn expected(done: &[Done]) -> (BTreeSet<String>, BTreeSet<String>) {
+    let (mut inside, mut outside) = (BTreeSet::new(), BTreeSet::new());
+    for person in 0..PEOPLE {
+        let theirs: Vec<&Done> = done.iter().filter(|one| one.step.person == person).collect();
+        let Some(last) = theirs.iter().max_by_key(|one| one.start) else {
+            outside.insert(user(person));
+            continue;
+        };
+        let is_last = theirs.iter().all(|one| std::ptr::eq(*one, *last) || one.end < last.start);
+        if is_last && last.is_answered {
+            if last.step.is_grant { &mut inside } else { &mut outside }.insert(user(person));
+        }
+    }
+    (inside, outside)
+}
+
+fn account(lags: &[u64], delays: Vec<u64>) -> Account {
+    let account = Account::of_people();
+    account.cloud.people(|people| {
+        people.users = (0..=PEOPLE).map(|person| (format!("p{person}@example.com"), user(person))).collect();
+        people.lags = lags.iter().map(|lag| Duration::from_secs(*lag)).collect();
+    });
+    account.cloud.set_delays(delays);
+    account
+}
+
+fn check(account: &Account, done: &[Done], when: &str) {
+    let let_in = account.cloud.people(|people| people.let_in());
+    let (inside, outside) = expected(done);
+    assert!(let_in.is_superset(&inside), "{when}: {inside:?} were answered, but only {let_in:?} are in: {done:#?}");
+    assert!(let_in.is_disjoint(&outside), "{when}: {outside:?} were revoked, but {let_in:?} are in: {done:#?}");
+}
+
+/// Carries out the steps. The ledger cannot be reached between the two times, in milliseconds.
+async fn play(steps: Vec<Step>, lags: Vec<u64>, delays: Vec<u64>, lost: (u64, u64)) {
+    let account = account(&lags, delays);
+    let begin = Instant::now() + Duration::from_secs(30);
+    let lost = (begin + Duration::from_millis(lost.0), begin + Duration::from_millis(lost.1));
+    account.fail_ledger(move |_| (lost.0..lost.1).contains(&Instant::now()));
+    let done = join_all(steps.into_iter().map(|step| carry_out(&account, step, begin))).await;
+    sleep_until(lost.1).await;
+    for _ in 0..3 {
+        sleep(minutes(1)).await;
+        account.follow_up().await;
+    }
+    check(&account, &done, "after the follow-ups");
+    let last = Step { person: PEOPLE, is_grant: true, start: 0, dies: None };
+    let next = carry_out(&account, last, begin).await;
+    assert!(next.is_answered);
+    check(&account, &done, "after the next person's grant");
+    assert!(account.cloud.people(|people| people.let_in()).contains(&user(PEOPLE)));
+}
+
+fn run(play: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(play);
+}
+
+fn a_step() -> impl Strategy<Value = Step> {
+    let dies = prop_oneof![3 => Just(None), 1 => (0_u64..4_000).prop_map(Some)];
+    (0..PEOPLE, any::<bool>(), 0_u64..60_000, dies).prop_map(|(person, is_grant, start, dies)| Step {
+        person,
+        is_grant,
+        start,
+        dies,
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whoever_was_answered_is_in_and_nobody_comes_back(
+        steps in proptest::collection::vec(a_step(), 1..9),
+        lags in proptest::collection::vec(prop_oneof![Just(0_u64), Just(20), 0_u64..20], 1..5),
+        delays in proptest::collection::vec(0_u64..400, 1..6),
+        lost in prop_oneof![2 => Just((0, 0)), 1 => (0_u64..60_000, 0_u64..60_000)],
+    ) {
+        run(play(steps, lags, delays, (lost.0, lost.0 + lost.1)));
+    }
+}
+
+/// One invocation dies after each number of milliseconds, and thus after each of its steps.
+#[test]
+fn a_writer_may_die_after_each_step() {
+    for is_grant in [true, false] {
+        for lag in [0, 20] {
+            for dies in (0..2_000).step_by(100) {
+                let step = |person, is_grant, start, dies| Step { person, is_grant, start, dies };
+                let steps = vec![
+                    step(0, true, 0, None),
+                    step(1, true, 10_000, None),
+                    step(usize::from(is_grant) * 2, is_grant, 20_000, Some(dies)),
+                    step(3, true, 24_000, None),
+                    step(1, false, 40_000, None),
+                ];
+                run(play(steps, vec![lag], vec![50], (0, 0)));
+            }
+        }
+    }
+}
