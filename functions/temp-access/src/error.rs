@@ -203,7 +203,6 @@ impl Failure for Error {
             Self::TooLarge { .. } | Self::WindowFull { .. } | Self::ChainOver { .. } => ErrorType::LimitExceeded,
             Self::People { source, .. } if source.is_throttled() => ErrorType::Throttled,
             Self::People { source, .. } if source.is_refused() => ErrorType::Refused,
-            Self::People { .. } => ErrorType::Internal,
             Self::PassedOn { error_type, .. } => *error_type,
             Self::Hub { source, .. } => match source.kind {
                 HubErrorKind::Denied => ErrorType::Refused,
@@ -221,7 +220,7 @@ impl Failure for Error {
                 ErrorKind::Other | ErrorKind::Unanswered => ErrorType::Internal,
             },
             Self::Ledger { source, .. } if source.is_throttled() => ErrorType::Throttled,
-            Self::Ledger { .. } | Self::Died { .. } | Self::TooSlow(_) => ErrorType::Internal,
+            Self::People { .. } | Self::Ledger { .. } | Self::Died { .. } | Self::TooSlow(_) => ErrorType::Internal,
         }
     }
 }
