@@ -2,8 +2,10 @@
 
 import pathlib
 import time
+import zlib
 
 import pytest
+from botocore.exceptions import ClientError
 
 from tests.local_cloud.accounts import allow, document
 from tests.template import deployed
@@ -59,7 +61,7 @@ def test_files_come_after_the_stack_or_instead_of_it(cloud):
     }
     assert actions["Approval"]["configuration"]["CustomData"] == (
         f"Deploys commit #{{Source.CommitId}} of shop (main) in {account}.\n"
-        "Change set shop of stack shop lists the changes.\nIts files go to the bucket my.site-1, below release/."
+        "Change set shop of stack shop lists the changes.\nFiles: my.site-1/release/"
     )
     statement = statements(cloud, account)["DeployFiles"]
     assert (statement["Action"], statement["Resource"]) == ("s3:PutObject", "arn:aws:s3:::my.site-1/release/*")
@@ -68,12 +70,35 @@ def test_files_come_after_the_stack_or_instead_of_it(cloud):
     names, actions = stages(cloud, account)
     assert names == {"Source": ["Source"], "Deploy": ["Approval", "Files"]}
     assert actions["Approval"]["configuration"] == {
-        "CustomData": f"Deploys commit #{{Source.CommitId}} of shop (main) in {account}.\n"
-        "Its files go to the bucket my.site-1, below release/.",
+        "CustomData": f"Deploys commit #{{Source.CommitId}} of shop (main) in {account}.\nFiles: my.site-1/release/",
         "ExternalEntityLink": f"https://{REGION}.console.aws.amazon.com/s3/buckets/my.site-1?prefix=release/",
     }
     resources = cloud.client(account, "cloudformation").describe_stack_resources(StackName="sekisho")["StackResources"]
     assert {one["LogicalResourceId"] for one in resources} & {"Build", "BuildLogs"} == set()
+
+
+@pytest.mark.parametrize(
+    ("parameters", "refused_by"),
+    [
+        ({"ManagesPipeline": "false", "DeployBucketName": "site"}, "rule FilesNeedThePipeline"),
+        ({"TemplatePath": ""}, "rule PipelineDeploysSomething"),
+        (
+            {"TemplatePath": "", "DeployBucketName": "site", "ImageRepositoryName": "shop"},
+            "rule PipelineDeploysSomething failed: An image is deployed by a stack",
+        ),
+        ({"DeployBucketName": "Site"}, "Parameter 'DeployBucketName'"),
+        ({"DeployBucketName": "a..b"}, "Parameter 'DeployBucketName'"),
+        ({"DeployBucketName": "192.168.0.1"}, "Parameter 'DeployBucketName'"),
+        ({"DeployBucketName": "site/release"}, "Parameter 'DeployBucketName'"),
+        # Objects in the artifact bucket expire.
+        ({"DeployBucketName": f"sekisho-artifacts-400000000024-{REGION}"}, "Parameter 'DeployBucketName'"),
+    ],
+    ids=lambda given: "" if isinstance(given, str) else " ".join(f"{name}={value}" for name, value in given.items()),
+)
+def test_wrong_parameters_are_refused(cloud, parameters, refused_by):
+    account = f"5{zlib.crc32(str(parameters).encode()) % 10**11:011}"
+    with pytest.raises(ClientError, match=refused_by):
+        cloud.deploy(account, DUTIES | parameters)
 
 
 def execution(client):

@@ -270,7 +270,7 @@ def test_the_parameters_for_the_stack_sekisho_exist_and_the_routes_name_their_ac
     parameters, routes = blocks("toml")[0] + blocks("toml")[1], tomllib.loads(blocks("toml")[2])["route"]
     assert set(re.findall(r'"([A-Za-z]+)=', parameters)) <= set(deployed.source()["Parameters"])
     (stage,) = [
-        one for one in deployed.source()["Resources"]["Pipeline"]["Properties"]["Stages"] if one["Name"] == "Source"
+        one for one in deployed.source()["Resources"]["Pipeline"]["Properties"]["Stages"] if one.get("Name") == "Source"
     ]
     actions = re.findall(r"'Name': '(\w+)', 'Namespace'", str(stage))
     assert [one["target"][0]["action"] for one in routes] == actions == ["Source", "Image"]

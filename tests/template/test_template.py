@@ -253,18 +253,6 @@ WRONG_ACCESS = [
     [
         ({"SlackWorkspaceId": "T07EA123LEP"}, "SlackIsNamedWhole", 0),
         ({"ManagesPipeline": "true"}, "PipelineNeedsItsAccount", 0),
-        ({"HostsPipelines": "true", "DeployBucketName": "site"}, "FilesNeedThePipeline", 0),
-        (PIPELINE | {"TemplatePath": ""}, "PipelineDeploysSomething", 0),
-        (
-            PIPELINE | {"TemplatePath": "", "DeployBucketName": "site", "ImageRepositoryName": "shop"},
-            "PipelineDeploysSomething",
-            1,
-        ),
-        (PIPELINE | {"DeployBucketName": "Site"}, "DeployBucketName", None),
-        (PIPELINE | {"DeployBucketName": "a..b"}, "DeployBucketName", None),
-        (PIPELINE | {"DeployBucketName": "192.168.0.1"}, "DeployBucketName", None),
-        (PIPELINE | {"DeployBucketName": "site/release"}, "DeployBucketName", None),
-        (PIPELINE | {"DeployBucketName": "sekisho-artifacts-111111111111-ap-northeast-1"}, "DeployBucketName", None),
         ({"ManagesRepository": "true"}, "RepositoryNeedsItsAccount", 0),
         (
             PIPELINE | {"RepositoryRegion": "eu-west-1"},
