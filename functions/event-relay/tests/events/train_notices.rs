@@ -171,6 +171,49 @@ async fn targets_that_become_unknown_one_after_the_other_lead_to_one_notice_and_
     assert_eq!(kinds(&train).len(), 4);
 }
 
+/// Both targets of the wave are unknown, and then one of them answers and becomes unknown again.
+#[tokio::test(start_paused = true)]
+async fn fewer_unknown_targets_lead_to_no_further_notice() {
+    let train = Train::new();
+    train.healthy_everywhere(1).await;
+    train.push(2).await;
+    train.report(ONE_BOX, "healthy").await;
+    train.report(TOKYO[0], "unknown").await;
+    train.report(TOKYO[1], "unknown").await;
+    train.reconcile().await;
+    assert_eq!(kinds(&train), ["unknown", "unknown"]);
+    for _ in 0..3 {
+        train.report(TOKYO[0], "running").await;
+        train.reconcile().await;
+        train.report(TOKYO[0], "unknown").await;
+        train.report(TOKYO[1], "running").await;
+        train.reconcile().await;
+        train.report(TOKYO[1], "unknown").await;
+        train.reconcile().await;
+    }
+    assert_eq!(kinds(&train), ["unknown", "unknown"], "the last notice names both");
+    train.report(TOKYO[1], "running").await;
+    train.answer(press("accept", &last_code(&train))).await;
+    assert_eq!(train.order(WORLD), Some((1, Deploy)), "the other target runs");
+    train.report(TOKYO[1], "healthy").await;
+    assert_eq!(train.order(WORLD), Some((2, Deploy)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_notice_that_is_repeated_after_two_weeks_has_buttons_that_work() {
+    let train = Train::new();
+    train.healthy_everywhere(1).await;
+    train.push(2).await;
+    train.report(ONE_BOX, "unknown").await;
+    train.wait(Duration::from_hours(14 * 24)).await;
+    train.reconcile().await;
+    assert_eq!(kinds(&train), ["unknown", "unknown"]);
+    let codes = train.codes();
+    assert_eq!(codes[0], codes[1], "the same event has the same code");
+    train.answer(press("accept", &last_code(&train))).await;
+    assert_eq!(train.order(TOKYO[0]), Some((2, Deploy)));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_silent_target_leads_to_a_notice_after_two_hours() {
     let train = Train::new();
