@@ -1,6 +1,9 @@
-"""Builds the four functions for this machine with the real `sam build`."""
+"""Builds the four functions for this machine with the real `sam build`, in the release profile."""
 
+import hashlib
 import os
+import subprocess
+from pathlib import Path
 
 from tools.failure import Failure
 from tools.layout import ARCHITECTURE, BUILD, CONFIG, FUNCTIONS, LOCAL, ROOT, VENV, tool
@@ -8,6 +11,11 @@ from tools.machine import TOOLS, locked
 from tools.processes import Word, run
 from tools.surroundings import clean_environment
 
+TEMPLATE = ROOT / "template.yaml"
+# What the binaries are built from, besides the compiler.
+SOURCES = ("Cargo.toml", "Cargo.lock", "functions", "shared", "vendor")
+# The digest of the sources of the binaries in BUILD. sam removes it with the earlier binaries when it begins to build.
+DIGEST = BUILD / "sources.sha256"
 # The mode bits that let everybody read a file.
 READABLE = 0o444
 HINT = (
@@ -50,12 +58,41 @@ def sam_build_command() -> list[Word]:
     return [tool("sam"), "build", "--config-env", "local", "--parameter-overrides", f"Architecture={ARCHITECTURE}"]
 
 
-def build() -> None:
-    """Builds the functions that have changed, as `.aws-sam/build/<LogicalId>/bootstrap`."""
+def digest_of_sources() -> str:
+    """A digest of the compiler's version and of the files from which it builds the binaries.
+
+    Unlike the times of the files, it is the same after a change of branches and back.
+    """
+    compiler = subprocess.run(["rustc", "--version"], env=environment(), capture_output=True, check=True).stdout
+    digest = hashlib.sha256(compiler)
+    for source in SOURCES:
+        place = ROOT / source
+        for file in sorted(place.rglob("*")) if place.is_dir() else [place]:
+            name = file.relative_to(ROOT)
+            if file.is_file() and "tests" not in name.parts:
+                digest.update(f"{name}\0{hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
+    return digest.hexdigest()
+
+
+def release_digest() -> str | None:
+    """The digest of the sources from which the release binaries were built; None if some binary is missing."""
+    if not all((BUILD / name / "bootstrap").is_file() for name in FUNCTIONS) or not DIGEST.is_file():
+        return None
+    return DIGEST.read_text()
+
+
+def check_config() -> None:
+    """Checks the configuration, and lets Lambda read it."""
     make_layer_readable()
     check = check_config_command(os.path.relpath(CONFIG, ROOT))
     run("Checking the configuration", check, LOCAL / "logs" / "config.log", cwd=ROOT, env=environment(), hint=HINT)
-    with locked(ROOT / "template.yaml"):
+
+
+def build() -> Path:
+    """Builds the functions that have changed, as `.aws-sam/build/<LogicalId>/bootstrap`; returns the built template."""
+    check_config()
+    with locked(TEMPLATE):
+        digest = digest_of_sources()
         run(
             "Building the functions",
             sam_build_command(),
@@ -65,5 +102,8 @@ def build() -> None:
             hint=HINT,
         )
         absent = [name for name in FUNCTIONS if not (BUILD / name / "bootstrap").is_file()]
+        if not absent:
+            DIGEST.write_text(digest)
     if absent:
         raise Failure(f"sam build succeeded without a bootstrap for {', '.join(absent)} in {BUILD}: see template.yaml")
+    return BUILD / TEMPLATE.name

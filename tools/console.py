@@ -10,6 +10,8 @@ from typing import Self
 
 FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 TERMINAL = sys.stdout.isatty()
+# The time between two lines about the progress of a step, if the output is not a terminal.
+REPORT_SECONDS = 15.0
 
 
 class Waiting:
@@ -52,6 +54,10 @@ class Waiting:
 class Step(Waiting):
     """Reports one step of the work: prints first that the step began, and later its outcome and duration."""
 
+    def __init__(self, title: str) -> None:
+        super().__init__(title)
+        self._next_report = REPORT_SECONDS
+
     def __enter__(self) -> Self:
         if not TERMINAL:
             print(f"{self.title} …", flush=True)
@@ -64,6 +70,13 @@ class Step(Waiting):
         outcome = "done" if kind is None else "failed" if issubclass(kind, Exception) else "ended"
         mark = ("✓ " if kind is None else "✗ ") if TERMINAL else ""
         print(f"{mark}{self.title}: {outcome} ({self.seconds():.0f} s)", flush=True)
+
+    def report(self, progress: str) -> None:
+        """Shows how far the step is: at once on a terminal, and elsewhere as a line at most every `REPORT_SECONDS`."""
+        self.detail = progress
+        if progress and not TERMINAL and self.seconds() >= self._next_report:
+            self._next_report = self.seconds() + REPORT_SECONDS
+            print(f"{self.title}: {progress} ({self.seconds():.0f} s)", flush=True)
 
 
 def print_table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

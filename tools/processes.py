@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from tools.console import Step
@@ -86,8 +86,13 @@ def run(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
     hint: str = "",
+    progress: Callable[[str], str] | None = None,
 ) -> str:
-    """Runs a command as a step, and returns its output, which also goes to a file. A failure shows the last lines."""
+    """Runs a command as a step, and returns its output, which also goes to a file. A failure shows the last lines.
+
+    While the command runs, a terminal shows its last line. With `progress`, the step reports what that function reads
+    in the last line instead, and not only to a terminal; an empty text leaves the report as it is.
+    """
     with Step(title) as step:
         running = Command(command, output, cwd=cwd, env=env)
         try:
@@ -96,7 +101,11 @@ def run(
                     code = running.wait(0.2)
                     break
                 except subprocess.TimeoutExpired:
-                    step.detail = running.last_lines(1).strip()
+                    line = running.last_lines(1).strip()
+                    if progress is None:
+                        step.detail = line
+                    else:
+                        step.report(progress(line) or step.detail)
         finally:
             running.end()
         if code:

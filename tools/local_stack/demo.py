@@ -35,7 +35,7 @@ def must(holds: bool, otherwise: str) -> None:
 
 def demo() -> None:
     """Runs `make demo`."""
-    with temporary_stack(LOCAL / "demo") as stack:
+    with temporary_stack(LOCAL / "demo", release=False) as stack:
         accounts = ", ".join(f"{name}: {number}" for name, number in ACCOUNTS.items())
         print(f"\nTime (UTC), account, what, outcome. {accounts}")
         clone, commit = push_and_deploy(stack)

@@ -35,11 +35,14 @@ from tools.layout import (
 )
 from tools.local_stack import doors, server
 from tools.local_stack.guide import explain_guide, write_guide
+from tools.local_stack.local_build import build_for_local_use
 from tools.machine import locked
 from tools.ports import free_port
 from tools.processes import Command, Word, run
 
 ADMINISTRATOR = "administrator"
+# The template that `make build` writes.
+RELEASE = BUILD / "template.yaml"
 POLL_SECONDS = 0.2
 
 Found = TypeVar("Found")
@@ -164,14 +167,14 @@ def _overrides(profile: str) -> list[str]:
     return [one for one in given if not one.startswith("Architecture=")] + [f"Architecture={ARCHITECTURE}"]
 
 
-def _deploy(stack: Stack, profile: str) -> None:
+def _deploy(stack: Stack, profile: str, template: Path) -> None:
     command: list[Word] = [
         tool("sam"),
         "deploy",
         "--config-env",
         f"local-{profile}",
         "--template-file",
-        BUILD / "template.yaml",
+        template,
     ]
     command += ["--stack-name", STACK, "--profile", profile, "--region", REGION, "--resolve-s3"]
     command += ["--capabilities", "CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"]
@@ -289,11 +292,11 @@ def _add_profiles(stack: Stack, keys: dict[str, dict[str, str]]) -> None:
     _write(config, "\n".join(_section(stack, name, key) for name, key in keys.items()) + "\n" + "".join(others))
 
 
-def deploy(stack: Stack) -> None:
-    """Deploys the template to each account, and creates the repository, the pipelines, the users and the doors."""
+def deploy(stack: Stack, template: Path = RELEASE) -> None:
+    """Deploys the built template to each account, and creates the repository, pipelines, users and doors."""
     _write_config(stack.places)
     for profile in ACCOUNTS:
-        _deploy(stack, profile)
+        _deploy(stack, profile, template)
     with Step("Making the repository, the pipelines and the users"):
         _create_repository(stack)
         create_pipelines(stack)
@@ -318,22 +321,21 @@ def _start(places: Places, port: int | None) -> tuple[Command, Stack]:
 
 
 @contextmanager
-def temporary_stack(folder: Path, empty: bool = False) -> Iterator[Stack]:
+def temporary_stack(folder: Path, empty: bool = False, release: bool = True) -> Iterator[Stack]:
     """Sets up a whole stack in a separate folder, and always ends its cloud. After a failure, the files stay.
 
-    With `empty`, it deploys nothing, like `make up EMPTY=1`.
+    With `empty`, it deploys nothing, like `make up EMPTY=1`. Without `release`, it deploys what `make up` deploys.
     """
     folder.mkdir(parents=True, exist_ok=True)
     places = Places(folder)
     with locked(folder, f"Another run uses {folder}: wait until it has ended."):
-        if not empty:
-            build()
+        template = None if empty else build() if release else build_for_local_use()
         cloud, stack = _start(places, None)
         try:
-            if empty:
-                write_guide(stack)
+            if template:
+                deploy(stack, template)
             else:
-                deploy(stack)
+                write_guide(stack)
             yield stack
         finally:
             with Step("Ending the local cloud"):
@@ -358,17 +360,16 @@ def up(port: int | None, empty: bool = False) -> None:
             )
         if port and not about:
             free_port(port)  # so that a port in use is reported before the build, not after it
-        if not empty:
-            build()
-        if about:
-            deploy(Stack(places, about["port"]))
+        template = None if empty else build_for_local_use()
+        if about and template:
+            deploy(Stack(places, about["port"]), template)
         else:
             cloud, stack = _start(places, port)
             try:
-                if empty:
-                    write_guide(stack)
+                if template:
+                    deploy(stack, template)
                 else:
-                    deploy(stack)
+                    write_guide(stack)
                 server.remember(places, cloud, stack.port)
                 cloud.release()
             except BaseException:
