@@ -36,6 +36,7 @@ use futures_util::join;
 use sekisho_domain::access::Access;
 use sekisho_domain::config::Misconfigured;
 use sekisho_lambda::aws::later;
+use sekisho_lambda::board::is_widget;
 use sekisho_lambda::environment::{
     ACCESS_BOUNDARY_ARN, CONFIG_FILE, HUB_ACCOUNT_ID, LEDGER_TABLE, NOTICE_TOPIC_ARN, SEKISHO_CONFIG,
 };
@@ -148,8 +149,9 @@ impl<S: Store> TempAccess<S> {
         let principal = request.and_then(Request::principal).cloned();
         let is_dry_run = request.is_some_and(Request::is_dry_run);
         let is_sweep = request.is_some_and(Request::is_of_schedule);
+        let is_handed_on = matches!(task, Ok(Task::HandOn(..)));
         // At the board, and for a widget, nothing is ever written.
-        let is_recorded = !is_dry_run && run.door != Door::Board && request != Some(&Request::Describe);
+        let is_recorded = !is_dry_run && run.door != Door::Board && !is_widget(payload);
         // The answers to a revoke and to a real grant are cut to the length that Slack shows completely. A list or the
         // dry run of a grant may be longer.
         let is_cut = matches!(request, Some(Request::Revoke(_) | Request::Approve(_) | Request::Decline(_)))
@@ -168,7 +170,12 @@ impl<S: Store> TempAccess<S> {
         telemetry::decisions(&invocation.function, &report.decisions);
         let mut warnings = Vec::new();
         if is_recorded {
-            let deadline = if is_sweep { run.sweep_deadline() + SWEEP_MARGIN / 2 } else { run.deadline(RECORD_LIMIT) };
+            let deadline = match (is_sweep, is_handed_on) {
+                (true, _) => run.sweep_deadline() + SWEEP_MARGIN / 2,
+                // The hub has no row to settle.
+                (false, true) => run.deadline(SETTLE_LIMIT),
+                (false, false) => run.deadline(RECORD_LIMIT),
+            };
             warnings = record(&mut report, &run, deadline).await;
         }
         if let Ok(Answer::Text(text)) = &mut report.answer {

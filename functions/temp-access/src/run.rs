@@ -42,7 +42,7 @@ pub(crate) const RECORD_LIMIT: Duration = Duration::from_secs(12);
 /// Until this limit, a grant's row is settled, which records whether the notice was sent.
 pub(crate) const SETTLE_LIMIT: Duration = Duration::from_millis(12_500);
 /// Until this limit, the hub waits for another account's answer, which it only passes on.
-pub(crate) const HUB_LIMIT: Duration = Duration::from_millis(12_750);
+pub(crate) const HUB_LIMIT: Duration = Duration::from_millis(11_750);
 
 /// Timeout of one attempt of an AWS call. Each call has three attempts.
 pub(crate) const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(2_500);

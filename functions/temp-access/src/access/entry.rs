@@ -15,7 +15,7 @@ use crate::door::{CHANNEL, Door};
 use crate::error::Error;
 use crate::hub::Envelope;
 use crate::request::{self, Payload, Request};
-use crate::run::HUB_LIMIT;
+use crate::run::SETTLE_LIMIT;
 
 /// How much earlier than its hub a function stops, in which time the answer travels.
 const HOP: Duration = Duration::from_millis(250);
@@ -90,11 +90,15 @@ impl<'i> Entry<'i> {
         self.door = door.map_or(Door::Channel, Door::Person);
         self.sender = self.door.as_str().to_owned();
         self.invocation.to_mut().request_id = id;
+        if now >= until {
+            self.task = Err(too_late(until));
+            return;
+        }
         // The limits of the request count from the time at which the person began to wait for the hub.
         let left = Duration::try_from(until - now).unwrap_or_default();
-        let elapsed = (HUB_LIMIT + HOP).saturating_sub(left);
+        let elapsed = (SETTLE_LIMIT + HOP).saturating_sub(left);
         self.start = self.start.checked_sub(elapsed).unwrap_or(self.start);
-        self.task = if now < until { received(&request, &self.door, access) } else { Err(too_late(until)) };
+        self.task = received(&request, &self.door, access);
     }
 }
 
