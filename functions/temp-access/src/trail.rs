@@ -14,7 +14,8 @@ const WINDOW_ROLES: &str = "AWSReservedSSO_sekisho-window_";
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Event {
     /// The service, such as `ec2.amazonaws.com`.
-    event_source: String,
+    #[serde(rename = "eventSource")]
+    source: String,
     /// Whether the call only read. An event that does not say so counts as a write.
     #[serde(default)]
     read_only: bool,
@@ -116,12 +117,12 @@ pub(crate) struct Calls {
 impl Activity {
     /// Counts an event.
     pub(crate) fn add(&mut self, event: &Event) {
-        let service = event.event_source.strip_suffix(".amazonaws.com").unwrap_or(&event.event_source);
+        let service = event.source.strip_suffix(".amazonaws.com").unwrap_or(&event.source);
         let calls = self.services.entry(service.to_owned()).or_default();
         if event.read_only {
-            calls.reads += 1
+            calls.reads += 1;
         } else {
-            calls.writes += 1
+            calls.writes += 1;
         }
         self.failed += usize::from(event.error_code.is_some());
     }

@@ -35,15 +35,14 @@ pub(crate) fn reminder(reminder: &Reminder<'_>, invocation: &Invocation) -> Noti
     let mut lines = vec![format!("{principal} has access to account {account} as {profile} until {end}.")];
     lines.extend(consent(reminder.consent));
     lines.extend(said(reminder.reason));
-    lines.push(match obstacle {
-        Some(obstacle) => obstacle.to_owned(),
-        None => {
-            let again = json!({principal.kind().as_str(): principal.name(), "profile": profile});
-            format!(
-                "To extend it: @Amazon Q lambda invoke --function-name {} --region {} --payload {again}",
-                invocation.function, invocation.region
-            )
-        }
+    lines.push(if let Some(obstacle) = obstacle {
+        obstacle.to_owned()
+    } else {
+        let again = json!({principal.kind().as_str(): principal.name(), "profile": profile});
+        format!(
+            "To extend it: @Amazon Q lambda invoke --function-name {} --region {} --payload {again}",
+            invocation.function, invocation.region
+        )
     });
     // The buttons extend the access or end it.
     let context = if obstacle.is_none() { context(principal, "open", Some(profile)) } else { BTreeMap::new() };
