@@ -9,7 +9,6 @@ use tracing::warn;
 use crate::access::basis::Basis;
 use crate::answer::{self, Answer};
 use crate::error::Error;
-use crate::outcome::Outcome;
 use crate::pending::PendingRow;
 use crate::plan::Terms;
 use crate::report::Report;
@@ -51,10 +50,12 @@ pub(crate) async fn close<S: Store>(basis: &Basis<'_>, run: &Run<'_, S>) {
     }
 }
 
-/// The report with the code of the review, if one was opened.
+/// The report with the code of the review, if one was opened by this request or by an earlier attempt of it.
 pub(crate) fn told(mut report: Report, basis: &Basis<'_>) -> Report {
-    let is_opened = report.decisions.iter().any(|decision| decision.outcome != Outcome::Unchanged);
-    if let (Some(review), true, Ok(Answer::Text(text))) = (&basis.review, is_opened, &mut report.answer) {
+    let code = report.settlement.as_ref().and_then(|settlement| settlement.row.consent.code.as_ref());
+    if let (Some(review), Ok(Answer::Text(text))) = (&basis.review, &mut report.answer)
+        && code == Some(&review.code)
+    {
         text.push_str(&answer::approval::review(review));
     }
     report

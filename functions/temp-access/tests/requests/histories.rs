@@ -133,7 +133,8 @@ impl History {
         let decisions = self.account.decisions();
         for decision in decisions.iter().filter(|decision| !self.decisions.contains(decision)) {
             let outcome = decision["outcome"].as_str().unwrap();
-            if ["granted", "extended", "widened", "scheduled", "unchanged"].contains(&outcome) {
+            let gives_access = ["granted", "extended", "widened", "scheduled", "unchanged"].contains(&outcome);
+            if gives_access && decision.get("start").is_some() {
                 let time = |field: &str| timestamp::parse_seconds(decision[field].as_str().unwrap()).unwrap();
                 let profile = decision["profile"].as_str().unwrap().to_owned();
                 // The start is that of the chain. The access begins with the grant, unless it is scheduled.
