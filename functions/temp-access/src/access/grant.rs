@@ -20,7 +20,7 @@ use crate::door;
 use crate::error::Error;
 use crate::notice::{self, LetIn};
 use crate::outcome::{self, Outcome};
-use crate::pending::{self, PendingRow};
+use crate::pending::PendingRow;
 use crate::plan::{EarlierAttempt, Effect, InlinePolicy, Plan, Recorded, Terms, is_same_json, plan};
 use crate::policy::{self, Reading};
 use crate::principal::Kind;
