@@ -33,7 +33,9 @@ pub(crate) fn approved(row: &PendingRow, minutes: Option<u64>, approving: &Door)
     let mut text = format!("\nAsked for at the door {}, approved at the door {approving} ({}).", row.door, row.code);
     if minutes.is_some_and(|minutes| minutes < row.minutes.get().into()) {
         let (minutes, profile) = (row.minutes, &row.profile);
-        text += &format!("\nThat is less than the {minutes} min that were requested: `max_minutes` of {profile} fell.");
+        let fell =
+            format!("\nThat is less than the {minutes} min that were requested: `max_minutes` of {profile} fell.");
+        text.push_str(&fell);
     }
     text
 }

@@ -37,13 +37,13 @@ impl Trail {
         self.events.push(Event { at: at.unix_timestamp(), username: name.to_owned(), detail });
     }
 
-    /// Answers LookupEvents: the newest events first, and as many on a page as were requested.
+    /// Answers `LookupEvents`: the newest events first, and as many on a page as were requested.
     pub fn look_up(&self, request: &Value) -> Value {
         let [wanted] = request["LookupAttributes"].as_array().unwrap().as_slice() else { panic!("one attribute") };
         let value = wanted["AttributeValue"].as_str().unwrap();
         let is_wanted = |event: &&Event| match wanted["AttributeKey"].as_str().unwrap() {
             "Username" => event.username == value,
-            "ReadOnly" => event.detail["readOnly"].to_string() == value,
+            "ReadOnly" => event.detail["readOnly"].as_bool() == Some(value == "true"),
             other => panic!("unknown attribute: {other}"),
         };
         let time = request["StartTime"].as_i64().unwrap()..=request["EndTime"].as_i64().unwrap();
