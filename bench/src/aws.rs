@@ -185,10 +185,15 @@ fn operation(service: &str, method: &Method, query: &str, headers: &HeaderMap, b
         "IAM" | "SNS" | "STS" => form(body).remove("Action").unwrap_or_default(),
         "S3" if method == Method::HEAD => "HeadObject".to_owned(),
         "S3" if query.contains("list-type=2") => "ListObjectsV2".to_owned(),
-        "S3" if query.split('&').any(|part| part.trim_end_matches('=') == "encryption") => {
-            "GetBucketEncryption".to_owned()
+        "S3" => {
+            let has = |name: &str| query.split('&').any(|part| part.trim_end_matches('=') == name);
+            let of_bucket = [
+                ("encryption", "GetBucketEncryption"),
+                ("policy", "GetBucketPolicy"),
+                ("publicAccessBlock", "GetPublicAccessBlock"),
+            ];
+            of_bucket.iter().find(|(part, _)| has(part)).map_or("GetObject", |(_, name)| name).to_owned()
         }
-        "S3" => "GetObject".to_owned(),
         _ => {
             let target = headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
             target.rsplit('.').next().unwrap_or_default().to_owned()
@@ -275,6 +280,12 @@ fn iam(state: &mut State, operation: &str, request: &BTreeMap<String, String>) -
 
 // ---- S3 ----
 
+const BUCKET_POLICY: &str = r#"{"Statement":{"Effect":"Deny","Principal":"*","Action":"s3:*","Resource":"*",
+    "Condition":{"Bool":{"aws:SecureTransport":"false"}}}}"#;
+const PUBLIC_ACCESS_BLOCK: &str = "<PublicAccessBlockConfiguration><BlockPublicAcls>true</BlockPublicAcls>\
+    <IgnorePublicAcls>true</IgnorePublicAcls><BlockPublicPolicy>true</BlockPublicPolicy>\
+    <RestrictPublicBuckets>true</RestrictPublicBuckets></PublicAccessBlockConfiguration>";
+
 fn s3(state: &State, operation: &str, path: &str, query: &str) -> Answer {
     let headers = || {
         vec![
@@ -298,6 +309,8 @@ fn s3(state: &State, operation: &str, path: &str, query: &str) -> Answer {
              </ApplyServerSideEncryptionByDefault><BucketKeyEnabled>true</BucketKeyEnabled></Rule>\
              </ServerSideEncryptionConfiguration>"
         )),
+        "GetBucketPolicy" => ok(BUCKET_POLICY),
+        "GetPublicAccessBlock" => ok(PUBLIC_ACCESS_BLOCK),
         "ListObjectsV2" => ok(listing(state.objects, query)),
         other => unsupported("S3", other),
     }

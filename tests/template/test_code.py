@@ -32,6 +32,7 @@ NEEDS = {
     "s3:ListObjectsV2": ["s3:ListBucket"],
     "s3:ListObjectVersions": ["s3:ListBucketVersions"],
     "s3:GetBucketEncryption": ["s3:GetEncryptionConfiguration"],
+    "s3:GetPublicAccessBlock": ["s3:GetBucketPublicAccessBlock"],
     "s3:GetObject": ["s3:GetObject", "s3:GetObjectVersion"],
     "s3:GetObjectTagging": ["s3:GetObjectTagging", "s3:GetObjectVersionTagging"],
     "s3:CopyObject": [

@@ -210,6 +210,21 @@ fn answer(line: &str) -> String {
             String::new(),
             "<Error><Code>ServerSideEncryptionConfigurationNotFoundError</Code></Error>".into(),
         ),
+        _ if query.contains("publicaccessblock") => (
+            "200 OK",
+            String::new(),
+            "<PublicAccessBlockConfiguration><BlockPublicAcls>true</BlockPublicAcls><IgnorePublicAcls>true\
+             </IgnorePublicAcls><BlockPublicPolicy>true</BlockPublicPolicy><RestrictPublicBuckets>true\
+             </RestrictPublicBuckets></PublicAccessBlockConfiguration>"
+                .into(),
+        ),
+        _ if query.contains("policy") => (
+            "200 OK",
+            String::new(),
+            r#"{"Statement":{"Effect":"Deny","Principal":"*","Action":"s3:*","Resource":"*","Condition":{"Bool":
+                {"aws:SecureTransport":"false"}}}}"#
+                .into(),
+        ),
         _ if query.contains("list-type") => {
             let objects: usize = path.trim_matches('/').rsplit('-').next().unwrap().parse().unwrap();
             let after = query.split('&').find_map(|pair| pair.strip_prefix("start-after=shop%2f"));

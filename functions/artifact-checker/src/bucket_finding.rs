@@ -14,8 +14,8 @@ pub(crate) fn closed(bucket: &str, partition: &str, region: &str, answer: &str) 
     let reason = format!(
         "a pipeline stores its artifacts in the bucket, and this function may not read the bucket ({answer}). To have \
          the bucket checked, give the role sekisho-artifact-checker-{region} the permissions that it has for its own \
-         bucket: s3:GetEncryptionConfiguration, s3:ListBucket and s3:ListBucketVersions on \
-         arn:{partition}:s3:::{bucket}, the actions of its statement ReadAndMendArtifacts on \
+         bucket: s3:GetBucketPolicy, s3:GetBucketPublicAccessBlock, s3:GetEncryptionConfiguration, s3:ListBucket and \
+         s3:ListBucketVersions on arn:{partition}:s3:::{bucket}, the actions of its statement ReadAndMendArtifacts on \
          arn:{partition}:s3:::{bucket}/*, and those of EncryptArtifacts on the bucket's key. If the bucket \
          need not be checked, do nothing"
     );

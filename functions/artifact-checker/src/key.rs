@@ -4,6 +4,7 @@ use std::fmt;
 
 use sekisho_domain::account::Arn;
 use sekisho_domain::config::Misconfigured;
+use time::OffsetDateTime;
 
 /// A key's full ARN: `arn:aws:kms:<region>:<account>:key/<id>`. A replica of the key in another region has another ARN,
 /// so this function treats the replica as another key.
@@ -55,6 +56,16 @@ impl fmt::Display for KeyArn {
 /// The account in a key's name, if the name is the ARN of a key or of an alias. A bare id or alias contains no account.
 pub(crate) fn account_in_name(name: &str) -> Option<&str> {
     Arn::parse(name).map(|arn| arn.account).filter(|account| !account.is_empty())
+}
+
+/// Whether a key is going to stop working.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum KeyLife {
+    Works,
+    /// The imported material of the key expires at this time.
+    Expires(OffsetDateTime),
+    /// The key is scheduled for deletion at this time.
+    DeletedAt(OffsetDateTime),
 }
 
 /// What KMS reports about the name of a key.

@@ -16,7 +16,8 @@
 //! objects get the same verdict without a read. A sweep uses at most half of the request rates of S3 and KMS. If the
 //! invocation's time runs out, the function invokes itself to continue the sweep. An object whose check takes longer
 //! than an invocation, such as a very large copy, does not hold up the others: the next invocation continues its upload.
-//! A bucket or pipeline that AWS does not show is a finding, and the other buckets are swept.
+//! A bucket or pipeline that AWS does not show is a finding, and the other buckets are swept. A sweep also checks whether
+//! the bucket blocks public access and requests without TLS, and whether the right key is going to stop working.
 //!
 //! **Outcomes.** See [`Outcome`]. The function returns, logs and records each decision with its reason.
 //!
@@ -42,6 +43,7 @@ mod notice;
 mod object;
 mod open_pages;
 mod outcome;
+mod posture;
 mod proofs;
 mod rate;
 mod repair;

@@ -363,7 +363,8 @@ for account, _, _ in WAYS:
     may(
         "reads the state of the bucket",
         checker,
-        "s3:GetEncryptionConfiguration s3:ListBucket s3:ListBucketVersions",
+        "s3:GetBucketPolicy s3:GetBucketPublicAccessBlock s3:GetEncryptionConfiguration "
+        "s3:ListBucket s3:ListBucketVersions",
         artifacts,
         but("another bucket", "identity", to="arn:aws:s3:::somebodys-bucket"),
         plain,
@@ -411,13 +412,7 @@ for account, _, _ in WAYS:
     )
     may("reads the state of a key", checker, "kms:DescribeKey", key, anywhere=["name"])
     may("lists pipelines", checker, "codepipeline:ListPipelines", None)
-    may(
-        "reads pipelines",
-        checker,
-        "codepipeline:GetPipeline codepipeline:ListActionExecutions",
-        shop,
-        anywhere=["name"],
-    )
+    may("reads one", checker, "codepipeline:GetPipeline codepipeline:ListActionExecutions", shop, anywhere=["name"])
     may(
         "announces a finding",
         checker,

@@ -3,6 +3,7 @@
 //! Every call names the bucket's expected owner, so that S3 refuses a bucket that was deleted and recreated by somebody
 //! else.
 
+pub(crate) mod access;
 pub(crate) mod copy;
 pub(crate) mod list;
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::slice::from_ref;
 
+use futures_util::join;
 use sekisho_domain::decision::Decision;
 use sekisho_lambda::failure::chain;
 use sekisho_lambda::{metrics, telemetry};
@@ -13,7 +14,7 @@ use crate::answer::Answer;
 use crate::artifact_stores::ArtifactStores;
 use crate::aws::codepipeline::ArtifactWriters;
 use crate::aws::lambda;
-use crate::aws::s3::S3;
+use crate::aws::s3::{S3, access};
 use crate::checker::bucket::{artifact_stores, assess_key, closed_finding};
 use crate::checker::notices;
 use crate::checker::passes::Passes;
@@ -25,6 +26,7 @@ use crate::finding::with_id;
 use crate::key::KeyArn;
 use crate::notice::Changes;
 use crate::outcome::Outcome;
+use crate::posture;
 use crate::request::SweepRequest;
 use crate::right_key::RightKey;
 use crate::run::{FUNCTION, Run};
@@ -81,12 +83,16 @@ async fn sweep<L: Store>(run: &Run<'_, L>, request: &SweepRequest, stores: &Arti
     {
         return finish_without_report(run, request, vec![closed]).await;
     }
-    let assessment = assess_key(run, &s3, bucket, &stores.shown).await?;
+    // The calls do not depend on each other, so they run at the same time.
+    let (assessment, access) = join!(assess_key(run, &s3, bucket, &stores.shown), access::of_bucket(&s3, bucket));
+    let (assessment, access) = (assessment?, access?);
     let mut decisions = stores.findings();
     decisions.extend(assessment.findings);
     let RightKey::Known(right_key) = assessment.right_key else {
         return finish_without_report(run, request, decisions).await;
     };
+    let life = run.keys.life(right_key.as_str()).await?;
+    decisions.extend(posture::findings(bucket, &access, &right_key, &life, run.now()));
     let passes = Passes::read(run, bucket).await?;
     let tracker = if request.dry_run {
         None

@@ -106,7 +106,7 @@ fn after_repair(sse: &Sse) -> Sse {
 fn world_of(case: &Case) -> World {
     let world = World::new();
     let mut state = world.state();
-    state.keys.insert(key("disabled"), Key { state: "Disabled".to_owned(), shown: true });
+    state.keys.insert(key("disabled"), Key::new("Disabled"));
     let mut bucket = Bucket::new(ACCOUNT).paged(case.page);
     bucket.versioned = case.versioned;
     bucket.updates_denied = case.updates_denied;

@@ -22,6 +22,7 @@ mod objects;
 mod obstacles;
 mod other_buckets;
 mod pipelines;
+mod posture;
 mod repairs;
 mod requests;
 mod sweep_findings;

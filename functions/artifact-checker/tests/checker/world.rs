@@ -71,9 +71,17 @@ pub(crate) struct Key {
     pub(crate) state: String,
     /// Whether this function may describe the key.
     pub(crate) shown: bool,
+    /// When the key is deleted, in seconds since 1970.
+    pub(crate) deletion_date: Option<i64>,
+    /// When the imported material expires, in seconds since 1970.
+    pub(crate) valid_to: Option<i64>,
 }
 
 impl Key {
+    pub(crate) fn new(state: &str) -> Self {
+        Self { state: state.to_owned(), shown: true, deletion_date: None, valid_to: None }
+    }
+
     /// Whether the key encrypts and decrypts.
     pub(crate) fn works(&self) -> bool {
         matches!(self.state.as_str(), "Enabled" | "Updating")
@@ -145,7 +153,7 @@ impl World {
             let mut state = world.state();
             state.buckets.insert(BUCKET.to_owned(), Bucket::new(ACCOUNT));
             for id in ["right", "other", "aws-s3"] {
-                state.keys.insert(key(id), Key { state: "Enabled".to_owned(), shown: true });
+                state.keys.insert(key(id), Key::new("Enabled"));
             }
             state.aliases.insert("alias/artifacts".to_owned(), key("right"));
             state.pipelines = Some(BTreeMap::new());

@@ -11,6 +11,10 @@ pub(crate) use list::encoded;
 
 use crate::world::{Key, Request, Response, State};
 
+/// A policy that denies requests without TLS.
+const DENY_PLAIN_HTTP: &str = r#"{"Statement":[{"Effect":"Deny","Principal":"*","Action":"s3:*","Resource":"*","Condition":
+    {"Bool":{"aws:SecureTransport":"false"}}}]}"#;
+
 /// A bucket with its objects.
 #[derive(Debug, Clone)]
 pub(crate) struct Bucket {
@@ -20,6 +24,10 @@ pub(crate) struct Bucket {
     pub(crate) default_key: Option<String>,
     /// Whether the default encryption uses the S3 Bucket Key.
     pub(crate) defaults_to_bucket_key: bool,
+    /// Whether the bucket blocks public access; `None` if the setting is missing.
+    pub(crate) blocks_public_access: Option<bool>,
+    /// The bucket's policy.
+    pub(crate) policy: Option<String>,
     /// Whether a Deny statement refuses `UpdateObjectEncryption`.
     pub(crate) updates_denied: bool,
     /// Whether this function may not read objects.
@@ -106,6 +114,8 @@ impl Bucket {
             versioned: true,
             default_key: None,
             defaults_to_bucket_key: false,
+            blocks_public_access: Some(true),
+            policy: Some(DENY_PLAIN_HTTP.to_owned()),
             updates_denied: false,
             reads_denied: false,
             closed: false,
@@ -200,6 +210,8 @@ pub(crate) fn operation(request: &Request) -> &'static str {
         "HEAD" => "HeadObject",
         "GET" if in_bucket && has("versions") => "ListObjectVersions",
         "GET" if in_bucket && has("encryption") => "GetBucketEncryption",
+        "GET" if in_bucket && has("publicAccessBlock") => "GetPublicAccessBlock",
+        "GET" if in_bucket && has("policy") => "GetBucketPolicy",
         "GET" if in_bucket && has("list-type") => "ListObjectsV2",
         "GET" if has("tagging") => "GetObjectTagging",
         "GET" if has("annotation") => "ListObjectAnnotations",
@@ -231,6 +243,11 @@ pub(crate) fn answer(state: &mut State, request: &Request) -> Response {
         "ListObjectsV2" => list::latest(found, request),
         "ListObjectVersions" => list::versions(found, request),
         "GetBucketEncryption" => read::default_encryption(found),
+        "GetPublicAccessBlock" => read::public_access_block(found),
+        "GetBucketPolicy" => match &found.policy {
+            Some(policy) => Response::new(200).body(policy.clone()),
+            None => Response::error(404, "NoSuchBucketPolicy", "The bucket policy does not exist"),
+        },
         "GetObjectTagging" => read::tagging(found, request, key),
         "ListObjectAnnotations" => read::annotations(found, request, key),
         "GetObjectAcl" => read::acl(found, request, key),

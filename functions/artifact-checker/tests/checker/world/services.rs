@@ -15,10 +15,13 @@ pub(crate) fn describe_key(state: &State, request: &Request) -> Response {
     match state.keys.get(&arn) {
         None => Response::json_error("NotFoundException", "Key does not exist"),
         Some(key) if !key.shown => Response::json_error("AccessDeniedException", "not authorized: kms:DescribeKey"),
-        Some(key) => Response::new(200).body(
-            serde_json::json!({"KeyMetadata": {"KeyId": arn.rsplit('/').next(), "Arn": arn, "KeyState": key.state}})
-                .to_string(),
-        ),
+        Some(key) => {
+            let metadata = serde_json::json!({
+                "KeyId": arn.rsplit('/').next(), "Arn": arn, "KeyState": key.state,
+                "DeletionDate": key.deletion_date, "ValidTo": key.valid_to,
+            });
+            Response::new(200).body(serde_json::json!({"KeyMetadata": metadata}).to_string())
+        }
     }
 }
 

@@ -131,6 +131,18 @@ pub(super) fn default_encryption(bucket: &Bucket) -> Response {
     ))
 }
 
+/// Answers `GetPublicAccessBlock`.
+pub(super) fn public_access_block(bucket: &Bucket) -> Response {
+    let Some(is_on) = bucket.blocks_public_access else {
+        return Response::error(404, "NoSuchPublicAccessBlockConfiguration", "The configuration was not found");
+    };
+    Response::new(200).body(format!(
+        "<PublicAccessBlockConfiguration><BlockPublicAcls>true</BlockPublicAcls><IgnorePublicAcls>true</IgnorePublicAcls>\
+         <BlockPublicPolicy>true</BlockPublicPolicy><RestrictPublicBuckets>{is_on}</RestrictPublicBuckets>\
+         </PublicAccessBlockConfiguration>"
+    ))
+}
+
 /// Answers `GetObjectTagging`.
 pub(super) fn tagging(bucket: &Bucket, request: &Request, key: &str) -> Response {
     let version = request.query.get("versionId").map(String::as_str);

@@ -1,0 +1,81 @@
+//! Findings of a sweep about the settings of a bucket and about the life of its right key.
+
+use std::time::Duration;
+
+use artifact_checker::{Answer, Outcome};
+use sekisho_domain::artifacts::Repair;
+
+use crate::objects::{event, only};
+use crate::sweeps::{SCHEDULE, filled};
+use crate::world::{BUCKET, Response, World, handle, key, now, under};
+
+/// The problems that a sweep finds, with their outcomes.
+fn problems(answer: &Answer) -> Vec<(&str, Outcome)> {
+    answer
+        .decisions
+        .iter()
+        .filter_map(|decision| Some((decision.concerns.get("problem")?.as_str(), decision.outcome)))
+        .collect()
+}
+
+async fn sweep(world: &World) -> Answer {
+    handle(&world.checker(Repair::Update), "r", SCHEDULE).await.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bucket_with_safe_settings_has_no_finding() {
+    let world = filled(10, &[(3, under("right"))]);
+    assert_eq!(problems(&sweep(&world).await), []);
+    // In another bucket, the role may lack the permissions.
+    world.script(|request| {
+        let is_setting = ["GetBucketPolicy", "GetPublicAccessBlock"].contains(&request.operation.as_str());
+        is_setting.then(|| Response::error(403, "AccessDenied", "Access Denied"))
+    });
+    assert_eq!(problems(&sweep(&world).await), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn public_access_and_access_without_tls_are_findings() {
+    for blocks_public_access in [Some(false), None] {
+        let world = filled(10, &[(3, under("right"))]);
+        {
+            let mut state = world.state();
+            let bucket = state.buckets.get_mut(BUCKET).unwrap();
+            bucket.blocks_public_access = blocks_public_access;
+            bucket.policy = None;
+        }
+        let expected = [("public-access", Outcome::Reported), ("no-tls", Outcome::Reported)];
+        assert_eq!(problems(&sweep(&world).await), expected);
+        assert_eq!(world.state().published.len(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn people_are_warned_before_the_right_key_stops_working() {
+    let world = filled(10, &[(3, under("right"))]);
+    let checker = world.checker(Repair::Update);
+    let in_days = |days: u64| (now() + Duration::from_hours(24 * days)).unix_timestamp();
+    world.state().keys.get_mut(&key("right")).unwrap().valid_to = Some(in_days(32));
+    let mut found = Vec::new();
+    for day in 0..5 {
+        let answer = handle(&checker, &format!("day{day}"), SCHEDULE).await.unwrap();
+        found.extend(problems(&answer).into_iter().map(|(problem, outcome)| (day, problem.to_owned(), outcome)));
+        tokio::time::sleep(Duration::from_hours(24)).await;
+    }
+    assert_eq!(found, [(3, "key-expires".to_owned(), Outcome::Reported)]);
+    {
+        let mut state = world.state();
+        let key = state.keys.get_mut(&key("right")).unwrap();
+        (key.valid_to, key.deletion_date) = (None, Some(in_days(30)));
+        "PendingDeletion".clone_into(&mut key.state);
+    }
+    let answer = handle(&checker, "deletion", SCHEDULE).await.unwrap();
+    assert!(problems(&answer).contains(&("key-deletion", Outcome::KeyUnusable)), "{:?}", answer.decisions);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_check_for_an_event_reads_no_settings() {
+    let world = crate::objects::world_with(crate::world::s3::Version::new("hello", under("right")));
+    only(handle(&world.checker(Repair::Update), "r", &event("object-created")).await.unwrap());
+    assert_eq!(world.state().operations("s3"), ["GetObject"]);
+}
