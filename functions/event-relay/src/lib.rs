@@ -41,6 +41,7 @@
 //! | `{"action":"resend","route":…,"account":…}` | sends the latest order of these targets again; returns a text |
 //! | `{"action":"train","route":…}` | returns a text that shows where every change is, and what each wave waits for |
 //! | `hold`, `resume`, `accept`, `promote`, `pardon`, `rollback` | changes a train as a person asks; returns a text |
+//! | anything through the alias `board` | answers questions and dry runs; refuses the rest, and writes nothing |
 //! | `{"action":"redeliver",…}` | a message of an earlier version: offers the order, or orders the newest change |
 //!
 //! The function returns `{"decisions":[…]}`, or a text where the table says so. Each decision has an [`Outcome`] and a

@@ -83,6 +83,7 @@
 //! | `CloudWatch Alarm State Change` of this account | read the alarms of the orders that bake |
 //! | an event of the schedule (`aws.events`) of this account | follow up |
 //! | `{"action":"explain","event":{…}}` | explain what would happen and why; nothing is written, sent or started |
+//! | anything through the alias `board` | explain; everything else is refused, and nothing is written |
 //!
 //! The function returns `{"decisions":[…]}` with the outcomes `started`, `duplicate`, `stale`, `filtered`, `ignored`,
 //! `refused`, `failed`, `waiting` (for a start, for an approval or for the end of a bake), `execution-failed`,

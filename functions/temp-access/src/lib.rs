@@ -6,6 +6,9 @@
 //!
 //! Guarantees:
 //!
+//! - **The door is no claim.** Who may ask and approve depends on the alias in the invoked ARN ([`door`]). IAM decides
+//!   who may invoke an alias. Through `board`, nothing is changed or recorded. What the hub account hands on through
+//!   `hub` is decided by this account's own configuration, and the same id is the same request.
 //! - **Only prepared principals get access.** A principal is prepared if it has the tag `sekisho:access=grantable` and
 //!   the access boundary. The function checks both, so that its answer can name what is missing. The permissions of the
 //!   function's role enforce both.

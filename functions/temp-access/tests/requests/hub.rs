@@ -200,7 +200,7 @@ async fn a_request_is_carried_out_in_the_account_that_it_names() {
         let revoke = r#"{"action":"revoke","user":"prd-user","account":"production"}"#;
         assert!(text(two.ask(Some("taro"), revoke).await).contains("is ended"));
     };
-    LocalSet::new().run_until(test).await;
+    Box::pin(LocalSet::new().run_until(test)).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -211,7 +211,7 @@ async fn an_account_in_another_region_is_called_there() {
         let path = two.seen.borrow()[0].0.clone();
         assert_eq!(path, PLACE.replace("ap-northeast-1", "eu-west-1"));
     };
-    LocalSet::new().run_until(test).await;
+    Box::pin(LocalSet::new().run_until(test)).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -222,7 +222,7 @@ async fn the_functions_own_account_is_answered_directly() {
         assert!(answer.starts_with("End time is ") && two.seen.borrow().is_empty(), "{answer}");
         assert_eq!(two.hub.outcomes(), ["granted"]);
     };
-    LocalSet::new().run_until(test).await;
+    Box::pin(LocalSet::new().run_until(test)).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -247,7 +247,7 @@ async fn the_target_decides_for_the_door_by_its_own_configuration() {
         let revoke = REVOKE.replace('}', r#","account":"production"}"#);
         assert!(text(two.ask(Some("mio"), &revoke).await).contains("no access"));
     };
-    LocalSet::new().run_until(test).await;
+    Box::pin(LocalSet::new().run_until(test)).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -270,7 +270,7 @@ async fn an_unknown_account_is_invalid_and_an_error_is_passed_on_with_its_type()
         // The hub's ledger has only what the hub decided itself.
         assert_eq!((two.hub.outcomes().len(), two.target.outcomes().len()), (1, 4));
     };
-    LocalSet::new().run_until(test).await;
+    Box::pin(LocalSet::new().run_until(test)).await;
 }
 
 /// A lost answer has the same end, and one row.
@@ -295,7 +295,7 @@ async fn a_request_whose_answer_is_lost_is_carried_out_once() {
         assert!(again.starts_with(&format!("End time is {end}")), "{again}, {end}");
         assert_eq!(two.target.cloud.calls().iter().filter(|call| *call == "PutUserPolicy").count(), 1);
     };
-    LocalSet::new().run_until(test).await;
+    Box::pin(LocalSet::new().run_until(test)).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -313,7 +313,7 @@ async fn nothing_is_begun_after_the_hub_stopped_waiting() {
             assert_eq!(two.hub.outcomes(), ["failed"]);
         }
     };
-    LocalSet::new().run_until(test).await;
+    Box::pin(LocalSet::new().run_until(test)).await;
 }
 
 /// However late the target begins, the hub answers in time, and the answer is true.
@@ -339,7 +339,7 @@ async fn the_hub_answers_in_time_however_slow_the_target_is() {
             }
         }
     };
-    LocalSet::new().run_until(test).await;
+    Box::pin(LocalSet::new().run_until(test)).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -360,7 +360,7 @@ async fn a_refusal_of_lambda_says_whether_something_was_done() {
             assert!(error.to_string().contains(words), "{loss:?}: {error}");
         }
     };
-    LocalSet::new().run_until(test).await;
+    Box::pin(LocalSet::new().run_until(test)).await;
 }
 
 /// The alias `hub` takes nothing but envelopes, and none without `HubAccountId`.
