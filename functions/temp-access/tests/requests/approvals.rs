@@ -63,7 +63,7 @@ fn error_type(answer: Result<temp_access::answer::Answer, Error>) -> &'static st
     answer.unwrap_err().error_type().name()
 }
 
-async fn reconfigure(account: &mut Account, from: &str, to: &str) {
+fn reconfigure(account: &mut Account, from: &str, to: &str) {
     let config = DOORS.replacen(from, to, 1);
     assert_ne!(config, DOORS, "{from}");
     account.function.access = Document::parse("sekisho.toml", &config).unwrap().access();
@@ -190,7 +190,7 @@ async fn a_change_of_the_configuration_between_request_and_approval_counts() {
             let renamed = DOORS.replace("[\"hana\", ", "[\"hanako\", ").replacen(from, &to, 1);
             account.function.access = Document::parse("sekisho.toml", &renamed).unwrap().access();
         } else {
-            reconfigure(&mut account, from, &to).await;
+            reconfigure(&mut account, from, &to);
         }
         let answer = account.invoke_at("taro", &approve(&code)).await;
         match end {
@@ -210,7 +210,7 @@ async fn a_change_of_the_configuration_between_request_and_approval_counts() {
     // Whoever is removed approves nothing, also through an alias that was left behind.
     let mut account = Account::with(DOORS);
     let code = ask(&account, "hana", ASK).await;
-    reconfigure(&mut account, "[access.people.jun]", "[access.people.june]").await;
+    reconfigure(&mut account, "[access.people.jun]", "[access.people.june]");
     assert_eq!(error_type(account.invoke_at("jun", &approve(&code)).await), "Refused");
 }
 
@@ -322,7 +322,7 @@ async fn an_approval_that_races_a_revoke_a_decline_or_a_lapse_is_clear() {
         let account = Account::with(DOORS);
         let code = ask(&account, "hana", ASK).await;
         account.cloud.set_delays(vec![400]);
-        advance(minutes(60) - before).await;
+        advance(minutes(60).saturating_sub(before)).await;
         let payload = approve(&code);
         let (approved, swept) = join!(account.invoke_at("taro", &payload), account.sweep());
         assert_eq!(approved.is_ok(), account.admin_end().is_some(), "{swept:?}");

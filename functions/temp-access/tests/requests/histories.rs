@@ -33,18 +33,22 @@ enum Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let door = 0..DOOR_NAMES.len();
-    let from = prop::option::weighted(0.3, -5..200_i64);
+    // Most steps come through a door at which they can succeed.
+    let asking = prop_oneof![4 => Just(0), 1 => 0..DOOR_NAMES.len()];
+    let deciding = prop_oneof![4 => 1..3_usize, 1 => 0..DOOR_NAMES.len()];
+    let profile = prop_oneof![3 => Just(0), 1 => 0..PROFILES.len()];
+    let code = prop_oneof![4 => Just(0_usize), 1 => 0..3_usize];
+    let from = prop::option::weighted(0.3, -5..100_i64);
     prop_oneof![
-        6 => (door.clone(), 0..PROFILES.len(), 1..400_u64, from)
+        6 => (asking, profile, 1..400_u64, from)
             .prop_map(|(door, profile, minutes, from)| Step::Ask { door, profile, minutes, from }),
-        6 => (door.clone(), 0..3_usize).prop_map(|(door, code)| Step::Approve { door, code }),
-        1 => (door, 0..3_usize).prop_map(|(door, code)| Step::Decline { door, code }),
-        1 => Just(Step::Revoke),
-        2 => (0..6_usize).prop_map(Step::Configure),
+        6 => (deciding.clone(), code.clone()).prop_map(|(door, code)| Step::Approve { door, code }),
+        1 => (deciding, code).prop_map(|(door, code)| Step::Decline { door, code }),
+        2 => Just(Step::Revoke),
+        1 => prop_oneof![2 => Just(0), 3 => 0..6_usize].prop_map(Step::Configure),
         2 => Just(Step::Sweep),
         1 => Just(Step::FollowUp),
-        4 => (0..200_u64).prop_map(Step::Wait),
+        3 => prop_oneof![3 => 0..30_u64, 1 => 0..300_u64].prop_map(Step::Wait),
     ]
 }
 

@@ -24,8 +24,8 @@ fn times(account: &Account, profile: &str) -> Option<(String, String)> {
     Some((time("DateGreaterThan"), time("DateLessThan")))
 }
 
-fn scheduled() -> Option<(String, String)> {
-    Some(("2026-11-22T21:58:00Z".to_owned(), "2026-11-23T00:00:00Z".to_owned()))
+fn scheduled() -> (String, String) {
+    ("2026-11-22T21:58:00Z".to_owned(), "2026-11-23T00:00:00Z".to_owned())
 }
 
 async fn refusal(account: &Account, payload: &str) -> (&'static str, String) {
@@ -45,7 +45,7 @@ async fn a_start_in_the_future_is_in_the_policy_and_in_the_list() {
     let answer = account.text(LATER).await;
     assert!(answer.starts_with("End time is 2026-11-23T00:00:00Z\n"), "{answer}");
     assert!(answer.contains("will have admin for 120 min, from 2026-11-22T22:00:00Z"), "{answer}");
-    assert_eq!(times(&account, "sekisho-admin"), scheduled());
+    assert_eq!(times(&account, "sekisho-admin"), Some(scheduled()));
     assert_eq!(account.outcomes(), ["scheduled"]);
     let decision = &account.decisions()[0];
     assert_eq!(
@@ -98,7 +98,7 @@ async fn a_scheduled_profile_takes_no_other_request_until_it_is_revoked() {
         let (error_type, message) = refusal(&account, payload).await;
         assert!(error_type == "Refused" && message.contains("revoke it first"), "{message}");
     }
-    assert_eq!(times(&account, "sekisho-admin"), scheduled());
+    assert_eq!(times(&account, "sekisho-admin"), Some(scheduled()));
     // Another profile is independent of it.
     account.text(r#"{"user":"prd-user","profile":"read-only"}"#).await;
     let answer = account.text(REVOKE).await;
@@ -172,7 +172,7 @@ async fn a_door_that_is_gone_ends_what_it_asked_for_or_approved() {
         let code = ask(&account, "hana", LATER).await;
         let answer = account.text_at("taro", &approve(&code)).await;
         assert!(answer.starts_with("End time is 2026-11-23T00:00:00Z") && answer.contains("approved at the door taro"));
-        assert_eq!(times(&account, "sekisho-admin"), scheduled());
+        assert_eq!(times(&account, "sekisho-admin"), Some(scheduled()));
         assert_eq!(account.sweep().await, ["idle"]);
         let without = DOORS.replace(&format!("[access.people.{gone}]"), "[access.people.other]");
         let without = without.replace("[\"hana\", \"taro\"]", "[\"jun\"]");
@@ -202,7 +202,7 @@ async fn a_repeated_scheduled_request_is_one_grant() {
     let again = crate::account::text(account.invoke_as("one", LATER).await);
     assert_eq!(first.lines().next(), again.lines().next());
     assert_eq!(account.outcomes(), ["scheduled", "unchanged"]);
-    assert_eq!(times(&account, "sekisho-admin"), scheduled());
+    assert_eq!(times(&account, "sekisho-admin"), Some(scheduled()));
     let row = account.row("user/prd-user/admin").await.unwrap().state;
     assert_eq!((row.from, row.consent.allows.is_some()), (Some(FROM), true));
 }
