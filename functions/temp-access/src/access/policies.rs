@@ -83,12 +83,15 @@ async fn policies_of_person<S: Store>(
     if run.identity_center.is_none() {
         return Ok(BTreeMap::new());
     }
-    let rows = match run.ledger.each::<GrantRow>(row::PARTITION, &row::prefix(principal)).await {
-        Ok(rows) => rows.into_iter().filter_map(Result::ok).collect(),
-        Err(_) => Vec::new(),
-    };
+    // Without the ledger, IAM alone knows who has access, and it may lag behind.
+    let rows = rows(&row::prefix(principal), run).await;
+    let is_blind = rows.is_none();
+    let rows = rows.unwrap_or_default();
     let base = newest_shown(run).await?;
     let theirs: Vec<Share> = base.shares.into_iter().filter(|share| share.user == principal.key()).collect();
+    if is_blind && theirs.is_empty() {
+        return Err(IamError::busy("the ledger does not answer, and IAM may not show recent access yet"));
+    }
     let mut policies = by_profile(&theirs, &holders_of(&rows, run), run);
     // A grant that begins later is only in the ledger.
     let now = run.now();
@@ -100,6 +103,15 @@ async fn policies_of_person<S: Store>(
     Ok(policies)
 }
 
+/// The rows whose keys have this prefix; `None` if the ledger does not answer.
+async fn rows<S: Store>(prefix: &str, run: &Run<'_, S>) -> Option<Vec<Row<GrantRow>>> {
+    if run.is_ledger_lost.get() {
+        return None;
+    }
+    let rows = run.ledger.each::<GrantRow>(row::PARTITION, prefix).await.ok()?;
+    Some(rows.into_iter().filter_map(Result::ok).collect())
+}
+
 fn holders_of<S: Store>(rows: &[Row<GrantRow>], run: &Run<'_, S>) -> Vec<Holder> {
     let configured = configured(run.access.as_ref().ok());
     holders_in(rows, &configured, run.now())
@@ -107,7 +119,11 @@ fn holders_of<S: Store>(rows: &[Row<GrantRow>], run: &Run<'_, S>) -> Vec<Holder>
 
 /// The newest state of `sekisho-window`.
 async fn newest_shown<S: Store>(run: &Run<'_, S>) -> Result<Base, IamError> {
-    let row = run.ledger.read::<WindowRow>(&window_row::key()).await.ok().flatten();
+    let row = if run.is_ledger_lost.get() {
+        None
+    } else {
+        run.ledger.read::<WindowRow>(&window_row::key()).await.ok().flatten()
+    };
     newest(row.as_ref().map(|row| &row.state), Instant::now(), run).await
 }
 
@@ -134,8 +150,7 @@ pub(crate) async fn of_people<S: Store>(run: &Run<'_, S>) -> Result<Vec<NamedPol
     if run.identity_center.is_none() {
         return Ok(Vec::new());
     }
-    let rows = run.ledger.each::<GrantRow>(row::PARTITION, row::PEOPLE).await.unwrap_or_default();
-    let rows: Vec<Row<GrantRow>> = rows.into_iter().filter_map(Result::ok).collect();
+    let rows = rows(row::PEOPLE, run).await.unwrap_or_default();
     let (now, holders) = (run.now(), holders_of(&rows, run));
     let mut people: BTreeMap<String, Vec<Share>> = BTreeMap::new();
     for share in newest_shown(run).await?.shares.into_iter().filter(|share| share.window.is_live(now)) {

@@ -66,12 +66,15 @@ pub(crate) async fn write<S: Store>(
     run: &Run<'_, S>,
 ) -> Result<bool, IamError> {
     let Some(center) = run.identity_center else { return Ok(false) };
-    let _turn = center.turn().await;
+    let mut last = center.turn().await;
     let claim = match turn {
         Turn::Waits => claim(deadline, run).await?,
-        Turn::GoesAhead => look(deadline, run).await,
+        Turn::GoesAhead => look(last.as_ref(), deadline, run).await,
     };
     let written = Writer { change, turn, claim: &claim, center, run }.write().await;
+    if let Ok(Written { is_changed: true, row: Some(row) }) = &written {
+        *last = Some(WindowRow { request: run.request_id().to_owned(), ..row.clone() });
+    }
     let row = match &written {
         Ok(written) => written.row.clone(),
         // A version that IAM did not confirm may exist, and be based on what its writer knew.
@@ -113,15 +116,17 @@ async fn claim<S: Store>(deadline: Instant, run: &Run<'_, S>) -> Result<Claim, I
     }
 }
 
-/// Reads the row without claiming it.
-async fn look<S: Store>(limit: Instant, run: &Run<'_, S>) -> Claim {
+/// Reads the row without claiming it. Without the ledger, what this request has written before takes its place.
+async fn look<S: Store>(last: Option<&WindowRow>, limit: Instant, run: &Run<'_, S>) -> Claim {
     match run.try_ledger(run.ledger.read::<WindowRow>(&key())).await {
         LedgerAnswer::Done(Some(row)) => {
             let is_held = row.state.is_held_by_another(run.request_id(), run.now());
             Claim { before: Some(row.state), revision: (!is_held).then_some(row.revision), limit }
         }
-        LedgerAnswer::Done(None) | LedgerAnswer::Changed | LedgerAnswer::Lost => {
-            Claim { before: None, revision: None, limit }
+        LedgerAnswer::Done(None) => Claim { before: None, revision: None, limit },
+        LedgerAnswer::Changed | LedgerAnswer::Lost => {
+            let own = last.filter(|row| row.request == run.request_id());
+            Claim { before: own.cloned(), revision: None, limit }
         }
     }
 }
@@ -165,6 +170,9 @@ impl<S: Store> Writer<'_, S> {
             } else {
                 shares != base.shares || base.shares != base.written
             };
+            if !is_needed && self.is_blind() && !is_changed && before.is_none() {
+                return Err(IamError::busy("IAM shows no access that could be ended, but its reads may lag behind"));
+            }
             if !is_needed {
                 let is_newer = before.is_none_or(|row| row.version != base.id || row.is_unsettled);
                 let row = is_newer.then(|| self.row(base.id, base.document.clone(), false));
@@ -183,11 +191,19 @@ impl<S: Store> Writer<'_, S> {
             // Other writers were here in the meantime.
             base = match Base::written(id, document.clone(), self.claim.limit, self.run).await {
                 Some(base) if base.is_complete => base,
+                Some(_) | None if self.is_blind() => {
+                    return Err(IamError::busy("IAM does not show yet what others have written"));
+                }
                 Some(_) | None => {
                     return Ok(Written { is_changed, row: Some(self.row(id, document, true)) });
                 }
             };
         }
+    }
+
+    /// Whether neither the ledger nor IAM may show a recent grant.
+    fn is_blind(&self) -> bool {
+        self.turn == Turn::GoesAhead && self.run.is_ledger_lost.get()
     }
 
     /// The shares after the change.

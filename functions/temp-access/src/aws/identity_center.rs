@@ -9,6 +9,8 @@ use sekisho_lambda::{Environment, ServiceError};
 use serde_json::json;
 use tokio::sync::{Mutex, MutexGuard};
 
+use crate::window_row::WindowRow;
+
 /// The service that knows the users of Identity Center.
 pub const IDENTITY_STORE: Service = Service { id: "identitystore", host: "identitystore" };
 
@@ -22,7 +24,8 @@ pub struct IdentityCenter {
     store: String,
     /// The ARN of the policy `sekisho-window`.
     policy: String,
-    turn: Mutex<()>,
+    /// What this process wrote last into the policy.
+    last: Mutex<Option<WindowRow>>,
 }
 
 impl IdentityCenter {
@@ -30,7 +33,7 @@ impl IdentityCenter {
     /// `sekisho-window`.
     #[must_use]
     pub fn new(service: Later<Signed>, store: impl Into<String>, policy: impl Into<String>) -> Self {
-        Self { service, store: store.into(), policy: policy.into(), turn: Mutex::new(()) }
+        Self { service, store: store.into(), policy: policy.into(), last: Mutex::new(None) }
     }
 
     /// The one that the template's parameters name; `None` if they name none.
@@ -48,9 +51,9 @@ impl IdentityCenter {
         &self.policy
     }
 
-    /// Waits until no other step of this invocation writes the policy.
-    pub(crate) async fn turn(&self) -> MutexGuard<'_, ()> {
-        self.turn.lock().await
+    /// Waits until no other step of this invocation writes the policy. Returns what this process wrote last.
+    pub(crate) async fn turn(&self) -> MutexGuard<'_, Option<WindowRow>> {
+        self.last.lock().await
     }
 
     /// The user id of the person with this e-mail address or user name; `None` if there is no such person.

@@ -91,7 +91,7 @@ impl People {
         self.create(document).unwrap();
     }
 
-    /// Answers GetUserId with a status and JSON.
+    /// Answers `GetUserId` with a status and JSON.
     pub fn find(&self, request: &Value) -> (u16, Value) {
         assert_eq!(request["IdentityStoreId"], "d-0123456789");
         let unique = &request["AlternateIdentifier"]["UniqueAttribute"];
