@@ -147,7 +147,7 @@ impl<S: Store> TempAccess<S> {
             Ok(Task::HandOn(..)) | Err(_) => None,
         };
         let principal = request.and_then(Request::principal).cloned();
-        let is_dry_run = request.is_some_and(Request::is_dry_run);
+        let is_dry_run = task.as_ref().is_ok_and(Task::is_dry_run);
         let is_sweep = request.is_some_and(Request::is_of_schedule);
         let is_handed_on = matches!(task, Ok(Task::HandOn(..)));
         // At the board, and for a widget, nothing is ever written.

@@ -42,6 +42,18 @@ pub(crate) enum Task {
     HandOn(Hub, String),
 }
 
+impl Task {
+    /// Whether the task only shows what it would do.
+    pub(crate) fn is_dry_run(&self) -> bool {
+        match self {
+            Self::CarryOut(request) => request.is_dry_run(),
+            Self::HandOn(_, json) => {
+                matches!(request::parse(json), Ok(Payload::Here(request)) if request.is_dry_run())
+            }
+        }
+    }
+}
+
 impl<'i> Entry<'i> {
     /// Reads an invocation. `hub` is the account that may hand requests on to this one.
     pub(crate) fn of(
@@ -130,10 +142,12 @@ fn task(
         }
         Payload::Account { name, request } => {
             let hub = hub_of(&name, invocation, usable(access)?)?;
-            if hub.account != invocation.account || hub.region != invocation.region {
-                return Ok(Task::HandOn(hub, request));
+            // Only one region of an account grants access, so this function is the one of its account.
+            if hub.account == invocation.account {
+                task(&request, door, invocation, access)
+            } else {
+                Ok(Task::HandOn(hub, request))
             }
-            task(&request, door, invocation, access)
         }
     }
 }

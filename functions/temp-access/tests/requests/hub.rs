@@ -33,6 +33,7 @@ const PLACE: &str = "/2015-03-31/functions/arn%3Aaws%3Alambda%3Aap-northeast-1%3
 const ACCOUNTS: &str = r#"
 [access.accounts]
 here       = "222222222222"
+moved      = "222222222222/eu-west-1"
 production = "333333333333"
 abroad     = "333333333333/eu-west-1"
 "#;
@@ -218,9 +219,11 @@ async fn an_account_in_another_region_is_called_there() {
 async fn the_functions_own_account_is_answered_directly() {
     let test = async {
         let two = Two::new();
-        let answer = text(two.ask(None, &GRANT.replace("production", "here")).await);
-        assert!(answer.starts_with("End time is ") && two.seen.borrow().is_empty(), "{answer}");
-        assert_eq!(two.hub.outcomes(), ["granted"]);
+        for name in ["here", "moved"] {
+            let answer = text(two.ask(None, &GRANT.replace("production", name)).await);
+            assert!(answer.starts_with("End time is ") && two.seen.borrow().is_empty(), "{answer}");
+        }
+        assert_eq!(two.hub.outcomes(), ["granted", "unchanged"]);
     };
     Box::pin(LocalSet::new().run_until(test)).await;
 }
@@ -256,7 +259,7 @@ async fn an_unknown_account_is_invalid_and_an_error_is_passed_on_with_its_type()
         let two = Two::new();
         let error = two.ask(None, &GRANT.replace("production", "staging")).await.unwrap_err();
         assert_eq!(error.error_type().name(), "InvalidRequest");
-        assert!(error.to_string().contains("write one of abroad, here, production"), "{error}");
+        assert!(error.to_string().contains("write one of abroad, here, moved, production"), "{error}");
         for (request, expected) in [
             (r#"{"user":"prd-user","minutes":481,"account":"production"}"#, "InvalidRequest"),
             (r#"{"user":"nobody","account":"production"}"#, "NotFound"),
@@ -358,6 +361,12 @@ async fn a_refusal_of_lambda_says_whether_something_was_done() {
             let error = two.ask(None, GRANT).await.unwrap_err();
             assert_eq!(error.error_type().name(), expected, "{loss:?}: {error}");
             assert!(error.to_string().contains(words), "{loss:?}: {error}");
+            // A dry run writes nothing, also if it cannot be handed on.
+            let recorded = two.hub.outcomes();
+            two.losses.borrow_mut().clear();
+            two.losses.borrow_mut().extend([loss; 3]);
+            two.ask(None, &GRANT.replace('}', r#","dry_run":true}"#)).await.unwrap_err();
+            assert_eq!(two.hub.outcomes(), recorded, "{loss:?}");
         }
     };
     Box::pin(LocalSet::new().run_until(test)).await;
