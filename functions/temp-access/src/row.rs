@@ -99,6 +99,9 @@ pub struct GrantRow {
     /// When access starts, if the grant was made before that.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "moment::optional")]
     pub from: Option<OffsetDateTime>,
+    /// The chain of grants before a scheduled grant. It counts if that grant ends before it begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<PreviousChain>,
     /// Who asked for the grant, who approved it, and what the profile allowed.
     #[serde(default, skip_serializing_if = "Consent::is_unknown")]
     pub consent: Consent,
@@ -110,6 +113,17 @@ pub struct GrantRow {
     pub awaits_entry: bool,
     /// When DynamoDB may delete the row, in epoch seconds.
     pub expires: i64,
+}
+
+/// A chain of grants that has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PreviousChain {
+    /// The first start of the chain.
+    #[serde(with = "moment")]
+    pub start: OffsetDateTime,
+    /// When the chain ended.
+    #[serde(with = "moment")]
+    pub end: OffsetDateTime,
 }
 
 /// Who asked for a grant, and who approved it. A row of an earlier version has none of this.
@@ -220,6 +234,7 @@ impl GrantRow {
                 State::Granted | State::Revoked | State::Expired => before.and_then(|row| row.summary_from),
             },
             from: same.and_then(|row| row.from),
+            previous: before.and_then(|row| row.previous),
             consent: before.map(|row| row.consent.clone()).unwrap_or_default(),
             email: before.and_then(|row| row.email.clone()),
             awaits_entry: false,
@@ -231,6 +246,16 @@ impl GrantRow {
     /// version does not show when a revoke ended the access, so such a chain counts until the end that it had.
     pub(crate) fn chain(&self) -> Window {
         Window { start: self.start, end: self.ended.unwrap_or(self.end).min(self.end) }
+    }
+
+    /// The chain that a new grant may continue. It is the one before a scheduled grant that has not begun, so that
+    /// scheduling and revoking do not begin a new chain.
+    pub(crate) fn counted_chain(&self, now: OffsetDateTime) -> Window {
+        let chain = self.chain();
+        match self.previous {
+            Some(PreviousChain { start, end }) if chain.end.min(now) < chain.start => Window { start, end },
+            _ => chain,
+        }
     }
 
     /// When the access ended or will end. It is the time of the revoke, although the chain may have ended before.
@@ -351,87 +376,4 @@ pub(crate) fn subject(sk: &str) -> Option<(Principal, &str)> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use time::macros::datetime;
-
-    const NOW: OffsetDateTime = datetime!(2026-11-21 20:45 UTC);
-    const WINDOW: Window = Window { start: NOW, end: datetime!(2026-11-21 23:45 UTC) };
-
-    #[test]
-    fn a_lease_excludes_others_until_it_ends() {
-        let row = GrantRow::held(State::Intent, WINDOW, "one", None, NOW);
-        assert!(row.is_held_by_another("two", NOW + Duration::seconds(12)));
-        assert!(!row.is_held_by_another("one", NOW));
-        assert!(!row.is_held_by_another("two", NOW + LEASE_TERM));
-        assert!(!row.settled(State::Granted).is_held_by_another("two", NOW));
-    }
-
-    #[test]
-    fn the_latest_requests_are_remembered() {
-        let mut row = GrantRow::held(State::Intent, WINDOW, "0", None, NOW).settled(State::Granted);
-        for i in 1..20 {
-            row = GrantRow::held(State::Intent, WINDOW, &i.to_string(), Some(&row), NOW).settled(State::Granted);
-        }
-        assert_eq!(row.requests, ["12", "13", "14", "15", "16", "17", "18", "19"]);
-    }
-
-    #[test]
-    fn a_row_of_an_earlier_version_is_read_and_new_fields_are_optional() {
-        let old = serde_json::json!({
-            "state": "revoked", "start": "2026-11-21T20:45:00Z", "end": "2026-11-21T23:45:00Z", "request": "one",
-            "requests": ["one"], "claimed": 1_795_295_700_000_u64, "held_until": 0, "expires": 1_797_896_700,
-        });
-        let row: GrantRow = serde_json::from_value(old.clone()).unwrap();
-        assert_eq!((row.ended, row.sessions_from, row.owes_notice), (None, None, false));
-        assert_eq!(row.chain(), WINDOW);
-        assert_eq!(serde_json::to_value(&row).unwrap(), old);
-        let new = GrantRow::held(State::Revoked, WINDOW, "two", Some(&row), NOW + Duration::HOUR).free();
-        let read: GrantRow = serde_json::from_value(serde_json::to_value(&new).unwrap()).unwrap();
-        assert_eq!(read, new);
-        assert_eq!(read.chain(), Window { start: NOW, end: NOW + Duration::HOUR });
-        assert_eq!(read.sessions_from, Some(NOW));
-    }
-
-    #[test]
-    fn sessions_of_all_windows_since_the_last_end_are_due() {
-        let first = GrantRow::held(State::Intent, WINDOW, "one", None, NOW).settled(State::Granted);
-        let later = Window { start: WINDOW.end, end: WINDOW.end + Duration::HOUR };
-        let second = GrantRow::held(State::Intent, later, "two", Some(&first), WINDOW.end);
-        assert_eq!(second.sessions_from, Some(WINDOW.start));
-        let ended = GrantRow { sessions_from: None, ..first };
-        assert_eq!(GrantRow::held(State::Intent, later, "two", Some(&ended), NOW).sessions_from, Some(later.start));
-    }
-
-    #[test]
-    fn a_summary_counts_what_no_earlier_summary_has_counted() {
-        let first = GrantRow::held(State::Intent, WINDOW, "one", None, NOW).settled(State::Granted);
-        assert_eq!(first.summary_from, Some(NOW));
-        let longer = Window { end: WINDOW.end + Duration::HOUR, ..WINDOW };
-        let again =
-            |before: &GrantRow, now| GrantRow::held(State::Intent, longer, "two", Some(before), now).summary_from;
-        assert_eq!(again(&first, WINDOW.end + Duration::MINUTE), Some(NOW), "there was no summary yet");
-        let counted = GrantRow { summary_from: None, ..first.clone() };
-        let later = WINDOW.end + Duration::minutes(25);
-        assert_eq!(again(&counted, later), Some(later), "the chain goes on after a summary");
-        assert_eq!(again(&counted, NOW + Duration::MINUTE), Some(NOW), "an earlier version gave the access");
-        let revoked = GrantRow::held(State::Revoked, WINDOW, "two", Some(&first), later);
-        assert_eq!((revoked.summary_from, revoked.reminded), (Some(NOW), None));
-        assert_eq!(GrantRow::held(State::Revoked, WINDOW, "two", Some(&counted), later).summary_from, None);
-    }
-
-    #[test]
-    fn keys_are_read_back() {
-        let principal = Principal::new(Kind::Role, "ops+night").unwrap();
-        let key = key(&principal, "sekisho-read-only");
-        assert_eq!((key.pk.as_str(), key.sk.as_str()), ("grant", "role/ops+night/read-only"));
-        assert_eq!(subject(&key.sk), Some((principal, "read-only")));
-        let person = Principal::person("0123456789-a", Some("hana@example.com"));
-        let key = super::key(&person, "sekisho-read-only");
-        assert_eq!(key.sk, "person/0123456789-a/read-only");
-        assert_eq!(subject(&key.sk), Some((person, "read-only")));
-        for bad in ["", "user", "user/a", "group/a/b", "user//b"] {
-            assert_eq!(subject(bad), None, "{bad}");
-        }
-    }
-}
+mod tests;

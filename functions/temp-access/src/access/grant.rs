@@ -26,7 +26,7 @@ use crate::policy::{self, Reading};
 use crate::principal::Kind;
 use crate::report::{Report, Settlement};
 use crate::request::Grant;
-use crate::row::{self, Consent, GrantRow, State};
+use crate::row::{self, Consent, GrantRow, PreviousChain, State};
 use crate::run::{CONFIRM_LIMIT, PLAN_LIMIT, POLL_INTERVAL, RECHECK_LIMIT, Run, WRITE_LIMIT};
 use crate::window::Window;
 
@@ -186,6 +186,10 @@ async fn claim<S: Store>(
     row.start = row.start.min(plan.chain_start);
     let is_scheduled = plan.window.is_scheduled(now);
     row.from = is_scheduled.then_some(plan.window.start);
+    if plan.effect.is_new() {
+        let chain = before.as_ref().filter(|_| is_scheduled).map(|row| row.counted_chain(now));
+        row.previous = chain.map(|Window { start, end }| PreviousChain { start, end: end.min(now) });
+    }
     // A grant that writes nothing needed no consent, and leaves that of the access unchanged.
     if plan.puts {
         let allows = is_scheduled.then(|| policy::fingerprint(plan.terms.allows));
@@ -280,7 +284,7 @@ fn shows(inline: &[InlinePolicy], policy: &str, granted: Window) -> bool {
 fn recorded<S: Store>(row: &GrantRow, granted: Option<Window>, run: &Run<'_, S>) -> Recorded {
     let earlier = earlier(row, run.request_id());
     let end = row.is_granted().then_some(row.end);
-    Recorded { granted, chain: Some(row.chain()), end, earlier }
+    Recorded { granted, chain: Some(row.counted_chain(run.now())), end, earlier }
 }
 
 /// Finds in the row what an earlier attempt of this request did.

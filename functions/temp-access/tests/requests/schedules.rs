@@ -137,6 +137,27 @@ async fn a_scheduled_grant_counts_in_the_chain() {
     assert!(answer.starts_with("End time is 2026-11-22T04:45:0"), "{answer}");
 }
 
+/// A grant that is scheduled and revoked lies between two grants, but the second one still continues the chain.
+#[tokio::test(start_paused = true)]
+async fn scheduling_and_revoking_does_not_begin_a_new_chain() {
+    let account = Account::new();
+    account.text(r#"{"user":"prd-user","minutes":480}"#).await;
+    advance(minutes(470)).await;
+    account.text(REVOKE).await;
+    for _ in 0..2 {
+        advance(minutes(1)).await;
+        account.text(&LATER.replace("23T07", "24T07")).await;
+        advance(minutes(1)).await;
+        account.text(REVOKE).await;
+    }
+    let answer = account.text(r#"{"user":"prd-user","minutes":480}"#).await;
+    assert!(answer.starts_with("End time is 2026-11-22T04:45:0"), "{answer}");
+    // After the rest, a new chain begins.
+    advance(minutes(45)).await;
+    let answer = account.text(r#"{"user":"prd-user","minutes":480}"#).await;
+    assert!(answer.starts_with("End time is 2026-11-22T13:"), "{answer}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_sweep_ends_or_shortens_what_the_configuration_does_not_allow_any_more() {
     let statements = "statements = [{ actions = [\"*\"], resources = [\"*\"] }]";
