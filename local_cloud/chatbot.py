@@ -17,6 +17,10 @@ from local_cloud.services import Json
 # For each resource type: the property that holds the resource's name, and the part of the ARN before that name.
 NAMES = {
     "AWS::Chatbot::SlackChannelConfiguration": ("ConfigurationName", "chat-configuration/slack-channel"),
+    "AWS::Chatbot::MicrosoftTeamsChannelConfiguration": (
+        "ConfigurationName",
+        "chat-configuration/microsoft-teams-channel",
+    ),
     "AWS::Chatbot::CustomAction": ("ActionName", "custom-action"),
 }
 WORKSPACE = "T0LOCAL"

@@ -112,7 +112,7 @@ ELSE = {
     "sqs:": "PurgeQueue",
     "ssm:session": "ResumeSession",
     "sts:role": "TagSession",
-    "chatbot:chat-configuration": "DeleteMicrosoftTeamsChannelConfiguration",
+    "chatbot:chat-configuration": "UpdateChimeWebhookConfiguration",
     # AWS has no other actions on the resources below, so there is nothing to refuse.
     "chatbot:custom-action": None,
     "cloudwatch:dashboard": None,

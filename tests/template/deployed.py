@@ -30,6 +30,11 @@ CODE = "placeholder"
 PARTNERS = {"RepositoryAccountId": "111111111111", "PipelineAccountIds": "222222222222,333333333333"}
 ORG_UNIT = "o-a1b2c3d4e5/r-ab12/ou-ab12-11111111/"
 OTHER_UNIT = "o-a1b2c3d4e5/*/ou-ab12-33333333/"
+TEAMS = {
+    "TeamsTenantId": "1a2b3c4d-1a2b-1a2b-1a2b-1a2b3c4d5e6f",
+    "TeamsTeamId": "6f5e4d3c-6f5e-6f5e-6f5e-6f5e4d3c2b1a",
+    "TeamsChannelId": "19%3Aab12cd34%40thread.tacv2",
+}
 ACCOUNTS = {
     "111111111111": PARTNERS
     | {
@@ -64,13 +69,8 @@ ACCOUNTS = {
         "RepositoryRegion": "eu-west-1",
         "ApplicationPolicyArn": "arn:aws:iam::555555555555:policy/shop",
     },
-    # A repository account for pipelines in an organizational unit, with Slack but without access.
-    "666666666666": {
-        "HostsRepositories": "true",
-        "PipelineOrgPath": ORG_UNIT,
-        "SlackWorkspaceId": "T07EA123LEP",
-        "SlackChannelId": "C07EZ1ABC23",
-    },
+    # A repository account for pipelines in an organizational unit, with Microsoft Teams but without access.
+    "666666666666": {"HostsRepositories": "true", "PipelineOrgPath": ORG_UNIT} | TEAMS,
 }
 
 

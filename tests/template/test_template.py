@@ -428,7 +428,7 @@ def test_every_variable_of_a_custom_action_is_given_or_asked_for(name):
     used = set(
         re.findall(r"\$(\w+)", ACTIONS[name]["Definition"]["CommandText"]["Fn::Sub"].replace("${AWS::Region}", ""))
     )
-    binary = "event-relay" if ACTIONS[name]["Condition"] == "TrainsBySlack" else "temp-access"
+    binary = "event-relay" if ACTIONS[name]["Condition"] == "TrainsByChat" else "temp-access"
     notices = deployed.ROOT / "functions" / binary / "src"
     source = "\n".join(file.read_text() for file in [notices / "notice.rs", *notices.glob("notice/*.rs")])
     additional = re.findall(r'\("(\w+)", ', source)

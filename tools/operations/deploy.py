@@ -94,10 +94,11 @@ def next_steps(target: Environment) -> Iterator[str]:
             f"account {target.account}: make prepare USER=… ENV={target.name} PROFILE=… for each person to whom access "
             "may be granted"
         )
-        if not target.parameters.get("SlackChannelId"):
+        if not (target.parameters.get("SlackChannelId") or target.parameters.get("TeamsChannelId")):
             yield (
-                f"account {target.account}: authorize Slack in Chatbot's console, put SlackWorkspaceId and "
-                f"SlackChannelId into [{target.name}.deploy.parameters] of {SAMCONFIG.name}, and deploy again"
+                f"account {target.account}: authorize Slack or Microsoft Teams in Chatbot's console, put "
+                "SlackWorkspaceId and SlackChannelId, or the three parameters of Teams, into "
+                f"[{target.name}.deploy.parameters] of {SAMCONFIG.name}, and deploy again"
             )
 
 

@@ -55,14 +55,18 @@ for account, user in USERS.items():
     )
     never("neither begins a session nor runs a command", access, "ssm:StartSession ssm:SendCommand")
 
-for account in (P, UNIT_ACCOUNT):
-    channel = f"arn:aws:chatbot::{account}:chat-configuration/slack-channel/sekisho-{account}-{REGION}"
+for account, chat, other in (
+    (P, "slack-channel", "microsoft-teams-channel"),
+    (UNIT_ACCOUNT, "microsoft-teams-channel", "slack-channel"),
+):
+    channel = f"arn:aws:chatbot::{account}:chat-configuration/{chat}/sekisho-{account}-{REGION}"
     may(
         "is assumed by Chatbot",
         "chatbot.amazonaws.com",
         "sts:AssumeRole",
         role(account, "chat"),
         but("for another channel", "resource", context={"aws:SourceArn": channel.replace("sekisho-", "orders-")}),
+        but("for a channel in another chat", "resource", context={"aws:SourceArn": channel.replace(chat, other)}),
         but("for another account", "resource", context={"aws:SourceAccount": STRANGER}),
         but("by another service", "resource", who="ec2.amazonaws.com"),
         but("by a stranger", "resource", who=f"arn:aws:iam::{STRANGER}:role/anybody"),

@@ -14,6 +14,7 @@ DEPLOYED_BY = {P: (role(P, "deploy"), role(P, "deploy")), T: (role(T, "service")
 KINDS = handlers.kinds()
 # `may` leaves out these nearby requests for a statement that applies to any resource, because they are allowed.
 NOT_ELSE = ("account", "region", "name")
+CHANNELS = "chatbot:DescribeSlackChannelConfigurations chatbot:DescribeSlackWorkspaces"
 
 
 def called(service, *kinds, but_not=""):
@@ -328,16 +329,15 @@ for account, (DEPLOY, CALLER) in DEPLOYED_BY.items():
         None,
     )
     MAKE_CHAT = (
-        "chatbot:CreateCustomAction chatbot:CreateSlackChannelConfiguration "
-        "chatbot:DescribeSlackChannelConfigurations chatbot:DescribeSlackWorkspaces chatbot:ListTagsForResource"
+        f"{CHANNELS} chatbot:CreateCustomAction chatbot:CreateMicrosoftTeamsChannelConfiguration "
+        "chatbot:CreateSlackChannelConfiguration chatbot:GetMicrosoftTeamsChannelConfiguration "
+        "chatbot:ListTagsForResource"
     )
     may("creates the channel", DEPLOY, MAKE_CHAT, None)
-    may(
-        "manages the channel",
-        DEPLOY,
-        called("chatbot", "AWS::Chatbot::SlackChannelConfiguration", but_not=MAKE_CHAT),
-        f"arn:aws:chatbot::{account}:chat-configuration/slack-channel/sekisho-{account}-{REGION}",
-    )
+    for kind, chat in (("Slack", "slack"), ("MicrosoftTeams", "microsoft-teams")):
+        does = called("chatbot", f"AWS::Chatbot::{kind}ChannelConfiguration", but_not=MAKE_CHAT)
+        channel = f"arn:aws:chatbot::{account}:chat-configuration/{chat}-channel/sekisho-{account}-{REGION}"
+        may("manages the channel", DEPLOY, does, channel)
     may(
         "manages the channel's buttons",
         DEPLOY,
@@ -431,7 +431,6 @@ may(
     bucket(T),
     context={"aws:SecureTransport": "true"},
 )
-CHANNELS = "chatbot:DescribeSlackChannelConfigurations chatbot:DescribeSlackWorkspaces"
 may("looks at the channels", BY_DEPLOYERS, CHANNELS, None)
 may(
     "looks at the alarms",
