@@ -219,9 +219,15 @@ async fn dispatch<S: Store>(request: &Request, run: &Run<'_, S>) -> Result<Repor
             Box::pin(grant::grant(&grant, run)).await
         }
         Request::Revoke(revoke) => {
-            let revoke =
-                Revoke { principal: person::resolve_for_revoke(&revoke.principal, run).await?, ..revoke.clone() };
-            Box::pin(revoke::revoke(&revoke, run)).await
+            let (principal, has_others) = person::resolve_for_revoke(&revoke.principal, run).await?;
+            let revoke = Revoke { principal, ..revoke.clone() };
+            let mut report = Box::pin(revoke::revoke(&revoke, run)).await?;
+            if let (true, Ok(Answer::Text(text))) = (has_others, &mut report.answer) {
+                text.push_str(
+                    "\nAnother user of Identity Center has access under this address: send the request again.",
+                );
+            }
+            Ok(report)
         }
         Request::Approve(code) => Box::pin(approve::approve(code, run)).await,
         Request::Decline(code) => Box::pin(decline::decline(code, run)).await,

@@ -233,7 +233,7 @@ pub(crate) fn effective(versions: &BTreeMap<u64, Version>, id: u64) -> Vec<Share
 /// Whose grant a share is. Two profiles of one person may have the same window; then the configuration tells them apart.
 fn holder<'h>(share: &Share, holders: &'h [Holder]) -> Option<&'h Holder> {
     let fits = |holder: &&Holder| {
-        holder.user == share.user && holder.window.start == share.window.start && share.window.end <= holder.window.end
+        holder.user == share.user && holder.window.start <= share.window.start && share.window.end <= holder.window.end
     };
     let mut fitting = holders.iter().filter(fits);
     fitting.clone().find(|holder| holder.bodies.contains(&share.body)).or_else(|| fitting.next())

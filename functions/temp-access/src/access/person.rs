@@ -29,14 +29,17 @@ pub(crate) async fn resolve<S: Store>(principal: &Principal, run: &Run<'_, S>) -
 
 /// Like [`resolve`], for a revoke. The person who has access under the address comes first, because the address
 /// may lead to somebody else by now, or to nobody. The list shows a person without a known address by the user id.
+/// Also returns whether another user has access under the address.
 ///
 /// # Errors
 /// As for [`resolve`].
-pub(crate) async fn resolve_for_revoke<S: Store>(principal: &Principal, run: &Run<'_, S>) -> Result<Principal, Error> {
+pub(crate) async fn resolve_for_revoke<S: Store>(
+    principal: &Principal,
+    run: &Run<'_, S>,
+) -> Result<(Principal, bool), Error> {
     if principal.kind() != Kind::Person {
-        return Ok(principal.clone());
+        return Ok((principal.clone(), false));
     }
-    center(run)?;
     let name = principal.name();
     let mut rows = match run.try_ledger(run.ledger.each::<GrantRow>(row::PARTITION, row::PEOPLE)).await {
         LedgerAnswer::Done(rows) => rows.into_iter().filter_map(Result::ok).collect(),
@@ -49,17 +52,18 @@ pub(crate) async fn resolve_for_revoke<S: Store>(principal: &Principal, run: &Ru
     rows.retain(is_called);
     rows.sort_by_key(|row| row.state.end);
     let now = run.now();
-    if let Some(row) = rows.iter().rev().find(|row| row.state.gives_access(now) || row.state.owes_delete)
-        && let Some((person, _)) = row::subject(&row.sk)
-    {
-        return Ok(Principal::person(person.key(), Some(name)));
+    let is_in = |row: &&Row<GrantRow>| row.state.gives_access(now) || row.state.owes_delete;
+    let mut people = rows.iter().rev().filter(is_in).filter_map(|row| row::subject(&row.sk));
+    if let Some((person, _)) = people.next() {
+        let has_others = people.any(|(other, _)| other != person);
+        return Ok((Principal::person(person.key(), Some(name)), has_others));
     }
     if is_user_id(name) {
-        return Ok(Principal::person(name, None));
+        return Ok((Principal::person(name, None), false));
     }
     match (resolve(principal, run).await, rows.last().and_then(|row| row::subject(&row.sk))) {
-        (Err(_), Some((person, _))) => Ok(Principal::person(person.key(), Some(name))),
-        (resolved, _) => resolved,
+        (Err(_), Some((person, _))) => Ok((Principal::person(person.key(), Some(name)), false)),
+        (resolved, _) => resolved.map(|resolved| (resolved, false)),
     }
 }
 
@@ -103,7 +107,7 @@ pub(crate) async fn check_same_person<S: Store>(
 }
 
 fn center<'a, S: Store>(run: &Run<'a, S>) -> Result<&'a IdentityCenter, Error> {
-    run.identity_center.ok_or_else(|| {
+    run.identity_center.filter(|center| center.has_store()).ok_or_else(|| {
         Error::Refused(
             "this account knows no people of Identity Center: to let them in, deploy it with the parameters \
              IdentityStoreId and IdentityCenterRegion. Nothing was changed"

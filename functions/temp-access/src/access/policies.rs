@@ -147,10 +147,14 @@ fn by_profile<S: Store>(shares: &[Share], holders: &[Holder], run: &Run<'_, S>) 
 /// # Errors
 /// If IAM fails.
 pub(crate) async fn of_people<S: Store>(run: &Run<'_, S>) -> Result<Vec<NamedPolicy>, IamError> {
-    if run.identity_center.is_none() {
+    let Some(center) = run.identity_center else { return Ok(Vec::new()) };
+    let rows = rows(row::PEOPLE, run).await.unwrap_or_default();
+    if rows.is_empty() && !center.has_store() {
         return Ok(Vec::new());
     }
-    let rows = rows(row::PEOPLE, run).await.unwrap_or_default();
+    if rows.is_empty() && !center.has_store() {
+        return Ok(Vec::new());
+    }
     let (now, holders) = (run.now(), holders_of(&rows, run));
     let mut people: BTreeMap<String, Vec<Share>> = BTreeMap::new();
     for share in newest_shown(run).await?.shares.into_iter().filter(|share| share.window.is_live(now)) {

@@ -13,6 +13,7 @@ use crate::outcome::{self, Outcome};
 use crate::principal::Principal;
 use crate::row::{self, GrantRow, LEASE_TERM, State};
 use crate::run::Run;
+use crate::scheduled::{Scheduled, Verdict, verdict};
 use crate::window_policy::{self, Change, ENTERED};
 use crate::window_row::{WindowRow, key};
 
@@ -43,7 +44,8 @@ pub(crate) async fn tend<S: Store>(
         if let Err(error) = enter(row, &principal, profile, deadline, run).await {
             error!(error = chain(&error), "a grant is not entered into sekisho-window yet");
             // The next follow-up tries again. The failure becomes a decision, and thus an alarm, once the start is near.
-            if row.state.window().start <= run.now() + ENTERED / 2 {
+            let (start, now) = (row.state.window().start, run.now());
+            if start <= now + ENTERED / 2 && now < start + ENTERED {
                 let reason = format!("the scheduled access is not in sekisho-window yet: {error}");
                 let decision = outcome::about(Decision::new(Outcome::Failed, reason), &principal);
                 decisions.push(decision.about("profile", profile));
@@ -64,7 +66,12 @@ async fn enter<S: Store>(
     deadline: Instant,
     run: &Run<'_, S>,
 ) -> Result<(), IamError> {
-    let Some(document) = policies::profile_document(profile, row.state.window(), run) else { return Ok(()) };
+    let window = row.state.window();
+    // What was granted, or approved, is what is entered. A sweep ends or shortens a grant that no longer fits.
+    let scheduled = Scheduled { profile, window, document: None, row: Some(&row.state) };
+    let fits = run.access.as_ref().is_ok_and(|access| verdict(&scheduled, access) == Verdict::Keeps);
+    let document = policies::profile_document(profile, window, run).filter(|_| fits);
+    let document = document.ok_or_else(|| IamError::busy("the grant no longer fits the configuration"))?;
     let key = Key { pk: row::PARTITION.to_owned(), sk: row.sk.clone() };
     // The row is claimed first, so that a revoke notices that somebody is working on the access.
     let lease = Lease::new(run.now(), LEASE_TERM);

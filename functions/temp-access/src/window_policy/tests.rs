@@ -151,6 +151,7 @@ fn only_live_grants_of_the_ledger_stay() {
         of("shorter", &admin, window(0, 60)),
         of("longer", &admin, window(0, 60)),
         of("again", &admin, window(-10, 60)),
+        of("inside", &admin, window(20, 60)),
     ]
     .concat();
     let holders = [
@@ -159,13 +160,14 @@ fn only_live_grants_of_the_ledger_stay() {
         holding("shorter", "admin", window(0, 30)),
         holding("longer", "admin", window(0, 90)),
         holding("again", "admin", window(-5, 90)),
+        holding("inside", "admin", window(0, 60)),
     ];
     let kept = |holders| {
         let after = apply(&all, &Change::Repair, holders, NOW);
         after.into_iter().map(|share| share.user).collect::<Vec<_>>()
     };
-    assert_eq!(kept(Some(&holders)), ["live", "longer"]);
-    assert_eq!(kept(None), ["live", "revoked", "shorter", "longer", "again"]);
+    assert_eq!(kept(Some(&holders)), ["live", "longer", "inside"]);
+    assert_eq!(kept(None), ["live", "revoked", "shorter", "longer", "again", "inside"]);
 }
 
 #[test]

@@ -5,7 +5,7 @@ mod cloud;
 mod http;
 mod iam;
 mod ledger;
-mod people;
+pub mod people;
 mod trail;
 
 use std::cell::Cell;

@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use sekisho_domain::config::Document;
+use temp_access::aws::identity_center::IdentityCenter;
 use temp_access::error::Error;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::account::{Account, END, Fault, SLACK_LIMIT, minutes, text};
+use crate::account::people::WINDOW;
+use crate::account::{Account, CONFIG, END, Fault, SLACK_LIMIT, minutes, text};
 
 const PEOPLE: [&str; 4] = ["hana", "taro", "jiro", "mika"];
 
@@ -218,6 +220,52 @@ async fn a_scheduled_grant_is_entered_shortly_before_it_begins() {
     sleep(minutes(10)).await;
     assert_eq!(let_in(&account), users(&["hana"]));
     account.text(&revoke("hana")).await;
+    assert_eq!(let_in(&account), users(&[]));
+}
+
+/// The profile was widened after the last sweep.
+#[tokio::test(start_paused = true)]
+async fn a_scheduled_grant_is_not_entered_with_statements_that_nobody_granted() {
+    let mut account = account(0);
+    account.text(r#"{"person":"hana@example.com","minutes":30,"from":"2026-11-21T22:45:00Z"}"#).await;
+    let wider = CONFIG.replace(r#"actions = ["*"]"#, r#"actions = ["s3:*"]"#);
+    account.function.access = Document::parse("sekisho.toml", &wider).and_then(|document| document.access());
+    sleep(minutes(111)).await;
+    account.follow_up().await;
+    assert!(!account.cloud.people(|people| people.document().contains(&user("hana"))));
+    sleep(minutes(5)).await;
+    assert_eq!(account.follow_up().await, ["failed"]);
+    assert!(account.sweep().await.contains(&"revoked".to_owned()));
+    sleep(minutes(6)).await;
+    account.follow_up().await;
+    assert_eq!(let_in(&account), users(&[]));
+}
+
+/// The parameters were taken away while people had access.
+#[tokio::test(start_paused = true)]
+async fn access_of_people_can_be_listed_and_ended_without_the_identity_store() {
+    let mut account = account(0);
+    account.text(&grant("hana")).await;
+    account.function.identity_center = Some(IdentityCenter::without_store(WINDOW));
+    let list = account.text(r#"{"action":"list"}"#).await;
+    assert!(list.starts_with("person hana@example.com: admin until"), "{list}");
+    let (found, message) = kind(account.invoke(&grant("taro")).await);
+    assert!(found == "Refused" && message.contains("IdentityStoreId"), "{message}");
+    account.text(&revoke("hana")).await;
+    assert_eq!(let_in(&account), users(&[]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_revoke_names_the_other_user_of_the_same_address() {
+    let account = account(0);
+    account.text(&grant("hana")).await;
+    account.cloud.people(|people| people.users.insert("hana@example.com".to_owned(), user("other")));
+    account.text(&grant("hana")).await;
+    assert_eq!(let_in(&account), users(&["hana", "other"]));
+    let first = account.text(&revoke("hana")).await;
+    assert!(first.contains("Another user of Identity Center has access under this address"), "{first}");
+    let second = account.text(&revoke("hana")).await;
+    assert!(second.contains("sekisho-admin removed") && !second.contains("Another user"), "{second}");
     assert_eq!(let_in(&account), users(&[]));
 }
 
