@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use sekisho_domain::access::{Access, Minutes, ProfileName};
+use sekisho_domain::access::{Access, Minutes, ProfileName, Subject};
 use sekisho_domain::code::Code;
 use sekisho_domain::timestamp;
 use sekisho_ledger::{Key, Lease};
@@ -28,6 +28,8 @@ const REVIEW: &str = "review/";
 const WAITS: Duration = Duration::hours(1);
 /// How long the row of a request is kept after the request was decided.
 const KEPT: Duration = Duration::days(1);
+/// The same request again does not announce it again within this time.
+const ANNOUNCED: Duration = Duration::minutes(5);
 /// A review that nobody has closed is announced again after this time.
 const RINGS_AFTER: Duration = Duration::days(1);
 
@@ -84,7 +86,7 @@ pub struct PendingRow {
     /// When the request lapses; `None` for a review, which does not lapse.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "moment::optional")]
     pub until: Option<OffsetDateTime>,
-    /// When a review was announced last.
+    /// When the request or the review was announced last.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "moment::optional")]
     pub announced: Option<OffsetDateTime>,
     /// The door that decided the request, or is about to.
@@ -106,6 +108,8 @@ pub(crate) struct Claim {
     pub(crate) key: Key,
     pub(crate) row: PendingRow,
     pub(crate) revision: u64,
+    /// Whether the request had been approved already, by an earlier attempt of the same Lambda request.
+    pub(crate) was_approved: bool,
 }
 
 /// What a new request does to its slot.
@@ -159,8 +163,7 @@ impl PendingRow {
         request: &str,
         now: OffsetDateTime,
     ) -> Self {
-        let announced = Some(now.replace_nanosecond(0).unwrap_or(now));
-        Self { announced, ..Self::new(Stage::Review, terms, door, reason, request, now) }
+        Self::new(Stage::Review, terms, door, reason, request, now)
     }
 
     fn new(
@@ -190,7 +193,7 @@ impl PendingRow {
             asked: now.replace_nanosecond(0).unwrap_or(now),
             request: request.to_owned(),
             until: None,
-            announced: None,
+            announced: Some(now.replace_nanosecond(0).unwrap_or(now)),
             decided_by: None,
             decision: None,
             lease: Lease::FREE,
@@ -228,6 +231,16 @@ impl PendingRow {
             Stage::Review | Stage::Approved | Stage::Declined | Stage::Lapsed => false,
         };
         is_undecided && self.until.is_some_and(|until| now < until)
+    }
+
+    /// Whether an approval is being carried out.
+    fn is_held(&self, now: OffsetDateTime) -> bool {
+        self.stage == Stage::Approving && self.lease.is_held(now, LEASE_TERM)
+    }
+
+    /// Whether the request was announced lately, so that a repetition of the request does not announce it again.
+    pub(crate) fn is_announced(&self, now: OffsetDateTime) -> bool {
+        self.is_held(now) || self.announced.is_some_and(|announced| now < announced.saturating_add(ANNOUNCED))
     }
 
     /// Whether the request or the review is open.
@@ -301,9 +314,7 @@ pub(crate) fn prefix(principal: &Principal) -> String {
 pub(crate) fn ask(before: Option<&PendingRow>, new: &PendingRow, now: OffsetDateTime) -> Result<Asking, Error> {
     match before {
         // While an approval is carried out, the request is as good as approved.
-        Some(before) if before.is_same(new) && (before.is_waiting(now) || before.stage == Stage::Approving) => {
-            Ok(Asking::Waits)
-        }
+        Some(before) if before.is_same(new) && (before.is_waiting(now) || before.is_held(now)) => Ok(Asking::Waits),
         Some(before) if before.request == new.request => Err(Error::Refused(format!(
             "the request {} was already decided, or has lapsed: send a new request",
             before.code
@@ -354,10 +365,12 @@ fn is_configured(door: &Door, access: &Access) -> bool {
     matches!(door, Door::Person(name) if access.people.contains_key(name))
 }
 
-/// Whether the door may approve the profile of the request, whoever asked for it.
-fn approves(door: &Door, row: &PendingRow, access: &Access) -> bool {
-    let Door::Person(name) = door else { return false };
+/// Whether the door may approve the profile of the request, whoever asked for it: it is not for its own people.
+fn approves(approving: &Door, row: &PendingRow, access: &Access) -> bool {
+    let (Door::Person(name), Some(principal)) = (approving, row.principal()) else { return false };
+    let is_own = |subject: &Subject| subject.names(principal.kind().as_str(), principal.name());
     access.people.get(name).is_some_and(|person| person.may_approve.contains(&row.profile))
+        && !door::beneficiaries(access, name).any(is_own)
 }
 
 /// The doors that may approve the request.

@@ -89,9 +89,10 @@ async fn claim<S: Store>(code: &Code, run: &Run<'_, S>) -> Result<(Claim, Princi
             Approving::Grants(_) => row.state.claimed(&run.door, run.request_id(), now),
             Approving::Closes => row.state.decided(Stage::Approved, Some(&run.door), run.request_id(), now),
         };
+        let was_approved = row.state.stage == Stage::Approved;
         let key = pending::key(row.sk);
         match run.ledger.write(&key, &new, Some(row.revision), run.request_id()).await {
-            Ok(revision) => return Ok((Claim { key, row: new, revision }, principal, approving)),
+            Ok(revision) => return Ok((Claim { key, row: new, revision, was_approved }, principal, approving)),
             Err(LedgerError::Changed(_)) => run.wait_for_other(&principal).await?,
             Err(source) => return Err(Error::Ledger { outcome: NOTHING_APPROVED, source }),
         }
@@ -111,7 +112,9 @@ async fn grant_as_approved<S: Store>(grant: &Grant, claim: &Claim, run: &Run<'_,
     let mut report = match granted.await {
         Ok(report) => report,
         Err(error) => {
-            settle(claim, &claim.row.released(), run).await;
+            let approved = || claim.row.decided(Stage::Approved, Some(&run.door), run.request_id(), run.now());
+            let row = if claim.was_approved { approved() } else { claim.row.released() };
+            settle(claim, &row, run).await;
             return Err(error);
         }
     };

@@ -185,7 +185,7 @@ async fn claim<S: Store>(
     row.is_unchanged = plan.effect == Effect::Keeps;
     row.start = row.start.min(plan.chain_start);
     let is_scheduled = plan.window.is_scheduled(now);
-    row.from = is_scheduled.then_some(plan.window.start);
+    row.from = (is_scheduled || row.start < plan.window.start).then_some(plan.window.start);
     if plan.effect.is_new() {
         let chain = before.as_ref().filter(|_| is_scheduled).map(|row| row.counted_chain(now));
         row.previous = chain.map(|Window { start, end }| PreviousChain { start, end: end.min(now) });

@@ -17,14 +17,14 @@ use crate::run::{PLAN_LIMIT, Run};
 const NOTHING_REQUESTED: &str = "Nothing was requested";
 
 /// Writes the request to the slot of its door, principal and profile, and announces it. The same request again has the
-/// same code, and is announced again.
+/// same code, and is announced again if that was some minutes ago.
 pub(crate) async fn request_approval<S: Store>(
     plan: &Plan<'_>,
     basis: &Basis<'_>,
     run: &Run<'_, S>,
 ) -> Result<Report, Error> {
     let written = timeout_at(run.deadline(PLAN_LIMIT), write(plan, basis, run)).await;
-    let row = written.unwrap_or(Err(Error::TooSlow(NOTHING_REQUESTED)))?;
+    let (row, is_announced) = written.unwrap_or(Err(Error::TooSlow(NOTHING_REQUESTED)))?;
     let access = run.access()?;
     let decision = Decision::new(Outcome::Pending, "the request waits for an approval");
     let mut report = Report::text(
@@ -32,11 +32,13 @@ pub(crate) async fn request_approval<S: Store>(
         outcome::about_request(decision, &row, None)
             .about_some("lapses", row.until.map(sekisho_domain::timestamp::seconds)),
     );
-    report.notices.push(notice::waiting(&row, access, run.invocation));
+    if !is_announced {
+        report.notices.push(notice::waiting(&row, access, run.invocation));
+    }
     Ok(report)
 }
 
-async fn write<S: Store>(plan: &Plan<'_>, basis: &Basis<'_>, run: &Run<'_, S>) -> Result<PendingRow, Error> {
+async fn write<S: Store>(plan: &Plan<'_>, basis: &Basis<'_>, run: &Run<'_, S>) -> Result<(PendingRow, bool), Error> {
     let principal = plan.terms.principal;
     let ledger_error = |source| Error::Ledger { outcome: NOTHING_REQUESTED, source };
     loop {
@@ -45,16 +47,16 @@ async fn write<S: Store>(plan: &Plan<'_>, basis: &Basis<'_>, run: &Run<'_, S>) -
         let key = new.key(principal);
         let slot = run.ledger.read::<PendingRow>(&key).await.map_err(ledger_error)?;
         let before = slot.as_ref().map(|row| &row.state);
-        match (pending::ask(before, &new, run.now())?, slot) {
-            (Asking::Waits, Some(row)) => return Ok(row.state),
-            (Asking::Waits | Asking::Replaces, slot) => {
-                let revision = slot.map(|row| row.revision);
-                match run.ledger.write(&key, &new, revision, run.request_id()).await {
-                    Ok(_) => return Ok(new),
-                    Err(LedgerError::Changed(_)) => run.wait_for_other(principal).await?,
-                    Err(source) => return Err(ledger_error(source)),
-                }
-            }
+        let (new, slot) = match (pending::ask(before, &new, run.now())?, slot) {
+            (Asking::Waits, Some(row)) if row.state.is_announced(run.now()) => return Ok((row.state, true)),
+            (Asking::Waits, Some(row)) => (PendingRow { announced: new.announced, ..row.state.clone() }, Some(row)),
+            (Asking::Waits | Asking::Replaces, slot) => (new, slot),
+        };
+        let revision = slot.map(|row| row.revision);
+        match run.ledger.write(&key, &new, revision, run.request_id()).await {
+            Ok(_) => return Ok((new, false)),
+            Err(LedgerError::Changed(_)) => run.wait_for_other(principal).await?,
+            Err(source) => return Err(ledger_error(source)),
         }
     }
 }

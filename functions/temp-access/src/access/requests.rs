@@ -60,15 +60,15 @@ async fn settle<S: Store>(row: Row<PendingRow>, due: &Due, run: &Run<'_, S>) -> 
         }
     };
     // The row is written first, so that another sweep does not do the same.
-    let written = run.ledger.write(&pending::key(row.sk), &new, Some(row.revision), run.request_id()).await;
-    if let Err(error) = written {
-        warn!(error = chain(&error), "a request was not settled");
-        return None;
-    }
+    let key = pending::key(row.sk);
+    let written = run.ledger.write(&key, &new, Some(row.revision), run.request_id()).await;
+    let revision = written.inspect_err(|error| warn!(error = chain(error), "a request was not settled")).ok()?;
     if *due == Due::Rings
         && let Err(error) = run.topic.publish(&notice::still_open(&new, run.invocation)).await
     {
         error!(error = chain(&error), "a notice was not sent");
+        // The next sweep announces the review again.
+        let _ = run.ledger.write(&key, &row.state, Some(revision), run.request_id()).await;
     }
     Some(outcome::about_request(Decision::new(outcome?, why), &new, None))
 }

@@ -400,7 +400,7 @@ fn report<S: Store>(revocation: Revocation, withdrawal: &Withdrawal, revoke: &Re
     let (principal, invocation) = (&revoke.principal, run.invocation);
     let mut besides = answer::revoked_besides(&revocation, invocation);
     // Without an approval in the configuration, nobody has to look for requests.
-    let has_approvals = run.access.as_ref().is_ok_and(decline::has_approvals);
+    let has_approvals = run.access.as_ref().map_or(true, decline::has_approvals);
     besides.extend(answer::approval::withdrawn(&withdrawal.withdrawn, withdrawal.is_incomplete && has_approvals));
     let text = answer::revoked(principal, &revocation.removed, &besides);
     let (mut decisions, mut notices) = (Vec::new(), Vec::new());

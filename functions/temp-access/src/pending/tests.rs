@@ -98,6 +98,11 @@ fn the_same_request_keeps_its_code_and_any_other_replaces_it() {
     for other in others {
         assert_eq!(ask(Some(&row), &other, NOW).unwrap(), Asking::Replaces, "{other:?}");
     }
+    // While an approval is carried out, the code stays. After one that died, it lapses with the request.
+    let claimed = row.claimed(&door("taro"), "three", NOW);
+    assert_eq!(ask(Some(&claimed), &again, NOW).unwrap(), Asking::Waits);
+    assert_eq!(ask(Some(&claimed), &again, NOW + WAITS).unwrap(), Asking::Replaces);
+    assert!(row.is_announced(NOW) && !row.is_announced(NOW + ANNOUNCED));
     for stage in [Stage::Approved, Stage::Declined, Stage::Lapsed] {
         let decided = row.decided(stage, None, "three", NOW);
         assert_eq!(ask(Some(&decided), &again, NOW).unwrap(), Asking::Replaces);

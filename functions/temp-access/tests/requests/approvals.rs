@@ -261,6 +261,7 @@ async fn an_approval_that_dies_is_continued_and_grants_once() {
         account.text(REVOKE).await;
         let _ = account.invoke_at_as("taro", "one", &approve(&code)).await;
         assert_eq!(account.admin_end(), None, "{call} {repeats}");
+        assert_eq!(account.text(PENDING).await, "Nothing waits for an approval.");
     }
 }
 
