@@ -78,6 +78,13 @@ struct Promise {
     until: OffsetDateTime,
 }
 
+/// A chain of grants, as the policies show it.
+#[derive(Debug, Clone, Copy)]
+struct Chain {
+    start: OffsetDateTime,
+    end: OffsetDateTime,
+}
+
 /// An account with everything that was promised and written so far.
 struct History {
     account: Account,
@@ -85,6 +92,10 @@ struct History {
     promises: Vec<Promise>,
     decisions: Vec<Value>,
     policies: BTreeMap<String, String>,
+    /// The last chain of each policy.
+    chains: BTreeMap<String, Chain>,
+    /// The first start of the chain of each policy that was written before its access began.
+    scheduled: BTreeMap<String, OffsetDateTime>,
 }
 
 impl History {
@@ -95,6 +106,8 @@ impl History {
             promises: Vec::new(),
             decisions: Vec::new(),
             policies: BTreeMap::new(),
+            chains: BTreeMap::new(),
+            scheduled: BTreeMap::new(),
         }
     }
 
@@ -147,12 +160,14 @@ impl History {
             }
         }
         self.decisions = decisions;
+        self.go_on(now);
         let policies = self.account.cloud.policies(User, "prd-user");
         for (name, document) in &policies {
             let profile = name.strip_prefix("sekisho-").unwrap();
             let (after, end) = window(document);
             if self.policies.get(name) != Some(document) {
                 self.check_written(profile, after, end).await;
+                self.check_chain(name, (after + LEEWAY).max(now), end);
             }
             if after < now && now < end {
                 let is_promised = |promise: &Promise| {
@@ -162,6 +177,40 @@ impl History {
             }
         }
         self.policies = policies;
+    }
+
+    /// Prolongs the chains of the policies that gave access since the last check.
+    fn go_on(&mut self, now: OffsetDateTime) {
+        for (name, document) in &self.policies {
+            let (after, end) = window(document);
+            if now < after + LEEWAY {
+                continue;
+            }
+            if let Some(start) = self.scheduled.remove(name) {
+                self.chains.insert(name.to_owned(), Chain { start, end: end.min(now) });
+            }
+            if let Some(chain) = self.chains.get_mut(name) {
+                chain.end = chain.end.max(end.min(now));
+            }
+        }
+    }
+
+    /// Grants that follow each other within half an hour form a chain, which is no longer than `max_minutes`, whatever
+    /// was scheduled or revoked in between. This goes by the policies alone, not by the ledger.
+    fn check_chain(&mut self, name: &str, begin: OffsetDateTime, end: OffsetDateTime) {
+        let access = self.account.function.access.as_ref().unwrap();
+        let longest = access.longest(name.strip_prefix("sekisho-").unwrap()).duration();
+        // Some seconds are left out, in which the steps themselves take time.
+        let rest = Duration::minutes(30) - Duration::seconds(10);
+        let last = self.chains.get(name).filter(|chain| begin < chain.end + rest);
+        let start = last.map_or(begin, |chain| chain.start);
+        assert!(end - start <= longest, "{name}: the chain from {start} to {end} exceeds {longest}: {last:?}");
+        self.scheduled.remove(name);
+        if begin <= self.account.now() {
+            self.chains.insert(name.to_owned(), Chain { start, end: begin });
+        } else {
+            self.scheduled.insert(name.to_owned(), start);
+        }
     }
 
     /// No window exceeds `max_minutes`, and a profile that needs an approval has one of somebody else on record.
