@@ -24,23 +24,20 @@ may(
 never("looks up nobody without an identity store", role(ALL, "temp-access"), "identitystore:GetUserId", STORE)
 never("changes nobody", ACCESS, "identitystore:CreateUser identitystore:UpdateUser", STORE)
 
-WINDOW = f"arn:aws:iam::{P}:policy/sekisho-window"
 VERSIONS = "iam:CreatePolicyVersion iam:DeletePolicyVersion iam:GetPolicy iam:GetPolicyVersion iam:ListPolicyVersions"
-may(
-    "lets people in",
-    ACCESS,
-    VERSIONS,
-    WINDOW,
-    but("by another policy of the permission set", "identity", to=f"{WINDOW}-2"),
-    but("by changing the boundary", "identity", to=f"arn:aws:iam::{P}:policy/sekisho-access-boundary"),
-)
-never("does not delete the policy", ACCESS, "iam:DeletePolicy", WINDOW)
-never(
-    "lets nobody in without an identity store",
-    role(ALL, "temp-access"),
-    VERSIONS,
-    f"arn:aws:iam::{ALL}:policy/sekisho-window",
-)
+# Without an identity store as well, because a revoke ends the access of people that an earlier deployment let in.
+for account in (P, ALL):
+    window = f"arn:aws:iam::{account}:policy/sekisho-window"
+    writer = role(account, "temp-access")
+    may(
+        "lets people in",
+        writer,
+        VERSIONS,
+        window,
+        but("by another policy of the permission set", "identity", to=f"{window}-2"),
+        but("by changing the boundary", "identity", to=f"arn:aws:iam::{account}:policy/sekisho-access-boundary"),
+    )
+    never("does not delete the policy", writer, "iam:DeletePolicy", window)
 for account, user in USERS.items():
     for name in ("sekisho-window", "sekisho-window-2", "sekisho-window-3"):
         never(
