@@ -30,7 +30,7 @@ def cloud(tmp_path):
 def samconfig(tmp_path):
     """A function that writes a samconfig.toml for this machine's architecture, which has been built already.
 
-    With `asks`, `make deploy` shows the change set and asks before it deploys.
+    The account hosts pipelines only. With `asks`, `make deploy` shows the change set and asks before it deploys.
     """
 
     def write(asks):
@@ -40,6 +40,8 @@ def samconfig(tmp_path):
         section = section.replace(
             "parameter_overrides = [\n", f'parameter_overrides = [\n  "Architecture={ARCHITECTURE}",\n', 1
         )
+        # A hub would need its door before the second deployment.
+        section = re.sub(r'  "(GrantsAccess|HubAccountId)=.*\n', "", section, count=2)
         file = tmp_path / f"asks-{asks}.toml"
         file.write_text(before + head + ("confirm_changeset = true\n" if asks else "") + section)
         return file
