@@ -175,6 +175,7 @@ def test_a_held_wave_takes_nothing_until_it_is_resumed_and_a_promotion_ignores_t
     bake(stack, second)
     assert not ran(stack, "production", second)
     train.ask(stack, action="resume", wave="production")
+    job.schedule(stack, "repository", "event-relay")
     arrive(stack, second)
 
 
