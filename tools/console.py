@@ -72,7 +72,7 @@ class Step(Waiting):
         print(f"{mark}{self.title}: {outcome} ({self.seconds():.0f} s)", flush=True)
 
     def report(self, progress: str) -> None:
-        """Shows how far the step is: at once on a terminal, and elsewhere as a line at most every `REPORT_SECONDS`."""
+        """Shows the progress of the step. Without a terminal, that is at most one line every `REPORT_SECONDS`."""
         self.detail = progress
         if progress and not TERMINAL and self.seconds() >= self._next_report:
             self._next_report = self.seconds() + REPORT_SECONDS

@@ -122,7 +122,7 @@ def test_a_period_is_of_days_or_times():
         datetime(2026, 10, 31, 15, tzinfo=UTC),
         datetime(2026, 11, 1, 3, tzinfo=UTC),
     )
-    # A grant is scheduled at most 14 days ahead, and lasts at most 7.
+    # A grant begins at most 14 days after the request, and lasts at most 7 days.
     assert (zoned.days()[0], zoned.days()[-1]) == (
         datetime(2026, 10, 10, tzinfo=UTC),
         datetime(2026, 11, 1, tzinfo=UTC),

@@ -125,7 +125,7 @@ def test_a_deny_for_everybody_but_the_role_also_stops_services_and_other_account
     ):
         whole = {"Statement": [{**INVOKE, "Principal": principal}, *wanted["Statement"]]}
         assert named(Iam(INVOKE), whole) == [], principal
-    # Whoever the Deny spares as well is named.
+    # The Deny has an exception for one more role, so the holders of that role are named, too.
     wanted["Statement"][1]["Condition"]["StringNotEquals"]["aws:PrincipalArn"] = [
         ROLE,
         ROLE.replace("door-hana", "any"),

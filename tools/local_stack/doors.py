@@ -5,7 +5,6 @@ with the keys by which Chatbot acts for that member.
 """
 
 import json
-import urllib.request
 from typing import TYPE_CHECKING
 
 from tools.layout import ACCOUNTS, OUTSIDE_ACCOUNT, PERSON, REGION, ROOT, TEST_PERSON, tool
@@ -67,20 +66,11 @@ def _make(stack: "Stack", profile: str, command: str, *more: str) -> None:
 def _session(stack: "Stack", name: str) -> dict[str, str]:
     """A member of the channel chooses the role of the own door; the keys of the session by which Chatbot then acts."""
     role = f"arn:aws:iam::{ACCOUNTS[HUB]}:role/sekisho-door-{name}-{REGION}"
-    _post(stack, f"slack-role/{ACCOUNTS[HUB]}/{CHANNEL}/{name}", role)
+    stack.post(f"slack-role/{ACCOUNTS[HUB]}/{CHANNEL}/{name}", role)
     return member(stack, name)
 
 
 def member(stack: "Stack", name: str, channel: str = CHANNEL) -> dict[str, str]:
     """The keys by which Chatbot acts for a member of a channel, as the arguments of a client of boto3."""
-    keys: dict[str, str] = json.loads(_post(stack, f"slack-session/{ACCOUNTS[HUB]}/{channel}", name))
+    keys: dict[str, str] = json.loads(stack.post(f"slack-session/{ACCOUNTS[HUB]}/{channel}", name))
     return keys
-
-
-def _post(stack: "Stack", path: str, body: str) -> str:
-    """Posts to one of the local cloud's own paths."""
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    request = urllib.request.Request(f"{stack.endpoint}/_local-cloud/{path}", body.encode(), method="POST")
-    with direct.open(request, timeout=60) as answer:
-        text: str = answer.read().decode()
-    return text

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -39,10 +38,7 @@ def application() -> dict[str, str]:
 
 def repeat_push_event(stack: Stack, old: str, new: str, ref: str) -> None:
     """Puts the event of a push on the bus again, because EventBridge may also deliver an event more than once."""
-    body = f"{old} {new} {ref}\n".encode()
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with direct.open(f"{stack.endpoint}/_local-cloud/push/{REPOSITORY}", body, timeout=30):
-        pass
+    stack.post(f"push/{REPOSITORY}", f"{old} {new} {ref}\n")
 
 
 def repeat_relayed_event(stack: Stack, profile: str, commit: str, later: int = 0, **more: object) -> Any:

@@ -3,6 +3,7 @@
 import re
 import time
 import tomllib
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,6 +83,13 @@ class Stack:
             aws_access_key_id=account,
             aws_secret_access_key="root",
         )
+
+    def post(self, path: str, body: str) -> str:
+        """Posts to one of the local cloud's own paths, which no AWS client uses, and returns the answer."""
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with direct.open(f"{self.endpoint}/_local-cloud/{path}", body.encode(), timeout=60) as answer:
+            text: str = answer.read().decode()
+        return text
 
     def outputs(self, profile: str, stack: str = STACK) -> dict[str, str]:
         """The outputs of a stack, as a dictionary."""

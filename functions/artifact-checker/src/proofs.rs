@@ -54,8 +54,8 @@ impl Proofs {
         Reading::Skip(shared.map_or_else(compliant_and_not_read, |verdict| not_read_like_others(verdict, STREAK)))
     }
 
-    /// Ends a check that might have read its object. `failed` is the verdict of a read that failed because of the key or
-    /// the reader.
+    /// Records the end of a check. `was_read` says that the check read its object. `failed` is the verdict of a read that
+    /// failed because of the key or the reader.
     pub(crate) fn end(&mut self, was_read: bool, failed: Option<&Verdict>) {
         self.running = self.running.saturating_sub(1);
         if was_read {

@@ -121,7 +121,8 @@ fn receive(row: &TargetRow, report: &TargetReport, now: OffsetDateTime) -> Recei
 }
 
 /// Whether a report may move the target's trains on: the order of a wave ended, did not start, waits for other sources
-/// than before, or ended differently than before. If it is repeated, the invocation that stored it may have failed afterwards.
+/// than before, or ended differently than before. If it is repeated, the invocation that stored it may have failed
+/// afterwards.
 fn moves_trains(row: &TargetRow, report: &TargetReport) -> bool {
     let is_of_wave =
         row.order.as_ref().is_some_and(|order| order.train.is_some() && order.number == report.report.number);

@@ -54,7 +54,7 @@ impl TargetRow {
         self.current_report().is_some_and(|report| report.state != ReportState::Refused)
     }
 
-    /// A change of another source that must be ordered again: the target has taken a newer order instead.
+    /// A change of another source that must be ordered again, because the target took a newer order before it.
     pub(crate) fn untaken_change(&self, now: OffsetDateTime) -> Option<Change> {
         let other = self.others().find(|other| other.open).filter(|_| self.has_taken_order())?;
         Some(Change { sequence: epoch_millis(now).max(self.sequence() + 1), ..other.change.clone() })

@@ -44,8 +44,8 @@ pub(crate) async fn revoke<S: Store>(revoke: &Revoke, run: &Run<'_, S>) -> Resul
     }
     let describe = timeout(READ_TIMEOUT, run.describe(principal));
     let names = timeout(READ_TIMEOUT, policies::names(principal, run));
-    // Requests are withdrawn before the rows of grants are read. An approval that is carried out at the same time then
-    // finds its request withdrawn, or its grant is found here.
+    // The requests are withdrawn first, and then the rows of grants are read. So an approval at the same moment either
+    // finds that its request was withdrawn, or has written the row of its grant, which is then read here.
     let ledger = async {
         let withdrawal = decline::withdraw(principal, run).await;
         (withdrawal, read_rows(principal, run).await)
