@@ -85,6 +85,13 @@ def cloud():
         yield cloud
 
 
+# The widgets that functions answer, in the order of the dashboard, each with its account's duty.
+WIDGETS = [
+    ("HostsRepositories", "trains", "sekisho-event-relay"),
+    ("GrantsAccess", "access", "temp-access"),
+    ("HostsPipelines", "pipelines", "sekisho-pipeline-starter"),
+    ("HostsPipelines", "artifacts", "sekisho-artifact-checker"),
+]
 COMBINATIONS = [
     [duty for duty, has in zip(DUTIES, chosen, strict=True) if has]
     for chosen in itertools.product([False, True], repeat=3)
@@ -97,14 +104,20 @@ COMBINATIONS = [
 def test_the_duties_combine_in_any_way(cloud, number):
     duties = COMBINATIONS[number]
     outputs = cloud.deploy(f"10000000000{number}", dict.fromkeys(duties, "true"))
-    assert set(outputs) == {"LedgerTableName"}.union(*(OUTPUTS[duty] for duty in duties))
-    dashboard = cloud.client(f"10000000000{number}", "cloudwatch").get_dashboard(
-        DashboardName=f"sekisho-{deployed.REGION}"
-    )
+    assert set(outputs) == {"LedgerTableName", "BoardUrl"}.union(*(OUTPUTS[duty] for duty in duties))
+    name = outputs["BoardUrl"].rpartition("/")[2]
+    dashboard = cloud.client(f"10000000000{number}", "cloudwatch").get_dashboard(DashboardName=name)
     body = json.loads(dashboard["DashboardBody"])
-    assert set(body) == {"start", "widgets"} and len(body["widgets"]) == 1 + 2 * len(duties) + 2 * (
-        "HostsPipelines" in duties
-    )
+    own = [one["properties"] for one in body["widgets"] if one["type"] == "custom"]
+    expected = [(widget, function) for duty, widget, function in WIDGETS if duty in duties]
+    functions = f"arn:aws:lambda:{deployed.REGION}:10000000000{number}:function:"
+    assert [(one["params"], one["endpoint"]) for one in own] == [
+        ({"widget": widget}, f"{functions}{function}:board") for widget, function in expected
+    ]
+    # The graphs are below the widgets of the functions.
+    assert body["widgets"][: len(own)] == [one for one in body["widgets"] if one["type"] == "custom"]
+    assert set(body) == {"start", "widgets"}
+    assert len(body["widgets"]) == len(own) + 1 + 2 * len(duties) + 2 * ("HostsPipelines" in duties)
 
 
 def test_a_stack_without_another_account_trusts_its_own(cloud):
