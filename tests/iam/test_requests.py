@@ -11,6 +11,7 @@ from tests.iam import mutants
 from tests.iam.requests import KEY, REQUESTS
 from tests.iam.table import (  # noqa: F401 (requests)
     bakes,
+    board,
     boundary,
     crossing,
     deployment,
@@ -191,7 +192,7 @@ def noticed(policies, requests, broken):
 @pytest.fixture(scope="session")
 def table(accounts, deployer, service_deployer, person):
     policies_of_doors = [Policy("function", alias, document) for alias, document in DOORS.items()]
-    policies, requests = prepared(accounts, [*deployer, *service_deployer, *person, *policies_of_doors])
+    policies, requests = prepared(accounts, [*deployer, *service_deployer, *person, *policies_of_doors, board.POLICY])
     return policies, requests, simulate(policies, requests)
 
 
