@@ -20,8 +20,9 @@ build: ## build the release binaries of the four functions for this machine into
 	@$(TOOLS) build
 
 .PHONY: up
-up: ## deploy to a local cloud with three accounts and leave it running (PORT=4566 for a port of your choice, EMPTY=1 to deploy nothing)
-	@$(TOOLS) up $(if $(call given,PORT),--port "$(PORT)") $(if $(filter 1,$(call given,EMPTY)),--empty)
+up: ## deploy to a local cloud with three accounts and leave it running (LAYOUT=two for two; PORT=4566 for a port of your choice; EMPTY=1 to deploy nothing)
+	@$(TOOLS) up $(if $(call given,PORT),--port "$(PORT)") $(if $(filter 1,$(call given,EMPTY)),--empty) \
+		$(if $(call given,LAYOUT),--layout "$(LAYOUT)")
 
 .PHONY: down
 down: ## end what `make up` started and remove its files

@@ -18,7 +18,7 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from tools.failure import Failure  # noqa: E402
 from tools.keeper import end_with_parent, outlive_parent  # noqa: E402
-from tools.layout import VENV  # noqa: E402
+from tools.layout import LAYOUTS, VENV  # noqa: E402
 from tools.machine import set_up  # noqa: E402
 from tools.surroundings import adopt, clean_environment, operator_environment  # noqa: E402
 
@@ -61,6 +61,7 @@ def parser() -> argparse.ArgumentParser:
         if name == "up":
             command.add_argument("--port", type=int)
             command.add_argument("--empty", action="store_true")
+            command.add_argument("--layout", choices=LAYOUTS)
     return root
 
 
@@ -114,7 +115,7 @@ def main(arguments: list[str]) -> None:
         if asked.command == "setup":
             return
         module, function = LOCAL[asked.command]
-        given = [asked.port, asked.empty] if asked.command == "up" else []
+        given = [asked.port, asked.empty, asked.layout] if asked.command == "up" else []
         getattr(importlib.import_module(module), function)(*given)
 
 

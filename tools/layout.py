@@ -52,6 +52,22 @@ def tool(name: str) -> Path:
 
 
 @dataclass(frozen=True)
+class Layout:
+    """Which account has which duties: the account of each profile, and the samconfig.toml with its environments."""
+
+    accounts: dict[str, str]
+    samconfig: Path
+
+
+# The layouts of the local stack, LAYOUT=… of `make up`. In the layout `two`, one account has the repository and the
+# test pipelines, so the profiles `repository` and `test` lead to the same account.
+LAYOUTS = {
+    "three": Layout(ACCOUNTS, ROOT / "samconfig.toml"),
+    "two": Layout({**ACCOUNTS, "test": ACCOUNTS["repository"]}, ROOT / "examples" / "two-accounts" / "samconfig.toml"),
+}
+
+
+@dataclass(frozen=True)
 class Places:
     """The folder of one local stack, and the files in it."""
 

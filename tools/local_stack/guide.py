@@ -11,7 +11,7 @@ from shlex import quote
 from typing import TYPE_CHECKING
 
 from tools.git import DEVELOPER, EMAIL
-from tools.layout import ACCOUNTS, ARCHITECTURE, CONFIG, REGION, REPOSITORY, ROOT, VENV, Places
+from tools.layout import ARCHITECTURE, CONFIG, REGION, REPOSITORY, ROOT, VENV
 
 if TYPE_CHECKING:
     from tools.local_stack.stack import Stack
@@ -39,7 +39,7 @@ def write_guide(stack: "Stack") -> None:
     samconfig = re.sub(
         r"^parameter_overrides = \[$",
         f'\\g<0>\n  "Architecture={ARCHITECTURE}",',
-        (ROOT / "samconfig.toml").read_text(),
+        stack.samconfig.read_text(),
         flags=re.MULTILINE,
     )
     (places.guide / "samconfig.toml").write_text(samconfig)
@@ -70,12 +70,13 @@ export HOME={quote(str(guide / "home"))}
 """
 
 
-def explain_guide(places: Places) -> None:
+def explain_guide(stack: "Stack") -> None:
     """Prints how a shell reaches the empty cloud."""
+    places = stack.places
     print()
-    for name, account in ACCOUNTS.items():
+    for name, account in stack.accounts.items():
         print(f"  profile admin-{name:<12} account {account}: an administrator")
-    account = ACCOUNTS["repository"]
+    account = stack.accounts["repository"]
     print(
         f"""  profile {DEPLOYER:<18} account {account}: arn:aws:iam::{account}:user/{DEPLOYER}
 

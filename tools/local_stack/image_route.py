@@ -38,7 +38,7 @@ def configure(stack: Stack) -> None:
     """Gives the pipelines their second source, and the functions the routes."""
     source_role = stack.outputs("repository")["SourceActionRoleArn"]
     for profile in job.PIPELINE_ACCOUNTS:
-        wanted = with_image(pipeline(profile, stack.outputs(profile), source_role), source_role)
+        wanted = with_image(pipeline(stack.outputs(profile), source_role), source_role)
         stack.client(profile, "codepipeline").update_pipeline(pipeline=wanted)
     train.configure(stack, routes())
 

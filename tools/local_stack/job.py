@@ -12,7 +12,7 @@ import boto3
 
 from tools.failure import Failure
 from tools.git import Clone
-from tools.layout import ACCOUNTS, PERSON, PIPELINE, REGION, REPOSITORY, ROOT
+from tools.layout import PERSON, PIPELINE, REGION, REPOSITORY, ROOT
 from tools.local_stack.observed import Row, decisions, execution_of, stack_status
 from tools.local_stack.stack import Stack, eventually
 
@@ -47,7 +47,7 @@ def repeat_relayed_event(stack: Stack, profile: str, commit: str, later: int = 0
     `later` is added to the sequence number; `more` is merged into the event's detail.
     """
     relayed = [one for one in decisions(stack, "repository", "event-relay", "relayed") if one["commit"] == commit][-1]
-    repository, ref = f"arn:aws:codecommit:{REGION}:{ACCOUNTS['repository']}:{REPOSITORY}", "refs/heads/main"
+    repository, ref = f"arn:aws:codecommit:{REGION}:{stack.accounts['repository']}:{REPOSITORY}", "refs/heads/main"
     sequence = int(relayed["sequence"]) + later
     change = {
         "kind": "branch",
@@ -72,7 +72,7 @@ def repeat_relayed_event(stack: Stack, profile: str, commit: str, later: int = 0
         "id": "00000000-0000-4000-8000-000000000000",
         "detail-type": "Source Change",
         "source": "sekisho.relay",
-        "account": ACCOUNTS["repository"],
+        "account": stack.accounts["repository"],
         "time": "2026-11-21T00:00:00Z",
         "region": REGION,
         "resources": [repository],
@@ -98,7 +98,7 @@ def schedule(stack: Stack, profile: str, function: str) -> list[Row]:
         "id": "00000000-0000-4000-8000-000000000001",
         "detail-type": "Scheduled Event",
         "source": "aws.events",
-        "account": ACCOUNTS[profile],
+        "account": stack.accounts[profile],
         "time": "2026-11-28T00:00:00Z",
         "region": REGION,
         "resources": [],

@@ -20,11 +20,12 @@ END_SECONDS = 30
 
 
 class Running(TypedDict):
-    """The record of a running cloud: the process's id, the time of its start in clock ticks, and the port."""
+    """The record of a running cloud: the process's id, the time of its start in clock ticks, port and layout."""
 
     pid: int
     started: int | None
     port: int
+    layout: str
 
 
 def start(places: Places, port: int | None = None) -> tuple[Command, int]:
@@ -50,9 +51,9 @@ def start(places: Places, port: int | None = None) -> tuple[Command, int]:
     return cloud, port
 
 
-def remember(places: Places, cloud: Command, port: int) -> None:
+def remember(places: Places, cloud: Command, port: int, layout: str = "three") -> None:
     """Records the cloud's process, so that later commands find the process."""
-    about: Running = {"pid": cloud.pid, "started": started_at(cloud.pid), "port": port}
+    about: Running = {"pid": cloud.pid, "started": started_at(cloud.pid), "port": port, "layout": layout}
     places.cloud.write_text(json.dumps(about) + "\n")
 
 

@@ -21,6 +21,7 @@ from tools.layout import (
     ARCHITECTURE,
     BUILD,
     CONFIG,
+    LAYOUTS,
     LOCAL,
     OUTSIDE_ACCOUNT,
     PERSON,
@@ -52,8 +53,10 @@ Found = TypeVar("Found")
 class Stack:
     """A running local cloud, seen through the profiles in its AWS config file."""
 
-    def __init__(self, places: Places, port: int) -> None:
+    def __init__(self, places: Places, port: int, layout: str = "three") -> None:
         self.places = places
+        self.layout = layout
+        self.accounts, self.samconfig = LAYOUTS[layout].accounts, LAYOUTS[layout].samconfig
         self.port = port
         self.endpoint = f"http://127.0.0.1:{port}"
         self._sessions: dict[str, boto3.Session] = {}
@@ -99,7 +102,10 @@ class Stack:
     def environment(self, profile: str) -> dict[str, str]:
         """The environment in which command-line tools use that profile."""
         return environment(
-            AWS_CONFIG_FILE=str(self.places.config), AWS_SHARED_CREDENTIALS_FILE="/dev/null", AWS_PROFILE=profile
+            AWS_CONFIG_FILE=str(self.places.config),
+            AWS_SHARED_CREDENTIALS_FILE="/dev/null",
+            AWS_PROFILE=profile,
+            SAMCONFIG=str(self.samconfig),
         )
 
 
@@ -121,12 +127,13 @@ def _create_administrators(stack: Stack) -> None:
 
     In the fourth account, which is outside the unit of the other accounts, nothing is deployed.
     """
-    sections = []
-    for profile, account in {**ACCOUNTS, "outside": OUTSIDE_ACCOUNT}.items():
+    accounts, keys = {**stack.accounts, "outside": OUTSIDE_ACCOUNT}, {}
+    for account in dict.fromkeys(accounts.values()):
         iam = stack.root(account, "iam")
         iam.create_user(UserName=ADMINISTRATOR)
         iam.attach_user_policy(UserName=ADMINISTRATOR, PolicyArn="arn:aws:iam::aws:policy/AdministratorAccess")
-        sections.append(_profile(stack, profile, iam.create_access_key(UserName=ADMINISTRATOR)["AccessKey"]))
+        keys[account] = iam.create_access_key(UserName=ADMINISTRATOR)["AccessKey"]
+    sections = [_profile(stack, profile, keys[account]) for profile, account in accounts.items()]
     # One endpoint serves all services. This section names the endpoint for the services that the emulator itself lacks.
     services = (
         f"[services local]\ncodecommit =\n  endpoint_url = {stack.endpoint}\n"
@@ -151,8 +158,10 @@ def _write(path: Path, text: str) -> None:
     path.write_text(text)
 
 
-def _write_config(places: Places) -> None:
+def _write_config(stack: Stack) -> None:
     """Writes the committed configuration, but with `repair = "copy"`, with profiles that need no MFA, and with people.
+
+    The accounts in it are those of the layout.
 
     With `update`, a repair would only test our own stand-in for UpdateObjectEncryption. With `copy`, a repair runs the
     emulator's own code. The emulator has no MFA, so a profile that needs it would allow nothing.
@@ -161,16 +170,27 @@ def _write_config(places: Places) -> None:
     if count != 1:
         raise Failure(f"{CONFIG} sets `repair` {count} times; the local stack expects it once.")
     text = re.sub(r"^(require_mfa|mfa_minutes)\s*=.*\n", "", text, flags=re.MULTILINE)
-    _write(places.sekisho, text + doors.CONFIGURATION)
+    text += doors.CONFIGURATION
+    for profile, account in ACCOUNTS.items():
+        text = text.replace(account, stack.accounts[profile])
+    _write(stack.places.sekisho, text)
 
 
-def _overrides(profile: str) -> list[str]:
+def deployed_profiles(stack: Stack) -> list[str]:
+    """The profiles of the environments `local-…` in the layout's samconfig.toml, in the order of deployment."""
+    environments = tomllib.loads(stack.samconfig.read_text())
+    return [name.removeprefix("local-") for name in environments if name.startswith("local-")]
+
+
+def _overrides(stack: Stack, profile: str) -> list[str]:
     """The template's parameters from samconfig.toml for the account, but with this machine's architecture."""
-    environments = tomllib.loads((ROOT / "samconfig.toml").read_text())
+    environments = tomllib.loads(stack.samconfig.read_text())
     try:
         given: str | list[str] = environments[f"local-{profile}"]["deploy"]["parameters"]["parameter_overrides"]
     except KeyError as key:
-        raise Failure(f"samconfig.toml lacks [local-{profile}.deploy.parameters] parameter_overrides ({key})") from None
+        raise Failure(
+            f"{stack.samconfig} lacks [local-{profile}.deploy.parameters] parameter_overrides ({key})"
+        ) from None
     given = given if isinstance(given, list) else given.split()
     return [one for one in given if not one.startswith("Architecture=")] + [f"Architecture={ARCHITECTURE}"]
 
@@ -179,6 +199,8 @@ def _deploy(stack: Stack, profile: str, template: Path) -> None:
     command: list[Word] = [
         tool("sam"),
         "deploy",
+        "--config-file",
+        stack.samconfig,
         "--config-env",
         f"local-{profile}",
         "--template-file",
@@ -187,9 +209,9 @@ def _deploy(stack: Stack, profile: str, template: Path) -> None:
     command += ["--stack-name", STACK, "--profile", profile, "--region", REGION, "--resolve-s3"]
     command += ["--capabilities", "CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"]
     command += ["--no-confirm-changeset", "--no-fail-on-empty-changeset", "--no-progressbar"]
-    command += ["--parameter-overrides", *_overrides(profile)]
+    command += ["--parameter-overrides", *_overrides(stack, profile)]
     log = stack.places.logs / f"deploy-{profile}.log"
-    run(f"Deploying to {profile} ({ACCOUNTS[profile]})", command, log, cwd=ROOT, env=stack.environment(profile))
+    run(f"Deploying to {profile} ({stack.accounts[profile]})", command, log, cwd=ROOT, env=stack.environment(profile))
 
 
 def _create_repository(stack: Stack) -> None:
@@ -199,9 +221,9 @@ def _create_repository(stack: Stack) -> None:
         codecommit.create_repository(repositoryName=REPOSITORY)
 
 
-def pipeline(profile: str, outputs: dict[str, str], source_role: str) -> dict[str, Any]:
+def pipeline(outputs: dict[str, str], source_role: str) -> dict[str, Any]:
     """The account's pipeline `shop`, which reads the commit from the repository account and deploys the stack."""
-    account = ACCOUNTS[profile]
+    account = outputs["PipelineRoleArn"].split(":")[4]
     return {
         "name": PIPELINE,
         "roleArn": outputs["PipelineRoleArn"],
@@ -268,7 +290,7 @@ def create_pipelines(stack: Stack) -> None:
     source_role = stack.outputs("repository")["SourceActionRoleArn"]
     for profile in ("test", "production"):
         client = stack.client(profile, "codepipeline")
-        wanted = pipeline(profile, stack.outputs(profile), source_role)
+        wanted = pipeline(stack.outputs(profile), source_role)
         if PIPELINE in [one["name"] for one in client.list_pipelines()["pipelines"]]:
             client.update_pipeline(pipeline=wanted)
         else:
@@ -302,8 +324,8 @@ def _add_profiles(stack: Stack, keys: dict[str, dict[str, str]]) -> None:
 
 def deploy(stack: Stack, template: Path = RELEASE) -> None:
     """Deploys the built template to each account, and creates the repository, pipelines, users and doors."""
-    _write_config(stack.places)
-    for profile in ACCOUNTS:
+    _write_config(stack)
+    for profile in deployed_profiles(stack):
         _deploy(stack, profile, template)
     with Step("Making the repository, the pipelines and the users"):
         _create_repository(stack)
@@ -313,14 +335,14 @@ def deploy(stack: Stack, template: Path = RELEASE) -> None:
     _add_profiles(stack, doors.open_doors(stack))
 
 
-def _start(places: Places, port: int | None) -> tuple[Command, Stack]:
+def _start(places: Places, port: int | None, layout: str) -> tuple[Command, Stack]:
     """Starts a cloud and creates only the administrators in it; ends the cloud if that fails."""
     server.clear(places)
     places.folder.mkdir(parents=True, exist_ok=True)
-    _write_config(places)
     cloud, port = server.start(places, port)
     try:
-        stack = Stack(places, port)
+        stack = Stack(places, port, layout)
+        _write_config(stack)
         _create_administrators(stack)
     except BaseException:
         cloud.end()
@@ -329,7 +351,7 @@ def _start(places: Places, port: int | None) -> tuple[Command, Stack]:
 
 
 @contextmanager
-def temporary_stack(folder: Path, empty: bool = False, release: bool = True) -> Iterator[Stack]:
+def temporary_stack(folder: Path, empty: bool = False, release: bool = True, layout: str = "three") -> Iterator[Stack]:
     """Sets up a whole stack in a separate folder, and always ends its cloud. After a failure, the files stay.
 
     With `empty`, it deploys nothing, like `make up EMPTY=1`. Without `release`, it deploys what `make up` deploys.
@@ -338,7 +360,7 @@ def temporary_stack(folder: Path, empty: bool = False, release: bool = True) -> 
     places = Places(folder)
     with locked(folder, f"Another run uses {folder}: wait until it has ended."):
         template = None if empty else build() if release else build_for_local_use()
-        cloud, stack = _start(places, None)
+        cloud, stack = _start(places, None, layout)
         try:
             if template:
                 deploy(stack, template)
@@ -351,10 +373,11 @@ def temporary_stack(folder: Path, empty: bool = False, release: bool = True) -> 
         server.clear(places)
 
 
-def up(port: int | None, empty: bool = False) -> None:
+def up(port: int | None, empty: bool = False, layout: str | None = None) -> None:
     """Runs `make up`: starts the cloud unless it runs, deploys the changes, and leaves the cloud running.
 
-    With `empty`, it starts a new cloud and deploys nothing, for a person who follows docs/deploy.md.
+    With `empty`, it starts a new cloud and deploys nothing, for a person who follows docs/deploy.md. Without `layout`,
+    a new cloud has the layout `three`, and a running one keeps its own.
     """
     LOCAL.mkdir(exist_ok=True)
     places = Places(LOCAL)
@@ -366,35 +389,40 @@ def up(port: int | None, empty: bool = False) -> None:
             raise Failure(
                 f"The local cloud already runs at port {about['port']}: `make down` first to run it at {port}."
             )
+        before = about.get("layout", "three") if about else layout or "three"
+        if layout not in (None, before):
+            raise Failure(f"The local cloud already runs in the layout {before}: `make down` first for {layout}.")
         if port and not about:
             free_port(port)  # so that a port in use is reported before the build, not after it
         template = None if empty else build_for_local_use()
         if about and template:
-            deploy(Stack(places, about["port"]), template)
+            stack = Stack(places, about["port"], before)
+            deploy(stack, template)
         else:
-            cloud, stack = _start(places, port)
+            cloud, stack = _start(places, port, before)
             try:
                 if template:
                     deploy(stack, template)
                 else:
                     write_guide(stack)
-                server.remember(places, cloud, stack.port)
+                server.remember(places, cloud, stack.port, before)
                 cloud.release()
             except BaseException:
                 cloud.end()
                 raise
     if empty:
-        explain_guide(places)
+        explain_guide(stack)
     else:
-        _explain(places)
+        _explain(stack)
 
 
-def _explain(places: Places) -> None:
+def _explain(stack: Stack) -> None:
+    places = stack.places
     config = places.config.relative_to(ROOT)
     print()
-    users = {PERSON: ACCOUNTS["production"], TEST_PERSON: ACCOUNTS["test"]}
-    members = dict.fromkeys(doors.PEOPLE, ACCOUNTS[doors.HUB])
-    for profile, account in {**ACCOUNTS, **users, **members, "outside": OUTSIDE_ACCOUNT}.items():
+    users = {PERSON: stack.accounts["production"], TEST_PERSON: stack.accounts["test"]}
+    members = dict.fromkeys(doors.PEOPLE, stack.accounts[doors.HUB])
+    for profile, account in {**stack.accounts, **users, **members, "outside": OUTSIDE_ACCOUNT}.items():
         print(f"  profile {profile:<12} account {account}")
     print(
         f"""
