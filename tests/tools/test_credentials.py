@@ -7,6 +7,7 @@ from botocore.exceptions import ClientError
 
 from tests.local_cloud.accounts import document
 from tests.tools.faults import R, T
+from tests.tools.runner import run
 from tools.layout import REGION
 from tools.operations import credentials
 
@@ -105,3 +106,37 @@ def test_a_refused_code_is_reported_with_the_message_of_aws():
     create = credentials.SecondFactor().wrap(lambda *_service, **_source: Sts())
     with pytest.raises(ClientError, match="invalid MFA"):
         create("sts").assume_role(RoleArn="role", SerialNumber=DEVICE, TokenCode="000000")
+
+
+KEYS = "[default]\naws_access_key_id = dummy\naws_secret_access_key = dummy\n"
+ROLE = f"role_arn = arn:aws:iam::{T}:role/sekisho-deploy-{REGION}\n"
+ON_INSTANCE = f"[profile test]\n{ROLE}credential_source = Ec2InstanceMetadata\n"
+OF_DEFAULT = f"[profile test]\n{ROLE}source_profile = default\n"
+
+
+@pytest.mark.parametrize(
+    "config, problem",
+    [
+        (KEYS + ON_INSTANCE, "commands without a profile use the access keys under [default]"),
+        (KEYS + OF_DEFAULT, "write credential_source = Ec2InstanceMetadata instead of source_profile = default"),
+        (KEYS + f"[profile test]\n{ROLE}source_profile = me\n[profile me]\naws_access_key_id = AKIA\n", None),
+        (ON_INSTANCE, None),
+        ("[default]\nregion = eu-west-1\n" + OF_DEFAULT, None),
+        (KEYS, None),
+    ],
+)
+def test_keys_under_default_that_shadow_the_role_of_an_instance_are_noticed(monkeypatch, tmp_path, config, problem):
+    (tmp_path / "config").write_text(config)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+    found = credentials.default_keys("test")
+    assert (found is None) if problem is None else (found and problem in found), found
+
+
+def test_doctor_says_why_placeholders_under_default_give_no_credentials(cloud, tmp_path):
+    endpoint = f"region = {REGION}\nendpoint_url = {cloud.endpoint}\n"
+    config = tmp_path / "config"
+    config.write_text((KEYS + endpoint + OF_DEFAULT + endpoint).replace("dummy", "AKIAIOSFODNN7EXAMPLE"))
+    code, output = run(config, "doctor", "test", AWS_SHARED_CREDENTIALS_FILE="/dev/null")
+    assert code != 0
+    assert "gives no credentials" in output and "Note: profile test uses the access keys under [default]" in output

@@ -116,12 +116,39 @@ def session_of(profile: str, region: str) -> boto3.Session:
     return boto3.Session(botocore_session=inner, region_name=region)
 
 
-def _has_device(profiles: dict[str, dict[str, str]], name: str | None) -> bool:
-    """Whether the profile, or a profile from which its credentials come (`source_profile`), names an MFA device."""
-    seen: set[str] = set()
-    while name and name in profiles and name not in seen:
-        if "mfa_serial" in profiles[name]:
-            return True
-        seen.add(name)
+def _has_device(profiles: dict[str, dict[str, str]], name: str) -> bool:
+    """Whether the profile, or a profile from which its credentials come, names an MFA device."""
+    return any("mfa_serial" in profiles[one] for one in _sources(profiles, name))
+
+
+def _sources(profiles: dict[str, dict[str, str]], name: str | None) -> list[str]:
+    """The profile, and the profiles from which its credentials come (`source_profile`)."""
+    found: list[str] = []
+    while name and name in profiles and name not in found:
+        found.append(name)
         name = profiles[name].get("source_profile")
-    return False
+    return found
+
+
+def default_keys(profile: str) -> str | None:
+    """The problem with access keys under [default] for somebody on an EC2 instance; None if there is none.
+
+    Such keys, often written by `aws configure` to get rid of an error, come before the role of the instance: every
+    command without a profile uses them, and so does every profile with `source_profile = default`.
+    """
+    profiles: dict[str, dict[str, str]] = botocore.session.Session().full_config["profiles"]
+    if "aws_access_key_id" not in profiles.get("default", {}):
+        return None
+    sources = _sources(profiles, profile)
+    if "default" in sources[1:]:
+        return (
+            f"profile {profile} uses the access keys under [default] in ~/.aws. If this is an EC2 instance and they "
+            "are only placeholders, remove them, and write credential_source = Ec2InstanceMetadata instead of "
+            "source_profile = default"
+        )
+    if any(profiles[one].get("credential_source") == "Ec2InstanceMetadata" for one in sources):
+        return (
+            f"profile {profile} uses the role of this EC2 instance, but commands without a profile use the access keys "
+            "under [default] in ~/.aws, which come before the instance's role. Remove those keys"
+        )
+    return None

@@ -15,6 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from tools.failure import Failure
 from tools.layout import CONFIG, ROOT
 from tools.operations.account import Account, Broken
+from tools.operations.credentials import default_keys
 from tools.operations.door_report import DoorReport
 from tools.operations.environment import environment
 from tools.operations.hops import HOPS
@@ -58,6 +59,8 @@ def doctor(name: str) -> bool:
             "or GrantsAccess=true."
         )
     account, whole = Account(target), True
+    if problem := default_keys(target.profile):
+        print(f"Advice: {problem}.")
     if target.does("HostsPipelines"):
         repositories = Account(environment(target.repositories))
         print(

@@ -15,7 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from tools.failure import Failure
 from tools.layout import ROOT
-from tools.operations.credentials import session_of
+from tools.operations.credentials import default_keys, session_of
 
 # The variable SAMCONFIG may name another file. The path is absolute, because sam would resolve a relative path from the
 # folder of the template.
@@ -61,9 +61,10 @@ class Environment:
             # A region does not accept the credentials of an account in which the region is not enabled.
             code = error.response["Error"]["Code"] if isinstance(error, ClientError) else type(error).__name__
             region = f", or enable region {self.region} in the account" if code in NO_REGION else ""
+            problem = default_keys(self.profile)
             raise Failure(
                 f"Profile {self.profile} of environment {self.name} gives no credentials ({error}): "
-                f"correct it in ~/.aws/config, or log in{region}."
+                f"correct it in ~/.aws/config, or log in{region}.{f' Note: {problem}.' if problem else ''}"
             ) from None
         if found["Account"] != self.account:
             raise Failure(
