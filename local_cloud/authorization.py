@@ -59,6 +59,8 @@ def _resource(
         # The emulator reads the name of an alarm in a document of JSON.
         name = (cbor2.loads(body) if body else {}).get("AlarmName")
         return f"arn:aws:cloudwatch:{region}:{account}:alarm:{name}" if name else "*"
+    if service == "monitoring" and (dashboard := _document(body).get("DashboardName")):
+        return f"arn:aws:cloudwatch::{account}:dashboard/{dashboard}"
     operation = headers.get("x-amz-target", "").rpartition(".")[2]
     if service == "events" and operation != "PutEvents":
         arn = _of_events(operation, _document(body), f"arn:aws:events:{region}:{account}")

@@ -15,6 +15,7 @@ from local_cloud import (
     alarms,
     aliases,
     authorization,
+    board,
     buses,
     chat_sessions,
     chatbot,
@@ -39,7 +40,8 @@ from tools.layout import ACCOUNTS, REGION
 
 PR_SET_PDEATHSIG = 1
 OWN_PATHS = (
-    chatbot.PATHS
+    board.PATHS
+    | chatbot.PATHS
     | chat_sessions.PATHS
     | codecommit.PATHS
     | metadata.PATHS
@@ -103,5 +105,6 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
         status, answer = await asyncio.to_thread(OWN_PATHS[kind], rest, body)
     except (KeyError, ValueError, Refused) as error:
         status, answer = 400, f"{type(error).__name__}: {error}\n"
-    await send({"type": "http.response.start", "status": status, "headers": [(b"content-type", b"text/plain")]})
+    headers = board.HEADERS if kind in board.PATHS and status == 200 else [(b"content-type", b"text/plain")]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.encode()})

@@ -11,8 +11,8 @@ from botocore.exceptions import ClientError
 from tests.local_cloud.accounts import PRODUCTION, allow
 from tools.layout import REGION
 
-# A request with `fail` fails. A request with `to` is also sent to that queue. A request with `call` invokes that
-# function, and answers with the error code, if there is one.
+# A request with `answer` is answered with its value. A request with `fail` fails. A request with `to` is also sent to
+# that queue. A request with `call` invokes that function, and answers with the error code, if there is one.
 BOOTSTRAP = f"""#!{sys.executable}
 import json, os, urllib.request
 api = "http://" + os.environ["AWS_LAMBDA_RUNTIME_API"] + "/2018-06-01/runtime/invocation/"
@@ -27,6 +27,8 @@ while True:
             boto3.client("lambda").invoke(FunctionName=body["call"], Payload=b"{{}}")
         except botocore.exceptions.ClientError as error:
             answer = json.dumps(error.response["Error"]["Code"])
+    if "answer" in body:
+        answer = json.dumps(body["answer"])
     if body.get("to"):
         import boto3
         boto3.client("sqs").send_message(QueueUrl=body["to"], MessageBody=answer)
