@@ -16,7 +16,7 @@ setup: ## check the machine, install the tools into .venv and node_modules
 	@$(TOOLS) setup
 
 .PHONY: build
-build: ## build the release binaries of the four functions for this machine into .aws-sam/build
+build: ## build the release binaries of the functions for this machine into .aws-sam/build
 	@$(TOOLS) build
 
 .PHONY: up

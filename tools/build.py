@@ -1,4 +1,4 @@
-"""Builds the four functions for this machine with the real `sam build`, in the release profile."""
+"""Builds the functions for this machine with the real `sam build`, in the release profile."""
 
 import hashlib
 import os

@@ -26,7 +26,9 @@ FUNCTIONS = {
     "PipelineStarter": "pipeline-starter",
     "TempAccess": "temp-access",
     "ArtifactChecker": "artifact-checker",
+    "ArtifactSweeper": "artifact-checker",
 }
+BINARIES = tuple(dict.fromkeys(FUNCTIONS.values()))
 STACK = "sekisho"
 BUS = "sekisho"
 LEDGER = "sekisho-ledger"

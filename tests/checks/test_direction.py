@@ -10,7 +10,7 @@ from tests.checks import layout_rules
 from tests.checks.layout_rules import VERBS
 from tests.checks.rust_source import Crate
 from tools.checks import PYTHON
-from tools.layout import FUNCTIONS, ROOT
+from tools.layout import BINARIES, ROOT
 
 # Crates that do I/O or run futures. The domain needs none of them, because it gets facts as values.
 IMPURE = re.compile(r"^(aws-|tokio$|hyper|lambda_runtime|reqwest$|mio$|socket2$|rustls)")
@@ -48,7 +48,7 @@ def needs(metadata, name, *, development=True):
 
 
 def test_the_four_functions_exist():
-    assert sorted(VERBS) == sorted(FUNCTIONS.values())
+    assert sorted(VERBS) == sorted(BINARIES)
     assert sorted(VERBS) == sorted(file.parent.name for file in ROOT.glob("functions/*/Cargo.toml"))
 
 

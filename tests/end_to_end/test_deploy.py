@@ -92,6 +92,7 @@ def test_it_deploys_the_build_and_prints_the_next_steps(cloud, samconfig):
     assert functions(cloud) == {
         "sekisho-pipeline-starter": [ARCHITECTURE],
         "sekisho-artifact-checker": [ARCHITECTURE],
+        "sekisho-artifact-sweeper": [ARCHITECTURE],
     }
     assert all((ROOT / ".aws-sam" / ENV / name / "bootstrap").is_file() for name in FUNCTIONS)
     assert "make doctor ENV=local-test" in output.partition("\nNext:\n")[2], output

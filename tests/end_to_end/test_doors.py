@@ -170,6 +170,7 @@ CHANGES: dict[str, list[dict]] = {
     ],
     "sekisho-pipeline-starter": [EVENT],
     "sekisho-artifact-checker": [EVENT, {"action": "sweep", "bucket": "sekisho-artifacts", "dry_run": True}],
+    "sekisho-artifact-sweeper": [EVENT, {"action": "sweep", "bucket": "sekisho-artifacts", "dry_run": True}],
 }
 # A request that each function answers through its read-only alias.
 SHOWN = {

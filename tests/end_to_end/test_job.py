@@ -245,10 +245,10 @@ def test_every_account_has_the_functions_of_its_duties_only(stack):
     def functions(profile):
         return {one["FunctionName"] for one in stack.client(profile, "lambda").list_functions()["Functions"]}
 
-    starter_and_checker = {"sekisho-pipeline-starter", "sekisho-artifact-checker"}
+    of_pipelines = {"sekisho-pipeline-starter", "sekisho-artifact-checker", "sekisho-artifact-sweeper"}
     assert functions("repository") == {"sekisho-event-relay"}
     for profile in job.PIPELINE_ACCOUNTS:
-        assert functions(profile) - {job.APPLICATION_FUNCTION} == starter_and_checker | {"temp-access"}
+        assert functions(profile) - {job.APPLICATION_FUNCTION} == of_pipelines | {"temp-access"}
     assert (
         stack.outputs("production")["PipelineRoleArn"]
         == f"arn:aws:iam::{ACCOUNTS['production']}:role/sekisho-pipeline-{REGION}"

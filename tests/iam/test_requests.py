@@ -20,6 +20,7 @@ from tests.iam.table import (  # noqa: F401 (requests)
     images,
     people,
     pipelines,
+    sweeps,
 )
 from tests.iam.table.access import USERS
 from tests.iam.table.doors import DOORS, MAPPED
@@ -46,6 +47,7 @@ UNNOTICED = [
     ("GiveRoles for iam:*", "only PassRole has iam:PassedToService"),
     ("GiveServiceRole for iam:*", "only PassRole has iam:PassedToService"),
     ("ChatbotsOwnRole for iam:*", "only CreateServiceLinkedRole has iam:AWSServiceName"),
+    ("stack-ap-northeast-1: EventSources for lambda:*", "the statements have all actions on a mapping"),
     ("Dashboard for cloudwatch:*", "the statement has all actions on a dashboard"),
     (
         "666666666666:role/sekisho-source-action-ap-northeast-1: EncryptSource for any resource",

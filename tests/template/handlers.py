@@ -65,6 +65,7 @@ UNUSED = {
             "lambda:PutProvisionedConcurrencyConfig"
         ),
     },
+    "AWS::Lambda::EventSourceMapping": {"no key of its own": "kms:Decrypt kms:DescribeKey kms:GenerateDataKey"},
     "AWS::Lambda::Function": {
         "no network": "ec2:DescribeSecurityGroups ec2:DescribeSubnets ec2:DescribeVpcs ec2:DescribeNetworkInterfaces",
         "no file system": "elasticfilesystem:DescribeMountTargets s3files:ListMountTargets",
@@ -72,9 +73,7 @@ UNUSED = {
         "no signing": (
             "lambda:GetCodeSigningConfig lambda:PutFunctionCodeSigningConfig lambda:DeleteFunctionCodeSigningConfig"
         ),
-        "runtime, recursion and scaling as they are": (
-            "lambda:PutRuntimeManagementConfig lambda:PutFunctionRecursionConfig lambda:PutFunctionScalingConfig"
-        ),
+        "runtime and scaling as they are": "lambda:PutRuntimeManagementConfig lambda:PutFunctionScalingConfig",
         "no version, no capacity": "lambda:PublishVersion lambda:PassCapacityProvider",
     },
     "AWS::Logs::LogGroup": {

@@ -1,6 +1,7 @@
 """Reads every policy of a deployed stack, with its names resolved."""
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -81,7 +82,9 @@ def of(deployed, account, stack=STACK):
                 add("bucket", f"arn:aws:s3:::{physical}", client("s3").get_bucket_policy(Bucket=physical)["Policy"])
             case "AWS::SQS::Queue":
                 queue = client("sqs").get_queue_attributes(QueueUrl=physical, AttributeNames=["All"])["Attributes"]
-                add("queue", queue["QueueArn"], queue["Policy"])
+                # Only roles of this account use a queue without a policy.
+                if "Policy" in queue:
+                    add("queue", queue["QueueArn"], queue["Policy"])
             case "AWS::SNS::Topic":
                 add("topic", physical, client("sns").get_topic_attributes(TopicArn=physical)["Attributes"]["Policy"])
             case "AWS::ECR::Repository":
@@ -90,8 +93,10 @@ def of(deployed, account, stack=STACK):
                 policy = ecr.get_repository_policy(repositoryName=physical)["policyText"]
                 add("images", repository["repositoryArn"], policy)
             case "AWS::Lambda::Function":
-                arn = f"arn:aws:lambda:{REGION}:{account}:function:{physical}"
-                add("function", arn, client("lambda").get_policy(FunctionName=physical)["Policy"])
+                arn, functions = f"arn:aws:lambda:{REGION}:{account}:function:{physical}", client("lambda")
+                # Nobody needs a permission to invoke a function whose messages Lambda takes out of a queue.
+                with suppress(functions.exceptions.ResourceNotFoundException):
+                    add("function", arn, functions.get_policy(FunctionName=physical)["Policy"])
             case _ if kind.endswith("Policy") and kind not in READ_WITH_THEIR_RESOURCE:
                 raise AssertionError(f"{logical} is a {kind}, which nobody reads here")
     return found

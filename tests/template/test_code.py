@@ -68,6 +68,8 @@ SIGNED = {
 }
 # For these actions, Lambda itself uses the function's role. The function's code does not contain the calls.
 BY_LAMBDA = {"logs:CreateLogStream", "logs:PutLogEvents"}
+# With these, Lambda takes messages out of the queue of an event source mapping.
+TAKES_RANGES = {"sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"}
 # For each environment variable that names a resource: the service, and the resource in the policy.
 RESOURCES_BY_VARIABLE = {
     "LEDGER_TABLE": ("dynamodb", "arn:aws:dynamodb:{region}:{account}:table/{value}"),
@@ -75,6 +77,7 @@ RESOURCES_BY_VARIABLE = {
     "ARTIFACT_BUCKET": ("s3", "arn:aws:s3:::{value}"),
     "ARTIFACT_KEY_ARN": ("kms", "{value}"),
     "WINDOW_POLICY_ARN": ("iam", "{value}"),
+    "SWEEP_QUEUE_URL": ("sqs", "arn:aws:sqs:{region}:{account}:{name}"),
     "IDENTITY_STORE_ID": ("identitystore", "arn:aws:identitystore::*:identitystore/{value}"),
     # The values of the next ones are no resources in a policy: a condition compares the boundary, and the functions
     # compare the accounts and call the region.
@@ -82,6 +85,7 @@ RESOURCES_BY_VARIABLE = {
     "HUB_ACCOUNT_ID": None,
     "IDENTITY_CENTER_REGION": None,
     "REPOSITORY_ACCOUNT_ID": None,
+    "SWEEP_CONCURRENCY": None,
     # The C library's resolver reads these options, which name no resource.
     "RES_OPTIONS": None,
 }
@@ -183,6 +187,15 @@ def function(logical):
     return deployed.source()["Resources"][logical]["Properties"]
 
 
+def role_of(logical):
+    return function(logical)["Role"]["Fn::GetAtt"][0]
+
+
+def of_role(logical):
+    """Returns the function for which the role of a function is named."""
+    return role_of(logical).removesuffix("Role")
+
+
 @pytest.mark.parametrize("logical", NAMES)
 def test_environment(logical):
     globals_ = deployed.source()["Globals"]["Function"]["Environment"]["Variables"]
@@ -221,8 +234,11 @@ def test_actions(logical):
             needed.update(NEEDS.get(action, [action]))
     if "DeadLetterQueue" in function(logical):
         needed.add("sqs:SendMessage")
+    # artifact-sweeper has the binary and the role of artifact-checker, so the role also has what Lambda needs for it.
+    if "ArtifactSweeper" in [name for name in NAMES if role_of(name) == role_of(logical)]:
+        needed |= TAKES_RANGES
     allowed = set()
-    for policy in deployed.source()["Resources"][f"{logical}Role"]["Properties"]["Policies"]:
+    for policy in deployed.source()["Resources"][role_of(logical)]["Properties"]["Policies"]:
         for statement in policy["PolicyDocument"]["Statement"]:
             present = statement["Fn::If"][1] if "Fn::If" in statement else statement
             allowed |= set(listed(present["Action"]))
@@ -235,14 +251,14 @@ def test_resources(logical, cloud_of_all, accounts):
     name, binary = NAMES[logical]
     account = "111111111111" if logical == "EventRelay" else "333333333333"
     known = {"region": deployed.REGION, "account": account}
-    # Lambda itself writes the log, so no place in the code names it.
-    used = {("logs", f"arn:aws:logs:{deployed.REGION}:{account}:log-group:/aws/lambda/{name}:*")}
+    # Lambda itself writes the log, so no place in the code names it. Each function writes to the log of its role.
+    used = {("logs", f"arn:aws:logs:{deployed.REGION}:{account}:log-group:/aws/lambda/{NAMES[of_role(logical)][0]}:*")}
     configuration = cloud_of_all.client(account, "lambda").get_function_configuration(FunctionName=name)
     for variable, value in configuration["Environment"]["Variables"].items():
         if named := RESOURCES_BY_VARIABLE[variable]:
             service, resource = named
             used.add((service, resource.format(value=value, name=value.rpartition("/")[2], **known)))
-    for service, resource, source in NAMED[logical]:
+    for service, resource, source in NAMED[of_role(logical)]:
         assert re.search(source, code(binary) + clients(binary)[1]), f"nothing in {binary} names {resource}"
         used.add((service, resource.format(**known)))
     (policy,) = [

@@ -37,6 +37,7 @@ NAMES = {
     "PipelineStarter": ("sekisho-pipeline-starter", "pipeline-starter"),
     "TempAccess": ("temp-access", "temp-access"),
     "ArtifactChecker": ("sekisho-artifact-checker", "artifact-checker"),
+    "ArtifactSweeper": ("sekisho-artifact-sweeper", "artifact-checker"),
 }
 
 

@@ -1,7 +1,7 @@
-"""Builds the four functions for `make up` and `make demo`, where people wait for the first build.
+"""Builds the functions for `make up` and `make demo`, where people wait for the first build.
 
 If the release binaries are up to date, they are used. Otherwise cargo builds the profile `local` of Cargo.toml. The
-release build is `sam build`, which runs one silent build for each function. Here a single cargo builds all four, so it
+release build is `sam build`, which runs one silent build for each binary. Here a single cargo builds all of them, so it
 can say how far it is. Only the paths to the code differ in the template that is deployed.
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 from samcli.yamlhelper import yaml_dump, yaml_parse
 
 from tools.build import HINT, TEMPLATE, check_config, digest_of_sources, environment, release_digest
-from tools.layout import BUILD, CONFIG, FUNCTIONS, LOCAL, ROOT
+from tools.layout import BINARIES, BUILD, CONFIG, FUNCTIONS, LOCAL, ROOT
 from tools.machine import locked
 from tools.processes import Word, run
 
@@ -42,7 +42,7 @@ def build_for_local_use() -> Path:
 
 
 def _build_binaries() -> None:
-    names = " ".join(FUNCTIONS.values())
+    names = " ".join(BINARIES)
     print(f"There are no release binaries of these sources (`make build`), so a quick build makes {names}.", flush=True)
     log = LOCAL / "logs" / "local-build.log"
     env = environment(**BAR)

@@ -29,7 +29,11 @@ GONE = {
 # For each duty, the functions that an account with this duty has: the logical id and the name.
 FUNCTIONS_OF = {
     "HostsRepositories": {"EventRelay": "sekisho-event-relay"},
-    "HostsPipelines": {"PipelineStarter": "sekisho-pipeline-starter", "ArtifactChecker": "sekisho-artifact-checker"},
+    "HostsPipelines": {
+        "PipelineStarter": "sekisho-pipeline-starter",
+        "ArtifactChecker": "sekisho-artifact-checker",
+        "ArtifactSweeper": "sekisho-artifact-sweeper",
+    },
     "GrantsAccess": {"TempAccess": "temp-access"},
 }
 # The days until KMS deletes a key. KMS accepts no longer time. Until the end, the deletion can be cancelled.

@@ -20,7 +20,7 @@ from tools.operations.invocation import PATIENT, invoke
 
 FUNCTIONS = {
     "HostsRepositories": ["sekisho-event-relay"],
-    "HostsPipelines": ["sekisho-pipeline-starter", "sekisho-artifact-checker"],
+    "HostsPipelines": ["sekisho-pipeline-starter", "sekisho-artifact-checker", "sekisho-artifact-sweeper"],
 }
 
 

@@ -170,11 +170,12 @@ for account, (DEPLOY, CALLER) in DEPLOYED_BY.items():
 
     LAYER = "lambda:DeleteLayerVersion lambda:GetLayerVersion lambda:PublishLayerVersion"
     ASYNCHRONOUS = called("lambda", "AWS::Lambda::EventInvokeConfig")
+    OF_FUNCTIONS = called("lambda", "AWS::Lambda::Alias", "AWS::Lambda::Function", "AWS::Lambda::Permission")
     for function in ("sekisho-pipeline-starter", "temp-access"):
         may(
             "manages a function and its alias",
             DEPLOY,
-            called("lambda", but_not=f"{LAYER} {ASYNCHRONOUS}") + " lambda:GetFunctionConfiguration lambda:ListTags",
+            f"{OF_FUNCTIONS} lambda:GetFunctionConfiguration lambda:ListTags".replace("lambda:GetLayerVersion ", ""),
             arn("lambda", account, f"function:{function}"),
         )
     for function in ("function:temp-access", "function:temp-access:$LATEST"):
@@ -192,7 +193,7 @@ for account, (DEPLOY, CALLER) in DEPLOYED_BY.items():
         "lambda:DeleteLayerVersion lambda:GetLayerVersion",
         arn("lambda", account, "layer:sekisho-config:1"),
     )
-    for function in ("event-relay", "pipeline-starter", "artifact-checker"):
+    for function in ("event-relay", "pipeline-starter", "artifact-checker", "artifact-sweeper"):
         may(
             "redrives an event, and makes requests to event-relay",
             CALLER,

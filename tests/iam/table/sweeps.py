@@ -1,0 +1,44 @@
+"""Requests around large sweeps: the queue of ranges, and the mapping by which Lambda takes ranges out of it."""
+
+from tests.iam.requests import WAYS, arn, but, may, role
+from tests.iam.table.deployment import DEPLOYED_BY
+
+for account, _, _ in WAYS:
+    may(
+        "hands out the ranges of a sweep, and takes them",
+        role(account, "artifact-checker"),
+        "sqs:SendMessage sqs:ReceiveMessage sqs:DeleteMessage sqs:GetQueueAttributes",
+        arn("sqs", account, "sekisho-artifact-ranges"),
+        but("of another queue", "identity", to=arn("sqs", account, "sekisho-artifact-sweeper-dead-letters")),
+    )
+
+for account, (deploy, _) in DEPLOYED_BY.items():
+    sweeper = arn("lambda", account, "function:sekisho-artifact-sweeper")
+    mapping = arn("lambda", account, "event-source-mapping:0a1b2c3d-0a1b-0a1b-0a1b-0a1b2c3d4e5f")
+    others = [
+        but("of another function", "identity", context={"lambda:FunctionArn": other})
+        for other in (
+            arn("lambda", account, "function:shop-api"),
+            arn("lambda", account, "function:temp-access"),
+            arn("lambda", account, "function:sekisho-artifact-sweeper", "eu-west-1"),
+            None,
+        )
+    ]
+    of_sweeper = {"lambda:FunctionArn": sweeper}
+    may("maps the queue to the function", deploy, "lambda:CreateEventSourceMapping", None, *others, context=of_sweeper)
+    may(
+        "manages the mapping",
+        deploy,
+        "lambda:DeleteEventSourceMapping lambda:GetEventSourceMapping lambda:UpdateEventSourceMapping",
+        mapping,
+        *others,
+        context=of_sweeper,
+        anywhere=["name", "else"],
+    )
+    may(
+        "tags the mapping",
+        deploy,
+        "lambda:ListTags lambda:TagResource lambda:UntagResource",
+        mapping,
+        anywhere=["name"],
+    )
