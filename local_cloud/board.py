@@ -49,7 +49,7 @@ article { display: flex; flex-direction: column; background: var(--card); border
 iframe { flex: 1; width: 100%; border: 0 }
 @media (max-width: 800px) { article { grid-column: 1 / -1 !important } }
 """
-FRAME = "body { padding: 0 12px 12px; background: var(--card) }"
+FRAME = "body { display: flow-root; padding: 0 12px 12px; background: var(--card) }"
 
 
 def _page(rest: str, _body: bytes) -> tuple[int, str]:

@@ -4,16 +4,19 @@ import json
 import time
 from datetime import UTC, datetime
 
+from tools.browser import SUPPORTED, take_picture
 from tools.console import Waiting, print_table
 from tools.failure import Failure
 from tools.git import Clone
-from tools.layout import ACCOUNTS, LOCAL, OUTSIDE_ACCOUNT, PERSON, PIPELINE, REPOSITORY, TEST_PERSON
+from tools.layout import ACCOUNTS, LOCAL, OUTSIDE_ACCOUNT, PERSON, PIPELINE, REPOSITORY, ROOT, TEST_PERSON
 from tools.local_stack import doors, image_route, images, job, train
 from tools.local_stack.job import PIPELINE_ACCOUNTS
 from tools.local_stack.observed import decisions, error_code, execution_of, executions, grants, timed_decisions
 from tools.local_stack.stack import Stack, temporary_stack
 
 GRANT_MINUTES = 1
+# The picture of the board, while a train bakes and a person has access.
+BOARD = LOCAL / "board.png"
 DENIED = ("AccessDenied", "AccessDeniedException")
 
 
@@ -48,6 +51,8 @@ def demo() -> None:
         image(stack, clone)
         ledgers(stack)
         print("\nEvery line above was checked in the accounts.")
+        if SUPPORTED:
+            print(f"A picture of the board, while the train baked and {PERSON} had access: {BOARD.relative_to(ROOT)}")
 
 
 def push_and_deploy(stack: Stack) -> tuple[Clone, str]:
@@ -199,6 +204,7 @@ def access(stack: Stack) -> None:
     (name,) = iam.list_user_policies(UserName=PERSON)["PolicyNames"]
     granted = iam.get_user_policy(UserName=PERSON, PolicyName=name)["PolicyDocument"]
     before = len(decisions(stack, "production", "temp-access"))
+    take_picture_of_board(stack)
 
     with Waiting(f"Waiting for {end:%H:%M:%S}, when access ends"):
         while datetime.now(UTC) <= end:
@@ -210,6 +216,17 @@ def access(stack: Stack) -> None:
     must(left == granted, "the policy was changed meanwhile")
     must(len(decisions(stack, "production", "temp-access")) == before, "temp-access ran meanwhile")
     say("production", f"policy {name} is still attached: its own dates end the access", "untouched")
+
+
+def take_picture_of_board(stack: Stack) -> None:
+    """Leaves a picture of the dashboards of all accounts."""
+    if not SUPPORTED:
+        print("There is no picture of the board: npm has the browser for x86_64 only.")
+        return
+    BOARD.unlink(missing_ok=True)
+    with Waiting("Taking a picture of the board"):
+        take_picture(stack.board, BOARD)
+    must(BOARD.is_file(), f"{BOARD} is missing")
 
 
 def approval(stack: Stack) -> None:

@@ -84,8 +84,9 @@ def end(places: Places) -> bool:
 def clear(places: Places) -> None:
     """Removes the files of a stack from its folder."""
     for entry in places.folder.glob("*") if places.folder.is_dir() else ():
-        # The folder of `make up` also contains the folders of other stacks and the logs of builds, which must stay.
-        if places.folder == LOCAL and entry.name in ("demo", "test", "logs"):
+        # The folder of `make up` also contains the folders of other stacks, the logs of builds and the picture of the
+        # demo, which must stay.
+        if places.folder == LOCAL and entry.name in ("demo", "test", "logs", "board.png"):
             continue
         if entry.is_dir():
             shutil.rmtree(entry)

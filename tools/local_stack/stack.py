@@ -61,6 +61,11 @@ class Stack:
         self.endpoint = f"http://127.0.0.1:{port}"
         self._sessions: dict[str, boto3.Session] = {}
 
+    @property
+    def board(self) -> str:
+        """The address of the page with the dashboards of all accounts."""
+        return f"{self.endpoint}/_local-cloud/board"
+
     def client(self, profile: str, service: str) -> Any:
         """A client whose settings all come from the profile."""
         if profile not in self._sessions:
@@ -414,6 +419,7 @@ def up(port: int | None, empty: bool = False, layout: str | None = None) -> None
         explain_guide(stack)
     else:
         _explain(stack)
+    print(f"The board, with who has access, what runs where and what is waiting: {stack.board}")
 
 
 def _explain(stack: Stack) -> None:
