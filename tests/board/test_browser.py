@@ -1,0 +1,96 @@
+"""Every widget in a real browser: readable in both themes, narrow and wide, and nothing in it acts or loads anything.
+
+The HTML in this folder is what the functions answer; their own tests keep it up to date. The cases are an empty ledger,
+an ordinary one, a huge one, and one in which strangers wrote every value that they can set.
+"""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from local_cloud.board import document
+from tools.browser import SUPPORTED, run_in_browser
+
+FOLDER = Path(__file__).parent
+WIDGETS = ("trains", "pipelines", "access", "artifacts")
+CASES = ("empty", "ordinary", "huge", "hostile")
+NAMES = [f"{widget}-{case}" for widget in WIDGETS for case in CASES]
+WIDTHS = (400, 1200)
+THEMES = ("light", "dark")
+PAGES = [(name, theme, width) for name in NAMES for theme in THEMES for width in WIDTHS]
+LIGHT, DARK = 'class="sekisho light', 'class="sekisho dark'
+
+# Each line breaks one rule.
+BAD = """
+<div style="width: 500px">wide</div><div style="width: 90px; overflow: hidden">a_word_that_is_cut_off</div>
+<div style="position: absolute; left: -50px">left</div>
+<p style="color: #aaa">pale</p>
+<button onclick="x()">Go</button><svg onload="document.body.classList.add('ran')"></svg><script></script>
+<a href="javascript:x()">link</a><form action="/x"></form><cwdb-action>act</cwdb-action>
+<img src="http://127.0.0.1:1/x" alt=""><p style="background: url(/x)">loads</p><style>@import "x";</style>
+<input>
+"""
+
+pytestmark = pytest.mark.skipif(not SUPPORTED, reason="npm has the browser for x86_64 only")
+
+
+def html_of(name: str, theme: str) -> str:
+    html = (FOLDER / f"{name}.html").read_text()
+    assert html.count(LIGHT) == 1, f"{name}.html does not have the one class by which the themes differ"
+    return document(theme, name, html if theme == "light" else html.replace(LIGHT, DARK))
+
+
+def look(pages: list[dict]) -> list[dict]:
+    found: list[dict] = run_in_browser(FOLDER / "look.mjs", [{"axe": True, **page} for page in pages])
+    return found
+
+
+@pytest.fixture(scope="module")
+def looked() -> dict[tuple[str, str, int], dict]:
+    """What the browser found on each page."""
+    found = look([{"html": html_of(name, theme), "width": width} for name, theme, width in PAGES])
+    return dict(zip(PAGES, found, strict=True))
+
+
+def test_the_widgets_are_these():
+    assert sorted(file.stem for file in FOLDER.glob("*.html")) == sorted(NAMES)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: "-".join(map(str, page)))
+def test_a_widget_is_readable_and_inert(looked, page):
+    found = looked[page]
+    assert found["overflow"] == []
+    assert found["axe"] == []
+    assert found["elements"] == []
+    assert found["attributes"] == []
+    assert found["requests"] == []
+    assert found["frames"] == []
+    assert len(found["text"].split()) > 3, "the widget shows nothing"
+
+
+@pytest.mark.parametrize("widget", WIDGETS)
+def test_what_a_stranger_wrote_is_text(looked, widget):
+    """Markup in a value is shown as it was written, and no character in a value turns the text around it."""
+    found = looked[f"{widget}-hostile", "light", 1200]
+    assert re.search(r"<\w+", found["text"]), "the hostile values have no markup, or it was not shown as text"
+    assert not re.search("[\u202a-\u202e\u2066-\u2069\u0000-\u0008]", found["text"])
+
+
+def test_each_broken_rule_is_found():
+    (found,) = look([{"html": document("light", "bad", BAD), "width": 400}])
+    for part in ("wide", "a_word_that_is_cut_off", "left"):
+        assert any(part in one for one in found["overflow"]), part
+    assert [one for one in found["axe"] if one.startswith("color-contrast:")]
+    assert [one for one in found["axe"] if one.startswith("label:")]
+    assert sorted(found["elements"]) == ["button", "cwdb-action", "form", "input", "script"]
+    assert sorted(one.partition("=")[0] for one in found["attributes"]) == [
+        "a style that loads something",
+        "action",
+        "href",
+        "onclick",
+        "onload",
+        "src",
+        "style",
+    ]
+    assert found["ran"] and found["requests"]
