@@ -15,6 +15,7 @@ from local_cloud import (
     alarms,
     aliases,
     authorization,
+    batch_operations,
     board,
     buses,
     chat_sessions,
@@ -64,6 +65,7 @@ def serve(listener: int, port: int, data: Path) -> int:
     organization.install()
     authorization.install()
     s3.install()
+    batch_operations.install()
     buses.install()
     alarms.install()
     chatbot.install()
