@@ -30,9 +30,9 @@ def run_checks() -> None:
     _step("Types of the Python code", [tool("mypy"), *PYTHON])
     deny = machine.cargo_deny()
     _step("Licences, bans and sources of the dependencies", [deny, "--locked", "check", "licenses", "bans", "sources"])
-    build()
     crates = Crates()
     try:
+        build()
         # The end-to-end tests come last, because the tests of a single part find its defects sooner and name them
         # better.
         folders = {file.parent.name for file in (ROOT / "tests").glob("*/test_*.py")}
@@ -45,9 +45,10 @@ def run_checks() -> None:
 
 
 class Crates:
-    """The lints and tests of the crates, which run beside the tests in Python.
+    """The lints and tests of the crates, which run beside the release build and the tests in Python.
 
-    The tests in Python wait most of the time, and the compiler uses the cores meanwhile, at a lower priority.
+    The release build links on one core, and the tests in Python wait most of the time. The compiler uses the rest, at a
+    lower priority.
     """
 
     def __init__(self) -> None:
