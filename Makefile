@@ -40,6 +40,10 @@ test: ## run every check and test
 bench: ## measure the release binaries and write the figures to docs/performance.md
 	@$(TOOLS) bench
 
+.PHONY: pictures
+pictures: ## draw the pictures of the board in docs/pictures again
+	@$(TOOLS) pictures
+
 # The commands below act on the accounts in samconfig.toml, or in the file that SAMCONFIG=… names: make passes
 # variables of its command line to the environment.
 ENVIRONMENT = $(if $(call given,ENV),--env "$(ENV)")

@@ -29,6 +29,7 @@ LOCAL = {
     "demo": ("tools.local_stack.demo", "demo"),
     "test": ("tools.checks", "run_checks"),
     "bench": ("tools.bench.driver", "bench"),
+    "pictures": ("tools.browser.pictures", "draw_pictures"),
 }
 # These commands act on real accounts and parse their arguments themselves.
 OPERATIONS = (
