@@ -9,7 +9,6 @@ Graphs and tables of logs are not drawn.
 
 import json
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from html import escape
 from typing import Any
@@ -18,13 +17,13 @@ from urllib.parse import quote, unquote
 from botocore.exceptions import ClientError
 
 from local_cloud.services import Credentials, Json, client
+from tools.browser.page import THEMES, card, document, page, section
 from tools.layout import ACCOUNTS, REGION, ROOT
 
 VIEWER_POLICY = ROOT / "bootstrap" / "board-viewer.json"
-THEMES = ("light", "dark")
 REFRESH_SECONDS = 60
-# CloudWatch's grid has 24 columns. The pixels are about those of a window that is 1,200 pixels wide.
-COLUMNS, COLUMN_PIXELS, ROW_PIXELS = 24, 49, 60
+# The pixels of CloudWatch's grid, which has 24 columns, in a window that is about 1,200 pixels wide.
+COLUMN_PIXELS, ROW_PIXELS = 49, 60
 HEADERS = [
     (b"content-type", b"text/html; charset=utf-8"),
     (b"cache-control", b"no-store"),
@@ -33,23 +32,6 @@ HEADERS = [
         b"default-src 'none'; style-src 'unsafe-inline'; frame-src 'self'; frame-ancestors 'self'; form-action 'none'",
     ),
 ]
-# The colors are those of CloudWatch's console, behind and around a widget.
-THEME = """
-:root { color-scheme: light; --back: #f4f4f4; --card: #fff; --text: #16191f; --muted: #545b64; --line: #d5dbdb }
-:root.dark { color-scheme: dark; --back: #0f1b2a; --card: #161d26; --text: #eaeded; --muted: #a3acb5; --line: #414d5c }
-body { margin: 0; color: var(--text); font: 14px/1.5 "Open Sans", sans-serif }
-"""
-PAGE = """
-body { padding: 16px; background: var(--back) }
-header { display: flex; flex-wrap: wrap; gap: 4px 16px; align-items: baseline }
-h1 { font-size: 20px; margin: 0 } h2 { font-size: 17px; margin: 24px 0 8px } h3 { font-size: 14px; margin: 6px 12px }
-small, p { color: var(--muted); font-weight: normal; margin: 0 } a { color: inherit }
-.grid { display: grid; grid-template-columns: repeat(24, minmax(0, 1fr)); gap: 8px }
-article { display: flex; flex-direction: column; background: var(--card); border: 1px solid var(--line) }
-iframe { flex: 1; width: 100%; border: 0 }
-@media (max-width: 800px) { article { grid-column: 1 / -1 !important } }
-"""
-FRAME = "body { display: flow-root; padding: 0 12px 12px; background: var(--card) }"
 
 
 def _page(rest: str, _body: bytes) -> tuple[int, str]:
@@ -138,45 +120,25 @@ def _overview(theme: str) -> str:
         viewer = _viewer(account)
         for entry in client("cloudwatch", REGION, viewer).list_dashboards()["DashboardEntries"]:
             dashboard = entry["DashboardName"]
-            frames = "".join(_frames(theme, account, dashboard, _widgets(viewer, dashboard)))
-            sections.append(
-                f"<section><h2>{escape(name)} <small>account {account}, dashboard {escape(dashboard)}</small></h2>"
-                f'<div class="grid">{frames}</div></section>'
-            )
+            cards = _cards(theme, account, dashboard, _widgets(viewer, dashboard))
+            sections.append(section(name, f"account {account}, dashboard {dashboard}", cards))
     links = " · ".join(f'<a href="/_local-cloud/board/{one}">{one}</a>' for one in THEMES)
-    return _html(
+    return page(
         theme,
-        "The board",
-        f'<meta http-equiv="refresh" content="{REFRESH_SECONDS}"><style>{PAGE}</style>',
-        f"<header><h1>The board of the local cloud</h1><p>{now:%Y-%m-%d %H:%M:%S} UTC, refreshed every minute · {links}"
-        f"</p></header><main>{''.join(sections) or '<p>No account has a dashboard yet.</p>'}</main>",
+        f'<meta http-equiv="refresh" content="{REFRESH_SECONDS}">',
+        f"<h1>The board of the local cloud</h1><p>{now:%Y-%m-%d %H:%M:%S} UTC, refreshed every minute · {links}</p>",
+        sections or ["<p>No account has a dashboard yet.</p>"],
     )
 
 
-def _frames(theme: str, account: str, dashboard: str, widgets: list[Json]) -> Iterator[str]:
+def _cards(theme: str, account: str, dashboard: str, widgets: list[Json]) -> list[str]:
+    found = []
     for number, widget in enumerate(widgets):
-        if widget["type"] != "custom":
-            continue
-        title = escape(str(widget["properties"].get("title", "")))
-        address = f"/_local-cloud/board/{theme}/{account}/{quote(dashboard, safe='')}/{number}"
-        columns, height = min(int(widget["width"]), COLUMNS), int(widget["height"]) * ROW_PIXELS
-        yield (
-            f'<article style="grid-column: span {columns}; height: {height}px"><h3>{title}</h3>'
-            f'<iframe sandbox="allow-popups" title="{title}" src="{address}"></iframe></article>'
-        )
-
-
-def document(theme: str, title: str, html: str) -> str:
-    """The document of a widget's frame. Links open in another tab, as in CloudWatch."""
-    return _html(theme, title, f'<base target="_blank"><style>{FRAME}</style>', f"<main>{html}</main>")
-
-
-def _html(theme: str, title: str, head: str, body: str) -> str:
-    return (
-        f'<!doctype html><html lang="en" class="{theme}"><head><meta charset="utf-8"><title>{escape(title)}</title>'
-        f'<meta name="viewport" content="width=device-width"><style>{THEME}</style>{head}</head>'
-        f"<body>{body}</body></html>"
-    )
+        if widget["type"] == "custom":
+            address = f"/_local-cloud/board/{theme}/{account}/{quote(dashboard, safe='')}/{number}"
+            columns, pixels = int(widget["width"]), int(widget["height"]) * ROW_PIXELS
+            found.append(card(str(widget["properties"].get("title", "")), columns, pixels, f'src="{address}"'))
+    return found
 
 
 def _text(text: Any) -> str:

@@ -4,22 +4,20 @@ The HTML in this folder is what the functions answer; their own tests keep it up
 an ordinary one, a huge one, and one in which strangers wrote every value that they can set.
 """
 
+import itertools
 import re
 from pathlib import Path
 
 import pytest
 
-from local_cloud.board import document
-from tools.browser import SUPPORTED, run_in_browser
+from tools.browser import SUPPORTED, pictures, run_in_browser
+from tools.browser.page import THEMES, document
 
 FOLDER = Path(__file__).parent
 WIDGETS = ("trains", "pipelines", "access", "artifacts")
 CASES = ("empty", "ordinary", "huge", "hostile")
-NAMES = [f"{widget}-{case}" for widget in WIDGETS for case in CASES]
 WIDTHS = (400, 1200)
-THEMES = ("light", "dark")
-PAGES = [(name, theme, width) for name in NAMES for theme in THEMES for width in WIDTHS]
-LIGHT, DARK = 'class="sekisho light', 'class="sekisho dark'
+PAGES = list(itertools.product(WIDGETS, CASES, THEMES, WIDTHS))
 
 # Each line breaks one rule.
 BAD = """
@@ -35,26 +33,27 @@ BAD = """
 pytestmark = pytest.mark.skipif(not SUPPORTED, reason="npm has the browser for x86_64 only")
 
 
-def html_of(name: str, theme: str) -> str:
-    html = (FOLDER / f"{name}.html").read_text()
-    assert html.count(LIGHT) == 1, f"{name}.html does not have the one class by which the themes differ"
-    return document(theme, name, html if theme == "light" else html.replace(LIGHT, DARK))
-
-
 def look(pages: list[dict]) -> list[dict]:
     found: list[dict] = run_in_browser(FOLDER / "look.mjs", [{"axe": True, **page} for page in pages])
     return found
 
 
 @pytest.fixture(scope="module")
-def looked() -> dict[tuple[str, str, int], dict]:
+def looked() -> dict[tuple[str, str, str, int], dict]:
     """What the browser found on each page."""
-    found = look([{"html": html_of(name, theme), "width": width} for name, theme, width in PAGES])
+    found = look(
+        [
+            {"html": document(theme, widget, pictures.widget(widget, case, theme)), "width": width}
+            for widget, case, theme, width in PAGES
+        ]
+    )
     return dict(zip(PAGES, found, strict=True))
 
 
 def test_the_widgets_are_these():
-    assert sorted(file.stem for file in FOLDER.glob("*.html")) == sorted(NAMES)
+    assert sorted(file.stem for file in FOLDER.glob("*.html")) == sorted(
+        f"{widget}-{case}" for widget in WIDGETS for case in CASES
+    )
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: "-".join(map(str, page)))
@@ -72,7 +71,7 @@ def test_a_widget_is_readable_and_inert(looked, page):
 @pytest.mark.parametrize("widget", WIDGETS)
 def test_what_a_stranger_wrote_is_text(looked, widget):
     """Markup in a value is shown as it was written, and no character in a value turns the text around it."""
-    found = looked[f"{widget}-hostile", "light", 1200]
+    found = looked[widget, "hostile", "light", 1200]
     assert re.search(r"<\w+", found["text"]), "the hostile values have no markup, or it was not shown as text"
     assert not re.search("[\u202a-\u202e\u2066-\u2069\u0000-\u0008]", found["text"])
 
