@@ -70,6 +70,15 @@ for account, (DEPLOY, CALLER) in DEPLOYED_BY.items():
         arn("cloudformation", account, "stack/sekisho-deploy/1"),
         but("to change it", "identity", does="cloudformation:CreateChangeSet"),
     )
+    companion = "stack/{}-1bf8e7aa-CompanionStack/1"
+    may(
+        "looks in guided mode for the stack with sam's image repositories",
+        CALLER,
+        "cloudformation:DescribeStacks",
+        arn("cloudformation", account, companion.format("sekisho")),
+        but("to create it", "identity", does="cloudformation:CreateChangeSet"),
+        but("that of another stack", "identity", to=arn("cloudformation", account, companion.format("shop"))),
+    )
     may(
         "reads the region and the quotas of the account",
         CALLER,
