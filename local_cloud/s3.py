@@ -328,3 +328,20 @@ def _dispatch_event(event: Json, view: Any = None) -> None:
         detail["object"]["version-id"] = _version.get()
         event, view = {**event, "Detail": json.dumps(detail)}, None
     _emulator_dispatch_event(event, view)
+
+
+def _copy(rest: str, body: bytes) -> tuple[int, str]:
+    """Writes an object of `account/bucket/key` again under each key in the body, one a line, without any event.
+
+    The objects are what PutObject would write, but a test needs many of them within a second.
+    """
+    account, bucket, key = rest.split("/", 2)
+    with request_scope(account, get_region()):
+        objects = s3._buckets[bucket]["objects"]
+        for name in body.decode().splitlines():
+            objects[name] = objects[key] | {"preserved_headers": dict(objects[key]["preserved_headers"])}
+            s3._record_object_version(bucket, name, None, objects[name], objects[key]["body"])
+    return 200, ""
+
+
+PATHS = {"copies": _copy}

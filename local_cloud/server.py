@@ -45,9 +45,11 @@ OWN_PATHS = (
     | chatbot.PATHS
     | chat_sessions.PATHS
     | codecommit.PATHS
+    | functions.PATHS
     | metadata.PATHS
     | permission_sets.PATHS
     | policy_versions.PATHS
+    | s3.PATHS
     | state.PATHS
 )
 

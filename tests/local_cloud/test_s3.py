@@ -228,3 +228,14 @@ def test_an_event_names_the_version(cloud, held):
     assert event["detail-type"] == "Object Created" and event["detail"]["reason"] == "PutObject"
     assert (event["detail"]["object"]["key"], event["detail"]["object"]["version-id"]) == ("日本 語", version)
     assert re.fullmatch("[0-9A-F]+", event["detail"]["object"]["sequencer"])
+
+
+def test_many_copies_of_an_object_are_written_at_once(cloud, held):
+    s3, key = held
+    s3.put_object(Bucket="held", Key="many/0", Body=b"many", ServerSideEncryption="aws:kms", SSEKMSKeyId=key)
+    cloud.post(f"copies/{PRODUCTION}/held/many/0", "\n".join(f"many/{number}" for number in range(1, 1200)))
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket="held", Prefix="many/")
+    assert sum(len(page["Contents"]) for page in pages) == 1200
+    first, last = (s3.head_object(Bucket="held", Key=f"many/{number}") for number in (0, 1199))
+    assert last["SSEKMSKeyId"] == key and last["VersionId"] != first["VersionId"]
+    assert s3.get_object(Bucket="held", Key="many/1199")["Body"].read() == b"many"
