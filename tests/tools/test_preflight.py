@@ -143,6 +143,15 @@ def test_a_reservation_that_lambda_would_refuse_or_that_is_too_small_blocks(limi
 
 
 @pytest.mark.parametrize(
+    ("limit", "sweeping", "blocks"), [(1000, "500", []), (1000, "501", [False]), (1000, "1000", [True])]
+)
+def test_a_sweep_must_leave_some_concurrency_to_the_others(limit, sweeping, blocks):
+    answer = {"AccountLimit": {"ConcurrentExecutions": limit}}
+    deployment = Stubbed(target(SweepConcurrency=sweeping), **{"lambda": [("get_account_settings", answer)]})
+    assert [blocked for blocked, _, _ in problems(checks.quotas_suffice, deployment)] == blocks
+
+
+@pytest.mark.parametrize(
     ("kind", "number", "noted"), [("ARM/Small", 0.0, True), ("ARM/Small", 1.0, False), ("Linux/Small", 0.0, None)]
 )
 def test_a_build_quota_of_0_is_noted_and_does_not_block(kind, number, noted):

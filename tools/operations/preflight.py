@@ -35,6 +35,7 @@ BOOTSTRAP_STACK = "sekisho-deploy"
 LOW_CONCURRENCY = 10
 # Lambda keeps so much of the quota for functions without a reservation.
 UNRESERVED_CONCURRENCY = 100
+ASK_FOR_MORE = "ask AWS for more: Service Quotas, AWS Lambda, Concurrent executions"
 # A sweep and a follow-up of temp-access run beside the requests.
 LEAST_RESERVED = 5
 
@@ -325,8 +326,16 @@ def quotas_suffice(deployment: Deployment) -> Found:
     if limit <= LOW_CONCURRENCY:
         yield Problem(
             f"Account {target.account} may run {limit} functions at a time, which all its functions share",
-            "ask AWS for more: Service Quotas, AWS Lambda, Concurrent executions",
+            ASK_FOR_MORE,
             blocks=False,
+        )
+    sweeping = int(value(target, "SweepConcurrency"))
+    if target.does("HostsPipelines") and sweeping * 2 > limit:
+        yield Problem(
+            f"SweepConcurrency={sweeping} is more than half of the {limit} functions that account {target.account} may "
+            "run at a time, so a large sweep may keep the others from running",
+            f"write at most {max(limit // 2, 2)}, or {ASK_FOR_MORE}",
+            blocks=sweeping >= limit,
         )
     reserved = int(value(target, "AccessConcurrency"))
     if target.does("GrantsAccess") and 0 < reserved < LEAST_RESERVED:
@@ -338,7 +347,7 @@ def quotas_suffice(deployment: Deployment) -> Found:
         yield Problem(
             f"AccessConcurrency={reserved} leaves less than {UNRESERVED_CONCURRENCY} of the {limit} functions that "
             f"account {target.account} may run at a time, which Lambda does not allow",
-            "remove the parameter, or ask AWS for more: Service Quotas, AWS Lambda, Concurrent executions",
+            f"remove the parameter, or {ASK_FOR_MORE}",
         )
 
 
