@@ -118,8 +118,8 @@ resume: ## end the hold of WAVE=…, or of the whole train, of ROUTE=… (REF=�
 	@$(TOOLS) resume $(PROFILED) $(TRAIN)
 
 .PHONY: accept
-accept: ## take the unknown targets in WAVE=… of ROUTE=… for healthy (REASON=…; REF=…, DRY_RUN=1; or CODE=…)
-	@$(TOOLS) accept $(PROFILED) $(TRAIN)
+accept: ## take the unknown targets in WAVE=… of ROUTE=… for healthy, or FINDING=… (REASON=…; REF=…, DRY_RUN=1; CODE=…)
+	@$(TOOLS) accept $(PROFILED) $(TRAIN) $(if $(call given,FINDING),--finding "$(FINDING)")
 
 .PHONY: promote
 promote: ## let REVISION=… enter WAVE=… of ROUTE=… next, whatever holds it back (REASON=…; REF=…, DRY_RUN=1)

@@ -41,6 +41,20 @@ def test_a_code_takes_the_place_of_the_action(answering):
     assert functions.invoked == [("sekisho-event-relay", {"pardon": "ABCD2345", "reason": "flaky test"})]
 
 
+def test_accept_takes_a_finding_to_the_account_with_the_pipelines(answering, capsys):
+    functions = answering({"decisions": [{"outcome": "accepted", "reason": "somebody accepted the finding: known"}]})
+    trains.main(["accept", "--env", "test", "--finding", "ABCD2345", "--reason", "known"])
+    assert functions.invoked == [
+        ("sekisho-artifact-checker", {"action": "accept", "finding": "ABCD2345", "reason": "known"})
+    ]
+    assert capsys.readouterr().out == "accepted: somebody accepted the finding: known\n"
+    with pytest.raises(SystemExit) as ended:
+        trains.main(["accept", "--env", "repository", "--finding", "ABCD2345", "--reason", "known"])
+    assert "Environment repository has no artifact-checker" in str(ended.value.code)
+    assert '--finding "ABCD2345"' in make_would_run("accept", "ENV=test", "FINDING=ABCD2345")
+    assert "--finding" not in make_would_run("accept", "ENV=test", FINDING="ABCD2345")
+
+
 def test_an_empty_value_reaches_the_function_which_says_what_to_write(answering):
     functions = answering("done")
     trains.main(["hold", "--env", "repository", "--route", "shop", "--reason", ""])

@@ -35,15 +35,31 @@ def ask_relay(target: Environment, request: dict[str, Any]) -> str:
             f"Environment {target.name} has no event-relay: use ENV={target.repositories}, the environment whose "
             "account has the repositories."
         )
-    functions = target.session().client("lambda", config=PATIENT)
-    response = invoke(functions, "sekisho-event-relay", json.dumps(request))
-    answer = json.loads(response["Payload"].read())
-    if "FunctionError" in response:
-        raise Failure(f"{answer.get('errorType')}: {answer.get('errorMessage')}")
+    answer = _answer(target, "sekisho-event-relay", request)
     # The answers to requests are texts. Anything else comes from an earlier version that does not know the request.
     if not isinstance(answer, str):
         raise Failure(
             f"event-relay of account {target.account} does not know the action {request['action']}, and answered "
             f"{json.dumps(answer)}: make deploy ENV={target.name}, then try again."
         )
+    return answer
+
+
+def ask_checker(target: Environment, request: dict[str, Any]) -> str:
+    """Makes a request to artifact-checker, and returns the reasons of its decisions."""
+    if not target.does("HostsPipelines"):
+        raise Failure(
+            f"Environment {target.name} has no artifact-checker: use the environment whose account hosts the pipelines."
+        )
+    answer = _answer(target, "sekisho-artifact-checker", request)
+    return "\n".join(f"{decision['outcome']}: {decision['reason']}" for decision in answer["decisions"])
+
+
+def _answer(target: Environment, function: str, request: dict[str, Any]) -> Any:
+    """The function's answer. Fails with the function's own error."""
+    functions = target.session().client("lambda", config=PATIENT)
+    response = invoke(functions, function, json.dumps(request))
+    answer = json.loads(response["Payload"].read())
+    if "FunctionError" in response:
+        raise Failure(f"{answer.get('errorType')}: {answer.get('errorMessage')}")
     return answer

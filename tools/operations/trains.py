@@ -7,7 +7,11 @@ CODE=… of a notice stands for route, wave and revision. REF=… narrows a requ
 DRY_RUN=1 shows what the request would do. PROFILE=… names other credentials than the environment's own. ENV is the
 environment in samconfig.toml whose account has the repositories.
 
-event-relay checks the request. Its errors say what is missing, so this command does not check it, too.
+    make accept ENV=test FINDING=ABCD2345 REASON="The bucket is shared on purpose"
+
+accepts a finding of artifact-checker. ENV is then an environment whose account hosts pipelines.
+
+The function checks the request. Its errors say what is missing, so this command does not check it, too.
 """
 
 import argparse
@@ -18,14 +22,14 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from tools.failure import Failure
 from tools.operations.environment import environment
-from tools.operations.invocation import ask_relay
+from tools.operations.invocation import ask_checker, ask_relay
 
 # What each operation does, in the words of its help text.
 OPERATIONS = {
     "train": "Shows where every change is, and what each wave waits for",
     "hold": "Lets nothing enter a wave, or any wave of the route",
     "resume": "Ends a hold",
-    "accept": "Takes the unknown targets of a wave for healthy",
+    "accept": "Takes the unknown targets of a wave for healthy, or accepts a finding about artifacts",
     "promote": "Lets a change enter a wave next, whatever holds it back",
     "pardon": "Lets a condemned change be tried again",
     "rollback": "Sends the targets of a wave back, condemns the change, and holds the wave",
@@ -54,9 +58,16 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--minutes", type=int, help="how long a hold lasts")
     parser.add_argument("--code", help="the code in a notice, instead of the route, the wave and the revision")
     parser.add_argument("--dry-run", action="store_true", help="only show what the request would do")
+    if operation == "accept":
+        parser.add_argument("--finding", help="the code of a finding about artifacts, instead of a route")
     asked = parser.parse_args(rest)
     try:
-        print(ask_relay(environment(asked.env, asked.profile), request(operation, asked)))
+        target = environment(asked.env, asked.profile)
+        if finding := getattr(asked, "finding", None):
+            fields = {"action": operation, "finding": finding} | ({"reason": asked.reason} if asked.reason else {})
+            print(ask_checker(target, fields))
+        else:
+            print(ask_relay(target, request(operation, asked)))
     except (Failure, ClientError, BotoCoreError) as error:
         sys.exit(f"Not done. {error}")
 
