@@ -19,6 +19,8 @@ PICTURE = Path(__file__).with_name("picture.mjs")
 
 def run_in_browser(script: Path, given: Any, seconds: float = 120) -> Any:
     """Runs a script for Node that opens pages in the browser; its input and its output are JSON."""
+    if not SUPPORTED:
+        raise Failure("npm has the browser for x86_64 only.")
     FOLDER.mkdir(parents=True, exist_ok=True)
     # The package's own switch for Lambda makes it unpack the libraries that a machine may lack.
     env = environment(TMPDIR=str(FOLDER), AWS_LAMBDA_JS_RUNTIME="nodejs22.x")
