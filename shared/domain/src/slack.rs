@@ -8,7 +8,7 @@ const QUOTED: usize = 60;
 #[must_use]
 pub fn on_one_line(text: &str) -> String {
     let changes_direction =
-        |c: char| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}');
+        |c: char| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}' | '\u{61c}');
     let is_control = |c: char| matches!(c, '\u{2028}' | '\u{2029}') || c.is_control();
     text.chars().filter(|c| !changes_direction(*c)).map(|c| if is_control(c) { ' ' } else { c }).collect()
 }

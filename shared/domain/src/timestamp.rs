@@ -1,5 +1,7 @@
 //! The text and number formats of points in time.
 
+use std::time::Duration;
+
 use time::format_description::BorrowedFormatItem;
 use time::format_description::well_known::Iso8601;
 use time::macros::format_description;
@@ -40,6 +42,18 @@ pub fn epoch_millis(at: OffsetDateTime) -> u64 {
 #[must_use]
 pub fn from_epoch_millis(millis: i64) -> Option<OffsetDateTime> {
     OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000).ok()
+}
+
+/// A length of time in its largest unit, such as `59s`, `47h` or `2d`.
+#[must_use]
+pub fn span(length: Duration) -> String {
+    let seconds = length.as_secs();
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3_600 => format!("{}m", seconds / 60),
+        3_600..172_800 => format!("{}h", seconds / 3_600),
+        _ => format!("{}d", seconds / 86_400),
+    }
 }
 
 fn write(at: OffsetDateTime, format: &[BorrowedFormatItem<'_>]) -> String {
@@ -90,6 +104,12 @@ mod tests {
         {
             assert_eq!(parse_any(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn a_length_of_time_is_shown_in_its_largest_unit() {
+        let spans = [0, 59, 60, 3_599, 3_600, 172_799, 172_800].map(|seconds| span(Duration::from_secs(seconds)));
+        assert_eq!(spans, ["0s", "59s", "1m", "59m", "1h", "47h", "2d"]);
     }
 
     #[test]

@@ -4,4 +4,5 @@
 
 pub mod cases;
 pub mod invocation;
+pub mod page;
 pub mod wire;
