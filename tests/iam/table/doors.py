@@ -153,7 +153,13 @@ may(
     anywhere=["account", "region"],
 )
 for door in DOORS:
-    never("calls no URL of a door", ADMINISTRATOR, "lambda:InvokeFunctionUrl", door, "NobodyElse")
+    never(
+        "comes through no door by its URL or the older API",
+        ADMINISTRATOR,
+        "lambda:InvokeFunctionUrl lambda:InvokeAsync",
+        door,
+        "NobodyElse",
+    )
 
 # What somebody who was let in cannot do to open a door, to map one or to come through one, with all permissions.
 for account, user in USERS.items():
@@ -171,7 +177,7 @@ for account, user in USERS.items():
         never(
             "comes through no door after being let in",
             user,
-            "lambda:InvokeFunction",
+            "lambda:InvokeFunction lambda:InvokeAsync",
             f"{function}:{qualifier}",
             "ThisStack",
             NOW,
