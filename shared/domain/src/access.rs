@@ -5,9 +5,9 @@ mod people;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use regex_lite::Regex;
 use serde::{Deserialize, Serialize};
 
@@ -195,22 +195,37 @@ impl TryFrom<String> for SourceIp {
 crate::account::string_newtype!(SourceIp);
 
 /// The ranges from which no call reaches AWS's public endpoints: private networks, shared addresses of carriers,
-/// loopback and link-local addresses. A condition on such a range would only deny.
-const PRIVATE: [&str; 9] = [
+/// loopback and link-local addresses, and the IPv6 spellings of IPv4 addresses, which AWS sees as IPv4. A condition on
+/// such a range would only deny.
+const PRIVATE: [&str; 12] = [
     "10.0.0.0/8",
     "100.64.0.0/10",
     "127.0.0.0/8",
     "169.254.0.0/16",
     "172.16.0.0/12",
     "192.168.0.0/16",
-    "::1/128",
+    // The loopback address, and IPv4 addresses as `::10.0.0.1`, `::ffff:10.0.0.1` and `64:ff9b::10.0.0.1` (NAT64).
+    "::/96",
+    "::ffff:0:0/96",
+    "64:ff9b::/96",
+    "64:ff9b:1::/48",
     "fc00::/7",
     "fe80::/10",
 ];
 
 /// Whether every address of the range is private.
 fn is_private(range: IpNet) -> bool {
-    PRIVATE.iter().any(|outer| outer.parse::<IpNet>().is_ok_and(|outer| outer.contains(&range)))
+    let is_listed =
+        |range: IpNet| PRIVATE.iter().any(|outer| outer.parse::<IpNet>().is_ok_and(|outer| outer.contains(&range)));
+    is_listed(range) || of_6to4(range).is_some_and(is_listed)
+}
+
+/// The IPv4 range that a 6to4 range such as `2002:a00::/24` contains after its first 16 bits.
+fn of_6to4(range: IpNet) -> Option<IpNet> {
+    let IpNet::V6(range) = range else { return None };
+    let [0x20, 0x02, a, b, c, d, ..] = range.network().octets() else { return None };
+    let length = range.prefix_len().checked_sub(16)?.min(32);
+    Ipv4Net::new(Ipv4Addr::new(a, b, c, d), length).ok().map(IpNet::V4)
 }
 
 /// Whether a request for a profile needs a reason.
@@ -267,7 +282,12 @@ impl TryFrom<String> for Pattern {
     type Error = Malformed;
     fn try_from(value: String) -> Result<Self, Malformed> {
         match Regex::new(&value) {
-            Ok(_) => Ok(Self(value)),
+            // An empty expression matches every reason, also one that is missing.
+            Ok(_) if !value.is_empty() => Ok(Self(value)),
+            Ok(_) => Err(Malformed::new(
+                &value,
+                "a rule for reasons: write an expression such as `^OPS-[0-9]+`, true for any reason, or false for none",
+            )),
             Err(_) => Err(Malformed::new(&value, "a regular expression: write one such as `^OPS-[0-9]+`, or true")),
         }
     }

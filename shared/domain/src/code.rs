@@ -43,6 +43,13 @@ impl Code {
     }
 }
 
+/// A digest of a subject, whose parts are given, as 32 hexadecimal digits. Nobody finds another subject with the same
+/// digest, as somebody could with a [`Code`], which is short.
+#[must_use]
+pub fn digest(subject: &[&str]) -> String {
+    Sha256::digest(subject.join("\n")).iter().take(16).fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -63,6 +70,13 @@ mod tests {
         let characters: BTreeSet<char> = codes.iter().flat_map(|code| code.chars()).collect();
         assert_eq!(characters.len(), ALPHABET.len());
         assert!(codes.iter().all(|code| code.len() == LENGTH));
+    }
+
+    #[test]
+    fn a_digest_has_128_bits() {
+        // `printf 'shop\ntokyo' | sha256sum` begins with these digits.
+        assert_eq!(digest(&["shop", "tokyo"]), "2fea137601652bcc89db97117eae449a");
+        assert_ne!(digest(&["shop", "tokyo"]), digest(&["shop", "osaka"]));
     }
 
     #[test]

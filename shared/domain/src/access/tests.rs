@@ -46,6 +46,12 @@ fn a_mistake_in_a_profile_is_named_with_the_fix() {
         ("", "mfa_minutes = 0", "access.profiles.a.mfa_minutes: `0` is not a number of minutes"),
         ("", "require_reason = 1", "access.profiles.a.require_reason: expected true, false, or a regular expression"),
         ("", "require_reason = '^OPS-['", "access.profiles.a.require_reason: `^OPS-[` is not a regular expression"),
+        (
+            "",
+            "require_reason = ''",
+            "access.profiles.a.require_reason: `` is not a rule for reasons: write an expression such as `^OPS-[0-9]+`, \
+             true",
+        ),
         ("rest_minutes = -1", "", "access.rest_minutes: "),
         ("time_zone = 'asia/tokyo'", "", "access.time_zone: `asia/tokyo` is not a known time zone: write `Asia/Tokyo`"),
         ("time_zone = '+09:00'", "", "access.time_zone: `+09:00` is not a time zone"),
@@ -104,12 +110,32 @@ fn only_ranges_with_public_addresses_are_accepted() {
         "fc00::/7",
         "fd12:3456::/32",
         "fe80::1",
+        "::10.0.0.1",
+        "::ffff:10.0.0.1",
+        "::ffff:203.0.113.0/120",
+        "64:ff9b::10.0.0.1",
+        "64:ff9b:1:ff::/64",
+        "2002:a00::/24",
+        "2002:c0a8:101::1",
+        "2002:ac10::/28",
     ];
     for range in private {
         let error = SourceIp::try_from(range.to_owned()).unwrap_err().to_string();
         assert!(error.contains("public"), "{error}");
     }
-    for range in ["203.0.113.0/24", "172.32.0.0/16", "11.0.0.1", "0.0.0.0/0", "8.0.0.0/6", "2001:db8::/32", "::/0"] {
+    for range in [
+        "203.0.113.0/24",
+        "172.32.0.0/16",
+        "11.0.0.1",
+        "0.0.0.0/0",
+        "8.0.0.0/6",
+        "2001:db8::/32",
+        "2002:cb00:7100::/40",
+        "2002:ac10::/27",
+        "2002::/16",
+        "64:ff9b::/48",
+        "::/0",
+    ] {
         assert!(SourceIp::try_from(range.to_owned()).is_ok(), "{range}");
     }
 }
