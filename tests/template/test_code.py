@@ -56,12 +56,14 @@ NEEDS = {
         "kms:ReEncryptFrom",
         "kms:ReEncryptTo",
     ],
-    "lambda:Invoke": ["lambda:InvokeFunction"],
     "lambda:invocations": ["lambda:InvokeFunction"],
 }
 # The calls that a function signs without the SDK's crate of the service: a pattern for the call in the code, by the id
 # of the service.
 SIGNED = {
+    "CodeBuild": r"CodeBuild_20161006\.(BatchGetBuilds)\"",
+    "CodePipeline": r"call\(codepipeline, \"(\w+)\"",
+    "SQS": r"AmazonSQS\.(SendMessage)\"",
     "CloudTrail": r"CloudTrail_20131101\.(LookupEvents)\"",
     "Lambda": r"/2015-03-31/functions/\{\}/(invocations)\"",
     "identitystore": r"\"AWSIdentityStore\.(GetUserId)\"",
@@ -135,11 +137,9 @@ NAMED = {
         # An artifact may belong to any pipeline.
         ("codepipeline", "arn:aws:codepipeline:{region}:{account}:*", r"get_pipeline\(\)\s*\.name\((?!\")"),
         ("codepipeline", "*", r"list_pipelines\(\)"),
-        (
-            "lambda",
-            "arn:aws:lambda:{region}:{account}:function:sekisho-artifact-checker",
-            r"invoke\(\)\s*\.function_name\(",
-        ),
+        ("codepipeline", "arn:aws:codepipeline:{region}:{account}:*", r"\"RetryStageExecution\""),
+        # An action of a pipeline may run any project.
+        ("codebuild", "arn:aws:codebuild:{region}:{account}:project/*", SIGNED["CodeBuild"]),
         ("events", "arn:aws:events:{region}:{account}:event-bus/default", r"event-bus/default"),
         ("sts", "arn:aws:iam::333333333333:role/consumer", r"assume_role\(\)\s*\.role_arn\("),
         # Lambda itself sends to this queue, so no place in the code names it.

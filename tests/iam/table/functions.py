@@ -24,7 +24,7 @@ for account, what, function in [
         "event-relay": " dynamodb:BatchGetItem dynamodb:Query",
         "pipeline-starter": " dynamodb:BatchGetItem dynamodb:Query",
         "temp-access": " dynamodb:Query dynamodb:DeleteItem",
-        "artifact-checker": " dynamodb:Query",
+        "artifact-checker": " dynamodb:BatchGetItem dynamodb:Query",
     }[what]
     may(
         "uses the ledger",

@@ -412,7 +412,14 @@ for account, _, _ in WAYS:
     )
     may("reads the state of a key", checker, "kms:DescribeKey", key, anywhere=["name"])
     may("lists pipelines", checker, "codepipeline:ListPipelines", None)
-    may("reads one", checker, "codepipeline:GetPipeline codepipeline:ListActionExecutions", shop, anywhere=["name"])
+    may(
+        "reads a pipeline",
+        checker,
+        "codepipeline:GetPipeline codepipeline:GetPipelineExecution codepipeline:ListActionExecutions "
+        "codepipeline:ListPipelineExecutions",
+        shop,
+        anywhere=["name"],
+    )
     may(
         "announces a finding",
         checker,
@@ -421,13 +428,6 @@ for account, _, _ in WAYS:
         but("on the bus of the orders", "identity", to=arn("events", account, "event-bus/sekisho")),
         *(but(f"{key} {value}", "identity", context={key: value}) for key in FINDING for value in ("other", None)),
         context=FINDING,
-    )
-    may(
-        "continues a sweep",
-        checker,
-        "lambda:InvokeFunction",
-        arn("lambda", account, "function:sekisho-artifact-checker"),
-        but("by another function", "identity", to=arn("lambda", account, "function:temp-access")),
     )
 may(
     "assumes the role of the consumer",

@@ -1,15 +1,37 @@
-"""Requests around large sweeps: the queue of ranges, and the mapping by which Lambda takes ranges out of it."""
+"""Requests of artifact-checker around large sweeps and failed stages, and the mapping of its queue."""
 
-from tests.iam.requests import WAYS, arn, but, may, role
+from tests.iam.requests import WAYS, arn, but, may, never, role
 from tests.iam.table.deployment import DEPLOYED_BY
 
 for account, _, _ in WAYS:
+    checker = role(account, "artifact-checker")
     may(
         "hands out the ranges of a sweep, and takes them",
-        role(account, "artifact-checker"),
+        checker,
         "sqs:SendMessage sqs:ReceiveMessage sqs:DeleteMessage sqs:GetQueueAttributes",
         arn("sqs", account, "sekisho-artifact-ranges"),
         but("of another queue", "identity", to=arn("sqs", account, "sekisho-artifact-sweeper-dead-letters")),
+    )
+    never(
+        "does not invoke itself",
+        checker,
+        "lambda:InvokeFunction",
+        arn("lambda", account, "function:sekisho-artifact-checker"),
+    )
+    may(
+        "retries a stage",
+        checker,
+        "codepipeline:RetryStageExecution",
+        arn("codepipeline", account, "shop/Deploy"),
+        anywhere=["name"],
+        beyond="codepipeline:OverrideStageCondition",
+    )
+    may(
+        "reads why a build failed",
+        checker,
+        "codebuild:BatchGetBuilds",
+        arn("codebuild", account, "project/shop"),
+        anywhere=["name"],
     )
 
 for account, (deploy, _) in DEPLOYED_BY.items():
