@@ -5,10 +5,12 @@ import re
 import urllib.parse
 
 import pytest
+from defusedxml import ElementTree
 
 from tests.pages import Page
 from tools.layout import ROOT
 
+SVG = "{http://www.w3.org/2000/svg}"
 FROM = ROOT / "docs" / "from"
 PAGES = sorted([*FROM.glob("*.md"), ROOT / "README.md", ROOT / "README.ja.md", ROOT / "docs" / "deploy.md"])
 
@@ -45,3 +47,17 @@ def test_links_lead_to_files_and_headings(path):
         if not target.exists() or (heading and heading not in headings(target.read_text())):
             broken.append(link)
     assert not broken
+
+
+@pytest.mark.parametrize("readme", ["README.md", "README.ja.md"])
+def test_the_first_screen_has_the_picture_in_its_language(readme):
+    text = (ROOT / readme).read_text()
+    picture = "docs/pictures/overview.ja.svg" if ".ja." in readme else "docs/pictures/overview.svg"
+    assert f"]({picture})" in text.partition("\n## ")[0]
+    svg = ElementTree.parse(ROOT / picture).getroot()
+    assert svg.tag == f"{SVG}svg"
+    words = {one.text for one in svg.iter(f"{SVG}tspan")} | {one.text for one in svg.iter(f"{SVG}text")}
+    assert {"make demo", "$ git push origin main", '{"user":"prd-user","minutes":60}'} <= words
+    # Without text, the picture must say the same to a screen reader; and it has colors for both themes.
+    assert all(svg.findtext(f"{SVG}{name}") for name in ("title", "desc"))
+    assert "prefers-color-scheme: dark" in (svg.findtext(f"{SVG}style") or "")
