@@ -54,7 +54,7 @@ use crate::answer::{self, Answer};
 use crate::aws::iam::Iam;
 use crate::aws::identity_center::IdentityCenter;
 use crate::aws::lambda::Hubs;
-use crate::aws::ssm::Sessions;
+use crate::aws::ssm::{SSM, Sessions};
 use crate::aws::trail::{CLOUDTRAIL, Trail};
 use crate::door::Door;
 use crate::error::Error;
@@ -112,7 +112,7 @@ impl TempAccess<Ledger> {
             boundary: boundary.to_owned(),
             ledger: Ledger::new(later(&shared, aws_sdk_dynamodb::Client::new), table),
             iam: Iam::new(iam),
-            sessions: Sessions::new(later(&shared, aws_sdk_ssm::Client::new)),
+            sessions: Sessions::new(later(&shared, |aws| Signed::new(aws, &SSM, None))),
             trail: Trail::new(later(&shared, |aws| Signed::new(aws, &CLOUDTRAIL, None))),
             hubs: Hubs::new(&shared),
             hub: environment.optional(HUB_ACCOUNT_ID).map(str::to_owned),

@@ -23,7 +23,7 @@ use temp_access::answer::Answer;
 use temp_access::aws::iam::Iam;
 use temp_access::aws::identity_center::{IDENTITY_STORE, IdentityCenter};
 use temp_access::aws::lambda::Hubs;
-use temp_access::aws::ssm::Sessions;
+use temp_access::aws::ssm::{SSM, Sessions};
 use temp_access::aws::trail::{CLOUDTRAIL, Trail};
 use temp_access::error::Error;
 use temp_access::principal::Kind;
@@ -107,13 +107,6 @@ impl Account {
             .retry_config(aws_sdk_sns::config::retry::RetryConfig::standard().with_max_attempts(3))
             .http_client(cloud.clone())
             .build();
-        let ssm = aws_sdk_ssm::Config::builder()
-            .behavior_version(aws_sdk_ssm::config::BehaviorVersion::latest())
-            .region(aws_sdk_ssm::config::Region::new("ap-northeast-1"))
-            .credentials_provider(aws_sdk_ssm::config::Credentials::new("AKID", "secret", None, None, "test"))
-            .retry_config(aws_sdk_ssm::config::retry::RetryConfig::standard().with_max_attempts(3))
-            .http_client(cloud.clone())
-            .build();
         let variables =
             [("AWS_REGION", "ap-northeast-1"), ("AWS_ACCESS_KEY_ID", "AKID"), ("AWS_SECRET_ACCESS_KEY", "s")];
         let aws = sekisho_lambda::aws::load(&variables.into_iter().collect()).into_builder();
@@ -123,7 +116,7 @@ impl Account {
             boundary: BOUNDARY.to_owned(),
             ledger: FaultyLedger::new(),
             iam: Iam::new(Later::new(Box::new(|| aws_sdk_iam::Client::from_conf(iam)))),
-            sessions: Sessions::new(Later::new(Box::new(|| aws_sdk_ssm::Client::from_conf(ssm)))),
+            sessions: Sessions::new(later(&aws, |aws| Signed::new(aws, &SSM, None))),
             trail: Trail::new(later(&aws, |aws| Signed::new(aws, &CLOUDTRAIL, None))),
             hubs: Hubs::new(&aws),
             hub: None,
