@@ -126,6 +126,16 @@ def test_a_window_opens_and_closes_by_its_condition(cloud):
         person.list_functions() if may else denied(person.list_functions)
 
 
+def test_a_window_that_begins_later_is_closed_until_its_start(cloud):
+    person = cloud.client("lambda", credentials=cloud.user(PRODUCTION, "later", [allow("iam:GetUser")]))
+    iam, now = cloud.client("iam", PRODUCTION), datetime.datetime.now(datetime.UTC)
+    for start, may in ((now + datetime.timedelta(minutes=1), False), (now - datetime.timedelta(seconds=1), True)):
+        begins = {"aws:CurrentTime": start.strftime("%Y-%m-%dT%H:%M:%SZ")}
+        window = allow("lambda:*", Condition={"DateGreaterThanEquals": begins})
+        iam.put_user_policy(UserName="later", PolicyName="window", PolicyDocument=document([window]))
+        person.list_functions() if may else denied(person.list_functions)
+
+
 def test_policies_are_evaluated_for_the_actions_and_arns_of_aws(cloud):
     """A permission for exactly what AWS's Service Authorization Reference names suffices, and no less does."""
     events, layer = cloud.client("events", TEST), f"arn:aws:lambda:{REGION}:{TEST}:layer:arns:1"
