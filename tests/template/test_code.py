@@ -64,6 +64,7 @@ SIGNED = {
     "CodeBuild": r"CodeBuild_20161006\.(BatchGetBuilds)\"",
     "CodePipeline": r"call\(codepipeline, \"(\w+)\"",
     "SQS": r"AmazonSQS\.(SendMessage)\"",
+    "SSM": r"\"AmazonSSM\.(DescribeSessions|TerminateSession)\"",
     "CloudTrail": r"CloudTrail_20131101\.(LookupEvents)\"",
     "Lambda": r"/2015-03-31/functions/\{\}/(invocations)\"",
     "identitystore": r"\"AWSIdentityStore\.(GetUserId)\"",
@@ -151,8 +152,8 @@ NAMED = {
         ("iam", "arn:aws:iam::{account}:role/*", r"put_role_policy\(\)\s*\.role_name\((?!\")"),
         ("iam", "*", r"get_account_authorization_details\(\)"),
         # SSM lists the sessions of everybody, and the list names the session.
-        ("ssm", "*", r"describe_sessions\(\)"),
-        ("ssm", "arn:aws:ssm:{region}:{account}:session/*", r"terminate_session\(\)\s*\.session_id\((?!\")"),
+        ("ssm", "*", r"\"AmazonSSM\.DescribeSessions\""),
+        ("ssm", "arn:aws:ssm:{region}:{account}:session/*", r"\"AmazonSSM\.TerminateSession\""),
         ("cloudtrail", "*", SIGNED["CloudTrail"]),
         # A request names the person.
         ("identitystore", "arn:aws:identitystore:::user/*", SIGNED["identitystore"]),
