@@ -174,8 +174,9 @@ def test_a_held_wave_takes_nothing_until_it_is_resumed_and_a_promotion_ignores_t
     second = push(clone, "Held as well")
     bake(stack, second)
     assert not ran(stack, "production", second)
-    train.ask(stack, action="resume", wave="production")
-    job.schedule(stack, "repository", "event-relay")
+    answer = train.ask(stack, action="resume", wave="production")
+    # The answer names a failure after which only the next reconcile goes on. On this stack, nothing should fail.
+    assert "The next reconcile goes on" not in answer
     arrive(stack, second)
 
 
