@@ -10,6 +10,7 @@ import shutil
 import pytest
 
 from tests.pages import Page
+from tools.build import build
 from tools.layout import ACCOUNTS, ARCHITECTURE, BUS, ROOT
 from tools.local_stack.stack import deployed_profiles, temporary_stack
 
@@ -32,14 +33,16 @@ def page(slug):
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
     """The repository and the test pipelines in one account, and production in another."""
-    with temporary_stack(tmp_path_factory.mktemp("two") / "local", layout="two") as stack:
-        yield stack
+    with temporary_stack(tmp_path_factory.mktemp("two") / "local", layout="two") as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
 def empty(tmp_path_factory):
-    with temporary_stack(tmp_path_factory.mktemp("empty") / "local", empty=True) as stack:
-        yield stack
+    """Empty accounts, and release binaries, which `make build` builds for the reader."""
+    build()
+    with temporary_stack(tmp_path_factory.mktemp("empty") / "local", empty=True) as found:
+        yield found
 
 
 def test_every_page_is_followed():
