@@ -22,6 +22,7 @@ from local_cloud import (
     chatbot,
     codecommit,
     ecr,
+    environments,
     function_images,
     functions,
     iam,
@@ -62,6 +63,7 @@ def serve(listener: int, port: int, data: Path) -> int:
     if os.getppid() != parent:
         return 1
     functions.install()
+    environments.install()
     iam.install()
     policy_versions.install()
     organization.install()
