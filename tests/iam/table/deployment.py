@@ -63,22 +63,14 @@ for account, (DEPLOY, CALLER) in DEPLOYED_BY.items():
         arn("cloudformation", account, "stack/sekisho/1"),
         but("another stack", "identity", to=arn("cloudformation", account, "stack/aws-sam-cli-managed-default/1")),
     )
-    may(
-        "reads the version of its own template",
-        CALLER,
-        "cloudformation:DescribeStacks",
-        arn("cloudformation", account, "stack/sekisho-deploy/1"),
-        but("to change it", "identity", does="cloudformation:CreateChangeSet"),
+    own, guided, other = (
+        arn("cloudformation", account, f"stack/{name}/1")
+        for name in ("sekisho-deploy", "sekisho-1bf8e7aa-CompanionStack", "shop-1bf8e7aa-CompanionStack")
     )
-    companion = "stack/{}-1bf8e7aa-CompanionStack/1"
-    may(
-        "looks in guided mode for the stack with sam's image repositories",
-        CALLER,
-        "cloudformation:DescribeStacks",
-        arn("cloudformation", account, companion.format("sekisho")),
-        but("to create it", "identity", does="cloudformation:CreateChangeSet"),
-        but("that of another stack", "identity", to=arn("cloudformation", account, companion.format("shop"))),
-    )
+    change = but("to change it", "identity", does="cloudformation:CreateChangeSet")
+    of_another = but("that of another stack", "identity", to=other)
+    may("reads the version of its template", CALLER, "cloudformation:DescribeStacks", own, change)
+    may("looks in guided mode for sam's images", CALLER, "cloudformation:DescribeStacks", guided, change, of_another)
     may(
         "reads the region and the quotas of the account",
         CALLER,
