@@ -2,6 +2,7 @@
 to files and headings that exist."""
 
 import re
+import unicodedata
 import urllib.parse
 
 import pytest
@@ -61,3 +62,34 @@ def test_the_first_screen_has_the_picture_in_its_language(readme):
     # Without text, the picture must say the same to a screen reader; and it has colors for both themes.
     assert all(svg.findtext(f"{SVG}{name}") for name in ("title", "desc"))
     assert "prefers-color-scheme: dark" in (svg.findtext(f"{SVG}style") or "")
+
+
+# The widths of a character, as parts of the font's size, in the widest fonts in common use (DejaVu).
+EM = {"code": 0.61, "strong": 0.74, "": 0.64}
+SIZES = {"small": 13, "code": 13, "strong": 16, "": 15}
+
+
+def width_of(text):
+    """The width of a text in the picture, at most."""
+    total = 0.0
+    for part, kinds in [(text, text.get("class", "")), *((one, one.get("class", "")) for one in text)]:
+        last = kinds.split()[-1] if kinds else ""
+        words = (part.text or "") + "".join(one.tail or "" for one in part)
+        em = EM.get(last, EM[""])
+        wide = sum(unicodedata.east_asian_width(one) in "WF" for one in words)
+        total += SIZES[last] * (wide + (len(words) - wide) * em)
+    return total
+
+
+@pytest.mark.parametrize(
+    "picture", sorted((ROOT / "docs" / "pictures").glob("overview*.svg")), ids=lambda file: file.name
+)
+def test_every_text_of_the_picture_stays_in_its_box(picture):
+    svg = ElementTree.parse(picture).getroot()
+    boxes = [[float(box.get(name)) for name in ("x", "y", "width", "height")] for box in svg.iter(f"{SVG}rect")]
+    for text in svg.iter(f"{SVG}text"):
+        x, y, width = float(text.get("x")), float(text.get("y")), width_of(text)
+        left = x - width / 2 if text.get("text-anchor") == "middle" else x
+        around = [box for box in boxes if box[0] <= x <= box[0] + box[2] and box[1] <= y <= box[1] + box[3]]
+        box = min(around, key=lambda one: one[2])
+        assert box[0] + 4 <= left and left + width <= box[0] + box[2] - 4, "".join(text.itertext())
