@@ -7,6 +7,7 @@ import urllib.parse
 
 import pytest
 from defusedxml import ElementTree
+from samcli.yamlhelper import yaml_parse
 
 from tests.pages import Page
 from tools.layout import ROOT
@@ -48,6 +49,14 @@ def test_links_lead_to_files_and_headings(path):
         if not target.exists() or (heading and heading not in headings(target.read_text())):
             broken.append(link)
     assert not broken
+
+
+def test_guided_mode_asks_first_for_the_parameters_that_the_page_answers():
+    _, found, rest = (ROOT / "docs" / "deploy.md").read_text().partition("### Guided mode\n")
+    questions = re.findall(r"^\| (`.+?) \|", rest.partition("\n### ")[0], re.MULTILINE)
+    parameters = list(yaml_parse((ROOT / "template.yaml").read_text())["Parameters"])
+    answered = [name for cell in questions for name in re.findall(r"`(\w+)`", cell) if name in parameters]
+    assert found and answered == parameters[: len(answered)] and len(answered) == 12
 
 
 @pytest.mark.parametrize("readme", ["README.md", "README.ja.md"])
