@@ -61,6 +61,7 @@ def _shell(stack: "Stack") -> str:
     return f"""\
 unset $(env | sed -n 's/^\\(AWS_[A-Z0-9_]*\\)=.*/\\1/p') GIT_CONFIG_GLOBAL XDG_CONFIG_HOME
 export AWS_ENDPOINT_URL={stack.endpoint}
+export SAM_CLI_TELEMETRY=0
 export SAMCONFIG={quote(str(guide / "samconfig.toml"))}
 export PATH={quote(str(VENV / "bin"))}:"$PATH"
 # The build keeps its folders, which are in the person's own home folder. In other folders, it would begin anew.
