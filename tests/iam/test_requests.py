@@ -20,7 +20,7 @@ from tests.iam.table import (  # noqa: F401 (requests)
     images,
     people,
     pipelines,
-    sweeps,
+    queues,
 )
 from tests.iam.table.access import USERS
 from tests.iam.table.doors import DOORS, MAPPED

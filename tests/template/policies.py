@@ -27,6 +27,11 @@ class Policy:
         return f"{self.kind} of {self.on}"
 
 
+def default_version(iam, arn):
+    version = iam.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
+    return iam.get_policy_version(PolicyArn=arn, VersionId=version)["PolicyVersion"]["Document"]
+
+
 def of(deployed, account, stack=STACK):
     """Returns all policies of a stack; fails if the stack has a kind of policy that this function does not read."""
     client = partial(deployed.client, account)
@@ -42,10 +47,7 @@ def of(deployed, account, stack=STACK):
     def add(kind, on, document, roles=()):
         found.append(Policy(kind, on, json.loads(document) if isinstance(document, str) else document, roles))
 
-    def managed(arn):
-        version = iam.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
-        return iam.get_policy_version(PolicyArn=arn, VersionId=version)["PolicyVersion"]["Document"]
-
+    managed = partial(default_version, iam)
     attached: dict[str, list[str]] = {}
     for _, kind, physical in resources:
         if kind == "AWS::IAM::Role":

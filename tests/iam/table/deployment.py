@@ -194,21 +194,6 @@ for account, (DEPLOY, CALLER) in DEPLOYED_BY.items():
         "lambda:DeleteLayerVersion lambda:GetLayerVersion",
         arn("lambda", account, "layer:sekisho-config:1"),
     )
-    for function in ("event-relay", "pipeline-starter", "artifact-checker", "artifact-sweeper"):
-        may(
-            "redrives an event, and makes requests to event-relay",
-            CALLER,
-            "lambda:InvokeFunction",
-            arn("lambda", account, f"function:sekisho-{function}"),
-            but("to temp-access", "identity", to=arn("lambda", account, "function:temp-access")),
-        )
-        may(
-            "takes an event out of a dead-letter queue",
-            CALLER,
-            "sqs:ChangeMessageVisibility sqs:DeleteMessage sqs:ReceiveMessage",
-            arn("sqs", account, f"sekisho-{function}-dead-letters"),
-            but("of another queue of this stack", "identity", to=arn("sqs", account, "sekisho-others")),
-        )
     may("manages the ledger", DEPLOY, called("dynamodb"), arn("dynamodb", account, "table/sekisho-ledger"))
     never(
         "does not use the ledger",

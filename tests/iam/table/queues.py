@@ -1,4 +1,4 @@
-"""Requests of artifact-checker around large sweeps and failed stages, and the mapping of its queue."""
+"""Requests around queues: large sweeps, failed stages, the mapping of the ranges, and dead letters."""
 
 from tests.iam.requests import WAYS, arn, but, may, never, role
 from tests.iam.table.deployment import DEPLOYED_BY
@@ -34,7 +34,22 @@ for account, _, _ in WAYS:
         anywhere=["name"],
     )
 
-for account, (deploy, _) in DEPLOYED_BY.items():
+for account, (deploy, caller) in DEPLOYED_BY.items():
+    for function in ("event-relay", "pipeline-starter", "artifact-checker", "artifact-sweeper"):
+        may(
+            "redrives an event, and makes requests to event-relay",
+            caller,
+            "lambda:InvokeFunction",
+            arn("lambda", account, f"function:sekisho-{function}"),
+            but("to temp-access", "identity", to=arn("lambda", account, "function:temp-access")),
+        )
+        may(
+            "takes an event out of a dead-letter queue",
+            caller,
+            "sqs:ChangeMessageVisibility sqs:DeleteMessage sqs:ReceiveMessage",
+            arn("sqs", account, f"sekisho-{function}-dead-letters"),
+            but("of another queue of this stack", "identity", to=arn("sqs", account, "sekisho-others")),
+        )
     sweeper = arn("lambda", account, "function:sekisho-artifact-sweeper")
     mapping = arn("lambda", account, "event-source-mapping:0a1b2c3d-0a1b-0a1b-0a1b-0a1b2c3d4e5f")
     others = [
