@@ -50,6 +50,8 @@ pub(crate) enum Confirmation {
     NotYet,
     /// IAM did not answer the read.
     Unknown,
+    /// A follow-up enters the access into `sekisho-window`.
+    Later,
 }
 
 /// The answer to a grant.
@@ -57,7 +59,7 @@ pub(crate) fn granted(plan: &Plan<'_>, confirmation: Confirmation, reason: Optio
     let (principal, profile) = (plan.terms.principal, plan.terms.profile);
     let end = match confirmation {
         Confirmation::Confirmed(window) => window.end,
-        Confirmation::NotYet | Confirmation::Unknown => plan.window.end,
+        Confirmation::NotYet | Confirmation::Unknown | Confirmation::Later => plan.window.end,
     };
     let mut lines = vec![format!("End time is {}", shown(end, plan.terms.zone))];
     lines.push(match plan.effect {
@@ -74,7 +76,7 @@ pub(crate) fn granted(plan: &Plan<'_>, confirmation: Confirmation, reason: Optio
             format!("{principal} keeps {profile}, which would have ended at {}.", timestamp::seconds(from))
         }
         Effect::Widens { .. } => format!(
-            "{principal} keeps {profile}, which now allows more: the profile was widened since the access was given."
+            "{principal} keeps {profile} as it is configured now, which may allow more than the access did before."
         ),
         Effect::Keeps => format!("{principal} already has {profile} until then, and a grant never shortens access."),
     });
@@ -92,6 +94,11 @@ pub(crate) fn granted(plan: &Plan<'_>, confirmation: Confirmation, reason: Optio
         Confirmation::Unknown => {
             lines.push("IAM has accepted the policy, but could not be asked whether it is in effect.".to_owned());
         }
+        Confirmation::Later => lines.push(
+            "sekisho-window is busy, so this access begins a little later: the function writes it within three \
+             minutes."
+                .to_owned(),
+        ),
     }
     if !plan.remove.is_empty() {
         lines.push("To make room, policies of Sekisho that had ended were removed.".to_owned());
@@ -117,7 +124,8 @@ pub(crate) fn grant_preview(plan: &Plan<'_>) -> String {
             format!("It would replace the live policy, which ends at {}.", timestamp::seconds(from))
         }
         Effect::Widens { from } => format!(
-            "It would replace the live policy, which ends at {}, and allow more: the profile was widened.",
+            "It would replace the live policy, which ends at {}, with the profile as it is configured now, which may \
+             allow more.",
             timestamp::seconds(from)
         ),
         Effect::Keeps if plan.puts => {

@@ -32,7 +32,7 @@ pub(crate) struct LetIn<'a> {
     pub(crate) consent: &'a Consent,
     /// Whether the principal already had this access, which now ends later.
     pub(crate) is_longer: bool,
-    /// Whether the principal already had this access, which now allows more.
+    /// Whether the principal already had this access, which may allow more than before.
     pub(crate) is_wider: bool,
     /// Whether the access has ended already.
     pub(crate) is_over: bool,
@@ -55,7 +55,7 @@ impl<'a> LetIn<'a> {
     }
 }
 
-/// The notice that a principal was given access, or keeps access for longer, or that its access now allows more.
+/// The notice that a principal was given access, or keeps access for longer, or that its access may allow more.
 pub(crate) fn let_in(let_in: &LetIn<'_>, invocation: &Invocation) -> Notice {
     let LetIn { principal, profile, reason, .. } = *let_in;
     let (end, account) = (timestamp::seconds(let_in.end), &invocation.account);
@@ -70,7 +70,8 @@ pub(crate) fn let_in(let_in: &LetIn<'_>, invocation: &Invocation) -> Notice {
     let mut lines = vec![format!("{principal} {verb} access to account {account} as {profile} {span}.")];
     lines.extend(consent(let_in.consent));
     if let_in.is_wider {
-        lines.push(format!("The access now allows more than before, because the profile {profile} was widened."));
+        lines
+            .push(format!("It follows the profile {profile} as it is configured now, and may allow more than before."));
     }
     lines.push(match reason.filter(|reason| !reason.is_empty()) {
         Some(reason) => format!("Reason: {reason}"),
@@ -86,7 +87,7 @@ pub(crate) fn let_in(let_in: &LetIn<'_>, invocation: &Invocation) -> Notice {
     }
     let what = match (let_in.is_over, let_in.is_wider, let_in.start) {
         (true, _, _) => "Was let in",
-        (false, true, _) => "Access widened",
+        (false, true, _) => "Access may be wider",
         (false, false, Some(_)) => "Will be let in",
         (false, false, None) => "Let in",
     };

@@ -44,7 +44,7 @@ pub enum Outcome {
     Swept,
     /// A sweep found nothing to do.
     Idle,
-    /// The principal's access now allows more than before, because its profile was widened.
+    /// The principal keeps its access, which may allow more than before, because it follows the profile as it is now.
     Widened,
     /// Open sessions of a principal were ended, because its access ended.
     SessionEnded,

@@ -77,7 +77,7 @@ pub struct PendingRow {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// What the profile allowed at the time of the request ([`policy::fingerprint`]).
-    pub allows: Code,
+    pub allows: String,
     /// When the request was made.
     #[serde(with = "moment")]
     pub asked: OffsetDateTime,

@@ -158,12 +158,12 @@ pub enum Effect {
         /// The end before this grant.
         from: OffsetDateTime,
     },
-    /// The profile was widened since the access was given, and the policy now allows what the profile allows today.
+    /// The policy is written as the profile is configured today, and it is not certain that it allowed as much before.
     Widens {
         /// The end before this grant. The end after this grant is the same, or later.
         from: OffsetDateTime,
     },
-    /// The end stays the same, and the policy allows no more than before.
+    /// The end stays the same, and it is certain that the policy allows no more than before.
     Keeps,
 }
 
@@ -236,8 +236,8 @@ pub fn plan<'a>(
     let is_resting = |chain: &Window| chain.start <= chain.end && start < chain.end.saturating_add(terms.rest);
     let Placed { window, chain_start, capped } = place(terms, live, ended.filter(is_resting), recorded.earlier, now)?;
 
-    let document = policy::document(terms.allows, window);
-    let is_same = existing.is_some_and(|one| is_same_json(&one.document, &document));
+    let document = policy::document(terms.allows, window, now);
+    let is_same = existing.is_some_and(|one| policy::is_same(&one.document, terms.allows, window));
     // Access that lasts longer than the configuration allows is left as it is: a grant neither shortens it nor writes
     // its policy again.
     let is_beyond = window.end - chain_start > terms.longest.duration();
@@ -382,12 +382,6 @@ fn start(terms: &Terms<'_>, live: Option<Window>, now: OffsetDateTime) -> Result
 pub fn has_ended(inline: &InlinePolicy, now: OffsetDateTime) -> bool {
     inline.name.starts_with(policy::PREFIX)
         && matches!(policy::read(&inline.document), Reading::Grant(window) if !window.is_live(now))
-}
-
-/// Compares parsed JSON, because IAM keeps the meaning of a policy, but not necessarily its spelling.
-pub(crate) fn is_same_json(one: &str, other: &str) -> bool {
-    let parse = |text| serde_json::from_str::<serde_json::Value>(text).ok();
-    parse(one).is_some_and(|one| Some(one) == parse(other))
 }
 
 /// Plans a revoke. Returns the names of all policies to delete, in alphabetical order. `inline` has the principal's

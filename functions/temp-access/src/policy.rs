@@ -4,7 +4,7 @@ mod coverage;
 mod reading;
 
 use sekisho_domain::access::{Access, Profile, ProfileName, Statement};
-use sekisho_domain::code::Code;
+use sekisho_domain::code::digest;
 use sekisho_domain::timestamp;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -17,27 +17,50 @@ use crate::window::{LEEWAY, Window};
 /// The name of every policy of ours consists of this prefix and the profile's name.
 pub(crate) const PREFIX: &str = "sekisho-";
 
-const CURRENT_TIME: &str = "aws:CurrentTime";
+pub(crate) const CURRENT_TIME: &str = "aws:CurrentTime";
 const EPOCH_TIME: &str = "aws:EpochTime";
 const MFA_AGE: &str = "aws:MultiFactorAuthAge";
-const AFTER: &str = "DateGreaterThan";
-const BEFORE: &str = "DateLessThan";
+/// The operator for the start of a window that had begun when the policy was written; [`LEEWAY`] is before the start.
+pub(crate) const AFTER: &str = "DateGreaterThan";
+/// The operator for the start of a window that began later, without a leeway.
+pub(crate) const FROM: &str = "DateGreaterThanEquals";
+pub(crate) const BEFORE: &str = "DateLessThan";
 
 /// The name of a profile's policy. A principal has one policy for each profile.
 pub(crate) fn name(profile: &ProfileName) -> String {
     format!("{PREFIX}{profile}")
 }
 
-/// The text of a policy: the profile's statements, each with the window and the profile's conditions.
+/// The text of a policy that is written now: the profile's statements, each with the window and the profile's conditions.
 #[must_use]
-pub fn document(profile: &Profile, window: Window) -> String {
-    let statements: Vec<Value> = profile.statements.iter().map(|statement| allow(profile, statement, window)).collect();
+pub fn document(profile: &Profile, window: Window, now: OffsetDateTime) -> String {
+    let statements: Vec<Value> =
+        profile.statements.iter().map(|statement| allow(profile, statement, window, now)).collect();
     json!({"Version": "2012-10-17", "Statement": statements}).to_string()
 }
 
-fn allow(profile: &Profile, statement: &Statement, window: Window) -> Value {
+/// Whether the text is that of the profile and the window, whenever it was written. Parsed JSON is compared, because IAM
+/// keeps the meaning of a policy, but not necessarily its spelling.
+pub(crate) fn is_same(text: &str, profile: &Profile, window: Window) -> bool {
+    let before = window.start.saturating_sub(LEEWAY);
+    [before, window.start].into_iter().any(|now| is_same_json(text, &document(profile, window, now)))
+}
+
+/// Compares parsed JSON, as [`is_same`] does.
+pub(crate) fn is_same_json(one: &str, other: &str) -> bool {
+    let parse = |text| serde_json::from_str::<Value>(text).ok();
+    parse(one).is_some_and(|one| Some(one) == parse(other))
+}
+
+/// The operator and the time of the condition that begins the window in a policy that is written now.
+pub(crate) fn beginning(window: Window, now: OffsetDateTime) -> (&'static str, OffsetDateTime) {
+    if now < window.start { (FROM, window.start) } else { (AFTER, window.start.saturating_sub(LEEWAY)) }
+}
+
+fn allow(profile: &Profile, statement: &Statement, window: Window, now: OffsetDateTime) -> Value {
+    let (operator, start) = beginning(window, now);
     let mut condition = json!({
-        AFTER: {CURRENT_TIME: timestamp::seconds(window.start - LEEWAY)},
+        operator: {CURRENT_TIME: timestamp::seconds(start)},
         BEFORE: {CURRENT_TIME: timestamp::seconds(window.end)},
     });
     if let Some(condition) = condition.as_object_mut() {
@@ -71,9 +94,12 @@ fn one_or_many<'a>(values: impl Iterator<Item = &'a str>) -> Value {
     }
 }
 
-/// What a profile allows, as a short text: equal texts mean equal statements, MFA and addresses.
+/// The length of a [`fingerprint`], in characters. Earlier versions wrote shorter ones.
+pub(crate) const FINGERPRINT: usize = 32;
+
+/// What a profile allows, as a digest: equal texts mean equal statements, MFA and addresses.
 #[must_use]
-pub(crate) fn fingerprint(profile: &Profile) -> Code {
+pub(crate) fn fingerprint(profile: &Profile) -> String {
     // Each value is preceded by the name of its key, so that no value can be mistaken for one of another key.
     let mut parts = vec!["require_mfa", if profile.require_mfa { "true" } else { "false" }];
     let minutes = profile.mfa_minutes.map(|minutes| minutes.to_string());
@@ -84,7 +110,7 @@ pub(crate) fn fingerprint(profile: &Profile) -> Code {
         parts.extend(statement.resources.iter().flat_map(|resource| ["resource", resource.as_str()]));
     }
     parts.extend(profile.source_ips.iter().flat_map(|range| ["source_ip", range.as_str()]));
-    Code::of(&parts)
+    digest(&parts)
 }
 
 /// The size of a policy as IAM counts it: characters without white space.
@@ -102,7 +128,7 @@ pub(crate) fn check(access: &Access) -> Result<(), (String, String)> {
     let any = Window { start: OffsetDateTime::UNIX_EPOCH, end: OffsetDateTime::UNIX_EPOCH };
     let most = Kind::Role.policy_limit();
     for (name, profile) in &access.profiles {
-        let size = size(&document(profile, any));
+        let size = size(&document(profile, any, any.start));
         if size > most {
             let reason = format!(
                 "the profile's policy has {size} characters, {} more than an inline policy may have: use globs, or \
@@ -144,7 +170,7 @@ mod tests {
     fn written(profile: &str) -> Value {
         let access = access();
         let profile = &access.profiles[&profile.parse::<ProfileName>().unwrap()];
-        serde_json::from_str(&document(profile, WINDOW)).unwrap()
+        serde_json::from_str(&document(profile, WINDOW, WINDOW.start)).unwrap()
     }
 
     #[test]
@@ -159,6 +185,22 @@ mod tests {
                 },
             }]})
         );
+    }
+
+    #[test]
+    fn a_window_that_begins_later_is_written_as_it_is() {
+        let access = access();
+        let profile = &access.profiles[&access.default_profile];
+        let text = document(profile, WINDOW, WINDOW.start - time::Duration::SECOND);
+        let condition = &serde_json::from_str::<Value>(&text).unwrap()["Statement"][0]["Condition"];
+        let expected = json!({
+            "DateGreaterThanEquals": {"aws:CurrentTime": "2026-11-21T20:45:00Z"},
+            "DateLessThan": {"aws:CurrentTime": "2026-11-21T23:45:00Z"},
+        });
+        assert_eq!(*condition, expected);
+        assert!(is_same(&text, profile, WINDOW) && is_same(&document(profile, WINDOW, WINDOW.end), profile, WINDOW));
+        let longer = Window { end: WINDOW.end + time::Duration::MINUTE, ..WINDOW };
+        assert!(!is_same(&text, profile, longer));
     }
 
     #[test]

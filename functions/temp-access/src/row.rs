@@ -80,6 +80,9 @@ pub struct GrantRow {
     /// Whether the intent changes nothing about the access, so that no notice is due.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_unchanged: bool,
+    /// Whether the grant whose notice is due may allow more than the access did before.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_wider: bool,
     /// Whether a failure to end the sessions was reported already.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub sessions_failed: bool,
@@ -143,7 +146,7 @@ pub struct Consent {
     pub break_glass: bool,
     /// What the profile allowed when the grant was made ([`crate::policy::fingerprint`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub allows: Option<Code>,
+    pub allows: Option<String>,
 }
 
 impl Consent {
@@ -200,6 +203,10 @@ impl GrantRow {
         now: OffsetDateTime,
     ) -> Self {
         let due = before.and_then(|row| row.sessions_from);
+        // The invocation that left an intent died, and with it the notice of what it may have given. If the new one
+        // changes nothing, a follow-up sends that notice.
+        let is_dead = |row: &Self| (state, row.state) == (State::Intent, State::Intent) && !row.is_unchanged;
+        let owes_notice = before.is_some_and(|row| row.owes_notice || is_dead(row));
         let sessions_from = match state {
             State::Intent | State::Revoked => Some(due.map_or(window.start, |due| due.min(window.start))),
             State::Granted | State::Expired => due,
@@ -227,7 +234,8 @@ impl GrantRow {
             is_unchanged: false,
             sessions_failed: false,
             owes_delete: false,
-            owes_notice: before.is_some_and(|row| row.owes_notice),
+            owes_notice,
+            is_wider: owes_notice && before.is_some_and(|row| row.is_wider),
             reminded: before.and_then(|row| row.reminded),
             summary_from: match state {
                 State::Intent => Some(summary_from(window, before, now)),

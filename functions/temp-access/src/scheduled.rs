@@ -37,11 +37,11 @@ pub(crate) fn verdict(scheduled: &Scheduled<'_>, access: &Access) -> Verdict {
         return ends("the profile is gone from the configuration");
     };
     let row = scheduled.row;
-    let is_changed = match row.and_then(|row| row.consent.allows.as_ref()) {
-        Some(allows) => *allows != policy::fingerprint(profile),
-        None => scheduled
-            .document
-            .is_some_and(|document| !crate::plan::is_same_json(document, &policy::document(profile, scheduled.window))),
+    let is_changed = match (row.and_then(|row| row.consent.allows.as_deref()), scheduled.document) {
+        (Some(allows), _) if allows.len() == policy::FINGERPRINT => allows != policy::fingerprint(profile),
+        // The row of an earlier version has a shorter fingerprint, or none. The policy's text says more than that.
+        (_, Some(document)) => !policy::is_same(document, profile, scheduled.window),
+        (recorded, None) => recorded.is_some(),
     };
     if is_changed {
         return ends("the profile has changed since the grant was made");

@@ -3,8 +3,8 @@
 use sekisho_domain::access::Minutes;
 use time::{Duration, OffsetDateTime};
 
-/// How much earlier than its window a policy begins to give access, because clocks disagree. The leeway is part of
-/// neither the window nor the chain.
+/// How much earlier than its window a policy begins to give access if the access begins at once, because clocks disagree.
+/// The leeway is part of neither the window nor the chain. A window that begins later has no leeway.
 pub const LEEWAY: Duration = Duration::minutes(2);
 
 /// A span of access. Its times are whole seconds, like the times in IAM's date conditions.
@@ -26,7 +26,7 @@ impl Window {
     /// Whether a policy with this window gives no access yet.
     #[must_use]
     pub fn is_scheduled(self, now: OffsetDateTime) -> bool {
-        now < self.start.saturating_sub(LEEWAY) && self.is_live(now)
+        now < self.start && self.is_live(now)
     }
 }
 

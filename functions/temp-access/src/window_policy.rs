@@ -11,7 +11,7 @@ use sekisho_domain::timestamp;
 use serde_json::{Map, Value, json};
 use time::{Duration, OffsetDateTime};
 
-use crate::policy;
+use crate::policy::{self, AFTER, BEFORE, CURRENT_TIME, FROM};
 use crate::window::{LEEWAY, Window};
 
 /// The largest size of a managed policy, in characters without white space.
@@ -22,9 +22,6 @@ pub(crate) const LIMIT: usize = 6_144;
 pub(crate) const ENTERED: Duration = Duration::minutes(10);
 
 const USER_ID: &str = "identitystore:UserId";
-const CURRENT_TIME: &str = "aws:CurrentTime";
-const AFTER: &str = "DateGreaterThan";
-const BEFORE: &str = "DateLessThan";
 const EQUALS: &str = "StringEquals";
 /// What the id of the first statement begins with, before the number of the version.
 const SID: &str = "After";
@@ -105,14 +102,14 @@ pub(crate) fn bodies(document: &str) -> Vec<String> {
 }
 
 /// The inline policy that allows the same as the shares of one person.
-pub(crate) fn inline_policy(shares: &[Share]) -> String {
-    let statements: Vec<Value> = shares.iter().map(|share| statement(&share.body, share.window, None)).collect();
+pub(crate) fn inline_policy(shares: &[Share], now: OffsetDateTime) -> String {
+    let statements: Vec<Value> = shares.iter().map(|share| statement(&share.body, share.window, None, now)).collect();
     json!({"Version": "2012-10-17", "Statement": statements}).to_string()
 }
 
 /// The text of the version that is written after the version `after`. Grants of the same statement with the same start
 /// and end share it.
-pub(crate) fn write(after: u64, shares: &[Share]) -> String {
+pub(crate) fn write(after: u64, shares: &[Share], now: OffsetDateTime) -> String {
     let mut groups: Vec<(&Share, Vec<&str>)> = Vec::new();
     for share in shares {
         match groups.iter_mut().find(|(first, _)| first.window == share.window && first.body == share.body) {
@@ -122,7 +119,7 @@ pub(crate) fn write(after: u64, shares: &[Share]) -> String {
         }
     }
     let mut statements: Vec<Value> =
-        groups.iter().map(|(share, users)| statement(&share.body, share.window, Some(users))).collect();
+        groups.iter().map(|(share, users)| statement(&share.body, share.window, Some(users), now)).collect();
     if statements.is_empty() {
         statements.push(nothing());
     }
@@ -159,7 +156,8 @@ fn split(statement: &Value) -> Option<Parts> {
         Value::String(text) => timestamp::parse_seconds(&text),
         _ => None,
     };
-    let window = Window { start: time(AFTER)?.saturating_add(LEEWAY), end: time(BEFORE)? };
+    let start = time(FROM).or_else(|| Some(time(AFTER)?.saturating_add(LEEWAY)))?;
+    let window = Window { start, end: time(BEFORE)? };
     (body.get("Effect")?.as_str()? == "Allow").then_some(Parts { body, conditions, window })
 }
 
@@ -180,13 +178,14 @@ fn body_text(body: &mut Map<String, Value>, conditions: Map<String, Value>) -> S
     json!(body).to_string()
 }
 
-fn statement(body: &str, window: Window, users: Option<&Vec<&str>>) -> Value {
+fn statement(body: &str, window: Window, users: Option<&Vec<&str>>, now: OffsetDateTime) -> Value {
     let mut statement: Map<String, Value> = serde_json::from_str(body).unwrap_or_default();
     let mut conditions = match statement.remove("Condition") {
         Some(Value::Object(conditions)) => conditions,
         _ => Map::new(),
     };
-    conditions.insert(AFTER.to_owned(), json!({CURRENT_TIME: timestamp::seconds(window.start - LEEWAY)}));
+    let (operator, start) = policy::beginning(window, now);
+    conditions.insert(operator.to_owned(), json!({CURRENT_TIME: timestamp::seconds(start)}));
     conditions.insert(BEFORE.to_owned(), json!({CURRENT_TIME: timestamp::seconds(window.end)}));
     match users.map(Vec::as_slice) {
         None => {}
@@ -281,10 +280,10 @@ pub(crate) fn overfull(shares: &[Share], window: Window, now: OffsetDateTime) ->
     times.retain(|at| entered(window) <= *at && window.is_live(*at));
     times.sort();
     times.dedup();
-    let mut crowds =
-        times.into_iter().map(|at| shares.iter().filter(|share| is_in(share, at)).cloned().collect::<Vec<_>>());
+    let crowd = |at| shares.iter().filter(|share| is_in(share, at)).cloned().collect::<Vec<_>>();
+    let mut crowds = times.into_iter().map(|at| (at, crowd(at)));
     // The number of the version that it follows has at most so many digits.
-    crowds.find(|crowd| !fits(&write(999_999, crowd)))
+    crowds.find(|(at, crowd)| !fits(&write(999_999, crowd, *at))).map(|(_, crowd)| crowd)
 }
 
 /// Who leaves first, and when; `None` if nobody else is in.

@@ -223,13 +223,20 @@ fn check_document(plan: &Plan<'_>, input: &Input) -> Result<(), TestCaseError> {
     for statement in statements {
         prop_assert_eq!(&statement["Effect"], "Allow");
         let time = |operator: &str| {
-            let text = statement["Condition"][operator]["aws:CurrentTime"].as_str().unwrap();
-            timestamp::parse_seconds(text).unwrap()
+            let text = statement["Condition"].get(operator)?["aws:CurrentTime"].as_str()?;
+            timestamp::parse_seconds(text)
         };
-        let (after, until) = (time("DateGreaterThan"), time("DateLessThan"));
-        prop_assert!(until - after <= input.access.max_minutes.duration() + LEEWAY);
-        prop_assert!(after < input.now);
-        prop_assert_eq!(until, plan.window.end);
+        // What has begun has a leeway, which is over. What begins later has none.
+        let start = time("DateGreaterThanEquals").or_else(|| Some(time("DateGreaterThan")? + LEEWAY)).unwrap();
+        prop_assert_eq!(time("DateGreaterThanEquals").is_some(), input.now < start);
+        prop_assert_eq!(start, plan.window.start);
+        prop_assert_eq!(time("DateLessThan").unwrap(), plan.window.end);
+        let is_live = input.inline.iter().any(|one| {
+            matches!(
+                policy::read(&one.document), Reading::Grant(window) if window.end == plan.window.end
+            )
+        });
+        prop_assert!(is_live || plan.window.end - start <= input.access.max_minutes.duration());
         prop_assert_eq!(statement["Condition"].get("Bool").is_some(), profile.require_mfa);
         prop_assert_eq!(statement["Condition"].get("IpAddress").is_some(), !profile.source_ips.is_empty());
     }
@@ -251,7 +258,7 @@ fn a_changed_profile_is_written_with_the_same_end() {
         dry_run: false,
     };
     let window = Window { start: now, end: now + Minutes::try_from(30).unwrap().duration() };
-    let document = policy::document(&old.profiles[&"b".parse().unwrap()], window);
+    let document = policy::document(&old.profiles[&"b".parse().unwrap()], window, window.start);
     let inline = [InlinePolicy { name: "sekisho-b".to_owned(), document }];
     let (old, new) = (Terms::of(&grant, &old).unwrap(), Terms::of(&grant, &new).unwrap());
     let kept = plan(&old, &inline, &Recorded::default(), now).unwrap();
@@ -281,7 +288,7 @@ fn a_live_policy_with_an_end_in_the_distant_future_is_not_replaced() {
     let terms = Terms::of(&grant, &access).unwrap();
     let furthest = now + Duration::days(14) + Duration::minutes(480);
     for (end, is_ours) in [(furthest, true), (furthest + Duration::SECOND, false)] {
-        let document = policy::document(terms.allows, Window { start: now, end });
+        let document = policy::document(terms.allows, Window { start: now, end }, now);
         let inline = [InlinePolicy { name: "sekisho-a".to_owned(), document }];
         assert_eq!(plan(&terms, &inline, &Recorded::default(), now).is_ok(), is_ours, "{end}");
         let recorded = Recorded { end: Some(end), ..Recorded::default() };

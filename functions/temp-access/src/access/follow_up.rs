@@ -115,7 +115,8 @@ async fn send_notice<S: Store>(
     let (window, consent) = (row.state.window(), &row.state.consent);
     let is_scheduled = !is_over && window.is_scheduled(run.now());
     let start = is_scheduled.then_some(window.start);
-    let let_in = LetIn { principal, profile, start, end, reason, consent, is_longer: false, is_wider: false, is_over };
+    let is_wider = row.state.is_wider;
+    let let_in = LetIn { principal, profile, start, end, reason, consent, is_longer: is_wider, is_wider, is_over };
     let published = timeout_at(deadline, run.topic.publish(&notice::let_in(&let_in, run.invocation))).await.ok()?;
     if let Err(error) = published {
         error!(error = chain(&error), "a notice was not sent");
@@ -123,10 +124,14 @@ async fn send_notice<S: Store>(
         return None;
     }
     let state = if row.state.state == State::Intent { State::Granted } else { row.state.state };
-    let settled = GrantRow { owes_notice: false, ..row.state.clone() }.settled(state);
+    let settled = GrantRow { owes_notice: false, is_wider: false, ..row.state.clone() }.settled(state);
     write(&row, &settled, deadline, run).await;
     let reason = "access was given earlier, and its notice was missing";
-    let outcome = if is_scheduled { Outcome::Scheduled } else { Outcome::Granted };
+    let outcome = match (is_scheduled, is_wider) {
+        (true, _) => Outcome::Scheduled,
+        (false, true) => Outcome::Widened,
+        (false, false) => Outcome::Granted,
+    };
     let decision = outcome::about(Decision::new(outcome, reason), principal)
         .about("profile", profile)
         .about("start", timestamp::seconds(window.start))

@@ -15,13 +15,13 @@ use crate::access::policies;
 use crate::access::removal::remove_ended;
 use crate::access::{break_glass, request_approval};
 use crate::answer::{self, Confirmation};
-use crate::aws::iam::IamError;
+use crate::aws::iam::{ErrorKind, IamError};
 use crate::door;
 use crate::error::Error;
 use crate::notice::{self, LetIn};
 use crate::outcome::{self, Outcome};
 use crate::pending::PendingRow;
-use crate::plan::{EarlierAttempt, Effect, InlinePolicy, Plan, Recorded, Terms, is_same_json, plan};
+use crate::plan::{EarlierAttempt, Effect, InlinePolicy, Plan, Recorded, Terms, plan};
 use crate::policy::{self, Reading};
 use crate::principal::Kind;
 use crate::report::{Report, Settlement};
@@ -80,11 +80,34 @@ pub(crate) async fn carry_out<S: Store>(
         Execution::Accepted(confirmation) => Ok(granted(&plan, claim, confirmation, basis, run)),
         Execution::Unknown(error) => Ok(unknown(&plan, error, basis, run)),
         Execution::Failed(source) => {
+            if let Some((row, revision)) = defer(&plan, &claim, &source, run).await {
+                let claim = Claim { row, revision, ..claim };
+                return Ok(granted(&plan, claim, Confirmation::Later, basis, run));
+            }
             run.release(&key, claim.revision, claim.before).await;
             break_glass::close(basis, run).await;
             Err(Error::Iam { outcome: nothing_granted(&plan), source })
         }
     }
+}
+
+/// Leaves the grant of a person to a follow-up if `sekisho-window` could not be written in time, because others were
+/// writing it, or because IAM did not show its last version. Without the ledger, nothing is granted.
+async fn defer<S: Store>(
+    plan: &Plan<'_>,
+    claim: &Claim,
+    error: &IamError,
+    run: &Run<'_, S>,
+) -> Option<(GrantRow, u64)> {
+    if plan.terms.principal.kind() != Kind::Person || error.kind != ErrorKind::Throttled {
+        return None;
+    }
+    let owes_notice = claim.row.owes_notice || !claim.row.is_unchanged;
+    let row = GrantRow { awaits_entry: true, owes_notice, ..claim.row.clone() }.settled(State::Granted);
+    let key = row::key(plan.terms.principal, &plan.policy);
+    let write = run.ledger.write(&key, &row, Some(claim.revision), run.request_id());
+    let revision = timeout_at(run.deadline(CONFIRM_LIMIT), write).await.ok()?.ok()?;
+    Some((row, revision))
 }
 
 /// Makes sure, under the claim on the grant's row, that the grant is still approved, and that its review is open.
@@ -183,6 +206,7 @@ async fn claim<S: Store>(
         row.reason.clone_from(&grant.reason);
     }
     row.is_unchanged = plan.effect == Effect::Keeps;
+    row.is_wider |= matches!(plan.effect, Effect::Widens { .. });
     row.start = row.start.min(plan.chain_start);
     let is_scheduled = plan.window.is_scheduled(now);
     row.from = (is_scheduled || row.start < plan.window.start).then_some(plan.window.start);
@@ -192,13 +216,18 @@ async fn claim<S: Store>(
     }
     // A grant that writes nothing needed no consent, and leaves that of the access unchanged.
     if plan.puts {
-        let allows = is_scheduled.then(|| policy::fingerprint(plan.terms.allows));
+        // Only what is entered later is compared with the configuration.
+        let is_compared = is_scheduled || plan.terms.principal.kind() == Kind::Person;
+        let allows = is_compared.then(|| policy::fingerprint(plan.terms.allows));
         row.consent = Consent { allows, ..basis.consent.clone() };
     }
     if plan.terms.principal.kind() == Kind::Person {
         row.email = Some(plan.terms.principal.name().to_owned());
-        let is_entered = before.as_ref().is_some_and(|row| row.gives_access(now) && !row.awaits_entry);
-        row.awaits_entry = policies::enters_later(plan.terms.principal, plan.window, now) && !is_entered;
+        let live = before.as_ref().filter(|row| row.gives_access(now));
+        row.awaits_entry = match live {
+            Some(live) if !plan.puts => live.awaits_entry,
+            _ => policies::enters_later(plan.terms.principal, plan.window, now),
+        };
     }
     let key = row::key(plan.terms.principal, &plan.policy);
     match run.ledger.write(&key, &row, revision, run.request_id()).await {
@@ -221,7 +250,7 @@ async fn execute<S: Store>(plan: &Plan<'_>, run: &Run<'_, S>) -> Execution {
     match read_back(plan, run).await {
         confirmation @ Confirmation::Confirmed(_) => Execution::Accepted(confirmation),
         // What IAM does not show yet may still have taken effect.
-        Confirmation::NotYet | Confirmation::Unknown => Execution::Unknown(error),
+        Confirmation::NotYet | Confirmation::Unknown | Confirmation::Later => Execution::Unknown(error),
     }
 }
 
@@ -233,7 +262,8 @@ async fn write<S: Store>(plan: &Plan<'_>, run: &Run<'_, S>) -> Result<(), IamErr
             warn!(error = chain(&error), "an ended policy was not removed");
         }
     }
-    if plan.puts { policies::put(plan.terms.principal, &plan.policy, &plan.document, run).await } else { Ok(()) }
+    let limit = run.deadline(WRITE_LIMIT - POLL_INTERVAL);
+    if plan.puts { policies::put(plan.terms.principal, &plan.policy, &plan.document, limit, run).await } else { Ok(()) }
 }
 
 /// Reads the policy until IAM shows the plan's window, because IAM may show older states for some time.
@@ -251,7 +281,7 @@ async fn read_back<S: Store>(plan: &Plan<'_>, run: &Run<'_, S>) -> Confirmation 
                 Some(Reading::Grant(window))
                     if window.end == plan.window.end
                         && plan.puts
-                        && !document.as_deref().is_some_and(|shown| is_same_json(shown, &plan.document)) =>
+                        && !document.as_deref().is_some_and(|shown| policy::is_same_json(shown, &plan.document)) =>
                 {
                     Confirmation::NotYet
                 }
@@ -323,7 +353,9 @@ fn granted<S: Store>(
         Effect::Grants => (Outcome::Granted, "access was given"),
         Effect::Schedules => (Outcome::Scheduled, "access will be given at its start"),
         Effect::Extends { .. } => (Outcome::Extended, "the access now ends later than before"),
-        Effect::Widens { .. } => (Outcome::Widened, "the access now allows more, because its profile was widened"),
+        Effect::Widens { .. } => {
+            (Outcome::Widened, "the policy was written as the profile is now, which may allow more than before")
+        }
         Effect::Keeps => (Outcome::Unchanged, UNCHANGED),
     };
     let decision = about(Decision::new(outcome, why), plan, basis);

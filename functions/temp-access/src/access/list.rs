@@ -187,6 +187,11 @@ impl Entry<'_> {
             (Some(Reading::Grant(window)), None) if window.is_live(now) && self.is_ledger_read => {
                 Some(format!("{} (the ledger does not know of it)", listed(*window)))
             }
+            (Some(Reading::Grant(window)), Some(row))
+                if row.awaits_entry && window.is_live(now) && !window.is_scheduled(now) =>
+            {
+                Some(format!("{} (not in sekisho-window yet: a follow-up writes it)", listed(*window)))
+            }
             (Some(Reading::Grant(window)), _) if window.is_live(now) => Some(listed(*window)),
             (Some(Reading::OpenEnded(why)), _) => Some(format!("{principal}: {policy} is not Sekisho's: {why}")),
             (_, Some(row)) if row.gives_access(now) => self.recorded_line(row, &listed(row.window()), now),

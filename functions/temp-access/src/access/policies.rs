@@ -16,7 +16,7 @@ use crate::plan::Plan;
 use crate::policy;
 use crate::principal::{Kind, Principal};
 use crate::row::{self, GrantRow};
-use crate::run::{CONFIRM_LIMIT, RECHECK_LIMIT, Run, WRITE_LIMIT};
+use crate::run::{CONFIRM_LIMIT, RECHECK_LIMIT, Run};
 use crate::window::Window;
 use crate::window_policy::{self, Change, ENTERED, Holder, Share};
 use crate::window_row::{self, WindowRow};
@@ -43,10 +43,14 @@ pub(crate) async fn read<S: Store>(
 
 /// Puts an inline policy. An existing policy of the same name is replaced. The policy of a person that begins much
 /// later stays in the ledger, and a follow-up enters it into `sekisho-window`.
+///
+/// # Errors
+/// If IAM fails. If `sekisho-window` cannot be written by the limit, the error is one of throttling.
 pub(crate) async fn put<S: Store>(
     principal: &Principal,
     name: &str,
     document: &str,
+    limit: Instant,
     run: &Run<'_, S>,
 ) -> Result<(), IamError> {
     if principal.kind() != Kind::Person {
@@ -58,7 +62,7 @@ pub(crate) async fn put<S: Store>(
     }
     let user = principal.key().to_owned();
     let change = Change::Put { user, profile: profile(name).to_owned(), shares };
-    window::write(&change, Turn::Waits, deadline(WRITE_LIMIT, run), run).await.map(drop)
+    window::write(&change, Turn::Waits, limit, run).await.map(drop)
 }
 
 /// Deletes an inline policy. Returns whether the policy existed.
@@ -67,12 +71,9 @@ pub(crate) async fn delete<S: Store>(principal: &Principal, name: &str, run: &Ru
         return run.iam.delete(principal, name).await;
     }
     let change = Change::Remove { user: principal.key().to_owned(), profile: profile(name).to_owned() };
-    window::write(&change, Turn::GoesAhead, deadline(CONFIRM_LIMIT, run), run).await
-}
-
-/// The time limit of a request or, in a sweep that has taken longer than requests do, some seconds from now.
-fn deadline<S: Store>(limit: std::time::Duration, run: &Run<'_, S>) -> Instant {
-    run.deadline(limit).max(Instant::now() + RECHECK_LIMIT)
+    // A sweep may already have taken longer than a request may.
+    let limit = run.deadline(CONFIRM_LIMIT).max(Instant::now() + RECHECK_LIMIT);
+    window::write(&change, Turn::GoesAhead, limit, run).await
 }
 
 /// What a person has, by the name that an inline policy would have.
@@ -124,7 +125,7 @@ async fn newest_shown<S: Store>(run: &Run<'_, S>) -> Result<Base, IamError> {
     } else {
         run.ledger.read::<WindowRow>(&window_row::key()).await.ok().flatten()
     };
-    newest(row.as_ref().map(|row| &row.state), Instant::now(), run).await
+    newest(row.as_ref().map(|row| &row.state), Turn::GoesAhead, Instant::now(), run).await
 }
 
 /// The shares of one person as inline policies. A share that belongs to no profile counts as one of a profile
@@ -137,7 +138,7 @@ fn by_profile<S: Store>(shares: &[Share], holders: &[Holder], run: &Run<'_, S>) 
         profiles.entry(profile).or_default().push(share.clone());
     }
     let named = |(profile, shares): (&str, Vec<Share>)| {
-        (format!("{}{profile}", policy::PREFIX), window_policy::inline_policy(&shares))
+        (format!("{}{profile}", policy::PREFIX), window_policy::inline_policy(&shares, run.now()))
     };
     profiles.into_iter().map(named).collect()
 }
@@ -149,9 +150,6 @@ fn by_profile<S: Store>(shares: &[Share], holders: &[Holder], run: &Run<'_, S>) 
 pub(crate) async fn of_people<S: Store>(run: &Run<'_, S>) -> Result<Vec<NamedPolicy>, IamError> {
     let Some(center) = run.identity_center else { return Ok(Vec::new()) };
     let rows = rows(row::PEOPLE, run).await.unwrap_or_default();
-    if rows.is_empty() && !center.has_store() {
-        return Ok(Vec::new());
-    }
     if rows.is_empty() && !center.has_store() {
         return Ok(Vec::new());
     }
@@ -208,7 +206,7 @@ pub(crate) async fn check_room<S: Store>(plan: &Plan<'_>, run: &Run<'_, S>) -> R
 pub(crate) fn profile_document<S: Store>(profile: &str, window: Window, run: &Run<'_, S>) -> Option<String> {
     let profiles = &run.access.as_ref().ok()?.profiles;
     let (_, profile) = profiles.iter().find(|(name, _)| name.as_str() == profile)?;
-    Some(policy::document(profile, window))
+    Some(policy::document(profile, window, run.now()))
 }
 
 /// Whether the grant of a person is entered into `sekisho-window` only later.

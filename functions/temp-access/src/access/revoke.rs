@@ -31,7 +31,7 @@ use crate::request::Revoke;
 use crate::revocation::{PolicyEnd, Revocation};
 use crate::row::{self, GrantRow, State};
 use crate::run::{CONFIRM_LIMIT, LedgerAnswer, POLL_INTERVAL, READ_TIMEOUT, RECHECK_LIMIT, Run};
-use crate::window::{Window, later};
+use crate::window::{Window, later, latest_end};
 
 /// Ends all access of a principal, or shows what a revoke would end.
 ///
@@ -265,8 +265,16 @@ impl<S: Store> Ending<'_, S> {
         let is_ours =
             |window: &Window| window.start > OffsetDateTime::UNIX_EPOCH && self.run.is_ours(self.policy, *window, row);
         let now = now.replace_nanosecond(0).unwrap_or(now);
-        let unknown = || row.map_or(Window { start: now, end: now }, GrantRow::chain);
-        let window = later(shown.filter(is_ours), recorded).unwrap_or_else(unknown);
+        let profile = self.policy.strip_prefix(policy::PREFIX).unwrap_or(self.policy);
+        let window = later(shown.filter(is_ours), recorded).unwrap_or_else(|| match (row, shown) {
+            (Some(row), _) => row.chain(),
+            (None, Some(_)) => Window { start: now, end: now },
+            // Nothing is known about a policy without a row that cannot be read. It counts as the longest one that
+            // Sekisho may have written, so that a revoke renews no chain. IAM may show it for some more seconds.
+            (None, None) => {
+                Window { start: OffsetDateTime::UNIX_EPOCH, end: latest_end(now, self.run.longest(profile)) }
+            }
+        });
         match later(shown, recorded) {
             Some(Window { start, end }) => Access { window, end, was_live: now < end, start },
             // It is not known when the access began, so all sessions of the principal may belong to it. Unless the row
@@ -337,6 +345,9 @@ impl<S: Store> Ending<'_, S> {
         let state = if access.was_live { State::Revoked } else { State::Expired };
         let mut state = GrantRow::held(state, access.window, request, row.map(|row| &row.state), now).free();
         state.owes_delete = owes_delete;
+        if access.was_live {
+            state.sessions_from = state.sessions_from.map(|from| from.min(access.start));
+        }
         let write = self.run.ledger.write(&self.key, &state, row.map(|row| row.revision), request);
         match self.run.try_ledger(write).await {
             LedgerAnswer::Done(_) => Recorded::Yes,

@@ -29,8 +29,8 @@ pub(crate) struct Found<'a> {
     pub(crate) document: Option<&'a str>,
 }
 
-/// Compares the scheduled grants of people with the configuration. Their policies are entered shortly before they begin,
-/// so the ledger's rows name them.
+/// Compares the grants of people that are scheduled, or not entered yet, with the configuration. Their policies are
+/// entered shortly before they begin, so the ledger's rows name them.
 pub(crate) async fn check_people<S: Store>(deadline: Instant, run: &Run<'_, S>) -> Vec<Decision<Outcome>> {
     let prefix = format!("{}/", Kind::Person.as_str());
     let Ok(Ok(rows)) = timeout_at(deadline, run.ledger.each::<GrantRow>(row::PARTITION, &prefix)).await else {
@@ -40,7 +40,8 @@ pub(crate) async fn check_people<S: Store>(deadline: Instant, run: &Run<'_, S>) 
     let mut decisions = Vec::new();
     for row in rows.into_iter().flatten() {
         let window = row.state.window();
-        if !row.state.is_granted() || !window.is_scheduled(run.now()) {
+        let is_ahead = window.is_scheduled(run.now()) || row.state.awaits_entry;
+        if !row.state.gives_access(run.now()) || !is_ahead {
             continue;
         }
         let Some((principal, profile)) = row::subject_of(&row.sk, &row.state) else { continue };
@@ -155,8 +156,8 @@ impl<S: Store> Changing<'_, S> {
         let window = Window { end, ..window };
         let configured = self.access.profiles.iter().find(|(name, _)| name.as_str() == profile);
         if let (Some((_, allows)), Some(_)) = (configured, document) {
-            let document = policy::document(allows, window);
-            let put = timeout_at(self.limit, policies::put(principal, self.policy, &document, run)).await;
+            let document = policy::document(allows, window, run.now());
+            let put = timeout_at(self.limit, policies::put(principal, self.policy, &document, self.limit, run)).await;
             put.unwrap_or_else(|_| Err(IamError::unanswered("policy write")))?;
         }
         let times = (timestamp::seconds(window.start), timestamp::seconds(window.end));

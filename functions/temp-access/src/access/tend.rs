@@ -1,8 +1,10 @@
 //! A follow-up looks after `sekisho-window`: it enters the grants that begin soon, and repairs what writers left behind.
 
 use sekisho_domain::decision::Decision;
+use sekisho_domain::timestamp;
 use sekisho_lambda::failure::chain;
 use sekisho_ledger::{Key, Lease, Row, Store};
+use time::Duration;
 use tokio::time::{Instant, timeout_at};
 use tracing::{error, warn};
 
@@ -17,6 +19,8 @@ use crate::scheduled::{Scheduled, Verdict, verdict};
 use crate::window_policy::{self, Change, ENTERED};
 use crate::window_row::{WindowRow, key};
 
+/// How long access that was to begin at once may wait without an alarm.
+const LAG: Duration = Duration::minutes(3);
 /// How long one write may take.
 const WRITE_TERM: std::time::Duration = std::time::Duration::from_secs(20);
 
@@ -43,10 +47,12 @@ pub(crate) async fn tend<S: Store>(
         let Some((principal, profile)) = row::subject_of(&row.sk, &row.state) else { continue };
         if let Err(error) = enter(row, &principal, profile, deadline, run).await {
             error!(error = chain(&error), "a grant is not entered into sekisho-window yet");
-            // The next follow-up tries again. The failure becomes a decision, and thus an alarm, once the start is near.
-            let (start, now) = (row.state.window().start, run.now());
-            if start <= now + ENTERED / 2 && now < start + ENTERED {
-                let reason = format!("the scheduled access is not in sekisho-window yet: {error}");
+            // The next follow-up tries again. The failure becomes a decision, and thus an alarm, once the start is near,
+            // or if access that was to begin at once has waited for longer than IAM lags behind.
+            let claimed = i64::try_from(row.state.claimed).ok().and_then(timestamp::from_epoch_millis);
+            let late = row.state.from.map(|start| start - ENTERED / 2).or_else(|| Some(claimed? + LAG));
+            if late.is_some_and(|late| (late..late + ENTERED * 3 / 2).contains(&run.now())) {
+                let reason = format!("the access is not in sekisho-window yet: {error}");
                 let decision = outcome::about(Decision::new(Outcome::Failed, reason), &principal);
                 decisions.push(decision.about("profile", profile));
             }

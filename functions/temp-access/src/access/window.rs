@@ -3,8 +3,9 @@
 //! IAM has no conditional write, and for some seconds its reads show the state before a write. Three things keep a grant
 //! from being lost, and a revoke from being undone:
 //!
-//! - One writer works at a time, by a lease on the policy's row. The row has the last version, so that a writer to whom
-//!   IAM still shows an older one works on the last one. A revoke doesn't wait for its turn, and can do without the row.
+//! - One writer works at a time, by a lease on the policy's row. The row has the last version. A writer to whom IAM shows
+//!   an older one waits, at most two minutes: then somebody has set the older one by hand. A revoke waits neither for its
+//!   turn nor for IAM: it works on the last version of the row, and can do without the row.
 //! - IAM numbers the versions one after the other. A writer whose version gets a later number than expected has
 //!   overlooked another one, and starts over with that.
 //! - Each version says after which one it was written, so that others notice what its writer overlooked, even if the
@@ -18,6 +19,7 @@ use sekisho_ledger::{Error as LedgerError, Lease, Store};
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::warn;
 
+pub(crate) use self::base::Turn;
 use self::base::{Base, holders, newest};
 use crate::aws::iam::IamError;
 use crate::aws::identity_center::IdentityCenter;
@@ -28,15 +30,6 @@ use crate::window_row::{WindowRow, key};
 
 /// How many versions are kept. IAM keeps at most five, so the next one has room.
 const KEPT: u64 = 4;
-
-/// Whether a writer waits for its turn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Turn {
-    /// It waits, and needs the ledger.
-    Waits,
-    /// It does neither, like a revoke.
-    GoesAhead,
-}
 
 /// The row that a writer has read, and the revision that its next write must name.
 struct Claim {
@@ -158,7 +151,7 @@ struct Writer<'a, S> {
 impl<S: Store> Writer<'_, S> {
     async fn write(&self) -> Result<Written, IamError> {
         let before = self.claim.before.as_ref();
-        let mut base = newest(before, self.claim.limit, self.run).await?;
+        let mut base = newest(before, self.turn, self.claim.limit, self.run).await?;
         let mut is_changed = false;
         loop {
             if self.turn == Turn::Waits && !base.is_complete {
@@ -178,7 +171,7 @@ impl<S: Store> Writer<'_, S> {
                 let row = is_newer.then(|| self.row(base.id, base.document.clone(), false));
                 return Ok(Written { is_changed, row });
             }
-            let document = window_policy::write(base.after, &shares);
+            let document = window_policy::write(base.after, &shares, self.run.now());
             if !window_policy::fits(&document) {
                 return Err(IamError::full("sekisho-window has no room"));
             }

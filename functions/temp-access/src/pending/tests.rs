@@ -93,7 +93,7 @@ fn the_same_request_keeps_its_code_and_any_other_replaces_it() {
         PendingRow { minutes: Minutes::try_from(31).unwrap(), ..again.clone() },
         PendingRow { from: Some(NOW + Duration::DAY), ..again.clone() },
         PendingRow { key: "another".to_owned(), ..again.clone() },
-        PendingRow { allows: Code::of(&["another"]), ..again.clone() },
+        PendingRow { allows: "another".to_owned(), ..again.clone() },
     ];
     for other in others {
         assert_eq!(ask(Some(&row), &other, NOW).unwrap(), Asking::Replaces, "{other:?}");

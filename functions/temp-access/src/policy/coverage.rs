@@ -3,10 +3,11 @@
 use sekisho_domain::access::Profile;
 use serde_json::Value;
 
-use super::{AFTER, BEFORE};
+use super::{AFTER, BEFORE, FROM};
 
 /// Whether the policy `existing` allows everything that `new` allows, apart from the times of their windows. The answer
-/// is yes only if it is certain: each statement of `new` must lie within one statement of `existing`.
+/// is yes only if it is certain: each statement of `new` must lie within one statement of `existing`, which must not deny
+/// anything.
 pub(crate) fn covers(existing: &str, new: &str) -> bool {
     let (Some(existing), Some(new)) = (allows(existing), allows(new)) else { return false };
     new.iter().all(|new| existing.iter().any(|existing| lies_within(new, existing)))
@@ -18,14 +19,14 @@ pub(crate) fn opens_sessions(profile: &Profile) -> bool {
     actions.any(|action| glob_covers(&action.as_str().to_lowercase(), "ssm:startsession"))
 }
 
-/// The Allow statements of a policy.
+/// The statements of a policy; `None` if one of them does not allow.
 fn allows(document: &str) -> Option<Vec<Value>> {
     let document: Value = serde_json::from_str(document).ok()?;
     let statements = match document.get("Statement")? {
         Value::Array(statements) => statements.clone(),
         one => vec![one.clone()],
     };
-    Some(statements.into_iter().filter(|one| one.get("Effect").and_then(Value::as_str) == Some("Allow")).collect())
+    statements.iter().all(|one| one.get("Effect").and_then(Value::as_str) == Some("Allow")).then_some(statements)
 }
 
 fn lies_within(new: &Value, existing: &Value) -> bool {
@@ -41,7 +42,7 @@ fn lies_within(new: &Value, existing: &Value) -> bool {
 /// Whether every condition of `existing`, apart from its window, is also a condition of `new`.
 fn is_no_looser(new: &Value, existing: &Value) -> bool {
     let operators = existing.get("Condition").and_then(Value::as_object).into_iter().flatten();
-    operators.filter(|(operator, _)| ![AFTER, BEFORE].contains(&operator.as_str())).all(|(operator, keys)| {
+    operators.filter(|(operator, _)| ![AFTER, FROM, BEFORE].contains(&operator.as_str())).all(|(operator, keys)| {
         keys.as_object().is_some_and(|keys| {
             keys.iter().all(|(key, allowed)| {
                 let found = new.get("Condition").and_then(|condition| condition.get(operator)?.get(key));
@@ -153,5 +154,10 @@ mod tests {
             assert_eq!(covers(&live(condition), &new), expected, "{condition} {new}");
         }
         assert!(!covers("{}", &live(&none)) && !covers("x", &live(&none)));
+        // The new policy would not have the Deny.
+        let denies = live(&none).replacen('[', r#"[{"Effect":"Deny","Action":"s3:Delete*","Resource":"*"},"#, 1);
+        assert!(!covers(&denies, &live(&none)) && covers(&live(&none), &live(&none)));
+        let scheduled = json!({"DateGreaterThanEquals": {"aws:CurrentTime": "2026-11-21T23:45:00Z"}});
+        assert!(covers(&live(&scheduled), &live(&none)));
     }
 }

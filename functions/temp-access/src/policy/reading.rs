@@ -32,13 +32,17 @@ pub fn read(document: &str) -> Reading {
     let mut whole: Option<Window> = None;
     for statement in statements.iter().filter(|one| one.get("Effect").and_then(Value::as_str) != Some("Deny")) {
         // All conditions of a statement must hold, so the earliest end counts.
-        let Some(end) = times(statement, BEFORE).into_iter().filter_map(|times| times.into_iter().max()).min() else {
+        let Some(end) = times(statement, BEFORE).into_iter().filter_map(|times| times.values.into_iter().max()).min()
+        else {
             return Reading::OpenEnded("it has an Allow without DateLessThan on aws:CurrentTime");
         };
         // A policy without a start is read as if its chain had begun in 1970. The chain is then longer than any
-        // configuration allows, so no grant can extend the access.
-        let start = times(statement, AFTER).into_iter().filter_map(|times| times.into_iter().min()).max();
-        let start = start.map_or(OffsetDateTime::UNIX_EPOCH, |start| start.saturating_add(LEEWAY));
+        // configuration allows, so no grant can extend the access. Only `FROM` is written without a leeway.
+        let starts = times(statement, AFTER).into_iter().filter_map(|times| {
+            let start = times.values.into_iter().min()?;
+            Some(if times.is_inclusive { start } else { start.saturating_add(LEEWAY) })
+        });
+        let start = starts.max().unwrap_or(OffsetDateTime::UNIX_EPOCH);
         whole = Some(whole.map_or(Window { start, end }, |so_far| Window {
             start: so_far.start.min(start),
             end: so_far.end.max(end),
@@ -47,33 +51,53 @@ pub fn read(document: &str) -> Reading {
     whole.map_or(Reading::DenyOnly, Reading::Grant)
 }
 
+/// The times to which one condition compares the current time.
+struct Times {
+    values: Vec<OffsetDateTime>,
+    /// Whether the condition also holds at the time itself.
+    is_inclusive: bool,
+}
+
 /// The times to which each condition of a statement compares the current time. IAM ignores the case of a key, and a
 /// condition holds if it holds for one of several values. A condition with a value that is no time is left out.
-fn times(statement: &Value, operator: &str) -> Vec<Vec<OffsetDateTime>> {
+fn times(statement: &Value, operator: &str) -> Vec<Times> {
     let operators = statement.get("Condition").and_then(Value::as_object).into_iter().flatten();
     let conditions = operators.filter_map(|(written, keys)| Some((comparison(written, operator)?, keys.as_object()?)));
-    let values = conditions.flat_map(|(is_date, keys)| keys.iter().map(move |(key, value)| (is_date, key, value)));
-    let compared = values.filter(|(is_date, key, _)| {
-        *is_date && key.eq_ignore_ascii_case(CURRENT_TIME) || key.eq_ignore_ascii_case(EPOCH_TIME)
+    let values = conditions.flat_map(|(how, keys)| keys.iter().map(move |(key, value)| (how, key, value)));
+    let compared = values.filter(|(how, key, _)| {
+        how.is_of_dates && key.eq_ignore_ascii_case(CURRENT_TIME) || key.eq_ignore_ascii_case(EPOCH_TIME)
     });
-    let times = compared.filter_map(|(_, _, value)| match value {
-        Value::Array(values) => values.iter().map(time).collect(),
-        one => Some(vec![time(one)?]),
+    let times = compared.filter_map(|(how, _, value)| {
+        let values = match value {
+            Value::Array(values) => values.iter().map(time).collect::<Option<_>>()?,
+            one => vec![time(one)?],
+        };
+        Some(Times { values, is_inclusive: how.is_inclusive })
     });
     times.collect()
 }
 
-/// Whether an operator compares like `operator`, which compares dates: `Some(true)` if it compares dates, and
-/// `Some(false)` if it compares numbers. The current time always exists and has one value, so `IfExists`, `ForAnyValue`
-/// and `ForAllValues` change nothing.
-fn comparison(written: &str, operator: &str) -> Option<bool> {
+/// How an operator compares.
+#[derive(Clone, Copy)]
+struct Comparison {
+    /// Whether it compares dates; otherwise, it compares numbers.
+    is_of_dates: bool,
+    /// Whether it also holds for equal values.
+    is_inclusive: bool,
+}
+
+/// How an operator compares, if it does so like `operator`, which compares dates. The current time always exists and has
+/// one value, so `IfExists`, `ForAnyValue` and `ForAllValues` change nothing.
+fn comparison(written: &str, operator: &str) -> Option<Comparison> {
     let plain = written.strip_prefix("ForAnyValue:").or_else(|| written.strip_prefix("ForAllValues:"));
     let plain = plain.unwrap_or(written);
     let plain = plain.strip_suffix("IfExists").unwrap_or(plain);
-    let plain = plain.strip_suffix("Equals").unwrap_or(plain);
+    let exclusive = plain.strip_suffix("Equals");
+    let is_inclusive = exclusive.is_some();
+    let plain = exclusive.unwrap_or(plain);
     let (date, number) = (plain.strip_prefix("Date"), plain.strip_prefix("Numeric"));
     let wanted = operator.strip_prefix("Date");
-    (date.or(number) == wanted).then_some(date.is_some())
+    (date.or(number) == wanted).then_some(Comparison { is_of_dates: date.is_some(), is_inclusive })
 }
 
 /// Reads a time in one of the spellings that IAM understands: ISO 8601, from a year alone to fractions of a second, or
@@ -115,7 +139,9 @@ mod tests {
         let text = include_str!("../../../../config/sekisho.toml");
         let access = Document::parse("sekisho.toml", text).unwrap().access().unwrap();
         for profile in access.profiles.values() {
-            assert_eq!(read(&document(profile, WINDOW)), Reading::Grant(WINDOW));
+            for now in [WINDOW.start - time::Duration::SECOND, WINDOW.start, WINDOW.end] {
+                assert_eq!(read(&document(profile, WINDOW, now)), Reading::Grant(WINDOW), "{now}");
+            }
         }
     }
 

@@ -97,9 +97,25 @@ fn a_smaller_limit_shortens_a_scheduled_grant_and_its_chain_counts() {
 fn without_a_fingerprint_the_policys_text_is_compared() {
     let access = access(CONFIG);
     let window = row(&access, None).window();
-    let document = policy::document(access.profiles.values().next().unwrap(), window);
+    let document = policy::document(access.profiles.values().next().unwrap(), window, FROM - Duration::DAY);
     let judge =
         |document: &str| verdict(&Scheduled { profile: "admin", window, document: Some(document), row: None }, &access);
     assert_eq!(judge(&document), Verdict::Keeps);
+    // An earlier version wrote two minutes in front.
+    assert_eq!(judge(&policy::document(access.profiles.values().next().unwrap(), window, FROM)), Verdict::Keeps);
     assert!(matches!(judge(&document.replace("\"*\"", "\"s3:*\"")), Verdict::Ends(_)));
+}
+
+/// An earlier version wrote a fingerprint of eight characters. Without the policy's text, it proves nothing.
+#[test]
+fn a_short_fingerprint_of_an_earlier_version_proves_nothing() {
+    let access = access(CONFIG);
+    let mut row = row(&access, Some("taro"));
+    row.consent.allows = Some("7KQ2M9XA".to_owned());
+    let document = policy::document(access.profiles.values().next().unwrap(), row.window(), FROM - Duration::DAY);
+    let judge =
+        |document| verdict(&Scheduled { profile: "admin", window: row.window(), document, row: Some(&row) }, &access);
+    assert!(matches!(judge(None), Verdict::Ends(why) if why.contains("has changed")));
+    assert_eq!(judge(Some(&document)), Verdict::Keeps);
+    assert!(matches!(judge(Some(&document.replace("\"*\"", "\"s3:*\""))), Verdict::Ends(_)));
 }

@@ -40,8 +40,12 @@ fn user(number: usize) -> String {
     format!("0123456789-11111111-2222-3333-4444-{number:012}")
 }
 
+fn write(after: u64, shares: &[Share]) -> String {
+    super::write(after, shares, NOW)
+}
+
 fn of(user: &str, profile: &Profile, window: Window) -> Vec<Share> {
-    shares(user, &policy::document(profile, window))
+    shares(user, &policy::document(profile, window, window.start))
 }
 
 #[test]
@@ -74,11 +78,27 @@ fn what_was_written_is_read_back() {
     assert_eq!(read.shares.len(), all.len());
     assert!(all.iter().all(|share| read.shares.contains(share)));
     let theirs: Vec<Share> = read.shares.into_iter().filter(|share| share.user == user(1)).collect();
-    let same: Value = serde_json::from_str(&inline_policy(&theirs)).unwrap();
+    let same: Value = serde_json::from_str(&inline_policy(&theirs, NOW)).unwrap();
     assert_eq!(
         same,
-        serde_json::from_str::<Value>(&policy::document(&profile(THREE, "three"), window(0, 60))).unwrap()
+        serde_json::from_str::<Value>(&policy::document(&profile(THREE, "three"), window(0, 60), NOW)).unwrap()
     );
+}
+
+/// What begins later has no leeway in front, and is read back as the same window before and after its start.
+#[test]
+fn a_grant_that_begins_later_is_written_as_it_is() {
+    let shares = of("u-1", &profile(THREE, "admin"), window(10, 60));
+    let times = |now| {
+        let document = super::write(7, &shares, now);
+        assert_eq!(read(&document).shares, shares);
+        serde_json::from_str::<Value>(&document).unwrap()["Statement"][0]["Condition"].clone()
+    };
+    let later = times(NOW);
+    assert_eq!(later["DateGreaterThanEquals"], json!({"aws:CurrentTime": "2026-11-21T20:55:00Z"}));
+    assert!(later.get("DateGreaterThan").is_none());
+    let begun = times(NOW + Duration::minutes(10));
+    assert_eq!(begun["DateGreaterThan"], json!({"aws:CurrentTime": "2026-11-21T20:53:00Z"}));
 }
 
 #[test]
@@ -137,7 +157,7 @@ fn so_many_people_fit() {
 
 fn holding(user: &str, name: &str, window: Window) -> Holder {
     let any = Window { start: NOW, end: NOW };
-    let bodies = bodies(&policy::document(&profile(THREE, name), any));
+    let bodies = bodies(&policy::document(&profile(THREE, name), any, NOW));
     Holder { user: user.to_owned(), profile: name.to_owned(), window, bodies }
 }
 

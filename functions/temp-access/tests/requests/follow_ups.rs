@@ -1,5 +1,6 @@
 //! Follow-ups: the sessions of grants that have ended, and notices that are missing.
 
+use sekisho_domain::config::Document;
 use temp_access::principal::Kind::User;
 use temp_access::row::State;
 use time::Duration as Span;
@@ -118,6 +119,41 @@ async fn a_notice_that_a_crash_prevented_is_sent_by_the_next_follow_up() {
     assert!(notices.len() == 1 && notices[0].contains("Let in: user prd-user until") && notices[0].contains("fire"));
     assert_eq!(account.row("user/prd-user/admin").await.unwrap().state.state, State::Granted);
     assert!(account.follow_up().await.is_empty());
+}
+
+/// The process dies after the wider policy was put.
+#[tokio::test(start_paused = true)]
+async fn a_notice_that_a_crash_prevented_says_that_the_access_may_be_wider() {
+    let mut account = Account::new();
+    account.text(r#"{"role":"ops","minutes":60,"profile":"read-only"}"#).await;
+    let wider = CONFIG.replacen("\"logs:Get*\"", "\"logs:*\"", 1);
+    account.function.access = Document::parse("sekisho.toml", &wider).unwrap().access();
+    account.cloud.fail("Publish", 1, Fault::Lost);
+    let crashed = account.invoke_as("one", r#"{"role":"ops","minutes":1,"profile":"read-only"}"#);
+    timeout(Duration::from_secs(1), crashed).await.unwrap_err();
+    advance(minutes(1)).await;
+    assert_eq!(account.follow_up().await, ["widened"]);
+    let notices = account.cloud.published();
+    assert!(notices.len() == 2 && notices[1].contains("Access may be wider: role ops until"), "{notices:?}");
+    let row = account.row("role/ops/read-only").await.unwrap().state;
+    assert_eq!((row.state, row.is_wider, row.owes_notice), (State::Granted, false, false));
+    assert!(account.follow_up().await.is_empty());
+}
+
+/// Lambda repeats a request whose process died, or somebody asks again. Nothing is left to do but the notice.
+#[tokio::test(start_paused = true)]
+async fn a_request_that_finds_the_work_of_a_dead_one_does_not_lose_its_notice() {
+    for id in ["one", "two"] {
+        let account = Account::new();
+        account.cloud.fail("Publish", 1, Fault::Lost);
+        timeout(Duration::from_secs(1), account.invoke_as("one", GRANT)).await.unwrap_err();
+        advance(Duration::from_secs(14)).await;
+        account.invoke_as(id, &GRANT.replace("30", "1")).await.unwrap();
+        assert!(account.cloud.published().is_empty(), "{id}");
+        assert_eq!(account.follow_up().await, ["granted"], "{id}");
+        assert!(account.cloud.published()[0].contains("Let in: user prd-user until"), "{id}");
+        assert!(account.follow_up().await.is_empty());
+    }
 }
 
 #[tokio::test(start_paused = true)]

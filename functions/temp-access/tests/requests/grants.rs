@@ -71,12 +71,12 @@ async fn a_profile_that_was_widened_is_an_effect_of_its_own_with_a_notice() {
     let wider = CONFIG.replacen("\"logs:Get*\"", "\"logs:*\"", 1);
     account.function.access = Document::parse("sekisho.toml", &wider).unwrap().access();
     let preview = account.text(r#"{"role":"ops","minutes":1,"profile":"read-only","dry_run":true}"#).await;
-    assert!(preview.contains("allow more: the profile was widened"), "{preview}");
+    assert!(preview.contains("as it is configured now, which may allow more."), "{preview}");
     let answer = account.text(r#"{"role":"ops","minutes":1,"profile":"read-only"}"#).await;
     assert!(answer.starts_with("End time is 2026-11-21T21:45:00Z\n"), "{answer}");
-    assert!(answer.contains("the profile was widened since the access was given"), "{answer}");
+    assert!(answer.contains("keeps read-only as it is configured now, which may allow more"), "{answer}");
     assert_eq!(account.outcomes(), ["granted", "widened"]);
-    assert!(account.cloud.published()[1].contains("Access widened: role ops"), "{:?}", account.cloud.published());
+    assert!(account.cloud.published()[1].contains("Access may be wider: role ops"), "{:?}", account.cloud.published());
     assert!(account.cloud.policies(Role, "ops")["sekisho-read-only"].contains("logs:*"));
     // A narrower profile is written without a notice.
     account.function.access = Document::parse("sekisho.toml", CONFIG).unwrap().access();

@@ -9,7 +9,6 @@ use sekisho_domain::timestamp;
 use serde_json::{Value, json};
 use temp_access::answer::Answer;
 use temp_access::principal::Kind::User;
-use temp_access::window::LEEWAY;
 use time::{Duration, OffsetDateTime};
 use tokio::time::advance;
 
@@ -164,15 +163,14 @@ impl History {
         let policies = self.account.cloud.policies(User, "prd-user");
         for (name, document) in &policies {
             let profile = name.strip_prefix("sekisho-").unwrap();
-            let (after, end) = window(document);
+            let (begin, end) = window(document);
             if self.policies.get(name) != Some(document) {
-                self.check_written(profile, after, end).await;
-                self.check_chain(name, (after + LEEWAY).max(now), end);
+                self.check_written(profile, begin, end).await;
+                self.check_chain(name, begin.max(now), end);
             }
-            if after < now && now < end {
-                let is_promised = |promise: &Promise| {
-                    promise.profile == profile && promise.from - LEEWAY <= now && now <= promise.until
-                };
+            if begin <= now && now < end {
+                let is_promised =
+                    |promise: &Promise| promise.profile == profile && promise.from <= now && now <= promise.until;
                 assert!(self.promises.iter().any(is_promised), "{now}: {name} {document}: {:?}", self.promises);
             }
         }
@@ -182,8 +180,8 @@ impl History {
     /// Prolongs the chains of the policies that gave access since the last check.
     fn go_on(&mut self, now: OffsetDateTime) {
         for (name, document) in &self.policies {
-            let (after, end) = window(document);
-            if now < after + LEEWAY {
+            let (begin, end) = window(document);
+            if now < begin {
                 continue;
             }
             if let Some(start) = self.scheduled.remove(name) {
@@ -214,10 +212,10 @@ impl History {
     }
 
     /// No window exceeds `max_minutes`, and a profile that needs an approval has one of somebody else on record.
-    async fn check_written(&self, profile: &str, after: OffsetDateTime, end: OffsetDateTime) {
+    async fn check_written(&self, profile: &str, begin: OffsetDateTime, end: OffsetDateTime) {
         let access = self.account.function.access.as_ref().unwrap();
         let longest = access.longest(profile).duration();
-        assert!(end - after <= longest + LEEWAY, "{profile}: {after} to {end} is more than {longest}");
+        assert!(end - begin.max(self.account.now()) <= longest, "{profile}: {begin} to {end} is more than {longest}");
         let (_, configured) = access.profiles.iter().find(|(name, _)| name.as_str() == profile).unwrap();
         let row = self.account.row(&format!("user/prd-user/{profile}")).await.unwrap().state;
         assert!(end - row.start <= longest, "{profile}: the chain from {} to {end} exceeds {longest}", row.start);
@@ -237,12 +235,12 @@ impl History {
     }
 }
 
-/// The time after which a policy allows, and its end.
+/// The time from which a policy allows, and its end.
 fn window(document: &str) -> (OffsetDateTime, OffsetDateTime) {
     let document: Value = serde_json::from_str(document).unwrap();
     let condition = &document["Statement"][0]["Condition"];
-    let time = |operator: &str| timestamp::parse_seconds(condition[operator]["aws:CurrentTime"].as_str().unwrap());
-    (time("DateGreaterThan").unwrap(), time("DateLessThan").unwrap())
+    let time = |operator: &str| timestamp::parse_seconds(condition[operator]["aws:CurrentTime"].as_str()?);
+    (time("DateGreaterThanEquals").or_else(|| time("DateGreaterThan")).unwrap(), time("DateLessThan").unwrap())
 }
 
 proptest! {

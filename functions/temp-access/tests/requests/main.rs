@@ -20,6 +20,7 @@ mod hub;
 mod lists;
 mod people;
 mod people_faults;
+mod people_later;
 mod revokes;
 mod schedules;
 mod sweeps;

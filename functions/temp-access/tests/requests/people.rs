@@ -6,31 +6,33 @@ use std::time::Duration;
 use sekisho_domain::config::Document;
 use temp_access::aws::identity_center::IdentityCenter;
 use temp_access::error::Error;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 
 use crate::account::people::WINDOW;
 use crate::account::{Account, CONFIG, END, Fault, SLACK_LIMIT, minutes, text};
 
 const PEOPLE: [&str; 4] = ["hana", "taro", "jiro", "mika"];
+/// What an answer says if a follow-up has to enter the grant.
+pub const BEGINS_LATER: &str = "the function writes it within three minutes";
 
-fn grant(name: &str) -> String {
+pub fn grant(name: &str) -> String {
     format!(r#"{{"person":"{name}@example.com","minutes":30}}"#)
 }
 
-fn revoke(name: &str) -> String {
+pub fn revoke(name: &str) -> String {
     format!(r#"{{"action":"revoke","person":"{name}@example.com"}}"#)
 }
 
-fn users(names: &[&str]) -> BTreeSet<String> {
+pub fn users(names: &[&str]) -> BTreeSet<String> {
     names.iter().map(|name| user(name)).collect()
 }
 
-fn user(name: &str) -> String {
+pub fn user(name: &str) -> String {
     format!("0123456789-11111111-2222-3333-4444-{name:0>12}")
 }
 
 /// An account that lets in people, to whom reads of the policy lag behind by this time.
-fn account(lag: u64) -> Account {
+pub fn account(lag: u64) -> Account {
     let account = Account::of_people();
     account.cloud.people(|people| {
         people.users = PEOPLE.iter().map(|name| (format!("{name}@example.com"), user(name))).collect();
@@ -40,7 +42,7 @@ fn account(lag: u64) -> Account {
     account
 }
 
-fn let_in(account: &Account) -> BTreeSet<String> {
+pub fn let_in(account: &Account) -> BTreeSet<String> {
     account.cloud.people(|people| people.let_in())
 }
 
@@ -117,34 +119,13 @@ async fn what_cannot_be_granted_to_a_person_is_refused() {
     assert!(!account.cloud.wrote() && let_in(&account).is_empty());
 }
 
-/// IAM shows the previous version for 20 seconds.
-#[tokio::test(start_paused = true)]
-async fn stale_reads_neither_lose_a_grant_nor_bring_back_anybody() {
-    let account = account(20);
-    for name in ["hana", "taro", "jiro"] {
-        let started = Instant::now();
-        let answer = account.text(&grant(name)).await;
-        assert!(answer.starts_with("End time is") && started.elapsed() < SLACK_LIMIT, "{answer}");
-    }
-    assert_eq!(let_in(&account), users(&["hana", "taro", "jiro"]));
-    let ended = account.text(&revoke("taro")).await;
-    assert!(ended.contains("sekisho-admin removed"), "{ended}");
-    assert_eq!(let_in(&account), users(&["hana", "jiro"]));
-    account.text(&grant("mika")).await;
-    assert_eq!(let_in(&account), users(&["hana", "jiro", "mika"]));
-    // The sixth version needs room, and five are kept.
-    sleep(minutes(1)).await;
-    account.follow_up().await;
-    account.text(&grant("taro")).await;
-    assert_eq!(let_in(&account), users(&["hana", "taro", "jiro", "mika"]));
-}
-
 /// The ledger is lost, so nobody but IAM knows of the revoke.
 #[tokio::test(start_paused = true)]
 async fn a_revoke_without_the_ledger_is_not_undone_by_the_next_grant() {
     for lag in [0, 20] {
         let account = account(lag);
         account.text(&grant("hana")).await;
+        sleep(Duration::from_secs(30)).await;
         account.text(&grant("taro")).await;
         sleep(Duration::from_secs(30)).await;
         account.fail_ledger(|_| true);
@@ -370,15 +351,20 @@ async fn several_people_come_at_the_same_time() {
         let all = futures_util::future::join_all(PEOPLE.iter().map(async |name| account.invoke(&grant(name)).await));
         let mut expected = BTreeSet::new();
         for (name, answer) in PEOPLE.iter().zip(all.await) {
-            if let Ok(answer) = answer {
-                assert!(text(Ok(answer)).starts_with("End time is"));
+            let answer = text(answer);
+            assert!(answer.starts_with("End time is"));
+            if !answer.contains(BEGINS_LATER) {
                 expected.insert(user(name));
             }
         }
         assert!(!expected.is_empty());
         assert!(let_in(&account).is_superset(&expected), "{lag}: {:?} {expected:?}", let_in(&account));
-        let at = Instant::now() + minutes(1);
-        sleep_until(at).await;
+        for _ in 0..3 {
+            sleep(minutes(1)).await;
+            account.follow_up().await;
+        }
+        assert_eq!(let_in(&account), users(&PEOPLE), "{lag}");
+        sleep(minutes(1)).await;
         let more = futures_util::future::join_all(PEOPLE.iter().map(async |name| account.invoke(&revoke(name)).await));
         for answer in more.await {
             text(answer);

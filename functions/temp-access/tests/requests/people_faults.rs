@@ -103,6 +103,11 @@ async fn play(steps: Vec<Step>, lags: Vec<u64>, delays: Vec<u64>, lost: (u64, u6
     let next = carry_out(&account, somebody, begin).await;
     assert!(next.is_answered);
     check(&account, &done, "after the next person's grant");
+    for _ in 0..3 {
+        sleep(minutes(1)).await;
+        account.follow_up().await;
+    }
+    check(&account, &done, "after the follow-ups of the next person's grant");
     assert!(account.cloud.people(|people| people.let_in()).contains(&user(PEOPLE)));
 }
 

@@ -179,6 +179,27 @@ async fn a_chain_continues_across_a_revoke_for_rest_minutes() {
     assert!(answer.starts_with("End time is 2026-11-22T06:11:0"), "{answer}");
 }
 
+/// The ledger has no row of the policy, and IAM does not show it, so nobody knows when its chain began.
+#[tokio::test(start_paused = true)]
+async fn a_policy_of_which_nothing_is_known_counts_as_the_longest_one() {
+    let account = Account::new();
+    let policy = windowed("2026-11-21T13:00:00Z", "2026-11-21T21:00:00Z");
+    account.cloud.put(User, "prd-user", "sekisho-admin", &policy);
+    account.cloud.open_session("early", "user/prd-user", BEGIN - time::Duration::HOUR);
+    account.cloud.fail("GetUserPolicy", 99, Fault::Code("AccessDenied", 403));
+    account.cloud.fail("TerminateSession", 1, Fault::Code("AccessDeniedException", 400));
+    let answer = account.text(REVOKE).await;
+    assert!(answer.contains("sekisho-admin removed") && answer.contains("tries again every minute"), "{answer}");
+    advance(minutes(1)).await;
+    assert_eq!(account.follow_up().await, ["session-ended"]);
+    assert!(account.cloud.open_sessions().is_empty());
+    account.cloud.fail("GetUserPolicy", 0, Fault::Lost);
+    let error = account.invoke(GRANT).await.unwrap_err();
+    assert_eq!(error.error_type().name(), "LimitExceeded", "{error}");
+    advance(minutes(30)).await;
+    assert!(account.text(GRANT).await.starts_with("End time is"));
+}
+
 /// With `rest_minutes = 0`, a revoke ends the chain.
 #[tokio::test(start_paused = true)]
 async fn without_rest_minutes_a_grant_after_a_revoke_begins_a_new_chain() {

@@ -21,11 +21,11 @@ fn times(account: &Account, profile: &str) -> Option<(String, String)> {
     let document: serde_json::Value = serde_json::from_str(policies.get(profile)?).unwrap();
     let condition = &document["Statement"][0]["Condition"];
     let time = |operator: &str| condition[operator]["aws:CurrentTime"].as_str().unwrap().to_owned();
-    Some((time("DateGreaterThan"), time("DateLessThan")))
+    Some((time("DateGreaterThanEquals"), time("DateLessThan")))
 }
 
 fn scheduled() -> (String, String) {
-    ("2026-11-22T21:58:00Z".to_owned(), "2026-11-23T00:00:00Z".to_owned())
+    ("2026-11-22T22:00:00Z".to_owned(), "2026-11-23T00:00:00Z".to_owned())
 }
 
 async fn refusal(account: &Account, payload: &str) -> (&'static str, String) {
@@ -128,7 +128,7 @@ async fn a_scheduled_grant_counts_in_the_chain() {
     // The chain began at 20:45 and ends after eight hours.
     assert!(answer.starts_with("End time is 2026-11-22T04:45:0"), "{answer}");
     assert!(answer.contains("earlier than requested"), "{answer}");
-    assert_eq!(times(&account, "sekisho-admin").unwrap().0, "2026-11-22T03:43:00Z");
+    assert_eq!(times(&account, "sekisho-admin").unwrap().0, "2026-11-22T03:45:00Z");
     let row = account.row("user/prd-user/admin").await.unwrap().state;
     assert_eq!((row.start, row.from), (BEGIN, Some(from)));
     // The chain is not renewed by an extension after the start.

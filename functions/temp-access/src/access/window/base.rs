@@ -13,13 +13,22 @@ use tracing::warn;
 use crate::aws::iam::IamError;
 use crate::policy;
 use crate::row::{self, GrantRow};
-use crate::run::{POLL_INTERVAL, RECHECK_LIMIT, Run};
+use crate::run::{ATTEMPT_TIMEOUT, POLL_INTERVAL, RECHECK_LIMIT, Run};
 use crate::window::Window;
 use crate::window_policy::{self, Holder, Share, Version};
 use crate::window_row::WindowRow;
 
 /// IAM shows every version within this time. What it doesn't show by then doesn't exist any more.
 const SHOWN: Duration = Duration::minutes(2);
+
+/// Whether a writer waits for its turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// It waits, also until IAM shows the last version, and needs the ledger.
+    Waits,
+    /// It does none of this, like a revoke.
+    GoesAhead,
+}
 
 /// The state of the policy on which the next version is based.
 #[derive(Debug)]
@@ -39,18 +48,24 @@ pub(crate) struct Base {
     pub(crate) after: u64,
 }
 
-/// The newest state: that which IAM shows or, as long as IAM may lag behind, that of the row.
+/// The newest state: that which IAM shows or, as long as IAM may lag behind, that of the row. A writer that waits takes
+/// only what IAM shows, because somebody may have set an older version by hand.
 ///
 /// # Errors
-/// If IAM fails.
+/// If IAM fails, or does not show the last version in time to a writer that waits.
 pub(crate) async fn newest<S: Store>(
     row: Option<&WindowRow>,
+    turn: Turn,
     limit: Instant,
     run: &Run<'_, S>,
 ) -> Result<Base, IamError> {
     let Some(center) = run.identity_center else { return Err(IamError::busy("there is no Identity Center")) };
-    // Whoever waits sees more often what others have written without the ledger.
-    let limit = limit.min(Instant::now() + RECHECK_LIMIT / 2);
+    let limit = match turn {
+        // The rest of the time is for the write.
+        Turn::Waits => limit.checked_sub(ATTEMPT_TIMEOUT).unwrap_or(limit),
+        // Whoever waits a little sees more often what others have written without the ledger.
+        Turn::GoesAhead => limit.min(Instant::now() + RECHECK_LIMIT / 2),
+    };
     loop {
         let shown = run.iam.default_version(center.policy()).await?;
         let now = timestamp::epoch_millis(run.now() - SHOWN);
@@ -58,6 +73,9 @@ pub(crate) async fn newest<S: Store>(
         let can_wait = Instant::now() + POLL_INTERVAL < limit;
         match later {
             Some(_) if can_wait => {}
+            Some(_) if turn == Turn::Waits => {
+                return Err(IamError::busy("IAM still shows an older version of sekisho-window"));
+            }
             Some(row) => return Ok(Base::of(row.version, row.version, row.document.clone(), None, limit, run).await),
             None => {
                 let known = row.map_or(shown, |row| row.version.max(shown));
@@ -151,7 +169,7 @@ pub(crate) fn configured(access: Option<&Access>) -> Vec<Holder> {
         user: String::new(),
         profile: name.to_string(),
         window: any,
-        bodies: window_policy::bodies(&policy::document(profile, any)),
+        bodies: window_policy::bodies(&policy::document(profile, any, any.start)),
     });
     configured.collect()
 }

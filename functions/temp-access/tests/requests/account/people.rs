@@ -73,10 +73,12 @@ impl People {
         let live = statements.filter(|statement| {
             let times = &statement["Condition"];
             let time = |operator: &str| {
-                let text = times[operator]["aws:CurrentTime"].as_str().unwrap_or("1970-01-01T00:00:00Z");
-                sekisho_domain::timestamp::parse_seconds(text).unwrap()
+                let text = times.get(operator)?["aws:CurrentTime"].as_str()?;
+                sekisho_domain::timestamp::parse_seconds(text)
             };
-            time("DateGreaterThan") < now && now < time("DateLessThan")
+            let has_begun = time("DateGreaterThan").is_none_or(|start| start < now)
+                && time("DateGreaterThanEquals").is_none_or(|start| start <= now);
+            has_begun && time("DateLessThan").is_some_and(|end| now < end)
         });
         let users = live.flat_map(|statement| match &statement["Condition"]["StringEquals"]["identitystore:UserId"] {
             Value::String(user) => vec![user.clone()],
@@ -89,6 +91,11 @@ impl People {
     /// Puts a version in force by hand.
     pub fn put(&mut self, document: &str) {
         self.create(document).unwrap();
+    }
+
+    /// Sets an older version by hand.
+    pub fn set_default(&mut self, number: u64) {
+        self.defaults.push((Instant::now(), number));
     }
 
     /// Answers `GetUserId` with a status and JSON.
