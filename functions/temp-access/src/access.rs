@@ -263,6 +263,7 @@ async fn record<S: Store>(report: &mut Report, run: &Run<'_, S>, deadline: Insta
         && !report.notices.is_empty()
     {
         settlement.row.owes_notice = published.is_some();
+        settlement.row.is_wider &= published.is_some();
     }
     // If the invocation dies before this write, the row keeps the intent, and a follow-up sends the notice again.
     let settled = timeout_at(run.deadline(SETTLE_LIMIT), settle(report.settlement.as_ref(), run)).await;
