@@ -73,11 +73,19 @@ fn sweep(port: u16, objects: usize, id: &str) -> (f64, u64) {
         let checker = Checker {
             ledger: Memory::default(),
             settings: Settings {
-                artifacts: Artifacts { repair: Repair::Report, consumer_role: None, buckets: BTreeMap::new() },
+                artifacts: Artifacts {
+                    repair: Repair::Report,
+                    consumer_role: None,
+                    retry_stage: false,
+                    buckets: BTreeMap::new(),
+                },
                 bucket: bucket.clone(),
                 key: KeyArn::parse(KEY).unwrap(),
                 // The benchmark finds out what the function's own work costs.
                 rates: Rates::UNLIMITED,
+                alone: usize::MAX,
+                queue_url: String::new(),
+                concurrency: 1,
             },
             clients: Clients::new(&aws, true, "arn:aws:sns:ap-northeast-1:222222222222:sekisho-notices"),
             clock: sekisho_lambda::now,

@@ -6,16 +6,34 @@ use std::rc::Rc;
 use sekisho_domain::decision::Decision;
 use sekisho_lambda::ServiceError;
 
+use crate::bucket_finding::QUIET;
+use crate::key::KeyArn;
 use crate::outcome::Outcome;
 use crate::repair::RepairRule;
 use crate::right_key::ArtifactStore;
 use crate::settings::Settings;
 use crate::verdict::in_words;
 
+/// The artifact stores that CodePipeline showed.
+#[derive(Debug, Default)]
+pub(crate) struct ShownStores {
+    /// The stores in this function's region.
+    pub(crate) here: Vec<ArtifactStore>,
+    /// The stores of the same pipelines in other regions, for their actions there.
+    pub(crate) elsewhere: Vec<RemoteStore>,
+}
+
+/// The artifact store of a pipeline in another region.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RemoteStore {
+    pub(crate) region: String,
+    pub(crate) store: ArtifactStore,
+}
+
 /// The artifact stores of the account's pipelines.
 #[derive(Debug, Default)]
 pub(crate) struct ArtifactStores {
-    pub(crate) shown: Rc<Vec<ArtifactStore>>,
+    pub(crate) shown: Rc<ShownStores>,
     /// The pipelines whose stores are missing in `shown`.
     pub(crate) hidden: Vec<HiddenPipelines>,
 }
@@ -30,8 +48,15 @@ pub(crate) struct HiddenPipelines {
 }
 
 impl ArtifactStores {
-    pub(crate) fn has_bucket(&self, bucket: &str) -> bool {
-        self.shown.iter().any(|store| store.bucket == bucket)
+    /// The stores in this function's region.
+    pub(crate) fn here(&self) -> &[ArtifactStore] {
+        &self.shown.here
+    }
+
+    /// Whether artifacts are in the bucket: a pipeline of this account stores artifacts there, or the configuration has
+    /// a section for the bucket, as for a central bucket that only pipelines of other accounts use.
+    pub(crate) fn has_bucket(&self, settings: &Settings, bucket: &str) -> bool {
+        self.here().iter().any(|store| store.bucket == bucket) || settings.artifacts.buckets.contains_key(bucket)
     }
 
     /// Whether the stores of every pipeline are known.
@@ -55,9 +80,40 @@ impl ArtifactStores {
         self.hidden.into_iter().next().map(|hidden| hidden.error)
     }
 
-    /// One finding for each hidden pipeline.
+    /// One finding for each hidden pipeline and each store in another region.
     pub(crate) fn findings(&self) -> Vec<Decision<Outcome>> {
-        self.hidden.iter().map(HiddenPipelines::finding).collect()
+        let elsewhere = self.shown.elsewhere.iter().map(RemoteStore::finding);
+        self.hidden.iter().map(HiddenPipelines::finding).chain(elsewhere).collect()
+    }
+}
+
+impl RemoteStore {
+    /// A wrong name of the key can be seen from here, but the objects cannot be checked from here.
+    fn finding(&self) -> Decision<Outcome> {
+        let Self { region, store: ArtifactStore { pipeline, bucket, key } } = self;
+        let store = format!("the pipeline stores artifacts of its actions in {region} in the bucket {bucket}");
+        let fix = format!("write the full ARN of a key in {region} as the encryptionKey of that artifact store");
+        let is_of_region = |key: &KeyArn| key.region() == region;
+        let wrong_name = match key.as_deref().map(|name| (name, KeyArn::parse(name))) {
+            None => Some("names no key, so each action writes under the key aws/s3 of its own account".to_owned()),
+            Some((name, None)) => {
+                Some(format!("names its key `{name}`, which AWS looks up in the account of each action's role"))
+            }
+            Some((name, Some(key))) if !is_of_region(&key) => Some(format!("names {name}, a key of another region")),
+            Some(_) => None,
+        };
+        let decision = match wrong_name {
+            Some(wrong) => Decision::new(Outcome::Reported, format!("{store}, and {wrong}: {fix}")),
+            None => Decision::new(
+                Outcome::Unverifiable,
+                format!(
+                    "{store}, which this function does not check: deploy the stack in {region}, with a section \
+                     `[artifacts.buckets.{bucket}]` in its configuration. If it is checked there, accept this finding"
+                ),
+            )
+            .about(QUIET, "true"),
+        };
+        decision.about("pipeline", pipeline).about("problem", format!("store-in-{region}"))
     }
 }
 

@@ -3,8 +3,8 @@
 pub(crate) mod codepipeline;
 pub(crate) mod events;
 pub(crate) mod kms;
-pub(crate) mod lambda;
 pub(crate) mod s3;
+pub(crate) mod sqs;
 pub(crate) mod sts;
 
 use aws_sdk_s3::config::ResponseChecksumValidation;
@@ -15,6 +15,10 @@ use sekisho_lambda::Topic;
 use sekisho_lambda::aws::{Later, SdkConfig, later};
 use sekisho_lambda::eventbridge::Buses;
 use sekisho_lambda::service_error::{Kind, ServiceError};
+use sekisho_lambda::signed::{Service, Signed};
+
+const CODEBUILD: Service = Service { id: "CodeBuild", host: "codebuild" };
+const CODEPIPELINE: Service = Service { id: "CodePipeline", host: "codepipeline" };
 
 /// The clients of all services.
 #[derive(Debug)]
@@ -23,8 +27,13 @@ pub struct Clients {
     pub(crate) s3_without_retries: Later<aws_sdk_s3::Client>,
     pub(crate) kms: Later<aws_sdk_kms::Client>,
     pub(crate) codepipeline: Later<aws_sdk_codepipeline::Client>,
+    pub(crate) codebuild: Later<Signed>,
+    /// CodePipeline, for the calls that only the retry of a stage needs.
+    pub(crate) codepipeline_calls: Later<Signed>,
+    /// S3, for the lists of findings.
+    pub(crate) reports: Later<Signed>,
     pub(crate) sts: Later<aws_sdk_sts::Client>,
-    pub(crate) lambda: Later<aws_sdk_lambda::Client>,
+    pub(crate) sqs: Later<Signed>,
     pub(crate) topic: Topic,
     pub(crate) buses: Later<Buses>,
 }
@@ -43,8 +52,11 @@ impl Clients {
             s3_without_retries: Later::new(Box::new(move || aws_sdk_s3::Client::from_conf(without_retries.build()))),
             kms: later(aws, aws_sdk_kms::Client::new),
             codepipeline: later(aws, aws_sdk_codepipeline::Client::new),
+            codebuild: later(aws, |aws| Signed::new(aws, &CODEBUILD, None)),
+            codepipeline_calls: later(aws, |aws| Signed::new(aws, &CODEPIPELINE, None)),
+            reports: later(aws, Signed::s3),
             sts: later(aws, aws_sdk_sts::Client::new),
-            lambda: later(aws, aws_sdk_lambda::Client::new),
+            sqs: later(aws, |aws| Signed::new(aws, &sqs::SQS, None)),
             topic: Topic::new(later(aws, aws_sdk_sns::Client::new), topic_arn),
             buses: later(aws, Buses::new),
         }

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 
-use crate::right_key::{ArtifactStore, KeyAssessment};
+use crate::artifact_stores::ShownStores;
+use crate::right_key::KeyAssessment;
 
 /// How long a cached value is used.
 const LIFETIME: Duration = Duration::from_mins(5);
@@ -15,7 +16,7 @@ const LIFETIME: Duration = Duration::from_mins(5);
 /// The artifact stores of the account's pipelines, and the right keys of buckets.
 #[derive(Debug, Default)]
 pub struct Cache {
-    stores: RefCell<Option<Cached<Rc<Vec<ArtifactStore>>>>>,
+    stores: RefCell<Option<Cached<Rc<ShownStores>>>>,
     key_assessments: RefCell<HashMap<String, Cached<KeyAssessment>>>,
 }
 
@@ -32,11 +33,11 @@ impl<T: Clone> Cached<T> {
 }
 
 impl Cache {
-    pub(crate) fn stores(&self, now: OffsetDateTime) -> Option<Rc<Vec<ArtifactStore>>> {
+    pub(crate) fn stores(&self, now: OffsetDateTime) -> Option<Rc<ShownStores>> {
         self.stores.borrow().as_ref()?.current(now)
     }
 
-    pub(crate) fn set_stores(&self, value: Rc<Vec<ArtifactStore>>, now: OffsetDateTime) {
+    pub(crate) fn set_stores(&self, value: Rc<ShownStores>, now: OffsetDateTime) {
         *self.stores.borrow_mut() = Some(Cached { since: now, value });
     }
 

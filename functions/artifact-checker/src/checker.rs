@@ -5,17 +5,23 @@ mod accept;
 mod bucket;
 mod check;
 mod claim;
+mod division;
 mod foreign_key;
 mod inspect;
 mod notices;
 mod object;
 mod passes;
+mod range_state;
+mod ranges;
 mod rate_limit;
 mod reader;
 mod repair;
+mod report;
+mod retry;
 mod running_checks;
 mod schedule;
 mod sweep;
+mod sweep_check;
 mod sweep_state;
 mod tracker;
 mod turns;
@@ -103,7 +109,10 @@ impl<L: Store> Checker<L> {
                 let decisions = Box::pin(object::check(&run, &written)).await?;
                 finish(&run, decisions).await
             }
-            Request::Sweep(request) => Box::pin(sweep::requested(&run, &request)).await,
+            Request::Sweep(request) => match request.range {
+                Some(range) => Box::pin(ranges::check(&run, &request, range)).await,
+                None => Box::pin(sweep::requested(&run, &request)).await,
+            },
             Request::Accept(request) => {
                 let decision = accept::accept(&run, &request).await?;
                 finish(&run, vec![decision]).await

@@ -72,6 +72,14 @@ pub enum SweepError {
     NoProgress(String),
 }
 
+impl Error {
+    /// Whether another invocation has changed a row that this one holds.
+    pub(crate) fn is_changed(&self) -> bool {
+        let (Self::Ledger(error) | Self::Sweep(SweepError::Ledger(error))) = self else { return false };
+        matches!(error, sekisho_ledger::Error::Changed(_))
+    }
+}
+
 impl Failure for Error {
     fn error_type(&self) -> ErrorType {
         match self {

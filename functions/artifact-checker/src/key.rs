@@ -11,6 +11,7 @@ use time::OffsetDateTime;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyArn {
     text: String,
+    region: String,
     account: String,
 }
 
@@ -23,7 +24,11 @@ impl KeyArn {
             && !arn.region.is_empty()
             && !arn.account.is_empty()
             && arn.resource.strip_prefix("key/").is_some_and(|id| !id.is_empty());
-        names_a_key.then(|| Self { text: text.to_owned(), account: arn.account.to_owned() })
+        names_a_key.then(|| Self {
+            text: text.to_owned(),
+            region: arn.region.to_owned(),
+            account: arn.account.to_owned(),
+        })
     }
 
     /// Parses the value of an environment variable.
@@ -40,6 +45,10 @@ impl KeyArn {
     /// The account that owns the key.
     pub(crate) fn account(&self) -> &str {
         &self.account
+    }
+
+    pub(crate) fn region(&self) -> &str {
+        &self.region
     }
 
     pub(crate) fn as_str(&self) -> &str {
@@ -88,7 +97,7 @@ mod tests {
     #[test]
     fn only_a_full_arn_names_a_key() {
         let arn = KeyArn::parse("arn:aws:kms:ap-northeast-1:222222222222:key/mrk-1").unwrap();
-        assert_eq!(arn.account(), "222222222222");
+        assert_eq!((arn.region(), arn.account()), ("ap-northeast-1", "222222222222"));
         assert_ne!(KeyArn::parse("arn:aws:kms:us-east-1:222222222222:key/mrk-1"), Some(arn));
         for other in [
             "",

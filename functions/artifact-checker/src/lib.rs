@@ -3,7 +3,8 @@
 //!
 //! **Input.** An S3 event reports each written object. A person requests a sweep with a payload:
 //! `{"action":"sweep","bucket":"…"}` checks every object of a bucket, `"versions":true` includes every version, and
-//! `"dry_run":true` changes nothing. `{"action":"accept","finding":"…","reason":"…"}` accepts a finding. A schedule sweeps every artifact bucket of the account.
+//! `"dry_run":true` changes nothing. `{"action":"accept","finding":"…","reason":"…"}` accepts a finding. A schedule
+//! sweeps every artifact bucket of the account. A message of the queue asks for the check of one range of a sweep.
 //!
 //! **Check of one object.** The function finds out which key the object is under and whether that key works, and reads
 //! one byte of the object. If the object is under a wrong key of this account, the function repairs it in the way that
@@ -13,11 +14,21 @@
 //!
 //! **Sweep.** A sweep sends one HEAD request for each object, and reads one object of each page of the listing. After a
 //! failed read, the sweep reads further objects until a read succeeds. If 20 reads in a row have failed, the other
-//! objects get the same verdict without a read. A sweep uses at most half of the request rates of S3 and KMS. If the
-//! invocation's time runs out, the function invokes itself to continue the sweep. An object whose check takes longer
-//! than an invocation, such as a very large copy, does not hold up the others: the next invocation continues its upload.
-//! A bucket or pipeline that AWS does not show is a finding, and the other buckets are swept. A sweep also checks whether
-//! the bucket blocks public access and requests without TLS, and whether the right key is going to stop working.
+//! objects get the same verdict without a read. A sweep uses at most half of the request rates of S3 and KMS. A bucket
+//! or pipeline that AWS does not show is a finding, and the other buckets are swept. A sweep also checks whether the
+//! bucket blocks public access and requests without TLS, and whether the right key is going to stop working.
+//!
+//! **Ranges.** The first invocation checks up to 20,000 objects. What is left becomes a range: a part of the listing from
+//! one key to another, with a row of its own in the ledger and a message in a queue. The function
+//! `sekisho-artifact-sweeper`, which is this program with more memory, checks the ranges. While there are fewer ranges
+//! than invocations that may run at the same time, an invocation divides its range. The row of the sweep lists the open
+//! ranges; a range leaves this list and adds its counts in one write, so each object counts once. A range that could not
+//! be checked in three attempts is set aside, and the sweep is incomplete. The invocation that checks the last range ends
+//! the sweep. An object whose check takes longer than an invocation, such as a very large copy, does not hold up the
+//! others: the next invocation continues its upload.
+//!
+//! **Incremental sweeps.** The schedule's sweep checks the objects that were written since the last sweep, and those with
+//! findings; once a week, it checks all objects. Every sweep that a person requests checks all objects.
 //!
 //! **Outcomes.** See [`Outcome`]. The function returns, logs and records each decision with its reason.
 //!
@@ -47,12 +58,16 @@ mod posture;
 mod proofs;
 mod rate;
 mod repair;
+mod report;
 mod request;
 mod right_key;
 mod run;
 mod settings;
+mod stage_retry;
+mod sweep_ranges;
 mod sweep_report;
 mod sweep_row;
+mod sweep_totals;
 mod verdict;
 
 pub use answer::Answer;

@@ -23,11 +23,13 @@ pub(crate) struct Changes {
     pub(crate) resolved: Vec<Decision<Outcome>>,
     /// The number of further findings that are not in `resolved`.
     pub(crate) more_resolved: u64,
+    /// The folder with the list of all findings.
+    pub(crate) list: Option<String>,
 }
 
-/// Makes the notice about changes. Returns `None` if there are none.
+/// Makes the notice about findings that changed and about retried stages. Returns `None` if there are none.
 pub(crate) fn of_changes(title: &str, changes: &Changes) -> Option<Notice> {
-    let findings: Vec<_> = changes.found.iter().filter(|decision| decision.outcome.is_finding()).collect();
+    let findings: Vec<_> = changes.found.iter().filter(|decision| is_news(decision.outcome)).collect();
     if findings.is_empty() && changes.resolved.is_empty() {
         return None;
     }
@@ -41,8 +43,16 @@ pub(crate) fn of_changes(title: &str, changes: &Changes) -> Option<Notice> {
     if changes.more_resolved > 0 {
         let _ = writeln!(text, "… and {} more: the log has them.", changes.more_resolved);
     }
+    if let Some(list) = &changes.list {
+        let _ = writeln!(text, "\nAll findings: {list}");
+    }
     let lines = text.lines().map(ToOwned::to_owned).collect();
     Some(Notice { title: title.to_owned(), lines, ..Notice::default() })
+}
+
+/// Whether people get a notice about the outcome.
+fn is_news(outcome: Outcome) -> bool {
+    outcome.is_finding() || outcome == Outcome::Retried
 }
 
 /// The text, with one paragraph for each finding.
@@ -82,7 +92,7 @@ fn subject(finding: &Decision<Outcome>) -> String {
 fn paragraph(finding: &Decision<Outcome>) -> String {
     let about = |name| finding.concerns.get(name).map(|value| on_one_line(value));
     let mut lines = format!("\n{}\n{}\n", subject(finding), on_one_line(&finding.reason));
-    for name in ["writer", "pipeline", "execution", "action", "likely_cause", "finding"] {
+    for name in ["writer", "pipeline", "execution", "stage", "action", "likely_cause", "finding"] {
         if let Some(value) = about(name) {
             let _ = writeln!(lines, "{}: {value}", name.replace('_', " "));
         }

@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+/// The function's own reports begin with this prefix. No sweep checks them.
+pub(crate) const REPORTS: &str = "sekisho-reports/";
+
 /// The name of one object, or of one version of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ObjectId {
@@ -28,6 +31,9 @@ pub(crate) struct ListedObject {
     pub(crate) version: Option<String>,
     /// Whether this version is the object's latest.
     pub(crate) is_latest: bool,
+    /// When the object was written, in seconds since 1970. For an upload in parts, this is the beginning of the upload.
+    #[serde(default)]
+    pub(crate) written: Option<i64>,
 }
 
 /// One page of a listing.
@@ -37,6 +43,18 @@ pub(crate) struct ListPage {
     pub(crate) objects: Vec<ListedObject>,
     /// The position at the end of this page; `None` if this page is the last.
     pub(crate) end: Option<ListPosition>,
+}
+
+impl ListPage {
+    /// Drops the objects after the last key of a range. If the page reaches that key, it is the last page of the range.
+    pub(crate) fn within(mut self, last: Option<&str>) -> Self {
+        let Some(last) = last else { return self };
+        self.objects.retain(|object| object.key.as_str() <= last);
+        // After a version of the last key, there may be more versions of it.
+        let is_past = |end: &ListPosition| end.key.as_str() > last || (end.key == last && end.version.is_none());
+        self.end = self.end.filter(|end| !is_past(end));
+        self
+    }
 }
 
 /// How an object is encrypted, according to S3.
@@ -92,5 +110,30 @@ impl ObjectFacts {
     /// Whether `self` and `other` describe the same version with the same content.
     pub(crate) fn is_same_version(&self, other: &Self) -> bool {
         self.version == other.version && self.etag == other.etag
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(end: Option<(&str, Option<&str>)>) -> ListPage {
+        let object = |key: &str| ListedObject { key: key.to_owned(), version: None, is_latest: true, written: None };
+        let end = end.map(|(key, version)| ListPosition { key: key.to_owned(), version: version.map(str::to_owned) });
+        ListPage { objects: ["a", "b", "c"].map(object).into(), end }
+    }
+
+    #[test]
+    fn a_page_of_a_range_ends_with_the_last_key_of_the_range() {
+        let within = |end, last| {
+            let page = page(end).within(last);
+            (page.objects.len(), page.end.is_some())
+        };
+        assert_eq!(within(Some(("c", None)), None), (3, true));
+        assert_eq!(within(Some(("c", None)), Some("d")), (3, true));
+        assert_eq!(within(Some(("c", None)), Some("c")), (3, false));
+        assert_eq!(within(Some(("c", Some("1"))), Some("c")), (3, true));
+        assert_eq!(within(Some(("c", Some("1"))), Some("bb")), (2, false));
+        assert_eq!(within(None, Some("a")), (1, false));
     }
 }

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 
 use crate::object::{ListPage, ListPosition, ListedObject};
-use crate::sweep_row::{CheckedObject, SweepTotals};
+use crate::sweep_totals::{CheckedObject, SweepTotals};
 
 /// The most pages that are open at the same time. The limit saves memory if the check of one object takes long.
 const MOST_PAGES: usize = 8;
@@ -58,11 +58,12 @@ impl OpenPages {
         !self.waiting.is_empty()
     }
 
-    /// Adds a page that S3 has listed.
-    pub(crate) fn add(&mut self, page: ListPage) {
+    /// Adds a page that S3 has listed, without the objects that need no check. `unchanged` is their number.
+    pub(crate) fn add(&mut self, page: ListPage, unchanged: u64) {
         let number = self.first + u64::try_from(self.pages.len()).unwrap_or(u64::MAX);
         let mut totals = SweepTotals::default();
         totals.checks.writes_and_lists = 1;
+        totals.unchanged = unchanged;
         self.pages.push_back(OpenPage { unchecked: page.objects.len(), totals, end: page.end });
         let waiting = |(n, object): (usize, ListedObject)| WaitingObject { page: number, object, is_sample: n == 0 };
         self.waiting.extend(page.objects.into_iter().enumerate().map(waiting));

@@ -11,9 +11,16 @@ pub struct Rates {
 
 impl Rates {
     /// Half of what AWS allows: 5,500 GET and HEAD requests to one prefix of a bucket, and 5,500 requests of an account
-    /// to KMS, which is the lowest limit of all regions. A sweep goes through a bucket in the order of the keys, so its
-    /// requests go to one prefix at a time.
+    /// to KMS, which is the lowest limit of all regions. The ranges of a sweep share these rates, because nobody knows
+    /// whether S3 serves their prefixes from partitions of their own.
     pub const HALF: Self = Self { s3: 2_750, kms: 2_750 };
+    /// The part of one of `invocations` that work at the same time.
+    pub(crate) fn share(self, invocations: u32) -> Self {
+        // 0 would mean no limit.
+        let part = |rate: u32| if rate == 0 { 0 } else { (rate / invocations.max(1)).max(1) };
+        Self { s3: part(self.s3), kms: part(self.kms) }
+    }
+
     /// No limits, for the check of a single object.
     pub const UNLIMITED: Self = Self { s3: 0, kms: 0 };
 }

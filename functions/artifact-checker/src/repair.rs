@@ -108,21 +108,28 @@ pub(crate) fn plan(facts: &ObjectFacts, conditions: RepairConditions<'_>) -> Rep
     RepairPlan::Step(Step::Copy)
 }
 
-/// A number of requests to S3, in the two groups that S3 charges differently.
+/// KMS charges about this many requests for one repair: S3 puts the data key under another key, and decrypts it for the
+/// read that proves the repair. With the S3 Bucket Key, there are fewer.
+const KMS_REQUESTS: u64 = 3;
+
+/// A number of requests, in groups that AWS charges differently.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RequestCount {
     /// PUT, COPY, POST and LIST requests.
     pub(crate) writes_and_lists: u64,
     /// GET and HEAD requests.
     pub(crate) reads: u64,
+    /// Requests that S3 sends to KMS for repairs.
+    #[serde(default)]
+    pub(crate) kms: u64,
 }
 
 impl RequestCount {
-    /// The cost in US dollars: $5 per million writes and lists, $0.40 per million reads. KMS requests and storage class
-    /// transitions are not included.
+    /// The cost in US dollars: $5 per million writes and lists, $0.40 per million reads, $3 per million requests to KMS.
+    /// Storage class transitions are not included.
     #[expect(clippy::cast_precision_loss, reason = "the result is an estimate")]
     pub(crate) fn usd(self) -> f64 {
-        (self.writes_and_lists as f64 * 5.0 + self.reads as f64 * 0.4) / 1e6
+        (self.writes_and_lists as f64 * 5.0 + self.reads as f64 * 0.4 + self.kms as f64 * 3.0) / 1e6
     }
 }
 
@@ -130,6 +137,7 @@ impl AddAssign for RequestCount {
     fn add_assign(&mut self, more: Self) {
         self.writes_and_lists += more.writes_and_lists;
         self.reads += more.reads;
+        self.kms += more.kms;
     }
 }
 
@@ -139,9 +147,12 @@ impl Step {
     /// latest version.
     pub(crate) fn requests(self, size: u64) -> RequestCount {
         match self {
-            Self::Update => RequestCount { writes_and_lists: 1, reads: 3 },
-            Self::Copy => RequestCount { writes_and_lists: 1, reads: 4 },
-            Self::CopyInParts(part) => RequestCount { writes_and_lists: 2 + size.div_ceil(part), reads: 4 },
+            Self::Update => RequestCount { writes_and_lists: 1, reads: 3, kms: KMS_REQUESTS },
+            Self::Copy => RequestCount { writes_and_lists: 1, reads: 4, kms: KMS_REQUESTS },
+            Self::CopyInParts(part) => {
+                let parts = size.div_ceil(part);
+                RequestCount { writes_and_lists: 2 + parts, reads: 4, kms: KMS_REQUESTS + parts }
+            }
         }
     }
 }

@@ -53,10 +53,21 @@ pub(crate) struct SweepRequest {
     /// Whether to report and estimate repairs without making them.
     #[serde(default)]
     pub(crate) dry_run: bool,
-    /// The id of the sweep to continue. The function sets this field when it invokes itself. If the sweep with this id
-    /// is done, the request does nothing.
+    /// The id of the sweep to continue. The function sets this field in the messages that it sends to its queue. If the
+    /// sweep with this id is done, the request does nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) sweep: Option<String>,
+    /// The number of the range of that sweep to check.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) range: Option<u32>,
+    /// Whether the schedule asks, so that the sweep may leave out what was not written since the last one.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(crate) scheduled: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// The mode of a sweep.
@@ -84,22 +95,31 @@ impl SweepMode {
 }
 
 impl SweepRequest {
-    /// Returns a request to sweep the latest versions of a bucket and to repair them.
-    pub(crate) fn of_bucket(bucket: &str) -> Self {
-        Self { action: Action::Sweep, bucket: bucket.to_owned(), versions: false, dry_run: false, sweep: None }
+    /// Returns the schedule's request to sweep the latest versions of a bucket and to repair them.
+    pub(crate) fn scheduled(bucket: &str) -> Self {
+        Self {
+            action: Action::Sweep,
+            bucket: bucket.to_owned(),
+            versions: false,
+            dry_run: false,
+            sweep: None,
+            range: None,
+            scheduled: true,
+        }
     }
 
     pub(crate) fn mode(&self) -> SweepMode {
         SweepMode { versions: self.versions, dry_run: self.dry_run }
     }
 
-    /// Returns a request to continue the sweep with the id `sweep`.
-    pub(crate) fn continuing(&self, sweep: &str) -> Self {
-        Self { sweep: Some(sweep.to_owned()), ..self.clone() }
+    /// Returns a request to continue the sweep with the id `sweep`: to check one of its ranges, or, without a range, to
+    /// end the sweep.
+    pub(crate) fn continuing(&self, sweep: &str, range: Option<u32>) -> Self {
+        Self { sweep: Some(sweep.to_owned()), range, ..self.clone() }
     }
 
-    /// The payload with which the function invokes itself.
-    pub(crate) fn payload(&self) -> String {
+    /// The message for the function's queue.
+    pub(crate) fn message(&self) -> String {
         serde_json::json!(self).to_string()
     }
 }
@@ -146,17 +166,49 @@ struct Object {
     version: Option<String>,
 }
 
+/// A delivery of messages from the function's queue.
+#[derive(Deserialize)]
+struct Delivery {
+    #[serde(rename = "Records")]
+    records: Vec<Message>,
+}
+
+#[derive(Deserialize)]
+struct Message {
+    body: String,
+}
+
 /// Reads a payload. `account` is this function's account.
 pub(crate) fn read(payload: &str, account: &AccountId) -> Request {
     let Ok(object) = serde_json::from_str::<Map<String, Value>>(payload) else {
         return Request::Invalid(usage("the payload is not a JSON object"));
     };
+    if object.contains_key("Records") {
+        return read_delivery(object);
+    }
     if !object.contains_key("detail-type") {
         return read_request(object);
     }
     match Envelope::parse(payload) {
         Ok(event) => read_event(event, account),
         Err(reason) => Request::Unreadable(format!("the payload is not an EventBridge event: {reason}")),
+    }
+}
+
+/// Reads the one message of a delivery. If a delivery had several, the failure of one would repeat them all.
+fn read_delivery(object: Map<String, Value>) -> Request {
+    let delivery = serde_json::from_value::<Delivery>(Value::Object(object));
+    let message = match delivery.as_ref().map(|delivery| delivery.records.as_slice()) {
+        Ok([message]) => serde_json::from_str(&message.body),
+        Ok(messages) => {
+            let count = messages.len();
+            return Request::Invalid(format!("the delivery has {count} messages: set the mapping's batch size to 1"));
+        }
+        Err(error) => return Request::Invalid(format!("the delivery of the queue is malformed: {error}")),
+    };
+    match message {
+        Ok(request) => read_request(request),
+        Err(error) => Request::Invalid(usage(&format!("the queue's message is not a JSON object: {error}"))),
     }
 }
 

@@ -199,7 +199,7 @@ fn arn(name: &str, status: Option<&KeyStatus>) -> Option<KeyArn> {
 /// The likely reason why an object is under a key of account `owner`, in one sentence. `store` is the artifact store of
 /// the pipeline that wrote the object, if one is known.
 pub(crate) fn likely_cause(owner: &str, store: Option<&ArtifactStore>, right: &KeyArn) -> String {
-    match store.map(|store| (store.pipeline.as_str(), store.key.as_deref())) {
+    let cause = match store.map(|store| (store.pipeline.as_str(), store.key.as_deref())) {
         None => format!(
             "no recent pipeline execution wrote the object: somebody in account {owner} wrote it without naming the \
              key {right}"
@@ -219,6 +219,10 @@ pub(crate) fn likely_cause(owner: &str, store: Option<&ArtifactStore>, right: &K
         Some((pipeline, Some(name))) => {
             format!("pipeline {pipeline} names {name}: write {right} as the artifact store's encryptionKey")
         }
+    };
+    match store {
+        Some(_) => format!("{cause}. Then push a commit: a retried stage would read this object again"),
+        None => cause,
     }
 }
 
@@ -311,6 +315,7 @@ mod tests {
         for (store, part) in cases {
             let cause = likely_cause("111111111111", store.as_ref(), &right);
             assert!(cause.contains(part) && cause.contains(right.as_str()), "{cause}");
+            assert_eq!(cause.contains("push a commit"), part != "account 111111111111", "{cause}");
         }
     }
 }

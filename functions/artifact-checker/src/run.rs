@@ -1,5 +1,7 @@
 //! The context of one invocation.
 
+use std::time::Duration;
+
 use sekisho_domain::decision::Decision;
 use sekisho_lambda::Invocation;
 use sekisho_ledger::Store;
@@ -29,6 +31,11 @@ pub(crate) struct Run<'a, L> {
 impl<L: Store> Run<'_, L> {
     pub(crate) fn now(&self) -> OffsetDateTime {
         (self.clock)()
+    }
+
+    /// The time until Lambda ends the invocation.
+    pub(crate) fn time_left(&self) -> Duration {
+        self.invocation.time_left(self.now())
     }
 
     /// The account of this function and of every bucket that it checks.

@@ -5,11 +5,14 @@ use std::borrow::Cow;
 use sekisho_domain::artifacts::Artifacts;
 use sekisho_domain::config::Misconfigured;
 use sekisho_lambda::Environment;
-use sekisho_lambda::environment::{ARTIFACT_BUCKET, ARTIFACT_KEY_ARN};
+use sekisho_lambda::environment::{ARTIFACT_BUCKET, ARTIFACT_KEY_ARN, SWEEP_CONCURRENCY, SWEEP_QUEUE_URL};
 
 use crate::key::KeyArn;
 use crate::rate::Rates;
 use crate::repair::RepairRule;
+
+/// At half of S3's rate, these objects take about seven seconds. A smaller bucket needs no second invocation.
+const ALONE: usize = 20_000;
 
 /// The function's settings.
 #[derive(Debug, Clone)]
@@ -22,6 +25,12 @@ pub struct Settings {
     pub key: KeyArn,
     /// The most requests per second that a sweep sends.
     pub rates: Rates,
+    /// How many objects of a bucket the first invocation checks before it leaves the rest to the ranges of the sweep.
+    pub alone: usize,
+    /// The URL of the queue of the ranges of sweeps.
+    pub queue_url: String,
+    /// The most invocations that work on the ranges of sweeps at the same time.
+    pub concurrency: u32,
 }
 
 impl Settings {
@@ -46,6 +55,17 @@ impl Settings {
             bucket: environment.required(ARTIFACT_BUCKET)?.to_owned(),
             key: KeyArn::of_variable(ARTIFACT_KEY_ARN, environment.required(ARTIFACT_KEY_ARN)?)?,
             rates: Rates::HALF,
+            alone: ALONE,
+            queue_url: environment.required(SWEEP_QUEUE_URL)?.to_owned(),
+            concurrency: concurrency(environment.required(SWEEP_CONCURRENCY)?)?,
         })
     }
+}
+
+fn concurrency(text: &str) -> Result<u32, Misconfigured> {
+    text.parse().ok().filter(|concurrency| *concurrency > 0).ok_or_else(|| Misconfigured {
+        file: "environment".to_owned(),
+        key: SWEEP_CONCURRENCY.to_owned(),
+        reason: format!("`{text}` is not a number above 0: deploy the function with the template, which sets it"),
+    })
 }

@@ -8,8 +8,10 @@ use serde::Serialize;
 use crate::finding::FindingState;
 use crate::outcome::Outcome;
 use crate::repair::RequestCount;
+use crate::report::folder;
 use crate::request::SweepRequest;
-use crate::sweep_row::{SweepRow, summary};
+use crate::sweep_row::SweepRow;
+use crate::sweep_totals::summary;
 
 /// What a sweep has found so far.
 #[derive(Debug, Clone, Serialize)]
@@ -24,10 +26,20 @@ pub struct SweepReport {
     pub dry_run: bool,
     /// When the sweep began, such as `2026-11-21T23:45:00Z`.
     pub started: String,
+    /// Whether the sweep is incremental: it checks the objects that were written since the last sweep, and those with
+    /// findings, and does not see a key that was changed in place.
+    pub incremental: bool,
+    /// If the report is about one range of the sweep, its number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub range: Option<u32>,
     /// Whether the sweep is done. If the sweep is not done, another invocation continues it.
     pub complete: bool,
     /// The number of checked objects or versions.
     pub objects: u64,
+    /// The number of objects that an incremental sweep did not check.
+    pub unchanged: u64,
+    /// The number of ranges that could not be checked. If there are any, the sweep is incomplete.
+    pub unchecked_ranges: u64,
     /// The number of objects of which a byte was read.
     pub proven: u64,
     /// The number of objects with each outcome.
@@ -36,44 +48,66 @@ pub struct SweepReport {
     pub findings: BTreeMap<&'static str, u64>,
     /// The number of findings that people do not know of and that are not in the answer's `decisions`.
     pub more_findings: u64,
+    /// The folder with the list of all findings; `None` if the list is empty.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub list: Option<String>,
+    /// The number of findings that are not in the list, because S3 did not take a part of it. The log has them.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub not_listed: u64,
     /// Set only for a dry run: the requests of the same sweep with repairs, and their cost.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub estimate: Option<Estimate>,
 }
 
-/// The requests to S3 that a sweep with repairs needs, and their cost.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+/// The requests that a sweep with repairs needs, and their cost.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Estimate {
     /// The number of PUT, COPY, POST and LIST requests.
     pub writes_and_lists: u64,
     /// The number of GET and HEAD requests.
     pub reads: u64,
-    /// The cost of these requests in US dollars, without KMS.
+    /// The number of requests that S3 sends to KMS for the repairs, which is an estimate.
+    pub kms: u64,
+    /// The cost of these requests in US dollars.
     pub usd: f64,
 }
 
 impl Estimate {
     fn of(mut requests: RequestCount, repairs: RequestCount) -> Self {
         requests += repairs;
-        Self { writes_and_lists: requests.writes_and_lists, reads: requests.reads, usd: requests.usd() }
+        let RequestCount { writes_and_lists, reads, kms } = requests;
+        Self { writes_and_lists, reads, kms, usd: requests.usd() }
     }
 }
 
 impl SweepReport {
-    pub(crate) fn new(request: &SweepRequest, row: &SweepRow) -> Self {
+    /// `own_bucket` is the bucket that was deployed with this function.
+    pub(crate) fn new(request: &SweepRequest, row: &SweepRow, own_bucket: &str) -> Self {
         let totals = &row.totals;
+        let folder = || format!("s3://{own_bucket}/{}", folder(&request.bucket, row));
         Self {
             sweep: row.sweep.clone(),
             bucket: request.bucket.clone(),
             versions: row.versions,
             dry_run: row.dry_run,
             started: row.started.clone(),
+            incremental: row.since.is_some(),
+            range: row.range,
             complete: row.complete,
             objects: totals.objects,
+            unchanged: totals.unchanged,
+            unchecked_ranges: row.ranges.unchecked,
             proven: totals.proven,
             outcomes: totals.outcomes.clone(),
             findings: totals.states.iter().map(|(state, count)| (state.name(), *count)).collect(),
             more_findings: totals.more_findings,
+            list: (totals.report_parts > 0).then(folder),
+            not_listed: totals.not_listed,
             estimate: request.dry_run.then(|| Estimate::of(totals.checks, totals.repairs)),
         }
     }
@@ -82,16 +116,24 @@ impl SweepReport {
     pub(crate) fn summary(&self, has_news: bool) -> Decision<Outcome> {
         let is_open = self.findings.contains_key(FindingState::Open.name());
         let outcome = if has_news || is_open { Outcome::Reported } else { Outcome::Compliant };
-        let state = match (self.complete, self.dry_run) {
-            (true, false) => "swept",
-            (true, true) => "dry run, nothing changed",
-            (false, _) => "swept in part; another invocation continues",
+        let what = match (self.range, self.unchecked_ranges, self.dry_run) {
+            (Some(range), ..) => format!("range {range} swept"),
+            (None, 0, false) if self.incremental => "swept incrementally".to_owned(),
+            (None, 0, false) => "swept".to_owned(),
+            (None, 0, true) => "dry run, nothing changed".to_owned(),
+            (None, unchecked, _) => format!("incomplete, because {unchecked} ranges could not be checked"),
+        };
+        let state = if self.complete { what } else { format!("{what} in part; another invocation continues") };
+        let unchanged = match self.unchanged {
+            0 => String::new(),
+            count => format!("; {count} not written since the last sweep, and not checked"),
         };
         let states: Vec<String> = self.findings.iter().map(|(state, count)| format!("{count} {state}")).collect();
         let findings = if states.is_empty() { String::new() } else { format!("; findings: {}", states.join(", ")) };
-        Decision::new(outcome, format!("{state}: {}{findings}", summary(self.objects, &self.outcomes)))
+        Decision::new(outcome, format!("{state}: {}{unchanged}{findings}", summary(self.objects, &self.outcomes)))
             .about("bucket", &self.bucket)
             .about("sweep", &self.sweep)
+            .about_some("list", self.list.as_deref())
     }
 
     /// The number of objects by the name of the outcome.

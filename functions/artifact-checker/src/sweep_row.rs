@@ -1,36 +1,32 @@
 //! The ledger row of a bucket's sweep, with the sweep's position and its findings so far.
 
-use std::collections::BTreeMap;
+use std::mem;
 use std::time::Duration;
 
-use sekisho_domain::decision::Decision;
 use sekisho_domain::timestamp::{epoch_millis, seconds};
 use sekisho_ledger::{Key, Lease};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use crate::finding::FindingState;
 use crate::object::{ListPosition, ListedObject};
-use crate::outcome::Outcome;
 use crate::proofs::Proofs;
-use crate::repair::RequestCount;
 use crate::request::{SweepMode, SweepRequest};
-use crate::verdict::Verdict;
+use crate::sweep_ranges::SweepRanges;
+use crate::sweep_totals::{CheckedObject, SweepTotals};
 
-/// The most findings that a row and a report contain. The log contains all findings.
-pub(crate) const NAMED_FINDINGS: usize = 100;
-/// The most resolved findings that a row and a notice name.
-const NAMED_RESOLVED: usize = 20;
 /// The time after a checkpoint in which only the invocation that saved the checkpoint may continue the sweep.
 pub(crate) const TERM: Duration = Duration::from_mins(1);
 /// The most objects whose checks take long that a row remembers.
 const MOST_SLOW: usize = 100;
-/// How many invocations work on one object before the sweep gives it up. Twelve invocations copy about 8 TB.
-const MOST_RUNS: u32 = 12;
+/// How many invocations work on one object before the sweep gives it up. 36 invocations of five minutes copy about 8 TB.
+const MOST_RUNS: u32 = 36;
 /// How long the row of a finished or abandoned sweep is kept.
 const RETENTION: Duration = Duration::from_hours(24 * 30);
 
-/// The row of one bucket and mode.
+/// How many invocations in a row may fail on a range without progress. Then the range is set aside.
+const MOST_ATTEMPTS: u32 = 3;
+
+/// The row of one bucket and mode, or of one range of such a sweep.
 #[expect(clippy::struct_excessive_bools, reason = "each is an attribute of its own in the ledger")]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct SweepRow {
@@ -55,8 +51,27 @@ pub(crate) struct SweepRow {
     pub(crate) proofs: Proofs,
     /// Whether the sweep is done.
     pub(crate) complete: bool,
-    /// What the sweep has found up to `position`.
+    /// What the sweep has found up to `position`, without its open ranges.
     pub(crate) totals: SweepTotals,
+    /// The number of objects that the sweep before of this mode listed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) expected: Option<u64>,
+    /// In an incremental sweep, the time in seconds since 1970 before which an object was written that need not be
+    /// checked.
+    #[serde(default)]
+    pub(crate) since: Option<i64>,
+    /// The ranges of the sweep. If there are open ones, they contain everything after `position`.
+    #[serde(default)]
+    pub(crate) ranges: SweepRanges,
+    /// In the row of a range, its number.
+    #[serde(default)]
+    pub(crate) range: Option<u32>,
+    /// In the row of a range, the range's last key; `None` if the range ends with the listing.
+    #[serde(default)]
+    pub(crate) end: Option<String>,
+    /// In the row of a range, the number of invocations since the last progress that have begun and not ended.
+    #[serde(default)]
+    attempts: u32,
     /// The id of the request that continues the sweep.
     pub(crate) holder: String,
     /// The end of the time in which only the holder may continue the sweep.
@@ -70,6 +85,8 @@ pub(crate) struct SweepRow {
 pub(crate) enum Start {
     /// Begin or continue the sweep that this row describes.
     Row(Box<SweepRow>),
+    /// The rest of the sweep is in the ranges of this row.
+    InRanges(Box<SweepRow>),
     /// Do nothing, for this reason.
     Refused(String),
 }
@@ -81,35 +98,52 @@ impl SweepRow {
         Key::state(format!("sweep#{bucket}{}", mode.suffix()))
     }
 
+    /// The key of the row of a range.
+    pub(crate) fn range_key(bucket: &str, mode: SweepMode, range: u32) -> Key {
+        Key { sk: format!("range#{range:05}"), ..Self::key(bucket, mode) }
+    }
+
     pub(crate) fn mode(&self) -> SweepMode {
         SweepMode { versions: self.versions, dry_run: self.dry_run }
     }
 
     /// Decides what a request does with the row of its mode. A request that names a sweep continues only that sweep. Any
     /// other request continues an unfinished sweep of the same mode, or begins a new sweep.
-    pub(crate) fn start(row: Option<Self>, request: &SweepRequest, request_id: &str, now: OffsetDateTime) -> Start {
+    pub(crate) fn start(
+        row: Option<Self>,
+        request: &SweepRequest,
+        since: Option<i64>,
+        request_id: &str,
+        now: OffsetDateTime,
+    ) -> Start {
+        let before = row.as_ref().filter(|row| row.complete && row.mode() == request.mode());
+        let expected = before.map(|row| row.totals.objects + row.totals.unchanged);
         let unfinished = row.filter(|row| !row.complete);
         if let Some(row) = &unfinished
             && row.is_held(now)
             && row.holder != request_id
         {
-            let found = row.totals.summary();
-            return Start::Refused(format!(
-                "another sweep of the bucket has been running since {}: {found}",
-                row.started
-            ));
+            return Start::Refused(row.is_running());
         }
         let is_same = |row: &Self| match &request.sweep {
             Some(sweep) => row.sweep == *sweep,
-            None => row.mode() == request.mode(),
+            // A person's request checks all objects, so it does not continue an incremental sweep.
+            None => row.mode() == request.mode() && (request.scheduled || row.since.is_none()),
         };
         match unfinished.filter(is_same) {
+            Some(row) if !row.ranges.is_empty() => Start::InRanges(Box::new(row)),
             Some(row) => Start::Row(Box::new(Self { holder: request_id.to_owned(), ..row })),
             None if request.sweep.is_some() => {
                 Start::Refused("the sweep to continue is done, or another sweep has replaced it".to_owned())
             }
-            None => Start::Row(Box::new(Self::new(request, request_id, now))),
+            None => Start::Row(Box::new(Self { expected, since, ..Self::new(request, request_id, now) })),
         }
+    }
+
+    /// The reason why a request to sweep the bucket does nothing.
+    pub(crate) fn is_running(&self) -> String {
+        let found = self.totals.summary();
+        format!("another sweep of the bucket has been running since {}: {found}", self.started)
     }
 
     fn new(request: &SweepRequest, request_id: &str, now: OffsetDateTime) -> Self {
@@ -124,6 +158,12 @@ impl SweepRow {
             proofs: Proofs::default(),
             complete: false,
             totals: SweepTotals::default(),
+            expected: None,
+            since: None,
+            ranges: SweepRanges::default(),
+            range: None,
+            end: None,
+            attempts: 0,
             holder: request_id.to_owned(),
             until: Lease::FREE,
             expires: 0,
@@ -134,8 +174,87 @@ impl SweepRow {
     pub(crate) fn advance(&mut self, end: Option<ListPosition>, totals: SweepTotals) {
         self.listed = end.is_none();
         self.position = end;
-        self.totals.add_page(totals);
+        self.totals.add(totals);
+        self.attempts = 0;
         self.settle();
+    }
+
+    /// Moves what is left of the sweep to its first range, and returns the row of the range.
+    pub(crate) fn hand_off(&mut self) -> Self {
+        let number = self.ranges.add(None);
+        let range = self.new_range(number, self.position.clone(), None);
+        Self { listed: self.listed, slow: mem::take(&mut self.slow), ..range }
+    }
+
+    /// Ends a range at a key, and returns the row of the new range for the rest. `None` if the range is not open.
+    pub(crate) fn divide(&mut self, range: u32, at: &str) -> Option<Self> {
+        let number = self.ranges.divide(range, at)?;
+        let end = self.ranges.end(number)?.map(str::to_owned);
+        Some(self.new_range(number, Some(ListPosition { key: at.to_owned(), version: None }), end))
+    }
+
+    fn new_range(&self, number: u32, position: Option<ListPosition>, end: Option<String>) -> Self {
+        Self {
+            position,
+            range: Some(number),
+            end,
+            listed: false,
+            slow: Vec::new(),
+            complete: false,
+            totals: SweepTotals::default(),
+            ranges: SweepRanges::default(),
+            until: Lease::FREE,
+            ..self.clone()
+        }
+    }
+
+    /// Adds a range that is checked. Returns `false` if the range is not open, such as after a message that was delivered
+    /// twice.
+    pub(crate) fn close_range(&mut self, number: u32, totals: SweepTotals) -> bool {
+        let was_open = self.ranges.close(number);
+        if was_open {
+            self.totals.add(totals);
+            self.listed = self.ranges.is_empty();
+        }
+        was_open
+    }
+
+    /// Begins an attempt to check the range.
+    pub(crate) fn begin_attempt(&mut self, end: Option<&str>, holder: &str) {
+        self.end = end.map(str::to_owned);
+        holder.clone_into(&mut self.holder);
+        self.attempts += 1;
+    }
+
+    /// Ends an attempt whose invocation had no error.
+    pub(crate) fn end_attempt(&mut self) {
+        self.attempts = 0;
+    }
+
+    /// The number of attempts that have begun since the last progress.
+    pub(crate) fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    /// Whether the attempt before the one that has begun did not end.
+    pub(crate) fn was_interrupted(&self) -> bool {
+        self.attempts > 1
+    }
+
+    /// In the row of a range, its number.
+    pub(crate) fn range_number(&self) -> u32 {
+        self.range.unwrap_or_default()
+    }
+
+    /// Whether so many attempts have begun since the last progress that no other one may begin.
+    pub(crate) fn is_poison(&self) -> bool {
+        self.attempts >= MOST_ATTEMPTS
+    }
+
+    /// The part of the listing that the row still has to check, in words.
+    pub(crate) fn rest(&self) -> String {
+        let after = self.position.as_ref().map_or("the beginning", |position| position.key.as_str());
+        format!("the objects after {after:?} up to {:?}", self.end.as_deref().unwrap_or("the end"))
     }
 
     /// Whether an invocation holds the sweep.
@@ -211,188 +330,4 @@ pub(crate) struct UnfinishedChecks {
     pub(crate) new: Vec<ListedObject>,
     /// Objects that too many invocations have worked on.
     pub(crate) given_up: Vec<ListedObject>,
-}
-
-/// What a sweep, or one page of it, has found.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(crate) struct SweepTotals {
-    /// The number of checked objects or versions.
-    pub(crate) objects: u64,
-    /// The number of objects of which a byte was read.
-    pub(crate) proven: u64,
-    /// The number of objects with each outcome.
-    pub(crate) outcomes: BTreeMap<Outcome, u64>,
-    /// The requests that list objects, read their metadata, and read a byte of them.
-    pub(crate) checks: RequestCount,
-    /// In a dry run, the requests that the repairs would need.
-    pub(crate) repairs: RequestCount,
-    /// The number of findings about objects in each state.
-    #[serde(default)]
-    pub(crate) states: BTreeMap<FindingState, u64>,
-    /// The number of findings of which people do not know and that are not in `findings`.
-    pub(crate) more_findings: u64,
-    /// The first findings of which people do not know.
-    findings: Vec<NamedFinding>,
-    /// The number of resolved findings that are not in `resolved`.
-    #[serde(default)]
-    pub(crate) more_resolved: u64,
-    /// The first findings that were not found again.
-    #[serde(default)]
-    resolved: Vec<NamedFinding>,
-}
-
-/// A finding in the row of a sweep.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct NamedFinding {
-    outcome: Outcome,
-    reason: String,
-    concerns: BTreeMap<String, String>,
-}
-
-impl NamedFinding {
-    fn of(finding: Decision<Outcome>) -> Self {
-        let concerns = finding.concerns.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        Self { outcome: finding.outcome, reason: finding.reason, concerns }
-    }
-
-    fn decision(&self) -> Decision<Outcome> {
-        CONCERNS.iter().fold(Decision::new(self.outcome, self.reason.clone()), |decision, name| {
-            decision.about_some(name, self.concerns.get(*name).cloned())
-        })
-    }
-}
-
-/// The names of everything that a finding can concern.
-const CONCERNS: [&str; 13] = [
-    "bucket",
-    "object",
-    "version",
-    "encryption",
-    "right_key",
-    "writer",
-    "pipeline",
-    "execution",
-    "action",
-    "likely_cause",
-    "problem",
-    "finding",
-    "state",
-];
-
-/// The result of checking one object of a sweep.
-#[derive(Debug)]
-pub(crate) struct CheckedObject {
-    pub(crate) decision: Decision<Outcome>,
-    /// The requests of the repair that a dry run did not make.
-    pub(crate) planned_requests: Option<RequestCount>,
-    /// Whether a byte of the object was read.
-    pub(crate) was_read: bool,
-    /// The verdict of a read that failed because of the key or the reader.
-    pub(crate) failed_read: Option<Verdict>,
-    /// The finding's state. `None` if the object has no finding, and in a dry run.
-    pub(crate) tracked: Option<Tracked>,
-}
-
-/// A finding that was compared with the ledger.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Tracked {
-    pub(crate) state: FindingState,
-    /// Whether people do not know of the finding.
-    pub(crate) is_news: bool,
-}
-
-impl Tracked {
-    /// A finding without a row, because the ledger already has many.
-    pub(crate) const UNTRACKED: Self = Self { state: FindingState::Open, is_news: false };
-}
-
-impl CheckedObject {
-    /// An object whose check did not end.
-    pub(crate) fn undecided(decision: Decision<Outcome>) -> Self {
-        Self { decision, planned_requests: None, was_read: false, failed_read: None, tracked: None }
-    }
-}
-
-impl SweepTotals {
-    pub(crate) fn add_object(&mut self, object: CheckedObject) {
-        self.objects += 1;
-        self.proven += u64::from(object.was_read);
-        self.checks.reads += 1 + u64::from(object.was_read);
-        *self.outcomes.entry(object.decision.outcome).or_default() += 1;
-        if let Some(requests) = object.planned_requests {
-            self.repairs += requests;
-        }
-        if !object.decision.outcome.is_finding() {
-            return;
-        }
-        if let Some(Tracked { state, .. }) = object.tracked {
-            *self.states.entry(state).or_default() += 1;
-        }
-        if object.tracked.is_none_or(|tracked| tracked.is_news) {
-            self.add_finding(object.decision);
-        }
-    }
-
-    pub(crate) fn add_finding(&mut self, finding: Decision<Outcome>) {
-        if self.findings.len() < NAMED_FINDINGS {
-            self.findings.push(NamedFinding::of(finding));
-        } else {
-            self.more_findings += 1;
-        }
-    }
-
-    /// Adds findings that were not found again.
-    pub(crate) fn add_resolved(&mut self, findings: Vec<Decision<Outcome>>) {
-        for finding in findings {
-            *self.states.entry(FindingState::Resolved).or_default() += 1;
-            if self.resolved.len() < NAMED_RESOLVED {
-                self.resolved.push(NamedFinding::of(finding));
-            } else {
-                self.more_resolved += 1;
-            }
-        }
-    }
-
-    /// Adds the totals of a page.
-    pub(crate) fn add_page(&mut self, page: Self) {
-        self.objects += page.objects;
-        self.proven += page.proven;
-        for (outcome, count) in page.outcomes {
-            *self.outcomes.entry(outcome).or_default() += count;
-        }
-        self.checks += page.checks;
-        self.repairs += page.repairs;
-        for (state, count) in page.states {
-            *self.states.entry(state).or_default() += count;
-        }
-        self.more_findings += page.more_findings;
-        let room = NAMED_FINDINGS - self.findings.len();
-        self.more_findings += u64::try_from(page.findings.len().saturating_sub(room)).unwrap_or(u64::MAX);
-        self.findings.extend(page.findings.into_iter().take(room));
-    }
-
-    /// The first findings.
-    pub(crate) fn findings(&self) -> Vec<Decision<Outcome>> {
-        self.findings.iter().map(NamedFinding::decision).collect()
-    }
-
-    /// The first findings that were not found again.
-    pub(crate) fn resolved(&self) -> Vec<Decision<Outcome>> {
-        self.resolved.iter().map(NamedFinding::decision).collect()
-    }
-
-    /// The summary, such as `10 objects: 8 compliant, 2 repaired`.
-    pub(crate) fn summary(&self) -> String {
-        summary(self.objects, &self.outcomes)
-    }
-}
-
-/// The summary, such as `10 objects: 8 compliant, 2 repaired`.
-pub(crate) fn summary(objects: u64, outcomes: &BTreeMap<Outcome, u64>) -> String {
-    let counts: Vec<String> = outcomes.iter().map(|(outcome, count)| format!("{count} {}", outcome.name())).collect();
-    match objects {
-        0 => "no objects".to_owned(),
-        1 => format!("1 object: {}", counts.join(", ")),
-        many => format!("{many} objects: {}", counts.join(", ")),
-    }
 }

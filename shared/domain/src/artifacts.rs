@@ -32,6 +32,10 @@ pub struct Artifacts {
     /// whether its own role can read the artifact.
     #[serde(default, deserialize_with = "role_arn")]
     pub consumer_role: Option<String>,
+    /// Whether to retry the stage of a pipeline that failed because its action could not read an artifact, after the
+    /// artifact was repaired.
+    #[serde(default)]
+    pub retry_stage: bool,
     /// The buckets other than the stack's own in which artifacts may be repaired, by name. Other buckets are only
     /// reported on.
     #[serde(default, deserialize_with = "bucket_names")]
@@ -104,7 +108,8 @@ mod tests {
             role("444444444444")
         ))
         .unwrap();
-        assert_eq!(artifacts.repair, Repair::UpdateOnly);
+        assert_eq!((artifacts.repair, artifacts.retry_stage), (Repair::UpdateOnly, false));
+        assert!(read("retry_stage = true").unwrap().retry_stage);
         assert_eq!(artifacts.buckets["shared-store"].repair, Repair::Copy);
         assert_eq!(artifacts.consumer_role("shared-store"), Some(role("444444444444").as_str()));
         for other in ["a.b", "sekisho-artifacts"] {

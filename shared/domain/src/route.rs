@@ -123,6 +123,12 @@ impl Route {
             && !self.is_cache(repository.name())
     }
 
+    /// Whether the route matches repositories of this kind by a glob.
+    #[must_use]
+    pub fn is_glob_for(&self, kind: SourceKind) -> bool {
+        self.source == kind && self.repository.literal().is_none()
+    }
+
     /// Whether a repository is a cache of another registry. ECR puts a `/` behind the prefix. A rule without a prefix
     /// has [`ROOT`], and any repository may be its cache.
     fn is_cache(&self, name: &str) -> bool {
@@ -233,8 +239,7 @@ impl Routes {
     #[must_use]
     pub fn without_caches(&self, prefixes: &BTreeSet<String>) -> Self {
         let mut routes = self.clone();
-        let is_glob = |route: &&mut Route| route.source == SourceKind::Image && route.repository.literal().is_none();
-        for route in routes.0.iter_mut().filter(is_glob) {
+        for route in routes.0.iter_mut().filter(|route| route.is_glob_for(SourceKind::Image)) {
             route.caches.clone_from(prefixes);
         }
         routes

@@ -26,6 +26,10 @@ pub const WINDOW_POLICY_ARN: &str = "WINDOW_POLICY_ARN";
 pub const ARTIFACT_BUCKET: &str = "ARTIFACT_BUCKET";
 /// The full ARN of the KMS key with which artifact-checker expects artifacts to be encrypted.
 pub const ARTIFACT_KEY_ARN: &str = "ARTIFACT_KEY_ARN";
+/// The URL of the queue of the ranges of artifact-checker's sweeps.
+pub const SWEEP_QUEUE_URL: &str = "SWEEP_QUEUE_URL";
+/// How many invocations may work on these ranges at the same time.
+pub const SWEEP_CONCURRENCY: &str = "SWEEP_CONCURRENCY";
 /// The path of the configuration file, if it is not [`CONFIG_FILE`].
 pub const SEKISHO_CONFIG: &str = "SEKISHO_CONFIG";
 /// The path of the configuration file in the layer.

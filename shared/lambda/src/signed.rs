@@ -41,6 +41,9 @@ pub struct Service {
     pub host: &'static str,
 }
 
+/// S3 with the bucket's name in the path.
+const S3: Service = Service { id: "S3", host: "s3" };
+
 /// A service in one region, which gets signed calls.
 #[derive(Debug)]
 pub struct Signed {
@@ -51,6 +54,7 @@ pub struct Signed {
 /// The parts of a call that differ from call to call.
 #[derive(Debug)]
 struct Request {
+    method: &'static str,
     path: String,
     headers: Vec<(&'static str, String)>,
     body: String,
@@ -76,6 +80,20 @@ impl Signed {
     /// The service in a region; without one, in the function's own region.
     #[must_use]
     pub fn new(aws: &SdkConfig, service: &Service, region: Option<&str>) -> Self {
+        Self::signed_with(aws, service, region, SigningOptions::default())
+    }
+
+    /// S3 in the function's own region.
+    #[must_use]
+    pub fn s3(aws: &SdkConfig) -> Self {
+        let mut options = SigningOptions::default();
+        options.double_uri_encode = false;
+        options.normalize_uri_path = false;
+        options.content_sha256_header = true;
+        Self::signed_with(aws, &S3, None, options)
+    }
+
+    fn signed_with(aws: &SdkConfig, service: &Service, region: Option<&str>, options: SigningOptions) -> Self {
         let region = region.map(|region| Region::new(region.to_owned())).or_else(|| aws.region().cloned());
         let region = region.unwrap_or_else(|| Region::new(""));
         let operation = Operation::builder()
@@ -87,7 +105,7 @@ impl Signed {
             .retry_classifier(TransientErrorClassifier::<ErrorMetadata>::new())
             .retry_classifier(AwsErrorCodeClassifier::<ErrorMetadata>::new())
             .retry_classifier(HttpStatusCodeClassifier::default())
-            .runtime_plugin(signature(aws, service, region))
+            .runtime_plugin(signature(aws, service, region, options))
             .serializer(serialize)
             .deserializer(deserialize);
         let operation = match aws.http_client() {
@@ -106,7 +124,8 @@ impl Signed {
         let name = format!("{}:{}", self.host, target.rsplit('.').next().unwrap_or(target));
         let headers =
             vec![("content-type", "application/x-amz-json-1.1".to_owned()), ("x-amz-target", target.to_owned())];
-        let reply = self.send(&name, Request { path: "/".to_owned(), headers, body: body.to_string() }).await?;
+        let request = Request { method: "POST", path: "/".to_owned(), headers, body: body.to_string() };
+        let reply = self.send(&name, request).await?;
         serde_json::from_str(&reply.body).map_err(|error| ServiceError::unexpected(name, error))
     }
 
@@ -120,8 +139,27 @@ impl Signed {
         headers: &[(&'static str, &str)],
         body: String,
     ) -> Result<Reply, ServiceError> {
+        self.text("POST", path, headers, body).await
+    }
+
+    /// Puts a text to a path, whose parts have to be percent-encoded.
+    ///
+    /// # Errors
+    /// If the service refuses the call, or does not answer.
+    pub async fn put(&self, path: &str, headers: &[(&'static str, &str)], body: String) -> Result<Reply, ServiceError> {
+        self.text("PUT", path, headers, body).await
+    }
+
+    async fn text(
+        &self,
+        method: &'static str,
+        path: &str,
+        headers: &[(&'static str, &str)],
+        body: String,
+    ) -> Result<Reply, ServiceError> {
         let headers = headers.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
-        self.send(&format!("{}:{path}", self.host), Request { path: path.to_owned(), headers, body }).await
+        let request = Request { method, path: path.to_owned(), headers, body };
+        self.send(&format!("{}:{path}", self.host), request).await
     }
 
     async fn send(&self, name: &str, request: Request) -> Result<Reply, ServiceError> {
@@ -139,12 +177,16 @@ fn endpoint(aws: &SdkConfig, service: &Service, region: &Region) -> String {
 }
 
 /// What signs each attempt with the function's credentials.
-fn signature(aws: &SdkConfig, service: &Service, region: Region) -> StaticRuntimePlugin {
+fn signature(
+    aws: &SdkConfig,
+    service: &Service,
+    region: Region,
+    signing_options: SigningOptions,
+) -> StaticRuntimePlugin {
     let mut config = Layer::new("signature");
     config.store_put(AuthSchemeOptionResolverParams::new(()));
     config.store_put(SigningName::from_static(service.host));
     config.store_put(SigningRegion::from(region));
-    let signing_options = SigningOptions::default();
     config.store_put(SigV4OperationSigningConfig { signing_options, ..SigV4OperationSigningConfig::default() });
     let mut components = RuntimeComponentsBuilder::new("signature")
         .with_auth_scheme(SharedAuthScheme::new(SigV4AuthScheme::new()))
@@ -160,7 +202,7 @@ fn signature(aws: &SdkConfig, service: &Service, region: Region) -> StaticRuntim
 
 fn serialize(request: Request) -> Result<HttpRequest, BoxError> {
     let mut http = HttpRequest::new(SdkBody::from(request.body));
-    http.set_method("POST")?;
+    http.set_method(request.method)?;
     http.set_uri(request.path)?;
     for (name, value) in request.headers {
         http.headers_mut().try_insert(name, value)?;
@@ -177,8 +219,13 @@ fn deserialize(response: &HttpResponse) -> Result<Reply, OrchestratorError<Error
 }
 
 /// The code and the message of an error. The code is in a header or in the field `__type`, between a namespace and a
-/// link.
+/// link. S3 answers in XML.
 fn refusal(header: Option<&str>, body: &str) -> ErrorMetadata {
+    if body.starts_with('<') {
+        let element = |name: &str| Some(body.split_once(&format!("<{name}>"))?.1.split_once("</")?.0);
+        let metadata = ErrorMetadata::builder().code(element("Code").unwrap_or_default());
+        return metadata.message(element("Message").unwrap_or_default()).build();
+    }
     let body: Value = serde_json::from_str(body).unwrap_or_default();
     let field = |names: [&str; 2]| names.iter().find_map(|name| body.get(name)?.as_str());
     let mut metadata = ErrorMetadata::builder();
@@ -281,6 +328,30 @@ mod tests {
         assert_eq!(error.message.as_deref(), Some("no user"));
         let metadata = refusal(Some("AccessDeniedException:http://internal"), "");
         assert_eq!((metadata.code(), metadata.message()), (Some("AccessDeniedException"), None));
+    }
+
+    #[tokio::test]
+    async fn s3_gets_the_hash_of_the_body_and_answers_in_xml() {
+        let wire = Wire::default();
+        let variables = [("AWS_REGION", "eu-west-1"), ("AWS_ACCESS_KEY_ID", "A"), ("AWS_SECRET_ACCESS_KEY", "s")];
+        let aws = crate::aws::load(&variables.into_iter().collect()).into_builder().http_client(wire.clone()).build();
+        let refused = "<?xml version=\"1.0\"?>\n<Error><Code>AccessDenied</Code><Message>no</Message></Error>";
+        wire.answers.lock().unwrap().extend([(200, ""), (403, refused)]);
+        let s3 = Signed::s3(&aws);
+        s3.put("/bucket/a-b/1.csv", &[("content-type", "text/csv")], "abc".to_owned()).await.unwrap();
+        let error = s3.put("/bucket/a-b/1.csv", &[], "abc".to_owned()).await.unwrap_err();
+        assert_eq!(
+            (error.kind, error.code(), error.message.as_deref()),
+            (Kind::Refused, Some("AccessDenied"), Some("no"))
+        );
+        let requests = wire.requests.lock().unwrap();
+        assert_eq!(
+            (requests[0].method(), requests[0].uri()),
+            ("PUT", "https://s3.eu-west-1.amazonaws.com/bucket/a-b/1.csv")
+        );
+        let hash = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(requests[0].headers().get("x-amz-content-sha256"), Some(hash));
+        assert!(requests[0].headers().get("authorization").unwrap().contains("/eu-west-1/s3/aws4_request"));
     }
 
     #[test]

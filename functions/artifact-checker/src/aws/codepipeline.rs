@@ -1,5 +1,7 @@
 //! CodePipeline: the artifact stores of the account's pipelines, and the executions that wrote their artifacts.
 
+pub(crate) mod executions;
+
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
@@ -11,7 +13,7 @@ use sekisho_lambda::ServiceError;
 use tokio::sync::OnceCell;
 use tokio::time::sleep;
 
-use crate::artifact_stores::{ArtifactStores, HiddenPipelines};
+use crate::artifact_stores::{ArtifactStores, HiddenPipelines, RemoteStore, ShownStores};
 use crate::aws::service_error;
 use crate::right_key::ArtifactStore;
 
@@ -40,11 +42,14 @@ pub(crate) async fn artifact_stores(client: &Client, region: &str) -> ArtifactSt
         stores.map_err(|error| HiddenPipelines { name: Some(name), error })
     };
     let mut answers = stream::iter(names.into_iter().map(read)).buffered(CONCURRENT_CALLS);
-    let mut shown = Vec::new();
+    let mut shown = ShownStores::default();
     let mut hidden = Vec::new();
     while let Some(answer) = answers.next().await {
         match answer {
-            Ok(stores) => shown.extend(stores),
+            Ok(stores) => {
+                shown.here.extend(stores.here);
+                shown.elsewhere.extend(stores.elsewhere);
+            }
             Err(pipeline) => hidden.push(pipeline),
         }
     }
@@ -72,7 +77,7 @@ async fn pipeline_names(client: &Client) -> Result<Vec<String>, ServiceError> {
     Ok(names)
 }
 
-async fn stores_of_pipeline(client: &Client, name: &str, region: &str) -> Result<Vec<ArtifactStore>, ServiceError> {
+async fn stores_of_pipeline(client: &Client, name: &str, region: &str) -> Result<ShownStores, ServiceError> {
     let declaration = match client.get_pipeline().name(name).send().await {
         Ok(answer) => answer.pipeline,
         Err(error) => {
@@ -80,15 +85,35 @@ async fn stores_of_pipeline(client: &Client, name: &str, region: &str) -> Result
             if is_not_found(&error) { None } else { return Err(error) }
         }
     };
-    let Some(declaration) = declaration else { return Ok(Vec::new()) };
+    let Some(declaration) = declaration else { return Ok(ShownStores::default()) };
     let store = |store: StoreDeclaration| ArtifactStore {
         pipeline: name.to_owned(),
         bucket: store.location,
         key: store.encryption_key.map(|key| key.id),
     };
     // A pipeline in one region declares one store; a pipeline in several regions declares one store for each region.
-    let regional = declaration.artifact_stores.and_then(|mut stores| stores.remove(region));
-    Ok(declaration.artifact_store.into_iter().chain(regional).map(store).collect())
+    let mut regional = declaration.artifact_stores.unwrap_or_default();
+    let here = declaration.artifact_store.into_iter().chain(regional.remove(region)).map(store).collect();
+    let mut elsewhere: Vec<RemoteStore> =
+        regional.into_iter().map(|(region, declared)| RemoteStore { region, store: store(declared) }).collect();
+    elsewhere.sort_by(|one, other| one.region.cmp(&other.region));
+    Ok(ShownStores { here, elsewhere })
+}
+
+/// The latest executions of a pipeline's actions, from the latest to the earliest. A pipeline that was deleted has none.
+async fn action_executions(client: &Client, pipeline: &str) -> Result<Vec<ActionExecutionDetail>, ServiceError> {
+    let actions = client.list_action_executions().pipeline_name(pipeline).max_results(PAGE_SIZE);
+    let mut pages = actions.into_paginator().send();
+    let mut details = Vec::new();
+    for _ in 0..PAGES {
+        let Some(page) = pages.next().await else { break };
+        match page.map_err(|error| service_error("codepipeline:ListActionExecutions", error)) {
+            Ok(page) => details.extend(page.action_execution_details.unwrap_or_default()),
+            Err(error) if is_not_found(&error) => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(details)
 }
 
 fn is_not_found(error: &ServiceError) -> bool {
@@ -138,22 +163,8 @@ impl<'a> ArtifactWriters<'a> {
     async fn read(&self) -> Result<HashMap<String, ArtifactWriter>, ServiceError> {
         let mut by_key = HashMap::new();
         for store in self.stores_of_bucket() {
-            let actions = self.client.list_action_executions().pipeline_name(&store.pipeline).max_results(PAGE_SIZE);
-            let mut pages = actions.into_paginator().send();
-            let mut read = 0;
-            while let Some(page) = pages.next().await {
-                let page = match page.map_err(|error| service_error("codepipeline:ListActionExecutions", error)) {
-                    Ok(page) => page,
-                    Err(error) if is_not_found(&error) => break,
-                    Err(error) => return Err(error),
-                };
-                let actions = page.action_execution_details.unwrap_or_default();
-                by_key.extend(actions.into_iter().flat_map(|action| self.written_by(&store.pipeline, action)));
-                read += 1;
-                if read == PAGES {
-                    break;
-                }
-            }
+            let actions = action_executions(self.client, &store.pipeline).await?;
+            by_key.extend(actions.into_iter().flat_map(|action| self.written_by(&store.pipeline, action)));
         }
         Ok(by_key)
     }

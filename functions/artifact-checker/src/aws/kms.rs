@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use aws_sdk_kms::Client;
 use aws_sdk_kms::primitives::DateTime;
-use aws_sdk_kms::types::{KeyMetadata, KeyState};
+use aws_sdk_kms::types::{KeyManagerType, KeyMetadata, KeyState};
 use sekisho_lambda::ServiceError;
 use sekisho_lambda::aws::Later;
 use time::OffsetDateTime;
@@ -28,6 +28,14 @@ pub(crate) struct Keys<'c> {
 struct Described {
     status: KeyStatus,
     life: KeyLife,
+    /// Whether AWS manages the key, such as `aws/s3`. `None` if KMS does not show the key.
+    is_aws_managed: Option<bool>,
+}
+
+impl Described {
+    fn hidden(status: KeyStatus) -> Self {
+        Self { status, life: KeyLife::Works, is_aws_managed: None }
+    }
 }
 
 impl<'c> Keys<'c> {
@@ -39,6 +47,11 @@ impl<'c> Keys<'c> {
     /// a status and not as an error.
     pub(crate) async fn status(&self, name: &str) -> Result<KeyStatus, ServiceError> {
         Ok(self.described(name).await?.status)
+    }
+
+    /// Whether AWS manages the key with this ARN, alias or id. `None` if KMS does not show the key.
+    pub(crate) async fn is_aws_managed(&self, name: &str) -> Result<Option<bool>, ServiceError> {
+        Ok(self.described(name).await?.is_aws_managed)
     }
 
     /// Whether the key with this ARN, alias or id is going to stop working.
@@ -58,12 +71,14 @@ impl<'c> Keys<'c> {
                 let error = service_error("kms:DescribeKey", error);
                 return match error.code() {
                     _ if !error.is_refused() => Err(error),
-                    Some("NotFoundException") => Ok(Described { status: KeyStatus::Missing, life: KeyLife::Works }),
-                    _ => Ok(Described { status: KeyStatus::NotShown(in_words(&error)), life: KeyLife::Works }),
+                    Some("NotFoundException") => Ok(Described::hidden(KeyStatus::Missing)),
+                    _ => Ok(Described::hidden(KeyStatus::NotShown(in_words(&error)))),
                 };
             }
         };
         let life = answer.key_metadata.as_ref().map_or(KeyLife::Works, life);
+        let manager = answer.key_metadata.as_ref().and_then(|key| key.key_manager.as_ref());
+        let is_aws_managed = manager.map(|manager| *manager == KeyManagerType::Aws);
         let key = answer.key_metadata.and_then(|key| Some((KeyArn::parse(key.arn.as_deref()?)?, key.key_state)));
         let status = match key {
             // A multi-Region key is `Updating` while its primary Region changes, and works meanwhile.
@@ -71,7 +86,7 @@ impl<'c> Keys<'c> {
             Some((arn, Some(state))) => KeyStatus::Unusable(arn, state.as_str().to_owned()),
             _ => KeyStatus::NotShown("the answer contains no key or no state".to_owned()),
         };
-        Ok(Described { status, life })
+        Ok(Described { status, life, is_aws_managed })
     }
 }
 

@@ -22,7 +22,7 @@ use crate::proofs::Reading;
 use crate::rate::Rates;
 use crate::repair::{RepairPlan, RepairRule, RequestCount};
 use crate::run::Run;
-use crate::sweep_row::CheckedObject;
+use crate::sweep_totals::CheckedObject;
 use crate::verdict::{self, Verdict};
 
 /// How many times a check reads the metadata of an object that keeps changing.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use sekisho_domain::decision::Decision;
 use sekisho_lambda::failure::chain;
 use sekisho_ledger::Store;
+use time::OffsetDateTime;
 use tracing::warn;
 
 use crate::aws::codepipeline::ArtifactWriters;
@@ -13,8 +14,10 @@ use crate::checker::bucket::{artifact_stores, assess_key};
 use crate::checker::check::{CheckMode, CheckRequest, ObjectChecker};
 use crate::checker::foreign_key::explained;
 use crate::checker::reader::Reader;
+use crate::checker::retry::{LONGEST_WAIT, StageRetrier};
 use crate::error::Error;
 use crate::key::KeyArn;
+use crate::object::REPORTS;
 use crate::outcome::Outcome;
 use crate::proofs::Reading;
 use crate::rate::Rates;
@@ -26,12 +29,16 @@ use crate::run::Run;
 /// Time that is reserved to record the decision.
 const RESERVE: Duration = Duration::from_secs(20);
 
-/// Checks the object of an event. The last decision is about the object; decisions before it are findings about its
-/// bucket.
+/// Checks the object of an event. The decisions before those about the object are findings about its bucket. The last
+/// decision may be about a retried stage.
 pub(crate) async fn check<L: Store>(
     run: &Run<'_, L>,
     written: &WrittenObject,
 ) -> Result<Vec<Decision<Outcome>>, Error> {
+    if written.id.bucket == run.settings.bucket && written.id.key.starts_with(REPORTS) {
+        let reason = "the object is a list of findings, which this function wrote".to_owned();
+        return Ok(vec![Decision::new(Outcome::Ignored, reason).about("event", &written.event)]);
+    }
     if written.id.bucket == run.settings.bucket {
         check_in_own_bucket(run, written).await
     } else {
@@ -53,17 +60,24 @@ async fn check_in_own_bucket<L: Store>(
         return Ok(vec![decision]);
     }
     let bucket = &written.id.bucket;
-    let stores = artifact_stores(run).await.shown;
-    let mut decisions = match assess_key(run, &s3, bucket, &stores).await {
+    let stores = artifact_stores(run).await;
+    let stores = stores.here();
+    let mut decisions = match assess_key(run, &s3, bucket, stores).await {
         Ok(assessment) => assessment.findings,
         Err(error) => {
             warn!(error = chain(&error), "the keys that the pipelines and the bucket name are not checked");
             Vec::new()
         }
     };
-    let writers = ArtifactWriters::new(&run.clients.codepipeline, &stores, bucket);
-    decisions.push(explained(decision, &writers, right_key).await);
+    let writers = ArtifactWriters::new(&run.clients.codepipeline, stores, bucket);
+    let decision = explained(decision, &writers, right_key).await;
+    decisions.extend(StageRetrier::new(run, stores, bucket).after_event(decision, wait_until(run)).await);
     Ok(decisions)
+}
+
+/// The time until which a check waits for the end of an action that reads a repaired object.
+fn wait_until<L: Store>(run: &Run<'_, L>) -> OffsetDateTime {
+    (run.now() + LONGEST_WAIT).min(run.invocation.deadline - RESERVE)
 }
 
 async fn check_in_other_bucket<L: Store>(
@@ -79,28 +93,33 @@ async fn check_in_other_bucket<L: Store>(
     let bucket = &written.id.bucket;
     let s3 = run.s3();
     let stores = artifact_stores(run).await;
-    if !stores.has_bucket(bucket) {
+    if !stores.has_bucket(run.settings, bucket) {
         // A pipeline that CodePipeline does not show may store artifacts in the bucket.
         if let Some(error) = stores.into_error() {
             return Err(error.into());
         }
-        let reason = "no pipeline of this account stores artifacts in the bucket".to_owned();
+        let reason =
+            "no pipeline of this account stores artifacts in the bucket, and the configuration has no section \
+                      for it"
+                .to_owned();
         return Ok(vec![decision(Outcome::Ignored, reason)]);
     }
     let rule = stores.repair_rule(run.settings, bucket);
-    let stores = stores.shown;
-    let assessment = assess_key(run, &s3, bucket, &stores).await?;
+    let stores = stores.here();
+    let assessment = assess_key(run, &s3, bucket, stores).await?;
     let mut decisions = assessment.findings;
-    decisions.push(match assessment.right_key {
+    match assessment.right_key {
         RightKey::Known(right_key) => {
             let decision = check_object(run, &s3, written, &right_key, rule).await?;
-            let writers = ArtifactWriters::new(&run.clients.codepipeline, &stores, bucket);
-            explained(decision, &writers, &right_key).await
+            let writers = ArtifactWriters::new(&run.clients.codepipeline, stores, bucket);
+            let decision = explained(decision, &writers, &right_key).await;
+            decisions.extend(StageRetrier::new(run, stores, bucket).after_event(decision, wait_until(run)).await);
         }
         RightKey::Unclear(why) => {
-            decision(Outcome::Unknown, format!("the right key of the object's bucket is unclear: {why}"))
+            let reason = format!("the right key of the object's bucket is unclear: {why}");
+            decisions.push(decision(Outcome::Unknown, reason));
         }
-    });
+    }
     Ok(decisions)
 }
 

@@ -2,19 +2,43 @@
 
 use std::time::Duration;
 
+use sekisho_domain::timestamp::parse_seconds;
 use sekisho_ledger::{Error, Key, Store};
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
 
+use crate::key::KeyArn;
 use crate::run::Run;
+use crate::sweep_row::SweepRow;
 
 /// The time between two summaries of the open findings.
 const WEEK: Duration = Duration::from_hours(24 * 7);
+/// The time after which the next sweep is complete again. It is shorter than a week, because the schedule's days do not
+/// begin to the second.
+const COMPLETE_EVERY: Duration = Duration::from_hours(24 * 7 - 12);
+/// For an upload in parts, S3 gives the time at which the upload began, which may be before the last sweep. Only an
+/// upload whose event was lost depends on this.
+const LONGEST_UPLOAD: Duration = Duration::from_hours(24);
 
 /// The row of a bucket.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct PassRow {
     /// When the next summary is due, in seconds since 1970.
     summary_due: i64,
+    /// The last sweep after which the next one may be incremental.
+    #[serde(default)]
+    basis: Option<Basis>,
+}
+
+/// The sweeps on which an incremental sweep may build.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Basis {
+    /// When the last complete sweep began, in seconds since 1970.
+    complete: i64,
+    /// When the last sweep began that checked everything that it had to check, in seconds since 1970.
+    last: i64,
+    /// The right key of these sweeps.
+    right_key: String,
 }
 
 /// What the ledger says about the earlier passes over a bucket.
@@ -22,16 +46,15 @@ struct PassRow {
 pub(crate) struct Passes {
     key: Key,
     revision: Option<u64>,
-    is_summary_due: bool,
+    row: PassRow,
 }
 
 impl Passes {
     pub(crate) async fn read<L: Store>(run: &Run<'_, L>, bucket: &str) -> Result<Self, Error> {
         let key = Key::state(format!("artifact-pass#{bucket}"));
         let row = run.ledger.read::<PassRow>(&key).await?;
-        let is_due = |row: &PassRow| row.summary_due <= run.now().unix_timestamp();
-        let is_summary_due = row.as_ref().is_some_and(|row| is_due(&row.state));
-        Ok(Self { key, revision: row.map(|row| row.revision), is_summary_due })
+        let revision = row.as_ref().map(|row| row.revision);
+        Ok(Self { key, revision, row: row.map(|row| row.state).unwrap_or_default() })
     }
 
     /// Whether no pass over the bucket has ended yet.
@@ -39,17 +62,44 @@ impl Passes {
         self.revision.is_none()
     }
 
-    pub(crate) fn is_summary_due(&self) -> bool {
-        self.is_summary_due
+    pub(crate) fn is_summary_due(&self, now: OffsetDateTime) -> bool {
+        !self.is_first() && self.row.summary_due <= now.unix_timestamp()
+    }
+
+    /// The time in seconds since 1970 from which an incremental sweep has to check what was written. `None` if the next
+    /// sweep has to be complete.
+    pub(crate) fn since(&self, right_key: &KeyArn, now: OffsetDateTime) -> Option<i64> {
+        let basis = self.row.basis.as_ref()?;
+        let is_recent = basis.complete > (now - COMPLETE_EVERY).unix_timestamp();
+        let is_usable = is_recent && basis.right_key == right_key.as_str();
+        is_usable.then(|| basis.last - LONGEST_UPLOAD.as_secs().cast_signed())
     }
 
     /// Records that a pass has ended. `was_sent` says whether people got the notice; if they did not, a summary is due.
-    pub(crate) async fn end<L: Store>(&self, run: &Run<'_, L>, was_sent: bool) -> Result<(), Error> {
-        if was_sent && !self.is_first() && !self.is_summary_due {
-            return Ok(());
+    /// `leaves_nothing` says that the pass decided about every object, and that each finding has a row.
+    pub(crate) async fn end<L: Store>(
+        self,
+        run: &Run<'_, L>,
+        pass: &SweepRow,
+        right_key: &KeyArn,
+        was_sent: bool,
+        leaves_nothing: bool,
+    ) -> Result<(), Error> {
+        let mut row = self.row.clone();
+        if !was_sent {
+            row.summary_due = 0;
+        } else if self.is_first() || self.is_summary_due(run.now()) {
+            row.summary_due = (run.now() + WEEK).unix_timestamp();
         }
-        let summary_due = if was_sent { (run.now() + WEEK).unix_timestamp() } else { 0 };
-        match run.ledger.write(&self.key, &PassRow { summary_due }, self.revision, run.request_id()).await {
+        if leaves_nothing && let Some(began) = parse_seconds(&pass.started) {
+            let last = began.unix_timestamp();
+            let complete = match (&row.basis, pass.since) {
+                (Some(basis), Some(_)) => basis.complete,
+                _ => last,
+            };
+            row.basis = Some(Basis { complete, last, right_key: right_key.to_string() });
+        }
+        match run.ledger.write(&self.key, &row, self.revision, run.request_id()).await {
             Ok(_) | Err(Error::Changed(_)) => Ok(()),
             Err(error) => Err(error),
         }

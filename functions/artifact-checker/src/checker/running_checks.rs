@@ -10,7 +10,8 @@ use tokio::time::Instant;
 
 use crate::object::ListedObject;
 use crate::open_pages::{OpenPages, WaitingObject};
-use crate::sweep_row::{CheckedObject, SweepRow};
+use crate::sweep_row::SweepRow;
+use crate::sweep_totals::CheckedObject;
 
 /// A check that runs for longer than this leaves its page.
 const SLOW: Duration = Duration::from_mins(1);

@@ -7,27 +7,35 @@ use std::time::Duration;
 use sekisho_ledger::Store;
 
 use crate::answer::Answer;
-use crate::aws::lambda;
+use crate::aws::s3::list;
 use crate::checker::bucket::artifact_stores;
+use crate::checker::range_state::send;
 use crate::checker::sweep::sweep_or_report;
 use crate::error::Error;
 use crate::request::SweepRequest;
 use crate::run::Run;
 
-/// If less time than this is left, the function invokes itself for the next bucket.
+/// If less time than this is left, the next bucket is left to the function's queue.
 const SHORTEST_SWEEP: Duration = Duration::from_mins(2);
 
-/// Sweeps the bucket that was deployed with this function, and the buckets of the account's pipelines.
+/// Sweeps the bucket that was deployed with this function, the buckets of the account's pipelines, and the account's
+/// buckets that have a section in the configuration.
 pub(crate) async fn sweep_all<L: Store>(run: &Run<'_, L>) -> Result<Answer, Error> {
     let stores = artifact_stores(run).await;
     let own = run.settings.bucket.as_str();
-    let buckets: BTreeSet<&str> = stores.shown.iter().map(|store| store.bucket.as_str()).collect();
+    let mut buckets: BTreeSet<&str> = stores.here().iter().map(|store| store.bucket.as_str()).collect();
+    for bucket in run.settings.artifacts.buckets.keys() {
+        // All accounts have the same configuration, so the bucket may belong to another one.
+        if !buckets.contains(bucket.as_str()) && list::page(&run.s3(), bucket, false, None).await.is_ok() {
+            buckets.insert(bucket);
+        }
+    }
     let others = buckets.into_iter().filter(|bucket| *bucket != own);
     let mut answer = Answer::default();
     for bucket in once(own).chain(others) {
-        let request = SweepRequest::of_bucket(bucket);
+        let request = SweepRequest::scheduled(bucket);
         if run.invocation.time_left(run.now()) < SHORTEST_SWEEP {
-            lambda::invoke(&run.clients.lambda, &run.invocation.function, request.payload()).await?;
+            send(run, &request, Duration::ZERO).await?;
         } else {
             answer = answer.followed_by(sweep_or_report(run, &request, &stores).await?);
         }

@@ -1,5 +1,6 @@
 //! The use case that sweeps one bucket.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::slice::from_ref;
 
@@ -13,32 +14,38 @@ use tracing::{error, info};
 use crate::answer::Answer;
 use crate::artifact_stores::ArtifactStores;
 use crate::aws::codepipeline::ArtifactWriters;
-use crate::aws::lambda;
 use crate::aws::s3::{S3, access};
 use crate::checker::bucket::{artifact_stores, assess_key, closed_finding};
+use crate::checker::check::{CheckMode, ObjectChecker};
 use crate::checker::notices;
 use crate::checker::passes::Passes;
+use crate::checker::range_state::resume;
 use crate::checker::reader::Reader;
+use crate::checker::retry::StageRetrier;
+use crate::checker::sweep_check::SweepChecker;
+use crate::checker::sweep_state::{Take, TakenSweep, take};
 use crate::checker::tracker::Tracker;
-use crate::checker::walk::{Walk, WalkEnd};
+use crate::checker::walk::Walk;
 use crate::error::{Error, SweepError};
 use crate::finding::with_id;
 use crate::key::KeyArn;
 use crate::notice::Changes;
 use crate::outcome::Outcome;
 use crate::posture;
-use crate::request::SweepRequest;
+use crate::rate::Rates;
+use crate::request::{SweepMode, SweepRequest};
 use crate::right_key::RightKey;
 use crate::run::{FUNCTION, Run};
 use crate::sweep_report::SweepReport;
-use crate::sweep_row::NAMED_FINDINGS;
+use crate::sweep_row::SweepRow;
+use crate::sweep_totals::{NAMED_FINDINGS, SweepTotals};
 use crate::verdict::in_words;
 
 /// Sweeps a bucket at the request of a person, or continues a sweep.
 pub(crate) async fn requested<L: Store>(run: &Run<'_, L>, request: &SweepRequest) -> Result<Answer, Error> {
     let own = &run.settings.bucket;
     let stores = artifact_stores(run).await;
-    if request.bucket != *own && !stores.has_bucket(&request.bucket) {
+    if request.bucket != *own && !stores.has_bucket(run.settings, &request.bucket) {
         // A pipeline that CodePipeline does not show may store artifacts in the bucket.
         if let Some(error) = stores.into_error() {
             return Err(error.into());
@@ -72,88 +79,205 @@ pub(crate) async fn sweep_or_report<L: Store>(
     finish_without_report(run, request, vec![finding]).await
 }
 
-/// Sweeps an artifact bucket.
-async fn sweep<L: Store>(run: &Run<'_, L>, request: &SweepRequest, stores: &ArtifactStores) -> Result<Answer, Error> {
+/// What a sweep has to know about its bucket.
+pub(crate) struct Preparation {
+    /// S3 without the SDK's retries, because the walk repeats failed calls itself and must see each throttled call.
+    s3: S3,
+    right_key: KeyArn,
+    /// The findings about the bucket and its pipelines.
+    findings: Vec<Decision<Outcome>>,
+}
+
+/// The result of preparing a sweep.
+pub(crate) enum Prepared {
+    Ready(Box<Preparation>),
+    /// No object of the bucket can be checked. The decisions give the reasons.
+    Impossible(Vec<Decision<Outcome>>),
+}
+
+/// Finds out the right key of a bucket, and what is wrong with the bucket and its pipelines.
+pub(crate) async fn prepare<L: Store>(
+    run: &Run<'_, L>,
+    request: &SweepRequest,
+    stores: &ArtifactStores,
+) -> Result<Prepared, Error> {
     let bucket = request.bucket.as_str();
-    let s3_without_retries = run.s3_without_retries();
     let s3 = run.s3();
     run.cache.forget_key_assessment(bucket);
     if bucket != run.settings.bucket
         && let Some(closed) = closed_finding(run, &s3, bucket).await?
     {
-        return finish_without_report(run, request, vec![closed]).await;
+        return Ok(Prepared::Impossible(vec![closed]));
     }
     // The calls do not depend on each other, so they run at the same time.
-    let (assessment, access) = join!(assess_key(run, &s3, bucket, &stores.shown), access::of_bucket(&s3, bucket));
+    let (assessment, access) = join!(assess_key(run, &s3, bucket, stores.here()), access::of_bucket(&s3, bucket));
     let (assessment, access) = (assessment?, access?);
-    let mut decisions = stores.findings();
-    decisions.extend(assessment.findings);
+    let mut findings = stores.findings();
+    findings.extend(assessment.findings);
     let RightKey::Known(right_key) = assessment.right_key else {
-        return finish_without_report(run, request, decisions).await;
+        return Ok(Prepared::Impossible(findings));
     };
     let life = run.keys.life(right_key.as_str()).await?;
-    decisions.extend(posture::findings(bucket, &access, &right_key, &life, run.now()));
-    let passes = Passes::read(run, bucket).await?;
-    let tracker = if request.dry_run {
-        None
-    } else {
-        Some(Tracker::load(run, bucket, request.versions, passes.is_first()).await?)
-    };
-    let walked = walk(run, request, stores, &s3_without_retries, &right_key, tracker.as_ref()).await;
-    if let Some(tracker) = &tracker {
-        tracker.flush().await;
+    findings.extend(posture::findings(bucket, &access, &right_key, &life, run.now()));
+    Ok(Prepared::Ready(Box::new(Preparation { s3: run.s3_without_retries(), right_key, findings })))
+}
+
+impl Preparation {
+    /// Checks the objects of the bucket, or of a range of it. Returns the objects that take longer than this invocation.
+    pub(crate) async fn walk<L: Store>(
+        &self,
+        run: &Run<'_, L>,
+        request: &SweepRequest,
+        stores: &ArtifactStores,
+        rates: Rates,
+        tracker: Option<&Tracker<'_, L>>,
+        taken: &mut TakenSweep,
+    ) -> Result<Vec<Decision<Outcome>>, Error> {
+        let reader = Reader::configured(run, &request.bucket).await?;
+        let mode = CheckMode {
+            dry_run: request.dry_run,
+            follow_latest: false,
+            // If this invocation dies, the invocation that continues the sweep inherits its claims.
+            holder: taken.row.sweep.clone(),
+            // A check does not wait for another invocation, because the walk repeats the check later.
+            wait_until: run.now(),
+            rates,
+        };
+        let rule = stores.repair_rule(run.settings, &request.bucket);
+        let checker = SweepChecker {
+            run,
+            request,
+            checker: ObjectChecker::new(run, &self.s3, &reader, &self.right_key, rule, mode),
+            right_key: &self.right_key,
+            writers: &ArtifactWriters::new(&run.clients.codepipeline, stores.here(), &request.bucket),
+            retrier: &StageRetrier::new(run, stores.here(), &request.bucket),
+            tracker,
+            limit: RefCell::default(),
+            proofs: RefCell::new(taken.row.proofs.clone()),
+        };
+        let walk = Walk { run, s3: &self.s3, request, checker, tracker };
+        Ok(Box::pin(walk.run(taken)).await?)
     }
-    let (report, changes, delayed) = match walked? {
-        WalkEnd::NotStarted(why) => {
-            decisions.push(Decision::new(Outcome::Ignored, why).about("bucket", bucket));
-            return finish_without_report(run, request, decisions).await;
+}
+
+/// Sweeps an artifact bucket.
+async fn sweep<L: Store>(run: &Run<'_, L>, request: &SweepRequest, stores: &ArtifactStores) -> Result<Answer, Error> {
+    let preparation = match prepare(run, request, stores).await? {
+        Prepared::Ready(preparation) => *preparation,
+        Prepared::Impossible(decisions) => return finish_without_report(run, request, decisions).await,
+    };
+    let bucket = request.bucket.as_str();
+    let passes = Passes::read(run, bucket).await?;
+    let since = if request.scheduled { passes.since(&preparation.right_key, run.now()) } else { None };
+    let not_started = |findings: Vec<Decision<Outcome>>, why: String| {
+        let ignored = Decision::new(Outcome::Ignored, why).about("bucket", bucket);
+        finish_without_report(run, request, findings.into_iter().chain([ignored]).collect())
+    };
+    let mut taken = match take(run.ledger, request, since, run.request_id(), run.now()).await? {
+        Take::Taken(taken) => taken,
+        Take::InRanges(row) => {
+            resume(run, request, &row).await?;
+            return not_started(preparation.findings, row.is_running()).await;
         }
-        WalkEnd::Stopped { report, changes, delayed } => (*report, changes, delayed),
+        Take::Refused(why) => return not_started(preparation.findings, why).await,
     };
-    send_delayed(run, request, &delayed).await;
+    let (tracker, delayed) =
+        match Box::pin(walk(run, request, stores, &preparation, passes.is_first(), &mut taken)).await {
+            Err(error) if error.is_changed() => {
+                let why = "another invocation has taken over the sweep".to_owned();
+                return not_started(preparation.findings, why).await;
+            }
+            walked => walked?,
+        };
+    let report = SweepReport::new(request, &taken.row, &run.settings.bucket);
+    let mut findings = preparation.findings;
+    findings.extend(unchecked_finding(bucket, &taken.row));
+    let mut changes = changes_of(&taken.row.totals, report.list.clone());
     let Some(tracker) = tracker else {
-        decisions = decisions.into_iter().map(with_id).collect();
-        decisions.extend(delayed);
-        decisions.extend(changes.found);
-        return finish(run, request, report, decisions).await;
+        let decisions = findings.into_iter().map(with_id).chain(delayed).chain(changes.found).collect();
+        return finish(run, request, report, decisions, &mut taken).await;
     };
-    let mut found = tracker.news(decisions).await;
-    found.extend(delayed);
-    found.extend(changes.found);
-    let mut changes = Changes { found, ..changes };
+    let news = tracker.news(findings).await;
+    changes.found = news.into_iter().chain(delayed).chain(changes.found).collect();
     if !report.complete {
         tracker.flush().await;
-        return finish(run, request, report, changes.found).await;
+        return finish(run, request, report, changes.found, &mut taken).await;
     }
     // A hidden pipeline may still have the finding.
     if stores.is_complete() {
         changes.resolved.extend(tracker.resolve_others().await);
     }
     tracker.flush().await;
-    finish_pass(run, request, report, changes, &tracker, &passes).await
+    let answer = finish_pass(run, request, report, changes, &tracker, &passes).await?;
+    let leaves_nothing = !tracker.is_full() && leaves_nothing(&taken.row);
+    passes.end(run, &taken.row, &preparation.right_key, answer.1, leaves_nothing).await?;
+    taken.release(run.ledger, run.now()).await?;
+    Ok(answer.0)
 }
 
-/// Checks the objects of the bucket.
-async fn walk<L: Store>(
-    run: &Run<'_, L>,
-    request: &SweepRequest,
+/// Checks the objects of the bucket, as many as one invocation checks alone, and leaves the others to the ranges of the
+/// sweep. Returns the tracker, and the objects that take longer than this invocation.
+async fn walk<'a, L: Store>(
+    run: &'a Run<'a, L>,
+    request: &'a SweepRequest,
     stores: &ArtifactStores,
-    s3: &S3,
-    right_key: &KeyArn,
-    tracker: Option<&Tracker<'_, L>>,
-) -> Result<WalkEnd, Error> {
-    let reader = Reader::configured(run, &request.bucket).await?;
-    let walk = Walk {
-        run,
-        s3,
-        request,
-        right_key,
-        rule: stores.repair_rule(run.settings, &request.bucket),
-        reader: &reader,
-        writers: &ArtifactWriters::new(&run.clients.codepipeline, &stores.shown, &request.bucket),
-        tracker,
+    preparation: &Preparation,
+    is_first_pass: bool,
+    taken: &mut TakenSweep,
+) -> Result<(Option<Tracker<'a, L>>, Vec<Decision<Outcome>>), Error> {
+    let tracker = if request.dry_run {
+        None
+    } else {
+        Some(Tracker::load(run, &request.bucket, &taken.row, is_first_pass).await?)
     };
-    Ok(Box::pin(walk.run()).await?)
+    let walked = preparation.walk(run, request, stores, run.settings.rates, tracker.as_ref(), taken).await;
+    if let Some(tracker) = &tracker {
+        tracker.flush().await;
+    }
+    let delayed = match walked {
+        Ok(delayed) => delayed,
+        Err(error) => {
+            // The sweep is released, so that a retry does not have to wait for the end of the lease.
+            let _ = taken.release(run.ledger, run.now()).await;
+            return Err(error);
+        }
+    };
+    if taken.row.complete {
+        taken.save_before_its_end(run.ledger, run.now()).await?;
+    } else {
+        taken.hand_off(run.ledger, request, run.now()).await?;
+    }
+    send_delayed(run, request, &delayed).await;
+    Ok((tracker, delayed))
+}
+
+/// The finding about the parts of the bucket that could not be checked.
+fn unchecked_finding(bucket: &str, row: &SweepRow) -> Option<Decision<Outcome>> {
+    let ranges = &row.ranges;
+    let reason = format!(
+        "{} ranges could not be checked, so the sweep is incomplete: {}",
+        ranges.unchecked,
+        ranges.named_unchecked.join("; ")
+    );
+    let finding = Decision::new(Outcome::Unknown, reason).about("bucket", bucket).about("problem", "not-checked");
+    (row.complete && ranges.unchecked > 0).then_some(finding)
+}
+
+fn changes_of(totals: &SweepTotals, list: Option<String>) -> Changes {
+    Changes {
+        found: totals.findings(),
+        more: totals.more_findings,
+        resolved: totals.resolved(),
+        more_resolved: totals.more_resolved,
+        list,
+    }
+}
+
+/// Whether a sweep decided about every object.
+fn leaves_nothing(row: &SweepRow) -> bool {
+    row.mode() == SweepMode::ORDINARY
+        && row.ranges.unchecked == 0
+        && !row.totals.outcomes.contains_key(&Outcome::Ignored)
 }
 
 /// Ends a sweep that checked no object.
@@ -187,33 +311,34 @@ fn known_already(finding: &Decision<Outcome>) -> Decision<Outcome> {
 
 /// Sends a notice about objects whose checks take longer than an invocation. An error is only logged, because the sweep
 /// continues.
-async fn send_delayed<L: Store>(run: &Run<'_, L>, request: &SweepRequest, delayed: &[Decision<Outcome>]) {
+pub(crate) async fn send_delayed<L: Store>(run: &Run<'_, L>, request: &SweepRequest, delayed: &[Decision<Outcome>]) {
     if !request.dry_run {
         send(run, &title(run, request), &Changes { found: delayed.to_vec(), ..Changes::default() }).await;
     }
 }
 
-/// Ends this invocation's part of a sweep that is not done, or a dry run. If the sweep is not done, the function invokes
-/// itself to continue the sweep.
+/// Ends this invocation's part of a sweep that is not done, or a dry run. If the sweep is not done, the messages of its
+/// ranges continue it.
 async fn finish<L: Store>(
     run: &Run<'_, L>,
     request: &SweepRequest,
     report: SweepReport,
     mut decisions: Vec<Decision<Outcome>>,
+    taken: &mut TakenSweep,
 ) -> Result<Answer, Error> {
     let summary = summarized(&report, &mut decisions);
     if report.complete {
         run.record(&decisions).await?;
+        taken.release(run.ledger, run.now()).await?;
     } else {
         run.record(from_ref(&summary)).await?;
-        let next = request.continuing(&report.sweep);
-        lambda::invoke(&run.clients.lambda, &run.invocation.function, next.payload()).await?;
+        resume(run, request, &taken.row).await?;
     }
     Ok(Answer { decisions, sweeps: vec![report] })
 }
 
-/// Ends a sweep that is done and was no dry run. An error from SNS is only logged, because the ledger and the log have
-/// the findings, and a retry would repeat the whole sweep; the next sweep then sends a summary.
+/// Ends a sweep that is done and was no dry run. Returns the answer, and whether SNS accepted the notices: an error from
+/// SNS is only logged, because the ledger and the log have the findings, and the next sweep then sends a summary.
 async fn finish_pass<L: Store>(
     run: &Run<'_, L>,
     request: &SweepRequest,
@@ -221,7 +346,7 @@ async fn finish_pass<L: Store>(
     mut changes: Changes,
     tracker: &Tracker<'_, L>,
     passes: &Passes,
-) -> Result<Answer, Error> {
+) -> Result<(Answer, bool), Error> {
     let has_news = changes.found.iter().any(|decision| decision.outcome.is_finding());
     summarized(&report, &mut changes.found);
     record(run, &changes.found, report.counts()).await?;
@@ -229,11 +354,10 @@ async fn finish_pass<L: Store>(
     if has_news || !changes.resolved.is_empty() {
         was_sent = send(run, &title(run, request), &changes).await;
     }
-    if passes.is_summary_due() {
+    if passes.is_summary_due(run.now()) {
         was_sent &= send(run, &run.notice_title(&format!("open findings in {}", request.bucket)), &open(tracker)).await;
     }
-    passes.end(run, was_sent).await?;
-    Ok(Answer { decisions: changes.found, sweeps: vec![report] })
+    Ok((Answer { decisions: changes.found, sweeps: vec![report] }, was_sent))
 }
 
 /// The open findings, as many as a notice names.

@@ -16,7 +16,8 @@ use crate::finding::{self, FindingEvent, FindingRow, FindingState, PARTITION, ro
 use crate::object::ListPosition;
 use crate::outcome::Outcome;
 use crate::run::Run;
-use crate::sweep_row::{CheckedObject, Tracked};
+use crate::sweep_row::SweepRow;
+use crate::sweep_totals::{CheckedObject, Tracked};
 
 /// The most findings of an account that have rows. The log and the counts have the others.
 const MOST_ROWS: usize = 10_000;
@@ -28,7 +29,7 @@ pub(crate) struct Tracker<'a, L> {
     run: &'a Run<'a, L>,
     bucket: &'a str,
     /// The id of the sweep.
-    sweep: RefCell<String>,
+    sweep: String,
     /// Whether the sweep checks all versions.
     versions: bool,
     /// Whether this is the first pass over the bucket, whose findings are not new: they may be as old as the bucket.
@@ -65,7 +66,7 @@ impl<'a, L: Store> Tracker<'a, L> {
     pub(crate) async fn load(
         run: &'a Run<'a, L>,
         bucket: &'a str,
-        versions: bool,
+        row: &SweepRow,
         is_first_pass: bool,
     ) -> Result<Self, Error> {
         let mut rows = HashMap::new();
@@ -89,8 +90,8 @@ impl<'a, L: Store> Tracker<'a, L> {
         Ok(Self {
             run,
             bucket,
-            sweep: RefCell::default(),
-            versions,
+            sweep: row.sweep.clone(),
+            versions: row.versions,
             is_first_pass,
             rows: RefCell::new(rows),
             by_key,
@@ -100,9 +101,14 @@ impl<'a, L: Store> Tracker<'a, L> {
         })
     }
 
-    /// Sets the id of the sweep, which is known when the sweep's row is taken.
-    pub(crate) fn begin(&self, sweep: &str) {
-        sweep.clone_into(&mut self.sweep.borrow_mut());
+    /// Whether the ledger had a finding about the object with this key.
+    pub(crate) fn has_finding(&self, key: &str) -> bool {
+        self.by_key.contains_key(key)
+    }
+
+    /// Whether there may be findings without rows.
+    pub(crate) fn is_full(&self) -> bool {
+        self.rows.borrow().len() >= MOST_ROWS
     }
 
     /// Compares the result of a check. Only the finding about an object that nobody knows of is logged as a decision.
@@ -124,15 +130,15 @@ impl<'a, L: Store> Tracker<'a, L> {
         let Some(id) = finding::id(&decision) else { return (decision, None) };
         self.seen.borrow_mut().insert(id.clone());
         let known = self.rows.borrow().get(&id).cloned();
-        let sweep = self.sweep.borrow().clone();
-        let state = FindingRow::state_for(known.as_ref().map(|known| &known.row), &sweep);
+        let sweep = self.sweep.as_str();
+        let state = FindingRow::state_for(known.as_ref().map(|known| &known.row), sweep);
         let new = match &known {
             None if self.rows.borrow().len() >= MOST_ROWS => return (decision, Some(Tracked::UNTRACKED)),
             Some(known) if known.row.state != FindingState::Resolved => (known.row.of_older_version
                 && !is_older_version)
                 .then(|| FindingRow { of_older_version: false, ..known.row.clone() }),
             _ => {
-                let row = FindingRow::new(&decision, &sweep, self.run.now());
+                let row = FindingRow::new(&decision, sweep, self.run.now());
                 Some(FindingRow { of_older_version: is_older_version, ..row })
             }
         };

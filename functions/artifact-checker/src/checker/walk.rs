@@ -1,10 +1,11 @@
-//! Checks all objects of a bucket, many at the same time, until the listing or the invocation's time ends.
+//! Checks the objects of a bucket or of a range of it, many at the same time, until the listing or the invocation's
+//! time ends.
 //!
 //! The ledger records the position up to which every object is checked, at the end of a page. The invocation that
 //! continues the walk begins at that position. The walk may therefore check some objects twice, but it leaves out no
 //! object.
 
-use std::cell::RefCell;
+use std::mem;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -12,49 +13,34 @@ use futures_util::future::OptionFuture;
 use futures_util::stream::FuturesUnordered;
 use sekisho_domain::decision::Decision;
 use sekisho_lambda::ServiceError;
-use sekisho_lambda::failure::chain;
-use sekisho_lambda::telemetry;
 use sekisho_ledger::Store;
 use tokio::time::{Instant, interval, sleep};
 
-use tracing::info;
-
-use crate::aws::codepipeline::ArtifactWriters;
 use crate::aws::s3::{S3, list};
-use crate::checker::check::{CheckMode, CheckRequest, ObjectChecker, about_object};
-use crate::checker::foreign_key::explained;
-use crate::checker::reader::Reader;
+use crate::checker::check::about_object;
+use crate::checker::range_state::divide;
+use crate::checker::report;
 use crate::checker::running_checks::RunningChecks;
-use crate::checker::sweep_state::{Take, TakenSweep, take};
+use crate::checker::sweep_check::{ATTEMPTS, FIRST_PAUSE, SweepChecker, TIME_FOR_A_PAGE};
+use crate::checker::sweep_state::TakenSweep;
 use crate::checker::tracker::{PageRange, Tracker};
-use crate::error::{CheckError, SweepError};
-use crate::finding::with_id;
-use crate::key::KeyArn;
-use crate::limit::ConcurrencyLimit;
-use crate::notice::Changes;
-use crate::object::{ListPage, ListPosition, ListedObject, ObjectId};
+use crate::error::SweepError;
+use crate::object::{ListPage, ListPosition, ListedObject, ObjectId, REPORTS};
 use crate::open_pages::{FinishedPage, OpenPages};
 use crate::outcome::Outcome;
-use crate::proofs::{Proofs, Reading};
-use crate::repair::RepairRule;
 use crate::request::SweepRequest;
 use crate::run::Run;
-use crate::sweep_report::SweepReport;
-use crate::sweep_row::{CheckedObject, SweepRow};
+use crate::sweep_row::SweepRow;
+use crate::sweep_totals::CheckedObject;
 use crate::verdict::{in_words, not_shown};
 
-/// The interval between saves of the position. After a crash, the work since the last save is repeated.
+/// The interval between saves of the position. After a crash, the work since the last save is repeated. A range is
+/// divided at most as often.
 const CHECKPOINT: Duration = Duration::from_secs(5);
-/// The most attempts at a call if S3 does not answer. Each pause between two attempts is twice as long as the pause
-/// before.
-const ATTEMPTS: u32 = 8;
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// The longest pause between checks of an object that another invocation is repairing.
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// If less time than this is left, no further page is listed, so that the open pages can be finished.
-const TIME_FOR_A_PAGE: Duration = Duration::from_secs(45);
 /// If less time than this is left, the walk stops, so that its findings can be recorded.
 const TIME_TO_RECORD: Duration = Duration::from_secs(15);
+/// Listing a page takes as much time as checking this many objects.
+const OBJECTS_PER_LISTING: usize = 20;
 
 /// The check of a bucket's objects.
 pub(crate) struct Walk<'a, L> {
@@ -62,188 +48,173 @@ pub(crate) struct Walk<'a, L> {
     /// S3 without the SDK's retries, because the walk repeats failed calls itself and must see each throttled call.
     pub(crate) s3: &'a S3,
     pub(crate) request: &'a SweepRequest,
-    pub(crate) right_key: &'a KeyArn,
-    /// How objects of the bucket may be repaired.
-    pub(crate) rule: RepairRule,
-    pub(crate) reader: &'a Reader,
-    pub(crate) writers: &'a ArtifactWriters<'a>,
+    pub(crate) checker: SweepChecker<'a, L>,
     /// Compares the findings with the ledger; `None` in a dry run.
     pub(crate) tracker: Option<&'a Tracker<'a, L>>,
 }
 
-/// How a walk ended.
-pub(crate) enum WalkEnd {
-    /// The walk reached the end of the listing or ran out of time.
-    Stopped {
-        report: Box<SweepReport>,
-        changes: Changes,
-        /// The objects that a later invocation has to finish, and about which no notice was sent.
-        delayed: Vec<Decision<Outcome>>,
-    },
-    /// There was nothing to do for this invocation, for this reason.
-    NotStarted(String),
-}
-
-/// State that the checks in flight share.
-#[derive(Default)]
-struct Shared {
-    limit: RefCell<ConcurrencyLimit>,
-    /// The results of the reads, from which follows which objects are read.
-    proofs: RefCell<Proofs>,
+/// The listing of a walk.
+struct Listing {
+    /// The inner option is the position before the next page, and `None` for the first page. The outer option is `None`
+    /// while a page is being listed, and after the last page.
+    next: Option<Option<ListPosition>>,
+    /// The position at the beginning of the walk.
+    first: Option<ListPosition>,
+    /// Whether S3 refuses to list the bucket.
+    is_refused: bool,
+    /// How much was listed, as the number of objects whose check takes as much time.
+    work: usize,
 }
 
 /// The result of listing a page.
-enum Listing {
+enum Listed {
     Page(ListPage),
     /// S3 refuses to list the bucket.
     Refused(Decision<Outcome>),
 }
 
 impl<L: Store> Walk<'_, L> {
-    /// Begins the bucket's sweep or continues it where the last invocation stopped.
-    pub(crate) async fn run(self) -> Result<WalkEnd, SweepError> {
-        let Run { ledger, .. } = *self.run;
-        let mut sweep = match take(ledger, self.request, self.run.request_id(), self.run.now()).await? {
-            Take::Taken(sweep) => sweep,
-            Take::Refused(why) => return Ok(WalkEnd::NotStarted(why)),
-        };
-        if let Some(tracker) = self.tracker {
-            tracker.begin(&sweep.row.sweep);
-        }
-        let mode = CheckMode {
-            dry_run: self.request.dry_run,
-            follow_latest: false,
-            // If this invocation dies, the invocation that continues the sweep inherits its claims.
-            holder: sweep.row.sweep.clone(),
-            // A check does not wait for another invocation, because the walk repeats the check later.
-            wait_until: self.run.now(),
-            rates: self.run.settings.rates,
-        };
-        let checker = ObjectChecker::new(self.run, self.s3, self.reader, self.right_key, self.rule.clone(), mode);
-        let first_position = sweep.row.position.clone();
-        let delayed = match self.check_pages(&checker, &mut sweep).await {
-            Ok(delayed) => delayed,
-            Err(SweepError::Ledger(sekisho_ledger::Error::Changed(_))) => {
-                return Ok(WalkEnd::NotStarted("another invocation has taken over the sweep".to_owned()));
-            }
-            Err(error) => {
-                // The sweep is released, so that a retry does not have to wait for the end of the lease.
-                let _ = sweep.release(ledger, self.run.now()).await;
-                return Err(error);
-            }
-        };
+    /// Checks pages until the listing or the time ends, or until the rest of a sweep is left to its ranges. Returns the
+    /// objects that take longer than this invocation. The caller saves the row.
+    pub(crate) async fn run(&self, sweep: &mut TakenSweep) -> Result<Vec<Decision<Outcome>>, SweepError> {
+        let first = sweep.row.position.clone();
+        let walked = self.check_pages(sweep).await;
+        self.before_save(&mut sweep.row).await;
+        let delayed = walked?;
         // The row counts the invocations that work on slow objects, so these objects cannot continue a sweep for ever.
-        if !sweep.row.complete && sweep.row.position == first_position && !sweep.row.has_slow() {
+        if !sweep.row.complete && sweep.row.position == first && !sweep.row.has_slow() {
             return Err(SweepError::NoProgress(self.request.bucket.clone()));
         }
-        let report = SweepReport::new(self.request, &sweep.row);
-        let totals = &sweep.row.totals;
-        let changes = Changes {
-            found: totals.findings(),
-            more: totals.more_findings,
-            resolved: totals.resolved(),
-            more_resolved: totals.more_resolved,
-        };
-        Ok(WalkEnd::Stopped { report: Box::new(report), changes, delayed })
+        sweep.row.end_attempt();
+        Ok(delayed)
     }
 
-    fn time_left(&self) -> Duration {
-        self.run.invocation.time_left(self.run.now())
-    }
-
-    /// Checks pages until the listing or the time ends. Returns the objects that take longer than this invocation.
-    async fn check_pages(
-        &self,
-        checker: &ObjectChecker<'_, L>,
-        sweep: &mut TakenSweep,
-    ) -> Result<Vec<Decision<Outcome>>, SweepError> {
-        let shared = Shared { proofs: RefCell::new(sweep.row.proofs.clone()), ..Shared::default() };
+    async fn check_pages(&self, sweep: &mut TakenSweep) -> Result<Vec<Decision<Outcome>>, SweepError> {
         let mut pages = OpenPages::default();
         let mut running = RunningChecks::default();
         let mut in_flight = FuturesUnordered::new();
         for object in sweep.row.slow_objects() {
-            in_flight.push(self.check_object(checker, running.begin_slow(&object), object, true, &shared));
+            in_flight.push(self.checker.check(running.begin_slow(&object), object, true));
         }
-        // The inner option is the position before the next page, and `None` for the first page. The outer option is
-        // `None` while a page is being listed, and after the last page.
-        let mut next_page = (!sweep.row.listed).then(|| sweep.row.position.clone());
-        let mut listing = OptionFuture::from(None);
-        let mut is_listing = false;
-        let first_position = sweep.row.position.clone();
-        let mut is_refused = false;
-        let mut last_save = Instant::now();
+        let mut walk = Listing::of(&sweep.row);
+        let (mut listing, mut is_listing) = (OptionFuture::from(None), false);
+        let (mut division, mut is_dividing) = (OptionFuture::from(None), false);
+        let (mut last_save, mut last_division) = (Instant::now(), Instant::now());
         let mut tick = interval(CHECKPOINT);
         loop {
-            while running.in_pages() < shared.limit.borrow().requests()
+            while running.in_pages() < self.checker.limit.borrow().requests()
                 && let Some(waiting) = pages.next_object()
             {
-                let number = running.begin(&waiting);
-                in_flight.push(self.check_object(checker, number, waiting.object, waiting.is_sample, &shared));
+                in_flight.push(self.checker.check(running.begin(&waiting), waiting.object, waiting.is_sample));
             }
-            let time_left = self.time_left();
+            let time_left = self.run.time_left();
             if time_left < TIME_TO_RECORD {
                 break;
             }
-            if !is_listing
+            let leaves_rest = sweep.row.range.is_none() && walk.work >= self.run.settings.alone;
+            // While the range is being divided, nothing is listed, because the page may have keys of the new range.
+            let may_list = !is_listing && !is_dividing && !leaves_rest && time_left > TIME_FOR_A_PAGE;
+            if may_list
+                && last_division.elapsed() >= CHECKPOINT
+                && let Some(after) = walk.divisible_after(&sweep.row)
+            {
+                division = Some(Box::pin(self.divide(after, sweep.row.clone()))).into();
+                is_dividing = true;
+            } else if may_list
                 && pages.has_room()
-                && time_left > TIME_FOR_A_PAGE
-                && let Some(after) = next_page.take()
+                && let Some(after) = walk.next.take()
             {
                 listing = Some(Box::pin(self.list_page(after))).into();
                 is_listing = true;
             }
-            if in_flight.is_empty() && !pages.has_waiting() && !is_listing {
+            let is_idle = running.in_pages() == 0 && !pages.has_waiting() && !is_listing && !is_dividing;
+            if is_idle && (in_flight.is_empty() || leaves_rest) {
                 break;
             }
             tokio::select! {
                 Some((number, object)) = in_flight.next() => running.end(number, object, &mut pages, &mut sweep.row),
                 Some(listed) = &mut listing, if is_listing => {
-                    listing = None.into();
-                    is_listing = false;
-                    is_refused = matches!(listed, Ok(Listing::Refused(_)));
-                    let page = self.listed_page(listed?, &mut sweep.row).await;
-                    next_page = page.end.clone().map(Some);
-                    pages.add(page);
+                    (listing, is_listing) = (None.into(), false);
+                    self.add_page(listed?, &mut walk, &mut pages, &mut sweep.row).await;
+                }
+                Some(divided) = &mut division, if is_dividing => {
+                    (division, is_dividing, last_division) = (None.into(), false, Instant::now());
+                    sweep.row.end = divided?;
                 }
                 _ = tick.tick() => running.set_slow_aside(&mut pages, &mut sweep.row),
             }
             while let Some(page) = pages.pop_finished() {
-                self.end_page(page, &mut sweep.row, first_position.as_ref(), is_refused).await;
+                self.end_page(page, &mut sweep.row, &walk).await;
             }
             if last_save.elapsed() >= CHECKPOINT && !sweep.row.complete {
-                sweep.row.proofs = shared.proofs.borrow().clone();
+                self.before_save(&mut sweep.row).await;
                 sweep.checkpoint(self.run.ledger, self.run.now()).await?;
                 last_save = Instant::now();
             }
         }
-        sweep.row.proofs = shared.proofs.borrow().clone();
-        let delayed = self.end_run(&mut sweep.row);
-        sweep.release(self.run.ledger, self.run.now()).await?;
-        Ok(delayed)
+        // A division that has begun must not end halfway, with a new range of which nobody knows.
+        if is_dividing && let Some(divided) = division.await {
+            sweep.row.end = divided?;
+        }
+        Ok(self.end_run(&mut sweep.row))
     }
 
-    /// The page of a listing, which is empty if S3 refused to list it.
-    async fn listed_page(&self, listing: Listing, row: &mut SweepRow) -> ListPage {
-        match listing {
-            Listing::Page(page) => page,
-            Listing::Refused(finding) => {
+    /// Adds to the row what the reads have shown, and the findings since the last checkpoint to the list of all findings.
+    /// A dry run writes no list.
+    async fn before_save(&self, row: &mut SweepRow) {
+        row.proofs = self.checker.proofs.borrow().clone();
+        if self.request.dry_run {
+            row.totals.unwritten.clear();
+        } else {
+            report::write(self.run, &self.request.bucket, row).await;
+        }
+    }
+
+    /// Divides what is left of a range after this key, if there are too few ranges for all invocations. Returns the end
+    /// of the range.
+    async fn divide(&self, after: String, row: SweepRow) -> Result<Option<String>, SweepError> {
+        let request = self.request.continuing(&row.sweep, row.range);
+        Ok(divide(self.run, self.s3, &request, &after, row.end.as_deref()).await?.or(row.end))
+    }
+
+    /// Adds the objects of a page that have to be checked.
+    async fn add_page(&self, listed: Listed, walk: &mut Listing, pages: &mut OpenPages, row: &mut SweepRow) {
+        let page = match listed {
+            Listed::Page(page) => page,
+            Listed::Refused(finding) => {
+                walk.is_refused = true;
                 self.add_finding(row, finding).await;
                 ListPage { objects: Vec::new(), end: None }
             }
+        };
+        let mut page = page.within(row.end.as_deref());
+        walk.next = page.end.clone().map(Some);
+        if self.request.bucket == self.run.settings.bucket {
+            page.objects.retain(|object| !object.key.starts_with(REPORTS));
         }
+        let unchanged = row.since.map_or(0, |since| self.leave_out_unchanged(&mut page.objects, since));
+        walk.work += OBJECTS_PER_LISTING + page.objects.len();
+        pages.add(page, unchanged);
+    }
+
+    /// Leaves out the objects that were not written since this time, but for those with a finding, and the first one: it
+    /// shows that the right key still works. Returns the number of objects that are left out.
+    fn leave_out_unchanged(&self, objects: &mut Vec<ListedObject>, since: i64) -> u64 {
+        let all = objects.len();
+        let mut is_first = true;
+        objects.retain(|object| {
+            mem::take(&mut is_first)
+                || object.written.is_none_or(|written| written >= since)
+                || self.tracker.is_some_and(|tracker| tracker.has_finding(&object.key))
+        });
+        u64::try_from(all - objects.len()).unwrap_or(u64::MAX)
     }
 
     /// Moves the position past a finished page, and resolves the findings that the page no longer has. If S3 refused to
     /// list the last page, nobody knows what the page has.
-    async fn end_page(
-        &self,
-        page: FinishedPage,
-        row: &mut SweepRow,
-        first_position: Option<&ListPosition>,
-        is_refused: bool,
-    ) {
-        if !(is_refused && page.end.is_none()) {
-            self.resolve(row, &page, first_position).await;
+    async fn end_page(&self, page: FinishedPage, row: &mut SweepRow, walk: &Listing) {
+        if !(walk.is_refused && page.end.is_none()) {
+            self.resolve(row, &page, walk.first.as_ref()).await;
         }
         row.advance(page.end, page.totals);
     }
@@ -260,7 +231,9 @@ impl<L: Store> Walk<'_, L> {
     async fn resolve(&self, row: &mut SweepRow, page: &FinishedPage, first_position: Option<&ListPosition>) {
         let Some(tracker) = self.tracker else { return };
         let start = row.position.as_ref();
-        let range = PageRange { start, end: page.end.as_ref(), is_first: start == first_position };
+        let end_of_range = row.end.as_ref().map(|key| ListPosition { key: key.clone(), version: None });
+        let end = page.end.as_ref().or(end_of_range.as_ref());
+        let range = PageRange { start, end, is_first: start == first_position };
         let postponed: Vec<String> = row.slow_objects().into_iter().map(|object| object.key).collect();
         let resolved = tracker.resolve_page(range, &postponed).await;
         row.totals.add_resolved(resolved);
@@ -283,112 +256,37 @@ impl<L: Store> Walk<'_, L> {
         unfinished.new.into_iter().map(|object| decision(object, reason)).collect()
     }
 
-    async fn list_page(&self, after: Option<ListPosition>) -> Result<Listing, ServiceError> {
+    async fn list_page(&self, after: Option<ListPosition>) -> Result<Listed, ServiceError> {
         let SweepRequest { bucket, versions, .. } = self.request;
         let mut pause = FIRST_PAUSE;
         let mut attempts = 1;
         loop {
             match list::page(self.s3, bucket, *versions, after.as_ref()).await {
-                Ok(page) => return Ok(Listing::Page(page)),
-                Err(error) if error.is_refused() => {
+                Ok(page) => return Ok(Listed::Page(page)),
+                // A range that cannot be listed is set aside after some attempts.
+                Err(error) if error.is_refused() && self.request.range.is_none() => {
                     let reason = format!("S3 does not list the bucket: {}", in_words(&error));
                     let finding = Decision::new(not_shown(&error).outcome, reason);
-                    return Ok(Listing::Refused(finding.about("bucket", bucket).about("problem", "not-listed")));
+                    return Ok(Listed::Refused(finding.about("bucket", bucket).about("problem", "not-listed")));
                 }
-                Err(error) if attempts == ATTEMPTS => return Err(error),
+                Err(error) if attempts == ATTEMPTS || error.is_refused() => return Err(error),
                 Err(_) => sleep(pause).await,
             }
             pause *= 2;
             attempts += 1;
         }
     }
+}
 
-    /// Checks an object, and returns the result with the number of the check.
-    async fn check_object(
-        &self,
-        checker: &ObjectChecker<'_, L>,
-        number: u64,
-        object: ListedObject,
-        is_sample: bool,
-        shared: &Shared,
-    ) -> (u64, CheckedObject) {
-        let is_older_version = !object.is_latest;
-        let request = CheckRequest {
-            object: ObjectId { bucket: self.request.bucket.clone(), key: object.key, version: object.version },
-            is_latest: object.is_latest,
-            reading: shared.proofs.borrow_mut().begin(is_sample),
-        };
-        let result = self.check_until_answered(checker, &request, &shared.limit).await;
-        if request.reading == Reading::Read {
-            shared.proofs.borrow_mut().end(result.was_read, result.failed_read.as_ref());
-        }
-        let decision = explained(result.decision, self.writers, self.right_key).await;
-        let result = CheckedObject { decision, ..result };
-        let result = match self.tracker {
-            Some(tracker) => tracker.object(result, is_older_version).await,
-            None => CheckedObject { decision: with_id(result.decision), ..result },
-        };
-        self.log(&result);
-        (number, result)
+impl Listing {
+    fn of(row: &SweepRow) -> Self {
+        let next = (!row.listed).then(|| row.position.clone());
+        Self { next, first: row.position.clone(), is_refused: false, work: 0 }
     }
 
-    /// Logs a finding or a repair. The alarm for findings counts the lines with the message `decision`, and neither a dry
-    /// run nor a finding of which people know must raise this alarm.
-    fn log(&self, checked: &CheckedObject) {
-        let CheckedObject { decision, tracked, .. } = checked;
-        if !decision.outcome.is_finding() && decision.outcome != Outcome::Repaired {
-            return;
-        }
-        if self.request.dry_run {
-            info!(would.json = telemetry::json(decision), "dry run");
-        } else if tracked.is_some_and(|tracked| !tracked.is_news) {
-            info!(known.json = telemetry::json(decision), "known finding");
-        } else {
-            telemetry::decision(decision);
-        }
-    }
-
-    /// Repeats a check until S3 answers. During a pause, the check still uses up one place of the concurrency limit,
-    /// which reduces the load on S3.
-    async fn check_until_answered(
-        &self,
-        checker: &ObjectChecker<'_, L>,
-        request: &CheckRequest,
-        limit: &RefCell<ConcurrencyLimit>,
-    ) -> CheckedObject {
-        let not_checked = |outcome, reason: String| {
-            CheckedObject::undecided(about_object(Decision::new(outcome, reason), &request.object))
-        };
-        let mut pause = FIRST_PAUSE;
-        let mut attempts = 1;
-        loop {
-            let error = match checker.check(request).await {
-                Ok(result) => {
-                    limit.borrow_mut().raise();
-                    return result;
-                }
-                Err(error) => error,
-            };
-            if error.is_throttled_by_service() {
-                limit.borrow_mut().cut(Instant::now().into_std());
-            }
-            match error {
-                CheckError::RepairedElsewhere if self.time_left() > TIME_FOR_A_PAGE => {
-                    sleep(pause).await;
-                    pause = (pause * 2).min(LONGEST_PAUSE);
-                }
-                // The invocation that repairs the object decides about it, so there is no finding here.
-                CheckError::RepairedElsewhere => return not_checked(Outcome::Ignored, chain(&error)),
-                _ if attempts == ATTEMPTS => {
-                    let reason = format!("it could not be checked in {ATTEMPTS} attempts: {}", chain(&error));
-                    return not_checked(Outcome::Unknown, reason);
-                }
-                _ => {
-                    sleep(pause).await;
-                    pause *= 2;
-                    attempts += 1;
-                }
-            }
-        }
+    /// The key up to which a range is listed. `None` if the whole range is listed, or if nothing is.
+    fn divisible_after(&self, row: &SweepRow) -> Option<String> {
+        let position = self.next.as_ref()?.as_ref()?;
+        row.range.map(|_| position.key.clone())
     }
 }

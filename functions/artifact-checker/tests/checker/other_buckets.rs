@@ -70,3 +70,27 @@ async fn if_a_pipeline_is_hidden_another_bucket_is_only_reported_on() {
     assert_eq!(count(&answer, Outcome::Reported), 2, "{:?}", answer.decisions);
     assert_eq!(world.state().bucket(OTHER_BUCKET).writes, 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_central_bucket_that_no_pipeline_of_this_account_uses_is_checked_if_it_has_an_entry() {
+    const CENTRAL: &str = "central-store";
+    let world = world_with_another_bucket();
+    world.declare_pipelines(&[]);
+    for (name, owner) in [(CENTRAL, ACCOUNT), ("central-store-elsewhere", crate::world::OTHER_ACCOUNT)] {
+        let mut bucket = Bucket::new(owner);
+        bucket.default_key = Some(key("right"));
+        world.state().buckets.insert(name.to_owned(), bucket);
+        world.state().put(name, OBJECT, Version::new("hello", under("other")));
+    }
+    let sweep = format!(r#"{{"action":"sweep","bucket":"{CENTRAL}"}}"#);
+    assert!(handle(&world.checker(Repair::Update), "r", &sweep).await.is_err());
+    let checker = world.checker_of(Repair::Update, &[CENTRAL, "central-store-elsewhere"]);
+    let answer = handle(&checker, "r", SCHEDULE).await.unwrap();
+    // The other account has the same configuration, and sweeps its bucket itself.
+    let swept: Vec<&str> = answer.sweeps.iter().map(|sweep| sweep.bucket.as_str()).collect();
+    assert_eq!(swept, [BUCKET, CENTRAL], "{:?}", answer.decisions);
+    assert_eq!(world.state().bucket(CENTRAL).latest(OBJECT).unwrap().sse, under("right"));
+    let written = crate::world::created(CENTRAL, OBJECT, None);
+    let decision = only(handle(&checker, "r2", &written).await.unwrap());
+    assert_eq!(decision.outcome, Outcome::Compliant, "{}", decision.reason);
+}

@@ -2,6 +2,7 @@
 
 use artifact_checker::Outcome;
 use sekisho_domain::artifacts::Repair;
+use sekisho_domain::decision::Decision;
 
 use crate::sweeps::{SCHEDULE, filled};
 use crate::world::s3::{Bucket, Sse, Version};
@@ -60,4 +61,38 @@ async fn if_no_pipeline_is_listed_the_sweep_of_the_own_bucket_says_so() {
     assert_eq!(answer.decisions[0].outcome, Outcome::Reported, "{:?}", answer.decisions);
     assert!(answer.decisions.iter().any(|decision| decision.outcome == Outcome::Unknown));
     assert_eq!(world.state().published.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_in_another_region_is_a_finding_that_names_the_bucket_and_a_wrong_key() {
+    let right = "arn:aws:kms:us-east-1:222222222222:key/theirs";
+    let cases = [
+        (Some(right.to_owned()), Outcome::Unverifiable, "deploy the stack in us-east-1"),
+        (None, Outcome::Reported, "names no key"),
+        (Some("alias/artifacts".to_owned()), Outcome::Reported, "`alias/artifacts`"),
+        (Some(key("right")), Outcome::Reported, "a key of another region"),
+    ];
+    for (name, outcome, part) in cases {
+        let world = filled(10, &[(3, under("right"))]);
+        let mut pipeline = crate::world::pipeline("shop", BUCKET, Some(&key("right")));
+        let here = pipeline.as_object_mut().unwrap().remove("artifactStore").unwrap();
+        let mut there = serde_json::json!({"type": "S3", "location": "store-in-virginia"});
+        if let Some(name) = name {
+            there["encryptionKey"] = serde_json::json!({"id": name, "type": "KMS"});
+        }
+        pipeline["artifactStores"] = serde_json::json!({"ap-northeast-1": here, "us-east-1": there});
+        world.state().pipelines = Some([("shop".to_owned(), pipeline)].into());
+        let checker = world.checker(Repair::Update);
+        let answer = handle(&checker, "r", SCHEDULE).await.unwrap();
+        assert_eq!(answer.sweeps.len(), 1, "the bucket in the other region is not swept");
+        let is_about_shop = |one: &&Decision<Outcome>| one.concerns.get("pipeline").is_some_and(|it| it == "shop");
+        let finding = answer.decisions.iter().find(is_about_shop).unwrap();
+        assert_eq!((finding.outcome, finding.reason.contains(part)), (outcome, true), "{}", finding.reason);
+        assert!(finding.reason.contains("store-in-virginia") && finding.reason.contains("us-east-1"));
+        // The cached stores have the finding, too, so the finding stays open.
+        let answer = handle(&checker, "r2", SCHEDULE).await.unwrap();
+        assert!(!answer.decisions.iter().any(|one| is_about_shop(&one)), "{:?}", answer.decisions);
+        let notices = world.state().published.concat();
+        assert!(!notices.contains("Not found any more"), "{notices}");
+    }
 }

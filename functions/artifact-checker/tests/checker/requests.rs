@@ -3,10 +3,11 @@
 use artifact_checker::{Error, Outcome};
 use sekisho_domain::artifacts::Repair;
 use sekisho_lambda::{ErrorType, Failure};
+use serde_json::json;
 
 use crate::objects::{OBJECT, VERSION, decide, event, only, world_with};
 use crate::world::s3::{Bucket, Sse, Version};
-use crate::world::{ACCOUNT, FUNCTION, World, handle, key, under};
+use crate::world::{ACCOUNT, BUCKET, FUNCTION, World, handle, key, under};
 
 /// Example events that are ignored without a call to S3.
 const IGNORED: [&str; 3] = ["object-created-in-another-account", "object-created-in-another-bucket", "object-deleted"];
@@ -93,4 +94,24 @@ async fn a_sweep_of_a_bucket_that_holds_no_artifacts_is_refused() {
     let error = handle(&world.checker(Repair::Copy), "r", request).await.unwrap_err();
     assert_eq!(error.error_type(), ErrorType::Refused);
     assert_eq!(world.state().operations("s3"), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delivery_of_the_queue_has_one_message_which_is_a_request() {
+    let sweep = r#"{"action":"sweep","bucket":"nobodys"}"#;
+    let deliveries = [
+        (json!({"Records": [{"body": sweep}]}), ErrorType::Refused),
+        (json!({"Records": [{"body": sweep}, {"body": sweep}]}), ErrorType::InvalidRequest),
+        (json!({"Records": []}), ErrorType::InvalidRequest),
+        (json!({"Records": [{"body": "sweep"}]}), ErrorType::InvalidRequest),
+        (json!({"Records": [{"messageId": "m"}]}), ErrorType::InvalidRequest),
+    ];
+    for (delivery, expected) in deliveries {
+        let error = handle(&World::new().checker(Repair::Copy), "r", &delivery.to_string()).await.unwrap_err();
+        assert_eq!(error.error_type(), expected, "{delivery}: {error}");
+    }
+    // A message that was sent to the function by hand, for a sweep that nobody knows.
+    let range = format!(r#"{{"action":"sweep","bucket":"{BUCKET}","sweep":"s","range":3}}"#);
+    let decision = only(handle(&World::new().checker(Repair::Copy), "r", &range).await.unwrap());
+    assert_eq!(decision.outcome, Outcome::Ignored, "{}", decision.reason);
 }

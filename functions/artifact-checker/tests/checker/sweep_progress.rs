@@ -11,7 +11,7 @@ use crate::sweeps::{SWEEP, count, filled, object_key};
 use crate::world::s3::Sse;
 use crate::world::{BUCKET, World, foreign, handle, invocation, now, under};
 
-/// Handles a sweep, and each payload with which the function invokes itself. Returns the last answer and the number of
+/// Handles a sweep, and each message of the queue, one after the other. Returns the last answer and the number of
 /// invocations.
 pub(crate) async fn to_the_end(
     world: &World,
@@ -19,17 +19,30 @@ pub(crate) async fn to_the_end(
     payload: &str,
     time: Duration,
 ) -> (Answer, usize) {
-    let mut payload = payload.to_owned();
-    for n in 1..1000 {
-        let invocation = invocation(&format!("r{n}"), time);
-        let answer = Box::pin(checker.handle(&payload, &invocation)).await.unwrap();
-        let next = world.state().invoked.pop();
-        match next {
-            Some(next) => payload = next,
-            None => return (answer, n),
-        }
+    let mut answer = Box::pin(checker.handle(payload, &invocation("r1", time))).await.unwrap();
+    for n in 2..1000 {
+        let Some(message) = receive(world) else { return (answer, n - 1) };
+        answer = deliver(checker, &format!("r{n}"), &message, time).await.unwrap();
     }
     panic!("the sweep never ends")
+}
+
+/// Takes the first message out of the queue.
+pub(crate) fn receive(world: &World) -> Option<String> {
+    let mut state = world.state();
+    (!state.queue.is_empty()).then(|| state.queue.remove(0).0)
+}
+
+/// Handles a message in the form in which Lambda delivers it.
+pub(crate) async fn deliver(
+    checker: &Checker<Memory>,
+    request_id: &str,
+    message: &str,
+    time: Duration,
+) -> Result<Answer, Error> {
+    let attributes = json!({"ApproximateReceiveCount": "1"});
+    let record = json!({"messageId": "m", "eventSource": "aws:sqs", "attributes": attributes, "body": message});
+    Box::pin(checker.handle(&json!({"Records": [record]}).to_string(), &invocation(request_id, time))).await
 }
 
 /// How many HEAD requests the function has sent so far.
@@ -38,17 +51,19 @@ fn looks(world: &World) -> usize {
 }
 
 #[tokio::test(start_paused = true)]
-async fn before_the_time_is_up_the_function_invokes_itself_to_continue() {
+async fn before_the_time_is_up_the_rest_becomes_a_range() {
     let world = filled(10, &[(400, under("right")), (10, Sse::S3), (4, foreign())]);
     world.state().latency = Duration::from_millis(400);
     let checker = world.checker(Repair::Update);
     let (answer, invocations) = to_the_end(&world, &checker, SWEEP, Duration::from_secs(47)).await;
     assert!(invocations > 2, "{invocations}");
-    let report = &answer.sweeps[0];
-    assert!(report.complete);
+    // The invocation that checks the last range also ends the sweep.
+    let [of_range, report] = answer.sweeps.as_slice() else { panic!("{:?}", answer.sweeps) };
+    assert!(of_range.complete && report.complete);
+    assert_eq!((of_range.range, report.range), (Some(0), None));
     assert_eq!((report.objects, report.sweep.as_str()), (414, "r1"));
-    assert_eq!(count(&answer, Outcome::Repaired), 10);
-    assert_eq!(answer.decisions.len(), 1 + 4);
+    assert_eq!(report.outcomes[&Outcome::Repaired], 10);
+    assert_eq!(answer.decisions.len(), 1 + 1 + 4);
     assert_eq!(world.state().published.len(), 1);
     // A second delivery of the request to continue does not begin another sweep.
     let again = format!(r#"{{"action":"sweep","bucket":"{BUCKET}","sweep":"r1"}}"#);
@@ -82,14 +97,14 @@ async fn a_sweep_whose_invocation_dies_continues_at_its_position() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_sweep_without_progress_fails_and_does_not_invoke_itself() {
+async fn a_sweep_without_progress_fails_and_does_not_continue() {
     let world = filled(10, &[(3, under("right"))]);
     world.state().latency = Duration::from_mins(2);
     let checker = world.checker(Repair::Update);
     let invocation = invocation("r", Duration::from_mins(1));
     let answer = Box::pin(checker.handle(SWEEP, &invocation)).await;
     assert!(matches!(answer, Err(Error::Sweep(_) | Error::Service(_))), "{answer:?}");
-    assert_eq!(world.state().invoked, Vec::<String>::new());
+    assert_eq!(world.state().queue, []);
 }
 
 #[tokio::test(start_paused = true)]

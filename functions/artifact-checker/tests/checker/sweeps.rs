@@ -83,7 +83,9 @@ async fn a_dry_run_changes_nothing_and_estimates_the_requests_of_the_sweep() {
         let of = |names: &[&str]| operations.iter().filter(|name| names.contains(&name.as_str())).count() as u64;
         assert_eq!(of(&["ListObjectsV2", "CopyObject", "UpdateObjectEncryption"]), estimate.writes_and_lists);
         assert_eq!(of(&["HeadObject", "GetObject"]), estimate.reads, "{repair:?}");
-        let usd = (estimate.writes_and_lists as f64 * 5.0 + estimate.reads as f64 * 0.4) / 1e6;
+        assert_eq!(estimate.kms, 3 * 12);
+        let of_s3 = estimate.writes_and_lists as f64 * 5.0 + estimate.reads as f64 * 0.4;
+        let usd = (of_s3 + estimate.kms as f64 * 3.0) / 1e6;
         assert!((estimate.usd - usd).abs() < 1e-12);
     }
 }

@@ -37,6 +37,7 @@ pub(crate) const ACCOUNT: &str = "222222222222";
 pub(crate) const OTHER_ACCOUNT: &str = "111111111111";
 pub(crate) const REGION: &str = "ap-northeast-1";
 pub(crate) const BUCKET: &str = "sekisho-artifacts-222222222222-ap-northeast-1";
+const QUEUE: &str = "https://sqs.ap-northeast-1.amazonaws.com/222222222222/sekisho-artifact-ranges";
 const TOPIC: &str = "arn:aws:sns:ap-northeast-1:222222222222:sekisho-notices";
 
 /// The ARN of a key of this account.
@@ -75,11 +76,13 @@ pub(crate) struct Key {
     pub(crate) deletion_date: Option<i64>,
     /// When the imported material expires, in seconds since 1970.
     pub(crate) valid_to: Option<i64>,
+    /// `CUSTOMER` or `AWS`.
+    pub(crate) manager: &'static str,
 }
 
 impl Key {
     pub(crate) fn new(state: &str) -> Self {
-        Self { state: state.to_owned(), shown: true, deletion_date: None, valid_to: None }
+        Self { state: state.to_owned(), shown: true, deletion_date: None, valid_to: None, manager: "CUSTOMER" }
     }
 
     /// Whether the key encrypts and decrypts.
@@ -99,16 +102,24 @@ pub(crate) struct State {
     /// Pipelines by name, in the form of `GetPipeline`. If the value is `None`, CodePipeline answers `AccessDenied`.
     pub(crate) pipelines: Option<BTreeMap<String, serde_json::Value>>,
     pub(crate) actions: BTreeMap<String, Vec<serde_json::Value>>,
+    /// Executions of all pipelines in the form of `GetPipelineExecution`. The first is the latest.
+    pub(crate) executions: Vec<serde_json::Value>,
+    /// CodeBuild's answer about a build.
+    pub(crate) builds: serde_json::Value,
+    /// The requests to retry a stage.
+    pub(crate) retried: Vec<serde_json::Value>,
     pub(crate) consumer_can_be_assumed: bool,
     /// Keys that the consumer's role may not use.
     pub(crate) not_for_consumer: BTreeSet<String>,
     pub(crate) requests: Vec<Request>,
+    /// Whether `requests` stays empty, because there are too many.
+    pub(crate) forgets_requests: bool,
     /// The messages that were sent to the topic.
     pub(crate) published: Vec<String>,
     /// The details of the events that were sent to the default bus.
     pub(crate) events: Vec<serde_json::Value>,
-    /// The payloads with which the function invoked itself.
-    pub(crate) invoked: Vec<String>,
+    /// The messages in the function's queue, each with the seconds of its delay.
+    pub(crate) queue: Vec<(String, u64)>,
     /// The faults. The key of a fault is the number of the request to S3 that the fault affects.
     pub(crate) faults: BTreeMap<usize, Fault>,
     /// Gets each request before the services do. If the script returns an answer, the services do not get the request.
@@ -185,10 +196,13 @@ impl World {
         Checker {
             ledger: Memory::default(),
             settings: Settings {
-                artifacts: Artifacts { repair, consumer_role: None, buckets: BTreeMap::new() },
+                artifacts: Artifacts { repair, consumer_role: None, retry_stage: false, buckets: BTreeMap::new() },
                 bucket: BUCKET.to_owned(),
                 key: KeyArn::parse(&key("right")).unwrap(),
                 rates: Rates::HALF,
+                alone: 20_000,
+                queue_url: QUEUE.to_owned(),
+                concurrency: 5,
             },
             clients: Clients::new(&self.config(), true, TOPIC),
             clock: now,
@@ -239,7 +253,9 @@ impl World {
     fn answer(&self, request: &HttpRequest) -> Response {
         let request = request::read(request);
         let mut state = self.state();
-        state.requests.push(request.clone());
+        if !state.forgets_requests {
+            state.requests.push(request.clone());
+        }
         let mut script = state.script.take();
         let scripted = script.as_mut().and_then(|script| script(&request));
         state.script = script;
@@ -249,14 +265,12 @@ impl World {
         match request.service.as_str() {
             "s3" => answer_s3(&mut state, &request),
             "kms" => services::describe_key(&state, &request),
-            "codepipeline" => services::codepipeline(&state, &request),
+            "codebuild" => Response::new(200).body(state.builds.to_string()),
+            "codepipeline" => services::codepipeline(&mut state, &request),
             "sts" => services::assume_role(&state),
             "sns" => services::publish(&mut state, &request),
             "events" => services::put_events(&mut state, &request),
-            "lambda" => {
-                state.invoked.push(request.body);
-                Response::new(202)
-            }
+            "sqs" => services::send_message(&mut state, &request),
             other => panic!("the function calls {other}"),
         }
     }

@@ -1,6 +1,6 @@
 //! The listing of a bucket, in pages of up to 1,000 objects.
 
-use aws_sdk_s3::types::{EncodingType, ObjectVersion};
+use aws_sdk_s3::types::{EncodingType, Object, ObjectVersion};
 use percent_encoding::percent_decode_str;
 use sekisho_lambda::ServiceError;
 
@@ -21,6 +21,31 @@ pub(crate) async fn page(
     if versions { all_versions(s3, bucket, after).await } else { latest_versions(s3, bucket, after).await }
 }
 
+/// The first key after a text that need not be a key.
+pub(crate) async fn next_key(s3: &S3, bucket: &str, after: &str) -> Result<Option<String>, ServiceError> {
+    let mut token = None;
+    loop {
+        let output = s3
+            .client
+            .list_objects_v2()
+            .bucket(bucket)
+            .encoding_type(EncodingType::Url)
+            .max_keys(1)
+            .start_after(after)
+            .set_continuation_token(token)
+            .expected_bucket_owner(&s3.owner)
+            .send()
+            .await
+            .map_err(|error| service_error(LIST_LATEST, error))?;
+        let key = output.contents.unwrap_or_default().into_iter().find_map(|object| object.key);
+        match (key, output.next_continuation_token) {
+            (Some(key), _) => return Ok(Some(decoded(&key))),
+            (None, Some(next)) if output.is_truncated == Some(true) => token = Some(next),
+            (None, _) => return Ok(None),
+        }
+    }
+}
+
 async fn latest_versions(s3: &S3, bucket: &str, after: Option<&ListPosition>) -> Result<ListPage, ServiceError> {
     let mut token = None;
     loop {
@@ -36,9 +61,11 @@ async fn latest_versions(s3: &S3, bucket: &str, after: Option<&ListPosition>) ->
             .send()
             .await
             .map_err(|error| service_error(LIST_LATEST, error))?;
-        let keys = output.contents.unwrap_or_default().into_iter().filter_map(|object| object.key);
-        let listed = |key: String| ListedObject { key: decoded(&key), version: None, is_latest: true };
-        let objects: Vec<ListedObject> = keys.map(listed).collect();
+        let listed = |object: Object| {
+            let written = object.last_modified.map(|at| at.secs());
+            Some(ListedObject { key: decoded(&object.key?), version: None, is_latest: true, written })
+        };
+        let objects: Vec<ListedObject> = output.contents.unwrap_or_default().into_iter().filter_map(listed).collect();
         let is_truncated = output.is_truncated.unwrap_or(false);
         match objects.last() {
             Some(last) if is_truncated => {
@@ -69,6 +96,7 @@ async fn all_versions(s3: &S3, bucket: &str, after: Option<&ListPosition>) -> Re
             key: decoded(version.key.as_deref()?),
             version: version.version_id,
             is_latest: version.is_latest.unwrap_or(false),
+            written: version.last_modified.map(|at| at.secs()),
         })
     };
     let objects = output.versions.unwrap_or_default().into_iter().filter_map(listed).collect();

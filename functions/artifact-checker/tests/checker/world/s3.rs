@@ -8,6 +8,7 @@ mod write;
 use std::collections::BTreeMap;
 
 pub(crate) use list::encoded;
+use time::OffsetDateTime;
 
 use crate::world::{Key, Request, Response, State};
 
@@ -78,6 +79,8 @@ pub(crate) struct Version {
     pub(crate) has_grants: bool,
     /// The number of metadata values that S3 does not show.
     pub(crate) missing_metadata: u32,
+    /// When the version was written; `None` if a listing does not say so.
+    pub(crate) written: Option<OffsetDateTime>,
 }
 
 impl Version {
@@ -99,6 +102,7 @@ impl Version {
             has_annotations: false,
             has_grants: false,
             missing_metadata: 0,
+            written: None,
         }
     }
 
@@ -221,6 +225,7 @@ pub(crate) fn operation(request: &Request) -> &'static str {
         "PUT" if has("encryption") => "UpdateObjectEncryption",
         "PUT" if has("partNumber") && copies => "UploadPartCopy",
         "PUT" if copies => "CopyObject",
+        "PUT" if !in_bucket => "PutObject",
         "POST" if has("uploads") => "CreateMultipartUpload",
         "POST" if has("uploadId") => "CompleteMultipartUpload",
         "DELETE" if has("uploadId") => "AbortMultipartUpload",
@@ -253,6 +258,7 @@ pub(crate) fn answer(state: &mut State, request: &Request) -> Response {
         "GetObjectAcl" => read::acl(found, request, key),
         "ListParts" => upload::parts(found, request),
         "UpdateObjectEncryption" => write::update(state, request, bucket, key),
+        "PutObject" => write::put(state, request, bucket, key),
         "CopyObject" => write::copy(state, request, bucket, key),
         "CreateMultipartUpload" => upload::create(state, request, bucket),
         "UploadPartCopy" => upload::copy_part(state, request, bucket),

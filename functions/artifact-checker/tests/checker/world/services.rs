@@ -18,6 +18,7 @@ pub(crate) fn describe_key(state: &State, request: &Request) -> Response {
         Some(key) => {
             let metadata = serde_json::json!({
                 "KeyId": arn.rsplit('/').next(), "Arn": arn, "KeyState": key.state,
+                "KeyManager": key.manager,
                 "DeletionDate": key.deletion_date, "ValidTo": key.valid_to,
             });
             Response::new(200).body(serde_json::json!({"KeyMetadata": metadata}).to_string())
@@ -25,7 +26,7 @@ pub(crate) fn describe_key(state: &State, request: &Request) -> Response {
     }
 }
 
-pub(crate) fn codepipeline(state: &State, request: &Request) -> Response {
+pub(crate) fn codepipeline(state: &mut State, request: &Request) -> Response {
     let Some(pipelines) = &state.pipelines else {
         return Response::json_error("AccessDeniedException", "not authorized to perform: codepipeline:ListPipelines");
     };
@@ -43,9 +44,34 @@ pub(crate) fn codepipeline(state: &State, request: &Request) -> Response {
             let actions = state.actions.get(body["pipelineName"].as_str().unwrap()).cloned().unwrap_or_default();
             serde_json::json!({"actionExecutionDetails": actions})
         }
+        "GetPipelineExecution" => {
+            let is_it = |one: &&serde_json::Value| one["pipelineExecutionId"] == body["pipelineExecutionId"];
+            match state.executions.iter().find(is_it) {
+                Some(execution) => serde_json::json!({"pipelineExecution": execution}),
+                None => return Response::json_error("PipelineExecutionNotFoundException", "no such execution"),
+            }
+        }
+        "ListPipelineExecutions" => {
+            let latest: Vec<_> = state.executions.iter().take(1).collect();
+            serde_json::json!({"pipelineExecutionSummaries": latest})
+        }
+        "RetryStageExecution" => {
+            state.retried.push(body.clone());
+            serde_json::json!({"pipelineExecutionId": body["pipelineExecutionId"]})
+        }
         other => panic!("the function calls {other} of CodePipeline"),
     };
     Response::new(200).body(answer.to_string())
+}
+
+pub(crate) fn send_message(state: &mut State, request: &Request) -> Response {
+    let body: serde_json::Value = serde_json::from_str(&request.body).unwrap();
+    assert_eq!(request.operation, "SendMessage");
+    assert_eq!(body["QueueUrl"], crate::world::QUEUE);
+    let delay = body["DelaySeconds"].as_u64().unwrap();
+    assert!(delay <= 900, "{delay}");
+    state.queue.push((body["MessageBody"].as_str().unwrap().to_owned(), delay));
+    Response::new(200).body(r#"{"MessageId":"m"}"#)
 }
 
 pub(crate) fn assume_role(state: &State) -> Response {

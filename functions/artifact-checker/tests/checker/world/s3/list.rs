@@ -1,8 +1,10 @@
 //! S3's listings.
 
 use std::fmt::Write as _;
+use std::ops::Bound;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use time::format_description::well_known::Rfc3339;
 
 use crate::world::s3::Bucket;
 use crate::world::{Request, Response};
@@ -17,11 +19,18 @@ pub(crate) fn encoded(text: &str) -> String {
 pub(super) fn latest(bucket: &Bucket, request: &Request) -> Response {
     assert_eq!(request.query.get("encoding-type").map(String::as_str), Some("url"));
     let after = request.query.get("start-after").cloned().unwrap_or_default();
-    let mut keys = bucket.objects.keys().filter(|key| **key > after && bucket.latest(key).is_some());
-    let page: Vec<&String> = keys.by_ref().take(bucket.page).collect();
+    let most = request.query.get("max-keys").map_or(bucket.page, |keys| keys.parse().unwrap());
+    let left = bucket.objects.range::<str, _>((Bound::Excluded(after.as_str()), Bound::Unbounded));
+    let mut keys = left.map(|(key, _)| key).filter(|key| bucket.latest(key).is_some());
+    let page: Vec<&String> = keys.by_ref().take(most).collect();
     let mut body = format!("<ListBucketResult><IsTruncated>{}</IsTruncated>", keys.next().is_some());
     for key in page {
-        let _ = write!(body, "<Contents><Key>{}</Key><Size>1</Size></Contents>", encoded(key));
+        let _ = write!(body, "<Contents><Key>{}</Key><Size>1</Size>", encoded(key));
+        if let Some(written) = bucket.latest(key).and_then(|version| version.written) {
+            let written = written.format(&Rfc3339).unwrap();
+            let _ = write!(body, "<LastModified>{written}</LastModified>");
+        }
+        body.push_str("</Contents>");
     }
     Response::new(200).body(body + "</ListBucketResult>")
 }

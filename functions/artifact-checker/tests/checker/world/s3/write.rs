@@ -9,6 +9,15 @@ use crate::world::{ACCOUNT, Request, Response, State, under};
 /// The largest object that one copy accepts, in bytes.
 const LARGEST_COPY: u64 = 5_368_709_120;
 
+/// Answers `PutObject`.
+pub(super) fn put(state: &mut State, request: &Request, bucket: &str, key: &str) -> Response {
+    assert_eq!(request.header("x-amz-server-side-encryption"), Some("aws:kms"));
+    assert!(request.header("x-amz-content-sha256").is_some());
+    let arn = request.header("x-amz-server-side-encryption-aws-kms-key-id").unwrap().to_owned();
+    state.put(bucket, key, Version::new(&request.body, Sse::Kms(arn)));
+    Response::new(200)
+}
+
 /// Answers `UpdateObjectEncryption`.
 pub(super) fn update(state: &mut State, request: &Request, bucket: &str, key: &str) -> Response {
     let version = request.query.get("versionId").expect("an update names the version").clone();

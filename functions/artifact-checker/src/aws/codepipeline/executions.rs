@@ -1,0 +1,126 @@
+//! CodePipeline: what became of recent executions and their builds, and the retry of a failed stage.
+
+use std::collections::HashSet;
+
+use aws_sdk_codepipeline::Client;
+use aws_sdk_codepipeline::types::{ActionExecutionDetail, ActionExecutionStatus};
+use sekisho_domain::account::Arn;
+use sekisho_lambda::ServiceError;
+use sekisho_lambda::signed::Signed;
+use serde_json::{Value, json};
+
+use crate::aws::codepipeline::action_executions;
+use crate::stage_retry::{ActionRun, RunStatus};
+
+/// The provider of an action that builds with CodeBuild.
+const CODEBUILD: &str = "CodeBuild";
+/// The error code of an action that lacks a permission.
+const PERMISSION_ERROR: &str = "PermissionError";
+/// The phase of a build that reads its input.
+const DOWNLOAD: &str = "DOWNLOAD_SOURCE";
+const SUCCEEDED: &str = "SUCCEEDED";
+const PARALLEL: &str = "PARALLEL";
+/// The error codes for an execution or a pipeline that CodePipeline does not have any more.
+const NOT_FOUND: [&str; 2] = ["PipelineExecutionNotFoundException", "PipelineNotFoundException"];
+
+/// How an execution stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Execution {
+    /// CodePipeline's name for the status, such as `Failed`.
+    pub(crate) status: String,
+    pub(crate) is_parallel: bool,
+}
+
+/// The last run of each action of a pipeline's recent executions, from the latest to the earliest, if it has failed or
+/// has not ended.
+pub(crate) async fn open_or_failed_runs(
+    client: &Client,
+    pipeline: &str,
+    bucket: &str,
+) -> Result<Vec<ActionRun>, ServiceError> {
+    let mut seen = HashSet::new();
+    let mut runs = Vec::new();
+    for detail in action_executions(client, pipeline).await? {
+        let name = |name: &Option<String>| name.clone().unwrap_or_default();
+        let (execution, stage) = (name(&detail.pipeline_execution_id), name(&detail.stage_name));
+        // A retried action has several runs, of which the last counts.
+        if seen.insert((execution, stage, name(&detail.action_name))) {
+            runs.extend(open_or_failed(pipeline, bucket, detail));
+        }
+    }
+    Ok(runs)
+}
+
+fn open_or_failed(pipeline: &str, bucket: &str, detail: ActionExecutionDetail) -> Option<ActionRun> {
+    let status = match detail.status? {
+        ActionExecutionStatus::InProgress => RunStatus::Running,
+        ActionExecutionStatus::Failed => RunStatus::Failed,
+        _ => return None,
+    };
+    let input = detail.input?;
+    let locations = input.input_artifacts.unwrap_or_default().into_iter().filter_map(|artifact| artifact.s3_location);
+    let result = detail.output.and_then(|output| output.execution_result);
+    let is_build = input.action_type_id.is_some_and(|kind| kind.provider == CODEBUILD);
+    let build = result.as_ref().filter(|_| is_build).and_then(|result| result.external_execution_id.clone());
+    let error = result.and_then(|result| result.error_details?.code);
+    Some(ActionRun {
+        pipeline: pipeline.to_owned(),
+        execution: detail.pipeline_execution_id?,
+        stage: detail.stage_name?,
+        action: detail.action_name?,
+        status,
+        was_denied: error.as_deref() == Some(PERMISSION_ERROR),
+        error,
+        build,
+        account: input.role_arn.as_deref().and_then(Arn::parse).map(|role| role.account.to_owned()),
+        inputs: locations
+            .filter(|location| location.bucket.as_deref() == Some(bucket))
+            .filter_map(|location| location.key)
+            .collect(),
+    })
+}
+
+/// Reads how an execution stands. `None` if CodePipeline does not have the execution any more.
+pub(crate) async fn execution(
+    codepipeline: &Signed,
+    pipeline: &str,
+    execution: &str,
+) -> Result<Option<Execution>, ServiceError> {
+    let request = json!({"pipelineName": pipeline, "pipelineExecutionId": execution});
+    let answer = match call(codepipeline, "GetPipelineExecution", &request).await {
+        Ok(answer) => answer,
+        Err(error) if error.code().is_some_and(|code| NOT_FOUND.contains(&code)) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let text = |name| answer["pipelineExecution"][name].as_str();
+    Ok(text("status")
+        .map(|status| Execution { status: status.to_owned(), is_parallel: text("executionMode") == Some(PARALLEL) }))
+}
+
+/// Whether a build could not read its input. CodePipeline says only that the build failed.
+pub(crate) async fn could_not_download(codebuild: &Signed, build: &str) -> Result<bool, ServiceError> {
+    let answer = codebuild.json("CodeBuild_20161006.BatchGetBuilds", &json!({"ids": [build]})).await?;
+    let phases = answer["builds"][0]["phases"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let has_failed = |phase: &&Value| phase["phaseStatus"].as_str().is_some_and(|status| status != SUCCEEDED);
+    Ok(phases.iter().filter(has_failed).any(|phase| phase["phaseType"] == DOWNLOAD))
+}
+
+/// The id of a pipeline's latest execution.
+pub(crate) async fn latest(codepipeline: &Signed, pipeline: &str) -> Result<Option<String>, ServiceError> {
+    let request = json!({"pipelineName": pipeline, "maxResults": 1});
+    let answer = call(codepipeline, "ListPipelineExecutions", &request).await?;
+    Ok(answer["pipelineExecutionSummaries"][0]["pipelineExecutionId"].as_str().map(str::to_owned))
+}
+
+/// Retries the failed actions of a stage.
+pub(crate) async fn retry_stage(codepipeline: &Signed, run: &ActionRun) -> Result<(), ServiceError> {
+    let ActionRun { pipeline, execution, stage, .. } = run;
+    let request = json!({
+        "pipelineName": pipeline, "stageName": stage, "pipelineExecutionId": execution, "retryMode": "FAILED_ACTIONS",
+    });
+    call(codepipeline, "RetryStageExecution", &request).await.map(drop)
+}
+
+async fn call(codepipeline: &Signed, operation: &str, request: &Value) -> Result<Value, ServiceError> {
+    codepipeline.json(&format!("CodePipeline_20150709.{operation}"), request).await
+}

@@ -1,0 +1,104 @@
+//! Divides and closes the ranges of a sweep, and sends their messages.
+
+use std::time::Duration;
+
+use sekisho_lambda::ServiceError;
+use sekisho_ledger::{Error, Store};
+
+use crate::aws::s3::S3;
+use crate::aws::sqs;
+use crate::checker::division::Rest;
+use crate::checker::sweep_state::change;
+use crate::error::SweepError;
+use crate::request::SweepRequest;
+use crate::run::Run;
+use crate::sweep_ranges::MOST_RANGES;
+use crate::sweep_row::SweepRow;
+
+/// Sends a request to the function's queue.
+pub(crate) async fn send<L>(run: &Run<'_, L>, request: &SweepRequest, delay: Duration) -> Result<(), ServiceError> {
+    sqs::send(&run.clients.sqs, &run.settings.queue_url, &request.message(), delay).await
+}
+
+/// Sends the messages of all open ranges of a sweep that no invocation checks, because these messages may be lost. Two
+/// messages for one range do no harm, because only one invocation at a time checks it.
+pub(crate) async fn resume<L: Store>(
+    run: &Run<'_, L>,
+    request: &SweepRequest,
+    sweep: &SweepRow,
+) -> Result<(), SweepError> {
+    let key = |range| SweepRow::range_key(&request.bucket, request.mode(), range);
+    let numbers: Vec<u32> = sweep.ranges.numbers().collect();
+    let keys: Vec<_> = numbers.iter().map(|number| key(*number)).collect();
+    let rows = run.ledger.read_many::<SweepRow>(&keys).await?;
+    for (number, row) in numbers.into_iter().zip(rows) {
+        let is_held = row?.is_some_and(|row| row.state.sweep == sweep.sweep && row.state.is_held(run.now()));
+        if !is_held {
+            send(run, &request.continuing(&sweep.sweep, Some(number)), Duration::ZERO).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Divides what is left of the request's range after a key, if there are fewer ranges than invocations that may work on
+/// them. Returns the new end of the range; `None` if it was not divided.
+pub(crate) async fn divide<L: Store>(
+    run: &Run<'_, L>,
+    s3: &S3,
+    request: &SweepRequest,
+    after: &str,
+    end: Option<&str>,
+) -> Result<Option<String>, SweepError> {
+    let Some(number) = request.range else { return Ok(None) };
+    let wanted = usize::try_from(run.settings.concurrency).unwrap_or(MOST_RANGES).min(MOST_RANGES);
+    let row = run.ledger.read::<SweepRow>(&SweepRow::key(&request.bucket, request.mode())).await?;
+    if row.is_none_or(|row| row.state.ranges.len() >= wanted) {
+        return Ok(None);
+    }
+    let middle = match (Rest { s3, bucket: &request.bucket, after, end }).middle().await {
+        Ok(Some(middle)) => middle,
+        // Without a middle, this invocation checks everything that is left.
+        Ok(None) | Err(_) => return Ok(None),
+    };
+    let divided = change(run.ledger, request, run.request_id(), |sweep| {
+        if sweep.ranges.len() >= wanted {
+            return None;
+        }
+        let range = sweep.divide(number, &middle)?;
+        Some((range.range_number(), Some(range)))
+    });
+    let Some(new) = divided.await? else { return Ok(None) };
+    let sweep = request.sweep.as_deref().unwrap_or_default();
+    send(run, &request.continuing(sweep, Some(new)), Duration::ZERO).await?;
+    Ok(Some(middle))
+}
+
+/// Adds the totals of a checked range to the sweep. Returns whether it was the last range; `None` if the range was
+/// closed before.
+pub(crate) async fn close<L: Store>(
+    run: &Run<'_, L>,
+    request: &SweepRequest,
+    range: &SweepRow,
+) -> Result<Option<bool>, Error> {
+    change(run.ledger, request, run.request_id(), |sweep| {
+        let was_open = sweep.close_range(range.range?, range.totals.clone());
+        was_open.then(|| (sweep.ranges.is_empty(), None))
+    })
+    .await
+}
+
+/// Sets a range aside for this reason. What was checked of it counts. Returns whether it was the last range.
+pub(crate) async fn set_aside<L: Store>(
+    run: &Run<'_, L>,
+    request: &SweepRequest,
+    range: &SweepRow,
+    why: &str,
+) -> Result<Option<bool>, Error> {
+    let unchecked = format!("{} ({why})", range.rest());
+    change(run.ledger, request, run.request_id(), |sweep| {
+        let was_open = sweep.close_range(range.range?, range.totals.clone());
+        sweep.ranges.add_unchecked(unchecked.clone());
+        was_open.then(|| (sweep.ranges.is_empty(), None))
+    })
+    .await
+}

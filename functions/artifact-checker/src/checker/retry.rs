@@ -1,0 +1,233 @@
+//! Retries the stage of a pipeline that failed because of an artifact, after the artifact was repaired.
+
+use std::time::Duration;
+
+use sekisho_domain::decision::Decision;
+use sekisho_lambda::failure::chain;
+use sekisho_lambda::telemetry;
+use sekisho_ledger::{Error as LedgerError, Store};
+use time::OffsetDateTime;
+use tokio::sync::OnceCell;
+use tokio::time::sleep;
+use tracing::warn;
+
+use crate::aws::codepipeline::executions::{self, Execution};
+use crate::checker::notices;
+use crate::error::CheckError;
+use crate::notice::Changes;
+use crate::outcome::Outcome;
+use crate::right_key::ArtifactStore;
+use crate::run::Run;
+use crate::stage_retry::{self, ActionRun, NewestOrder, OldKey, Reading, StageRetryRow};
+use crate::verdict::in_words;
+
+/// How long the check for an event waits for the end of an action that reads the artifact. An action that cannot read
+/// its input fails within this time, unless a build waits for a machine.
+pub(crate) const LONGEST_WAIT: Duration = Duration::from_mins(2);
+/// The pause between two looks at the actions.
+const PAUSE: Duration = Duration::from_secs(5);
+const IN_PROGRESS: &str = "InProgress";
+const FAILED: &str = "Failed";
+
+/// Retries stages of the pipelines that store artifacts in one bucket.
+pub(crate) struct StageRetrier<'a, L> {
+    run: &'a Run<'a, L>,
+    stores: &'a [ArtifactStore],
+    bucket: &'a str,
+    /// The runs of actions at the first repair of a sweep.
+    runs: OnceCell<Vec<ActionRun>>,
+}
+
+/// What was done about the pipeline of a repaired artifact.
+enum Retry {
+    /// No action failed because of the artifact.
+    NotNeeded,
+    /// A stage failed, and was not retried for this reason.
+    NotRetried(String),
+    /// The stage of this action was retried.
+    Retried(ActionRun),
+}
+
+impl<'a, L: Store> StageRetrier<'a, L> {
+    pub(crate) fn new(run: &'a Run<'a, L>, stores: &'a [ArtifactStore], bucket: &'a str) -> Self {
+        Self { run, stores, bucket, runs: OnceCell::new() }
+    }
+
+    /// Returns the decision about an object that the check for an event has repaired, and the decision about the
+    /// retried stage. Waits until `wait_until` for the end of an action that reads the object.
+    pub(crate) async fn after_event(
+        &self,
+        repaired: Decision<Outcome>,
+        wait_until: OffsetDateTime,
+    ) -> Vec<Decision<Outcome>> {
+        let (repaired, retried) = self.after_repair(repaired, wait_until).await;
+        [repaired].into_iter().chain(retried).collect()
+    }
+
+    /// Returns the decision about an object that a sweep has repaired. People get a notice about a retried stage at
+    /// once, because the sweep may take long.
+    pub(crate) async fn after_sweep(&self, repaired: Decision<Outcome>) -> Decision<Outcome> {
+        let (repaired, retried) = self.after_repair(repaired, self.run.now()).await;
+        if let Some(retried) = retried {
+            telemetry::decision(&retried);
+            let changes = Changes { found: vec![retried], ..Changes::default() };
+            if let Err(error) = self.run.record(&changes.found).await {
+                warn!(error = chain(&error), "the ledger does not have the decision about a retried stage");
+            }
+            if let Err(error) = notices::publish(self.run, &self.run.notice_title("artifacts"), &changes).await {
+                warn!(error = chain(&error), "the notice about a retried stage could not be sent");
+            }
+        }
+        repaired
+    }
+
+    /// The retry is an addition to a repair that is done, so an error is only noted in the decision about the repair.
+    async fn after_repair(
+        &self,
+        repaired: Decision<Outcome>,
+        wait_until: OffsetDateTime,
+    ) -> (Decision<Outcome>, Option<Decision<Outcome>>) {
+        let about = |name| repaired.concerns.get(name).map_or("", String::as_str);
+        let (key, old_key) = (about("object"), about("encryption"));
+        if !self.run.settings.artifacts.retry_stage || repaired.outcome != Outcome::Repaired {
+            return (repaired, None);
+        }
+        match Box::pin(self.retry(key, old_key, wait_until)).await {
+            Ok(Retry::NotNeeded) => (repaired, None),
+            Ok(Retry::NotRetried(why)) => (repaired.about("not_retried", why), None),
+            Err(error) => (repaired.about("not_retried", chain(&error)), None),
+            Ok(Retry::Retried(run)) => {
+                let retried = decision(&run, self.bucket, key, old_key);
+                (repaired, Some(retried))
+            }
+        }
+    }
+
+    async fn retry(&self, key: &str, old_key: &str, wait_until: OffsetDateTime) -> Result<Retry, CheckError> {
+        let mut fresh;
+        let mut runs = self.runs.get_or_try_init(|| self.read_runs()).await?;
+        let (failed, execution) = loop {
+            match stage_retry::reading(runs, key) {
+                Reading::Unaffected => return Ok(Retry::NotNeeded),
+                Reading::Running => {}
+                Reading::Failed(failed) => match self.execution(&failed).await? {
+                    Some(execution) if execution.status == IN_PROGRESS => {}
+                    execution => break (failed, execution),
+                },
+            }
+            if self.run.now() >= wait_until {
+                let why = "an action that reads the object, or another action of its stage, is still running";
+                return Ok(Retry::NotRetried(why.to_owned()));
+            }
+            sleep(PAUSE).await;
+            fresh = self.read_runs().await?;
+            runs = &fresh;
+        };
+        match execution {
+            Some(Execution { status, .. }) if status != FAILED => {
+                return Ok(Retry::NotRetried(format!("the execution's status is {status}")));
+            }
+            Some(Execution { is_parallel: true, .. }) => {
+                return Ok(Retry::NotRetried("the pipeline's mode is PARALLEL".to_owned()));
+            }
+            None => return Ok(Retry::NotRetried("CodePipeline has no such execution any more".to_owned())),
+            Some(_) => {}
+        }
+        let failed = self.with_builds(&failed).await?;
+        let Some(run) = failed.first() else { return Ok(Retry::NotNeeded) };
+        let old_key = self.old_key(old_key).await?;
+        if let Some(objection) = stage_retry::objection(&failed, key, old_key, self.run.account()) {
+            return Ok(Retry::NotRetried(objection));
+        }
+        if !self.is_newest(run).await? {
+            return Ok(Retry::NotRetried("the execution does not belong to the pipeline's newest order".to_owned()));
+        }
+        self.retry_once(run).await
+    }
+
+    async fn retry_once(&self, run: &ActionRun) -> Result<Retry, CheckError> {
+        let Run { ledger, .. } = *self.run;
+        let key = StageRetryRow::key(run);
+        let once = || Ok(Retry::NotRetried("the stage was retried before, and is retried only once".to_owned()));
+        // A repeated attempt of this request has the same id, by which `write` recognizes a row as its own.
+        if ledger.read::<StageRetryRow>(&key).await?.is_some() {
+            return once();
+        }
+        // The row is written before the call, so that a lost answer does not lead to a second retry.
+        match ledger.write(&key, &StageRetryRow::new(self.run.now()), None, self.run.request_id()).await {
+            Ok(_) => {}
+            Err(LedgerError::Changed(_)) => return once(),
+            Err(error) => return Err(error.into()),
+        }
+        match executions::retry_stage(&self.run.clients.codepipeline_calls, run).await {
+            Ok(()) => Ok(Retry::Retried(run.clone())),
+            Err(error) if error.is_refused() => {
+                Ok(Retry::NotRetried(format!("CodePipeline does not retry the stage: {}", in_words(&error))))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The runs of the bucket's pipelines, from the latest to the earliest of each pipeline.
+    async fn read_runs(&self) -> Result<Vec<ActionRun>, CheckError> {
+        let mut runs = Vec::new();
+        for store in self.stores.iter().filter(|store| store.bucket == self.bucket) {
+            let codepipeline = &self.run.clients.codepipeline;
+            runs.extend(executions::open_or_failed_runs(codepipeline, &store.pipeline, self.bucket).await?);
+        }
+        Ok(runs)
+    }
+
+    async fn execution(&self, failed: &[&ActionRun]) -> Result<Option<Execution>, CheckError> {
+        let Some(run) = failed.first() else { return Ok(None) };
+        let codepipeline = &self.run.clients.codepipeline_calls;
+        Ok(executions::execution(codepipeline, &run.pipeline, &run.execution).await?)
+    }
+
+    /// The failed runs, with what CodeBuild says about their builds.
+    async fn with_builds(&self, failed: &[&ActionRun]) -> Result<Vec<ActionRun>, CheckError> {
+        let mut runs = Vec::new();
+        for run in failed {
+            let mut run = (*run).clone();
+            if let Some(build) = &run.build {
+                run.was_denied |= executions::could_not_download(&self.run.clients.codebuild, build).await?;
+            }
+            runs.push(run);
+        }
+        Ok(runs)
+    }
+
+    async fn old_key(&self, name: &str) -> Result<OldKey, CheckError> {
+        // The decision has the encryption in words.
+        let name = name.strip_suffix(" (DSSE)").unwrap_or(name);
+        if !name.starts_with("arn:") {
+            return Ok(OldKey::S3Managed);
+        }
+        let is_aws_managed = self.run.keys.is_aws_managed(name).await?;
+        Ok(if is_aws_managed == Some(true) { OldKey::AwsManaged } else { OldKey::Customer })
+    }
+
+    /// Whether the execution belongs to the pipeline's newest order. A pipeline without orders has its latest execution.
+    async fn is_newest(&self, run: &ActionRun) -> Result<bool, CheckError> {
+        if let Some(order) = self.run.ledger.read::<NewestOrder>(&NewestOrder::key(&run.pipeline)).await? {
+            return Ok(order.state.has(&run.execution));
+        }
+        let latest = executions::latest(&self.run.clients.codepipeline_calls, &run.pipeline).await?;
+        Ok(latest.as_ref() == Some(&run.execution))
+    }
+}
+
+fn decision(run: &ActionRun, bucket: &str, key: &str, old_key: &str) -> Decision<Outcome> {
+    let ActionRun { pipeline, execution, stage, action, .. } = run;
+    let reason = format!(
+        "action {action} failed because it could not use the object's old key {old_key}: the object is repaired, and \
+         stage {stage} of pipeline {pipeline} is retried"
+    );
+    Decision::new(Outcome::Retried, reason)
+        .about("bucket", bucket)
+        .about("object", key)
+        .about("pipeline", pipeline)
+        .about("execution", execution)
+        .about("stage", stage)
+        .about("action", action)
+}

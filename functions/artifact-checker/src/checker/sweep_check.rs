@@ -1,0 +1,131 @@
+//! Checks one object of a sweep, repeats the check until S3 answers, and compares the result with the ledger.
+
+use std::cell::RefCell;
+use std::time::Duration;
+
+use sekisho_domain::decision::Decision;
+use sekisho_lambda::failure::chain;
+use sekisho_lambda::telemetry;
+use sekisho_ledger::Store;
+use tokio::time::{Instant, sleep};
+use tracing::info;
+
+use crate::aws::codepipeline::ArtifactWriters;
+use crate::checker::check::{CheckRequest, ObjectChecker, about_object};
+use crate::checker::foreign_key::explained;
+use crate::checker::retry::StageRetrier;
+use crate::checker::tracker::Tracker;
+use crate::error::CheckError;
+use crate::finding::with_id;
+use crate::key::KeyArn;
+use crate::limit::ConcurrencyLimit;
+use crate::object::{ListedObject, ObjectId};
+use crate::outcome::Outcome;
+use crate::proofs::{Proofs, Reading};
+use crate::request::SweepRequest;
+use crate::run::Run;
+use crate::sweep_totals::CheckedObject;
+
+/// The most attempts at a call if S3 does not answer. Each pause between two attempts is twice as long as the pause
+/// before.
+pub(crate) const ATTEMPTS: u32 = 8;
+pub(crate) const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// The longest pause between checks of an object that another invocation is repairing.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// If less time than this is left, no further page is listed, so that the open pages can be finished.
+pub(crate) const TIME_FOR_A_PAGE: Duration = Duration::from_secs(45);
+
+/// Checks the objects of a sweep.
+pub(crate) struct SweepChecker<'a, L> {
+    pub(crate) run: &'a Run<'a, L>,
+    pub(crate) request: &'a SweepRequest,
+    pub(crate) checker: ObjectChecker<'a, L>,
+    pub(crate) right_key: &'a KeyArn,
+    pub(crate) writers: &'a ArtifactWriters<'a>,
+    pub(crate) retrier: &'a StageRetrier<'a, L>,
+    /// Compares the findings with the ledger; `None` in a dry run.
+    pub(crate) tracker: Option<&'a Tracker<'a, L>>,
+    pub(crate) limit: RefCell<ConcurrencyLimit>,
+    /// The results of the reads, from which follows which objects are read.
+    pub(crate) proofs: RefCell<Proofs>,
+}
+
+impl<L: Store> SweepChecker<'_, L> {
+    /// Checks an object, and returns the result with the number of the check.
+    pub(crate) async fn check(&self, number: u64, object: ListedObject, is_sample: bool) -> (u64, CheckedObject) {
+        let is_older_version = !object.is_latest;
+        let request = CheckRequest {
+            object: ObjectId { bucket: self.request.bucket.clone(), key: object.key, version: object.version },
+            is_latest: object.is_latest,
+            reading: self.proofs.borrow_mut().begin(is_sample),
+        };
+        let result = self.check_until_answered(&request).await;
+        if request.reading == Reading::Read {
+            self.proofs.borrow_mut().end(result.was_read, result.failed_read.as_ref());
+        }
+        let decision = explained(result.decision, self.writers, self.right_key).await;
+        let decision = self.retrier.after_sweep(decision).await;
+        let result = CheckedObject { decision, ..result };
+        let result = match self.tracker {
+            Some(tracker) => tracker.object(result, is_older_version).await,
+            None => CheckedObject { decision: with_id(result.decision), ..result },
+        };
+        self.log(&result);
+        (number, result)
+    }
+
+    /// Logs a finding or a repair. The alarm for findings counts the lines with the message `decision`, and neither a dry
+    /// run nor a finding of which people know must raise this alarm.
+    fn log(&self, checked: &CheckedObject) {
+        let CheckedObject { decision, tracked, .. } = checked;
+        if !decision.outcome.is_finding() && decision.outcome != Outcome::Repaired {
+            return;
+        }
+        if self.request.dry_run {
+            info!(would.json = telemetry::json(decision), "dry run");
+        } else if tracked.is_some_and(|tracked| !tracked.is_news) {
+            info!(known.json = telemetry::json(decision), "known finding");
+        } else {
+            telemetry::decision(decision);
+        }
+    }
+
+    /// Repeats a check until S3 answers. During a pause, the check still uses up one place of the concurrency limit,
+    /// which reduces the load on S3.
+    async fn check_until_answered(&self, request: &CheckRequest) -> CheckedObject {
+        let not_checked = |outcome, reason: String| {
+            CheckedObject::undecided(about_object(Decision::new(outcome, reason), &request.object))
+        };
+        let mut pause = FIRST_PAUSE;
+        let mut attempts = 1;
+        loop {
+            let error = match self.checker.check(request).await {
+                Ok(result) => {
+                    self.limit.borrow_mut().raise();
+                    return result;
+                }
+                Err(error) => error,
+            };
+            if error.is_throttled_by_service() {
+                self.limit.borrow_mut().cut(Instant::now().into_std());
+            }
+            match error {
+                CheckError::RepairedElsewhere if self.run.time_left() > TIME_FOR_A_PAGE => {
+                    sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+                // The invocation that repairs the object decides about it, so there is no finding here.
+                CheckError::RepairedElsewhere => return not_checked(Outcome::Ignored, chain(&error)),
+                _ if attempts == ATTEMPTS => {
+                    let reason = format!("it could not be checked in {ATTEMPTS} attempts: {}", chain(&error));
+                    return not_checked(Outcome::Unknown, reason);
+                }
+                _ => {
+                    sleep(pause).await;
+                    pause *= 2;
+                    attempts += 1;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Incremental sweeps, which leave out what was not written since the last sweep.
+
+use std::time::Duration;
+
+use artifact_checker::{Checker, KeyArn, Outcome, SweepReport};
+use sekisho_domain::artifacts::Repair;
+use sekisho_ledger::Memory;
+
+use crate::sweeps::{SCHEDULE, SWEEP, filled, object_key};
+use crate::world::s3::{Sse, Version};
+use crate::world::{BUCKET, World, foreign, handle, key, now, under};
+
+const DAY: Duration = Duration::from_hours(24);
+
+/// A bucket with so many objects under the right key, of which pages of 100 are listed, three days after they were
+/// written.
+async fn three_days_old(objects: usize) -> World {
+    let world = filled(100, &[]);
+    for n in 0..objects {
+        write(&world, n, under("right"));
+    }
+    tokio::time::sleep(3 * DAY).await;
+    world
+}
+
+/// Writes an object. The event about it is lost.
+fn write(world: &World, n: usize, sse: Sse) {
+    let version = Version { written: Some(now()), ..Version::new(&format!("content {n}"), sse) };
+    world.state().put(BUCKET, &object_key(n), version);
+}
+
+async fn daily(checker: &Checker<Memory>, day: usize) -> SweepReport {
+    let answer = handle(checker, &format!("day-{day}"), SCHEDULE).await.unwrap();
+    tokio::time::sleep(DAY).await;
+    answer.sweeps.into_iter().next().unwrap()
+}
+
+/// Puts the latest version of an object under another key, as `UpdateObjectEncryption` does: S3 sends no event, and the
+/// time of the last change stays.
+fn change_in_place(world: &World, n: usize, sse: Sse) {
+    let mut state = world.state();
+    let versions = state.buckets.get_mut(BUCKET).unwrap().objects.get_mut(&object_key(n)).unwrap();
+    versions.last_mut().unwrap().sse = sse;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_daily_sweep_is_incremental_and_complete_once_a_week() {
+    let world = three_days_old(500).await;
+    let checker = world.checker(Repair::Update);
+    let mut complete = Vec::new();
+    for day in 0..15 {
+        let before = world.state().operations("s3").iter().filter(|name| *name == "HeadObject").count();
+        let report = daily(&checker, day).await;
+        let heads = world.state().operations("s3").iter().filter(|name| *name == "HeadObject").count() - before;
+        assert_eq!(report.objects + report.unchanged, 500);
+        if report.incremental {
+            // The first object of each page shows that the right key works.
+            assert_eq!((report.objects, report.proven, heads), (5, 5, 5));
+        } else {
+            assert_eq!((report.objects, heads), (500, 500));
+            complete.push(day);
+        }
+    }
+    assert_eq!(complete, [0, 7, 14]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_incremental_sweep_checks_what_was_written_and_what_has_a_finding() {
+    let world = three_days_old(300).await;
+    change_in_place(&world, 250, foreign());
+    let checker = world.checker(Repair::Update);
+    daily(&checker, 0).await;
+    write(&world, 150, Sse::S3);
+    change_in_place(&world, 50, Sse::S3);
+    let report = daily(&checker, 1).await;
+    assert!(report.incremental);
+    // The list of the first sweep makes a fourth page.
+    assert_eq!((report.objects, report.unchanged), (4 + 2, 294));
+    assert_eq!((report.outcomes[&Outcome::Repaired], report.findings["open"]), (1, 1));
+    assert_eq!(world.state().bucket(BUCKET).latest(&object_key(150)).unwrap().sse, under("right"));
+    // The key of this object was changed in place, which only a complete sweep sees.
+    assert_eq!(world.state().bucket(BUCKET).latest(&object_key(50)).unwrap().sse, Sse::S3);
+    change_in_place(&world, 250, under("right"));
+    let report = daily(&checker, 2).await;
+    assert_eq!((report.incremental, report.findings.get("resolved")), (true, Some(&1)));
+    let answer = handle(&checker, "person", SWEEP).await.unwrap();
+    let report = &answer.sweeps[0];
+    assert_eq!((report.incremental, report.objects, report.outcomes[&Outcome::Repaired]), (false, 300, 1));
+    assert!(answer.decisions[0].reason.starts_with("swept: "), "{}", answer.decisions[0].reason);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_another_right_key_the_daily_sweep_is_complete() {
+    let world = three_days_old(300).await;
+    let mut checker = world.checker(Repair::Update);
+    daily(&checker, 0).await;
+    checker.settings.key = KeyArn::parse(&key("other")).unwrap();
+    let report = daily(&checker, 1).await;
+    assert_eq!((report.incremental, report.objects, report.outcomes[&Outcome::Repaired]), (false, 300, 300));
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_sweep_checks_the_reports_of_the_function() {
+    let world = filled(100, &[(3, under("right"))]);
+    world.state().put(BUCKET, "sekisho-reports/2026.csv", Version::new("report", Sse::S3));
+    let checker = world.checker(Repair::Update);
+    let answer = handle(&checker, "r", SWEEP).await.unwrap();
+    assert_eq!((answer.sweeps[0].objects, answer.sweeps[0].complete), (3, true));
+    assert_eq!(world.state().bucket(BUCKET).writes, 0);
+}

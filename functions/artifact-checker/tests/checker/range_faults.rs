@@ -1,0 +1,115 @@
+//! Ranges of sweeps whose invocations die or fail, whose messages are lost, or that cannot be checked.
+
+use std::time::Duration;
+
+use artifact_checker::Outcome;
+use proptest::prelude::Rng;
+use proptest::test_runner::{RngAlgorithm, TestRng};
+
+use crate::ranges::{LONG, at_once, checker_of_ranges, report_of, world_with_prefixes};
+use crate::sweep_progress::{deliver, receive};
+use crate::sweeps::{SCHEDULE, SWEEP};
+use crate::world::{BUCKET, Response, handle};
+
+/// Random numbers that are the same in each run.
+fn random(seed: u8) -> impl FnMut(u64) -> u64 {
+    let mut source = TestRng::from_seed(RngAlgorithm::ChaCha, &[seed; 32]);
+    move |below| source.next_u64() % below
+}
+
+/// An invocation may die at any time, also between the claim of an object and its repair. The queue then delivers the
+/// message again.
+#[tokio::test(start_paused = true)]
+async fn a_sweep_whose_invocations_die_checks_everything_and_repairs_each_object_once() {
+    for seed in 0..4 {
+        let world = world_with_prefixes(20);
+        let mut checker = checker_of_ranges(&world);
+        checker.settings.rates.s3 = 100;
+        let mut random = random(seed);
+        handle(&checker, "first", SWEEP).await.unwrap();
+        let mut reports = Vec::new();
+        let mut deaths = 0;
+        for n in 0..200 {
+            let Some(message) = receive(&world) else { break };
+            let id = format!("r{n}");
+            // An invocation that always dies before it makes progress would set its range aside.
+            let life = Duration::from_millis(if n % 3 == 0 { random(12_000) } else { 600_000 });
+            match tokio::time::timeout(life, deliver(&checker, &id, &message, LONG)).await {
+                Ok(answer) => reports.extend(answer.unwrap().sweeps),
+                Err(_) => {
+                    deaths += 1;
+                    world.state().queue.push((message, 0));
+                    tokio::time::sleep(Duration::from_mins(30)).await;
+                }
+            }
+        }
+        assert!(deaths > 0);
+        let report = reports.iter().find(|report| report.range.is_none()).expect("the sweep has ended");
+        assert_eq!((report.objects, report.unchecked_ranges, report.complete), (400, 0, true), "seed {seed}");
+        assert_eq!(world.state().bucket(BUCKET).writes, 16, "seed {seed}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_range_that_cannot_be_listed_is_set_aside_and_makes_the_sweep_incomplete() {
+    for answer in [|| Response::error(500, "InternalError", "We"), || Response::error(403, "AccessDenied", "no")] {
+        let world = world_with_prefixes(20);
+        let checker = checker_of_ranges(&world);
+        world.script(move |request| {
+            let after = request.query.get("start-after")?;
+            // The first page of the range, and not the requests that look for its middle.
+            let is_broken = after.starts_with("pipeline-1") && !request.query.contains_key("max-keys");
+            (request.operation == "ListObjectsV2" && is_broken).then(answer)
+        });
+        let answers = at_once(&world, &checker, SWEEP).await;
+        let report = report_of(&answers);
+        assert_eq!(report.unchecked_ranges, 1);
+        assert!(report.objects > 100 && report.objects < 400, "{}", report.objects);
+        let decisions: Vec<_> = answers.iter().flat_map(|answer| &answer.decisions).collect();
+        let finding = decisions.iter().find(|one| one.concerns.get("problem").is_some_and(|it| it == "not-checked"));
+        let finding = finding.unwrap();
+        assert_eq!(finding.outcome, Outcome::Unknown);
+        assert!(finding.reason.contains("the objects after \"pipeline-0"), "{}", finding.reason);
+        let summary = decisions.iter().find(|one| one.reason.starts_with("incomplete")).unwrap();
+        assert_eq!(summary.outcome, Outcome::Reported);
+        assert_eq!(world.state().published.len(), 1);
+        // The next sweep checks everything, and resolves the finding.
+        world.state().script = None;
+        let answers = at_once(&world, &checker, SCHEDULE).await;
+        let report = report_of(&answers);
+        assert_eq!((report.objects, report.unchecked_ranges, report.incremental), (400, 0, false));
+        assert!(world.state().published[1].contains("Not found any more"), "{}", world.state().published[1]);
+    }
+}
+
+/// An invocation that always dies at the same object, for example because it needs too much memory.
+#[tokio::test(start_paused = true)]
+async fn a_range_whose_invocations_always_die_is_set_aside() {
+    let world = world_with_prefixes(20);
+    let mut checker = checker_of_ranges(&world);
+    checker.settings.concurrency = 1;
+    handle(&checker, "first", SWEEP).await.unwrap();
+    let message = receive(&world).unwrap();
+    for n in 0..3 {
+        let id = format!("r{n}");
+        let killed = tokio::time::timeout(Duration::from_millis(300), deliver(&checker, &id, &message, LONG));
+        assert!(killed.await.is_err());
+        tokio::time::sleep(Duration::from_mins(30)).await;
+    }
+    let answer = deliver(&checker, "r3", &message, LONG).await.unwrap();
+    let report = answer.sweeps.last().unwrap();
+    assert_eq!((report.complete, report.unchecked_ranges, report.range), (true, 1, None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_daily_sweep_resumes_ranges_whose_messages_are_lost() {
+    let world = world_with_prefixes(20);
+    let checker = checker_of_ranges(&world);
+    handle(&checker, "first", SWEEP).await.unwrap();
+    world.state().queue.clear();
+    tokio::time::sleep(Duration::from_hours(24)).await;
+    let answers = at_once(&world, &checker, SCHEDULE).await;
+    assert_eq!(answers[0].decisions[0].outcome, Outcome::Ignored, "{:?}", answers[0].decisions);
+    let report = report_of(&answers);
+    assert_eq!((report.sweep.as_str(), report.objects), ("first", 400));
+}

@@ -1,0 +1,197 @@
+//! Sweeps that are too large for one invocation: their ranges, which several invocations check at the same time.
+
+use std::time::Duration;
+
+use artifact_checker::{Answer, Checker, Outcome, SweepReport};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use sekisho_domain::artifacts::Repair;
+use sekisho_ledger::Memory;
+
+use crate::sweep_progress::{deliver, receive, to_the_end};
+use crate::sweeps::{SWEEP, SWEEP_DRY_RUN, SWEEP_VERSIONS, filled};
+use crate::world::s3::{Bucket, Sse, Version};
+use crate::world::{ACCOUNT, BUCKET, World, created, foreign, handle, under};
+
+pub(crate) const LONG: Duration = Duration::from_mins(5);
+
+/// A checker whose first invocation leaves everything after the first pages to the ranges.
+pub(crate) fn checker_of_ranges(world: &World) -> Checker<Memory> {
+    let mut checker = world.checker(Repair::Update);
+    checker.settings.alone = 100;
+    checker
+}
+
+/// A bucket with this many objects in each of 20 prefixes, whose pages have 50 objects. Every 25th object is under S3's
+/// own key, and every 90th under another account's key.
+pub(crate) fn world_with_prefixes(objects: usize) -> World {
+    let world = World::new();
+    world.state().buckets.insert(BUCKET.to_owned(), Bucket::new(ACCOUNT).paged(50));
+    for n in 0..20 * objects {
+        let sse = match n {
+            n if n % 25 == 3 => Sse::S3,
+            n if n % 90 == 7 => foreign(),
+            _ => under("right"),
+        };
+        // The keys of CodePipeline end with random characters.
+        let key = format!("pipeline-{:02}/SourceArti/{:07x}", n % 20, n * 2_654_435_761 % 0x1000_0000);
+        world.state().put(BUCKET, &key, Version::new("content", sse));
+    }
+    world.state().latency = Duration::from_millis(30);
+    world
+}
+
+/// Handles a sweep and all messages of the queue, up to five at the same time. Returns all answers.
+pub(crate) async fn at_once(world: &World, checker: &Checker<Memory>, payload: &str) -> Vec<Answer> {
+    at_once_with(world, checker, payload, 5).await
+}
+
+/// Handles a sweep and all messages of the queue, up to so many at the same time. Returns all answers.
+pub(crate) async fn at_once_with(
+    world: &World,
+    checker: &Checker<Memory>,
+    payload: &str,
+    invocations: usize,
+) -> Vec<Answer> {
+    let mut answers = vec![handle(checker, "first", payload).await.unwrap()];
+    let mut running = FuturesUnordered::new();
+    let mut n = 0;
+    // A queue is asked again and again, so that a new range does not wait for the end of another one.
+    let mut poll = tokio::time::interval(Duration::from_millis(500));
+    loop {
+        while running.len() < invocations
+            && let Some(message) = receive(world)
+        {
+            n += 1;
+            let id = format!("worker-{n}");
+            running.push(async move { deliver(checker, &id, &message, LONG).await.unwrap() });
+        }
+        if running.is_empty() {
+            return answers;
+        }
+        tokio::select! {
+            Some(answer) = running.next() => answers.push(answer),
+            _ = poll.tick() => {}
+        }
+    }
+}
+
+/// The report of the whole sweep.
+pub(crate) fn report_of(answers: &[Answer]) -> &SweepReport {
+    let mut reports = answers.iter().flat_map(|answer| &answer.sweeps);
+    reports.find(|report| report.range.is_none() && report.complete).expect("the sweep has ended")
+}
+
+/// How many requests for this operation were sent.
+fn requests(world: &World, operation: &str) -> usize {
+    world.state().operations("s3").iter().filter(|name| *name == operation).count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn several_invocations_check_every_object_once_and_the_totals_are_exact() {
+    let world = world_with_prefixes(60);
+    let mut checker = checker_of_ranges(&world);
+    // Slowly enough that the first range is divided several times.
+    checker.settings.rates.s3 = 100;
+    let answers = at_once(&world, &checker, SWEEP).await;
+    let report = report_of(&answers);
+    let ranges: usize = answers.iter().flat_map(|answer| &answer.sweeps).filter(|one| one.range.is_some()).count();
+    assert!(ranges >= 5, "{ranges}");
+    assert_eq!((report.objects, report.unchecked_ranges, report.sweep.as_str()), (1200, 0, "first"));
+    assert_eq!(report.outcomes[&Outcome::Repaired], 48);
+    let bad = (0..1200).filter(|n| n % 90 == 7 && n % 25 != 3).count() as u64;
+    assert_eq!((report.outcomes[&Outcome::ForeignKey], report.findings["open"]), (bad, bad));
+    assert_eq!(world.state().bucket(BUCKET).writes, 48);
+    // A repair begins and ends with a further HEAD request.
+    let heads = requests(&world, "HeadObject");
+    assert!((1200..=1200 + 2 * 48 + 12).contains(&heads), "{heads}");
+    assert_eq!(world.state().published.len(), 1, "{:?}", world.state().published);
+    // The same sweep within one invocation has the same result, but for the repairs.
+    let again = handle(&world.checker(Repair::Update), "again", SWEEP).await.unwrap();
+    assert_eq!((again.sweeps[0].objects, again.sweeps[0].outcomes[&Outcome::ForeignKey]), (1200, bad));
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_mode_has_its_ranges() {
+    for payload in [SWEEP_VERSIONS, SWEEP_DRY_RUN] {
+        let world = world_with_prefixes(20);
+        for n in 0..300 {
+            world.state().put(BUCKET, "pipeline-10/many-versions", Version::new(&format!("content {n}"), Sse::S3));
+        }
+        let mut checker = checker_of_ranges(&world);
+        checker.settings.rates.s3 = 60;
+        let answers = at_once(&world, &checker, payload).await;
+        let report = report_of(&answers);
+        let (objects, repaired) = if report.dry_run { (401, 0) } else { (700, 316) };
+        assert_eq!(report.objects, objects);
+        assert_eq!(report.outcomes.get(&Outcome::Repaired).copied().unwrap_or(0), repaired, "{:?}", report.outcomes);
+        assert_eq!(world.state().bucket(BUCKET).writes as u64, repaired);
+        assert_eq!(report.estimate.is_some(), report.dry_run);
+    }
+}
+
+/// Lambda ends a chain of self-invocations after about 16 hops.
+#[tokio::test(start_paused = true)]
+async fn a_sweep_may_need_far_more_than_sixteen_invocations_in_a_row() {
+    let world = filled(10, &[(2_000, under("right")), (10, Sse::S3)]);
+    world.state().latency = Duration::from_millis(400);
+    let mut checker = world.checker(Repair::Update);
+    checker.settings.concurrency = 1;
+    let (answer, invocations) = to_the_end(&world, &checker, SWEEP, Duration::from_secs(47)).await;
+    assert!(invocations > 16, "{invocations}");
+    let report = answer.sweeps.last().unwrap();
+    assert_eq!((report.complete, report.objects, report.outcomes[&Outcome::Repaired]), (true, 2010, 10));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_doubled_message_counts_nothing() {
+    let world = world_with_prefixes(20);
+    let checker = checker_of_ranges(&world);
+    let mut answers = vec![handle(&checker, "first", SWEEP).await.unwrap()];
+    let mut n = 0;
+    while let Some(message) = receive(&world) {
+        n += 1;
+        let (one, other) = (format!("one-{n}"), format!("other-{n}"));
+        let (one, other) =
+            tokio::join!(deliver(&checker, &one, &message, LONG), deliver(&checker, &other, &message, LONG));
+        let late = deliver(&checker, &format!("late-{n}"), &message, LONG).await.unwrap();
+        assert_eq!(late.decisions[0].outcome, Outcome::Ignored, "{late:?}");
+        answers.extend([one.unwrap(), other.unwrap(), late]);
+    }
+    let report = report_of(&answers);
+    assert_eq!((report.objects, report.outcomes[&Outcome::Repaired]), (400, 16));
+    assert_eq!(answers.iter().flat_map(|answer| &answer.sweeps).filter(|one| one.range.is_none()).count(), 2);
+    assert_eq!(world.state().published.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_sweeps_and_events_at_the_same_time_repair_each_object_once() {
+    let world = world_with_prefixes(30);
+    let mut checker = checker_of_ranges(&world);
+    checker.settings.rates.s3 = 200;
+    let wrong: Vec<String> = {
+        let state = world.state();
+        let objects = &state.bucket(BUCKET).objects;
+        objects.iter().filter(|(_, versions)| versions[0].sse == Sse::S3).map(|(key, _)| key.clone()).collect()
+    };
+    let events = async {
+        let mut repaired = 0;
+        for (n, key) in wrong.iter().enumerate() {
+            let answer = handle(&checker, &format!("event-{n}"), &created(BUCKET, key, None)).await.unwrap();
+            repaired += u64::from(answer.decisions[0].outcome == Outcome::Repaired);
+        }
+        repaired
+    };
+    let (one, other, by_events) =
+        tokio::join!(at_once(&world, &checker, SWEEP), at_once(&world, &checker, SWEEP_VERSIONS), events);
+    let all: Vec<Answer> = one.into_iter().chain(other).collect();
+    let reports: Vec<&SweepReport> =
+        all.iter().flat_map(|answer| &answer.sweeps).filter(|one| one.range.is_none() && one.complete).collect();
+    assert_eq!(
+        reports.iter().map(|report| (report.objects, report.unchecked_ranges)).collect::<Vec<_>>(),
+        [(800, 0), (800, 0)]
+    );
+    let by_sweeps: u64 = reports.iter().filter_map(|report| report.outcomes.get(&Outcome::Repaired)).sum();
+    assert_eq!(by_events + by_sweeps, wrong.len() as u64);
+    assert_eq!(world.state().bucket(BUCKET).writes, wrong.len() as u64);
+}

@@ -1,0 +1,240 @@
+//! Tests of the retry of a stage that failed because of an artifact.
+
+use std::time::Duration;
+
+use artifact_checker::{Answer, Checker, Outcome};
+use sekisho_domain::artifacts::Repair;
+use sekisho_ledger::{Key, Memory, Store};
+use serde_json::{Value, json};
+
+use crate::objects::{OBJECT, VERSION, event};
+use crate::sweeps::SWEEP;
+use crate::world::s3::{Sse, Version};
+use crate::world::{BUCKET, Response, World, handle, key, under};
+
+const READER: &str = "arn:aws:iam::444444444444:role/deploy";
+
+/// The run of an action in the form of `ListActionExecutions`.
+fn run(stage: &str, action: &str, status: &str, input: &str) -> Value {
+    json!({
+        "pipelineExecutionId": "e1", "actionExecutionId": "a", "stageName": stage, "actionName": action,
+        "status": status,
+        "input": {"roleArn": READER, "inputArtifacts": [{"name": "in", "s3location": {"bucket": BUCKET, "key": input}}]},
+        "output": {"executionResult": {"errorDetails": {"code": "PermissionError", "message": "no"}}},
+    })
+}
+
+fn execution(id: &str, status: &str, mode: &str) -> Value {
+    json!({"pipelineName": "shop", "pipelineExecutionId": id, "status": status, "executionMode": mode})
+}
+
+/// A world in which the stage `Deploy` of the pipeline failed, because its action could not read the object of the
+/// example event.
+fn world_with_failed_stage(sse: Sse) -> World {
+    let world = World::new();
+    world.state().put(BUCKET, OBJECT, Version { id: VERSION.to_owned(), ..Version::new("x", sse) });
+    world.declare_pipelines(&[("shop", BUCKET, Some(&key("right")))]);
+    world.state().actions.insert("shop".to_owned(), vec![run("Deploy", "Stack", "Failed", OBJECT)]);
+    world.state().executions = vec![execution("e1", "Failed", "QUEUED")];
+    world
+}
+
+fn checker(world: &World) -> Checker<Memory> {
+    let mut checker = world.checker(Repair::Update);
+    checker.settings.artifacts.retry_stage = true;
+    checker
+}
+
+async fn check(checker: &Checker<Memory>) -> Answer {
+    handle(checker, "r", &event("object-created")).await.unwrap()
+}
+
+/// The reason why the stage was not retried.
+fn objection(answer: &Answer) -> Option<&str> {
+    answer.decisions.iter().find_map(|decision| decision.concerns.get("not_retried")).map(String::as_str)
+}
+
+fn retried(world: &World) -> Vec<Value> {
+    std::mem::take(&mut world.state().retried)
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_repair_the_failed_stage_is_retried_and_the_notice_says_so() {
+    let world = world_with_failed_stage(under("other"));
+    let answer = check(&checker(&world)).await;
+    let outcomes: Vec<Outcome> = answer.decisions.iter().map(|decision| decision.outcome).collect();
+    assert_eq!(outcomes, [Outcome::Repaired, Outcome::Retried], "{:?}", answer.decisions);
+    let expected = json!({"pipelineName": "shop", "stageName": "Deploy", "pipelineExecutionId": "e1",
+                          "retryMode": "FAILED_ACTIONS"});
+    assert_eq!(retried(&world), [expected]);
+    let [notice] = world.state().published.clone().try_into().unwrap();
+    assert!(notice.contains("retried: ") && notice.contains("stage Deploy of pipeline shop"), "{notice}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stage_is_retried_once() {
+    let world = world_with_failed_stage(under("other"));
+    let checker = checker(&world);
+    check(&checker).await;
+    world.state().put(BUCKET, OBJECT, Version { id: VERSION.to_owned(), ..Version::new("x", under("other")) });
+    let answer = check(&checker).await;
+    assert!(objection(&answer).unwrap().contains("only once"), "{:?}", answer.decisions);
+    assert_eq!(retried(&world).len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_the_setting_or_a_repair_nothing_is_retried() {
+    let world = world_with_failed_stage(under("other"));
+    let answer = check(&world.checker(Repair::Update)).await;
+    assert_eq!(answer.decisions[0].outcome, Outcome::Repaired);
+    let compliant = world_with_failed_stage(under("right"));
+    check(&checker(&compliant)).await;
+    for world in [world, compliant] {
+        assert_eq!(
+            (retried(&world).len(), world.state().operations("codepipeline").contains(&"RetryStageExecution".into())),
+            (0, false)
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_condition_prevents_the_retry() {
+    type Change = fn(&World);
+    let cases: [(Sse, Change, &str); 7] = [
+        (Sse::S3, |_| {}, "can use the old key"),
+        (under("other"), |world| world.state().executions[0] = execution("e1", "Failed", "PARALLEL"), "PARALLEL"),
+        (under("other"), |world| world.state().executions[0] = execution("e1", "Stopped", "QUEUED"), "Stopped"),
+        (
+            under("other"),
+            |world| world.state().executions.insert(0, execution("e2", "InProgress", "QUEUED")),
+            "newest order",
+        ),
+        (
+            under("other"),
+            |world| world.state().actions.get_mut("shop").unwrap().push(run("Deploy", "Other", "Failed", "another")),
+            "had not read the artifact",
+        ),
+        (
+            under("other"),
+            |world| world.state().actions.get_mut("shop").unwrap()[0]["output"] = json!({}),
+            "no error code",
+        ),
+        (
+            under("other"),
+            |world| {
+                world.answer_operation("RetryStageExecution", || {
+                    Response::json_error("StageNotRetryableException", "no")
+                })
+            },
+            "StageNotRetryableException",
+        ),
+    ];
+    for (sse, change, part) in cases {
+        let world = world_with_failed_stage(sse);
+        change(&world);
+        let answer = check(&checker(&world)).await;
+        assert_eq!(answer.decisions[0].outcome, Outcome::Repaired, "{part}");
+        assert!(objection(&answer).is_some_and(|why| why.contains(part)), "{part}: {:?}", answer.decisions);
+        assert_eq!((retried(&world).len(), answer.decisions.len()), (0, 1), "{part}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_action_that_did_not_read_the_object_or_succeeded_in_the_end_is_no_reason_for_a_retry() {
+    let actions = [
+        vec![run("Deploy", "Stack", "Failed", "another")],
+        // The latest run of an action counts.
+        vec![run("Deploy", "Stack", "Succeeded", OBJECT), run("Deploy", "Stack", "Failed", OBJECT)],
+        vec![],
+    ];
+    for actions in actions {
+        let world = world_with_failed_stage(under("other"));
+        world.state().actions.insert("shop".to_owned(), actions);
+        let answer = check(&checker(&world)).await;
+        assert_eq!((objection(&answer), answer.decisions.len(), retried(&world).len()), (None, 1, 0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_build_that_could_not_read_its_source_is_retried() {
+    for (phase, expected) in [("DOWNLOAD_SOURCE", 1), ("BUILD", 0)] {
+        let world = world_with_failed_stage(under("other"));
+        let mut build = run("Build", "Build", "Failed", OBJECT);
+        build["input"]["actionTypeId"] =
+            json!({"category": "Build", "owner": "AWS", "provider": "CodeBuild", "version": "1"});
+        let result = json!({"externalExecutionId": "shop:1", "errorDetails": {"code": "JobFailed", "message": "m"}});
+        build["output"]["executionResult"] = result;
+        world.state().actions.insert("shop".to_owned(), vec![build]);
+        let phases = json!([{"phaseType": "SUBMITTED", "phaseStatus": "SUCCEEDED"},
+                            {"phaseType": phase, "phaseStatus": "FAILED"}, {"phaseType": "COMPLETED"}]);
+        world.state().builds = json!({"builds": [{"id": "shop:1", "phases": phases}]});
+        let answer = check(&checker(&world)).await;
+        assert_eq!(retried(&world).len(), expected, "{phase}: {:?}", answer.decisions);
+        assert_eq!(objection(&answer).is_some_and(|why| why.contains("JobFailed")), expected == 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_check_waits_for_the_end_of_the_action_and_of_its_execution() {
+    let world = world_with_failed_stage(under("other"));
+    let mut looks = 0;
+    world.script(move |request| {
+        let is_looking = request.operation == "ListActionExecutions";
+        looks += u32::from(is_looking);
+        let running = json!({"actionExecutionDetails": [run("Deploy", "Stack", "InProgress", OBJECT)]});
+        let is_over = looks > 3;
+        match request.operation.as_str() {
+            "ListActionExecutions" if !is_over => Some(Response::new(200).body(running.to_string())),
+            "GetPipelineExecution" if looks == 4 => {
+                let answer = json!({"pipelineExecution": execution("e1", "InProgress", "QUEUED")});
+                Some(Response::new(200).body(answer.to_string()))
+            }
+            _ => None,
+        }
+    });
+    check(&checker(&world)).await;
+    assert_eq!(retried(&world).len(), 1);
+    // An action that goes on for long had read the object after the repair.
+    let world = world_with_failed_stage(under("other"));
+    world.state().actions.insert("shop".to_owned(), vec![run("Build", "Build", "InProgress", OBJECT)]);
+    let began = crate::world::now();
+    let answer = check(&checker(&world)).await;
+    assert!(objection(&answer).unwrap().contains("still running"), "{:?}", answer.decisions);
+    assert!(crate::world::now() - began < Duration::from_secs(126));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_execution_has_to_belong_to_the_newest_order() {
+    let order = |execution: &str| json!({"number": 7, "execution": execution, "may_run": false, "progress": {"ended": "failed"}});
+    for (execution, expected) in [("e1", 1), ("e0", 0)] {
+        let world = world_with_failed_stage(under("other"));
+        let checker = checker(&world);
+        let row = Key { pk: "order".to_owned(), sk: "shop".to_owned() };
+        checker.ledger.write(&row, &order(execution), None, "starter").await.unwrap();
+        check(&checker).await;
+        assert_eq!(retried(&world).len(), expected, "{execution}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sweep_retries_the_stage_without_waiting() {
+    let world = world_with_failed_stage(under("other"));
+    let answer = handle(&checker(&world), "r", SWEEP).await.unwrap();
+    assert!(answer.sweeps[0].complete);
+    assert_eq!(retried(&world).len(), 1);
+    assert!(world.state().published.concat().contains("stage Deploy of pipeline shop"));
+    let world = world_with_failed_stage(under("other"));
+    world.state().actions.insert("shop".to_owned(), vec![run("Build", "Build", "InProgress", OBJECT)]);
+    let began = crate::world::now();
+    handle(&checker(&world), "r", SWEEP).await.unwrap();
+    assert_eq!((retried(&world).len(), crate::world::now() - began < Duration::from_secs(5)), (0, true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_of_codepipeline_does_not_fail_the_repair() {
+    let world = world_with_failed_stage(under("other"));
+    world.answer_operation("GetPipelineExecution", || Response::json_error("ThrottlingException", "Rate exceeded"));
+    let answer = check(&checker(&world)).await;
+    assert_eq!(answer.decisions[0].outcome, Outcome::Repaired);
+    assert!(objection(&answer).is_some_and(|why| why.contains("ThrottlingException")), "{:?}", answer.decisions);
+}
