@@ -39,7 +39,8 @@ def test_a_door_in_order_is_listed_with_its_configuration_and_its_members(cloud,
 
 
 def test_a_member_with_two_doors_and_a_door_with_two_members_are_reported(cloud, hana, configured, capsys):
-    configured(PEOPLE + PEOPLE.replace("hana", "taro") + PEOPLE.replace(".hana", ".team") + 'members = ["hana"]\n')
+    team_of = PEOPLE + PEOPLE.replace("hana", "taro") + PEOPLE.replace(".hana", ".team") + "members = {}\n"
+    configured(team_of.format('["hana", "taro"]'))
     taro, team = (doors(cloud, hana).role(name) for name in ("taro", "team"))
     for name in ("taro", "team"):
         person.make_person(hana, name, None)
@@ -52,12 +53,16 @@ def test_a_member_with_two_doors_and_a_door_with_two_members_are_reported(cloud,
         assert right, output
         choose(cloud, "U0HANA", taro, channel="third")
         right, output = shown(hana, capsys)
+        configured(team_of.format('["hana"]'))
+        _, stranger = shown(hana, capsys)
     finally:
         for name in ("taro", "team"):
             person.remove_person(hana, name)
     assert not right
     assert "U0HANA of workspace T0LOCAL is mapped to the doors of hana and taro, and could approve alone" in output
     assert "the door of taro is mapped by U0HANA of workspace T0LOCAL and U0TARO of workspace T0LOCAL" in output
+    assert "the group" not in output
+    assert "U0TARO of workspace T0LOCAL is mapped to the door of the group team, which does not have taro" in stranger
 
 
 def test_a_door_without_its_policy_is_named_with_everybody_who_could_come_through(cloud, hana, configured, capsys):

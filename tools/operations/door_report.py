@@ -164,16 +164,24 @@ class DoorReport:
                 print(f"        Mapped in Slack to {one.role}: {one}")
 
     def _doubtful_mappings(self) -> Iterator[str]:
-        """Members who have the doors of two persons, and doors of one person that two members have."""
-        own = {self.doors.role(name): name for name, entry in self.entries.items() if not entry.get("members")}
-        pairs = {(f"{one.user} of workspace {one.team}", own[one.role]) for one in self.mappings if one.role in own}
+        """Members who could be two people to temp-access, and doors of one person that two members have."""
+        doors = {self.doors.role(name): name for name in self.entries}
+        pairs = {(f"{one.user} of workspace {one.team}", doors[one.role]) for one in self.mappings if one.role in doors}
         by_member, by_door = defaultdict(set), defaultdict(set)
         for member, door in pairs:
             by_member[member].add(door)
-            by_door[door].add(member)
+            if not self.entries[door].get("members"):
+                by_door[door].add(member)
         for member, found in sorted(by_member.items()):
-            if len(found) > 1:
-                yield f"{member} is mapped to the doors of {' and '.join(sorted(found))}, and could approve alone"
+            own = {door for door in found if not self.entries[door].get("members")}
+            if len(own) > 1:
+                yield f"{member} is mapped to the doors of {' and '.join(sorted(own))}, and could approve alone"
+            for group in sorted(found - own):
+                if own and not own <= set(self.entries[group]["members"]):
+                    yield (
+                        f"{member} is mapped to the door of the group {group}, which does not have "
+                        f"{' and '.join(sorted(own))} among its members, and could approve alone"
+                    )
         for door, members in sorted(by_door.items()):
             if len(members) > 1:
                 yield f"the door of {door} is mapped by {' and '.join(sorted(members))}: it belongs to one person"
