@@ -196,6 +196,7 @@ def test_a_removed_person_has_neither_alias_nor_role_nor_mapping_and_live_grants
         grant(cloud, "role/approved/admin", late, door="taro", approved_by="hana"),
         grant(cloud, "user/prd-hana/read-only", early, door="hana"),
         grant(cloud, "user/revoked/admin", late, state="revoked", door="hana"),
+        grant(cloud, "user/PRD-Hana/other", late),
         grant(cloud, "user/others/admin", late, door="taro"),
     ]
     capsys.readouterr()
@@ -211,6 +212,7 @@ def test_a_removed_person_has_neither_alias_nor_role_nor_mapping_and_live_grants
     named = [line for line in output.splitlines() if "To end it:" in line]
     assert [line.split()[1:5] for line in named] == [
         ["role", "approved", "has", "admin"],
+        ["user", "PRD-Hana", "has", "other"],
         ["user", "asked", "has", "admin"],
         ["user", "prd-hana", "has", "admin"],
     ]

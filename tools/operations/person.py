@@ -192,6 +192,8 @@ def _remaining(target: Environment, session: boto3.Session, name: str) -> Iterat
 def live_grants(dynamodb: Any, name: str, beneficiaries: Iterable[str]) -> Iterator[str]:
     """The live grants that a door asked for or approved, or that are for its principals, each with its revoke."""
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    # As for temp-access, names and addresses are unique without regard to case.
+    own = {one.casefold() for one in beneficiaries}
     pages = dynamodb.get_paginator("query").paginate(
         TableName=LEDGER,
         KeyConditionExpression="pk = :grants",
@@ -204,7 +206,7 @@ def live_grants(dynamodb: Any, name: str, beneficiaries: Iterable[str]) -> Itera
         doors = {consent.get(key, {}).get("S") for key in ("door", "approved_by")}
         end = row["end"]["S"]
         is_live = row["state"]["S"] in ("intent", "granted") and end > now
-        if is_live and (name in doors or f"{kind}/{principal}" in beneficiaries):
+        if is_live and (name in doors or f"{kind}/{principal}".casefold() in own):
             request = f'{{"action":"revoke","{kind}":"{principal}","profile":"{profile}"}}'
             yield f"{kind} {principal} has {profile} until {end}. To end it: {FUNCTION} {request}"
 
