@@ -104,6 +104,24 @@ def test_principals_are_counted_apart_and_attempts_not_at_all():
     assert hours(*found) == {"user/prd-user": 2, "role/prd-user": 1}
 
 
+def test_a_person_is_who_has_the_user_id():
+    def of(address, user):
+        return {"person": address, "user_id": user}
+
+    found = [
+        grant("10:00", "12:00", who=of("hana@example.com", "id-1")),
+        # The same person, in another spelling.
+        grant("10:30", "13:00", "extended", start=at("10:00"), who=of("Hana@Example.com", "id-1")),
+        decided("11:00", "revoked", policies="sekisho-admin", **of("hana@example.com", "id-1")),
+        # The address leads to somebody else, whose access is ended by the user id.
+        grant("14:00", "18:00", who=of("hana@example.com", "id-2")),
+        decided("17:00", "revoked", policies="sekisho-admin", person="id-2"),
+    ]
+    lines = [(one["principal"], one["user_id"], one["hours"]) for one in audit.hours(found, OWN, DAY)]
+    assert lines == [("hana@example.com", "id-1", "1.00"), ("hana@example.com", "id-2", "3.00")]
+    assert audit.entry(found[0], OWN)["user_id"] == "id-1"
+
+
 def test_a_line_says_who_asked_and_who_approved():
     more = {"door": "hana", "approved_by": "taro", "because": "OPS-7", "code": "ABCD2345"}
     line = audit.entry(grant("10:00", "12:00", **more), OWN)
@@ -207,7 +225,10 @@ def test_the_files_cover_all_accounts(both, capsys):
         ("", "'-\n=x"),
     ]
     hours = (both / "hours-2026-11-21-to-2026-11-21.csv").read_text(encoding="utf-8-sig").splitlines()
-    assert hours == ["environment,account,region,kind,principal,hours", f"test,{T},ap-northeast-1,user,prd-user,2.00"]
+    assert hours == [
+        "environment,account,region,kind,principal,hours,user_id",
+        f"test,{T},ap-northeast-1,user,prd-user,2.00,",
+    ]
     printed = capsys.readouterr().out.splitlines()
     assert [line.split(": ")[1] for line in printed] == ["3 decisions", "3 decisions", "1 principals", "1 principals"]
     assert all(line.split(": ")[0].endswith((".csv", ".jsonl")) for line in printed)

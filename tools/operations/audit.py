@@ -38,8 +38,9 @@ POLICY = "sekisho-"
 KINDS = ("user", "role", "person")
 COLUMNS = (
     *("at", "environment", "account", "region", "outcome", "kind", "principal", "profile", "asked_by", "approved_by"),
-    *("reason", "start", "end", "code", "break_glass", "detail", "request"),
+    *("reason", "start", "end", "code", "break_glass", "detail", "request", "user_id"),
 )
+HOURS = ("environment", "account", "region", "kind", "principal", "hours", "user_id")
 # A spreadsheet takes a cell that begins with one of these for a formula.
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -141,6 +142,7 @@ def entry(one: Decided, own: Mapping[str, str | None]) -> Entry:
         "break_glass": decision.get("break_glass"),
         "detail": decision["reason"],
         "request": one.request,
+        "user_id": decision.get("user_id"),
     }
     return {column: values[column] for column in COLUMNS}
 
@@ -159,14 +161,23 @@ Windows = list[tuple[datetime, datetime]]
 
 
 def hours(found: Iterable[Decided], own: Mapping[str, str | None], wanted: Period) -> list[Entry]:
-    """The hours for which each principal had access in the period, with several profiles at a time counted once."""
+    """The hours for which each principal had access in the period, with several profiles at a time counted once.
+
+    The user id tells who a person is: an address may be spelled in several ways, and lead to another user later.
+    """
     principals: dict[tuple[str, str], dict[str, Windows]] = {}
+    names: dict[tuple[str, str], tuple[str, str | None]] = {}
     for one in sorted(found, key=lambda one: one.at):
         kind, principal = _principal(one.decision)
         if kind and principal:
-            _follow(principals.setdefault((kind, principal), {}), one)
+            identity = one.decision.get("user_id")
+            key = (kind, identity or principal)
+            if identity or key not in names:
+                names[key] = (principal, identity)
+            _follow(principals.setdefault(key, {}), one)
     lines: list[Entry] = []
-    for (kind, principal), profiles in sorted(principals.items()):
+    for key, profiles in sorted(principals.items()):
+        kind, (principal, identity) = key[0], names[key]
         windows = [
             (max(begin, wanted.begin), min(end, wanted.end, now()))
             for windows in profiles.values()
@@ -174,7 +185,9 @@ def hours(found: Iterable[Decided], own: Mapping[str, str | None], wanted: Perio
         ]
         if total := _length(windows):
             lines.append(
-                dict(own) | {"kind": kind, "principal": principal, "hours": f"{total / timedelta(hours=1):.2f}"}
+                dict(own)
+                | {"kind": kind, "principal": principal, "hours": f"{total / timedelta(hours=1):.2f}"}
+                | {"user_id": identity}
             )
     return lines
 
@@ -213,7 +226,7 @@ def write(result: Audit, folder: Path) -> list[Path]:
     written = []
     for name, lines, columns in (
         ("access", result.entries, COLUMNS),
-        ("hours", result.hours, ("environment", "account", "region", "kind", "principal", "hours")),
+        ("hours", result.hours, HOURS),
     ):
         path = folder / f"{name}-{result.period.name}"
         # UTF-8 with a mark at the beginning: Excel takes the file for another encoding without it.
