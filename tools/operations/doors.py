@@ -28,8 +28,8 @@ LATEST = "$LATEST"
 # An asynchronous invocation waits at most this many seconds and is not repeated. Otherwise, a grant could begin hours
 # after the request.
 WAIT = {"MaximumEventAgeInSeconds": 60, "MaximumRetryAttempts": 0}
-# Without InvokeFunctionUrl, a function URL for the alias would be another way in. InvokeAsync is an older API, which AWS
-# still lists as an action of its own, and whose function name may have an alias.
+# Without InvokeFunctionUrl, a function URL for the alias would be another way in. InvokeAsync is an older API, which
+# AWS still lists as an action of its own, and whose function name may have an alias.
 INVOKE = ["lambda:InvokeAsync", "lambda:InvokeFunction", "lambda:InvokeFunctionUrl"]
 
 
