@@ -33,7 +33,11 @@
 //! **Outcomes.** See [`Outcome`]. The function returns, logs and records each decision with its reason.
 //!
 //! **Findings.** A finding is new, open, resolved or accepted. Each change is an event on the account's default bus.
-//! People get a notice about new and resolved findings, and once a week a summary of the open ones.
+//! People get a notice about new and resolved findings, and once a week a summary of the open ones. A sweep writes the
+//! list of all its findings to the bucket that was deployed with the function, below `sekisho-reports/`.
+//!
+//! **After a repair.** With `retry_stage`, the function retries the stage of a pipeline that failed because its actions
+//! could not use the key that the repaired object was under. A stage is retried once.
 //!
 //! **Guarantees.** The function never deletes an object, never copies a version that is not the latest, and never
 //! bypasses an object lock. The function gives up on an object after three repairs, if each was made within ten minutes
