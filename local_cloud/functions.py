@@ -38,7 +38,7 @@ def install() -> None:
     lambda_runtime.execution_credentials = lambda_svc.execution_credentials = _credentials
     lambda_svc._create_esm = _create_mapping
     handlers = provisioners._RESOURCE_HANDLERS["AWS::Lambda::EventSourceMapping"]
-    handlers.update(create=_mapped_by_template(handlers["create"]))
+    handlers.update(create=_mapped_by_template(handlers["create"]), update=_updated_by_template(handlers["update"]))
     lambda_svc._acquire_execution_slot = _acquire
 
 
@@ -117,9 +117,25 @@ def _mapped_by_template(create: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(create)
     def create_checked(logical_id: str, properties: Json, stack_name: str) -> Any:
         _check_mapping(properties)
-        return create(logical_id, properties, stack_name)
+        return create(logical_id, _with_number(properties), stack_name)
 
     return create_checked
+
+
+def _updated_by_template(update: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(update)
+    def update_with_number(physical_id: str, old: Json, new: Json, stack_name: str) -> Any:
+        return update(physical_id, old, _with_number(new), stack_name)
+
+    return update_with_number
+
+
+def _with_number(properties: Json) -> Json:
+    """The properties with the concurrency as a number. The value of a parameter is a text, which AWS converts."""
+    scaling = properties.get("ScalingConfig")
+    if not scaling:
+        return properties
+    return properties | {"ScalingConfig": {name: int(value) for name, value in scaling.items()}}
 
 
 def _acquire(function: Json, config: Json) -> Any:

@@ -98,6 +98,19 @@ def test_a_mapping_needs_the_permissions_of_the_role(cloud, missing):
 
 
 @pytest.mark.usefixtures("mapped")
+def test_the_concurrency_of_a_template_may_be_a_text(cloud):
+    functions, (_, queue) = cloud.client("lambda", PRODUCTION), cloud.queue(PRODUCTION, "texts")
+    for text, number in (("2", 2), ("3", 3)):
+        mapping = {"FunctionName": "waiting", "EventSourceArn": queue, "ScalingConfig": {"MaximumConcurrency": text}}
+        status = cloud.stack(
+            PRODUCTION, "texts", {"Mapping": {"Type": "AWS::Lambda::EventSourceMapping", "Properties": mapping}}
+        )
+        assert status in ("CREATE_COMPLETE", "UPDATE_COMPLETE")
+        (found,) = functions.list_event_source_mappings(EventSourceArn=queue)["EventSourceMappings"]
+        assert found["ScalingConfig"] == {"MaximumConcurrency": number}
+
+
+@pytest.mark.usefixtures("mapped")
 def test_a_queue_must_hide_a_message_while_the_function_runs(cloud):
     cloud.client("sqs", PRODUCTION).create_queue(QueueName="short", Attributes={"VisibilityTimeout": "2"})
     with pytest.raises(ClientError, match="visibility timeout: 2 seconds is less than Function timeout: 3") as caught:
