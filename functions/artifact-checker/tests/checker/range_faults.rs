@@ -69,7 +69,7 @@ async fn a_range_that_cannot_be_listed_is_set_aside_and_makes_the_sweep_incomple
         let finding = decisions.iter().find(|one| one.concerns.get("problem").is_some_and(|it| it == "not-checked"));
         let finding = finding.unwrap();
         assert_eq!(finding.outcome, Outcome::Unknown);
-        assert!(finding.reason.contains("the objects after \"pipeline-0"), "{}", finding.reason);
+        assert!(finding.reason.contains("the objects after \"pipeline-"), "{}", finding.reason);
         let summary = decisions.iter().find(|one| one.reason.starts_with("incomplete")).unwrap();
         assert_eq!(summary.outcome, Outcome::Reported);
         assert_eq!(world.state().published.len(), 1);

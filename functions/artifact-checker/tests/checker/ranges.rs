@@ -92,7 +92,7 @@ async fn several_invocations_check_every_object_once_and_the_totals_are_exact() 
     let world = world_with_prefixes(60);
     let mut checker = checker_of_ranges(&world);
     // Slowly enough that the first range is divided several times.
-    checker.settings.rates.s3 = 100;
+    checker.settings.rates.s3 = 30;
     let answers = at_once(&world, &checker, SWEEP).await;
     let report = report_of(&answers);
     let ranges: usize = answers.iter().flat_map(|answer| &answer.sweeps).filter(|one| one.range.is_some()).count();
@@ -189,7 +189,7 @@ async fn two_sweeps_and_events_at_the_same_time_repair_each_object_once() {
         all.iter().flat_map(|answer| &answer.sweeps).filter(|one| one.range.is_none() && one.complete).collect();
     assert_eq!(
         reports.iter().map(|report| (report.objects, report.unchecked_ranges)).collect::<Vec<_>>(),
-        [(800, 0), (800, 0)]
+        [(600, 0), (600, 0)]
     );
     let by_sweeps: u64 = reports.iter().filter_map(|report| report.outcomes.get(&Outcome::Repaired)).sum();
     assert_eq!(by_events + by_sweeps, wrong.len() as u64);
