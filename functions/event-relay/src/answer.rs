@@ -11,7 +11,7 @@ use crate::outcome::Outcome;
 pub enum Answer {
     /// The JSON object `{"decisions": […]}`.
     Decisions(Decisions<Outcome>),
-    /// The answer to a person's request, which Slack shows unchanged.
+    /// The answer to a person's request, which Slack shows unchanged, or the HTML of a widget.
     Text(String),
 }
 

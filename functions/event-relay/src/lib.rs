@@ -41,6 +41,7 @@
 //! | `{"action":"resend","route":…,"account":…}` | sends the latest order of these targets again; returns a text |
 //! | `{"action":"train","route":…}` | returns a text that shows where every change is, and what each wave waits for |
 //! | `hold`, `resume`, `accept`, `promote`, `pardon`, `rollback` | changes a train as a person asks; returns a text |
+//! | `widgetContext` or `describe` | returns the widget `trains` as HTML, or its documentation; writes nothing |
 //! | anything through the alias `board` | answers questions and dry runs; refuses the rest, and writes nothing |
 //! | `{"action":"redeliver",…}` | a message of an earlier version: offers the order, or orders the newest change |
 //!
@@ -84,6 +85,7 @@ mod train_effect;
 mod train_request;
 mod train_text;
 mod wave;
+mod widget;
 mod worklist;
 pub mod world;
 

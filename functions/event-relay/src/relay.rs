@@ -18,12 +18,13 @@ mod source;
 pub(crate) mod train;
 mod train_request;
 mod whereabouts;
+mod widget;
 
 use sekisho_domain::config::Misconfigured;
 use sekisho_domain::decision::Decision;
 use sekisho_domain::route::Routes;
 use sekisho_lambda::aws::SdkConfig;
-use sekisho_lambda::board::{NO_WIDGET, READ_ONLY, is_widget};
+use sekisho_lambda::board::{READ_ONLY, is_widget};
 use sekisho_lambda::{Environment, Invocation};
 
 use crate::answer::Answer;
@@ -63,7 +64,7 @@ impl<W: World> Relay<W> {
     pub async fn handle(&self, payload: &str, invocation: &Invocation) -> Result<Answer, Error> {
         let run = &Run::new(&self.world, &self.routes, invocation);
         if is_widget(payload) {
-            return Err(Error::InvalidRequest(NO_WIDGET.to_owned()));
+            return widget::show(run, payload).await.map(Answer::Text);
         }
         let request = request::read(payload, invocation, &self.routes);
         if invocation.is_board() && !request.is_read_only() {

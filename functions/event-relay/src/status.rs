@@ -7,7 +7,7 @@ use sekisho_domain::change::{Change, Revision};
 use sekisho_domain::report::{OrderReport, ReportState};
 use sekisho_domain::route::TargetId;
 use sekisho_domain::slack;
-use sekisho_domain::timestamp::epoch_millis;
+use sekisho_domain::timestamp::{self, epoch_millis};
 use time::OffsetDateTime;
 
 use crate::target::TargetRow;
@@ -61,17 +61,37 @@ fn line(target: &TargetId, row: Option<&TargetRow>, now: OffsetDateTime) -> [Str
     }
 }
 
-/// The revision that runs according to the report. A question mark says that the target cannot be sure.
-fn running(report: &OrderReport) -> String {
+/// What runs in a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Runs<'r> {
+    /// This revision.
+    Revision(&'r Revision),
+    /// The target cannot be sure. This revision was healthy last, if there was one.
+    Unsure(Option<&'r Revision>),
+    /// Nothing was healthy yet.
+    Nothing,
+}
+
+/// What runs in a target according to its report.
+pub(crate) fn runs(report: &OrderReport) -> Runs<'_> {
     let good = report.good.as_ref();
     match report.state {
-        ReportState::Healthy | ReportState::Baking => short(&report.revision),
-        ReportState::Running => good.map_or_else(|| short(&report.revision), short),
+        ReportState::Healthy | ReportState::Baking => Runs::Revision(&report.revision),
+        ReportState::Running => Runs::Revision(good.unwrap_or(&report.revision)),
         // An execution that failed or was stopped may have deployed a part of its revision.
-        ReportState::Failed | ReportState::Unknown => good.map_or_else(|| "?".to_owned(), |good| short(good) + "?"),
+        ReportState::Failed | ReportState::Unknown => Runs::Unsure(good),
         ReportState::Refused | ReportState::Waiting | ReportState::RollingBack | ReportState::RolledBack => {
-            good.map_or_else(|| "-".to_owned(), short)
+            good.map_or(Runs::Nothing, Runs::Revision)
         }
+    }
+}
+
+/// The revision that runs according to the report. A question mark says that the target cannot be sure.
+fn running(report: &OrderReport) -> String {
+    match runs(report) {
+        Runs::Revision(revision) => short(revision),
+        Runs::Unsure(good) => good.map_or_else(String::new, short) + "?",
+        Runs::Nothing => "-".to_owned(),
     }
 }
 
@@ -87,9 +107,14 @@ pub(crate) fn reason(report: &OrderReport) -> String {
 
 /// The start of a reason on one line, safe to show in Slack.
 pub(crate) fn shortened(reason: &str) -> String {
+    slack::shown(&start(reason))
+}
+
+/// The start of a reason.
+pub(crate) fn start(reason: &str) -> String {
     let start: String = reason.chars().take(REASON_SHOWN).collect();
     let more = if start.len() < reason.len() { "…" } else { "" };
-    slack::shown(&start) + more
+    start + more
 }
 
 /// The revision and the reference of a change.
@@ -102,15 +127,9 @@ pub(crate) fn short(revision: &Revision) -> String {
     revision.short().to_owned()
 }
 
-/// The time since a point in time in its largest unit. A time in the future is 0 seconds ago, because clocks differ.
+/// The time since a point in time. A time in the future is 0 seconds ago, because clocks differ.
 fn age(since: u64, now: OffsetDateTime) -> String {
-    let age = Duration::from_millis(epoch_millis(now).saturating_sub(since)).as_secs();
-    match age {
-        0..60 => format!("{age}s"),
-        60..3_600 => format!("{}m", age / 60),
-        3_600..172_800 => format!("{}h", age / 3_600),
-        _ => format!("{}d", age / 86_400),
-    }
+    timestamp::span(Duration::from_millis(epoch_millis(now).saturating_sub(since)))
 }
 
 #[cfg(test)]
@@ -219,10 +238,8 @@ mod tests {
     }
 
     #[test]
-    fn an_age_is_shown_in_its_largest_unit() {
-        let ago = |seconds: u64| age(epoch_millis(NOW) - seconds * 1_000, NOW);
-        let ages = [0, 59, 60, 3_599, 3_600, 172_799, 172_800].map(ago);
-        assert_eq!(ages, ["0s", "59s", "1m", "59m", "1h", "47h", "2d"]);
+    fn a_time_in_the_future_is_now() {
+        assert_eq!(age(epoch_millis(NOW) - 59_000, NOW), "59s");
         assert_eq!(age(epoch_millis(NOW) + 5_000, NOW), "0s");
     }
 }

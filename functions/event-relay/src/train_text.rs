@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 
 use crate::next::gate;
 use crate::snapshot::TargetRows;
-use crate::status::{reason, revision, short, shortened};
+use crate::status::{reason, revision, short, shortened, start};
 use crate::target::TargetRow;
 use crate::train::{Condemned, Hold, Judge, TrainChange, TrainRow, Verdict, WaveRow};
 use crate::wave::{Observer, Standing, WaveState};
@@ -20,6 +20,9 @@ use crate::wave::{Observer, Standing, WaveState};
 const LONGEST: usize = 999;
 /// The most condemned revisions that the text shows.
 const CONDEMNED_SHOWN: usize = 3;
+
+/// Why a wave waits whose windows never open.
+pub(crate) const NEVER_OPEN: &str = "its windows never open: correct the configuration";
 
 /// The rows of a train at one time.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +34,23 @@ pub(crate) struct TrainView<'a> {
     /// The rows of all targets of the route.
     pub(crate) targets: &'a TargetRows,
     pub(crate) now: OffsetDateTime,
+}
+
+/// What a wave waits for, besides the reports of its targets.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Wait<'a> {
+    /// `accept` or `rollback` of this many unknown targets.
+    Unknown(usize),
+    /// The end of a rollback.
+    GoingBack,
+    /// This change was promoted, and enters next. `None` if the train forgot it.
+    Promoted(Option<&'a Change>),
+    /// The end of this hold.
+    Hold(&'a Hold),
+    /// Its turn: this change enters next.
+    Next(&'a Change),
+    /// The opening of its windows. `None` if they never open.
+    Closed(Option<OffsetDateTime>),
 }
 
 /// A line of the text. If the text is too long, the least important lines are left out.
@@ -116,7 +136,7 @@ impl TrainView<'_> {
             (Some(_), None) => "a change of another branch or tag".to_owned(),
             (Some(_), Some(change)) => self.change(row, change, &ids, &state),
         };
-        let waits = self.waits(wave, row, &state).into_iter().map(|wait| format!("; {wait}"));
+        let waits = self.waits(wave, row, &state).into_iter().map(|wait| format!("; {}", wait.text()));
         let mut lines = vec![main(format!("{name}: {what}{}", waits.collect::<String>()))];
         lines.extend(ids.iter().zip(&state.places).filter_map(|(id, place)| self.target(id, place.standing)));
         lines
@@ -167,32 +187,25 @@ impl TrainView<'_> {
     }
 
     /// What a wave waits for, besides the reports of its targets.
-    fn waits(&self, wave: &Wave, row: &WaveRow, state: &WaveState) -> Vec<String> {
+    pub(crate) fn waits<'s>(&'s self, wave: &Wave, row: &WaveRow, state: &WaveState) -> Vec<Wait<'s>> {
         let mut waits = Vec::new();
         match state.count(Standing::Unknown) {
             0 => {}
-            1 => waits.push("waits for `accept` or `rollback` of the unknown target".to_owned()),
-            count => waits.push(format!("waits for `accept` or `rollback` of the {count} unknown targets")),
+            count => waits.push(Wait::Unknown(count)),
         }
         if state.count(Standing::GoingBack) > 0 {
-            waits.push("waits for the rollback to end".to_owned());
+            waits.push(Wait::GoingBack);
         }
         if let Some(promoted) = row.promotion {
-            let change = self.row.change(promoted).map(|one| revision(&one.change));
-            waits.push(format!("{} was promoted and enters next", change.unwrap_or_default()));
+            waits.push(Wait::Promoted(self.row.change(promoted).map(|one| &one.change)));
         }
         let holds = self.row.holds.iter().filter(|hold| hold.wave.as_ref() == Some(&wave.name));
-        waits.extend(holds.filter(|hold| hold.is_active(self.now)).map(|hold| format!("held{}", held(hold))));
+        waits.extend(holds.filter(|hold| hold.is_active(self.now)).map(Wait::Hold));
         let next = self.candidate(wave);
-        if let Some(next) = next {
-            waits.push(format!("next is {}", revision(&next.change)));
-        }
+        waits.extend(next.map(|next| Wait::Next(&next.change)));
         let has_rest = row.open().is_some_and(|passage| !passage.promoted) && state.count(Standing::Todo) > 0;
         if (has_rest || next.is_some()) && !wave.windows.is_open(self.now) {
-            waits.push(match wave.windows.opens(self.now) {
-                Some(opens) => format!("closed until {}", local(opens)),
-                None => "its windows never open: correct the configuration".to_owned(),
-            });
+            waits.push(Wait::Closed(wave.windows.opens(self.now)));
         }
         waits
     }
@@ -217,7 +230,7 @@ impl TrainView<'_> {
             let _ = write!(text, " until {}", clock(until.millis()));
         }
         if let Some(why) = why(standing, row) {
-            let _ = write!(text, ": {why}");
+            let _ = write!(text, ": {}", slack::shown(&why));
         }
         let is_quiet = matches!(standing, Standing::Healthy | Standing::Running | Standing::Ahead);
         Some(if is_quiet { quiet(text) } else { detail(text) })
@@ -234,30 +247,49 @@ impl TrainView<'_> {
     }
 }
 
+impl Wait<'_> {
+    fn text(self) -> String {
+        match self {
+            Self::Unknown(1) => "waits for `accept` or `rollback` of the unknown target".to_owned(),
+            Self::Unknown(count) => format!("waits for `accept` or `rollback` of the {count} unknown targets"),
+            Self::GoingBack => "waits for the rollback to end".to_owned(),
+            Self::Promoted(change) => {
+                format!("{} was promoted and enters next", change.map(revision).unwrap_or_default())
+            }
+            Self::Hold(hold) => format!("held{}", held(hold)),
+            Self::Next(change) => format!("next is {}", revision(change)),
+            Self::Closed(Some(opens)) => format!("closed until {}", local(opens)),
+            Self::Closed(None) => NEVER_OPEN.to_owned(),
+        }
+    }
+}
+
 /// When a hold ends.
 pub(crate) fn end(hold: &Hold) -> String {
     let until = hold.until.and_then(|until| i64::try_from(until).ok()).and_then(timestamp::from_epoch_millis);
     until.map_or_else(|| "`resume`".to_owned(), timestamp::seconds)
 }
 
-/// Why a target has its state: its last report, if it is about the current order.
+/// Why a target has its state: its last report, if it is about the current order. The text has what the target wrote.
 pub(crate) fn why(standing: Standing, row: Option<&TargetRow>) -> Option<String> {
     let Some(row) = row else { return Some("the ledger's row cannot be read: fix or delete it".to_owned()) };
-    match row.current_report() {
-        _ if matches!(standing, Standing::OtherTrain | Standing::Ahead) => None,
+    let report = row.current_report().filter(|_| !matches!(standing, Standing::OtherTrain | Standing::Ahead));
+    let reason = report.map(|report| start(&report.reason)).unwrap_or_default();
+    match report {
         Some(report) if standing == Standing::Unknown && !report.state.is_final() => {
-            Some(format!("silent for two hours; the last report was `{}`: {}", report.state.as_str(), reason(report)))
+            Some(format!("silent for two hours; the last report was `{}`: {reason}", report.state.as_str()))
         }
         Some(report) if standing == Standing::Unknown && report.in_source => {
-            Some(format!("failed in a source action, which says nothing about the change: {}", reason(report)))
+            Some(format!("failed in a source action, which says nothing about the change: {reason}"))
         }
-        Some(report) => Some(reason(report)),
+        Some(_) => Some(reason),
         None if standing == Standing::Unknown => Some("no report for two hours".to_owned()),
         None => None,
     }
 }
 
-fn label(standing: Standing, row: Option<&TargetRow>) -> &'static str {
+/// The state of a target in words.
+pub(crate) fn label(standing: Standing, row: Option<&TargetRow>) -> &'static str {
     let report = row.and_then(TargetRow::current_report).map(|report| report.state);
     let placed = row.and_then(TargetRow::standing_order);
     let order = placed.and_then(|order| order.train.as_ref());

@@ -40,3 +40,4 @@ mod two_sources;
 mod upgrade;
 mod waves;
 mod whereabouts;
+mod widget;

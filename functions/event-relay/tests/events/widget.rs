@@ -1,0 +1,193 @@
+//! The widget `trains`, and its golden HTML.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use event_relay::target::{self, TargetRow};
+use event_relay::world::World as _;
+use futures_util::FutureExt;
+use sekisho_domain::change::Revision;
+use sekisho_domain::report::OrderReport;
+use sekisho_ledger::{Memory, Store};
+use sekisho_testing::page::{HOSTILE, assert_golden, assert_safe, long};
+use serde_json::{Value, json};
+
+use crate::function::file;
+use crate::targets::{report, target_row, write_unreadable};
+use crate::trains::{ONE_BOX, TOKYO, TRAIN, Train, WORLD, about, request};
+
+/// A bake and a window for the waves after the first one, and a route without waves.
+fn config() -> String {
+    let tokyo = "name = \"tokyo\"\nbake = \"30m\"\nalarms = [\"shop-*\"]\n";
+    let world = "name = \"world\"\nwindows = [\"Mon-Fri 09:00-17:00 Asia/Tokyo\"]\n";
+    let config = TRAIN.replace("name = \"tokyo\"\n", tokyo).replace("name = \"world\"\n", world);
+    let config = config.replace(r#"["main", "hotfix"]"#, r#"["**"]"#);
+    config
+        + "[[route]]\nname = \"website\"\nrepository = \"website\"\nbranches = [\"main\"]\n[[route.target]]\n\
+           account = \"222222222222\"\nregion = \"us-east-1\"\npipeline = \"website\"\naction = \"Source\"\n"
+}
+
+/// A commit that people can tell from others by its first digits.
+fn commit(digits: &str) -> Revision {
+    digits.repeat(40 / digits.len()).parse().unwrap()
+}
+
+async fn push(train: &Train, branch: &str, commit: Revision) {
+    train.wait(Duration::from_mins(3)).await;
+    train.function.point(branch, Some(commit));
+    let (full, name) = (json!(format!("refs/heads/{branch}")).to_string(), json!(branch).to_string());
+    let event = file("branch-created").replace("\"refs/heads/main\"", &full);
+    train.function.handle(&event.replace(r#""main""#, &name)).await.unwrap();
+}
+
+async fn show(train: &Train, more: Value) -> String {
+    let mut payload = more;
+    payload["widgetContext"] = json!({"theme": "light", "timezone": {"offsetISO": "+09:00"}});
+    let html = train.answer(payload).await;
+    assert_safe(&html);
+    html
+}
+
+/// Writes the last report of a target, without the moves of the train that it would lead to.
+fn set_report(train: &Train, target: &str, state: &str, fields: &Value) {
+    let account = train.function.account();
+    let row = target_row(account, target).unwrap();
+    let mut detail = report(target, &row, state, 0)["detail"].clone();
+    for (name, value) in fields.as_object().unwrap() {
+        detail[name] = value.clone();
+    }
+    let report = OrderReport::parse(&detail.to_string()).unwrap();
+    let memory: &Memory = &account.ledger;
+    let key = target::key(&target.parse().unwrap());
+    let revision = memory.read::<TargetRow>(&key).now_or_never().unwrap().unwrap().map(|row| row.revision);
+    let row = TargetRow { report: Some(report), ..row };
+    memory.write(&key, &row, revision, "test").now_or_never().unwrap().unwrap();
+}
+
+/// The time this many minutes from now, as reports have it.
+fn at(train: &Train, minutes: u64) -> String {
+    sekisho_domain::timestamp::millis(train.function.account().now() + Duration::from_mins(minutes))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_train_without_changes() {
+    let train = Train::with(&config());
+    assert_golden("trains-empty", &show(&train, json!({"widget": "trains"})).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_train_on_its_way() {
+    let train = Train::with(&config());
+    push(&train, "main", commit("0123abcd")).await;
+    for target in [ONE_BOX, TOKYO[0], TOKYO[1]] {
+        train.report(target, "healthy").await;
+    }
+    push(&train, "main", commit("4567cdef")).await;
+    train.report(ONE_BOX, "healthy").await;
+    let running = json!({"execution": "11111111-2222-3333-4444-555555555555", "at": at(&train, 0)});
+    set_report(&train, TOKYO[0], "running", &running);
+    let baking =
+        json!({"execution": "e", "at": at(&train, 0), "until": at(&train, 30), "reason": "the alarms are quiet"});
+    set_report(&train, TOKYO[1], "baking", &baking);
+    push(&train, "main", commit("89ab0123")).await;
+    train.report(ONE_BOX, "failed").await;
+    let hold = request("hold", json!({"wave": "world", "reason": "a sale until Friday", "minutes": 600}));
+    train.answer(hold).await;
+    train.wait(Duration::from_mins(12)).await;
+    let html = show(&train, json!({"widget": "trains"})).await;
+    for words in ["89ab0123", "condemned", "held", "a sale until Friday", "14m left", "baking", "running"] {
+        assert!(html.contains(words), "{words}: {html}");
+    }
+    assert_golden("trains-ordinary", &html);
+    let one = show(&train, json!({"route": "website"})).await;
+    assert!(one.contains("website") && !one.contains("tokyo"), "{one}");
+}
+
+/// 1,000 targets in three waves.
+fn huge() -> String {
+    let mut config = "[[route]]\nname = \"shop\"\nrepository = \"shop\"\nbranches = [\"main\"]\n".to_owned();
+    for (wave, accounts) in [("one-box", 1..2), ("tokyo", 2..20), ("world", 20..501)] {
+        let accounts: Vec<String> = accounts.map(|n: u64| format!("\"{n:012}\"")).collect();
+        write!(
+            config,
+            "[[route.wave]]\nname = \"{wave}\"\ntolerate = 9\n[[route.wave.target]]\naccounts = [{}]\n\
+             regions = [\"ap-northeast-1\", \"us-east-1\"]\npipeline = \"shop\"\naction = \"Source\"\n",
+            accounts.join(", ")
+        )
+        .unwrap();
+    }
+    config
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thousand_targets_are_counts_and_exceptions() {
+    let train = Train::with(&huge());
+    push(&train, "main", commit("0123abcd")).await;
+    let ids = |accounts: std::ops::Range<u64>| {
+        let regions = ["ap-northeast-1", "us-east-1"];
+        accounts.flat_map(move |n| regions.map(|region| format!("{n:012}/{region}/shop"))).collect::<Vec<String>>()
+    };
+    for target in ids(1..2).iter().chain(&ids(2..20)) {
+        train.report(target, "healthy").await;
+    }
+    let world = ids(20..501);
+    assert_eq!(world.len() + 38, 1_000);
+    for (index, target) in world.iter().enumerate() {
+        let state = match index {
+            7 | 8 => "failed",
+            70..100 => "unknown",
+            100..400 => "running",
+            _ => "healthy",
+        };
+        set_report(&train, target, state, &json!({"at": at(&train, 0), "reason": format!("reason of {index}")}));
+    }
+    let html = show(&train, json!({})).await;
+    assert!(html.contains("630 healthy") && html.contains("300 running") && html.contains("30 unknown"), "{html}");
+    assert!(html.contains("reason of 7") && !html.contains("reason of 200"), "{html}");
+    assert!(html.len() < 60_000, "{}", html.len());
+    assert_golden("trains-huge", &html);
+}
+
+#[tokio::test(start_paused = true)]
+async fn text_of_strangers_stays_text() {
+    let train = Train::with(&config());
+    let branch = format!("<script>alert(1)</script>&\"'\u{202e}{}", "x".repeat(200));
+    push(&train, &branch, commit("0123abcd")).await;
+    let hostile = format!("{HOSTILE} {}", long());
+    let fields = json!({"execution": hostile, "reason": hostile, "at": at(&train, 0), "until": at(&train, 30)});
+    set_report(&train, ONE_BOX, "baking", &fields);
+    train.answer(request("hold", json!({"reason": HOSTILE, "ref": format!("refs/heads/{branch}")}))).await;
+    train.answer(request("hold", json!({"wave": "tokyo", "reason": long()}))).await;
+    train.answer(request("rollback", json!({"wave": "one-box", "reason": format!("{HOSTILE}{HOSTILE}")}))).await;
+    write_unreadable(train.function.account(), WORLD);
+    let html = show(&train, json!({})).await;
+    assert!(html.contains("&lt;script&gt;") && html.contains(&"W".repeat(90)), "{html}");
+    assert!(html.contains("cannot be read"), "{html}");
+    assert_golden("trains-hostile", &html);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wrong_widget_or_route_is_an_error() {
+    let train = Train::new();
+    for (payload, kind, words) in [
+        (json!({"widget": "access", "widgetContext": {}}), "InvalidRequest", "no widget `access`"),
+        (json!({"route": 7, "widgetContext": {}}), "InvalidRequest", "`route` is not text"),
+        (json!({"route": "web", "widgetContext": {}}), "NotFound", "there is no route `web`"),
+    ] {
+        let (error, message) = train.error(payload).await;
+        assert!(error == kind && message.contains(words), "{error}: {message}");
+    }
+    let text = train.answer(json!({"describe": true, "action": "hold"})).await;
+    assert!(text.starts_with("# Sekisho: trains\n"), "{text}");
+}
+
+/// Whatever a payload holds besides, a widget is only shown.
+#[tokio::test(start_paused = true)]
+async fn a_widget_with_the_fields_of_an_action_is_only_shown() {
+    let train = Train::new();
+    push(&train, "main", commit("0123abcd")).await;
+    let before = (train.function.account().ledger.rows(), train.codes());
+    let html = show(&train, about("hold", "tokyo")).await;
+    assert!(html.contains("0123abcd"));
+    assert_eq!((train.function.account().ledger.rows(), train.codes()), before);
+}
