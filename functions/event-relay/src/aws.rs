@@ -18,7 +18,7 @@ use sekisho_lambda::{Environment, ServiceError, Topic};
 use sekisho_ledger::Ledger;
 use time::OffsetDateTime;
 
-use crate::image::Image;
+use crate::image::{Image, ImageRepository};
 use crate::world::{Differences, Entry, EntryResult, FoundImage, Head, ImageId, World};
 
 /// The clients of all services that the function calls.
@@ -103,7 +103,7 @@ impl World for Aws {
         ecr::images(&self.ecr, repository).await
     }
 
-    async fn image_repositories(&self) -> Result<Vec<String>, ServiceError> {
+    async fn image_repositories(&self) -> Result<Vec<ImageRepository>, ServiceError> {
         ecr::repositories(&self.ecr).await
     }
 

@@ -17,7 +17,7 @@ use time::macros::datetime;
 use tokio::time::Instant;
 
 pub use self::ledger::FakeLedger;
-use crate::image::Image;
+use crate::image::{Image, ImageRepository};
 use crate::world::{Differences, Entry, EntryResult, FoundImage, Head, ImageId, World};
 
 /// The time at which a new account's clock starts. From then on, the clock follows tokio's clock, which a test may
@@ -54,6 +54,8 @@ pub struct FakeAccount {
     pub images: RefCell<BTreeMap<String, Vec<Image>>>,
     /// The prefixes of the names of ECR repositories that are caches of other registries.
     pub cache_prefixes: RefCell<BTreeSet<String>>,
+    /// When the image repositories were created, in epoch milliseconds.
+    pub image_repositories_created: Cell<u64>,
     /// Whether ECR throttles every call.
     pub ecr_is_down: Cell<bool>,
     /// The pages of changed paths between any two commits; `None` if one of the commits is gone.
@@ -93,6 +95,7 @@ impl Default for FakeAccount {
             repositories: RefCell::new(Some(Vec::new())),
             images: RefCell::default(),
             cache_prefixes: RefCell::default(),
+            image_repositories_created: Cell::new(0),
             ecr_is_down: Cell::new(false),
             changed_paths: RefCell::new(Some(vec![Vec::new()])),
             bus: RefCell::new(Box::new(|_| EntryResult::Accepted)),
@@ -241,9 +244,10 @@ impl World for FakeAccount {
         Ok(self.images.borrow().get(repository).map(|images| images.iter().filter(tagged).cloned().collect()))
     }
 
-    async fn image_repositories(&self) -> Result<Vec<String>, ServiceError> {
+    async fn image_repositories(&self) -> Result<Vec<ImageRepository>, ServiceError> {
         self.read_ecr("DescribeRepositories".to_owned()).await?;
-        Ok(self.images.borrow().keys().cloned().collect())
+        let created = self.image_repositories_created.get();
+        Ok(self.images.borrow().keys().map(|name| ImageRepository { name: name.clone(), created }).collect())
     }
 
     async fn cache_prefixes(&self) -> Result<BTreeSet<String>, ServiceError> {

@@ -2,6 +2,15 @@
 
 use sekisho_domain::change::Revision;
 
+/// A repository of ECR.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageRepository {
+    /// The name.
+    pub name: String,
+    /// When it was created, in milliseconds since 1970.
+    pub created: u64,
+}
+
 /// What ECR says about one manifest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image {

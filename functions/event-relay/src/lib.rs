@@ -51,6 +51,7 @@
 mod answer;
 pub mod aws;
 pub mod branch;
+mod caches;
 mod code;
 mod decision_log;
 pub mod delivery;

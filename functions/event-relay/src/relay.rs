@@ -3,6 +3,7 @@
 mod change;
 mod examine;
 mod explain;
+mod images;
 mod join;
 mod look;
 mod notify;

@@ -11,7 +11,7 @@ pub use sekisho_lambda::eventbridge::{Entry, EntryResult};
 use sekisho_ledger::Store;
 use time::OffsetDateTime;
 
-use crate::image::Image;
+use crate::image::{Image, ImageRepository};
 
 /// The answer of CodeCommit or ECR about the head of a reference.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,8 +96,8 @@ pub trait World {
     async fn image(&self, repository: &str, id: &ImageId<'_>) -> Result<FoundImage, ServiceError>;
     /// Lists the tagged images of an ECR repository. Returns `None` if the repository does not exist.
     async fn images(&self, repository: &str) -> Result<Option<Vec<Image>>, ServiceError>;
-    /// Lists the names of all ECR repositories.
-    async fn image_repositories(&self) -> Result<Vec<String>, ServiceError>;
+    /// Lists all ECR repositories.
+    async fn image_repositories(&self) -> Result<Vec<ImageRepository>, ServiceError>;
     /// Lists the prefixes of the names of ECR repositories that are caches of other registries.
     async fn cache_prefixes(&self) -> Result<BTreeSet<String>, ServiceError>;
     /// Makes one PutEvents call with up to 10 entries for buses of one region. Returns one result for each entry, in

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
-use event_relay::image::Image;
+use event_relay::image::{Image, ImageRepository};
 use event_relay::world::{Differences, Entry, EntryResult, FoundImage, Head, ImageId, World};
 use sekisho_domain::account::Region;
 use sekisho_domain::change::{RefKind, Revision, SourceRef};
@@ -114,9 +114,10 @@ impl World for RelayAccount {
         Ok(images)
     }
 
-    async fn image_repositories(&self) -> Result<Vec<String>, ServiceError> {
+    async fn image_repositories(&self) -> Result<Vec<ImageRepository>, ServiceError> {
         self.cloud.begin("DescribeRepositories").await?;
-        Ok(vec![NAMES[SHOP].to_owned(), "shared/cache/shop".to_owned()])
+        let named = |name: &str| ImageRepository { name: name.to_owned(), created: 0 };
+        Ok([NAMES[SHOP], "shared/cache/shop"].map(named).into())
     }
 
     async fn cache_prefixes(&self) -> Result<BTreeSet<String>, ServiceError> {

@@ -6,11 +6,11 @@ use aws_sdk_ecr::Client;
 use aws_sdk_ecr::config::http::HttpResponse;
 use aws_sdk_ecr::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_ecr::operation::describe_images::DescribeImagesError;
-use aws_sdk_ecr::types::{DescribeImagesFilter, ImageDetail, ImageIdentifier, ImageStatus, TagStatus};
+use aws_sdk_ecr::types::{DescribeImagesFilter, ImageDetail, ImageIdentifier, ImageStatus, Repository, TagStatus};
 use sekisho_domain::change::Revision;
 use sekisho_lambda::ServiceError;
 
-use crate::image::Image;
+use crate::image::{Image, ImageRepository};
 use crate::world::{FoundImage, ImageId};
 
 /// After these error codes, every retry fails until a person fixes the permissions or the repository's encryption key.
@@ -78,18 +78,23 @@ pub async fn images(client: &Client, repository: &str) -> Result<Option<Vec<Imag
     Ok(Some(images))
 }
 
-/// Lists the names of all repositories.
+/// Lists all repositories.
 ///
 /// # Errors
 /// One of the pages could not be read.
-pub async fn repositories(client: &Client) -> Result<Vec<String>, ServiceError> {
+pub async fn repositories(client: &Client) -> Result<Vec<ImageRepository>, ServiceError> {
     let mut pages = client.describe_repositories().max_results(PAGE).into_paginator().send();
-    let mut names = Vec::new();
+    let mut repositories = Vec::new();
     while let Some(page) = pages.next().await {
         let page = page.map_err(|error| failed("ECR's DescribeRepositories".to_owned(), error))?;
-        names.extend(page.repositories.unwrap_or_default().into_iter().filter_map(|one| one.repository_name));
+        let named = |one: Repository| {
+            let created = one.created_at.and_then(|at| u64::try_from(at.to_millis().ok()?).ok());
+            // A repository without a time counts as new.
+            Some(ImageRepository { name: one.repository_name?, created: created.unwrap_or(u64::MAX) })
+        };
+        repositories.extend(page.repositories.unwrap_or_default().into_iter().filter_map(named));
     }
-    Ok(names)
+    Ok(repositories)
 }
 
 /// Lists the prefixes with which the names of repositories begin that are caches of other registries.

@@ -2,26 +2,26 @@
 //! offers open orders again. The events of CodeCommit and ECR are best effort, so the reconcile finds the changes whose
 //! event was lost.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use futures_util::future::join;
 use futures_util::{StreamExt, stream};
 use sekisho_domain::change::{RepositoryArn, SourceKind};
 use sekisho_domain::decision::Decision;
 use sekisho_domain::route::{Route, Target, TargetId};
 use sekisho_domain::timestamp::epoch_millis;
-use sekisho_lambda::{ServiceError, metrics};
+use sekisho_lambda::metrics;
 use sekisho_ledger::{Key, Row, Store};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, mpsc};
 
+use crate::caches::Caches;
 use crate::decision_log::{DecisionLog, Report};
 use crate::error::Error;
 use crate::heads::Heads;
 use crate::next::Scope;
 use crate::outcome::{Outcome, needs_repair};
+use crate::relay::images::{Images, Unlisted};
 use crate::relay::join::order_joined;
 use crate::relay::look::{Look, Looked};
 use crate::relay::reoffer::offer_again;
@@ -61,19 +61,23 @@ pub(crate) struct ReconcileRow {
     /// The globs of the routes.
     #[serde(default)]
     pub(crate) globs: Globs,
+    /// The rules about caches of other registries, if a route has a glob for images.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) caches: Option<Caches>,
 }
+
+/// The row of the reconcile, or the error of the ledger.
+type ReadRow = Result<Option<Row<ReconcileRow>>, sekisho_ledger::Error>;
 
 /// Examines every routed reference. A repository that fails never fails the reconcile: it is counted, and the next
 /// reconcile begins with it.
 pub(crate) async fn reconcile<W: World>(run: &Run<'_, W>) -> Report {
-    let is_here = |route: &Route| route.is_for_region(run.invocation.region.as_str());
-    let (routes, unknown_caches) = match source::without_caches(run.world, run.routes, is_here).await {
-        Ok(routes) => (routes, None),
-        Err(error) => (Cow::Borrowed(run.routes), Some(error)),
-    };
+    let row: ReadRow = run.world.ledger().read(&key()).await;
+    let stored = row.as_ref().ok().and_then(|row| row.as_ref()?.state.caches.as_ref());
+    let (routes, images) = Images::find(run, stored).await;
     let run = run.with_routes(&routes);
     let mut pass = Pass::new(&run);
-    pass.look_everywhere(unknown_caches).await;
+    pass.look_everywhere(row, images).await;
     pass.finish()
 }
 
@@ -125,10 +129,10 @@ impl<'r, W: World> Pass<'r, W> {
         }
     }
 
-    /// Examines all repositories. `unknown_caches` is the error if nobody knows which repositories are caches.
-    async fn look_everywhere(&mut self, unknown_caches: Option<ServiceError>) {
-        let Repositories { mut all, is_complete } = self.routed_repositories(unknown_caches).await;
-        let mut stored = match self.read_rows(&all).await {
+    /// Examines all repositories.
+    async fn look_everywhere(&mut self, row: ReadRow, Images { listed, caches }: Images) {
+        let Repositories { mut all, is_complete } = self.routed_repositories(listed).await;
+        let mut stored = match self.read_rows(row, &all).await {
             Ok(stored) => stored,
             Err(error) => {
                 self.not_reached.extend(all);
@@ -136,7 +140,7 @@ impl<'r, W: World> Pass<'r, W> {
                 return self.measure(is_complete);
             }
         };
-        self.write_globs(&mut stored.pass).await;
+        self.write_globs(&mut stored.pass, caches).await;
         if let Some(next) = &stored.pass.row.next {
             let first = all.iter().position(|one| one.resource() >= next.as_str()).unwrap_or(0);
             all.rotate_left(first);
@@ -188,13 +192,17 @@ impl<'r, W: World> Pass<'r, W> {
         let _ = self.run.record(&mut self.log).await;
     }
 
-    /// The repositories that routes name, and those that the routes' globs match.
-    async fn routed_repositories(&mut self, unknown_caches: Option<ServiceError>) -> Repositories {
+    /// The repositories that routes name, and those that the routes' globs match. `images` are all image repositories,
+    /// if globs need them.
+    async fn routed_repositories(&mut self, images: Result<Vec<String>, Unlisted>) -> Repositories {
+        let Run { world, routes, invocation, .. } = self.run;
+        let mut globs = routes_here(routes, &invocation.region).filter(|route| route.is_glob_for(SourceKind::Git));
+        let listed = if globs.next().is_some() { world.repositories().await } else { Ok(vec![]) };
         let mut all = self.named_repositories(SourceKind::Git);
-        let mut is_complete = self.add_matching(&mut all, SourceKind::Git, None).await;
-        let mut images = self.named_repositories(SourceKind::Image);
-        is_complete &= self.add_matching(&mut images, SourceKind::Image, unknown_caches).await;
-        all.append(&mut images);
+        let mut is_complete = self.add_matching(&mut all, SourceKind::Git, listed.map_err(Unlisted::Repositories));
+        let mut named = self.named_repositories(SourceKind::Image);
+        is_complete &= self.add_matching(&mut named, SourceKind::Image, images);
+        all.append(&mut named);
         all.sort_by(|one, other| one.resource().cmp(other.resource()));
         all.dedup();
         Repositories { all, is_complete }
@@ -219,51 +227,43 @@ impl<'r, W: World> Pass<'r, W> {
 
     /// Adds the repositories of a kind that globs match. Returns false if they are not known. The reconcile then
     /// continues with those that a route names without a glob.
-    async fn add_matching(
+    fn add_matching(
         &mut self,
         all: &mut Vec<RepositoryArn>,
         kind: SourceKind,
-        unknown_caches: Option<ServiceError>,
+        listed: Result<Vec<String>, Unlisted>,
     ) -> bool {
-        let Run { world, routes, invocation, .. } = self.run;
-        let routes = || routes_here(routes, &invocation.region).filter(|route| route.source() == kind);
-        let globs: Vec<&Route> = routes().filter(|route| route.repository().literal().is_none()).collect();
-        if globs.is_empty() {
-            return true;
-        }
+        let Run { routes, invocation, .. } = self.run;
+        let routes = routes_here(routes, &invocation.region);
+        let globs: Vec<&Route> = routes.filter(|route| route.is_glob_for(kind)).collect();
         let is_matched = |arn: &RepositoryArn| globs.iter().any(|route| route.covers_repository(arn));
-        let listed = match unknown_caches {
-            Some(error) => {
-                // A glob may match one of these only because nobody knows that it is a cache.
-                all.retain(|arn| !is_matched(arn));
-                Err(error)
-            }
-            None => source::repositories(*world, kind).await,
-        };
-        match listed {
+        let error = match listed {
             Ok(names) => {
                 let found = names.iter().filter_map(|name| source::arn(invocation, kind, name).ok());
                 all.extend(found.filter(is_matched));
-                true
+                return true;
             }
-            Err(error) => {
-                if error.is_refused() {
-                    self.log.push(needs_repair(&error.into()));
-                } else {
-                    self.first_failure.get_or_insert(error.into());
-                }
-                false
+            Err(Unlisted::Caches(error)) => {
+                // A glob may match one of these only because nobody knows that it is a cache.
+                all.retain(|arn| !is_matched(arn));
+                error
             }
+            Err(Unlisted::Repositories(error)) => error,
+        };
+        if error.is_refused() {
+            self.log.push(needs_repair(&error.into()));
+        } else {
+            self.first_failure.get_or_insert(error.into());
         }
+        false
     }
 
-    async fn read_rows(&mut self, all: &[RepositoryArn]) -> Result<Stored, sekisho_ledger::Error> {
+    async fn read_rows(&mut self, pass: ReadRow, all: &[RepositoryArn]) -> Result<Stored, sekisho_ledger::Error> {
+        let pass = pass?;
         let keys: Vec<Key> = all.iter().map(repository::key).collect();
-        let ledger = self.run.world.ledger();
-        let (pass, rows) = join(ledger.read(&key()), ledger.read_many::<RepositoryRow>(&keys)).await;
-        let pass: Option<Row<ReconcileRow>> = pass?;
+        let rows = self.run.world.ledger().read_many::<RepositoryRow>(&keys).await?;
         let mut repositories = BTreeMap::new();
-        for (repository, row) in all.iter().zip(rows?) {
+        for (repository, row) in all.iter().zip(rows) {
             match row {
                 Ok(row) => drop(repositories.insert(repository.clone(), Snapshot::from(row))),
                 Err(error) => self.log.push(needs_repair(&error.into())),
@@ -363,14 +363,16 @@ impl<'r, W: World> Pass<'r, W> {
         let next = if is_complete { next } else { next.or_else(|| stored.next.clone()) };
         let is_incomplete = !is_complete || !self.not_reached.is_empty();
         let since = || stored.incomplete_since.unwrap_or_else(|| epoch_millis(self.run.now()));
-        ReconcileRow { next, incomplete_since: is_incomplete.then(since), globs: stored.globs.clone() }
+        ReconcileRow { next, incomplete_since: is_incomplete.then(since), ..stored.clone() }
     }
 
-    /// Writes the globs of the routes, if they changed, before a look depends on them.
-    async fn write_globs(&mut self, stored: &mut Snapshot<ReconcileRow>) {
+    /// Writes the globs of the routes, if they changed, before a look depends on them, and the rules about caches if
+    /// they were read.
+    async fn write_globs(&mut self, stored: &mut Snapshot<ReconcileRow>, caches: Option<Caches>) {
         let Run { routes, invocation, .. } = self.run;
         let globs = stored.row.globs.configured(routes, &invocation.region, epoch_millis(self.run.now()));
-        self.write_row(ReconcileRow { globs, ..stored.row.clone() }, stored).await;
+        let caches = caches.or_else(|| stored.row.caches.clone());
+        self.write_row(ReconcileRow { globs, caches, ..stored.row.clone() }, stored).await;
     }
 
     /// Writes the row if it differs from the stored one.

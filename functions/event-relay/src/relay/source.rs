@@ -72,7 +72,7 @@ pub(crate) fn arn(own: &Invocation, kind: SourceKind, name: &str) -> Result<Repo
 pub(crate) async fn repositories<W: World>(world: &W, kind: SourceKind) -> Result<Vec<String>, ServiceError> {
     match kind {
         SourceKind::Git => world.repositories().await,
-        SourceKind::Image => world.image_repositories().await,
+        SourceKind::Image => Ok(world.image_repositories().await?.into_iter().map(|one| one.name).collect()),
     }
 }
 
@@ -83,8 +83,7 @@ pub(crate) async fn without_caches<'r, W: World>(
     routes: &'r Routes,
     concerned: impl Fn(&Route) -> bool,
 ) -> Result<Cow<'r, Routes>, ServiceError> {
-    let is_glob = |route: &&Route| route.source() == SourceKind::Image && route.repository().literal().is_none();
-    if !routes.iter().filter(is_glob).any(concerned) {
+    if !routes.iter().filter(|route| route.is_glob_for(SourceKind::Image)).any(concerned) {
         return Ok(Cow::Borrowed(routes));
     }
     Ok(Cow::Owned(routes.without_caches(&world.cache_prefixes().await?)))

@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use aws_sdk_ecr::Client;
 use event_relay::aws::ecr::{cache_prefixes, image, images, repositories};
-use event_relay::image::Image;
+use event_relay::image::{Image, ImageRepository};
 use event_relay::world::{FoundImage, ImageId};
 use sekisho_domain::change::Revision;
 use sekisho_testing::wire::{Answer, Wire, ok, refused};
@@ -113,11 +113,14 @@ async fn the_tagged_images_of_all_pages_are_listed() {
 
 #[tokio::test]
 async fn repositories_and_the_prefixes_of_caches_are_listed() {
+    let shop = json!({"repositoryName": "shop", "createdAt": 1_795_312_345.678});
     let wire = Wire::answering([
-        ok(&json!({"repositories": [{"repositoryName": "shop"}], "nextToken": "more"})),
+        ok(&json!({"repositories": [shop], "nextToken": "more"})),
         ok(&json!({"repositories": [{"repositoryName": "team/website"}]})),
     ]);
-    assert_eq!(repositories(&Client::new(&wire.config())).await.unwrap(), ["shop", "team/website"]);
+    let expected = [("shop", 1_795_312_345_678), ("team/website", u64::MAX)]
+        .map(|(name, created)| ImageRepository { name: name.to_owned(), created });
+    assert_eq!(repositories(&Client::new(&wire.config())).await.unwrap(), expected);
     assert_eq!(wire.requests()[0].operation, "DescribeRepositories");
     let rules = json!({"pullThroughCacheRules": [{"ecrRepositoryPrefix": "hub"}, {"ecrRepositoryPrefix": "quay"}]});
     let wire = Wire::answering([ok(&rules)]);

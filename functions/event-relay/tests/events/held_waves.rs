@@ -1,4 +1,6 @@
-//! A held route gets waves or loses them.
+//! A held route gets waves or loses them, and a hold that ends while a target reports.
+
+use std::time::Duration;
 
 use sekisho_domain::order::OrderKind::Deploy;
 use serde_json::{Value, json};
@@ -111,5 +113,28 @@ async fn a_hold_that_ended_as_the_hold_of_a_train_does_not_come_back() {
     train.push(2).await;
     for target in [ONE_BOX, TOKYO[0], TOKYO[1], WORLD] {
         assert_eq!(train.order(target), Some((2, Deploy)), "{target}");
+    }
+}
+
+/// The report comes before, during or after the request: each call takes 10 ms, so the calls of the two invocations
+/// follow each other in many orders. Nobody looks at the train afterwards.
+#[tokio::test(start_paused = true)]
+async fn a_change_enters_a_wave_whenever_its_report_comes_while_the_hold_ends() {
+    for delay in (0..400).step_by(3).map(Duration::from_millis) {
+        let train = Train::new();
+        train.healthy_everywhere(1).await;
+        train.answer(about("hold", "tokyo")).await;
+        train.push(2).await;
+        train.function.set_call_time(Duration::from_millis(10));
+        let resumed = async {
+            train.wait(Duration::from_millis(200)).await;
+            train.answer(request("resume", json!({"wave": "tokyo"}))).await
+        };
+        let reported = async {
+            train.wait(delay).await;
+            train.report(ONE_BOX, "healthy").await;
+        };
+        let (answer, ()) = tokio::join!(resumed, reported);
+        assert_eq!(train.order(TOKYO[0]), Some((2, Deploy)), "{delay:?}: {answer}");
     }
 }

@@ -9,6 +9,7 @@ use event_relay::image::Image;
 use event_relay::world::World;
 use futures_util::FutureExt;
 use sekisho_domain::change::{RefKind, Revision};
+use sekisho_domain::timestamp::epoch_millis;
 use sekisho_ledger::{Memory, Row, Store};
 use serde_json::{Value, json};
 
@@ -293,29 +294,68 @@ async fn a_failure_of_ecr_does_not_keep_commits_from_their_reconcile() {
     function.handle(&pushed("v1")).await.unwrap_err();
 }
 
-/// ECR has pages of 1,000 images, so the list of the fake is ten calls.
-#[tokio::test(start_paused = true)]
-async fn a_reconcile_of_ten_thousand_tags_lists_them_once_and_reads_no_row_for_each() {
-    let function = Function::with(&route("image = \"shop\"\ntags = [\"**\"]"));
-    let tags: Vec<String> = (0..10_000).map(|n| format!("v{n}")).collect();
-    let images = (0..10_000_u64).zip(&tags).map(|(n, tag)| image(n, &[tag])).collect();
-    function.account().images.borrow_mut().insert("shop".to_owned(), images);
-    let decisions = function.file("schedule").await.unwrap().decisions;
-    assert_eq!(outcomes(&decisions), [Baseline]);
-    function.calls();
-    function.ledger_calls();
+/// ECR has pages of 1,000 images and of 1,000 repositories, so the list of images is ten calls.
+fn ecr_calls(calls: &[String]) -> usize {
+    let pages = |call: &&String| if call.starts_with("DescribeImages") { 10 } else { 1 };
+    calls.iter().filter(|call| call.starts_with("Describe")).map(|call| pages(&call)).sum()
+}
 
-    push(&function, image(10_001, &["new"]));
-    let began = function.account().now();
-    let decisions = function.file("schedule").await.unwrap().decisions;
-    assert_eq!(outcomes(&decisions), [Relayed, Duplicate], "{decisions:?}");
-    assert_eq!(decisions[1].reason.split(' ').nth(1), Some("10000"), "{decisions:?}");
-    let calls = function.calls();
-    assert_eq!(calls, ["DescribeImages shop", "PutEvents ap-northeast-1 1"]);
-    let ledger = function.ledger_calls();
-    assert!(ledger.len() <= 12, "{ledger:?}");
-    assert_eq!(ledger.iter().filter(|call| **call == "Query").count(), 1);
-    assert!(function.account().now() - began < Duration::from_secs(1));
+#[tokio::test(start_paused = true)]
+async fn a_reconcile_of_ten_thousand_tags_makes_eleven_calls_and_reads_no_row_for_each() {
+    for image_key in ["shop", "sh*"] {
+        let function = Function::with(&route(&format!("image = \"{image_key}\"\ntags = [\"**\"]")));
+        let tags: Vec<String> = (0..9_999).map(|n| format!("v{n}")).collect();
+        let images = (0..9_999_u64).zip(&tags).map(|(n, tag)| image(n, &[tag])).collect();
+        function.account().images.borrow_mut().insert("shop".to_owned(), images);
+        let decisions = function.file("schedule").await.unwrap().decisions;
+        assert_eq!(outcomes(&decisions), [Baseline], "{image_key}");
+        function.calls();
+        function.ledger_calls();
+
+        push(&function, image(10_001, &["new"]));
+        let began = function.account().now();
+        let decisions = function.file("schedule").await.unwrap().decisions;
+        assert_eq!(outcomes(&decisions), [Relayed, Duplicate], "{decisions:?}");
+        assert_eq!(decisions[1].reason.split(' ').nth(1), Some("9999"), "{decisions:?}");
+        let calls = function.calls();
+        assert!(ecr_calls(&calls) <= 11, "{calls:?}");
+        assert_eq!(calls.last().map(String::as_str), Some("PutEvents ap-northeast-1 1"));
+        let ledger = function.ledger_calls();
+        assert!(ledger.len() <= 12, "{ledger:?}");
+        assert_eq!(ledger.iter().filter(|call| **call == "Query").count(), 1);
+        assert!(function.account().now() - began < Duration::from_secs(1));
+    }
+}
+
+/// ECR creates the repository of a cache at its first pull, so a rule that nobody has read yet shows in a new repository.
+#[tokio::test(start_paused = true)]
+async fn the_rules_about_caches_are_read_again_for_a_new_repository_and_after_an_hour() {
+    let function = Function::with(&route("image = \"**\"\ntags = [\"**\"]\nexisting = \"relay\""));
+    push(&function, image(1, &["v1"]));
+    // The calls that read the rules, and those that read the images of the repository that becomes a cache.
+    let reads = async || {
+        function.file("schedule").await.unwrap();
+        let calls = function.calls();
+        let count = |wanted: &str| calls.iter().filter(|call| **call == wanted).count();
+        (count("DescribePullThroughCacheRules"), count("DescribeImages hub/nginx"))
+    };
+    assert_eq!(reads().await, (1, 0));
+    tokio::time::advance(Duration::from_mins(5)).await;
+    assert_eq!(reads().await, (0, 0));
+
+    // Somebody makes a rule, and pulls an image through it.
+    function.account().cache_prefixes.borrow_mut().insert("hub".to_owned());
+    function.account().images.borrow_mut().insert("hub/nginx".to_owned(), vec![image(2, &["v1"])]);
+    function.account().image_repositories_created.set(epoch_millis(function.account().now()));
+    // The clocks may differ, so the rules are read once more.
+    for times in [1, 1, 0] {
+        assert_eq!(reads().await, (times, 0));
+        tokio::time::advance(Duration::from_mins(5)).await;
+    }
+
+    function.account().cache_prefixes.borrow_mut().clear();
+    tokio::time::advance(Duration::from_hours(1)).await;
+    assert_eq!(reads().await, (1, 1));
 }
 
 /// The list may show the image that the tag had before another invocation relayed a newer one.
