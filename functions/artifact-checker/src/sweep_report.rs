@@ -14,6 +14,7 @@ use crate::sweep_row::SweepRow;
 use crate::sweep_totals::summary;
 
 /// What a sweep has found so far.
+#[expect(clippy::struct_excessive_bools, reason = "each is a field of the answer")]
 #[derive(Debug, Clone, Serialize)]
 pub struct SweepReport {
     /// The sweep's id, which is the id of the request that began the sweep.

@@ -55,11 +55,9 @@ pub(crate) async fn divide<L: Store>(
     if row.is_none_or(|row| row.state.ranges.len() >= wanted) {
         return Ok(None);
     }
-    let middle = match (Rest { s3, bucket: &request.bucket, after, end }).middle().await {
-        Ok(Some(middle)) => middle,
-        // Without a middle, this invocation checks everything that is left.
-        Ok(None) | Err(_) => return Ok(None),
-    };
+    let rest = Rest { s3, bucket: &request.bucket, after, end };
+    // Without a middle, this invocation checks everything that is left.
+    let Ok(Some(middle)) = rest.middle().await else { return Ok(None) };
     let divided = change(run.ledger, request, run.request_id(), |sweep| {
         if sweep.ranges.len() >= wanted {
             return None;

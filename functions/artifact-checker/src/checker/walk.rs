@@ -54,6 +54,7 @@ pub(crate) struct Walk<'a, L> {
 }
 
 /// The listing of a walk.
+#[expect(clippy::option_option, reason = "the first page has no position before it")]
 struct Listing {
     /// The inner option is the position before the next page, and `None` for the first page. The outer option is `None`
     /// while a page is being listed, and after the last page.

@@ -34,13 +34,12 @@ async fn a_sweep_whose_invocations_die_checks_everything_and_repairs_each_object
             let id = format!("r{n}");
             // An invocation that always dies before it makes progress would set its range aside.
             let life = Duration::from_millis(if n % 3 == 0 { random(12_000) } else { 600_000 });
-            match tokio::time::timeout(life, deliver(&checker, &id, &message, LONG)).await {
-                Ok(answer) => reports.extend(answer.unwrap().sweeps),
-                Err(_) => {
-                    deaths += 1;
-                    world.state().queue.push((message, 0));
-                    tokio::time::sleep(Duration::from_mins(30)).await;
-                }
+            if let Ok(answer) = tokio::time::timeout(life, deliver(&checker, &id, &message, LONG)).await {
+                reports.extend(answer.unwrap().sweeps);
+            } else {
+                deaths += 1;
+                world.state().queue.push((message, 0));
+                tokio::time::sleep(Duration::from_mins(30)).await;
             }
         }
         assert!(deaths > 0);

@@ -125,7 +125,7 @@ async fn every_mode_has_its_ranges() {
         let (objects, repaired) = if report.dry_run { (401, 0) } else { (700, 316) };
         assert_eq!(report.objects, objects);
         assert_eq!(report.outcomes.get(&Outcome::Repaired).copied().unwrap_or(0), repaired, "{:?}", report.outcomes);
-        assert_eq!(world.state().bucket(BUCKET).writes as u64, repaired);
+        assert_eq!(world.state().bucket(BUCKET).writes, repaired);
         assert_eq!(report.estimate.is_some(), report.dry_run);
     }
 }
