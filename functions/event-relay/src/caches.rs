@@ -10,8 +10,8 @@ use time::OffsetDateTime;
 
 use crate::image::ImageRepository;
 
-/// The age at which the rules are read again. ECR creates a cache's repository at its first pull, so a new rule shows in
-/// a new repository. Only a rule about a repository that existed before, or the end of a rule, is noticed this late.
+/// The age at which the rules are read again. ECR creates a cache's repository at its first pull, so a new rule shows
+/// in a new repository. Only a rule about a repository that existed before, or the end of a rule, is noticed this late.
 const LONGEST_AGE: Duration = Duration::from_hours(1);
 /// The largest difference between the clocks of ECR and of this function.
 const CLOCK_DIFFERENCE: Duration = Duration::from_mins(1);

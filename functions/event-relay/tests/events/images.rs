@@ -327,7 +327,7 @@ async fn a_reconcile_of_ten_thousand_tags_makes_eleven_calls_and_reads_no_row_fo
     }
 }
 
-/// ECR creates the repository of a cache at its first pull, so a rule that nobody has read yet shows in a new repository.
+/// ECR creates the repository of a cache at its first pull, so a rule that nobody has read shows in a new repository.
 #[tokio::test(start_paused = true)]
 async fn the_rules_about_caches_are_read_again_for_a_new_repository_and_after_an_hour() {
     let function = Function::with(&route("image = \"**\"\ntags = [\"**\"]\nexisting = \"relay\""));
