@@ -17,7 +17,7 @@ FOLDER = Path(__file__).parent
 WIDGETS = ("trains", "pipelines", "access", "artifacts")
 CASES = ("empty", "ordinary", "huge", "hostile")
 WIDTHS = (400, 1200)
-PAGES = list(itertools.product(WIDGETS, CASES, THEMES, WIDTHS))
+PAGES = list(itertools.product(CASES, THEMES, WIDTHS))
 
 # Each line breaks one rule.
 BAD = """
@@ -38,16 +38,14 @@ def look(pages: list[dict]) -> list[dict]:
     return found
 
 
-@pytest.fixture(scope="module")
-def looked() -> dict[tuple[str, str, str, int], dict]:
-    """What the browser found on each page."""
-    found = look(
-        [
-            {"html": document(theme, widget, pictures.widget(widget, case, theme)), "width": width}
-            for widget, case, theme, width in PAGES
-        ]
-    )
-    return dict(zip(PAGES, found, strict=True))
+@pytest.fixture(scope="module", params=WIDGETS)
+def looked(request) -> dict[tuple[str, str, int], dict]:
+    """What the browser found on each page of a widget."""
+    pages = [
+        {"html": document(theme, request.param, pictures.widget(request.param, case, theme)), "width": width}
+        for case, theme, width in PAGES
+    ]
+    return dict(zip(PAGES, look(pages), strict=True))
 
 
 def test_the_widgets_are_these():
@@ -68,11 +66,10 @@ def test_a_widget_is_readable_and_inert(looked, page):
     assert len(found["text"].split()) > 3, "the widget shows nothing"
 
 
-@pytest.mark.parametrize("widget", WIDGETS)
-def test_what_a_stranger_wrote_is_text(looked, widget):
+def test_what_a_stranger_wrote_is_text(looked):
     """Markup in a value is shown as it was written, and no character in a value turns the text around it."""
-    found = looked[widget, "hostile", "light", 1200]
-    assert re.search(r"<\w+", found["text"]), "the hostile values have no markup, or it was not shown as text"
+    found = looked["hostile", "light", 1200]
+    assert "<script>" in found["text"], "the hostile values have no markup, or it was not shown as text"
     assert not re.search("[\u202a-\u202e\u2066-\u2069\u0000-\u0008]", found["text"])
 
 

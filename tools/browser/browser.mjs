@@ -1,7 +1,7 @@
 // Starts the browser of the package @sparticuz/chromium, and ends it with the work that is done in it.
 import chromium from '@sparticuz/chromium'
 import puppeteer from 'puppeteer-core'
-import { readFileSync } from 'node:fs'
+import { text } from 'node:stream/consumers'
 
 // The sandbox of Chromium needs rights that containers and some distributions refuse. The pages are our own, and they
 // may make no requests but to loopback. The package's other flags are for Lambda; some of them weaken what the tests
@@ -10,7 +10,7 @@ const FLAGS = ['--no-sandbox', '--no-zygote', '--disable-gpu', '--hide-scrollbar
 
 // Calls `work(browser, given)` with the JSON on standard input, and prints its result as JSON.
 export async function inBrowser(work) {
-  const given = JSON.parse(readFileSync(0, 'utf8'))
+  const given = JSON.parse(await text(process.stdin))
   chromium.setGraphicsMode = false
   const browser = await puppeteer.launch({
     executablePath: await chromium.executablePath(),
