@@ -20,7 +20,7 @@ fn lists(world: &World) -> Vec<(String, String)> {
 
 /// The keys of the objects in the JSON Lines.
 fn listed(world: &World) -> Vec<String> {
-    let lists = lists(world).into_iter().filter(|(key, _)| key.ends_with(".jsonl"));
+    let lists = lists(world).into_iter().filter(|(key, _)| key.rsplit('.').next() == Some("jsonl"));
     let lines = lists.flat_map(|(_, text)| text.lines().map(str::to_owned).collect::<Vec<_>>());
     let finding = |line: String| serde_json::from_str::<serde_json::Value>(&line).unwrap();
     let mut keys: Vec<String> = lines.map(|line| finding(line)["object"].as_str().unwrap().to_owned()).collect();

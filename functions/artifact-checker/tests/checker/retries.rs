@@ -124,7 +124,7 @@ async fn each_condition_prevents_the_retry() {
             |world| {
                 world.answer_operation("RetryStageExecution", || {
                     Response::json_error("StageNotRetryableException", "no")
-                })
+                });
             },
             "StageNotRetryableException",
         ),

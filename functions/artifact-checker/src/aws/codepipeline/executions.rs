@@ -92,24 +92,26 @@ pub(crate) async fn execution(
         Err(error) if error.code().is_some_and(|code| NOT_FOUND.contains(&code)) => return Ok(None),
         Err(error) => return Err(error),
     };
-    let text = |name| answer["pipelineExecution"][name].as_str();
-    Ok(text("status")
-        .map(|status| Execution { status: status.to_owned(), is_parallel: text("executionMode") == Some(PARALLEL) }))
+    let text = |pointer| answer.pointer(pointer).and_then(Value::as_str);
+    let is_parallel = text("/pipelineExecution/executionMode") == Some(PARALLEL);
+    Ok(text("/pipelineExecution/status").map(|status| Execution { status: status.to_owned(), is_parallel }))
 }
 
 /// Whether a build could not read its input. CodePipeline says only that the build failed.
 pub(crate) async fn could_not_download(codebuild: &Signed, build: &str) -> Result<bool, ServiceError> {
     let answer = codebuild.json("CodeBuild_20161006.BatchGetBuilds", &json!({"ids": [build]})).await?;
-    let phases = answer["builds"][0]["phases"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let has_failed = |phase: &&Value| phase["phaseStatus"].as_str().is_some_and(|status| status != SUCCEEDED);
-    Ok(phases.iter().filter(has_failed).any(|phase| phase["phaseType"] == DOWNLOAD))
+    let phases = answer.pointer("/builds/0/phases").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let is_download = |phase: &Value| phase.get("phaseType").is_some_and(|kind| kind == DOWNLOAD);
+    let has_failed = |phase: &Value| phase.get("phaseStatus").is_some_and(|status| status != SUCCEEDED);
+    Ok(phases.iter().any(|phase| is_download(phase) && has_failed(phase)))
 }
 
 /// The id of a pipeline's latest execution.
 pub(crate) async fn latest(codepipeline: &Signed, pipeline: &str) -> Result<Option<String>, ServiceError> {
     let request = json!({"pipelineName": pipeline, "maxResults": 1});
     let answer = call(codepipeline, "ListPipelineExecutions", &request).await?;
-    Ok(answer["pipelineExecutionSummaries"][0]["pipelineExecutionId"].as_str().map(str::to_owned))
+    let id = answer.pointer("/pipelineExecutionSummaries/0/pipelineExecutionId");
+    Ok(id.and_then(Value::as_str).map(str::to_owned))
 }
 
 /// Retries the failed actions of a stage.
