@@ -7,7 +7,7 @@
 
 mod dynamodb;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -49,6 +49,8 @@ pub(crate) struct State {
     pub(crate) head: String,
     /// Number of objects in the artifact bucket.
     pub(crate) objects: usize,
+    /// The messages of the queue of sweeps that nobody has received.
+    pub(crate) queue: VecDeque<String>,
     /// Number of CodeCommit repositories, which are named `shop-1`, `shop-2`, ….
     pub(crate) repositories: usize,
     /// The time that each answer takes, as a network would make it take.
@@ -174,6 +176,8 @@ fn answer(
         "DYNAMODB" => dynamodb::answer(state, operation, &serde_json::from_slice(body)?),
         "IAM" => iam(state, operation, &form(body)),
         "S3" => s3(state, operation, head.uri.path(), head.uri.query().unwrap_or_default()),
+        // What temp-access answers in another account.
+        "LAMBDA" => ok(r#""End time is 2026-11-29T03:00:00Z""#),
         "SNS" => ok("<PublishResponse><PublishResult><MessageId>1</MessageId></PublishResult></PublishResponse>"),
         _ => json_service(state, service, operation, &serde_json::from_slice(body).unwrap_or_default()),
     };
@@ -183,6 +187,7 @@ fn answer(
 fn operation(service: &str, method: &Method, query: &str, headers: &HeaderMap, body: &[u8]) -> String {
     match service {
         "IAM" | "SNS" | "STS" => form(body).remove("Action").unwrap_or_default(),
+        "LAMBDA" => "Invoke".to_owned(),
         "S3" if method == Method::HEAD => "HeadObject".to_owned(),
         "S3" if query.contains("list-type=2") => "ListObjectsV2".to_owned(),
         "S3" => {
@@ -320,9 +325,12 @@ fn s3(state: &State, operation: &str, path: &str, query: &str) -> Answer {
 fn listing(objects: usize, query: &str) -> String {
     let given =
         |name: &str| query.split('&').filter_map(|pair| pair.split_once('=')).find(|(n, _)| *n == name).map(|(_, v)| v);
-    let after = given("start-after").or_else(|| given("continuation-token"));
-    let first =
-        after.and_then(|key| unescaped(key).rsplit('/').next()?.parse::<usize>().ok()).map_or(0, |last| last + 1);
+    let after = given("continuation-token").or_else(|| given("start-after")).map(unescaped).unwrap_or_default();
+    let (mut first, mut beyond) = (0, objects);
+    while first < beyond {
+        let middle = usize::midpoint(first, beyond);
+        if format!("shop/{middle:09}") <= after { first = middle + 1 } else { beyond = middle }
+    }
     let end = objects.min(first + 1000);
     let mut xml = String::from("<ListBucketResult><EncodingType>url</EncodingType>");
     let _ = write!(xml, "<IsTruncated>{}</IsTruncated><KeyCount>{}</KeyCount>", end < objects, end - first);
@@ -371,6 +379,10 @@ fn json_service(state: &mut State, service: &str, operation: &str, request: &Val
             state.units.entries += taken;
             let entry = json!({"EventId": "11710aed-b79e-4468-a20b-bb3c0c3b4860"});
             json!({"FailedEntryCount": 0, "Entries": vec![entry; taken]})
+        }
+        "SendMessage" => {
+            state.queue.extend(request["MessageBody"].as_str().map(str::to_owned));
+            json!({"MessageId": "5fea7756-0ea4-451a-a703-a558b933e274"})
         }
         "StartPipelineExecution" => json!({"pipelineExecutionId": "12345678-1234-1234-1234-123456789012"}),
         "ListPipelines" => json!({"pipelines": [{"name": "shop", "version": 1}]}),

@@ -1,5 +1,7 @@
 //! The measurements. The programs take turns, so that other work on the machine affects all of them alike.
 
+mod cold;
+
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -16,6 +18,8 @@ use crate::throttle::Throttle;
 
 /// What the growth of event-relay counts if the change is an image.
 const IMAGE_TARGETS: &str = "targets of an image";
+/// What it counts if the targets are shown by the widget.
+const WIDGET_TARGETS: &str = "targets in the widget";
 
 /// The plan of what to measure, which `tools/bench/driver.py` writes.
 #[derive(Debug, Deserialize)]
@@ -32,8 +36,8 @@ pub(crate) struct Plan {
     host: String,
     /// Path of the folder `events`.
     events: String,
-    /// Paths of configurations, by name: `everyday`, `targets-<count>`, `images-<count>` and `repositories-<count>` for
-    /// event-relay, `pipelines-<count>` for pipeline-starter.
+    /// Paths of configurations, by name: `everyday`, `targets-<count>`, `images-<count>`, `widget-<count>` and
+    /// `repositories-<count>` for event-relay, `pipelines-<count>` for pipeline-starter.
     configurations: BTreeMap<String, String>,
     /// Number of cold runs of each program.
     runs: usize,
@@ -91,8 +95,8 @@ struct Warm {
 #[derive(Debug, Serialize)]
 struct Growth {
     program: &'static str,
-    /// The kind of things that `count` counts: `targets`, `targets of an image`, `repositories`, `pipelines` or
-    /// `objects`.
+    /// The kind of things that `count` counts: `targets`, `targets of an image`, `targets in the widget`,
+    /// `repositories`, `pipelines` or `objects`.
     what: &'static str,
     count: usize,
     wall: f64,
@@ -111,6 +115,8 @@ pub(crate) struct Figures {
     calls: BTreeMap<&'static str, Counted>,
     warm: BTreeMap<&'static str, Warm>,
     growth: Vec<Growth>,
+    /// Cold starts of the two functions of a grant in another account: of the `hub`, and of the `other` account's.
+    handed_on: BTreeMap<&'static str, Vec<Cold>>,
 }
 
 /// Runs all measurements of the plan.
@@ -128,15 +134,10 @@ pub(crate) async fn all(plan: &Plan) -> Result<Figures, Failure> {
         for &program in &programs {
             let cold = bench.cold(program, &before[&program], None).await?;
             figures.cold.entry(program.name()).or_default().push(cold);
-            let state = bench.aws.state();
-            let calls = Counted {
-                calls: state.calls.clone(),
-                units: state.units,
-                connections: state.connections.values().sum(),
-            };
-            figures.calls.insert(program.name(), calls);
+            figures.calls.insert(program.name(), bench.counted());
         }
     }
+    bench.handed_on(&mut figures).await?;
     match if plan.throttled_runs > 0 { Throttle::make() } else { Err("not asked for".to_owned()) } {
         Err(why) => figures.unthrottled = Some(why),
         Ok(throttle) => {
@@ -162,6 +163,7 @@ pub(crate) async fn all(plan: &Plan) -> Result<Figures, Failure> {
             let (program, what) = match what {
                 "targets" => (Program::EventRelay, "targets"),
                 "images" => (Program::EventRelay, IMAGE_TARGETS),
+                "widget" => (Program::EventRelay, WIDGET_TARGETS),
                 _ => (Program::PipelineStarter, "pipelines"),
             };
             figures.growth.push(bench.grown(program, what, count.parse()?, name).await?);
@@ -235,29 +237,6 @@ impl Bench<'_> {
         Ok(State { calls: BTreeMap::new(), connections: BTreeMap::new(), units: Units::default(), ..state })
     }
 
-    async fn cold(&self, program: Program, before: &State, throttle: Option<&Throttle>) -> Result<Cold, Failure> {
-        *self.aws.state() = before.clone();
-        let event = self.event(program, 2)?;
-        let mut running = self.start(program, "everyday").await?;
-        let asked = running.settle().await?;
-        let init_cpu = running.process.cpu()?;
-        if let Some(throttle) = throttle {
-            throttle.add(running.process.id())?;
-        }
-        let invocation = running.invoke(event).await?;
-        let _next = running.settle().await?;
-        let cold = Cold {
-            init: micros(asked - running.spawned),
-            init_cpu: micros(init_cpu),
-            invocation: micros(invocation.took),
-            wall: micros(invocation.answered - running.spawned),
-            cpu: micros(running.process.cpu()?),
-            peak: count(running.process.peak()?),
-        };
-        running.process.end().await?;
-        Ok(cold)
-    }
-
     async fn warm(&self, program: Program, before: &State) -> Result<Warm, Failure> {
         *self.aws.state() = before.clone();
         let mut running = self.start(program, "everyday").await?;
@@ -301,10 +280,10 @@ impl Bench<'_> {
         let mut running = self.start(program, name).await?;
         let mut runs = Vec::new();
         for number in 1..=9 {
-            let mut event = if what == IMAGE_TARGETS {
-                self.event_about(program, crate::events::image(number, &self.plan.events)?, number)
-            } else {
-                self.event(program, number)?
+            let mut event = match what {
+                IMAGE_TARGETS => self.event_about(program, crate::events::image(number, &self.plan.events)?, number),
+                WIDGET_TARGETS if number > 1 => request(program, r#"{"widgetContext":{}}"#.to_owned(), number),
+                _ => self.event(program, number)?,
             };
             if program == Program::PipelineStarter {
                 let mut payload: serde_json::Value = serde_json::from_str(&event.payload)?;
@@ -367,13 +346,26 @@ impl Bench<'_> {
         Ok(growth)
     }
 
-    /// Measures one sweep of a whole bucket, in a new process.
+    /// The event with the next message of the queue; `None` if the queue is empty.
+    fn next_message(&self) -> Option<String> {
+        let body = self.aws.state().queue.pop_front()?;
+        let attributes = json!({"ApproximateReceiveCount": "1"});
+        let record = json!({"eventSource": "aws:sqs", "messageId": "1", "attributes": attributes, "body": body});
+        Some(json!({"Records": [record]}).to_string())
+    }
+
+    /// Measures one sweep of a whole bucket, in a new process. The ranges of the sweep are checked one after the other.
     async fn sweep(&self, objects: usize) -> Result<Growth, Failure> {
         let program = Program::ArtifactChecker;
         *self.aws.state() = State { objects, ..State::default() };
         let mut running = self.start(program, "everyday").await?;
         let order = json!({"action": "sweep", "bucket": crate::events::ARTIFACTS});
-        let wall = running.invoke(request(program, order.to_string(), 1)).await?.took;
+        let mut wall = running.invoke(request(program, order.to_string(), 1)).await?.took;
+        let mut number = 1;
+        while let Some(message) = self.next_message() {
+            number += 1;
+            wall += running.invoke(request(program, message, number)).await?.took;
+        }
         running.settle().await?;
         let growth = Growth {
             program: program.name(),

@@ -24,6 +24,7 @@ BEGIN, END = "<!-- figures: written by `make bench` -->\n", "<!-- end of figures
 THROTTLED_RUNS = 15
 TARGETS = [1, 10, 100, 1000]
 IMAGE_TARGETS = [1, 1000]
+WIDGET_TARGETS = [1000]
 PIPELINES = [1, 10, 25, 50]
 REPOSITORIES = [100, 1000]
 # The time of an answer of AWS, in milliseconds, while a reconcile is measured.
@@ -108,6 +109,9 @@ def function_environment(peer: Path) -> dict[str, str]:
         "ACCESS_BOUNDARY_ARN": "arn:aws:iam::333333333333:policy/sekisho-access-boundary",
         "ARTIFACT_BUCKET": f"sekisho-artifacts-{account}-{REGION}",
         "ARTIFACT_KEY_ARN": f"arn:aws:kms:{REGION}:{account}:key/1234abcd-12ab-34cd-56ef-1234567890ab",
+        "SWEEP_QUEUE_URL": f"https://sqs.{REGION}.amazonaws.com/{account}/sekisho-artifact-ranges",
+        "SWEEP_CONCURRENCY": "5",
+        "HUB_ACCOUNT_ID": account,
     }
 
 
@@ -128,9 +132,11 @@ def peer_folder(logs: Path) -> Path:
 def configurations() -> dict[str, str]:
     """The paths, by name, of the committed configuration and of larger ones with many targets or pipelines.
 
-    The targets of `images-…` are those of an image.
+    The targets of `images-…` are those of an image, and those of `widget-…` are shown by the widget of event-relay.
     """
-    found = {"everyday": str(CONFIG)}
+    hub = WORK / "hub.toml"
+    hub.write_text(CONFIG.read_text() + '[access.accounts]\nother = "444444444444"\n')
+    found = {"everyday": str(CONFIG), "hub": str(hub)}
     target = (
         '[[route.target]]\naccount = "{account}"\nregion = "'
         + REGION
@@ -141,6 +147,7 @@ def configurations() -> dict[str, str]:
     for what, counts, route in (
         ("targets", TARGETS, code),
         ("images", IMAGE_TARGETS, image),
+        ("widget", WIDGET_TARGETS, code),
         ("pipelines", PIPELINES, code),
     ):
         for count in counts:

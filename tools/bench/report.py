@@ -15,6 +15,8 @@ Sizes = dict[str, tuple[int | None, int]]
 RUNS = 61
 WARM = 500
 
+# The CPU time in which a widget with 1,000 targets must answer, in microseconds.
+WIDGET_CPU = 300_000
 # The upper limits of a cold start: `peak` in MB, the others as multiples of the hello world function's figures.
 LIMITS = {"wall": 5.0, "cpu": 5.0, "init": 1.6, "peak": 9.0}
 # The upper limits of the zips, in MB.
@@ -48,6 +50,7 @@ def report(figures: dict[str, Any], sizes: Sizes, seconds: float) -> str:
         heading,
         cold(figures["cold"], sizes),
         peer(figures["cold"]),
+        handed_on(figures),
         throttled(figures),
         warm(figures["warm"]),
         calls(figures),
@@ -116,6 +119,24 @@ def peer(runs: dict[str, list[Run]]) -> str:
         found = ratio(runs["peer"], runs["temp-access"], what)
         parts.append(f"{what} 1/{found:.0f} (at most 1/{times}{'' if found >= times else ': **over**'})")
     return "temp-access with all its calls against the Python peer with one: " + ", ".join(parts) + ".\n"
+
+
+def handed_on(figures: dict[str, Any]) -> str:
+    """A sentence about a grant in another account, for which two functions start one after the other.
+
+    It compares them with the everyday grant, for which one function starts.
+    """
+    both = figures["handed_on"]
+    if not both:
+        return ""
+    ours, theirs, usual = (sum(figures["calls"][one]["calls"].values()) for one in ("hub", "other", "temp-access"))
+    parts = [f"{ours} + {theirs} calls of AWS, the everyday grant's are {usual}"]
+    for what, name in (("wall", "wall"), ("cpu", "CPU")):
+        hub, other = (middle(both[one], what) / 1000 for one in ("hub", "other"))
+        grant = middle(figures["cold"]["temp-access"], what) / 1000
+        times = (hub + other) / grant
+        parts.append(f"{name} {hub:.2f} ms + {other:.2f} ms, {times:.1f} × the everyday grant's {grant:.2f} ms")
+    return f"A grant in another account, the hub's cold start + the other account's: {'; '.join(parts)}.\n"
 
 
 def throttled(figures: dict[str, Any]) -> str:
@@ -202,12 +223,17 @@ def cost(found: dict[str, Any]) -> float:
 
 
 def growth(runs: Sequence[Run]) -> str:
-    """The table of runs with many targets, pipelines and objects. An image may cost no more calls than a commit."""
+    """The table of runs with many targets, pipelines and objects.
+
+    An image may cost no more calls than a commit, and a widget no more CPU time than its limit.
+    """
     rows = []
     of_a_commit = {each["count"]: sum(each["calls"].values()) for each in runs if each["what"] == "targets"}
     for each in runs:
         made = ", ".join(f"{call} × {count}" for call, count in each["calls"].items())
         if each["what"] == "targets of an image" and sum(each["calls"].values()) > of_a_commit[each["count"]]:
+            made += " **over**"
+        if each["what"] == "targets in the widget" and each["cpu"] > WIDGET_CPU:
             made += " **over**"
         per = each["wall"] / each["count"]
         rows.append(
