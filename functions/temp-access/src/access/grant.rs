@@ -262,7 +262,7 @@ async fn write<S: Store>(plan: &Plan<'_>, run: &Run<'_, S>) -> Result<(), IamErr
             warn!(error = chain(&error), "an ended policy was not removed");
         }
     }
-    let limit = run.deadline(WRITE_LIMIT - POLL_INTERVAL);
+    let limit = run.deadline(WRITE_LIMIT) - POLL_INTERVAL;
     if plan.puts { policies::put(plan.terms.principal, &plan.policy, &plan.document, limit, run).await } else { Ok(()) }
 }
 

@@ -64,8 +64,8 @@ impl Sessions {
         let (mut sessions, mut token) = (Vec::new(), None::<String>);
         loop {
             let mut request = json!({ "State": "Active", "MaxResults": PAGE_SIZE });
-            if let Some(token) = token {
-                request["NextToken"] = token.into();
+            if let (Some(token), Some(fields)) = (token, request.as_object_mut()) {
+                fields.insert("NextToken".to_owned(), token.into());
             }
             let page = match timeout_at(deadline, self.page(&request)).await {
                 Ok(Ok(page)) => page,
@@ -107,7 +107,8 @@ struct Page {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Session {
-    session_id: Option<String>,
+    #[serde(rename = "SessionId")]
+    id: Option<String>,
     owner: Option<String>,
     /// In seconds since 1970, with a fraction.
     start_date: Option<f64>,
@@ -118,6 +119,6 @@ impl Session {
     fn open(self) -> Option<OpenSession> {
         #[expect(clippy::cast_possible_truncation, reason = "the fraction of a second does not matter")]
         let start = self.start_date.and_then(|start| OffsetDateTime::from_unix_timestamp(start as i64).ok());
-        Some(OpenSession { id: self.session_id?, owner: self.owner?, start })
+        Some(OpenSession { id: self.id?, owner: self.owner?, start })
     }
 }
