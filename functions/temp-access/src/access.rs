@@ -26,6 +26,7 @@ mod scheduled;
 mod summary;
 mod sweep;
 mod tend;
+mod widget;
 mod window;
 
 use std::cell::{Cell, LazyCell};
@@ -233,7 +234,8 @@ async fn dispatch<S: Store>(request: &Request, run: &Run<'_, S>) -> Result<Repor
         Request::Decline(code) => Box::pin(decline::decline(code, run)).await,
         Request::Pending => Box::pin(pending::pending(run)).await,
         Request::List => Box::pin(list::list(run)).await,
-        Request::Help | Request::Describe => help::help(run),
+        Request::Help => help::help(run),
+        Request::Widget(payload) => Box::pin(widget::show(payload, run)).await,
         Request::Sweep => Box::pin(sweep::sweep(run)).await,
         Request::FollowUp => Box::pin(follow_up::report(run)).await,
     }

@@ -60,6 +60,7 @@ mod run;
 mod scheduled;
 mod session;
 mod trail;
+mod widget;
 pub mod window;
 mod window_policy;
 mod window_row;

@@ -7,7 +7,7 @@ mod fields;
 
 use sekisho_domain::code::Code;
 use sekisho_domain::slack;
-use sekisho_lambda::board::NO_WIDGET;
+use sekisho_lambda::board::is_widget;
 use sekisho_lambda::event::SCHEDULE_SOURCE;
 use time::OffsetDateTime;
 
@@ -56,8 +56,8 @@ pub(crate) enum Request {
     List,
     /// Show the help text.
     Help,
-    /// Show the documentation in a widget.
-    Describe,
+    /// Show a widget of the dashboard, which has this payload.
+    Widget(String),
     /// Remove policies that have ended, and then follow up (the event of the schedule every 15 minutes).
     Sweep,
     /// End the sessions of grants that have ended, and send notices that are missing (the event of the schedule every
@@ -116,7 +116,7 @@ impl Request {
     pub(crate) fn is_read_only(&self) -> bool {
         match self {
             Self::Grant(_) | Self::Revoke(_) => self.is_dry_run(),
-            Self::Pending | Self::List | Self::Help | Self::Describe => true,
+            Self::Pending | Self::List | Self::Help | Self::Widget(_) => true,
             Self::Approve(_) | Self::Decline(_) | Self::Sweep | Self::FollowUp => false,
         }
     }
@@ -132,15 +132,12 @@ impl Request {
 /// # Errors
 /// [`Error::Invalid`] if the payload is not a request. The error's text says what to write instead.
 pub(crate) fn parse(payload: &str) -> Result<Payload, Error> {
+    // The person who looks at a dashboard did not write the fields of its widgets, so they never do anything else.
+    if is_widget(payload) {
+        return Ok(Payload::Here(Request::Widget(payload.to_owned())));
+    }
     let payload = chat::with_plain_spaces(payload);
     let fields = Fields::read(&payload)?;
-    // The person who looks at a dashboard did not write the fields of its widgets, so they never do anything else.
-    if fields.get("widgetContext").is_some() {
-        return invalid(NO_WIDGET);
-    }
-    if fields.get("describe").is_some() {
-        return Ok(Payload::Here(Request::Describe));
-    }
     // The event of a schedule has a field `account`, too.
     if fields.get("source").is_some() {
         return schedule(&fields).map(Payload::Here);

@@ -1,0 +1,138 @@
+use sekisho_board::Theme;
+use sekisho_domain::config::Document;
+use sekisho_testing::page::{HOSTILE, assert_golden, assert_safe, long};
+use serde_json::{Value, json};
+use time::Duration;
+use time::macros::{datetime, offset};
+
+use super::*;
+use crate::principal::Kind;
+
+const NOW: OffsetDateTime = datetime!(2026-11-21 12:00 UTC);
+
+const CONFIG: &str = r#"
+[access]
+default_minutes = 60
+max_minutes = 480
+default_profile = "read-only"
+[access.profiles.read-only]
+statements = [{ actions = ["ec2:Describe*"], resources = ["*"] }]
+[access.profiles.admin]
+statements = [{ actions = ["*"], resources = ["*"] }]
+approval = "another"
+[access.people.hana]
+may_ask = ["admin"]
+for = ["user/hana"]
+[access.people.taro]
+may_approve = ["admin"]
+for = ["user/taro"]
+"#;
+
+fn configuration() -> Access {
+    Document::parse("sekisho.toml", CONFIG).unwrap().access().unwrap()
+}
+
+fn at(minutes: i64) -> String {
+    sekisho_domain::timestamp::seconds(NOW + Duration::minutes(minutes))
+}
+
+/// A grant from `start` to `end`, in minutes from now.
+fn grant(name: &str, (start, end): (i64, i64), state: &str, more: Value) -> Grant {
+    let mut row = json!({
+        "state": state, "start": at(start), "end": at(end), "reason": "the nightly job failed", "request": "r",
+        "requests": [], "claimed": 0, "held_until": 0, "expires": 0,
+    });
+    row.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let principal = Principal::new(Kind::User, name).unwrap();
+    Grant { principal, profile: "admin".to_owned(), row: serde_json::from_value(row).unwrap() }
+}
+
+fn request(name: &str, until: Option<i64>) -> PendingRow {
+    serde_json::from_value(json!({
+        "code": "ABCD2345", "stage": if until.is_some() { "waiting" } else { "review" }, "door": "hana", "kind": "user",
+        "name": name, "key": name, "profile": "admin", "minutes": 60, "reason": "a release", "allows": "ABCD2345",
+        "asked": at(-20), "request": "r", "until": until.map(at),
+    }))
+    .unwrap()
+}
+
+fn shown(grants: Vec<Grant>, requests: Vec<PendingRow>) -> String {
+    let access = configuration();
+    let records = Records { grants, requests, unreadable: 0, access: Some(&access) };
+    html(&records)
+}
+
+fn html(records: &Records<'_>) -> String {
+    let html = access(&Viewer { theme: Theme::Light, now: NOW.to_offset(offset!(+9)) }, records);
+    assert_safe(&html);
+    html
+}
+
+#[test]
+fn nobody_has_access() {
+    let html = shown(vec![], vec![]);
+    assert!(html.contains("Nobody has access now.") && html.contains("Nothing waits for an approval."), "{html}");
+    assert_golden("access-empty", &html);
+}
+
+#[test]
+fn the_sections_have_what_their_titles_say() {
+    let consent = json!({"door": "hana", "approved_by": "taro", "code": "ABCD2345"});
+    let later = json!({"from": at(600), "reason": null});
+    let grants = vec![
+        grant("ops", (-60, 60), "granted", json!({"consent": consent})),
+        grant("soon", (-170, 10), "granted", json!({})),
+        grant("cut-off", (-1, 59), "intent", json!({})),
+        grant("night", (-5, 700), "granted", later),
+        grant("early", (-300, -120), "expired", json!({})),
+        grant("revoked", (-300, 120), "revoked", json!({"ended": at(-30)})),
+        grant("yesterday", (-1_500, -1_400), "expired", json!({})),
+        grant("never", (-90, -30), "intent", json!({})),
+    ];
+    let html = shown(grants, vec![request("hana", Some(40)), request("glass", None), request("late", Some(-1))]);
+    for words in ["Has access now (3)", "Waits for somebody (2)", "Gets access later (1)", "Ended today (2)"] {
+        assert!(html.contains(words), "{words}: {html}");
+    }
+    for words in
+        ["1h left", "approved by <bdi>taro</bdi>", "uncertain", "No reason given", "temp-access:taro", "review"]
+    {
+        assert!(html.contains(words), "{words}: {html}");
+    }
+    for name in ["yesterday", "never", "late"] {
+        assert!(!html.contains(&format!("<bdi>{name}</bdi>")), "{name}: {html}");
+    }
+    assert_golden("access-ordinary", &html);
+}
+
+#[test]
+fn a_long_list_is_cut() {
+    let grants = (0..1_000).map(|n| grant(&format!("user-{n:04}"), (-60, 60 + n), "granted", json!({}))).collect();
+    let html = shown(grants, (0..150).map(|n| request(&format!("asks-{n:04}"), Some(40))).collect());
+    assert!(html.contains("Has access now (1000)") && html.contains("… and 900 more"), "{html}");
+    assert!(html.contains("user-0099") && !html.contains("user-0100") && html.contains("… and 50 more"), "{html}");
+    assert_golden("access-huge", &html);
+}
+
+#[test]
+fn text_of_strangers_stays_text() {
+    let text = format!("{HOSTILE} {}", long());
+    let consent = json!({"door": text, "approved_by": text, "break_glass": true});
+    let mut hostile = grant("ops", (-60, 60), "granted", json!({"reason": text, "consent": consent}));
+    hostile.principal = Principal::person("90671b5c-1", Some(&text));
+    hostile.profile.clone_from(&text);
+    let mut wide = grant("wide", (-60, -10), "expired", json!({"reason": long()}));
+    wide.profile = long();
+    let mut asks = request(&text, Some(40));
+    (asks.kind, asks.door, asks.reason) = (text.clone(), text.clone(), Some(text.clone()));
+    let access = configuration();
+    let records = Records { grants: vec![hostile, wide], requests: vec![asks], unreadable: 3, access: Some(&access) };
+    let html = html(&records);
+    assert!(html.contains("&lt;script&gt;") && html.contains("3 rows of the ledger cannot be read"), "{html}");
+    assert_golden("access-hostile", &html);
+}
+
+#[test]
+fn without_a_configuration_nobody_may_approve() {
+    let records = Records { grants: vec![], requests: vec![request("hana", Some(40))], unreadable: 0, access: None };
+    assert!(html(&records).contains("no door may approve it"));
+}
