@@ -83,9 +83,10 @@
 //! | `CloudWatch Alarm State Change` of this account | read the alarms of the orders that bake |
 //! | an event of the schedule (`aws.events`) of this account | follow up |
 //! | `{"action":"explain","event":{…}}` | explain what would happen and why; nothing is written, sent or started |
+//! | `widgetContext` or `describe` | return the widget `pipelines` as HTML, or its documentation; nothing is written |
 //! | anything through the alias `board` | explain; everything else is refused, and nothing is written |
 //!
-//! The function returns `{"decisions":[…]}` with the outcomes `started`, `duplicate`, `stale`, `filtered`, `ignored`,
+//! Apart from widgets, the function returns `{"decisions":[…]}` with the outcomes `started`, `duplicate`, `stale`, `filtered`, `ignored`,
 //! `refused`, `failed`, `waiting` (for a start, for an approval or for the end of a bake), `execution-failed`,
 //! `healthy`, `unhealthy` (the bake failed), `rolled-back` and `unknown`. A decision about an order has the field
 //! `order`, unless the event had no order. An order whose row or whose claim cannot be read is `failed`, and reported
@@ -101,6 +102,7 @@
 //! goes back. While CloudFormation has brought back a version without bakes, no bake is judged, and no target goes back
 //! by itself. The next deployment of this version judges each bake to its end, and continues each way back.
 
+mod answer;
 pub mod aws;
 pub mod bake;
 pub mod claim;
@@ -128,8 +130,10 @@ pub mod sources;
 mod starter;
 mod variables;
 pub mod way_back;
+mod widget;
 pub mod world;
 
+pub use answer::Answer;
 pub use error::Error;
 pub use outcome::Outcome;
 pub use starter::Starter;

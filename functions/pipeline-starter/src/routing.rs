@@ -172,8 +172,14 @@ impl<'a> LocalRoutes<'a> {
 
     /// The local pipeline of this name, if any route leads to it.
     pub(crate) fn pipeline(&self, name: &str) -> Option<&'a PipelineName> {
-        let mut targets = self.routes.iter().flat_map(Route::targets).filter(|target| self.is_local(target));
-        targets.find(|target| target.pipeline.as_str() == name).map(|target| &target.pipeline)
+        self.names().find(|pipeline| pipeline.as_str() == name)
+    }
+
+    /// The local pipelines to which any route leads. A pipeline may occur several times.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &'a PipelineName> {
+        let local = *self;
+        let targets = local.routes.iter().flat_map(Route::targets).filter(move |target| local.is_local(target));
+        targets.map(|target| &target.pipeline)
     }
 
     fn is_local(&self, target: &Target) -> bool {

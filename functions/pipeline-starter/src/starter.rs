@@ -14,17 +14,19 @@ mod send;
 mod sources;
 mod watch;
 mod way_back;
+mod widget;
 
 use sekisho_domain::account::AccountId;
 use sekisho_domain::config::Misconfigured;
 use sekisho_domain::decision::{Decision, Decisions};
 use sekisho_domain::route::Routes;
 use sekisho_lambda::aws::SdkConfig;
-use sekisho_lambda::board::{NO_WIDGET, READ_ONLY, is_widget};
+use sekisho_lambda::board::{READ_ONLY, is_widget};
 use sekisho_lambda::environment::REPOSITORY_ACCOUNT_ID;
 use sekisho_lambda::{Environment, Invocation, telemetry};
 use sekisho_ledger::Store;
 
+use crate::answer::Answer;
 use crate::aws::Aws;
 use crate::error::Error;
 use crate::outcome::{Outcome, about_payload};
@@ -69,16 +71,16 @@ impl<W: World> Starter<W> {
     /// # Errors
     /// The function fails with an error after which a retry may succeed, or because a person's request is invalid.
     /// Every other problem is a decision in the answer.
-    pub async fn handle(&self, payload: &str, invocation: &Invocation) -> Result<Decisions<Outcome>, Error> {
+    pub async fn handle(&self, payload: &str, invocation: &Invocation) -> Result<Answer, Error> {
         let source = Source { repository_account: &self.repository_account, own_account: &invocation.account };
         let routes = LocalRoutes { routes: &self.routes, account: &invocation.account, region: &invocation.region };
         let alarms = AlarmLists::new(self.world.now());
         let run = Run { world: &self.world, routes, invocation, alarms };
         if is_widget(payload) {
-            return Err(Error::InvalidRequest(NO_WIDGET.to_owned()));
+            return widget::show(&run, payload).await.map(Answer::Text);
         }
         let results = match request::parse(payload, &source) {
-            Request::Explain(event) => return explain::explain(&run, event.get(), &source).await,
+            Request::Explain(event) => return Ok(explain::explain(&run, event.get(), &source).await?.into()),
             Request::Invalid(reason) => return Err(Error::InvalidRequest(reason)),
             _ if invocation.is_board() => return Err(Error::Refused(READ_ONLY.to_owned())),
             Request::Refused(reason) => about_payload(payload, Decision::new(Outcome::Refused, reason)).into(),
@@ -88,7 +90,7 @@ impl<W: World> Starter<W> {
             Request::AlarmChanged(alarm) => Box::pin(bake::alarm_changed(&run, &alarm)).await,
             Request::ActionChanged(action) => approval::notify(&run, &action).await,
         };
-        record(&run, results).await
+        Ok(record(&run, results).await?.into())
     }
 }
 

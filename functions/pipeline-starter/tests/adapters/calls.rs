@@ -28,7 +28,7 @@ async fn call(payload: &str, answers: Vec<Answer>) -> (Outcome, Vec<String>) {
     };
     let deadline = sekisho_lambda::now() + Duration::seconds(45);
     let invocation = invocation("sekisho-pipeline-starter", "222222222222", deadline);
-    let decisions = Box::pin(starter.handle(payload, &invocation)).await.unwrap().decisions;
+    let decisions = Box::pin(starter.handle(payload, &invocation)).await.unwrap().into_decisions();
     let operations = wire.requests().into_iter().map(|request| request.operation).collect();
     (decisions[0].outcome, operations)
 }

@@ -57,7 +57,7 @@ async fn no_event_and_no_request_of_the_examples_writes() {
             assert!(ask_board(&function, &with(&payload, "dry_run", dry_run)).await.is_some(), "{name}");
         }
         let widget = with(&payload, "widgetContext", json!({"params": payload}));
-        assert_eq!(ask_board(&function, &widget).await, Some("InvalidRequest"), "{name}");
+        assert_eq!(ask_board(&function, &widget).await, None, "{name} as a widget");
         let explain = json!({"action": "explain", "event": payload});
         ask_board(&function, &explain).await;
     }
@@ -87,6 +87,9 @@ async fn a_widget_is_only_ever_a_widget_at_every_alias() {
     for alias in [None, Some("board"), Some("live")] {
         for key in ["widgetContext", "describe"] {
             let (error, wrote) = invoke(&function, alias, &with(&change, key, json!(true))).await;
+            assert!(error.is_none() && !wrote, "{key}: {error:?}");
+            let other = with(&with(&change, key, json!(true)), "widget", json!("trains"));
+            let (error, wrote) = invoke(&function, alias, &other).await;
             assert_eq!((error.unwrap().error_type().name(), wrote), ("InvalidRequest", false), "{key}");
         }
     }

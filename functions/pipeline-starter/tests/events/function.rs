@@ -98,7 +98,8 @@ impl Function {
             request_id: format!("request-{}", self.requests.get()),
             ..invocation("sekisho-pipeline-starter", "222222222222", deadline)
         };
-        Box::pin(self.starter.handle(payload, &invocation)).await
+        let answer = Box::pin(self.starter.handle(payload, &invocation)).await?;
+        Ok(Decisions { decisions: answer.into_decisions() })
     }
 
     /// Handles a payload that leads to exactly one decision, and returns the decision.

@@ -1,0 +1,144 @@
+use std::time::Duration;
+
+use sekisho_board::{Theme, Viewer};
+use sekisho_domain::report::ReportState;
+use sekisho_domain::timestamp::epoch_millis;
+use sekisho_testing::page::{HOSTILE, assert_golden, assert_safe, long};
+use time::OffsetDateTime;
+use time::macros::offset;
+
+use super::*;
+use crate::bake::{Bake, Window};
+use crate::order::Cause;
+use crate::report::Place;
+use crate::sample::{NOW, running, waiting, with};
+use crate::way_back::WayBack;
+
+fn viewer() -> Viewer {
+    Viewer { theme: Theme::Light, now: NOW.to_offset(offset!(+9)) }
+}
+
+fn shown(orders: Vec<(&str, Order)>) -> String {
+    let pipelines: Vec<Pipeline> =
+        orders.into_iter().map(|(name, order)| Pipeline { name: name.to_owned(), order }).collect();
+    let html = pipelines_of(&pipelines);
+    assert_safe(&html);
+    html
+}
+
+fn pipelines_of(pipelines: &[Pipeline]) -> String {
+    super::pipelines(&viewer(), "aws", &"ap-northeast-1".parse().unwrap(), pipelines)
+}
+
+/// A commit that people can tell from others by its first digits.
+fn of(digits: &str, row: OrderRow) -> OrderRow {
+    let revision = digits.repeat(5).parse().unwrap();
+    let good = "0011aabb".repeat(5).parse().unwrap();
+    let change = Change { revision, ..row.change.clone() };
+    OrderRow { change, good: Some(good), good_ref: Some(row.change.source_ref.clone()), ..row }
+}
+
+/// The row with a report of this many minutes ago.
+fn reported(row: &OrderRow, minutes: u64, state: ReportState, reason: &str) -> OrderRow {
+    let at: OffsetDateTime = NOW - Duration::from_mins(minutes);
+    let region = "ap-northeast-1".parse().unwrap();
+    let place = Place { pipeline: &"shop".parse().unwrap(), region: &region };
+    let reported = row.report_at(row.next_at(at), state, reason, &place);
+    let mut last = reported.report.clone().unwrap();
+    last.is_sent = true;
+    OrderRow { report: Some(last), ..reported }
+}
+
+fn boxed(row: OrderRow) -> Order {
+    Order::Row(Box::new(row))
+}
+
+fn order(number: u64) -> OrderRow {
+    crate::sample::row(number)
+}
+
+fn baking() -> OrderRow {
+    let since = epoch_millis(NOW - Duration::from_mins(10));
+    let window = Window { since, until: since + 30 * 60_000, watched: None, failing_since: None };
+    let bake = Bake {
+        length: sekisho_domain::bake::BakeTime::NONE,
+        alarms: vec![],
+        missing: sekisho_domain::route::Missing::Unknown,
+        rang: vec![],
+        window: Some(window),
+    };
+    OrderRow { bake: Some(bake), promoted: true, ..of("4567cdef", running(&order(2))) }
+}
+
+fn going_back() -> OrderRow {
+    let row = of("0011aabb", running(&order(3)));
+    let way_back = WayBack {
+        reason: "the alarm shop-errors rang".to_owned(),
+        change: of("89ab0123", order(4)).change,
+        execution: Some("e0".to_owned()),
+        run: 1,
+        bake: None,
+        pins: crate::pins::PinSet::default(),
+    };
+    OrderRow { way_back: Some(Box::new(way_back)), ..row }
+}
+
+#[test]
+fn an_account_without_orders() {
+    assert!(shown(vec![]).contains("No route leads to a pipeline"));
+    assert_golden("pipelines-empty", &shown(vec![("shop", Order::None), ("website", Order::None)]));
+}
+
+#[test]
+fn every_state_of_an_order_is_shown() {
+    let healthy = with(&of("0123abcd", order(1)), Progress::Ended(ReportState::Healthy));
+    let waits = waiting(&of("4567cdef", order(2)), Cause::Busy, NOW + Duration::from_mins(1));
+    let failed = with(&of("89ab0123", order(3)), Progress::Ended(ReportState::Failed));
+    let html = shown(vec![
+        ("api", boxed(reported(&healthy, 180, ReportState::Healthy, "the execution succeeded"))),
+        ("batch", boxed(reported(&waits, 2, ReportState::Waiting, "the pipeline is busy"))),
+        ("deploy", boxed(reported(&failed, 30, ReportState::Failed, "Deploy / Stack failed"))),
+        ("shop", boxed(reported(&baking(), 10, ReportState::Baking, "the alarms are quiet"))),
+        ("video", boxed(reported(&going_back(), 1, ReportState::RollingBack, "the alarm shop-errors rang"))),
+        ("website", Order::None),
+        ("zoo", Order::Unreadable),
+    ]);
+    for words in
+        ["healthy", "waiting", "failed", "20m left", "rolling back", "(promoted)", "no order yet", "unreadable"]
+    {
+        assert!(html.contains(words), "{words}: {html}");
+    }
+    let places = ["deploy", "batch", "shop", "api", "website"].map(|name| html.find(&format!("pipelines/{name}/view")));
+    assert!(places.is_sorted() && places[0].is_some(), "what needs attention comes first: {places:?}");
+    assert_golden("pipelines-ordinary", &html);
+}
+
+#[test]
+fn many_pipelines_are_cut() {
+    let rows = (0..1_000).map(|n| {
+        let state = if n % 100 == 99 { ReportState::Failed } else { ReportState::Healthy };
+        let row = with(&of("0123abcd", order(n)), Progress::Ended(state));
+        let order = boxed(reported(&row, n, state, &format!("reason of {n}")));
+        Pipeline { name: format!("pipeline-{n:04}"), order }
+    });
+    let html = pipelines_of(&rows.collect::<Vec<Pipeline>>());
+    assert!(html.contains("reason of 999") && html.contains("and 800 more pipelines"), "{html}");
+    assert_golden("pipelines-huge", &html);
+}
+
+#[test]
+fn text_of_strangers_stays_text() {
+    let text = format!("{HOSTILE} {}", long());
+    let mut row = of("0123abcd", running(&order(1)));
+    row.execution = Some(text.clone());
+    row.change.source_ref =
+        format!("refs/heads/<img/src=x/onerror=alert(1)>&\"'\u{202e}{}", "x".repeat(200)).parse().unwrap();
+    row.good_ref = Some(row.change.source_ref.clone());
+    let html = shown(vec![
+        ("shop", boxed(reported(&row, 1, ReportState::Running, &text))),
+        (text.as_str(), Order::None),
+        (&long(), Order::Unreadable),
+    ]);
+    assert!(html.contains("&lt;script&gt;") && !html.contains("<script"), "{html}");
+    assert_golden("pipelines-hostile", &html);
+}
