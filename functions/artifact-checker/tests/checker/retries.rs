@@ -76,7 +76,7 @@ async fn a_stage_is_retried_once() {
     let world = world_with_failed_stage(under("other"));
     let checker = checker(&world);
     check(&checker).await;
-    world.state().put(BUCKET, OBJECT, Version { id: VERSION.to_owned(), ..Version::new("x", under("other")) });
+    world.state().buckets.get_mut(BUCKET).unwrap().objects.get_mut(OBJECT).unwrap()[0].sse = under("other");
     let answer = check(&checker).await;
     assert!(objection(&answer).unwrap().contains("only once"), "{:?}", answer.decisions);
     assert_eq!(retried(&world).len(), 1);
