@@ -6,7 +6,17 @@ use serde::Serialize;
 use crate::outcome::Outcome;
 use crate::sweep_report::SweepReport;
 
-/// The response of one invocation.
+/// What an invocation returns: a widget, or what was done.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum Response {
+    /// The HTML of a widget, or its documentation.
+    Widget(String),
+    /// The decisions and the reports.
+    Answer(Answer),
+}
+
+/// The decisions of one invocation.
 #[derive(Debug, Default, Serialize)]
 pub struct Answer {
     /// The decisions in the order in which they were made. The decisions of a sweep are its summary and its first

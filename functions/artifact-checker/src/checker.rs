@@ -27,20 +27,21 @@ mod tracker;
 mod turns;
 mod upload;
 mod walk;
+mod widget;
 
 use std::mem;
 
 use sekisho_domain::config::Misconfigured;
 use sekisho_domain::decision::Decision;
 use sekisho_lambda::aws::{SdkConfig, later};
-use sekisho_lambda::board::{NO_WIDGET, READ_ONLY, is_widget};
+use sekisho_lambda::board::{READ_ONLY, is_widget};
 use sekisho_lambda::environment::{ENDPOINT_URL, LEDGER_TABLE, NOTICE_TOPIC_ARN, S3_ENDPOINT_URL};
 use sekisho_lambda::{Environment, Invocation, telemetry};
 use sekisho_ledger::{Ledger, Store};
 use time::OffsetDateTime;
 use tracing::info;
 
-use crate::answer::Answer;
+use crate::answer::{Answer, Response};
 use crate::aws::Clients;
 use crate::aws::kms::Keys;
 use crate::cache::Cache;
@@ -85,23 +86,24 @@ impl Checker<Ledger> {
 }
 
 impl<L: Store> Checker<L> {
-    /// Handles one invocation.
+    /// Handles one invocation. The person who looks at a dashboard did not write the fields of its widgets, so a payload
+    /// of a widget never does anything else.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn respond(&self, payload: &str, invocation: &Invocation) -> Result<Response, Error> {
+        if is_widget(payload) {
+            return Box::pin(widget::show(&self.run(invocation), payload)).await.map(Response::Widget);
+        }
+        Box::pin(self.handle(payload, invocation)).await.map(Response::Answer)
+    }
+
+    /// Handles an event or a request, which is no widget.
     ///
     /// # Errors
     /// See [`Error`].
     pub async fn handle(&self, payload: &str, invocation: &Invocation) -> Result<Answer, Error> {
-        let run = Run {
-            ledger: &self.ledger,
-            settings: &self.settings,
-            clients: &self.clients,
-            cache: &self.cache,
-            clock: self.clock,
-            invocation,
-            keys: Keys::new(&self.clients.kms),
-        };
-        if is_widget(payload) {
-            return Err(Error::InvalidRequest(NO_WIDGET.to_owned()));
-        }
+        let run = self.run(invocation);
         match request::read(payload, &invocation.account) {
             Request::Invalid(message) => Err(Error::InvalidRequest(message)),
             _ if invocation.is_board() => Err(Error::Refused(READ_ONLY.to_owned())),
@@ -120,6 +122,18 @@ impl<L: Store> Checker<L> {
             Request::Schedule => Box::pin(schedule::sweep_all(&run)).await,
             Request::Ignored(reason) => finish(&run, vec![Decision::new(Outcome::Ignored, reason)]).await,
             Request::Unreadable(reason) => finish(&run, vec![Decision::new(Outcome::Unknown, reason)]).await,
+        }
+    }
+
+    fn run<'r>(&'r self, invocation: &'r Invocation) -> Run<'r, L> {
+        Run {
+            ledger: &self.ledger,
+            settings: &self.settings,
+            clients: &self.clients,
+            cache: &self.cache,
+            clock: self.clock,
+            invocation,
+            keys: Keys::new(&self.clients.kms),
         }
     }
 }

@@ -5,6 +5,8 @@
 //! `{"action":"sweep","bucket":"…"}` checks every object of a bucket, `"versions":true` includes every version, and
 //! `"dry_run":true` changes nothing. `{"action":"accept","finding":"…","reason":"…"}` accepts a finding. A schedule
 //! sweeps every artifact bucket of the account. A message of the queue asks for the check of one range of a sweep.
+//! A payload with `widgetContext` or `describe` is answered with the widget `artifacts` as HTML or with its
+//! documentation; it changes nothing.
 //!
 //! **Check of one object.** The function finds out which key the object is under and whether that key works, and reads
 //! one byte of the object. If the object is under a wrong key of this account, the function repairs it in the way that
@@ -73,8 +75,9 @@ mod sweep_report;
 mod sweep_row;
 mod sweep_totals;
 mod verdict;
+mod widget;
 
-pub use answer::Answer;
+pub use answer::{Answer, Response};
 pub use aws::Clients;
 pub use cache::Cache;
 pub use checker::Checker;

@@ -13,7 +13,7 @@ fn main() -> Result<(), lambda_runtime::Error> {
     let checker = Checker::new(&environment, &aws);
     serve(&async |payload, invocation| match &checker {
         Ok(checker) => {
-            let answer = Box::pin(checker.handle(payload, invocation));
+            let answer = Box::pin(checker.respond(payload, invocation));
             // `join!` polls `answer` first, so that the ledger's client is built while the function waits for S3.
             join!(answer, async { checker.ledger.make_client() }).0
         }

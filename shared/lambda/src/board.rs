@@ -9,9 +9,6 @@ use crate::invocation::Invocation;
 pub const BOARD: &str = "board";
 /// The answer to a request that would change something, at the alias `board`.
 pub const READ_ONLY: &str = "the alias `board` only answers questions: invoke the function without the alias";
-/// The answer to a payload of a widget.
-pub const NO_WIDGET: &str =
-    "this function has no widget yet: leave `widgetContext` and `describe` out of a request, which they turn into one";
 
 impl Invocation {
     /// Whether the invocation came through the alias `board`.

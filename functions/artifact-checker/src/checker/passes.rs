@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::key::KeyArn;
+use crate::request::SweepMode;
 use crate::run::Run;
 use crate::sweep_row::SweepRow;
 
@@ -28,6 +29,9 @@ struct PassRow {
     /// The last sweep after which the next one may be incremental.
     #[serde(default)]
     basis: Option<Basis>,
+    /// The number of objects that the last sweep of the latest versions listed. `None` if an earlier version wrote the row.
+    #[serde(default)]
+    objects: Option<u64>,
 }
 
 /// The sweeps on which an incremental sweep may build.
@@ -49,9 +53,21 @@ pub(crate) struct Passes {
     row: PassRow,
 }
 
+/// The key of a bucket's row.
+fn key(bucket: &str) -> Key {
+    Key::state(format!("artifact-pass#{bucket}"))
+}
+
 impl Passes {
+    /// For each of these buckets, the number of objects that its last finished sweep listed, as far as it is known.
+    pub(crate) async fn objects<L: Store>(ledger: &L, buckets: &[String]) -> Result<Vec<Option<u64>>, Error> {
+        let keys: Vec<Key> = buckets.iter().map(|bucket| key(bucket)).collect();
+        let rows = ledger.read_many::<PassRow>(&keys).await?;
+        Ok(rows.into_iter().map(|row| row.ok().flatten()?.state.objects).collect())
+    }
+
     pub(crate) async fn read<L: Store>(run: &Run<'_, L>, bucket: &str) -> Result<Self, Error> {
-        let key = Key::state(format!("artifact-pass#{bucket}"));
+        let key = key(bucket);
         let row = run.ledger.read::<PassRow>(&key).await?;
         let revision = row.as_ref().map(|row| row.revision);
         Ok(Self { key, revision, row: row.map(|row| row.state).unwrap_or_default() })
@@ -86,6 +102,9 @@ impl Passes {
         leaves_nothing: bool,
     ) -> Result<(), Error> {
         let mut row = self.row.clone();
+        if pass.complete && pass.mode() == SweepMode::ORDINARY {
+            row.objects = Some(pass.totals.objects + pass.totals.unchanged);
+        }
         if !was_sent {
             row.summary_due = 0;
         } else if self.is_first() || self.is_summary_due(run.now()) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use artifact_checker::Checker;
+use artifact_checker::{Checker, Response};
 use sekisho_domain::artifacts::Repair;
 use sekisho_lambda::{Failure as _, Invocation};
 use sekisho_ledger::Memory;
@@ -13,13 +13,23 @@ use crate::objects::world_with;
 use crate::world::s3::Version;
 use crate::world::{World, invocation, under};
 
-/// Invokes the function through an alias. Returns the type of the error, and asserts that nothing was called or written.
-async fn refusal(world: &World, checker: &Checker<Memory>, alias: Option<&str>, payload: &Value) -> &'static str {
+/// Invokes the function through an alias, and asserts that nothing was called or written.
+async fn ask(
+    world: &World,
+    checker: &Checker<Memory>,
+    alias: Option<&str>,
+    payload: &Value,
+) -> Result<Response, &'static str> {
     let plain = invocation("request-1", Duration::from_mins(15));
     let invocation = Invocation { qualifier: alias.map(str::to_owned), ..plain };
-    let error = Box::pin(checker.handle(&payload.to_string(), &invocation)).await.unwrap_err();
+    let answer = Box::pin(checker.respond(&payload.to_string(), &invocation)).await;
     assert!(world.state().requests.is_empty() && checker.ledger.rows().is_empty(), "{payload}");
-    error.error_type().name()
+    answer.map_err(|error| error.error_type().name())
+}
+
+/// Invokes the function through an alias. Returns the type of the error.
+async fn refusal(world: &World, checker: &Checker<Memory>, alias: Option<&str>, payload: &Value) -> &'static str {
+    ask(world, checker, alias, payload).await.unwrap_err()
 }
 
 #[tokio::test(start_paused = true)]
@@ -45,9 +55,19 @@ async fn nothing_that_comes_through_the_board_is_carried_out() {
         // The person who looks at a dashboard did not write the fields of its widgets.
         for alias in [None, Some("board"), Some("live")] {
             for key in ["widgetContext", "describe"] {
-                let error = refusal(&world, &checker, alias, &with(key, json!({"params": payload}))).await;
-                assert_eq!(error, "InvalidRequest", "{name}");
+                let payload = with(key, json!({"params": payload}));
+                let answer = ask(&world, &checker, alias, &payload).await;
+                let Ok(Response::Widget(html)) = answer else { panic!("{name}: {answer:?}") };
+                assert!(html.contains("never swept"), "{html}");
+                let mut other = payload;
+                other["widget"] = json!("trains");
+                assert_eq!(refusal(&world, &checker, alias, &other).await, "InvalidRequest", "{name}");
             }
+            let text = ask(&world, &checker, alias, &with("describe", json!(true))).await;
+            assert!(
+                matches!(&text, Ok(Response::Widget(text)) if text.starts_with("# Sekisho: artifacts")),
+                "{text:?}"
+            );
         }
     }
 }

@@ -1,0 +1,51 @@
+//! The widget of the dashboard: reads the findings, the sweeps and the passes of the known buckets.
+
+use std::collections::BTreeSet;
+
+use futures_util::future::try_join;
+use sekisho_board::{Question, read};
+use sekisho_domain::code::Code;
+use sekisho_ledger::{Key, Row, Store};
+
+use crate::checker::passes::Passes;
+use crate::error::Error;
+use crate::finding::{self, FindingRow};
+use crate::request::SweepMode;
+use crate::run::Run;
+use crate::sweep_row::SweepRow;
+use crate::widget::{self, Bucket, Records};
+
+/// The documentation or the HTML. No service other than the ledger is called.
+pub(crate) async fn show<L: Store>(run: &Run<'_, L>, payload: &str) -> Result<String, Error> {
+    let viewer = match read(payload, "artifacts", run.now()).map_err(Error::InvalidRequest)? {
+        Question::Describe => return Ok(widget::DOCUMENTATION.to_owned()),
+        Question::Show(viewer) => viewer,
+    };
+    Ok(widget::artifacts(&viewer, &records(run).await?))
+}
+
+async fn records<L: Store>(run: &Run<'_, L>) -> Result<Records, Error> {
+    let findings = run.ledger.each::<FindingRow>(finding::PARTITION, "").await?;
+    let mut records = Records { buckets: Vec::new(), findings: Vec::new(), unreadable: 0 };
+    for row in findings {
+        match row.ok().and_then(|Row { sk, state, .. }| Some((sk.parse::<Code>().ok()?, state))) {
+            Some(finding) => records.findings.push(finding),
+            None => records.unreadable += 1,
+        }
+    }
+    let settings = run.settings;
+    let found = records.findings.iter().filter_map(|(_, row)| row.bucket.as_ref());
+    let others: BTreeSet<&String> = settings.artifacts.buckets.keys().chain(found).collect();
+    let own = &settings.bucket;
+    let names: Vec<String> =
+        std::iter::once(own).chain(others.into_iter().filter(|name| *name != own)).cloned().collect();
+    let keys: Vec<Key> = names.iter().map(|name| SweepRow::key(name, SweepMode::ORDINARY)).collect();
+    let sweeps = run.ledger.read_many::<SweepRow>(&keys);
+    let (sweeps, objects) = try_join(sweeps, Passes::objects(run.ledger, &names)).await?;
+    for ((name, sweep), objects) in names.into_iter().zip(sweeps).zip(objects) {
+        records.unreadable += usize::from(sweep.is_err());
+        let sweep = sweep.ok().flatten().map(|row| row.state);
+        records.buckets.push(Bucket { name, sweep, objects });
+    }
+    Ok(records)
+}
