@@ -1,4 +1,5 @@
-// Looks at pages in a browser. In: [{html or url, width, axe}] on standard input. Out: for each page, what is wrong.
+// Looks at pages in a browser. In: [{html or url, width, more widths, axe}] on standard input. Out: for each page, what
+// is wrong. Colors and structure do not depend on the width, so axe looks at the first width only.
 import { createRequire } from 'node:module'
 import { readFileSync } from 'node:fs'
 import { inBrowser, open } from '../../tools/browser/browser.mjs'
@@ -37,7 +38,8 @@ function inspect() {
   }
   const styles = [...document.body.querySelectorAll('style')].map((one) => one.textContent)
   if (styles.some((text) => /url\(|@import/i.test(text))) attributes.push('a style that loads something')
-  return { overflow, elements, attributes, text: document.body.innerText, ran: document.querySelectorAll('.ran').length }
+  const ran = document.querySelectorAll('.ran').length
+  return { overflow, elements, attributes, text: document.body.innerText, ran }
 }
 
 async function axe(page) {
@@ -56,9 +58,15 @@ await inBrowser(async (browser, pages) => {
   for (const given of pages) {
     const requests = []
     const page = await open(browser, given, requests)
-    const looked = await page.evaluate(inspect)
+    const findings = given.axe ? await axe(page) : []
+    const views = []
+    for (const width of [given.width, ...(given.more ?? [])]) {
+      await page.setViewport({ width, height: 800 })
+      views.push(await page.evaluate(inspect))
+    }
     const frames = await Promise.all(page.frames().slice(1).map((frame) => frame.evaluate(inspect)))
-    found.push({ ...looked, frames, requests, axe: given.axe ? await axe(page) : [] })
+    const overflow = views.flatMap((view, index) => view.overflow.map((one) => `view ${index + 1}: ${one}`))
+    found.push({ ...views[0], overflow, frames, requests, axe: findings })
     await page.close()
   }
   return found
