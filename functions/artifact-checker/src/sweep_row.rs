@@ -331,3 +331,25 @@ pub(crate) struct UnfinishedChecks {
     /// Objects that too many invocations have worked on.
     pub(crate) given_up: Vec<ListedObject>,
 }
+
+#[cfg(test)]
+mod tests {
+    use time::macros::datetime;
+
+    use super::*;
+
+    #[test]
+    fn a_range_that_is_closed_twice_counts_once_and_the_last_one_ends_the_listing() {
+        let mut sweep = SweepRow::new(&SweepRequest::scheduled("b"), "r", datetime!(2026-11-21 00:00 UTC));
+        let first = sweep.hand_off().range_number();
+        let second = sweep.divide(first, "m").unwrap();
+        assert_eq!((second.position.unwrap().key.as_str(), second.end, sweep.listed), ("m", None, false));
+        let mut totals = SweepTotals::default();
+        totals.objects = 7;
+        assert!(sweep.close_range(first, totals.clone()));
+        assert!(!sweep.close_range(first, totals.clone()));
+        assert_eq!((sweep.totals.objects, sweep.listed), (7, false));
+        assert!(sweep.close_range(second.range.unwrap(), totals));
+        assert_eq!((sweep.totals.objects, sweep.listed), (14, true));
+    }
+}
