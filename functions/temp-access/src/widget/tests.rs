@@ -37,7 +37,7 @@ fn at(minutes: i64) -> String {
 }
 
 /// A grant from `start` to `end`, in minutes from now.
-fn grant(name: &str, (start, end): (i64, i64), state: &str, more: Value) -> Grant {
+fn grant(name: &str, (start, end): (i64, i64), state: &str, more: &Value) -> Grant {
     let mut row = json!({
         "state": state, "start": at(start), "end": at(end), "reason": "the nightly job failed", "request": "r",
         "requests": [], "claimed": 0, "held_until": 0, "expires": 0,
@@ -80,14 +80,14 @@ fn the_sections_have_what_their_titles_say() {
     let consent = json!({"door": "hana", "approved_by": "taro", "code": "ABCD2345"});
     let later = json!({"from": at(600), "reason": null});
     let grants = vec![
-        grant("ops", (-60, 60), "granted", json!({"consent": consent})),
-        grant("soon", (-170, 10), "granted", json!({})),
-        grant("cut-off", (-1, 59), "intent", json!({})),
-        grant("night", (-5, 700), "granted", later),
-        grant("early", (-300, -120), "expired", json!({})),
-        grant("revoked", (-300, 120), "revoked", json!({"ended": at(-30)})),
-        grant("yesterday", (-1_500, -1_400), "expired", json!({})),
-        grant("never", (-90, -30), "intent", json!({})),
+        grant("ops", (-60, 60), "granted", &json!({"consent": consent})),
+        grant("soon", (-170, 10), "granted", &json!({})),
+        grant("cut-off", (-1, 59), "intent", &json!({})),
+        grant("night", (-5, 700), "granted", &later),
+        grant("early", (-300, -120), "expired", &json!({})),
+        grant("revoked", (-300, 120), "revoked", &json!({"ended": at(-30)})),
+        grant("yesterday", (-1_500, -1_400), "expired", &json!({})),
+        grant("never", (-90, -30), "intent", &json!({})),
     ];
     let html = shown(grants, vec![request("hana", Some(40)), request("glass", None), request("late", Some(-1))]);
     for words in ["Has access now (3)", "Waits for somebody (2)", "Gets access later (1)", "Ended today (2)"] {
@@ -106,7 +106,7 @@ fn the_sections_have_what_their_titles_say() {
 
 #[test]
 fn a_long_list_is_cut() {
-    let grants = (0..1_000).map(|n| grant(&format!("user-{n:04}"), (-60, 60 + n), "granted", json!({}))).collect();
+    let grants = (0..1_000).map(|n| grant(&format!("user-{n:04}"), (-60, 60 + n), "granted", &json!({}))).collect();
     let html = shown(grants, (0..150).map(|n| request(&format!("asks-{n:04}"), Some(40))).collect());
     assert!(html.contains("Has access now (1000)") && html.contains("… and 900 more"), "{html}");
     assert!(html.contains("user-0099") && !html.contains("user-0100") && html.contains("… and 50 more"), "{html}");
@@ -117,10 +117,10 @@ fn a_long_list_is_cut() {
 fn text_of_strangers_stays_text() {
     let text = format!("{HOSTILE} {}", long());
     let consent = json!({"door": text, "approved_by": text, "break_glass": true});
-    let mut hostile = grant("ops", (-60, 60), "granted", json!({"reason": text, "consent": consent}));
+    let mut hostile = grant("ops", (-60, 60), "granted", &json!({"reason": text, "consent": consent}));
     hostile.principal = Principal::person("90671b5c-1", Some(&text));
     hostile.profile.clone_from(&text);
-    let mut wide = grant("wide", (-60, -10), "expired", json!({"reason": long()}));
+    let mut wide = grant("wide", (-60, -10), "expired", &json!({"reason": long()}));
     wide.profile = long();
     let mut asks = request(&text, Some(40));
     (asks.kind, asks.door, asks.reason) = (text.clone(), text.clone(), Some(text.clone()));
