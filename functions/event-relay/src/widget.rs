@@ -43,72 +43,70 @@ pub(crate) fn trains(viewer: &Viewer, partition: &str, trains: &[TrainView<'_>],
         @for name in unreadable {
             p.why { (tag(Tone::Odd, "unreadable")) " The ledger's row of the train " (outside(name)) ": fix or delete it" }
         }
-        @for train in trains { (Drawing::new(viewer, Console { partition }, train).train()) }
+        @for train in trains { (self::train(&Drawing::new(viewer, Console { partition }, train))) }
     };
     page(viewer, &body)
 }
 
-impl Drawing<'_> {
-    fn train(&self) -> Markup {
-        let view = self.view;
-        let holds = view.row.holds.iter().filter(|hold| hold.is_active(view.now) && view.row.holds_train(hold));
-        let condemned = view.row.condemned.len();
-        html! {
-            section.card {
-                h2 { (outside(view.route.name())) }
-                (self.newest())
-                @for hold in holds { p.why { "Everything is " (self.hold(hold)) } }
-                @if view.route.waves().is_empty() {
-                    (self.plain())
-                } @else {
-                    div.cols { @for wave in view.route.waves() { (self.wave(wave)) } }
-                }
-                @for one in view.row.condemned.iter().rev().take(CONDEMNED_SHOWN) { (self.condemned(one)) }
-                @if condemned > CONDEMNED_SHOWN {
-                    p.muted { (condemned - CONDEMNED_SHOWN) " more condemned revisions: see " code { "train" } }
-                }
+fn train(drawing: &Drawing<'_>) -> Markup {
+    let view = drawing.view;
+    let holds = view.row.holds.iter().filter(|hold| hold.is_active(view.now) && view.row.holds_train(hold));
+    let condemned = view.row.condemned.len();
+    html! {
+        section.card {
+            h2 { (outside(view.route.name())) }
+            (newest(drawing))
+            @for hold in holds { p.why { "Everything is " (drawing.hold(hold)) } }
+            @if view.route.waves().is_empty() {
+                (plain(drawing))
+            } @else {
+                div.cols { @for wave in view.route.waves() { (wave::column(drawing, wave)) } }
+            }
+            @for one in view.row.condemned.iter().rev().take(CONDEMNED_SHOWN) { (self::condemned(drawing, one)) }
+            @if condemned > CONDEMNED_SHOWN {
+                p.muted { (condemned - CONDEMNED_SHOWN) " more condemned revisions: see " code { "train" } }
             }
         }
     }
+}
 
-    fn newest(&self) -> Markup {
-        match self.view.row.newest() {
-            None if self.view.route.waves().is_empty() => html! {
-                p.muted { "This route has no waves: its targets get every new head at once." }
-            },
-            None => html! { p.muted { "No change yet." } },
-            Some(newest) => html! {
-                p {
-                    "Newest: " (self.change(&newest.change)) " " (outside(newest.change.source_ref.name()))
-                    span.muted { ", seen " (self.viewer.age(newest.seen)) " ago" }
-                }
-            },
-        }
-    }
-
-    /// The targets of a route without waves.
-    fn plain(&self) -> Markup {
-        let ids: Vec<TargetId> = self.view.route.targets().iter().map(Target::id).collect();
-        let cells: Vec<Cell<'_>> = ids.iter().map(|id| Cell::plain(id, self.row(id))).collect();
-        target::cells(self, &cells, None)
-    }
-
-    fn condemned(&self, condemned: &Condemned) -> Markup {
-        let change = self.view.row.change(condemned.seen).map(|one| &one.change);
-        html! {
+fn newest(drawing: &Drawing<'_>) -> Markup {
+    match drawing.view.row.newest() {
+        None if drawing.view.route.waves().is_empty() => html! {
+            p.muted { "This route has no waves: its targets get every new head at once." }
+        },
+        None => html! { p.muted { "No change yet." } },
+        Some(newest) => html! {
             p {
-                (tag(Tone::Bad, "condemned")) " "
-                @match change {
-                    Some(change) => { (self.change(change)) " " (outside(change.source_ref.name())) }
-                    None => { code { (condemned.revision.short()) } }
-                }
-                @match &condemned.by {
-                    Judge::Wave(wave) => { " in " (outside(wave)) }
-                    Judge::Person(None) => { " by a person" }
-                    Judge::Person(Some(person)) => { " by " (outside(person)) }
-                }
-                ", " (self.viewer.age(condemned.at)) " ago: " (outside(&condemned.reason))
+                "Newest: " (drawing.change(&newest.change)) " " (outside(newest.change.source_ref.name()))
+                span.muted { ", seen " (drawing.viewer.age(newest.seen)) " ago" }
             }
+        },
+    }
+}
+
+/// The targets of a route without waves.
+fn plain(drawing: &Drawing<'_>) -> Markup {
+    let ids: Vec<TargetId> = drawing.view.route.targets().iter().map(Target::id).collect();
+    let cells: Vec<Cell<'_>> = ids.iter().map(|id| Cell::plain(id, drawing.row(id))).collect();
+    target::cells(drawing, &cells, None)
+}
+
+fn condemned(drawing: &Drawing<'_>, condemned: &Condemned) -> Markup {
+    let change = drawing.view.row.change(condemned.seen).map(|one| &one.change);
+    html! {
+        p {
+            (tag(Tone::Bad, "condemned")) " "
+            @match change {
+                Some(change) => { (drawing.change(change)) " " (outside(change.source_ref.name())) }
+                None => { code { (condemned.revision.short()) } }
+            }
+            @match &condemned.by {
+                Judge::Wave(wave) => { " in " (outside(wave)) }
+                Judge::Person(None) => { " by a person" }
+                Judge::Person(Some(person)) => { " by " (outside(person)) }
+            }
+            ", " (drawing.viewer.age(condemned.at)) " ago: " (outside(&condemned.reason))
         }
     }
 }

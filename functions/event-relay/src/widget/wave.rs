@@ -13,82 +13,79 @@ use crate::train::{Verdict, WaveRow};
 use crate::train_text::{NEVER_OPEN, Wait};
 use crate::wave::{Standing, WaveState};
 
-impl Drawing<'_> {
-    /// The column of a wave.
-    pub(super) fn wave(&self, wave: &Wave) -> Markup {
-        let ids: Vec<TargetId> = wave.targets.iter().map(Target::id).collect();
-        let Some(row) = self.view.row.wave(&wave.name) else {
-            return html! { section.col { h3 { (outside(&wave.name)) } (tag(Tone::Idle, "no change yet")) } };
-        };
-        let state = self.view.observe(row, &ids);
-        let change = row.passage.as_ref().and_then(|passage| self.view.row.change(passage.seen)).map(|one| &one.change);
-        let waits = self.view.waits(wave, row, &state);
-        let (tone, summary) = self.summary(row, &ids, &state);
-        let places = ids.iter().zip(&state.places);
-        let targets: Vec<Cell<'_>> =
-            places.map(|(id, place)| Cell::of_wave(id, self.row(id), place.standing)).collect();
-        html! {
-            section.col {
-                h3 { (outside(&wave.name)) }
-                p {
-                    (tag(tone, summary)) " "
-                    @if let Some(change) = change {
-                        (self.change(change)) " " (outside(change.source_ref.name()))
-                        @if row.open().is_some_and(|passage| passage.promoted) { " (promoted)" }
-                    }
+/// The column of a wave.
+pub(super) fn column(drawing: &Drawing<'_>, wave: &Wave) -> Markup {
+    let ids: Vec<TargetId> = wave.targets.iter().map(Target::id).collect();
+    let Some(row) = drawing.view.row.wave(&wave.name) else {
+        return html! { section.col { h3 { (outside(&wave.name)) } (tag(Tone::Idle, "no change yet")) } };
+    };
+    let state = drawing.view.observe(row, &ids);
+    let change = row.passage.as_ref().and_then(|passage| drawing.view.row.change(passage.seen)).map(|one| &one.change);
+    let waits = drawing.view.waits(wave, row, &state);
+    let (tone, summary) = summary(drawing, row, &ids, &state);
+    let places = ids.iter().zip(&state.places);
+    let targets: Vec<Cell<'_>> = places.map(|(id, place)| Cell::of_wave(id, drawing.row(id), place.standing)).collect();
+    html! {
+        section.col {
+            h3 { (outside(&wave.name)) }
+            p {
+                (tag(tone, summary)) " "
+                @if let Some(change) = change {
+                    (drawing.change(change)) " " (outside(change.source_ref.name()))
+                    @if row.open().is_some_and(|passage| passage.promoted) { " (promoted)" }
                 }
-                @for wait in &waits { p.why { (self.wait(*wait)) } }
-                @if waits.is_empty() && let Some((before, next)) = self.coming(wave, row) {
-                    p.why { "Gets " (self.change(next)) " when it is healthy in " (outside(before)) }
-                }
-                (cells(self, &targets, Some(wave)))
             }
+            @for wait in &waits { p.why { (self::wait(drawing, *wait)) } }
+            @if waits.is_empty() && let Some((before, next)) = coming(drawing, wave, row) {
+                p.why { "Gets " (drawing.change(next)) " when it is healthy in " (outside(before)) }
+            }
+            (cells(drawing, &targets, Some(wave)))
         }
     }
+}
 
-    /// The state of a wave in a few words.
-    fn summary(&self, row: &WaveRow, ids: &[TargetId], state: &WaveState) -> (Tone, &'static str) {
-        let reports = ids.iter().filter_map(|id| self.row(id)).filter_map(TargetRow::current_report);
-        let is_baking = reports.clone().any(|report| report.state == ReportState::Baking);
-        let is_deploying = reports.clone().any(|report| report.state == ReportState::Running);
-        match row.passage.as_ref().map(|passage| passage.verdict) {
-            _ if state.has_unknown() => (Tone::Odd, "needs a person"),
-            None => (Tone::Idle, "no change yet"),
-            _ if state.count(Standing::GoingBack) > 0 => (Tone::Bad, "rolling back"),
-            Some(Verdict::Failed) => (Tone::Bad, "failed"),
-            Some(Verdict::Passed) => (Tone::Good, "healthy"),
-            Some(Verdict::Open) if is_baking && !is_deploying => (Tone::Busy, "baking"),
-            Some(Verdict::Open) if state.in_flight() > 0 => (Tone::Busy, "deploying"),
-            Some(Verdict::Open) => (Tone::Wait, "waiting"),
-        }
+/// The state of a wave in a few words.
+fn summary(drawing: &Drawing<'_>, row: &WaveRow, ids: &[TargetId], state: &WaveState) -> (Tone, &'static str) {
+    let reports = ids.iter().filter_map(|id| drawing.row(id)).filter_map(TargetRow::current_report);
+    let is_baking = reports.clone().any(|report| report.state == ReportState::Baking);
+    let is_deploying = reports.clone().any(|report| report.state == ReportState::Running);
+    match row.passage.as_ref().map(|passage| passage.verdict) {
+        _ if state.has_unknown() => (Tone::Odd, "needs a person"),
+        None => (Tone::Idle, "no change yet"),
+        _ if state.count(Standing::GoingBack) > 0 => (Tone::Bad, "rolling back"),
+        Some(Verdict::Failed) => (Tone::Bad, "failed"),
+        Some(Verdict::Passed) => (Tone::Good, "healthy"),
+        Some(Verdict::Open) if is_baking && !is_deploying => (Tone::Busy, "baking"),
+        Some(Verdict::Open) if state.in_flight() > 0 => (Tone::Busy, "deploying"),
+        Some(Verdict::Open) => (Tone::Wait, "waiting"),
     }
+}
 
-    /// The wave before this one, and the change on which it works and which this wave has not seen.
-    fn coming(&self, wave: &Wave, row: &WaveRow) -> Option<(&str, &Change)> {
-        let waves = &self.view.row.waves;
-        let index = waves.iter().position(|one| one.name == wave.name)?;
-        let before = waves.get(index.checked_sub(1)?)?;
-        let passage = before.open().filter(|passage| passage.seen > row.newest)?;
-        Some((before.name.as_str(), &self.view.row.change(passage.seen)?.change))
-    }
+/// The wave before this one, and the change on which it works and which this wave has not seen.
+fn coming<'d>(drawing: &'d Drawing<'_>, wave: &Wave, row: &WaveRow) -> Option<(&'d str, &'d Change)> {
+    let waves = &drawing.view.row.waves;
+    let index = waves.iter().position(|one| one.name == wave.name)?;
+    let before = waves.get(index.checked_sub(1)?)?;
+    let passage = before.open().filter(|passage| passage.seen > row.newest)?;
+    Some((before.name.as_str(), &drawing.view.row.change(passage.seen)?.change))
+}
 
-    fn wait(&self, wait: Wait<'_>) -> Markup {
-        match wait {
-            Wait::Unknown(count) => html! {
-                "Waits for a person: " code { "accept" } " or " code { "rollback" } " of "
-                @if count == 1 { "the unknown target" } @else { (count) " unknown targets" }
-            },
-            Wait::GoingBack => html! { "Waits for the rollback to end" },
-            Wait::Promoted(change) => html! {
-                @if let Some(change) = change { (self.change(change)) }
-                " was promoted and enters next"
-            },
-            Wait::Hold(hold) => self.hold(hold),
-            Wait::Next(change) => html! { "Next is " (self.change(change)) " " (outside(change.source_ref.name())) },
-            Wait::Closed(Some(opens)) => html! {
-                (tag(Tone::Wait, "closed")) " until its window opens at " (self.viewer.time(opens))
-            },
-            Wait::Closed(None) => html! { (tag(Tone::Odd, "closed")) " " (NEVER_OPEN) },
-        }
+fn wait(drawing: &Drawing<'_>, wait: Wait<'_>) -> Markup {
+    match wait {
+        Wait::Unknown(count) => html! {
+            "Waits for a person: " code { "accept" } " or " code { "rollback" } " of "
+            @if count == 1 { "the unknown target" } @else { (count) " unknown targets" }
+        },
+        Wait::GoingBack => html! { "Waits for the rollback to end" },
+        Wait::Promoted(change) => html! {
+            @if let Some(change) = change { (drawing.change(change)) }
+            " was promoted and enters next"
+        },
+        Wait::Hold(hold) => drawing.hold(hold),
+        Wait::Next(change) => html! { "Next is " (drawing.change(change)) " " (outside(change.source_ref.name())) },
+        Wait::Closed(Some(opens)) => html! {
+            (tag(Tone::Wait, "closed")) " until its window opens at " (drawing.viewer.time(opens))
+        },
+        Wait::Closed(None) => html! { (tag(Tone::Odd, "closed")) " " (NEVER_OPEN) },
     }
 }
