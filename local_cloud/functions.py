@@ -148,12 +148,17 @@ def _acquire(function: Json, config: Json) -> Any:
 
 
 def _set_limit(account: str, body: bytes) -> tuple[int, str]:
-    """Limits the concurrency of an account to the number in the body, or ends the limit if the body is empty."""
+    """Limits the concurrency of an account to the number in the body, or ends the limit if the body is empty.
+
+    Returns the number of running invocations of each function of the account.
+    """
     if body:
         _limits[account] = int(body)
     else:
         _limits.pop(account, None)
-    return 200, ""
+    with _counting:
+        running = {key.split(":")[2]: count for key, count in lambda_svc._inflight.items() if key.startswith(account)}
+    return 200, json.dumps(running)
 
 
 PATHS = {"concurrency": _set_limit}
