@@ -113,12 +113,12 @@ async fn the_tagged_images_of_all_pages_are_listed() {
 
 #[tokio::test]
 async fn repositories_and_the_prefixes_of_caches_are_listed() {
-    let shop = json!({"repositoryName": "shop", "createdAt": 1_795_312_345.678});
+    let shop = json!({"repositoryName": "shop", "createdAt": 1_795_312_345.5});
     let wire = Wire::answering([
         ok(&json!({"repositories": [shop], "nextToken": "more"})),
         ok(&json!({"repositories": [{"repositoryName": "team/website"}]})),
     ]);
-    let expected = [("shop", 1_795_312_345_678), ("team/website", u64::MAX)]
+    let expected = [("shop", 1_795_312_345_500), ("team/website", u64::MAX)]
         .map(|(name, created)| ImageRepository { name: name.to_owned(), created });
     assert_eq!(repositories(&Client::new(&wire.config())).await.unwrap(), expected);
     assert_eq!(wire.requests()[0].operation, "DescribeRepositories");
