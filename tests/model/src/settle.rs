@@ -131,6 +131,11 @@ fn unsettled(history: &History) -> Result<Option<String>, Broken> {
         if !check::is_led(history, target, &order.change) || check::is_not_offered(history, &row) {
             continue;
         }
+        // The order of another source that the target never had is placed again by the next reconcile.
+        let mut others = row.other.iter().chain(&row.more).filter(|other| other.open);
+        if others.any(|other| check::is_led(history, target, &other.change)) {
+            return Ok(Some(format!("{}: the change of another source has to be ordered again", target.id())));
+        }
         let state = row.current_report().map(|report| report.state);
         if !state.is_some_and(ReportState::is_final) {
             return Ok(Some(format!("{}: the last report on order {} is {state:?}", target.id(), order.number)));
