@@ -66,6 +66,7 @@ pub fn assert_safe(html: &str) {
         // Every value is in double quotes, so the text between two values is the name of an attribute.
         let parts: Vec<&str> = rest.split('"').collect();
         assert_eq!(parts.len() % 2, 1, "<{tag}>");
+        assert!(parts.last().is_some_and(|rest| rest.trim().is_empty()), "<{tag}>");
         for pair in parts.chunks_exact(2) {
             let [attribute, value] = pair else { panic!("<{tag}>") };
             let attribute = attribute.trim().strip_suffix('=').unwrap_or_else(|| panic!("<{tag}>"));
