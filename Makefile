@@ -20,9 +20,9 @@ build: ## build the release binaries of the functions for this machine into .aws
 	@$(TOOLS) build
 
 .PHONY: up
+LAID_OUT = $(if $(call given,LAYOUT),--layout "$(LAYOUT)")
 up: ## deploy to a local cloud with three accounts and leave it running (LAYOUT=two for two; PORT=4566 for a port of your choice; EMPTY=1 to deploy nothing)
-	@$(TOOLS) up $(if $(call given,PORT),--port "$(PORT)") $(if $(filter 1,$(call given,EMPTY)),--empty) \
-		$(if $(call given,LAYOUT),--layout "$(LAYOUT)")
+	@$(TOOLS) up $(if $(call given,PORT),--port "$(PORT)") $(if $(filter 1,$(call given,EMPTY)),--empty) $(LAID_OUT)
 
 .PHONY: down
 down: ## end what `make up` started and remove its files
