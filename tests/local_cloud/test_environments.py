@@ -65,15 +65,15 @@ def test_a_new_configuration_does_not_end_what_runs_and_is_there_for_the_next_ev
 
 
 def test_an_event_is_tried_again_with_the_new_configuration(cloud, tmp_path):
-    client, file = function(cloud, tmp_path, "retried"), tmp_path / "retried"
-    send(cloud, "retried", file=str(file), fails=True)
+    client, file = function(cloud, tmp_path, "tried-again"), tmp_path / "tried-again"
+    send(cloud, "tried-again", file=str(file), fails=True)
     wait_for(file, ".old")
-    configure(client, "retried")
+    configure(client, "tried-again")
     wait_for(file, ".old.new")
     payloads = [json.dumps({"file": str(tmp_path / str(n)), "seconds": 1}) for n in range(3)]
 
     def invoke(payload):
-        return json.loads(client.invoke(FunctionName="retried", Payload=payload)["Payload"].read())
+        return json.loads(client.invoke(FunctionName="tried-again", Payload=payload)["Payload"].read())
 
     with ThreadPoolExecutor(3) as threads:
         assert list(threads.map(invoke, payloads)) == ["new", "new", "new"]
