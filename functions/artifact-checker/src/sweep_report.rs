@@ -10,7 +10,7 @@ use crate::outcome::Outcome;
 use crate::repair::RequestCount;
 use crate::report::folder;
 use crate::request::SweepRequest;
-use crate::sweep_row::SweepRow;
+use crate::sweep_row::{SweepRow, is_false};
 use crate::sweep_totals::summary;
 
 /// What a sweep has found so far.
@@ -35,6 +35,9 @@ pub struct SweepReport {
     pub range: Option<u32>,
     /// Whether the sweep is done. If the sweep is not done, another invocation continues it.
     pub complete: bool,
+    /// Whether S3 refused to list the bucket. If so, the sweep is incomplete.
+    #[serde(skip_serializing_if = "is_false")]
+    pub listing_refused: bool,
     /// The number of checked objects or versions.
     pub objects: u64,
     /// The number of objects that an incremental sweep did not check.
@@ -100,6 +103,7 @@ impl SweepReport {
             incremental: row.since.is_some(),
             range: row.range,
             complete: row.complete,
+            listing_refused: row.listing_refused,
             objects: totals.objects,
             unchanged: totals.unchanged,
             unchecked_ranges: row.ranges.unchecked,
@@ -116,9 +120,16 @@ impl SweepReport {
     /// The decision about the whole sweep. `has_news` says whether the sweep has findings of which people do not know.
     pub(crate) fn summary(&self, has_news: bool) -> Decision<Outcome> {
         let is_open = self.findings.contains_key(FindingState::Open.name());
-        let outcome = if has_news || is_open { Outcome::Reported } else { Outcome::Compliant };
+        let outcome = if has_news || is_open {
+            Outcome::Reported
+        } else if self.listing_refused {
+            Outcome::Unknown
+        } else {
+            Outcome::Compliant
+        };
         let what = match (self.range, self.unchecked_ranges, self.dry_run) {
             (Some(range), ..) => format!("range {range} swept"),
+            _ if self.listing_refused => "incomplete, because S3 refused to list the bucket".to_owned(),
             (None, 0, false) if self.incremental => "swept incrementally".to_owned(),
             (None, 0, false) => "swept".to_owned(),
             (None, 0, true) => "dry run, nothing changed".to_owned(),

@@ -43,6 +43,9 @@ pub(crate) struct SweepRow {
     /// Whether the last page of the listing is checked.
     #[serde(default)]
     pub(crate) listed: bool,
+    /// Whether S3 refused to list the bucket, so that the objects after the last listed page are not checked.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(crate) listing_refused: bool,
     /// The objects up to `position` that are not checked yet, because their checks take long.
     #[serde(default)]
     slow: Vec<SlowObject>,
@@ -78,6 +81,11 @@ pub(crate) struct SweepRow {
     until: Lease,
     /// When DynamoDB may delete the row, in seconds since 1970.
     expires: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+pub(crate) fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// What an invocation does about the sweep of a bucket.
@@ -116,7 +124,7 @@ impl SweepRow {
         request_id: &str,
         now: OffsetDateTime,
     ) -> Start {
-        let before = row.as_ref().filter(|row| row.complete && row.mode() == request.mode());
+        let before = row.as_ref().filter(|row| row.complete && row.mode() == request.mode() && !row.listing_refused);
         let expected = before.map(|row| row.totals.objects + row.totals.unchanged);
         let unfinished = row.filter(|row| !row.complete);
         if let Some(row) = &unfinished
@@ -154,6 +162,7 @@ impl SweepRow {
             started: seconds(now),
             position: None,
             listed: false,
+            listing_refused: false,
             slow: Vec::new(),
             proofs: Proofs::default(),
             complete: false,

@@ -102,7 +102,7 @@ impl Passes {
         leaves_nothing: bool,
     ) -> Result<(), Error> {
         let mut row = self.row.clone();
-        if pass.complete && pass.mode() == SweepMode::ORDINARY {
+        if pass.complete && pass.mode() == SweepMode::ORDINARY && !pass.listing_refused {
             row.objects = Some(pass.totals.objects + pass.totals.unchanged);
         }
         if !was_sent {

@@ -203,8 +203,8 @@ async fn sweep<L: Store>(run: &Run<'_, L>, request: &SweepRequest, stores: &Arti
         tracker.flush().await;
         return finish(run, request, report, changes.found, &mut taken).await;
     }
-    // A hidden pipeline may still have the finding.
-    if stores.is_complete() {
+    // A hidden pipeline may still have the finding, and an earlier invocation may have found that S3 lists nothing.
+    if stores.is_complete() && !taken.row.listing_refused {
         changes.resolved.extend(tracker.resolve_others().await);
     }
     tracker.flush().await;
@@ -277,6 +277,7 @@ fn changes_of(totals: &SweepTotals, list: Option<String>) -> Changes {
 fn leaves_nothing(row: &SweepRow) -> bool {
     row.mode() == SweepMode::ORDINARY
         && row.ranges.unchecked == 0
+        && !row.listing_refused
         && !row.totals.outcomes.contains_key(&Outcome::Ignored)
 }
 

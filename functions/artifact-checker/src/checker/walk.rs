@@ -214,7 +214,9 @@ impl<L: Store> Walk<'_, L> {
     /// Moves the position past a finished page, and resolves the findings that the page no longer has. If S3 refused to
     /// list the last page, nobody knows what the page has.
     async fn end_page(&self, page: FinishedPage, row: &mut SweepRow, walk: &Listing) {
-        if !(walk.is_refused && page.end.is_none()) {
+        if walk.is_refused && page.end.is_none() {
+            row.listing_refused = true;
+        } else {
             self.resolve(row, &page, walk.first.as_ref()).await;
         }
         row.advance(page.end, page.totals);

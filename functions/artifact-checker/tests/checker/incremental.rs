@@ -8,7 +8,7 @@ use sekisho_ledger::Memory;
 
 use crate::sweeps::{SCHEDULE, SWEEP, filled, object_key};
 use crate::world::s3::{Sse, Version};
-use crate::world::{BUCKET, World, foreign, handle, key, now, under};
+use crate::world::{BUCKET, Response, World, foreign, handle, key, now, under};
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -107,4 +107,34 @@ async fn no_sweep_checks_the_reports_of_the_function() {
     let answer = handle(&checker, "r", SWEEP).await.unwrap();
     assert_eq!((answer.sweeps[0].objects, answer.sweeps[0].complete), (3, true));
     assert_eq!(world.state().bucket(BUCKET).writes, 0);
+}
+
+/// A refusal must not make the objects that were never listed count as unchanged.
+#[tokio::test(start_paused = true)]
+async fn a_refused_listing_is_not_compliant_and_is_no_basis_of_an_incremental_sweep() {
+    let world = three_days_old(300).await;
+    change_in_place(&world, 250, Sse::S3);
+    let checker = world.checker(Repair::Update);
+    let refuse_after = |from: usize| {
+        world.script(move |request| {
+            let page = request.query.get("start-after").cloned().unwrap_or_default();
+            let is_refused = request.operation == "ListObjectsV2" && (from == 0 || page >= object_key(from));
+            is_refused.then(|| Response::error(403, "AccessDenied", "explicit deny"))
+        });
+    };
+    for (day, from) in [(0, 100), (1, 0), (2, 0)] {
+        refuse_after(from);
+        let answer = handle(&checker, &format!("day-{day}"), SCHEDULE).await.unwrap();
+        let (report, summary) = (&answer.sweeps[0], &answer.decisions[0]);
+        assert!(report.listing_refused && !report.incremental, "{report:?}");
+        let expected = if day == 0 { Outcome::Reported } else { Outcome::Unknown };
+        assert_eq!(summary.outcome, expected, "{}", summary.reason);
+        assert!(summary.reason.starts_with("incomplete, because S3 refused"), "{}", summary.reason);
+        tokio::time::sleep(DAY).await;
+    }
+    world.state().script = None;
+    let report = daily(&checker, 3).await;
+    assert_eq!((report.incremental, report.objects), (false, 300));
+    assert_eq!(world.state().bucket(BUCKET).latest(&object_key(250)).unwrap().sse, under("right"));
+    assert!(daily(&checker, 4).await.incremental);
 }
