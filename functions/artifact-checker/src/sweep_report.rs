@@ -122,7 +122,7 @@ impl SweepReport {
         let is_open = self.findings.contains_key(FindingState::Open.name());
         let outcome = if has_news || is_open {
             Outcome::Reported
-        } else if self.listing_refused {
+        } else if self.is_unsure() {
             Outcome::Unknown
         } else {
             Outcome::Compliant
@@ -146,6 +146,11 @@ impl SweepReport {
             .about("bucket", &self.bucket)
             .about("sweep", &self.sweep)
             .about_some("list", self.list.as_deref())
+    }
+
+    /// Whether some objects are not decided.
+    fn is_unsure(&self) -> bool {
+        self.listing_refused || self.unchecked_ranges > 0 || self.outcomes.contains_key(&Outcome::Ignored)
     }
 
     /// The number of objects by the name of the outcome.

@@ -195,6 +195,11 @@ impl SweepTotals {
         self.unwritten.extend(page.unwritten);
     }
 
+    /// Whether there are findings of which people do not know.
+    pub(crate) fn has_findings(&self) -> bool {
+        !self.findings.is_empty()
+    }
+
     /// The first findings.
     pub(crate) fn findings(&self) -> Vec<Decision<Outcome>> {
         self.findings.iter().map(NamedFinding::decision).collect()

@@ -100,7 +100,7 @@ async fn end<L: Store>(
     send_delayed(run, request, &delayed).await;
     let report = SweepReport::new(request, &taken.row, &run.settings.bucket);
     info!(sweep.json = telemetry::json(&report), "sweep");
-    let summary = report.summary(false);
+    let summary = report.summary(taken.row.totals.has_findings());
     run.record(from_ref(&summary)).await?;
     let answer = Answer { decisions: vec![summary], sweeps: vec![report] };
     if !taken.row.complete {

@@ -8,8 +8,8 @@ use proptest::test_runner::{RngAlgorithm, TestRng};
 
 use crate::ranges::{LONG, at_once, checker_of_ranges, report_of, world_with_prefixes};
 use crate::sweep_progress::{deliver, receive};
-use crate::sweeps::{SCHEDULE, SWEEP};
-use crate::world::{BUCKET, Response, handle};
+use crate::sweeps::{SCHEDULE, SWEEP, filled, object_key};
+use crate::world::{BUCKET, Response, handle, under};
 
 /// Random numbers that are the same in each run.
 fn random(seed: u8) -> impl FnMut(u64) -> u64 {
@@ -111,4 +111,28 @@ async fn the_daily_sweep_resumes_ranges_whose_messages_are_lost() {
     assert_eq!(answers[0].decisions[0].outcome, Outcome::Ignored, "{:?}", answers[0].decisions);
     let report = report_of(&answers);
     assert_eq!((report.sweep.as_str(), report.objects), ("first", 400));
+}
+
+/// On the second day, people know of the finding about the range, but the answer must not say that all is well.
+#[tokio::test(start_paused = true)]
+async fn an_incomplete_sweep_without_news_is_not_compliant() {
+    let world = filled(50, &[(400, under("right"))]);
+    let checker = checker_of_ranges(&world);
+    world.script(move |request| {
+        let after = request.query.get("start-after")?;
+        let is_broken = *after >= object_key(200) && !request.query.contains_key("max-keys");
+        (request.operation == "ListObjectsV2" && is_broken).then(|| Response::error(403, "AccessDenied", "no"))
+    });
+    for (day, expected) in [Outcome::Reported, Outcome::Unknown].into_iter().enumerate() {
+        let id = format!("day-{day}");
+        let mut answers = vec![handle(&checker, &id, SWEEP).await.unwrap()];
+        while let Some(message) = receive(&world) {
+            answers.push(deliver(&checker, &id, &message, LONG).await.unwrap());
+        }
+        assert!(report_of(&answers).unchecked_ranges > 0);
+        let mut decisions = answers.iter().flat_map(|answer| &answer.decisions);
+        let summary = decisions.find(|one| one.reason.starts_with("incomplete")).unwrap();
+        assert_eq!(summary.outcome, expected, "day {day}: {}", summary.reason);
+        assert_eq!(world.state().published.len(), 1);
+    }
 }

@@ -97,6 +97,11 @@ async fn several_invocations_check_every_object_once_and_the_totals_are_exact() 
     let report = report_of(&answers);
     let ranges: usize = answers.iter().flat_map(|answer| &answer.sweeps).filter(|one| one.range.is_some()).count();
     assert!(ranges >= 5, "{ranges}");
+    for answer in answers.iter().filter(|answer| answer.sweeps.iter().any(|one| one.range.is_some())) {
+        let has_finding = answer.sweeps[0].outcomes.contains_key(&Outcome::ForeignKey);
+        let expected = if has_finding { Outcome::Reported } else { Outcome::Compliant };
+        assert_eq!(answer.decisions[0].outcome, expected, "{}", answer.decisions[0].reason);
+    }
     assert_eq!((report.objects, report.unchecked_ranges, report.sweep.as_str()), (1200, 0, "first"));
     assert_eq!(report.outcomes[&Outcome::Repaired], 48);
     let bad = (0..1200).filter(|n| n % 90 == 7 && n % 25 != 3).count() as u64;

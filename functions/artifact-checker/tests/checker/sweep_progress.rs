@@ -121,6 +121,8 @@ async fn an_object_that_another_invocation_repairs_is_no_finding() {
         let answer = Box::pin(checker.handle(SWEEP, &invocation("r", time))).await.unwrap();
         assert!(answer.sweeps[0].complete);
         assert_eq!((count(&answer, outcome), count(&answer, Outcome::Unknown)), (1, 0), "{:?}", answer.decisions);
+        let expected = if outcome == Outcome::Ignored { Outcome::Unknown } else { Outcome::Compliant };
+        assert_eq!(answer.decisions[0].outcome, expected, "{}", answer.decisions[0].reason);
         assert_eq!(world.state().published, Vec::<String>::new());
     }
 }
