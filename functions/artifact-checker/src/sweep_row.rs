@@ -8,6 +8,7 @@ use sekisho_ledger::{Key, Lease};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
+use crate::key::KeyArn;
 use crate::object::{ListPosition, ListedObject};
 use crate::proofs::Proofs;
 use crate::request::{SweepMode, SweepRequest};
@@ -54,6 +55,9 @@ pub(crate) struct SweepRow {
     pub(crate) proofs: Proofs,
     /// Whether the sweep is done.
     pub(crate) complete: bool,
+    /// The bucket's right key when the sweep began. `None` if an earlier version wrote the row.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) right_key: Option<String>,
     /// What the sweep has found up to `position`, without its open ranges.
     pub(crate) totals: SweepTotals,
     /// The number of objects that the sweep before of this mode listed.
@@ -120,6 +124,7 @@ impl SweepRow {
     pub(crate) fn start(
         row: Option<Self>,
         request: &SweepRequest,
+        right_key: &KeyArn,
         since: Option<i64>,
         request_id: &str,
         now: OffsetDateTime,
@@ -135,8 +140,12 @@ impl SweepRow {
         }
         let is_same = |row: &Self| match &request.sweep {
             Some(sweep) => row.sweep == *sweep,
-            // A person's request checks all objects, so it does not continue an incremental sweep.
-            None => row.mode() == request.mode() && (request.scheduled || row.since.is_none()),
+            // A person's request checks all objects, so it does not continue an incremental sweep. Under another right
+            // key, the objects that such a sweep leaves out are wrong.
+            None => {
+                let may_continue = request.scheduled && row.is_under(right_key);
+                row.mode() == request.mode() && (row.since.is_none() || may_continue)
+            }
         };
         match unfinished.filter(is_same) {
             Some(row) if !row.ranges.is_empty() => Start::InRanges(Box::new(row)),
@@ -144,7 +153,11 @@ impl SweepRow {
             None if request.sweep.is_some() => {
                 Start::Refused("the sweep to continue is done, or another sweep has replaced it".to_owned())
             }
-            None => Start::Row(Box::new(Self { expected, since, ..Self::new(request, request_id, now) })),
+            None => {
+                let right_key = Some(right_key.to_string());
+                let new = Self { expected, since, right_key, ..Self::new(request, request_id, now) };
+                Start::Row(Box::new(new))
+            }
         }
     }
 
@@ -166,6 +179,7 @@ impl SweepRow {
             slow: Vec::new(),
             proofs: Proofs::default(),
             complete: false,
+            right_key: None,
             totals: SweepTotals::default(),
             expected: None,
             since: None,
@@ -264,6 +278,11 @@ impl SweepRow {
     pub(crate) fn rest(&self) -> String {
         let after = self.position.as_ref().map_or("the beginning", |position| position.key.as_str());
         format!("the objects after {after:?} up to {:?}", self.end.as_deref().unwrap_or("the end"))
+    }
+
+    /// Whether this was the bucket's right key when the sweep began.
+    pub(crate) fn is_under(&self, right_key: &KeyArn) -> bool {
+        self.right_key.as_deref() == Some(right_key.as_str())
     }
 
     /// Whether an invocation holds the sweep.

@@ -168,12 +168,13 @@ async fn sweep<L: Store>(run: &Run<'_, L>, request: &SweepRequest, stores: &Arti
     };
     let bucket = request.bucket.as_str();
     let passes = Passes::read(run, bucket).await?;
-    let since = if request.scheduled { passes.since(&preparation.right_key, run.now()) } else { None };
+    let right_key = &preparation.right_key;
+    let since = if request.scheduled { passes.since(right_key, run.now()) } else { None };
     let not_started = |findings: Vec<Decision<Outcome>>, why: String| {
         let ignored = Decision::new(Outcome::Ignored, why).about("bucket", bucket);
         finish_without_report(run, request, findings.into_iter().chain([ignored]).collect())
     };
-    let mut taken = match take(run.ledger, request, since, run.request_id(), run.now()).await? {
+    let mut taken = match take(run.ledger, request, right_key, since, run.request_id(), run.now()).await? {
         Take::Taken(taken) => taken,
         Take::InRanges(row) => {
             resume(run, request, &row).await?;
@@ -209,8 +210,8 @@ async fn sweep<L: Store>(run: &Run<'_, L>, request: &SweepRequest, stores: &Arti
     }
     tracker.flush().await;
     let answer = finish_pass(run, request, report, changes, &tracker, &passes).await?;
-    let leaves_nothing = !tracker.is_full() && leaves_nothing(&taken.row);
-    passes.end(run, &taken.row, &preparation.right_key, answer.1, leaves_nothing).await?;
+    let leaves_nothing = !tracker.is_full() && leaves_nothing(&taken.row, right_key);
+    passes.end(run, &taken.row, right_key, answer.1, leaves_nothing).await?;
     taken.release(run.ledger, run.now()).await?;
     Ok(answer.0)
 }
@@ -273,9 +274,10 @@ fn changes_of(totals: &SweepTotals, list: Option<String>) -> Changes {
     }
 }
 
-/// Whether a sweep decided about every object.
-fn leaves_nothing(row: &SweepRow) -> bool {
+/// Whether a sweep decided about every object, under the key that was right from its beginning to its end.
+fn leaves_nothing(row: &SweepRow, right_key: &KeyArn) -> bool {
     row.mode() == SweepMode::ORDINARY
+        && row.is_under(right_key)
         && row.ranges.unchecked == 0
         && !row.listing_refused
         && !row.totals.outcomes.contains_key(&Outcome::Ignored)

@@ -6,6 +6,7 @@ use artifact_checker::{Checker, KeyArn, Outcome, SweepReport};
 use sekisho_domain::artifacts::Repair;
 use sekisho_ledger::Memory;
 
+use crate::sweep_progress::{deliver, receive};
 use crate::sweeps::{SCHEDULE, SWEEP, filled, object_key};
 use crate::world::s3::{Sse, Version};
 use crate::world::{BUCKET, Response, World, foreign, handle, key, now, under};
@@ -137,4 +138,39 @@ async fn a_refused_listing_is_not_compliant_and_is_no_basis_of_an_incremental_sw
     assert_eq!((report.incremental, report.objects), (false, 300));
     assert_eq!(world.state().bucket(BUCKET).latest(&object_key(250)).unwrap().sse, under("right"));
     assert!(daily(&checker, 4).await.incremental);
+}
+
+/// The objects that a sweep checked before the change were compared with the old key.
+#[tokio::test(start_paused = true)]
+async fn a_sweep_during_which_the_right_key_changed_is_no_basis_of_an_incremental_sweep() {
+    let world = three_days_old(300).await;
+    let mut checker = world.checker(Repair::Update);
+    checker.settings.alone = 100;
+    handle(&checker, "day-0", SCHEDULE).await.unwrap();
+    checker.settings.key = KeyArn::parse(&key("other")).unwrap();
+    while let Some(message) = receive(&world) {
+        deliver(&checker, "worker", &message, Duration::from_mins(5)).await.unwrap();
+    }
+    tokio::time::sleep(DAY).await;
+    checker.settings.alone = 20_000;
+    let report = daily(&checker, 1).await;
+    assert_eq!((report.incremental, report.objects), (false, 300));
+    assert_eq!(world.state().bucket(BUCKET).latest(&object_key(0)).unwrap().sse, under("other"));
+    assert!(daily(&checker, 2).await.incremental);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_incremental_sweep_is_not_continued_under_another_right_key() {
+    let world = three_days_old(300).await;
+    let mut checker = world.checker(Repair::Update);
+    daily(&checker, 0).await;
+    // This sweep leaves its rest to a range, whose message is lost.
+    checker.settings.alone = 20;
+    assert!(handle(&checker, "day-1", SCHEDULE).await.unwrap().sweeps[0].incremental);
+    world.state().queue.clear();
+    tokio::time::sleep(DAY).await;
+    checker.settings.alone = 20_000;
+    checker.settings.key = KeyArn::parse(&key("other")).unwrap();
+    let report = daily(&checker, 2).await;
+    assert_eq!((report.sweep.as_str(), report.incremental, report.objects), ("day-2", false, 300));
 }
