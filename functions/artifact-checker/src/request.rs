@@ -83,6 +83,13 @@ impl SweepMode {
     /// The mode of the daily sweep.
     pub(crate) const ORDINARY: Self = Self { versions: false, dry_run: false };
 
+    /// The modes in which only a person requests a sweep.
+    pub(crate) const OTHERS: [Self; 3] = [
+        Self { versions: true, dry_run: false },
+        Self { versions: false, dry_run: true },
+        Self { versions: true, dry_run: true },
+    ];
+
     /// The end of the key of the mode's row.
     pub(crate) fn suffix(self) -> &'static str {
         match (self.versions, self.dry_run) {
@@ -106,6 +113,12 @@ impl SweepRequest {
             range: None,
             scheduled: true,
         }
+    }
+
+    /// Returns the request to sweep a bucket in this mode.
+    pub(crate) fn of_mode(bucket: &str, mode: SweepMode) -> Self {
+        let SweepMode { versions, dry_run } = mode;
+        Self { versions, dry_run, scheduled: false, ..Self::scheduled(bucket) }
     }
 
     pub(crate) fn mode(&self) -> SweepMode {

@@ -259,11 +259,6 @@ impl SweepRow {
         self.attempts
     }
 
-    /// Whether the attempt before the one that has begun did not end.
-    pub(crate) fn was_interrupted(&self) -> bool {
-        self.attempts > 1
-    }
-
     /// In the row of a range, its number.
     pub(crate) fn range_number(&self) -> u32 {
         self.range.unwrap_or_default()
@@ -278,6 +273,11 @@ impl SweepRow {
     pub(crate) fn rest(&self) -> String {
         let after = self.position.as_ref().map_or("the beginning", |position| position.key.as_str());
         format!("the objects after {after:?} up to {:?}", self.end.as_deref().unwrap_or("the end"))
+    }
+
+    /// Whether no invocation has begun to check the range.
+    pub(crate) fn is_untouched(&self) -> bool {
+        self.until == Lease::FREE
     }
 
     /// Whether this was the bucket's right key when the sweep began.

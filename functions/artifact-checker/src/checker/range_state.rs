@@ -27,13 +27,35 @@ pub(crate) async fn resume<L: Store>(
     request: &SweepRequest,
     sweep: &SweepRow,
 ) -> Result<(), SweepError> {
+    send_to(run, request, sweep, |range| !range.is_some_and(|range| range.is_held(run.now()))).await
+}
+
+/// Sends the messages of those ranges of the request's sweep that no invocation has begun to check. An invocation that
+/// died after it had divided its range may not have sent the message of the new one. A range that was begun has a message
+/// of its own, perhaps with a delay after an error, so it gets no other.
+pub(crate) async fn resume_untouched<L: Store>(run: &Run<'_, L>, request: &SweepRequest) -> Result<(), SweepError> {
+    let key = SweepRow::key(&request.bucket, request.mode());
+    let Some(sweep) = run.ledger.read::<SweepRow>(&key).await?.map(|row| row.state) else { return Ok(()) };
+    if request.sweep.as_deref() != Some(sweep.sweep.as_str()) {
+        return Ok(());
+    }
+    send_to(run, request, &sweep, |range| range.is_some_and(SweepRow::is_untouched)).await
+}
+
+/// Sends the messages of the open ranges whose rows are chosen. A range without a row of this sweep is `None`.
+async fn send_to<L: Store>(
+    run: &Run<'_, L>,
+    request: &SweepRequest,
+    sweep: &SweepRow,
+    is_chosen: impl Fn(Option<&SweepRow>) -> bool,
+) -> Result<(), SweepError> {
     let key = |range| SweepRow::range_key(&request.bucket, request.mode(), range);
     let numbers: Vec<u32> = sweep.ranges.numbers().collect();
     let keys: Vec<_> = numbers.iter().map(|number| key(*number)).collect();
     let rows = run.ledger.read_many::<SweepRow>(&keys).await?;
     for (number, row) in numbers.into_iter().zip(rows) {
-        let is_held = row?.is_some_and(|row| row.state.sweep == sweep.sweep && row.state.is_held(run.now()));
-        if !is_held {
+        let range = row?.map(|row| row.state).filter(|range| range.sweep == sweep.sweep);
+        if is_chosen(range.as_ref()) {
             send(run, &request.continuing(&sweep.sweep, Some(number)), Duration::ZERO).await?;
         }
     }

@@ -12,7 +12,7 @@ use tracing::{info, warn};
 use crate::answer::Answer;
 use crate::checker::bucket::artifact_stores;
 use crate::checker::passes::Passes;
-use crate::checker::range_state::{close, resume, send, set_aside};
+use crate::checker::range_state::{close, resume_untouched, send, set_aside};
 use crate::checker::sweep::{Preparation, Prepared, prepare, requested, send_delayed};
 use crate::checker::sweep_state::{TakeRange, TakenSweep, take_range};
 use crate::checker::tracker::Tracker;
@@ -59,13 +59,6 @@ pub(crate) async fn check<L: Store>(run: &Run<'_, L>, request: &SweepRequest, ra
 
 /// Walks through the range.
 async fn attempt<L: Store>(run: &Run<'_, L>, request: &SweepRequest, taken: &mut TakenSweep) -> Result<Attempt, Error> {
-    if taken.row.was_interrupted() {
-        // The attempt before may have divided the range without sending the message of the new one.
-        let key = SweepRow::key(&request.bucket, request.mode());
-        if let Some(sweep) = run.ledger.read::<SweepRow>(&key).await? {
-            resume(run, request, &sweep.state).await?;
-        }
-    }
     let stores = artifact_stores(run).await;
     let preparation: Preparation = match prepare(run, request, &stores).await? {
         Prepared::Ready(preparation) => *preparation,
@@ -107,6 +100,8 @@ async fn end<L: Store>(
         send(run, request, Duration::ZERO).await?;
         return Ok(answer);
     }
+    // An earlier attempt may have divided the range without sending the message of the new one.
+    resume_untouched(run, request).await?;
     match close(run, request, &taken.row).await? {
         Some(true) => end_sweep(run, request, answer).await,
         Some(false) | None => Ok(answer),
@@ -140,6 +135,7 @@ async fn give_up<L: Store>(
     range: &SweepRow,
     why: &str,
 ) -> Result<Answer, Error> {
+    resume_untouched(run, request).await?;
     let is_last = set_aside(run, request, range, why).await?;
     let reason = format!("range {} is set aside: {}: {why}", range.range_number(), range.rest());
     let answer = decide(run, request, Outcome::Unknown, reason).await?;

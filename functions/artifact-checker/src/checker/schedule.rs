@@ -9,11 +9,12 @@ use sekisho_ledger::Store;
 use crate::answer::Answer;
 use crate::aws::s3::list;
 use crate::checker::bucket::artifact_stores;
-use crate::checker::range_state::send;
+use crate::checker::range_state::{resume, send};
 use crate::checker::sweep::sweep_or_report;
 use crate::error::Error;
-use crate::request::SweepRequest;
+use crate::request::{SweepMode, SweepRequest};
 use crate::run::Run;
+use crate::sweep_row::SweepRow;
 
 /// If less time than this is left, the next bucket is left to the function's queue.
 const SHORTEST_SWEEP: Duration = Duration::from_mins(2);
@@ -33,6 +34,7 @@ pub(crate) async fn sweep_all<L: Store>(run: &Run<'_, L>) -> Result<Answer, Erro
     let others = buckets.into_iter().filter(|bucket| *bucket != own);
     let mut answer = Answer::default();
     for bucket in once(own).chain(others) {
+        resume_requested(run, bucket).await?;
         let request = SweepRequest::scheduled(bucket);
         if run.invocation.time_left(run.now()) < SHORTEST_SWEEP {
             send(run, &request, Duration::ZERO).await?;
@@ -41,4 +43,19 @@ pub(crate) async fn sweep_all<L: Store>(run: &Run<'_, L>) -> Result<Answer, Erro
         }
     }
     Ok(answer)
+}
+
+/// Resumes the sweeps of a bucket that persons have requested and whose messages may be lost.
+async fn resume_requested<L: Store>(run: &Run<'_, L>, bucket: &str) -> Result<(), Error> {
+    let keys = SweepMode::OTHERS.map(|mode| SweepRow::key(bucket, mode));
+    for row in run.ledger.read_many::<SweepRow>(&keys).await? {
+        // An unreadable row must not keep the schedule from its own sweep.
+        if let Ok(Some(row)) = row
+            && !row.state.complete
+        {
+            let request = SweepRequest::of_mode(bucket, row.state.mode());
+            resume(run, &request, &row.state).await?;
+        }
+    }
+    Ok(())
 }

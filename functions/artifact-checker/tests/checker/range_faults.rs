@@ -8,7 +8,7 @@ use proptest::test_runner::{RngAlgorithm, TestRng};
 
 use crate::ranges::{LONG, at_once, checker_of_ranges, report_of, world_with_prefixes};
 use crate::sweep_progress::{deliver, receive};
-use crate::sweeps::{SCHEDULE, SWEEP, filled, object_key};
+use crate::sweeps::{SCHEDULE, SWEEP, SWEEP_DRY_RUN, SWEEP_VERSIONS, filled, object_key};
 use crate::world::{BUCKET, Response, handle, under};
 
 /// Random numbers that are the same in each run.
@@ -134,5 +134,44 @@ async fn an_incomplete_sweep_without_news_is_not_compliant() {
         let summary = decisions.find(|one| one.reason.starts_with("incomplete")).unwrap();
         assert_eq!(summary.outcome, expected, "day {day}: {}", summary.reason);
         assert_eq!(world.state().published.len(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_schedule_resumes_the_ranges_of_every_mode() {
+    for payload in [SWEEP_VERSIONS, SWEEP_DRY_RUN] {
+        let world = world_with_prefixes(20);
+        let checker = checker_of_ranges(&world);
+        handle(&checker, "person", payload).await.unwrap();
+        world.state().queue.clear();
+        tokio::time::sleep(Duration::from_hours(24)).await;
+        let answers = at_once(&world, &checker, SCHEDULE).await;
+        let mut reports = answers.iter().flat_map(|answer| &answer.sweeps);
+        let report = reports.find(|one| one.sweep == "person" && one.range.is_none()).expect("the sweep has ended");
+        assert_eq!((report.complete, report.objects), (true, 400));
+    }
+}
+
+/// An invocation dies after it has divided its range and saved its position, and before it sends the message of the new
+/// range.
+#[tokio::test(start_paused = true)]
+async fn a_new_range_whose_message_was_never_sent_is_resumed() {
+    for payload in [SWEEP, SWEEP_VERSIONS, SWEEP_DRY_RUN] {
+        let world = world_with_prefixes(60);
+        let mut checker = checker_of_ranges(&world);
+        checker.settings.rates.s3 = 30;
+        handle(&checker, "person", payload).await.unwrap();
+        let message = receive(&world).unwrap();
+        world.state().slow_operation = Some(("SendMessage", Duration::from_hours(1)));
+        let killed = tokio::time::timeout(Duration::from_secs(40), deliver(&checker, "killed", &message, LONG));
+        assert!(killed.await.is_err());
+        world.state().slow_operation = None;
+        assert_eq!(world.state().queue, []);
+        tokio::time::sleep(Duration::from_mins(30)).await;
+        let answers = at_once(&world, &checker, &message).await;
+        assert_eq!(report_of(&answers).objects, 1200);
+        // No storm: a message of each part of each range, and few others.
+        let useless = answers.iter().filter(|answer| answer.decisions[0].outcome == Outcome::Ignored).count();
+        assert!(useless <= 5, "{useless}");
     }
 }

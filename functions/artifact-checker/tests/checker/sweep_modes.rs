@@ -22,6 +22,8 @@ async fn the_daily_sweep_does_not_replace_a_sweep_of_another_mode() {
         let next = receive(&world).unwrap();
         let daily = handle(&checker, "daily", SCHEDULE).await.unwrap();
         assert_eq!((daily.sweeps[0].complete, daily.sweeps[0].objects), (true, 400), "{:?}", daily.decisions);
+        // The schedule has resumed the sweep, whose message might have been lost.
+        assert_eq!(receive(&world).unwrap(), next);
         let (answer, _) = to_the_end(&world, &checker, &next, Duration::from_mins(5)).await;
         let report = answer.sweeps.last().unwrap();
         assert_eq!((report.sweep.as_str(), report.complete, report.objects), ("first", true, 400));
