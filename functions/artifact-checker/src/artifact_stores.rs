@@ -75,6 +75,14 @@ impl ArtifactStores {
         }
     }
 
+    /// Fails if a pipeline is hidden for a reason that passes, such as throttling.
+    pub(crate) fn or_passing_error(mut self) -> Result<Self, ServiceError> {
+        match self.hidden.iter().position(|hidden| !hidden.error.is_refused()) {
+            Some(at) => Err(self.hidden.swap_remove(at).error),
+            None => Ok(self),
+        }
+    }
+
     /// The answer that hid the first hidden pipeline.
     pub(crate) fn into_error(self) -> Option<ServiceError> {
         self.hidden.into_iter().next().map(|hidden| hidden.error)

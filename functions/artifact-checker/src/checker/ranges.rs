@@ -10,7 +10,7 @@ use sekisho_ledger::Store;
 use tracing::{info, warn};
 
 use crate::answer::Answer;
-use crate::checker::bucket::artifact_stores;
+use crate::checker::bucket::stores_for_rest;
 use crate::checker::passes::Passes;
 use crate::checker::range_state::{close, resume_untouched, send, set_aside};
 use crate::checker::sweep::{Preparation, Prepared, prepare, requested, send_delayed};
@@ -59,7 +59,7 @@ pub(crate) async fn check<L: Store>(run: &Run<'_, L>, request: &SweepRequest, ra
 
 /// Walks through the range.
 async fn attempt<L: Store>(run: &Run<'_, L>, request: &SweepRequest, taken: &mut TakenSweep) -> Result<Attempt, Error> {
-    let stores = artifact_stores(run).await;
+    let stores = stores_for_rest(run, &request.bucket).await?;
     let preparation: Preparation = match prepare(run, request, &stores).await? {
         Prepared::Ready(preparation) => *preparation,
         Prepared::Impossible(decisions) => {

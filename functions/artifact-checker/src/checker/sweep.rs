@@ -15,7 +15,7 @@ use crate::answer::Answer;
 use crate::artifact_stores::ArtifactStores;
 use crate::aws::codepipeline::ArtifactWriters;
 use crate::aws::s3::{S3, access};
-use crate::checker::bucket::{artifact_stores, assess_key, closed_finding};
+use crate::checker::bucket::{artifact_stores, assess_key, closed_finding, stores_for_rest};
 use crate::checker::check::{CheckMode, ObjectChecker};
 use crate::checker::notices;
 use crate::checker::passes::Passes;
@@ -44,7 +44,10 @@ use crate::verdict::in_words;
 /// Sweeps a bucket at the request of a person, or continues a sweep.
 pub(crate) async fn requested<L: Store>(run: &Run<'_, L>, request: &SweepRequest) -> Result<Answer, Error> {
     let own = &run.settings.bucket;
-    let stores = artifact_stores(run).await;
+    let stores = match &request.sweep {
+        Some(_) => stores_for_rest(run, &request.bucket).await?,
+        None => artifact_stores(run).await,
+    };
     if request.bucket != *own && !stores.has_bucket(run.settings, &request.bucket) {
         // A pipeline that CodePipeline does not show may store artifacts in the bucket.
         if let Some(error) = stores.into_error() {
