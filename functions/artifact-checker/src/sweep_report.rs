@@ -11,7 +11,7 @@ use crate::repair::RequestCount;
 use crate::report::folder;
 use crate::request::SweepRequest;
 use crate::sweep_row::{SweepRow, is_false};
-use crate::sweep_totals::summary;
+use crate::sweep_totals::{is_zero, summary};
 
 /// What a sweep has found so far.
 #[expect(clippy::struct_excessive_bools, reason = "each is a field of the answer")]
@@ -61,11 +61,6 @@ pub struct SweepReport {
     /// Set only for a dry run: the requests of the same sweep with repairs, and their cost.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub estimate: Option<Estimate>,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-fn is_zero(count: &u64) -> bool {
-    *count == 0
 }
 
 /// The requests that a sweep with repairs needs, and their cost.

@@ -35,6 +35,9 @@ pub(crate) struct SweepTotals {
     /// The number of findings about objects in each state.
     #[serde(default)]
     pub(crate) states: BTreeMap<FindingState, u64>,
+    /// The number of findings about objects that have no rows.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) untracked: u64,
     /// The number of findings of which people do not know and that are not in `findings`.
     pub(crate) more_findings: u64,
     /// The first findings of which people do not know.
@@ -54,6 +57,11 @@ pub(crate) struct SweepTotals {
     /// The findings that the list does not have yet.
     #[serde(skip)]
     pub(crate) unwritten: Vec<Decision<Outcome>>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+pub(crate) fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// A finding in the row of a sweep.
@@ -114,11 +122,13 @@ pub(crate) struct Tracked {
     pub(crate) state: FindingState,
     /// Whether people do not know of the finding.
     pub(crate) is_news: bool,
+    /// Whether the ledger has the finding. An incremental sweep checks only such objects again.
+    pub(crate) has_row: bool,
 }
 
 impl Tracked {
     /// A finding without a row, because the ledger already has many.
-    pub(crate) const UNTRACKED: Self = Self { state: FindingState::Open, is_news: false };
+    pub(crate) const UNTRACKED: Self = Self { state: FindingState::Open, is_news: false, has_row: false };
 }
 
 impl CheckedObject {
@@ -140,8 +150,9 @@ impl SweepTotals {
         if !object.decision.outcome.is_finding() {
             return;
         }
-        if let Some(Tracked { state, .. }) = object.tracked {
+        if let Some(Tracked { state, has_row, .. }) = object.tracked {
             *self.states.entry(state).or_default() += 1;
+            self.untracked += u64::from(!has_row);
         }
         self.unwritten.push(object.decision.clone());
         if object.tracked.is_none_or(|tracked| tracked.is_news) {
@@ -182,6 +193,7 @@ impl SweepTotals {
         for (state, count) in page.states {
             *self.states.entry(state).or_default() += count;
         }
+        self.untracked += page.untracked;
         self.more_findings += page.more_findings;
         let room = NAMED_FINDINGS - self.findings.len();
         self.more_findings += u64::try_from(page.findings.len().saturating_sub(room)).unwrap_or(u64::MAX);

@@ -213,7 +213,7 @@ async fn sweep<L: Store>(run: &Run<'_, L>, request: &SweepRequest, stores: &Arti
     }
     tracker.flush().await;
     let answer = finish_pass(run, request, report, changes, &tracker, &passes).await?;
-    let leaves_nothing = !tracker.is_full() && leaves_nothing(&taken.row, right_key);
+    let leaves_nothing = leaves_nothing(&taken.row, right_key);
     passes.end(run, &taken.row, right_key, answer.1, leaves_nothing).await?;
     taken.release(run.ledger, run.now()).await?;
     Ok(answer.0)
@@ -277,12 +277,13 @@ fn changes_of(totals: &SweepTotals, list: Option<String>) -> Changes {
     }
 }
 
-/// Whether a sweep decided about every object, under the key that was right from its beginning to its end.
+/// Whether a sweep decided about every object, and has a row of every finding, under the key that was right from its beginning to its end.
 fn leaves_nothing(row: &SweepRow, right_key: &KeyArn) -> bool {
     row.mode() == SweepMode::ORDINARY
         && row.is_under(right_key)
         && row.ranges.unchecked == 0
         && !row.listing_refused
+        && row.totals.untracked == 0
         && !row.totals.outcomes.contains_key(&Outcome::Ignored)
 }
 

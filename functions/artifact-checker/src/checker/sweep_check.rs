@@ -65,13 +65,17 @@ impl<L: Store> SweepChecker<'_, L> {
         }
         let decision = explained(result.decision, self.writers, self.right_key).await;
         let decision = self.retrier.after_sweep(decision).await;
-        let result = CheckedObject { decision, ..result };
+        (number, self.compared(CheckedObject { decision, ..result }, is_older_version).await)
+    }
+
+    /// Compares the result of a check with the ledger, and logs it.
+    pub(crate) async fn compared(&self, result: CheckedObject, is_older_version: bool) -> CheckedObject {
         let result = match self.tracker {
             Some(tracker) => tracker.object(result, is_older_version).await,
             None => CheckedObject { decision: with_id(result.decision), ..result },
         };
         self.log(&result);
-        (number, result)
+        result
     }
 
     /// Logs a finding or a repair. The alarm for findings counts the lines with the message `decision`, and neither a dry

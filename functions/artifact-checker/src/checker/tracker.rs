@@ -106,11 +106,6 @@ impl<'a, L: Store> Tracker<'a, L> {
         self.by_key.contains_key(key)
     }
 
-    /// Whether there may be findings without rows.
-    pub(crate) fn is_full(&self) -> bool {
-        self.rows.borrow().len() >= MOST_ROWS
-    }
-
     /// Compares the result of a check. Only the finding about an object that nobody knows of is logged as a decision.
     pub(crate) async fn object(&self, checked: CheckedObject, is_older_version: bool) -> CheckedObject {
         let is_undecided = matches!(checked.decision.outcome, Outcome::Unknown | Outcome::Ignored);
@@ -145,19 +140,23 @@ impl<'a, L: Store> Tracker<'a, L> {
         // In the first pass, a finding may have been there for long.
         let shown = if self.is_first_pass && state == FindingState::New { FindingState::Open } else { state };
         let was_known = known.as_ref().is_some_and(|known| known.row.state != FindingState::Resolved);
+        let mut has_row = true;
         if let Some(row) = new {
             match self.write(&id, row, known.map(|known| known.revision)).await {
                 Ok(row) if !was_known => self.announce(FindingEvent::new(&id, &row, shown)).await,
                 Ok(_) => {}
                 Err(Error::Changed(_)) if !was_known => {
                     // Another invocation has found it at the same time, and reports it.
-                    let tracked = Tracked { state: FindingState::Open, is_news: false };
+                    let tracked = Tracked { state: FindingState::Open, is_news: false, has_row };
                     return (with_state(decision, &id, FindingState::Open), Some(tracked));
                 }
-                Err(error) => warn!(error = chain(&error), "a finding may be reported again: its row was not written"),
+                Err(error) => {
+                    has_row = was_known;
+                    warn!(error = chain(&error), "a finding may be reported again: its row was not written");
+                }
             }
         }
-        let tracked = Tracked { state: shown, is_news: state == FindingState::New };
+        let tracked = Tracked { state: shown, is_news: state == FindingState::New, has_row };
         (with_state(decision, &id, shown), Some(tracked))
     }
 

@@ -157,7 +157,7 @@ impl<L: Store> Walk<'_, L> {
         if is_dividing && let Some(divided) = division.await {
             sweep.row.end = divided?;
         }
-        Ok(self.end_run(&mut sweep.row))
+        Ok(self.end_run(&mut sweep.row).await)
     }
 
     /// Adds to the row what the reads have shown, and the findings since the last checkpoint to the list of all findings.
@@ -244,15 +244,16 @@ impl<L: Store> Walk<'_, L> {
 
     /// Gives up objects that too many invocations have worked on. Returns a decision about each object that takes
     /// longer than an invocation for the first time.
-    fn end_run(&self, row: &mut SweepRow) -> Vec<Decision<Outcome>> {
+    async fn end_run(&self, row: &mut SweepRow) -> Vec<Decision<Outcome>> {
         let decision = |object: ListedObject, reason: &str| {
             let id = ObjectId { bucket: self.request.bucket.clone(), key: object.key, version: object.version };
             about_object(Decision::new(Outcome::Unknown, reason), &id)
         };
         let unfinished = row.end_run();
         for object in unfinished.given_up {
-            row.totals
-                .add_object(CheckedObject::undecided(decision(object, "its check did not end in many invocations")));
+            let is_older_version = !object.is_latest;
+            let given_up = CheckedObject::undecided(decision(object, "its check did not end in many invocations"));
+            row.totals.add_object(self.checker.compared(given_up, is_older_version).await);
         }
         row.settle();
         let reason = "its check takes longer than an invocation: the sweep continues it, and checks the other objects";
