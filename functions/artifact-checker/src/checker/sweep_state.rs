@@ -77,6 +77,10 @@ pub(crate) async fn take_range(
     now: OffsetDateTime,
 ) -> Result<TakeRange, Error> {
     let refused = |why: &str| Ok(TakeRange::Refused(why.to_owned()));
+    let key = SweepRow::range_key(&request.bucket, request.mode(), range);
+    // The range is read before the sweep. Another invocation that takes it in between changes its row, so the end that
+    // the sweep has for the range is current if this invocation can take it.
+    let row = ledger.read::<SweepRow>(&key).await?;
     let sweep = ledger.read::<SweepRow>(&SweepRow::key(&request.bucket, request.mode())).await?;
     let is_same = |row: &SweepRow| request.sweep.as_deref() == Some(row.sweep.as_str()) && !row.complete;
     let Some(sweep) = sweep.map(|row| row.state).filter(is_same) else {
@@ -87,8 +91,7 @@ pub(crate) async fn take_range(
         let all_checked = sweep.ranges.is_empty() && sweep.listed;
         return if all_checked { Ok(TakeRange::AllChecked) } else { refused("the range is checked") };
     };
-    let key = SweepRow::range_key(&request.bucket, request.mode(), range);
-    let Some(Row { state: row, revision, .. }) = ledger.read::<SweepRow>(&key).await? else {
+    let Some(Row { state: row, revision, .. }) = row else {
         return refused("the row of the range has ended");
     };
     if row.sweep != sweep.sweep || (row.is_held(now) && row.holder != request_id) {
