@@ -8,8 +8,9 @@ use sekisho_ledger::Memory;
 
 use crate::sweep_progress::{deliver, receive};
 use crate::sweeps::{SCHEDULE, SWEEP, filled, object_key};
+use crate::world::ledger::Faulty;
 use crate::world::s3::{Sse, Version};
-use crate::world::{BUCKET, Response, World, foreign, handle, key, now, under};
+use crate::world::{BUCKET, Response, World, foreign, handle, invocation, key, now, under};
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -173,4 +174,21 @@ async fn an_incremental_sweep_is_not_continued_under_another_right_key() {
     checker.settings.key = KeyArn::parse(&key("other")).unwrap();
     let report = daily(&checker, 2).await;
     assert_eq!((report.sweep.as_str(), report.incremental, report.objects), ("day-2", false, 300));
+}
+
+/// An incremental sweep checks an old object again only if the ledger has a finding about it.
+#[tokio::test(start_paused = true)]
+async fn a_sweep_whose_findings_have_no_rows_is_no_basis_of_an_incremental_sweep() {
+    let world = three_days_old(300).await;
+    change_in_place(&world, 250, foreign());
+    let checker = world.checker(Repair::Update);
+    let faulty = Faulty { unwritable: "artifact-finding", ..Faulty::new(&checker.ledger) };
+    let faulty = world.with_ledger(&checker, faulty);
+    let invocation = invocation("day-0", Duration::from_mins(15));
+    let answer = Box::pin(faulty.handle(SCHEDULE, &invocation)).await.unwrap();
+    assert_eq!(answer.sweeps[0].outcomes[&Outcome::ForeignKey], 1);
+    tokio::time::sleep(DAY).await;
+    let report = daily(&checker, 1).await;
+    assert_eq!((report.incremental, report.objects), (false, 300));
+    assert!(daily(&checker, 2).await.incremental);
 }

@@ -10,8 +10,9 @@ use sekisho_ledger::Memory;
 
 use crate::sweep_progress::{deliver, receive, to_the_end};
 use crate::sweeps::{SWEEP, SWEEP_DRY_RUN, SWEEP_VERSIONS, filled};
+use crate::world::ledger::Faulty;
 use crate::world::s3::{Bucket, Sse, Version};
-use crate::world::{ACCOUNT, BUCKET, World, created, foreign, handle, under};
+use crate::world::{ACCOUNT, BUCKET, World, created, foreign, handle, invocation, under};
 
 pub(crate) const LONG: Duration = Duration::from_mins(5);
 
@@ -167,6 +168,25 @@ async fn a_doubled_message_counts_nothing() {
     assert_eq!((report.objects, report.outcomes[&Outcome::Repaired]), (400, 16));
     assert_eq!(answers.iter().flat_map(|answer| &answer.sweeps).filter(|one| one.range.is_none()).count(), 2);
     assert_eq!(world.state().published.len(), 1);
+}
+
+/// While the invocation of a doubled message begins, another invocation divides the range and stops.
+#[tokio::test(start_paused = true)]
+async fn a_doubled_message_does_not_check_what_was_divided_off() {
+    let world = world_with_prefixes(60);
+    let mut checker = checker_of_ranges(&world);
+    checker.settings.rates.s3 = 30;
+    handle(&checker, "first", SWEEP).await.unwrap();
+    let message = receive(&world).unwrap();
+    let late_read = (2, Duration::from_secs(90));
+    let late = world.with_ledger(&checker, Faulty { late_read, ..Faulty::new(&checker.ledger) });
+    let other = invocation("late", LONG);
+    let (one, late) =
+        tokio::join!(deliver(&checker, "one", &message, Duration::from_secs(70)), late.handle(&message, &other));
+    assert!(!one.unwrap().sweeps[0].complete);
+    assert_eq!(late.unwrap().decisions[0].outcome, Outcome::Ignored);
+    let message = receive(&world).unwrap();
+    assert_eq!(report_of(&at_once(&world, &checker, &message).await).objects, 1200);
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,6 +5,7 @@
 //! changes only the key, and a lock refuses it. An object cannot be read or copied if its key does not decrypt. If a
 //! condition of a request does not hold, S3 answers 412. The world counts every write and records every request.
 
+pub(crate) mod ledger;
 pub(crate) mod request;
 pub(crate) mod s3;
 mod services;
@@ -28,6 +29,7 @@ use sekisho_ledger::Memory;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
+use ledger::Faulty;
 pub(crate) use request::{Request, Response};
 use s3::{Bucket, Sse};
 pub(crate) use services::pipeline;
@@ -208,6 +210,12 @@ impl World {
             clock: now,
             cache: Cache::default(),
         }
+    }
+
+    /// Another process of the same function, whose ledger may fail.
+    pub(crate) fn with_ledger<'m>(&self, like: &Checker<Memory>, ledger: Faulty<'m>) -> Checker<Faulty<'m>> {
+        let clients = Clients::new(&self.config(), true, TOPIC);
+        Checker { ledger, settings: like.settings.clone(), clients, clock: now, cache: Cache::default() }
     }
 
     /// The function after a cold start, with entries in the configuration that allow the repair in these buckets too.

@@ -1,0 +1,76 @@
+//! A ledger whose reads may wait, and whose writes may fail.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use sekisho_domain::decision::Decision;
+use sekisho_ledger::{Error, Key, Memory, ReadRow, Row, Store, Write};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use time::OffsetDateTime;
+
+/// The ledger of one invocation among several that share `memory`.
+#[derive(Debug)]
+pub(crate) struct Faulty<'m> {
+    pub(crate) memory: &'m Memory,
+    /// The number of the read that waits, counted from 1, and how long.
+    pub(crate) late_read: (u32, Duration),
+    /// Writes of single rows of this partition fail.
+    pub(crate) unwritable: &'static str,
+    reads: Cell<u32>,
+}
+
+impl<'m> Faulty<'m> {
+    pub(crate) fn new(memory: &'m Memory) -> Self {
+        Self { memory, late_read: (0, Duration::ZERO), unwritable: "", reads: Cell::default() }
+    }
+}
+
+impl Store for Faulty<'_> {
+    async fn read<T: DeserializeOwned>(&self, key: &Key) -> Result<Option<Row<T>>, Error> {
+        self.reads.set(self.reads.get() + 1);
+        if self.reads.get() == self.late_read.0 {
+            tokio::time::sleep(self.late_read.1).await;
+        }
+        self.memory.read(key).await
+    }
+
+    async fn read_many<T: DeserializeOwned>(&self, keys: &[Key]) -> Result<Vec<ReadRow<T>>, Error> {
+        self.memory.read_many(keys).await
+    }
+
+    async fn list<T: DeserializeOwned>(&self, pk: &str, sk_prefix: &str) -> Result<Vec<Row<T>>, Error> {
+        self.memory.list(pk, sk_prefix).await
+    }
+
+    async fn write<T: Serialize>(
+        &self,
+        key: &Key,
+        state: &T,
+        expected: Option<u64>,
+        writer: &str,
+    ) -> Result<u64, Error> {
+        if key.pk == self.unwritable {
+            return Err(Error::Unavailable { key: key.clone(), throttled: true, source: "throttled".into() });
+        }
+        self.memory.write(key, state, expected, writer).await
+    }
+
+    async fn write_all(&self, writes: &[Write], writer: &str) -> Result<(), Error> {
+        self.memory.write_all(writes, writer).await
+    }
+
+    async fn delete(&self, key: &Key, expected: u64) -> Result<(), Error> {
+        self.memory.delete(key, expected).await
+    }
+
+    async fn record<O: Serialize>(
+        &self,
+        function: &str,
+        request_id: &str,
+        now: OffsetDateTime,
+        decisions: &[Decision<O>],
+    ) -> Result<(), Error> {
+        self.memory.record(function, request_id, now, decisions).await
+    }
+}
