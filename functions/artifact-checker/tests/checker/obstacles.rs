@@ -120,6 +120,18 @@ async fn an_object_that_takes_longer_than_an_invocation_is_continued_and_keeps_n
     assert_eq!(world.state().published.len(), 1);
 }
 
+/// The next sweep checks the object again only because of this finding.
+#[tokio::test(start_paused = true)]
+async fn an_object_whose_check_never_ends_is_given_up_with_a_finding() {
+    let world = filled(10, &[(400, under("right"))]);
+    world.state().put(BUCKET, "a-large-object", Version { size: LARGE, ..Version::new("large", Sse::S3) });
+    world.state().slow_operation = Some(("UploadPartCopy", Duration::from_secs(1000)));
+    let (answer, _) = to_the_end(&world, &world.checker(Repair::Copy), SWEEP, Duration::from_mins(3)).await;
+    let report = answer.sweeps.last().unwrap();
+    assert_eq!((report.complete, report.objects, report.outcomes[&Outcome::Unknown]), (true, 401, 1));
+    assert_eq!(report.findings["open"], 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_retry_continues_the_upload_of_its_dead_attempt() {
     let world = world_with_object(LARGE_OBJECT, Version { size: LARGE, ..Version::new("hello", Sse::S3) });
