@@ -158,13 +158,29 @@ impl NewestOrder {
 pub(crate) struct StageRetryRow {
     /// When the stage was retried, such as `2026-11-21T23:45:00Z`.
     at: String,
+    /// The key of the repaired artifact. The ledger takes an equal row of the same invocation for its own, so the rows of
+    /// two artifacts that one invocation repairs must differ.
+    #[serde(default)]
+    artifact: String,
+    /// Whether CodePipeline has answered that it did not retry the stage. Without an answer, it may have.
+    #[serde(default)]
+    refused: bool,
     /// When DynamoDB may delete the row, in seconds since 1970.
     expires: i64,
 }
 
 impl StageRetryRow {
-    pub(crate) fn new(now: OffsetDateTime) -> Self {
-        Self { at: seconds(now), expires: (now + RETENTION).unix_timestamp() }
+    pub(crate) fn new(artifact: &str, now: OffsetDateTime) -> Self {
+        let expires = (now + RETENTION).unix_timestamp();
+        Self { at: seconds(now), artifact: artifact.to_owned(), refused: false, expires }
+    }
+
+    pub(crate) fn refused(self) -> Self {
+        Self { refused: true, ..self }
+    }
+
+    pub(crate) fn is_refused(&self) -> bool {
+        self.refused
     }
 
     pub(crate) fn key(run: &ActionRun) -> Key {

@@ -34,8 +34,9 @@ pub(crate) struct StageRetrier<'a, L> {
     run: &'a Run<'a, L>,
     stores: &'a [ArtifactStore],
     bucket: &'a str,
-    /// The runs of actions at the first repair of a sweep.
-    runs: OnceCell<Vec<ActionRun>>,
+    /// The runs of actions at the first repair of a sweep, or why CodePipeline does not show them. An error is kept, too,
+    /// because a sweep that repairs many objects would otherwise ask again for each of them.
+    runs: OnceCell<Result<Vec<ActionRun>, String>>,
 }
 
 /// What was done about the pipeline of a repaired artifact.
@@ -105,7 +106,11 @@ impl<'a, L: Store> StageRetrier<'a, L> {
 
     async fn retry(&self, key: &str, old_key: &str, wait_until: OffsetDateTime) -> Result<Retry, CheckError> {
         let mut fresh;
-        let mut runs = self.runs.get_or_try_init(|| self.read_runs()).await?;
+        let read = || async { self.read_runs().await.map_err(|error| chain(&error)) };
+        let mut runs = match self.runs.get_or_init(read).await {
+            Ok(runs) => runs,
+            Err(why) => return Ok(Retry::NotRetried(why.clone())),
+        };
         let (failed, execution) = loop {
             match stage_retry::reading(runs, key) {
                 Reading::Unaffected => return Ok(Retry::NotNeeded),
@@ -133,6 +138,12 @@ impl<'a, L: Store> StageRetrier<'a, L> {
             None => return Ok(Retry::NotRetried("CodePipeline has no such execution any more".to_owned())),
             Some(_) => {}
         }
+        // The runs of a sweep may be old, and the stage may have been retried by somebody else.
+        let Some(pipeline) = failed.first().map(|run| &run.pipeline) else { return Ok(Retry::NotNeeded) };
+        let current = self.read_runs_of(pipeline).await?;
+        let Reading::Failed(failed) = stage_retry::reading(&current, key) else {
+            return Ok(Retry::NotRetried("the stage has been retried meanwhile".to_owned()));
+        };
         let failed = self.with_builds(&failed).await?;
         let Some(run) = failed.first() else { return Ok(Retry::NotNeeded) };
         let old_key = self.old_key(old_key).await?;
@@ -142,24 +153,33 @@ impl<'a, L: Store> StageRetrier<'a, L> {
         if !self.is_newest(run).await? {
             return Ok(Retry::NotRetried("the execution does not belong to the pipeline's newest order".to_owned()));
         }
-        self.retry_once(run).await
+        self.retry_once(run, key).await
     }
 
-    async fn retry_once(&self, run: &ActionRun) -> Result<Retry, CheckError> {
+    async fn retry_once(&self, run: &ActionRun, artifact: &str) -> Result<Retry, CheckError> {
         let Run { ledger, .. } = *self.run;
         let key = StageRetryRow::key(run);
         let once = || Ok(Retry::NotRetried("the stage was retried before, and is retried only once".to_owned()));
+        let earlier = ledger.read::<StageRetryRow>(&key).await?;
         // A repeated attempt of this request has the same id, by which `write` recognizes a row as its own.
-        if ledger.read::<StageRetryRow>(&key).await?.is_some() {
+        if earlier.as_ref().is_some_and(|row| !row.state.is_refused()) {
             return once();
         }
         // The row is written before the call, so that a lost answer does not lead to a second retry.
-        match ledger.write(&key, &StageRetryRow::new(self.run.now()), None, self.run.request_id()).await {
-            Ok(_) => {}
+        let row = StageRetryRow::new(artifact, self.run.now());
+        let before = earlier.map(|row| row.revision);
+        let revision = match ledger.write(&key, &row, before, self.run.request_id()).await {
+            Ok(revision) => revision,
             Err(LedgerError::Changed(_)) => return once(),
             Err(error) => return Err(error.into()),
+        };
+        let retried = executions::retry_stage(&self.run.clients.codepipeline_calls, run).await;
+        if let Err(error) = &retried
+            && (error.is_refused() || error.is_throttled())
+        {
+            ledger.write(&key, &row.refused(), Some(revision), self.run.request_id()).await?;
         }
-        match executions::retry_stage(&self.run.clients.codepipeline_calls, run).await {
+        match retried {
             Ok(()) => Ok(Retry::Retried(run.clone())),
             Err(error) if error.is_refused() => {
                 Ok(Retry::NotRetried(format!("CodePipeline does not retry the stage: {}", in_words(&error))))
@@ -172,10 +192,13 @@ impl<'a, L: Store> StageRetrier<'a, L> {
     async fn read_runs(&self) -> Result<Vec<ActionRun>, CheckError> {
         let mut runs = Vec::new();
         for store in self.stores.iter().filter(|store| store.bucket == self.bucket) {
-            let codepipeline = &self.run.clients.codepipeline;
-            runs.extend(executions::open_or_failed_runs(codepipeline, &store.pipeline, self.bucket).await?);
+            runs.extend(self.read_runs_of(&store.pipeline).await?);
         }
         Ok(runs)
+    }
+
+    async fn read_runs_of(&self, pipeline: &str) -> Result<Vec<ActionRun>, CheckError> {
+        Ok(executions::open_or_failed_runs(&self.run.clients.codepipeline, pipeline, self.bucket).await?)
     }
 
     async fn execution(&self, failed: &[&ActionRun]) -> Result<Option<Execution>, CheckError> {

@@ -17,7 +17,7 @@ pub(crate) struct Faulty<'m> {
     pub(crate) late_read: (u32, Duration),
     /// Writes of single rows of this partition fail.
     pub(crate) unwritable: &'static str,
-    reads: Cell<u32>,
+    pub(crate) reads: Cell<u32>,
 }
 
 impl<'m> Faulty<'m> {
