@@ -71,7 +71,8 @@ async fn check_in_own_bucket<L: Store>(
     };
     let writers = ArtifactWriters::new(&run.clients.codepipeline, stores, bucket);
     let decision = explained(decision, &writers, right_key).await;
-    decisions.extend(StageRetrier::new(run, stores, bucket).after_event(decision, wait_until(run)).await);
+    let retrier = StageRetrier::new(run, stores, bucket, right_key);
+    decisions.extend(retrier.after_event(decision, wait_until(run)).await);
     Ok(decisions)
 }
 
@@ -113,7 +114,8 @@ async fn check_in_other_bucket<L: Store>(
             let decision = check_object(run, &s3, written, &right_key, rule).await?;
             let writers = ArtifactWriters::new(&run.clients.codepipeline, stores, bucket);
             let decision = explained(decision, &writers, &right_key).await;
-            decisions.extend(StageRetrier::new(run, stores, bucket).after_event(decision, wait_until(run)).await);
+            let retrier = StageRetrier::new(run, stores, bucket, &right_key);
+            decisions.extend(retrier.after_event(decision, wait_until(run)).await);
         }
         RightKey::Unclear(why) => {
             let reason = format!("the right key of the object's bucket is unclear: {why}");

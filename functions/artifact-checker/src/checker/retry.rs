@@ -14,7 +14,9 @@ use tracing::warn;
 use crate::aws::codepipeline::executions::{self, Execution};
 use crate::checker::notices;
 use crate::error::CheckError;
+use crate::key::{KeyArn, KeyStatus, account_in_name};
 use crate::notice::Changes;
+use crate::object::ObjectId;
 use crate::outcome::Outcome;
 use crate::right_key::ArtifactStore;
 use crate::run::Run;
@@ -34,6 +36,8 @@ pub(crate) struct StageRetrier<'a, L> {
     run: &'a Run<'a, L>,
     stores: &'a [ArtifactStore],
     bucket: &'a str,
+    /// The right key of the bucket.
+    right_key: &'a KeyArn,
     /// The runs of actions at the first repair of a sweep, or why CodePipeline does not show them. An error is kept, too,
     /// because a sweep that repairs many objects would otherwise ask again for each of them.
     runs: OnceCell<Result<Vec<ActionRun>, String>>,
@@ -50,8 +54,13 @@ enum Retry {
 }
 
 impl<'a, L: Store> StageRetrier<'a, L> {
-    pub(crate) fn new(run: &'a Run<'a, L>, stores: &'a [ArtifactStore], bucket: &'a str) -> Self {
-        Self { run, stores, bucket, runs: OnceCell::new() }
+    pub(crate) fn new(
+        run: &'a Run<'a, L>,
+        stores: &'a [ArtifactStore],
+        bucket: &'a str,
+        right_key: &'a KeyArn,
+    ) -> Self {
+        Self { run, stores, bucket, right_key, runs: OnceCell::new() }
     }
 
     /// Returns the decision about an object that the check for an event has repaired, and the decision about the
@@ -153,7 +162,25 @@ impl<'a, L: Store> StageRetrier<'a, L> {
         if !self.is_newest(run).await? {
             return Ok(Retry::NotRetried("the execution does not belong to the pipeline's newest order".to_owned()));
         }
+        // The stage is retried only once, so the retry waits for the repair of the last input.
+        for input in failed.iter().flat_map(|run| &run.inputs).filter(|input| *input != key) {
+            if !self.is_repaired(input).await? {
+                return Ok(Retry::NotRetried(format!("another input is not repaired yet: {input}")));
+            }
+        }
         self.retry_once(run, key).await
+    }
+
+    /// Whether the latest version of an artifact is under the right key.
+    async fn is_repaired(&self, key: &str) -> Result<bool, CheckError> {
+        let object = ObjectId { bucket: self.bucket.to_owned(), key: key.to_owned(), version: None };
+        let head = self.run.s3().head(&object, false).await?;
+        let Some(name) = head.facts.encryption.key() else { return Ok(false) };
+        if name == self.right_key.as_str() || account_in_name(name).is_some_and(|owner| owner != self.run.account()) {
+            return Ok(name == self.right_key.as_str());
+        }
+        let status = self.run.keys.status(name).await?;
+        Ok(matches!(status, KeyStatus::Usable(key) if key == *self.right_key))
     }
 
     async fn retry_once(&self, run: &ActionRun, artifact: &str) -> Result<Retry, CheckError> {

@@ -153,7 +153,7 @@ impl Preparation {
             checker: ObjectChecker::new(run, &self.s3, &reader, &self.right_key, rule, mode),
             right_key: &self.right_key,
             writers: &ArtifactWriters::new(&run.clients.codepipeline, stores.here(), &request.bucket),
-            retrier: &StageRetrier::new(run, stores.here(), &request.bucket),
+            retrier: &StageRetrier::new(run, stores.here(), &request.bucket, &self.right_key),
             tracker,
             limit: RefCell::default(),
             proofs: RefCell::new(taken.row.proofs.clone()),

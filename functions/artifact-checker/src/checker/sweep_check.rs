@@ -64,7 +64,8 @@ impl<L: Store> SweepChecker<'_, L> {
             self.proofs.borrow_mut().end(result.was_read, result.failed_read.as_ref());
         }
         let decision = explained(result.decision, self.writers, self.right_key).await;
-        let decision = self.retrier.after_sweep(decision).await;
+        // A stage reads the latest version.
+        let decision = if is_older_version { decision } else { self.retrier.after_sweep(decision).await };
         (number, self.compared(CheckedObject { decision, ..result }, is_older_version).await)
     }
 

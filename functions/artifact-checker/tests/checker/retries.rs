@@ -8,7 +8,7 @@ use sekisho_ledger::{Key, Memory, Store};
 use serde_json::{Value, json};
 
 use crate::objects::{OBJECT, VERSION, event};
-use crate::sweeps::SWEEP;
+use crate::sweeps::{SWEEP, SWEEP_VERSIONS};
 use crate::world::s3::{Sse, Version};
 use crate::world::{BUCKET, Response, World, handle, key, under};
 
@@ -237,4 +237,90 @@ async fn an_error_of_codepipeline_does_not_fail_the_repair() {
     let answer = check(&checker(&world)).await;
     assert_eq!(answer.decisions[0].outcome, Outcome::Repaired);
     assert!(objection(&answer).is_some_and(|why| why.contains("ThrottlingException")), "{:?}", answer.decisions);
+}
+
+/// A world in which the failed action read two artifacts under the wrong key.
+fn world_with_two_inputs() -> World {
+    let world = world_with_failed_stage(under("other"));
+    world.state().put(BUCKET, "second", Version::new("y", under("other")));
+    let mut action = run("Deploy", "Stack", "Failed", OBJECT);
+    let second = json!({"name": "in2", "s3location": {"bucket": BUCKET, "key": "second"}});
+    action["input"]["inputArtifacts"].as_array_mut().unwrap().push(second);
+    world.state().actions.insert("shop".to_owned(), vec![action]);
+    world
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_retry_waits_for_the_repair_of_the_last_input() {
+    let world = world_with_two_inputs();
+    let checker = checker(&world);
+    let answer = check(&checker).await;
+    assert!(objection(&answer).unwrap().contains("another input is not repaired yet: second"), "{answer:?}");
+    assert_eq!(retried(&world).len(), 0);
+    handle(&checker, "r2", &crate::world::created(BUCKET, "second", None)).await.unwrap();
+    assert_eq!(retried(&world).len(), 1);
+}
+
+/// The sweep repairs both inputs at the same time.
+#[tokio::test(start_paused = true)]
+async fn two_repairs_of_one_invocation_retry_a_stage_once() {
+    let world = world_with_two_inputs();
+    world.state().latency = Duration::from_millis(20);
+    handle(&checker(&world), "r", SWEEP).await.unwrap();
+    assert_eq!(retried(&world).len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_codepipeline_throttles_or_refuses_is_not_the_only_retry() {
+    for code in ["ThrottlingException", "StageNotRetryableException"] {
+        let world = world_with_failed_stage(under("other"));
+        let checker = checker(&world);
+        world.script(move |request| {
+            (request.operation == "RetryStageExecution").then(|| Response::json_error(code, "no"))
+        });
+        assert!(objection(&check(&checker).await).unwrap().contains(code));
+        world.state().script = None;
+        for (request, expected) in [("r2", 1), ("r3", 0)] {
+            world.state().buckets.get_mut(BUCKET).unwrap().objects.get_mut(OBJECT).unwrap()[0].sse = under("other");
+            handle(&checker, request, &event("object-created")).await.unwrap();
+            assert_eq!(retried(&world).len(), expected, "{code}, {request}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sweep_asks_a_throttling_codepipeline_once() {
+    let world = world_with_failed_stage(under("other"));
+    for n in 0..20 {
+        world.state().put(BUCKET, &format!("object-{n}"), Version::new("x", under("other")));
+    }
+    world.answer_operation("ListActionExecutions", || Response::json_error("ThrottlingException", "Rate exceeded"));
+    handle(&checker(&world), "r", SWEEP).await.unwrap();
+    let operations = world.state().operations("codepipeline");
+    let asked = operations.iter().filter(|name| *name == "ListActionExecutions").count();
+    // The SDK makes three attempts.
+    assert_eq!((asked, world.state().bucket(BUCKET).writes), (3, 21));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stage_that_somebody_else_has_retried_meanwhile_is_left() {
+    let world = world_with_failed_stage(under("other"));
+    let mut looks = 0;
+    world.script(move |request| {
+        looks += u32::from(request.operation == "ListActionExecutions");
+        let succeeded = json!({"actionExecutionDetails": [run("Deploy", "Stack", "Succeeded", OBJECT)]});
+        let is_second = request.operation == "ListActionExecutions" && looks == 2;
+        is_second.then(|| Response::new(200).body(succeeded.to_string()))
+    });
+    let answer = check(&checker(&world)).await;
+    assert!(objection(&answer).unwrap().contains("meanwhile"), "{answer:?}");
+    assert_eq!(retried(&world).len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_repair_of_an_older_version_retries_no_stage() {
+    let world = world_with_failed_stage(under("other"));
+    world.state().put(BUCKET, OBJECT, Version::new("newer", under("right")));
+    handle(&checker(&world), "r", SWEEP_VERSIONS).await.unwrap();
+    assert_eq!((retried(&world).len(), world.state().bucket(BUCKET).writes), (0, 1));
 }
