@@ -79,6 +79,12 @@ pub(crate) struct SweepRow {
     /// In the row of a range, the number of invocations since the last progress that have begun and not ended.
     #[serde(default)]
     attempts: u32,
+    /// In the row of a range, whether an attempt has begun and not ended without an error.
+    #[serde(default, skip_serializing_if = "is_false")]
+    begun: bool,
+    /// Whether the attempt before the one that has begun died or failed.
+    #[serde(skip)]
+    was_interrupted: bool,
     /// The id of the request that continues the sweep.
     pub(crate) holder: String,
     /// The end of the time in which only the holder may continue the sweep.
@@ -187,6 +193,8 @@ impl SweepRow {
             range: None,
             end: None,
             attempts: 0,
+            begun: false,
+            was_interrupted: false,
             holder: request_id.to_owned(),
             until: Lease::FREE,
             expires: 0,
@@ -247,16 +255,24 @@ impl SweepRow {
         self.end = end.map(str::to_owned);
         holder.clone_into(&mut self.holder);
         self.attempts += 1;
+        self.was_interrupted = self.begun;
+        self.begun = true;
     }
 
     /// Ends an attempt whose invocation had no error.
     pub(crate) fn end_attempt(&mut self) {
         self.attempts = 0;
+        self.begun = false;
     }
 
     /// The number of attempts that have begun since the last progress.
     pub(crate) fn attempts(&self) -> u32 {
         self.attempts
+    }
+
+    /// Whether the attempt before the one that has begun died or failed.
+    pub(crate) fn was_interrupted(&self) -> bool {
+        self.was_interrupted
     }
 
     /// In the row of a range, its number.

@@ -59,6 +59,9 @@ pub(crate) async fn check<L: Store>(run: &Run<'_, L>, request: &SweepRequest, ra
 
 /// Walks through the range.
 async fn attempt<L: Store>(run: &Run<'_, L>, request: &SweepRequest, taken: &mut TakenSweep) -> Result<Attempt, Error> {
+    if taken.row.was_interrupted() {
+        resume_untouched(run, request).await?;
+    }
     let stores = stores_for_rest(run, &request.bucket).await?;
     let preparation: Preparation = match prepare(run, request, &stores).await? {
         Prepared::Ready(preparation) => *preparation,
@@ -100,8 +103,6 @@ async fn end<L: Store>(
         send(run, request, Duration::ZERO).await?;
         return Ok(answer);
     }
-    // An earlier attempt may have divided the range without sending the message of the new one.
-    resume_untouched(run, request).await?;
     match close(run, request, &taken.row).await? {
         Some(true) => end_sweep(run, request, answer).await,
         Some(false) | None => Ok(answer),
