@@ -27,6 +27,9 @@ const RETENTION: Duration = Duration::from_hours(24 * 30);
 /// How many invocations in a row may fail on a range without progress. Then the range is set aside.
 const MOST_ATTEMPTS: u32 = 3;
 
+/// The most characters of a key in the description of a range, of which the row of the sweep has several.
+const LONGEST_NAME: usize = 150;
+
 /// The row of one bucket and mode, or of one range of such a sweep.
 #[expect(clippy::struct_excessive_bools, reason = "each is an attribute of its own in the ledger")]
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -287,8 +290,12 @@ impl SweepRow {
 
     /// The part of the listing that the row still has to check, in words.
     pub(crate) fn rest(&self) -> String {
-        let after = self.position.as_ref().map_or("the beginning", |position| position.key.as_str());
-        format!("the objects after {after:?} up to {:?}", self.end.as_deref().unwrap_or("the end"))
+        let name = |key: Option<&str>, otherwise: &str| match key {
+            Some(key) => format!("{:?}", key.chars().take(LONGEST_NAME).collect::<String>()),
+            None => otherwise.to_owned(),
+        };
+        let after = name(self.position.as_ref().map(|position| position.key.as_str()), "the beginning");
+        format!("the objects after {after} up to {}", name(self.end.as_deref(), "the end"))
     }
 
     /// Whether no invocation has begun to check the range.

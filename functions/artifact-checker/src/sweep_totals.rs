@@ -14,6 +14,8 @@ use crate::verdict::Verdict;
 pub(crate) const NAMED_FINDINGS: usize = 100;
 /// The most resolved findings that a row and a notice name.
 const NAMED_RESOLVED: usize = 20;
+/// The most bytes of the named findings, for each of them on average. A key may have 1,024 bytes, and a row 400 KB.
+const BYTES: usize = 1_000;
 
 /// What a sweep, or one page of it, has found.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -76,6 +78,21 @@ impl NamedFinding {
     fn of(finding: Decision<Outcome>) -> Self {
         let concerns = finding.concerns.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         Self { outcome: finding.outcome, reason: finding.reason, concerns }
+    }
+
+    fn bytes(&self) -> usize {
+        let concerns = self.concerns.iter().map(|(name, value)| name.len() + value.len());
+        self.reason.len() + concerns.sum::<usize>()
+    }
+
+    /// Adds the finding to a list with room for `most` findings, or to the number of the others.
+    fn add_to(self, list: &mut Vec<Self>, others: &mut u64, most: usize) {
+        let bytes = list.iter().map(Self::bytes).sum::<usize>() + self.bytes();
+        if list.len() < most && bytes <= most * BYTES {
+            list.push(self);
+        } else {
+            *others += 1;
+        }
     }
 
     fn decision(&self) -> Decision<Outcome> {
@@ -161,22 +178,14 @@ impl SweepTotals {
     }
 
     pub(crate) fn add_finding(&mut self, finding: Decision<Outcome>) {
-        if self.findings.len() < NAMED_FINDINGS {
-            self.findings.push(NamedFinding::of(finding));
-        } else {
-            self.more_findings += 1;
-        }
+        NamedFinding::of(finding).add_to(&mut self.findings, &mut self.more_findings, NAMED_FINDINGS);
     }
 
     /// Adds findings that were not found again.
     pub(crate) fn add_resolved(&mut self, findings: Vec<Decision<Outcome>>) {
         for finding in findings {
             *self.states.entry(FindingState::Resolved).or_default() += 1;
-            if self.resolved.len() < NAMED_RESOLVED {
-                self.resolved.push(NamedFinding::of(finding));
-            } else {
-                self.more_resolved += 1;
-            }
+            NamedFinding::of(finding).add_to(&mut self.resolved, &mut self.more_resolved, NAMED_RESOLVED);
         }
     }
 
@@ -195,13 +204,13 @@ impl SweepTotals {
         }
         self.untracked += page.untracked;
         self.more_findings += page.more_findings;
-        let room = NAMED_FINDINGS - self.findings.len();
-        self.more_findings += u64::try_from(page.findings.len().saturating_sub(room)).unwrap_or(u64::MAX);
-        self.findings.extend(page.findings.into_iter().take(room));
+        for finding in page.findings {
+            finding.add_to(&mut self.findings, &mut self.more_findings, NAMED_FINDINGS);
+        }
         self.more_resolved += page.more_resolved;
-        let room = NAMED_RESOLVED - self.resolved.len();
-        self.more_resolved += u64::try_from(page.resolved.len().saturating_sub(room)).unwrap_or(u64::MAX);
-        self.resolved.extend(page.resolved.into_iter().take(room));
+        for finding in page.resolved {
+            finding.add_to(&mut self.resolved, &mut self.more_resolved, NAMED_RESOLVED);
+        }
         self.report_parts += page.report_parts;
         self.not_listed += page.not_listed;
         self.unwritten.extend(page.unwritten);

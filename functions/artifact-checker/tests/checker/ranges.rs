@@ -220,3 +220,20 @@ async fn two_sweeps_and_events_at_the_same_time_repair_each_object_once() {
     assert_eq!(by_events + by_sweeps, wrong.len() as u64);
     assert_eq!(world.state().bucket(BUCKET).writes, wrong.len() as u64);
 }
+
+/// A row of the ledger has up to 400 KB, and a key up to 1,024 bytes.
+#[tokio::test(start_paused = true)]
+async fn a_sweep_with_long_keys_fits_into_its_row() {
+    let world = World::new();
+    world.state().buckets.insert(BUCKET.to_owned(), Bucket::new(ACCOUNT).paged(50));
+    for n in 0..400 {
+        let key = format!("{n:04}/{}", "k".repeat(1000));
+        world.state().put(BUCKET, &key, Version::new("content", Sse::Kms(format!("{}{}", crate::world::key("other"), "k".repeat(1500)))));
+    }
+    let checker = checker_of_ranges(&world);
+    let answers = at_once(&world, &checker, SWEEP).await;
+    let report = report_of(&answers);
+    let named = answers.last().unwrap().decisions.iter().filter(|one| one.concerns.contains_key("object")).count();
+    assert_eq!((report.objects, report.more_findings + named as u64), (400, 400));
+    assert!((20..100).contains(&named), "{named}");
+}
