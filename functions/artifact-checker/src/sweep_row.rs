@@ -58,6 +58,9 @@ pub(crate) struct SweepRow {
     pub(crate) proofs: Proofs,
     /// Whether the sweep is done.
     pub(crate) complete: bool,
+    /// The unfinished sweep that this one replaces. People do not know of what only that sweep has found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) replaces: Option<String>,
     /// The bucket's right key when the sweep began. `None` if an earlier version wrote the row.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) right_key: Option<String>,
@@ -156,6 +159,7 @@ impl SweepRow {
                 row.mode() == request.mode() && (row.since.is_none() || may_continue)
             }
         };
+        let replaces = unfinished.as_ref().filter(|row| row.mode() == request.mode()).map(|row| row.sweep.clone());
         match unfinished.filter(is_same) {
             Some(row) if !row.ranges.is_empty() => Start::InRanges(Box::new(row)),
             Some(row) => Start::Row(Box::new(Self { holder: request_id.to_owned(), ..row })),
@@ -164,7 +168,7 @@ impl SweepRow {
             }
             None => {
                 let right_key = Some(right_key.to_string());
-                let new = Self { expected, since, right_key, ..Self::new(request, request_id, now) };
+                let new = Self { expected, since, replaces, right_key, ..Self::new(request, request_id, now) };
                 Start::Row(Box::new(new))
             }
         }
@@ -188,6 +192,7 @@ impl SweepRow {
             slow: Vec::new(),
             proofs: Proofs::default(),
             complete: false,
+            replaces: None,
             right_key: None,
             totals: SweepTotals::default(),
             expected: None,

@@ -30,6 +30,8 @@ pub(crate) struct Tracker<'a, L> {
     bucket: &'a str,
     /// The id of the sweep.
     sweep: String,
+    /// The unfinished sweep that this one replaces.
+    replaces: Option<String>,
     /// Whether the sweep checks all versions.
     versions: bool,
     /// Whether this is the first pass over the bucket, whose findings are not new: they may be as old as the bucket.
@@ -91,6 +93,7 @@ impl<'a, L: Store> Tracker<'a, L> {
             run,
             bucket,
             sweep: row.sweep.clone(),
+            replaces: row.replaces.clone(),
             versions: row.versions,
             is_first_pass,
             rows: RefCell::new(rows),
@@ -126,7 +129,8 @@ impl<'a, L: Store> Tracker<'a, L> {
         self.seen.borrow_mut().insert(id.clone());
         let known = self.rows.borrow().get(&id).cloned();
         let sweep = self.sweep.as_str();
-        let state = FindingRow::state_for(known.as_ref().map(|known| &known.row), sweep);
+        let replaced = known.as_ref().map(|known| known.row.found_by.as_str()).filter(|by| self.replaces.as_deref() == Some(by));
+        let state = FindingRow::state_for(known.as_ref().map(|known| &known.row), replaced.unwrap_or(sweep));
         let new = match &known {
             None if self.rows.borrow().len() >= MOST_ROWS => return (decision, Some(Tracked::UNTRACKED)),
             Some(known) if known.row.state != FindingState::Resolved => (known.row.of_older_version

@@ -192,3 +192,23 @@ async fn a_sweep_whose_findings_have_no_rows_is_no_basis_of_an_incremental_sweep
     assert_eq!((report.incremental, report.objects), (false, 300));
     assert!(daily(&checker, 2).await.incremental);
 }
+
+/// Nobody got a notice about what the replaced sweep has found.
+#[tokio::test(start_paused = true)]
+async fn a_sweep_reports_what_only_the_sweep_that_it_replaces_has_found() {
+    let world = three_days_old(300).await;
+    let mut checker = world.checker(Repair::Update);
+    daily(&checker, 0).await;
+    write(&world, 0, foreign());
+    checker.settings.alone = 20;
+    let answer = handle(&checker, "day-1", SCHEDULE).await.unwrap();
+    assert_eq!((answer.sweeps[0].complete, answer.sweeps[0].findings["new"]), (false, 1));
+    world.state().queue.clear();
+    assert_eq!(world.state().published, Vec::<String>::new());
+    checker.settings.alone = 20_000;
+    let answer = handle(&checker, "person", SWEEP).await.unwrap();
+    assert_eq!((answer.sweeps[0].sweep.as_str(), answer.sweeps[0].findings["new"]), ("person", 1));
+    assert!(world.state().published[0].contains(&object_key(0)), "{:?}", world.state().published);
+    let answer = handle(&checker, "later", SWEEP).await.unwrap();
+    assert_eq!((answer.sweeps[0].findings["open"], world.state().published.len()), (1, 1));
+}
