@@ -75,8 +75,18 @@ pub enum SweepError {
 impl Error {
     /// Whether another invocation has changed a row that this one holds.
     pub(crate) fn is_changed(&self) -> bool {
-        let (Self::Ledger(error) | Self::Sweep(SweepError::Ledger(error))) = self else { return false };
-        matches!(error, sekisho_ledger::Error::Changed(_))
+        match self {
+            Self::Ledger(error) => matches!(error, sekisho_ledger::Error::Changed(_)),
+            Self::Sweep(error) => error.is_changed(),
+            _ => false,
+        }
+    }
+}
+
+impl SweepError {
+    /// Whether another invocation has changed a row that this one holds.
+    pub(crate) fn is_changed(&self) -> bool {
+        matches!(self, Self::Ledger(sekisho_ledger::Error::Changed(_)))
     }
 }
 

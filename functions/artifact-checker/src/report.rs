@@ -27,7 +27,7 @@ const CONCERNS: [&str; 12] = [
     "likely_cause",
 ];
 /// A spreadsheet takes a cell that begins with one of these for a formula.
-const FORMULA: [char; 6] = ['=', '+', '-', '@', '\t', '\r'];
+const FORMULA: [char; 11] = ['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠'];
 /// Without a mark at the beginning, Excel takes the file for another encoding than UTF-8.
 const MARK: &str = "\u{feff}";
 
@@ -77,6 +77,8 @@ fn cell(value: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::slice::from_ref;
+
     use super::*;
 
     #[test]
@@ -84,13 +86,14 @@ mod tests {
         let finding = Decision::new(Outcome::ForeignKey, "it is \"theirs\", not ours")
             .about("bucket", "b")
             .about("object", "=HYPERLINK(\"http://x\",\"y\")\n2");
-        let lines = csv(&[finding.clone()]);
+        let lines = csv(from_ref(&finding));
         let expected = "foreign-key,,,b,\"'=HYPERLINK(\"\"http://x\"\",\"\"y\"\")\n2\",,,,,,,,,\"it is \"\"theirs\"\", not ours\"\r\n";
         assert_eq!(lines.split_once("\r\n").unwrap().1, expected);
         assert!(lines.starts_with("\u{feff}verdict,finding,state,bucket,object,"));
-        for formula in ["=1", "+1", "-1", "@x", "\tx"] {
+        for formula in ["=1", "+1", "-1", "@x", "\tx", "＝1", "＋1", "－1", "＠x"] {
             assert_eq!(cell(formula), format!("'{formula}"));
         }
+        assert_eq!(cell("\n=1"), "\"'\n=1\"");
         assert_eq!(cell("a-b"), "a-b");
         let line = json_lines(&[finding]);
         assert_eq!((line.lines().count(), line.contains(r#""outcome":"foreign-key""#)), (1, true), "{line}");

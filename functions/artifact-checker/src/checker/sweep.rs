@@ -172,7 +172,8 @@ async fn sweep<L: Store>(run: &Run<'_, L>, request: &SweepRequest, stores: &Arti
     let bucket = request.bucket.as_str();
     let passes = Passes::read(run, bucket).await?;
     let right_key = &preparation.right_key;
-    let since = if request.scheduled { passes.since(right_key, run.now()) } else { None };
+    let is_daily = request.scheduled && request.mode() == SweepMode::ORDINARY;
+    let since = if is_daily { passes.since(right_key, run.now()) } else { None };
     let not_started = |findings: Vec<Decision<Outcome>>, why: String| {
         let ignored = Decision::new(Outcome::Ignored, why).about("bucket", bucket);
         finish_without_report(run, request, findings.into_iter().chain([ignored]).collect())

@@ -80,7 +80,10 @@ impl<L: Store> Walk<'_, L> {
     pub(crate) async fn run(&self, sweep: &mut TakenSweep) -> Result<Vec<Decision<Outcome>>, SweepError> {
         let first = sweep.row.position.clone();
         let walked = self.check_pages(sweep).await;
-        self.before_save(&mut sweep.row).await;
+        // If another invocation holds the row now, the next part of the list is its part.
+        if !walked.as_ref().is_err_and(SweepError::is_changed) {
+            self.before_save(&mut sweep.row).await;
+        }
         let delayed = walked?;
         // The row counts the invocations that work on slow objects, so these objects cannot continue a sweep for ever.
         if !sweep.row.complete && sweep.row.position == first && !sweep.row.has_slow() {

@@ -212,3 +212,13 @@ async fn a_sweep_reports_what_only_the_sweep_that_it_replaces_has_found() {
     let answer = handle(&checker, "later", SWEEP).await.unwrap();
     assert_eq!((answer.sweeps[0].findings["open"], world.state().published.len()), (1, 1));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_sweep_of_all_versions_is_never_incremental() {
+    let world = three_days_old(300).await;
+    let checker = world.checker(Repair::Update);
+    daily(&checker, 0).await;
+    let request = format!(r#"{{"action":"sweep","bucket":"{BUCKET}","versions":true,"scheduled":true}}"#);
+    let answer = handle(&checker, "person", &request).await.unwrap();
+    assert_eq!((answer.sweeps[0].incremental, answer.sweeps[0].objects), (false, 300));
+}
