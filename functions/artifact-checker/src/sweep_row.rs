@@ -293,14 +293,14 @@ impl SweepRow {
         self.attempts >= MOST_ATTEMPTS
     }
 
-    /// The part of the listing that the row still has to check, in words.
-    pub(crate) fn rest(&self) -> String {
+    /// The part of the listing from the row's position up to a key, in words. `None` is the end of the listing.
+    pub(crate) fn part(&self, end: Option<&str>) -> String {
         let name = |key: Option<&str>, otherwise: &str| match key {
             Some(key) => format!("{:?}", key.chars().take(LONGEST_NAME).collect::<String>()),
             None => otherwise.to_owned(),
         };
         let after = name(self.position.as_ref().map(|position| position.key.as_str()), "the beginning");
-        format!("the objects after {after} up to {}", name(self.end.as_deref(), "the end"))
+        format!("the objects after {after} up to {}", name(end, "the end"))
     }
 
     /// Whether no invocation has begun to check the range.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use sekisho_lambda::ServiceError;
 use sekisho_ledger::{Error, Store};
 
-use crate::aws::s3::S3;
+use crate::aws::s3::{S3, list};
 use crate::aws::sqs;
 use crate::checker::division::Rest;
 use crate::checker::sweep_state::change;
@@ -14,6 +14,10 @@ use crate::request::SweepRequest;
 use crate::run::Run;
 use crate::sweep_ranges::MOST_RANGES;
 use crate::sweep_row::SweepRow;
+
+/// After so many ranges that could not be checked, the fault does not lie in single objects, so each further range is set
+/// aside as a whole.
+const MOST_SKIPPED: u64 = 10;
 
 /// Sends a request to the function's queue.
 pub(crate) async fn send<L>(run: &Run<'_, L>, request: &SweepRequest, delay: Duration) -> Result<(), ServiceError> {
@@ -107,18 +111,40 @@ pub(crate) async fn close<L: Store>(
     .await
 }
 
-/// Sets a range aside for this reason. What was checked of it counts. Returns whether it was the last range.
+/// Sets a range aside for this reason, up to `at` if there is a key: the rest becomes a new range. What was checked of the
+/// range counts. Returns the part that is set aside, in words, and whether no range is left; `None` if the range was
+/// closed before.
 pub(crate) async fn set_aside<L: Store>(
     run: &Run<'_, L>,
     request: &SweepRequest,
     range: &SweepRow,
+    at: Option<&str>,
     why: &str,
-) -> Result<Option<bool>, Error> {
-    let unchecked = format!("{} ({why})", range.rest());
-    change(run.ledger, request, run.request_id(), |sweep| {
-        let was_open = sweep.close_range(range.range?, range.totals.clone());
-        sweep.ranges.add_unchecked(unchecked.clone());
-        was_open.then(|| (sweep.ranges.is_empty(), None))
-    })
-    .await
+) -> Result<Option<(String, bool)>, SweepError> {
+    let changed = change(run.ledger, request, run.request_id(), |sweep| {
+        let number = range.range?;
+        let end = sweep.ranges.end(number)?.map(str::to_owned);
+        // An invocation that died may have divided the range before this key.
+        let at = at.filter(|at| sweep.ranges.unchecked < MOST_SKIPPED && end.as_deref().is_none_or(|end| *at < end));
+        let rest = at.and_then(|at| sweep.divide(number, at));
+        let part = range.part(at.or(end.as_deref()));
+        sweep.close_range(number, range.totals.clone());
+        sweep.ranges.add_unchecked(format!("{part} ({why})"));
+        Some(((part, sweep.ranges.is_empty(), rest.as_ref().map(SweepRow::range_number)), rest))
+    });
+    let Some((part, is_last, rest)) = changed.await? else { return Ok(None) };
+    if let (Some(rest), Some(sweep)) = (rest, &request.sweep) {
+        send(run, &request.continuing(sweep, Some(rest)), Duration::ZERO).await?;
+    }
+    Ok(Some((part, is_last)))
+}
+
+/// The key at the end of the next page of a range. `None` if it is the last page, or if S3 does not list it.
+pub(crate) async fn end_of_next_page<L: Store>(
+    run: &Run<'_, L>,
+    request: &SweepRequest,
+    range: &SweepRow,
+) -> Option<String> {
+    let page = list::page(&run.s3(), &request.bucket, request.versions, range.position.as_ref()).await.ok()?;
+    Some(page.within(range.end.as_deref()).end?.key)
 }

@@ -12,11 +12,11 @@ use tracing::{info, warn};
 use crate::answer::Answer;
 use crate::checker::bucket::stores_for_rest;
 use crate::checker::passes::Passes;
-use crate::checker::range_state::{close, resume_untouched, send, set_aside};
+use crate::checker::range_state::{close, end_of_next_page, resume_untouched, send, set_aside};
 use crate::checker::sweep::{Preparation, Prepared, prepare, requested, send_delayed};
 use crate::checker::sweep_state::{TakeRange, TakenSweep, take_range};
 use crate::checker::tracker::Tracker;
-use crate::error::Error;
+use crate::error::{Error, SweepError};
 use crate::outcome::Outcome;
 use crate::request::SweepRequest;
 use crate::run::Run;
@@ -39,7 +39,7 @@ pub(crate) async fn check<L: Store>(run: &Run<'_, L>, request: &SweepRequest, ra
     let mut taken = match take_range(run.ledger, request, range, run.request_id(), run.now()).await? {
         TakeRange::Taken(taken) => taken,
         TakeRange::Poison(taken) => {
-            return give_up(run, request, &taken.row, "each attempt to check them was ended by Lambda").await;
+            return skip(run, request, &taken.row, "each attempt to check them was ended by Lambda").await;
         }
         TakeRange::AllChecked => return end_sweep(run, request, Answer::default()).await,
         TakeRange::Refused(why) => return ignore(run, request, &why).await,
@@ -52,7 +52,7 @@ pub(crate) async fn check<L: Store>(run: &Run<'_, L>, request: &SweepRequest, ra
         Err(error) => return fail(run, request, taken, &error).await,
     };
     match attempt {
-        Attempt::Impossible(why) => give_up(run, request, &taken.row, &why).await,
+        Attempt::Impossible(why) => give_up(run, request, &taken.row, None, &why).await,
         Attempt::Ended(delayed) => end(run, request, taken, delayed).await,
     }
 }
@@ -122,25 +122,43 @@ async fn fail<L: Store>(
     // If the ledger cannot be written, this invocation fails, and the queue delivers the message again.
     taken.release(run.ledger, run.now()).await?;
     if taken.row.is_poison() {
-        return give_up(run, request, &taken.row, &why).await;
+        return match error {
+            Error::Sweep(SweepError::NoProgress(_)) => skip(run, request, &taken.row, &why).await,
+            _ => give_up(run, request, &taken.row, None, &why).await,
+        };
     }
     send(run, request, PAUSE * attempts).await?;
     let reason = format!("range {} could not be checked, another attempt follows: {why}", taken.row.range_number());
     decide(run, request, Outcome::Unknown, reason).await
 }
 
-/// Sets a range aside, so that the sweep ends without it, as incomplete.
-async fn give_up<L: Store>(
+/// Sets the next page of a range aside, which may have an object that ends each attempt, and leaves the rest of the range
+/// to a new one.
+async fn skip<L: Store>(
     run: &Run<'_, L>,
     request: &SweepRequest,
     range: &SweepRow,
     why: &str,
 ) -> Result<Answer, Error> {
+    let at = end_of_next_page(run, request, range).await;
+    give_up(run, request, range, at.as_deref(), why).await
+}
+
+/// Sets a range aside, up to a key if there is one, so that the sweep ends without it, as incomplete.
+async fn give_up<L: Store>(
+    run: &Run<'_, L>,
+    request: &SweepRequest,
+    range: &SweepRow,
+    at: Option<&str>,
+    why: &str,
+) -> Result<Answer, Error> {
     resume_untouched(run, request).await?;
-    let is_last = set_aside(run, request, range, why).await?;
-    let reason = format!("range {} is set aside: {}: {why}", range.range_number(), range.rest());
+    let Some((part, is_last)) = set_aside(run, request, range, at, why).await? else {
+        return ignore(run, request, "the range is checked").await;
+    };
+    let reason = format!("range {} is set aside: {part}: {why}", range.range_number());
     let answer = decide(run, request, Outcome::Unknown, reason).await?;
-    if is_last == Some(true) { end_sweep(run, request, answer).await } else { Ok(answer) }
+    if is_last { end_sweep(run, request, answer).await } else { Ok(answer) }
 }
 
 async fn ignore<L: Store>(run: &Run<'_, L>, request: &SweepRequest, why: &str) -> Result<Answer, Error> {

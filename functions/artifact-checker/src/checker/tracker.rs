@@ -129,7 +129,8 @@ impl<'a, L: Store> Tracker<'a, L> {
         self.seen.borrow_mut().insert(id.clone());
         let known = self.rows.borrow().get(&id).cloned();
         let sweep = self.sweep.as_str();
-        let replaced = known.as_ref().map(|known| known.row.found_by.as_str()).filter(|by| self.replaces.as_deref() == Some(by));
+        let replaced =
+            known.as_ref().map(|known| known.row.found_by.as_str()).filter(|by| self.replaces.as_deref() == Some(by));
         let state = FindingRow::state_for(known.as_ref().map(|known| &known.row), replaced.unwrap_or(sweep));
         let new = match &known {
             None if self.rows.borrow().len() >= MOST_ROWS => return (decision, Some(Tracked::UNTRACKED)),

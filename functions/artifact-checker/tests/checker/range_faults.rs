@@ -83,21 +83,46 @@ async fn a_range_that_cannot_be_listed_is_set_aside_and_makes_the_sweep_incomple
 
 /// An invocation that always dies at the same object, for example because it needs too much memory.
 #[tokio::test(start_paused = true)]
-async fn a_range_whose_invocations_always_die_is_set_aside() {
-    let world = world_with_prefixes(20);
+async fn of_a_range_whose_invocations_always_die_one_page_is_set_aside() {
+    for payload in [SWEEP, SWEEP_DRY_RUN, SWEEP_VERSIONS] {
+        let world = world_with_prefixes(20);
+        let mut checker = checker_of_ranges(&world);
+        checker.settings.concurrency = 1;
+        handle(&checker, "first", payload).await.unwrap();
+        let message = receive(&world).unwrap();
+        for n in 0..3 {
+            let id = format!("r{n}");
+            let killed = tokio::time::timeout(Duration::from_millis(200), deliver(&checker, &id, &message, LONG));
+            assert!(killed.await.is_err());
+            tokio::time::sleep(Duration::from_mins(30)).await;
+        }
+        let answers = at_once(&world, &checker, &message).await;
+        assert!(answers[0].decisions[0].reason.contains("is set aside: the objects after"), "{answers:?}");
+        let report = report_of(&answers);
+        assert_eq!((report.objects, report.unchecked_ranges), (350, 1));
+    }
+}
+
+/// If every page fails, the fault does not lie in single objects, and the sweep ends soon.
+#[tokio::test(start_paused = true)]
+async fn if_many_pages_fail_the_rest_is_set_aside_as_a_whole() {
+    let world = world_with_prefixes(60);
     let mut checker = checker_of_ranges(&world);
     checker.settings.concurrency = 1;
     handle(&checker, "first", SWEEP).await.unwrap();
-    let message = receive(&world).unwrap();
-    for n in 0..3 {
-        let id = format!("r{n}");
-        let killed = tokio::time::timeout(Duration::from_millis(300), deliver(&checker, &id, &message, LONG));
-        assert!(killed.await.is_err());
-        tokio::time::sleep(Duration::from_mins(30)).await;
+    let mut answer = None;
+    for n in 0..60 {
+        let Some(message) = receive(&world) else { break };
+        for m in 0..3 {
+            let id = format!("r{n}-{m}");
+            let killed = tokio::time::timeout(Duration::from_millis(300), deliver(&checker, &id, &message, LONG));
+            assert!(killed.await.is_err());
+            tokio::time::sleep(Duration::from_mins(30)).await;
+        }
+        answer = Some(deliver(&checker, &format!("r{n}"), &message, LONG).await.unwrap());
     }
-    let answer = deliver(&checker, "r3", &message, LONG).await.unwrap();
-    let report = answer.sweeps.last().unwrap();
-    assert_eq!((report.complete, report.unchecked_ranges, report.range), (true, 1, None));
+    let report = answer.unwrap().sweeps.pop().unwrap();
+    assert_eq!((report.complete, report.range, report.unchecked_ranges), (true, None, 11));
 }
 
 #[tokio::test(start_paused = true)]

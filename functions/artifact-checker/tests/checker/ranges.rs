@@ -228,7 +228,11 @@ async fn a_sweep_with_long_keys_fits_into_its_row() {
     world.state().buckets.insert(BUCKET.to_owned(), Bucket::new(ACCOUNT).paged(50));
     for n in 0..400 {
         let key = format!("{n:04}/{}", "k".repeat(1000));
-        world.state().put(BUCKET, &key, Version::new("content", Sse::Kms(format!("{}{}", crate::world::key("other"), "k".repeat(1500)))));
+        world.state().put(
+            BUCKET,
+            &key,
+            Version::new("content", Sse::Kms(format!("{}{}", crate::world::key("other"), "k".repeat(1500)))),
+        );
     }
     let checker = checker_of_ranges(&world);
     let answers = at_once(&world, &checker, SWEEP).await;
