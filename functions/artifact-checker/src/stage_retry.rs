@@ -158,8 +158,8 @@ impl NewestOrder {
 pub(crate) struct StageRetryRow {
     /// When the stage was retried, such as `2026-11-21T23:45:00Z`.
     at: String,
-    /// The key of the repaired artifact. The ledger takes an equal row of the same invocation for its own, so the rows of
-    /// two artifacts that one invocation repairs must differ.
+    /// The key of the repaired artifact. The ledger takes an equal row of the same invocation for its own, so the rows
+    /// of two artifacts that one invocation repairs must differ.
     #[serde(default)]
     artifact: String,
     /// Whether CodePipeline has answered that it did not retry the stage. Without an answer, it may have.

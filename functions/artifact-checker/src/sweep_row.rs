@@ -150,14 +150,12 @@ impl SweepRow {
         {
             return Start::Refused(row.is_running());
         }
+        // A person's request checks all objects, so it does not continue an incremental sweep. Under another right key,
+        // the objects that such a sweep leaves out are wrong.
+        let may_continue = |row: &Self| row.since.is_none() || (request.scheduled && row.is_under(right_key));
         let is_same = |row: &Self| match &request.sweep {
             Some(sweep) => row.sweep == *sweep,
-            // A person's request checks all objects, so it does not continue an incremental sweep. Under another right
-            // key, the objects that such a sweep leaves out are wrong.
-            None => {
-                let may_continue = request.scheduled && row.is_under(right_key);
-                row.mode() == request.mode() && (row.since.is_none() || may_continue)
-            }
+            None => row.mode() == request.mode() && may_continue(row),
         };
         let replaces = unfinished.as_ref().filter(|row| row.mode() == request.mode()).map(|row| row.sweep.clone());
         match unfinished.filter(is_same) {
@@ -168,7 +166,7 @@ impl SweepRow {
             }
             None => {
                 let right_key = Some(right_key.to_string());
-                let new = Self { expected, since, replaces, right_key, ..Self::new(request, request_id, now) };
+                let new = Self { replaces, right_key, expected, since, ..Self::new(request, request_id, now) };
                 Start::Row(Box::new(new))
             }
         }

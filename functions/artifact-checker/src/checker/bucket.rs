@@ -34,8 +34,8 @@ pub(crate) async fn artifact_stores<L: Store>(run: &Run<'_, L>) -> ArtifactStore
     stores
 }
 
-/// Returns the artifact stores of the account's pipelines for the rest of a sweep of a bucket. A hidden pipeline may decide
-/// the right key of another bucket than the function's own, so the rest waits until a passing error is over.
+/// Returns the artifact stores of the account's pipelines for the rest of a sweep of a bucket. A hidden pipeline may
+/// decide the right key of another bucket than the function's own, so the rest waits until a passing error is over.
 pub(crate) async fn stores_for_rest<L: Store>(run: &Run<'_, L>, bucket: &str) -> Result<ArtifactStores, ServiceError> {
     let stores = artifact_stores(run).await;
     if bucket == run.settings.bucket { Ok(stores) } else { stores.or_passing_error() }

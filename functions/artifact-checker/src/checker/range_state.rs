@@ -15,8 +15,8 @@ use crate::run::Run;
 use crate::sweep_ranges::MOST_RANGES;
 use crate::sweep_row::SweepRow;
 
-/// After so many ranges that could not be checked, the fault does not lie in single objects, so each further range is set
-/// aside as a whole.
+/// After so many ranges that could not be checked, the fault does not lie in single objects, so each further range is
+/// set aside as a whole.
 const MOST_SKIPPED: u64 = 10;
 
 /// Sends a request to the function's queue.
@@ -35,8 +35,8 @@ pub(crate) async fn resume<L: Store>(
 }
 
 /// Sends the messages of those ranges of the request's sweep that no invocation has begun to check. An invocation that
-/// died after it had divided its range may not have sent the message of the new one. A range that was begun has a message
-/// of its own, perhaps with a delay after an error, so it gets no other.
+/// died after it had divided its range may not have sent the message of the new one. A range that was begun has a
+/// message of its own, perhaps with a delay after an error, so it gets no other.
 pub(crate) async fn resume_untouched<L: Store>(run: &Run<'_, L>, request: &SweepRequest) -> Result<(), SweepError> {
     let key = SweepRow::key(&request.bucket, request.mode());
     let Some(sweep) = run.ledger.read::<SweepRow>(&key).await?.map(|row| row.state) else { return Ok(()) };
@@ -111,9 +111,9 @@ pub(crate) async fn close<L: Store>(
     .await
 }
 
-/// Sets a range aside for this reason, up to `at` if there is a key: the rest becomes a new range. What was checked of the
-/// range counts. Returns the part that is set aside, in words, and whether no range is left; `None` if the range was
-/// closed before.
+/// Sets a range aside for this reason, up to `at` if there is a key: the rest becomes a new range. What was checked of
+/// the range counts. Returns the part that is set aside, in words, and whether no range is left; `None` if the range
+/// was closed before.
 pub(crate) async fn set_aside<L: Store>(
     run: &Run<'_, L>,
     request: &SweepRequest,

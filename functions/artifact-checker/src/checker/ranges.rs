@@ -132,8 +132,8 @@ async fn fail<L: Store>(
     decide(run, request, Outcome::Unknown, reason).await
 }
 
-/// Sets the next page of a range aside, which may have an object that ends each attempt, and leaves the rest of the range
-/// to a new one.
+/// Sets the next page of a range aside, which may have an object that ends each attempt, and leaves the rest of the
+/// range to a new one.
 async fn skip<L: Store>(
     run: &Run<'_, L>,
     request: &SweepRequest,

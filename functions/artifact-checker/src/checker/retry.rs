@@ -38,8 +38,8 @@ pub(crate) struct StageRetrier<'a, L> {
     bucket: &'a str,
     /// The right key of the bucket.
     right_key: &'a KeyArn,
-    /// The runs of actions at the first repair of a sweep, or why CodePipeline does not show them. An error is kept, too,
-    /// because a sweep that repairs many objects would otherwise ask again for each of them.
+    /// The runs of actions at the first repair of a sweep, or why CodePipeline does not show them. An error is kept,
+    /// too, because a sweep that repairs many objects would otherwise ask again for each of them.
     runs: OnceCell<Result<Vec<ActionRun>, String>>,
 }
 

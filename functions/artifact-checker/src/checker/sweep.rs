@@ -278,7 +278,7 @@ fn changes_of(totals: &SweepTotals, list: Option<String>) -> Changes {
     }
 }
 
-/// Whether a sweep decided about every object, and has a row of every finding, under the key that was right from its beginning to its end.
+/// Whether a sweep decided about every object under one right key, and each finding has a row.
 fn leaves_nothing(row: &SweepRow, right_key: &KeyArn) -> bool {
     row.mode() == SweepMode::ORDINARY
         && row.is_under(right_key)

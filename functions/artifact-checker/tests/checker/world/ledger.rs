@@ -56,8 +56,8 @@ impl Store for Faulty<'_> {
         self.memory.write(key, state, expected, writer).await
     }
 
-    async fn write_all(&self, writes: &[Write], writer: &str) -> Result<(), Error> {
-        self.memory.write_all(writes, writer).await
+    async fn write_all(&self, rows: &[Write], writer: &str) -> Result<(), Error> {
+        self.memory.write_all(rows, writer).await
     }
 
     async fn delete(&self, key: &Key, expected: u64) -> Result<(), Error> {
