@@ -39,10 +39,16 @@ pub struct Viewer {
 }
 
 impl Viewer {
+    /// The time with the offset of the viewer's clock. A time at the end of the last year that a date has may have none.
+    #[must_use]
+    pub fn local(&self, at: OffsetDateTime) -> OffsetDateTime {
+        at.checked_to_offset(self.now.offset()).unwrap_or(at)
+    }
+
     /// A point in time by the viewer's clock. The day is left out if it is today.
     #[must_use]
     pub fn time(&self, at: OffsetDateTime) -> Markup {
-        let local = at.to_offset(self.now.offset());
+        let local = self.local(at);
         let format = if local.date() == self.now.date() { CLOCK } else { DAY };
         // The formatting cannot fail: every date has these components.
         let text = local.format(format).unwrap_or_else(|_| local.to_string());
@@ -98,5 +104,7 @@ mod tests {
         assert_eq!((viewer.age(now + 1_000), viewer.left(now - 1_000)), ("0s".to_owned(), "0s".to_owned()));
         assert_eq!(viewer.stamp(), "2026-11-22 00:30 UTC+09:00");
         assert_eq!(viewer.millis(u64::MAX).into_string(), "");
+        // By the viewer's clock, this is in the year 10000, which no date has.
+        assert!(shown(datetime!(9999-12-31 23:59:59.999 UTC)).contains("Dec 31 23:59"));
     }
 }

@@ -76,7 +76,7 @@ pub fn parse_any(text: &str) -> Option<OffsetDateTime> {
     // The parser of dates ignores a time that follows.
     let date = || Date::parse(text, &Iso8601::PARSING).ok().filter(|_| !text.contains('T'));
     let at = at.or_else(|| Some(date()?.midnight().assume_utc()))?;
-    Some(at.to_offset(time::UtcOffset::UTC))
+    at.checked_to_offset(time::UtcOffset::UTC)
 }
 
 /// Parses `2026-11-21T23:45:00.123Z`, the format in which reports hold times. Returns `None` for any other format.

@@ -47,7 +47,7 @@ impl ZoneName {
     /// database.
     #[must_use]
     pub fn local(&self, at: OffsetDateTime) -> Option<OffsetDateTime> {
-        Some(at.to_offset(Zone::find(self).ok()?.offset_at(at)?))
+        at.checked_to_offset(Zone::find(self).ok()?.offset_at(at)?)
     }
 
     /// Checks that the zone exists. The error says what to write instead.
