@@ -54,12 +54,13 @@ pub(crate) struct Records<'a> {
 /// The HTML of the widget.
 pub(crate) fn access(viewer: &Viewer, records: &Records<'_>) -> String {
     let now = viewer.now;
-    let mut live: Vec<&Grant> = records.grants.iter().filter(|grant| grant.row.gives_access(now)).collect();
+    let mut live: Vec<&Grant> = records.grants.iter().filter(|grant| is_live(grant, now)).collect();
     live.sort_by_key(|grant| grant.row.end);
     let (later, live): (Vec<&Grant>, Vec<&Grant>) = live.into_iter().partition(|grant| is_scheduled(grant, now));
     let mut open: Vec<&PendingRow> = records.requests.iter().filter(|row| row.is_open(now)).collect();
-    open.sort_by_key(|row| (row.until.is_none(), row.until, row.asked));
-    let mut ended: Vec<&Grant> = records.grants.iter().filter(|grant| ended_today(grant, now)).collect();
+    // A review lapses never, so it must not be among what a long list leaves out.
+    open.sort_by_key(|row| (row.until.is_some(), row.until, row.asked));
+    let mut ended: Vec<&Grant> = records.grants.iter().filter(|grant| ended_today(grant, viewer)).collect();
     ended.sort_by_key(|grant| std::cmp::Reverse(grant.row.over_at()));
     let body = html! {
         @match records.unreadable {
@@ -74,15 +75,24 @@ pub(crate) fn access(viewer: &Viewer, records: &Records<'_>) -> String {
     page(viewer, &body)
 }
 
+/// Whether there is access, or may be: IAM may still allow what a revoke could not delete.
+fn is_live(grant: &Grant, now: OffsetDateTime) -> bool {
+    grant.row.gives_access(now) || is_unfinished(grant, now)
+}
+
+fn is_unfinished(grant: &Grant, now: OffsetDateTime) -> bool {
+    grant.row.owes_delete && now < grant.row.end
+}
+
 fn is_scheduled(grant: &Grant, now: OffsetDateTime) -> bool {
     grant.row.window().is_scheduled(now)
 }
 
 /// Whether the access ended on this day by the viewer's clock.
-fn ended_today(grant: &Grant, now: OffsetDateTime) -> bool {
-    let over = grant.row.over_at();
-    let is_over = !grant.row.gives_access(now) && grant.row.state != State::Intent && over <= now;
-    is_over && over.to_offset(now.offset()).date() == now.date()
+fn ended_today(grant: &Grant, viewer: &Viewer) -> bool {
+    let (over, now) = (grant.row.over_at(), viewer.now);
+    let is_over = !is_live(grant, now) && grant.row.state != State::Intent && over <= now;
+    is_over && viewer.local(over).date() == now.date()
 }
 
 /// A list with its title, or a sentence if it is empty.
@@ -110,10 +120,14 @@ fn has_access(viewer: &Viewer, grant: &Grant) -> Markup {
     html! {
         (heading(grant))
         p {
-            @if row.state == State::Intent && row.is_held(viewer.now) {
+            @if is_unfinished(grant, viewer.now) {
+                (unfinished())
+            } @else if row.state == State::Intent && row.is_held(viewer.now) {
                 (tag(Tone::Busy, "being granted"))
             } @else if row.state == State::Intent {
                 (tag(Tone::Odd, "uncertain"))
+            } @else if row.awaits_entry {
+                (tag(Tone::Busy, "not in sekisho-window yet"))
             } @else {
                 (tag(Tone::Good, &left))
             }
@@ -123,16 +137,26 @@ fn has_access(viewer: &Viewer, grant: &Grant) -> Markup {
         @if row.state == State::Intent && !row.is_held(viewer.now) {
             p { "The grant was cut off: " code { "list" } " asks IAM whether it took effect" }
         }
+        @if is_unfinished(grant, viewer.now) {
+            p { "IAM could not delete the policy in time: follow-ups go on, and " code { "list" } " asks IAM whether it is gone" }
+        }
         (reason(row.reason.as_deref()))
         (consent(row))
     }
+}
+
+fn unfinished() -> Markup {
+    tag(Tone::Bad, "revoke unfinished")
 }
 
 fn scheduled(viewer: &Viewer, grant: &Grant) -> Markup {
     let window = grant.row.window();
     html! {
         (heading(grant))
-        p { (tag(Tone::Idle, "scheduled")) " from " (viewer.time(window.start)) " until " (viewer.time(window.end)) }
+        p {
+            @if is_unfinished(grant, viewer.now) { (unfinished()) } @else { (tag(Tone::Idle, "scheduled")) }
+            " from " (viewer.time(window.start)) " until " (viewer.time(window.end))
+        }
         (reason(grant.row.reason.as_deref()))
         (consent(&grant.row))
     }
@@ -168,6 +192,7 @@ fn consent(row: &GrantRow) -> Markup {
                 @if let Some(door) = &consent.door { "Asked at " (outside(door)) }
                 @if let Some(door) = &consent.approved_by { ", approved by " (outside(door)) }
                 @if consent.break_glass { ", " (tag(Tone::Bad, "break-glass")) }
+                @else if consent.approved_by.is_none() { ", no approval needed" }
             }
         }
     }
@@ -194,7 +219,7 @@ fn waits(viewer: &Viewer, row: &PendingRow, access: Option<&Access>) -> Markup {
         p.muted {
             "Request " code { (row.code.as_str()) } " of " (outside(&row.door))
             @if approvers.is_empty() { "; no door may approve it" } @else {
-                "; may be approved at "
+                @if row.until.is_none() { "; the review may be closed at " } @else { "; may be approved at " }
                 @for (index, door) in approvers.iter().enumerate() {
                     @if index > 0 { ", " }
                     (outside(door))

@@ -78,10 +78,14 @@ fn nobody_has_access() {
 #[test]
 fn the_sections_have_what_their_titles_say() {
     let consent = json!({"door": "hana", "approved_by": "taro", "code": "ABCD2345"});
+    let glass = json!({"consent": {"door": "hana", "code": "ABCD2345", "break_glass": true}});
     let later = json!({"from": at(600), "reason": null});
     let grants = vec![
         grant("ops", (-60, 60), "granted", &json!({"consent": consent})),
-        grant("soon", (-170, 10), "granted", &json!({})),
+        grant("soon", (-170, 10), "granted", &json!({"consent": {"door": "hana"}})),
+        grant("glass", (-20, 40), "granted", &glass),
+        grant("waits", (-20, 45), "granted", &json!({"awaits_entry": true})),
+        grant("throttled", (-50, 50), "revoked", &json!({"ended": at(-1), "owes_delete": true})),
         grant("cut-off", (-1, 59), "intent", &json!({})),
         grant("night", (-5, 700), "granted", &later),
         grant("early", (-300, -120), "expired", &json!({})),
@@ -90,12 +94,20 @@ fn the_sections_have_what_their_titles_say() {
         grant("never", (-90, -30), "intent", &json!({})),
     ];
     let html = shown(grants, vec![request("hana", Some(40)), request("glass", None), request("late", Some(-1))]);
-    for words in ["Has access now (3)", "Waits for somebody (2)", "Gets access later (1)", "Ended today (2)"] {
+    for words in ["Has access now (6)", "Waits for somebody (2)", "Gets access later (1)", "Ended today (2)"] {
         assert!(html.contains(words), "{words}: {html}");
     }
-    for words in
-        ["1h left", "approved by <bdi>taro</bdi>", "uncertain", "No reason given", "temp-access:taro", "review"]
-    {
+    for words in [
+        "1h left",
+        "approved by <bdi>taro</bdi>",
+        "uncertain",
+        "No reason given",
+        "may be approved at <bdi>temp-access:taro",
+        "the review may be closed at <bdi>temp-access:taro",
+        "no approval needed",
+        "revoke unfinished",
+        "not in sekisho-window yet",
+    ] {
         assert!(html.contains(words), "{words}: {html}");
     }
     for name in ["yesterday", "never", "late"] {
@@ -111,6 +123,25 @@ fn a_long_list_is_cut() {
     assert!(html.contains("Has access now (1000)") && html.contains("… and 900 more"), "{html}");
     assert!(html.contains("user-0099") && !html.contains("user-0100") && html.contains("… and 50 more"), "{html}");
     assert_golden("access-huge", &html);
+}
+
+/// Whoever can ask for much could otherwise hide the review of a break-glass grant.
+#[test]
+fn a_review_is_first_in_a_long_list() {
+    let mut requests: Vec<PendingRow> = (0..150).map(|n| request(&format!("asks-{n:04}"), Some(40))).collect();
+    requests.push(request("glass", None));
+    let html = shown(vec![], requests);
+    assert!(html.contains("<bdi>glass</bdi>") && html.contains("… and 51 more"), "{html}");
+}
+
+#[test]
+fn access_that_a_revoke_could_not_end_counts_as_access() {
+    let row = json!({"ended": at(-1), "owes_delete": true});
+    let html = shown(vec![grant("throttled", (-50, 50), "revoked", &row)], vec![]);
+    assert!(html.contains("Has access now (1)") && html.contains("No access ended today."), "{html}");
+    let row = json!({"ended": at(-60), "owes_delete": true, "from": at(-90)});
+    let html = shown(vec![grant("over", (-90, -30), "revoked", &row)], vec![]);
+    assert!(html.contains("Nobody has access now.") && html.contains("Ended today (1)"), "{html}");
 }
 
 #[test]
