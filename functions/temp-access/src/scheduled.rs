@@ -41,7 +41,8 @@ pub(crate) fn verdict(scheduled: &Scheduled<'_>, access: &Access) -> Verdict {
         (Some(allows), _) if allows.len() == policy::FINGERPRINT => allows != policy::fingerprint(profile),
         // The row of an earlier version has a shorter fingerprint, or none. The policy's text says more than that.
         (_, Some(document)) => !policy::is_same(document, profile, scheduled.window),
-        (recorded, None) => recorded.is_some(),
+        (Some(allows), None) => allows != policy::short_fingerprint(profile).as_str(),
+        (None, None) => true,
     };
     if is_changed {
         return ends("the profile has changed since the grant was made");

@@ -106,9 +106,9 @@ fn without_a_fingerprint_the_policys_text_is_compared() {
     assert!(matches!(judge(&document.replace("\"*\"", "\"s3:*\"")), Verdict::Ends(_)));
 }
 
-/// An earlier version wrote a fingerprint of eight characters. Without the policy's text, it proves nothing.
+/// An earlier version wrote a fingerprint of eight characters.
 #[test]
-fn a_short_fingerprint_of_an_earlier_version_proves_nothing() {
+fn a_short_fingerprint_of_an_earlier_version_counts_without_the_policys_text() {
     let access = access(CONFIG);
     let mut row = row(&access, Some("taro"));
     row.consent.allows = Some("7KQ2M9XA".to_owned());
@@ -118,4 +118,11 @@ fn a_short_fingerprint_of_an_earlier_version_proves_nothing() {
     assert!(matches!(judge(None), Verdict::Ends(why) if why.contains("has changed")));
     assert_eq!(judge(Some(&document)), Verdict::Keeps);
     assert!(matches!(judge(Some(&document.replace("\"*\"", "\"s3:*\""))), Verdict::Ends(_)));
+    row.consent.allows = Some(policy::short_fingerprint(access.profiles.values().next().unwrap()).into());
+    assert_eq!(self::judge(&row, CONFIG), Verdict::Keeps);
+    let narrower = CONFIG.replacen("actions = [\"*\"]", "actions = [\"s3:*\"]", 1);
+    assert!(matches!(self::judge(&row, &narrower), Verdict::Ends(why) if why.contains("has changed")));
+    // Without a fingerprint and without the text, nothing shows what was granted.
+    row.consent.allows = None;
+    assert!(matches!(self::judge(&row, CONFIG), Verdict::Ends(why) if why.contains("has changed")));
 }
