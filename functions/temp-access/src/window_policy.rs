@@ -152,11 +152,17 @@ fn split(statement: &Value) -> Option<Parts> {
     let mut body = statement.as_object()?.clone();
     body.remove("Sid");
     let Value::Object(mut conditions) = body.remove("Condition")? else { return None };
+    let (has_from, has_after) = (conditions.contains_key(FROM), conditions.contains_key(AFTER));
     let mut time = |operator| match single(conditions.remove(operator)?, CURRENT_TIME)? {
         Value::String(text) => timestamp::parse_seconds(&text),
         _ => None,
     };
-    let start = time(FROM).or_else(|| Some(time(AFTER)?.saturating_add(LEEWAY)))?;
+    // A statement with both conditions is not one of Sekisho's.
+    let start = match (has_from, has_after) {
+        (true, false) => time(FROM)?,
+        (false, true) => time(AFTER)?.saturating_add(LEEWAY),
+        _ => return None,
+    };
     let window = Window { start, end: time(BEFORE)? };
     (body.get("Effect")?.as_str()? == "Allow").then_some(Parts { body, conditions, window })
 }

@@ -263,3 +263,16 @@ proptest! {
         prop_assert_eq!(found, expected);
     }
 }
+
+#[test]
+fn a_statement_with_two_beginnings_is_none_of_ours() {
+    let shares = |operators: &[&str]| {
+        let mut conditions = json!({BEFORE: {CURRENT_TIME: "2026-11-21T23:45:00Z"}, EQUALS: {USER_ID: "one"}});
+        for operator in operators {
+            conditions[*operator] = json!({CURRENT_TIME: "2026-11-21T20:45:00Z"});
+        }
+        let statement = json!({"Effect": "Allow", "Action": "*", "Resource": "*", "Condition": conditions});
+        read(&json!({"Version": "2012-10-17", "Statement": [statement]}).to_string()).shares.len()
+    };
+    assert_eq!((shares(&[FROM]), shares(&[AFTER]), shares(&[FROM, AFTER]), shares(&[])), (1, 1, 0, 0));
+}
