@@ -76,38 +76,50 @@ pub(crate) async fn carry_out<S: Store>(
         run.release(&key, claim.revision, claim.before).await;
         return Err(error);
     }
-    match execute(&plan, run).await {
-        Execution::Accepted(confirmation) => Ok(granted(&plan, claim, confirmation, basis, run)),
+    match execute(&plan, &claim, run).await {
+        Execution::Accepted(confirmation) => Ok(granted(&plan, claim.entered(&plan), confirmation, basis, run)),
         Execution::Unknown(error) => Ok(unknown(&plan, error, basis, run)),
-        Execution::Failed(source) => {
-            if let Some((row, revision)) = defer(&plan, &claim, &source, run).await {
-                let claim = Claim { row, revision, ..claim };
-                return Ok(granted(&plan, claim, Confirmation::Later, basis, run));
+        Execution::Failed(source) => match defer(&plan, &claim, &source, run).await {
+            Deferral::Done(row, revision) => {
+                let claim = Claim { row: *row, revision, ..claim };
+                Ok(granted(&plan, claim, Confirmation::Later, basis, run))
             }
-            run.release(&key, claim.revision, claim.before).await;
-            break_glass::close(basis, run).await;
-            Err(Error::Iam { outcome: nothing_granted(&plan), source })
-        }
+            // A follow-up may find the grant in the ledger, so its review stays open.
+            Deferral::Unknown => Ok(unknown(&plan, source, basis, run)),
+            Deferral::None => {
+                run.release(&key, claim.revision, claim.before).await;
+                break_glass::close(basis, run).await;
+                Err(Error::Iam { outcome: nothing_granted(&plan), source })
+            }
+        },
     }
+}
+
+/// What became of the attempt to leave a grant to a follow-up.
+enum Deferral {
+    /// The ledger has this row with this revision.
+    Done(Box<GrantRow>, u64),
+    /// The ledger did not answer, and it is unknown whether it has the grant.
+    Unknown,
+    /// No follow-up will find the grant.
+    None,
 }
 
 /// Leaves the grant of a person to a follow-up if `sekisho-window` could not be written in time, because others were
 /// writing it, or because IAM did not show its last version. Without the ledger, nothing is granted.
-async fn defer<S: Store>(
-    plan: &Plan<'_>,
-    claim: &Claim,
-    error: &IamError,
-    run: &Run<'_, S>,
-) -> Option<(GrantRow, u64)> {
+async fn defer<S: Store>(plan: &Plan<'_>, claim: &Claim, error: &IamError, run: &Run<'_, S>) -> Deferral {
     if plan.terms.principal.kind() != Kind::Person || error.kind != ErrorKind::Throttled {
-        return None;
+        return Deferral::None;
     }
     let owes_notice = claim.row.owes_notice || !claim.row.is_unchanged;
     let row = GrantRow { awaits_entry: true, owes_notice, ..claim.row.clone() }.settled(State::Granted);
     let key = row::key(plan.terms.principal, &plan.policy);
     let write = run.ledger.write(&key, &row, Some(claim.revision), run.request_id());
-    let revision = timeout_at(run.deadline(CONFIRM_LIMIT), write).await.ok()?.ok()?;
-    Some((row, revision))
+    match timeout_at(run.deadline(CONFIRM_LIMIT), write).await {
+        Ok(Ok(revision)) => Deferral::Done(Box::new(row), revision),
+        Ok(Err(LedgerError::Changed(_))) => Deferral::None,
+        Ok(Err(_)) | Err(_) => Deferral::Unknown,
+    }
 }
 
 /// Makes sure, under the claim on the grant's row, that the grant is still approved, and that its review is open.
@@ -139,6 +151,18 @@ struct Claim {
     revision: u64,
     /// The row as it was before the claim.
     before: Option<GrantRow>,
+    /// Whether a follow-up enters the grant shortly before it begins.
+    enters_later: bool,
+}
+
+impl Claim {
+    /// The claim after IAM has accepted the plan. What was written has been entered.
+    fn entered(mut self, plan: &Plan<'_>) -> Self {
+        if plan.puts {
+            self.row.awaits_entry = self.enters_later;
+        }
+        self
+    }
 }
 
 /// The result of executing a plan.
@@ -221,26 +245,27 @@ async fn claim<S: Store>(
         let allows = is_compared.then(|| policy::fingerprint(plan.terms.allows));
         row.consent = Consent { allows, ..basis.consent.clone() };
     }
+    let enters_later = policies::enters_later(plan.terms.principal, plan.window, now);
     if plan.terms.principal.kind() == Kind::Person {
         row.email = Some(plan.terms.principal.name().to_owned());
-        let live = before.as_ref().filter(|row| row.gives_access(now));
-        row.awaits_entry = match live {
-            Some(live) if !plan.puts => live.awaits_entry,
-            _ => policies::enters_later(plan.terms.principal, plan.window, now),
-        };
+        // Until IAM has accepted it, a follow-up still enters a grant that was answered before, even if this invocation
+        // dies.
+        row.awaits_entry = enters_later || before.as_ref().is_some_and(|row| row.gives_access(now) && row.awaits_entry);
     }
     let key = row::key(plan.terms.principal, &plan.policy);
     match run.ledger.write(&key, &row, revision, run.request_id()).await {
-        Ok(revision) => Ok(Some(Claim { row, revision, before })),
+        Ok(revision) => Ok(Some(Claim { row, revision, before, enters_later })),
         Err(LedgerError::Changed(_)) => Ok(None),
         Err(error) => Err(ledger_error(error)),
     }
 }
 
 /// Executes a plan, and reads the policy back from IAM.
-async fn execute<S: Store>(plan: &Plan<'_>, run: &Run<'_, S>) -> Execution {
+async fn execute<S: Store>(plan: &Plan<'_>, claim: &Claim, run: &Run<'_, S>) -> Execution {
     let written = timeout_at(run.deadline(WRITE_LIMIT), write(plan, run)).await;
     let error = match written.unwrap_or_else(|_| Err(IamError::unanswered("policy write"))) {
+        // Nothing was written, and IAM does not show the grant before a follow-up has entered it.
+        Ok(()) if !plan.puts && claim.row.awaits_entry => return Execution::Accepted(Confirmation::Later),
         Ok(()) => return Execution::Accepted(read_back(plan, run).await),
         Err(error) => error,
     };

@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::plan::Plan;
 use crate::policy;
 use crate::principal::{Kind, Principal};
-use crate::row::{self, GrantRow};
+use crate::row::{self, GrantRow, State};
 use crate::run::{CONFIRM_LIMIT, RECHECK_LIMIT, Run};
 use crate::window::Window;
 use crate::window_policy::{self, Change, ENTERED, Holder, Share};
@@ -94,9 +94,12 @@ async fn policies_of_person<S: Store>(
         return Err(IamError::busy("the ledger does not answer, and IAM may not show recent access yet"));
     }
     let mut policies = by_profile(&theirs, &holders_of(&rows, run), run);
-    // A grant that begins later is only in the ledger.
+    // A grant that begins later is only in the ledger. An intent that has begun shows nothing: the write of its invocation
+    // may have failed.
     let now = run.now();
-    for row in rows.iter().filter(|row| row.state.awaits_entry && row.state.gives_access(now)) {
+    let is_begun_intent = |row: &GrantRow| row.state == State::Intent && !row.window().is_scheduled(now);
+    let is_ahead = |row: &GrantRow| row.awaits_entry && row.gives_access(now) && !is_begun_intent(row);
+    for row in rows.iter().filter(|row| is_ahead(&row.state)) {
         let Some((_, profile)) = row::subject(&row.sk) else { continue };
         let document = profile_document(profile, row.state.window(), run);
         policies.extend(document.map(|document| (format!("{}{profile}", policy::PREFIX), document)));

@@ -3,15 +3,17 @@
 use sekisho_domain::decision::Decision;
 use sekisho_domain::timestamp;
 use sekisho_lambda::failure::chain;
-use sekisho_ledger::{Key, Lease, Row, Store};
+use sekisho_ledger::{Error as LedgerError, Key, Lease, Row, Store};
 use time::Duration;
 use tokio::time::{Instant, timeout_at};
 use tracing::{error, warn};
 
-use crate::access::policies;
 use crate::access::window::{Turn, write};
+use crate::access::{approve, policies};
 use crate::aws::iam::IamError;
 use crate::outcome::{self, Outcome};
+use crate::pending::Stage;
+use crate::policy;
 use crate::principal::Principal;
 use crate::row::{self, GrantRow, LEASE_TERM, State};
 use crate::run::Run;
@@ -24,6 +26,10 @@ const LAG: Duration = Duration::minutes(3);
 /// How long one write may take.
 const WRITE_TERM: std::time::Duration = std::time::Duration::from_secs(20);
 
+/// How long after a revoke the policy is looked after, although nobody has access any more. A writer whose call IAM did
+/// not answer in time may still let in the person.
+const WATCHED: Duration = Duration::minutes(5);
+
 /// Looks after the policy, and returns a decision about each grant that could not be entered.
 pub(crate) async fn tend<S: Store>(
     rows: &[Row<GrantRow>],
@@ -32,25 +38,26 @@ pub(crate) async fn tend<S: Store>(
 ) -> Vec<Decision<Outcome>> {
     let mut decisions = Vec::new();
     let now = run.now();
-    let is_of_person = |row: &&Row<GrantRow>| row.sk.starts_with(row::PEOPLE) && row.state.gives_access(now);
-    let people: Vec<&Row<GrantRow>> = rows.iter().filter(is_of_person).collect();
-    if people.is_empty() || run.identity_center.is_none() {
+    let is_watched =
+        |row: &GrantRow| row.gives_access(now) || row.ended.is_some_and(|ended| now < ended.saturating_add(WATCHED));
+    let mut people = rows.iter().filter(|row| row.sk.starts_with(row::PEOPLE) && is_watched(&row.state)).peekable();
+    if people.peek().is_none() || run.identity_center.is_none() {
         return decisions;
     }
     let is_due = |row: &GrantRow| {
         row.awaits_entry
-            && row.state == State::Granted
+            && row.gives_access(now)
             && !row.is_held_by_another(run.request_id(), now)
             && row.window().start <= now + ENTERED
     };
-    for row in people.into_iter().filter(|row| is_due(&row.state)) {
+    for row in people.filter(|row| is_due(&row.state)) {
         let Some((principal, profile)) = row::subject_of(&row.sk, &row.state) else { continue };
         if let Err(error) = enter(row, &principal, profile, deadline, run).await {
             error!(error = chain(&error), "a grant is not entered into sekisho-window yet");
             // The next follow-up tries again. The failure becomes a decision, and thus an alarm, once the start is near,
             // or if access that was to begin at once has waited for longer than IAM lags behind.
             let claimed = i64::try_from(row.state.claimed).ok().and_then(timestamp::from_epoch_millis);
-            let late = row.state.from.map(|start| start - ENTERED / 2).or_else(|| Some(claimed? + LAG));
+            let late = claimed.map(|claimed| claimed + LAG).max(row.state.from.map(|start| start - ENTERED / 2));
             if late.is_some_and(|late| (late..late + ENTERED * 3 / 2).contains(&run.now())) {
                 let reason = format!("the access is not in sekisho-window yet: {error}");
                 let decision = outcome::about(Decision::new(Outcome::Failed, reason), &principal);
@@ -78,6 +85,9 @@ async fn enter<S: Store>(
     let fits = run.access.as_ref().is_ok_and(|access| verdict(&scheduled, access) == Verdict::Keeps);
     let document = policies::profile_document(profile, window, run).filter(|_| fits);
     let document = document.ok_or_else(|| IamError::busy("the grant no longer fits the configuration"))?;
+    if !is_secured(&row.state, run).await {
+        return Err(IamError::busy("the invocation of the grant died before its approval or review was on record"));
+    }
     let key = Key { pk: row::PARTITION.to_owned(), sk: row.sk.clone() };
     // The row is claimed first, so that a revoke notices that somebody is working on the access.
     let lease = Lease::new(run.now(), LEASE_TERM);
@@ -88,11 +98,49 @@ async fn enter<S: Store>(
     let change = Change::Put { user: principal.key().to_owned(), profile: profile.to_owned(), shares };
     let limit = deadline.min(Instant::now() + LEASE_TERM / 2);
     let written = write(&change, Turn::Waits, limit, run).await;
-    let row = GrantRow { awaits_entry: written.is_err(), ..claim }.free();
-    if let Err(error) = run.ledger.write(&key, &row, Some(revision), run.request_id()).await {
-        warn!(error = chain(&error), "a scheduled grant was entered, but this was not recorded");
+    let row = match &written {
+        // The write may still take effect. Until the lease ends, a revoke waits for it.
+        Err(error) if error.may_have_taken_effect() => return written.map(drop),
+        Err(_) => claim,
+        Ok(_) => entered(claim),
+    };
+    if let Err(error) = run.ledger.write(&key, &row.free(), Some(revision), run.request_id()).await {
+        warn!(error = chain(&error), "what became of the entry of a grant was not recorded");
+        if matches!(error, LedgerError::Changed(_)) && written.is_ok() {
+            leave_if_over(&key, principal, profile, run).await?;
+        }
     }
     written.map(drop)
+}
+
+/// The row of a grant that was entered. If it was the intent of an invocation that died, its notice is still due.
+fn entered(row: GrantRow) -> GrantRow {
+    let owes_notice = row.owes_notice || row.state == State::Intent && !row.is_unchanged;
+    GrantRow { state: State::Granted, awaits_entry: false, owes_notice, ..row }
+}
+
+/// Takes a grant out again that a revoke has ended while it was entered: the revoke may have read the policy before.
+async fn leave_if_over<S: Store>(
+    key: &Key,
+    principal: &Principal,
+    profile: &str,
+    run: &Run<'_, S>,
+) -> Result<(), IamError> {
+    let row = run.ledger.read::<GrantRow>(key).await.map_err(IamError::busy)?;
+    if row.is_some_and(|row| row.state.gives_access(run.now())) {
+        return Ok(());
+    }
+    policies::delete(principal, &format!("{}{profile}", policy::PREFIX), run).await.map(drop)
+}
+
+/// Whether the approval or the review of an intent is on record: the invocation may have died before it looked. A grant
+/// that was carried out has looked.
+async fn is_secured<S: Store>(row: &GrantRow, run: &Run<'_, S>) -> bool {
+    let Some(code) = row.consent.code.as_ref().filter(|_| row.state == State::Intent && !row.is_unchanged) else {
+        return true;
+    };
+    let found = approve::find(code, "The grant is not entered", run).await;
+    found.is_ok_and(|(row, _)| matches!(row.state.stage, Stage::Approving | Stage::Approved | Stage::Review))
 }
 
 /// Repairs the policy if a writer died or overlooked something, or if somebody has written it without the ledger.

@@ -150,36 +150,44 @@ struct Writer<'a, S> {
 
 impl<S: Store> Writer<'_, S> {
     async fn write(&self) -> Result<Written, IamError> {
+        let mut is_changed = false;
+        let written = self.write_all(&mut is_changed).await;
+        // A version that was written before the error is in force.
+        written.map_err(|error| if is_changed { error.in_doubt() } else { error })
+    }
+
+    /// Writes versions until none is overlooked. Notes in `is_changed` that one was written.
+    async fn write_all(&self, is_changed: &mut bool) -> Result<Written, IamError> {
         let before = self.claim.before.as_ref();
         let mut base = newest(before, self.turn, self.claim.limit, self.run).await?;
-        let mut is_changed = false;
         loop {
             if self.turn == Turn::Waits && !base.is_complete {
                 return Err(IamError::busy("IAM doesn't show all versions of sekisho-window yet"));
             }
             let shares = self.after(&base).await?;
+            // A repair also takes out what no grant has.
             let is_needed = if *self.change == Change::Repair {
-                base.shares != base.written
+                shares != base.written
             } else {
                 shares != base.shares || base.shares != base.written
             };
-            if !is_needed && self.is_blind() && !is_changed && before.is_none() {
+            if !is_needed && self.is_blind() && !*is_changed && before.is_none() {
                 return Err(IamError::busy("IAM shows no access that could be ended, but its reads may lag behind"));
             }
             if !is_needed {
                 let is_newer = before.is_none_or(|row| row.version != base.id || row.is_unsettled);
                 let row = is_newer.then(|| self.row(base.id, base.document.clone(), false));
-                return Ok(Written { is_changed, row });
+                return Ok(Written { is_changed: *is_changed, row });
             }
             let document = window_policy::write(base.after, &shares, self.run.now());
             if !window_policy::fits(&document) {
                 return Err(IamError::full("sekisho-window has no room"));
             }
             let id = self.create(&document).await?;
-            is_changed = true;
+            *is_changed = true;
             if id == base.known + 1 {
                 self.forget(id).await;
-                return Ok(Written { is_changed, row: Some(self.row(id, document, !base.is_complete)) });
+                return Ok(Written { is_changed: true, row: Some(self.row(id, document, !base.is_complete)) });
             }
             // Other writers were here in the meantime.
             base = match Base::written(id, document.clone(), self.claim.limit, self.run).await {
@@ -188,7 +196,7 @@ impl<S: Store> Writer<'_, S> {
                     return Err(IamError::busy("IAM does not show yet what others have written"));
                 }
                 Some(_) | None => {
-                    return Ok(Written { is_changed, row: Some(self.row(id, document, true)) });
+                    return Ok(Written { is_changed: true, row: Some(self.row(id, document, true)) });
                 }
             };
         }

@@ -23,7 +23,7 @@ const TAG: (&str, &str) = ("sekisho:access", "grantable");
 /// The number of users and roles that one page has. IAM allows at most 1,000; its default is 100.
 const PAGE_SIZE: i32 = 1_000;
 
-/// The pauses between the attempts to put a policy.
+/// The pauses between the attempts to put a policy or to write a version.
 const PUT_PAUSES: [Duration; 2] = [Duration::from_millis(300), Duration::from_millis(900)];
 
 /// The kind of failure of a call.
@@ -80,6 +80,11 @@ impl IamError {
     /// The same error, about a `sekisho-window` that is full.
     pub(crate) fn full(cause: &'static str) -> Self {
         Self { kind: ErrorKind::TooLarge, ..Self::busy(cause) }
+    }
+
+    /// The same error, after an earlier call of the same change took effect.
+    pub(crate) fn in_doubt(self) -> Self {
+        Self { is_doubtful: true, ..self }
     }
 
     /// Whether the call may have taken effect, although it failed.
@@ -232,23 +237,8 @@ impl Iam {
     }
 
     /// Puts an inline policy. An existing policy of the same name is replaced.
-    ///
-    /// The SDK would not show whether an earlier attempt was left unanswered, and may thus have taken effect. Therefore
-    /// the attempts are made here.
     pub(crate) async fn put(&self, principal: &Principal, policy: &str, document: &str) -> Result<(), IamError> {
-        let mut is_doubtful = false;
-        for pause in PUT_PAUSES {
-            match self.put_once(principal, policy, document).await {
-                Err(error) if matches!(error.kind, ErrorKind::Throttled | ErrorKind::Unanswered) => {
-                    is_doubtful |= error.kind == ErrorKind::Unanswered;
-                    sleep(pause).await;
-                }
-                Err(error) => return Err(IamError { is_doubtful, ..error }),
-                Ok(()) => return Ok(()),
-            }
-        }
-        let last = self.put_once(principal, policy, document).await;
-        last.map_err(|error| IamError { is_doubtful, ..error })
+        attempts(async || self.put_once(principal, policy, document).await).await
     }
 
     async fn put_once(&self, principal: &Principal, policy: &str, document: &str) -> Result<(), IamError> {
@@ -299,6 +289,23 @@ impl Iam {
         let next = page.marker.filter(|marker| page.is_truncated && !marker.is_empty());
         Ok(Page { policies: users.chain(roles).collect(), next })
     }
+}
+
+/// Makes several attempts of a write. The SDK would not show whether an earlier attempt was left unanswered, and may thus
+/// have taken effect.
+async fn attempts<T>(write_once: impl AsyncFn() -> Result<T, IamError>) -> Result<T, IamError> {
+    let mut is_doubtful = false;
+    for pause in PUT_PAUSES {
+        match write_once().await {
+            Err(error) if matches!(error.kind, ErrorKind::Throttled | ErrorKind::Unanswered) => {
+                is_doubtful |= error.kind == ErrorKind::Unanswered;
+                sleep(pause).await;
+            }
+            Err(error) => return Err(IamError { is_doubtful, ..error }),
+            Ok(done) => return Ok(done),
+        }
+    }
+    write_once().await.map_err(|error| IamError { is_doubtful, ..error })
 }
 
 fn named_policies(kind: Kind, name: Option<String>, policies: Option<Vec<PolicyDetail>>) -> Vec<NamedPolicy> {

@@ -221,6 +221,15 @@ impl Account {
         memory.write(&key, &serde_json::json!({"state": "lost"}), revision, "somebody").await.unwrap();
     }
 
+    /// Changes a grant's row by hand.
+    pub async fn change_row(&self, sk: &str, change: impl FnOnce(&mut Value)) {
+        let key = Key { pk: "grant".to_owned(), sk: sk.to_owned() };
+        let memory = &self.function.ledger.memory;
+        let Row { mut state, revision, .. } = memory.read::<Value>(&key).await.unwrap().unwrap();
+        change(&mut state);
+        memory.write(&key, &state, Some(revision), "somebody").await.unwrap();
+    }
+
     /// The end of prd-user's access as `admin`.
     pub fn admin_end(&self) -> Option<String> {
         self.cloud.end(Kind::User, "prd-user", "sekisho-admin")

@@ -19,6 +19,7 @@ mod histories;
 mod hub;
 mod lists;
 mod people;
+mod people_doubts;
 mod people_faults;
 mod people_later;
 mod revokes;

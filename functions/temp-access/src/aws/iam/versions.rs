@@ -1,8 +1,9 @@
 //! The versions of a managed policy.
 
+use aws_sdk_iam::config::retry::RetryConfig;
 use time::OffsetDateTime;
 
-use super::{ErrorKind, Iam, IamError, decoded, found};
+use super::{ErrorKind, Iam, IamError, attempts, decoded, found};
 
 /// The text of a version.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,10 +36,15 @@ impl Iam {
     /// Writes a version and puts it in force. Returns its number. A policy has at most five versions, so the oldest one
     /// is deleted if there is no room.
     pub(crate) async fn write_version(&self, policy: &str, document: &str) -> Result<u64, IamError> {
-        match self.create_version(policy, document).await {
+        let create = async || attempts(async || self.create_version(policy, document).await).await;
+        match create().await {
             Err(error) if error.kind == ErrorKind::TooLarge => {
-                self.delete_oldest_version(policy).await?;
-                self.create_version(policy, document).await
+                let room = self.delete_oldest_version(policy).await;
+                let created = match room {
+                    Ok(()) => create().await,
+                    Err(error) => Err(error),
+                };
+                created.map_err(|last| if error.may_have_taken_effect() { last.in_doubt() } else { last })
             }
             other => other,
         }
@@ -46,7 +52,8 @@ impl Iam {
 
     async fn create_version(&self, policy: &str, document: &str) -> Result<u64, IamError> {
         let create = self.client.create_policy_version().policy_arn(policy).policy_document(document);
-        let answer = create.set_as_default(true).send().await;
+        let once = aws_sdk_iam::Config::builder().retry_config(RetryConfig::disabled());
+        let answer = create.set_as_default(true).customize().config_override(once).send().await;
         let answer = answer.map_err(|error| IamError::new("CreatePolicyVersion", error))?;
         let version = answer.policy_version.and_then(|version| number(version.version_id.as_deref()));
         version.ok_or_else(|| IamError::unanswered("CreatePolicyVersion"))

@@ -21,6 +21,8 @@ pub enum Fault {
     Lost,
     /// The call is carried out, but never answered.
     DoneUnanswered,
+    /// The call is never answered, and carried out five seconds later.
+    DoneLate,
     /// The call returns the state before the last write.
     Stale,
 }

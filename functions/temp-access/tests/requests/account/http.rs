@@ -50,6 +50,15 @@ async fn answer(cloud: &Cloud, body: &str) -> HttpResponse {
             sleep(Duration::from_mins(10)).await;
             Err(UNANSWERED)
         }
+        Some(Fault::DoneLate) => {
+            let (cloud, fields) = (cloud.clone(), fields.clone());
+            tokio::spawn(async move {
+                sleep(Duration::from_secs(5)).await;
+                let _ = cloud.act(&fields, false);
+            });
+            sleep(Duration::from_mins(10)).await;
+            Err(UNANSWERED)
+        }
         Some(Fault::DoneUnanswered) => {
             let _ = cloud.act(&fields, false);
             sleep(Duration::from_mins(10)).await;
@@ -73,7 +82,7 @@ async fn answer_on_sessions(cloud: &Cloud, action: &str, body: &str) -> HttpResp
     sleep(Duration::from_millis(delay)).await;
     let (status, answer) = match fault {
         Some(Fault::Code(code, status)) => (status, json!({"__type": code, "message": "it is so"})),
-        Some(Fault::Lost | Fault::DoneUnanswered) => {
+        Some(Fault::Lost | Fault::DoneUnanswered | Fault::DoneLate) => {
             sleep(Duration::from_mins(10)).await;
             (503, json!({}))
         }

@@ -10,13 +10,15 @@ use serde::de::DeserializeOwned;
 use time::OffsetDateTime;
 use tokio::time::sleep;
 
-/// Decides from an operation's name whether the operation fails.
+/// Decides from an operation's name, or from a row's sort key, whether the operation fails.
 pub type Fails = Box<dyn Fn(&str) -> bool>;
 
 /// The ledger in memory, with delays and faults.
 pub struct FaultyLedger {
     pub memory: Memory,
     pub fails: RefCell<Fails>,
+    /// Decides whether the answer to a write that was carried out is lost.
+    pub loses: RefCell<Fails>,
     /// The names of all operations so far.
     pub operations: RefCell<Vec<&'static str>>,
     /// How many milliseconds the operations take. Each operation takes the next delay; the first delay follows the last
@@ -31,6 +33,7 @@ impl FaultyLedger {
         Self {
             memory: Memory::default(),
             fails: RefCell::new(Box::new(|_| false)),
+            loses: RefCell::new(Box::new(|_| false)),
             operations: RefCell::default(),
             delays: RefCell::default(),
             hangs: Cell::default(),
@@ -88,7 +91,11 @@ impl Store for FaultyLedger {
         writer: &str,
     ) -> Result<u64, Error> {
         self.step("write", key).await?;
-        self.memory.write(key, state, expected, writer).await
+        let written = self.memory.write(key, state, expected, writer).await;
+        if self.loses.borrow()(&key.sk) {
+            return Err(Error::Unavailable { key: key.clone(), throttled: false, source: "no answer".into() });
+        }
+        written
     }
 
     async fn write_all(&self, rows: &[Write], writer: &str) -> Result<(), Error> {
