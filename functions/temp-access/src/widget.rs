@@ -138,7 +138,10 @@ fn has_access(viewer: &Viewer, grant: &Grant) -> Markup {
             p { "The grant was cut off: " code { "list" } " asks IAM whether it took effect" }
         }
         @if is_unfinished(grant, viewer.now) {
-            p { "IAM could not delete the policy in time: follow-ups go on, and " code { "list" } " asks IAM whether it is gone" }
+            p {
+                "IAM could not delete the policy in time: follow-ups go on, and " code { "list" }
+                " asks IAM whether it is gone"
+            }
         }
         (reason(row.reason.as_deref()))
         (consent(row))

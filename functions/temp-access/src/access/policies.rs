@@ -94,8 +94,8 @@ async fn policies_of_person<S: Store>(
         return Err(IamError::busy("the ledger does not answer, and IAM may not show recent access yet"));
     }
     let mut policies = by_profile(&theirs, &holders_of(&rows, run), run);
-    // A grant that begins later is only in the ledger. An intent that has begun shows nothing: the write of its invocation
-    // may have failed.
+    // A grant that begins later is only in the ledger. An intent that has begun shows nothing, because the write of its
+    // invocation may have failed.
     let now = run.now();
     let is_begun_intent = |row: &GrantRow| row.state == State::Intent && !row.window().is_scheduled(now);
     let is_ahead = |row: &GrantRow| row.awaits_entry && row.gives_access(now) && !is_begun_intent(row);

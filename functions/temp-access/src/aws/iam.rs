@@ -291,8 +291,8 @@ impl Iam {
     }
 }
 
-/// Makes several attempts of a write. The SDK would not show whether an earlier attempt was left unanswered, and may thus
-/// have taken effect.
+/// Makes several attempts of a write. The SDK would not show whether an earlier attempt was left unanswered, and may
+/// thus have taken effect.
 async fn attempts<T>(write_once: impl AsyncFn() -> Result<T, IamError>) -> Result<T, IamError> {
     let mut is_doubtful = false;
     for pause in PUT_PAUSES {
