@@ -8,6 +8,7 @@ mod wave;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use sekisho_domain::bake::BakeTime;
 use sekisho_domain::change::{Change, RepositoryArn};
 use sekisho_domain::order::{Order, OrderKind};
 use sekisho_domain::pause::doubled;
@@ -158,8 +159,8 @@ pub(crate) enum Reception {
     OfOther(TargetRow),
     /// The ledger has lost the order with this number. Later orders get larger numbers.
     Unplaced(TargetRow),
-    /// The report's number is too far ahead of the clock.
-    TooFarAhead,
+    /// This field of the report is too far ahead of the clock.
+    TooFarAhead(&'static str),
 }
 
 impl TargetRow {
@@ -290,7 +291,11 @@ impl TargetRow {
     /// Decides what a report of this target means.
     pub(crate) fn receive(&self, report: &OrderReport, now: OffsetDateTime) -> Reception {
         if report.number > epoch_millis(now + LARGEST_LEAD) {
-            return Reception::TooFarAhead;
+            return Reception::TooFarAhead("number");
+        }
+        let latest = epoch_millis(now + BakeTime::LONGEST.duration() + LARGEST_LEAD);
+        if report.until.is_some_and(|until| until.millis() > latest) {
+            return Reception::TooFarAhead("until");
         }
         if report.number < self.number {
             return self.heard_of_other(report).map_or(Reception::Older, Reception::OfOther);

@@ -79,7 +79,7 @@ fn newest(drawing: &Drawing<'_>) -> Markup {
         Some(newest) => html! {
             p {
                 "Newest: " (drawing.change(&newest.change)) " " (outside(newest.change.source_ref.name()))
-                span.muted { ", seen " (drawing.viewer.age(newest.seen)) " ago" }
+                ", " span.muted { "seen " (drawing.viewer.age(newest.seen)) " ago" }
             }
         },
     }

@@ -21,6 +21,9 @@ impl BakeTime {
     /// No bake: a target is healthy as soon as its pipeline succeeds.
     pub const NONE: Self = Self(0);
 
+    /// The longest bake.
+    pub const LONGEST: Self = Self(LONGEST);
+
     /// The length in seconds.
     #[must_use]
     pub fn seconds(self) -> u32 {

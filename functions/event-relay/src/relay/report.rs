@@ -112,9 +112,9 @@ fn receive(row: &TargetRow, report: &TargetReport, now: OffsetDateTime) -> Recei
             let reason = "the ledger has no order with this number: later orders to this target get larger numbers";
             (Outcome::Ignored, reason.to_owned(), Some(row))
         }
-        Reception::TooFarAhead => {
-            let reason = "event.detail.number: more than a day ahead of the clock, so no order has this number";
-            (Outcome::Refused, reason.to_owned(), None)
+        Reception::TooFarAhead(field) => {
+            let reason = format!("event.detail.{field}: further ahead of the clock than that of any order or bake");
+            (Outcome::Refused, reason, None)
         }
     };
     Received { decision: about_report(report, Decision::new(outcome, reason)), row, moves_trains }

@@ -165,7 +165,17 @@ fn a_number_that_is_more_than_a_day_ahead_is_refused() {
     let report = report(&ordered(), ReportState::Healthy, NOW);
     let ahead = |hours| TargetRow::default().receive(&report, NOW - Duration::from_hours(hours));
     assert!(matches!(ahead(24), Reception::Unplaced(_)));
-    assert_eq!(ahead(25), Reception::TooFarAhead);
+    assert_eq!(ahead(25), Reception::TooFarAhead("number"));
+}
+
+/// No bake is longer than a week, and a widget shows the time.
+#[test]
+fn a_bake_that_ends_much_later_than_the_longest_one_is_refused() {
+    let report = report(&ordered(), ReportState::Baking, NOW);
+    let until = |hours| Some(ReportTime::next(NOW + Duration::from_hours(hours), None));
+    let receive = |hours| TargetRow::default().receive(&OrderReport { until: until(hours), ..report.clone() }, NOW);
+    assert!(matches!(receive(168 + 24), Reception::Unplaced(_)));
+    assert_eq!(receive(168 + 25), Reception::TooFarAhead("until"));
 }
 
 #[test]

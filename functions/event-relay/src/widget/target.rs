@@ -40,7 +40,12 @@ impl<'a> Cell<'a> {
         // The state says it all for targets that are well, and those that wait for their turn have no reason of their own.
         let is_clear = matches!(standing, Standing::Healthy | Standing::Idle | Standing::Todo);
         let why = if is_clear { None } else { why(standing, row) };
-        Self { id, row, state: label(standing, row), tone, why }
+        let report = row.and_then(TargetRow::current_report);
+        let state = match (standing, report) {
+            (Standing::Waiting | Standing::Running, Some(report)) => word(report.state),
+            _ => label(standing, row),
+        };
+        Self { id, row, state, tone, why }
     }
 
     /// A target of a route without waves.
@@ -50,7 +55,7 @@ impl<'a> Cell<'a> {
             (None, _) => ("unreadable", Tone::Odd),
             (Some(TargetRow { order: None, .. }), _) => ("no order yet", Tone::Idle),
             (Some(_), None) => ("no report", Tone::Wait),
-            (Some(_), Some(report)) => (report.state.as_str(), tone(report.state)),
+            (Some(_), Some(report)) => (word(report.state), tone(report.state)),
         };
         let why = match report {
             None if row.is_none() => Some("the ledger's row cannot be read: fix or delete it".to_owned()),
@@ -78,6 +83,11 @@ impl<'a> Cell<'a> {
     fn is_exception(&self) -> bool {
         matches!(self.tone, Tone::Wait | Tone::Bad | Tone::Odd)
     }
+}
+
+/// The state in a word. An execution that runs has not changed what runs in the target.
+fn word(state: ReportState) -> &'static str {
+    if state == ReportState::Running { "deploying" } else { state.as_str() }
 }
 
 fn tone(state: ReportState) -> Tone {
@@ -158,7 +168,14 @@ fn cell(drawing: &Drawing<'_>, cell: &Cell<'_>, wave: Option<&Wave>) -> Markup {
                 }
             }
             div {
-                "runs " code { (runs) }
+                @if let Some(report) = report.filter(|report| report.state == ReportState::Running) {
+                    "deploys " code { (report.revision.short()) }
+                    @if let Some(good) = &report.good {
+                        ", healthy before: " code { (good.short()) }
+                    }
+                } @else {
+                    "runs " code { (runs) }
+                }
                 @if let Some(execution) = execution {
                     ", "
                     a href=(drawing.console.execution(region.as_str(), pipeline.as_str(), Some(execution))) {

@@ -22,7 +22,7 @@ pub(super) fn column(drawing: &Drawing<'_>, wave: &Wave) -> Markup {
     let state = drawing.view.observe(row, &ids);
     let change = row.passage.as_ref().and_then(|passage| drawing.view.row.change(passage.seen)).map(|one| &one.change);
     let waits = drawing.view.waits(wave, row, &state);
-    let (tone, summary) = summary(drawing, row, &ids, &state);
+    let (tone, summary) = summary(drawing, row, &ids, &state, !waits.is_empty());
     let places = ids.iter().zip(&state.places);
     let targets: Vec<Cell<'_>> = places.map(|(id, place)| Cell::of_wave(id, drawing.row(id), place.standing)).collect();
     html! {
@@ -45,12 +45,19 @@ pub(super) fn column(drawing: &Drawing<'_>, wave: &Wave) -> Markup {
 }
 
 /// The state of a wave in a few words.
-fn summary(drawing: &Drawing<'_>, row: &WaveRow, ids: &[TargetId], state: &WaveState) -> (Tone, &'static str) {
+fn summary(
+    drawing: &Drawing<'_>,
+    row: &WaveRow,
+    ids: &[TargetId],
+    state: &WaveState,
+    waits: bool,
+) -> (Tone, &'static str) {
     let reports = ids.iter().filter_map(|id| drawing.row(id)).filter_map(TargetRow::current_report);
     let is_baking = reports.clone().any(|report| report.state == ReportState::Baking);
     let is_deploying = reports.clone().any(|report| report.state == ReportState::Running);
     match row.passage.as_ref().map(|passage| passage.verdict) {
         _ if state.has_unknown() => (Tone::Odd, "needs a person"),
+        None if waits => (Tone::Wait, "waiting"),
         None => (Tone::Idle, "no change yet"),
         _ if state.count(Standing::GoingBack) > 0 => (Tone::Bad, "rolling back"),
         Some(Verdict::Failed) => (Tone::Bad, "failed"),

@@ -84,7 +84,8 @@ async fn a_train_on_its_way() {
     }
     push(&train, "main", commit("4567cdef")).await;
     train.report(ONE_BOX, "healthy").await;
-    let running = json!({"execution": "11111111-2222-3333-4444-555555555555", "at": at(&train, 0)});
+    let running =
+        json!({"execution": "11111111-2222-3333-4444-555555555555", "at": at(&train, 0), "good": commit("0123abcd")});
     set_report(&train, TOKYO[0], "running", &running);
     let baking =
         json!({"execution": "e", "at": at(&train, 0), "until": at(&train, 30), "reason": "the alarms are quiet"});
@@ -95,7 +96,9 @@ async fn a_train_on_its_way() {
     train.answer(hold).await;
     train.wait(Duration::from_mins(12)).await;
     let html = show(&train, json!({"widget": "trains"})).await;
-    for words in ["89ab0123", "condemned", "held", "a sale until Friday", "14m left", "baking", "running"] {
+    for words in
+        ["89ab0123", "condemned", "held", "a sale until Friday", "14m left", "baking", "deploys ", "healthy before: "]
+    {
         assert!(html.contains(words), "{words}: {html}");
     }
     assert_golden("trains-ordinary", &html);
@@ -142,7 +145,7 @@ async fn a_thousand_targets_are_counts_and_exceptions() {
         set_report(&train, target, state, &json!({"at": at(&train, 0), "reason": format!("reason of {index}")}));
     }
     let html = show(&train, json!({})).await;
-    assert!(html.contains("630 healthy") && html.contains("300 running") && html.contains("30 unknown"), "{html}");
+    assert!(html.contains("630 healthy") && html.contains("300 deploying") && html.contains("30 unknown"), "{html}");
     assert!(html.contains("reason of 7") && !html.contains("reason of 200"), "{html}");
     assert!(html.len() < 60_000, "{}", html.len());
     assert_golden("trains-huge", &html);
