@@ -102,7 +102,7 @@ fn share(sweep: &SweepRow) -> Markup {
     let (tone, percent) = (if compliant < checked { Tone::Bad } else { Tone::Good }, compliant * 100 / checked);
     html! {
         p { (tag(tone, &format!("{percent}% compliant"))) " " (compliant) " of " (checked) " checked objects" }
-        (bar(tone, percent))
+        (bar(Tone::Good, percent))
         @if sweep.totals.unchanged > 0 { p.muted { (sweep.totals.unchanged) " others were not written since the last sweep" } }
     }
 }
