@@ -81,7 +81,7 @@ fn state(row: &OrderRow) -> (Tone, &'static str) {
         Progress::Claimed(_) => (Tone::Busy, "starting"),
         Progress::Waiting(_) => (Tone::Wait, "waiting"),
         Progress::Running { .. } if row.is_baking() => (Tone::Busy, "baking"),
-        Progress::Running { .. } => (Tone::Busy, "running"),
+        Progress::Running { .. } => (Tone::Busy, "deploying"),
     }
 }
 
