@@ -171,6 +171,12 @@ pub(crate) fn is_waiting(cloud: &Cloud, target: &Target) -> Result<bool, Broken>
     Ok(row.is_some_and(|row| matches!(row.progress, Progress::Waiting(_) | Progress::Claimed(_))))
 }
 
+/// Whether pipeline-starter's row says that the execution of the target's order runs or bakes.
+pub(crate) fn is_followed(cloud: &Cloud, target: &Target) -> Result<bool, Broken> {
+    let row = read::<OrderRow>(&cloud.places[target.place].ledger, &order::key(&target.id().pipeline))?;
+    Ok(row.is_some_and(|row| matches!(row.progress, Progress::Running { .. })))
+}
+
 /// All branches, tags, and tags of images.
 pub(crate) fn references() -> impl Iterator<Item = Reference> {
     developer::references().chain(publisher::references())

@@ -4,7 +4,7 @@ use sekisho_domain::report::ReportState;
 use time::Duration;
 
 use crate::bus::Bus;
-use crate::check::{self, Broken, TARGETS, Traffic, is_waiting, pins, target_row};
+use crate::check::{self, Broken, TARGETS, Traffic, is_followed, is_waiting, pins, target_row};
 use crate::cloud::PLACES;
 use crate::codepipeline::IMAGE;
 use crate::deployment::FUNCTIONS;
@@ -126,15 +126,20 @@ fn unsettled(history: &History) -> Result<Option<String>, Broken> {
         if is_waiting(&history.cloud, target)? {
             return Ok(Some(format!("{}: an order waits for its start", target.id())));
         }
+        if is_followed(&history.cloud, target)? {
+            return Ok(Some(format!("{}: pipeline-starter has not seen the end of an execution", target.id())));
+        }
         let row = target_row(&history.cloud, target)?;
+        // If the target has its last order, but never had that of another source, the next reconcile places the latter
+        // again.
+        let has_order = row.current_report().is_some_and(|report| report.state != ReportState::Refused);
+        let mut others = row.other.iter().chain(&row.more).filter(|other| other.open && has_order);
+        if others.any(|other| check::is_led(history, target, &other.change)) {
+            return Ok(Some(format!("{}: the change of another source has to be ordered again", target.id())));
+        }
         let Some(order) = &row.order else { continue };
         if !check::is_led(history, target, &order.change) || check::is_not_offered(history, &row) {
             continue;
-        }
-        // The order of another source that the target never had is placed again by the next reconcile.
-        let mut others = row.other.iter().chain(&row.more).filter(|other| other.open);
-        if others.any(|other| check::is_led(history, target, &other.change)) {
-            return Ok(Some(format!("{}: the change of another source has to be ordered again", target.id())));
         }
         let state = row.current_report().map(|report| report.state);
         if !state.is_some_and(ReportState::is_final) {
