@@ -51,7 +51,7 @@ def test_a_failed_stage_is_retried_after_a_sweep_has_repaired_the_artifact(stack
     events, bucket = stack.client(PROFILE, "events"), stack.outputs(PROFILE)["ArtifactBucketName"]
     events.disable_rule(Name="sekisho-artifact-write")
     try:
-        commit = clone.commit(job.application(), "Sell pears", branch="main")
+        commit = clone.commit(job.application() | {"api/apples.txt": "apples\n"}, "Sell apples", branch="main")
         clone.push("main")
         execution = wait_for_end(stack, commit, "Failed")
     finally:
