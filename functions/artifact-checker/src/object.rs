@@ -50,7 +50,7 @@ impl ListPage {
     pub(crate) fn within(mut self, last: Option<&str>) -> Self {
         let Some(last) = last else { return self };
         self.objects.retain(|object| object.key.as_str() <= last);
-        // After a version of the last key, there may be more versions of it.
+        // If the page ends with a version of the last key, the next page may begin with further versions of that key.
         let is_past = |end: &ListPosition| end.key.as_str() > last || (end.key == last && end.version.is_none());
         self.end = self.end.filter(|end| !is_past(end));
         self

@@ -58,7 +58,7 @@ pub(crate) struct SweepRow {
     pub(crate) proofs: Proofs,
     /// Whether the sweep is done.
     pub(crate) complete: bool,
-    /// The unfinished sweep that this one replaces. People do not know of what only that sweep has found.
+    /// The id of the unfinished sweep that this one replaces. Nobody was notified of what only that sweep found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) replaces: Option<String>,
     /// The bucket's right key when the sweep began. `None` if an earlier version wrote the row.
@@ -66,11 +66,10 @@ pub(crate) struct SweepRow {
     pub(crate) right_key: Option<String>,
     /// What the sweep has found up to `position`, without its open ranges.
     pub(crate) totals: SweepTotals,
-    /// The number of objects that the sweep before of this mode listed.
+    /// The number of objects that the previous sweep in this mode listed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) expected: Option<u64>,
-    /// In an incremental sweep, the time in seconds since 1970 before which an object was written that need not be
-    /// checked.
+    /// In an incremental sweep, a time in seconds since 1970. Objects that were written before it are not checked.
     #[serde(default)]
     pub(crate) since: Option<i64>,
     /// The ranges of the sweep. If there are open ones, they contain everything after `position`.
@@ -82,10 +81,10 @@ pub(crate) struct SweepRow {
     /// In the row of a range, the range's last key; `None` if the range ends with the listing.
     #[serde(default)]
     pub(crate) end: Option<String>,
-    /// In the row of a range, the number of invocations since the last progress that have begun and not ended.
+    /// In the row of a range, how many invocations in a row began and made no progress.
     #[serde(default)]
     attempts: u32,
-    /// In the row of a range, whether an attempt has begun and not ended without an error.
+    /// In the row of a range, whether an attempt is under way, or died, or ended with an error.
     #[serde(default, skip_serializing_if = "is_false")]
     begun: bool,
     /// Whether the attempt before the one that has begun died or failed.

@@ -123,7 +123,7 @@ const CONCERNS: [&str; 13] = [
 #[derive(Debug)]
 pub(crate) struct CheckedObject {
     pub(crate) decision: Decision<Outcome>,
-    /// The requests of the repair that a dry run did not make.
+    /// In a dry run, the requests that a repair would make.
     pub(crate) planned_requests: Option<RequestCount>,
     /// Whether a byte of the object was read.
     pub(crate) was_read: bool,

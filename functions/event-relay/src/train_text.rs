@@ -39,17 +39,17 @@ pub(crate) struct TrainView<'a> {
 /// What a wave waits for, besides the reports of its targets.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Wait<'a> {
-    /// `accept` or `rollback` of this many unknown targets.
+    /// A person has to `accept` or `rollback` this many unknown targets.
     Unknown(usize),
-    /// The end of a rollback.
+    /// A rollback has to end.
     GoingBack,
     /// This change was promoted, and enters next. `None` if the train forgot it.
     Promoted(Option<&'a Change>),
-    /// The end of this hold.
+    /// This hold has to end.
     Hold(&'a Hold),
-    /// Its turn: this change enters next.
+    /// This change enters the wave next, as soon as it may.
     Next(&'a Change),
-    /// The opening of its windows. `None` if they never open.
+    /// The wave's windows open at this time. `None` if they never open.
     Closed(Option<OffsetDateTime>),
 }
 

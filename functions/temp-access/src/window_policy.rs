@@ -157,7 +157,7 @@ fn split(statement: &Value) -> Option<Parts> {
         Value::String(text) => timestamp::parse_seconds(&text),
         _ => None,
     };
-    // A statement with both conditions is not one of Sekisho's.
+    // Sekisho never writes both conditions, so a statement with both, or with neither, is somebody else's.
     let start = match (has_from, has_after) {
         (true, false) => time(FROM)?,
         (false, true) => time(AFTER)?.saturating_add(LEEWAY),

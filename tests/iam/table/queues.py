@@ -1,4 +1,4 @@
-"""Requests around queues: large sweeps, failed stages, the mapping of the ranges, and dead letters."""
+"""Requests about the queue of ranges and its dead letters, and about the stages that artifact-checker retries."""
 
 from tests.iam.requests import WAYS, arn, but, may, never, role
 from tests.iam.table.deployment import DEPLOYED_BY

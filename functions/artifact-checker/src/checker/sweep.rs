@@ -142,7 +142,7 @@ impl Preparation {
             follow_latest: false,
             // If this invocation dies, the invocation that continues the sweep inherits its claims.
             holder: taken.row.sweep.clone(),
-            // A check does not wait for another invocation, because the walk repeats the check later.
+            // If another invocation holds an object, the check ends at once, and the walk repeats it later.
             wait_until: run.now(),
             rates,
         };

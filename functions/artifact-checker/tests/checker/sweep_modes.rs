@@ -22,7 +22,7 @@ async fn the_daily_sweep_does_not_replace_a_sweep_of_another_mode() {
         let next = receive(&world).unwrap();
         let daily = handle(&checker, "daily", SCHEDULE).await.unwrap();
         assert_eq!((daily.sweeps[0].complete, daily.sweeps[0].objects), (true, 400), "{:?}", daily.decisions);
-        // The schedule resumes the sweep, because its message may be lost.
+        // The schedule sends the message of the unfinished sweep again, because the first one may be lost.
         assert_eq!(receive(&world).unwrap(), next);
         let (answer, _) = to_the_end(&world, &checker, &next, Duration::from_mins(5)).await;
         let report = answer.sweeps.last().unwrap();

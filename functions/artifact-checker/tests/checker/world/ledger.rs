@@ -1,4 +1,4 @@
-//! A ledger whose reads may wait, and whose writes may fail.
+//! A ledger in memory. A test can delay its reads and make its writes fail.
 
 use std::cell::Cell;
 use std::time::Duration;
