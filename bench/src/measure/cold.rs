@@ -55,7 +55,8 @@ impl Bench<'_> {
     }
 
     /// Measures the two functions of a grant in another account, each in a process of its own. On AWS, the hub waits
-    /// while the other function works. Here, the hub gets its answer at once, so each figure is the work of one function.
+    /// while the other function works. Here, the hub gets its answer at once, so each figure is the work of one
+    /// function.
     pub(super) async fn handed_on(&self, figures: &mut Figures) -> Result<(), Failure> {
         let program = Program::TempAccess;
         if !self.plan.commands.contains_key(program.name()) {
