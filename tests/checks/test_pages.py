@@ -1,9 +1,10 @@
-"""The pages in docs/from have the same commands in both languages, and their links and those of the READMEs lead
-to files and headings that exist."""
+"""Pages have the same commands, tables and headings in both languages, name files, headings and numbers that are there,
+and have no loop that waits forever."""
 
 import re
 import unicodedata
 import urllib.parse
+from collections import Counter
 
 import pytest
 from defusedxml import ElementTree
@@ -14,7 +15,10 @@ from tools.layout import ROOT
 
 SVG = "{http://www.w3.org/2000/svg}"
 FROM = ROOT / "docs" / "from"
-PAGES = sorted([*FROM.glob("*.md"), ROOT / "README.md", ROOT / "README.ja.md", ROOT / "docs" / "deploy.md"])
+PAGES = sorted(page for folder in ("", "docs/", "docs/from/", "examples/*/") for page in ROOT.glob(f"{folder}*.md"))
+# The changelog is about earlier versions, too.
+CURRENT = [page for page in PAGES if page.name != "CHANGELOG.md"]
+RUST = [f"/{file.relative_to(ROOT)}" for top in ("functions", "shared", "tests") for file in (ROOT / top).rglob("*.rs")]
 
 
 def headings(text):
@@ -30,6 +34,19 @@ def links(text):
     return [link or other for link, other in found if not (link or other).startswith(("http:", "https:", "mailto:"))]
 
 
+def blocks(text):
+    """The blocks of code in a page, without comments, which are in the language of the page."""
+    found = re.findall(r"^```(\w+)\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    return [re.sub(r"\s*#[^\n]*", "", code) for kind, code in found if kind != "mermaid"]
+
+
+def shape(text):
+    """The levels of a page's headings, and the number of columns of each row of its tables, in their order."""
+    without_code = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    lines = re.findall(r"^(?:#+ |\|.*\|$)", without_code, re.MULTILINE)
+    return [line.count("|") or line for line in lines]
+
+
 @pytest.mark.parametrize(
     "english", sorted(set(FROM.glob("*.md")) - set(FROM.glob("*.ja.md"))), ids=lambda path: path.stem
 )
@@ -37,10 +54,36 @@ def test_both_languages_have_the_same_commands_and_outputs(english):
     japanese = english.with_suffix(".ja.md")
     assert Page(japanese).commands == Page(english).commands
     assert Page(japanese).answers == Page(english).answers
+    assert shape(japanese.read_text()) == shape(english.read_text())
     assert f"]({japanese.name})" in english.read_text() and f"]({english.name})" in japanese.read_text()
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_both_readmes_have_the_same_blocks_headings_and_tables():
+    english, japanese = ((ROOT / name).read_text() for name in ("README.md", "README.ja.md"))
+    assert blocks(japanese) == blocks(english)
+    assert shape(japanese) == shape(english)
+
+
+@pytest.mark.parametrize("path", CURRENT, ids=lambda path: path.name)
+def test_no_command_waits_forever(path):
+    commands = re.findall(r"^ *```sh\n(.*?)^ *```", path.read_text(), re.MULTILINE | re.DOTALL)
+    assert not re.findall(r"^ *(?:until|while !|while \[).*", "".join(commands), re.MULTILINE)
+
+
+@pytest.mark.parametrize("path", CURRENT, ids=lambda path: path.name)
+def test_the_rust_files_that_a_page_names_exist(path):
+    named = set(re.findall(r"`([\w/.-]+\.rs)`", path.read_text()))
+    assert not [name for name in named if not any(file.endswith(f"/{name}") for file in RUST)]
+
+
+def test_the_costs_count_the_alarms_of_the_template():
+    resources = yaml_parse((ROOT / "template.yaml").read_text())["Resources"].values()
+    alarms = Counter(one["Condition"] for one in resources if one["Type"] == "AWS::CloudWatch::Alarm")
+    (row,) = re.findall(r"^\| alarms \((.*?)\)", (ROOT / "docs" / "deploy.md").read_text(), re.MULTILINE)
+    assert row == "{Repositories} for repositories, {Pipelines} for pipelines, {Access} for access".format_map(alarms)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_lead_to_files_and_headings(path):
     broken = []
     for link in links(path.read_text()):
