@@ -14,6 +14,17 @@ from tools.machine import TOOLS, locked
 SUPPORTED = ARCHITECTURE == "x86_64"
 # The folder into which the package unpacks the browser and its font, about 200 MB.
 FOLDER = TOOLS / "browser"
+# The package's own list of fonts names a folder in /tmp. The machine's fonts have the letters that the package's font
+# lacks; without any font, a page would show no text.
+FONTS = FOLDER / "fonts.conf"
+FONTS_CONF = f"""<?xml version="1.0"?>
+<!DOCTYPE fontconfig SYSTEM "fonts.dtd">
+<fontconfig>
+  <dir>{FOLDER / "fonts"}</dir>
+  <dir>/usr/share/fonts</dir>
+  <cachedir>{FOLDER / "fonts-cache"}</cachedir>
+</fontconfig>
+"""
 PICTURE = Path(__file__).with_name("picture.mjs")
 
 
@@ -23,8 +34,9 @@ def run_in_browser(script: Path, given: Any, seconds: float = 120) -> Any:
         raise Failure("npm has the browser for x86_64 only.")
     FOLDER.mkdir(parents=True, exist_ok=True)
     # The package's own switch for Lambda makes it unpack the libraries that a machine may lack.
-    env = environment(TMPDIR=str(FOLDER), AWS_LAMBDA_JS_RUNTIME="nodejs22.x")
+    env = environment(TMPDIR=str(FOLDER), AWS_LAMBDA_JS_RUNTIME="nodejs22.x", FONTCONFIG_FILE=str(FONTS))
     with locked(FOLDER):
+        FONTS.write_text(FONTS_CONF)
         done = subprocess.run(
             ["node", script],
             env=env,
