@@ -181,8 +181,7 @@ impl<S: Store> TempAccess<S> {
         }
         if let Ok(Answer::Text(text)) = &mut report.answer {
             for warning in warnings {
-                text.push('\n');
-                text.push_str(warning);
+                if is_cut { answer::warn(text, warning) } else { *text += &format!("\n{warning}") }
             }
             if is_cut {
                 answer::cut(text);
@@ -224,8 +223,9 @@ async fn dispatch<S: Store>(request: &Request, run: &Run<'_, S>) -> Result<Repor
             let revoke = Revoke { principal, ..revoke.clone() };
             let mut report = Box::pin(revoke::revoke(&revoke, run)).await?;
             if let (true, Ok(Answer::Text(text))) = (has_others, &mut report.answer) {
-                text.push_str(
-                    "\nAnother user of Identity Center has access under this address: send the request again.",
+                answer::warn(
+                    text,
+                    "Another user of Identity Center has access under this address: send the request again.",
                 );
             }
             Ok(report)

@@ -54,7 +54,22 @@ pub(crate) enum Confirmation {
     Later,
 }
 
-/// The answer to a grant.
+/// How many names an answer lists. The ledger has all of them.
+const MOST_NAMED: usize = 5;
+
+/// The first names, and how many more there are.
+pub(crate) fn some(names: &[String]) -> String {
+    let (named, others) = names.split_at(names.len().min(MOST_NAMED));
+    let more = if others.is_empty() { String::new() } else { format!(" and {} more", others.len()) };
+    named.join(", ") + &more
+}
+
+/// Puts a line that people have to read right after the first line, so that [`cut`] never removes it.
+pub(crate) fn warn(answer: &mut String, line: &str) {
+    answer.insert_str(answer.find('\n').unwrap_or(answer.len()), &format!("\n{line}"));
+}
+
+/// The answer to a grant. What may be cut off comes last: the reason, and what follows from the end time.
 pub(crate) fn granted(plan: &Plan<'_>, confirmation: Confirmation, reason: Option<&str>) -> String {
     let (principal, profile) = (plan.terms.principal, plan.terms.profile);
     let end = match confirmation {
@@ -80,12 +95,6 @@ pub(crate) fn granted(plan: &Plan<'_>, confirmation: Confirmation, reason: Optio
         ),
         Effect::Keeps => format!("{principal} already has {profile} until then, and a grant never shortens access."),
     });
-    if plan.capped {
-        lines.push(capped(plan));
-    }
-    if plan.terms.needs_mfa_of_a_role() {
-        lines.push(MFA_OF_A_ROLE.to_owned());
-    }
     match confirmation {
         Confirmation::Confirmed(_) => {}
         Confirmation::NotYet => {
@@ -99,6 +108,12 @@ pub(crate) fn granted(plan: &Plan<'_>, confirmation: Confirmation, reason: Optio
              minutes."
                 .to_owned(),
         ),
+    }
+    if plan.terms.needs_mfa_of_a_role() {
+        lines.push(MFA_OF_A_ROLE.to_owned());
+    }
+    if plan.capped {
+        lines.push(capped(plan));
     }
     if !plan.remove.is_empty() {
         lines.push("To make room, policies of Sekisho that had ended were removed.".to_owned());
@@ -173,41 +188,35 @@ fn capped(plan: &Plan<'_>) -> String {
 
 /// The answer to a revoke in which no call to IAM failed. `besides` has the lines of [`revoked_besides`].
 pub(crate) fn revoked(principal: &Principal, removed: &[String], besides: &[String]) -> String {
-    let mut lines = Vec::new();
+    let mut lines = besides.to_vec();
     if removed.is_empty() {
-        lines.push(format!("{principal} had no access that could be ended."));
+        lines.insert(0, format!("{principal} had no access that could be ended."));
     } else {
-        lines.push(format!("Access of {principal} is ended: {} removed.", removed.join(", ")));
+        lines.insert(0, format!("Access of {principal} is ended: {} removed.", some(removed)));
         lines.push("It may take seconds or minutes until this takes effect everywhere.".to_owned());
     }
-    lines.extend_from_slice(besides);
     lines.join("\n")
 }
 
 /// The lines of a revoke's answer about everything but the policies whose access was ended by it, or was to be ended.
+/// Access that may remain comes first, because the last lines may be cut off.
 pub(crate) fn revoked_besides(revocation: &Revocation, invocation: &Invocation) -> Vec<String> {
     let Revocation { expired, open_ended, held, is_unrecorded, is_owed, sessions, .. } = revocation;
     let mut lines = Vec::new();
-    if *is_owed {
-        lines.push("The function tries again every minute.".to_owned());
-    }
-    for (policy, end) in expired {
-        lines.push(format!("{policy} had already ended at {}, and is removed.", timestamp::seconds(*end)));
-    }
-    if let Some(sessions) = sessions {
-        lines.push(ended_sessions(sessions, *is_unrecorded, invocation));
-        lines.push(
-            "This ends no connection that is open already (SSH, databases), no job that runs, and no session in \
-             another region."
-                .to_owned(),
-        );
+    for (policy, why) in open_ended {
+        lines.push(format!(
+            "Not removed, because Sekisho did not write it ({why}): {policy}. Find out who wrote it, and delete it."
+        ));
     }
     if !held.is_empty() {
-        let held = held.join(", ");
         lines.push(format!(
-            "Another request for {held} is running, or was cut off: send {{\"action\":\"list\"}} in a minute, and \
-             revoke again if it still shows {held}."
+            "Another request for {} is running, or was cut off: send {{\"action\":\"list\"}} in a minute, and revoke \
+             again if it still shows the access.",
+            some(held)
         ));
+    }
+    if *is_owed {
+        lines.push("The function tries again every minute.".to_owned());
     }
     if *is_unrecorded {
         lines.push(
@@ -222,10 +231,16 @@ pub(crate) fn revoked_besides(revocation: &Revocation, invocation: &Invocation) 
                 .to_owned(),
         );
     }
-    for (policy, why) in open_ended {
-        lines.push(format!(
-            "Not removed, because Sekisho did not write it ({why}): {policy}. Find out who wrote it, and delete it."
-        ));
+    if let Some(sessions) = sessions {
+        lines.push(ended_sessions(sessions, *is_unrecorded, invocation));
+        lines.push(
+            "This ends no connection that is open already (SSH, databases), no job that runs, and no session in \
+             another region."
+                .to_owned(),
+        );
+    }
+    for (policy, end) in expired {
+        lines.push(format!("{policy} had already ended at {}, and is removed.", timestamp::seconds(*end)));
     }
     lines
 }

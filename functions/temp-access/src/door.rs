@@ -4,11 +4,13 @@
 //! ARN, so a door is never a claim of the caller. The rules of this module are pure: the configuration and two doors
 //! lead to an answer.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use sekisho_domain::access::{Access, Approval, DoorName, Person, Profile, ProfileName, Subject};
 use sekisho_domain::slack;
 
+use crate::answer::some;
 use crate::error::Error;
 use crate::principal::Principal;
 
@@ -61,6 +63,14 @@ impl Door {
                 let name: DoorName = alias.parse().map_err(|_| unknown(alias))?;
                 if access?.people.contains_key(&name) { Ok(Self::Person(name)) } else { Err(unknown(alias)) }
             }
+        }
+    }
+
+    /// The people who stand behind the door now.
+    pub(crate) fn people(&self, access: &Access) -> BTreeSet<DoorName> {
+        match self {
+            Self::Person(name) => access.people_behind(name),
+            Self::Channel | Self::Board => BTreeSet::new(),
         }
     }
 
@@ -147,7 +157,7 @@ fn askers(access: &Access, name: &ProfileName, profile: &Profile) -> String {
 fn doors(access: &Access, has: impl Fn(&Person) -> bool) -> String {
     let doors = access.people.iter().filter(|(_, person)| has(person));
     let doors: Vec<String> = doors.map(|(name, _)| format!("`temp-access:{name}`")).collect();
-    doors.join(", ")
+    some(&doors)
 }
 
 /// Checks that whoever comes through the door `approving` may approve what was asked through the door `asking`: another
@@ -176,16 +186,26 @@ pub(crate) fn check_approving(
     let (Door::Person(asking_name), Some(_)) = (asking, asking.person(access)) else {
         return refused(format!("the request came through the door {asking}, for which no person stands: ask again"));
     };
-    let people_asking = access.people_behind(asking_name);
-    if let Some(both) = access.people_behind(name).iter().find(|person| people_asking.contains(*person)) {
-        return refused(format!("{both} stands behind the request, and nobody approves a request of their own"));
-    }
+    check_others(access, approving, &access.people_behind(asking_name))?;
     if beneficiaries(access, name).any(|subject| subject.names(principal.kind().as_str(), principal.name())) {
         return refused(format!(
             "{principal} is a principal of somebody behind the door {approving}, and nobody approves access of their own"
         ));
     }
     Ok(())
+}
+
+/// Checks that nobody behind the door `approving` is one of the people who asked.
+///
+/// # Errors
+/// [`Error::Refused`] with the name of whoever is.
+pub(crate) fn check_others(access: &Access, approving: &Door, asked: &BTreeSet<DoorName>) -> Result<(), Error> {
+    match approving.people(access).intersection(asked).next() {
+        None => Ok(()),
+        Some(both) => Err(Error::Refused(format!(
+            "{both} stands behind the request, and nobody approves a request of their own. Nothing was approved"
+        ))),
+    }
 }
 
 /// Checks that whoever comes through the door may decline or withdraw the request.

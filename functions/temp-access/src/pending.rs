@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use sekisho_domain::access::{Access, Minutes, ProfileName, Subject};
+use sekisho_domain::access::{Access, DoorName, Minutes, ProfileName, Subject};
 use sekisho_domain::code::Code;
 use sekisho_domain::timestamp;
 use sekisho_ledger::{Key, Lease};
@@ -78,6 +78,9 @@ pub struct PendingRow {
     pub reason: Option<String>,
     /// What the profile allowed at the time of the request ([`policy::fingerprint`]).
     pub allows: String,
+    /// Who stood behind the door then. The members of a group may change until somebody approves the request.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub people: BTreeSet<DoorName>,
     /// When the request was made.
     #[serde(with = "moment")]
     pub asked: OffsetDateTime,
@@ -190,6 +193,7 @@ impl PendingRow {
             from: terms.from,
             reason: reason.filter(|reason| !reason.is_empty()).map(str::to_owned),
             allows: policy::fingerprint(terms.allows),
+            people: BTreeSet::new(),
             asked: now.replace_nanosecond(0).unwrap_or(now),
             request: request.to_owned(),
             until: None,
@@ -289,7 +293,8 @@ impl PendingRow {
     }
 
     fn is_same(&self, other: &Self) -> bool {
-        (self.minutes, self.from, &self.allows, &self.key) == (other.minutes, other.from, &other.allows, &other.key)
+        let Self { minutes, from, allows, key, people, .. } = self;
+        (minutes, from, allows, key, people) == (&other.minutes, &other.from, &other.allows, &other.key, &other.people)
     }
 
     fn unknown(&self) -> Error {
@@ -342,6 +347,7 @@ pub(crate) fn approve(
         return Err(row.unknown());
     }
     let asking = Door::named(&row.door).ok_or_else(|| row.unknown())?;
+    door::check_others(access, approving, &row.people)?;
     if row.is_review() {
         // If the asking door is gone, every door that may approve is another one.
         let (has_door, may_approve) = (is_configured(&asking, access), approves(approving, row, access));
@@ -377,7 +383,10 @@ fn approves(approving: &Door, row: &PendingRow, access: &Access) -> bool {
 pub(crate) fn approvers(row: &PendingRow, access: &Access) -> Vec<String> {
     let (Some(asking), Some(principal)) = (Door::named(&row.door), row.principal()) else { return Vec::new() };
     let doors = access.people.keys().map(|name| Door::Person(name.clone()));
-    let may = |door: &Door| door::check_approving(access, door, &asking, &row.profile, &principal).is_ok();
+    let may = |door: &Door| {
+        door::check_others(access, door, &row.people).is_ok()
+            && door::check_approving(access, door, &asking, &row.profile, &principal).is_ok()
+    };
     doors.filter(may).map(|door| format!("temp-access:{door}")).collect()
 }
 

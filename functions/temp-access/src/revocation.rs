@@ -2,6 +2,7 @@
 
 use time::OffsetDateTime;
 
+use crate::answer::some;
 use crate::aws::iam::{ErrorKind, IamError};
 use crate::error::Error;
 use crate::principal::Principal;
@@ -85,10 +86,10 @@ impl Revocation {
     pub(crate) fn into_error(self, principal: &Principal, besides: &[String]) -> Option<Error> {
         let is_unknown = |error: &IamError| matches!(error.kind, ErrorKind::Unanswered | ErrorKind::Throttled);
         let has = if self.failed.iter().any(|(_, error)| is_unknown(error)) { "may still have" } else { "still has" };
-        let names: Vec<&str> = self.failed.iter().map(|(policy, _)| policy.as_str()).collect();
+        let names: Vec<String> = self.failed.iter().map(|(policy, _)| policy.clone()).collect();
         let removed =
-            if self.removed.is_empty() { String::new() } else { format!("; {} removed", self.removed.join(", ")) };
-        let outcome = format!("{principal} {has} {}{removed}", names.join(", "));
+            if self.removed.is_empty() { String::new() } else { format!("; {} removed", some(&self.removed)) };
+        let outcome = format!("{principal} {has} {}{removed}", some(&names));
         let (_, source) = self.failed.into_iter().next()?;
         let besides = besides.iter().fold(String::new(), |all, line| all + "\n" + line);
         Some(Error::Revoke { outcome, source, besides })

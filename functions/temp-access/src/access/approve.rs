@@ -122,7 +122,7 @@ async fn grant_as_approved<S: Store>(grant: &Grant, claim: &Claim, run: &Run<'_,
     if let Ok(Answer::Text(text)) = &mut report.answer {
         let approved = claim.row.decided(Stage::Approved, Some(&run.door), run.request_id(), run.now());
         settle(claim, &approved, run).await;
-        text.push_str(&answer::approval::approved(&claim.row, grant.minutes, &run.door));
+        answer::warn(text, &answer::approval::approved(&claim.row, grant.minutes, &run.door));
         let decision = Decision::new(Outcome::Approved, "the request was approved");
         let decision = outcome::about_request(decision, &claim.row, Some(&run.door));
         report.decisions.insert(0, decision);

@@ -56,7 +56,7 @@ pub(crate) fn told(mut report: Report, basis: &Basis<'_>) -> Report {
     if let (Some(review), Ok(Answer::Text(text))) = (&basis.review, &mut report.answer)
         && code == Some(&review.code)
     {
-        text.push_str(&answer::approval::review(review));
+        answer::warn(text, &answer::approval::review(review));
     }
     report
 }

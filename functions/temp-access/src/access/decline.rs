@@ -8,6 +8,7 @@ use sekisho_ledger::{Error as LedgerError, Store};
 use tokio::time::timeout_at;
 
 use crate::access::approve::{find, read_requests};
+use crate::access::requests::was_granted;
 use crate::answer::approval as answer;
 use crate::error::Error;
 use crate::outcome::{self, Outcome};
@@ -35,6 +36,9 @@ async fn write<S: Store>(code: &Code, run: &Run<'_, S>) -> Result<PendingRow, Er
         let (row, principal) = find(code, NOTHING_DECLINED, run).await?;
         let now = run.now();
         pending::check_decline(&row.state, &principal, &run.door, run.access()?, run.request_id(), now)?;
+        if row.state.stage == Stage::Approving && was_granted(&row.state, run).await != Some(false) {
+            return Err(cut_off(&row.state));
+        }
         let new = row.state.decided(Stage::Declined, Some(&run.door), run.request_id(), now);
         match run.ledger.write(&pending::key(row.sk), &new, Some(row.revision), run.request_id()).await {
             Ok(_) => return Ok(new),
@@ -42,6 +46,15 @@ async fn write<S: Store>(code: &Code, run: &Run<'_, S>) -> Result<PendingRow, Er
             Err(source) => return Err(Error::Ledger { outcome: NOTHING_DECLINED, source }),
         }
     }
+}
+
+/// The refusal to decline a request whose approval died after it had begun the grant. Only a revoke ends the access.
+fn cut_off(row: &PendingRow) -> Error {
+    let PendingRow { code, kind, name, .. } = row;
+    Error::Refused(format!(
+        "the approval of {code} was cut off and may have given the access: end it with \
+         {{\"action\":\"revoke\",\"{kind}\":\"{name}\"}}, which also withdraws the request. {NOTHING_DECLINED}"
+    ))
 }
 
 /// The requests that a revoke has withdrawn.

@@ -90,7 +90,8 @@ fn owes_notice<S: Store>(row: &GrantRow, run: &Run<'_, S>) -> bool {
         || row.state == State::Intent && is_new && !row.is_unchanged
 }
 
-/// Sends the notice of a grant, also after its end. An intent has a notice only if IAM shows the access.
+/// Sends the notice of a grant, also after its end. An intent has a notice only if IAM shows the access, and if the
+/// approval or the review is on record that the access needs.
 async fn send_notice<S: Store>(
     row: &Row<GrantRow>,
     principal: &Principal,
@@ -106,6 +107,10 @@ async fn send_notice<S: Store>(
         if !matches!(policy::read(&document), Reading::Grant(window) if window.end == end) {
             return None;
         }
+    }
+    // Before its start, the access of a person is only in the ledger, so that an intent looks like access.
+    if !tend::is_secured(&row.state, run).await {
+        return None;
     }
     // The row is claimed first, so that a sweep at the same time does not send the notice as well.
     let claim = GrantRow { lease: Lease::new(run.now(), row::LEASE_TERM), ..row.state.clone() };

@@ -122,10 +122,11 @@ async fn defer<S: Store>(plan: &Plan<'_>, claim: &Claim, error: &IamError, run: 
     }
 }
 
-/// Makes sure, under the claim on the grant's row, that the grant is still approved, and that its review is open.
+/// Makes sure, under the claim on the grant's row, that the grant is still approved, that there is room for it, and that
+/// its review is open.
 ///
 /// A revoke withdraws requests before it reads the rows of grants. So either the revoke finds this claim, or this
-/// function finds the request withdrawn.
+/// function finds the request withdrawn. In the same way, of two grants for the last room, at least one finds the other.
 async fn secure<S: Store>(plan: &Plan<'_>, basis: &Basis<'_>, run: &Run<'_, S>) -> Result<(), Error> {
     if let Some(claim) = basis.approved {
         let row = run.ledger.read::<PendingRow>(&claim.key).await.map_err(ledger_error)?;
@@ -133,6 +134,7 @@ async fn secure<S: Store>(plan: &Plan<'_>, basis: &Basis<'_>, run: &Run<'_, S>) 
             return Err(Error::NoRequest(claim.row.code.clone()));
         }
     }
+    policies::check_room(plan, run).await?;
     match &basis.review {
         Some(review) if plan.puts => break_glass::record(review, run).await.map_err(ledger_error),
         _ => Ok(()),
@@ -203,8 +205,8 @@ async fn prepare<'a, S: Store>(
             let known = row.as_ref().filter(|_| !plan.effect.is_new());
             terms.check_reason(known.and_then(|row| row.state.reason.as_deref()))?;
         }
-        policies::check_room(&plan, run).await?;
         if is_preview {
+            policies::check_room(&plan, run).await?;
             return Ok(Prepared { plan, claim: None });
         }
         match claim(&plan, row, basis, now, run).await? {

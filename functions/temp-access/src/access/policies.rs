@@ -171,7 +171,8 @@ pub(crate) async fn of_people<S: Store>(run: &Run<'_, S>) -> Result<Vec<NamedPol
     Ok(policies.collect())
 }
 
-/// Checks that the grant of a person fits into `sekisho-window`, together with the grants that begin before its end.
+/// Checks that the grant of a person fits into `sekisho-window`, together with those that others have, are about to get,
+/// and get before its end.
 ///
 /// # Errors
 /// [`Error::WindowFull`], with who leaves next.
@@ -187,14 +188,20 @@ pub(crate) async fn check_room<S: Store>(plan: &Plan<'_>, run: &Run<'_, S>) -> R
     let rows: Vec<Row<GrantRow>> = rows.into_iter().filter_map(Result::ok).collect();
     let base = newest_shown(run).await.map_err(failed)?;
     let (now, holders) = (run.now(), holders_of(&rows, run));
-    let shares = window_policy::shares(principal.key(), &plan.document);
-    let change = Change::Put { user: principal.key().to_owned(), profile: profile(&plan.policy).to_owned(), shares };
-    let mut shares = window_policy::apply(&base.shares, &change, Some(&holders), now);
-    for row in rows.iter().filter(|row| row.state.awaits_entry && row.state.gives_access(now)) {
+    let put = |shares: &[Share], user: &str, profile: &str, document: &str| {
+        let theirs = window_policy::shares(user, document);
+        let change = Change::Put { user: user.to_owned(), profile: profile.to_owned(), shares: theirs };
+        window_policy::apply(shares, &change, Some(&holders), now)
+    };
+    let own = row::key(principal, &plan.policy).sk;
+    let is_coming = |row: &GrantRow| row.awaits_entry || row.state == State::Intent && row.is_held(now);
+    let mut shares = base.shares;
+    for row in rows.iter().filter(|row| row.sk != own && row.state.gives_access(now) && is_coming(&row.state)) {
         let Some((whose, profile)) = row::subject(&row.sk) else { continue };
-        let document = profile_document(profile, row.state.window(), run);
-        shares.extend(document.iter().flat_map(|document| window_policy::shares(whose.key(), document)));
+        let Some(document) = profile_document(profile, row.state.window(), run) else { continue };
+        shares = put(&shares, whose.key(), profile, &document);
     }
+    let shares = put(&shares, principal.key(), profile(&plan.policy), &plan.document);
     let Some(crowd) = window_policy::overfull(&shares, plan.window, now) else { return Ok(()) };
     let next = window_policy::next_to_leave(&crowd, principal.key()).map(|(user, end)| {
         let email = rows.iter().filter_map(|row| row::subject_of(&row.sk, &row.state));

@@ -44,6 +44,7 @@ async fn write<S: Store>(plan: &Plan<'_>, basis: &Basis<'_>, run: &Run<'_, S>) -
     loop {
         let new =
             PendingRow::waiting(&plan.terms, &run.door, basis.grant.reason.as_deref(), run.request_id(), run.now());
+        let new = PendingRow { people: run.door.people(run.access()?), ..new };
         let key = new.key(principal);
         let slot = run.ledger.read::<PendingRow>(&key).await.map_err(ledger_error)?;
         let before = slot.as_ref().map(|row| &row.state);

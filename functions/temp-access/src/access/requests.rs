@@ -73,8 +73,8 @@ async fn settle<S: Store>(row: Row<PendingRow>, due: &Due, run: &Run<'_, S>) -> 
     Some(outcome::about_request(Decision::new(outcome?, why), &new, None))
 }
 
-/// Whether the grant of an approval that died was carried out; `None` if that is not known.
-async fn was_granted<S: Store>(request: &PendingRow, run: &Run<'_, S>) -> Option<bool> {
+/// Whether the grant of an approval that died was begun; `None` if that is not known.
+pub(crate) async fn was_granted<S: Store>(request: &PendingRow, run: &Run<'_, S>) -> Option<bool> {
     let key = row::key(&request.principal()?, &policy::name(&request.profile));
     let row: Option<Row<GrantRow>> = run.ledger.read(&key).await.ok()?;
     Some(row.is_some_and(|row| row.state.consent.code.as_ref() == Some(&request.code)))

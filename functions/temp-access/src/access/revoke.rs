@@ -409,10 +409,10 @@ impl<S: Store> Ending<'_, S> {
 /// Reports which policies were removed and which could not be removed, and what happened to the open sessions.
 fn report<S: Store>(revocation: Revocation, withdrawal: &Withdrawal, revoke: &Revoke, run: &Run<'_, S>) -> Report {
     let (principal, invocation) = (&revoke.principal, run.invocation);
-    let mut besides = answer::revoked_besides(&revocation, invocation);
     // Without an approval in the configuration, nobody has to look for requests.
     let has_approvals = run.access.as_ref().map_or(true, decline::has_approvals);
-    besides.extend(answer::approval::withdrawn(&withdrawal.withdrawn, withdrawal.is_incomplete && has_approvals));
+    let mut besides = answer::approval::withdrawn(&withdrawal.withdrawn, withdrawal.is_incomplete && has_approvals);
+    besides.extend(answer::revoked_besides(&revocation, invocation));
     let text = answer::revoked(principal, &revocation.removed, &besides);
     let (mut decisions, mut notices) = (Vec::new(), Vec::new());
     let decide = |outcome, reason: &str| outcome::about(Decision::new(outcome, reason), principal);

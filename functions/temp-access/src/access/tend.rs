@@ -135,7 +135,7 @@ async fn leave_if_over<S: Store>(
 
 /// Whether the approval or the review of an intent is on record. The invocation that wrote the intent may have died
 /// before it checked this. If a grant was carried out, its invocation has checked it.
-async fn is_secured<S: Store>(row: &GrantRow, run: &Run<'_, S>) -> bool {
+pub(super) async fn is_secured<S: Store>(row: &GrantRow, run: &Run<'_, S>) -> bool {
     let Some(code) = row.consent.code.as_ref().filter(|_| row.state == State::Intent && !row.is_unchanged) else {
         return true;
     };

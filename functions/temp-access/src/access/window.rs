@@ -5,7 +5,8 @@
 //!
 //! - One writer works at a time, by a lease on the policy's row. The row has the last version. A writer to whom IAM shows
 //!   an older one waits, at most two minutes: then somebody has set the older one by hand. A revoke waits neither for its
-//!   turn nor for IAM: it works on the last version of the row, and can do without the row.
+//!   turn nor for IAM: it works on the last version of the row, and can do without the row. If IAM shows that version, but
+//!   an older one in force, the revoke works on the older one.
 //! - IAM numbers the versions one after the other. A writer whose version gets a later number than expected has
 //!   overlooked another one, and starts over with that.
 //! - Each version says after which one it was written, so that others notice what its writer overlooked, even if the
@@ -175,8 +176,10 @@ impl<S: Store> Writer<'_, S> {
                 return Err(IamError::busy("IAM shows no access that could be ended, but its reads may lag behind"));
             }
             if !is_needed {
-                let is_newer = before.is_none_or(|row| row.version != base.id || row.is_unsettled);
-                let row = is_newer.then(|| self.row(base.id, base.document.clone(), false));
+                // The row keeps the number of the newest version, also if an older one was set by hand. Otherwise, the
+                // next writer would take the versions in between for overlooked ones.
+                let is_newer = before.is_none_or(|row| row.version != base.known || row.is_unsettled);
+                let row = is_newer.then(|| self.row(base.known, base.document.clone(), false));
                 return Ok(Written { is_changed: *is_changed, row });
             }
             let document = window_policy::write(base.after, &shares, self.run.now());

@@ -4,7 +4,7 @@ use sekisho_domain::access::Access;
 use sekisho_domain::timestamp;
 use sekisho_domain::window::ZoneName;
 
-use super::{short, shown};
+use super::{short, shown, some};
 use crate::door::Door;
 use crate::pending::{self, PendingRow, Stage};
 
@@ -13,8 +13,8 @@ pub(crate) fn waiting(row: &PendingRow, access: &Access) -> String {
     let until = row.until.map_or_else(String::new, |until| shown(until, access.time_zone.as_ref()));
     let mut lines = vec![format!("Request {} waits for approval until {until}", row.code)];
     lines.push(format!("{} {} would get {} for {}.", row.kind, row.name, row.profile, pending::length(row)));
-    lines.push(format!("{}.", approvers(row, access)));
     lines.push(format!("To withdraw it: {{\"decline\":\"{}\"}}", row.code));
+    lines.push(format!("{}.", approvers(row, access)));
     lines.extend(row.reason.as_deref().map(|reason| format!("Reason: {}", short(reason))));
     lines.join("\n")
 }
@@ -24,13 +24,13 @@ pub(crate) fn approvers(row: &PendingRow, access: &Access) -> String {
     let doors = pending::approvers(row, access);
     match doors.as_slice() {
         [] => "Nobody may approve it: see `may_approve` in the configuration".to_owned(),
-        doors => format!("It may be approved through {}", doors.join(", ")),
+        doors => format!("It may be approved through {}", some(doors)),
     }
 }
 
-/// What an approval adds to the answer of its grant.
+/// What an approval adds to the answer of its grant, after the first line.
 pub(crate) fn approved(row: &PendingRow, minutes: Option<u64>, approving: &Door) -> String {
-    let mut text = format!("\nAsked for at the door {}, approved at the door {approving} ({}).", row.door, row.code);
+    let mut text = format!("Asked for at the door {}, approved at the door {approving} ({}).", row.door, row.code);
     if minutes.is_some_and(|minutes| minutes < row.minutes.get().into()) {
         let (minutes, profile) = (row.minutes, &row.profile);
         let fell =
@@ -59,10 +59,10 @@ pub(crate) fn closed(row: &PendingRow, closing: &Door) -> String {
     )
 }
 
-/// What a break-glass grant adds to its answer.
+/// What a break-glass grant adds to its answer, after the first line.
 pub(crate) fn review(row: &PendingRow) -> String {
     format!(
-        "\nBreak-glass: everybody is notified. The review {} stays open until another door closes it with \
+        "Break-glass: everybody is notified. The review {} stays open until another door closes it with \
          {{\"approve\":\"{}\"}}",
         row.code, row.code
     )
@@ -91,14 +91,14 @@ pub(crate) fn listed(row: &PendingRow, zone: Option<&ZoneName>) -> String {
 /// What a revoke adds to its answer about requests.
 pub(crate) fn withdrawn(rows: &[PendingRow], is_incomplete: bool) -> Vec<String> {
     let mut lines = Vec::new();
-    if !rows.is_empty() {
-        let codes: Vec<&str> = rows.iter().map(|row| row.code.as_str()).collect();
-        lines.push(format!("Withdrawn, because it waited for an approval: {}.", codes.join(", ")));
-    }
     if is_incomplete {
         lines.push(
             "Requests that wait for an approval may remain: see {\"action\":\"pending\"}, and decline them.".to_owned(),
         );
+    }
+    if !rows.is_empty() {
+        let codes: Vec<String> = rows.iter().map(|row| row.code.to_string()).collect();
+        lines.push(format!("Withdrawn, because it waited for an approval: {}.", some(&codes)));
     }
     lines
 }

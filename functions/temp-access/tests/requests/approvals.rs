@@ -5,6 +5,7 @@ use sekisho_domain::config::Document;
 use sekisho_lambda::Failure;
 use serde_json::Value;
 use temp_access::error::Error;
+use temp_access::principal::Kind;
 use tokio::time::{Duration, Instant, advance, sleep, timeout};
 
 use crate::account::{Account, Fault, SLACK_LIMIT, minutes};
@@ -282,6 +283,62 @@ async fn without_the_ledger_nothing_is_requested_approved_or_granted() {
     let account = Account::with(DOORS);
     account.fail_ledger(|name| name == "write");
     assert_eq!(error_type(account.invoke_at("hana", ASK).await), "Internal");
+}
+
+/// The approval died after the policy was put, so that a decline would leave the access as it is.
+#[tokio::test(start_paused = true)]
+async fn a_request_whose_approval_was_cut_off_is_ended_by_a_revoke() {
+    let account = Account::with(DOORS);
+    let code = ask(&account, "hana", ASK).await;
+    account.cloud.fail("PutUserPolicy", 1, Fault::DoneUnanswered);
+    timeout(Duration::from_secs(1), account.invoke_at("taro", &approve(&code))).await.unwrap_err();
+    sleep(Duration::from_secs(14)).await;
+    for door in ["hana", "jun"] {
+        let error = account.invoke_at(door, &decline(&code)).await.unwrap_err();
+        assert!(error.error_type().name() == "Refused" && error.to_string().contains(REVOKE), "{door}: {error}");
+    }
+    assert!(account.admin_end().is_some());
+    assert!(account.text(REVOKE).await.contains(&code));
+    assert_eq!(account.admin_end(), None);
+    // An approval that died before the grant began can be withdrawn.
+    let code = ask(&account, "hana", ASK).await;
+    account.cloud.fail("GetUser", 1, Fault::Lost);
+    timeout(Duration::from_secs(1), account.invoke_at("taro", &approve(&code))).await.unwrap_err();
+    sleep(Duration::from_secs(14)).await;
+    assert!(account.text_at("hana", &decline(&code)).await.contains("withdrawn"));
+}
+
+/// Hana asks through the door of a group, and leaves the group before she comes to her own door.
+#[tokio::test(start_paused = true)]
+async fn a_member_who_asked_does_not_approve_after_leaving_the_group() {
+    let group = "[access.people.oncall]\nmembers = [\"hana\", \"taro\"]\nmay_ask = [\"admin\"]\n";
+    let mut account = Account::with(&format!("{DOORS}{group}"));
+    account.cloud.add(Kind::User, "prd-shared");
+    let request = r#"{"user":"prd-shared","minutes":30}"#;
+    let code = ask(&account, "oncall", request).await;
+    let left = format!("{DOORS}{}", group.replace("\"hana\", ", ""));
+    account.function.access = Document::parse("sekisho.toml", &left).unwrap().access();
+    let error = account.invoke_at("hana", &approve(&code)).await.unwrap_err();
+    assert!(error.error_type().name() == "Refused" && error.to_string().contains("hana stands behind"), "{error}");
+    assert!(!account.cloud.wrote());
+    // The same request is another one by now, because others have made it.
+    let again = ask(&account, "oncall", request).await;
+    assert_ne!(again, code);
+    assert!(account.text_at("hana", &approve(&again)).await.starts_with("End time is "));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sweep_withdraws_what_was_asked_through_a_door_that_is_gone() {
+    let mut account = Account::with(DOORS);
+    let code = ask(&account, "hana", ASK).await;
+    assert_eq!(account.sweep().await, ["idle"]);
+    let without = DOORS.replace("people.hana]", "people.hanako]").replace("[\"hana\", ", "[\"hanako\", ");
+    account.function.access = Document::parse("sekisho.toml", &without).unwrap().access();
+    assert_eq!(account.sweep().await, ["declined"]);
+    let decision = account.decisions().pop().unwrap();
+    assert_eq!((&decision["code"], &decision["door"]), (&Value::from(code.as_str()), &"hana".into()));
+    assert_eq!(account.text(PENDING).await, "Nothing waits for an approval.");
+    assert_eq!(error_type(account.invoke_at("taro", &approve(&code)).await), "NotFound");
 }
 
 /// A failure of IAM that changed nothing leaves the request as it was.

@@ -98,6 +98,42 @@ async fn the_board_answers_questions_and_refuses_everything_else() {
     }
 }
 
+/// The doors of people, break-glass and people of Identity Center change nothing about the board either.
+#[tokio::test(start_paused = true)]
+async fn the_board_is_nobodys_door() {
+    let mut account = crate::people::account(0);
+    let people = crate::approvals::DOORS.replacen(r#"["user/prd-user"]"#, r#"["person/hana@example.com"]"#, 1);
+    account.function.access = sekisho_domain::config::Document::parse("sekisho.toml", &people).unwrap().access();
+    let code = crate::approvals::ask(&account, "hana", r#"{"person":"hana@example.com","minutes":30}"#).await;
+    let hana = json!({"person": "hana@example.com", "profile": "admin", "reason": "r"});
+    let later = with(&hana, "from", json!("2026-11-22T22:00:00Z"));
+    for action in
+        [hana.clone(), with(&hana, "profile", json!("glass")), with(&hana, "profile", json!("read-only")), later]
+    {
+        assert_eq!(ask_board(&account, &action).await, Some("Refused"), "{action}");
+        for dry_run in [json!("true"), json!(1)] {
+            assert_eq!(
+                ask_board(&account, &with(&action, "dry_run", dry_run)).await,
+                Some("InvalidRequest"),
+                "{action}"
+            );
+        }
+        let is_open = action["profile"] == "read-only";
+        let dry_run = ask_board(&account, &with(&action, "dry_run", json!(true))).await;
+        assert_eq!(dry_run, (!is_open).then_some("Refused"), "{action}");
+    }
+    for action in ["approve", "decline"] {
+        let action = json!({"action": action, "request": code});
+        assert_eq!(ask_board(&account, &action).await, Some("Refused"), "{action}");
+        assert_eq!(
+            ask_board(&account, &with(&action, "dry_run", json!(true))).await,
+            Some("InvalidRequest"),
+            "{action}"
+        );
+    }
+    assert_eq!(ask_board(&account, &json!({"action": "pending"})).await, None);
+}
+
 /// The person who looks at a dashboard did not write the fields of its widgets.
 #[tokio::test(start_paused = true)]
 async fn a_widget_is_only_ever_a_widget_at_every_alias() {

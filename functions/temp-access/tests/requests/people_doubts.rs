@@ -7,10 +7,11 @@ use std::time::Duration;
 use futures_util::join;
 use sekisho_domain::config::Document;
 use sekisho_domain::timestamp;
+use temp_access::row::State;
 use tokio::time::{sleep, timeout};
 
 use crate::account::{Account, Fault, minutes};
-use crate::approvals::DOORS;
+use crate::approvals::{DOORS, approve, ask};
 use crate::people::{BEGINS_LATER, account, grant, let_in, revoke, user, users};
 
 /// An account in which a follow-up still has to enter the grant of `taro`.
@@ -185,6 +186,55 @@ async fn an_extension_that_died_before_its_review_is_not_entered() {
         .await;
     follow_ups(&account).await;
     assert!(!let_in(&account).contains(&user("taro")));
+}
+
+/// The ledger fails after the intent was written, so that neither the review nor the end of the attempt is recorded. A
+/// revoke that loses the ledger as well has withdrawn the request, but does not see the intent.
+#[tokio::test(start_paused = true)]
+async fn a_scheduled_grant_that_died_before_its_approval_or_review_is_not_granted() {
+    for profile in ["admin", "glass"] {
+        let mut account = account(0);
+        let people = DOORS.replacen(r#"["user/prd-user"]"#, r#"["person/taro@example.com"]"#, 1);
+        account.function.access = Document::parse("sekisho.toml", &people).unwrap().access();
+        let from = timestamp::seconds(account.now() + minutes(30));
+        let request = format!(
+            r#"{{"person":"taro@example.com","minutes":30,"profile":"{profile}","reason":"fire","from":"{from}"}}"#
+        );
+        if profile == "admin" {
+            let code = ask(&account, "hana", &request).await;
+            lose_ledger_after(&account, 2);
+            account.invoke_at("jun", &approve(&code)).await.unwrap_err();
+            account.fail_ledger(|_| false);
+            sleep(Duration::from_secs(14)).await;
+            lose_ledger_after(&account, 1);
+            let _ = account.invoke(&revoke("taro")).await;
+            let pending = account.function.ledger.memory.rows();
+            assert!(pending.iter().any(|(key, row)| key.pk == "request" && format!("{row:?}").contains("declined")));
+        } else {
+            lose_ledger_after(&account, 1);
+            account.invoke_at("hana", &request).await.unwrap_err();
+        }
+        account.fail_ledger(|_| false);
+        let key = format!("person/{}/{profile}", user("taro"));
+        for _ in 0..40 {
+            assert_eq!(account.row(&key).await.unwrap().state.state, State::Intent, "{profile}");
+            sleep(minutes(1)).await;
+            account.follow_up().await;
+        }
+        assert_eq!(let_in(&account), users(&[]), "{profile}");
+        let notices = account.cloud.published();
+        assert!(!notices.iter().any(|notice| notice.to_lowercase().contains("let in: person")), "{notices:?}");
+    }
+}
+
+/// The ledger cannot be reached after so many writes.
+fn lose_ledger_after(account: &Account, writes: u32) {
+    let written = Cell::new(0);
+    account.fail_ledger(move |operation| {
+        let is_lost = written.get() >= writes;
+        written.set(written.get() + u32::from(operation == "write"));
+        is_lost
+    });
 }
 
 /// The start of a grant that was scheduled is long over when its extension waits to be entered.

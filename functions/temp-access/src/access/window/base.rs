@@ -35,8 +35,7 @@ pub(crate) enum Turn {
 pub(crate) struct Base {
     /// The latest version that is known to exist.
     pub(super) known: u64,
-    /// The version whose text this is.
-    pub(super) id: u64,
+    /// The text on which the next version is based: that of the latest version, unless somebody has set an older one.
     pub(super) document: String,
     /// What that text allows.
     pub(super) written: Vec<Share>,
@@ -48,8 +47,9 @@ pub(crate) struct Base {
     pub(crate) after: u64,
 }
 
-/// The newest state: that which IAM shows or, as long as IAM may lag behind, that of the row. A writer that waits takes
-/// only what IAM shows, because somebody may have set an older version by hand.
+/// The newest state: that which IAM shows or, as long as IAM may lag behind, that of the row. Somebody may have set an
+/// older version by hand. A writer that waits therefore takes only what IAM shows. Any other writer takes the older
+/// version if IAM proves that it is the one in force: nobody comes back because of a revoke.
 ///
 /// # Errors
 /// If IAM fails, or does not show the last version in time to a writer that waits.
@@ -71,6 +71,13 @@ pub(crate) async fn newest<S: Store>(
         let now = timestamp::epoch_millis(run.now() - SHOWN);
         let later = row.filter(|row| shown < row.version && now < row.written);
         let can_wait = Instant::now() + POLL_INTERVAL < limit;
+        let is_certain = row.is_some_and(|row| row.version <= shown) || later.is_some() && turn == Turn::Waits;
+        let back = if is_certain { None } else { set_back(row, center.policy(), run).await };
+        if let Some((default, known)) = back
+            && let Some(text) = run.iam.version(center.policy(), default).await?
+        {
+            return Ok(Base::set_back(known, text.document));
+        }
         match later {
             Some(_) if can_wait => {}
             Some(_) if turn == Turn::Waits => {
@@ -90,7 +97,21 @@ pub(crate) async fn newest<S: Store>(
     }
 }
 
+/// The version in force and the newest one, if somebody has set an older version by hand. A write puts the newest
+/// version in force, so an older one that IAM shows beside it is no read that lags behind.
+async fn set_back<S: Store>(row: Option<&WindowRow>, policy: &str, run: &Run<'_, S>) -> Option<(u64, u64)> {
+    let found = run.iam.default_and_newest(policy).await;
+    let found = found.inspect_err(|error| warn!(error = chain(error), "the versions of sekisho-window are not listed"));
+    found.ok().filter(|(default, newest)| default < newest && row.is_none_or(|row| row.version <= *newest))
+}
+
 impl Base {
+    /// The state after somebody has set an older version by hand: what its text allows, whatever its writer overlooked.
+    fn set_back(known: u64, document: String) -> Self {
+        let written = window_policy::read(&document).shares;
+        Self { known, document, shares: written.clone(), written, is_complete: true, after: known }
+    }
+
     /// The state after a version that this invocation has written, although others had written in the meantime.
     pub(super) async fn written<S: Store>(id: u64, document: String, limit: Instant, run: &Run<'_, S>) -> Option<Self> {
         let now = run.now();
@@ -115,7 +136,7 @@ impl Base {
         let shares = window_policy::effective(&versions, id);
         // The next version of an incomplete one says the same as that one, so that it can still be repaired.
         let after = if is_complete { known } else { after.unwrap_or(known) };
-        Self { known, id, document, written, shares, is_complete, after }
+        Self { known, document, written, shares, is_complete, after }
     }
 }
 

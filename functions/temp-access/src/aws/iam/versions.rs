@@ -60,13 +60,28 @@ impl Iam {
     }
 
     async fn delete_oldest_version(&self, policy: &str) -> Result<(), IamError> {
-        let versions = self.client.list_policy_versions().policy_arn(policy).send().await;
-        let versions = versions.map_err(|error| IamError::new("ListPolicyVersions", error))?.versions;
-        let others = versions.unwrap_or_default().into_iter().filter(|version| !version.is_default_version);
-        match others.filter_map(|version| number(version.version_id.as_deref())).min() {
+        let versions = self.versions(policy).await?;
+        match versions.iter().filter(|(_, is_default)| !is_default).map(|(number, _)| *number).min() {
             Some(oldest) => self.delete_version(policy, oldest).await,
             None => Ok(()),
         }
+    }
+
+    /// The number of the version that is in force, and that of the newest version, at one moment.
+    pub(crate) async fn default_and_newest(&self, policy: &str) -> Result<(u64, u64), IamError> {
+        let versions = self.versions(policy).await?;
+        let default = versions.iter().find(|(_, is_default)| *is_default);
+        let both = default.zip(versions.iter().max()).map(|((default, _), (newest, _))| (*default, *newest));
+        both.ok_or_else(|| IamError::unanswered("ListPolicyVersions"))
+    }
+
+    /// The numbers of all versions, and whether each is in force.
+    async fn versions(&self, policy: &str) -> Result<Vec<(u64, bool)>, IamError> {
+        let answer = self.client.list_policy_versions().policy_arn(policy).send().await;
+        let versions = answer.map_err(|error| IamError::new("ListPolicyVersions", error))?.versions;
+        let numbered = versions.unwrap_or_default().into_iter();
+        let numbered = numbered.filter_map(|one| Some((number(one.version_id.as_deref())?, one.is_default_version)));
+        Ok(numbered.collect())
     }
 
     /// Deletes a version that is not in force. It is no error if there is none.
