@@ -48,6 +48,8 @@ OPERATIONS = (
     "clean-start",
     "upgrade-pipeline",
 )
+# The exit code of argparse for an option that is missing or wrong.
+WRONG_OPTIONS = 2
 # The operations on trains, which share one module. The module gets the operation as its first argument.
 TRAINS = ("train", "hold", "resume", "accept", "promote", "pardon", "rollback")
 
@@ -88,6 +90,17 @@ def detach() -> None:
         signal.signal(number, signal.SIG_DFL)
 
 
+def operate(module: str, arguments: list[str]) -> None:
+    """Runs a command on real accounts."""
+    detach()
+    try:
+        importlib.import_module(f"tools.operations.{module}").main(arguments)
+    except SystemExit as end:
+        if end.code == WRONG_OPTIONS:
+            print("With make, write an option such as --env NAME as ENV=NAME.", file=sys.stderr)
+        raise
+
+
 def main(arguments: list[str]) -> None:
     """Runs one command."""
     # If make is killed, this process must end too, and clean up.
@@ -98,13 +111,11 @@ def main(arguments: list[str]) -> None:
     adopt(operator_environment() if command in OPERATIONS + TRAINS else clean_environment())
     if command in OPERATIONS:
         in_venv(arguments)
-        detach()
-        importlib.import_module(f"tools.operations.{command.replace('-', '_')}").main(arguments[1:])
+        operate(command.replace("-", "_"), arguments[1:])
         return
     if command in TRAINS:
         in_venv(arguments)
-        detach()
-        importlib.import_module("tools.operations.trains").main(arguments)
+        operate("trains", arguments)
         return
     asked = parser().parse_args(arguments)
     if asked.command == "help":

@@ -57,3 +57,10 @@ def test_an_unknown_command_is_refused_with_the_known_ones():
     assert done.returncode == 2
     assert "invalid choice: 'dmeo'" in done.stderr
     assert all(target in done.stderr for target in TARGETS)
+
+
+@pytest.mark.parametrize("command", ["where", "hold"])
+def test_a_missing_option_is_named_as_make_takes_it(command):
+    done = run(ROOT / "tools", command)
+    assert done.returncode == 2
+    assert "--env" in done.stderr and done.stderr.endswith("write an option such as --env NAME as ENV=NAME.\n")
