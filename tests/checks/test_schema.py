@@ -130,6 +130,11 @@ def test_the_committed_file_is_valid():
             'repair = "update"\nbuckets.shared.repair = "mend"',
             ["artifacts", "buckets", "shared", "repair"],
         ),
+        (
+            'repair = "update"',
+            'repair = "update"\nbuckets.shared = { repair = "copy", partitions = ["shop/", ""] }',
+            ["artifacts", "buckets", "shared", "partitions", 1],
+        ),
     ],
 )
 def test_a_mistake_is_found_at_its_place(right, wrong, where):

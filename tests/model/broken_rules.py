@@ -1,10 +1,11 @@
-"""Breaks one rule of event-relay and pipeline-starter at a time, and measures how many histories the model needs until
-it notices.
+"""Breaks one rule of event-relay, pipeline-starter or a sweep at a time, and measures how many histories the model
+needs until it notices.
 
     python tests/model/broken_rules.py                    # every rule in broken_rules.toml
     python tests/model/broken_rules.py "search" "relay:"  # the rules whose names contain one of these texts
 
-The rules of trains run only histories of trains, and the others run only histories of routes without waves.
+The rules of trains run only histories of trains, those of sweeps only histories of sweeps, and the others run only
+histories of routes without waves.
 
 The edits are made in a copy of the last commit, below `target/broken-rules`. The first run compiles everything, and
 each rule compiles a function and the model. The rows of the table are printed as soon as they are known.
@@ -28,6 +29,24 @@ TIMEOUT_SECONDS = 900
 
 
 @dataclass(frozen=True)
+class Model:
+    """A test with random histories, and the variable that sets their number."""
+
+    package: str
+    binary: str
+    test: str
+    variable: str
+
+
+ROUTES = Model("sekisho-model", "histories", "runs_its_last_order", "SEKISHO_HISTORIES")
+#: The models by the beginning of the names of their rules.
+MODELS = {
+    "train:": Model("sekisho-model", "histories", "of_a_train", "SEKISHO_TRAINS"),
+    "sweep:": Model("artifact-checker", "checker", "after_every_history_of_sweeps", "SEKISHO_SWEEPS"),
+}
+
+
+@dataclass(frozen=True)
 class Rule:
     """A rule, and the edit that breaks it."""
 
@@ -44,17 +63,15 @@ class Rule:
         return text.replace(self.old, self.new)
 
     @property
-    def is_about_trains(self) -> bool:
-        """Whether only histories of trains can break the rule."""
-        return self.name.startswith("train:")
+    def model(self) -> Model:
+        """The model whose histories can break the rule."""
+        return next((model for start, model in MODELS.items() if self.name.startswith(start)), ROUTES)
 
 
-def run_model(tree: Path, target: Path, histories: int, *, of_trains: bool) -> str:
+def run_model(tree: Path, target: Path, histories: int, model: Model) -> str:
     """Runs the histories and returns how many of them the model needed."""
-    test = "of_a_train" if of_trains else "runs_its_last_order"
-    command = ["cargo", "test", "--quiet", "--package", "sekisho-model", "--test", "histories", test]
-    number = "SEKISHO_TRAINS" if of_trains else "SEKISHO_HISTORIES"
-    variables = {"CARGO_TARGET_DIR": str(target), number: str(histories), "RUST_BACKTRACE": "0"}
+    command = ["cargo", "test", "--quiet", "--package", model.package, "--test", model.binary, model.test]
+    variables = {"CARGO_TARGET_DIR": str(target), model.variable: str(histories), "RUST_BACKTRACE": "0"}
     build = subprocess.run(
         [*command, "--no-run"], cwd=tree, env=os.environ | variables, capture_output=True, text=True, check=False
     )
@@ -75,10 +92,10 @@ def run_model(tree: Path, target: Path, histories: int, *, of_trains: bool) -> s
         return "a history does not end"
     if run.returncode == 0:
         return f"not in {histories:,}"
-    if seed := re.search(r"^(?:train, )?seed (\d+): (.*)$", run.stdout, re.MULTILINE):
+    if seed := re.search(r"^(?:\w+, )?seed (\d+): (.*)$", run.stdout, re.MULTILINE):
         print(f"  {seed.group(0)}", file=sys.stderr)
         return f"{int(seed.group(1)) + 1:,}"
-    if rare := re.search(r"only \d+ \w+ in \d+ histories", run.stdout):
+    if rare := re.search(r"only \d+ [\w ]+ in \d+ histories", run.stdout):
         return rare.group(0)
     raise SystemExit(f"the model ended with an unknown error:\n{run.stdout}")
 
@@ -99,8 +116,8 @@ def main() -> None:
     archive = subprocess.run(["git", "archive", "HEAD"], cwd=REPOSITORY, capture_output=True, check=True)
     # Cargo compares times, so the copied files must be newer than what was compiled before.
     subprocess.run(["tar", "--extract", "--touch"], cwd=tree, input=archive.stdout, check=True)
-    for of_trains in sorted({rule.is_about_trains for rule in selected}):
-        unbroken = run_model(tree, arguments.target_dir, arguments.histories, of_trains=of_trains)
+    for model in {rule.model for rule in selected}:
+        unbroken = run_model(tree, arguments.target_dir, arguments.histories, model)
         if not unbroken.startswith("not in"):
             raise SystemExit(f"the model already fails without a broken rule: {unbroken}")
     for rule in selected:
@@ -108,7 +125,7 @@ def main() -> None:
         text = path.read_text(encoding="utf-8")
         path.write_text(rule.broken(text), encoding="utf-8")
         try:
-            result = run_model(tree, arguments.target_dir, arguments.histories, of_trains=rule.is_about_trains)
+            result = run_model(tree, arguments.target_dir, arguments.histories, rule.model)
         finally:
             path.write_text(text, encoding="utf-8")
         print(f"| {rule.name} | {result} |", flush=True)

@@ -11,8 +11,9 @@ pub struct Rates {
 
 impl Rates {
     /// Half of what AWS allows: 5,500 GET and HEAD requests to one prefix of a bucket, and 5,500 requests of an account
-    /// to KMS, which is the lowest limit of all regions. The ranges of a sweep share these rates, because nobody knows
-    /// whether S3 serves their prefixes from partitions of their own.
+    /// to KMS, which is the lowest limit of all regions. S3 does not show its partitions, and a sweep cannot find them
+    /// out: S3 refuses requests only if a partition gets more than its whole rate, and then also those of pipelines. The
+    /// ranges of a sweep therefore share these rates, unless the configuration names the partitions.
     pub const HALF: Self = Self { s3: 2_750, kms: 2_750 };
     /// The part of one of `invocations` that work at the same time.
     pub(crate) fn share(self, invocations: u32) -> Self {

@@ -81,7 +81,7 @@ pub(crate) struct SweepRow {
     /// In the row of a range, the range's last key; `None` if the range ends with the listing.
     #[serde(default)]
     pub(crate) end: Option<String>,
-    /// In the row of a range, how many invocations in a row began and made no progress.
+    /// How many invocations in a row began and made no progress.
     #[serde(default)]
     attempts: u32,
     /// In the row of a range, whether an attempt is under way, or died, or ended with an error.
@@ -90,6 +90,9 @@ pub(crate) struct SweepRow {
     /// Whether the attempt before the one that has begun died or failed.
     #[serde(skip)]
     was_interrupted: bool,
+    /// Whether an invocation that checks a whole bucket leaves all but the first page to the ranges of the sweep.
+    #[serde(skip)]
+    leaves_rest: bool,
     /// The id of the request that continues the sweep.
     pub(crate) holder: String,
     /// The end of the time in which only the holder may continue the sweep.
@@ -159,7 +162,10 @@ impl SweepRow {
         let replaces = unfinished.as_ref().filter(|row| row.mode() == request.mode()).map(|row| row.sweep.clone());
         match unfinished.filter(is_same) {
             Some(row) if !row.ranges.is_empty() => Start::InRanges(Box::new(row)),
-            Some(row) => Start::Row(Box::new(Self { holder: request_id.to_owned(), ..row })),
+            Some(row) => {
+                let attempts = row.attempts + 1;
+                Start::Row(Box::new(Self { holder: request_id.to_owned(), attempts, ..row }))
+            }
             None if request.sweep.is_some() => {
                 Start::Refused("the sweep to continue is done, or another sweep has replaced it".to_owned())
             }
@@ -200,6 +206,7 @@ impl SweepRow {
             attempts: 0,
             begun: false,
             was_interrupted: false,
+            leaves_rest: false,
             holder: request_id.to_owned(),
             until: Lease::FREE,
             expires: 0,
@@ -237,6 +244,7 @@ impl SweepRow {
             listed: false,
             slow: Vec::new(),
             complete: false,
+            attempts: 0,
             totals: SweepTotals::default(),
             ranges: SweepRanges::default(),
             until: Lease::FREE,
@@ -283,6 +291,23 @@ impl SweepRow {
     /// In the row of a range, its number.
     pub(crate) fn range_number(&self) -> u32 {
         self.range.unwrap_or_default()
+    }
+
+    /// Leaves all but the first page of a bucket to the ranges of the sweep.
+    pub(crate) fn leave_rest(&mut self) {
+        self.leaves_rest = true;
+    }
+
+    /// How many objects an invocation checks before it leaves the others to the ranges of the sweep. `None` if the row is
+    /// that of a range, which has no other ranges. `usual` is the number for a whole bucket.
+    pub(crate) fn alone(&self, usual: usize) -> Option<usize> {
+        let alone = match self.attempts {
+            // Two invocations have made no progress. A range that fails again and again is set aside.
+            2.. => 0,
+            _ if self.leaves_rest => 1,
+            _ => usual,
+        };
+        self.range.is_none().then_some(alone)
     }
 
     /// Whether so many attempts have begun since the last progress that no other one may begin.

@@ -1,6 +1,6 @@
 //! `[artifacts]`: the repair of artifacts that are encrypted with a wrong key.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Deserializer};
 
@@ -52,6 +52,10 @@ pub struct BucketArtifacts {
     /// section `[artifacts]` is used.
     #[serde(default, deserialize_with = "role_arn")]
     pub consumer_role: Option<String>,
+    /// The keys, in their order, at which S3 begins another partition of the bucket. A sweep takes half of the rate of
+    /// each partition.
+    #[serde(default, deserialize_with = "partitions")]
+    pub partitions: Vec<String>,
 }
 
 impl Artifacts {
@@ -61,6 +65,21 @@ impl Artifacts {
         let of_bucket = self.buckets.get(bucket).and_then(|entry| entry.consumer_role.as_deref());
         of_bucket.or(self.consumer_role.as_deref())
     }
+
+    /// The keys, in their order, at which S3 begins another partition of this bucket, as far as they are configured.
+    #[must_use]
+    pub fn partitions(&self, bucket: &str) -> &[String] {
+        self.buckets.get(bucket).map(|entry| entry.partitions.as_slice()).unwrap_or_default()
+    }
+}
+
+fn partitions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let keys = BTreeSet::<String>::deserialize(deserializer)?;
+    if keys.contains("") {
+        let message = "an empty key begins no other partition: write the beginnings of keys, such as `shop/`";
+        return Err(serde::de::Error::custom(message));
+    }
+    Ok(keys.into_iter().collect())
 }
 
 fn bucket_names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, BucketArtifacts>, D::Error> {
@@ -123,6 +142,18 @@ mod tests {
         ] {
             assert!(read(wrong).unwrap_err().to_string().contains(part), "{wrong}");
         }
+    }
+
+    #[test]
+    fn the_partitions_of_a_bucket_are_in_their_order() {
+        let read = |keys: &str| {
+            let text = format!("repair = \"copy\"\n[buckets.shared]\nrepair = \"copy\"\npartitions = {keys}");
+            toml::from_str::<Artifacts>(&text)
+        };
+        let artifacts = read(r#"["shop/", "app/", "shop/"]"#).unwrap();
+        assert_eq!(artifacts.partitions("shared"), ["app/", "shop/"]);
+        assert_eq!(artifacts.partitions("other"), [""; 0]);
+        assert!(read(r#"["shop/", ""]"#).unwrap_err().to_string().contains("an empty key"));
     }
 
     #[test]

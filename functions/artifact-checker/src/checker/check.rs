@@ -105,6 +105,11 @@ impl<'a, L: Store> ObjectChecker<'a, L> {
         Self { repairer, mode, limits, turns: Turns::default() }
     }
 
+    /// Slows down after a throttled request.
+    pub(crate) fn slow_down(&self) {
+        self.limits.cut();
+    }
+
     /// Checks an object that was just written. Almost every such object is compliant, and a single read of the object
     /// proves this.
     pub(crate) async fn check_written(&self, request: &CheckRequest) -> Result<CheckedObject, CheckError> {

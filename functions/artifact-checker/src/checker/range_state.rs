@@ -1,5 +1,6 @@
 //! Divides and closes the ranges of a sweep, and sends their messages.
 
+use std::iter::once;
 use std::time::Duration;
 
 use sekisho_lambda::ServiceError;
@@ -10,7 +11,7 @@ use crate::aws::sqs;
 use crate::checker::division::Rest;
 use crate::checker::sweep_state::change;
 use crate::error::SweepError;
-use crate::request::SweepRequest;
+use crate::request::{SweepMode, SweepRequest};
 use crate::run::Run;
 use crate::sweep_ranges::MOST_RANGES;
 use crate::sweep_row::SweepRow;
@@ -25,12 +26,16 @@ pub(crate) async fn send<L>(run: &Run<'_, L>, request: &SweepRequest, delay: Dur
 }
 
 /// Sends the messages of all open ranges of a sweep that no invocation checks, because these messages may be lost. Two
-/// messages for one range do no harm, because only one invocation at a time checks it.
+/// messages for one range do no harm, because only one invocation at a time checks it. A sweep without ranges has not come
+/// to them or lacks only its end, and gets a message of its own.
 pub(crate) async fn resume<L: Store>(
     run: &Run<'_, L>,
     request: &SweepRequest,
     sweep: &SweepRow,
 ) -> Result<(), SweepError> {
+    if sweep.ranges.is_empty() && !sweep.is_held(run.now()) {
+        return Ok(send(run, &request.continuing(&sweep.sweep, None), Duration::ZERO).await?);
+    }
     send_to(run, request, sweep, |range| !range.is_some_and(|range| range.is_held(run.now()))).await
 }
 
@@ -66,6 +71,15 @@ async fn send_to<L: Store>(
     Ok(())
 }
 
+/// Whether there are ranges of another sweep of the request's bucket, which is under way at the same rates.
+pub(crate) async fn has_other_ranges<L: Store>(run: &Run<'_, L>, request: &SweepRequest) -> Result<bool, Error> {
+    let modes = once(SweepMode::ORDINARY).chain(SweepMode::OTHERS).filter(|mode| *mode != request.mode());
+    let keys: Vec<_> = modes.map(|mode| SweepRow::key(&request.bucket, mode)).collect();
+    let rows = run.ledger.read_many::<SweepRow>(&keys).await?;
+    let mut rows = rows.into_iter().filter_map(Result::ok).flatten();
+    Ok(rows.any(|row| !row.state.complete && !row.state.ranges.is_empty()))
+}
+
 /// Divides what is left of the request's range after a key, if there are fewer ranges than invocations that may work on
 /// them. Returns the new end of the range; `None` if it was not divided.
 pub(crate) async fn divide<L: Store>(
@@ -81,9 +95,12 @@ pub(crate) async fn divide<L: Store>(
     if row.is_none_or(|row| row.state.ranges.len() >= wanted) {
         return Ok(None);
     }
-    let rest = Rest { s3, bucket: &request.bucket, after, end };
+    let middle = match run.settings.artifacts.partitions(&request.bucket) {
+        [] => Rest { s3, bucket: &request.bucket, after, end }.middle().await.ok().flatten(),
+        partitions => middle_of(partitions, after, end),
+    };
     // Without a middle, this invocation checks everything that is left.
-    let Ok(Some(middle)) = rest.middle().await else { return Ok(None) };
+    let Some(middle) = middle else { return Ok(None) };
     let divided = change(run.ledger, request, run.request_id(), |sweep| {
         if sweep.ranges.len() >= wanted {
             return None;
@@ -95,6 +112,14 @@ pub(crate) async fn divide<L: Store>(
     let sweep = request.sweep.as_deref().unwrap_or_default();
     send(run, &request.continuing(sweep, Some(new)), Duration::ZERO).await?;
     Ok(Some(middle))
+}
+
+/// The middle one of the partitions that begin after a key and before the end of a range. A partition is not divided,
+/// because its rate is the limit.
+fn middle_of(partitions: &[String], after: &str, end: Option<&str>) -> Option<String> {
+    let is_within = |key: &&String| key.as_str() > after && end.is_none_or(|end| key.as_str() < end);
+    let within: Vec<&String> = partitions.iter().filter(is_within).collect();
+    within.get(within.len() / 2).map(|key| (*key).clone())
 }
 
 /// Adds the totals of a checked range to the sweep. Returns whether it was the last range; `None` if the range was

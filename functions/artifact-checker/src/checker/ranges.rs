@@ -12,12 +12,13 @@ use tracing::{info, warn};
 use crate::answer::Answer;
 use crate::checker::bucket::stores_for_rest;
 use crate::checker::passes::Passes;
-use crate::checker::range_state::{close, end_of_next_page, resume_untouched, send, set_aside};
+use crate::checker::range_state::{close, end_of_next_page, has_other_ranges, resume_untouched, send, set_aside};
 use crate::checker::sweep::{Preparation, Prepared, prepare, requested, send_delayed};
 use crate::checker::sweep_state::{TakeRange, TakenSweep, take_range};
 use crate::checker::tracker::Tracker;
 use crate::error::{Error, SweepError};
 use crate::outcome::Outcome;
+use crate::rate::Rates;
 use crate::request::SweepRequest;
 use crate::run::Run;
 use crate::sweep_report::SweepReport;
@@ -76,7 +77,15 @@ async fn attempt<L: Store>(run: &Run<'_, L>, request: &SweepRequest, taken: &mut
         let passes = Passes::read(run, &request.bucket).await?;
         Some(Tracker::load(run, &request.bucket, &taken.row, passes.is_first()).await?)
     };
-    let rates = run.settings.rates.share(run.settings.concurrency);
+    let shared = run.settings.rates.share(run.settings.concurrency);
+    // Each partition that the configuration names belongs to one range of a sweep, which takes half of its rate. Without
+    // names, and beside another sweep, the ranges share half of the rate of one partition.
+    let is_named = !run.settings.artifacts.partitions(&request.bucket).is_empty();
+    let rates = if is_named && !has_other_ranges(run, request).await? {
+        Rates { s3: run.settings.rates.s3, ..shared }
+    } else {
+        shared
+    };
     let walked = preparation.walk(run, request, &stores, rates, tracker.as_ref(), taken).await;
     if let Some(tracker) = &tracker {
         tracker.flush().await;

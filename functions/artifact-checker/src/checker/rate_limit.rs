@@ -12,6 +12,13 @@ const BURST: Duration = Duration::from_millis(100);
 /// The requests of this time that have to wait pass together, because a timer for each request would cost CPU time.
 const TICK: Duration = Duration::from_millis(20);
 
+/// For this time after a cut, further throttled requests do not cut the rate again, because they were sent before it.
+const SAME_SIGNAL: Duration = Duration::from_secs(1);
+/// After a cut, the rate rises by half of the highest rate in this time.
+const RECOVERY: Duration = Duration::from_mins(1);
+/// The smallest part of the highest rate.
+const LOWEST: f64 = 1.0 / 16.0;
+
 /// The limits of one sweep.
 #[derive(Debug)]
 pub(crate) struct RateLimits {
@@ -23,13 +30,21 @@ impl RateLimits {
     pub(crate) fn new(rates: Rates) -> Self {
         Self { s3: RateLimit::new(rates.s3), kms: RateLimit::new(rates.kms) }
     }
+
+    /// Halves the rates after a throttled request. Others use more than their half, and the sweep makes room for them.
+    pub(crate) fn cut(&self) {
+        self.s3.cut();
+        self.kms.cut();
+    }
 }
 
-/// Lets requests pass at a rate.
+/// Lets requests pass at a rate, which halves when requests are throttled, and then rises again.
 #[derive(Debug)]
 pub(crate) struct RateLimit {
-    /// The time between two requests; zero means no limit.
+    /// The time between two requests at the highest rate; zero means no limit.
     interval: Duration,
+    /// The last cut, and the part of the highest rate after it.
+    cut: Cell<Option<(Instant, f64)>>,
     /// When the next request may pass.
     next: Cell<Option<Instant>>,
     /// The beginning of the first tick.
@@ -39,7 +54,20 @@ pub(crate) struct RateLimit {
 impl RateLimit {
     fn new(per_second: u32) -> Self {
         let interval = Duration::from_secs(1).checked_div(per_second).unwrap_or(Duration::ZERO);
-        Self { interval, next: Cell::new(None), start: Instant::now() }
+        Self { interval, cut: Cell::new(None), next: Cell::new(None), start: Instant::now() }
+    }
+
+    /// The part of the highest rate at which requests pass now.
+    fn part(&self, now: Instant) -> f64 {
+        let Some((since, part)) = self.cut.get() else { return 1.0 };
+        (part + 0.5 * (now - since).as_secs_f64() / RECOVERY.as_secs_f64()).min(1.0)
+    }
+
+    fn cut(&self) {
+        let now = Instant::now();
+        if self.cut.get().is_none_or(|(last, _)| now - last >= SAME_SIGNAL) {
+            self.cut.set(Some((now, (self.part(now) / 2.0).max(LOWEST))));
+        }
     }
 
     /// Waits until this many requests may be sent.
@@ -50,7 +78,7 @@ impl RateLimit {
         let now = Instant::now();
         let earliest = now.checked_sub(BURST).unwrap_or(now);
         let at = self.next.get().map_or(earliest, |next| next.max(earliest));
-        self.next.set(Some(at + self.interval * requests));
+        self.next.set(Some(at + (self.interval * requests).div_f64(self.part(now))));
         if at > now {
             sleep_until(self.end_of_tick(at)).await;
         }
@@ -80,6 +108,34 @@ mod tests {
         join_all((0..300).map(|_| limit.pass(4))).await;
         let took = start.elapsed();
         assert!((1_090..=1_120).contains(&took.as_millis()), "{took:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_throttled_rate_halves_once_in_a_second_and_rises_again() {
+        let limit = RateLimit::new(1_000);
+        let requests = async |seconds: u64| {
+            let end = Instant::now() + Duration::from_secs(seconds);
+            let mut passed = 0;
+            while Instant::now() < end {
+                limit.pass(1).await;
+                passed += 1;
+            }
+            passed
+        };
+        for _ in 0..100 {
+            limit.cut();
+        }
+        let after_one_signal = requests(1).await;
+        assert!((490..=620).contains(&after_one_signal), "{after_one_signal}");
+        tokio::time::sleep(RECOVERY).await;
+        let recovered = requests(1).await;
+        assert!((990..=1_120).contains(&recovered), "{recovered}");
+        for _ in 0..10 {
+            limit.cut();
+            tokio::time::sleep(SAME_SIGNAL).await;
+        }
+        let slowest = requests(1).await;
+        assert!((60..=200).contains(&slowest), "{slowest}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -19,7 +19,7 @@ use crate::checker::bucket::{artifact_stores, assess_key, closed_finding, stores
 use crate::checker::check::{CheckMode, ObjectChecker};
 use crate::checker::notices;
 use crate::checker::passes::Passes;
-use crate::checker::range_state::resume;
+use crate::checker::range_state::{has_other_ranges, resume};
 use crate::checker::reader::Reader;
 use crate::checker::retry::StageRetrier;
 use crate::checker::sweep_check::SweepChecker;
@@ -235,7 +235,14 @@ async fn walk<'a, L: Store>(
     } else {
         Some(Tracker::load(run, &request.bucket, &taken.row, is_first_pass).await?)
     };
-    let walked = preparation.walk(run, request, stores, run.settings.rates, tracker.as_ref(), taken).await;
+    let rates = if has_other_ranges(run, request).await? {
+        // The ranges of the other sweep use the rates, so all but the first page is left to the queue.
+        taken.row.leave_rest();
+        run.settings.rates.share(run.settings.concurrency)
+    } else {
+        run.settings.rates
+    };
+    let walked = preparation.walk(run, request, stores, rates, tracker.as_ref(), taken).await;
     if let Some(tracker) = &tracker {
         tracker.flush().await;
     }

@@ -113,6 +113,7 @@ impl<L: Store> SweepChecker<'_, L> {
             };
             if error.is_throttled_by_service() {
                 self.limit.borrow_mut().cut(Instant::now().into_std());
+                self.checker.slow_down();
             }
             match error {
                 CheckError::RepairedElsewhere if self.run.time_left() > TIME_FOR_A_PAGE => {

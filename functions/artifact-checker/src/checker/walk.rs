@@ -79,21 +79,28 @@ impl<L: Store> Walk<'_, L> {
     /// objects that take longer than this invocation. The caller saves the row.
     pub(crate) async fn run(&self, sweep: &mut TakenSweep) -> Result<Vec<Decision<Outcome>>, SweepError> {
         let first = sweep.row.position.clone();
-        let walked = self.check_pages(sweep).await;
+        let alone = sweep.row.alone(self.run.settings.alone);
+        let walked = self.check_pages(sweep, alone).await;
         // If another invocation holds the row now, the next part of the list is its part.
         if !walked.as_ref().is_err_and(SweepError::is_changed) {
             self.before_save(&mut sweep.row).await;
         }
         let delayed = walked?;
         // The row counts the invocations that work on slow objects, so these objects cannot continue a sweep for ever.
-        if !sweep.row.complete && sweep.row.position == first && !sweep.row.has_slow() {
+        let is_stuck = sweep.row.position == first && alone != Some(0);
+        if !sweep.row.complete && is_stuck && !sweep.row.has_slow() {
             return Err(SweepError::NoProgress(self.request.bucket.clone()));
         }
         sweep.row.end_attempt();
         Ok(delayed)
     }
 
-    async fn check_pages(&self, sweep: &mut TakenSweep) -> Result<Vec<Decision<Outcome>>, SweepError> {
+    /// `alone` is the number of objects after which the rest of a bucket is left to ranges.
+    async fn check_pages(
+        &self,
+        sweep: &mut TakenSweep,
+        alone: Option<usize>,
+    ) -> Result<Vec<Decision<Outcome>>, SweepError> {
         let mut pages = OpenPages::default();
         let mut running = RunningChecks::default();
         let mut in_flight = FuturesUnordered::new();
@@ -115,7 +122,7 @@ impl<L: Store> Walk<'_, L> {
             if time_left < TIME_TO_RECORD {
                 break;
             }
-            let leaves_rest = sweep.row.range.is_none() && walk.work >= self.run.settings.alone;
+            let leaves_rest = alone.is_some_and(|alone| walk.work >= alone);
             // While the range is being divided, nothing is listed, because the page may have keys of the new range.
             let may_list = !is_listing && !is_dividing && !leaves_rest && time_left > TIME_FOR_A_PAGE;
             if may_list
@@ -136,7 +143,9 @@ impl<L: Store> Walk<'_, L> {
                 break;
             }
             tokio::select! {
-                Some((number, object)) = in_flight.next() => running.end(number, object, &mut pages, &mut sweep.row),
+                // In this order, no branch keeps another one waiting, and a test repeats a run exactly.
+                biased;
+                _ = tick.tick() => running.set_slow_aside(&mut pages, &mut sweep.row),
                 Some(listed) = &mut listing, if is_listing => {
                     (listing, is_listing) = (None.into(), false);
                     self.add_page(listed?, &mut walk, &mut pages, &mut sweep.row).await;
@@ -145,7 +154,7 @@ impl<L: Store> Walk<'_, L> {
                     (division, is_dividing, last_division) = (None.into(), false, Instant::now());
                     sweep.row.end = divided?;
                 }
-                _ = tick.tick() => running.set_slow_aside(&mut pages, &mut sweep.row),
+                Some((number, object)) = in_flight.next() => running.end(number, object, &mut pages, &mut sweep.row),
             }
             while let Some(page) = pages.pop_finished() {
                 self.end_page(page, &mut sweep.row, &walk).await;

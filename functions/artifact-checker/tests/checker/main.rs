@@ -19,6 +19,7 @@ mod finding_states;
 mod findings;
 mod incremental;
 mod losses;
+mod model;
 mod objects;
 mod obstacles;
 mod other_buckets;

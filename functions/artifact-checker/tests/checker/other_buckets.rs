@@ -44,7 +44,7 @@ async fn an_entry_in_the_configuration_decides_how_its_bucket_is_repaired_and_wh
     let world = world_with_another_bucket();
     world.state().put(BUCKET, OBJECT, Version { id: VERSION.to_owned(), ..Version::new("hello", Sse::S3) });
     let mut checker = world.checker(Repair::Report);
-    let entry = BucketArtifacts { repair: Repair::Copy, consumer_role: Some(ROLE.to_owned()) };
+    let entry = BucketArtifacts { repair: Repair::Copy, consumer_role: Some(ROLE.to_owned()), partitions: Vec::new() };
     checker.settings.artifacts.buckets.insert(OTHER_BUCKET.to_owned(), entry);
     let other = event("object-created-in-another-bucket");
     let decision = only(handle(&checker, "r", &other).await.unwrap());

@@ -1,38 +1,51 @@
 //! A simulation of sweeps of many objects beside pipelines, on a virtual clock: S3 and KMS answer after 30 ms, S3
 //! allows a rate for each partition, and partitions the prefixes of a bucket gradually.
 //!
-//! The rates and the number of objects are the same fraction of the real ones, so that each time is the real one.
+//! The number of objects and all rates are the same fraction of the real ones, so that each time is the real one. The
+//! sweep is the real code; only the fraction is not real.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use artifact_checker::{Outcome, Rates};
+use artifact_checker::{Outcome, Rates, SweepReport};
+use futures_util::join;
+use sekisho_domain::artifacts::{BucketArtifacts, Repair};
 use tokio::time::Instant;
 
-use crate::ranges::{at_once_with, checker_of_ranges, report_of};
-use crate::sweeps::SWEEP;
+use crate::ranges::{at_once_with, checker_of_ranges};
+use crate::sweeps::{SWEEP, SWEEP_VERSIONS};
 use crate::world::s3::{Bucket, Sse, Version};
-use crate::world::{ACCOUNT, BUCKET, Response, World, under};
+use crate::world::{ACCOUNT, BUCKET, Response, World, handle, under};
 
+/// The number of prefixes, each of which S3 may divide once more.
 const PREFIXES: usize = 20;
-/// Pipelines use this part of the rates of S3 and KMS all the time.
-const PIPELINES: f64 = 0.4;
+const SLOTS: usize = 2 * PREFIXES;
 /// A partition that gets at least this part of its rate for so long becomes two.
 const BUSY: f64 = 0.3;
 const BUSY_FOR: Duration = Duration::from_mins(5);
+
+/// The load of a partition.
+#[derive(Default)]
+struct Load {
+    /// The GET and HEAD requests of this second by the sweep.
+    requests: u32,
+    busy_since: Option<Instant>,
+}
 
 /// What S3 and KMS have counted.
 #[derive(Default)]
 struct Limits {
     /// The requests a second that S3 allows for a partition, and KMS for the account.
     rate: f64,
-    /// The partition of each prefix.
-    partitions: [usize; PREFIXES],
-    /// The requests of this second to each partition, and since when the partition is busy.
-    loads: [(u32, Option<Instant>); PREFIXES],
+    /// The part of each rate that pipelines use all the time.
+    pipelines: f64,
+    /// The partition of each slot.
+    partitions: Vec<usize>,
+    loads: BTreeMap<usize, Load>,
     second: u64,
     kms: u32,
-    /// The number of requests to S3 or KMS that a pipeline or the sweep could not send.
+    /// The requests over a rate. S3 and KMS refuse as many, and do not ask whose they are.
     refused: u32,
     splits: usize,
     heads: usize,
@@ -40,13 +53,13 @@ struct Limits {
 
 impl Limits {
     /// Counts a request to S3. Returns `false` if the partition is over its rate, together with what pipelines send.
-    fn allow(&mut self, start: Instant, prefix: usize, kms: u32) -> bool {
+    fn allow(&mut self, start: Instant, slot: usize, reads: u32, kms: u32) -> bool {
         self.next_second(start.elapsed().as_secs());
-        let left = self.rate * (1.0 - PIPELINES);
-        let (load, _) = &mut self.loads[self.partitions[prefix]];
-        *load += 1;
+        let left = self.rate * (1.0 - self.pipelines);
+        let load = self.loads.entry(self.partitions[slot]).or_default();
+        load.requests += reads;
         self.kms += kms;
-        let is_allowed = f64::from(*load) <= left && f64::from(self.kms) <= left;
+        let is_allowed = f64::from(load.requests) <= left && f64::from(self.kms) <= left;
         self.refused += u32::from(!is_allowed);
         is_allowed
     }
@@ -57,36 +70,54 @@ impl Limits {
         }
         self.second = second;
         self.kms = 0;
-        for partition in 0..PREFIXES {
-            let (load, since) = &mut self.loads[partition];
-            let is_busy = *load > 0 && f64::from(*load) + self.rate * PIPELINES >= self.rate * BUSY;
-            *load = 0;
+        let mut busy = Vec::new();
+        for (partition, load) in &mut self.loads {
+            let is_busy =
+                load.requests > 0 && f64::from(load.requests) + self.rate * self.pipelines >= self.rate * BUSY;
+            load.requests = 0;
             if !is_busy {
-                *since = None;
-            } else if since.get_or_insert_with(Instant::now).elapsed() >= BUSY_FOR {
-                *since = None;
-                self.divide(partition);
+                load.busy_since = None;
+            } else if load.busy_since.get_or_insert_with(Instant::now).elapsed() >= BUSY_FOR {
+                load.busy_since = None;
+                busy.push(*partition);
             }
+        }
+        for partition in busy {
+            self.divide(partition);
         }
     }
 
-    /// Moves half of a partition's prefixes to a new partition.
+    /// Moves half of a partition's slots to a new partition.
     fn divide(&mut self, partition: usize) {
-        let prefixes: Vec<usize> = (0..PREFIXES).filter(|prefix| self.partitions[*prefix] == partition).collect();
-        if prefixes.len() > 1 {
+        let slots: Vec<usize> = (0..SLOTS).filter(|slot| self.partitions[*slot] == partition).collect();
+        if slots.len() > 1 {
             self.splits += 1;
-            for prefix in &prefixes[prefixes.len() / 2..] {
-                self.partitions[*prefix] = self.splits;
+            for slot in &slots[slots.len() / 2..] {
+                self.partitions[*slot] = SLOTS + self.splits;
             }
         }
     }
 }
 
-fn world_with_objects(objects: usize, page: usize) -> World {
+/// Where the keys of a slot begin.
+fn first_key(slot: usize) -> String {
+    let prefix = slot / 2;
+    if slot.is_multiple_of(2) { format!("pipeline-{prefix:02}/") } else { format!("pipeline-{prefix:02}/SourceArti/8") }
+}
+
+/// The slot of an object.
+fn slot(path: &str) -> Option<usize> {
+    let name = path.strip_prefix(&format!("{BUCKET}/pipeline-"))?;
+    let prefix: usize = name.get(..2)?.parse().ok()?;
+    let is_upper = name.as_bytes().get("00/SourceArti/".len()).is_some_and(|digit| *digit >= b'8');
+    Some(2 * prefix + usize::from(is_upper))
+}
+
+fn world_with_objects(case: &Case) -> World {
     let world = World::new();
-    world.state().buckets.insert(BUCKET.to_owned(), Bucket::new(ACCOUNT).paged(page));
-    for n in 0..objects {
-        let sse = if n % 5_000 == 17 { Sse::S3 } else { under("right") };
+    world.state().buckets.insert(BUCKET.to_owned(), Bucket::new(ACCOUNT).paged(case.page));
+    for n in 0..case.objects {
+        let sse = if case.is_wrong(n) { Sse::S3 } else { under("right") };
         let key = format!("pipeline-{:02}/SourceArti/{:07x}", n % PREFIXES, n * 2_654_435_761 % 0x1000_0000);
         world.state().put(BUCKET, &key, Version::new("content", sse));
     }
@@ -95,70 +126,186 @@ fn world_with_objects(objects: usize, page: usize) -> World {
 }
 
 /// A sweep in the simulation.
+#[derive(Clone, Copy)]
 struct Case {
     objects: usize,
+    /// One of so many objects is under a wrong key.
+    wrong: usize,
     /// The requests a second that S3 allows for a partition. The sweep takes half of them.
     of_partition: u32,
+    /// The part of each rate that pipelines use all the time.
+    pipelines: f64,
     invocations: u32,
     /// The number of objects of a page of the listing. With the real thousand, a page would take as long as the objects
     /// of many pages.
     page: usize,
+    /// How many partitions of each prefix the configuration names. S3 has them from the beginning. 0 means that S3 begins
+    /// with one partition for the bucket, and that the configuration says nothing.
+    named: usize,
+    /// Whether somebody orders a sweep of all versions meanwhile.
+    is_second_ordered: bool,
 }
 
-/// Returns the time of the sweep, and what S3 and KMS have counted.
-async fn simulate(case: &Case) -> (Duration, Limits) {
-    let Case { objects, of_partition, invocations, page } = *case;
-    let world = world_with_objects(objects, page);
+impl Case {
+    const SMALL: Self = Self {
+        objects: 3_000,
+        wrong: 1_000,
+        of_partition: 100,
+        pipelines: 0.4,
+        invocations: 5,
+        page: 20,
+        named: 0,
+        is_second_ordered: false,
+    };
+    /// A 1,375th of 100 million objects and of all rates.
+    const LARGE: Self =
+        Self { objects: 72_727, wrong: 10_000, of_partition: 4, invocations: 2, page: 3, ..Self::SMALL };
+
+    fn is_wrong(&self, n: usize) -> bool {
+        n % self.wrong == self.wrong - 1
+    }
+
+    /// The slots at which a partition begins that the configuration names.
+    fn begins(&self) -> impl Iterator<Item = usize> {
+        (0..SLOTS).filter(move |slot| self.named == 2 || (self.named == 1 && slot.is_multiple_of(2)))
+    }
+
+    /// The time in seconds of so many requests for each object at half of a rate.
+    fn fastest(&self, requests: f64) -> f64 {
+        self.objects as f64 * requests / (f64::from(self.of_partition) / 2.0)
+    }
+}
+
+/// Returns the time of the sweep in seconds, and what S3 and KMS have counted.
+async fn simulate(case: Case) -> (f64, Limits) {
+    let world = world_with_objects(&case);
     world.state().forgets_requests = true;
     let start = Instant::now();
-    let limits = Arc::new(Mutex::new(Limits { rate: f64::from(of_partition), ..Limits::default() }));
+    let rate = f64::from(case.of_partition);
+    let partition_of = |slot: usize| case.begins().filter(|begin| *begin <= slot).last().unwrap_or(0);
+    let partitions = (0..SLOTS).map(partition_of).collect();
+    let limits = Limits { rate, pipelines: case.pipelines, partitions, ..Limits::default() };
+    let limits = Arc::new(Mutex::new(limits));
     let counted = Arc::clone(&limits);
     world.script(move |request| {
-        let name = request.path.strip_prefix(&format!("{BUCKET}/pipeline-"))?;
-        let prefix: usize = name.get(..2)?.parse().ok()?;
+        let slot = slot(&request.path)?;
         let mut limits = counted.lock().unwrap();
-        let kms = match request.operation.as_str() {
-            "HeadObject" => {
-                limits.heads += 1;
-                0
-            }
-            "GetObject" => 1,
-            _ => 3,
+        let (reads, kms) = match request.operation.as_str() {
+            "HeadObject" => (1, 0),
+            "GetObject" => (1, 1),
+            // S3 allows 3,500 updates a second for a partition, of which a sweep makes at most a fifth.
+            _ => (0, 3),
         };
-        (!limits.allow(start, prefix, kms)).then(Response::slow_down)
+        limits.heads += usize::from(request.method == "HEAD");
+        (!limits.allow(start, slot, reads, kms)).then(Response::slow_down)
     });
     let mut checker = checker_of_ranges(&world);
-    checker.settings.rates = Rates { s3: of_partition / 2, kms: of_partition / 2 };
-    checker.settings.concurrency = invocations;
-    let answers = at_once_with(&world, &checker, SWEEP, invocations as usize).await;
-    let took = start.elapsed();
-    let report = report_of(&answers);
-    let wrong = (0..objects).filter(|n| n % 5_000 == 17).count() as u64;
-    assert_eq!((report.objects, report.unchecked_ranges), (objects as u64, 0));
-    assert_eq!(report.outcomes[&Outcome::Repaired], wrong);
-    assert_eq!(world.state().bucket(BUCKET).writes, wrong);
+    checker.settings.alone = 20_000 * case.of_partition as usize / 5_500;
+    checker.settings.rates = Rates { s3: case.of_partition / 2, kms: case.of_partition / 2 };
+    checker.settings.concurrency = case.invocations;
+    let partitions = case.begins().skip(1).map(first_key).collect();
+    let entry = BucketArtifacts { repair: Repair::Update, consumer_role: None, partitions };
+    checker.settings.artifacts.buckets.insert(BUCKET.to_owned(), entry);
+    let second = async {
+        if case.is_second_ordered {
+            tokio::time::sleep(Duration::from_secs(15)).await;
+            handle(&checker, "second", SWEEP_VERSIONS).await.unwrap();
+        }
+    };
+    let (answers, ()) = join!(at_once_with(&world, &checker, SWEEP, case.invocations as usize), second);
+    let took = start.elapsed().as_secs_f64();
+    let wrong = (0..case.objects).filter(|n| case.is_wrong(*n)).count() as u64;
+    let is_whole = |report: &&SweepReport| report.complete && report.range.is_none();
+    let reports: Vec<&SweepReport> = answers.iter().flat_map(|answer| &answer.sweeps).filter(is_whole).collect();
+    assert_eq!(reports.len(), 1 + usize::from(case.is_second_ordered));
+    for report in &reports {
+        assert_eq!((report.objects, report.unchecked_ranges), (case.objects as u64, 0));
+    }
+    let repaired: u64 = reports.iter().filter_map(|report| report.outcomes.get(&Outcome::Repaired)).sum();
+    assert_eq!((repaired, world.state().bucket(BUCKET).writes), (wrong, wrong));
     let limits = std::mem::take(&mut *limits.lock().unwrap());
-    assert!((objects..=objects * 101 / 100).contains(&limits.heads), "{} for {objects} objects", limits.heads);
     (took, limits)
+}
+
+/// At most one of a hundred HEAD requests is for an object that was looked at before.
+fn check_heads(case: &Case, limits: &Limits) {
+    let objects = case.objects;
+    assert!((objects..=objects * 101 / 100).contains(&limits.heads), "{} for {objects} objects", limits.heads);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_sweep_leaves_pipelines_what_they_need() {
-    let case = Case { objects: 3_000, of_partition: 100, invocations: 5, page: 20 };
-    let (took, limits) = simulate(&case).await;
+    let case = Case::SMALL;
+    let (took, limits) = simulate(case).await;
     assert_eq!(limits.refused, 0);
-    let fastest = case.objects as f64 / (f64::from(case.of_partition) / 2.0);
-    let took = took.as_secs_f64();
+    check_heads(&case, &limits);
+    let fastest = case.fastest(1.0);
     assert!(took > fastest && took < fastest * 1.1 + 60.0, "{took} s, and {fastest} s at half of the rates");
+}
+
+/// A repair takes four requests to KMS, whose rate the whole account shares.
+#[tokio::test(start_paused = true)]
+async fn repairs_leave_pipelines_half_of_the_rate_of_kms() {
+    let case = Case { objects: 900, wrong: 1, of_partition: 400, pipelines: 0.35, ..Case::SMALL };
+    let (took, limits) = simulate(case).await;
+    assert_eq!(limits.refused, 0);
+    let fastest = case.fastest(4.0);
+    assert!(took > fastest * 0.95 && took < fastest * 1.2 + 60.0, "{took} s, and {fastest} s at half of the rates");
+}
+
+/// The first invocation of the second sweep does not take the rates a second time.
+#[tokio::test(start_paused = true)]
+async fn two_sweeps_together_leave_pipelines_what_they_need() {
+    let case = Case { objects: 1_500, is_second_ordered: true, ..Case::SMALL };
+    let (_, limits) = simulate(case).await;
+    assert_eq!(limits.refused, 0);
+}
+
+/// Pipelines that use more than their half leave the sweep less. It finds out by few refused requests, and makes room.
+#[tokio::test(start_paused = true)]
+async fn a_sweep_makes_room_for_pipelines_that_need_more_than_half() {
+    let case = Case { objects: 2_000, pipelines: 0.7, ..Case::SMALL };
+    let (took, limits) = simulate(case).await;
+    let refused = f64::from(limits.refused) / case.objects as f64;
+    assert!(refused < 0.05, "{refused} of the requests were refused");
+    assert!(took < case.fastest(1.0) * 3.0, "{took} s");
+}
+
+/// If the configuration names the partitions of S3, a sweep takes half of the rate of each of them.
+#[tokio::test(start_paused = true)]
+async fn a_sweep_takes_half_of_the_rate_of_each_partition_that_the_configuration_names() {
+    let case = Case {
+        objects: 4_000,
+        wrong: usize::MAX,
+        of_partition: 20,
+        invocations: 20,
+        page: 40,
+        named: 1,
+        ..Case::SMALL
+    };
+    let (took, limits) = simulate(case).await;
+    assert_eq!(limits.refused, 0);
+    check_heads(&case, &limits);
+    let fastest = case.fastest(1.0) / PREFIXES as f64;
+    assert!(took > fastest && took < fastest * 1.3 + 60.0, "{took} s, and {fastest} s at half of the rates");
 }
 
 /// Run with `cargo test -p artifact-checker --test checker -- --ignored --nocapture hundred_million`.
 #[tokio::test(start_paused = true)]
 #[ignore = "takes minutes, and prints the figures of docs/performance.md"]
 async fn a_hundred_million_objects() {
-    // A 550th of all objects and rates.
-    let case = Case { objects: 181_818, of_partition: 10, invocations: 5, page: 40 };
-    let (took, limits) = simulate(&case).await;
-    let (hours, heads) = (took.as_secs_f64() / 3_600.0, limits.heads as f64 / case.objects as f64);
-    println!("{hours:.2} hours, {heads:.4} HEAD requests for each object, {} refused requests", limits.refused);
+    for (invocations, named) in [(2, 0), (20, 1), (40, 2)] {
+        let case = Case { invocations, named, ..Case::LARGE };
+        let (took, limits) = simulate(case).await;
+        let heads = limits.heads as f64 / case.objects as f64;
+        // Each request stands for 1,375, so the four requests of a repair may come to more than the rate of a second.
+        let refused = f64::from(limits.refused) / case.objects as f64;
+        println!(
+            "{} partitions named: {:.1} minutes, {heads:.4} HEAD requests for each object, {refused:.5} refused",
+            named * PREFIXES,
+            took / 60.0,
+        );
+        assert!(refused < 0.001, "{refused}");
+        check_heads(&case, &limits);
+    }
 }

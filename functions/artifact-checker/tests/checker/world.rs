@@ -19,8 +19,7 @@ use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_async::rt::sleep::TokioSleep;
 use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn};
-use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
-use aws_smithy_types::body::SdkBody;
+use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_types::retry::RetryConfig;
 use sekisho_domain::artifacts::{Artifacts, BucketArtifacts, Repair};
 use sekisho_lambda::Invocation;
@@ -40,7 +39,7 @@ pub(crate) const OTHER_ACCOUNT: &str = "111111111111";
 pub(crate) const REGION: &str = "ap-northeast-1";
 pub(crate) const BUCKET: &str = "sekisho-artifacts-222222222222-ap-northeast-1";
 const QUEUE: &str = "https://sqs.ap-northeast-1.amazonaws.com/222222222222/sekisho-artifact-ranges";
-const TOPIC: &str = "arn:aws:sns:ap-northeast-1:222222222222:sekisho-notices";
+pub(crate) const TOPIC: &str = "arn:aws:sns:ap-northeast-1:222222222222:sekisho-notices";
 
 /// The ARN of a key of this account.
 pub(crate) fn key(id: &str) -> String {
@@ -180,7 +179,11 @@ impl World {
     }
 
     pub(crate) fn config(&self) -> SdkConfig {
-        let connector = SharedHttpConnector::new(self.clone());
+        Self::config_through(SharedHttpConnector::new(self.clone()))
+    }
+
+    /// The configuration of clients that send their requests through `connector`.
+    pub(crate) fn config_through(connector: SharedHttpConnector) -> SdkConfig {
         SdkConfig::builder()
             .behavior_version(sekisho_lambda::aws::BehaviorVersion::v2026_01_12())
             .region(aws_types::region::Region::new(REGION))
@@ -222,7 +225,7 @@ impl World {
     pub(crate) fn checker_of(&self, repair: Repair, buckets: &[&str]) -> Checker<Memory> {
         let mut checker = self.checker(repair);
         for bucket in buckets {
-            let entry = BucketArtifacts { repair, consumer_role: None };
+            let entry = BucketArtifacts { repair, consumer_role: None, partitions: Vec::new() };
             checker.settings.artifacts.buckets.insert((*bucket).to_owned(), entry);
         }
         checker
@@ -258,27 +261,26 @@ impl World {
         }
     }
 
-    fn answer(&self, request: &HttpRequest) -> Response {
-        let request = request::read(request);
+    pub(crate) fn answer(&self, request: &Request) -> Response {
         let mut state = self.state();
         if !state.forgets_requests {
             state.requests.push(request.clone());
         }
         let mut script = state.script.take();
-        let scripted = script.as_mut().and_then(|script| script(&request));
+        let scripted = script.as_mut().and_then(|script| script(request));
         state.script = script;
         if let Some(answer) = scripted {
             return answer;
         }
         match request.service.as_str() {
-            "s3" => answer_s3(&mut state, &request),
-            "kms" => services::describe_key(&state, &request),
+            "s3" => answer_s3(&mut state, request),
+            "kms" => services::describe_key(&state, request),
             "codebuild" => Response::new(200).body(state.builds.to_string()),
-            "codepipeline" => services::codepipeline(&mut state, &request),
+            "codepipeline" => services::codepipeline(&mut state, request),
             "sts" => services::assume_role(&state),
-            "sns" => services::publish(&mut state, &request),
-            "events" => services::put_events(&mut state, &request),
-            "sqs" => services::send_message(&mut state, &request),
+            "sns" => services::publish(&mut state, request),
+            "events" => services::put_events(&mut state, request),
+            "sqs" => services::send_message(&mut state, request),
             other => panic!("the function calls {other}"),
         }
     }
@@ -307,13 +309,9 @@ impl HttpConnector for World {
             if latency > Duration::ZERO {
                 tokio::time::sleep(latency).await;
             }
-            let answer = world.answer(&request);
-            let body = if request.method() == "HEAD" { SdkBody::empty() } else { SdkBody::from(answer.body) };
-            let mut response = HttpResponse::new(answer.status.try_into().unwrap(), body);
-            for (name, value) in answer.headers {
-                response.headers_mut().insert(name, value);
-            }
-            Ok(response)
+            let read = request::read(&request);
+            let answer = world.answer(&read);
+            Ok(answer.over_http(&read))
         })
     }
 }

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_types::body::SdkBody;
 
 use crate::world::s3;
 
@@ -48,6 +49,16 @@ impl Response {
     pub(crate) fn body(mut self, body: impl Into<String>) -> Self {
         self.body = body.into();
         self
+    }
+
+    /// The answer to a request as the SDK gets it.
+    pub(crate) fn over_http(self, request: &Request) -> HttpResponse {
+        let body = if request.method == "HEAD" { SdkBody::empty() } else { SdkBody::from(self.body) };
+        let mut response = HttpResponse::new(self.status.try_into().unwrap(), body);
+        for (name, value) in self.headers {
+            response.headers_mut().insert(name, value);
+        }
+        response
     }
 
     /// An error answer in the XML format of S3.

@@ -43,7 +43,7 @@ pub(crate) struct Bucket {
     /// The number of written versions and updated keys.
     pub(crate) writes: u64,
     /// How many objects a page of a listing has.
-    page: usize,
+    pub(crate) page: usize,
 }
 
 /// The encryption of a version.

@@ -1,0 +1,354 @@
+//! Sees everything that happens, and checks the promises:
+//!
+//! - no object that existed from the beginning to the end of a pass is left unchecked, unless the pass says so;
+//! - the totals of a pass are exact, if nobody writes or deletes objects meanwhile;
+//! - after a pass, every wrong object is repaired, unless the pass says so;
+//! - no object is repaired twice, unless somebody else has changed its key back;
+//! - a range is set aside only after three failures;
+//! - no invocation lists far ahead of its checks, so its memory does not grow with the bucket.
+//!
+//! The history itself sees whether everything ends.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde_json::Value;
+use time::OffsetDateTime;
+
+use super::Counts;
+use super::network::is_right;
+use crate::world::s3::{Sse, Version};
+use crate::world::{BUCKET, World, now};
+
+/// The most pages that one invocation has open.
+const MOST_PAGES: usize = 8;
+/// The attempts to check a range before it is set aside.
+const MOST_ATTEMPTS: u64 = 3;
+/// The row of a sweep names so many of the parts that were not checked.
+const NAMED_PARTS: u64 = 10;
+/// Somebody may change a key between the last look at an object and its repair.
+const RACE: Duration = Duration::from_mins(2);
+const REPORTS: &str = "sekisho-reports/";
+
+/// The versions of an object: key and version.
+type ObjectVersion = (String, String);
+
+/// An object that S3 showed to the function, or said that it does not exist.
+pub(super) struct Looked {
+    at: OffsetDateTime,
+    key: String,
+    version: Option<String>,
+}
+
+impl Looked {
+    pub(super) fn now(key: &str, version: Option<String>) -> Self {
+        Self { at: now(), key: key.to_owned(), version }
+    }
+}
+
+/// A request to repair an object, and what it found.
+pub(super) struct Write {
+    pub(super) key: String,
+    pub(super) version: String,
+    pub(super) is_copy: bool,
+    /// Whether the object was already under the right key.
+    pub(super) was_right: bool,
+}
+
+/// One pass over the bucket.
+struct Pass {
+    began: OffsetDateTime,
+    versions: bool,
+    dry_run: bool,
+    /// The latest versions at the beginning, or all versions if the pass checks all of them.
+    existed: BTreeSet<ObjectVersion>,
+    failures_before: u64,
+    has_ended: bool,
+}
+
+#[derive(Default)]
+pub(super) struct Witness {
+    passes: BTreeMap<String, Pass>,
+    looks: Vec<Looked>,
+    /// What others have written, deleted or re-keyed.
+    touched: Vec<(OffsetDateTime, ObjectVersion)>,
+    /// The last repair of each version, and the invocation that made it without getting an answer.
+    unanswered: BTreeMap<ObjectVersion, String>,
+    /// How many attempts to check a range died or failed.
+    pub(super) failures: u64,
+    /// The number of objects that a page has.
+    pub(super) page: usize,
+    /// The first promise that was broken.
+    pub(super) broken: Option<String>,
+}
+
+/// What a pass says about itself in its row.
+struct Said<'r> {
+    row: &'r Value,
+}
+
+impl Said<'_> {
+    fn count(&self, pointer: &str) -> u64 {
+        self.row.pointer(pointer).and_then(Value::as_u64).unwrap_or(0)
+    }
+
+    /// The number of objects with one of these outcomes.
+    fn outcomes(&self, names: &[&str]) -> u64 {
+        names.iter().map(|name| self.count(&format!("/totals/outcomes/{name}"))).sum()
+    }
+
+    /// The number of checked objects and of those that an incremental pass did not have to check.
+    fn objects(&self) -> u64 {
+        self.count("/totals/objects") + self.count("/totals/unchanged")
+    }
+
+    fn is_listing_refused(&self) -> bool {
+        self.row["listing_refused"] == true
+    }
+
+    fn since(&self) -> Option<i64> {
+        self.row["since"].as_i64()
+    }
+
+    /// Whether the pass says that the object with this key is in a part that was not checked.
+    fn names_as_unchecked(&self, key: &str) -> bool {
+        let parts = self.row["ranges"]["named_unchecked"].as_array().into_iter().flatten();
+        parts.filter_map(Value::as_str).any(|part| {
+            let quoted = |text: &str| text.strip_prefix('"').and_then(|rest| rest.split('"').next().map(str::to_owned));
+            let (_, rest) = part.split_once("the objects after ").expect("a part begins with its first key");
+            let (after, end) = rest.split_once(" up to ").expect("a part has an end");
+            quoted(after).is_none_or(|after| *key > *after) && quoted(end).is_none_or(|end| *key <= *end)
+        })
+    }
+}
+
+/// Whether an object is not one of the reports that the function writes.
+pub(super) fn is_artifact(key: &str) -> bool {
+    !key.starts_with(REPORTS)
+}
+
+/// The latest versions, or all versions, without delete markers.
+fn existing(world: &World, versions: bool) -> BTreeSet<ObjectVersion> {
+    let state = world.state();
+    let objects = state.bucket(BUCKET).objects.iter().filter(|(key, _)| is_artifact(key));
+    let of_object = |(key, all): (&String, &Vec<Version>)| {
+        let shown = if versions { all.as_slice() } else { all.last().map(std::slice::from_ref).unwrap_or_default() };
+        let shown = shown.iter().filter(|version| !version.delete_marker);
+        shown.map(|version| (key.clone(), version.id.clone())).collect::<Vec<_>>()
+    };
+    objects.flat_map(of_object).collect()
+}
+
+impl Witness {
+    fn broke(&mut self, promise: String) {
+        self.broken.get_or_insert(promise);
+    }
+
+    /// Somebody else has written, deleted or re-keyed an object.
+    pub(super) fn touched(&mut self, key: &str, version: &str) {
+        self.touched.push((now(), (key.to_owned(), version.to_owned())));
+    }
+
+    pub(super) fn looked(&mut self, looked: Looked) {
+        self.looks.push(looked);
+    }
+
+    pub(super) fn listed_ahead(&mut self, objects: usize, request_id: &str) {
+        // The page that was just listed is one more, and the last page may have objects after the end of the range.
+        let most = (MOST_PAGES + 2) * self.page;
+        if objects > most {
+            self.broke(format!("{request_id} has listed {objects} objects that it has not looked at"));
+        }
+    }
+
+    pub(super) fn repaired(&mut self, write: Write, request_id: &str, is_lost: bool) {
+        let object = (write.key, write.version);
+        // The SDK repeats a request without an answer.
+        let is_repetition = self.unanswered.get(&object).is_some_and(|by| by == request_id);
+        let since = now() - RACE;
+        let is_race = self.touched.iter().any(|(at, (key, _))| *at >= since && *key == object.0);
+        if write.was_right && !is_repetition && !is_race {
+            self.broke(format!("{request_id} repaired {} {} once more", object.0, object.1));
+        }
+        if is_lost {
+            self.unanswered.insert(object, request_id.to_owned());
+        } else {
+            self.unanswered.remove(&object);
+        }
+    }
+
+    /// The ledger has this row of a sweep now. Returns what this means for its pass, if anything.
+    pub(super) fn saw_row(&mut self, row: &Value, world: &World, counts: &mut Counts) -> Option<&'static str> {
+        let mut news = None;
+        let id = row["sweep"].as_str().expect("a sweep has an id").to_owned();
+        let is_complete = row["complete"] == true;
+        let known = self.passes.get(&id);
+        if known.is_none_or(|pass| pass.has_ended && !is_complete) {
+            if self.passes.values().any(|pass| !pass.has_ended) {
+                *counts.entry("passes beside another pass").or_default() += 1;
+            }
+            let (versions, dry_run) = (row["versions"] == true, row["dry_run"] == true);
+            let pass = Pass {
+                began: now(),
+                versions,
+                dry_run,
+                existed: existing(world, versions),
+                failures_before: self.failures,
+                has_ended: false,
+            };
+            // An incremental sweep that a person's sweep replaces never ends.
+            if let Some(replaced) = row["replaces"].as_str() {
+                self.passes.remove(replaced);
+            }
+            self.passes.insert(id.clone(), pass);
+            news = Some("begins");
+        }
+        if row["ranges"]["next"].as_u64().is_some_and(|next| next > 1) && is_complete {
+            *counts.entry("divided ranges").or_default() += 1;
+        }
+        if is_complete && self.passes.get(&id).is_some_and(|pass| !pass.has_ended) {
+            self.end_pass(&id, &Said { row }, world, counts);
+            news = Some("ends");
+        }
+        news
+    }
+
+    /// The passes that have begun and not ended.
+    pub(super) fn open_passes(&self) -> Vec<&String> {
+        self.passes.iter().filter(|(_, pass)| !pass.has_ended).map(|(id, _)| id).collect()
+    }
+
+    fn end_pass(&mut self, id: &str, said: &Said<'_>, world: &World, counts: &mut Counts) {
+        let mut pass = self.passes.remove(id).expect("the pass has begun");
+        let unchecked = said.count("/ranges/unchecked");
+        let mut count = |what: &'static str, happened: bool| *counts.entry(what).or_default() += u64::from(happened);
+        count("passes that ended", true);
+        count("passes over all versions", pass.versions);
+        count("dry runs", pass.dry_run);
+        count("incomplete passes", unchecked > 0);
+        count("incremental passes that left something out", said.count("/totals/unchanged") > 0);
+        pass.has_ended = true;
+        let results = [
+            self.check_totals(&pass, said, world),
+            self.check_looks(&pass, said, world),
+            self.check_repairs(&pass, said, world),
+        ];
+        for wrong in results.into_iter().filter_map(Result::err) {
+            self.broke(format!("pass {id}: {wrong}: {}", said.row["totals"]));
+        }
+        // The invocation that ends the pass may be the last attempt.
+        if unchecked * MOST_ATTEMPTS > self.failures - pass.failures_before + 1 {
+            self.broke(format!("pass {id}: {unchecked} ranges are set aside without three failures each"));
+        }
+        self.passes.insert(id.to_owned(), pass);
+    }
+
+    /// What existed from the beginning of a pass until now, and nobody else has touched.
+    fn stable(&self, pass: &Pass, world: &World) -> BTreeSet<ObjectVersion> {
+        let now = existing(world, pass.versions);
+        let is_touched = |key: &str| self.touched.iter().any(|(at, touched)| *at >= pass.began && touched.0 == key);
+        let keys_now: BTreeSet<&str> = now.iter().map(|(key, _)| key.as_str()).collect();
+        // The function's own copy replaces the latest version of an object.
+        let exists = |object: &ObjectVersion| match pass.versions {
+            true => now.contains(object),
+            false => keys_now.contains(object.0.as_str()),
+        };
+        pass.existed.iter().filter(|object| exists(object) && !is_touched(&object.0)).cloned().collect()
+    }
+
+    /// What existed at any time of a pass.
+    fn ever(&self, pass: &Pass, world: &World) -> BTreeSet<ObjectVersion> {
+        let written = self.touched.iter().filter(|(at, _)| *at >= pass.began).map(|(_, object)| object.clone());
+        pass.existed.iter().cloned().chain(existing(world, pass.versions)).chain(written).collect()
+    }
+
+    fn check_totals(&self, pass: &Pass, said: &Said<'_>, world: &World) -> Result<(), String> {
+        let of_outcomes: u64 =
+            said.row["totals"]["outcomes"].as_object().into_iter().flatten().filter_map(|(_, n)| n.as_u64()).sum();
+        if of_outcomes != said.count("/totals/objects") {
+            return Err(format!("the outcomes are of {of_outcomes} objects"));
+        }
+        let unchecked = said.count("/ranges/unchecked");
+        let distinct = |objects: BTreeSet<ObjectVersion>| {
+            let is_counted = |key: &str| !said.names_as_unchecked(key);
+            let counted = objects.into_iter().filter(|(key, _)| is_counted(key));
+            if pass.versions { counted.count() } else { counted.map(|(key, _)| key).collect::<BTreeSet<_>>().len() }
+        };
+        let (least, most) = (distinct(self.stable(pass, world)) as u64, distinct(self.ever(pass, world)) as u64);
+        let is_known = !said.is_listing_refused() && unchecked <= NAMED_PARTS;
+        if said.objects() > most && unchecked <= NAMED_PARTS {
+            return Err(format!("it counts {} objects, and there were at most {most}", said.objects()));
+        }
+        if said.objects() < least && is_known {
+            return Err(format!("it counts {} objects, and there were at least {least}", said.objects()));
+        }
+        Ok(())
+    }
+
+    /// Whether the function has looked at every object that was there, but for those that the pass names.
+    fn check_looks(&self, pass: &Pass, said: &Said<'_>, world: &World) -> Result<(), String> {
+        if said.is_listing_refused() || said.count("/ranges/unchecked") > NAMED_PARTS {
+            return Ok(());
+        }
+        let looks = self.looks.iter().filter(|look| look.at >= pass.began);
+        let looks: BTreeSet<(&str, Option<&str>)> =
+            looks.map(|look| (look.key.as_str(), look.version.as_deref().filter(|_| pass.versions))).collect();
+        let stable = self.stable(pass, world);
+        let missing: Vec<&ObjectVersion> = stable
+            .iter()
+            .filter(|(key, version)| {
+                !looks.contains(&(key.as_str(), Some(version.as_str()).filter(|_| pass.versions)))
+                    && !said.names_as_unchecked(key)
+                    && !self.is_left_out_rightly(key, said, world)
+            })
+            .collect();
+        // What the function could not decide is among the outcomes.
+        if missing.len() as u64 > said.outcomes(&["unknown", "ignored"]) {
+            return Err(format!("nobody looked at {missing:?}"));
+        }
+        Ok(())
+    }
+
+    /// Whether an incremental pass leaves out an object at which the function has looked since it was written.
+    fn is_left_out_rightly(&self, key: &str, said: &Said<'_>, world: &World) -> bool {
+        let written = world.state().bucket(BUCKET).latest(key).and_then(|latest| latest.written);
+        let was_looked_at = |written| self.looks.iter().any(|look| look.key == key && look.at >= written);
+        is_left_out(key, said, world) && written.is_some_and(was_looked_at)
+    }
+
+    /// Whether every object is repaired that the pass says it has checked.
+    fn check_repairs(&self, pass: &Pass, said: &Said<'_>, world: &World) -> Result<(), String> {
+        if pass.dry_run || said.is_listing_refused() || said.count("/ranges/unchecked") > NAMED_PARTS {
+            return Ok(());
+        }
+        let stable: BTreeSet<String> = self.stable(pass, world).into_iter().map(|(key, _)| key).collect();
+        let is_expected = |key: &String| !said.names_as_unchecked(key) && !is_left_out(key, said, world);
+        let wrong: Vec<&String> =
+            stable.iter().filter(|key| is_expected(key)).filter(|key| is_wrong(world, key)).collect();
+        let undecided = said.outcomes(&["unknown", "ignored", "non-converging", "unverifiable"]);
+        if wrong.len() as u64 > undecided {
+            return Err(format!("{wrong:?} are under wrong keys"));
+        }
+        Ok(())
+    }
+}
+
+/// Whether an incremental pass does not have to look at an object.
+fn is_left_out(key: &str, said: &Said<'_>, world: &World) -> bool {
+    let state = world.state();
+    let written = state.bucket(BUCKET).latest(key).and_then(|latest| latest.written);
+    said.since().zip(written).is_some_and(|(since, written)| written.unix_timestamp() < since)
+}
+
+/// Whether an object is under a key from which the function can repair it.
+pub(super) fn is_wrong(world: &World, key: &str) -> bool {
+    let state = world.state();
+    state.bucket(BUCKET).latest(key).is_some_and(|latest| {
+        let is_own = match &latest.sse {
+            Sse::S3 => true,
+            Sse::Kms(arn) => arn.contains(crate::world::ACCOUNT),
+            Sse::Dsse(_) | Sse::Customer => false,
+        };
+        is_own && !is_right(&latest.sse)
+    })
+}
