@@ -64,10 +64,21 @@ def test_both_readmes_have_the_same_blocks_headings_and_tables():
     assert shape(japanese) == shape(english)
 
 
+def commands(path):
+    """The commands in the blocks of a page."""
+    return "".join(re.findall(r"^ *```sh\n(.*?)^ *```", path.read_text(), re.MULTILINE | re.DOTALL))
+
+
 @pytest.mark.parametrize("path", CURRENT, ids=lambda path: path.name)
 def test_no_command_waits_forever(path):
-    commands = re.findall(r"^ *```sh\n(.*?)^ *```", path.read_text(), re.MULTILINE | re.DOTALL)
-    assert not re.findall(r"^ *(?:until|while !|while \[).*", "".join(commands), re.MULTILINE)
+    assert not re.findall(r"^ *(?:until|while !|while \[).*", commands(path), re.MULTILINE)
+
+
+@pytest.mark.parametrize("path", CURRENT, ids=lambda path: path.name)
+def test_the_make_commands_that_a_page_names_exist(path):
+    named = re.findall(r"`make\s+([a-z-]+)", path.read_text())
+    named += re.findall(r"^ *make ([a-z-]+)", commands(path), re.MULTILINE)
+    assert set(named) <= set(re.findall(r"^([a-z-]+): ##", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 
 @pytest.mark.parametrize("path", CURRENT, ids=lambda path: path.name)
