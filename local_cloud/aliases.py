@@ -145,6 +145,9 @@ async def _handle(method: str, path: str, headers: Json, body: bytes, query: Jso
         message = "The derived qualifier from the function name does not match the specified qualifier."
         return error_response_json("InvalidParameterValueException", message, 400)
     version, kind, _, *rest = _parts(path)
+    # The emulator would invoke the function with an empty object.
+    if rest == ["invocations"] and not _is_json(body):
+        return error_response_json("InvalidRequestContentException", "Could not parse request body into json", 400)
     with request_scope(function.account, function.region):
         if kind == "resource-policy":
             return function_policies.answer(method, function.name, function.qualifier, function.arn, body, query)
@@ -153,6 +156,14 @@ async def _handle(method: str, path: str, headers: Json, body: bytes, query: Jso
         if function.qualifier:
             query = {**query, "Qualifier": [function.qualifier]}
         return await _emulator_handle(method, "/".join(["", version, kind, function.name, *rest]), headers, body, query)
+
+
+def _is_json(body: bytes) -> bool:
+    try:
+        json.loads(body or b"{}")
+    except ValueError:
+        return False
+    return True
 
 
 def _create(name: str, request: Json) -> Any:

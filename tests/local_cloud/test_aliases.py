@@ -37,6 +37,13 @@ def test_the_function_sees_the_alias_in_every_spelling(cloud, door):
         assert refusal(functions.invoke, FunctionName=missing) == "ResourceNotFoundException"
 
 
+def test_a_payload_that_is_no_json_is_refused(cloud, door):
+    functions = cloud.client("lambda", PRODUCTION)
+    refused = {"FunctionName": "door:hana", "Payload": b"{user:prd-user}"}
+    assert refusal(functions.invoke, **refused) == "InvalidRequestContentException"
+    assert invoked(functions, "door:hana") == f"{door}:hana"
+
+
 @pytest.mark.parametrize(
     ("suffix", "opens"),
     [
