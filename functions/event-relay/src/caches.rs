@@ -30,15 +30,19 @@ impl Caches {
         Self { read: epoch_millis(now), prefixes }
     }
 
-    /// Whether the rules need not be read again to know which of these repositories are caches.
-    pub(crate) fn suffice<'r>(
-        &self,
-        repositories: impl IntoIterator<Item = &'r ImageRepository>,
-        now: OffsetDateTime,
-    ) -> bool {
-        let is_recent = epoch_millis(now) < self.read.saturating_add(millis(LONGEST_AGE));
-        let is_older = |one: &ImageRepository| one.created.saturating_add(millis(CLOCK_DIFFERENCE)) < self.read;
-        is_recent && repositories.into_iter().all(is_older)
+    /// Whether the rules need not be read again.
+    pub(crate) fn are_recent(&self, now: OffsetDateTime) -> bool {
+        epoch_millis(now) < self.read.saturating_add(millis(LONGEST_AGE))
+    }
+
+    /// Whether the rules tell if this repository is a cache. They do not if it was created after they were read.
+    pub(crate) fn cover(&self, repository: &ImageRepository) -> bool {
+        repository.created.saturating_add(millis(CLOCK_DIFFERENCE)) < self.read
+    }
+
+    /// The rules, which the next reconcile reads again.
+    pub(crate) fn outdated(&self) -> Self {
+        Self { read: 0, prefixes: self.prefixes.clone() }
     }
 }
 
@@ -53,15 +57,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rules_are_read_again_after_an_hour_and_for_a_new_repository() {
+    fn rules_are_recent_for_an_hour_and_say_nothing_about_a_new_repository() {
         let read = datetime!(2026-11-29 12:00 UTC);
-        let caches = Caches::new(BTreeSet::new(), read);
-        let created = |at: OffsetDateTime| [ImageRepository { name: "shop".to_owned(), created: epoch_millis(at) }];
-        let old = created(datetime!(2026-11-29 11:58:59 UTC));
-        assert!(caches.suffice(&old, datetime!(2026-11-29 12:59:59 UTC)));
-        assert!(!caches.suffice(&old, datetime!(2026-11-29 13:00 UTC)));
-        assert!(!caches.suffice(&created(datetime!(2026-11-29 11:59 UTC)), read));
-        assert!(!caches.suffice(&created(datetime!(2026-11-29 12:03 UTC)), datetime!(2026-11-29 12:05 UTC)));
-        assert!(!Caches::default().suffice([], read));
+        let caches = Caches::new(["hub".to_owned()].into(), read);
+        assert!(caches.are_recent(read) && caches.are_recent(datetime!(2026-11-29 12:59:59 UTC)));
+        assert!(!caches.are_recent(datetime!(2026-11-29 13:00 UTC)));
+        assert!(!Caches::default().are_recent(read) && !caches.outdated().are_recent(read));
+        assert_eq!(caches.outdated().prefixes, caches.prefixes);
+        let covers = |created: OffsetDateTime| {
+            caches.cover(&ImageRepository { name: "shop".to_owned(), created: epoch_millis(created) })
+        };
+        assert!(covers(datetime!(2026-11-29 11:58:59 UTC)));
+        assert!(!covers(datetime!(2026-11-29 11:59 UTC)) && !covers(datetime!(2026-11-29 12:03 UTC)));
     }
 }

@@ -39,6 +39,8 @@ pub(crate) struct Run<'r, W> {
     pub(crate) calls: Semaphore,
     /// For the images that this invocation has read as heads or by their digests, whether they are gone.
     pub(crate) gone_images: RefCell<BTreeMap<(RepositoryArn, Revision), bool>>,
+    /// The images of the repositories that this invocation has listed.
+    listed_images: RefCell<BTreeMap<RepositoryArn, BTreeSet<Revision>>>,
     locks: RefCell<BTreeMap<TargetId, Arc<Semaphore>>>,
 }
 
@@ -52,7 +54,8 @@ pub(crate) struct TargetLocks {
 impl<'r, W> Run<'r, W> {
     pub(crate) fn new(world: &'r W, routes: &'r Routes, invocation: &'r Invocation) -> Self {
         let calls = Semaphore::new(CONCURRENT_CALLS);
-        Self { world, routes, invocation, calls, gone_images: RefCell::default(), locks: RefCell::default() }
+        let (gone_images, listed_images) = (RefCell::default(), RefCell::default());
+        Self { world, routes, invocation, calls, gone_images, listed_images, locks: RefCell::default() }
     }
 
     /// The same invocation with other routes.
@@ -66,6 +69,16 @@ impl<'r, W> Run<'r, W> {
             let key = (change.repository.clone(), change.revision.clone());
             self.gone_images.borrow_mut().insert(key, false);
         }
+    }
+
+    /// Notes the images that a repository has, so that none of them needs to be read by its digest.
+    pub(crate) fn note_images(&self, repository: &RepositoryArn, images: BTreeSet<Revision>) {
+        self.listed_images.borrow_mut().insert(repository.clone(), images);
+    }
+
+    /// Whether a list of the repository had this image.
+    pub(crate) fn has_listed(&self, repository: &RepositoryArn, image: &Revision) -> bool {
+        self.listed_images.borrow().get(repository).is_some_and(|images| images.contains(image))
     }
 }
 

@@ -23,7 +23,7 @@ use crate::repository::{self, Globs, RepositoryRow};
 use crate::route::plain_targets;
 use crate::run::Run;
 use crate::snapshot::Snapshot;
-use crate::worklist::{Examination, Reference, Task, Worklist};
+use crate::worklist::{Examination, Listed, Reference, Task, Worklist};
 use crate::world::{Head, World};
 
 /// The number of references of one repository that are examined at the same time.
@@ -133,6 +133,13 @@ impl<W: World> Look<'_, W> {
             }
         };
         let (listed, rows) = (listed?, rows?);
+        if repository.kind() == SourceKind::Image {
+            let image = |one: &Listed| match &one.head {
+                Some(Head::At(image)) => Some(image.clone()),
+                _ => None,
+            };
+            self.run.note_images(repository, listed.iter().flatten().filter_map(image).collect());
+        }
         looked.is_missing = listed.is_none();
         let branches = listed.iter().flatten().filter(|one| one.source_ref.kind() == RefKind::Branch);
         looked.branches = Some(branches.map(|one| one.source_ref.name().to_owned()).collect());

@@ -21,7 +21,7 @@ use crate::error::Error;
 use crate::heads::Heads;
 use crate::next::Scope;
 use crate::outcome::{Outcome, needs_repair};
-use crate::relay::images::{Images, Unlisted};
+use crate::relay::images::{Images, LeftOut};
 use crate::relay::join::order_joined;
 use crate::relay::look::{Look, Looked};
 use crate::relay::reoffer::offer_again;
@@ -87,6 +87,8 @@ struct Pass<'r, W> {
     log: DecisionLog,
     /// The number of references whose head was relayed before or touches no routed path.
     unchanged: usize,
+    /// Whether the repositories that a glob matches could not be found out.
+    is_unlisted: bool,
     /// The repositories that were not examined completely.
     not_reached: BTreeSet<RepositoryArn>,
     /// The repositories for which no time was left.
@@ -120,6 +122,7 @@ impl<'r, W: World> Pass<'r, W> {
             run,
             log: DecisionLog::default(),
             unchanged: 0,
+            is_unlisted: false,
             not_reached: BTreeSet::new(),
             out_of_time: BTreeSet::new(),
             first_failure: None,
@@ -130,14 +133,14 @@ impl<'r, W: World> Pass<'r, W> {
     }
 
     /// Examines all repositories.
-    async fn look_everywhere(&mut self, row: ReadRow, Images { listed, caches }: Images) {
-        let Repositories { mut all, is_complete } = self.routed_repositories(listed).await;
+    async fn look_everywhere(&mut self, row: ReadRow, Images { names, left_out, caches }: Images) {
+        let Repositories { mut all, is_complete } = self.routed_repositories(names, left_out).await;
         let mut stored = match self.read_rows(row, &all).await {
             Ok(stored) => stored,
             Err(error) => {
                 self.not_reached.extend(all);
                 self.first_failure = Some(error.into());
-                return self.measure(is_complete);
+                return self.measure();
             }
         };
         self.write_globs(&mut stored.pass, caches).await;
@@ -156,7 +159,7 @@ impl<'r, W: World> Pass<'r, W> {
         self.add(joined);
         self.advance_trains().await;
         // The metric, the row and the decisions come before the offers, which may take the rest of the time.
-        self.measure(is_complete);
+        self.measure();
         self.write_row(row, &mut stored.pass).await;
         self.record().await;
         let heads = Heads::new(self.run.routes, &self.run.invocation.region, &self.references);
@@ -181,8 +184,8 @@ impl<'r, W: World> Pass<'r, W> {
         }
     }
 
-    fn measure(&self, is_complete: bool) {
-        let unlisted = u64::from(!is_complete);
+    fn measure(&self) {
+        let unlisted = u64::from(self.is_unlisted);
         let count = u64::try_from(self.not_reached.len()).unwrap_or(u64::MAX).saturating_add(unlisted);
         metrics::count(&self.run.invocation.function, &BTreeMap::from([(NOT_REACHED.to_owned(), count)]));
     }
@@ -192,16 +195,20 @@ impl<'r, W: World> Pass<'r, W> {
         let _ = self.run.record(&mut self.log).await;
     }
 
-    /// The repositories that routes name, and those that the routes' globs match. `images` are all image repositories,
-    /// if globs need them.
-    async fn routed_repositories(&mut self, images: Result<Vec<String>, Unlisted>) -> Repositories {
+    /// The repositories that routes name, and those that the routes' globs match. `images` are the image repositories
+    /// that this reconcile may look at, if globs need them.
+    async fn routed_repositories(&mut self, images: Vec<String>, left_out: Option<LeftOut>) -> Repositories {
         let Run { world, routes, invocation, .. } = self.run;
         let mut globs = routes_here(routes, &invocation.region).filter(|route| route.is_glob_for(SourceKind::Git));
         let listed = if globs.next().is_some() { world.repositories().await } else { Ok(vec![]) };
+        let (names, unlisted) = match listed {
+            Ok(names) => (names, None),
+            Err(error) => (vec![], Some(LeftOut::Unlisted(error))),
+        };
         let mut all = self.named_repositories(SourceKind::Git);
-        let mut is_complete = self.add_matching(&mut all, SourceKind::Git, listed.map_err(Unlisted::Repositories));
+        let mut is_complete = self.add_matching(&mut all, SourceKind::Git, &names, unlisted);
         let mut named = self.named_repositories(SourceKind::Image);
-        is_complete &= self.add_matching(&mut named, SourceKind::Image, images);
+        is_complete &= self.add_matching(&mut named, SourceKind::Image, &images, left_out);
         all.append(&mut named);
         all.sort_by(|one, other| one.resource().cmp(other.resource()));
         all.dedup();
@@ -225,31 +232,47 @@ impl<'r, W: World> Pass<'r, W> {
         all
     }
 
-    /// Adds the repositories of a kind that globs match. Returns false if they are not known. The reconcile then
-    /// continues with those that a route names without a glob.
+    /// Adds the repositories of a kind that globs match. Returns false if some of them are left out. The reconcile then
+    /// continues with the others, and with those that a route names without a glob.
     fn add_matching(
         &mut self,
         all: &mut Vec<RepositoryArn>,
         kind: SourceKind,
-        listed: Result<Vec<String>, Unlisted>,
+        names: &[String],
+        left_out: Option<LeftOut>,
     ) -> bool {
         let Run { routes, invocation, .. } = self.run;
         let routes = routes_here(routes, &invocation.region);
         let globs: Vec<&Route> = routes.filter(|route| route.is_glob_for(kind)).collect();
         let is_matched = |arn: &RepositoryArn| globs.iter().any(|route| route.covers_repository(arn));
-        let error = match listed {
-            Ok(names) => {
-                let found = names.iter().filter_map(|name| source::arn(invocation, kind, name).ok());
-                all.extend(found.filter(is_matched));
-                return true;
+        let found = names.iter().filter_map(|name| source::arn(invocation, kind, name).ok());
+        all.extend(found.filter(is_matched));
+        let error = match left_out {
+            None => return true,
+            Some(LeftOut::RulesRead) => {
+                let reason = "the rules about caches of other registries were read: the next reconcile looks at the \
+                              image repositories that globs match";
+                self.log.push(Decision::new(Outcome::Ignored, reason));
+                return false;
             }
-            Err(Unlisted::Caches(error)) => {
+            Some(LeftOut::New(names)) => {
                 // A glob may match one of these only because nobody knows that it is a cache.
+                all.retain(|arn| !names.contains(arn.name()));
+                let reason = format!(
+                    "{} image repositories are new: the next reconcile reads the rules about caches of other \
+                     registries, and the one after it looks at them",
+                    names.len()
+                );
+                self.log.push(Decision::new(Outcome::Ignored, reason).about("count", names.len().to_string()));
+                return false;
+            }
+            Some(LeftOut::UnknownCaches(error)) => {
                 all.retain(|arn| !is_matched(arn));
                 error
             }
-            Err(Unlisted::Repositories(error)) => error,
+            Some(LeftOut::Unlisted(error)) => error,
         };
+        self.is_unlisted = true;
         if error.is_refused() {
             self.log.push(needs_repair(&error.into()));
         } else {

@@ -103,7 +103,7 @@ pub(crate) async fn gone<W: World>(run: &Run<'_, W>, placed: &[Placed]) -> Vec<C
 /// Whether the image of a change was deleted or archived since its tag was read. A commit never is. If ECR does not
 /// answer, the image counts as present: an execution with an image that is gone fails in its source action.
 pub(crate) async fn is_gone<W: World>(run: &Run<'_, W>, change: &Change) -> bool {
-    if change.repository.kind() == SourceKind::Git {
+    if change.repository.kind() == SourceKind::Git || run.has_listed(&change.repository, &change.revision) {
         return false;
     }
     let key = (change.repository.clone(), change.revision.clone());
