@@ -48,7 +48,6 @@
 //! The function returns `{"decisions":[…]}`, or a text where the table says so. Each decision has an [`Outcome`] and a
 //! reason. An error that a retry can cure fails the invocation, so that Lambda retries the event.
 
-mod answer;
 pub mod aws;
 pub mod branch;
 mod caches;
@@ -90,7 +89,6 @@ mod widget;
 mod worklist;
 pub mod world;
 
-pub use answer::Answer;
 pub use error::Error;
 pub use outcome::Outcome;
-pub use relay::Relay;
+pub use relay::{Answer, Relay};

@@ -22,13 +22,12 @@ mod whereabouts;
 mod widget;
 
 use sekisho_domain::config::Misconfigured;
-use sekisho_domain::decision::Decision;
+use sekisho_domain::decision::{self, Decision};
 use sekisho_domain::route::Routes;
 use sekisho_lambda::aws::SdkConfig;
 use sekisho_lambda::board::{READ_ONLY, is_widget};
 use sekisho_lambda::{Environment, Invocation};
 
-use crate::answer::Answer;
 use crate::aws::Aws;
 use crate::decision_log::Report;
 use crate::error::Error;
@@ -36,6 +35,9 @@ use crate::outcome::{Outcome, about_payload};
 use crate::request::{self, Request};
 use crate::run::Run;
 use crate::world::World;
+
+/// What an invocation returns.
+pub type Answer = decision::Answer<Outcome>;
 
 /// The function event-relay.
 #[derive(Debug)]

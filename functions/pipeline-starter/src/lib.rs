@@ -102,7 +102,6 @@
 //! goes back. While CloudFormation has brought back a version without bakes, no bake is judged, and no target goes back
 //! by itself. The next deployment of this version judges each bake to its end, and continues each way back.
 
-mod answer;
 pub mod aws;
 pub mod bake;
 pub mod claim;
@@ -133,7 +132,6 @@ pub mod way_back;
 mod widget;
 pub mod world;
 
-pub use answer::Answer;
 pub use error::Error;
 pub use outcome::Outcome;
-pub use starter::Starter;
+pub use starter::{Answer, Starter};

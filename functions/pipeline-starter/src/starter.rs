@@ -18,7 +18,7 @@ mod widget;
 
 use sekisho_domain::account::AccountId;
 use sekisho_domain::config::Misconfigured;
-use sekisho_domain::decision::{Decision, Decisions};
+use sekisho_domain::decision::{self, Decision};
 use sekisho_domain::route::Routes;
 use sekisho_lambda::aws::SdkConfig;
 use sekisho_lambda::board::{READ_ONLY, is_widget};
@@ -26,7 +26,6 @@ use sekisho_lambda::environment::REPOSITORY_ACCOUNT_ID;
 use sekisho_lambda::{Environment, Invocation, telemetry};
 use sekisho_ledger::Store;
 
-use crate::answer::Answer;
 use crate::aws::Aws;
 use crate::error::Error;
 use crate::outcome::{Outcome, about_payload};
@@ -38,6 +37,9 @@ use crate::world::World;
 
 /// The function's name in the keys of the ledger's decisions.
 const FUNCTION: &str = "pipeline-starter";
+
+/// What an invocation returns.
+pub type Answer = decision::Answer<Outcome>;
 
 /// The function pipeline-starter.
 #[derive(Debug)]
@@ -95,12 +97,12 @@ impl<W: World> Starter<W> {
 }
 
 /// Logs, counts and stores the decisions, even if a part of the invocation failed and must be retried.
-async fn record<W: World>(run: &Run<'_, W>, results: Results) -> Result<Decisions<Outcome>, Error> {
+async fn record<W: World>(run: &Run<'_, W>, results: Results) -> Result<Vec<Decision<Outcome>>, Error> {
     let Results { decisions, failure, recording } = results;
     let Invocation { request_id, function, .. } = run.invocation;
     if recording == Recording::LogOnly {
         decisions.iter().for_each(telemetry::decision);
-        return Ok(Decisions { decisions });
+        return Ok(decisions);
     }
     telemetry::decisions(function, &decisions);
     if recording == Recording::Ledger && !decisions.is_empty() {
@@ -108,6 +110,6 @@ async fn record<W: World>(run: &Run<'_, W>, results: Results) -> Result<Decision
     }
     match failure {
         Some(error) => Err(error),
-        None => Ok(Decisions { decisions }),
+        None => Ok(decisions),
     }
 }

@@ -51,11 +51,38 @@ impl<Outcome> Decision<Outcome> {
     }
 }
 
-/// The answer of a function that is driven by events: `{"decisions": [ … ]}`.
+/// The decisions about an event, as the JSON object `{"decisions": [ … ]}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Decisions<Outcome> {
     /// The decisions, in the order in which the function made them.
     pub decisions: Vec<Decision<Outcome>>,
+}
+
+/// The answer of a function that is driven by events.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Answer<Outcome> {
+    /// The decisions about an event.
+    Decisions(Decisions<Outcome>),
+    /// The answer to a person's request, which Slack shows unchanged, or the HTML of a widget.
+    Text(String),
+}
+
+impl<Outcome> Answer<Outcome> {
+    /// The decisions. A text has none.
+    #[must_use]
+    pub fn into_decisions(self) -> Vec<Decision<Outcome>> {
+        match self {
+            Self::Decisions(Decisions { decisions }) => decisions,
+            Self::Text(_) => Vec::new(),
+        }
+    }
+}
+
+impl<Outcome> From<Vec<Decision<Outcome>>> for Answer<Outcome> {
+    fn from(decisions: Vec<Decision<Outcome>>) -> Self {
+        Self::Decisions(Decisions { decisions })
+    }
 }
 
 #[cfg(test)]
@@ -67,6 +94,15 @@ mod tests {
         let cut = Decision::new("refused", "関".repeat(400_000)).reason;
         assert_eq!((cut.chars().count(), cut.ends_with('…')), (1_001, true));
         assert_eq!(Decision::new("refused", "関".repeat(1_000)).reason.chars().count(), 1_000);
+    }
+
+    #[test]
+    fn a_text_is_a_json_string_and_decisions_are_an_object() {
+        let decisions = Answer::from(vec![Decision::new("reported", "it runs")]);
+        let object = serde_json::json!({"decisions": [{"outcome": "reported", "reason": "it runs"}]});
+        assert_eq!(serde_json::to_value(decisions).unwrap(), object);
+        let text: Answer<&str> = Answer::Text("sent".to_owned());
+        assert_eq!(serde_json::to_value(text).unwrap(), serde_json::json!("sent"));
     }
 
     #[test]

@@ -7,7 +7,6 @@ use sekisho_domain::decision::Decision;
 use sekisho_domain::route::{PipelineName, Route};
 use sekisho_lambda::event::EXPLAIN_OF_EXPLAIN;
 
-use crate::answer::Answer;
 use crate::delivery::{Delivery, deliveries};
 use crate::error::Error;
 use crate::hint::{Hint, Trigger};
@@ -16,7 +15,7 @@ use crate::outcome::{Outcome, about_change, about_hint, about_payload};
 use crate::plan::{Facts, Plan};
 use crate::redelivery::{Redelivery, RedeliveryPlan};
 use crate::relay::source;
-use crate::relay::{examine, redeliver, report};
+use crate::relay::{Answer, examine, redeliver, report};
 use crate::request::{self, Request};
 use crate::run::Run;
 use crate::world::World;

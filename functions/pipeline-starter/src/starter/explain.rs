@@ -2,7 +2,7 @@
 //! starts nothing.
 
 use sekisho_domain::change::SourceChange;
-use sekisho_domain::decision::{Decision, Decisions};
+use sekisho_domain::decision::Decision;
 use sekisho_domain::route::PipelineName;
 use sekisho_lambda::event::EXPLAIN_OF_EXPLAIN;
 use sekisho_lambda::failure::chain;
@@ -27,8 +27,8 @@ pub(crate) async fn explain<W: World>(
     run: &Run<'_, W>,
     payload: &str,
     source: &Source<'_>,
-) -> Result<Decisions<Outcome>, Error> {
-    let decisions = match request::parse(payload, source) {
+) -> Result<Vec<Decision<Outcome>>, Error> {
+    Ok(match request::parse(payload, source) {
         Request::Change(event) => explain_change(run, &event).await?,
         Request::ExecutionEnded(ended) => explain_end(run, &ended).await?,
         Request::FollowUp => explain_follow_up(run).await?,
@@ -37,8 +37,7 @@ pub(crate) async fn explain<W: World>(
         Request::Refused(reason) => vec![about_payload(payload, Decision::new(Outcome::Refused, reason))],
         Request::Invalid(reason) => return Err(Error::InvalidRequest(reason)),
         Request::Explain(_) => return Err(Error::InvalidRequest(EXPLAIN_OF_EXPLAIN.to_owned())),
-    };
-    Ok(Decisions { decisions })
+    })
 }
 
 async fn explain_change<W: World>(run: &Run<'_, W>, event: &SourceChange) -> Result<Vec<Decision<Outcome>>, Error> {
