@@ -1,5 +1,6 @@
 //! A train of three waves with two targets each, in memory.
 
+mod asked;
 mod condemned;
 mod edited;
 mod late;
