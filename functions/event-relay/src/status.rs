@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use sekisho_domain::change::{Change, Revision};
-use sekisho_domain::report::{OrderReport, ReportState};
+use sekisho_domain::report::{OrderReport, ReportState, ReportTime};
 use sekisho_domain::route::TargetId;
 use sekisho_domain::slack;
 use sekisho_domain::timestamp::{self, epoch_millis};
@@ -62,7 +62,7 @@ fn line(target: &TargetId, row: Option<&TargetRow>, now: OffsetDateTime) -> [Str
 }
 
 /// What runs in a target.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Runs<'r> {
     /// This revision.
     Revision(&'r Revision),
@@ -84,6 +84,13 @@ pub(crate) fn runs(report: &OrderReport) -> Runs<'_> {
             good.map_or(Runs::Nothing, Runs::Revision)
         }
     }
+}
+
+/// When the revision was deployed that runs in a target, in epoch milliseconds. An earlier version of pipeline-starter
+/// does not report the time, so only a target that is healthy or bakes shows it.
+pub(crate) fn runs_since(report: &OrderReport) -> Option<u64> {
+    let is_new = matches!(report.state, ReportState::Healthy | ReportState::Baking);
+    report.since.or_else(|| is_new.then_some(report.at)).map(ReportTime::millis)
 }
 
 /// The revision that runs according to the report. A question mark says that the target cannot be sure.
@@ -135,7 +142,6 @@ fn age(since: u64, now: OffsetDateTime) -> String {
 #[cfg(test)]
 mod tests {
     use sekisho_domain::change::RefKind;
-    use sekisho_domain::report::ReportTime;
     use time::macros::datetime;
 
     use super::*;
@@ -178,6 +184,7 @@ mod tests {
             at: ReportTime::next(at, None),
             until: None,
             good: Some(commit(if state == ReportState::Healthy { 2 } else { 1 })),
+            since: None,
             in_source: false,
             lacks: std::collections::BTreeSet::new(),
         };
@@ -227,6 +234,18 @@ mod tests {
         }
         for state in [Failed, Unknown] {
             assert_eq!(runs(state), "00000001?", "{state:?}");
+        }
+    }
+
+    #[test]
+    fn the_time_since_when_a_revision_runs_is_that_of_the_report_only_if_it_is_new() {
+        use ReportState::{Baking, Failed, Healthy, Refused, RolledBack, RollingBack, Running, Unknown, Waiting};
+        for state in [Baking, Healthy, Failed, Refused, RolledBack, RollingBack, Running, Unknown, Waiting] {
+            let report = row(state, 3).report.unwrap();
+            let own = matches!(state, Baking | Healthy).then_some(report.at.millis());
+            assert_eq!(runs_since(&report), own, "{state:?}");
+            let since = Some(ReportTime::next(NOW - Duration::from_hours(1), None));
+            assert_eq!(runs_since(&OrderReport { since, ..report }), since.map(ReportTime::millis), "{state:?}");
         }
     }
 

@@ -123,7 +123,7 @@ impl PlacedOrder {
 
     /// Whether a report is about this order. An event of an earlier version may have had the same number.
     fn is_subject_of(&self, report: &OrderReport) -> bool {
-        self.number == report.number && self.change.id() == report.id
+        self.number == report.number && self.change.has_id(&report.id)
     }
 
     /// The order after one more offer.

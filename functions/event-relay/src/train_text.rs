@@ -144,9 +144,16 @@ impl TrainView<'_> {
 
     /// The targets of a wave. A target whose row was not read counts as unreadable.
     pub(crate) fn observe(&self, row: &WaveRow, ids: &[TargetId]) -> WaveState {
-        let observer = Observer { routes: self.routes, route: self.route.name(), now: self.now };
-        let rows = ids.iter().map(|id| (id, self.targets.read.get(id).map(|one| &one.row)));
-        observer.observe(self.row, row, rows)
+        self.observe_rows(row, ids.iter().map(|id| (id, self.targets.read.get(id).map(|one| &one.row))))
+    }
+
+    /// The same with the rows of the targets.
+    pub(crate) fn observe_rows<'t>(
+        &self,
+        row: &WaveRow,
+        rows: impl IntoIterator<Item = (&'t TargetId, Option<&'t TargetRow>)>,
+    ) -> WaveState {
+        Observer { routes: self.routes, route: self.route.name(), now: self.now }.observe(self.row, row, rows)
     }
 
     /// The targets of a wave that wait for its change and cannot be sent back from it, because nothing else was healthy
@@ -290,26 +297,31 @@ pub(crate) fn why(standing: Standing, row: Option<&TargetRow>) -> Option<String>
 
 /// The state of a target in words.
 pub(crate) fn label(standing: Standing, row: Option<&TargetRow>) -> &'static str {
-    let report = row.and_then(TargetRow::current_report).map(|report| report.state);
-    let placed = row.and_then(TargetRow::standing_order);
-    let order = placed.and_then(|order| order.train.as_ref());
+    let report = || row.and_then(TargetRow::current_report).map(|report| report.state);
+    let is_accepted = || {
+        let is_noted = |row: &TargetRow| row.order.as_ref()?.train.as_ref().map(|order| order.accepted);
+        row.and_then(is_noted) == Some(true)
+            && row.and_then(TargetRow::standing_order).is_some()
+            && report() != Some(ReportState::Healthy)
+    };
     match standing {
         Standing::Idle => "without a change",
         Standing::Todo => "to come",
         Standing::OtherChange => "with an earlier change",
         Standing::OtherTrain => "busy with another route",
         Standing::Ahead => "with a newer change",
-        Standing::Waiting | Standing::Running => report.map_or("without a report", ReportState::as_str),
+        Standing::Waiting | Standing::Running => report().map_or("without a report", ReportState::as_str),
         Standing::GoingBack => "rolling back",
-        Standing::Healthy if report == Some(ReportState::Healthy) => "healthy",
-        Standing::Healthy if order.is_some_and(|order| order.accepted) => "accepted",
+        Standing::Healthy if is_accepted() => "accepted",
         Standing::Healthy => "healthy",
-        Standing::Failed if report == Some(ReportState::RolledBack) => "rolled back",
+        Standing::Failed if report() == Some(ReportState::RolledBack) => "rolled back",
         Standing::Failed => "failed",
-        Standing::SentBack if report == Some(ReportState::Failed) => "not sent back",
-        Standing::SentBack if report == Some(ReportState::Refused) => "refused it",
-        Standing::SentBack if report.is_none() && placed.is_some_and(|order| order.withdrawn) => "never answered",
-        Standing::SentBack => "sent back",
+        Standing::SentBack => match report() {
+            Some(ReportState::Failed) => "not sent back",
+            Some(ReportState::Refused) => "refused it",
+            None if row.and_then(TargetRow::standing_order).is_some_and(|order| order.withdrawn) => "never answered",
+            _ => "sent back",
+        },
         Standing::Unknown => "unknown",
     }
 }

@@ -122,7 +122,8 @@ impl Observer<'_> {
 
     /// Where a target is with a change that has entered its wave, or would enter it.
     pub(crate) fn standing(&self, target: &TargetId, row: &TargetRow, passage: &Passage, change: &Change) -> Standing {
-        if let Some((order, progress)) = row.standing_order().zip(row.progress(self.now)) {
+        // Only a target with a standing order has progress.
+        if let Some((progress, order)) = row.progress(self.now).zip(row.order.as_ref()) {
             match &order.train {
                 Some(of) if of.route == self.route => {
                     if of.seen == passage.seen && order.change.sequence >= passage.sequence {
@@ -182,7 +183,8 @@ impl Observer<'_> {
 
     fn has_joined(&self, row: &TargetRow, passage: &Passage) -> bool {
         let finished = row.finished.get(self.route).is_some_and(|one| one.seen == passage.seen && one.joined);
-        finished || self.own(row).is_some_and(|(_, of)| of.seen == passage.seen && of.joined)
+        let may_have = row.order.as_ref().and_then(|order| order.train.as_ref()).is_some_and(|of| of.joined);
+        finished || may_have && self.own(row).is_some_and(|(_, of)| of.seen == passage.seen)
     }
 
     /// Whether no order of this train keeps the target from a newer change. An order that the target has not started

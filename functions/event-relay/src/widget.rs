@@ -32,8 +32,10 @@ widget: trains
 route: shop
 ```
 
-Waves are columns. A target's color is the revision that runs there, and its words say in which state it is and for how
-long. A wave with many targets shows counts, and each target that needs attention. The widget only reads.
+Waves are columns. A target's color is the revision that runs there. Its words say in which state it is and for how
+long, and since when the revision runs; the time is unknown until the target's pipeline-starter has deployed once with
+this version. Accounts have the names of `[access.accounts]` in the configuration. A wave with many targets shows counts,
+and each target that needs attention. The widget only reads.
 ";
 
 /// The HTML of the widget. `unreadable` has the names of the routes whose trains cannot be read.
@@ -44,6 +46,12 @@ pub(crate) fn trains(viewer: &Viewer, partition: &str, trains: &[TrainView<'_>],
             p.why { (tag(Tone::Odd, "unreadable")) " The ledger's row of the train " (outside(name)) ": fix or delete it" }
         }
         @for train in trains { (self::train(&Drawing::new(viewer, Console { partition }, train))) }
+        @if !trains.is_empty() {
+            p.muted {
+                "A change goes through the waves from left to right. A box is a target: the color at its side is the \
+                 revision that runs there, and the word on a colored ground is what its newest order does."
+            }
+        }
     };
     page(viewer, &body)
 }

@@ -21,7 +21,7 @@ pub(crate) fn after_verdict(
 ) -> Option<OrderRow> {
     match verdict {
         Verdict::Open => None,
-        Verdict::Healthy(reason) => Some(healthy(row, reason, place, now)),
+        Verdict::Healthy(reason) => Some(healthy(row, row.window().map(|window| window.since), reason, place, now)),
         Verdict::Unknown(reason) => Some(ended(row, ReportState::Unknown, reason, place, now)),
         Verdict::Failed(reason) => Some(OrderRow { owes_notice: true, ..go_back(row, reason, place, now) }),
     }
@@ -39,9 +39,15 @@ pub(crate) fn ended(
     ended.report_at(row.next_at(now), state, reason, place)
 }
 
-/// The row of an order whose change is healthy, or whose target went back. For a target that went back by itself, the
-/// reason says why.
-pub(crate) fn healthy(row: &OrderRow, reason: &str, place: &Place<'_>, now: OffsetDateTime) -> OrderRow {
+/// The row of an order whose change is healthy, or whose target went back. `since` is the time at which the revision was
+/// deployed, in epoch milliseconds. For a target that went back by itself, the reason says why.
+pub(crate) fn healthy(
+    row: &OrderRow,
+    since: Option<u64>,
+    reason: &str,
+    place: &Place<'_>,
+    now: OffsetDateTime,
+) -> OrderRow {
     let why = |way_back: &WayBack| format!("{}; the target went back to {}", way_back.reason, row.destination_text());
     let reason = row.way_back.as_deref().map_or_else(|| reason.to_owned(), why);
     // The branch or tag of the change to go back to may not be known.
@@ -50,6 +56,7 @@ pub(crate) fn healthy(row: &OrderRow, reason: &str, place: &Place<'_>, now: Offs
         good: Some(row.change.revision.clone()),
         good_ref,
         good_repository: Some(row.change.repository.clone()),
+        good_since: since,
         is_past_known: true,
         sources: row.sources.after_success(),
         ..row.clone()
@@ -131,7 +138,7 @@ pub(crate) fn succeeded(row: &OrderRow, at: OffsetDateTime, place: &Place<'_>, n
     // alarm may still have rung.
     let end = epoch_millis(at).max(row.since).min(epoch_millis(now));
     let Some(bake) = row.bake.as_ref().and_then(|bake| bake.begun(end)) else {
-        return healthy(row, "the execution succeeded", place, now);
+        return healthy(row, Some(end), "the execution succeeded", place, now);
     };
     let reason = format!("the execution succeeded, and the alarms are watched for {}", bake.length);
     let progress = Progress::Running { check: epoch_millis(now) };

@@ -124,6 +124,9 @@ pub struct OrderRow {
     /// The repository of the revision that was last healthy. `None` if an earlier version recorded the revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub good_repository: Option<RepositoryArn>,
+    /// When the revision that was last healthy was deployed, in epoch milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub good_since: Option<u64>,
     /// Whether CodePipeline's list was searched for the revision that ran before the first order.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_past_known: bool,
@@ -222,6 +225,7 @@ impl OrderRow {
             awaits_alarms: false,
             good_ref,
             good_repository,
+            good_since: earlier.and_then(|earlier| earlier.good_since),
             is_past_known: earlier.is_some_and(|earlier| earlier.is_past_known),
             owes_notice: false,
             foreign_execution: None,
@@ -270,6 +274,21 @@ impl OrderRow {
     /// The time of the bake. `None` until the execution has succeeded.
     pub(crate) fn window(&self) -> Option<&Window> {
         self.bake.as_ref()?.window.as_ref()
+    }
+
+    /// When the revision was deployed that runs in this state, in epoch milliseconds. `None` if the target is not sure
+    /// what runs, or if an earlier version recorded the revision.
+    pub(crate) fn runs_since(&self, state: ReportState) -> Option<u64> {
+        match state {
+            ReportState::Baking => self.window().map(|window| window.since),
+            // An execution that failed or was stopped may have deployed a part of its revision.
+            ReportState::Failed | ReportState::Unknown | ReportState::RollingBack => None,
+            ReportState::Healthy
+            | ReportState::RolledBack
+            | ReportState::Running
+            | ReportState::Waiting
+            | ReportState::Refused => self.good_of(&self.change.repository).and(self.good_since),
+        }
     }
 
     /// Whether an attempt to start the execution may begin now. `has_room` says that an execution of the pipeline has
@@ -329,6 +348,7 @@ impl OrderRow {
         let mut report = report(self.order(), self.ordered(), place, state, &reason, at);
         report.execution.clone_from(&self.execution);
         report.good = self.good_of(&self.change.repository).cloned();
+        report.since = self.runs_since(report.state).and_then(report_time);
         report.until = self.window().and_then(|window| report_time(window.until));
         Self { at, report: Some(LastReport::new(report)), reported_cause: None, ..self.clone() }
     }
@@ -378,7 +398,7 @@ fn without_long_details(change: &Change) -> Change {
 }
 
 /// A time in epoch milliseconds, as reports have it.
-fn report_time(millis: u64) -> Option<ReportTime> {
+pub(crate) fn report_time(millis: u64) -> Option<ReportTime> {
     let time = i64::try_from(millis).ok().and_then(from_epoch_millis)?;
     Some(ReportTime::next(time, None))
 }

@@ -113,6 +113,7 @@ pub(crate) fn report(
         at,
         until: None,
         good: None,
+        since: None,
         in_source: false,
         lacks: BTreeSet::new(),
     }

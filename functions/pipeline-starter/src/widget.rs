@@ -76,6 +76,7 @@ fn urgency(order: &Order) -> u8 {
 /// The state of an order, with its tone.
 fn state(row: &OrderRow) -> (Tone, &'static str) {
     match &row.progress {
+        Progress::Ended(ReportState::Healthy) if row.kind == OrderKind::Rollback => (Tone::Bad, "rolled back"),
         Progress::Ended(state) => (of_report(*state), state.as_str()),
         _ if row.way_back.is_some() => (Tone::Bad, "rolling back"),
         Progress::Claimed(_) => (Tone::Busy, "starting"),
@@ -129,7 +130,11 @@ impl Drawing<'_> {
                 }
             }
             p {
-                @if row.way_back.is_some() || row.kind == OrderKind::Rollback { "Goes back to " } @else { "Ordered: " }
+                @match (row.kind, &row.progress) {
+                    (OrderKind::Rollback, Progress::Ended(_)) => "Went back to ",
+                    (OrderKind::Rollback, _) => "Goes back to ",
+                    _ => "Ordered: ",
+                }
                 (self.change(&row.change))
                 @if row.promoted { " (promoted)" }
             }
@@ -137,16 +142,41 @@ impl Drawing<'_> {
             @if let Some(execution) = &row.execution {
                 p { a href=(self.console.execution(self.region.as_str(), pipeline, Some(execution))) { "Execution " (outside(execution)) } }
             }
+            (self.runs(row))
+            (self.why(row, tone))
+        }
+    }
+
+    /// What runs, and since when. A target that is not sure shows what was healthy last.
+    fn runs(&self, row: &OrderRow) -> Markup {
+        let is_sure = match &row.progress {
+            Progress::Ended(state) => !matches!(state, ReportState::Failed | ReportState::Unknown),
+            _ => row.kind == OrderKind::Deploy,
+        };
+        html! {
+            @if row.is_baking() {
+                p { "Runs " code { (row.change.revision.short()) } ", " (self.since(row.window().map(|window| window.since))) }
+            }
             p {
                 @match &row.good {
                     Some(good) => {
-                        "Healthy last: " code { (good.short()) }
+                        @if row.is_baking() { "Before: " } @else if is_sure { "Runs " } @else { "Healthy last: " }
+                        code { (good.short()) }
                         @if let Some(source_ref) = &row.good_ref { " " (outside(source_ref.name())) }
+                        ", " (self.since(row.good_since))
                     }
                     None => "Nothing was healthy yet"
                 }
             }
-            (self.why(row, tone))
+        }
+    }
+
+    fn since(&self, at: Option<u64>) -> Markup {
+        html! {
+            @match at {
+                Some(at) => { "since " (self.viewer.millis(at)) " (" (self.viewer.age(at)) ")" }
+                None => "since unknown"
+            }
         }
     }
 

@@ -5,9 +5,12 @@
 //! `[[route]]`. If `[access]` or `[artifacts]` is mistyped, the function that needs the section reports a missing
 //! section.
 
+use std::collections::BTreeMap;
+
 use serde::de::DeserializeOwned;
 
-use crate::access::Access;
+use crate::access::{Access, AccountName, TempAccessPlace};
+use crate::account::AccountId;
 use crate::artifacts::Artifacts;
 use crate::route::{Routes, WrittenRoute};
 
@@ -67,7 +70,19 @@ impl Document {
             ));
         }
         let written: Vec<WrittenRoute> = self.section(ROUTE)?;
-        Routes::new(written).map_err(|mistake| self.wrong(&mistake.key, mistake.reason))
+        let routes = Routes::new(written).map_err(|mistake| self.wrong(&mistake.key, mistake.reason))?;
+        Ok(routes.with_account_names(self.account_names()))
+    }
+
+    /// The names of accounts, as far as `[access.accounts]` can be read. temp-access reports mistakes in that section,
+    /// which must not affect routes.
+    fn account_names(&self) -> BTreeMap<AccountId, AccountName> {
+        let named = |(name, place): (&String, &toml::Value)| {
+            let place = TempAccessPlace::try_from(place.as_str()?.to_owned()).ok()?;
+            Some((place.account, name.parse().ok()?))
+        };
+        let names = self.table.get(ACCESS).and_then(|access| access.get("accounts")?.as_table());
+        names.into_iter().flatten().filter_map(named).collect()
     }
 
     /// The `[[route]]` entries, with the windows of their waves checked against the time zone database. A binary that
@@ -192,6 +207,20 @@ mod tests {
             assert!(error.key.starts_with(key), "{error} should be at {key}");
             assert!(error.reason.contains(text), "{error} should contain {text}");
             assert!(document.routes().is_ok() && document.artifacts().is_ok());
+        }
+    }
+
+    #[test]
+    fn routes_know_the_names_of_accounts_as_far_as_they_can_be_read() {
+        let accounts = "[access.accounts]\nproduction = \"333333333333/eu-west-1\"\n\"a b\" = \"222222222222\"\n\
+                        wrong = 7\nshort = \"1\"\n";
+        let routes = read(&format!("{COMMITTED}\n{accounts}")).routes().unwrap();
+        let name = |id: &str| routes.account_name(&id.parse().unwrap()).map(AccountName::as_str);
+        assert_eq!((name("333333333333"), name("222222222222")), (Some("production"), None));
+        for access in ["access = 7\n", "[access]\naccounts = 7\n"] {
+            let route = "[[route]]\nrepository = \"shop\"\nbranches = [\"main\"]\n[[route.target]]\n\
+                         account = \"222222222222\"\nregion = \"us-east-1\"\npipeline = \"shop\"\naction = \"Source\"\n";
+            assert!(read(&format!("{access}{route}")).routes().is_ok(), "{access}");
         }
     }
 

@@ -129,6 +129,10 @@ pub struct OrderReport {
     pub until: Option<ReportTime>,
     /// The commit that was last healthy at the target, or `None`.
     pub good: Option<Revision>,
+    /// When the revision was deployed that runs at the target: the order's while it bakes or is healthy, otherwise the
+    /// one that was last healthy. `None` if the target is not sure what runs, or has not recorded the time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<ReportTime>,
     /// Whether the execution failed in a source action, which says nothing about the revision. Only `failed` has it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub in_source: bool,
@@ -178,6 +182,8 @@ mod tests {
         assert_eq!(OrderReport::parse(&serde_json::to_string(&in_source).unwrap()).unwrap(), in_source);
         let lacks = OrderReport { lacks: ["Image".parse().unwrap()].into(), ..in_source };
         assert_eq!(OrderReport::parse(&serde_json::to_string(&lacks).unwrap()).unwrap(), lacks);
+        let since = OrderReport { since: Some(lacks.at), ..lacks };
+        assert_eq!(OrderReport::parse(&serde_json::to_string(&since).unwrap()).unwrap(), since);
     }
 
     #[test]

@@ -8,7 +8,7 @@ mod variable;
 mod wave;
 mod written;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -18,7 +18,8 @@ pub use self::target::{ActionName, PipelineName, Target, TargetId};
 pub use self::variable::PLACEHOLDERS;
 pub use self::wave::{AlarmGlobs, Missing, Retreat, Wave};
 pub(crate) use self::written::WrittenRoute;
-use crate::account::Region;
+use crate::access::AccountName;
+use crate::account::{AccountId, Region};
 use crate::change::{RefKind, RepositoryArn, SourceKind, SourceRef};
 use crate::mistake::Mistake;
 
@@ -213,12 +214,16 @@ impl Route {
 
 /// All routes of a configuration.
 #[derive(Debug, Clone)]
-pub struct Routes(Vec<Route>);
+pub struct Routes {
+    all: Vec<Route>,
+    /// The names of accounts. People can tell names apart, and not ids.
+    account_names: BTreeMap<AccountId, AccountName>,
+}
 
 impl std::ops::Deref for Routes {
     type Target = [Route];
     fn deref(&self) -> &[Route] {
-        &self.0
+        &self.all
     }
 }
 
@@ -231,7 +236,17 @@ impl Routes {
         let check = |(i, route): (usize, WrittenRoute)| route.check(&format!("route[{i}]"));
         let mut routes = written.into_iter().enumerate().map(check).collect::<Result<Vec<_>, _>>()?;
         agreement::agree(&mut routes)?;
-        Ok(Self(routes))
+        Ok(Self { all: routes, account_names: BTreeMap::new() })
+    }
+
+    pub(crate) fn with_account_names(self, account_names: BTreeMap<AccountId, AccountName>) -> Self {
+        Self { account_names, ..self }
+    }
+
+    /// The name of an account, if the configuration has one.
+    #[must_use]
+    pub fn account_name(&self, account: &AccountId) -> Option<&AccountName> {
+        self.account_names.get(account)
     }
 
     /// The routes, in which no glob matches an image repository whose name begins with one of these prefixes and `/`. A
@@ -239,7 +254,7 @@ impl Routes {
     #[must_use]
     pub fn without_caches(&self, prefixes: &BTreeSet<String>) -> Self {
         let mut routes = self.clone();
-        for route in routes.0.iter_mut().filter(|route| route.is_glob_for(SourceKind::Image)) {
+        for route in routes.all.iter_mut().filter(|route| route.is_glob_for(SourceKind::Image)) {
             route.caches.clone_from(prefixes);
         }
         routes

@@ -142,9 +142,12 @@ impl Store for Ledger {
         let batches = keys.chunks(MAX_BATCH).map(|batch| self.read_batch(batch));
         let mut found: HashMap<Key, Item> = HashMap::with_capacity(keys.len());
         for items in join_all(batches).await {
-            for item in items? {
-                let name = |name| text(&item, name).unwrap_or_default().to_owned();
-                found.insert(Key { pk: name(PK), sk: name(SK) }, item);
+            for mut item in items? {
+                let mut take = |name| match item.remove(name) {
+                    Some(AttributeValue::S(text)) => text,
+                    _ => String::new(),
+                };
+                found.insert(Key { pk: take(PK), sk: take(SK) }, item);
             }
         }
         Ok(keys.iter().map(|key| found.remove(key).map(|item| row(key, item)).transpose()).collect())

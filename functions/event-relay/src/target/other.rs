@@ -79,7 +79,7 @@ impl TargetRow {
     /// The row after a report on an older order, if it shows that the target has taken the order of another source.
     pub(super) fn heard_of_other(&self, report: &OrderReport) -> Option<Self> {
         let other = self.others().find(|other| other.open && other.number == report.number)?;
-        let is_taken = other.change.id() == report.id && report.state != ReportState::Refused;
+        let is_taken = other.change.has_id(&report.id) && report.state != ReportState::Refused;
         is_taken.then(|| self.without_open_change(&other.change))
     }
 }

@@ -39,6 +39,7 @@ fn report(row: &TargetRow, state: ReportState, at: OffsetDateTime) -> OrderRepor
         at: ReportTime::next(at, None),
         until: None,
         good: None,
+        since: None,
         in_source: false,
         lacks: std::collections::BTreeSet::new(),
     }

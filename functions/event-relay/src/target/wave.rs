@@ -82,12 +82,14 @@ impl TargetRow {
 
     /// How far the target is with its current order. `None` if it has no order, or calls its order stale.
     pub(crate) fn progress(&self, now: OffsetDateTime) -> Option<Progress> {
-        let order = self.standing_order()?;
+        let report = self.current_report();
+        // A target that reports on the order does not call it stale.
+        let order = if report.is_some() { self.order.as_ref() } else { self.standing_order() }?;
         let is_accepted = order.train.as_ref().is_some_and(|train| train.accepted);
         let is_rollback = order.kind == OrderKind::Rollback;
         let settled = if is_rollback { Progress::SentBack } else { Progress::Healthy };
         let unknown = if is_accepted { settled } else { Progress::Unknown };
-        let Some(report) = self.current_report() else {
+        let Some(report) = report else {
             // The bus may have accepted an offer, so a target without an answer may still start a withdrawn order.
             return Some(match self.is_silent(order, now) {
                 true if order.withdrawn => Progress::SentBack,

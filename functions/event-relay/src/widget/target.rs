@@ -8,19 +8,25 @@ use sekisho_domain::report::{OrderReport, ReportState};
 use sekisho_domain::route::{TargetId, Wave};
 
 use super::drawing::Drawing;
-use crate::status::{Runs, runs, start};
+use crate::status::{Runs, runs, runs_since, start};
 use crate::target::TargetRow;
 use crate::train_text::{label, why};
 use crate::wave::Standing;
 
 /// The most targets of a wave that each get a cell. Of more targets, only the exceptions do.
 const MOST_CELLS: usize = 24;
+/// The most revisions that are named as those that run in a wave.
+const MOST_REVISIONS: usize = 3;
+/// A minute in milliseconds. Times are shown without seconds.
+const MINUTE: u64 = 60_000;
 
 /// A target, and where it stands.
 pub(super) struct Cell<'a> {
     id: &'a TargetId,
     /// `None` if the row cannot be read.
     row: Option<&'a TargetRow>,
+    /// The last report, if it is about the current order.
+    report: Option<&'a OrderReport>,
     state: &'static str,
     tone: Tone,
     why: Option<String>,
@@ -45,7 +51,7 @@ impl<'a> Cell<'a> {
             (Standing::Waiting | Standing::Running, Some(report)) => word(report.state),
             _ => label(standing, row),
         };
-        Self { id, row, state, tone, why }
+        Self { id, row, report, state, tone, why }
     }
 
     /// A target of a route without waves.
@@ -62,21 +68,27 @@ impl<'a> Cell<'a> {
             Some(report) if report.state != ReportState::Healthy => Some(start(&report.reason)),
             _ => None,
         };
-        Self { id, row, state, tone, why }
+        Self { id, row, report, state, tone, why }
     }
 
-    fn report(&self) -> Option<&'a OrderReport> {
-        self.row.and_then(TargetRow::current_report)
+    /// Whether the last report on the current order has this state.
+    pub(super) fn is(&self, state: ReportState) -> bool {
+        self.report.is_some_and(|report| report.state == state)
     }
 
     /// Since when the target has its state, in epoch milliseconds.
     fn since(&self) -> Option<u64> {
         let placed = || self.row.and_then(|row| row.order.as_ref()).map(|order| order.placed);
-        self.report().map(|report| report.at.millis()).or_else(placed)
+        self.report.map(|report| report.at.millis()).or_else(placed)
     }
 
     fn runs(&self) -> Runs<'a> {
         self.row.and_then(|row| row.report.as_ref()).map_or(Runs::Nothing, runs)
+    }
+
+    /// When the revision that runs was deployed, in epoch milliseconds.
+    fn runs_since(&self) -> Option<u64> {
+        self.row.and_then(|row| row.report.as_ref()).and_then(runs_since)
     }
 
     /// Whether people should look at this target even among many.
@@ -100,14 +112,23 @@ fn tone(state: ReportState) -> Tone {
     }
 }
 
-/// The cells of these targets.
+/// What runs in these targets, and the cells of them.
 pub(super) fn cells(drawing: &Drawing<'_>, cells: &[Cell<'_>], wave: Option<&Wave>) -> Markup {
-    if cells.len() <= MOST_CELLS {
-        return html! { ul.cells { @for one in cells { (cell(drawing, one, wave)) } } };
+    html! {
+        (running(drawing, cells))
+        @if cells.len() <= MOST_CELLS {
+            ul.cells { @for one in cells { (cell(drawing, one, wave)) } }
+        } @else {
+            (counts(drawing, cells))
+            (exceptions(drawing, cells, wave))
+        }
     }
+}
+
+/// The targets of many that need attention.
+fn exceptions(drawing: &Drawing<'_>, cells: &[Cell<'_>], wave: Option<&Wave>) -> Markup {
     let exceptions: Vec<&Cell<'_>> = cells.iter().filter(|cell| cell.is_exception()).collect();
     html! {
-        (counts(drawing, cells))
         @if !exceptions.is_empty() {
             ul.cells { @for one in exceptions.iter().take(MOST_CELLS) { (cell(drawing, one, wave)) } }
         }
@@ -117,18 +138,76 @@ pub(super) fn cells(drawing: &Drawing<'_>, cells: &[Cell<'_>], wave: Option<&Wav
     }
 }
 
+/// The times since when targets run a revision, in epoch milliseconds.
+#[derive(Debug, Default)]
+struct Times {
+    count: usize,
+    /// The first and the last time, of the targets that know it.
+    known: Option<(u64, u64)>,
+    /// The number of targets that do not know it.
+    unknown: usize,
+}
+
+impl Times {
+    fn add(&mut self, since: Option<u64>) {
+        self.count += 1;
+        match since {
+            None => self.unknown += 1,
+            Some(at) => self.known = Some(self.known.map_or((at, at), |(from, to)| (from.min(at), to.max(at)))),
+        }
+    }
+}
+
+/// Which revisions run in several targets, and since when. One target says it in its cell.
+fn running(drawing: &Drawing<'_>, cells: &[Cell<'_>]) -> Markup {
+    let mut all: BTreeMap<Runs<'_>, Times> = BTreeMap::new();
+    for cell in cells {
+        all.entry(cell.runs()).or_default().add(cell.runs_since());
+    }
+    let mut revisions: Vec<(Runs<'_>, Times)> =
+        all.into_iter().filter(|(runs, _)| matches!(runs, Runs::Revision(_))).collect();
+    revisions.sort_by_key(|(_, times)| std::cmp::Reverse(times.count));
+    html! {
+        @if cells.len() > 1 {
+            @for (runs, times) in revisions.iter().take(MOST_REVISIONS) {
+                @let (color, text) = shown(drawing, *runs);
+                p {
+                    "Runs " span class={ "rev " (color) } { code { (text) } } " in "
+                    @if times.count == cells.len() { "all " (times.count) } @else { (times.count) " of " (cells.len()) }
+                    " targets, " (since(drawing, times))
+                }
+            }
+        }
+    }
+}
+
+fn since(drawing: &Drawing<'_>, times: &Times) -> Markup {
+    let viewer = drawing.viewer;
+    html! {
+        @match times.known {
+            None => "since unknown",
+            Some((from, to)) => {
+                "since " (viewer.millis(from))
+                @if from / MINUTE != to / MINUTE { " to " (viewer.millis(to)) }
+                " (" (viewer.age(from)) ")"
+                @if times.unknown > 0 { ", unknown in " (times.unknown) }
+            }
+        }
+    }
+}
+
 /// How many targets are in each state with each revision, the largest number first.
 fn counts(drawing: &Drawing<'_>, cells: &[Cell<'_>]) -> Markup {
-    let mut counts: BTreeMap<(&str, &str, String), (usize, Tone)> = BTreeMap::new();
+    let mut counts: BTreeMap<(&str, Runs<'_>), (usize, Tone)> = BTreeMap::new();
     for cell in cells {
-        let (color, text) = shown(drawing, cell.runs());
-        counts.entry((cell.state, color, text)).or_insert((0, cell.tone)).0 += 1;
+        counts.entry((cell.state, cell.runs())).or_insert((0, cell.tone)).0 += 1;
     }
     let mut counts: Vec<_> = counts.into_iter().collect();
     counts.sort_by_key(|(_, (count, _))| std::cmp::Reverse(*count));
     html! {
         ul {
-            @for ((state, color, text), (count, tone)) in counts.iter().take(MOST_CELLS) {
+            @for ((state, runs), (count, tone)) in counts.iter().take(MOST_CELLS) {
+                @let (color, text) = shown(drawing, *runs);
                 li {
                     (tag(*tone, &format!("{count} {state}"))) " "
                     span class={ "rev " (color) } { code { (text) } }
@@ -152,14 +231,19 @@ fn shown(drawing: &Drawing<'_>, runs: Runs<'_>) -> (&'static str, String) {
 fn cell(drawing: &Drawing<'_>, cell: &Cell<'_>, wave: Option<&Wave>) -> Markup {
     let TargetId { account, region, pipeline } = cell.id;
     let (color, runs) = shown(drawing, cell.runs());
-    let report = cell.report();
+    let report = cell.report;
     let until = report.filter(|report| report.state == ReportState::Baking).and_then(|report| report.until);
     let execution = report.and_then(|report| report.execution.as_deref());
     let alarms =
         wave.filter(|_| until.is_some() || cell.tone == Tone::Bad).and_then(|wave| wave.alarms.prefixes().next());
+    let mut times = Times::default();
+    times.add(cell.runs_since());
     html! {
         li class={ "cell " (color) } {
-            div { code { (account) } " " (region) " " (pipeline) }
+            div {
+                @if let Some(name) = drawing.view.routes.account_name(account) { span.name { (name) } " " }
+                code { (account) } " " (region) " " (pipeline)
+            }
             div {
                 (tag(cell.tone, cell.state))
                 @if let Some(since) = cell.since() { " for " (drawing.viewer.age(since)) }
@@ -171,10 +255,11 @@ fn cell(drawing: &Drawing<'_>, cell: &Cell<'_>, wave: Option<&Wave>) -> Markup {
                 @if let Some(report) = report.filter(|report| report.state == ReportState::Running) {
                     "deploys " code { (report.revision.short()) }
                     @if let Some(good) = &report.good {
-                        ", healthy before: " code { (good.short()) }
+                        ", healthy before: " code { (good.short()) } ", " (since(drawing, &times))
                     }
                 } @else {
                     "runs " code { (runs) }
+                    @if let Runs::Revision(_) = cell.runs() { ", " (since(drawing, &times)) }
                 }
                 @if let Some(execution) = execution {
                     ", "

@@ -19,12 +19,13 @@ pub(super) fn column(drawing: &Drawing<'_>, wave: &Wave) -> Markup {
     let Some(row) = drawing.view.row.wave(&wave.name) else {
         return html! { section.col { h3 { (outside(&wave.name)) } (tag(Tone::Idle, "no change yet")) } };
     };
-    let state = drawing.view.observe(row, &ids);
+    let rows: Vec<(&TargetId, Option<&TargetRow>)> = ids.iter().map(|id| (id, drawing.row(id))).collect();
+    let state = drawing.view.observe_rows(row, rows.iter().copied());
     let change = row.passage.as_ref().and_then(|passage| drawing.view.row.change(passage.seen)).map(|one| &one.change);
     let waits = drawing.view.waits(wave, row, &state);
-    let (tone, summary) = summary(drawing, row, &ids, &state, !waits.is_empty());
-    let places = ids.iter().zip(&state.places);
-    let targets: Vec<Cell<'_>> = places.map(|(id, place)| Cell::of_wave(id, drawing.row(id), place.standing)).collect();
+    let places = rows.iter().zip(&state.places);
+    let targets: Vec<Cell<'_>> = places.map(|((id, row), place)| Cell::of_wave(id, *row, place.standing)).collect();
+    let (tone, summary) = summary(row, &targets, &state, !waits.is_empty());
     html! {
         section.col {
             h3 { (outside(&wave.name)) }
@@ -45,16 +46,9 @@ pub(super) fn column(drawing: &Drawing<'_>, wave: &Wave) -> Markup {
 }
 
 /// The state of a wave in a few words.
-fn summary(
-    drawing: &Drawing<'_>,
-    row: &WaveRow,
-    ids: &[TargetId],
-    state: &WaveState,
-    waits: bool,
-) -> (Tone, &'static str) {
-    let reports = ids.iter().filter_map(|id| drawing.row(id)).filter_map(TargetRow::current_report);
-    let is_baking = reports.clone().any(|report| report.state == ReportState::Baking);
-    let is_deploying = reports.clone().any(|report| report.state == ReportState::Running);
+fn summary(row: &WaveRow, targets: &[Cell<'_>], state: &WaveState, waits: bool) -> (Tone, &'static str) {
+    let is_baking = targets.iter().any(|target| target.is(ReportState::Baking));
+    let is_deploying = targets.iter().any(|target| target.is(ReportState::Running));
     match row.passage.as_ref().map(|passage| passage.verdict) {
         _ if state.has_unknown() => (Tone::Odd, "needs a person"),
         None if waits => (Tone::Wait, "waiting"),

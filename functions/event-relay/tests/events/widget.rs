@@ -16,7 +16,7 @@ use crate::function::file;
 use crate::targets::{report, target_row, write_unreadable};
 use crate::trains::{ONE_BOX, TOKYO, TRAIN, Train, WORLD, about, request};
 
-/// A bake and a window for the waves after the first one, and a route without waves.
+/// A bake and a window for the waves after the first one, a route without waves, and the names of two accounts.
 fn config() -> String {
     let tokyo = "name = \"tokyo\"\nbake = \"30m\"\nalarms = [\"shop-*\"]\n";
     let world = "name = \"world\"\nwindows = [\"Mon-Fri 09:00-17:00 Asia/Tokyo\"]\n";
@@ -24,7 +24,8 @@ fn config() -> String {
     let config = config.replace(r#"["main", "hotfix"]"#, r#"["**"]"#);
     config
         + "[[route]]\nname = \"website\"\nrepository = \"website\"\nbranches = [\"main\"]\n[[route.target]]\n\
-           account = \"222222222222\"\nregion = \"us-east-1\"\npipeline = \"website\"\naction = \"Source\"\n"
+           account = \"222222222222\"\nregion = \"us-east-1\"\npipeline = \"website\"\naction = \"Source\"\n\
+           [access.accounts]\ntest = \"222222222222\"\nproduction = \"333333333333\"\n"
 }
 
 /// A commit that people can tell from others by its first digits.
@@ -82,10 +83,13 @@ async fn a_train_on_its_way() {
     for target in [ONE_BOX, TOKYO[0], TOKYO[1]] {
         train.report(target, "healthy").await;
     }
+    let since = at(&train, 0);
     push(&train, "main", commit("4567cdef")).await;
     train.report(ONE_BOX, "healthy").await;
-    let running =
-        json!({"execution": "11111111-2222-3333-4444-555555555555", "at": at(&train, 0), "good": commit("0123abcd")});
+    let running = json!({
+        "execution": "11111111-2222-3333-4444-555555555555", "at": at(&train, 0), "good": commit("0123abcd"),
+        "since": since,
+    });
     set_report(&train, TOKYO[0], "running", &running);
     let baking =
         json!({"execution": "e", "at": at(&train, 0), "until": at(&train, 30), "reason": "the alarms are quiet"});
@@ -104,6 +108,28 @@ async fn a_train_on_its_way() {
     assert_golden("trains-ordinary", &html);
     let one = show(&train, json!({"route": "website"})).await;
     assert!(one.contains("website") && !one.contains("tokyo"), "{one}");
+}
+
+/// The reports of an earlier pipeline-starter say what runs, and not since when.
+#[tokio::test(start_paused = true)]
+async fn each_target_says_since_when_its_revision_runs_and_what_its_account_is_called() {
+    let train = Train::with(&config());
+    push(&train, "main", commit("0123abcd")).await;
+    train.report(ONE_BOX, "healthy").await;
+    let since = at(&train, 0);
+    train.wait(Duration::from_hours(1)).await;
+    let running = json!({"at": at(&train, 0), "good": commit("4567cdef")});
+    set_report(&train, TOKYO[0], "running", &running);
+    set_report(&train, TOKYO[1], "running", &json!({"at": at(&train, 0), "good": commit("4567cdef"), "since": since}));
+    let html = show(&train, json!({"route": "shop"})).await;
+    assert!(html.contains("healthy before: <code>4567cdef</code>, since unknown"), "{html}");
+    assert_eq!(html.matches("healthy before: <code>4567cdef</code>, since <time").count(), 1, "{html}");
+    assert!(html.contains("in all 2 targets, since <time") && html.contains(" (1h), unknown in 1</p>"), "{html}");
+    assert!(html.contains("runs <code>0123abcd</code>, since <time"), "a target that is healthy: {html}");
+    for (name, account) in [("test", "222222222222"), ("production", "333333333333")] {
+        assert!(html.contains(&format!(r#"<span class="name">{name}</span> <code>{account}</code>"#)), "{html}");
+    }
+    assert!(html.contains("<div><code>444444444444</code>"), "an account without a name: {html}");
 }
 
 /// 1,000 targets in three waves.

@@ -186,13 +186,45 @@ fn a_stage_that_is_retried_before_the_rollback_begins_continues_the_order() {
     assert_eq!(after_bake.way_back.unwrap().bake, None, "the row is read every minute");
 }
 
+#[test]
+fn a_report_says_when_what_runs_was_deployed() {
+    let since = |row: &OrderRow| row.report.as_ref().unwrap().report.since.map(ReportTime::millis);
+    let report = |row: &OrderRow, state| at_shop(|place| row.report_at(row.next_at(NOW), state, "why", place));
+    let deploying = OrderRow { good_since: Some(1_000), ..deploying() };
+    let (first, second) = (NOW - Duration::from_mins(5), NOW - Duration::from_mins(2));
+    for state in [ReportState::Waiting, ReportState::Running, ReportState::Refused] {
+        assert_eq!(since(&report(&deploying, state)), Some(1_000), "{state:?}");
+    }
+    for state in [ReportState::Failed, ReportState::Unknown] {
+        assert_eq!(since(&report(&deploying, state)), None, "{state:?}");
+    }
+    let end = |row: &OrderRow, at| {
+        let ending = Ending { run: Some(1), at: Some(at) };
+        at_shop(|place| after_end(row, &End::Succeeded, ending, place, NOW)).unwrap()
+    };
+    let baking = end(&deploying, first);
+    assert_eq!((since(&baking), baking.good_since), (Some(epoch_millis(first)), Some(1_000)));
+    let healthy = judged(&baking, &Verdict::Healthy("quiet".to_owned()));
+    assert_eq!((since(&healthy), healthy.good_since), (Some(epoch_millis(first)), Some(epoch_millis(first))));
+    let at_once = end(&OrderRow { bake: None, ..deploying.clone() }, first);
+    assert_eq!((state(&at_once), since(&at_once)), (ReportState::Healthy, Some(epoch_millis(first))));
+
+    let next = OrderRow::new(Order::deploy(6), &change(6), &pipeline(), Some(&healthy), NOW);
+    assert_eq!(since(&report(&next, ReportState::Waiting)), Some(epoch_millis(first)));
+
+    let back = judged(&baking, &Verdict::Failed("alarm shop-a rang".to_owned()));
+    assert_eq!((state(&back), since(&back)), (ReportState::RollingBack, None));
+    let went_back = end(&running(&back), second);
+    assert_eq!((state(&went_back), since(&went_back)), (ReportState::RolledBack, Some(epoch_millis(second))));
+}
+
 /// A version without bakes reads the row, and goes on with the rollback.
 #[test]
 fn a_row_without_the_new_fields_can_be_read_and_written_back() {
     let old = row(5);
     let written = serde_json::to_value(&old).unwrap();
     let of_waves = ["ordered_bake", "promoted", "bake", "way_back", "awaits_alarms", "good_ref", "good_repository"];
-    for field in of_waves.into_iter().chain(["owes_notice", "foreign_execution"]) {
+    for field in of_waves.into_iter().chain(["owes_notice", "foreign_execution", "good_since"]) {
         assert!(written.get(field).is_none(), "{field}");
     }
     assert_eq!(serde_json::from_value::<OrderRow>(written).unwrap(), old);

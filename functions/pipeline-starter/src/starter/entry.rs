@@ -55,7 +55,7 @@ async fn go_back<W: World>(run: &Run<'_, W>, pipeline: &PipelineName, row: &Orde
     }
     let noun = noun(&row.change.revision);
     let reason = format!("the target still runs this {noun}: no deploy action has begun since it was healthy");
-    Ok(Entry::Stay(healthy(row, &reason, &run.place(pipeline), run.now())))
+    Ok(Entry::Stay(healthy(row, row.good_since, &reason, &run.place(pipeline), run.now())))
 }
 
 async fn enter<W: World>(
@@ -129,5 +129,5 @@ async fn with_past<W: World>(
     let good = revision.and_then(|listed| listed.revision.parse().ok());
     let good = good.filter(|good: &Revision| good.is_digest() == is_digest);
     let good_repository = good.as_ref().map(|_| row.change.repository.clone());
-    Ok(OrderRow { good, good_repository, is_past_known: true, ..row })
+    Ok(OrderRow { good, good_repository, good_since: None, is_past_known: true, ..row })
 }

@@ -129,7 +129,12 @@ fn without_taken_back<W: World>(
     let last = row.sources.earlier.iter().rev().find(is_own).map(|order| order.pin.revision.clone());
     if let Some(last) = last.filter(|last| *last != row.change.revision) {
         let has_last = |set: &PinSet| own.iter().any(|action| set.get(action).is_some_and(|pin| pin.revision == last));
+        let count = row.sources.good.len();
         row.sources.good.retain(|set| !has_last(set));
+        if row.sources.good.len() < count {
+            // The time is that of the newest set.
+            row.good_since = None;
+        }
     }
     row
 }

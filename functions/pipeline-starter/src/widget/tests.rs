@@ -35,7 +35,8 @@ fn of(digits: &str, row: OrderRow) -> OrderRow {
     let revision = digits.repeat(5).parse().unwrap();
     let good = "0011aabb".repeat(5).parse().unwrap();
     let change = Change { revision, ..row.change.clone() };
-    OrderRow { change, good: Some(good), good_ref: Some(row.change.source_ref.clone()), ..row }
+    let good_since = Some(epoch_millis(NOW - Duration::from_hours(50)));
+    OrderRow { change, good: Some(good), good_ref: Some(row.change.source_ref.clone()), good_since, ..row }
 }
 
 /// The row with a report of this many minutes ago.
@@ -80,7 +81,7 @@ fn going_back() -> OrderRow {
         bake: None,
         pins: crate::pins::PinSet::default(),
     };
-    OrderRow { way_back: Some(Box::new(way_back)), ..row }
+    OrderRow { way_back: Some(Box::new(way_back)), kind: OrderKind::Rollback, ..row }
 }
 
 #[test]
@@ -92,13 +93,18 @@ fn an_account_without_orders() {
 #[test]
 fn every_state_of_an_order_is_shown() {
     let healthy = with(&of("0123abcd", order(1)), Progress::Ended(ReportState::Healthy));
+    let healthy = OrderRow { good: Some(healthy.change.revision.clone()), ..healthy };
     let waits = waiting(&of("4567cdef", order(2)), Cause::Busy, NOW + Duration::from_mins(1));
+    // An earlier version has recorded what runs.
+    let waits = OrderRow { good_since: None, ..waits };
+    let went_back = with(&going_back(), Progress::Ended(ReportState::Healthy));
     let failed = with(&of("89ab0123", order(3)), Progress::Ended(ReportState::Failed));
     let html = shown(vec![
         ("api", boxed(reported(&healthy, 180, ReportState::Healthy, "the execution succeeded"))),
         ("batch", boxed(reported(&waits, 2, ReportState::Waiting, "the pipeline is busy"))),
         ("deploy", boxed(reported(&failed, 30, ReportState::Failed, "Deploy / Stack failed"))),
         ("shop", boxed(reported(&baking(), 10, ReportState::Baking, "the alarms are quiet"))),
+        ("mail", boxed(reported(&went_back, 40, ReportState::Healthy, "the alarm mail-errors rang"))),
         ("video", boxed(reported(&going_back(), 1, ReportState::RollingBack, "the alarm shop-errors rang"))),
         ("website", Order::None),
         ("zoo", Order::Unreadable),
@@ -106,6 +112,17 @@ fn every_state_of_an_order_is_shown() {
     for words in
         ["healthy", "waiting", "failed", "20m left", "rolling back", "(promoted)", "no order yet", "unreadable"]
     {
+        assert!(html.contains(words), "{words}: {html}");
+    }
+    for words in [
+        "Runs <code>0123abcd</code> <bdi>main</bdi>, since <time",
+        "Runs <code>0011aabb</code> <bdi>main</bdi>, since unknown",
+        "Healthy last: <code>0011aabb</code> <bdi>main</bdi>, since <time",
+        "Runs <code>4567cdef</code>, since <time",
+        "Before: <code>0011aabb</code> <bdi>main</bdi>, since <time",
+        "Went back to <a",
+        "rolled back",
+    ] {
         assert!(html.contains(words), "{words}: {html}");
     }
     let places = ["deploy", "batch", "shop", "api", "website"].map(|name| html.find(&format!("pipelines/{name}/view")));

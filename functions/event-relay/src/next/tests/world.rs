@@ -234,6 +234,7 @@ impl World {
             at: ReportTime::next(self.now, last),
             until: None,
             good,
+            since: None,
             in_source: details.in_source,
             lacks: details.lacks,
         };
