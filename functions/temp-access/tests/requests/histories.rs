@@ -214,6 +214,7 @@ impl History {
     async fn check(&mut self) {
         let now = self.account.now();
         let decisions = self.account.decisions();
+        let earlier = self.promises.len();
         for decision in decisions.iter().filter(|decision| !self.decisions.contains(decision)) {
             let outcome = decision["outcome"].as_str().unwrap();
             let gives_access = ["granted", "extended", "widened", "scheduled", "unchanged"].contains(&outcome);
@@ -228,6 +229,12 @@ impl History {
         self.decisions = decisions;
         self.go_on(now);
         let policies = self.whose.policies(&self.account);
+        // The policy of a person that begins later is not written yet.
+        for promise in &self.promises[earlier..] {
+            let written = policies.get(&format!("sekisho-{}", promise.profile)).map(|document| window(document).1);
+            let is_kept = written == Some(promise.until) || self.whose == Whose::Persons && now < promise.from;
+            assert!(is_kept, "{now}: {promise:?} was promised, but the policy ends at {written:?}");
+        }
         for (name, document) in &policies {
             let profile = name.strip_prefix("sekisho-").unwrap();
             let (begin, end) = window(document);
