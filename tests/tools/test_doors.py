@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from botocore.exceptions import ClientError
 
 from tests.local_cloud.accounts import document
 from tests.tools.door_helpers import (
@@ -101,6 +102,55 @@ def test_an_alias_without_its_policy_is_not_left_behind(cloud, access, monkeypat
     with pytest.raises(Failure, match="refused"):
         list(found.create("taro", found.role("taro")))
     assert "taro" not in doors(cloud, access).versions
+
+
+def refuse_policies(monkeypatch, functions):
+    """Lambda refuses each policy from now on, because of one of its actions."""
+    message = "The provided action lambda:InvokeAsync is not valid for the resource."
+
+    def refuse(**_):
+        raise ClientError(
+            {"Error": {"Code": "InvalidParameterValueException", "Message": message}}, "PutResourcePolicy"
+        )
+
+    monkeypatch.setattr(functions, "put_resource_policy", refuse)
+
+
+def test_a_policy_that_lambda_refuses_leaves_the_door_closed_and_the_message_says_what_to_do(
+    cloud, access, hana, monkeypatch, capsys
+):
+    found = doors(cloud, access)
+    with monkeypatch.context() as patch:
+        refuse_policies(patch, found._functions)
+        with pytest.raises(Failure) as failed:
+            list(found.create("taro", found.role("taro")))
+    told = str(failed.value)
+    assert "lambda:InvokeAsync is not valid" in told and "alias taro is removed, so nobody comes through" in told
+    assert "docs/deploy.md#when-lambda-refuses-the-policy-of-a-door" in told and "make smoke ENV=test" in told
+    assert "taro" not in doors(cloud, access).versions
+
+    # An alias that has lost its policy is open, and the refused policy can't close it.
+    functions = cloud.client(T, "lambda")
+    functions.delete_resource_policy(ResourceArn=f"{FUNCTION}:hana")
+    found = doors(cloud, access)
+    with monkeypatch.context() as patch:
+        refuse_policies(patch, found._functions)
+        with pytest.raises(Failure, match="alias hana is removed, so nobody comes through"):
+            list(found.create("hana", HANA))
+    assert "hana" not in doors(cloud, access).versions
+    person.make_person(hana, "hana", None)
+    assert "created  alias hana" in capsys.readouterr().out
+
+    # An alias with another policy may be in use, and keeps it.
+    older = policy(f"{FUNCTION}:hana", HANA)
+    older["Statement"][1]["Action"] = "lambda:InvokeFunction"
+    functions.put_resource_policy(ResourceArn=f"{FUNCTION}:hana", Policy=json.dumps(older))
+    found = doors(cloud, access)
+    with monkeypatch.context() as patch:
+        refuse_policies(patch, found._functions)
+        with pytest.raises(Failure, match="alias hana keeps the policy that it has: make doctor ENV=test"):
+            list(found.create("hana", HANA))
+    assert same(doors(cloud, access).policy("hana"), older)
 
 
 def test_a_principal_is_prepared_and_a_user_that_is_missing_is_created(cloud, access, capsys):
@@ -216,7 +266,8 @@ def test_a_removed_person_has_neither_alias_nor_role_nor_mapping_and_live_grants
         ["user", "asked", "has", "admin"],
         ["user", "prd-hana", "has", "admin"],
     ]
-    assert '{"action":"revoke","user":"asked","profile":"admin"}' in output
+    # A revoke ends all profiles, so temp-access refuses one that names a profile.
+    assert named[2].endswith('To end it: temp-access {"action":"revoke","user":"asked"}')
     assert "hana" not in doors(cloud, access).versions
     iam = cloud.client(T, "iam")
     with pytest.raises(iam.exceptions.NoSuchEntityException):

@@ -21,7 +21,7 @@ from tests.local_cloud.accounts import document
 from tests.tools.faults import BUCKET, OTHER_ACCOUNT, R, T
 from tests.tools.runner import run
 from tools.layout import REGION, ROOT
-from tools.operations import experiments, facts, smoke, tags
+from tools.operations import closed_alias, experiments, facts, smoke, tags
 from tools.operations.facts import State
 from tools.operations.smoke import FACTS
 
@@ -73,6 +73,9 @@ def inventory(cloud):
         "alarms": sorted(
             one["AlarmName"] for one in cloud.client(T, "cloudwatch").describe_alarms(MaxRecords=100)["MetricAlarms"]
         ),
+        "aliases": [
+            one["Name"] for one in cloud.client(T, "lambda").list_aliases(FunctionName="temp-access")["Aliases"]
+        ],
         "change sets": cloud.client(T, "cloudformation").list_change_sets(StackName="sekisho")["Summaries"],
         "keys": sum(
             cloud.client(T, "kms").describe_key(KeyId=one["KeyId"])["KeyMetadata"]["KeyState"] == "Enabled"
@@ -127,6 +130,7 @@ def test_with_write_each_check_runs_and_cleans_up(cloud, administrators, samconf
     # The local CodePipeline shows revisions only after the source action has run.
     assert found["revisions_are_shown_from_the_start"] == "DOES NOT HOLD", output
     assert found["removed_grant_stops"] == "holds", output
+    assert found["policy_closes_an_alias"] == "holds", output
     assert found["flap_stays_in_history"] == "holds", output
     assert found["deny_lets_encryption_be_updated"] == "holds", output
     # The local CloudFormation has no drift-aware change sets, so this fact does not hold there.
@@ -307,6 +311,49 @@ def test_a_part_that_is_refused_is_seen(monkeypatch):
     monkeypatch.setattr(experiments, "_scratch", lambda _place: contextlib.nullcontext(scratch))
     state, detail = experiments.part_without_key_passes(Place())
     assert (state, "no key" in detail) == (State.FAILS, True)
+
+
+@pytest.mark.parametrize(
+    ("refused", "denied", "state", "part"),
+    [
+        ("put_resource_policy", (), State.FAILS, "lambda:InvokeAsync is not valid"),
+        (None, ("invoke",), State.FAILS, "comes through by InvokeAsync"),
+        (None, ("invoke", "invoke_async"), State.HOLDS, "InvokeAsync is refused (AccessDeniedException)"),
+    ],
+)
+def test_an_alias_that_does_not_close_is_seen(monkeypatch, refused, denied, state, part):
+    """The local cloud takes every policy of a door and obeys it, so this test uses a fake of Lambda."""
+    made = []
+
+    class Lambda:
+        def create_alias(self, **request):
+            made.append(request["Name"])
+
+        def delete_alias(self, **request):
+            made.remove(request["Name"])
+
+        def __getattr__(self, operation):
+            def call(**_request):
+                code = "AccessDeniedException" if operation in denied else "InvalidParameterValueException"
+                if operation == refused or operation in denied:
+                    error = ClientError(
+                        {"Error": {"Code": code, "Message": "lambda:InvokeAsync is not valid"}}, operation
+                    )
+                    raise error
+
+            return call
+
+    class Place(facts.Place):
+        def __init__(self):
+            self.target: Any = SimpleNamespace(account=T, region=REGION)
+            self.left = []
+
+        def client(self, _service):
+            return Lambda()
+
+    monkeypatch.setattr(closed_alias, "SECONDS", 0)
+    found, detail = closed_alias.policy_closes_an_alias(Place())
+    assert (found, part in detail, made) == (state, True, []), detail
 
 
 def test_what_cannot_be_removed_is_named(monkeypatch, capsys):

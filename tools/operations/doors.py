@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from botocore.exceptions import ClientError
+
 from tools.failure import Failure
 from tools.layout import CONFIG
 from tools.operations.environment import Environment, environments
@@ -29,8 +31,17 @@ LATEST = "$LATEST"
 # after the request.
 WAIT = {"MaximumEventAgeInSeconds": 60, "MaximumRetryAttempts": 0}
 # Without InvokeFunctionUrl, a function URL for the alias would be another way in. InvokeAsync is an older API, which
-# AWS still lists as an action of its own, and whose function name may have an alias.
+# AWS still lists as an action of its own, and whose function name may have an alias. `make smoke` checks that Lambda
+# takes all of them.
 INVOKE = ["lambda:InvokeAsync", "lambda:InvokeFunction", "lambda:InvokeFunctionUrl"]
+# The errors with which Lambda refuses a policy as such. After any other error, it may take the same policy later.
+REFUSALS = {
+    "InvalidParameterValueException",
+    "PolicyLengthExceededException",
+    "PublicPolicyException",
+    "ValidationException",
+}
+ADVICE = "docs/deploy.md#when-lambda-refuses-the-policy-of-a-door"
 
 
 def check_name(name: str) -> None:
@@ -180,7 +191,8 @@ class Doors:
     def create(self, name: str, role: str) -> Iterator[str]:
         """Creates the alias and its policy, and yields a line about each change. What is right already is left alone.
 
-        A new alias without its policy would be open to others, so the alias goes again if Lambda refuses the policy.
+        An alias without its policy is open to others. So a new alias goes again if it does not get its policy, and any
+        alias without a policy goes if Lambda refuses the policy.
         """
         versions = self.versions
         if versions is None:
@@ -188,25 +200,31 @@ class Doors:
                 f"Account {self.target.account} has no {FUNCTION} in {self.target.region} yet: make deploy "
                 f"ENV={self.target.name} first."
             )
-        if name not in versions:
+        is_new = name not in versions
+        if is_new:
             self._functions.create_alias(FunctionName=FUNCTION, Name=name, FunctionVersion=LATEST)
+        document = None if is_new else self.policy(name)
+        if document is None or not same(document, policy(self.arn(name), role)):
             try:
                 self._close(name, role)
-            except BaseException:
-                self._functions.delete_alias(FunctionName=FUNCTION, Name=name)
+            except BaseException as error:
+                refused = isinstance(error, ClientError) and error.response["Error"]["Code"] in REFUSALS
+                removed = is_new or (refused and document is None)
+                if removed:
+                    self._functions.delete_alias(FunctionName=FUNCTION, Name=name)
+                if refused:
+                    raise self._refused(name, error, removed=removed) from error
                 raise
-            yield f"created  alias {name} of {FUNCTION}, with a resource policy that lets in only {role}"
-        else:
-            document = self.policy(name)
-            if document is None or not same(document, policy(self.arn(name), role)):
-                self._close(name, role)
+            if is_new:
+                yield f"created  alias {name} of {FUNCTION}, with a resource policy that lets in only {role}"
+            else:
                 yield f"changed  resource policy of alias {name}: it lets in only {role}"
-            if versions[name] != LATEST:
-                undivided: dict[str, dict[str, float]] = {"AdditionalVersionWeights": {}}
-                self._functions.update_alias(
-                    FunctionName=FUNCTION, Name=name, FunctionVersion=LATEST, RoutingConfig=undivided
-                )
-                yield f"changed  alias {name}: it leads to {LATEST}"
+        if versions.get(name, LATEST) != LATEST:
+            undivided: dict[str, dict[str, float]] = {"AdditionalVersionWeights": {}}
+            self._functions.update_alias(
+                FunctionName=FUNCTION, Name=name, FunctionVersion=LATEST, RoutingConfig=undivided
+            )
+            yield f"changed  alias {name}: it leads to {LATEST}"
         if self.wait(name) != WAIT:
             self._functions.put_function_event_invoke_config(FunctionName=FUNCTION, Qualifier=name, **WAIT)
             yield f"changed  alias {name}: an asynchronous invocation waits at most 60 seconds"
@@ -215,6 +233,16 @@ class Doors:
     def _close(self, name: str, role: str) -> None:
         arn = self.arn(name)
         self._functions.put_resource_policy(ResourceArn=arn, Policy=json.dumps(policy(arn, role)))
+
+    def _refused(self, name: str, error: BaseException, *, removed: bool) -> Failure:
+        """What to do after Lambda has refused the policy of a door."""
+        env = self.target.name
+        keeps = f"keeps the policy that it has: make doctor ENV={env} shows who comes through it"
+        return Failure(
+            f"Lambda refuses the resource policy of a door ({error}). The alias {name} "
+            f"{'is removed, so nobody comes through it' if removed else keeps}.\n"
+            f"{ADVICE} says what to do. make smoke ENV={env} WRITE=1 checks the policy alone."
+        )
 
     def remove(self, name: str) -> Iterator[str]:
         """Removes the alias, and yields a line if there was one. Its policy and its settings go with it.

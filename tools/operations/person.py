@@ -207,7 +207,7 @@ def live_grants(dynamodb: Any, name: str, beneficiaries: Iterable[str]) -> Itera
         end = row["end"]["S"]
         is_live = row["state"]["S"] in ("intent", "granted") and end > now
         if is_live and (name in doors or f"{kind}/{principal}".casefold() in own):
-            request = f'{{"action":"revoke","{kind}":"{principal}","profile":"{profile}"}}'
+            request = f'{{"action":"revoke","{kind}":"{principal}"}}'
             yield f"{kind} {principal} has {profile} until {end}. To end it: {FUNCTION} {request}"
 
 

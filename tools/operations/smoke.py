@@ -14,7 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
 from tools.failure import Failure
-from tools.operations import evidence, experiments, flaps, image_pins, tags
+from tools.operations import closed_alias, evidence, experiments, flaps, image_pins, tags
 from tools.operations.environment import environment
 from tools.operations.facts import Fact, Place, Seen, State, end_in_order, hidden
 
@@ -125,6 +125,13 @@ FACTS = [
         evidence.only_the_checker_repairs,
     ),
     Fact(
+        "S3 Batch Operations reads the manifest, repairs with the role's permissions, and writes its report",
+        "pipelines",
+        False,
+        "a large repair ends as incomplete; raise `confirm_above`, so that artifact-checker repairs by itself",
+        evidence.jobs_repair_artifacts,
+    ),
+    Fact(
         "Chatbot's sessions do not name the person who typed",
         "access",
         False,
@@ -187,6 +194,13 @@ FACTS = [
         False,
         "a revoke says that no session was open, and the shell goes on",
         evidence.sessions_are_ended,
+    ),
+    Fact(
+        "a resource policy may deny `lambda:InvokeAsync` at an alias of temp-access, and denies an administrator there",
+        "access",
+        True,
+        "`make person` and `make hub` make no door, see docs/deploy.md, When Lambda refuses the policy of a door",
+        closed_alias.policy_closes_an_alias,
     ),
     Fact(
         "a removed grant stops working within two minutes",

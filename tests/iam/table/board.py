@@ -49,16 +49,18 @@ for name in ("sekisho-event-relay", "sekisho-pipeline-starter", "sekisho-artifac
         "logs:StartQuery logs:GetQueryResults",
         group,
         but("in the log of an application", "identity", to=arn("logs", ALL, "log-group:/aws/lambda/shop-api")),
+        but("of a function whose name begins the same", "identity", to=f"{group}-x"),
+        but("by an open-ended read of the log", "identity", does="logs:FilterLogEvents"),
         anywhere=ANY,
     )
-may(
-    "sees the decisions",
-    VIEWER,
-    "logs:StartQuery",
-    arn("logs", ALL, "log-group:/aws/lambda/temp-access:log-stream:one"),
-    but("of a function whose name begins the same", "identity", to=arn("logs", ALL, "log-group:/aws/lambda/temp-x")),
-    anywhere=ANY,
-)
+    may(
+        "sees the decisions in each stream",
+        VIEWER,
+        "logs:StartQuery",
+        f"{group}:log-stream:one",
+        but("of a function whose name begins the same", "identity", to=f"{group}-x:log-stream:one"),
+        anywhere=ANY,
+    )
 dashboard = f"arn:aws:cloudwatch::{ALL}:dashboard/sekisho-{REGION}"
 may(
     "opens the dashboard",

@@ -32,6 +32,23 @@ async fn refusal(world: &World, checker: &Checker<Memory>, alias: Option<&str>, 
     ask(world, checker, alias, payload).await.unwrap_err()
 }
 
+/// No example accepts a finding.
+#[tokio::test(start_paused = true)]
+async fn nobody_accepts_a_finding_through_the_board() {
+    let world = world_with(Version::new("artifact", under("other")));
+    let checker = world.checker(Repair::Update);
+    let accept = json!({"action": "accept", "finding": "ABCDEFGH", "reason": "r"});
+    assert_eq!(refusal(&world, &checker, Some("board"), &accept).await, "Refused");
+    for dry_run in [json!(true), json!("true"), json!(1)] {
+        let mut accept = accept.clone();
+        accept["dry_run"] = dry_run;
+        assert_eq!(refusal(&world, &checker, Some("board"), &accept).await, "InvalidRequest", "{accept}");
+        accept["widgetContext"] = json!({});
+        let answer = ask(&world, &checker, Some("board"), &accept).await;
+        assert!(matches!(answer, Ok(Response::Widget(_))), "{answer:?}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn nothing_that_comes_through_the_board_is_carried_out() {
     let world = world_with(Version::new("artifact", under("other")));
