@@ -1,12 +1,13 @@
 //! The measurements. The programs take turns, so that other work on the machine affects all of them alike.
 
 mod cold;
+mod sweep;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::oneshot;
 
 use crate::Failure;
@@ -339,40 +340,6 @@ impl Bench<'_> {
             count: repositories,
             wall: micros(wall),
             cpu: micros(running.process.cpu()? - cpu),
-            peak: count(running.process.peak()?),
-            calls: self.aws.state().calls.clone(),
-        };
-        running.process.end().await?;
-        Ok(growth)
-    }
-
-    /// The event with the next message of the queue; `None` if the queue is empty.
-    fn next_message(&self) -> Option<String> {
-        let body = self.aws.state().queue.pop_front()?;
-        let attributes = json!({"ApproximateReceiveCount": "1"});
-        let record = json!({"eventSource": "aws:sqs", "messageId": "1", "attributes": attributes, "body": body});
-        Some(json!({"Records": [record]}).to_string())
-    }
-
-    /// Measures one sweep of a whole bucket, in a new process. The ranges of the sweep are checked one after the other.
-    async fn sweep(&self, objects: usize) -> Result<Growth, Failure> {
-        let program = Program::ArtifactChecker;
-        *self.aws.state() = State { objects, ..State::default() };
-        let mut running = self.start(program, "everyday").await?;
-        let order = json!({"action": "sweep", "bucket": crate::events::ARTIFACTS});
-        let mut wall = running.invoke(request(program, order.to_string(), 1)).await?.took;
-        let mut number = 1;
-        while let Some(message) = self.next_message() {
-            number += 1;
-            wall += running.invoke(request(program, message, number)).await?.took;
-        }
-        running.settle().await?;
-        let growth = Growth {
-            program: program.name(),
-            what: "objects",
-            count: objects,
-            wall: micros(wall),
-            cpu: micros(running.process.cpu()?),
             peak: count(running.process.peak()?),
             calls: self.aws.state().calls.clone(),
         };

@@ -17,6 +17,9 @@ WARM = 500
 
 # The CPU time in which a widget with 1,000 targets must answer, in microseconds.
 WIDGET_CPU = 300_000
+# The CPU time that a sweep may take for each object, in microseconds, and the number of objects from which on the limit
+# holds: with fewer objects, the start counts as much.
+OBJECT_CPU, MANY_OBJECTS = 120, 10_000
 # The upper limits of a cold start: `peak` in MB, the others as multiples of the hello world function's figures.
 LIMITS = {"wall": 5.0, "cpu": 5.0, "init": 1.6, "peak": 9.0}
 # The upper limits of the zips, in MB.
@@ -54,7 +57,7 @@ def report(figures: dict[str, Any], sizes: Sizes, seconds: float) -> str:
         throttled(figures),
         warm(figures["warm"]),
         calls(figures),
-        growth(figures["growth"]),
+        growth(figures["growth"], middle(figures["cold"]["hello"], "cpu")),
     ]
     return "\n".join(parts)
 
@@ -222,10 +225,10 @@ def cost(found: dict[str, Any]) -> float:
     return total
 
 
-def growth(runs: Sequence[Run]) -> str:
-    """The table of runs with many targets, pipelines and objects.
+def growth(runs: Sequence[Run], floor: float) -> str:
+    """The table of runs with many targets, pipelines and objects; `floor` is the CPU time of hello world.
 
-    An image may cost no more calls than a commit, and a widget no more CPU time than its limit.
+    An image may cost no more calls than a commit, and a widget and an object no more CPU time than their limits.
     """
     rows = []
     of_a_commit = {each["count"]: sum(each["calls"].values()) for each in runs if each["what"] == "targets"}
@@ -235,15 +238,17 @@ def growth(runs: Sequence[Run]) -> str:
             made += " **over**"
         if each["what"] == "targets in the widget" and each["cpu"] > WIDGET_CPU:
             made += " **over**"
-        per = each["wall"] / each["count"]
+        wall, cpu = (each[time] / each["count"] for time in ("wall", "cpu"))
+        limit = OBJECT_CPU if each["what"] == "objects" and each["count"] >= MANY_OBJECTS else float("inf")
         rows.append(
             [
                 f"{each['program']}, {each['count']:,} {each['what']}",
                 f"{each['wall'] / 1000:,.1f} ms",
-                f"{per / 1000:.3f} ms",
+                f"{wall / 1000:.3f} ms",
                 f"{each['cpu'] / 1000:,.1f} ms",
+                judged(cpu / 1000, limit / 1000, "{:.3f} ms") + f", {cpu / floor:.2f} ×",
                 f"{each['peak'] / 1e6:.1f} MB",
                 made,
             ]
         )
-    return "### Growth\n\n" + table(["", "wall", "of each", "CPU", "peak RSS", "calls"], rows)
+    return "### Growth\n\n" + table(["", "wall", "of each", "CPU", "of each", "peak RSS", "calls"], rows)

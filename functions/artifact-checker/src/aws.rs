@@ -7,13 +7,17 @@ pub(crate) mod s3;
 pub(crate) mod sqs;
 pub(crate) mod sts;
 
+use std::rc::Rc;
+
 use aws_sdk_s3::config::ResponseChecksumValidation;
+use aws_sdk_s3::config::endpoint::{Params, ParamsBuilder};
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use sekisho_lambda::Topic;
-use sekisho_lambda::aws::{Later, SdkConfig, later};
+use sekisho_lambda::aws::{Later, SdkConfig, custom_endpoint, later};
 use sekisho_lambda::eventbridge::Buses;
+use sekisho_lambda::head::HeadClient;
 use sekisho_lambda::service_error::{Kind, ServiceError};
 use sekisho_lambda::signed::{Service, Signed};
 
@@ -25,6 +29,10 @@ const CODEPIPELINE: Service = Service { id: "CodePipeline", host: "codepipeline"
 pub struct Clients {
     pub(crate) s3: aws_sdk_s3::Client,
     pub(crate) s3_without_retries: Later<aws_sdk_s3::Client>,
+    /// S3, for the HEAD requests of a sweep; `None` if the configuration lacks what the client needs.
+    pub(crate) head_client: Later<Option<Rc<HeadClient>>>,
+    /// What the endpoints of all buckets have in common.
+    pub(crate) s3_endpoint: ParamsBuilder,
     pub(crate) kms: Later<aws_sdk_kms::Client>,
     pub(crate) codepipeline: Later<aws_sdk_codepipeline::Client>,
     pub(crate) codebuild: Later<Signed>,
@@ -50,6 +58,11 @@ impl Clients {
         Self {
             s3: aws_sdk_s3::Client::from_conf(s3.build()),
             s3_without_retries: Later::new(Box::new(move || aws_sdk_s3::Client::from_conf(without_retries.build()))),
+            head_client: later(aws, |aws| HeadClient::new(aws).map(Rc::new)),
+            s3_endpoint: Params::builder()
+                .set_region(aws.region().map(ToString::to_string))
+                .set_endpoint(custom_endpoint(aws, "S3"))
+                .force_path_style(path_style),
             kms: later(aws, aws_sdk_kms::Client::new),
             codepipeline: later(aws, aws_sdk_codepipeline::Client::new),
             codebuild: later(aws, |aws| Signed::new(aws, &CODEBUILD, None)),

@@ -104,6 +104,8 @@ pub(crate) struct ObjectFacts {
     pub(crate) is_archived: bool,
     /// Whether a retention or a legal hold protects the object.
     pub(crate) is_locked: bool,
+    /// Whether S3 uses the S3 Bucket Key for the object.
+    pub(crate) has_bucket_key: bool,
 }
 
 impl ObjectFacts {

@@ -175,6 +175,7 @@ mod tests {
             size: 3,
             is_archived: false,
             is_locked: false,
+            has_bucket_key: false,
         }
     }
 

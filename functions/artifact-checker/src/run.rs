@@ -54,7 +54,8 @@ impl<L: Store> Run<'_, L> {
 
     /// Returns S3 without the SDK's retries, so that a sweep sees each throttled request and slows down.
     pub(crate) fn s3_without_retries(&self) -> S3 {
-        S3::new(self.clients.s3_without_retries.clone(), self.account())
+        let s3 = S3::new(self.clients.s3_without_retries.clone(), self.account());
+        s3.with_heads(self.clients.head_client.as_ref(), &self.clients.s3_endpoint)
     }
 
     pub(crate) async fn record(&self, decisions: &[Decision<Outcome>]) -> Result<(), sekisho_ledger::Error> {

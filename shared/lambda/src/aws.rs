@@ -112,6 +112,14 @@ fn trusted(environment: &Environment) -> TrustStore {
     }
 }
 
+/// The endpoint that the environment sets for the service with this id, such as `CloudTrail`.
+#[must_use]
+pub fn custom_endpoint(aws: &SdkConfig, service: &str) -> Option<String> {
+    let key = ServiceConfigKey::builder().service_id(service).env(ENDPOINT_URL).profile("endpoint_url").build();
+    let own = key.ok().and_then(|key| aws.service_config()?.load_config(key));
+    own.or_else(|| aws.endpoint_url().map(str::to_owned))
+}
+
 /// Reads a setting from `AWS_…_<SERVICE>` or, if this variable is not set, from the variable for all services.
 #[derive(Debug)]
 struct Services(Environment);

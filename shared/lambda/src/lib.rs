@@ -7,6 +7,7 @@ pub mod environment;
 pub mod event;
 pub mod eventbridge;
 pub mod failure;
+pub mod head;
 pub mod invocation;
 pub mod metrics;
 pub mod service_error;

@@ -25,11 +25,9 @@ use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 use aws_types::SigningName;
 use aws_types::region::{Region, SigningRegion};
-use aws_types::service_config::ServiceConfigKey;
 use serde_json::Value;
 
-use crate::aws::SdkConfig;
-use crate::environment::ENDPOINT_URL;
+use crate::aws::{SdkConfig, custom_endpoint};
 use crate::service_error::ServiceError;
 
 /// A service of AWS.
@@ -169,11 +167,8 @@ impl Signed {
 
 /// The endpoint that the environment sets for the service, or AWS's own.
 fn endpoint(aws: &SdkConfig, service: &Service, region: &Region) -> String {
-    let key = ServiceConfigKey::builder().service_id(service.id).env(ENDPOINT_URL).profile("endpoint_url").build();
-    let own = key.ok().and_then(|key| aws.service_config()?.load_config(key));
     let domain = if region.as_ref().starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
-    own.or_else(|| aws.endpoint_url().map(str::to_owned))
-        .unwrap_or_else(|| format!("https://{}.{region}.{domain}", service.host))
+    custom_endpoint(aws, service.id).unwrap_or_else(|| format!("https://{}.{region}.{domain}", service.host))
 }
 
 /// What signs each attempt with the function's credentials.

@@ -5,10 +5,14 @@
 
 pub(crate) mod access;
 pub(crate) mod copy;
+pub(crate) mod head;
 pub(crate) mod list;
+
+use std::rc::Rc;
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::Credentials;
+use aws_sdk_s3::config::endpoint::ParamsBuilder;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
@@ -17,7 +21,9 @@ use aws_sdk_s3::types::{
     ServerSideEncryption, ServerSideEncryptionRule, SsekmsEncryption, StorageClass,
 };
 use sekisho_lambda::ServiceError;
+use sekisho_lambda::head::HeadClient;
 
+use crate::aws::s3::head::Heads;
 use crate::aws::service_error;
 use crate::key::KeyArn;
 use crate::object::{Encryption, ObjectFacts, ObjectId};
@@ -68,13 +74,22 @@ impl WriteResult {
 #[derive(Debug, Clone)]
 pub(crate) struct S3 {
     client: Client,
+    /// Sends the HEAD requests; `None` if the client sends them.
+    heads: Option<Rc<Heads>>,
     /// The account that must own every bucket.
     owner: String,
 }
 
 impl S3 {
     pub(crate) fn new(client: Client, owner: impl Into<String>) -> Self {
-        Self { client, owner: owner.into() }
+        Self { client, heads: None, owner: owner.into() }
+    }
+
+    /// The same S3, which reads the facts about objects with this client, if there is one. `endpoint` is what the
+    /// endpoints of all buckets have in common.
+    pub(crate) fn with_heads(self, client: Option<&Rc<HeadClient>>, endpoint: &ParamsBuilder) -> Self {
+        let heads = client.map(|client| Rc::new(Heads::new(Rc::clone(client), endpoint.clone())));
+        Self { heads, ..self }
     }
 
     /// Returns the same S3 with other credentials.
@@ -83,7 +98,15 @@ impl S3 {
         Self::new(Client::from_conf(config), self.owner.clone())
     }
 
-    /// Reads an object's metadata with a HEAD request. If `checksum` is `true`, S3 adds the object's checksum, but
+    /// Reads the metadata on which decisions depend, with a HEAD request.
+    pub(crate) async fn facts(&self, object: &ObjectId) -> Result<ObjectFacts, ServiceError> {
+        match &self.heads {
+            Some(heads) => Ok(facts(&heads.send(object, &self.owner).await?)),
+            None => Ok(Box::pin(self.head(object, false)).await?.facts),
+        }
+    }
+
+    /// Reads all of an object's metadata with a HEAD request. If `checksum` is `true`, S3 adds the object's checksum, but
     /// requires permission to decrypt the object.
     pub(crate) async fn head(&self, object: &ObjectId, checksum: bool) -> Result<Head, ServiceError> {
         let output = self
@@ -131,11 +154,11 @@ impl S3 {
     pub(crate) async fn update(
         &self,
         object: &ObjectId,
-        head: &Head,
+        facts: &ObjectFacts,
         key: &KeyArn,
         bucket_key: Option<bool>,
     ) -> Result<WriteResult, ServiceError> {
-        let version = head.facts.version.clone().or_else(|| object.version.clone());
+        let version = facts.version.clone().or_else(|| object.version.clone());
         let kms = SsekmsEncryption::builder()
             .kms_key_arn(key.as_str())
             .set_bucket_key_enabled(bucket_key)
@@ -242,14 +265,136 @@ fn facts(output: &HeadObjectOutput) -> ObjectFacts {
         size: output.content_length.and_then(|size| u64::try_from(size).ok()).unwrap_or(0),
         is_archived: in_archive && !is_restored,
         is_locked,
+        has_bucket_key: output.bucket_key_enabled.unwrap_or(false),
     }
 }
 
 /// Whether a copy enables the S3 Bucket Key. An object under a KMS key keeps its setting, an object under S3's own key
 /// gets the bucket's setting, and dual-layer encryption has no S3 Bucket Key.
-pub(crate) fn bucket_key(head: &Head) -> Option<bool> {
-    match head.facts.encryption {
-        Encryption::Kms(_) => Some(head.output.bucket_key_enabled.unwrap_or(false)),
+pub(crate) fn bucket_key(facts: &ObjectFacts) -> Option<bool> {
+    match facts.encryption {
+        Encryption::Kms(_) => Some(facts.has_bucket_key),
         Encryption::S3Managed | Encryption::DualLayer(_) | Encryption::Other(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use aws_sdk_s3::config::Builder;
+    use aws_sdk_s3::config::retry::RetryConfig;
+    use aws_smithy_runtime_api::client::http::{
+        HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn,
+    };
+    use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+    use aws_smithy_types::body::SdkBody;
+    use sekisho_lambda::aws::SdkConfig;
+
+    use super::*;
+    use crate::aws::Clients;
+
+    /// Answers each request with the same status and headers, and keeps the requests.
+    #[derive(Debug, Clone, Default)]
+    struct Wire {
+        status: u16,
+        headers: Vec<(&'static str, &'static str)>,
+        requests: Arc<Mutex<Vec<HttpRequest>>>,
+    }
+
+    impl HttpConnector for Wire {
+        fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+            self.requests.lock().unwrap().push(request);
+            let mut response = HttpResponse::new(self.status.try_into().unwrap(), SdkBody::empty());
+            for (name, value) in &self.headers {
+                response.headers_mut().insert(*name, *value);
+            }
+            HttpConnectorFuture::ready(Ok(response))
+        }
+    }
+
+    impl Wire {
+        fn aws(&self) -> SdkConfig {
+            let variables = [("AWS_REGION", "eu-west-1"), ("AWS_ACCESS_KEY_ID", "A"), ("AWS_SECRET_ACCESS_KEY", "s")];
+            let connector = SharedHttpConnector::new(self.clone());
+            let aws = sekisho_lambda::aws::load(&variables.into_iter().collect()).into_builder();
+            aws.http_client(http_client_fn(move |_, _| connector.clone())).build()
+        }
+
+        /// Reads the facts with the SDK's client and with [`Heads`].
+        async fn facts(&self, path_style: bool, object: &ObjectId) -> [Result<ObjectFacts, ServiceError>; 2] {
+            let aws = self.aws();
+            let config = Builder::from(&aws).force_path_style(path_style).retry_config(RetryConfig::disabled());
+            let sdk = S3::new(Client::from_conf(config.build()), "222222222222");
+            let clients = Clients::new(&aws, path_style, "topic");
+            let heads = sdk.clone().with_heads(clients.head_client.as_ref(), &clients.s3_endpoint);
+            assert!(heads.heads.is_some());
+            [sdk.facts(object).await, heads.facts(object).await]
+        }
+    }
+
+    fn object(bucket: &str, key: &str, version: Option<&str>) -> ObjectId {
+        ObjectId { bucket: bucket.into(), key: key.into(), version: version.map(str::to_owned) }
+    }
+
+    #[tokio::test]
+    async fn a_head_goes_to_the_url_to_which_the_sdk_sends_it() {
+        let names = [("shop/a.zip", None), ("a b+c?d&é関/\u{1}%*'()~", Some("3/L4+k=")), ("//x/../y", Some("null"))];
+        for (bucket, path_style) in [("plain", false), ("with.dots", false), ("Legacy_Name", false), ("plain", true)] {
+            for (key, version) in names {
+                let wire = Wire { status: 200, ..Wire::default() };
+                let [sdk, heads] = wire.facts(path_style, &object(bucket, key, version)).await;
+                assert_eq!(sdk.unwrap(), heads.unwrap());
+                let requests = wire.requests.lock().unwrap();
+                let [sdk, heads] = requests.as_slice() else { panic!("one attempt of each") };
+                assert_eq!(sdk.uri(), heads.uri());
+                assert_eq!(sdk.method(), heads.method());
+                for header in ["x-amz-expected-bucket-owner", "x-amz-content-sha256"] {
+                    assert_eq!(sdk.headers().get(header), heads.headers().get(header), "{header}");
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_head_shows_the_facts_that_the_sdk_shows() {
+        let answers: [&[(&str, &str)]; 9] = [
+            &[("etag", "\"e\""), ("content-length", "5"), ("x-amz-version-id", "v")],
+            &[("x-amz-server-side-encryption", "AES256"), ("content-length", "5368709121")],
+            &[
+                ("x-amz-server-side-encryption", "aws:kms"),
+                ("x-amz-server-side-encryption-aws-kms-key-id", "k"),
+                ("x-amz-server-side-encryption-bucket-key-enabled", "true"),
+            ],
+            &[("x-amz-server-side-encryption", "aws:kms:dsse"), ("x-amz-server-side-encryption-aws-kms-key-id", "k")],
+            &[("x-amz-server-side-encryption", "new"), ("x-amz-server-side-encryption-bucket-key-enabled", "false")],
+            &[("x-amz-storage-class", "GLACIER"), ("x-amz-object-lock-mode", "COMPLIANCE")],
+            &[
+                ("x-amz-storage-class", "DEEP_ARCHIVE"),
+                ("x-amz-restore", "ongoing-request=\"false\""),
+                ("x-amz-object-lock-legal-hold", "ON"),
+            ],
+            &[("x-amz-archive-status", "ARCHIVE_ACCESS")],
+            &[("x-amz-object-lock-event-hold", "ON"), ("content-length", "7")],
+        ];
+        let mut seen = Vec::new();
+        for headers in answers {
+            let wire = Wire { status: 200, headers: headers.to_vec(), ..Wire::default() };
+            let [sdk, heads] = wire.facts(false, &object("bucket", "k", None)).await;
+            let sdk = sdk.unwrap();
+            assert_eq!(sdk, heads.unwrap(), "{headers:?}");
+            assert!(!seen.contains(&sdk), "each answer shows other facts: {headers:?}");
+            seen.push(sdk);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_refused_head_is_the_error_that_the_sdk_makes_of_it() {
+        for status in [301, 400, 403, 404, 405, 412, 429, 500, 501, 503] {
+            let wire = Wire { status, ..Wire::default() };
+            let [sdk, heads] = wire.facts(false, &object("bucket", "k", None)).await;
+            let shown = |error: ServiceError| (error.operation.clone(), error.kind, error.code.clone(), error.status);
+            assert_eq!(shown(sdk.unwrap_err()), shown(heads.unwrap_err()), "{status}");
+        }
     }
 }

@@ -7,7 +7,7 @@ use sekisho_ledger::Store;
 use time::OffsetDateTime;
 use tokio::sync::OnceCell;
 
-use crate::aws::s3::{Head, S3};
+use crate::aws::s3::S3;
 use crate::checker::claim::{Take, take};
 use crate::checker::inspect::{Inspector, Look, Proof};
 use crate::checker::rate_limit::RateLimits;
@@ -16,7 +16,7 @@ use crate::checker::repair::{Repaired, Repairer};
 use crate::checker::turns::Turns;
 use crate::error::CheckError;
 use crate::key::KeyArn;
-use crate::object::ObjectId;
+use crate::object::{ObjectFacts, ObjectId};
 use crate::outcome::Outcome;
 use crate::proofs::Reading;
 use crate::rate::Rates;
@@ -144,15 +144,15 @@ impl<'a, L: Store> ObjectChecker<'a, L> {
                 was_read,
                 failed_read: None,
             };
-            let head = match look {
+            let facts = match look {
                 Look::NotShown(verdict) | Look::Settled(_, verdict) => {
                     return Ok(self.checked(conclusion(verdict, false)));
                 }
-                Look::Right(head) => match (&request.reading, head.facts.is_archived) {
+                Look::Right(facts) => match (&request.reading, facts.is_archived) {
                     (Reading::Skip(verdict), false) => {
                         return Ok(self.checked(conclusion(verdict.clone(), false)));
                     }
-                    _ => match self.prove(object, &head).await? {
+                    _ => match Box::pin(self.prove(object, &facts)).await? {
                         Proof::Read => return Ok(self.checked(conclusion(verdict::compliant_and_read(), true))),
                         Proof::Failed(verdict) => {
                             let failed_read = Some(verdict.clone()).filter(is_about_key_or_reader);
@@ -164,16 +164,16 @@ impl<'a, L: Store> ObjectChecker<'a, L> {
                         }
                     },
                 },
-                Look::Wrong(head) => head,
+                Look::Wrong(facts) => facts,
             };
-            let plan = self.repairer.plan(&head.facts, request.is_latest, false);
+            let plan = self.repairer.plan(&facts, request.is_latest, false);
             if self.mode.dry_run || !matches!(plan, RepairPlan::Step(_)) {
-                let verdict = verdict::of_plan(&plan, &head.facts.encryption.text());
-                let planned_requests = planned_requests(&plan, &head);
+                let verdict = verdict::of_plan(&plan, &facts.encryption.text());
+                let planned_requests = planned_requests(&plan, &facts);
                 return Ok(self.checked(Conclusion { planned_requests, ..conclusion(verdict, false) }));
             }
             if let Some(Repaired { object, verdict, was_read }) =
-                self.turns.take(&object.key, self.repair(object)).await?
+                Box::pin(self.turns.take(&object.key, self.repair(object))).await?
             {
                 return Ok(self.checked(Conclusion { object, ..conclusion(verdict, was_read) }));
             }
@@ -181,10 +181,10 @@ impl<'a, L: Store> ObjectChecker<'a, L> {
         Err(CheckError::ObjectKeepsChanging)
     }
 
-    async fn prove(&self, object: &ObjectId, head: &Head) -> Result<Proof, CheckError> {
+    async fn prove(&self, object: &ObjectId, facts: &ObjectFacts) -> Result<Proof, CheckError> {
         self.limits.s3.pass(1).await;
         self.limits.kms.pass(1).await;
-        Ok(self.repairer.inspector.prove(object, head).await?)
+        Ok(self.repairer.inspector.prove(object, facts).await?)
     }
 
     /// Repairs an object under a claim. If another invocation has the claim, this function returns `None` after a
@@ -235,9 +235,9 @@ fn is_about_key_or_reader(verdict: &Verdict) -> bool {
     matches!(verdict.outcome, Outcome::Unverifiable | Outcome::KeyUnusable)
 }
 
-fn planned_requests(plan: &RepairPlan, head: &Head) -> Option<RequestCount> {
+fn planned_requests(plan: &RepairPlan, facts: &ObjectFacts) -> Option<RequestCount> {
     match plan {
-        RepairPlan::Step(step) => Some(step.requests(head.facts.size)),
+        RepairPlan::Step(step) => Some(step.requests(facts.size)),
         RepairPlan::Restore | RepairPlan::Leave(_) => None,
     }
 }

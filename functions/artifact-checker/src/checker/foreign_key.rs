@@ -20,7 +20,7 @@ pub(crate) async fn explained(
     }
     let about = |name| decision.concerns.get(name).map_or("", String::as_str);
     let owner = account_in_name(about("encryption")).unwrap_or("unknown").to_owned();
-    let writer = match writers.writer_of(about("object")).await {
+    let writer = match Box::pin(writers.writer_of(about("object"))).await {
         Ok(writer) => writer,
         Err(error) => {
             let cause = format!("unknown, because CodePipeline did not answer: {}", chain(&error));

@@ -8,7 +8,7 @@ use crate::aws::kms::Keys;
 use crate::aws::s3::{Head, S3, bucket_key, copy};
 use crate::checker::reader::Reader;
 use crate::key::{KeyArn, account_in_name};
-use crate::object::{Encryption, ObjectId};
+use crate::object::{Encryption, ObjectFacts, ObjectId};
 use crate::verdict::{self, Standing, Verdict, in_words, standing};
 
 /// Inspects objects of one bucket.
@@ -31,11 +31,11 @@ pub(crate) enum Look {
     /// S3 does not show the object.
     NotShown(Verdict),
     /// No repair is possible, and the verdict gives the reason.
-    Settled(Head, Verdict),
+    Settled(ObjectFacts, Verdict),
     /// The object is under the right key.
-    Right(Head),
+    Right(ObjectFacts),
     /// The object is under a wrong key of this account, or under S3's own key.
-    Wrong(Head),
+    Wrong(ObjectFacts),
 }
 
 impl Look {
@@ -43,7 +43,7 @@ impl Look {
     pub(crate) fn encryption(&self) -> Option<String> {
         match self {
             Self::NotShown(_) => None,
-            Self::Settled(head, _) | Self::Right(head) | Self::Wrong(head) => Some(head.facts.encryption.text()),
+            Self::Settled(facts, _) | Self::Right(facts) | Self::Wrong(facts) => Some(facts.encryption.text()),
         }
     }
 }
@@ -63,14 +63,14 @@ pub(crate) enum Latest {
 }
 
 impl Inspector<'_> {
-    /// Reads an object's metadata with a HEAD request.
+    /// Reads the facts about an object with a HEAD request.
     pub(crate) async fn look(&self, object: &ObjectId) -> Result<Look, ServiceError> {
-        let head = match self.s3.head(object, false).await {
-            Ok(head) => head,
+        let facts = match self.s3.facts(object).await {
+            Ok(facts) => facts,
             Err(error) if !error.is_refused() => return Err(error),
             // The answer to a HEAD has no body, so only a GET shows the reason for a 400.
             Err(error) if error.status == Some(400) && error.code.is_none() => {
-                return match self.s3.read(object, None).await {
+                return match Box::pin(self.s3.read(object, None)).await {
                     Ok(_) => Ok(Look::NotShown(verdict::not_shown(&error))),
                     Err(error) if error.is_refused() => Ok(Look::NotShown(verdict::not_shown(&error))),
                     Err(error) => Err(error),
@@ -78,10 +78,10 @@ impl Inspector<'_> {
             }
             Err(error) => return Ok(Look::NotShown(verdict::not_shown(&error))),
         };
-        Ok(match self.standing(&head.facts.encryption).await? {
-            Standing::Right => Look::Right(head),
-            Standing::Wrong => Look::Wrong(head),
-            Standing::Settled(verdict) => Look::Settled(head, verdict),
+        Ok(match self.standing(&facts.encryption).await? {
+            Standing::Right => Look::Right(facts),
+            Standing::Wrong => Look::Wrong(facts),
+            Standing::Settled(verdict) => Look::Settled(facts, verdict),
         })
     }
 
@@ -98,15 +98,15 @@ impl Inspector<'_> {
     }
 
     /// Reads a byte of an object that is under the right key.
-    pub(crate) async fn prove(&self, object: &ObjectId, head: &Head) -> Result<Proof, ServiceError> {
-        if head.facts.is_archived {
+    pub(crate) async fn prove(&self, object: &ObjectId, facts: &ObjectFacts) -> Result<Proof, ServiceError> {
+        if facts.is_archived {
             return Ok(Proof::Failed(verdict::archived()));
         }
         let (s3, name) = match self.reader {
             Reader::Client { s3, name } => (s3, name),
             Reader::Unavailable(why) => return Ok(Proof::Failed(verdict::no_reader(why))),
         };
-        match s3.read(object, Some(&head.facts)).await {
+        match s3.read(object, Some(facts)).await {
             Ok(_) => Ok(Proof::Read),
             Err(error) if !error.is_refused() => Err(error),
             Err(error) if error.status == Some(412) => Ok(Proof::ObjectChanged),
@@ -127,8 +127,12 @@ impl Inspector<'_> {
     }
 
     /// Whether an update in place enables the S3 Bucket Key. Without a value, `UpdateObjectEncryption` disables it.
-    pub(crate) async fn bucket_key(&self, object: &ObjectId, head: &Head) -> Result<Option<bool>, ServiceError> {
-        if let Some(of_object) = bucket_key(head) {
+    pub(crate) async fn bucket_key(
+        &self,
+        object: &ObjectId,
+        facts: &ObjectFacts,
+    ) -> Result<Option<bool>, ServiceError> {
+        if let Some(of_object) = bucket_key(facts) {
             return Ok(Some(of_object));
         }
         let of_bucket = self.default_bucket_key.get_or_try_init(|| self.s3.default_bucket_key(&object.bucket)).await;

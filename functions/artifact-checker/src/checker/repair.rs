@@ -72,9 +72,9 @@ impl<L: Store> Repairer<'_, L> {
         // The object's encryption before the first write, in words.
         let mut encryption_before: Option<String> = None;
         for _ in 0..ROUNDS {
-            let head = match self.inspector.look(&object).await? {
+            let facts = match self.inspector.look(&object).await? {
                 Look::NotShown(verdict) | Look::Settled(_, verdict) => return Ok(unread(object, verdict)),
-                Look::Right(head) => match self.inspector.prove(&object, &head).await? {
+                Look::Right(facts) => match self.inspector.prove(&object, &facts).await? {
                     Proof::Read => {
                         let compliant = verdict::compliant_and_read;
                         let repaired = |before: String| verdict::repaired(&before, was_copied);
@@ -84,10 +84,10 @@ impl<L: Store> Repairer<'_, L> {
                     Proof::Failed(verdict) => return Ok(unread(object, verdict)),
                     Proof::ObjectChanged => continue,
                 },
-                Look::Wrong(head) => head,
+                Look::Wrong(facts) => facts,
             };
-            let encryption = head.facts.encryption.text();
-            let write = match self.next(&object, &head, update_refused).await? {
+            let encryption = facts.encryption.text();
+            let write = match self.next(&object, &facts, update_refused).await? {
                 Next::Stop(verdict) => return Ok(unread(object, verdict)),
                 Next::FollowLatest => {
                     object.version = None;
@@ -96,7 +96,7 @@ impl<L: Store> Repairer<'_, L> {
                 Next::Write(write) => write,
             };
             let is_update = matches!(write, Write::Update);
-            match self.write(&object, &head, write, claim).await? {
+            match self.write(&object, &facts, write, claim).await? {
                 None => return Ok(unread(object, verdict::not_converging(&encryption))),
                 Some(WriteResult::Written(version)) => {
                     encryption_before.get_or_insert(encryption);
@@ -117,9 +117,9 @@ impl<L: Store> Repairer<'_, L> {
 
     /// Decides what to do next. Only the latest version may be copied, so a copy first needs the metadata of the latest
     /// version.
-    async fn next(&self, object: &ObjectId, head: &Head, update_refused: bool) -> Result<Next, CheckError> {
-        let leave = |plan| Next::Stop(verdict::of_plan(plan, &head.facts.encryption.text()));
-        let step = match self.plan(&head.facts, true, update_refused) {
+    async fn next(&self, object: &ObjectId, facts: &ObjectFacts, update_refused: bool) -> Result<Next, CheckError> {
+        let leave = |plan| Next::Stop(verdict::of_plan(plan, &facts.encryption.text()));
+        let step = match self.plan(facts, true, update_refused) {
             RepairPlan::Step(Step::Update) => return Ok(Next::Write(Write::Update)),
             RepairPlan::Step(step) => step,
             plan => return Ok(leave(&plan)),
@@ -128,14 +128,14 @@ impl<L: Store> Repairer<'_, L> {
             Latest::Found(latest) => latest,
             Latest::NotShown(verdict) => return Ok(Next::Stop(verdict)),
         };
-        if latest.facts.is_same_version(&head.facts)
+        if latest.facts.is_same_version(facts)
             && let Some(loss) = self.inspector.loss(object, &latest, matches!(step, Step::CopyInParts(_))).await?
         {
             return Ok(leave(&RepairPlan::Leave(Cow::Owned(loss))));
         }
         Ok(match step {
-            _ if !latest.facts.is_same_version(&head.facts) && self.follow_latest => Next::FollowLatest,
-            _ if !latest.facts.is_same_version(&head.facts) => leave(&self.plan(&head.facts, false, update_refused)),
+            _ if !latest.facts.is_same_version(facts) && self.follow_latest => Next::FollowLatest,
+            _ if !latest.facts.is_same_version(facts) => leave(&self.plan(facts, false, update_refused)),
             Step::CopyInParts(part) => Next::Write(Write::CopyInParts(latest, part)),
             Step::Copy | Step::Update => Next::Write(Write::Copy(latest)),
         })
@@ -145,14 +145,14 @@ impl<L: Store> Repairer<'_, L> {
     async fn write(
         &self,
         object: &ObjectId,
-        head: &Head,
+        facts: &ObjectFacts,
         write: Write,
         claim: &mut Claim,
     ) -> Result<Option<WriteResult>, CheckError> {
         let Inspector { s3, right_key: key, .. } = self.inspector;
-        let version = head.facts.version.clone().unwrap_or_default();
+        let version = facts.version.clone().unwrap_or_default();
         let (counted, bucket_key) = match write {
-            Write::Update => (RepairWrite::Update(&version), self.inspector.bucket_key(object, head).await?),
+            Write::Update => (RepairWrite::Update(&version), self.inspector.bucket_key(object, facts).await?),
             Write::Copy(_) | Write::CopyInParts(..) => (RepairWrite::Copy, None),
         };
         if let Write::CopyInParts(head, part) = &write {
@@ -166,7 +166,7 @@ impl<L: Store> Repairer<'_, L> {
         }
         self.count_and(counted, claim, async |_: &mut Claim| {
             Ok(match &write {
-                Write::Update => s3.update(object, head, key, bucket_key).await?,
+                Write::Update => s3.update(object, facts, key, bucket_key).await?,
                 Write::Copy(head) | Write::CopyInParts(head, _) => SelfCopy { s3, object, head, key }.whole().await?,
             })
         })

@@ -81,10 +81,11 @@ impl<'a, L: Store> StageRetrier<'a, L> {
         if let Some(retried) = retried {
             telemetry::decision(&retried);
             let changes = Changes { found: vec![retried], ..Changes::default() };
-            if let Err(error) = self.run.record(&changes.found).await {
+            if let Err(error) = Box::pin(self.run.record(&changes.found)).await {
                 warn!(error = chain(&error), "the ledger does not have the decision about a retried stage");
             }
-            if let Err(error) = notices::publish(self.run, &self.run.notice_title("artifacts"), &changes).await {
+            let title = self.run.notice_title("artifacts");
+            if let Err(error) = Box::pin(notices::publish(self.run, &title, &changes)).await {
                 warn!(error = chain(&error), "the notice about a retried stage could not be sent");
             }
         }

@@ -147,8 +147,8 @@ impl<'a, L: Store> Tracker<'a, L> {
         let was_known = known.as_ref().is_some_and(|known| known.row.state != FindingState::Resolved);
         let mut has_row = true;
         if let Some(row) = new {
-            match self.write(&id, row, known.map(|known| known.revision)).await {
-                Ok(row) if !was_known => self.announce(FindingEvent::new(&id, &row, shown)).await,
+            match Box::pin(self.write(&id, row, known.map(|known| known.revision))).await {
+                Ok(row) if !was_known => Box::pin(self.announce(FindingEvent::new(&id, &row, shown))).await,
                 Ok(_) => {}
                 Err(Error::Changed(_)) if !was_known => {
                     // Another invocation has found it at the same time, and reports it.

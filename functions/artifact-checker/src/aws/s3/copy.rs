@@ -17,18 +17,15 @@ use aws_sdk_s3::primitives::{DateTime, DateTimeFormat};
 use aws_sdk_s3::types::{
     ChecksumAlgorithm, ChecksumType, CompletedMultipartUpload, CopyPartResult, Part, ServerSideEncryption,
 };
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::utf8_percent_encode;
 use sekisho_lambda::ServiceError;
 
+use crate::aws::s3::head::{PART, PATH};
 use crate::aws::s3::{Head, S3, WriteResult, bucket_key};
 use crate::aws::service_error;
 use crate::key::KeyArn;
 use crate::object::{Encryption, ObjectId};
 
-/// The characters to encode in `x-amz-copy-source`: all except RFC 3986's unreserved characters, and the slash between
-/// bucket, folders and name.
-const COPY_SOURCE: &AsciiSet = &TAG.remove(b'/');
-const TAG: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 /// The time to wait for a copy. S3 ends its answer only when the copy is done, and it copies up to 5 GiB at about 100
 /// MB a second.
 const COPY_TIMEOUT: Duration = Duration::from_mins(4);
@@ -59,7 +56,7 @@ impl SelfCopy<'_> {
             .if_match(etag)
             .server_side_encryption(layers(head))
             .ssekms_key_id(key.as_str())
-            .set_bucket_key_enabled(bucket_key(head))
+            .set_bucket_key_enabled(bucket_key(&head.facts))
             .set_storage_class(head.output.storage_class.clone())
             .set_website_redirect_location(head.output.website_redirect_location.clone())
             .set_checksum_algorithm(checksum(&head.output))
@@ -117,7 +114,7 @@ impl SelfCopy<'_> {
             .key(&object.key)
             .server_side_encryption(layers(head))
             .ssekms_key_id(key.as_str())
-            .set_bucket_key_enabled(bucket_key(head))
+            .set_bucket_key_enabled(bucket_key(&head.facts))
             .set_storage_class(source.storage_class.clone())
             .set_website_redirect_location(source.website_redirect_location.clone())
             .set_checksum_algorithm(checksum(source))
@@ -216,7 +213,7 @@ impl SelfCopy<'_> {
             .send()
             .await
             .map_err(|error| service_error("s3:GetObjectTagging", error))?;
-        let encode = |text: &str| utf8_percent_encode(text, TAG).to_string();
+        let encode = |text: &str| utf8_percent_encode(text, PART).to_string();
         let pairs: Vec<String> =
             answer.tag_set.iter().map(|tag| format!("{}={}", encode(&tag.key), encode(&tag.value))).collect();
         Ok(Some(pairs.join("&")))
@@ -296,7 +293,7 @@ fn checksum(output: &HeadObjectOutput) -> Option<ChecksumAlgorithm> {
 
 /// The value of the `x-amz-copy-source` header, which the SDK does not encode.
 fn copy_source(object: &ObjectId) -> String {
-    utf8_percent_encode(&format!("{}/{}", object.bucket, object.key), COPY_SOURCE).to_string()
+    utf8_percent_encode(&format!("{}/{}", object.bucket, object.key), PATH).to_string()
 }
 
 fn http_date(text: &str) -> Option<DateTime> {
