@@ -121,6 +121,10 @@ resume: ## end the hold of WAVE=…, or of the whole train, of ROUTE=… (REF=�
 accept: ## take the unknown targets in WAVE=… of ROUTE=… for healthy, or FINDING=… (REASON=…; REF=…, DRY_RUN=1; CODE=…)
 	@$(TOOLS) accept $(PROFILED) $(TRAIN) $(if $(call given,FINDING),--finding "$(FINDING)")
 
+.PHONY: repair
+repair: ## have S3 Batch Operations make the repairs of artifacts that a sweep left under CODE=… (ENV=… with the pipelines)
+	@$(TOOLS) repair $(PROFILED) $(if $(call given,CODE),--code "$(CODE)")
+
 .PHONY: promote
 promote: ## let REVISION=… enter WAVE=… of ROUTE=… next, whatever holds it back (REASON=…; REF=…, DRY_RUN=1)
 	@$(TOOLS) promote $(PROFILED) $(TRAIN)

@@ -44,6 +44,7 @@ OPERATIONS = (
     "audit",
     "where",
     "resend",
+    "repair",
     "redrive",
     "clean-start",
     "upgrade-pipeline",

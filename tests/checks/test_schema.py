@@ -120,6 +120,7 @@ def test_the_committed_file_is_valid():
             'repair = "update"\nconsumer_role = "arn:aws:iam:::role/build"',
             ["artifacts", "consumer_role"],
         ),
+        ('repair = "update"', 'repair = "update"\nconfirm_above = -1', ["artifacts", "confirm_above"]),
         (
             'repair = "update"',
             'repair = "update-only"\nbuckets.Shared.repair = "copy"',

@@ -18,6 +18,7 @@ from tests.iam.table import (  # noqa: F401 (requests)
     doors,
     functions,
     images,
+    jobs,
     people,
     pipelines,
     queues,

@@ -400,7 +400,9 @@ ASKED = {
 SHOWN_BY = {
     "temp-access": ("access", {"open", "ended", "scheduled", "pending", "break-glass"}),
     "event-relay": ("train", {"condemned", "held", "unknown"}),
+    "artifact-checker": ("repair", {"waiting"}),
 }
+SENT_BY = {"TrainsByChat": "event-relay", "RepairsByChat": "artifact-checker"}
 ACTIONS = {
     name: one["Properties"] | {"Condition": one["Condition"]}
     for name, one in deployed.source()["Resources"].items()
@@ -415,7 +417,7 @@ def test_the_commands_of_custom_actions_fit():
     chatbot = botocore.session.get_session().get_service_model("chatbot")
     shape: Any = chatbot.shape_for("CustomActionDefinition")
     most = shape.members["CommandText"].metadata["max"]
-    assert most == 100 and len(REGIONS) > 30 and len(ACTIONS) == 10
+    assert most == 100 and len(REGIONS) > 30 and len(ACTIONS) == 11
     for name, action in ACTIONS.items():
         for region in REGIONS:
             command = action["Definition"]["CommandText"]["Fn::Sub"].replace("${AWS::Region}", region)
@@ -427,7 +429,7 @@ def test_every_variable_of_a_custom_action_is_given_or_asked_for(name):
     used = set(
         re.findall(r"\$(\w+)", ACTIONS[name]["Definition"]["CommandText"]["Fn::Sub"].replace("${AWS::Region}", ""))
     )
-    binary = "event-relay" if ACTIONS[name]["Condition"] == "TrainsByChat" else "temp-access"
+    binary = SENT_BY.get(ACTIONS[name]["Condition"], "temp-access")
     notices = deployed.ROOT / "functions" / binary / "src"
     source = "\n".join(file.read_text() for file in [notices / "notice.rs", *notices.glob("notice/*.rs")])
     additional = re.findall(r'\("(\w+)", ', source)

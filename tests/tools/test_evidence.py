@@ -224,6 +224,22 @@ def test_only_the_checker_changes_an_encryption(error, decisions, state):
     assert evidence.only_the_checker_repairs(place).state is state
 
 
+@pytest.mark.parametrize(
+    ("decisions", "state"),
+    [
+        ([{"outcome": "repaired", "reason": "r", "code": "ABCD2345"}], HOLDS),
+        (
+            [{"outcome": "repaired", "reason": "r", "code": "A"}, {"outcome": "unknown", "reason": "r", "code": "B"}],
+            FAILS,
+        ),
+        ([{"outcome": "reported", "reason": "waits", "code": "ABCD2345"}], HIDDEN),
+        ([{"outcome": "repaired", "reason": "by itself"}], HIDDEN),
+    ],
+)
+def test_the_end_of_a_job_shows_what_s3_lets_it_do(decisions, state):
+    assert evidence.jobs_repair_artifacts(Account(decisions=decisions)).state is state
+
+
 def test_without_a_permission_of_its_own_a_refusal_shows_nothing():
     refused = ClientError({"Error": {"Code": "AccessDenied", "Message": "not authorized"}}, "UpdateObjectEncryption")
     place = Account(s3=MagicMock(update_object_encryption=MagicMock(side_effect=refused)))

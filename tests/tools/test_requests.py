@@ -1,4 +1,4 @@
-"""`make where` and `make resend` make a request to event-relay, print its text, and fail with the function's error."""
+"""`make where`, `make resend` and `make repair` make a request, print its answer, and fail with the function's error."""
 
 import subprocess
 
@@ -8,7 +8,7 @@ from tests.tools.faults import R, T
 from tests.tools.runner import run
 from tests.tools.test_commands import make_would_run
 from tools.failure import Failure
-from tools.operations import invocation, resend, where
+from tools.operations import invocation, repair, resend, where
 from tools.operations.environment import environment
 
 
@@ -77,3 +77,15 @@ def test_make_passes_on_only_the_variables_of_its_command_line():
 def test_resend_needs_a_route_and_an_account():
     done = subprocess.run(["make", "resend", "ENV=repository"], capture_output=True, text=True, check=False)
     assert done.returncode != 0 and "--route, --account" in done.stderr
+
+
+def test_repair_confirms_a_repair_in_the_account_with_the_pipelines(answering, capsys):
+    functions = answering({"decisions": [{"outcome": "reported", "reason": "estimated cost: $0.25"}]})
+    repair.main(["--env", "test", "--code", "ABCD2345"])
+    assert functions.invoked == [("sekisho-artifact-checker", {"action": "repair", "code": "ABCD2345"})]
+    assert capsys.readouterr().out == "reported: estimated cost: $0.25\n"
+    with pytest.raises(SystemExit) as ended:
+        repair.main(["--env", "repository", "--code", "ABCD2345"])
+    assert "Environment repository has no artifact-checker" in str(ended.value.code)
+    assert '--code "ABCD2345"' in make_would_run("repair", "ENV=test", "CODE=ABCD2345")
+    assert "--code" not in make_would_run("repair", "ENV=test", CODE="ABCD2345")

@@ -145,6 +145,17 @@ def buttons_appear(_place: Place) -> Seen:
     return hidden("only the channel shows it: grant access, wait until it ends, and look at both notices")
 
 
+def jobs_repair_artifacts(place: Place) -> Seen:
+    """Looks for the ends of repairs by S3 Batch Operations in the decisions of artifact-checker."""
+    ended = [one for one in place.decisions("artifact-checker") if "code" in one]
+    for one in ended:
+        if one["outcome"] == "unknown":
+            return fails(one["reason"])
+    if any(one["outcome"] == "repaired" for one in ended):
+        return holds("a job has repaired artifacts, and its report was read")
+    return hidden("no job repaired artifacts since yesterday: deploy with `confirm_above = 0`, and confirm a repair")
+
+
 def buttons_of_trains_appear(place: Place) -> Seen:
     """Always returns `hidden`, because no API shows what Slack displays."""
     if not place.target.parameters.get("SlackChannelId"):

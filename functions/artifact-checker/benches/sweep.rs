@@ -77,6 +77,7 @@ fn sweep(port: u16, objects: usize, id: &str) -> (f64, u64) {
                     repair: Repair::Report,
                     consumer_role: None,
                     retry_stage: false,
+                    confirm_above: 100_000,
                     buckets: BTreeMap::new(),
                 },
                 bucket: bucket.clone(),
@@ -84,6 +85,7 @@ fn sweep(port: u16, objects: usize, id: &str) -> (f64, u64) {
                 // The benchmark finds out what the function's own work costs.
                 rates: Rates::UNLIMITED,
                 alone: usize::MAX,
+                manifest_part: usize::MAX,
                 queue_url: String::new(),
                 concurrency: 1,
             },

@@ -4,6 +4,7 @@ pub(crate) mod codepipeline;
 pub(crate) mod events;
 pub(crate) mod kms;
 pub(crate) mod s3;
+pub(crate) mod s3_control;
 pub(crate) mod sqs;
 pub(crate) mod sts;
 
@@ -44,6 +45,7 @@ pub struct Clients {
     pub(crate) sqs: Later<Signed>,
     pub(crate) topic: Topic,
     pub(crate) buses: Later<Buses>,
+    aws: SdkConfig,
 }
 
 impl Clients {
@@ -72,7 +74,13 @@ impl Clients {
             sqs: later(aws, |aws| Signed::new(aws, &sqs::SQS, None)),
             topic: Topic::new(later(aws, aws_sdk_sns::Client::new), topic_arn),
             buses: later(aws, Buses::new),
+            aws: aws.clone(),
         }
+    }
+
+    /// The jobs of S3 Batch Operations of an account. Few invocations need this client, so it is not kept.
+    pub(crate) fn jobs(&self, account: &str) -> Signed {
+        Signed::s3_control(&self.aws, account)
     }
 }
 

@@ -2,7 +2,9 @@
 //! event.
 
 mod accept;
+mod batch;
 mod bucket;
+mod budget;
 mod check;
 mod claim;
 mod division;
@@ -115,6 +117,7 @@ impl<L: Store> Checker<L> {
                 Some(range) => Box::pin(ranges::check(&run, &request, range)).await,
                 None => Box::pin(sweep::requested(&run, &request)).await,
             },
+            Request::Repair(request) => Box::pin(batch::requested(&run, &request)).await,
             Request::Accept(request) => {
                 let decision = accept::accept(&run, &request).await?;
                 finish(&run, vec![decision]).await

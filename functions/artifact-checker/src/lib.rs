@@ -29,6 +29,12 @@
 //! the sweep. An object whose check takes longer than an invocation, such as a very large copy, does not hold up the
 //! others: the next invocation continues its upload.
 //!
+//! **Jobs.** A sweep of the deployed bucket puts as many objects under the right key in place as the configuration allows
+//! (`confirm_above`). The others become the manifest of a job of S3 Batch Operations. People get a notice with the
+//! estimated cost and a code, and `{"repair":"<code>"}` creates the job. `sekisho-artifact-sweeper` looks at the job again
+//! and again, reads its report into the findings, and sends a notice. While a job waits or runs, no sweep repairs in
+//! place. A job that does not complete, or whose report lacks results, makes the repair incomplete.
+//!
 //! **Incremental sweeps.** The schedule's sweep checks the objects that were written since the last sweep, and those with
 //! findings; once a week, it checks all objects. Every sweep that a person requests checks all objects.
 //!
@@ -48,6 +54,8 @@
 mod answer;
 mod artifact_stores;
 mod aws;
+mod batch;
+mod batch_report;
 mod bucket_finding;
 mod cache;
 mod checker;
@@ -86,4 +94,4 @@ pub use key::KeyArn;
 pub use outcome::Outcome;
 pub use rate::Rates;
 pub use settings::Settings;
-pub use sweep_report::{Estimate, SweepReport};
+pub use sweep_report::{Estimate, RepairCost, SweepReport};

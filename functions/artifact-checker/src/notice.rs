@@ -1,5 +1,6 @@
 //! The notice that tells people about findings.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use sekisho_domain::decision::Decision;
@@ -47,7 +48,13 @@ pub(crate) fn of_changes(title: &str, changes: &Changes) -> Option<Notice> {
         let _ = writeln!(text, "\nAll findings: {list}");
     }
     let lines = text.lines().map(ToOwned::to_owned).collect();
-    Some(Notice { title: title.to_owned(), lines, ..Notice::default() })
+    Some(Notice { title: title.to_owned(), lines, context: context(&findings), ..Notice::default() })
+}
+
+/// The variables of the button that confirms a repair (`RepairArtifacts` in template.yaml).
+fn context(findings: &[&Decision<Outcome>]) -> BTreeMap<&'static str, String> {
+    let code = findings.iter().find_map(|finding| finding.concerns.get("code"));
+    code.map_or_else(BTreeMap::new, |code| BTreeMap::from([("repair", "waiting".to_owned()), ("code", code.clone())]))
 }
 
 /// Whether people get a notice about the outcome.
@@ -103,6 +110,19 @@ fn paragraph(finding: &Decision<Outcome>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_the_notice_about_a_repair_that_waits_has_a_button() {
+        let waits = Decision::new(Outcome::Reported, "r").about("bucket", "b").about("code", "7KQ2M9XA");
+        let other = Decision::new(Outcome::Reported, "r").about("bucket", "b");
+        let notice = |found: &Decision<Outcome>| {
+            of_changes("t", &Changes { found: vec![found.clone()], ..Changes::default() }).unwrap()
+        };
+        let expected = BTreeMap::from([("repair", "waiting".to_owned()), ("code", "7KQ2M9XA".to_owned())]);
+        assert_eq!((notice(&waits).context, notice(&other).context), (expected, BTreeMap::new()));
+        let changes = Changes { resolved: vec![waits], ..Changes::default() };
+        assert_eq!(of_changes("t", &changes).unwrap().context, BTreeMap::new());
+    }
 
     #[test]
     fn a_key_with_a_line_break_stays_on_one_line() {

@@ -21,6 +21,8 @@ pub(crate) enum Request {
     Schedule,
     /// Sweep one bucket.
     Sweep(SweepRequest),
+    /// Confirm or continue a repair that is left to S3 Batch Operations.
+    Repair(RepairRequest),
     /// Accept a finding.
     Accept(AcceptRequest),
     /// Do nothing, because the event concerns no artifact. The text is the reason.
@@ -160,6 +162,27 @@ enum AcceptAction {
     Accept,
 }
 
+/// A request to have S3 Batch Operations make the repairs that a sweep has left.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RepairRequest {
+    #[serde(rename = "action", default)]
+    _action: Option<RepairAction>,
+    /// The code of the repair, as it was typed. `{"repair":"<code>"}` is short for the action and the code.
+    #[serde(alias = "repair")]
+    pub(crate) code: String,
+    /// Whether to continue a confirmed repair, and to confirm none. The function sets this field in the messages that
+    /// it sends to its queue.
+    #[serde(default)]
+    pub(crate) follow: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum RepairAction {
+    Repair,
+}
+
 #[derive(Deserialize)]
 struct ObjectCreated {
     bucket: Bucket,
@@ -226,10 +249,13 @@ fn read_delivery(object: Map<String, Value>) -> Request {
 }
 
 fn read_request(object: Map<String, Value>) -> Request {
-    let is_accept = object.get("action").is_some_and(|action| action == "accept");
+    let is_action = |name: &str| object.get("action").is_some_and(|action| action == name);
+    let (is_accept, is_repair) = (is_action("accept"), is_action("repair") || object.contains_key("repair"));
     let object = Value::Object(object);
     let request = if is_accept {
         serde_json::from_value(object).map(Request::Accept)
+    } else if is_repair {
+        serde_json::from_value(object).map(Request::Repair)
     } else {
         serde_json::from_value(object).map(Request::Sweep)
     };
@@ -273,7 +299,7 @@ fn read_event(event: Envelope, account: &AccountId) -> Request {
 fn usage(problem: &str) -> String {
     format!(
         "{problem}: write {{\"action\":\"sweep\",\"bucket\":\"<bucket>\"}}, with \"versions\":true for all versions \
-         and \"dry_run\":true to change nothing, or {{\"action\":\"accept\",\"finding\":\"<code>\",\
-         \"reason\":\"<why>\"}}"
+         and \"dry_run\":true to change nothing, {{\"action\":\"accept\",\"finding\":\"<code>\",\
+         \"reason\":\"<why>\"}}, or {{\"action\":\"repair\",\"code\":\"<code>\"}}"
     )
 }

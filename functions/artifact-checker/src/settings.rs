@@ -10,9 +10,13 @@ use sekisho_lambda::environment::{ARTIFACT_BUCKET, ARTIFACT_KEY_ARN, SWEEP_CONCU
 use crate::key::KeyArn;
 use crate::rate::Rates;
 use crate::repair::RepairRule;
+use crate::request::SweepRequest;
 
 /// At half of S3's rate, these objects take about seven seconds. A smaller bucket needs no second invocation.
 const ALONE: usize = 20_000;
+
+/// The size of a part of a manifest in bytes. An upload has up to 10,000 parts.
+const MANIFEST_PART: usize = 32 * 1024 * 1024;
 
 /// The function's settings.
 #[derive(Debug, Clone)]
@@ -27,6 +31,8 @@ pub struct Settings {
     pub rates: Rates,
     /// How many objects of a bucket the first invocation checks before it leaves the rest to the ranges of the sweep.
     pub alone: usize,
+    /// How many bytes of a manifest are uploaded at once.
+    pub manifest_part: usize,
     /// The URL of the queue of the ranges of sweeps.
     pub queue_url: String,
     /// The most invocations that work on the ranges of sweeps at the same time.
@@ -45,6 +51,13 @@ impl Settings {
         }
     }
 
+    /// How many objects a sweep may put under the right key in place; `None` means no limit. The role with which S3
+    /// Batch Operations repairs the others may change only the bucket that was deployed with this function.
+    pub(crate) fn repairs_in_place(&self, request: &SweepRequest, rule: &RepairRule) -> Option<u64> {
+        let is_limited = !request.dry_run && request.bucket == self.bucket;
+        (is_limited && matches!(rule, RepairRule::Update { .. })).then_some(self.artifacts.confirm_above)
+    }
+
     /// Reads the settings.
     ///
     /// # Errors
@@ -56,6 +69,7 @@ impl Settings {
             key: KeyArn::of_variable(ARTIFACT_KEY_ARN, environment.required(ARTIFACT_KEY_ARN)?)?,
             rates: Rates::HALF,
             alone: ALONE,
+            manifest_part: MANIFEST_PART,
             queue_url: environment.required(SWEEP_QUEUE_URL)?.to_owned(),
             concurrency: concurrency(environment.required(SWEEP_CONCURRENCY)?)?,
         })

@@ -29,7 +29,7 @@ pub(crate) struct ActionRun {
     pub(crate) status: RunStatus,
     /// The code of the error, if the action failed.
     pub(crate) error: Option<String>,
-    /// Whether the action failed because it lacks a permission, or because its build could not read its input.
+    /// Whether the action failed because it lacks a permission of KMS, or because its build could not read its input.
     pub(crate) was_denied: bool,
     /// The id of the action's build in CodeBuild.
     pub(crate) build: Option<String>,

@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use sekisho_domain::decision::Decision;
 use serde::Serialize;
 
+use crate::batch::dollars;
 use crate::finding::FindingState;
 use crate::outcome::Outcome;
-use crate::repair::RequestCount;
+use crate::repair::{RequestCount, Step};
 use crate::report::folder;
 use crate::request::SweepRequest;
+use crate::settings::Settings;
 use crate::sweep_row::{SweepRow, is_false};
 use crate::sweep_totals::{is_zero, summary};
 
@@ -58,9 +60,36 @@ pub struct SweepReport {
     /// The number of findings that are not in the list, because S3 did not take a part of it. The log has them.
     #[serde(skip_serializing_if = "is_zero")]
     pub not_listed: u64,
+    /// The number of objects whose repair is left to S3 Batch Operations.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub left: u64,
     /// Set only for a dry run: the requests of the same sweep with repairs, and their cost.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub estimate: Option<Estimate>,
+    /// What the repairs of the sweep cost; `None` for a dry run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repairs: Option<RepairCost>,
+}
+
+/// The estimated cost of a sweep's repairs, without those that are left to S3 Batch Operations.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct RepairCost {
+    /// How many objects the sweep puts under the right key in place at most; `None` if there is no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at_most: Option<u64>,
+    /// The cost of so many repairs in US dollars.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at_most_usd: Option<f64>,
+    /// The cost of the repairs so far in US dollars.
+    pub usd: f64,
+}
+
+impl RepairCost {
+    #[expect(clippy::cast_precision_loss, reason = "the result is an estimate")]
+    fn of(repairs: RequestCount, at_most: Option<u64>) -> Self {
+        let of_one = Step::Update.requests(0).usd();
+        Self { at_most, at_most_usd: at_most.map(|most| most as f64 * of_one), usd: repairs.usd() }
+    }
 }
 
 /// The requests that a sweep with repairs needs, and their cost.
@@ -85,10 +114,10 @@ impl Estimate {
 }
 
 impl SweepReport {
-    /// `own_bucket` is the bucket that was deployed with this function.
-    pub(crate) fn new(request: &SweepRequest, row: &SweepRow, own_bucket: &str) -> Self {
+    pub(crate) fn new(request: &SweepRequest, row: &SweepRow, settings: &Settings) -> Self {
         let totals = &row.totals;
-        let folder = || format!("s3://{own_bucket}/{}", folder(&request.bucket, row));
+        let folder = || format!("s3://{}/{}", settings.bucket, folder(&request.bucket, row));
+        let at_most = settings.repairs_in_place(request, &settings.repair_rule(&request.bucket));
         Self {
             sweep: row.sweep.clone(),
             bucket: request.bucket.clone(),
@@ -108,7 +137,9 @@ impl SweepReport {
             more_findings: totals.more_findings,
             list: (totals.report_parts > 0).then(folder),
             not_listed: totals.not_listed,
+            left: totals.left,
             estimate: request.dry_run.then(|| Estimate::of(totals.checks, totals.repairs)),
+            repairs: (!request.dry_run).then(|| RepairCost::of(totals.repairs, at_most)),
         }
     }
 
@@ -135,12 +166,24 @@ impl SweepReport {
             0 => String::new(),
             count => format!("; {count} not written since the last sweep, and not checked"),
         };
+        let left = match self.left {
+            0 => String::new(),
+            count => format!("; the repair of {count} is left to S3 Batch Operations"),
+        };
+        let cost = match (self.estimate, self.repairs) {
+            (Some(Estimate { usd, .. }), _) => format!("; with repairs, it would cost about {}", dollars(usd)),
+            (None, Some(RepairCost { usd, .. })) if usd > 0.0 => format!("; the repairs cost about {}", dollars(usd)),
+            _ => String::new(),
+        };
         let states: Vec<String> = self.findings.iter().map(|(state, count)| format!("{count} {state}")).collect();
         let findings = if states.is_empty() { String::new() } else { format!("; findings: {}", states.join(", ")) };
-        Decision::new(outcome, format!("{state}: {}{unchanged}{findings}", summary(self.objects, &self.outcomes)))
-            .about("bucket", &self.bucket)
-            .about("sweep", &self.sweep)
-            .about_some("list", self.list.as_deref())
+        Decision::new(
+            outcome,
+            format!("{state}: {}{unchanged}{findings}{left}{cost}", summary(self.objects, &self.outcomes)),
+        )
+        .about("bucket", &self.bucket)
+        .about("sweep", &self.sweep)
+        .about_some("list", self.list.as_deref())
     }
 
     /// Whether some objects are not decided.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use sekisho_domain::decision::Decision;
 use serde::{Deserialize, Serialize};
 
+use crate::batch::ManifestLines;
 use crate::finding::FindingState;
 use crate::outcome::Outcome;
 use crate::repair::RequestCount;
@@ -32,7 +33,7 @@ pub(crate) struct SweepTotals {
     pub(crate) outcomes: BTreeMap<Outcome, u64>,
     /// The requests that list objects, read their metadata, and read a byte of them.
     pub(crate) checks: RequestCount,
-    /// In a dry run, the requests that the repairs would need.
+    /// The requests of the repairs. A dry run does not send them.
     pub(crate) repairs: RequestCount,
     /// The number of findings about objects in each state.
     #[serde(default)]
@@ -59,6 +60,12 @@ pub(crate) struct SweepTotals {
     /// The findings that the list does not have yet.
     #[serde(skip)]
     pub(crate) unwritten: Vec<Decision<Outcome>>,
+    /// The number of objects that are left to S3 Batch Operations.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) left: u64,
+    /// The objects that are left to S3 Batch Operations, and that the manifests do not have yet.
+    #[serde(skip)]
+    pub(crate) unwritten_left: ManifestLines,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
@@ -123,12 +130,14 @@ const CONCERNS: [&str; 13] = [
 #[derive(Debug)]
 pub(crate) struct CheckedObject {
     pub(crate) decision: Decision<Outcome>,
-    /// In a dry run, the requests that a repair would make.
+    /// The requests of the repair, which a dry run would make.
     pub(crate) planned_requests: Option<RequestCount>,
     /// Whether a byte of the object was read.
     pub(crate) was_read: bool,
     /// The verdict of a read that failed because of the key or the reader.
     pub(crate) failed_read: Option<Verdict>,
+    /// Whether a job of S3 Batch Operations has to enable the S3 Bucket Key. `None` if the object is not left to a job.
+    pub(crate) left_to_job: Option<bool>,
     /// The finding's state. `None` if the object has no finding, and in a dry run.
     pub(crate) tracked: Option<Tracked>,
 }
@@ -146,12 +155,15 @@ pub(crate) struct Tracked {
 impl Tracked {
     /// A finding without a row, because the ledger already has many.
     pub(crate) const UNTRACKED: Self = Self { state: FindingState::Open, is_news: false, has_row: false };
+
+    /// A finding that the manifest of a job has instead of a row.
+    pub(crate) const OF_JOB: Self = Self { state: FindingState::Open, is_news: false, has_row: true };
 }
 
 impl CheckedObject {
     /// An object whose check did not end.
     pub(crate) fn undecided(decision: Decision<Outcome>) -> Self {
-        Self { decision, planned_requests: None, was_read: false, failed_read: None, tracked: None }
+        Self { decision, planned_requests: None, was_read: false, failed_read: None, left_to_job: None, tracked: None }
     }
 }
 
@@ -170,6 +182,10 @@ impl SweepTotals {
         if let Some(Tracked { state, has_row, .. }) = object.tracked {
             *self.states.entry(state).or_default() += 1;
             self.untracked += u64::from(!has_row);
+        }
+        let about = |name| object.decision.concerns.get(name).map(String::as_str);
+        if let (Some(bucket_key), Some(bucket), Some(key)) = (object.left_to_job, about("bucket"), about("object")) {
+            self.unwritten_left.add(bucket_key, bucket, key, about("version"));
         }
         self.unwritten.push(object.decision.clone());
         if object.tracked.is_none_or(|tracked| tracked.is_news) {
@@ -214,6 +230,8 @@ impl SweepTotals {
         self.report_parts += page.report_parts;
         self.not_listed += page.not_listed;
         self.unwritten.extend(page.unwritten);
+        self.left += page.left;
+        self.unwritten_left.extend(page.unwritten_left);
     }
 
     /// Whether there are findings of which people do not know.

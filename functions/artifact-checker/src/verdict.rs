@@ -192,6 +192,11 @@ pub(crate) fn of_plan(plan: &RepairPlan, encryption: &str) -> Verdict {
     }
 }
 
+/// The verdict on an object under a wrong key that a sweep leaves to S3 Batch Operations.
+pub(crate) fn left_to_job(encryption: &str) -> Verdict {
+    Verdict::new(Outcome::Reported, format!("it is under {encryption}, and its repair is left to S3 Batch Operations"))
+}
+
 /// The verdict if S3 refused the write of a repair.
 pub(crate) fn not_repaired(error: &ServiceError, encryption: &str) -> Verdict {
     let answer = in_words(error);

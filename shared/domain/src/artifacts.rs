@@ -6,6 +6,9 @@ use serde::{Deserialize, Deserializer};
 
 use crate::account::{AccountId, Arn};
 
+/// The default of [`Artifacts::confirm_above`].
+const CONFIRM_ABOVE: u64 = 100_000;
+
 /// How artifact-checker repairs an artifact that is encrypted with a wrong key, if this key belongs to the function's
 /// own account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -36,6 +39,10 @@ pub struct Artifacts {
     /// artifact was repaired.
     #[serde(default)]
     pub retry_stage: bool,
+    /// How many artifacts of the stack's bucket one sweep puts under the right key in place. It leaves the others to S3
+    /// Batch Operations, and a person has to confirm this job.
+    #[serde(default = "confirm_above")]
+    pub confirm_above: u64,
     /// The buckets other than the stack's own in which artifacts may be repaired, by name. Other buckets are only
     /// reported on.
     #[serde(default, deserialize_with = "bucket_names")]
@@ -80,6 +87,10 @@ fn partitions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>,
         return Err(serde::de::Error::custom(message));
     }
     Ok(keys.into_iter().collect())
+}
+
+fn confirm_above() -> u64 {
+    CONFIRM_ABOVE
 }
 
 fn bucket_names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, BucketArtifacts>, D::Error> {
@@ -129,6 +140,8 @@ mod tests {
         .unwrap();
         assert_eq!((artifacts.repair, artifacts.retry_stage), (Repair::UpdateOnly, false));
         assert!(read("retry_stage = true").unwrap().retry_stage);
+        assert_eq!((artifacts.confirm_above, read("confirm_above = 0").unwrap().confirm_above), (100_000, 0));
+        assert!(read("confirm_above = -1").unwrap_err().to_string().contains("confirm_above"));
         assert_eq!(artifacts.buckets["shared-store"].repair, Repair::Copy);
         assert_eq!(artifacts.consumer_role("shared-store"), Some(role("444444444444").as_str()));
         for other in ["a.b", "sekisho-artifacts"] {

@@ -26,7 +26,7 @@ for account, _, _ in WAYS:
     starter, pipeline, build, cloudformation = (
         role(account, what) for what in ("pipeline-starter", "pipeline", "build", "cloudformation")
     )
-    checker = role(account, "artifact-checker")
+    checker, batch = role(account, "artifact-checker"), role(account, "artifact-batch")
     artifacts, key = bucket(account), KEY[account]
     tls = {"aws:SecureTransport": "true"}
     plain = but("by plain HTTP", "DenyPlainHttp", context={"aws:SecureTransport": "false"})
@@ -145,6 +145,8 @@ for account, _, _ in WAYS:
         (cloudformation, "kms:Decrypt", []),
         (checker, "kms:Encrypt kms:GenerateDataKey kms:ReEncryptTo", []),
         (checker, "kms:Decrypt kms:ReEncryptFrom", ["name"]),
+        (batch, "kms:Encrypt kms:GenerateDataKey kms:ReEncryptTo", []),
+        (batch, "kms:Decrypt kms:ReEncryptFrom", ["name"]),
     ]:
         may(
             "uses the key",

@@ -4,6 +4,7 @@
 //! else.
 
 pub(crate) mod access;
+mod bytes;
 pub(crate) mod copy;
 pub(crate) mod head;
 pub(crate) mod list;

@@ -57,7 +57,17 @@ pub(crate) async fn compared<L: Store>(run: &Run<'_, L>, decisions: Vec<Decision
 
 /// Sends a notice and events about the new findings, and records that people know of them.
 pub(crate) async fn send<L: Store>(run: &Run<'_, L>, title: &str, news: &News) -> Result<(), ServiceError> {
-    publish(run, title, &Changes { found: news.decisions.clone(), ..Changes::default() }).await?;
+    send_changes(run, title, news, &Changes { found: news.decisions.clone(), ..Changes::default() }).await
+}
+
+/// Sends a notice about changes, and events about the new findings among them, and records that people know of these.
+pub(crate) async fn send_changes<L: Store>(
+    run: &Run<'_, L>,
+    title: &str,
+    news: &News,
+    changes: &Changes,
+) -> Result<(), ServiceError> {
+    publish(run, title, changes).await?;
     let event = |unsent: &Unsent| FindingEvent::new(&unsent.id, &unsent.row, FindingState::New);
     events::put(run, &news.unsent.iter().map(event).collect::<Vec<_>>()).await;
     for Unsent { id, row, revision } in &news.unsent {

@@ -11,6 +11,7 @@ use tracing::warn;
 use crate::aws::codepipeline::ArtifactWriters;
 use crate::aws::s3::S3;
 use crate::checker::bucket::{artifact_stores, assess_key};
+use crate::checker::budget::Budget;
 use crate::checker::check::{CheckMode, CheckRequest, ObjectChecker};
 use crate::checker::foreign_key::explained;
 use crate::checker::reader::Reader;
@@ -139,6 +140,7 @@ async fn check_object<L: Store>(
         holder: run.request_id().to_owned(),
         wait_until: run.invocation.deadline - RESERVE,
         rates: Rates::UNLIMITED,
+        budget: Budget::default(),
     };
     let checker = ObjectChecker::new(run, s3, &reader, right_key, rule, mode);
     let request = CheckRequest { object: written.id.clone(), is_latest: true, reading: Reading::Read };

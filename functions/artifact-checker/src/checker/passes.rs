@@ -91,6 +91,16 @@ impl Passes {
         is_usable.then(|| basis.last - LONGEST_UPLOAD.as_secs().cast_signed())
     }
 
+    /// Lets the next scheduled sweep of a bucket be complete.
+    pub(crate) async fn require_complete<L: Store>(run: &Run<'_, L>, bucket: &str) -> Result<(), Error> {
+        let Self { key, revision, row } = Self::read(run, bucket).await?;
+        let row = PassRow { basis: None, ..row };
+        match run.ledger.write(&key, &row, revision, run.request_id()).await {
+            Ok(_) | Err(Error::Changed(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Records that a pass has ended. `was_sent` says whether people got the notice; if they did not, a summary is due.
     /// `leaves_nothing` says that the pass decided about every object, and that each finding has a row.
     pub(crate) async fn end<L: Store>(

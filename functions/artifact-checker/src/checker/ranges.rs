@@ -103,7 +103,7 @@ async fn end<L: Store>(
     delayed: Vec<Decision<Outcome>>,
 ) -> Result<Answer, Error> {
     send_delayed(run, request, &delayed).await;
-    let report = SweepReport::new(request, &taken.row, &run.settings.bucket);
+    let report = SweepReport::new(request, &taken.row, run.settings);
     info!(sweep.json = telemetry::json(&report), "sweep");
     let summary = report.summary(taken.row.totals.has_findings());
     run.record(from_ref(&summary)).await?;

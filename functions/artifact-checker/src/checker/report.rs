@@ -2,26 +2,31 @@
 
 use std::mem;
 
-use futures_util::future::try_join;
+use futures_util::future::try_join_all;
 use sekisho_lambda::failure::chain;
 use sekisho_ledger::Store;
 use tracing::warn;
 
+use crate::batch::parts;
 use crate::report::{csv, folder, json_lines, part};
 use crate::run::Run;
 use crate::sweep_row::SweepRow;
 
-/// Writes the findings that the row has and the list does not have yet, as the next part of the list. The row must be
-/// saved afterwards. If the part cannot be written, the sweep continues, because the log has the findings.
+const CSV: &str = "text/csv; charset=utf-8";
+
+/// Writes the findings that the row has and the list does not have yet, as the next part of the list, and those of them
+/// that are left to S3 Batch Operations, as the next parts of the manifests. The row must be saved afterwards. If the
+/// parts cannot be written, the sweep continues: the log has the findings, and the next sweep is complete again.
 pub(crate) async fn write<L: Store>(run: &Run<'_, L>, bucket: &str, row: &mut SweepRow) {
     let findings = mem::take(&mut row.totals.unwritten);
+    let left = mem::take(&mut row.totals.unwritten_left);
     if findings.is_empty() {
         return;
     }
     let own = &run.settings.bucket;
-    let path = format!("/{own}/{}{}", folder(bucket, row), part(row));
-    let put = |extension: &str, kind: &'static str, body: String| {
-        let path = format!("{path}.{extension}");
+    let (folder, part) = (folder(bucket, row), part(row));
+    let put = |folder: &str, extension: &str, kind: &'static str, body: String| {
+        let path = format!("/{own}/{folder}{part}.{extension}");
         async move {
             let headers = [
                 ("content-type", kind),
@@ -33,13 +38,22 @@ pub(crate) async fn write<L: Store>(run: &Run<'_, L>, bucket: &str, row: &mut Sw
             run.clients.reports.put(&path, &headers, body).await
         }
     };
-    let csv = put("csv", "text/csv; charset=utf-8", csv(&findings));
-    let json_lines = put("jsonl", "application/x-ndjson", json_lines(&findings));
-    match try_join(csv, json_lines).await {
-        Ok(_) => row.totals.report_parts += 1,
+    let mut writes = vec![
+        put(&folder, "csv", CSV, csv(&findings)),
+        put(&folder, "jsonl", "application/x-ndjson", json_lines(&findings)),
+    ];
+    for (bucket_key, lines) in left.lines {
+        writes.push(put(&parts(&folder, bucket_key), "csv", CSV, lines));
+    }
+    match try_join_all(writes).await {
+        Ok(_) => {
+            row.totals.report_parts += 1;
+            row.totals.left += left.count;
+        }
         Err(error) => {
-            warn!(error = chain(&error), path, "a part of the list of findings could not be written");
+            warn!(error = chain(&error), folder, part, "a part of the list of findings could not be written");
             row.totals.not_listed += u64::try_from(findings.len()).unwrap_or(u64::MAX);
+            row.totals.untracked += left.count;
         }
     }
 }

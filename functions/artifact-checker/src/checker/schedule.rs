@@ -8,6 +8,7 @@ use sekisho_ledger::Store;
 
 use crate::answer::Answer;
 use crate::aws::s3::list;
+use crate::checker::batch;
 use crate::checker::bucket::artifact_stores;
 use crate::checker::range_state::{resume, send};
 use crate::checker::sweep::sweep_or_report;
@@ -32,6 +33,7 @@ pub(crate) async fn sweep_all<L: Store>(run: &Run<'_, L>) -> Result<Answer, Erro
         }
     }
     let others = buckets.into_iter().filter(|bucket| *bucket != own);
+    batch::resume(run).await;
     let mut answer = Answer::default();
     for bucket in once(own).chain(others) {
         resume_requested(run, bucket).await?;

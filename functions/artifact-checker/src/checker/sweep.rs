@@ -15,7 +15,9 @@ use crate::answer::Answer;
 use crate::artifact_stores::ArtifactStores;
 use crate::aws::codepipeline::ArtifactWriters;
 use crate::aws::s3::{S3, access};
+use crate::checker::batch;
 use crate::checker::bucket::{artifact_stores, assess_key, closed_finding, stores_for_rest};
+use crate::checker::budget::Budget;
 use crate::checker::check::{CheckMode, ObjectChecker};
 use crate::checker::notices;
 use crate::checker::passes::Passes;
@@ -137,6 +139,7 @@ impl Preparation {
         taken: &mut TakenSweep,
     ) -> Result<Vec<Decision<Outcome>>, Error> {
         let reader = Reader::configured(run, &request.bucket).await?;
+        let rule = stores.repair_rule(run.settings, &request.bucket);
         let mode = CheckMode {
             dry_run: request.dry_run,
             follow_latest: false,
@@ -145,8 +148,8 @@ impl Preparation {
             // If another invocation holds an object, the check ends at once, and the walk repeats it later.
             wait_until: run.now(),
             rates,
+            budget: Budget::of(run, request, &rule, &taken.row).await?,
         };
-        let rule = stores.repair_rule(run.settings, &request.bucket);
         let checker = SweepChecker {
             run,
             request,
@@ -194,9 +197,12 @@ async fn sweep<L: Store>(run: &Run<'_, L>, request: &SweepRequest, stores: &Arti
             }
             walked => walked?,
         };
-    let report = SweepReport::new(request, &taken.row, &run.settings.bucket);
+    let report = SweepReport::new(request, &taken.row, run.settings);
     let mut findings = preparation.findings;
     findings.extend(unchecked_finding(bucket, &taken.row));
+    if report.complete {
+        findings.extend(batch::after_sweep(run, request, &taken.row).await?);
+    }
     let mut changes = changes_of(&taken.row.totals, report.list.clone());
     let Some(tracker) = tracker else {
         let decisions = findings.into_iter().map(with_id).chain(delayed).chain(changes.found).collect();

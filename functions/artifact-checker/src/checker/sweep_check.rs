@@ -24,7 +24,7 @@ use crate::outcome::Outcome;
 use crate::proofs::{Proofs, Reading};
 use crate::request::SweepRequest;
 use crate::run::Run;
-use crate::sweep_totals::CheckedObject;
+use crate::sweep_totals::{CheckedObject, Tracked};
 
 /// The most attempts at a call if S3 does not answer. Each pause between two attempts is twice as long as the pause
 /// before.
@@ -72,6 +72,10 @@ impl<L: Store> SweepChecker<'_, L> {
     /// Compares the result of a check with the ledger, and logs it.
     pub(crate) async fn compared(&self, result: CheckedObject, is_older_version: bool) -> CheckedObject {
         let result = match self.tracker {
+            // The manifest has the object. Rows and log lines for all of them would be too many.
+            Some(tracker) if result.left_to_job.is_some() && !tracker.has_finding(key_of(&result.decision)) => {
+                return CheckedObject { tracked: Some(Tracked::OF_JOB), ..result };
+            }
             Some(tracker) => tracker.object(result, is_older_version).await,
             None => CheckedObject { decision: with_id(result.decision), ..result },
         };
@@ -134,4 +138,8 @@ impl<L: Store> SweepChecker<'_, L> {
             }
         }
     }
+}
+
+fn key_of(decision: &Decision<Outcome>) -> &str {
+    decision.concerns.get("object").map_or("", String::as_str)
 }

@@ -20,7 +20,7 @@ use crate::sweep_row::SweepRow;
 use crate::sweep_totals::{CheckedObject, Tracked};
 
 /// The most findings of an account that have rows. The log and the counts have the others.
-const MOST_ROWS: usize = 10_000;
+pub(crate) const MOST_ROWS: usize = 10_000;
 /// This many events are sent in one call.
 const EVENTS: usize = 10;
 

@@ -176,6 +176,7 @@ impl<L: Store> Walk<'_, L> {
     /// A dry run writes no list.
     async fn before_save(&self, row: &mut SweepRow) {
         row.proofs = self.checker.proofs.borrow().clone();
+        self.checker.checker.share_budget(self.run, self.request, &row.sweep).await;
         if self.request.dry_run {
             row.totals.unwritten.clear();
         } else {

@@ -13,6 +13,8 @@
 )]
 
 mod any_bucket;
+mod batch;
+mod batch_faults;
 mod board;
 mod concurrency;
 mod finding_states;

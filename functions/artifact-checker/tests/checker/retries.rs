@@ -9,10 +9,14 @@ use serde_json::{Value, json};
 
 use crate::objects::{OBJECT, VERSION, event};
 use crate::sweeps::{SWEEP, SWEEP_VERSIONS};
+use crate::world::ledger::Faulty;
 use crate::world::s3::{Sse, Version};
-use crate::world::{BUCKET, Response, World, handle, key, under};
+use crate::world::{BUCKET, Response, World, handle, invocation, key, under};
 
 const READER: &str = "arn:aws:iam::444444444444:role/deploy";
+
+const NO_DECRYPTION: &str = "arn:aws:sts::444444444444:assumed-role/deploy/1 is not authorized to perform: kms:Decrypt on \
+                             the resource associated with this ciphertext";
 
 /// The run of an action in the form of `ListActionExecutions`.
 fn run(stage: &str, action: &str, status: &str, input: &str) -> Value {
@@ -20,7 +24,7 @@ fn run(stage: &str, action: &str, status: &str, input: &str) -> Value {
         "pipelineExecutionId": "e1", "actionExecutionId": "a", "stageName": stage, "actionName": action,
         "status": status,
         "input": {"roleArn": READER, "inputArtifacts": [{"name": "in", "s3location": {"bucket": BUCKET, "key": input}}]},
-        "output": {"executionResult": {"errorDetails": {"code": "PermissionError", "message": "no"}}},
+        "output": {"executionResult": {"errorDetails": {"code": "PermissionError", "message": NO_DECRYPTION}}},
     })
 }
 
@@ -100,7 +104,7 @@ async fn without_the_setting_or_a_repair_nothing_is_retried() {
 #[tokio::test(start_paused = true)]
 async fn each_condition_prevents_the_retry() {
     type Change = fn(&World);
-    let cases: [(Sse, Change, &str); 7] = [
+    let cases: [(Sse, Change, &str); 8] = [
         (Sse::S3, |_| {}, "can use the old key"),
         (under("other"), |world| world.state().executions[0] = execution("e1", "Failed", "PARALLEL"), "PARALLEL"),
         (under("other"), |world| world.state().executions[0] = execution("e1", "Stopped", "QUEUED"), "Stopped"),
@@ -118,6 +122,18 @@ async fn each_condition_prevents_the_retry() {
             under("other"),
             |world| world.state().actions.get_mut("shop").unwrap()[0]["output"] = json!({}),
             "no error code",
+        ),
+        // The repair of the object gives the role no permission for the stack.
+        (
+            under("other"),
+            |world| {
+                let message = "arn:aws:sts::444444444444:assumed-role/kms-user/1 is not authorized to perform: \
+                               cloudformation:UpdateStack";
+                let details = json!({"code": "PermissionError", "message": message});
+                let result = json!({"executionResult": {"errorDetails": details}});
+                world.state().actions.get_mut("shop").unwrap()[0]["output"] = result;
+            },
+            "PermissionError",
         ),
         (
             under("other"),
@@ -261,13 +277,36 @@ async fn the_retry_waits_for_the_repair_of_the_last_input() {
     assert_eq!(retried(&world).len(), 1);
 }
 
-/// The sweep repairs both inputs at the same time.
+/// The sweep repairs both inputs at the same time, and after both repairs, the ledger has no row about the stage.
 #[tokio::test(start_paused = true)]
 async fn two_repairs_of_one_invocation_retry_a_stage_once() {
     let world = world_with_two_inputs();
     world.state().latency = Duration::from_millis(20);
-    handle(&checker(&world), "r", SWEEP).await.unwrap();
-    assert_eq!(retried(&world).len(), 1);
+    let checker = checker(&world);
+    let slow_rows = ("stage-retry#", Duration::from_secs(1));
+    let slow = world.with_ledger(&checker, Faulty { slow_rows, ..Faulty::new(&checker.ledger) });
+    Box::pin(slow.handle(SWEEP, &invocation("r", Duration::from_mins(15)))).await.unwrap();
+    assert_eq!((slow.ledger.slow_reads.get(), retried(&world).len()), (2, 1));
+}
+
+/// An artifact is repaired, comes under the wrong key again, and is repaired by another invocation, while the first one
+/// is about to retry the stage.
+#[tokio::test(start_paused = true)]
+async fn two_invocations_that_repair_one_artifact_retry_a_stage_once() {
+    let world = world_with_failed_stage(under("other"));
+    let checker = checker(&world);
+    let slow_rows = ("stage-retry#", Duration::from_secs(5));
+    let slow = world.with_ledger(&checker, Faulty { slow_rows, ..Faulty::new(&checker.ledger) });
+    let (created, context) = (event("object-created"), invocation("r1", Duration::from_mins(15)));
+    let other = async {
+        while slow.ledger.slow_reads.get() == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        world.state().buckets.get_mut(BUCKET).unwrap().objects.get_mut(OBJECT).unwrap()[0].sse = under("other");
+        handle(&checker, "r2", &created).await.unwrap()
+    };
+    let (first, other) = tokio::join!(slow.handle(&created, &context), other);
+    assert_eq!((first.unwrap().decisions.len(), other.decisions.len(), retried(&world).len()), (1, 2, 1));
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,6 +5,7 @@
 //! changes only the key, and a lock refuses it. An object cannot be read or copied if its key does not decrypt. If a
 //! condition of a request does not hold, S3 answers 412. The world counts every write and records every request.
 
+pub(crate) mod jobs;
 pub(crate) mod ledger;
 pub(crate) mod request;
 pub(crate) mod s3;
@@ -28,6 +29,7 @@ use sekisho_ledger::Memory;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
+use jobs::{Job, JobRules};
 use ledger::Faulty;
 pub(crate) use request::{Request, Response};
 use s3::{Bucket, Sse};
@@ -119,6 +121,9 @@ pub(crate) struct State {
     pub(crate) published: Vec<String>,
     /// The details of the events that were sent to the default bus.
     pub(crate) events: Vec<serde_json::Value>,
+    /// The jobs of S3 Batch Operations.
+    pub(crate) jobs: Vec<Job>,
+    pub(crate) job_rules: JobRules,
     /// The messages in the function's queue, each with the seconds of its delay.
     pub(crate) queue: Vec<(String, u64)>,
     /// The faults. The key of a fault is the number of the request to S3 that the fault affects.
@@ -201,11 +206,18 @@ impl World {
         Checker {
             ledger: Memory::default(),
             settings: Settings {
-                artifacts: Artifacts { repair, consumer_role: None, retry_stage: false, buckets: BTreeMap::new() },
+                artifacts: Artifacts {
+                    repair,
+                    consumer_role: None,
+                    retry_stage: false,
+                    confirm_above: 100_000,
+                    buckets: BTreeMap::new(),
+                },
                 bucket: BUCKET.to_owned(),
                 key: KeyArn::parse(&key("right")).unwrap(),
                 rates: Rates::HALF,
                 alone: 20_000,
+                manifest_part: 1_000_000,
                 queue_url: QUEUE.to_owned(),
                 concurrency: 5,
             },
@@ -281,6 +293,7 @@ impl World {
             "sns" => services::publish(&mut state, request),
             "events" => services::put_events(&mut state, request),
             "sqs" => services::send_message(&mut state, request),
+            "s3-control" => jobs::answer(&mut state, request),
             other => panic!("the function calls {other}"),
         }
     }

@@ -62,15 +62,18 @@ fn open_or_failed(pipeline: &str, bucket: &str, detail: ActionExecutionDetail) -
     let result = detail.output.and_then(|output| output.execution_result);
     let is_build = input.action_type_id.is_some_and(|kind| kind.provider == CODEBUILD);
     let build = result.as_ref().filter(|_| is_build).and_then(|result| result.external_execution_id.clone());
-    let error = result.and_then(|result| result.error_details?.code);
+    let details = result.and_then(|result| result.error_details);
+    let was_denied = details.as_ref().is_some_and(|details| {
+        details.code.as_deref() == Some(PERMISSION_ERROR) && details.message.as_deref().is_some_and(names_kms)
+    });
     Some(ActionRun {
         pipeline: pipeline.to_owned(),
         execution: detail.pipeline_execution_id?,
         stage: detail.stage_name?,
         action: detail.action_name?,
         status,
-        was_denied: error.as_deref() == Some(PERMISSION_ERROR),
-        error,
+        was_denied,
+        error: details.and_then(|details| details.code),
         build,
         account: input.role_arn.as_deref().and_then(Arn::parse).map(|role| role.account.to_owned()),
         inputs: locations
@@ -78,6 +81,12 @@ fn open_or_failed(pipeline: &str, bucket: &str, detail: ActionExecutionDetail) -
             .filter_map(|location| location.key)
             .collect(),
     })
+}
+
+/// Whether the message of an error is about KMS: it names an action or the ARN of a key, or KMS itself. An action may
+/// lack any other permission, too, and then the repair of an artifact does not help.
+fn names_kms(message: &str) -> bool {
+    message.contains("kms:") || message.contains("KMS")
 }
 
 /// Reads how an execution stands. `None` if CodePipeline does not have the execution any more.

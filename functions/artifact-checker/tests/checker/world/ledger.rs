@@ -15,14 +15,20 @@ pub(crate) struct Faulty<'m> {
     pub(crate) memory: &'m Memory,
     /// The number of the read that waits, counted from 1, and how long.
     pub(crate) late_read: (u32, Duration),
+    /// A row whose partition begins with this text is read, and arrives after this time.
+    pub(crate) slow_rows: (&'static str, Duration),
     /// Writes of single rows of this partition fail.
     pub(crate) unwritable: &'static str,
     pub(crate) reads: Cell<u32>,
+    /// How many such rows were read.
+    pub(crate) slow_reads: Cell<u32>,
 }
 
 impl<'m> Faulty<'m> {
     pub(crate) fn new(memory: &'m Memory) -> Self {
-        Self { memory, late_read: (0, Duration::ZERO), unwritable: "", reads: Cell::default() }
+        let late_read = (0, Duration::ZERO);
+        let (reads, slow_reads) = (Cell::default(), Cell::default());
+        Self { memory, late_read, slow_rows: ("\n", Duration::ZERO), unwritable: "", reads, slow_reads }
     }
 }
 
@@ -32,7 +38,12 @@ impl Store for Faulty<'_> {
         if self.reads.get() == self.late_read.0 {
             tokio::time::sleep(self.late_read.1).await;
         }
-        self.memory.read(key).await
+        let row = self.memory.read(key).await;
+        if key.pk.starts_with(self.slow_rows.0) {
+            self.slow_reads.set(self.slow_reads.get() + 1);
+            tokio::time::sleep(self.slow_rows.1).await;
+        }
+        row
     }
 
     async fn read_many<T: DeserializeOwned>(&self, keys: &[Key]) -> Result<Vec<ReadRow<T>>, Error> {

@@ -86,7 +86,9 @@ pub(crate) fn read(request: &HttpRequest) -> Request {
     let (_, rest) = uri.split_once("://").unwrap();
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
     let (path, query) = path.split_once('?').unwrap_or((path, ""));
-    let service = host.split('.').next().unwrap().to_owned();
+    // The host names of S3 Control begin with the account.
+    let mut labels = host.split('.');
+    let service = labels.find(|label| !label.bytes().all(|byte| byte.is_ascii_digit())).unwrap().to_owned();
     let headers: BTreeMap<String, String> =
         request.headers().iter().map(|(name, value)| (name.to_lowercase(), value.to_owned())).collect();
     let mut request = Request {
@@ -100,6 +102,7 @@ pub(crate) fn read(request: &HttpRequest) -> Request {
     };
     request.operation = match request.service.as_str() {
         "s3" => s3::operation(&request).to_owned(),
+        "s3-control" => (if request.method == "POST" { "CreateJob" } else { "DescribeJob" }).to_owned(),
         _ => match request.header("x-amz-target") {
             Some(target) => target.rsplit('.').next().unwrap().to_owned(),
             None => form(&request.body).remove("Action").unwrap_or_else(|| request.path.clone()),

@@ -3,7 +3,7 @@
 mod list;
 mod read;
 mod upload;
-mod write;
+pub(crate) mod write;
 
 use std::collections::BTreeMap;
 
@@ -225,6 +225,7 @@ pub(crate) fn operation(request: &Request) -> &'static str {
         "PUT" if has("encryption") => "UpdateObjectEncryption",
         "PUT" if has("partNumber") && copies => "UploadPartCopy",
         "PUT" if copies => "CopyObject",
+        "PUT" if has("partNumber") => "UploadPart",
         "PUT" if !in_bucket => "PutObject",
         "POST" if has("uploads") => "CreateMultipartUpload",
         "POST" if has("uploadId") => "CompleteMultipartUpload",
@@ -261,6 +262,7 @@ pub(crate) fn answer(state: &mut State, request: &Request) -> Response {
         "PutObject" => write::put(state, request, bucket, key),
         "CopyObject" => write::copy(state, request, bucket, key),
         "CreateMultipartUpload" => upload::create(state, request, bucket),
+        "UploadPart" => upload::text_part(state, request, bucket),
         "UploadPartCopy" => upload::copy_part(state, request, bucket),
         "CompleteMultipartUpload" => upload::complete(state, request, bucket, key),
         "AbortMultipartUpload" => upload::abort(state, request, bucket),

@@ -14,6 +14,8 @@ pub(super) struct Upload {
     /// The first and the last byte of each part.
     parts: BTreeMap<u32, (u64, u64)>,
     content: String,
+    /// The parts of a text.
+    texts: BTreeMap<u32, String>,
 }
 
 /// Answers `CreateMultipartUpload`.
@@ -23,10 +25,22 @@ pub(super) fn create(state: &mut State, request: &Request, bucket: &str) -> Resp
         assert!(!(sha && kind == "FULL_OBJECT"), "S3 refuses a checksum type for SHA");
     }
     let id = format!("upload{}", state.next());
-    let upload = Upload { headers: request.headers.clone(), parts: BTreeMap::new(), content: String::new() };
+    let headers = request.headers.clone();
+    let upload = Upload { headers, parts: BTreeMap::new(), content: String::new(), texts: BTreeMap::new() };
     state.buckets.get_mut(bucket).unwrap().uploads.insert(id.clone(), upload);
     Response::new(200)
         .body(format!("<InitiateMultipartUploadResult><UploadId>{id}</UploadId></InitiateMultipartUploadResult>"))
+}
+
+/// Answers `UploadPart`.
+pub(super) fn text_part(state: &mut State, request: &Request, bucket: &str) -> Response {
+    let number: u32 = request.query["partNumber"].parse().unwrap();
+    let uploads = &mut state.buckets.get_mut(bucket).unwrap().uploads;
+    let Some(upload) = uploads.get_mut(&request.query["uploadId"]) else {
+        return Response::error(404, "NoSuchUpload", "The specified upload does not exist.");
+    };
+    upload.texts.insert(number, request.body.clone());
+    Response::new(200).with("etag", format!("\"part{number}\""))
 }
 
 /// Answers `UploadPartCopy`.
@@ -65,6 +79,15 @@ pub(super) fn complete(state: &mut State, request: &Request, bucket: &str, key: 
     let Some(upload) = state.buckets.get_mut(bucket).unwrap().uploads.remove(&request.query["uploadId"]) else {
         return Response::error(404, "NoSuchUpload", "The specified upload does not exist.");
     };
+    if !upload.texts.is_empty() {
+        assert_eq!(upload.headers.get("x-amz-server-side-encryption").map(String::as_str), Some("AES256"));
+        assert!(upload.texts.keys().copied().eq(1..=u32::try_from(upload.texts.len()).unwrap()));
+        let text: String = upload.texts.into_values().collect();
+        state.put(bucket, key, Version::new(&text, Sse::S3));
+        let etag = state.bucket(bucket).latest(key).unwrap().etag.replace('"', "&quot;");
+        return Response::new(200)
+            .body(format!("<CompleteMultipartUploadResult><ETag>{etag}</ETag></CompleteMultipartUploadResult>"));
+    }
     let mut size = 0;
     for (number, (first, last)) in &upload.parts {
         assert_eq!(*first, size, "the parts are contiguous");

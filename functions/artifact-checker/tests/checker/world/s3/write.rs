@@ -11,11 +11,17 @@ const LARGEST_COPY: u64 = 5_368_709_120;
 
 /// Answers `PutObject`.
 pub(super) fn put(state: &mut State, request: &Request, bucket: &str, key: &str) -> Response {
-    assert_eq!(request.header("x-amz-server-side-encryption"), Some("aws:kms"));
     assert!(request.header("x-amz-content-sha256").is_some());
-    let arn = request.header("x-amz-server-side-encryption-aws-kms-key-id").unwrap().to_owned();
-    state.put(bucket, key, Version::new(&request.body, Sse::Kms(arn)));
-    Response::new(200)
+    let sse = if key.contains("/manifest-") {
+        // S3 Batch Operations cannot read a manifest under a KMS key.
+        assert_eq!(request.header("x-amz-server-side-encryption"), Some("AES256"));
+        Sse::S3
+    } else {
+        assert_eq!(request.header("x-amz-server-side-encryption"), Some("aws:kms"));
+        Sse::Kms(request.header("x-amz-server-side-encryption-aws-kms-key-id").unwrap().to_owned())
+    };
+    state.put(bucket, key, Version::new(&request.body, sse));
+    Response::new(200).with("etag", &state.bucket(bucket).latest(key).unwrap().etag)
 }
 
 /// Answers `UpdateObjectEncryption`.
@@ -44,7 +50,7 @@ pub(super) fn update(state: &mut State, request: &Request, bucket: &str, key: &s
     Response::new(200)
 }
 
-fn can_be_updated(state: &State, bucket: &str, found: &Version, arn: &str) -> Result<(), Response> {
+pub(crate) fn can_be_updated(state: &State, bucket: &str, found: &Version, arn: &str) -> Result<(), Response> {
     if state.bucket(bucket).updates_denied {
         return Err(Response::error(403, "AccessDenied", "explicit deny in a resource-based policy"));
     }

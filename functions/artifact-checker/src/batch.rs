@@ -1,0 +1,361 @@
+//! The ledger row of a repair that a sweep has left to S3 Batch Operations, and the lines of its manifests.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use sekisho_domain::code::Code;
+use sekisho_domain::decision::Decision;
+use sekisho_domain::timestamp::epoch_millis;
+use sekisho_ledger::{Key, Lease};
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use crate::outcome::Outcome;
+use crate::repair::RequestCount;
+use crate::report::folder;
+use crate::sweep_row::SweepRow;
+
+/// The partition of these rows, one for each bucket.
+const PARTITION: &str = "artifact-repair";
+/// The time after a write of the row in which only its holder may continue the repair.
+pub(crate) const TERM: Duration = Duration::from_mins(2);
+/// How long the row is kept after its last change.
+const RETENTION: Duration = Duration::from_hours(24 * 400);
+/// The characters of a key that stand for themselves in a manifest.
+const KEPT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'/');
+/// What S3 charges in US dollars for a job, and for a million objects of it, besides the requests.
+const USD_PER_JOB: f64 = 0.25;
+const USD_PER_MILLION: f64 = 1.0;
+/// The requests of a job for one object. Unlike artifact-checker, a job does not read the object.
+const REQUESTS: RequestCount = RequestCount { writes_and_lists: 1, reads: 0, kms: 2 };
+
+/// A repair that a sweep has left to S3 Batch Operations.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct BatchRow {
+    /// The code with which a person confirms the repair.
+    pub(crate) code: Code,
+    pub(crate) bucket: String,
+    /// The id of the sweep.
+    pub(crate) sweep: String,
+    /// Whether the manifests name versions.
+    pub(crate) versions: bool,
+    /// The folder of the sweep's lists, in which the manifests and the reports lie, too.
+    pub(crate) folder: String,
+    pub(crate) right_key: String,
+    pub(crate) step: Step,
+    /// At most one manifest with and one without the S3 Bucket Key, because this is a setting of a job.
+    #[serde(default)]
+    pub(crate) manifests: Vec<Manifest>,
+    /// When a person confirmed the repair, in seconds since 1970.
+    #[serde(default)]
+    pub(crate) confirmed: Option<i64>,
+    /// Why the repair is incomplete.
+    #[serde(default)]
+    pub(crate) incomplete: Vec<String>,
+    /// The id of the request that works on the repair.
+    pub(crate) holder: String,
+    /// The end of the time in which only the holder may work on it.
+    pub(crate) until: Lease,
+    /// When DynamoDB may delete the row, in seconds since 1970.
+    pub(crate) expires: u64,
+}
+
+/// How far a repair has come.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Step {
+    /// The manifests are put together from the parts that the sweep wrote.
+    Collecting(Collecting),
+    /// A person has to confirm the repair.
+    Waiting,
+    /// The jobs are created.
+    Creating,
+    /// The jobs run.
+    Running,
+    /// The reports of the jobs are read.
+    Reading(Reading),
+    Ended,
+}
+
+/// How far a manifest has come.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Collecting {
+    /// Whether the manifest without the S3 Bucket Key is under way. It is the second one.
+    pub(crate) is_second: bool,
+    /// The last part that is in the manifest.
+    pub(crate) after: Option<String>,
+    /// The number of lines so far.
+    pub(crate) tasks: u64,
+    /// The id of the upload in parts, and the entity tags of its parts.
+    pub(crate) upload: Option<(String, Vec<String>)>,
+}
+
+/// How far the reports have been read.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Reading {
+    /// The manifest whose report is being read.
+    pub(crate) manifest: usize,
+    /// The file of the report.
+    pub(crate) file: usize,
+    /// The number of bytes of the file that have been read.
+    pub(crate) offset: u64,
+    /// The number of results in the files of this report so far.
+    pub(crate) lines: u64,
+    /// The number of findings that are resolved so far.
+    pub(crate) resolved: u64,
+    /// The number of failed tasks whose findings have no rows.
+    pub(crate) untracked: u64,
+}
+
+/// A manifest, and the job that has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Manifest {
+    /// Whether the objects get the S3 Bucket Key.
+    pub(crate) bucket_key: bool,
+    pub(crate) key: String,
+    pub(crate) etag: String,
+    /// The number of objects.
+    pub(crate) tasks: u64,
+    #[serde(default)]
+    pub(crate) job: Option<String>,
+    /// `None` until the job has ended.
+    #[serde(default)]
+    pub(crate) end: Option<JobEnd>,
+}
+
+/// How a job has ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct JobEnd {
+    /// Why the job did not complete.
+    pub(crate) fault: Option<String>,
+    pub(crate) succeeded: u64,
+    pub(crate) failed: u64,
+}
+
+impl BatchRow {
+    pub(crate) fn key(bucket: &str) -> Key {
+        Key { pk: PARTITION.to_owned(), sk: bucket.to_owned() }
+    }
+
+    /// The repair that a sweep leaves.
+    pub(crate) fn new(bucket: &str, sweep: &SweepRow, right_key: &str, holder: &str) -> Self {
+        Self {
+            code: Code::of(&["repair", bucket, &sweep.sweep]),
+            bucket: bucket.to_owned(),
+            sweep: sweep.sweep.clone(),
+            versions: sweep.versions,
+            folder: folder(bucket, sweep),
+            right_key: right_key.to_owned(),
+            step: Step::Collecting(Collecting::default()),
+            manifests: Vec::new(),
+            confirmed: None,
+            incomplete: Vec::new(),
+            holder: holder.to_owned(),
+            until: Lease::FREE,
+            expires: 0,
+        }
+    }
+
+    /// Whether the repair has not ended.
+    pub(crate) fn is_open(&self) -> bool {
+        self.step != Step::Ended
+    }
+
+    /// Whether no person has confirmed the repair, so that a later sweep may replace it.
+    pub(crate) fn is_unconfirmed(&self) -> bool {
+        matches!(self.step, Step::Collecting(_) | Step::Waiting)
+    }
+
+    /// Whether an invocation works on the repair.
+    pub(crate) fn is_held(&self, now: OffsetDateTime) -> bool {
+        self.until.is_held(now, TERM)
+    }
+
+    /// Sets the time after `now` in which only the holder may work on the repair.
+    pub(crate) fn lease(&mut self, now: OffsetDateTime, term: Duration) {
+        self.until = if term.is_zero() { Lease::FREE } else { Lease::new(now, term) };
+        self.expires = epoch_millis(now + RETENTION) / 1000;
+    }
+
+    /// The number of objects.
+    pub(crate) fn tasks(&self) -> u64 {
+        self.manifests.iter().map(|manifest| manifest.tasks).sum()
+    }
+
+    /// The estimated cost in US dollars.
+    #[expect(clippy::cast_precision_loss, reason = "the result is an estimate")]
+    pub(crate) fn usd(&self) -> f64 {
+        let (jobs, tasks) = (self.manifests.len() as f64, self.tasks() as f64);
+        jobs * USD_PER_JOB + tasks * (USD_PER_MILLION / 1e6 + REQUESTS.usd())
+    }
+
+    /// How many objects the jobs have put under the right key, and for how many they failed.
+    pub(crate) fn counts(&self) -> (u64, u64) {
+        let ends = self.manifests.iter().filter_map(|manifest| manifest.end.as_ref());
+        ends.fold((0, 0), |(succeeded, failed), end| (succeeded + end.succeeded, failed + end.failed))
+    }
+
+    /// The finding of which people know until the repair has ended. Each repair has a finding of its own, so that people
+    /// get a notice with its code.
+    pub(crate) fn finding(&self) -> Decision<Outcome> {
+        let Self { code, .. } = self;
+        let reason = format!(
+            "{} objects are under a wrong key, and the sweep left them to S3 Batch Operations, because it repairs only \
+             as many as `confirm_above` allows. {} would repair them for an estimated {}. To start this: `make repair \
+             ENV=… CODE={code}`, or invoke the function with {{\"repair\":\"{code}\"}}",
+            self.tasks(),
+            if self.manifests.len() == 1 { "A job" } else { "Jobs" },
+            dollars(self.usd())
+        );
+        Decision::new(Outcome::Reported, reason)
+            .about("bucket", &self.bucket)
+            .about("problem", format!("repair-{code}"))
+            .about("code", code.to_string())
+    }
+
+    /// How far the repair has come, as a decision that is no finding.
+    pub(crate) fn progress(&self) -> Decision<Outcome> {
+        let (succeeded, failed) = self.counts();
+        let (tasks, cost) = (self.tasks(), dollars(self.usd()));
+        let reason = match self.step {
+            Step::Collecting(_) => {
+                "the list of the objects for S3 Batch Operations is being written; a notice follows".to_owned()
+            }
+            Step::Waiting => format!("the repair of {tasks} objects waits for a confirmation; estimated cost: {cost}"),
+            Step::Creating | Step::Running | Step::Reading(_) => format!(
+                "S3 Batch Operations repairs {tasks} objects; estimated cost: {cost}; a notice follows at the end"
+            ),
+            Step::Ended if self.incomplete.is_empty() => {
+                format!("S3 Batch Operations put {succeeded} of {tasks} objects under the right key; {failed} failed")
+            }
+            Step::Ended => format!(
+                "the repair of {tasks} objects is incomplete ({succeeded} repaired, {failed} failed): {}. The next \
+                 complete sweep finds what is left",
+                self.incomplete.join("; ")
+            ),
+        };
+        let outcome = match self.step {
+            Step::Ended if !self.incomplete.is_empty() => Outcome::Unknown,
+            Step::Ended if failed == 0 => Outcome::Repaired,
+            _ => Outcome::Reported,
+        };
+        Decision::new(outcome, reason)
+            .about("bucket", &self.bucket)
+            .about("sweep", &self.sweep)
+            .about("code", self.code.to_string())
+    }
+
+    /// The folder with the parts of a manifest. Only they are in it.
+    pub(crate) fn parts(&self, bucket_key: bool) -> String {
+        parts(&self.folder, bucket_key)
+    }
+
+    /// The folder in which S3 makes a folder for the report of each job. S3 adds the slash at its end.
+    pub(crate) fn reports(&self) -> String {
+        format!("{}jobs", self.folder)
+    }
+}
+
+/// The folder with the parts of a manifest, below that of a sweep.
+pub(crate) fn parts(folder: &str, bucket_key: bool) -> String {
+    format!("{folder}left/{}/", if bucket_key { "bucket-key" } else { "no-bucket-key" })
+}
+
+/// An amount in US dollars.
+pub(crate) fn dollars(usd: f64) -> String {
+    if usd < 0.01 { "less than $0.01".to_owned() } else { format!("${usd:.2}") }
+}
+
+/// Lines of manifests, by whether their objects get the S3 Bucket Key.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ManifestLines {
+    pub(crate) lines: BTreeMap<bool, String>,
+    pub(crate) count: u64,
+}
+
+impl ManifestLines {
+    /// Adds an object. All lines of a manifest name a version, or none does.
+    pub(crate) fn add(&mut self, bucket_key: bool, bucket: &str, key: &str, version: Option<&str>) {
+        let version = version.map(|version| format!(",{version}")).unwrap_or_default();
+        let lines = self.lines.entry(bucket_key).or_default();
+        lines.push_str(&format!("{bucket},{}{version}\n", utf8_percent_encode(key, KEPT)));
+        self.count += 1;
+    }
+
+    pub(crate) fn extend(&mut self, others: Self) {
+        for (bucket_key, lines) in others.lines {
+            self.lines.entry(bucket_key).or_default().push_str(&lines);
+        }
+        self.count += others.count;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manifest(bucket_key: bool, tasks: u64, end: Option<(u64, u64)>) -> Manifest {
+        let end = end.map(|(succeeded, failed)| JobEnd { fault: None, succeeded, failed });
+        Manifest { bucket_key, key: "k".into(), etag: "e".into(), tasks, job: Some("j".into()), end }
+    }
+
+    fn row(step: Step, manifests: Vec<Manifest>) -> BatchRow {
+        BatchRow {
+            code: Code::of(&["c"]),
+            bucket: "b".into(),
+            sweep: "s".into(),
+            versions: false,
+            folder: "sekisho-reports/b/s/".into(),
+            right_key: "k".into(),
+            step,
+            manifests,
+            confirmed: None,
+            incomplete: Vec::new(),
+            holder: "h".into(),
+            until: Lease::FREE,
+            expires: 0,
+        }
+    }
+
+    #[test]
+    fn a_hundred_million_objects_cost_what_the_documentation_says() {
+        let usd = row(Step::Waiting, vec![manifest(true, 100_000_000, None)]).usd();
+        assert!((usd - 1_200.25).abs() < 0.001, "{usd}");
+        assert_eq!((dollars(usd), dollars(0.0099)), ("$1200.25".to_owned(), "less than $0.01".to_owned()));
+    }
+
+    #[test]
+    fn the_lines_of_a_manifest_have_encoded_keys() {
+        let mut lines = ManifestLines::default();
+        lines.add(true, "b", "a b/ü,\"+%\n.zip", None);
+        lines.add(true, "b", "~x-_.y", None);
+        lines.add(false, "b", "k", Some("v"));
+        assert_eq!(lines.lines[&true], "b,a%20b/%C3%BC%2C%22%2B%25%0A.zip\nb,~x-_.y\n");
+        assert_eq!((lines.lines[&false].as_str(), lines.count), ("b,k,v\n", 3));
+    }
+
+    #[test]
+    fn the_end_of_a_repair_is_repaired_reported_or_unknown() {
+        let ended = |end| row(Step::Ended, vec![manifest(true, 3, Some(end)), manifest(false, 1, Some((1, 0)))]);
+        assert_eq!(ended((3, 0)).progress().outcome, Outcome::Repaired);
+        assert_eq!(ended((2, 1)).progress().outcome, Outcome::Reported);
+        let incomplete = BatchRow { incomplete: vec!["why".into()], ..ended((3, 0)) };
+        assert_eq!(incomplete.progress().outcome, Outcome::Unknown);
+        assert!(incomplete.progress().reason.contains("why"));
+    }
+
+    #[test]
+    fn a_row_is_read_as_it_was_written() {
+        let steps = [
+            Step::Collecting(Collecting { upload: Some(("u".into(), vec!["e".into()])), ..Collecting::default() }),
+            Step::Waiting,
+            Step::Reading(Reading { offset: 7, ..Reading::default() }),
+        ];
+        for step in steps {
+            let row = row(step, vec![manifest(true, 3, None)]);
+            let text = serde_json::to_string(&row).unwrap();
+            assert_eq!(serde_json::from_str::<BatchRow>(&text).unwrap(), row, "{text}");
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Counts the objects that a sweep puts under the right key in place. A sweep that has repaired as many as the
+//! configuration allows leaves the others to S3 Batch Operations.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use futures_util::try_join;
+use sekisho_domain::timestamp::epoch_millis;
+use sekisho_lambda::failure::chain;
+use sekisho_ledger::{Error, Key, Store};
+use serde::{Deserialize, Serialize};
+use tokio::time::sleep;
+use tracing::warn;
+
+use crate::batch::BatchRow;
+use crate::repair::RepairRule;
+use crate::request::SweepRequest;
+use crate::run::Run;
+use crate::sweep_row::SweepRow;
+
+/// How long the row is kept.
+const RETENTION: Duration = Duration::from_hours(24 * 30);
+/// How often a write of the row is repeated if other invocations write it at the same time.
+const MOST_WRITES: u32 = 30;
+/// The pause before the first repetition. Each further pause is longer by this time.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// The row with which the invocations of one sweep count together.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct BudgetRow {
+    /// The id of the sweep.
+    sweep: String,
+    repaired: u64,
+    /// When DynamoDB may delete the row, in seconds since 1970.
+    expires: u64,
+}
+
+/// How many objects a sweep may put under the right key in place.
+#[derive(Debug, Default)]
+pub(crate) struct Budget {
+    /// `None` means no limit.
+    limit: Option<u64>,
+    /// The repairs of the sweep as far as the ledger had them at the last look.
+    shared: Cell<u64>,
+    /// The repairs of this invocation that the ledger does not have.
+    own: Cell<u64>,
+    /// The repairs that are under way.
+    running: Cell<u64>,
+}
+
+/// The right to repair one object. If the object is not repaired after all, another one may be.
+pub(crate) struct Permit<'b> {
+    budget: &'b Budget,
+    is_used: bool,
+}
+
+impl Permit<'_> {
+    pub(crate) fn used(mut self) {
+        self.is_used = true;
+    }
+}
+
+impl Drop for Permit<'_> {
+    fn drop(&mut self) {
+        let Budget { own, running, .. } = self.budget;
+        running.set(running.get() - 1);
+        own.set(own.get() + u64::from(self.is_used));
+    }
+}
+
+fn key(request: &SweepRequest) -> Key {
+    Key { sk: "repairs".to_owned(), ..SweepRow::key(&request.bucket, request.mode()) }
+}
+
+impl Budget {
+    fn new(limit: u64, shared: u64) -> Self {
+        Self { limit: Some(limit), shared: Cell::new(shared), ..Self::default() }
+    }
+
+    /// The budget of a sweep. While a repair of the bucket is left to S3 Batch Operations, a sweep repairs nothing in
+    /// place, so that nothing is repaired twice.
+    pub(crate) async fn of<L: Store>(
+        run: &Run<'_, L>,
+        request: &SweepRequest,
+        rule: &RepairRule,
+        sweep: &SweepRow,
+    ) -> Result<Self, Error> {
+        let Some(limit) = run.settings.repairs_in_place(request, rule) else { return Ok(Self::default()) };
+        let keys = (BatchRow::key(&request.bucket), key(request));
+        let (batch, counted) = try_join!(run.ledger.read::<BatchRow>(&keys.0), run.ledger.read::<BudgetRow>(&keys.1))?;
+        let is_left = batch.is_some_and(|row| row.state.is_open() && row.state.sweep != sweep.sweep);
+        let repaired = counted.filter(|row| row.state.sweep == sweep.sweep).map_or(0, |row| row.state.repaired);
+        Ok(Self::new(if is_left { 0 } else { limit }, repaired))
+    }
+
+    /// The right to repair one more object. `None` if the object is left to S3 Batch Operations.
+    pub(crate) fn take(&self) -> Option<Permit<'_>> {
+        let taken = self.shared.get() + self.own.get() + self.running.get();
+        if self.limit.is_some_and(|limit| taken >= limit) {
+            return None;
+        }
+        self.running.set(self.running.get() + 1);
+        Some(Permit { budget: self, is_used: false })
+    }
+
+    /// Adds this invocation's repairs to those of the sweep, and learns of those of the other invocations. After an
+    /// error, this invocation goes on with what it knows.
+    pub(crate) async fn share<L: Store>(&self, run: &Run<'_, L>, request: &SweepRequest, sweep: &str) {
+        let own = self.own.get();
+        if self.limit.is_none() || own == 0 {
+            return;
+        }
+        match self.add(run, request, sweep, own).await {
+            Ok(repaired) => {
+                self.shared.set(repaired);
+                self.own.set(self.own.get() - own);
+            }
+            Err(error) => warn!(error = chain(&error), "the repairs of a sweep are counted later"),
+        }
+    }
+
+    async fn add<L: Store>(
+        &self,
+        run: &Run<'_, L>,
+        request: &SweepRequest,
+        sweep: &str,
+        own: u64,
+    ) -> Result<u64, Error> {
+        let key = key(request);
+        let mut attempts = 0;
+        loop {
+            let known = run.ledger.read::<BudgetRow>(&key).await?;
+            let revision = known.as_ref().map(|row| row.revision);
+            let before = known.filter(|row| row.state.sweep == sweep).map_or(0, |row| row.state.repaired);
+            let expires = epoch_millis(run.now() + RETENTION) / 1000;
+            let row = BudgetRow { sweep: sweep.to_owned(), repaired: before + own, expires };
+            match run.ledger.write(&key, &row, revision, run.request_id()).await {
+                Ok(_) => return Ok(row.repaired),
+                Err(Error::Changed(_)) if attempts < MOST_WRITES => {
+                    attempts += 1;
+                    sleep(PAUSE * attempts).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_repair_that_was_not_made_leaves_its_place_to_another_one() {
+        let budget = Budget::new(3, 1);
+        let (first, second) = (budget.take().unwrap(), budget.take().unwrap());
+        assert!(budget.take().is_none());
+        drop(first);
+        second.used();
+        budget.take().unwrap().used();
+        assert!(budget.take().is_none());
+        assert!(Budget::new(0, 0).take().is_none());
+        assert!(Budget::default().take().is_some());
+    }
+}

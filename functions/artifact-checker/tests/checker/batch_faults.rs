@@ -1,0 +1,231 @@
+//! Repairs that are left to S3 Batch Operations, with crashes, jobs that fail, and reports that lack something.
+
+use std::time::Duration;
+
+use artifact_checker::{Answer, Checker, Outcome};
+use sekisho_ledger::Memory;
+use serde_json::json;
+use tokio::time::timeout;
+
+use crate::batch::{
+    LONG, checker_with_jobs, code, confirm, follow, jobs, right, states, world_with_much_to_repair, writes,
+};
+use crate::sweep_progress::{deliver, receive};
+use crate::sweeps::{SCHEDULE, SWEEP, object_key};
+use crate::world::jobs::{JobRules, ReportFault};
+use crate::world::{Response, World, handle};
+
+/// How long each service takes to answer. A crash after a multiple of it comes between two calls.
+const LATENCY: Duration = Duration::from_millis(20);
+
+/// Runs a sweep and the confirmed job. Returns the answer about the end.
+async fn run(world: &World, checker: &Checker<Memory>) -> Answer {
+    let code = code(&handle(checker, "r", SWEEP).await.unwrap());
+    confirm(checker, &code).await.unwrap();
+    follow(world, checker).await
+}
+
+/// Delivers the messages of the queue. The invocation number `crashed` dies after a number of calls, and its message is
+/// delivered again when the lease has ended. Returns whether an invocation died.
+async fn follow_with_crash(world: &World, checker: &Checker<Memory>, crashed: usize, calls: u32) -> bool {
+    let mut has_crashed = false;
+    for n in 0..100 {
+        let Some(message) = receive(world) else { return has_crashed };
+        let id = format!("follow-{n}");
+        let delivery = deliver(checker, &id, &message, LONG);
+        if n != crashed {
+            delivery.await.unwrap();
+        } else if timeout(LATENCY * calls + LATENCY / 2, delivery).await.is_err() {
+            has_crashed = true;
+            tokio::time::sleep(Duration::from_mins(30)).await;
+            world.state().queue.push((message, 0));
+        }
+    }
+    panic!("the repair never ends")
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crash_after_any_step_creates_no_second_job_and_repairs_nothing_twice() {
+    let mut crashes = 0;
+    for crashed in 0..3 {
+        for calls in 0..6 {
+            let world = world_with_much_to_repair();
+            world.state().latency = LATENCY;
+            world.state().job_rules.denied.insert(object_key(9));
+            let checker = checker_with_jobs(&world);
+            let code = code(&handle(&checker, "r", SWEEP).await.unwrap());
+            confirm(&checker, &code).await.unwrap();
+            crashes += u32::from(follow_with_crash(&world, &checker, crashed, calls).await);
+            let what = format!("crash of invocation {crashed} after {calls} calls");
+            assert_eq!((jobs(&world), right(&world), writes(&world)), (1, 13, 9), "{what}");
+            let open: Vec<_> = states(&checker).await.into_iter().filter(|(_, state)| state == "open").collect();
+            assert_eq!(open.iter().filter(|(key, _)| *key == object_key(9)).count(), 1, "{what}: {open:?}");
+            assert_eq!(open.len(), 2 + 1, "{what}: {open:?}");
+            let notices = world.state().published.clone();
+            assert!(notices.last().unwrap().contains("6 of 7 objects repaired"), "{what}: {notices:?}");
+        }
+    }
+    assert!(crashes >= 5, "{crashes}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crash_at_the_end_of_a_sweep_leads_to_one_repair() {
+    let mut crashes = 0;
+    for calls in (1..20).step_by(3) {
+        let world = world_with_much_to_repair();
+        world.state().latency = LATENCY;
+        let checker = checker_with_jobs(&world);
+        let died = timeout(LATENCY * calls + LATENCY / 2, handle(&checker, "r", SWEEP)).await.is_err();
+        crashes += u32::from(died);
+        tokio::time::sleep(Duration::from_mins(30)).await;
+        let answer = handle(&checker, "again", SWEEP).await.unwrap();
+        follow(&world, &checker).await;
+        confirm(&checker, &code(&answer)).await.unwrap();
+        follow(&world, &checker).await;
+        assert_eq!((jobs(&world), right(&world), writes(&world)), (1, 14, 10), "after {calls} calls");
+    }
+    assert!(crashes >= 4, "{crashes}");
+}
+
+/// The answer about the created job is lost, as often as the SDK tries.
+#[tokio::test(start_paused = true)]
+async fn a_lost_answer_creates_no_second_job() {
+    let world = world_with_much_to_repair();
+    let checker = checker_with_jobs(&world);
+    let code = code(&handle(&checker, "r", SWEEP).await.unwrap());
+    confirm(&checker, &code).await.unwrap();
+    let message = receive(&world).unwrap();
+    world.state().job_rules.lost = 3;
+    assert!(deliver(&checker, "lost", &message, LONG).await.is_err());
+    assert_eq!((jobs(&world), world.state().job_rules.lost), (1, 0));
+    deliver(&checker, "again", &message, LONG).await.unwrap();
+    follow(&world, &checker).await;
+    assert_eq!((jobs(&world), right(&world), writes(&world)), (1, 14, 10));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_schedule_continues_a_repair_whose_message_is_lost() {
+    let world = world_with_much_to_repair();
+    let checker = checker_with_jobs(&world);
+    let code = code(&handle(&checker, "r", SWEEP).await.unwrap());
+    confirm(&checker, &code).await.unwrap();
+    world.state().queue.clear();
+    handle(&checker, "daily", SCHEDULE).await.unwrap();
+    follow(&world, &checker).await;
+    assert_eq!((jobs(&world), right(&world), writes(&world)), (1, 14, 10));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_task_is_a_finding_with_s3s_reason() {
+    let world = world_with_much_to_repair();
+    world.state().job_rules.denied.insert(object_key(9));
+    let checker = checker_with_jobs(&world);
+    let end = run(&world, &checker).await;
+    assert_eq!(end.decisions[0].outcome, Outcome::Reported, "{:?}", end.decisions);
+    let notice = world.state().published.last().unwrap().clone();
+    assert!(notice.contains("6 of 7 objects repaired") && notice.contains("AccessDenied (403)"), "{notice}");
+    assert!(states(&checker).await.contains(&(object_key(9), "open".to_owned())));
+    // The next sweep repairs it by itself, because it is below the limit.
+    world.state().job_rules.denied.clear();
+    handle(&checker, "next", SWEEP).await.unwrap();
+    assert!(states(&checker).await.contains(&(object_key(9), "resolved".to_owned())));
+    assert_eq!((right(&world), writes(&world)), (14, 10));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_finding_about_an_object_is_resolved_by_the_job() {
+    let world = world_with_much_to_repair();
+    let mut checker = checker_with_jobs(&world);
+    // A sweep that only reports has made findings with rows of their own.
+    checker.settings.artifacts.repair = sekisho_domain::artifacts::Repair::Report;
+    handle(&checker, "report", SWEEP).await.unwrap();
+    assert!(states(&checker).await.contains(&(object_key(12), "open".to_owned())));
+    checker.settings.artifacts.repair = sekisho_domain::artifacts::Repair::Update;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    run(&world, &checker).await;
+    let open: Vec<_> = states(&checker).await.into_iter().filter(|(_, state)| state == "open").collect();
+    assert_eq!((open.len(), right(&world)), (2, 14), "{open:?}");
+    assert!(world.state().events.iter().any(|event| event["key"] == object_key(12) && event["state"] == "resolved"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_that_is_gone_is_no_finding() {
+    let world = world_with_much_to_repair();
+    let checker = checker_with_jobs(&world);
+    let code = code(&handle(&checker, "r", SWEEP).await.unwrap());
+    world.state().buckets.get_mut(crate::world::BUCKET).unwrap().objects.remove(&object_key(9));
+    confirm(&checker, &code).await.unwrap();
+    follow(&world, &checker).await;
+    assert!(states(&checker).await.iter().all(|(key, _)| *key != object_key(9)));
+    assert!(world.state().published.last().unwrap().contains("6 of 7 objects repaired"));
+}
+
+/// Whatever goes wrong, the repair is incomplete, people hear why, and the next sweep repairs what is left.
+#[tokio::test(start_paused = true)]
+async fn a_job_that_does_not_complete_makes_the_repair_incomplete() {
+    type Change = fn(&World);
+    let cases: [(Change, &str); 7] = [
+        (
+            |world| world.state().job_rules = JobRules { status: "Failed", tries: 4, ..JobRules::default() },
+            "too many <failures>",
+        ),
+        (
+            |world| world.state().job_rules = JobRules { status: "Cancelled", tries: 4, ..JobRules::default() },
+            "Cancelled",
+        ),
+        (|world| world.state().job_rules.tries = 4, "did not come to 3 of its 7 objects"),
+        (|world| world.state().job_rules.fault = Some(ReportFault::Missing), "left no report"),
+        (|world| world.state().job_rules.fault = Some(ReportFault::Short), "only 6 of 7 results"),
+        (|world| world.state().job_rules.fault = Some(ReportFault::Garbled), "only 6 of 7 results"),
+        (|world| world.state().job_rules.forgets = true, "does not have the job"),
+    ];
+    for (change, part) in cases {
+        let world = world_with_much_to_repair();
+        change(&world);
+        let checker = checker_with_jobs(&world);
+        let end = run(&world, &checker).await;
+        let [decision] = end.decisions.as_slice() else { panic!("{part}: {:?}", end.decisions) };
+        assert_eq!(decision.outcome, Outcome::Unknown, "{part}: {}", decision.reason);
+        assert!(decision.reason.contains("incomplete") && decision.reason.contains(part), "{}", decision.reason);
+        let notice = world.state().published.last().unwrap().clone();
+        assert!(notice.contains("incomplete"), "{part}: {notice}");
+        let before = writes(&world);
+        // What is left is at most three or seven objects: the next sweep repairs them, or leaves them once more.
+        let next = handle(&checker, "next", SWEEP).await.unwrap();
+        let left = next.sweeps[0].left;
+        if left > 0 {
+            world.state().job_rules = JobRules::default();
+            confirm(&checker, &code(&next)).await.unwrap();
+            follow(&world, &checker).await;
+        }
+        assert_eq!((right(&world), writes(&world)), (14, 10), "{part}: {before} before, {left} left");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_doubled_report_counts_every_object_once() {
+    let world = world_with_much_to_repair();
+    world.state().job_rules.denied.insert(object_key(9));
+    world.state().job_rules.fault = Some(ReportFault::Doubled);
+    let checker = checker_with_jobs(&world);
+    run(&world, &checker).await;
+    let notice = world.state().published.last().unwrap().clone();
+    assert!(notice.contains("6 of 7 objects repaired"), "{notice}");
+    let found: Vec<_> = world.state().events.iter().filter(|event| event["key"] == object_key(9)).cloned().collect();
+    assert_eq!(found.iter().map(|event| event["state"].clone()).collect::<Vec<_>>(), [json!("new")]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_creation_makes_the_repair_incomplete() {
+    let world = world_with_much_to_repair();
+    let checker = checker_with_jobs(&world);
+    let code = code(&handle(&checker, "r", SWEEP).await.unwrap());
+    confirm(&checker, &code).await.unwrap();
+    world.answer_operation("CreateJob", || {
+        Response::error(403, "AccessDenied", "not authorized to perform: iam:PassRole")
+    });
+    let end = follow(&world, &checker).await;
+    let [decision] = end.decisions.as_slice() else { panic!("{:?}", end.decisions) };
+    assert!(decision.reason.contains("iam:PassRole"), "{}", decision.reason);
+    assert_eq!((decision.outcome, writes(&world)), (Outcome::Unknown, 3));
+}
