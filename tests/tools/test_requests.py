@@ -1,4 +1,4 @@
-"""`make where`, `make resend` and `make repair` make a request, print its answer, and fail with the function's error."""
+"""`make where`, `make resend` and `make repair` print the answer to a request, and fail with the function's error."""
 
 import subprocess
 

@@ -41,6 +41,8 @@ pub struct Service {
 
 /// S3 with the bucket's name in the path.
 const S3: Service = Service { id: "S3", host: "s3" };
+/// The part of S3 that has jobs, whose host names begin with the account.
+const S3_CONTROL: Service = Service { id: "S3 Control", host: "s3-control" };
 
 /// A service in one region, which gets signed calls.
 #[derive(Debug)]
@@ -78,39 +80,59 @@ impl Signed {
     /// The service in a region; without one, in the function's own region.
     #[must_use]
     pub fn new(aws: &SdkConfig, service: &Service, region: Option<&str>) -> Self {
-        Self::signed_with(aws, service, region, SigningOptions::default())
+        let region = region.map(|region| Region::new(region.to_owned())).or_else(|| aws.region().cloned());
+        let region = region.unwrap_or_else(|| Region::new(""));
+        let endpoint = endpoint(aws, service, "", &region);
+        Self::signed_with(aws, service.host, &endpoint, region, SigningOptions::default())
     }
 
     /// S3 in the function's own region.
     #[must_use]
     pub fn s3(aws: &SdkConfig) -> Self {
+        Self::signed_for_s3(aws, &S3, "")
+    }
+
+    /// The jobs of S3 Batch Operations of an account, in the function's own region.
+    #[must_use]
+    pub fn s3_control(aws: &SdkConfig, account: &str) -> Self {
+        Self::signed_for_s3(aws, &S3_CONTROL, &format!("{account}."))
+    }
+
+    fn signed_for_s3(aws: &SdkConfig, service: &Service, prefix: &str) -> Self {
         let mut options = SigningOptions::default();
         options.double_uri_encode = false;
         options.normalize_uri_path = false;
         options.content_sha256_header = true;
-        Self::signed_with(aws, &S3, None, options)
+        let region = aws.region().cloned().unwrap_or_else(|| Region::new(""));
+        let endpoint = endpoint(aws, service, prefix, &region);
+        Self::signed_with(aws, S3.host, &endpoint, region, options)
     }
 
-    fn signed_with(aws: &SdkConfig, service: &Service, region: Option<&str>, options: SigningOptions) -> Self {
-        let region = region.map(|region| Region::new(region.to_owned())).or_else(|| aws.region().cloned());
-        let region = region.unwrap_or_else(|| Region::new(""));
+    /// `name` is the service's name in signatures.
+    fn signed_with(
+        aws: &SdkConfig,
+        name: &'static str,
+        endpoint: &str,
+        region: Region,
+        options: SigningOptions,
+    ) -> Self {
         let operation = Operation::builder()
-            .service_name(service.host)
+            .service_name(name)
             .operation_name("signed")
-            .endpoint_url(&endpoint(aws, service, &region))
+            .endpoint_url(endpoint)
             .standard_retry(&aws.retry_config().cloned().unwrap_or_else(RetryConfig::standard))
             .timeout_config(aws.timeout_config().cloned().unwrap_or_else(TimeoutConfig::disabled))
             .retry_classifier(TransientErrorClassifier::<ErrorMetadata>::new())
             .retry_classifier(AwsErrorCodeClassifier::<ErrorMetadata>::new())
             .retry_classifier(HttpStatusCodeClassifier::default())
-            .runtime_plugin(signature(aws, service, region, options))
+            .runtime_plugin(signature(aws, name, region, options))
             .serializer(serialize)
             .deserializer(deserialize);
         let operation = match aws.http_client() {
             Some(http) => operation.http_client(http),
             None => operation,
         };
-        Self { host: service.host, operation: operation.build() }
+        Self { host: name, operation: operation.build() }
     }
 
     /// Calls an operation of a service whose protocol is JSON 1.1. `target` is the header `X-Amz-Target`, such as
@@ -140,6 +162,14 @@ impl Signed {
         self.text("POST", path, headers, body).await
     }
 
+    /// Gets the text of a path, whose parts have to be percent-encoded.
+    ///
+    /// # Errors
+    /// If the service refuses the call, or does not answer.
+    pub async fn get(&self, path: &str, headers: &[(&'static str, &str)]) -> Result<Reply, ServiceError> {
+        self.text("GET", path, headers, String::new()).await
+    }
+
     /// Puts a text to a path, whose parts have to be percent-encoded.
     ///
     /// # Errors
@@ -165,22 +195,23 @@ impl Signed {
     }
 }
 
-/// The endpoint that the environment sets for the service, or AWS's own.
-fn endpoint(aws: &SdkConfig, service: &Service, region: &Region) -> String {
+/// The endpoint that the environment sets for the service, or AWS's own, whose host name begins with `prefix`.
+fn endpoint(aws: &SdkConfig, service: &Service, prefix: &str, region: &Region) -> String {
     let domain = if region.as_ref().starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
-    custom_endpoint(aws, service.id).unwrap_or_else(|| format!("https://{}.{region}.{domain}", service.host))
+    let own = || format!("https://{prefix}{}.{region}.{domain}", service.host);
+    custom_endpoint(aws, service.id).unwrap_or_else(own)
 }
 
 /// What signs each attempt with the function's credentials.
 fn signature(
     aws: &SdkConfig,
-    service: &Service,
+    name: &'static str,
     region: Region,
     signing_options: SigningOptions,
 ) -> StaticRuntimePlugin {
     let mut config = Layer::new("signature");
     config.store_put(AuthSchemeOptionResolverParams::new(()));
-    config.store_put(SigningName::from_static(service.host));
+    config.store_put(SigningName::from_static(name));
     config.store_put(SigningRegion::from(region));
     config.store_put(SigV4OperationSigningConfig { signing_options, ..SigV4OperationSigningConfig::default() });
     let mut components = RuntimeComponentsBuilder::new("signature")
@@ -349,10 +380,26 @@ mod tests {
         assert!(requests[0].headers().get("authorization").unwrap().contains("/eu-west-1/s3/aws4_request"));
     }
 
+    #[tokio::test]
+    async fn the_jobs_of_an_account_have_a_host_name_of_their_own() {
+        let wire = Wire::default();
+        let variables = [("AWS_REGION", "eu-west-1"), ("AWS_ACCESS_KEY_ID", "A"), ("AWS_SECRET_ACCESS_KEY", "s")];
+        let aws = crate::aws::load(&variables.into_iter().collect()).into_builder().http_client(wire.clone()).build();
+        wire.answers.lock().unwrap().push((200, "<a/>"));
+        let jobs = Signed::s3_control(&aws, "222222222222");
+        assert_eq!(jobs.get("/v20180820/jobs/1", &[("x-amz-account-id", "222222222222")]).await.unwrap().body, "<a/>");
+        let requests = wire.requests.lock().unwrap();
+        let uri = "https://222222222222.s3-control.eu-west-1.amazonaws.com/v20180820/jobs/1";
+        assert_eq!((requests[0].method(), requests[0].uri()), ("GET", uri));
+        let authorization = requests[0].headers().get("authorization").unwrap();
+        assert!(authorization.contains("/eu-west-1/s3/aws4_request"), "{authorization}");
+        assert!(authorization.contains("x-amz-account-id"), "{authorization}");
+    }
+
     #[test]
     fn the_endpoint_is_that_of_the_environment_or_of_the_partition() {
         let aws = |variables: &[(&str, &str)]| crate::aws::load(&variables.iter().copied().collect());
-        let of = |aws: &SdkConfig, region: &str| endpoint(aws, &PEOPLE, &Region::new(region.to_owned()));
+        let of = |aws: &SdkConfig, region: &str| endpoint(aws, &PEOPLE, "", &Region::new(region.to_owned()));
         let none = aws(&[("AWS_REGION", "us-east-1")]);
         assert_eq!(of(&none, "us-east-1"), "https://identitystore.us-east-1.amazonaws.com");
         assert_eq!(of(&none, "cn-north-1"), "https://identitystore.cn-north-1.amazonaws.com.cn");

@@ -8,6 +8,7 @@ use time::OffsetDateTime;
 use tokio::sync::OnceCell;
 
 use crate::aws::s3::S3;
+use crate::checker::budget::Budget;
 use crate::checker::claim::{Take, take};
 use crate::checker::inspect::{Inspector, Look, Proof};
 use crate::checker::rate_limit::RateLimits;
@@ -20,7 +21,8 @@ use crate::object::{ObjectFacts, ObjectId};
 use crate::outcome::Outcome;
 use crate::proofs::Reading;
 use crate::rate::Rates;
-use crate::repair::{RepairPlan, RepairRule, RequestCount};
+use crate::repair::{RepairPlan, RepairRule, RequestCount, Step};
+use crate::request::SweepRequest;
 use crate::run::Run;
 use crate::sweep_totals::CheckedObject;
 use crate::verdict::{self, Verdict};
@@ -56,6 +58,8 @@ pub(crate) struct CheckMode {
     pub(crate) wait_until: OffsetDateTime,
     /// The most requests per second.
     pub(crate) rates: Rates,
+    /// How many objects may be put under the right key in place.
+    pub(crate) budget: Budget,
 }
 
 /// Checks objects of one bucket.
@@ -75,6 +79,8 @@ struct Conclusion {
     planned_requests: Option<RequestCount>,
     was_read: bool,
     failed_read: Option<Verdict>,
+    /// Whether a job of S3 Batch Operations has to enable the S3 Bucket Key. `None` if the object is not left to a job.
+    left_to_job: Option<bool>,
 }
 
 impl<'a, L: Store> ObjectChecker<'a, L> {
@@ -123,6 +129,7 @@ impl<'a, L: Store> ObjectChecker<'a, L> {
             planned_requests: None,
             was_read: true,
             failed_read: None,
+            left_to_job: None,
         }))
     }
 
@@ -143,6 +150,7 @@ impl<'a, L: Store> ObjectChecker<'a, L> {
                 planned_requests: None,
                 was_read,
                 failed_read: None,
+                left_to_job: None,
             };
             let facts = match look {
                 Look::NotShown(verdict) | Look::Settled(_, verdict) => {
@@ -167,15 +175,26 @@ impl<'a, L: Store> ObjectChecker<'a, L> {
                 Look::Wrong(facts) => facts,
             };
             let plan = self.repairer.plan(&facts, request.is_latest, false);
+            let planned_requests = planned_requests(&plan, &facts);
             if self.mode.dry_run || !matches!(plan, RepairPlan::Step(_)) {
                 let verdict = verdict::of_plan(&plan, &facts.encryption.text());
-                let planned_requests = planned_requests(&plan, &facts);
                 return Ok(self.checked(Conclusion { planned_requests, ..conclusion(verdict, false) }));
+            }
+            let permit = self.mode.budget.take();
+            if permit.is_none() && plan == RepairPlan::Step(Step::Update) {
+                let left_to_job = Some(Box::pin(inspector.bucket_key(object, &facts)).await?.unwrap_or(false));
+                let verdict = verdict::left_to_job(&facts.encryption.text());
+                return Ok(self.checked(Conclusion { left_to_job, ..conclusion(verdict, false) }));
             }
             if let Some(Repaired { object, verdict, was_read }) =
                 Box::pin(self.turns.take(&object.key, self.repair(object))).await?
             {
-                return Ok(self.checked(Conclusion { object, ..conclusion(verdict, was_read) }));
+                if let Some(permit) = permit
+                    && verdict.outcome == Outcome::Repaired
+                {
+                    permit.used();
+                }
+                return Ok(self.checked(Conclusion { object, planned_requests, ..conclusion(verdict, was_read) }));
             }
         }
         Err(CheckError::ObjectKeepsChanging)
@@ -209,7 +228,8 @@ impl<'a, L: Store> ObjectChecker<'a, L> {
     }
 
     fn checked(&self, conclusion: Conclusion) -> CheckedObject {
-        let Conclusion { object, verdict, encryption, planned_requests, was_read, failed_read } = conclusion;
+        let Conclusion { object, verdict, encryption, planned_requests, was_read, failed_read, left_to_job } =
+            conclusion;
         let decision = Decision::new(verdict.outcome, verdict.reason)
             .about("right_key", self.repairer.inspector.right_key.as_str())
             .about_some("encryption", encryption);
@@ -218,8 +238,14 @@ impl<'a, L: Store> ObjectChecker<'a, L> {
             planned_requests,
             was_read,
             failed_read,
+            left_to_job,
             tracked: None,
         }
+    }
+
+    /// Counts the repairs of a sweep together with its other invocations.
+    pub(crate) async fn share_budget(&self, run: &Run<'_, L>, request: &SweepRequest, sweep: &str) {
+        self.mode.budget.share(run, request, sweep).await;
     }
 }
 
