@@ -26,6 +26,7 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 pub use aws_smithy_runtime_api::http::Headers;
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::error::ErrorMetadata;
+use aws_smithy_types::timeout::TimeoutConfig;
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 use tokio::time::timeout;
@@ -101,14 +102,14 @@ impl HeadClient {
         let credentials = aws.credentials_provider()?;
         let timeouts = aws.timeout_config();
         let mut settings = HttpConnectorSettings::builder();
-        settings.set_connect_timeout(timeouts.and_then(|timeouts| timeouts.connect_timeout()));
-        settings.set_read_timeout(timeouts.and_then(|timeouts| timeouts.read_timeout()));
+        settings.set_connect_timeout(timeouts.and_then(TimeoutConfig::connect_timeout));
+        settings.set_read_timeout(timeouts.and_then(TimeoutConfig::read_timeout));
         let components = components(credentials.clone())?;
         Some(Self {
             connector: aws.http_client()?.http_connector(&settings.build(), &components),
             credentials,
             region: aws.region()?.to_string(),
-            timeout: timeouts.and_then(|timeouts| timeouts.operation_attempt_timeout()),
+            timeout: timeouts.and_then(TimeoutConfig::operation_attempt_timeout),
             stamp: RefCell::default(),
         })
     }
@@ -340,8 +341,7 @@ mod tests {
         let headers = request.headers().iter().filter(|(name, _)| !own.contains(name));
         let signable = SignableRequest::new(request.method(), request.uri(), headers, SignableBody::empty()).unwrap();
         let (instructions, _) = sign(signable, &params).unwrap().into_parts();
-        let found = instructions.headers().find(|(name, _)| *name == "authorization").unwrap().1.to_owned();
-        found
+        instructions.headers().find(|(name, _)| *name == "authorization").unwrap().1.to_owned()
     }
 
     #[tokio::test]
