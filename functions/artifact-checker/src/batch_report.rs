@@ -150,10 +150,10 @@ mod tests {
 
     #[test]
     fn failed_tasks_come_first() {
-        let listing = r#"{"Format":"x","Results":[{"TaskExecutionStatus":"succeeded","Bucket":"b","Key":"s"},
-                         {"TaskExecutionStatus":"failed","Bucket":"b","Key":"f"}]}"#;
+        let listing = r#"{"Format":"x","Results":[{"TaskExecutionStatus":"succeeded","Bucket":"b","Key":"a"},
+                         {"TaskExecutionStatus":"failed","Bucket":"b","Key":"z"}]}"#;
         let files = serde_json::from_str::<Listing>(listing).unwrap().files();
-        assert_eq!(files.iter().map(|file| file.key.as_str()).collect::<Vec<_>>(), ["f", "s"]);
+        assert_eq!(files.iter().map(|file| file.key.as_str()).collect::<Vec<_>>(), ["z", "a"]);
         assert_eq!(serde_json::from_str::<Listing>("{}").unwrap().files(), []);
     }
 }
