@@ -1,6 +1,8 @@
 //! The measured programs and their everyday events. Each event of pipeline-starter is a new change.
 
-use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 /// The region of every resource.
@@ -79,4 +81,37 @@ impl Program {
 pub(crate) fn image(number: u64, folder: &str) -> Result<(Value, String), crate::Failure> {
     let event = serde_json::from_str(&std::fs::read_to_string(format!("{folder}/event-relay/image-pushed.json"))?)?;
     Ok((event, format!("sha256:{number:064x}")))
+}
+
+/// For each target in the ledger of event-relay that has not reported on its order, the report that it is healthy.
+pub(crate) fn reports(
+    ledger: &BTreeMap<(String, String), Map<String, Value>>,
+    folder: &str,
+) -> Result<Vec<Value>, crate::Failure> {
+    let file = std::fs::read_to_string(format!("{folder}/event-relay/order-report.json"))?;
+    let event: Value = serde_json::from_str(&file)?;
+    let mut reports = Vec::new();
+    for ((partition, _), row) in ledger {
+        let Some(target) = partition.strip_prefix("target#") else { continue };
+        let order = &row["order"]["M"];
+        let number = &order["number"]["N"];
+        if row["report"]["M"]["number"]["N"] == *number {
+            continue;
+        }
+        let change = &order["change"]["M"];
+        let parts = [("repository", "S"), ("ref", "S"), ("sequence", "N"), ("commit", "S")]
+            .map(|(field, kind)| change[field][kind].as_str().unwrap_or_default());
+        let mut report = event.clone();
+        report["account"] = json!(target.split('/').next());
+        let detail = &mut report["detail"];
+        detail["number"] = json!(number.as_str().unwrap_or_default().parse::<u64>()?);
+        detail["id"] = json!(hex::encode(Sha256::digest(parts.join("\n"))));
+        detail["revision"] = json!(parts[3]);
+        detail["good"] = json!(parts[3]);
+        detail["state"] = json!("healthy");
+        detail["since"] = detail["at"].clone();
+        detail["reason"] = json!("the execution succeeded, and no alarm rang in the 30m after it");
+        reports.push(report);
+    }
+    Ok(reports)
 }

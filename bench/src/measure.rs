@@ -161,10 +161,13 @@ pub(crate) async fn all(plan: &Plan) -> Result<Figures, Failure> {
                 figures.growth.push(bench.reconcile(count.parse()?, name).await?);
                 continue;
             }
+            if what == "widget" {
+                figures.growth.push(bench.widget(count.parse()?, name).await?);
+                continue;
+            }
             let (program, what) = match what {
                 "targets" => (Program::EventRelay, "targets"),
                 "images" => (Program::EventRelay, IMAGE_TARGETS),
-                "widget" => (Program::EventRelay, WIDGET_TARGETS),
                 _ => (Program::PipelineStarter, "pipelines"),
             };
             figures.growth.push(bench.grown(program, what, count.parse()?, name).await?);
@@ -283,7 +286,6 @@ impl Bench<'_> {
         for number in 1..=9 {
             let mut event = match what {
                 IMAGE_TARGETS => self.event_about(program, crate::events::image(number, &self.plan.events)?, number),
-                WIDGET_TARGETS if number > 1 => request(program, r#"{"widgetContext":{}}"#.to_owned(), number),
                 _ => self.event(program, number)?,
             };
             if program == Program::PipelineStarter {
@@ -298,15 +300,57 @@ impl Bench<'_> {
             running.settle().await?;
             runs.push((wall, running.process.cpu()? - cpu));
         }
-        let median = |mut times: Vec<Duration>| {
-            times.sort();
-            times.get(times.len() / 2).copied().unwrap_or_default()
-        };
         let later = runs.get(1..).unwrap_or_default();
         let growth = Growth {
             program: program.name(),
             what,
             count: size,
+            wall: micros(median(later.iter().map(|run| run.0).collect())),
+            cpu: micros(median(later.iter().map(|run| run.1).collect())),
+            peak: count(running.process.peak()?),
+            calls: self.aws.state().calls.clone(),
+        };
+        running.process.end().await?;
+        Ok(growth)
+    }
+
+    /// Takes one change through a whole train and another one through half of it, and then asks for the widget nine
+    /// times. So the rows of the targets have everything that such rows have. Returns the medians of all answers but
+    /// the first.
+    async fn widget(&self, targets: usize, name: &str) -> Result<Growth, Failure> {
+        let program = Program::EventRelay;
+        *self.aws.state() = State::default();
+        let mut running = self.start(program, name).await?;
+        let mut number = 0;
+        for (change, mut reports) in [(1, targets), (2, targets / 2)] {
+            running.invoke(self.event(program, change)?).await?;
+            while reports > 0 {
+                let open = crate::events::reports(&self.aws.state().ledger, &self.plan.events)?;
+                if open.is_empty() {
+                    return Err("the train has stopped: no target has an order without a report".into());
+                }
+                for report in open.into_iter().take(reports) {
+                    number += 1;
+                    reports -= 1;
+                    running.invoke(request(program, report.to_string(), number)).await?;
+                }
+            }
+        }
+        let mut runs = Vec::new();
+        for _ in 0..9 {
+            number += 1;
+            running.settle().await?;
+            let cpu = running.process.cpu()?;
+            self.aws.state().calls.clear();
+            let wall = running.invoke(request(program, r#"{"widgetContext":{}}"#.to_owned(), number)).await?.took;
+            running.settle().await?;
+            runs.push((wall, running.process.cpu()? - cpu));
+        }
+        let later = runs.get(1..).unwrap_or_default();
+        let growth = Growth {
+            program: program.name(),
+            what: WIDGET_TARGETS,
+            count: targets,
             wall: micros(median(later.iter().map(|run| run.0).collect())),
             cpu: micros(median(later.iter().map(|run| run.1).collect())),
             peak: count(running.process.peak()?),
@@ -389,6 +433,11 @@ fn request(program: Program, payload: String, number: u64) -> Event {
         request: format!("8476a536-e9f4-11e8-9739-{number:012}"),
         function: format!("arn:aws:lambda:{region}:{account}:function:{name}"),
     }
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times.get(times.len() / 2).copied().unwrap_or_default()
 }
 
 fn micros(time: Duration) -> f64 {

@@ -1,4 +1,4 @@
-"""All tests share one stack: the real template, deployed by `sam deploy` into three accounts of a local cloud."""
+"""The real template, deployed by `sam deploy` into three accounts of a local cloud: a stack for each pytest worker."""
 
 import pytest
 
@@ -9,8 +9,8 @@ from tools.local_stack.stack import temporary_stack
 
 
 @pytest.fixture(scope="session")
-def stack():
-    with temporary_stack(LOCAL / "test") as stack:
+def stack(worker_id):
+    with temporary_stack(LOCAL / "test" / worker_id) as stack:
         yield stack
 
 

@@ -25,6 +25,8 @@ THROTTLED_RUNS = 15
 TARGETS = [1, 10, 100, 1000]
 IMAGE_TARGETS = [1, 1000]
 WIDGET_TARGETS = [1000]
+# The waves of the train that the widget shows.
+WAVES = 10
 PIPELINES = [1, 10, 25, 50]
 REPOSITORIES = [100, 1000]
 # The time of an answer of AWS, in milliseconds, while a reconcile is measured.
@@ -132,7 +134,8 @@ def peer_folder(logs: Path) -> Path:
 def configurations() -> dict[str, str]:
     """The paths, by name, of the committed configuration and of larger ones with many targets or pipelines.
 
-    The targets of `images-…` are those of an image, and those of `widget-…` are shown by the widget of event-relay.
+    The targets of `images-…` are those of an image. Those of `widget-…` are in a train, which the widget of event-relay
+    shows.
     """
     hub = WORK / "hub.toml"
     hub.write_text(CONFIG.read_text() + '[access.accounts]\nother = "444444444444"\n')
@@ -147,7 +150,6 @@ def configurations() -> dict[str, str]:
     for what, counts, route in (
         ("targets", TARGETS, code),
         ("images", IMAGE_TARGETS, image),
-        ("widget", WIDGET_TARGETS, code),
         ("pipelines", PIPELINES, code),
     ):
         for count in counts:
@@ -161,6 +163,16 @@ def configurations() -> dict[str, str]:
             file = WORK / f"{what}-{count}.toml"
             file.write_text(route + "".join(targets))
             found[f"{what}-{count}"] = str(file)
+    for count in WIDGET_TARGETS:
+        accounts = [str(100_000_000_000 + index) for index in range(count)]
+        waves = (
+            f'[[route.wave]]\nname = "wave-{wave}"\nbake = "30m"\nalarms = ["shop-*"]\n[[route.wave.target]]\n'
+            f'accounts = {json.dumps(accounts[wave::WAVES])}\nregion = "{REGION}"\npipeline = "shop"\naction = "Source"\n'
+            for wave in range(WAVES)
+        )
+        file = WORK / f"widget-{count}.toml"
+        file.write_text(code + 'name = "shop"\n' + "".join(waves))
+        found[f"widget-{count}"] = str(file)
     every = '[[route]]\nrepository = "shop-*"\nbranches = ["main", "release/*"]\n'
     for count in REPOSITORIES:
         file = WORK / f"repositories-{count}.toml"

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use event_relay::Outcome::{Baseline, Duplicate, Failed, Filtered, Ignored, Ordered, Refused, Relayed};
+use event_relay::Outcome::{self, Baseline, Duplicate, Failed, Filtered, Ignored, Ordered, Refused, Relayed};
 use event_relay::branch::{self, BranchRow};
 use event_relay::image::Image;
 use event_relay::world::World;
@@ -441,7 +441,8 @@ async fn a_new_repository_that_may_be_a_cache_is_not_looked_at_for_another_route
         accepted.push(function.accepted().into_iter().map(|(_, event)| event.pipelines.concat()).collect::<Vec<_>>());
     }
     assert_eq!(accepted[0], [""; 0]);
-    assert_eq!(accepted.concat(), ["web"], "only the route that names the cache leads to a pipeline");
+    // Its target has not reported, so the order is offered again.
+    assert_eq!(accepted[1..].concat(), ["web", "web"], "only the route that names the cache leads to a pipeline");
 }
 
 /// The list may show the image that the tag had before another invocation relayed a newer one.

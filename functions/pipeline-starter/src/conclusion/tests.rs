@@ -3,6 +3,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use sekisho_domain::change::RepositoryArn;
 use sekisho_domain::order::Order;
+use sekisho_domain::report::ReportTime;
 use sekisho_domain::route::{AlarmGlobs, Missing};
 
 use super::*;
@@ -214,7 +215,8 @@ fn a_report_says_when_what_runs_was_deployed() {
 
     let back = judged(&baking, &Verdict::Failed("alarm shop-a rang".to_owned()));
     assert_eq!((state(&back), since(&back)), (ReportState::RollingBack, None));
-    let went_back = end(&running(&back), second);
+    let began = epoch_millis(NOW - Duration::from_mins(3));
+    let went_back = end(&OrderRow { since: began, ..running(&back) }, second);
     assert_eq!((state(&went_back), since(&went_back)), (ReportState::RolledBack, Some(epoch_millis(second))));
 }
 
