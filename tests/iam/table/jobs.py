@@ -39,6 +39,7 @@ for account, _, _ in WAYS:
         *by_others,
         context=sweeper,
         anywhere=["name"],
+        beyond="s3:GetJobTagging",
     )
     never(
         "does not change a job",
