@@ -167,7 +167,8 @@ def configurations() -> dict[str, str]:
         accounts = [str(100_000_000_000 + index) for index in range(count)]
         waves = (
             f'[[route.wave]]\nname = "wave-{wave}"\nbake = "30m"\nalarms = ["shop-*"]\n[[route.wave.target]]\n'
-            f'accounts = {json.dumps(accounts[wave::WAVES])}\nregion = "{REGION}"\npipeline = "shop"\naction = "Source"\n'
+            f'accounts = {json.dumps(accounts[wave::WAVES])}\nregion = "{REGION}"\npipeline = "shop"\n'
+            'action = "Source"\n'
             for wave in range(WAVES)
         )
         file = WORK / f"widget-{count}.toml"

@@ -277,7 +277,7 @@ async fn two_sweeps_together_leave_pipelines_what_they_need() {
 /// Pipelines that use more than their half leave the sweep less. It finds out by few refused requests, and makes room.
 #[tokio::test(start_paused = true)]
 async fn a_sweep_makes_room_for_pipelines_that_need_more_than_half() {
-    let case = Case { pipelines: 0.7, ..Case::SMALL };
+    let case = Case { objects: 6_000, pipelines: 0.7, ..Case::SMALL };
     let (took, limits) = simulate(case).await;
     let refused = f64::from(limits.refused) / case.objects as f64;
     assert!(refused < 0.05, "{refused} of the requests were refused");
