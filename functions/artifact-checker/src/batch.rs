@@ -277,9 +277,10 @@ pub(crate) struct ManifestLines {
 impl ManifestLines {
     /// Adds an object. All lines of a manifest name a version, or none does.
     pub(crate) fn add(&mut self, bucket_key: bool, bucket: &str, key: &str, version: Option<&str>) {
-        let version = version.map(|version| format!(",{version}")).unwrap_or_default();
         let lines = self.lines.entry(bucket_key).or_default();
-        lines.push_str(&format!("{bucket},{}{version}\n", utf8_percent_encode(key, KEPT)));
+        lines.extend([bucket, ","].into_iter().chain(utf8_percent_encode(key, KEPT)));
+        lines.extend(version.iter().flat_map(|version| [",", version]));
+        lines.push('\n');
         self.count += 1;
     }
 

@@ -181,7 +181,7 @@ impl<S: Store> TempAccess<S> {
         }
         if let Ok(Answer::Text(text)) = &mut report.answer {
             for warning in warnings {
-                if is_cut { answer::warn(text, warning) } else { *text += &format!("\n{warning}") }
+                if is_cut { answer::warn(text, warning) } else { text.extend(["\n", warning]) }
             }
             if is_cut {
                 answer::cut(text);

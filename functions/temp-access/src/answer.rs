@@ -59,9 +59,9 @@ const MOST_NAMED: usize = 5;
 
 /// The first names, and how many more there are.
 pub(crate) fn some(names: &[String]) -> String {
-    let (named, others) = names.split_at(names.len().min(MOST_NAMED));
+    let (first, others) = names.split_at(names.len().min(MOST_NAMED));
     let more = if others.is_empty() { String::new() } else { format!(" and {} more", others.len()) };
-    named.join(", ") + &more
+    first.join(", ") + &more
 }
 
 /// Puts a line that people have to read right after the first line, so that [`cut`] never removes it.

@@ -77,12 +77,12 @@ impl Document {
     /// The names of accounts, as far as `[access.accounts]` can be read. temp-access reports mistakes in that section,
     /// which must not affect routes.
     fn account_names(&self) -> BTreeMap<AccountId, AccountName> {
-        let named = |(name, place): (&String, &toml::Value)| {
+        let read = |(name, place): (&String, &toml::Value)| {
             let place = TempAccessPlace::try_from(place.as_str()?.to_owned()).ok()?;
             Some((place.account, name.parse().ok()?))
         };
         let names = self.table.get(ACCESS).and_then(|access| access.get("accounts")?.as_table());
-        names.into_iter().flatten().filter_map(named).collect()
+        names.into_iter().flatten().filter_map(read).collect()
     }
 
     /// The `[[route]]` entries, with the windows of their waves checked against the time zone database. A binary that

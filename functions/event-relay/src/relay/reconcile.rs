@@ -207,9 +207,9 @@ impl<'r, W: World> Pass<'r, W> {
         };
         let mut all = self.named_repositories(SourceKind::Git);
         let mut is_complete = self.add_matching(&mut all, SourceKind::Git, &names, unlisted);
-        let mut named = self.named_repositories(SourceKind::Image);
-        is_complete &= self.add_matching(&mut named, SourceKind::Image, &images, left_out);
-        all.append(&mut named);
+        let mut of_images = self.named_repositories(SourceKind::Image);
+        is_complete &= self.add_matching(&mut of_images, SourceKind::Image, &images, left_out);
+        all.append(&mut of_images);
         all.sort_by(|one, other| one.resource().cmp(other.resource()));
         all.dedup();
         Repositories { all, is_complete }

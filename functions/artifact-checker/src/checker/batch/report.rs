@@ -212,7 +212,7 @@ impl<'a, L: Store> Findings<'a, L> {
                 let of_older_version = row.of_older_version && self.versions;
                 let state = row.state;
                 let FindingRow { reason, found_by, version, .. } = new;
-                (FindingRow { reason, found_by, version, of_older_version, ..row }, Some(revision), state)
+                (FindingRow { version, reason, found_by, of_older_version, ..row }, Some(revision), state)
             }
         };
         telemetry::decision(&finding::with_state(decision, &id, state));
