@@ -39,7 +39,6 @@ def wrong(stack, bucket):
 
 
 def test_a_confirmed_job_repairs_what_a_sweep_leaves(stack, bucket):
-    s3 = stack.client(PROFILE, "s3")
     answer = job.invoke(stack, PROFILE, CHECKER, {"action": "sweep", "bucket": bucket})
     (report,) = answer["sweeps"]
     assert (report["outcomes"]["repaired"], report["left"]) == (LIMIT, len(KEYS) - LIMIT), answer
@@ -57,6 +56,8 @@ def test_a_confirmed_job_repairs_what_a_sweep_leaves(stack, bucket):
 
     (end,) = eventually("the report of the job is read", ended, 90)
     assert f"put {len(KEYS) - LIMIT} of {len(KEYS) - LIMIT} objects" in end["reason"], end
-    assert [s3.get_object(Bucket=bucket, Key=key)["Body"].read() for key in KEYS] == [key.encode() for key in KEYS]
+    with job.artifact_reader(stack, PROFILE) as s3:
+        contents = [s3.get_object(Bucket=bucket, Key=key)["Body"].read() for key in KEYS]
+    assert contents == [key.encode() for key in KEYS]
     again = job.invoke(stack, PROFILE, CHECKER, {"action": "sweep", "bucket": bucket})
     assert "left" not in again["sweeps"][0] and again["sweeps"][0]["outcomes"].keys() <= {"compliant"}, again

@@ -34,7 +34,17 @@ export async function open(browser, { url, html, width, height = 800 }, requests
     // A request that the policy stopped has no error of the network.
     if (request.failure()) requests.push(request.url())
   })
-  if (url) await page.goto(url, { waitUntil: 'networkidle0' })
-  else await page.setContent(html)
+  if (url) {
+    await page.goto(url, { waitUntil: 'networkidle0' })
+    // On a busy machine, the page may make no request for half a second before its frames begin to load.
+    await Promise.all(page.frames().map(loaded))
+  } else await page.setContent(html)
   return page
+}
+
+// Waits until the document of a frame is there.
+async function loaded(frame) {
+  while (!(await frame.evaluate(() => document.readyState === 'complete' && location.href !== 'about:blank'))) {
+    await new Promise((resolve) => setTimeout(resolve, 50))
+  }
 }
