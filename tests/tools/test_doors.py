@@ -104,6 +104,20 @@ def test_an_alias_without_its_policy_is_not_left_behind(cloud, access, monkeypat
     assert "taro" not in doors(cloud, access).versions
 
 
+def test_an_open_alias_that_can_not_be_removed_is_named(cloud, access, monkeypatch):
+    def refuse(*_, **__):
+        raise ClientError({"Error": {"Code": "TooManyRequestsException", "Message": "slow down"}}, "DeleteAlias")
+
+    found = doors(cloud, access)
+    with monkeypatch.context() as patch:
+        refuse_policies(patch, found._functions)
+        patch.setattr(found._functions, "delete_alias", refuse)
+        with pytest.raises(Failure, match="Alias taro of temp-access is open: delete it") as failed:
+            list(found.create("taro", found.role("taro")))
+    assert "lambda:InvokeAsync is not valid" in str(failed.value) and "slow down" in str(failed.value)
+    cloud.client(T, "lambda").delete_alias(FunctionName="temp-access", Name="taro")
+
+
 def refuse_policies(monkeypatch, functions):
     """Lambda refuses each policy from now on, because of one of its actions."""
     message = "The provided action lambda:InvokeAsync is not valid for the resource."

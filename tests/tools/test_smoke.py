@@ -319,6 +319,7 @@ def test_a_part_that_is_refused_is_seen(monkeypatch):
         ("put_resource_policy", (), State.FAILS, "lambda:InvokeAsync is not valid"),
         (None, ("invoke",), State.FAILS, "comes through by InvokeAsync"),
         (None, ("invoke", "invoke_async"), State.HOLDS, "InvokeAsync is refused (AccessDeniedException)"),
+        ("invoke_async", ("invoke",), State.HIDDEN, "InvokeAsync fails with InvalidParameterValueException"),
     ],
 )
 def test_an_alias_that_does_not_close_is_seen(monkeypatch, refused, denied, state, part):

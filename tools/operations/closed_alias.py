@@ -8,10 +8,12 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from tools.operations.doors import FUNCTION, LATEST, Doors, policy
-from tools.operations.facts import Place, Seen, eventually, fails, holds, uninterrupted, unique_name
+from tools.operations.facts import Place, Seen, eventually, fails, hidden, holds, uninterrupted, unique_name
 
 # The policy of a new alias takes effect within this time.
 SECONDS = 60
+# The only error that shows that the policy denies a call.
+REFUSAL = "AccessDeniedException"
 HELP = b'{"action":"help"}'
 
 
@@ -34,21 +36,28 @@ def policy_closes_an_alias(place: Place) -> Seen:
             functions.put_resource_policy(ResourceArn=arn, Policy=json.dumps(policy(arn, doors.role(name))))
         except ClientError as error:
             return fails(f"Lambda refuses the policy: {error}")
-        refusals = {way: _refusal(call) for way, call in ways.items()}
-    if came := [way for way, refusal in refusals.items() if refusal is None]:
+        codes = {way: _code(call) for way, call in ways.items()}
+    if came := [way for way, code in codes.items() if code is None]:
         return fails(f"Lambda takes the policy, but somebody else comes through by {' and '.join(came)}")
-    return holds(", ".join(f"{way} is refused ({refusal})" for way, refusal in refusals.items()))
+    if others := [f"{way} fails with {code}" for way, code in codes.items() if code != REFUSAL]:
+        return hidden(f"Lambda takes the policy, but does not show whom it lets in: {' and '.join(others)}")
+    return holds(", ".join(f"{way} is refused ({code})" for way, code in codes.items()))
 
 
-def _refusal(call: Callable[[], Any]) -> str | None:
-    """The code with which Lambda refuses a call; None if it goes on to carry it out."""
-    codes: list[str] = []
+def _code(call: Callable[[], Any]) -> str | None:
+    """The code of the error with which a call ends at last; None if Lambda goes on to carry it out.
+
+    Another error than a refusal may pass, such as one of throttling, or of an alias that Lambda does not know yet.
+    """
+    codes: list[str | None] = []
 
     def is_refused() -> bool:
         try:
             call()
+            codes.append(None)
         except ClientError as error:
             codes.append(error.response["Error"]["Code"])
-        return bool(codes)
+        return codes[-1] == REFUSAL
 
-    return None if eventually(is_refused, SECONDS) is None else codes[0]
+    eventually(is_refused, SECONDS)
+    return codes[-1]

@@ -211,7 +211,7 @@ class Doors:
                 refused = isinstance(error, ClientError) and error.response["Error"]["Code"] in REFUSALS
                 removed = is_new or (refused and document is None)
                 if removed:
-                    self._functions.delete_alias(FunctionName=FUNCTION, Name=name)
+                    self._take_away(name, error)
                 if refused:
                     raise self._refused(name, error, removed=removed) from error
                 raise
@@ -233,6 +233,17 @@ class Doors:
     def _close(self, name: str, role: str) -> None:
         arn = self.arn(name)
         self._functions.put_resource_policy(ResourceArn=arn, Policy=json.dumps(policy(arn, role)))
+
+    def _take_away(self, name: str, error: BaseException) -> None:
+        """Deletes an alias that did not get its policy because of this error."""
+        try:
+            self._functions.delete_alias(FunctionName=FUNCTION, Name=name)
+        except Exception as left:  # whatever the error is, the operator must learn that the alias is open
+            raise Failure(
+                f"Alias {name} of {FUNCTION} is open: delete it. It has no resource policy ({error}), and it could not "
+                f"be removed ({left}): aws lambda delete-alias --function-name {FUNCTION} --name {name} --region "
+                f"{self.target.region}, in account {self.target.account}."
+            ) from error
 
     def _refused(self, name: str, error: BaseException, *, removed: bool) -> Failure:
         """What to do after Lambda has refused the policy of a door."""
