@@ -172,7 +172,7 @@ def _manifest(caller: Any, location: Json) -> list[list[str]]:
 
 
 def _update(caller: Any, row: list[str], encryption: Json) -> tuple[str, str, str, str]:
-    """Updates one object; returns the status, the error code, the HTTP status and the message for the report."""
+    """Updates one object; returns the status, the HTTP status, the error code and the message for the report."""
     bucket, key, version = row
     with_bucket_key = encryption.get("BucketKeyEnabled") == "true"
     wanted = {"SSEKMS": {"KMSKeyArn": encryption["KMSKeyArn"], "BucketKeyEnabled": with_bucket_key}}
@@ -181,8 +181,8 @@ def _update(caller: Any, row: list[str], encryption: Json) -> tuple[str, str, st
         caller.update_object_encryption(**arguments)
     except ClientError as error:
         status = error.response["ResponseMetadata"]["HTTPStatusCode"]
-        return "failed", error.response["Error"]["Code"], str(status), error.response["Error"]["Message"]
-    return "succeeded", "", "200", "Successful"
+        return "failed", str(status), error.response["Error"]["Code"], error.response["Error"]["Message"]
+    return "succeeded", "200", "", "Successful"
 
 
 def _report(caller: Any, job: Json, results: dict[str, list[list[str]]]) -> None:

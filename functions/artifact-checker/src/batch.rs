@@ -50,6 +50,9 @@ pub(crate) struct BatchRow {
     /// When a person confirmed the repair, in seconds since 1970.
     #[serde(default)]
     pub(crate) confirmed: Option<i64>,
+    /// When the next message is due, in seconds since 1970. An earlier one is dropped.
+    #[serde(default)]
+    pub(crate) due: Option<i64>,
     /// Why the repair is incomplete.
     #[serde(default)]
     pub(crate) incomplete: Vec<String>,
@@ -117,8 +120,14 @@ pub(crate) struct Manifest {
     pub(crate) etag: String,
     /// The number of objects.
     pub(crate) tasks: u64,
+    /// When S3 was first asked to create the job, in seconds since 1970.
+    #[serde(default)]
+    pub(crate) asked: Option<i64>,
     #[serde(default)]
     pub(crate) job: Option<String>,
+    /// When S3 answered that it had created the job, in seconds since 1970.
+    #[serde(default)]
+    pub(crate) created: Option<i64>,
     /// `None` until the job has ended.
     #[serde(default)]
     pub(crate) end: Option<JobEnd>,
@@ -131,6 +140,13 @@ pub(crate) struct JobEnd {
     pub(crate) fault: Option<String>,
     pub(crate) succeeded: u64,
     pub(crate) failed: u64,
+}
+
+impl Manifest {
+    /// A manifest without a job.
+    pub(crate) fn new(bucket_key: bool, key: String, etag: String, tasks: u64) -> Self {
+        Self { bucket_key, key, etag, tasks, asked: None, job: None, created: None, end: None }
+    }
 }
 
 impl BatchRow {
@@ -150,6 +166,7 @@ impl BatchRow {
             step: Step::Collecting(Collecting::default()),
             manifests: Vec::new(),
             confirmed: None,
+            due: None,
             incomplete: Vec::new(),
             holder: holder.to_owned(),
             until: Lease::FREE,
@@ -200,7 +217,7 @@ impl BatchRow {
     /// get a notice with its code.
     pub(crate) fn finding(&self) -> Decision<Outcome> {
         let Self { code, .. } = self;
-        let reason = format!(
+        let waiting = format!(
             "{} objects are under a wrong key, and the sweep left them to S3 Batch Operations, because it repairs only \
              as many as `confirm_above` allows. {} would repair them for an estimated {}. To start this: `make repair \
              ENV=… CODE={code}`, or invoke the function with {{\"repair\":\"{code}\"}}",
@@ -208,7 +225,9 @@ impl BatchRow {
             if self.manifests.len() == 1 { "A job" } else { "Jobs" },
             dollars(self.usd())
         );
-        Decision::new(Outcome::Reported, reason)
+        let confirmed =
+            format!("the repair of {} objects is confirmed, and S3 Batch Operations makes it", self.tasks());
+        Decision::new(Outcome::Reported, if self.confirmed.is_some() { confirmed } else { waiting })
             .about("bucket", &self.bucket)
             .about("problem", format!("repair-{code}"))
             .about("code", code.to_string())
@@ -298,7 +317,8 @@ mod tests {
 
     fn manifest(bucket_key: bool, tasks: u64, end: Option<(u64, u64)>) -> Manifest {
         let end = end.map(|(succeeded, failed)| JobEnd { fault: None, succeeded, failed });
-        Manifest { bucket_key, key: "k".into(), etag: "e".into(), tasks, job: Some("j".into()), end }
+        let new = Manifest::new(bucket_key, "k".into(), "e".into(), tasks);
+        Manifest { job: Some("j".into()), end, ..new }
     }
 
     fn row(step: Step, manifests: Vec<Manifest>) -> BatchRow {
@@ -312,6 +332,7 @@ mod tests {
             step,
             manifests,
             confirmed: None,
+            due: None,
             incomplete: Vec::new(),
             holder: "h".into(),
             until: Lease::FREE,

@@ -49,10 +49,12 @@ pub(crate) struct Failure {
     pub(crate) answer: String,
 }
 
-/// Reads a line of a report: bucket, key, version, status, error code, HTTP status and message. `None` if it is
-/// malformed.
+/// Reads a line of a report: bucket, key, version, status, HTTP status, error code and message. `None` if it is
+/// malformed. The schema that S3 writes beside the results names the error code before the HTTP status, and AWS's
+/// examples have it after the HTTP status, so the number is the HTTP status.
 pub(crate) fn result(fields: &[String]) -> Option<TaskResult> {
-    let [bucket, key, version, status, code, http, message, ..] = fields else { return None };
+    let [bucket, key, version, status, first, second, message, ..] = fields else { return None };
+    let (http, code) = if first.trim().parse::<u16>().is_ok() { (first, second) } else { (second, first) };
     let trim = |field: &String| field.trim().to_owned();
     let failure = match status.trim() {
         "succeeded" => None,
@@ -127,6 +129,18 @@ mod tests {
         let failure = second.failure.clone().unwrap();
         assert_eq!((failure.answer.as_str(), failure.is_gone), ("AccessDenied (403): no, \"not\" you\nreally", false));
         assert!(third.failure.as_ref().unwrap().is_gone);
+    }
+
+    #[test]
+    fn the_http_status_is_the_number_before_or_after_the_error_code() {
+        for line in ["b,k,,failed,403,AccessDenied,no", "b,k,,failed,AccessDenied,403,no"] {
+            let [Some(TaskResult { failure: Some(failure), .. })] = &read(line)[..] else { panic!("{line}") };
+            assert_eq!((failure.answer.as_str(), failure.is_gone), ("AccessDenied (403): no", false), "{line}");
+        }
+        for line in ["b,k,,failed,404,NoSuchKey,no", "b,k,,failed,NoSuchKey,404,no", "b,k,,failed,404,,"] {
+            let [Some(TaskResult { failure: Some(failure), .. })] = &read(line)[..] else { panic!("{line}") };
+            assert!(failure.is_gone, "{line}");
+        }
     }
 
     #[test]

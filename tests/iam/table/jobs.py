@@ -1,13 +1,11 @@
 """Requests about the jobs of S3 Batch Operations, which repair artifacts in large numbers."""
 
 from tests.iam.requests import (
-    ELSEWHERE,
     KEY,
     SSE,
     SSE_KEY,
     STRANGER,
     WAYS,
-    P,
     T,
     arn,
     bucket,
@@ -101,7 +99,12 @@ for account, _, _ in WAYS:
             batch,
             "s3:PutObject",
             manifest,
-            but("in place of an artifact", "identity", to=artifact),
+            but("to another bucket", "identity", to="arn:aws:s3:::somebodys-bucket/one.csv"),
+            *(
+                [but("in place of an artifact", "DenyOtherAlgorithms", to=artifact)]
+                if headers == with_keys_of_s3 and account != T
+                else []
+            ),
             plain,
             *(
                 [but("as a pipeline", "DenyOtherAlgorithmsInReports", who=pipeline)]
@@ -109,6 +112,17 @@ for account, _, _ in WAYS:
                 else []
             ),
             context=tls | headers,
+        )
+    # AWS's policies for UpdateObjectEncryption allow PutObject on the objects.
+    for repaired in (artifact, bucket(account) + "/packages/shop/abc"):
+        may(
+            "repairs an artifact or a package as a write",
+            batch,
+            "s3:PutObject",
+            repaired,
+            *([but("as a pipeline", "DenyOtherPackagers", who=pipeline)] if repaired != artifact else []),
+            plain,
+            context=tls | with_the_key,
         )
     may(
         "writes a manifest with keys of S3",
@@ -118,6 +132,24 @@ for account, _, _ in WAYS:
         *([but("in place of an artifact", "DenyOtherAlgorithms", to=artifact)] if account != T else []),
         context=tls | with_keys_of_s3,
     )
+    # Whoever may write artifacts may also write among the reports, but neither a manifest nor a report that S3 reads.
+    for headers in ({}, with_the_key):
+        may(
+            "writes among the reports under the right key",
+            pipeline,
+            "s3:PutObject",
+            manifest,
+            *(
+                but(what, "DenyOtherAlgorithmsInReports", context={SSE: algorithm, SSE_KEY: None})
+                for what, algorithm in (
+                    ("with keys of S3", "AES256"),
+                    ("with two layers of encryption", "aws:kms:dsse"),
+                )
+                if account != T
+            ),
+            plain,
+            context=tls | headers,
+        )
     never(
         "does not write under another key",
         batch,
@@ -131,12 +163,3 @@ for account, _, _ in WAYS:
         artifact,
         context=tls,
     )
-may(
-    "confirms a repair in chat",
-    role(P, "chat"),
-    "lambda:InvokeFunction",
-    arn("lambda", P, CHECKER),
-    but("by the alias for the dashboard", "identity", to=arn("lambda", P, f"{CHECKER}:board")),
-    but("of the sweeper", "identity", to=arn("lambda", P, "function:sekisho-artifact-sweeper")),
-    but("in another region", "identity", to=arn("lambda", P, CHECKER, ELSEWHERE)),
-)

@@ -27,6 +27,9 @@ pub(crate) struct NewJob<'a> {
     pub(crate) reports: &'a str,
 }
 
+/// The codes of final answers. After any other error, such as one about expired credentials, the same call may succeed.
+const FINAL: [&str; 4] = ["AccessDenied", "BadRequestException", "InvalidRequest", "MalformedXML"];
+
 /// What S3 says about a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Job {
@@ -53,7 +56,7 @@ impl Job {
 /// Creates a job, which starts at once. Returns its id.
 pub(crate) async fn create(s3: &Signed, job: &NewJob<'_>) -> Result<String, ServiceError> {
     let headers = [("content-type", "application/xml"), (ACCOUNT, job.account)];
-    let answer = s3.post(PATH, &headers, body(job)).await?;
+    let answer = s3.post(PATH, &headers, body(job)).await.map_err(|error| error.refused_only_for(&FINAL))?;
     let id = element(&answer.body, "JobId").filter(|id| !id.is_empty());
     id.ok_or_else(|| ServiceError::unexpected("s3:CreateJob", "the answer has no id of a job"))
 }
@@ -78,7 +81,7 @@ fn body(job: &NewJob<'_>) -> String {
     )
 }
 
-/// Reads how a job stands. `None` if S3 does not have the job any more.
+/// Reads how a job stands. `None` if S3 does not have the job, or does not have it yet.
 pub(crate) async fn describe(s3: &Signed, account: &str, id: &str) -> Result<Option<Job>, ServiceError> {
     match s3.get(&format!("{PATH}/{id}"), &[(ACCOUNT, account)]).await {
         Ok(answer) => job(&answer.body)

@@ -22,6 +22,7 @@ use crate::aws::sqs;
 use crate::batch::{BatchRow, Step, TERM};
 use crate::checker::notices;
 use crate::error::Error;
+use crate::finding::{self, FindingRow, row_key};
 use crate::outcome::Outcome;
 use crate::request::{RepairRequest, SweepRequest};
 use crate::run::Run;
@@ -29,6 +30,10 @@ use crate::sweep_row::SweepRow;
 
 /// If less time than this is left, another invocation continues.
 const RESERVE: Duration = Duration::from_secs(30);
+/// The function that takes the messages out of the queue.
+const SWEEPER: &str = "sekisho-artifact-sweeper";
+/// How much earlier than it is due a message may come. The clocks of two invocations differ.
+const EARLY: i64 = 5;
 /// How often a confirmation is repeated if another invocation changes the row at the same time.
 const MOST_ATTEMPTS: u32 = 5;
 
@@ -64,29 +69,41 @@ impl TakenBatch {
     }
 }
 
-/// Begins the repair of what a sweep has left, and returns the finding that it waits for a confirmation. While a repair
-/// is open, a complete sweep replaces it if nobody has confirmed it. Other sweeps leave it, and return its finding. The
-/// end of a sweep may be repeated.
+/// What the end of a sweep did with the objects that the sweep has left.
+#[derive(Default)]
+pub(crate) struct AfterSweep {
+    /// The finding that a repair waits or is under way.
+    pub(crate) finding: Option<Decision<Outcome>>,
+    /// Whether the open repair has the objects.
+    pub(crate) is_adopted: bool,
+}
+
+/// Begins the repair of what a sweep has left. While a repair is open, a complete sweep replaces it if nobody has
+/// confirmed it, but only a sweep of all versions replaces a repair of all versions. Other sweeps leave it, and return its
+/// finding. The end of a sweep may be repeated.
 pub(crate) async fn after_sweep<L: Store>(
     run: &Run<'_, L>,
     request: &SweepRequest,
     sweep: &SweepRow,
-) -> Result<Option<Decision<Outcome>>, Error> {
+) -> Result<AfterSweep, Error> {
     let left = sweep.totals.left;
     if request.dry_run || request.bucket != run.settings.bucket {
-        return Ok(None);
+        return Ok(AfterSweep::default());
     }
     let known = run.ledger.read::<BatchRow>(&BatchRow::key(&request.bucket)).await?;
     let revision = known.as_ref().map(|row| row.revision);
     let is_done = known.as_ref().is_some_and(|row| row.state.sweep == sweep.sweep && !row.state.is_open());
     let new = || BatchRow::new(&request.bucket, sweep, run.settings.key.as_str(), run.request_id());
     let row = match known.map(|row| row.state).filter(BatchRow::is_open) {
-        None if left == 0 || is_done => return Ok(None),
+        None if left == 0 || is_done => return Ok(AfterSweep::default()),
         None => new(),
-        Some(row) if row.sweep == sweep.sweep => row,
-        Some(row) if row.is_unconfirmed() && sweep.since.is_none() && left > 0 => new(),
+        Some(row) if row.sweep == sweep.sweep && matches!(row.step, Step::Collecting(_)) => row,
+        Some(row) if is_replaced(&row, sweep) => new(),
         Some(row) if row.is_unconfirmed() && is_over(&row, sweep) => BatchRow { step: Step::Ended, ..row },
-        Some(row) => return Ok((!matches!(row.step, Step::Collecting(_))).then(|| row.finding())),
+        Some(row) => {
+            let finding = (!matches!(row.step, Step::Collecting(_))).then(|| row.finding());
+            return Ok(AfterSweep { finding, is_adopted: row.sweep == sweep.sweep });
+        }
     };
     let mut taken = TakenBatch { row, revision };
     taken.save(run).await?;
@@ -95,7 +112,14 @@ pub(crate) async fn after_sweep<L: Store>(
     if !is_collected {
         send(run, &taken.row.code, Duration::ZERO).await?;
     }
-    Ok((taken.row.step == Step::Waiting).then(|| taken.row.finding()))
+    let finding = (taken.row.step == Step::Waiting).then(|| taken.row.finding());
+    Ok(AfterSweep { finding, is_adopted: true })
+}
+
+/// Whether a sweep has found what is left anew, so that its repair takes the place of one that nobody has confirmed.
+fn is_replaced(row: &BatchRow, sweep: &SweepRow) -> bool {
+    let is_later = row.sweep != sweep.sweep && sweep.since.is_none() && sweep.totals.left > 0;
+    is_later && row.is_unconfirmed() && (sweep.versions || !row.versions)
 }
 
 /// Whether a sweep has found that nothing is left of a repair that nobody has confirmed.
@@ -108,6 +132,10 @@ fn is_over(row: &BatchRow, sweep: &SweepRow) -> bool {
 pub(crate) async fn requested<L: Store>(run: &Run<'_, L>, request: &RepairRequest) -> Result<Answer, Error> {
     let found = find(run, &request.code).await?;
     if request.follow {
+        // artifact-checker may not create a job, so this would end the repair.
+        if run.invocation.function != SWEEPER {
+            return Err(Error::Refused(format!("only `{SWEEPER}` continues a repair: leave `follow` out")));
+        }
         return match found {
             Some(row) => Box::pin(follow(run, row)).await,
             None => Ok(Answer::of(vec![Decision::new(Outcome::Ignored, "a later sweep has replaced the repair")])),
@@ -150,13 +178,27 @@ async fn confirm<L: Store>(run: &Run<'_, L>, row: Row<BatchRow>) -> Result<Answe
         Step::Waiting => {
             taken.row.step = Step::Creating;
             taken.row.confirmed = Some(run.now().unix_timestamp());
+            taken.row.due = None;
             taken.release(run).await?;
+            reword(run, &taken.row).await?;
         }
         Step::Creating | Step::Running | Step::Reading(_) => {}
     }
-    // A message may be lost, so each confirmation sends one. A second one does no harm.
+    // A message may be lost, so each confirmation sends one. One that comes too early is dropped.
     send(run, &taken.row.code, Duration::ZERO).await?;
     decide(run, taken.row.progress()).await
+}
+
+/// Writes into the row of the finding that the repair is confirmed, so that nobody is asked to confirm it again.
+async fn reword<L: Store>(run: &Run<'_, L>, row: &BatchRow) -> Result<(), LedgerError> {
+    let Decision { reason, .. } = row.finding();
+    let Some(id) = finding::id(&row.finding()) else { return Ok(()) };
+    let Some(known) = run.ledger.read::<FindingRow>(&row_key(&id)).await? else { return Ok(()) };
+    let finding = FindingRow { reason, ..known.state };
+    match run.ledger.write(&row_key(&id), &finding, Some(known.revision), run.request_id()).await {
+        Ok(_) | Err(LedgerError::Changed(_)) => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Continues a repair. Only this path calls S3 Batch Operations, and only `sekisho-artifact-sweeper` may do that.
@@ -168,6 +210,10 @@ async fn follow<L: Store>(run: &Run<'_, L>, row: Row<BatchRow>) -> Result<Answer
     }
     if state.is_held(run.now()) && state.holder != run.request_id() {
         return ignored("another invocation works on the repair").await;
+    }
+    // Each message sends the next one, so a second chain of messages would last as long as the first one.
+    if state.due.is_some_and(|due| run.now().unix_timestamp() + EARLY < due) {
+        return ignored("another message continues the repair later").await;
     }
     let mut taken = TakenBatch { row: state, revision: Some(revision) };
     let worked = async {
@@ -183,6 +229,10 @@ async fn follow<L: Store>(run: &Run<'_, L>, row: Row<BatchRow>) -> Result<Answer
             return Err(error);
         }
         Ok(next) => next,
+    };
+    taken.row.due = match next {
+        Next::Message(delay) => Some((run.now() + delay).unix_timestamp()),
+        Next::Nothing => None,
     };
     taken.release(run).await?;
     // Until the row is free, the message would find nothing to do.
@@ -206,7 +256,11 @@ async fn work<L: Store>(run: &Run<'_, L>, taken: &mut TakenBatch) -> Result<Next
                 announce(run, &taken.row).await?;
                 return Ok(Next::Nothing);
             }
-            Step::Creating => jobs::create(run, taken).await?,
+            // S3 may not show a job at once.
+            Step::Creating => {
+                jobs::create(run, taken).await?;
+                return Ok(Next::Message(jobs::pause(run, &taken.row)));
+            }
             Step::Running => {
                 if !jobs::look(run, taken).await? {
                     return Ok(Next::Message(jobs::pause(run, &taken.row)));

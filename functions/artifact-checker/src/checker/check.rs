@@ -180,8 +180,10 @@ impl<'a, L: Store> ObjectChecker<'a, L> {
                 let verdict = verdict::of_plan(&plan, &facts.encryption.text());
                 return Ok(self.checked(Conclusion { planned_requests, ..conclusion(verdict, false) }));
             }
-            let permit = self.mode.budget.take();
-            if permit.is_none() && plan == RepairPlan::Step(Step::Update) {
+            // A copy is not counted.
+            let is_update = plan == RepairPlan::Step(Step::Update);
+            let permit = if is_update { self.mode.budget.take() } else { None };
+            if permit.is_none() && is_update {
                 let left_to_job = Some(Box::pin(inspector.bucket_key(object, &facts)).await?.unwrap_or(false));
                 let verdict = verdict::left_to_job(&facts.encryption.text());
                 return Ok(self.checked(Conclusion { left_to_job, ..conclusion(verdict, false) }));

@@ -12,6 +12,8 @@ use crate::request::SweepMode;
 use crate::run::Run;
 use crate::sweep_row::SweepRow;
 
+/// How often a write of the row is tried if other invocations write it at the same time.
+const MOST_ATTEMPTS: u32 = 5;
 /// The time between two summaries of the open findings.
 const WEEK: Duration = Duration::from_hours(24 * 7);
 /// The time after which the next sweep is complete again. It is shorter than a week, because the schedule's days do not
@@ -93,11 +95,14 @@ impl Passes {
 
     /// Lets the next scheduled sweep of a bucket be complete.
     pub(crate) async fn require_complete<L: Store>(run: &Run<'_, L>, bucket: &str) -> Result<(), Error> {
-        let Self { key, revision, row } = Self::read(run, bucket).await?;
-        let row = PassRow { basis: None, ..row };
-        match run.ledger.write(&key, &row, revision, run.request_id()).await {
-            Ok(_) | Err(Error::Changed(_)) => Ok(()),
-            Err(error) => Err(error),
+        let mut attempts = 1;
+        loop {
+            let Self { key, revision, row } = Self::read(run, bucket).await?;
+            let row = PassRow { basis: None, ..row };
+            match run.ledger.write(&key, &row, revision, run.request_id()).await {
+                Err(Error::Changed(_)) if attempts < MOST_ATTEMPTS => attempts += 1,
+                written => return written.map(drop),
+            }
         }
     }
 

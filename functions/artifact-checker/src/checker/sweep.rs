@@ -200,8 +200,11 @@ async fn sweep<L: Store>(run: &Run<'_, L>, request: &SweepRequest, stores: &Arti
     let report = SweepReport::new(request, &taken.row, run.settings);
     let mut findings = preparation.findings;
     findings.extend(unchecked_finding(bucket, &taken.row));
+    let mut is_adopted = false;
     if report.complete {
-        findings.extend(batch::after_sweep(run, request, &taken.row).await?);
+        let after = batch::after_sweep(run, request, &taken.row).await?;
+        findings.extend(after.finding);
+        is_adopted = after.is_adopted;
     }
     let mut changes = changes_of(&taken.row.totals, report.list.clone());
     let Some(tracker) = tracker else {
@@ -220,7 +223,7 @@ async fn sweep<L: Store>(run: &Run<'_, L>, request: &SweepRequest, stores: &Arti
     }
     tracker.flush().await;
     let answer = finish_pass(run, request, report, changes, &tracker, &passes).await?;
-    let leaves_nothing = leaves_nothing(&taken.row, right_key);
+    let leaves_nothing = leaves_nothing(&taken.row, right_key, is_adopted);
     passes.end(run, &taken.row, right_key, answer.1, leaves_nothing).await?;
     taken.release(run.ledger, run.now()).await?;
     Ok(answer.0)
@@ -291,13 +294,15 @@ fn changes_of(totals: &SweepTotals, list: Option<String>) -> Changes {
     }
 }
 
-/// Whether a sweep decided about every object under one right key, and each finding has a row.
-fn leaves_nothing(row: &SweepRow, right_key: &KeyArn) -> bool {
+/// Whether a sweep decided about every object under one right key, and each finding has a row or is in a manifest.
+/// `is_adopted` says whether a repair has the objects that the sweep has left.
+fn leaves_nothing(row: &SweepRow, right_key: &KeyArn, is_adopted: bool) -> bool {
     row.mode() == SweepMode::ORDINARY
         && row.is_under(right_key)
         && row.ranges.unchecked == 0
         && !row.listing_refused
         && row.totals.untracked == 0
+        && (row.totals.left == 0 || is_adopted)
         && !row.totals.outcomes.contains_key(&Outcome::Ignored)
 }
 

@@ -38,11 +38,18 @@ pub(crate) async fn confirm(checker: &Checker<Memory>, code: &str) -> Result<Ans
     handle(checker, "confirm", &json!({"repair": code}).to_string()).await
 }
 
+/// Takes the first message out of the queue when it is due.
+pub(crate) async fn receive_when_due(world: &World) -> Option<String> {
+    let delay = world.state().queue.first().map(|(_, delay)| *delay)?;
+    tokio::time::sleep(Duration::from_secs(delay)).await;
+    receive(world)
+}
+
 /// Delivers the messages of the queue, one after the other, until there are none. Returns the last answer.
 pub(crate) async fn follow(world: &World, checker: &Checker<Memory>) -> Answer {
     let mut last = Answer::default();
     for n in 0..100 {
-        let Some(message) = receive(world) else { return last };
+        let Some(message) = receive_when_due(world).await else { return last };
         last = deliver(checker, &format!("follow-{n}"), &message, LONG).await.unwrap();
     }
     panic!("the repair never ends: {last:?}")
@@ -65,7 +72,7 @@ pub(crate) fn writes(world: &World) -> u64 {
     world.state().bucket(BUCKET).writes
 }
 
-fn operations(world: &World, operation: &str) -> usize {
+pub(crate) fn operations(world: &World, operation: &str) -> usize {
     world.state().requests.iter().filter(|request| request.operation == operation).count()
 }
 
@@ -116,6 +123,8 @@ async fn a_confirmed_job_repairs_the_rest_and_people_get_a_notice() {
     let confirmed = confirm(&checker, &code.to_lowercase()).await.unwrap();
     assert!(confirmed.decisions[0].reason.contains("$0.25"), "{:?}", confirmed.decisions);
     assert_eq!(operations(&world, "CreateJob"), 0, "only the sweeper may create the job");
+    let rows = checker.ledger.list::<Value>("artifact-finding", "").await.unwrap();
+    assert!(rows.iter().all(|row| !row.state["reason"].as_str().unwrap().contains("make repair")), "{rows:?}");
     let end = follow(&world, &checker).await;
     assert_eq!(end.decisions[0].outcome, Outcome::Repaired, "{:?}", end.decisions);
     assert_eq!((right(&world), writes(&world), world.state().jobs.len()), (14, 10, 1));
@@ -286,6 +295,78 @@ async fn a_waiting_repair_costs_no_complete_sweep_every_day() {
     let daily = handle(&checker, "next", SCHEDULE).await.unwrap();
     assert!(!daily.sweeps[0].incremental, "{daily:?}");
     assert_eq!(right(&world), 14);
+}
+
+/// What a sweep leaves while another repair is under way is in no manifest, so the next sweeps must check it again.
+#[tokio::test(start_paused = true)]
+async fn an_incremental_sweep_checks_again_what_is_in_no_manifest() {
+    let day = Duration::from_hours(24);
+    let world = world_with_much_to_repair();
+    for versions in world.state().buckets.get_mut(BUCKET).unwrap().objects.values_mut() {
+        versions[0].written = Some(now() - 30 * day);
+    }
+    let checker = checker_with_jobs(&world);
+    let code = code(&handle(&checker, "r", SWEEP).await.unwrap());
+    confirm(&checker, &code).await.unwrap();
+    tokio::time::sleep(2 * day).await;
+    let new = Version { written: Some(now() - day * 3 / 2), ..Version::new("x", Sse::S3) };
+    world.state().put(BUCKET, "new", new);
+    let daily = handle(&checker, "daily", SCHEDULE).await.unwrap();
+    assert!(daily.sweeps[0].incremental && daily.sweeps[0].left > 0, "{daily:?}");
+    follow(&world, &checker).await;
+    let next = handle(&checker, "next", SCHEDULE).await.unwrap();
+    assert!(next.sweeps[0].incremental, "{next:?}");
+    assert_eq!(right(&world), 15);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sweep_of_the_latest_versions_does_not_replace_a_repair_of_all_versions() {
+    let world = World::new();
+    for n in 0..6 {
+        world.state().put(BUCKET, "one key", Version::new(&format!("content {n}"), Sse::S3));
+    }
+    let checker = checker_with_jobs(&world);
+    let first = code(&handle(&checker, "r1", SWEEP_VERSIONS).await.unwrap());
+    world.state().put(BUCKET, "new", Version::new("x", Sse::S3));
+    let answer = handle(&checker, "r2", SWEEP).await.unwrap();
+    let row = checker.ledger.list::<Value>("artifact-repair", "").await.unwrap();
+    assert_eq!((answer.sweeps[0].left, row[0].state["code"].as_str().unwrap()), (1, first.as_str()));
+    let second = code(&handle(&checker, "r3", SWEEP_VERSIONS).await.unwrap());
+    confirm(&checker, &second).await.unwrap();
+    follow(&world, &checker).await;
+    assert!(world.state().bucket(BUCKET).objects["one key"].iter().all(|version| version.sse == under("right")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_the_sweeper_continues_a_repair() {
+    let world = world_with_much_to_repair();
+    let checker = checker_with_jobs(&world);
+    let code = code(&handle(&checker, "r", SWEEP).await.unwrap());
+    confirm(&checker, &code).await.unwrap();
+    let payload = json!({"repair": code, "follow": true}).to_string();
+    assert!(matches!(handle(&checker, "person", &payload).await.unwrap_err(), Error::Refused(_)));
+    assert_eq!(operations(&world, "CreateJob"), 0);
+    follow(&world, &checker).await;
+    assert_eq!(right(&world), 14);
+}
+
+/// Otherwise, each confirmation would start a chain of messages that lasts until the end of the job.
+#[tokio::test(start_paused = true)]
+async fn a_message_that_comes_too_early_is_dropped() {
+    let world = world_with_much_to_repair();
+    world.state().job_rules.looks = 30;
+    let checker = checker_with_jobs(&world);
+    let code = code(&handle(&checker, "r", SWEEP).await.unwrap());
+    confirm(&checker, &code).await.unwrap();
+    for n in 0..15 {
+        let message = receive_when_due(&world).await.unwrap();
+        deliver(&checker, &format!("look-{n}"), &message, LONG).await.unwrap();
+    }
+    confirm(&checker, &code).await.unwrap();
+    let early = world.state().queue.pop().unwrap().0;
+    let dropped = deliver(&checker, "early", &early, LONG).await.unwrap();
+    assert_eq!((dropped.decisions[0].outcome, world.state().queue.len()), (Outcome::Ignored, 1));
+    assert_eq!(follow(&world, &checker).await.decisions[0].outcome, Outcome::Repaired);
 }
 
 #[tokio::test(start_paused = true)]

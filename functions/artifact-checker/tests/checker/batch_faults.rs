@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use artifact_checker::{Answer, Checker, Outcome};
-use sekisho_ledger::Memory;
+use sekisho_ledger::{Memory, Store};
 use serde_json::json;
 use tokio::time::timeout;
 
 use crate::batch::{
-    LONG, checker_with_jobs, code, confirm, follow, jobs, right, states, world_with_much_to_repair, writes,
+    LONG, checker_with_jobs, code, confirm, follow, jobs, operations, receive_when_due, right, states,
+    world_with_much_to_repair, writes,
 };
 use crate::sweep_progress::{deliver, receive};
 use crate::sweeps::{SCHEDULE, SWEEP, object_key};
@@ -30,7 +31,7 @@ async fn run(world: &World, checker: &Checker<Memory>) -> Answer {
 async fn follow_with_crash(world: &World, checker: &Checker<Memory>, crashed: usize, calls: u32) -> bool {
     let mut has_crashed = false;
     for n in 0..100 {
-        let Some(message) = receive(world) else { return has_crashed };
+        let Some(message) = receive_when_due(world).await else { return has_crashed };
         let id = format!("follow-{n}");
         let delivery = deliver(checker, &id, &message, LONG);
         if n != crashed {
@@ -101,6 +102,72 @@ async fn a_lost_answer_creates_no_second_job() {
     deliver(&checker, "again", &message, LONG).await.unwrap();
     follow(&world, &checker).await;
     assert_eq!((jobs(&world), right(&world), writes(&world)), (1, 14, 10));
+}
+
+/// S3 shows a job some time after its creation.
+#[tokio::test(start_paused = true)]
+async fn a_job_that_s3_does_not_show_yet_is_awaited() {
+    let world = world_with_much_to_repair();
+    let checker = checker_with_jobs(&world);
+    let code = code(&handle(&checker, "r", SWEEP).await.unwrap());
+    confirm(&checker, &code).await.unwrap();
+    world.state().job_rules.forgets = true;
+    for n in 0..5 {
+        let message = receive_when_due(&world).await.unwrap();
+        deliver(&checker, &format!("look-{n}"), &message, LONG).await.unwrap();
+        assert_eq!(operations(&world, "DescribeJob"), n, "the invocation that creates a job does not look at it");
+    }
+    world.state().job_rules.forgets = false;
+    assert_eq!(follow(&world, &checker).await.decisions[0].outcome, Outcome::Repaired);
+    assert_eq!((jobs(&world), right(&world), writes(&world)), (1, 14, 10));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_creation_that_begins_late_is_tried() {
+    let world = world_with_much_to_repair();
+    let checker = checker_with_jobs(&world);
+    let code = code(&handle(&checker, "r", SWEEP).await.unwrap());
+    confirm(&checker, &code).await.unwrap();
+    tokio::time::sleep(Duration::from_hours(13)).await;
+    assert_eq!(follow(&world, &checker).await.decisions[0].outcome, Outcome::Repaired);
+    assert_eq!((jobs(&world), right(&world)), (1, 14));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_creation_is_repeated_after_an_error_that_may_pass() {
+    let world = world_with_much_to_repair();
+    let checker = checker_with_jobs(&world);
+    let code = code(&handle(&checker, "r", SWEEP).await.unwrap());
+    confirm(&checker, &code).await.unwrap();
+    let message = receive(&world).unwrap();
+    world.answer_operation("CreateJob", || Response::error(400, "ExpiredToken", "The provided token has expired."));
+    assert!(deliver(&checker, "expired", &message, LONG).await.is_err());
+    world.state().script = None;
+    deliver(&checker, "again", &message, LONG).await.unwrap();
+    assert_eq!(follow(&world, &checker).await.decisions[0].outcome, Outcome::Repaired);
+}
+
+/// An invocation that died may have completed the upload.
+#[tokio::test(start_paused = true)]
+async fn a_manifest_whose_upload_is_gone_is_written_again() {
+    for operation in ["UploadPart", "CompleteMultipartUpload"] {
+        let world = world_with_much_to_repair();
+        let mut checker = checker_with_jobs(&world);
+        checker.settings.manifest_part = 100;
+        let mut refusals = 0;
+        world.script(move |request| {
+            refusals += u32::from(request.operation == operation);
+            let is_gone = request.operation == operation && refusals == 1;
+            is_gone.then(|| Response::error(404, "NoSuchUpload", "The specified upload does not exist."))
+        });
+        handle(&checker, "r", SWEEP).await.unwrap();
+        assert_eq!(world.state().queue.len(), 1, "{operation}");
+        follow(&world, &checker).await;
+        let row = checker.ledger.list::<serde_json::Value>("artifact-repair", "").await.unwrap();
+        confirm(&checker, row[0].state["code"].as_str().unwrap()).await.unwrap();
+        follow(&world, &checker).await;
+        assert_eq!((jobs(&world), right(&world), writes(&world)), (1, 14, 10), "{operation}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use artifact_checker::{Answer, Checker, Error, Outcome};
 use sekisho_domain::artifacts::Repair;
+use sekisho_lambda::Invocation;
 use sekisho_ledger::{Key, Lease, Memory, Store};
 use serde_json::json;
 
@@ -42,7 +43,8 @@ pub(crate) async fn deliver(
 ) -> Result<Answer, Error> {
     let attributes = json!({"ApproximateReceiveCount": "1"});
     let record = json!({"messageId": "m", "eventSource": "aws:sqs", "attributes": attributes, "body": message});
-    Box::pin(checker.handle(&json!({"Records": [record]}).to_string(), &invocation(request_id, time))).await
+    let invocation = Invocation { function: "sekisho-artifact-sweeper".to_owned(), ..invocation(request_id, time) };
+    Box::pin(checker.handle(&json!({"Records": [record]}).to_string(), &invocation)).await
 }
 
 /// How many HEAD requests the function has sent so far.

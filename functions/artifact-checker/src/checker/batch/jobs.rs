@@ -16,17 +16,24 @@ use crate::verdict::in_words;
 /// The pauses between two looks at a job grow with its age, between these limits. A message waits up to 15 minutes.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_mins(15);
+/// S3 may not show a job at once. After this time, a job that S3 does not show is lost.
+const LONGEST_UNSEEN: Duration = Duration::from_hours(1);
 /// After this time, a job whose creation S3 has not answered is given up. S3 does not say how long it remembers a token.
 const LONGEST_CREATION: Duration = Duration::from_hours(12);
 
 /// Creates the jobs that do not exist yet. The token of a job depends only on the repair and the manifest, so a call
 /// whose answer was lost is repeated without a second job.
 pub(super) async fn create<L: Store>(run: &Run<'_, L>, taken: &mut TakenBatch) -> Result<(), Error> {
-    let is_late = age(run, &taken.row) > LONGEST_CREATION;
     let is_open = |manifest: &Manifest| manifest.job.is_none() && manifest.end.is_none();
     while let Some(at) = taken.row.manifests.iter().position(is_open) {
+        if let Some(manifest) = taken.row.manifests.get_mut(at).filter(|manifest| manifest.asked.is_none()) {
+            manifest.asked = Some(run.now().unix_timestamp());
+            taken.save(run).await?;
+        }
         let answer = match taken.row.manifests.get(at) {
-            Some(manifest) if !is_late => create_one(run, &taken.row, manifest).await,
+            Some(manifest) if time_since(run, manifest.asked) <= LONGEST_CREATION => {
+                create_one(run, &taken.row, manifest).await
+            }
             _ => Ok(None),
         };
         let (job, fault) = match answer {
@@ -38,6 +45,7 @@ pub(super) async fn create<L: Store>(run: &Run<'_, L>, taken: &mut TakenBatch) -
             Err(error) => return Err(error.into()),
         };
         if let Some(manifest) = taken.row.manifests.get_mut(at) {
+            manifest.created = job.as_ref().map(|_| run.now().unix_timestamp());
             manifest.job = job;
             manifest.end = fault.map(|fault| JobEnd { fault: Some(fault), succeeded: 0, failed: 0 });
         }
@@ -77,8 +85,9 @@ pub(super) async fn look<L: Store>(run: &Run<'_, L>, taken: &mut TakenBatch) -> 
         manifest.end = match s3_control::describe(&jobs, run.account(), id).await? {
             Some(job) if !job.has_ended() => None,
             Some(job) => Some(JobEnd { fault: job.fault(), succeeded: job.succeeded, failed: job.failed }),
+            None if time_since(run, manifest.created) <= LONGEST_UNSEEN => None,
             None => {
-                let fault = Some(format!("S3 does not have the job {id} any more"));
+                let fault = Some(format!("S3 does not have the job {id}"));
                 Some(JobEnd { fault, succeeded: 0, failed: 0 })
             }
         };
@@ -93,11 +102,11 @@ pub(super) async fn look<L: Store>(run: &Run<'_, L>, taken: &mut TakenBatch) -> 
 
 /// The pause until the next look.
 pub(super) fn pause<L: Store>(run: &Run<'_, L>, row: &BatchRow) -> Duration {
-    (age(run, row) / 4).clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
+    (time_since(run, row.confirmed) / 4).clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
 }
 
-/// The time since the confirmation.
-fn age<L: Store>(run: &Run<'_, L>, row: &BatchRow) -> Duration {
-    let seconds = run.now().unix_timestamp() - row.confirmed.unwrap_or_default();
+/// The time since a moment in seconds since 1970.
+fn time_since<L: Store>(run: &Run<'_, L>, moment: Option<i64>) -> Duration {
+    let seconds = run.now().unix_timestamp() - moment.unwrap_or_default();
     Duration::from_secs(seconds.max(0).unsigned_abs())
 }

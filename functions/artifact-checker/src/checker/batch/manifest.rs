@@ -3,20 +3,24 @@
 use futures_util::{StreamExt, stream};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use sekisho_lambda::ServiceError;
+use sekisho_lambda::failure::chain;
 use sekisho_ledger::Store;
+use tracing::warn;
 
 use crate::aws::s3::{S3, list};
 use crate::aws::s3_control::element;
 use crate::batch::{Collecting, Manifest, Step};
 use crate::checker::batch::{RESERVE, TakenBatch};
 use crate::error::Error;
-use crate::object::{ListPosition, ObjectId};
+use crate::object::ListPosition;
 use crate::run::Run;
 
 /// How many parts are read at the same time.
 const READS: usize = 16;
 /// More bytes than a part of the sweep has.
-const LARGEST: u64 = 1 << 30;
+pub(super) const LARGEST: u64 = 1 << 30;
+/// S3 refuses a smaller part of an upload, except for the last one.
+const SMALLEST_UPLOAD: usize = 5 * 1024 * 1024;
 /// S3 Batch Operations cannot read a CSV manifest under a KMS key.
 const ENCRYPTION: (&str, &str) = ("x-amz-server-side-encryption", "AES256");
 
@@ -28,13 +32,20 @@ pub(super) async fn collect<L: Store>(run: &Run<'_, L>, taken: &mut TakenBatch) 
         let key = format!("{}manifest-{}.csv", taken.row.folder, if is_second { 2 } else { 1 });
         let path = format!("/{}/{key}", run.settings.bucket);
         let mut writer = Writer { run, path, state: state.clone(), buffer: String::new() };
-        if !writer.read_parts(&s3, taken).await? {
-            return Ok(false);
-        }
-        let tasks = writer.state.tasks;
-        if tasks > 0 {
-            let etag = writer.finish(&s3, &key).await?;
-            taken.row.manifests.push(Manifest { bucket_key: !is_second, key, etag, tasks, job: None, end: None });
+        match writer.write(&s3, taken).await {
+            Ok(Written::Later) => return Ok(false),
+            Ok(Written::Nothing) => {}
+            Ok(Written::Manifest(etag, tasks)) => {
+                taken.row.manifests.push(Manifest::new(!is_second, key, etag, tasks));
+            }
+            // An invocation that died has completed the upload, or somebody has aborted it.
+            Err(Error::Service(error)) if error.code() == Some("NoSuchUpload") => {
+                warn!(error = chain(&error), "the manifest is written again from its beginning");
+                taken.row.step = Step::Collecting(Collecting { is_second, ..Collecting::default() });
+                taken.save(run).await?;
+                return Ok(false);
+            }
+            Err(error) => return Err(error),
         }
         taken.row.step = match (is_second, taken.row.manifests.is_empty()) {
             (false, _) => Step::Collecting(Collecting { is_second: true, ..Collecting::default() }),
@@ -44,6 +55,16 @@ pub(super) async fn collect<L: Store>(run: &Run<'_, L>, taken: &mut TakenBatch) 
         taken.save(run).await?;
     }
     Ok(true)
+}
+
+/// How far a manifest was written.
+enum Written {
+    /// Another invocation continues.
+    Later,
+    /// There are no objects, so there is no manifest.
+    Nothing,
+    /// The entity tag of the manifest, and the number of objects.
+    Manifest(String, u64),
 }
 
 /// Writes one manifest.
@@ -56,6 +77,16 @@ struct Writer<'a, L> {
 }
 
 impl<L: Store> Writer<'_, L> {
+    async fn write(&mut self, s3: &S3, taken: &mut TakenBatch) -> Result<Written, Error> {
+        if !self.read_parts(s3, taken).await? {
+            return Ok(Written::Later);
+        }
+        match self.state.tasks {
+            0 => Ok(Written::Nothing),
+            tasks => Ok(Written::Manifest(self.finish().await?, tasks)),
+        }
+    }
+
     /// Reads the parts. Whenever there is enough for a part of the upload, uploads it and saves the row. Returns whether
     /// all parts are read.
     async fn read_parts(&mut self, s3: &S3, taken: &mut TakenBatch) -> Result<bool, Error> {
@@ -74,13 +105,16 @@ impl<L: Store> Writer<'_, L> {
                 self.state.tasks += u64::try_from(text.lines().count()).unwrap_or(u64::MAX);
                 self.buffer.push_str(&text);
                 self.state.after = Some(key);
-                if self.buffer.len() >= self.run.settings.manifest_part {
+                let is_late = self.run.time_left() < RESERVE;
+                let enough = if is_late { SMALLEST_UPLOAD } else { usize::MAX };
+                if self.buffer.len() >= enough.min(self.run.settings.manifest_part) {
                     self.upload_part().await?;
                     taken.row.step = Step::Collecting(self.state.clone());
                     taken.save(self.run).await?;
-                    if self.run.time_left() < RESERVE {
-                        return Ok(false);
-                    }
+                }
+                // What is read and not saved is read again.
+                if is_late {
+                    return Ok(false);
                 }
             }
             match page.end {
@@ -112,7 +146,7 @@ impl<L: Store> Writer<'_, L> {
     }
 
     /// Writes the rest, and returns the entity tag of the manifest.
-    async fn finish(&mut self, s3: &S3, key: &str) -> Result<String, ServiceError> {
+    async fn finish(&mut self) -> Result<String, ServiceError> {
         if self.state.upload.is_none() {
             let text = std::mem::take(&mut self.buffer);
             let headers = [("content-type", "text/csv"), ENCRYPTION, self.owner()];
@@ -129,17 +163,9 @@ impl<L: Store> Writer<'_, L> {
         let parts: String = etags.iter().enumerate().map(part).collect();
         let body = format!("<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>");
         let headers = [("content-type", "application/xml"), self.owner()];
-        match self.run.clients.reports.post(&path, &headers, body).await {
-            // S3 may report an error in an answer with status 200.
-            Ok(answer) => etag(element(&answer.body, "ETag").as_deref()),
-            // An invocation that died has completed the upload.
-            Err(error) if error.code() == Some("NoSuchUpload") => {
-                let key = key.to_owned();
-                let manifest = ObjectId { bucket: self.run.settings.bucket.clone(), key, version: None };
-                etag(Some(&s3.head(&manifest, false).await?.facts.etag))
-            }
-            Err(error) => Err(error),
-        }
+        let answer = self.run.clients.reports.post(&path, &headers, body).await?;
+        // S3 may report an error in an answer with status 200.
+        etag(element(&answer.body, "ETag").as_deref())
     }
 
     fn owner(&self) -> (&'static str, &str) {

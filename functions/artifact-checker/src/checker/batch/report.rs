@@ -14,6 +14,7 @@ use crate::aws::events;
 use crate::aws::s3::S3;
 use crate::batch::{BatchRow, Manifest, Reading, Step};
 use crate::batch_report::{File, Listing, TaskResult, lines, result};
+use crate::checker::batch::manifest::LARGEST;
 use crate::checker::batch::{RESERVE, TakenBatch};
 use crate::checker::tracker::MOST_ROWS;
 use crate::error::Error;
@@ -66,7 +67,7 @@ impl<L: Store> Report<'_, '_, L> {
     /// The files of the report, or why there are none.
     async fn files(&self, row: &BatchRow, job: &str) -> Result<Result<Vec<File>, String>, Error> {
         let key = format!("{}/job-{job}/manifest.json", row.reports());
-        let Some(listing) = self.s3.bytes(&self.run.settings.bucket, &key, 0, CHUNK).await? else {
+        let Some(listing) = self.s3.bytes(&self.run.settings.bucket, &key, 0, LARGEST).await? else {
             return Ok(Err(format!("job {job} left no report")));
         };
         Ok(match serde_json::from_slice::<Listing>(&listing.bytes) {

@@ -249,9 +249,8 @@ impl Witness {
         let is_touched = |key: &str| self.touched.iter().any(|(at, touched)| *at >= pass.began && touched.0 == key);
         let keys_now: BTreeSet<&str> = now.iter().map(|(key, _)| key.as_str()).collect();
         // The function's own copy replaces the latest version of an object.
-        let exists = |object: &ObjectVersion| match pass.versions {
-            true => now.contains(object),
-            false => keys_now.contains(object.0.as_str()),
+        let exists = |object: &ObjectVersion| {
+            if pass.versions { now.contains(object) } else { keys_now.contains(object.0.as_str()) }
         };
         pass.existed.iter().filter(|object| exists(object) && !is_touched(&object.0)).cloned().collect()
     }

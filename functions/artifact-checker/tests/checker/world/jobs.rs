@@ -129,9 +129,9 @@ fn run(state: &mut State, number: usize) -> (&'static str, usize, usize) {
         let result = task(state, &job, bucket, &decode(key), version);
         let version = version.unwrap_or_default();
         match result {
-            Ok(()) => succeeded.push(format!("{bucket},{key},{version},succeeded,,200,Successful")),
+            Ok(()) => succeeded.push(format!("{bucket},{key},{version},succeeded,200,,Successful")),
             Err((code, status)) => {
-                failed.push(format!("{bucket},{key},{version},failed,{code},{status},\"S3 says \"\"no\"\",\nreally\""));
+                failed.push(format!("{bucket},{key},{version},failed,{status},{code},\"S3 says \"\"no\"\",\nreally\""));
             }
         }
     }
@@ -173,7 +173,7 @@ fn write_report(state: &mut State, job: &Job, number: usize, results: [(&str, &V
         match fault {
             Some(ReportFault::Doubled) => lines.extend(lines.clone()),
             Some(ReportFault::Short) => drop(lines.pop()),
-            Some(ReportFault::Garbled) => lines[0] = "garbled,line".to_owned(),
+            Some(ReportFault::Garbled) => "garbled,line".clone_into(&mut lines[0]),
             Some(ReportFault::Missing) | None => {}
         }
         let key = format!("{folder}/results/{status}.csv");
