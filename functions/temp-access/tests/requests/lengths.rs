@@ -1,6 +1,7 @@
 //! The longest answers and notices: whatever is cut off, people read what they have to know.
 
 use std::cell::Cell;
+use std::fmt::Write as _;
 
 use sekisho_domain::config::Document;
 use serde_json::Value;
@@ -63,7 +64,8 @@ fn config(max_minutes: u32) -> String {
         "#
     );
     for number in 0..200 {
-        config += &format!("[access.people.{}{number:03}]\nmay_approve = [\"{profile}\"]\n", name("c", 29));
+        let door = name("c", 29);
+        writeln!(config, "[access.people.{door}{number:03}]\nmay_approve = [\"{profile}\"]").unwrap();
     }
     config
 }
@@ -152,9 +154,8 @@ async fn the_longest_revoke_says_what_remains() {
     let mut config =
         format!("[access]\ndefault_minutes = 60\nmax_minutes = 60\ndefault_profile = \"{}\"\n", profiles[0]);
     for profile in &profiles {
-        config += &format!(
-            "[access.profiles.{profile}]\nstatements = [{{ actions = [\"ec2:Describe*\"], resources = [\"*\"] }}]\n"
-        );
+        let statement = r#"{ actions = ["ec2:Describe*"], resources = ["*"] }"#;
+        writeln!(config, "[access.profiles.{profile}]\nstatements = [{statement}]").unwrap();
     }
     let account = Account::with(&config);
     account.cloud.add(Role, &role());
