@@ -47,6 +47,7 @@ UNNOTICED = [
     ("DeployAsCloudFormation for iam:*", "only PassRole has iam:PassedToService"),
     ("GiveRoles for iam:*", "only PassRole has iam:PassedToService"),
     ("GiveServiceRole for iam:*", "only PassRole has iam:PassedToService"),
+    ("PassRoleToJobs for iam:*", "only PassRole has iam:PassedToService"),
     ("ChatbotsOwnRole for iam:*", "only CreateServiceLinkedRole has iam:AWSServiceName"),
     ("stack-ap-northeast-1: EventSources for lambda:*", "the statements have all actions on a mapping"),
     ("Dashboard for cloudwatch:*", "the statement has all actions on a dashboard"),

@@ -45,6 +45,7 @@ NEEDS = {
     "s3:ListParts": ["s3:ListMultipartUploadParts"],
     "s3:CreateMultipartUpload": ["s3:PutObject", "s3:PutObjectTagging"],
     "s3:CompleteMultipartUpload": ["s3:PutObject"],
+    "s3:UploadPart": ["s3:PutObject"],
     "s3:UploadPartCopy": ["s3:PutObject", "s3:GetObjectVersion"],
     # S3 calls KMS with the caller's permissions, so the caller also needs permissions for the key.
     "s3:UpdateObjectEncryption": [
@@ -56,6 +57,8 @@ NEEDS = {
         "kms:ReEncryptFrom",
         "kms:ReEncryptTo",
     ],
+    # The job gets a role.
+    "s3:CreateJob": ["s3:CreateJob", "iam:PassRole"],
     "lambda:invocations": ["lambda:InvokeFunction"],
 }
 # The calls that a function signs without the SDK's crate of the service: a pattern for the call in the code, by the id
@@ -69,6 +72,8 @@ SIGNED = {
     "Lambda": r"/2015-03-31/functions/\{\}/(invocations)\"",
     "identitystore": r"\"AWSIdentityStore\.(GetUserId)\"",
 }
+# The calls of S3 Control, whose actions have the prefix s3. shared/lambda names the service.
+S3_CONTROL = {"s3:CreateJob": r"\bs3_control::create\(", "s3:DescribeJob": r"\bs3_control::describe\("}
 # For these actions, Lambda itself uses the function's role. The function's code does not contain the calls.
 BY_LAMBDA = {"logs:CreateLogStream", "logs:PutLogEvents"}
 # With these, Lambda takes messages out of the queue of an event source mapping.
@@ -132,6 +137,14 @@ NAMED = {
             "s3",
             "arn:aws:s3:::sekisho-artifacts-{account}-{region}/*",
             r"get_object\(\)\s*\.bucket\([^)]*\)\s*\.key\((?!\")",
+        ),
+        ("s3", "*", S3_CONTROL["s3:CreateJob"]),
+        # S3 names the job.
+        ("s3", "arn:aws:s3:{region}:{account}:job/*", S3_CONTROL["s3:DescribeJob"]),
+        (
+            "iam",
+            "arn:aws:iam::{account}:role/sekisho-artifact-batch-{region}",
+            r"iam::\{account\}:role/sekisho-artifact-batch-\{region\}",
         ),
         # An object may be encrypted with any key.
         ("kms", "arn:aws:kms:{region}:{account}:key/*", r"describe_key\(\)\s*\.key_id\((?!\")"),
@@ -233,6 +246,8 @@ def test_actions(logical):
     for service, calls in signed.items():
         for action in (f"{service.lower()}:{call}" for call in calls):
             needed.update(NEEDS.get(action, [action]))
+    for action in (action for action, pattern in S3_CONTROL.items() if re.search(pattern, source)):
+        needed.update(NEEDS.get(action, [action]))
     if "DeadLetterQueue" in function(logical):
         needed.add("sqs:SendMessage")
     # artifact-sweeper has the binary and the role of artifact-checker, so the role also has what Lambda needs for it.

@@ -27,6 +27,7 @@ ANY_RESOURCE = {
     "ReadAlarms",
     "ReadMetrics",
     "Administer",
+    "CreateJobs",
     "UseHere",
     "PutSource",
 }

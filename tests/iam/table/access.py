@@ -136,6 +136,22 @@ never(
     "lambda:InvokeFunction",
     arn("lambda", P, RELAY),
 )
+CHECKER = "function:sekisho-artifact-checker"
+may(
+    "confirms a repair in chat",
+    CHAT,
+    "lambda:InvokeFunction",
+    arn("lambda", P, CHECKER),
+    *(
+        but(what, "identity", to=arn("lambda", P, resource))
+        for what, resource in (
+            ("by the alias for the dashboard", f"{CHECKER}:board"),
+            ("by a version", f"{CHECKER}:1"),
+            ("a function whose name begins the same", f"{CHECKER}-2"),
+            ("the sweeper", "function:sekisho-artifact-sweeper"),
+        )
+    ),
+)
 never("does nothing else in chat", CHAT, "lambda:UpdateFunctionCode iam:GetUser s3:ListAllMyBuckets")
 
 NOW = {"aws:CurrentTime": "2026-11-21T12:00:00Z"}  # a time inside the window of the grant in test_requests.py

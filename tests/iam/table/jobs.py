@@ -132,7 +132,7 @@ for account, _, _ in WAYS:
         *([but("in place of an artifact", "DenyOtherAlgorithms", to=artifact)] if account != T else []),
         context=tls | with_keys_of_s3,
     )
-    # Whoever may write artifacts may also write among the reports, but neither a manifest nor a report that S3 reads.
+    # Whoever may write artifacts may also write among the reports, but not with keys of S3, which a manifest needs.
     for headers in ({}, with_the_key):
         may(
             "writes among the reports under the right key",
