@@ -15,8 +15,8 @@ Sizes = dict[str, tuple[int | None, int]]
 RUNS = 61
 WARM = 500
 
-# The CPU time in which a widget with 1,000 targets must answer, in microseconds. At 128 MB, a function gets a fourteenth
-# of a core, so people wait fourteen times as long.
+# The CPU time in which a widget with 1,000 targets must answer, in microseconds. At 128 MB, a function gets a
+# fourteenth of a core, so people wait fourteen times as long.
 WIDGET_CPU = 300_000
 # The CPU time that a sweep may take for each object, in microseconds, and the number of objects from which on the limit
 # holds: with fewer objects, the start counts as much.
