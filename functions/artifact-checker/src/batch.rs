@@ -1,9 +1,7 @@
-//! The ledger row of a repair that a sweep has left to S3 Batch Operations, and the lines of its manifests.
+//! The ledger row of a repair that a sweep has left to S3 Batch Operations.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use sekisho_domain::code::Code;
 use sekisho_domain::decision::Decision;
 use sekisho_domain::timestamp::epoch_millis;
@@ -22,8 +20,6 @@ const PARTITION: &str = "artifact-repair";
 pub(crate) const TERM: Duration = Duration::from_mins(2);
 /// How long the row is kept after its last change.
 const RETENTION: Duration = Duration::from_hours(24 * 400);
-/// The characters of a key that stand for themselves in a manifest.
-const KEPT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'/');
 /// What S3 charges in US dollars for a job, and for a million objects of it, besides the requests.
 const USD_PER_JOB: f64 = 0.25;
 const USD_PER_MILLION: f64 = 1.0;
@@ -286,31 +282,6 @@ pub(crate) fn dollars(usd: f64) -> String {
     if usd < 0.01 { "less than $0.01".to_owned() } else { format!("${usd:.2}") }
 }
 
-/// Lines of manifests, by whether their objects get the S3 Bucket Key.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct ManifestLines {
-    pub(crate) lines: BTreeMap<bool, String>,
-    pub(crate) count: u64,
-}
-
-impl ManifestLines {
-    /// Adds an object. All lines of a manifest name a version, or none does.
-    pub(crate) fn add(&mut self, bucket_key: bool, bucket: &str, key: &str, version: Option<&str>) {
-        let lines = self.lines.entry(bucket_key).or_default();
-        lines.extend([bucket, ","].into_iter().chain(utf8_percent_encode(key, KEPT)));
-        lines.extend(version.iter().flat_map(|version| [",", version]));
-        lines.push('\n');
-        self.count += 1;
-    }
-
-    pub(crate) fn extend(&mut self, others: Self) {
-        for (bucket_key, lines) in others.lines {
-            self.lines.entry(bucket_key).or_default().push_str(&lines);
-        }
-        self.count += others.count;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -345,16 +316,6 @@ mod tests {
         let usd = row(Step::Waiting, vec![manifest(true, 100_000_000, None)]).usd();
         assert!((usd - 1_200.25).abs() < 0.001, "{usd}");
         assert_eq!((dollars(usd), dollars(0.0099)), ("$1200.25".to_owned(), "less than $0.01".to_owned()));
-    }
-
-    #[test]
-    fn the_lines_of_a_manifest_have_encoded_keys() {
-        let mut lines = ManifestLines::default();
-        lines.add(true, "b", "a b/ü,\"+%\n.zip", None);
-        lines.add(true, "b", "~x-_.y", None);
-        lines.add(false, "b", "k", Some("v"));
-        assert_eq!(lines.lines[&true], "b,a%20b/%C3%BC%2C%22%2B%25%0A.zip\nb,~x-_.y\n");
-        assert_eq!((lines.lines[&false].as_str(), lines.count), ("b,k,v\n", 3));
     }
 
     #[test]

@@ -64,6 +64,7 @@ mod error;
 mod finding;
 mod key;
 mod limit;
+mod manifest_lines;
 mod notice;
 mod object;
 mod open_pages;

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use sekisho_domain::decision::Decision;
 use serde::{Deserialize, Serialize};
 
-use crate::batch::ManifestLines;
 use crate::finding::FindingState;
+use crate::manifest_lines::ManifestLines;
 use crate::outcome::Outcome;
 use crate::repair::RequestCount;
 use crate::verdict::Verdict;

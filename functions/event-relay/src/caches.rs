@@ -40,7 +40,7 @@ impl Caches {
         repository.created.saturating_add(millis(CLOCK_DIFFERENCE)) < self.read
     }
 
-    /// The rules, which the next reconcile reads again.
+    /// A copy that counts as too old, so that the next reconcile reads the rules again.
     pub(crate) fn outdated(&self) -> Self {
         Self { read: 0, prefixes: self.prefixes.clone() }
     }

@@ -90,5 +90,5 @@ mod worklist;
 pub mod world;
 
 pub use error::Error;
-pub use outcome::Outcome;
-pub use relay::{Answer, Relay};
+pub use outcome::{Answer, Outcome};
+pub use relay::Relay;

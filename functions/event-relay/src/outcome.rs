@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use sekisho_domain::change::{Change, Revision};
-use sekisho_domain::decision::Decision;
+use sekisho_domain::decision::{self, Decision};
 use sekisho_domain::route::PipelineName;
 use sekisho_lambda::event;
 use sekisho_lambda::failure::chain;
@@ -12,6 +12,9 @@ use serde::Serialize;
 use crate::delivery::Delivery;
 use crate::error::Error;
 use crate::hint::Hint;
+
+/// What an invocation returns.
+pub type Answer = decision::Answer<Outcome>;
 
 /// The outcome of a decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

@@ -22,7 +22,7 @@ mod whereabouts;
 mod widget;
 
 use sekisho_domain::config::Misconfigured;
-use sekisho_domain::decision::{self, Decision};
+use sekisho_domain::decision::Decision;
 use sekisho_domain::route::Routes;
 use sekisho_lambda::aws::SdkConfig;
 use sekisho_lambda::board::{READ_ONLY, is_widget};
@@ -31,13 +31,10 @@ use sekisho_lambda::{Environment, Invocation};
 use crate::aws::Aws;
 use crate::decision_log::Report;
 use crate::error::Error;
-use crate::outcome::{Outcome, about_payload};
+use crate::outcome::{Answer, Outcome, about_payload};
 use crate::request::{self, Request};
 use crate::run::Run;
 use crate::world::World;
-
-/// What an invocation returns.
-pub type Answer = decision::Answer<Outcome>;
 
 /// The function event-relay.
 #[derive(Debug)]

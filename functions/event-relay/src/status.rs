@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use sekisho_domain::change::{Change, Revision};
-use sekisho_domain::report::{OrderReport, ReportState, ReportTime};
+use sekisho_domain::report::{FOREIGN_EXECUTION, OrderReport, ReportState, ReportTime};
 use sekisho_domain::route::TargetId;
 use sekisho_domain::slack;
 use sekisho_domain::timestamp::{self, epoch_millis};
@@ -86,11 +86,10 @@ pub(crate) fn runs(report: &OrderReport) -> Runs<'_> {
     }
 }
 
-/// When the revision was deployed that runs in a target, in epoch milliseconds. An earlier version of pipeline-starter
-/// does not report the time, so only a target that is healthy or bakes shows it.
+/// When the revision that runs in a target was deployed, in epoch milliseconds. An earlier version of pipeline-starter
+/// does not report the time.
 pub(crate) fn runs_since(report: &OrderReport) -> Option<u64> {
-    let is_new = matches!(report.state, ReportState::Healthy | ReportState::Baking);
-    report.since.or_else(|| is_new.then_some(report.at)).map(ReportTime::millis)
+    report.since.map(ReportTime::millis)
 }
 
 /// The revision that runs according to the report. A question mark says that the target cannot be sure.
@@ -115,6 +114,14 @@ pub(crate) fn reason(report: &OrderReport) -> String {
 /// The start of a reason on one line, safe to show in Slack.
 pub(crate) fn shortened(reason: &str) -> String {
     slack::shown(&start(reason))
+}
+
+/// What the reason says about an execution that no order started, if it does. Such an execution may have changed what
+/// runs although the state is healthy.
+pub(crate) fn foreign_execution(report: &OrderReport) -> Option<String> {
+    let before = report.reason.find(FOREIGN_EXECUTION)?;
+    let from = report.reason[..before].rfind("; ").map_or(0, |at| at + "; ".len());
+    report.reason.get(from..).map(start)
 }
 
 /// The start of a reason.
@@ -238,15 +245,23 @@ mod tests {
     }
 
     #[test]
-    fn the_time_since_when_a_revision_runs_is_that_of_the_report_only_if_it_is_new() {
+    fn the_time_since_when_a_revision_runs_is_never_that_of_the_report() {
         use ReportState::{Baking, Failed, Healthy, Refused, RolledBack, RollingBack, Running, Unknown, Waiting};
         for state in [Baking, Healthy, Failed, Refused, RolledBack, RollingBack, Running, Unknown, Waiting] {
             let report = row(state, 3).report.unwrap();
-            let own = matches!(state, Baking | Healthy).then_some(report.at.millis());
-            assert_eq!(runs_since(&report), own, "{state:?}");
+            assert_eq!(runs_since(&report), None, "{state:?}");
             let since = Some(ReportTime::next(NOW - Duration::from_hours(1), None));
             assert_eq!(runs_since(&OrderReport { since, ..report }), since.map(ReportTime::millis), "{state:?}");
         }
+    }
+
+    #[test]
+    fn an_execution_that_no_order_started_is_found_in_a_long_reason() {
+        let mut report = row(ReportState::Healthy, 3).report.unwrap();
+        assert_eq!(foreign_execution(&report), None);
+        let text = format!("execution 0a0b0c0d-0000-4000-8000-000000000000{FOREIGN_EXECUTION}");
+        report.reason = format!("{}; {text}", "quiet ".repeat(50));
+        assert_eq!(foreign_execution(&report), Some(text));
     }
 
     #[test]

@@ -56,7 +56,8 @@ pub(crate) fn healthy(
         good: Some(row.change.revision.clone()),
         good_ref,
         good_repository: Some(row.change.repository.clone()),
-        good_since: since,
+        // An execution that no order started may have deployed anything.
+        good_since: since.filter(|_| row.foreign_execution.is_none()),
         is_past_known: true,
         sources: row.sources.after_success(),
         ..row.clone()

@@ -9,7 +9,7 @@ use std::time::Duration;
 use sekisho_domain::bake::BakeTime;
 use sekisho_domain::change::{Change, RepositoryArn, Revision, SourceRef};
 use sekisho_domain::order::{Order, OrderKind};
-use sekisho_domain::report::{OrderReport, ReportState, ReportTime};
+use sekisho_domain::report::{FOREIGN_EXECUTION, OrderReport, ReportState, ReportTime};
 use sekisho_domain::route::PipelineName;
 use sekisho_domain::timestamp::{epoch_millis, from_epoch_millis};
 use sekisho_ledger::{Key, Lease};
@@ -225,7 +225,7 @@ impl OrderRow {
             awaits_alarms: false,
             good_ref,
             good_repository,
-            good_since: earlier.and_then(|earlier| earlier.good_since),
+            good_since: earlier.and_then(Self::sure_good_since),
             is_past_known: earlier.is_some_and(|earlier| earlier.is_past_known),
             owes_notice: false,
             foreign_execution: None,
@@ -276,9 +276,22 @@ impl OrderRow {
         self.bake.as_ref()?.window.as_ref()
     }
 
-    /// When the revision was deployed that runs in this state, in epoch milliseconds. `None` if the target is not sure
+    /// When the healthy revision was deployed, if it surely still runs: the order proved healthy, or surely has never had
+    /// an execution.
+    pub(crate) fn sure_good_since(&self) -> Option<u64> {
+        let is_healthy = self.progress == Progress::Ended(ReportState::Healthy);
+        let may_have_begun = self.may_run || self.restarts > 0 || matches!(self.progress, Progress::Claimed(_));
+        let is_unchanged = self.execution.is_none() && !may_have_begun;
+        self.good_since.filter(|_| is_healthy || is_unchanged)
+    }
+
+    /// When the revision that runs in this state was deployed, in epoch milliseconds. `None` if the target is not sure
     /// what runs, or if an earlier version recorded the revision.
     pub(crate) fn runs_since(&self, state: ReportState) -> Option<u64> {
+        // An execution that no order started may have deployed anything.
+        if self.foreign_execution.is_some() {
+            return None;
+        }
         match state {
             ReportState::Baking => self.window().map(|window| window.since),
             // An execution that failed or was stopped may have deployed a part of its revision.
@@ -374,9 +387,10 @@ impl OrderRow {
         let reason = last.report.reason.strip_suffix(&before).unwrap_or(&last.report.reason);
         let reason = bounded(reason, &mention(execution));
         let at = self.next_at(now);
-        let report = OrderReport { at, reason, ..last.report.clone() };
+        let report = OrderReport { at, reason, since: None, ..last.report.clone() };
         let foreign_execution = Some(execution.to_owned());
-        Some(Self { at, report: Some(LastReport::new(report)), foreign_execution, ..self.clone() })
+        let report = Some(LastReport::new(report));
+        Some(Self { at, report, foreign_execution, good_since: None, ..self.clone() })
     }
 
     /// The reason that the last report gives, or an empty text.
@@ -388,7 +402,7 @@ impl OrderRow {
 /// What the reason of a report says about an execution that no order is known to have started: a start may have got no
 /// answer. The execution may have been superseded or canceled before it ran anything.
 fn mention(execution: &str) -> String {
-    format!("; execution {execution}, which no order is known to have started, ended later")
+    format!("; execution {execution}{FOREIGN_EXECUTION}")
 }
 
 /// The change without an actor and an event id that are too long to store. Neither belongs to the change's id.

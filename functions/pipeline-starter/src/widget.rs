@@ -155,7 +155,7 @@ impl Drawing<'_> {
         };
         html! {
             @if row.is_baking() {
-                p { "Runs " code { (row.change.revision.short()) } ", " (self.since(row.window().map(|window| window.since))) }
+                p { "Runs " code { (row.change.revision.short()) } ", " (self.since(row.runs_since(ReportState::Baking))) }
             }
             p {
                 @match &row.good {

@@ -3,6 +3,7 @@
 mod approve;
 mod basis;
 mod break_glass;
+mod confirmation;
 mod decline;
 mod entry;
 mod facts;

@@ -11,6 +11,7 @@ use sekisho_lambda::Invocation;
 use serde::Serialize;
 use time::OffsetDateTime;
 
+use crate::names::some;
 use crate::outcome::Outcome;
 use crate::plan::{Effect, Plan};
 use crate::policy::Reading;
@@ -52,16 +53,6 @@ pub(crate) enum Confirmation {
     Unknown,
     /// A follow-up enters the access into `sekisho-window`.
     Later,
-}
-
-/// How many names an answer lists. The ledger has all of them.
-const MOST_NAMED: usize = 5;
-
-/// The first names, and how many more there are.
-pub(crate) fn some(names: &[String]) -> String {
-    let (first, others) = names.split_at(names.len().min(MOST_NAMED));
-    let more = if others.is_empty() { String::new() } else { format!(" and {} more", others.len()) };
-    first.join(", ") + &more
 }
 
 /// Puts a line that people have to read right after the first line, so that [`cut`] never removes it.
@@ -203,10 +194,19 @@ pub(crate) fn revoked(principal: &Principal, removed: &[String], besides: &[Stri
 pub(crate) fn revoked_besides(revocation: &Revocation, invocation: &Invocation) -> Vec<String> {
     let Revocation { expired, open_ended, held, is_unrecorded, is_owed, sessions, .. } = revocation;
     let mut lines = Vec::new();
-    for (policy, why) in open_ended {
-        lines.push(format!(
+    match open_ended.as_slice() {
+        [] => {}
+        [(policy, why)] => lines.push(format!(
             "Not removed, because Sekisho did not write it ({why}): {policy}. Find out who wrote it, and delete it."
-        ));
+        )),
+        // Each policy has a notice of its own, which says why.
+        several => {
+            let names: Vec<String> = several.iter().map(|(policy, _)| policy.clone()).collect();
+            lines.push(format!(
+                "Not removed, because Sekisho did not write them: {}. Find out who wrote them, and delete them.",
+                some(&names)
+            ));
+        }
     }
     if !held.is_empty() {
         lines.push(format!(

@@ -10,8 +10,8 @@ use std::fmt;
 use sekisho_domain::access::{Access, Approval, DoorName, Person, Profile, ProfileName, Subject};
 use sekisho_domain::slack;
 
-use crate::answer::some;
 use crate::error::Error;
+use crate::names::some;
 use crate::principal::Principal;
 
 /// The alias for read-only requests.

@@ -48,6 +48,18 @@ pub enum Error {
         /// Who leaves next and when, as a sentence; empty if nobody else is in.
         next: String,
     },
+    /// A grant failed, but the ledger may still have its intent, which a follow-up enters.
+    #[error(
+        "{error}. But the ledger could not take this back, so the access may still be given as requested: \
+         {{\"action\":\"revoke\",\"{}\":\"{}\"}} ends all access of {principal}",
+        .principal.kind().as_str(), .principal.name()
+    )]
+    NotTakenBack {
+        /// Why the grant failed.
+        error: Box<Error>,
+        /// The principal of the grant.
+        principal: Principal,
+    },
     /// No open request has the code.
     #[error(
         "there is no open request {0}: it was decided, withdrawn or replaced, or it has lapsed; \
@@ -204,6 +216,7 @@ impl Failure for Error {
             Self::People { source, .. } if source.is_throttled() => ErrorType::Throttled,
             Self::People { source, .. } if source.is_refused() => ErrorType::Refused,
             Self::PassedOn { error_type, .. } => *error_type,
+            Self::NotTakenBack { error, .. } => error.error_type(),
             Self::Hub { source, .. } => match source.kind {
                 HubErrorKind::Denied => ErrorType::Refused,
                 HubErrorKind::Throttled => ErrorType::Throttled,

@@ -46,6 +46,7 @@ mod chat;
 pub mod door;
 pub mod error;
 mod hub;
+mod names;
 mod notice;
 pub mod outcome;
 pub mod pending;

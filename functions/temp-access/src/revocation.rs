@@ -2,9 +2,9 @@
 
 use time::OffsetDateTime;
 
-use crate::answer::some;
 use crate::aws::iam::{ErrorKind, IamError};
 use crate::error::Error;
+use crate::names::some;
 use crate::principal::Principal;
 use crate::session::SessionsEnd;
 

@@ -221,9 +221,9 @@ impl<S: Store> Run<'_, S> {
         LedgerAnswer::Lost
     }
 
-    /// Undoes a claim under which nothing was changed, so that no other request waits for its lease. A failure is no
-    /// error for the caller: other requests then wait until the lease ends.
-    pub(crate) async fn release(&self, key: &Key, revision: u64, before: Option<GrantRow>) {
+    /// Undoes a claim under which nothing was changed, so that no other request waits for its lease. After a failure,
+    /// other requests wait until the lease ends. Returns whether the row no longer has the claim.
+    pub(crate) async fn release(&self, key: &Key, revision: u64, before: Option<GrantRow>) -> bool {
         let released = timeout_at(self.deadline(CONFIRM_LIMIT), async {
             match before {
                 Some(before) => {
@@ -232,8 +232,16 @@ impl<S: Store> Run<'_, S> {
                 None => self.ledger.delete(key, revision).await,
             }
         });
-        if let Ok(Err(error)) = released.await {
-            warn!(error = chain(&error), "a claim was not released");
+        match released.await {
+            Ok(Ok(())) => true,
+            Ok(Err(error)) => {
+                warn!(error = chain(&error), "a claim was not released");
+                matches!(error, LedgerError::Changed(_))
+            }
+            Err(_) => {
+                warn!("a claim was not released in time");
+                false
+            }
         }
     }
 }

@@ -14,6 +14,8 @@ use crate::timestamp;
 pub const REPORT_SOURCE: &str = "sekisho.starter";
 /// The `detail-type` of the event that carries a report.
 pub const REPORT_DETAIL_TYPE: &str = "Order Report";
+/// What follows the id of an execution in a reason, if no order is known to have started the execution.
+pub const FOREIGN_EXECUTION: &str = ", which no order is known to have started, ended later";
 /// The version of the report that this code writes and reads.
 const REPORT_VERSION: u64 = 1;
 
@@ -129,8 +131,9 @@ pub struct OrderReport {
     pub until: Option<ReportTime>,
     /// The commit that was last healthy at the target, or `None`.
     pub good: Option<Revision>,
-    /// When the revision was deployed that runs at the target: the order's while it bakes or is healthy, otherwise the
-    /// one that was last healthy. `None` if the target is not sure what runs, or has not recorded the time.
+    /// When the revision that runs at the target was deployed. That is the order's revision while it bakes or is healthy.
+    /// In other states, it is the one that was last healthy. `None` if the target is not sure what runs, or has not
+    /// recorded the time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<ReportTime>,
     /// Whether the execution failed in a source action, which says nothing about the revision. Only `failed` has it.

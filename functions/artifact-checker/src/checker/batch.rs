@@ -7,6 +7,7 @@ mod end;
 mod jobs;
 mod manifest;
 mod report;
+mod taken;
 
 use std::slice::from_ref;
 use std::time::Duration;
@@ -19,7 +20,8 @@ use tracing::warn;
 
 use crate::answer::Answer;
 use crate::aws::sqs;
-use crate::batch::{BatchRow, Step, TERM};
+use crate::batch::{BatchRow, Step};
+use crate::checker::batch::taken::TakenBatch;
 use crate::checker::notices;
 use crate::error::Error;
 use crate::finding::{self, FindingRow, row_key};
@@ -28,8 +30,6 @@ use crate::request::{RepairRequest, SweepRequest};
 use crate::run::Run;
 use crate::sweep_row::SweepRow;
 
-/// If less time than this is left, another invocation continues.
-const RESERVE: Duration = Duration::from_secs(30);
 /// The function that takes the messages out of the queue.
 const SWEEPER: &str = "sekisho-artifact-sweeper";
 /// How much earlier than it is due a message may come. The clocks of two invocations differ.
@@ -37,36 +37,12 @@ const EARLY: i64 = 5;
 /// How often a confirmation is repeated if another invocation changes the row at the same time.
 const MOST_ATTEMPTS: u32 = 5;
 
-/// A repair that this invocation works on.
-struct TakenBatch {
-    row: BatchRow,
-    revision: Option<u64>,
-}
-
 /// What follows after an invocation's work on a repair.
 enum Next {
     /// Nothing, or a person's request.
     Nothing,
     /// Another message, which is delivered after this time.
     Message(Duration),
-}
-
-impl TakenBatch {
-    async fn save<L: Store>(&mut self, run: &Run<'_, L>) -> Result<(), LedgerError> {
-        self.write(run, TERM).await
-    }
-
-    async fn release<L: Store>(&mut self, run: &Run<'_, L>) -> Result<(), LedgerError> {
-        self.write(run, Duration::ZERO).await
-    }
-
-    async fn write<L: Store>(&mut self, run: &Run<'_, L>, term: Duration) -> Result<(), LedgerError> {
-        self.row.lease(run.now(), term);
-        run.request_id().clone_into(&mut self.row.holder);
-        let key = BatchRow::key(&self.row.bucket);
-        self.revision = Some(run.ledger.write(&key, &self.row, self.revision, run.request_id()).await?);
-        Ok(())
-    }
 }
 
 /// What the end of a sweep did with the objects that the sweep has left.

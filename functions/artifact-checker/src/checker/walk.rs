@@ -156,20 +156,32 @@ impl<L: Store> Walk<'_, L> {
                 }
                 Some((number, object)) = in_flight.next() => running.end(number, object, &mut pages, &mut sweep.row),
             }
-            while let Some(page) = pages.pop_finished() {
-                self.end_page(page, &mut sweep.row, &walk).await;
-            }
-            if last_save.elapsed() >= CHECKPOINT && !sweep.row.complete {
-                self.before_save(&mut sweep.row).await;
-                sweep.checkpoint(self.run.ledger, self.run.now()).await?;
-                last_save = Instant::now();
-            }
+            self.end_pages(&mut pages, sweep, &walk, &mut last_save).await?;
         }
         // A division that has begun must not end halfway, with a new range of which nobody knows.
         if is_dividing && let Some(divided) = division.await {
             sweep.row.end = divided?;
         }
         Ok(self.end_run(&mut sweep.row).await)
+    }
+
+    /// Ends the pages of which every object is checked, and saves the row from time to time.
+    async fn end_pages(
+        &self,
+        pages: &mut OpenPages,
+        sweep: &mut TakenSweep,
+        walk: &Listing,
+        last_save: &mut Instant,
+    ) -> Result<(), SweepError> {
+        while let Some(page) = pages.pop_finished() {
+            self.end_page(page, &mut sweep.row, walk).await;
+        }
+        if last_save.elapsed() >= CHECKPOINT && !sweep.row.complete {
+            self.before_save(&mut sweep.row).await;
+            sweep.checkpoint(self.run.ledger, self.run.now()).await?;
+            *last_save = Instant::now();
+        }
+        Ok(())
     }
 
     /// Adds to the row what the reads have shown, and the findings since the last checkpoint to the list of all findings.

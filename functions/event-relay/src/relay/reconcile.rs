@@ -106,8 +106,8 @@ struct Pass<'r, W> {
 struct Repositories {
     /// The repositories, sorted by the ends of their ARNs.
     all: Vec<RepositoryArn>,
-    /// Whether every repository that a glob matches is among them.
-    is_complete: bool,
+    /// The kinds of repositories of which some that a glob matches may be missing.
+    incomplete: Vec<SourceKind>,
 }
 
 /// The rows that a reconcile needs before it examines repositories.
@@ -134,7 +134,8 @@ impl<'r, W: World> Pass<'r, W> {
 
     /// Examines all repositories.
     async fn look_everywhere(&mut self, row: ReadRow, Images { names, left_out, caches }: Images) {
-        let Repositories { mut all, is_complete } = self.routed_repositories(names, left_out).await;
+        let Repositories { mut all, incomplete } = self.routed_repositories(names, left_out).await;
+        let is_complete = incomplete.is_empty();
         let mut stored = match self.read_rows(row, &all).await {
             Ok(stored) => stored,
             Err(error) => {
@@ -153,7 +154,7 @@ impl<'r, W: World> Pass<'r, W> {
             self.log.extend(unmatched_globs(self.run.routes, &self.run.invocation.region, &self.found));
         }
         let row = self.next_row(&all, is_complete, &stored.pass.row);
-        let mut undecided = self.unexamined(is_complete, &row);
+        let mut undecided = self.unexamined(&incomplete, &row);
         undecided.append(&mut self.moved);
         let joined = order_joined(self.run, &self.references, &undecided).await;
         self.add(joined);
@@ -201,18 +202,19 @@ impl<'r, W: World> Pass<'r, W> {
         let Run { world, routes, invocation, .. } = self.run;
         let mut globs = routes_here(routes, &invocation.region).filter(|route| route.is_glob_for(SourceKind::Git));
         let listed = if globs.next().is_some() { world.repositories().await } else { Ok(vec![]) };
-        let (names, unlisted) = match listed {
-            Ok(names) => (names, None),
-            Err(error) => (vec![], Some(LeftOut::Unlisted(error))),
-        };
-        let mut all = self.named_repositories(SourceKind::Git);
-        let mut is_complete = self.add_matching(&mut all, SourceKind::Git, &names, unlisted);
-        let mut of_images = self.named_repositories(SourceKind::Image);
-        is_complete &= self.add_matching(&mut of_images, SourceKind::Image, &images, left_out);
-        all.append(&mut of_images);
+        let (names, unlisted) =
+            listed.map_or_else(|error| (vec![], Some(LeftOut::Unlisted(error))), |names| (names, None));
+        let (mut all, mut incomplete) = (Vec::new(), Vec::new());
+        for (kind, names, left_out) in [(SourceKind::Git, names, unlisted), (SourceKind::Image, images, left_out)] {
+            let mut of_kind = self.named_repositories(kind);
+            if !self.add_matching(&mut of_kind, kind, &names, left_out) {
+                incomplete.push(kind);
+            }
+            all.append(&mut of_kind);
+        }
         all.sort_by(|one, other| one.resource().cmp(other.resource()));
         all.dedup();
-        Repositories { all, is_complete }
+        Repositories { all, incomplete }
     }
 
     /// The repositories of a kind that routes name.
@@ -345,7 +347,7 @@ impl<'r, W: World> Pass<'r, W> {
     /// The targets of repositories that were not examined. A target that joins gets the newest head of all its
     /// references, so these targets wait for a while. A repository that cannot be examined before a person fixes it
     /// counts as examined.
-    fn unexamined(&self, is_complete: bool, row: &ReconcileRow) -> BTreeSet<TargetId> {
+    fn unexamined(&self, incomplete: &[SourceKind], row: &ReconcileRow) -> BTreeSet<TargetId> {
         let patience = u64::try_from(JOIN_PATIENCE.as_millis()).unwrap_or(u64::MAX);
         let now = epoch_millis(self.run.now());
         if row.incomplete_since.is_some_and(|since| now >= since.saturating_add(patience)) {
@@ -353,7 +355,7 @@ impl<'r, W: World> Pass<'r, W> {
         }
         let is_open = |route: &&Route| {
             self.not_reached.iter().any(|repository| route.covers_repository(repository))
-                || !is_complete && route.repository().literal().is_none()
+                || incomplete.contains(&route.source()) && route.repository().literal().is_none()
         };
         routes_here(self.run.routes, &self.run.invocation.region)
             .filter(is_open)
@@ -422,10 +424,8 @@ impl<'r, W: World> Pass<'r, W> {
             self.log.push(Decision::new(Outcome::Duplicate, reason));
         }
         if let Some(first) = self.not_reached.first() {
-            let why = match &self.first_failure {
-                Some(error) => sekisho_lambda::failure::chain(error),
-                None => "no time was left".to_owned(),
-            };
+            let why = self.first_failure.as_ref().map(|error| sekisho_lambda::failure::chain(error));
+            let why = why.unwrap_or_else(|| "no time was left".to_owned());
             let count = self.not_reached.len();
             let reason = format!(
                 "{count} repositories were not reached, the first: {}: {why}; the next reconcile begins with one of \

@@ -103,12 +103,16 @@ pub(crate) async fn gone<W: World>(run: &Run<'_, W>, placed: &[Placed]) -> Vec<C
 /// Whether the image of a change was deleted or archived since its tag was read. A commit never is. If ECR does not
 /// answer, the image counts as present: an execution with an image that is gone fails in its source action.
 pub(crate) async fn is_gone<W: World>(run: &Run<'_, W>, change: &Change) -> bool {
-    if change.repository.kind() == SourceKind::Git || run.has_listed(&change.repository, &change.revision) {
+    if change.repository.kind() == SourceKind::Git {
         return false;
     }
     let key = (change.repository.clone(), change.revision.clone());
     if let Some(is_gone) = run.gone_images.borrow().get(&key) {
         return *is_gone;
+    }
+    // The list may be older than a look at the image.
+    if run.has_listed(&change.repository, &change.revision) {
+        return false;
     }
     let found = run.world.image(change.repository.name(), &ImageId::Digest(&change.revision)).await;
     let is_gone = match found {

@@ -8,7 +8,7 @@ use sekisho_domain::report::{OrderReport, ReportState};
 use sekisho_domain::route::{TargetId, Wave};
 
 use super::drawing::Drawing;
-use crate::status::{Runs, runs, runs_since, start};
+use crate::status::{Runs, foreign_execution, runs, runs_since, start};
 use crate::target::TargetRow;
 use crate::train_text::{label, why};
 use crate::wave::Standing;
@@ -47,6 +47,7 @@ impl<'a> Cell<'a> {
         let is_clear = matches!(standing, Standing::Healthy | Standing::Idle | Standing::Todo);
         let why = if is_clear { None } else { why(standing, row) };
         let report = row.and_then(TargetRow::current_report);
+        let why = why.or_else(|| report.filter(|_| standing == Standing::Healthy).and_then(foreign_execution));
         let state = match (standing, report) {
             (Standing::Waiting | Standing::Running, Some(report)) => word(report.state),
             _ => label(standing, row),
@@ -66,7 +67,8 @@ impl<'a> Cell<'a> {
         let why = match report {
             None if row.is_none() => Some("the ledger's row cannot be read: fix or delete it".to_owned()),
             Some(report) if report.state != ReportState::Healthy => Some(start(&report.reason)),
-            _ => None,
+            Some(report) => foreign_execution(report),
+            None => None,
         };
         Self { id, row, report, state, tone, why }
     }
@@ -84,6 +86,12 @@ impl<'a> Cell<'a> {
 
     fn runs(&self) -> Runs<'a> {
         self.row.and_then(|row| row.report.as_ref()).map_or(Runs::Nothing, runs)
+    }
+
+    /// Whether the target deploys its first revision, of which nothing may run yet.
+    fn is_first(&self) -> bool {
+        let report = self.row.and_then(|row| row.report.as_ref());
+        report.is_some_and(|report| report.state == ReportState::Running && report.good.is_none())
     }
 
     /// When the revision that runs was deployed, in epoch milliseconds.
@@ -161,7 +169,7 @@ impl Times {
 /// Which revisions run in several targets, and since when. One target says it in its cell.
 fn running(drawing: &Drawing<'_>, cells: &[Cell<'_>]) -> Markup {
     let mut all: BTreeMap<Runs<'_>, Times> = BTreeMap::new();
-    for cell in cells {
+    for cell in cells.iter().filter(|cell| !cell.is_first()) {
         all.entry(cell.runs()).or_default().add(cell.runs_since());
     }
     let mut revisions: Vec<(Runs<'_>, Times)> =
@@ -176,6 +184,9 @@ fn running(drawing: &Drawing<'_>, cells: &[Cell<'_>]) -> Markup {
                     @if times.count == cells.len() { "all " (times.count) } @else { (times.count) " of " (cells.len()) }
                     " targets, " (since(drawing, times))
                 }
+            }
+            @if revisions.len() > MOST_REVISIONS {
+                p.muted { "and " (revisions.len() - MOST_REVISIONS) " more" }
             }
         }
     }

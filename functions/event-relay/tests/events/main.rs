@@ -19,6 +19,7 @@ mod files;
 mod function;
 mod held_waves;
 mod holds;
+mod image_reconciles;
 mod image_trains;
 mod images;
 mod joined;

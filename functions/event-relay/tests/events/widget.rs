@@ -117,11 +117,17 @@ async fn each_target_says_since_when_its_revision_runs_and_what_its_account_is_c
     push(&train, "main", commit("0123abcd")).await;
     train.report(ONE_BOX, "healthy").await;
     let since = at(&train, 0);
+    let html = show(&train, json!({"route": "shop"})).await;
+    assert!(html.contains("runs <code>0123abcd</code>, since unknown"), "{html}");
     train.wait(Duration::from_hours(1)).await;
     let running = json!({"at": at(&train, 0), "good": commit("4567cdef")});
     set_report(&train, TOKYO[0], "running", &running);
     set_report(&train, TOKYO[1], "running", &json!({"at": at(&train, 0), "good": commit("4567cdef"), "since": since}));
+    let mention = "execution f, which no order is known to have started, ended later";
+    let healthy = json!({"at": at(&train, 0), "since": since, "reason": format!("quiet; {mention}")});
+    set_report(&train, ONE_BOX, "healthy", &healthy);
     let html = show(&train, json!({"route": "shop"})).await;
+    assert!(html.contains(mention) && !html.contains("quiet"), "{html}");
     assert!(html.contains("healthy before: <code>4567cdef</code>, since unknown"), "{html}");
     assert_eq!(html.matches("healthy before: <code>4567cdef</code>, since <time").count(), 1, "{html}");
     assert!(html.contains("in all 2 targets, since <time") && html.contains(" (1h), unknown in 1</p>"), "{html}");
@@ -130,6 +136,11 @@ async fn each_target_says_since_when_its_revision_runs_and_what_its_account_is_c
         assert!(html.contains(&format!(r#"<span class="name">{name}</span> <code>{account}</code>"#)), "{html}");
     }
     assert!(html.contains("<div><code>444444444444</code>"), "an account without a name: {html}");
+    for target in TOKYO {
+        set_report(&train, target, "running", &json!({"at": at(&train, 0)}));
+    }
+    let html = show(&train, json!({"route": "shop"})).await;
+    assert!(!html.contains("Runs "), "a first revision does not run before it is deployed: {html}");
 }
 
 /// 1,000 targets in three waves.

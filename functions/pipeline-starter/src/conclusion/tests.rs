@@ -220,6 +220,43 @@ fn a_report_says_when_what_runs_was_deployed() {
     assert_eq!((state(&went_back), since(&went_back)), (ReportState::RolledBack, Some(epoch_millis(second))));
 }
 
+#[test]
+fn the_time_passes_to_the_next_order_only_if_the_healthy_revision_surely_runs() {
+    let report = |row: &OrderRow, state| at_shop(|place| row.report_at(row.next_at(NOW), state, "why", place));
+    let since = |earlier: &OrderRow| {
+        let next = OrderRow::new(Order::deploy(6), &change(6), &pipeline(), Some(earlier), NOW);
+        let reported = report(&next, ReportState::Waiting).report.unwrap().report.since.map(ReportTime::millis);
+        assert_eq!((reported, earlier.sure_good_since()), (next.good_since, next.good_since));
+        next.good_since
+    };
+    let deploying = OrderRow { good_since: Some(1_000), ..deploying() };
+    let ended = |state| OrderRow { progress: Progress::Ended(state), ..deploying.clone() };
+    assert_eq!(since(&ended(ReportState::Healthy)), Some(1_000));
+    for state in [ReportState::Failed, ReportState::Unknown] {
+        assert_eq!(since(&ended(state)), None, "{state:?}");
+    }
+    assert_eq!(since(&deploying), None, "the execution may have deployed a part");
+    let good = OrderRow::new(Order::deploy(5), &change(5), &pipeline(), Some(&ended(ReportState::Healthy)), NOW);
+    assert_eq!(since(&good), Some(1_000), "nothing has started");
+    let restarted = OrderRow { restarts: 1, ..good.clone() };
+    let may_run = OrderRow { may_run: true, ..good.clone() };
+    for unsure in [restarted, may_run, good.claimed(NOW)] {
+        assert_eq!(since(&unsure), None);
+    }
+}
+
+#[test]
+fn after_an_execution_that_no_order_started_nobody_knows_since_when_what_runs() {
+    let baking = OrderRow { good_since: Some(1_000), ..baking() };
+    let healthy = judged(&baking, &Verdict::Healthy("quiet".to_owned()));
+    assert!(healthy.good_since.is_some());
+    let mentioned = healthy.mentioning("foreign", None, NOW).unwrap();
+    assert_eq!((mentioned.good_since, mentioned.report.unwrap().report.since), (None, None));
+    let mentioned = baking.mentioning("foreign", None, NOW).unwrap();
+    let healthy = judged(&mentioned, &Verdict::Healthy("quiet".to_owned()));
+    assert_eq!((healthy.good_since, healthy.report.unwrap().report.since), (None, None));
+}
+
 /// A version without bakes reads the row, and goes on with the rollback.
 #[test]
 fn a_row_without_the_new_fields_can_be_read_and_written_back() {

@@ -207,7 +207,7 @@ async fn report_unstored<W: World>(
 ) {
     let at = unstored_at(row.map(|row| row.at), run.now());
     let good = row.and_then(|row| row.good_of(&change.repository).cloned());
-    let since = row.filter(|_| good.is_some()).and_then(|row| order::report_time(row.good_since?));
+    let since = row.filter(|_| good.is_some()).and_then(|row| order::report_time(row.sure_good_since()?));
     let report = OrderReport { good, since, ..report(order, change, &run.place(pipeline), state, reason, at) };
     send::put(run, &report, change).await;
 }

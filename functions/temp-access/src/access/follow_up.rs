@@ -109,7 +109,7 @@ async fn send_notice<S: Store>(
         }
     }
     // Before its start, the access of a person is only in the ledger, so that an intent looks like access.
-    if !tend::is_secured(&row.state, run).await {
+    if row.state.awaits_entry && !tend::is_secured(&row.state, run).await {
         return None;
     }
     // The row is claimed first, so that a sweep at the same time does not send the notice as well.

@@ -6,10 +6,11 @@ use sekisho_lambda::Failure;
 use sekisho_lambda::failure::chain;
 use sekisho_ledger::{Error as LedgerError, Row, Store};
 use time::OffsetDateTime;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Duration, Instant, sleep, timeout_at};
 use tracing::warn;
 
 use crate::access::basis::Basis;
+use crate::access::confirmation::read_back;
 use crate::access::facts::{Facts, NOTHING_GRANTED, ledger_error, read_facts};
 use crate::access::policies;
 use crate::access::removal::remove_ended;
@@ -67,29 +68,42 @@ pub(crate) async fn carry_out<S: Store>(
 ) -> Result<Report, Error> {
     let prepared = timeout_at(run.deadline(PLAN_LIMIT), prepare(terms, basis, false, run)).await;
     let too_slow = || Error::TooSlow(NOTHING_GRANTED);
-    let Prepared { plan, claim: Some(claim) } = prepared.unwrap_or_else(|_| Err(too_slow()))? else {
+    let Prepared { plan, claim: Some(mut claim) } = prepared.unwrap_or_else(|_| Err(too_slow()))? else {
         return Err(too_slow());
     };
-    let key = row::key(terms.principal, &plan.policy);
     let secured = timeout_at(run.deadline(PLAN_LIMIT), secure(&plan, basis, run)).await;
     if let Err(error) = secured.unwrap_or_else(|_| Err(too_slow())) {
-        run.release(&key, claim.revision, claim.before).await;
-        return Err(error);
+        return Err(take_back(error, &plan, claim, run).await);
+    }
+    if plan.puts && claim.enters_later && !claim.row.awaits_entry {
+        let row = GrantRow { awaits_entry: true, ..claim.row.clone() };
+        match leave(&plan, &claim, row, WRITE_LIMIT, run).await {
+            Deferral::Done(row, revision) => claim = Claim { row: *row, revision, ..claim },
+            Deferral::Unknown(source) => {
+                let outcome =
+                    "It is not known whether the access will be given ({\"action\":\"list\"} shows it in a minute)";
+                return Ok(unknown(&plan, Error::Ledger { outcome, source }, basis, run));
+            }
+            Deferral::None => {
+                break_glass::close(basis, run).await;
+                return Err(Error::Busy(terms.principal.clone()));
+            }
+        }
     }
     match execute(&plan, &claim, run).await {
         Execution::Accepted(confirmation) => Ok(granted(&plan, claim.entered(&plan), confirmation, basis, run)),
-        Execution::Unknown(error) => Ok(unknown(&plan, error, basis, run)),
+        Execution::Unknown(source) => Ok(unknown(&plan, not_known(&plan, source), basis, run)),
         Execution::Failed(source) => match defer(&plan, &claim, &source, run).await {
             Deferral::Done(row, revision) => {
                 let claim = Claim { row: *row, revision, ..claim };
                 Ok(granted(&plan, claim, Confirmation::Later, basis, run))
             }
             // A follow-up may find the grant in the ledger, so its review stays open.
-            Deferral::Unknown => Ok(unknown(&plan, source, basis, run)),
+            Deferral::Unknown(_) => Ok(unknown(&plan, not_known(&plan, source), basis, run)),
             Deferral::None => {
-                run.release(&key, claim.revision, claim.before).await;
+                let error = take_back(Error::Iam { outcome: nothing_granted(&plan), source }, &plan, claim, run).await;
                 break_glass::close(basis, run).await;
-                Err(Error::Iam { outcome: nothing_granted(&plan), source })
+                Err(error)
             }
         },
     }
@@ -100,7 +114,7 @@ enum Deferral {
     /// The ledger has this row with this revision.
     Done(Box<GrantRow>, u64),
     /// The ledger did not answer, and it is unknown whether it has the grant.
-    Unknown,
+    Unknown(LedgerError),
     /// No follow-up will find the grant.
     None,
 }
@@ -113,20 +127,39 @@ async fn defer<S: Store>(plan: &Plan<'_>, claim: &Claim, error: &IamError, run: 
     }
     let owes_notice = claim.row.owes_notice || !claim.row.is_unchanged;
     let row = GrantRow { awaits_entry: true, owes_notice, ..claim.row.clone() }.settled(State::Granted);
+    leave(plan, claim, row, CONFIRM_LIMIT, run).await
+}
+
+/// Writes a row that a follow-up enters into `sekisho-window`.
+async fn leave<S: Store>(plan: &Plan<'_>, claim: &Claim, row: GrantRow, limit: Duration, run: &Run<'_, S>) -> Deferral {
     let key = row::key(plan.terms.principal, &plan.policy);
     let write = run.ledger.write(&key, &row, Some(claim.revision), run.request_id());
-    match timeout_at(run.deadline(CONFIRM_LIMIT), write).await {
+    match timeout_at(run.deadline(limit), write).await {
         Ok(Ok(revision)) => Deferral::Done(Box::new(row), revision),
         Ok(Err(LedgerError::Changed(_))) => Deferral::None,
-        Ok(Err(_)) | Err(_) => Deferral::Unknown,
+        Ok(Err(error)) => Deferral::Unknown(error),
+        Err(_) => {
+            Deferral::Unknown(LedgerError::Unavailable { key, throttled: false, source: "no answer in time".into() })
+        }
     }
+}
+
+/// Undoes the claim of a grant that failed. The error says so if a follow-up may still enter the grant: in place of a
+/// grant that was answered before, and of which the ledger has only the new end.
+async fn take_back<S: Store>(error: Error, plan: &Plan<'_>, claim: Claim, run: &Run<'_, S>) -> Error {
+    let principal = plan.terms.principal;
+    let is_released = run.release(&row::key(principal, &plan.policy), claim.revision, claim.before).await;
+    if is_released || !plan.puts || !claim.row.awaits_entry {
+        return error;
+    }
+    Error::NotTakenBack { error: Box::new(error), principal: principal.clone() }
 }
 
 /// Makes sure, under the claim on the grant's row, that the grant is still approved, that there is room for it, and that
 /// its review is open.
 ///
 /// A revoke withdraws requests before it reads the rows of grants. So either the revoke finds this claim, or this
-/// function finds the request withdrawn. In the same way, of two grants for the last room, at least one finds the other.
+/// function finds the request withdrawn. If two grants want the last room, at least one sees the other.
 async fn secure<S: Store>(plan: &Plan<'_>, basis: &Basis<'_>, run: &Run<'_, S>) -> Result<(), Error> {
     if let Some(claim) = basis.approved {
         let row = run.ledger.read::<PendingRow>(&claim.key).await.map_err(ledger_error)?;
@@ -251,8 +284,8 @@ async fn claim<S: Store>(
     if plan.terms.principal.kind() == Kind::Person {
         row.email = Some(plan.terms.principal.name().to_owned());
         // Until IAM has accepted it, a follow-up still enters a grant that was answered before, even if this invocation
-        // dies.
-        row.awaits_entry = enters_later || before.as_ref().is_some_and(|row| row.gives_access(now) && row.awaits_entry);
+        // dies. A new grant is left to a follow-up only when it is secured.
+        row.awaits_entry = before.as_ref().is_some_and(|row| row.gives_access(now) && row.awaits_entry);
     }
     let key = row::key(plan.terms.principal, &plan.policy);
     match run.ledger.write(&key, &row, revision, run.request_id()).await {
@@ -291,40 +324,6 @@ async fn write<S: Store>(plan: &Plan<'_>, run: &Run<'_, S>) -> Result<(), IamErr
     }
     let limit = run.deadline(WRITE_LIMIT) - POLL_INTERVAL;
     if plan.puts { policies::put(plan.terms.principal, &plan.policy, &plan.document, limit, run).await } else { Ok(()) }
-}
-
-/// Reads the policy until IAM shows the plan's window, because IAM may show older states for some time.
-async fn read_back<S: Store>(plan: &Plan<'_>, run: &Run<'_, S>) -> Confirmation {
-    let mut confirmation = Confirmation::Unknown;
-    loop {
-        let read =
-            timeout_at(run.deadline(CONFIRM_LIMIT), policies::read(plan.terms.principal, &plan.policy, run)).await;
-        confirmation = match read {
-            Ok(Ok(document)) => match document.as_deref().map(policy::read) {
-                // If there was no access before, a different window belongs to an older state, even if that window ends
-                // later.
-                Some(Reading::Grant(window)) if plan.effect.is_new() && window != plan.window => Confirmation::NotYet,
-                // If the end stays the same, only the text shows whether the write took effect.
-                Some(Reading::Grant(window))
-                    if window.end == plan.window.end
-                        && plan.puts
-                        && !document.as_deref().is_some_and(|shown| policy::is_same_json(shown, &plan.document)) =>
-                {
-                    Confirmation::NotYet
-                }
-                Some(Reading::Grant(window)) if window.end >= plan.window.end => {
-                    return Confirmation::Confirmed(window);
-                }
-                _ => Confirmation::NotYet,
-            },
-            Ok(Err(_)) => Confirmation::Unknown,
-            Err(_) => return confirmation,
-        };
-        if Instant::now() + POLL_INTERVAL >= run.deadline(CONFIRM_LIMIT) {
-            return confirmation;
-        }
-        sleep(POLL_INTERVAL).await;
-    }
 }
 
 /// Whether IAM shows the granted window, a window that ends later, or a policy that is not ours.
@@ -397,19 +396,23 @@ fn granted<S: Store>(
 }
 
 /// The report if it is unknown whether the grant took effect. The row keeps the intent and the lease.
-fn unknown<S: Store>(plan: &Plan<'_>, error: IamError, basis: &Basis<'_>, run: &Run<'_, S>) -> Report {
+fn unknown<S: Store>(plan: &Plan<'_>, error: Error, basis: &Basis<'_>, run: &Run<'_, S>) -> Report {
+    let decision = Decision::new(Outcome::Failed, error.to_string()).about("error", error.error_type().name());
+    let decisions = vec![about(decision, plan, basis)];
+    let let_in = LetIn::of(plan, basis.grant.reason.as_deref(), &basis.consent);
+    let notices = vec![notice::perhaps_let_in(&let_in, run.invocation)];
+    Report { answer: Err(error), decisions, notices, settlement: None }
+}
+
+/// The error if IAM did not say whether the grant took effect.
+fn not_known(plan: &Plan<'_>, source: IamError) -> Error {
     let end = timestamp::seconds(plan.window.end);
     let outcome = format!(
         "It is not known whether {} was given {}; if so, the access ends at {end} ({{\"action\":\"list\"}} shows it \
          in a minute)",
         plan.terms.principal, plan.terms.profile
     );
-    let error = Error::Iam { outcome, source: error };
-    let decision = Decision::new(Outcome::Failed, error.to_string()).about("error", error.error_type().name());
-    let decisions = vec![about(decision, plan, basis)];
-    let let_in = LetIn::of(plan, basis.grant.reason.as_deref(), &basis.consent);
-    let notices = vec![notice::perhaps_let_in(&let_in, run.invocation)];
-    Report { answer: Err(error), decisions, notices, settlement: None }
+    Error::Iam { outcome, source }
 }
 
 fn nothing_granted(plan: &Plan<'_>) -> String {

@@ -4,8 +4,9 @@ use sekisho_domain::access::Access;
 use sekisho_domain::timestamp;
 use sekisho_domain::window::ZoneName;
 
-use super::{short, shown, some};
+use super::{short, shown};
 use crate::door::Door;
+use crate::names::some;
 use crate::pending::{self, PendingRow, Stage};
 
 /// The answer to a request that waits for an approval.
@@ -14,17 +15,17 @@ pub(crate) fn waiting(row: &PendingRow, access: &Access) -> String {
     let mut lines = vec![format!("Request {} waits for approval until {until}", row.code)];
     lines.push(format!("{} {} would get {} for {}.", row.kind, row.name, row.profile, pending::length(row)));
     lines.push(format!("To withdraw it: {{\"decline\":\"{}\"}}", row.code));
-    lines.push(format!("{}.", approvers(row, access)));
+    lines.push(format!("{}.", approvers(row, access, some)));
     lines.extend(row.reason.as_deref().map(|reason| format!("Reason: {}", short(reason))));
     lines.join("\n")
 }
 
-/// The doors that may approve a request, as a sentence without its end.
-pub(crate) fn approvers(row: &PendingRow, access: &Access) -> String {
+/// The doors that may approve a request, as a sentence without its end. `list` writes their names.
+pub(crate) fn approvers(row: &PendingRow, access: &Access, list: impl FnOnce(&[String]) -> String) -> String {
     let doors = pending::approvers(row, access);
     match doors.as_slice() {
         [] => "Nobody may approve it: see `may_approve` in the configuration".to_owned(),
-        doors => format!("It may be approved through {}", some(doors)),
+        doors => format!("It may be approved through {}", list(doors)),
     }
 }
 

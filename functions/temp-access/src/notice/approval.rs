@@ -11,6 +11,9 @@ use crate::door::Door;
 use crate::pending::{self, PendingRow};
 use crate::principal::Principal;
 
+/// How many characters the names of the doors may have in a notice. Slack shows 7,500, and a reason may take 2,500.
+const MOST_OF_DOORS: usize = 4_000;
+
 /// The notice about a request that waits for an approval.
 pub(crate) fn waiting(row: &PendingRow, access: &Access, invocation: &Invocation) -> Notice {
     let PendingRow { code, kind, name, profile, door, .. } = row;
@@ -22,7 +25,7 @@ pub(crate) fn waiting(row: &PendingRow, access: &Access, invocation: &Invocation
         ),
         format!("Asked for at the door {door}."),
         reason(row),
-        format!("{}.", approvers(row, access)),
+        format!("{}.", approvers(row, access, all_that_fit)),
     ];
     lines.extend(row.until.map(|until| format!("The request lapses at {}.", timestamp::seconds(until))));
     lines.push(format!("To approve it: {{\"approve\":\"{code}\"}}"));
@@ -99,6 +102,19 @@ pub(crate) fn schedule_shortened(
         context: context(principal, "scheduled", None),
         ..Notice::default()
     }
+}
+
+/// The names of doors, as many as the notice has room for beside its other lines.
+fn all_that_fit(doors: &[String]) -> String {
+    let mut room = MOST_OF_DOORS;
+    let fits = |door: &&String| {
+        room = room.saturating_sub(door.len() + 2);
+        room > 0
+    };
+    let named: Vec<&str> = doors.iter().take_while(fits).map(String::as_str).collect();
+    let more =
+        if named.len() < doors.len() { format!(" and {} more", doors.len() - named.len()) } else { String::new() };
+    named.join(", ") + &more
 }
 
 fn reason(row: &PendingRow) -> String {

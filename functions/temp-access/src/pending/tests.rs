@@ -98,6 +98,11 @@ fn the_same_request_keeps_its_code_and_any_other_replaces_it() {
     for other in others {
         assert_eq!(ask(Some(&row), &other, NOW).unwrap(), Asking::Replaces, "{other:?}");
     }
+    // A row of an earlier version does not say who stood behind the door.
+    let people = ["hana".parse().unwrap()].into();
+    let known = PendingRow { people, ..again.clone() };
+    assert_eq!(ask(Some(&row), &known, NOW).unwrap(), Asking::Waits);
+    assert_eq!(ask(Some(&known), &row, NOW).unwrap(), Asking::Replaces);
     // While an approval is carried out, the code stays. After one that died, it lapses with the request.
     let claimed = row.claimed(&door("taro"), "three", NOW);
     assert_eq!(ask(Some(&claimed), &again, NOW).unwrap(), Asking::Waits);

@@ -7,6 +7,7 @@ use time::Duration as Span;
 use tokio::time::{Duration, advance, timeout};
 
 use crate::account::{Account, BEGIN, CONFIG, FOLLOW_UP, Fault, GRANT, REVOKE, minutes};
+use crate::approvals::{ASK, DOORS, approve, ask};
 
 /// The principal's sessions, one of another user and one of another role, all of which begin in a grant's window.
 fn open_sessions(account: &Account) {
@@ -196,4 +197,17 @@ async fn a_follow_up_without_the_ledger_fails_and_one_with_an_unreadable_row_goe
     account.spoil("user/aaa/admin").await;
     assert_eq!(account.follow_up().await, ["session-ended"]);
     assert!(account.cloud.policies(User, "prd-user").contains_key("sekisho-admin"), "{FOLLOW_UP} removes no policy");
+}
+
+/// The approval dies after IAM took the policy, and another request takes the place of the one that was approved.
+#[tokio::test(start_paused = true)]
+async fn a_notice_of_an_approval_that_was_cut_off_is_sent_although_its_request_is_replaced() {
+    let account = Account::with(DOORS);
+    let code = ask(&account, "hana", ASK).await;
+    account.cloud.fail("PutUserPolicy", 1, Fault::DoneUnanswered);
+    timeout(Duration::from_secs(1), account.invoke_at("taro", &approve(&code))).await.unwrap_err();
+    advance(Duration::from_secs(14)).await;
+    ask(&account, "hana", &ASK.replace("30", "90")).await;
+    assert_eq!(account.follow_up().await, ["granted"]);
+    assert!(account.cloud.published().last().unwrap().contains("Let in: user prd-user until"));
 }

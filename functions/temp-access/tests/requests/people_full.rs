@@ -67,3 +67,24 @@ async fn the_last_room_is_given_once() {
     }
     assert!(given > 24, "of 48 times, somebody was let in only {given} times");
 }
+
+/// There is no room, and the ledger does not take back the intent of the refused grant.
+#[tokio::test(start_paused = true)]
+async fn a_refused_grant_that_is_not_taken_back_lets_nobody_in() {
+    let account = nearly_full(0).await;
+    let from = timestamp::seconds(account.now() + minutes(60));
+    let ask = |name: usize| format!(r#"{{"person":"p{name}@example.com","minutes":30,"from":"{from}"}}"#);
+    let (first, second) = (ask(1), ask(2));
+    // Both are claimed before either looks for room.
+    account.set_ledger_delays(vec![100]);
+    account.fail_ledger(|operation| operation == "delete");
+    let (first, second) = join!(account.invoke(&first), account.invoke(&second));
+    account.fail_ledger(|_| false);
+    assert!(first.is_err() && second.is_err(), "{first:?} {second:?}");
+    sleep(minutes(50)).await;
+    for _ in 0..12 {
+        sleep(minutes(1)).await;
+        account.follow_up().await;
+    }
+    assert_eq!(let_in(&account).into_iter().collect::<Vec<_>>(), [user("0")]);
+}

@@ -8,7 +8,7 @@ use sekisho_ledger::{Error as LedgerError, Store};
 
 use crate::aws::events;
 use crate::batch::{BatchRow, Reading, Step};
-use crate::checker::batch::TakenBatch;
+use crate::checker::batch::taken::TakenBatch;
 use crate::checker::notices;
 use crate::checker::passes::Passes;
 use crate::error::Error;

@@ -8,7 +8,7 @@ use sekisho_ledger::Store;
 
 use crate::aws::s3_control::{self, NewJob};
 use crate::batch::{BatchRow, JobEnd, Manifest, Reading, Step};
-use crate::checker::batch::TakenBatch;
+use crate::checker::batch::taken::TakenBatch;
 use crate::error::Error;
 use crate::run::Run;
 use crate::verdict::in_words;

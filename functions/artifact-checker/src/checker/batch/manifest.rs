@@ -10,15 +10,13 @@ use tracing::warn;
 use crate::aws::s3::{S3, list};
 use crate::aws::s3_control::element;
 use crate::batch::{Collecting, Manifest, Step};
-use crate::checker::batch::{RESERVE, TakenBatch};
+use crate::checker::batch::taken::{LARGEST, RESERVE, TakenBatch};
 use crate::error::Error;
 use crate::object::ListPosition;
 use crate::run::Run;
 
 /// How many parts are read at the same time.
 const READS: usize = 16;
-/// More bytes than a part of the sweep has.
-pub(super) const LARGEST: u64 = 1 << 30;
 /// S3 refuses a smaller part of an upload, except for the last one.
 const SMALLEST_UPLOAD: usize = 5 * 1024 * 1024;
 /// S3 Batch Operations cannot read a CSV manifest under a KMS key.
