@@ -3,6 +3,7 @@
 import hashlib
 import os
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 
 from tools.failure import Failure
@@ -16,6 +17,8 @@ TEMPLATE = ROOT / "template.yaml"
 SOURCES = ("Cargo.toml", "Cargo.lock", "functions", "shared", "vendor")
 # The digest of the sources of the binaries in BUILD. sam removes it with the earlier binaries when it begins to build.
 DIGEST = BUILD / "sources.sha256"
+# The digest of everything from which BUILD was built: the sources, the template and the files of the layer.
+INPUTS = BUILD / "inputs.sha256"
 # The mode bits that let everybody read a file.
 READABLE = 0o444
 HINT = (
@@ -64,8 +67,13 @@ def digest_of_sources() -> str:
     Unlike the times of the files, it is the same after a change of branches and back.
     """
     compiler = subprocess.run(["rustc", "--version"], env=environment(), capture_output=True, check=True).stdout
-    digest = hashlib.sha256(compiler)
-    for source in SOURCES:
+    return _digest(SOURCES, compiler)
+
+
+def _digest(sources: Iterable[str], start: bytes) -> str:
+    """A digest of files and folders, without the tests among them."""
+    digest = hashlib.sha256(start)
+    for source in sources:
         place = ROOT / source
         for file in sorted(place.rglob("*")) if place.is_dir() else [place]:
             name = file.relative_to(ROOT)
@@ -89,10 +97,16 @@ def check_config() -> None:
 
 
 def build() -> Path:
-    """Builds the functions that have changed, as `.aws-sam/build/<LogicalId>/bootstrap`; returns the built template."""
+    """Builds the functions that have changed, as `.aws-sam/build/<LogicalId>/bootstrap`; returns the built template.
+
+    If nothing has changed, the files stay as they are, because another process may deploy them.
+    """
     check_config()
     with locked(TEMPLATE):
         digest = digest_of_sources()
+        inputs = _digest([TEMPLATE.name, CONFIG.parent.name], digest.encode())
+        if release_digest() == digest and INPUTS.is_file() and INPUTS.read_text() == inputs:
+            return BUILD / TEMPLATE.name
         run(
             "Building the functions",
             sam_build_command(),
@@ -104,6 +118,7 @@ def build() -> Path:
         absent = [name for name in FUNCTIONS if not (BUILD / name / "bootstrap").is_file()]
         if not absent:
             DIGEST.write_text(digest)
+            INPUTS.write_text(inputs)
     if absent:
         raise Failure(f"sam build succeeded without a bootstrap for {', '.join(absent)} in {BUILD}: see template.yaml")
     return BUILD / TEMPLATE.name

@@ -14,9 +14,9 @@ from tools.machine import TOOLS, locked
 SUPPORTED = ARCHITECTURE == "x86_64"
 # The folder into which the package unpacks the browser and its font, about 200 MB.
 FOLDER = TOOLS / "browser"
-# The package's own list of fonts names a folder in /tmp; without any font, a page would show no text. Here, the package's
-# font replaces every font that a page asks for and the package lacks, so that a picture looks the same on all machines.
-# The machine's fonts have only the letters that this one lacks.
+# The package's own list of fonts names a folder in /tmp; without any font, a page would show no text. Here, the
+# package's font replaces every font that a page asks for and the package lacks, so that a picture looks the same on all
+# machines. The machine's fonts have only the letters that this one lacks.
 FONTS = FOLDER / "fonts.conf"
 FONTS_CONF = f"""<?xml version="1.0"?>
 <!DOCTYPE fontconfig SYSTEM "fonts.dtd">
