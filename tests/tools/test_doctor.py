@@ -341,7 +341,6 @@ def test_a_missing_stack_is_reported(cloud, config):
 
 UNKNOWN_ELEMENTS: dict[str, dict[str, object]] = {
     "a statement with NotAction": {"NotAction": "iam:*", "Resource": "*"},
-    "a statement with NotResource": {"Action": "*", "NotResource": "arn:aws:s3:::*"},
     "a condition by IpAddress": {
         "Action": "*",
         "Resource": "*",

@@ -120,3 +120,11 @@ def test_an_unclear_statement_counts_only_if_the_answer_depends_on_it():
     for statements in ((unclear_allow,), (allow, unclear_deny)):
         with pytest.raises(Unclear):
             ask(*statements)
+
+
+def test_a_deny_spares_what_its_not_resource_names():
+    allow = {"Effect": "Allow", "Action": "s3:PutObject", "Resource": "arn:aws:s3:::b/*"}
+    deny = {"Effect": "Deny", "Action": "s3:PutObject", "NotResource": ["arn:aws:s3:::b/reports/*"]}
+    policy = {"Statement": [allow, deny]}
+    assert allows(policy, "s3:PutObject", "arn:aws:s3:::b/reports/1", {})
+    assert not allows(policy, "s3:PutObject", "arn:aws:s3:::b/other/1", {})

@@ -52,7 +52,7 @@ def _applies(statement: Document, action: str, resource: str, context: Context, 
     return (
         _names_principal(statement, principal, context)
         and any(_matches(pattern.lower(), action.lower()) for pattern in as_list(_element(statement, "Action")))
-        and any(_matches(pattern, resource) for pattern in as_list(_element(statement, "Resource", "*")))
+        and _names_resource(statement, resource)
         and all(
             _holds(operator, values, context.get(key.lower()))
             for operator, keys in statement.get("Condition", {}).items()
@@ -61,11 +61,17 @@ def _applies(statement: Document, action: str, resource: str, context: Context, 
     )
 
 
-def _element(statement: Document, element: str, default: Any = None) -> Any:
+def _element(statement: Document, element: str) -> Any:
     """An element of a statement; raises `Unclear` if the statement has the negated element, such as NotAction."""
     if f"Not{element}" in statement:
         raise Unclear(f"a statement with Not{element}: read this policy yourself")
-    return statement.get(element, default)
+    return statement.get(element)
+
+
+def _names_resource(statement: Document, resource: str) -> bool:
+    if "NotResource" in statement:
+        return not any(_matches(pattern, resource) for pattern in as_list(statement["NotResource"]))
+    return any(_matches(pattern, resource) for pattern in as_list(statement.get("Resource", "*")))
 
 
 def _names_principal(statement: Document, principal: str | None, context: Context) -> bool:
