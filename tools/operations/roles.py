@@ -15,7 +15,7 @@ from tools.operations.account import Account, Broken
 from tools.operations.path import DeliveryPath
 from tools.operations.policy import Context, Document, Unclear, allows
 
-NAMES = "event-relay|source-action|pipeline-starter|pipeline|build|cloudformation|artifact-checker"
+NAMES = "event-relay|source-action|pipeline-starter|pipeline|build|cloudformation|artifact-checker|artifact-batch"
 OWN = re.compile(rf"arn:aws[\w-]*:iam::\d{{12}}:role/sekisho-({NAMES})-[a-z]{{2}}(-[a-z]+)+-\d")
 
 
