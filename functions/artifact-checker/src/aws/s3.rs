@@ -99,7 +99,7 @@ impl S3 {
         Self::new(Client::from_conf(config), self.owner.clone())
     }
 
-    /// Reads the metadata on which decisions depend, with a HEAD request.
+    /// Reads with a HEAD request what decides whether an object is under the right key.
     pub(crate) async fn facts(&self, object: &ObjectId) -> Result<ObjectFacts, ServiceError> {
         match &self.heads {
             Some(heads) => Ok(facts(&heads.send(object, &self.owner).await?)),

@@ -23,7 +23,7 @@ pub(crate) fn checker_with_jobs(world: &World) -> Checker<Memory> {
     checker
 }
 
-/// A world in which a sweep leaves seven of ten repairs.
+/// A world with ten objects to repair, of which a sweep repairs three by itself.
 pub(crate) fn world_with_much_to_repair() -> World {
     filled(5, &[(4, under("right")), (6, Sse::S3), (4, under("other")), (2, foreign())])
 }
@@ -268,7 +268,7 @@ async fn while_a_job_waits_or_runs_a_sweep_repairs_nothing_in_place() {
     let answer = handle(&checker, "r3", SWEEP).await.unwrap();
     assert_eq!((answer.sweeps[0].left, writes(&world)), (7, 3));
     assert!(answer.decisions.iter().all(|decision| !decision.concerns.contains_key("code")), "{answer:?}");
-    // An object that is written meanwhile is repaired as always.
+    // While the repair waits, a new object is still repaired by its own event.
     world.state().put(BUCKET, "new", Version::new("x", Sse::S3));
     let event = handle(&checker, "event", &created(BUCKET, "new", None)).await.unwrap();
     assert_eq!(event.decisions[0].outcome, Outcome::Repaired);
@@ -288,7 +288,7 @@ async fn a_waiting_repair_costs_no_complete_sweep_every_day() {
     let code = code(&handle(&checker, "r", SWEEP).await.unwrap());
     let daily = handle(&checker, "daily", SCHEDULE).await.unwrap();
     assert!(daily.sweeps[0].incremental, "{daily:?}");
-    // A job that leaves something makes the next sweep complete.
+    // After a job that did not repair everything, the next sweep is complete and not incremental.
     world.state().job_rules.denied.insert(object_key(9));
     confirm(&checker, &code).await.unwrap();
     follow(&world, &checker).await;

@@ -18,10 +18,10 @@ const HEAD: &str = "s3:HeadObject";
 
 /// The characters to encode in a part of a URL: all except RFC 3986's unreserved characters.
 pub(crate) const PART: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
-/// The characters to encode in the path of an object, where slashes are between folders and the name.
+/// The characters to encode in an object's path. Slashes stay, because they separate folders.
 pub(crate) const PATH: &AsciiSet = &PART.remove(b'/');
 
-/// Sends HEAD requests without the SDK's retries.
+/// Sends each HEAD request once: a sweep repeats a failed check itself.
 #[derive(Debug)]
 pub(crate) struct Heads {
     client: Rc<HeadClient>,
@@ -39,7 +39,7 @@ impl Heads {
         Self { client, resolver, endpoint, bases: RefCell::default() }
     }
 
-    /// Reads the metadata on which decisions depend.
+    /// Sends the HEAD request of an object. `owner` is the account that the bucket must belong to.
     pub(crate) async fn send(&self, object: &ObjectId, owner: &str) -> Result<HeadObjectOutput, ServiceError> {
         let base = self.base(&object.bucket).await?;
         let key = utf8_percent_encode(&object.key, PATH).to_string();

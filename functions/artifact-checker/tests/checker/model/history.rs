@@ -366,7 +366,7 @@ impl History {
         }
     }
 
-    /// Checks that no pass waits for something that never comes.
+    /// Checks that every pass has ended.
     fn check_ends(&self) -> Result<(), String> {
         let state = self.cloud.state();
         let open = state.witness.open_passes();

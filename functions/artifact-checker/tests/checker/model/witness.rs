@@ -1,4 +1,4 @@
-//! Sees everything that happens, and checks the promises:
+//! Records everything that happens in a history, and checks these promises:
 //!
 //! - no object that existed from the beginning to the end of a pass is left unchecked, unless the pass says so;
 //! - the totals of a pass are exact, if nobody writes or deletes objects meanwhile;
