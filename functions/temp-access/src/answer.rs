@@ -227,7 +227,8 @@ pub(crate) fn revoked_besides(revocation: &Revocation, invocation: &Invocation) 
     }
     if revocation.may_begin_later {
         lines.push(
-            "The ledger could not be read: if access was to begin later, it still does. Revoke again in a minute."
+            "The ledger could not be read or written: if access was to begin later, it still does. Revoke again in a \
+             minute."
                 .to_owned(),
         );
     }

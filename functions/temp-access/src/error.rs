@@ -146,6 +146,14 @@ pub enum Error {
         /// What else happened, as further lines.
         besides: String,
     },
+    /// The ledger failed in the revoke of a person, and only the ledger has access that begins later.
+    #[error("{outcome}{besides}")]
+    MayBegin {
+        /// Who may still get access, and what was removed.
+        outcome: String,
+        /// What else happened, as further lines. One of them says what to do.
+        besides: String,
+    },
     /// A call to the ledger failed.
     #[error("{outcome}: {}", ledger_problem(.source))]
     Ledger {
@@ -233,7 +241,11 @@ impl Failure for Error {
                 ErrorKind::Other | ErrorKind::Unanswered => ErrorType::Internal,
             },
             Self::Ledger { source, .. } if source.is_throttled() => ErrorType::Throttled,
-            Self::People { .. } | Self::Ledger { .. } | Self::Died { .. } | Self::TooSlow(_) => ErrorType::Internal,
+            Self::People { .. }
+            | Self::MayBegin { .. }
+            | Self::Ledger { .. }
+            | Self::Died { .. }
+            | Self::TooSlow(_) => ErrorType::Internal,
         }
     }
 }

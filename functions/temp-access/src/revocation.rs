@@ -81,17 +81,24 @@ impl Revocation {
         self
     }
 
-    /// The error about the policies that were not removed. It also names the removed policies, and ends with `besides`,
-    /// the other lines of the answer.
+    /// The error about the policies that were not removed, or about access that may begin later. It also names the
+    /// removed policies, and ends with `besides`, the other lines of the answer.
     pub(crate) fn into_error(self, principal: &Principal, besides: &[String]) -> Option<Error> {
         let is_unknown = |error: &IamError| matches!(error.kind, ErrorKind::Unanswered | ErrorKind::Throttled);
         let has = if self.failed.iter().any(|(_, error)| is_unknown(error)) { "may still have" } else { "still has" };
         let names: Vec<String> = self.failed.iter().map(|(policy, _)| policy.clone()).collect();
         let removed =
             if self.removed.is_empty() { String::new() } else { format!("; {} removed", some(&self.removed)) };
-        let outcome = format!("{principal} {has} {}{removed}", some(&names));
-        let (_, source) = self.failed.into_iter().next()?;
         let besides = besides.iter().fold(String::new(), |all, line| all + "\n" + line);
-        Some(Error::Revoke { outcome, source, besides })
+        match self.failed.into_iter().next() {
+            Some((_, source)) => {
+                let outcome = format!("{principal} {has} {}{removed}", some(&names));
+                Some(Error::Revoke { outcome, source, besides })
+            }
+            None if self.may_begin_later => {
+                Some(Error::MayBegin { outcome: format!("{principal} may still get access{removed}"), besides })
+            }
+            None => None,
+        }
     }
 }

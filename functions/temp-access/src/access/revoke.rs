@@ -423,7 +423,7 @@ fn report<S: Store>(revocation: Revocation, withdrawal: &Withdrawal, revoke: &Re
         decisions.push(decision.about_some("because", because()));
         let reason = revoke.reason.as_deref();
         notices.push(notice::ended(principal, &revocation.removed, reason, |one| run.is_open(one), invocation));
-    } else if revocation.failed.is_empty() {
+    } else if revocation.failed.is_empty() && !revocation.may_begin_later {
         let decision = decide(Outcome::Unchanged, "there was no access to end").about("policies", removed.as_str());
         decisions.push(decision.about_some("because", because()));
     }
