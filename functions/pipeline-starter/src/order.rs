@@ -9,7 +9,7 @@ use std::time::Duration;
 use sekisho_domain::bake::BakeTime;
 use sekisho_domain::change::{Change, RepositoryArn, Revision, SourceRef};
 use sekisho_domain::order::{Order, OrderKind};
-use sekisho_domain::report::{FOREIGN_EXECUTION, OrderReport, ReportState, ReportTime};
+use sekisho_domain::report::{OrderReport, ReportState, ReportTime};
 use sekisho_domain::route::PipelineName;
 use sekisho_domain::timestamp::{epoch_millis, from_epoch_millis};
 use sekisho_ledger::{Key, Lease};
@@ -360,6 +360,7 @@ impl OrderRow {
         let reason = bounded(reason, &mention);
         let mut report = report(self.order(), self.ordered(), place, state, &reason, at);
         report.execution.clone_from(&self.execution);
+        report.foreign_execution.clone_from(&self.foreign_execution);
         report.good = self.good_of(&self.change.repository).cloned();
         report.since = self.runs_since(report.state).and_then(report_time);
         report.until = self.window().and_then(|window| report_time(window.until));
@@ -387,8 +388,14 @@ impl OrderRow {
         let reason = last.report.reason.strip_suffix(&before).unwrap_or(&last.report.reason);
         let reason = bounded(reason, &mention(execution));
         let at = self.next_at(now);
-        let report = OrderReport { at, reason, since: None, ..last.report.clone() };
         let foreign_execution = Some(execution.to_owned());
+        let report = OrderReport {
+            at,
+            reason,
+            since: None,
+            foreign_execution: foreign_execution.clone(),
+            ..last.report.clone()
+        };
         let report = Some(LastReport::new(report));
         Some(Self { at, report, foreign_execution, good_since: None, ..self.clone() })
     }
@@ -402,7 +409,7 @@ impl OrderRow {
 /// What the reason of a report says about an execution that no order is known to have started: a start may have got no
 /// answer. The execution may have been superseded or canceled before it ran anything.
 fn mention(execution: &str) -> String {
-    format!("; execution {execution}{FOREIGN_EXECUTION}")
+    format!("; execution {execution}, which no order is known to have started, ended later")
 }
 
 /// The change without an actor and an event id that are too long to store. Neither belongs to the change's id.

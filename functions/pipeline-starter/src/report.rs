@@ -116,6 +116,7 @@ pub(crate) fn report(
         since: None,
         in_source: false,
         lacks: BTreeSet::new(),
+        foreign_execution: None,
     }
 }
 

@@ -14,8 +14,6 @@ use crate::timestamp;
 pub const REPORT_SOURCE: &str = "sekisho.starter";
 /// The `detail-type` of the event that carries a report.
 pub const REPORT_DETAIL_TYPE: &str = "Order Report";
-/// What follows the id of an execution in a reason, if no order is known to have started the execution.
-pub const FOREIGN_EXECUTION: &str = ", which no order is known to have started, ended later";
 /// The version of the report that this code writes and reads.
 const REPORT_VERSION: u64 = 1;
 
@@ -142,6 +140,10 @@ pub struct OrderReport {
     /// The source actions whose first revision the order waits for. Only `waiting` has any.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub lacks: BTreeSet<ActionName>,
+    /// An execution that ended after the order's, and that no order is known to have started. It may have changed what
+    /// runs at the target.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub foreign_execution: Option<String>,
 }
 
 impl OrderReport {
@@ -185,7 +187,7 @@ mod tests {
         assert_eq!(OrderReport::parse(&serde_json::to_string(&in_source).unwrap()).unwrap(), in_source);
         let lacks = OrderReport { lacks: ["Image".parse().unwrap()].into(), ..in_source };
         assert_eq!(OrderReport::parse(&serde_json::to_string(&lacks).unwrap()).unwrap(), lacks);
-        let since = OrderReport { since: Some(lacks.at), ..lacks };
+        let since = OrderReport { since: Some(lacks.at), foreign_execution: Some("e".to_owned()), ..lacks };
         assert_eq!(OrderReport::parse(&serde_json::to_string(&since).unwrap()).unwrap(), since);
     }
 

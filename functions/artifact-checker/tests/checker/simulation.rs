@@ -161,14 +161,14 @@ impl Case {
         is_second_ordered: false,
         is_read_under_kms: true,
     };
-    /// A 2,750th of 100 million objects and of all rates. The pages are so small that an invocation finishes them, so the
+    /// A 550th of 100 million objects and of all rates. The pages are so small that an invocation finishes them, so the
     /// reads of their first objects are a third of all requests instead of a thousandth, and are not counted for KMS.
     const LARGE: Self = Self {
-        objects: 36_364,
-        wrong: 10_000,
-        of_partition: 2,
+        objects: 181_818,
+        wrong: 50_000,
+        of_partition: 10,
         invocations: 1,
-        page: 3,
+        page: 15,
         is_read_under_kms: false,
         ..Self::SMALL
     };
@@ -317,7 +317,7 @@ async fn a_hundred_million_objects() {
         // One of a thousand objects is read.
         let minutes = 1.001 * case.objects as f64 / half / used / 60.0;
         let heads = limits.heads as f64 / case.objects as f64;
-        // Each request stands for 2,750, so the four requests of a repair come to more than the rate of a second.
+        // Each request stands for 550, so the four requests of a repair come to almost half of the rate of a second.
         let refused = f64::from(limits.refused) / limits.reads as f64;
         println!(
             "{partitions} partitions: {minutes:.1} minutes, {:.1} % of half of the rates, {heads:.4} HEAD requests for \

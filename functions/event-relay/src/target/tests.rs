@@ -42,6 +42,7 @@ fn report(row: &TargetRow, state: ReportState, at: OffsetDateTime) -> OrderRepor
         since: None,
         in_source: false,
         lacks: std::collections::BTreeSet::new(),
+        foreign_execution: None,
     }
 }
 

@@ -124,7 +124,7 @@ async fn each_target_says_since_when_its_revision_runs_and_what_its_account_is_c
     set_report(&train, TOKYO[0], "running", &running);
     set_report(&train, TOKYO[1], "running", &json!({"at": at(&train, 0), "good": commit("4567cdef"), "since": since}));
     let mention = "execution f, which no order is known to have started, ended later";
-    let healthy = json!({"at": at(&train, 0), "since": since, "reason": format!("quiet; {mention}")});
+    let healthy = json!({"at": at(&train, 0), "since": since, "reason": "quiet", "foreign_execution": "f"});
     set_report(&train, ONE_BOX, "healthy", &healthy);
     let html = show(&train, json!({"route": "shop"})).await;
     assert!(html.contains(mention) && !html.contains("quiet"), "{html}");

@@ -137,7 +137,9 @@ async fn an_execution_that_no_order_started_is_mentioned_if_it_ends_later() {
         let last = before.report.as_ref().unwrap().report.clone();
         assert!(report.at > last.at && report.reason.ends_with(MENTION), "{report:?}");
         assert_eq!(report.since, None, "another revision may run since then");
-        let same = OrderReport { at: last.at, reason: last.reason.clone(), since: last.since, ..report };
+        assert!(report.foreign_execution.is_some() && last.foreign_execution.is_none());
+        let (reason, since) = (last.reason.clone(), last.since);
+        let same = OrderReport { at: last.at, reason, since, foreign_execution: None, ..report };
         assert_eq!(same, last, "nothing else changes");
         assert_eq!((function.shop().progress, function.shop().good), (before.progress, before.good));
         function.end(name, EXECUTION).await;

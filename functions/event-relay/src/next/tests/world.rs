@@ -237,6 +237,7 @@ impl World {
             since: None,
             in_source: details.in_source,
             lacks: details.lacks,
+            foreign_execution: None,
         };
         match row.receive(&report, self.now) {
             Reception::Stored { row, .. } => drop(self.targets.insert(target, row)),
