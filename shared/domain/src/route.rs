@@ -118,10 +118,12 @@ impl Route {
     /// Whether the route matches this repository, by its kind, its region and its name.
     #[must_use]
     pub fn covers_repository(&self, repository: &RepositoryArn) -> bool {
-        self.source == repository.kind()
+        // The name comes first, because it rules out most routes.
+        let name = repository.name();
+        self.repository.matches(name)
+            && self.source == repository.kind()
             && self.is_for_region(repository.region())
-            && self.repository.matches(repository.name())
-            && !self.is_cache(repository.name())
+            && !self.is_cache(name)
     }
 
     /// Whether the route matches repositories of this kind by a glob.

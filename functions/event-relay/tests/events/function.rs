@@ -99,7 +99,8 @@ impl Function {
         let request_id = format!("request-{}", self.requests.get());
         let invocation = invocation("sekisho-event-relay", "111111111111", self.account().now() + TIMEOUT);
         let invocation = Invocation { request_id, ..invocation };
-        self.relay.handle(payload, &invocation).await
+        // Boxed, so that the compiler does not build the function into each test once more.
+        self.relay.handle(payload, &invocation).boxed_local().await
     }
 
     /// Sends a file of `events/event-relay` to the function.

@@ -1,5 +1,6 @@
 //! Counts the calls of whole invocations on the wire, because each call costs money and time.
 
+use futures_util::FutureExt;
 use pipeline_starter::aws::Aws;
 use pipeline_starter::order::OrderRow;
 use pipeline_starter::{Outcome, Starter};
@@ -28,7 +29,7 @@ async fn call(payload: &str, answers: Vec<Answer>) -> (Outcome, Vec<String>) {
     };
     let deadline = sekisho_lambda::now() + Duration::seconds(45);
     let invocation = invocation("sekisho-pipeline-starter", "222222222222", deadline);
-    let decisions = Box::pin(starter.handle(payload, &invocation)).await.unwrap().into_decisions();
+    let decisions = starter.handle(payload, &invocation).boxed_local().await.unwrap().into_decisions();
     let operations = wire.requests().into_iter().map(|request| request.operation).collect();
     (decisions[0].outcome, operations)
 }

@@ -141,13 +141,15 @@ impl RepositoryArn {
     /// The end of the ARN. It tells an ECR repository from a CodeCommit repository of the same name.
     #[must_use]
     pub fn resource(&self) -> &str {
-        self.part(5)
+        // No name has a colon.
+        self.0.rsplit(':').next().unwrap_or_default()
     }
 
     /// The repository's name.
     #[must_use]
     pub fn name(&self) -> &str {
-        self.resource().strip_prefix(ECR_PREFIX).unwrap_or(self.resource())
+        let resource = self.resource();
+        resource.strip_prefix(ECR_PREFIX).unwrap_or(resource)
     }
 }
 
